@@ -1,0 +1,12 @@
+//! `run-wasm-runner`: a task runner whose tasks are WebAssembly components.
+//!
+//! The layers, each using only those to its right:
+//! `main → cli → { runner, config } → { store, wasm } → model`.
+//! ARCHITECTURE.md is the map.
+
+pub mod cli;
+pub mod config;
+pub mod model;
+pub mod runner;
+pub mod store;
+pub mod wasm;

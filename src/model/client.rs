@@ -1,0 +1,140 @@
+//! What guests may ask of the runner: the trait that their calls go through.
+//!
+//! It is declared here so that `wasm`, which calls it, and `runner`, which
+//! implements it, need not know each other.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{InvocationId, LogEntry, Outcome, Status};
+
+/// Who is asking: the invocation whose guest makes the call.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The invocation.
+    pub id: InvocationId,
+    /// Its attempt.
+    pub attempt: u32,
+    /// Its root.
+    pub root: InvocationId,
+    /// Generations between it and its root.
+    pub depth: u32,
+}
+
+/// How a child is to be submitted.
+#[derive(Debug, Clone, Default)]
+pub struct SubmitOptions {
+    /// How long it may not start.
+    pub delay: std::time::Duration,
+    /// Its priority, if not the task's own.
+    pub priority: Option<i32>,
+    /// Its idempotency key.
+    pub key: Option<Arc<str>>,
+    /// Whether it outlives its parent.
+    pub detached: bool,
+    /// Free text about it.
+    pub labels: Vec<(String, String)>,
+}
+
+/// One child that a guest wants.
+#[derive(Debug, Clone)]
+pub struct ChildRequest {
+    /// The task, in any form that is unambiguous.
+    pub task: Arc<str>,
+    /// Its arguments as JSON: an array or an object.
+    pub arguments: Arc<str>,
+    /// How to submit it.
+    pub options: SubmitOptions,
+}
+
+/// What to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AwaitMode {
+    /// Every one of them.
+    All,
+    /// The first one that is final.
+    Any,
+}
+
+/// How far a guest says it has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Steps done.
+    pub done: u64,
+    /// Steps in all.
+    pub total: u64,
+    /// What it is doing.
+    pub message: String,
+}
+
+/// Why the runner did not do what a guest asked for. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No task has that name, or several do.
+    #[error("{0}")]
+    UnknownTask(String),
+    /// The arguments do not fit the task's parameters.
+    #[error("{0}")]
+    BadArguments(String),
+    /// No invocation has that id.
+    #[error("{0}")]
+    UnknownInvocation(String),
+    /// The component was not granted this.
+    #[error("{0}")]
+    Denied(String),
+    /// Waiting would never end.
+    #[error("{0}")]
+    Cycle(String),
+    /// A limit of the runner stands in the way.
+    #[error("{0}")]
+    Limit(String),
+    /// The runner is stopping, or its store can't be reached.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// A pending answer. Dropping it abandons the wait, never the work.
+pub type Answer<T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send>>;
+
+/// The runner, as its guests see it.
+///
+/// All answers are futures because the caller is a fiber on a slot thread: none
+/// of them may block the thread. A future that waits for results parks the
+/// fiber and frees its slot; the others keep it.
+pub trait TaskClient: Send + Sync + 'static {
+    /// Submits children, all or none, and answers with their ids in order once
+    /// they are durable. A repeated attempt of the same caller that submits the
+    /// same tasks with the same arguments in the same order gets the ids of the
+    /// first time.
+    fn submit(&self, caller: &Caller, children: Vec<ChildRequest>) -> Answer<Vec<InvocationId>>;
+
+    /// Submits one child and waits for it. The slot is free meanwhile.
+    fn call(&self, caller: &Caller, child: ChildRequest) -> Answer<(InvocationId, Outcome)>;
+
+    /// Waits for results. Answers with pairs of index and outcome: all of them
+    /// in the order of `ids`, or in [`AwaitMode::Any`] exactly one.
+    ///
+    /// Refused at once if it would close a cycle of waits.
+    fn await_outcomes(
+        &self,
+        caller: &Caller,
+        ids: Vec<InvocationId>,
+        mode: AwaitMode,
+    ) -> Answer<Vec<(usize, Outcome)>>;
+
+    /// Where an invocation stands now.
+    fn status(&self, id: InvocationId) -> Answer<Status>;
+
+    /// Cancels an invocation and its attached descendants; `false` if it was
+    /// final already.
+    fn cancel(&self, id: InvocationId) -> Answer<bool>;
+
+    /// Notes how far the caller has come. Never waits.
+    fn progress(&self, caller: &Caller, progress: Progress);
+
+    /// Hands over what the caller wrote, in order. Never waits.
+    fn log(&self, caller: &Caller, entries: Vec<LogEntry>);
+}

@@ -1,0 +1,161 @@
+//! Identifiers.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// An identifier that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not {expected}")]
+pub struct IdError {
+    text: String,
+    expected: &'static str,
+}
+
+/// The id of one invocation: a UUID, version 7, so ids sort by age.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct InvocationId(Uuid);
+
+/// The id of one runner: drawn anew each time a runner starts, and again when it
+/// has lost its lease, so a fenced runner can never be taken for its successor.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunnerId(Uuid);
+
+macro_rules! uuid_id {
+    ($name:ident, $expected:literal) => {
+        impl $name {
+            /// Draws a new id. Ids drawn by one process are strictly increasing.
+            pub fn generate() -> Self {
+                Self(Uuid::now_v7())
+            }
+
+            /// The id as its 16 bytes, for a store.
+            pub fn as_bytes(&self) -> &[u8; 16] {
+                self.0.as_bytes()
+            }
+
+            /// The id from the 16 bytes that a store kept.
+            pub fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(Uuid::from_bytes(bytes))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.as_hyphenated().fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                Uuid::try_parse(text)
+                    .map(Self)
+                    .map_err(|_| IdError { text: text.to_owned(), expected: $expected })
+            }
+        }
+    };
+}
+
+uuid_id!(InvocationId, "an invocation id (a UUID such as `01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f`)");
+uuid_id!(RunnerId, "a runner id (a UUID)");
+
+/// The SHA-256 digest of a component's bytes: what a component is known by.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ComponentDigest([u8; 32]);
+
+impl ComponentDigest {
+    /// The digest from its 32 bytes.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for ComponentDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sha256:")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ComponentDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for ComponentDigest {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let error = || IdError {
+            text: text.to_owned(),
+            expected: "a component digest (`sha256:` and 64 hexadecimal digits)",
+        };
+        let hex = text.strip_prefix("sha256:").ok_or_else(error)?;
+        if hex.len() != 64 || !hex.is_ascii() {
+            return Err(error());
+        }
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| error())?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| error())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl Serialize for ComponentDigest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ComponentDigest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_survive_their_text_form() {
+        let id = InvocationId::generate();
+        assert_eq!(id.to_string().parse(), Ok(id));
+        let digest = ComponentDigest::from_bytes([0xab; 32]);
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+    }
+
+    #[test]
+    fn ids_sort_by_age() {
+        let ids: Vec<_> = (0..1000).map(|_| InvocationId::generate()).collect();
+        assert!(ids.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn a_bad_id_says_what_an_id_looks_like() {
+        let error = "banana".parse::<InvocationId>().unwrap_err();
+        assert!(error.to_string().starts_with("`banana` is not an invocation id (a UUID such as"));
+        assert!("sha256:zz".parse::<ComponentDigest>().is_err());
+        assert!("sha256:".parse::<ComponentDigest>().is_err());
+    }
+}

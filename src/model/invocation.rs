@@ -1,0 +1,145 @@
+//! The record of one invocation, and what hangs on it.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ComponentDigest, InvocationId, Outcome, Progress, Reason, RunnerId, Status, UnixMicros};
+
+/// One request to run a task, as the store knows it.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    /// Its id.
+    pub id: InvocationId,
+    /// The full id of its task.
+    pub task: Arc<str>,
+    /// The component that it was submitted for, and once it has run, the one
+    /// that ran it.
+    pub component_digest: ComponentDigest,
+    /// Where it stands.
+    pub status: Status,
+    /// The present attempt, or the last one; 0 before the first claim. Counted
+    /// when claimed, given back when released.
+    pub attempt: u32,
+    /// The most attempts that it gets.
+    pub max_attempts: u32,
+    /// The invocation whose guest submitted it.
+    pub parent: Option<InvocationId>,
+    /// The first ancestor; its own id if it has no parent.
+    pub root: InvocationId,
+    /// Generations between it and its root.
+    pub depth: u32,
+    /// Whether it outlives its parent.
+    pub detached: bool,
+    /// From -1000 to 1000, higher first.
+    pub priority: i32,
+    /// The idempotency key it was submitted with.
+    pub key: Option<Arc<str>>,
+    /// Free text given at submit.
+    pub labels: Vec<(String, String)>,
+    /// The runner that owns it, or the last one that did.
+    pub runner: Option<RunnerId>,
+    /// When it was submitted.
+    pub submitted_at: UnixMicros,
+    /// When it may start, at the earliest.
+    pub available_at: UnixMicros,
+    /// When the guest of the present attempt, or of the last one, got its first
+    /// slot.
+    pub started_at: Option<UnixMicros>,
+    /// When it became final.
+    pub finished_at: Option<UnixMicros>,
+    /// How far its guest said it has come.
+    pub progress: Option<Progress>,
+    /// What it left behind; exactly the final ones have one. Left out of lists,
+    /// where a value may be megabytes, except for failures.
+    pub outcome: Option<Outcome>,
+}
+
+/// A runner's ownership of one attempt. Every write about the attempt carries
+/// its `runner` and `attempt`, and changes nothing if they no longer own it.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The invocation.
+    pub id: InvocationId,
+    /// The runner that owns the attempt.
+    pub runner: RunnerId,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// The most attempts that the invocation gets.
+    pub max_attempts: u32,
+    /// The full id of the task.
+    pub task: Arc<str>,
+    /// The arguments: a JSON array, by position.
+    pub arguments: Arc<str>,
+    /// The component that it was submitted for.
+    pub component_digest: ComponentDigest,
+    /// The invocation whose guest submitted it.
+    pub parent: Option<InvocationId>,
+    /// The first ancestor.
+    pub root: InvocationId,
+    /// Generations between it and its root.
+    pub depth: u32,
+    /// Free text given at submit.
+    pub labels: Vec<(String, String)>,
+}
+
+/// One line of an invocation's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transition {
+    /// When it moved.
+    pub at: UnixMicros,
+    /// From where; `None` for the submit.
+    pub from: Option<Status>,
+    /// To where.
+    pub to: Status,
+    /// Why.
+    pub reason: Reason,
+    /// The runner that owned it before or after the move.
+    pub runner: Option<RunnerId>,
+    /// The attempt that the move belongs to; 0 before the first.
+    pub attempt: u32,
+    /// More about it: the failure's message of an attempt that failed.
+    pub detail: Option<String>,
+}
+
+/// Where a kept line came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogStream {
+    /// The guest's standard output.
+    Stdout,
+    /// The guest's standard error.
+    Stderr,
+    /// The `wasm-runner:task/log` import.
+    Log,
+    /// The runner, about the guest: what was dropped, and why.
+    Runner,
+}
+
+impl LogStream {
+    /// The word used in SQL, JSON and docs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+            Self::Log => "log",
+            Self::Runner => "runner",
+        }
+    }
+}
+
+/// One piece of what a guest wrote: a log message, or a stretch of its standard
+/// output or error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEntry {
+    /// When it was written.
+    pub at: UnixMicros,
+    /// The attempt that wrote it.
+    pub attempt: u32,
+    /// Where it came from.
+    pub stream: LogStream,
+    /// The level of a log message: `trace`, `debug`, `info`, `warn` or `error`.
+    pub level: Option<Arc<str>>,
+    /// The text, with terminal escapes already made harmless.
+    pub text: String,
+}

@@ -1,0 +1,20 @@
+//! The vocabulary: what an invocation is and how it may change.
+//!
+//! Nothing here does I/O, reads a clock or knows of WebAssembly or SQL. Every
+//! other layer speaks in these types.
+
+mod client;
+mod ids;
+mod invocation;
+mod outcome;
+mod status;
+mod task;
+mod time;
+
+pub use client::{AwaitMode, Caller, ChildRequest, Progress, Refusal, SubmitOptions, TaskClient};
+pub use ids::{ComponentDigest, IdError, InvocationId, RunnerId};
+pub use invocation::{Claim, Invocation, LogEntry, LogStream, Transition};
+pub use outcome::{ExitClass, Failure, FailureKind, LimitKind, Outcome};
+pub use status::{Event, IllegalTransition, Reason, Status};
+pub use task::{DEFAULT_MAX_ATTEMPTS, MAX_PRIORITY, TaskLimits, TaskOptions, is_valid_priority};
+pub use time::{Clock, SystemClock, UnixMicros};

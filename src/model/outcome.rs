@@ -1,0 +1,199 @@
+//! What an attempt produced. A failure is data: it is stored, shown and matched
+//! on; it is never a host error.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::InvocationId;
+
+/// What a final invocation left behind.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// The task's value as JSON text.
+    Value(Arc<str>),
+    /// Why there is no value.
+    Failure(Arc<Failure>),
+}
+
+impl Outcome {
+    /// About how many bytes of memory the outcome holds.
+    pub fn approximate_bytes(&self) -> usize {
+        match self {
+            Self::Value(json) => json.len(),
+            Self::Failure(failure) => {
+                failure.message.len() + failure.error.as_ref().map_or(0, |error| error.get().len()) + 128
+            }
+        }
+    }
+}
+
+/// Why an invocation has no value.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Failure {
+    /// What kind of failure this is.
+    pub kind: FailureKind,
+    /// For people: a lower-case sentence.
+    pub message: String,
+    /// The error that the task returned, as JSON; only for
+    /// [`FailureKind::Returned`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Box<RawValue>>,
+    /// The limit that was hit; only for [`FailureKind::LimitExceeded`] and
+    /// [`FailureKind::TimedOut`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<LimitKind>,
+    /// The guest's exit code, if it exited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// The child whose failure ended this invocation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child: Option<InvocationId>,
+    /// The guest's call stack, innermost first, as far as its names are known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backtrace: Vec<String>,
+}
+
+impl Failure {
+    /// A failure with a message and nothing else.
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            error: None,
+            limit: None,
+            exit_code: None,
+            child: None,
+            backtrace: Vec::new(),
+        }
+    }
+
+    /// The failure of a task that returned the `err` of its result.
+    pub fn returned(error: Box<RawValue>) -> Self {
+        let mut message = String::from("the task returned an error: ");
+        // The whole error is in `error`; the message is for a terminal.
+        message.extend(error.get().chars().take(500));
+        Self { error: Some(error), ..Self::new(FailureKind::Returned, message) }
+    }
+
+    /// The failure of a guest that a limit other than time ended.
+    pub fn limit(limit: LimitKind, message: impl Into<String>) -> Self {
+        Self { limit: Some(limit), ..Self::new(FailureKind::LimitExceeded, message) }
+    }
+
+    /// The failure of a guest that ran longer than it may.
+    pub fn timed_out(message: impl Into<String>) -> Self {
+        Self { limit: Some(LimitKind::Time), ..Self::new(FailureKind::TimedOut, message) }
+    }
+}
+
+/// The kinds of failure, as in the `failure` variant of the WIT package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureKind {
+    /// The task returned the `err` of its result.
+    Returned,
+    /// The guest trapped, panicked or exited, or a child's failure ended it.
+    Trapped,
+    /// The time limit ended it.
+    TimedOut,
+    /// Another limit ended it: the failure names it.
+    LimitExceeded,
+    /// Somebody cancelled it, or its parent became final.
+    Cancelled,
+    /// A concurrency rule said that it must never run.
+    Skipped,
+    /// Its runner disappeared in every attempt.
+    Lost,
+}
+
+impl FailureKind {
+    /// The word used in JSON and docs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Returned => "returned",
+            Self::Trapped => "trapped",
+            Self::TimedOut => "timed-out",
+            Self::LimitExceeded => "limit-exceeded",
+            Self::Cancelled => "cancelled",
+            Self::Skipped => "skipped",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// How scripts are told apart what happened: the classes of exit codes.
+    pub fn exit_class(self) -> ExitClass {
+        match self {
+            Self::Returned => ExitClass::Returned,
+            Self::Trapped | Self::Lost => ExitClass::Trapped,
+            Self::TimedOut | Self::LimitExceeded => ExitClass::Limit,
+            Self::Cancelled | Self::Skipped => ExitClass::NotWanted,
+        }
+    }
+}
+
+/// What a failure means to a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitClass {
+    /// The task itself said no.
+    Returned,
+    /// The guest broke, or its runners did.
+    Trapped,
+    /// A limit ended it.
+    Limit,
+    /// It was cancelled or skipped.
+    NotWanted,
+}
+
+/// The limits that can end an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LimitKind {
+    /// Time on a slot.
+    Time,
+    /// Bytes in all linear memories and tables of the instance together.
+    Memory,
+    /// WebAssembly instructions, roughly.
+    Fuel,
+    /// Bytes of the value.
+    Result,
+    /// The call stack.
+    Stack,
+}
+
+impl LimitKind {
+    /// The word used in JSON, configuration and docs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Time => "time",
+            Self::Memory => "memory",
+            Self::Fuel => "fuel",
+            Self::Result => "result",
+            Self::Stack => "stack",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_written_without_empty_fields() {
+        let failure = Failure::new(FailureKind::Trapped, "the guest trapped");
+        assert_eq!(
+            serde_json::to_string(&failure).unwrap(),
+            r#"{"kind":"trapped","message":"the guest trapped"}"#
+        );
+    }
+
+    #[test]
+    fn a_returned_error_keeps_its_json() {
+        let error = RawValue::from_string(r#"{"code":18446744073709551615}"#.to_owned()).unwrap();
+        let text = serde_json::to_string(&Failure::returned(error)).unwrap();
+        let back: Failure = serde_json::from_str(&text).unwrap();
+        assert_eq!(back.error.unwrap().get(), r#"{"code":18446744073709551615}"#);
+        assert_eq!(back.kind, FailureKind::Returned);
+    }
+}

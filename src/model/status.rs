@@ -1,0 +1,338 @@
+//! The states of an invocation and the one function that says how they change.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Where an invocation stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// Waits to be claimed. A delayed or retrying invocation is queued with an
+    /// `available_at` in the future.
+    Queued,
+    /// A runner owns it; its guest has not started.
+    Claimed,
+    /// Its guest holds a slot. An observation: a crash may lose the latest.
+    Running,
+    /// Its guest awaits results and holds no slot. An observation, as above.
+    Waiting,
+    /// Final: there is a value.
+    Succeeded,
+    /// Final: there is a failure, and no attempts are left.
+    Failed,
+    /// Final: somebody no longer wanted it.
+    Cancelled,
+    /// Final: a concurrency rule said that it must never run.
+    Skipped,
+}
+
+impl Status {
+    /// Every status, in the order of an invocation's life.
+    pub const ALL: [Self; 8] = [
+        Self::Queued,
+        Self::Claimed,
+        Self::Running,
+        Self::Waiting,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Skipped,
+    ];
+
+    /// Whether nothing will ever change again.
+    pub fn is_final(self) -> bool {
+        match self {
+            Self::Succeeded | Self::Failed | Self::Cancelled | Self::Skipped => true,
+            Self::Queued | Self::Claimed | Self::Running | Self::Waiting => false,
+        }
+    }
+
+    /// Whether a runner owns the invocation: exactly then it has a lease.
+    pub fn is_owned(self) -> bool {
+        match self {
+            Self::Claimed | Self::Running | Self::Waiting => true,
+            Self::Queued | Self::Succeeded | Self::Failed | Self::Cancelled | Self::Skipped => false,
+        }
+    }
+
+    /// The word used in SQL, JSON, flags and docs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Claimed => "claimed",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Skipped => "skipped",
+        }
+    }
+
+    /// Decides what `event` makes of an invocation in this status. This is the
+    /// only place where that is decided; stores apply what it says.
+    ///
+    /// # Errors
+    ///
+    /// [`IllegalTransition`] if the event cannot happen to an invocation in
+    /// this status. Nothing happens to a final one.
+    pub fn apply(self, event: Event) -> Result<Self, IllegalTransition> {
+        use Event as E;
+        use Status as S;
+        // Every status is written out in each arm's alternatives: a new one
+        // must decide what each event does to it.
+        match (self, event) {
+            (S::Queued, E::Claim) => Ok(S::Claimed),
+            (S::Claimed, E::Start) => Ok(S::Running),
+            (S::Running, E::Await) => Ok(S::Waiting),
+            (S::Waiting, E::Resume) => Ok(S::Running),
+            (S::Running, E::Succeed) => Ok(S::Succeeded),
+            // A guest can fail before it starts (its component is gone) and
+            // while it waits (its child failed, or it was killed).
+            (S::Claimed | S::Running | S::Waiting, E::Fail) => Ok(S::Failed),
+            (S::Claimed | S::Running | S::Waiting, E::Retry | E::Release | E::ExpireLease) => Ok(S::Queued),
+            (S::Queued | S::Claimed | S::Running | S::Waiting, E::Cancel) => Ok(S::Cancelled),
+            (S::Queued, E::Skip) => Ok(S::Skipped),
+            (
+                S::Queued
+                | S::Claimed
+                | S::Running
+                | S::Waiting
+                | S::Succeeded
+                | S::Failed
+                | S::Cancelled
+                | S::Skipped,
+                event,
+            ) => Err(IllegalTransition { from: self, event }),
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Status {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or_else(|| {
+            let known: Vec<_> = Self::ALL.iter().map(|status| format!("`{status}`")).collect();
+            format!("unknown status `{text}` (known: {})", known.join(", "))
+        })
+    }
+}
+
+/// What can happen to an invocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// A runner took it; the attempt is counted.
+    Claim,
+    /// Its guest was given a slot.
+    Start,
+    /// Its guest gave the slot back to await results.
+    Await,
+    /// Its guest has a slot again.
+    Resume,
+    /// The attempt produced a value.
+    Succeed,
+    /// The attempt failed and was the last one.
+    Fail,
+    /// The attempt failed and another one follows.
+    Retry,
+    /// Its runner gave it back unfinished; the attempt is not counted.
+    Release,
+    /// Its runner's lease ran out; another attempt follows.
+    ExpireLease,
+    /// Somebody no longer wants it.
+    Cancel,
+    /// A concurrency rule forbids it.
+    Skip,
+}
+
+impl Event {
+    /// Every event.
+    pub const ALL: [Self; 11] = [
+        Self::Claim,
+        Self::Start,
+        Self::Await,
+        Self::Resume,
+        Self::Succeed,
+        Self::Fail,
+        Self::Retry,
+        Self::Release,
+        Self::ExpireLease,
+        Self::Cancel,
+        Self::Skip,
+    ];
+
+    /// The reason that the history records for this event.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::Claim => Reason::Claimed,
+            Self::Start => Reason::Started,
+            Self::Await => Reason::Awaiting,
+            Self::Resume => Reason::Resumed,
+            Self::Succeed => Reason::Succeeded,
+            Self::Fail => Reason::Failed,
+            Self::Retry => Reason::Retry,
+            Self::Release => Reason::Released,
+            Self::ExpireLease => Reason::LeaseExpired,
+            Self::Cancel => Reason::Cancelled,
+            Self::Skip => Reason::Skipped,
+        }
+    }
+}
+
+/// Why an invocation moved, as its history tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// Somebody submitted it.
+    Submitted,
+    /// A runner claimed it.
+    Claimed,
+    /// Its guest got a slot.
+    Started,
+    /// Its guest awaits results and gave its slot back.
+    Awaiting,
+    /// What it awaited is there; its guest has a slot again.
+    Resumed,
+    /// There is a value.
+    Succeeded,
+    /// There is a failure, for good.
+    Failed,
+    /// The attempt failed; another one follows.
+    Retry,
+    /// Its runner gave it back, without using up the attempt.
+    Released,
+    /// Its runner's lease ran out.
+    LeaseExpired,
+    /// Somebody cancelled it, or its parent is final.
+    Cancelled,
+    /// A concurrency rule forbids it.
+    Skipped,
+}
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 12] = [
+        Self::Submitted,
+        Self::Claimed,
+        Self::Started,
+        Self::Awaiting,
+        Self::Resumed,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Retry,
+        Self::Released,
+        Self::LeaseExpired,
+        Self::Cancelled,
+        Self::Skipped,
+    ];
+
+    /// The word used in SQL, JSON and docs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Submitted => "submitted",
+            Self::Claimed => "claimed",
+            Self::Started => "started",
+            Self::Awaiting => "awaiting",
+            Self::Resumed => "resumed",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Retry => "retry",
+            Self::Released => "released",
+            Self::LeaseExpired => "lease-expired",
+            Self::Cancelled => "cancelled",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// An event that cannot happen to an invocation in its present status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{event:?} cannot happen to an invocation that is {from}")]
+pub struct IllegalTransition {
+    /// The status that refused.
+    pub from: Status,
+    /// The event that was refused.
+    pub event: Event,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(result: Result<Status, IllegalTransition>) -> char {
+        match result {
+            Ok(Status::Queued) => 'Q',
+            Ok(Status::Claimed) => 'C',
+            Ok(Status::Running) => 'R',
+            Ok(Status::Waiting) => 'W',
+            Ok(Status::Succeeded) => 'S',
+            Ok(Status::Failed) => 'F',
+            Ok(Status::Cancelled) => 'X',
+            Ok(Status::Skipped) => 'K',
+            Err(_) => '.',
+        }
+    }
+
+    /// The whole matrix as a picture that a reviewer can check.
+    #[test]
+    fn every_status_and_event_does_what_the_table_says() {
+        let mut table = String::from("\n");
+        for status in Status::ALL {
+            let row: String = Event::ALL.into_iter().map(|event| letter(status.apply(event))).collect();
+            table.push_str(&format!("{status:<10}{row}\n"));
+        }
+        // Claim Start Await Resume Succeed Fail Retry Release ExpireLease Cancel Skip
+        let expected = "
+queued    C........XK
+claimed   .R...FQQQX.
+running   ..W.SFQQQX.
+waiting   ...R.FQQQX.
+succeeded ...........
+failed    ...........
+cancelled ...........
+skipped   ...........
+";
+        assert_eq!(table, expected);
+    }
+
+    #[test]
+    fn a_refused_transition_names_both_sides() {
+        let error = Status::Failed.apply(Event::Claim).unwrap_err();
+        assert_eq!(error.to_string(), "Claim cannot happen to an invocation that is failed");
+    }
+
+    #[test]
+    fn only_owned_statuses_can_be_given_back() {
+        for status in Status::ALL {
+            assert_eq!(status.apply(Event::Release).is_ok(), status.is_owned(), "{status}");
+            assert_eq!(status.apply(Event::ExpireLease).is_ok(), status.is_owned(), "{status}");
+        }
+    }
+
+    #[test]
+    fn words_match_their_json() {
+        for status in Status::ALL {
+            assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
+            assert_eq!(status.as_str().parse(), Ok(status));
+        }
+        for reason in Reason::ALL {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+        }
+        assert!("done".parse::<Status>().unwrap_err().contains("`waiting`"));
+    }
+}

@@ -1,0 +1,61 @@
+//! What the configuration says about a task.
+
+use std::time::Duration;
+
+/// Attempts that a task gets if nobody says otherwise. Guest failures are not
+/// retried unless the task asks for it; the others are for runners that die.
+pub const DEFAULT_MAX_ATTEMPTS: u32 = 3;
+
+/// Priorities go from minus this to this.
+pub const MAX_PRIORITY: i32 = 1000;
+
+/// Whether `priority` lies within the bounds.
+pub fn is_valid_priority(priority: i32) -> bool {
+    (-MAX_PRIORITY..=MAX_PRIORITY).contains(&priority)
+}
+
+/// Options of one task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskOptions {
+    /// The most attempts that one invocation gets, at least 1.
+    pub max_attempts: u32,
+    /// The priority of an invocation that is submitted without one.
+    pub priority: i32,
+    /// What one attempt may use.
+    pub limits: TaskLimits,
+}
+
+impl Default for TaskOptions {
+    fn default() -> Self {
+        Self { max_attempts: DEFAULT_MAX_ATTEMPTS, priority: 0, limits: TaskLimits::default() }
+    }
+}
+
+/// What one attempt may use. Whatever ends an attempt is named in its failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskLimits {
+    /// Time on a slot. Time spent awaiting results does not count.
+    pub time: Duration,
+    /// Bytes in all linear memories and tables of the instance together.
+    pub memory_bytes: u64,
+    /// WebAssembly instructions, roughly; `None` is unlimited, and costs
+    /// nothing.
+    pub fuel: Option<u64>,
+    /// Bytes of the value as JSON.
+    pub result_bytes: u64,
+    /// Bytes kept of standard output, standard error and log lines together.
+    /// More is dropped and counted; it does not end the attempt.
+    pub log_bytes: u64,
+}
+
+impl Default for TaskLimits {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_secs(60),
+            memory_bytes: 256 << 20,
+            fuel: None,
+            result_bytes: 64 << 20,
+            log_bytes: 1 << 20,
+        }
+    }
+}

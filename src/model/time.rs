@@ -1,0 +1,93 @@
+//! Time: one unit, and a clock that tests can hold.
+
+use std::fmt;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+/// A moment: microseconds since 1970-01-01 UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UnixMicros(pub i64);
+
+impl UnixMicros {
+    /// This moment plus `duration`; saturates at the end of time.
+    pub fn plus(self, duration: Duration) -> Self {
+        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(micros))
+    }
+
+    /// How long after `earlier` this moment is; zero if it is not after it.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// The moment as RFC 3339 text with microseconds, in UTC.
+    pub fn to_rfc3339(self) -> String {
+        match jiff::Timestamp::from_microsecond(self.0) {
+            Ok(timestamp) => format!("{timestamp:.6}"),
+            // Out of jiff's range (years -9999 to 9999): a number beats a lie.
+            Err(_) => self.0.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for UnixMicros {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_rfc3339())
+    }
+}
+
+/// Where the time comes from. The only clock that the runner and the embedded
+/// stores consult, so that a test can hold it.
+pub trait Clock: Send + Sync + 'static {
+    /// The present moment. Never goes back within one process.
+    fn now(&self) -> UnixMicros;
+}
+
+/// The machine's clock, made monotonic: the wall clock is read once, then a
+/// monotonic clock adds to it. A step of the wall clock while the process runs
+/// can neither expire leases nor turn a history around.
+#[derive(Debug)]
+pub struct SystemClock {
+    started: Instant,
+    started_at: UnixMicros,
+}
+
+impl SystemClock {
+    /// Reads the wall clock once and counts on from there.
+    pub fn new() -> Self {
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self { started: Instant::now(), started_at: UnixMicros(0).plus(since_epoch) }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> UnixMicros {
+        self.started_at.plus(self.started.elapsed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_written_with_microseconds() {
+        assert_eq!(UnixMicros(1_700_000_000_000_001).to_rfc3339(), "2023-11-14T22:13:20.000001Z");
+        assert_eq!(UnixMicros(0).to_rfc3339(), "1970-01-01T00:00:00.000000Z");
+    }
+
+    #[test]
+    fn arithmetic_saturates() {
+        assert_eq!(UnixMicros(i64::MAX).plus(Duration::from_secs(1)), UnixMicros(i64::MAX));
+        assert_eq!(UnixMicros(1).since(UnixMicros(5)), Duration::ZERO);
+        assert_eq!(UnixMicros(5).since(UnixMicros(1)), Duration::from_micros(4));
+    }
+}

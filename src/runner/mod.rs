@@ -1,0 +1,1 @@
+//! The runner loop: claims invocations and runs them.

@@ -1,0 +1,4 @@
+//! The memory store.
+
+/// In memory.
+pub struct MemoryStore;

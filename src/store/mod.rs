@@ -1,0 +1,449 @@
+//! The durable home of invocations: one trait, batch-first, and its promises.
+//!
+//! A store is written to through [`Store::commit`] alone: one [`Batch`], one
+//! transaction, one [`Receipt`]. A runner gathers everything that happened since
+//! its last commit into one batch, so the price of durability is paid once per
+//! batch and not once per step. What a batch asks for is applied in the order of
+//! its fields: submits, reports, cancels, heartbeat, recovery, claim.
+//!
+//! Every implementation passes the same conformance suite
+//! (`tests/it/store_contract`).
+
+mod memory;
+mod sqlite;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{
+    Claim, ComponentDigest, Event, InvocationId, LogEntry, Outcome, Progress, RunnerId, Status, Transition,
+    UnixMicros,
+};
+pub use crate::model::Invocation;
+
+pub use memory::MemoryStore;
+pub use sqlite::SqliteStore;
+
+/// One minute of waiting weighs as much as one step of priority: the ageing that
+/// keeps low priorities from starving. Claims are ordered by
+/// `available_at - priority * AGEING_STEP`, which never changes while an
+/// invocation waits, so the order is an index and not a computation.
+pub const AGEING_STEP: Duration = Duration::from_secs(60);
+
+/// A durable home of invocations.
+///
+/// # Concurrency
+///
+/// Every method may be called from any thread at any time, and any number of
+/// processes may share one durable store. Calls block the calling thread; none
+/// waits for work to appear.
+pub trait Store: Send + Sync + 'static {
+    /// Applies a batch in one transaction.
+    ///
+    /// When this returns `Ok`, everything in the receipt is durable: it survives
+    /// a killed process and a loss of power (the memory store: neither).
+    /// Nothing in it is visible to another reader before that.
+    ///
+    /// Each report is conditional on its claim: if the invocation is no longer
+    /// owned by that runner and attempt, or the event cannot happen in its
+    /// status, the report changes nothing and is answered
+    /// [`Applied::Stale`]. That is not an error of the batch.
+    ///
+    /// # Errors
+    ///
+    /// On any error the whole batch has changed nothing and may be tried again
+    /// as it is, except after [`StoreError::Unavailable`] with a lost
+    /// connection, where it may have been applied as a whole; trying again is
+    /// safe because submits carry their ids and reports their tokens.
+    fn commit(&self, batch: &Batch) -> Result<Receipt, StoreError>;
+
+    /// Reads whole invocations, in the order of `ids`; `None` for unknown ids.
+    fn get(&self, ids: &[InvocationId]) -> Result<Vec<Option<Invocation>>, StoreError>;
+
+    /// Reads what a waiter needs to know of each id, in the order of `ids`. Any
+    /// number of ids may be asked for at once.
+    fn look_up(&self, ids: &[InvocationId]) -> Result<Vec<LookUp>, StoreError>;
+
+    /// Reads the arguments of one invocation as JSON text.
+    fn arguments(&self, id: InvocationId) -> Result<Option<Arc<str>>, StoreError>;
+
+    /// Lists invocations, newest first, without values.
+    fn list(&self, filter: &Filter) -> Result<Vec<Invocation>, StoreError>;
+
+    /// Counts invocations by status, of one tree or of the whole store.
+    fn counts(&self, root: Option<InvocationId>) -> Result<Counts, StoreError>;
+
+    /// Counts invocations that are not final by task, for the operator who asks
+    /// what is left.
+    fn unfinished_by_task(&self) -> Result<Vec<(Arc<str>, u64)>, StoreError>;
+
+    /// All invocations with that root, parents before children, siblings in the
+    /// order of their submit, without values.
+    fn tree(&self, root: InvocationId) -> Result<Vec<Invocation>, StoreError>;
+
+    /// The transitions of one invocation, in the order in which they happened.
+    /// Empty for an unknown id.
+    fn history(&self, id: InvocationId) -> Result<Vec<Transition>, StoreError>;
+
+    /// What the guests of one invocation wrote, in order.
+    fn logs(&self, id: InvocationId) -> Result<Vec<LogEntry>, StoreError>;
+
+    /// Calls `notify` soon (at most 50 ms) after another process has, or may
+    /// have, committed. Several commits may be told as one; a call may be
+    /// spurious. Commits of this process are not told, or only by accident.
+    ///
+    /// `notify` runs on a thread of the store and must not call the store.
+    /// Dropping the returned guard ends the calls and waits for one under way.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] if the operating system refuses to watch.
+    fn watch(&self, notify: Arc<dyn Fn() + Send + Sync>) -> Result<Watch, StoreError>;
+
+    /// Whether a commit is a matter of microseconds and never waits for a disk
+    /// or a network: then a runner may commit on a slot thread.
+    fn is_instant(&self) -> bool {
+        false
+    }
+
+    /// The URL under which it was opened, for messages.
+    fn url(&self) -> &str;
+}
+
+/// Ends the notifications of [`Store::watch`] when dropped.
+#[must_use = "dropping it ends the notifications"]
+pub struct Watch(#[expect(dead_code, reason = "held for its drop")] Box<dyn std::any::Any + Send>);
+
+impl Watch {
+    /// Wraps whatever ends the notifications when it is dropped.
+    pub fn new(guard: impl std::any::Any + Send) -> Self {
+        Self(Box::new(guard))
+    }
+}
+
+/// Everything that one transaction is to do.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    /// New invocations.
+    pub submits: Vec<NewInvocation>,
+    /// What happened to claimed ones.
+    pub reports: Vec<Report>,
+    /// Invocations that somebody no longer wants.
+    pub cancels: Vec<Cancel>,
+    /// Extends the lease of a runner, and so of everything that it has claimed.
+    pub heartbeat: Option<Heartbeat>,
+    /// Take claims away from runners whose lease has run out: each such
+    /// invocation is queued again, or failed as lost if its attempts are used
+    /// up.
+    pub recover: bool,
+    /// Asks for work.
+    pub claim: Option<ClaimRequest>,
+}
+
+/// What one transaction did; lists are in the order of the batch's.
+#[derive(Debug, Clone, Default)]
+pub struct Receipt {
+    /// One per submit.
+    pub submits: Vec<Submitted>,
+    /// One per report.
+    pub reports: Vec<Applied>,
+    /// One per cancel.
+    pub cancels: Vec<Cancelled>,
+    /// Everything that became final in this transaction other than by a report:
+    /// cancelled invocations and their attached descendants, orphans of final
+    /// parents, the lost. With the runner that owned it, which must kill its
+    /// guest.
+    pub ended: Vec<Ended>,
+    /// Whether the heartbeat's runner still has its lease.
+    pub lease: Option<Lease>,
+    /// How many claims were taken away from dead runners.
+    pub recovered: usize,
+    /// What was claimed: first the awaited that were asked for, in that order;
+    /// then by priority and age.
+    pub claimed: Vec<Claim>,
+    /// Those of [`ClaimRequest::awaited`] that could not be claimed now because
+    /// they are delayed, owned by a runner, final, not of the request's tasks,
+    /// or unknown.
+    pub unclaimable: Vec<InvocationId>,
+    /// Whether there was more to claim than was asked for.
+    pub more: bool,
+    /// When something happens by itself: the earliest `available_at` of a
+    /// delayed invocation, or the earliest end of another runner's lease that
+    /// still owns something. Only answered to a claim.
+    pub next_due: Option<UnixMicros>,
+}
+
+/// An invocation to be created. Its arguments were checked already.
+#[derive(Debug, Clone)]
+pub struct NewInvocation {
+    /// Its id, drawn by whoever submits, so that a repeated commit can't create
+    /// it twice: an id that exists already is answered with
+    /// [`Submitted::existing`] and changes nothing.
+    pub id: InvocationId,
+    /// The full id of its task.
+    pub task: Arc<str>,
+    /// The component that it is submitted for.
+    pub component_digest: ComponentDigest,
+    /// The arguments: a JSON array, by position.
+    pub arguments: Arc<str>,
+    /// At least 1.
+    pub max_attempts: u32,
+    /// From -1000 to 1000.
+    pub priority: i32,
+    /// How long after now it becomes claimable.
+    pub delay: Duration,
+    /// Idempotency key: unique among the invocations of one task.
+    pub key: Option<Arc<str>>,
+    /// Free text.
+    pub labels: Vec<(String, String)>,
+    /// Where it hangs in its tree; `None` for a root.
+    pub child_of: Option<ChildOf>,
+}
+
+/// A child's place.
+#[derive(Debug, Clone)]
+pub struct ChildOf {
+    /// The invocation whose guest submits it.
+    pub parent: InvocationId,
+    /// The parent's root.
+    pub root: InvocationId,
+    /// The parent's depth plus 1.
+    pub depth: u32,
+    /// The how-manieth child of the parent's attempt it is, from 0. A repeated
+    /// attempt of the parent that submits the same task and arguments at the
+    /// same place is answered with the child that exists.
+    pub index: u32,
+    /// Whether it outlives its parent.
+    pub detached: bool,
+    /// The parent's attempt that submits it. If that attempt no longer owns the
+    /// parent, the child is not created: see [`Submitted::Orphan`].
+    pub parent_runner: RunnerId,
+    /// See `parent_runner`.
+    pub parent_attempt: u32,
+}
+
+/// What became of a submit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Submitted {
+    /// It was created.
+    Created(InvocationId),
+    /// One exists already with the same id, the same key, or the same place
+    /// under its parent and the same task and arguments: its id.
+    Existing(InvocationId),
+    /// The same key is taken by an invocation of the same task with other
+    /// arguments: its id. Nothing was created.
+    KeyConflict(InvocationId),
+    /// The parent is final, or its attempt is no longer owned by the runner that
+    /// submits: nothing was created, and the parent's guest must be killed.
+    Orphan,
+}
+
+/// What happened to one claimed invocation since its last report.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The invocation.
+    pub id: InvocationId,
+    /// The claim's runner.
+    pub runner: RunnerId,
+    /// The claim's attempt.
+    pub attempt: u32,
+    /// [`Event::Start`], [`Event::Await`] and [`Event::Resume`] in the order in
+    /// which they happened.
+    pub observed: Vec<(UnixMicros, Event)>,
+    /// What its guest wrote since the last report.
+    pub logs: Vec<LogEntry>,
+    /// How far its guest says it has come, if it said so since the last report.
+    pub progress: Option<Progress>,
+    /// The component that runs it, if that is not the one in the claim.
+    pub component_digest: Option<ComponentDigest>,
+    /// How the attempt ended, if it did.
+    pub end: Option<AttemptEnd>,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone)]
+pub struct AttemptEnd {
+    /// When.
+    pub at: UnixMicros,
+    /// With what.
+    pub how: EndKind,
+    /// Whether the attempt submitted children: then those that are attached and
+    /// not final are cancelled when this one becomes final. `false` spares the
+    /// search.
+    pub has_children: bool,
+}
+
+/// With what an attempt ended.
+#[derive(Debug, Clone)]
+pub enum EndKind {
+    /// It is final, with this outcome: [`Event::Succeed`] for a value,
+    /// [`Event::Fail`] for a failure.
+    Final(Outcome),
+    /// It failed and is queued again, claimable after the delay. The failure's
+    /// message goes into the history.
+    Retry(Outcome, Duration),
+    /// It was given back unfinished: queued again at its old place, and the
+    /// attempt is not counted.
+    Release,
+}
+
+/// Asks to cancel an invocation and its attached descendants.
+#[derive(Debug, Clone)]
+pub struct Cancel {
+    /// The invocation.
+    pub id: InvocationId,
+    /// For people: why.
+    pub message: String,
+}
+
+/// A sign of life of a runner.
+#[derive(Debug, Clone)]
+pub struct Heartbeat {
+    /// The runner.
+    pub runner: RunnerId,
+    /// The lease is extended to this long from now.
+    pub lease: Duration,
+}
+
+/// What became of a heartbeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lease {
+    /// The runner holds everything that it had claimed. Also the answer to a
+    /// runner's first heartbeat.
+    Held,
+    /// The lease had run out and claims were taken away: the runner must kill
+    /// its guests and go on under a new id.
+    Lost,
+}
+
+/// Asks for work.
+#[derive(Debug, Clone)]
+pub struct ClaimRequest {
+    /// The runner that asks. Its lease is extended as by a heartbeat; a runner
+    /// whose lease was lost gets nothing.
+    pub runner: RunnerId,
+    /// How long the claims are leased, from now.
+    pub lease: Duration,
+    /// The most invocations to claim.
+    pub max: usize,
+    /// Invocations that somebody awaits, most urgent first: claimed ahead of all
+    /// others.
+    pub awaited: Vec<InvocationId>,
+    /// Claim nothing but those.
+    pub only_awaited: bool,
+    /// The tasks that the runner can run.
+    pub tasks: Arc<TaskSet>,
+    /// Claim nothing outside this tree.
+    pub root: Option<InvocationId>,
+}
+
+/// The full ids of the tasks that a runner can run.
+pub type TaskSet = HashSet<Arc<str>>;
+
+/// Whether a report changed anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// It is in the store.
+    Done,
+    /// The claim is no longer valid; nothing was changed. The guest must be
+    /// killed, its outcome dropped.
+    Stale,
+}
+
+/// What became of a cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It is cancelled now.
+    Done,
+    /// It was final before, with this status.
+    AlreadyFinal(Status),
+    /// No invocation has that id.
+    Unknown,
+}
+
+/// An invocation that became final without a report.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// The invocation.
+    pub id: InvocationId,
+    /// The runner that owned it until then.
+    pub runner: Option<RunnerId>,
+    /// What it left behind.
+    pub outcome: Outcome,
+}
+
+/// What a waiter needs to know of an invocation.
+#[derive(Debug, Clone)]
+pub enum LookUp {
+    /// No invocation has that id.
+    Unknown,
+    /// It is not final.
+    Unfinished(Status),
+    /// It is final.
+    Final(Outcome),
+}
+
+/// Which invocations to list.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    /// Only those with one of these statuses; empty means all.
+    pub statuses: Vec<Status>,
+    /// Only those of this task (full id).
+    pub task: Option<Arc<str>>,
+    /// At most this many.
+    pub limit: usize,
+}
+
+/// How many invocations there are of each status.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts([u64; Status::ALL.len()]);
+
+impl Counts {
+    /// How many have `status`.
+    pub fn get(&self, status: Status) -> u64 {
+        self.0[status as usize]
+    }
+
+    /// Adds `count` to `status`.
+    pub fn add(&mut self, status: Status, count: u64) {
+        self.0[status as usize] += count;
+    }
+
+    /// How many are not final.
+    pub fn unfinished(&self) -> u64 {
+        Status::ALL.into_iter().filter(|status| !status.is_final()).map(|status| self.get(status)).sum()
+    }
+}
+
+/// A fault of the store: what the caller can do about it decides the variant.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The store can't be reached or can't write now (no such directory, no
+    /// permission, disk full, locked for too long): try again later.
+    #[error("the store `{url}` can't be used now: {message}")]
+    Unavailable {
+        /// The store.
+        url: String,
+        /// What the system said.
+        message: String,
+    },
+    /// The store holds something that this version must not touch (not ours, a
+    /// newer schema, damaged): a person must look. Nothing was changed.
+    #[error("the store `{url}` can't be opened: {message}")]
+    Unusable {
+        /// The store.
+        url: String,
+        /// What is wrong, and what to do.
+        message: String,
+    },
+    /// The URL is not one of a store.
+    #[error("unknown store `{url}`: {message}")]
+    BadUrl {
+        /// The URL.
+        url: String,
+        /// The known forms.
+        message: String,
+    },
+}

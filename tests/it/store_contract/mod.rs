@@ -1,0 +1,1 @@
+//! One function per promise of the `Store` trait, run against every store.
