@@ -4,8 +4,6 @@
 //! `main → cli → { runner, config } → { store, wasm } → model`.
 //! ARCHITECTURE.md is the map.
 
-pub mod cli;
-pub mod config;
 pub mod model;
 pub mod runner;
 pub mod store;

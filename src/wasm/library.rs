@@ -163,7 +163,10 @@ impl Library {
     /// # Errors
     ///
     /// Everything that is wrong with every component, not just the first.
-    pub fn load(_sources: &[ComponentSource], _options: &LibraryOptions) -> Result<Self, Vec<LoadError>> {
+    pub fn load(
+        _sources: &[ComponentSource],
+        _options: &LibraryOptions,
+    ) -> Result<Self, Vec<LoadError>> {
         Ok(Self::default())
     }
 
@@ -173,7 +176,11 @@ impl Library {
     ///
     /// [`LoadError`] if it can't be read or is not a component.
     pub fn inspect(_name: &str, path: &Path) -> Result<Inspection, LoadError> {
-        Err(LoadError { component: String::new(), path: path.display().to_string(), message: String::new() })
+        Err(LoadError {
+            component: String::new(),
+            path: path.display().to_string(),
+            message: String::new(),
+        })
     }
 
     /// All tasks, sorted by id.
@@ -192,7 +199,9 @@ impl Library {
     ///
     /// [`ResolveError`] with the candidates.
     pub fn resolve(&self, name: &str) -> Result<&Task, ResolveError> {
-        Err(ResolveError { message: format!("unknown task `{name}`") })
+        Err(ResolveError {
+            message: format!("unknown task `{name}`"),
+        })
     }
 
     /// Checks `arguments` (a JSON array or object) against the parameters of a
@@ -201,7 +210,11 @@ impl Library {
     /// # Errors
     ///
     /// [`ArgumentError`] with the path and both types.
-    pub fn check_arguments(&self, _task: &Task, arguments: &str) -> Result<Arc<str>, ArgumentError> {
+    pub fn check_arguments(
+        &self,
+        _task: &Task,
+        arguments: &str,
+    ) -> Result<Arc<str>, ArgumentError> {
         Ok(arguments.into())
     }
 }

@@ -1,8 +1,11 @@
 //! Everything that touches WebAssembly: the only layer that says `wasmtime`.
 
+mod control;
 mod library;
 
+pub use control::GuestControl;
+
 pub use library::{
-    ArgumentError, Capability, ComponentSource, DirectoryAccess, DirectoryGrant, Grants, Inspection, Library,
-    LibraryOptions, LoadError, NotTask, Parameter, ResolveError, Task,
+    ArgumentError, Capability, ComponentSource, DirectoryAccess, DirectoryGrant, Grants,
+    Inspection, Library, LibraryOptions, LoadError, NotTask, Parameter, ResolveError, Task,
 };
