@@ -183,10 +183,8 @@ pub enum LimitKind {
     Memory,
     /// WebAssembly instructions, roughly.
     Fuel,
-    /// Bytes of the value.
+    /// Bytes of the value, or of what the guest hands over in one call.
     Result,
-    /// The call stack.
-    Stack,
 }
 
 impl LimitKind {
@@ -197,7 +195,6 @@ impl LimitKind {
             Self::Memory => "memory",
             Self::Fuel => "fuel",
             Self::Result => "result",
-            Self::Stack => "stack",
         }
     }
 }
