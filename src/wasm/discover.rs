@@ -243,6 +243,11 @@ impl Discovery {
                 false => format!("{name}/{unversioned}"),
             };
             let id = format!("{interface}.{function_name}");
+            // componentize-py leaves the entry of its own build step behind.
+            if unversioned == "exports" && function_name == "init" {
+                self.reject(id, "it is a left-over of the tool that built the component".to_owned());
+                continue;
+            }
             if is_wasi {
                 self.reject(id, format!("`{unversioned}` is an interface between programs and hosts"));
                 continue;
@@ -284,8 +289,8 @@ impl Discovery {
     /// Sorts, and leaves one task for each id: that of the highest version.
     fn settle(&mut self) {
         self.exports.sort_by(|a, b| {
-            let version = |export: &Export| export.version().and_then(Version::parse);
-            a.id.cmp(&b.id).then_with(|| version(b).cmp(&version(a)))
+            let (newer, older) = (a.version().and_then(Version::parse), b.version().and_then(Version::parse));
+            a.id.cmp(&b.id).then_with(|| older.cmp(&newer))
         });
         let mut kept: Vec<Export> = Vec::with_capacity(self.exports.len());
         for export in std::mem::take(&mut self.exports) {
@@ -440,4 +445,238 @@ fn short_forms(id: &str) -> impl Iterator<Item = &str> {
     let after = |mark: char| id.split_once(mark).map(|(_, rest)| rest);
     let function = id.rsplit_once('.').map(|(_, function)| function);
     [after(':'), after('/'), function].into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::Engine;
+
+    use super::*;
+    use crate::wasm::testing::{TestImport, component, function};
+    use crate::wasm::values::Case;
+
+    fn discovered(
+        imports: &[TestImport],
+        root: &[crate::wasm::testing::TestFunction],
+        interfaces: &[(&str, Vec<crate::wasm::testing::TestFunction>)],
+    ) -> Discovery {
+        let bytes = component(imports, root, interfaces);
+        discover(&Component::new(&Engine::default(), bytes).unwrap(), "COMP")
+    }
+
+    fn ids(discovery: &Discovery) -> Vec<&str> {
+        discovery.exports.iter().map(|export| &*export.id).collect()
+    }
+
+    #[test]
+    fn every_exported_function_is_a_task() {
+        let colour = Shape::Enum(["red".into()].into());
+        let failed = Shape::Result { ok: None, err: Some(Box::new(Shape::String)) };
+        let discovery = discovered(
+            &[],
+            &[function("hello", [], None)],
+            &[
+                (
+                    "acme:demo/tasks@1.2.3",
+                    vec![
+                        function("greet", [("name", Shape::String)], Shape::String),
+                        function("paint", [("with", colour.clone()), ("times", Shape::U32)], failed),
+                    ],
+                ),
+                ("tasks", vec![function("add", [("a", Shape::S32), ("b", Shape::S32)], Shape::S32)]),
+            ],
+        );
+        assert_eq!(ids(&discovery), ["COMP.hello", "COMP/tasks.add", "acme:demo/tasks.greet", "acme:demo/tasks.paint"]);
+        assert_eq!(discovery.rejected, []);
+        let paint = &discovery.exports[3];
+        assert_eq!(paint.interface.as_deref(), Some("acme:demo/tasks@1.2.3"));
+        assert_eq!(paint.version(), Some("1.2.3"));
+        assert_eq!(&*paint.function, "paint");
+        assert_eq!(paint.signature.parameters[0], Field { name: "with".into(), shape: colour });
+        assert!(paint.signature.returns_result());
+        assert!(!discovery.exports[2].signature.returns_result());
+        assert_eq!(discovery.exports[0].signature, Signature { parameters: vec![], result: None });
+    }
+
+    #[test]
+    fn a_task_can_be_called_by_its_index() {
+        let engine = Engine::default();
+        let bytes = component(&[], &[], &[("acme:demo/tasks", vec![function("take", [("a", Shape::String)], None)])]);
+        let component = Component::new(&engine, bytes).unwrap();
+        let take = &discover(&component, "COMP").exports[0];
+        let mut store = wasmtime::Store::new(&engine, ());
+        let instance = wasmtime::component::Linker::new(&engine).instantiate(&mut store, &component).unwrap();
+        let function = instance.get_func(&mut store, take.index).unwrap();
+        function.call(&mut store, &[wasmtime::component::Val::String("x".into())], &mut []).unwrap();
+    }
+
+    #[test]
+    fn a_program_is_one_task_and_other_wasi_interfaces_are_none() {
+        let status = Shape::Result { ok: None, err: None };
+        let discovery = discovered(
+            &[],
+            &[],
+            &[
+                ("wasi:cli/run@0.2.6", vec![function("run", [], status)]),
+                ("wasi:http/incoming-handler@0.2.6", vec![function("handle", [], None)]),
+                ("exports", vec![function("init", [], None)]),
+            ],
+        );
+        assert_eq!(ids(&discovery), ["COMP.run"]);
+        let run = &discovery.exports[0];
+        assert_eq!((run.entry, &run.signature), (Entry::Command, &Signature::of_command()));
+        let rejected: Vec<_> = discovery.rejected.iter().map(|r| (&*r.id, &*r.reason)).collect();
+        assert_eq!(
+            rejected,
+            [
+                ("COMP/exports.init", "it is a left-over of the tool that built the component"),
+                (
+                    "wasi:http/incoming-handler.handle",
+                    "`wasi:http/incoming-handler` is an interface between programs and hosts"
+                ),
+            ]
+        );
+    }
+
+    #[test]
+    fn of_two_versions_the_highest_is_the_task() {
+        let add = || vec![function("add", [("a", Shape::U8)], None)];
+        let discovery = discovered(
+            &[],
+            &[],
+            &[("acme:demo/ops@1.9.0", add()), ("acme:demo/ops@1.10.0", add()), ("acme:demo/ops@0.9.0", add())],
+        );
+        assert_eq!(ids(&discovery), ["acme:demo/ops.add"]);
+        assert_eq!(discovery.exports[0].version(), Some("1.10.0"));
+        assert_eq!(discovery.rejected.len(), 2);
+        assert_eq!(
+            discovery.rejected[0].reason,
+            "`acme:demo/ops@1.10.0` has the same task in place of `acme:demo/ops@1.9.0`"
+        );
+    }
+
+    #[test]
+    fn imports_are_listed_with_their_types() {
+        let case = Case { name: "a".into(), payload: Some(Shape::U8) };
+        let add = || function("add", [("a", Shape::Variant([case.clone()].into()))], Shape::S32);
+        let discovery = discovered(
+            &[
+                TestImport::Interface("acme:math/ops@1.0.0", vec![add()], true),
+                TestImport::Interface("acme:math/types@1.0.0", vec![], true),
+                TestImport::Function(function("log", [("text", Shape::String)], None)),
+            ],
+            &[],
+            &[("acme:math/ops@1.2.0", vec![add()])],
+        );
+        let names: Vec<_> = discovery.imports.iter().map(|i| (&*i.name, i.is_types_only())).collect();
+        assert_eq!(names, [("acme:math/ops@1.0.0", false), ("acme:math/types@1.0.0", true), ("log", false)]);
+        let ImportKind::Interface { functions, has_resources: false } = &discovery.imports[0].kind else { panic!() };
+        let (name, signature) = &functions[0];
+        assert_eq!(&**name, "add");
+        assert_eq!(signature.as_ref().unwrap().is_satisfied_by(&discovery.exports[0].signature), Ok(()));
+        assert!(is_compatible(&discovery.imports[0].name, discovery.exports[0].interface.as_deref().unwrap()));
+        assert!(matches!(&discovery.imports[2].kind, ImportKind::Function(Ok(signature)) if signature.result.is_none()));
+    }
+
+    #[test]
+    fn signatures_that_differ_say_where() {
+        let signature = |parameters: &[(&str, Shape)], result: Option<Shape>| Signature {
+            parameters: parameters.iter().map(|(name, s)| Field { name: (*name).into(), shape: s.clone() }).collect(),
+            result,
+        };
+        let list = |shape| Shape::List(Box::new(shape));
+        let ours = signature(&[("points", list(Shape::U8))], Some(Shape::U8));
+        let differ = |theirs: &Signature| ours.is_satisfied_by(theirs).unwrap_err();
+        assert_eq!(
+            differ(&signature(&[("points", list(Shape::U16))], Some(Shape::U8))),
+            "points[]: imported as u8, exported as u16"
+        );
+        assert_eq!(
+            differ(&signature(&[("points", list(Shape::U8))], Some(Shape::S8))),
+            "the result: imported as u8, exported as s8"
+        );
+        assert_eq!(
+            differ(&signature(&[("points", list(Shape::U8))], None)),
+            "the result: imported as u8, exported without one"
+        );
+        assert_eq!(
+            differ(&signature(&[("a", Shape::U8), ("b", Shape::U8)], None)),
+            "imported with the parameters (`points`), exported with (`a`, `b`)"
+        );
+    }
+
+    #[test]
+    fn versions_match_by_semver() {
+        for (imported, exported, compatible) in [
+            ("a:b/c@1.0.0", "a:b/c@1.2.0", true),
+            ("a:b/c@1.2.0", "a:b/c@1.0.0", false),
+            ("a:b/c@1.2.0", "a:b/c@2.2.0", false),
+            ("a:b/c@0.1.0", "a:b/c@0.1.7", true),
+            ("a:b/c@0.1.0", "a:b/c@0.2.0", false),
+            ("a:b/c@0.0.1", "a:b/c@0.0.2", false),
+            ("a:b/c@0.0.1", "a:b/c@0.0.1", true),
+            ("a:b/c@1.0.0", "a:b/c", true),
+            ("a:b/c", "a:b/c@7.0.0", true),
+            ("a:b/c", "a:b/d", false),
+            ("a:b/c@1.0.0-rc.1", "a:b/c@1.0.0", false),
+            ("a:b/c@1.0.0-rc.1", "a:b/c@1.0.0-rc.1", true),
+            ("a:b/c@1.0.0", "a:b/c@1.1.0-rc.1", false),
+            ("a:b/c@1.0.0+x", "a:b/c@1.0.0+y", true),
+            ("a:b/c@what", "a:b/c@what", true),
+            ("a:b/c@1.9.0", "a:b/c@1.10.0", true),
+        ] {
+            assert_eq!(is_compatible(imported, exported), compatible, "{imported} by {exported}");
+        }
+    }
+
+    fn names(ids: &[&str]) -> Names {
+        Names::new(ids.iter().map(|id| match id.split_once('@') {
+            Some((id, version)) => (Arc::from(id), Some(version)),
+            None => (Arc::from(*id), None),
+        }))
+    }
+
+    #[test]
+    fn tasks_are_found_by_every_form_that_means_only_one() {
+        let names = names(&["acme:demo/tasks.greet@1.2.0", "acme:other/tasks.add", "py.hello", "py/tasks.add"]);
+        let resolve = |name| names.resolve(name).map(|id| &**id);
+        for name in [
+            "acme:demo/tasks.greet",
+            "demo/tasks.greet",
+            "tasks.greet",
+            "greet",
+            "acme:demo/tasks@1.2.0.greet",
+            "acme:demo/tasks@1.0.0.greet",
+        ] {
+            assert_eq!(resolve(name), Ok("acme:demo/tasks.greet"), "{name}");
+        }
+        assert_eq!(resolve("hello"), Ok("py.hello"));
+        assert_eq!(resolve("other/tasks.add"), Ok("acme:other/tasks.add"));
+        assert_eq!(
+            resolve("tasks.add"),
+            Err("task `tasks.add` is ambiguous: it may be `acme:other/tasks.add`, `py/tasks.add`; \
+                 write one of them in full"
+                .into())
+        );
+        assert_eq!(
+            resolve("greeet"),
+            Err("unknown task `greeet` (did you mean `acme:demo/tasks.greet`? known tasks: \
+                 `acme:demo/tasks.greet`, `acme:other/tasks.add`, `py.hello`, `py/tasks.add`)"
+                .into())
+        );
+        assert_eq!(
+            resolve("acme:demo/tasks@2.0.0.greet"),
+            Err("unknown task `acme:demo/tasks@2.0.0.greet`: version `1.2.0` of the interface is the one that is known"
+                .into())
+        );
+        assert!(resolve("").is_err());
+    }
+
+    #[test]
+    fn a_full_id_is_never_ambiguous() {
+        let names = names(&["tasks.greet", "acme:demo/tasks.greet"]);
+        assert_eq!(names.resolve("tasks.greet").map(|id| &**id), Ok("tasks.greet"));
+        assert!(names.resolve("greet").unwrap_err().contains("ambiguous"));
+        assert_eq!(super::Names::default().resolve("x").unwrap_err(), "unknown task `x` (there are no tasks)");
+    }
 }
