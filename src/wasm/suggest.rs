@@ -7,16 +7,23 @@ const LISTED: usize = 10;
 
 /// ``unknown WHAT `given` (did you mean `near`? known WHATs: `a`, `b`, and 32 more)``.
 pub(super) fn unknown<'a>(what: &str, given: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
+    unknown_near(what, given, nearest(given, known.clone()), known)
+}
+
+/// The same, with what was probably meant found by other means.
+pub(super) fn unknown_near<'a>(
+    what: &str,
+    given: &str,
+    near: Option<&str>,
+    known: impl IntoIterator<Item = &'a str>,
+) -> String {
     let mut message = format!("unknown {what} `{}`", clip(given, 80));
-    let listed = list(known.clone());
-    if listed.is_empty() {
-        let _ = write!(message, " (there are no {what}s)");
-        return message;
-    }
-    match nearest(given, known) {
-        Some(near) => _ = write!(message, " (did you mean `{near}`? known {what}s: {listed})"),
-        None => _ = write!(message, " (known {what}s: {listed})"),
-    }
+    let listed = list(known);
+    let _ = match near {
+        _ if listed.is_empty() => write!(message, " (there are no {what}s)"),
+        Some(near) => write!(message, " (did you mean `{near}`? known {what}s: {listed})"),
+        None => write!(message, " (known {what}s: {listed})"),
+    };
     message
 }
 

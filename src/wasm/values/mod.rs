@@ -13,3 +13,6 @@ mod to_json;
 pub(super) use from_json::{ValueError, arguments_from_json, normalise_arguments, value_from_json};
 pub(super) use shape::{Case, Field, Shape, same_shape, type_name, unsupported};
 pub(super) use to_json::{WriteError, to_json};
+
+#[cfg(test)]
+mod tests;
