@@ -45,7 +45,7 @@ pub fn test(filters: &[String]) -> Result<ExitCode> {
     guests::build()?;
     let mut command = cargo();
     command
-        .args(["test", "--workspace", "--locked", "--no-fail-fast"])
+        .args(["test", "--workspace", "--no-fail-fast"])
         .arg("--")
         .args(filters)
         .stdout(Stdio::piped());

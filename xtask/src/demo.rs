@@ -66,7 +66,7 @@ pub fn run(profile: Profile) -> Result<ExitCode> {
         Profile::Dev => ("dev", "debug"),
         Profile::Release => ("release", "release"),
     };
-    run_command(cargo().args(["build", "--locked", "--package", RUNNER, "--profile", name]))?;
+    run_command(cargo().args(["build", "--package", RUNNER, "--profile", name]))?;
 
     let directory = root().join("target/demo");
     if directory.exists() {
@@ -105,7 +105,7 @@ impl Demo {
         let id = self.print(&["submit", "word-count", r#"["/text", 12]"#])?;
         let id = id.trim();
         self.print(&["start", "--until-idle"])?;
-        self.print_words(&self.capture(&["result", id])?)?;
+        self.print_words(id)?;
         self.print_head(&["tree", id])?;
 
         heading("Recursion: every call of `fib` is an invocation, in a fresh sandbox");
@@ -142,10 +142,16 @@ impl Demo {
         say("The configuration is in wasm-runner.toml there.");
     }
 
-    fn print_words(&self, summary: &str) -> Result<()> {
-        let summary: Value = serde_json::from_str(summary).with_context(|| {
-            format!("the word count returned something else than JSON: {summary}")
-        })?;
+    /// The word count's value, as a table.
+    fn print_words(&self, id: &str) -> Result<()> {
+        let arguments = ["result", id];
+        println!("{}", prompt(&arguments));
+        let summary = self.capture(&arguments)?;
+        let summary: Value = serde_json::from_str(&summary)
+            .with_context(|| format!("the word count returned no JSON: {summary}"))?;
+        // The value itself is one line of JSON; this is its beginning.
+        let json = summary.to_string();
+        println!("{}…\n", json.chars().take(100).collect::<String>());
         let number = |name: &str| {
             summary[name]
                 .as_u64()

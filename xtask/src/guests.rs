@@ -75,14 +75,7 @@ pub fn ensure_target() -> Result<()> {
 fn compile() -> Result<BTreeMap<String, Vec<u8>>> {
     let mut cargo = guest_cargo();
     cargo
-        .args([
-            "build",
-            "--release",
-            "--workspace",
-            "--locked",
-            "--target",
-            TARGET,
-        ])
+        .args(["build", "--release", "--workspace", "--target", TARGET])
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit());
     let shown = show(&cargo);

@@ -1,6 +1,7 @@
 //! An ordinary command-line program. Nothing here knows of WebAssembly or of the
 //! runner: its arguments are the invocation's, what it prints is the value, a
-//! non-zero exit is a failure.
+//! non-zero exit is a failure. (WASI 0.2 carries success or failure, not the code:
+//! the runner sees every code but 0 as 1.)
 //!
 //! ```text
 //! greet-cli [NAME]… [--stderr TEXT] [--big MB] [--panic] [--exit CODE]

@@ -99,11 +99,10 @@ fn plain() -> SubmitOptions {
 
 fn count(text: &str) -> Vec<Tally> {
     let mut counts = HashMap::new();
-    for word in text
-        .split(|c: char| !c.is_alphabetic())
-        .filter(|word| !word.is_empty())
-    {
-        *counts.entry(word.to_lowercase()).or_default() += 1;
+    for word in text.split(|c: char| !c.is_alphanumeric()) {
+        if word.starts_with(char::is_alphabetic) {
+            *counts.entry(word.to_lowercase()).or_default() += 1;
+        }
     }
     most_frequent_first(counts)
 }
