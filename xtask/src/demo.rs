@@ -146,12 +146,10 @@ impl Demo {
     fn print_words(&self, id: &str) -> Result<()> {
         let arguments = ["result", id];
         println!("{}", prompt(&arguments));
-        let summary = self.capture(&arguments)?;
-        let summary: Value = serde_json::from_str(&summary)
-            .with_context(|| format!("the word count returned no JSON: {summary}"))?;
-        // The value itself is one line of JSON; this is its beginning.
-        let json = summary.to_string();
-        println!("{}…\n", json.chars().take(100).collect::<String>());
+        let json = self.capture(&arguments)?;
+        println!("{}\n", beginning(json.trim_end(), 100));
+        let summary: Value = serde_json::from_str(&json)
+            .with_context(|| format!("the word count returned no JSON: {json}"))?;
         let number = |name: &str| {
             summary[name]
                 .as_u64()
@@ -329,6 +327,13 @@ fn prompt(arguments: &[&str]) -> String {
 
 fn text(bytes: Vec<u8>) -> Result<String> {
     String::from_utf8(bytes).context("the runner printed something that is not UTF-8")
+}
+
+fn beginning(text: &str, characters: usize) -> String {
+    match text.char_indices().nth(characters) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 fn heading(text: &str) {

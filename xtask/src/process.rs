@@ -67,7 +67,10 @@ pub fn guest_cargo() -> Command {
 /// Runs a command to its end; a failure names the command.
 pub fn run(command: &mut Command) -> Result<()> {
     let shown = show(command);
-    eprintln!("$ {shown}");
+    match command.get_current_dir() {
+        Some(directory) if directory != root() => eprintln!("{} $ {shown}", directory.display()),
+        _ => eprintln!("$ {shown}"),
+    }
     let status = command
         .status()
         .with_context(|| format!("failed to start `{shown}`"))?;
