@@ -162,3 +162,69 @@ fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     fs::write(&draft, bytes)?;
     fs::rename(&draft, path)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use super::{assemble, root};
+
+    /// A fault that nobody runs proves nothing: each must be named by a test of
+    /// the runner, as `faults.NAME` or, if it is a component, as `NAME`.
+    #[test]
+    fn every_fault_has_a_test() {
+        let mut tests = String::new();
+        for path in files_below(&root().join("tests/it")) {
+            tests.push_str(&fs::read_to_string(path).unwrap());
+        }
+        let wit = root().join("guest-tasks/fault-functions/wit/world.wit");
+        let wit = fs::read_to_string(wit).unwrap();
+        let functions = wit
+            .lines()
+            .filter_map(|line| line.split_once(": func("))
+            .map(|(name, _)| name.trim())
+            // No fault: what the floods submit.
+            .filter(|name| *name != "nothing")
+            .map(|name| format!("faults.{name}"));
+        let components = assemble().unwrap().into_iter().map(|(name, _)| name);
+        let untested: Vec<String> = functions
+            .chain(components)
+            .filter(|name| !names(&tests, name))
+            .collect();
+        assert!(
+            untested.is_empty(),
+            "no test in tests/it names these faults: {untested:?}"
+        );
+    }
+
+    /// Whether `text` has `name` in it, as a whole name.
+    fn names(text: &str, name: &str) -> bool {
+        let of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        text.match_indices(name).any(|(start, _)| {
+            !text[..start].ends_with(of_a_name)
+                && !text[start + name.len()..].starts_with(of_a_name)
+        })
+    }
+
+    fn files_below(directory: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(directory).unwrap();
+        entries
+            .map(|entry| entry.unwrap().path())
+            .flat_map(|path| {
+                if path.is_dir() {
+                    files_below(&path)
+                } else {
+                    vec![path]
+                }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn names_are_compared_as_a_whole() {
+        assert!(names(r#"call("faults.spin", [])"#, "faults.spin"));
+        assert!(!names(r#"call("faults.spin-ms", [5])"#, "faults.spin"));
+        assert!(names("demo:faults/faults.spin", "faults.spin"));
+    }
+}
