@@ -1,7 +1,7 @@
 //! Everything that touches WebAssembly: the only layer that says `wasmtime`.
 
 // Until `library` is built from them.
-#![allow(dead_code, reason = "the parts are ready before the library that uses them")]
+#![allow(dead_code, unused_imports, reason = "the parts are ready before the library that uses them")]
 
 mod cache;
 mod discover;
