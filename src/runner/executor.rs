@@ -4,9 +4,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::model::{Claim, ComponentDigest, Failure, Outcome, Refusal, TaskClient};
+use crate::model::{Claim, ComponentDigest, Failure, FailureKind, Outcome, Refusal, TaskClient};
 use crate::store::TaskSet;
-use crate::wasm::GuestControl;
+use crate::wasm::{GuestControl, Library};
 
 /// A started guest. Polling it runs the guest on the polling thread; dropping it
 /// kills the guest wherever it is. Answers with what the attempt produced.
@@ -62,4 +62,39 @@ pub trait Executor: Send + Sync + 'static {
     /// Called by a slot thread before a guest runs on it, and after: guests that
     /// compute must be interruptible only in between.
     fn guest_runs(&self, runs: bool);
+}
+
+impl Executor for Library {
+    fn tasks(&self) -> Arc<TaskSet> {
+        self.task_set()
+    }
+
+    fn start(&self, claim: &Claim, client: &Arc<dyn TaskClient>) -> Result<Guest, Failure> {
+        let started = Library::start(self, claim, client).ok_or_else(|| {
+            Failure::new(FailureKind::Trapped, format!("no component exports the task `{}` any more", claim.task))
+        })?;
+        Ok(Guest {
+            future: started.future,
+            control: started.control,
+            digest: started.digest,
+            weight: started.weight,
+        })
+    }
+
+    fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedChild, Refusal> {
+        let task = self.resolve(task).map_err(|error| Refusal::UnknownTask(error.to_string()))?;
+        let arguments =
+            self.check_arguments(task, arguments).map_err(|error| Refusal::BadArguments(error.to_string()))?;
+        Ok(PreparedChild {
+            task: Arc::clone(&task.id),
+            digest: task.digest,
+            arguments,
+            max_attempts: task.options.max_attempts,
+            priority: task.options.priority,
+        })
+    }
+
+    fn guest_runs(&self, runs: bool) {
+        Library::guest_runs(self, runs);
+    }
 }

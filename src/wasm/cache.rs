@@ -55,7 +55,7 @@ impl Cache {
 
     fn with_bound(directory: Option<&Path>, max_bytes: u64) -> Self {
         let directory = directory.and_then(|directory| match prepare(directory) {
-            Ok(()) => Some(directory.to_owned()),
+            Ok(directory) => Some(directory),
             Err(error) => {
                 warn!("not keeping compiled code in `{}`: {error}", directory.display());
                 None
@@ -70,16 +70,23 @@ impl Cache {
     /// # Errors
     ///
     /// Only if `bytes` can't be compiled.
-    pub(super) fn load(&self, engine: &Engine, digest: &ComponentDigest, bytes: &[u8]) -> wasmtime::Result<Component> {
+    pub(super) fn load(
+        &self,
+        engine: &Engine,
+        digest: &ComponentDigest,
+        bytes: &[u8],
+    ) -> wasmtime::Result<Component> {
         classify(bytes).map_err(wasmtime::Error::msg)?;
-        let Some(directory) = &self.directory else { return Component::from_binary(engine, bytes) };
+        let Some(directory) = &self.directory else {
+            return Component::from_binary(engine, bytes);
+        };
         let path = directory.join(format!("{}.{EXTENSION}", key(engine, digest)));
         match read(&path) {
             // SAFETY: `deserialize` trusts its bytes to be what `serialize` of
             // the same version and settings gave. They are: the checksum says
             // that the file is whole and unchanged since we wrote it, its name
-            // is drawn from the version, the settings and the component, and
-            // nobody else can write to the directory.
+            // is drawn from the version, the settings and the component, it is
+            // ours, and nobody else can write to the directory.
             Ok(Some(code)) => match unsafe { Component::deserialize(engine, &code[HEADER..]) } {
                 Ok(component) => {
                     touch(&path);
@@ -104,13 +111,17 @@ impl Cache {
     /// and what other processes began to write and never finished. Never
     /// removes `newest`, which was written just now.
     fn tidy(&self, directory: &Path, newest: &Path) {
-        let Ok(entries) = fs::read_dir(directory) else { return };
+        let Ok(entries) = fs::read_dir(directory) else {
+            return;
+        };
         let now = SystemTime::now();
         let mut files = Vec::new();
         for entry in entries.flatten() {
             let path = entry.path();
             // Another process may remove it at the same time; then it is gone.
-            let Ok(metadata) = entry.metadata() else { continue };
+            let Ok(metadata) = entry.metadata() else {
+                continue;
+            };
             let used = metadata.modified().unwrap_or(now);
             if !metadata.is_file() {
                 continue;
@@ -167,13 +178,15 @@ pub(super) fn classify(bytes: &[u8]) -> Result<(), String> {
     };
     match rest.first_chunk::<4>().map(<[u8; 4]>::as_slice) {
         None => truncated(),
-        Some(COMPONENT) => sections_are_whole(&rest[4..]).then_some(()).ok_or_else(|| {
-            "it is cut short: its last section is longer than the file".to_owned()
-        }),
+        Some(COMPONENT) => sections_are_whole(&rest[4..])
+            .then_some(())
+            .ok_or_else(|| "it is cut short: its last section is longer than the file".to_owned()),
         Some(MODULE) => Err("it is a core module, not a component: \
                              make a component of it with `wasm-tools component new`"
             .to_owned()),
-        Some(_) => Err("it is a component of a version that is not known; build it with newer tools".to_owned()),
+        Some(_) => {
+            Err("it is a component of a version that is not known; build it with newer tools".to_owned())
+        }
     }
 }
 
@@ -192,8 +205,12 @@ fn sections_are_whole(mut bytes: &[u8]) -> bool {
             }
         }
         // Not a number at all, rather than cut off: for the compiler to say.
-        let Some(start) = end else { return rest.len() >= 5 };
-        let Ok(length) = usize::try_from(length) else { return false };
+        let Some(start) = end else {
+            return rest.len() >= 5;
+        };
+        let Ok(length) = usize::try_from(length) else {
+            return false;
+        };
         match rest[start..].get(length..) {
             Some(next) => bytes = next,
             None => return false,
@@ -226,17 +243,27 @@ fn key(engine: &Engine, digest: &ComponentDigest) -> blake3::Hash {
     stable.0.finalize()
 }
 
-/// Makes the directory, or says why the one that is there can't be trusted.
-fn prepare(directory: &Path) -> io::Result<()> {
+/// Makes the directory and returns its path without links, which others could
+/// point elsewhere; or says why the one that is there can't be trusted.
+fn prepare(directory: &Path) -> io::Result<PathBuf> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let metadata = fs::metadata(directory)?;
-    if metadata.uid() != rustix::process::geteuid().as_raw() {
+    let directory = directory.canonicalize()?;
+    let metadata = fs::symlink_metadata(&directory)?;
+    if !metadata.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    if !is_ours(&metadata) {
         return Err(io::Error::other("it belongs to another user"));
     }
     if metadata.mode() & 0o022 != 0 {
         return Err(io::Error::other("other users can write to it; `chmod go-w` makes it usable"));
     }
-    Ok(())
+    Ok(directory)
+}
+
+/// Whether a file belongs to the user that we run as.
+fn is_ours(metadata: &fs::Metadata) -> bool {
+    metadata.uid() == rustix::process::geteuid().as_raw()
 }
 
 /// Why a file could not be used.
@@ -254,6 +281,10 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, Damage> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Damage::Io(error)),
     };
+    // Left by someone while the directory was open to others.
+    if !file.metadata().is_ok_and(|metadata| is_ours(&metadata)) {
+        return Err(Damage::Content("it belongs to another user"));
+    }
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(Damage::Io)?;
     let Some((header, code)) = bytes.split_at_checked(HEADER) else {
@@ -263,7 +294,6 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, Damage> {
     if magic != MAGIC {
         return Err(Damage::Content("its format is not known"));
     }
-    // `Hash` compares in constant time, which does no harm.
     if blake3::hash(code).as_bytes().as_slice() != checksum {
         return Err(Damage::Content("its checksum is wrong"));
     }
@@ -276,7 +306,8 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, Damage> {
 /// Not synced: what a crash of the machine leaves behind fails its checksum.
 fn write(directory: &Path, path: &Path, code: &[u8]) -> io::Result<()> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let unique = format!("{}-{:?}", std::process::id(), SystemTime::now().duration_since(SystemTime::UNIX_EPOCH));
+    let unique =
+        format!("{}-{:?}", std::process::id(), SystemTime::now().duration_since(SystemTime::UNIX_EPOCH));
     let unique = blake3::hash(unique.as_bytes()).to_hex();
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let temporary = directory.join(format!("{unique}-{count}.{TEMPORARY}"));
@@ -296,7 +327,8 @@ fn write(directory: &Path, path: &Path, code: &[u8]) -> io::Result<()> {
 
 /// Notes that a file was used now. Its age is only for [`Cache::tidy`].
 fn touch(path: &Path) {
-    let touched = OpenOptions::new().append(true).open(path).and_then(|file| file.set_modified(SystemTime::now()));
+    let touched =
+        OpenOptions::new().append(true).open(path).and_then(|file| file.set_modified(SystemTime::now()));
     if let Err(error) = touched {
         debug!("can't note the use of `{}`: {error}", path.display());
     }
@@ -418,6 +450,20 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_someone_else_is_compiled_again() {
+        let directory = private();
+        let cache = Cache::new(Some(directory.path()));
+        let engine = Engine::default();
+        load(&cache, &engine, &small("f"));
+        let file = files(directory.path()).remove(0);
+        if std::os::unix::fs::chown(&file, Some(12_345), None).is_ok() {
+            assert!(matches!(read(&file), Err(Damage::Content("it belongs to another user"))));
+            load(&cache, &engine, &small("f"));
+            assert!(is_ours(&fs::metadata(&file).unwrap()));
+        }
+    }
+
+    #[test]
     fn a_whole_file_with_foreign_code_is_compiled_again() {
         let directory = private();
         let cache = Cache::new(Some(directory.path()));
@@ -444,11 +490,14 @@ mod tests {
             load(&cache, &Engine::default(), &small("f"));
             assert_eq!(files(directory.path()), [] as [PathBuf; 0]);
         }
-        // Nobody's directory, and a file in place of one.
-        assert_eq!(Cache::new(Some(Path::new("/proc/self"))).directory.is_some(), false);
         let file = directory.path().join("file");
         fs::write(&file, "").unwrap();
         assert_eq!(Cache::new(Some(&file)).directory, None);
+        // Only root can give a directory away.
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        if std::os::unix::fs::chown(directory.path(), Some(12_345), None).is_ok() {
+            assert_eq!(Cache::new(Some(directory.path())).directory, None);
+        }
         load(&Cache::new(None), &Engine::default(), &small("f"));
     }
 
@@ -457,10 +506,10 @@ mod tests {
         let directory = private();
         let inner = directory.path().join("cache");
         let cache = Cache::new(Some(&inner));
-        // Works for root too, unlike taking away the permission.
+        // Works for root too, unlike taking the permission away.
         fs::remove_dir(&inner).unwrap();
         load(&cache, &Engine::default(), &small("f"));
-        // A device that is always full.
+        // A file whose name can't be given.
         assert!(write(directory.path(), Path::new("/proc/no-such-place"), b"code").is_err());
         assert_eq!(files(directory.path()), [] as [PathBuf; 0], "no temporary file stays");
     }
@@ -481,8 +530,11 @@ mod tests {
         };
         age(&path(&components[0].1), 2);
         age(&path(&components[1].1), 3);
-        let (old, new, foreign) =
-            (directory.path().join("1.tmp"), directory.path().join("2.tmp"), directory.path().join("notes.txt"));
+        let (old, new, foreign) = (
+            directory.path().join("1.tmp"),
+            directory.path().join("2.tmp"),
+            directory.path().join("notes.txt"),
+        );
         for file in [&old, &new, &foreign] {
             fs::write(file, "x").unwrap();
         }
@@ -533,7 +585,10 @@ mod tests {
                 b"\0asm\x01\0\0\0",
                 "it is a core module, not a component: make a component of it with `wasm-tools component new`",
             ),
-            (b"\0asm\x0e\0\x01\0", "it is a component of a version that is not known; build it with newer tools"),
+            (
+                b"\0asm\x0e\0\x01\0",
+                "it is a component of a version that is not known; build it with newer tools",
+            ),
             (
                 b"\n (component)",
                 "it is WebAssembly text, and the binary form is needed: \
@@ -545,9 +600,14 @@ mod tests {
         for length in 0..bytes.len() {
             // Cut between two sections it is a shorter component.
             if let Err(message) = classify(&bytes[..length]) {
-                assert!(message.starts_with("it is ") && (length == 0 || message.contains("cut short")), "{message}");
+                assert!(
+                    message.starts_with("it is ") && (length == 0 || message.contains("cut short")),
+                    "{message}"
+                );
             }
-            assert!(Cache::new(None).load(&Engine::default(), &digest, &bytes[..length]).is_err() || length > 8);
+            assert!(
+                Cache::new(None).load(&Engine::default(), &digest, &bytes[..length]).is_err() || length >= 8
+            );
         }
     }
 }

@@ -63,15 +63,20 @@ impl Signature {
             return Err(format!("imported with the parameters ({ours}), exported with ({theirs})"));
         }
         for (ours, theirs) in self.parameters.iter().zip(&exported.parameters) {
-            same_shape(&ours.shape, &theirs.shape).map_err(|difference| format!("{}{difference}", ours.name))?;
+            same_shape(&ours.shape, &theirs.shape)
+                .map_err(|difference| format!("{}{difference}", ours.name))?;
         }
         match (&self.result, &exported.result) {
             (Some(ours), Some(theirs)) => {
                 same_shape(ours, theirs).map_err(|difference| format!("the result{difference}"))
             }
             (None, None) => Ok(()),
-            (Some(ours), None) => Err(format!("the result: imported as {}, exported without one", ours.name())),
-            (None, Some(theirs)) => Err(format!("the result: imported without one, exported as {}", theirs.name())),
+            (Some(ours), None) => {
+                Err(format!("the result: imported as {}, exported without one", ours.name()))
+            }
+            (None, Some(theirs)) => {
+                Err(format!("the result: imported without one, exported as {}", theirs.name()))
+            }
         }
     }
 }
@@ -218,12 +223,22 @@ fn imported_interface(component: &Component, instance: &ComponentInstance) -> Im
 }
 
 impl Discovery {
-    fn add_interface(&mut self, component: &Component, name: &str, export: &str, instance: &ComponentInstance) {
+    fn add_interface(
+        &mut self,
+        component: &Component,
+        name: &str,
+        export: &str,
+        instance: &ComponentInstance,
+    ) {
         let (unversioned, _) = split_version(export);
-        let Some(index) = component.get_export_index(None, export) else { return };
+        let Some(index) = component.get_export_index(None, export) else {
+            return;
+        };
         let is_wasi = unversioned.starts_with("wasi:");
         for (function_name, item) in instance.exports(component.engine()) {
-            let ComponentItem::ComponentFunc(function) = item.ty else { continue };
+            let ComponentItem::ComponentFunc(function) = item.ty else {
+                continue;
+            };
             if unversioned == WASI_RUN && function_name == "run" {
                 if let Some(run) = component.get_export_index(Some(&index), function_name) {
                     self.exports.push(Export {
@@ -369,7 +384,9 @@ pub(super) fn is_compatible(imported: &str, exported: &str) -> bool {
     if name != other {
         return false;
     }
-    let (Some(wanted_text), Some(offered_text)) = (wanted, offered) else { return true };
+    let (Some(wanted_text), Some(offered_text)) = (wanted, offered) else {
+        return true;
+    };
     match (Version::parse(wanted_text), Version::parse(offered_text)) {
         // Pre-releases promise nothing: only the very same one will do.
         (Some(wanted), Some(offered)) if wanted.prerelease.is_empty() && offered.prerelease.is_empty() => {
@@ -430,7 +447,9 @@ impl Names {
             if is_compatible(&format!("{interface}@{version}"), &format!("{interface}@{offered}")) {
                 return Ok(id);
             }
-            return Err(format!("unknown task `{name}`: version `{offered}` of the interface is the one that is known"));
+            return Err(format!(
+                "unknown task `{name}`: version `{offered}` of the interface is the one that is known"
+            ));
         }
         let ids = || self.ids.keys().map(|id| &**id);
         // The short form that looks like it, as what it means.
@@ -486,7 +505,10 @@ mod tests {
                 ("tasks", vec![function("add", [("a", Shape::S32), ("b", Shape::S32)], Shape::S32)]),
             ],
         );
-        assert_eq!(ids(&discovery), ["COMP.hello", "COMP/tasks.add", "acme:demo/tasks.greet", "acme:demo/tasks.paint"]);
+        assert_eq!(
+            ids(&discovery),
+            ["COMP.hello", "COMP/tasks.add", "acme:demo/tasks.greet", "acme:demo/tasks.paint"]
+        );
         assert_eq!(discovery.rejected, []);
         let paint = &discovery.exports[3];
         assert_eq!(paint.interface.as_deref(), Some("acme:demo/tasks@1.2.3"));
@@ -501,7 +523,8 @@ mod tests {
     #[test]
     fn a_task_can_be_called_by_its_index() {
         let engine = Engine::default();
-        let bytes = component(&[], &[], &[("acme:demo/tasks", vec![function("take", [("a", Shape::String)], None)])]);
+        let bytes =
+            component(&[], &[], &[("acme:demo/tasks", vec![function("take", [("a", Shape::String)], None)])]);
         let component = Component::new(&engine, bytes).unwrap();
         let take = &discover(&component, "COMP").exports[0];
         let mut store = wasmtime::Store::new(&engine, ());
@@ -544,7 +567,11 @@ mod tests {
         let discovery = discovered(
             &[],
             &[],
-            &[("acme:demo/ops@1.9.0", add()), ("acme:demo/ops@1.10.0", add()), ("acme:demo/ops@0.9.0", add())],
+            &[
+                ("acme:demo/ops@1.9.0", add()),
+                ("acme:demo/ops@1.10.0", add()),
+                ("acme:demo/ops@0.9.0", add()),
+            ],
         );
         assert_eq!(ids(&discovery), ["acme:demo/ops.add"]);
         assert_eq!(discovery.exports[0].version(), Some("1.10.0"));
@@ -570,18 +597,28 @@ mod tests {
         );
         let names: Vec<_> = discovery.imports.iter().map(|i| (&*i.name, i.is_types_only())).collect();
         assert_eq!(names, [("acme:math/ops@1.0.0", false), ("acme:math/types@1.0.0", true), ("log", false)]);
-        let ImportKind::Interface { functions, has_resources: false } = &discovery.imports[0].kind else { panic!() };
+        let ImportKind::Interface { functions, has_resources: false } = &discovery.imports[0].kind else {
+            panic!()
+        };
         let (name, signature) = &functions[0];
         assert_eq!(&**name, "add");
         assert_eq!(signature.as_ref().unwrap().is_satisfied_by(&discovery.exports[0].signature), Ok(()));
-        assert!(is_compatible(&discovery.imports[0].name, discovery.exports[0].interface.as_deref().unwrap()));
-        assert!(matches!(&discovery.imports[2].kind, ImportKind::Function(Ok(signature)) if signature.result.is_none()));
+        assert!(is_compatible(
+            &discovery.imports[0].name,
+            discovery.exports[0].interface.as_deref().unwrap()
+        ));
+        assert!(
+            matches!(&discovery.imports[2].kind, ImportKind::Function(Ok(signature)) if signature.result.is_none())
+        );
     }
 
     #[test]
     fn signatures_that_differ_say_where() {
         let signature = |parameters: &[(&str, Shape)], result: Option<Shape>| Signature {
-            parameters: parameters.iter().map(|(name, s)| Field { name: (*name).into(), shape: s.clone() }).collect(),
+            parameters: parameters
+                .iter()
+                .map(|(name, s)| Field { name: (*name).into(), shape: s.clone() })
+                .collect(),
             result,
         };
         let list = |shape| Shape::List(Box::new(shape));
@@ -638,7 +675,8 @@ mod tests {
 
     #[test]
     fn tasks_are_found_by_every_form_that_means_only_one() {
-        let names = names(&["acme:demo/tasks.greet@1.2.0", "acme:other/tasks.add", "py.hello", "py/tasks.add"]);
+        let names =
+            names(&["acme:demo/tasks.greet@1.2.0", "acme:other/tasks.add", "py.hello", "py/tasks.add"]);
         let resolve = |name| names.resolve(name).map(|id| &**id);
         for name in [
             "acme:demo/tasks.greet",
@@ -677,6 +715,9 @@ mod tests {
         let names = names(&["tasks.greet", "acme:demo/tasks.greet"]);
         assert_eq!(names.resolve("tasks.greet").map(|id| &**id), Ok("tasks.greet"));
         assert!(names.resolve("greet").unwrap_err().contains("ambiguous"));
-        assert_eq!(super::Names::default().resolve("x").unwrap_err(), "unknown task `x` (there are no tasks)");
+        assert_eq!(
+            super::Names::default().resolve("x").unwrap_err(),
+            "unknown task `x` (there are no tasks)"
+        );
     }
 }

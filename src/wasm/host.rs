@@ -22,7 +22,7 @@ mod bindings {
     });
 }
 
-use bindings::wasm_runner::task::invocations::{Error, Failure, Refusal, Status, SubmitOptions};
+use bindings::wasm_runner::task::invocations::{Error, Failure, Refusal, InvocationStatus as Status, SubmitOptions};
 use bindings::wasm_runner::task::{context, invocations, log, types};
 
 /// The package that these imports belong to.

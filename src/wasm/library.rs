@@ -9,12 +9,12 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
-use super::cache::CodeCache;
+use super::cache::{Cache, classify};
 use super::control::GuestControl;
 use super::discover::{Discovery, Export, Names, discover};
 use super::engine::{EpochTicker, max_live, new_engine};
 use super::execute::{self, MAX_MEMORIES, MAX_TABLES, Program, TABLES_PER_WEIGHT};
-use super::host::{self, HostState};
+use super::host;
 use super::link::{self, Provider};
 use super::values::normalise_arguments;
 use crate::model::{Claim, Clock, ComponentDigest, Outcome, TaskClient, TaskOptions};
@@ -252,13 +252,13 @@ impl Library {
             true => Some(new_engine(max_live, true).map_err(engine_error)?),
             false => None,
         };
-        let cache = options.cache_directory.as_deref().map(CodeCache::new);
+        let cache = Cache::new(options.cache_directory.as_deref());
         let mut errors = Vec::new();
         let mut loaded = Vec::new();
         let mut used_sources = Vec::new();
         for source in sources {
             let engine = metered.as_ref().filter(|_| wants_fuel(source)).unwrap_or(&plain);
-            match load_one(engine, &source.name, &source.path, cache.as_ref()) {
+            match load_one(engine, &source.name, &source.path, &cache) {
                 Ok(component) => {
                     loaded.push(component);
                     used_sources.push(source);
@@ -385,8 +385,8 @@ impl Library {
     pub fn inspect(name: &str, path: &Path, cache_directory: Option<&Path>) -> Result<Inspection, LoadError> {
         let engine = new_engine(max_live(Some(16)), false)
             .map_err(|error| load_error(name, path, format!("the WebAssembly engine can't be made: {error:#}")))?;
-        let cache = cache_directory.map(CodeCache::new);
-        let loaded = load_one(&engine, name, path, cache.as_ref())?;
+        let cache = Cache::new(cache_directory);
+        let loaded = load_one(&engine, name, path, &cache)?;
         let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         let alone = std::slice::from_ref(&loaded);
         let imports = loaded
@@ -500,16 +500,14 @@ impl std::fmt::Debug for Library {
     }
 }
 
-fn load_one(engine: &Engine, name: &str, path: &Path, cache: Option<&CodeCache>) -> Result<Loaded, LoadError> {
+fn load_one(engine: &Engine, name: &str, path: &Path, cache: &Cache) -> Result<Loaded, LoadError> {
     let bytes = std::fs::read(path)
         .map_err(|error| load_error(name, path, format!("the file can't be read: {error}")))?;
-    super::cache::classify(&bytes).map_err(|message| load_error(name, path, message))?;
+    classify(&bytes).map_err(|message| load_error(name, path, message))?;
     let digest = ComponentDigest::from_bytes(Sha256::digest(&bytes).into());
-    let component = match cache {
-        Some(cache) => cache.load(engine, &digest, &bytes),
-        None => Component::from_binary(engine, &bytes),
-    }
-    .map_err(|error| load_error(name, path, format!("it is not a valid component: {error:#}")))?;
+    let component = cache
+        .load(engine, &digest, &bytes)
+        .map_err(|error| load_error(name, path, format!("it is not a valid component: {error:#}")))?;
     let discovery = discover(&component, name);
     Ok(Loaded { name: name.into(), path: path.to_owned(), digest, component, discovery })
 }

@@ -6,7 +6,11 @@ use std::fmt::Write;
 const LISTED: usize = 10;
 
 /// ``unknown WHAT `given` (did you mean `near`? known WHATs: `a`, `b`, and 32 more)``.
-pub(super) fn unknown<'a>(what: &str, given: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
+pub(super) fn unknown<'a>(
+    what: &str,
+    given: &str,
+    known: impl IntoIterator<Item = &'a str> + Clone,
+) -> String {
     unknown_near(what, given, nearest(given, known.clone()), known)
 }
 

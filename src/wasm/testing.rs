@@ -83,7 +83,8 @@ fn export_functions(builder: &mut ComponentBuilder, functions: &[TestFunction]) 
     for function in functions {
         let ty = Scope::Exports(builder, function.name).function(function);
         let core = builder.core_alias_export(None, instance, function.name, ExportKind::Func);
-        let options = [CanonicalOption::UTF8, CanonicalOption::Memory(memory), CanonicalOption::Realloc(realloc)];
+        let options =
+            [CanonicalOption::UTF8, CanonicalOption::Memory(memory), CanonicalOption::Realloc(realloc)];
         let lifted = builder.lift_func(None, core, ty, options);
         builder.export(function.name, ComponentExportKind::Func, lifted, None);
     }
@@ -107,7 +108,8 @@ fn core_module(functions: &[TestFunction]) -> Module {
 
     for (index, function) in functions.iter().enumerate() {
         let index = u32::try_from(index).unwrap() + 1;
-        let mut parameters: Vec<ValType> = function.parameters.iter().flat_map(|field| flat(&field.shape)).collect();
+        let mut parameters: Vec<ValType> =
+            function.parameters.iter().flat_map(|field| flat(&field.shape)).collect();
         if parameters.len() > 16 {
             parameters = vec![ValType::I32];
         }
@@ -127,13 +129,25 @@ fn core_module(functions: &[TestFunction]) -> Module {
     }
 
     let mut memories = MemorySection::new();
-    memories.memory(MemoryType { minimum: 64, maximum: None, memory64: false, shared: false, page_size_log2: None });
+    memories.memory(MemoryType {
+        minimum: 64,
+        maximum: None,
+        memory64: false,
+        shared: false,
+        page_size_log2: None,
+    });
     let mut globals = GlobalSection::new();
     let mutable = GlobalType { val_type: ValType::I32, mutable: true, shared: false };
     globals.global(mutable, &ConstExpr::i32_const(8));
 
     let mut module = Module::new();
-    module.section(&types).section(&kinds).section(&memories).section(&globals).section(&exports).section(&code);
+    module
+        .section(&types)
+        .section(&kinds)
+        .section(&memories)
+        .section(&globals)
+        .section(&exports)
+        .section(&code);
     module
 }
 
@@ -146,7 +160,9 @@ fn flat(shape: &Shape) -> Vec<ValType> {
                 match joined.get_mut(index) {
                     None => joined.push(ty),
                     Some(other) if *other == ty => {}
-                    Some(other @ (ValType::I32 | ValType::F32)) if matches!(ty, ValType::I32 | ValType::F32) => {
+                    Some(other @ (ValType::I32 | ValType::F32))
+                        if matches!(ty, ValType::I32 | ValType::F32) =>
+                    {
                         *other = ValType::I32;
                     }
                     Some(other) => *other = ValType::I64,
@@ -262,7 +278,8 @@ impl Scope<'_> {
                 return self.define(|ty| ty.result(ok, err));
             }
             Shape::Record(fields) => {
-                let fields: Vec<_> = fields.iter().map(|field| (&*field.name, self.value(&field.shape))).collect();
+                let fields: Vec<_> =
+                    fields.iter().map(|field| (&*field.name, self.value(&field.shape))).collect();
                 return self.define_named(|ty| ty.record(fields));
             }
             Shape::Variant(cases) => {
@@ -272,8 +289,12 @@ impl Scope<'_> {
                     .collect();
                 return self.define_named(|ty| ty.variant(cases));
             }
-            Shape::Enum(names) => return self.define_named(|ty| ty.enum_type(names.iter().map(|name| &**name))),
-            Shape::Flags(names) => return self.define_named(|ty| ty.flags(names.iter().map(|name| &**name))),
+            Shape::Enum(names) => {
+                return self.define_named(|ty| ty.enum_type(names.iter().map(|name| &**name)));
+            }
+            Shape::Flags(names) => {
+                return self.define_named(|ty| ty.flags(names.iter().map(|name| &**name)));
+            }
         };
         ComponentValType::Primitive(primitive)
     }

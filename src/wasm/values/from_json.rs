@@ -56,7 +56,7 @@ pub(in crate::wasm) fn value_from_json(text: &str, shape: &Shape, root: &str) ->
 /// ``points[3].x: expected f64, found string``, or what is unknown, missing, given
 /// twice or too much, with a list of what is known.
 pub(in crate::wasm) fn arguments_from_json(text: &str, parameters: &[Field]) -> Result<Vec<Val>, ValueError> {
-    read_arguments(text, parameters, true)
+    Ok(read_arguments(text, parameters, true)?.values)
 }
 
 /// Checks arguments as [`arguments_from_json`] does, and returns them as the text of a
@@ -66,17 +66,16 @@ pub(in crate::wasm) fn arguments_from_json(text: &str, parameters: &[Field]) -> 
 ///
 /// As [`arguments_from_json`].
 pub(in crate::wasm) fn normalise_arguments(text: &str, parameters: &[Field]) -> Result<Arc<str>, ValueError> {
-    let given = read_arguments(text, parameters, false)?;
+    let read = read_arguments(text, parameters, false)?;
     let text = text.trim_ascii();
-    if text.starts_with('[') && given.len() == parameters.len() {
-        // By far the most common case: it is right as it is.
-        let elements = count_elements(text);
+    if let Some(elements) = read.elements {
         if elements == parameters.len() {
+            // By far the most common case: it is right as it is.
             return Ok(text.into());
         }
         // Only options can be missing, at the end.
         let open = text.strip_suffix(']').unwrap_or(text).trim_ascii_end();
-        let mut padded = String::with_capacity(text.len() + 5 * (parameters.len() - elements));
+        let mut padded = String::with_capacity(text.len() + ",null".len() * (parameters.len() - elements));
         padded.push_str(open);
         for index in elements..parameters.len() {
             padded.push_str(if index == 0 { "null" } else { ",null" });
@@ -84,8 +83,8 @@ pub(in crate::wasm) fn normalise_arguments(text: &str, parameters: &[Field]) -> 
         padded.push(']');
         return Ok(padded.into());
     }
-    let members: Members<'_> =
-        serde_json::from_str(text).map_err(|error| ValueError(format!("the arguments are not JSON: {error}")))?;
+    let members: Members<'_> = serde_json::from_str(text)
+        .map_err(|error| ValueError(format!("the arguments are not JSON: {error}")))?;
     let mut array = String::with_capacity(text.len());
     for (index, parameter) in parameters.iter().enumerate() {
         array.push(if index == 0 { '[' } else { ',' });
@@ -94,11 +93,6 @@ pub(in crate::wasm) fn normalise_arguments(text: &str, parameters: &[Field]) -> 
     }
     array.push_str(if parameters.is_empty() { "[]" } else { "]" });
     Ok(array.into())
-}
-
-/// How many elements a valid JSON array has.
-fn count_elements(text: &str) -> usize {
-    serde_json::from_str::<Vec<IgnoredAny>>(text).map_or(0, |elements| elements.len())
 }
 
 /// The members of an object in order, each value as its text.
@@ -126,7 +120,15 @@ impl<'de> serde::Deserialize<'de> for Members<'de> {
     }
 }
 
-fn read_arguments(text: &str, parameters: &[Field], build: bool) -> Result<Vec<Val>, ValueError> {
+/// Arguments as they were read.
+struct ReadArguments {
+    /// One for each parameter.
+    values: Vec<Val>,
+    /// How many elements the array had; `None` if it was an object.
+    elements: Option<usize>,
+}
+
+fn read_arguments(text: &str, parameters: &[Field], build: bool) -> Result<ReadArguments, ValueError> {
     let context = Context::default();
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let arguments = Arguments { parameters, context: &context, build };
@@ -217,7 +219,9 @@ impl<'de> DeserializeSeed<'de> for Seed<'_> {
             // serde_json reads floats to within one unit in the last place
             // unless a feature is on, and f32 by way of f64. The standard
             // library is exact for both, so it gets the text.
-            Shape::F32 | Shape::F64 => self.float(<&RawValue as serde::Deserialize>::deserialize(deserializer)?.get()),
+            Shape::F32 | Shape::F64 => {
+                self.float(<&RawValue as serde::Deserialize>::deserialize(deserializer)?.get())
+            }
             _ => deserializer.deserialize_any(self),
         }
     }
@@ -302,7 +306,11 @@ impl<'de> Visitor<'de> for Seed<'_> {
         if value == 0.0 && value.is_sign_negative() {
             return self.integer(0u64);
         }
-        if self.shape.is_integer() { Err(self.mismatch(format_args!("{value:?}"))) } else { Err(self.mismatch("number")) }
+        if self.shape.is_integer() {
+            Err(self.mismatch(format_args!("{value:?}")))
+        } else {
+            Err(self.mismatch("number"))
+        }
     }
 
     fn visit_unit<E: Error>(self) -> Result<Val, E> {
@@ -310,7 +318,9 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Val, E> {
-        let text = || if self.build { value.to_owned() } else { String::new() };
+        let text = || {
+            if self.build { value.to_owned() } else { String::new() }
+        };
         match self.shape {
             Shape::String => Ok(Val::String(text())),
             Shape::Char => {
@@ -358,7 +368,9 @@ impl<'de> Visitor<'de> for Seed<'_> {
             Shape::Tuple(shapes) => {
                 let mut values = Vec::with_capacity(shapes.len());
                 for (index, shape) in shapes.iter().enumerate() {
-                    let value = self.context.enter(seq.next_element_seed(self.with(shape)), || format!("[{index}]"))?;
+                    let value = self
+                        .context
+                        .enter(seq.next_element_seed(self.with(shape)), || format!("[{index}]"))?;
                     match value {
                         Some(value) => values.push(value),
                         None => return Err(self.mismatch(format_args!("an array of {index}"))),
@@ -373,8 +385,12 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 let string = Seed { shape: &Shape::String, build: true, ..self };
                 let mut set = vec![false; names.len()];
                 let mut index = 0;
-                while let Some(value) = self.context.enter(seq.next_element_seed(string), || format!("[{index}]"))? {
-                    let Val::String(given) = value else { return Err(self.mismatch("something else")) };
+                while let Some(value) =
+                    self.context.enter(seq.next_element_seed(string), || format!("[{index}]"))?
+                {
+                    let Val::String(given) = value else {
+                        return Err(self.mismatch("something else"));
+                    };
                     let error = match names.iter().position(|name| same_name(&given, name)) {
                         Some(flag) if !set[flag] => {
                             set[flag] = true;
@@ -386,7 +402,8 @@ impl<'de> Visitor<'de> for Seed<'_> {
                     };
                     return self.context.enter(Err(self.context.fail(error)), || format!("[{index}]"));
                 }
-                let names = names.iter().zip(set).filter(|(_, set)| *set).map(|(name, _)| (**name).to_owned());
+                let names =
+                    names.iter().zip(set).filter(|(_, set)| *set).map(|(name, _)| (**name).to_owned());
                 Ok(Val::Flags(names.collect()))
             }
             _ => Err(self.mismatch("array")),
@@ -428,8 +445,12 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 let text = Seed { shape: &Shape::String, build: true, ..self };
                 let text = self.context.enter(map.next_value_seed(text), || format!(".{BASE64_KEY}"))?;
                 self.no_more(&mut map)?;
-                let Val::String(text) = text else { return Err(self.mismatch("something else")) };
-                let bytes = BASE64.decode(text).map_err(|error| self.context.fail(format!("expected base64: {error}")));
+                let Val::String(text) = text else {
+                    return Err(self.mismatch("something else"));
+                };
+                let bytes = BASE64
+                    .decode(text)
+                    .map_err(|error| self.context.fail(format!("expected base64: {error}")));
                 let bytes = self.context.enter(bytes, || format!(".{BASE64_KEY}"))?;
                 let bytes = if self.build { bytes } else { Vec::new() };
                 Ok(Val::List(bytes.into_iter().map(Val::U8).collect()))
@@ -473,7 +494,11 @@ impl Seed<'_> {
                 };
                 // Infinities and NaN are the same in both widths.
                 #[expect(clippy::cast_possible_truncation, reason = "not a finite number")]
-                return Ok(if *self.shape == Shape::F32 { Val::Float32(value as f32) } else { Val::Float64(value) });
+                return Ok(if *self.shape == Shape::F32 {
+                    Val::Float32(value as f32)
+                } else {
+                    Val::Float64(value)
+                });
             }
             Some(b'n') => "null",
             Some(b't' | b'f') => "boolean",
@@ -609,7 +634,8 @@ struct Arguments<'a> {
 
 impl Arguments<'_> {
     fn mismatch<E: Error>(&self, found: &str) -> E {
-        self.context.fail(format!("expected the arguments as an array or an object, found {found}; {}", self.known()))
+        self.context
+            .fail(format!("expected the arguments as an array or an object, found {found}; {}", self.known()))
     }
 
     /// The parameters, in words.
@@ -630,7 +656,7 @@ impl Arguments<'_> {
 }
 
 impl<'de> Visitor<'de> for Arguments<'_> {
-    type Value = Vec<Val>;
+    type Value = ReadArguments;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array or an object")
@@ -680,10 +706,12 @@ impl<'de> Visitor<'de> for Arguments<'_> {
             return Err(self.context.fail(format!("expected {expected}, found {given}; {}", self.known())));
         }
         values.extend(missing.iter().map(|_| Val::Option(None)));
-        Ok(values)
+        Ok(ReadArguments { values, elements: Some(given) })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        read_members(&mut map, self.parameters, self.context, self.build, "parameter", str::to_owned)
+        let values =
+            read_members(&mut map, self.parameters, self.context, self.build, "parameter", str::to_owned)?;
+        Ok(ReadArguments { values, elements: None })
     }
 }

@@ -139,7 +139,9 @@ impl Shape {
             Type::Stream(_) => return Err("it takes or returns a stream".into()),
             Type::ErrorContext => return Err("it takes or returns an error-context".into()),
             Type::Map(_) => return Err("it takes or returns a map".into()),
-            Type::FixedLengthList(_) => return Err("it takes or returns a list of fixed length".into()),
+            Type::FixedLengthList(_) => {
+                return Err("it takes or returns a list of fixed length".into());
+            }
         })
     }
 
@@ -233,10 +235,13 @@ impl fmt::Display for Name<'_> {
                 (None, None) => f.write_str("result"),
                 (Some(ok), None) => write!(f, "result<{}>", self.inner(ok)),
                 (None, Some(err)) => write!(f, "result<_, {}>", self.inner(err)),
-                (Some(ok), Some(err)) => write!(f, "result<{}, {}>", self.inner(ok), self.inner(err)),
+                (Some(ok), Some(err)) => {
+                    write!(f, "result<{}, {}>", self.inner(ok), self.inner(err))
+                }
             },
-            Shape::Record(fields) => self
-                .braces(f, "record", fields, |f, field| write!(f, "{}: {}", field.name, self.part(&field.shape))),
+            Shape::Record(fields) => self.braces(f, "record", fields, |f, field| {
+                write!(f, "{}: {}", field.name, self.part(&field.shape))
+            }),
             Shape::Variant(cases) => self.braces(f, "variant", cases, |f, case| match &case.payload {
                 Some(payload) => write!(f, "{}({})", case.name, self.part(payload)),
                 None => f.write_str(&case.name),

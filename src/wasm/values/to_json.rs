@@ -84,7 +84,9 @@ impl Writer<'_> {
             Val::Option(None) => self.out.push_str("null"),
             // An option directly inside an option: `null` alone would be
             // ambiguous.
-            Val::Option(Some(value)) if matches!(**value, Val::Option(_)) => self.object("some", Some(value))?,
+            Val::Option(Some(value)) if matches!(**value, Val::Option(_)) => {
+                self.object("some", Some(value))?
+            }
             Val::Option(Some(value)) => self.value(value)?,
             Val::Result(Ok(value)) => self.object("ok", value.as_deref())?,
             Val::Result(Err(value)) => self.object("err", value.as_deref())?,
