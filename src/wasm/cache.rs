@@ -560,8 +560,10 @@ mod tests {
                     let engine = Engine::default();
                     for round in 0..4 {
                         load(&Cache::new(Some(directory.path())), &engine, &component);
-                        if round == 1 {
-                            let _ = fs::remove_file(&files(directory.path())[0]);
+                        if round == 1
+                            && let Some(file) = files(directory.path()).first()
+                        {
+                            let _ = fs::remove_file(file);
                         }
                     }
                 });
