@@ -60,19 +60,15 @@ macro_rules! uuid_id {
             type Err = IdError;
 
             fn from_str(text: &str) -> Result<Self, IdError> {
-                Uuid::try_parse(text).map(Self).map_err(|_| IdError {
-                    text: text.to_owned(),
-                    expected: $expected,
-                })
+                Uuid::try_parse(text)
+                    .map(Self)
+                    .map_err(|_| IdError { text: text.to_owned(), expected: $expected })
             }
         }
     };
 }
 
-uuid_id!(
-    InvocationId,
-    "an invocation id (a UUID such as `01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f`)"
-);
+uuid_id!(InvocationId, "an invocation id (a UUID such as `01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f`)");
 uuid_id!(RunnerId, "a runner id (a UUID)");
 
 /// The SHA-256 digest of a component's bytes: what a component is known by.
@@ -133,9 +129,7 @@ impl Serialize for ComponentDigest {
 
 impl<'de> Deserialize<'de> for ComponentDigest {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -160,11 +154,7 @@ mod tests {
     #[test]
     fn a_bad_id_says_what_an_id_looks_like() {
         let error = "banana".parse::<InvocationId>().unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .starts_with("`banana` is not an invocation id (a UUID such as")
-        );
+        assert!(error.to_string().starts_with("`banana` is not an invocation id (a UUID such as"));
         assert!("sha256:zz".parse::<ComponentDigest>().is_err());
         assert!("sha256:".parse::<ComponentDigest>().is_err());
     }

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    ComponentDigest, InvocationId, Outcome, Progress, Reason, RunnerId, Status, UnixMicros,
-};
+use super::{ComponentDigest, InvocationId, Outcome, Progress, Reason, RunnerId, Status, UnixMicros};
 
 /// One request to run a task, as the store knows it.
 #[derive(Debug, Clone)]

@@ -39,9 +39,7 @@ impl Outcome {
         match self {
             Self::Value(json) => json.len(),
             Self::Failure(failure) => {
-                failure.message.len()
-                    + failure.error.as_ref().map_or(0, |error| error.get().len())
-                    + 128
+                failure.message.len() + failure.error.as_ref().map_or(0, |error| error.get().len()) + 128
             }
         }
     }
@@ -92,26 +90,17 @@ impl Failure {
         let mut message = String::from("the task returned an error: ");
         // The whole error is in `error`; the message is for a terminal.
         message.extend(error.get().chars().take(500));
-        Self {
-            error: Some(error),
-            ..Self::new(FailureKind::Returned, message)
-        }
+        Self { error: Some(error), ..Self::new(FailureKind::Returned, message) }
     }
 
     /// The failure of a guest that a limit other than time ended.
     pub fn limit(limit: LimitKind, message: impl Into<String>) -> Self {
-        Self {
-            limit: Some(limit),
-            ..Self::new(FailureKind::LimitExceeded, message)
-        }
+        Self { limit: Some(limit), ..Self::new(FailureKind::LimitExceeded, message) }
     }
 
     /// The failure of a guest that ran longer than it may.
     pub fn timed_out(message: impl Into<String>) -> Self {
-        Self {
-            limit: Some(LimitKind::Time),
-            ..Self::new(FailureKind::TimedOut, message)
-        }
+        Self { limit: Some(LimitKind::Time), ..Self::new(FailureKind::TimedOut, message) }
     }
 }
 
@@ -217,10 +206,7 @@ mod tests {
         let error = RawValue::from_string(r#"{"code":18446744073709551615}"#.to_owned()).unwrap();
         let text = serde_json::to_string(&Failure::returned(error)).unwrap();
         let back: Failure = serde_json::from_str(&text).unwrap();
-        assert_eq!(
-            back.error.unwrap().get(),
-            r#"{"code":18446744073709551615}"#
-        );
+        assert_eq!(back.error.unwrap().get(), r#"{"code":18446744073709551615}"#);
         assert_eq!(back.kind, FailureKind::Returned);
     }
 }

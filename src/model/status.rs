@@ -53,9 +53,7 @@ impl Status {
     pub fn is_owned(self) -> bool {
         match self {
             Self::Claimed | Self::Running | Self::Waiting => true,
-            Self::Queued | Self::Succeeded | Self::Failed | Self::Cancelled | Self::Skipped => {
-                false
-            }
+            Self::Queued | Self::Succeeded | Self::Failed | Self::Cancelled | Self::Skipped => false,
         }
     }
 
@@ -94,9 +92,7 @@ impl Status {
             // A guest can fail before it starts (its component is gone) and
             // while it waits (its child failed, or it was killed).
             (S::Claimed | S::Running | S::Waiting, E::Fail) => Ok(S::Failed),
-            (S::Claimed | S::Running | S::Waiting, E::Retry | E::Release | E::ExpireLease) => {
-                Ok(S::Queued)
-            }
+            (S::Claimed | S::Running | S::Waiting, E::Retry | E::Release | E::ExpireLease) => Ok(S::Queued),
             (S::Queued | S::Claimed | S::Running | S::Waiting, E::Cancel) => Ok(S::Cancelled),
             (S::Queued, E::Skip) => Ok(S::Skipped),
             (
@@ -124,16 +120,10 @@ impl FromStr for Status {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|status| status.as_str() == text)
-            .ok_or_else(|| {
-                let known: Vec<_> = Self::ALL
-                    .iter()
-                    .map(|status| format!("`{status}`"))
-                    .collect();
-                format!("unknown status `{text}` (known: {})", known.join(", "))
-            })
+        Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or_else(|| {
+            let known: Vec<_> = Self::ALL.iter().map(|status| format!("`{status}`")).collect();
+            format!("unknown status `{text}` (known: {})", known.join(", "))
+        })
     }
 }
 
@@ -303,10 +293,7 @@ mod tests {
     fn every_status_and_event_does_what_the_table_says() {
         let mut table = String::from("\n");
         for status in Status::ALL {
-            let row: String = Event::ALL
-                .into_iter()
-                .map(|event| letter(status.apply(event)))
-                .collect();
+            let row: String = Event::ALL.into_iter().map(|event| letter(status.apply(event))).collect();
             table.push_str(&format!("{status:<10}{row}\n"));
         }
         // Claim Start Await Resume Succeed Fail Retry Release ExpireLease Cancel Skip
@@ -326,25 +313,14 @@ skipped   ...........
     #[test]
     fn a_refused_transition_names_both_sides() {
         let error = Status::Failed.apply(Event::Claim).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "Claim cannot happen to an invocation that is failed"
-        );
+        assert_eq!(error.to_string(), "Claim cannot happen to an invocation that is failed");
     }
 
     #[test]
     fn only_owned_statuses_can_be_given_back() {
         for status in Status::ALL {
-            assert_eq!(
-                status.apply(Event::Release).is_ok(),
-                status.is_owned(),
-                "{status}"
-            );
-            assert_eq!(
-                status.apply(Event::ExpireLease).is_ok(),
-                status.is_owned(),
-                "{status}"
-            );
+            assert_eq!(status.apply(Event::Release).is_ok(), status.is_owned(), "{status}");
+            assert_eq!(status.apply(Event::ExpireLease).is_ok(), status.is_owned(), "{status}");
         }
     }
 

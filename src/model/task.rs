@@ -27,11 +27,7 @@ pub struct TaskOptions {
 
 impl Default for TaskOptions {
     fn default() -> Self {
-        Self {
-            max_attempts: DEFAULT_MAX_ATTEMPTS,
-            priority: 0,
-            limits: TaskLimits::default(),
-        }
+        Self { max_attempts: DEFAULT_MAX_ATTEMPTS, priority: 0, limits: TaskLimits::default() }
     }
 }
 

@@ -57,13 +57,8 @@ pub struct SystemClock {
 impl SystemClock {
     /// Reads the wall clock once and counts on from there.
     pub fn new() -> Self {
-        let since_epoch = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        Self {
-            started: Instant::now(),
-            started_at: UnixMicros(0).plus(since_epoch),
-        }
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self { started: Instant::now(), started_at: UnixMicros(0).plus(since_epoch) }
     }
 }
 
@@ -85,19 +80,13 @@ mod tests {
 
     #[test]
     fn moments_are_written_with_microseconds() {
-        assert_eq!(
-            UnixMicros(1_700_000_000_000_001).to_rfc3339(),
-            "2023-11-14T22:13:20.000001Z"
-        );
+        assert_eq!(UnixMicros(1_700_000_000_000_001).to_rfc3339(), "2023-11-14T22:13:20.000001Z");
         assert_eq!(UnixMicros(0).to_rfc3339(), "1970-01-01T00:00:00.000000Z");
     }
 
     #[test]
     fn arithmetic_saturates() {
-        assert_eq!(
-            UnixMicros(i64::MAX).plus(Duration::from_secs(1)),
-            UnixMicros(i64::MAX)
-        );
+        assert_eq!(UnixMicros(i64::MAX).plus(Duration::from_secs(1)), UnixMicros(i64::MAX));
         assert_eq!(UnixMicros(1).since(UnixMicros(5)), Duration::ZERO);
         assert_eq!(UnixMicros(5).since(UnixMicros(1)), Duration::from_micros(4));
     }

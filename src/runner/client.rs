@@ -11,8 +11,8 @@ use super::inbox::{SubmitMessage, SubmitReply};
 use super::parking::AwaitOutcomes;
 use super::waits::WaitFor;
 use crate::model::{
-    Answer, AwaitMode, Caller, ChildRequest, InvocationId, LogEntry, Outcome, Progress, Refusal,
-    Status, TaskClient, is_valid_priority,
+    Answer, AwaitMode, Caller, ChildRequest, InvocationId, LogEntry, Outcome, Progress, Refusal, Status,
+    TaskClient, is_valid_priority,
 };
 use crate::store::{ChildOf, NewInvocation};
 
@@ -24,15 +24,11 @@ pub(super) struct RunnerClient {
 
 impl RunnerClient {
     pub(super) fn new(core: &Weak<Core>) -> Self {
-        Self {
-            core: Weak::clone(core),
-        }
+        Self { core: Weak::clone(core) }
     }
 
     fn core(&self) -> Result<Arc<Core>, Refusal> {
-        self.core
-            .upgrade()
-            .ok_or_else(|| Refusal::Unavailable("the runner has stopped".to_owned()))
+        self.core.upgrade().ok_or_else(|| Refusal::Unavailable("the runner has stopped".to_owned()))
     }
 
     fn core_and_fiber(&self, caller: &Caller) -> Result<(Arc<Core>, Arc<Fiber>), Refusal> {
@@ -52,9 +48,7 @@ fn ready<T: Send + 'static>(answer: Result<T, Refusal>) -> Answer<T> {
 /// An answer that the ledger sends.
 fn answered<T: Send + 'static>(receiver: oneshot::Receiver<Result<T, Refusal>>) -> Answer<T> {
     Box::pin(async move {
-        receiver
-            .await
-            .unwrap_or_else(|_| Err(Refusal::Unavailable("the runner has stopped".to_owned())))
+        receiver.await.unwrap_or_else(|_| Err(Refusal::Unavailable("the runner has stopped".to_owned())))
     })
 }
 
@@ -76,10 +70,7 @@ fn new_children(
             let message = format!("priority `{priority}` is not between -1000 and 1000");
             return Err(Refusal::BadArguments(message));
         }
-        prepared.push((
-            core.executor.prepare(&request.task, &request.arguments)?,
-            request.options,
-        ));
+        prepared.push((core.executor.prepare(&request.task, &request.arguments)?, request.options));
     }
     let count = u32::try_from(prepared.len())
         .map_err(|_| Refusal::Limit("too many children in one submit".to_owned()))?;
@@ -122,10 +113,7 @@ impl TaskClient for RunnerClient {
                 return Ok(ready(Ok(Vec::new())));
             }
             core.tell(|messages| {
-                messages.submits.push(SubmitMessage {
-                    children,
-                    reply: SubmitReply::Ids(sender),
-                });
+                messages.submits.push(SubmitMessage { children, reply: SubmitReply::Ids(sender) });
             });
             Ok(answered(receiver))
         };
@@ -173,15 +161,9 @@ impl TaskClient for RunnerClient {
                 ));
             }
             let caller = Some((caller.id, Arc::clone(&fiber.claim.task)));
-            let wait_for = WaitFor {
-                caller,
-                depth: fiber.claim.depth,
-                ids: ids.clone(),
-                mode,
-            };
+            let wait_for = WaitFor { caller, depth: fiber.claim.depth, ids: ids.clone(), mode };
             let (wait, unknown) = core.registry.register(wait_for)?;
-            core.scheduler
-                .promote(&ids, |id| core.registry.urgency_of(id));
+            core.scheduler.promote(&ids, |id| core.registry.urgency_of(id));
             let outcomes = AwaitOutcomes::new(Arc::clone(&core), wait);
             if !unknown.is_empty() {
                 core.tell(|messages| messages.look_ups.extend(unknown));

@@ -71,7 +71,10 @@ impl Executor for Library {
 
     fn start(&self, claim: &Claim, client: &Arc<dyn TaskClient>) -> Result<Guest, Failure> {
         let started = Library::start(self, claim, client).ok_or_else(|| {
-            Failure::new(FailureKind::Trapped, format!("no component exports the task `{}` any more", claim.task))
+            Failure::new(
+                FailureKind::Trapped,
+                format!("no component exports the task `{}` any more", claim.task),
+            )
         })?;
         Ok(Guest {
             future: started.future,
@@ -83,8 +86,9 @@ impl Executor for Library {
 
     fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedChild, Refusal> {
         let task = self.resolve(task).map_err(|error| Refusal::UnknownTask(error.to_string()))?;
-        let arguments =
-            self.check_arguments(task, arguments).map_err(|error| Refusal::BadArguments(error.to_string()))?;
+        let arguments = self
+            .check_arguments(task, arguments)
+            .map_err(|error| Refusal::BadArguments(error.to_string()))?;
         Ok(PreparedChild {
             task: Arc::clone(&task.id),
             digest: task.digest,

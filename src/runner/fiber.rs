@@ -101,9 +101,7 @@ impl Fiber {
 
     /// Moves from one phase to another if it is in the first.
     pub(super) fn step(&self, from: Phase, to: Phase) -> bool {
-        self.phase
-            .compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
+        self.phase.compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// Whether it is in `phase` now.
@@ -138,20 +136,12 @@ impl Fiber {
 
     /// Why it is to be killed, if it is.
     pub(super) fn killed(&self) -> Option<Kill> {
-        if self.control.is_killed() {
-            *self.kill.lock()
-        } else {
-            None
-        }
+        if self.control.is_killed() { *self.kill.lock() } else { None }
     }
 
     /// The event of getting a slot: the first time it starts, then it resumes.
     pub(super) fn next_start(&self) -> Event {
-        if self.has_run.swap(true, Ordering::AcqRel) {
-            Event::Resume
-        } else {
-            Event::Start
-        }
+        if self.has_run.swap(true, Ordering::AcqRel) { Event::Resume } else { Event::Start }
     }
 
     /// Notes an event.
@@ -173,11 +163,7 @@ impl Fiber {
     /// nothing and the attempt has not ended.
     pub(super) fn report(&self, end: Option<AttemptEnd>) -> Option<Report> {
         let notes = std::mem::take(&mut *self.notes.lock());
-        if end.is_none()
-            && notes.observed.is_empty()
-            && notes.logs.is_empty()
-            && notes.progress.is_none()
-        {
+        if end.is_none() && notes.observed.is_empty() && notes.logs.is_empty() && notes.progress.is_none() {
             return None;
         }
         Some(Report {

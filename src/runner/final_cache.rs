@@ -22,12 +22,7 @@ impl FinalCache {
     /// A cache of at most `max_entries` entries of together at most `max_bytes`
     /// bytes. Zero of either keeps nothing.
     pub(super) fn new(max_entries: usize, max_bytes: usize) -> Self {
-        Self {
-            entries: LruCache::unbounded(),
-            max_entries,
-            max_bytes,
-            bytes: 0,
-        }
+        Self { entries: LruCache::unbounded(), max_entries, max_bytes, bytes: 0 }
     }
 
     /// Keeps an outcome, unless it alone is over the bound.
@@ -84,10 +79,7 @@ mod tests {
         assert_eq!(cache.bytes, 8);
         assert!(cache.get(ids[0]).is_none() && cache.get(ids[3]).is_some());
         cache.insert(ids[0], value(11));
-        assert!(
-            cache.get(ids[0]).is_none(),
-            "an entry over the bound is not kept"
-        );
+        assert!(cache.get(ids[0]).is_none(), "an entry over the bound is not kept");
         assert!(cache.get(ids[3]).is_some(), "and evicts nobody");
         cache.insert(ids[3], value(2));
         assert_eq!(cache.bytes, 6, "a replaced entry is counted once");

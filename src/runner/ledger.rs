@@ -13,8 +13,8 @@ use super::slot::unstarted;
 use super::{Core, KILL_PATIENCE, Stage};
 use crate::model::{InvocationId, Outcome, Refusal, RunnerId, Status, UnixMicros};
 use crate::store::{
-    Applied, AttemptEnd, Batch, Cancel, Cancelled, ClaimRequest, EndKind, Heartbeat, Lease, LookUp,
-    Receipt, Report, StoreError, Submitted,
+    Applied, AttemptEnd, Batch, Cancel, Cancelled, ClaimRequest, EndKind, Heartbeat, Lease, LookUp, Receipt,
+    Report, StoreError, Submitted,
 };
 
 /// Notes wait this long for company before they are written on their own.
@@ -74,8 +74,7 @@ pub(super) fn run(core: &Arc<Core>) {
             ledger.turn(core);
             if core.stage() >= Stage::Draining && ledger.is_done(core) {
                 core.advance(Stage::Stopped);
-                core.registry
-                    .refuse_outsiders(&Refusal::Unavailable("the runner has stopped".to_owned()));
+                core.registry.refuse_outsiders(&Refusal::Unavailable("the runner has stopped".to_owned()));
                 return;
             }
             ledger.alarm = ledger.next_alarm(core);
@@ -129,10 +128,7 @@ impl Ledger {
         self.move_stage(core, &mut messages);
         self.collect_reports(&mut messages);
         self.look_ups.append(&mut messages.look_ups);
-        if self
-            .back_off
-            .is_some_and(|(until, _)| Instant::now() < until)
-        {
+        if self.back_off.is_some_and(|(until, _)| Instant::now() < until) {
             refuse_all(messages, "the store can't be used now");
             return;
         }
@@ -158,9 +154,7 @@ impl Ledger {
 
     /// Whether a runner that stops has nothing left to write.
     fn is_done(&self, core: &Core) -> bool {
-        let given_up = self
-            .killing_since
-            .is_some_and(|since| since.elapsed() > KILL_PATIENCE);
+        let given_up = self.killing_since.is_some_and(|since| since.elapsed() > KILL_PATIENCE);
         if given_up && !self.held.is_empty() {
             tracing::error!(
                 reports = self.held.len(),
@@ -188,10 +182,7 @@ impl Ledger {
             }
             Stage::Draining => alarms.push(*core.grace_ends.lock()),
             Stage::Killing | Stage::Stopped => {
-                alarms.push(
-                    self.killing_since
-                        .map(|since| since + KILL_PATIENCE + Duration::from_millis(1)),
-                );
+                alarms.push(self.killing_since.map(|since| since + KILL_PATIENCE + Duration::from_millis(1)));
             }
         }
         alarms.into_iter().flatten().min()
@@ -213,11 +204,7 @@ impl Ledger {
                 }
             }
         }
-        if core.stage() == Stage::Draining
-            && core
-                .grace_ends
-                .lock()
-                .is_some_and(|end| end <= Instant::now())
+        if core.stage() == Stage::Draining && core.grace_ends.lock().is_some_and(|end| end <= Instant::now())
         {
             core.stage.fetch_max(Stage::Killing as u8, Ordering::AcqRel);
         }
@@ -227,17 +214,10 @@ impl Ledger {
                 for fiber in core.live_fibers() {
                     fiber.kill(Kill::Release);
                 }
-            } else if self
-                .killing_since
-                .is_some_and(|since| since.elapsed() > KILL_PATIENCE)
-            {
+            } else if self.killing_since.is_some_and(|since| since.elapsed() > KILL_PATIENCE) {
                 // Stuck in the operating system: give them back without it.
                 for fiber in core.live_fibers() {
-                    let end = AttemptEnd {
-                        at: core.clock.now(),
-                        how: EndKind::Release,
-                        has_children: false,
-                    };
+                    let end = AttemptEnd { at: core.clock.now(), how: EndKind::Release, has_children: false };
                     messages.ends.push((fiber, end));
                 }
             }
@@ -246,11 +226,7 @@ impl Ledger {
 
     fn give_back_claimed(&mut self, core: &Core, messages: &mut Messages) {
         for claim in core.scheduler.take_claimed() {
-            let end = AttemptEnd {
-                at: core.clock.now(),
-                how: EndKind::Release,
-                has_children: false,
-            };
+            let end = AttemptEnd { at: core.clock.now(), how: EndKind::Release, has_children: false };
             messages.unstarted.push(unstarted(&claim, end));
         }
     }
@@ -265,9 +241,7 @@ impl Ledger {
             Some((since, taken)) if taken == load.taken => {
                 if since.elapsed() >= STALE_PREFETCH {
                     self.ready_since = None;
-                    core.counters
-                        .slice_nanos
-                        .store(nanos(STALE_PREFETCH), Ordering::Relaxed);
+                    core.counters.slice_nanos.store(nanos(STALE_PREFETCH), Ordering::Relaxed);
                     self.give_back_claimed(core, messages);
                     self.may_have_work = true;
                 }
@@ -280,26 +254,17 @@ impl Ledger {
     /// its fiber with it.
     fn collect_reports(&mut self, messages: &mut Messages) {
         for report in messages.unstarted.drain(..) {
-            self.held.push(HeldReport {
-                report,
-                fiber: None,
-            });
+            self.held.push(HeldReport { report, fiber: None });
         }
         for (fiber, end) in messages.ends.drain(..) {
             if let Some(report) = fiber.report(Some(end)) {
-                self.held.push(HeldReport {
-                    report,
-                    fiber: Some(fiber),
-                });
+                self.held.push(HeldReport { report, fiber: Some(fiber) });
             }
         }
         for fiber in messages.noted.drain(..) {
             fiber.is_noted.store(false, Ordering::Release);
             if let Some(report) = fiber.report(None) {
-                self.held.push(HeldReport {
-                    report,
-                    fiber: Some(fiber),
-                });
+                self.held.push(HeldReport { report, fiber: Some(fiber) });
             }
         }
     }
@@ -314,10 +279,7 @@ impl Ledger {
         let lease = core.options.lease;
         let heartbeat = self.next_heartbeat.is_some_and(|due| due <= now).then(|| {
             self.next_heartbeat = Some(now + lease / 3);
-            Heartbeat {
-                runner: self.runner,
-                lease,
-            }
+            Heartbeat { runner: self.runner, lease }
         });
         if !messages.submits.is_empty() {
             self.may_have_work = true;
@@ -325,17 +287,10 @@ impl Ledger {
         let cancels = messages
             .cancels
             .iter()
-            .map(|(id, _)| Cancel {
-                id: *id,
-                message: "cancelled by another task".to_owned(),
-            })
+            .map(|(id, _)| Cancel { id: *id, message: "cancelled by another task".to_owned() })
             .collect();
         Batch {
-            submits: messages
-                .submits
-                .iter()
-                .flat_map(|submit| submit.children.iter().cloned())
-                .collect(),
+            submits: messages.submits.iter().flat_map(|submit| submit.children.iter().cloned()).collect(),
             reports: self.held.iter().map(|held| held.report.clone()).collect(),
             cancels,
             heartbeat,
@@ -356,11 +311,7 @@ impl Ledger {
         let room = if load.may_start_unawaited {
             let average = core.counters.slice_nanos.load(Ordering::Relaxed).max(1);
             let ahead = (nanos(PREFETCH_TIME) / average).min(PREFETCH_MAX);
-            let ahead = if core.counters.slice_nanos.load(Ordering::Relaxed) == 0 {
-                0
-            } else {
-                ahead
-            };
+            let ahead = if core.counters.slice_nanos.load(Ordering::Relaxed) == 0 { 0 } else { ahead };
             (load.idle + slots * usize::try_from(ahead).unwrap_or(0)).saturating_sub(load.ready)
         } else {
             0
@@ -409,9 +360,7 @@ impl Ledger {
                         }
                     }
                     Some(Err(refusal)) => wait.refuse(refusal),
-                    None => {
-                        wait.refuse(Refusal::Unavailable("the store lost the submit".to_owned()))
-                    }
+                    None => wait.refuse(Refusal::Unavailable("the store lost the submit".to_owned())),
                 },
             }
         }
@@ -422,9 +371,7 @@ impl Ledger {
             let _ = sender.send(match cancelled {
                 Cancelled::Done => Ok(true),
                 Cancelled::AlreadyFinal(_) => Ok(false),
-                Cancelled::Unknown => Err(Refusal::UnknownInvocation(
-                    "no invocation has that id".to_owned(),
-                )),
+                Cancelled::Unknown => Err(Refusal::UnknownInvocation("no invocation has that id".to_owned())),
             });
         }
         for ended in receipt.ended {
@@ -438,13 +385,7 @@ impl Ledger {
             self.go_on_as_another(core);
         }
         if let Some(request) = batch.claim {
-            self.act_on_claims(
-                core,
-                &request,
-                receipt.claimed,
-                &receipt.unclaimable,
-                receipt.more,
-            );
+            self.act_on_claims(core, &request, receipt.claimed, &receipt.unclaimable, receipt.more);
             self.next_due = match (self.next_due, receipt.next_due) {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
@@ -479,13 +420,7 @@ impl Ledger {
         core.scheduler.push_claimed(claims);
     }
 
-    fn act_on_report(
-        &mut self,
-        core: &Core,
-        held: HeldReport,
-        applied: Applied,
-        messages: &mut Messages,
-    ) {
+    fn act_on_report(&mut self, core: &Core, held: HeldReport, applied: Applied, messages: &mut Messages) {
         let HeldReport { report, fiber } = held;
         if applied == Applied::Stale {
             core.registry.disown(report.id);
@@ -540,27 +475,19 @@ impl Ledger {
     }
 
     fn commit_failed(&mut self, core: &Core, error: &StoreError) {
-        let pause = self
-            .back_off
-            .map_or(FIRST_BACK_OFF, |(_, last)| (last * 2).min(LAST_BACK_OFF));
+        let pause = self.back_off.map_or(FIRST_BACK_OFF, |(_, last)| (last * 2).min(LAST_BACK_OFF));
         tracing::warn!(%error, ?pause, held = self.held.len(), "the store can't be written to; trying again");
         self.may_have_work = true;
         // One report may be what the store can't take, a result larger than the
         // disk for instance. It must not keep the others from being written.
         while self.held.len() > 1 {
             let Some(held) = self.held.pop() else { break };
-            let batch = Batch {
-                reports: vec![held.report.clone()],
-                ..Batch::default()
-            };
+            let batch = Batch { reports: vec![held.report.clone()], ..Batch::default() };
             match core.store.commit(&batch) {
                 Ok(receipt) => {
                     let mut messages = Messages::default();
                     for applied in receipt.reports {
-                        let held = HeldReport {
-                            report: held.report.clone(),
-                            fiber: held.fiber.clone(),
-                        };
+                        let held = HeldReport { report: held.report.clone(), fiber: held.fiber.clone() };
                         self.act_on_report(core, held, applied, &mut messages);
                     }
                     self.look_ups.extend(messages.look_ups);
@@ -587,25 +514,14 @@ impl Ledger {
         if ids.is_empty() && statuses.is_empty() {
             return;
         }
-        let all: Vec<_> = ids
-            .iter()
-            .copied()
-            .chain(statuses.iter().map(|(id, _)| *id))
-            .collect();
+        let all: Vec<_> = ids.iter().copied().chain(statuses.iter().map(|(id, _)| *id)).collect();
         let answers = match core.store.look_up(&all) {
             Ok(answers) => answers,
             Err(error) => {
                 tracing::warn!(%error, "the store can't be read; trying again");
-                self.back_off
-                    .get_or_insert((Instant::now() + FIRST_BACK_OFF, FIRST_BACK_OFF));
+                self.back_off.get_or_insert((Instant::now() + FIRST_BACK_OFF, FIRST_BACK_OFF));
                 self.look_ups = ids;
-                refuse_all(
-                    Messages {
-                        statuses,
-                        ..Messages::default()
-                    },
-                    &error.to_string(),
-                );
+                refuse_all(Messages { statuses, ..Messages::default() }, &error.to_string());
                 return;
             }
         };
@@ -636,11 +552,7 @@ impl Ledger {
             return;
         }
         let load = core.scheduler.load();
-        if load.live > 0
-            || load.ready > 0
-            || load.busy > 0
-            || !self.held.is_empty()
-            || core.inbox.is_urgent()
+        if load.live > 0 || load.ready > 0 || load.busy > 0 || !self.held.is_empty() || core.inbox.is_urgent()
         {
             return;
         }
@@ -652,10 +564,7 @@ impl Ledger {
             }
         };
         let mine = core.executor.tasks();
-        if left
-            .iter()
-            .any(|(task, count)| *count > 0 && mine.contains(task))
-        {
+        if left.iter().any(|(task, count)| *count > 0 && mine.contains(task)) {
             return;
         }
         core.idle.state.lock().is_idle = true;
@@ -674,12 +583,10 @@ fn unknown_invocation(id: InvocationId) -> Refusal {
 fn submitted_id(submitted: &Submitted) -> Result<InvocationId, Refusal> {
     match submitted {
         Submitted::Created(id) | Submitted::Existing(id) => Ok(*id),
-        Submitted::KeyConflict(id) => Err(Refusal::BadArguments(format!(
-            "the key is taken by `{id}`, which has other arguments"
-        ))),
-        Submitted::Orphan => Err(Refusal::Unavailable(
-            "this attempt is no longer the valid one".to_owned(),
-        )),
+        Submitted::KeyConflict(id) => {
+            Err(Refusal::BadArguments(format!("the key is taken by `{id}`, which has other arguments")))
+        }
+        Submitted::Orphan => Err(Refusal::Unavailable("this attempt is no longer the valid one".to_owned())),
     }
 }
 

@@ -44,9 +44,7 @@ use parking_lot::{Condvar, Mutex};
 
 pub use executor::{Executor, Guest, GuestFuture, PreparedChild};
 
-use crate::model::{
-    AwaitMode, Clock, InvocationId, Outcome, Refusal, RunnerId, Status, TaskClient,
-};
+use crate::model::{AwaitMode, Clock, InvocationId, Outcome, Refusal, RunnerId, Status, TaskClient};
 use crate::store::{Store, StoreError, Watch};
 use client::RunnerClient;
 use fiber::Fiber;
@@ -207,9 +205,7 @@ impl Core {
     fn advance(&self, stage: Stage) {
         self.stage.fetch_max(stage as u8, Ordering::AcqRel);
         if stage == Stage::Draining {
-            self.grace_ends
-                .lock()
-                .get_or_insert_with(|| Instant::now() + self.options.grace);
+            self.grace_ends.lock().get_or_insert_with(|| Instant::now() + self.options.grace);
         }
         self.idle.changed.notify_all();
         self.inbox.put(|messages| messages.is_called = true);
@@ -288,9 +284,7 @@ impl Core {
 
     fn enter_slot(&self, fiber: &Fiber) {
         let running = self.counters.running.fetch_add(1, Ordering::AcqRel) + 1;
-        self.counters
-            .peak_running
-            .fetch_max(running, Ordering::AcqRel);
+        self.counters.peak_running.fetch_max(running, Ordering::AcqRel);
         self.executor.guest_runs(true);
         fiber.control.begin_slice();
     }
@@ -302,14 +296,7 @@ impl Core {
         let average = &self.counters.slice_nanos;
         let old = average.load(Ordering::Relaxed);
         // A lost update between two slots only makes an average a little older.
-        average.store(
-            if old == 0 {
-                slice
-            } else {
-                old - old / 8 + slice / 8
-            },
-            Ordering::Relaxed,
-        );
+        average.store(if old == 0 { slice } else { old - old / 8 + slice / 8 }, Ordering::Relaxed);
     }
 }
 
@@ -341,9 +328,7 @@ impl Runner {
         options: RunnerOptions,
     ) -> Result<Self, RunnerError> {
         if options.slots == 0 {
-            return Err(RunnerError::Options(
-                "a runner needs at least 1 slot".to_owned(),
-            ));
+            return Err(RunnerError::Options("a runner needs at least 1 slot".to_owned()));
         }
         if options.max_live < options.slots {
             return Err(RunnerError::Options(format!(
@@ -378,8 +363,7 @@ impl Runner {
             core.upgrade().map(|strong| {
                 strong.store.watch(Arc::new(move || {
                     if let Some(core) = core.upgrade() {
-                        core.inbox
-                            .put(|messages| messages.has_foreign_change = true);
+                        core.inbox.put(|messages| messages.has_foreign_change = true);
                         core.inbox.ring();
                     }
                 }))
@@ -388,15 +372,10 @@ impl Runner {
         let watch = match watch {
             Some(watch) => watch?,
             None => {
-                return Err(RunnerError::Options(
-                    "the runner ended while it started".to_owned(),
-                ));
+                return Err(RunnerError::Options("the runner ended while it started".to_owned()));
             }
         };
-        let mut runner = Self {
-            core: Arc::clone(&core),
-            threads: None,
-        };
+        let mut runner = Self { core: Arc::clone(&core), threads: None };
         let ledger = {
             let core = Arc::clone(&core);
             std::thread::Builder::new()
@@ -405,30 +384,20 @@ impl Runner {
                 .map_err(refused("the ledger thread"))?
         };
         let client: Arc<dyn TaskClient> = Arc::new(RunnerClient::new(&Arc::downgrade(&core)));
-        let mut threads = Threads {
-            slots: Vec::new(),
-            ledger,
-            _watch: watch,
-            reactor,
-        };
+        let mut threads = Threads { slots: Vec::new(), ledger, _watch: watch, reactor };
         for number in 0..core.options.slots {
             let core = Arc::clone(&core);
             let client = Arc::clone(&client);
             let reactor = threads.reactor.handle().clone();
-            let spawned = std::thread::Builder::new()
-                .name(format!("slot-{number}"))
-                .spawn(move || {
-                    let _reactor = reactor.enter();
-                    slot::run(&core, &client);
-                });
+            let spawned = std::thread::Builder::new().name(format!("slot-{number}")).spawn(move || {
+                let _reactor = reactor.enter();
+                slot::run(&core, &client);
+            });
             match spawned {
                 Ok(thread) => threads.slots.push(thread),
                 Err(source) => {
                     runner.threads = Some(threads);
-                    return Err(RunnerError::System {
-                        what: "a slot thread",
-                        source,
-                    });
+                    return Err(RunnerError::System { what: "a slot thread", source });
                 }
             }
         }
@@ -484,12 +453,7 @@ impl Runner {
             }
         }
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
-        let wait_for = WaitFor {
-            caller: None,
-            depth: 0,
-            ids: vec![id],
-            mode: AwaitMode::All,
-        };
+        let wait_for = WaitFor { caller: None, depth: 0, ids: vec![id], mode: AwaitMode::All };
         let (wait, unknown) = self.core.registry.register(wait_for)?;
         let mut outcomes = Box::pin(AwaitOutcomes::new(Arc::clone(&self.core), wait));
         if !unknown.is_empty() {
@@ -497,9 +461,7 @@ impl Runner {
         }
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
         loop {
-            if let std::task::Poll::Ready(answer) =
-                outcomes.as_mut().poll(&mut Context::from_waker(&waker))
-            {
+            if let std::task::Poll::Ready(answer) = outcomes.as_mut().poll(&mut Context::from_waker(&waker)) {
                 return answer.map(|mut outcomes| outcomes.pop().map(|(_, outcome)| outcome));
             }
             if self.core.stage() == Stage::Stopped {

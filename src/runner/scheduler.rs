@@ -116,8 +116,7 @@ impl Scheduler {
         let mut queues = self.queues.lock();
         queues.busy -= 1;
         queues.live -= freed;
-        if freed > 0 && queues.idle > 0 && (!queues.awaited.is_empty() || !queues.ready.is_empty())
-        {
+        if freed > 0 && queues.idle > 0 && (!queues.awaited.is_empty() || !queues.ready.is_empty()) {
             // Somebody may have stopped at the cap.
             self.work_or_stop.notify_one();
         }
@@ -158,11 +157,7 @@ impl Scheduler {
 
     /// Somebody has begun to await these: those that are claimed and not started
     /// move ahead.
-    pub(super) fn promote(
-        &self,
-        ids: &[InvocationId],
-        urgency_of: impl Fn(InvocationId) -> Option<Urgency>,
-    ) {
+    pub(super) fn promote(&self, ids: &[InvocationId], urgency_of: impl Fn(InvocationId) -> Option<Urgency>) {
         let mut queues = self.queues.lock();
         if queues.ready.is_empty() {
             return;
@@ -171,11 +166,7 @@ impl Scheduler {
         let mut rest = VecDeque::with_capacity(queues.ready.len());
         let mut promoted = false;
         for claim in std::mem::take(&mut queues.ready) {
-            match ids
-                .contains(&claim.id)
-                .then(|| urgency_of(claim.id))
-                .flatten()
-            {
+            match ids.contains(&claim.id).then(|| urgency_of(claim.id)).flatten() {
                 Some(urgency) => {
                     promoted = true;
                     queues.awaited.insert(urgency, claim);

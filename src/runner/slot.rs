@@ -43,14 +43,7 @@ fn start(core: &Arc<Core>, client: &Arc<dyn TaskClient>, claim: Claim) -> Option
     let at = core.clock.now();
     let how = EndKind::Final(Outcome::Failure(Arc::new(failure)));
     core.tell(|messages| {
-        messages.unstarted.push(unstarted(
-            &claim,
-            AttemptEnd {
-                at,
-                how,
-                has_children: false,
-            },
-        ))
+        messages.unstarted.push(unstarted(&claim, AttemptEnd { at, how, has_children: false }))
     });
     None
 }
@@ -114,11 +107,7 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
     match how {
         Some(how) => {
             let has_children = fiber.children.load(std::sync::atomic::Ordering::Acquire) > 0;
-            let end = AttemptEnd {
-                at: core.clock.now(),
-                how,
-                has_children,
-            };
+            let end = AttemptEnd { at: core.clock.now(), how, has_children };
             core.tell(|messages| messages.ends.push((Arc::clone(fiber), end)));
         }
         None => core.registry.disown(fiber.id()),
@@ -137,9 +126,7 @@ fn run_guest(core: &Arc<Core>, fiber: &Arc<Fiber>, mut future: GuestFuture) -> L
             drop_guest(future);
             return Left::Killed(why);
         }
-        let polled = catch_unwind(AssertUnwindSafe(|| {
-            poll_guest(|| future.as_mut().poll(&mut context))
-        }));
+        let polled = catch_unwind(AssertUnwindSafe(|| poll_guest(|| future.as_mut().poll(&mut context))));
         let (poll, awaits_results) = match polled {
             Ok(polled) => polled,
             Err(panic) => {
@@ -212,20 +199,14 @@ fn block(fiber: &Arc<Fiber>) -> Option<Left> {
 /// panic in there is a bug of ours that must not cost the slot.
 fn drop_guest(future: GuestFuture) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(future))) {
-        tracing::error!(
-            panic = panic_message(panic.as_ref()),
-            "the host panicked while it dropped a guest"
-        );
+        tracing::error!(panic = panic_message(panic.as_ref()), "the host panicked while it dropped a guest");
     }
 }
 
 fn host_panic(panic: &(dyn std::any::Any + Send)) -> Failure {
     let message = panic_message(panic);
     tracing::error!(panic = message, "the host panicked while it ran a guest");
-    Failure::new(
-        FailureKind::Trapped,
-        format!("a bug in the runner ended this attempt: {message}"),
-    )
+    Failure::new(FailureKind::Trapped, format!("a bug in the runner ended this attempt: {message}"))
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {

@@ -51,26 +51,16 @@ impl Wait {
             return Some(Err(refusal));
         }
         if !self.is_satisfied(&state) {
-            if !state
-                .waker
-                .as_ref()
-                .is_some_and(|kept| kept.will_wake(waker))
-            {
+            if !state.waker.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
                 state.waker = Some(waker.clone());
             }
             return None;
         }
         let outcomes = match (self.mode, state.first) {
-            (AwaitMode::Any, Some(first)) => state.outcomes[first]
-                .take()
-                .map(|outcome| (first, outcome))
-                .into_iter()
-                .collect(),
-            _ => std::mem::take(&mut state.outcomes)
-                .into_iter()
-                .flatten()
-                .enumerate()
-                .collect(),
+            (AwaitMode::Any, Some(first)) => {
+                state.outcomes[first].take().map(|outcome| (first, outcome)).into_iter().collect()
+            }
+            _ => std::mem::take(&mut state.outcomes).into_iter().flatten().enumerate().collect(),
         };
         Some(Ok(outcomes))
     }
@@ -175,16 +165,8 @@ impl Registry {
     /// # Errors
     ///
     /// [`Refusal::Cycle`] if the wait would wait for its own caller.
-    pub(super) fn register(
-        &self,
-        wait_for: WaitFor,
-    ) -> Result<(Arc<Wait>, Vec<InvocationId>), Refusal> {
-        let WaitFor {
-            caller,
-            depth,
-            ids,
-            mode,
-        } = wait_for;
+    pub(super) fn register(&self, wait_for: WaitFor) -> Result<(Arc<Wait>, Vec<InvocationId>), Refusal> {
+        let WaitFor { caller, depth, ids, mode } = wait_for;
         let mut inner = self.inner.lock();
         if let Some((caller, task)) = &caller {
             inner.refuse_cycle(*caller, task, &ids)?;
@@ -314,13 +296,7 @@ impl Registry {
 
     /// The most urgent of the awaited that nobody here has claimed.
     pub(super) fn wanted(&self, max: usize) -> Vec<InvocationId> {
-        self.inner
-            .lock()
-            .wanted
-            .values()
-            .take(max)
-            .copied()
-            .collect()
+        self.inner.lock().wanted.values().take(max).copied().collect()
     }
 
     /// These can't be claimed now: asking for them again and again would keep
@@ -335,31 +311,20 @@ impl Registry {
     /// Everything awaited here that becomes final elsewhere.
     pub(super) fn awaited_elsewhere(&self) -> Vec<InvocationId> {
         let inner = self.inner.lock();
-        inner
-            .waiters
-            .keys()
-            .filter(|id| !inner.owned.contains(id))
-            .copied()
-            .collect()
+        inner.waiters.keys().filter(|id| !inner.owned.contains(id)).copied().collect()
     }
 
     /// The caller that waits for `id` since most recently.
     pub(super) fn youngest_wait_for(&self, id: InvocationId) -> Option<Arc<Wait>> {
         let inner = self.inner.lock();
         let waiters = inner.waiters.get(&id)?;
-        waiters
-            .iter()
-            .max_by_key(|(wait, _)| wait.sequence)
-            .map(|(wait, _)| Arc::clone(wait))
+        waiters.iter().max_by_key(|(wait, _)| wait.sequence).map(|(wait, _)| Arc::clone(wait))
     }
 }
 
 impl Inner {
     fn add_waiter(&mut self, id: InvocationId, wait: &Arc<Wait>, index: usize) {
-        self.waiters
-            .entry(id)
-            .or_default()
-            .push((Arc::clone(wait), index));
+        self.waiters.entry(id).or_default().push((Arc::clone(wait), index));
         self.update_want(id);
     }
 
@@ -381,12 +346,7 @@ impl Inner {
         let waiters = self.waiters.get(&id)?;
         let (oldest, _) = waiters.iter().min_by_key(|(wait, _)| wait.sequence)?;
         let depth = waiters.iter().map(|(wait, _)| wait.depth).max()?;
-        Some(Urgency(
-            Reverse(waiters.len()),
-            Reverse(depth),
-            oldest.sequence,
-            id,
-        ))
+        Some(Urgency(Reverse(waiters.len()), Reverse(depth), oldest.sequence, id))
     }
 
     /// Brings `wanted` in line with the waiters of `id`.
@@ -407,25 +367,19 @@ impl Inner {
     }
 
     /// Looks for a way from what `caller` wants to wait for back to `caller`.
-    fn refuse_cycle(
-        &self,
-        caller: InvocationId,
-        task: &str,
-        ids: &[InvocationId],
-    ) -> Result<(), Refusal> {
+    fn refuse_cycle(&self, caller: InvocationId, task: &str, ids: &[InvocationId]) -> Result<(), Refusal> {
         let mut came_from: HashMap<InvocationId, InvocationId> = HashMap::new();
         let mut open: Vec<InvocationId> = Vec::new();
-        let visit =
-            |from, ids: &[InvocationId], open: &mut Vec<_>, came_from: &mut HashMap<_, _>| {
-                for id in ids {
-                    if *id == caller || self.waiting.contains_key(id) {
-                        came_from.entry(*id).or_insert_with(|| {
-                            open.push(*id);
-                            from
-                        });
-                    }
+        let visit = |from, ids: &[InvocationId], open: &mut Vec<_>, came_from: &mut HashMap<_, _>| {
+            for id in ids {
+                if *id == caller || self.waiting.contains_key(id) {
+                    came_from.entry(*id).or_insert_with(|| {
+                        open.push(*id);
+                        from
+                    });
                 }
-            };
+            }
+        };
         visit(caller, ids, &mut open, &mut came_from);
         while let Some(id) = open.pop() {
             if id == caller {
@@ -440,23 +394,13 @@ impl Inner {
                 let names: Vec<_> = path
                     .iter()
                     .map(|id| {
-                        let task = if *id == caller {
-                            task
-                        } else {
-                            &self.waiting[id].0
-                        };
+                        let task = if *id == caller { task } else { &self.waiting[id].0 };
                         format!("{task} ({id})")
                     })
                     .collect();
-                let what = if path.len() == 2 {
-                    "an invocation can't await itself"
-                } else {
-                    "a cycle of waits"
-                };
-                return Err(Refusal::Cycle(format!(
-                    "{what}: {}",
-                    names.join(" awaits ")
-                )));
+                let what =
+                    if path.len() == 2 { "an invocation can't await itself" } else { "a cycle of waits" };
+                return Err(Refusal::Cycle(format!("{what}: {}", names.join(" awaits "))));
             }
             if let Some((_, ids)) = self.waiting.get(&id) {
                 visit(id, ids, &mut open, &mut came_from);
@@ -489,12 +433,7 @@ mod tests {
     }
 
     fn wait_for(caller: Option<InvocationId>, ids: &[InvocationId], mode: AwaitMode) -> WaitFor {
-        WaitFor {
-            caller: caller.map(|id| (id, Arc::from("a.task"))),
-            depth: 0,
-            ids: ids.to_vec(),
-            mode,
-        }
+        WaitFor { caller: caller.map(|id| (id, Arc::from("a.task"))), depth: 0, ids: ids.to_vec(), mode }
     }
 
     fn value(text: &str) -> Outcome {
@@ -517,9 +456,7 @@ mod tests {
     fn a_wait_for_all_answers_once_in_the_order_asked() {
         let registry = registry();
         let (a, b) = (id(), id());
-        let (wait, unknown) = registry
-            .register(wait_for(Some(id()), &[a, b, a], AwaitMode::All))
-            .unwrap();
+        let (wait, unknown) = registry.register(wait_for(Some(id()), &[a, b, a], AwaitMode::All)).unwrap();
         assert_eq!(unknown, [a, b, a]);
         let count = Arc::new(CountingWaker(AtomicUsize::new(0)));
         let waker = Waker::from(Arc::clone(&count));
@@ -529,11 +466,7 @@ mod tests {
         registry.finish(a, &value("1"));
         registry.finish(a, &value("1"));
         assert_eq!(count.0.load(Ordering::SeqCst), 1);
-        let expected = [
-            (0, "1".to_owned()),
-            (1, "2".to_owned()),
-            (2, "1".to_owned()),
-        ];
+        let expected = [(0, "1".to_owned()), (1, "2".to_owned()), (2, "1".to_owned())];
         assert_eq!(values(wait.poll(&waker)), expected);
     }
 
@@ -541,9 +474,7 @@ mod tests {
     fn a_wait_for_any_answers_with_the_first() {
         let registry = registry();
         let (a, b) = (id(), id());
-        let (wait, _) = registry
-            .register(wait_for(None, &[a, b], AwaitMode::Any))
-            .unwrap();
+        let (wait, _) = registry.register(wait_for(None, &[a, b], AwaitMode::Any)).unwrap();
         registry.finish(b, &value("2"));
         registry.finish(a, &value("1"));
         assert_eq!(values(wait.poll(Waker::noop())), [(1, "2".to_owned())]);
@@ -554,9 +485,7 @@ mod tests {
         let registry = registry();
         let a = id();
         registry.finish(a, &value("1"));
-        let (wait, unknown) = registry
-            .register(wait_for(None, &[a], AwaitMode::All))
-            .unwrap();
+        let (wait, unknown) = registry.register(wait_for(None, &[a], AwaitMode::All)).unwrap();
         assert!(unknown.is_empty());
         assert_eq!(values(wait.poll(Waker::noop())), [(0, "1".to_owned())]);
     }
@@ -568,9 +497,7 @@ mod tests {
     fn an_evicted_outcome_still_reaches_its_waiters() {
         let registry = Registry::new(1, 1 << 20);
         let ids: Vec<_> = (0..40).map(|_| id()).collect();
-        let (wait, _) = registry
-            .register(wait_for(None, &ids, AwaitMode::All))
-            .unwrap();
+        let (wait, _) = registry.register(wait_for(None, &ids, AwaitMode::All)).unwrap();
         for id in &ids {
             registry.finish(*id, &value("1"));
         }
@@ -581,14 +508,10 @@ mod tests {
     fn awaiting_oneself_is_refused() {
         let registry = registry();
         let a = id();
-        let refusal = registry
-            .register(wait_for(Some(a), &[a], AwaitMode::All))
-            .unwrap_err();
+        let refusal = registry.register(wait_for(Some(a), &[a], AwaitMode::All)).unwrap_err();
         assert_eq!(
             refusal,
-            Refusal::Cycle(format!(
-                "an invocation can't await itself: a.task ({a}) awaits a.task ({a})"
-            ))
+            Refusal::Cycle(format!("an invocation can't await itself: a.task ({a}) awaits a.task ({a})"))
         );
     }
 
@@ -596,15 +519,9 @@ mod tests {
     fn closing_a_cycle_of_waits_is_refused_and_names_it() {
         let registry = registry();
         let (a, b, c) = (id(), id(), id());
-        registry
-            .register(wait_for(Some(a), &[b], AwaitMode::All))
-            .unwrap();
-        registry
-            .register(wait_for(Some(b), &[id(), c], AwaitMode::Any))
-            .unwrap();
-        let Refusal::Cycle(message) = registry
-            .register(wait_for(Some(c), &[a], AwaitMode::All))
-            .unwrap_err()
+        registry.register(wait_for(Some(a), &[b], AwaitMode::All)).unwrap();
+        registry.register(wait_for(Some(b), &[id(), c], AwaitMode::Any)).unwrap();
+        let Refusal::Cycle(message) = registry.register(wait_for(Some(c), &[a], AwaitMode::All)).unwrap_err()
         else {
             panic!("not a cycle");
         };
@@ -618,15 +535,9 @@ mod tests {
     fn a_wait_that_ended_closes_no_cycle() {
         let registry = registry();
         let (a, b) = (id(), id());
-        let (wait, _) = registry
-            .register(wait_for(Some(a), &[b], AwaitMode::All))
-            .unwrap();
+        let (wait, _) = registry.register(wait_for(Some(a), &[b], AwaitMode::All)).unwrap();
         registry.unregister(&wait);
-        assert!(
-            registry
-                .register(wait_for(Some(b), &[a], AwaitMode::All))
-                .is_ok()
-        );
+        assert!(registry.register(wait_for(Some(b), &[a], AwaitMode::All)).is_ok());
     }
 
     #[test]
@@ -634,13 +545,8 @@ mod tests {
         let registry = registry();
         let (old, deep, popular, owned) = (id(), id(), id(), id());
         registry.own(owned);
-        let at_depth = |depth, ids: &[InvocationId]| WaitFor {
-            depth,
-            ..wait_for(None, ids, AwaitMode::All)
-        };
-        let first = registry
-            .register(at_depth(0, &[old, popular, owned]))
-            .unwrap();
+        let at_depth = |depth, ids: &[InvocationId]| WaitFor { depth, ..wait_for(None, ids, AwaitMode::All) };
+        let first = registry.register(at_depth(0, &[old, popular, owned])).unwrap();
         let second = registry.register(at_depth(3, &[deep])).unwrap();
         let third = registry.register(at_depth(1, &[popular])).unwrap();
         assert_eq!(registry.wanted(10), [popular, deep, old]);
@@ -653,33 +559,23 @@ mod tests {
         registry.unregister(&second.0);
         registry.unregister(&first.0);
         assert!(registry.wanted(10).is_empty());
-        assert!(
-            registry.inner.lock().waiters.is_empty(),
-            "nothing is left behind"
-        );
+        assert!(registry.inner.lock().waiters.is_empty(), "nothing is left behind");
     }
 
     #[test]
     fn a_refused_wait_is_woken_with_the_refusal() {
         let registry = registry();
         let a = id();
-        let (wait, _) = registry
-            .register(wait_for(None, &[a], AwaitMode::All))
-            .unwrap();
+        let (wait, _) = registry.register(wait_for(None, &[a], AwaitMode::All)).unwrap();
         registry.refuse(a, &Refusal::UnknownInvocation("no such id".to_owned()));
-        assert!(matches!(
-            wait.poll(Waker::noop()),
-            Some(Err(Refusal::UnknownInvocation(_)))
-        ));
+        assert!(matches!(wait.poll(Waker::noop()), Some(Err(Refusal::UnknownInvocation(_)))));
     }
 
     #[test]
     fn a_redirected_wait_is_answered_by_the_other() {
         let registry = registry();
         let (mine, theirs) = (id(), id());
-        let (wait, _) = registry
-            .register(wait_for(Some(id()), &[mine], AwaitMode::All))
-            .unwrap();
+        let (wait, _) = registry.register(wait_for(Some(id()), &[mine], AwaitMode::All)).unwrap();
         assert!(registry.redirect(&wait, theirs));
         registry.finish(mine, &value("mine"));
         assert!(wait.poll(Waker::noop()).is_none());

@@ -19,8 +19,8 @@ use std::time::Duration;
 
 pub use crate::model::Invocation;
 use crate::model::{
-    Claim, ComponentDigest, Event, InvocationId, LogEntry, Outcome, Progress, RunnerId, Status,
-    Transition, UnixMicros,
+    Claim, ComponentDigest, Event, InvocationId, LogEntry, Outcome, Progress, RunnerId, Status, Transition,
+    UnixMicros,
 };
 
 pub use memory::MemoryStore;
@@ -430,11 +430,7 @@ impl Counts {
 
     /// How many are not final.
     pub fn unfinished(&self) -> u64 {
-        Status::ALL
-            .into_iter()
-            .filter(|status| !status.is_final())
-            .map(|status| self.get(status))
-            .sum()
+        Status::ALL.into_iter().filter(|status| !status.is_final()).map(|status| self.get(status)).sum()
     }
 }
 

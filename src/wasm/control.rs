@@ -49,8 +49,7 @@ impl GuestControl {
 
     /// The guest gets a slot.
     pub fn begin_slice(&self) {
-        self.slice_began
-            .store(self.since_created() + 1, Ordering::Release);
+        self.slice_began.store(self.since_created() + 1, Ordering::Release);
     }
 
     /// The guest gives its slot back. Returns how long it held it.
@@ -67,11 +66,7 @@ impl GuestControl {
     /// Time on slots so far.
     pub fn used(&self) -> Duration {
         let began = self.slice_began.load(Ordering::Acquire);
-        let present = if began == 0 {
-            0
-        } else {
-            self.since_created().saturating_sub(began - 1)
-        };
+        let present = if began == 0 { 0 } else { self.since_created().saturating_sub(began - 1) };
         Duration::from_nanos(self.used.load(Ordering::Acquire) + present)
     }
 
@@ -111,10 +106,6 @@ mod tests {
         let used = control.used();
         assert!(used >= slice);
         assert_eq!(control.used(), used, "stands still between slices");
-        assert_eq!(
-            control.end_slice(),
-            Duration::ZERO,
-            "ending twice counts once"
-        );
+        assert_eq!(control.end_slice(), Duration::ZERO, "ending twice counts once");
     }
 }

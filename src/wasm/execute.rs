@@ -85,10 +85,14 @@ async fn attempt(
     output: &Output,
     control: &Arc<GuestControl>,
 ) -> Result<String, Failure> {
-    let arguments = arguments_from_json(&claim.arguments, &program.signature.parameters).map_err(|error| {
-        // They were checked at submit: by another version of the component.
-        Failure::new(FailureKind::Trapped, format!("the arguments do not fit this version of the task: {error}"))
-    })?;
+    let arguments =
+        arguments_from_json(&claim.arguments, &program.signature.parameters).map_err(|error| {
+            // They were checked at submit: by another version of the component.
+            Failure::new(
+                FailureKind::Trapped,
+                format!("the arguments do not fit this version of the task: {error}"),
+            )
+        })?;
     let wasi = wasi_context(program, claim, &arguments, output)?;
     let state = HostState {
         wasi,
@@ -139,7 +143,11 @@ impl From<wasmtime::Error> for CallError {
     }
 }
 
-async fn call(program: &Program, store: &mut Store<HostState>, arguments: &[Val]) -> Result<String, CallError> {
+async fn call(
+    program: &Program,
+    store: &mut Store<HostState>,
+    arguments: &[Val],
+) -> Result<String, CallError> {
     let instance = program.pre.instantiate_async(&mut *store).await?;
     let function = instance.get_func(&mut *store, program.index).ok_or_else(|| {
         let message = "the component does not export the function that it was found to export";
@@ -195,14 +203,20 @@ async fn call(program: &Program, store: &mut Store<HostState>, arguments: &[Val]
         None => json.push_str("null"),
     }
     if is_error {
-        let error = RawValue::from_string(json).map_err(|error| CallError::Wasm(wasmtime::Error::from(error)))?;
+        let error =
+            RawValue::from_string(json).map_err(|error| CallError::Wasm(wasmtime::Error::from(error)))?;
         return Err(CallError::Failure(Failure::returned(error)));
     }
     Ok(json)
 }
 
 /// What the guest may touch of the world.
-fn wasi_context(program: &Program, claim: &Claim, arguments: &[Val], output: &Output) -> Result<WasiCtx, Failure> {
+fn wasi_context(
+    program: &Program,
+    claim: &Claim,
+    arguments: &[Val],
+    output: &Output,
+) -> Result<WasiCtx, Failure> {
     let mut wasi = WasiCtxBuilder::new();
     wasi.stdout(output.stream(LogStream::Stdout)).stderr(output.stream(LogStream::Stderr));
     // The slot thread is the guest's own: files may block it.
@@ -263,9 +277,13 @@ fn explain(program: &Program, store: &mut Store<HostState>, error: &wasmtime::Er
             return failure;
         }
         return match (program.entry, code) {
-            (Entry::Function, 0) => {
-                Failure { exit_code: Some(0), ..Failure::new(FailureKind::Trapped, "the guest exited with code 0 before it returned a value") }
-            }
+            (Entry::Function, 0) => Failure {
+                exit_code: Some(0),
+                ..Failure::new(
+                    FailureKind::Trapped,
+                    "the guest exited with code 0 before it returned a value",
+                )
+            },
             _ => exited(*code, &said),
         };
     }
@@ -287,7 +305,10 @@ fn explain(program: &Program, store: &mut Store<HostState>, error: &wasmtime::Er
             );
             return Failure::limit(LimitKind::Result, message);
         }
-        return with_backtrace(Failure::new(FailureKind::Trapped, format!("the guest trapped: {text}")), error);
+        return with_backtrace(
+            Failure::new(FailureKind::Trapped, format!("the guest trapped: {text}")),
+            error,
+        );
     };
     let mut message = match trap {
         Trap::UnreachableCodeReached if !said.is_empty() => {
@@ -327,10 +348,9 @@ fn with_backtrace(failure: Failure, error: &wasmtime::Error) -> Failure {
     let frames = backtrace.frames().iter().take(MAX_FRAMES);
     let backtrace = frames
         .map(|frame| {
-            let name = frame.func_name().map_or_else(
-                || format!("function {}", frame.func_index()),
-                |name| demangle(name),
-            );
+            let name = frame
+                .func_name()
+                .map_or_else(|| format!("function {}", frame.func_index()), |name| demangle(name));
             match frame.module().name() {
                 Some(module) => format!("{name} in {module}"),
                 None => name,

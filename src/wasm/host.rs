@@ -11,7 +11,9 @@ use super::control::GuestControl;
 use super::limits::MemoryLimit;
 use super::output::{Output, harmless};
 use crate::model;
-use crate::model::{AwaitMode, Caller, ChildRequest, FailureKind, InvocationId, Outcome, Progress, TaskClient};
+use crate::model::{
+    AwaitMode, Caller, ChildRequest, FailureKind, InvocationId, Outcome, Progress, TaskClient,
+};
 
 mod bindings {
     #![allow(missing_docs, reason = "generated; the WIT has the docs")]
@@ -22,7 +24,9 @@ mod bindings {
     });
 }
 
-use bindings::wasm_runner::task::invocations::{Error, Failure, Refusal, InvocationStatus as Status, SubmitOptions};
+use bindings::wasm_runner::task::invocations::{
+    Error, Failure, InvocationStatus as Status, Refusal, SubmitOptions,
+};
 use bindings::wasm_runner::task::{context, invocations, log, types};
 
 /// The package that these imports belong to.
@@ -69,7 +73,8 @@ pub(super) struct ChildFailed {
 impl ChildFailed {
     /// The child `id` of `task` ended with a failure.
     pub(super) fn failed(task: &str, id: InvocationId, failure: &model::Failure) -> Self {
-        let message = format!("the child `{task}` ({id}) ended as {}: {}", failure.kind.as_str(), failure.message);
+        let message =
+            format!("the child `{task}` ({id}) ended as {}: {}", failure.kind.as_str(), failure.message);
         Self { id: Some(id), message }
     }
 
@@ -80,7 +85,10 @@ impl ChildFailed {
 
     /// The call of `task` gave a value that does not fit.
     pub(super) fn misfit(task: &str, id: InvocationId, error: &dyn std::fmt::Display) -> Self {
-        Self { id: Some(id), message: format!("the value of the child `{task}` ({id}) does not fit: {error}") }
+        Self {
+            id: Some(id),
+            message: format!("the value of the child `{task}` ({id}) does not fit: {error}"),
+        }
     }
 }
 
@@ -139,7 +147,12 @@ fn options(options: SubmitOptions) -> model::SubmitOptions {
 impl types::Host for HostState {}
 
 impl invocations::Host for HostState {
-    async fn submit(&mut self, task: String, arguments: String, how: SubmitOptions) -> Result<String, Refusal> {
+    async fn submit(
+        &mut self,
+        task: String,
+        arguments: String,
+        how: SubmitOptions,
+    ) -> Result<String, Refusal> {
         let ids = self.submit_all(task, vec![arguments], how).await?;
         ids.into_iter().next().ok_or_else(|| Refusal::Unavailable("the runner gave no id".to_owned()))
     }
@@ -177,14 +190,16 @@ impl invocations::Host for HostState {
     async fn await_all(&mut self, ids: Vec<String>) -> Result<Vec<Result<String, Failure>>, Refusal> {
         let ids = parse_ids(&ids)?;
         self.output.hand_over();
-        let outcomes = self.client.await_outcomes(&self.caller, ids, AwaitMode::All).await.map_err(refusal)?;
+        let outcomes =
+            self.client.await_outcomes(&self.caller, ids, AwaitMode::All).await.map_err(refusal)?;
         Ok(outcomes.iter().map(|(_, found)| outcome(found)).collect())
     }
 
     async fn await_any(&mut self, ids: Vec<String>) -> Result<(u32, Result<String, Failure>), Refusal> {
         let ids = parse_ids(&ids)?;
         self.output.hand_over();
-        let outcomes = self.client.await_outcomes(&self.caller, ids, AwaitMode::Any).await.map_err(refusal)?;
+        let outcomes =
+            self.client.await_outcomes(&self.caller, ids, AwaitMode::Any).await.map_err(refusal)?;
         match outcomes.first() {
             Some((index, found)) => Ok((u32::try_from(*index).unwrap_or(u32::MAX), outcome(found))),
             None => Err(Refusal::Unavailable("the runner gave no outcome".to_owned())),

@@ -241,7 +241,8 @@ impl Library {
     ) -> Result<Self, Vec<LoadError>> {
         let max_live = max_live(options.max_live);
         let wants_fuel = |source: &ComponentSource| {
-            source.defaults.limits.fuel.is_some() || source.tasks.values().any(|task| task.limits.fuel.is_some())
+            source.defaults.limits.fuel.is_some()
+                || source.tasks.values().any(|task| task.limits.fuel.is_some())
         };
         let engine_error = |error: wasmtime::Error| {
             vec![load_error("*", Path::new("*"), format!("the WebAssembly engine can't be made: {error:#}"))]
@@ -352,7 +353,8 @@ impl Library {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let pre = linker.instantiate_pre(&one.component).map_err(|error| vec![one.error(format!("{error:#}"))])?;
+        let pre =
+            linker.instantiate_pre(&one.component).map_err(|error| vec![one.error(format!("{error:#}"))])?;
         for rejected in &one.discovery.rejected {
             self.not_tasks.push(NotTask {
                 id: rejected.id.clone(),
@@ -383,8 +385,9 @@ impl Library {
     ///
     /// [`LoadError`] if it can't be read or is not a component.
     pub fn inspect(name: &str, path: &Path, cache_directory: Option<&Path>) -> Result<Inspection, LoadError> {
-        let engine = new_engine(max_live(Some(16)), false)
-            .map_err(|error| load_error(name, path, format!("the WebAssembly engine can't be made: {error:#}")))?;
+        let engine = new_engine(max_live(Some(16)), false).map_err(|error| {
+            load_error(name, path, format!("the WebAssembly engine can't be made: {error:#}"))
+        })?;
         let cache = Cache::new(cache_directory);
         let loaded = load_one(&engine, name, path, &cache)?;
         let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
@@ -398,7 +401,9 @@ impl Library {
                     Ok(Provider::Wasi) => (wasi_capability(&import.name), true),
                     Ok(Provider::Runner) => ("the runner".to_owned(), true),
                     Ok(Provider::Types) => ("nobody needs to: it only names types".to_owned(), true),
-                    Ok(Provider::Component(..)) => ("itself: each call is a child invocation".to_owned(), true),
+                    Ok(Provider::Component(..)) => {
+                        ("itself: each call is a child invocation".to_owned(), true)
+                    }
                     Err(_) => ("another component must export it".to_owned(), false),
                 };
                 Capability { import: import.name.to_string(), provided_by, is_provided }
@@ -407,7 +412,12 @@ impl Library {
         Ok(Inspection {
             digest: loaded.digest,
             bytes,
-            tasks: loaded.discovery.exports.iter().map(|export| task(&loaded, export, TaskOptions::default())).collect(),
+            tasks: loaded
+                .discovery
+                .exports
+                .iter()
+                .map(|export| task(&loaded, export, TaskOptions::default()))
+                .collect(),
             not_tasks: loaded
                 .discovery
                 .rejected
@@ -518,17 +528,21 @@ fn refuse_duplicates(loaded: &[Loaded], errors: &mut Vec<LoadError>) {
     for one in loaded {
         for export in &one.discovery.exports {
             if let Some(other) = first.insert(&export.id, one) {
-                errors.push(one.error(format!("the task `{}` is exported by `{}` as well", export.id, other.name)));
+                errors.push(
+                    one.error(format!("the task `{}` is exported by `{}` as well", export.id, other.name)),
+                );
             }
         }
     }
 }
 
 /// The options of each task that the configuration names.
-fn task_options(one: &Loaded, source: &ComponentSource) -> Result<HashMap<Arc<str>, TaskOptions>, Vec<LoadError>> {
-    let names = Names::new(
-        one.discovery.exports.iter().map(|export| (Arc::clone(&export.id), export.version())),
-    );
+fn task_options(
+    one: &Loaded,
+    source: &ComponentSource,
+) -> Result<HashMap<Arc<str>, TaskOptions>, Vec<LoadError>> {
+    let names =
+        Names::new(one.discovery.exports.iter().map(|export| (Arc::clone(&export.id), export.version())));
     let mut options = HashMap::new();
     let mut errors = Vec::new();
     for (name, task) in &source.tasks {

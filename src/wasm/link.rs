@@ -69,18 +69,28 @@ pub(super) fn provider(import: &Import, components: &[Loaded]) -> Result<Provide
                 .iter()
                 .map(|(index, interface)| format!("`{interface}` of `{}`", components[*index].name))
                 .collect();
-            return Err(format!("imports `{}`, which several components export: {}", import.name, names.join(", ")));
+            return Err(format!(
+                "imports `{}`, which several components export: {}",
+                import.name,
+                names.join(", ")
+            ));
         }
     };
     for (function, signature) in functions {
-        let signature = signature
-            .as_ref()
-            .map_err(|reason| format!("imports `{}.{function}`, which can't be a task: {reason}", import.name))?;
+        let signature = signature.as_ref().map_err(|reason| {
+            format!("imports `{}.{function}`, which can't be a task: {reason}", import.name)
+        })?;
         let export = components[index].export(interface, function).ok_or_else(|| {
-            format!("imports `{}.{function}`, which `{}` does not export", import.name, components[index].name)
+            format!(
+                "imports `{}.{function}`, which `{}` does not export",
+                import.name, components[index].name
+            )
         })?;
         signature.is_satisfied_by(&export.signature).map_err(|difference| {
-            format!("imports `{}.{function}` with other types than `{}` exports it: {difference}", import.name, components[index].name)
+            format!(
+                "imports `{}.{function}` with other types than `{}` exports it: {difference}",
+                import.name, components[index].name
+            )
         })?;
     }
     Ok(Provider::Component(index, interface.into()))
@@ -118,15 +128,13 @@ async fn call(
     json.push(']');
     let state = store.data();
     state.output.hand_over();
-    let child = ChildRequest {
-        task: Arc::clone(&task),
-        arguments: json.into(),
-        options: SubmitOptions::default(),
-    };
+    let child =
+        ChildRequest { task: Arc::clone(&task), arguments: json.into(), options: SubmitOptions::default() };
     let called = state.client.call(&state.caller, child).await;
     let (id, outcome) = called.map_err(|refusal| ChildFailed::refused(&task, &refusal))?;
     let misfit = |error: &dyn std::fmt::Display| ChildFailed::misfit(&task, id, error);
-    let read = |json: &str, shape: &Shape| value_from_json(json, shape, "value").map_err(|error| misfit(&error));
+    let read =
+        |json: &str, shape: &Shape| value_from_json(json, shape, "value").map_err(|error| misfit(&error));
     let payload = |json: &str, shape: &Option<Box<Shape>>| {
         shape.as_deref().map(|shape| read(json, shape).map(Box::new)).transpose()
     };
@@ -134,7 +142,9 @@ async fn call(
         (Outcome::Value(json), Some(Shape::Result { ok, .. })) => Some(Val::Result(Ok(payload(json, ok)?))),
         (Outcome::Value(json), Some(shape)) => Some(read(json, shape)?),
         (Outcome::Value(_), None) => None,
-        (Outcome::Failure(failure), Some(Shape::Result { err, .. })) if failure.kind == FailureKind::Returned => {
+        (Outcome::Failure(failure), Some(Shape::Result { err, .. }))
+            if failure.kind == FailureKind::Returned =>
+        {
             let json = failure.error.as_ref().map_or("null", |error| error.get());
             Some(Val::Result(Err(payload(json, err)?)))
         }

@@ -75,7 +75,11 @@ impl Output {
                 pending_bytes: 0,
                 partial: [Vec::new(), Vec::new()],
                 last_error: String::new(),
-                value: value_bytes.map(|limit| Value { bytes: Vec::new(), limit: to_usize(limit), is_over: false }),
+                value: value_bytes.map(|limit| Value {
+                    bytes: Vec::new(),
+                    limit: to_usize(limit),
+                    is_over: false,
+                }),
             })),
         }
     }
@@ -105,7 +109,8 @@ impl Output {
             }
         }
         if inner.dropped > 0 {
-            let note = format!("{} more bytes were dropped: the limit of kept output was reached", inner.dropped);
+            let note =
+                format!("{} more bytes were dropped: the limit of kept output was reached", inner.dropped);
             inner.dropped = 0;
             let entry = inner.entry(LogStream::Runner, None, note);
             inner.pending.push(entry);
@@ -126,7 +131,8 @@ impl Output {
         if value.is_over {
             return Err(value.limit);
         }
-        Ok(String::from_utf8(value.bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+        Ok(String::from_utf8(value.bytes)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
     }
 }
 
@@ -378,7 +384,11 @@ mod tests {
         let (command, entries) = output(1000, Some(10));
         write(&command, LogStream::Stdout, b"\x1b[1m value");
         command.finish();
-        assert_eq!(command.take_value(), Ok("\x1b[1m value".to_owned()), "a value is data: nothing is filtered");
+        assert_eq!(
+            command.take_value(),
+            Ok("\x1b[1m value".to_owned()),
+            "a value is data: nothing is filtered"
+        );
         assert!(entries.lock().is_empty());
         let (command, _) = output(1000, Some(3));
         write(&command, LogStream::Stdout, b"value");

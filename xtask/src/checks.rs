@@ -14,27 +14,12 @@ pub fn ci() -> Result<ExitCode> {
     guests::ensure_target()?;
     run(cargo().args(["fmt", "--all", "--check"]))?;
     run(guest_cargo().args(["fmt", "--all", "--check"]))?;
-    run(cargo()
-        .args(["clippy", "--workspace", "--all-targets", "--locked"])
-        .args(["--", "-D", "warnings"]))?;
+    run(cargo().args(["clippy", "--workspace", "--all-targets", "--locked"]).args(["--", "-D", "warnings"]))?;
     run(guest_cargo()
-        .args([
-            "clippy",
-            "--release",
-            "--workspace",
-            "--locked",
-            "--target",
-            guests::TARGET,
-        ])
+        .args(["clippy", "--release", "--workspace", "--locked", "--target", guests::TARGET])
         .args(["--", "-D", "warnings"]))?;
     run(cargo()
-        .args([
-            "doc",
-            "--workspace",
-            "--no-deps",
-            "--document-private-items",
-            "--locked",
-        ])
+        .args(["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"])
         .env("RUSTDOCFLAGS", "-Dwarnings"))?;
     test(&[])
 }
@@ -44,20 +29,11 @@ pub fn ci() -> Result<ExitCode> {
 pub fn test(filters: &[String]) -> Result<ExitCode> {
     guests::build()?;
     let mut command = cargo();
-    command
-        .args(["test", "--workspace", "--no-fail-fast"])
-        .arg("--")
-        .args(filters)
-        .stdout(Stdio::piped());
+    command.args(["test", "--workspace", "--no-fail-fast"]).arg("--").args(filters).stdout(Stdio::piped());
     let shown = show(&command);
     eprintln!("$ {shown}");
-    let mut child = command
-        .spawn()
-        .with_context(|| format!("failed to start `{shown}`"))?;
-    let output = child
-        .stdout
-        .take()
-        .context("the output of the tests is not piped")?;
+    let mut child = command.spawn().with_context(|| format!("failed to start `{shown}`"))?;
+    let output = child.stdout.take().context("the output of the tests is not piped")?;
 
     let mut count = Count::default();
     let mut out = std::io::stdout().lock();
@@ -74,11 +50,7 @@ pub fn test(filters: &[String]) -> Result<ExitCode> {
         count.failed = 1;
     }
     writeln!(out, "{} passed, {} failed", count.passed, count.failed)?;
-    Ok(if count.failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Sums of the `test result:` lines of all test binaries.
@@ -124,12 +96,6 @@ mod tests {
         ] {
             count.add(line);
         }
-        assert_eq!(
-            count,
-            Count {
-                passed: 15,
-                failed: 2
-            }
-        );
+        assert_eq!(count, Count { passed: 15, failed: 2 });
     }
 }

@@ -73,12 +73,8 @@ pub fn run(profile: Profile) -> Result<ExitCode> {
         fs::remove_dir_all(&directory)
             .with_context(|| format!("failed to empty `{}`", directory.display()))?;
     }
-    fs::create_dir_all(&directory)
-        .with_context(|| format!("failed to create `{}`", directory.display()))?;
-    let demo = Demo {
-        binary: target_dir().join(folder).join(RUNNER),
-        directory,
-    };
+    fs::create_dir_all(&directory).with_context(|| format!("failed to create `{}`", directory.display()))?;
+    let demo = Demo { binary: target_dir().join(folder).join(RUNNER), directory };
     demo.write("wasm-runner.toml", CONFIGURATION)?;
     demo.show()?;
     Ok(ExitCode::SUCCESS)
@@ -93,9 +89,7 @@ impl Demo {
     fn show(&self) -> Result<()> {
         self.introduce();
 
-        heading(
-            "What is configured: components, their tasks, and whether all of it holds together",
-        );
+        heading("What is configured: components, their tasks, and whether all of it holds together");
         self.print(&["check"])?;
         self.print(&["tasks"])?;
 
@@ -131,14 +125,8 @@ impl Demo {
     fn introduce(&self) {
         let folder = self.binary.parent().unwrap_or(Path::new(""));
         heading("To repeat any of this");
-        say(&format!(
-            "$ cd {}",
-            quote(&self.directory.to_string_lossy())
-        ));
-        say(&format!(
-            "$ export PATH={}:\"$PATH\"",
-            quote(&folder.to_string_lossy())
-        ));
+        say(&format!("$ cd {}", quote(&self.directory.to_string_lossy())));
+        say(&format!("$ export PATH={}:\"$PATH\"", quote(&folder.to_string_lossy())));
         say("The configuration is in wasm-runner.toml there.");
     }
 
@@ -150,20 +138,14 @@ impl Demo {
         println!("{}\n", beginning(json.trim_end(), 100));
         let summary: Value = serde_json::from_str(&json)
             .with_context(|| format!("the word count returned no JSON: {json}"))?;
-        let number = |name: &str| {
-            summary[name]
-                .as_u64()
-                .with_context(|| format!("no `{name}` in {summary}"))
-        };
+        let number = |name: &str| summary[name].as_u64().with_context(|| format!("no `{name}` in {summary}"));
         say(&format!(
             "{} words, {} of them distinct, in {} files",
             number("total-words")?,
             number("distinct-words")?,
             number("files")?
         ));
-        let top = summary["top"]
-            .as_array()
-            .context("no `top` in the word count")?;
+        let top = summary["top"].as_array().context("no `top` in the word count")?;
         let counts = top.iter().filter_map(|tally| tally["count"].as_u64());
         let most = counts.max().unwrap_or(1).max(1);
         for tally in top {
@@ -182,17 +164,9 @@ impl Demo {
         println!("{} > mandelbrot.png", prompt(&arguments));
         let start = Instant::now();
         let png = self.output(0, &arguments)?;
-        ensure!(
-            png.starts_with(b"\x89PNG\r\n\x1a\n"),
-            "`mandelbrot.render` returned no PNG"
-        );
+        ensure!(png.starts_with(b"\x89PNG\r\n\x1a\n"), "`mandelbrot.render` returned no PNG");
         fs::write(&path, &png).with_context(|| format!("failed to write `{}`", path.display()))?;
-        say(&format!(
-            "{} bytes in {}: {}",
-            png.len(),
-            seconds(start.elapsed()),
-            path.display()
-        ));
+        say(&format!("{} bytes in {}: {}", png.len(), seconds(start.elapsed()), path.display()));
         Ok(())
     }
 
@@ -204,10 +178,7 @@ impl Demo {
         let ids = self.capture(&submit)?;
         let submitting = start.elapsed();
         let submitted = ids.lines().count();
-        ensure!(
-            submitted == NO_OPS,
-            "submitted {submitted} invocations instead of {NO_OPS}"
-        );
+        ensure!(submitted == NO_OPS, "submitted {submitted} invocations instead of {NO_OPS}");
         self.write("ids.txt", &ids)?;
 
         let start = Instant::now();
@@ -215,10 +186,7 @@ impl Demo {
         let running = start.elapsed();
         let status = ids.lines().last().unwrap_or_default();
         let status: Value = serde_json::from_str(&self.capture(&["status", "--json", status])?)?;
-        ensure!(
-            status["status"] == "succeeded",
-            "the last of them did not succeed: {status}"
-        );
+        ensure!(status["status"] == "succeeded", "the last of them did not succeed: {status}");
         let per_second = |time: Duration| (NO_OPS as f64 / time.as_secs_f64()).round();
         say(&format!(
             "submitted {NO_OPS} in {}: {} invocations/s",
@@ -246,10 +214,7 @@ impl Demo {
             println!("  {line}");
         }
         println!();
-        println!(
-            "The tasks' sources are in guest-tasks/, their results above: {}",
-            self.directory.display()
-        );
+        println!("The tasks' sources are in guest-tasks/, their results above: {}", self.directory.display());
     }
 
     /// Shows the command and what it prints, and returns that.
@@ -290,19 +255,15 @@ impl Demo {
     fn output(&self, expected: i32, arguments: &[&str]) -> Result<Vec<u8>> {
         io::stdout().flush()?;
         let mut command = Command::new(&self.binary);
-        command
-            .args(arguments)
-            .current_dir(&self.directory)
-            .stdin(Stdio::null());
+        command.args(arguments).current_dir(&self.directory).stdin(Stdio::null());
         command.stderr(Stdio::inherit());
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("WASM_RUNNER_") {
                 command.env_remove(name);
             }
         }
-        let output = command
-            .output()
-            .with_context(|| format!("failed to start `{}`", self.binary.display()))?;
+        let output =
+            command.output().with_context(|| format!("failed to start `{}`", self.binary.display()))?;
         if output.status.code() != Some(expected) {
             bail!(
                 "`{}` in `{}` ended with {}; expected was exit status {expected}",

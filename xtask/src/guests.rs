@@ -23,19 +23,12 @@ pub fn build() -> Result<()> {
     ensure_target()?;
     let mut components = compile()?;
     for (name, bytes) in assemble()? {
-        ensure!(
-            components.insert(name.clone(), bytes).is_none(),
-            "two guests are named `{name}`"
-        );
+        ensure!(components.insert(name.clone(), bytes).is_none(), "two guests are named `{name}`");
     }
-    ensure!(
-        !components.is_empty(),
-        "guest-tasks/ has no component in it"
-    );
+    ensure!(!components.is_empty(), "guest-tasks/ has no component in it");
 
     let directory = directory();
-    fs::create_dir_all(&directory)
-        .with_context(|| format!("failed to create `{}`", directory.display()))?;
+    fs::create_dir_all(&directory).with_context(|| format!("failed to create `{}`", directory.display()))?;
     remove_strangers(&directory, &components)?;
     println!("{:>10}  component", "bytes");
     for (name, bytes) in &components {
@@ -54,20 +47,13 @@ pub fn ensure_target() -> Result<()> {
         .output()
         .context("failed to start `rustc`")?;
     let sysroot = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    if output.status.success()
-        && Path::new(&sysroot)
-            .join("lib/rustlib")
-            .join(TARGET)
-            .is_dir()
-    {
+    if output.status.success() && Path::new(&sysroot).join("lib/rustlib").join(TARGET).is_dir() {
         return Ok(());
     }
     let mut rustup = Command::new("rustup");
     rustup.args(["target", "add", TARGET]).current_dir(root());
     run(&mut rustup).with_context(|| {
-        format!(
-            "the guests need Rust's `{TARGET}` target; install it for the toolchain in `{sysroot}`"
-        )
+        format!("the guests need Rust's `{TARGET}` target; install it for the toolchain in `{sysroot}`")
     })
 }
 
@@ -79,9 +65,7 @@ fn compile() -> Result<BTreeMap<String, Vec<u8>>> {
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit());
     let shown = show(&cargo);
-    let output = cargo
-        .output()
-        .with_context(|| format!("failed to start `{shown}`"))?;
+    let output = cargo.output().with_context(|| format!("failed to start `{shown}`"))?;
     if !output.status.success() {
         bail!("`{shown}` in guest-tasks/ failed: {}", output.status);
     }
@@ -92,10 +76,7 @@ fn compile() -> Result<BTreeMap<String, Vec<u8>>> {
         if message["reason"] != "compiler-artifact" {
             continue;
         }
-        let files = message["filenames"]
-            .as_array()
-            .map(Vec::as_slice)
-            .unwrap_or_default();
+        let files = message["filenames"].as_array().map(Vec::as_slice).unwrap_or_default();
         for file in files.iter().filter_map(Value::as_str) {
             if !file.ends_with(".wasm") {
                 continue;
@@ -106,10 +87,7 @@ fn compile() -> Result<BTreeMap<String, Vec<u8>>> {
                 .context("a cargo message without a target name")?
                 .replace('_', "-");
             let bytes = fs::read(file).with_context(|| format!("failed to read `{file}`"))?;
-            ensure!(
-                components.insert(name.clone(), bytes).is_none(),
-                "two guests are named `{name}`"
-            );
+            ensure!(components.insert(name.clone(), bytes).is_none(), "two guests are named `{name}`");
         }
     }
     Ok(components)
@@ -125,10 +103,7 @@ fn assemble() -> Result<Vec<(String, Vec<u8>)>> {
         if path.extension().is_none_or(|extension| extension != "wat") {
             continue;
         }
-        let name = path
-            .file_stem()
-            .context("a file without a name")?
-            .to_string_lossy();
+        let name = path.file_stem().context("a file without a name")?.to_string_lossy();
         let bytes = wat::parse_file(&path)?;
         components.push((name.into_owned(), bytes));
     }
@@ -140,13 +115,10 @@ fn assemble() -> Result<Vec<(String, Vec<u8>)>> {
 fn remove_strangers(directory: &Path, known: &BTreeMap<String, Vec<u8>>) -> Result<()> {
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
-        let is_component = path
-            .extension()
-            .is_some_and(|extension| extension == "wasm");
+        let is_component = path.extension().is_some_and(|extension| extension == "wasm");
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         if is_component && !known.contains_key(name.as_ref()) {
-            fs::remove_file(&path)
-                .with_context(|| format!("failed to remove `{}`", path.display()))?;
+            fs::remove_file(&path).with_context(|| format!("failed to remove `{}`", path.display()))?;
         }
     }
     Ok(())
@@ -188,22 +160,15 @@ mod tests {
             .filter(|name| *name != "nothing")
             .map(|name| format!("faults.{name}"));
         let components = assemble().unwrap().into_iter().map(|(name, _)| name);
-        let untested: Vec<String> = functions
-            .chain(components)
-            .filter(|name| !names(&tests, name))
-            .collect();
-        assert!(
-            untested.is_empty(),
-            "no test in tests/it names these faults: {untested:?}"
-        );
+        let untested: Vec<String> = functions.chain(components).filter(|name| !names(&tests, name)).collect();
+        assert!(untested.is_empty(), "no test in tests/it names these faults: {untested:?}");
     }
 
     /// Whether `text` has `name` in it, as a whole name.
     fn names(text: &str, name: &str) -> bool {
         let of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         text.match_indices(name).any(|(start, _)| {
-            !text[..start].ends_with(of_a_name)
-                && !text[start + name.len()..].starts_with(of_a_name)
+            !text[..start].ends_with(of_a_name) && !text[start + name.len()..].starts_with(of_a_name)
         })
     }
 
@@ -211,13 +176,7 @@ mod tests {
         let entries = fs::read_dir(directory).unwrap();
         entries
             .map(|entry| entry.unwrap().path())
-            .flat_map(|path| {
-                if path.is_dir() {
-                    files_below(&path)
-                } else {
-                    vec![path]
-                }
-            })
+            .flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] })
             .collect()
     }
 

@@ -8,9 +8,7 @@ use anyhow::{Context, Result, bail};
 
 /// The repository's root.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("xtask is a folder of the repository")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the repository")
 }
 
 /// Where cargo puts what it builds: `CARGO_TARGET_DIR` if set, else `target`.
@@ -39,13 +37,7 @@ pub fn cargo() -> Command {
 /// Cargo for the guests: nothing that is meant for the host's build reaches it,
 /// neither flags nor a target nor a profile.
 pub fn guest_cargo() -> Command {
-    const KEPT: [&str; 5] = [
-        "CARGO_HOME",
-        "CARGO_HTTP_",
-        "CARGO_NET_",
-        "CARGO_REGISTR",
-        "CARGO_TERM_",
-    ];
+    const KEPT: [&str; 5] = ["CARGO_HOME", "CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTR", "CARGO_TERM_"];
     let mut command = cargo();
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -71,9 +63,7 @@ pub fn run(command: &mut Command) -> Result<()> {
         Some(directory) if directory != root() => eprintln!("{} $ {shown}", directory.display()),
         _ => eprintln!("$ {shown}"),
     }
-    let status = command
-        .status()
-        .with_context(|| format!("failed to start `{shown}`"))?;
+    let status = command.status().with_context(|| format!("failed to start `{shown}`"))?;
     if !status.success() {
         bail!("`{shown}` failed: {status}");
     }
@@ -107,10 +97,7 @@ mod tests {
 
     #[test]
     fn words_are_quoted_only_when_a_shell_would_split_them() {
-        assert_eq!(
-            quote("demo:text/wordcount.count"),
-            "demo:text/wordcount.count"
-        );
+        assert_eq!(quote("demo:text/wordcount.count"), "demo:text/wordcount.count");
         assert_eq!(quote(r#"["/text", 12]"#), r#"'["/text", 12]'"#);
         assert_eq!(quote("it's"), r"'it'\''s'");
         assert_eq!(quote(""), "''");

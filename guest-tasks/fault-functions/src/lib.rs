@@ -59,9 +59,7 @@ impl Guest for Faults {
         let mut chunks = Vec::new();
         for done in 0..mib {
             let mut chunk = Vec::new();
-            chunk
-                .try_reserve_exact(MIB)
-                .map_err(|e| format!("after {done} MiB: {e}"))?;
+            chunk.try_reserve_exact(MIB).map_err(|e| format!("after {done} MiB: {e}"))?;
             chunk.resize(MIB, 0);
             touch(&mut chunk);
             chunks.push(chunk);
@@ -121,8 +119,7 @@ impl Guest for Faults {
     fn escape_codes() {
         // Clears the screen, sets the window's title, rings the bell, changes
         // colours, overwrites the line, hides text by backspaces, sends a NUL.
-        let nasty =
-            "\u{1b}[2J\u{1b}]0;owned\u{7}\u{7}\u{1b}[31mred\u{1b}[0m\rover\u{8}\u{8}\0\u{9b}1m end";
+        let nasty = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{7}\u{1b}[31mred\u{1b}[0m\rover\u{8}\u{8}\0\u{9b}1m end";
         println!("{nasty}");
         eprintln!("{nasty}");
         log(Level::Warn, nasty);
@@ -135,9 +132,7 @@ impl Guest for Faults {
     }
 
     fn flood(count: u32) -> u32 {
-        (0..count)
-            .take_while(|_| invocations::submit(NOTHING, "[]", &plain()).is_ok())
-            .count() as u32
+        (0..count).take_while(|_| invocations::submit(NOTHING, "[]", &plain()).is_ok()).count() as u32
     }
 
     fn fork_bomb(depth: u32, width: u32) -> Result<u64, String> {
@@ -159,13 +154,7 @@ impl Guest for Faults {
 }
 
 fn plain() -> SubmitOptions {
-    SubmitOptions {
-        delay_ms: None,
-        priority: None,
-        key: None,
-        detached: false,
-        labels: Vec::new(),
-    }
+    SubmitOptions { delay_ms: None, priority: None, key: None, detached: false, labels: Vec::new() }
 }
 
 /// Writes to every page: memory that is never touched is never resident.
@@ -180,11 +169,7 @@ fn touch(chunk: &mut [u8]) {
 #[inline(never)]
 fn recurse_with_frame(depth: u64) -> u64 {
     let frame = black_box([depth; 8]);
-    if depth == 0 {
-        0
-    } else {
-        recurse_with_frame(depth - 1) + frame[7] / depth
-    }
+    if depth == 0 { 0 } else { recurse_with_frame(depth - 1) + frame[7] / depth }
 }
 
 fn fill(out: &mut impl Write, mib: u32) {

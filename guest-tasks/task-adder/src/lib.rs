@@ -9,8 +9,7 @@ export!(Adder);
 
 impl Guest for Adder {
     fn add(a: u32, b: u32) -> Result<u32, String> {
-        a.checked_add(b)
-            .ok_or_else(|| format!("{a} + {b} does not fit into 32 bits"))
+        a.checked_add(b).ok_or_else(|| format!("{a} + {b} does not fit into 32 bits"))
     }
 
     fn add_all(numbers: Vec<u32>) -> Result<u32, String> {
@@ -18,9 +17,6 @@ impl Guest for Adder {
     }
 
     fn add_vectors(a: Vector, b: Vector) -> Vector {
-        Vector {
-            x: a.x + b.x,
-            y: a.y + b.y,
-        }
+        Vector { x: a.x + b.x, y: a.y + b.y }
     }
 }

@@ -26,10 +26,7 @@ impl Guest for Calculator {
 
     fn midpoint(a: Vector, b: Vector) -> Vector {
         let sum = add::add_vectors(a, b);
-        Vector {
-            x: sum.x / 2.0,
-            y: sum.y / 2.0,
-        }
+        Vector { x: sum.x / 2.0, y: sum.y / 2.0 }
     }
 
     fn explain(a: u32, b: u32) -> String {

@@ -152,8 +152,6 @@ impl EchoGuest for Echo {
     }
 
     fn only_err(succeed: bool) -> Result<(), String> {
-        succeed
-            .then_some(())
-            .ok_or_else(|| "asked to fail".to_owned())
+        succeed.then_some(()).ok_or_else(|| "asked to fail".to_owned())
     }
 }

@@ -36,13 +36,8 @@ impl fib_parallel::Guest for Fib {
         if n < 2 {
             return Ok(n.into());
         }
-        let plain = SubmitOptions {
-            delay_ms: None,
-            priority: None,
-            key: None,
-            detached: false,
-            labels: Vec::new(),
-        };
+        let plain =
+            SubmitOptions { delay_ms: None, priority: None, key: None, detached: false, labels: Vec::new() };
         let arguments = [n - 1, n - 2].map(|n| format!("[{n}]"));
         let ids = invocations::submit_all("demo:math/fib-parallel.fib-by-name", &arguments, &plain)
             .map_err(|refusal| format!("{refusal:?}"))?;

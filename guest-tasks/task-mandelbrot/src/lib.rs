@@ -38,13 +38,8 @@ impl Guest for Mandelbrot {
                 format!("[{width}, {height}, {max_iterations}, {first_row}, {rows}]")
             })
             .collect();
-        let plain = SubmitOptions {
-            delay_ms: None,
-            priority: None,
-            key: None,
-            detached: false,
-            labels: Vec::new(),
-        };
+        let plain =
+            SubmitOptions { delay_ms: None, priority: None, key: None, detached: false, labels: Vec::new() };
         let ids = invocations::submit_all(TILE, &arguments, &plain)
             .map_err(|refusal| format!("failed to submit: {refusal:?}"))?;
 
@@ -105,11 +100,7 @@ fn palette() -> Vec<u8> {
     for index in 0..255 {
         let position = f64::from(index) / 255.0 * (STOPS.len() - 1) as f64;
         let (from, to) = (STOPS[position as usize], STOPS[position as usize + 1]);
-        colours.extend(
-            from.iter()
-                .zip(to)
-                .map(|(a, b)| (a + (b - a) * position.fract()) as u8),
-        );
+        colours.extend(from.iter().zip(to).map(|(a, b)| (a + (b - a) * position.fract()) as u8));
     }
     colours
 }

@@ -45,10 +45,7 @@ impl Guest for WordCount {
 
     fn word_count(directory: String, top: u32) -> Result<Summary, String> {
         let files = text_files(Path::new(&directory))?;
-        log(
-            Level::Info,
-            &format!("{} files in {directory}", files.len()),
-        );
+        log(Level::Info, &format!("{} files in {directory}", files.len()));
 
         // Map: one child per file. Arguments are a JSON array, by position.
         let arguments: Vec<String> = files.iter().map(|path| json!([path]).to_string()).collect();
@@ -56,8 +53,8 @@ impl Guest for WordCount {
             .map_err(|refusal| format!("failed to submit: {refusal:?}"))?;
         let total = ids.len() as u64;
         context::progress(0, total, "counting");
-        let outcomes = invocations::await_all(&ids)
-            .map_err(|refusal| format!("failed to await: {refusal:?}"))?;
+        let outcomes =
+            invocations::await_all(&ids).map_err(|refusal| format!("failed to await: {refusal:?}"))?;
 
         // Reduce. One unreadable file fails the whole count: a partial sum that
         // looks complete would be worse.
@@ -88,13 +85,7 @@ impl Guest for WordCount {
 
 /// Nothing special about these children.
 fn plain() -> SubmitOptions {
-    SubmitOptions {
-        delay_ms: None,
-        priority: None,
-        key: None,
-        detached: false,
-        labels: Vec::new(),
-    }
+    SubmitOptions { delay_ms: None, priority: None, key: None, detached: false, labels: Vec::new() }
 }
 
 fn count(text: &str) -> Vec<Tally> {
@@ -109,10 +100,7 @@ fn count(text: &str) -> Vec<Tally> {
 
 /// In a fixed order, so that equal inputs give equal results.
 fn most_frequent_first(counts: HashMap<String, u64>) -> Vec<Tally> {
-    let mut tallies: Vec<Tally> = counts
-        .into_iter()
-        .map(|(word, count)| Tally { word, count })
-        .collect();
+    let mut tallies: Vec<Tally> = counts.into_iter().map(|(word, count)| Tally { word, count }).collect();
     tallies.sort_unstable_by(|a, b| b.count.cmp(&a.count).then_with(|| a.word.cmp(&b.word)));
     tallies
 }
@@ -131,9 +119,8 @@ fn text_files(directory: &Path) -> Result<Vec<PathBuf>, String> {
             continue;
         }
         let path = entry.path();
-        let is_text = path
-            .extension()
-            .is_some_and(|extension| TEXT_EXTENSIONS.iter().any(|known| extension == *known));
+        let is_text =
+            path.extension().is_some_and(|extension| TEXT_EXTENSIONS.iter().any(|known| extension == *known));
         if kind.is_dir() {
             files.extend(text_files(&path)?);
         } else if kind.is_file() && is_text {
@@ -148,10 +135,7 @@ fn text_files(directory: &Path) -> Result<Vec<PathBuf>, String> {
 fn tallies(json: &str) -> Result<Vec<Tally>, String> {
     let value: Value = serde_json::from_str(json).map_err(|e| e.to_string())?;
     let tally = |entry: &Value| {
-        Some(Tally {
-            word: entry["word"].as_str()?.to_owned(),
-            count: entry["count"].as_u64()?,
-        })
+        Some(Tally { word: entry["word"].as_str()?.to_owned(), count: entry["count"].as_u64()? })
     };
     value
         .as_array()

@@ -46,13 +46,7 @@ impl Guest for Workflow {
     }
 
     fn log_everywhere(message: String) {
-        for level in [
-            Level::Trace,
-            Level::Debug,
-            Level::Info,
-            Level::Warn,
-            Level::Error,
-        ] {
+        for level in [Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error] {
             log(level, &message);
         }
         println!("{message}");
@@ -67,11 +61,7 @@ impl Guest for Workflow {
 
     fn flaky(succeed_on: u32, message: String) -> Result<u32, String> {
         let attempt = context::attempt();
-        if attempt < succeed_on {
-            Err(message)
-        } else {
-            Ok(attempt)
-        }
+        if attempt < succeed_on { Err(message) } else { Ok(attempt) }
     }
 
     fn read_text(path: String) -> Result<String, String> {
@@ -83,11 +73,7 @@ impl Guest for Workflow {
     }
 
     fn append_line(path: String, line: String) -> Result<(), String> {
-        let mut file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(path)
-            .map_err(text)?;
+        let mut file = OpenOptions::new().append(true).create(true).open(path).map_err(text)?;
         // One write, so that lines of concurrent writers stay whole.
         file.write_all(format!("{line}\n").as_bytes()).map_err(text)
     }
@@ -95,9 +81,7 @@ impl Guest for Workflow {
     fn list_directory(path: String) -> Result<Vec<String>, String> {
         let names = fs::read_dir(path)
             .and_then(|entries| {
-                entries
-                    .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-                    .collect()
+                entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
             })
             .map_err(text);
         names.map(|mut names: Vec<String>| {

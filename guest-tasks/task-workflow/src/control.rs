@@ -35,16 +35,11 @@ impl Guest for Workflow {
     }
 
     fn parents(count: u32, children: u32) -> Result<u64, String> {
-        Ok(map(SUM_OF_CHILDREN, (0..count).map(|_| one(children)))?
-            .iter()
-            .sum())
+        Ok(map(SUM_OF_CHILDREN, (0..count).map(|_| one(children)))?.iter().sum())
     }
 
     fn hold_behind_gate(count: u32, delay_ms: u64) -> Result<u64, String> {
-        let delayed = SubmitOptions {
-            delay_ms: Some(delay_ms),
-            ..plain()
-        };
+        let delayed = SubmitOptions { delay_ms: Some(delay_ms), ..plain() };
         let gate = invocations::submit(NOTHING, "[]", &delayed).map_err(refusal_text)?;
         Self::fan_out(AWAIT_ID.to_owned(), one(gate).to_string(), count)
     }
@@ -63,9 +58,7 @@ impl Guest for Workflow {
             return Ok(0);
         }
         let rest = await_result(&submit(CHAIN, &one(depth - 1))?)?;
-        rest.parse::<u32>()
-            .map(|depth| depth + 1)
-            .map_err(|e| format!("`{rest}`: {e}"))
+        rest.parse::<u32>().map(|depth| depth + 1).map_err(|e| format!("`{rest}`: {e}"))
     }
 
     fn call(task: String, arguments_json: String) -> Result<String, String> {
@@ -88,15 +81,8 @@ impl Guest for Workflow {
         await_result(&ping_id)
     }
 
-    fn leave_behind(
-        task: String,
-        arguments_json: String,
-        detached: bool,
-    ) -> Result<String, String> {
-        let options = SubmitOptions {
-            detached,
-            ..plain()
-        };
+    fn leave_behind(task: String, arguments_json: String, detached: bool) -> Result<String, String> {
+        let options = SubmitOptions { detached, ..plain() };
         invocations::submit(&task, &arguments_json, &options).map_err(refusal_text)
     }
 
@@ -107,15 +93,8 @@ impl Guest for Workflow {
         Ok(await_result(&id).unwrap_or_else(|text| text))
     }
 
-    fn submit_twice(
-        task: String,
-        arguments_json: String,
-        key: String,
-    ) -> Result<(String, String), String> {
-        let options = SubmitOptions {
-            key: Some(key),
-            ..plain()
-        };
+    fn submit_twice(task: String, arguments_json: String, key: String) -> Result<(String, String), String> {
+        let options = SubmitOptions { key: Some(key), ..plain() };
         let submit = || invocations::submit(&task, &arguments_json, &options).map_err(refusal_text);
         Ok((submit()?, submit()?))
     }

@@ -20,13 +20,7 @@ export!(Workflow);
 
 /// Nothing special: no delay, no key, attached to this parent.
 fn plain() -> SubmitOptions {
-    SubmitOptions {
-        delay_ms: None,
-        priority: None,
-        key: None,
-        detached: false,
-        labels: Vec::new(),
-    }
+    SubmitOptions { delay_ms: None, priority: None, key: None, detached: false, labels: Vec::new() }
 }
 
 fn submit(task: &str, arguments: &serde_json::Value) -> Result<String, String> {
