@@ -76,9 +76,7 @@ impl Store for MemoryStore {
             .records
             .iter()
             .rev()
-            .filter(|record| {
-                filter.statuses.is_empty() || filter.statuses.contains(&record.status)
-            })
+            .filter(|record| filter.statuses.is_empty() || filter.statuses.contains(&record.status))
             .filter(|record| {
                 filter
                     .task
@@ -328,9 +326,8 @@ impl State {
 
     fn submit(&mut self, new: &NewInvocation, now: UnixMicros) -> Submitted {
         if let Some(place) = &new.child_of {
-            let owns = |parent: &Record| {
-                parent.is_owned_by(place.parent_runner, place.parent_attempt)
-            };
+            let owns =
+                |parent: &Record| parent.is_owned_by(place.parent_runner, place.parent_attempt);
             if !self.record(&place.parent).is_some_and(owns) {
                 return Submitted::Orphan;
             }
@@ -459,14 +456,7 @@ impl State {
 
     /// Moves an invocation and writes its history. The event was checked: it can
     /// happen in this status.
-    fn step(
-        &mut self,
-        seq: Seq,
-        at: UnixMicros,
-        event: Event,
-        to: Status,
-        detail: Option<String>,
-    ) {
+    fn step(&mut self, seq: Seq, at: UnixMicros, event: Event, to: Status, detail: Option<String>) {
         let record = &mut self.records[seq];
         debug_assert_eq!(record.status.apply(event), Ok(to));
         let counts = &mut self.tasks[record.task].counts;
@@ -477,7 +467,9 @@ impl State {
             from: Some(record.status),
             to,
             reason: event.reason(),
-            runner: record.runner.filter(|_| record.status.is_owned() || to.is_owned()),
+            runner: record
+                .runner
+                .filter(|_| record.status.is_owned() || to.is_owned()),
             attempt: record.attempt,
             detail,
         });
@@ -487,7 +479,13 @@ impl State {
     /// Makes an invocation final.
     fn finish(&mut self, seq: Seq, at: UnixMicros, event: Event, to: Status, outcome: Outcome) {
         self.unlist(seq);
-        self.step(seq, at, event, to, rules::detail(&outcome).map(str::to_owned));
+        self.step(
+            seq,
+            at,
+            event,
+            to,
+            rules::detail(&outcome).map(str::to_owned),
+        );
         let record = &mut self.records[seq];
         record.finished_at = Some(at);
         record.outcome = Some(outcome);
