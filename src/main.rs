@@ -1,1 +1,25 @@
-fn main(){}
+//! The program: parse, run, exit code. Everything else is in the library.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use run_wasm_runner::cli::{self, Cli, exit_code};
+
+fn main() -> ExitCode {
+    // Prints help, the version or a usage error (exit code 2) by itself. A pipe
+    // that was closed meanwhile is success: whoever read it has seen enough.
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { exit_code::USAGE } else { exit_code::SUCCESS }.into();
+        }
+    };
+    match cli::run(&cli) {
+        Ok(()) => ExitCode::from(exit_code::SUCCESS),
+        Err(error) => {
+            cli::report(&error);
+            ExitCode::from(exit_code::of(&error))
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! `tree`: an invocation and everything that came of it.
+
+use std::collections::HashMap;
+
+use crate::model::{Invocation, InvocationId, Outcome, Status, UnixMicros};
+use crate::store::Counts;
+
+use super::args::TreeArgs;
+use super::context::Context;
+use super::error::CliError;
+use super::output::{Output, harmless_line};
+use super::render::{StatusDocument, duration, run_time, status_word, thousands};
+
+/// Children of one parent that are drawn without `--all`.
+const SHOWN_CHILDREN: usize = 10;
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// [`CliError`].
+pub fn run(args: &TreeArgs, context: &Context) -> Result<(), CliError> {
+    let mut output = Output::stdout();
+    let existing = context.existing_store()?;
+    let root = existing.invocation(args.id)?.root;
+    let invocations = existing.store.tree(root)?;
+    if context.json {
+        for invocation in &invocations {
+            output.json(&StatusDocument::new(invocation))?;
+        }
+        return output.flush();
+    }
+    let drawing = Drawing {
+        shown: if args.all { usize::MAX } else { SHOWN_CHILDREN },
+        marked: Some(args.id).filter(|id| *id != root),
+        now: context.clock.now(),
+        has_colours: output.has_colours(),
+    };
+    drawing.draw(&invocations, &mut |line| output.line(line))?;
+    output.flush()
+}
+
+struct Drawing {
+    shown: usize,
+    /// The invocation that was asked for.
+    marked: Option<InvocationId>,
+    now: UnixMicros,
+    has_colours: bool,
+}
+
+/// What is still to be drawn, with what stands before it on its line.
+enum Step<'a> {
+    Invocation { invocation: &'a Invocation, branch: String, below: String },
+    More { rest: &'a [&'a Invocation], branch: String },
+}
+
+impl Drawing {
+    fn draw(
+        &self,
+        invocations: &[Invocation],
+        line: &mut impl FnMut(&str) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        let mut children: HashMap<InvocationId, Vec<&Invocation>> = HashMap::new();
+        for invocation in invocations {
+            if let Some(parent) = invocation.parent {
+                children.entry(parent).or_default().push(invocation);
+            }
+        }
+        let roots = invocations.iter().filter(|invocation| invocation.parent.is_none());
+        // A stack and not a recursion: chains of children can be very deep.
+        let mut steps: Vec<Step<'_>> = roots
+            .map(|invocation| Step::Invocation { invocation, branch: String::new(), below: String::new() })
+            .collect();
+        while let Some(step) = steps.pop() {
+            match step {
+                Step::More { rest, branch } => line(&format!("{branch}{}", more(rest)))?,
+                Step::Invocation { invocation, branch, below } => {
+                    line(&format!("{branch}{}", self.describe(invocation)))?;
+                    let Some(children) = children.get(&invocation.id) else { continue };
+                    // One too many is drawn rather than counted.
+                    let shown = if children.len() - 1 <= self.shown { children.len() } else { self.shown };
+                    let (drawn, rest) = children.split_at(shown);
+                    if !rest.is_empty() {
+                        steps.push(Step::More { rest, branch: format!("{below}└─ ") });
+                    }
+                    for (index, child) in drawn.iter().enumerate().rev() {
+                        let is_last = rest.is_empty() && index + 1 == drawn.len();
+                        let (corner, bar) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+                        steps.push(Step::Invocation {
+                            invocation: child,
+                            branch: format!("{below}{corner}"),
+                            below: format!("{below}{bar}"),
+                        });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn describe(&self, invocation: &Invocation) -> String {
+        let mut text = format!(
+            "{} {}",
+            harmless_line(&invocation.task),
+            status_word(invocation.status, self.has_colours)
+        );
+        if let Some(time) = run_time(invocation, self.now) {
+            text.push_str(&format!(" {}", duration(time)));
+        }
+        if invocation.attempt > 1 {
+            text.push_str(&format!(" (attempt {})", invocation.attempt));
+        }
+        if invocation.detached {
+            text.push_str(" (detached)");
+        }
+        text.push_str(&format!("  {}", invocation.id));
+        if self.marked == Some(invocation.id) {
+            text.push_str("  ◄");
+        }
+        if let Some(Outcome::Failure(failure)) = &invocation.outcome {
+            let message: String = harmless_line(&failure.message).chars().take(120).collect();
+            text.push_str(&format!("  {}: {message}", failure.kind.as_str()));
+        }
+        text
+    }
+}
+
+/// `… and 9,990 more: 9,980 succeeded, 10 failed`.
+fn more(rest: &[&Invocation]) -> String {
+    let mut counts = Counts::default();
+    for invocation in rest {
+        counts.add(invocation.status, 1);
+    }
+    let counts = Status::ALL.into_iter().map(|status| (counts.get(status), status));
+    let counts: Vec<_> = counts
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, status)| format!("{} {status}", thousands(count)))
+        .collect();
+    format!("… and {} more: {}", thousands(rest.len() as u64), counts.join(", "))
+}
