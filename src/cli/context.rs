@@ -138,7 +138,12 @@ impl Context {
         Ok(Runner::start(Arc::clone(store), Arc::clone(library), Arc::clone(&self.clock), options)?)
     }
 
-    fn durable_path(&self) -> Result<&Path, CliError> {
+    /// The path of a store that outlives this process.
+    ///
+    /// # Errors
+    ///
+    /// A usage error for a store in memory.
+    pub fn durable_path(&self) -> Result<&Path, CliError> {
         match &self.config.store.url {
             StoreUrl::Sqlite(path) => Ok(path),
             StoreUrl::Memory => {

@@ -264,7 +264,7 @@ impl Columns {
 
     /// The lines, without the spaces that would end them.
     pub fn lines(&self) -> String {
-        // Every cell has a space on both sides; the first column needs none.
+        // The padding of the first column would stand before every line.
         let lines = self.table.lines().map(|line| {
             let line = line.trim_end();
             line.strip_prefix(' ').unwrap_or(line).to_owned()
@@ -422,7 +422,7 @@ mod tests {
         let mut columns = Columns::new(&["ID", "STATUS"], false);
         columns.row(vec![cell("a\u{1b}b\nc"), status_cell(Status::Failed)]);
         columns.row(vec![cell("d"), cell("")]);
-        assert_eq!(columns.lines(), "ID              STATUS\na\\u{1b}b\\nc    failed\nd");
+        assert_eq!(columns.lines(), "ID           STATUS\na\\u{1b}b\\nc  failed\nd");
     }
 
     #[test]

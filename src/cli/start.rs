@@ -1,10 +1,13 @@
 //! `start`: the runner loop until a signal.
 
+use std::sync::Arc;
+
 use crossbeam_channel::bounded;
 use serde::Serialize;
 
+use crate::config::{Origin, Problem};
 use crate::model::Status;
-use crate::runner::{Gauge, RunnerHandle};
+use crate::runner::Gauge;
 
 use super::args::StartArgs;
 use super::context::{Context, NO_COMPONENTS_HINT};
@@ -21,8 +24,9 @@ use super::signals::Stages;
 /// [`CliError`]; failed invocations are none.
 pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
+    context.durable_path()?;
     if context.config.components.is_empty() {
-        let problem = crate::config::Problem::new(crate::config::Origin::File, "there is nothing to run");
+        let problem = Problem::new(Origin::File, "there is nothing to run");
         return Err(CliError::Config(problem.hint(NO_COMPONENTS_HINT).into()));
     }
     // The store first: a wrong one is told at once, not after a long compile.
@@ -51,7 +55,7 @@ pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
         },
     )?;
     let progress = {
-        let (store, handle) = (std::sync::Arc::clone(&store), runner.handle());
+        let (store, handle) = (Arc::clone(&store), runner.handle());
         Progress::start(move || {
             let counts = store.counts(None).ok()?;
             Some(format!("{}, {} on slots here", progress::facts(&counts), handle.gauge().running))
@@ -108,12 +112,6 @@ fn summary(gauge: &Gauge, slots: usize) -> String {
     text.push_str(&format!("; peak {} of {slots} slots", gauge.peak_running));
     text
 }
-
-/// Only to say that a handle may be used from the signal thread.
-const _: fn() = || {
-    fn is_shareable<T: Send + Clone + 'static>() {}
-    is_shareable::<RunnerHandle>();
-};
 
 #[cfg(test)]
 mod tests {

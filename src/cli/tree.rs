@@ -138,3 +138,86 @@ fn more(rest: &[&Invocation]) -> String {
         .collect();
     format!("… and {} more: {}", thousands(rest.len() as u64), counts.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ComponentDigest, Failure, FailureKind};
+
+    fn invocation(task: &str, parent: Option<&Invocation>, status: Status) -> Invocation {
+        let id = InvocationId::generate();
+        Invocation {
+            id,
+            task: task.into(),
+            component_digest: ComponentDigest::from_bytes([0; 32]),
+            status,
+            attempt: 1,
+            max_attempts: 3,
+            parent: parent.map(|parent| parent.id),
+            root: parent.map_or(id, |parent| parent.root),
+            depth: parent.map_or(0, |parent| parent.depth + 1),
+            detached: false,
+            priority: 0,
+            key: None,
+            labels: Vec::new(),
+            runner: None,
+            submitted_at: UnixMicros(0),
+            available_at: UnixMicros(0),
+            started_at: Some(UnixMicros(0)),
+            finished_at: status.is_final().then_some(UnixMicros(1_500)),
+            progress: None,
+            outcome: None,
+        }
+    }
+
+    fn draw(invocations: &[Invocation], shown: usize) -> String {
+        let drawing = Drawing { shown, marked: None, now: UnixMicros(2_000_000), has_colours: false };
+        let mut text = String::from("\n");
+        drawing
+            .draw(invocations, &mut |line| {
+                // Ids differ in every run.
+                let (before, after) = line.split_once("  0").unwrap_or((line, ""));
+                let after = after.get(35..).unwrap_or_default();
+                text.push_str(&format!("{before}{after}\n"));
+                Ok(())
+            })
+            .expect("a string takes everything");
+        text
+    }
+
+    #[test]
+    fn branches_show_who_came_of_whom() {
+        let root = invocation("root", None, Status::Waiting);
+        let first = invocation("first", Some(&root), Status::Succeeded);
+        let mut second = invocation("second", Some(&root), Status::Failed);
+        second.outcome = Some(Outcome::Failure(Failure::new(FailureKind::Trapped, "boom\n").into()));
+        let leaf = invocation("leaf", Some(&first), Status::Queued);
+        let expected = "
+root waiting 2.0 s
+├─ first succeeded 1.5 ms
+│  └─ leaf queued
+└─ second failed 1.5 ms  trapped: boom\\n
+";
+        assert_eq!(draw(&[root, first, second, leaf], 10), expected);
+    }
+
+    #[test]
+    fn many_children_are_counted() {
+        let root = invocation("root", None, Status::Succeeded);
+        let mut all = vec![root];
+        for number in 0..1_003 {
+            let status = if number == 500 { Status::Failed } else { Status::Succeeded };
+            all.push(invocation("child", Some(&all[0]), status));
+        }
+        let expected = "
+root succeeded 1.5 ms
+├─ child succeeded 1.5 ms
+├─ child succeeded 1.5 ms
+└─ … and 1,001 more: 1,000 succeeded, 1 failed
+";
+        assert_eq!(draw(&all, 2), expected);
+        assert_eq!(draw(&all, usize::MAX).lines().count(), 2 + 1_003);
+        // Leaving out a single one would save nothing.
+        assert_eq!(draw(&all[..4], 2).lines().count(), 2 + 3);
+    }
+}
