@@ -1,1 +1,625 @@
-//! The configuration.
+//! The configuration: flags over `WASM_RUNNER_*` variables over
+//! `wasm-runner.toml` over defaults, resolved once into a [`Config`].
+
+mod file;
+mod problem;
+mod store_url;
+mod units;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use problem::{ConfigError, Origin, Problem, in_backticks, nearest};
+pub use store_url::{KNOWN_STORE_URLS, StoreUrl};
+pub use units::{parse_duration, parse_flag_duration, parse_size};
+
+use crate::model::TaskOptions;
+use crate::wasm::{ComponentSource, Grants};
+
+/// The name of the configuration file that is searched upward.
+pub const FILE_NAME: &str = "wasm-runner.toml";
+
+/// The most slots a runner can have: each is a thread.
+pub const MAX_SLOTS: usize = 1024;
+
+/// The shortest lease: heartbeats come several times within it.
+const MIN_LEASE: Duration = Duration::from_secs(1);
+
+/// Memory maps that one live instance costs (measured: 4 for the parked fiber,
+/// 2 for its place in the pool).
+const MAPS_PER_LIVE: usize = 6;
+
+/// Memory maps left for everything else: compiled code, threads, libraries,
+/// files.
+const MAPS_RESERVED: usize = 5_000;
+
+/// What `vm.max_map_count` is unless somebody changed it.
+const USUAL_MAX_MAPS: usize = 65_530;
+
+/// Live instances unless somebody says otherwise: far below what the usual
+/// `vm.max_map_count` bears, because each reserves address space as well.
+const DEFAULT_MAX_LIVE: usize = 4_096;
+
+/// What flags say; `None` where they say nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--store`.
+    pub store: Option<String>,
+    /// `--slots`.
+    pub slots: Option<usize>,
+    /// `--grace`.
+    pub grace: Option<Duration>,
+    /// `--component NAME=PATH`, in order.
+    pub components: Vec<(String, PathBuf)>,
+}
+
+/// What the configuration is resolved in.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// The variables whose names begin with `WASM_RUNNER_`.
+    pub variables: Vec<(String, String)>,
+    /// The working directory, absolute.
+    pub directory: PathBuf,
+    /// The user's cache directory.
+    pub user_cache: Option<PathBuf>,
+    /// How many processors there are.
+    pub processors: usize,
+    /// `vm.max_map_count`, if the system has such a thing.
+    pub max_maps: Option<usize>,
+}
+
+impl Surroundings {
+    /// Those of this process.
+    ///
+    /// # Errors
+    ///
+    /// A [`ConfigError`] if the working directory is gone, or a variable is not
+    /// UTF-8.
+    pub fn of_process() -> Result<Self, ConfigError> {
+        let directory = std::env::current_dir().map_err(|error| {
+            Problem::new(Origin::Environment, format!("the working directory can't be read: {error}"))
+        })?;
+        let mut variables = Vec::new();
+        for (name, value) in std::env::vars_os() {
+            let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+            let value = value.into_string().map_err(|_| {
+                Problem::new(Origin::Environment, format!("the variable `{name}` is not UTF-8"))
+            })?;
+            // An empty variable is how a script says "not set".
+            if !value.is_empty() {
+                variables.push((name.to_owned(), value));
+            }
+        }
+        variables.sort();
+        Ok(Self {
+            variables,
+            directory,
+            user_cache: dirs::cache_dir(),
+            processors: std::thread::available_parallelism().map_or(1, usize::from),
+            max_maps: std::fs::read_to_string("/proc/sys/vm/max_map_count")
+                .ok()
+                .and_then(|text| text.trim().parse().ok()),
+        })
+    }
+
+    fn variable(&self, name: &str) -> Option<&str> {
+        let found = self.variables.iter().find(|(known, _)| known.strip_prefix(PREFIX) == Some(name));
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// The most live instances that the system's memory maps bear.
+    fn most_live(&self) -> usize {
+        let maps = self.max_maps.unwrap_or(USUAL_MAX_MAPS);
+        (maps.saturating_sub(MAPS_RESERVED) / MAPS_PER_LIVE).max(1)
+    }
+}
+
+const PREFIX: &str = "WASM_RUNNER_";
+
+/// The variables that are read, without their prefix. `LOG` is read where logs
+/// are set up.
+const VARIABLES: [&str; 10] = [
+    "CONFIG",
+    "STORE",
+    "SLOTS",
+    "GRACE",
+    "CACHE_DIR",
+    "MAX_LIVE",
+    "LEASE",
+    "FINAL_CACHE_ENTRIES",
+    "FINAL_CACHE_SIZE",
+    "LOG",
+];
+
+/// A store, and who chose it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreChoice {
+    /// Where it is.
+    pub url: StoreUrl,
+    /// Who said so; `None` if it is the default.
+    pub origin: Option<Origin>,
+}
+
+/// Everything that is configured, with nothing left to decide.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The configuration file, if there is one.
+    pub file: Option<PathBuf>,
+    /// The store.
+    pub store: StoreChoice,
+    /// Guests that run at the same time.
+    pub slots: usize,
+    /// How long running guests may finish after the first signal.
+    pub grace: Duration,
+    /// Where compiled code is kept; `None` if the user has no cache directory.
+    pub cache_directory: Option<PathBuf>,
+    /// The most instances that live at once, running and parked.
+    pub max_live: usize,
+    /// How long a claim outlives the last sign of life of its runner.
+    pub lease: Duration,
+    /// The most final invocations that are kept in memory for waiters.
+    pub final_cache_entries: usize,
+    /// The most bytes of them.
+    pub final_cache_bytes: usize,
+    /// The components, sorted by name.
+    pub components: Vec<ComponentSource>,
+    /// The `[task."ID"]` sections: the name of the task and the section's place.
+    /// They are in every component's `tasks` already; this is for finding those
+    /// that name no task.
+    pub task_sections: Vec<(String, String)>,
+    /// What is odd but not wrong.
+    pub warnings: Vec<Problem>,
+}
+
+impl Config {
+    /// Resolves everything.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] with everything that is wrong.
+    pub fn resolve(flags: &Flags, around: &Surroundings) -> Result<Self, ConfigError> {
+        let mut problems = Vec::new();
+        let warnings = unknown_variables(around);
+        let path = find_file(flags, around)?;
+        let file_directory = path.as_deref().and_then(Path::parent).unwrap_or(&around.directory).to_owned();
+        let file = match &path {
+            None => file::File::default(),
+            Some(path) => read_file(path, &file_directory, around).unwrap_or_else(|found| {
+                problems.extend(found);
+                file::File::default()
+            }),
+        };
+
+        let mut environment = Environment { around, problems: &mut problems };
+        let env_store = environment.read("STORE", |text| StoreUrl::parse(text, &around.directory));
+        let env_slots = environment.read("SLOTS", parse_count);
+        let env_grace = environment.read("GRACE", parse_flag_duration);
+        let env_cache = environment.read("CACHE_DIR", |text| Ok(around.directory.join(text)));
+        let env_max_live = environment.read("MAX_LIVE", parse_count);
+        let env_lease = environment.read("LEASE", parse_flag_duration);
+        let env_entries = environment.read("FINAL_CACHE_ENTRIES", parse_count);
+        let env_bytes = environment.read("FINAL_CACHE_SIZE", parse_size);
+
+        let flag_store = flags.store.as_deref().and_then(|text| {
+            StoreUrl::parse(text, &around.directory)
+                .map_err(|message| problems.push(Problem::new(Origin::Flag, message).at("--store")))
+                .ok()
+        });
+        let store = choose(flag_store, env_store, file.store).map_or_else(
+            // Beside the file, so that every directory below it means the same
+            // store.
+            || StoreChoice {
+                url: StoreUrl::Sqlite(file_directory.join(".wasm-runner/state.db")),
+                origin: None,
+            },
+            |(url, origin)| StoreChoice { url, origin: Some(origin) },
+        );
+
+        let slots = match choose(flags.slots, env_slots, file.slots) {
+            None => around.processors.clamp(1, MAX_SLOTS),
+            Some((slots, origin)) => {
+                problems.extend(check_slots(slots, origin).err());
+                slots
+            }
+        };
+        let max_live = match choose(None, env_max_live, file.max_live) {
+            None => DEFAULT_MAX_LIVE.min(around.most_live()).max(slots),
+            Some((max_live, origin)) => {
+                problems.extend(check_max_live(max_live, slots, origin, around).err());
+                max_live
+            }
+        };
+        let lease = match choose(None, env_lease, file.lease) {
+            None => Duration::from_secs(10),
+            Some((lease, origin)) => {
+                if lease < MIN_LEASE {
+                    problems.push(
+                        Problem::new(origin, format!("a lease of `{lease:?}` is too short"))
+                            .hint("heartbeats come several times within it: make it at least `1s`"),
+                    );
+                }
+                lease
+            }
+        };
+        let grace =
+            choose(flags.grace, env_grace, file.grace).map_or(Duration::from_secs(30), |(grace, _)| grace);
+        let user_cache = || around.user_cache.as_ref().map(|directory| directory.join("run-wasm-runner"));
+        let cache_directory = env_cache.or(file.cache_directory).or_else(user_cache);
+        let final_cache_entries = env_entries.or(file.final_cache_entries).unwrap_or(10_000);
+        let final_cache_bytes = env_bytes
+            .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
+            .or(file.final_cache_bytes)
+            .unwrap_or(64 << 20);
+
+        let components = components(flags, around, &file.components, &file.tasks, &mut problems);
+        if !problems.is_empty() {
+            return Err(ConfigError(problems));
+        }
+        Ok(Self {
+            file: path,
+            store,
+            slots,
+            grace,
+            cache_directory,
+            max_live,
+            lease,
+            final_cache_entries,
+            final_cache_bytes,
+            components,
+            task_sections: file.tasks.into_iter().map(|section| (section.task, section.place)).collect(),
+            warnings,
+        })
+    }
+}
+
+/// Whether a component may be called `name`.
+///
+/// # Errors
+///
+/// A [`Problem`] that says what names look like.
+pub fn check_component_name(name: &str, origin: Origin) -> Result<(), Problem> {
+    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if name.split('-').all(is_word) {
+        return Ok(());
+    }
+    let problem = Problem::new(origin, format!("`{name}` can't be the name of a component"));
+    // Task ids have `.`, `:` and `/` in them; a name must not look like one.
+    Err(problem.hint("a name is letters and digits in words joined by `-`, for example `word-count`"))
+}
+
+fn check_slots(slots: usize, origin: Origin) -> Result<(), Problem> {
+    if (1..=MAX_SLOTS).contains(&slots) {
+        return Ok(());
+    }
+    let problem = Problem::new(origin, format!("`slots` can't be `{slots}` (from 1 to {MAX_SLOTS})"));
+    Err(problem
+        .hint("a slot is a thread that runs one guest at a time: one per processor core is a good number"))
+}
+
+fn check_max_live(
+    max_live: usize,
+    slots: usize,
+    origin: Origin,
+    around: &Surroundings,
+) -> Result<(), Problem> {
+    let most = around.most_live();
+    if max_live < slots {
+        let message = format!("`max-live` is `{max_live}`, fewer than the {slots} slots");
+        return Err(Problem::new(origin, message).hint("raise `max-live`, or lower `slots`"));
+    }
+    if max_live > most {
+        let message = format!("`max-live` is `{max_live}`, but this system's memory maps bear only {most}");
+        let needed = max_live.saturating_mul(MAPS_PER_LIVE).saturating_add(MAPS_RESERVED);
+        let hint = format!("raise the system's limit: `sysctl vm.max_map_count={needed}`");
+        return Err(Problem::new(origin, message).hint(hint));
+    }
+    Ok(())
+}
+
+fn parse_count(text: &str) -> Result<usize, String> {
+    text.trim().parse().map_err(|_| format!("`{text}` is not a whole number"))
+}
+
+fn choose<T>(flag: Option<T>, variable: Option<T>, file: Option<T>) -> Option<(T, Origin)> {
+    flag.map(|value| (value, Origin::Flag))
+        .or(variable.map(|value| (value, Origin::Environment)))
+        .or(file.map(|value| (value, Origin::File)))
+}
+
+struct Environment<'a> {
+    around: &'a Surroundings,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Environment<'_> {
+    fn read<T>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        let parsed = parse(self.around.variable(name)?);
+        let complain = |message| {
+            let place = format!("the variable {PREFIX}{name}");
+            self.problems.push(Problem::new(Origin::Environment, message).at(place));
+        };
+        parsed.map_err(complain).ok()
+    }
+}
+
+fn unknown_variables(around: &Surroundings) -> Vec<Problem> {
+    let names = around.variables.iter().filter_map(|(name, _)| name.strip_prefix(PREFIX));
+    names
+        .filter(|name| !VARIABLES.contains(name))
+        .map(|name| {
+            let known: Vec<_> = VARIABLES.iter().map(|known| format!("{PREFIX}{known}")).collect();
+            let list = in_backticks(known.iter().map(String::as_str));
+            let message = format!("the variable `{PREFIX}{name}` is not known and does nothing");
+            let problem = Problem::new(Origin::Environment, message);
+            match nearest(&name.replace('_', "-"), VARIABLES) {
+                Some(near) => problem.hint(format!("did you mean `{PREFIX}{near}`?")),
+                None => problem.hint(format!("known: {list}")),
+            }
+        })
+        .collect()
+}
+
+/// The configuration file: the one that is asked for, else the first one upward
+/// from the working directory.
+fn find_file(flags: &Flags, around: &Surroundings) -> Result<Option<PathBuf>, ConfigError> {
+    let asked = match (&flags.config, around.variable("CONFIG")) {
+        (Some(path), _) => Some((path.clone(), "--config")),
+        (None, Some(path)) => Some((PathBuf::from(path), "the variable WASM_RUNNER_CONFIG")),
+        (None, None) => None,
+    };
+    if let Some((path, who)) = asked {
+        let absolute = around.directory.join(&path);
+        if absolute.is_file() {
+            return Ok(Some(absolute));
+        }
+        let what = if absolute.is_dir() { "is a directory" } else { "does not exist" };
+        // A missing file is the file's fault, whoever asked for it: exit code 78.
+        let problem =
+            Problem::new(Origin::File, format!("the configuration file `{}` {what}", path.display()));
+        return Err(problem.at(who).into());
+    }
+    Ok(around.directory.ancestors().map(|directory| directory.join(FILE_NAME)).find(|path| path.is_file()))
+}
+
+fn read_file(path: &Path, directory: &Path, around: &Surroundings) -> Result<file::File, Vec<Problem>> {
+    let shown = path.strip_prefix(&around.directory).unwrap_or(path).display().to_string();
+    let bytes = std::fs::read(path).map_err(|error| {
+        vec![Problem::new(Origin::File, format!("the configuration file can't be read: {error}")).at(&shown)]
+    })?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| vec![Problem::new(Origin::File, "the configuration file is not UTF-8").at(&shown)])?;
+    file::parse(&text, directory, &shown)
+}
+
+/// The components of the file, with those of the flags added or put over them,
+/// sorted by name.
+fn components(
+    flags: &Flags,
+    around: &Surroundings,
+    components: &[file::Component],
+    tasks: &[file::TaskSection],
+    problems: &mut Vec<Problem>,
+) -> Vec<ComponentSource> {
+    let mut sources: Vec<ComponentSource> = components
+        .iter()
+        .map(|component| ComponentSource {
+            name: component.name.as_str().into(),
+            path: component.path.clone(),
+            grants: Grants { directories: component.directories.clone() },
+            defaults: component.options.over(&TaskOptions::default()),
+            tasks: Default::default(),
+        })
+        .collect();
+    let mut named: Vec<&str> = Vec::new();
+    for (name, path) in &flags.components {
+        if let Err(problem) = check_component_name(name, Origin::Flag) {
+            problems.push(problem.at("--component"));
+        }
+        if named.contains(&name.as_str()) {
+            let message = format!("the component `{name}` is given twice");
+            problems.push(Problem::new(Origin::Flag, message).at("--component"));
+        }
+        named.push(name);
+        let path = around.directory.join(path);
+        // A flag replaces the file of a configured component; what it was
+        // granted was granted to its name, and stays.
+        match sources.iter_mut().find(|source| *source.name == **name) {
+            Some(source) => source.path = path,
+            None => sources.push(ComponentSource {
+                name: Arc::from(name.as_str()),
+                path,
+                grants: Grants::default(),
+                defaults: TaskOptions::default(),
+                tasks: Default::default(),
+            }),
+        }
+    }
+    for source in &mut sources {
+        let options =
+            tasks.iter().map(|section| (section.task.clone(), section.options.over(&source.defaults)));
+        source.tasks = options.collect();
+    }
+    sources.sort_by(|a, b| a.name.cmp(&b.name));
+    sources
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wasm::DirectoryAccess;
+
+    fn around(directory: &Path, variables: &[(&str, &str)]) -> Surroundings {
+        Surroundings {
+            variables: variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+            directory: directory.to_owned(),
+            user_cache: Some("/cache".into()),
+            processors: 3,
+            max_maps: None,
+        }
+    }
+
+    fn resolve(text: &str, flags: &Flags, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        std::fs::write(directory.path().join(FILE_NAME), text).expect("a file is written");
+        Config::resolve(flags, &around(directory.path(), variables))
+    }
+
+    #[track_caller]
+    fn problems(text: &str) -> String {
+        let error = resolve(text, &Flags::default(), &[]).expect_err("the file is wrong");
+        let lines = error.0.iter().map(|problem| match &problem.hint {
+            Some(hint) => format!("{problem}\n  hint: {hint}\n"),
+            None => format!("{problem}\n"),
+        });
+        lines.collect()
+    }
+
+    #[test]
+    fn without_a_file_there_are_defaults() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let config =
+            Config::resolve(&Flags::default(), &around(directory.path(), &[])).expect("nothing is wrong");
+        assert_eq!(config.slots, 3);
+        assert_eq!(config.grace, Duration::from_secs(30));
+        assert_eq!(config.store.url, StoreUrl::Sqlite(directory.path().join(".wasm-runner/state.db")));
+        assert_eq!(config.store.origin, None);
+        assert_eq!(config.cache_directory.as_deref(), Some(Path::new("/cache/run-wasm-runner")));
+        assert!(config.components.is_empty() && config.warnings.is_empty());
+        assert_eq!(config.max_live, DEFAULT_MAX_LIVE);
+    }
+
+    #[test]
+    fn a_whole_file_is_read_relative_to_itself() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let below = directory.path().join("a/b");
+        std::fs::create_dir_all(&below).expect("directories");
+        let text = r#"
+            store = "sqlite:x.db"
+            slots = 2
+            grace = "1m30s"
+            cache-dir = "cache"
+            [runner]
+            max-live = 100
+            lease = "5s"
+            final-cache-entries = 7
+            final-cache-size = "1MiB"
+            [component.wordcount]
+            path = "wordcount.wasm"
+            priority = 5
+            [[component.wordcount.directory]]
+            host = "text"
+            guest = "/text"
+            access = "read-write"
+            [component.wordcount.limits]
+            time = "2s"
+            memory = "1MiB"
+            [task."acme:text/count.words"]
+            max-attempts = 9
+            [task."acme:text/count.words".limits]
+            fuel = 1_000
+            logs = "1KiB"
+        "#;
+        std::fs::write(directory.path().join(FILE_NAME), text).expect("a file is written");
+        let config = Config::resolve(&Flags::default(), &around(&below, &[])).expect("nothing is wrong");
+        assert_eq!(config.store.url, StoreUrl::Sqlite(directory.path().join("x.db")));
+        assert_eq!((config.slots, config.grace), (2, Duration::from_secs(90)));
+        assert_eq!(config.cache_directory, Some(directory.path().join("cache")));
+        assert_eq!((config.max_live, config.lease), (100, Duration::from_secs(5)));
+        assert_eq!((config.final_cache_entries, config.final_cache_bytes), (7, 1 << 20));
+        let [component] = &config.components[..] else { panic!("one component") };
+        assert_eq!(component.path, directory.path().join("wordcount.wasm"));
+        let [grant] = &component.grants.directories[..] else { panic!("one directory") };
+        assert_eq!((&grant.host, grant.access), (&directory.path().join("text"), DirectoryAccess::ReadWrite));
+        assert_eq!(component.defaults.limits.memory_bytes, 1 << 20);
+        let task = &component.tasks["acme:text/count.words"];
+        // The task's own options, then its component's, then the defaults.
+        assert_eq!((task.max_attempts, task.limits.fuel, task.limits.log_bytes), (9, Some(1000), 1024));
+        assert_eq!((task.priority, task.limits.time), (5, Duration::from_secs(2)));
+        assert_eq!(task.limits.result_bytes, 64 << 20);
+    }
+
+    #[test]
+    fn flags_win_over_variables_over_the_file() {
+        let text = "slots = 2\nstore = \"sqlite:file.db\"\n[component.a]\npath = \"a.wasm\"\n";
+        let variables = [("WASM_RUNNER_SLOTS", "3"), ("WASM_RUNNER_GRACE", "5")];
+        let config = resolve(text, &Flags::default(), &variables).expect("nothing is wrong");
+        assert_eq!((config.slots, config.grace), (3, Duration::from_secs(5)));
+        assert_eq!(config.store.origin, Some(Origin::File));
+        let flags = Flags {
+            slots: Some(4),
+            store: Some("memory:".into()),
+            components: vec![("b".into(), "b.wasm".into()), ("a".into(), "other.wasm".into())],
+            ..Flags::default()
+        };
+        let config = resolve(text, &flags, &variables).expect("nothing is wrong");
+        assert_eq!(config.slots, 4);
+        assert_eq!(config.store, StoreChoice { url: StoreUrl::Memory, origin: Some(Origin::Flag) });
+        let files: Vec<_> = config.components.iter().map(|source| source.path.file_name()).collect();
+        assert_eq!(files, [Some("other.wasm".as_ref()), Some("b.wasm".as_ref())]);
+    }
+
+    #[test]
+    fn everything_wrong_with_a_file_is_told_at_once() {
+        let text = r#"stroe = "memory:"
+slots = 0
+grace = 30
+cache-dir = 1
+lease = "1s"
+[runner]
+max_live = 5
+final-cache-size = "64M"
+[component.word_count]
+pat = "x.wasm"
+[component.ok]
+path = "x.wasm"
+priority = 5000
+max-attempts = 0
+directory = "text"
+[component.ok.limits]
+memory = "lots"
+time = "0s"
+[[component.two.directory]]
+hots = "a"
+access = "write"
+[task.acme]
+prio = 1
+[task.a.b]
+priority = 1
+"#;
+        insta::assert_snapshot!(problems(text));
+    }
+
+    #[test]
+    fn bad_toml_is_told_with_its_line() {
+        insta::assert_snapshot!(problems("slots = 2\nstore = sqlite\n"));
+    }
+
+    #[test]
+    fn too_many_live_instances_name_the_systems_limit() {
+        insta::assert_snapshot!(problems("[runner]\nmax-live = 1000000\n"));
+    }
+
+    #[test]
+    fn unknown_variables_are_warned_of() {
+        let config = resolve("", &Flags::default(), &[("WASM_RUNNER_SLOT", "3"), ("WASM_RUNNER_X", "")]);
+        let warnings = config.expect("nothing is wrong").warnings;
+        assert_eq!(warnings.len(), 2);
+        assert_eq!(warnings[0].hint.as_deref(), Some("did you mean `WASM_RUNNER_SLOTS`?"));
+    }
+
+    #[test]
+    fn wrong_flags_and_variables_are_usage_errors() {
+        let flags = Flags {
+            store: Some("postgres://x".into()),
+            components: vec![("a.b".into(), "x".into()), ("c".into(), "x".into()), ("c".into(), "y".into())],
+            ..Flags::default()
+        };
+        let error = resolve("", &flags, &[("WASM_RUNNER_SLOTS", "many")]).expect_err("much is wrong");
+        assert!(error.is_usage());
+        assert_eq!(error.0.len(), 4, "{error}");
+        assert!(!resolve("slots = 0", &flags, &[]).expect_err("more is wrong").is_usage());
+    }
+}

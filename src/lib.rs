@@ -4,6 +4,8 @@
 //! `main → cli → { runner, config } → { store, wasm } → model`.
 //! ARCHITECTURE.md is the map.
 
+pub mod cli;
+pub mod config;
 pub mod model;
 pub mod runner;
 pub mod store;

@@ -1,1 +1,76 @@
-//! The command line.
+//! The command line: flags in [`args`], one file per command, exit codes in
+//! [`exit_code`].
+//!
+//! Data goes to standard output, everything else to standard error.
+
+pub mod args;
+mod arguments;
+mod call;
+mod cancel;
+mod check;
+mod completions;
+mod context;
+mod error;
+pub mod exit_code;
+mod history;
+mod inspect;
+mod list;
+mod logging;
+mod logs;
+mod output;
+mod progress;
+mod raw;
+mod render;
+mod result;
+mod signals;
+mod start;
+mod status;
+mod submit;
+mod tasks;
+mod tree;
+mod wait;
+
+pub use args::Cli;
+pub use error::CliError;
+
+use args::Command;
+use context::Context;
+
+/// Runs a command.
+///
+/// # Errors
+///
+/// [`CliError`]; it is not yet told to anybody, see [`report`].
+pub fn run(cli: &Cli) -> Result<(), CliError> {
+    logging::start(cli.global.verbose, matches!(cli.command, Command::Start(_)))?;
+    // What needs no configuration works with a broken one.
+    match &cli.command {
+        Command::Completions(args) => return completions::completions(args),
+        Command::Man(args) => return completions::man(args),
+        Command::Inspect(args) => return inspect::run(args, cli.global.json),
+        Command::Check(args) => return check::run(args, cli),
+        _ => {}
+    }
+    let context = Context::new(cli)?;
+    match &cli.command {
+        Command::Call(args) => call::run(args, &context),
+        Command::Submit(args) => submit::run(args, &context),
+        Command::Start(args) => start::run(args, &context),
+        Command::Result(args) => result::run(args, &context),
+        Command::Status(args) => status::run(args, &context),
+        Command::List(args) => list::run(args, &context),
+        Command::Tree(args) => tree::run(args, &context),
+        Command::History(args) => history::run(args, &context),
+        Command::Logs(args) => logs::run(args, &context),
+        Command::Cancel(args) => cancel::run(args, &context),
+        Command::Tasks(args) => tasks::run(args, &context),
+        Command::Completions(_) | Command::Man(_) | Command::Inspect(_) | Command::Check(_) => {
+            unreachable!("they returned above")
+        }
+    }
+}
+
+/// Tells an error on standard error.
+pub fn report(error: &CliError) {
+    output::complain(&error.lines());
+}

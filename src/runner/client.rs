@@ -7,14 +7,14 @@ use tokio::sync::oneshot;
 
 use super::Core;
 use super::fiber::Fiber;
-use super::inbox::{SubmitMessage, SubmitReply};
+use super::inbox::{CancelMessage, SubmitMessage, SubmitReply};
 use super::parking::AwaitOutcomes;
 use super::waits::WaitFor;
 use crate::model::{
     Answer, AwaitMode, Caller, ChildRequest, InvocationId, LogEntry, Outcome, Progress, Refusal, Status,
     TaskClient, is_valid_priority,
 };
-use crate::store::{ChildOf, NewInvocation};
+use crate::store::{Cancel, ChildOf, NewInvocation};
 
 /// The client that guests of one runner get. Holds the runner weakly: a guest
 /// that outlives it is refused everything.
@@ -188,8 +188,9 @@ impl TaskClient for RunnerClient {
     fn cancel(&self, id: InvocationId) -> Answer<bool> {
         match self.core() {
             Ok(core) => {
-                let (sender, receiver) = oneshot::channel();
-                core.tell(|messages| messages.cancels.push((id, sender)));
+                let (reply, receiver) = oneshot::channel();
+                let cancel = Cancel { id, message: "cancelled by another task".to_owned() };
+                core.tell(|messages| messages.cancels.push(CancelMessage { cancel, reply }));
                 answered(receiver)
             }
             Err(refusal) => ready(Err(refusal)),

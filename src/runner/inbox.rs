@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::fiber::Fiber;
 use super::waits::Wait;
 use crate::model::{InvocationId, Refusal, Status};
-use crate::store::{AttemptEnd, NewInvocation, Report};
+use crate::store::{AttemptEnd, Cancel, NewInvocation, Report};
 
 /// Children to be submitted together, and who wants to know.
 pub(super) struct SubmitMessage {
@@ -31,6 +31,12 @@ pub(super) enum SubmitReply {
     Result(Arc<Wait>),
 }
 
+/// An invocation that nobody wants any more, and who wants to know.
+pub(super) struct CancelMessage {
+    pub(super) cancel: Cancel,
+    pub(super) reply: oneshot::Sender<Result<bool, Refusal>>,
+}
+
 /// Everything said since the ledger last looked.
 #[derive(Default)]
 pub(super) struct Messages {
@@ -43,7 +49,7 @@ pub(super) struct Messages {
     pub(super) unstarted: Vec<Report>,
     /// Ids that a waiter must know about.
     pub(super) look_ups: Vec<InvocationId>,
-    pub(super) cancels: Vec<(InvocationId, oneshot::Sender<Result<bool, Refusal>>)>,
+    pub(super) cancels: Vec<CancelMessage>,
     pub(super) statuses: Vec<(InvocationId, oneshot::Sender<Result<Status, Refusal>>)>,
     /// A slot has nothing to do.
     pub(super) is_hungry: bool,

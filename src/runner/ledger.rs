@@ -13,7 +13,7 @@ use super::slot::unstarted;
 use super::{Core, KILL_PATIENCE, Stage};
 use crate::model::{InvocationId, Outcome, Refusal, RunnerId, Status, UnixMicros};
 use crate::store::{
-    Applied, AttemptEnd, Batch, Cancel, Cancelled, ClaimRequest, EndKind, Heartbeat, Lease, LookUp, Receipt,
+    Applied, AttemptEnd, Batch, Cancelled, ClaimRequest, EndKind, Heartbeat, Lease, LookUp, Receipt,
     Report, StoreError, Submitted,
 };
 
@@ -284,11 +284,7 @@ impl Ledger {
         if !messages.submits.is_empty() {
             self.may_have_work = true;
         }
-        let cancels = messages
-            .cancels
-            .iter()
-            .map(|(id, _)| Cancel { id: *id, message: "cancelled by another task".to_owned() })
-            .collect();
+        let cancels = messages.cancels.iter().map(|message| message.cancel.clone()).collect();
         Batch {
             submits: messages.submits.iter().flat_map(|submit| submit.children.iter().cloned()).collect(),
             reports: self.held.iter().map(|held| held.report.clone()).collect(),
@@ -367,8 +363,8 @@ impl Ledger {
         for (held, applied) in held.into_iter().zip(receipt.reports) {
             self.act_on_report(core, held, applied, messages);
         }
-        for ((_, sender), cancelled) in messages.cancels.drain(..).zip(receipt.cancels) {
-            let _ = sender.send(match cancelled {
+        for (message, cancelled) in messages.cancels.drain(..).zip(receipt.cancels) {
+            let _ = message.reply.send(match cancelled {
                 Cancelled::Done => Ok(true),
                 Cancelled::AlreadyFinal(_) => Ok(false),
                 Cancelled::Unknown => Err(Refusal::UnknownInvocation("no invocation has that id".to_owned())),
@@ -599,8 +595,8 @@ fn refuse_all(messages: Messages, why: &str) {
             SubmitReply::Result(wait) => wait.refuse(refusal()),
         }
     }
-    for (_, sender) in messages.cancels {
-        drop(sender.send(Err(refusal())));
+    for message in messages.cancels {
+        drop(message.reply.send(Err(refusal())));
     }
     for (_, sender) in messages.statuses {
         drop(sender.send(Err(refusal())));

@@ -44,11 +44,11 @@ use parking_lot::{Condvar, Mutex};
 
 pub use executor::{Executor, Guest, GuestFuture, PreparedChild};
 
-use crate::model::{AwaitMode, Clock, InvocationId, Outcome, Refusal, RunnerId, Status, TaskClient};
-use crate::store::{Store, StoreError, Watch};
+use crate::model::{AwaitMode, Clock, InvocationId, Outcome, Refusal, RunnerId, TaskClient};
+use crate::store::{Cancel, Store, StoreError, Watch};
 use client::RunnerClient;
 use fiber::Fiber;
-use inbox::{Inbox, Messages};
+use inbox::{CancelMessage, Inbox, Messages};
 use ledger::Ledger;
 use parking::AwaitOutcomes;
 use scheduler::Scheduler;
@@ -300,7 +300,7 @@ impl Core {
     }
 }
 
-/// A running runner. Dropping it stops it as [`stop`](Self::stop) does.
+/// A running runner. Dropping it stops it as [`stop`](Runner::stop) does.
 pub struct Runner {
     core: Arc<Core>,
     threads: Option<Threads>,
@@ -405,18 +405,10 @@ impl Runner {
         Ok(runner)
     }
 
-    /// Asks the runner to stop: claim nothing more, finish what runs within the
-    /// grace time, give back what is claimed and parked. Returns at once; may be
-    /// called any number of times.
-    pub fn drain(&self) {
-        self.core.advance(Stage::Draining);
-    }
-
-    /// Asks the runner to stop now: kill what runs and give it back. Returns at
-    /// once.
-    pub fn kill(&self) {
-        self.core.advance(Stage::Draining);
-        self.core.advance(Stage::Killing);
+    /// A handle for other threads: it steers the runner also while this one
+    /// waits for it.
+    pub fn handle(&self) -> RunnerHandle {
+        RunnerHandle { core: Arc::clone(&self.core) }
     }
 
     /// Waits until nothing that this runner could run is left in the store, or
@@ -475,32 +467,18 @@ impl Runner {
         }
     }
 
-    /// What the runner has done and is doing.
-    pub fn gauge(&self) -> Gauge {
-        let counters = &self.core.counters;
-        Gauge {
-            running: counters.running.load(Ordering::Acquire),
-            peak_running: counters.peak_running.load(Ordering::Acquire),
-            live: counters.live.load(Ordering::Acquire),
-            peak_live: counters.peak_live.load(Ordering::Acquire),
-            succeeded: counters.succeeded.load(Ordering::Acquire),
-            failed: counters.failed.load(Ordering::Acquire),
-            released: counters.released.load(Ordering::Acquire),
-        }
-    }
-
     /// Stops the runner, draining first if nobody asked it to, and waits for
     /// that: at most the grace time and a second.
     pub fn stop(mut self) -> Gauge {
         self.join();
-        self.gauge()
+        self.handle().gauge()
     }
 
     fn join(&mut self) {
         let Some(threads) = self.threads.take() else {
             return;
         };
-        self.drain();
+        self.handle().drain();
         if threads.ledger.join().is_err() {
             tracing::error!("the ledger thread panicked");
         }
@@ -528,19 +506,47 @@ impl Drop for Runner {
     }
 }
 
-/// The statuses that a runner reports in its summary.
-impl Gauge {
-    /// How many attempts ended with `status`.
-    pub fn ended(&self, status: Status) -> u64 {
-        match status {
-            Status::Succeeded => self.succeeded,
-            Status::Failed => self.failed,
-            Status::Queued
-            | Status::Claimed
-            | Status::Running
-            | Status::Waiting
-            | Status::Cancelled
-            | Status::Skipped => 0,
+/// Steers a runner from any thread.
+#[derive(Clone)]
+pub struct RunnerHandle {
+    core: Arc<Core>,
+}
+
+impl RunnerHandle {
+    /// Asks the runner to stop: claim nothing more, finish what runs within the
+    /// grace time, give back what is claimed and parked. Returns at once; may be
+    /// called any number of times.
+    pub fn drain(&self) {
+        self.core.advance(Stage::Draining);
+    }
+
+    /// Asks the runner to stop now: kill what runs and give it back. Returns at
+    /// once.
+    pub fn kill(&self) {
+        self.core.advance(Stage::Draining);
+        self.core.advance(Stage::Killing);
+    }
+
+    /// Asks to cancel an invocation with its attached descendants, and to kill
+    /// their guests here. Returns at once.
+    pub fn cancel(&self, id: InvocationId, message: &str) {
+        let cancel = Cancel { id, message: message.to_owned() };
+        // Nobody waits for the answer.
+        let (reply, _) = tokio::sync::oneshot::channel();
+        self.core.tell(|messages| messages.cancels.push(CancelMessage { cancel, reply }));
+    }
+
+    /// What the runner has done and is doing.
+    pub fn gauge(&self) -> Gauge {
+        let counters = &self.core.counters;
+        Gauge {
+            running: counters.running.load(Ordering::Acquire),
+            peak_running: counters.peak_running.load(Ordering::Acquire),
+            live: counters.live.load(Ordering::Acquire),
+            peak_live: counters.peak_live.load(Ordering::Acquire),
+            succeeded: counters.succeeded.load(Ordering::Acquire),
+            failed: counters.failed.load(Ordering::Acquire),
+            released: counters.released.load(Ordering::Acquire),
         }
     }
 }

@@ -1,0 +1,452 @@
+//! The flags as they are typed: nothing here opens, reads or decides anything.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+
+use crate::config::{self, Flags, parse_flag_duration};
+use crate::model::{InvocationId, MAX_PRIORITY, Status};
+
+/// Runs tasks that are WebAssembly components: every exported function is a
+/// task, every invocation a fresh instance in a sandbox.
+#[derive(Debug, Parser)]
+#[command(
+    name = "run-wasm-runner",
+    bin_name = "run-wasm-runner",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    subcommand_required = true,
+    after_help = "\
+Examples:
+  run-wasm-runner --component math=math.wasm tasks
+  run-wasm-runner --component math=math.wasm call fib '[18]'
+  run-wasm-runner submit acme:text/count.words '[\"/text/a.txt\"]'
+  run-wasm-runner start --until-idle
+
+Exit codes: 0 success; 1 the task returned an error; 2 usage; 3 the task trapped or exited;
+4 a limit ended it; 5 cancelled or skipped; 69 the store can't be reached; 75 not final yet;
+78 bad configuration or component."
+)]
+pub struct Cli {
+    /// Flags that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Configuration file [default: `wasm-runner.toml`, searched upward from here]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+
+    /// Store: `sqlite:PATH` or `memory:` [default: `sqlite:.wasm-runner/state.db`]
+    #[arg(long, global = true, value_name = "URL")]
+    pub store: Option<String>,
+
+    /// Add a component, or replace the file of a configured one; repeatable
+    #[arg(long = "component", global = true, value_name = "NAME=PATH", value_parser = name_and_path)]
+    pub components: Vec<(String, PathBuf)>,
+
+    /// Print JSON: one document, or one a line for lists
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// Log more to standard error; repeat for more still
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run one invocation here and now, and print its value
+    ///
+    /// The invocation runs on an embedded runner, in memory unless --store is
+    /// given. The value goes to standard output as JSON; what the guest wrote and
+    /// logged goes to standard error. Ctrl-C cancels it; a second Ctrl-C kills it.
+    Call(CallArgs),
+    /// Put invocations into the store, and print their ids
+    ///
+    /// Prints one id a line, each once it is durable. With --wait the ids go to
+    /// standard error, and standard output gets one line per invocation in the
+    /// order of the submit: the value as JSON, or an empty line for a failure,
+    /// which is reported on standard error. With --wait --json it is one status
+    /// document a line.
+    Submit(SubmitArgs),
+    /// Run invocations from the store until a signal
+    ///
+    /// The first SIGINT (Ctrl-C) or SIGTERM drains: nothing more is claimed, what
+    /// runs is finished within the grace time, the rest is given back to the store
+    /// without using up an attempt. The second one kills guests and gives them
+    /// back. The third one exits at once.
+    Start(StartArgs),
+    /// Print the value of a final invocation
+    ///
+    /// A failure is reported on standard error, with the exit code of its kind.
+    Result(ResultArgs),
+    /// Show one invocation
+    Status(StatusArgs),
+    /// List invocations, newest first
+    List(ListArgs),
+    /// Draw the tree that an invocation belongs to
+    ///
+    /// Shows the whole tree from its root, whichever member is named. Of many
+    /// children of one parent only the first are drawn, and the rest is counted.
+    Tree(TreeArgs),
+    /// Show how an invocation moved from status to status, and why
+    History(HistoryArgs),
+    /// Show what the guests of an invocation wrote and logged
+    Logs(LogsArgs),
+    /// Cancel invocations with their attached descendants
+    ///
+    /// Says of each what became of it. One that is final already stays what it is:
+    /// that is no error, since nothing is left to cancel.
+    Cancel(CancelArgs),
+    /// List the tasks of all components, with their types
+    Tasks(TasksArgs),
+    /// Show what a component file exports, imports and asks for
+    Inspect(InspectArgs),
+    /// Validate the configuration and every component in it
+    Check(CheckArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page, of the program or of one command
+    Man(ManArgs),
+}
+
+/// Flags of `call`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner call fib '[18]'
+  run-wasm-runner call acme:text/count.words @arguments.json
+  echo '{\"width\": 640}' | run-wasm-runner call render - --raw > picture.png
+
+Exit codes: that of the task's outcome (1, 3, 4 or 5 if it failed).")]
+pub struct CallArgs {
+    /// Task: its id, or any shorter form that names only one
+    #[arg(value_name = "TASK")]
+    pub task: String,
+
+    /// Arguments: a JSON array or object, `@FILE`, or `-` for standard input [default: `[]`]
+    #[arg(value_name = "ARGS")]
+    pub arguments: Option<String>,
+
+    /// Write a string or `list<u8>` value as its bytes, without a newline
+    #[arg(long, conflicts_with = "json")]
+    pub raw: bool,
+
+    /// Guests that may run at once [default: number of processors]
+    #[arg(long, value_name = "N")]
+    pub slots: Option<usize>,
+}
+
+/// Flags of `submit`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner submit fib '[18]' '[19]' '[20]'
+  run-wasm-runner submit fib --batch arguments.jsonl --wait
+  run-wasm-runner submit report --key 2026-11-23 --delay 1h --label customer=acme
+
+Exit codes: with --wait, that of the first invocation that failed.")]
+pub struct SubmitArgs {
+    /// Task: its id, or any shorter form that names only one
+    #[arg(value_name = "TASK")]
+    pub task: String,
+
+    /// Arguments of one invocation each: a JSON array or object, `@FILE`, or `-` [default: one `[]`]
+    #[arg(value_name = "ARGS")]
+    pub arguments: Vec<String>,
+
+    /// Submit one invocation for each line of a file; `-` is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "arguments", value_hint = ValueHint::FilePath)]
+    pub batch: Option<PathBuf>,
+
+    /// Wait until all are final, and print their values
+    #[arg(long)]
+    pub wait: bool,
+
+    /// Start no earlier than this from now: `30s`, `1m30s`; a bare number is seconds [default: 0]
+    #[arg(long, value_name = "DURATION", value_parser = parse_flag_duration)]
+    pub delay: Option<Duration>,
+
+    /// From -1000 to 1000, higher first [default: the task's, which is 0 unless configured]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = priority)]
+    pub priority: Option<i32>,
+
+    /// Idempotency key: a second submit of the same task and key prints the first one's id
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+
+    /// Free text to keep with the invocation; repeatable
+    #[arg(long = "label", value_name = "K=V", value_parser = label)]
+    pub labels: Vec<(String, String)>,
+}
+
+/// Flags of `start`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner start
+  run-wasm-runner start --slots 4 --grace 1m
+  run-wasm-runner start --until-idle --json
+
+Exit codes: 0 after a clean stop, whatever became of the invocations.")]
+pub struct StartArgs {
+    /// Guests that may run at once, each on a thread of its own [default: number of processors]
+    #[arg(long, value_name = "N")]
+    pub slots: Option<usize>,
+
+    /// Stop when nothing is left that this runner could run
+    #[arg(long)]
+    pub until_idle: bool,
+
+    /// How long guests may finish after the first signal; a bare number is seconds [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_flag_duration)]
+    pub grace: Option<Duration>,
+}
+
+/// Flags of `result`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner result 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f
+  run-wasm-runner result 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f --wait --timeout 30s
+  run-wasm-runner result 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f --raw > picture.png
+
+Exit codes: 75 if it is not final; 1, 3, 4 or 5 if it failed.")]
+pub struct ResultArgs {
+    /// Invocation
+    #[arg(value_name = "ID")]
+    pub id: InvocationId,
+
+    /// Wait until it is final
+    #[arg(long)]
+    pub wait: bool,
+
+    /// Wait, but no longer than this; a bare number is seconds [default: no limit]
+    #[arg(long, value_name = "DURATION", value_parser = parse_flag_duration)]
+    pub timeout: Option<Duration>,
+
+    /// Write a string or `list<u8>` value as its bytes, without a newline
+    #[arg(long, conflicts_with = "json")]
+    pub raw: bool,
+}
+
+/// Flags of `status`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner status 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f
+  run-wasm-runner status 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f --json | jq .status")]
+pub struct StatusArgs {
+    /// Invocation
+    #[arg(value_name = "ID")]
+    pub id: InvocationId,
+}
+
+/// Flags of `list`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner list
+  run-wasm-runner list --status queued,running --limit 100
+  run-wasm-runner list --task fib --status failed --json")]
+pub struct ListArgs {
+    /// Only those with one of these statuses; repeatable
+    #[arg(long = "status", value_name = "STATUS", value_delimiter = ',', value_parser = status)]
+    pub statuses: Vec<Status>,
+
+    /// Only those of this task
+    #[arg(long, value_name = "TASK")]
+    pub task: Option<String>,
+
+    /// At most this many; 0 lists them all
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub limit: usize,
+}
+
+/// Flags of `tree`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner tree 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f
+  run-wasm-runner tree 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f --all")]
+pub struct TreeArgs {
+    /// Any invocation of the tree
+    #[arg(value_name = "ID")]
+    pub id: InvocationId,
+
+    /// Draw every child
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// Flags of `history`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner history 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f
+  run-wasm-runner history 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f --json | jq -r .reason")]
+pub struct HistoryArgs {
+    /// Invocation
+    #[arg(value_name = "ID")]
+    pub id: InvocationId,
+}
+
+/// Flags of `logs`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner logs 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f")]
+pub struct LogsArgs {
+    /// Invocation
+    #[arg(value_name = "ID")]
+    pub id: InvocationId,
+}
+
+/// Flags of `cancel`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner cancel 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f
+
+Exit codes: 0 if all are final now, cancelled or not; 2 if one is unknown (the others are cancelled).")]
+pub struct CancelArgs {
+    /// Invocations
+    #[arg(value_name = "ID", required = true)]
+    pub ids: Vec<InvocationId>,
+}
+
+/// Flags of `tasks`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner tasks
+  run-wasm-runner --component math=math.wasm tasks --json | jq -r .task")]
+pub struct TasksArgs {}
+
+/// Flags of `inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner inspect math.wasm
+  run-wasm-runner inspect math.wasm --json | jq .imports")]
+pub struct InspectArgs {
+    /// Component file
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+}
+
+/// Flags of `check`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner check
+  run-wasm-runner --config other/wasm-runner.toml check
+
+Exit codes: 78 if anything is wrong.")]
+pub struct CheckArgs {}
+
+/// Flags of `completions`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner completions bash > ~/.local/share/bash-completion/completions/run-wasm-runner
+  run-wasm-runner completions fish > ~/.config/fish/completions/run-wasm-runner.fish")]
+pub struct CompletionsArgs {
+    /// Shell
+    #[arg(value_name = "SHELL")]
+    pub shell: Shell,
+}
+
+/// Flags of `man`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner man | man -l -
+  run-wasm-runner man submit > run-wasm-runner-submit.1")]
+pub struct ManArgs {
+    /// Command
+    #[arg(value_name = "COMMAND")]
+    pub command: Option<String>,
+}
+
+impl Cli {
+    /// What the flags say about the configuration.
+    pub fn flags(&self) -> Flags {
+        let (slots, grace) = match &self.command {
+            Command::Start(start) => (start.slots, start.grace),
+            Command::Call(call) => (call.slots, None),
+            _ => (None, None),
+        };
+        Flags {
+            config: self.global.config.clone(),
+            store: self.global.store.clone(),
+            slots,
+            grace,
+            components: self.global.components.clone(),
+        }
+    }
+}
+
+fn name_and_path(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, path) = text.split_once('=').ok_or("expected `NAME=PATH`, for example `math=math.wasm`")?;
+    if path.is_empty() {
+        return Err("there is no path after `=`".to_owned());
+    }
+    config::check_component_name(name, config::Origin::Flag)
+        .map_err(|problem| format!("{problem} ({})", problem.hint.as_deref().unwrap_or_default()))?;
+    Ok((name.to_owned(), path.into()))
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected `K=V`, for example `customer=acme`".to_owned()),
+    }
+}
+
+fn priority(text: &str) -> Result<i32, String> {
+    let priority = text.parse().ok().filter(|priority| crate::model::is_valid_priority(*priority));
+    priority.ok_or_else(|| format!("expected an integer from -{MAX_PRIORITY} to {MAX_PRIORITY}"))
+}
+
+fn status(text: &str) -> Result<Status, String> {
+    text.trim().parse()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_flags_contradict_nothing() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn components_have_a_name_and_a_path() {
+        assert_eq!(name_and_path("a-1=b=c.wasm"), Ok(("a-1".to_owned(), "b=c.wasm".into())));
+        for bad in ["a", "a=", "=b", "a.b=c", "a_b=c"] {
+            assert!(name_and_path(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn labels_may_have_anything_after_the_first_equals_sign() {
+        assert_eq!(label("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+        assert_eq!(label("a="), Ok(("a".to_owned(), String::new())));
+        assert!(label("=b").is_err() && label("a").is_err());
+    }
+}

@@ -1,0 +1,217 @@
+//! What commands work with: the configuration, the store, the library, a runner.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::{Config, ConfigError, Origin, Problem, StoreChoice, StoreUrl, Surroundings};
+use crate::model::{Clock, Invocation, InvocationId, SystemClock};
+use crate::runner::{Runner, RunnerOptions};
+use crate::store::{MemoryStore, SqliteStore, Store, StoreError};
+use crate::wasm::{Library, LibraryOptions, Task};
+
+use super::args::Cli;
+use super::error::CliError;
+use super::output;
+
+/// The resolved configuration, and what is made from it.
+pub struct Context {
+    /// The configuration.
+    pub config: Config,
+    /// The clock of this process.
+    pub clock: Arc<dyn Clock>,
+    /// Whether to print JSON.
+    pub json: bool,
+}
+
+/// A store as a command that only reads or changes what is there wants it.
+pub struct ExistingStore {
+    /// The store; an empty one in memory if the file does not exist.
+    pub store: Arc<dyn Store>,
+    /// Why nothing will be found, if the file does not exist.
+    pub missing: Option<String>,
+}
+
+impl Context {
+    /// Resolves the configuration, and says on standard error what is odd.
+    ///
+    /// # Errors
+    ///
+    /// [`CliError::Config`].
+    pub fn new(cli: &Cli) -> Result<Self, CliError> {
+        let config = Config::resolve(&cli.flags(), &Surroundings::of_process()?)?;
+        for warning in &config.warnings {
+            output::warn(&warning.to_string(), warning.hint.as_deref());
+        }
+        Ok(Self { config, clock: Arc::new(SystemClock::new()), json: cli.global.json })
+    }
+
+    /// Loads every component.
+    ///
+    /// # Errors
+    ///
+    /// [`CliError::Load`] with everything that is wrong with the components, or
+    /// [`CliError::Config`] with the sections that name no task.
+    pub fn library(&self) -> Result<Arc<Library>, CliError> {
+        let options = LibraryOptions {
+            cache_directory: self.config.cache_directory.clone(),
+            max_live: Some(self.config.max_live),
+        };
+        let library = Library::load(&self.config.components, &options, Arc::clone(&self.clock)).map_err(CliError::Load)?;
+        let unresolved = self.config.task_sections.iter().filter_map(|(task, place)| {
+            let error = library.resolve(task).err()?;
+            Some(Problem::new(Origin::File, format!("`[task.\"{task}\"]`: {error}")).at(place))
+        });
+        let unresolved: Vec<_> = unresolved.collect();
+        if unresolved.is_empty() { Ok(Arc::new(library)) } else { Err(ConfigError(unresolved).into()) }
+    }
+
+    /// Finds a task.
+    ///
+    /// # Errors
+    ///
+    /// A usage error with the candidates.
+    pub fn task<'l>(&self, library: &'l Library, name: &str) -> Result<&'l Task, CliError> {
+        library.resolve(name).map_err(|error| {
+            let error = CliError::usage(error.to_string());
+            if self.config.components.is_empty() {
+                error.with_hint(NO_COMPONENTS_HINT)
+            } else {
+                error.with_hint("`run-wasm-runner tasks` lists all tasks with their types")
+            }
+        })
+    }
+
+    /// Opens the store to put something into it: it is created if need be.
+    ///
+    /// # Errors
+    ///
+    /// [`CliError::Store`], or a usage error for a store in memory.
+    pub fn store(&self) -> Result<Arc<dyn Store>, CliError> {
+        let path = self.durable_path()?;
+        self.create_default_directory(path)?;
+        self.open(path)
+    }
+
+    /// Opens the store to look for something in it. Nothing is created.
+    ///
+    /// # Errors
+    ///
+    /// As [`store`](Self::store).
+    pub fn existing_store(&self) -> Result<ExistingStore, CliError> {
+        let path = self.durable_path()?;
+        match std::fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.may_be_new(path) => {
+                let missing = format!("the store `{}` does not exist yet", self.config.store.url);
+                Ok(ExistingStore { store: self.memory_store(), missing: Some(missing) })
+            }
+            _ => Ok(ExistingStore { store: self.open(path)?, missing: None }),
+        }
+    }
+
+    /// A new store in memory.
+    pub fn memory_store(&self) -> Arc<dyn Store> {
+        Arc::new(MemoryStore::new(Arc::clone(&self.clock)))
+    }
+
+    /// Starts a runner.
+    ///
+    /// # Errors
+    ///
+    /// [`CliError::Store`] or [`CliError::System`].
+    pub fn start_runner(
+        &self,
+        store: &Arc<dyn Store>,
+        library: &Arc<Library>,
+        only_root: Option<InvocationId>,
+    ) -> Result<Runner, CliError> {
+        let config = &self.config;
+        let options = RunnerOptions {
+            slots: config.slots,
+            max_live: config.max_live,
+            final_cache_entries: config.final_cache_entries,
+            final_cache_bytes: config.final_cache_bytes,
+            lease: config.lease,
+            grace: config.grace,
+            only_root,
+        };
+        Ok(Runner::start(Arc::clone(store), library.clone(), Arc::clone(&self.clock), options)?)
+    }
+
+    /// The path of a store that outlives this process.
+    ///
+    /// # Errors
+    ///
+    /// A usage error for a store in memory.
+    pub fn durable_path(&self) -> Result<&Path, CliError> {
+        match &self.config.store.url {
+            StoreUrl::Sqlite(path) => Ok(path),
+            StoreUrl::Memory => {
+                let error = CliError::usage(
+                    "the store `memory:` ends with each process: nothing would be found in it",
+                );
+                Err(error.with_hint("use `--store sqlite:PATH`, or `call` to run an invocation here and now"))
+            }
+        }
+    }
+
+    fn open(&self, path: &Path) -> Result<Arc<dyn Store>, CliError> {
+        Ok(Arc::new(SqliteStore::open(path, Arc::clone(&self.clock))?))
+    }
+
+    /// Whether it is no surprise that the file is missing: nobody chose it, or
+    /// its directory is there.
+    fn may_be_new(&self, path: &Path) -> bool {
+        self.is_default_directory(path) || path.parent().is_some_and(Path::is_dir)
+    }
+
+    fn is_default_directory(&self, path: &Path) -> bool {
+        let StoreChoice { origin, .. } = &self.config.store;
+        origin.is_none() || path.parent().is_some_and(|directory| directory.ends_with(".wasm-runner"))
+    }
+
+    /// Creates `.wasm-runner`. A directory that somebody else chose is not
+    /// created: a slip in its name would make a second store.
+    fn create_default_directory(&self, path: &Path) -> Result<(), CliError> {
+        let Some(directory) = path.parent().filter(|_| self.is_default_directory(path)) else {
+            return Ok(());
+        };
+        match std::fs::create_dir(directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(StoreError::Unavailable {
+                url: self.config.store.url.to_string(),
+                message: format!("its directory can't be created: {error}"),
+            }
+            .into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What to do if there are no components.
+pub const NO_COMPONENTS_HINT: &str =
+    "no components are configured: give one with `--component NAME=PATH`, or in `wasm-runner.toml`";
+
+impl ExistingStore {
+    /// Reads one invocation.
+    ///
+    /// # Errors
+    ///
+    /// A usage error if nobody has that id.
+    pub fn invocation(&self, id: InvocationId) -> Result<Invocation, CliError> {
+        let found = self.store.get(&[id])?.pop().flatten();
+        found.ok_or_else(|| self.unknown(id))
+    }
+
+    /// The error for an id that nobody has.
+    pub fn unknown(&self, id: InvocationId) -> CliError {
+        let error = CliError::usage(format!("unknown invocation `{id}`"));
+        match &self.missing {
+            Some(missing) => error
+                .with_hint(format!("{missing}: give the one it was submitted to with `--store sqlite:PATH`")),
+            None => error.with_hint(format!(
+                "the store is `{}`; `run-wasm-runner list` shows what is in it",
+                self.store.url()
+            )),
+        }
+    }
+}

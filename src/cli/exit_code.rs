@@ -1,0 +1,90 @@
+//! The exit codes, which scripts rely on.
+
+use crate::model::ExitClass;
+use crate::store::StoreError;
+
+use super::error::CliError;
+
+/// Everything went well.
+pub const SUCCESS: u8 = 0;
+/// The task returned an error.
+pub const RETURNED: u8 = 1;
+/// A wrong flag, an unknown task or invocation, bad arguments.
+pub const USAGE: u8 = 2;
+/// The task trapped or exited, or its runners disappeared.
+pub const TRAPPED: u8 = 3;
+/// A limit ended it: time, memory, fuel, size of the value.
+pub const LIMIT: u8 = 4;
+/// It was cancelled or skipped.
+pub const NOT_WANTED: u8 = 5;
+/// The store can't be reached or can't be used.
+pub const STORE: u8 = 69;
+/// The operating system refused what a runner needs.
+pub const SYSTEM: u8 = 71;
+/// Standard output can't be written to (a full disk; a closed pipe is success).
+pub const OUTPUT: u8 = 74;
+/// Not final yet.
+pub const NOT_FINAL: u8 = 75;
+/// Bad configuration or component.
+pub const CONFIG: u8 = 78;
+
+/// The exit code of a failed task.
+pub fn of_class(class: ExitClass) -> u8 {
+    match class {
+        ExitClass::Returned => RETURNED,
+        ExitClass::Trapped => TRAPPED,
+        ExitClass::Limit => LIMIT,
+        ExitClass::NotWanted => NOT_WANTED,
+    }
+}
+
+/// The exit code of an error. The only place that decides it.
+pub fn of(error: &CliError) -> u8 {
+    match error {
+        CliError::Usage { .. } => USAGE,
+        CliError::Config(problems) if problems.is_usage() => USAGE,
+        CliError::Config(_) | CliError::Load(_) => CONFIG,
+        CliError::Store(StoreError::BadUrl { .. }) => USAGE,
+        // Also what later versions of the store may add: all of it is the
+        // store's fault.
+        CliError::Store(_) => STORE,
+        CliError::System(_) => SYSTEM,
+        CliError::Task(class) => of_class(*class),
+        CliError::NotFinal { .. } => NOT_FINAL,
+        CliError::Output(_) => OUTPUT,
+        CliError::BrokenPipe => SUCCESS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Origin, Problem};
+
+    #[test]
+    fn the_codes_are_those_of_the_contract() {
+        let unavailable = StoreError::Unavailable { url: String::new(), message: String::new() };
+        let unusable = StoreError::Unusable { url: String::new(), message: String::new() };
+        let bad_url = StoreError::BadUrl { url: String::new(), message: String::new() };
+        let problem = |origin| CliError::Config(Problem::new(origin, "").into());
+        let table = [
+            (CliError::Task(ExitClass::Returned), 1),
+            (CliError::usage(""), 2),
+            (CliError::Store(bad_url), 2),
+            (problem(Origin::Flag), 2),
+            (problem(Origin::Environment), 2),
+            (CliError::Task(ExitClass::Trapped), 3),
+            (CliError::Task(ExitClass::Limit), 4),
+            (CliError::Task(ExitClass::NotWanted), 5),
+            (CliError::Store(unavailable), 69),
+            (CliError::Store(unusable), 69),
+            (CliError::NotFinal { message: String::new(), hint: None }, 75),
+            (problem(Origin::File), 78),
+            (CliError::Load(Vec::new()), 78),
+            (CliError::BrokenPipe, 0),
+        ];
+        for (error, code) in table {
+            assert_eq!(of(&error), code, "{error:?}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Log lines of the program itself, on standard error.
+
+use std::io::{self, IsTerminal, Write};
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::config::{ConfigError, Origin, Problem};
+
+use super::output::wants_colours;
+use super::progress;
+
+/// The variable that says more exactly than `-v` what to log.
+const VARIABLE: &str = "WASM_RUNNER_LOG";
+
+/// Starts to log: `WASM_RUNNER_LOG` (`info`, `run_wasm_runner::runner=debug`) if
+/// set, else by the number of `-v` above what the command logs anyway.
+///
+/// # Errors
+///
+/// [`ConfigError`] if the variable can't be read as a filter.
+pub fn start(verbose: u8, is_server: bool) -> Result<(), ConfigError> {
+    let filter = match std::env::var(VARIABLE).ok().filter(|value| !value.is_empty()) {
+        Some(text) => EnvFilter::try_new(&text).map_err(|error| {
+            let message = format!("`{text}` is not a log filter: {error}");
+            Problem::new(Origin::Environment, message)
+                .at(format!("the variable {VARIABLE}"))
+                .hint("write a level (`error`, `warn`, `info`, `debug`, `trace`), or `TARGET=LEVEL,…`")
+        })?,
+        None => EnvFilter::new(match verbose + u8::from(is_server) {
+            0 => "warn",
+            1 => "warn,run_wasm_runner=info",
+            2 => "info,run_wasm_runner=debug",
+            3 => "debug,run_wasm_runner=trace",
+            _ => "trace",
+        }),
+    };
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal() && wants_colours())
+        .with_target(verbose > 0)
+        .with_writer(AroundProgress);
+    // Only a test that runs commands twice in one process could have one.
+    let _ = subscriber.try_init();
+    Ok(())
+}
+
+/// Standard error, without tearing the progress line.
+struct AroundProgress;
+
+impl<'a> MakeWriter<'a> for AroundProgress {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line
+    }
+}
+
+struct Line;
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // A closed standard error must not end the program.
+        let _ = progress::suspend(|| io::stderr().lock().write_all(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

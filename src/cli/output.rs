@@ -1,0 +1,183 @@
+//! Standard output, standard error, and what may be written to a terminal.
+
+use std::borrow::Cow;
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+
+use serde::Serialize;
+
+use super::error::CliError;
+
+/// Standard output, for data.
+///
+/// Buffered: whoever waits for something flushes before.
+pub struct Output {
+    writer: BufWriter<StdoutLock<'static>>,
+    is_terminal: bool,
+}
+
+impl Output {
+    /// Takes standard output.
+    pub fn stdout() -> Self {
+        let stdout = io::stdout().lock();
+        Self { is_terminal: stdout.is_terminal(), writer: BufWriter::with_capacity(64 << 10, stdout) }
+    }
+
+    /// Whether a person sees it in colours.
+    pub fn has_colours(&self) -> bool {
+        self.is_terminal && wants_colours()
+    }
+
+    /// Writes a line for people.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be written.
+    pub fn line(&mut self, text: &str) -> Result<(), CliError> {
+        writeln!(self.writer, "{text}").map_err(CliError::output)
+    }
+
+    /// Writes JSON text and a newline. Its bytes stay as they are, except that
+    /// on a terminal control characters that JSON would let pass are escaped.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be written.
+    pub fn json_text(&mut self, json: &str) -> Result<(), CliError> {
+        let json = if self.is_terminal { escape_json_controls(json) } else { Cow::Borrowed(json) };
+        self.line(&json)
+    }
+
+    /// Writes a document as one line of JSON.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be written.
+    pub fn json(&mut self, document: &impl Serialize) -> Result<(), CliError> {
+        let json = serde_json::to_string(document).expect("documents have string keys and no failing parts");
+        self.json_text(&json)
+    }
+
+    /// Writes bytes as they are.
+    ///
+    /// # Errors
+    ///
+    /// If they can't be written.
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+        self.writer.write_all(bytes).map_err(CliError::output)
+    }
+
+    /// Hands everything over to whoever reads.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be written.
+    pub fn flush(&mut self) -> Result<(), CliError> {
+        super::progress::suspend(|| self.writer.flush()).map_err(CliError::output)
+    }
+}
+
+/// Whether the user wants colours where a terminal could show them.
+pub fn wants_colours() -> bool {
+    // https://no-color.org: any value but the empty one.
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !no_color && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Writes a line to standard error. Nobody can be told if that fails.
+pub fn note(text: &str) {
+    super::progress::suspend(|| {
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    });
+}
+
+/// Writes `error: …` and `hint: …` lines to standard error.
+pub fn complain(lines: &[(String, Option<String>)]) {
+    let colours = io::stderr().is_terminal() && wants_colours();
+    let label = |word: &str, colour: &str| match colours {
+        true => format!("\u{1b}[1;{colour}m{word}:\u{1b}[0m"),
+        false => format!("{word}:"),
+    };
+    for (message, hint) in lines {
+        note(&format!("{} {}", label("error", "31"), harmless(message)));
+        if let Some(hint) = hint {
+            note(&format!("{} {}", label("hint", "36"), harmless(hint)));
+        }
+    }
+}
+
+/// Writes a `warning: …` line to standard error.
+pub fn warn(message: &str, hint: Option<&str>) {
+    note(&format!("warning: {}", harmless(message)));
+    if let Some(hint) = hint {
+        note(&format!("hint: {}", harmless(hint)));
+    }
+}
+
+/// Text from a guest or a store, made harmless for a terminal: control
+/// characters other than newline and tab are written as escapes.
+pub fn harmless(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            '\r' => safe.push_str("\\r"),
+            c if is_harmful(c) => safe.extend(c.escape_unicode()),
+            c => safe.push(c),
+        }
+    }
+    Cow::Owned(safe)
+}
+
+/// The same for a cell of a table or one line: newlines and tabs are escaped as
+/// well.
+pub fn harmless_line(text: &str) -> String {
+    harmless(text).replace('\n', "\\n").replace('\t', "\\t")
+}
+
+fn is_harmful(c: char) -> bool {
+    // Besides the C0 and C1 controls: marks that turn the direction of text
+    // around, with which a guest could make a line say something else.
+    (c.is_control() && c != '\n' && c != '\t')
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+}
+
+/// JSON without the control characters that JSON allows unescaped. They can
+/// only stand within strings, where an escape means the same.
+fn escape_json_controls(json: &str) -> Cow<'_, str> {
+    if !json.chars().any(is_harmful) {
+        return Cow::Borrowed(json);
+    }
+    let mut safe = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if is_harmful(c) && c != '\r' {
+            safe.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            safe.push(c);
+        }
+    }
+    Cow::Owned(safe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_of_a_terminal_are_made_harmless() {
+        assert_eq!(harmless("plain\n\ttext é"), "plain\n\ttext é");
+        assert_eq!(harmless("\u{1b}[2Jx\r\u{9b}1m\u{7f}"), "\\u{1b}[2Jx\\r\\u{9b}1m\\u{7f}");
+        assert_eq!(harmless_line("a\nb\u{202e}c"), "a\\nb\\u{202e}c");
+    }
+
+    #[test]
+    fn escaped_json_means_the_same() {
+        let json = "[\"a\u{9b}b\u{7f}\"]";
+        let safe = escape_json_controls(json);
+        assert_eq!(safe, "[\"a\\u009bb\\u007f\"]");
+        let values: [serde_json::Value; 2] =
+            [json, &safe].map(|text| serde_json::from_str(text).expect("valid"));
+        assert_eq!(values[0], values[1]);
+    }
+}

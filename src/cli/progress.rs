@@ -1,0 +1,102 @@
+//! A line of facts on a terminal during long waits.
+
+use std::io::{self, IsTerminal};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{RecvTimeoutError, Sender};
+use indicatif::{ProgressBar, ProgressStyle};
+use parking_lot::Mutex;
+
+use crate::model::Status;
+use crate::store::Counts;
+
+/// How often the line is renewed.
+const INTERVAL: Duration = Duration::from_millis(300);
+
+/// The line on the terminal, so that other lines can be written around it.
+/// Held only while a line is written.
+static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Shows a line until dropped; does nothing if standard error is not a terminal.
+pub struct Progress {
+    thread: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+impl Progress {
+    /// Starts to show what `facts` says, asked a few times per second; `None`
+    /// leaves the line as it is.
+    pub fn start(facts: impl Fn() -> Option<String> + Send + 'static) -> Self {
+        if !io::stderr().is_terminal() {
+            return Self { thread: None };
+        }
+        let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
+        let thread = std::thread::Builder::new().name("progress".to_owned()).spawn(move || {
+            let style =
+                ProgressStyle::with_template("{spinner} {msg} ({elapsed})").expect("the template is right");
+            let bar = ProgressBar::new_spinner().with_style(style);
+            *SHOWN.lock() = Some(bar.clone());
+            // The first line comes late: quick commands show none.
+            while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                if let Some(facts) = facts() {
+                    bar.set_message(facts);
+                }
+                bar.tick();
+            }
+            *SHOWN.lock() = None;
+            bar.finish_and_clear();
+        });
+        // Without a thread there is no line, and everything else goes on.
+        Self { thread: thread.ok().map(|thread| (stop, thread)) }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some((stop, thread)) = self.thread.take() {
+            drop(stop);
+            // It only draws: if it panicked, there is nothing left to clean up.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Writes other lines without tearing the progress line.
+pub fn suspend<T>(write: impl FnOnce() -> T) -> T {
+    let shown = SHOWN.lock();
+    match &*shown {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
+}
+
+/// `3 running, 12 queued, 40 succeeded, 1 failed`.
+pub fn facts(counts: &Counts) -> String {
+    let shown = [
+        (counts.get(Status::Running), "running"),
+        (counts.get(Status::Waiting), "waiting"),
+        (counts.get(Status::Claimed) + counts.get(Status::Queued), "queued"),
+        (counts.get(Status::Succeeded), "succeeded"),
+        (counts.get(Status::Failed), "failed"),
+        (counts.get(Status::Cancelled), "cancelled"),
+        (counts.get(Status::Skipped), "skipped"),
+    ];
+    let parts = shown.iter().filter(|(count, word)| *count > 0 || *word == "running");
+    parts.map(|(count, word)| format!("{count} {word}")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_name_what_there_is() {
+        let mut counts = Counts::default();
+        assert_eq!(facts(&counts), "0 running");
+        counts.add(Status::Queued, 10);
+        counts.add(Status::Claimed, 2);
+        counts.add(Status::Succeeded, 40);
+        counts.add(Status::Failed, 1);
+        assert_eq!(facts(&counts), "0 running, 12 queued, 40 succeeded, 1 failed");
+    }
+}

@@ -1,0 +1,56 @@
+//! SIGINT and SIGTERM, in stages.
+
+use std::io;
+use std::thread::JoinHandle;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::{Handle, Signals};
+
+use super::error::CliError;
+
+/// Takes the place of the signals' usual effect until dropped.
+pub struct Stages {
+    handle: Handle,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Stages {
+    /// Calls `first` on the first signal and `second` on the second. The third
+    /// one ends the process at once: whatever the second one was to end hangs.
+    ///
+    /// # Errors
+    ///
+    /// [`CliError::System`] if the system refuses handlers or a thread.
+    pub fn start(
+        first: impl FnOnce() + Send + 'static,
+        second: impl FnOnce() + Send + 'static,
+    ) -> Result<Self, CliError> {
+        let refused = |error: io::Error| CliError::System(format!("signals can't be handled: {error}"));
+        let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(refused)?;
+        let handle = signals.handle();
+        let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            let (mut first, mut second) = (Some(first), Some(second));
+            for signal in signals.forever() {
+                if let Some(first) = first.take() {
+                    first();
+                } else if let Some(second) = second.take() {
+                    second();
+                } else {
+                    // What a shell reports for a process that a signal ended.
+                    signal_hook::low_level::exit(128 + signal);
+                }
+            }
+        });
+        Ok(Self { handle, thread: Some(thread.map_err(refused)?) })
+    }
+}
+
+impl Drop for Stages {
+    fn drop(&mut self) {
+        self.handle.close();
+        if let Some(thread) = self.thread.take() {
+            // Its panic was printed, and the handlers have nothing to clean up.
+            let _ = thread.join();
+        }
+    }
+}

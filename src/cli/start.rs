@@ -1,0 +1,127 @@
+//! `start`: the runner loop until a signal.
+
+use std::sync::Arc;
+
+use crossbeam_channel::bounded;
+use serde::Serialize;
+
+use crate::config::{Origin, Problem};
+use crate::model::Status;
+use crate::runner::Gauge;
+
+use super::args::StartArgs;
+use super::context::{Context, NO_COMPONENTS_HINT};
+use super::error::CliError;
+use super::output::{self, Output};
+use super::progress::{self, Progress};
+use super::render::thousands;
+use super::signals::Stages;
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// [`CliError`]; failed invocations are none.
+pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
+    let mut output = Output::stdout();
+    context.durable_path()?;
+    if context.config.components.is_empty() {
+        let problem = Problem::new(Origin::File, "there is nothing to run");
+        return Err(CliError::Config(problem.hint(NO_COMPONENTS_HINT).into()));
+    }
+    // The store first: a wrong one is told at once, not after a long compile.
+    let store = context.store()?;
+    let library = context.library()?;
+    let runner = context.start_runner(&store, &library, None)?;
+    tracing::info!(
+        store = store.url(),
+        slots = context.config.slots,
+        tasks = library.tasks().len(),
+        "the runner has started"
+    );
+
+    let (drained, drain) = bounded::<()>(1);
+    let (first, second) = (runner.handle(), runner.handle());
+    let signals = Stages::start(
+        move || {
+            let gauge = first.gauge();
+            output::note(&format!("draining: {} running, press Ctrl-C again to give them back", gauge.live));
+            first.drain();
+            let _ = drained.try_send(());
+        },
+        move || {
+            output::note("killing what runs and giving it back");
+            second.kill();
+        },
+    )?;
+    let progress = {
+        let (store, handle) = (Arc::clone(&store), runner.handle());
+        Progress::start(move || {
+            let counts = store.counts(None).ok()?;
+            Some(format!("{}, {} on slots here", progress::facts(&counts), handle.gauge().running))
+        })
+    };
+    if args.until_idle {
+        runner.wait_idle();
+    } else {
+        // Also when the signal thread is gone: then nothing else could stop it.
+        let _ = drain.recv();
+    }
+    // Still draining or killing: the signals stay in force until that is over.
+    let gauge = runner.stop();
+    drop(progress);
+    drop(signals);
+
+    output::note(&summary(&gauge, context.config.slots));
+    if context.json {
+        output.json(&Summary::new(&gauge, context.config.slots))?;
+    }
+    output.flush()
+}
+
+/// `start --json`.
+#[derive(Debug, Serialize)]
+struct Summary {
+    succeeded: u64,
+    failed: u64,
+    released: u64,
+    slots: usize,
+    peak_running: usize,
+    peak_live: usize,
+}
+
+impl Summary {
+    fn new(gauge: &Gauge, slots: usize) -> Self {
+        Self {
+            succeeded: gauge.succeeded,
+            failed: gauge.failed,
+            released: gauge.released,
+            slots,
+            peak_running: gauge.peak_running,
+            peak_live: gauge.peak_live,
+        }
+    }
+}
+
+fn summary(gauge: &Gauge, slots: usize) -> String {
+    let mut text =
+        format!("{} {}, {} {}", thousands(gauge.succeeded), Status::Succeeded, gauge.failed, Status::Failed);
+    if gauge.released > 0 {
+        text.push_str(&format!(", {} given back", gauge.released));
+    }
+    text.push_str(&format!("; peak {} of {slots} slots", gauge.peak_running));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_tells_what_was_done() {
+        let gauge = Gauge { succeeded: 1040, failed: 1, peak_running: 2, ..Gauge::default() };
+        assert_eq!(summary(&gauge, 2), "1,040 succeeded, 1 failed; peak 2 of 2 slots");
+        let gauge = Gauge { released: 3, ..gauge };
+        assert_eq!(summary(&gauge, 4), "1,040 succeeded, 1 failed, 3 given back; peak 2 of 4 slots");
+    }
+}

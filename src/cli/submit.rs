@@ -1,0 +1,172 @@
+//! `submit`: invocations into the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{InvocationId, Outcome};
+use crate::store::{Batch, NewInvocation, Store, Submitted};
+use crate::wasm::{Library, Task};
+
+use super::args::SubmitArgs;
+use super::arguments;
+use super::context::Context;
+use super::error::CliError;
+use super::output::{self, Output};
+use super::progress::{self, Progress};
+use super::render::{StatusDocument, complain_of_failure};
+use super::wait::{Waited, Waiter};
+
+/// One transaction has at most this many submits, and about this many bytes of
+/// arguments: ids come out while later ones are still being written.
+const CHUNK: usize = 5_000;
+const CHUNK_BYTES: usize = 16 << 20;
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// [`CliError`]; with `--wait`, that of the first failed task.
+pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
+    let mut output = Output::stdout();
+    let library = context.library()?;
+    let task = context.task(&library, &args.task)?;
+    // Everything is checked before anything is submitted.
+    let all_arguments = read_all(args, &library, task)?;
+    if args.key.is_some() && all_arguments.len() != 1 {
+        let message =
+            format!("`--key` names one invocation, and {} are to be submitted", all_arguments.len());
+        return Err(CliError::usage(message).with_hint("submit them one by one, each with its own key"));
+    }
+    let store = context.store()?;
+    // Watching begins before the submit, so that no end is missed.
+    let waiter = if args.wait { Some(Waiter::new(Arc::clone(&store))?) } else { None };
+
+    let mut ids = Vec::with_capacity(all_arguments.len());
+    let mut rest = &all_arguments[..];
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = |arguments: &&Arc<str>| {
+            bytes += arguments.len();
+            bytes <= CHUNK_BYTES
+        };
+        let count = rest.iter().take(CHUNK).take_while(fits).count().max(1);
+        let (chunk, later) = rest.split_at(count);
+        rest = later;
+        for id in commit(args, task, &*store, chunk)? {
+            match (args.wait, context.json) {
+                (true, _) => output::note(&id.to_string()),
+                (false, true) => output.json(&serde_json::json!({ "id": id }))?,
+                (false, false) => output.line(&id.to_string())?,
+            }
+            ids.push(id);
+        }
+        // Acknowledged is acknowledged: tell it before anything else can fail.
+        output.flush()?;
+    }
+    match waiter {
+        Some(waiter) => wait(&ids, &store, &waiter, context, &mut output),
+        None => Ok(()),
+    }
+}
+
+fn read_all(args: &SubmitArgs, library: &Library, task: &Task) -> Result<Vec<Arc<str>>, CliError> {
+    if let Some(path) = &args.batch {
+        let text = arguments::read_file(path)?;
+        let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+        return lines
+            .map(|(index, line)| {
+                let place = format!("line {} of `{}`", index + 1, path.display());
+                arguments::check(library, task, line, Some(&place))
+            })
+            .collect();
+    }
+    if args.arguments.is_empty() {
+        return Ok(vec![arguments::check(library, task, "[]", None)?]);
+    }
+    if args.arguments.iter().filter(|text| *text == "-").count() > 1 {
+        return Err(CliError::usage("standard input can be read only once, and `-` is given twice")
+            .with_hint("`--batch -` reads one arguments document a line"));
+    }
+    let is_one = args.arguments.len() == 1;
+    let numbered = args.arguments.iter().enumerate();
+    numbered
+        .map(|(index, text)| {
+            let place = format!("arguments {}", index + 1);
+            arguments::check(library, task, &arguments::read(text)?, (!is_one).then_some(place.as_str()))
+        })
+        .collect()
+}
+
+fn commit(
+    args: &SubmitArgs,
+    task: &Task,
+    store: &dyn Store,
+    chunk: &[Arc<str>],
+) -> Result<Vec<InvocationId>, CliError> {
+    let submits = chunk.iter().map(|arguments| NewInvocation {
+        id: InvocationId::generate(),
+        task: Arc::clone(&task.id),
+        component_digest: task.digest,
+        arguments: Arc::clone(arguments),
+        max_attempts: task.options.max_attempts,
+        priority: args.priority.unwrap_or(task.options.priority),
+        delay: args.delay.unwrap_or(Duration::ZERO),
+        key: args.key.as_deref().map(Arc::from),
+        labels: args.labels.clone(),
+        child_of: None,
+    });
+    let receipt = store.commit(&Batch { submits: submits.collect(), ..Batch::default() })?;
+    let ids = receipt.submits.into_iter().map(|submitted| match submitted {
+        Submitted::Created(id) => Ok(id),
+        Submitted::Existing(id) => {
+            output::note(&format!("submitted before: `{id}` has the same key"));
+            Ok(id)
+        }
+        Submitted::KeyConflict(id) => {
+            let key = args.key.as_deref().unwrap_or_default();
+            let message = format!("the key `{key}` is taken by invocation `{id}` with other arguments");
+            Err(CliError::usage(message).with_hint("submit the same arguments, or use another key"))
+        }
+        Submitted::Orphan => unreachable!("only children have parents that can be final"),
+    });
+    ids.collect()
+}
+
+/// Waits for all, in the order of the submit, which is the order of the output.
+fn wait(
+    ids: &[InvocationId],
+    store: &Arc<dyn Store>,
+    waiter: &Waiter,
+    context: &Context,
+    output: &mut Output,
+) -> Result<(), CliError> {
+    let _progress = {
+        let store = Arc::clone(store);
+        Progress::start(move || Some(progress::facts(&store.counts(None).ok()?)))
+    };
+    let mut first_failure = None;
+    for id in ids {
+        let outcome = match waiter.wait(*id, None)? {
+            Waited::Final(outcome) => outcome,
+            Waited::Unfinished(_) | Waited::Unknown => {
+                return Err(CliError::usage(format!("invocation `{id}` is gone from the store")));
+            }
+        };
+        if context.json {
+            if let Some(invocation) = store.get(&[*id])?.pop().flatten() {
+                output.json(&StatusDocument::new(&invocation))?;
+            }
+        } else {
+            match &outcome {
+                Outcome::Value(json) => output.json_text(json)?,
+                Outcome::Failure(_) => output.line("")?,
+            }
+        }
+        output.flush()?;
+        if let Outcome::Failure(failure) = outcome {
+            complain_of_failure(&format!("invocation `{id}`"), &failure);
+            first_failure.get_or_insert(failure.kind.exit_class());
+        }
+    }
+    first_failure.map_or(Ok(()), |class| Err(CliError::Task(class)))
+}

@@ -1,0 +1,223 @@
+//! `tree`: an invocation and everything that came of it.
+
+use std::collections::HashMap;
+
+use crate::model::{Invocation, InvocationId, Outcome, Status, UnixMicros};
+use crate::store::Counts;
+
+use super::args::TreeArgs;
+use super::context::Context;
+use super::error::CliError;
+use super::output::{Output, harmless_line};
+use super::render::{StatusDocument, duration, run_time, status_word, thousands};
+
+/// Children of one parent that are drawn without `--all`.
+const SHOWN_CHILDREN: usize = 10;
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// [`CliError`].
+pub fn run(args: &TreeArgs, context: &Context) -> Result<(), CliError> {
+    let mut output = Output::stdout();
+    let existing = context.existing_store()?;
+    let root = existing.invocation(args.id)?.root;
+    let invocations = existing.store.tree(root)?;
+    if context.json {
+        for invocation in &invocations {
+            output.json(&StatusDocument::new(invocation))?;
+        }
+        return output.flush();
+    }
+    let drawing = Drawing {
+        shown: if args.all { usize::MAX } else { SHOWN_CHILDREN },
+        marked: Some(args.id).filter(|id| *id != root),
+        now: context.clock.now(),
+        has_colours: output.has_colours(),
+    };
+    drawing.draw(&invocations, &mut |line| output.line(line))?;
+    output.flush()
+}
+
+struct Drawing {
+    shown: usize,
+    /// The invocation that was asked for.
+    marked: Option<InvocationId>,
+    now: UnixMicros,
+    has_colours: bool,
+}
+
+/// What is still to be drawn, with what stands before it on its line.
+enum Step<'a> {
+    Invocation { invocation: &'a Invocation, branch: String, below: String },
+    More { rest: &'a [&'a Invocation], branch: String },
+}
+
+impl Drawing {
+    fn draw(
+        &self,
+        invocations: &[Invocation],
+        line: &mut impl FnMut(&str) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        let mut children: HashMap<InvocationId, Vec<&Invocation>> = HashMap::new();
+        for invocation in invocations {
+            if let Some(parent) = invocation.parent {
+                children.entry(parent).or_default().push(invocation);
+            }
+        }
+        let roots = invocations.iter().filter(|invocation| invocation.parent.is_none());
+        // A stack and not a recursion: chains of children can be very deep.
+        let mut steps: Vec<Step<'_>> = roots
+            .map(|invocation| Step::Invocation { invocation, branch: String::new(), below: String::new() })
+            .collect();
+        while let Some(step) = steps.pop() {
+            match step {
+                Step::More { rest, branch } => line(&format!("{branch}{}", more(rest)))?,
+                Step::Invocation { invocation, branch, below } => {
+                    line(&format!("{branch}{}", self.describe(invocation)))?;
+                    let Some(children) = children.get(&invocation.id) else { continue };
+                    // One too many is drawn rather than counted.
+                    let shown = if children.len() - 1 <= self.shown { children.len() } else { self.shown };
+                    let (drawn, rest) = children.split_at(shown);
+                    if !rest.is_empty() {
+                        steps.push(Step::More { rest, branch: format!("{below}└─ ") });
+                    }
+                    for (index, child) in drawn.iter().enumerate().rev() {
+                        let is_last = rest.is_empty() && index + 1 == drawn.len();
+                        let (corner, bar) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+                        steps.push(Step::Invocation {
+                            invocation: child,
+                            branch: format!("{below}{corner}"),
+                            below: format!("{below}{bar}"),
+                        });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn describe(&self, invocation: &Invocation) -> String {
+        let mut text = format!(
+            "{} {}",
+            harmless_line(&invocation.task),
+            status_word(invocation.status, self.has_colours)
+        );
+        if let Some(time) = run_time(invocation, self.now) {
+            text.push_str(&format!(" {}", duration(time)));
+        }
+        if invocation.attempt > 1 {
+            text.push_str(&format!(" (attempt {})", invocation.attempt));
+        }
+        if invocation.detached {
+            text.push_str(" (detached)");
+        }
+        text.push_str(&format!("  {}", invocation.id));
+        if self.marked == Some(invocation.id) {
+            text.push_str("  ◄");
+        }
+        if let Some(Outcome::Failure(failure)) = &invocation.outcome {
+            let message: String = harmless_line(&failure.message).chars().take(120).collect();
+            text.push_str(&format!("  {}: {message}", failure.kind.as_str()));
+        }
+        text
+    }
+}
+
+/// `… and 9,990 more: 9,980 succeeded, 10 failed`.
+fn more(rest: &[&Invocation]) -> String {
+    let mut counts = Counts::default();
+    for invocation in rest {
+        counts.add(invocation.status, 1);
+    }
+    let counts = Status::ALL.into_iter().map(|status| (counts.get(status), status));
+    let counts: Vec<_> = counts
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, status)| format!("{} {status}", thousands(count)))
+        .collect();
+    format!("… and {} more: {}", thousands(rest.len() as u64), counts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ComponentDigest, Failure, FailureKind};
+
+    fn invocation(task: &str, parent: Option<&Invocation>, status: Status) -> Invocation {
+        let id = InvocationId::generate();
+        Invocation {
+            id,
+            task: task.into(),
+            component_digest: ComponentDigest::from_bytes([0; 32]),
+            status,
+            attempt: 1,
+            max_attempts: 3,
+            parent: parent.map(|parent| parent.id),
+            root: parent.map_or(id, |parent| parent.root),
+            depth: parent.map_or(0, |parent| parent.depth + 1),
+            detached: false,
+            priority: 0,
+            key: None,
+            labels: Vec::new(),
+            runner: None,
+            submitted_at: UnixMicros(0),
+            available_at: UnixMicros(0),
+            started_at: Some(UnixMicros(0)),
+            finished_at: status.is_final().then_some(UnixMicros(1_500)),
+            progress: None,
+            outcome: None,
+        }
+    }
+
+    fn draw(invocations: &[Invocation], shown: usize) -> String {
+        let drawing = Drawing { shown, marked: None, now: UnixMicros(2_000_000), has_colours: false };
+        let mut text = String::from("\n");
+        drawing
+            .draw(invocations, &mut |line| {
+                // Ids differ in every run.
+                let (before, after) = line.split_once("  0").unwrap_or((line, ""));
+                let after = after.get(35..).unwrap_or_default();
+                text.push_str(&format!("{before}{after}\n"));
+                Ok(())
+            })
+            .expect("a string takes everything");
+        text
+    }
+
+    #[test]
+    fn branches_show_who_came_of_whom() {
+        let root = invocation("root", None, Status::Waiting);
+        let first = invocation("first", Some(&root), Status::Succeeded);
+        let mut second = invocation("second", Some(&root), Status::Failed);
+        second.outcome = Some(Outcome::Failure(Failure::new(FailureKind::Trapped, "boom\n").into()));
+        let leaf = invocation("leaf", Some(&first), Status::Queued);
+        let expected = "
+root waiting 2.0 s
+├─ first succeeded 1.5 ms
+│  └─ leaf queued
+└─ second failed 1.5 ms  trapped: boom\\n
+";
+        assert_eq!(draw(&[root, first, second, leaf], 10), expected);
+    }
+
+    #[test]
+    fn many_children_are_counted() {
+        let root = invocation("root", None, Status::Succeeded);
+        let mut all = vec![root];
+        for number in 0..1_003 {
+            let status = if number == 500 { Status::Failed } else { Status::Succeeded };
+            all.push(invocation("child", Some(&all[0]), status));
+        }
+        let expected = "
+root succeeded 1.5 ms
+├─ child succeeded 1.5 ms
+├─ child succeeded 1.5 ms
+└─ … and 1,001 more: 1,000 succeeded, 1 failed
+";
+        assert_eq!(draw(&all, 2), expected);
+        assert_eq!(draw(&all, usize::MAX).lines().count(), 2 + 1_003);
+        // Leaving out a single one would save nothing.
+        assert_eq!(draw(&all[..4], 2).lines().count(), 2 + 3);
+    }
+}

@@ -1,0 +1,72 @@
+//! Waiting for invocations that some other process runs.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use crate::model::{InvocationId, Outcome, Status};
+use crate::store::{LookUp, Store, StoreError, Watch};
+
+/// Events may be lost where the operating system says so (a full queue, a file
+/// system over a network): look again after this long without one.
+const FALLBACK: Duration = Duration::from_secs(5);
+
+/// What a wait for one invocation ended with.
+#[derive(Debug)]
+pub enum Waited {
+    /// It is final.
+    Final(Outcome),
+    /// The time was over first.
+    Unfinished(Status),
+    /// Nobody has that id.
+    Unknown,
+}
+
+/// Waits for changes of a store by other processes.
+pub struct Waiter {
+    store: Arc<dyn Store>,
+    changed: Receiver<()>,
+    _watch: Watch,
+}
+
+impl Waiter {
+    /// Begins to watch.
+    ///
+    /// # Errors
+    ///
+    /// If the store can't be watched.
+    pub fn new(store: Arc<dyn Store>) -> Result<Self, StoreError> {
+        // One pending change is as good as many: whoever waits looks afresh.
+        let (change, changed) = crossbeam_channel::bounded(1);
+        let watch = store.watch(Arc::new(move || {
+            let _ = change.try_send(());
+        }))?;
+        Ok(Self { store, changed, _watch: watch })
+    }
+
+    /// Waits until an invocation is final, or the deadline.
+    ///
+    /// # Errors
+    ///
+    /// If the store can't be read.
+    pub fn wait(&self, id: InvocationId, deadline: Option<Instant>) -> Result<Waited, StoreError> {
+        loop {
+            // Watching began before this look: a change after it is told.
+            let status = match self.store.look_up(&[id])?.pop() {
+                Some(LookUp::Final(outcome)) => return Ok(Waited::Final(outcome)),
+                Some(LookUp::Unfinished(status)) => status,
+                Some(LookUp::Unknown) | None => return Ok(Waited::Unknown),
+            };
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Ok(Waited::Unfinished(status));
+            }
+            match self.changed.recv_timeout(left.map_or(FALLBACK, |left| left.min(FALLBACK))) {
+                Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+                // The store has stopped telling: only the fallback is left.
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(Duration::from_millis(500)),
+            }
+        }
+    }
+}

@@ -1,0 +1,471 @@
+//! `wasm-runner.toml`, read.
+//!
+//! The file is walked by hand over a tree that knows its positions, so that
+//! everything wrong with it is told at once, each thing with its line.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::problem::{Origin, Problem, in_backticks, nearest};
+use super::store_url::StoreUrl;
+use super::units::{parse_duration, parse_size};
+use super::{check_component_name, check_slots};
+use crate::model::{TaskLimits, TaskOptions, is_valid_priority};
+use crate::wasm::{DirectoryAccess, DirectoryGrant};
+
+/// What a configuration file says; `None` where it says nothing.
+#[derive(Debug, Default)]
+pub(super) struct File {
+    pub(super) store: Option<StoreUrl>,
+    pub(super) slots: Option<usize>,
+    pub(super) grace: Option<Duration>,
+    pub(super) cache_directory: Option<PathBuf>,
+    pub(super) max_live: Option<usize>,
+    pub(super) lease: Option<Duration>,
+    pub(super) final_cache_entries: Option<usize>,
+    pub(super) final_cache_bytes: Option<usize>,
+    pub(super) components: Vec<Component>,
+    pub(super) tasks: Vec<TaskSection>,
+}
+
+/// A `[component.NAME]`.
+#[derive(Debug)]
+pub(super) struct Component {
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+    pub(super) directories: Vec<DirectoryGrant>,
+    pub(super) options: Overrides,
+}
+
+/// A `[task."ID"]`.
+#[derive(Debug)]
+pub(super) struct TaskSection {
+    pub(super) task: String,
+    pub(super) place: String,
+    pub(super) options: Overrides,
+}
+
+/// Task options that are said; the others come from further out.
+#[derive(Debug, Default)]
+pub(super) struct Overrides {
+    max_attempts: Option<u32>,
+    priority: Option<i32>,
+    time: Option<Duration>,
+    memory_bytes: Option<u64>,
+    fuel: Option<Option<u64>>,
+    result_bytes: Option<u64>,
+    log_bytes: Option<u64>,
+}
+
+impl Overrides {
+    /// `base`, with what is said here put over it.
+    pub(super) fn over(&self, base: &TaskOptions) -> TaskOptions {
+        TaskOptions {
+            max_attempts: self.max_attempts.unwrap_or(base.max_attempts),
+            priority: self.priority.unwrap_or(base.priority),
+            limits: TaskLimits {
+                time: self.time.unwrap_or(base.limits.time),
+                memory_bytes: self.memory_bytes.unwrap_or(base.limits.memory_bytes),
+                fuel: self.fuel.unwrap_or(base.limits.fuel),
+                result_bytes: self.result_bytes.unwrap_or(base.limits.result_bytes),
+                log_bytes: self.log_bytes.unwrap_or(base.limits.log_bytes),
+            },
+        }
+    }
+}
+
+const TOP_KEYS: [&str; 7] = ["store", "slots", "grace", "cache-dir", "runner", "component", "task"];
+const RUNNER_KEYS: [&str; 4] = ["max-live", "lease", "final-cache-entries", "final-cache-size"];
+const COMPONENT_KEYS: [&str; 5] = ["path", "directory", "limits", "max-attempts", "priority"];
+const DIRECTORY_KEYS: [&str; 3] = ["host", "guest", "access"];
+const TASK_KEYS: [&str; 3] = ["max-attempts", "priority", "limits"];
+const LIMIT_KEYS: [&str; 5] = ["time", "memory", "fuel", "result", "logs"];
+
+/// Reads the text of a file. Relative paths in it are taken relative to
+/// `directory`; messages call it `shown_as`.
+pub(super) fn parse(text: &str, directory: &Path, shown_as: &str) -> Result<File, Vec<Problem>> {
+    let mut reader = Reader { text, directory, shown_as, problems: Vec::new() };
+    let table = match DeTable::parse(text) {
+        Ok(table) => table,
+        Err(error) => {
+            let offset = error.span().map_or(0, |span| span.start);
+            reader.problem(offset, format!("not valid TOML: {}", error.message()));
+            return Err(reader.into_problems());
+        }
+    };
+    let file = reader.file(table.get_ref());
+    if reader.problems.is_empty() { Ok(file) } else { Err(reader.into_problems()) }
+}
+
+type Value<'i> = Spanned<DeValue<'i>>;
+
+struct Reader<'a> {
+    text: &'a str,
+    directory: &'a Path,
+    shown_as: &'a str,
+    /// With their offsets in the text.
+    problems: Vec<(usize, Problem)>,
+}
+
+impl Reader<'_> {
+    fn place(&self, offset: usize) -> String {
+        let before = &self.text.as_bytes()[..offset.min(self.text.len())];
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        format!("{}:{line}", self.shown_as)
+    }
+
+    fn problem(&mut self, offset: usize, message: impl Into<String>) -> &mut Problem {
+        self.push(offset, Problem::new(Origin::File, message))
+    }
+
+    fn push(&mut self, offset: usize, problem: Problem) -> &mut Problem {
+        let problem = problem.at(self.place(offset));
+        self.problems.push((offset, problem));
+        &mut self.problems.last_mut().expect("one was pushed just now").1
+    }
+
+    /// The problems in the order of the text.
+    fn into_problems(mut self) -> Vec<Problem> {
+        self.problems.sort_by_key(|(offset, _)| *offset);
+        self.problems.into_iter().map(|(_, problem)| problem).collect()
+    }
+
+    fn file(&mut self, top: &DeTable<'_>) -> File {
+        self.refuse_unknown_keys(top, "", &TOP_KEYS);
+        let mut file = File {
+            store: self.store(top),
+            slots: self.slots(top),
+            grace: self.duration(top, "", "grace"),
+            cache_directory: self.path(top, "", "cache-dir"),
+            ..File::default()
+        };
+        if let Some(runner) = self.table(top, "", "runner") {
+            self.refuse_unknown_keys(runner, "runner", &RUNNER_KEYS);
+            file.max_live = self.positive(runner, "runner", "max-live");
+            file.lease = self.duration(runner, "runner", "lease");
+            file.final_cache_entries =
+                self.integer(runner, "runner", "final-cache-entries", 0, i64::MAX as u64);
+            file.final_cache_bytes = self.size(runner, "runner", "final-cache-size");
+        }
+        if let Some(components) = self.table(top, "", "component") {
+            for (name, value) in components {
+                file.components.extend(self.component(name, value));
+            }
+        }
+        if let Some(tasks) = self.table(top, "", "task") {
+            for (task, value) in tasks {
+                file.tasks.extend(self.task(task, value));
+            }
+        }
+        file
+    }
+
+    fn component(
+        &mut self,
+        name: &Spanned<std::borrow::Cow<'_, str>>,
+        value: &Value<'_>,
+    ) -> Option<Component> {
+        let section = format!("component.{}", name.get_ref());
+        if let Err(problem) = check_component_name(name.get_ref(), Origin::File) {
+            self.push(name.span().start, problem);
+        }
+        let table = self.expect_table(value, &section)?;
+        self.refuse_unknown_keys(table, &section, &COMPONENT_KEYS);
+        let path = self.path(table, &section, "path");
+        if path.is_none() && !table.contains_key("path") {
+            self.problem(name.span().start, format!("`[{section}]` has no `path`")).hint =
+                Some("say where its file is: `path = \"NAME.wasm\"`".to_owned());
+        }
+        let mut directories = Vec::new();
+        if let Some(value) = table.get("directory") {
+            let section = format!("{section}.directory");
+            match value.get_ref() {
+                DeValue::Array(grants) => {
+                    for grant in grants.iter() {
+                        directories.extend(self.directory(grant, &section));
+                    }
+                }
+                other => {
+                    let found = describe(other);
+                    self.problem(
+                        value.span().start,
+                        format!("`{section}` must be a list of tables, found {found}"),
+                    )
+                    .hint = Some(format!("write `[[{section}]]`, once for each directory"));
+                }
+            }
+        }
+        let options = self.options(table, &section);
+        Some(Component { name: name.get_ref().to_string(), path: path?, directories, options })
+    }
+
+    fn directory(&mut self, value: &Value<'_>, section: &str) -> Option<DirectoryGrant> {
+        let table = self.expect_table(value, section)?;
+        self.refuse_unknown_keys(table, section, &DIRECTORY_KEYS);
+        for key in ["host", "guest"] {
+            if !table.contains_key(key) {
+                self.problem(value.span().start, format!("`[[{section}]]` has no `{key}`")).hint =
+                    Some("`host` is the directory here, `guest` is where the component sees it".to_owned());
+            }
+        }
+        let host = self.path(table, section, "host");
+        let guest = self.string(table, section, "guest").map(|(guest, offset)| {
+            if guest.is_empty() {
+                self.problem(offset, format!("`{section}.guest` is empty")).hint =
+                    Some("say where the component sees the directory, for example `/data`".to_owned());
+            }
+            guest
+        });
+        let access = match self.string(table, section, "access") {
+            None => DirectoryAccess::ReadOnly,
+            Some((text, offset)) => match text.as_str() {
+                "read-only" => DirectoryAccess::ReadOnly,
+                "read-write" => DirectoryAccess::ReadWrite,
+                other => {
+                    let message =
+                        format!("`{section}.access` can't be `{other}` (known: `read-only`, `read-write`)");
+                    self.problem(offset, message);
+                    DirectoryAccess::ReadOnly
+                }
+            },
+        };
+        Some(DirectoryGrant { host: host?, guest: guest?, access })
+    }
+
+    fn task(&mut self, task: &Spanned<std::borrow::Cow<'_, str>>, value: &Value<'_>) -> Option<TaskSection> {
+        let section = format!("task.\"{}\"", task.get_ref());
+        let table = self.expect_table(value, &section)?;
+        // An id without its quotes is read as a table within a table.
+        if let [(key, nested)] = table.iter().collect::<Vec<_>>()[..]
+            && matches!(nested.get_ref(), DeValue::Table(_))
+            && !TASK_KEYS.contains(&key.get_ref().as_ref())
+        {
+            let full = format!("{}.{}", task.get_ref(), key.get_ref());
+            self.problem(task.span().start, format!("unknown key `{}` in `[{section}]`", key.get_ref()))
+                .hint = Some(format!("a task's id needs quotes: `[task.\"{full}\"]`"));
+            return None;
+        }
+        self.refuse_unknown_keys(table, &section, &TASK_KEYS);
+        let options = self.options(table, &section);
+        Some(TaskSection { task: task.get_ref().to_string(), place: self.place(task.span().start), options })
+    }
+
+    fn options(&mut self, table: &DeTable<'_>, section: &str) -> Overrides {
+        let mut options = Overrides {
+            max_attempts: self.integer(table, section, "max-attempts", 1, 1000),
+            priority: self.priority(table, section),
+            ..Overrides::default()
+        };
+        if let Some(limits) = self.table(table, section, "limits") {
+            let section = format!("{section}.limits");
+            self.refuse_unknown_keys(limits, &section, &LIMIT_KEYS);
+            options.time = self.duration(limits, &section, "time");
+            options.memory_bytes = self.size(limits, &section, "memory");
+            options.fuel = self.fuel(limits, &section);
+            options.result_bytes = self.size(limits, &section, "result");
+            options.log_bytes = self.size(limits, &section, "logs");
+            if options.time == Some(Duration::ZERO) {
+                let offset = limits.get("time").map_or(0, |value| value.span().start);
+                self.problem(offset, format!("`{section}.time` is zero: nothing could ever run"));
+            }
+        }
+        options
+    }
+
+    fn store(&mut self, table: &DeTable<'_>) -> Option<StoreUrl> {
+        let (text, offset) = self.string(table, "", "store")?;
+        match StoreUrl::parse(&text, self.directory) {
+            Ok(url) => Some(url),
+            Err(message) => {
+                self.problem(offset, message);
+                None
+            }
+        }
+    }
+
+    fn slots(&mut self, table: &DeTable<'_>) -> Option<usize> {
+        let slots: usize = self.integer(table, "", "slots", 0, u64::MAX)?;
+        match check_slots(slots, Origin::File) {
+            Ok(()) => Some(slots),
+            Err(problem) => {
+                self.push(table.get("slots").map_or(0, |value| value.span().start), problem);
+                None
+            }
+        }
+    }
+
+    fn priority(&mut self, table: &DeTable<'_>, section: &str) -> Option<i32> {
+        let value = table.get("priority")?;
+        let priority = match value.get_ref() {
+            DeValue::Integer(integer) => i32::from_str_radix(integer.as_str(), integer.radix()).ok(),
+            _ => None,
+        };
+        match priority {
+            Some(priority) if is_valid_priority(priority) => Some(priority),
+            _ => {
+                let found = describe(value.get_ref());
+                let message =
+                    format!("`{section}.priority` must be an integer from -1000 to 1000, found {found}");
+                self.problem(value.span().start, message);
+                None
+            }
+        }
+    }
+
+    fn fuel(&mut self, table: &DeTable<'_>, section: &str) -> Option<Option<u64>> {
+        if let Some(DeValue::String(text)) = table.get("fuel").map(Spanned::get_ref)
+            && text == "unlimited"
+        {
+            return Some(None);
+        }
+        self.positive(table, section, "fuel").map(Some)
+    }
+
+    fn positive<T: TryFrom<u64>>(&mut self, table: &DeTable<'_>, section: &str, key: &str) -> Option<T> {
+        self.integer(table, section, key, 1, i64::MAX as u64)
+    }
+
+    fn integer<T: TryFrom<u64>>(
+        &mut self,
+        table: &DeTable<'_>,
+        section: &str,
+        key: &str,
+        min: u64,
+        max: u64,
+    ) -> Option<T> {
+        let value = table.get(key)?;
+        let number = match value.get_ref() {
+            DeValue::Integer(integer) => u64::from_str_radix(integer.as_str(), integer.radix()).ok(),
+            _ => None,
+        };
+        let number =
+            number.filter(|number| (min..=max).contains(number)).and_then(|number| T::try_from(number).ok());
+        if number.is_none() {
+            let (key, found) = (dotted(section, key), describe(value.get_ref()));
+            let range = match (min, max) {
+                (0, _) => "an integer, 0 or more".to_owned(),
+                (1, max) if max >= i64::MAX as u64 => "an integer, 1 or more".to_owned(),
+                (min, max) => format!("an integer from {min} to {max}"),
+            };
+            self.problem(value.span().start, format!("`{key}` must be {range}, found {found}"));
+        }
+        number
+    }
+
+    fn duration(&mut self, table: &DeTable<'_>, section: &str, key: &str) -> Option<Duration> {
+        self.with_units(table, section, key, "a duration such as `\"30s\"`", parse_duration)
+    }
+
+    fn size<T: TryFrom<u64>>(&mut self, table: &DeTable<'_>, section: &str, key: &str) -> Option<T> {
+        let bytes = self.with_units(table, section, key, "a size such as `\"256MiB\"`", parse_size)?;
+        T::try_from(bytes).ok()
+    }
+
+    fn with_units<T>(
+        &mut self,
+        table: &DeTable<'_>,
+        section: &str,
+        key: &str,
+        expected: &str,
+        parse: fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let value = table.get(key)?;
+        let name = dotted(section, key);
+        let DeValue::String(text) = value.get_ref() else {
+            let found = describe(value.get_ref());
+            self.problem(value.span().start, format!("`{name}` must be {expected}, found {found}")).hint =
+                Some("put the number and its unit between quotes".to_owned());
+            return None;
+        };
+        match parse(text) {
+            Ok(parsed) => Some(parsed),
+            Err(message) => {
+                self.problem(value.span().start, format!("`{name}`: {message}"));
+                None
+            }
+        }
+    }
+
+    fn path(&mut self, table: &DeTable<'_>, section: &str, key: &str) -> Option<PathBuf> {
+        let (text, offset) = self.string(table, section, key)?;
+        if text.is_empty() {
+            self.problem(offset, format!("`{}` is empty", dotted(section, key)));
+            return None;
+        }
+        Some(self.directory.join(text))
+    }
+
+    fn string(&mut self, table: &DeTable<'_>, section: &str, key: &str) -> Option<(String, usize)> {
+        let value = table.get(key)?;
+        match value.get_ref() {
+            DeValue::String(text) => Some((text.to_string(), value.span().start)),
+            other => {
+                let (key, found) = (dotted(section, key), describe(other));
+                self.problem(value.span().start, format!("`{key}` must be a string, found {found}"));
+                None
+            }
+        }
+    }
+
+    fn table<'t, 'i>(&mut self, table: &'t DeTable<'i>, section: &str, key: &str) -> Option<&'t DeTable<'i>> {
+        let value = table.get(key)?;
+        self.expect_table(value, &dotted(section, key))
+    }
+
+    fn expect_table<'t, 'i>(&mut self, value: &'t Value<'i>, name: &str) -> Option<&'t DeTable<'i>> {
+        match value.get_ref() {
+            DeValue::Table(table) => Some(table),
+            other => {
+                let found = describe(other);
+                self.problem(value.span().start, format!("`{name}` must be a table, found {found}")).hint =
+                    Some(format!("write `[{name}]` on a line of its own"));
+                None
+            }
+        }
+    }
+
+    fn refuse_unknown_keys(&mut self, table: &DeTable<'_>, section: &str, known: &[&str]) {
+        for key in table.keys().filter(|key| !known.contains(&key.get_ref().as_ref())) {
+            let word = key.get_ref();
+            let within = if section.is_empty() { String::new() } else { format!(" in `[{section}]`") };
+            let message =
+                format!("unknown key `{word}`{within} (known: {})", in_backticks(known.iter().copied()));
+            let hint = match nearest(word, known.iter().copied()) {
+                Some(nearest) => Some(format!("did you mean `{nearest}`?")),
+                None => elsewhere(word).map(|section| format!("`{word}` belongs into `[{section}]`")),
+            };
+            self.problem(key.span().start, message).hint = hint;
+        }
+    }
+}
+
+/// The section that a key that is wrong here would be right in.
+fn elsewhere(key: &str) -> Option<&'static str> {
+    let sections: [(&[&str], &str); 3] = [
+        (&RUNNER_KEYS, "runner"),
+        (&LIMIT_KEYS, "component.NAME.limits"),
+        (&COMPONENT_KEYS, "component.NAME"),
+    ];
+    sections.into_iter().find(|(keys, _)| keys.contains(&key)).map(|(_, section)| section)
+}
+
+fn dotted(section: &str, key: &str) -> String {
+    if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
+}
+
+/// A value for a message: short ones themselves, long ones by their type.
+fn describe(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) if text.chars().count() <= 40 => format!("the string `{text}`"),
+        DeValue::String(_) => "a string".to_owned(),
+        DeValue::Integer(integer) => format!("`{integer}`"),
+        DeValue::Float(float) => format!("`{float}`"),
+        DeValue::Boolean(boolean) => format!("`{boolean}`"),
+        DeValue::Datetime(datetime) => format!("`{datetime}`"),
+        DeValue::Array(_) => "a list".to_owned(),
+        DeValue::Table(_) => "a table".to_owned(),
+    }
+}

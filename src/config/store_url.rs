@@ -1,0 +1,72 @@
+//! Which store a URL means.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// The forms of a store's URL, for messages.
+pub const KNOWN_STORE_URLS: &str = "known: `memory:`, `sqlite:PATH`";
+
+/// A store's URL, read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// `memory:`, gone with the process.
+    Memory,
+    /// `sqlite:PATH`, a file.
+    Sqlite(PathBuf),
+}
+
+impl StoreUrl {
+    /// Reads a URL. A relative path is meant relative to `base`.
+    ///
+    /// # Errors
+    ///
+    /// A message that names the URL and the known forms.
+    pub fn parse(text: &str, base: &Path) -> Result<Self, String> {
+        if text == "memory:" {
+            return Ok(Self::Memory);
+        }
+        if let Some(rest) = text.strip_prefix("sqlite:") {
+            // `sqlite:///absolute` is how other programs write it.
+            let path = rest.strip_prefix("//").unwrap_or(rest);
+            if path.is_empty() {
+                return Err(format!("store `{text}` has no path ({KNOWN_STORE_URLS})"));
+            }
+            return Ok(Self::Sqlite(base.join(path)));
+        }
+        if text.starts_with("postgres:") || text.starts_with("postgresql:") {
+            return Err(format!("store `{text}` is not supported yet ({KNOWN_STORE_URLS})"));
+        }
+        Err(format!("unknown store `{text}` ({KNOWN_STORE_URLS})"))
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("memory:"),
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_read_relative_to_their_base() {
+        let base = Path::new("/base");
+        assert_eq!(StoreUrl::parse("memory:", base), Ok(StoreUrl::Memory));
+        assert_eq!(StoreUrl::parse("sqlite:a/b.db", base), Ok(StoreUrl::Sqlite("/base/a/b.db".into())));
+        assert_eq!(StoreUrl::parse("sqlite:/x.db", base), Ok(StoreUrl::Sqlite("/x.db".into())));
+        assert_eq!(StoreUrl::parse("sqlite:///x.db", base), Ok(StoreUrl::Sqlite("/x.db".into())));
+    }
+
+    #[test]
+    fn a_bad_url_lists_the_known_forms() {
+        for bad in ["", "state.db", "sqlite:", "postgres://localhost/x", "redis://x"] {
+            let message = StoreUrl::parse(bad, Path::new("/")).unwrap_err();
+            assert!(message.contains(&format!("`{bad}`")) && message.contains("`sqlite:PATH`"), "{message}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Exit codes and messages of everything that needs no component.
+
+use crate::support::cli::Sandbox;
+
+const SOME_ID: &str = "01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f";
+
+/// Runs commands and puts everything that they said into one text.
+#[track_caller]
+fn transcript(sandbox: &Sandbox, commands: &[&[&str]]) -> String {
+    let mut text = String::new();
+    for args in commands {
+        let output = sandbox.run(*args);
+        text.push_str(&format!("$ run-wasm-runner {}\n{}\n", args.join(" "), output.everything()));
+    }
+    text
+}
+
+#[test]
+fn wrong_flags_are_usage_errors() {
+    let commands: &[&[&str]] = &[
+        &["dance"],
+        &["list", "--stauts", "queued"],
+        &["list", "--status", "done"],
+        &["list", "--limit", "-1"],
+        &["status"],
+        &["status", "banana"],
+        &["--component", "math.wasm", "tasks"],
+        &["--component", "my_math=math.wasm", "tasks"],
+        &["start", "--slots", "0"],
+        &["start", "--slots", "many"],
+        &["start", "--grace", "soon"],
+        &["submit", "x", "--priority", "5000"],
+        &["submit", "x", "--label", "customer"],
+        &["submit", "x", "[]", "--batch", "file"],
+        &["call", "x", "--raw", "--json"],
+        &["result", SOME_ID, "--timeout", "-3s"],
+    ];
+    let sandbox = Sandbox::new();
+    for args in commands {
+        sandbox.run(*args).expect(2);
+    }
+    insta::assert_snapshot!(transcript(&sandbox, commands));
+}
+
+#[test]
+fn stores_that_cannot_be_used_say_why() {
+    insta::assert_snapshot!(transcript(
+        &Sandbox::new(),
+        &[
+            &["--store", "postgres://localhost/x", "list"],
+            &["--store", "state.db", "list"],
+            &["--store", "sqlite:", "list"],
+            &["--store", "memory:", "list"],
+            &["--store", "memory:", "start"],
+            &["--store", "memory:", "result", SOME_ID],
+            &["--store", "sqlite:no/such/directory/state.db", "list"],
+        ]
+    ));
+}
+
+#[test]
+fn a_bad_store_in_the_file_is_the_files_fault() {
+    let sandbox = Sandbox::new();
+    sandbox.write("wasm-runner.toml", "\nstore = \"redis://x\"\n");
+    insta::assert_snapshot!(transcript(&sandbox, &[&["list"], &["--store", "sqlite:x.db", "list"]]));
+}
+
+#[test]
+fn unknown_invocations_are_usage_errors_everywhere() {
+    let sandbox = Sandbox::new();
+    for command in ["result", "status", "tree", "history", "logs", "cancel"] {
+        let output = sandbox.run([command, SOME_ID]).expect(2);
+        assert!(output.stderr.contains(&format!("error: unknown invocation `{SOME_ID}`\nhint: ")), "{output:?}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+    }
+    sandbox.run(["result", SOME_ID, "--wait"]).expect(2);
+    // Looking for something must not create a store.
+    assert!(!sandbox.path().join(".wasm-runner").exists());
+}
+
+#[test]
+fn a_store_that_does_not_exist_yet_is_empty() {
+    let sandbox = Sandbox::new();
+    let output = sandbox.run(["list"]).expect(0);
+    assert!(output.stdout.is_empty(), "{output:?}");
+    let output = sandbox.run(["list", "--json"]).expect(0);
+    assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn everything_wrong_with_a_configuration_is_told_at_once() {
+    let sandbox = Sandbox::new();
+    let text = "slot = 2\ngrace = \"soon\"\n\n[component.word-count]\npath = \"x.wasm\"\nlimit = 3\n";
+    sandbox.write("wasm-runner.toml", text);
+    let below = sandbox.path().join("below");
+    std::fs::create_dir(&below).expect("a directory");
+    insta::assert_snapshot!(sandbox.run(["check"]).expect(78).everything());
+    // The file is found from below as well, and named by its path then.
+    let output = sandbox.command(["check"]).directory(&below).run().expect(78);
+    assert!(output.everything().contains("error: [DIR]/wasm-runner.toml:1: unknown key `slot`"), "{output:?}");
+    // Scripts get the same as a document.
+    let document = sandbox.run(["check", "--json"]).expect(78).json();
+    assert_eq!(document["ok"], false);
+    assert_eq!(document["problems"].as_array().map(Vec::len), Some(3), "{document}");
+}
+
+#[test]
+fn a_missing_configuration_file_is_told() {
+    let sandbox = Sandbox::new();
+    insta::assert_snapshot!(transcript(&sandbox, &[&["--config", "no.toml", "list"], &["--config", ".", "list"]]));
+    let output = sandbox.command(["list"]).env("WASM_RUNNER_CONFIG", "no.toml").run().expect(78);
+    assert!(output.stderr.contains("WASM_RUNNER_CONFIG"), "{output:?}");
+}
+
+#[test]
+fn without_components_there_is_nothing_to_run() {
+    insta::assert_snapshot!(transcript(
+        &Sandbox::new(),
+        &[&["tasks"], &["tasks", "--json"], &["check"], &["start"], &["call", "fib"], &["submit", "fib", "[1]"]]
+    ));
+}
+
+#[test]
+fn variables_stand_in_for_flags() {
+    let sandbox = Sandbox::new();
+    let output = sandbox.command(["list"]).env("WASM_RUNNER_STORE", "memory:").run().expect(2);
+    assert!(output.stderr.contains("`memory:`"), "{output:?}");
+    let output = sandbox.command(["list"]).env("WASM_RUNNER_SLOTS", "many").run().expect(2);
+    assert!(output.stderr.contains("the variable WASM_RUNNER_SLOTS: `many` is not a whole number"), "{output:?}");
+    let output = sandbox.command(["list"]).env("WASM_RUNNER_LOG", "list=loud").run().expect(2);
+    assert!(output.stderr.contains("WASM_RUNNER_LOG"), "{output:?}");
+    let output = sandbox.command(["list"]).env("WASM_RUNNER_SLOT", "3").run().expect(0);
+    assert!(output.stderr.contains("did you mean `WASM_RUNNER_SLOTS`?"), "{output:?}");
+    // An empty variable is none.
+    let output = sandbox.command(["list"]).env("WASM_RUNNER_SLOTS", "").run().expect(0);
+    assert!(!output.stderr.contains("warning"), "{output:?}");
+}
