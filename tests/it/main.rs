@@ -1,5 +1,8 @@
 //! One binary for all integration tests; a module per behaviour.
 
 mod cli;
+mod faults;
+mod guests;
+mod runner;
 mod store_contract;
 mod support;
