@@ -85,11 +85,7 @@ impl Work<'_> {
     }
 
     /// The number of an awaited invocation that can be claimed now.
-    fn claimable(
-        &mut self,
-        id: InvocationId,
-        request: &ClaimRequest,
-    ) -> rusqlite::Result<Option<i64>> {
+    fn claimable(&mut self, id: InvocationId, request: &ClaimRequest) -> rusqlite::Result<Option<i64>> {
         let found = self
             .sql
             .prepare_cached(
@@ -103,9 +99,7 @@ impl Work<'_> {
         let Some((seq, task, root)) = found else {
             return Ok(None);
         };
-        let is_of_tree = request
-            .root
-            .is_none_or(|wanted| wanted == root.unwrap_or(id));
+        let is_of_tree = request.root.is_none_or(|wanted| wanted == root.unwrap_or(id));
         let can_run = request.tasks.contains(self.names.task(self.sql, task)?);
         Ok((is_of_tree && can_run).then_some(seq))
     }

@@ -68,27 +68,21 @@ impl SqliteStore {
         let url = format!("sqlite:{}", path.display());
         // Absolute, so that neither a change of directory nor a name such as
         // `file:x` or `:memory:` means something else to SQLite.
-        let path = std::path::absolute(path)
-            .map_err(|error| fault::unusable(&url, format!("bad path: {error}")))?;
+        let path =
+            std::path::absolute(path).map_err(|error| fault::unusable(&url, format!("bad path: {error}")))?;
         let opened = open::open(&path, &url)?;
         Ok(Self {
             clock,
             url,
             path,
-            writer: Arc::new(Mutex::new(Writer {
-                sql: opened.writer,
-                names: Names::default(),
-            })),
+            writer: Arc::new(Mutex::new(Writer { sql: opened.writer, names: Names::default() })),
             readers: Mutex::default(),
             bell: opened.bell,
         })
     }
 
     /// Reads from one moment of the database.
-    fn read<T>(
-        &self,
-        read: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
-    ) -> Result<T, StoreError> {
+    fn read<T>(&self, read: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         let idle = self.readers.lock().pop();
         let attempt = || {
             let mut sql = match idle {
@@ -174,10 +168,7 @@ impl Store for SqliteStore {
         };
         let listener = Listener::start(&self.bell, make_has_news, notify);
         listener.map(Watch::new).map_err(|error| {
-            fault::unavailable(
-                &self.url,
-                format!("changes by other processes can't be watched: {error}"),
-            )
+            fault::unavailable(&self.url, format!("changes by other processes can't be watched: {error}"))
         })
     }
 
@@ -189,8 +180,6 @@ impl Store for SqliteStore {
 impl Writer {
     /// Changes whenever another connection has committed, and only then.
     fn data_version(&self) -> rusqlite::Result<i64> {
-        self.sql
-            .prepare_cached("PRAGMA data_version")?
-            .query_row([], |row| row.get(0))
+        self.sql.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
     }
 }

@@ -92,9 +92,7 @@ impl Work<'_> {
         to: Status,
         detail: Option<&str>,
     ) -> rusqlite::Result<()> {
-        let runner = head
-            .runner
-            .filter(|_| head.status.is_owned() || to.is_owned());
+        let runner = head.runner.filter(|_| head.status.is_owned() || to.is_owned());
         self.sql
             .prepare_cached(
                 "INSERT INTO history (seq, n, at, status, reason, runner, attempt, detail) \
@@ -119,12 +117,7 @@ impl Work<'_> {
 
     /// Writes the row and the outcome of an invocation that was moved to a final
     /// status.
-    pub(super) fn write_end(
-        &self,
-        head: &Head,
-        at: UnixMicros,
-        outcome: &Outcome,
-    ) -> rusqlite::Result<()> {
+    pub(super) fn write_end(&self, head: &Head, at: UnixMicros, outcome: &Outcome) -> rusqlite::Result<()> {
         self.sql
             .prepare_cached(
                 "UPDATE invocation SET status = ?2, place = NULL, moves = ?3, finished_at = ?4 \
@@ -148,11 +141,7 @@ impl Work<'_> {
         attempt: u32,
         available_at: UnixMicros,
     ) -> rusqlite::Result<()> {
-        let place = if available_at <= self.now {
-            "ready"
-        } else {
-            "delayed"
-        };
+        let place = if available_at <= self.now { "ready" } else { "delayed" };
         self.sql
             .prepare_cached(
                 "UPDATE invocation SET status = ?2, place = ?3, moves = ?4, attempt = ?5, \
@@ -177,11 +166,7 @@ impl Work<'_> {
         let now = self.now;
         self.step(&mut head, now, event, to, rules::detail(&outcome))?;
         self.write_end(&head, now, &outcome)?;
-        self.receipt.ended.push(Ended {
-            id: head.id,
-            runner,
-            outcome,
-        });
+        self.receipt.ended.push(Ended { id: head.id, runner, outcome });
         self.is_news = true;
         Ok(())
     }
@@ -226,16 +211,10 @@ impl Work<'_> {
                  SELECT {HEAD}, parent FROM doomed CROSS JOIN invocation ON seq = found \
                  ORDER BY seq"
             ))?
-            .query_map([Sql(parent)], |row| {
-                Ok((Head::read(row)?, column(row, 11)?))
-            })?
+            .query_map([Sql(parent)], |row| Ok((Head::read(row)?, column(row, 11)?)))?
             .collect::<rusqlite::Result<_>>()?;
         for (head, child_of) in doomed {
-            let status = if child_of == parent {
-                parent_status
-            } else {
-                Status::Cancelled
-            };
+            let status = if child_of == parent { parent_status } else { Status::Cancelled };
             self.end(head, Event::Cancel, rules::orphaned(child_of, status))?;
         }
         Ok(())
@@ -243,17 +222,11 @@ impl Work<'_> {
 
     /// Whether claims were taken away from a runner.
     pub(super) fn is_lost(&self, runner: RunnerId) -> rusqlite::Result<bool> {
-        self.sql
-            .prepare_cached("SELECT 1 FROM runner WHERE id = ?1 AND is_lost")?
-            .exists([Sql(runner)])
+        self.sql.prepare_cached("SELECT 1 FROM runner WHERE id = ?1 AND is_lost")?.exists([Sql(runner)])
     }
 
     /// Extends the lease of a runner, never shortens it.
-    pub(super) fn heartbeat(
-        &mut self,
-        runner: RunnerId,
-        lease: Duration,
-    ) -> rusqlite::Result<Lease> {
+    pub(super) fn heartbeat(&mut self, runner: RunnerId, lease: Duration) -> rusqlite::Result<Lease> {
         if self.is_lost(runner)? {
             return Ok(Lease::Lost);
         }
@@ -280,9 +253,7 @@ impl Work<'_> {
             .query_map([Sql(self.now)], |row| column(row, 0))?
             .collect::<rusqlite::Result<_>>()?;
         for runner in dead {
-            self.sql
-                .prepare_cached("UPDATE runner SET is_lost = 1 WHERE id = ?1")?
-                .execute([Sql(runner)])?;
+            self.sql.prepare_cached("UPDATE runner SET is_lost = 1 WHERE id = ?1")?.execute([Sql(runner)])?;
             let owned: Vec<i64> = self
                 .sql
                 .prepare_cached(

@@ -61,9 +61,7 @@ pub(super) fn commit(
             steps: Vec::new(),
         };
         work.apply(batch)?;
-        let Work {
-            receipt, is_news, ..
-        } = work;
+        let Work { receipt, is_news, .. } = work;
         transaction.commit()?;
         Ok((receipt, is_news))
     };
@@ -116,9 +114,7 @@ impl Work<'_> {
                     "SELECT id, json = ?3 FROM invocation CROSS JOIN arguments USING (seq) \
                      WHERE task = ?1 AND idempotency_key = ?2",
                 )?
-                .query_row(params![task, key, new.arguments], |row| {
-                    Ok((column(row, 0)?, row.get(1)?))
-                })
+                .query_row(params![task, key, new.arguments], |row| Ok((column(row, 0)?, row.get(1)?)))
                 .optional()?;
             if let Some((first, is_same)) = first {
                 return Ok(match (self.exists(new.id)?, is_same) {
@@ -132,20 +128,12 @@ impl Work<'_> {
             && let Some(first) = self.child_at(place, task, new)?
         {
             let is_repeated = self.exists(new.id)?;
-            return Ok(Submitted::Existing(if is_repeated {
-                new.id
-            } else {
-                first
-            }));
+            return Ok(Submitted::Existing(if is_repeated { new.id } else { first }));
         }
 
         let component = self.names.component_key(self.sql, new.component_digest)?;
         let available_at = self.now.plus(new.delay);
-        let place = if available_at <= self.now {
-            "ready"
-        } else {
-            "delayed"
-        };
+        let place = if available_at <= self.now { "ready" } else { "delayed" };
         let child_of = new.child_of.as_ref();
         let inserted = self
             .sql
@@ -189,9 +177,7 @@ impl Work<'_> {
     }
 
     fn exists(&self, id: InvocationId) -> rusqlite::Result<bool> {
-        self.sql
-            .prepare_cached("SELECT 1 FROM invocation WHERE id = ?1")?
-            .exists([Sql(id)])
+        self.sql.prepare_cached("SELECT 1 FROM invocation WHERE id = ?1")?.exists([Sql(id)])
     }
 
     /// Whether the attempt that submits a child still owns the parent.
@@ -220,9 +206,7 @@ impl Work<'_> {
             self.parents.insert(place.parent, parent);
         }
         let submitter = Some((place.parent_runner, place.parent_attempt));
-        Ok(
-            matches!(self.parents.get(&place.parent), Some(Some(parent)) if parent.owner == submitter),
-        )
+        Ok(matches!(self.parents.get(&place.parent), Some(Some(parent)) if parent.owner == submitter))
     }
 
     /// The child that an earlier attempt submitted at the same place.
@@ -245,10 +229,7 @@ impl Work<'_> {
                  CROSS JOIN arguments USING (seq) \
                  WHERE parent = ?1 AND child_index = ?2 AND task = ?3 AND json = ?4 ORDER BY seq",
             )?
-            .query_row(
-                params![Sql(place.parent), place.index, task, new.arguments],
-                |row| column(row, 0),
-            )
+            .query_row(params![Sql(place.parent), place.index, task, new.arguments], |row| column(row, 0))
             .optional()
     }
 
@@ -333,12 +314,7 @@ impl Work<'_> {
                 .prepare_cached(
                     "UPDATE invocation SET status = ?2, moves = ?3, started_at = ?4 WHERE seq = ?1",
                 )?
-                .execute(params![
-                    head.seq,
-                    Sql(head.status),
-                    head.moves,
-                    Sql(started_at)
-                ])?;
+                .execute(params![head.seq, Sql(head.status), head.moves, Sql(started_at)])?;
         } else if !report.observed.is_empty() {
             self.sql
                 .prepare_cached("UPDATE invocation SET status = ?2, moves = ?3 WHERE seq = ?1")?
