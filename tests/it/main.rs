@@ -1,4 +1,5 @@
 //! One binary for all integration tests; a module per behaviour.
 
+mod sqlite;
 mod store_contract;
 mod support;
