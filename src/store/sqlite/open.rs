@@ -16,7 +16,7 @@ use super::schema::{self, APPLICATION_ID, TABLES, VERSION};
 use crate::store::StoreError;
 
 /// How long a statement waits for a lock that another process holds.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Up to this size a file is checked page by page before it is opened (some
 /// milliseconds); a larger one only by its header, its schema and the ends of

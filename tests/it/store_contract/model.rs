@@ -67,8 +67,16 @@ struct PlannedClaim {
 
 fn submits() -> impl Strategy<Value = PlannedSubmit> {
     (
-        (0..3_usize, 0..2_u8, proptest::option::weighted(0.2, 0..2_u8)),
-        (-2..3_i32, prop_oneof![3 => Just(0), 1 => 1..90_u64], 1..4_u32),
+        (
+            0..3_usize,
+            0..2_u8,
+            proptest::option::weighted(0.2, 0..2_u8),
+        ),
+        (
+            -2..3_i32,
+            prop_oneof![3 => Just(0), 1 => 1..90_u64],
+            1..4_u32,
+        ),
         (
             proptest::option::weighted(0.6, any::<usize>()),
             0..4_u32,
@@ -121,14 +129,16 @@ fn claims() -> impl Strategy<Value = PlannedClaim> {
         0..5_usize,
         proptest::option::weighted(0.2, any::<usize>()),
     )
-        .prop_map(|(runner, max, awaited, only_awaited, tasks, root)| PlannedClaim {
-            runner,
-            max,
-            awaited,
-            only_awaited,
-            tasks,
-            root,
-        })
+        .prop_map(
+            |(runner, max, awaited, only_awaited, tasks, root)| PlannedClaim {
+                runner,
+                max,
+                awaited,
+                only_awaited,
+                tasks,
+                root,
+            },
+        )
 }
 
 fn plans() -> impl Strategy<Value = Plan> {
@@ -172,7 +182,10 @@ impl World {
 
     /// One of the latest claims.
     fn recent(&self, number: usize) -> Option<&Claim> {
-        let n = self.claims.len().checked_sub(1 + number % self.claims.len().max(1))?;
+        let n = self
+            .claims
+            .len()
+            .checked_sub(1 + number % self.claims.len().max(1))?;
         self.claims.get(n)
     }
 
@@ -243,7 +256,11 @@ impl World {
     }
 
     fn batch(&mut self, plan: &Plan) -> Batch {
-        let submits: Vec<_> = plan.submits.iter().map(|submit| self.submit(submit)).collect();
+        let submits: Vec<_> = plan
+            .submits
+            .iter()
+            .map(|submit| self.submit(submit))
+            .collect();
         let batch = Batch {
             reports: plan
                 .reports
@@ -267,7 +284,11 @@ impl World {
                 runner: self.runners[claim.runner],
                 lease: LEASE,
                 max: claim.max,
-                awaited: claim.awaited.iter().map(|number| self.known(*number)).collect(),
+                awaited: claim
+                    .awaited
+                    .iter()
+                    .map(|number| self.known(*number))
+                    .collect(),
                 only_awaited: claim.only_awaited,
                 tasks: match claim.tasks {
                     task @ 0..3 => tasks(&[TASKS[task]]),
@@ -284,7 +305,9 @@ impl World {
 
 /// Everything that can be asked of a store, as text.
 fn portrait(store: &dyn Store, world: &World) -> String {
-    let ids: Vec<_> = (0..=world.submitted.len()).map(|n| world.known(n)).collect();
+    let ids: Vec<_> = (0..=world.submitted.len())
+        .map(|n| world.known(n))
+        .collect();
     let mut portrait = format!(
         "{:#?}\n{:?}\n{:?}\n{:?}\n",
         store.get(&ids).unwrap(),
