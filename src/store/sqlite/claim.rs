@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, HashSet};
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::settle::{HEAD, Head, contradiction};
+use super::settle::{Head, contradiction, head};
 use super::sql::{Sql, column, json, optional};
 use super::write::Work;
 use crate::model::{Claim, Event, InvocationId, RunnerId, Status, UnixMicros};
@@ -211,8 +211,10 @@ impl Work<'_> {
 
     /// Claims one queued invocation.
     fn take(&mut self, seq: i64, runner: RunnerId) -> rusqlite::Result<Claim> {
-        let mut statement = self.sql.prepare_cached(&format!(
-            "SELECT {HEAD}, component, parent, root, depth, labels, json \
+        let mut statement = self.sql.prepare_cached(concat!(
+            "SELECT ",
+            head!(),
+            ", component, parent, root, depth, labels, json \
              FROM invocation CROSS JOIN arguments USING (seq) WHERE seq = ?1"
         ))?;
         let mut rows = statement.query([seq])?;

@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::bell::Bell;
@@ -16,7 +17,7 @@ use super::schema::{self, APPLICATION_ID, TABLES, VERSION};
 use crate::store::StoreError;
 
 /// How long a statement waits for a lock that another process holds.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Up to this size a file is checked page by page before it is opened (some
 /// milliseconds); a larger one only by its header, its schema and the ends of
@@ -64,6 +65,9 @@ fn connect(path: &Path, only_reads: bool) -> rusqlite::Result<Connection> {
     let sql = Connection::open_with_flags(path, flags)?;
     sql.busy_timeout(BUSY_TIMEOUT)?;
     sql.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Otherwise SQLite compiles a statement anew whenever a value is bound that a
+    // plan could depend on, which costs more than running it.
+    sql.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // FULL: a commit is on the disk when it returns. The schema's own functions
     // are not trusted, because files come from anywhere.
     sql.execute_batch(

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::names::Names;
-use super::settle::{HEAD, Head};
+use super::settle::{Head, Move, head};
 use super::sql::{Json, Sql, column, labels, optional};
 use crate::model::{Clock, Event, InvocationId, RunnerId, Status, UnixMicros};
 use crate::store::rules::{self, Step};
@@ -21,6 +21,8 @@ pub(super) struct Work<'a> {
     pub(super) is_news: bool,
     /// What the transaction adds to the counts of task and status.
     pub(super) tally: HashMap<(i64, Status), i64>,
+    /// The history that the transaction writes, at its end.
+    pub(super) moves: Vec<Move>,
     /// Parents of the batch's submits. Submits come first, and change nothing
     /// that is kept here without changing it here too.
     parents: HashMap<InvocationId, Option<Parent>>,
@@ -57,6 +59,7 @@ pub(super) fn commit(
             receipt: Receipt::default(),
             is_news: false,
             tally: HashMap::new(),
+            moves: Vec::new(),
             parents: HashMap::new(),
             steps: Vec::new(),
         };
@@ -97,6 +100,7 @@ impl Work<'_> {
         if let Some(request) = &batch.claim {
             self.claim(request)?;
         }
+        self.write_history()?;
         self.write_tally()
     }
 
@@ -251,7 +255,11 @@ impl Work<'_> {
     fn report(&mut self, report: &Report) -> rusqlite::Result<Applied> {
         let head = self
             .sql
-            .prepare_cached(&format!("SELECT {HEAD} FROM invocation WHERE id = ?1"))?
+            .prepare_cached(concat!(
+                "SELECT ",
+                head!(),
+                " FROM invocation WHERE id = ?1"
+            ))?
             .query_row([Sql(report.id)], Head::read)
             .optional()?;
         let Some(mut head) = head else {
@@ -284,17 +292,17 @@ impl Work<'_> {
         if let Some(end) = &report.end {
             match &end.how {
                 EndKind::Final(outcome) => {
-                    self.write_end(&head, end.at, outcome)?;
+                    self.write_end(&head, started_at, end.at, outcome)?;
                     if head.has_children || end.has_children {
                         self.end_children(head.id, head.status)?;
                     }
                 }
                 EndKind::Retry(_, delay) => {
                     let available_at = self.now.plus(*delay);
-                    self.requeue(&head, head.attempt, available_at)?;
+                    self.requeue(&head, started_at, head.attempt, available_at)?;
                 }
                 EndKind::Release => {
-                    self.requeue(&head, head.attempt - 1, head.available_at)?;
+                    self.requeue(&head, started_at, head.attempt - 1, head.available_at)?;
                 }
             }
         }
@@ -309,7 +317,9 @@ impl Work<'_> {
         report: &Report,
         started_at: Option<UnixMicros>,
     ) -> rusqlite::Result<()> {
-        if let Some(started_at) = started_at {
+        if report.end.is_some() {
+            // The end writes it all, once.
+        } else if let Some(started_at) = started_at {
             self.sql
                 .prepare_cached(
                     "UPDATE invocation SET status = ?2, moves = ?3, started_at = ?4 WHERE seq = ?1",
