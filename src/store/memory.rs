@@ -1,4 +1,804 @@
-//! The memory store.
+//! The memory store: the reference for what a store does, and the fastest one.
+//! It survives nothing.
 
-/// In memory.
-pub struct MemoryStore;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::rules::{self, Step};
+use super::{
+    Applied, Batch, Cancel, Cancelled, ClaimRequest, Counts, EndKind, Ended, Filter, Heartbeat,
+    Invocation, Lease, LookUp, NewInvocation, Receipt, Report, Store, StoreError, Submitted, Watch,
+};
+use crate::model::{
+    Claim, Clock, ComponentDigest, Event, InvocationId, LogEntry, Outcome, Progress, Reason,
+    RunnerId, Status, Transition, UnixMicros,
+};
+
+/// A store that lives and dies with its process.
+pub struct MemoryStore {
+    clock: Arc<dyn Clock>,
+    /// Everything. Held for microseconds per invocation of a batch; nothing is
+    /// called back while it is held.
+    state: Mutex<State>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            state: Mutex::default(),
+        }
+    }
+}
+
+impl Store for MemoryStore {
+    fn commit(&self, batch: &Batch) -> Result<Receipt, StoreError> {
+        let mut state = self.state.lock();
+        // Read under the lock, so that time does not go back between commits.
+        let now = self.clock.now();
+        Ok(state.commit(batch, now))
+    }
+
+    fn get(&self, ids: &[InvocationId]) -> Result<Vec<Option<Invocation>>, StoreError> {
+        let state = self.state.lock();
+        Ok(ids
+            .iter()
+            .map(|id| Some(state.whole(state.record(id)?)))
+            .collect())
+    }
+
+    fn look_up(&self, ids: &[InvocationId]) -> Result<Vec<LookUp>, StoreError> {
+        let state = self.state.lock();
+        Ok(ids
+            .iter()
+            .map(|id| match state.record(id) {
+                None => LookUp::Unknown,
+                Some(record) => match &record.outcome {
+                    Some(outcome) => LookUp::Final(outcome.clone()),
+                    None => LookUp::Unfinished(record.status),
+                },
+            })
+            .collect())
+    }
+
+    fn arguments(&self, id: InvocationId) -> Result<Option<Arc<str>>, StoreError> {
+        let state = self.state.lock();
+        Ok(state.record(&id).map(|record| record.arguments.clone()))
+    }
+
+    fn list(&self, filter: &Filter) -> Result<Vec<Invocation>, StoreError> {
+        let state = self.state.lock();
+        Ok(state
+            .records
+            .iter()
+            .rev()
+            .filter(|record| filter.statuses.is_empty() || filter.statuses.contains(&record.status))
+            .filter(|record| {
+                filter
+                    .task
+                    .as_ref()
+                    .is_none_or(|task| *task == state.tasks[record.task].name)
+            })
+            .take(filter.limit)
+            .map(|record| state.without_value(record))
+            .collect())
+    }
+
+    fn counts(&self, root: Option<InvocationId>) -> Result<Counts, StoreError> {
+        let state = self.state.lock();
+        let mut counts = Counts::default();
+        match root {
+            None => {
+                for task in &state.tasks {
+                    for status in Status::ALL {
+                        counts.add(status, task.counts.get(status));
+                    }
+                }
+            }
+            Some(root) => {
+                for seq in state.tree(root) {
+                    counts.add(state.records[seq].status, 1);
+                }
+            }
+        }
+        Ok(counts)
+    }
+
+    fn unfinished_by_task(&self) -> Result<Vec<(Arc<str>, u64)>, StoreError> {
+        let state = self.state.lock();
+        let mut tasks: Vec<_> = state
+            .tasks
+            .iter()
+            .map(|task| (task.name.clone(), task.counts.unfinished()))
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        tasks.sort_unstable();
+        Ok(tasks)
+    }
+
+    fn tree(&self, root: InvocationId) -> Result<Vec<Invocation>, StoreError> {
+        let state = self.state.lock();
+        let tree = state.tree(root);
+        Ok(tree
+            .into_iter()
+            .map(|seq| state.without_value(&state.records[seq]))
+            .collect())
+    }
+
+    fn history(&self, id: InvocationId) -> Result<Vec<Transition>, StoreError> {
+        let state = self.state.lock();
+        Ok(state
+            .record(&id)
+            .map_or_else(Vec::new, |record| record.history.clone()))
+    }
+
+    fn logs(&self, id: InvocationId) -> Result<Vec<LogEntry>, StoreError> {
+        let state = self.state.lock();
+        Ok(state
+            .record(&id)
+            .map_or_else(Vec::new, |record| record.logs.clone()))
+    }
+
+    fn watch(&self, _notify: Arc<dyn Fn() + Send + Sync>) -> Result<Watch, StoreError> {
+        // No other process can commit here, so there is never anything to tell.
+        Ok(Watch::new(()))
+    }
+
+    fn is_instant(&self) -> bool {
+        true
+    }
+
+    fn url(&self) -> &str {
+        "memory:"
+    }
+}
+
+/// The number of a record: its index, and its place in the order of submits.
+type Seq = usize;
+
+/// All that the store knows.
+#[derive(Default)]
+struct State {
+    /// Every invocation, in the order of submits.
+    records: Vec<Record>,
+    by_id: HashMap<InvocationId, Seq>,
+    /// Children by parent and place. Attempts that do different things may put
+    /// several children at one place.
+    children: BTreeSet<(InvocationId, u32, Seq)>,
+    /// The tasks that were ever submitted, each with its own queue: a claim
+    /// merges the queues of the tasks that its runner can run, so work for
+    /// others costs it nothing.
+    tasks: Vec<Task>,
+    task_by_name: HashMap<Arc<str>, usize>,
+    /// Queued invocations that are not due yet, by `available_at`.
+    delayed: BTreeSet<(i64, Seq)>,
+    runners: HashMap<RunnerId, Runner>,
+    /// Room for [`rules::plan`], kept to spare an allocation per report.
+    steps: Vec<Step>,
+}
+
+struct Task {
+    name: Arc<str>,
+    /// Due invocations by order key.
+    ready: BTreeSet<(i64, Seq)>,
+    by_key: HashMap<Arc<str>, Seq>,
+    counts: Counts,
+}
+
+/// A runner that has a lease, or had one.
+struct Runner {
+    lease_until: UnixMicros,
+    /// Claims were taken away from it.
+    is_lost: bool,
+    owned: BTreeSet<Seq>,
+}
+
+struct Record {
+    id: InvocationId,
+    task: usize,
+    component_digest: ComponentDigest,
+    arguments: Arc<str>,
+    status: Status,
+    attempt: u32,
+    max_attempts: u32,
+    parent: Option<InvocationId>,
+    root: InvocationId,
+    depth: u32,
+    detached: bool,
+    priority: i32,
+    key: Option<Arc<str>>,
+    labels: Vec<(String, String)>,
+    runner: Option<RunnerId>,
+    submitted_at: UnixMicros,
+    available_at: UnixMicros,
+    started_at: Option<UnixMicros>,
+    finished_at: Option<UnixMicros>,
+    progress: Option<Progress>,
+    outcome: Option<Outcome>,
+    history: Vec<Transition>,
+    logs: Vec<LogEntry>,
+}
+
+impl Record {
+    fn is_owned_by(&self, runner: RunnerId, attempt: u32) -> bool {
+        self.status.is_owned() && self.runner == Some(runner) && self.attempt == attempt
+    }
+
+    /// The runner that must kill its guest if this ends now.
+    fn owner(&self) -> Option<RunnerId> {
+        self.runner.filter(|_| self.status.is_owned())
+    }
+}
+
+impl State {
+    fn record(&self, id: &InvocationId) -> Option<&Record> {
+        self.by_id.get(id).map(|&seq| &self.records[seq])
+    }
+
+    fn whole(&self, record: &Record) -> Invocation {
+        Invocation {
+            outcome: record.outcome.clone(),
+            ..self.without_value(record)
+        }
+    }
+
+    fn without_value(&self, record: &Record) -> Invocation {
+        Invocation {
+            id: record.id,
+            task: self.tasks[record.task].name.clone(),
+            component_digest: record.component_digest,
+            status: record.status,
+            attempt: record.attempt,
+            max_attempts: record.max_attempts,
+            parent: record.parent,
+            root: record.root,
+            depth: record.depth,
+            detached: record.detached,
+            priority: record.priority,
+            key: record.key.clone(),
+            labels: record.labels.clone(),
+            runner: record.runner,
+            submitted_at: record.submitted_at,
+            available_at: record.available_at,
+            started_at: record.started_at,
+            finished_at: record.finished_at,
+            progress: record.progress.clone(),
+            outcome: match &record.outcome {
+                Some(Outcome::Failure(failure)) => Some(Outcome::Failure(failure.clone())),
+                Some(Outcome::Value(_)) | None => None,
+            },
+        }
+    }
+
+    fn children_of(&self, parent: InvocationId) -> impl Iterator<Item = Seq> {
+        self.children
+            .range((parent, 0, 0)..=(parent, u32::MAX, Seq::MAX))
+            .map(|&(_, _, seq)| seq)
+    }
+
+    /// The invocations below and including `root`, in the order of submits,
+    /// which puts parents before children.
+    fn tree(&self, root: InvocationId) -> Vec<Seq> {
+        let Some(&root_seq) = self.by_id.get(&root) else {
+            return Vec::new();
+        };
+        if self.records[root_seq].root != root {
+            return Vec::new();
+        }
+        let mut tree = vec![root_seq];
+        let mut next = 0;
+        while let Some(&seq) = tree.get(next) {
+            tree.extend(self.children_of(self.records[seq].id));
+            next += 1;
+        }
+        tree.sort_unstable();
+        tree
+    }
+
+    fn commit(&mut self, batch: &Batch, now: UnixMicros) -> Receipt {
+        let mut receipt = Receipt::default();
+        for submit in &batch.submits {
+            receipt.submits.push(self.submit(submit, now));
+        }
+        for report in &batch.reports {
+            let applied = self.report(report, now, &mut receipt.ended);
+            receipt.reports.push(applied);
+        }
+        for cancel in &batch.cancels {
+            let cancelled = self.cancel(cancel, now, &mut receipt.ended);
+            receipt.cancels.push(cancelled);
+        }
+        if let Some(heartbeat) = &batch.heartbeat {
+            receipt.lease = Some(self.heartbeat(heartbeat, now));
+        }
+        if batch.recover {
+            self.recover(now, &mut receipt);
+        }
+        if let Some(request) = &batch.claim {
+            self.claim(request, now, &mut receipt);
+        }
+        receipt
+    }
+
+    fn submit(&mut self, new: &NewInvocation, now: UnixMicros) -> Submitted {
+        if let Some(place) = &new.child_of {
+            let owns =
+                |parent: &Record| parent.is_owned_by(place.parent_runner, place.parent_attempt);
+            if !self.record(&place.parent).is_some_and(owns) {
+                return Submitted::Orphan;
+            }
+        }
+        if self.by_id.contains_key(&new.id) {
+            return Submitted::Existing(new.id);
+        }
+        let task = self.task(&new.task);
+        if let Some(key) = &new.key
+            && let Some(&seq) = self.tasks[task].by_key.get(key)
+        {
+            let first = &self.records[seq];
+            return if first.arguments == new.arguments {
+                Submitted::Existing(first.id)
+            } else {
+                Submitted::KeyConflict(first.id)
+            };
+        }
+        if let Some(place) = &new.child_of
+            && let Some(first) = self.child_at(place.parent, place.index, task, &new.arguments)
+        {
+            return Submitted::Existing(first);
+        }
+
+        let seq = self.records.len();
+        let available_at = now.plus(new.delay);
+        self.records.push(Record {
+            id: new.id,
+            task,
+            component_digest: new.component_digest,
+            arguments: new.arguments.clone(),
+            status: Status::Queued,
+            attempt: 0,
+            max_attempts: new.max_attempts.max(1),
+            parent: new.child_of.as_ref().map(|place| place.parent),
+            root: new.child_of.as_ref().map_or(new.id, |place| place.root),
+            depth: new.child_of.as_ref().map_or(0, |place| place.depth),
+            detached: new.child_of.as_ref().is_some_and(|place| place.detached),
+            priority: new.priority,
+            key: new.key.clone(),
+            labels: new.labels.clone(),
+            runner: None,
+            submitted_at: now,
+            available_at,
+            started_at: None,
+            finished_at: None,
+            progress: None,
+            outcome: None,
+            history: vec![Transition {
+                at: now,
+                from: None,
+                to: Status::Queued,
+                reason: Reason::Submitted,
+                runner: None,
+                attempt: 0,
+                detail: None,
+            }],
+            logs: Vec::new(),
+        });
+        self.by_id.insert(new.id, seq);
+        if let Some(place) = &new.child_of {
+            self.children.insert((place.parent, place.index, seq));
+        }
+        if let Some(key) = &new.key {
+            self.tasks[task].by_key.insert(key.clone(), seq);
+        }
+        self.tasks[task].counts.add(Status::Queued, 1);
+        self.enqueue(seq, now);
+        Submitted::Created(new.id)
+    }
+
+    fn task(&mut self, name: &Arc<str>) -> usize {
+        if let Some(&task) = self.task_by_name.get(name) {
+            return task;
+        }
+        let task = self.tasks.len();
+        self.tasks.push(Task {
+            name: name.clone(),
+            ready: BTreeSet::new(),
+            by_key: HashMap::new(),
+            counts: Counts::default(),
+        });
+        self.task_by_name.insert(name.clone(), task);
+        task
+    }
+
+    /// The child that an earlier attempt submitted at the same place.
+    fn child_at(
+        &self,
+        parent: InvocationId,
+        index: u32,
+        task: usize,
+        arguments: &Arc<str>,
+    ) -> Option<InvocationId> {
+        self.children
+            .range((parent, index, 0)..=(parent, index, Seq::MAX))
+            .map(|&(_, _, seq)| &self.records[seq])
+            .find(|child| child.task == task && child.arguments == *arguments)
+            .map(|child| child.id)
+    }
+
+    /// Puts a queued invocation where claims find it.
+    fn enqueue(&mut self, seq: Seq, now: UnixMicros) {
+        let record = &self.records[seq];
+        if record.available_at <= now {
+            let order_key = rules::order_key(record.available_at, record.priority);
+            self.tasks[record.task].ready.insert((order_key, seq));
+        } else {
+            self.delayed.insert((record.available_at.0, seq));
+        }
+    }
+
+    /// Takes an invocation out of whatever its status has it in.
+    fn unlist(&mut self, seq: Seq) {
+        let record = &self.records[seq];
+        if record.status == Status::Queued {
+            let order_key = rules::order_key(record.available_at, record.priority);
+            self.tasks[record.task].ready.remove(&(order_key, seq));
+            self.delayed.remove(&(record.available_at.0, seq));
+        } else if let Some(runner) = record.owner()
+            && let Some(runner) = self.runners.get_mut(&runner)
+        {
+            runner.owned.remove(&seq);
+        }
+    }
+
+    /// Moves an invocation and writes its history. The event was checked: it can
+    /// happen in this status.
+    fn step(&mut self, seq: Seq, at: UnixMicros, event: Event, to: Status, detail: Option<String>) {
+        let record = &mut self.records[seq];
+        debug_assert_eq!(record.status.apply(event), Ok(to));
+        let counts = &mut self.tasks[record.task].counts;
+        counts.subtract(record.status, 1);
+        counts.add(to, 1);
+        record.history.push(Transition {
+            at,
+            from: Some(record.status),
+            to,
+            reason: event.reason(),
+            runner: record
+                .runner
+                .filter(|_| record.status.is_owned() || to.is_owned()),
+            attempt: record.attempt,
+            detail,
+        });
+        record.status = to;
+    }
+
+    /// Makes an invocation final.
+    fn finish(&mut self, seq: Seq, at: UnixMicros, event: Event, to: Status, outcome: Outcome) {
+        self.unlist(seq);
+        self.step(
+            seq,
+            at,
+            event,
+            to,
+            rules::detail(&outcome).map(str::to_owned),
+        );
+        let record = &mut self.records[seq];
+        record.finished_at = Some(at);
+        record.outcome = Some(outcome);
+    }
+
+    fn report(&mut self, report: &Report, now: UnixMicros, ended: &mut Vec<Ended>) -> Applied {
+        let Some(&seq) = self.by_id.get(&report.id) else {
+            return Applied::Stale;
+        };
+        let record = &mut self.records[seq];
+        let mut steps = std::mem::take(&mut self.steps);
+        if !record.is_owned_by(report.runner, report.attempt)
+            || !rules::plan(record.status, report, &mut steps)
+        {
+            self.steps = steps;
+            return Applied::Stale;
+        }
+        record.logs.extend_from_slice(&report.logs);
+        if let Some(progress) = &report.progress {
+            record.progress = Some(progress.clone());
+        }
+        if let Some(digest) = report.component_digest {
+            record.component_digest = digest;
+        }
+        for (at, event, _, to) in steps.drain(..) {
+            match report.end.as_ref().filter(|_| !to.is_owned()) {
+                None => {
+                    if event == Event::Start {
+                        self.records[seq].started_at = Some(at);
+                    }
+                    self.step(seq, at, event, to, None);
+                }
+                Some(end) => match &end.how {
+                    EndKind::Final(outcome) => {
+                        self.finish(seq, at, event, to, outcome.clone());
+                        self.end_children(report.id, to, now, ended);
+                    }
+                    EndKind::Retry(outcome, delay) => {
+                        self.unlist(seq);
+                        let detail = rules::detail(outcome).map(str::to_owned);
+                        self.step(seq, at, event, to, detail);
+                        self.records[seq].available_at = now.plus(*delay);
+                        self.enqueue(seq, now);
+                    }
+                    EndKind::Release => {
+                        self.unlist(seq);
+                        self.step(seq, at, event, to, None);
+                        self.records[seq].attempt -= 1;
+                        self.enqueue(seq, now);
+                    }
+                },
+            }
+        }
+        self.steps = steps;
+        Applied::Done
+    }
+
+    fn cancel(&mut self, cancel: &Cancel, now: UnixMicros, ended: &mut Vec<Ended>) -> Cancelled {
+        let Some(&seq) = self.by_id.get(&cancel.id) else {
+            return Cancelled::Unknown;
+        };
+        let record = &self.records[seq];
+        let Ok(to) = record.status.apply(Event::Cancel) else {
+            return Cancelled::AlreadyFinal(record.status);
+        };
+        let outcome = rules::cancelled(&cancel.message);
+        ended.push(Ended {
+            id: cancel.id,
+            runner: record.owner(),
+            outcome: outcome.clone(),
+        });
+        self.finish(seq, now, Event::Cancel, to, outcome);
+        self.end_children(cancel.id, to, now, ended);
+        Cancelled::Done
+    }
+
+    /// Cancels the attached descendants of an invocation that became final.
+    fn end_children(
+        &mut self,
+        parent: InvocationId,
+        parent_status: Status,
+        now: UnixMicros,
+        ended: &mut Vec<Ended>,
+    ) {
+        // A list of work, not recursion: a tree may be as deep as it likes.
+        let mut doomed = Vec::new();
+        let mut parents = vec![(parent, parent_status)];
+        while let Some((parent, parent_status)) = parents.pop() {
+            for seq in self.children_of(parent) {
+                let child = &self.records[seq];
+                if !child.detached && !child.status.is_final() {
+                    doomed.push((seq, parent, parent_status));
+                    parents.push((child.id, Status::Cancelled));
+                }
+            }
+        }
+        doomed.sort_unstable_by_key(|&(seq, ..)| seq);
+        for (seq, parent, parent_status) in doomed {
+            let record = &self.records[seq];
+            let Ok(to) = record.status.apply(Event::Cancel) else {
+                continue;
+            };
+            let outcome = rules::orphaned(parent, parent_status);
+            ended.push(Ended {
+                id: record.id,
+                runner: record.owner(),
+                outcome: outcome.clone(),
+            });
+            self.finish(seq, now, Event::Cancel, to, outcome);
+        }
+    }
+
+    /// Extends the lease of a runner, never shortens it.
+    fn heartbeat(&mut self, heartbeat: &Heartbeat, now: UnixMicros) -> Lease {
+        let until = now.plus(heartbeat.lease);
+        let runner = self.runners.entry(heartbeat.runner).or_insert(Runner {
+            lease_until: until,
+            is_lost: false,
+            owned: BTreeSet::new(),
+        });
+        if runner.is_lost {
+            return Lease::Lost;
+        }
+        runner.lease_until = runner.lease_until.max(until);
+        Lease::Held
+    }
+
+    fn recover(&mut self, now: UnixMicros, receipt: &mut Receipt) {
+        let mut dead: Vec<RunnerId> = self
+            .runners
+            .iter()
+            .filter(|(_, runner)| {
+                !runner.is_lost && runner.lease_until <= now && !runner.owned.is_empty()
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        dead.sort_unstable();
+        for runner_id in dead {
+            let Some(runner) = self.runners.get_mut(&runner_id) else {
+                continue;
+            };
+            runner.is_lost = true;
+            for seq in runner.owned.clone() {
+                let record = &self.records[seq];
+                // The end of its parent may have ended it a moment ago.
+                if record.owner() != Some(runner_id) {
+                    continue;
+                }
+                receipt.recovered += 1;
+                let event = if record.attempt < record.max_attempts {
+                    Event::ExpireLease
+                } else {
+                    Event::Fail
+                };
+                let Ok(to) = record.status.apply(event) else {
+                    continue;
+                };
+                if to == Status::Queued {
+                    self.unlist(seq);
+                    self.step(seq, now, event, to, None);
+                    self.enqueue(seq, now);
+                } else {
+                    let id = record.id;
+                    let outcome = rules::lost(runner_id, record.attempt, record.max_attempts);
+                    receipt.ended.push(Ended {
+                        id,
+                        runner: Some(runner_id),
+                        outcome: outcome.clone(),
+                    });
+                    self.finish(seq, now, event, to, outcome);
+                    self.end_children(id, to, now, &mut receipt.ended);
+                }
+            }
+        }
+        self.runners.retain(|_, runner| {
+            let remembered_until = if runner.is_lost {
+                runner.lease_until.plus(rules::LOST_RUNNER_MEMORY)
+            } else {
+                runner.lease_until
+            };
+            remembered_until > now || !runner.owned.is_empty()
+        });
+    }
+
+    fn claim(&mut self, request: &ClaimRequest, now: UnixMicros, receipt: &mut Receipt) {
+        let is_lost = |runner: &Runner| runner.is_lost;
+        if self.runners.get(&request.runner).is_some_and(is_lost) {
+            receipt.lease = Some(Lease::Lost);
+            return;
+        }
+        receipt.lease = Some(Lease::Held);
+        while let Some(&(available_at, seq)) = self.delayed.first()
+            && available_at <= now.0
+        {
+            self.delayed.pop_first();
+            self.enqueue(seq, now);
+        }
+
+        let mut chosen = Vec::new();
+        let mut taken = HashSet::new();
+        for id in &request.awaited {
+            if taken.contains(id) {
+                continue;
+            }
+            if chosen.len() == request.max {
+                receipt.more = true;
+                break;
+            }
+            match self.by_id.get(id) {
+                Some(&seq) if self.is_claimable(seq, request, now) => {
+                    taken.insert(*id);
+                    chosen.push(seq);
+                }
+                _ => receipt.unclaimable.push(*id),
+            }
+        }
+        if !request.only_awaited {
+            receipt.more |= self.choose(request, &mut chosen);
+        }
+
+        if !chosen.is_empty() {
+            let heartbeat = Heartbeat {
+                runner: request.runner,
+                lease: request.lease,
+            };
+            self.heartbeat(&heartbeat, now);
+        }
+        for seq in chosen {
+            let claim = self.take(seq, request.runner, now);
+            receipt.claimed.extend(claim);
+        }
+        receipt.next_due = self.next_due(request.runner);
+    }
+
+    fn is_claimable(&self, seq: Seq, request: &ClaimRequest, now: UnixMicros) -> bool {
+        let record = &self.records[seq];
+        record.status == Status::Queued
+            && record.available_at <= now
+            && request.tasks.contains(&self.tasks[record.task].name)
+            && request.root.is_none_or(|root| root == record.root)
+    }
+
+    /// Fills `chosen` up in the order of the queue; whether there is more.
+    fn choose(&self, request: &ClaimRequest, chosen: &mut Vec<Seq>) -> bool {
+        let awaited: HashSet<Seq> = chosen.iter().copied().collect();
+        let mut queues: Vec<_> = self
+            .tasks
+            .iter()
+            .filter(|task| !task.ready.is_empty() && request.tasks.contains(&task.name))
+            .map(|task| task.ready.iter())
+            .collect();
+        let mut heads: BinaryHeap<_> = queues
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(queue, rest)| Some(Reverse((*rest.next()?, queue))))
+            .collect();
+        while let Some(Reverse(((_, seq), queue))) = heads.pop() {
+            if let Some(&next) = queues[queue].next() {
+                heads.push(Reverse((next, queue)));
+            }
+            let is_of_tree = request
+                .root
+                .is_none_or(|root| root == self.records[seq].root);
+            if awaited.contains(&seq) || !is_of_tree {
+                continue;
+            }
+            if chosen.len() == request.max {
+                return true;
+            }
+            chosen.push(seq);
+        }
+        false
+    }
+
+    /// Claims one queued invocation.
+    fn take(&mut self, seq: Seq, runner: RunnerId, now: UnixMicros) -> Option<Claim> {
+        let to = self.records[seq].status.apply(Event::Claim).ok()?;
+        self.unlist(seq);
+        let record = &mut self.records[seq];
+        record.runner = Some(runner);
+        record.attempt += 1;
+        self.step(seq, now, Event::Claim, to, None);
+        if let Some(owner) = self.runners.get_mut(&runner) {
+            owner.owned.insert(seq);
+        }
+        let record = &self.records[seq];
+        Some(Claim {
+            id: record.id,
+            runner,
+            attempt: record.attempt,
+            max_attempts: record.max_attempts,
+            task: self.tasks[record.task].name.clone(),
+            arguments: record.arguments.clone(),
+            component_digest: record.component_digest,
+            parent: record.parent,
+            root: record.root,
+            depth: record.depth,
+            labels: record.labels.clone(),
+        })
+    }
+
+    /// When something happens without a commit by `runner`.
+    fn next_due(&self, runner: RunnerId) -> Option<UnixMicros> {
+        let delayed = self
+            .delayed
+            .first()
+            .map(|&(available_at, _)| UnixMicros(available_at));
+        let expiring = self
+            .runners
+            .iter()
+            .filter(|(id, other)| **id != runner && !other.is_lost && !other.owned.is_empty())
+            .map(|(_, other)| other.lease_until)
+            .min();
+        delayed.into_iter().chain(expiring).min()
+    }
+}

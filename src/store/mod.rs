@@ -10,6 +10,7 @@
 //! (`tests/it/store_contract`).
 
 mod memory;
+mod rules;
 mod sqlite;
 
 use std::collections::HashSet;
@@ -408,6 +409,11 @@ impl Counts {
     /// Adds `count` to `status`.
     pub fn add(&mut self, status: Status, count: u64) {
         self.0[status as usize] += count;
+    }
+
+    /// Takes `count` away from `status`.
+    pub(crate) fn subtract(&mut self, status: Status, count: u64) {
+        self.0[status as usize] -= count;
     }
 
     /// How many are not final.

@@ -1,5 +1,6 @@
 //! One binary for all integration tests; a module per behaviour.
 
 mod cli;
+mod sqlite;
 mod store_contract;
 mod support;

@@ -1,4 +1,196 @@
-//! The embedded store.
+//! The embedded store: one SQLite file, shared by any number of processes of one
+//! machine. `docs/design/storage.md` says how it works and why.
+//!
+//! - `open`: looking before touching, creating, migrating
+//! - `write`: one batch, one transaction; `claim` and `settle` are its parts
+//! - `read`: everything that changes nothing
+//! - `bell`: how processes learn of each other's commits
+//! - `sql`, `schema`, `fault`: columns, versions, errors
 
-/// SQLite.
-pub struct SqliteStore;
+mod bell;
+mod claim;
+mod fault;
+mod names;
+mod open;
+mod read;
+mod schema;
+mod settle;
+mod sql;
+mod write;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, Transaction};
+
+use self::bell::{Bell, Listener};
+use self::names::Names;
+use super::{Batch, Counts, Filter, Invocation, LookUp, Receipt, Store, StoreError, Watch};
+use crate::model::{Clock, InvocationId, LogEntry, Transition};
+
+/// Idle connections that are kept for readers.
+const IDLE_READERS: usize = 2;
+
+/// How long a rung bell waits for a commit of this process before it tells on
+/// suspicion.
+const NEWS_PATIENCE: Duration = Duration::from_millis(10);
+
+/// A store in one SQLite file.
+pub struct SqliteStore {
+    clock: Arc<dyn Clock>,
+    url: String,
+    path: PathBuf,
+    /// The only connection of this process that writes. Held for one batch,
+    /// including its fsync.
+    writer: Arc<Mutex<Writer>>,
+    /// Connections that nobody reads from now. Never held during a query.
+    readers: Mutex<Vec<Connection>>,
+    bell: Bell,
+}
+
+struct Writer {
+    sql: Connection,
+    names: Names,
+}
+
+impl SqliteStore {
+    /// Opens the store in the file at `path`, creating it, and its directory, if
+    /// they are missing.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unusable`] if the file is not a database, is damaged, is
+    /// another application's, or was written by a newer version: it is left
+    /// as it was. [`StoreError::Unavailable`] if it can't be read or created.
+    pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        let url = format!("sqlite:{}", path.display());
+        // Absolute, so that neither a change of directory nor a name such as
+        // `file:x` or `:memory:` means something else to SQLite.
+        let path = std::path::absolute(path)
+            .map_err(|error| fault::unusable(&url, format!("bad path: {error}")))?;
+        let opened = open::open(&path, &url)?;
+        Ok(Self {
+            clock,
+            url,
+            path,
+            writer: Arc::new(Mutex::new(Writer {
+                sql: opened.writer,
+                names: Names::default(),
+            })),
+            readers: Mutex::default(),
+            bell: opened.bell,
+        })
+    }
+
+    /// Reads from one moment of the database.
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let idle = self.readers.lock().pop();
+        let attempt = || {
+            let mut sql = match idle {
+                Some(sql) => sql,
+                None => open::open_reader(&self.path)?,
+            };
+            let transaction = sql.transaction()?;
+            let answer = read(&transaction)?;
+            transaction.finish()?;
+            let mut readers = self.readers.lock();
+            if readers.len() < IDLE_READERS {
+                readers.push(sql);
+            }
+            Ok(answer)
+        };
+        attempt().map_err(|error| fault::sort(&self.url, &error))
+    }
+}
+
+impl Store for SqliteStore {
+    fn commit(&self, batch: &Batch) -> Result<Receipt, StoreError> {
+        let mut writer = self.writer.lock();
+        let Writer { sql, names } = &mut *writer;
+        let committed = write::commit(sql, names, &*self.clock, batch);
+        drop(writer);
+        let (receipt, is_news) = committed.map_err(|error| fault::sort(&self.url, &error))?;
+        if is_news {
+            self.bell.ring();
+        }
+        Ok(receipt)
+    }
+
+    fn get(&self, ids: &[InvocationId]) -> Result<Vec<Option<Invocation>>, StoreError> {
+        self.read(|sql| read::get(sql, ids))
+    }
+
+    fn look_up(&self, ids: &[InvocationId]) -> Result<Vec<LookUp>, StoreError> {
+        self.read(|sql| read::look_up(sql, ids))
+    }
+
+    fn arguments(&self, id: InvocationId) -> Result<Option<Arc<str>>, StoreError> {
+        self.read(|sql| read::arguments(sql, id))
+    }
+
+    fn list(&self, filter: &Filter) -> Result<Vec<Invocation>, StoreError> {
+        self.read(|sql| read::list(sql, filter))
+    }
+
+    fn counts(&self, root: Option<InvocationId>) -> Result<Counts, StoreError> {
+        self.read(|sql| read::counts(sql, root))
+    }
+
+    fn unfinished_by_task(&self) -> Result<Vec<(Arc<str>, u64)>, StoreError> {
+        self.read(|sql| read::unfinished_by_task(sql))
+    }
+
+    fn tree(&self, root: InvocationId) -> Result<Vec<Invocation>, StoreError> {
+        self.read(|sql| read::tree(sql, root))
+    }
+
+    fn history(&self, id: InvocationId) -> Result<Vec<Transition>, StoreError> {
+        self.read(|sql| read::history(sql, id))
+    }
+
+    fn logs(&self, id: InvocationId) -> Result<Vec<LogEntry>, StoreError> {
+        self.read(|sql| read::logs(sql, id))
+    }
+
+    fn watch(&self, notify: Arc<dyn Fn() + Send + Sync>) -> Result<Watch, StoreError> {
+        let writer = Arc::clone(&self.writer);
+        let make_has_news = move || {
+            let mut seen = writer.lock().data_version().ok();
+            move || {
+                // A commit of this process is under way: rather tell for nothing
+                // than late.
+                let Some(writer) = writer.try_lock_for(NEWS_PATIENCE) else {
+                    return true;
+                };
+                let before = seen;
+                seen = writer.data_version().ok();
+                seen.is_none() || seen != before
+            }
+        };
+        let listener = Listener::start(&self.bell, make_has_news, notify);
+        listener.map(Watch::new).map_err(|error| {
+            fault::unavailable(
+                &self.url,
+                format!("changes by other processes can't be watched: {error}"),
+            )
+        })
+    }
+
+    fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+impl Writer {
+    /// Changes whenever another connection has committed, and only then.
+    fn data_version(&self) -> rusqlite::Result<i64> {
+        self.sql
+            .prepare_cached("PRAGMA data_version")?
+            .query_row([], |row| row.get(0))
+    }
+}

@@ -1,0 +1,88 @@
+//! What every store decides in the same way: pure functions, no storage.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{AGEING_STEP, EndKind, Report};
+use crate::model::{
+    Event, Failure, FailureKind, InvocationId, Outcome, RunnerId, Status, UnixMicros,
+};
+
+/// How long a store remembers that it took claims away from a runner. One that
+/// was suspended for longer is no longer told that it lost its lease; what it
+/// reports is stale all the same.
+pub(super) const LOST_RUNNER_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Where an invocation stands in the queue: smaller is sooner. It never changes
+/// while the invocation waits.
+pub(super) fn order_key(available_at: UnixMicros, priority: i32) -> i64 {
+    let step = i64::try_from(AGEING_STEP.as_micros()).unwrap_or(i64::MAX);
+    available_at
+        .0
+        .saturating_sub(i64::from(priority).saturating_mul(step))
+}
+
+/// The event that an end of an attempt is.
+pub(super) fn end_event(how: &EndKind) -> Event {
+    match how {
+        EndKind::Final(Outcome::Value(_)) => Event::Succeed,
+        EndKind::Final(Outcome::Failure(_)) => Event::Fail,
+        EndKind::Retry(..) => Event::Retry,
+        EndKind::Release => Event::Release,
+    }
+}
+
+/// One step of a report: when, which event, from which status to which.
+pub(super) type Step = (UnixMicros, Event, Status, Status);
+
+/// Writes into `steps` what `report` makes of an invocation that its claim
+/// owns. `false` if any of it cannot happen: then none of it may.
+pub(super) fn plan(status: Status, report: &Report, steps: &mut Vec<Step>) -> bool {
+    steps.clear();
+    let mut at_status = status;
+    let observed = report.observed.iter().copied();
+    let end = report.end.iter().map(|end| (end.at, end_event(&end.how)));
+    for (index, (at, event)) in observed.chain(end).enumerate() {
+        let is_observation = matches!(event, Event::Start | Event::Await | Event::Resume);
+        if is_observation != (index < report.observed.len()) {
+            return false;
+        }
+        let Ok(next) = at_status.apply(event) else {
+            return false;
+        };
+        steps.push((at, event, at_status, next));
+        at_status = next;
+    }
+    true
+}
+
+/// The message that the history keeps of an outcome.
+pub(super) fn detail(outcome: &Outcome) -> Option<&str> {
+    match outcome {
+        Outcome::Value(_) => None,
+        Outcome::Failure(failure) => Some(&failure.message),
+    }
+}
+
+/// The outcome of an invocation that somebody cancelled.
+pub(super) fn cancelled(message: &str) -> Outcome {
+    Outcome::Failure(Arc::new(Failure::new(FailureKind::Cancelled, message)))
+}
+
+/// The outcome of an attached child whose parent became final first.
+pub(super) fn orphaned(parent: InvocationId, parent_status: Status) -> Outcome {
+    cancelled(&format!(
+        "its parent `{parent}` became final ({parent_status}) before it"
+    ))
+}
+
+/// The outcome of an invocation whose last attempt died with its runner.
+pub(super) fn lost(runner: RunnerId, attempt: u32, max_attempts: u32) -> Outcome {
+    Outcome::Failure(Arc::new(Failure::new(
+        FailureKind::Lost,
+        format!(
+            "the lease of its runner `{runner}` ran out in attempt {attempt} of {max_attempts}, \
+             and no attempts are left"
+        ),
+    )))
+}

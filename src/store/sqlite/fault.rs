@@ -1,0 +1,66 @@
+//! What went wrong, sorted by what the caller can do about it.
+
+use rusqlite::ErrorCode;
+
+use crate::store::StoreError;
+
+/// Sorts an error of the driver.
+pub(super) fn sort(url: &str, error: &rusqlite::Error) -> StoreError {
+    let is_damage = match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => true,
+        // Rows that can't be read: nobody but this module writes them.
+        None => true,
+        // Statements that the schema does not fit, broken uniqueness.
+        Some(ErrorCode::Unknown | ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch) => true,
+        Some(_) => false,
+    };
+    if is_damage {
+        damaged(url, error)
+    } else {
+        StoreError::Unavailable {
+            url: url.to_owned(),
+            message: explain(error),
+        }
+    }
+}
+
+/// A damaged database.
+pub(super) fn damaged(url: &str, what: impl std::fmt::Display) -> StoreError {
+    unusable(
+        url,
+        format!(
+            "it is damaged ({what}): restore it from a backup, or move it and its `-wal` file \
+             away and save what is left of it with `sqlite3 FILE .recover`"
+        ),
+    )
+}
+
+pub(super) fn unusable(url: &str, message: impl Into<String>) -> StoreError {
+    StoreError::Unusable {
+        url: url.to_owned(),
+        message: message.into(),
+    }
+}
+
+pub(super) fn unavailable(url: &str, message: impl Into<String>) -> StoreError {
+    StoreError::Unavailable {
+        url: url.to_owned(),
+        message: message.into(),
+    }
+}
+
+fn explain(error: &rusqlite::Error) -> String {
+    let hint = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "the disk is full: free some space",
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "another process holds its lock for too long"
+        }
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            "this user may not write to the file and its directory"
+        }
+        Some(ErrorCode::CannotOpen) => "check the directory and its permissions",
+        Some(ErrorCode::TooBig) => "a value of more than a gigabyte cannot be kept",
+        _ => return error.to_string(),
+    };
+    format!("{error} ({hint})")
+}

@@ -1,0 +1,205 @@
+//! What is asked of the store without changing it.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::sql::{FROM_INVOCATION, INVOCATION, Sql, VALUE, column, invocation, optional, outcome};
+use crate::model::{Invocation, InvocationId, LogEntry, Reason, Status, Transition};
+use crate::store::{Counts, Filter, LookUp};
+
+/// All invocations of a tree. Follows the children, so roots need no index.
+const TREE: &str = "\
+    WITH RECURSIVE tree(seq, id) AS ( \
+        SELECT seq, id FROM invocation WHERE id = ?1 AND root IS NULL \
+        UNION ALL \
+        SELECT c.seq, c.id FROM tree CROSS JOIN invocation c INDEXED BY invocation_child \
+            ON c.parent = tree.id)";
+
+fn collect<T>(
+    sql: &Connection,
+    query: &str,
+    params: impl rusqlite::Params,
+    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    sql.prepare_cached(query)?
+        .query_map(params, read)?
+        .collect()
+}
+
+pub(super) fn get(
+    sql: &Connection,
+    ids: &[InvocationId],
+) -> rusqlite::Result<Vec<Option<Invocation>>> {
+    let query = format!("SELECT {INVOCATION}, o.value {FROM_INVOCATION} WHERE i.id = ?1");
+    let mut statement = sql.prepare_cached(&query)?;
+    ids.iter()
+        .map(|id| {
+            statement
+                .query_row([Sql(*id)], |row| invocation(row, Some(VALUE)))
+                .optional()
+        })
+        .collect()
+}
+
+pub(super) fn look_up(sql: &Connection, ids: &[InvocationId]) -> rusqlite::Result<Vec<LookUp>> {
+    let mut statement = sql.prepare_cached(
+        "SELECT i.status, o.failure, o.value FROM invocation i \
+         LEFT JOIN outcome o ON o.seq = i.seq WHERE i.id = ?1",
+    )?;
+    ids.iter()
+        .map(|id| {
+            let found = statement.query_row([Sql(*id)], |row| {
+                Ok(match outcome(row, 1, Some(2))? {
+                    Some(outcome) => LookUp::Final(outcome),
+                    None => LookUp::Unfinished(column(row, 0)?),
+                })
+            });
+            Ok(found.optional()?.unwrap_or(LookUp::Unknown))
+        })
+        .collect()
+}
+
+pub(super) fn arguments(sql: &Connection, id: InvocationId) -> rusqlite::Result<Option<Arc<str>>> {
+    sql.prepare_cached(
+        "SELECT json FROM invocation CROSS JOIN arguments USING (seq) WHERE id = ?1",
+    )?
+    .query_row([Sql(id)], |row| row.get(0))
+    .optional()
+}
+
+pub(super) fn list(sql: &Connection, filter: &Filter) -> rusqlite::Result<Vec<Invocation>> {
+    let statuses: Vec<_> = filter
+        .statuses
+        .iter()
+        .map(|status| format!("'{status}'"))
+        .collect();
+    let by_status = match statuses.is_empty() {
+        true => String::new(),
+        false => format!("AND status IN ({})", statuses.join(", ")),
+    };
+    let by_task = match filter.task {
+        Some(_) => "AND task = (SELECT key FROM task WHERE name = ?1)",
+        None => "AND ?1 IS NULL",
+    };
+    // The tally says how many there are: the walk through the table, newest
+    // first, ends with the last of them.
+    let there_are = sql
+        .prepare_cached(&format!(
+            "SELECT coalesce(sum(n), 0) FROM tally WHERE true {by_status} {by_task}"
+        ))?
+        .query_row([&filter.task], |row| column::<u64>(row, 0))?;
+    let limit = there_are.min(filter.limit.try_into().unwrap_or(u64::MAX));
+    if limit == 0 {
+        return Ok(Vec::new());
+    }
+    let query = format!(
+        "SELECT {INVOCATION} FROM (SELECT seq AS found FROM invocation WHERE true {by_status} \
+         {by_task} ORDER BY seq DESC LIMIT {limit}) CROSS JOIN {} \
+         WHERE i.seq = found ORDER BY found DESC",
+        FROM_INVOCATION.trim_start_matches("FROM ")
+    );
+    collect(sql, &query, [&filter.task], |row| invocation(row, None))
+}
+
+pub(super) fn counts(sql: &Connection, root: Option<InvocationId>) -> rusqlite::Result<Counts> {
+    let read = |row: &Row<'_>| Ok((column::<Status>(row, 0)?, column::<u64>(row, 1)?));
+    let rows = match root {
+        None => collect(
+            sql,
+            "SELECT status, sum(n) FROM tally GROUP BY status",
+            [],
+            read,
+        ),
+        Some(root) => collect(
+            sql,
+            &format!(
+                "{TREE} SELECT status, count(*) FROM tree CROSS JOIN invocation USING (seq) \
+                 GROUP BY status"
+            ),
+            [Sql(root)],
+            read,
+        ),
+    }?;
+    let mut counts = Counts::default();
+    for (status, count) in rows {
+        counts.add(status, count);
+    }
+    Ok(counts)
+}
+
+pub(super) fn unfinished_by_task(sql: &Connection) -> rusqlite::Result<Vec<(Arc<str>, u64)>> {
+    collect(
+        sql,
+        "SELECT name, sum(n) FROM tally CROSS JOIN task ON key = task \
+         WHERE status IN ('queued', 'claimed', 'running', 'waiting') \
+         GROUP BY task HAVING sum(n) > 0 ORDER BY name",
+        [],
+        |row| Ok((row.get(0)?, column::<u64>(row, 1)?)),
+    )
+}
+
+pub(super) fn tree(sql: &Connection, root: InvocationId) -> rusqlite::Result<Vec<Invocation>> {
+    // In the order of submits, which puts parents before children.
+    let query = format!(
+        "{TREE} SELECT {INVOCATION} FROM (SELECT seq AS found FROM tree) CROSS JOIN {} \
+         WHERE i.seq = found ORDER BY found",
+        FROM_INVOCATION.trim_start_matches("FROM ")
+    );
+    collect(sql, &query, [Sql(root)], |row| invocation(row, None))
+}
+
+pub(super) fn history(sql: &Connection, id: InvocationId) -> rusqlite::Result<Vec<Transition>> {
+    let submitted = sql
+        .prepare_cached("SELECT submitted_at FROM invocation WHERE id = ?1")?
+        .query_row([Sql(id)], |row| column(row, 0))
+        .optional()?;
+    let Some(submitted_at) = submitted else {
+        return Ok(Vec::new());
+    };
+    let mut history = vec![Transition {
+        at: submitted_at,
+        from: None,
+        to: Status::Queued,
+        reason: Reason::Submitted,
+        runner: None,
+        attempt: 0,
+        detail: None,
+    }];
+    let mut statement = sql.prepare_cached(
+        "SELECT at, h.status, reason, h.runner, h.attempt, detail FROM invocation i \
+         CROSS JOIN history h ON h.seq = i.seq WHERE i.id = ?1 ORDER BY n",
+    )?;
+    let mut rows = statement.query([Sql(id)])?;
+    while let Some(row) = rows.next()? {
+        let from = history.last().map(|before| before.to);
+        history.push(Transition {
+            at: column(row, 0)?,
+            from,
+            to: column(row, 1)?,
+            reason: column(row, 2)?,
+            runner: optional(row, 3)?,
+            attempt: row.get(4)?,
+            detail: row.get(5)?,
+        });
+    }
+    Ok(history)
+}
+
+pub(super) fn logs(sql: &Connection, id: InvocationId) -> rusqlite::Result<Vec<LogEntry>> {
+    collect(
+        sql,
+        "SELECT at, l.attempt, stream, level, text FROM invocation i \
+         CROSS JOIN log l ON l.seq = i.seq WHERE i.id = ?1 ORDER BY n",
+        [Sql(id)],
+        |row| {
+            Ok(LogEntry {
+                at: column(row, 0)?,
+                attempt: row.get(1)?,
+                stream: column(row, 2)?,
+                level: row.get(3)?,
+                text: row.get(4)?,
+            })
+        },
+    )
+}

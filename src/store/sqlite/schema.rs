@@ -1,0 +1,37 @@
+//! The versions of the schema.
+
+use rusqlite::Connection;
+
+/// Marks a database file as ours: "rwrs".
+pub(super) const APPLICATION_ID: i32 = 0x7277_7273;
+
+/// Each takes a database from the version that is its index to the next one.
+/// Released migrations never change.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_invocations.sql")];
+
+/// The version that this program writes.
+pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
+
+/// The tables of [`VERSION`].
+pub(super) const TABLES: [&str; 9] = [
+    "task",
+    "component",
+    "invocation",
+    "arguments",
+    "outcome",
+    "history",
+    "log",
+    "runner",
+    "tally",
+];
+
+/// Brings a database from `version` to [`VERSION`], within the caller's
+/// transaction.
+pub(super) fn migrate(sql: &Connection, version: i32) -> rusqlite::Result<()> {
+    let done = usize::try_from(version).unwrap_or(0);
+    for migration in MIGRATIONS.iter().skip(done) {
+        sql.execute_batch(migration)?;
+    }
+    sql.pragma_update(None, "application_id", APPLICATION_ID)?;
+    sql.pragma_update(None, "user_version", VERSION)
+}

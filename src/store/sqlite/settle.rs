@@ -1,0 +1,343 @@
+//! Moving invocations: history, ends, what the end of one does to others, and
+//! the leases of runners.
+
+use std::time::Duration;
+
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::sql::{Json, Sql, column, optional};
+use super::write::Work;
+use crate::model::{Event, IllegalTransition, InvocationId, Outcome, RunnerId, Status, UnixMicros};
+use crate::store::{Cancel, Cancelled, Ended, Lease, rules};
+
+/// At most so many runners are forgotten in one transaction.
+const FORGOTTEN_AT_ONCE: u32 = 100;
+
+/// What every move needs to know of an invocation.
+pub(super) struct Head {
+    pub(super) seq: i64,
+    pub(super) id: InvocationId,
+    pub(super) status: Status,
+    pub(super) task: i64,
+    pub(super) attempt: u32,
+    pub(super) max_attempts: u32,
+    pub(super) moves: i64,
+    pub(super) priority: i32,
+    pub(super) available_at: UnixMicros,
+    pub(super) runner: Option<RunnerId>,
+    pub(super) has_children: bool,
+}
+
+/// The columns of a [`Head`].
+pub(super) const HEAD: &str = "seq, id, status, task, attempt, max_attempts, moves, priority, \
+     available_at, runner, has_children";
+
+impl Head {
+    pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            seq: row.get(0)?,
+            id: column(row, 1)?,
+            status: column(row, 2)?,
+            task: row.get(3)?,
+            attempt: row.get(4)?,
+            max_attempts: row.get(5)?,
+            moves: row.get(6)?,
+            priority: row.get(7)?,
+            available_at: column(row, 8)?,
+            runner: optional(row, 9)?,
+            has_children: row.get(10)?,
+        })
+    }
+
+    /// The runner that owns it now.
+    pub(super) fn owner(&self) -> Option<RunnerId> {
+        self.runner.filter(|_| self.status.is_owned())
+    }
+
+    /// Where `event` takes it. A row that can't go there contradicts the query
+    /// that found it, so it is damaged.
+    fn after(&self, event: Event) -> rusqlite::Result<Status> {
+        self.status.apply(event).map_err(contradiction)
+    }
+}
+
+pub(super) fn contradiction(error: IllegalTransition) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
+}
+
+impl Work<'_> {
+    /// Counts an invocation in or out.
+    pub(super) fn count(&mut self, task: i64, status: Status, change: i64) {
+        *self.tally.entry((task, status)).or_default() += change;
+    }
+
+    pub(super) fn write_tally(&mut self) -> rusqlite::Result<()> {
+        let mut write = self.sql.prepare_cached(
+            "INSERT INTO tally (task, status, n) VALUES (?1, ?2, ?3) \
+             ON CONFLICT DO UPDATE SET n = n + excluded.n",
+        )?;
+        for ((task, status), change) in self.tally.drain().filter(|(_, change)| *change != 0) {
+            write.execute(params![task, Sql(status), change])?;
+        }
+        Ok(())
+    }
+
+    /// Moves an invocation in `head`, the history and the tally; its row is left
+    /// to the caller, who writes it once.
+    pub(super) fn step(
+        &mut self,
+        head: &mut Head,
+        at: UnixMicros,
+        event: Event,
+        to: Status,
+        detail: Option<&str>,
+    ) -> rusqlite::Result<()> {
+        let runner = head
+            .runner
+            .filter(|_| head.status.is_owned() || to.is_owned());
+        self.sql
+            .prepare_cached(
+                "INSERT INTO history (seq, n, at, status, reason, runner, attempt, detail) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?
+            .execute(params![
+                head.seq,
+                head.moves + 1,
+                Sql(at),
+                Sql(to),
+                Sql(event.reason()),
+                runner.map(Sql),
+                head.attempt,
+                detail
+            ])?;
+        self.count(head.task, head.status, -1);
+        self.count(head.task, to, 1);
+        head.moves += 1;
+        head.status = to;
+        Ok(())
+    }
+
+    /// Writes the row and the outcome of an invocation that was moved to a final
+    /// status.
+    pub(super) fn write_end(
+        &self,
+        head: &Head,
+        at: UnixMicros,
+        outcome: &Outcome,
+    ) -> rusqlite::Result<()> {
+        self.sql
+            .prepare_cached(
+                "UPDATE invocation SET status = ?2, place = NULL, moves = ?3, finished_at = ?4 \
+                 WHERE seq = ?1",
+            )?
+            .execute(params![head.seq, Sql(head.status), head.moves, Sql(at)])?;
+        let (failure, value) = match outcome {
+            Outcome::Failure(failure) => (Some(Json(failure)), None),
+            Outcome::Value(value) => (None, Some(value)),
+        };
+        self.sql
+            .prepare_cached("INSERT INTO outcome (seq, failure, value) VALUES (?1, ?2, ?3)")?
+            .execute(params![head.seq, failure, value])?;
+        Ok(())
+    }
+
+    /// Writes the row of an invocation that was moved back into the queue.
+    pub(super) fn requeue(
+        &self,
+        head: &Head,
+        attempt: u32,
+        available_at: UnixMicros,
+    ) -> rusqlite::Result<()> {
+        let place = if available_at <= self.now {
+            "ready"
+        } else {
+            "delayed"
+        };
+        self.sql
+            .prepare_cached(
+                "UPDATE invocation SET status = ?2, place = ?3, moves = ?4, attempt = ?5, \
+                 available_at = ?6, order_key = ?7 WHERE seq = ?1",
+            )?
+            .execute(params![
+                head.seq,
+                Sql(head.status),
+                place,
+                head.moves,
+                attempt,
+                Sql(available_at),
+                rules::order_key(available_at, head.priority)
+            ])?;
+        Ok(())
+    }
+
+    /// Ends an invocation that nobody reported on.
+    fn end(&mut self, mut head: Head, event: Event, outcome: Outcome) -> rusqlite::Result<()> {
+        let runner = head.owner();
+        let to = head.after(event)?;
+        let now = self.now;
+        self.step(&mut head, now, event, to, rules::detail(&outcome))?;
+        self.write_end(&head, now, &outcome)?;
+        self.receipt.ended.push(Ended {
+            id: head.id,
+            runner,
+            outcome,
+        });
+        self.is_news = true;
+        Ok(())
+    }
+
+    pub(super) fn cancel(&mut self, cancel: &Cancel) -> rusqlite::Result<Cancelled> {
+        let head = self
+            .sql
+            .prepare_cached(&format!("SELECT {HEAD} FROM invocation WHERE id = ?1"))?
+            .query_row([Sql(cancel.id)], Head::read)
+            .optional()?;
+        let Some(head) = head else {
+            return Ok(Cancelled::Unknown);
+        };
+        if head.status.is_final() {
+            return Ok(Cancelled::AlreadyFinal(head.status));
+        }
+        let has_children = head.has_children;
+        self.end(head, Event::Cancel, rules::cancelled(&cancel.message))?;
+        if has_children {
+            self.end_children(cancel.id, Status::Cancelled)?;
+        }
+        Ok(Cancelled::Done)
+    }
+
+    /// Cancels the attached descendants of an invocation that became final.
+    pub(super) fn end_children(
+        &mut self,
+        parent: InvocationId,
+        parent_status: Status,
+    ) -> rusqlite::Result<()> {
+        // Below a final child there is nothing to end: its own end did that.
+        let doomed: Vec<(Head, InvocationId)> = self
+            .sql
+            .prepare_cached(&format!(
+                "WITH RECURSIVE doomed(found, child) AS ( \
+                     SELECT seq, id FROM invocation INDEXED BY invocation_child \
+                     WHERE parent = ?1 AND place IS NOT NULL AND NOT detached \
+                     UNION ALL \
+                     SELECT c.seq, c.id FROM doomed \
+                     CROSS JOIN invocation c INDEXED BY invocation_child ON c.parent = child \
+                     WHERE c.place IS NOT NULL AND NOT c.detached) \
+                 SELECT {HEAD}, parent FROM doomed CROSS JOIN invocation ON seq = found \
+                 ORDER BY seq"
+            ))?
+            .query_map([Sql(parent)], |row| {
+                Ok((Head::read(row)?, column(row, 11)?))
+            })?
+            .collect::<rusqlite::Result<_>>()?;
+        for (head, child_of) in doomed {
+            let status = if child_of == parent {
+                parent_status
+            } else {
+                Status::Cancelled
+            };
+            self.end(head, Event::Cancel, rules::orphaned(child_of, status))?;
+        }
+        Ok(())
+    }
+
+    /// Whether claims were taken away from a runner.
+    pub(super) fn is_lost(&self, runner: RunnerId) -> rusqlite::Result<bool> {
+        self.sql
+            .prepare_cached("SELECT 1 FROM runner WHERE id = ?1 AND is_lost")?
+            .exists([Sql(runner)])
+    }
+
+    /// Extends the lease of a runner, never shortens it.
+    pub(super) fn heartbeat(
+        &mut self,
+        runner: RunnerId,
+        lease: Duration,
+    ) -> rusqlite::Result<Lease> {
+        if self.is_lost(runner)? {
+            return Ok(Lease::Lost);
+        }
+        self.sql
+            .prepare_cached(
+                "INSERT INTO runner (id, lease_until, is_lost) VALUES (?1, ?2, 0) \
+                 ON CONFLICT DO UPDATE SET lease_until = max(lease_until, excluded.lease_until)",
+            )?
+            .execute(params![Sql(runner), Sql(self.now.plus(lease))])?;
+        Ok(Lease::Held)
+    }
+
+    /// Takes the claims of dead runners away.
+    pub(super) fn recover(&mut self) -> rusqlite::Result<()> {
+        let dead: Vec<RunnerId> = self
+            .sql
+            .prepare_cached(
+                "SELECT id FROM runner r INDEXED BY runner_lease \
+                 WHERE is_lost = 0 AND lease_until <= ?1 AND EXISTS ( \
+                     SELECT 1 FROM invocation i INDEXED BY invocation_owned \
+                     WHERE i.runner = r.id AND i.place = 'owned') \
+                 ORDER BY id",
+            )?
+            .query_map([Sql(self.now)], |row| column(row, 0))?
+            .collect::<rusqlite::Result<_>>()?;
+        for runner in dead {
+            self.sql
+                .prepare_cached("UPDATE runner SET is_lost = 1 WHERE id = ?1")?
+                .execute([Sql(runner)])?;
+            let owned: Vec<i64> = self
+                .sql
+                .prepare_cached(
+                    "SELECT seq FROM invocation INDEXED BY invocation_owned \
+                     WHERE runner = ?1 AND place = 'owned' ORDER BY seq",
+                )?
+                .query_map([Sql(runner)], |row| row.get(0))?
+                .collect::<rusqlite::Result<_>>()?;
+            for seq in owned {
+                self.take_away(runner, seq)?;
+            }
+        }
+        // Who owns nothing and is not to be told anything can be forgotten.
+        let forgotten_before = UnixMicros(self.now.0).0
+            - i64::try_from(rules::LOST_RUNNER_MEMORY.as_micros()).unwrap_or(i64::MAX);
+        for (is_lost, before) in [(0, self.now.0), (1, forgotten_before)] {
+            self.sql
+                .prepare_cached(
+                    "DELETE FROM runner WHERE id IN ( \
+                         SELECT id FROM runner r INDEXED BY runner_lease \
+                         WHERE is_lost = ?1 AND lease_until <= ?2 AND NOT EXISTS ( \
+                             SELECT 1 FROM invocation i INDEXED BY invocation_owned \
+                             WHERE i.runner = r.id AND i.place = 'owned') \
+                         LIMIT ?3)",
+                )?
+                .execute(params![is_lost, before, FORGOTTEN_AT_ONCE])?;
+        }
+        Ok(())
+    }
+
+    /// Takes one claim of a dead runner away.
+    fn take_away(&mut self, runner: RunnerId, seq: i64) -> rusqlite::Result<()> {
+        let mut head = self
+            .sql
+            .prepare_cached(&format!("SELECT {HEAD} FROM invocation WHERE seq = ?1"))?
+            .query_row([seq], Head::read)?;
+        // The end of its parent may have ended it a moment ago.
+        if head.owner() != Some(runner) {
+            return Ok(());
+        }
+        self.receipt.recovered += 1;
+        self.is_news = true;
+        if head.attempt < head.max_attempts {
+            let to = head.after(Event::ExpireLease)?;
+            let now = self.now;
+            self.step(&mut head, now, Event::ExpireLease, to, None)?;
+            self.requeue(&head, head.attempt, head.available_at)
+        } else {
+            let outcome = rules::lost(runner, head.attempt, head.max_attempts);
+            let (id, has_children) = (head.id, head.has_children);
+            self.end(head, Event::Fail, outcome)?;
+            if has_children {
+                self.end_children(id, Status::Failed)?;
+            }
+            Ok(())
+        }
+    }
+}
