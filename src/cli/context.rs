@@ -55,9 +55,9 @@ impl Context {
     pub fn library(&self) -> Result<Arc<Library>, CliError> {
         let options = LibraryOptions {
             cache_directory: self.config.cache_directory.clone(),
-            max_live: self.config.max_live,
+            max_live: Some(self.config.max_live),
         };
-        let library = Library::load(&self.config.components, &options).map_err(CliError::Load)?;
+        let library = Library::load(&self.config.components, &options, Arc::clone(&self.clock)).map_err(CliError::Load)?;
         let unresolved = self.config.task_sections.iter().filter_map(|(task, place)| {
             let error = library.resolve(task).err()?;
             Some(Problem::new(Origin::File, format!("`[task.\"{task}\"]`: {error}")).at(place))
@@ -135,7 +135,7 @@ impl Context {
             grace: config.grace,
             only_root,
         };
-        Ok(Runner::start(Arc::clone(store), Arc::clone(library), Arc::clone(&self.clock), options)?)
+        Ok(Runner::start(Arc::clone(store), library.clone(), Arc::clone(&self.clock), options)?)
     }
 
     /// The path of a store that outlives this process.

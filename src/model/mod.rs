@@ -11,7 +11,7 @@ mod status;
 mod task;
 mod time;
 
-pub use client::{AwaitMode, Caller, ChildRequest, Progress, Refusal, SubmitOptions, TaskClient};
+pub use client::{Answer, AwaitMode, Caller, ChildRequest, Progress, Refusal, SubmitOptions, TaskClient};
 pub use ids::{ComponentDigest, IdError, InvocationId, RunnerId};
 pub use invocation::{Claim, Invocation, LogEntry, LogStream, Transition};
 pub use outcome::{ExitClass, Failure, FailureKind, LimitKind, Outcome};

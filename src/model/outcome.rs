@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::InvocationId;
+use super::{InvocationId, Status};
 
 /// What a final invocation left behind.
 #[derive(Debug, Clone)]
@@ -18,6 +18,22 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// The final status of an invocation that left this behind.
+    pub fn status(&self) -> Status {
+        match self {
+            Self::Value(_) => Status::Succeeded,
+            Self::Failure(failure) => match failure.kind {
+                FailureKind::Cancelled => Status::Cancelled,
+                FailureKind::Skipped => Status::Skipped,
+                FailureKind::Returned
+                | FailureKind::Trapped
+                | FailureKind::TimedOut
+                | FailureKind::LimitExceeded
+                | FailureKind::Lost => Status::Failed,
+            },
+        }
+    }
+
     /// About how many bytes of memory the outcome holds.
     pub fn approximate_bytes(&self) -> usize {
         match self {
@@ -156,10 +172,8 @@ pub enum LimitKind {
     Memory,
     /// WebAssembly instructions, roughly.
     Fuel,
-    /// Bytes of the value.
+    /// Bytes of the value, or of what the guest hands over in one call.
     Result,
-    /// The call stack.
-    Stack,
 }
 
 impl LimitKind {
@@ -170,7 +184,6 @@ impl LimitKind {
             Self::Memory => "memory",
             Self::Fuel => "fuel",
             Self::Result => "result",
-            Self::Stack => "stack",
         }
     }
 }

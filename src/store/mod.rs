@@ -17,11 +17,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::model::Invocation;
 use crate::model::{
     Claim, ComponentDigest, Event, InvocationId, LogEntry, Outcome, Progress, RunnerId, Status, Transition,
     UnixMicros,
 };
-pub use crate::model::Invocation;
 
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
@@ -140,6 +140,18 @@ pub struct Batch {
     pub recover: bool,
     /// Asks for work.
     pub claim: Option<ClaimRequest>,
+}
+
+impl Batch {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.submits.is_empty()
+            && self.reports.is_empty()
+            && self.cancels.is_empty()
+            && self.heartbeat.is_none()
+            && !self.recover
+            && self.claim.is_none()
+    }
 }
 
 /// What one transaction did; lists are in the order of the batch's.

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{AGEING_STEP, EndKind, Report};
-use crate::model::{
-    Event, Failure, FailureKind, InvocationId, Outcome, RunnerId, Status, UnixMicros,
-};
+use crate::model::{Event, Failure, FailureKind, InvocationId, Outcome, RunnerId, Status, UnixMicros};
 
 /// How long a store remembers that it took claims away from a runner. One that
 /// was suspended for longer is no longer told that it lost its lease; what it
@@ -17,9 +15,7 @@ pub(super) const LOST_RUNNER_MEMORY: Duration = Duration::from_secs(24 * 60 * 60
 /// while the invocation waits.
 pub(super) fn order_key(available_at: UnixMicros, priority: i32) -> i64 {
     let step = i64::try_from(AGEING_STEP.as_micros()).unwrap_or(i64::MAX);
-    available_at
-        .0
-        .saturating_sub(i64::from(priority).saturating_mul(step))
+    available_at.0.saturating_sub(i64::from(priority).saturating_mul(step))
 }
 
 /// The event that an end of an attempt is.
@@ -71,9 +67,7 @@ pub(super) fn cancelled(message: &str) -> Outcome {
 
 /// The outcome of an attached child whose parent became final first.
 pub(super) fn orphaned(parent: InvocationId, parent_status: Status) -> Outcome {
-    cancelled(&format!(
-        "its parent `{parent}` became final ({parent_status}) before it"
-    ))
+    cancelled(&format!("its parent `{parent}` became final ({parent_status}) before it"))
 }
 
 /// The outcome of an invocation whose last attempt died with its runner.

@@ -1,17 +1,30 @@
-//! The components of a configuration, loaded, and the tasks that they export.
+//! The components of a configuration, loaded and linked, and the tasks that they
+//! export.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::model::{ComponentDigest, TaskOptions};
+use sha2::{Digest, Sha256};
+use wasmtime::Engine;
+use wasmtime::component::{Component, Linker};
+
+use super::cache::{Cache, classify};
+use super::control::GuestControl;
+use super::discover::{Discovery, Export, Names, discover};
+use super::engine::{EpochTicker, max_live, new_engine};
+use super::execute::{self, MAX_MEMORIES, MAX_TABLES, Program, TABLES_PER_WEIGHT};
+use super::host;
+use super::link::{self, Provider};
+use super::values::normalise_arguments;
+use crate::model::{Claim, Clock, ComponentDigest, Outcome, TaskClient, TaskOptions};
 
 /// A component as the configuration names it.
 #[derive(Debug, Clone)]
 pub struct ComponentSource {
     /// Its name in the configuration.
     pub name: Arc<str>,
-    /// Its file: a component in binary or text form.
+    /// Its file: a component in binary form.
     pub path: PathBuf,
     /// What its guests may touch.
     pub grants: Grants,
@@ -53,9 +66,10 @@ pub enum DirectoryAccess {
 pub struct LibraryOptions {
     /// Where compiled code is kept; `None` compiles anew each time.
     pub cache_directory: Option<PathBuf>,
-    /// The most instances, running and parked together, that will ever live at
-    /// once: the engine's pools are sized by it.
-    pub max_live: usize,
+    /// The most instances, running and parked together, that may live at once:
+    /// the engine's pools are sized by it. `None` takes a default; more than the
+    /// machine can carry is cut down to that.
+    pub max_live: Option<usize>,
 }
 
 /// One task.
@@ -150,21 +164,219 @@ pub struct ArgumentError {
     pub message: String,
 }
 
+/// A component that was read and compiled, before it is linked.
+pub(super) struct Loaded {
+    pub(super) name: Arc<str>,
+    path: PathBuf,
+    digest: ComponentDigest,
+    component: Component,
+    discovery: Discovery,
+}
+
+impl Loaded {
+    /// The interfaces that it exports tasks from, as it exports them.
+    pub(super) fn interfaces(&self) -> impl Iterator<Item = &str> {
+        self.discovery.exports.iter().filter_map(|export| export.interface.as_deref())
+    }
+
+    /// The task that a function of an exported interface is.
+    pub(super) fn export(&self, interface: &str, function: &str) -> Option<&Export> {
+        self.discovery
+            .exports
+            .iter()
+            .find(|export| export.interface.as_deref() == Some(interface) && &*export.function == function)
+    }
+
+    fn error(&self, message: impl Into<String>) -> LoadError {
+        load_error(&self.name, &self.path, message)
+    }
+}
+
+fn load_error(name: &str, path: &Path, message: impl Into<String>) -> LoadError {
+    LoadError { component: name.to_owned(), path: path.display().to_string(), message: message.into() }
+}
+
 /// The loaded components and their tasks.
-#[derive(Debug, Default)]
 pub struct Library {
     tasks: Vec<Task>,
     not_tasks: Vec<NotTask>,
+    names: Names,
+    programs: HashMap<Arc<str>, LinkedTask>,
+    task_set: Arc<HashSet<Arc<str>>>,
+    ticker: EpochTicker,
+    max_live: usize,
+    clock: Arc<dyn Clock>,
+}
+
+struct LinkedTask {
+    /// Place in `tasks`.
+    index: usize,
+    program: Arc<Program>,
+    weight: usize,
+}
+
+/// A guest that was made from a claim.
+pub struct StartedGuest {
+    /// The guest: polling it runs it, dropping it kills it.
+    pub future: std::pin::Pin<Box<dyn Future<Output = Outcome> + Send>>,
+    /// Its switch and its clock.
+    pub control: Arc<GuestControl>,
+    /// The component that it is an instance of.
+    pub digest: ComponentDigest,
+    /// How many live instances it counts for.
+    pub weight: usize,
 }
 
 impl Library {
-    /// Loads every component, compiling what the cache does not hold.
+    /// Loads every component, compiling what the cache does not hold, and links
+    /// them with each other.
     ///
     /// # Errors
     ///
     /// Everything that is wrong with every component, not just the first.
-    pub fn load(_sources: &[ComponentSource], _options: &LibraryOptions) -> Result<Self, Vec<LoadError>> {
-        Ok(Self::default())
+    pub fn load(
+        sources: &[ComponentSource],
+        options: &LibraryOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Vec<LoadError>> {
+        let max_live = max_live(options.max_live);
+        let wants_fuel = |source: &ComponentSource| {
+            source.defaults.limits.fuel.is_some()
+                || source.tasks.values().any(|task| task.limits.fuel.is_some())
+        };
+        let engine_error = |error: wasmtime::Error| {
+            vec![load_error("*", Path::new("*"), format!("the WebAssembly engine can't be made: {error:#}"))]
+        };
+        let plain = new_engine(max_live, false).map_err(engine_error)?;
+        // Counting fuel slows code down, so only components that need it pay.
+        let metered = match sources.iter().any(wants_fuel) {
+            true => Some(new_engine(max_live, true).map_err(engine_error)?),
+            false => None,
+        };
+        let cache = Cache::new(options.cache_directory.as_deref());
+        let mut errors = Vec::new();
+        let mut loaded = Vec::new();
+        let mut used_sources = Vec::new();
+        for source in sources {
+            let engine = metered.as_ref().filter(|_| wants_fuel(source)).unwrap_or(&plain);
+            match load_one(engine, &source.name, &source.path, &cache) {
+                Ok(component) => {
+                    loaded.push(component);
+                    used_sources.push(source);
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        refuse_duplicates(&loaded, &mut errors);
+        let engines = std::iter::once(plain).chain(metered).collect();
+        let ticker = EpochTicker::start(engines).map_err(|error| {
+            vec![load_error("*", Path::new("*"), format!("the epoch thread can't be started: {error}"))]
+        })?;
+        let mut library = Self {
+            tasks: Vec::new(),
+            not_tasks: Vec::new(),
+            names: Names::new(
+                loaded
+                    .iter()
+                    .flat_map(|one| &one.discovery.exports)
+                    .map(|export| (Arc::clone(&export.id), export.version())),
+            ),
+            programs: HashMap::new(),
+            task_set: Arc::default(),
+            ticker,
+            max_live,
+            clock,
+        };
+        for (one, source) in loaded.iter().zip(used_sources) {
+            if let Err(mut wrong) = library.link(one, source, &loaded) {
+                errors.append(&mut wrong);
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        library.tasks.sort_by(|a, b| a.id.cmp(&b.id));
+        for (index, task) in library.tasks.iter().enumerate() {
+            if let Some(linked) = library.programs.get_mut(&task.id) {
+                linked.index = index;
+            }
+        }
+        library.task_set = Arc::new(library.programs.keys().cloned().collect());
+        Ok(library)
+    }
+
+    fn link(&mut self, one: &Loaded, source: &ComponentSource, all: &[Loaded]) -> Result<(), Vec<LoadError>> {
+        let mut errors = Vec::new();
+        let mut linker = Linker::new(one.component.engine());
+        let prepared = wasmtime_wasi::p2::add_to_linker_async(&mut linker)
+            .and_then(|()| host::add_to_linker(&mut linker));
+        if let Err(error) = prepared {
+            return Err(vec![one.error(format!("the imports can't be prepared: {error:#}"))]);
+        }
+        for import in &one.discovery.imports {
+            match link::provider(import, all) {
+                Err(message) => errors.push(one.error(message)),
+                Ok(Provider::Wasi | Provider::Runner | Provider::Types) => {}
+                Ok(Provider::Component(index, interface)) => {
+                    for export in all[index].discovery.exports.iter() {
+                        if export.interface.as_deref() != Some(&interface) {
+                            continue;
+                        }
+                        let defined = link::define(
+                            &mut linker,
+                            &import.name,
+                            &export.function,
+                            Arc::clone(&export.id),
+                            export.signature.clone(),
+                        );
+                        if let Err(error) = defined {
+                            errors.push(one.error(format!("import `{}`: {error:#}", import.name)));
+                        }
+                    }
+                }
+            }
+        }
+        let weight = match weight(&one.component) {
+            Ok(weight) => weight,
+            Err(message) => {
+                errors.push(one.error(message));
+                1
+            }
+        };
+        let mut options = match task_options(one, source) {
+            Ok(options) => options,
+            Err(mut wrong) => {
+                errors.append(&mut wrong);
+                HashMap::new()
+            }
+        };
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let pre =
+            linker.instantiate_pre(&one.component).map_err(|error| vec![one.error(format!("{error:#}"))])?;
+        for rejected in &one.discovery.rejected {
+            self.not_tasks.push(NotTask {
+                id: rejected.id.clone(),
+                component: Arc::clone(&one.name),
+                reason: rejected.reason.clone(),
+            });
+        }
+        for export in &one.discovery.exports {
+            let options = options.remove(&export.id).unwrap_or_else(|| source.defaults.clone());
+            let program = Arc::new(Program {
+                engine: one.component.engine().clone(),
+                pre: pre.clone(),
+                index: export.index,
+                entry: export.entry,
+                signature: export.signature.clone(),
+                grants: source.grants.clone(),
+                limits: options.limits.clone(),
+            });
+            self.programs.insert(Arc::clone(&export.id), LinkedTask { index: 0, program, weight });
+            self.tasks.push(task(one, export, options));
+        }
+        Ok(())
     }
 
     /// What one component file holds, without linking it to anything.
@@ -172,8 +384,52 @@ impl Library {
     /// # Errors
     ///
     /// [`LoadError`] if it can't be read or is not a component.
-    pub fn inspect(_name: &str, path: &Path) -> Result<Inspection, LoadError> {
-        Err(LoadError { component: String::new(), path: path.display().to_string(), message: String::new() })
+    pub fn inspect(name: &str, path: &Path, cache_directory: Option<&Path>) -> Result<Inspection, LoadError> {
+        let engine = new_engine(max_live(Some(16)), false).map_err(|error| {
+            load_error(name, path, format!("the WebAssembly engine can't be made: {error:#}"))
+        })?;
+        let cache = Cache::new(cache_directory);
+        let loaded = load_one(&engine, name, path, &cache)?;
+        let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let alone = std::slice::from_ref(&loaded);
+        let imports = loaded
+            .discovery
+            .imports
+            .iter()
+            .map(|import| {
+                let (provided_by, is_provided) = match link::provider(import, alone) {
+                    Ok(Provider::Wasi) => (wasi_capability(&import.name), true),
+                    Ok(Provider::Runner) => ("the runner".to_owned(), true),
+                    Ok(Provider::Types) => ("nobody needs to: it only names types".to_owned(), true),
+                    Ok(Provider::Component(..)) => {
+                        ("itself: each call is a child invocation".to_owned(), true)
+                    }
+                    Err(_) => ("another component must export it".to_owned(), false),
+                };
+                Capability { import: import.name.to_string(), provided_by, is_provided }
+            })
+            .collect();
+        Ok(Inspection {
+            digest: loaded.digest,
+            bytes,
+            tasks: loaded
+                .discovery
+                .exports
+                .iter()
+                .map(|export| task(&loaded, export, TaskOptions::default()))
+                .collect(),
+            not_tasks: loaded
+                .discovery
+                .rejected
+                .iter()
+                .map(|rejected| NotTask {
+                    id: rejected.id.clone(),
+                    component: Arc::clone(&loaded.name),
+                    reason: rejected.reason.clone(),
+                })
+                .collect(),
+            imports,
+        })
     }
 
     /// All tasks, sorted by id.
@@ -186,13 +442,27 @@ impl Library {
         &self.not_tasks
     }
 
+    /// The full ids of all tasks.
+    pub fn task_set(&self) -> Arc<HashSet<Arc<str>>> {
+        Arc::clone(&self.task_set)
+    }
+
+    /// The most instances, running and parked together, that may live at once.
+    pub fn max_live(&self) -> usize {
+        self.max_live
+    }
+
     /// Finds a task by its id or by any shorter form that names only one.
     ///
     /// # Errors
     ///
     /// [`ResolveError`] with the candidates.
     pub fn resolve(&self, name: &str) -> Result<&Task, ResolveError> {
-        Err(ResolveError { message: format!("unknown task `{name}`") })
+        let id = self.names.resolve(name).map_err(|message| ResolveError { message })?;
+        self.programs
+            .get(id)
+            .and_then(|linked| self.tasks.get(linked.index))
+            .ok_or_else(|| ResolveError { message: format!("task `{id}` is not linked") })
     }
 
     /// Checks `arguments` (a JSON array or object) against the parameters of a
@@ -201,7 +471,140 @@ impl Library {
     /// # Errors
     ///
     /// [`ArgumentError`] with the path and both types.
-    pub fn check_arguments(&self, _task: &Task, arguments: &str) -> Result<Arc<str>, ArgumentError> {
-        Ok(arguments.into())
+    pub fn check_arguments(&self, task: &Task, arguments: &str) -> Result<Arc<str>, ArgumentError> {
+        let linked = self
+            .programs
+            .get(&task.id)
+            .ok_or_else(|| ArgumentError { message: format!("task `{}` is not linked", task.id) })?;
+        normalise_arguments(arguments, &linked.program.signature.parameters)
+            .map_err(|error| ArgumentError { message: error.to_string() })
     }
+
+    /// Makes a guest of a claim. Nothing of it runs before the first poll.
+    ///
+    /// `None` if no component exports the task.
+    pub fn start(&self, claim: &Claim, client: &Arc<dyn TaskClient>) -> Option<StartedGuest> {
+        let linked = self.programs.get(&claim.task)?;
+        let control = Arc::new(GuestControl::new(linked.program.limits.time));
+        let future = execute::run(
+            Arc::clone(&linked.program),
+            claim.clone(),
+            Arc::clone(client),
+            Arc::clone(&self.clock),
+            Arc::clone(&control),
+        );
+        let digest = self.tasks[linked.index].digest;
+        Some(StartedGuest { future: Box::pin(future), control, digest, weight: linked.weight })
+    }
+
+    /// A guest gets a slot, or gives it back: guests are interruptible only in
+    /// between.
+    pub fn guest_runs(&self, runs: bool) {
+        self.ticker.guest_runs(runs);
+    }
+}
+
+impl std::fmt::Debug for Library {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Library").field("tasks", &self.tasks.len()).finish_non_exhaustive()
+    }
+}
+
+fn load_one(engine: &Engine, name: &str, path: &Path, cache: &Cache) -> Result<Loaded, LoadError> {
+    let bytes = std::fs::read(path)
+        .map_err(|error| load_error(name, path, format!("the file can't be read: {error}")))?;
+    classify(&bytes).map_err(|message| load_error(name, path, message))?;
+    let digest = ComponentDigest::from_bytes(Sha256::digest(&bytes).into());
+    let component = cache
+        .load(engine, &digest, &bytes)
+        .map_err(|error| load_error(name, path, format!("it is not a valid component: {error:#}")))?;
+    let discovery = discover(&component, name);
+    Ok(Loaded { name: name.into(), path: path.to_owned(), digest, component, discovery })
+}
+
+/// Two components that export the same task: nobody could say which is meant.
+fn refuse_duplicates(loaded: &[Loaded], errors: &mut Vec<LoadError>) {
+    let mut first: HashMap<&str, &Loaded> = HashMap::new();
+    for one in loaded {
+        for export in &one.discovery.exports {
+            if let Some(other) = first.insert(&export.id, one) {
+                errors.push(
+                    one.error(format!("the task `{}` is exported by `{}` as well", export.id, other.name)),
+                );
+            }
+        }
+    }
+}
+
+/// The options of each task that the configuration names.
+fn task_options(
+    one: &Loaded,
+    source: &ComponentSource,
+) -> Result<HashMap<Arc<str>, TaskOptions>, Vec<LoadError>> {
+    let names =
+        Names::new(one.discovery.exports.iter().map(|export| (Arc::clone(&export.id), export.version())));
+    let mut options = HashMap::new();
+    let mut errors = Vec::new();
+    for (name, task) in &source.tasks {
+        match names.resolve(name) {
+            Ok(id) => drop(options.insert(Arc::clone(id), task.clone())),
+            Err(message) => errors.push(one.error(format!("in the configuration of its tasks: {message}"))),
+        }
+    }
+    if errors.is_empty() { Ok(options) } else { Err(errors) }
+}
+
+/// How many live instances one instance counts for: pools are sized for guests
+/// with one memory.
+fn weight(component: &Component) -> Result<usize, String> {
+    let Some(needs) = component.resources_required() else {
+        return Err("it imports core modules, which nothing can provide".to_owned());
+    };
+    if needs.num_memories > MAX_MEMORIES || needs.num_tables > MAX_TABLES {
+        return Err(format!(
+            "it needs {} memories and {} tables, more than the {MAX_MEMORIES} and {MAX_TABLES} that an instance may have",
+            needs.num_memories, needs.num_tables
+        ));
+    }
+    Ok(needs.num_memories.max(needs.num_tables.div_ceil(TABLES_PER_WEIGHT)).max(1) as usize)
+}
+
+fn task(one: &Loaded, export: &Export, options: TaskOptions) -> Task {
+    Task {
+        id: Arc::clone(&export.id),
+        component: Arc::clone(&one.name),
+        digest: one.digest,
+        parameters: export
+            .signature
+            .parameters
+            .iter()
+            .map(|parameter| Parameter {
+                name: parameter.name.to_string(),
+                type_name: parameter.shape.to_string(),
+            })
+            .collect(),
+        result: export.signature.result.as_ref().map(ToString::to_string),
+        options,
+    }
+}
+
+/// What a WASI import asks for, and what it gets if nothing is granted.
+fn wasi_capability(import: &str) -> String {
+    let interface = import.trim_start_matches("wasi:");
+    let what = match interface.split(['/', '@']).next().unwrap_or_default() {
+        "filesystem" => "files: only in granted directories",
+        "sockets" => "network: denied",
+        "clocks" => "clocks: given",
+        "random" => "random numbers: given",
+        "io" => "streams: given",
+        "cli" => match interface.split(['/', '@']).nth(1).unwrap_or_default() {
+            "environment" => "environment and arguments: empty unless granted",
+            "stdin" => "standard input: empty",
+            "stdout" | "stderr" => "standard output and error: kept with the invocation",
+            "exit" => "exit: ends the attempt",
+            _ => "terminals: none",
+        },
+        _ => "not provided by this runner",
+    };
+    what.to_owned()
 }

@@ -1,8 +1,23 @@
 //! Everything that touches WebAssembly: the only layer that says `wasmtime`.
 
+mod cache;
+mod control;
+mod discover;
+mod engine;
+mod execute;
+mod host;
 mod library;
+mod limits;
+mod link;
+mod output;
+mod suggest;
+#[cfg(test)]
+mod testing;
+mod values;
 
+pub use control::GuestControl;
+pub use engine::machine_max_live;
 pub use library::{
     ArgumentError, Capability, ComponentSource, DirectoryAccess, DirectoryGrant, Grants, Inspection, Library,
-    LibraryOptions, LoadError, NotTask, Parameter, ResolveError, Task,
+    LibraryOptions, LoadError, NotTask, Parameter, ResolveError, StartedGuest, Task,
 };

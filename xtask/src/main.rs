@@ -1,1 +1,54 @@
-fn main(){}
+//! What a developer of the runner does besides `cargo build`: builds the guests,
+//! runs the tests and checks, shows the demo.
+
+mod checks;
+mod demo;
+mod guests;
+mod process;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  guests                         build guest-tasks/ into target/guests/NAME.wasm
+  test [FILTER]…                 build the guests, run the tests, count them
+  ci                             format, clippy, docs, then test
+  demo [--profile dev|release]   build everything and show what the runner does
+                                 (default: release)
+";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<ExitCode> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((command, rest)) = arguments.split_first() else {
+        eprint!("{USAGE}");
+        return Ok(ExitCode::from(2));
+    };
+    match (command.as_str(), rest) {
+        ("guests", []) => guests::build().map(|()| ExitCode::SUCCESS),
+        ("test", filters) => checks::test(filters),
+        ("ci", []) => checks::ci(),
+        ("demo", []) => demo::run(demo::Profile::Release),
+        ("demo", [flag, profile]) if flag == "--profile" => demo::run(profile.parse()?),
+        ("help" | "--help" | "-h", _) => {
+            print!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        (command @ ("guests" | "ci" | "demo"), rest) => {
+            bail!("`{command}` does not take `{}`\n\n{USAGE}", rest.join(" "))
+        }
+        (unknown, _) => bail!("unknown command `{unknown}`\n\n{USAGE}"),
+    }
+}

@@ -1,0 +1,213 @@
+//! What guests ask of the runner, answered.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use tokio::sync::oneshot;
+
+use super::Core;
+use super::fiber::Fiber;
+use super::inbox::{CancelMessage, SubmitMessage, SubmitReply};
+use super::parking::AwaitOutcomes;
+use super::waits::WaitFor;
+use crate::model::{
+    Answer, AwaitMode, Caller, ChildRequest, InvocationId, LogEntry, Outcome, Progress, Refusal, Status,
+    TaskClient, is_valid_priority,
+};
+use crate::store::{Cancel, ChildOf, NewInvocation};
+
+/// The client that guests of one runner get. Holds the runner weakly: a guest
+/// that outlives it is refused everything.
+pub(super) struct RunnerClient {
+    core: Weak<Core>,
+}
+
+impl RunnerClient {
+    pub(super) fn new(core: &Weak<Core>) -> Self {
+        Self { core: Weak::clone(core) }
+    }
+
+    fn core(&self) -> Result<Arc<Core>, Refusal> {
+        self.core.upgrade().ok_or_else(|| Refusal::Unavailable("the runner has stopped".to_owned()))
+    }
+
+    fn core_and_fiber(&self, caller: &Caller) -> Result<(Arc<Core>, Arc<Fiber>), Refusal> {
+        let core = self.core()?;
+        let fiber = core
+            .live_fiber(caller.id)
+            .ok_or_else(|| Refusal::Unavailable("this attempt has ended".to_owned()))?;
+        Ok((core, fiber))
+    }
+}
+
+/// An answer that is there already.
+fn ready<T: Send + 'static>(answer: Result<T, Refusal>) -> Answer<T> {
+    Box::pin(std::future::ready(answer))
+}
+
+/// An answer that the ledger sends.
+fn answered<T: Send + 'static>(receiver: oneshot::Receiver<Result<T, Refusal>>) -> Answer<T> {
+    Box::pin(async move {
+        receiver.await.unwrap_or_else(|_| Err(Refusal::Unavailable("the runner has stopped".to_owned())))
+    })
+}
+
+/// Makes the rows of `requests`, or none at all.
+fn new_children(
+    core: &Core,
+    fiber: &Fiber,
+    requests: Vec<ChildRequest>,
+) -> Result<Vec<NewInvocation>, Refusal> {
+    if requests.len() > 1 && requests.iter().any(|request| request.options.key.is_some()) {
+        let message = "a key names one invocation: submit those with a key one by one".to_owned();
+        return Err(Refusal::BadArguments(message));
+    }
+    let mut prepared = Vec::with_capacity(requests.len());
+    for request in requests {
+        if let Some(priority) = request.options.priority
+            && !is_valid_priority(priority)
+        {
+            let message = format!("priority `{priority}` is not between -1000 and 1000");
+            return Err(Refusal::BadArguments(message));
+        }
+        prepared.push((core.executor.prepare(&request.task, &request.arguments)?, request.options));
+    }
+    let count = u32::try_from(prepared.len())
+        .map_err(|_| Refusal::Limit("too many children in one submit".to_owned()))?;
+    // Places are given only now, so that a refused submit takes none.
+    let first = fiber.children.fetch_add(count, Ordering::AcqRel);
+    let claim = &fiber.claim;
+    Ok(prepared
+        .into_iter()
+        .zip(first..)
+        .map(|((child, options), index)| NewInvocation {
+            id: InvocationId::generate(),
+            task: child.task,
+            component_digest: child.digest,
+            arguments: child.arguments,
+            max_attempts: child.max_attempts,
+            priority: options.priority.unwrap_or(child.priority),
+            delay: options.delay,
+            key: options.key,
+            labels: options.labels,
+            child_of: Some(ChildOf {
+                parent: claim.id,
+                root: claim.root,
+                depth: claim.depth.saturating_add(1),
+                index,
+                detached: options.detached,
+                parent_runner: claim.runner,
+                parent_attempt: claim.attempt,
+            }),
+        })
+        .collect())
+}
+
+impl TaskClient for RunnerClient {
+    fn submit(&self, caller: &Caller, children: Vec<ChildRequest>) -> Answer<Vec<InvocationId>> {
+        let submit = || {
+            let (core, fiber) = self.core_and_fiber(caller)?;
+            let children = new_children(&core, &fiber, children)?;
+            let (sender, receiver) = oneshot::channel();
+            if children.is_empty() {
+                return Ok(ready(Ok(Vec::new())));
+            }
+            core.tell(|messages| {
+                messages.submits.push(SubmitMessage { children, reply: SubmitReply::Ids(sender) });
+            });
+            Ok(answered(receiver))
+        };
+        submit().unwrap_or_else(|refusal| ready(Err(refusal)))
+    }
+
+    fn call(&self, caller: &Caller, child: ChildRequest) -> Answer<(InvocationId, Outcome)> {
+        let call = || {
+            let (core, fiber) = self.core_and_fiber(caller)?;
+            let children = new_children(&core, &fiber, vec![child])?;
+            let id = children[0].id;
+            // Nobody else knows the id yet: it can be neither final nor part of
+            // a cycle, and needs no look into the store.
+            let (wait, _) = core.registry.register(WaitFor {
+                caller: Some((caller.id, Arc::clone(&fiber.claim.task))),
+                depth: caller.depth,
+                ids: vec![id],
+                mode: AwaitMode::All,
+            })?;
+            let reply = SubmitReply::Result(Arc::clone(&wait));
+            core.tell(|messages| messages.submits.push(SubmitMessage { children, reply }));
+            let outcomes = AwaitOutcomes::new(core, wait);
+            let answer: Answer<_> = Box::pin(async move {
+                match outcomes.await?.pop() {
+                    Some((_, outcome)) => Ok((id, outcome)),
+                    None => Err(Refusal::Unavailable("the wait was abandoned".to_owned())),
+                }
+            });
+            Ok(answer)
+        };
+        call().unwrap_or_else(|refusal| ready(Err(refusal)))
+    }
+
+    fn await_outcomes(
+        &self,
+        caller: &Caller,
+        ids: Vec<InvocationId>,
+        mode: AwaitMode,
+    ) -> Answer<Vec<(usize, Outcome)>> {
+        let wait = || {
+            let (core, fiber) = self.core_and_fiber(caller)?;
+            if mode == AwaitMode::Any && ids.is_empty() {
+                return Err(Refusal::BadArguments(
+                    "awaiting any of no invocations would never end".to_owned(),
+                ));
+            }
+            let caller = Some((caller.id, Arc::clone(&fiber.claim.task)));
+            let wait_for = WaitFor { caller, depth: fiber.claim.depth, ids: ids.clone(), mode };
+            let (wait, unknown) = core.registry.register(wait_for)?;
+            core.scheduler.promote(&ids, |id| core.registry.urgency_of(id));
+            let outcomes = AwaitOutcomes::new(Arc::clone(&core), wait);
+            if !unknown.is_empty() {
+                core.tell(|messages| messages.look_ups.extend(unknown));
+            }
+            let answer: Answer<_> = Box::pin(outcomes);
+            Ok(answer)
+        };
+        wait().unwrap_or_else(|refusal| ready(Err(refusal)))
+    }
+
+    fn status(&self, id: InvocationId) -> Answer<Status> {
+        match self.core() {
+            Ok(core) => {
+                let (sender, receiver) = oneshot::channel();
+                core.tell(|messages| messages.statuses.push((id, sender)));
+                answered(receiver)
+            }
+            Err(refusal) => ready(Err(refusal)),
+        }
+    }
+
+    fn cancel(&self, id: InvocationId) -> Answer<bool> {
+        match self.core() {
+            Ok(core) => {
+                let (reply, receiver) = oneshot::channel();
+                let cancel = Cancel { id, message: "cancelled by another task".to_owned() };
+                core.tell(|messages| messages.cancels.push(CancelMessage { cancel, reply }));
+                answered(receiver)
+            }
+            Err(refusal) => ready(Err(refusal)),
+        }
+    }
+
+    fn progress(&self, caller: &Caller, progress: Progress) {
+        if let Ok((core, fiber)) = self.core_and_fiber(caller) {
+            fiber.note_progress(progress);
+            core.tell_noted(&fiber);
+        }
+    }
+
+    fn log(&self, caller: &Caller, entries: Vec<LogEntry>) {
+        if let Ok((core, fiber)) = self.core_and_fiber(caller) {
+            fiber.note_logs(entries);
+            core.tell_noted(&fiber);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What the runner asks of whatever runs guests.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::model::{Claim, ComponentDigest, Failure, FailureKind, Outcome, Refusal, TaskClient};
+use crate::store::TaskSet;
+use crate::wasm::{GuestControl, Library};
+
+/// A started guest. Polling it runs the guest on the polling thread; dropping it
+/// kills the guest wherever it is. Answers with what the attempt produced.
+pub type GuestFuture = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// A guest that is ready to be polled.
+pub struct Guest {
+    /// The guest.
+    pub future: GuestFuture,
+    /// Its switch and its clock.
+    pub control: Arc<GuestControl>,
+    /// The component that it is an instance of.
+    pub digest: ComponentDigest,
+    /// How many of the runner's live instances it counts for.
+    pub weight: usize,
+}
+
+/// A child that was asked for, made exact.
+pub struct PreparedChild {
+    /// The full id of the task.
+    pub task: Arc<str>,
+    /// The component that provides it.
+    pub digest: ComponentDigest,
+    /// The arguments: a JSON array, by position.
+    pub arguments: Arc<str>,
+    /// The most attempts.
+    pub max_attempts: u32,
+    /// The priority, if the request named none.
+    pub priority: i32,
+}
+
+/// Runs guests. The runner knows tasks through this trait only, so its tests can
+/// do without WebAssembly.
+pub trait Executor: Send + Sync + 'static {
+    /// The full ids of the tasks that it can run.
+    fn tasks(&self) -> Arc<TaskSet>;
+
+    /// Makes a guest of a claim. Cheap: nothing of the guest runs before the
+    /// first poll.
+    ///
+    /// # Errors
+    ///
+    /// The failure of the attempt, if it can't even start.
+    fn start(&self, claim: &Claim, client: &Arc<dyn TaskClient>) -> Result<Guest, Failure>;
+
+    /// Resolves the task of a child and checks its arguments.
+    ///
+    /// # Errors
+    ///
+    /// What the guest is told.
+    fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedChild, Refusal>;
+
+    /// Called by a slot thread before a guest runs on it, and after: guests that
+    /// compute must be interruptible only in between.
+    fn guest_runs(&self, runs: bool);
+}
+
+impl Executor for Library {
+    fn tasks(&self) -> Arc<TaskSet> {
+        self.task_set()
+    }
+
+    fn start(&self, claim: &Claim, client: &Arc<dyn TaskClient>) -> Result<Guest, Failure> {
+        let started = Library::start(self, claim, client).ok_or_else(|| {
+            Failure::new(
+                FailureKind::Trapped,
+                format!("no component exports the task `{}` any more", claim.task),
+            )
+        })?;
+        Ok(Guest {
+            future: started.future,
+            control: started.control,
+            digest: started.digest,
+            weight: started.weight,
+        })
+    }
+
+    fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedChild, Refusal> {
+        let task = self.resolve(task).map_err(|error| Refusal::UnknownTask(error.to_string()))?;
+        let arguments = self
+            .check_arguments(task, arguments)
+            .map_err(|error| Refusal::BadArguments(error.to_string()))?;
+        Ok(PreparedChild {
+            task: Arc::clone(&task.id),
+            digest: task.digest,
+            arguments,
+            max_attempts: task.options.max_attempts,
+            priority: task.options.priority,
+        })
+    }
+
+    fn guest_runs(&self, runs: bool) {
+        Library::guest_runs(self, runs);
+    }
+}

@@ -1,0 +1,210 @@
+//! One live invocation: a guest, parked or on a slot.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::Wake;
+use std::thread::Thread;
+
+use parking_lot::Mutex;
+
+use super::Core;
+use super::executor::GuestFuture;
+use crate::model::{Claim, ComponentDigest, Event, InvocationId, LogEntry, Progress, UnixMicros};
+use crate::store::{AttemptEnd, Report};
+use crate::wasm::GuestControl;
+
+/// A live invocation. It is its own waker.
+///
+/// Whoever moves `phase` to [`Phase::Polled`] owns `future` until it moves the
+/// phase on; nobody else touches it.
+pub(super) struct Fiber {
+    pub(super) claim: Claim,
+    pub(super) control: Arc<GuestControl>,
+    /// The component that runs it, if it is not the one it was submitted for.
+    pub(super) other_digest: Option<ComponentDigest>,
+    /// How many live instances it counts for.
+    pub(super) weight: usize,
+    /// The guest, while it lives.
+    pub(super) future: Mutex<Option<GuestFuture>>,
+    phase: AtomicU8,
+    /// The slot thread that holds it while it is [`Phase::Blocked`].
+    thread: Mutex<Option<Thread>>,
+    /// Why it is to be killed, once it is.
+    kill: Mutex<Option<Kill>>,
+    /// What happened since the last report.
+    notes: Mutex<Notes>,
+    /// Whether it has had a slot before.
+    has_run: AtomicBool,
+    /// Whether the inbox knows that there are notes.
+    pub(super) is_noted: AtomicBool,
+    /// Children that this attempt has submitted.
+    pub(super) children: AtomicU32,
+    core: Weak<Core>,
+}
+
+/// What an attempt left to be written.
+#[derive(Default)]
+struct Notes {
+    observed: Vec<(UnixMicros, Event)>,
+    logs: Vec<LogEntry>,
+    progress: Option<Progress>,
+}
+
+/// Why a guest is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kill {
+    /// The store says that the attempt is not ours: nothing is reported.
+    NotOurs,
+    /// The runner stops: the invocation is given back.
+    Release,
+}
+
+/// Where a fiber is. See [`Fiber::wake`] for how a wake-up finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Phase {
+    /// A slot thread polls it.
+    Polled = 0,
+    /// A slot thread polls it, and it was woken meanwhile: it is polled again.
+    Woken = 1,
+    /// A slot thread waits for it: the guest does I/O or sleeps.
+    Blocked = 2,
+    /// It awaits results, on no thread.
+    Parked = 3,
+    /// It is in the queue of the resumed.
+    Queued = 4,
+}
+
+impl Fiber {
+    pub(super) fn new(core: &Arc<Core>, claim: Claim, guest: super::executor::Guest) -> Arc<Self> {
+        let other_digest = (guest.digest != claim.component_digest).then_some(guest.digest);
+        Arc::new(Self {
+            claim,
+            control: guest.control,
+            other_digest,
+            weight: guest.weight,
+            future: Mutex::new(Some(guest.future)),
+            phase: AtomicU8::new(Phase::Polled as u8),
+            thread: Mutex::new(None),
+            kill: Mutex::new(None),
+            notes: Mutex::new(Notes::default()),
+            has_run: AtomicBool::new(false),
+            is_noted: AtomicBool::new(false),
+            children: AtomicU32::new(0),
+            core: Arc::downgrade(core),
+        })
+    }
+
+    pub(super) fn id(&self) -> InvocationId {
+        self.claim.id
+    }
+
+    /// Moves from one phase to another if it is in the first.
+    pub(super) fn step(&self, from: Phase, to: Phase) -> bool {
+        self.phase.compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Whether it is in `phase` now.
+    pub(super) fn is(&self, phase: Phase) -> bool {
+        self.phase.load(Ordering::Acquire) == phase as u8
+    }
+
+    /// Whether it is on no slot: parked, or waiting to be resumed.
+    pub(super) fn is_off_slot(&self) -> bool {
+        self.is(Phase::Parked) || self.is(Phase::Queued)
+    }
+
+    /// Takes the fiber for polling, whatever its phase: only for the slot thread
+    /// that holds it.
+    pub(super) fn set_polled(&self) {
+        self.phase.store(Phase::Polled as u8, Ordering::Release);
+    }
+
+    /// Names the thread that a wake-up in [`Phase::Blocked`] must unpark.
+    pub(super) fn set_thread(&self, thread: Option<Thread>) {
+        *self.thread.lock() = thread;
+    }
+
+    /// Kills the guest: on its slot thread, which notices at the next epoch tick
+    /// or is unparked; or, if it is parked, by queueing it for a slot thread to
+    /// drop. The first reason counts.
+    pub(super) fn kill(self: &Arc<Self>, why: Kill) {
+        self.kill.lock().get_or_insert(why);
+        self.control.kill();
+        Arc::clone(self).wake();
+    }
+
+    /// Why it is to be killed, if it is.
+    pub(super) fn killed(&self) -> Option<Kill> {
+        if self.control.is_killed() { *self.kill.lock() } else { None }
+    }
+
+    /// The event of getting a slot: the first time it starts, then it resumes.
+    pub(super) fn next_start(&self) -> Event {
+        if self.has_run.swap(true, Ordering::AcqRel) { Event::Resume } else { Event::Start }
+    }
+
+    /// Notes an event.
+    pub(super) fn note(&self, at: UnixMicros, event: Event) {
+        self.notes.lock().observed.push((at, event));
+    }
+
+    /// Notes what the guest wrote.
+    pub(super) fn note_logs(&self, logs: Vec<LogEntry>) {
+        self.notes.lock().logs.extend(logs);
+    }
+
+    /// Notes how far the guest has come.
+    pub(super) fn note_progress(&self, progress: Progress) {
+        self.notes.lock().progress = Some(progress);
+    }
+
+    /// Everything noted since the last report, as a report; `None` if that's
+    /// nothing and the attempt has not ended.
+    pub(super) fn report(&self, end: Option<AttemptEnd>) -> Option<Report> {
+        let notes = std::mem::take(&mut *self.notes.lock());
+        if end.is_none() && notes.observed.is_empty() && notes.logs.is_empty() && notes.progress.is_none() {
+            return None;
+        }
+        Some(Report {
+            id: self.claim.id,
+            runner: self.claim.runner,
+            attempt: self.claim.attempt,
+            observed: notes.observed,
+            logs: notes.logs,
+            progress: notes.progress,
+            component_digest: self.other_digest,
+            end,
+        })
+    }
+}
+
+impl Wake for Fiber {
+    /// A wake-up reaches the fiber in whatever phase it is: one that is polled is
+    /// polled again, one that a slot thread waits for has that thread unparked,
+    /// a parked one goes to the queue of the resumed. In the other phases a poll
+    /// is due anyway.
+    fn wake(self: Arc<Self>) {
+        loop {
+            if self.step(Phase::Parked, Phase::Queued) {
+                if let Some(core) = self.core.upgrade() {
+                    core.scheduler.push_resumed(self);
+                }
+                return;
+            }
+            if self.step(Phase::Blocked, Phase::Woken) {
+                if let Some(thread) = self.thread.lock().as_ref() {
+                    thread.unpark();
+                }
+                return;
+            }
+            if self.step(Phase::Polled, Phase::Woken) {
+                return;
+            }
+            // Between two looks it may have moved on to a phase tried above.
+            if self.is(Phase::Woken) || self.is(Phase::Queued) {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What slots and clients tell the ledger.
+//!
+//! One lock around plain vectors: a message costs one push, and the ledger takes
+//! everything at once. Unbounded, because each sender is: a guest waits for the
+//! answer to its submit before it can send another, and a slot reports one end
+//! for each guest that it runs.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use super::fiber::Fiber;
+use super::waits::Wait;
+use crate::model::{InvocationId, Refusal, Status};
+use crate::store::{AttemptEnd, Cancel, NewInvocation, Report};
+
+/// Children to be submitted together, and who wants to know.
+pub(super) struct SubmitMessage {
+    pub(super) children: Vec<NewInvocation>,
+    pub(super) reply: SubmitReply,
+}
+
+/// Who wants to know what became of a submit.
+pub(super) enum SubmitReply {
+    /// A guest that waits for the ids.
+    Ids(oneshot::Sender<Result<Vec<InvocationId>, Refusal>>),
+    /// A guest that waits for the result: told only if there will be none.
+    Result(Arc<Wait>),
+}
+
+/// An invocation that nobody wants any more, and who wants to know.
+pub(super) struct CancelMessage {
+    pub(super) cancel: Cancel,
+    pub(super) reply: oneshot::Sender<Result<bool, Refusal>>,
+}
+
+/// Everything said since the ledger last looked.
+#[derive(Default)]
+pub(super) struct Messages {
+    pub(super) submits: Vec<SubmitMessage>,
+    /// Live fibers with something noted.
+    pub(super) noted: Vec<Arc<Fiber>>,
+    /// Fibers whose attempt ended.
+    pub(super) ends: Vec<(Arc<Fiber>, AttemptEnd)>,
+    /// Claims that ended without ever becoming a fiber.
+    pub(super) unstarted: Vec<Report>,
+    /// Ids that a waiter must know about.
+    pub(super) look_ups: Vec<InvocationId>,
+    pub(super) cancels: Vec<CancelMessage>,
+    pub(super) statuses: Vec<(InvocationId, oneshot::Sender<Result<Status, Refusal>>)>,
+    /// A slot has nothing to do.
+    pub(super) is_hungry: bool,
+    /// The store may have changed without us.
+    pub(super) has_foreign_change: bool,
+    /// Somebody changed what the runner is to do: stop, for instance.
+    pub(super) is_called: bool,
+}
+
+impl Messages {
+    /// Whether somebody waits for what the ledger makes of it.
+    pub(super) fn is_urgent(&self) -> bool {
+        !(self.submits.is_empty()
+            && self.ends.is_empty()
+            && self.unstarted.is_empty()
+            && self.look_ups.is_empty()
+            && self.cancels.is_empty()
+            && self.statuses.is_empty())
+            || self.is_hungry
+            || self.has_foreign_change
+            || self.is_called
+    }
+}
+
+/// The ledger's letter box.
+#[derive(Default)]
+pub(super) struct Inbox {
+    state: Mutex<State>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    messages: Messages,
+    /// Whether the ledger thread will look for notes by itself, soon. While
+    /// guests run it does so at a steady beat; when it has found none for a
+    /// beat, it sleeps until the next note rings.
+    looks_for_notes: bool,
+}
+
+impl Inbox {
+    /// Leaves a message; does not wake the ledger thread.
+    pub(super) fn put(&self, message: impl FnOnce(&mut Messages)) {
+        message(&mut self.state.lock().messages);
+    }
+
+    /// Wakes the ledger thread.
+    pub(super) fn ring(&self) {
+        self.arrived.notify_one();
+    }
+
+    /// Remembers that `fiber` has notes, once until the ledger takes them.
+    pub(super) fn put_noted(&self, fiber: &Arc<Fiber>) {
+        if fiber.is_noted.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let mut state = self.state.lock();
+        state.messages.noted.push(Arc::clone(fiber));
+        if !state.looks_for_notes {
+            state.looks_for_notes = true;
+            drop(state);
+            self.ring();
+        }
+    }
+
+    /// Takes everything.
+    pub(super) fn take(&self) -> Messages {
+        std::mem::take(&mut self.state.lock().messages)
+    }
+
+    /// Whether somebody waits for the ledger.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.state.lock().messages.is_urgent()
+    }
+
+    /// Waits until a message is urgent, until `until` (`None`: for ever), or
+    /// until notes have lain here for up to `beat`.
+    pub(super) fn wait(&self, until: Option<Instant>, beat: Duration) {
+        let mut state = self.state.lock();
+        let mut next_beat = None;
+        while !state.messages.is_urgent() {
+            let now = Instant::now();
+            if until.is_some_and(|until| until <= now) {
+                return;
+            }
+            if next_beat.is_some_and(|next_beat| next_beat <= now) {
+                if !state.messages.noted.is_empty() {
+                    return;
+                }
+                state.looks_for_notes = false;
+                next_beat = None;
+            } else if state.looks_for_notes && next_beat.is_none() {
+                next_beat = Some(now + beat);
+            }
+            match [until, next_beat].into_iter().flatten().min() {
+                Some(moment) => drop(self.arrived.wait_until(&mut state, moment)),
+                None => self.arrived.wait(&mut state),
+            }
+        }
+    }
+}

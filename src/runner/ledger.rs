@@ -1,0 +1,604 @@
+//! The only writer of a runner: what happened since it last looked becomes one
+//! batch, and what the store makes of that is acted upon.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::fiber::{Fiber, Kill};
+use super::inbox::{Messages, SubmitReply};
+use super::slot::unstarted;
+use super::{Core, KILL_PATIENCE, Stage};
+use crate::model::{InvocationId, Outcome, Refusal, RunnerId, Status, UnixMicros};
+use crate::store::{
+    Applied, AttemptEnd, Batch, Cancelled, ClaimRequest, EndKind, Heartbeat, Lease, LookUp, Receipt,
+    Report, StoreError, Submitted,
+};
+
+/// Notes wait this long for company before they are written on their own.
+const NOTES_BEAT: Duration = Duration::from_millis(25);
+
+/// A runner claims ahead at most what its slots get through in this time, so
+/// that what it holds without running it is hardly late anywhere else.
+const PREFETCH_TIME: Duration = Duration::from_millis(20);
+
+/// And never more than this many.
+const PREFETCH_MAX: u64 = 512;
+
+/// Claimed work that no slot has taken for this long is given back: the guess
+/// about how long guests run was wrong.
+const STALE_PREFETCH: Duration = Duration::from_millis(500);
+
+/// A store that can't be used is tried again after this long, doubled each time.
+const FIRST_BACK_OFF: Duration = Duration::from_millis(50);
+const LAST_BACK_OFF: Duration = Duration::from_secs(5);
+
+/// The state of the writer. Only ever touched by whoever holds its lock.
+pub(super) struct Ledger {
+    runner: RunnerId,
+    /// Whether the store may hold something to claim.
+    may_have_work: bool,
+    /// When something becomes due by itself.
+    next_due: Option<UnixMicros>,
+    /// When the lease must be extended, while something is owned.
+    next_heartbeat: Option<Instant>,
+    /// Reports that could not be written yet.
+    held: Vec<HeldReport>,
+    /// Ids that a waiter must know about, while the store can't be read.
+    look_ups: Vec<InvocationId>,
+    /// Until when the store is left alone, and how long the last pause was.
+    back_off: Option<(Instant, Duration)>,
+    /// Whether what was claimed and parked has been given back.
+    has_drained: bool,
+    /// When guests were first told to die.
+    killing_since: Option<Instant>,
+    /// When slots last took claimed work, or there was none.
+    ready_since: Option<(Instant, usize)>,
+    /// When the ledger thread wakes by itself.
+    alarm: Option<Instant>,
+}
+
+struct HeldReport {
+    report: Report,
+    fiber: Option<Arc<Fiber>>,
+}
+
+/// The life of the ledger thread: a turn whenever somebody waits for one or a
+/// moment has come.
+pub(super) fn run(core: &Arc<Core>) {
+    loop {
+        let alarm = {
+            let mut ledger = core.ledger.lock();
+            ledger.turn(core);
+            if core.stage() >= Stage::Draining && ledger.is_done(core) {
+                core.advance(Stage::Stopped);
+                core.registry.refuse_outsiders(&Refusal::Unavailable("the runner has stopped".to_owned()));
+                return;
+            }
+            ledger.alarm = ledger.next_alarm(core);
+            ledger.alarm
+        };
+        core.inbox.wait(alarm, NOTES_BEAT);
+    }
+}
+
+impl Ledger {
+    pub(super) fn new(runner: RunnerId) -> Self {
+        Self {
+            runner,
+            may_have_work: true,
+            next_due: Some(UnixMicros(0)),
+            next_heartbeat: None,
+            held: Vec::new(),
+            look_ups: Vec::new(),
+            back_off: None,
+            has_drained: false,
+            killing_since: None,
+            ready_since: None,
+            alarm: None,
+        }
+    }
+
+    /// A turn on a thread that is not the ledger's own, which is told if it has
+    /// to get up earlier now.
+    pub(super) fn turn_for_another(&mut self, core: &Arc<Core>) {
+        self.turn(core);
+        let next = self.next_alarm(core);
+        let is_earlier = match (next, self.alarm) {
+            (Some(next), Some(alarm)) => next < alarm,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        if is_earlier {
+            self.alarm = next;
+            core.inbox.put(|messages| messages.is_called = true);
+            core.inbox.ring();
+        }
+    }
+
+    /// Takes all messages, commits what follows from them, acts on the receipt.
+    pub(super) fn turn(&mut self, core: &Arc<Core>) {
+        let mut messages = core.inbox.take();
+        if messages.has_foreign_change {
+            self.may_have_work = true;
+            messages.look_ups.extend(core.registry.awaited_elsewhere());
+        }
+        self.move_stage(core, &mut messages);
+        self.collect_reports(&mut messages);
+        self.look_ups.append(&mut messages.look_ups);
+        if self.back_off.is_some_and(|(until, _)| Instant::now() < until) {
+            refuse_all(messages, "the store can't be used now");
+            return;
+        }
+        let batch = self.batch(core, &mut messages);
+        if !batch.is_empty() {
+            match core.store.commit(&batch) {
+                Ok(receipt) => {
+                    self.back_off = None;
+                    let held = std::mem::take(&mut self.held);
+                    self.act(core, batch, receipt, held, &mut messages);
+                }
+                Err(error) => {
+                    self.commit_failed(core, &error);
+                    refuse_all(messages, &error.to_string());
+                    return;
+                }
+            }
+        }
+        self.look_ups.append(&mut messages.look_ups);
+        self.look_up(core, messages.statuses);
+        self.tell_idle(core);
+    }
+
+    /// Whether a runner that stops has nothing left to write.
+    fn is_done(&self, core: &Core) -> bool {
+        let given_up = self.killing_since.is_some_and(|since| since.elapsed() > KILL_PATIENCE);
+        if given_up && !self.held.is_empty() {
+            tracing::error!(
+                reports = self.held.len(),
+                "the store could not be written to until the end: these attempts will be run again"
+            );
+        }
+        let is_settled = core.live.lock().is_empty()
+            && core.scheduler.load().busy == 0
+            && self.held.is_empty()
+            && !core.inbox.is_urgent();
+        self.has_drained && (is_settled || given_up)
+    }
+
+    /// When this ledger must turn although nobody says so.
+    fn next_alarm(&self, core: &Core) -> Option<Instant> {
+        let now = Instant::now();
+        let mut alarms = vec![self.next_heartbeat];
+        if let Some((until, _)) = self.back_off {
+            alarms.push(Some(until));
+        }
+        match core.stage() {
+            Stage::Working => {
+                alarms.push(self.next_due.map(|due| now + due.since(core.clock.now())));
+                alarms.push(self.ready_since.map(|(since, _)| since + STALE_PREFETCH));
+            }
+            Stage::Draining => alarms.push(*core.grace_ends.lock()),
+            Stage::Killing | Stage::Stopped => {
+                alarms.push(self.killing_since.map(|since| since + KILL_PATIENCE + Duration::from_millis(1)));
+            }
+        }
+        alarms.into_iter().flatten().min()
+    }
+
+    /// Gives back what is not running once draining has begun, and kills what
+    /// still runs once the grace time is over.
+    fn move_stage(&mut self, core: &Arc<Core>, messages: &mut Messages) {
+        if core.stage() == Stage::Working {
+            self.give_back_stale_prefetch(core, messages);
+            return;
+        }
+        if !self.has_drained {
+            self.has_drained = true;
+            self.give_back_claimed(core, messages);
+            for fiber in core.live_fibers() {
+                if fiber.is_off_slot() {
+                    fiber.kill(Kill::Release);
+                }
+            }
+        }
+        if core.stage() == Stage::Draining && core.grace_ends.lock().is_some_and(|end| end <= Instant::now())
+        {
+            core.stage.fetch_max(Stage::Killing as u8, Ordering::AcqRel);
+        }
+        if core.stage() >= Stage::Killing {
+            if self.killing_since.is_none() {
+                self.killing_since = Some(Instant::now());
+                for fiber in core.live_fibers() {
+                    fiber.kill(Kill::Release);
+                }
+            } else if self.killing_since.is_some_and(|since| since.elapsed() > KILL_PATIENCE) {
+                // Stuck in the operating system: give them back without it.
+                for fiber in core.live_fibers() {
+                    let end = AttemptEnd { at: core.clock.now(), how: EndKind::Release, has_children: false };
+                    messages.ends.push((fiber, end));
+                }
+            }
+        }
+    }
+
+    fn give_back_claimed(&mut self, core: &Core, messages: &mut Messages) {
+        for claim in core.scheduler.take_claimed() {
+            let end = AttemptEnd { at: core.clock.now(), how: EndKind::Release, has_children: false };
+            messages.unstarted.push(unstarted(&claim, end));
+        }
+    }
+
+    fn give_back_stale_prefetch(&mut self, core: &Core, messages: &mut Messages) {
+        let load = core.scheduler.load();
+        if load.ready == 0 || load.live >= core.options.max_live || !load.may_start_unawaited {
+            self.ready_since = None;
+            return;
+        }
+        match self.ready_since {
+            Some((since, taken)) if taken == load.taken => {
+                if since.elapsed() >= STALE_PREFETCH {
+                    self.ready_since = None;
+                    core.counters.slice_nanos.store(nanos(STALE_PREFETCH), Ordering::Relaxed);
+                    self.give_back_claimed(core, messages);
+                    self.may_have_work = true;
+                }
+            }
+            _ => self.ready_since = Some((Instant::now(), load.taken)),
+        }
+    }
+
+    /// Turns ends and notes into reports, ends first: an end takes the notes of
+    /// its fiber with it.
+    fn collect_reports(&mut self, messages: &mut Messages) {
+        for report in messages.unstarted.drain(..) {
+            self.held.push(HeldReport { report, fiber: None });
+        }
+        for (fiber, end) in messages.ends.drain(..) {
+            if let Some(report) = fiber.report(Some(end)) {
+                self.held.push(HeldReport { report, fiber: Some(fiber) });
+            }
+        }
+        for fiber in messages.noted.drain(..) {
+            fiber.is_noted.store(false, Ordering::Release);
+            if let Some(report) = fiber.report(None) {
+                self.held.push(HeldReport { report, fiber: Some(fiber) });
+            }
+        }
+    }
+
+    fn batch(&mut self, core: &Core, messages: &mut Messages) -> Batch {
+        let now = Instant::now();
+        let is_due = self.next_due.is_some_and(|due| due <= core.clock.now());
+        if is_due {
+            self.next_due = None;
+            self.may_have_work = true;
+        }
+        let lease = core.options.lease;
+        let heartbeat = self.next_heartbeat.is_some_and(|due| due <= now).then(|| {
+            self.next_heartbeat = Some(now + lease / 3);
+            Heartbeat { runner: self.runner, lease }
+        });
+        if !messages.submits.is_empty() {
+            self.may_have_work = true;
+        }
+        let cancels = messages.cancels.iter().map(|message| message.cancel.clone()).collect();
+        Batch {
+            submits: messages.submits.iter().flat_map(|submit| submit.children.iter().cloned()).collect(),
+            reports: self.held.iter().map(|held| held.report.clone()).collect(),
+            cancels,
+            heartbeat,
+            recover: is_due,
+            claim: self.claim_request(core),
+        }
+    }
+
+    /// Asks for as much as the slots get through soon; nothing if there can't be
+    /// anything.
+    fn claim_request(&self, core: &Core) -> Option<ClaimRequest> {
+        if core.stage() != Stage::Working {
+            return None;
+        }
+        let load = core.scheduler.load();
+        let slots = core.options.slots;
+        let awaited_room = (2 * slots).saturating_sub(load.awaited);
+        let room = if load.may_start_unawaited {
+            let average = core.counters.slice_nanos.load(Ordering::Relaxed).max(1);
+            let ahead = (nanos(PREFETCH_TIME) / average).min(PREFETCH_MAX);
+            let ahead = if core.counters.slice_nanos.load(Ordering::Relaxed) == 0 { 0 } else { ahead };
+            (load.idle + slots * usize::try_from(ahead).unwrap_or(0)).saturating_sub(load.ready)
+        } else {
+            0
+        };
+        let max = room.max(awaited_room);
+        if max == 0 {
+            return None;
+        }
+        let awaited = core.registry.wanted(max);
+        let only_awaited = room == 0;
+        if awaited.is_empty() && (only_awaited || !self.may_have_work) {
+            return None;
+        }
+        Some(ClaimRequest {
+            runner: self.runner,
+            lease: core.options.lease,
+            max,
+            only_awaited,
+            awaited,
+            tasks: core.executor.tasks(),
+            root: core.options.only_root,
+        })
+    }
+
+    fn act(
+        &mut self,
+        core: &Arc<Core>,
+        batch: Batch,
+        receipt: Receipt,
+        held: Vec<HeldReport>,
+        messages: &mut Messages,
+    ) {
+        let mut answers = receipt.submits.into_iter();
+        for submit in messages.submits.drain(..) {
+            let answers: Vec<_> = answers.by_ref().take(submit.children.len()).collect();
+            match submit.reply {
+                SubmitReply::Ids(sender) => {
+                    // A guest that was killed meanwhile no longer listens.
+                    let _ = sender.send(answers.iter().map(submitted_id).collect());
+                }
+                SubmitReply::Result(wait) => match answers.first().map(submitted_id) {
+                    Some(Ok(id)) if id == submit.children[0].id => {}
+                    Some(Ok(other)) => {
+                        if core.registry.redirect(&wait, other) {
+                            messages.look_ups.push(other);
+                        }
+                    }
+                    Some(Err(refusal)) => wait.refuse(refusal),
+                    None => wait.refuse(Refusal::Unavailable("the store lost the submit".to_owned())),
+                },
+            }
+        }
+        for (held, applied) in held.into_iter().zip(receipt.reports) {
+            self.act_on_report(core, held, applied, messages);
+        }
+        for (message, cancelled) in messages.cancels.drain(..).zip(receipt.cancels) {
+            let _ = message.reply.send(match cancelled {
+                Cancelled::Done => Ok(true),
+                Cancelled::AlreadyFinal(_) => Ok(false),
+                Cancelled::Unknown => Err(Refusal::UnknownInvocation("no invocation has that id".to_owned())),
+            });
+        }
+        for ended in receipt.ended {
+            core.scheduler.take_one(ended.id);
+            if let Some(fiber) = core.live_fiber(ended.id) {
+                fiber.kill(Kill::NotOurs);
+            }
+            core.registry.finish(ended.id, &ended.outcome);
+        }
+        if receipt.lease == Some(Lease::Lost) {
+            self.go_on_as_another(core);
+        }
+        if let Some(request) = batch.claim {
+            self.act_on_claims(core, &request, receipt.claimed, &receipt.unclaimable, receipt.more);
+            self.next_due = match (self.next_due, receipt.next_due) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+        }
+    }
+
+    fn act_on_claims(
+        &mut self,
+        core: &Core,
+        request: &ClaimRequest,
+        claimed: Vec<crate::model::Claim>,
+        unclaimable: &[InvocationId],
+        more: bool,
+    ) {
+        core.registry.not_claimable(unclaimable);
+        if !request.only_awaited {
+            self.may_have_work = more;
+        }
+        if claimed.is_empty() {
+            return;
+        }
+        // The claim extended the lease.
+        self.next_heartbeat = Some(Instant::now() + core.options.lease / 3);
+        let claims = claimed
+            .into_iter()
+            .map(|claim| {
+                let urgency = core.registry.own(claim.id);
+                (claim, urgency)
+            })
+            .collect();
+        core.scheduler.push_claimed(claims);
+    }
+
+    fn act_on_report(&mut self, core: &Core, held: HeldReport, applied: Applied, messages: &mut Messages) {
+        let HeldReport { report, fiber } = held;
+        if applied == Applied::Stale {
+            core.registry.disown(report.id);
+            match report.end {
+                // Somebody else has made it final, or will: whoever waits here
+                // must learn of it.
+                Some(_) => messages.look_ups.push(report.id),
+                None => {
+                    if let Some(fiber) = fiber {
+                        fiber.kill(Kill::NotOurs);
+                    }
+                }
+            }
+            return;
+        }
+        match report.end.map(|end| end.how) {
+            None => {}
+            Some(EndKind::Final(outcome)) => {
+                let counter = match outcome {
+                    Outcome::Value(_) => &core.counters.succeeded,
+                    Outcome::Failure(_) => &core.counters.failed,
+                };
+                counter.fetch_add(1, Ordering::AcqRel);
+                core.registry.finish(report.id, &outcome);
+            }
+            Some(EndKind::Retry(..)) => {
+                core.registry.disown(report.id);
+                self.may_have_work = true;
+            }
+            Some(EndKind::Release) => {
+                core.counters.released.fetch_add(1, Ordering::AcqRel);
+                core.registry.disown(report.id);
+            }
+        }
+    }
+
+    /// The lease is gone, and with it everything owned: others may run it by
+    /// now. Nothing of it may write again, so the runner takes a new id.
+    fn go_on_as_another(&mut self, core: &Core) {
+        let runner = RunnerId::generate();
+        tracing::warn!(lost = %self.runner, now = %runner, "the lease was lost: guests are killed, their work is run again");
+        self.runner = runner;
+        self.next_heartbeat = None;
+        for claim in core.scheduler.take_claimed() {
+            core.registry.disown(claim.id);
+        }
+        for fiber in core.live_fibers() {
+            core.registry.disown(fiber.id());
+            fiber.kill(Kill::NotOurs);
+        }
+        self.may_have_work = true;
+    }
+
+    fn commit_failed(&mut self, core: &Core, error: &StoreError) {
+        let pause = self.back_off.map_or(FIRST_BACK_OFF, |(_, last)| (last * 2).min(LAST_BACK_OFF));
+        tracing::warn!(%error, ?pause, held = self.held.len(), "the store can't be written to; trying again");
+        self.may_have_work = true;
+        // One report may be what the store can't take, a result larger than the
+        // disk for instance. It must not keep the others from being written.
+        while self.held.len() > 1 {
+            let Some(held) = self.held.pop() else { break };
+            let batch = Batch { reports: vec![held.report.clone()], ..Batch::default() };
+            match core.store.commit(&batch) {
+                Ok(receipt) => {
+                    let mut messages = Messages::default();
+                    for applied in receipt.reports {
+                        let held = HeldReport { report: held.report.clone(), fiber: held.fiber.clone() };
+                        self.act_on_report(core, held, applied, &mut messages);
+                    }
+                    self.look_ups.extend(messages.look_ups);
+                }
+                Err(_) => {
+                    // To the other end, so that the next attempt begins with
+                    // another.
+                    self.held.insert(0, held);
+                    break;
+                }
+            }
+        }
+        self.back_off = Some((Instant::now() + pause, pause));
+    }
+
+    /// Answers questions about the store, after the commit: an id that was
+    /// looked up before it might miss a commit that nobody will tell of again.
+    fn look_up(
+        &mut self,
+        core: &Core,
+        statuses: Vec<(InvocationId, oneshot::Sender<Result<Status, Refusal>>)>,
+    ) {
+        let ids = std::mem::take(&mut self.look_ups);
+        if ids.is_empty() && statuses.is_empty() {
+            return;
+        }
+        let all: Vec<_> = ids.iter().copied().chain(statuses.iter().map(|(id, _)| *id)).collect();
+        let answers = match core.store.look_up(&all) {
+            Ok(answers) => answers,
+            Err(error) => {
+                tracing::warn!(%error, "the store can't be read; trying again");
+                self.back_off.get_or_insert((Instant::now() + FIRST_BACK_OFF, FIRST_BACK_OFF));
+                self.look_ups = ids;
+                refuse_all(Messages { statuses, ..Messages::default() }, &error.to_string());
+                return;
+            }
+        };
+        let mut answers = answers.into_iter();
+        for (id, answer) in ids.iter().zip(answers.by_ref()) {
+            match answer {
+                LookUp::Final(outcome) => core.registry.finish(*id, &outcome),
+                LookUp::Unknown => core.registry.refuse(*id, &unknown_invocation(*id)),
+                LookUp::Unfinished(_) => {}
+            }
+        }
+        for ((id, sender), answer) in statuses.into_iter().zip(answers) {
+            let _ = sender.send(match answer {
+                LookUp::Unknown => Err(unknown_invocation(id)),
+                LookUp::Unfinished(status) => Ok(status),
+                LookUp::Final(outcome) => Ok(outcome.status()),
+            });
+        }
+        // What is awaited and queued can be claimed now.
+        if !core.registry.wanted(1).is_empty() && core.scheduler.load().idle > 0 {
+            core.inbox.put(|messages| messages.is_hungry = true);
+        }
+    }
+
+    /// Tells whoever waits for it that nothing is left to do.
+    fn tell_idle(&self, core: &Core) {
+        if !core.idle.state.lock().is_wanted || core.stage() != Stage::Working {
+            return;
+        }
+        let load = core.scheduler.load();
+        if load.live > 0 || load.ready > 0 || load.busy > 0 || !self.held.is_empty() || core.inbox.is_urgent()
+        {
+            return;
+        }
+        let left = match core.store.unfinished_by_task() {
+            Ok(tasks) => tasks,
+            Err(error) => {
+                tracing::warn!(%error, "the store can't be read");
+                return;
+            }
+        };
+        let mine = core.executor.tasks();
+        if left.iter().any(|(task, count)| *count > 0 && mine.contains(task)) {
+            return;
+        }
+        core.idle.state.lock().is_idle = true;
+        core.idle.changed.notify_all();
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn unknown_invocation(id: InvocationId) -> Refusal {
+    Refusal::UnknownInvocation(format!("no invocation has the id `{id}`"))
+}
+
+fn submitted_id(submitted: &Submitted) -> Result<InvocationId, Refusal> {
+    match submitted {
+        Submitted::Created(id) | Submitted::Existing(id) => Ok(*id),
+        Submitted::KeyConflict(id) => {
+            Err(Refusal::BadArguments(format!("the key is taken by `{id}`, which has other arguments")))
+        }
+        Submitted::Orphan => Err(Refusal::Unavailable("this attempt is no longer the valid one".to_owned())),
+    }
+}
+
+/// Tells everybody who waits for an answer that there will be none.
+fn refuse_all(messages: Messages, why: &str) {
+    let refusal = || Refusal::Unavailable(why.to_owned());
+    for submit in messages.submits {
+        match submit.reply {
+            SubmitReply::Ids(sender) => drop(sender.send(Err(refusal()))),
+            SubmitReply::Result(wait) => wait.refuse(refusal()),
+        }
+    }
+    for message in messages.cancels {
+        drop(message.reply.send(Err(refusal())));
+    }
+    for (_, sender) in messages.statuses {
+        drop(sender.send(Err(refusal())));
+    }
+}

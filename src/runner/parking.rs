@@ -1,0 +1,60 @@
+//! How a guest's host call says "I await results" to the slot thread that polls
+//! it.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::Core;
+use super::waits::Wait;
+use crate::model::{Outcome, Refusal};
+
+thread_local! {
+    /// Whether the future that this thread polls has stopped in a wait for
+    /// results, and so may be set aside.
+    static AWAITS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Polls a guest and says whether it stopped in a wait for results rather than
+/// in I/O or a sleep. A guest is in one host call at a time, so there is no third
+/// case.
+pub(super) fn poll_guest<T>(poll: impl FnOnce() -> Poll<T>) -> (Poll<T>, bool) {
+    AWAITS.set(false);
+    let polled = poll();
+    (polled, AWAITS.take())
+}
+
+/// A wait for results, as the future that the guest's host call polls.
+/// Unregisters when dropped.
+pub(super) struct AwaitOutcomes {
+    core: Arc<Core>,
+    wait: Arc<Wait>,
+}
+
+impl AwaitOutcomes {
+    pub(super) fn new(core: Arc<Core>, wait: Arc<Wait>) -> Self {
+        Self { core, wait }
+    }
+}
+
+impl Future for AwaitOutcomes {
+    type Output = Result<Vec<(usize, Outcome)>, Refusal>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.wait.poll(context.waker()) {
+            Some(answer) => Poll::Ready(answer),
+            None => {
+                AWAITS.set(true);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for AwaitOutcomes {
+    fn drop(&mut self) {
+        self.core.registry.unregister(&self.wait);
+    }
+}

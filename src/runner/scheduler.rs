@@ -1,0 +1,250 @@
+//! What the slot threads do next.
+//!
+//! One lock protects the queues; it is held for a few instructions, never over a
+//! guest, a store or a waker. A condition variable wakes idle slot threads, one
+//! for each piece of work.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::fiber::Fiber;
+use super::waits::Urgency;
+use crate::model::{Claim, InvocationId};
+
+/// What a slot thread is given.
+pub(super) enum Work {
+    /// A claimed invocation: make a guest of it.
+    Start(Claim),
+    /// A fiber whose results are there, or which is to be killed.
+    Resume(Arc<Fiber>),
+}
+
+/// The queues of one runner.
+pub(super) struct Scheduler {
+    queues: Mutex<Queues>,
+    work_or_stop: Condvar,
+    max_live: usize,
+    reserve: usize,
+}
+
+#[derive(Default)]
+struct Queues {
+    /// First: they hold memory, and somebody waits for them.
+    resumed: VecDeque<Arc<Fiber>>,
+    /// Then the claimed that somebody awaits, most urgent first.
+    awaited: BTreeMap<Urgency, Claim>,
+    /// Then the other claimed, in the order of the store: priority and age.
+    ready: VecDeque<Claim>,
+    /// Slot threads without work.
+    idle: usize,
+    /// Live instances, running and parked, by weight.
+    live: usize,
+    /// Slot threads that hold a guest.
+    busy: usize,
+    /// How much claimed work slots have ever taken.
+    taken: usize,
+    stopping: bool,
+}
+
+/// How full the runner is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Load {
+    /// Claimed, not started.
+    pub(super) ready: usize,
+    /// Those of them that somebody awaits.
+    pub(super) awaited: usize,
+    /// How much claimed work slots have ever taken.
+    pub(super) taken: usize,
+    /// Slots without work.
+    pub(super) idle: usize,
+    /// Slots with a guest.
+    pub(super) busy: usize,
+    /// Live instances by weight.
+    pub(super) live: usize,
+    /// Whether work that nobody awaits may start.
+    pub(super) may_start_unawaited: bool,
+}
+
+impl Scheduler {
+    /// Queues for a runner with room for `max_live` live instances. A quarter of
+    /// the room is kept for awaited work, so that work that nobody awaits can't
+    /// take what parked parents need to go on.
+    pub(super) fn new(max_live: usize) -> Self {
+        Self {
+            queues: Mutex::new(Queues::default()),
+            work_or_stop: Condvar::new(),
+            max_live,
+            reserve: max_live / 4,
+        }
+    }
+
+    /// Waits for work. `None` once the scheduler stops and nothing resumed is
+    /// left. `when_idle` is called, without the lock, before each wait.
+    pub(super) fn next(&self, mut when_idle: impl FnMut()) -> Option<Work> {
+        let mut told = false;
+        let mut queues = self.queues.lock();
+        loop {
+            if let Some(work) = queues.take(self.max_live, self.reserve) {
+                queues.busy += 1;
+                return Some(work);
+            }
+            if queues.stopping {
+                return None;
+            }
+            if !told {
+                // Asking for work may produce some at once: look again before
+                // waiting.
+                told = true;
+                queues.idle += 1;
+                drop(queues);
+                when_idle();
+                queues = self.queues.lock();
+                queues.idle -= 1;
+                continue;
+            }
+            queues.idle += 1;
+            self.work_or_stop.wait(&mut queues);
+            queues.idle -= 1;
+        }
+    }
+
+    /// A slot thread is done with a guest: it has parked, or it is gone and
+    /// `freed` live instances with it.
+    pub(super) fn leave_slot(&self, freed: usize) {
+        let mut queues = self.queues.lock();
+        queues.busy -= 1;
+        queues.live -= freed;
+        if freed > 0 && queues.idle > 0 && (!queues.awaited.is_empty() || !queues.ready.is_empty()) {
+            // Somebody may have stopped at the cap.
+            self.work_or_stop.notify_one();
+        }
+    }
+
+    /// A started guest turned out to count for more than the one live instance
+    /// that [`next`](Self::next) counted for it.
+    pub(super) fn add_live(&self, more: usize) {
+        if more > 0 {
+            self.queues.lock().live += more;
+        }
+    }
+
+    /// A fiber is to be polled again.
+    pub(super) fn push_resumed(&self, fiber: Arc<Fiber>) {
+        let mut queues = self.queues.lock();
+        queues.resumed.push_back(fiber);
+        if queues.idle > 0 {
+            self.work_or_stop.notify_one();
+        }
+    }
+
+    /// Claimed work, with its urgency if somebody awaits it.
+    pub(super) fn push_claimed(&self, claims: Vec<(Claim, Option<Urgency>)>) {
+        let mut queues = self.queues.lock();
+        let mut wake = claims.len().min(queues.idle);
+        for (claim, urgency) in claims {
+            match urgency {
+                Some(urgency) => drop(queues.awaited.insert(urgency, claim)),
+                None => queues.ready.push_back(claim),
+            }
+        }
+        while wake > 0 {
+            self.work_or_stop.notify_one();
+            wake -= 1;
+        }
+    }
+
+    /// Somebody has begun to await these: those that are claimed and not started
+    /// move ahead.
+    pub(super) fn promote(&self, ids: &[InvocationId], urgency_of: impl Fn(InvocationId) -> Option<Urgency>) {
+        let mut queues = self.queues.lock();
+        if queues.ready.is_empty() {
+            return;
+        }
+        let ids: std::collections::HashSet<_> = ids.iter().copied().collect();
+        let mut rest = VecDeque::with_capacity(queues.ready.len());
+        let mut promoted = false;
+        for claim in std::mem::take(&mut queues.ready) {
+            match ids.contains(&claim.id).then(|| urgency_of(claim.id)).flatten() {
+                Some(urgency) => {
+                    promoted = true;
+                    queues.awaited.insert(urgency, claim);
+                }
+                None => rest.push_back(claim),
+            }
+        }
+        queues.ready = rest;
+        if promoted && queues.idle > 0 {
+            self.work_or_stop.notify_one();
+        }
+    }
+
+    /// Takes back what is claimed and has not started.
+    pub(super) fn take_claimed(&self) -> Vec<Claim> {
+        let mut queues = self.queues.lock();
+        let awaited = std::mem::take(&mut queues.awaited);
+        let ready = std::mem::take(&mut queues.ready);
+        awaited.into_values().chain(ready).collect()
+    }
+
+    /// Takes one claimed invocation back, if it has not started.
+    pub(super) fn take_one(&self, id: InvocationId) -> Option<Claim> {
+        let mut queues = self.queues.lock();
+        if let Some(place) = queues.ready.iter().position(|claim| claim.id == id) {
+            return queues.ready.remove(place);
+        }
+        let urgency = *queues.awaited.iter().find(|(_, claim)| claim.id == id)?.0;
+        queues.awaited.remove(&urgency)
+    }
+
+    /// The awaited invocation that can't start although every slot is free,
+    /// because parked parents fill the runner up to its cap: nothing will ever
+    /// move again unless somebody gives up.
+    pub(super) fn stuck_at_cap(&self) -> Option<InvocationId> {
+        let queues = self.queues.lock();
+        if queues.busy > 0 || !queues.resumed.is_empty() || queues.live < self.max_live {
+            return None;
+        }
+        queues.awaited.values().next().map(|claim| claim.id)
+    }
+
+    /// How full the runner is.
+    pub(super) fn load(&self) -> Load {
+        let queues = self.queues.lock();
+        Load {
+            ready: queues.ready.len() + queues.awaited.len(),
+            awaited: queues.awaited.len(),
+            taken: queues.taken,
+            idle: queues.idle,
+            busy: queues.busy,
+            live: queues.live,
+            may_start_unawaited: queues.live + self.reserve < self.max_live,
+        }
+    }
+
+    /// No more work: slot threads end when the resumed are through.
+    pub(super) fn stop(&self) {
+        self.queues.lock().stopping = true;
+        self.work_or_stop.notify_all();
+    }
+}
+
+impl Queues {
+    fn take(&mut self, max_live: usize, reserve: usize) -> Option<Work> {
+        if let Some(fiber) = self.resumed.pop_front() {
+            return Some(Work::Resume(fiber));
+        }
+        if self.stopping || self.live >= max_live {
+            return None;
+        }
+        let claim = match self.awaited.pop_first() {
+            Some((_, claim)) => claim,
+            None if self.live + reserve >= max_live => return None,
+            None => self.ready.pop_front()?,
+        };
+        self.live += 1;
+        self.taken += 1;
+        Some(Work::Start(claim))
+    }
+}

@@ -1,0 +1,218 @@
+//! One slot: a host thread that runs at most one guest at a time.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use super::executor::GuestFuture;
+use super::fiber::{Fiber, Kill, Phase};
+use super::parking::poll_guest;
+use super::scheduler::Work;
+use super::{Core, Stage};
+use crate::model::{Claim, Event, Failure, FailureKind, Outcome, TaskClient};
+use crate::store::{AttemptEnd, EndKind, Report};
+
+/// The life of a slot thread.
+pub(super) fn run(core: &Arc<Core>, client: &Arc<dyn TaskClient>) {
+    while let Some(work) = core.scheduler.next(|| core.slot_is_idle()) {
+        let fiber = match work {
+            Work::Resume(fiber) => fiber,
+            Work::Start(claim) => match start(core, client, claim) {
+                Some(fiber) => fiber,
+                None => continue,
+            },
+        };
+        hold(core, &fiber);
+    }
+}
+
+/// Makes a live guest of a claim; or reports why that's impossible.
+fn start(core: &Arc<Core>, client: &Arc<dyn TaskClient>, claim: Claim) -> Option<Arc<Fiber>> {
+    let started = catch_unwind(AssertUnwindSafe(|| core.executor.start(&claim, client)));
+    let failure = match started {
+        Ok(Ok(guest)) => {
+            core.scheduler.add_live(guest.weight.saturating_sub(1));
+            let fiber = Fiber::new(core, claim, guest);
+            core.add_live_fiber(&fiber);
+            return Some(fiber);
+        }
+        Ok(Err(failure)) => failure,
+        Err(panic) => host_panic(panic.as_ref()),
+    };
+    core.scheduler.leave_slot(1);
+    let at = core.clock.now();
+    let how = EndKind::Final(Outcome::Failure(Arc::new(failure)));
+    core.tell(|messages| {
+        messages.unstarted.push(unstarted(&claim, AttemptEnd { at, how, has_children: false }))
+    });
+    None
+}
+
+/// The report of a claim that ended before there was a guest.
+pub(super) fn unstarted(claim: &Claim, end: AttemptEnd) -> Report {
+    Report {
+        id: claim.id,
+        runner: claim.runner,
+        attempt: claim.attempt,
+        observed: Vec::new(),
+        logs: Vec::new(),
+        progress: None,
+        component_digest: None,
+        end: Some(end),
+    }
+}
+
+/// How a guest left its slot.
+enum Left {
+    /// It awaits results, after a slice this long. It's not on this thread any
+    /// more: another may run it already.
+    Parked(std::time::Duration),
+    /// Its attempt produced this.
+    Ended(Outcome),
+    /// It was killed.
+    Killed(Kill),
+}
+
+/// Runs a guest from here to its end or its next wait.
+fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
+    fiber.set_polled();
+    let future = fiber.future.lock().take();
+    let Some(future) = future else {
+        // It ended while it stood in the queue; nothing is left to run.
+        core.scheduler.leave_slot(0);
+        return;
+    };
+    fiber.set_thread(Some(std::thread::current()));
+    core.enter_slot(fiber);
+    let left = run_guest(core, fiber, future);
+    let how = match left {
+        Left::Parked(slice) => {
+            core.leave_slot(slice);
+            core.scheduler.leave_slot(0);
+            // Whoever drains looked at the parked before this one was: it is
+            // given back here.
+            if core.stage() >= Stage::Draining {
+                fiber.kill(Kill::Release);
+            }
+            return;
+        }
+        Left::Ended(outcome) => Some(EndKind::Final(outcome)),
+        Left::Killed(Kill::Release) => Some(EndKind::Release),
+        Left::Killed(Kill::NotOurs) => None,
+    };
+    core.leave_slot(fiber.control.end_slice());
+    fiber.set_thread(None);
+    core.remove_live_fiber(fiber.id());
+    core.scheduler.leave_slot(fiber.weight);
+    match how {
+        Some(how) => {
+            let has_children = fiber.children.load(std::sync::atomic::Ordering::Acquire) > 0;
+            let end = AttemptEnd { at: core.clock.now(), how, has_children };
+            core.tell(|messages| messages.ends.push((Arc::clone(fiber), end)));
+        }
+        None => core.registry.disown(fiber.id()),
+    }
+}
+
+fn run_guest(core: &Arc<Core>, fiber: &Arc<Fiber>, mut future: GuestFuture) -> Left {
+    let waker = Waker::from(Arc::clone(fiber));
+    let mut context = Context::from_waker(&waker);
+    if fiber.killed().is_none() {
+        fiber.note(core.clock.now(), fiber.next_start());
+        core.tell_noted(fiber);
+    }
+    loop {
+        if let Some(why) = fiber.killed() {
+            drop_guest(future);
+            return Left::Killed(why);
+        }
+        let polled = catch_unwind(AssertUnwindSafe(|| poll_guest(|| future.as_mut().poll(&mut context))));
+        let (poll, awaits_results) = match polled {
+            Ok(polled) => polled,
+            Err(panic) => {
+                drop_guest(future);
+                return Left::Ended(Outcome::Failure(Arc::new(host_panic(panic.as_ref()))));
+            }
+        };
+        match poll {
+            Poll::Ready(outcome) => {
+                drop_guest(future);
+                // What an interrupted guest says is the interruption.
+                return match (fiber.killed(), &outcome) {
+                    (Some(why), Outcome::Failure(_)) => Left::Killed(why),
+                    _ => Left::Ended(outcome),
+                };
+            }
+            Poll::Pending if awaits_results => {
+                // The future must be in place, and the note made, before anybody
+                // can resume the fiber.
+                *fiber.future.lock() = Some(future);
+                fiber.note(core.clock.now(), Event::Await);
+                core.tell_noted(fiber);
+                let slice = fiber.control.end_slice();
+                if fiber.step(Phase::Polled, Phase::Parked) {
+                    return Left::Parked(slice);
+                }
+                // Its results came while it was being polled.
+                fiber.set_polled();
+                fiber.control.begin_slice();
+                fiber.note(core.clock.now(), Event::Resume);
+                match fiber.future.lock().take() {
+                    Some(back) => future = back,
+                    None => return Left::Killed(Kill::NotOurs),
+                }
+            }
+            Poll::Pending => {
+                if let Some(left) = block(fiber) {
+                    drop_guest(future);
+                    return left;
+                }
+            }
+        }
+    }
+}
+
+/// Waits on the slot thread until a guest that sleeps or does I/O can go on;
+/// `Some` if it must not.
+fn block(fiber: &Arc<Fiber>) -> Option<Left> {
+    if fiber.step(Phase::Polled, Phase::Blocked) {
+        while fiber.is(Phase::Blocked) {
+            let remaining = fiber.control.remaining();
+            if remaining.is_zero() {
+                break;
+            }
+            std::thread::park_timeout(remaining);
+        }
+    }
+    fiber.set_polled();
+    if let Some(why) = fiber.killed() {
+        return Some(Left::Killed(why));
+    }
+    if fiber.control.remaining().is_zero() {
+        let failure = fiber.control.time_out();
+        return Some(Left::Ended(Outcome::Failure(Arc::new(failure))));
+    }
+    None
+}
+
+/// Drops a guest, which unwinds its fiber and runs destructors of host state. A
+/// panic in there is a bug of ours that must not cost the slot.
+fn drop_guest(future: GuestFuture) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(future))) {
+        tracing::error!(panic = panic_message(panic.as_ref()), "the host panicked while it dropped a guest");
+    }
+}
+
+fn host_panic(panic: &(dyn std::any::Any + Send)) -> Failure {
+    let message = panic_message(panic);
+    tracing::error!(panic = message, "the host panicked while it ran a guest");
+    Failure::new(FailureKind::Trapped, format!("a bug in the runner ended this attempt: {message}"))
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without a message")
+}

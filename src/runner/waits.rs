@@ -1,0 +1,585 @@
+//! Who waits for what.
+//!
+//! Registering a waiter and asking whether its result is already there happen
+//! under one lock, the registry's, so a wake-up can't be lost between them. A
+//! finishing invocation puts its outcome into the final cache and takes its
+//! waiters under the same lock, and fills them after it.
+//!
+//! Lock order: the registry's, then one wait's. Nothing calls a guest, a store or
+//! a waker while it holds the registry's.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::task::Waker;
+
+use parking_lot::Mutex;
+
+use super::final_cache::FinalCache;
+use crate::model::{AwaitMode, InvocationId, Outcome, Refusal};
+
+/// One guest, or one thread outside, waiting for one or more results.
+#[derive(Debug)]
+pub(super) struct Wait {
+    /// The waiting invocation; `None` for a waiter outside.
+    caller: Option<InvocationId>,
+    mode: AwaitMode,
+    /// Generation of the awaited: one below the caller.
+    depth: u32,
+    /// Order of registration: the age of the wait.
+    sequence: u64,
+    state: Mutex<WaitState>,
+}
+
+#[derive(Debug)]
+struct WaitState {
+    ids: Vec<InvocationId>,
+    outcomes: Vec<Option<Outcome>>,
+    missing: usize,
+    /// The first that came, for [`AwaitMode::Any`].
+    first: Option<usize>,
+    refused: Option<Refusal>,
+    waker: Option<Waker>,
+}
+
+impl Wait {
+    /// The answer, if it is there; otherwise keeps `waker` for the moment when
+    /// it is.
+    pub(super) fn poll(&self, waker: &Waker) -> Option<Result<Vec<(usize, Outcome)>, Refusal>> {
+        let mut state = self.state.lock();
+        if let Some(refusal) = state.refused.take() {
+            return Some(Err(refusal));
+        }
+        if !self.is_satisfied(&state) {
+            if !state.waker.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
+                state.waker = Some(waker.clone());
+            }
+            return None;
+        }
+        let outcomes = match (self.mode, state.first) {
+            (AwaitMode::Any, Some(first)) => {
+                state.outcomes[first].take().map(|outcome| (first, outcome)).into_iter().collect()
+            }
+            _ => std::mem::take(&mut state.outcomes).into_iter().flatten().enumerate().collect(),
+        };
+        Some(Ok(outcomes))
+    }
+
+    fn is_satisfied(&self, state: &WaitState) -> bool {
+        match self.mode {
+            AwaitMode::All => state.missing == 0,
+            AwaitMode::Any => state.first.is_some(),
+        }
+    }
+
+    fn fill(&self, index: usize, outcome: &Outcome) {
+        let mut state = self.state.lock();
+        if state.outcomes.get(index).is_none_or(Option::is_some) {
+            return;
+        }
+        state.outcomes[index] = Some(outcome.clone());
+        state.missing -= 1;
+        state.first.get_or_insert(index);
+        if self.is_satisfied(&state) {
+            let waker = state.waker.take();
+            drop(state);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Ends the wait without an answer.
+    pub(super) fn refuse(&self, refusal: Refusal) {
+        let mut state = self.state.lock();
+        state.refused = Some(refusal);
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// How urgent an awaited invocation is, most urgent first: most waiters, then the
+/// deepest, then the oldest wait. Deepest before oldest keeps the number of
+/// parked parents near the depth of a tree instead of its width. The children of
+/// one wait differ by nothing else: their ids, which grow, keep them in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Urgency(Reverse<usize>, Reverse<u32>, u64, InvocationId);
+
+/// What a waiter asks for.
+pub(super) struct WaitFor {
+    /// The waiting invocation with its task; `None` for a waiter outside.
+    pub(super) caller: Option<(InvocationId, Arc<str>)>,
+    /// The caller's depth.
+    pub(super) depth: u32,
+    /// For what.
+    pub(super) ids: Vec<InvocationId>,
+    /// For all or for the first.
+    pub(super) mode: AwaitMode,
+}
+
+/// The waits of one runner, and its final cache.
+#[derive(Debug)]
+pub(super) struct Registry {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    finals: FinalCache,
+    /// By awaited invocation: who waits for it, and at which place of its list.
+    waiters: HashMap<InvocationId, Vec<(Arc<Wait>, usize)>>,
+    /// By waiting invocation: its task and what it waits for. The graph in which
+    /// cycles are looked for.
+    waiting: HashMap<InvocationId, (Arc<str>, Vec<InvocationId>)>,
+    /// Claimed by this runner and not final: becomes final only through it.
+    owned: HashSet<InvocationId>,
+    /// The awaited that nobody here has claimed yet, most urgent first.
+    wanted: BTreeMap<Urgency, InvocationId>,
+    urgency: HashMap<InvocationId, Urgency>,
+    next_sequence: u64,
+}
+
+impl Registry {
+    pub(super) fn new(cache_entries: usize, cache_bytes: usize) -> Self {
+        Self {
+            inner: Mutex::new(Inner {
+                finals: FinalCache::new(cache_entries, cache_bytes),
+                waiters: HashMap::new(),
+                waiting: HashMap::new(),
+                owned: HashSet::new(),
+                wanted: BTreeMap::new(),
+                urgency: HashMap::new(),
+                next_sequence: 0,
+            }),
+        }
+    }
+
+    /// Registers a waiter. Returns it, with the ids that must now be looked up in
+    /// the store because nothing here knows whether they are final: it's the
+    /// caller's duty to hand each answer to [`finish`](Self::finish) or
+    /// [`refuse`](Self::refuse).
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Cycle`] if the wait would wait for its own caller.
+    pub(super) fn register(&self, wait_for: WaitFor) -> Result<(Arc<Wait>, Vec<InvocationId>), Refusal> {
+        let WaitFor { caller, depth, ids, mode } = wait_for;
+        let mut inner = self.inner.lock();
+        if let Some((caller, task)) = &caller {
+            inner.refuse_cycle(*caller, task, &ids)?;
+        }
+        let outcomes: Vec<_> = ids.iter().map(|id| inner.finals.get(*id)).collect();
+        let sequence = inner.next_sequence;
+        inner.next_sequence += 1;
+        let wait = Arc::new(Wait {
+            caller: caller.as_ref().map(|(id, _)| *id),
+            mode,
+            depth: depth + 1,
+            sequence,
+            state: Mutex::new(WaitState {
+                missing: outcomes.iter().filter(|outcome| outcome.is_none()).count(),
+                first: outcomes.iter().position(Option::is_some),
+                ids: ids.clone(),
+                outcomes,
+                refused: None,
+                waker: None,
+            }),
+        });
+        let state = wait.state.lock();
+        let mut unknown = Vec::new();
+        if !wait.is_satisfied(&state) {
+            for (index, id) in ids.iter().enumerate() {
+                if state.outcomes[index].is_none() {
+                    inner.add_waiter(*id, &wait, index);
+                    if !inner.owned.contains(id) {
+                        unknown.push(*id);
+                    }
+                }
+            }
+            if let Some((caller, task)) = caller {
+                inner.waiting.insert(caller, (task, ids));
+            }
+        }
+        drop(state);
+        Ok((wait, unknown))
+    }
+
+    /// Turns a wait for one id that turned out to be another's duplicate to that
+    /// other. Returns whether it must be looked up.
+    pub(super) fn redirect(&self, wait: &Arc<Wait>, to: InvocationId) -> bool {
+        let mut inner = self.inner.lock();
+        inner.remove_waiter(wait);
+        wait.state.lock().ids = vec![to];
+        if let Some(caller) = wait.caller
+            && let Some((_, ids)) = inner.waiting.get_mut(&caller)
+        {
+            *ids = vec![to];
+        }
+        inner.add_waiter(to, wait, 0);
+        !inner.owned.contains(&to)
+    }
+
+    /// Forgets a waiter, answered or not.
+    pub(super) fn unregister(&self, wait: &Arc<Wait>) {
+        let mut inner = self.inner.lock();
+        if let Some(caller) = wait.caller {
+            inner.waiting.remove(&caller);
+        }
+        inner.remove_waiter(wait);
+    }
+
+    /// An invocation is final: keeps its outcome and answers its waiters.
+    pub(super) fn finish(&self, id: InvocationId, outcome: &Outcome) {
+        let waiters = {
+            let mut inner = self.inner.lock();
+            inner.finals.insert(id, outcome.clone());
+            inner.owned.remove(&id);
+            inner.forget_want(id);
+            inner.waiters.remove(&id)
+        };
+        for (wait, index) in waiters.into_iter().flatten() {
+            wait.fill(index, outcome);
+        }
+    }
+
+    /// Ends every wait for `id` without an answer.
+    pub(super) fn refuse(&self, id: InvocationId, refusal: &Refusal) {
+        let waiters = {
+            let mut inner = self.inner.lock();
+            inner.forget_want(id);
+            inner.waiters.remove(&id)
+        };
+        for (wait, _) in waiters.into_iter().flatten() {
+            wait.refuse(refusal.clone());
+        }
+    }
+
+    /// Ends every wait of a thread outside without an answer.
+    pub(super) fn refuse_outsiders(&self, refusal: &Refusal) {
+        let inner = self.inner.lock();
+        let outside: Vec<_> = inner
+            .waiters
+            .values()
+            .flatten()
+            .filter(|(wait, _)| wait.caller.is_none())
+            .map(|(wait, _)| Arc::clone(wait))
+            .collect();
+        drop(inner);
+        for wait in outside {
+            wait.refuse(refusal.clone());
+        }
+    }
+
+    /// This runner has claimed `id`. Returns how urgent it is, if it is awaited.
+    pub(super) fn own(&self, id: InvocationId) -> Option<Urgency> {
+        let mut inner = self.inner.lock();
+        inner.owned.insert(id);
+        let urgency = inner.urgency_of(id);
+        inner.forget_want(id);
+        urgency
+    }
+
+    /// This runner owns `id` no longer, and it may not be final.
+    pub(super) fn disown(&self, id: InvocationId) {
+        let mut inner = self.inner.lock();
+        inner.owned.remove(&id);
+        inner.update_want(id);
+    }
+
+    /// How urgent `id` is, if it is awaited.
+    pub(super) fn urgency_of(&self, id: InvocationId) -> Option<Urgency> {
+        self.inner.lock().urgency_of(id)
+    }
+
+    /// The most urgent of the awaited that nobody here has claimed.
+    pub(super) fn wanted(&self, max: usize) -> Vec<InvocationId> {
+        self.inner.lock().wanted.values().take(max).copied().collect()
+    }
+
+    /// These can't be claimed now: asking for them again and again would keep
+    /// others from being asked for.
+    pub(super) fn not_claimable(&self, ids: &[InvocationId]) {
+        let mut inner = self.inner.lock();
+        for id in ids {
+            inner.forget_want(*id);
+        }
+    }
+
+    /// Everything awaited here that becomes final elsewhere.
+    pub(super) fn awaited_elsewhere(&self) -> Vec<InvocationId> {
+        let inner = self.inner.lock();
+        inner.waiters.keys().filter(|id| !inner.owned.contains(id)).copied().collect()
+    }
+
+    /// The caller that waits for `id` since most recently.
+    pub(super) fn youngest_wait_for(&self, id: InvocationId) -> Option<Arc<Wait>> {
+        let inner = self.inner.lock();
+        let waiters = inner.waiters.get(&id)?;
+        waiters.iter().max_by_key(|(wait, _)| wait.sequence).map(|(wait, _)| Arc::clone(wait))
+    }
+}
+
+impl Inner {
+    fn add_waiter(&mut self, id: InvocationId, wait: &Arc<Wait>, index: usize) {
+        self.waiters.entry(id).or_default().push((Arc::clone(wait), index));
+        self.update_want(id);
+    }
+
+    fn remove_waiter(&mut self, wait: &Arc<Wait>) {
+        let ids = wait.state.lock().ids.clone();
+        for id in ids {
+            let Some(waiters) = self.waiters.get_mut(&id) else {
+                continue;
+            };
+            waiters.retain(|(other, _)| !Arc::ptr_eq(other, wait));
+            if waiters.is_empty() {
+                self.waiters.remove(&id);
+            }
+            self.update_want(id);
+        }
+    }
+
+    fn urgency_of(&self, id: InvocationId) -> Option<Urgency> {
+        let waiters = self.waiters.get(&id)?;
+        let (oldest, _) = waiters.iter().min_by_key(|(wait, _)| wait.sequence)?;
+        let depth = waiters.iter().map(|(wait, _)| wait.depth).max()?;
+        Some(Urgency(Reverse(waiters.len()), Reverse(depth), oldest.sequence, id))
+    }
+
+    /// Brings `wanted` in line with the waiters of `id`.
+    fn update_want(&mut self, id: InvocationId) {
+        self.forget_want(id);
+        if !self.owned.contains(&id)
+            && let Some(urgency) = self.urgency_of(id)
+        {
+            self.wanted.insert(urgency, id);
+            self.urgency.insert(id, urgency);
+        }
+    }
+
+    fn forget_want(&mut self, id: InvocationId) {
+        if let Some(urgency) = self.urgency.remove(&id) {
+            self.wanted.remove(&urgency);
+        }
+    }
+
+    /// Looks for a way from what `caller` wants to wait for back to `caller`.
+    fn refuse_cycle(&self, caller: InvocationId, task: &str, ids: &[InvocationId]) -> Result<(), Refusal> {
+        let mut came_from: HashMap<InvocationId, InvocationId> = HashMap::new();
+        let mut open: Vec<InvocationId> = Vec::new();
+        let visit = |from, ids: &[InvocationId], open: &mut Vec<_>, came_from: &mut HashMap<_, _>| {
+            for id in ids {
+                if *id == caller || self.waiting.contains_key(id) {
+                    came_from.entry(*id).or_insert_with(|| {
+                        open.push(*id);
+                        from
+                    });
+                }
+            }
+        };
+        visit(caller, ids, &mut open, &mut came_from);
+        while let Some(id) = open.pop() {
+            if id == caller {
+                let mut path = vec![caller];
+                let mut at = came_from[&caller];
+                while at != caller {
+                    path.push(at);
+                    at = came_from[&at];
+                }
+                path.push(caller);
+                path.reverse();
+                let names: Vec<_> = path
+                    .iter()
+                    .map(|id| {
+                        let task = if *id == caller { task } else { &self.waiting[id].0 };
+                        format!("{task} ({id})")
+                    })
+                    .collect();
+                let what =
+                    if path.len() == 2 { "an invocation can't await itself" } else { "a cycle of waits" };
+                return Err(Refusal::Cycle(format!("{what}: {}", names.join(" awaits "))));
+            }
+            if let Some((_, ids)) = self.waiting.get(&id) {
+                visit(id, ids, &mut open, &mut came_from);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    struct CountingWaker(AtomicUsize);
+
+    impl std::task::Wake for CountingWaker {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn registry() -> Registry {
+        Registry::new(100, 1 << 20)
+    }
+
+    fn id() -> InvocationId {
+        InvocationId::generate()
+    }
+
+    fn wait_for(caller: Option<InvocationId>, ids: &[InvocationId], mode: AwaitMode) -> WaitFor {
+        WaitFor { caller: caller.map(|id| (id, Arc::from("a.task"))), depth: 0, ids: ids.to_vec(), mode }
+    }
+
+    fn value(text: &str) -> Outcome {
+        Outcome::Value(text.into())
+    }
+
+    fn values(answer: Option<Result<Vec<(usize, Outcome)>, Refusal>>) -> Vec<(usize, String)> {
+        answer
+            .expect("an answer")
+            .expect("not refused")
+            .into_iter()
+            .map(|(index, outcome)| match outcome {
+                Outcome::Value(json) => (index, json.to_string()),
+                Outcome::Failure(failure) => (index, failure.message.clone()),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_wait_for_all_answers_once_in_the_order_asked() {
+        let registry = registry();
+        let (a, b) = (id(), id());
+        let (wait, unknown) = registry.register(wait_for(Some(id()), &[a, b, a], AwaitMode::All)).unwrap();
+        assert_eq!(unknown, [a, b, a]);
+        let count = Arc::new(CountingWaker(AtomicUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&count));
+        assert!(wait.poll(&waker).is_none());
+        registry.finish(b, &value("2"));
+        assert_eq!(count.0.load(Ordering::SeqCst), 0);
+        registry.finish(a, &value("1"));
+        registry.finish(a, &value("1"));
+        assert_eq!(count.0.load(Ordering::SeqCst), 1);
+        let expected = [(0, "1".to_owned()), (1, "2".to_owned()), (2, "1".to_owned())];
+        assert_eq!(values(wait.poll(&waker)), expected);
+    }
+
+    #[test]
+    fn a_wait_for_any_answers_with_the_first() {
+        let registry = registry();
+        let (a, b) = (id(), id());
+        let (wait, _) = registry.register(wait_for(None, &[a, b], AwaitMode::Any)).unwrap();
+        registry.finish(b, &value("2"));
+        registry.finish(a, &value("1"));
+        assert_eq!(values(wait.poll(Waker::noop())), [(1, "2".to_owned())]);
+    }
+
+    #[test]
+    fn what_is_in_the_final_cache_is_answered_without_a_look() {
+        let registry = registry();
+        let a = id();
+        registry.finish(a, &value("1"));
+        let (wait, unknown) = registry.register(wait_for(None, &[a], AwaitMode::All)).unwrap();
+        assert!(unknown.is_empty());
+        assert_eq!(values(wait.poll(Waker::noop())), [(0, "1".to_owned())]);
+    }
+
+    /// pynenc defect 1: a waiter whose result was evicted before it looked hung
+    /// for ever. Here a registered waiter is filled directly, whatever the size
+    /// of the cache.
+    #[test]
+    fn an_evicted_outcome_still_reaches_its_waiters() {
+        let registry = Registry::new(1, 1 << 20);
+        let ids: Vec<_> = (0..40).map(|_| id()).collect();
+        let (wait, _) = registry.register(wait_for(None, &ids, AwaitMode::All)).unwrap();
+        for id in &ids {
+            registry.finish(*id, &value("1"));
+        }
+        assert_eq!(values(wait.poll(Waker::noop())).len(), 40);
+    }
+
+    #[test]
+    fn awaiting_oneself_is_refused() {
+        let registry = registry();
+        let a = id();
+        let refusal = registry.register(wait_for(Some(a), &[a], AwaitMode::All)).unwrap_err();
+        assert_eq!(
+            refusal,
+            Refusal::Cycle(format!("an invocation can't await itself: a.task ({a}) awaits a.task ({a})"))
+        );
+    }
+
+    #[test]
+    fn closing_a_cycle_of_waits_is_refused_and_names_it() {
+        let registry = registry();
+        let (a, b, c) = (id(), id(), id());
+        registry.register(wait_for(Some(a), &[b], AwaitMode::All)).unwrap();
+        registry.register(wait_for(Some(b), &[id(), c], AwaitMode::Any)).unwrap();
+        let Refusal::Cycle(message) = registry.register(wait_for(Some(c), &[a], AwaitMode::All)).unwrap_err()
+        else {
+            panic!("not a cycle");
+        };
+        let expected = format!(
+            "a cycle of waits: a.task ({c}) awaits a.task ({a}) awaits a.task ({b}) awaits a.task ({c})"
+        );
+        assert_eq!(message, expected);
+    }
+
+    #[test]
+    fn a_wait_that_ended_closes_no_cycle() {
+        let registry = registry();
+        let (a, b) = (id(), id());
+        let (wait, _) = registry.register(wait_for(Some(a), &[b], AwaitMode::All)).unwrap();
+        registry.unregister(&wait);
+        assert!(registry.register(wait_for(Some(b), &[a], AwaitMode::All)).is_ok());
+    }
+
+    #[test]
+    fn wanted_are_ordered_by_waiters_then_depth_then_age() {
+        let registry = registry();
+        let (old, deep, popular, owned) = (id(), id(), id(), id());
+        registry.own(owned);
+        let at_depth = |depth, ids: &[InvocationId]| WaitFor { depth, ..wait_for(None, ids, AwaitMode::All) };
+        let first = registry.register(at_depth(0, &[old, popular, owned])).unwrap();
+        let second = registry.register(at_depth(3, &[deep])).unwrap();
+        let third = registry.register(at_depth(1, &[popular])).unwrap();
+        assert_eq!(registry.wanted(10), [popular, deep, old]);
+        registry.unregister(&third.0);
+        assert_eq!(registry.wanted(10), [deep, old, popular]);
+        assert!(registry.own(deep).is_some());
+        assert_eq!(registry.wanted(10), [old, popular]);
+        registry.disown(deep);
+        assert_eq!(registry.wanted(1), [deep]);
+        registry.unregister(&second.0);
+        registry.unregister(&first.0);
+        assert!(registry.wanted(10).is_empty());
+        assert!(registry.inner.lock().waiters.is_empty(), "nothing is left behind");
+    }
+
+    #[test]
+    fn a_refused_wait_is_woken_with_the_refusal() {
+        let registry = registry();
+        let a = id();
+        let (wait, _) = registry.register(wait_for(None, &[a], AwaitMode::All)).unwrap();
+        registry.refuse(a, &Refusal::UnknownInvocation("no such id".to_owned()));
+        assert!(matches!(wait.poll(Waker::noop()), Some(Err(Refusal::UnknownInvocation(_)))));
+    }
+
+    #[test]
+    fn a_redirected_wait_is_answered_by_the_other() {
+        let registry = registry();
+        let (mine, theirs) = (id(), id());
+        let (wait, _) = registry.register(wait_for(Some(id()), &[mine], AwaitMode::All)).unwrap();
+        assert!(registry.redirect(&wait, theirs));
+        registry.finish(mine, &value("mine"));
+        assert!(wait.poll(Waker::noop()).is_none());
+        registry.finish(theirs, &value("theirs"));
+        assert_eq!(values(wait.poll(Waker::noop())), [(0, "theirs".to_owned())]);
+    }
+}

@@ -1,0 +1,615 @@
+//! Compiled code, kept on disk.
+//!
+//! Compiling a component takes from a tenth of a second to a quarter of a minute;
+//! loading what was compiled takes a millisecond. Compiled code is machine code
+//! that is run without further checks, so what is loaded must be what was
+//! stored: the directory belongs to us alone, and every file carries a checksum.
+//!
+//! The cache only ever saves time. Whatever is wrong with it is a warning.
+
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::hash::{Hash, Hasher};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use tracing::{debug, warn};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use crate::model::ComponentDigest;
+
+/// The first bytes of a file, the last of them its format's version.
+const MAGIC: [u8; 8] = *b"wrcache\x01";
+/// Magic and checksum.
+const HEADER: usize = MAGIC.len() + blake3::OUT_LEN;
+/// How files of compiled code end.
+const EXTENSION: &str = "compiled";
+/// How files end that are still being written.
+const TEMPORARY: &str = "tmp";
+/// The most bytes that the files take together.
+const MAX_BYTES: u64 = 4 << 30;
+/// The age at which a file that was being written has surely been given up.
+const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A place for compiled code.
+#[derive(Debug)]
+pub(super) struct Cache {
+    /// `None` if there is none, or none that can be trusted.
+    directory: Option<PathBuf>,
+    max_bytes: u64,
+}
+
+impl Cache {
+    /// Keeps compiled code in `directory`, which is created if need be, or
+    /// nowhere.
+    ///
+    /// A directory that others could write to is not used: they could make us
+    /// run any code.
+    pub(super) fn new(directory: Option<&Path>) -> Self {
+        Self::with_bound(directory, MAX_BYTES)
+    }
+
+    fn with_bound(directory: Option<&Path>, max_bytes: u64) -> Self {
+        let directory = directory.and_then(|directory| match prepare(directory) {
+            Ok(directory) => Some(directory),
+            Err(error) => {
+                warn!("not keeping compiled code in `{}`: {error}", directory.display());
+                None
+            }
+        });
+        Self { directory, max_bytes }
+    }
+
+    /// The compiled form of a component: what was kept, or else compiled now
+    /// and kept.
+    ///
+    /// # Errors
+    ///
+    /// Only if `bytes` can't be compiled.
+    pub(super) fn load(
+        &self,
+        engine: &Engine,
+        digest: &ComponentDigest,
+        bytes: &[u8],
+    ) -> wasmtime::Result<Component> {
+        classify(bytes).map_err(wasmtime::Error::msg)?;
+        let Some(directory) = &self.directory else {
+            return Component::from_binary(engine, bytes);
+        };
+        let path = directory.join(format!("{}.{EXTENSION}", key(engine, digest)));
+        match read(&path) {
+            // SAFETY: `deserialize` trusts its bytes to be what `serialize` of
+            // the same version and settings gave. They are: the checksum says
+            // that the file is whole and unchanged since we wrote it, its name
+            // is drawn from the version, the settings and the component, it is
+            // ours, and nobody else can write to the directory.
+            Ok(Some(code)) => match unsafe { Component::deserialize(engine, &code[HEADER..]) } {
+                Ok(component) => {
+                    touch(&path);
+                    return Ok(component);
+                }
+                Err(error) => discard(&path, &format!("{error:#}")),
+            },
+            Ok(None) => {}
+            Err(Damage::Content(reason)) => discard(&path, reason),
+            Err(Damage::Io(error)) => warn!("can't read compiled code from `{}`: {error}", path.display()),
+        }
+        let component = Component::from_binary(engine, bytes)?;
+        let kept = component.serialize().and_then(|code| Ok(write(directory, &path, &code)?));
+        match kept {
+            Ok(()) => self.tidy(directory, &path),
+            Err(error) => warn!("can't keep compiled code in `{}`: {error:#}", path.display()),
+        }
+        Ok(component)
+    }
+
+    /// Removes what was used longest ago until the rest is within the bound,
+    /// and what other processes began to write and never finished. Never
+    /// removes `newest`, which was written just now.
+    fn tidy(&self, directory: &Path, newest: &Path) {
+        let Ok(entries) = fs::read_dir(directory) else {
+            return;
+        };
+        let now = SystemTime::now();
+        let mut files = Vec::new();
+        for entry in entries.flatten() {
+            let path = entry.path();
+            // Another process may remove it at the same time; then it is gone.
+            let Ok(metadata) = entry.metadata() else {
+                continue;
+            };
+            let used = metadata.modified().unwrap_or(now);
+            if !metadata.is_file() {
+                continue;
+            }
+            match path.extension().and_then(OsStr::to_str) {
+                Some(EXTENSION) => files.push((used, metadata.len(), path)),
+                Some(TEMPORARY) if now.duration_since(used).is_ok_and(|age| age > ABANDONED) => {
+                    let _ = fs::remove_file(&path);
+                }
+                // Not ours: left alone.
+                _ => {}
+            }
+        }
+        let mut total: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
+        files.sort();
+        for (_, bytes, path) in files {
+            if total <= self.max_bytes {
+                break;
+            }
+            if path != newest && fs::remove_file(&path).is_ok() {
+                debug!("removed compiled code `{}` to stay within {} bytes", path.display(), self.max_bytes);
+                total -= bytes;
+            }
+        }
+    }
+}
+
+/// What kind of file the bytes of a component really are.
+///
+/// # Errors
+///
+/// Why they can't be a component, and what to do about it. A component may
+/// still be found invalid when it is compiled.
+pub(super) fn classify(bytes: &[u8]) -> Result<(), String> {
+    const WASM: &[u8] = b"\0asm";
+    // The version, then the layer, each as 16 bits.
+    const MODULE: &[u8] = &[1, 0, 0, 0];
+    const COMPONENT: &[u8] = &[13, 0, 1, 0];
+    let truncated = || Err("it is cut short: only the start of a WebAssembly file".to_owned());
+    if bytes.is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    let Some(rest) = bytes.strip_prefix(WASM) else {
+        if WASM.starts_with(bytes) {
+            return truncated();
+        }
+        let text = bytes.trim_ascii_start();
+        if text.starts_with(b"(component") || text.starts_with(b"(module") || text.starts_with(b";;") {
+            return Err("it is WebAssembly text, and the binary form is needed: \
+                        make it with `wasm-tools parse FILE.wat -o FILE.wasm`"
+                .to_owned());
+        }
+        return Err("it is not WebAssembly".to_owned());
+    };
+    match rest.first_chunk::<4>().map(<[u8; 4]>::as_slice) {
+        None => truncated(),
+        Some(COMPONENT) => sections_are_whole(&rest[4..])
+            .then_some(())
+            .ok_or_else(|| "it is cut short: its last section is longer than the file".to_owned()),
+        Some(MODULE) => Err("it is a core module, not a component: \
+                             make a component of it with `wasm-tools component new`"
+            .to_owned()),
+        Some(_) => {
+            Err("it is a component of a version that is not known; build it with newer tools".to_owned())
+        }
+    }
+}
+
+/// Whether the sections end where the bytes end. Everything else is left to the
+/// compiler, which also says where it fails.
+fn sections_are_whole(mut bytes: &[u8]) -> bool {
+    while let Some((_, rest)) = bytes.split_first() {
+        // The length of a section is a LEB128 number of 32 bits.
+        let mut length = 0u64;
+        let mut end = None;
+        for (index, byte) in rest.iter().take(5).enumerate() {
+            length |= u64::from(byte & 0x7f) << (7 * index);
+            if byte & 0x80 == 0 {
+                end = Some(index + 1);
+                break;
+            }
+        }
+        // Not a number at all, rather than cut off: for the compiler to say.
+        let Some(start) = end else {
+            return rest.len() >= 5;
+        };
+        let Ok(length) = usize::try_from(length) else {
+            return false;
+        };
+        match rest[start..].get(length..) {
+            Some(next) => bytes = next,
+            None => return false,
+        }
+    }
+    true
+}
+
+/// The name of a file: everything that its content depends on, hashed.
+fn key(engine: &Engine, digest: &ComponentDigest) -> blake3::Hash {
+    // `Hash` by itself makes no promise from one process to the next; with a
+    // hasher that is the same everywhere it does well enough, and a difference
+    // would only mean compiling again.
+    struct Stable(blake3::Hasher);
+    impl Hasher for Stable {
+        fn finish(&self) -> u64 {
+            let hash = self.0.finalize();
+            hash.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+        }
+
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+    }
+    let mut stable = Stable(blake3::Hasher::new());
+    digest.as_bytes().hash(&mut stable);
+    // Covers the version of wasmtime, the target and every setting that
+    // compiled code depends on.
+    engine.precompile_compatibility_hash().hash(&mut stable);
+    stable.0.finalize()
+}
+
+/// Makes the directory and returns its path without links, which others could
+/// point elsewhere; or says why the one that is there can't be trusted.
+fn prepare(directory: &Path) -> io::Result<PathBuf> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let directory = directory.canonicalize()?;
+    let metadata = fs::symlink_metadata(&directory)?;
+    if !metadata.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    if !is_ours(&metadata) {
+        return Err(io::Error::other("it belongs to another user"));
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return Err(io::Error::other("other users can write to it; `chmod go-w` makes it usable"));
+    }
+    Ok(directory)
+}
+
+/// Whether a file belongs to the user that we run as.
+fn is_ours(metadata: &fs::Metadata) -> bool {
+    metadata.uid() == rustix::process::geteuid().as_raw()
+}
+
+/// Why a file could not be used.
+enum Damage {
+    /// The system would not read it.
+    Io(io::Error),
+    /// It is not what was written.
+    Content(&'static str),
+}
+
+/// The whole file, header included, if it exists and is as it was written.
+fn read(path: &Path) -> Result<Option<Vec<u8>>, Damage> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Damage::Io(error)),
+    };
+    // Left by someone while the directory was open to others.
+    if !file.metadata().is_ok_and(|metadata| is_ours(&metadata)) {
+        return Err(Damage::Content("it belongs to another user"));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(Damage::Io)?;
+    let Some((header, code)) = bytes.split_at_checked(HEADER) else {
+        return Err(Damage::Content("it is too short"));
+    };
+    let (magic, checksum) = header.split_at(MAGIC.len());
+    if magic != MAGIC {
+        return Err(Damage::Content("its format is not known"));
+    }
+    if blake3::hash(code).as_bytes().as_slice() != checksum {
+        return Err(Damage::Content("its checksum is wrong"));
+    }
+    Ok(Some(bytes))
+}
+
+/// Writes a file under a name of its own, then gives it its real name: another
+/// process sees all of it or nothing.
+///
+/// Not synced: what a crash of the machine leaves behind fails its checksum.
+fn write(directory: &Path, path: &Path, code: &[u8]) -> io::Result<()> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let unique =
+        format!("{}-{:?}", std::process::id(), SystemTime::now().duration_since(SystemTime::UNIX_EPOCH));
+    let unique = blake3::hash(unique.as_bytes()).to_hex();
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let temporary = directory.join(format!("{unique}-{count}.{TEMPORARY}"));
+    let written = (|| {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(&MAGIC)?;
+        file.write_all(blake3::hash(code).as_bytes())?;
+        file.write_all(code)?;
+        drop(file);
+        fs::rename(&temporary, path)
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Notes that a file was used now. Its age is only for [`Cache::tidy`].
+fn touch(path: &Path) {
+    let touched =
+        OpenOptions::new().append(true).open(path).and_then(|file| file.set_modified(SystemTime::now()));
+    if let Err(error) = touched {
+        debug!("can't note the use of `{}`: {error}", path.display());
+    }
+}
+
+/// Removes a file that can't be used.
+fn discard(path: &Path, reason: &str) {
+    warn!("compiling again, as the compiled code in `{}` can't be used: {reason}", path.display());
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        warn!("can't remove `{}`: {error}", path.display());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use sha2::Digest;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::wasm::testing::{component, function};
+    use crate::wasm::values::Shape;
+
+    fn small(name: &'static str) -> (Vec<u8>, ComponentDigest) {
+        let bytes = component(&[], &[function(name, [("a", Shape::U32)], None)], &[]);
+        let digest = ComponentDigest::from_bytes(sha2::Sha256::digest(&bytes).into());
+        (bytes, digest)
+    }
+
+    fn private() -> TempDir {
+        let directory = TempDir::new().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        directory
+    }
+
+    fn files(directory: &Path) -> Vec<PathBuf> {
+        let mut files: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files
+    }
+
+    #[track_caller]
+    fn load(cache: &Cache, engine: &Engine, (bytes, digest): &(Vec<u8>, ComponentDigest)) {
+        let component = cache.load(engine, digest, bytes).unwrap();
+        assert_eq!(component.component_type().exports(engine).len(), 1);
+    }
+
+    /// What was written is read: had the file been ignored it would be written
+    /// anew, as another file.
+    #[test]
+    fn compiled_code_is_used_again() {
+        let directory = private();
+        let inner = directory.path().join("a/b");
+        let engine = Engine::default();
+        let component = small("f");
+        load(&Cache::new(Some(&inner)), &engine, &component);
+        assert_eq!(fs::metadata(&inner).unwrap().mode() & 0o777, 0o700);
+        let [file] = &*files(&inner) else { panic!() };
+        let before = fs::metadata(file).unwrap();
+        assert_eq!(before.mode() & 0o777, 0o600);
+        OpenOptions::new().append(true).open(file).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        load(&Cache::new(Some(&inner)), &engine, &component);
+        let after = fs::metadata(file).unwrap();
+        assert_eq!(before.ino(), after.ino());
+        assert!(after.modified().unwrap() > SystemTime::UNIX_EPOCH, "its use is noted");
+    }
+
+    #[test]
+    fn other_settings_and_other_components_have_other_files() {
+        let directory = private();
+        let cache = Cache::new(Some(directory.path()));
+        load(&cache, &Engine::default(), &small("f"));
+        load(&cache, &Engine::default(), &small("g"));
+        assert_eq!(files(directory.path()).len(), 2);
+        let mut config = wasmtime::Config::new();
+        config.epoch_interruption(true);
+        load(&cache, &Engine::new(&config).unwrap(), &small("f"));
+        assert_eq!(files(directory.path()).len(), 3);
+        assert_eq!(key(&Engine::default(), &small("f").1), key(&Engine::default(), &small("f").1));
+    }
+
+    #[test]
+    fn a_damaged_file_is_compiled_again() {
+        let directory = private();
+        let cache = Cache::new(Some(directory.path()));
+        let engine = Engine::default();
+        let component = small("f");
+        load(&cache, &engine, &component);
+        let file = files(directory.path()).remove(0);
+        let good = fs::read(&file).unwrap();
+        assert!(read(&file).is_ok_and(|bytes| bytes.is_some()));
+
+        let mut damaged: Vec<Vec<u8>> = Vec::new();
+        // Every bit of the header, and a bit in every region of the body.
+        let places = (0..HEADER * 8).chain((HEADER * 8..good.len() * 8).step_by(good.len() / 16 * 8 + 1));
+        for bit in places.chain([good.len() * 8 - 1]) {
+            let mut bytes = good.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            damaged.push(bytes);
+        }
+        for length in [0, 1, 7, 8, HEADER - 1, HEADER, HEADER + 1, good.len() / 2, good.len() - 1] {
+            damaged.push(good[..length].to_vec());
+        }
+        damaged.push([&*good, b"x"].concat());
+        for bytes in &damaged {
+            fs::write(&file, bytes).unwrap();
+            assert!(matches!(read(&file), Err(Damage::Content(_))));
+        }
+        // The rest of the way for some of them.
+        for bytes in damaged.iter().step_by(29) {
+            fs::write(&file, bytes).unwrap();
+            load(&cache, &engine, &component);
+            assert_eq!(fs::read(&file).unwrap().len(), good.len(), "written anew");
+            assert!(read(&file).is_ok_and(|bytes| bytes.is_some()));
+        }
+    }
+
+    #[test]
+    fn a_file_of_someone_else_is_compiled_again() {
+        let directory = private();
+        let cache = Cache::new(Some(directory.path()));
+        let engine = Engine::default();
+        load(&cache, &engine, &small("f"));
+        let file = files(directory.path()).remove(0);
+        if std::os::unix::fs::chown(&file, Some(12_345), None).is_ok() {
+            assert!(matches!(read(&file), Err(Damage::Content("it belongs to another user"))));
+            load(&cache, &engine, &small("f"));
+            assert!(is_ours(&fs::metadata(&file).unwrap()));
+        }
+    }
+
+    #[test]
+    fn a_whole_file_with_foreign_code_is_compiled_again() {
+        let directory = private();
+        let cache = Cache::new(Some(directory.path()));
+        let engine = Engine::default();
+        let component = small("f");
+        load(&cache, &engine, &component);
+        let file = files(directory.path()).remove(0);
+        write(directory.path(), &file, b"not compiled code").unwrap();
+        load(&cache, &engine, &component);
+        assert!(fs::metadata(&file).unwrap().len() > 1000);
+        // Something that can't even be read as a file.
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        load(&cache, &engine, &component);
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_to_is_not_used() {
+        let directory = private();
+        for mode in [0o770, 0o702, 0o777] {
+            fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
+            let cache = Cache::new(Some(directory.path()));
+            assert_eq!(cache.directory, None);
+            load(&cache, &Engine::default(), &small("f"));
+            assert_eq!(files(directory.path()), [] as [PathBuf; 0]);
+        }
+        let file = directory.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert_eq!(Cache::new(Some(&file)).directory, None);
+        // Only root can give a directory away.
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        if std::os::unix::fs::chown(directory.path(), Some(12_345), None).is_ok() {
+            assert_eq!(Cache::new(Some(directory.path())).directory, None);
+        }
+        load(&Cache::new(None), &Engine::default(), &small("f"));
+    }
+
+    #[test]
+    fn a_cache_that_can_not_be_written_only_costs_time() {
+        let directory = private();
+        let inner = directory.path().join("cache");
+        let cache = Cache::new(Some(&inner));
+        // Works for root too, unlike taking the permission away.
+        fs::remove_dir(&inner).unwrap();
+        load(&cache, &Engine::default(), &small("f"));
+        // A file whose name can't be given.
+        assert!(write(directory.path(), Path::new("/proc/no-such-place"), b"code").is_err());
+        assert_eq!(files(directory.path()), [] as [PathBuf; 0], "no temporary file stays");
+    }
+
+    #[test]
+    fn what_was_used_longest_ago_is_removed() {
+        let directory = private();
+        let engine = Engine::default();
+        let components = [small("a"), small("b"), small("c")];
+        let all = Cache::new(Some(directory.path()));
+        load(&all, &engine, &components[0]);
+        let size = fs::metadata(&files(directory.path())[0]).unwrap().len();
+        load(&all, &engine, &components[1]);
+        let path = |of: &ComponentDigest| directory.path().join(format!("{}.{EXTENSION}", key(&engine, of)));
+        let age = |path: &Path, days: u64| {
+            let time = SystemTime::now() - Duration::from_secs(days * 24 * 60 * 60);
+            OpenOptions::new().append(true).open(path).unwrap().set_modified(time).unwrap();
+        };
+        age(&path(&components[0].1), 2);
+        age(&path(&components[1].1), 3);
+        let (old, new, foreign) = (
+            directory.path().join("1.tmp"),
+            directory.path().join("2.tmp"),
+            directory.path().join("notes.txt"),
+        );
+        for file in [&old, &new, &foreign] {
+            fs::write(file, "x").unwrap();
+        }
+        age(&old, 2);
+        age(&foreign, 9);
+        load(&Cache::with_bound(Some(directory.path()), size * 5 / 2), &engine, &components[2]);
+        assert!(path(&components[0].1).exists());
+        assert!(!path(&components[1].1).exists());
+        assert!(path(&components[2].1).exists());
+        assert!(!old.exists() && new.exists() && foreign.exists());
+        // The newest stays even if it alone is too big.
+        load(&Cache::with_bound(Some(directory.path()), 1), &engine, &components[1]);
+        assert!(path(&components[1].1).exists() && !path(&components[2].1).exists());
+    }
+
+    #[test]
+    fn many_may_write_at_once() {
+        let directory = private();
+        let component = small("f");
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let engine = Engine::default();
+                    for round in 0..4 {
+                        load(&Cache::new(Some(directory.path())), &engine, &component);
+                        if round == 1
+                            && let Some(file) = files(directory.path()).first()
+                        {
+                            let _ = fs::remove_file(file);
+                        }
+                    }
+                });
+            }
+        });
+        load(&Cache::new(Some(directory.path())), &Engine::default(), &component);
+        let [file] = &*files(directory.path()) else { panic!() };
+        assert!(read(file).is_ok_and(|bytes| bytes.is_some()));
+    }
+
+    #[test]
+    fn what_is_not_a_component_is_named() {
+        let (bytes, digest) = small("f");
+        assert_eq!(classify(&bytes), Ok(()));
+        for (bytes, message) in [
+            (&b""[..], "it is empty"),
+            (b"\x7fELF", "it is not WebAssembly"),
+            (b"\0as", "it is cut short: only the start of a WebAssembly file"),
+            (b"\0asm\x0d\0", "it is cut short: only the start of a WebAssembly file"),
+            (
+                b"\0asm\x01\0\0\0",
+                "it is a core module, not a component: make a component of it with `wasm-tools component new`",
+            ),
+            (
+                b"\0asm\x0e\0\x01\0",
+                "it is a component of a version that is not known; build it with newer tools",
+            ),
+            (
+                b"\n (component)",
+                "it is WebAssembly text, and the binary form is needed: \
+                 make it with `wasm-tools parse FILE.wat -o FILE.wasm`",
+            ),
+        ] {
+            assert_eq!(classify(bytes), Err(message.to_owned()));
+        }
+        for length in 0..bytes.len() {
+            // Cut between two sections it is a shorter component.
+            if let Err(message) = classify(&bytes[..length]) {
+                assert!(
+                    message.starts_with("it is ") && (length == 0 || message.contains("cut short")),
+                    "{message}"
+                );
+            }
+            assert!(
+                Cache::new(None).load(&Engine::default(), &digest, &bytes[..length]).is_err() || length >= 8
+            );
+        }
+    }
+}

@@ -1,0 +1,723 @@
+//! What a component exports that can be a task, what it imports, and how people
+//! name tasks.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use wasmtime::component::types::{ComponentFunc, ComponentInstance, ComponentItem};
+use wasmtime::component::{Component, ComponentExportIndex};
+
+use super::suggest::{list, nearest, unknown_near};
+use super::values::{Field, Shape, same_shape};
+
+/// The interface that every command-line program exports.
+const WASI_RUN: &str = "wasi:cli/run";
+
+/// The types of a function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Signature {
+    /// Its parameters, in order.
+    pub parameters: Vec<Field>,
+    /// Its result, if it has one.
+    pub result: Option<Shape>,
+}
+
+impl Signature {
+    /// The types of a function, or why they can't travel as JSON.
+    fn of(function: &ComponentFunc) -> Result<Self, String> {
+        if function.async_() {
+            return Err("it is an async function".to_owned());
+        }
+        let parameters = function
+            .params()
+            .map(|(name, ty)| Ok(Field { name: name.into(), shape: Shape::of(&ty)? }))
+            .collect::<Result<_, String>>()?;
+        let result = function.results().next().map(|ty| Shape::of(&ty)).transpose()?;
+        Ok(Self { parameters, result })
+    }
+
+    /// Of a command-line program: `func(args: list<string>) -> string`.
+    fn of_command() -> Self {
+        let args = Shape::List(Box::new(Shape::String));
+        Self { parameters: vec![Field { name: "args".into(), shape: args }], result: Some(Shape::String) }
+    }
+
+    /// Whether the result is a `result<…>`, whose error is the task's failure.
+    pub(super) fn returns_result(&self) -> bool {
+        matches!(self.result, Some(Shape::Result { .. }))
+    }
+
+    /// Whether the function that an importer wants is the one that an exporter
+    /// has.
+    ///
+    /// # Errors
+    ///
+    /// Where they differ, both in words.
+    pub(super) fn is_satisfied_by(&self, exported: &Self) -> Result<(), String> {
+        let names = |signature: &Self| list(signature.parameters.iter().map(|parameter| &*parameter.name));
+        let (ours, theirs) = (names(self), names(exported));
+        if self.parameters.len() != exported.parameters.len()
+            || !self.parameters.iter().zip(&exported.parameters).all(|(a, b)| a.name == b.name)
+        {
+            return Err(format!("imported with the parameters ({ours}), exported with ({theirs})"));
+        }
+        for (ours, theirs) in self.parameters.iter().zip(&exported.parameters) {
+            same_shape(&ours.shape, &theirs.shape)
+                .map_err(|difference| format!("{}{difference}", ours.name))?;
+        }
+        match (&self.result, &exported.result) {
+            (Some(ours), Some(theirs)) => {
+                same_shape(ours, theirs).map_err(|difference| format!("the result{difference}"))
+            }
+            (None, None) => Ok(()),
+            (Some(ours), None) => {
+                Err(format!("the result: imported as {}, exported without one", ours.name()))
+            }
+            (None, Some(theirs)) => {
+                Err(format!("the result: imported without one, exported as {}", theirs.name()))
+            }
+        }
+    }
+}
+
+/// How a task is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// With its arguments, for its result.
+    Function,
+    /// As a command-line program: the function is `run` of `wasi:cli/run`, the
+    /// arguments are the program's, the value is its standard output.
+    Command,
+}
+
+/// An exported function that is a task.
+#[derive(Clone)]
+pub(super) struct Export {
+    /// The task's id.
+    pub id: Arc<str>,
+    /// The interface as it is exported, with its version; `None` for a function
+    /// at the root.
+    pub interface: Option<Box<str>>,
+    /// The function's name.
+    pub function: Box<str>,
+    /// Where it is in the component; belongs to this one [`Component`].
+    pub index: ComponentExportIndex,
+    /// How it is called.
+    pub entry: Entry,
+    /// Its types; for a command those that the task has, not the function.
+    pub signature: Signature,
+}
+
+impl Export {
+    /// The version of its interface.
+    pub(super) fn version(&self) -> Option<&str> {
+        split_version(self.interface.as_deref()?).1
+    }
+}
+
+/// An exported function that is not a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Rejected {
+    /// What would be its id.
+    pub id: String,
+    /// Why it is none, as a sentence without its subject's name: `it takes …`.
+    pub reason: String,
+}
+
+/// Something that a component imports.
+#[derive(Debug, Clone)]
+pub(super) struct Import {
+    /// Its name, with its version.
+    pub name: Box<str>,
+    /// What it is.
+    pub kind: ImportKind,
+}
+
+/// What an import is.
+#[derive(Debug, Clone)]
+pub(super) enum ImportKind {
+    /// An interface.
+    Interface {
+        /// Its functions that the component uses, with their types or why those
+        /// can't travel as JSON.
+        functions: Vec<(Box<str>, Result<Signature, String>)>,
+        /// Whether it has resources.
+        has_resources: bool,
+    },
+    /// A function at the root.
+    Function(Result<Signature, String>),
+    /// A type at the root. Nobody needs to provide it.
+    Type,
+    /// A module, a component or a resource at the root.
+    Other,
+}
+
+impl Import {
+    /// Whether it only names types, so that nobody needs to provide it.
+    pub(super) fn is_types_only(&self) -> bool {
+        match &self.kind {
+            ImportKind::Interface { functions, has_resources } => functions.is_empty() && !has_resources,
+            ImportKind::Type => true,
+            ImportKind::Function(_) | ImportKind::Other => false,
+        }
+    }
+}
+
+/// What a component exports and imports.
+#[derive(Default)]
+pub(super) struct Discovery {
+    /// The tasks, sorted by id; no two have the same.
+    pub exports: Vec<Export>,
+    /// The functions that are not tasks, sorted by id.
+    pub rejected: Vec<Rejected>,
+    /// The imports, in the component's order.
+    pub imports: Vec<Import>,
+}
+
+/// Lists what a component exports and imports. `name` is its name in the
+/// configuration.
+pub(super) fn discover(component: &Component, name: &str) -> Discovery {
+    let mut discovery = Discovery::default();
+    let engine = component.engine();
+    let ty = component.component_type();
+    for (export, item) in ty.exports(engine) {
+        match item.ty {
+            ComponentItem::ComponentFunc(function) => {
+                discovery.add(component, None, None, format!("{name}.{export}"), export, &function);
+            }
+            ComponentItem::ComponentInstance(instance) => {
+                discovery.add_interface(component, name, export, &instance);
+            }
+            // Types, and modules that nobody can call.
+            _ => {}
+        }
+    }
+    discovery.settle();
+    discovery.imports = ty
+        .imports(engine)
+        .map(|(import, item)| {
+            let kind = match item.ty {
+                ComponentItem::ComponentFunc(function) => ImportKind::Function(Signature::of(&function)),
+                ComponentItem::ComponentInstance(instance) => imported_interface(component, &instance),
+                ComponentItem::Type(_) => ImportKind::Type,
+                _ => ImportKind::Other,
+            };
+            Import { name: import.into(), kind }
+        })
+        .collect();
+    discovery
+}
+
+fn imported_interface(component: &Component, instance: &ComponentInstance) -> ImportKind {
+    let mut functions = Vec::new();
+    let mut has_resources = false;
+    for (name, item) in instance.exports(component.engine()) {
+        match item.ty {
+            ComponentItem::ComponentFunc(function) => functions.push((name.into(), Signature::of(&function))),
+            ComponentItem::Resource(_) => has_resources = true,
+            _ => {}
+        }
+    }
+    ImportKind::Interface { functions, has_resources }
+}
+
+impl Discovery {
+    fn add_interface(
+        &mut self,
+        component: &Component,
+        name: &str,
+        export: &str,
+        instance: &ComponentInstance,
+    ) {
+        let (unversioned, _) = split_version(export);
+        let Some(index) = component.get_export_index(None, export) else {
+            return;
+        };
+        let is_wasi = unversioned.starts_with("wasi:");
+        for (function_name, item) in instance.exports(component.engine()) {
+            let ComponentItem::ComponentFunc(function) = item.ty else {
+                continue;
+            };
+            if unversioned == WASI_RUN && function_name == "run" {
+                if let Some(run) = component.get_export_index(Some(&index), function_name) {
+                    self.exports.push(Export {
+                        id: format!("{name}.run").into(),
+                        interface: Some(export.into()),
+                        function: function_name.into(),
+                        index: run,
+                        entry: Entry::Command,
+                        signature: Signature::of_command(),
+                    });
+                }
+                continue;
+            }
+            // An interface that was written inline in a world has a plain name.
+            let interface = match unversioned.contains(':') {
+                true => unversioned.to_owned(),
+                false => format!("{name}/{unversioned}"),
+            };
+            let id = format!("{interface}.{function_name}");
+            // componentize-py leaves the entry of its own build step behind.
+            if unversioned == "exports" && function_name == "init" {
+                self.reject(id, "it is a left-over of the tool that built the component".to_owned());
+                continue;
+            }
+            if is_wasi {
+                self.reject(id, format!("`{unversioned}` is an interface between programs and hosts"));
+                continue;
+            }
+            self.add(component, Some(export), Some(&index), id, function_name, &function);
+        }
+    }
+
+    fn add(
+        &mut self,
+        component: &Component,
+        interface: Option<&str>,
+        instance: Option<&ComponentExportIndex>,
+        id: String,
+        name: &str,
+        function: &ComponentFunc,
+    ) {
+        if name.starts_with('[') {
+            return self.reject(id, "it belongs to a resource".to_owned());
+        }
+        match (Signature::of(function), component.get_export_index(instance, name)) {
+            (Ok(signature), Some(index)) => self.exports.push(Export {
+                id: id.into(),
+                interface: interface.map(Into::into),
+                function: name.into(),
+                index,
+                entry: Entry::Function,
+                signature,
+            }),
+            (Err(reason), _) => self.reject(id, reason),
+            (Ok(_), None) => self.reject(id, "it can't be found by its name".to_owned()),
+        }
+    }
+
+    fn reject(&mut self, id: String, reason: String) {
+        self.rejected.push(Rejected { id, reason });
+    }
+
+    /// Sorts, and leaves one task for each id: that of the highest version.
+    fn settle(&mut self) {
+        self.exports.sort_by(|a, b| {
+            let (newer, older) = (a.version().and_then(Version::parse), b.version().and_then(Version::parse));
+            a.id.cmp(&b.id).then_with(|| older.cmp(&newer))
+        });
+        let mut kept: Vec<Export> = Vec::with_capacity(self.exports.len());
+        for export in std::mem::take(&mut self.exports) {
+            match kept.last() {
+                Some(first) if first.id == export.id => {
+                    let from = |export: &Export| match &export.interface {
+                        Some(interface) => format!("`{interface}`"),
+                        None => "the component's root".to_owned(),
+                    };
+                    let reason = format!("{} has the same task in place of {}", from(first), from(&export));
+                    self.rejected.push(Rejected { id: export.id.to_string(), reason });
+                }
+                _ => kept.push(export),
+            }
+        }
+        self.exports = kept;
+        self.rejected.sort_by(|a, b| a.id.cmp(&b.id));
+    }
+}
+
+/// An interface's name and its version.
+pub(super) fn split_version(interface: &str) -> (&str, Option<&str>) {
+    match interface.split_once('@') {
+        Some((name, version)) => (name, Some(version)),
+        None => (interface, None),
+    }
+}
+
+/// A semantic version. Build metadata is left out, as it has no order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Version<'a> {
+    numbers: [u64; 3],
+    prerelease: &'a str,
+}
+
+impl<'a> Version<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let text = text.split_once('+').map_or(text, |(version, _)| version);
+        let (numbers, prerelease) = text.split_once('-').unwrap_or((text, ""));
+        let mut parts = numbers.split('.').map(|part| part.parse().ok());
+        let numbers = [parts.next()??, parts.next()??, parts.next()??];
+        parts.next().is_none().then_some(Self { numbers, prerelease })
+    }
+
+    /// The numbers that must be the same for two versions to be compatible.
+    fn line(&self) -> &[u64] {
+        match self.numbers {
+            [0, 0, _] => &self.numbers,
+            [0, _, _] => &self.numbers[..2],
+            _ => &self.numbers[..1],
+        }
+    }
+}
+
+impl Ord for Version<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // A release comes after its pre-releases. Among those the order of the
+        // text is good enough: it only decides which of two is shown.
+        let key = |version: &Self| (version.numbers, version.prerelease.is_empty());
+        key(self).cmp(&key(other)).then_with(|| self.prerelease.cmp(other.prerelease))
+    }
+}
+
+impl PartialOrd for Version<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Whether an exported interface can stand for an imported one, by their names
+/// (`acme:math/ops@1.0.0`): same name, and a version that semver calls
+/// compatible and not older. No version matches any.
+pub(super) fn is_compatible(imported: &str, exported: &str) -> bool {
+    let (name, wanted) = split_version(imported);
+    let (other, offered) = split_version(exported);
+    if name != other {
+        return false;
+    }
+    let (Some(wanted_text), Some(offered_text)) = (wanted, offered) else {
+        return true;
+    };
+    match (Version::parse(wanted_text), Version::parse(offered_text)) {
+        // Pre-releases promise nothing: only the very same one will do.
+        (Some(wanted), Some(offered)) if wanted.prerelease.is_empty() && offered.prerelease.is_empty() => {
+            wanted.line() == offered.line() && offered >= wanted
+        }
+        _ => wanted_text == offered_text,
+    }
+}
+
+/// The names by which people call tasks.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// The full ids, with the versions of their interfaces.
+    ids: BTreeMap<Arc<str>, Option<Box<str>>>,
+    /// The shorter forms, with the ids that each may mean.
+    short: HashMap<Box<str>, Vec<Arc<str>>>,
+}
+
+impl Names {
+    /// From the ids of all tasks and the versions of their interfaces.
+    pub(super) fn new<'a>(tasks: impl IntoIterator<Item = (Arc<str>, Option<&'a str>)>) -> Self {
+        let mut names = Self::default();
+        for (id, version) in tasks {
+            names.ids.insert(id, version.map(Into::into));
+        }
+        for id in names.ids.keys() {
+            for short in short_forms(id) {
+                names.short.entry(short.into()).or_default().push(id.clone());
+            }
+        }
+        names
+    }
+
+    /// The full id that a name means: the id itself, with or without the version
+    /// of its interface, or a shorter form that means only one.
+    ///
+    /// # Errors
+    ///
+    /// What the name may mean, or which names are known.
+    pub(super) fn resolve(&self, name: &str) -> Result<&Arc<str>, String> {
+        // A full id is never ambiguous, even if it looks like a short form.
+        if let Some((id, _)) = self.ids.get_key_value(name) {
+            return Ok(id);
+        }
+        if let Some(ids) = self.short.get(name) {
+            return match &**ids {
+                [id] => Ok(id),
+                _ => Err(format!(
+                    "task `{name}` is ambiguous: it may be {}; write one of them in full",
+                    list(ids.iter().map(|id| &**id))
+                )),
+            };
+        }
+        if let Some((interface, rest)) = name.split_once('@')
+            && let Some((version, function)) = rest.rsplit_once('.')
+            && let Some((id, Some(offered))) = self.ids.get_key_value(&*format!("{interface}.{function}"))
+        {
+            if is_compatible(&format!("{interface}@{version}"), &format!("{interface}@{offered}")) {
+                return Ok(id);
+            }
+            return Err(format!(
+                "unknown task `{name}`: version `{offered}` of the interface is the one that is known"
+            ));
+        }
+        let ids = || self.ids.keys().map(|id| &**id);
+        // The short form that looks like it, as what it means.
+        let near = nearest(name, ids().chain(self.short.keys().map(|short| &**short)));
+        let near = near.map(|near| self.short.get(near).and_then(|ids| ids.first()).map_or(near, |id| &**id));
+        Err(unknown_near("task", name, near, ids()))
+    }
+}
+
+/// Of `acme:demo/tasks.greet`: `demo/tasks.greet`, `tasks.greet` and `greet`.
+fn short_forms(id: &str) -> impl Iterator<Item = &str> {
+    let after = |mark: char| id.split_once(mark).map(|(_, rest)| rest);
+    let function = id.rsplit_once('.').map(|(_, function)| function);
+    [after(':'), after('/'), function].into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::Engine;
+
+    use super::*;
+    use crate::wasm::testing::{TestImport, component, function};
+    use crate::wasm::values::Case;
+
+    fn discovered(
+        imports: &[TestImport],
+        root: &[crate::wasm::testing::TestFunction],
+        interfaces: &[(&str, Vec<crate::wasm::testing::TestFunction>)],
+    ) -> Discovery {
+        let bytes = component(imports, root, interfaces);
+        discover(&Component::new(&Engine::default(), bytes).unwrap(), "COMP")
+    }
+
+    fn ids(discovery: &Discovery) -> Vec<&str> {
+        discovery.exports.iter().map(|export| &*export.id).collect()
+    }
+
+    #[test]
+    fn every_exported_function_is_a_task() {
+        let colour = Shape::Enum(["red".into()].into());
+        let failed = Shape::Result { ok: None, err: Some(Box::new(Shape::String)) };
+        let discovery = discovered(
+            &[],
+            &[function("hello", [], None)],
+            &[
+                (
+                    "acme:demo/tasks@1.2.3",
+                    vec![
+                        function("greet", [("name", Shape::String)], Shape::String),
+                        function("paint", [("with", colour.clone()), ("times", Shape::U32)], failed),
+                    ],
+                ),
+                ("tasks", vec![function("add", [("a", Shape::S32), ("b", Shape::S32)], Shape::S32)]),
+            ],
+        );
+        assert_eq!(
+            ids(&discovery),
+            ["COMP.hello", "COMP/tasks.add", "acme:demo/tasks.greet", "acme:demo/tasks.paint"]
+        );
+        assert_eq!(discovery.rejected, []);
+        let paint = &discovery.exports[3];
+        assert_eq!(paint.interface.as_deref(), Some("acme:demo/tasks@1.2.3"));
+        assert_eq!(paint.version(), Some("1.2.3"));
+        assert_eq!(&*paint.function, "paint");
+        assert_eq!(paint.signature.parameters[0], Field { name: "with".into(), shape: colour });
+        assert!(paint.signature.returns_result());
+        assert!(!discovery.exports[2].signature.returns_result());
+        assert_eq!(discovery.exports[0].signature, Signature { parameters: vec![], result: None });
+    }
+
+    #[test]
+    fn a_task_can_be_called_by_its_index() {
+        let engine = Engine::default();
+        let bytes =
+            component(&[], &[], &[("acme:demo/tasks", vec![function("take", [("a", Shape::String)], None)])]);
+        let component = Component::new(&engine, bytes).unwrap();
+        let take = &discover(&component, "COMP").exports[0];
+        let mut store = wasmtime::Store::new(&engine, ());
+        let instance = wasmtime::component::Linker::new(&engine).instantiate(&mut store, &component).unwrap();
+        let function = instance.get_func(&mut store, take.index).unwrap();
+        function.call(&mut store, &[wasmtime::component::Val::String("x".into())], &mut []).unwrap();
+    }
+
+    #[test]
+    fn a_program_is_one_task_and_other_wasi_interfaces_are_none() {
+        let status = Shape::Result { ok: None, err: None };
+        let discovery = discovered(
+            &[],
+            &[],
+            &[
+                ("wasi:cli/run@0.2.6", vec![function("run", [], status)]),
+                ("wasi:http/incoming-handler@0.2.6", vec![function("handle", [], None)]),
+                ("exports", vec![function("init", [], None)]),
+            ],
+        );
+        assert_eq!(ids(&discovery), ["COMP.run"]);
+        let run = &discovery.exports[0];
+        assert_eq!((run.entry, &run.signature), (Entry::Command, &Signature::of_command()));
+        let rejected: Vec<_> = discovery.rejected.iter().map(|r| (&*r.id, &*r.reason)).collect();
+        assert_eq!(
+            rejected,
+            [
+                ("COMP/exports.init", "it is a left-over of the tool that built the component"),
+                (
+                    "wasi:http/incoming-handler.handle",
+                    "`wasi:http/incoming-handler` is an interface between programs and hosts"
+                ),
+            ]
+        );
+    }
+
+    #[test]
+    fn of_two_versions_the_highest_is_the_task() {
+        let add = || vec![function("add", [("a", Shape::U8)], None)];
+        let discovery = discovered(
+            &[],
+            &[],
+            &[
+                ("acme:demo/ops@1.9.0", add()),
+                ("acme:demo/ops@1.10.0", add()),
+                ("acme:demo/ops@0.9.0", add()),
+            ],
+        );
+        assert_eq!(ids(&discovery), ["acme:demo/ops.add"]);
+        assert_eq!(discovery.exports[0].version(), Some("1.10.0"));
+        assert_eq!(discovery.rejected.len(), 2);
+        assert_eq!(
+            discovery.rejected[0].reason,
+            "`acme:demo/ops@1.10.0` has the same task in place of `acme:demo/ops@1.9.0`"
+        );
+    }
+
+    #[test]
+    fn imports_are_listed_with_their_types() {
+        let case = Case { name: "a".into(), payload: Some(Shape::U8) };
+        let add = || function("add", [("a", Shape::Variant([case.clone()].into()))], Shape::S32);
+        let discovery = discovered(
+            &[
+                TestImport::Interface("acme:math/ops@1.0.0", vec![add()], true),
+                TestImport::Interface("acme:math/types@1.0.0", vec![], true),
+                TestImport::Function(function("log", [("text", Shape::String)], None)),
+            ],
+            &[],
+            &[("acme:math/ops@1.2.0", vec![add()])],
+        );
+        let names: Vec<_> = discovery.imports.iter().map(|i| (&*i.name, i.is_types_only())).collect();
+        assert_eq!(names, [("acme:math/ops@1.0.0", false), ("acme:math/types@1.0.0", true), ("log", false)]);
+        let ImportKind::Interface { functions, has_resources: false } = &discovery.imports[0].kind else {
+            panic!()
+        };
+        let (name, signature) = &functions[0];
+        assert_eq!(&**name, "add");
+        assert_eq!(signature.as_ref().unwrap().is_satisfied_by(&discovery.exports[0].signature), Ok(()));
+        assert!(is_compatible(
+            &discovery.imports[0].name,
+            discovery.exports[0].interface.as_deref().unwrap()
+        ));
+        assert!(
+            matches!(&discovery.imports[2].kind, ImportKind::Function(Ok(signature)) if signature.result.is_none())
+        );
+    }
+
+    #[test]
+    fn signatures_that_differ_say_where() {
+        let signature = |parameters: &[(&str, Shape)], result: Option<Shape>| Signature {
+            parameters: parameters
+                .iter()
+                .map(|(name, s)| Field { name: (*name).into(), shape: s.clone() })
+                .collect(),
+            result,
+        };
+        let list = |shape| Shape::List(Box::new(shape));
+        let ours = signature(&[("points", list(Shape::U8))], Some(Shape::U8));
+        let differ = |theirs: &Signature| ours.is_satisfied_by(theirs).unwrap_err();
+        assert_eq!(
+            differ(&signature(&[("points", list(Shape::U16))], Some(Shape::U8))),
+            "points[]: imported as u8, exported as u16"
+        );
+        assert_eq!(
+            differ(&signature(&[("points", list(Shape::U8))], Some(Shape::S8))),
+            "the result: imported as u8, exported as s8"
+        );
+        assert_eq!(
+            differ(&signature(&[("points", list(Shape::U8))], None)),
+            "the result: imported as u8, exported without one"
+        );
+        assert_eq!(
+            differ(&signature(&[("a", Shape::U8), ("b", Shape::U8)], None)),
+            "imported with the parameters (`points`), exported with (`a`, `b`)"
+        );
+    }
+
+    #[test]
+    fn versions_match_by_semver() {
+        for (imported, exported, compatible) in [
+            ("a:b/c@1.0.0", "a:b/c@1.2.0", true),
+            ("a:b/c@1.2.0", "a:b/c@1.0.0", false),
+            ("a:b/c@1.2.0", "a:b/c@2.2.0", false),
+            ("a:b/c@0.1.0", "a:b/c@0.1.7", true),
+            ("a:b/c@0.1.0", "a:b/c@0.2.0", false),
+            ("a:b/c@0.0.1", "a:b/c@0.0.2", false),
+            ("a:b/c@0.0.1", "a:b/c@0.0.1", true),
+            ("a:b/c@1.0.0", "a:b/c", true),
+            ("a:b/c", "a:b/c@7.0.0", true),
+            ("a:b/c", "a:b/d", false),
+            ("a:b/c@1.0.0-rc.1", "a:b/c@1.0.0", false),
+            ("a:b/c@1.0.0-rc.1", "a:b/c@1.0.0-rc.1", true),
+            ("a:b/c@1.0.0", "a:b/c@1.1.0-rc.1", false),
+            ("a:b/c@1.0.0+x", "a:b/c@1.0.0+y", true),
+            ("a:b/c@what", "a:b/c@what", true),
+            ("a:b/c@1.9.0", "a:b/c@1.10.0", true),
+        ] {
+            assert_eq!(is_compatible(imported, exported), compatible, "{imported} by {exported}");
+        }
+    }
+
+    fn names(ids: &[&str]) -> Names {
+        Names::new(ids.iter().map(|id| match id.split_once('@') {
+            Some((id, version)) => (Arc::from(id), Some(version)),
+            None => (Arc::from(*id), None),
+        }))
+    }
+
+    #[test]
+    fn tasks_are_found_by_every_form_that_means_only_one() {
+        let names =
+            names(&["acme:demo/tasks.greet@1.2.0", "acme:other/tasks.add", "py.hello", "py/tasks.add"]);
+        let resolve = |name| names.resolve(name).map(|id| &**id);
+        for name in [
+            "acme:demo/tasks.greet",
+            "demo/tasks.greet",
+            "tasks.greet",
+            "greet",
+            "acme:demo/tasks@1.2.0.greet",
+            "acme:demo/tasks@1.0.0.greet",
+        ] {
+            assert_eq!(resolve(name), Ok("acme:demo/tasks.greet"), "{name}");
+        }
+        assert_eq!(resolve("hello"), Ok("py.hello"));
+        assert_eq!(resolve("other/tasks.add"), Ok("acme:other/tasks.add"));
+        assert_eq!(
+            resolve("tasks.add"),
+            Err("task `tasks.add` is ambiguous: it may be `acme:other/tasks.add`, `py/tasks.add`; \
+                 write one of them in full"
+                .into())
+        );
+        assert_eq!(
+            resolve("greeet"),
+            Err("unknown task `greeet` (did you mean `acme:demo/tasks.greet`? known tasks: \
+                 `acme:demo/tasks.greet`, `acme:other/tasks.add`, `py.hello`, `py/tasks.add`)"
+                .into())
+        );
+        assert_eq!(
+            resolve("acme:demo/tasks@2.0.0.greet"),
+            Err("unknown task `acme:demo/tasks@2.0.0.greet`: version `1.2.0` of the interface is the one that is known"
+                .into())
+        );
+        assert!(resolve("").is_err());
+    }
+
+    #[test]
+    fn a_full_id_is_never_ambiguous() {
+        let names = names(&["tasks.greet", "acme:demo/tasks.greet"]);
+        assert_eq!(names.resolve("tasks.greet").map(|id| &**id), Ok("tasks.greet"));
+        assert!(names.resolve("greet").unwrap_err().contains("ambiguous"));
+        assert_eq!(
+            super::Names::default().resolve("x").unwrap_err(),
+            "unknown task `x` (there are no tasks)"
+        );
+    }
+}

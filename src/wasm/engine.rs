@@ -1,0 +1,171 @@
+//! The engine: how code is compiled, where instances live, what interrupts them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy};
+
+/// How often running guests look whether they must end: the grain of time limits
+/// and kills.
+pub(super) const TICK: Duration = Duration::from_millis(10);
+
+/// Stack that a guest's own frames may use. Beyond it the guest traps.
+const WASM_STACK: usize = 512 << 10;
+
+/// The whole stack of a fiber: the guest's share and room for host calls.
+const FIBER_STACK: usize = 2 << 20;
+
+/// Pages that stay resident in a memory that goes back to the pool, so that the
+/// next small guest finds them there instead of asking the kernel.
+const KEEP_RESIDENT: usize = 1 << 20;
+const KEEP_TABLE_RESIDENT: usize = 64 << 10;
+
+/// Elements of one table. Interpreters compiled to components need thousands.
+const TABLE_ELEMENTS: usize = 50_000;
+
+/// Memory maps that a live guest costs at most: its stack, its memory, and what
+/// the memory is split into.
+const MAPS_PER_GUEST: usize = 6;
+
+/// Memory maps left to everything else in the process.
+const MAPS_RESERVED: usize = 8_000;
+
+/// The most live instances if the configuration says nothing.
+pub(super) const DEFAULT_MAX_LIVE: usize = 4_096;
+
+/// The most live instances that this machine can carry: a process that runs out
+/// of memory maps aborts, so it must never get there.
+pub fn machine_max_live() -> usize {
+    // The kernel's default, where it can't be read.
+    let maps = std::fs::read_to_string("/proc/sys/vm/max_map_count")
+        .ok()
+        .and_then(|text| text.trim().parse::<usize>().ok())
+        .unwrap_or(65_530);
+    (maps.saturating_sub(MAPS_RESERVED) / MAPS_PER_GUEST).max(16)
+}
+
+/// The live instances to allow when `configured` were asked for.
+pub fn max_live(configured: Option<usize>) -> usize {
+    configured.unwrap_or(DEFAULT_MAX_LIVE).min(machine_max_live())
+}
+
+/// Makes an engine whose pools hold `max_live` instances.
+pub(super) fn new_engine(max_live: usize, fuel: bool) -> wasmtime::Result<Engine> {
+    let live = u32::try_from(max_live).unwrap_or(u32::MAX / 16);
+    let mut pool = PoolingAllocationConfig::new();
+    // A guest with several memories or tables counts as several live ones, so
+    // these totals can't be exceeded; a little more is for those being dropped.
+    pool.total_component_instances(live)
+        .total_core_instances(live.saturating_mul(32))
+        .total_memories(live.saturating_add(64))
+        .total_tables(live.saturating_mul(super::execute::TABLES_PER_WEIGHT).saturating_add(64))
+        .total_stacks(live.saturating_add(64))
+        .max_core_instances_per_component(200)
+        .max_memories_per_component(super::execute::MAX_MEMORIES)
+        .max_tables_per_component(super::execute::MAX_TABLES)
+        .max_memories_per_module(super::execute::MAX_MEMORIES)
+        .max_tables_per_module(super::execute::MAX_TABLES)
+        .max_component_instance_size(16 << 20)
+        .max_core_instance_size(16 << 20)
+        .table_elements(TABLE_ELEMENTS)
+        .linear_memory_keep_resident(KEEP_RESIDENT)
+        .table_keep_resident(KEEP_TABLE_RESIDENT)
+        .pagemap_scan(Enabled::Auto);
+    let mut config = Config::new();
+    config
+        .strategy(Strategy::Cranelift)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .max_wasm_stack(WASM_STACK)
+        .async_stack_size(FIBER_STACK)
+        .epoch_interruption(true)
+        .consume_fuel(fuel)
+        .wasm_component_model(true);
+    Engine::new(&config)
+}
+
+/// Advances the epoch of its engines while guests run, and sleeps while none
+/// does. Joined on drop.
+pub(super) struct EpochTicker {
+    shared: Arc<TickerState>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct TickerState {
+    engines: Vec<Engine>,
+    /// Guests that hold a slot now.
+    running: AtomicUsize,
+    stopping: AtomicBool,
+    /// Whether the thread sleeps until somebody runs.
+    asleep: Mutex<bool>,
+    wake: Condvar,
+}
+
+impl EpochTicker {
+    /// Starts the thread.
+    pub(super) fn start(engines: Vec<Engine>) -> std::io::Result<Self> {
+        let shared = Arc::new(TickerState {
+            engines,
+            running: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+            asleep: Mutex::new(false),
+            wake: Condvar::new(),
+        });
+        let state = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("epoch".to_owned()).spawn(move || state.run())?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// A guest gets a slot, or gives it back.
+    pub(super) fn guest_runs(&self, runs: bool) {
+        if !runs {
+            self.shared.running.fetch_sub(1, Ordering::AcqRel);
+        } else if self.shared.running.fetch_add(1, Ordering::AcqRel) == 0 {
+            // The thread looks at the count, under this lock, before it sleeps.
+            let mut asleep = self.shared.asleep.lock();
+            if *asleep {
+                *asleep = false;
+                self.shared.wake.notify_one();
+            }
+        }
+    }
+}
+
+impl TickerState {
+    fn run(&self) {
+        let mut asleep = self.asleep.lock();
+        while !self.stopping.load(Ordering::Acquire) {
+            if self.running.load(Ordering::Acquire) == 0 {
+                *asleep = true;
+                while *asleep {
+                    self.wake.wait(&mut asleep);
+                }
+                continue;
+            }
+            self.wake.wait_for(&mut asleep, TICK);
+            for engine in &self.engines {
+                engine.increment_epoch();
+            }
+        }
+    }
+}
+
+impl Drop for EpochTicker {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::Release);
+        *self.shared.asleep.lock() = false;
+        self.shared.wake.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // It does nothing that could panic.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl std::fmt::Debug for EpochTicker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EpochTicker").finish_non_exhaustive()
+    }
+}

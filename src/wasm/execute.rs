@@ -1,0 +1,367 @@
+//! One attempt: a fresh instance in a fresh `wasmtime::Store`, from its arguments
+//! to its outcome.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use wasmtime::component::{ComponentExportIndex, InstancePre, ResourceTable, Val};
+use wasmtime::{Engine, Store, Trap, UpdateDeadline, WasmBacktrace};
+use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder};
+
+use super::control::GuestControl;
+use super::discover::{Entry, Signature};
+use super::host::{ChildFailed, HostState};
+use super::library::{DirectoryAccess, Grants};
+use super::limits::MemoryLimit;
+use super::output::Output;
+use super::values::{WriteError, arguments_from_json, to_json};
+use crate::model::{
+    Caller, Claim, Clock, Failure, FailureKind, LimitKind, LogStream, Outcome, TaskClient, TaskLimits,
+};
+
+/// The most memories and tables that one component may have.
+pub(super) const MAX_MEMORIES: u32 = 16;
+pub(super) const MAX_TABLES: u32 = 64;
+
+/// Tables that a live instance may have for each unit of its weight.
+pub(super) const TABLES_PER_WEIGHT: u32 = 4;
+
+/// Bytes that a guest may hand to the host in one call, as the host counts them:
+/// every element of a list costs the size of a value.
+const HAND_OVER_BYTES: usize = 512 << 20;
+
+/// Frames of a backtrace that are kept.
+const MAX_FRAMES: usize = 32;
+
+/// Everything that is the same for every instance of one task.
+pub(super) struct Program {
+    pub(super) engine: Engine,
+    pub(super) pre: InstancePre<HostState>,
+    pub(super) index: ComponentExportIndex,
+    pub(super) entry: Entry,
+    pub(super) signature: Signature,
+    pub(super) grants: Grants,
+    pub(super) limits: TaskLimits,
+}
+
+/// What ended a guest from inside its epoch callback.
+#[derive(Debug, thiserror::Error)]
+enum Interrupted {
+    #[error("the guest was killed")]
+    Killed,
+    #[error("the guest's time is over")]
+    TimedOut,
+}
+
+/// Runs one attempt. Everything happens in the returned future: nothing before
+/// its first poll.
+pub(super) async fn run(
+    program: Arc<Program>,
+    claim: Claim,
+    client: Arc<dyn TaskClient>,
+    clock: Arc<dyn Clock>,
+    control: Arc<GuestControl>,
+) -> Outcome {
+    let caller = Caller { id: claim.id, attempt: claim.attempt, root: claim.root, depth: claim.depth };
+    let output = {
+        let (client, caller) = (Arc::clone(&client), caller.clone());
+        let value_bytes = (program.entry == Entry::Command).then_some(program.limits.result_bytes);
+        let sink = Box::new(move |entries| client.log(&caller, entries));
+        Output::new(clock, claim.attempt, program.limits.log_bytes, value_bytes, sink)
+    };
+    let outcome = attempt(&program, &claim, caller, client, &output, &control).await;
+    output.finish();
+    match outcome {
+        Ok(value) => Outcome::Value(value.into()),
+        Err(failure) => Outcome::Failure(Arc::new(failure)),
+    }
+}
+
+async fn attempt(
+    program: &Program,
+    claim: &Claim,
+    caller: Caller,
+    client: Arc<dyn TaskClient>,
+    output: &Output,
+    control: &Arc<GuestControl>,
+) -> Result<String, Failure> {
+    let arguments =
+        arguments_from_json(&claim.arguments, &program.signature.parameters).map_err(|error| {
+            // They were checked at submit: by another version of the component.
+            Failure::new(
+                FailureKind::Trapped,
+                format!("the arguments do not fit this version of the task: {error}"),
+            )
+        })?;
+    let wasi = wasi_context(program, claim, &arguments, output)?;
+    let state = HostState {
+        wasi,
+        table: ResourceTable::new(),
+        memory: MemoryLimit::new(program.limits.memory_bytes),
+        caller,
+        client,
+        control: Arc::clone(control),
+        output: output.clone(),
+        task: Arc::clone(&claim.task),
+        parent: claim.parent,
+        labels: claim.labels.clone(),
+    };
+    let mut store = Store::new(&program.engine, state);
+    store.limiter(|state| &mut state.memory);
+    store.set_hostcall_fuel(HAND_OVER_BYTES);
+    if let Some(fuel) = program.limits.fuel {
+        // Only engines of tasks with a fuel limit count fuel.
+        store.set_fuel(fuel).map_err(|error| host_failure(&error))?;
+    }
+    store.set_epoch_deadline(1);
+    let ticks = Arc::clone(control);
+    store.epoch_deadline_callback(move |_| {
+        if ticks.is_killed() {
+            Err(wasmtime::Error::from(Interrupted::Killed))
+        } else if ticks.remaining().is_zero() {
+            Err(wasmtime::Error::from(Interrupted::TimedOut))
+        } else {
+            Ok(UpdateDeadline::Continue(1))
+        }
+    });
+    let called = call(program, &mut store, &arguments).await;
+    match called {
+        Ok(value) => Ok(value),
+        Err(CallError::Failure(failure)) => Err(failure),
+        Err(CallError::Wasm(error)) => Err(explain(program, &mut store, &error)),
+    }
+}
+
+enum CallError {
+    Failure(Failure),
+    Wasm(wasmtime::Error),
+}
+
+impl From<wasmtime::Error> for CallError {
+    fn from(error: wasmtime::Error) -> Self {
+        Self::Wasm(error)
+    }
+}
+
+async fn call(
+    program: &Program,
+    store: &mut Store<HostState>,
+    arguments: &[Val],
+) -> Result<String, CallError> {
+    let instance = program.pre.instantiate_async(&mut *store).await?;
+    let function = instance.get_func(&mut *store, program.index).ok_or_else(|| {
+        let message = "the component does not export the function that it was found to export";
+        CallError::Failure(Failure::new(FailureKind::Trapped, message))
+    })?;
+    if program.entry == Entry::Command {
+        let mut results = [Val::Result(Ok(None))];
+        match function.call_async(&mut *store, &[], &mut results).await {
+            Ok(()) => {}
+            // A program that exits with 0 is one that returned.
+            Err(error) if matches!(error.downcast_ref::<I32Exit>(), Some(I32Exit(0))) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if matches!(results[0], Val::Result(Err(_))) {
+            return Err(CallError::Failure(exited(1, "")));
+        }
+        let value = store.data().output.take_value().map_err(|limit| {
+            let message = format!("standard output is larger than the limit of {limit} bytes for a value");
+            CallError::Failure(Failure::limit(LimitKind::Result, message))
+        })?;
+        return serde_json::to_string(&value).map_err(|error| CallError::Wasm(wasmtime::Error::from(error)));
+    }
+    let mut results = [Val::Bool(false)];
+    let results = &mut results[..usize::from(program.signature.result.is_some())];
+    function.call_async(&mut *store, arguments, results).await?;
+    let max_bytes = usize::try_from(program.limits.result_bytes).unwrap_or(usize::MAX);
+    let mut json = String::new();
+    let mut write = |value: &Val| {
+        to_json(value, &mut json, max_bytes).map_err(|error| match error {
+            WriteError::TooLarge { max_bytes } => CallError::Failure(Failure::limit(
+                LimitKind::Result,
+                format!("the value is larger than the limit of {max_bytes} bytes as JSON"),
+            )),
+            WriteError::Unsupported => {
+                CallError::Failure(Failure::new(FailureKind::Trapped, "the value can't travel as JSON"))
+            }
+        })
+    };
+    let mut is_error = false;
+    let value = match &mut *results {
+        // The result of a task that returns `result<T, E>` is T or the failure E.
+        [Val::Result(result)] => {
+            is_error = result.is_err();
+            match result {
+                Ok(value) | Err(value) => value.as_deref(),
+            }
+        }
+        [value] => Some(&*value),
+        _ => None,
+    };
+    match value {
+        Some(value) => write(value)?,
+        None => json.push_str("null"),
+    }
+    if is_error {
+        let error =
+            RawValue::from_string(json).map_err(|error| CallError::Wasm(wasmtime::Error::from(error)))?;
+        return Err(CallError::Failure(Failure::returned(error)));
+    }
+    Ok(json)
+}
+
+/// What the guest may touch of the world.
+fn wasi_context(
+    program: &Program,
+    claim: &Claim,
+    arguments: &[Val],
+    output: &Output,
+) -> Result<WasiCtx, Failure> {
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.stdout(output.stream(LogStream::Stdout)).stderr(output.stream(LogStream::Stderr));
+    // The slot thread is the guest's own: files may block it.
+    wasi.allow_blocking_current_thread(true);
+    if program.entry == Entry::Command {
+        let name = claim.task.rsplit_once('.').map_or(&*claim.task, |(component, _)| component);
+        wasi.arg(name);
+        if let [Val::List(arguments)] = arguments {
+            for argument in arguments {
+                if let Val::String(argument) = argument {
+                    wasi.arg(argument);
+                }
+            }
+        }
+    }
+    for grant in &program.grants.directories {
+        let access = match grant.access {
+            DirectoryAccess::ReadOnly => FsPerms::ReadOnly,
+            DirectoryAccess::ReadWrite => FsPerms::ReadWrite,
+        };
+        wasi.preopened_dir(&grant.host, &grant.guest, access).map_err(|error| {
+            Failure::new(
+                FailureKind::Trapped,
+                format!("the granted directory `{}` can't be opened: {error:#}", grant.host.display()),
+            )
+        })?;
+    }
+    Ok(wasi.build())
+}
+
+fn exited(code: i32, said: &str) -> Failure {
+    let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+    Failure {
+        exit_code: Some(code),
+        ..Failure::new(FailureKind::Trapped, format!("the guest exited with code {code}{said}"))
+    }
+}
+
+/// A fault of ours, as the failure of the attempt that met it.
+fn host_failure(error: &wasmtime::Error) -> Failure {
+    Failure::new(FailureKind::Trapped, format!("the runner could not run the guest: {error:#}"))
+}
+
+/// Says why a guest ended without a value.
+fn explain(program: &Program, store: &mut Store<HostState>, error: &wasmtime::Error) -> Failure {
+    let state = store.data();
+    let said = state.output.last_error();
+    match error.downcast_ref::<Interrupted>() {
+        Some(Interrupted::TimedOut) => return with_backtrace(state.control.time_out(), error),
+        Some(Interrupted::Killed) => return Failure::new(FailureKind::Cancelled, "the guest was killed"),
+        None => {}
+    }
+    if let Some(child) = error.downcast_ref::<ChildFailed>() {
+        return Failure { child: child.id, ..Failure::new(FailureKind::Trapped, child.to_string()) };
+    }
+    if let Some(I32Exit(code)) = error.downcast_ref::<I32Exit>() {
+        if let Some(failure) = memory_failure(&state.memory, "then exited") {
+            return failure;
+        }
+        return match (program.entry, code) {
+            (Entry::Function, 0) => Failure {
+                exit_code: Some(0),
+                ..Failure::new(
+                    FailureKind::Trapped,
+                    "the guest exited with code 0 before it returned a value",
+                )
+            },
+            _ => exited(*code, &said),
+        };
+    }
+    let trap = error.downcast_ref::<Trap>();
+    if trap == Some(&Trap::OutOfFuel) {
+        let fuel = program.limits.fuel.unwrap_or_default();
+        let message = format!("the guest used up its limit of {fuel} units of fuel");
+        return with_backtrace(Failure::limit(LimitKind::Fuel, message), error);
+    }
+    if let Some(failure) = memory_failure(&state.memory, "then trapped") {
+        return with_backtrace(failure, error);
+    }
+    let Some(trap) = trap else {
+        let text = format!("{error:#}");
+        // wasmtime has no type for this one.
+        if text.contains("fuel allocated for hostcalls has been exhausted") {
+            let message = format!(
+                "the guest handed more to the host in one call than the limit of {HAND_OVER_BYTES} bytes"
+            );
+            return Failure::limit(LimitKind::Result, message);
+        }
+        return with_backtrace(
+            Failure::new(FailureKind::Trapped, format!("the guest trapped: {text}")),
+            error,
+        );
+    };
+    let mut message = match trap {
+        Trap::UnreachableCodeReached if !said.is_empty() => {
+            return with_backtrace(
+                Failure::new(FailureKind::Trapped, format!("the guest panicked or aborted: {said}")),
+                error,
+            );
+        }
+        Trap::StackOverflow => "the guest used up its call stack (too deep a recursion?)".to_owned(),
+        Trap::MemoryOutOfBounds => {
+            "the guest reached outside its memory (a bad pointer, or a stack of its own that overflowed in too deep a \
+             recursion)"
+                .to_owned()
+        }
+        trap => format!("the guest trapped: {trap}"),
+    };
+    if !said.is_empty() {
+        message.push_str(": ");
+        message.push_str(&said);
+    }
+    with_backtrace(Failure::new(FailureKind::Trapped, message), error)
+}
+
+fn memory_failure(memory: &MemoryLimit, then: &str) -> Option<Failure> {
+    let wanted = memory.refused()?;
+    Some(Failure::limit(
+        LimitKind::Memory,
+        format!(
+            "the guest wanted {wanted} bytes of memory, more than its limit of {}, and {then}",
+            memory.limit()
+        ),
+    ))
+}
+
+fn with_backtrace(failure: Failure, error: &wasmtime::Error) -> Failure {
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return failure };
+    let frames = backtrace.frames().iter().take(MAX_FRAMES);
+    let backtrace = frames
+        .map(|frame| {
+            let name = frame
+                .func_name()
+                .map_or_else(|| format!("function {}", frame.func_index()), |name| demangle(name));
+            match frame.module().name() {
+                Some(module) => format!("{name} in {module}"),
+                None => name,
+            }
+        })
+        .collect();
+    Failure { backtrace, ..failure }
+}
+
+/// The name as its language writes it, without what could harm a terminal.
+fn demangle(name: &str) -> String {
+    // Without the hash at the end.
+    super::output::harmless(&format!("{:#}", rustc_demangle::demangle(name))).into_owned()
+}

@@ -1,0 +1,397 @@
+//! What a guest writes: standard output, standard error and log lines, bounded,
+//! with everything that a terminal could obey made harmless.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+use crate::model::{Clock, LogEntry, LogStream};
+
+/// Output is handed over when this much has gathered, or when the guest waits or
+/// ends.
+const HAND_OVER_BYTES: usize = 16 << 10;
+
+/// One write is accepted up to this size; guests loop over larger ones.
+const WRITE_BYTES: usize = 1 << 20;
+
+/// Takes what is handed over.
+pub(super) type Sink = Box<dyn Fn(Vec<LogEntry>) + Send + Sync>;
+
+/// Gathers what one guest writes.
+#[derive(Clone)]
+pub(super) struct Output {
+    inner: Arc<Mutex<Inner>>,
+}
+
+struct Inner {
+    clock: Arc<dyn Clock>,
+    sink: Sink,
+    attempt: u32,
+    /// Bytes that may still be kept.
+    room: usize,
+    dropped: u64,
+    pending: Vec<LogEntry>,
+    pending_bytes: usize,
+    /// The beginning of a character whose rest has not been written yet, per
+    /// stream.
+    partial: [Vec<u8>; 2],
+    /// The end of standard error, for the message of a panic.
+    last_error: String,
+    /// Standard output as the value of a command, if it is one.
+    value: Option<Value>,
+}
+
+struct Value {
+    bytes: Vec<u8>,
+    limit: usize,
+    is_over: bool,
+}
+
+impl Output {
+    /// Keeps at most `log_bytes`; hands them to `sink`. With `value_bytes`,
+    /// standard output is the task's value instead of a log, of at most so many
+    /// bytes.
+    pub(super) fn new(
+        clock: Arc<dyn Clock>,
+        attempt: u32,
+        log_bytes: u64,
+        value_bytes: Option<u64>,
+        sink: Sink,
+    ) -> Self {
+        let to_usize = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
+        Self {
+            inner: Arc::new(Mutex::new(Inner {
+                clock,
+                sink,
+                attempt,
+                room: to_usize(log_bytes),
+                dropped: 0,
+                pending: Vec::new(),
+                pending_bytes: 0,
+                partial: [Vec::new(), Vec::new()],
+                last_error: String::new(),
+                value: value_bytes.map(|limit| Value {
+                    bytes: Vec::new(),
+                    limit: to_usize(limit),
+                    is_over: false,
+                }),
+            })),
+        }
+    }
+
+    /// The standard stream to give to the guest.
+    pub(super) fn stream(&self, stream: LogStream) -> OutputPipe {
+        OutputPipe { output: self.clone(), stream }
+    }
+
+    /// Keeps one log message.
+    pub(super) fn log(&self, level: &'static str, message: &str) {
+        self.inner.lock().keep(LogStream::Log, Some(level), message);
+    }
+
+    /// Hands over what has gathered. Cheap if that's nothing.
+    pub(super) fn hand_over(&self) {
+        self.inner.lock().hand_over();
+    }
+
+    /// Hands over everything, with a note about what was dropped.
+    pub(super) fn finish(&self) {
+        let mut inner = self.inner.lock();
+        for (index, stream) in [LogStream::Stdout, LogStream::Stderr].into_iter().enumerate() {
+            if !inner.partial[index].is_empty() {
+                inner.partial[index].clear();
+                inner.keep(stream, None, "\u{fffd}");
+            }
+        }
+        if inner.dropped > 0 {
+            let note =
+                format!("{} more bytes were dropped: the limit of kept output was reached", inner.dropped);
+            inner.dropped = 0;
+            let entry = inner.entry(LogStream::Runner, None, note);
+            inner.pending.push(entry);
+        }
+        inner.hand_over();
+    }
+
+    /// The end of standard error: what a panic said.
+    pub(super) fn last_error(&self) -> String {
+        self.inner.lock().last_error.trim().to_owned()
+    }
+
+    /// Standard output as the command's value; `Err` with the limit if there was
+    /// more.
+    pub(super) fn take_value(&self) -> Result<String, usize> {
+        let mut inner = self.inner.lock();
+        let Some(value) = inner.value.take() else { return Ok(String::new()) };
+        if value.is_over {
+            return Err(value.limit);
+        }
+        Ok(String::from_utf8(value.bytes)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    }
+}
+
+impl Inner {
+    fn write(&mut self, stream: LogStream, bytes: &[u8]) {
+        if stream == LogStream::Stdout
+            && let Some(value) = &mut self.value
+        {
+            if value.bytes.len() + bytes.len() > value.limit {
+                value.is_over = true;
+                value.bytes = Vec::new();
+            } else if !value.is_over {
+                value.bytes.extend_from_slice(bytes);
+            }
+            return;
+        }
+        let index = usize::from(stream == LogStream::Stderr);
+        if self.room == 0 && stream == LogStream::Stdout {
+            // Nothing of it will be looked at: do not spend time on it.
+            self.dropped += bytes.len() as u64;
+            return;
+        }
+        let mut all = std::mem::take(&mut self.partial[index]);
+        all.extend_from_slice(bytes);
+        // A character may be split between two writes: its beginning waits.
+        let complete = all.len() - incomplete_suffix(&all);
+        self.partial[index] = all.split_off(complete);
+        let text = String::from_utf8_lossy(&all);
+        if stream == LogStream::Stderr {
+            self.last_error.push_str(&harmless(&text));
+            let excess = self.last_error.len().saturating_sub(2_000);
+            if excess > 1_000 {
+                let cut = self.last_error.ceil_char_boundary(excess);
+                self.last_error.drain(..cut);
+            }
+        }
+        self.keep(stream, None, &text);
+    }
+
+    fn entry(&self, stream: LogStream, level: Option<&'static str>, text: String) -> LogEntry {
+        LogEntry { at: self.clock.now(), attempt: self.attempt, stream, level: level.map(Arc::from), text }
+    }
+
+    fn keep(&mut self, stream: LogStream, level: Option<&'static str>, text: &str) {
+        let text = harmless(text);
+        let kept = text.floor_char_boundary(text.len().min(self.room));
+        self.dropped += (text.len() - kept) as u64;
+        self.room -= kept;
+        if kept < text.len() {
+            self.room = 0;
+        }
+        let text = &text[..kept];
+        if text.is_empty() && level.is_none() {
+            return;
+        }
+        self.pending_bytes += text.len();
+        match self.pending.last_mut() {
+            // Stretches of one stream are one entry; messages are one each.
+            Some(last) if last.stream == stream && level.is_none() => last.text.push_str(text),
+            _ => {
+                let entry = self.entry(stream, level, text.to_owned());
+                self.pending.push(entry);
+            }
+        }
+        if self.pending_bytes >= HAND_OVER_BYTES {
+            self.hand_over();
+        }
+    }
+
+    fn hand_over(&mut self) {
+        self.pending_bytes = 0;
+        if !self.pending.is_empty() {
+            (self.sink)(std::mem::take(&mut self.pending));
+        }
+    }
+}
+
+/// The length of an incomplete character at the end of `bytes`.
+fn incomplete_suffix(bytes: &[u8]) -> usize {
+    for back in 1..=bytes.len().min(3) {
+        let byte = bytes[bytes.len() - back];
+        let width = match byte {
+            0x80..=0xbf => continue,
+            0xc2..=0xdf => 2,
+            0xe0..=0xef => 3,
+            0xf0..=0xf4 => 4,
+            _ => 1,
+        };
+        return if width > back { back } else { 0 };
+    }
+    0
+}
+
+/// The text with control characters replaced by pictures of them, so that
+/// showing it can't move a cursor, change a title or hide a line. Line feeds and
+/// tabs stay.
+pub(super) fn harmless(text: &str) -> std::borrow::Cow<'_, str> {
+    let is_harmful = |c: char| match c {
+        '\n' | '\t' => false,
+        // The last two ranges turn the direction of text around.
+        '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        _ => false,
+    };
+    if !text.contains(is_harmful) {
+        return text.into();
+    }
+    text.chars()
+        .map(|c| match c {
+            c if !is_harmful(c) => c,
+            '\u{7f}' => '\u{2421}',
+            '\0'..='\u{1f}' => char::from_u32(0x2400 + c as u32).unwrap_or('\u{fffd}'),
+            _ => '\u{fffd}',
+        })
+        .collect::<String>()
+        .into()
+}
+
+/// A standard stream of a guest.
+pub(super) struct OutputPipe {
+    output: Output,
+    stream: LogStream,
+}
+
+impl IsTerminal for OutputPipe {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for OutputPipe {
+    fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
+        Box::new(Self { output: self.output.clone(), stream: self.stream })
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(Self { output: self.output.clone(), stream: self.stream })
+    }
+}
+
+impl tokio::io::AsyncWrite for OutputPipe {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.output.inner.lock().write(self.stream, bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl OutputStream for OutputPipe {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.output.inner.lock().write(self.stream, &bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE_BYTES)
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for OutputPipe {
+    async fn ready(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::SystemClock;
+
+    type Entries = Arc<Mutex<Vec<LogEntry>>>;
+
+    fn output(log_bytes: u64, value_bytes: Option<u64>) -> (Output, Entries) {
+        let entries = Entries::default();
+        let sink = Arc::clone(&entries);
+        let sink: Sink = Box::new(move |new| sink.lock().extend(new));
+        (Output::new(Arc::new(SystemClock::new()), 1, log_bytes, value_bytes, sink), entries)
+    }
+
+    fn write(output: &Output, stream: LogStream, bytes: &[u8]) {
+        output.inner.lock().write(stream, bytes);
+    }
+
+    fn texts(entries: &Entries) -> Vec<(LogStream, String)> {
+        entries.lock().iter().map(|entry| (entry.stream, entry.text.clone())).collect()
+    }
+
+    #[test]
+    fn stretches_of_one_stream_are_one_entry() {
+        let (output, entries) = output(1000, None);
+        write(&output, LogStream::Stdout, b"one ");
+        write(&output, LogStream::Stdout, b"line\n");
+        write(&output, LogStream::Stderr, b"error\n");
+        output.log("info", "a message");
+        output.log("info", "another");
+        output.finish();
+        let expected = [
+            (LogStream::Stdout, "one line\n"),
+            (LogStream::Stderr, "error\n"),
+            (LogStream::Log, "a message"),
+            (LogStream::Log, "another"),
+        ];
+        assert_eq!(texts(&entries), expected.map(|(stream, text)| (stream, text.to_owned())));
+    }
+
+    #[test]
+    fn what_is_over_the_bound_is_counted_and_said() {
+        let (output, entries) = output(5, None);
+        write(&output, LogStream::Stdout, "ab\u{e9}cdef".as_bytes());
+        write(&output, LogStream::Stdout, &[b'x'; 1000]);
+        output.finish();
+        let texts = texts(&entries);
+        assert_eq!(texts[0], (LogStream::Stdout, "ab\u{e9}c".to_owned()));
+        assert!(texts[1].1.starts_with("1003 more bytes were dropped"), "{texts:?}");
+    }
+
+    #[test]
+    fn a_character_split_between_writes_stays_whole() {
+        let (output, entries) = output(1000, None);
+        for byte in "\u{20ac}\u{1f980}".as_bytes() {
+            write(&output, LogStream::Stdout, &[*byte]);
+        }
+        write(&output, LogStream::Stdout, &[0xe2, 0x82]);
+        output.finish();
+        assert_eq!(texts(&entries), [(LogStream::Stdout, "\u{20ac}\u{1f980}\u{fffd}".to_owned())]);
+    }
+
+    #[test]
+    fn terminals_have_nothing_to_obey() {
+        let text = "\u{1b}]0;title\u{7}\u{1b}[2Jred\r\n\tok\u{9b}31m\u{202e}x\u{7f}";
+        assert_eq!(
+            harmless(text),
+            "\u{241b}]0;title\u{2407}\u{241b}[2Jred\u{240d}\n\tok\u{fffd}31m\u{fffd}x\u{2421}"
+        );
+        assert!(matches!(harmless("plain\n"), std::borrow::Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn standard_output_can_be_the_value() {
+        let (command, entries) = output(1000, Some(10));
+        write(&command, LogStream::Stdout, b"\x1b[1m value");
+        command.finish();
+        assert_eq!(
+            command.take_value(),
+            Ok("\x1b[1m value".to_owned()),
+            "a value is data: nothing is filtered"
+        );
+        assert!(entries.lock().is_empty());
+        let (command, _) = output(1000, Some(3));
+        write(&command, LogStream::Stdout, b"value");
+        assert_eq!(command.take_value(), Err(3));
+    }
+}

@@ -1,0 +1,96 @@
+//! Messages that teach: what is known, and what was probably meant.
+
+use std::fmt::Write;
+
+/// The most names that a message lists.
+const LISTED: usize = 10;
+
+/// ``unknown WHAT `given` (did you mean `near`? known WHATs: `a`, `b`, and 32 more)``.
+pub(super) fn unknown<'a>(
+    what: &str,
+    given: &str,
+    known: impl IntoIterator<Item = &'a str> + Clone,
+) -> String {
+    unknown_near(what, given, nearest(given, known.clone()), known)
+}
+
+/// The same, with what was probably meant found by other means.
+pub(super) fn unknown_near<'a>(
+    what: &str,
+    given: &str,
+    near: Option<&str>,
+    known: impl IntoIterator<Item = &'a str>,
+) -> String {
+    let mut message = format!("unknown {what} `{}`", clip(given, 80));
+    let listed = list(known);
+    let _ = match near {
+        _ if listed.is_empty() => write!(message, " (there are no {what}s)"),
+        Some(near) => write!(message, " (did you mean `{near}`? known {what}s: {listed})"),
+        None => write!(message, " (known {what}s: {listed})"),
+    };
+    message
+}
+
+/// The names in backticks, at most ten of them: `` `a`, `b`, and 32 more``.
+pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let mut text = String::new();
+    let mut more = 0usize;
+    for (index, name) in names.into_iter().enumerate() {
+        if index >= LISTED {
+            more += 1;
+            continue;
+        }
+        let separator = if index == 0 { "" } else { ", " };
+        let _ = write!(text, "{separator}`{name}`");
+    }
+    if more > 0 {
+        let _ = write!(text, ", and {more} more");
+    }
+    text
+}
+
+/// The known name that looks most like `given`, if any looks like it at all.
+pub(super) fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // The measure is quadratic in the lengths, and `given` comes from outside.
+    if given.len() > 200 {
+        return None;
+    }
+    known
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(given, name), name))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+/// The first `chars` characters of a text that someone else chose the length of.
+pub(super) fn clip(text: &str, chars: usize) -> std::borrow::Cow<'_, str> {
+    match text.char_indices().nth(chars) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_name_lists_what_is_known() {
+        assert_eq!(
+            unknown("case", "gren", ["red", "green"]),
+            "unknown case `gren` (did you mean `green`? known cases: `red`, `green`)"
+        );
+        assert_eq!(unknown("case", "xyz", ["red"]), "unknown case `xyz` (known cases: `red`)");
+        assert_eq!(unknown("task", "x", []), "unknown task `x` (there are no tasks)");
+    }
+
+    #[test]
+    fn lists_and_quotes_are_bounded() {
+        let names: Vec<String> = (0..42).map(|n| format!("t{n}")).collect();
+        let listed = list(names.iter().map(String::as_str));
+        assert!(listed.ends_with("`t9`, and 32 more"), "{listed}");
+        let message = unknown("task", &"é".repeat(1_000_000), ["a"]);
+        assert!(message.len() < 300);
+    }
+}

@@ -1,0 +1,717 @@
+//! JSON text to values.
+//!
+//! One pass, driven by the shape: a serde seed per type that accepts exactly the
+//! JSON of that type. serde's errors carry no path, so the real error is put
+//! aside in [`Context`] and gathers its path on the way out.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use wasmtime::component::Val;
+
+use super::{Field, Shape};
+use crate::wasm::suggest::{clip, list, unknown};
+
+/// The key of the object that holds a `list<u8>` as base64.
+const BASE64_KEY: &str = "$base64";
+
+/// Base64 with or without padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// JSON that does not fit a type: where, and what was expected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(in crate::wasm) struct ValueError(String);
+
+/// Reads one value of type `shape`. Paths in errors start with `root`.
+///
+/// # Errors
+///
+/// ``root[3].x: expected f64, found string``.
+pub(in crate::wasm) fn value_from_json(text: &str, shape: &Shape, root: &str) -> Result<Val, ValueError> {
+    let context = Context::default();
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let seed = Seed { shape, context: &context, build: true };
+    let result = context.enter(seed.deserialize(&mut deserializer), || root.to_owned());
+    let result = result.and_then(|value| deserializer.end().map(|()| value));
+    result.map_err(|error| context.into_error(&error, root))
+}
+
+/// Reads the arguments of a function: a JSON array by position or an object by
+/// parameter name, in which an `option` parameter may be left out (in the array:
+/// at its end).
+///
+/// # Errors
+///
+/// ``points[3].x: expected f64, found string``, or what is unknown, missing, given
+/// twice or too much, with a list of what is known.
+pub(in crate::wasm) fn arguments_from_json(text: &str, parameters: &[Field]) -> Result<Vec<Val>, ValueError> {
+    Ok(read_arguments(text, parameters, true)?.values)
+}
+
+/// Checks arguments as [`arguments_from_json`] does, and returns them as the text of a
+/// JSON array with one element for each parameter.
+///
+/// # Errors
+///
+/// As [`arguments_from_json`].
+pub(in crate::wasm) fn normalise_arguments(text: &str, parameters: &[Field]) -> Result<Arc<str>, ValueError> {
+    let read = read_arguments(text, parameters, false)?;
+    let text = text.trim_ascii();
+    if let Some(elements) = read.elements {
+        if elements == parameters.len() {
+            // By far the most common case: it is right as it is.
+            return Ok(text.into());
+        }
+        // Only options can be missing, at the end.
+        let open = text.strip_suffix(']').unwrap_or(text).trim_ascii_end();
+        let mut padded = String::with_capacity(text.len() + ",null".len() * (parameters.len() - elements));
+        padded.push_str(open);
+        for index in elements..parameters.len() {
+            padded.push_str(if index == 0 { "null" } else { ",null" });
+        }
+        padded.push(']');
+        return Ok(padded.into());
+    }
+    let members: Members<'_> = serde_json::from_str(text)
+        .map_err(|error| ValueError(format!("the arguments are not JSON: {error}")))?;
+    let mut array = String::with_capacity(text.len());
+    for (index, parameter) in parameters.iter().enumerate() {
+        array.push(if index == 0 { '[' } else { ',' });
+        let value = members.0.iter().find(|(key, _)| same_name(key, &parameter.name));
+        array.push_str(value.map_or("null", |(_, raw)| raw.get()));
+    }
+    array.push_str(if parameters.is_empty() { "[]" } else { "]" });
+    Ok(array.into())
+}
+
+/// The members of an object in order, each value as its text.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> serde::Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+/// Arguments as they were read.
+struct ReadArguments {
+    /// One for each parameter.
+    values: Vec<Val>,
+    /// How many elements the array had; `None` if it was an object.
+    elements: Option<usize>,
+}
+
+fn read_arguments(text: &str, parameters: &[Field], build: bool) -> Result<ReadArguments, ValueError> {
+    let context = Context::default();
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let arguments = Arguments { parameters, context: &context, build };
+    let result = (&mut deserializer).deserialize_any(arguments);
+    let result = result.and_then(|values| deserializer.end().map(|()| values));
+    result.map_err(|error| context.into_error(&error, "the arguments"))
+}
+
+/// What one reading shares: the error, once there is one.
+#[derive(Default)]
+struct Context {
+    failure: RefCell<Option<Failure>>,
+}
+
+struct Failure {
+    /// The steps to the place of the error, innermost first.
+    path: Vec<String>,
+    message: String,
+}
+
+impl Context {
+    /// Puts the error aside and makes the one that serde wants.
+    fn fail<E: Error>(&self, message: impl Into<String>) -> E {
+        *self.failure.borrow_mut() = Some(Failure { path: Vec::new(), message: message.into() });
+        E::custom("the value does not fit its type")
+    }
+
+    /// Adds a step to the path of an error that comes from within.
+    fn enter<T, E>(&self, result: Result<T, E>, step: impl FnOnce() -> String) -> Result<T, E> {
+        if result.is_err()
+            && let Some(failure) = self.failure.borrow_mut().as_mut()
+        {
+            failure.path.push(step());
+        }
+        result
+    }
+
+    /// `what` names the text, if it is not even JSON.
+    fn into_error(self, error: &serde_json::Error, what: &str) -> ValueError {
+        ValueError(match self.failure.into_inner() {
+            Some(Failure { path, message }) if path.is_empty() => message,
+            Some(Failure { mut path, message }) => {
+                path.reverse();
+                format!("{}: {message}", path.concat())
+            }
+            None => format!("{what}: not valid JSON: {error}"),
+        })
+    }
+}
+
+/// Whether a key of an object names `name`: kebab-case as in WIT, or snake_case.
+fn same_name(key: &str, name: &str) -> bool {
+    key.len() == name.len() && key.bytes().zip(name.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
+}
+
+/// Reads one value of a shape.
+#[derive(Clone, Copy)]
+struct Seed<'a> {
+    shape: &'a Shape,
+    context: &'a Context,
+    /// Whether the value is wanted; else it is only checked, and what is
+    /// returned is of no use. Checking 20 MB of bytes would otherwise take half
+    /// a gigabyte, as a [`Val`] per byte.
+    build: bool,
+}
+
+impl<'a> Seed<'a> {
+    fn with(self, shape: &'a Shape) -> Self {
+        Self { shape, ..self }
+    }
+
+    fn mismatch<E: Error>(&self, found: impl fmt::Display) -> E {
+        let hint = match self.shape {
+            Shape::Option(inner) if inner.is_option() => " (null or `{\"some\": …}`)",
+            Shape::Result { .. } => " (`{\"ok\": …}` or `{\"err\": …}`)",
+            _ => "",
+        };
+        self.context.fail(format!("expected {}{hint}, found {found}", self.shape.name()))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Seed<'_> {
+    type Value = Val;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Val, D::Error> {
+        match self.shape {
+            Shape::Option(_) => deserializer.deserialize_option(OptionVisitor(self)),
+            // serde_json reads floats to within one unit in the last place
+            // unless a feature is on, and f32 by way of f64. The standard
+            // library is exact for both, so it gets the text.
+            Shape::F32 | Shape::F64 => {
+                self.float(<&RawValue as serde::Deserialize>::deserialize(deserializer)?.get())
+            }
+            _ => deserializer.deserialize_any(self),
+        }
+    }
+}
+
+struct OptionVisitor<'a>(Seed<'a>);
+
+impl<'de> Visitor<'de> for OptionVisitor<'_> {
+    type Value = Val;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.shape.name())
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Val, E> {
+        Ok(Val::Option(None))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Val, E> {
+        Ok(Val::Option(None))
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Val, D::Error> {
+        match self.0.shape {
+            Shape::Option(inner) if !inner.is_option() => {
+                let value = self.0.with(inner).deserialize(deserializer)?;
+                Ok(Val::Option(Some(Box::new(value))))
+            }
+            // Needs `{"some": …}`, which `visit_map` knows.
+            _ => deserializer.deserialize_any(self.0),
+        }
+    }
+}
+
+/// Gives the key of a member to a function, without a copy.
+struct Key<F>(F);
+
+impl<'de, T, F: FnOnce(&str) -> T> DeserializeSeed<'de> for Key<F> {
+    type Value = T;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<T, F: FnOnce(&str) -> T> Visitor<'_> for Key<F> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: Error>(self, key: &str) -> Result<T, E> {
+        Ok((self.0)(key))
+    }
+}
+
+impl<'de> Visitor<'de> for Seed<'_> {
+    type Value = Val;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shape.name())
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Val, E> {
+        match self.shape {
+            Shape::Bool => Ok(Val::Bool(value)),
+            _ => Err(self.mismatch("boolean")),
+        }
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Val, E> {
+        self.integer(value)
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Val, E> {
+        self.integer(value)
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Val, E> {
+        // `-0` is an integer in JSON, but serde_json has no other way to say it.
+        if value == 0.0 && value.is_sign_negative() {
+            return self.integer(0u64);
+        }
+        if self.shape.is_integer() {
+            Err(self.mismatch(format_args!("{value:?}")))
+        } else {
+            Err(self.mismatch("number"))
+        }
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Val, E> {
+        Err(self.mismatch("null"))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Val, E> {
+        let text = || {
+            if self.build { value.to_owned() } else { String::new() }
+        };
+        match self.shape {
+            Shape::String => Ok(Val::String(text())),
+            Shape::Char => {
+                let mut chars = value.chars();
+                match (chars.next(), chars.next()) {
+                    (Some(char), None) => Ok(Val::Char(char)),
+                    (None, _) => Err(self.mismatch("an empty string")),
+                    _ => Err(self.mismatch(format_args!("a string of {} characters", value.chars().count()))),
+                }
+            }
+            Shape::Enum(names) => match names.iter().find(|name| same_name(value, name)) {
+                Some(name) => Ok(Val::Enum((**name).to_owned())),
+                None => Err(self.context.fail(unknown("case", value, names.iter().map(|name| &**name)))),
+            },
+            Shape::Variant(cases) => match cases.iter().find(|case| same_name(value, &case.name)) {
+                Some(case) => match &case.payload {
+                    None => Ok(Val::Variant((*case.name).to_owned(), None)),
+                    Some(payload) => Err(self.context.fail(format!(
+                        "case `{name}` carries {}: write `{{\"{name}\": …}}`",
+                        payload.name(),
+                        name = case.name,
+                    ))),
+                },
+                None => Err(self.context.fail(unknown("case", value, cases.iter().map(|case| &*case.name)))),
+            },
+            _ => Err(self.mismatch("string")),
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Val, A::Error> {
+        match self.shape {
+            Shape::List(element) => {
+                let mut values = Vec::new();
+                let mut index = 0;
+                while let Some(value) =
+                    self.context.enter(seq.next_element_seed(self.with(element)), || format!("[{index}]"))?
+                {
+                    if self.build {
+                        values.push(value);
+                    }
+                    index += 1;
+                }
+                Ok(Val::List(values))
+            }
+            Shape::Tuple(shapes) => {
+                let mut values = Vec::with_capacity(shapes.len());
+                for (index, shape) in shapes.iter().enumerate() {
+                    let value = self
+                        .context
+                        .enter(seq.next_element_seed(self.with(shape)), || format!("[{index}]"))?;
+                    match value {
+                        Some(value) => values.push(value),
+                        None => return Err(self.mismatch(format_args!("an array of {index}"))),
+                    }
+                }
+                match count_rest(&mut seq)? {
+                    0 => Ok(Val::Tuple(values)),
+                    more => Err(self.mismatch(format_args!("an array of {}", shapes.len() + more))),
+                }
+            }
+            Shape::Flags(names) => {
+                let string = Seed { shape: &Shape::String, build: true, ..self };
+                let mut set = vec![false; names.len()];
+                let mut index = 0;
+                while let Some(value) =
+                    self.context.enter(seq.next_element_seed(string), || format!("[{index}]"))?
+                {
+                    let Val::String(given) = value else {
+                        return Err(self.mismatch("something else"));
+                    };
+                    let error = match names.iter().position(|name| same_name(&given, name)) {
+                        Some(flag) if !set[flag] => {
+                            set[flag] = true;
+                            index += 1;
+                            continue;
+                        }
+                        Some(_) => format!("flag `{}` is given twice", clip(&given, 80)),
+                        None => unknown("flag", &given, names.iter().map(|name| &**name)),
+                    };
+                    return self.context.enter(Err(self.context.fail(error)), || format!("[{index}]"));
+                }
+                let names =
+                    names.iter().zip(set).filter(|(_, set)| *set).map(|(name, _)| (**name).to_owned());
+                Ok(Val::Flags(names.collect()))
+            }
+            _ => Err(self.mismatch("array")),
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Val, A::Error> {
+        match self.shape {
+            Shape::Record(fields) => {
+                let values = read_members(&mut map, fields, self.context, self.build, "field", |name| {
+                    format!(".{name}")
+                })?;
+                let values = fields.iter().zip(values);
+                Ok(Val::Record(values.map(|(field, value)| ((*field.name).to_owned(), value)).collect()))
+            }
+            Shape::Variant(cases) => {
+                let names = || cases.iter().map(|case| &*case.name);
+                let index = self.only_key(&mut map, "case", names())?;
+                let case = &cases[index];
+                let payload = self.payload(&mut map, case.payload.as_ref(), &case.name)?;
+                self.no_more(&mut map)?;
+                Ok(Val::Variant((*case.name).to_owned(), payload))
+            }
+            Shape::Result { ok, err } => {
+                let is_ok = self.only_key(&mut map, "case", ["ok", "err"])? == 0;
+                let (name, shape) = if is_ok { ("ok", ok) } else { ("err", err) };
+                let payload = self.payload(&mut map, shape.as_deref(), name)?;
+                self.no_more(&mut map)?;
+                Ok(Val::Result(if is_ok { Ok(payload) } else { Err(payload) }))
+            }
+            Shape::Option(inner) if inner.is_option() => {
+                self.only_key(&mut map, "case", ["some"])?;
+                let value = self.payload(&mut map, Some(inner), "some")?;
+                self.no_more(&mut map)?;
+                Ok(Val::Option(value))
+            }
+            Shape::List(element) if **element == Shape::U8 => {
+                self.only_key(&mut map, "key", [BASE64_KEY])?;
+                let text = Seed { shape: &Shape::String, build: true, ..self };
+                let text = self.context.enter(map.next_value_seed(text), || format!(".{BASE64_KEY}"))?;
+                self.no_more(&mut map)?;
+                let Val::String(text) = text else {
+                    return Err(self.mismatch("something else"));
+                };
+                let bytes = BASE64
+                    .decode(text)
+                    .map_err(|error| self.context.fail(format!("expected base64: {error}")));
+                let bytes = self.context.enter(bytes, || format!(".{BASE64_KEY}"))?;
+                let bytes = if self.build { bytes } else { Vec::new() };
+                Ok(Val::List(bytes.into_iter().map(Val::U8).collect()))
+            }
+            _ => Err(self.mismatch("object")),
+        }
+    }
+}
+
+impl Seed<'_> {
+    fn integer<E: Error>(self, value: impl Copy + fmt::Display + TryInto<i128>) -> Result<Val, E> {
+        // Every integer that serde_json hands over fits 65 bits.
+        let wide: i128 = value.try_into().unwrap_or(i128::MAX);
+        macro_rules! narrow {
+            ($variant:ident) => {
+                wide.try_into().map(Val::$variant).map_err(|_| self.mismatch(value))
+            };
+        }
+        match self.shape {
+            Shape::U8 => narrow!(U8),
+            Shape::S8 => narrow!(S8),
+            Shape::U16 => narrow!(U16),
+            Shape::S16 => narrow!(S16),
+            Shape::U32 => narrow!(U32),
+            Shape::S32 => narrow!(S32),
+            Shape::U64 => narrow!(U64),
+            Shape::S64 => narrow!(S64),
+            _ => Err(self.mismatch("number")),
+        }
+    }
+
+    /// A float from the text of a JSON value.
+    fn float<E: Error>(self, raw: &str) -> Result<Val, E> {
+        let found = match raw.as_bytes().first() {
+            Some(b'"') => {
+                let value = match raw {
+                    "\"NaN\"" => f64::NAN,
+                    "\"Infinity\"" => f64::INFINITY,
+                    "\"-Infinity\"" => f64::NEG_INFINITY,
+                    _ => return Err(self.mismatch("string")),
+                };
+                // Infinities and NaN are the same in both widths.
+                #[expect(clippy::cast_possible_truncation, reason = "not a finite number")]
+                return Ok(if *self.shape == Shape::F32 {
+                    Val::Float32(value as f32)
+                } else {
+                    Val::Float64(value)
+                });
+            }
+            Some(b'n') => "null",
+            Some(b't' | b'f') => "boolean",
+            Some(b'[') => "array",
+            Some(b'{') => "object",
+            _ => {
+                let value = match self.shape {
+                    Shape::F32 => raw.parse().ok().filter(|value: &f32| value.is_finite()).map(Val::Float32),
+                    _ => raw.parse().ok().filter(|value: &f64| value.is_finite()).map(Val::Float64),
+                };
+                return value.ok_or_else(|| self.mismatch(clip(raw, 40)));
+            }
+        };
+        Err(self.mismatch(found))
+    }
+
+    /// The key of an object that must have exactly one, as its index in `names`.
+    fn only_key<'de, 'n, A: MapAccess<'de>>(
+        &self,
+        map: &mut A,
+        what: &str,
+        names: impl IntoIterator<Item = &'n str> + Clone,
+    ) -> Result<usize, A::Error> {
+        let find = |key: &str| {
+            let found = names.clone().into_iter().position(|name| same_name(key, name));
+            found.ok_or_else(|| key.to_owned())
+        };
+        match map.next_key_seed(Key(find))? {
+            Some(Ok(index)) => Ok(index),
+            Some(Err(key)) => Err(self.context.fail(unknown(what, &key, names))),
+            None => Err(self.mismatch("an empty object")),
+        }
+    }
+
+    fn no_more<'de, A: MapAccess<'de>>(&self, map: &mut A) -> Result<(), A::Error> {
+        match map.next_key::<IgnoredAny>()? {
+            None => Ok(()),
+            Some(_) => Err(self.mismatch("an object with several keys")),
+        }
+    }
+
+    /// What a case carries; null if it carries nothing.
+    fn payload<'de, A: MapAccess<'de>>(
+        self,
+        map: &mut A,
+        shape: Option<&Shape>,
+        name: &str,
+    ) -> Result<Option<Box<Val>>, A::Error> {
+        let Some(shape) = shape else {
+            let raw: &RawValue = map.next_value()?;
+            if raw.get() == "null" {
+                return Ok(None);
+            }
+            return Err(self.context.fail(format!("case `{name}` carries nothing: expected null")));
+        };
+        let seed = Seed { shape, context: self.context, build: self.build };
+        let value = self.context.enter(map.next_value_seed(seed), || format!(".{name}"))?;
+        Ok(Some(Box::new(value)))
+    }
+}
+
+impl Shape {
+    fn is_integer(&self) -> bool {
+        matches!(
+            self,
+            Self::U8 | Self::S8 | Self::U16 | Self::S16 | Self::U32 | Self::S32 | Self::U64 | Self::S64
+        )
+    }
+}
+
+fn count_rest<'de, A: SeqAccess<'de>>(seq: &mut A) -> Result<usize, A::Error> {
+    let mut count = 0;
+    while seq.next_element::<IgnoredAny>()?.is_some() {
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// Reads the members of an object that has the given fields: the value of each
+/// field, in order of the fields.
+fn read_members<'de, A: MapAccess<'de>>(
+    map: &mut A,
+    fields: &[Field],
+    context: &Context,
+    build: bool,
+    what: &str,
+    step: impl Fn(&str) -> String,
+) -> Result<Vec<Val>, A::Error> {
+    let names = || fields.iter().map(|field| &*field.name);
+    let mut values: Vec<Option<Val>> = fields.iter().map(|_| None).collect();
+    // Members mostly come in the order of the fields.
+    let mut likely = 0;
+    loop {
+        let find = |key: &str| {
+            if fields.get(likely).is_some_and(|field| same_name(key, &field.name)) {
+                return Ok(likely);
+            }
+            fields.iter().position(|field| same_name(key, &field.name)).ok_or_else(|| key.to_owned())
+        };
+        let index = match map.next_key_seed(Key(find))? {
+            None => break,
+            Some(Ok(index)) => index,
+            Some(Err(key)) => return Err(context.fail(unknown(what, &key, names()))),
+        };
+        let field = &fields[index];
+        if values[index].is_some() {
+            return Err(context.fail(format!("{what} `{}` is given twice", field.name)));
+        }
+        let seed = Seed { shape: &field.shape, context, build };
+        values[index] = Some(context.enter(map.next_value_seed(seed), || step(&field.name))?);
+        likely = index + 1;
+    }
+    let mut complete = Vec::with_capacity(fields.len());
+    for (field, value) in fields.iter().zip(values) {
+        complete.push(match value {
+            Some(value) => value,
+            None if field.shape.is_option() => Val::Option(None),
+            None => {
+                let message = format!("missing {what} `{}` ({})", field.name, field.shape.name());
+                return Err(context.fail(format!("{message}; the {what}s are {}", list(names()))));
+            }
+        });
+    }
+    Ok(complete)
+}
+
+/// Reads the arguments of a function.
+struct Arguments<'a> {
+    parameters: &'a [Field],
+    context: &'a Context,
+    build: bool,
+}
+
+impl Arguments<'_> {
+    fn mismatch<E: Error>(&self, found: &str) -> E {
+        self.context
+            .fail(format!("expected the arguments as an array or an object, found {found}; {}", self.known()))
+    }
+
+    /// The parameters, in words.
+    fn known(&self) -> String {
+        let mut parameters: Vec<Cow<'_, str>> = self
+            .parameters
+            .iter()
+            .take(10)
+            .map(|parameter| format!("{}: {}", parameter.name, parameter.shape.name()).into())
+            .collect();
+        match self.parameters.len() {
+            0 => return "the task has no parameters".to_owned(),
+            more @ 11.. => parameters.push(format!("and {} more", more - 10).into()),
+            _ => {}
+        }
+        format!("the parameters are ({})", parameters.join(", "))
+    }
+}
+
+impl<'de> Visitor<'de> for Arguments<'_> {
+    type Value = ReadArguments;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array or an object")
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
+        Err(self.mismatch("boolean"))
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
+        Err(self.mismatch("number"))
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
+        Err(self.mismatch("number"))
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
+        Err(self.mismatch("number"))
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
+        Err(self.mismatch("string"))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Err(self.mismatch("null"))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut values = Vec::with_capacity(self.parameters.len());
+        for parameter in self.parameters {
+            let seed = Seed { shape: &parameter.shape, context: self.context, build: self.build };
+            let value = self.context.enter(seq.next_element_seed(seed), || parameter.name.to_string())?;
+            match value {
+                Some(value) => values.push(value),
+                None => break,
+            }
+        }
+        let given = values.len() + count_rest(&mut seq)?;
+        let missing = self.parameters.get(given..).unwrap_or_default();
+        if given > self.parameters.len() || !missing.iter().all(|parameter| parameter.shape.is_option()) {
+            let expected = match self.parameters.len() {
+                1 => "1 argument".to_owned(),
+                count => format!("{count} arguments"),
+            };
+            return Err(self.context.fail(format!("expected {expected}, found {given}; {}", self.known())));
+        }
+        values.extend(missing.iter().map(|_| Val::Option(None)));
+        Ok(ReadArguments { values, elements: Some(given) })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let values =
+            read_members(&mut map, self.parameters, self.context, self.build, "parameter", str::to_owned)?;
+        Ok(ReadArguments { values, elements: None })
+    }
+}

@@ -1,0 +1,18 @@
+//! JSON ⇄ WIT values.
+//!
+//! A [`Shape`] is a component's type, taken out of wasmtime once and walked many
+//! times. [`arguments_from_json`] and [`value_from_json`] read JSON text straight into
+//! [`Val`]s of a shape, [`to_json`] writes them; neither builds a tree between.
+//!
+//! [`Val`]: wasmtime::component::Val
+
+mod from_json;
+mod shape;
+mod to_json;
+
+pub(super) use from_json::{ValueError, arguments_from_json, normalise_arguments, value_from_json};
+pub(super) use shape::{Case, Field, Shape, same_shape, type_name, unsupported};
+pub(super) use to_json::{WriteError, to_json};
+
+#[cfg(test)]
+mod tests;

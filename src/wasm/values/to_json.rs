@@ -1,0 +1,196 @@
+//! Values to JSON text.
+
+use std::fmt::Write;
+
+use wasmtime::component::Val;
+
+/// A value that could not be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(in crate::wasm) enum WriteError {
+    /// Its JSON is longer than allowed.
+    #[error("the value is larger than {max_bytes} bytes as JSON")]
+    TooLarge {
+        /// The most bytes that were allowed.
+        max_bytes: usize,
+    },
+    /// It holds a resource, a stream or the like, which [`Shape::of`] refuses.
+    ///
+    /// [`Shape::of`]: super::Shape::of
+    #[error("the value holds something that can't travel as JSON")]
+    Unsupported,
+}
+
+/// Appends a value to `out` as JSON of at most `max_bytes`, and stops soon
+/// after going over.
+///
+/// No type is needed: a well-formed value says all that its JSON depends on.
+///
+/// # Errors
+///
+/// [`WriteError`]; what `out` holds then is of no use.
+pub(in crate::wasm) fn to_json(val: &Val, out: &mut String, max_bytes: usize) -> Result<(), WriteError> {
+    let mut writer = Writer { limit: out.len().saturating_add(max_bytes), max_bytes, out };
+    writer.value(val)?;
+    writer.check(0)
+}
+
+struct Writer<'a> {
+    out: &'a mut String,
+    /// The length that `out` may reach.
+    limit: usize,
+    max_bytes: usize,
+}
+
+impl Writer<'_> {
+    /// Whether `more` bytes still fit.
+    fn check(&self, more: usize) -> Result<(), WriteError> {
+        if self.out.len().saturating_add(more) > self.limit {
+            return Err(WriteError::TooLarge { max_bytes: self.max_bytes });
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, val: &Val) -> Result<(), WriteError> {
+        match val {
+            Val::Bool(value) => self.out.push_str(if *value { "true" } else { "false" }),
+            Val::U8(value) => self.byte(*value),
+            Val::S8(value) => self.display(value),
+            Val::S16(value) => self.display(value),
+            Val::U16(value) => self.display(value),
+            Val::S32(value) => self.display(value),
+            Val::U32(value) => self.display(value),
+            Val::S64(value) => self.display(value),
+            Val::U64(value) => self.display(value),
+            // `Debug` of a float is the shortest text that reads back as the
+            // same float of the same width, with a sign on zero; it is JSON.
+            Val::Float32(value) if value.is_finite() => _ = write!(self.out, "{value:?}"),
+            Val::Float64(value) if value.is_finite() => _ = write!(self.out, "{value:?}"),
+            Val::Float32(value) => self.not_finite(f64::from(*value)),
+            Val::Float64(value) => self.not_finite(*value),
+            Val::Char(value) => self.string(value.encode_utf8(&mut [0; 4]))?,
+            Val::String(value) | Val::Enum(value) | Val::Variant(value, None) => self.string(value)?,
+            Val::List(values) | Val::Tuple(values) | Val::FixedLengthList(values) => self.array(values)?,
+            Val::Record(fields) => {
+                self.out.push('{');
+                for (index, (name, value)) in fields.iter().enumerate() {
+                    if index > 0 {
+                        self.out.push(',');
+                    }
+                    self.member(name, Some(value))?;
+                }
+                self.out.push('}');
+            }
+            Val::Variant(name, Some(payload)) => self.object(name, Some(payload))?,
+            Val::Option(None) => self.out.push_str("null"),
+            // An option directly inside an option: `null` alone would be
+            // ambiguous.
+            Val::Option(Some(value)) if matches!(**value, Val::Option(_)) => {
+                self.object("some", Some(value))?
+            }
+            Val::Option(Some(value)) => self.value(value)?,
+            Val::Result(Ok(value)) => self.object("ok", value.as_deref())?,
+            Val::Result(Err(value)) => self.object("err", value.as_deref())?,
+            Val::Flags(names) => {
+                self.out.push('[');
+                for (index, name) in names.iter().enumerate() {
+                    if index > 0 {
+                        self.out.push(',');
+                    }
+                    self.string(name)?;
+                }
+                self.out.push(']');
+            }
+            Val::Map(_) | Val::Resource(_) | Val::Future(_) | Val::Stream(_) | Val::ErrorContext(_) => {
+                return Err(WriteError::Unsupported);
+            }
+        }
+        Ok(())
+    }
+
+    fn display(&mut self, value: impl std::fmt::Display) {
+        let _ = write!(self.out, "{value}");
+    }
+
+    fn not_finite(&mut self, value: f64) {
+        self.out.push_str(match value {
+            f64::INFINITY => "\"Infinity\"",
+            f64::NEG_INFINITY => "\"-Infinity\"",
+            _ => "\"NaN\"",
+        });
+    }
+
+    /// A byte, without the machinery of `fmt`: lists of millions of them are
+    /// common.
+    fn byte(&mut self, value: u8) {
+        let digit = |n: u8| char::from(b'0' + n);
+        if value >= 100 {
+            self.out.push(digit(value / 100));
+        }
+        if value >= 10 {
+            self.out.push(digit(value / 10 % 10));
+        }
+        self.out.push(digit(value % 10));
+    }
+
+    fn array(&mut self, values: &[Val]) -> Result<(), WriteError> {
+        // Each element takes a byte and a comma at least.
+        self.check(values.len().saturating_mul(2))?;
+        self.out.push('[');
+        for (index, value) in values.iter().enumerate() {
+            if index > 0 {
+                self.out.push(',');
+            }
+            self.value(value)?;
+            self.check(0)?;
+        }
+        self.out.push(']');
+        Ok(())
+    }
+
+    /// An object with one member.
+    fn object(&mut self, name: &str, value: Option<&Val>) -> Result<(), WriteError> {
+        self.out.push('{');
+        self.member(name, value)?;
+        self.out.push('}');
+        Ok(())
+    }
+
+    fn member(&mut self, name: &str, value: Option<&Val>) -> Result<(), WriteError> {
+        self.string(name)?;
+        self.out.push(':');
+        match value {
+            Some(value) => self.value(value),
+            None => {
+                self.out.push_str("null");
+                Ok(())
+            }
+        }
+    }
+
+    fn string(&mut self, text: &str) -> Result<(), WriteError> {
+        self.check(text.len().saturating_add(2))?;
+        self.out.push('"');
+        let mut done = 0;
+        // Everything that must be escaped is one byte of ASCII, so each index
+        // is a character boundary.
+        for (index, byte) in text.bytes().enumerate() {
+            if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+                continue;
+            }
+            self.out.push_str(&text[done..index]);
+            done = index + 1;
+            match byte {
+                b'"' => self.out.push_str("\\\""),
+                b'\\' => self.out.push_str("\\\\"),
+                b'\n' => self.out.push_str("\\n"),
+                b'\r' => self.out.push_str("\\r"),
+                b'\t' => self.out.push_str("\\t"),
+                _ => _ = write!(self.out, "\\u{byte:04x}"),
+            }
+            self.check(0)?;
+        }
+        self.out.push_str(&text[done..]);
+        self.out.push('"');
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! Starting other programs: where, with which environment, and what their
+//! failure says.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// The repository's root.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the repository")
+}
+
+/// Where cargo puts what it builds: `CARGO_TARGET_DIR` if set, else `target`.
+pub fn target_dir() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(directory) => root().join(directory),
+        None => root().join("target"),
+    }
+}
+
+/// Cargo for the host's own workspace, in the repository's root.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    // Set by the cargo that runs this program, about this program.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    command.env("CARGO_TARGET_DIR", target_dir());
+    command
+}
+
+/// Cargo for the guests: nothing that is meant for the host's build reaches it,
+/// neither flags nor a target nor a profile.
+pub fn guest_cargo() -> Command {
+    const KEPT: [&str; 5] = ["CARGO_HOME", "CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTR", "CARGO_TERM_"];
+    let mut command = cargo();
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        let kept = KEPT.iter().any(|prefix| text.starts_with(prefix));
+        let flags = matches!(
+            text.as_ref(),
+            "RUSTFLAGS" | "RUSTDOCFLAGS" | "RUSTC_WRAPPER" | "RUSTC_WORKSPACE_WRAPPER"
+        );
+        if flags || text.starts_with("CARGO_") && !kept {
+            command.env_remove(&name);
+        }
+    }
+    command
+        .current_dir(root().join("guest-tasks"))
+        .env("CARGO_TARGET_DIR", target_dir().join("guests-build"));
+    command
+}
+
+/// Runs a command to its end; a failure names the command.
+pub fn run(command: &mut Command) -> Result<()> {
+    let shown = show(command);
+    match command.get_current_dir() {
+        Some(directory) if directory != root() => eprintln!("{} $ {shown}", directory.display()),
+        _ => eprintln!("$ {shown}"),
+    }
+    let status = command.status().with_context(|| format!("failed to start `{shown}`"))?;
+    if !status.success() {
+        bail!("`{shown}` failed: {status}");
+    }
+    Ok(())
+}
+
+/// The command as one would type it.
+pub fn show(command: &Command) -> String {
+    let program = Path::new(command.get_program());
+    let program = program.file_name().unwrap_or(command.get_program());
+    std::iter::once(program)
+        .chain(command.get_args())
+        .map(|word| quote(&word.to_string_lossy()))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Quotes a word for a POSIX shell, if it needs it.
+pub fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quote;
+
+    #[test]
+    fn words_are_quoted_only_when_a_shell_would_split_them() {
+        assert_eq!(quote("demo:text/wordcount.count"), "demo:text/wordcount.count");
+        assert_eq!(quote(r#"["/text", 12]"#), r#"'["/text", 12]'"#);
+        assert_eq!(quote("it's"), r"'it'\''s'");
+        assert_eq!(quote(""), "''");
+    }
+}
