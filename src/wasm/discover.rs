@@ -43,11 +43,6 @@ impl Signature {
         Self { parameters: vec![Field { name: "args".into(), shape: args }], result: Some(Shape::String) }
     }
 
-    /// Whether the result is a `result<…>`, whose error is the task's failure.
-    pub(super) fn returns_result(&self) -> bool {
-        matches!(self.result, Some(Shape::Result { .. }))
-    }
-
     /// Whether the function that an importer wants is the one that an exporter
     /// has.
     ///
@@ -146,7 +141,7 @@ pub(super) enum ImportKind {
         has_resources: bool,
     },
     /// A function at the root.
-    Function(Result<Signature, String>),
+    Function,
     /// A type at the root. Nobody needs to provide it.
     Type,
     /// A module, a component or a resource at the root.
@@ -159,7 +154,7 @@ impl Import {
         match &self.kind {
             ImportKind::Interface { functions, has_resources } => functions.is_empty() && !has_resources,
             ImportKind::Type => true,
-            ImportKind::Function(_) | ImportKind::Other => false,
+            ImportKind::Function | ImportKind::Other => false,
         }
     }
 }
@@ -198,7 +193,7 @@ pub(super) fn discover(component: &Component, name: &str) -> Discovery {
         .imports(engine)
         .map(|(import, item)| {
             let kind = match item.ty {
-                ComponentItem::ComponentFunc(function) => ImportKind::Function(Signature::of(&function)),
+                ComponentItem::ComponentFunc(_) => ImportKind::Function,
                 ComponentItem::ComponentInstance(instance) => imported_interface(component, &instance),
                 ComponentItem::Type(_) => ImportKind::Type,
                 _ => ImportKind::Other,
@@ -515,8 +510,6 @@ mod tests {
         assert_eq!(paint.version(), Some("1.2.3"));
         assert_eq!(&*paint.function, "paint");
         assert_eq!(paint.signature.parameters[0], Field { name: "with".into(), shape: colour });
-        assert!(paint.signature.returns_result());
-        assert!(!discovery.exports[2].signature.returns_result());
         assert_eq!(discovery.exports[0].signature, Signature { parameters: vec![], result: None });
     }
 
@@ -608,7 +601,7 @@ mod tests {
             discovery.exports[0].interface.as_deref().unwrap()
         ));
         assert!(
-            matches!(&discovery.imports[2].kind, ImportKind::Function(Ok(signature)) if signature.result.is_none())
+            matches!(&discovery.imports[2].kind, ImportKind::Function)
         );
     }
 

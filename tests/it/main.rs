@@ -2,5 +2,8 @@
 
 mod cli;
 mod sqlite;
+mod faults;
+mod guests;
+mod runner;
 mod store_contract;
 mod support;

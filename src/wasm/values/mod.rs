@@ -10,8 +10,10 @@ mod from_json;
 mod shape;
 mod to_json;
 
-pub(super) use from_json::{ValueError, arguments_from_json, normalise_arguments, value_from_json};
-pub(super) use shape::{Case, Field, Shape, same_shape, type_name, unsupported};
+pub(super) use from_json::{arguments_from_json, normalise_arguments, value_from_json};
+#[cfg(test)]
+pub(super) use shape::Case;
+pub(super) use shape::{Field, Shape, same_shape};
 pub(super) use to_json::{WriteError, to_json};
 
 #[cfg(test)]

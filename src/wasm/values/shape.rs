@@ -252,19 +252,6 @@ impl fmt::Display for Name<'_> {
     }
 }
 
-/// The WIT name of a type, also of one that can't travel as JSON.
-pub(in crate::wasm) fn type_name(ty: &Type) -> String {
-    match Shape::of(ty) {
-        Ok(shape) => shape.name(),
-        Err(reason) => format!("({reason})"),
-    }
-}
-
-/// Why values of a type can't travel as JSON, if they can't.
-pub(in crate::wasm) fn unsupported(ty: &Type) -> Option<String> {
-    Shape::of(ty).err()
-}
-
 /// Whether the type that an importer wants is the type that an exporter has.
 ///
 /// # Errors

@@ -1,0 +1,1 @@
+//! What the example guests do, and what they are given.

@@ -1,0 +1,1 @@
+//! What the runner does with invocations, shown through the real binary.

@@ -1,0 +1,15 @@
+//! Where the guests are.
+
+use std::path::PathBuf;
+
+/// The component that `cargo xtask guests` built from `guest-tasks/`.
+///
+/// # Panics
+///
+/// If it is not there: `cargo xtask test` builds it, `cargo test` alone doesn't.
+#[track_caller]
+pub fn guest(name: &str) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/guests").join(format!("{name}.wasm"));
+    assert!(path.is_file(), "there is no guest `{name}` (build the guests first: `cargo xtask guests`)");
+    path
+}
