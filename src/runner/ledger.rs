@@ -134,8 +134,7 @@ impl Ledger {
         };
         if is_earlier {
             self.alarm = next;
-            core.inbox.put(|messages| messages.is_called = true);
-            core.inbox.ring();
+            core.inbox.call();
         }
     }
 
