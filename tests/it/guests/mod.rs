@@ -1,1 +1,3 @@
 //! What the example guests do, and what they are given.
+
+pub mod setup;
