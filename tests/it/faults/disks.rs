@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::json;
 
 use crate::guests::setup::Setup;
@@ -11,7 +12,7 @@ use crate::support::cli::Cli;
 
 /// A directory with little room. A file system of its own where that may be
 /// mounted (by root); else a limit on the size of files, which fails writes as
-/// well but can't give space back to a running process.
+/// well.
 struct SmallDisk {
     setup: Setup,
     directory: PathBuf,
@@ -100,29 +101,27 @@ fn a_runner_keeps_what_it_could_not_write_until_there_is_space() {
     disk.setup.sandbox.write("big.json", string_of(500_000));
     let id = disk.command(&["submit", "echo-string", "@big.json"]).run().expect(0);
     let id = id.stdout().trim().to_owned();
-    if !disk.is_mounted {
-        // Without a disk of our own, the size of files has to do: the first
-        // runner can't write its outcome, and gives the invocation back.
-        let script = r#"trap '' XFSZ; ulimit -S -f 1200; exec "$0" "$@""#;
-        let mut running = disk.command(&["start", "--grace", "0"]).through(script).spawn();
-        running.wait_for_stderr("the store can't be written to; trying again");
-        running.signal(rustix::process::Signal::TERM);
-        running.wait().expect(0);
-        disk.command(&["start", "--until-idle"]).run().expect(0);
-    } else {
-        // Room to open the store and to claim, and not for the outcome.
+    // Room to open the store and to claim, and not for the outcome.
+    let mut running = if disk.is_mounted {
         disk.fill_but_for(200_000);
-        let mut running = disk.command(&["start", "--until-idle"]).spawn();
-        running.wait_for_stderr("the store can't be written to; trying again");
+        disk.command(&["start", "--until-idle"]).spawn()
+    } else {
+        let script = r#"trap '' XFSZ; ulimit -S -f 900; exec "$0" "$@""#;
+        disk.command(&["start", "--until-idle"]).through(script).spawn()
+    };
+    running.wait_for_stderr("the store can't be written to; trying again");
+    if disk.is_mounted {
         std::fs::remove_file(disk.directory.join("filler")).expect("it was there");
-        running.wait().expect(0);
+    } else {
+        let pid = i32::try_from(running.pid()).ok().and_then(Pid::from_raw);
+        prlimit(pid, Resource::Fsize, Rlimit { current: None, maximum: None })
+            .expect("the limit can be raised");
     }
+    running.wait().expect(0);
     let status = disk.command(&["status", "--json", &id]).run().expect(0).json();
     assert_eq!(status["status"], "succeeded");
     assert_eq!(status["result"].as_str().map(str::len), Some(500_000));
-    if disk.is_mounted {
-        assert_eq!(status["attempt"], 1, "the outcome was written, not made again");
-    }
+    assert_eq!(status["attempt"], 1, "the outcome was written, not made again");
 }
 
 #[test]
