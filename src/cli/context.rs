@@ -57,7 +57,8 @@ impl Context {
             cache_directory: self.config.cache_directory.clone(),
             max_live: Some(self.config.max_live),
         };
-        let library = Library::load(&self.config.components, &options, Arc::clone(&self.clock)).map_err(CliError::Load)?;
+        let library = Library::load(&self.config.components, &options, Arc::clone(&self.clock))
+            .map_err(CliError::Load)?;
         let unresolved = self.config.task_sections.iter().filter_map(|(task, place)| {
             let error = library.resolve(task).err()?;
             Some(Problem::new(Origin::File, format!("`[task.\"{task}\"]`: {error}")).at(place))

@@ -45,7 +45,10 @@ pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
     let signals = Stages::start(
         move || {
             let gauge = first.gauge();
-            output::note(&format!("draining: {} running, press Ctrl-C again to give them back", gauge.live));
+            output::note(&match gauge.live {
+                0 => "stopping".to_owned(),
+                live => format!("draining: {live} running, press Ctrl-C again to give them back"),
+            });
             first.drain();
             let _ = drained.try_send(());
         },

@@ -1,9 +1,9 @@
 //! One binary for all integration tests; a module per behaviour.
 
 mod cli;
-mod sqlite;
 mod faults;
 mod guests;
 mod runner;
+mod sqlite;
 mod store_contract;
 mod support;
