@@ -58,11 +58,8 @@ pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
         },
     )?;
     let progress = {
-        let (store, handle) = (Arc::clone(&store), runner.handle());
-        Progress::start(move || {
-            let counts = store.counts(None).ok()?;
-            Some(format!("{}, {} on slots here", progress::facts(&counts), handle.gauge().running))
-        })
+        let store = Arc::clone(&store);
+        Progress::start(move || Some(progress::facts(&store.counts(None).ok()?)))
     };
     if args.until_idle {
         runner.wait_idle();
