@@ -41,7 +41,10 @@ pub fn a_submitted_invocation_is_queued_as_it_was_submitted(bench: &Bench) {
     assert_eq!(invocation.runner, None);
     assert_eq!(invocation.submitted_at, now);
     assert_eq!(invocation.available_at, now.plus(SECOND));
-    assert_eq!((invocation.started_at, invocation.finished_at), (None, None));
+    assert_eq!(
+        (invocation.started_at, invocation.finished_at),
+        (None, None)
+    );
     assert_eq!(bench.store.arguments(id).unwrap().as_deref(), Some("[1]"));
 }
 
@@ -75,7 +78,10 @@ pub fn a_claim_carries_what_its_runner_needs(bench: &Bench) {
 
     bench.create(child_of(&parent, 0));
     let child = bench.claim_one(runner);
-    assert_eq!((child.parent, child.root, child.depth), (Some(root), root, 1));
+    assert_eq!(
+        (child.parent, child.root, child.depth),
+        (Some(root), root, 1)
+    );
     let invocation = bench.get(child.id);
     assert_eq!(invocation.runner, Some(runner));
     assert_eq!(
@@ -365,10 +371,7 @@ pub fn claims_come_by_priority_then_age(bench: &Bench) {
     let high = submit(5);
     let normal_later = submit(0);
     let high_later = submit(5);
-    assert_eq!(
-        bench.drain(),
-        [high, high_later, normal, normal_later, low]
-    );
+    assert_eq!(bench.drain(), [high, high_later, normal, normal_later, low]);
 }
 
 pub fn low_priority_does_not_starve(bench: &Bench) {
@@ -433,7 +436,10 @@ pub fn unclaimable_awaited_are_named(bench: &Bench) {
         awaited: vec![owned, done, foreign, delayed, unknown, good],
         ..request(runner, 10)
     });
-    assert_eq!(receipt.unclaimable, [owned, done, foreign, delayed, unknown]);
+    assert_eq!(
+        receipt.unclaimable,
+        [owned, done, foreign, delayed, unknown]
+    );
     assert_eq!(ids(&receipt), [good]);
     bench.clock.advance(SECOND);
     let receipt = bench.claim(ClaimRequest {
@@ -584,10 +590,7 @@ pub fn the_same_id_is_submitted_once(bench: &Bench) {
     });
     assert_eq!(
         receipt.submits,
-        [
-            Submitted::Created(twice.id),
-            Submitted::Existing(twice.id)
-        ]
+        [Submitted::Created(twice.id), Submitted::Existing(twice.id)]
     );
 }
 
@@ -857,7 +860,11 @@ pub fn a_deep_tree_is_cancelled_whole(bench: &Bench) {
     }
     assert_eq!(bench.cancel(root).1.ended.len(), DEPTH);
     assert_eq!(
-        bench.store.counts(Some(root)).unwrap().get(Status::Cancelled),
+        bench
+            .store
+            .counts(Some(root))
+            .unwrap()
+            .get(Status::Cancelled),
         DEPTH as u64
     );
 }
