@@ -98,7 +98,7 @@ fn the_exit_code_of_a_call_tells_what_happened() {
         (&["echo.hello", "@missing.json"], 2, "`missing.json`"),
         (&["faults.abort"], 3, "failed (trapped)"),
         (&["faults.exit", "[7]"], 3, "failed (trapped)"),
-        (&["faults.spin"], 4, "failed (timed-out)"),
+        (&["faults.spin"], 4, "hint: raise `time` in `[task.\"demo:faults/faults.spin\".limits]`"),
         (&["faults.sleep", "[60000]"], 4, "failed (timed-out)"),
         (&["faults.grow", "[100]"], 4, "failed (limit-exceeded)"),
     ];
