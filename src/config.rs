@@ -542,6 +542,21 @@ mod tests {
     }
 
     #[test]
+    fn the_documented_file_is_a_right_one() {
+        let page = include_str!("../docs/configuration.md");
+        let (_, rest) = page.split_once("```toml\n").expect("the page has an example");
+        let (example, _) = rest.split_once("```").expect("the example ends");
+        let config = resolve(example, &Flags::default(), &[]).expect("the example is right");
+        let task = &config.components[0].tasks["acme:text/count.words"];
+        // The limits in the example are the defaults.
+        assert_eq!(config.components[0].defaults, TaskOptions::default());
+        assert_eq!((task.max_attempts, task.limits.time), (5, Duration::from_secs(5)));
+        for name in VARIABLES {
+            assert!(page.contains(&format!("WASM_RUNNER_{name}")), "{name} is not documented");
+        }
+    }
+
+    #[test]
     fn flags_win_over_variables_over_the_file() {
         let text = "slots = 2\nstore = \"sqlite:file.db\"\n[component.a]\npath = \"a.wasm\"\n";
         let variables = [("WASM_RUNNER_SLOTS", "3"), ("WASM_RUNNER_GRACE", "5")];
