@@ -144,6 +144,11 @@ impl Ledger {
         if messages.has_foreign_change {
             self.may_have_work = true;
             messages.look_ups.extend(core.registry.awaited_elsewhere());
+            match core.store.revoked(self.runner) {
+                Ok(revoked) => give_up(core, &revoked, &mut messages),
+                // The next heartbeat tells.
+                Err(error) => tracing::warn!(%error, "the store can't be read"),
+            }
         }
         self.move_stage(core, &mut messages);
         self.collect_reports(&mut messages);
@@ -298,6 +303,11 @@ impl Ledger {
             self.may_have_work = true;
         }
         let lease = core.options.lease;
+        let load = core.scheduler.load();
+        if load.live == 0 && load.ready == 0 && self.held.is_empty() {
+            // Nothing is owned: nothing to keep.
+            self.next_heartbeat = None;
+        }
         let heartbeat = self.next_heartbeat.is_some_and(|due| due <= now).then(|| {
             self.next_heartbeat = Some(now + lease / 3);
             Heartbeat { runner: self.runner, lease }
@@ -407,6 +417,7 @@ impl Ledger {
             }
             core.registry.finish(ended.id, &ended.outcome);
         }
+        give_up(core, &receipt.revoked, messages);
         if receipt.lease == Some(Lease::Lost) {
             self.go_on_as_another(core);
         }
@@ -603,6 +614,19 @@ impl Ledger {
         }
         core.idle.state.lock().is_idle = true;
         core.idle.changed.notify_all();
+    }
+}
+
+/// Kills the guests of what somebody else has made final, and has it looked up
+/// for whoever waits for it.
+fn give_up(core: &Core, revoked: &[InvocationId], messages: &mut Messages) {
+    for id in revoked {
+        core.scheduler.take_one(*id);
+        if let Some(fiber) = core.live_fiber(*id) {
+            fiber.kill(Kill::NotOurs);
+        }
+        core.registry.disown(*id);
+        messages.look_ups.push(*id);
     }
 }
 
