@@ -145,7 +145,7 @@ pub struct CallArgs {
     pub raw: bool,
 
     /// Guests that may run at once [default: number of processors]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub slots: Option<usize>,
 }
 
@@ -203,7 +203,7 @@ Examples:
 Exit codes: 0 after a clean stop, whatever became of the invocations.")]
 pub struct StartArgs {
     /// Guests that may run at once, each on a thread of its own [default: number of processors]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub slots: Option<usize>,
 
     /// Stop when nothing is left that this runner could run
@@ -271,7 +271,7 @@ pub struct ListArgs {
     pub task: Option<String>,
 
     /// At most this many; 0 lists them all
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = count)]
     pub limit: usize,
 }
 
@@ -419,6 +419,10 @@ fn label(text: &str) -> Result<(String, String), String> {
 fn priority(text: &str) -> Result<i32, String> {
     let priority = text.parse().ok().filter(|priority| crate::model::is_valid_priority(*priority));
     priority.ok_or_else(|| format!("expected an integer from -{MAX_PRIORITY} to {MAX_PRIORITY}"))
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "expected a whole number".to_owned())
 }
 
 fn status(text: &str) -> Result<Status, String> {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::{Config, ConfigError, Origin, Problem, StoreChoice, StoreUrl, Surroundings};
+use crate::config::{Config, ConfigError, Origin, Problem, StoreUrl, Surroundings};
 use crate::model::{Clock, Invocation, InvocationId, SystemClock};
 use crate::runner::{Runner, RunnerOptions};
 use crate::store::{MemoryStore, SqliteStore, Store, StoreError};
@@ -57,7 +57,8 @@ impl Context {
             cache_directory: self.config.cache_directory.clone(),
             max_live: Some(self.config.max_live),
         };
-        let library = Library::load(&self.config.components, &options, Arc::clone(&self.clock)).map_err(CliError::Load)?;
+        let library = Library::load(&self.config.components, &options, Arc::clone(&self.clock))
+            .map_err(CliError::Load)?;
         let unresolved = self.config.task_sections.iter().filter_map(|(task, place)| {
             let error = library.resolve(task).err()?;
             Some(Problem::new(Origin::File, format!("`[task.\"{task}\"]`: {error}")).at(place))
@@ -89,7 +90,7 @@ impl Context {
     /// [`CliError::Store`], or a usage error for a store in memory.
     pub fn store(&self) -> Result<Arc<dyn Store>, CliError> {
         let path = self.durable_path()?;
-        self.create_default_directory(path)?;
+        self.refuse_missing_directory(path)?;
         self.open(path)
     }
 
@@ -100,8 +101,9 @@ impl Context {
     /// As [`store`](Self::store).
     pub fn existing_store(&self) -> Result<ExistingStore, CliError> {
         let path = self.durable_path()?;
+        self.refuse_missing_directory(path)?;
         match std::fs::symlink_metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && self.may_be_new(path) => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let missing = format!("the store `{}` does not exist yet", self.config.store.url);
                 Ok(ExistingStore { store: self.memory_store(), missing: Some(missing) })
             }
@@ -159,31 +161,22 @@ impl Context {
         Ok(Arc::new(SqliteStore::open(path, Arc::clone(&self.clock))?))
     }
 
-    /// Whether it is no surprise that the file is missing: nobody chose it, or
-    /// its directory is there.
-    fn may_be_new(&self, path: &Path) -> bool {
-        self.is_default_directory(path) || path.parent().is_some_and(Path::is_dir)
-    }
-
-    fn is_default_directory(&self, path: &Path) -> bool {
-        let StoreChoice { origin, .. } = &self.config.store;
-        origin.is_none() || path.parent().is_some_and(|directory| directory.ends_with(".wasm-runner"))
-    }
-
-    /// Creates `.wasm-runner`. A directory that somebody else chose is not
-    /// created: a slip in its name would make a second store.
-    fn create_default_directory(&self, path: &Path) -> Result<(), CliError> {
-        let Some(directory) = path.parent().filter(|_| self.is_default_directory(path)) else {
+    /// Refuses a store in a directory that is not there, unless it is the default
+    /// one, which the store creates: a slip in the path that somebody chose
+    /// must not silently make a second store.
+    fn refuse_missing_directory(&self, path: &Path) -> Result<(), CliError> {
+        let directory = path.parent().unwrap_or(path);
+        let is_default = self.config.store.origin.is_none() || directory.ends_with(".wasm-runner");
+        // An error other than "not found" is told better by whoever opens it.
+        let is_missing = matches!(
+            std::fs::metadata(directory),
+            Err(error) if error.kind() == io::ErrorKind::NotFound
+        );
+        if is_default || !is_missing {
             return Ok(());
-        };
-        match std::fs::create_dir(directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(StoreError::Unavailable {
-                url: self.config.store.url.to_string(),
-                message: format!("its directory can't be created: {error}"),
-            }
-            .into()),
-            _ => Ok(()),
         }
+        let message = format!("there is no directory `{}`", directory.display());
+        Err(StoreError::Unavailable { url: self.config.store.url.to_string(), message }.into())
     }
 }
 

@@ -17,7 +17,8 @@ use super::render::{InspectionDocument, plural, size};
 pub fn run(args: &InspectArgs, json: bool) -> Result<(), CliError> {
     let mut output = Output::stdout();
     let name = component_name(args);
-    let inspection = Library::inspect(&name, &args.file, None).map_err(|error| CliError::Load(vec![error]))?;
+    let inspection =
+        Library::inspect(&name, &args.file, None).map_err(|error| CliError::Load(vec![error]))?;
     if json {
         output.json(&InspectionDocument::new(&inspection))?;
         return output.flush();

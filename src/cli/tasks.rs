@@ -27,9 +27,10 @@ pub fn run(_args: &TasksArgs, context: &Context) -> Result<(), CliError> {
             output::note(&format!("hint: {NO_COMPONENTS_HINT}"));
         }
     } else {
-        let mut columns = Columns::new(&["TASK", "COMPONENT"], output.has_colours());
+        let mut columns = Columns::new(&["COMPONENT", "TASK"], output.has_colours());
         for task in library.tasks() {
-            columns.row(vec![cell(&signature(task)), cell(&task.component)]);
+            // Signatures can be very long, so they come last.
+            columns.row(vec![cell(&task.component), cell(&signature(task))]);
         }
         output.line(&columns.lines())?;
         output.flush()?;

@@ -9,6 +9,7 @@ use super::Core;
 use super::fiber::Fiber;
 use super::inbox::{CancelMessage, SubmitMessage, SubmitReply};
 use super::parking::AwaitOutcomes;
+use super::scheduler::handover::soon_free;
 use super::waits::WaitFor;
 use crate::model::{
     Answer, AwaitMode, Caller, ChildRequest, InvocationId, LogEntry, Outcome, Progress, Refusal, Status,
@@ -134,7 +135,8 @@ impl TaskClient for RunnerClient {
                 mode: AwaitMode::All,
             })?;
             let reply = SubmitReply::Result(Arc::clone(&wait));
-            core.tell(|messages| messages.submits.push(SubmitMessage { children, reply }));
+            // The caller is about to wait: this thread can run the child.
+            soon_free(|| core.tell(|messages| messages.submits.push(SubmitMessage { children, reply })));
             let outcomes = AwaitOutcomes::new(core, wait);
             let answer: Answer<_> = Box::pin(async move {
                 match outcomes.await?.pop() {

@@ -55,8 +55,6 @@ pub(super) struct Messages {
     pub(super) is_hungry: bool,
     /// The store may have changed without us.
     pub(super) has_foreign_change: bool,
-    /// Somebody changed what the runner is to do: stop, for instance.
-    pub(super) is_called: bool,
 }
 
 impl Messages {
@@ -70,7 +68,6 @@ impl Messages {
             && self.statuses.is_empty())
             || self.is_hungry
             || self.has_foreign_change
-            || self.is_called
     }
 }
 
@@ -84,6 +81,9 @@ pub(super) struct Inbox {
 #[derive(Default)]
 struct State {
     messages: Messages,
+    /// The ledger thread itself is wanted: a turn by another thread does not
+    /// do. Only it takes this back.
+    is_called: bool,
     /// Whether the ledger thread will look for notes by itself, soon. While
     /// guests run it does so at a steady beat; when it has found none for a
     /// beat, it sleeps until the next note rings.
@@ -99,6 +99,13 @@ impl Inbox {
     /// Wakes the ledger thread.
     pub(super) fn ring(&self) {
         self.arrived.notify_one();
+    }
+
+    /// Makes the ledger thread turn, and look at its alarm and at the runner's
+    /// stage.
+    pub(super) fn call(&self) {
+        self.state.lock().is_called = true;
+        self.ring();
     }
 
     /// Remembers that `fiber` has notes, once until the ledger takes them.
@@ -125,12 +132,12 @@ impl Inbox {
         self.state.lock().messages.is_urgent()
     }
 
-    /// Waits until a message is urgent, until `until` (`None`: for ever), or
+    /// Waits until a message is urgent or the ledger thread is called, until `until` (`None`: for ever), or
     /// until notes have lain here for up to `beat`.
     pub(super) fn wait(&self, until: Option<Instant>, beat: Duration) {
         let mut state = self.state.lock();
         let mut next_beat = None;
-        while !state.messages.is_urgent() {
+        while !state.messages.is_urgent() && !std::mem::take(&mut state.is_called) {
             let now = Instant::now();
             if until.is_some_and(|until| until <= now) {
                 return;

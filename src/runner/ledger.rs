@@ -13,8 +13,8 @@ use super::slot::unstarted;
 use super::{Core, KILL_PATIENCE, Stage};
 use crate::model::{InvocationId, Outcome, Refusal, RunnerId, Status, UnixMicros};
 use crate::store::{
-    Applied, AttemptEnd, Batch, Cancelled, ClaimRequest, EndKind, Heartbeat, Lease, LookUp, Receipt,
-    Report, StoreError, Submitted,
+    Applied, AttemptEnd, Batch, Cancelled, ClaimRequest, EndKind, Heartbeat, Lease, LookUp, Receipt, Report,
+    StoreError, Submitted,
 };
 
 /// Notes wait this long for company before they are written on their own.
@@ -45,7 +45,7 @@ pub(super) struct Ledger {
     /// When the lease must be extended, while something is owned.
     next_heartbeat: Option<Instant>,
     /// Reports that could not be written yet.
-    held: Vec<HeldReport>,
+    held: Held,
     /// Ids that a waiter must know about, while the store can't be read.
     look_ups: Vec<InvocationId>,
     /// Until when the store is left alone, and how long the last pause was.
@@ -60,9 +60,30 @@ pub(super) struct Ledger {
     alarm: Option<Instant>,
 }
 
-struct HeldReport {
-    report: Report,
-    fiber: Option<Arc<Fiber>>,
+/// Reports on their way into the store, each with its fiber if it has one.
+#[derive(Default)]
+struct Held {
+    reports: Vec<Report>,
+    fibers: Vec<Option<Arc<Fiber>>>,
+}
+
+impl Held {
+    fn push(&mut self, report: Report, fiber: Option<Arc<Fiber>>) {
+        self.reports.push(report);
+        self.fibers.push(fiber);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.reports.is_empty()
+    }
+}
+
+/// A submit whose children are in the batch: the next so many answers are its.
+struct PendingSubmit {
+    children: usize,
+    /// The first child's id; `None` if there is no child.
+    first: Option<InvocationId>,
+    reply: SubmitReply,
 }
 
 /// The life of the ledger thread: a turn whenever somebody waits for one or a
@@ -91,7 +112,7 @@ impl Ledger {
             may_have_work: true,
             next_due: Some(UnixMicros(0)),
             next_heartbeat: None,
-            held: Vec::new(),
+            held: Held::default(),
             look_ups: Vec::new(),
             back_off: None,
             has_drained: false,
@@ -113,8 +134,7 @@ impl Ledger {
         };
         if is_earlier {
             self.alarm = next;
-            core.inbox.put(|messages| messages.is_called = true);
-            core.inbox.ring();
+            core.inbox.call();
         }
     }
 
@@ -132,15 +152,16 @@ impl Ledger {
             refuse_all(messages, "the store can't be used now");
             return;
         }
-        let batch = self.batch(core, &mut messages);
+        let (batch, submits) = self.batch(core, &mut messages);
         if !batch.is_empty() {
             match core.store.commit(&batch) {
                 Ok(receipt) => {
                     self.back_off = None;
-                    let held = std::mem::take(&mut self.held);
-                    self.act(core, batch, receipt, held, &mut messages);
+                    self.act(core, batch, receipt, submits, &mut messages);
                 }
                 Err(error) => {
+                    self.held.reports = batch.reports;
+                    refuse_submits(submits, &error.to_string());
                     self.commit_failed(core, &error);
                     refuse_all(messages, &error.to_string());
                     return;
@@ -157,7 +178,7 @@ impl Ledger {
         let given_up = self.killing_since.is_some_and(|since| since.elapsed() > KILL_PATIENCE);
         if given_up && !self.held.is_empty() {
             tracing::error!(
-                reports = self.held.len(),
+                reports = self.held.reports.len(),
                 "the store could not be written to until the end: these attempts will be run again"
             );
         }
@@ -254,22 +275,22 @@ impl Ledger {
     /// its fiber with it.
     fn collect_reports(&mut self, messages: &mut Messages) {
         for report in messages.unstarted.drain(..) {
-            self.held.push(HeldReport { report, fiber: None });
+            self.held.push(report, None);
         }
         for (fiber, end) in messages.ends.drain(..) {
             if let Some(report) = fiber.report(Some(end)) {
-                self.held.push(HeldReport { report, fiber: Some(fiber) });
+                self.held.push(report, Some(fiber));
             }
         }
         for fiber in messages.noted.drain(..) {
             fiber.is_noted.store(false, Ordering::Release);
             if let Some(report) = fiber.report(None) {
-                self.held.push(HeldReport { report, fiber: Some(fiber) });
+                self.held.push(report, Some(fiber));
             }
         }
     }
 
-    fn batch(&mut self, core: &Core, messages: &mut Messages) -> Batch {
+    fn batch(&mut self, core: &Core, messages: &mut Messages) -> (Batch, Vec<PendingSubmit>) {
         let now = Instant::now();
         let is_due = self.next_due.is_some_and(|due| due <= core.clock.now());
         if is_due {
@@ -285,14 +306,22 @@ impl Ledger {
             self.may_have_work = true;
         }
         let cancels = messages.cancels.iter().map(|message| message.cancel.clone()).collect();
-        Batch {
-            submits: messages.submits.iter().flat_map(|submit| submit.children.iter().cloned()).collect(),
-            reports: self.held.iter().map(|held| held.report.clone()).collect(),
+        let mut submits = Vec::new();
+        let mut pending = Vec::with_capacity(messages.submits.len());
+        for submit in messages.submits.drain(..) {
+            let first = submit.children.first().map(|child| child.id);
+            pending.push(PendingSubmit { children: submit.children.len(), first, reply: submit.reply });
+            submits.extend(submit.children);
+        }
+        let batch = Batch {
+            submits,
+            reports: std::mem::take(&mut self.held.reports),
             cancels,
             heartbeat,
             recover: is_due,
             claim: self.claim_request(core),
-        }
+        };
+        (batch, pending)
     }
 
     /// Asks for as much as the slots get through soon; nothing if there can't be
@@ -337,19 +366,19 @@ impl Ledger {
         core: &Arc<Core>,
         batch: Batch,
         receipt: Receipt,
-        held: Vec<HeldReport>,
+        submits: Vec<PendingSubmit>,
         messages: &mut Messages,
     ) {
         let mut answers = receipt.submits.into_iter();
-        for submit in messages.submits.drain(..) {
-            let answers: Vec<_> = answers.by_ref().take(submit.children.len()).collect();
+        for submit in submits {
+            let answers: Vec<_> = answers.by_ref().take(submit.children).collect();
             match submit.reply {
                 SubmitReply::Ids(sender) => {
                     // A guest that was killed meanwhile no longer listens.
                     let _ = sender.send(answers.iter().map(submitted_id).collect());
                 }
                 SubmitReply::Result(wait) => match answers.first().map(submitted_id) {
-                    Some(Ok(id)) if id == submit.children[0].id => {}
+                    Some(Ok(id)) if Some(id) == submit.first => {}
                     Some(Ok(other)) => {
                         if core.registry.redirect(&wait, other) {
                             messages.look_ups.push(other);
@@ -360,8 +389,9 @@ impl Ledger {
                 },
             }
         }
-        for (held, applied) in held.into_iter().zip(receipt.reports) {
-            self.act_on_report(core, held, applied, messages);
+        let fibers = std::mem::take(&mut self.held.fibers);
+        for ((report, fiber), applied) in batch.reports.into_iter().zip(fibers).zip(receipt.reports) {
+            self.act_on_report(core, report, fiber, applied, messages);
         }
         for (message, cancelled) in messages.cancels.drain(..).zip(receipt.cancels) {
             let _ = message.reply.send(match cancelled {
@@ -416,8 +446,14 @@ impl Ledger {
         core.scheduler.push_claimed(claims);
     }
 
-    fn act_on_report(&mut self, core: &Core, held: HeldReport, applied: Applied, messages: &mut Messages) {
-        let HeldReport { report, fiber } = held;
+    fn act_on_report(
+        &mut self,
+        core: &Core,
+        report: Report,
+        fiber: Option<Arc<Fiber>>,
+        applied: Applied,
+        messages: &mut Messages,
+    ) {
         if applied == Applied::Stale {
             core.registry.disown(report.id);
             match report.end {
@@ -472,26 +508,28 @@ impl Ledger {
 
     fn commit_failed(&mut self, core: &Core, error: &StoreError) {
         let pause = self.back_off.map_or(FIRST_BACK_OFF, |(_, last)| (last * 2).min(LAST_BACK_OFF));
-        tracing::warn!(%error, ?pause, held = self.held.len(), "the store can't be written to; trying again");
+        tracing::warn!(%error, ?pause, held = self.held.reports.len(), "the store can't be written to; trying again");
         self.may_have_work = true;
         // One report may be what the store can't take, a result larger than the
         // disk for instance. It must not keep the others from being written.
-        while self.held.len() > 1 {
-            let Some(held) = self.held.pop() else { break };
-            let batch = Batch { reports: vec![held.report.clone()], ..Batch::default() };
-            match core.store.commit(&batch) {
-                Ok(receipt) => {
+        while self.held.reports.len() > 1 {
+            let (Some(report), Some(fiber)) = (self.held.reports.pop(), self.held.fibers.pop()) else {
+                break;
+            };
+            let batch = Batch { reports: vec![report], ..Batch::default() };
+            let committed = core.store.commit(&batch);
+            let Some(report) = batch.reports.into_iter().next() else { break };
+            match committed.map(|receipt| receipt.reports.first().copied()) {
+                Ok(Some(applied)) => {
                     let mut messages = Messages::default();
-                    for applied in receipt.reports {
-                        let held = HeldReport { report: held.report.clone(), fiber: held.fiber.clone() };
-                        self.act_on_report(core, held, applied, &mut messages);
-                    }
+                    self.act_on_report(core, report, fiber, applied, &mut messages);
                     self.look_ups.extend(messages.look_ups);
                 }
-                Err(_) => {
+                Ok(None) | Err(_) => {
                     // To the other end, so that the next attempt begins with
                     // another.
-                    self.held.insert(0, held);
+                    self.held.reports.insert(0, report);
+                    self.held.fibers.insert(0, fiber);
                     break;
                 }
             }
@@ -586,15 +624,25 @@ fn submitted_id(submitted: &Submitted) -> Result<InvocationId, Refusal> {
     }
 }
 
+/// Tells guests that their children were not submitted.
+fn refuse_submits(submits: impl IntoIterator<Item = PendingSubmit>, why: &str) {
+    for submit in submits {
+        let refusal = Refusal::Unavailable(why.to_owned());
+        match submit.reply {
+            SubmitReply::Ids(sender) => drop(sender.send(Err(refusal))),
+            SubmitReply::Result(wait) => wait.refuse(refusal),
+        }
+    }
+}
+
 /// Tells everybody who waits for an answer that there will be none.
 fn refuse_all(messages: Messages, why: &str) {
     let refusal = || Refusal::Unavailable(why.to_owned());
-    for submit in messages.submits {
-        match submit.reply {
-            SubmitReply::Ids(sender) => drop(sender.send(Err(refusal()))),
-            SubmitReply::Result(wait) => wait.refuse(refusal()),
-        }
-    }
+    let submits = messages.submits.into_iter();
+    refuse_submits(
+        submits.map(|submit| PendingSubmit { children: 0, first: None, reply: submit.reply }),
+        why,
+    );
     for message in messages.cancels {
         drop(message.reply.send(Err(refusal())));
     }

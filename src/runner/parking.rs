@@ -44,7 +44,11 @@ impl Future for AwaitOutcomes {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.wait.poll(context.waker()) {
-            Some(answer) => Poll::Ready(answer),
+            Some(answer) => {
+                // The guest goes on instead of giving up its slot.
+                self.core.scheduler.hand_over_kept();
+                Poll::Ready(answer)
+            }
             None => {
                 AWAITS.set(true);
                 Poll::Pending

@@ -13,6 +13,35 @@ use super::fiber::Fiber;
 use super::waits::Urgency;
 use crate::model::{Claim, InvocationId};
 
+/// How a slot thread that will be free in a moment keeps one piece of work for
+/// itself.
+pub(super) mod handover {
+    use std::cell::Cell;
+
+    thread_local! {
+        static IS_FREE_SOON: Cell<bool> = const { Cell::new(false) };
+        static HAS_KEPT: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// This thread will ask the scheduler for work, or call
+    /// [`hand_over_kept`](super::Scheduler::hand_over_kept), without running a
+    /// guest before that.
+    pub(in crate::runner) fn soon_free<T>(act: impl FnOnce() -> T) -> T {
+        IS_FREE_SOON.set(true);
+        let result = act();
+        IS_FREE_SOON.set(false);
+        result
+    }
+
+    pub(super) fn keep_one() -> bool {
+        IS_FREE_SOON.get() && !HAS_KEPT.replace(true)
+    }
+
+    pub(super) fn take_kept() -> bool {
+        HAS_KEPT.take()
+    }
+}
+
 /// What a slot thread is given.
 pub(super) enum Work {
     /// A claimed invocation: make a guest of it.
@@ -83,6 +112,8 @@ impl Scheduler {
     /// Waits for work. `None` once the scheduler stops and nothing resumed is
     /// left. `when_idle` is called, without the lock, before each wait.
     pub(super) fn next(&self, mut when_idle: impl FnMut()) -> Option<Work> {
+        // Whatever this thread has kept for itself it takes now.
+        handover::take_kept();
         let mut told = false;
         let mut queues = self.queues.lock();
         loop {
@@ -134,7 +165,23 @@ impl Scheduler {
     pub(super) fn push_resumed(&self, fiber: Arc<Fiber>) {
         let mut queues = self.queues.lock();
         queues.resumed.push_back(fiber);
-        if queues.idle > 0 {
+        self.wake(queues.idle.min(1));
+    }
+
+    /// Wakes so many idle slot threads; one fewer if this is a slot thread that
+    /// looks for work itself at once. Handing a child to another thread while
+    /// this one runs dry costs two thread switches a step.
+    fn wake(&self, count: usize) {
+        let count = if count > 0 && handover::keep_one() { count - 1 } else { count };
+        for _ in 0..count {
+            self.work_or_stop.notify_one();
+        }
+    }
+
+    /// Wakes an idle slot thread for work that this one had kept for itself and
+    /// does not come to take after all.
+    pub(super) fn hand_over_kept(&self) {
+        if handover::take_kept() {
             self.work_or_stop.notify_one();
         }
     }
@@ -142,17 +189,14 @@ impl Scheduler {
     /// Claimed work, with its urgency if somebody awaits it.
     pub(super) fn push_claimed(&self, claims: Vec<(Claim, Option<Urgency>)>) {
         let mut queues = self.queues.lock();
-        let mut wake = claims.len().min(queues.idle);
+        let wake = claims.len().min(queues.idle);
         for (claim, urgency) in claims {
             match urgency {
                 Some(urgency) => drop(queues.awaited.insert(urgency, claim)),
                 None => queues.ready.push_back(claim),
             }
         }
-        while wake > 0 {
-            self.work_or_stop.notify_one();
-            wake -= 1;
-        }
+        self.wake(wake);
     }
 
     /// Somebody has begun to await these: those that are claimed and not started

@@ -8,6 +8,7 @@ use super::executor::GuestFuture;
 use super::fiber::{Fiber, Kill, Phase};
 use super::parking::poll_guest;
 use super::scheduler::Work;
+use super::scheduler::handover::soon_free;
 use super::{Core, Stage};
 use crate::model::{Claim, Event, Failure, FailureKind, Outcome, TaskClient};
 use crate::store::{AttemptEnd, EndKind, Report};
@@ -108,7 +109,9 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
         Some(how) => {
             let has_children = fiber.children.load(std::sync::atomic::Ordering::Acquire) > 0;
             let end = AttemptEnd { at: core.clock.now(), how, has_children };
-            core.tell(|messages| messages.ends.push((Arc::clone(fiber), end)));
+            // What this end sets free, the waiting parent for one, this thread
+            // can run next.
+            soon_free(|| core.tell(|messages| messages.ends.push((Arc::clone(fiber), end))));
         }
         None => core.registry.disown(fiber.id()),
     }

@@ -9,12 +9,12 @@ use parking_lot::Mutex;
 
 use super::rules::{self, Step};
 use super::{
-    Applied, Batch, Cancel, Cancelled, ClaimRequest, Counts, EndKind, Ended, Filter, Heartbeat,
-    Invocation, Lease, LookUp, NewInvocation, Receipt, Report, Store, StoreError, Submitted, Watch,
+    Applied, Batch, Cancel, Cancelled, ClaimRequest, Counts, EndKind, Ended, Filter, Heartbeat, Invocation,
+    Lease, LookUp, NewInvocation, Receipt, Report, Store, StoreError, Submitted, Watch,
 };
 use crate::model::{
-    Claim, Clock, ComponentDigest, Event, InvocationId, LogEntry, Outcome, Progress, Reason,
-    RunnerId, Status, Transition, UnixMicros,
+    Claim, Clock, ComponentDigest, Event, InvocationId, LogEntry, Outcome, Progress, Reason, RunnerId,
+    Status, Transition, UnixMicros,
 };
 
 /// A store that lives and dies with its process.
@@ -28,10 +28,7 @@ pub struct MemoryStore {
 impl MemoryStore {
     /// An empty store.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self {
-            clock,
-            state: Mutex::default(),
-        }
+        Self { clock, state: Mutex::default() }
     }
 }
 
@@ -45,10 +42,7 @@ impl Store for MemoryStore {
 
     fn get(&self, ids: &[InvocationId]) -> Result<Vec<Option<Invocation>>, StoreError> {
         let state = self.state.lock();
-        Ok(ids
-            .iter()
-            .map(|id| Some(state.whole(state.record(id)?)))
-            .collect())
+        Ok(ids.iter().map(|id| Some(state.whole(state.record(id)?))).collect())
     }
 
     fn look_up(&self, ids: &[InvocationId]) -> Result<Vec<LookUp>, StoreError> {
@@ -77,12 +71,7 @@ impl Store for MemoryStore {
             .iter()
             .rev()
             .filter(|record| filter.statuses.is_empty() || filter.statuses.contains(&record.status))
-            .filter(|record| {
-                filter
-                    .task
-                    .as_ref()
-                    .is_none_or(|task| *task == state.tasks[record.task].name)
-            })
+            .filter(|record| filter.task.as_ref().is_none_or(|task| *task == state.tasks[record.task].name))
             .take(filter.limit)
             .map(|record| state.without_value(record))
             .collect())
@@ -123,24 +112,17 @@ impl Store for MemoryStore {
     fn tree(&self, root: InvocationId) -> Result<Vec<Invocation>, StoreError> {
         let state = self.state.lock();
         let tree = state.tree(root);
-        Ok(tree
-            .into_iter()
-            .map(|seq| state.without_value(&state.records[seq]))
-            .collect())
+        Ok(tree.into_iter().map(|seq| state.without_value(&state.records[seq])).collect())
     }
 
     fn history(&self, id: InvocationId) -> Result<Vec<Transition>, StoreError> {
         let state = self.state.lock();
-        Ok(state
-            .record(&id)
-            .map_or_else(Vec::new, |record| record.history.clone()))
+        Ok(state.record(&id).map_or_else(Vec::new, |record| record.history.clone()))
     }
 
     fn logs(&self, id: InvocationId) -> Result<Vec<LogEntry>, StoreError> {
         let state = self.state.lock();
-        Ok(state
-            .record(&id)
-            .map_or_else(Vec::new, |record| record.logs.clone()))
+        Ok(state.record(&id).map_or_else(Vec::new, |record| record.logs.clone()))
     }
 
     fn watch(&self, _notify: Arc<dyn Fn() + Send + Sync>) -> Result<Watch, StoreError> {
@@ -240,10 +222,7 @@ impl State {
     }
 
     fn whole(&self, record: &Record) -> Invocation {
-        Invocation {
-            outcome: record.outcome.clone(),
-            ..self.without_value(record)
-        }
+        Invocation { outcome: record.outcome.clone(), ..self.without_value(record) }
     }
 
     fn without_value(&self, record: &Record) -> Invocation {
@@ -275,9 +254,7 @@ impl State {
     }
 
     fn children_of(&self, parent: InvocationId) -> impl Iterator<Item = Seq> {
-        self.children
-            .range((parent, 0, 0)..=(parent, u32::MAX, Seq::MAX))
-            .map(|&(_, _, seq)| seq)
+        self.children.range((parent, 0, 0)..=(parent, u32::MAX, Seq::MAX)).map(|&(_, _, seq)| seq)
     }
 
     /// The invocations below and including `root`, in the order of submits,
@@ -326,8 +303,7 @@ impl State {
 
     fn submit(&mut self, new: &NewInvocation, now: UnixMicros) -> Submitted {
         if let Some(place) = &new.child_of {
-            let owns =
-                |parent: &Record| parent.is_owned_by(place.parent_runner, place.parent_attempt);
+            let owns = |parent: &Record| parent.is_owned_by(place.parent_runner, place.parent_attempt);
             if !self.record(&place.parent).is_some_and(owns) {
                 return Submitted::Orphan;
             }
@@ -467,9 +443,7 @@ impl State {
             from: Some(record.status),
             to,
             reason: event.reason(),
-            runner: record
-                .runner
-                .filter(|_| record.status.is_owned() || to.is_owned()),
+            runner: record.runner.filter(|_| record.status.is_owned() || to.is_owned()),
             attempt: record.attempt,
             detail,
         });
@@ -479,13 +453,7 @@ impl State {
     /// Makes an invocation final.
     fn finish(&mut self, seq: Seq, at: UnixMicros, event: Event, to: Status, outcome: Outcome) {
         self.unlist(seq);
-        self.step(
-            seq,
-            at,
-            event,
-            to,
-            rules::detail(&outcome).map(str::to_owned),
-        );
+        self.step(seq, at, event, to, rules::detail(&outcome).map(str::to_owned));
         let record = &mut self.records[seq];
         record.finished_at = Some(at);
         record.outcome = Some(outcome);
@@ -552,11 +520,7 @@ impl State {
             return Cancelled::AlreadyFinal(record.status);
         };
         let outcome = rules::cancelled(&cancel.message);
-        ended.push(Ended {
-            id: cancel.id,
-            runner: record.owner(),
-            outcome: outcome.clone(),
-        });
+        ended.push(Ended { id: cancel.id, runner: record.owner(), outcome: outcome.clone() });
         self.finish(seq, now, Event::Cancel, to, outcome);
         self.end_children(cancel.id, to, now, ended);
         Cancelled::Done
@@ -589,11 +553,7 @@ impl State {
                 continue;
             };
             let outcome = rules::orphaned(parent, parent_status);
-            ended.push(Ended {
-                id: record.id,
-                runner: record.owner(),
-                outcome: outcome.clone(),
-            });
+            ended.push(Ended { id: record.id, runner: record.owner(), outcome: outcome.clone() });
             self.finish(seq, now, Event::Cancel, to, outcome);
         }
     }
@@ -617,9 +577,7 @@ impl State {
         let mut dead: Vec<RunnerId> = self
             .runners
             .iter()
-            .filter(|(_, runner)| {
-                !runner.is_lost && runner.lease_until <= now && !runner.owned.is_empty()
-            })
+            .filter(|(_, runner)| !runner.is_lost && runner.lease_until <= now && !runner.owned.is_empty())
             .map(|(id, _)| *id)
             .collect();
         dead.sort_unstable();
@@ -635,11 +593,8 @@ impl State {
                     continue;
                 }
                 receipt.recovered += 1;
-                let event = if record.attempt < record.max_attempts {
-                    Event::ExpireLease
-                } else {
-                    Event::Fail
-                };
+                let event =
+                    if record.attempt < record.max_attempts { Event::ExpireLease } else { Event::Fail };
                 let Ok(to) = record.status.apply(event) else {
                     continue;
                 };
@@ -650,11 +605,7 @@ impl State {
                 } else {
                     let id = record.id;
                     let outcome = rules::lost(runner_id, record.attempt, record.max_attempts);
-                    receipt.ended.push(Ended {
-                        id,
-                        runner: Some(runner_id),
-                        outcome: outcome.clone(),
-                    });
+                    receipt.ended.push(Ended { id, runner: Some(runner_id), outcome: outcome.clone() });
                     self.finish(seq, now, event, to, outcome);
                     self.end_children(id, to, now, &mut receipt.ended);
                 }
@@ -707,10 +658,7 @@ impl State {
         }
 
         if !chosen.is_empty() {
-            let heartbeat = Heartbeat {
-                runner: request.runner,
-                lease: request.lease,
-            };
+            let heartbeat = Heartbeat { runner: request.runner, lease: request.lease };
             self.heartbeat(&heartbeat, now);
         }
         for seq in chosen {
@@ -746,9 +694,7 @@ impl State {
             if let Some(&next) = queues[queue].next() {
                 heads.push(Reverse((next, queue)));
             }
-            let is_of_tree = request
-                .root
-                .is_none_or(|root| root == self.records[seq].root);
+            let is_of_tree = request.root.is_none_or(|root| root == self.records[seq].root);
             if awaited.contains(&seq) || !is_of_tree {
                 continue;
             }
@@ -789,10 +735,7 @@ impl State {
 
     /// When something happens without a commit by `runner`.
     fn next_due(&self, runner: RunnerId) -> Option<UnixMicros> {
-        let delayed = self
-            .delayed
-            .first()
-            .map(|&(available_at, _)| UnixMicros(available_at));
+        let delayed = self.delayed.first().map(|&(available_at, _)| UnixMicros(available_at));
         let expiring = self
             .runners
             .iter()

@@ -600,9 +600,7 @@ mod tests {
             &discovery.imports[0].name,
             discovery.exports[0].interface.as_deref().unwrap()
         ));
-        assert!(
-            matches!(&discovery.imports[2].kind, ImportKind::Function)
-        );
+        assert!(matches!(&discovery.imports[2].kind, ImportKind::Function));
     }
 
     #[test]

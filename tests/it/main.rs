@@ -4,5 +4,6 @@ mod cli;
 mod faults;
 mod guests;
 mod runner;
+mod sqlite;
 mod store_contract;
 mod support;

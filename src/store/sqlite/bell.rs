@@ -45,12 +45,7 @@ struct OpenBell {
 
 impl OpenBell {
     fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)?;
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
         let metadata = file.metadata()?;
         let identity = (metadata.dev(), metadata.ino());
         Ok(Self { file, identity })
@@ -59,9 +54,7 @@ impl OpenBell {
     fn ring(&self) -> io::Result<()> {
         let written = self.file.write_at(b"\n", 0);
         // On a full disk the first byte may not fit; a time stamp always does.
-        written
-            .map(|_| ())
-            .or_else(|_| self.file.set_modified(SystemTime::now()))
+        written.map(|_| ()).or_else(|_| self.file.set_modified(SystemTime::now()))
     }
 }
 
@@ -119,20 +112,12 @@ impl Listener {
         let inotify = Inotify::init()?;
         let watched = watch(&inotify, &bell.path)?;
         let end = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let ears = Ears {
-            path: bell.path.clone(),
-            inotify,
-            watched,
-            end: Arc::clone(&end),
-        };
+        let ears = Ears { path: bell.path.clone(), inotify, watched, end: Arc::clone(&end) };
         let has_news = make_has_news();
         let thread = std::thread::Builder::new()
             .name("store-bell".to_owned())
             .spawn(move || ears.listen(has_news, &*notify))?;
-        Ok(Self {
-            end,
-            thread: Some(thread),
-        })
+        Ok(Self { end, thread: Some(thread) })
     }
 }
 

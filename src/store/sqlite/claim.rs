@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, HashSet};
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::settle::{HEAD, Head, contradiction};
+use super::settle::{Head, contradiction, head};
 use super::sql::{Sql, column, json, optional};
 use super::write::Work;
 use crate::model::{Claim, Event, InvocationId, RunnerId, Status, UnixMicros};
@@ -85,11 +85,7 @@ impl Work<'_> {
     }
 
     /// The number of an awaited invocation that can be claimed now.
-    fn claimable(
-        &mut self,
-        id: InvocationId,
-        request: &ClaimRequest,
-    ) -> rusqlite::Result<Option<i64>> {
+    fn claimable(&mut self, id: InvocationId, request: &ClaimRequest) -> rusqlite::Result<Option<i64>> {
         let found = self
             .sql
             .prepare_cached(
@@ -103,9 +99,7 @@ impl Work<'_> {
         let Some((seq, task, root)) = found else {
             return Ok(None);
         };
-        let is_of_tree = request
-            .root
-            .is_none_or(|wanted| wanted == root.unwrap_or(id));
+        let is_of_tree = request.root.is_none_or(|wanted| wanted == root.unwrap_or(id));
         let can_run = request.tasks.contains(self.names.task(self.sql, task)?);
         Ok((is_of_tree && can_run).then_some(seq))
     }
@@ -217,8 +211,10 @@ impl Work<'_> {
 
     /// Claims one queued invocation.
     fn take(&mut self, seq: i64, runner: RunnerId) -> rusqlite::Result<Claim> {
-        let mut statement = self.sql.prepare_cached(&format!(
-            "SELECT {HEAD}, component, parent, root, depth, labels, json \
+        let mut statement = self.sql.prepare_cached(concat!(
+            "SELECT ",
+            head!(),
+            ", component, parent, root, depth, labels, json \
              FROM invocation CROSS JOIN arguments USING (seq) WHERE seq = ?1"
         ))?;
         let mut rows = statement.query([seq])?;

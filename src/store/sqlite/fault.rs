@@ -17,10 +17,7 @@ pub(super) fn sort(url: &str, error: &rusqlite::Error) -> StoreError {
     if is_damage {
         damaged(url, error)
     } else {
-        StoreError::Unavailable {
-            url: url.to_owned(),
-            message: explain(error),
-        }
+        StoreError::Unavailable { url: url.to_owned(), message: explain(error) }
     }
 }
 
@@ -36,17 +33,11 @@ pub(super) fn damaged(url: &str, what: impl std::fmt::Display) -> StoreError {
 }
 
 pub(super) fn unusable(url: &str, message: impl Into<String>) -> StoreError {
-    StoreError::Unusable {
-        url: url.to_owned(),
-        message: message.into(),
-    }
+    StoreError::Unusable { url: url.to_owned(), message: message.into() }
 }
 
 pub(super) fn unavailable(url: &str, message: impl Into<String>) -> StoreError {
-    StoreError::Unavailable {
-        url: url.to_owned(),
-        message: message.into(),
-    }
+    StoreError::Unavailable { url: url.to_owned(), message: message.into() }
 }
 
 fn explain(error: &rusqlite::Error) -> String {

@@ -23,15 +23,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rusqlite::{Connection, Transaction};
+use rusqlite::{Connection, ErrorCode, Transaction};
 
 use self::bell::{Bell, Listener};
 use self::names::Names;
-use super::{Batch, Counts, Filter, Invocation, LookUp, Receipt, Store, StoreError, Watch};
+use super::{
+    Batch, Counts, EndKind, Filter, Invocation, LookUp, Receipt, Store, StoreError, Watch,
+};
 use crate::model::{Clock, InvocationId, LogEntry, Transition};
 
 /// Idle connections that are kept for readers.
 const IDLE_READERS: usize = 2;
+
+/// Before a batch with larger values the log is emptied, so that it can be cut
+/// again if they do not fit on the disk.
+const LARGE_BATCH_BYTES: usize = 1 << 20;
 
 /// How long a rung bell waits for a commit of this process before it tells on
 /// suspicion.
@@ -68,27 +74,21 @@ impl SqliteStore {
         let url = format!("sqlite:{}", path.display());
         // Absolute, so that neither a change of directory nor a name such as
         // `file:x` or `:memory:` means something else to SQLite.
-        let path = std::path::absolute(path)
-            .map_err(|error| fault::unusable(&url, format!("bad path: {error}")))?;
+        let path =
+            std::path::absolute(path).map_err(|error| fault::unusable(&url, format!("bad path: {error}")))?;
         let opened = open::open(&path, &url)?;
         Ok(Self {
             clock,
             url,
             path,
-            writer: Arc::new(Mutex::new(Writer {
-                sql: opened.writer,
-                names: Names::default(),
-            })),
+            writer: Arc::new(Mutex::new(Writer { sql: opened.writer, names: Names::default() })),
             readers: Mutex::default(),
             bell: opened.bell,
         })
     }
 
     /// Reads from one moment of the database.
-    fn read<T>(
-        &self,
-        read: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
-    ) -> Result<T, StoreError> {
+    fn read<T>(&self, read: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         let idle = self.readers.lock().pop();
         let attempt = || {
             let mut sql = match idle {
@@ -111,8 +111,7 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn commit(&self, batch: &Batch) -> Result<Receipt, StoreError> {
         let mut writer = self.writer.lock();
-        let Writer { sql, names } = &mut *writer;
-        let committed = write::commit(sql, names, &*self.clock, batch);
+        let committed = writer.commit(&*self.clock, batch);
         drop(writer);
         let (receipt, is_news) = committed.map_err(|error| fault::sort(&self.url, &error))?;
         if is_news {
@@ -174,10 +173,7 @@ impl Store for SqliteStore {
         };
         let listener = Listener::start(&self.bell, make_has_news, notify);
         listener.map(Watch::new).map_err(|error| {
-            fault::unavailable(
-                &self.url,
-                format!("changes by other processes can't be watched: {error}"),
-            )
+            fault::unavailable(&self.url, format!("changes by other processes can't be watched: {error}"))
         })
     }
 
@@ -186,11 +182,50 @@ impl Store for SqliteStore {
     }
 }
 
+/// About how many bytes of the log a batch takes, as far as its values go.
+fn payload(batch: &Batch) -> usize {
+    let arguments = batch.submits.iter().map(|submit| submit.arguments.len());
+    let outcomes = batch.reports.iter().filter_map(|report| match &report.end {
+        Some(end) => match &end.how {
+            EndKind::Final(outcome) => Some(outcome.approximate_bytes()),
+            EndKind::Retry(..) | EndKind::Release => None,
+        },
+        None => None,
+    });
+    arguments.chain(outcomes).sum()
+}
+
 impl Writer {
+    fn commit(&mut self, clock: &dyn Clock, batch: &Batch) -> rusqlite::Result<(Receipt, bool)> {
+        if payload(batch) > LARGE_BATCH_BYTES {
+            self.empty_log("PASSIVE")?;
+        }
+        let committed = write::commit(&mut self.sql, &mut self.names, clock, batch);
+        if let Err(error) = &committed
+            && error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+        {
+            // What was written of the batch still lies in the log and takes the
+            // space that smaller batches, and others, could use.
+            if let Err(error) = self.empty_log("TRUNCATE") {
+                tracing::debug!(%error, "the log of a full disk can't be cut");
+            }
+        }
+        committed
+    }
+
+    /// Moves the log into the database, as far as that goes without waiting for
+    /// readers.
+    fn empty_log(&self, how: &str) -> rusqlite::Result<()> {
+        self.sql.busy_timeout(Duration::ZERO)?;
+        let emptied = self
+            .sql
+            .query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(()));
+        self.sql.busy_timeout(open::BUSY_TIMEOUT)?;
+        emptied
+    }
+
     /// Changes whenever another connection has committed, and only then.
     fn data_version(&self) -> rusqlite::Result<i64> {
-        self.sql
-            .prepare_cached("PRAGMA data_version")?
-            .query_row([], |row| row.get(0))
+        self.sql.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
     }
 }

@@ -34,9 +34,7 @@ impl Names {
             .optional()?;
         let key = match known {
             Some(key) => key,
-            None => sql
-                .prepare_cached("INSERT INTO task (name) VALUES (?1)")?
-                .insert([name])?,
+            None => sql.prepare_cached("INSERT INTO task (name) VALUES (?1)")?.insert([name])?,
         };
         self.task_keys.insert(name.clone(), key);
         self.tasks.insert(key, name.clone());
@@ -53,9 +51,7 @@ impl Names {
             self.task_keys.insert(name.clone(), key);
             self.tasks.insert(key, name);
         }
-        self.tasks
-            .get(&key)
-            .ok_or(rusqlite::Error::QueryReturnedNoRows)
+        self.tasks.get(&key).ok_or(rusqlite::Error::QueryReturnedNoRows)
     }
 
     /// The number of a component, drawn now if it has none.
@@ -73,9 +69,9 @@ impl Names {
             .optional()?;
         let key = match known {
             Some(key) => key,
-            None => sql
-                .prepare_cached("INSERT INTO component (digest) VALUES (?1)")?
-                .insert([Sql(digest)])?,
+            None => {
+                sql.prepare_cached("INSERT INTO component (digest) VALUES (?1)")?.insert([Sql(digest)])?
+            }
         };
         self.component_keys.insert(digest, key);
         self.components.insert(key, digest);
@@ -83,11 +79,7 @@ impl Names {
     }
 
     /// The component with a number.
-    pub(super) fn component(
-        &mut self,
-        sql: &Connection,
-        key: i64,
-    ) -> rusqlite::Result<ComponentDigest> {
+    pub(super) fn component(&mut self, sql: &Connection, key: i64) -> rusqlite::Result<ComponentDigest> {
         if let Some(digest) = self.components.get(&key) {
             return Ok(*digest);
         }

@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::bell::Bell;
@@ -16,7 +17,7 @@ use super::schema::{self, APPLICATION_ID, TABLES, VERSION};
 use crate::store::StoreError;
 
 /// How long a statement waits for a lock that another process holds.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Up to this size a file is checked page by page before it is opened (some
 /// milliseconds); a larger one only by its header, its schema and the ends of
@@ -38,24 +39,17 @@ pub(super) struct Opened {
 pub(super) fn open(path: &Path, url: &str) -> Result<Opened, StoreError> {
     look(path, url)?;
     create(path).map_err(|error| {
-        fault::unavailable(
-            url,
-            format!("`{}` can't be created: {error}", path.display()),
-        )
+        fault::unavailable(url, format!("`{}` can't be created: {error}", path.display()))
     })?;
     let sort = |error: rusqlite::Error| fault::sort(url, &error);
     let bell = Bell::open(beside(path, "-bell")).map_err(|error| {
-        fault::unavailable(
-            url,
-            format!("`{}-bell` can't be created: {error}", path.display()),
-        )
+        fault::unavailable(url, format!("`{}-bell` can't be created: {error}", path.display()))
     })?;
     let mut writer = connect(path, false).map_err(sort)?;
     // Two processes that create one database at once: SQLite itself does not wait
     // for the lock when it switches a file to WAL.
-    let _lock = bell
-        .lock()
-        .map_err(|error| fault::unavailable(url, format!("its bell can't be locked: {error}")))?;
+    let _lock =
+        bell.lock().map_err(|error| fault::unavailable(url, format!("its bell can't be locked: {error}")))?;
     prepare(&mut writer, url)?;
     Ok(Opened { writer, bell })
 }
@@ -71,6 +65,9 @@ fn connect(path: &Path, only_reads: bool) -> rusqlite::Result<Connection> {
     let sql = Connection::open_with_flags(path, flags)?;
     sql.busy_timeout(BUSY_TIMEOUT)?;
     sql.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Otherwise SQLite compiles a statement anew whenever a value is bound that a
+    // plan could depend on, which costs more than running it.
+    sql.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // FULL: a commit is on the disk when it returns. The schema's own functions
     // are not trusted, because files come from anywhere.
     sql.execute_batch(
@@ -90,9 +87,7 @@ fn connect(path: &Path, only_reads: bool) -> rusqlite::Result<Connection> {
 /// Switches to WAL and brings the schema up to date.
 fn prepare(sql: &mut Connection, url: &str) -> Result<(), StoreError> {
     let sort = |error: rusqlite::Error| fault::sort(url, &error);
-    let mode: String = sql
-        .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
-        .map_err(sort)?;
+    let mode: String = sql.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(sort)?;
     if mode != "wal" {
         return Err(fault::unavailable(
             url,
@@ -104,9 +99,7 @@ fn prepare(sql: &mut Connection, url: &str) -> Result<(), StoreError> {
     if version == VERSION {
         return Ok(());
     }
-    let transaction = sql
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(sort)?;
+    let transaction = sql.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sort)?;
     let version = read_identity(&transaction).map_err(sort)?.judge(url)?;
     schema::migrate(&transaction, version).map_err(sort)?;
     transaction.commit().map_err(sort)
@@ -115,15 +108,8 @@ fn prepare(sql: &mut Connection, url: &str) -> Result<(), StoreError> {
 /// Creates directory and file, readable by this user only, if they are missing.
 fn create(path: &Path) -> std::io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)?;
-    let created = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     match created {
         Ok(_) => File::open(directory)?.sync_all(),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
@@ -161,8 +147,7 @@ fn look(path: &Path, url: &str) -> Result<(), StoreError> {
 
 /// Whether the file is missing or empty; an error if it can't be a database.
 fn look_at_header(path: &Path, url: &str) -> Result<bool, StoreError> {
-    let unreadable =
-        |error: std::io::Error| fault::unavailable(url, format!("it can't be read: {error}"));
+    let unreadable = |error: std::io::Error| fault::unavailable(url, format!("it can't be read: {error}"));
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
@@ -170,10 +155,7 @@ fn look_at_header(path: &Path, url: &str) -> Result<bool, StoreError> {
     };
     let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
-        return Err(fault::unusable(
-            url,
-            "it is not a file: choose another path",
-        ));
+        return Err(fault::unusable(url, "it is not a file: choose another path"));
     }
     if metadata.len() == 0 {
         return Ok(true);
@@ -187,23 +169,14 @@ fn look_at_header(path: &Path, url: &str) -> Result<bool, StoreError> {
         ));
     }
     let number = |at: usize| {
-        u64::from(u32::from_be_bytes([
-            header[at],
-            header[at + 1],
-            header[at + 2],
-            header[at + 3],
-        ]))
+        u64::from(u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]))
     };
     let page_size = match u64::from(u16::from_be_bytes([header[16], header[17]])) {
         1 => 65536,
         size => size,
     };
     // The size in the header counts only if the last writer knew of it.
-    let pages = if number(24) == number(92) {
-        number(28)
-    } else {
-        1
-    };
+    let pages = if number(24) == number(92) { number(28) } else { 1 };
     if !is_whole || metadata.len() < pages.max(1) * page_size {
         return Err(fault::damaged(url, "the file is cut short"));
     }
@@ -225,13 +198,11 @@ fn look_inside(path: &Path, url: &str, alone: bool) -> Result<(), StoreError> {
         }
     }
     uri.push_str(if alone { "?immutable=1" } else { "?mode=ro" });
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-        | OpenFlags::SQLITE_OPEN_URI
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let sql = Connection::open_with_flags(uri, flags).map_err(sort)?;
     sql.busy_timeout(BUSY_TIMEOUT).map_err(sort)?;
-    sql.execute_batch("PRAGMA trusted_schema = OFF")
-        .map_err(sort)?;
+    sql.execute_batch("PRAGMA trusted_schema = OFF").map_err(sort)?;
     let version = read_identity(&sql).map_err(sort)?.judge(url)?;
     if version != VERSION {
         return Ok(());
@@ -239,11 +210,7 @@ fn look_inside(path: &Path, url: &str, alone: bool) -> Result<(), StoreError> {
     // The outer path of every tree: page 1 of each table, first row and last.
     for table in TABLES {
         for direction in ["ASC", "DESC"] {
-            let key = if matches!(table, "history" | "runner" | "tally") {
-                "1"
-            } else {
-                "rowid"
-            };
+            let key = if matches!(table, "history" | "runner" | "tally") { "1" } else { "rowid" };
             let query = format!("SELECT * FROM {table} ORDER BY {key} {direction} LIMIT 1");
             let mut statement = sql.prepare(&query).map_err(sort)?;
             let mut rows = statement.query([]).map_err(sort)?;
@@ -252,9 +219,7 @@ fn look_inside(path: &Path, url: &str, alone: bool) -> Result<(), StoreError> {
     }
     let size = path.metadata().map_or(u64::MAX, |metadata| metadata.len());
     if size <= CHECKED_WHOLE_BYTES {
-        let verdict: String = sql
-            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-            .map_err(sort)?;
+        let verdict: String = sql.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(sort)?;
         if verdict != "ok" {
             return Err(fault::damaged(url, verdict.replace('\n', " ")));
         }
@@ -274,9 +239,7 @@ fn read_identity(sql: &Connection) -> rusqlite::Result<Identity> {
     Ok(Identity {
         application_id: sql.query_row("PRAGMA application_id", [], |row| row.get(0))?,
         version: sql.query_row("PRAGMA user_version", [], |row| row.get(0))?,
-        tables: tables
-            .query_map([], |row| row.get(0))?
-            .collect::<rusqlite::Result<_>>()?,
+        tables: tables.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?,
     })
 }
 

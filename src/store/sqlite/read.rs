@@ -22,23 +22,14 @@ fn collect<T>(
     params: impl rusqlite::Params,
     read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<Vec<T>> {
-    sql.prepare_cached(query)?
-        .query_map(params, read)?
-        .collect()
+    sql.prepare_cached(query)?.query_map(params, read)?.collect()
 }
 
-pub(super) fn get(
-    sql: &Connection,
-    ids: &[InvocationId],
-) -> rusqlite::Result<Vec<Option<Invocation>>> {
+pub(super) fn get(sql: &Connection, ids: &[InvocationId]) -> rusqlite::Result<Vec<Option<Invocation>>> {
     let query = format!("SELECT {INVOCATION}, o.value {FROM_INVOCATION} WHERE i.id = ?1");
     let mut statement = sql.prepare_cached(&query)?;
     ids.iter()
-        .map(|id| {
-            statement
-                .query_row([Sql(*id)], |row| invocation(row, Some(VALUE)))
-                .optional()
-        })
+        .map(|id| statement.query_row([Sql(*id)], |row| invocation(row, Some(VALUE))).optional())
         .collect()
 }
 
@@ -61,19 +52,13 @@ pub(super) fn look_up(sql: &Connection, ids: &[InvocationId]) -> rusqlite::Resul
 }
 
 pub(super) fn arguments(sql: &Connection, id: InvocationId) -> rusqlite::Result<Option<Arc<str>>> {
-    sql.prepare_cached(
-        "SELECT json FROM invocation CROSS JOIN arguments USING (seq) WHERE id = ?1",
-    )?
-    .query_row([Sql(id)], |row| row.get(0))
-    .optional()
+    sql.prepare_cached("SELECT json FROM invocation CROSS JOIN arguments USING (seq) WHERE id = ?1")?
+        .query_row([Sql(id)], |row| row.get(0))
+        .optional()
 }
 
 pub(super) fn list(sql: &Connection, filter: &Filter) -> rusqlite::Result<Vec<Invocation>> {
-    let statuses: Vec<_> = filter
-        .statuses
-        .iter()
-        .map(|status| format!("'{status}'"))
-        .collect();
+    let statuses: Vec<_> = filter.statuses.iter().map(|status| format!("'{status}'")).collect();
     let by_status = match statuses.is_empty() {
         true => String::new(),
         false => format!("AND status IN ({})", statuses.join(", ")),
@@ -85,9 +70,7 @@ pub(super) fn list(sql: &Connection, filter: &Filter) -> rusqlite::Result<Vec<In
     // The tally says how many there are: the walk through the table, newest
     // first, ends with the last of them.
     let there_are = sql
-        .prepare_cached(&format!(
-            "SELECT coalesce(sum(n), 0) FROM tally WHERE true {by_status} {by_task}"
-        ))?
+        .prepare_cached(&format!("SELECT coalesce(sum(n), 0) FROM tally WHERE true {by_status} {by_task}"))?
         .query_row([&filter.task], |row| column::<u64>(row, 0))?;
     let limit = there_are.min(filter.limit.try_into().unwrap_or(u64::MAX));
     if limit == 0 {
@@ -105,12 +88,7 @@ pub(super) fn list(sql: &Connection, filter: &Filter) -> rusqlite::Result<Vec<In
 pub(super) fn counts(sql: &Connection, root: Option<InvocationId>) -> rusqlite::Result<Counts> {
     let read = |row: &Row<'_>| Ok((column::<Status>(row, 0)?, column::<u64>(row, 1)?));
     let rows = match root {
-        None => collect(
-            sql,
-            "SELECT status, sum(n) FROM tally GROUP BY status",
-            [],
-            read,
-        ),
+        None => collect(sql, "SELECT status, sum(n) FROM tally GROUP BY status", [], read),
         Some(root) => collect(
             sql,
             &format!(

@@ -13,17 +13,8 @@ const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_invocations.sql")];
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
 
 /// The tables of [`VERSION`].
-pub(super) const TABLES: [&str; 9] = [
-    "task",
-    "component",
-    "invocation",
-    "arguments",
-    "outcome",
-    "history",
-    "log",
-    "runner",
-    "tally",
-];
+pub(super) const TABLES: [&str; 9] =
+    ["task", "component", "invocation", "arguments", "outcome", "history", "log", "runner", "tally"];
 
 /// Brings a database from `version` to [`VERSION`], within the caller's
 /// transaction.

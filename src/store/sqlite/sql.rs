@@ -12,8 +12,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::model::{
-    ComponentDigest, Failure, Invocation, InvocationId, LogStream, Outcome, Reason, RunnerId,
-    Status, UnixMicros,
+    ComponentDigest, Failure, Invocation, InvocationId, LogStream, Outcome, Reason, RunnerId, Status,
+    UnixMicros,
 };
 
 /// A word of the vocabulary as a column's value.
@@ -42,9 +42,8 @@ macro_rules! blob_column {
         impl FromSql for Sql<$type> {
             fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
                 let bytes = value.as_blob()?;
-                let bytes = bytes
-                    .try_into()
-                    .map_err(|_| bad(format_args!("{} bytes are no id", bytes.len())))?;
+                let bytes =
+                    bytes.try_into().map_err(|_| bad(format_args!("{} bytes are no id", bytes.len())))?;
                 Ok(Self($from(bytes)))
             }
         }
@@ -67,8 +66,7 @@ macro_rules! word_column {
             fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
                 let text = value.as_str()?;
                 let word = $all.into_iter().find(|word| word.as_str() == text);
-                word.map(Self)
-                    .ok_or_else(|| bad(format_args!("unknown word `{text}`")))
+                word.map(Self).ok_or_else(|| bad(format_args!("unknown word `{text}`")))
             }
         }
     };
@@ -76,15 +74,7 @@ macro_rules! word_column {
 
 word_column!(Status, Status::ALL);
 word_column!(Reason, Reason::ALL);
-word_column!(
-    LogStream,
-    [
-        LogStream::Stdout,
-        LogStream::Stderr,
-        LogStream::Log,
-        LogStream::Runner
-    ]
-);
+word_column!(LogStream, [LogStream::Stdout, LogStream::Stderr, LogStream::Log, LogStream::Runner]);
 
 impl ToSql for Sql<UnixMicros> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::names::Names;
-use super::settle::{HEAD, Head};
+use super::settle::{Head, Move, head};
 use super::sql::{Json, Sql, column, labels, optional};
 use crate::model::{Clock, Event, InvocationId, RunnerId, Status, UnixMicros};
 use crate::store::rules::{self, Step};
@@ -21,6 +21,8 @@ pub(super) struct Work<'a> {
     pub(super) is_news: bool,
     /// What the transaction adds to the counts of task and status.
     pub(super) tally: HashMap<(i64, Status), i64>,
+    /// The history that the transaction writes, at its end.
+    pub(super) moves: Vec<Move>,
     /// Parents of the batch's submits. Submits come first, and change nothing
     /// that is kept here without changing it here too.
     parents: HashMap<InvocationId, Option<Parent>>,
@@ -57,13 +59,12 @@ pub(super) fn commit(
             receipt: Receipt::default(),
             is_news: false,
             tally: HashMap::new(),
+            moves: Vec::new(),
             parents: HashMap::new(),
             steps: Vec::new(),
         };
         work.apply(batch)?;
-        let Work {
-            receipt, is_news, ..
-        } = work;
+        let Work { receipt, is_news, .. } = work;
         transaction.commit()?;
         Ok((receipt, is_news))
     };
@@ -99,6 +100,7 @@ impl Work<'_> {
         if let Some(request) = &batch.claim {
             self.claim(request)?;
         }
+        self.write_history()?;
         self.write_tally()
     }
 
@@ -116,9 +118,7 @@ impl Work<'_> {
                     "SELECT id, json = ?3 FROM invocation CROSS JOIN arguments USING (seq) \
                      WHERE task = ?1 AND idempotency_key = ?2",
                 )?
-                .query_row(params![task, key, new.arguments], |row| {
-                    Ok((column(row, 0)?, row.get(1)?))
-                })
+                .query_row(params![task, key, new.arguments], |row| Ok((column(row, 0)?, row.get(1)?)))
                 .optional()?;
             if let Some((first, is_same)) = first {
                 return Ok(match (self.exists(new.id)?, is_same) {
@@ -132,20 +132,12 @@ impl Work<'_> {
             && let Some(first) = self.child_at(place, task, new)?
         {
             let is_repeated = self.exists(new.id)?;
-            return Ok(Submitted::Existing(if is_repeated {
-                new.id
-            } else {
-                first
-            }));
+            return Ok(Submitted::Existing(if is_repeated { new.id } else { first }));
         }
 
         let component = self.names.component_key(self.sql, new.component_digest)?;
         let available_at = self.now.plus(new.delay);
-        let place = if available_at <= self.now {
-            "ready"
-        } else {
-            "delayed"
-        };
+        let place = if available_at <= self.now { "ready" } else { "delayed" };
         let child_of = new.child_of.as_ref();
         let inserted = self
             .sql
@@ -189,9 +181,7 @@ impl Work<'_> {
     }
 
     fn exists(&self, id: InvocationId) -> rusqlite::Result<bool> {
-        self.sql
-            .prepare_cached("SELECT 1 FROM invocation WHERE id = ?1")?
-            .exists([Sql(id)])
+        self.sql.prepare_cached("SELECT 1 FROM invocation WHERE id = ?1")?.exists([Sql(id)])
     }
 
     /// Whether the attempt that submits a child still owns the parent.
@@ -220,9 +210,7 @@ impl Work<'_> {
             self.parents.insert(place.parent, parent);
         }
         let submitter = Some((place.parent_runner, place.parent_attempt));
-        Ok(
-            matches!(self.parents.get(&place.parent), Some(Some(parent)) if parent.owner == submitter),
-        )
+        Ok(matches!(self.parents.get(&place.parent), Some(Some(parent)) if parent.owner == submitter))
     }
 
     /// The child that an earlier attempt submitted at the same place.
@@ -245,10 +233,7 @@ impl Work<'_> {
                  CROSS JOIN arguments USING (seq) \
                  WHERE parent = ?1 AND child_index = ?2 AND task = ?3 AND json = ?4 ORDER BY seq",
             )?
-            .query_row(
-                params![Sql(place.parent), place.index, task, new.arguments],
-                |row| column(row, 0),
-            )
+            .query_row(params![Sql(place.parent), place.index, task, new.arguments], |row| column(row, 0))
             .optional()
     }
 
@@ -270,7 +255,11 @@ impl Work<'_> {
     fn report(&mut self, report: &Report) -> rusqlite::Result<Applied> {
         let head = self
             .sql
-            .prepare_cached(&format!("SELECT {HEAD} FROM invocation WHERE id = ?1"))?
+            .prepare_cached(concat!(
+                "SELECT ",
+                head!(),
+                " FROM invocation WHERE id = ?1"
+            ))?
             .query_row([Sql(report.id)], Head::read)
             .optional()?;
         let Some(mut head) = head else {
@@ -303,17 +292,17 @@ impl Work<'_> {
         if let Some(end) = &report.end {
             match &end.how {
                 EndKind::Final(outcome) => {
-                    self.write_end(&head, end.at, outcome)?;
+                    self.write_end(&head, started_at, end.at, outcome)?;
                     if head.has_children || end.has_children {
                         self.end_children(head.id, head.status)?;
                     }
                 }
                 EndKind::Retry(_, delay) => {
                     let available_at = self.now.plus(*delay);
-                    self.requeue(&head, head.attempt, available_at)?;
+                    self.requeue(&head, started_at, head.attempt, available_at)?;
                 }
                 EndKind::Release => {
-                    self.requeue(&head, head.attempt - 1, head.available_at)?;
+                    self.requeue(&head, started_at, head.attempt - 1, head.available_at)?;
                 }
             }
         }
@@ -328,17 +317,14 @@ impl Work<'_> {
         report: &Report,
         started_at: Option<UnixMicros>,
     ) -> rusqlite::Result<()> {
-        if let Some(started_at) = started_at {
+        if report.end.is_some() {
+            // The end writes it all, once.
+        } else if let Some(started_at) = started_at {
             self.sql
                 .prepare_cached(
                     "UPDATE invocation SET status = ?2, moves = ?3, started_at = ?4 WHERE seq = ?1",
                 )?
-                .execute(params![
-                    head.seq,
-                    Sql(head.status),
-                    head.moves,
-                    Sql(started_at)
-                ])?;
+                .execute(params![head.seq, Sql(head.status), head.moves, Sql(started_at)])?;
         } else if !report.observed.is_empty() {
             self.sql
                 .prepare_cached("UPDATE invocation SET status = ?2, moves = ?3 WHERE seq = ?1")?

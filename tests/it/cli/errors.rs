@@ -70,7 +70,10 @@ fn unknown_invocations_are_usage_errors_everywhere() {
     let sandbox = Sandbox::new();
     for command in ["result", "status", "tree", "history", "logs", "cancel"] {
         let output = sandbox.run([command, SOME_ID]).expect(2);
-        assert!(output.stderr.contains(&format!("error: unknown invocation `{SOME_ID}`\nhint: ")), "{output:?}");
+        assert!(
+            output.stderr.contains(&format!("error: unknown invocation `{SOME_ID}`\nhint: ")),
+            "{output:?}"
+        );
         assert!(output.stdout.is_empty(), "{output:?}");
     }
     sandbox.run(["result", SOME_ID, "--wait"]).expect(2);
@@ -97,7 +100,10 @@ fn everything_wrong_with_a_configuration_is_told_at_once() {
     insta::assert_snapshot!(sandbox.run(["check"]).expect(78).everything());
     // The file is found from below as well, and named by its path then.
     let output = sandbox.command(["check"]).directory(&below).run().expect(78);
-    assert!(output.everything().contains("error: [DIR]/wasm-runner.toml:1: unknown key `slot`"), "{output:?}");
+    assert!(
+        output.everything().contains("error: [DIR]/wasm-runner.toml:1: unknown key `slot`"),
+        "{output:?}"
+    );
     // Scripts get the same as a document.
     let document = sandbox.run(["check", "--json"]).expect(78).json();
     assert_eq!(document["ok"], false);
@@ -107,7 +113,10 @@ fn everything_wrong_with_a_configuration_is_told_at_once() {
 #[test]
 fn a_missing_configuration_file_is_told() {
     let sandbox = Sandbox::new();
-    insta::assert_snapshot!(transcript(&sandbox, &[&["--config", "no.toml", "list"], &["--config", ".", "list"]]));
+    insta::assert_snapshot!(transcript(
+        &sandbox,
+        &[&["--config", "no.toml", "list"], &["--config", ".", "list"]]
+    ));
     let output = sandbox.command(["list"]).env("WASM_RUNNER_CONFIG", "no.toml").run().expect(78);
     assert!(output.stderr.contains("WASM_RUNNER_CONFIG"), "{output:?}");
 }
@@ -116,7 +125,14 @@ fn a_missing_configuration_file_is_told() {
 fn without_components_there_is_nothing_to_run() {
     insta::assert_snapshot!(transcript(
         &Sandbox::new(),
-        &[&["tasks"], &["tasks", "--json"], &["check"], &["start"], &["call", "fib"], &["submit", "fib", "[1]"]]
+        &[
+            &["tasks"],
+            &["tasks", "--json"],
+            &["check"],
+            &["start"],
+            &["call", "fib"],
+            &["submit", "fib", "[1]"]
+        ]
     ));
 }
 
@@ -126,7 +142,10 @@ fn variables_stand_in_for_flags() {
     let output = sandbox.command(["list"]).env("WASM_RUNNER_STORE", "memory:").run().expect(2);
     assert!(output.stderr.contains("`memory:`"), "{output:?}");
     let output = sandbox.command(["list"]).env("WASM_RUNNER_SLOTS", "many").run().expect(2);
-    assert!(output.stderr.contains("the variable WASM_RUNNER_SLOTS: `many` is not a whole number"), "{output:?}");
+    assert!(
+        output.stderr.contains("the variable WASM_RUNNER_SLOTS: `many` is not a whole number"),
+        "{output:?}"
+    );
     let output = sandbox.command(["list"]).env("WASM_RUNNER_LOG", "list=loud").run().expect(2);
     assert!(output.stderr.contains("WASM_RUNNER_LOG"), "{output:?}");
     let output = sandbox.command(["list"]).env("WASM_RUNNER_SLOT", "3").run().expect(0);

@@ -32,7 +32,9 @@ fn a_full_disk_is_told() {
         .output()
         .expect("the program runs");
     assert_eq!(output.status.code(), Some(74));
-    assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: standard output can't be written to"));
+    assert!(
+        String::from_utf8_lossy(&output.stderr).starts_with("error: standard output can't be written to")
+    );
 }
 
 #[test]

@@ -1,1 +1,98 @@
-//! One function per promise of the `Store` trait, run against every store.
+//! What a store promises, promise by promise, for every store.
+
+pub mod harness;
+mod model;
+mod promises;
+
+use std::sync::Arc;
+
+use run_wasm_runner::store::{MemoryStore, SqliteStore};
+
+use self::harness::Bench;
+use crate::support::clock::TestClock;
+
+fn memory() -> Bench {
+    let clock = TestClock::new();
+    Bench::new(Arc::new(MemoryStore::new(clock.clone())), clock, ())
+}
+
+fn sqlite() -> Bench {
+    let clock = TestClock::new();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.db");
+    let store = SqliteStore::open(&path, clock.clone()).unwrap();
+    Bench::new(Arc::new(store), clock, directory)
+}
+
+/// Makes a test of each promise, for each store, that also checks the whole
+/// store when the promise was kept.
+macro_rules! contract {
+    ($($promise:ident)*) => {
+        mod in_memory {
+            $(#[test] fn $promise() {
+                let bench = super::memory();
+                super::promises::$promise(&bench);
+                super::harness::assert_store_is_consistent(&*bench.store);
+            })*
+        }
+        mod in_sqlite {
+            $(#[test] fn $promise() {
+                let bench = super::sqlite();
+                super::promises::$promise(&bench);
+                super::harness::assert_store_is_consistent(&*bench.store);
+            })*
+        }
+    };
+}
+
+contract! {
+    a_submitted_invocation_is_queued_as_it_was_submitted
+    claim_hands_each_invocation_to_one_runner
+    a_claim_carries_what_its_runner_needs
+    stale_report_changes_nothing
+    a_report_of_the_impossible_changes_nothing
+    a_report_is_applied_as_a_whole
+    final_invocation_never_changes
+    expired_lease_is_requeued
+    a_heartbeat_keeps_the_lease
+    a_runner_that_lost_its_lease_is_told_and_gets_nothing
+    attempts_used_up_by_dead_runners_end_lost
+    a_runner_without_claims_loses_nothing
+    released_invocation_keeps_its_place_and_attempt
+    retried_invocation_waits_for_its_delay
+    claims_come_by_priority_then_age
+    low_priority_does_not_starve
+    tasks_share_one_order
+    awaited_come_first_in_the_order_asked
+    unclaimable_awaited_are_named
+    only_awaited_claims_nothing_else
+    delayed_are_not_claimed_before_their_time
+    next_due_is_the_earliest_change_by_itself
+    only_the_tree_asked_for_is_claimed
+    only_tasks_asked_for_are_claimed
+    more_tells_of_work_left_over
+    the_same_id_is_submitted_once
+    the_same_key_returns_the_first_id
+    the_same_key_with_other_arguments_is_a_conflict
+    a_resubmitted_child_gets_the_first_childs_id
+    a_child_of_a_lost_attempt_is_an_orphan
+    cancel_is_final_at_once
+    cancel_descends_through_attached_children
+    a_final_parent_ends_its_attached_children
+    a_released_parent_keeps_its_children
+    a_deep_tree_is_cancelled_whole
+    the_lost_take_their_children_along
+    unknown_ids_are_no_error
+    list_filters_newest_first
+    lists_leave_values_out
+    counts_are_by_status_and_tree
+    unfinished_are_counted_by_task
+    tree_has_parents_before_children
+    logs_come_in_order
+    history_tells_every_move
+    progress_and_component_are_kept
+    a_batch_is_applied_in_the_order_of_its_fields
+    large_values_come_back_whole
+    an_empty_batch_is_fine
+    many_are_looked_up_at_once
+}

@@ -27,7 +27,8 @@ impl Sandbox {
     /// Writes a file, with the directories above it.
     pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path().join(name);
-        std::fs::create_dir_all(path.parent().expect("a file has a directory")).expect("directories are created");
+        std::fs::create_dir_all(path.parent().expect("a file has a directory"))
+            .expect("directories are created");
         std::fs::write(&path, contents).expect("a file is written");
         path
     }
@@ -37,7 +38,10 @@ impl Sandbox {
         let mut command = Command::new(env!("CARGO_BIN_EXE_run-wasm-runner"));
         for (name, _) in std::env::vars_os() {
             let name_text = name.to_string_lossy();
-            if name_text.starts_with("WASM_RUNNER_") || name_text.starts_with("XDG_") || name_text == "RUST_LOG" {
+            if name_text.starts_with("WASM_RUNNER_")
+                || name_text.starts_with("XDG_")
+                || name_text == "RUST_LOG"
+            {
                 command.env_remove(&name);
             }
         }
@@ -164,7 +168,8 @@ impl Running {
 
     #[track_caller]
     pub fn signal(&self, signal: rustix::process::Signal) {
-        let pid = i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
+        let pid =
+            i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
         rustix::process::kill_process(pid, signal).expect("the process is there");
     }
 

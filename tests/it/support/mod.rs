@@ -1,4 +1,5 @@
 //! What tests share.
 
 pub mod cli;
+pub mod clock;
 pub mod guests;

@@ -1,0 +1,340 @@
+//! Commands that show and change what is in a store. The store is filled
+//! directly, so that no component is needed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use run_wasm_runner::model::{
+    ComponentDigest, Event, Failure, FailureKind, InvocationId, LogEntry, LogStream, Outcome, RunnerId,
+    SystemClock,
+};
+use run_wasm_runner::store::{
+    AttemptEnd, Batch, ChildOf, ClaimRequest, EndKind, NewInvocation, Report, SqliteStore, Store, Submitted,
+};
+
+use crate::support::cli::Sandbox;
+
+const TASKS: [&str; 2] = ["acme:demo/api.parent", "acme:demo/api.child"];
+
+/// A store that a runner of ours has worked on.
+struct Fixture {
+    sandbox: Sandbox,
+    store: SqliteStore,
+    runner: RunnerId,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let sandbox = Sandbox::new();
+        std::fs::create_dir(sandbox.path().join(".wasm-runner")).expect("a directory");
+        let path = sandbox.path().join(".wasm-runner/state.db");
+        let store = SqliteStore::open(&path, Arc::new(SystemClock::new())).expect("a new store");
+        Self { sandbox, store, runner: RunnerId::generate() }
+    }
+
+    fn submit(&self, task: &str, child_of: Option<ChildOf>) -> InvocationId {
+        let submit = NewInvocation {
+            id: InvocationId::generate(),
+            task: task.into(),
+            component_digest: ComponentDigest::from_bytes([0xab; 32]),
+            arguments: "[1]".into(),
+            max_attempts: 3,
+            priority: 7,
+            delay: Duration::ZERO,
+            key: None,
+            labels: vec![("customer".to_owned(), "ac\u{1b}me".to_owned())],
+            child_of,
+        };
+        let receipt =
+            self.store.commit(&Batch { submits: vec![submit], ..Batch::default() }).expect("a submit");
+        match receipt.submits[..] {
+            [Submitted::Created(id)] => id,
+            ref other => panic!("{other:?}"),
+        }
+    }
+
+    fn submit_child(&self, parent: InvocationId, index: u32) -> InvocationId {
+        let child_of = ChildOf {
+            parent,
+            root: parent,
+            depth: 1,
+            index,
+            detached: false,
+            parent_runner: self.runner,
+            parent_attempt: 1,
+        };
+        self.submit(TASKS[1], Some(child_of))
+    }
+
+    /// Claims everything.
+    fn claim(&self) {
+        let claim = ClaimRequest {
+            runner: self.runner,
+            lease: Duration::from_secs(600),
+            max: 100_000,
+            awaited: Vec::new(),
+            only_awaited: false,
+            tasks: Arc::new(TASKS.into_iter().map(Arc::from).collect()),
+            root: None,
+        };
+        let receipt = self.store.commit(&Batch { claim: Some(claim), ..Batch::default() }).expect("a claim");
+        assert!(!receipt.claimed.is_empty());
+    }
+
+    fn report(&self, ids: &[InvocationId], observed: &[Event], end: Option<EndKind>) {
+        let now = self.store.get(ids).expect("invocations")[0].as_ref().expect("it is there").submitted_at;
+        let now = now.plus(Duration::from_millis(1));
+        let entry = |stream, level: Option<&str>, text: &str| LogEntry {
+            at: now,
+            attempt: 1,
+            stream,
+            level: level.map(Arc::from),
+            text: text.to_owned(),
+        };
+        let reports = ids.iter().map(|id| Report {
+            id: *id,
+            runner: self.runner,
+            attempt: 1,
+            observed: observed.iter().map(|event| (now, *event)).collect(),
+            logs: match end {
+                Some(EndKind::Final(_)) => vec![
+                    entry(LogStream::Stdout, None, "one\ntwo\n"),
+                    entry(LogStream::Log, Some("warn"), "care\u{9b}ful"),
+                ],
+                _ => Vec::new(),
+            },
+            progress: None,
+            component_digest: None,
+            end: end.clone().map(|how| AttemptEnd {
+                at: now.plus(Duration::from_millis(2)),
+                how,
+                has_children: false,
+            }),
+        });
+        let batch = Batch { reports: reports.collect(), ..Batch::default() };
+        self.store.commit(&batch).expect("a report");
+    }
+
+    fn succeed(&self, ids: &[InvocationId], value: &str) {
+        self.report(ids, &[Event::Start], Some(EndKind::Final(Outcome::Value(value.into()))));
+    }
+
+    fn fail(&self, id: InvocationId, failure: Failure) {
+        self.report(&[id], &[Event::Start], Some(EndKind::Final(Outcome::Failure(failure.into()))));
+    }
+
+    /// An invocation that ended with a value.
+    fn succeeded(&self, value: &str) -> InvocationId {
+        let id = self.submit(TASKS[1], None);
+        self.claim();
+        self.succeed(&[id], value);
+        id
+    }
+
+    /// An invocation that failed.
+    fn failed(&self, kind: FailureKind) -> InvocationId {
+        let id = self.submit(TASKS[1], None);
+        self.claim();
+        let mut failure = Failure::new(kind, "it went \u{1b}[31mwrong");
+        failure.backtrace = vec!["inner".to_owned(), "outer".to_owned()];
+        self.fail(id, failure);
+        id
+    }
+}
+
+#[test]
+fn a_value_is_printed_as_it_was_made() {
+    let fixture = Fixture::new();
+    let value = r#"{"b":18446744073709551615,"a":1.50}"#;
+    let id = fixture.succeeded(value).to_string();
+    assert_eq!(fixture.sandbox.run(["result", &id]).expect(0).stdout(), format!("{value}\n"));
+    assert_eq!(fixture.sandbox.run(["result", &id, "--wait"]).expect(0).stdout(), format!("{value}\n"));
+    let status = fixture.sandbox.run(["status", &id, "--json"]).expect(0);
+    assert!(status.stdout().contains(&format!(r#""result":{value}"#)), "{status:?}");
+    let output = fixture.sandbox.run(["result", &id, "--raw"]).expect(2);
+    assert!(output.stderr.contains("`--raw`") && output.stdout.is_empty(), "{output:?}");
+}
+
+#[test]
+fn raw_values_are_their_bytes() {
+    let fixture = Fixture::new();
+    let text = fixture.succeeded(r#""a\u0000é""#).to_string();
+    assert_eq!(fixture.sandbox.run(["result", &text, "--raw"]).expect(0).stdout, "a\0é".as_bytes());
+    let bytes = fixture.succeeded("[0,255,10]").to_string();
+    assert_eq!(fixture.sandbox.run(["result", &bytes, "--raw"]).expect(0).stdout, [0, 255, 10]);
+}
+
+#[test]
+fn failures_have_the_exit_code_of_their_kind() {
+    let fixture = Fixture::new();
+    let kinds = [
+        (FailureKind::Returned, 1),
+        (FailureKind::Trapped, 3),
+        (FailureKind::Lost, 3),
+        (FailureKind::TimedOut, 4),
+        (FailureKind::LimitExceeded, 4),
+    ];
+    for (kind, code) in kinds {
+        let id = fixture.failed(kind).to_string();
+        let output = fixture.sandbox.run(["result", &id]).expect(code);
+        let expected = format!(
+            "error: invocation `{id}` failed ({}): it went \\u{{1b}}[31mwrong\n   0: inner\n   1: outer\n",
+            kind.as_str()
+        );
+        assert_eq!((output.stdout(), &*output.stderr), ("", &*expected));
+        let status = fixture.sandbox.run(["status", &id, "--json"]).expect(0).json();
+        assert_eq!(status["failure"]["kind"], kind.as_str());
+        assert!(status.get("result").is_none(), "{status}");
+    }
+}
+
+#[test]
+fn an_unfinished_invocation_is_not_final_yet() {
+    let fixture = Fixture::new();
+    let id = fixture.submit(TASKS[1], None).to_string();
+    let output = fixture.sandbox.run(["result", &id]).expect(75);
+    assert!(output.stderr.contains("is not final: it is queued"), "{output:?}");
+    let output = fixture.sandbox.run(["result", &id, "--wait", "--timeout", "50ms"]).expect(75);
+    assert!(output.stderr.contains("is not final after 50.0 ms: it is queued"), "{output:?}");
+}
+
+#[test]
+fn a_wait_ends_when_another_process_finishes_the_invocation() {
+    let fixture = Fixture::new();
+    let id = fixture.submit(TASKS[1], None);
+    fixture.claim();
+    let waiting = fixture.sandbox.command(["result", &id.to_string(), "--wait"]).spawn();
+    // Either the end comes while it waits, or it finds it there: both are right.
+    fixture.succeed(&[id], "42");
+    assert_eq!(waiting.wait().expect(0).stdout(), "42\n");
+}
+
+#[test]
+fn the_status_document_has_the_fields_that_scripts_rely_on() {
+    let fixture = Fixture::new();
+    let id = fixture.succeeded("null");
+    let document = fixture.sandbox.run(["status", &id.to_string(), "--json"]).expect(0).json();
+    assert_eq!(document["id"], id.to_string());
+    assert_eq!(document["task"], TASKS[1]);
+    assert_eq!(document["component_digest"], format!("sha256:{}", "ab".repeat(32)));
+    assert_eq!(document["status"], "succeeded");
+    assert_eq!((&document["attempt"], &document["max_attempts"]), (&1.into(), &3.into()));
+    assert_eq!((&document["parent"], &document["root"]), (&().into(), &id.to_string().into()));
+    assert_eq!(document["runner"], fixture.runner.to_string());
+    for field in ["submitted_at", "started_at", "finished_at", "available_at"] {
+        let text = document[field].as_str().unwrap_or_else(|| panic!("{field}: {document}"));
+        assert!(text.len() == "2026-01-01T00:00:00.000000Z".len() && text.ends_with('Z'), "{text}");
+    }
+    assert_eq!(document.get("result"), Some(&().into()), "a value of null is there");
+    assert_eq!(document["priority"], 7);
+    assert_eq!(document["labels"]["customer"], "ac\u{1b}me");
+    // For people, nothing reaches the terminal unescaped.
+    let text = fixture.sandbox.run(["status", &id.to_string()]).expect(0);
+    assert!(text.stdout().contains("customer=ac\\u{1b}me"), "{text:?}");
+}
+
+#[test]
+fn history_tells_every_move() {
+    let fixture = Fixture::new();
+    let id = fixture.succeeded("1").to_string();
+    let lines = fixture.sandbox.run(["history", &id, "--json"]).expect(0).json_lines();
+    let moves: Vec<_> = lines
+        .iter()
+        .map(|line| (line["from"].as_str(), line["to"].as_str(), line["reason"].as_str()))
+        .collect();
+    assert_eq!(
+        moves,
+        [
+            (None, Some("queued"), Some("submitted")),
+            (Some("queued"), Some("claimed"), Some("claimed")),
+            (Some("claimed"), Some("running"), Some("started")),
+            (Some("running"), Some("succeeded"), Some("succeeded")),
+        ]
+    );
+    assert_eq!(lines[1]["runner"], fixture.runner.to_string());
+    assert_eq!((&lines[0]["attempt"], &lines[1]["attempt"]), (&0.into(), &1.into()));
+    let table = fixture.sandbox.run(["history", &id]).expect(0);
+    assert_eq!(table.stdout().lines().count(), 5, "{table:?}");
+}
+
+#[test]
+fn logs_show_streams_and_levels() {
+    let fixture = Fixture::new();
+    let id = fixture.succeeded("1").to_string();
+    let output = fixture.sandbox.run(["logs", &id]).expect(0);
+    let lines: Vec<_> =
+        output.stdout().lines().filter_map(|line| line.split_once(' ')).map(|(_, text)| text).collect();
+    assert_eq!(lines, ["stdout: one", "stdout: two", "log warn: care\\u{9b}ful"]);
+    let lines = fixture.sandbox.run(["logs", &id, "--json"]).expect(0).json_lines();
+    assert_eq!((&lines[0]["stream"], &lines[0]["text"]), (&"stdout".into(), &"one\ntwo\n".into()));
+    assert_eq!((&lines[1]["level"], &lines[1]["attempt"]), (&"warn".into(), &1.into()));
+}
+
+#[test]
+fn lists_are_newest_first_and_filtered() {
+    let fixture = Fixture::new();
+    let done = fixture.succeeded("1").to_string();
+    let failed = fixture.failed(FailureKind::Trapped).to_string();
+    let queued = fixture.submit(TASKS[0], None).to_string();
+    let ids = |args: &[&str]| -> Vec<String> {
+        let output = fixture.sandbox.run([&["list", "--json"][..], args].concat()).expect(0);
+        output.json_lines().iter().map(|line| line["id"].as_str().expect("an id").to_owned()).collect()
+    };
+    assert_eq!(ids(&[]), [&*queued, &failed, &done]);
+    assert_eq!(ids(&["--limit", "1"]), [&*queued]);
+    assert_eq!(ids(&["--limit", "0"]).len(), 3);
+    assert_eq!(ids(&["--status", "failed,queued"]), [&*queued, &failed]);
+    assert_eq!(ids(&["--status", "failed", "--status", "succeeded"]), [&*failed, &done]);
+    assert_eq!(ids(&["--task", TASKS[0]]), [&*queued]);
+    let table = fixture.sandbox.run(["list"]).expect(0);
+    assert!(table.stdout().starts_with("ID ") && table.stdout().lines().count() == 4, "{table:?}");
+    assert!(table.stdout().lines().all(|line| line == line.trim_end()), "{table:?}");
+}
+
+#[test]
+fn a_tree_is_drawn_from_any_of_its_members() {
+    let fixture = Fixture::new();
+    let root = fixture.submit(TASKS[0], None);
+    fixture.claim();
+    fixture.report(&[root], &[Event::Start], None);
+    let children: Vec<_> = (0..30).map(|index| fixture.submit_child(root, index)).collect();
+    fixture.claim();
+    fixture.succeed(&children[..29], "1");
+    for id in [root, children[3]] {
+        let output = fixture.sandbox.run(["tree", &id.to_string()]).expect(0);
+        let lines: Vec<_> = output.stdout().lines().collect();
+        assert!(lines[0].starts_with("acme:demo/api.parent running"), "{output:?}");
+        assert!(lines[1].starts_with("├─ acme:demo/api.child succeeded"), "{output:?}");
+        assert_eq!(lines.last(), Some(&"└─ … and 20 more: 1 claimed, 19 succeeded"));
+    }
+    let all = fixture.sandbox.run(["tree", &root.to_string(), "--all"]).expect(0);
+    assert_eq!(all.stdout().lines().count(), 31);
+    assert_eq!(fixture.sandbox.run(["tree", &root.to_string(), "--json"]).expect(0).json_lines().len(), 31);
+}
+
+#[test]
+fn cancelling_says_what_became_of_each() {
+    let fixture = Fixture::new();
+    let queued = fixture.submit(TASKS[0], None).to_string();
+    let done = fixture.succeeded("1").to_string();
+    let unknown = InvocationId::generate().to_string();
+    let output = fixture.sandbox.run(["cancel", &queued, &done]).expect(0);
+    assert_eq!(output.stdout(), format!("{queued} cancelled\n{done} already succeeded\n"));
+    let output = fixture.sandbox.run(["result", &queued]).expect(5);
+    assert!(output.stderr.contains("(cancelled)"), "{output:?}");
+    // Once more is no error; an unknown one is.
+    let output = fixture.sandbox.run(["cancel", &unknown, &queued, "--json"]).expect(2);
+    let lines = output.json_lines();
+    assert_eq!((&lines[0]["outcome"], &lines[0]["status"]), (&"unknown".into(), &().into()));
+    assert_eq!((&lines[1]["outcome"], &lines[1]["status"]), (&"already-final".into(), &"cancelled".into()));
+}
+
+#[test]
+fn a_file_that_is_no_store_is_left_alone() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.write("state.db", "this is a diary, and not a database at all");
+    for command in [&["list"][..], &["cancel", "01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f"]] {
+        sandbox.run([&["--store", "sqlite:state.db"][..], command].concat()).expect(69);
+    }
+    assert_eq!(std::fs::read(path).expect("the file"), b"this is a diary, and not a database at all");
+}

@@ -1,0 +1,374 @@
+//! Random batches, applied to both stores: the memory store is the oracle.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use run_wasm_runner::model::{
+    Claim, Clock, ComponentDigest, Event, InvocationId, Outcome, Progress, RunnerId,
+};
+use run_wasm_runner::store::{
+    AttemptEnd, Batch, Cancel, ClaimRequest, EndKind, Filter, Heartbeat, Lease, MemoryStore,
+    NewInvocation, Report, SqliteStore, Store,
+};
+
+use super::harness::{
+    LEASE, assert_store_is_consistent, child_of, detached, everything, failure, new, tasks, value,
+};
+use crate::support::clock::TestClock;
+
+const TASKS: [&str; 3] = ["work", "child", "other"];
+
+/// One batch, in numbers that are made to fit what exists when it is applied.
+#[derive(Debug, Clone)]
+struct Plan {
+    advance: u64,
+    submits: Vec<PlannedSubmit>,
+    reports: Vec<PlannedReport>,
+    cancels: Vec<usize>,
+    heartbeat: Option<usize>,
+    recover: bool,
+    claim: Option<PlannedClaim>,
+}
+
+#[derive(Debug, Clone)]
+struct PlannedSubmit {
+    task: usize,
+    arguments: u8,
+    key: Option<u8>,
+    priority: i32,
+    delay: u64,
+    max_attempts: u32,
+    parent: Option<usize>,
+    index: u32,
+    detached: bool,
+    again: bool,
+}
+
+#[derive(Debug, Clone)]
+struct PlannedReport {
+    claim: usize,
+    events: usize,
+    end: usize,
+    is_stale: bool,
+    says_more: bool,
+}
+
+#[derive(Debug, Clone)]
+struct PlannedClaim {
+    runner: usize,
+    max: usize,
+    awaited: Vec<usize>,
+    only_awaited: bool,
+    tasks: usize,
+    root: Option<usize>,
+}
+
+fn submits() -> impl Strategy<Value = PlannedSubmit> {
+    (
+        (
+            0..3_usize,
+            0..2_u8,
+            proptest::option::weighted(0.2, 0..2_u8),
+        ),
+        (
+            -2..3_i32,
+            prop_oneof![3 => Just(0), 1 => 1..90_u64],
+            1..4_u32,
+        ),
+        (
+            proptest::option::weighted(0.6, any::<usize>()),
+            0..4_u32,
+            any::<bool>(),
+            proptest::bool::weighted(0.1),
+        ),
+    )
+        .prop_map(
+            |((task, arguments, key), (priority, delay, max_attempts), rest)| {
+                let (parent, index, detached, again) = rest;
+                PlannedSubmit {
+                    task,
+                    arguments,
+                    key,
+                    priority,
+                    delay,
+                    max_attempts,
+                    parent,
+                    index,
+                    detached,
+                    again,
+                }
+            },
+        )
+}
+
+fn reports() -> impl Strategy<Value = PlannedReport> {
+    (
+        0..12_usize,
+        0..6_usize,
+        0..7_usize,
+        proptest::bool::weighted(0.1),
+        any::<bool>(),
+    )
+        .prop_map(|(claim, events, end, is_stale, says_more)| PlannedReport {
+            claim,
+            events,
+            end,
+            is_stale,
+            says_more,
+        })
+}
+
+fn claims() -> impl Strategy<Value = PlannedClaim> {
+    (
+        0..3_usize,
+        0..6_usize,
+        vec(any::<usize>(), 0..4),
+        proptest::bool::weighted(0.2),
+        0..5_usize,
+        proptest::option::weighted(0.2, any::<usize>()),
+    )
+        .prop_map(
+            |(runner, max, awaited, only_awaited, tasks, root)| PlannedClaim {
+                runner,
+                max,
+                awaited,
+                only_awaited,
+                tasks,
+                root,
+            },
+        )
+}
+
+fn plans() -> impl Strategy<Value = Plan> {
+    (
+        prop_oneof![3 => Just(0), 2 => 1..5_u64, 1 => 5..90_u64],
+        vec(submits(), 0..5),
+        vec(reports(), 0..5),
+        vec(any::<usize>(), 0..2),
+        proptest::option::of(0..3_usize),
+        any::<bool>(),
+        proptest::option::weighted(0.8, claims()),
+    )
+        .prop_map(
+            |(advance, submits, reports, cancels, heartbeat, recover, claim)| Plan {
+                advance,
+                submits,
+                reports,
+                cancels,
+                heartbeat,
+                recover,
+                claim,
+            },
+        )
+}
+
+/// What the test knows of what it has done.
+struct World {
+    clock: Arc<TestClock>,
+    runners: [RunnerId; 3],
+    claims: Vec<Claim>,
+    submitted: Vec<NewInvocation>,
+}
+
+impl World {
+    fn known(&self, number: usize) -> InvocationId {
+        match number % (self.submitted.len() + 1) {
+            0 => InvocationId::from_bytes([0xee; 16]),
+            n => self.submitted[n - 1].id,
+        }
+    }
+
+    /// One of the latest claims.
+    fn recent(&self, number: usize) -> Option<&Claim> {
+        let n = self
+            .claims
+            .len()
+            .checked_sub(1 + number % self.claims.len().max(1))?;
+        self.claims.get(n)
+    }
+
+    fn submit(&self, plan: &PlannedSubmit) -> NewInvocation {
+        if plan.again
+            && let Some(first) = self.submitted.last()
+        {
+            return first.clone();
+        }
+        let mut submit = new(TASKS[plan.task]);
+        if let Some(parent) = plan.parent.and_then(|number| self.recent(number % 8)) {
+            submit.child_of = child_of(parent, plan.index).child_of;
+            if plan.detached {
+                submit = detached(submit);
+            }
+        }
+        NewInvocation {
+            component_digest: ComponentDigest::from_bytes([plan.arguments; 32]),
+            arguments: format!("[{}]", plan.arguments).into(),
+            max_attempts: plan.max_attempts,
+            priority: plan.priority,
+            delay: Duration::from_secs(plan.delay),
+            key: plan.key.map(|key| format!("key {key}").into()),
+            ..submit
+        }
+    }
+
+    fn report(&self, plan: &PlannedReport) -> Option<Report> {
+        let claim = self.recent(plan.claim)?;
+        let now = self.clock.now();
+        let events: &[Event] = match plan.events {
+            0 => &[],
+            1 => &[Event::Await],
+            2 => &[Event::Resume],
+            3 => &[Event::Start, Event::Await],
+            _ => &[Event::Start],
+        };
+        let how = match plan.end {
+            0 => Some(EndKind::Release),
+            1 => Some(EndKind::Retry(failure("once more"), Duration::ZERO)),
+            2 => Some(EndKind::Retry(failure("later"), Duration::from_secs(3))),
+            3 => Some(EndKind::Final(failure("it broke"))),
+            4 | 5 => Some(EndKind::Final(value("42"))),
+            _ => None,
+        }
+        // A retry of the last attempt is the runner's mistake.
+        .filter(|how| !matches!(how, EndKind::Retry(..)) || claim.attempt < claim.max_attempts);
+        Some(Report {
+            id: claim.id,
+            runner: claim.runner,
+            attempt: claim.attempt + u32::from(plan.is_stale),
+            observed: events.iter().map(|event| (now, *event)).collect(),
+            logs: Vec::new(),
+            progress: plan.says_more.then(|| Progress {
+                done: now.0 as u64,
+                total: 7,
+                message: String::new(),
+            }),
+            component_digest: plan
+                .says_more
+                .then_some(ComponentDigest::from_bytes([8; 32])),
+            end: how.map(|how| AttemptEnd {
+                at: now,
+                how,
+                has_children: plan.says_more,
+            }),
+        })
+    }
+
+    fn batch(&mut self, plan: &Plan) -> Batch {
+        let submits: Vec<_> = plan
+            .submits
+            .iter()
+            .map(|submit| self.submit(submit))
+            .collect();
+        let batch = Batch {
+            reports: plan
+                .reports
+                .iter()
+                .filter_map(|report| self.report(report))
+                .collect(),
+            cancels: plan
+                .cancels
+                .iter()
+                .map(|number| Cancel {
+                    id: self.known(*number),
+                    message: "enough".to_owned(),
+                })
+                .collect(),
+            heartbeat: plan.heartbeat.map(|runner| Heartbeat {
+                runner: self.runners[runner],
+                lease: LEASE,
+            }),
+            recover: plan.recover,
+            claim: plan.claim.as_ref().map(|claim| ClaimRequest {
+                runner: self.runners[claim.runner],
+                lease: LEASE,
+                max: claim.max,
+                awaited: claim
+                    .awaited
+                    .iter()
+                    .map(|number| self.known(*number))
+                    .collect(),
+                only_awaited: claim.only_awaited,
+                tasks: match claim.tasks {
+                    task @ 0..3 => tasks(&[TASKS[task]]),
+                    _ => tasks(&TASKS),
+                },
+                root: claim.root.map(|number| self.known(number)),
+            }),
+            submits: submits.clone(),
+        };
+        self.submitted.extend(submits);
+        batch
+    }
+}
+
+/// Everything that can be asked of a store, as text.
+fn portrait(store: &dyn Store, world: &World) -> String {
+    let ids: Vec<_> = (0..=world.submitted.len())
+        .map(|n| world.known(n))
+        .collect();
+    let mut portrait = format!(
+        "{:#?}\n{:?}\n{:?}\n{:?}\n",
+        store.get(&ids).unwrap(),
+        store.look_up(&ids).unwrap(),
+        store.counts(None).unwrap(),
+        store.unfinished_by_task().unwrap(),
+    );
+    for id in ids {
+        let tree = store.tree(id).unwrap();
+        let tree: Vec<_> = tree.iter().map(|one| one.id).collect();
+        portrait += &format!(
+            "{id}: {tree:?}\n{:?}\n{:#?}\n{:?}\n",
+            store.counts(Some(id)).unwrap(),
+            store.history(id).unwrap(),
+            store.arguments(id).unwrap(),
+        );
+    }
+    let failed = Filter {
+        task: Some("work".into()),
+        limit: 3,
+        ..everything()
+    };
+    for filter in [everything(), failed] {
+        let list = store.list(&filter).unwrap();
+        portrait += &format!("{:?}\n", list.iter().map(|one| one.id).collect::<Vec<_>>());
+    }
+    portrait
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn both_stores_do_the_same(plans in vec(plans(), 1..40)) {
+        let clock = TestClock::new();
+        let directory = tempfile::tempdir().unwrap();
+        let memory = MemoryStore::new(clock.clone());
+        let sqlite = SqliteStore::open(&directory.path().join("state.db"), clock.clone()).unwrap();
+        let mut world = World {
+            clock: clock.clone(),
+            runners: std::array::from_fn(|_| RunnerId::generate()),
+            claims: Vec::new(),
+            submitted: Vec::new(),
+        };
+        for plan in &plans {
+            clock.advance(Duration::from_secs(plan.advance));
+            let batch = world.batch(plan);
+            let expected = memory.commit(&batch).unwrap();
+            let found = sqlite.commit(&batch).unwrap();
+            prop_assert_eq!(format!("{expected:#?}"), format!("{found:#?}"));
+            for ended in &expected.ended {
+                prop_assert!(matches!(ended.outcome, Outcome::Failure(_)));
+            }
+            if expected.lease == Some(Lease::Lost) {
+                // A runner that lost its lease goes on under a new id.
+                world.runners = std::array::from_fn(|_| RunnerId::generate());
+            }
+            world.claims.extend(expected.claimed);
+        }
+        prop_assert_eq!(portrait(&memory, &world), portrait(&sqlite, &world));
+        assert_store_is_consistent(&memory);
+        assert_store_is_consistent(&sqlite);
+    }
+}
