@@ -19,8 +19,8 @@ use std::time::Duration;
 
 pub use crate::model::Invocation;
 use crate::model::{
-    Claim, ComponentDigest, Event, InvocationId, LogEntry, Outcome, Progress, RunnerId, Status, Transition,
-    UnixMicros,
+    Claim, ComponentDigest, Event, InvocationId, LogEntry, Outcome, Progress, RunnerId, Status,
+    Transition, UnixMicros,
 };
 
 pub use memory::MemoryStore;
@@ -80,7 +80,7 @@ pub trait Store: Send + Sync + 'static {
     fn unfinished_by_task(&self) -> Result<Vec<(Arc<str>, u64)>, StoreError>;
 
     /// All invocations with that root, parents before children, siblings in the
-    /// order of their submit, without values.
+    /// order of their submit, without values. Empty if it is not a root.
     fn tree(&self, root: InvocationId) -> Result<Vec<Invocation>, StoreError>;
 
     /// The transitions of one invocation, in the order in which they happened.
@@ -92,7 +92,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Calls `notify` soon (at most 50 ms) after another process has, or may
     /// have, committed. Several commits may be told as one; a call may be
-    /// spurious. Commits of this process are not told, or only by accident.
+    /// spurious. Commits of this process are not told, or only by accident, and
+    /// neither are commits that did nothing but extend a lease.
     ///
     /// `notify` runs on a thread of the store and must not call the store.
     /// Dropping the returned guard ends the calls and waits for one under way.
@@ -142,18 +143,6 @@ pub struct Batch {
     pub claim: Option<ClaimRequest>,
 }
 
-impl Batch {
-    /// Whether there is nothing to do.
-    pub fn is_empty(&self) -> bool {
-        self.submits.is_empty()
-            && self.reports.is_empty()
-            && self.cancels.is_empty()
-            && self.heartbeat.is_none()
-            && !self.recover
-            && self.claim.is_none()
-    }
-}
-
 /// What one transaction did; lists are in the order of the batch's.
 #[derive(Debug, Clone, Default)]
 pub struct Receipt {
@@ -166,9 +155,11 @@ pub struct Receipt {
     /// Everything that became final in this transaction other than by a report:
     /// cancelled invocations and their attached descendants, orphans of final
     /// parents, the lost. With the runner that owned it, which must kill its
-    /// guest.
+    /// guest. In the order in which they ended; descendants follow the one that
+    /// took them along, in the order of their submits.
     pub ended: Vec<Ended>,
-    /// Whether the heartbeat's runner still has its lease.
+    /// Whether the runner of the heartbeat, or of the claim, still has its lease;
+    /// `None` if the batch has neither.
     pub lease: Option<Lease>,
     /// How many claims were taken away from dead runners.
     pub recovered: usize,
@@ -176,10 +167,11 @@ pub struct Receipt {
     /// then by priority and age.
     pub claimed: Vec<Claim>,
     /// Those of [`ClaimRequest::awaited`] that could not be claimed now because
-    /// they are delayed, owned by a runner, final, not of the request's tasks,
-    /// or unknown.
+    /// they are delayed, owned by a runner, final, not of the request's tasks or
+    /// tree, or unknown. Those behind the last that was claimed are not looked
+    /// at: they are neither claimed nor here, and `more` is set.
     pub unclaimable: Vec<InvocationId>,
-    /// Whether there was more to claim than was asked for.
+    /// Whether there was, or may have been, more to claim than was asked for.
     pub more: bool,
     /// When something happens by itself: the earliest `available_at` of a
     /// delayed invocation, or the earliest end of another runner's lease that
@@ -262,7 +254,7 @@ pub struct Report {
     /// The claim's attempt.
     pub attempt: u32,
     /// [`Event::Start`], [`Event::Await`] and [`Event::Resume`] in the order in
-    /// which they happened.
+    /// which they happened. With any other event the report is stale.
     pub observed: Vec<(UnixMicros, Event)>,
     /// What its guest wrote since the last report.
     pub logs: Vec<LogEntry>,
@@ -281,9 +273,9 @@ pub struct AttemptEnd {
     pub at: UnixMicros,
     /// With what.
     pub how: EndKind,
-    /// Whether the attempt submitted children: then those that are attached and
-    /// not final are cancelled when this one becomes final. `false` spares the
-    /// search.
+    /// Whether the attempt submitted children. Attached children that are not
+    /// final are cancelled when this one becomes final, whichever attempt
+    /// submitted them; a store may use this to spare itself a look.
     pub has_children: bool,
 }
 
@@ -315,7 +307,7 @@ pub struct Cancel {
 pub struct Heartbeat {
     /// The runner.
     pub runner: RunnerId,
-    /// The lease is extended to this long from now.
+    /// The lease is extended to this long from now; it is never shortened.
     pub lease: Duration,
 }
 
@@ -333,8 +325,9 @@ pub enum Lease {
 /// Asks for work.
 #[derive(Debug, Clone)]
 pub struct ClaimRequest {
-    /// The runner that asks. Its lease is extended as by a heartbeat; a runner
-    /// whose lease was lost gets nothing.
+    /// The runner that asks. If it gets something, its lease is extended as by a
+    /// heartbeat; a claim that finds nothing writes nothing. A runner whose lease
+    /// was lost gets nothing.
     pub runner: RunnerId,
     /// How long the claims are leased, from now.
     pub lease: Duration,
@@ -430,7 +423,11 @@ impl Counts {
 
     /// How many are not final.
     pub fn unfinished(&self) -> u64 {
-        Status::ALL.into_iter().filter(|status| !status.is_final()).map(|status| self.get(status)).sum()
+        Status::ALL
+            .into_iter()
+            .filter(|status| !status.is_final())
+            .map(|status| self.get(status))
+            .sum()
     }
 }
 

@@ -173,6 +173,16 @@ fn a_database_without_a_table_is_refused() {
 }
 
 #[test]
+fn a_log_without_its_file_is_refused_and_untouched() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.db");
+    fs::write(path.with_file_name("state.db-wal"), [7; 5000]).unwrap();
+    assert_is_refused(&path, &["damaged", "log"]);
+    fs::write(&path, "").unwrap();
+    assert_is_refused(&path, &["damaged", "log"]);
+}
+
+#[test]
 fn an_empty_file_becomes_a_store() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.db");

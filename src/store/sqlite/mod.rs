@@ -16,6 +16,8 @@ mod read;
 mod schema;
 mod settle;
 mod sql;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::path::{Path, PathBuf};

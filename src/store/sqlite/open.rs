@@ -130,6 +130,13 @@ fn look(path: &Path, url: &str) -> Result<(), StoreError> {
     let log = beside(path, "-wal");
     let has_log = || log.metadata().is_ok_and(|metadata| metadata.len() > 0);
     if has_log() {
+        if !path.metadata().is_ok_and(|file| file.len() > 0) {
+            // SQLite would throw the log away and begin anew.
+            return Err(fault::damaged(
+                url,
+                "the file is missing or empty, but its log is there",
+            ));
+        }
         // Another process is at work, or the last one was killed: only SQLite can
         // put file and log together. The file itself stays untouched.
         return look_inside(path, url, false);

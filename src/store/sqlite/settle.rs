@@ -375,9 +375,8 @@ impl Work<'_> {
             }
         }
         // Who owns nothing and is not to be told anything can be forgotten.
-        let forgotten_before = UnixMicros(self.now.0).0
-            - i64::try_from(rules::LOST_RUNNER_MEMORY.as_micros()).unwrap_or(i64::MAX);
-        for (is_lost, before) in [(0, self.now.0), (1, forgotten_before)] {
+        let memory = i64::try_from(rules::LOST_RUNNER_MEMORY.as_micros()).unwrap_or(i64::MAX);
+        for (is_lost, before) in [(0, self.now.0), (1, self.now.0 - memory)] {
             self.sql
                 .prepare_cached(
                     "DELETE FROM runner WHERE id IN ( \

@@ -1,0 +1,196 @@
+//! What a store costs per invocation. `cargo bench --bench store -- [DIRECTORY]
+//! [QUEUE]`: the SQLite file is made in DIRECTORY (default: the temporary one);
+//! QUEUE invocations each that are due, delayed, and of a task that the runner
+//! does not have are put before the last measurement (default 100,000).
+
+#![allow(missing_docs, reason = "a program")]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use run_wasm_runner::model::{
+    Claim, Clock, ComponentDigest, Event, InvocationId, Outcome, RunnerId, SystemClock,
+};
+use run_wasm_runner::store::{
+    AttemptEnd, Batch, ChildOf, ClaimRequest, EndKind, MemoryStore, NewInvocation, Report,
+    SqliteStore, Store, TaskSet,
+};
+
+const LIVES: usize = 10_000;
+const CLAIMED_AT_ONCE: usize = 256;
+
+fn new(task: &str) -> NewInvocation {
+    NewInvocation {
+        id: InvocationId::generate(),
+        task: task.into(),
+        component_digest: ComponentDigest::from_bytes([1; 32]),
+        arguments: "[1, 2]".into(),
+        max_attempts: 3,
+        priority: 0,
+        delay: Duration::ZERO,
+        key: None,
+        labels: Vec::new(),
+        child_of: None,
+    }
+}
+
+fn child_of(parent: &Claim, index: usize) -> NewInvocation {
+    NewInvocation {
+        child_of: Some(ChildOf {
+            parent: parent.id,
+            root: parent.root,
+            depth: 1,
+            index: index as u32,
+            detached: false,
+            parent_runner: parent.runner,
+            parent_attempt: parent.attempt,
+        }),
+        ..new("work")
+    }
+}
+
+fn request(runner: RunnerId, max: usize) -> ClaimRequest {
+    ClaimRequest {
+        runner,
+        lease: Duration::from_secs(600),
+        max,
+        awaited: Vec::new(),
+        only_awaited: false,
+        tasks: Arc::new(TaskSet::from(["work".into()])),
+        root: None,
+    }
+}
+
+fn submit(store: &dyn Store, submits: Vec<NewInvocation>) -> Duration {
+    let batch = Batch {
+        submits,
+        ..Batch::default()
+    };
+    let start = Instant::now();
+    store.commit(&batch).expect("it commits");
+    start.elapsed()
+}
+
+/// Claims and finishes that many, in batches as a runner makes them.
+fn work(store: &dyn Store, runner: RunnerId, count: usize) -> Duration {
+    let clock = SystemClock::new();
+    let start = Instant::now();
+    let (mut claimed, mut reports) = (0, Vec::new());
+    loop {
+        let max = CLAIMED_AT_ONCE.min(count - claimed);
+        if max == 0 && reports.is_empty() {
+            return start.elapsed();
+        }
+        let batch = Batch {
+            reports: std::mem::take(&mut reports),
+            claim: Some(request(runner, max)),
+            ..Batch::default()
+        };
+        let receipt = store.commit(&batch).expect("it commits");
+        claimed += receipt.claimed.len();
+        assert!(max == 0 || !receipt.claimed.is_empty());
+        let finished = |claim: &Claim| Report {
+            id: claim.id,
+            runner,
+            attempt: claim.attempt,
+            observed: vec![(clock.now(), Event::Start)],
+            logs: Vec::new(),
+            progress: None,
+            component_digest: None,
+            end: Some(AttemptEnd {
+                at: clock.now(),
+                how: EndKind::Final(Outcome::Value("42".into())),
+                has_children: false,
+            }),
+        };
+        reports = receipt.claimed.iter().map(finished).collect();
+    }
+}
+
+fn say(what: &str, submitted: Option<Duration>, worked: Duration) {
+    let each = |total: Duration| total.as_secs_f64() * 1e6 / LIVES as f64;
+    let submitted = submitted.map_or(String::new(), |total| {
+        format!("submit {:.1} µs, ", each(total))
+    });
+    println!(
+        "{what}: {submitted}claim and finish {:.1} µs each",
+        each(worked)
+    );
+}
+
+fn lives(store: &dyn Store, name: &str) {
+    let runner = RunnerId::generate();
+    for _ in 0..3 {
+        let submitted = submit(store, (0..LIVES).map(|_| new("work")).collect());
+        say(name, Some(submitted), work(store, runner, LIVES));
+    }
+    submit(store, vec![new("work")]);
+    let batch = Batch {
+        claim: Some(request(runner, 1)),
+        ..Batch::default()
+    };
+    let parent = store.commit(&batch).expect("it commits").claimed.remove(0);
+    let children = (0..LIVES).map(|index| child_of(&parent, index)).collect();
+    let submitted = submit(store, children);
+    let name = format!("{name}, children");
+    say(&name, Some(submitted), work(store, runner, LIVES));
+}
+
+fn main() {
+    let mut arguments = std::env::args()
+        .skip(1)
+        .filter(|one| !one.starts_with("--"));
+    let directory = arguments
+        .next()
+        .map_or_else(std::env::temp_dir, PathBuf::from);
+    let queue = arguments.next().and_then(|text| text.parse().ok());
+    let queue: usize = queue.unwrap_or(100_000);
+
+    let clock = Arc::new(SystemClock::new());
+    lives(&MemoryStore::new(clock.clone()), "memory");
+
+    let directory = tempfile::tempdir_in(directory).expect("a directory");
+    let path = directory.path().join("state.db");
+    let store = SqliteStore::open(&path, clock.clone()).expect("it opens");
+    lives(&store, "sqlite");
+    let start = Instant::now();
+    for _ in 0..100 {
+        submit(&store, vec![new("work")]);
+    }
+    println!(
+        "sqlite: one submit, one commit: {:?}",
+        start.elapsed() / 100
+    );
+
+    let other = SqliteStore::open(&path, clock.clone()).expect("it opens");
+    let (told, tell) = channel();
+    let watch = other.watch(Arc::new(move || {
+        // Nobody listens any more at the end.
+        let _ = told.send(Instant::now());
+    }));
+    let watch = watch.expect("it can be watched");
+    let mut worst = Duration::ZERO;
+    for _ in 0..100 {
+        submit(&store, vec![new("work")]);
+        let committed = Instant::now();
+        let noticed = tell.recv().expect("it is told");
+        worst = worst.max(noticed.saturating_duration_since(committed));
+    }
+    println!("sqlite: another process notices within {worst:?}");
+    drop(watch);
+
+    for (task, delay) in [("work", 3600), ("foreign", 0), ("work", 0)] {
+        for _ in 0..queue / LIVES {
+            let delay = Duration::from_secs(delay);
+            let delayed = |_| NewInvocation { delay, ..new(task) };
+            submit(&store, (0..LIVES).map(delayed).collect());
+        }
+    }
+    let worked = work(&store, RunnerId::generate(), LIVES.min(queue));
+    say(&format!("sqlite, 3 × {queue} in the queue"), None, worked);
+    let start = Instant::now();
+    drop(SqliteStore::open(&path, clock).expect("it opens"));
+    println!("sqlite: opening it takes {:?}", start.elapsed());
+}
