@@ -14,8 +14,8 @@ use run_wasm_runner::model::{
     Claim, Clock, ComponentDigest, Event, InvocationId, Outcome, RunnerId, SystemClock,
 };
 use run_wasm_runner::store::{
-    AttemptEnd, Batch, ChildOf, ClaimRequest, EndKind, MemoryStore, NewInvocation, Report,
-    SqliteStore, Store, TaskSet,
+    AttemptEnd, Batch, ChildOf, ClaimRequest, EndKind, MemoryStore, NewInvocation, Report, SqliteStore,
+    Store, TaskSet,
 };
 
 const LIVES: usize = 10_000;
@@ -64,10 +64,7 @@ fn request(runner: RunnerId, max: usize) -> ClaimRequest {
 }
 
 fn submit(store: &dyn Store, submits: Vec<NewInvocation>) -> Duration {
-    let batch = Batch {
-        submits,
-        ..Batch::default()
-    };
+    let batch = Batch { submits, ..Batch::default() };
     let start = Instant::now();
     store.commit(&batch).expect("it commits");
     start.elapsed()
@@ -111,13 +108,8 @@ fn work(store: &dyn Store, runner: RunnerId, count: usize) -> Duration {
 
 fn say(what: &str, submitted: Option<Duration>, worked: Duration) {
     let each = |total: Duration| total.as_secs_f64() * 1e6 / LIVES as f64;
-    let submitted = submitted.map_or(String::new(), |total| {
-        format!("submit {:.1} µs, ", each(total))
-    });
-    println!(
-        "{what}: {submitted}claim and finish {:.1} µs each",
-        each(worked)
-    );
+    let submitted = submitted.map_or(String::new(), |total| format!("submit {:.1} µs, ", each(total)));
+    println!("{what}: {submitted}claim and finish {:.1} µs each", each(worked));
 }
 
 fn lives(store: &dyn Store, name: &str) {
@@ -127,10 +119,7 @@ fn lives(store: &dyn Store, name: &str) {
         say(name, Some(submitted), work(store, runner, LIVES));
     }
     submit(store, vec![new("work")]);
-    let batch = Batch {
-        claim: Some(request(runner, 1)),
-        ..Batch::default()
-    };
+    let batch = Batch { claim: Some(request(runner, 1)), ..Batch::default() };
     let parent = store.commit(&batch).expect("it commits").claimed.remove(0);
     let children = (0..LIVES).map(|index| child_of(&parent, index)).collect();
     let submitted = submit(store, children);
@@ -139,12 +128,8 @@ fn lives(store: &dyn Store, name: &str) {
 }
 
 fn main() {
-    let mut arguments = std::env::args()
-        .skip(1)
-        .filter(|one| !one.starts_with("--"));
-    let directory = arguments
-        .next()
-        .map_or_else(std::env::temp_dir, PathBuf::from);
+    let mut arguments = std::env::args().skip(1).filter(|one| !one.starts_with("--"));
+    let directory = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
     let queue = arguments.next().and_then(|text| text.parse().ok());
     let queue: usize = queue.unwrap_or(100_000);
 
@@ -159,10 +144,7 @@ fn main() {
     for _ in 0..100 {
         submit(&store, vec![new("work")]);
     }
-    println!(
-        "sqlite: one submit, one commit: {:?}",
-        start.elapsed() / 100
-    );
+    println!("sqlite: one submit, one commit: {:?}", start.elapsed() / 100);
 
     let other = SqliteStore::open(&path, clock.clone()).expect("it opens");
     let (told, tell) = channel();

@@ -92,8 +92,7 @@ impl CliError {
                 vec![(message.clone(), hint.clone())]
             }
             Self::Store(StoreError::Unavailable { .. }) => {
-                let hint =
-                    "is the path right, and may it be written to? (`--store sqlite:PATH` names another store)";
+                let hint = "is the path right, and may it be written to? (`--store sqlite:PATH` names another store)";
                 vec![(self.to_string(), Some(hint.to_owned()))]
             }
             Self::Store(_) | Self::System(_) | Self::Output(_) => vec![(self.to_string(), None)],

@@ -19,8 +19,8 @@ use std::time::Duration;
 
 pub use crate::model::Invocation;
 use crate::model::{
-    Claim, ComponentDigest, Event, InvocationId, LogEntry, Outcome, Progress, RunnerId, Status,
-    Transition, UnixMicros,
+    Claim, ComponentDigest, Event, InvocationId, LogEntry, Outcome, Progress, RunnerId, Status, Transition,
+    UnixMicros,
 };
 
 pub use memory::MemoryStore;
@@ -141,6 +141,18 @@ pub struct Batch {
     pub recover: bool,
     /// Asks for work.
     pub claim: Option<ClaimRequest>,
+}
+
+impl Batch {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.submits.is_empty()
+            && self.reports.is_empty()
+            && self.cancels.is_empty()
+            && self.heartbeat.is_none()
+            && !self.recover
+            && self.claim.is_none()
+    }
 }
 
 /// What one transaction did; lists are in the order of the batch's.
@@ -423,11 +435,7 @@ impl Counts {
 
     /// How many are not final.
     pub fn unfinished(&self) -> u64 {
-        Status::ALL
-            .into_iter()
-            .filter(|status| !status.is_final())
-            .map(|status| self.get(status))
-            .sum()
+        Status::ALL.into_iter().filter(|status| !status.is_final()).map(|status| self.get(status)).sum()
     }
 }
 

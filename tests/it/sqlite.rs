@@ -29,10 +29,7 @@ fn open(path: &Path) -> Result<SqliteStore, StoreError> {
 }
 
 fn submit(store: &dyn Store, new: NewInvocation) -> Result<InvocationId, StoreError> {
-    let batch = Batch {
-        submits: vec![new],
-        ..Batch::default()
-    };
+    let batch = Batch { submits: vec![new], ..Batch::default() };
     match store.commit(&batch)?.submits[0] {
         Submitted::Created(id) => Ok(id),
         other => panic!("not created but {other:?}"),
@@ -72,10 +69,7 @@ fn assert_is_refused(path: &Path, words: &[&str]) {
     for word in words {
         assert!(message.contains(word), "`{word}` is not in: {message}");
     }
-    assert!(
-        before == contents(directory),
-        "the files were changed, or others made"
-    );
+    assert!(before == contents(directory), "the files were changed, or others made");
 }
 
 #[test]
@@ -292,12 +286,7 @@ fn a_row_that_cannot_be_read_is_an_error_of_its_own() {
     let good = submit(&store, new("work")).unwrap();
     let bad = submit(&store, new("work")).unwrap();
     let sql = Connection::open(&path).unwrap();
-    for damage in [
-        "labels = '{'",
-        "status = 'asleep'",
-        "root = x'00'",
-        "progress = '[]'",
-    ] {
+    for damage in ["labels = '{'", "status = 'asleep'", "root = x'00'", "progress = '[]'"] {
         let update = format!("UPDATE invocation SET {damage} WHERE id = ?1");
         sql.execute(&update, [bad.as_bytes()]).unwrap();
         let error = store.get(&[bad]).unwrap_err();
@@ -340,10 +329,7 @@ fn two_stores_on_one_file_hand_out_each_invocation_once() {
                     let mut mine = Vec::new();
                     start.wait();
                     loop {
-                        let batch = Batch {
-                            claim: Some(request(runner, 3)),
-                            ..Batch::default()
-                        };
+                        let batch = Batch { claim: Some(request(runner, 3)), ..Batch::default() };
                         let receipt = store.commit(&batch).unwrap();
                         if receipt.claimed.is_empty() {
                             return mine;
@@ -353,10 +339,7 @@ fn two_stores_on_one_file_hand_out_each_invocation_once() {
                 })
             })
             .collect();
-        workers
-            .into_iter()
-            .flat_map(|worker| worker.join().unwrap())
-            .collect()
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
     });
     claimed.sort_unstable();
     claimed.dedup();
@@ -413,8 +396,7 @@ fn a_process_that_dies_between_commit_and_ring_is_noticed() {
     let (_watch, told) = watch(&store);
     let sql = Connection::open(&path).unwrap();
     // (An update that changes no byte would be no commit.)
-    sql.execute("UPDATE invocation SET depth = depth + 1", [])
-        .unwrap();
+    sql.execute("UPDATE invocation SET depth = depth + 1", []).unwrap();
     drop(dying);
     told.recv_timeout(LONG).expect("its end is told");
 }
@@ -472,10 +454,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        let unmounted = std::process::Command::new("umount")
-            .arg("-l")
-            .arg(self.0.path())
-            .status();
+        let unmounted = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
         assert!(unmounted.is_ok_and(|status| status.success()));
     }
 }
@@ -490,15 +469,9 @@ fn a_full_disk_is_an_error_that_passes() {
     let before = submit(&store, new("work")).unwrap();
     let filler = disk.0.path().join("filler");
     fs::write(&filler, vec![0; 1 << 20]).unwrap();
-    let large = NewInvocation {
-        arguments: format!("[\"{}\"]", "x".repeat(20 << 20)).into(),
-        ..new("work")
-    };
+    let large = NewInvocation { arguments: format!("[\"{}\"]", "x".repeat(20 << 20)).into(), ..new("work") };
     let (first, last) = (new("work"), new("work"));
-    let batch = Batch {
-        submits: vec![first.clone(), large, last],
-        ..Batch::default()
-    };
+    let batch = Batch { submits: vec![first.clone(), large, last], ..Batch::default() };
     for _ in 0..3 {
         let error = store.commit(&batch).unwrap_err();
         assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
@@ -509,9 +482,7 @@ fn a_full_disk_is_an_error_that_passes() {
     for _ in 0..10 {
         submit(&store, new("work")).unwrap();
     }
-    let error = (0..5000)
-        .find_map(|_| submit(&store, new("work")).err())
-        .expect("the disk is full");
+    let error = (0..5000).find_map(|_| submit(&store, new("work")).err()).expect("the disk is full");
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
     assert!(store.get(&[before]).unwrap()[0].is_some(), "still readable");
 

@@ -29,9 +29,7 @@ use rusqlite::{Connection, ErrorCode, Transaction};
 
 use self::bell::{Bell, Listener};
 use self::names::Names;
-use super::{
-    Batch, Counts, EndKind, Filter, Invocation, LookUp, Receipt, Store, StoreError, Watch,
-};
+use super::{Batch, Counts, EndKind, Filter, Invocation, LookUp, Receipt, Store, StoreError, Watch};
 use crate::model::{Clock, InvocationId, LogEntry, Transition};
 
 /// Idle connections that are kept for readers.
@@ -219,9 +217,7 @@ impl Writer {
     /// readers.
     fn empty_log(&self, how: &str) -> rusqlite::Result<()> {
         self.sql.busy_timeout(Duration::ZERO)?;
-        let emptied = self
-            .sql
-            .query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(()));
+        let emptied = self.sql.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(()));
         self.sql.busy_timeout(open::BUSY_TIMEOUT)?;
         emptied
     }

@@ -132,10 +132,7 @@ fn look(path: &Path, url: &str) -> Result<(), StoreError> {
     if has_log() {
         if !path.metadata().is_ok_and(|file| file.len() > 0) {
             // SQLite would throw the log away and begin anew.
-            return Err(fault::damaged(
-                url,
-                "the file is missing or empty, but its log is there",
-            ));
+            return Err(fault::damaged(url, "the file is missing or empty, but its log is there"));
         }
         // Another process is at work, or the last one was killed: only SQLite can
         // put file and log together. The file itself stays untouched.

@@ -143,9 +143,7 @@ impl Work<'_> {
         to: Status,
         detail: Option<&str>,
     ) -> rusqlite::Result<()> {
-        let runner = head
-            .runner
-            .filter(|_| head.status.is_owned() || to.is_owned());
+        let runner = head.runner.filter(|_| head.status.is_owned() || to.is_owned());
         self.moves.push(Move {
             seq: head.seq,
             n: head.moves + 1,
@@ -195,13 +193,7 @@ impl Work<'_> {
                 "UPDATE invocation SET status = ?2, place = NULL, moves = ?3, \
                  started_at = coalesce(?4, started_at), finished_at = ?5 WHERE seq = ?1",
             )?
-            .execute(params![
-                head.seq,
-                Sql(head.status),
-                head.moves,
-                started_at.map(Sql),
-                Sql(at)
-            ])?;
+            .execute(params![head.seq, Sql(head.status), head.moves, started_at.map(Sql), Sql(at)])?;
         let (failure, value) = match outcome {
             Outcome::Failure(failure) => (Some(Json(failure)), None),
             Outcome::Value(value) => (None, Some(value)),
@@ -220,11 +212,7 @@ impl Work<'_> {
         attempt: u32,
         available_at: UnixMicros,
     ) -> rusqlite::Result<()> {
-        let place = if available_at <= self.now {
-            "ready"
-        } else {
-            "delayed"
-        };
+        let place = if available_at <= self.now { "ready" } else { "delayed" };
         self.sql
             .prepare_cached(
                 "UPDATE invocation SET status = ?2, place = ?3, moves = ?4, attempt = ?5, \
@@ -251,11 +239,7 @@ impl Work<'_> {
         let now = self.now;
         self.step(&mut head, now, event, to, rules::detail(&outcome))?;
         self.write_end(&head, None, now, &outcome)?;
-        self.receipt.ended.push(Ended {
-            id: head.id,
-            runner,
-            outcome,
-        });
+        self.receipt.ended.push(Ended { id: head.id, runner, outcome });
         self.is_news = true;
         Ok(())
     }
@@ -263,11 +247,7 @@ impl Work<'_> {
     pub(super) fn cancel(&mut self, cancel: &Cancel) -> rusqlite::Result<Cancelled> {
         let head = self
             .sql
-            .prepare_cached(concat!(
-                "SELECT ",
-                head!(),
-                " FROM invocation WHERE id = ?1"
-            ))?
+            .prepare_cached(concat!("SELECT ", head!(), " FROM invocation WHERE id = ?1"))?
             .query_row([Sql(cancel.id)], Head::read)
             .optional()?;
         let Some(head) = head else {
@@ -305,16 +285,10 @@ impl Work<'_> {
                 head!(),
                 ", parent FROM doomed CROSS JOIN invocation ON seq = found ORDER BY seq"
             ))?
-            .query_map([Sql(parent)], |row| {
-                Ok((Head::read(row)?, column(row, 11)?))
-            })?
+            .query_map([Sql(parent)], |row| Ok((Head::read(row)?, column(row, 11)?)))?
             .collect::<rusqlite::Result<_>>()?;
         for (head, child_of) in doomed {
-            let status = if child_of == parent {
-                parent_status
-            } else {
-                Status::Cancelled
-            };
+            let status = if child_of == parent { parent_status } else { Status::Cancelled };
             self.end(head, Event::Cancel, rules::orphaned(child_of, status))?;
         }
         Ok(())
@@ -322,17 +296,11 @@ impl Work<'_> {
 
     /// Whether claims were taken away from a runner.
     pub(super) fn is_lost(&self, runner: RunnerId) -> rusqlite::Result<bool> {
-        self.sql
-            .prepare_cached("SELECT 1 FROM runner WHERE id = ?1 AND is_lost")?
-            .exists([Sql(runner)])
+        self.sql.prepare_cached("SELECT 1 FROM runner WHERE id = ?1 AND is_lost")?.exists([Sql(runner)])
     }
 
     /// Extends the lease of a runner, never shortens it.
-    pub(super) fn heartbeat(
-        &mut self,
-        runner: RunnerId,
-        lease: Duration,
-    ) -> rusqlite::Result<Lease> {
+    pub(super) fn heartbeat(&mut self, runner: RunnerId, lease: Duration) -> rusqlite::Result<Lease> {
         if self.is_lost(runner)? {
             return Ok(Lease::Lost);
         }
@@ -359,9 +327,7 @@ impl Work<'_> {
             .query_map([Sql(self.now)], |row| column(row, 0))?
             .collect::<rusqlite::Result<_>>()?;
         for runner in dead {
-            self.sql
-                .prepare_cached("UPDATE runner SET is_lost = 1 WHERE id = ?1")?
-                .execute([Sql(runner)])?;
+            self.sql.prepare_cached("UPDATE runner SET is_lost = 1 WHERE id = ?1")?.execute([Sql(runner)])?;
             let owned: Vec<i64> = self
                 .sql
                 .prepare_cached(
@@ -395,11 +361,7 @@ impl Work<'_> {
     fn take_away(&mut self, runner: RunnerId, seq: i64) -> rusqlite::Result<()> {
         let mut head = self
             .sql
-            .prepare_cached(concat!(
-                "SELECT ",
-                head!(),
-                " FROM invocation WHERE seq = ?1"
-            ))?
+            .prepare_cached(concat!("SELECT ", head!(), " FROM invocation WHERE seq = ?1"))?
             .query_row([seq], Head::read)?;
         // The end of its parent may have ended it a moment ago.
         if head.owner() != Some(runner) {

@@ -23,10 +23,7 @@ fn submits(count: usize) -> Batch {
         labels: Vec::new(),
         child_of: None,
     };
-    Batch {
-        submits: (0..count).map(new).collect(),
-        ..Batch::default()
-    }
+    Batch { submits: (0..count).map(new).collect(), ..Batch::default() }
 }
 
 #[track_caller]
@@ -55,12 +52,7 @@ fn a_batch_that_does_not_fit_changes_nothing() {
     store.commit(&submits(1)).unwrap();
     limit(1_000_000);
     let receipt = store.commit(&batch).unwrap();
-    assert!(
-        receipt
-            .submits
-            .iter()
-            .all(|one| matches!(one, Submitted::Created(_)))
-    );
+    assert!(receipt.submits.iter().all(|one| matches!(one, Submitted::Created(_))));
     assert_eq!(store.counts(None).unwrap().unfinished(), 5001);
 }
 
@@ -69,12 +61,7 @@ fn a_lock_held_for_too_long_is_an_error_that_passes() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.db");
     let (store, other) = (open(&path), open(&path));
-    store
-        .writer
-        .lock()
-        .sql
-        .busy_timeout(Duration::ZERO)
-        .unwrap();
+    store.writer.lock().sql.busy_timeout(Duration::ZERO).unwrap();
     let other = other.writer.lock();
     other.sql.execute_batch("BEGIN IMMEDIATE").unwrap();
     assert_unavailable(store.commit(&submits(1)), "another process");

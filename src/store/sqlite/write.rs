@@ -255,11 +255,7 @@ impl Work<'_> {
     fn report(&mut self, report: &Report) -> rusqlite::Result<Applied> {
         let head = self
             .sql
-            .prepare_cached(concat!(
-                "SELECT ",
-                head!(),
-                " FROM invocation WHERE id = ?1"
-            ))?
+            .prepare_cached(concat!("SELECT ", head!(), " FROM invocation WHERE id = ?1"))?
             .query_row([Sql(report.id)], Head::read)
             .optional()?;
         let Some(mut head) = head else {

@@ -10,8 +10,8 @@ use run_wasm_runner::model::{
     LogStream, Outcome, Reason, RunnerId, Status, Transition,
 };
 use run_wasm_runner::store::{
-    Applied, AttemptEnd, Batch, Cancel, Cancelled, ChildOf, ClaimRequest, EndKind, Filter,
-    Heartbeat, LookUp, NewInvocation, Receipt, Report, Store, Submitted, TaskSet,
+    Applied, AttemptEnd, Batch, Cancel, Cancelled, ChildOf, ClaimRequest, EndKind, Filter, Heartbeat, LookUp,
+    NewInvocation, Receipt, Report, Store, Submitted, TaskSet,
 };
 
 use crate::support::clock::TestClock;
@@ -106,11 +106,7 @@ pub fn text(outcome: &Outcome) -> String {
 
 impl Bench {
     pub fn new(store: Arc<dyn Store>, clock: Arc<TestClock>, ground: impl std::any::Any) -> Self {
-        Self {
-            store,
-            clock,
-            _ground: Box::new(ground),
-        }
+        Self { store, clock, _ground: Box::new(ground) }
     }
 
     #[track_caller]
@@ -120,11 +116,7 @@ impl Bench {
 
     #[track_caller]
     pub fn submit_one(&self, new: NewInvocation) -> Submitted {
-        self.commit(Batch {
-            submits: vec![new],
-            ..Batch::default()
-        })
-        .submits[0]
+        self.commit(Batch { submits: vec![new], ..Batch::default() }).submits[0]
     }
 
     /// Submits what must be new.
@@ -137,10 +129,7 @@ impl Bench {
 
     #[track_caller]
     pub fn claim(&self, request: ClaimRequest) -> Receipt {
-        self.commit(Batch {
-            claim: Some(request),
-            ..Batch::default()
-        })
+        self.commit(Batch { claim: Some(request), ..Batch::default() })
     }
 
     /// Claims one, which must be there.
@@ -159,10 +148,7 @@ impl Bench {
 
     #[track_caller]
     pub fn report(&self, report: Report) -> (Applied, Receipt) {
-        let receipt = self.commit(Batch {
-            reports: vec![report],
-            ..Batch::default()
-        });
+        let receipt = self.commit(Batch { reports: vec![report], ..Batch::default() });
         (receipt.reports[0], receipt)
     }
 
@@ -184,11 +170,7 @@ impl Bench {
     /// A claim that was started and ended.
     pub fn ended(&self, claim: &Claim, how: EndKind) -> Report {
         Report {
-            end: Some(AttemptEnd {
-                at: self.clock.now(),
-                how,
-                has_children: false,
-            }),
+            end: Some(AttemptEnd { at: self.clock.now(), how, has_children: false }),
             ..self.observed(claim, &[Event::Start])
         }
     }
@@ -215,10 +197,7 @@ impl Bench {
     #[track_caller]
     pub fn cancel(&self, id: InvocationId) -> (Cancelled, Receipt) {
         let receipt = self.commit(Batch {
-            cancels: vec![Cancel {
-                id,
-                message: "not needed any more".to_owned(),
-            }],
+            cancels: vec![Cancel { id, message: "not needed any more".to_owned() }],
             ..Batch::default()
         });
         (receipt.cancels[0], receipt)
@@ -226,21 +205,12 @@ impl Bench {
 
     #[track_caller]
     pub fn heartbeat(&self, runner: RunnerId) -> Receipt {
-        self.commit(Batch {
-            heartbeat: Some(Heartbeat {
-                runner,
-                lease: LEASE,
-            }),
-            ..Batch::default()
-        })
+        self.commit(Batch { heartbeat: Some(Heartbeat { runner, lease: LEASE }), ..Batch::default() })
     }
 
     #[track_caller]
     pub fn recover(&self) -> Receipt {
-        self.commit(Batch {
-            recover: true,
-            ..Batch::default()
-        })
+        self.commit(Batch { recover: true, ..Batch::default() })
     }
 
     /// Lets every lease run out.
@@ -285,18 +255,12 @@ pub fn ids(receipt: &Receipt) -> Vec<InvocationId> {
 }
 
 pub fn everything() -> Filter {
-    Filter {
-        statuses: Vec::new(),
-        task: None,
-        limit: usize::MAX,
-    }
+    Filter { statuses: Vec::new(), task: None, limit: usize::MAX }
 }
 
 /// The event that a reason records.
 fn event_of(reason: Reason) -> Option<Event> {
-    Event::ALL
-        .into_iter()
-        .find(|event| event.reason() == reason)
+    Event::ALL.into_iter().find(|event| event.reason() == reason)
 }
 
 /// Checks everything that must hold between what the store says in different
@@ -305,28 +269,15 @@ fn event_of(reason: Reason) -> Option<Event> {
 pub fn assert_store_is_consistent(store: &dyn Store) {
     let listed = store.list(&everything()).unwrap();
     let ids: Vec<_> = listed.iter().map(|invocation| invocation.id).collect();
-    assert_eq!(
-        ids.iter().collect::<HashSet<_>>().len(),
-        ids.len(),
-        "an id is listed twice"
-    );
+    assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len(), "an id is listed twice");
     let whole = store.get(&ids).unwrap();
     let looked_up = store.look_up(&ids).unwrap();
     let counts = store.counts(None).unwrap();
     for status in Status::ALL {
         let listed = listed.iter().filter(|one| one.status == status).count();
-        assert_eq!(
-            counts.get(status),
-            listed as u64,
-            "counted and listed as {status}"
-        );
+        assert_eq!(counts.get(status), listed as u64, "counted and listed as {status}");
     }
-    let unfinished: u64 = store
-        .unfinished_by_task()
-        .unwrap()
-        .iter()
-        .map(|(_, count)| count)
-        .sum();
+    let unfinished: u64 = store.unfinished_by_task().unwrap().iter().map(|(_, count)| count).sum();
     assert_eq!(unfinished, counts.unfinished());
 
     for (invocation, looked_up) in whole.into_iter().zip(looked_up) {
@@ -334,17 +285,9 @@ pub fn assert_store_is_consistent(store: &dyn Store) {
         let id = invocation.id;
         let is_final = invocation.status.is_final();
         assert_eq!(invocation.outcome.is_some(), is_final, "{id}: outcome");
-        assert_eq!(
-            invocation.finished_at.is_some(),
-            is_final,
-            "{id}: finished_at"
-        );
+        assert_eq!(invocation.finished_at.is_some(), is_final, "{id}: finished_at");
         assert!(invocation.attempt <= invocation.max_attempts, "{id}");
-        assert_eq!(
-            invocation.parent.is_none(),
-            invocation.root == id,
-            "{id}: root"
-        );
+        assert_eq!(invocation.parent.is_none(), invocation.root == id, "{id}: root");
         match looked_up {
             LookUp::Unknown => panic!("{id} is unknown"),
             LookUp::Unfinished(status) => assert_eq!(status, invocation.status),
@@ -359,19 +302,12 @@ pub fn assert_store_is_consistent(store: &dyn Store) {
 
         let history = store.history(id).unwrap();
         let submit = &history[0];
-        assert_eq!(
-            (submit.from, submit.to, submit.reason),
-            (None, Status::Queued, Reason::Submitted)
-        );
+        assert_eq!((submit.from, submit.to, submit.reason), (None, Status::Queued, Reason::Submitted));
         let mut status = Status::Queued;
         for step in &history[1..] {
             let event = event_of(step.reason).expect("only submits have no event");
             assert_eq!(step.from, Some(status), "{id}: a gap in {history:?}");
-            assert_eq!(
-                status.apply(event),
-                Ok(step.to),
-                "{id}: {event:?} in {history:?}"
-            );
+            assert_eq!(status.apply(event), Ok(step.to), "{id}: {event:?} in {history:?}");
             assert_eq!(
                 step.runner.is_some(),
                 status.is_owned() || step.to.is_owned(),
@@ -380,14 +316,8 @@ pub fn assert_store_is_consistent(store: &dyn Store) {
             status = step.to;
         }
         assert_eq!(status, invocation.status, "{id}: history and status");
-        let claims = history
-            .iter()
-            .filter(|step| step.reason == Reason::Claimed)
-            .count();
-        let released = history
-            .iter()
-            .filter(|step| step.reason == Reason::Released)
-            .count();
+        let claims = history.iter().filter(|step| step.reason == Reason::Claimed).count();
+        let released = history.iter().filter(|step| step.reason == Reason::Released).count();
         assert_eq!(claims - released, invocation.attempt as usize, "{id}");
     }
 }

@@ -9,8 +9,8 @@ use run_wasm_runner::model::{
     Claim, Clock, ComponentDigest, Event, InvocationId, Outcome, Progress, RunnerId,
 };
 use run_wasm_runner::store::{
-    AttemptEnd, Batch, Cancel, ClaimRequest, EndKind, Filter, Heartbeat, Lease, MemoryStore,
-    NewInvocation, Report, SqliteStore, Store,
+    AttemptEnd, Batch, Cancel, ClaimRequest, EndKind, Filter, Heartbeat, Lease, MemoryStore, NewInvocation,
+    Report, SqliteStore, Store,
 };
 
 use super::harness::{
@@ -67,16 +67,8 @@ struct PlannedClaim {
 
 fn submits() -> impl Strategy<Value = PlannedSubmit> {
     (
-        (
-            0..3_usize,
-            0..2_u8,
-            proptest::option::weighted(0.2, 0..2_u8),
-        ),
-        (
-            -2..3_i32,
-            prop_oneof![3 => Just(0), 1 => 1..90_u64],
-            1..4_u32,
-        ),
+        (0..3_usize, 0..2_u8, proptest::option::weighted(0.2, 0..2_u8)),
+        (-2..3_i32, prop_oneof![3 => Just(0), 1 => 1..90_u64], 1..4_u32),
         (
             proptest::option::weighted(0.6, any::<usize>()),
             0..4_u32,
@@ -84,40 +76,27 @@ fn submits() -> impl Strategy<Value = PlannedSubmit> {
             proptest::bool::weighted(0.1),
         ),
     )
-        .prop_map(
-            |((task, arguments, key), (priority, delay, max_attempts), rest)| {
-                let (parent, index, detached, again) = rest;
-                PlannedSubmit {
-                    task,
-                    arguments,
-                    key,
-                    priority,
-                    delay,
-                    max_attempts,
-                    parent,
-                    index,
-                    detached,
-                    again,
-                }
-            },
-        )
+        .prop_map(|((task, arguments, key), (priority, delay, max_attempts), rest)| {
+            let (parent, index, detached, again) = rest;
+            PlannedSubmit {
+                task,
+                arguments,
+                key,
+                priority,
+                delay,
+                max_attempts,
+                parent,
+                index,
+                detached,
+                again,
+            }
+        })
 }
 
 fn reports() -> impl Strategy<Value = PlannedReport> {
-    (
-        0..12_usize,
-        0..6_usize,
-        0..7_usize,
-        proptest::bool::weighted(0.1),
-        any::<bool>(),
+    (0..12_usize, 0..6_usize, 0..7_usize, proptest::bool::weighted(0.1), any::<bool>()).prop_map(
+        |(claim, events, end, is_stale, says_more)| PlannedReport { claim, events, end, is_stale, says_more },
     )
-        .prop_map(|(claim, events, end, is_stale, says_more)| PlannedReport {
-            claim,
-            events,
-            end,
-            is_stale,
-            says_more,
-        })
 }
 
 fn claims() -> impl Strategy<Value = PlannedClaim> {
@@ -129,16 +108,14 @@ fn claims() -> impl Strategy<Value = PlannedClaim> {
         0..5_usize,
         proptest::option::weighted(0.2, any::<usize>()),
     )
-        .prop_map(
-            |(runner, max, awaited, only_awaited, tasks, root)| PlannedClaim {
-                runner,
-                max,
-                awaited,
-                only_awaited,
-                tasks,
-                root,
-            },
-        )
+        .prop_map(|(runner, max, awaited, only_awaited, tasks, root)| PlannedClaim {
+            runner,
+            max,
+            awaited,
+            only_awaited,
+            tasks,
+            root,
+        })
 }
 
 fn plans() -> impl Strategy<Value = Plan> {
@@ -151,17 +128,15 @@ fn plans() -> impl Strategy<Value = Plan> {
         any::<bool>(),
         proptest::option::weighted(0.8, claims()),
     )
-        .prop_map(
-            |(advance, submits, reports, cancels, heartbeat, recover, claim)| Plan {
-                advance,
-                submits,
-                reports,
-                cancels,
-                heartbeat,
-                recover,
-                claim,
-            },
-        )
+        .prop_map(|(advance, submits, reports, cancels, heartbeat, recover, claim)| Plan {
+            advance,
+            submits,
+            reports,
+            cancels,
+            heartbeat,
+            recover,
+            claim,
+        })
 }
 
 /// What the test knows of what it has done.
@@ -182,10 +157,7 @@ impl World {
 
     /// One of the latest claims.
     fn recent(&self, number: usize) -> Option<&Claim> {
-        let n = self
-            .claims
-            .len()
-            .checked_sub(1 + number % self.claims.len().max(1))?;
+        let n = self.claims.len().checked_sub(1 + number % self.claims.len().max(1))?;
         self.claims.get(n)
     }
 
@@ -244,51 +216,27 @@ impl World {
                 total: 7,
                 message: String::new(),
             }),
-            component_digest: plan
-                .says_more
-                .then_some(ComponentDigest::from_bytes([8; 32])),
-            end: how.map(|how| AttemptEnd {
-                at: now,
-                how,
-                has_children: plan.says_more,
-            }),
+            component_digest: plan.says_more.then_some(ComponentDigest::from_bytes([8; 32])),
+            end: how.map(|how| AttemptEnd { at: now, how, has_children: plan.says_more }),
         })
     }
 
     fn batch(&mut self, plan: &Plan) -> Batch {
-        let submits: Vec<_> = plan
-            .submits
-            .iter()
-            .map(|submit| self.submit(submit))
-            .collect();
+        let submits: Vec<_> = plan.submits.iter().map(|submit| self.submit(submit)).collect();
         let batch = Batch {
-            reports: plan
-                .reports
-                .iter()
-                .filter_map(|report| self.report(report))
-                .collect(),
+            reports: plan.reports.iter().filter_map(|report| self.report(report)).collect(),
             cancels: plan
                 .cancels
                 .iter()
-                .map(|number| Cancel {
-                    id: self.known(*number),
-                    message: "enough".to_owned(),
-                })
+                .map(|number| Cancel { id: self.known(*number), message: "enough".to_owned() })
                 .collect(),
-            heartbeat: plan.heartbeat.map(|runner| Heartbeat {
-                runner: self.runners[runner],
-                lease: LEASE,
-            }),
+            heartbeat: plan.heartbeat.map(|runner| Heartbeat { runner: self.runners[runner], lease: LEASE }),
             recover: plan.recover,
             claim: plan.claim.as_ref().map(|claim| ClaimRequest {
                 runner: self.runners[claim.runner],
                 lease: LEASE,
                 max: claim.max,
-                awaited: claim
-                    .awaited
-                    .iter()
-                    .map(|number| self.known(*number))
-                    .collect(),
+                awaited: claim.awaited.iter().map(|number| self.known(*number)).collect(),
                 only_awaited: claim.only_awaited,
                 tasks: match claim.tasks {
                     task @ 0..3 => tasks(&[TASKS[task]]),
@@ -305,9 +253,7 @@ impl World {
 
 /// Everything that can be asked of a store, as text.
 fn portrait(store: &dyn Store, world: &World) -> String {
-    let ids: Vec<_> = (0..=world.submitted.len())
-        .map(|n| world.known(n))
-        .collect();
+    let ids: Vec<_> = (0..=world.submitted.len()).map(|n| world.known(n)).collect();
     let mut portrait = format!(
         "{:#?}\n{:?}\n{:?}\n{:?}\n",
         store.get(&ids).unwrap(),
@@ -325,11 +271,7 @@ fn portrait(store: &dyn Store, world: &World) -> String {
             store.arguments(id).unwrap(),
         );
     }
-    let failed = Filter {
-        task: Some("work".into()),
-        limit: 3,
-        ..everything()
-    };
+    let failed = Filter { task: Some("work".into()), limit: 3, ..everything() };
     for filter in [everything(), failed] {
         let list = store.list(&filter).unwrap();
         portrait += &format!("{:?}\n", list.iter().map(|one| one.id).collect::<Vec<_>>());

@@ -30,10 +30,7 @@ pub fn a_submitted_invocation_is_queued_as_it_was_submitted(bench: &Bench) {
     assert_eq!(invocation.component_digest, new.component_digest);
     assert_eq!(invocation.status, Status::Queued);
     assert_eq!((invocation.attempt, invocation.max_attempts), (0, 3));
-    assert_eq!(
-        (invocation.parent, invocation.root, invocation.depth),
-        (None, id, 0)
-    );
+    assert_eq!((invocation.parent, invocation.root, invocation.depth), (None, id, 0));
     assert!(!invocation.detached);
     assert_eq!(invocation.priority, 7);
     assert_eq!(invocation.key.as_deref(), Some("key"));
@@ -41,10 +38,7 @@ pub fn a_submitted_invocation_is_queued_as_it_was_submitted(bench: &Bench) {
     assert_eq!(invocation.runner, None);
     assert_eq!(invocation.submitted_at, now);
     assert_eq!(invocation.available_at, now.plus(SECOND));
-    assert_eq!(
-        (invocation.started_at, invocation.finished_at),
-        (None, None)
-    );
+    assert_eq!((invocation.started_at, invocation.finished_at), (None, None));
     assert_eq!(bench.store.arguments(id).unwrap().as_deref(), Some("[1]"));
 }
 
@@ -59,35 +53,23 @@ pub fn claim_hands_each_invocation_to_one_runner(bench: &Bench) {
 }
 
 pub fn a_claim_carries_what_its_runner_needs(bench: &Bench) {
-    let root = bench.create(NewInvocation {
-        labels: vec![("a".to_owned(), "b".to_owned())],
-        ..new("work")
-    });
+    let root = bench.create(NewInvocation { labels: vec![("a".to_owned(), "b".to_owned())], ..new("work") });
     let runner = RunnerId::generate();
     let parent = bench.claim_one(runner);
     assert_eq!(parent.id, root);
     assert_eq!(parent.runner, runner);
     assert_eq!((parent.attempt, parent.max_attempts), (1, 3));
     assert_eq!((&*parent.task, &*parent.arguments), ("work", "[1]"));
-    assert_eq!(
-        parent.component_digest,
-        ComponentDigest::from_bytes([1; 32])
-    );
+    assert_eq!(parent.component_digest, ComponentDigest::from_bytes([1; 32]));
     assert_eq!((parent.parent, parent.root, parent.depth), (None, root, 0));
     assert_eq!(parent.labels, [("a".to_owned(), "b".to_owned())]);
 
     bench.create(child_of(&parent, 0));
     let child = bench.claim_one(runner);
-    assert_eq!(
-        (child.parent, child.root, child.depth),
-        (Some(root), root, 1)
-    );
+    assert_eq!((child.parent, child.root, child.depth), (Some(root), root, 1));
     let invocation = bench.get(child.id);
     assert_eq!(invocation.runner, Some(runner));
-    assert_eq!(
-        (invocation.parent, invocation.root, invocation.depth),
-        (Some(root), root, 1)
-    );
+    assert_eq!((invocation.parent, invocation.root, invocation.depth), (Some(root), root, 1));
 }
 
 pub fn stale_report_changes_nothing(bench: &Bench) {
@@ -97,10 +79,8 @@ pub fn stale_report_changes_nothing(bench: &Bench) {
     bench.recover();
     let second = bench.claim_one(RunnerId::generate());
     let before = bench.history(id);
-    let stale = Report {
-        logs: vec![bench.line("too late")],
-        ..bench.ended(&first, EndKind::Final(value("1")))
-    };
+    let stale =
+        Report { logs: vec![bench.line("too late")], ..bench.ended(&first, EndKind::Final(value("1"))) };
     assert_eq!(bench.report(stale).0, Applied::Stale);
     let mut wrong_attempt = bench.ended(&second, EndKind::Final(value("1")));
     wrong_attempt.attempt += 1;
@@ -129,10 +109,7 @@ pub fn a_report_of_the_impossible_changes_nothing(bench: &Bench) {
         assert_eq!(bench.report(report).0, Applied::Stale, "{events:?}");
     }
     // A value without a start.
-    let report = Report {
-        observed: Vec::new(),
-        ..bench.ended(&claim, EndKind::Final(value("1")))
-    };
+    let report = Report { observed: Vec::new(), ..bench.ended(&claim, EndKind::Final(value("1"))) };
     assert_eq!(bench.report(report).0, Applied::Stale);
     assert_eq!(bench.history(id), before);
     assert_eq!(bench.status(id), Status::Claimed);
@@ -167,10 +144,7 @@ pub fn a_report_is_applied_as_a_whole(bench: &Bench) {
 
 pub fn final_invocation_never_changes(bench: &Bench) {
     let runner = RunnerId::generate();
-    for how in [
-        EndKind::Final(value("1")),
-        EndKind::Final(failure("it broke")),
-    ] {
+    for how in [EndKind::Final(value("1")), EndKind::Final(failure("it broke"))] {
         let id = bench.create(new("work"));
         let claim = bench.claim_one(runner);
         bench.end(&claim, how.clone());
@@ -191,11 +165,8 @@ pub fn final_invocation_never_changes(bench: &Bench) {
 }
 
 pub fn expired_lease_is_requeued(bench: &Bench) {
-    let (claimed, running, waiting) = (
-        bench.create(new("work")),
-        bench.create(new("work")),
-        bench.create(new("work")),
-    );
+    let (claimed, running, waiting) =
+        (bench.create(new("work")), bench.create(new("work")), bench.create(new("work")));
     let runner = RunnerId::generate();
     let claims = bench.claim(request(runner, 3)).claimed;
     bench.start(&claims[1]);
@@ -231,23 +202,14 @@ pub fn a_heartbeat_keeps_the_lease(bench: &Bench) {
     // One that comes late, but before anybody took notice.
     bench.clock.advance(LEASE * 2);
     let receipt = bench.commit(Batch {
-        heartbeat: Some(Heartbeat {
-            runner,
-            lease: LEASE,
-        }),
+        heartbeat: Some(Heartbeat { runner, lease: LEASE }),
         recover: true,
         ..Batch::default()
     });
     assert_eq!((receipt.lease, receipt.recovered), (Some(Lease::Held), 0));
     assert_eq!(bench.status(id), Status::Claimed);
     // A heartbeat never shortens a lease.
-    bench.commit(Batch {
-        heartbeat: Some(Heartbeat {
-            runner,
-            lease: Duration::ZERO,
-        }),
-        ..Batch::default()
-    });
+    bench.commit(Batch { heartbeat: Some(Heartbeat { runner, lease: Duration::ZERO }), ..Batch::default() });
     assert_eq!(bench.recover().recovered, 0);
 }
 
@@ -274,10 +236,7 @@ pub fn a_runner_that_lost_its_lease_is_told_and_gets_nothing(bench: &Bench) {
 }
 
 pub fn attempts_used_up_by_dead_runners_end_lost(bench: &Bench) {
-    let id = bench.create(NewInvocation {
-        max_attempts: 2,
-        ..new("work")
-    });
+    let id = bench.create(NewInvocation { max_attempts: 2, ..new("work") });
     let runners = [RunnerId::generate(), RunnerId::generate()];
     bench.claim_one(runners[0]);
     bench.let_leases_run_out();
@@ -330,10 +289,7 @@ pub fn released_invocation_keeps_its_place_and_attempt(bench: &Bench) {
     assert_eq!(invocation.available_at, available_at);
     assert_eq!(bench.history(first).last().unwrap().attempt, 1);
     let again = bench.claim(request(RunnerId::generate(), 10)).claimed;
-    assert_eq!(
-        again.iter().map(|claim| claim.id).collect::<Vec<_>>(),
-        [first, second]
-    );
+    assert_eq!(again.iter().map(|claim| claim.id).collect::<Vec<_>>(), [first, second]);
     assert_eq!(again[0].attempt, 1);
 }
 
@@ -359,10 +315,7 @@ pub fn retried_invocation_waits_for_its_delay(bench: &Bench) {
 
 pub fn claims_come_by_priority_then_age(bench: &Bench) {
     let submit = |priority| {
-        let id = bench.create(NewInvocation {
-            priority,
-            ..new("work")
-        });
+        let id = bench.create(NewInvocation { priority, ..new("work") });
         bench.clock.advance(SECOND);
         id
     };
@@ -378,15 +331,9 @@ pub fn low_priority_does_not_starve(bench: &Bench) {
     let low = bench.create(new("work"));
     // A step of priority is worth a minute of age, no more.
     bench.clock.advance(Duration::from_secs(59));
-    let sooner = bench.create(NewInvocation {
-        priority: 1,
-        ..new("work")
-    });
+    let sooner = bench.create(NewInvocation { priority: 1, ..new("work") });
     bench.clock.advance(Duration::from_secs(2));
-    let later = bench.create(NewInvocation {
-        priority: 1,
-        ..new("work")
-    });
+    let later = bench.create(NewInvocation { priority: 1, ..new("work") });
     assert_eq!(bench.drain(), [sooner, low, later]);
 }
 
@@ -411,10 +358,7 @@ pub fn awaited_come_first_in_the_order_asked(bench: &Bench) {
         awaited: vec![submitted[4], submitted[2], submitted[4]],
         ..request(RunnerId::generate(), 4)
     });
-    assert_eq!(
-        ids(&receipt),
-        [submitted[4], submitted[2], submitted[0], submitted[1]]
-    );
+    assert_eq!(ids(&receipt), [submitted[4], submitted[2], submitted[0], submitted[1]]);
     assert!(receipt.unclaimable.is_empty());
     assert!(receipt.more);
 }
@@ -426,26 +370,17 @@ pub fn unclaimable_awaited_are_named(bench: &Bench) {
     let done = bench.create(new("work"));
     bench.succeed(&bench.claim_one(runner));
     let foreign = bench.create(new("foreign"));
-    let delayed = bench.create(NewInvocation {
-        delay: SECOND,
-        ..new("work")
-    });
+    let delayed = bench.create(NewInvocation { delay: SECOND, ..new("work") });
     let unknown = InvocationId::generate();
     let good = bench.create(new("work"));
     let receipt = bench.claim(ClaimRequest {
         awaited: vec![owned, done, foreign, delayed, unknown, good],
         ..request(runner, 10)
     });
-    assert_eq!(
-        receipt.unclaimable,
-        [owned, done, foreign, delayed, unknown]
-    );
+    assert_eq!(receipt.unclaimable, [owned, done, foreign, delayed, unknown]);
     assert_eq!(ids(&receipt), [good]);
     bench.clock.advance(SECOND);
-    let receipt = bench.claim(ClaimRequest {
-        awaited: vec![delayed],
-        ..request(runner, 10)
-    });
+    let receipt = bench.claim(ClaimRequest { awaited: vec![delayed], ..request(runner, 10) });
     assert_eq!(ids(&receipt), [delayed]);
 }
 
@@ -469,15 +404,8 @@ pub fn only_awaited_claims_nothing_else(bench: &Bench) {
 }
 
 pub fn delayed_are_not_claimed_before_their_time(bench: &Bench) {
-    let late = bench.create(NewInvocation {
-        delay: SECOND * 2,
-        priority: 1000,
-        ..new("work")
-    });
-    let soon = bench.create(NewInvocation {
-        delay: SECOND,
-        ..new("work")
-    });
+    let late = bench.create(NewInvocation { delay: SECOND * 2, priority: 1000, ..new("work") });
+    let soon = bench.create(NewInvocation { delay: SECOND, ..new("work") });
     assert!(bench.drain().is_empty());
     bench.clock.advance(SECOND - Duration::from_micros(1));
     assert!(bench.drain().is_empty());
@@ -496,10 +424,7 @@ pub fn next_due_is_the_earliest_change_by_itself(bench: &Bench) {
     assert_eq!(bench.claim(request(mine, 1)).next_due, Some(lease_end));
     // Nobody waits for the end of their own lease.
     assert_eq!(bench.claim(request(other, 1)).next_due, None);
-    bench.create(NewInvocation {
-        delay: SECOND,
-        ..new("foreign")
-    });
+    bench.create(NewInvocation { delay: SECOND, ..new("foreign") });
     let due = bench.clock.now().plus(SECOND);
     assert_eq!(bench.claim(request(mine, 1)).next_due, Some(due));
     bench.clock.advance(SECOND);
@@ -513,19 +438,11 @@ pub fn next_due_is_the_earliest_change_by_itself(bench: &Bench) {
 pub fn only_the_tree_asked_for_is_claimed(bench: &Bench) {
     let other_tree = bench.create(new("work"));
     let root = bench.create(new("work"));
-    let in_tree = |max| ClaimRequest {
-        root: Some(root),
-        ..request(RunnerId::generate(), max)
-    };
+    let in_tree = |max| ClaimRequest { root: Some(root), ..request(RunnerId::generate(), max) };
     let first = bench.claim(in_tree(10));
     assert_eq!(ids(&first), [root]);
-    let children: Vec<_> = (0..4)
-        .map(|index| bench.create(child_of(&first.claimed[0], index)))
-        .collect();
-    let awaited = bench.claim(ClaimRequest {
-        awaited: vec![other_tree, children[2]],
-        ..in_tree(1)
-    });
+    let children: Vec<_> = (0..4).map(|index| bench.create(child_of(&first.claimed[0], index))).collect();
+    let awaited = bench.claim(ClaimRequest { awaited: vec![other_tree, children[2]], ..in_tree(1) });
     assert_eq!(awaited.unclaimable, [other_tree]);
     assert_eq!(ids(&awaited), [children[2]]);
     assert!(awaited.more);
@@ -547,16 +464,11 @@ pub fn only_tasks_asked_for_are_claimed(bench: &Bench) {
     let receipt = bench.claim(request(RunnerId::generate(), 10));
     assert_eq!(ids(&receipt), [work, later]);
     assert!(!receipt.more);
-    let receipt = bench.claim(ClaimRequest {
-        tasks: tasks(&["foreign"]),
-        ..request(RunnerId::generate(), 2)
-    });
+    let receipt =
+        bench.claim(ClaimRequest { tasks: tasks(&["foreign"]), ..request(RunnerId::generate(), 2) });
     assert_eq!(ids(&receipt), foreign[..2]);
     assert!(receipt.more);
-    let receipt = bench.claim(ClaimRequest {
-        tasks: tasks(&[]),
-        ..request(RunnerId::generate(), 2)
-    });
+    let receipt = bench.claim(ClaimRequest { tasks: tasks(&[]), ..request(RunnerId::generate(), 2) });
     assert!(receipt.claimed.is_empty() && !receipt.more);
 }
 
@@ -564,10 +476,7 @@ pub fn more_tells_of_work_left_over(bench: &Bench) {
     for _ in 0..3 {
         bench.create(new("work"));
     }
-    bench.create(NewInvocation {
-        delay: SECOND,
-        ..new("work")
-    });
+    bench.create(NewInvocation { delay: SECOND, ..new("work") });
     assert!(bench.claim(request(RunnerId::generate(), 2)).more);
     assert!(bench.claim(request(RunnerId::generate(), 0)).more);
     assert!(!bench.claim(request(RunnerId::generate(), 1)).more);
@@ -584,35 +493,19 @@ pub fn the_same_id_is_submitted_once(bench: &Bench) {
     assert_eq!(bench.status(id), Status::Succeeded);
     assert_eq!(bench.reasons(id).len(), 4);
     let twice = new("work");
-    let receipt = bench.commit(Batch {
-        submits: vec![twice.clone(), twice.clone()],
-        ..Batch::default()
-    });
-    assert_eq!(
-        receipt.submits,
-        [Submitted::Created(twice.id), Submitted::Existing(twice.id)]
-    );
+    let receipt = bench.commit(Batch { submits: vec![twice.clone(), twice.clone()], ..Batch::default() });
+    assert_eq!(receipt.submits, [Submitted::Created(twice.id), Submitted::Existing(twice.id)]);
 }
 
 fn keyed(task: &str, arguments: &str) -> NewInvocation {
-    NewInvocation {
-        key: Some("order-17".into()),
-        arguments: arguments.into(),
-        ..new(task)
-    }
+    NewInvocation { key: Some("order-17".into()), arguments: arguments.into(), ..new(task) }
 }
 
 pub fn the_same_key_returns_the_first_id(bench: &Bench) {
     let first = bench.create(keyed("work", "[1]"));
-    assert_eq!(
-        bench.submit_one(keyed("work", "[1]")),
-        Submitted::Existing(first)
-    );
+    assert_eq!(bench.submit_one(keyed("work", "[1]")), Submitted::Existing(first));
     bench.succeed(&bench.claim_one(RunnerId::generate()));
-    assert_eq!(
-        bench.submit_one(keyed("work", "[1]")),
-        Submitted::Existing(first)
-    );
+    assert_eq!(bench.submit_one(keyed("work", "[1]")), Submitted::Existing(first));
     // A key is unique among the invocations of one task.
     bench.create(keyed("other", "[1]"));
 }
@@ -620,10 +513,7 @@ pub fn the_same_key_returns_the_first_id(bench: &Bench) {
 pub fn the_same_key_with_other_arguments_is_a_conflict(bench: &Bench) {
     let new = keyed("work", "[1]");
     let first = bench.create(new.clone());
-    assert_eq!(
-        bench.submit_one(keyed("work", "[2]")),
-        Submitted::KeyConflict(first)
-    );
+    assert_eq!(bench.submit_one(keyed("work", "[2]")), Submitted::KeyConflict(first));
     assert_eq!(bench.store.list(&everything()).unwrap().len(), 1);
     assert_eq!(bench.submit_one(new), Submitted::Existing(first));
 }
@@ -631,40 +521,24 @@ pub fn the_same_key_with_other_arguments_is_a_conflict(bench: &Bench) {
 pub fn a_resubmitted_child_gets_the_first_childs_id(bench: &Bench) {
     let parent_id = bench.create(new("work"));
     let first_attempt = bench.claim_one(RunnerId::generate());
-    let children: Vec<_> = (0..3)
-        .map(|index| bench.create(child_of(&first_attempt, index)))
-        .collect();
+    let children: Vec<_> = (0..3).map(|index| bench.create(child_of(&first_attempt, index))).collect();
     bench.succeed(&bench.claim_one(RunnerId::generate()));
     bench.let_leases_run_out();
     bench.recover();
-    let receipt = bench.claim(ClaimRequest {
-        awaited: vec![parent_id],
-        ..request(RunnerId::generate(), 1)
-    });
+    let receipt = bench.claim(ClaimRequest { awaited: vec![parent_id], ..request(RunnerId::generate(), 1) });
     let second_attempt = &receipt.claimed[0];
     assert_eq!(second_attempt.attempt, 2);
 
     for (index, first) in (0..).zip(&children) {
-        assert_eq!(
-            bench.submit_one(child_of(second_attempt, index)),
-            Submitted::Existing(*first)
-        );
+        assert_eq!(bench.submit_one(child_of(second_attempt, index)), Submitted::Existing(*first));
     }
     // The same place, but another task or other arguments: another child.
-    let other_arguments = bench.create(NewInvocation {
-        arguments: "[2]".into(),
-        ..child_of(second_attempt, 1)
-    });
-    bench.create(NewInvocation {
-        task: "other".into(),
-        ..child_of(second_attempt, 1)
-    });
+    let other_arguments =
+        bench.create(NewInvocation { arguments: "[2]".into(), ..child_of(second_attempt, 1) });
+    bench.create(NewInvocation { task: "other".into(), ..child_of(second_attempt, 1) });
     bench.create(child_of(second_attempt, 3));
     assert_eq!(
-        bench.submit_one(NewInvocation {
-            arguments: "[2]".into(),
-            ..child_of(second_attempt, 1)
-        }),
+        bench.submit_one(NewInvocation { arguments: "[2]".into(), ..child_of(second_attempt, 1) }),
         Submitted::Existing(other_arguments)
     );
     assert_eq!(bench.status(children[0]), Status::Succeeded);
@@ -674,19 +548,12 @@ pub fn a_child_of_a_lost_attempt_is_an_orphan(bench: &Bench) {
     let before = bench.create(new("work"));
     let unclaimed = bench.claim_one(RunnerId::generate());
     bench.end(&unclaimed, EndKind::Release);
-    assert_eq!(
-        bench.submit_one(child_of(&unclaimed, 0)),
-        Submitted::Orphan,
-        "queued"
-    );
+    assert_eq!(bench.submit_one(child_of(&unclaimed, 0)), Submitted::Orphan, "queued");
     let parent = bench.claim_one(RunnerId::generate());
     assert_eq!(parent.id, before);
     let child = child_of(&parent, 0);
     bench.create(child.clone());
-    let keyed = NewInvocation {
-        key: Some("k".into()),
-        ..child_of(&parent, 1)
-    };
+    let keyed = NewInvocation { key: Some("k".into()), ..child_of(&parent, 1) };
     bench.create(keyed.clone());
 
     let mut other_runner = child_of(&parent, 2);
@@ -702,11 +569,7 @@ pub fn a_child_of_a_lost_attempt_is_an_orphan(bench: &Bench) {
     bench.succeed(&parent);
     assert_eq!(bench.submit_one(child), Submitted::Orphan, "existing");
     assert_eq!(bench.submit_one(keyed), Submitted::Orphan, "keyed");
-    assert_eq!(
-        bench.submit_one(detached(child_of(&parent, 2))),
-        Submitted::Orphan,
-        "detached"
-    );
+    assert_eq!(bench.submit_one(detached(child_of(&parent, 2))), Submitted::Orphan, "detached");
     assert_eq!(bench.store.tree(before).unwrap().len(), 3);
 }
 
@@ -715,10 +578,7 @@ pub fn cancel_is_final_at_once(bench: &Bench) {
     let running = bench.create(new("work"));
     let claim = bench.claim_one(runner);
     bench.start(&claim);
-    let delayed = bench.create(NewInvocation {
-        delay: SECOND,
-        ..new("work")
-    });
+    let delayed = bench.create(NewInvocation { delay: SECOND, ..new("work") });
     let queued = bench.create(new("work"));
     for (id, owner) in [(running, Some(runner)), (delayed, None), (queued, None)] {
         let (cancelled, receipt) = bench.cancel(id);
@@ -731,10 +591,7 @@ pub fn cancel_is_final_at_once(bench: &Bench) {
         let outcome = invocation.outcome.unwrap();
         assert_eq!(kind(&outcome), Some(FailureKind::Cancelled));
         assert!(text(&outcome).contains("not needed any more"));
-        assert_eq!(
-            bench.cancel(id).0,
-            Cancelled::AlreadyFinal(Status::Cancelled)
-        );
+        assert_eq!(bench.cancel(id).0, Cancelled::AlreadyFinal(Status::Cancelled));
     }
     let (applied, _) = bench.report(bench.ended(&claim, EndKind::Final(value("1"))));
     assert_eq!(applied, Applied::Stale);
@@ -765,21 +622,11 @@ fn family(bench: &Bench) -> Family {
     let detached_claim = bench.claim_one(runner);
     let grandchild = bench.create(child_of(&attached, 0));
     let below_detached = bench.create(child_of(&detached_claim, 0));
-    Family {
-        parent,
-        attached,
-        grandchild,
-        detached,
-        below_detached,
-        finished,
-    }
+    Family { parent, attached, grandchild, detached, below_detached, finished }
 }
 
 fn assert_family_ended(bench: &Bench, family: &Family) {
-    for (id, parent) in [
-        (family.attached.id, family.parent.id),
-        (family.grandchild, family.attached.id),
-    ] {
+    for (id, parent) in [(family.attached.id, family.parent.id), (family.grandchild, family.attached.id)] {
         assert_eq!(bench.status(id), Status::Cancelled);
         let outcome = bench.get(id).outcome.unwrap();
         assert_eq!(kind(&outcome), Some(FailureKind::Cancelled));
@@ -796,11 +643,7 @@ fn assert_family_ended(bench: &Bench, family: &Family) {
 pub fn cancel_descends_through_attached_children(bench: &Bench) {
     let family = family(bench);
     let (_, receipt) = bench.cancel(family.parent.id);
-    let ended: Vec<_> = receipt
-        .ended
-        .iter()
-        .map(|ended| (ended.id, ended.runner))
-        .collect();
+    let ended: Vec<_> = receipt.ended.iter().map(|ended| (ended.id, ended.runner)).collect();
     assert_eq!(
         ended,
         [
@@ -824,20 +667,15 @@ pub fn a_final_parent_ends_its_attached_children(bench: &Bench) {
 }
 
 pub fn a_released_parent_keeps_its_children(bench: &Bench) {
-    for how in [
-        EndKind::Release,
-        EndKind::Retry(failure("again"), Duration::ZERO),
-    ] {
+    for how in [EndKind::Release, EndKind::Retry(failure("again"), Duration::ZERO)] {
         let family = family(bench);
         let receipt = bench.end(&family.parent, how);
         assert!(receipt.ended.is_empty());
         assert_eq!(bench.status(family.attached.id), Status::Claimed);
         assert_eq!(bench.status(family.grandchild), Status::Queued);
         // A later attempt ends them though it submitted none itself.
-        let receipt = bench.claim(ClaimRequest {
-            awaited: vec![family.parent.id],
-            ..request(RunnerId::generate(), 1)
-        });
+        let receipt =
+            bench.claim(ClaimRequest { awaited: vec![family.parent.id], ..request(RunnerId::generate(), 1) });
         let receipt = bench.succeed(&receipt.claimed[0]);
         assert_eq!(receipt.ended.len(), 2);
         assert_family_ended(bench, &family);
@@ -859,21 +697,11 @@ pub fn a_deep_tree_is_cancelled_whole(bench: &Bench) {
         last = receipt.claimed.into_iter().next().unwrap();
     }
     assert_eq!(bench.cancel(root).1.ended.len(), DEPTH);
-    assert_eq!(
-        bench
-            .store
-            .counts(Some(root))
-            .unwrap()
-            .get(Status::Cancelled),
-        DEPTH as u64
-    );
+    assert_eq!(bench.store.counts(Some(root)).unwrap().get(Status::Cancelled), DEPTH as u64);
 }
 
 pub fn the_lost_take_their_children_along(bench: &Bench) {
-    let parent_id = bench.create(NewInvocation {
-        max_attempts: 1,
-        ..new("work")
-    });
+    let parent_id = bench.create(NewInvocation { max_attempts: 1, ..new("work") });
     let runner = RunnerId::generate();
     let parent = bench.claim_one(runner);
     let child = bench.create(child_of(&parent, 0));
@@ -910,25 +738,15 @@ pub fn list_filters_newest_first(bench: &Bench) {
     bench.claim_one(RunnerId::generate());
     bench.succeed(&bench.claim_one(RunnerId::generate()));
     let list = |statuses: &[Status], task: Option<&str>, limit| {
-        let filter = Filter {
-            statuses: statuses.to_vec(),
-            task: task.map(Arc::from),
-            limit,
-        };
+        let filter = Filter { statuses: statuses.to_vec(), task: task.map(Arc::from), limit };
         let listed = bench.store.list(&filter).unwrap();
         listed.iter().map(|one| one.id).collect::<Vec<_>>()
     };
-    assert_eq!(
-        list(&[], None, 10),
-        [other[1], other[0], work[2], work[1], work[0]]
-    );
+    assert_eq!(list(&[], None, 10), [other[1], other[0], work[2], work[1], work[0]]);
     assert_eq!(list(&[], None, 2), [other[1], other[0]]);
     assert_eq!(list(&[], Some("work"), 2), [work[2], work[1]]);
     assert_eq!(list(&[Status::Claimed], None, 10), [work[0]]);
-    assert_eq!(
-        list(&[Status::Succeeded, Status::Queued], Some("work"), 10),
-        [work[2], work[1]]
-    );
+    assert_eq!(list(&[Status::Succeeded, Status::Queued], Some("work"), 10), [work[2], work[1]]);
     assert!(list(&[Status::Failed], None, 10).is_empty());
     assert!(list(&[], Some("no such task"), 10).is_empty());
     assert!(list(&[], None, 0).is_empty());
@@ -938,10 +756,7 @@ pub fn lists_leave_values_out(bench: &Bench) {
     let root = bench.create(new("work"));
     bench.succeed(&bench.claim_one(RunnerId::generate()));
     let failed = bench.create(new("work"));
-    bench.end(
-        &bench.claim_one(RunnerId::generate()),
-        EndKind::Final(failure("no luck")),
-    );
+    bench.end(&bench.claim_one(RunnerId::generate()), EndKind::Final(failure("no luck")));
     let listed = bench.store.list(&everything()).unwrap();
     assert!(listed[1].outcome.is_none());
     assert!(text(listed[0].outcome.as_ref().unwrap()).contains("no luck"));
@@ -976,15 +791,9 @@ pub fn unfinished_are_counted_by_task(bench: &Bench) {
         bench.create(new(task));
     }
     bench.claim_one(RunnerId::generate());
-    let done = bench.claim(ClaimRequest {
-        tasks: tasks(&["child"]),
-        ..request(RunnerId::generate(), 1)
-    });
+    let done = bench.claim(ClaimRequest { tasks: tasks(&["child"]), ..request(RunnerId::generate(), 1) });
     bench.succeed(&done.claimed[0]);
-    assert_eq!(
-        bench.store.unfinished_by_task().unwrap(),
-        [(Arc::from("other"), 1), (Arc::from("work"), 2)]
-    );
+    assert_eq!(bench.store.unfinished_by_task().unwrap(), [(Arc::from("other"), 1), (Arc::from("work"), 2)]);
 }
 
 pub fn tree_has_parents_before_children(bench: &Bench) {
@@ -999,16 +808,7 @@ pub fn tree_has_parents_before_children(bench: &Bench) {
     bench.create(new("work"));
     let tree = bench.store.tree(root).unwrap();
     let found: Vec<_> = tree.iter().map(|one| (one.id, one.depth)).collect();
-    assert_eq!(
-        found,
-        [
-            (root, 0),
-            (first, 1),
-            (second, 1),
-            (grandchild, 2),
-            (third, 1)
-        ]
-    );
+    assert_eq!(found, [(root, 0), (first, 1), (second, 1), (grandchild, 2), (third, 1)]);
     // A tree is named by its root.
     assert!(bench.store.tree(first).unwrap().is_empty());
 }
@@ -1016,13 +816,8 @@ pub fn tree_has_parents_before_children(bench: &Bench) {
 pub fn logs_come_in_order(bench: &Bench) {
     let id = bench.create(new("work"));
     let claim = bench.claim_one(RunnerId::generate());
-    let lines: Vec<_> = (0..5)
-        .map(|n| bench.line(&format!("line {n}\u{0} \u{1F980}")))
-        .collect();
-    let report = Report {
-        logs: lines[..2].to_vec(),
-        ..bench.observed(&claim, &[Event::Start])
-    };
+    let lines: Vec<_> = (0..5).map(|n| bench.line(&format!("line {n}\u{0} \u{1F980}"))).collect();
+    let report = Report { logs: lines[..2].to_vec(), ..bench.observed(&claim, &[Event::Start]) };
     assert_eq!(bench.report(report).0, Applied::Done);
     let report = Report {
         logs: lines[2..].to_vec(),
@@ -1046,50 +841,16 @@ pub fn history_tells_every_move(bench: &Bench) {
     let told: Vec<_> = bench
         .history(id)
         .into_iter()
-        .map(|step| {
-            (
-                step.at,
-                step.from,
-                step.to,
-                step.reason,
-                step.runner,
-                step.attempt,
-                step.detail,
-            )
-        })
+        .map(|step| (step.at, step.from, step.to, step.reason, step.runner, step.attempt, step.detail))
         .collect();
     use Status::{Claimed, Failed, Queued, Running};
     assert_eq!(
         told,
         [
             (submitted_at, None, Queued, Reason::Submitted, None, 0, None),
-            (
-                claimed_at,
-                Some(Queued),
-                Claimed,
-                Reason::Claimed,
-                Some(runner),
-                1,
-                None
-            ),
-            (
-                ended_at,
-                Some(Claimed),
-                Running,
-                Reason::Started,
-                Some(runner),
-                1,
-                None
-            ),
-            (
-                ended_at,
-                Some(Running),
-                Failed,
-                Reason::Failed,
-                Some(runner),
-                1,
-                Some("it broke".to_owned())
-            ),
+            (claimed_at, Some(Queued), Claimed, Reason::Claimed, Some(runner), 1, None),
+            (ended_at, Some(Claimed), Running, Reason::Started, Some(runner), 1, None),
+            (ended_at, Some(Running), Failed, Reason::Failed, Some(runner), 1, Some("it broke".to_owned())),
         ]
     );
 }
@@ -1097,11 +858,7 @@ pub fn history_tells_every_move(bench: &Bench) {
 pub fn progress_and_component_are_kept(bench: &Bench) {
     let id = bench.create(new("work"));
     let claim = bench.claim_one(RunnerId::generate());
-    let progress = Progress {
-        done: 3,
-        total: 10,
-        message: "counting".to_owned(),
-    };
+    let progress = Progress { done: 3, total: 10, message: "counting".to_owned() };
     let report = Report {
         progress: Some(progress.clone()),
         component_digest: Some(ComponentDigest::from_bytes([9; 32])),
@@ -1112,10 +869,7 @@ pub fn progress_and_component_are_kept(bench: &Bench) {
     bench.succeed(&claim);
     let invocation = bench.get(id);
     assert_eq!(invocation.progress, Some(progress));
-    assert_eq!(
-        invocation.component_digest,
-        ComponentDigest::from_bytes([9; 32])
-    );
+    assert_eq!(invocation.component_digest, ComponentDigest::from_bytes([9; 32]));
 }
 
 pub fn a_batch_is_applied_in_the_order_of_its_fields(bench: &Bench) {
@@ -1130,23 +884,14 @@ pub fn a_batch_is_applied_in_the_order_of_its_fields(bench: &Bench) {
             bench.ended(&parent, EndKind::Final(value("1"))),
             bench.ended(&parent, EndKind::Final(value("2"))),
         ],
-        cancels: vec![Cancel {
-            id: child.id,
-            message: String::new(),
-        }],
-        heartbeat: Some(Heartbeat {
-            runner,
-            lease: LEASE,
-        }),
+        cancels: vec![Cancel { id: child.id, message: String::new() }],
+        heartbeat: Some(Heartbeat { runner, lease: LEASE }),
         recover: true,
         claim: Some(request(runner, 10)),
     });
     assert_eq!(receipt.submits.len(), 2);
     assert_eq!(receipt.reports, [Applied::Done, Applied::Stale]);
-    assert_eq!(
-        receipt.cancels,
-        [Cancelled::AlreadyFinal(Status::Cancelled)]
-    );
+    assert_eq!(receipt.cancels, [Cancelled::AlreadyFinal(Status::Cancelled)]);
     assert_eq!(receipt.lease, Some(Lease::Held));
     assert_eq!(ids(&receipt), [fresh.id]);
     assert_eq!(text(&bench.get(parent_id).outcome.unwrap()), "value 1");
@@ -1154,17 +899,11 @@ pub fn a_batch_is_applied_in_the_order_of_its_fields(bench: &Bench) {
 
 pub fn large_values_come_back_whole(bench: &Bench) {
     let large = format!("[\"{}\"]", "0123456789abcdef".repeat(1 << 18));
-    let id = bench.create(NewInvocation {
-        arguments: large.as_str().into(),
-        ..new("work")
-    });
+    let id = bench.create(NewInvocation { arguments: large.as_str().into(), ..new("work") });
     let claim = bench.claim_one(RunnerId::generate());
     assert_eq!(*claim.arguments, large);
     bench.end(&claim, EndKind::Final(value(&large)));
-    assert_eq!(
-        text(&bench.get(id).outcome.unwrap()),
-        format!("value {large}")
-    );
+    assert_eq!(text(&bench.get(id).outcome.unwrap()), format!("value {large}"));
     assert_eq!(bench.store.arguments(id).unwrap().as_deref(), Some(&*large));
 }
 
@@ -1177,10 +916,7 @@ pub fn an_empty_batch_is_fine(bench: &Bench) {
 pub fn many_are_looked_up_at_once(bench: &Bench) {
     let submits: Vec<_> = (0..40_000).map(|_| new("work")).collect();
     let ids: Vec<_> = submits.iter().map(|submit| submit.id).collect();
-    bench.commit(Batch {
-        submits: submits.into_iter().step_by(40).collect(),
-        ..Batch::default()
-    });
+    bench.commit(Batch { submits: submits.into_iter().step_by(40).collect(), ..Batch::default() });
     let found = bench.store.look_up(&ids).unwrap();
     assert_eq!(found.len(), ids.len());
     for (index, found) in found.iter().enumerate() {
