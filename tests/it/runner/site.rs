@@ -44,6 +44,11 @@ impl Site {
         self.sandbox.path()
     }
 
+    /// Writes a file.
+    pub fn write(&self, name: &str, contents: &str) {
+        self.sandbox.write(name, contents);
+    }
+
     /// A command. Compiled guests are shared by all tests: it is the same cache
     /// that a user's commands share.
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Cli {
