@@ -455,6 +455,8 @@ impl Ledger {
             })
             .collect();
         core.scheduler.push_claimed(claims);
+        // Slots that went idle before the claim came have looked in vain.
+        core.give_up_at_cap();
     }
 
     fn act_on_report(

@@ -1,1 +1,5 @@
 //! What the example guests do, and what they are given.
+
+mod arguments;
+pub mod setup;
+mod values;
