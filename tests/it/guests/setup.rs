@@ -35,7 +35,6 @@ impl Setup {
         self.sandbox.write("wasm-runner.toml", text + more);
     }
 
-    #[allow(dead_code, reason = "soon")]
     pub fn path(&self) -> &Path {
         self.sandbox.path()
     }
