@@ -15,7 +15,7 @@ pub use store_url::{KNOWN_STORE_URLS, StoreUrl};
 pub use units::{parse_duration, parse_flag_duration, parse_size};
 
 use crate::model::TaskOptions;
-use crate::wasm::{ComponentSource, Grants};
+use crate::wasm::{ComponentSource, Grants, live_for_maps, maps_for_live};
 
 /// The name of the configuration file that is searched upward.
 pub const FILE_NAME: &str = "wasm-runner.toml";
@@ -25,14 +25,6 @@ pub const MAX_SLOTS: usize = 1024;
 
 /// The shortest lease: heartbeats come several times within it.
 const MIN_LEASE: Duration = Duration::from_secs(1);
-
-/// Memory maps that one live instance costs (measured: 4 for the parked fiber,
-/// 2 for its place in the pool).
-const MAPS_PER_LIVE: usize = 6;
-
-/// Memory maps left for everything else: compiled code, threads, libraries,
-/// files.
-const MAPS_RESERVED: usize = 5_000;
 
 /// What `vm.max_map_count` is unless somebody changed it.
 const USUAL_MAX_MAPS: usize = 65_530;
@@ -113,7 +105,7 @@ impl Surroundings {
     /// The most live instances that the system's memory maps bear.
     fn most_live(&self) -> usize {
         let maps = self.max_maps.unwrap_or(USUAL_MAX_MAPS);
-        (maps.saturating_sub(MAPS_RESERVED) / MAPS_PER_LIVE).max(1)
+        live_for_maps(maps)
     }
 }
 
@@ -312,7 +304,7 @@ fn check_max_live(
     }
     if max_live > most {
         let message = format!("`max-live` is `{max_live}`, but this system's memory maps bear only {most}");
-        let needed = max_live.saturating_mul(MAPS_PER_LIVE).saturating_add(MAPS_RESERVED);
+        let needed = maps_for_live(max_live);
         let hint = format!("raise the system's limit: `sysctl vm.max_map_count={needed}`");
         return Err(Problem::new(origin, message).hint(hint));
     }
@@ -539,6 +531,21 @@ mod tests {
         assert_eq!((task.max_attempts, task.limits.fuel, task.limits.log_bytes), (9, Some(1000), 1024));
         assert_eq!((task.priority, task.limits.time), (5, Duration::from_secs(2)));
         assert_eq!(task.limits.result_bytes, 64 << 20);
+    }
+
+    #[test]
+    fn the_documented_file_is_a_right_one() {
+        let page = include_str!("../docs/configuration.md");
+        let (_, rest) = page.split_once("```toml\n").expect("the page has an example");
+        let (example, _) = rest.split_once("```").expect("the example ends");
+        let config = resolve(example, &Flags::default(), &[]).expect("the example is right");
+        let task = &config.components[0].tasks["acme:text/count.words"];
+        // The limits in the example are the defaults.
+        assert_eq!(config.components[0].defaults, TaskOptions::default());
+        assert_eq!((task.max_attempts, task.limits.time), (5, Duration::from_secs(5)));
+        for name in VARIABLES {
+            assert!(page.contains(&format!("WASM_RUNNER_{name}")), "{name} is not documented");
+        }
     }
 
     #[test]

@@ -89,7 +89,7 @@ pub fn run(args: &CallArgs, context: &Context) -> Result<(), CliError> {
             output.flush()
         }
         Some(Outcome::Failure(failure)) => {
-            complain_of_failure(&format!("`{}`", task.id), &failure);
+            complain_of_failure(&format!("`{}`", task.id), &task.id, &failure);
             Err(CliError::Task(failure.kind.exit_class()))
         }
         None => {

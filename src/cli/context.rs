@@ -55,7 +55,7 @@ impl Context {
     pub fn library(&self) -> Result<Arc<Library>, CliError> {
         let options = LibraryOptions {
             cache_directory: self.config.cache_directory.clone(),
-            max_live: Some(self.config.max_live),
+            max_live: self.config.max_live,
         };
         let library = Library::load(&self.config.components, &options, Arc::clone(&self.clock))
             .map_err(CliError::Load)?;

@@ -92,24 +92,32 @@ pub fn note(text: &str) {
 
 /// Writes `error: …` and `hint: …` lines to standard error.
 pub fn complain(lines: &[(String, Option<String>)]) {
-    let colours = io::stderr().is_terminal() && wants_colours();
-    let label = |word: &str, colour: &str| match colours {
-        true => format!("\u{1b}[1;{colour}m{word}:\u{1b}[0m"),
-        false => format!("{word}:"),
-    };
-    for (message, hint) in lines {
+    for (message, text) in lines {
         note(&format!("{} {}", label("error", "31"), harmless(message)));
-        if let Some(hint) = hint {
-            note(&format!("{} {}", label("hint", "36"), harmless(hint)));
+        if let Some(text) = text {
+            hint(text);
         }
     }
 }
 
+/// Writes a `hint: …` line to standard error.
+pub fn hint(text: &str) {
+    note(&format!("{} {}", label("hint", "36"), harmless(text)));
+}
+
+fn label(word: &str, colour: &str) -> String {
+    if io::stderr().is_terminal() && wants_colours() {
+        format!("\u{1b}[1;{colour}m{word}:\u{1b}[0m")
+    } else {
+        format!("{word}:")
+    }
+}
+
 /// Writes a `warning: …` line to standard error.
-pub fn warn(message: &str, hint: Option<&str>) {
-    note(&format!("warning: {}", harmless(message)));
-    if let Some(hint) = hint {
-        note(&format!("hint: {}", harmless(hint)));
+pub fn warn(message: &str, text: Option<&str>) {
+    note(&format!("{} {}", label("warning", "33"), harmless(message)));
+    if let Some(text) = text {
+        hint(text);
     }
 }
 

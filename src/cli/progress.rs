@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, Sender};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -13,6 +13,10 @@ use crate::store::Counts;
 
 /// How often the line is renewed.
 const INTERVAL: Duration = Duration::from_millis(300);
+
+/// Facts about a large store take time to count: the line may cost at most one
+/// part in this many of a processor.
+const SHARE: u32 = 20;
 
 /// The line on the terminal, so that other lines can be written around it.
 /// Held only while a line is written.
@@ -36,11 +40,14 @@ impl Progress {
                 ProgressStyle::with_template("{spinner} {msg} ({elapsed})").expect("the template is right");
             let bar = ProgressBar::new_spinner().with_style(style);
             *SHOWN.lock() = Some(bar.clone());
+            let mut pause = INTERVAL;
             // The first line comes late: quick commands show none.
-            while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
+            while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+                let asked = Instant::now();
                 if let Some(facts) = facts() {
                     bar.set_message(facts);
                 }
+                pause = INTERVAL.max(asked.elapsed() * SHARE);
                 bar.tick();
             }
             *SHOWN.lock() = None;

@@ -8,8 +8,8 @@ use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
 use crate::model::{
-    ComponentDigest, Failure, Invocation, InvocationId, LogEntry, LogStream, Outcome, Progress, RunnerId,
-    Status, Transition, UnixMicros,
+    ComponentDigest, Failure, Invocation, InvocationId, LimitKind, LogEntry, LogStream, Outcome, Progress,
+    RunnerId, Status, Transition, UnixMicros,
 };
 use crate::wasm::{Inspection, NotTask, Task};
 
@@ -365,8 +365,9 @@ pub fn plural(count: usize, word: &str) -> String {
     format!("{} {word}{s}", thousands(count as u64))
 }
 
-/// Tells a failure on standard error: kind, message, call stack.
-pub fn complain_of_failure(what: &str, failure: &Failure) {
+/// Tells a failure of an invocation of `task` on standard error: kind, message,
+/// call stack, and what could be done about it.
+pub fn complain_of_failure(what: &str, task: &str, failure: &Failure) {
     let message = format!("{what} failed ({}): {}", failure.kind.as_str(), failure.message);
     output::complain(&[(message, None)]);
     if let Some(child) = failure.child {
@@ -379,6 +380,10 @@ pub fn complain_of_failure(what: &str, failure: &Failure) {
     }
     if let Some(more) = failure.backtrace.len().checked_sub(FRAMES).filter(|more| *more > 0) {
         output::note(&format!("  … and {more} more frames"));
+    }
+    // Limits are called in failures what they are called in the configuration.
+    if let Some(key) = failure.limit.map(LimitKind::as_str) {
+        output::hint(&format!("raise `{key}` in `[task.\"{task}\".limits]` if the task may use more"));
     }
 }
 

@@ -54,7 +54,7 @@ pub fn run(args: &ResultArgs, context: &Context) -> Result<(), CliError> {
             output.flush()
         }
         Some(Outcome::Failure(failure)) => {
-            complain_of_failure(&format!("invocation `{}`", args.id), failure);
+            complain_of_failure(&format!("invocation `{}`", args.id), &invocation.task, failure);
             Err(CliError::Task(failure.kind.exit_class()))
         }
         None => Err(not_final(args, invocation.status, "")),

@@ -45,7 +45,10 @@ pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
     let signals = Stages::start(
         move || {
             let gauge = first.gauge();
-            output::note(&format!("draining: {} running, press Ctrl-C again to give them back", gauge.live));
+            output::note(&match gauge.live {
+                0 => "stopping".to_owned(),
+                live => format!("draining: {live} running, press Ctrl-C again to give them back"),
+            });
             first.drain();
             let _ = drained.try_send(());
         },
@@ -55,11 +58,8 @@ pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
         },
     )?;
     let progress = {
-        let (store, handle) = (Arc::clone(&store), runner.handle());
-        Progress::start(move || {
-            let counts = store.counts(None).ok()?;
-            Some(format!("{}, {} on slots here", progress::facts(&counts), handle.gauge().running))
-        })
+        let store = Arc::clone(&store);
+        Progress::start(move || Some(progress::facts(&store.counts(None).ok()?)))
     };
     if args.until_idle {
         runner.wait_idle();

@@ -64,7 +64,7 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
         output.flush()?;
     }
     match waiter {
-        Some(waiter) => wait(&ids, &store, &waiter, context, &mut output),
+        Some(waiter) => wait(&ids, task, &store, &waiter, context, &mut output),
         None => Ok(()),
     }
 }
@@ -135,6 +135,7 @@ fn commit(
 /// Waits for all, in the order of the submit, which is the order of the output.
 fn wait(
     ids: &[InvocationId],
+    task: &Task,
     store: &Arc<dyn Store>,
     waiter: &Waiter,
     context: &Context,
@@ -164,7 +165,7 @@ fn wait(
         }
         output.flush()?;
         if let Outcome::Failure(failure) = outcome {
-            complain_of_failure(&format!("invocation `{id}`"), &failure);
+            complain_of_failure(&format!("invocation `{id}`"), &task.id, &failure);
             first_failure.get_or_insert(failure.kind.exit_class());
         }
     }

@@ -24,7 +24,7 @@ pub fn run(_args: &TasksArgs, context: &Context) -> Result<(), CliError> {
     if library.tasks().is_empty() {
         output::note("no tasks");
         if context.config.components.is_empty() {
-            output::note(&format!("hint: {NO_COMPONENTS_HINT}"));
+            output::hint(NO_COMPONENTS_HINT);
         }
     } else {
         let mut columns = Columns::new(&["COMPONENT", "TASK"], output.has_colours());

@@ -14,6 +14,9 @@ use super::render::{StatusDocument, duration, run_time, status_word, thousands};
 /// Children of one parent that are drawn without `--all`.
 const SHOWN_CHILDREN: usize = 10;
 
+/// Lines that are drawn without `--all`.
+const SHOWN_LINES: usize = 1_000;
+
 /// Runs the command.
 ///
 /// # Errors
@@ -30,8 +33,10 @@ pub fn run(args: &TreeArgs, context: &Context) -> Result<(), CliError> {
         }
         return output.flush();
     }
+    let (shown, lines) = if args.all { (usize::MAX, usize::MAX) } else { (SHOWN_CHILDREN, SHOWN_LINES) };
     let drawing = Drawing {
-        shown: if args.all { usize::MAX } else { SHOWN_CHILDREN },
+        shown,
+        lines,
         marked: Some(args.id).filter(|id| *id != root),
         now: context.clock.now(),
         has_colours: output.has_colours(),
@@ -41,7 +46,10 @@ pub fn run(args: &TreeArgs, context: &Context) -> Result<(), CliError> {
 }
 
 struct Drawing {
+    /// The most children of one parent.
     shown: usize,
+    /// The most lines.
+    lines: usize,
     /// The invocation that was asked for.
     marked: Option<InvocationId>,
     now: UnixMicros,
@@ -71,7 +79,15 @@ impl Drawing {
         let mut steps: Vec<Step<'_>> = roots
             .map(|invocation| Step::Invocation { invocation, branch: String::new(), below: String::new() })
             .collect();
+        let mut lines = 0;
         while let Some(step) = steps.pop() {
+            if lines == self.lines {
+                return line(&format!(
+                    "… of {} invocations (`--all` draws them)",
+                    thousands(invocations.len() as u64)
+                ));
+            }
+            lines += 1;
             match step {
                 Step::More { rest, branch } => line(&format!("{branch}{}", more(rest)))?,
                 Step::Invocation { invocation, branch, below } => {
@@ -171,7 +187,8 @@ mod tests {
     }
 
     fn draw(invocations: &[Invocation], shown: usize) -> String {
-        let drawing = Drawing { shown, marked: None, now: UnixMicros(2_000_000), has_colours: false };
+        let drawing =
+            Drawing { shown, lines: 2_000, marked: None, now: UnixMicros(2_000_000), has_colours: false };
         let mut text = String::from("\n");
         drawing
             .draw(invocations, &mut |line| {
@@ -219,5 +236,19 @@ root succeeded 1.5 ms
         assert_eq!(draw(&all, usize::MAX).lines().count(), 2 + 1_003);
         // Leaving out a single one would save nothing.
         assert_eq!(draw(&all[..4], 2).lines().count(), 2 + 3);
+    }
+
+    #[test]
+    fn a_drawing_ends_somewhere() {
+        let mut all = vec![invocation("root", None, Status::Succeeded)];
+        for _ in 0..1_003 {
+            all.push(invocation("child", Some(&all[0]), Status::Succeeded));
+        }
+        for number in 0..1_000 {
+            all.push(invocation("grandchild", Some(&all[number + 1]), Status::Queued));
+        }
+        let all = draw(&all, usize::MAX);
+        assert_eq!(all.lines().count(), 2 + 2_000);
+        assert!(all.ends_with("\n… of 2,004 invocations (`--all` draws them)\n"), "{all}");
     }
 }

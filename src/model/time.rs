@@ -1,7 +1,7 @@
 //! Time: one unit, and a clock that tests can hold.
 
 use std::fmt;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -45,20 +45,27 @@ pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> UnixMicros;
 }
 
-/// The machine's clock, made monotonic: the wall clock is read once, then a
-/// monotonic clock adds to it. A step of the wall clock while the process runs
-/// can neither expire leases nor turn a history around.
+/// The machine's clock, made monotonic: the wall clock is read once, then the
+/// time since boot adds to it. A step of the wall clock while the process runs
+/// can neither expire leases nor turn a history around, and time that the
+/// machine was suspended counts.
 #[derive(Debug)]
 pub struct SystemClock {
-    started: Instant,
+    started: Duration,
     started_at: UnixMicros,
+}
+
+/// The time since boot, with time in suspension.
+fn since_boot() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 impl SystemClock {
     /// Reads the wall clock once and counts on from there.
     pub fn new() -> Self {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self { started: Instant::now(), started_at: UnixMicros(0).plus(since_epoch) }
+        Self { started: since_boot(), started_at: UnixMicros(0).plus(since_epoch) }
     }
 }
 
@@ -70,7 +77,7 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> UnixMicros {
-        self.started_at.plus(self.started.elapsed())
+        self.started_at.plus(since_boot().saturating_sub(self.started))
     }
 }
 

@@ -144,6 +144,11 @@ impl Ledger {
         if messages.has_foreign_change {
             self.may_have_work = true;
             messages.look_ups.extend(core.registry.awaited_elsewhere());
+            match core.store.revoked(self.runner) {
+                Ok(revoked) => give_up(core, &revoked, &mut messages),
+                // The next heartbeat tells.
+                Err(error) => tracing::warn!(%error, "the store can't be read"),
+            }
         }
         self.move_stage(core, &mut messages);
         self.collect_reports(&mut messages);
@@ -161,6 +166,9 @@ impl Ledger {
                 }
                 Err(error) => {
                     self.held.reports = batch.reports;
+                    if batch.heartbeat.is_some() {
+                        self.next_heartbeat = Some(Instant::now());
+                    }
                     refuse_submits(submits, &error.to_string());
                     self.commit_failed(core, &error);
                     refuse_all(messages, &error.to_string());
@@ -192,13 +200,13 @@ impl Ledger {
     /// When this ledger must turn although nobody says so.
     fn next_alarm(&self, core: &Core) -> Option<Instant> {
         let now = Instant::now();
-        let mut alarms = vec![self.next_heartbeat];
-        if let Some((until, _)) = self.back_off {
-            alarms.push(Some(until));
-        }
+        // What needs the store has to wait for it.
+        let store_is_back = self.back_off.map(|(until, _)| until).filter(|until| *until > now);
+        let when_back = |moment: Instant| store_is_back.map_or(moment, |until| moment.max(until));
+        let mut alarms = vec![store_is_back, self.next_heartbeat.map(when_back)];
         match core.stage() {
             Stage::Working => {
-                alarms.push(self.next_due.map(|due| now + due.since(core.clock.now())));
+                alarms.push(self.next_due.map(|due| when_back(now + due.since(core.clock.now()))));
                 alarms.push(self.ready_since.map(|(since, _)| since + STALE_PREFETCH));
             }
             Stage::Draining => alarms.push(*core.grace_ends.lock()),
@@ -298,6 +306,11 @@ impl Ledger {
             self.may_have_work = true;
         }
         let lease = core.options.lease;
+        let load = core.scheduler.load();
+        if load.live == 0 && load.ready == 0 && self.held.is_empty() {
+            // Nothing is owned: nothing to keep.
+            self.next_heartbeat = None;
+        }
         let heartbeat = self.next_heartbeat.is_some_and(|due| due <= now).then(|| {
             self.next_heartbeat = Some(now + lease / 3);
             Heartbeat { runner: self.runner, lease }
@@ -407,6 +420,7 @@ impl Ledger {
             }
             core.registry.finish(ended.id, &ended.outcome);
         }
+        give_up(core, &receipt.revoked, messages);
         if receipt.lease == Some(Lease::Lost) {
             self.go_on_as_another(core);
         }
@@ -605,6 +619,19 @@ impl Ledger {
         }
         core.idle.state.lock().is_idle = true;
         core.idle.changed.notify_all();
+    }
+}
+
+/// Kills the guests of what somebody else has made final, and has it looked up
+/// for whoever waits for it.
+fn give_up(core: &Core, revoked: &[InvocationId], messages: &mut Messages) {
+    for id in revoked {
+        core.scheduler.take_one(*id);
+        if let Some(fiber) = core.live_fiber(*id) {
+            fiber.kill(Kill::NotOurs);
+        }
+        core.registry.disown(*id);
+        messages.look_ups.push(*id);
     }
 }
 

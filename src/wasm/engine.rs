@@ -26,30 +26,24 @@ const KEEP_TABLE_RESIDENT: usize = 64 << 10;
 /// Elements of one table. Interpreters compiled to components need thousands.
 const TABLE_ELEMENTS: usize = 50_000;
 
-/// Memory maps that a live guest costs at most: its stack, its memory, and what
-/// the memory is split into.
+/// Memory maps that a live guest costs: 2 for its stack in the pool, 4 for its
+/// memory once it runs (measured).
 const MAPS_PER_GUEST: usize = 6;
 
-/// Memory maps left to everything else in the process.
-const MAPS_RESERVED: usize = 8_000;
+/// Memory maps left to everything else: compiled code, threads, libraries,
+/// files.
+const MAPS_RESERVED: usize = 5_000;
 
-/// The most live instances if the configuration says nothing.
-pub(super) const DEFAULT_MAX_LIVE: usize = 4_096;
-
-/// The most live instances that this machine can carry: a process that runs out
-/// of memory maps aborts, so it must never get there.
-pub fn machine_max_live() -> usize {
-    // The kernel's default, where it can't be read.
-    let maps = std::fs::read_to_string("/proc/sys/vm/max_map_count")
-        .ok()
-        .and_then(|text| text.trim().parse::<usize>().ok())
-        .unwrap_or(65_530);
-    (maps.saturating_sub(MAPS_RESERVED) / MAPS_PER_GUEST).max(16)
+/// The live instances that a system with so many memory maps per process
+/// (`vm.max_map_count`) can carry: a process that runs out of them aborts, so it
+/// must never get there.
+pub fn live_for_maps(maps: usize) -> usize {
+    (maps.saturating_sub(MAPS_RESERVED) / MAPS_PER_GUEST).max(1)
 }
 
-/// The live instances to allow when `configured` were asked for.
-pub fn max_live(configured: Option<usize>) -> usize {
-    configured.unwrap_or(DEFAULT_MAX_LIVE).min(machine_max_live())
+/// The memory maps that so many live instances need.
+pub fn maps_for_live(live: usize) -> usize {
+    live.saturating_mul(MAPS_PER_GUEST).saturating_add(MAPS_RESERVED)
 }
 
 /// Makes an engine whose pools hold `max_live` instances.

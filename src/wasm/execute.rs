@@ -350,9 +350,7 @@ fn with_backtrace(failure: Failure, error: &wasmtime::Error) -> Failure {
     let frames = backtrace.frames().iter().take(MAX_FRAMES);
     let backtrace = frames
         .map(|frame| {
-            let name = frame
-                .func_name()
-                .map_or_else(|| format!("function {}", frame.func_index()), |name| demangle(name));
+            let name = frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), demangle);
             match frame.module().name() {
                 Some(module) => format!("{name} in {module}"),
                 None => name,

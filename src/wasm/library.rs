@@ -12,7 +12,7 @@ use wasmtime::component::{Component, Linker};
 use super::cache::{Cache, classify};
 use super::control::GuestControl;
 use super::discover::{Discovery, Export, Names, discover};
-use super::engine::{EpochTicker, max_live, new_engine};
+use super::engine::{EpochTicker, new_engine};
 use super::execute::{self, MAX_MEMORIES, MAX_TABLES, Program, TABLES_PER_WEIGHT};
 use super::host;
 use super::link::{self, Provider};
@@ -67,9 +67,9 @@ pub struct LibraryOptions {
     /// Where compiled code is kept; `None` compiles anew each time.
     pub cache_directory: Option<PathBuf>,
     /// The most instances, running and parked together, that may live at once:
-    /// the engine's pools are sized by it. `None` takes a default; more than the
-    /// machine can carry is cut down to that.
-    pub max_live: Option<usize>,
+    /// the engine's pools are sized by it. At most what the system can carry, by
+    /// [`live_for_maps`](super::live_for_maps).
+    pub max_live: usize,
 }
 
 /// One task.
@@ -204,7 +204,6 @@ pub struct Library {
     programs: HashMap<Arc<str>, LinkedTask>,
     task_set: Arc<HashSet<Arc<str>>>,
     ticker: EpochTicker,
-    max_live: usize,
     clock: Arc<dyn Clock>,
 }
 
@@ -239,7 +238,7 @@ impl Library {
         options: &LibraryOptions,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Vec<LoadError>> {
-        let max_live = max_live(options.max_live);
+        let max_live = options.max_live;
         let wants_fuel = |source: &ComponentSource| {
             source.defaults.limits.fuel.is_some()
                 || source.tasks.values().any(|task| task.limits.fuel.is_some())
@@ -284,7 +283,6 @@ impl Library {
             programs: HashMap::new(),
             task_set: Arc::default(),
             ticker,
-            max_live,
             clock,
         };
         for (one, source) in loaded.iter().zip(used_sources) {
@@ -343,13 +341,7 @@ impl Library {
                 1
             }
         };
-        let mut options = match task_options(one, source) {
-            Ok(options) => options,
-            Err(mut wrong) => {
-                errors.append(&mut wrong);
-                HashMap::new()
-            }
-        };
+        let mut options = task_options(one, source);
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -385,7 +377,7 @@ impl Library {
     ///
     /// [`LoadError`] if it can't be read or is not a component.
     pub fn inspect(name: &str, path: &Path, cache_directory: Option<&Path>) -> Result<Inspection, LoadError> {
-        let engine = new_engine(max_live(Some(16)), false).map_err(|error| {
+        let engine = new_engine(1, false).map_err(|error| {
             load_error(name, path, format!("the WebAssembly engine can't be made: {error:#}"))
         })?;
         let cache = Cache::new(cache_directory);
@@ -445,11 +437,6 @@ impl Library {
     /// The full ids of all tasks.
     pub fn task_set(&self) -> Arc<HashSet<Arc<str>>> {
         Arc::clone(&self.task_set)
-    }
-
-    /// The most instances, running and parked together, that may live at once.
-    pub fn max_live(&self) -> usize {
-        self.max_live
     }
 
     /// Finds a task by its id or by any shorter form that names only one.
@@ -543,22 +530,15 @@ fn refuse_duplicates(loaded: &[Loaded], errors: &mut Vec<LoadError>) {
     }
 }
 
-/// The options of each task that the configuration names.
-fn task_options(
-    one: &Loaded,
-    source: &ComponentSource,
-) -> Result<HashMap<Arc<str>, TaskOptions>, Vec<LoadError>> {
+/// The options of each task of this component that the configuration names.
+/// Names of other components' tasks are none of its business; those that name no
+/// task at all are found by whoever can say where they stand in the
+/// configuration.
+fn task_options(one: &Loaded, source: &ComponentSource) -> HashMap<Arc<str>, TaskOptions> {
     let names =
         Names::new(one.discovery.exports.iter().map(|export| (Arc::clone(&export.id), export.version())));
-    let mut options = HashMap::new();
-    let mut errors = Vec::new();
-    for (name, task) in &source.tasks {
-        match names.resolve(name) {
-            Ok(id) => drop(options.insert(Arc::clone(id), task.clone())),
-            Err(message) => errors.push(one.error(format!("in the configuration of its tasks: {message}"))),
-        }
-    }
-    if errors.is_empty() { Ok(options) } else { Err(errors) }
+    let known = source.tasks.iter().filter_map(|(name, task)| Some((names.resolve(name).ok()?, task)));
+    known.map(|(id, task)| (Arc::clone(id), task.clone())).collect()
 }
 
 /// How many live instances one instance counts for: pools are sized for guests

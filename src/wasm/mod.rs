@@ -16,7 +16,7 @@ mod testing;
 mod values;
 
 pub use control::GuestControl;
-pub use engine::machine_max_live;
+pub use engine::{live_for_maps, maps_for_live};
 pub use library::{
     ArgumentError, Capability, ComponentSource, DirectoryAccess, DirectoryGrant, Grants, Inspection, Library,
     LibraryOptions, LoadError, NotTask, Parameter, ResolveError, StartedGuest, Task,

@@ -1,1 +1,10 @@
 //! What the runner does with invocations, shown through the real binary.
+
+mod histories;
+mod kill;
+mod process;
+mod sharing;
+mod site;
+mod slots;
+mod stop;
+mod waits;
