@@ -31,13 +31,6 @@ const PREFETCH_MAX: u64 = 512;
 /// about how long guests run was wrong.
 const STALE_PREFETCH: Duration = Duration::from_millis(500);
 
-/// After another process has committed, live guests are looked up: it may have
-/// cancelled them. Not again before this pause, which grows with their number:
-/// a busy neighbour must cost no more than a few per cent of a core.
-const LOOK_AT_LIVE_PER_GUEST: Duration = Duration::from_micros(200);
-const LOOK_AT_LIVE_MIN: Duration = Duration::from_millis(20);
-const LOOK_AT_LIVE_MAX: Duration = Duration::from_millis(500);
-
 /// A store that can't be used is tried again after this long, doubled each time.
 const FIRST_BACK_OFF: Duration = Duration::from_millis(50);
 const LAST_BACK_OFF: Duration = Duration::from_secs(5);
@@ -63,11 +56,6 @@ pub(super) struct Ledger {
     killing_since: Option<Instant>,
     /// When slots last took claimed work, or there was none.
     ready_since: Option<(Instant, usize)>,
-    /// When the live guests are to be looked up, since another process may have
-    /// made them final.
-    look_at_live: Option<Instant>,
-    /// When they may be looked up next.
-    next_look_at_live: Instant,
     /// When the ledger thread wakes by itself.
     alarm: Option<Instant>,
 }
@@ -130,8 +118,6 @@ impl Ledger {
             has_drained: false,
             killing_since: None,
             ready_since: None,
-            look_at_live: None,
-            next_look_at_live: Instant::now(),
             alarm: None,
         }
     }
@@ -158,9 +144,12 @@ impl Ledger {
         if messages.has_foreign_change {
             self.may_have_work = true;
             messages.look_ups.extend(core.registry.awaited_elsewhere());
-            self.look_at_live.get_or_insert(self.next_look_at_live);
+            match core.store.revoked(self.runner) {
+                Ok(revoked) => give_up(core, &revoked, &mut messages),
+                // The next heartbeat tells.
+                Err(error) => tracing::warn!(%error, "the store can't be read"),
+            }
         }
-        self.look_at_live(core, &mut messages);
         self.move_stage(core, &mut messages);
         self.collect_reports(&mut messages);
         self.look_ups.append(&mut messages.look_ups);
@@ -212,7 +201,6 @@ impl Ledger {
         if let Some((until, _)) = self.back_off {
             alarms.push(Some(until));
         }
-        alarms.push(self.look_at_live);
         match core.stage() {
             Stage::Working => {
                 alarms.push(self.next_due.map(|due| now + due.since(core.clock.now())));
@@ -260,21 +248,6 @@ impl Ledger {
                 }
             }
         }
-    }
-
-    /// Asks the store about every live guest, if another process may have made
-    /// some of them final: nobody else tells.
-    fn look_at_live(&mut self, core: &Core, messages: &mut Messages) {
-        let now = Instant::now();
-        if self.look_at_live.is_none_or(|at| at > now) {
-            return;
-        }
-        self.look_at_live = None;
-        let before = messages.look_ups.len();
-        messages.look_ups.extend(core.live.lock().keys());
-        let live = u32::try_from(messages.look_ups.len() - before).unwrap_or(u32::MAX);
-        let pause = LOOK_AT_LIVE_PER_GUEST.saturating_mul(live).clamp(LOOK_AT_LIVE_MIN, LOOK_AT_LIVE_MAX);
-        self.next_look_at_live = now + pause;
     }
 
     fn give_back_claimed(&mut self, core: &Core, messages: &mut Messages) {
@@ -330,6 +303,11 @@ impl Ledger {
             self.may_have_work = true;
         }
         let lease = core.options.lease;
+        let load = core.scheduler.load();
+        if load.live == 0 && load.ready == 0 && self.held.is_empty() {
+            // Nothing is owned: nothing to keep.
+            self.next_heartbeat = None;
+        }
         let heartbeat = self.next_heartbeat.is_some_and(|due| due <= now).then(|| {
             self.next_heartbeat = Some(now + lease / 3);
             Heartbeat { runner: self.runner, lease }
@@ -439,6 +417,7 @@ impl Ledger {
             }
             core.registry.finish(ended.id, &ended.outcome);
         }
+        give_up(core, &receipt.revoked, messages);
         if receipt.lease == Some(Lease::Lost) {
             self.go_on_as_another(core);
         }
@@ -476,6 +455,8 @@ impl Ledger {
             })
             .collect();
         core.scheduler.push_claimed(claims);
+        // Slots that went idle before the claim came have looked in vain.
+        core.give_up_at_cap();
     }
 
     fn act_on_report(
@@ -594,13 +575,7 @@ impl Ledger {
         let mut answers = answers.into_iter();
         for (id, answer) in ids.iter().zip(answers.by_ref()) {
             match answer {
-                LookUp::Final(outcome) => {
-                    // An end of our own is written after its guest is gone.
-                    if let Some(fiber) = core.live_fiber(*id) {
-                        fiber.kill(Kill::NotOurs);
-                    }
-                    core.registry.finish(*id, &outcome);
-                }
+                LookUp::Final(outcome) => core.registry.finish(*id, &outcome),
                 LookUp::Unknown => core.registry.refuse(*id, &unknown_invocation(*id)),
                 LookUp::Unfinished(_) => {}
             }
@@ -641,6 +616,19 @@ impl Ledger {
         }
         core.idle.state.lock().is_idle = true;
         core.idle.changed.notify_all();
+    }
+}
+
+/// Kills the guests of what somebody else has made final, and has it looked up
+/// for whoever waits for it.
+fn give_up(core: &Core, revoked: &[InvocationId], messages: &mut Messages) {
+    for id in revoked {
+        core.scheduler.take_one(*id);
+        if let Some(fiber) = core.live_fiber(*id) {
+            fiber.kill(Kill::NotOurs);
+        }
+        core.registry.disown(*id);
+        messages.look_ups.push(*id);
     }
 }
 

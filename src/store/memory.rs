@@ -59,6 +59,15 @@ impl Store for MemoryStore {
             .collect())
     }
 
+    fn revoked(&self, runner: RunnerId) -> Result<Vec<InvocationId>, StoreError> {
+        let state = self.state.lock();
+        Ok(state
+            .runners
+            .get(&runner)
+            .map(|runner| runner.revoked.iter().copied().collect())
+            .unwrap_or_default())
+    }
+
     fn arguments(&self, id: InvocationId) -> Result<Option<Arc<str>>, StoreError> {
         let state = self.state.lock();
         Ok(state.record(&id).map(|record| record.arguments.clone()))
@@ -177,6 +186,8 @@ struct Runner {
     /// Claims were taken away from it.
     is_lost: bool,
     owned: BTreeSet<Seq>,
+    /// Taken from it and not yet told.
+    revoked: BTreeSet<InvocationId>,
 }
 
 struct Record {
@@ -291,6 +302,9 @@ impl State {
         }
         if let Some(heartbeat) = &batch.heartbeat {
             receipt.lease = Some(self.heartbeat(heartbeat, now));
+            if let Some(runner) = self.runners.get_mut(&heartbeat.runner) {
+                receipt.revoked = std::mem::take(&mut runner.revoked).into_iter().collect();
+            }
         }
         if batch.recover {
             self.recover(now, &mut receipt);
@@ -451,6 +465,17 @@ impl State {
     }
 
     /// Makes an invocation final.
+    /// Ends an invocation that nobody reported on, and keeps its owner's news.
+    fn end(&mut self, seq: Seq, at: UnixMicros, event: Event, to: Status, outcome: Outcome) -> Ended {
+        let record = &self.records[seq];
+        let (id, runner) = (record.id, record.owner());
+        if let Some(owner) = runner.and_then(|runner| self.runners.get_mut(&runner)) {
+            owner.revoked.insert(id);
+        }
+        self.finish(seq, at, event, to, outcome.clone());
+        Ended { id, runner, outcome }
+    }
+
     fn finish(&mut self, seq: Seq, at: UnixMicros, event: Event, to: Status, outcome: Outcome) {
         self.unlist(seq);
         self.step(seq, at, event, to, rules::detail(&outcome).map(str::to_owned));
@@ -520,8 +545,7 @@ impl State {
             return Cancelled::AlreadyFinal(record.status);
         };
         let outcome = rules::cancelled(&cancel.message);
-        ended.push(Ended { id: cancel.id, runner: record.owner(), outcome: outcome.clone() });
-        self.finish(seq, now, Event::Cancel, to, outcome);
+        ended.push(self.end(seq, now, Event::Cancel, to, outcome));
         self.end_children(cancel.id, to, now, ended);
         Cancelled::Done
     }
@@ -553,8 +577,7 @@ impl State {
                 continue;
             };
             let outcome = rules::orphaned(parent, parent_status);
-            ended.push(Ended { id: record.id, runner: record.owner(), outcome: outcome.clone() });
-            self.finish(seq, now, Event::Cancel, to, outcome);
+            ended.push(self.end(seq, now, Event::Cancel, to, outcome));
         }
     }
 
@@ -565,6 +588,7 @@ impl State {
             lease_until: until,
             is_lost: false,
             owned: BTreeSet::new(),
+            revoked: BTreeSet::new(),
         });
         if runner.is_lost {
             return Lease::Lost;
@@ -605,8 +629,7 @@ impl State {
                 } else {
                     let id = record.id;
                     let outcome = rules::lost(runner_id, record.attempt, record.max_attempts);
-                    receipt.ended.push(Ended { id, runner: Some(runner_id), outcome: outcome.clone() });
-                    self.finish(seq, now, event, to, outcome);
+                    receipt.ended.push(self.end(seq, now, event, to, outcome));
                     self.end_children(id, to, now, &mut receipt.ended);
                 }
             }

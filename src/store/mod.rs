@@ -66,6 +66,11 @@ pub trait Store: Send + Sync + 'static {
     /// number of ids may be asked for at once.
     fn look_up(&self, ids: &[InvocationId]) -> Result<Vec<LookUp>, StoreError>;
 
+    /// What was taken from a runner since its last heartbeat, because somebody
+    /// made it final. Cheap when that's nothing: a runner asks whenever another
+    /// process has committed.
+    fn revoked(&self, runner: RunnerId) -> Result<Vec<InvocationId>, StoreError>;
+
     /// Reads the arguments of one invocation as JSON text.
     fn arguments(&self, id: InvocationId) -> Result<Option<Arc<str>>, StoreError>;
 
@@ -170,6 +175,10 @@ pub struct Receipt {
     /// guest. In the order in which they ended; descendants follow the one that
     /// took them along, in the order of their submits.
     pub ended: Vec<Ended>,
+    /// Invocations that were taken from the heartbeat's runner since its last
+    /// one, because somebody made them final: it must kill their guests. Each is
+    /// told once here; see [`Store::revoked`] for the same in between.
+    pub revoked: Vec<InvocationId>,
     /// Whether the runner of the heartbeat, or of the claim, still has its lease;
     /// `None` if the batch has neither.
     pub lease: Option<Lease>,

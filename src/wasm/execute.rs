@@ -301,7 +301,9 @@ fn explain(program: &Program, store: &mut Store<HostState>, error: &wasmtime::Er
         // wasmtime has no type for this one.
         if text.contains("fuel allocated for hostcalls has been exhausted") {
             let message = format!(
-                "the guest handed more to the host in one call than the limit of {HAND_OVER_BYTES} bytes"
+                "the guest handed more to the host in one call than the limit of {HAND_OVER_BYTES} bytes, where each \
+                 element of a list counts as {} bytes or more",
+                size_of::<Val>()
             );
             return Failure::limit(LimitKind::Result, message);
         }

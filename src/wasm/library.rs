@@ -502,9 +502,16 @@ fn load_one(engine: &Engine, name: &str, path: &Path, cache: &Cache) -> Result<L
         .map_err(|error| load_error(name, path, format!("the file can't be read: {error}")))?;
     classify(&bytes).map_err(|message| load_error(name, path, message))?;
     let digest = ComponentDigest::from_bytes(Sha256::digest(&bytes).into());
-    let component = cache
-        .load(engine, &digest, &bytes)
-        .map_err(|error| load_error(name, path, format!("it is not a valid component: {error:#}")))?;
+    let component = cache.load(engine, &digest, &bytes).map_err(|error| {
+        let reason = format!("{error:#}");
+        // wasmtime has no type for this one: the component is right, but
+        // there is no room for it.
+        let message = match reason.contains("pooling allocator") {
+            true => format!("it needs more than an instance may have here: {reason}"),
+            false => format!("it is not a valid component: {reason}"),
+        };
+        load_error(name, path, message)
+    })?;
     let discovery = discover(&component, name);
     Ok(Loaded { name: name.into(), path: path.to_owned(), digest, component, discovery })
 }

@@ -59,10 +59,12 @@ pub(super) fn provider(import: &Import, components: &[Loaded]) -> Result<Provide
     let (index, interface) = match *candidates {
         [candidate] => candidate,
         [] => {
-            return Err(format!(
-                "imports `{}`, which no configured component exports (hint: add the component that does)",
-                import.name
-            ));
+            let others = other_versions(&import.name, components);
+            let hint = match others.is_empty() {
+                true => "hint: add the component that does".to_owned(),
+                false => format!("other versions do not fit: {}", others.join(", ")),
+            };
+            return Err(format!("imports `{}`, which no configured component exports ({hint})", import.name));
         }
         _ => {
             let names: Vec<_> = candidates
@@ -94,6 +96,21 @@ pub(super) fn provider(import: &Import, components: &[Loaded]) -> Result<Provide
         })?;
     }
     Ok(Provider::Component(index, interface.into()))
+}
+
+/// What is exported under the name of an import, in whatever version.
+fn other_versions(import: &str, components: &[Loaded]) -> Vec<String> {
+    let unversioned = |name: &str| name.split('@').next().unwrap_or_default().to_owned();
+    let mut found = Vec::new();
+    for component in components {
+        for interface in component.interfaces() {
+            let other = format!("`{interface}` of `{}`", component.name);
+            if unversioned(interface) == unversioned(import) && !found.contains(&other) {
+                found.push(other);
+            }
+        }
+    }
+    found
 }
 
 /// Defines one imported function as a call of `task`.

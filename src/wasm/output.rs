@@ -16,6 +16,10 @@ use crate::model::{Clock, LogEntry, LogStream};
 /// ends.
 const HAND_OVER_BYTES: usize = 16 << 10;
 
+/// What an entry takes besides its text, about: a guest that logs nothing, very
+/// often, must not fill the store either.
+const ENTRY_BYTES: usize = 64;
+
 /// One write is accepted up to this size; guests loop over larger ones.
 const WRITE_BYTES: usize = 1 << 20;
 
@@ -34,6 +38,8 @@ struct Inner {
     attempt: u32,
     /// Bytes that may still be kept.
     room: usize,
+    /// Entries that may still be begun.
+    entries: usize,
     dropped: u64,
     pending: Vec<LogEntry>,
     pending_bytes: usize,
@@ -70,6 +76,7 @@ impl Output {
                 sink,
                 attempt,
                 room: to_usize(log_bytes),
+                entries: to_usize(log_bytes) / ENTRY_BYTES + 1,
                 dropped: 0,
                 pending: Vec::new(),
                 pending_bytes: 0,
@@ -178,21 +185,33 @@ impl Inner {
 
     fn keep(&mut self, stream: LogStream, level: Option<&'static str>, text: &str) {
         let text = harmless(text);
+        // Stretches of one stream are one entry; messages are one each.
+        let goes_on = level.is_none() && self.pending.last().is_some_and(|last| last.stream == stream);
+        if !goes_on && self.entries == 0 {
+            self.room = 0;
+        }
         let kept = text.floor_char_boundary(text.len().min(self.room));
+        let is_full = self.room == 0;
         self.dropped += (text.len() - kept) as u64;
         self.room -= kept;
         if kept < text.len() {
             self.room = 0;
         }
+        let is_message = level.is_some();
+        if is_message && is_full && text.is_empty() {
+            // An empty line is a line.
+            self.dropped += 1;
+        }
         let text = &text[..kept];
-        if text.is_empty() && level.is_none() {
+        if text.is_empty() && (is_full || !is_message) {
             return;
         }
         self.pending_bytes += text.len();
         match self.pending.last_mut() {
-            // Stretches of one stream are one entry; messages are one each.
-            Some(last) if last.stream == stream && level.is_none() => last.text.push_str(text),
+            Some(last) if goes_on => last.text.push_str(text),
             _ => {
+                self.entries = self.entries.saturating_sub(1);
+                self.pending_bytes += ENTRY_BYTES;
                 let entry = self.entry(stream, level, text.to_owned());
                 self.pending.push(entry);
             }
@@ -356,6 +375,30 @@ mod tests {
         let texts = texts(&entries);
         assert_eq!(texts[0], (LogStream::Stdout, "ab\u{e9}c".to_owned()));
         assert!(texts[1].1.starts_with("1003 more bytes were dropped"), "{texts:?}");
+    }
+
+    #[test]
+    fn messages_are_bounded_in_number_even_if_they_are_empty() {
+        let (output, entries) = output(640, None);
+        for _ in 0..1_000 {
+            output.log("info", "");
+        }
+        output.finish();
+        let texts = texts(&entries);
+        assert_eq!(texts.len(), 12, "{texts:?}");
+        assert!(texts[11].1.starts_with("989 more bytes were dropped"), "{texts:?}");
+    }
+
+    #[test]
+    fn messages_after_the_bound_leave_nothing_behind() {
+        let (output, entries) = output(300, None);
+        for _ in 0..100 {
+            output.log("info", &"x".repeat(200));
+        }
+        output.finish();
+        let lengths: Vec<_> = texts(&entries).iter().map(|(_, text)| text.len()).collect();
+        assert_eq!(lengths[..2], [200, 100]);
+        assert_eq!(lengths.len(), 3, "two messages and a note");
     }
 
     #[test]

@@ -30,7 +30,7 @@ use rusqlite::{Connection, ErrorCode, Transaction};
 use self::bell::{Bell, Listener};
 use self::names::Names;
 use super::{Batch, Counts, EndKind, Filter, Invocation, LookUp, Receipt, Store, StoreError, Watch};
-use crate::model::{Clock, InvocationId, LogEntry, Transition};
+use crate::model::{Clock, InvocationId, LogEntry, RunnerId, Transition};
 
 /// Idle connections that are kept for readers.
 const IDLE_READERS: usize = 2;
@@ -126,6 +126,10 @@ impl Store for SqliteStore {
 
     fn look_up(&self, ids: &[InvocationId]) -> Result<Vec<LookUp>, StoreError> {
         self.read(|sql| read::look_up(sql, ids))
+    }
+
+    fn revoked(&self, runner: RunnerId) -> Result<Vec<InvocationId>, StoreError> {
+        self.read(|sql| read::revoked(sql, runner))
     }
 
     fn arguments(&self, id: InvocationId) -> Result<Option<Arc<str>>, StoreError> {

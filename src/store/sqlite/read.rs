@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::sql::{FROM_INVOCATION, INVOCATION, Sql, VALUE, column, invocation, optional, outcome};
-use crate::model::{Invocation, InvocationId, LogEntry, Reason, Status, Transition};
+use crate::model::{Invocation, InvocationId, LogEntry, Reason, RunnerId, Status, Transition};
 use crate::store::{Counts, Filter, LookUp};
 
 /// All invocations of a tree. Follows the children, so roots need no index.
@@ -49,6 +49,10 @@ pub(super) fn look_up(sql: &Connection, ids: &[InvocationId]) -> rusqlite::Resul
             Ok(found.optional()?.unwrap_or(LookUp::Unknown))
         })
         .collect()
+}
+
+pub(super) fn revoked(sql: &Connection, runner: RunnerId) -> rusqlite::Result<Vec<InvocationId>> {
+    collect(sql, "SELECT id FROM revoked WHERE runner = ?1 ORDER BY id", [Sql(runner)], |row| column(row, 0))
 }
 
 pub(super) fn arguments(sql: &Connection, id: InvocationId) -> rusqlite::Result<Option<Arc<str>>> {

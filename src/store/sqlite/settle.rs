@@ -239,6 +239,12 @@ impl Work<'_> {
         let now = self.now;
         self.step(&mut head, now, event, to, rules::detail(&outcome))?;
         self.write_end(&head, None, now, &outcome)?;
+        if let Some(runner) = runner {
+            // Its owner may be another process, which hears of it from this.
+            self.sql
+                .prepare_cached("INSERT OR IGNORE INTO revoked (runner, id) VALUES (?1, ?2)")?
+                .execute(params![Sql(runner), Sql(head.id)])?;
+        }
         self.receipt.ended.push(Ended { id: head.id, runner, outcome });
         self.is_news = true;
         Ok(())
@@ -299,6 +305,18 @@ impl Work<'_> {
         self.sql.prepare_cached("SELECT 1 FROM runner WHERE id = ?1 AND is_lost")?.exists([Sql(runner)])
     }
 
+    /// Tells a runner what was taken from it, once.
+    pub(super) fn tell_revoked(&mut self, runner: RunnerId) -> rusqlite::Result<()> {
+        let mut revoked: Vec<InvocationId> = self
+            .sql
+            .prepare_cached("DELETE FROM revoked WHERE runner = ?1 RETURNING id")?
+            .query_map([Sql(runner)], |row| column(row, 0))?
+            .collect::<rusqlite::Result<_>>()?;
+        revoked.sort_unstable();
+        self.receipt.revoked = revoked;
+        Ok(())
+    }
+
     /// Extends the lease of a runner, never shortens it.
     pub(super) fn heartbeat(&mut self, runner: RunnerId, lease: Duration) -> rusqlite::Result<Lease> {
         if self.is_lost(runner)? {
@@ -354,6 +372,7 @@ impl Work<'_> {
                 )?
                 .execute(params![is_lost, before, FORGOTTEN_AT_ONCE])?;
         }
+        self.sql.execute("DELETE FROM revoked WHERE runner NOT IN (SELECT id FROM runner)", [])?;
         Ok(())
     }
 

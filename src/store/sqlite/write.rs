@@ -93,6 +93,7 @@ impl Work<'_> {
         if let Some(heartbeat) = &batch.heartbeat {
             let lease = self.heartbeat(heartbeat.runner, heartbeat.lease)?;
             self.receipt.lease = Some(lease);
+            self.tell_revoked(heartbeat.runner)?;
         }
         if batch.recover {
             self.recover()?;

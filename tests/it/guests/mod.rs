@@ -1,1 +1,9 @@
 //! What the example guests do, and what they are given.
+
+mod arguments;
+mod documents;
+mod examples;
+mod imports;
+mod sandbox;
+pub mod setup;
+mod values;

@@ -60,7 +60,7 @@ fn a_submit_beside_a_runner_is_run_and_answered_at_once() {
     let model = get(&store, first);
     let (changed, change) = channel();
     let watch = store.watch(Arc::new(move || {
-        // The last notification may come when nobody listens any more.
+        // Nobody listens any more at the end.
         let _ = changed.send(());
     }));
     let _watch = watch.expect("the store can be watched");

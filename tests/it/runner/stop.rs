@@ -197,7 +197,7 @@ fn a_stop_says_that_it_drains_and_sums_up() {
     let mut running = site.command(["start"]).spawn();
     running.wait_for_stderr("the runner has started");
     running.signal(Signal::TERM);
-    running.wait_for_stderr("draining: 0 running");
+    running.wait_for_stderr("stopping");
     running.wait_for_stderr("0 succeeded, 0 failed; peak 0 of");
     running.wait().expect(0);
 }

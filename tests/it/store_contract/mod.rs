@@ -77,6 +77,7 @@ contract! {
     a_resubmitted_child_gets_the_first_childs_id
     a_child_of_a_lost_attempt_is_an_orphan
     cancel_is_final_at_once
+    an_owner_is_told_what_was_taken_from_it
     cancel_descends_through_attached_children
     a_final_parent_ends_its_attached_children
     a_released_parent_keeps_its_children

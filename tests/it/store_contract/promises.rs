@@ -599,6 +599,25 @@ pub fn cancel_is_final_at_once(bench: &Bench) {
     assert!(bench.drain().is_empty());
 }
 
+pub fn an_owner_is_told_what_was_taken_from_it(bench: &Bench) {
+    let runner = RunnerId::generate();
+    let taken = bench.create(new("work"));
+    bench.claim_one(runner);
+    let finished = bench.create(new("work"));
+    let claim = bench.claim_one(runner);
+    let nobodys = bench.create(new("work"));
+    assert!(bench.store.revoked(runner).unwrap().is_empty());
+    bench.cancel(taken);
+    bench.cancel(nobodys);
+    bench.report(bench.ended(&claim, EndKind::Final(value("1"))));
+    assert_eq!(bench.get(finished).status, Status::Succeeded);
+    assert_eq!(bench.store.revoked(runner).unwrap(), [taken], "not what it reported itself");
+    assert!(bench.store.revoked(RunnerId::generate()).unwrap().is_empty());
+    assert_eq!(bench.heartbeat(runner).revoked, [taken]);
+    assert!(bench.heartbeat(runner).revoked.is_empty(), "once");
+    assert!(bench.store.revoked(runner).unwrap().is_empty());
+}
+
 /// A claimed parent with an attached child that has a child, a detached one that
 /// has one, and a finished one.
 struct Family {

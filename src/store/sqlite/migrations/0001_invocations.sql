@@ -110,6 +110,13 @@ CREATE TABLE runner (
 
 CREATE INDEX runner_lease ON runner (is_lost, lease_until);
 
+-- What was taken from a runner since its last heartbeat: it must kill the guests.
+CREATE TABLE revoked (
+    runner BLOB NOT NULL,
+    id     BLOB NOT NULL,
+    PRIMARY KEY (runner, id)
+) STRICT, WITHOUT ROWID;
+
 -- How many invocations there are, so that counting need not visit them.
 CREATE TABLE tally (
     task   INTEGER NOT NULL,

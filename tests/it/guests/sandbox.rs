@@ -1,0 +1,169 @@
+//! What guests can touch: nothing, unless it was granted.
+
+use std::net::TcpListener;
+use std::os::unix::fs::symlink;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use super::setup::Setup;
+
+/// A guest's attempt at something that it may not: an error that it gets, not a
+/// trap.
+#[track_caller]
+fn denied(setup: &Setup, task: &str, arguments: &Value) {
+    let failed = setup.failure(task, &arguments.to_string(), 1, "returned");
+    assert!(failed.failure["error"].is_string(), "{}", failed.failure);
+}
+
+#[test]
+fn no_files_are_granted_by_default() {
+    let setup = Setup::new(&["workflow"]);
+    let inside = setup.sandbox.write("here.txt", "text");
+    for path in ["/etc/passwd", "here.txt", "./here.txt", "/", ".", "..", inside.to_str().expect("UTF-8")] {
+        denied(&setup, "read-text", &json!([path]));
+        denied(&setup, "list-directory", &json!([path]));
+        denied(&setup, "write-text", &json!([path, "overwritten"]));
+        denied(&setup, "append-line", &json!([path, "more"]));
+    }
+    assert_eq!(std::fs::read_to_string(inside).expect("it is still there"), "text");
+}
+
+#[test]
+fn a_guest_learns_nothing_of_the_environment() {
+    let setup = Setup::new(&["workflow"]);
+    let call =
+        |task: &str| setup.command(["call", task]).env("SECRET", "s3cr3t").stdin("typed\n").run().expect(0);
+    assert_eq!(call("env-dump").json(), json!([]));
+    assert_eq!(call("argument-dump").json(), json!([]));
+    assert_eq!(call("stdin-read").json(), "");
+}
+
+#[test]
+fn the_network_is_denied() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.set_nonblocking(true).expect("a socket that can be asked");
+    let port = listener.local_addr().expect("an address").port();
+    let setup = Setup::new(&["workflow"]);
+    denied(&setup, "connect", &json!([format!("127.0.0.1:{port}")]));
+    denied(&setup, "connect", &json!([format!("localhost:{port}")]));
+    let nobody = listener.accept().expect_err("nobody connected");
+    assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn clocks_and_random_numbers_are_given() {
+    let setup = Setup::new(&["workflow"]);
+    let millis = || SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
+    let before = millis();
+    let now = u128::from(setup.value("basics.now", "[]").as_u64().expect("a number"));
+    assert!((before..=millis()).contains(&now), "{before} {now}");
+    assert_ne!(setup.value("basics.random", "[]"), setup.value("basics.random", "[]"));
+}
+
+/// Directories `ro` and `rw` that are granted, and `outside` that is not.
+fn granted() -> Setup {
+    let setup = Setup::with(
+        &["workflow"],
+        "[[component.workflow.directory]]\nhost = \"ro\"\nguest = \"/ro\"\n\
+         [[component.workflow.directory]]\nhost = \"rw\"\nguest = \"/rw\"\naccess = \"read-write\"\n",
+    );
+    setup.sandbox.write("ro/a.txt", "a");
+    setup.sandbox.write("ro/sub/b.txt", "b");
+    setup.sandbox.write("outside/secret.txt", "secret");
+    std::fs::create_dir(setup.path().join("rw")).expect("a directory");
+    setup
+}
+
+#[test]
+fn a_read_only_directory_can_be_read_and_not_written() {
+    let setup = granted();
+    assert_eq!(setup.value("read-text", r#"["/ro/a.txt"]"#), "a");
+    assert_eq!(setup.value("read-text", r#"["/ro/sub/b.txt"]"#), "b");
+    assert_eq!(setup.value("read-text", r#"["/ro/sub/../a.txt"]"#), "a", "inside is inside");
+    assert_eq!(setup.value("list-directory", r#"["/ro"]"#), json!(["a.txt", "sub"]));
+    for path in ["/ro/a.txt", "/ro/new.txt", "/ro/sub/new.txt"] {
+        denied(&setup, "write-text", &json!([path, "x"]));
+        denied(&setup, "append-line", &json!([path, "x"]));
+    }
+    assert_eq!(std::fs::read_to_string(setup.path().join("ro/a.txt")).expect("it is there"), "a");
+    assert!(!setup.path().join("ro/new.txt").exists() && !setup.path().join("ro/sub/new.txt").exists());
+}
+
+#[test]
+fn a_read_write_directory_can_be_written() {
+    let setup = granted();
+    setup.call("write-text", r#"["/rw/note.txt", "one"]"#).expect(0);
+    setup.call("append-line", r#"["/rw/note.txt", "two"]"#).expect(0);
+    assert_eq!(
+        std::fs::read_to_string(setup.path().join("rw/note.txt")).expect("it was written"),
+        "onetwo\n"
+    );
+    assert_eq!(setup.value("read-text", r#"["/rw/note.txt"]"#), "onetwo\n");
+}
+
+#[test]
+fn no_path_leads_out_of_a_granted_directory() {
+    let setup = granted();
+    let root = setup.path();
+    symlink("../outside/secret.txt", root.join("ro/file")).expect("a link");
+    symlink("../outside", root.join("ro/directory")).expect("a link");
+    symlink("/etc", root.join("ro/absolute")).expect("a link");
+    symlink("..", root.join("ro/up")).expect("a link");
+    symlink("../outside/new.txt", root.join("rw/dangling")).expect("a link");
+    symlink("../outside", root.join("rw/directory")).expect("a link");
+    let secret = format!("{}/outside/secret.txt", root.display());
+    for path in [
+        "/ro/../outside/secret.txt",
+        "/ro/sub/../../outside/secret.txt",
+        "/ro/file",
+        "/ro/file/",
+        "/ro/directory/secret.txt",
+        "/ro/up/outside/secret.txt",
+        "/ro/absolute/passwd",
+        "/rw/../outside/secret.txt",
+        "/rw/directory/secret.txt",
+        "/rw/../ro/a.txt",
+        "ro/../../outside/secret.txt",
+        secret.as_str(),
+    ] {
+        denied(&setup, "read-text", &json!([path]));
+    }
+    for path in [
+        "/ro/..",
+        "/ro/../",
+        "/ro/directory",
+        "/ro/directory/",
+        "/ro/up/",
+        "/ro/absolute/",
+        "/rw/directory/.",
+    ] {
+        denied(&setup, "list-directory", &json!([path]));
+    }
+    for path in [
+        "/rw/../outside/new.txt",
+        "/rw/dangling",
+        "/rw/dangling/",
+        "/rw/directory/new.txt",
+        "/rw/directory/secret.txt",
+        "/rw/directory/",
+    ] {
+        denied(&setup, "write-text", &json!([path, "x"]));
+        denied(&setup, "append-line", &json!([path, "x"]));
+    }
+    let outside = std::fs::read_dir(root.join("outside")).expect("it is there").count();
+    assert_eq!(outside, 1, "nothing was created");
+    assert_eq!(std::fs::read_to_string(root.join("outside/secret.txt")).expect("it is there"), "secret");
+}
+
+#[test]
+fn a_granted_directory_that_is_missing_is_found_by_check() {
+    let setup = granted();
+    setup.run(["check"]).expect(0);
+    std::fs::remove_dir(setup.path().join("rw")).expect("it is empty");
+    let output = setup.run(["check"]).expect(78);
+    assert!(output.stderr.contains("rw` that it is granted as `/rw` does not exist"), "{output:?}");
+    assert!(output.stderr.contains("hint: "), "{output:?}");
+    let failed = setup.failure("basics.nothing", "[]", 3, "trapped");
+    failed.says(&["the granted directory", "rw` can't be opened"]);
+}
