@@ -246,7 +246,6 @@ impl Core {
             // The ledger thread may wait for just this.
             return self.inbox.call();
         }
-        self.give_up_at_cap();
         self.tell(|messages| messages.is_hungry = true);
     }
 

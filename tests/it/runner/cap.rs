@@ -58,7 +58,7 @@ fn a_delayed_gate_opens_although_its_waiters_nearly_fill_the_runner() {
     let site = Site::with(CAP_OF_20);
     for waiters in [10, 14, 15, 16, 17, 18] {
         let id = site.submit("hold-behind-gate", json!([waiters, 300]));
-        let command = site.command(["start", "--until-idle"]).patience(Duration::from_secs(20));
+        let command = site.command(["start", "--until-idle"]).patience(Duration::from_secs(10));
         command.run().expect(0);
         assert_eq!(site.value(id), waiters);
     }
@@ -75,28 +75,31 @@ fn trees_much_larger_than_the_cap_fit_under_it() {
 }
 
 #[test]
-fn more_waiters_than_the_cap_behind_one_gate_do_not_hang() {
+fn more_waiters_than_the_cap_pass_one_gate_in_turns() {
     let site = Site::with(CAP_OF_20);
     let began = Instant::now();
-    let output = site.run(["call", "hold-behind-gate", "[50, 500]", "--slots", "2"]);
+    let output = site.run(["call", "hold-behind-gate", "[50, 500]", "--slots", "2"]).expect(0);
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
-    assert_eq!(output.code, Some(1), "{}", output.everything());
-    assert!(output.stderr.contains("max-live"), "{}", output.stderr);
-    let output = site.run(["call", "hold-behind-gate", "[10, 300]", "--slots", "2"]).expect(0);
-    assert_eq!(output.json(), 10);
+    assert_eq!(output.json(), 50);
 }
 
 #[test]
-fn several_chains_at_once_each_end_under_the_cap_one_way_or_the_other() {
+fn more_chains_than_fit_each_end_one_way_or_the_other() {
     let site = Site::with(CAP_OF_20);
-    let ids: Vec<_> = (0..12).map(|_| site.submit("chain", json!([12]))).collect();
-    let began = Instant::now();
-    let summary = site.run_all(&["--slots", "2"]);
-    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+    let ids = site.submit_all("fib", (0..12).map(|_| json!([12])));
+    let deep = site.submit("fib", json!([25]));
+    let command = site.command(["start", "--until-idle", "--json", "--slots", "2"]);
+    let summary = command.patience(Duration::from_secs(90)).run().expect(0).json();
     assert!(summary["peak_live"].as_u64() <= Some(20), "{summary}");
-    // Work that nobody awaits is held back while parents fill the runner, so
-    // chains that fit do not starve each other.
-    for id in ids {
-        assert_eq!(site.value(id), 12);
+    let mut values = 0;
+    for id in ids.into_iter().chain([deep]) {
+        match site.status(id)["status"].as_str() {
+            Some("succeeded") => values += 1,
+            // Chains that fill the runner together can't all go on.
+            Some("failed") => assert_fails_at_the_cap(&site, id),
+            other => panic!("{other:?}"),
+        }
     }
+    println!("{values} of 13 succeeded");
+    assert!(values < 13, "one was too deep");
 }
