@@ -171,6 +171,9 @@ impl Ledger {
                 }
                 Err(error) => {
                     self.held.reports = batch.reports;
+                    if batch.heartbeat.is_some() {
+                        self.next_heartbeat = Some(Instant::now());
+                    }
                     refuse_submits(submits, &error.to_string());
                     self.commit_failed(core, &error);
                     refuse_all(messages, &error.to_string());
@@ -238,13 +241,13 @@ impl Ledger {
     /// When this ledger must turn although nobody says so.
     fn next_alarm(&self, core: &Core) -> Option<Instant> {
         let now = Instant::now();
-        let mut alarms = vec![self.next_heartbeat];
-        if let Some((until, _)) = self.back_off {
-            alarms.push(Some(until));
-        }
+        // What needs the store has to wait for it.
+        let store_is_back = self.back_off.map(|(until, _)| until).filter(|until| *until > now);
+        let when_back = |moment: Instant| store_is_back.map_or(moment, |until| moment.max(until));
+        let mut alarms = vec![store_is_back, self.next_heartbeat.map(when_back)];
         match core.stage() {
             Stage::Working => {
-                alarms.push(self.next_due.map(|due| now + due.since(core.clock.now())));
+                alarms.push(self.next_due.map(|due| when_back(now + due.since(core.clock.now()))));
                 alarms.push(self.ready_since.map(|(since, _)| since + STALE_PREFETCH));
             }
             Stage::Draining => alarms.push(*core.grace_ends.lock()),
