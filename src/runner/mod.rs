@@ -31,6 +31,8 @@ mod ledger;
 mod parking;
 mod scheduler;
 mod slot;
+#[cfg(test)]
+mod tests;
 mod waits;
 
 use std::collections::HashMap;
