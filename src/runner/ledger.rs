@@ -56,6 +56,9 @@ pub(super) struct Ledger {
     killing_since: Option<Instant>,
     /// When slots last took claimed work, or there was none.
     ready_since: Option<(Instant, usize)>,
+    /// Whether the next claim of a nearly full runner may be of anything awaited,
+    /// however deep.
+    takes_any_depth: bool,
     /// When the ledger thread wakes by itself.
     alarm: Option<Instant>,
 }
@@ -118,6 +121,7 @@ impl Ledger {
             has_drained: false,
             killing_since: None,
             ready_since: None,
+            takes_any_depth: false,
             alarm: None,
         }
     }
@@ -144,6 +148,7 @@ impl Ledger {
         if messages.has_foreign_change {
             self.may_have_work = true;
             messages.look_ups.extend(core.registry.awaited_elsewhere());
+            core.registry.want_again();
             match core.store.revoked(self.runner) {
                 Ok(revoked) => give_up(core, &revoked, &mut messages),
                 // The next heartbeat tells.
@@ -178,7 +183,43 @@ impl Ledger {
         }
         self.look_ups.append(&mut messages.look_ups);
         self.look_up(core, messages.statuses);
+        self.break_standstill(core);
         self.tell_idle(core);
+    }
+
+    /// If the runner is nearly full of parked parents and nothing runs, sees to
+    /// it that something does: claims what may start, then makes an exception for
+    /// what otherwise may not, and at the cap ends a wait with an error. After a
+    /// turn that left nothing unsaid, so that no wake-up is on its way.
+    fn break_standstill(&mut self, core: &Core) {
+        let load = core.scheduler.load();
+        if load.may_start_unawaited
+            || load.busy > 0
+            || load.resumed > 0
+            || core.stage() != Stage::Working
+            || !self.held.is_empty()
+            || core.inbox.is_urgent()
+        {
+            return;
+        }
+        if load.live >= core.options.max_live {
+            if load.awaited > 0 {
+                core.give_up_at_cap();
+            } else if !core.registry.wanted(1, None).is_empty() {
+                core.inbox.put(|messages| messages.is_hungry = true);
+            }
+        } else if load.startable > 0 {
+            // A slot is on its way to it.
+        } else if !core.registry.wanted(1, load.deepest).is_empty() {
+            core.inbox.put(|messages| messages.is_hungry = true);
+        } else if core.registry.awaits_events() {
+            // Time, or another runner, will wake somebody.
+        } else if load.awaited > 0 {
+            core.scheduler.make_exception();
+        } else if !core.registry.wanted(1, None).is_empty() {
+            self.takes_any_depth = true;
+            core.inbox.put(|messages| messages.is_hungry = true);
+        }
     }
 
     /// Whether a runner that stops has nothing left to write.
@@ -304,6 +345,7 @@ impl Ledger {
         if is_due {
             self.next_due = None;
             self.may_have_work = true;
+            core.registry.want_again();
         }
         let lease = core.options.lease;
         let load = core.scheduler.load();
@@ -339,13 +381,18 @@ impl Ledger {
 
     /// Asks for as much as the slots get through soon; nothing if there can't be
     /// anything.
-    fn claim_request(&self, core: &Core) -> Option<ClaimRequest> {
+    fn claim_request(&mut self, core: &Core) -> Option<ClaimRequest> {
         if core.stage() != Stage::Working {
             return None;
         }
         let load = core.scheduler.load();
         let slots = core.options.slots;
-        let awaited_room = (2 * slots).saturating_sub(load.awaited);
+        // A nearly full runner claims only what it may start.
+        let above = load.deepest.filter(|_| !std::mem::take(&mut self.takes_any_depth));
+        let awaited_room = match above {
+            None => (2 * slots).saturating_sub(load.awaited).max(usize::from(load.deepest.is_some())),
+            Some(_) => (2 * slots).saturating_sub(load.startable),
+        };
         let room = if load.may_start_unawaited {
             let average = core.counters.slice_nanos.load(Ordering::Relaxed).max(1);
             let ahead = (nanos(PREFETCH_TIME) / average).min(PREFETCH_MAX);
@@ -358,7 +405,7 @@ impl Ledger {
         if max == 0 {
             return None;
         }
-        let awaited = core.registry.wanted(max);
+        let awaited = core.registry.wanted(max, above);
         let only_awaited = room == 0;
         if awaited.is_empty() && (only_awaited || !self.may_have_work) {
             return None;
@@ -458,8 +505,6 @@ impl Ledger {
             })
             .collect();
         core.scheduler.push_claimed(claims);
-        // Slots that went idle before the claim came have looked in vain.
-        core.give_up_at_cap();
     }
 
     fn act_on_report(
@@ -591,7 +636,8 @@ impl Ledger {
             });
         }
         // What is awaited and queued can be claimed now.
-        if !core.registry.wanted(1).is_empty() && core.scheduler.load().idle > 0 {
+        let load = core.scheduler.load();
+        if load.idle > 0 && !core.registry.wanted(1, load.deepest).is_empty() {
             core.inbox.put(|messages| messages.is_hungry = true);
         }
     }

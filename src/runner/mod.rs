@@ -31,6 +31,8 @@ mod ledger;
 mod parking;
 mod scheduler;
 mod slot;
+#[cfg(test)]
+mod tests;
 mod waits;
 
 use std::collections::HashMap;
@@ -246,7 +248,6 @@ impl Core {
             // The ledger thread may wait for just this.
             return self.inbox.call();
         }
-        self.give_up_at_cap();
         self.tell(|messages| messages.is_hungry = true);
     }
 

@@ -1,10 +1,14 @@
 //! What the runner does with invocations, shown through the real binary.
 
+mod cancel;
+mod cap;
 mod histories;
 mod kill;
+mod order;
 mod process;
 mod sharing;
 mod site;
 mod slots;
 mod stop;
+mod survival;
 mod waits;
