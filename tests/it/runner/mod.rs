@@ -6,6 +6,7 @@ mod histories;
 mod kill;
 mod order;
 mod process;
+mod regression;
 mod sharing;
 mod site;
 mod slots;
