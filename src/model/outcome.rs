@@ -83,15 +83,7 @@ impl Failure {
             message.truncate(message.floor_char_boundary(MAX_MESSAGE_BYTES));
             message.push('…');
         }
-        Self {
-            kind,
-            message,
-            error: None,
-            limit: None,
-            exit_code: None,
-            child: None,
-            backtrace: Vec::new(),
-        }
+        Self { kind, message, error: None, limit: None, exit_code: None, child: None, backtrace: Vec::new() }
     }
 
     /// The failure of a task that returned the `err` of its result.
