@@ -40,12 +40,14 @@ fn start(core: &Arc<Core>, client: &Arc<dyn TaskClient>, claim: Claim) -> Option
         Ok(Err(failure)) => failure,
         Err(panic) => host_panic(panic.as_ref()),
     };
-    core.scheduler.leave_slot(1, claim.depth);
     let at = core.clock.now();
     let how = EndKind::Final(Outcome::Failure(Arc::new(failure)));
-    core.tell(|messages| {
-        messages.unstarted.push(unstarted(&claim, AttemptEnd { at, how, has_children: false }))
-    });
+    let report = unstarted(&claim, AttemptEnd { at, how, has_children: false });
+    // Before the slot is free: a runner that stops is done when all slots are
+    // free and nothing lies in the inbox.
+    core.inbox.put(|messages| messages.unstarted.push(report));
+    core.scheduler.leave_slot(1, claim.depth);
+    core.see_to_messages();
     None
 }
 
@@ -104,16 +106,22 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
     core.leave_slot(fiber.control.end_slice());
     fiber.set_thread(None);
     core.remove_live_fiber(fiber.id());
-    core.scheduler.leave_slot(fiber.weight, fiber.claim.depth);
     match how {
         Some(how) => {
             let has_children = fiber.children.load(std::sync::atomic::Ordering::Acquire) > 0;
             let end = AttemptEnd { at: core.clock.now(), how, has_children };
+            // Before the slot is free: a runner that stops is done when all slots
+            // are free and nothing lies in the inbox.
+            core.inbox.put(|messages| messages.ends.push((Arc::clone(fiber), end)));
+            core.scheduler.leave_slot(fiber.weight, fiber.claim.depth);
             // What this end sets free, the waiting parent for one, this thread
             // can run next.
-            soon_free(|| core.tell(|messages| messages.ends.push((Arc::clone(fiber), end))));
+            soon_free(|| core.see_to_messages());
         }
-        None => core.registry.disown(fiber.id()),
+        None => {
+            core.registry.disown(fiber.id());
+            core.scheduler.leave_slot(fiber.weight, fiber.claim.depth);
+        }
     }
 }
 

@@ -623,3 +623,24 @@ fn a_guest_that_computes_through_the_grace_time_is_given_back() {
     assert_eq!((gauge.released, gauge.failed), (1, 0), "{gauge:?}");
     assert_eq!((store.one(id).status, store.one(id).attempt), (Status::Queued, 0));
 }
+
+#[test]
+fn awaiting_nothing_is_answered_at_once_and_any_of_nothing_is_refused() {
+    for is_instant in [true, false] {
+        let store = Slow::new(is_instant);
+        let guests = Closures::default()
+            .with(
+                "all",
+                |hands| async move { Ok(hands.wait(Vec::new(), AwaitMode::All).await?.len() as u64) },
+            )
+            .with(
+                "any",
+                |hands| async move { Ok(hands.wait(Vec::new(), AwaitMode::Any).await?.len() as u64) },
+            );
+        let guests = Arc::new(guests);
+        let (all, any) = (store.submit("all", &[]), store.submit("any", &[]));
+        let runner = start(&store, &guests, options(1));
+        assert_eq!(value(&runner, all), Ok(0));
+        assert!(value(&runner, any).is_err_and(|message| message.contains("never end")));
+    }
+}
