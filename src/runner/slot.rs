@@ -174,7 +174,7 @@ fn run_guest(core: &Arc<Core>, fiber: &Arc<Fiber>, mut future: GuestFuture) -> L
                 }
             }
             Poll::Pending => {
-                if let Some(left) = block(fiber) {
+                if let Some(left) = block(core, fiber) {
                     drop_guest(future);
                     return left;
                 }
@@ -185,8 +185,10 @@ fn run_guest(core: &Arc<Core>, fiber: &Arc<Fiber>, mut future: GuestFuture) -> L
 
 /// Waits on the slot thread until a guest that sleeps or does I/O can go on;
 /// `Some` if it must not.
-fn block(fiber: &Arc<Fiber>) -> Option<Left> {
+fn block(core: &Core, fiber: &Arc<Fiber>) -> Option<Left> {
     if fiber.step(Phase::Polled, Phase::Blocked) {
+        // It holds its slot, but computes nothing that would need interrupting.
+        core.executor.guest_runs(false);
         while fiber.is(Phase::Blocked) {
             let remaining = fiber.control.remaining();
             if remaining.is_zero() {
@@ -194,6 +196,7 @@ fn block(fiber: &Arc<Fiber>) -> Option<Left> {
             }
             std::thread::park_timeout(remaining);
         }
+        core.executor.guest_runs(true);
     }
     fiber.set_polled();
     if let Some(why) = fiber.killed() {
