@@ -31,10 +31,6 @@ const PREFETCH_MAX: u64 = 512;
 /// about how long guests run was wrong.
 const STALE_PREFETCH: Duration = Duration::from_millis(500);
 
-/// A lease is trusted for all but this part of it: what clocks and commits may
-/// differ by.
-const TRUST_MARGIN: u32 = 10;
-
 /// A store that can't be used is tried again after this long, doubled each time.
 const FIRST_BACK_OFF: Duration = Duration::from_millis(50);
 const LAST_BACK_OFF: Duration = Duration::from_secs(5);
@@ -48,10 +44,6 @@ pub(super) struct Ledger {
     next_due: Option<UnixMicros>,
     /// When the lease must be extended, while something is owned.
     next_heartbeat: Option<Instant>,
-    /// Until when this runner may believe that what it owns is its own, whatever
-    /// becomes of the store: counted from before the commit that extended the
-    /// lease, with a margin. Beyond it another runner may have taken over.
-    trusted_until: Option<Instant>,
     /// Reports that could not be written yet.
     held: Held,
     /// Ids that a waiter must know about, while the store can't be read.
@@ -123,7 +115,6 @@ impl Ledger {
             may_have_work: true,
             next_due: Some(UnixMicros(0)),
             next_heartbeat: None,
-            trusted_until: None,
             held: Held::default(),
             look_ups: Vec::new(),
             back_off: None,
@@ -164,7 +155,7 @@ impl Ledger {
                 Err(error) => tracing::warn!(%error, "the store can't be read"),
             }
         }
-        if self.trusted_until.is_some_and(|until| until <= Instant::now()) {
+        if core.trust.take_over() {
             self.go_on_as_another(core);
         }
         self.move_stage(core, &mut messages);
@@ -183,8 +174,7 @@ impl Ledger {
                     if receipt.lease == Some(Lease::Held)
                         && (batch.heartbeat.is_some() || !receipt.claimed.is_empty())
                     {
-                        let lease = core.options.lease;
-                        self.trusted_until = Some(began + lease - lease / TRUST_MARGIN);
+                        core.trust.extend(began, core.options.lease);
                     }
                     self.act(core, batch, receipt, submits, &mut messages);
                 }
@@ -263,7 +253,7 @@ impl Ledger {
         // What needs the store has to wait for it.
         let store_is_back = self.back_off.map(|(until, _)| until).filter(|until| *until > now);
         let when_back = |moment: Instant| store_is_back.map_or(moment, |until| moment.max(until));
-        let mut alarms = vec![store_is_back, self.next_heartbeat.map(when_back), self.trusted_until];
+        let mut alarms = vec![store_is_back, self.next_heartbeat.map(when_back)];
         match core.stage() {
             Stage::Working => {
                 alarms.push(self.next_due.map(|due| when_back(now + due.since(core.clock.now()))));
@@ -371,7 +361,7 @@ impl Ledger {
         if load.live == 0 && load.ready == 0 && self.held.is_empty() {
             // Nothing is owned: nothing to keep.
             self.next_heartbeat = None;
-            self.trusted_until = None;
+            core.trust.end();
         }
         let heartbeat = self.next_heartbeat.is_some_and(|due| due <= now).then(|| {
             self.next_heartbeat = Some(now + lease / 3);
@@ -458,7 +448,11 @@ impl Ledger {
                     let _ = sender.send(answers.iter().map(submitted_id).collect());
                 }
                 SubmitReply::Result(wait) => match answers.first().map(submitted_id) {
-                    Some(Ok(id)) if Some(id) == submit.first => {}
+                    Some(Ok(id)) if Some(id) == submit.first => {
+                        if core.registry.is_submitted(id) {
+                            core.inbox.put(|messages| messages.is_hungry = true);
+                        }
+                    }
                     Some(Ok(other)) => {
                         if core.registry.redirect(&wait, other) {
                             messages.look_ups.push(other);
@@ -577,14 +571,8 @@ impl Ledger {
         tracing::warn!(lost = %self.runner, now = %runner, "the lease was lost: guests are killed, their work is run again");
         self.runner = runner;
         self.next_heartbeat = None;
-        self.trusted_until = None;
-        for claim in core.scheduler.take_claimed() {
-            core.registry.disown(claim.id);
-        }
-        for fiber in core.live_fibers() {
-            core.registry.disown(fiber.id());
-            fiber.kill(Kill::NotOurs);
-        }
+        core.trust.end();
+        core.disown_everything();
         self.may_have_work = true;
     }
 

@@ -33,6 +33,7 @@ mod scheduler;
 mod slot;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod waits;
 
 use std::collections::HashMap;
@@ -54,6 +55,7 @@ use inbox::{CancelMessage, Inbox, Messages};
 use ledger::Ledger;
 use parking::AwaitOutcomes;
 use scheduler::Scheduler;
+use trust::Trust;
 use waits::{Registry, WaitFor};
 
 /// After the grace time, guests get this long to be killed. Whatever is stuck in
@@ -167,6 +169,7 @@ struct Core {
     options: RunnerOptions,
     scheduler: Scheduler,
     registry: Registry,
+    trust: Trust,
     inbox: Inbox,
     /// Held for one turn. With an instant store any thread may take it; with a
     /// durable one only the ledger thread does.
@@ -318,6 +321,7 @@ pub struct Runner {
 struct Threads {
     slots: Vec<JoinHandle<()>>,
     ledger: JoinHandle<()>,
+    trust: JoinHandle<()>,
     /// Ends when the ledger has: nothing tells of changes after that.
     _watch: Watch,
     /// Timers and sockets of guests.
@@ -357,6 +361,7 @@ impl Runner {
             scheduler: Scheduler::new(options.max_live),
             registry: Registry::new(options.final_cache_entries, options.final_cache_bytes),
             inbox: Inbox::default(),
+            trust: Trust::default(),
             live: Mutex::new(HashMap::new()),
             stage: AtomicU8::new(Stage::Working as u8),
             grace_ends: Mutex::new(None),
@@ -392,8 +397,19 @@ impl Runner {
                 .spawn(move || ledger::run(&core))
                 .map_err(refused("the ledger thread"))?
         };
+        let trust = {
+            let core = Arc::clone(&core);
+            std::thread::Builder::new().name("lease".to_owned()).spawn(move || trust::watch(&core))
+        };
+        let trust = match trust {
+            Ok(trust) => trust,
+            Err(source) => {
+                core.advance(Stage::Draining);
+                return Err(RunnerError::System { what: "the lease thread", source });
+            }
+        };
         let client: Arc<dyn TaskClient> = Arc::new(RunnerClient::new(&Arc::downgrade(&core)));
-        let mut threads = Threads { slots: Vec::new(), ledger, _watch: watch, reactor };
+        let mut threads = Threads { slots: Vec::new(), ledger, trust, _watch: watch, reactor };
         for number in 0..core.options.slots {
             let core = Arc::clone(&core);
             let client = Arc::clone(&client);
@@ -492,6 +508,10 @@ impl Runner {
             tracing::error!("the ledger thread panicked");
         }
         self.core.advance(Stage::Stopped);
+        self.core.trust.stop();
+        if threads.trust.join().is_err() {
+            tracing::error!("the lease thread panicked");
+        }
         self.core.scheduler.stop();
         for thread in threads.slots {
             // The ledger has waited for every guest that could be ended. A

@@ -337,6 +337,18 @@ impl Registry {
         }
     }
 
+    /// A child that is awaited since before its submit is in the store now. A
+    /// claim between the two has asked for it in vain; then it returns `true`,
+    /// and the child is asked for again.
+    pub(super) fn is_submitted(&self, id: InvocationId) -> bool {
+        let mut inner = self.inner.lock();
+        let was_aside = inner.aside.remove(&id);
+        if was_aside {
+            inner.update_want(id);
+        }
+        was_aside
+    }
+
     /// Whether somebody waits for what time or another runner will bring.
     pub(super) fn awaits_events(&self) -> bool {
         !self.inner.lock().aside.is_empty()
