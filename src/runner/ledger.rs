@@ -1,6 +1,8 @@
 //! The only writer of a runner: what happened since it last looked becomes one
 //! batch, and what the store makes of that is acted upon.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -42,6 +44,9 @@ pub(super) struct Ledger {
     may_have_work: bool,
     /// When something becomes due by itself.
     next_due: Option<UnixMicros>,
+    /// What this runner made wait, by a delayed submit or for a next attempt, and
+    /// until when.
+    delayed: BinaryHeap<Reverse<(UnixMicros, InvocationId)>>,
     /// When the lease must be extended, while something is owned.
     next_heartbeat: Option<Instant>,
     /// Reports that could not be written yet.
@@ -111,6 +116,7 @@ impl Ledger {
             runner,
             may_have_work: true,
             next_due: Some(UnixMicros(0)),
+            delayed: BinaryHeap::new(),
             next_heartbeat: None,
             held: Held::default(),
             look_ups: Vec::new(),
@@ -302,6 +308,12 @@ impl Ledger {
             self.next_due = None;
             self.may_have_work = true;
         }
+        while self.delayed.peek().is_some_and(|Reverse((due, _))| *due <= core.clock.now()) {
+            if let Some(Reverse((_, id))) = self.delayed.pop() {
+                // It may be the only thing that a full runner can start.
+                core.registry.want_again(id);
+            }
+        }
         let lease = core.options.lease;
         let load = core.scheduler.load();
         if load.live == 0 && load.ready == 0 && self.held.is_empty() {
@@ -332,6 +344,13 @@ impl Ledger {
             claim: self.claim_request(core),
         };
         (batch, pending)
+    }
+
+    /// `id` can't be claimed before `due`. It may be awaited then, and be all that
+    /// a runner full of parents may start.
+    fn becomes_due(&mut self, due: UnixMicros, id: InvocationId) {
+        self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
+        self.delayed.push(Reverse((due, id)));
     }
 
     /// Asks for as much as the slots get through soon; nothing if there can't be
@@ -379,6 +398,9 @@ impl Ledger {
         submits: Vec<PendingSubmit>,
         messages: &mut Messages,
     ) {
+        for child in batch.submits.iter().filter(|child| !child.delay.is_zero()) {
+            self.becomes_due(core.clock.now().plus(child.delay), child.id);
+        }
         let mut answers = receipt.submits.into_iter();
         for submit in submits {
             let answers: Vec<_> = answers.by_ref().take(submit.children).collect();
@@ -491,9 +513,12 @@ impl Ledger {
                 counter.fetch_add(1, Ordering::AcqRel);
                 core.registry.finish(report.id, &outcome);
             }
-            Some(EndKind::Retry(..)) => {
+            Some(EndKind::Retry(_, delay)) => {
+                core.counters.retried.fetch_add(1, Ordering::AcqRel);
                 core.registry.disown(report.id);
                 self.may_have_work = true;
+                // The store counted the pause from the commit, a moment ago.
+                self.becomes_due(core.clock.now().plus(delay), report.id);
             }
             Some(EndKind::Release) => {
                 core.counters.released.fetch_add(1, Ordering::AcqRel);

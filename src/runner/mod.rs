@@ -29,6 +29,7 @@ mod final_cache;
 mod inbox;
 mod ledger;
 mod parking;
+mod retries;
 mod scheduler;
 mod slot;
 mod waits;
@@ -51,6 +52,7 @@ use fiber::Fiber;
 use inbox::{CancelMessage, Inbox, Messages};
 use ledger::Ledger;
 use parking::AwaitOutcomes;
+use retries::Retries;
 use scheduler::Scheduler;
 use waits::{Registry, WaitFor};
 
@@ -139,6 +141,8 @@ pub struct Gauge {
     pub succeeded: u64,
     /// Attempts of this runner that failed.
     pub failed: u64,
+    /// Attempts of this runner that failed and are followed by another.
+    pub retried: u64,
     /// Attempts that were given back.
     pub released: u64,
 }
@@ -151,6 +155,7 @@ struct Counters {
     peak_live: AtomicUsize,
     succeeded: AtomicU64,
     failed: AtomicU64,
+    retried: AtomicU64,
     released: AtomicU64,
     /// Moving average of how long a guest holds a slot, in nanoseconds: sizes
     /// the prefetch.
@@ -175,6 +180,7 @@ struct Core {
     /// When the grace time is over, once draining has begun.
     grace_ends: Mutex<Option<Instant>>,
     counters: Counters,
+    retries: Retries,
     idle: Idle,
 }
 
@@ -355,6 +361,7 @@ impl Runner {
             stage: AtomicU8::new(Stage::Working as u8),
             grace_ends: Mutex::new(None),
             counters: Counters::default(),
+            retries: Retries::default(),
             idle: Idle::default(),
             store,
             executor,
@@ -549,6 +556,7 @@ impl RunnerHandle {
             peak_live: counters.peak_live.load(Ordering::Acquire),
             succeeded: counters.succeeded.load(Ordering::Acquire),
             failed: counters.failed.load(Ordering::Acquire),
+            retried: counters.retried.load(Ordering::Acquire),
             released: counters.released.load(Ordering::Acquire),
         }
     }

@@ -289,6 +289,11 @@ impl Registry {
         inner.update_want(id);
     }
 
+    /// `id` could not be claimed for a while, and now it can.
+    pub(super) fn want_again(&self, id: InvocationId) {
+        self.inner.lock().update_want(id);
+    }
+
     /// How urgent `id` is, if it is awaited.
     pub(super) fn urgency_of(&self, id: InvocationId) -> Option<Urgency> {
         self.inner.lock().urgency_of(id)
