@@ -3,6 +3,7 @@
 mod histories;
 mod kill;
 mod process;
+mod retries;
 mod sharing;
 mod site;
 mod slots;
