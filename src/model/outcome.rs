@@ -45,6 +45,9 @@ impl Outcome {
     }
 }
 
+/// The longest message of a failure, in bytes.
+const MAX_MESSAGE_BYTES: usize = 8_000;
+
 /// Why an invocation has no value.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Failure {
@@ -72,17 +75,15 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with a message and nothing else.
+    /// A failure with a message and nothing else. A message that quotes a
+    /// child's, which quotes its child's, grows with the tree: it is cut.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            error: None,
-            limit: None,
-            exit_code: None,
-            child: None,
-            backtrace: Vec::new(),
+        let mut message = message.into();
+        if message.len() > MAX_MESSAGE_BYTES {
+            message.truncate(message.floor_char_boundary(MAX_MESSAGE_BYTES));
+            message.push('…');
         }
+        Self { kind, message, error: None, limit: None, exit_code: None, child: None, backtrace: Vec::new() }
     }
 
     /// The failure of a task that returned the `err` of its result.
@@ -199,6 +200,13 @@ mod tests {
             serde_json::to_string(&failure).unwrap(),
             r#"{"kind":"trapped","message":"the guest trapped"}"#
         );
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        let failure = Failure::new(FailureKind::Trapped, "é".repeat(MAX_MESSAGE_BYTES));
+        assert_eq!(failure.message.len(), MAX_MESSAGE_BYTES + '…'.len_utf8());
+        assert!(failure.message.ends_with("é…"));
     }
 
     #[test]

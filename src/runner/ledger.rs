@@ -1,8 +1,6 @@
 //! The only writer of a runner: what happened since it last looked becomes one
 //! batch, and what the store makes of that is acted upon.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -44,9 +42,6 @@ pub(super) struct Ledger {
     may_have_work: bool,
     /// When something becomes due by itself.
     next_due: Option<UnixMicros>,
-    /// What this runner made wait, by a delayed submit or for a next attempt, and
-    /// until when.
-    delayed: BinaryHeap<Reverse<(UnixMicros, InvocationId)>>,
     /// When the lease must be extended, while something is owned.
     next_heartbeat: Option<Instant>,
     /// Reports that could not be written yet.
@@ -61,6 +56,9 @@ pub(super) struct Ledger {
     killing_since: Option<Instant>,
     /// When slots last took claimed work, or there was none.
     ready_since: Option<(Instant, usize)>,
+    /// Whether the next claim of a nearly full runner may be of anything awaited,
+    /// however deep.
+    takes_any_depth: bool,
     /// When the ledger thread wakes by itself.
     alarm: Option<Instant>,
 }
@@ -116,7 +114,6 @@ impl Ledger {
             runner,
             may_have_work: true,
             next_due: Some(UnixMicros(0)),
-            delayed: BinaryHeap::new(),
             next_heartbeat: None,
             held: Held::default(),
             look_ups: Vec::new(),
@@ -124,6 +121,7 @@ impl Ledger {
             has_drained: false,
             killing_since: None,
             ready_since: None,
+            takes_any_depth: false,
             alarm: None,
         }
     }
@@ -150,6 +148,7 @@ impl Ledger {
         if messages.has_foreign_change {
             self.may_have_work = true;
             messages.look_ups.extend(core.registry.awaited_elsewhere());
+            core.registry.want_again();
             match core.store.revoked(self.runner) {
                 Ok(revoked) => give_up(core, &revoked, &mut messages),
                 // The next heartbeat tells.
@@ -172,6 +171,9 @@ impl Ledger {
                 }
                 Err(error) => {
                     self.held.reports = batch.reports;
+                    if batch.heartbeat.is_some() {
+                        self.next_heartbeat = Some(Instant::now());
+                    }
                     refuse_submits(submits, &error.to_string());
                     self.commit_failed(core, &error);
                     refuse_all(messages, &error.to_string());
@@ -181,7 +183,43 @@ impl Ledger {
         }
         self.look_ups.append(&mut messages.look_ups);
         self.look_up(core, messages.statuses);
+        self.break_standstill(core);
         self.tell_idle(core);
+    }
+
+    /// If the runner is nearly full of parked parents and nothing runs, sees to
+    /// it that something does: claims what may start, then makes an exception for
+    /// what otherwise may not, and at the cap ends a wait with an error. After a
+    /// turn that left nothing unsaid, so that no wake-up is on its way.
+    fn break_standstill(&mut self, core: &Core) {
+        let load = core.scheduler.load();
+        if load.may_start_unawaited
+            || load.busy > 0
+            || load.resumed > 0
+            || core.stage() != Stage::Working
+            || !self.held.is_empty()
+            || core.inbox.is_urgent()
+        {
+            return;
+        }
+        if load.live >= core.options.max_live {
+            if load.awaited > 0 {
+                core.give_up_at_cap();
+            } else if !core.registry.wanted(1, None).is_empty() {
+                core.inbox.put(|messages| messages.is_hungry = true);
+            }
+        } else if load.startable > 0 {
+            // A slot is on its way to it.
+        } else if !core.registry.wanted(1, load.deepest).is_empty() {
+            core.inbox.put(|messages| messages.is_hungry = true);
+        } else if core.registry.awaits_events() {
+            // Time, or another runner, will wake somebody.
+        } else if load.awaited > 0 {
+            core.scheduler.make_exception();
+        } else if !core.registry.wanted(1, None).is_empty() {
+            self.takes_any_depth = true;
+            core.inbox.put(|messages| messages.is_hungry = true);
+        }
     }
 
     /// Whether a runner that stops has nothing left to write.
@@ -203,13 +241,13 @@ impl Ledger {
     /// When this ledger must turn although nobody says so.
     fn next_alarm(&self, core: &Core) -> Option<Instant> {
         let now = Instant::now();
-        let mut alarms = vec![self.next_heartbeat];
-        if let Some((until, _)) = self.back_off {
-            alarms.push(Some(until));
-        }
+        // What needs the store has to wait for it.
+        let store_is_back = self.back_off.map(|(until, _)| until).filter(|until| *until > now);
+        let when_back = |moment: Instant| store_is_back.map_or(moment, |until| moment.max(until));
+        let mut alarms = vec![store_is_back, self.next_heartbeat.map(when_back)];
         match core.stage() {
             Stage::Working => {
-                alarms.push(self.next_due.map(|due| now + due.since(core.clock.now())));
+                alarms.push(self.next_due.map(|due| when_back(now + due.since(core.clock.now()))));
                 alarms.push(self.ready_since.map(|(since, _)| since + STALE_PREFETCH));
             }
             Stage::Draining => alarms.push(*core.grace_ends.lock()),
@@ -307,12 +345,7 @@ impl Ledger {
         if is_due {
             self.next_due = None;
             self.may_have_work = true;
-        }
-        while self.delayed.peek().is_some_and(|Reverse((due, _))| *due <= core.clock.now()) {
-            if let Some(Reverse((_, id))) = self.delayed.pop() {
-                // It may be the only thing that a full runner can start.
-                core.registry.want_again(id);
-            }
+            core.registry.want_again();
         }
         let lease = core.options.lease;
         let load = core.scheduler.load();
@@ -346,22 +379,20 @@ impl Ledger {
         (batch, pending)
     }
 
-    /// `id` can't be claimed before `due`. It may be awaited then, and be all that
-    /// a runner full of parents may start.
-    fn becomes_due(&mut self, due: UnixMicros, id: InvocationId) {
-        self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
-        self.delayed.push(Reverse((due, id)));
-    }
-
     /// Asks for as much as the slots get through soon; nothing if there can't be
     /// anything.
-    fn claim_request(&self, core: &Core) -> Option<ClaimRequest> {
+    fn claim_request(&mut self, core: &Core) -> Option<ClaimRequest> {
         if core.stage() != Stage::Working {
             return None;
         }
         let load = core.scheduler.load();
         let slots = core.options.slots;
-        let awaited_room = (2 * slots).saturating_sub(load.awaited);
+        // A nearly full runner claims only what it may start.
+        let above = load.deepest.filter(|_| !std::mem::take(&mut self.takes_any_depth));
+        let awaited_room = match above {
+            None => (2 * slots).saturating_sub(load.awaited).max(usize::from(load.deepest.is_some())),
+            Some(_) => (2 * slots).saturating_sub(load.startable),
+        };
         let room = if load.may_start_unawaited {
             let average = core.counters.slice_nanos.load(Ordering::Relaxed).max(1);
             let ahead = (nanos(PREFETCH_TIME) / average).min(PREFETCH_MAX);
@@ -374,7 +405,7 @@ impl Ledger {
         if max == 0 {
             return None;
         }
-        let awaited = core.registry.wanted(max);
+        let awaited = core.registry.wanted(max, above);
         let only_awaited = room == 0;
         if awaited.is_empty() && (only_awaited || !self.may_have_work) {
             return None;
@@ -398,9 +429,6 @@ impl Ledger {
         submits: Vec<PendingSubmit>,
         messages: &mut Messages,
     ) {
-        for child in batch.submits.iter().filter(|child| !child.delay.is_zero()) {
-            self.becomes_due(core.clock.now().plus(child.delay), child.id);
-        }
         let mut answers = receipt.submits.into_iter();
         for submit in submits {
             let answers: Vec<_> = answers.by_ref().take(submit.children).collect();
@@ -477,8 +505,6 @@ impl Ledger {
             })
             .collect();
         core.scheduler.push_claimed(claims);
-        // Slots that went idle before the claim came have looked in vain.
-        core.give_up_at_cap();
     }
 
     fn act_on_report(
@@ -518,7 +544,8 @@ impl Ledger {
                 core.registry.disown(report.id);
                 self.may_have_work = true;
                 // The store counted the pause from the commit, a moment ago.
-                self.becomes_due(core.clock.now().plus(delay), report.id);
+                let due = core.clock.now().plus(delay);
+                self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
             }
             Some(EndKind::Release) => {
                 core.counters.released.fetch_add(1, Ordering::AcqRel);
@@ -613,7 +640,8 @@ impl Ledger {
             });
         }
         // What is awaited and queued can be claimed now.
-        if !core.registry.wanted(1).is_empty() && core.scheduler.load().idle > 0 {
+        let load = core.scheduler.load();
+        if load.idle > 0 && !core.registry.wanted(1, load.deepest).is_empty() {
             core.inbox.put(|messages| messages.is_hungry = true);
         }
     }

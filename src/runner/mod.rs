@@ -32,6 +32,8 @@ mod parking;
 mod retries;
 mod scheduler;
 mod slot;
+#[cfg(test)]
+mod tests;
 mod waits;
 
 use std::collections::HashMap;
@@ -252,7 +254,6 @@ impl Core {
             // The ledger thread may wait for just this.
             return self.inbox.call();
         }
-        self.give_up_at_cap();
         self.tell(|messages| messages.is_hungry = true);
     }
 

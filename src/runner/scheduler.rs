@@ -72,6 +72,10 @@ struct Queues {
     live: usize,
     /// Slot threads that hold a guest.
     busy: usize,
+    /// How many of the live have each depth, by depth.
+    depths: BTreeMap<u32, usize>,
+    /// How many may start although they are not deep enough for a full runner.
+    exceptions: usize,
     /// How much claimed work slots have ever taken.
     taken: usize,
     stopping: bool,
@@ -94,6 +98,13 @@ pub(super) struct Load {
     pub(super) live: usize,
     /// Whether work that nobody awaits may start.
     pub(super) may_start_unawaited: bool,
+    /// If it may not, and there is room still: awaited work may start if it is
+    /// deeper than this.
+    pub(super) deepest: Option<u32>,
+    /// Resumed, and not taken by a slot yet.
+    pub(super) resumed: usize,
+    /// Claimed and awaited, and a slot may take it.
+    pub(super) startable: usize,
 }
 
 impl Scheduler {
@@ -142,11 +153,19 @@ impl Scheduler {
     }
 
     /// A slot thread is done with a guest: it has parked, or it is gone and
-    /// `freed` live instances with it.
-    pub(super) fn leave_slot(&self, freed: usize) {
+    /// `freed` live instances of that depth with it.
+    pub(super) fn leave_slot(&self, freed: usize, depth: u32) {
         let mut queues = self.queues.lock();
         queues.busy -= 1;
         queues.live -= freed;
+        if freed > 0
+            && let Some(live) = queues.depths.get_mut(&depth)
+        {
+            *live -= 1;
+            if *live == 0 {
+                queues.depths.remove(&depth);
+            }
+        }
         if freed > 0 && queues.idle > 0 && (!queues.awaited.is_empty() || !queues.ready.is_empty()) {
             // Somebody may have stopped at the cap.
             self.work_or_stop.notify_one();
@@ -253,17 +272,37 @@ impl Scheduler {
         queues.awaited.values().next().map(|claim| claim.id)
     }
 
+    /// Lets one awaited invocation start that is not deep enough for a runner as
+    /// full as this.
+    pub(super) fn make_exception(&self) {
+        let mut queues = self.queues.lock();
+        queues.exceptions = 1;
+        if queues.idle > 0 {
+            self.work_or_stop.notify_one();
+        }
+    }
+
     /// How full the runner is.
     pub(super) fn load(&self) -> Load {
         let queues = self.queues.lock();
+        let may_start_unawaited = queues.live + self.reserve < self.max_live;
+        let has_room = queues.live < self.max_live;
+        let deepest = (!may_start_unawaited && has_room).then(|| queues.deepest()).flatten();
         Load {
+            deepest,
+            resumed: queues.resumed.len(),
+            startable: match deepest {
+                _ if !has_room => 0,
+                None => queues.awaited.len(),
+                Some(deepest) => queues.awaited.keys().filter(|urgency| urgency.depth() > deepest).count(),
+            },
             ready: queues.ready.len() + queues.awaited.len(),
             awaited: queues.awaited.len(),
             taken: queues.taken,
             idle: queues.idle,
             busy: queues.busy,
             live: queues.live,
-            may_start_unawaited: queues.live + self.reserve < self.max_live,
+            may_start_unawaited,
         }
     }
 
@@ -275,6 +314,11 @@ impl Scheduler {
 }
 
 impl Queues {
+    /// The depth of the deepest live instance.
+    fn deepest(&self) -> Option<u32> {
+        self.depths.last_key_value().map(|(depth, _)| *depth)
+    }
+
     fn take(&mut self, max_live: usize, reserve: usize) -> Option<Work> {
         if let Some(fiber) = self.resumed.pop_front() {
             return Some(Work::Resume(fiber));
@@ -282,11 +326,26 @@ impl Queues {
         if self.stopping || self.live >= max_live {
             return None;
         }
-        let claim = match self.awaited.pop_first() {
-            Some((_, claim)) => claim,
-            None if self.live + reserve >= max_live => return None,
-            None => self.ready.pop_front()?,
+        let claim = if self.live + reserve < max_live {
+            match self.awaited.pop_first() {
+                Some((_, claim)) => claim,
+                None => self.ready.pop_front()?,
+            }
+        } else {
+            // Nearly full. What is left is for the way down: were it filled with
+            // more parents, their children would find no room.
+            let deepest = self.deepest();
+            let is_deeper = |urgency: &Urgency| deepest.is_none_or(|deepest| urgency.depth() > deepest);
+            let deeper = self.awaited.keys().find(|urgency| is_deeper(urgency)).copied();
+            let urgency = match deeper {
+                Some(deeper) => deeper,
+                None if self.exceptions > 0 => *self.awaited.first_key_value()?.0,
+                None => return None,
+            };
+            self.exceptions = 0;
+            self.awaited.remove(&urgency)?
         };
+        *self.depths.entry(claim.depth).or_default() += 1;
         self.live += 1;
         self.taken += 1;
         Some(Work::Start(claim))

@@ -40,7 +40,7 @@ fn start(core: &Arc<Core>, client: &Arc<dyn TaskClient>, claim: Claim) -> Option
         Ok(Err(failure)) => failure,
         Err(panic) => host_panic(panic.as_ref()),
     };
-    core.scheduler.leave_slot(1);
+    core.scheduler.leave_slot(1, claim.depth);
     let at = core.clock.now();
     let how = EndKind::Final(Outcome::Failure(Arc::new(failure)));
     core.tell(|messages| {
@@ -80,7 +80,7 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
     let future = fiber.future.lock().take();
     let Some(future) = future else {
         // It ended while it stood in the queue; nothing is left to run.
-        core.scheduler.leave_slot(0);
+        core.scheduler.leave_slot(0, fiber.claim.depth);
         return;
     };
     fiber.set_thread(Some(std::thread::current()));
@@ -89,7 +89,7 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
     let how = match left {
         Left::Parked(slice) => {
             core.leave_slot(slice);
-            core.scheduler.leave_slot(0);
+            core.scheduler.leave_slot(0, fiber.claim.depth);
             // Whoever drains looked at the parked before this one was: it is
             // given back here.
             if core.stage() >= Stage::Draining {
@@ -106,7 +106,7 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
     core.leave_slot(fiber.control.end_slice());
     fiber.set_thread(None);
     core.remove_live_fiber(fiber.id());
-    core.scheduler.leave_slot(fiber.weight);
+    core.scheduler.leave_slot(fiber.weight, fiber.claim.depth);
     match how {
         Some(how) => {
             let has_children = fiber.children.load(std::sync::atomic::Ordering::Acquire) > 0;

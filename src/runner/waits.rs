@@ -108,6 +108,13 @@ impl Wait {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Urgency(Reverse<usize>, Reverse<u32>, u64, InvocationId);
 
+impl Urgency {
+    /// One below the deepest of those who wait for it.
+    pub(super) fn depth(&self) -> u32 {
+        self.1.0
+    }
+}
+
 /// What a waiter asks for.
 pub(super) struct WaitFor {
     /// The waiting invocation with its task; `None` for a waiter outside.
@@ -139,6 +146,9 @@ struct Inner {
     /// The awaited that nobody here has claimed yet, most urgent first.
     wanted: BTreeMap<Urgency, InvocationId>,
     urgency: HashMap<InvocationId, Urgency>,
+    /// The awaited that could not be claimed when they were asked for: delayed,
+    /// or owned by another runner.
+    aside: HashSet<InvocationId>,
     next_sequence: u64,
 }
 
@@ -152,6 +162,7 @@ impl Registry {
                 owned: HashSet::new(),
                 wanted: BTreeMap::new(),
                 urgency: HashMap::new(),
+                aside: HashSet::new(),
                 next_sequence: 0,
             }),
         }
@@ -237,6 +248,7 @@ impl Registry {
             let mut inner = self.inner.lock();
             inner.finals.insert(id, outcome.clone());
             inner.owned.remove(&id);
+            inner.aside.remove(&id);
             inner.forget_want(id);
             inner.waiters.remove(&id)
         };
@@ -279,6 +291,7 @@ impl Registry {
         inner.owned.insert(id);
         let urgency = inner.urgency_of(id);
         inner.forget_want(id);
+        inner.aside.remove(&id);
         urgency
     }
 
@@ -289,19 +302,18 @@ impl Registry {
         inner.update_want(id);
     }
 
-    /// `id` could not be claimed for a while, and now it can.
-    pub(super) fn want_again(&self, id: InvocationId) {
-        self.inner.lock().update_want(id);
-    }
-
     /// How urgent `id` is, if it is awaited.
     pub(super) fn urgency_of(&self, id: InvocationId) -> Option<Urgency> {
         self.inner.lock().urgency_of(id)
     }
 
-    /// The most urgent of the awaited that nobody here has claimed.
-    pub(super) fn wanted(&self, max: usize) -> Vec<InvocationId> {
-        self.inner.lock().wanted.values().take(max).copied().collect()
+    /// The most urgent of the awaited that nobody here has claimed; only those
+    /// that are deeper than `above`, if that is given.
+    pub(super) fn wanted(&self, max: usize, above: Option<u32>) -> Vec<InvocationId> {
+        let inner = self.inner.lock();
+        let wanted = inner.wanted.iter();
+        let deep = wanted.filter(|(urgency, _)| above.is_none_or(|above| urgency.depth() > above));
+        deep.take(max).map(|(_, id)| *id).collect()
     }
 
     /// These can't be claimed now: asking for them again and again would keep
@@ -310,7 +322,24 @@ impl Registry {
         let mut inner = self.inner.lock();
         for id in ids {
             inner.forget_want(*id);
+            if inner.waiters.contains_key(id) {
+                inner.aside.insert(*id);
+            }
         }
+    }
+
+    /// What could not be claimed may be claimable now: its time has come, or
+    /// another process has done something.
+    pub(super) fn want_again(&self) {
+        let mut inner = self.inner.lock();
+        for id in std::mem::take(&mut inner.aside) {
+            inner.update_want(id);
+        }
+    }
+
+    /// Whether somebody waits for what time or another runner will bring.
+    pub(super) fn awaits_events(&self) -> bool {
+        !self.inner.lock().aside.is_empty()
     }
 
     /// Everything awaited here that becomes final elsewhere.
@@ -342,6 +371,7 @@ impl Inner {
             waiters.retain(|(other, _)| !Arc::ptr_eq(other, wait));
             if waiters.is_empty() {
                 self.waiters.remove(&id);
+                self.aside.remove(&id);
             }
             self.update_want(id);
         }
@@ -554,16 +584,16 @@ mod tests {
         let first = registry.register(at_depth(0, &[old, popular, owned])).unwrap();
         let second = registry.register(at_depth(3, &[deep])).unwrap();
         let third = registry.register(at_depth(1, &[popular])).unwrap();
-        assert_eq!(registry.wanted(10), [popular, deep, old]);
+        assert_eq!(registry.wanted(10, None), [popular, deep, old]);
         registry.unregister(&third.0);
-        assert_eq!(registry.wanted(10), [deep, old, popular]);
+        assert_eq!(registry.wanted(10, None), [deep, old, popular]);
         assert!(registry.own(deep).is_some());
-        assert_eq!(registry.wanted(10), [old, popular]);
+        assert_eq!(registry.wanted(10, None), [old, popular]);
         registry.disown(deep);
-        assert_eq!(registry.wanted(1), [deep]);
+        assert_eq!(registry.wanted(1, None), [deep]);
         registry.unregister(&second.0);
         registry.unregister(&first.0);
-        assert!(registry.wanted(10).is_empty());
+        assert!(registry.wanted(10, None).is_empty());
         assert!(registry.inner.lock().waiters.is_empty(), "nothing is left behind");
     }
 

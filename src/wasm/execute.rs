@@ -219,8 +219,9 @@ fn wasi_context(
 ) -> Result<WasiCtx, Failure> {
     let mut wasi = WasiCtxBuilder::new();
     wasi.stdout(output.stream(LogStream::Stdout)).stderr(output.stream(LogStream::Stderr));
-    // The slot thread is the guest's own: files may block it.
-    wasi.allow_blocking_current_thread(true);
+    // Files on threads of the reactor, not on the slot's: a guest that opens a
+    // named pipe, or reads from a network that is gone, could not be ended there.
+    wasi.allow_blocking_current_thread(false);
     if program.entry == Entry::Command {
         let name = claim.task.rsplit_once('.').map_or(&*claim.task, |(component, _)| component);
         wasi.arg(name);

@@ -21,6 +21,8 @@ pub fn ci() -> Result<ExitCode> {
     run(cargo()
         .args(["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"])
         .env("RUSTDOCFLAGS", "-Dwarnings"))?;
+    // What a newcomer sees first must not be what breaks first.
+    crate::demo::run(crate::demo::Profile::Dev)?;
     test(&[])
 }
 

@@ -1,5 +1,7 @@
 //! Guests that submit without end.
 
+use std::time::{Duration, Instant};
+
 use crate::guests::setup::Setup;
 
 #[test]
@@ -37,4 +39,24 @@ fn a_fork_bomb_ends_with_an_error_when_the_live_instances_are_used_up() {
     let error = bomb["failure"]["error"].as_str().expect("an error");
     assert!(error.contains("live instances"), "{error}");
     assert_eq!(setup.status(&good)["result"], 7);
+}
+
+#[test]
+fn a_fork_bomb_that_would_never_end_is_ended_by_a_signal() {
+    let setup = Setup::new(&["faults"]);
+    let store = ["--store", "sqlite:state.db"];
+    let running = setup.command(store.iter().chain(&["call", "faults.fork-bomb", "[1000, 2]"])).spawn();
+    let count = |status: &str| {
+        let args = ["list", "--json", "--limit", "0", "--status", status];
+        setup.run(store.iter().chain(&args)).expect(0).json_lines().len()
+    };
+    // Each look takes as long as a process: the bomb is quicker.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while count("waiting") < 20 {
+        assert!(Instant::now() < deadline, "the bomb does not go off");
+    }
+    running.signal(rustix::process::Signal::INT);
+    let output = running.wait().expect(5);
+    assert!(output.stderr.contains("failed (cancelled)"), "{output:?}");
+    assert_eq!(count("queued,claimed,running,waiting"), 0, "its descendants went with it");
 }

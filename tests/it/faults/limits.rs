@@ -43,6 +43,24 @@ fn a_loop_at_start_ends_when_its_time_is_over() {
 }
 
 #[test]
+fn opening_a_pipe_that_nobody_writes_to_ends_when_the_time_is_over() {
+    let setup = Setup::with(
+        &["workflow"],
+        "[component.workflow.limits]\ntime = \"300ms\"\n\
+         [[component.workflow.directory]]\nhost = \"data\"\nguest = \"/data\"\n",
+    );
+    let pipe = setup.sandbox.write("data/file", "text").with_file_name("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+        .expect("a named pipe");
+    let piped = setup.submit("read-text", r#"["/data/pipe"]"#);
+    let good = setup.submit("read-text", r#"["/data/file"]"#);
+    setup.run(["start", "--until-idle", "--slots", "1"]).expect(0);
+    let piped = setup.status(&piped);
+    assert_eq!(piped["failure"]["kind"], "timed-out", "{piped}");
+    assert_eq!(setup.status(&good)["result"], "text", "the slot is free again");
+}
+
+#[test]
 fn what_stays_within_its_time_is_not_ended() {
     let setup = Setup::with(&["faults"], "[component.faults.limits]\ntime = \"20s\"\n");
     assert_eq!(setup.value("faults.sleep", "[50]"), serde_json::Value::Null);

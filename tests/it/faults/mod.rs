@@ -1,6 +1,10 @@
 //! What guests, files and machines can do wrong, and what becomes of it.
 
+mod caches;
+mod components;
+mod disks;
 mod floods;
 mod limits;
 mod output;
+mod stores;
 mod traps;

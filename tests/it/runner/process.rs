@@ -80,7 +80,8 @@ fn switches(pid: u32) -> u64 {
         .sum()
 }
 
-fn threads(pid: u32) -> impl Iterator<Item = std::path::PathBuf> {
+/// The threads of a process, as directories.
+pub fn threads(pid: u32) -> impl Iterator<Item = std::path::PathBuf> {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
     threads.map(|entry| entry.expect("a thread").path())
 }

@@ -97,6 +97,25 @@ impl Cli {
         self
     }
 
+    /// Runs it through a shell script, which has the program and its arguments in
+    /// `"$0" "$@"`.
+    pub fn through(mut self, script: &str) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]).arg(self.command.get_program()).args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        if let Some(directory) = self.command.get_current_dir() {
+            shell.current_dir(directory);
+        }
+        shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.command = shell;
+        self
+    }
+
     /// Starts it and lets it run.
     #[track_caller]
     pub fn spawn(mut self) -> Running {

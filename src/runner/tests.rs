@@ -1,0 +1,582 @@
+//! The runner with guests that are closures: what would be slow or impossible to
+//! provoke with components.
+
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::*;
+use crate::model::{
+    Caller, ChildRequest, Claim, ComponentDigest, Failure, FailureKind, Invocation, LogEntry, LogStream,
+    Status, SubmitOptions, SystemClock, Transition,
+};
+use crate::store::{
+    Batch, ClaimRequest, Counts, Filter, LookUp, MemoryStore, NewInvocation, Receipt, TaskSet,
+};
+use crate::wasm::GuestControl;
+
+/// Whatever takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+type Body = Pin<Box<dyn Future<Output = Result<u64, String>> + Send>>;
+
+/// What a guest has at hand.
+#[derive(Clone)]
+struct Hands {
+    claim: Claim,
+    client: Arc<dyn TaskClient>,
+    control: Arc<GuestControl>,
+}
+
+impl Hands {
+    fn argument(&self, place: usize) -> u64 {
+        let arguments: Vec<u64> = serde_json::from_str(&self.claim.arguments).expect("numbers");
+        arguments[place]
+    }
+
+    fn caller(&self) -> Caller {
+        let Claim { id, attempt, root, depth, .. } = self.claim;
+        Caller { id, attempt, root, depth }
+    }
+
+    async fn submit(&self, children: Vec<ChildRequest>) -> Result<Vec<InvocationId>, String> {
+        self.client.submit(&self.caller(), children).await.map_err(|refusal| refusal.to_string())
+    }
+
+    async fn wait(&self, ids: Vec<InvocationId>, mode: AwaitMode) -> Result<Vec<(usize, u64)>, String> {
+        let outcomes = self.client.await_outcomes(&self.caller(), ids, mode).await;
+        let outcomes = outcomes.map_err(|refusal| refusal.to_string())?;
+        outcomes.into_iter().map(|(index, outcome)| Ok((index, number(&outcome)?))).collect()
+    }
+}
+
+fn number(outcome: &Outcome) -> Result<u64, String> {
+    match outcome {
+        Outcome::Value(json) => json.parse().map_err(|error| format!("{json}: {error}")),
+        Outcome::Failure(failure) => Err(failure.message.clone()),
+    }
+}
+
+fn child(task: &str, arguments: &[u64]) -> ChildRequest {
+    let arguments = serde_json::to_string(arguments).expect("numbers").into();
+    ChildRequest { task: task.into(), arguments, options: SubmitOptions::default() }
+}
+
+/// Runs closures as guests.
+#[derive(Default)]
+struct Closures {
+    guests: HashMap<Arc<str>, Box<dyn Fn(Hands) -> Body + Send + Sync>>,
+    running: AtomicUsize,
+    peak: AtomicUsize,
+}
+
+impl Closures {
+    fn with<F: Future<Output = Result<u64, String>> + Send + 'static>(
+        mut self,
+        task: &str,
+        guest: impl Fn(Hands) -> F + Send + Sync + 'static,
+    ) -> Self {
+        self.guests.insert(task.into(), Box::new(move |hands| Box::pin(guest(hands))));
+        self
+    }
+}
+
+impl Executor for Closures {
+    fn tasks(&self) -> Arc<TaskSet> {
+        Arc::new(self.guests.keys().cloned().collect())
+    }
+
+    fn start(&self, claim: &Claim, client: &Arc<dyn TaskClient>) -> Result<Guest, Failure> {
+        assert!(&*claim.task != "panic-at-start", "as asked");
+        let control = Arc::new(GuestControl::new(Duration::from_secs(3600)));
+        let hands = Hands { claim: claim.clone(), client: Arc::clone(client), control: Arc::clone(&control) };
+        let body = self.guests[&claim.task](hands);
+        let future = Box::pin(async move {
+            match body.await {
+                Ok(value) => Outcome::Value(value.to_string().into()),
+                Err(message) => Outcome::Failure(Arc::new(Failure::new(FailureKind::Trapped, message))),
+            }
+        });
+        Ok(Guest { future, control, digest: claim.component_digest, weight: 1, retry: Arc::default() })
+    }
+
+    fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedChild, Refusal> {
+        Ok(PreparedChild {
+            task: task.into(),
+            digest: ComponentDigest::from_bytes([0; 32]),
+            arguments: arguments.into(),
+            max_attempts: 3,
+            priority: 0,
+        })
+    }
+
+    fn guest_runs(&self, runs: bool) {
+        if runs {
+            let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+            self.peak.fetch_max(running, Ordering::SeqCst);
+        } else {
+            self.running.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// A memory store that may pretend to be a durable one, whose commits can be held
+/// up.
+struct Slow {
+    store: MemoryStore,
+    is_instant: bool,
+    /// Held by whoever wants commits to wait.
+    gate: Mutex<()>,
+}
+
+impl Slow {
+    fn new(is_instant: bool) -> Arc<Self> {
+        let store = MemoryStore::new(Arc::new(SystemClock::new()));
+        Arc::new(Self { store, is_instant, gate: Mutex::new(()) })
+    }
+
+    fn submit(&self, task: &str, arguments: &[u64]) -> InvocationId {
+        let id = InvocationId::generate();
+        let submit = NewInvocation {
+            id,
+            task: task.into(),
+            component_digest: ComponentDigest::from_bytes([0; 32]),
+            arguments: serde_json::to_string(arguments).expect("numbers").into(),
+            max_attempts: 3,
+            priority: 0,
+            delay: Duration::ZERO,
+            key: None,
+            labels: Vec::new(),
+            child_of: None,
+        };
+        self.store.commit(&Batch { submits: vec![submit], ..Batch::default() }).expect("a commit");
+        id
+    }
+
+    fn one(&self, id: InvocationId) -> Invocation {
+        self.store.get(&[id]).expect("a read").remove(0).expect("it is there")
+    }
+
+    fn all(&self) -> Vec<Invocation> {
+        let filter = Filter { statuses: Vec::new(), task: None, limit: usize::MAX };
+        self.store.list(&filter).expect("a read")
+    }
+}
+
+impl Store for Slow {
+    fn commit(&self, batch: &Batch) -> Result<Receipt, StoreError> {
+        let _open = self.gate.lock();
+        self.store.commit(batch)
+    }
+    fn get(&self, ids: &[InvocationId]) -> Result<Vec<Option<Invocation>>, StoreError> {
+        self.store.get(ids)
+    }
+    fn look_up(&self, ids: &[InvocationId]) -> Result<Vec<LookUp>, StoreError> {
+        self.store.look_up(ids)
+    }
+    fn revoked(&self, runner: RunnerId) -> Result<Vec<InvocationId>, StoreError> {
+        self.store.revoked(runner)
+    }
+    fn arguments(&self, id: InvocationId) -> Result<Option<Arc<str>>, StoreError> {
+        self.store.arguments(id)
+    }
+    fn list(&self, filter: &Filter) -> Result<Vec<Invocation>, StoreError> {
+        self.store.list(filter)
+    }
+    fn counts(&self, root: Option<InvocationId>) -> Result<Counts, StoreError> {
+        self.store.counts(root)
+    }
+    fn unfinished_by_task(&self) -> Result<Vec<(Arc<str>, u64)>, StoreError> {
+        self.store.unfinished_by_task()
+    }
+    fn tree(&self, root: InvocationId) -> Result<Vec<Invocation>, StoreError> {
+        self.store.tree(root)
+    }
+    fn history(&self, id: InvocationId) -> Result<Vec<Transition>, StoreError> {
+        self.store.history(id)
+    }
+    fn logs(&self, id: InvocationId) -> Result<Vec<LogEntry>, StoreError> {
+        self.store.logs(id)
+    }
+    fn watch(&self, notify: Arc<dyn Fn() + Send + Sync>) -> Result<Watch, StoreError> {
+        self.store.watch(notify)
+    }
+    fn is_instant(&self) -> bool {
+        self.is_instant
+    }
+    fn url(&self) -> &str {
+        self.store.url()
+    }
+}
+
+/// Pends once, and is woken by another thread: now and then before the poll that
+/// pends is over, now and then long after.
+async fn yield_to_a_thread() {
+    static WAKERS: LazyLock<Sender<Waker>> = LazyLock::new(|| {
+        let (sender, receiver) = channel::<Waker>();
+        std::thread::spawn(move || {
+            for waker in receiver {
+                waker.wake_by_ref();
+                // A second, spurious one, when it may be anywhere.
+                waker.wake();
+            }
+        });
+        sender
+    });
+    let mut has_pended = false;
+    poll_fn(|context: &mut Context<'_>| {
+        if std::mem::replace(&mut has_pended, true) {
+            return Poll::Ready(());
+        }
+        WAKERS.send(context.waker().clone()).expect("the waking thread lives");
+        Poll::Pending
+    })
+    .await;
+}
+
+fn mix(seed: u64) -> u64 {
+    let mut x = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x ^ (x >> 27)
+}
+
+/// `[depth, width, seed]`: counts the invocations of its tree, and waits for its
+/// children in one of several ways, with pauses anywhere.
+async fn tree(hands: Hands) -> Result<u64, String> {
+    let (depth, width, seed) = (hands.argument(0), hands.argument(1), hands.argument(2));
+    for _ in 0..mix(seed) % 3 {
+        yield_to_a_thread().await;
+    }
+    if depth == 0 {
+        return Ok(1);
+    }
+    let request = |place| child("tree", &[depth - 1, width, mix(seed ^ (place << 8)) >> 1]);
+    let mut total = 1;
+    match mix(seed ^ 77) % 4 {
+        0 => {
+            let ids = hands.submit((0..width).map(request).collect()).await?;
+            total += hands.wait(ids, AwaitMode::All).await?.iter().map(|(_, value)| value).sum::<u64>();
+        }
+        1 => {
+            let mut ids = hands.submit((0..width).map(request).collect()).await?;
+            while !ids.is_empty() {
+                let (first, value) = hands.wait(ids.clone(), AwaitMode::Any).await?[0];
+                total += value;
+                ids.remove(first);
+            }
+        }
+        2 => {
+            for place in 0..width {
+                let (_, outcome) = hands
+                    .client
+                    .call(&hands.caller(), request(place))
+                    .await
+                    .map_err(|refusal| refusal.to_string())?;
+                total += number(&outcome)?;
+            }
+        }
+        _ => {
+            let ids = hands.submit((0..width).map(request).collect()).await?;
+            yield_to_a_thread().await;
+            for id in ids.into_iter().rev() {
+                total += hands.wait(vec![id], AwaitMode::All).await?[0].1;
+            }
+        }
+    }
+    Ok(total)
+}
+
+fn size(depth: u32, width: u64) -> u64 {
+    (0..=depth).map(|level| width.pow(level)).sum()
+}
+
+fn options(slots: usize) -> RunnerOptions {
+    RunnerOptions {
+        slots,
+        final_cache_entries: 10,
+        grace: Duration::from_millis(200),
+        ..RunnerOptions::default()
+    }
+}
+
+fn start(store: &Arc<Slow>, guests: &Arc<Closures>, options: RunnerOptions) -> Runner {
+    let store: Arc<dyn Store> = Arc::clone(store) as _;
+    Runner::start(store, Arc::clone(guests) as _, Arc::new(SystemClock::new()), options).expect("it starts")
+}
+
+#[track_caller]
+fn value(runner: &Runner, id: InvocationId) -> Result<u64, String> {
+    let outcome = runner.wait_final(id, Some(PATIENCE)).expect("no refusal");
+    number(&outcome.expect("it hangs"))
+}
+
+/// Says when it is dropped.
+struct Dropped(Sender<InvocationId>, InvocationId);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        // Nobody may care any more.
+        let _ = self.0.send(self.1);
+    }
+}
+
+#[test]
+fn no_wake_up_is_lost_however_trees_wait() {
+    for round in 0..24_u64 {
+        for is_instant in [true, false] {
+            let slots = 1 + (round % 4) as usize;
+            let store = Slow::new(is_instant);
+            let guests = Arc::new(Closures::default().with("tree", tree));
+            let runner = start(&store, &guests, options(slots));
+            let ids: Vec<_> = (0..4).map(|n| store.submit("tree", &[4, 3, round * 100 + n])).collect();
+            for id in ids {
+                assert_eq!(value(&runner, id), Ok(size(4, 3)), "round {round}, instant {is_instant}");
+            }
+            let gauge = runner.stop();
+            assert!((1..=slots).contains(&guests.peak.load(Ordering::SeqCst)));
+            assert_eq!(guests.running.load(Ordering::SeqCst), 0);
+            assert_eq!((gauge.running, gauge.live, gauge.failed), (0, 0, 0), "{gauge:?}");
+            assert_eq!(gauge.succeeded, 4 * size(4, 3));
+        }
+    }
+}
+
+#[test]
+fn many_waiters_of_one_result_are_all_woken() {
+    for is_instant in [true, false] {
+        let store = Slow::new(is_instant);
+        let (open, is_open) = channel::<()>();
+        let is_open = Arc::new(Mutex::new(is_open));
+        let guests = Closures::default()
+            .with("gate", move |_| {
+                let is_open = Arc::clone(&is_open);
+                async move {
+                    is_open.lock().recv().expect("it is opened");
+                    Ok(7)
+                }
+            })
+            .with("waiter", |hands| async move {
+                // An id is two of the numbers that arguments are made of here.
+                let id = u128::from(hands.argument(0)) << 64 | u128::from(hands.argument(1));
+                let id = InvocationId::from_bytes(id.to_be_bytes());
+                Ok(hands.wait(vec![id], AwaitMode::All).await?[0].1)
+            });
+        let guests = Arc::new(guests);
+        let gate = store.submit("gate", &[]);
+        let number = u128::from_be_bytes(*gate.as_bytes());
+        let halves = [(number >> 64) as u64, number as u64];
+        let ids: Vec<_> = (0..500).map(|_| store.submit("waiter", &halves)).collect();
+        let runner = start(&store, &guests, options(2));
+        // One slot is behind the gate; the other parks all waiters.
+        let deadline = Instant::now() + PATIENCE;
+        while runner.handle().gauge().live < 501 {
+            assert!(Instant::now() < deadline, "{:?}", runner.handle().gauge());
+            std::thread::yield_now();
+        }
+        open.send(()).expect("the gate listens");
+        for id in ids {
+            assert_eq!(value(&runner, id), Ok(7));
+        }
+    }
+}
+
+#[test]
+fn a_stop_at_any_moment_is_bounded_and_loses_nothing() {
+    for round in 0..40_u64 {
+        let is_instant = round % 2 == 0;
+        let store = Slow::new(is_instant);
+        let guests = Arc::new(Closures::default().with("tree", tree));
+        let ids: Vec<_> = (0..3).map(|n| store.submit("tree", &[5, 2, round * 10 + n])).collect();
+        let runner = start(&store, &guests, options(2));
+        // The moment is the point.
+        std::thread::sleep(Duration::from_micros(mix(round) % 4000));
+        let began = Instant::now();
+        if round % 3 == 0 {
+            runner.handle().kill();
+        }
+        runner.stop();
+        let took = began.elapsed();
+        assert!(took < Duration::from_millis(1200), "round {round}: {took:?}");
+        for invocation in store.all() {
+            let Invocation { status, attempt, .. } = invocation;
+            let is_settled = status.is_final() || (status, attempt) == (Status::Queued, 0);
+            assert!(is_settled, "round {round}: {invocation:?}");
+        }
+        let runner = start(&store, &guests, options(2));
+        for id in ids {
+            assert_eq!(value(&runner, id), Ok(size(5, 2)), "round {round}");
+        }
+        drop(runner);
+        assert_eq!(store.all().len() as u64, 3 * size(5, 2), "round {round}: no child exists twice");
+    }
+}
+
+#[test]
+fn a_host_that_panics_costs_one_attempt_and_no_slot() {
+    struct PanicOnDrop;
+    impl Drop for PanicOnDrop {
+        fn drop(&mut self) {
+            panic!("while dropped");
+        }
+    }
+    for is_instant in [true, false] {
+        let store = Slow::new(is_instant);
+        let guests = Closures::default()
+            .with("tree", tree)
+            .with("panic-at-start", |_| async { Ok(0) })
+            .with("panic", |_| async { panic!("while polled") })
+            .with("panic-later", |_| async {
+                yield_to_a_thread().await;
+                panic!("after a pause")
+            })
+            .with("panic-on-drop", |_| async {
+                let kept = PanicOnDrop;
+                std::future::pending::<()>().await;
+                drop(kept);
+                Ok(0)
+            });
+        let guests = Arc::new(guests);
+        let runner = start(&store, &guests, options(1));
+        for task in ["panic-at-start", "panic", "panic-later"] {
+            let id = store.submit(task, &[]);
+            let message = value(&runner, id).expect_err(task);
+            assert!(message.contains("a bug in the runner"), "{task}: {message}");
+        }
+        let stuck = store.submit("panic-on-drop", &[]);
+        let deadline = Instant::now() + PATIENCE;
+        while runner.handle().gauge().running == 0 {
+            // What is submitted behind the runner's back is not told by a memory
+            // store: a wait asks for it.
+            let _ = runner.wait_final(stuck, Some(Duration::from_millis(1)));
+            assert!(Instant::now() < deadline);
+        }
+        runner.handle().cancel(stuck, "enough");
+        assert!(value(&runner, stuck).is_err());
+        let id = store.submit("tree", &[2, 2, 1]);
+        assert_eq!(value(&runner, id), Ok(7), "the only slot still works");
+        assert_eq!(runner.stop().live, 0);
+    }
+}
+
+#[test]
+fn a_guest_whose_reports_are_stale_is_killed() {
+    for is_instant in [true, false] {
+        let store = Slow::new(is_instant);
+        let (dropped, drops) = channel();
+        let guests = Closures::default().with("talker", move |hands| {
+            let dropped = dropped.clone();
+            async move {
+                let _dropped = Dropped(dropped, hands.claim.id);
+                loop {
+                    let entry = LogEntry {
+                        at: crate::model::UnixMicros(1),
+                        attempt: hands.claim.attempt,
+                        stream: LogStream::Log,
+                        level: None,
+                        text: "still here".to_owned(),
+                    };
+                    hands.client.log(&hands.caller(), vec![entry]);
+                    yield_to_a_thread().await;
+                }
+            }
+        });
+        let guests = Arc::new(guests);
+        let id = store.submit("talker", &[]);
+        let runner = start(&store, &guests, options(1));
+        let deadline = Instant::now() + PATIENCE;
+        while store.one(id).status != Status::Running {
+            assert!(Instant::now() < deadline);
+            std::thread::yield_now();
+        }
+        // Somebody else cancels it, and the store tells nobody.
+        let cancel = Cancel { id, message: "from elsewhere".to_owned() };
+        store.store.commit(&Batch { cancels: vec![cancel], ..Batch::default() }).expect("a commit");
+        assert_eq!(drops.recv_timeout(PATIENCE), Ok(id));
+        assert_eq!(store.one(id).status, Status::Cancelled);
+        drop(runner);
+    }
+}
+
+#[test]
+fn a_runner_that_loses_its_lease_kills_its_guests_and_goes_on_as_another() {
+    let store = Slow::new(false);
+    let (dropped, drops) = channel();
+    let guests = Closures::default().with("tree", tree).with("sleeper", move |hands| {
+        let dropped = dropped.clone();
+        async move {
+            let _dropped = Dropped(dropped, hands.claim.id);
+            // A guest that does nothing learns of it all the same.
+            std::future::pending().await
+        }
+    });
+    let guests = Arc::new(guests);
+    let id = store.submit("sleeper", &[]);
+    let lease = Duration::from_millis(100);
+    let runner = start(&store, &guests, RunnerOptions { lease, ..options(1) });
+    let deadline = Instant::now() + PATIENCE;
+    while store.one(id).status != Status::Running {
+        assert!(Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+    let other = RunnerId::generate();
+    {
+        // No heartbeat gets through, until another has taken the work.
+        let _closed = store.gate.lock();
+        let claim = ClaimRequest {
+            runner: other,
+            lease: PATIENCE,
+            max: 1,
+            awaited: Vec::new(),
+            only_awaited: false,
+            tasks: guests.tasks(),
+            root: None,
+        };
+        loop {
+            let batch = Batch { recover: true, claim: Some(claim.clone()), ..Batch::default() };
+            let receipt = store.store.commit(&batch).expect("a commit");
+            if !receipt.claimed.is_empty() {
+                break;
+            }
+            assert!(Instant::now() < deadline);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    assert_eq!(drops.recv_timeout(PATIENCE), Ok(id), "its guest is killed");
+    let next = store.submit("tree", &[2, 2, 1]);
+    assert_eq!(value(&runner, next), Ok(7), "it goes on");
+    let sleeper = store.one(id);
+    assert_eq!((sleeper.runner, sleeper.attempt), (Some(other), 2), "and leaves alone what is not its own");
+    drop(runner);
+    assert_eq!(store.one(id).status, Status::Claimed);
+}
+
+#[test]
+fn a_guest_that_computes_through_the_grace_time_is_given_back() {
+    let store = Slow::new(false);
+    let guests = Closures::default().with("spin", |hands| async move {
+        while !hands.control.is_killed() {
+            std::thread::yield_now();
+        }
+        Err("interrupted".to_owned())
+    });
+    let guests = Arc::new(guests);
+    let id = store.submit("spin", &[]);
+    let runner = start(&store, &guests, options(2));
+    let deadline = Instant::now() + PATIENCE;
+    while store.one(id).status != Status::Running {
+        assert!(Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+    let began = Instant::now();
+    let gauge = runner.stop();
+    assert!(began.elapsed() < Duration::from_millis(1200), "{:?}", began.elapsed());
+    assert_eq!((gauge.released, gauge.failed), (1, 0), "{gauge:?}");
+    assert_eq!((store.one(id).status, store.one(id).attempt), (Status::Queued, 0));
+}

@@ -1,0 +1,145 @@
+//! Cancelling what is queued, running, parked, and whole trees.
+
+use std::time::{Duration, Instant};
+
+use run_wasm_runner::model::{InvocationId, Reason, Status};
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::histories::{count, legal_history};
+use super::site::{Site, all, get};
+
+#[track_caller]
+fn cancel(site: &Site, id: InvocationId) {
+    site.run(["cancel", &id.to_string()]).expect(0);
+}
+
+/// `status` says so, and `result` ends with the exit code of it.
+#[track_caller]
+fn assert_cancelled(site: &Site, id: InvocationId) {
+    let status = site.status(id);
+    assert_eq!(status["status"], "cancelled", "{status}");
+    assert_eq!(status["failure"]["kind"], "cancelled", "{status}");
+    site.run(["result", &id.to_string()]).expect(5);
+    site.run(["result", &id.to_string(), "--wait"]).expect(5);
+    let store = site.store();
+    let history = legal_history(&store, &get(&store, id));
+    assert_eq!(count(&history, Reason::Cancelled), 1, "{history:#?}");
+}
+
+#[test]
+fn a_queued_invocation_that_is_cancelled_never_runs() {
+    let site = Site::new();
+    let id = site.submit("square", json!([2]));
+    cancel(&site, id);
+    assert_cancelled(&site, id);
+    let summary = site.run_all(&[]);
+    assert_eq!(summary["succeeded"], 0, "{summary}");
+    assert_cancelled(&site, id);
+    assert_eq!(site.status(id)["attempt"], 0);
+}
+
+#[test]
+fn a_delayed_invocation_that_is_cancelled_never_runs() {
+    let site = Site::new();
+    let id = site.submit_with("square", json!([2]), &["--delay", "1h"]);
+    cancel(&site, id);
+    // Nothing is left to wait for.
+    site.run_all(&[]);
+    assert_cancelled(&site, id);
+}
+
+/// Cancels a guest that holds the only slot of a runner in another process, and
+/// measures by the store's times when the slot is free for the next.
+#[track_caller]
+fn reaches_a_running_guest(task: &str, arguments: serde_json::Value) {
+    let site = Site::new();
+    let running = site.start(&["--slots", "1"]);
+    let id = site.submit(task, arguments);
+    site.wait_for(id, Status::Running);
+    let next = site.submit("square", json!([3]));
+    cancel(&site, id);
+    assert_cancelled(&site, id);
+    assert_eq!(site.await_value(next), 9);
+    let store = site.store();
+    let cancelled = get(&store, id).finished_at.expect("it is final");
+    let started = get(&store, next).started_at.expect("it has run");
+    let took = started.since(cancelled);
+    println!("{task}: its slot was free {took:?} after the cancel");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    running.signal(Signal::TERM);
+    let summary = running.wait().expect(0).json();
+    // The runner did not produce that outcome, so it counts it as none.
+    assert_eq!((&summary["succeeded"], &summary["failed"]), (&json!(1), &json!(0)), "{summary}");
+    assert_cancelled(&site, id);
+}
+
+#[test]
+fn a_cancel_reaches_a_guest_that_computes_in_another_process_within_a_second() {
+    reaches_a_running_guest("spin", json!([]));
+}
+
+#[test]
+fn a_cancel_reaches_a_guest_that_sleeps_in_another_process_within_a_second() {
+    reaches_a_running_guest("sleep-ms", json!([3_600_000]));
+}
+
+#[test]
+fn cancelling_a_tree_ends_all_that_is_parked_running_and_queued_in_it() {
+    let site = Site::new();
+    let root = site.submit("hold-behind-gate", json!([50, 3_600_000]));
+    // Runs until nothing is left: not for an hour.
+    let running = site.command(["start", "--until-idle", "--json", "--slots", "2"]).spawn();
+    site.wait_for_count(Status::Waiting, 51);
+    let bystander = site.submit("square", json!([6]));
+    cancel(&site, root);
+    let summary = running.wait().expect(0).json();
+    assert!(summary["peak_live"].as_u64() >= Some(51), "{summary}");
+    let store = site.store();
+    let tree: Vec<_> = all(&store).into_iter().filter(|one| one.root == root).collect();
+    assert_eq!(tree.len(), 52);
+    for invocation in tree {
+        assert_cancelled(&site, invocation.id);
+    }
+    assert_eq!(site.value(bystander), 36, "others are spared");
+}
+
+#[test]
+fn a_parked_child_that_is_cancelled_fails_its_waiting_parent_with_the_reason() {
+    let site = Site::new();
+    let root = site.submit("call", json!(["demo:workflow/basics.sleep-ms", "[3600000]"]));
+    let running = site.command(["start", "--until-idle", "--json", "--slots", "1"]).spawn();
+    site.wait_for(root, Status::Waiting);
+    site.wait_for_count(Status::Running, 1);
+    let child = all(&site.store()).into_iter().find(|one| one.parent == Some(root)).expect("a child");
+    cancel(&site, child.id);
+    let began = Instant::now();
+    running.wait().expect(0);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_cancelled(&site, child.id);
+    let status = site.status(root);
+    assert_eq!((&status["status"], &status["failure"]["kind"]), (&json!("failed"), &json!("returned")));
+    let message = status["failure"].to_string();
+    assert!(message.contains("cancelled: "), "{message}");
+}
+
+#[test]
+fn a_guest_cancels_its_child() {
+    let site = Site::new();
+    let arguments = json!(["demo:faults/faults.spin", "[]"]).to_string();
+    for slots in ["1", "2"] {
+        let output = site.run(["call", "cancel-child", &arguments, "--slots", slots]).expect(0);
+        let value = output.json();
+        assert!(value.as_str().is_some_and(|text| text.starts_with("cancelled: ")), "{value}");
+    }
+}
+
+#[test]
+fn what_is_final_stays_what_it_is() {
+    let site = Site::new();
+    let id = site.submit("square", json!([5]));
+    site.run_all(&[]);
+    cancel(&site, id);
+    assert_eq!(site.value(id), 25);
+    assert_eq!(site.status(id)["status"], "succeeded");
+}
