@@ -31,6 +31,10 @@ const PREFETCH_MAX: u64 = 512;
 /// about how long guests run was wrong.
 const STALE_PREFETCH: Duration = Duration::from_millis(500);
 
+/// A lease is trusted for all but this part of it: what clocks and commits may
+/// differ by.
+const TRUST_MARGIN: u32 = 10;
+
 /// A store that can't be used is tried again after this long, doubled each time.
 const FIRST_BACK_OFF: Duration = Duration::from_millis(50);
 const LAST_BACK_OFF: Duration = Duration::from_secs(5);
@@ -44,6 +48,10 @@ pub(super) struct Ledger {
     next_due: Option<UnixMicros>,
     /// When the lease must be extended, while something is owned.
     next_heartbeat: Option<Instant>,
+    /// Until when this runner may believe that what it owns is its own, whatever
+    /// becomes of the store: counted from before the commit that extended the
+    /// lease, with a margin. Beyond it another runner may have taken over.
+    trusted_until: Option<Instant>,
     /// Reports that could not be written yet.
     held: Held,
     /// Ids that a waiter must know about, while the store can't be read.
@@ -115,6 +123,7 @@ impl Ledger {
             may_have_work: true,
             next_due: Some(UnixMicros(0)),
             next_heartbeat: None,
+            trusted_until: None,
             held: Held::default(),
             look_ups: Vec::new(),
             back_off: None,
@@ -155,6 +164,9 @@ impl Ledger {
                 Err(error) => tracing::warn!(%error, "the store can't be read"),
             }
         }
+        if self.trusted_until.is_some_and(|until| until <= Instant::now()) {
+            self.go_on_as_another(core);
+        }
         self.move_stage(core, &mut messages);
         self.collect_reports(&mut messages);
         self.look_ups.append(&mut messages.look_ups);
@@ -164,9 +176,16 @@ impl Ledger {
         }
         let (batch, submits) = self.batch(core, &mut messages);
         if !batch.is_empty() {
+            let began = Instant::now();
             match core.store.commit(&batch) {
                 Ok(receipt) => {
                     self.back_off = None;
+                    if receipt.lease == Some(Lease::Held)
+                        && (batch.heartbeat.is_some() || !receipt.claimed.is_empty())
+                    {
+                        let lease = core.options.lease;
+                        self.trusted_until = Some(began + lease - lease / TRUST_MARGIN);
+                    }
                     self.act(core, batch, receipt, submits, &mut messages);
                 }
                 Err(error) => {
@@ -244,7 +263,7 @@ impl Ledger {
         // What needs the store has to wait for it.
         let store_is_back = self.back_off.map(|(until, _)| until).filter(|until| *until > now);
         let when_back = |moment: Instant| store_is_back.map_or(moment, |until| moment.max(until));
-        let mut alarms = vec![store_is_back, self.next_heartbeat.map(when_back)];
+        let mut alarms = vec![store_is_back, self.next_heartbeat.map(when_back), self.trusted_until];
         match core.stage() {
             Stage::Working => {
                 alarms.push(self.next_due.map(|due| when_back(now + due.since(core.clock.now()))));
@@ -352,6 +371,7 @@ impl Ledger {
         if load.live == 0 && load.ready == 0 && self.held.is_empty() {
             // Nothing is owned: nothing to keep.
             self.next_heartbeat = None;
+            self.trusted_until = None;
         }
         let heartbeat = self.next_heartbeat.is_some_and(|due| due <= now).then(|| {
             self.next_heartbeat = Some(now + lease / 3);
@@ -561,6 +581,7 @@ impl Ledger {
         tracing::warn!(lost = %self.runner, now = %runner, "the lease was lost: guests are killed, their work is run again");
         self.runner = runner;
         self.next_heartbeat = None;
+        self.trusted_until = None;
         for claim in core.scheduler.take_claimed() {
             core.registry.disown(claim.id);
         }

@@ -223,6 +223,11 @@ impl Core {
     /// on this thread if the store is instant, else by the ledger thread.
     fn tell(self: &Arc<Self>, message: impl FnOnce(&mut Messages)) {
         self.inbox.put(message);
+        self.see_to_messages();
+    }
+
+    /// Sees to it that what lies in the inbox is read.
+    fn see_to_messages(self: &Arc<Self>) {
         if self.store.is_instant() {
             self.turn_while_urgent();
         } else {

@@ -40,12 +40,14 @@ fn start(core: &Arc<Core>, client: &Arc<dyn TaskClient>, claim: Claim) -> Option
         Ok(Err(failure)) => failure,
         Err(panic) => host_panic(panic.as_ref()),
     };
-    core.scheduler.leave_slot(1, claim.depth);
     let at = core.clock.now();
     let how = EndKind::Final(Outcome::Failure(Arc::new(failure)));
-    core.tell(|messages| {
-        messages.unstarted.push(unstarted(&claim, AttemptEnd { at, how, has_children: false }))
-    });
+    let report = unstarted(&claim, AttemptEnd { at, how, has_children: false });
+    // Before the slot is free: a runner that stops is done when all slots are
+    // free and nothing lies in the inbox.
+    core.inbox.put(|messages| messages.unstarted.push(report));
+    core.scheduler.leave_slot(1, claim.depth);
+    core.see_to_messages();
     None
 }
 
@@ -106,16 +108,22 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
     core.leave_slot(fiber.control.end_slice());
     fiber.set_thread(None);
     core.remove_live_fiber(fiber.id());
-    core.scheduler.leave_slot(fiber.weight, fiber.claim.depth);
     match how {
         Some(how) => {
             let has_children = fiber.children.load(std::sync::atomic::Ordering::Acquire) > 0;
             let end = AttemptEnd { at: core.clock.now(), how, has_children };
+            // Before the slot is free: a runner that stops is done when all slots
+            // are free and nothing lies in the inbox.
+            core.inbox.put(|messages| messages.ends.push((Arc::clone(fiber), end)));
+            core.scheduler.leave_slot(fiber.weight, fiber.claim.depth);
             // What this end sets free, the waiting parent for one, this thread
             // can run next.
-            soon_free(|| core.tell(|messages| messages.ends.push((Arc::clone(fiber), end))));
+            soon_free(|| core.see_to_messages());
         }
-        None => core.registry.disown(fiber.id()),
+        None => {
+            core.registry.disown(fiber.id());
+            core.scheduler.leave_slot(fiber.weight, fiber.claim.depth);
+        }
     }
 }
 
@@ -168,7 +176,7 @@ fn run_guest(core: &Arc<Core>, fiber: &Arc<Fiber>, mut future: GuestFuture) -> L
                 }
             }
             Poll::Pending => {
-                if let Some(left) = block(fiber) {
+                if let Some(left) = block(core, fiber) {
                     drop_guest(future);
                     return left;
                 }
@@ -179,8 +187,10 @@ fn run_guest(core: &Arc<Core>, fiber: &Arc<Fiber>, mut future: GuestFuture) -> L
 
 /// Waits on the slot thread until a guest that sleeps or does I/O can go on;
 /// `Some` if it must not.
-fn block(fiber: &Arc<Fiber>) -> Option<Left> {
+fn block(core: &Core, fiber: &Arc<Fiber>) -> Option<Left> {
     if fiber.step(Phase::Polled, Phase::Blocked) {
+        // It holds its slot, but computes nothing that would need interrupting.
+        core.executor.guest_runs(false);
         while fiber.is(Phase::Blocked) {
             let remaining = fiber.control.remaining();
             if remaining.is_zero() {
@@ -188,6 +198,7 @@ fn block(fiber: &Arc<Fiber>) -> Option<Left> {
             }
             std::thread::park_timeout(remaining);
         }
+        core.executor.guest_runs(true);
     }
     fiber.set_polled();
     if let Some(why) = fiber.killed() {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
@@ -134,12 +134,14 @@ struct Slow {
     is_instant: bool,
     /// Held by whoever wants commits to wait.
     gate: Mutex<()>,
+    /// Whether commits fail.
+    is_away: AtomicBool,
 }
 
 impl Slow {
     fn new(is_instant: bool) -> Arc<Self> {
         let store = MemoryStore::new(Arc::new(SystemClock::new()));
-        Arc::new(Self { store, is_instant, gate: Mutex::new(()) })
+        Arc::new(Self { store, is_instant, gate: Mutex::new(()), is_away: AtomicBool::new(false) })
     }
 
     fn submit(&self, task: &str, arguments: &[u64]) -> InvocationId {
@@ -173,6 +175,12 @@ impl Slow {
 impl Store for Slow {
     fn commit(&self, batch: &Batch) -> Result<Receipt, StoreError> {
         let _open = self.gate.lock();
+        if self.is_away.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable {
+                url: self.url().to_owned(),
+                message: "as asked".to_owned(),
+            });
+        }
         self.store.commit(batch)
     }
     fn get(&self, ids: &[InvocationId]) -> Result<Vec<Option<Invocation>>, StoreError> {
@@ -545,7 +553,7 @@ fn a_runner_that_loses_its_lease_kills_its_guests_and_goes_on_as_another() {
                 break;
             }
             assert!(Instant::now() < deadline);
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::yield_now();
         }
     }
     assert_eq!(drops.recv_timeout(PATIENCE), Ok(id), "its guest is killed");
@@ -555,6 +563,41 @@ fn a_runner_that_loses_its_lease_kills_its_guests_and_goes_on_as_another() {
     assert_eq!((sleeper.runner, sleeper.attempt), (Some(other), 2), "and leaves alone what is not its own");
     drop(runner);
     assert_eq!(store.one(id).status, Status::Claimed);
+}
+
+/// What it can't write it may no longer own: another runner may have it by now.
+#[test]
+fn a_runner_whose_store_is_away_for_a_lease_kills_its_guests_and_runs_them_again() {
+    let store = Slow::new(false);
+    let (dropped, drops) = channel();
+    let guests = Closures::default().with("second-time-lucky", move |hands| {
+        let dropped = dropped.clone();
+        async move {
+            if hands.claim.attempt == 2 {
+                return Ok(2);
+            }
+            let _dropped = Dropped(dropped, hands.claim.id);
+            std::future::pending().await
+        }
+    });
+    let guests = Arc::new(guests);
+    let id = store.submit("second-time-lucky", &[]);
+    let lease = Duration::from_millis(200);
+    let runner = start(&store, &guests, RunnerOptions { lease, ..options(1) });
+    let deadline = Instant::now() + PATIENCE;
+    while store.one(id).status != Status::Running {
+        assert!(Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+    store.is_away.store(true, Ordering::SeqCst);
+    assert_eq!(drops.recv_timeout(PATIENCE), Ok(id), "its guest is killed although nobody says so");
+    assert!(!store.one(id).status.is_final());
+    store.is_away.store(false, Ordering::SeqCst);
+    assert_eq!(value(&runner, id), Ok(2));
+    let reasons: Vec<_> =
+        store.history(id).expect("a read").iter().map(|transition| transition.reason).collect();
+    assert!(reasons.contains(&crate::model::Reason::LeaseExpired), "{reasons:?}");
+    drop(runner);
 }
 
 #[test]
@@ -579,4 +622,25 @@ fn a_guest_that_computes_through_the_grace_time_is_given_back() {
     assert!(began.elapsed() < Duration::from_millis(1200), "{:?}", began.elapsed());
     assert_eq!((gauge.released, gauge.failed), (1, 0), "{gauge:?}");
     assert_eq!((store.one(id).status, store.one(id).attempt), (Status::Queued, 0));
+}
+
+#[test]
+fn awaiting_nothing_is_answered_at_once_and_any_of_nothing_is_refused() {
+    for is_instant in [true, false] {
+        let store = Slow::new(is_instant);
+        let guests = Closures::default()
+            .with(
+                "all",
+                |hands| async move { Ok(hands.wait(Vec::new(), AwaitMode::All).await?.len() as u64) },
+            )
+            .with(
+                "any",
+                |hands| async move { Ok(hands.wait(Vec::new(), AwaitMode::Any).await?.len() as u64) },
+            );
+        let guests = Arc::new(guests);
+        let (all, any) = (store.submit("all", &[]), store.submit("any", &[]));
+        let runner = start(&store, &guests, options(1));
+        assert_eq!(value(&runner, all), Ok(0));
+        assert!(value(&runner, any).is_err_and(|message| message.contains("never end")));
+    }
 }

@@ -205,7 +205,7 @@ pub struct Receipt {
 pub struct NewInvocation {
     /// Its id, drawn by whoever submits, so that a repeated commit can't create
     /// it twice: an id that exists already is answered with
-    /// [`Submitted::existing`] and changes nothing.
+    /// [`Submitted::Existing`] and changes nothing.
     pub id: InvocationId,
     /// The full id of its task.
     pub task: Arc<str>,

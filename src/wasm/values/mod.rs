@@ -2,7 +2,7 @@
 //!
 //! A [`Shape`] is a component's type, taken out of wasmtime once and walked many
 //! times. [`arguments_from_json`] and [`value_from_json`] read JSON text straight into
-//! [`Val`]s of a shape, [`to_json`] writes them; neither builds a tree between.
+//! [`Val`]s of a shape, [`to_json()`] writes them; neither builds a tree between.
 //!
 //! [`Val`]: wasmtime::component::Val
 
