@@ -441,6 +441,7 @@ fn components(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{FailureKind, RetryBudget, RetryPolicy};
     use crate::wasm::DirectoryAccess;
 
     fn around(directory: &Path, variables: &[(&str, &str)]) -> Surroundings {
@@ -542,6 +543,7 @@ mod tests {
         let task = &config.components[0].tasks["acme:text/count.words"];
         // The limits in the example are the defaults.
         assert_eq!(config.components[0].defaults, TaskOptions::default());
+        assert_eq!(task.retry.on, [FailureKind::Trapped, FailureKind::Returned]);
         assert_eq!((task.max_attempts, task.limits.time), (5, Duration::from_secs(5)));
         for name in VARIABLES {
             assert!(page.contains(&format!("WASM_RUNNER_{name}")), "{name} is not documented");
@@ -595,6 +597,76 @@ access = "write"
 prio = 1
 [task.a.b]
 priority = 1
+"#;
+        insta::assert_snapshot!(problems(text));
+    }
+
+    #[test]
+    fn a_task_says_when_it_is_retried_over_its_component() {
+        let text = r#"
+            [component.a]
+            path = "a.wasm"
+            [component.a.retry]
+            on = ["trapped"]
+            factor = 3
+            jitter = "full"
+            budget = 7
+            [task.t.retry]
+            on = ["returned", "timed-out"]
+            cases = ["busy"]
+            delay = "250ms"
+            max-delay = "2s"
+            budget-window = "10s"
+            [task.u.retry]
+            budget = "unlimited"
+        "#;
+        let config = resolve(text, &Flags::default(), &[]).expect("nothing is wrong");
+        let [component] = &config.components[..] else { panic!("one component") };
+        let minute = Duration::from_secs(60);
+        let of_component = RetryPolicy {
+            on: vec![FailureKind::Trapped],
+            factor: 3.0,
+            jitter: 1.0,
+            budget: Some(RetryBudget { retries: 7, window: minute }),
+            ..RetryPolicy::default()
+        };
+        assert_eq!(*component.defaults.retry, of_component);
+        let of_task = RetryPolicy {
+            on: vec![FailureKind::Returned, FailureKind::TimedOut],
+            returned_cases: Some(Arc::from([Box::from("busy")])),
+            first_delay: Duration::from_millis(250),
+            max_delay: Duration::from_secs(2),
+            budget: Some(RetryBudget { retries: 7, window: minute / 6 }),
+            ..of_component.clone()
+        };
+        assert_eq!(*component.tasks["t"].retry, of_task);
+        assert_eq!(*component.tasks["u"].retry, RetryPolicy { budget: None, ..of_component });
+    }
+
+    #[test]
+    fn everything_wrong_with_retries_is_told_at_once() {
+        let text = r#"[component.a]
+path = "a.wasm"
+retry = 3
+[task.b.retry]
+on = ["trap", "lost", "cancelled", 1]
+cases = []
+delay = 1
+factor = 0.5
+max_delay = "1s"
+jitter = "some"
+budget = -1
+budget-window = "0s"
+[task.c.retry]
+on = "trapped"
+delay = "2s"
+max-delay = "1s"
+factor = nan
+[task.d.retry]
+on = ["trapped"]
+cases = ["busy"]
+[task.e]
+jitter = 0.5
 "#;
         insta::assert_snapshot!(problems(text));
     }

@@ -84,6 +84,7 @@ pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
 struct Summary {
     succeeded: u64,
     failed: u64,
+    retried: u64,
     released: u64,
     slots: usize,
     peak_running: usize,
@@ -95,6 +96,7 @@ impl Summary {
         Self {
             succeeded: gauge.succeeded,
             failed: gauge.failed,
+            retried: gauge.retried,
             released: gauge.released,
             slots,
             peak_running: gauge.peak_running,
@@ -106,6 +108,9 @@ impl Summary {
 fn summary(gauge: &Gauge, slots: usize) -> String {
     let mut text =
         format!("{} {}, {} {}", thousands(gauge.succeeded), Status::Succeeded, gauge.failed, Status::Failed);
+    if gauge.retried > 0 {
+        text.push_str(&format!(", {} retried", gauge.retried));
+    }
     if gauge.released > 0 {
         text.push_str(&format!(", {} given back", gauge.released));
     }
@@ -121,7 +126,10 @@ mod tests {
     fn the_summary_tells_what_was_done() {
         let gauge = Gauge { succeeded: 1040, failed: 1, peak_running: 2, ..Gauge::default() };
         assert_eq!(summary(&gauge, 2), "1,040 succeeded, 1 failed; peak 2 of 2 slots");
-        let gauge = Gauge { released: 3, ..gauge };
-        assert_eq!(summary(&gauge, 4), "1,040 succeeded, 1 failed, 3 given back; peak 2 of 4 slots");
+        let gauge = Gauge { retried: 2, released: 3, ..gauge };
+        assert_eq!(
+            summary(&gauge, 4),
+            "1,040 succeeded, 1 failed, 2 retried, 3 given back; peak 2 of 4 slots"
+        );
     }
 }

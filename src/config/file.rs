@@ -3,7 +3,10 @@
 //! The file is walked by hand over a tree that knows its positions, so that
 //! everything wrong with it is told at once, each thing with its line.
 
+mod retry;
+
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::Spanned;
@@ -15,6 +18,7 @@ use super::units::{parse_duration, parse_size};
 use super::{check_component_name, check_slots};
 use crate::model::{TaskLimits, TaskOptions, is_valid_priority};
 use crate::wasm::{DirectoryAccess, DirectoryGrant};
+use retry::{RETRY_KEYS, RetryOverrides};
 
 /// What a configuration file says; `None` where it says nothing.
 #[derive(Debug, Default)]
@@ -53,6 +57,7 @@ pub(super) struct TaskSection {
 pub(super) struct Overrides {
     max_attempts: Option<u32>,
     priority: Option<i32>,
+    retry: Option<RetryOverrides>,
     time: Option<Duration>,
     memory_bytes: Option<u64>,
     fuel: Option<Option<u64>>,
@@ -66,6 +71,10 @@ impl Overrides {
         TaskOptions {
             max_attempts: self.max_attempts.unwrap_or(base.max_attempts),
             priority: self.priority.unwrap_or(base.priority),
+            retry: match &self.retry {
+                Some(retry) => Arc::new(retry.over(&base.retry)),
+                None => Arc::clone(&base.retry),
+            },
             limits: TaskLimits {
                 time: self.time.unwrap_or(base.limits.time),
                 memory_bytes: self.memory_bytes.unwrap_or(base.limits.memory_bytes),
@@ -79,9 +88,9 @@ impl Overrides {
 
 const TOP_KEYS: [&str; 7] = ["store", "slots", "grace", "cache-dir", "runner", "component", "task"];
 const RUNNER_KEYS: [&str; 4] = ["max-live", "lease", "final-cache-entries", "final-cache-size"];
-const COMPONENT_KEYS: [&str; 5] = ["path", "directory", "limits", "max-attempts", "priority"];
+const COMPONENT_KEYS: [&str; 6] = ["path", "directory", "limits", "max-attempts", "priority", "retry"];
 const DIRECTORY_KEYS: [&str; 3] = ["host", "guest", "access"];
-const TASK_KEYS: [&str; 3] = ["max-attempts", "priority", "limits"];
+const TASK_KEYS: [&str; 4] = ["max-attempts", "priority", "limits", "retry"];
 const LIMIT_KEYS: [&str; 5] = ["time", "memory", "fuel", "result", "logs"];
 
 /// Reads the text of a file. Relative paths in it are taken relative to
@@ -257,6 +266,7 @@ impl Reader<'_> {
         let mut options = Overrides {
             max_attempts: self.integer(table, section, "max-attempts", 1, 1000),
             priority: self.priority(table, section),
+            retry: self.retry(table, section),
             ..Overrides::default()
         };
         if let Some(limits) = self.table(table, section, "limits") {
@@ -346,7 +356,7 @@ impl Reader<'_> {
         if number.is_none() {
             let (key, found) = (dotted(section, key), describe(value.get_ref()));
             let range = match (min, max) {
-                (0, _) => "an integer, 0 or more".to_owned(),
+                (0, max) if max >= i64::MAX as u64 => "an integer, 0 or more".to_owned(),
                 (1, max) if max >= i64::MAX as u64 => "an integer, 1 or more".to_owned(),
                 (min, max) => format!("an integer from {min} to {max}"),
             };
@@ -444,9 +454,10 @@ impl Reader<'_> {
 
 /// The section that a key that is wrong here would be right in.
 fn elsewhere(key: &str) -> Option<&'static str> {
-    let sections: [(&[&str], &str); 3] = [
+    let sections: [(&[&str], &str); 4] = [
         (&RUNNER_KEYS, "runner"),
         (&LIMIT_KEYS, "component.NAME.limits"),
+        (&RETRY_KEYS, "component.NAME.retry"),
         (&COMPONENT_KEYS, "component.NAME"),
     ];
     sections.into_iter().find(|(keys, _)| keys.contains(&key)).map(|(_, section)| section)

@@ -7,6 +7,7 @@ mod client;
 mod ids;
 mod invocation;
 mod outcome;
+mod retry;
 mod status;
 mod task;
 mod time;
@@ -15,6 +16,7 @@ pub use client::{Answer, AwaitMode, Caller, ChildRequest, Progress, Refusal, Sub
 pub use ids::{ComponentDigest, IdError, InvocationId, RunnerId};
 pub use invocation::{Claim, Invocation, LogEntry, LogStream, Transition};
 pub use outcome::{ExitClass, Failure, FailureKind, LimitKind, Outcome};
+pub use retry::{DEFAULT_BUDGET_WINDOW, RetryBudget, RetryPolicy, spread};
 pub use status::{Event, IllegalTransition, Reason, Status};
 pub use task::{DEFAULT_MAX_ATTEMPTS, MAX_PRIORITY, TaskLimits, TaskOptions, is_valid_priority};
 pub use time::{Clock, SystemClock, UnixMicros};

@@ -1,6 +1,9 @@
 //! What the configuration says about a task.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use super::RetryPolicy;
 
 /// Attempts that a task gets if nobody says otherwise. Guest failures are not
 /// retried unless the task asks for it; the others are for runners that die.
@@ -15,19 +18,26 @@ pub fn is_valid_priority(priority: i32) -> bool {
 }
 
 /// Options of one task.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TaskOptions {
     /// The most attempts that one invocation gets, at least 1.
     pub max_attempts: u32,
     /// The priority of an invocation that is submitted without one.
     pub priority: i32,
+    /// What is done about failed attempts.
+    pub retry: Arc<RetryPolicy>,
     /// What one attempt may use.
     pub limits: TaskLimits,
 }
 
 impl Default for TaskOptions {
     fn default() -> Self {
-        Self { max_attempts: DEFAULT_MAX_ATTEMPTS, priority: 0, limits: TaskLimits::default() }
+        Self {
+            max_attempts: DEFAULT_MAX_ATTEMPTS,
+            priority: 0,
+            retry: Arc::default(),
+            limits: TaskLimits::default(),
+        }
     }
 }
 

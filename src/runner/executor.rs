@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::model::{Claim, ComponentDigest, Failure, FailureKind, Outcome, Refusal, TaskClient};
+use crate::model::{Claim, ComponentDigest, Failure, FailureKind, Outcome, Refusal, RetryPolicy, TaskClient};
 use crate::store::TaskSet;
 use crate::wasm::{GuestControl, Library};
 
@@ -22,6 +22,8 @@ pub struct Guest {
     pub digest: ComponentDigest,
     /// How many of the runner's live instances it counts for.
     pub weight: usize,
+    /// What is done if the attempt fails.
+    pub retry: Arc<RetryPolicy>,
 }
 
 /// A child that was asked for, made exact.
@@ -81,6 +83,7 @@ impl Executor for Library {
             control: started.control,
             digest: started.digest,
             weight: started.weight,
+            retry: started.retry,
         })
     }
 

@@ -9,7 +9,9 @@ use parking_lot::Mutex;
 
 use super::Core;
 use super::executor::GuestFuture;
-use crate::model::{Claim, ComponentDigest, Event, InvocationId, LogEntry, Progress, UnixMicros};
+use crate::model::{
+    Claim, ComponentDigest, Event, InvocationId, LogEntry, Progress, RetryPolicy, UnixMicros,
+};
 use crate::store::{AttemptEnd, Report};
 use crate::wasm::GuestControl;
 
@@ -24,6 +26,8 @@ pub(super) struct Fiber {
     pub(super) other_digest: Option<ComponentDigest>,
     /// How many live instances it counts for.
     pub(super) weight: usize,
+    /// What is done if the attempt fails.
+    pub(super) retry: Arc<RetryPolicy>,
     /// The guest, while it lives.
     pub(super) future: Mutex<Option<GuestFuture>>,
     phase: AtomicU8,
@@ -83,6 +87,7 @@ impl Fiber {
             control: guest.control,
             other_digest,
             weight: guest.weight,
+            retry: guest.retry,
             future: Mutex::new(Some(guest.future)),
             phase: AtomicU8::new(Phase::Polled as u8),
             thread: Mutex::new(None),

@@ -553,9 +553,13 @@ impl Ledger {
                 counter.fetch_add(1, Ordering::AcqRel);
                 core.registry.finish(report.id, &outcome);
             }
-            Some(EndKind::Retry(..)) => {
+            Some(EndKind::Retry(_, delay)) => {
+                core.counters.retried.fetch_add(1, Ordering::AcqRel);
                 core.registry.disown(report.id);
                 self.may_have_work = true;
+                // The store counted the pause from the commit, a moment ago.
+                let due = core.clock.now().plus(delay);
+                self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
             }
             Some(EndKind::Release) => {
                 core.counters.released.fetch_add(1, Ordering::AcqRel);

@@ -29,6 +29,7 @@ mod final_cache;
 mod inbox;
 mod ledger;
 mod parking;
+mod retries;
 mod scheduler;
 mod slot;
 #[cfg(test)]
@@ -54,6 +55,7 @@ use fiber::Fiber;
 use inbox::{CancelMessage, Inbox, Messages};
 use ledger::Ledger;
 use parking::AwaitOutcomes;
+use retries::Retries;
 use scheduler::Scheduler;
 use trust::Trust;
 use waits::{Registry, WaitFor};
@@ -143,6 +145,8 @@ pub struct Gauge {
     pub succeeded: u64,
     /// Attempts of this runner that failed.
     pub failed: u64,
+    /// Attempts of this runner that failed and are followed by another.
+    pub retried: u64,
     /// Attempts that were given back.
     pub released: u64,
 }
@@ -155,6 +159,7 @@ struct Counters {
     peak_live: AtomicUsize,
     succeeded: AtomicU64,
     failed: AtomicU64,
+    retried: AtomicU64,
     released: AtomicU64,
     /// Moving average of how long a guest holds a slot, in nanoseconds: sizes
     /// the prefetch.
@@ -180,6 +185,7 @@ struct Core {
     /// When the grace time is over, once draining has begun.
     grace_ends: Mutex<Option<Instant>>,
     counters: Counters,
+    retries: Retries,
     idle: Idle,
 }
 
@@ -366,6 +372,7 @@ impl Runner {
             stage: AtomicU8::new(Stage::Working as u8),
             grace_ends: Mutex::new(None),
             counters: Counters::default(),
+            retries: Retries::default(),
             idle: Idle::default(),
             store,
             executor,
@@ -575,6 +582,7 @@ impl RunnerHandle {
             peak_live: counters.peak_live.load(Ordering::Acquire),
             succeeded: counters.succeeded.load(Ordering::Acquire),
             failed: counters.failed.load(Ordering::Acquire),
+            retried: counters.retried.load(Ordering::Acquire),
             released: counters.released.load(Ordering::Acquire),
         }
     }

@@ -99,7 +99,9 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
             }
             return;
         }
-        Left::Ended(outcome) => Some(EndKind::Final(outcome)),
+        Left::Ended(outcome) => {
+            Some(core.retries.decide(&fiber.claim, &fiber.retry, outcome, core.clock.now()))
+        }
         Left::Killed(Kill::Release) => Some(EndKind::Release),
         Left::Killed(Kill::NotOurs) => None,
     };

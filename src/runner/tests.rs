@@ -104,7 +104,7 @@ impl Executor for Closures {
                 Err(message) => Outcome::Failure(Arc::new(Failure::new(FailureKind::Trapped, message))),
             }
         });
-        Ok(Guest { future, control, digest: claim.component_digest, weight: 1 })
+        Ok(Guest { future, control, digest: claim.component_digest, weight: 1, retry: Arc::default() })
     }
 
     fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedChild, Refusal> {

@@ -16,8 +16,8 @@ use super::engine::{EpochTicker, new_engine};
 use super::execute::{self, MAX_MEMORIES, MAX_TABLES, Program, TABLES_PER_WEIGHT};
 use super::host;
 use super::link::{self, Provider};
-use super::values::normalise_arguments;
-use crate::model::{Claim, Clock, ComponentDigest, Outcome, TaskClient, TaskOptions};
+use super::values::{Shape, normalise_arguments};
+use crate::model::{Claim, Clock, ComponentDigest, Outcome, RetryPolicy, TaskClient, TaskOptions};
 
 /// A component as the configuration names it.
 #[derive(Debug, Clone)]
@@ -212,6 +212,7 @@ struct LinkedTask {
     index: usize,
     program: Arc<Program>,
     weight: usize,
+    retry: Arc<RetryPolicy>,
 }
 
 /// A guest that was made from a claim.
@@ -224,6 +225,8 @@ pub struct StartedGuest {
     pub digest: ComponentDigest,
     /// How many live instances it counts for.
     pub weight: usize,
+    /// What is done if its attempt fails.
+    pub retry: Arc<RetryPolicy>,
 }
 
 impl Library {
@@ -342,6 +345,13 @@ impl Library {
             }
         };
         let mut options = task_options(one, source);
+        for export in &one.discovery.exports {
+            if let Some(options) = options.get(&export.id)
+                && let Err(message) = check_cases(export, &options.retry, &source.defaults.retry)
+            {
+                errors.push(one.error(message));
+            }
+        }
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -355,7 +365,11 @@ impl Library {
             });
         }
         for export in &one.discovery.exports {
-            let options = options.remove(&export.id).unwrap_or_else(|| source.defaults.clone());
+            let mut options = options.remove(&export.id).unwrap_or_else(|| source.defaults.clone());
+            if options.retry.returned_cases.is_some() && error_cases(export).is_none() {
+                // The JSON of a string can look like a case.
+                Arc::make_mut(&mut options.retry).returned_cases = Some(Arc::from([]));
+            }
             let program = Arc::new(Program {
                 engine: one.component.engine().clone(),
                 pre: pre.clone(),
@@ -365,7 +379,10 @@ impl Library {
                 grants: source.grants.clone(),
                 limits: options.limits.clone(),
             });
-            self.programs.insert(Arc::clone(&export.id), LinkedTask { index: 0, program, weight });
+            self.programs.insert(
+                Arc::clone(&export.id),
+                LinkedTask { index: 0, program, weight, retry: Arc::clone(&options.retry) },
+            );
             self.tasks.push(task(one, export, options));
         }
         Ok(())
@@ -481,7 +498,13 @@ impl Library {
             Arc::clone(&control),
         );
         let digest = self.tasks[linked.index].digest;
-        Some(StartedGuest { future: Box::pin(future), control, digest, weight: linked.weight })
+        Some(StartedGuest {
+            future: Box::pin(future),
+            control,
+            digest,
+            weight: linked.weight,
+            retry: Arc::clone(&linked.retry),
+        })
     }
 
     /// A guest gets a slot, or gives it back: guests are interruptible only in
@@ -539,6 +562,44 @@ fn task_options(one: &Loaded, source: &ComponentSource) -> HashMap<Arc<str>, Tas
         Names::new(one.discovery.exports.iter().map(|export| (Arc::clone(&export.id), export.version())));
     let known = source.tasks.iter().filter_map(|(name, task)| Some((names.resolve(name).ok()?, task)));
     known.map(|(id, task)| (Arc::clone(id), task.clone())).collect()
+}
+
+/// The cases of the error that a task returns; `None` if its type has none.
+fn error_cases(export: &Export) -> Option<Vec<&str>> {
+    let Some(Shape::Result { err: Some(error), .. }) = &export.signature.result else { return None };
+    match &**error {
+        Shape::Enum(cases) => Some(cases.iter().map(|case| &**case).collect()),
+        Shape::Variant(cases) => Some(cases.iter().map(|case| &*case.name).collect()),
+        _ => None,
+    }
+}
+
+/// Whether a task can return the cases that its own section lists. What the
+/// component lists is for all of its tasks, and may not be for this one.
+fn check_cases(export: &Export, retry: &RetryPolicy, of_component: &RetryPolicy) -> Result<(), String> {
+    let Some(cases) = retry.returned_cases.as_deref().filter(|cases| !cases.is_empty()) else {
+        return Ok(());
+    };
+    if retry.returned_cases == of_component.returned_cases {
+        return Ok(());
+    }
+    let Some(known) = error_cases(export) else {
+        return Err(format!(
+            "`cases` for the retries of `{}`: its error is no enum or variant, so it has no cases",
+            export.id
+        ));
+    };
+    match cases.iter().find(|case| !known.contains(&&***case)) {
+        None => Ok(()),
+        Some(unknown) => {
+            let known: Vec<_> = known.iter().map(|case| format!("`{case}`")).collect();
+            Err(format!(
+                "`cases` for the retries of `{}`: its error has no case `{unknown}` (known: {})",
+                export.id,
+                known.join(", ")
+            ))
+        }
+    }
 }
 
 /// How many live instances one instance counts for: pools are sized for guests

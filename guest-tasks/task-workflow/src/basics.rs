@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::Workflow;
-use crate::exports::demo::workflow::basics::{About, Guest};
+use crate::exports::demo::workflow::basics::{About, Guest, Trouble};
 use crate::wasm_runner::task::context;
 use crate::wasm_runner::task::log::{Level, log};
 
@@ -62,6 +62,11 @@ impl Guest for Workflow {
     fn flaky(succeed_on: u32, message: String) -> Result<u32, String> {
         let attempt = context::attempt();
         if attempt < succeed_on { Err(message) } else { Ok(attempt) }
+    }
+
+    fn flaky_case(succeed_on: u32, error: Trouble) -> Result<u32, Trouble> {
+        let attempt = context::attempt();
+        if attempt < succeed_on { Err(error) } else { Ok(attempt) }
     }
 
     fn read_text(path: String) -> Result<String, String> {

@@ -7,6 +7,7 @@ mod kill;
 mod order;
 mod process;
 mod regression;
+mod retries;
 mod sharing;
 mod site;
 mod slots;

@@ -30,10 +30,22 @@ impl Site {
     /// With more configuration. The top-level keys and `[runner]` of a file come
     /// before its components.
     pub fn with(config: &str) -> Self {
+        Self::with_both(config, "")
+    }
+
+    /// With more sections after those of the components: of tasks, or of what
+    /// belongs to a component.
+    pub fn with_sections(sections: &str) -> Self {
+        Self::with_both("", sections)
+    }
+
+    /// With both.
+    pub fn with_both(config: &str, sections: &str) -> Self {
         let mut text = format!("{config}\n");
         for name in ["fib", "workflow", "faults", "adder", "calculator"] {
             text.push_str(&format!("[component.{name}]\npath = {:?}\n", guest(name)));
         }
+        text.push_str(sections);
         let sandbox = Sandbox::new();
         sandbox.write("wasm-runner.toml", text);
         Self { sandbox }
