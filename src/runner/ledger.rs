@@ -1,6 +1,9 @@
 //! The only writer of a runner: what happened since it last looked becomes one
 //! batch, and what the store makes of that is acted upon.
 
+mod claims;
+mod stop;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -9,27 +12,14 @@ use tokio::sync::oneshot;
 
 use super::fiber::{Fiber, Kill};
 use super::inbox::{Messages, SubmitReply};
-use super::slot::unstarted;
 use super::{Core, KILL_PATIENCE, Stage};
 use crate::model::{InvocationId, Outcome, Refusal, RunnerId, Status, UnixMicros};
 use crate::store::{
-    Applied, AttemptEnd, Batch, Cancelled, ClaimRequest, EndKind, Heartbeat, Lease, LookUp, Receipt, Report,
-    StoreError, Submitted,
+    Applied, Batch, Cancelled, EndKind, Heartbeat, Lease, LookUp, Receipt, Report, StoreError, Submitted,
 };
 
 /// Notes wait this long for company before they are written on their own.
 const NOTES_BEAT: Duration = Duration::from_millis(25);
-
-/// A runner claims ahead at most what its slots get through in this time, so
-/// that what it holds without running it is hardly late anywhere else.
-const PREFETCH_TIME: Duration = Duration::from_millis(20);
-
-/// And never more than this many.
-const PREFETCH_MAX: u64 = 512;
-
-/// Claimed work that no slot has taken for this long is given back: the guess
-/// about how long guests run was wrong.
-const STALE_PREFETCH: Duration = Duration::from_millis(500);
 
 /// A store that can't be used is tried again after this long, doubled each time.
 const FIRST_BACK_OFF: Duration = Duration::from_millis(50);
@@ -196,57 +186,6 @@ impl Ledger {
         self.tell_idle(core);
     }
 
-    /// If the runner is nearly full of parked parents and nothing runs, sees to
-    /// it that something does: claims what may start, then makes an exception for
-    /// what otherwise may not, and at the cap ends a wait with an error. After a
-    /// turn that left nothing unsaid, so that no wake-up is on its way.
-    fn break_standstill(&mut self, core: &Core) {
-        let load = core.scheduler.load();
-        if load.may_start_unawaited
-            || load.busy > 0
-            || load.resumed > 0
-            || core.stage() != Stage::Working
-            || !self.held.is_empty()
-            || core.inbox.is_urgent()
-        {
-            return;
-        }
-        if load.live >= core.options.max_live {
-            if load.awaited > 0 {
-                core.give_up_at_cap();
-            } else if !core.registry.wanted(1, None).is_empty() {
-                core.inbox.put(|messages| messages.is_hungry = true);
-            }
-        } else if load.startable > 0 {
-            // A slot is on its way to it.
-        } else if !core.registry.wanted(1, load.deepest).is_empty() {
-            core.inbox.put(|messages| messages.is_hungry = true);
-        } else if core.registry.awaits_events() {
-            // Time, or another runner, will wake somebody.
-        } else if load.awaited > 0 {
-            core.scheduler.make_exception();
-        } else if !core.registry.wanted(1, None).is_empty() {
-            self.takes_any_depth = true;
-            core.inbox.put(|messages| messages.is_hungry = true);
-        }
-    }
-
-    /// Whether a runner that stops has nothing left to write.
-    fn is_done(&self, core: &Core) -> bool {
-        let given_up = self.killing_since.is_some_and(|since| since.elapsed() > KILL_PATIENCE);
-        if given_up && !self.held.is_empty() {
-            tracing::error!(
-                reports = self.held.reports.len(),
-                "the store could not be written to until the end: these attempts will be run again"
-            );
-        }
-        let is_settled = core.live.lock().is_empty()
-            && core.scheduler.load().busy == 0
-            && self.held.is_empty()
-            && !core.inbox.is_urgent();
-        self.has_drained && (is_settled || given_up)
-    }
-
     /// When this ledger must turn although nobody says so.
     fn next_alarm(&self, core: &Core) -> Option<Instant> {
         let now = Instant::now();
@@ -257,7 +196,7 @@ impl Ledger {
         match core.stage() {
             Stage::Working => {
                 alarms.push(self.next_due.map(|due| when_back(now + due.since(core.clock.now()))));
-                alarms.push(self.ready_since.map(|(since, _)| since + STALE_PREFETCH));
+                alarms.push(self.ready_since.map(|(since, _)| since + claims::STALE_PREFETCH));
             }
             Stage::Draining => alarms.push(*core.grace_ends.lock()),
             Stage::Killing | Stage::Stopped => {
@@ -265,68 +204,6 @@ impl Ledger {
             }
         }
         alarms.into_iter().flatten().min()
-    }
-
-    /// Gives back what is not running once draining has begun, and kills what
-    /// still runs once the grace time is over.
-    fn move_stage(&mut self, core: &Arc<Core>, messages: &mut Messages) {
-        if core.stage() == Stage::Working {
-            self.give_back_stale_prefetch(core, messages);
-            return;
-        }
-        if !self.has_drained {
-            self.has_drained = true;
-            self.give_back_claimed(core, messages);
-            for fiber in core.live_fibers() {
-                if fiber.is_off_slot() {
-                    fiber.kill(Kill::Release);
-                }
-            }
-        }
-        if core.stage() == Stage::Draining && core.grace_ends.lock().is_some_and(|end| end <= Instant::now())
-        {
-            core.stage.fetch_max(Stage::Killing as u8, Ordering::AcqRel);
-        }
-        if core.stage() >= Stage::Killing {
-            if self.killing_since.is_none() {
-                self.killing_since = Some(Instant::now());
-                for fiber in core.live_fibers() {
-                    fiber.kill(Kill::Release);
-                }
-            } else if self.killing_since.is_some_and(|since| since.elapsed() > KILL_PATIENCE) {
-                // Stuck in the operating system: give them back without it.
-                for fiber in core.live_fibers() {
-                    let end = AttemptEnd { at: core.clock.now(), how: EndKind::Release, has_children: false };
-                    messages.ends.push((fiber, end));
-                }
-            }
-        }
-    }
-
-    fn give_back_claimed(&mut self, core: &Core, messages: &mut Messages) {
-        for claim in core.scheduler.take_claimed() {
-            let end = AttemptEnd { at: core.clock.now(), how: EndKind::Release, has_children: false };
-            messages.unstarted.push(unstarted(&claim, end));
-        }
-    }
-
-    fn give_back_stale_prefetch(&mut self, core: &Core, messages: &mut Messages) {
-        let load = core.scheduler.load();
-        if load.ready == 0 || load.live >= core.options.max_live || !load.may_start_unawaited {
-            self.ready_since = None;
-            return;
-        }
-        match self.ready_since {
-            Some((since, taken)) if taken == load.taken => {
-                if since.elapsed() >= STALE_PREFETCH {
-                    self.ready_since = None;
-                    core.counters.slice_nanos.store(nanos(STALE_PREFETCH), Ordering::Relaxed);
-                    self.give_back_claimed(core, messages);
-                    self.may_have_work = true;
-                }
-            }
-            _ => self.ready_since = Some((Instant::now(), load.taken)),
-        }
     }
 
     /// Turns ends and notes into reports, ends first: an end takes the notes of
@@ -387,48 +264,6 @@ impl Ledger {
             claim: self.claim_request(core),
         };
         (batch, pending)
-    }
-
-    /// Asks for as much as the slots get through soon; nothing if there can't be
-    /// anything.
-    fn claim_request(&mut self, core: &Core) -> Option<ClaimRequest> {
-        if core.stage() != Stage::Working {
-            return None;
-        }
-        let load = core.scheduler.load();
-        let slots = core.options.slots;
-        // A nearly full runner claims only what it may start.
-        let above = load.deepest.filter(|_| !std::mem::take(&mut self.takes_any_depth));
-        let awaited_room = match above {
-            None => (2 * slots).saturating_sub(load.awaited).max(usize::from(load.deepest.is_some())),
-            Some(_) => (2 * slots).saturating_sub(load.startable),
-        };
-        let room = if load.may_start_unawaited {
-            let average = core.counters.slice_nanos.load(Ordering::Relaxed).max(1);
-            let ahead = (nanos(PREFETCH_TIME) / average).min(PREFETCH_MAX);
-            let ahead = if core.counters.slice_nanos.load(Ordering::Relaxed) == 0 { 0 } else { ahead };
-            (load.idle + slots * usize::try_from(ahead).unwrap_or(0)).saturating_sub(load.ready)
-        } else {
-            0
-        };
-        let max = room.max(awaited_room);
-        if max == 0 {
-            return None;
-        }
-        let awaited = core.registry.wanted(max, above);
-        let only_awaited = room == 0;
-        if awaited.is_empty() && (only_awaited || !self.may_have_work) {
-            return None;
-        }
-        Some(ClaimRequest {
-            runner: self.runner,
-            lease: core.options.lease,
-            max,
-            only_awaited,
-            awaited,
-            tasks: core.executor.tasks(),
-            root: core.options.only_root,
-        })
     }
 
     fn act(
@@ -492,33 +327,6 @@ impl Ledger {
                 (a, b) => a.or(b),
             };
         }
-    }
-
-    fn act_on_claims(
-        &mut self,
-        core: &Core,
-        request: &ClaimRequest,
-        claimed: Vec<crate::model::Claim>,
-        unclaimable: &[InvocationId],
-        more: bool,
-    ) {
-        core.registry.not_claimable(unclaimable);
-        if !request.only_awaited {
-            self.may_have_work = more;
-        }
-        if claimed.is_empty() {
-            return;
-        }
-        // The claim extended the lease.
-        self.next_heartbeat = Some(Instant::now() + core.options.lease / 3);
-        let claims = claimed
-            .into_iter()
-            .map(|claim| {
-                let urgency = core.registry.own(claim.id);
-                (claim, urgency)
-            })
-            .collect();
-        core.scheduler.push_claimed(claims);
     }
 
     fn act_on_report(
@@ -692,10 +500,6 @@ fn give_up(core: &Core, revoked: &[InvocationId], messages: &mut Messages) {
         core.registry.disown(*id);
         messages.look_ups.push(*id);
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn unknown_invocation(id: InvocationId) -> Refusal {
