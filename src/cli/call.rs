@@ -12,7 +12,7 @@ use super::error::CliError;
 use super::output::{self, Output};
 use super::progress::{self, Progress};
 use super::render::{StatusDocument, complain_of_failure, log_lines};
-use super::signals::Stages;
+use super::signals::Registered;
 use super::{arguments, raw};
 
 /// Runs the command.
@@ -49,11 +49,12 @@ pub fn run(args: &CallArgs, context: &Context) -> Result<(), CliError> {
         labels: Vec::new(),
         child_of: None,
     };
+    let signals = Registered::new()?;
     store.commit(&Batch { submits: vec![submit], ..Batch::default() })?;
 
     let runner = context.start_runner(&store, &library, Some(id))?;
     let (first, second) = (runner.handle(), runner.handle());
-    let signals = Stages::start(
+    let signals = signals.act(
         move || {
             output::note("cancelling: press Ctrl-C again to kill it");
             first.cancel(id, "interrupted by a signal");

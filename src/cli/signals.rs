@@ -8,25 +8,43 @@ use signal_hook::iterator::{Handle, Signals};
 
 use super::error::CliError;
 
-/// Takes the place of the signals' usual effect until dropped.
+/// Signals that no longer have their usual effect, and wait for somebody to act
+/// on them: registered before there is anything to stop, so that none falls
+/// between.
+pub struct Registered(Signals);
+
+/// Acts on the signals until dropped.
 pub struct Stages {
     handle: Handle,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Stages {
+fn refused(error: io::Error) -> CliError {
+    CliError::System(format!("signals can't be handled: {error}"))
+}
+
+impl Registered {
+    /// Takes the place of the signals' usual effect.
+    ///
+    /// # Errors
+    ///
+    /// [`CliError::System`] if the system refuses handlers.
+    pub fn new() -> Result<Self, CliError> {
+        Signals::new([SIGINT, SIGTERM]).map(Self).map_err(refused)
+    }
+
     /// Calls `first` on the first signal and `second` on the second. The third
     /// one ends the process at once: whatever the second one was to end hangs.
     ///
     /// # Errors
     ///
-    /// [`CliError::System`] if the system refuses handlers or a thread.
-    pub fn start(
+    /// [`CliError::System`] if the system refuses a thread.
+    pub fn act(
+        self,
         first: impl FnOnce() + Send + 'static,
         second: impl FnOnce() + Send + 'static,
-    ) -> Result<Self, CliError> {
-        let refused = |error: io::Error| CliError::System(format!("signals can't be handled: {error}"));
-        let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(refused)?;
+    ) -> Result<Stages, CliError> {
+        let Self(mut signals) = self;
         let handle = signals.handle();
         let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             let (mut first, mut second) = (Some(first), Some(second));
@@ -41,7 +59,7 @@ impl Stages {
                 }
             }
         });
-        Ok(Self { handle, thread: Some(thread.map_err(refused)?) })
+        Ok(Stages { handle, thread: Some(thread.map_err(refused)?) })
     }
 }
 

@@ -15,7 +15,7 @@ use super::error::CliError;
 use super::output::{self, Output};
 use super::progress::{self, Progress};
 use super::render::thousands;
-use super::signals::Stages;
+use super::signals::Registered;
 
 /// Runs the command.
 ///
@@ -32,17 +32,11 @@ pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
     // The store first: a wrong one is told at once, not after a long compile.
     let store = context.store()?;
     let library = context.library()?;
+    let signals = Registered::new()?;
     let runner = context.start_runner(&store, &library, None)?;
-    tracing::info!(
-        store = store.url(),
-        slots = context.config.slots,
-        tasks = library.tasks().len(),
-        "the runner has started"
-    );
-
     let (drained, drain) = bounded::<()>(1);
     let (first, second) = (runner.handle(), runner.handle());
-    let signals = Stages::start(
+    let signals = signals.act(
         move || {
             let gauge = first.gauge();
             output::note(&match gauge.live {
@@ -57,6 +51,12 @@ pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
             second.kill();
         },
     )?;
+    tracing::info!(
+        store = store.url(),
+        slots = context.config.slots,
+        tasks = library.tasks().len(),
+        "the runner has started"
+    );
     let progress = {
         let store = Arc::clone(&store);
         Progress::start(move || Some(progress::facts(&store.counts(None).ok()?)))
