@@ -1,5 +1,6 @@
 //! One binary for all integration tests; a module per behaviour.
 
+mod architecture;
 mod cli;
 mod faults;
 mod guests;
