@@ -6,6 +6,7 @@ use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use serde::Serialize;
 
 use super::error::CliError;
+use crate::model::is_terminal_control;
 
 /// Standard output, for data.
 ///
@@ -145,10 +146,9 @@ pub fn harmless_line(text: &str) -> String {
 }
 
 fn is_harmful(c: char) -> bool {
-    // Besides the C0 and C1 controls: marks that turn the direction of text
-    // around, with which a guest could make a line say something else.
-    (c.is_control() && c != '\n' && c != '\t')
-        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+    // On screen the marks of direction go too: they are invisible, and could
+    // make a line of ours say something else.
+    is_terminal_control(c) || matches!(c, '\u{200e}' | '\u{200f}')
 }
 
 /// JSON without the control characters that JSON allows unescaped. They can

@@ -10,6 +10,7 @@ mod outcome;
 mod retry;
 mod status;
 mod task;
+mod text;
 mod time;
 
 pub use client::{Answer, AwaitMode, Caller, ChildRequest, Progress, Refusal, SubmitOptions, TaskClient};
@@ -19,4 +20,5 @@ pub use outcome::{ExitClass, Failure, FailureKind, LimitKind, Outcome};
 pub use retry::{DEFAULT_BUDGET_WINDOW, RetryBudget, RetryPolicy, spread};
 pub use status::{Event, IllegalTransition, Reason, Status};
 pub use task::{DEFAULT_MAX_ATTEMPTS, MAX_PRIORITY, TaskLimits, TaskOptions, is_valid_priority};
+pub use text::is_terminal_control;
 pub use time::{Clock, SystemClock, UnixMicros};

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use crate::model::{Clock, LogEntry, LogStream};
+use crate::model::{Clock, LogEntry, LogStream, is_terminal_control};
 
 /// Output is handed over when this much has gathered, or when the guest waits or
 /// ends.
@@ -249,18 +249,12 @@ fn incomplete_suffix(bytes: &[u8]) -> usize {
 /// showing it can't move a cursor, change a title or hide a line. Line feeds and
 /// tabs stay.
 pub(super) fn harmless(text: &str) -> std::borrow::Cow<'_, str> {
-    let is_harmful = |c: char| match c {
-        '\n' | '\t' => false,
-        // The last two ranges turn the direction of text around.
-        '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
-        _ => false,
-    };
-    if !text.contains(is_harmful) {
+    if !text.contains(is_terminal_control) {
         return text.into();
     }
     text.chars()
         .map(|c| match c {
-            c if !is_harmful(c) => c,
+            c if !is_terminal_control(c) => c,
             '\u{7f}' => '\u{2421}',
             '\0'..='\u{1f}' => char::from_u32(0x2400 + c as u32).unwrap_or('\u{fffd}'),
             _ => '\u{fffd}',

@@ -1,0 +1,30 @@
+//! Text that comes from guests.
+
+/// Whether a terminal that is shown this character could obey it or be fooled by
+/// it: the control characters except line feed and tab, and those that turn the
+/// direction of text around.
+///
+/// The one place that decides; what is written instead is up to whoever keeps or
+/// shows the text.
+pub fn is_terminal_control(c: char) -> bool {
+    match c {
+        '\n' | '\t' => false,
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        c => c.is_control(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controls_and_overrides_are_found_and_text_is_not() {
+        for c in ['\0', '\r', '\u{1b}', '\u{7f}', '\u{80}', '\u{9b}', '\u{9f}', '\u{202e}', '\u{2066}'] {
+            assert!(is_terminal_control(c), "{c:?}");
+        }
+        for c in ['\n', '\t', ' ', 'a', 'é', '\u{a0}', '\u{202f}', '🦀'] {
+            assert!(!is_terminal_control(c), "{c:?}");
+        }
+    }
+}
