@@ -27,6 +27,7 @@ mod start;
 mod status;
 mod submit;
 mod tasks;
+mod torture;
 mod tree;
 mod wait;
 
@@ -49,6 +50,7 @@ pub fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Man(args) => return completions::man(args),
         Command::Inspect(args) => return inspect::run(args, cli.global.json),
         Command::Check(args) => return check::run(args, cli),
+        Command::Torture(args) => return torture::run(args, cli),
         _ => {}
     }
     let context = Context::new(cli)?;
@@ -64,9 +66,11 @@ pub fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Logs(args) => logs::run(args, &context),
         Command::Cancel(args) => cancel::run(args, &context),
         Command::Tasks(args) => tasks::run(args, &context),
-        Command::Completions(_) | Command::Man(_) | Command::Inspect(_) | Command::Check(_) => {
-            unreachable!("they returned above")
-        }
+        Command::Completions(_)
+        | Command::Man(_)
+        | Command::Inspect(_)
+        | Command::Check(_)
+        | Command::Torture(_) => unreachable!("they returned above"),
     }
 }
 
