@@ -17,8 +17,6 @@ pub struct Submit {
     pub id: InvocationId,
     /// Its task.
     pub kind: Kind,
-    /// Its arguments.
-    pub arguments: Vec<u64>,
     /// How long after the submit it may start.
     pub delay: Duration,
     /// Whether the commit returned. If it failed, the invocation may exist or

@@ -158,10 +158,13 @@ impl<'c, 'a> Chaos<'c, 'a> {
         Ok(())
     }
 
-    /// Kills one that works, or that is stopped.
+    /// Kills one that works, rarely one that is stopped: most of those are to go
+    /// on as if nothing had happened, and to find that something has.
     fn kill_one(&mut self) -> bool {
-        let mut candidates = self.runners.working();
-        candidates.extend(self.runners.stopped());
+        let candidates = match self.random.chance(5) {
+            true => self.runners.stopped(),
+            false => self.runners.working(),
+        };
         let Some(index) = self.random.index(candidates.len()) else {
             return false;
         };

@@ -7,6 +7,8 @@ mod leases;
 mod outcomes;
 mod runners;
 mod submits;
+#[cfg(test)]
+mod tests;
 
 use serde::Serialize;
 

@@ -127,7 +127,7 @@ impl Load {
             labels: vec![(LABEL.to_owned(), self.seed.to_string())],
             child_of: None,
         };
-        (Submit { id, kind, arguments, delay, is_acknowledged: false }, new)
+        (Submit { id, kind, delay, is_acknowledged: false }, new)
     }
 
     fn kind(&mut self) -> Kind {

@@ -64,7 +64,7 @@ fn follow(life: &Life) -> Result<(), String> {
         if status.is_owned() && step.runner != owner {
             return Err(format!("`{reason}` is by a stranger"));
         }
-        if status.is_owned() && step.attempt != attempt {
+        if (status.is_owned() || step.to.is_owned()) && step.attempt != attempt {
             return Err(format!("`{reason}` is of attempt {}, not {attempt}", step.attempt));
         }
         if event == Event::Release {
