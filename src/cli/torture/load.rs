@@ -132,8 +132,8 @@ impl Load {
 
     fn kind(&mut self) -> Kind {
         match self.random.within(1..=100) {
-            1..=2 if self.has_poison => Kind::Poison,
-            3..=6 => Kind::Trap,
+            1 if self.has_poison => Kind::Poison,
+            2..=6 => Kind::Trap,
             7..=16 => Kind::Flaky,
             17..=34 => Kind::Fan,
             35..=42 => Kind::Tree,

@@ -2,7 +2,7 @@
 
 use crate::support::cli::Sandbox;
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "call",
     "submit",
     "start",
@@ -16,6 +16,7 @@ const COMMANDS: [&str; 15] = [
     "tasks",
     "inspect",
     "check",
+    "torture",
     "completions",
     "man",
 ];

@@ -349,7 +349,7 @@ fn a_second_end_is_seen() {
 
 #[test]
 fn an_invocation_from_nowhere_is_seen() {
-    assert_eq!(seen_by(|evidence| drop(evidence.submits.remove(0))), ["submits"]);
+    assert_eq!(seen_by(|evidence| evidence.submits.truncate(6)), ["submits"]);
 }
 
 #[test]
