@@ -174,7 +174,10 @@ impl Ledger {
                         self.next_heartbeat = Some(Instant::now());
                     }
                     refuse_submits(submits, &error.to_string());
-                    self.commit_failed(core, &error);
+                    match error {
+                        StoreError::Upgraded { .. } => self.abandon(core, &error),
+                        _ => self.commit_failed(core, &error),
+                    }
                     refuse_all(messages, &error.to_string());
                     return;
                 }

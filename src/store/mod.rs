@@ -449,7 +449,7 @@ impl Counts {
 }
 
 /// A fault of the store: what the caller can do about it decides the variant.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// The store can't be reached or can't write now (no such directory, no
@@ -469,6 +469,20 @@ pub enum StoreError {
         url: String,
         /// What is wrong, and what to do.
         message: String,
+    },
+    /// A newer version of the program has changed the schema under this one,
+    /// which must stop: what it would write might be wrong. Nothing was changed.
+    #[error(
+        "a newer run-wasm-runner has upgraded the store `{url}` (schema version {found}, this one knows \
+         up to {known}): stop this one and go on with the newer"
+    )]
+    Upgraded {
+        /// The store.
+        url: String,
+        /// The version of the schema now.
+        found: i32,
+        /// The newest version that this program knows.
+        known: i32,
     },
     /// The URL is not one of a store.
     #[error("unknown store `{url}`: {message}")]

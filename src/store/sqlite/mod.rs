@@ -28,6 +28,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, Transaction};
 
 use self::bell::{Bell, Listener};
+use self::fault::Fault;
 use self::names::Names;
 use super::{Batch, Counts, EndKind, Filter, Invocation, LookUp, Receipt, Store, StoreError, Watch};
 use crate::model::{Clock, InvocationId, LogEntry, RunnerId, Transition};
@@ -96,6 +97,7 @@ impl SqliteStore {
                 None => open::open_reader(&self.path)?,
             };
             let transaction = sql.transaction()?;
+            schema::check(&transaction)?;
             let answer = read(&transaction)?;
             transaction.finish()?;
             let mut readers = self.readers.lock();
@@ -104,7 +106,7 @@ impl SqliteStore {
             }
             Ok(answer)
         };
-        attempt().map_err(|error| fault::sort(&self.url, &error))
+        attempt().map_err(|fault: Fault| fault.sort(&self.url))
     }
 }
 
@@ -113,7 +115,7 @@ impl Store for SqliteStore {
         let mut writer = self.writer.lock();
         let committed = writer.commit(&*self.clock, batch);
         drop(writer);
-        let (receipt, is_news) = committed.map_err(|error| fault::sort(&self.url, &error))?;
+        let (receipt, is_news) = committed.map_err(|fault| fault.sort(&self.url))?;
         if is_news {
             self.bell.ring();
         }
@@ -200,12 +202,12 @@ fn payload(batch: &Batch) -> usize {
 }
 
 impl Writer {
-    fn commit(&mut self, clock: &dyn Clock, batch: &Batch) -> rusqlite::Result<(Receipt, bool)> {
+    fn commit(&mut self, clock: &dyn Clock, batch: &Batch) -> Result<(Receipt, bool), Fault> {
         if payload(batch) > LARGE_BATCH_BYTES {
             self.empty_log("PASSIVE")?;
         }
         let committed = write::commit(&mut self.sql, &mut self.names, clock, batch);
-        if let Err(error) = &committed
+        if let Err(Fault::Sql(error)) = &committed
             && error.sqlite_error_code() == Some(ErrorCode::DiskFull)
         {
             // What was written of the batch still lies in the log and takes the

@@ -2,6 +2,8 @@
 
 use rusqlite::Connection;
 
+use super::fault::Fault;
+
 /// Marks a database file as ours: "rwrs".
 pub(super) const APPLICATION_ID: i32 = 0x7277_7273;
 
@@ -25,4 +27,14 @@ pub(super) fn migrate(sql: &Connection, version: i32) -> rusqlite::Result<()> {
     }
     sql.pragma_update(None, "application_id", APPLICATION_ID)?;
     sql.pragma_update(None, "user_version", VERSION)
+}
+
+/// Looks, within a transaction, whether the schema is still ours: a newer program
+/// may have migrated it since this one opened the file. A microsecond, because
+/// the number stands on the first page.
+pub(super) fn check(sql: &Connection) -> Result<(), Fault> {
+    match sql.prepare_cached("PRAGMA user_version")?.query_row([], |row| row.get(0))? {
+        VERSION => Ok(()),
+        other => Err(Fault::OtherVersion(other)),
+    }
 }

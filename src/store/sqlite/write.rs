@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
+use super::fault::Fault;
 use super::names::Names;
+use super::schema;
 use super::settle::{Head, Move, head};
 use super::sql::{Json, Sql, column, labels, optional};
 use crate::model::{Clock, Event, InvocationId, RunnerId, Status, UnixMicros};
@@ -46,10 +48,11 @@ pub(super) fn commit(
     names: &mut Names,
     clock: &dyn Clock,
     batch: &Batch,
-) -> rusqlite::Result<(Receipt, bool)> {
+) -> Result<(Receipt, bool), Fault> {
     let mut attempt = || {
         // Dropped on an error, it rolls back.
         let transaction = sql.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        schema::check(&transaction)?;
         let mut work = Work {
             sql: &transaction,
             names,
