@@ -45,6 +45,7 @@ pub fn run(args: &CallArgs, context: &Context) -> Result<(), CliError> {
         max_attempts: task.options.max_attempts,
         priority: task.options.priority,
         delay: std::time::Duration::ZERO,
+        deadline: None,
         key: None,
         labels: Vec::new(),
         child_of: None,

@@ -2,7 +2,7 @@
 //! machine. `docs/design/storage.md` says how it works and why.
 //!
 //! - `open`: looking before touching, creating, migrating
-//! - `write`: one batch, one transaction; `claim` and `settle` are its parts
+//! - `write`: one batch, one transaction; `claim`, `settle` and `keep` are its parts
 //! - `read`: everything that changes nothing
 //! - `bell`: how processes learn of each other's commits
 //! - `sql`, `schema`, `fault`: columns, versions, errors
@@ -10,6 +10,7 @@
 mod bell;
 mod claim;
 mod fault;
+mod keep;
 mod names;
 mod open;
 mod read;
@@ -31,7 +32,7 @@ use self::bell::{Bell, Listener};
 use self::fault::Fault;
 use self::names::Names;
 use super::{Batch, Counts, EndKind, Filter, Invocation, LookUp, Receipt, Store, StoreError, Watch};
-use crate::model::{Clock, InvocationId, LogEntry, RunnerId, Transition};
+use crate::model::{Clock, InvocationId, LogEntry, RunnerId, Transition, UnixMicros};
 
 /// Idle connections that are kept for readers.
 const IDLE_READERS: usize = 2;
@@ -130,6 +131,10 @@ impl Store for SqliteStore {
         self.read(|sql| read::look_up(sql, ids))
     }
 
+    fn next_due(&self, runner: RunnerId) -> Result<Option<UnixMicros>, StoreError> {
+        self.read(|sql| claim::next_due(sql, runner, self.clock.now()))
+    }
+
     fn revoked(&self, runner: RunnerId) -> Result<Vec<InvocationId>, StoreError> {
         self.read(|sql| read::revoked(sql, runner))
     }
@@ -140,6 +145,10 @@ impl Store for SqliteStore {
 
     fn list(&self, filter: &Filter) -> Result<Vec<Invocation>, StoreError> {
         self.read(|sql| read::list(sql, filter))
+    }
+
+    fn ids(&self, filter: &Filter) -> Result<Vec<InvocationId>, StoreError> {
+        self.read(|sql| read::ids(sql, filter))
     }
 
     fn counts(&self, root: Option<InvocationId>) -> Result<Counts, StoreError> {

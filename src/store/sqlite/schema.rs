@@ -9,7 +9,10 @@ pub(super) const APPLICATION_ID: i32 = 0x7277_7273;
 
 /// Each takes a database from the version that is its index to the next one.
 /// Released migrations never change.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_invocations.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("migrations/0001_invocations.sql"),
+    include_str!("migrations/0002_deadlines_and_retention.sql"),
+];
 
 /// The version that this program writes.
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
