@@ -9,3 +9,4 @@ mod sqlite;
 mod store_contract;
 mod support;
 mod torture;
+mod upgrades;

@@ -124,6 +124,7 @@ impl Load {
             priority: i32::try_from(self.random.within(0..=3)).unwrap_or(0),
             delay,
             key: self.random.chance(25).then(|| id.to_string().into()),
+            deadline: None,
             labels: vec![(LABEL.to_owned(), self.seed.to_string())],
             child_of: None,
         };

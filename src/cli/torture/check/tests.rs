@@ -99,6 +99,7 @@ fn life(n: u8, kind: Kind, arguments: &[u64], steps: &[(Reason, u8, i64)], outco
         started_at: None,
         finished_at: None,
         progress: None,
+        deadline: None,
         outcome: Some(outcome),
     };
     Life { kind, arguments: arguments.to_vec(), invocation, history }
