@@ -8,7 +8,7 @@ use super::book::{CancelAsked, Pages, Submit};
 use super::kind::Kind;
 use super::runners::Record;
 use super::witness::Line;
-use crate::model::{Invocation, InvocationId, Transition};
+use crate::model::{FailureKind, Invocation, InvocationId, Outcome, Transition};
 use crate::store::{Filter, Store, StoreError};
 
 /// Invocations that are read at once.
@@ -50,6 +50,13 @@ pub struct Life {
     pub invocation: Invocation,
     /// How it moved.
     pub history: Vec<Transition>,
+}
+
+impl Life {
+    /// Whether its runners disappeared in its last attempt.
+    pub fn is_lost(&self) -> bool {
+        matches!(&self.invocation.outcome, Some(Outcome::Failure(failure)) if failure.kind == FailureKind::Lost)
+    }
 }
 
 /// Reads from the store what became of all invocations of these tasks.

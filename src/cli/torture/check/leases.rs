@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Finding;
 use crate::cli::torture::evidence::Evidence;
 use crate::cli::torture::witness::Told;
-use crate::model::{FailureKind, InvocationId, Outcome, Reason, RunnerId, UnixMicros};
+use crate::model::{InvocationId, Reason, RunnerId, UnixMicros};
 
 /// No claim is taken away while its runner's lease is good, and a runner that has
 /// lost its lease claims nothing under the same id.
@@ -21,17 +21,13 @@ pub fn none_is_broken(evidence: &Evidence) -> Finding {
     let mut claims: HashMap<RunnerId, Vec<UnixMicros>> = HashMap::new();
     let mut losses: Vec<(RunnerId, UnixMicros, InvocationId)> = Vec::new();
     for (id, life) in &evidence.lives {
-        let is_lost = matches!(
-            &life.invocation.outcome,
-            Some(Outcome::Failure(failure)) if failure.kind == FailureKind::Lost
-        );
         for (index, step) in life.history.iter().enumerate() {
             let Some(runner) = step.runner else { continue };
             let is_last = index + 1 == life.history.len();
             match step.reason {
                 Reason::Claimed => claims.entry(runner).or_default().push(step.at),
                 Reason::LeaseExpired => losses.push((runner, step.at, *id)),
-                Reason::Failed if is_lost && is_last => losses.push((runner, step.at, *id)),
+                Reason::Failed if life.is_lost() && is_last => losses.push((runner, step.at, *id)),
                 _ => {}
             }
         }

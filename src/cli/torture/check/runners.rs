@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Finding;
 use crate::cli::torture::evidence::Evidence;
 use crate::cli::torture::runners::Fate;
-use crate::model::{RunnerId, Status, UnixMicros};
+use crate::model::{Reason, RunnerId, Status, UnixMicros};
 
 /// No runner ever runs more guests than it has slots, and none owns anything in
 /// the end.
@@ -33,6 +33,10 @@ pub fn none_runs_more_than_its_slots(evidence: &Evidence) -> Finding {
 }
 
 /// The most guests that each runner ran at once, by the histories.
+///
+/// Only what the runner itself says counts. When somebody else ends an attempt,
+/// by a cancel or because a lease has run out, its guest may have left its slot
+/// long before, and its runner may not have come to say so.
 fn peaks(evidence: &Evidence) -> BTreeMap<RunnerId, i64> {
     let mut edges: BTreeMap<RunnerId, Vec<(UnixMicros, i64)>> = BTreeMap::new();
     for life in evidence.lives.values() {

@@ -604,6 +604,21 @@ fn more_guests_than_slots_are_seen() {
     assert_eq!(seen, ["slots"]);
 }
 
+/// The guest of one that is cancelled, or whose lease runs out, may have left its
+/// slot long before.
+#[test]
+fn an_end_that_its_runner_did_not_tell_says_nothing_about_slots() {
+    let seen = seen_by(|evidence| {
+        evidence.slots = 1;
+        evidence.runners[2].peak_running = None;
+        let life = life_of(evidence, CHILDREN[0]);
+        let last = life.history.last_mut().unwrap();
+        (last.to, last.reason, last.at) = (Status::Cancelled, Reason::Cancelled, at(500));
+        life.invocation.status = Status::Cancelled;
+    });
+    assert!(!seen.contains(&"slots"), "{seen:?}");
+}
+
 #[test]
 fn what_is_still_owned_is_seen() {
     let seen = seen_by(|evidence| {
