@@ -118,11 +118,13 @@ pub enum Command {
     Check(CheckArgs),
     /// Kill runners at random and check that nothing is lost
     ///
-    /// Starts runner processes on the store, submits invocations of every kind,
-    /// and kills, stops and replaces the runners meanwhile. When the time is over it lets
-    /// everything come to its end, and compares what the store says with what the
-    /// guests wrote down and with what was acknowledged. Other invocations in the
-    /// store are left alone. The configuration file is not read.
+    /// Starts runner processes on a store, submits invocations of every kind, and
+    /// kills, stops and replaces the runners meanwhile. When the time is over it
+    /// lets everything come to its end, and compares what the store says with what
+    /// the guests wrote down and with what was acknowledged.
+    ///
+    /// Without --store it is a new store in a temporary folder. Invocations of
+    /// others in the store are left alone. The configuration file is not read.
     Torture(TortureArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
@@ -379,13 +381,13 @@ pub struct TortureArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_flag_duration)]
     pub duration: Option<Duration>,
 
-    /// Runner processes at a time
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = count)]
-    pub runners: usize,
+    /// Runner processes at a time [default: 3]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub runners: Option<usize>,
 
-    /// Guests that each may run at once
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = count)]
-    pub slots: usize,
+    /// Guests that each may run at once [default: 2]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub slots: Option<usize>,
 
     /// Make the choices of an earlier run: what is submitted, who is killed and when [default: any]
     #[arg(long, value_name = "N")]

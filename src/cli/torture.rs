@@ -72,8 +72,8 @@ pub fn run(args: &TortureArgs, cli: &Cli) -> Result<(), CliError> {
     let setting = Setting {
         seed: args.seed.unwrap_or_else(any_seed),
         duration: args.duration.unwrap_or(Duration::from_secs(30)),
-        runners: args.runners,
-        slots: args.slots,
+        runners: args.runners.unwrap_or(3),
+        slots: args.slots.unwrap_or(2),
         lease: args.lease.unwrap_or(Duration::from_secs(2)),
         kill_every: args.kill_every.unwrap_or(Duration::from_millis(400)),
     };

@@ -40,12 +40,18 @@ pub fn none_runs_more_than_its_slots(evidence: &Evidence) -> Finding {
 fn peaks(evidence: &Evidence) -> BTreeMap<RunnerId, i64> {
     let mut edges: BTreeMap<RunnerId, Vec<(UnixMicros, i64)>> = BTreeMap::new();
     for life in evidence.lives.values() {
-        for step in &life.history {
-            let Some(runner) = step.runner else { continue };
-            let change =
-                i64::from(step.to == Status::Running) - i64::from(step.from == Some(Status::Running));
-            if change != 0 {
-                edges.entry(runner).or_default().push((step.at, change));
+        for steps in life.history.windows(2) {
+            let [from, to] = steps else { continue };
+            let is_told_by_its_runner = match to.reason {
+                Reason::Awaiting | Reason::Succeeded | Reason::Retry | Reason::Released => true,
+                Reason::Failed => !life.is_lost(),
+                _ => false,
+            };
+            if from.to == Status::Running
+                && is_told_by_its_runner
+                && let Some(runner) = to.runner
+            {
+                edges.entry(runner).or_default().extend([(from.at, 1), (to.at, -1)]);
             }
         }
     }
