@@ -6,6 +6,7 @@ mod problem;
 mod store_url;
 mod units;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -264,6 +265,17 @@ impl Config {
             task_sections: file.tasks.into_iter().map(|section| (section.task, section.place)).collect(),
             warnings,
         })
+    }
+}
+
+impl Config {
+    /// The queues that tasks and components are configured with.
+    pub fn queues(&self) -> BTreeSet<Arc<str>> {
+        let options = self
+            .components
+            .iter()
+            .flat_map(|source| std::iter::once(&source.defaults).chain(source.tasks.values()));
+        options.map(|options| Arc::clone(&options.rules.queue)).collect()
     }
 }
 

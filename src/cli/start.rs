@@ -33,7 +33,7 @@ pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
     let store = context.store()?;
     let library = context.library()?;
     let signals = Registered::new()?;
-    let runner = context.start_runner(&store, &library, None)?;
+    let runner = context.start_runner(&store, &library, None, &args.queues)?;
     let (drained, drain) = bounded::<()>(1);
     let (first, second) = (runner.handle(), runner.handle());
     let signals = signals.act(

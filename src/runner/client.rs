@@ -90,6 +90,8 @@ fn new_children(
             priority: options.priority.unwrap_or(child.priority),
             delay: options.delay,
             key: options.key,
+            lane: child.lane,
+            unique: child.unique,
             labels: options.labels,
             child_of: Some(ChildOf {
                 parent: claim.id,

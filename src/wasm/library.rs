@@ -17,7 +17,9 @@ use super::execute::{self, MAX_MEMORIES, MAX_TABLES, Program, TABLES_PER_WEIGHT}
 use super::host;
 use super::link::{self, Provider};
 use super::values::{Shape, normalise_arguments};
-use crate::model::{Claim, Clock, ComponentDigest, Outcome, RetryPolicy, TaskClient, TaskOptions};
+use crate::model::{
+    Claim, Clock, ComponentDigest, Differing, Outcome, Per, RetryPolicy, RuleKey, TaskClient, TaskOptions,
+};
 
 /// A component as the configuration names it.
 #[derive(Debug, Clone)]
@@ -88,6 +90,26 @@ pub struct Task {
     pub result: Option<String>,
     /// Its options.
     pub options: TaskOptions,
+}
+
+impl Task {
+    /// What its concurrency and rate rules count an invocation with these checked
+    /// arguments with.
+    pub fn lane(&self, arguments: &str) -> Option<RuleKey> {
+        let rules = &self.options.rules;
+        rules.has_lanes().then(|| self.key(&rules.lane, arguments))
+    }
+
+    /// What its uniqueness rule knows such an invocation by.
+    pub fn unique(&self, arguments: &str) -> Option<(RuleKey, Differing)> {
+        let unique = self.options.rules.unique.as_ref()?;
+        Some((self.key(&unique.per, arguments), unique.differing))
+    }
+
+    fn key(&self, per: &Per, arguments: &str) -> RuleKey {
+        let names: Vec<&str> = self.parameters.iter().map(|parameter| parameter.name.as_str()).collect();
+        per.key(&names, arguments)
+    }
 }
 
 /// A parameter of a task.

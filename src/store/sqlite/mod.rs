@@ -2,7 +2,7 @@
 //! machine. `docs/design/storage.md` says how it works and why.
 //!
 //! - `open`: looking before touching, creating, migrating
-//! - `write`: one batch, one transaction; `claim` and `settle` are its parts
+//! - `write`: one batch, one transaction; `claim`, `settle` and `lanes` are its parts
 //! - `read`: everything that changes nothing
 //! - `bell`: how processes learn of each other's commits
 //! - `sql`, `schema`, `fault`: columns, versions, errors
@@ -10,6 +10,7 @@
 mod bell;
 mod claim;
 mod fault;
+mod lanes;
 mod names;
 mod open;
 mod read;
@@ -29,7 +30,10 @@ use rusqlite::{Connection, ErrorCode, Transaction};
 
 use self::bell::{Bell, Listener};
 use self::names::Names;
-use super::{Batch, Counts, EndKind, Filter, Invocation, LookUp, Receipt, Store, StoreError, Watch};
+use super::{
+    Batch, Counts, EndKind, Filter, Invocation, LookUp, PauseTarget, Receipt, Store, StoreError, TaskRule,
+    Watch,
+};
 use crate::model::{Clock, InvocationId, LogEntry, RunnerId, Transition};
 
 /// Idle connections that are kept for readers.
@@ -146,6 +150,14 @@ impl Store for SqliteStore {
 
     fn unfinished_by_task(&self) -> Result<Vec<(Arc<str>, u64)>, StoreError> {
         self.read(|sql| read::unfinished_by_task(sql))
+    }
+
+    fn rules(&self) -> Result<Vec<TaskRule>, StoreError> {
+        self.read(|sql| lanes::rules(sql))
+    }
+
+    fn paused(&self) -> Result<Vec<PauseTarget>, StoreError> {
+        self.read(|sql| lanes::paused(sql))
     }
 
     fn tree(&self, root: InvocationId) -> Result<Vec<Invocation>, StoreError> {
