@@ -126,6 +126,7 @@ fn floor(criterion: &mut Criterion) {
         parent: None,
         root: InvocationId::generate(),
         depth: 0,
+        deadline: None,
         labels: Vec::new(),
         has_lane: false,
     };

@@ -58,7 +58,7 @@ pub fn run(args: &CallArgs, context: &Context) -> Result<(), CliError> {
     }
 
     let runner = context.start_runner(&store, &library, Some(id), &[])?;
-    let (first, second) = (runner.handle(), runner.handle());
+    let (first, second, handle) = (runner.handle(), runner.handle(), runner.handle());
     let signals = signals.act(
         move || {
             output::note("cancelling: press Ctrl-C again to kill it");
@@ -75,6 +75,9 @@ pub fn run(args: &CallArgs, context: &Context) -> Result<(), CliError> {
     runner.stop();
     drop(signals);
     let outcome = outcome?;
+    if let Some(fault) = handle.fault() {
+        return Err(fault.into());
+    }
 
     show_logs(&*store, id)?;
     // A kill ends the runner before the cancelled invocation's outcome has come

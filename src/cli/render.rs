@@ -454,6 +454,7 @@ mod tests {
             submitted_at: UnixMicros(0),
             available_at: UnixMicros(0),
             blocked: false,
+            deadline: None,
             started_at: Some(UnixMicros(1)),
             finished_at: Some(UnixMicros(2)),
             progress: None,

@@ -128,6 +128,7 @@ fn commit(
         max_attempts: task.options.max_attempts,
         priority: args.priority.unwrap_or(task.options.priority),
         delay: args.delay.unwrap_or(Duration::ZERO),
+        deadline: None,
         key: args.key.as_deref().map(Arc::from),
         lane: task.lane(arguments),
         unique: task.unique(arguments),

@@ -45,6 +45,8 @@ pub struct Invocation {
     pub available_at: UnixMicros,
     /// Whether it is due and a concurrency or rate rule keeps it from running.
     pub blocked: bool,
+    /// When it ends as failed unless it is final before.
+    pub deadline: Option<UnixMicros>,
     /// When the guest of the present attempt, or of the last one, got its first
     /// slot.
     pub started_at: Option<UnixMicros>,
@@ -81,6 +83,8 @@ pub struct Claim {
     pub root: InvocationId,
     /// Generations between it and its root.
     pub depth: u32,
+    /// When it ends as failed unless it is final before.
+    pub deadline: Option<UnixMicros>,
     /// Free text given at submit.
     pub labels: Vec<(String, String)>,
     /// Whether a concurrency or rate rule counts it: others may wait for its end.

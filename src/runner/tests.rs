@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use super::*;
 use crate::model::{
     Caller, ChildRequest, Claim, ComponentDigest, Failure, FailureKind, Invocation, LogEntry, LogStream,
-    Status, SubmitOptions, SystemClock, Transition,
+    Status, SubmitOptions, SystemClock, Transition, UnixMicros,
 };
 use crate::store::{
     Batch, ClaimRequest, Counts, Filter, LookUp, MemoryStore, NewInvocation, PauseTarget, Receipt, TaskRule,
@@ -189,6 +189,9 @@ impl Store for Slow {
     fn look_up(&self, ids: &[InvocationId]) -> Result<Vec<LookUp>, StoreError> {
         self.store.look_up(ids)
     }
+    fn next_due(&self, runner: RunnerId) -> Result<Option<UnixMicros>, StoreError> {
+        self.store.next_due(runner)
+    }
     fn revoked(&self, runner: RunnerId) -> Result<Vec<InvocationId>, StoreError> {
         self.store.revoked(runner)
     }
@@ -197,6 +200,9 @@ impl Store for Slow {
     }
     fn list(&self, filter: &Filter) -> Result<Vec<Invocation>, StoreError> {
         self.store.list(filter)
+    }
+    fn ids(&self, filter: &Filter) -> Result<Vec<InvocationId>, StoreError> {
+        self.store.ids(filter)
     }
     fn counts(&self, root: Option<InvocationId>) -> Result<Counts, StoreError> {
         self.store.counts(root)

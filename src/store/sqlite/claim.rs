@@ -3,9 +3,10 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::lanes::{LaneId, Place};
+use super::keep;
+use super::lanes::{self, LaneId, Place};
 use super::settle::{HEAD_COLUMNS, Head, contradiction, head};
 use super::sql::{Sql, column, json, optional};
 use super::write::Work;
@@ -30,6 +31,10 @@ impl Work<'_> {
             return Ok(());
         }
         self.receipt.lease = Some(Lease::Held);
+        if self.receipt.more {
+            // Something overdue may be left, and must not be claimed.
+            return Ok(());
+        }
         self.receipt.more = self.promote()?;
         self.receipt.more |= self.open_lanes()?;
         self.settle_lanes()?;
@@ -247,7 +252,7 @@ impl Work<'_> {
         let mut statement = self.sql.prepare_cached(concat!(
             "SELECT ",
             head!(),
-            ", component, parent, root, depth, labels, json \
+            ", component, parent, root, depth, labels, json, deadline \
              FROM invocation CROSS JOIN arguments USING (seq) WHERE seq = ?1"
         ))?;
         let mut rows = statement.query([seq])?;
@@ -267,6 +272,7 @@ impl Work<'_> {
             parent: optional(row, HEAD_COLUMNS + 1)?,
             root: optional(row, HEAD_COLUMNS + 2)?.unwrap_or(head.id),
             depth: row.get(HEAD_COLUMNS + 3)?,
+            deadline: optional(row, HEAD_COLUMNS + 6)?,
             labels: json(row, HEAD_COLUMNS + 4)?.unwrap_or_default(),
             has_lane: head.lane.is_some(),
         };
@@ -285,28 +291,32 @@ impl Work<'_> {
         }
         Ok(claim)
     }
+}
 
-    /// When something happens without a commit by `runner`.
-    pub(super) fn next_due(&self, runner: RunnerId) -> rusqlite::Result<Option<UnixMicros>> {
-        let delayed: Option<UnixMicros> = self
-            .sql
-            .prepare_cached(
-                "SELECT available_at FROM invocation INDEXED BY invocation_delayed \
-                 WHERE place = 'delayed' ORDER BY available_at LIMIT 1",
-            )?
-            .query_row([], |row| column(row, 0))
-            .optional()?;
-        let expiring: Option<UnixMicros> = self
-            .sql
-            .prepare_cached(
-                "SELECT lease_until FROM runner r INDEXED BY runner_lease \
-                 WHERE is_lost = 0 AND id <> ?1 AND EXISTS ( \
-                     SELECT 1 FROM invocation i INDEXED BY invocation_owned \
-                     WHERE i.runner = r.id AND i.place = 'owned') \
-                 ORDER BY lease_until LIMIT 1",
-            )?
-            .query_row([Sql(runner)], |row| column(row, 0))
-            .optional()?;
-        Ok(delayed.into_iter().chain(expiring).chain(self.next_opening()?).min())
-    }
+/// When something happens without a commit by `runner`.
+pub(super) fn next_due(
+    sql: &Connection,
+    runner: RunnerId,
+    now: UnixMicros,
+) -> rusqlite::Result<Option<UnixMicros>> {
+    let delayed: Option<UnixMicros> = sql
+        .prepare_cached(
+            "SELECT available_at FROM invocation INDEXED BY invocation_delayed \
+             WHERE place = 'delayed' AND available_at > ?1 ORDER BY available_at LIMIT 1",
+        )?
+        .query_row([Sql(now)], |row| column(row, 0))
+        .optional()?;
+    let expiring: Option<UnixMicros> = sql
+        .prepare_cached(
+            "SELECT lease_until FROM runner r INDEXED BY runner_lease \
+             WHERE is_lost = 0 AND id <> ?1 AND EXISTS ( \
+                 SELECT 1 FROM invocation i INDEXED BY invocation_owned \
+                 WHERE i.runner = r.id AND i.place = 'owned') \
+             ORDER BY lease_until LIMIT 1",
+        )?
+        .query_row([Sql(runner)], |row| column(row, 0))
+        .optional()?;
+    let overdue = keep::next_deadline(sql)?;
+    let opening = lanes::next_opening(sql)?;
+    Ok(delayed.into_iter().chain(expiring).chain(overdue).chain(opening).min())
 }

@@ -94,6 +94,16 @@ pub(super) fn paused(sql: &Connection) -> rusqlite::Result<Vec<PauseTarget>> {
         .collect()
 }
 
+/// When the earliest rate lets a blocked invocation start.
+pub(super) fn next_opening(sql: &Connection) -> rusqlite::Result<Option<UnixMicros>> {
+    sql.prepare_cached(
+        "SELECT opens_at FROM lane INDEXED BY lane_opens \
+         WHERE opens_at IS NOT NULL AND blocked > 0 ORDER BY opens_at LIMIT 1",
+    )?
+    .query_row([], |row| column(row, 0))
+    .optional()
+}
+
 fn pause_words(target: &PauseTarget) -> (&'static str, &Arc<str>) {
     match target {
         PauseTarget::Queue(name) => ("queue", name),
@@ -269,17 +279,6 @@ impl Work<'_> {
             self.lane(id)?;
         }
         Ok(is_full)
-    }
-
-    /// When the earliest rate lets a blocked invocation start.
-    pub(super) fn next_opening(&self) -> rusqlite::Result<Option<UnixMicros>> {
-        self.sql
-            .prepare_cached(
-                "SELECT opens_at FROM lane INDEXED BY lane_opens \
-                 WHERE opens_at IS NOT NULL AND blocked > 0 ORDER BY opens_at LIMIT 1",
-            )?
-            .query_row([], |row| column(row, 0))
-            .optional()
     }
 
     /// Brings every lane that changed in accord with its rules, and writes it.

@@ -4,8 +4,11 @@ use std::collections::{BTreeSet, HashMap};
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
+use super::claim;
+use super::fault::Fault;
 use super::lanes::{Lane, LaneId, LaneRule, Place};
 use super::names::Names;
+use super::schema;
 use super::settle::{Head, Move, head};
 use super::sql::{Json, Sql, column, labels, optional};
 use crate::model::{Clock, Differing, Event, InvocationId, RuleKey, RunnerId, Status, UnixMicros};
@@ -45,6 +48,7 @@ struct Parent {
     has_children: bool,
     /// One more than the last place that is taken.
     next_index: u32,
+    deadline: Option<UnixMicros>,
 }
 
 /// Applies a batch. `true` with the receipt if other processes may want to know.
@@ -53,10 +57,11 @@ pub(super) fn commit(
     names: &mut Names,
     clock: &dyn Clock,
     batch: &Batch,
-) -> rusqlite::Result<(Receipt, bool)> {
+) -> Result<(Receipt, bool), Fault> {
     let mut attempt = || {
         // Dropped on an error, it rolls back.
         let transaction = sql.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        schema::check(&transaction)?;
         let mut work = Work {
             sql: &transaction,
             names,
@@ -114,6 +119,9 @@ impl Work<'_> {
             self.receipt.lease = Some(lease);
             self.tell_revoked(heartbeat.runner)?;
         }
+        if batch.recover || batch.claim.is_some() {
+            self.receipt.more = self.expire()?;
+        }
         if batch.recover {
             self.recover()?;
         }
@@ -124,11 +132,14 @@ impl Work<'_> {
         if let Some(request) = &batch.claim
             && self.receipt.lease == Some(Lease::Held)
         {
-            self.receipt.next_due = self.next_due(request.runner)?;
+            self.receipt.next_due = claim::next_due(self.sql, request.runner, self.now)?;
         }
         self.receipt.unblocked.sort_unstable();
         self.receipt.unblocked.dedup();
         self.write_history()?;
+        if let Some(prune) = &batch.prune {
+            self.receipt.pruned = Some(self.prune(prune)?);
+        }
         self.write_tally()
     }
 
@@ -180,6 +191,8 @@ impl Work<'_> {
 
         let component = self.names.component_key(self.sql, new.component_digest)?;
         let available_at = self.now.plus(new.delay);
+        let parent = new.child_of.as_ref().and_then(|place| self.parents.get(&place.parent)?.as_ref());
+        let deadline = rules::deadline(new, parent.and_then(|parent| parent.deadline), self.now);
         let is_due = available_at <= self.now;
         let place = match new.lane {
             _ if !is_due => Place::Delayed,
@@ -192,9 +205,9 @@ impl Work<'_> {
             .prepare_cached(
                 "INSERT INTO invocation (id, status, place, task, component, attempt, \
                  max_attempts, moves, order_key, priority, available_at, submitted_at, parent, \
-                 child_index, root, depth, detached, has_children, idempotency_key, labels, lane, \
-                 unique_key) VALUES (?1, 'queued', ?2, ?3, ?4, 0, ?5, 0, ?6, ?7, ?8, ?9, ?10, ?11, \
-                 ?12, ?13, ?14, 0, ?15, ?16, ?17, ?18) ON CONFLICT (id) DO NOTHING",
+                 child_index, root, depth, detached, has_children, idempotency_key, labels, deadline, \
+                 lane, unique_key) VALUES (?1, 'queued', ?2, ?3, ?4, 0, ?5, 0, ?6, ?7, ?8, ?9, ?10, \
+                 ?11, ?12, ?13, ?14, 0, ?15, ?16, ?17, ?18, ?19) ON CONFLICT (id) DO NOTHING",
             )?
             .execute(params![
                 Sql(new.id),
@@ -213,6 +226,7 @@ impl Work<'_> {
                 child_of.is_some_and(|child_of| child_of.detached),
                 new.key,
                 labels(&new.labels),
+                deadline.map(Sql),
                 new.lane.map(Sql),
                 new.unique.map(|(key, _)| Sql(key)),
             ])?;
@@ -262,7 +276,7 @@ impl Work<'_> {
                 .sql
                 .prepare_cached(
                     "SELECT seq, status, runner, attempt, has_children, (SELECT max(child_index) \
-                     FROM invocation INDEXED BY invocation_child WHERE parent = ?1) \
+                     FROM invocation INDEXED BY invocation_child WHERE parent = ?1), deadline \
                      FROM invocation WHERE id = ?1",
                 )?
                 .query_row([Sql(place.parent)], |row| {
@@ -275,6 +289,7 @@ impl Work<'_> {
                             .map(|runner| (runner, attempt)),
                         has_children: row.get(4)?,
                         next_index: row.get::<_, Option<u32>>(5)?.map_or(0, |last| last + 1),
+                        deadline: optional(row, 6)?,
                     })
                 })
                 .optional()?;

@@ -7,11 +7,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use run_wasm_runner::model::{
     Blocked, Claim, Clock, ComponentDigest, Concurrency, Differing, Event, InvocationId, Outcome, Progress,
-    Rate, RuleKey, RunnerId,
+    Rate, RuleKey, RunnerId, Status,
 };
 use run_wasm_runner::store::{
-    AttemptEnd, Batch, Cancel, ClaimRequest, EndKind, Filter, Heartbeat, Lease, MemoryStore, NewInvocation,
-    Pause, PauseTarget, Report, SqliteStore, Store, TaskRule,
+    AttemptEnd, Batch, Cancel, ClaimRequest, EndKind, Filter, Heartbeat, Keep, Lease, MemoryStore,
+    NewInvocation, Pause, PauseTarget, Prune, PrunePosition, Report, SqliteStore, Store, TaskRule,
 };
 
 use super::harness::{
@@ -33,6 +33,14 @@ struct Plan {
     heartbeat: Option<usize>,
     recover: bool,
     claim: Option<PlannedClaim>,
+    prune: Option<PlannedPrune>,
+}
+
+#[derive(Debug, Clone)]
+struct PlannedPrune {
+    keep: Vec<(usize, Option<u64>, Option<u64>)>,
+    max: usize,
+    goes_on: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -52,6 +60,7 @@ struct PlannedSubmit {
     key: Option<u8>,
     priority: i32,
     delay: u64,
+    deadline: Option<u64>,
     max_attempts: u32,
     parent: Option<usize>,
     index: u32,
@@ -81,7 +90,12 @@ struct PlannedClaim {
 fn submits() -> impl Strategy<Value = PlannedSubmit> {
     (
         (0..3_usize, 0..2_u8, proptest::option::weighted(0.2, 0..2_u8)),
-        (-2..3_i32, prop_oneof![3 => Just(0), 1 => 1..90_u64], 1..4_u32),
+        (
+            -2..3_i32,
+            prop_oneof![3 => Just(0), 1 => 1..90_u64],
+            proptest::option::weighted(0.2, 0..90_u64),
+            1..4_u32,
+        ),
         (
             proptest::option::weighted(0.6, any::<usize>()),
             0..4_u32,
@@ -90,23 +104,26 @@ fn submits() -> impl Strategy<Value = PlannedSubmit> {
         ),
         (proptest::option::weighted(0.6, 0..2_u8), proptest::option::weighted(0.2, (0..2_u8, any::<bool>()))),
     )
-        .prop_map(|((task, arguments, key), (priority, delay, max_attempts), rest, (lane, unique))| {
-            let (parent, index, detached, again) = rest;
-            PlannedSubmit {
-                lane,
-                unique,
-                task,
-                arguments,
-                key,
-                priority,
-                delay,
-                max_attempts,
-                parent,
-                index,
-                detached,
-                again,
-            }
-        })
+        .prop_map(
+            |((task, arguments, key), (priority, delay, deadline, max_attempts), rest, (lane, unique))| {
+                let (parent, index, detached, again) = rest;
+                PlannedSubmit {
+                    lane,
+                    unique,
+                    task,
+                    arguments,
+                    key,
+                    priority,
+                    delay,
+                    deadline,
+                    max_attempts,
+                    parent,
+                    index,
+                    detached,
+                    again,
+                }
+            },
+        )
 }
 
 fn reports() -> impl Strategy<Value = PlannedReport> {
@@ -149,6 +166,15 @@ fn rules() -> impl Strategy<Value = PlannedRule> {
         })
 }
 
+fn prunes() -> impl Strategy<Value = PlannedPrune> {
+    let keep = (0..5_usize, proptest::option::of(0..90_u64), proptest::option::of(0..4_u64));
+    (vec(keep, 1..4), 0..6_usize, any::<bool>()).prop_map(|(keep, max, goes_on)| PlannedPrune {
+        keep,
+        max,
+        goes_on,
+    })
+}
+
 fn plans() -> impl Strategy<Value = Plan> {
     (
         (
@@ -162,10 +188,22 @@ fn plans() -> impl Strategy<Value = Plan> {
         proptest::option::of(0..3_usize),
         any::<bool>(),
         proptest::option::weighted(0.8, claims()),
+        proptest::option::weighted(0.2, prunes()),
     )
-        .prop_map(|((advance, rule, pause), submits, reports, cancels, heartbeat, recover, claim)| {
-            Plan { advance, rule, pause, submits, reports, cancels, heartbeat, recover, claim }
-        })
+        .prop_map(
+            |((advance, rule, pause), submits, reports, cancels, heartbeat, recover, claim, prune)| Plan {
+                advance,
+                rule,
+                pause,
+                submits,
+                reports,
+                cancels,
+                heartbeat,
+                recover,
+                claim,
+                prune,
+            },
+        )
 }
 
 /// What the test knows of what it has done.
@@ -174,6 +212,8 @@ struct World {
     runners: [RunnerId; 3],
     claims: Vec<Claim>,
     submitted: Vec<NewInvocation>,
+    /// The last prune, to go on with.
+    pruned: Option<Vec<Keep>>,
 }
 
 impl World {
@@ -209,6 +249,7 @@ impl World {
             max_attempts: plan.max_attempts,
             priority: plan.priority,
             delay: Duration::from_secs(plan.delay),
+            deadline: plan.deadline.map(Duration::from_secs),
             key: plan.key.map(|key| format!("key {key}").into()),
             lane: plan.lane.map(|lane| RuleKey::from_bytes([lane; 16])),
             unique: plan.unique.map(|(key, refuse)| {
@@ -253,6 +294,18 @@ impl World {
             component_digest: plan.says_more.then_some(ComponentDigest::from_bytes([8; 32])),
             end: how.map(|how| AttemptEnd { at: now, how, has_children: plan.says_more }),
         })
+    }
+
+    fn prune(&self, plan: &PlannedPrune) -> Prune {
+        let keep = |&(status, age, count): &(usize, Option<u64>, Option<u64>)| Keep {
+            // One that is not final now and then: nothing may happen to it.
+            status: Status::ALL[Status::ALL.len() - 1 - status],
+            age: age.map(Duration::from_secs),
+            count,
+        };
+        let fresh = || plan.keep.iter().map(keep).collect();
+        let going_on = self.pruned.clone().filter(|_| plan.goes_on);
+        Prune { keep: going_on.unwrap_or_else(fresh), max: plan.max, after: None }
     }
 
     fn batch(&mut self, plan: &Plan) -> Batch {
@@ -303,6 +356,7 @@ impl World {
                 root: claim.root.map(|number| self.known(number)),
             }),
             submits: submits.clone(),
+            prune: plan.prune.as_ref().map(|prune| self.prune(prune)),
         };
         self.submitted.extend(submits);
         batch
@@ -320,6 +374,9 @@ fn portrait(store: &dyn Store, world: &World) -> String {
         store.unfinished_by_task().unwrap(),
     );
     portrait += &format!("{:?}\n{:?}\n", store.rules().unwrap(), store.paused().unwrap());
+    for runner in world.runners {
+        portrait += &format!("{:?}\n", store.next_due(runner).unwrap());
+    }
     for id in ids {
         let tree = store.tree(id).unwrap();
         let tree: Vec<_> = tree.iter().map(|one| one.id).collect();
@@ -334,6 +391,7 @@ fn portrait(store: &dyn Store, world: &World) -> String {
     for filter in [everything(), failed] {
         let list = store.list(&filter).unwrap();
         portrait += &format!("{:?}\n", list.iter().map(|one| one.id).collect::<Vec<_>>());
+        portrait += &format!("{:?}\n", store.ids(&filter).unwrap());
     }
     portrait
 }
@@ -352,13 +410,31 @@ proptest! {
             runners: std::array::from_fn(|_| RunnerId::generate()),
             claims: Vec::new(),
             submitted: Vec::new(),
+            pruned: None,
         };
+        // Positions are a store's own.
+        let mut positions = [None; 2];
         for plan in &plans {
             clock.advance(Duration::from_secs(plan.advance));
             let batch = world.batch(plan);
-            let expected = memory.commit(&batch).unwrap();
-            let found = sqlite.commit(&batch).unwrap();
+            let goes_on = plan.prune.as_ref().is_some_and(|prune| prune.goes_on);
+            let commit = |store: &dyn Store, position: &mut Option<PrunePosition>| {
+                let mut batch = batch.clone();
+                if let Some(prune) = &mut batch.prune {
+                    prune.after = position.take().filter(|_| goes_on);
+                }
+                let mut receipt = store.commit(&batch).unwrap();
+                let pruned = receipt.pruned.take();
+                *position = pruned.and_then(|pruned| pruned.next).or(*position);
+                (receipt, pruned.map(|pruned| (pruned.removed, pruned.next.is_some())))
+            };
+            let expected = commit(&memory, &mut positions[0]);
+            let found = commit(&sqlite, &mut positions[1]);
+            if let Some(prune) = &batch.prune {
+                world.pruned = Some(prune.keep.clone());
+            }
             prop_assert_eq!(format!("{expected:#?}"), format!("{found:#?}"));
+            let (expected, _) = expected;
             for ended in &expected.ended {
                 prop_assert!(matches!(ended.outcome, Outcome::Failure(_)));
             }

@@ -10,9 +10,8 @@ use run_wasm_runner::store::{
     Applied, Batch, EndKind, NewInvocation, Pause, PauseTarget, Receipt, Submitted, TaskRule,
 };
 
-use super::harness::{Bench, child_of, detached, failure, ids, kind, new, request, value};
-
-const SECOND: Duration = Duration::from_secs(1);
+use super::SECOND;
+use crate::store_contract::harness::{Bench, child_of, detached, failure, ids, kind, new, request, value};
 
 fn key(n: u8) -> RuleKey {
     RuleKey::from_bytes([n; 16])
