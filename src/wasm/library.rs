@@ -16,10 +16,9 @@ use super::engine::{EpochTicker, new_engine};
 use super::execute::{self, MAX_MEMORIES, MAX_TABLES, Program, TABLES_PER_WEIGHT};
 use super::host;
 use super::link::{self, Provider};
+use super::rules;
 use super::values::{Shape, normalise_arguments};
-use crate::model::{
-    Claim, Clock, ComponentDigest, Differing, Outcome, Per, RetryPolicy, RuleKey, TaskClient, TaskOptions,
-};
+use crate::model::{Claim, Clock, ComponentDigest, Outcome, RetryPolicy, TaskClient, TaskOptions};
 
 /// A component as the configuration names it.
 #[derive(Debug, Clone)]
@@ -90,26 +89,6 @@ pub struct Task {
     pub result: Option<String>,
     /// Its options.
     pub options: TaskOptions,
-}
-
-impl Task {
-    /// What its concurrency and rate rules count an invocation with these checked
-    /// arguments with.
-    pub fn lane(&self, arguments: &str) -> Option<RuleKey> {
-        let rules = &self.options.rules;
-        rules.has_lanes().then(|| self.key(&rules.lane, arguments))
-    }
-
-    /// What its uniqueness rule knows such an invocation by.
-    pub fn unique(&self, arguments: &str) -> Option<(RuleKey, Differing)> {
-        let unique = self.options.rules.unique.as_ref()?;
-        Some((self.key(&unique.per, arguments), unique.differing))
-    }
-
-    fn key(&self, per: &Per, arguments: &str) -> RuleKey {
-        let names: Vec<&str> = self.parameters.iter().map(|parameter| parameter.name.as_str()).collect();
-        per.key(&names, arguments)
-    }
 }
 
 /// A parameter of a task.
@@ -371,6 +350,10 @@ impl Library {
             if let Some(options) = options.get(&export.id)
                 && let Err(message) = check_cases(export, &options.retry, &source.defaults.retry)
             {
+                errors.push(one.error(message));
+            }
+            let rules = options.get(&export.id).map_or(&source.defaults.rules, |options| &options.rules);
+            if let Err(message) = rules::check(export, rules) {
                 errors.push(one.error(message));
             }
         }

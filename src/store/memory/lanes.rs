@@ -181,7 +181,7 @@ impl State {
                 false if lane.ready.len() as i64 >= by_concurrency => None,
                 false => (lane.starts.len() + lane.ready.len()).checked_sub(rate.limit as usize),
             };
-            if let Some((at, _)) = last.and_then(|last| lane.starts.iter().nth(last)) {
+            if let Some((at, _)) = last.and_then(|last| lane.starts.get(last)) {
                 let opens_at = UnixMicros(*at).plus(rate.window).0;
                 let moments = if lane.blocked.is_empty() { &mut self.fading } else { &mut self.opening };
                 moments.insert((opens_at, id.0, id.1));

@@ -383,7 +383,7 @@ pub fn nothing_of_what_is_paused_is_claimed(bench: &Bench) {
     let bulk = PauseTarget::Queue("bulk".into());
     bench.commit(pause(bulk.clone(), true));
     bench.commit(pause(bulk.clone(), true));
-    assert_eq!(bench.store.paused().unwrap(), [bulk.clone()]);
+    assert_eq!(bench.store.paused().unwrap(), std::slice::from_ref(&bulk));
     let mut asked = request(RunnerId::generate(), 10);
     asked.awaited = vec![other];
     let receipt = bench.claim(asked);
