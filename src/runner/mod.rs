@@ -306,9 +306,12 @@ impl Core {
         self.counters.peak_live.fetch_max(live, Ordering::AcqRel);
     }
 
-    fn remove_live_fiber(&self, id: InvocationId) {
-        if self.live.lock().remove(&id).is_some() {
-            self.counters.live.fetch_sub(1, Ordering::AcqRel);
+    fn remove_live_fiber(&self, fiber: &Arc<Fiber>) {
+        let mut live = self.live.lock();
+        self.counters.live.fetch_sub(1, Ordering::AcqRel);
+        // The next attempt may have taken its place already.
+        if live.get(&fiber.id()).is_some_and(|other| Arc::ptr_eq(other, fiber)) {
+            live.remove(&fiber.id());
         }
     }
 

@@ -423,6 +423,14 @@ pub struct Report {
     pub end: Option<AttemptEnd>,
 }
 
+impl Report {
+    /// The moves that it reports, in order.
+    pub fn moves(&self) -> impl Iterator<Item = (UnixMicros, Event)> {
+        let end = self.end.iter().map(|end| (end.at, rules::end_event(&end.how)));
+        self.observed.iter().copied().chain(end)
+    }
+}
+
 /// How an attempt ended.
 #[derive(Debug, Clone)]
 pub struct AttemptEnd {

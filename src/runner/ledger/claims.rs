@@ -145,7 +145,7 @@ impl Ledger {
         let claims = claimed
             .into_iter()
             .map(|claim| {
-                let urgency = core.registry.own(claim.id);
+                let urgency = core.registry.own(claim.id, claim.attempt);
                 (claim, urgency)
             })
             .collect();
