@@ -113,20 +113,17 @@ impl Load {
             true => Duration::from_millis(self.random.within(50..=2_000)),
             false => Duration::ZERO,
         };
-        let id = InvocationId::generate();
         let task = &self.tasks[&kind];
+        let json = serde_json::to_string(&arguments).expect("numbers are JSON");
+        let new = NewInvocation::new(Arc::clone(&task.id), task.digest, json);
+        let id = new.id;
         let new = NewInvocation {
-            id,
-            task: Arc::clone(&task.id),
-            component_digest: task.digest,
-            arguments: serde_json::to_string(&arguments).expect("numbers are JSON").into(),
             max_attempts: task.options.max_attempts,
             priority: i32::try_from(self.random.within(0..=3)).unwrap_or(0),
             delay,
             key: self.random.chance(25).then(|| id.to_string().into()),
-            deadline: None,
             labels: vec![(LABEL.to_owned(), self.seed.to_string())],
-            child_of: None,
+            ..new
         };
         (Submit { id, kind, delay, is_acknowledged: false }, new)
     }

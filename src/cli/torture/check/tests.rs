@@ -100,6 +100,7 @@ fn life(n: u8, kind: Kind, arguments: &[u64], steps: &[(Reason, u8, i64)], outco
         finished_at: None,
         progress: None,
         deadline: None,
+        blocked: false,
         outcome: Some(outcome),
     };
     Life { kind, arguments: arguments.to_vec(), invocation, history }
