@@ -69,7 +69,7 @@ struct Did {
     short_stops: u64,
     drains: u64,
     /// The longest that a guest went on beside the next attempt of its
-    /// invocation, after its runner was continued.
+    /// invocation, from when its runner could know of that.
     longest_overlap_ms: f64,
     store_errors: u64,
     settled: bool,
@@ -183,7 +183,11 @@ impl Report {
         );
         row(
             "witness",
-            format!("{} lines; longest overlap {:.1} ms", number(did.witness_lines), did.longest_overlap_ms),
+            format!(
+                "{} lines; a guest went on beside its successor for at most {:.1} ms",
+                number(did.witness_lines),
+                did.longest_overlap_ms
+            ),
         );
         output.line(&columns.lines())?;
         output.line("")?;

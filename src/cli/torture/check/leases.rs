@@ -84,47 +84,54 @@ fn stays(evidence: &Evidence) -> BTreeMap<InvocationId, Vec<Stay>> {
     stays
 }
 
-/// No guest goes on when the next attempt of its invocation has started.
+/// A guest and how long it went on when it should have been dead.
+struct Overlap<'s> {
+    id: InvocationId,
+    stay: &'s Stay,
+    next: &'s Stay,
+    too_long: Duration,
+}
+
+/// Each guest beside the next attempt of its invocation.
 ///
 /// A process that was stopped can't know that its lease has run out before it
-/// goes on. Then it has a moment to kill its guests: the outcome of such an
-/// attempt is refused, but a line more in a file is not.
+/// goes on: its time counts from there.
+fn overlaps<'s>(
+    evidence: &Evidence,
+    stays: &'s BTreeMap<InvocationId, Vec<Stay>>,
+) -> impl Iterator<Item = Overlap<'s>> {
+    let stops: HashMap<usize, Vec<(UnixMicros, UnixMicros)>> =
+        evidence.runners.iter().map(|record| (record.process, record.stops.clone())).collect();
+    let pairs =
+        stays.iter().flat_map(|(id, stays)| stays.windows(2).map(move |pair| (*id, &pair[0], &pair[1])));
+    pairs.map(move |(id, stay, next)| {
+        let stops = stops.get(&stay.process).map_or(&[][..], Vec::as_slice);
+        let ends = stops.iter().filter(|(from, until)| (*from..=*until).contains(&next.began));
+        let could_know = ends.map(|(_, until)| *until).max().unwrap_or(next.began);
+        Overlap { id, stay, next, too_long: stay.last.since(could_know) }
+    })
+}
+
+/// No guest goes on when the next attempt of its invocation has started, or when
+/// its runner could know of that, but for a moment: the outcome of such an attempt is
+/// refused, a line more in a file is not.
 pub fn no_two_attempts_overlap(evidence: &Evidence) -> Finding {
     let mut finding = Finding::new("overlaps", "no guest goes on beside the next attempt of its invocation");
-    let stops: HashMap<usize, &[(UnixMicros, UnixMicros)]> =
-        evidence.runners.iter().map(|record| (record.process, &record.stops[..])).collect();
-    let margin = evidence.margin();
-    for (id, stays) in stays(evidence) {
-        for (index, stay) in stays.iter().enumerate() {
-            let Some(next) = stays.get(index + 1) else { continue };
-            let mut allowed = next.began.plus(margin);
-            for (from, until) in stops.get(&stay.process).copied().unwrap_or_default() {
-                // The stop during which the other began.
-                if *from <= next.began && next.began <= *until {
-                    allowed = allowed.max(until.plus(margin));
-                }
-            }
-            finding.expect(stay.last <= allowed, || {
-                format!(
-                    "{id}: attempt {} in process {} went on for {:?} after attempt {} had started in process {}",
-                    stay.attempt,
-                    stay.process,
-                    stay.last.since(next.began),
-                    next.attempt,
-                    next.process
-                )
-            });
-        }
+    for overlap in overlaps(evidence, &stays(evidence)) {
+        let Overlap { id, stay, next, too_long } = overlap;
+        finding.expect(too_long <= evidence.margin(), || {
+            format!(
+                "{id}: attempt {} in process {} went on for {too_long:?} after attempt {} in process {}",
+                stay.attempt, stay.process, next.attempt, next.process
+            )
+        });
     }
     finding
 }
 
-/// The longest that a guest went on beside the next attempt of its invocation, for
-/// the report.
+/// The longest that a guest went on when it should have been dead, for the report.
 pub fn longest_overlap(evidence: &Evidence) -> Duration {
-    let stays = stays(evidence);
-    let pairs = stays.values().flat_map(|stays| stays.windows(2));
-    pairs.map(|pair| pair[0].last.since(pair[1].began)).max().unwrap_or_default()
+    overlaps(evidence, &stays(evidence)).map(|overlap| overlap.too_long).max().unwrap_or_default()
 }
 
 /// As many guests start an attempt as runners have claimed it: more than one only
