@@ -45,7 +45,7 @@ pub fn run(args: &CallArgs, context: &Context) -> Result<(), CliError> {
         max_attempts: task.options.max_attempts,
         priority: task.options.priority,
         delay: std::time::Duration::ZERO,
-        deadline: None,
+        deadline: task.options.deadline,
         key: None,
         labels: Vec::new(),
         child_of: None,

@@ -19,9 +19,11 @@ mod logging;
 mod logs;
 mod output;
 mod progress;
+mod prune;
 mod raw;
 mod render;
 mod result;
+mod retry;
 mod signals;
 mod start;
 mod status;
@@ -63,6 +65,8 @@ pub fn run(cli: &Cli) -> Result<(), CliError> {
         Command::History(args) => history::run(args, &context),
         Command::Logs(args) => logs::run(args, &context),
         Command::Cancel(args) => cancel::run(args, &context),
+        Command::Retry(args) => retry::run(args, &context),
+        Command::Prune(args) => prune::run(args, &context),
         Command::Tasks(args) => tasks::run(args, &context),
         Command::Completions(_) | Command::Man(_) | Command::Inspect(_) | Command::Check(_) => {
             unreachable!("they returned above")

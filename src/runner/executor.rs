@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::{Claim, ComponentDigest, Failure, FailureKind, Outcome, Refusal, RetryPolicy, TaskClient};
 use crate::store::TaskSet;
@@ -38,6 +39,8 @@ pub struct PreparedChild {
     pub max_attempts: u32,
     /// The priority, if the request named none.
     pub priority: i32,
+    /// How long after its submit it ends at the latest.
+    pub deadline: Option<Duration>,
 }
 
 /// Runs guests. The runner knows tasks through this trait only, so its tests can
@@ -98,6 +101,7 @@ impl Executor for Library {
             arguments,
             max_attempts: task.options.max_attempts,
             priority: task.options.priority,
+            deadline: task.options.deadline,
         })
     }
 

@@ -2,6 +2,7 @@
 //! batch, and what the store makes of that is acted upon.
 
 mod claims;
+mod keep;
 mod stop;
 
 use std::sync::Arc;
@@ -49,6 +50,8 @@ pub(super) struct Ledger {
     /// Whether the next claim of a nearly full runner may be of anything awaited,
     /// however deep.
     takes_any_depth: bool,
+    /// The removal of what is old.
+    sweep: keep::Sweep,
     /// When the ledger thread wakes by itself.
     alarm: Option<Instant>,
 }
@@ -112,6 +115,7 @@ impl Ledger {
             killing_since: None,
             ready_since: None,
             takes_any_depth: false,
+            sweep: keep::Sweep::new(),
             alarm: None,
         }
     }
@@ -193,6 +197,7 @@ impl Ledger {
         self.look_ups.append(&mut messages.look_ups);
         self.look_up(core, messages.statuses);
         self.break_standstill(core);
+        self.sweep(core);
         self.tell_idle(core);
     }
 
@@ -207,6 +212,7 @@ impl Ledger {
         match core.stage() {
             Stage::Working => {
                 alarms.push(due);
+                alarms.push(self.next_sweep(core).map(when_back));
                 alarms.push(self.ready_since.map(|(since, _)| since + claims::STALE_PREFETCH));
             }
             Stage::Draining => alarms.extend([due, *core.grace_ends.lock()]),

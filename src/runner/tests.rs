@@ -114,6 +114,7 @@ impl Executor for Closures {
             arguments: arguments.into(),
             max_attempts: 3,
             priority: 0,
+            deadline: None,
         })
     }
 

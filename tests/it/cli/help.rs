@@ -2,7 +2,7 @@
 
 use crate::support::cli::Sandbox;
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 17] = [
     "call",
     "submit",
     "start",
@@ -13,6 +13,8 @@ const COMMANDS: [&str; 15] = [
     "history",
     "logs",
     "cancel",
+    "retry",
+    "prune",
     "tasks",
     "inspect",
     "check",
