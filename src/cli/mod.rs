@@ -18,6 +18,7 @@ mod list;
 mod logging;
 mod logs;
 mod output;
+mod pause;
 mod progress;
 mod prune;
 mod raw;
@@ -28,6 +29,7 @@ mod signals;
 mod start;
 mod status;
 mod submit;
+mod submitted;
 mod tasks;
 mod tree;
 mod wait;
@@ -67,6 +69,9 @@ pub fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Cancel(args) => cancel::run(args, &context),
         Command::Retry(args) => retry::run(args, &context),
         Command::Prune(args) => prune::run(args, &context),
+        Command::Pause(args) => pause::run(args, true, &context),
+        Command::Resume(args) => pause::run(args, false, &context),
+        Command::Queues(args) => pause::queues(args, &context),
         Command::Tasks(args) => tasks::run(args, &context),
         Command::Completions(_) | Command::Man(_) | Command::Inspect(_) | Command::Check(_) => {
             unreachable!("they returned above")

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Invocation, InvocationId, Status};
+use crate::model::{Differing, Invocation, InvocationId, Status};
 use crate::store::{Batch, Filter, NewInvocation, Submitted};
 
 use super::args::RetryArgs;
@@ -109,10 +109,17 @@ fn copy(invocation: &Invocation, arguments: Arc<str>) -> NewInvocation {
         delay: Duration::ZERO,
         deadline: deadline.map(|deadline| deadline.since(invocation.submitted_at)),
         // Pressed twice, it is the same retry.
-        key: Some(format!("{RETRY_OF}:{id}").into()),
+        key: Some(retry_key(id).into()),
+        lane: invocation.lane,
+        // What is like it and unfinished will do as well.
+        unique: invocation.unique.map(|key| (key, Differing::Existing)),
         labels: others.cloned().chain([(RETRY_OF.to_owned(), id.to_string())]).collect(),
         child_of: None,
     }
+}
+
+fn retry_key(original: InvocationId) -> String {
+    format!("{RETRY_OF}:{original}")
 }
 
 /// Submits copies and tells their ids; how many of them are new.
@@ -136,14 +143,20 @@ fn submit(
                 id
             }
             Submitted::Existing(id) => {
-                output::note(&format!("`{original}` was retried before, as `{id}`"));
+                let key = existing.store.get(&[id])?.pop().flatten().and_then(|found| found.key);
+                let is_copy = key.as_deref() == Some(&retry_key(*original));
+                output::note(&match is_copy {
+                    true => format!("`{original}` was retried before, as `{id}`"),
+                    false => format!("`{original}` need not run again: `{id}` is unfinished and the same"),
+                });
                 id
             }
             Submitted::KeyConflict(id) => {
                 taken.get_or_insert((original, id));
                 continue;
             }
-            Submitted::Orphan => unreachable!("only children have parents that can be final"),
+            Submitted::UniqueConflict(_) => unreachable!("it was to take what is there"),
+            Submitted::Orphan | Submitted::BehindAncestor(_) => unreachable!("a root has no parent"),
         };
         if context.json {
             output.json(&serde_json::json!({ "id": id, "retry_of": original }))?;
@@ -154,7 +167,8 @@ fn submit(
     output.flush()?;
     match taken {
         Some((original, id)) => Err(CliError::usage(format!(
-            "`{original}` can't be retried: the key `{RETRY_OF}:{original}` is taken by `{id}`, which has other arguments"
+            "`{original}` can't be retried: the key `{}` is taken by `{id}`, which has other arguments",
+            retry_key(*original)
         ))),
         None => Ok(created),
     }

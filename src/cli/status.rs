@@ -69,6 +69,9 @@ fn facts(
     if let Some(at) = invocation.deadline {
         facts.push(("deadline", at.to_rfc3339()));
     }
+    if invocation.blocked {
+        facts.push(("blocked", "by its task's concurrency or rate rule".to_owned()));
+    }
     if let Some(at) = invocation.started_at {
         facts.push(("started", at.to_rfc3339()));
     }

@@ -5,6 +5,7 @@
 
 mod retention;
 mod retry;
+mod rules;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::store::Keep;
 use crate::wasm::{DirectoryAccess, DirectoryGrant};
 use retention::KEEP_KEYS;
 use retry::{RETRY_KEYS, RetryOverrides};
+use rules::{RULE_SECTIONS, RuleOverrides};
 
 /// What a configuration file says; `None` where it says nothing.
 #[derive(Debug, Default)]
@@ -63,6 +65,7 @@ pub(super) struct Overrides {
     priority: Option<i32>,
     deadline: Option<Option<Duration>>,
     retry: Option<RetryOverrides>,
+    rules: RuleOverrides,
     time: Option<Duration>,
     memory_bytes: Option<u64>,
     fuel: Option<Option<u64>>,
@@ -81,6 +84,7 @@ impl Overrides {
                 Some(retry) => Arc::new(retry.over(&base.retry)),
                 None => Arc::clone(&base.retry),
             },
+            rules: Arc::new(self.rules.over(&base.rules)),
             limits: TaskLimits {
                 time: self.time.unwrap_or(base.limits.time),
                 memory_bytes: self.memory_bytes.unwrap_or(base.limits.memory_bytes),
@@ -95,10 +99,22 @@ impl Overrides {
 const TOP_KEYS: [&str; 8] =
     ["store", "slots", "grace", "cache-dir", "runner", "retention", "component", "task"];
 const RUNNER_KEYS: [&str; 4] = ["max-live", "lease", "final-cache-entries", "final-cache-size"];
-const COMPONENT_KEYS: [&str; 7] =
-    ["path", "directory", "limits", "max-attempts", "priority", "deadline", "retry"];
+const COMPONENT_KEYS: [&str; 11] = [
+    "path",
+    "directory",
+    "limits",
+    "max-attempts",
+    "priority",
+    "deadline",
+    "retry",
+    "queue",
+    "concurrency",
+    "rate",
+    "unique",
+];
 const DIRECTORY_KEYS: [&str; 3] = ["host", "guest", "access"];
-const TASK_KEYS: [&str; 5] = ["max-attempts", "priority", "deadline", "limits", "retry"];
+const TASK_KEYS: [&str; 9] =
+    ["max-attempts", "priority", "deadline", "limits", "retry", "queue", "concurrency", "rate", "unique"];
 const LIMIT_KEYS: [&str; 5] = ["time", "memory", "fuel", "result", "logs"];
 
 /// Reads the text of a file. Relative paths in it are taken relative to
@@ -277,6 +293,7 @@ impl Reader<'_> {
             priority: self.priority(table, section),
             deadline: self.deadline(table, section),
             retry: self.retry(table, section),
+            rules: self.rules(table, section),
             ..Overrides::default()
         };
         if let Some(limits) = self.table(table, section, "limits") {
@@ -464,11 +481,14 @@ impl Reader<'_> {
 
 /// The section that a key that is wrong here would be right in.
 fn elsewhere(key: &str) -> Option<&'static str> {
-    let sections: [(&[&str], &str); 5] = [
+    let sections: [(&[&str], &str); 8] = [
         (&RUNNER_KEYS, "runner"),
         (&KEEP_KEYS, "retention.STATUS"),
         (&LIMIT_KEYS, "component.NAME.limits"),
         (&RETRY_KEYS, "component.NAME.retry"),
+        (RULE_SECTIONS[0].1, "component.NAME.concurrency"),
+        (RULE_SECTIONS[1].1, "component.NAME.rate"),
+        (RULE_SECTIONS[2].1, "component.NAME.unique"),
         (&COMPONENT_KEYS, "component.NAME"),
     ];
     sections.into_iter().find(|(keys, _)| keys.contains(&key)).map(|(_, section)| section)

@@ -99,6 +99,8 @@ fn new_children(
             delay: options.delay,
             deadline: child.deadline,
             key: options.key,
+            lane: child.lane,
+            unique: child.unique,
             labels: options.labels,
             child_of: Some(ChildOf {
                 parent: claim.id,

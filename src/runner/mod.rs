@@ -49,7 +49,7 @@ use parking_lot::{Condvar, Mutex};
 pub use executor::{Executor, Guest, GuestFuture, PreparedChild};
 
 use crate::model::{AwaitMode, Clock, InvocationId, Outcome, Refusal, RunnerId, TaskClient};
-use crate::store::{Cancel, Keep, Store, StoreError, Watch};
+use crate::store::{Cancel, Keep, Store, StoreError, TaskSet, Watch};
 use client::RunnerClient;
 use fiber::Fiber;
 use inbox::{CancelMessage, Inbox, Messages};
@@ -83,6 +83,8 @@ pub struct RunnerOptions {
     pub only_root: Option<InvocationId>,
     /// What to keep of each final status; of those that are not here, everything.
     pub retention: Vec<Keep>,
+    /// Run nothing but these of the executor's tasks.
+    pub only_tasks: Option<Arc<TaskSet>>,
 }
 
 impl Default for RunnerOptions {
@@ -96,6 +98,7 @@ impl Default for RunnerOptions {
             grace: Duration::from_secs(30),
             only_root: None,
             retention: Vec::new(),
+            only_tasks: None,
         }
     }
 }
@@ -287,6 +290,11 @@ impl Core {
         }
     }
 
+    /// The tasks that this runner claims.
+    fn tasks(&self) -> Arc<TaskSet> {
+        self.options.only_tasks.clone().unwrap_or_else(|| self.executor.tasks())
+    }
+
     fn live_fiber(&self, id: InvocationId) -> Option<Arc<Fiber>> {
         self.live.lock().get(&id).cloned()
     }
@@ -301,9 +309,12 @@ impl Core {
         self.counters.peak_live.fetch_max(live, Ordering::AcqRel);
     }
 
-    fn remove_live_fiber(&self, id: InvocationId) {
-        if self.live.lock().remove(&id).is_some() {
-            self.counters.live.fetch_sub(1, Ordering::AcqRel);
+    fn remove_live_fiber(&self, fiber: &Arc<Fiber>) {
+        let mut live = self.live.lock();
+        self.counters.live.fetch_sub(1, Ordering::AcqRel);
+        // The next attempt may have taken its place already.
+        if live.get(&fiber.id()).is_some_and(|other| Arc::ptr_eq(other, fiber)) {
+            live.remove(&fiber.id());
         }
     }
 

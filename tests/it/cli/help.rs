@@ -2,7 +2,7 @@
 
 use crate::support::cli::Sandbox;
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 20] = [
     "call",
     "submit",
     "start",
@@ -15,6 +15,9 @@ const COMMANDS: [&str; 17] = [
     "cancel",
     "retry",
     "prune",
+    "pause",
+    "resume",
+    "queues",
     "tasks",
     "inspect",
     "check",

@@ -1,7 +1,7 @@
 //! Running again what is final, cancelling by filter, and forgetting.
 
-use run_wasm_runner::model::{FailureKind, InvocationId, Status};
-use run_wasm_runner::store::Store;
+use run_wasm_runner::model::{ComponentDigest, Differing, FailureKind, InvocationId, RuleKey, Status};
+use run_wasm_runner::store::{Batch, NewInvocation, Store};
 
 use super::fixture::{Fixture, TASKS};
 
@@ -66,6 +66,31 @@ fn a_retry_is_a_copy_and_is_made_once() {
     let labels = fixture.one(&third).labels;
     assert_eq!(labels.iter().filter(|(key, _)| key == "retry-of").count(), 1);
     assert!(labels.contains(&("retry-of".to_owned(), copy)), "{labels:?}");
+}
+
+#[test]
+fn a_retry_is_counted_with_what_the_first_was_counted_with() {
+    let fixture = Fixture::new();
+    let (lane, unique) = (RuleKey::from_bytes([7; 16]), RuleKey::from_bytes([8; 16]));
+    let submit = || {
+        let new = NewInvocation {
+            lane: Some(lane),
+            unique: Some((unique, Differing::Refuse)),
+            ..NewInvocation::new(TASKS[0], ComponentDigest::from_bytes([1; 32]), "[1]")
+        };
+        let id = new.id;
+        fixture.store.commit(&Batch { submits: vec![new], ..Batch::default() }).expect("a submit");
+        fixture.sandbox.run(["cancel", &id.to_string()]).expect(0);
+        id.to_string()
+    };
+    let (first, second) = (submit(), submit());
+    let copy = fixture.lines(&["retry", &first]).remove(0);
+    let invocation = fixture.one(&copy);
+    assert_eq!((invocation.lane, invocation.unique), (Some(lane), Some(unique)));
+    // The uniqueness rule holds for copies too.
+    let output = fixture.sandbox.run(["retry", &second]).expect(0);
+    assert_eq!(output.stdout().trim(), copy);
+    assert!(output.stderr.contains(&format!("`{copy}` is unfinished and the same")), "{output:?}");
 }
 
 #[test]

@@ -2,4 +2,6 @@
 
 pub mod cli;
 pub mod clock;
+pub mod closures;
+pub mod faulty_store;
 pub mod guests;
