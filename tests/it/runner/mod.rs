@@ -10,6 +10,7 @@ mod process;
 mod regression;
 mod retention;
 mod retries;
+mod rules;
 mod sharing;
 pub mod site;
 mod slots;
