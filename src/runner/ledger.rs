@@ -52,6 +52,8 @@ pub(super) struct Ledger {
     /// Whether the next claim of a nearly full runner may be of anything awaited,
     /// however deep.
     takes_any_depth: bool,
+    /// Whether the store knows the rules of this runner's configuration.
+    has_told_rules: bool,
     /// When the ledger thread wakes by itself.
     alarm: Option<Instant>,
 }
@@ -118,6 +120,7 @@ impl Ledger {
             killing_since: None,
             ready_since: None,
             takes_any_depth: false,
+            has_told_rules: false,
             alarm: None,
         }
     }
@@ -176,6 +179,7 @@ impl Ledger {
             let began = Instant::now();
             match core.store.commit(&batch) {
                 Ok(receipt) => {
+                    self.has_told_rules = true;
                     self.back_off = None;
                     if receipt.lease == Some(Lease::Held)
                         && (batch.heartbeat.is_some() || !receipt.claimed.is_empty())
@@ -275,6 +279,9 @@ impl Ledger {
         if !messages.submits.is_empty() {
             self.may_have_work = true;
         }
+        // The end of one that a rule counts lets another start.
+        self.may_have_work |= self.held.reports.iter().any(|report| report.end.is_some())
+            && self.held.fibers.iter().flatten().any(|fiber| fiber.claim.has_lane);
         let cancels = messages.cancels.iter().map(|message| message.cancel.clone()).collect();
         let mut submits = Vec::new();
         let mut pending = Vec::with_capacity(messages.submits.len());
@@ -288,13 +295,14 @@ impl Ledger {
             submits.extend(submit.children);
         }
         let batch = Batch {
+            rules: if self.has_told_rules { Vec::new() } else { core.executor.rules() },
             submits,
             reports: std::mem::take(&mut self.held.reports),
             cancels,
             heartbeat,
             recover: is_due,
             claim: self.claim_request(core),
-            prune: None,
+            ..Batch::default()
         };
         (batch, pending)
     }
@@ -350,6 +358,15 @@ impl Ledger {
             core.registry.finish(ended.id, &ended.outcome);
         }
         give_up(core, &receipt.revoked, messages);
+        if !receipt.unblocked.is_empty() {
+            core.registry.are_unblocked(&receipt.unblocked);
+            let are_claimed =
+                receipt.unblocked.iter().all(|id| receipt.claimed.iter().any(|one| one.id == *id));
+            if !are_claimed {
+                self.may_have_work = true;
+                core.inbox.put(|messages| messages.is_hungry = true);
+            }
+        }
         if receipt.lease == Some(Lease::Lost) {
             self.go_on_as_another(core);
         }
@@ -538,8 +555,17 @@ impl Ledger {
                 return;
             }
         };
-        let mine = core.executor.tasks();
-        if left.iter().any(|(task, count)| *count > 0 && mine.contains(task)) {
+        let mine = core.tasks();
+        // What somebody holds back is not left to be run.
+        let paused = match core.store.paused_tasks() {
+            Ok(paused) => paused,
+            Err(error) => {
+                tracing::warn!(%error, "the store can't be read");
+                return;
+            }
+        };
+        let mine = |task: &Arc<str>| mine.contains(task) && !paused.contains(task);
+        if left.iter().any(|(task, count)| *count > 0 && mine(task)) {
             return;
         }
         core.idle.state.lock().is_idle = true;
@@ -570,6 +596,12 @@ fn submitted_id(submitted: &Submitted) -> Result<InvocationId, Refusal> {
         Submitted::KeyConflict(id) => {
             Err(Refusal::BadArguments(format!("the key is taken by `{id}`, which has other arguments")))
         }
+        Submitted::UniqueConflict(id) => Err(Refusal::BadArguments(format!(
+            "the unfinished `{id}` is the same by the task's uniqueness rule and has other arguments"
+        ))),
+        Submitted::BehindAncestor(id) => Err(Refusal::Cycle(format!(
+            "the concurrency rule of its task would keep it waiting for its ancestor `{id}`, which would wait for it"
+        ))),
         Submitted::Orphan => Err(Refusal::Unavailable("this attempt is no longer the valid one".to_owned())),
     }
 }

@@ -49,7 +49,7 @@ use parking_lot::{Condvar, Mutex};
 pub use executor::{Executor, Guest, GuestFuture, PreparedChild};
 
 use crate::model::{AwaitMode, Clock, InvocationId, Outcome, Refusal, RunnerId, TaskClient};
-use crate::store::{Cancel, Store, StoreError, Watch};
+use crate::store::{Cancel, Store, StoreError, TaskSet, Watch};
 use client::RunnerClient;
 use fiber::Fiber;
 use inbox::{CancelMessage, Inbox, Messages};
@@ -81,6 +81,8 @@ pub struct RunnerOptions {
     pub grace: Duration,
     /// Run nothing but this tree.
     pub only_root: Option<InvocationId>,
+    /// Run nothing but these of the executor's tasks.
+    pub only_tasks: Option<Arc<TaskSet>>,
 }
 
 impl Default for RunnerOptions {
@@ -93,6 +95,7 @@ impl Default for RunnerOptions {
             lease: Duration::from_secs(10),
             grace: Duration::from_secs(30),
             only_root: None,
+            only_tasks: None,
         }
     }
 }
@@ -282,6 +285,11 @@ impl Core {
                 self.options.max_live
             )));
         }
+    }
+
+    /// The tasks that this runner claims.
+    fn tasks(&self) -> Arc<TaskSet> {
+        self.options.only_tasks.clone().unwrap_or_else(|| self.executor.tasks())
     }
 
     fn live_fiber(&self, id: InvocationId) -> Option<Arc<Fiber>> {

@@ -18,7 +18,8 @@ use crate::model::{
     Status, SubmitOptions, SystemClock, Transition, UnixMicros,
 };
 use crate::store::{
-    Batch, ClaimRequest, Counts, Filter, LookUp, MemoryStore, NewInvocation, Receipt, TaskSet,
+    Batch, ClaimRequest, Counts, Filter, LookUp, MemoryStore, NewInvocation, PauseTarget, Receipt, TaskRule,
+    TaskSet,
 };
 use crate::wasm::GuestControl;
 
@@ -114,6 +115,8 @@ impl Executor for Closures {
             arguments: arguments.into(),
             max_attempts: 3,
             priority: 0,
+            lane: None,
+            unique: None,
         })
     }
 
@@ -156,16 +159,12 @@ impl Slow {
         let id = InvocationId::generate();
         let submit = NewInvocation {
             id,
-            task: task.into(),
-            component_digest: ComponentDigest::from_bytes([0; 32]),
-            arguments: serde_json::to_string(arguments).expect("numbers").into(),
             max_attempts: 3,
-            priority: 0,
-            delay: Duration::ZERO,
-            deadline: None,
-            key: None,
-            labels: Vec::new(),
-            child_of: None,
+            ..NewInvocation::new(
+                task,
+                ComponentDigest::from_bytes([0; 32]),
+                serde_json::to_string(arguments).expect("numbers"),
+            )
         };
         self.store.commit(&Batch { submits: vec![submit], ..Batch::default() }).expect("a commit");
         id
@@ -219,6 +218,12 @@ impl Store for Slow {
     }
     fn unfinished_by_task(&self) -> Result<Vec<(Arc<str>, u64)>, StoreError> {
         self.store.unfinished_by_task()
+    }
+    fn rules(&self) -> Result<Vec<TaskRule>, StoreError> {
+        self.store.rules()
+    }
+    fn paused(&self) -> Result<Vec<PauseTarget>, StoreError> {
+        self.store.paused()
     }
     fn tree(&self, root: InvocationId) -> Result<Vec<Invocation>, StoreError> {
         self.store.tree(root)

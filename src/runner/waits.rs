@@ -355,6 +355,16 @@ impl Registry {
         }
     }
 
+    /// These can be claimed now: a rule kept them back.
+    pub(super) fn are_unblocked(&self, ids: &[InvocationId]) {
+        let mut inner = self.inner.lock();
+        for id in ids {
+            if inner.aside.remove(id) {
+                inner.update_want(*id);
+            }
+        }
+    }
+
     /// A child that is awaited since before its submit is in the store now. A
     /// claim between the two has asked for it in vain; then it returns `true`,
     /// and the child is asked for again.

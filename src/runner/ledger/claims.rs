@@ -120,7 +120,7 @@ impl Ledger {
             max,
             only_awaited,
             awaited,
-            tasks: core.executor.tasks(),
+            tasks: core.tasks(),
             root: core.options.only_root,
         })
     }
