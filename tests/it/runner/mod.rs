@@ -8,6 +8,7 @@ mod order;
 mod process;
 mod regression;
 mod retries;
+mod rules;
 mod sharing;
 pub mod site;
 mod slots;
