@@ -553,8 +553,10 @@ impl Ledger {
         {
             return;
         }
-        let left = match core.store.unfinished_by_task() {
-            Ok(tasks) => tasks,
+        // What somebody holds back is not left to be run.
+        let read = core.store.unfinished_by_task().and_then(|left| Ok((left, core.store.paused_tasks()?)));
+        let (left, paused) = match read {
+            Ok(read) => read,
             Err(error) => {
                 tracing::warn!(%error, "the store can't be read; trying again");
                 self.lengthen_back_off();
@@ -562,14 +564,6 @@ impl Ledger {
             }
         };
         let mine = core.tasks();
-        // What somebody holds back is not left to be run.
-        let paused = match core.store.paused_tasks() {
-            Ok(paused) => paused,
-            Err(error) => {
-                tracing::warn!(%error, "the store can't be read");
-                return;
-            }
-        };
         let mine = |task: &Arc<str>| mine.contains(task) && !paused.contains(task);
         if left.iter().any(|(task, count)| *count > 0 && mine(task)) {
             return;
