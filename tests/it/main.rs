@@ -5,6 +5,7 @@ mod cli;
 mod crashes;
 mod faults;
 mod guests;
+mod power;
 mod runner;
 mod sqlite;
 mod store_contract;

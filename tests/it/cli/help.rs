@@ -2,7 +2,7 @@
 
 use crate::support::cli::Sandbox;
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 21] = [
     "call",
     "submit",
     "start",
@@ -13,6 +13,8 @@ const COMMANDS: [&str; 19] = [
     "history",
     "logs",
     "cancel",
+    "retry",
+    "prune",
     "pause",
     "resume",
     "queues",

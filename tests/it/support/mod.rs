@@ -3,5 +3,6 @@
 pub mod cli;
 pub mod clock;
 pub mod closures;
+pub mod disk;
 pub mod faulty_store;
 pub mod guests;

@@ -101,6 +101,8 @@ fn life(n: u8, kind: Kind, arguments: &[u64], steps: &[(Reason, u8, i64)], outco
         progress: None,
         deadline: None,
         blocked: false,
+        lane: None,
+        unique: None,
         outcome: Some(outcome),
     };
     Life { kind, arguments: arguments.to_vec(), invocation, history }
