@@ -3,6 +3,7 @@
 
 mod claims;
 mod doubt;
+mod keep;
 mod stop;
 
 use std::sync::Arc;
@@ -52,6 +53,8 @@ pub(super) struct Ledger {
     /// Whether the next claim of a nearly full runner may be of anything awaited,
     /// however deep.
     takes_any_depth: bool,
+    /// The removal of what is old.
+    sweep: keep::Sweep,
     /// Whether the store knows the rules of this runner's configuration.
     has_told_rules: bool,
     /// When the ledger thread wakes by itself.
@@ -120,6 +123,7 @@ impl Ledger {
             killing_since: None,
             ready_since: None,
             takes_any_depth: false,
+            sweep: keep::Sweep::new(),
             has_told_rules: false,
             alarm: None,
         }
@@ -212,6 +216,7 @@ impl Ledger {
         self.look_ups.append(&mut messages.look_ups);
         self.look_up(core, messages.statuses);
         self.break_standstill(core);
+        self.sweep(core);
         self.tell_idle(core);
         // Whatever failed in this turn has begun a pause that is not over yet.
         self.back_off = self.back_off.filter(|(until, _)| *until > Instant::now());
@@ -228,6 +233,7 @@ impl Ledger {
         match core.stage() {
             Stage::Working => {
                 alarms.push(due);
+                alarms.push(self.next_sweep(core).map(when_back));
                 alarms.push(self.ready_since.map(|(since, _)| since + claims::STALE_PREFETCH));
             }
             Stage::Draining => alarms.extend([due, *core.grace_ends.lock()]),

@@ -2,11 +2,13 @@
 
 mod cancel;
 mod cap;
+mod deadlines;
 mod histories;
 mod kill;
 mod order;
 mod process;
 mod regression;
+mod retention;
 mod retries;
 mod rules;
 mod sharing;
