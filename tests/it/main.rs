@@ -4,6 +4,7 @@ mod architecture;
 mod cli;
 mod clocks;
 mod crashes;
+mod docs;
 mod faults;
 mod guests;
 mod power;
