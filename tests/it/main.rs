@@ -12,4 +12,5 @@ mod runner;
 mod sqlite;
 mod store_contract;
 mod support;
+mod torture;
 mod upgrades;
