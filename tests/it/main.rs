@@ -2,7 +2,9 @@
 
 mod architecture;
 mod cli;
+mod clocks;
 mod crashes;
+mod docs;
 mod faults;
 mod guests;
 mod power;
