@@ -278,6 +278,7 @@ fn good() -> Evidence {
         runners: vec![
             record(0, Fate::Killed, &[(at(20), at(5_000))]),
             record(1, Fate::Drained(0), &[]),
+            record(7, Fate::NoStore, &[]),
             Record { peak_running: Some(2), ..record(2, Fate::Idle(0), &[]) },
         ],
     }
@@ -631,12 +632,12 @@ fn more_guests_than_slots_are_seen() {
     // By the histories: runner 6 runs one thing at a time.
     let seen = seen_by(|evidence| {
         evidence.slots = 1;
-        evidence.runners[2].peak_running = None;
+        evidence.runners[3].peak_running = None;
     });
     assert!(seen.is_empty(), "{seen:?}");
     let seen = seen_by(|evidence| {
         evidence.slots = 1;
-        evidence.runners[2].peak_running = None;
+        evidence.runners[3].peak_running = None;
         for step in &mut life_of(evidence, CHILDREN[1]).history[1..] {
             step.at = UnixMicros(step.at.0 - 15_000);
         }
@@ -650,7 +651,7 @@ fn more_guests_than_slots_are_seen() {
 fn an_end_that_its_runner_did_not_tell_says_nothing_about_slots() {
     let seen = seen_by(|evidence| {
         evidence.slots = 1;
-        evidence.runners[2].peak_running = None;
+        evidence.runners[3].peak_running = None;
         let life = life_of(evidence, CHILDREN[0]);
         let last = life.history.last_mut().unwrap();
         (last.to, last.reason, last.at) = (Status::Cancelled, Reason::Cancelled, at(500));
