@@ -4,6 +4,7 @@
 mod claims;
 mod stop;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -13,9 +14,10 @@ use tokio::sync::oneshot;
 use super::fiber::{Fiber, Kill};
 use super::inbox::{Messages, SubmitReply};
 use super::{Core, KILL_PATIENCE, Stage};
-use crate::model::{InvocationId, Outcome, Refusal, RunnerId, Status, UnixMicros};
+use crate::model::{InvocationId, Outcome, Refusal, RunnerId, Status};
 use crate::store::{
-    Applied, Batch, Cancelled, EndKind, Heartbeat, Lease, LookUp, Receipt, Report, StoreError, Submitted,
+    Applied, Batch, Cancelled, EndKind, Heartbeat, Inventory, Lease, LookUp, Receipt, Report, StoreError,
+    Submitted,
 };
 
 /// Notes wait this long for company before they are written on their own.
@@ -28,10 +30,16 @@ const LAST_BACK_OFF: Duration = Duration::from_secs(5);
 /// The state of the writer. Only ever touched by whoever holds its lock.
 pub(super) struct Ledger {
     runner: RunnerId,
+    /// What the store has handed out to this runner and not heard the end of, with
+    /// the attempt.
+    owned: HashMap<InvocationId, u32>,
     /// Whether the store may hold something to claim.
     may_have_work: bool,
-    /// When something becomes due by itself.
-    next_due: Option<UnixMicros>,
+    /// When something becomes due by itself, as far as the store's clock tells.
+    next_due: Option<Instant>,
+    /// Whether a claim was made whose receipt never came: the store may believe
+    /// that this runner owns what it has never heard of.
+    must_take_stock: bool,
     /// When the lease must be extended, while something is owned.
     next_heartbeat: Option<Instant>,
     /// Reports that could not be written yet.
@@ -102,8 +110,10 @@ impl Ledger {
     pub(super) fn new(runner: RunnerId) -> Self {
         Self {
             runner,
+            owned: HashMap::new(),
             may_have_work: true,
-            next_due: Some(UnixMicros(0)),
+            next_due: Some(Instant::now()),
+            must_take_stock: false,
             next_heartbeat: None,
             held: Held::default(),
             look_ups: Vec::new(),
@@ -140,7 +150,7 @@ impl Ledger {
             messages.look_ups.extend(core.registry.awaited_elsewhere());
             core.registry.want_again();
             match core.store.revoked(self.runner) {
-                Ok(revoked) => give_up(core, &revoked, &mut messages),
+                Ok(revoked) => self.give_up(core, &revoked, &mut messages),
                 // The next heartbeat tells.
                 Err(error) => tracing::warn!(%error, "the store can't be read"),
             }
@@ -161,14 +171,16 @@ impl Ledger {
             match core.store.commit(&batch) {
                 Ok(receipt) => {
                     self.back_off = None;
+                    self.must_take_stock = false;
                     if receipt.lease == Some(Lease::Held)
                         && (batch.heartbeat.is_some() || !receipt.claimed.is_empty())
                     {
                         core.trust.extend(began, core.options.lease);
                     }
-                    self.act(core, batch, receipt, submits, &mut messages);
+                    self.act(core, batch, receipt, began, submits, &mut messages);
                 }
                 Err(error) => {
+                    self.must_take_stock |= batch.claim.is_some();
                     self.held.reports = batch.reports;
                     if batch.heartbeat.is_some() {
                         self.next_heartbeat = Some(Instant::now());
@@ -195,7 +207,7 @@ impl Ledger {
         let mut alarms = vec![store_is_back, self.next_heartbeat.map(when_back)];
         match core.stage() {
             Stage::Working => {
-                alarms.push(self.next_due.map(|due| when_back(now + due.since(core.clock.now()))));
+                alarms.push(self.next_due.map(when_back));
                 alarms.push(self.ready_since.map(|(since, _)| since + claims::STALE_PREFETCH));
             }
             Stage::Draining => alarms.push(*core.grace_ends.lock()),
@@ -227,7 +239,7 @@ impl Ledger {
 
     fn batch(&mut self, core: &Core, messages: &mut Messages) -> (Batch, Vec<PendingSubmit>) {
         let now = Instant::now();
-        let is_due = self.next_due.is_some_and(|due| due <= core.clock.now());
+        let is_due = self.next_due.is_some_and(|due| due <= now);
         if is_due {
             self.next_due = None;
             self.may_have_work = true;
@@ -259,6 +271,10 @@ impl Ledger {
             submits,
             reports: std::mem::take(&mut self.held.reports),
             cancels,
+            inventory: self.must_take_stock.then(|| Inventory {
+                runner: self.runner,
+                owned: self.owned.iter().map(|(id, attempt)| (*id, *attempt)).collect(),
+            }),
             heartbeat,
             recover: is_due,
             claim: self.claim_request(core),
@@ -271,6 +287,7 @@ impl Ledger {
         core: &Arc<Core>,
         batch: Batch,
         receipt: Receipt,
+        began: Instant,
         submits: Vec<PendingSubmit>,
         messages: &mut Messages,
     ) {
@@ -310,19 +327,23 @@ impl Ledger {
             });
         }
         for ended in receipt.ended {
+            self.owned.remove(&ended.id);
             core.scheduler.take_one(ended.id);
             if let Some(fiber) = core.live_fiber(ended.id) {
                 fiber.kill(Kill::NotOurs);
             }
             core.registry.finish(ended.id, &ended.outcome);
         }
-        give_up(core, &receipt.revoked, messages);
+        self.give_up(core, &receipt.revoked, messages);
         if receipt.lease == Some(Lease::Lost) {
             self.go_on_as_another(core);
         }
         if let Some(request) = batch.claim {
             self.act_on_claims(core, &request, receipt.claimed, &receipt.unclaimable, receipt.more);
-            self.next_due = match (self.next_due, receipt.next_due) {
+            // The store looked at its clock after `began`: this is early rather than
+            // late, and a claim that comes early is told the rest of the way.
+            let due = receipt.next_due.map(|due| began + due.since(receipt.now));
+            self.next_due = match (self.next_due, due) {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
             };
@@ -337,6 +358,9 @@ impl Ledger {
         applied: Applied,
         messages: &mut Messages,
     ) {
+        if applied == Applied::Stale || report.end.is_some() {
+            self.owned.remove(&report.id);
+        }
         if applied == Applied::Stale {
             core.registry.disown(report.id);
             match report.end {
@@ -366,7 +390,7 @@ impl Ledger {
                 core.registry.disown(report.id);
                 self.may_have_work = true;
                 // The store counted the pause from the commit, a moment ago.
-                let due = core.clock.now().plus(delay);
+                let due = Instant::now() + delay;
                 self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
             }
             Some(EndKind::Release) => {
@@ -376,12 +400,29 @@ impl Ledger {
         }
     }
 
+    /// Kills the guests of what somebody else has made final, and has it looked up
+    /// for whoever waits for it.
+    fn give_up(&mut self, core: &Core, revoked: &[InvocationId], messages: &mut Messages) {
+        for id in revoked {
+            self.owned.remove(id);
+            core.scheduler.take_one(*id);
+            if let Some(fiber) = core.live_fiber(*id) {
+                fiber.kill(Kill::NotOurs);
+            }
+            core.registry.disown(*id);
+            messages.look_ups.push(*id);
+        }
+    }
+
     /// The lease is gone, and with it everything owned: others may run it by
     /// now. Nothing of it may write again, so the runner takes a new id.
     fn go_on_as_another(&mut self, core: &Core) {
         let runner = RunnerId::generate();
         tracing::warn!(lost = %self.runner, now = %runner, "the lease was lost: guests are killed, their work is run again");
         self.runner = runner;
+        self.owned.clear();
+        // Nothing is known of claims under the new name, lost receipts or not.
+        self.must_take_stock = false;
         self.next_heartbeat = None;
         core.trust.end();
         core.disown_everything();
@@ -486,19 +527,6 @@ impl Ledger {
         }
         core.idle.state.lock().is_idle = true;
         core.idle.changed.notify_all();
-    }
-}
-
-/// Kills the guests of what somebody else has made final, and has it looked up
-/// for whoever waits for it.
-fn give_up(core: &Core, revoked: &[InvocationId], messages: &mut Messages) {
-    for id in revoked {
-        core.scheduler.take_one(*id);
-        if let Some(fiber) = core.live_fiber(*id) {
-            fiber.kill(Kill::NotOurs);
-        }
-        core.registry.disown(*id);
-        messages.look_ups.push(*id);
     }
 }
 

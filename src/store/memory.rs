@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 
 use super::rules::{self, Step};
 use super::{
-    Applied, Batch, Cancel, Cancelled, ClaimRequest, Counts, EndKind, Ended, Filter, Heartbeat, Invocation,
-    Lease, LookUp, NewInvocation, Receipt, Report, Store, StoreError, Submitted, Watch,
+    Applied, Batch, Cancel, Cancelled, ClaimRequest, Counts, EndKind, Ended, Filter, Heartbeat, Inventory,
+    Invocation, Lease, LookUp, NewInvocation, Receipt, Report, Store, StoreError, Submitted, Watch,
 };
 use crate::model::{
     Claim, Clock, ComponentDigest, Event, InvocationId, LogEntry, Outcome, Progress, Reason, RunnerId,
@@ -288,7 +288,7 @@ impl State {
     }
 
     fn commit(&mut self, batch: &Batch, now: UnixMicros) -> Receipt {
-        let mut receipt = Receipt::default();
+        let mut receipt = Receipt { now, ..Receipt::default() };
         for submit in &batch.submits {
             receipt.submits.push(self.submit(submit, now));
         }
@@ -299,6 +299,9 @@ impl State {
         for cancel in &batch.cancels {
             let cancelled = self.cancel(cancel, now, &mut receipt.ended);
             receipt.cancels.push(cancelled);
+        }
+        if let Some(inventory) = &batch.inventory {
+            receipt.given_back = self.take_stock(inventory, now);
         }
         if let Some(heartbeat) = &batch.heartbeat {
             receipt.lease = Some(self.heartbeat(heartbeat, now));
@@ -579,6 +582,27 @@ impl State {
             let outcome = rules::orphaned(parent, parent_status);
             ended.push(self.end(seq, now, Event::Cancel, to, outcome));
         }
+    }
+
+    /// Gives back what a runner owns without knowing of it; how much that was.
+    fn take_stock(&mut self, inventory: &Inventory, now: UnixMicros) -> usize {
+        let known: HashSet<_> = inventory.owned.iter().copied().collect();
+        let owned =
+            self.runners.get(&inventory.runner).map(|runner| runner.owned.clone()).unwrap_or_default();
+        let mut given_back = 0;
+        for seq in owned {
+            let record = &self.records[seq];
+            let Ok(to) = record.status.apply(Event::Release) else { continue };
+            if known.contains(&(record.id, record.attempt)) {
+                continue;
+            }
+            self.unlist(seq);
+            self.step(seq, now, Event::Release, to, None);
+            self.records[seq].attempt -= 1;
+            self.enqueue(seq, now);
+            given_back += 1;
+        }
+        given_back
     }
 
     /// Extends the lease of a runner, never shortens it.

@@ -4,12 +4,13 @@
 //! transaction, one [`Receipt`]. A runner gathers everything that happened since
 //! its last commit into one batch, so the price of durability is paid once per
 //! batch and not once per step. What a batch asks for is applied in the order of
-//! its fields: submits, reports, cancels, heartbeat, recovery, claim.
+//! its fields: submits, reports, cancels, inventory, heartbeat, recovery, claim.
 //!
 //! Every implementation passes the same conformance suite
 //! (`tests/it/store_contract`).
 
 mod memory;
+mod postgres;
 mod rules;
 mod sqlite;
 
@@ -24,6 +25,7 @@ use crate::model::{
 };
 
 pub use memory::MemoryStore;
+pub use postgres::{PostgresStore, PostgresUrl};
 pub use sqlite::SqliteStore;
 
 /// One minute of waiting weighs as much as one step of priority: the ageing that
@@ -55,8 +57,10 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// On any error the whole batch has changed nothing and may be tried again
     /// as it is, except after [`StoreError::Unavailable`] with a lost
-    /// connection, where it may have been applied as a whole; trying again is
-    /// safe because submits carry their ids and reports their tokens.
+    /// connection or a failed disk, where it may have been applied as a whole.
+    /// Trying again is safe: submits carry their ids, and reports their tokens. What
+    /// a claim may have handed out nobody knows of: so the runner's next batch says
+    /// what it does know of ([`Batch::inventory`]).
     fn commit(&self, batch: &Batch) -> Result<Receipt, StoreError>;
 
     /// Reads whole invocations, in the order of `ids`; `None` for unknown ids.
@@ -138,6 +142,8 @@ pub struct Batch {
     pub reports: Vec<Report>,
     /// Invocations that somebody no longer wants.
     pub cancels: Vec<Cancel>,
+    /// After a claim whose receipt was lost: what its runner knows that it owns.
+    pub inventory: Option<Inventory>,
     /// Extends the lease of a runner, and so of everything that it has claimed.
     pub heartbeat: Option<Heartbeat>,
     /// Take claims away from runners whose lease has run out: each such
@@ -154,6 +160,7 @@ impl Batch {
         self.submits.is_empty()
             && self.reports.is_empty()
             && self.cancels.is_empty()
+            && self.inventory.is_none()
             && self.heartbeat.is_none()
             && !self.recover
             && self.claim.is_none()
@@ -163,6 +170,9 @@ impl Batch {
 /// What one transaction did; lists are in the order of the batch's.
 #[derive(Debug, Clone, Default)]
 pub struct Receipt {
+    /// The present moment of the store's clock, by which its other times are to be
+    /// understood: another machine's may differ.
+    pub now: UnixMicros,
     /// One per submit.
     pub submits: Vec<Submitted>,
     /// One per report.
@@ -175,6 +185,8 @@ pub struct Receipt {
     /// guest. In the order in which they ended; descendants follow the one that
     /// took them along, in the order of their submits.
     pub ended: Vec<Ended>,
+    /// How many claims the inventory did not have: they were given back.
+    pub given_back: usize,
     /// Invocations that were taken from the heartbeat's runner since its last
     /// one, because somebody made them final: it must kill their guests. Each is
     /// told once here; see [`Store::revoked`] for the same in between.
@@ -321,6 +333,18 @@ pub struct Cancel {
     pub id: InvocationId,
     /// For people: why.
     pub message: String,
+}
+
+/// Everything that a runner knows that it owns. Whatever else is claimed under its
+/// name was handed out in a commit whose receipt never reached it: that is given
+/// back as by [`EndKind::Release`]. Otherwise the runner's heartbeats would keep the
+/// lease of what nobody runs.
+#[derive(Debug, Clone)]
+pub struct Inventory {
+    /// The runner.
+    pub runner: RunnerId,
+    /// What it owns, with the attempt.
+    pub owned: Vec<(InvocationId, u32)>,
 }
 
 /// A sign of life of a runner.

@@ -145,6 +145,7 @@ impl Ledger {
         let claims = claimed
             .into_iter()
             .map(|claim| {
+                self.owned.insert(claim.id, claim.attempt);
                 let urgency = core.registry.own(claim.id);
                 (claim, urgency)
             })
