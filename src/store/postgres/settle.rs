@@ -286,6 +286,7 @@ impl<'a> Work<'a> {
         let dead = self.link.ask(asks).await?.pop().unwrap_or_default();
         let dead: Vec<RunnerId> = dead.iter().map(|row| column(row, 0)).collect::<Result<_, _>>()?;
         if !dead.is_empty() {
+            self.lost.extend(&dead);
             let runners: Vec<_> = dead.iter().map(|runner| uuid(runner.as_bytes())).collect();
             let owned = Ask::new(concat!(
                 "SELECT ",
