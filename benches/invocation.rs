@@ -99,6 +99,7 @@ impl Bench {
             max_attempts: 1,
             priority: 0,
             delay: Duration::ZERO,
+            deadline: None,
             key: None,
             labels: Vec::new(),
             child_of: None,
@@ -137,6 +138,7 @@ fn floor(criterion: &mut Criterion) {
         parent: None,
         root: InvocationId::generate(),
         depth: 0,
+        deadline: None,
         labels: Vec::new(),
     };
     let client: Arc<dyn TaskClient> = Arc::new(Nobody);

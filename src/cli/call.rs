@@ -45,6 +45,7 @@ pub fn run(args: &CallArgs, context: &Context) -> Result<(), CliError> {
         max_attempts: task.options.max_attempts,
         priority: task.options.priority,
         delay: std::time::Duration::ZERO,
+        deadline: None,
         key: None,
         labels: Vec::new(),
         child_of: None,
@@ -53,7 +54,7 @@ pub fn run(args: &CallArgs, context: &Context) -> Result<(), CliError> {
     store.commit(&Batch { submits: vec![submit], ..Batch::default() })?;
 
     let runner = context.start_runner(&store, &library, Some(id))?;
-    let (first, second) = (runner.handle(), runner.handle());
+    let (first, second, handle) = (runner.handle(), runner.handle(), runner.handle());
     let signals = signals.act(
         move || {
             output::note("cancelling: press Ctrl-C again to kill it");
@@ -70,6 +71,9 @@ pub fn run(args: &CallArgs, context: &Context) -> Result<(), CliError> {
     runner.stop();
     drop(signals);
     let outcome = outcome?;
+    if let Some(fault) = handle.fault() {
+        return Err(fault.into());
+    }
 
     show_logs(&*store, id)?;
     // A kill ends the runner before the cancelled invocation's outcome has come

@@ -65,6 +65,7 @@ mod tests {
     fn the_codes_are_those_of_the_contract() {
         let unavailable = StoreError::Unavailable { url: String::new(), message: String::new() };
         let unusable = StoreError::Unusable { url: String::new(), message: String::new() };
+        let upgraded = StoreError::Upgraded { url: String::new(), found: 2, known: 1 };
         let bad_url = StoreError::BadUrl { url: String::new(), message: String::new() };
         let problem = |origin| CliError::Config(Problem::new(origin, "").into());
         let table = [
@@ -78,6 +79,7 @@ mod tests {
             (CliError::Task(ExitClass::NotWanted), 5),
             (CliError::Store(unavailable), 69),
             (CliError::Store(unusable), 69),
+            (CliError::Store(upgraded), 69),
             (CliError::NotFinal { message: String::new(), hint: None }, 75),
             (problem(Origin::File), 78),
             (CliError::Load(Vec::new()), 78),

@@ -450,6 +450,7 @@ mod tests {
             runner: None,
             submitted_at: UnixMicros(0),
             available_at: UnixMicros(0),
+            deadline: None,
             started_at: Some(UnixMicros(1)),
             finished_at: Some(UnixMicros(2)),
             progress: None,

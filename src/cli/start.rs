@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crossbeam_channel::bounded;
 use serde::Serialize;
 
 use crate::config::{Origin, Problem};
@@ -34,8 +33,7 @@ pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
     let library = context.library()?;
     let signals = Registered::new()?;
     let runner = context.start_runner(&store, &library, None)?;
-    let (drained, drain) = bounded::<()>(1);
-    let (first, second) = (runner.handle(), runner.handle());
+    let (first, second, handle) = (runner.handle(), runner.handle(), runner.handle());
     let signals = signals.act(
         move || {
             let gauge = first.gauge();
@@ -44,7 +42,6 @@ pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
                 live => format!("draining: {live} running, press Ctrl-C again to give them back"),
             });
             first.drain();
-            let _ = drained.try_send(());
         },
         move || {
             output::note("killing what runs and giving it back");
@@ -64,8 +61,7 @@ pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
     if args.until_idle {
         runner.wait_idle();
     } else {
-        // Also when the signal thread is gone: then nothing else could stop it.
-        let _ = drain.recv();
+        runner.wait_stopping();
     }
     // Still draining or killing: the signals stay in force until that is over.
     let gauge = runner.stop();
@@ -76,7 +72,8 @@ pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
     if context.json {
         output.json(&Summary::new(&gauge, context.config.slots))?;
     }
-    output.flush()
+    output.flush()?;
+    handle.fault().map_or(Ok(()), |fault| Err(fault.into()))
 }
 
 /// `start --json`.

@@ -111,6 +111,7 @@ fn commit(
         max_attempts: task.options.max_attempts,
         priority: args.priority.unwrap_or(task.options.priority),
         delay: args.delay.unwrap_or(Duration::ZERO),
+        deadline: None,
         key: args.key.as_deref().map(Arc::from),
         labels: args.labels.clone(),
         child_of: None,

@@ -43,6 +43,8 @@ pub struct Invocation {
     pub submitted_at: UnixMicros,
     /// When it may start, at the earliest.
     pub available_at: UnixMicros,
+    /// When it ends as failed unless it is final before.
+    pub deadline: Option<UnixMicros>,
     /// When the guest of the present attempt, or of the last one, got its first
     /// slot.
     pub started_at: Option<UnixMicros>,
@@ -79,6 +81,8 @@ pub struct Claim {
     pub root: InvocationId,
     /// Generations between it and its root.
     pub depth: u32,
+    /// When it ends as failed unless it is final before.
+    pub deadline: Option<UnixMicros>,
     /// Free text given at submit.
     pub labels: Vec<(String, String)>,
 }

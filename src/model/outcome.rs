@@ -113,7 +113,7 @@ pub enum FailureKind {
     Returned,
     /// The guest trapped, panicked or exited, or a child's failure ended it.
     Trapped,
-    /// The time limit ended it.
+    /// The time limit ended it, or its deadline passed.
     TimedOut,
     /// Another limit ended it: the failure names it.
     LimitExceeded,

@@ -20,7 +20,7 @@ pub enum Status {
     Waiting,
     /// Final: there is a value.
     Succeeded,
-    /// Final: there is a failure, and no attempts are left.
+    /// Final: there is a failure, and nothing is tried again.
     Failed,
     /// Final: somebody no longer wanted it.
     Cancelled,
@@ -94,6 +94,7 @@ impl Status {
             (S::Claimed | S::Running | S::Waiting, E::Fail) => Ok(S::Failed),
             (S::Claimed | S::Running | S::Waiting, E::Retry | E::Release | E::ExpireLease) => Ok(S::Queued),
             (S::Queued | S::Claimed | S::Running | S::Waiting, E::Cancel) => Ok(S::Cancelled),
+            (S::Queued | S::Claimed | S::Running | S::Waiting, E::Expire) => Ok(S::Failed),
             (S::Queued, E::Skip) => Ok(S::Skipped),
             (
                 S::Queued
@@ -152,11 +153,13 @@ pub enum Event {
     Cancel,
     /// A concurrency rule forbids it.
     Skip,
+    /// Its deadline has passed: nobody wants it any more.
+    Expire,
 }
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Claim,
         Self::Start,
         Self::Await,
@@ -168,6 +171,7 @@ impl Event {
         Self::ExpireLease,
         Self::Cancel,
         Self::Skip,
+        Self::Expire,
     ];
 
     /// The reason that the history records for this event.
@@ -184,6 +188,7 @@ impl Event {
             Self::ExpireLease => Reason::LeaseExpired,
             Self::Cancel => Reason::Cancelled,
             Self::Skip => Reason::Skipped,
+            Self::Expire => Reason::Expired,
         }
     }
 }
@@ -216,11 +221,13 @@ pub enum Reason {
     Cancelled,
     /// A concurrency rule forbids it.
     Skipped,
+    /// Its deadline passed before it was final.
+    Expired,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Submitted,
         Self::Claimed,
         Self::Started,
@@ -233,6 +240,7 @@ impl Reason {
         Self::LeaseExpired,
         Self::Cancelled,
         Self::Skipped,
+        Self::Expired,
     ];
 
     /// The word used in SQL, JSON and docs.
@@ -250,6 +258,7 @@ impl Reason {
             Self::LeaseExpired => "lease-expired",
             Self::Cancelled => "cancelled",
             Self::Skipped => "skipped",
+            Self::Expired => "expired",
         }
     }
 }
@@ -296,16 +305,16 @@ mod tests {
             let row: String = Event::ALL.into_iter().map(|event| letter(status.apply(event))).collect();
             table.push_str(&format!("{status:<10}{row}\n"));
         }
-        // Claim Start Await Resume Succeed Fail Retry Release ExpireLease Cancel Skip
+        // Claim Start Await Resume Succeed Fail Retry Release ExpireLease Cancel Skip Expire
         let expected = "
-queued    C........XK
-claimed   .R...FQQQX.
-running   ..W.SFQQQX.
-waiting   ...R.FQQQX.
-succeeded ...........
-failed    ...........
-cancelled ...........
-skipped   ...........
+queued    C........XKF
+claimed   .R...FQQQX.F
+running   ..W.SFQQQX.F
+waiting   ...R.FQQQX.F
+succeeded ............
+failed    ............
+cancelled ............
+skipped   ............
 ";
         assert_eq!(table, expected);
     }

@@ -89,6 +89,7 @@ fn new_children(
             max_attempts: child.max_attempts,
             priority: options.priority.unwrap_or(child.priority),
             delay: options.delay,
+            deadline: None,
             key: options.key,
             labels: options.labels,
             child_of: Some(ChildOf {

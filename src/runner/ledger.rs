@@ -16,8 +16,8 @@ use super::inbox::{Messages, SubmitReply};
 use super::{Core, KILL_PATIENCE, Stage};
 use crate::model::{InvocationId, Outcome, Refusal, RunnerId, Status};
 use crate::store::{
-    Applied, Batch, Cancelled, EndKind, Heartbeat, Inventory, Lease, LookUp, Receipt, Report, StoreError,
-    Submitted,
+    Applied, Batch, Cancelled, EndKind, Heartbeat, Inventory, Lease, LookUp, NextDue, Receipt, Report,
+    StoreError, Submitted,
 };
 
 /// Notes wait this long for company before they are written on their own.
@@ -166,6 +166,7 @@ impl Ledger {
             return;
         }
         let (batch, submits) = self.batch(core, &mut messages);
+        let asks_what_is_next = batch.claim.is_none() && (batch.recover || messages.has_foreign_change);
         if !batch.is_empty() {
             let began = Instant::now();
             match core.store.commit(&batch) {
@@ -185,12 +186,21 @@ impl Ledger {
                     if batch.heartbeat.is_some() {
                         self.next_heartbeat = Some(Instant::now());
                     }
+                    if batch.recover {
+                        self.next_due = Some(Instant::now());
+                    }
                     refuse_submits(submits, &error.to_string());
-                    self.commit_failed(core, &error);
+                    match error {
+                        StoreError::Upgraded { .. } => self.abandon(core, &error),
+                        _ => self.commit_failed(core, &error),
+                    }
                     refuse_all(messages, &error.to_string());
                     return;
                 }
             }
+        }
+        if asks_what_is_next {
+            self.learn_what_is_next(core);
         }
         self.look_ups.append(&mut messages.look_ups);
         self.look_up(core, messages.statuses);
@@ -204,13 +214,14 @@ impl Ledger {
         // What needs the store has to wait for it.
         let store_is_back = self.back_off.map(|(until, _)| until).filter(|until| *until > now);
         let when_back = |moment: Instant| store_is_back.map_or(moment, |until| moment.max(until));
+        let due = self.next_due.map(when_back);
         let mut alarms = vec![store_is_back, self.next_heartbeat.map(when_back)];
         match core.stage() {
             Stage::Working => {
-                alarms.push(self.next_due.map(when_back));
+                alarms.push(due);
                 alarms.push(self.ready_since.map(|(since, _)| since + claims::STALE_PREFETCH));
             }
-            Stage::Draining => alarms.push(*core.grace_ends.lock()),
+            Stage::Draining => alarms.extend([due, *core.grace_ends.lock()]),
             Stage::Killing | Stage::Stopped => {
                 alarms.push(self.killing_since.map(|since| since + KILL_PATIENCE + Duration::from_millis(1)));
             }
@@ -265,6 +276,10 @@ impl Ledger {
         for submit in messages.submits.drain(..) {
             let first = submit.children.first().map(|child| child.id);
             pending.push(PendingSubmit { children: submit.children.len(), first, reply: submit.reply });
+            for child in &submit.children {
+                let deadline = child.deadline.map(|deadline| now + deadline);
+                self.next_due = self.next_due.into_iter().chain(deadline).min();
+            }
             submits.extend(submit.children);
         }
         let batch = Batch {
@@ -278,6 +293,7 @@ impl Ledger {
             heartbeat,
             recover: is_due,
             claim: self.claim_request(core),
+            prune: None,
         };
         (batch, pending)
     }
@@ -343,10 +359,24 @@ impl Ledger {
             // The store looked at its clock after `began`: this is early rather than
             // late, and a claim that comes early is told the rest of the way.
             let due = receipt.next_due.map(|due| began + due.since(receipt.now));
-            self.next_due = match (self.next_due, due) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            };
+            self.next_due = self.next_due.into_iter().chain(due).min();
+        }
+    }
+
+    /// Asks when something happens by itself, after a turn that claimed nothing: a
+    /// stranger's deadline passes also while this runner has no room.
+    fn learn_what_is_next(&mut self, core: &Core) {
+        let began = Instant::now();
+        match core.store.next_due(self.runner) {
+            Ok(NextDue { now, at }) => {
+                let due = at.map(|at| began + at.since(now));
+                self.next_due = self.next_due.into_iter().chain(due).min();
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the store can't be read; trying again");
+                self.back_off.get_or_insert((Instant::now() + FIRST_BACK_OFF, FIRST_BACK_OFF));
+                self.next_due = Some(began);
+            }
         }
     }
 

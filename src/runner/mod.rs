@@ -38,8 +38,8 @@ mod trust;
 mod waits;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Wake, Waker};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
@@ -187,6 +187,8 @@ struct Core {
     counters: Counters,
     retries: Retries,
     idle: Idle,
+    /// Why the runner ended by itself, if it did.
+    fault: OnceLock<StoreError>,
 }
 
 /// How a thread outside learns that nothing is left to do.
@@ -218,6 +220,8 @@ impl Core {
         if stage == Stage::Draining {
             self.grace_ends.lock().get_or_insert_with(|| Instant::now() + self.options.grace);
         }
+        // Under the lock: whoever has just looked at the stage already waits.
+        drop(self.idle.state.lock());
         self.idle.changed.notify_all();
         self.inbox.call();
     }
@@ -374,6 +378,7 @@ impl Runner {
             counters: Counters::default(),
             retries: Retries::default(),
             idle: Idle::default(),
+            fault: OnceLock::new(),
             store,
             executor,
             clock,
@@ -457,6 +462,14 @@ impl Runner {
         }
         state.is_wanted = false;
         state.is_idle = false;
+    }
+
+    /// Waits until the runner was asked to stop, or can't go on.
+    pub fn wait_stopping(&self) {
+        let mut state = self.core.idle.state.lock();
+        while self.core.stage() == Stage::Working {
+            self.core.idle.changed.wait(&mut state);
+        }
     }
 
     /// Waits until `id` is final and returns its outcome; `None` if `timeout`
@@ -570,6 +583,12 @@ impl RunnerHandle {
         // Nobody waits for the answer.
         let (reply, _) = tokio::sync::oneshot::channel();
         self.core.tell(|messages| messages.cancels.push(CancelMessage { cancel, reply }));
+    }
+
+    /// Why the runner stopped by itself, if it did: its store can't be used by
+    /// this program any more.
+    pub fn fault(&self) -> Option<StoreError> {
+        self.core.fault.get().cloned()
     }
 
     /// What the runner has done and is doing.

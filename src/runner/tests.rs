@@ -18,7 +18,7 @@ use crate::model::{
     Status, SubmitOptions, SystemClock, Transition,
 };
 use crate::store::{
-    Batch, ClaimRequest, Counts, Filter, LookUp, MemoryStore, NewInvocation, Receipt, TaskSet,
+    Batch, ClaimRequest, Counts, Filter, LookUp, MemoryStore, NewInvocation, NextDue, Receipt, TaskSet,
 };
 use crate::wasm::GuestControl;
 
@@ -154,6 +154,7 @@ impl Slow {
             max_attempts: 3,
             priority: 0,
             delay: Duration::ZERO,
+            deadline: None,
             key: None,
             labels: Vec::new(),
             child_of: None,
@@ -189,6 +190,9 @@ impl Store for Slow {
     fn look_up(&self, ids: &[InvocationId]) -> Result<Vec<LookUp>, StoreError> {
         self.store.look_up(ids)
     }
+    fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError> {
+        self.store.next_due(runner)
+    }
     fn revoked(&self, runner: RunnerId) -> Result<Vec<InvocationId>, StoreError> {
         self.store.revoked(runner)
     }
@@ -197,6 +201,9 @@ impl Store for Slow {
     }
     fn list(&self, filter: &Filter) -> Result<Vec<Invocation>, StoreError> {
         self.store.list(filter)
+    }
+    fn ids(&self, filter: &Filter) -> Result<Vec<InvocationId>, StoreError> {
+        self.store.ids(filter)
     }
     fn counts(&self, root: Option<InvocationId>) -> Result<Counts, StoreError> {
         self.store.counts(root)

@@ -1,16 +1,20 @@
 //! The memory store: the reference for what a store does, and the fastest one.
 //! It survives nothing.
 
+mod keep;
+mod records;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use self::records::Records;
 use super::rules::{self, Step};
 use super::{
     Applied, Batch, Cancel, Cancelled, ClaimRequest, Counts, EndKind, Ended, Filter, Heartbeat, Inventory,
-    Invocation, Lease, LookUp, NewInvocation, Receipt, Report, Store, StoreError, Submitted, Watch,
+    Invocation, Lease, LookUp, NewInvocation, NextDue, Receipt, Report, Store, StoreError, Submitted, Watch,
 };
 use crate::model::{
     Claim, Clock, ComponentDigest, Event, InvocationId, LogEntry, Outcome, Progress, Reason, RunnerId,
@@ -59,6 +63,12 @@ impl Store for MemoryStore {
             .collect())
     }
 
+    fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError> {
+        let state = self.state.lock();
+        let now = self.clock.now();
+        Ok(NextDue { now, at: state.next_due(runner, now) })
+    }
+
     fn revoked(&self, runner: RunnerId) -> Result<Vec<InvocationId>, StoreError> {
         let state = self.state.lock();
         Ok(state
@@ -75,15 +85,12 @@ impl Store for MemoryStore {
 
     fn list(&self, filter: &Filter) -> Result<Vec<Invocation>, StoreError> {
         let state = self.state.lock();
-        Ok(state
-            .records
-            .iter()
-            .rev()
-            .filter(|record| filter.statuses.is_empty() || filter.statuses.contains(&record.status))
-            .filter(|record| filter.task.as_ref().is_none_or(|task| *task == state.tasks[record.task].name))
-            .take(filter.limit)
-            .map(|record| state.without_value(record))
-            .collect())
+        Ok(state.matching(filter).map(|record| state.without_value(record)).collect())
+    }
+
+    fn ids(&self, filter: &Filter) -> Result<Vec<InvocationId>, StoreError> {
+        let state = self.state.lock();
+        Ok(state.matching(filter).map(|record| record.id).collect())
     }
 
     fn counts(&self, root: Option<InvocationId>) -> Result<Counts, StoreError> {
@@ -148,14 +155,14 @@ impl Store for MemoryStore {
     }
 }
 
-/// The number of a record: its index, and its place in the order of submits.
+/// The number of a record: its place in the order of submits.
 type Seq = usize;
 
 /// All that the store knows.
 #[derive(Default)]
 struct State {
     /// Every invocation, in the order of submits.
-    records: Vec<Record>,
+    records: Records,
     by_id: HashMap<InvocationId, Seq>,
     /// Children by parent and place. Attempts that do different things may put
     /// several children at one place.
@@ -167,6 +174,10 @@ struct State {
     task_by_name: HashMap<Arc<str>, usize>,
     /// Queued invocations that are not due yet, by `available_at`.
     delayed: BTreeSet<(i64, Seq)>,
+    /// What is not final and has a deadline, by that.
+    deadlines: BTreeSet<(UnixMicros, Seq)>,
+    /// What is final, by status and end.
+    finals: [BTreeSet<(UnixMicros, Seq)>; Status::ALL.len()],
     runners: HashMap<RunnerId, Runner>,
     /// Room for [`rules::plan`], kept to spare an allocation per report.
     steps: Vec<Step>,
@@ -199,6 +210,7 @@ struct Record {
     attempt: u32,
     max_attempts: u32,
     parent: Option<InvocationId>,
+    child_index: Option<u32>,
     root: InvocationId,
     depth: u32,
     detached: bool,
@@ -208,6 +220,7 @@ struct Record {
     runner: Option<RunnerId>,
     submitted_at: UnixMicros,
     available_at: UnixMicros,
+    deadline: Option<UnixMicros>,
     started_at: Option<UnixMicros>,
     finished_at: Option<UnixMicros>,
     progress: Option<Progress>,
@@ -232,6 +245,15 @@ impl State {
         self.by_id.get(id).map(|&seq| &self.records[seq])
     }
 
+    fn matching(&self, filter: &Filter) -> impl Iterator<Item = &Record> {
+        self.records
+            .iter()
+            .rev()
+            .filter(|record| filter.statuses.is_empty() || filter.statuses.contains(&record.status))
+            .filter(|record| filter.task.as_ref().is_none_or(|task| *task == self.tasks[record.task].name))
+            .take(filter.limit)
+    }
+
     fn whole(&self, record: &Record) -> Invocation {
         Invocation { outcome: record.outcome.clone(), ..self.without_value(record) }
     }
@@ -254,6 +276,7 @@ impl State {
             runner: record.runner,
             submitted_at: record.submitted_at,
             available_at: record.available_at,
+            deadline: record.deadline,
             started_at: record.started_at,
             finished_at: record.finished_at,
             progress: record.progress.clone(),
@@ -309,12 +332,16 @@ impl State {
                 receipt.revoked = std::mem::take(&mut runner.revoked).into_iter().collect();
             }
         }
+        if batch.recover || batch.claim.is_some() {
+            receipt.more = self.expire(now, &mut receipt);
+        }
         if batch.recover {
             self.recover(now, &mut receipt);
         }
         if let Some(request) = &batch.claim {
             self.claim(request, now, &mut receipt);
         }
+        receipt.pruned = batch.prune.as_ref().map(|prune| self.prune(prune, now));
         receipt
     }
 
@@ -345,9 +372,10 @@ impl State {
             return Submitted::Existing(first);
         }
 
-        let seq = self.records.len();
         let available_at = now.plus(new.delay);
-        self.records.push(Record {
+        let parents = new.child_of.as_ref().and_then(|place| self.record(&place.parent)?.deadline);
+        let deadline = rules::deadline(new, parents, now);
+        let seq = self.records.push(Record {
             id: new.id,
             task,
             component_digest: new.component_digest,
@@ -356,6 +384,7 @@ impl State {
             attempt: 0,
             max_attempts: new.max_attempts.max(1),
             parent: new.child_of.as_ref().map(|place| place.parent),
+            child_index: new.child_of.as_ref().map(|place| place.index),
             root: new.child_of.as_ref().map_or(new.id, |place| place.root),
             depth: new.child_of.as_ref().map_or(0, |place| place.depth),
             detached: new.child_of.as_ref().is_some_and(|place| place.detached),
@@ -365,6 +394,7 @@ impl State {
             runner: None,
             submitted_at: now,
             available_at,
+            deadline,
             started_at: None,
             finished_at: None,
             progress: None,
@@ -386,6 +416,9 @@ impl State {
         }
         if let Some(key) = &new.key {
             self.tasks[task].by_key.insert(key.clone(), seq);
+        }
+        if let Some(deadline) = deadline {
+            self.deadlines.insert((deadline, seq));
         }
         self.tasks[task].counts.add(Status::Queued, 1);
         self.enqueue(seq, now);
@@ -467,7 +500,6 @@ impl State {
         record.status = to;
     }
 
-    /// Makes an invocation final.
     /// Ends an invocation that nobody reported on, and keeps its owner's news.
     fn end(&mut self, seq: Seq, at: UnixMicros, event: Event, to: Status, outcome: Outcome) -> Ended {
         let record = &self.records[seq];
@@ -479,12 +511,17 @@ impl State {
         Ended { id, runner, outcome }
     }
 
+    /// Makes an invocation final.
     fn finish(&mut self, seq: Seq, at: UnixMicros, event: Event, to: Status, outcome: Outcome) {
         self.unlist(seq);
         self.step(seq, at, event, to, rules::detail(&outcome).map(str::to_owned));
         let record = &mut self.records[seq];
         record.finished_at = Some(at);
         record.outcome = Some(outcome);
+        if let Some(deadline) = record.deadline {
+            self.deadlines.remove(&(deadline, seq));
+        }
+        self.finals[to as usize].insert((at, seq));
     }
 
     fn report(&mut self, report: &Report, now: UnixMicros, ended: &mut Vec<Ended>) -> Applied {
@@ -675,6 +712,11 @@ impl State {
             return;
         }
         receipt.lease = Some(Lease::Held);
+        if receipt.more {
+            // Something overdue may be left, and must not be claimed.
+            receipt.next_due = self.next_due(request.runner, now);
+            return;
+        }
         while let Some(&(available_at, seq)) = self.delayed.first()
             && available_at <= now.0
         {
@@ -712,7 +754,7 @@ impl State {
             let claim = self.take(seq, request.runner, now);
             receipt.claimed.extend(claim);
         }
-        receipt.next_due = self.next_due(request.runner);
+        receipt.next_due = self.next_due(request.runner, now);
     }
 
     fn is_claimable(&self, seq: Seq, request: &ClaimRequest, now: UnixMicros) -> bool {
@@ -776,19 +818,21 @@ impl State {
             parent: record.parent,
             root: record.root,
             depth: record.depth,
+            deadline: record.deadline,
             labels: record.labels.clone(),
         })
     }
 
     /// When something happens without a commit by `runner`.
-    fn next_due(&self, runner: RunnerId) -> Option<UnixMicros> {
-        let delayed = self.delayed.first().map(|&(available_at, _)| UnixMicros(available_at));
+    fn next_due(&self, runner: RunnerId, now: UnixMicros) -> Option<UnixMicros> {
+        let delayed = self.delayed.range((now.0 + 1, 0)..).next().map(|&(at, _)| UnixMicros(at));
         let expiring = self
             .runners
             .iter()
             .filter(|(id, other)| **id != runner && !other.is_lost && !other.owned.is_empty())
             .map(|(_, other)| other.lease_until)
             .min();
-        delayed.into_iter().chain(expiring).min()
+        let overdue = self.deadlines.first().map(|&(deadline, _)| deadline);
+        delayed.into_iter().chain(expiring).chain(overdue).min()
     }
 }

@@ -4,7 +4,8 @@
 //! transaction, one [`Receipt`]. A runner gathers everything that happened since
 //! its last commit into one batch, so the price of durability is paid once per
 //! batch and not once per step. What a batch asks for is applied in the order of
-//! its fields: submits, reports, cancels, inventory, heartbeat, recovery, claim.
+//! its fields: submits, reports, cancels, inventory, heartbeat, recovery, claim,
+//! prune. Before a recovery or a claim, whatever is past its deadline is ended.
 //!
 //! Every implementation passes the same conformance suite
 //! (`tests/it/store_contract`).
@@ -70,6 +71,11 @@ pub trait Store: Send + Sync + 'static {
     /// number of ids may be asked for at once.
     fn look_up(&self, ids: &[InvocationId]) -> Result<Vec<LookUp>, StoreError>;
 
+    /// When something happens by itself, as [`Receipt::next_due`] would answer to
+    /// a claim of this runner. Cheap: a runner that has no room to claim asks
+    /// whenever another process has committed.
+    fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError>;
+
     /// What was taken from a runner since its last heartbeat, because somebody
     /// made it final. Cheap when that's nothing: a runner asks whenever another
     /// process has committed.
@@ -80,6 +86,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Lists invocations, newest first, without values.
     fn list(&self, filter: &Filter) -> Result<Vec<Invocation>, StoreError>;
+
+    /// The ids of those that [`list`](Self::list) lists, in the same order.
+    fn ids(&self, filter: &Filter) -> Result<Vec<InvocationId>, StoreError>;
 
     /// Counts invocations by status, of one tree or of the whole store.
     fn counts(&self, root: Option<InvocationId>) -> Result<Counts, StoreError>;
@@ -102,7 +111,7 @@ pub trait Store: Send + Sync + 'static {
     /// Calls `notify` soon (at most 50 ms) after another process has, or may
     /// have, committed. Several commits may be told as one; a call may be
     /// spurious. Commits of this process are not told, or only by accident, and
-    /// neither are commits that did nothing but extend a lease.
+    /// neither are commits that did nothing but extend a lease or prune.
     ///
     /// `notify` runs on a thread of the store and must not call the store.
     /// Dropping the returned guard ends the calls and waits for one under way.
@@ -120,6 +129,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// The URL under which it was opened, for messages.
     fn url(&self) -> &str;
+}
+
+/// When something happens by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NextDue {
+    /// The present moment of the store's clock.
+    pub now: UnixMicros,
+    /// When; `None` if nothing does.
+    pub at: Option<UnixMicros>,
 }
 
 /// Ends the notifications of [`Store::watch`] when dropped.
@@ -152,6 +170,8 @@ pub struct Batch {
     pub recover: bool,
     /// Asks for work.
     pub claim: Option<ClaimRequest>,
+    /// Forgets what is final and old.
+    pub prune: Option<Prune>,
 }
 
 impl Batch {
@@ -164,6 +184,7 @@ impl Batch {
             && self.heartbeat.is_none()
             && !self.recover
             && self.claim.is_none()
+            && self.prune.is_none()
     }
 }
 
@@ -181,7 +202,7 @@ pub struct Receipt {
     pub cancels: Vec<Cancelled>,
     /// Everything that became final in this transaction other than by a report:
     /// cancelled invocations and their attached descendants, orphans of final
-    /// parents, the lost. With the runner that owned it, which must kill its
+    /// parents, the expired, the lost. With the runner that owned it, which must kill its
     /// guest. In the order in which they ended; descendants follow the one that
     /// took them along, in the order of their submits.
     pub ended: Vec<Ended>,
@@ -204,12 +225,17 @@ pub struct Receipt {
     /// tree, or unknown. Those behind the last that was claimed are not looked
     /// at: they are neither claimed nor here, and `more` is set.
     pub unclaimable: Vec<InvocationId>,
-    /// Whether there was, or may have been, more to claim than was asked for.
+    /// Whether there was, or may have been, more to claim than was asked for; also
+    /// if more were past their deadline than one transaction ends: then nothing
+    /// was claimed.
     pub more: bool,
     /// When something happens by itself: the earliest `available_at` of a
-    /// delayed invocation, or the earliest end of another runner's lease that
-    /// still owns something. Only answered to a claim.
+    /// delayed invocation that is not due yet, the earliest end of another
+    /// runner's lease that still owns something, or the earliest deadline. Only
+    /// answered to a claim; see [`Store::next_due`] for the same without one.
     pub next_due: Option<UnixMicros>,
+    /// What the prune did, if the batch has one.
+    pub pruned: Option<Pruned>,
 }
 
 /// An invocation to be created. Its arguments were checked already.
@@ -231,6 +257,9 @@ pub struct NewInvocation {
     pub priority: i32,
     /// How long after now it becomes claimable.
     pub delay: Duration,
+    /// How long after now it ends as failed, unless it is final before. An
+    /// attached child never gets a later deadline than its parent has.
+    pub deadline: Option<Duration>,
     /// Idempotency key: unique among the invocations of one task.
     pub key: Option<Arc<str>>,
     /// Free text.
@@ -435,6 +464,53 @@ pub enum LookUp {
     Final(Outcome),
 }
 
+/// Asks to remove final invocations, with everything that hangs on them, oldest
+/// first by the time of their end.
+///
+/// One stays, however old, as long as an ancestor is not final, because an
+/// attempt of that ancestor may be repeated and look for what it had submitted;
+/// and as long as it has a child that is not final.
+#[derive(Debug, Clone)]
+pub struct Prune {
+    /// What to keep, status by status. Those that are not here keep everything.
+    pub keep: Vec<Keep>,
+    /// Look at no more than this many.
+    pub max: usize,
+    /// Where to go on: what an earlier prune with the same `keep` answered.
+    pub after: Option<PrunePosition>,
+}
+
+/// How much to keep of one final status. What breaks either bound goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// The status; nothing happens if it is not a final one.
+    pub status: Status,
+    /// Those that became final within this time.
+    pub age: Option<Duration>,
+    /// At most this many, the latest to become final.
+    pub count: Option<u64>,
+}
+
+/// How far a sweep has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PrunePosition {
+    /// The index of the [`Keep`] that it is at.
+    pub(crate) keep: usize,
+    /// The end of the last one that was looked at, and its number in the store.
+    pub(crate) last: Option<(UnixMicros, i64)>,
+    /// How many of that status were passed by because they must stay.
+    pub(crate) passed: u64,
+}
+
+/// What a prune did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pruned {
+    /// How many invocations were removed.
+    pub removed: usize,
+    /// Where to go on, if there may be more.
+    pub next: Option<PrunePosition>,
+}
+
 /// Which invocations to list.
 #[derive(Debug, Clone)]
 pub struct Filter {
@@ -473,7 +549,7 @@ impl Counts {
 }
 
 /// A fault of the store: what the caller can do about it decides the variant.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// The store can't be reached or can't write now (no such directory, no
@@ -493,6 +569,20 @@ pub enum StoreError {
         url: String,
         /// What is wrong, and what to do.
         message: String,
+    },
+    /// A newer version of the program has changed the schema under this one,
+    /// which must stop: what it would write might be wrong. Nothing was changed.
+    #[error(
+        "a newer run-wasm-runner has upgraded the store `{url}` (schema version {found}, this one knows \
+         up to {known}): stop this one and go on with the newer"
+    )]
+    Upgraded {
+        /// The store.
+        url: String,
+        /// The version of the schema now.
+        found: i32,
+        /// The newest version that this program knows.
+        known: i32,
     },
     /// The URL is not one of a store.
     #[error("unknown store `{url}`: {message}")]

@@ -3,13 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{AGEING_STEP, EndKind, Report};
+use super::{AGEING_STEP, EndKind, Keep, NewInvocation, Report};
 use crate::model::{Event, Failure, FailureKind, InvocationId, Outcome, RunnerId, Status, UnixMicros};
 
 /// How long a store remembers that it took claims away from a runner. One that
 /// was suspended for longer is no longer told that it lost its lease; what it
 /// reports is stale all the same.
 pub(super) const LOST_RUNNER_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// At most so many invocations that are past their deadline end in one
+/// transaction, not counting the descendants that they take along.
+pub(super) const EXPIRED_AT_ONCE: usize = 1_000;
 
 /// Where an invocation stands in the queue: smaller is sooner. It never changes
 /// while the invocation waits.
@@ -63,6 +67,30 @@ pub(super) fn detail(outcome: &Outcome) -> Option<&str> {
 /// The outcome of an invocation that somebody cancelled.
 pub(super) fn cancelled(message: &str) -> Outcome {
     Outcome::Failure(Arc::new(Failure::new(FailureKind::Cancelled, message)))
+}
+
+/// When an invocation ends unless it is final before: an attached child's parent
+/// hands its own deadline down.
+pub(super) fn deadline(
+    new: &NewInvocation,
+    parents: Option<UnixMicros>,
+    now: UnixMicros,
+) -> Option<UnixMicros> {
+    let own = new.deadline.map(|deadline| now.plus(deadline));
+    let inherited = parents.filter(|_| new.child_of.as_ref().is_some_and(|place| !place.detached));
+    own.into_iter().chain(inherited).min()
+}
+
+/// The outcome of an invocation that was not final at its deadline.
+pub(super) fn expired(deadline: UnixMicros) -> Outcome {
+    let message = format!("its deadline `{deadline}` passed before it was final");
+    Outcome::Failure(Arc::new(Failure::new(FailureKind::TimedOut, message)))
+}
+
+/// Whether `keep` no longer keeps an invocation: it is among the oldest `surplus`
+/// of its status, or too old.
+pub(super) fn is_surplus(keep: &Keep, finished_at: UnixMicros, surplus: u64, now: UnixMicros) -> bool {
+    surplus > 0 || keep.age.is_some_and(|age| finished_at.plus(age) <= now)
 }
 
 /// The outcome of an attached child whose parent became final first.

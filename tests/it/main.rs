@@ -8,3 +8,4 @@ mod runner;
 mod sqlite;
 mod store_contract;
 mod support;
+mod upgrades;

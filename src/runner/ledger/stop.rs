@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::Ledger;
+use super::{Held, Ledger};
 use crate::runner::fiber::Kill;
 use crate::runner::inbox::Messages;
 use crate::runner::{Core, KILL_PATIENCE, Stage};
-use crate::store::{AttemptEnd, EndKind};
+use crate::store::{AttemptEnd, EndKind, StoreError};
 
 impl Ledger {
     /// Whether a runner that stops has nothing left to write.
@@ -25,6 +25,18 @@ impl Ledger {
             && self.held.is_empty()
             && !core.inbox.is_urgent();
         self.has_drained && (is_settled || given_up)
+    }
+
+    /// Ends the runner because it can never write to its store again. Its guests
+    /// are killed and not reported: their lease runs out.
+    pub(super) fn abandon(&mut self, core: &Core, fault: &StoreError) {
+        self.held = Held::default();
+        core.disown_everything();
+        if core.fault.set(fault.clone()).is_ok() {
+            tracing::error!(error = %fault, "the runner stops");
+            core.advance(Stage::Draining);
+            core.advance(Stage::Killing);
+        }
     }
 
     /// Gives back what is not running once draining has begun, and kills what

@@ -7,12 +7,12 @@ use std::time::Duration;
 use tokio_postgres::Row;
 
 use super::fault::Fault;
-use super::link::Ask;
+use super::link::{Ask, Link};
 use super::settle::{HEAD_COLUMNS, head};
 use super::sql::{Json, column, optional, uuid, uuids};
 use super::write::Work;
 use crate::model::{Claim, Event, InvocationId, RunnerId, UnixMicros};
-use crate::store::{ClaimRequest, Heartbeat, Lease};
+use crate::store::{ClaimRequest, Heartbeat, Lease, NextDue};
 
 /// At most so many delayed invocations become claimable in one transaction; if
 /// more are due, the claim's answer says that there is more.
@@ -82,21 +82,29 @@ impl Work<'_> {
             return Ok(());
         }
         self.receipt.lease = Some(Lease::Held);
+        if self.receipt.more {
+            // Something overdue may be left, and must not be claimed.
+            let mut asks = self.write_all()?;
+            asks.push(ask_next_due(request.runner, Some(self.now)));
+            let due = self.link.ask(asks).await?.pop().unwrap_or_default();
+            self.receipt.next_due = read_next_due(&due)?.at;
+            return Ok(());
+        }
         let mut asks = self.write_all()?;
         let written = asks.len();
         asks.push(self.promote());
-        asks.push(self.next_due(request.runner));
+        asks.push(ask_next_due(request.runner, Some(self.now)));
         if !request.awaited.is_empty() {
             asks.push(self.awaited(request));
         } else if !request.only_awaited {
-            asks.push(queue(request, request.max, &[]));
+            asks.push(self.queue(request, request.max, &[]));
         }
         let mut answers = self.link.ask(asks).await?.into_iter().skip(written);
         let mut next = || answers.next().unwrap_or_default();
         let (promoted, due, mut rows) = (next(), next(), next());
         let promoted: i64 = first(&promoted)?;
         self.receipt.more = promoted >= PROMOTED_AT_ONCE;
-        self.receipt.next_due = optional(&due[0], 0)?;
+        self.receipt.next_due = read_next_due(&due)?.at;
 
         let mut chosen = Vec::new();
         if !request.awaited.is_empty() {
@@ -104,7 +112,7 @@ impl Work<'_> {
             rows = Vec::new();
             if !request.only_awaited {
                 let taken: Vec<_> = chosen.iter().map(|one| one.id).collect();
-                rows = self.link.ask_one(queue(request, request.max - chosen.len(), &taken)).await?;
+                rows = self.link.ask_one(self.queue(request, request.max - chosen.len(), &taken)).await?;
             }
         }
         self.choose(request, &rows, &mut chosen)?;
@@ -133,17 +141,6 @@ impl Work<'_> {
         .with(PROMOTED_AT_ONCE)
     }
 
-    /// When something happens without a commit by `runner`.
-    fn next_due(&self, runner: RunnerId) -> Ask<'static> {
-        Ask::new(
-            "SELECT least( \
-                 (SELECT available_at FROM @invocation WHERE place = 'delayed' ORDER BY available_at LIMIT 1), \
-                 (SELECT min(r.lease_until) FROM @runner r WHERE NOT r.is_lost AND r.id <> $1 AND EXISTS ( \
-                     SELECT 1 FROM @invocation i WHERE i.runner = r.id AND i.place = 'owned')))",
-        )
-        .with(uuid(runner.as_bytes()))
-    }
-
     /// The awaited invocations that can be claimed now, locked.
     fn awaited(&self, request: &ClaimRequest) -> Ask<'static> {
         Ask::new(concat!(
@@ -154,7 +151,7 @@ impl Work<'_> {
             " FROM @invocation i ",
             joins!(),
             " WHERE i.id = ANY($1) AND (i.place = 'ready' OR i.place = 'delayed' AND i.available_at <= $2) \
-             FOR UPDATE OF i SKIP LOCKED"
+             AND (i.deadline IS NULL OR i.deadline > $2) FOR UPDATE OF i SKIP LOCKED"
         ))
         .with(uuids(&request.awaited))
         .with(self.now.0)
@@ -238,6 +235,7 @@ impl Work<'_> {
             parent: head.parent,
             root,
             depth: claim.depth,
+            deadline: head.deadline,
             labels: claim.labels,
         })
     }
@@ -247,58 +245,94 @@ fn first(rows: &[Row]) -> Result<i64, Fault> {
     rows.first().map_or(Ok(0), |row| column(row, 0))
 }
 
-/// Asks for `wanted` invocations in the order of the queue, without `taken`.
-///
-/// The queues of the tasks are merged without a lock, a little further than
-/// wanted; then rows are locked from the front, one by one, until there are enough:
-/// what others hold is passed over, and no more is held than is taken. With each row
-/// comes how many there were to choose from.
-fn queue(request: &ClaimRequest, wanted: usize, taken: &[InvocationId]) -> Ask<'static> {
-    macro_rules! from_queue {
-        ($queue:literal) => {
-            concat!(
-                "WITH queue AS MATERIALIZED (",
-                $queue,
-                "), seen AS (SELECT count(*) AS n FROM queue), locked AS MATERIALIZED (SELECT ",
-                head!(),
-                ", i.root, i.depth, i.labels, q.order_key \
+impl Work<'_> {
+    /// Asks for `wanted` invocations in the order of the queue, without `taken`.
+    ///
+    /// The queues of the tasks are merged without a lock, a little further than
+    /// wanted; then rows are locked from the front, one by one, until there are enough:
+    /// what others hold is passed over, and no more is held than is taken. With each row
+    /// comes how many there were to choose from.
+    fn queue(&self, request: &ClaimRequest, wanted: usize, taken: &[InvocationId]) -> Ask<'static> {
+        macro_rules! from_queue {
+            ($queue:literal) => {
+                concat!(
+                    "WITH queue AS MATERIALIZED (",
+                    $queue,
+                    "), seen AS (SELECT count(*) AS n FROM queue), locked AS MATERIALIZED (SELECT ",
+                    head!(),
+                    ", i.root, i.depth, i.labels, q.order_key \
                  FROM queue q JOIN @invocation i ON i.seq = q.seq WHERE i.place = 'ready' \
+                 AND (i.deadline IS NULL OR i.deadline > $5) \
                  ORDER BY q.order_key, q.seq LIMIT $2 FOR UPDATE OF i SKIP LOCKED) \
                  SELECT ",
-                head!(),
-                ", ",
-                rest!(),
-                ", seen.n FROM seen LEFT JOIN (locked i ",
-                joins!(),
-                ") ON true ORDER BY i.order_key, i.seq"
-            )
-        };
-    }
-    let wanted = i64::try_from(wanted).unwrap_or(i64::MAX / 2);
-    let tasks: Vec<String> = request.tasks.iter().map(|task| task.as_ref().to_owned()).collect();
-    let ask = match request.root {
-        None => Ask::new(from_queue!(
-            "SELECT r.seq, r.order_key FROM @task t CROSS JOIN LATERAL ( \
+                    head!(),
+                    ", ",
+                    rest!(),
+                    ", seen.n FROM seen LEFT JOIN (locked i ",
+                    joins!(),
+                    ") ON true ORDER BY i.order_key, i.seq"
+                )
+            };
+        }
+        let wanted = i64::try_from(wanted).unwrap_or(i64::MAX / 2);
+        let tasks: Vec<String> = request.tasks.iter().map(|task| task.as_ref().to_owned()).collect();
+        let ask = match request.root {
+            None => Ask::new(from_queue!(
+                "SELECT r.seq, r.order_key FROM @task t CROSS JOIN LATERAL ( \
                  SELECT seq, order_key FROM @invocation WHERE place = 'ready' AND task = t.key \
                  AND id <> ALL($3) ORDER BY order_key, seq LIMIT $4) r \
              WHERE t.name = ANY($1) ORDER BY r.order_key, r.seq LIMIT $4"
-        )),
-        // The root itself is not in the index of its descendants.
-        Some(_) => Ask::new(from_queue!(
-            "SELECT r.seq, r.order_key FROM ( \
+            )),
+            // The root itself is not in the index of its descendants.
+            Some(_) => Ask::new(from_queue!(
+                "SELECT r.seq, r.order_key FROM ( \
                  (SELECT i.seq, i.order_key FROM @invocation i JOIN @task t ON t.key = i.task \
-                  WHERE i.place = 'ready' AND i.root = $5 AND t.name = ANY($1) AND i.id <> ALL($3) \
+                  WHERE i.place = 'ready' AND i.root = $6 AND t.name = ANY($1) AND i.id <> ALL($3) \
                   ORDER BY i.order_key, i.seq LIMIT $4) \
                  UNION ALL \
                  (SELECT i.seq, i.order_key FROM @invocation i JOIN @task t ON t.key = i.task \
-                  WHERE i.place = 'ready' AND i.id = $5 AND i.root IS NULL AND t.name = ANY($1) \
+                  WHERE i.place = 'ready' AND i.id = $6 AND i.root IS NULL AND t.name = ANY($1) \
                   AND i.id <> ALL($3))) r \
              ORDER BY r.order_key, r.seq LIMIT $4"
-        )),
-    };
-    let ask = ask.with(tasks).with(wanted).with(uuids(taken)).with(wanted.saturating_add(LOOK_AHEAD));
-    match request.root {
-        None => ask,
-        Some(root) => ask.with(uuid(root.as_bytes())),
+            )),
+        };
+        let ask = ask.with(tasks).with(wanted).with(uuids(taken));
+        let ask = ask.with(wanted.saturating_add(LOOK_AHEAD)).with(self.now.0);
+        match request.root {
+            None => ask,
+            Some(root) => ask.with(uuid(root.as_bytes())),
+        }
     }
+}
+
+/// Asks when something happens without a commit by `runner`, after `now`; `None`: the
+/// server's present.
+fn ask_next_due(runner: RunnerId, now: Option<UnixMicros>) -> Ask<'static> {
+    Ask::new(
+        "WITH present AS MATERIALIZED (SELECT \
+             coalesce($2, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS at) \
+         SELECT (SELECT at FROM present), least( \
+             (SELECT available_at FROM @invocation WHERE place = 'delayed' \
+                 AND available_at > (SELECT at FROM present) ORDER BY available_at LIMIT 1), \
+             (SELECT deadline FROM @invocation WHERE deadline IS NOT NULL AND place IS NOT NULL \
+                 ORDER BY deadline LIMIT 1), \
+             (SELECT min(r.lease_until) FROM @runner r WHERE NOT r.is_lost AND r.id <> $1 AND EXISTS ( \
+                 SELECT 1 FROM @invocation i WHERE i.runner = r.id AND i.place = 'owned')))",
+    )
+    .with(uuid(runner.as_bytes()))
+    .with(now.map(|now| now.0))
+}
+
+fn read_next_due(rows: &[Row]) -> Result<NextDue, Fault> {
+    let row = rows.first().ok_or_else(|| Fault::Damaged("there is no present".to_owned()))?;
+    Ok(NextDue { now: column(row, 0)?, at: optional(row, 1)? })
+}
+
+/// When something happens without a commit by `runner`.
+pub(super) async fn next_due(
+    link: &Link,
+    runner: RunnerId,
+    now: Option<UnixMicros>,
+) -> Result<NextDue, Fault> {
+    read_next_due(&link.read(ask_next_due(runner, now)).await?)
 }

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio_postgres::{Client, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::fault::{self, Fault};
+use super::fault::Fault;
 use super::link::{Ask, Link, SESSION};
 use super::schema::{VERSION, quote};
 use super::sql::column;
@@ -128,7 +128,7 @@ impl Connector {
         })?;
         match rows.first().map(|row| column(row, 0)).transpose()? {
             Some(version) if version == VERSION => Ok(()),
-            Some(version) if version > VERSION => Err(fault::newer(version)),
+            Some(version) if version > VERSION => Err(Fault::Upgraded(version)),
             _ => Err(Fault::Damaged(format!("its schema {} has gone back to an older version", self.schema))),
         }
     }

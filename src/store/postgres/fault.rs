@@ -20,6 +20,8 @@ pub(super) enum Fault {
     Damaged(String),
     /// The database is not, or no longer, one that this program may touch.
     Unusable(String),
+    /// A newer program has migrated the schema to this version since it was opened.
+    Upgraded(i64),
     /// The server lacks what is needed, or the way to it can't be set up.
     Unavailable(String),
 }
@@ -84,7 +86,7 @@ impl Fault {
                         || *db.code() == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
                 }
             },
-            Self::Damaged(_) | Self::Unusable(_) | Self::Unavailable(_) => false,
+            Self::Damaged(_) | Self::Unusable(_) | Self::Upgraded(_) | Self::Unavailable(_) => false,
         }
     }
 
@@ -95,6 +97,11 @@ impl Fault {
         match &self {
             Self::Damaged(what) => unusable(format!("it is damaged ({what}): restore it from a backup")),
             Self::Unusable(message) => unusable(message.clone()),
+            Self::Upgraded(found) => StoreError::Upgraded {
+                url: url.to_owned(),
+                found: i32::try_from(*found).unwrap_or(i32::MAX),
+                known: VERSION as i32,
+            },
             Self::Unavailable(message) => unavailable(message.clone()),
             Self::TimedOut => unavailable(format!("{place} does not answer")),
             Self::Connect(error) => unavailable(explain_connect(error, place)),

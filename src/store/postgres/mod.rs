@@ -5,7 +5,7 @@
 //! - `url`, `tls`: what is asked for, and how the way to it is secured
 //! - `engine`, `link`, `wait`: connections, statements on them, and threads that wait
 //! - `open`, `schema`: looking before touching, creating, migrating
-//! - `write`: one batch, one transaction; `claim` and `settle` are its parts
+//! - `write`: one batch, one transaction; `claim`, `settle` and `keep` are its parts
 //! - `read`: everything that changes nothing
 //! - `notify`: how processes learn of each other's commits
 //! - `sql`, `names`, `fault`: columns, numbers for names, errors
@@ -13,6 +13,7 @@
 mod claim;
 mod engine;
 mod fault;
+mod keep;
 mod link;
 mod names;
 mod notify;
@@ -40,7 +41,7 @@ use self::fault::Fault;
 use self::link::Link;
 use self::names::Names;
 use self::notify::{Ears, Listening, Watchers};
-use super::{Batch, Counts, Filter, Invocation, LookUp, Receipt, Store, StoreError, Watch};
+use super::{Batch, Counts, Filter, Invocation, LookUp, NextDue, Receipt, Store, StoreError, Watch};
 use crate::model::{Clock, InvocationId, LogEntry, RunnerId, Transition};
 
 /// Idle connections that are kept for readers.
@@ -249,6 +250,11 @@ impl Store for PostgresStore {
         self.read(async |link| read::look_up(link, ids).await)
     }
 
+    fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError> {
+        let now = self.clock.as_deref().map(Clock::now);
+        self.read(async |link| claim::next_due(link, runner, now).await)
+    }
+
     fn revoked(&self, runner: RunnerId) -> Result<Vec<InvocationId>, StoreError> {
         self.read(async |link| read::revoked(link, runner).await)
     }
@@ -259,6 +265,10 @@ impl Store for PostgresStore {
 
     fn list(&self, filter: &Filter) -> Result<Vec<Invocation>, StoreError> {
         self.read(async |link| read::list(link, filter).await)
+    }
+
+    fn ids(&self, filter: &Filter) -> Result<Vec<InvocationId>, StoreError> {
+        self.read(async |link| read::ids(link, filter).await)
     }
 
     fn counts(&self, root: Option<InvocationId>) -> Result<Counts, StoreError> {

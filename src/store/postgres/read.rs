@@ -79,10 +79,13 @@ pub(super) async fn arguments(link: &Link, id: InvocationId) -> Result<Option<Ar
     rows.first().map(|row| column(row, 0)).transpose()
 }
 
-pub(super) async fn list(link: &Link, filter: &Filter) -> Result<Vec<Invocation>, Fault> {
-    // The tally says how many there are: the walk through the table, newest first,
-    // ends with the last of them.
-    let ask = Ask::new(concat!(
+/// The numbers that a filter lets through, newest first: `found`. `$1` are the
+/// statuses, `$2` is the task's name, `$3` the limit.
+///
+/// The tally says how many there are: the walk through the table, newest first,
+/// ends with the last of them.
+macro_rules! found {
+    () => {
         "WITH wanted AS (SELECT key FROM @task WHERE name = $2), \
          there_are AS (SELECT coalesce(sum(n), 0)::bigint AS n FROM @tally \
              WHERE (cardinality($1) = 0 OR status = ANY($1)) \
@@ -90,17 +93,37 @@ pub(super) async fn list(link: &Link, filter: &Filter) -> Result<Vec<Invocation>
          found AS MATERIALIZED (SELECT seq FROM @invocation \
              WHERE (cardinality($1) = 0 OR status = ANY($1)) \
              AND ($2 IS NULL OR task = (SELECT key FROM wanted)) \
-             ORDER BY seq DESC LIMIT least($3, (SELECT n FROM there_are))) \
-         SELECT ",
+             ORDER BY seq DESC LIMIT least($3, (SELECT n FROM there_are)))"
+    };
+}
+
+/// A question about what [`found`] finds.
+fn ask_filtered<'a>(sql: &'static str, filter: &'a Filter) -> Ask<'a> {
+    let statuses: Vec<&str> = filter.statuses.iter().map(|status| status.as_str()).collect();
+    let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
+    Ask::new(sql).with(statuses).with(filter.task.as_deref()).with(limit)
+}
+
+pub(super) async fn list(link: &Link, filter: &Filter) -> Result<Vec<Invocation>, Fault> {
+    let sql = concat!(
+        found!(),
+        " SELECT ",
         invocation_columns!(),
         " FROM found f JOIN @invocation i ON i.seq = f.seq ",
         invocation_joins!(),
         " ORDER BY f.seq DESC"
-    ));
-    let statuses: Vec<&str> = filter.statuses.iter().map(|status| status.as_str()).collect();
-    let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
-    let rows = link.read(ask.with(statuses).with(filter.task.as_deref()).with(limit)).await?;
+    );
+    let rows = link.read(ask_filtered(sql, filter)).await?;
     rows.iter().map(|row| invocation(row, None)).collect()
+}
+
+pub(super) async fn ids(link: &Link, filter: &Filter) -> Result<Vec<InvocationId>, Fault> {
+    let sql = concat!(
+        found!(),
+        " SELECT i.id FROM found f JOIN @invocation i ON i.seq = f.seq ORDER BY f.seq DESC"
+    );
+    let rows = link.read(ask_filtered(sql, filter)).await?;
+    rows.iter().map(|row| column(row, 0)).collect()
 }
 
 pub(super) async fn counts(link: &Link, root: Option<InvocationId>) -> Result<Counts, Fault> {

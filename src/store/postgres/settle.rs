@@ -34,6 +34,7 @@ pub(super) struct Head {
     pub(super) has_children: bool,
     pub(super) parent: Option<InvocationId>,
     pub(super) detached: bool,
+    pub(super) deadline: Option<UnixMicros>,
     /// As JSON, if it is to be written.
     pub(super) progress: Option<String>,
     /// Whether the row is not as this is.
@@ -44,13 +45,14 @@ pub(super) struct Head {
 macro_rules! head {
     () => {
         "i.seq, i.id, i.task, i.component, i.status, i.attempt, i.max_attempts, i.moves, i.priority, \
-         i.available_at, i.started_at, i.finished_at, i.runner, i.has_children, i.parent, i.detached"
+         i.available_at, i.started_at, i.finished_at, i.runner, i.has_children, i.parent, i.detached, \
+         i.deadline"
     };
 }
 pub(super) use head;
 
 /// How many columns that is.
-pub(super) const HEAD_COLUMNS: usize = 16;
+pub(super) const HEAD_COLUMNS: usize = 17;
 
 impl Head {
     pub(super) fn read(row: &Row) -> Result<Self, Fault> {
@@ -71,6 +73,7 @@ impl Head {
             has_children: column(row, 13)?,
             parent: optional(row, 14)?,
             detached: column(row, 15)?,
+            deadline: optional(row, 16)?,
             progress: None,
             is_changed: false,
         })
@@ -121,7 +124,7 @@ struct Move {
 #[derive(Default)]
 pub(super) struct Moves {
     rows: Vec<Move>,
-    tally: HashMap<(i64, Status), i64>,
+    pub(super) tally: HashMap<(i64, Status), i64>,
 }
 
 impl Moves {
@@ -167,7 +170,7 @@ fn optional_id(id: Option<InvocationId>) -> Option<Uuid> {
 
 impl<'a> Work<'a> {
     /// Ends an invocation that nobody reported on.
-    fn end(&mut self, id: InvocationId, event: Event, outcome: Outcome) -> Result<(), Fault> {
+    pub(super) fn end(&mut self, id: InvocationId, event: Event, outcome: Outcome) -> Result<(), Fault> {
         let Some(head) = self.heads.get_mut(&id) else {
             return Err(Fault::Damaged(format!("`{id}` was not locked")));
         };
@@ -442,9 +445,9 @@ impl<'a> Work<'a> {
         let ask = Ask::new(
             "INSERT INTO @invocation (seq, id, status, place, task, component, attempt, max_attempts, \
              moves, order_key, priority, available_at, submitted_at, started_at, finished_at, runner, \
-             parent, child_index, root, depth, detached, has_children, idempotency_key, labels) \
+             parent, child_index, root, depth, detached, has_children, idempotency_key, labels, deadline) \
              SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, \
-             $16, $17, $18, $19, $20, $21, $22, $23, $24)",
+             $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)",
         );
         asks.push(
             ask.with(all!(|head, _| head.seq))
@@ -470,7 +473,8 @@ impl<'a> Work<'a> {
                 .with(all!(|head, _| head.detached))
                 .with(all!(|head, _| head.has_children))
                 .with(all!(|_, one| one.new.key.as_ref().map(|key| key.as_bytes())))
-                .with(labels.collect::<Result<Vec<_>, _>>()?),
+                .with(labels.collect::<Result<Vec<_>, _>>()?)
+                .with(all!(|head, _| head.deadline.map(|at| at.0))),
         );
         let ask = Ask::new("INSERT INTO @arguments (seq, json) SELECT * FROM unnest($1, $2)");
         asks.push(ask.with(all!(|head, _| head.seq)).with(all!(|_, one| &*one.new.arguments)));

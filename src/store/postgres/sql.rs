@@ -176,14 +176,14 @@ macro_rules! invocation_columns {
     () => {
         "i.id, t.name, c.digest, i.status, i.attempt, i.max_attempts, i.parent, i.root, i.depth, \
          i.detached, i.priority, i.idempotency_key, i.labels, i.runner, i.submitted_at, \
-         i.available_at, i.started_at, i.finished_at, i.progress, o.failure"
+         i.available_at, i.deadline, i.started_at, i.finished_at, i.progress, o.failure"
     };
 }
 pub(super) use invocation_columns;
 
 /// The column behind [`invocation_columns`], for a statement that reads values
 /// too.
-pub(super) const VALUE: usize = 20;
+pub(super) const VALUE: usize = 21;
 
 /// What those columns need besides the invocation `i`.
 macro_rules! invocation_joins {
@@ -214,9 +214,10 @@ pub(super) fn invocation(row: &Row, value: Option<usize>) -> Result<Invocation, 
         runner: optional(row, 13)?,
         submitted_at: column(row, 14)?,
         available_at: column(row, 15)?,
-        started_at: optional(row, 16)?,
-        finished_at: optional(row, 17)?,
-        progress: optional(row, 18)?.map(|Json(progress)| progress),
-        outcome: outcome(row, 19, value)?,
+        deadline: optional(row, 16)?,
+        started_at: optional(row, 17)?,
+        finished_at: optional(row, 18)?,
+        progress: optional(row, 19)?.map(|Json(progress)| progress),
+        outcome: outcome(row, 20, value)?,
     })
 }

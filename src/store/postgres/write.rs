@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 use tokio_postgres::Row;
 
-use super::fault::{self, Fault};
+use super::fault::Fault;
+use super::keep;
 use super::link::{Ask, Link};
 use super::names::Names;
 use super::schema::VERSION;
@@ -54,6 +55,8 @@ pub(super) struct Work<'a> {
     pub(super) receipt: Receipt,
     /// Whether another process may want to know of it.
     pub(super) is_news: bool,
+    /// Whether something may be past its deadline.
+    pub(super) may_expire: bool,
     /// Runners that are marked as lost, of those that the batch speaks for.
     pub(super) lost: HashSet<RunnerId>,
     /// Every invocation that was locked, as it is now: what was changed and is
@@ -123,11 +126,18 @@ async fn transact(place: &Place<'_>, batch: &Batch) -> Result<Receipt, Fault> {
     if let Some(heartbeat) = &batch.heartbeat {
         work.heartbeat(heartbeat).await?;
     }
+    // What is overdue is ended before anything is handed out.
+    let is_late = (batch.recover || batch.claim.is_some()) && work.expire().await?;
+    work.receipt.more = is_late;
     if batch.recover {
         work.recover().await?;
     }
     if let Some(request) = &batch.claim {
         work.claim(request).await?;
+    }
+    if let Some(prune) = &batch.prune {
+        let pruned = work.prune(prune).await?;
+        work.receipt.pruned = Some(pruned);
     }
     work.finish(place).await
 }
@@ -166,14 +176,17 @@ impl<'a> Work<'a> {
         asks.push(Ask::new(
             "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, version FROM @schema_version",
         ));
+        let fixed = place.clock.map(|clock| clock.now().0);
+        asks.push(keep::look_for_overdue(fixed));
         let mut answers = place.link.ask(asks).await?.into_iter().skip(2);
         let mut next = || answers.next().unwrap_or_default();
         let (runners, rows) = (next(), next());
         let found = Found::read(looks, &mut next)?;
         let state = next().pop().ok_or_else(|| Fault::Damaged("it has no version".to_owned()))?;
+        let has_overdue = !next().is_empty();
         let version: i64 = column(&state, 1)?;
         if version != VERSION {
-            return Err(fault::newer(version));
+            return Err(Fault::Upgraded(version));
         }
         let now = match place.clock {
             Some(clock) => clock.now(),
@@ -185,6 +198,7 @@ impl<'a> Work<'a> {
             now,
             receipt: Receipt { now, ..Receipt::default() },
             is_news: false,
+            may_expire: has_overdue,
             lost: HashSet::new(),
             heads: HashMap::with_capacity(rows.len() + batch.submits.len()),
             children: HashMap::new(),
@@ -311,6 +325,8 @@ impl<'a> Work<'a> {
 
         let seq = self.found.numbers.pop().ok_or_else(|| Fault::Damaged("no numbers are left".to_owned()))?;
         let child_of = new.child_of.as_ref();
+        let parent = child_of.and_then(|place| self.heads.get(&place.parent));
+        let parents = parent.and_then(|parent| parent.deadline);
         let head = Head {
             seq,
             id: new.id,
@@ -328,9 +344,11 @@ impl<'a> Work<'a> {
             has_children: false,
             parent: child_of.map(|place| place.parent),
             detached: child_of.is_some_and(|place| place.detached),
+            deadline: rules::deadline(new, parents, self.now),
             progress: None,
             is_changed: false,
         };
+        self.may_expire |= head.deadline.is_some_and(|deadline| deadline <= self.now);
         self.moves.count(task, Status::Queued, 1);
         self.fresh.push(Fresh { id: new.id, new, submitted_at: self.now });
         self.heads.insert(new.id, head);

@@ -3,8 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::keep;
 use super::settle::{Head, contradiction, head};
 use super::sql::{Sql, column, json, optional};
 use super::write::Work;
@@ -29,6 +30,11 @@ impl Work<'_> {
             return Ok(());
         }
         self.receipt.lease = Some(Lease::Held);
+        if self.receipt.more {
+            // Something overdue may be left, and must not be claimed.
+            self.receipt.next_due = next_due(self.sql, request.runner, self.now)?;
+            return Ok(());
+        }
         self.receipt.more = self.promote()?;
 
         let mut chosen = Vec::new();
@@ -66,7 +72,7 @@ impl Work<'_> {
             let claim = self.take(seq, request.runner)?;
             self.receipt.claimed.push(claim);
         }
-        self.receipt.next_due = self.next_due(request.runner)?;
+        self.receipt.next_due = next_due(self.sql, request.runner, self.now)?;
         Ok(())
     }
 
@@ -214,7 +220,7 @@ impl Work<'_> {
         let mut statement = self.sql.prepare_cached(concat!(
             "SELECT ",
             head!(),
-            ", component, parent, root, depth, labels, json \
+            ", component, parent, root, depth, labels, json, deadline \
              FROM invocation CROSS JOIN arguments USING (seq) WHERE seq = ?1"
         ))?;
         let mut rows = statement.query([seq])?;
@@ -234,6 +240,7 @@ impl Work<'_> {
             parent: optional(row, 12)?,
             root: optional(row, 13)?.unwrap_or(head.id),
             depth: row.get(14)?,
+            deadline: optional(row, 17)?,
             labels: json(row, 15)?.unwrap_or_default(),
         };
         drop(rows);
@@ -248,28 +255,31 @@ impl Work<'_> {
             .execute(params![seq, Sql(to), head.moves, head.attempt, Sql(runner)])?;
         Ok(claim)
     }
+}
 
-    /// When something happens without a commit by `runner`.
-    fn next_due(&self, runner: RunnerId) -> rusqlite::Result<Option<UnixMicros>> {
-        let delayed: Option<UnixMicros> = self
-            .sql
-            .prepare_cached(
-                "SELECT available_at FROM invocation INDEXED BY invocation_delayed \
-                 WHERE place = 'delayed' ORDER BY available_at LIMIT 1",
-            )?
-            .query_row([], |row| column(row, 0))
-            .optional()?;
-        let expiring: Option<UnixMicros> = self
-            .sql
-            .prepare_cached(
-                "SELECT lease_until FROM runner r INDEXED BY runner_lease \
-                 WHERE is_lost = 0 AND id <> ?1 AND EXISTS ( \
-                     SELECT 1 FROM invocation i INDEXED BY invocation_owned \
-                     WHERE i.runner = r.id AND i.place = 'owned') \
-                 ORDER BY lease_until LIMIT 1",
-            )?
-            .query_row([Sql(runner)], |row| column(row, 0))
-            .optional()?;
-        Ok(delayed.into_iter().chain(expiring).min())
-    }
+/// When something happens without a commit by `runner`.
+pub(super) fn next_due(
+    sql: &Connection,
+    runner: RunnerId,
+    now: UnixMicros,
+) -> rusqlite::Result<Option<UnixMicros>> {
+    let delayed: Option<UnixMicros> = sql
+        .prepare_cached(
+            "SELECT available_at FROM invocation INDEXED BY invocation_delayed \
+             WHERE place = 'delayed' AND available_at > ?1 ORDER BY available_at LIMIT 1",
+        )?
+        .query_row([Sql(now)], |row| column(row, 0))
+        .optional()?;
+    let expiring: Option<UnixMicros> = sql
+        .prepare_cached(
+            "SELECT lease_until FROM runner r INDEXED BY runner_lease \
+             WHERE is_lost = 0 AND id <> ?1 AND EXISTS ( \
+                 SELECT 1 FROM invocation i INDEXED BY invocation_owned \
+                 WHERE i.runner = r.id AND i.place = 'owned') \
+             ORDER BY lease_until LIMIT 1",
+        )?
+        .query_row([Sql(runner)], |row| column(row, 0))
+        .optional()?;
+    let overdue = keep::next_deadline(sql)?;
+    Ok(delayed.into_iter().chain(expiring).chain(overdue).min())
 }

@@ -2,7 +2,38 @@
 
 use rusqlite::ErrorCode;
 
+use super::schema::VERSION;
 use crate::store::StoreError;
+
+/// What can go wrong in a transaction.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The driver said so.
+    Sql(rusqlite::Error),
+    /// The schema has this version now, which is not ours.
+    OtherVersion(i32),
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl Fault {
+    /// Sorts it.
+    pub(super) fn sort(&self, url: &str) -> StoreError {
+        match self {
+            Self::Sql(error) => sort(url, error),
+            Self::OtherVersion(found) if *found > VERSION => {
+                StoreError::Upgraded { url: url.to_owned(), found: *found, known: VERSION }
+            }
+            Self::OtherVersion(found) => {
+                damaged(url, format!("its schema version has gone back from {VERSION} to {found}"))
+            }
+        }
+    }
+}
 
 /// Sorts an error of the driver.
 pub(super) fn sort(url: &str, error: &rusqlite::Error) -> StoreError {

@@ -2,7 +2,7 @@
 //! machine. `docs/design/storage.md` says how it works and why.
 //!
 //! - `open`: looking before touching, creating, migrating
-//! - `write`: one batch, one transaction; `claim` and `settle` are its parts
+//! - `write`: one batch, one transaction; `claim`, `settle` and `keep` are its parts
 //! - `read`: everything that changes nothing
 //! - `bell`: how processes learn of each other's commits
 //! - `sql`, `schema`, `fault`: columns, versions, errors
@@ -10,6 +10,7 @@
 mod bell;
 mod claim;
 mod fault;
+mod keep;
 mod names;
 mod open;
 mod read;
@@ -28,8 +29,9 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, Transaction};
 
 use self::bell::{Bell, Listener};
+use self::fault::Fault;
 use self::names::Names;
-use super::{Batch, Counts, EndKind, Filter, Invocation, LookUp, Receipt, Store, StoreError, Watch};
+use super::{Batch, Counts, EndKind, Filter, Invocation, LookUp, NextDue, Receipt, Store, StoreError, Watch};
 use crate::model::{Clock, InvocationId, LogEntry, RunnerId, Transition};
 
 /// Idle connections that are kept for readers.
@@ -96,6 +98,7 @@ impl SqliteStore {
                 None => open::open_reader(&self.path)?,
             };
             let transaction = sql.transaction()?;
+            schema::check(&transaction)?;
             let answer = read(&transaction)?;
             transaction.finish()?;
             let mut readers = self.readers.lock();
@@ -104,7 +107,7 @@ impl SqliteStore {
             }
             Ok(answer)
         };
-        attempt().map_err(|error| fault::sort(&self.url, &error))
+        attempt().map_err(|fault: Fault| fault.sort(&self.url))
     }
 }
 
@@ -113,7 +116,7 @@ impl Store for SqliteStore {
         let mut writer = self.writer.lock();
         let committed = writer.commit(&*self.clock, batch);
         drop(writer);
-        let (receipt, is_news) = committed.map_err(|error| fault::sort(&self.url, &error))?;
+        let (receipt, is_news) = committed.map_err(|fault| fault.sort(&self.url))?;
         if is_news {
             self.bell.ring();
         }
@@ -128,6 +131,11 @@ impl Store for SqliteStore {
         self.read(|sql| read::look_up(sql, ids))
     }
 
+    fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError> {
+        let now = self.clock.now();
+        self.read(|sql| Ok(NextDue { now, at: claim::next_due(sql, runner, now)? }))
+    }
+
     fn revoked(&self, runner: RunnerId) -> Result<Vec<InvocationId>, StoreError> {
         self.read(|sql| read::revoked(sql, runner))
     }
@@ -138,6 +146,10 @@ impl Store for SqliteStore {
 
     fn list(&self, filter: &Filter) -> Result<Vec<Invocation>, StoreError> {
         self.read(|sql| read::list(sql, filter))
+    }
+
+    fn ids(&self, filter: &Filter) -> Result<Vec<InvocationId>, StoreError> {
+        self.read(|sql| read::ids(sql, filter))
     }
 
     fn counts(&self, root: Option<InvocationId>) -> Result<Counts, StoreError> {
@@ -200,12 +212,12 @@ fn payload(batch: &Batch) -> usize {
 }
 
 impl Writer {
-    fn commit(&mut self, clock: &dyn Clock, batch: &Batch) -> rusqlite::Result<(Receipt, bool)> {
+    fn commit(&mut self, clock: &dyn Clock, batch: &Batch) -> Result<(Receipt, bool), Fault> {
         if payload(batch) > LARGE_BATCH_BYTES {
             self.empty_log("PASSIVE")?;
         }
         let committed = write::commit(&mut self.sql, &mut self.names, clock, batch);
-        if let Err(error) = &committed
+        if let Err(Fault::Sql(error)) = &committed
             && error.sqlite_error_code() == Some(ErrorCode::DiskFull)
         {
             // What was written of the batch still lies in the log and takes the

@@ -61,7 +61,9 @@ pub(super) fn arguments(sql: &Connection, id: InvocationId) -> rusqlite::Result<
         .optional()
 }
 
-pub(super) fn list(sql: &Connection, filter: &Filter) -> rusqlite::Result<Vec<Invocation>> {
+/// The statement of the numbers that a filter lets through, newest first, with the
+/// task's name as its parameter; `None` if there are none.
+fn matching(sql: &Connection, filter: &Filter) -> rusqlite::Result<Option<String>> {
     let statuses: Vec<_> = filter.statuses.iter().map(|status| format!("'{status}'")).collect();
     let by_status = match statuses.is_empty() {
         true => String::new(),
@@ -77,16 +79,32 @@ pub(super) fn list(sql: &Connection, filter: &Filter) -> rusqlite::Result<Vec<In
         .prepare_cached(&format!("SELECT coalesce(sum(n), 0) FROM tally WHERE true {by_status} {by_task}"))?
         .query_row([&filter.task], |row| column::<u64>(row, 0))?;
     let limit = there_are.min(filter.limit.try_into().unwrap_or(u64::MAX));
-    if limit == 0 {
+    Ok((limit > 0).then(|| {
+        format!(
+            "SELECT seq AS found FROM invocation WHERE true {by_status} {by_task} \
+             ORDER BY seq DESC LIMIT {limit}"
+        )
+    }))
+}
+
+pub(super) fn list(sql: &Connection, filter: &Filter) -> rusqlite::Result<Vec<Invocation>> {
+    let Some(matching) = matching(sql, filter)? else {
         return Ok(Vec::new());
-    }
+    };
     let query = format!(
-        "SELECT {INVOCATION} FROM (SELECT seq AS found FROM invocation WHERE true {by_status} \
-         {by_task} ORDER BY seq DESC LIMIT {limit}) CROSS JOIN {} \
-         WHERE i.seq = found ORDER BY found DESC",
+        "SELECT {INVOCATION} FROM ({matching}) CROSS JOIN {} WHERE i.seq = found ORDER BY found DESC",
         FROM_INVOCATION.trim_start_matches("FROM ")
     );
     collect(sql, &query, [&filter.task], |row| invocation(row, None))
+}
+
+pub(super) fn ids(sql: &Connection, filter: &Filter) -> rusqlite::Result<Vec<InvocationId>> {
+    let Some(matching) = matching(sql, filter)? else {
+        return Ok(Vec::new());
+    };
+    let query =
+        format!("SELECT id FROM ({matching}) CROSS JOIN invocation ON seq = found ORDER BY found DESC");
+    collect(sql, &query, [&filter.task], |row| column(row, 0))
 }
 
 pub(super) fn counts(sql: &Connection, root: Option<InvocationId>) -> rusqlite::Result<Counts> {

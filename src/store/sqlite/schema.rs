@@ -2,12 +2,17 @@
 
 use rusqlite::Connection;
 
+use super::fault::Fault;
+
 /// Marks a database file as ours: "rwrs".
 pub(super) const APPLICATION_ID: i32 = 0x7277_7273;
 
 /// Each takes a database from the version that is its index to the next one.
 /// Released migrations never change.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_invocations.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("migrations/0001_invocations.sql"),
+    include_str!("migrations/0002_deadlines_and_retention.sql"),
+];
 
 /// The version that this program writes.
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
@@ -25,4 +30,14 @@ pub(super) fn migrate(sql: &Connection, version: i32) -> rusqlite::Result<()> {
     }
     sql.pragma_update(None, "application_id", APPLICATION_ID)?;
     sql.pragma_update(None, "user_version", VERSION)
+}
+
+/// Looks, within a transaction, whether the schema is still ours: a newer program
+/// may have migrated it since this one opened the file. A microsecond, because
+/// the number stands on the first page.
+pub(super) fn check(sql: &Connection) -> Result<(), Fault> {
+    match sql.prepare_cached("PRAGMA user_version")?.query_row([], |row| row.get(0))? {
+        VERSION => Ok(()),
+        other => Err(Fault::OtherVersion(other)),
+    }
 }

@@ -234,7 +234,7 @@ impl Work<'_> {
     }
 
     /// Ends an invocation that nobody reported on.
-    fn end(&mut self, mut head: Head, event: Event, outcome: Outcome) -> rusqlite::Result<()> {
+    pub(super) fn end(&mut self, mut head: Head, event: Event, outcome: Outcome) -> rusqlite::Result<()> {
         let runner = head.owner();
         let to = head.after(event)?;
         let now = self.now;

@@ -158,10 +158,10 @@ pub(super) fn outcome(
 pub(super) const INVOCATION: &str = "\
     i.id, t.name, c.digest, i.status, i.attempt, i.max_attempts, i.parent, i.root, i.depth, \
     i.detached, i.priority, i.idempotency_key, i.labels, i.runner, i.submitted_at, \
-    i.available_at, i.started_at, i.finished_at, i.progress, o.failure";
+    i.available_at, i.started_at, i.finished_at, i.progress, i.deadline, o.failure";
 
 /// The column behind [`INVOCATION`], for a statement that reads values too.
-pub(super) const VALUE: usize = 20;
+pub(super) const VALUE: usize = 21;
 
 /// Where those columns come from. CROSS JOIN fixes the order of the loops.
 pub(super) const FROM_INVOCATION: &str = "\
@@ -188,9 +188,10 @@ pub(super) fn invocation(row: &Row<'_>, value: Option<usize>) -> rusqlite::Resul
         runner: optional(row, 13)?,
         submitted_at: column(row, 14)?,
         available_at: column(row, 15)?,
+        deadline: optional(row, 19)?,
         started_at: optional(row, 16)?,
         finished_at: optional(row, 17)?,
         progress: json(row, 18)?,
-        outcome: outcome(row, 19, value)?,
+        outcome: outcome(row, 20, value)?,
     })
 }

@@ -19,6 +19,7 @@ fn submits(count: usize) -> Batch {
         max_attempts: 1,
         priority: 0,
         delay: Duration::ZERO,
+        deadline: None,
         key: None,
         labels: Vec::new(),
         child_of: None,

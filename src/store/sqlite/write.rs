@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
+use super::fault::Fault;
 use super::names::Names;
+use super::schema;
 use super::settle::{Head, Move, head};
 use super::sql::{Json, Sql, column, labels, optional};
 use crate::model::{Clock, Event, InvocationId, RunnerId, Status, UnixMicros};
@@ -38,6 +40,7 @@ struct Parent {
     has_children: bool,
     /// One more than the last place that is taken.
     next_index: u32,
+    deadline: Option<UnixMicros>,
 }
 
 /// Applies a batch. `true` with the receipt if other processes may want to know.
@@ -46,10 +49,11 @@ pub(super) fn commit(
     names: &mut Names,
     clock: &dyn Clock,
     batch: &Batch,
-) -> rusqlite::Result<(Receipt, bool)> {
+) -> Result<(Receipt, bool), Fault> {
     let mut attempt = || {
         // Dropped on an error, it rolls back.
         let transaction = sql.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        schema::check(&transaction)?;
         // Read when nobody else can write any more: time does not go back from one
         // transaction to the next.
         let now = clock.now();
@@ -99,6 +103,9 @@ impl Work<'_> {
             self.receipt.lease = Some(lease);
             self.tell_revoked(heartbeat.runner)?;
         }
+        if batch.recover || batch.claim.is_some() {
+            self.receipt.more = self.expire()?;
+        }
         if batch.recover {
             self.recover()?;
         }
@@ -106,6 +113,9 @@ impl Work<'_> {
             self.claim(request)?;
         }
         self.write_history()?;
+        if let Some(prune) = &batch.prune {
+            self.receipt.pruned = Some(self.prune(prune)?);
+        }
         self.write_tally()
     }
 
@@ -142,6 +152,8 @@ impl Work<'_> {
 
         let component = self.names.component_key(self.sql, new.component_digest)?;
         let available_at = self.now.plus(new.delay);
+        let parent = new.child_of.as_ref().and_then(|place| self.parents.get(&place.parent)?.as_ref());
+        let deadline = rules::deadline(new, parent.and_then(|parent| parent.deadline), self.now);
         let place = if available_at <= self.now { "ready" } else { "delayed" };
         let child_of = new.child_of.as_ref();
         let inserted = self
@@ -149,9 +161,9 @@ impl Work<'_> {
             .prepare_cached(
                 "INSERT INTO invocation (id, status, place, task, component, attempt, \
                  max_attempts, moves, order_key, priority, available_at, submitted_at, parent, \
-                 child_index, root, depth, detached, has_children, idempotency_key, labels) \
+                 child_index, root, depth, detached, has_children, idempotency_key, labels, deadline) \
                  VALUES (?1, 'queued', ?2, ?3, ?4, 0, ?5, 0, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
-                 ?14, 0, ?15, ?16) ON CONFLICT (id) DO NOTHING",
+                 ?14, 0, ?15, ?16, ?17) ON CONFLICT (id) DO NOTHING",
             )?
             .execute(params![
                 Sql(new.id),
@@ -170,6 +182,7 @@ impl Work<'_> {
                 child_of.is_some_and(|child_of| child_of.detached),
                 new.key,
                 labels(&new.labels),
+                deadline.map(Sql),
             ])?;
         if inserted == 0 {
             return Ok(Submitted::Existing(new.id));
@@ -196,7 +209,7 @@ impl Work<'_> {
                 .sql
                 .prepare_cached(
                     "SELECT seq, status, runner, attempt, has_children, (SELECT max(child_index) \
-                     FROM invocation INDEXED BY invocation_child WHERE parent = ?1) \
+                     FROM invocation INDEXED BY invocation_child WHERE parent = ?1), deadline \
                      FROM invocation WHERE id = ?1",
                 )?
                 .query_row([Sql(place.parent)], |row| {
@@ -209,6 +222,7 @@ impl Work<'_> {
                             .map(|runner| (runner, attempt)),
                         has_children: row.get(4)?,
                         next_index: row.get::<_, Option<u32>>(5)?.map_or(0, |last| last + 1),
+                        deadline: optional(row, 6)?,
                     })
                 })
                 .optional()?;

@@ -41,6 +41,7 @@ impl Fixture {
             max_attempts: 3,
             priority: 7,
             delay: Duration::ZERO,
+            deadline: None,
             key: None,
             labels: vec![("customer".to_owned(), "ac\u{1b}me".to_owned())],
             child_of,

@@ -9,7 +9,7 @@ mod process;
 mod regression;
 mod retries;
 mod sharing;
-mod site;
+pub mod site;
 mod slots;
 mod stop;
 mod survival;

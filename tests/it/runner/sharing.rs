@@ -75,6 +75,7 @@ fn a_submit_beside_a_runner_is_run_and_answered_at_once() {
             max_attempts: 1,
             priority: 0,
             delay: Duration::ZERO,
+            deadline: None,
             key: None,
             labels: Vec::new(),
             child_of: None,

@@ -40,6 +40,7 @@ pub fn new(task: &str) -> NewInvocation {
         max_attempts: 3,
         priority: 0,
         delay: Duration::ZERO,
+        deadline: None,
         key: None,
         labels: Vec::new(),
         child_of: None,

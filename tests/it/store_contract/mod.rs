@@ -117,4 +117,21 @@ contract! {
     large_values_come_back_whole
     an_empty_batch_is_fine
     many_are_looked_up_at_once
+    a_deadline_is_a_moment_after_the_submit
+    attached_children_get_the_earlier_deadline
+    what_is_overdue_fails_whatever_its_status
+    a_claim_ends_the_overdue_and_never_takes_them
+    only_recoveries_and_claims_end_the_overdue
+    the_overdue_take_their_attached_children_along
+    many_overdue_end_in_bounded_transactions
+    next_due_knows_the_earliest_deadline
+    a_prune_removes_what_is_older_with_all_that_hangs_on_it
+    a_prune_keeps_the_latest_to_end
+    a_prune_removes_only_what_is_final
+    what_an_unfinished_ancestor_may_look_up_stays
+    what_lies_below_an_unfinished_detached_child_stays
+    a_pruned_parent_leaves_its_children
+    a_pruned_key_can_be_used_again
+    a_prune_goes_on_where_it_stopped
+    a_prune_comes_last_in_its_batch
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use run_wasm_runner::model::{
-    Claim, Clock, ComponentDigest, Event, InvocationId, Outcome, Progress, RunnerId,
+    Claim, Clock, ComponentDigest, Event, InvocationId, Outcome, Progress, RunnerId, Status,
 };
 use run_wasm_runner::store::{
-    AttemptEnd, Batch, Cancel, ClaimRequest, EndKind, Filter, Heartbeat, Inventory, Lease, MemoryStore,
-    NewInvocation, Report, SqliteStore, Store,
+    AttemptEnd, Batch, Cancel, ClaimRequest, EndKind, Filter, Heartbeat, Inventory, Keep, Lease, MemoryStore,
+    NewInvocation, Prune, PrunePosition, Report, SqliteStore, Store,
 };
 
 use super::harness::{
@@ -32,6 +32,14 @@ struct Plan {
     heartbeat: Option<usize>,
     recover: bool,
     claim: Option<PlannedClaim>,
+    prune: Option<PlannedPrune>,
+}
+
+#[derive(Debug, Clone)]
+struct PlannedPrune {
+    keep: Vec<(usize, Option<u64>, Option<u64>)>,
+    max: usize,
+    goes_on: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -41,6 +49,7 @@ struct PlannedSubmit {
     key: Option<u8>,
     priority: i32,
     delay: u64,
+    deadline: Option<u64>,
     max_attempts: u32,
     parent: Option<usize>,
     index: u32,
@@ -70,7 +79,12 @@ struct PlannedClaim {
 fn submits() -> impl Strategy<Value = PlannedSubmit> {
     (
         (0..3_usize, 0..2_u8, proptest::option::weighted(0.2, 0..2_u8)),
-        (-2..3_i32, prop_oneof![3 => Just(0), 1 => 1..90_u64], 1..4_u32),
+        (
+            -2..3_i32,
+            prop_oneof![3 => Just(0), 1 => 1..90_u64],
+            proptest::option::weighted(0.2, 0..90_u64),
+            1..4_u32,
+        ),
         (
             proptest::option::weighted(0.6, any::<usize>()),
             0..4_u32,
@@ -78,7 +92,7 @@ fn submits() -> impl Strategy<Value = PlannedSubmit> {
             proptest::bool::weighted(0.1),
         ),
     )
-        .prop_map(|((task, arguments, key), (priority, delay, max_attempts), rest)| {
+        .prop_map(|((task, arguments, key), (priority, delay, deadline, max_attempts), rest)| {
             let (parent, index, detached, again) = rest;
             PlannedSubmit {
                 task,
@@ -86,6 +100,7 @@ fn submits() -> impl Strategy<Value = PlannedSubmit> {
                 key,
                 priority,
                 delay,
+                deadline,
                 max_attempts,
                 parent,
                 index,
@@ -120,6 +135,15 @@ fn claims() -> impl Strategy<Value = PlannedClaim> {
         })
 }
 
+fn prunes() -> impl Strategy<Value = PlannedPrune> {
+    let keep = (0..5_usize, proptest::option::of(0..90_u64), proptest::option::of(0..4_u64));
+    (vec(keep, 1..4), 0..6_usize, any::<bool>()).prop_map(|(keep, max, goes_on)| PlannedPrune {
+        keep,
+        max,
+        goes_on,
+    })
+}
+
 fn plans() -> impl Strategy<Value = Plan> {
     (
         prop_oneof![3 => Just(0), 2 => 1..5_u64, 1 => 5..90_u64],
@@ -129,17 +153,21 @@ fn plans() -> impl Strategy<Value = Plan> {
         (proptest::option::weighted(0.1, 0..3_usize), proptest::option::of(0..3_usize)),
         any::<bool>(),
         proptest::option::weighted(0.8, claims()),
+        proptest::option::weighted(0.2, prunes()),
     )
-        .prop_map(|(advance, submits, reports, cancels, (inventory, heartbeat), recover, claim)| Plan {
-            advance,
-            submits,
-            reports,
-            cancels,
-            inventory,
-            heartbeat,
-            recover,
-            claim,
-        })
+        .prop_map(
+            |(advance, submits, reports, cancels, (inventory, heartbeat), recover, claim, prune)| Plan {
+                advance,
+                submits,
+                reports,
+                cancels,
+                inventory,
+                heartbeat,
+                recover,
+                claim,
+                prune,
+            },
+        )
 }
 
 /// What the test knows of what it has done.
@@ -148,6 +176,8 @@ struct World {
     runners: [RunnerId; 3],
     claims: Vec<Claim>,
     submitted: Vec<NewInvocation>,
+    /// The last prune, to go on with.
+    pruned: Option<Vec<Keep>>,
 }
 
 impl World {
@@ -183,6 +213,7 @@ impl World {
             max_attempts: plan.max_attempts,
             priority: plan.priority,
             delay: Duration::from_secs(plan.delay),
+            deadline: plan.deadline.map(Duration::from_secs),
             key: plan.key.map(|key| format!("key {key}").into()),
             ..submit
         }
@@ -224,6 +255,18 @@ impl World {
         })
     }
 
+    fn prune(&self, plan: &PlannedPrune) -> Prune {
+        let keep = |&(status, age, count): &(usize, Option<u64>, Option<u64>)| Keep {
+            // One that is not final now and then: nothing may happen to it.
+            status: Status::ALL[Status::ALL.len() - 1 - status],
+            age: age.map(Duration::from_secs),
+            count,
+        };
+        let fresh = || plan.keep.iter().map(keep).collect();
+        let going_on = self.pruned.clone().filter(|_| plan.goes_on);
+        Prune { keep: going_on.unwrap_or_else(fresh), max: plan.max, after: None }
+    }
+
     fn batch(&mut self, plan: &Plan) -> Batch {
         let submits: Vec<_> = plan.submits.iter().map(|submit| self.submit(submit)).collect();
         let batch = Batch {
@@ -253,6 +296,7 @@ impl World {
                 root: claim.root.map(|number| self.known(number)),
             }),
             submits: submits.clone(),
+            prune: plan.prune.as_ref().map(|prune| self.prune(prune)),
         };
         self.submitted.extend(submits);
         batch
@@ -269,6 +313,9 @@ fn portrait(store: &dyn Store, world: &World) -> String {
         store.counts(None).unwrap(),
         store.unfinished_by_task().unwrap(),
     );
+    for runner in world.runners {
+        portrait += &format!("{:?}\n", store.next_due(runner).unwrap());
+    }
     for id in ids {
         let tree = store.tree(id).unwrap();
         let tree: Vec<_> = tree.iter().map(|one| one.id).collect();
@@ -283,6 +330,7 @@ fn portrait(store: &dyn Store, world: &World) -> String {
     for filter in [everything(), failed] {
         let list = store.list(&filter).unwrap();
         portrait += &format!("{:?}\n", list.iter().map(|one| one.id).collect::<Vec<_>>());
+        portrait += &format!("{:?}\n", store.ids(&filter).unwrap());
     }
     portrait
 }
@@ -302,15 +350,33 @@ proptest! {
             runners: std::array::from_fn(|_| RunnerId::generate()),
             claims: Vec::new(),
             submitted: Vec::new(),
+            pruned: None,
         };
+        // Positions are a store's own.
+        let mut positions = [None; 3];
         for plan in &plans {
             clock.advance(Duration::from_secs(plan.advance));
             let batch = world.batch(plan);
-            let expected = memory.commit(&batch).unwrap();
-            let found = sqlite.commit(&batch).unwrap();
+            let goes_on = plan.prune.as_ref().is_some_and(|prune| prune.goes_on);
+            let commit = |store: &dyn Store, position: &mut Option<PrunePosition>| {
+                let mut batch = batch.clone();
+                if let Some(prune) = &mut batch.prune {
+                    prune.after = position.take().filter(|_| goes_on);
+                }
+                let mut receipt = store.commit(&batch).unwrap();
+                let pruned = receipt.pruned.take();
+                *position = pruned.and_then(|pruned| pruned.next).or(*position);
+                (receipt, pruned.map(|pruned| (pruned.removed, pruned.next.is_some())))
+            };
+            let expected = commit(&memory, &mut positions[0]);
+            let found = commit(&sqlite, &mut positions[1]);
+            if let Some(prune) = &batch.prune {
+                world.pruned = Some(prune.keep.clone());
+            }
             prop_assert_eq!(format!("{expected:#?}"), format!("{found:#?}"), "SQLite");
-            let found = postgres.commit(&batch).unwrap();
+            let found = commit(&postgres, &mut positions[2]);
             prop_assert_eq!(format!("{expected:#?}"), format!("{found:#?}"), "PostgreSQL");
+            let (expected, _) = expected;
             for ended in &expected.ended {
                 prop_assert!(matches!(ended.outcome, Outcome::Failure(_)));
             }

@@ -46,6 +46,8 @@ CREATE TABLE @invocation (
     priority     integer NOT NULL,
     available_at bigint NOT NULL,
     submitted_at bigint NOT NULL,
+    -- The moment at which it ends as failed unless it is final before.
+    deadline     bigint,
     started_at   bigint,
     finished_at  bigint,
     -- The owner while place = 'owned', else the last one.
@@ -76,6 +78,11 @@ CREATE INDEX invocation_ready_in_tree ON @invocation (root, order_key, seq)
 CREATE INDEX invocation_delayed ON @invocation (available_at) WHERE place = 'delayed';
 CREATE INDEX invocation_owned ON @invocation (runner) WHERE place = 'owned';
 CREATE INDEX invocation_child ON @invocation (parent, child_index) WHERE parent IS NOT NULL;
+CREATE INDEX invocation_deadline ON @invocation (deadline, seq) WHERE deadline IS NOT NULL AND place IS NOT NULL;
+-- What retention removes, oldest first.
+CREATE INDEX invocation_final ON @invocation (status, finished_at, seq) WHERE place IS NULL;
+-- The children that can be unfinished though their parent is final.
+CREATE INDEX invocation_detached ON @invocation (parent) WHERE detached AND place IS NOT NULL;
 CREATE UNIQUE INDEX invocation_key ON @invocation (task, idempotency_key) WHERE idempotency_key IS NOT NULL;
 
 -- Values live apart, so that lists and claims do not drag them along.

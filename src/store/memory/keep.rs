@@ -1,0 +1,112 @@
+//! Deadlines, and what is removed at last.
+
+use super::{Record, Seq, State};
+use crate::model::{Event, UnixMicros};
+use crate::store::{Keep, Prune, PrunePosition, Pruned, Receipt, rules};
+
+impl State {
+    /// Ends what is past its deadline, oldest deadline first; whether some may be
+    /// left.
+    pub(super) fn expire(&mut self, now: UnixMicros, receipt: &mut Receipt) -> bool {
+        for _ in 0..rules::EXPIRED_AT_ONCE {
+            let Some(&(deadline, seq)) = self.deadlines.first() else {
+                return false;
+            };
+            if deadline > now {
+                return false;
+            }
+            let record = &self.records[seq];
+            let id = record.id;
+            let Ok(to) = record.status.apply(Event::Expire) else {
+                debug_assert!(false, "what is final has no deadline any more");
+                self.deadlines.pop_first();
+                continue;
+            };
+            let ended = self.end(seq, now, Event::Expire, to, rules::expired(deadline));
+            receipt.ended.push(ended);
+            self.end_children(id, to, now, &mut receipt.ended);
+        }
+        true
+    }
+
+    /// Removes what is final and old.
+    pub(super) fn prune(&mut self, prune: &Prune, now: UnixMicros) -> Pruned {
+        let mut removed = 0;
+        let mut looked_at = 0;
+        let start = prune.after.unwrap_or(PrunePosition { keep: 0, last: None, passed: 0 });
+        for (index, keep) in prune.keep.iter().enumerate().skip(start.keep) {
+            let mut position = match index == start.keep {
+                true => start,
+                false => PrunePosition { keep: index, last: None, passed: 0 },
+            };
+            let mut surplus = self.surplus(keep, position.passed);
+            while let Some((finished_at, seq)) = self.next_final(keep, position.last)
+                && rules::is_surplus(keep, finished_at, surplus, now)
+            {
+                if looked_at == prune.max {
+                    return Pruned { removed, next: Some(position) };
+                }
+                looked_at += 1;
+                surplus = surplus.saturating_sub(1);
+                position.last = Some((finished_at, seq as i64));
+                if self.is_needed(seq) {
+                    position.passed += 1;
+                } else {
+                    self.remove(seq);
+                    removed += 1;
+                }
+            }
+        }
+        Pruned { removed, next: None }
+    }
+
+    /// The first of a status to become final after `last` did.
+    fn next_final(&self, keep: &Keep, last: Option<(UnixMicros, i64)>) -> Option<(UnixMicros, Seq)> {
+        let after = last.map_or((UnixMicros(i64::MIN), 0), |(at, number)| (at, number as Seq + 1));
+        self.finals[keep.status as usize].range(after..).next().copied()
+    }
+
+    /// How many more of a status there are than its rule keeps, without those
+    /// that were passed by.
+    fn surplus(&self, keep: &Keep, passed: u64) -> u64 {
+        let there_are: u64 = self.tasks.iter().map(|task| task.counts.get(keep.status)).sum();
+        keep.count.map_or(0, |count| there_are.saturating_sub(count).saturating_sub(passed))
+    }
+
+    /// Whether something that is not final may still look for it.
+    fn is_needed(&self, seq: Seq) -> bool {
+        let record = &self.records[seq];
+        if self.children_of(record.id).any(|child| !self.records[child].status.is_final()) {
+            return true;
+        }
+        let mut above = record.parent;
+        while let Some(ancestor) = above.and_then(|id| self.record(&id)) {
+            if !ancestor.status.is_final() {
+                return true;
+            }
+            above = ancestor.parent;
+        }
+        // What was removed had no unfinished ancestor, and nothing final becomes
+        // unfinished again.
+        false
+    }
+
+    fn remove(&mut self, seq: Seq) {
+        let Some(record) = self.records.remove(seq) else {
+            return;
+        };
+        let record: Record = *record;
+        self.by_id.remove(&record.id);
+        if let (Some(parent), Some(index)) = (record.parent, record.child_index) {
+            self.children.remove(&(parent, index, seq));
+        }
+        if let Some(finished_at) = record.finished_at {
+            self.finals[record.status as usize].remove(&(finished_at, seq));
+        }
+        let task = &mut self.tasks[record.task];
+        if let Some(key) = &record.key {
+            task.by_key.remove(key);
+        }
+        task.counts.subtract(record.status, 1);
+    }
+}

@@ -1,0 +1,209 @@
+//! Which work is handed out, to whom, and in which order.
+
+use std::time::Duration;
+
+use run_wasm_runner::model::{Clock, ComponentDigest, InvocationId, RunnerId};
+use run_wasm_runner::store::{ClaimRequest, EndKind, NewInvocation};
+
+use super::super::harness::*;
+use super::SECOND;
+
+pub fn claim_hands_each_invocation_to_one_runner(bench: &Bench) {
+    let submitted: Vec<_> = (0..10).map(|_| bench.create(new("work"))).collect();
+    let mut claimed = Vec::new();
+    for _ in 0..4 {
+        claimed.extend(ids(&bench.claim(request(RunnerId::generate(), 3))));
+    }
+    assert_eq!(claimed, submitted);
+    assert!(bench.drain().is_empty());
+}
+
+pub fn a_claim_carries_what_its_runner_needs(bench: &Bench) {
+    let root = bench.create(NewInvocation { labels: vec![("a".to_owned(), "b".to_owned())], ..new("work") });
+    let runner = RunnerId::generate();
+    let parent = bench.claim_one(runner);
+    assert_eq!(parent.id, root);
+    assert_eq!(parent.runner, runner);
+    assert_eq!((parent.attempt, parent.max_attempts), (1, 3));
+    assert_eq!((&*parent.task, &*parent.arguments), ("work", "[1]"));
+    assert_eq!(parent.component_digest, ComponentDigest::from_bytes([1; 32]));
+    assert_eq!((parent.parent, parent.root, parent.depth), (None, root, 0));
+    assert_eq!(parent.labels, [("a".to_owned(), "b".to_owned())]);
+
+    bench.create(child_of(&parent, 0));
+    let child = bench.claim_one(runner);
+    assert_eq!((child.parent, child.root, child.depth), (Some(root), root, 1));
+    let invocation = bench.get(child.id);
+    assert_eq!(invocation.runner, Some(runner));
+    assert_eq!((invocation.parent, invocation.root, invocation.depth), (Some(root), root, 1));
+}
+
+pub fn claims_come_by_priority_then_age(bench: &Bench) {
+    let submit = |priority| {
+        let id = bench.create(NewInvocation { priority, ..new("work") });
+        bench.clock.advance(SECOND);
+        id
+    };
+    let low = submit(-1);
+    let normal = submit(0);
+    let high = submit(5);
+    let normal_later = submit(0);
+    let high_later = submit(5);
+    assert_eq!(bench.drain(), [high, high_later, normal, normal_later, low]);
+}
+
+pub fn low_priority_does_not_starve(bench: &Bench) {
+    let low = bench.create(new("work"));
+    // A step of priority is worth a minute of age, no more.
+    bench.clock.advance(Duration::from_secs(59));
+    let sooner = bench.create(NewInvocation { priority: 1, ..new("work") });
+    bench.clock.advance(Duration::from_secs(2));
+    let later = bench.create(NewInvocation { priority: 1, ..new("work") });
+    assert_eq!(bench.drain(), [sooner, low, later]);
+}
+
+pub fn tasks_share_one_order(bench: &Bench) {
+    let submitted: Vec<_> = ["work", "child", "other", "work", "other", "child", "child"]
+        .into_iter()
+        .map(|task| {
+            bench.clock.advance(SECOND);
+            bench.create(new(task))
+        })
+        .collect();
+    let first = bench.claim(request(RunnerId::generate(), 4));
+    assert_eq!(ids(&first), submitted[..4]);
+    assert!(first.more);
+    assert_eq!(bench.drain(), submitted[4..]);
+}
+
+pub fn awaited_come_first_in_the_order_asked(bench: &Bench) {
+    let submitted: Vec<_> = (0..6).map(|_| bench.create(new("work"))).collect();
+    let receipt = bench.claim(ClaimRequest {
+        // Twice the same changes nothing.
+        awaited: vec![submitted[4], submitted[2], submitted[4]],
+        ..request(RunnerId::generate(), 4)
+    });
+    assert_eq!(ids(&receipt), [submitted[4], submitted[2], submitted[0], submitted[1]]);
+    assert!(receipt.unclaimable.is_empty());
+    assert!(receipt.more);
+}
+
+pub fn unclaimable_awaited_are_named(bench: &Bench) {
+    let runner = RunnerId::generate();
+    let owned = bench.create(new("work"));
+    bench.claim_one(runner);
+    let done = bench.create(new("work"));
+    bench.succeed(&bench.claim_one(runner));
+    let foreign = bench.create(new("foreign"));
+    let delayed = bench.create(NewInvocation { delay: SECOND, ..new("work") });
+    let unknown = InvocationId::generate();
+    let good = bench.create(new("work"));
+    let receipt = bench.claim(ClaimRequest {
+        awaited: vec![owned, done, foreign, delayed, unknown, good],
+        ..request(runner, 10)
+    });
+    assert_eq!(receipt.unclaimable, [owned, done, foreign, delayed, unknown]);
+    assert_eq!(ids(&receipt), [good]);
+    bench.clock.advance(SECOND);
+    let receipt = bench.claim(ClaimRequest { awaited: vec![delayed], ..request(runner, 10) });
+    assert_eq!(ids(&receipt), [delayed]);
+}
+
+pub fn only_awaited_claims_nothing_else(bench: &Bench) {
+    let submitted: Vec<_> = (0..4).map(|_| bench.create(new("work"))).collect();
+    let only = |awaited: &[InvocationId], max| {
+        bench.claim(ClaimRequest {
+            awaited: awaited.to_vec(),
+            only_awaited: true,
+            ..request(RunnerId::generate(), max)
+        })
+    };
+    let none = only(&[], 10);
+    assert!(none.claimed.is_empty() && !none.more);
+    let one = only(&[submitted[3], submitted[2]], 1);
+    assert_eq!(ids(&one), [submitted[3]]);
+    assert!(one.more && one.unclaimable.is_empty());
+    let rest = only(&[submitted[2]], 10);
+    assert_eq!(ids(&rest), [submitted[2]]);
+    assert!(!rest.more);
+}
+
+pub fn delayed_are_not_claimed_before_their_time(bench: &Bench) {
+    let late = bench.create(NewInvocation { delay: SECOND * 2, priority: 1000, ..new("work") });
+    let soon = bench.create(NewInvocation { delay: SECOND, ..new("work") });
+    assert!(bench.drain().is_empty());
+    bench.clock.advance(SECOND - Duration::from_micros(1));
+    assert!(bench.drain().is_empty());
+    bench.clock.advance(Duration::from_micros(1));
+    assert_eq!(bench.drain(), [soon]);
+    bench.clock.advance(SECOND);
+    assert_eq!(bench.drain(), [late]);
+}
+
+pub fn next_due_is_the_earliest_change_by_itself(bench: &Bench) {
+    let (mine, other) = (RunnerId::generate(), RunnerId::generate());
+    assert_eq!(bench.claim(request(mine, 1)).next_due, None);
+    bench.create(new("work"));
+    let claim = bench.claim_one(other);
+    let lease_end = bench.clock.now().plus(LEASE);
+    assert_eq!(bench.claim(request(mine, 1)).next_due, Some(lease_end));
+    // Nobody waits for the end of their own lease.
+    assert_eq!(bench.claim(request(other, 1)).next_due, None);
+    bench.create(NewInvocation { delay: SECOND, ..new("foreign") });
+    let due = bench.clock.now().plus(SECOND);
+    assert_eq!(bench.claim(request(mine, 1)).next_due, Some(due));
+    bench.clock.advance(SECOND);
+    assert_eq!(bench.claim(request(mine, 1)).next_due, Some(lease_end));
+    bench.succeed(&claim);
+    assert_eq!(bench.claim(request(mine, 1)).next_due, None);
+    // Only a claim is answered.
+    assert_eq!(bench.heartbeat(mine).next_due, None);
+}
+
+pub fn only_the_tree_asked_for_is_claimed(bench: &Bench) {
+    let other_tree = bench.create(new("work"));
+    let root = bench.create(new("work"));
+    let in_tree = |max| ClaimRequest { root: Some(root), ..request(RunnerId::generate(), max) };
+    let first = bench.claim(in_tree(10));
+    assert_eq!(ids(&first), [root]);
+    let children: Vec<_> = (0..4).map(|index| bench.create(child_of(&first.claimed[0], index))).collect();
+    let awaited = bench.claim(ClaimRequest { awaited: vec![other_tree, children[2]], ..in_tree(1) });
+    assert_eq!(awaited.unclaimable, [other_tree]);
+    assert_eq!(ids(&awaited), [children[2]]);
+    assert!(awaited.more);
+    // The root goes back to its old place, ahead of its children.
+    bench.end(&first.claimed[0], EndKind::Release);
+    let two = bench.claim(in_tree(2));
+    assert_eq!(ids(&two), [root, children[0]]);
+    assert!(two.more);
+    let rest = bench.claim(in_tree(10));
+    assert_eq!(ids(&rest), [children[1], children[3]]);
+    assert!(!rest.more);
+    assert_eq!(bench.drain(), [other_tree]);
+}
+
+pub fn only_tasks_asked_for_are_claimed(bench: &Bench) {
+    let work = bench.create(new("work"));
+    let foreign: Vec<_> = (0..3).map(|_| bench.create(new("foreign"))).collect();
+    let later = bench.create(new("work"));
+    let receipt = bench.claim(request(RunnerId::generate(), 10));
+    assert_eq!(ids(&receipt), [work, later]);
+    assert!(!receipt.more);
+    let receipt =
+        bench.claim(ClaimRequest { tasks: tasks(&["foreign"]), ..request(RunnerId::generate(), 2) });
+    assert_eq!(ids(&receipt), foreign[..2]);
+    assert!(receipt.more);
+    let receipt = bench.claim(ClaimRequest { tasks: tasks(&[]), ..request(RunnerId::generate(), 2) });
+    assert!(receipt.claimed.is_empty() && !receipt.more);
+}
+
+pub fn more_tells_of_work_left_over(bench: &Bench) {
+    for _ in 0..3 {
+        bench.create(new("work"));
+    }
+    bench.create(NewInvocation { delay: SECOND, ..new("work") });
+    assert!(bench.claim(request(RunnerId::generate(), 2)).more);
+    assert!(bench.claim(request(RunnerId::generate(), 0)).more);
+    assert!(!bench.claim(request(RunnerId::generate(), 1)).more);
+    assert!(!bench.claim(request(RunnerId::generate(), 1)).more);
+}

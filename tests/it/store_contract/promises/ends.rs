@@ -1,0 +1,169 @@
+//! What the end of one invocation does to others.
+
+use std::time::Duration;
+
+use run_wasm_runner::model::{Clock, FailureKind, InvocationId, RunnerId, Status};
+use run_wasm_runner::store::{Applied, Batch, Cancelled, ClaimRequest, EndKind, NewInvocation};
+
+use super::super::harness::*;
+use super::SECOND;
+
+pub fn cancel_is_final_at_once(bench: &Bench) {
+    let runner = RunnerId::generate();
+    let running = bench.create(new("work"));
+    let claim = bench.claim_one(runner);
+    bench.start(&claim);
+    let delayed = bench.create(NewInvocation { delay: SECOND, ..new("work") });
+    let queued = bench.create(new("work"));
+    for (id, owner) in [(running, Some(runner)), (delayed, None), (queued, None)] {
+        let (cancelled, receipt) = bench.cancel(id);
+        assert_eq!(cancelled, Cancelled::Done);
+        assert_eq!(receipt.ended.len(), 1);
+        assert_eq!((receipt.ended[0].id, receipt.ended[0].runner), (id, owner));
+        let invocation = bench.get(id);
+        assert_eq!(invocation.status, Status::Cancelled);
+        assert_eq!(invocation.finished_at, Some(bench.clock.now()));
+        let outcome = invocation.outcome.unwrap();
+        assert_eq!(kind(&outcome), Some(FailureKind::Cancelled));
+        assert!(text(&outcome).contains("not needed any more"));
+        assert_eq!(bench.cancel(id).0, Cancelled::AlreadyFinal(Status::Cancelled));
+    }
+    let (applied, _) = bench.report(bench.ended(&claim, EndKind::Final(value("1"))));
+    assert_eq!(applied, Applied::Stale);
+    bench.clock.advance(SECOND);
+    assert!(bench.drain().is_empty());
+}
+
+pub fn an_owner_is_told_what_was_taken_from_it(bench: &Bench) {
+    let runner = RunnerId::generate();
+    let taken = bench.create(new("work"));
+    bench.claim_one(runner);
+    let finished = bench.create(new("work"));
+    let claim = bench.claim_one(runner);
+    let nobodys = bench.create(new("work"));
+    assert!(bench.store.revoked(runner).unwrap().is_empty());
+    bench.cancel(taken);
+    bench.cancel(nobodys);
+    bench.report(bench.ended(&claim, EndKind::Final(value("1"))));
+    assert_eq!(bench.get(finished).status, Status::Succeeded);
+    assert_eq!(bench.store.revoked(runner).unwrap(), [taken], "not what it reported itself");
+    assert!(bench.store.revoked(RunnerId::generate()).unwrap().is_empty());
+    assert_eq!(bench.heartbeat(runner).revoked, [taken]);
+    assert!(bench.heartbeat(runner).revoked.is_empty(), "once");
+    assert!(bench.store.revoked(runner).unwrap().is_empty());
+}
+
+/// A claimed parent with an attached child that has a child, a detached one that
+/// has one, and a finished one.
+struct Family {
+    parent: run_wasm_runner::model::Claim,
+    attached: run_wasm_runner::model::Claim,
+    grandchild: InvocationId,
+    detached: InvocationId,
+    below_detached: InvocationId,
+    finished: InvocationId,
+}
+
+fn family(bench: &Bench) -> Family {
+    let runner = RunnerId::generate();
+    bench.create(new("work"));
+    let parent = bench.claim_one(runner);
+    let finished = bench.create(child_of(&parent, 0));
+    bench.succeed(&bench.claim_one(runner));
+    bench.create(child_of(&parent, 1));
+    let attached = bench.claim_one(RunnerId::generate());
+    let detached = bench.create(detached(child_of(&parent, 2)));
+    let detached_claim = bench.claim_one(runner);
+    let grandchild = bench.create(child_of(&attached, 0));
+    let below_detached = bench.create(child_of(&detached_claim, 0));
+    Family { parent, attached, grandchild, detached, below_detached, finished }
+}
+
+fn assert_family_ended(bench: &Bench, family: &Family) {
+    for (id, parent) in [(family.attached.id, family.parent.id), (family.grandchild, family.attached.id)] {
+        assert_eq!(bench.status(id), Status::Cancelled);
+        let outcome = bench.get(id).outcome.unwrap();
+        assert_eq!(kind(&outcome), Some(FailureKind::Cancelled));
+        let message = text(&outcome);
+        assert!(message.contains(&parent.to_string()), "{message}");
+    }
+    assert_eq!(bench.status(family.finished), Status::Succeeded);
+    assert_eq!(bench.status(family.detached), Status::Claimed);
+    assert_eq!(bench.status(family.below_detached), Status::Queued);
+    let (applied, _) = bench.report(bench.ended(&family.attached, EndKind::Release));
+    assert_eq!(applied, Applied::Stale);
+}
+
+pub fn cancel_descends_through_attached_children(bench: &Bench) {
+    let family = family(bench);
+    let (_, receipt) = bench.cancel(family.parent.id);
+    let ended: Vec<_> = receipt.ended.iter().map(|ended| (ended.id, ended.runner)).collect();
+    assert_eq!(
+        ended,
+        [
+            (family.parent.id, Some(family.parent.runner)),
+            (family.attached.id, Some(family.attached.runner)),
+            (family.grandchild, None)
+        ]
+    );
+    assert_family_ended(bench, &family);
+}
+
+pub fn a_final_parent_ends_its_attached_children(bench: &Bench) {
+    for how in [EndKind::Final(value("1")), EndKind::Final(failure("broke"))] {
+        let family = family(bench);
+        let receipt = bench.end(&family.parent, how);
+        let ended: Vec<_> = receipt.ended.iter().map(|ended| ended.id).collect();
+        assert_eq!(ended, [family.attached.id, family.grandchild]);
+        assert_family_ended(bench, &family);
+        bench.cancel(family.detached);
+    }
+}
+
+pub fn a_released_parent_keeps_its_children(bench: &Bench) {
+    for how in [EndKind::Release, EndKind::Retry(failure("again"), Duration::ZERO)] {
+        let family = family(bench);
+        let receipt = bench.end(&family.parent, how);
+        assert!(receipt.ended.is_empty());
+        assert_eq!(bench.status(family.attached.id), Status::Claimed);
+        assert_eq!(bench.status(family.grandchild), Status::Queued);
+        // A later attempt ends them though it submitted none itself.
+        let receipt =
+            bench.claim(ClaimRequest { awaited: vec![family.parent.id], ..request(RunnerId::generate(), 1) });
+        let receipt = bench.succeed(&receipt.claimed[0]);
+        assert_eq!(receipt.ended.len(), 2);
+        assert_family_ended(bench, &family);
+        bench.cancel(family.detached);
+    }
+}
+
+pub fn a_deep_tree_is_cancelled_whole(bench: &Bench) {
+    const DEPTH: usize = 2000;
+    let runner = RunnerId::generate();
+    let root = bench.create(new("work"));
+    let mut last = bench.claim_one(runner);
+    for _ in 1..DEPTH {
+        let receipt = bench.commit(Batch {
+            submits: vec![child_of(&last, 0)],
+            claim: Some(request(runner, 1)),
+            ..Batch::default()
+        });
+        last = receipt.claimed.into_iter().next().unwrap();
+    }
+    assert_eq!(bench.cancel(root).1.ended.len(), DEPTH);
+    assert_eq!(bench.store.counts(Some(root)).unwrap().get(Status::Cancelled), DEPTH as u64);
+}
+
+pub fn the_lost_take_their_children_along(bench: &Bench) {
+    let parent_id = bench.create(NewInvocation { max_attempts: 1, ..new("work") });
+    let runner = RunnerId::generate();
+    let parent = bench.claim_one(runner);
+    let child = bench.create(child_of(&parent, 0));
+    bench.claim_one(runner);
+    bench.let_leases_run_out();
+    let receipt = bench.recover();
+    let ended: Vec<_> = receipt.ended.iter().map(|ended| ended.id).collect();
+    assert_eq!(ended, [parent_id, child]);
+    assert_eq!(receipt.recovered, 1);
+    assert_eq!(bench.status(child), Status::Cancelled);
+}

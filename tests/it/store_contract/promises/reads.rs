@@ -1,0 +1,228 @@
+//! What is told of invocations, and of batches as a whole.
+
+use std::sync::Arc;
+
+use run_wasm_runner::model::{
+    Clock, ComponentDigest, Event, InvocationId, Progress, Reason, RunnerId, Status,
+};
+use run_wasm_runner::store::{
+    Applied, Batch, Cancel, Cancelled, ClaimRequest, EndKind, Filter, Heartbeat, Inventory, Lease, LookUp,
+    NewInvocation, Report,
+};
+
+use super::super::harness::*;
+use super::SECOND;
+
+pub fn unknown_ids_are_no_error(bench: &Bench) {
+    let unknown = InvocationId::generate();
+    let known = bench.create(new("work"));
+    let found = bench.store.get(&[unknown, known, unknown]).unwrap();
+    assert!(found[0].is_none() && found[1].is_some() && found[2].is_none());
+    let found = bench.store.look_up(&[unknown]).unwrap();
+    assert!(matches!(found[..], [LookUp::Unknown]));
+    assert!(bench.store.arguments(unknown).unwrap().is_none());
+    assert!(bench.store.history(unknown).unwrap().is_empty());
+    assert!(bench.store.logs(unknown).unwrap().is_empty());
+    assert!(bench.store.tree(unknown).unwrap().is_empty());
+    assert_eq!(bench.store.counts(Some(unknown)).unwrap().unfinished(), 0);
+    assert_eq!(bench.cancel(unknown).0, Cancelled::Unknown);
+    let mut report = bench.observed(&bench.claim_one(RunnerId::generate()), &[]);
+    report.id = unknown;
+    assert_eq!(bench.report(report).0, Applied::Stale);
+}
+
+pub fn list_filters_newest_first(bench: &Bench) {
+    let work: Vec<_> = (0..3).map(|_| bench.create(new("work"))).collect();
+    let other: Vec<_> = (0..2).map(|_| bench.create(new("other"))).collect();
+    bench.claim_one(RunnerId::generate());
+    bench.succeed(&bench.claim_one(RunnerId::generate()));
+    let list = |statuses: &[Status], task: Option<&str>, limit| {
+        let filter = Filter { statuses: statuses.to_vec(), task: task.map(Arc::from), limit };
+        let listed = bench.store.list(&filter).unwrap();
+        listed.iter().map(|one| one.id).collect::<Vec<_>>()
+    };
+    assert_eq!(list(&[], None, 10), [other[1], other[0], work[2], work[1], work[0]]);
+    assert_eq!(list(&[], None, 2), [other[1], other[0]]);
+    assert_eq!(list(&[], Some("work"), 2), [work[2], work[1]]);
+    assert_eq!(list(&[Status::Claimed], None, 10), [work[0]]);
+    assert_eq!(list(&[Status::Succeeded, Status::Queued], Some("work"), 10), [work[2], work[1]]);
+    assert!(list(&[Status::Failed], None, 10).is_empty());
+    assert!(list(&[], Some("no such task"), 10).is_empty());
+    assert!(list(&[], None, 0).is_empty());
+}
+
+pub fn lists_leave_values_out(bench: &Bench) {
+    let root = bench.create(new("work"));
+    bench.succeed(&bench.claim_one(RunnerId::generate()));
+    let failed = bench.create(new("work"));
+    bench.end(&bench.claim_one(RunnerId::generate()), EndKind::Final(failure("no luck")));
+    let listed = bench.store.list(&everything()).unwrap();
+    assert!(listed[1].outcome.is_none());
+    assert!(text(listed[0].outcome.as_ref().unwrap()).contains("no luck"));
+    assert!(bench.store.tree(root).unwrap()[0].outcome.is_none());
+    assert!(bench.store.tree(failed).unwrap()[0].outcome.is_some());
+    assert!(bench.get(root).outcome.is_some());
+}
+
+pub fn counts_are_by_status_and_tree(bench: &Bench) {
+    let runner = RunnerId::generate();
+    let root = bench.create(new("work"));
+    let parent = bench.claim_one(runner);
+    bench.start(&parent);
+    for index in 0..3 {
+        bench.create(child_of(&parent, index));
+    }
+    bench.succeed(&bench.claim_one(runner));
+    bench.create(new("work"));
+    let of_tree = bench.store.counts(Some(root)).unwrap();
+    assert_eq!(of_tree.get(Status::Running), 1);
+    assert_eq!(of_tree.get(Status::Queued), 2);
+    assert_eq!(of_tree.get(Status::Succeeded), 1);
+    assert_eq!(of_tree.unfinished(), 3);
+    let all = bench.store.counts(None).unwrap();
+    assert_eq!(all.get(Status::Queued), 3);
+    assert_eq!(all.unfinished(), 4);
+}
+
+pub fn unfinished_are_counted_by_task(bench: &Bench) {
+    assert!(bench.store.unfinished_by_task().unwrap().is_empty());
+    for task in ["work", "other", "work", "child"] {
+        bench.create(new(task));
+    }
+    bench.claim_one(RunnerId::generate());
+    let done = bench.claim(ClaimRequest { tasks: tasks(&["child"]), ..request(RunnerId::generate(), 1) });
+    bench.succeed(&done.claimed[0]);
+    assert_eq!(bench.store.unfinished_by_task().unwrap(), [(Arc::from("other"), 1), (Arc::from("work"), 2)]);
+}
+
+pub fn tree_has_parents_before_children(bench: &Bench) {
+    let runner = RunnerId::generate();
+    let root = bench.create(new("work"));
+    let parent = bench.claim_one(runner);
+    let first = bench.create(child_of(&parent, 0));
+    let second = bench.create(detached(child_of(&parent, 1)));
+    let child = bench.claim_one(runner);
+    let grandchild = bench.create(child_of(&child, 0));
+    let third = bench.create(child_of(&parent, 2));
+    bench.create(new("work"));
+    let tree = bench.store.tree(root).unwrap();
+    let found: Vec<_> = tree.iter().map(|one| (one.id, one.depth)).collect();
+    assert_eq!(found, [(root, 0), (first, 1), (second, 1), (grandchild, 2), (third, 1)]);
+    // A tree is named by its root.
+    assert!(bench.store.tree(first).unwrap().is_empty());
+}
+
+pub fn logs_come_in_order(bench: &Bench) {
+    let id = bench.create(new("work"));
+    let claim = bench.claim_one(RunnerId::generate());
+    let lines: Vec<_> = (0..5).map(|n| bench.line(&format!("line {n}\u{0} \u{1F980}"))).collect();
+    let report = Report { logs: lines[..2].to_vec(), ..bench.observed(&claim, &[Event::Start]) };
+    assert_eq!(bench.report(report).0, Applied::Done);
+    let report = Report {
+        logs: lines[2..].to_vec(),
+        observed: Vec::new(),
+        ..bench.ended(&claim, EndKind::Final(value("1")))
+    };
+    assert_eq!(bench.report(report).0, Applied::Done);
+    assert_eq!(bench.store.logs(id).unwrap(), lines);
+}
+
+pub fn history_tells_every_move(bench: &Bench) {
+    let id = bench.create(new("work"));
+    let submitted_at = bench.clock.now();
+    bench.clock.advance(SECOND);
+    let runner = RunnerId::generate();
+    let claim = bench.claim_one(runner);
+    let claimed_at = bench.clock.now();
+    bench.clock.advance(SECOND);
+    bench.end(&claim, EndKind::Final(failure("it broke")));
+    let ended_at = bench.clock.now();
+    let told: Vec<_> = bench
+        .history(id)
+        .into_iter()
+        .map(|step| (step.at, step.from, step.to, step.reason, step.runner, step.attempt, step.detail))
+        .collect();
+    use Status::{Claimed, Failed, Queued, Running};
+    assert_eq!(
+        told,
+        [
+            (submitted_at, None, Queued, Reason::Submitted, None, 0, None),
+            (claimed_at, Some(Queued), Claimed, Reason::Claimed, Some(runner), 1, None),
+            (ended_at, Some(Claimed), Running, Reason::Started, Some(runner), 1, None),
+            (ended_at, Some(Running), Failed, Reason::Failed, Some(runner), 1, Some("it broke".to_owned())),
+        ]
+    );
+}
+
+pub fn progress_and_component_are_kept(bench: &Bench) {
+    let id = bench.create(new("work"));
+    let claim = bench.claim_one(RunnerId::generate());
+    let progress = Progress { done: 3, total: 10, message: "counting".to_owned() };
+    let report = Report {
+        progress: Some(progress.clone()),
+        component_digest: Some(ComponentDigest::from_bytes([9; 32])),
+        ..bench.observed(&claim, &[])
+    };
+    assert_eq!(bench.report(report).0, Applied::Done);
+    assert_eq!(bench.get(id).progress, Some(progress.clone()));
+    bench.succeed(&claim);
+    let invocation = bench.get(id);
+    assert_eq!(invocation.progress, Some(progress));
+    assert_eq!(invocation.component_digest, ComponentDigest::from_bytes([9; 32]));
+}
+
+pub fn a_batch_is_applied_in_the_order_of_its_fields(bench: &Bench) {
+    let runner = RunnerId::generate();
+    let parent_id = bench.create(new("work"));
+    let parent = bench.claim_one(runner);
+    let child = child_of(&parent, 0);
+    let fresh = new("work");
+    let receipt = bench.commit(Batch {
+        submits: vec![child.clone(), fresh.clone()],
+        reports: vec![
+            bench.ended(&parent, EndKind::Final(value("1"))),
+            bench.ended(&parent, EndKind::Final(value("2"))),
+        ],
+        cancels: vec![Cancel { id: child.id, message: String::new() }],
+        // Of what it owned it has just reported the end.
+        inventory: Some(Inventory { runner, owned: Vec::new() }),
+        heartbeat: Some(Heartbeat { runner, lease: LEASE }),
+        recover: true,
+        claim: Some(request(runner, 10)),
+        prune: None,
+    });
+    assert_eq!(receipt.submits.len(), 2);
+    assert_eq!(receipt.reports, [Applied::Done, Applied::Stale]);
+    assert_eq!(receipt.cancels, [Cancelled::AlreadyFinal(Status::Cancelled)]);
+    assert_eq!((receipt.lease, receipt.given_back), (Some(Lease::Held), 0));
+    assert_eq!(ids(&receipt), [fresh.id]);
+    assert_eq!(text(&bench.get(parent_id).outcome.unwrap()), "value 1");
+}
+
+pub fn large_values_come_back_whole(bench: &Bench) {
+    let large = format!("[\"{}\"]", "0123456789abcdef".repeat(1 << 18));
+    let id = bench.create(NewInvocation { arguments: large.as_str().into(), ..new("work") });
+    let claim = bench.claim_one(RunnerId::generate());
+    assert_eq!(*claim.arguments, large);
+    bench.end(&claim, EndKind::Final(value(&large)));
+    assert_eq!(text(&bench.get(id).outcome.unwrap()), format!("value {large}"));
+    assert_eq!(bench.store.arguments(id).unwrap().as_deref(), Some(&*large));
+}
+
+pub fn an_empty_batch_is_fine(bench: &Bench) {
+    let receipt = bench.commit(Batch::default());
+    assert!(receipt.submits.is_empty() && receipt.claimed.is_empty());
+    assert_eq!(receipt.lease, None);
+}
+
+pub fn many_are_looked_up_at_once(bench: &Bench) {
+    let submits: Vec<_> = (0..40_000).map(|_| new("work")).collect();
+    let ids: Vec<_> = submits.iter().map(|submit| submit.id).collect();
+    bench.commit(Batch { submits: submits.into_iter().step_by(40).collect(), ..Batch::default() });
+    let found = bench.store.look_up(&ids).unwrap();
+    assert_eq!(found.len(), ids.len());
+    for (index, found) in found.iter().enumerate() {
+        let is_known = matches!(found, LookUp::Unfinished(Status::Queued));
+        assert_eq!(is_known, index % 40 == 0);
+    }
+}
