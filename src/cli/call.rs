@@ -13,6 +13,7 @@ use super::output::{self, Output};
 use super::progress::{self, Progress};
 use super::render::{StatusDocument, complain_of_failure, log_lines};
 use super::signals::Registered;
+use super::wait::patiently;
 use super::{arguments, raw};
 
 /// Runs the command.
@@ -51,7 +52,8 @@ pub fn run(args: &CallArgs, context: &Context) -> Result<(), CliError> {
         child_of: None,
     };
     let signals = Registered::new()?;
-    store.commit(&Batch { submits: vec![submit], ..Batch::default() })?;
+    let batch = Batch { submits: vec![submit], ..Batch::default() };
+    patiently(&*store, || store.commit(&batch))?;
 
     let runner = context.start_runner(&store, &library, Some(id))?;
     let (first, second, handle) = (runner.handle(), runner.handle(), runner.handle());

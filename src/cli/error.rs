@@ -91,7 +91,7 @@ impl CliError {
             Self::Usage { message, hint } | Self::NotFinal { message, hint } => {
                 vec![(message.clone(), hint.clone())]
             }
-            Self::Store(StoreError::Unavailable { .. }) => {
+            Self::Store(StoreError::Unavailable { url, .. }) if url.starts_with("sqlite:") => {
                 let hint = "is the path right, and may it be written to? (`--store sqlite:PATH` names another store)";
                 vec![(self.to_string(), Some(hint.to_owned()))]
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{InvocationId, Outcome};
-use crate::store::{Batch, NewInvocation, Store, Submitted};
+use crate::store::{Batch, NewInvocation, Store, StoreError, Submitted};
 use crate::wasm::{Library, Task};
 
 use super::args::SubmitArgs;
@@ -14,7 +14,7 @@ use super::error::CliError;
 use super::output::{self, Output};
 use super::progress::{self, Progress};
 use super::render::{StatusDocument, complain_of_failure};
-use super::wait::{Waited, Waiter};
+use super::wait::{Waited, Waiter, patiently};
 
 /// One transaction has at most this many submits, and about this many bytes of
 /// arguments: ids come out while later ones are still being written.
@@ -116,9 +116,26 @@ fn commit(
         labels: args.labels.clone(),
         child_of: None,
     });
-    let receipt = store.commit(&Batch { submits: submits.collect(), ..Batch::default() })?;
+    let batch = Batch { submits: submits.collect(), ..Batch::default() };
+    // Repeated with the same ids: an answer that was lost costs nothing, and
+    // nothing is submitted twice.
+    let receipt = patiently(store, || store.commit(&batch)).inspect_err(|error| {
+        if let (StoreError::Unavailable { .. }, true, Some(first)) =
+            (error, store.is_remote(), batch.submits.first())
+        {
+            let what = match batch.submits.len() {
+                1 => format!("whether `{}` was submitted is not known", first.id),
+                count => format!(
+                    "whether these {count}, beginning with `{}`, were submitted is not known",
+                    first.id
+                ),
+            };
+            output::note(&format!("{what}: `run-wasm-runner status {}` will tell", first.id));
+        }
+    })?;
     let ids = receipt.submits.into_iter().map(|submitted| match submitted {
         Submitted::Created(id) => Ok(id),
+        Submitted::Existing(id) if batch.submits.iter().any(|submit| submit.id == id) => Ok(id),
         Submitted::Existing(id) => {
             output::note(&format!("submitted before: `{id}` has the same key"));
             Ok(id)

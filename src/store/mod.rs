@@ -127,6 +127,13 @@ pub trait Store: Send + Sync + 'static {
         false
     }
 
+    /// Whether it is reached over a connection that can be lost: then an
+    /// [`StoreError::Unavailable`] may pass by itself, and a batch whose answer was lost
+    /// is worth repeating.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
     /// The URL under which it was opened, for messages.
     fn url(&self) -> &str;
 }

@@ -306,6 +306,10 @@ impl Store for PostgresStore {
         Ok(Watch::new(guard))
     }
 
+    fn is_remote(&self) -> bool {
+        true
+    }
+
     fn url(&self) -> &str {
         &self.shown
     }
