@@ -91,19 +91,7 @@ impl Bench {
 
     fn new_invocation(&self, task: &str, arguments: &str) -> NewInvocation {
         let task = self.library.resolve(task).expect("a task");
-        NewInvocation {
-            id: InvocationId::generate(),
-            task: Arc::clone(&task.id),
-            component_digest: task.digest,
-            arguments: arguments.into(),
-            max_attempts: 1,
-            priority: 0,
-            delay: Duration::ZERO,
-            deadline: None,
-            key: None,
-            labels: Vec::new(),
-            child_of: None,
-        }
+        NewInvocation::new(Arc::clone(&task.id), task.digest, arguments)
     }
 
     /// Runs what is queued until nothing is left, with everything that belongs to
@@ -140,6 +128,7 @@ fn floor(criterion: &mut Criterion) {
         depth: 0,
         deadline: None,
         labels: Vec::new(),
+        has_lane: false,
     };
     let client: Arc<dyn TaskClient> = Arc::new(Nobody);
     let mut group = criterion.benchmark_group("invocation");

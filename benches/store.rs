@@ -10,9 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use run_wasm_runner::model::{
-    Claim, Clock, ComponentDigest, Event, InvocationId, Outcome, RunnerId, SystemClock,
-};
+use run_wasm_runner::model::{Claim, Clock, ComponentDigest, Event, Outcome, RunnerId, SystemClock};
 use run_wasm_runner::store::{
     AttemptEnd, Batch, ChildOf, ClaimRequest, EndKind, MemoryStore, NewInvocation, Report, SqliteStore,
     Store, TaskSet,
@@ -23,17 +21,8 @@ const CLAIMED_AT_ONCE: usize = 256;
 
 fn new(task: &str) -> NewInvocation {
     NewInvocation {
-        id: InvocationId::generate(),
-        task: task.into(),
-        component_digest: ComponentDigest::from_bytes([1; 32]),
-        arguments: "[1, 2]".into(),
         max_attempts: 3,
-        priority: 0,
-        delay: Duration::ZERO,
-        deadline: None,
-        key: None,
-        labels: Vec::new(),
-        child_of: None,
+        ..NewInvocation::new(task, ComponentDigest::from_bytes([1; 32]), "[1, 2]")
     }
 }
 

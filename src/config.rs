@@ -6,6 +6,7 @@ mod problem;
 mod store_url;
 mod units;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -264,6 +265,17 @@ impl Config {
             task_sections: file.tasks.into_iter().map(|section| (section.task, section.place)).collect(),
             warnings,
         })
+    }
+}
+
+impl Config {
+    /// The queues that tasks and components are configured with.
+    pub fn queues(&self) -> BTreeSet<Arc<str>> {
+        let options = self
+            .components
+            .iter()
+            .flat_map(|source| std::iter::once(&source.defaults).chain(source.tasks.values()));
+        options.map(|options| Arc::clone(&options.rules.queue)).collect()
     }
 }
 
@@ -545,6 +557,9 @@ mod tests {
         assert_eq!(config.components[0].defaults, TaskOptions::default());
         assert_eq!(task.retry.on, [FailureKind::Trapped, FailureKind::Returned]);
         assert_eq!((task.max_attempts, task.limits.time), (5, Duration::from_secs(5)));
+        assert_eq!(&*task.rules.queue, "bulk");
+        assert_eq!(task.rules.concurrency.map(|concurrency| concurrency.limit), Some(2));
+        assert_eq!(task.rules.rate.map(|rate| rate.window), Some(Duration::from_secs(60)));
         for name in VARIABLES {
             assert!(page.contains(&format!("WASM_RUNNER_{name}")), "{name} is not documented");
         }
@@ -641,6 +656,36 @@ priority = 1
         };
         assert_eq!(*component.tasks["t"].retry, of_task);
         assert_eq!(*component.tasks["u"].retry, RetryPolicy { budget: None, ..of_component });
+    }
+
+    #[test]
+    fn everything_wrong_with_rules_is_told_at_once() {
+        let text = r#"[component.a]
+path = "a.wasm"
+[task."a"]
+queue = "with space"
+[task."b".concurrency]
+limit = 0
+per = "argument"
+blocked = "wiat"
+[task."c".rate]
+limit = 5
+[task."d".rate]
+window = "0s"
+limit = 200000
+[task."e"]
+concurrency = { limit = 1, per = ["x"] }
+rate = { limit = 1, window = "1s", per = "task" }
+[task."f".unique]
+per = []
+differing = 3
+[task."g".concurrency]
+limt = 1
+window = "1s"
+[task."h"]
+concurrency = 3
+"#;
+        insta::assert_snapshot!(problems(text));
     }
 
     #[test]

@@ -111,6 +111,15 @@ pub enum Command {
     /// Says of each what became of it. One that is final already stays what it is:
     /// that is no error, since nothing is left to cancel.
     Cancel(CancelArgs),
+    /// Hold queues or tasks back
+    ///
+    /// Nothing of them is claimed any more, by any runner of the store, until
+    /// `resume`; what runs is finished. Submits are accepted.
+    Pause(PauseArgs),
+    /// Let paused queues or tasks go on
+    Resume(PauseArgs),
+    /// List queues with their tasks, rules and pauses
+    Queues(QueuesArgs),
     /// List the tasks of all components, with their types
     Tasks(TasksArgs),
     /// Show what a component file exports, imports and asks for
@@ -199,6 +208,7 @@ pub struct SubmitArgs {
 Examples:
   run-wasm-runner start
   run-wasm-runner start --slots 4 --grace 1m
+  run-wasm-runner start --queue default --queue bulk
   run-wasm-runner start --until-idle --json
 
 Exit codes: 0 after a clean stop, whatever became of the invocations.")]
@@ -210,6 +220,10 @@ pub struct StartArgs {
     /// Stop when nothing is left that this runner could run
     #[arg(long)]
     pub until_idle: bool,
+
+    /// Run only tasks of this queue; repeatable [default: all queues]
+    #[arg(long = "queue", value_name = "NAME")]
+    pub queues: Vec<String>,
 
     /// How long guests may finish after the first signal; a bare number is seconds [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = parse_flag_duration)]
@@ -327,6 +341,30 @@ pub struct CancelArgs {
     #[arg(value_name = "ID", required = true)]
     pub ids: Vec<InvocationId>,
 }
+
+/// Flags of `pause` and `resume`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner pause --queue bulk
+  run-wasm-runner resume --queue bulk --task acme:text/count.words")]
+pub struct PauseArgs {
+    /// Every task of this queue; repeatable
+    #[arg(long = "queue", value_name = "NAME", required_unless_present = "tasks")]
+    pub queues: Vec<String>,
+
+    /// This task; repeatable
+    #[arg(long = "task", value_name = "TASK")]
+    pub tasks: Vec<String>,
+}
+
+/// Flags of `queues`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner queues
+  run-wasm-runner queues --json | jq -r 'select(.paused) | .task'")]
+pub struct QueuesArgs {}
 
 /// Flags of `tasks`.
 #[derive(Debug, Args)]

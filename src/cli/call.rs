@@ -13,6 +13,7 @@ use super::output::{self, Output};
 use super::progress::{self, Progress};
 use super::render::{StatusDocument, complain_of_failure, log_lines};
 use super::signals::Registered;
+use super::submitted::Submit;
 use super::wait::patiently;
 use super::{arguments, raw};
 
@@ -40,22 +41,25 @@ pub fn run(args: &CallArgs, context: &Context) -> Result<(), CliError> {
     let id = InvocationId::generate();
     let submit = NewInvocation {
         id,
-        task: Arc::clone(&task.id),
-        component_digest: task.digest,
-        arguments,
         max_attempts: task.options.max_attempts,
         priority: task.options.priority,
-        delay: std::time::Duration::ZERO,
-        deadline: None,
-        key: None,
-        labels: Vec::new(),
-        child_of: None,
+        lane: task.lane(&arguments),
+        unique: task.unique(&arguments),
+        ..NewInvocation::new(Arc::clone(&task.id), task.digest, Arc::clone(&arguments))
     };
     let signals = Registered::new()?;
     let batch = Batch { submits: vec![submit], ..Batch::default() };
-    patiently(&*store, || store.commit(&batch))?;
+    let receipt = patiently(&*store, || store.commit(&batch))?;
+    let submit = Submit { task, arguments: &arguments, key: None };
+    for submitted in receipt.submits {
+        let existing = submit.id(&*store, submitted)?;
+        if existing != id {
+            let hint = format!("wait for it with `run-wasm-runner result {existing} --wait`");
+            return Err(CliError::usage("nothing to run: there is one already").with_hint(hint));
+        }
+    }
 
-    let runner = context.start_runner(&store, &library, Some(id))?;
+    let runner = context.start_runner(&store, &library, Some(id), &[])?;
     let (first, second, handle) = (runner.handle(), runner.handle(), runner.handle());
     let signals = signals.act(
         move || {

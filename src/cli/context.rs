@@ -1,13 +1,14 @@
 //! What commands work with: the configuration, the store, the library, a runner.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::{Config, ConfigError, Origin, Problem, StoreUrl, Surroundings};
+use crate::config::{Config, ConfigError, Origin, Problem, StoreUrl, Surroundings, in_backticks, nearest};
 use crate::model::{Clock, Invocation, InvocationId, SystemClock};
 use crate::runner::{Runner, RunnerOptions};
-use crate::store::{MemoryStore, PostgresStore, PostgresUrl, SqliteStore, Store, StoreError};
+use crate::store::{MemoryStore, PostgresStore, PostgresUrl, SqliteStore, Store, StoreError, TaskSet};
 use crate::wasm::{Library, LibraryOptions, Task};
 
 use super::args::Cli;
@@ -149,8 +150,10 @@ impl Context {
         store: &Arc<dyn Store>,
         library: &Arc<Library>,
         only_root: Option<InvocationId>,
+        only_queues: &[String],
     ) -> Result<Runner, CliError> {
         let config = &self.config;
+        let only_tasks = self.tasks_of(library, only_queues)?;
         let options = RunnerOptions {
             slots: config.slots,
             max_live: config.max_live,
@@ -159,8 +162,22 @@ impl Context {
             lease: config.lease,
             grace: config.grace,
             only_root,
+            only_tasks,
         };
         Ok(Runner::start(Arc::clone(store), library.clone(), Arc::clone(&self.clock), options)?)
+    }
+
+    /// The tasks of some queues; `None` if all queues are meant.
+    fn tasks_of(&self, library: &Library, queues: &[String]) -> Result<Option<Arc<TaskSet>>, CliError> {
+        if queues.is_empty() {
+            return Ok(None);
+        }
+        let mut known = self.config.queues();
+        known.extend(library.tasks().iter().map(|task| Arc::clone(&task.options.rules.queue)));
+        let queues =
+            queues.iter().map(|queue| choose_queue(queue, &known)).collect::<Result<BTreeSet<_>, _>>()?;
+        let tasks = library.tasks().iter().filter(|task| queues.contains(&task.options.rules.queue));
+        Ok(Some(Arc::new(tasks.map(|task| Arc::clone(&task.id)).collect())))
     }
 
     /// The store, if it outlives this process. It is not looked at.
@@ -202,6 +219,23 @@ impl Context {
         let message = format!("there is no directory `{}`", directory.display());
         Err(StoreError::Unavailable { url: self.config.store.url.to_string(), message }.into())
     }
+}
+
+/// Finds a queue by its name.
+///
+/// # Errors
+///
+/// A usage error with the known ones.
+pub fn choose_queue(name: &str, known: &BTreeSet<Arc<str>>) -> Result<Arc<str>, CliError> {
+    if let Some(found) = known.get(name) {
+        return Ok(Arc::clone(found));
+    }
+    let names = || known.iter().map(|name| &**name);
+    let error = CliError::usage(format!("unknown queue `{name}` (known: {})", in_backticks(names())));
+    Err(match nearest(name, names()) {
+        Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+        None => error.with_hint("a task is in the queue that its `queue` in `wasm-runner.toml` names"),
+    })
 }
 
 /// What to do if there are no components.

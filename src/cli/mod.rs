@@ -18,6 +18,7 @@ mod list;
 mod logging;
 mod logs;
 mod output;
+mod pause;
 mod progress;
 mod raw;
 mod render;
@@ -26,6 +27,7 @@ mod signals;
 mod start;
 mod status;
 mod submit;
+mod submitted;
 mod tasks;
 mod tree;
 mod wait;
@@ -63,6 +65,9 @@ pub fn run(cli: &Cli) -> Result<(), CliError> {
         Command::History(args) => history::run(args, &context),
         Command::Logs(args) => logs::run(args, &context),
         Command::Cancel(args) => cancel::run(args, &context),
+        Command::Pause(args) => pause::run(args, true, &context),
+        Command::Resume(args) => pause::run(args, false, &context),
+        Command::Queues(args) => pause::queues(args, &context),
         Command::Tasks(args) => tasks::run(args, &context),
         Command::Completions(_) | Command::Man(_) | Command::Inspect(_) | Command::Check(_) => {
             unreachable!("they returned above")

@@ -32,7 +32,7 @@ pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
     let store = context.store()?;
     let library = context.library()?;
     let signals = Registered::new()?;
-    let runner = context.start_runner(&store, &library, None)?;
+    let runner = context.start_runner(&store, &library, None, &args.queues)?;
     let (first, second, handle) = (runner.handle(), runner.handle(), runner.handle());
     let signals = signals.act(
         move || {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{InvocationId, Outcome};
-use crate::store::{Batch, NewInvocation, Store, StoreError, Submitted};
+use crate::store::{Batch, NewInvocation, Store, StoreError, TaskRule};
 use crate::wasm::{Library, Task};
 
 use super::args::SubmitArgs;
@@ -14,6 +14,7 @@ use super::error::CliError;
 use super::output::{self, Output};
 use super::progress::{self, Progress};
 use super::render::{StatusDocument, complain_of_failure};
+use super::submitted::Submit;
 use super::wait::{Waited, Waiter, patiently};
 
 /// One transaction has at most this many submits, and about this many bytes of
@@ -42,6 +43,7 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
     let waiter = if args.wait { Some(Waiter::new(Arc::clone(&store))?) } else { None };
 
     let mut ids = Vec::with_capacity(all_arguments.len());
+    let mut is_refused = false;
     let mut rest = &all_arguments[..];
     while !rest.is_empty() {
         let mut bytes = 0;
@@ -53,6 +55,15 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
         let (chunk, later) = rest.split_at(count);
         rest = later;
         for id in commit(args, task, &*store, chunk)? {
+            let id = match id {
+                Ok(id) => id,
+                Err(error) if all_arguments.len() == 1 => return Err(error),
+                Err(error) => {
+                    output::complain(&error.lines());
+                    is_refused = true;
+                    continue;
+                }
+            };
             match (args.wait, context.json) {
                 (true, _) => output::note(&id.to_string()),
                 (false, true) => output.json(&serde_json::json!({ "id": id }))?,
@@ -63,10 +74,14 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
         // Acknowledged is acknowledged: tell it before anything else can fail.
         output.flush()?;
     }
-    match waiter {
-        Some(waiter) => wait(&ids, task, &store, &waiter, context, &mut output),
-        None => Ok(()),
+    if let Some(waiter) = waiter {
+        wait(&ids, task, &store, &waiter, context, &mut output)?;
     }
+    if is_refused {
+        let count = all_arguments.len() - ids.len();
+        return Err(CliError::usage(format!("{count} of {} were refused, see above", all_arguments.len())));
+    }
+    Ok(())
 }
 
 fn read_all(args: &SubmitArgs, library: &Library, task: &Task) -> Result<Vec<Arc<str>>, CliError> {
@@ -97,12 +112,14 @@ fn read_all(args: &SubmitArgs, library: &Library, task: &Task) -> Result<Vec<Arc
         .collect()
 }
 
+/// Submits a chunk. What a rule refuses does not keep the others from being
+/// submitted, and told.
 fn commit(
     args: &SubmitArgs,
     task: &Task,
     store: &dyn Store,
     chunk: &[Arc<str>],
-) -> Result<Vec<InvocationId>, CliError> {
+) -> Result<Vec<Result<InvocationId, CliError>>, CliError> {
     let submits = chunk.iter().map(|arguments| NewInvocation {
         id: InvocationId::generate(),
         task: Arc::clone(&task.id),
@@ -113,10 +130,13 @@ fn commit(
         delay: args.delay.unwrap_or(Duration::ZERO),
         deadline: None,
         key: args.key.as_deref().map(Arc::from),
+        lane: task.lane(arguments),
+        unique: task.unique(arguments),
         labels: args.labels.clone(),
         child_of: None,
     });
-    let batch = Batch { submits: submits.collect(), ..Batch::default() };
+    let default_rules = vec![TaskRule::new(&task.id, &task.options.rules)];
+    let batch = Batch { default_rules, submits: submits.collect(), ..Batch::default() };
     // Repeated with the same ids: an answer that was lost costs nothing, and
     // nothing is submitted twice.
     let receipt = patiently(store, || store.commit(&batch)).inspect_err(|error| {
@@ -133,21 +153,10 @@ fn commit(
             output::note(&format!("{what}: `run-wasm-runner status {}` will tell", first.id));
         }
     })?;
-    let ids = receipt.submits.into_iter().map(|submitted| match submitted {
-        Submitted::Created(id) => Ok(id),
-        Submitted::Existing(id) if batch.submits.iter().any(|submit| submit.id == id) => Ok(id),
-        Submitted::Existing(id) => {
-            output::note(&format!("submitted before: `{id}` has the same key"));
-            Ok(id)
-        }
-        Submitted::KeyConflict(id) => {
-            let key = args.key.as_deref().unwrap_or_default();
-            let message = format!("the key `{key}` is taken by invocation `{id}` with other arguments");
-            Err(CliError::usage(message).with_hint("submit the same arguments, or use another key"))
-        }
-        Submitted::Orphan => unreachable!("only children have parents that can be final"),
+    let ids = chunk.iter().zip(receipt.submits).map(|(arguments, submitted)| {
+        Submit { task, arguments, key: args.key.as_deref() }.id(store, submitted)
     });
-    ids.collect()
+    Ok(ids.collect())
 }
 
 /// Waits for all, in the order of the submit, which is the order of the output.

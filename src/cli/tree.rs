@@ -179,6 +179,7 @@ mod tests {
             runner: None,
             submitted_at: UnixMicros(0),
             available_at: UnixMicros(0),
+            blocked: false,
             deadline: None,
             started_at: Some(UnixMicros(0)),
             finished_at: status.is_final().then_some(UnixMicros(1_500)),

@@ -4,6 +4,7 @@
 //! everything wrong with it is told at once, each thing with its line.
 
 mod retry;
+mod rules;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use super::{check_component_name, check_slots};
 use crate::model::{TaskLimits, TaskOptions, is_valid_priority};
 use crate::wasm::{DirectoryAccess, DirectoryGrant};
 use retry::{RETRY_KEYS, RetryOverrides};
+use rules::{RULE_SECTIONS, RuleOverrides};
 
 /// What a configuration file says; `None` where it says nothing.
 #[derive(Debug, Default)]
@@ -58,6 +60,7 @@ pub(super) struct Overrides {
     max_attempts: Option<u32>,
     priority: Option<i32>,
     retry: Option<RetryOverrides>,
+    rules: RuleOverrides,
     time: Option<Duration>,
     memory_bytes: Option<u64>,
     fuel: Option<Option<u64>>,
@@ -75,6 +78,7 @@ impl Overrides {
                 Some(retry) => Arc::new(retry.over(&base.retry)),
                 None => Arc::clone(&base.retry),
             },
+            rules: Arc::new(self.rules.over(&base.rules)),
             limits: TaskLimits {
                 time: self.time.unwrap_or(base.limits.time),
                 memory_bytes: self.memory_bytes.unwrap_or(base.limits.memory_bytes),
@@ -88,9 +92,21 @@ impl Overrides {
 
 const TOP_KEYS: [&str; 7] = ["store", "slots", "grace", "cache-dir", "runner", "component", "task"];
 const RUNNER_KEYS: [&str; 4] = ["max-live", "lease", "final-cache-entries", "final-cache-size"];
-const COMPONENT_KEYS: [&str; 6] = ["path", "directory", "limits", "max-attempts", "priority", "retry"];
+const COMPONENT_KEYS: [&str; 10] = [
+    "path",
+    "directory",
+    "limits",
+    "max-attempts",
+    "priority",
+    "retry",
+    "queue",
+    "concurrency",
+    "rate",
+    "unique",
+];
 const DIRECTORY_KEYS: [&str; 3] = ["host", "guest", "access"];
-const TASK_KEYS: [&str; 4] = ["max-attempts", "priority", "limits", "retry"];
+const TASK_KEYS: [&str; 8] =
+    ["max-attempts", "priority", "limits", "retry", "queue", "concurrency", "rate", "unique"];
 const LIMIT_KEYS: [&str; 5] = ["time", "memory", "fuel", "result", "logs"];
 
 /// Reads the text of a file. Relative paths in it are taken relative to
@@ -267,6 +283,7 @@ impl Reader<'_> {
             max_attempts: self.integer(table, section, "max-attempts", 1, 1000),
             priority: self.priority(table, section),
             retry: self.retry(table, section),
+            rules: self.rules(table, section),
             ..Overrides::default()
         };
         if let Some(limits) = self.table(table, section, "limits") {
@@ -454,10 +471,13 @@ impl Reader<'_> {
 
 /// The section that a key that is wrong here would be right in.
 fn elsewhere(key: &str) -> Option<&'static str> {
-    let sections: [(&[&str], &str); 4] = [
+    let sections: [(&[&str], &str); 7] = [
         (&RUNNER_KEYS, "runner"),
         (&LIMIT_KEYS, "component.NAME.limits"),
         (&RETRY_KEYS, "component.NAME.retry"),
+        (RULE_SECTIONS[0].1, "component.NAME.concurrency"),
+        (RULE_SECTIONS[1].1, "component.NAME.rate"),
+        (RULE_SECTIONS[2].1, "component.NAME.unique"),
         (&COMPONENT_KEYS, "component.NAME"),
     ];
     sections.into_iter().find(|(keys, _)| keys.contains(&key)).map(|(_, section)| section)

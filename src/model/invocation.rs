@@ -43,6 +43,8 @@ pub struct Invocation {
     pub submitted_at: UnixMicros,
     /// When it may start, at the earliest.
     pub available_at: UnixMicros,
+    /// Whether it is due and a concurrency or rate rule keeps it from running.
+    pub blocked: bool,
     /// When it ends as failed unless it is final before.
     pub deadline: Option<UnixMicros>,
     /// When the guest of the present attempt, or of the last one, got its first
@@ -85,6 +87,8 @@ pub struct Claim {
     pub deadline: Option<UnixMicros>,
     /// Free text given at submit.
     pub labels: Vec<(String, String)>,
+    /// Whether a concurrency or rate rule counts it: others may wait for its end.
+    pub has_lane: bool,
 }
 
 /// One line of an invocation's history.

@@ -8,6 +8,7 @@ mod ids;
 mod invocation;
 mod outcome;
 mod retry;
+mod rules;
 mod status;
 mod task;
 mod text;
@@ -18,6 +19,9 @@ pub use ids::{ComponentDigest, IdError, InvocationId, RunnerId};
 pub use invocation::{Claim, Invocation, LogEntry, LogStream, Transition};
 pub use outcome::{ExitClass, Failure, FailureKind, LimitKind, Outcome};
 pub use retry::{DEFAULT_BUDGET_WINDOW, RetryBudget, RetryPolicy, spread};
+pub use rules::{
+    Blocked, Concurrency, DEFAULT_QUEUE, Differing, MAX_RULE_LIMIT, Per, Rate, RuleKey, TaskRules, Unique,
+};
 pub use status::{Event, IllegalTransition, Reason, Status};
 pub use task::{DEFAULT_MAX_ATTEMPTS, MAX_PRIORITY, TaskLimits, TaskOptions, is_valid_priority};
 pub use text::is_terminal_control;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::RetryPolicy;
+use super::{RetryPolicy, TaskRules};
 
 /// Attempts that a task gets if nobody says otherwise. Guest failures are not
 /// retried unless the task asks for it; the others are for runners that die.
@@ -28,6 +28,8 @@ pub struct TaskOptions {
     pub retry: Arc<RetryPolicy>,
     /// What one attempt may use.
     pub limits: TaskLimits,
+    /// When invocations may run.
+    pub rules: Arc<TaskRules>,
 }
 
 impl Default for TaskOptions {
@@ -37,6 +39,7 @@ impl Default for TaskOptions {
             priority: 0,
             retry: Arc::default(),
             limits: TaskLimits::default(),
+            rules: Arc::default(),
         }
     }
 }

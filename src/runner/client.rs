@@ -91,6 +91,8 @@ fn new_children(
             delay: options.delay,
             deadline: None,
             key: options.key,
+            lane: child.lane,
+            unique: child.unique,
             labels: options.labels,
             child_of: Some(ChildOf {
                 parent: claim.id,

@@ -4,8 +4,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::model::{Claim, ComponentDigest, Failure, FailureKind, Outcome, Refusal, RetryPolicy, TaskClient};
-use crate::store::TaskSet;
+use crate::model::{
+    Claim, ComponentDigest, Differing, Failure, FailureKind, Outcome, Refusal, RetryPolicy, RuleKey,
+    TaskClient,
+};
+use crate::store::{TaskRule, TaskSet};
 use crate::wasm::{GuestControl, Library};
 
 /// A started guest. Polling it runs the guest on the polling thread; dropping it
@@ -38,6 +41,10 @@ pub struct PreparedChild {
     pub max_attempts: u32,
     /// The priority, if the request named none.
     pub priority: i32,
+    /// What the task's concurrency and rate rules count it with.
+    pub lane: Option<RuleKey>,
+    /// What the task's uniqueness rule knows it by.
+    pub unique: Option<(RuleKey, Differing)>,
 }
 
 /// Runs guests. The runner knows tasks through this trait only, so its tests can
@@ -45,6 +52,11 @@ pub struct PreparedChild {
 pub trait Executor: Send + Sync + 'static {
     /// The full ids of the tasks that it can run.
     fn tasks(&self) -> Arc<TaskSet>;
+
+    /// The rules of those tasks.
+    fn rules(&self) -> Vec<TaskRule> {
+        Vec::new()
+    }
 
     /// Makes a guest of a claim. Cheap: nothing of the guest runs before the
     /// first poll.
@@ -71,6 +83,10 @@ impl Executor for Library {
         self.task_set()
     }
 
+    fn rules(&self) -> Vec<TaskRule> {
+        Library::tasks(self).iter().map(|task| TaskRule::new(&task.id, &task.options.rules)).collect()
+    }
+
     fn start(&self, claim: &Claim, client: &Arc<dyn TaskClient>) -> Result<Guest, Failure> {
         let started = Library::start(self, claim, client).ok_or_else(|| {
             Failure::new(
@@ -95,6 +111,8 @@ impl Executor for Library {
         Ok(PreparedChild {
             task: Arc::clone(&task.id),
             digest: task.digest,
+            lane: task.lane(&arguments),
+            unique: task.unique(&arguments),
             arguments,
             max_attempts: task.options.max_attempts,
             priority: task.options.priority,

@@ -2,9 +2,9 @@
 //! batch, and what the store makes of that is acted upon.
 
 mod claims;
+mod doubt;
 mod stop;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -30,9 +30,6 @@ const LAST_BACK_OFF: Duration = Duration::from_secs(5);
 /// The state of the writer. Only ever touched by whoever holds its lock.
 pub(super) struct Ledger {
     runner: RunnerId,
-    /// What the store has handed out to this runner and not heard the end of, with
-    /// the attempt.
-    owned: HashMap<InvocationId, u32>,
     /// Whether the store may hold something to claim.
     may_have_work: bool,
     /// When something becomes due by itself, as far as the store's clock tells.
@@ -46,6 +43,8 @@ pub(super) struct Ledger {
     held: Held,
     /// Ids that a waiter must know about, while the store can't be read.
     look_ups: Vec<InvocationId>,
+    /// Whether a commit has failed of which nobody knows what it has done.
+    is_in_doubt: bool,
     /// Until when the store is left alone, and how long the last pause was.
     back_off: Option<(Instant, Duration)>,
     /// Whether what was claimed and parked has been given back.
@@ -57,6 +56,8 @@ pub(super) struct Ledger {
     /// Whether the next claim of a nearly full runner may be of anything awaited,
     /// however deep.
     takes_any_depth: bool,
+    /// Whether the store knows the rules of this runner's configuration.
+    has_told_rules: bool,
     /// When the ledger thread wakes by itself.
     alarm: Option<Instant>,
 }
@@ -66,6 +67,8 @@ pub(super) struct Ledger {
 struct Held {
     reports: Vec<Report>,
     fibers: Vec<Option<Arc<Fiber>>>,
+    /// The first so many were in a commit that failed, and may be written.
+    doubtful: usize,
 }
 
 impl Held {
@@ -110,18 +113,19 @@ impl Ledger {
     pub(super) fn new(runner: RunnerId) -> Self {
         Self {
             runner,
-            owned: HashMap::new(),
             may_have_work: true,
             next_due: Some(Instant::now()),
             must_take_stock: false,
             next_heartbeat: None,
             held: Held::default(),
             look_ups: Vec::new(),
+            is_in_doubt: false,
             back_off: None,
             has_drained: false,
             killing_since: None,
             ready_since: None,
             takes_any_depth: false,
+            has_told_rules: false,
             alarm: None,
         }
     }
@@ -150,7 +154,7 @@ impl Ledger {
             messages.look_ups.extend(core.registry.awaited_elsewhere());
             core.registry.want_again();
             match core.store.revoked(self.runner) {
-                Ok(revoked) => self.give_up(core, &revoked, &mut messages),
+                Ok(revoked) => give_up(core, &revoked, &mut messages),
                 // The next heartbeat tells.
                 Err(error) => tracing::warn!(%error, "the store can't be read"),
             }
@@ -165,12 +169,22 @@ impl Ledger {
             refuse_all(messages, "the store can't be used now");
             return;
         }
+        if self.is_in_doubt {
+            if let Err(error) = self.settle_doubt(core, &mut messages) {
+                tracing::warn!(%error, "the store can't be read; trying again");
+                self.lengthen_back_off();
+                refuse_all(messages, &error.to_string());
+                return;
+            }
+            self.is_in_doubt = false;
+        }
         let (batch, submits) = self.batch(core, &mut messages);
         let asks_what_is_next = batch.claim.is_none() && (batch.recover || messages.has_foreign_change);
         if !batch.is_empty() {
             let began = Instant::now();
             match core.store.commit(&batch) {
                 Ok(receipt) => {
+                    self.has_told_rules = true;
                     self.back_off = None;
                     self.must_take_stock = false;
                     if receipt.lease == Some(Lease::Held)
@@ -206,13 +220,14 @@ impl Ledger {
         self.look_up(core, messages.statuses);
         self.break_standstill(core);
         self.tell_idle(core);
+        // Whatever failed in this turn has begun a pause that is not over yet.
+        self.back_off = self.back_off.filter(|(until, _)| *until > Instant::now());
     }
 
     /// When this ledger must turn although nobody says so.
     fn next_alarm(&self, core: &Core) -> Option<Instant> {
-        let now = Instant::now();
         // What needs the store has to wait for it.
-        let store_is_back = self.back_off.map(|(until, _)| until).filter(|until| *until > now);
+        let store_is_back = self.back_off.map(|(until, _)| until);
         let when_back = |moment: Instant| store_is_back.map_or(moment, |until| moment.max(until));
         let due = self.next_due.map(when_back);
         let mut alarms = vec![store_is_back, self.next_heartbeat.map(when_back)];
@@ -270,6 +285,9 @@ impl Ledger {
         if !messages.submits.is_empty() {
             self.may_have_work = true;
         }
+        // The end of one that a rule counts lets another start.
+        self.may_have_work |= self.held.reports.iter().any(|report| report.end.is_some())
+            && self.held.fibers.iter().flatten().any(|fiber| fiber.claim.has_lane);
         let cancels = messages.cancels.iter().map(|message| message.cancel.clone()).collect();
         let mut submits = Vec::new();
         let mut pending = Vec::with_capacity(messages.submits.len());
@@ -283,17 +301,17 @@ impl Ledger {
             submits.extend(submit.children);
         }
         let batch = Batch {
+            rules: if self.has_told_rules { Vec::new() } else { core.executor.rules() },
             submits,
             reports: std::mem::take(&mut self.held.reports),
             cancels,
-            inventory: self.must_take_stock.then(|| Inventory {
-                runner: self.runner,
-                owned: self.owned.iter().map(|(id, attempt)| (*id, *attempt)).collect(),
-            }),
+            inventory: self
+                .must_take_stock
+                .then(|| Inventory { runner: self.runner, owned: core.registry.owned() }),
             heartbeat,
             recover: is_due,
             claim: self.claim_request(core),
-            prune: None,
+            ..Batch::default()
         };
         (batch, pending)
     }
@@ -343,14 +361,22 @@ impl Ledger {
             });
         }
         for ended in receipt.ended {
-            self.owned.remove(&ended.id);
             core.scheduler.take_one(ended.id);
             if let Some(fiber) = core.live_fiber(ended.id) {
                 fiber.kill(Kill::NotOurs);
             }
             core.registry.finish(ended.id, &ended.outcome);
         }
-        self.give_up(core, &receipt.revoked, messages);
+        give_up(core, &receipt.revoked, messages);
+        if !receipt.unblocked.is_empty() {
+            core.registry.are_unblocked(&receipt.unblocked);
+            let are_claimed =
+                receipt.unblocked.iter().all(|id| receipt.claimed.iter().any(|one| one.id == *id));
+            if !are_claimed {
+                self.may_have_work = true;
+                core.inbox.put(|messages| messages.is_hungry = true);
+            }
+        }
         if receipt.lease == Some(Lease::Lost) {
             self.go_on_as_another(core);
         }
@@ -374,7 +400,7 @@ impl Ledger {
             }
             Err(error) => {
                 tracing::warn!(%error, "the store can't be read; trying again");
-                self.back_off.get_or_insert((Instant::now() + FIRST_BACK_OFF, FIRST_BACK_OFF));
+                self.lengthen_back_off();
                 self.next_due = Some(began);
             }
         }
@@ -388,9 +414,6 @@ impl Ledger {
         applied: Applied,
         messages: &mut Messages,
     ) {
-        if applied == Applied::Stale || report.end.is_some() {
-            self.owned.remove(&report.id);
-        }
         if applied == Applied::Stale {
             core.registry.disown(report.id);
             match report.end {
@@ -430,27 +453,12 @@ impl Ledger {
         }
     }
 
-    /// Kills the guests of what somebody else has made final, and has it looked up
-    /// for whoever waits for it.
-    fn give_up(&mut self, core: &Core, revoked: &[InvocationId], messages: &mut Messages) {
-        for id in revoked {
-            self.owned.remove(id);
-            core.scheduler.take_one(*id);
-            if let Some(fiber) = core.live_fiber(*id) {
-                fiber.kill(Kill::NotOurs);
-            }
-            core.registry.disown(*id);
-            messages.look_ups.push(*id);
-        }
-    }
-
     /// The lease is gone, and with it everything owned: others may run it by
     /// now. Nothing of it may write again, so the runner takes a new id.
     fn go_on_as_another(&mut self, core: &Core) {
         let runner = RunnerId::generate();
         tracing::warn!(lost = %self.runner, now = %runner, "the lease was lost: guests are killed, their work is run again");
         self.runner = runner;
-        self.owned.clear();
         // Nothing is known of claims under the new name, lost receipts or not.
         self.must_take_stock = false;
         self.next_heartbeat = None;
@@ -460,34 +468,48 @@ impl Ledger {
     }
 
     fn commit_failed(&mut self, core: &Core, error: &StoreError) {
-        let pause = self.back_off.map_or(FIRST_BACK_OFF, |(_, last)| (last * 2).min(LAST_BACK_OFF));
+        let pause = self.lengthen_back_off();
         tracing::warn!(%error, ?pause, held = self.held.reports.len(), "the store can't be written to; trying again");
         self.may_have_work = true;
+        self.is_in_doubt = true;
+        self.held.doubtful = self.held.reports.len();
         // One report may be what the store can't take, a result larger than the
         // disk for instance. It must not keep the others from being written.
-        while self.held.reports.len() > 1 {
-            let (Some(report), Some(fiber)) = (self.held.reports.pop(), self.held.fibers.pop()) else {
-                break;
-            };
-            let batch = Batch { reports: vec![report], ..Batch::default() };
-            let committed = core.store.commit(&batch);
-            let Some(report) = batch.reports.into_iter().next() else { break };
-            match committed.map(|receipt| receipt.reports.first().copied()) {
-                Ok(Some(applied)) => {
-                    let mut messages = Messages::default();
-                    self.act_on_report(core, report, fiber, applied, &mut messages);
-                    self.look_ups.extend(messages.look_ups);
-                }
-                Ok(None) | Err(_) => {
-                    // To the other end, so that the next attempt begins with
-                    // another.
-                    self.held.reports.insert(0, report);
-                    self.held.fibers.insert(0, fiber);
-                    break;
+        if self.held.reports.len() > 1 {
+            self.write_one_by_one(core);
+        }
+    }
+
+    /// Leaves the store alone for a while, which is returned.
+    fn lengthen_back_off(&mut self) -> Duration {
+        let pause = self.back_off.map_or(FIRST_BACK_OFF, |(_, last)| (last * 2).min(LAST_BACK_OFF));
+        self.back_off = Some((Instant::now() + pause, pause));
+        pause
+    }
+
+    /// Writes the reports of a batch that failed one by one, up to the first that
+    /// fails again.
+    fn write_one_by_one(&mut self, core: &Core) {
+        let mut messages = Messages::default();
+        if self.settle_reports(core, &mut messages).is_ok() {
+            while let (Some(report), Some(fiber)) = (self.held.reports.pop(), self.held.fibers.pop()) {
+                let batch = Batch { reports: vec![report], ..Batch::default() };
+                let committed = core.store.commit(&batch);
+                let Some(report) = batch.reports.into_iter().next() else { break };
+                match committed.map(|receipt| receipt.reports.first().copied()) {
+                    Ok(Some(applied)) => self.act_on_report(core, report, fiber, applied, &mut messages),
+                    Ok(None) | Err(_) => {
+                        // To the other end, so that the next attempt begins with
+                        // another.
+                        self.held.reports.insert(0, report);
+                        self.held.fibers.insert(0, fiber);
+                        break;
+                    }
                 }
             }
+            self.held.doubtful = self.held.reports.len();
         }
-        self.back_off = Some((Instant::now() + pause, pause));
+        self.look_ups.append(&mut messages.look_ups);
     }
 
     /// Answers questions about the store, after the commit: an id that was
@@ -506,7 +528,7 @@ impl Ledger {
             Ok(answers) => answers,
             Err(error) => {
                 tracing::warn!(%error, "the store can't be read; trying again");
-                self.back_off.get_or_insert((Instant::now() + FIRST_BACK_OFF, FIRST_BACK_OFF));
+                self.lengthen_back_off();
                 self.look_ups = ids;
                 refuse_all(Messages { statuses, ..Messages::default() }, &error.to_string());
                 return;
@@ -535,7 +557,7 @@ impl Ledger {
     }
 
     /// Tells whoever waits for it that nothing is left to do.
-    fn tell_idle(&self, core: &Core) {
+    fn tell_idle(&mut self, core: &Core) {
         if !core.idle.state.lock().is_wanted || core.stage() != Stage::Working {
             return;
         }
@@ -547,16 +569,39 @@ impl Ledger {
         let left = match core.store.unfinished_by_task() {
             Ok(tasks) => tasks,
             Err(error) => {
+                tracing::warn!(%error, "the store can't be read; trying again");
+                self.lengthen_back_off();
+                return;
+            }
+        };
+        let mine = core.tasks();
+        // What somebody holds back is not left to be run.
+        let paused = match core.store.paused_tasks() {
+            Ok(paused) => paused,
+            Err(error) => {
                 tracing::warn!(%error, "the store can't be read");
                 return;
             }
         };
-        let mine = core.executor.tasks();
-        if left.iter().any(|(task, count)| *count > 0 && mine.contains(task)) {
+        let mine = |task: &Arc<str>| mine.contains(task) && !paused.contains(task);
+        if left.iter().any(|(task, count)| *count > 0 && mine(task)) {
             return;
         }
         core.idle.state.lock().is_idle = true;
         core.idle.changed.notify_all();
+    }
+}
+
+/// Kills the guests of what somebody else has made final, and has it looked up
+/// for whoever waits for it.
+fn give_up(core: &Core, revoked: &[InvocationId], messages: &mut Messages) {
+    for id in revoked {
+        core.scheduler.take_one(*id);
+        if let Some(fiber) = core.live_fiber(*id) {
+            fiber.kill(Kill::NotOurs);
+        }
+        core.registry.disown(*id);
+        messages.look_ups.push(*id);
     }
 }
 
@@ -570,6 +615,12 @@ fn submitted_id(submitted: &Submitted) -> Result<InvocationId, Refusal> {
         Submitted::KeyConflict(id) => {
             Err(Refusal::BadArguments(format!("the key is taken by `{id}`, which has other arguments")))
         }
+        Submitted::UniqueConflict(id) => Err(Refusal::BadArguments(format!(
+            "the unfinished `{id}` is the same by the task's uniqueness rule and has other arguments"
+        ))),
+        Submitted::BehindAncestor(id) => Err(Refusal::Cycle(format!(
+            "the concurrency rule of its task would keep it waiting for its ancestor `{id}`, which would wait for it"
+        ))),
         Submitted::Orphan => Err(Refusal::Unavailable("this attempt is no longer the valid one".to_owned())),
     }
 }

@@ -49,7 +49,7 @@ use parking_lot::{Condvar, Mutex};
 pub use executor::{Executor, Guest, GuestFuture, PreparedChild};
 
 use crate::model::{AwaitMode, Clock, InvocationId, Outcome, Refusal, RunnerId, TaskClient};
-use crate::store::{Cancel, Store, StoreError, Watch};
+use crate::store::{Cancel, Store, StoreError, TaskSet, Watch};
 use client::RunnerClient;
 use fiber::Fiber;
 use inbox::{CancelMessage, Inbox, Messages};
@@ -81,6 +81,8 @@ pub struct RunnerOptions {
     pub grace: Duration,
     /// Run nothing but this tree.
     pub only_root: Option<InvocationId>,
+    /// Run nothing but these of the executor's tasks.
+    pub only_tasks: Option<Arc<TaskSet>>,
 }
 
 impl Default for RunnerOptions {
@@ -93,6 +95,7 @@ impl Default for RunnerOptions {
             lease: Duration::from_secs(10),
             grace: Duration::from_secs(30),
             only_root: None,
+            only_tasks: None,
         }
     }
 }
@@ -284,6 +287,11 @@ impl Core {
         }
     }
 
+    /// The tasks that this runner claims.
+    fn tasks(&self) -> Arc<TaskSet> {
+        self.options.only_tasks.clone().unwrap_or_else(|| self.executor.tasks())
+    }
+
     fn live_fiber(&self, id: InvocationId) -> Option<Arc<Fiber>> {
         self.live.lock().get(&id).cloned()
     }
@@ -298,9 +306,12 @@ impl Core {
         self.counters.peak_live.fetch_max(live, Ordering::AcqRel);
     }
 
-    fn remove_live_fiber(&self, id: InvocationId) {
-        if self.live.lock().remove(&id).is_some() {
-            self.counters.live.fetch_sub(1, Ordering::AcqRel);
+    fn remove_live_fiber(&self, fiber: &Arc<Fiber>) {
+        let mut live = self.live.lock();
+        self.counters.live.fetch_sub(1, Ordering::AcqRel);
+        // The next attempt may have taken its place already.
+        if live.get(&fiber.id()).is_some_and(|other| Arc::ptr_eq(other, fiber)) {
+            live.remove(&fiber.id());
         }
     }
 

@@ -107,7 +107,7 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
     };
     core.leave_slot(fiber.control.end_slice());
     fiber.set_thread(None);
-    core.remove_live_fiber(fiber.id());
+    core.remove_live_fiber(fiber);
     match how {
         Some(how) => {
             let has_children = fiber.children.load(std::sync::atomic::Ordering::Acquire) > 0;
@@ -121,7 +121,7 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
             soon_free(|| core.see_to_messages());
         }
         None => {
-            core.registry.disown(fiber.id());
+            core.registry.disown_attempt(fiber.id(), fiber.claim.attempt);
             core.scheduler.leave_slot(fiber.weight, fiber.claim.depth);
         }
     }

@@ -18,7 +18,8 @@ use crate::model::{
     Status, SubmitOptions, SystemClock, Transition,
 };
 use crate::store::{
-    Batch, ClaimRequest, Counts, Filter, LookUp, MemoryStore, NewInvocation, NextDue, Receipt, TaskSet,
+    Batch, ClaimRequest, Counts, Filter, LookUp, MemoryStore, NewInvocation, NextDue, PauseTarget, Receipt,
+    TaskRule, TaskSet,
 };
 use crate::wasm::GuestControl;
 
@@ -114,6 +115,8 @@ impl Executor for Closures {
             arguments: arguments.into(),
             max_attempts: 3,
             priority: 0,
+            lane: None,
+            unique: None,
         })
     }
 
@@ -136,28 +139,32 @@ struct Slow {
     gate: Mutex<()>,
     /// Whether commits fail.
     is_away: AtomicBool,
+    /// Whether commits with more than one report fail.
+    is_small: AtomicBool,
 }
 
 impl Slow {
     fn new(is_instant: bool) -> Arc<Self> {
         let store = MemoryStore::new(Arc::new(SystemClock::new()));
-        Arc::new(Self { store, is_instant, gate: Mutex::new(()), is_away: AtomicBool::new(false) })
+        Arc::new(Self {
+            store,
+            is_instant,
+            gate: Mutex::new(()),
+            is_away: AtomicBool::new(false),
+            is_small: AtomicBool::new(false),
+        })
     }
 
     fn submit(&self, task: &str, arguments: &[u64]) -> InvocationId {
         let id = InvocationId::generate();
         let submit = NewInvocation {
             id,
-            task: task.into(),
-            component_digest: ComponentDigest::from_bytes([0; 32]),
-            arguments: serde_json::to_string(arguments).expect("numbers").into(),
             max_attempts: 3,
-            priority: 0,
-            delay: Duration::ZERO,
-            deadline: None,
-            key: None,
-            labels: Vec::new(),
-            child_of: None,
+            ..NewInvocation::new(
+                task,
+                ComponentDigest::from_bytes([0; 32]),
+                serde_json::to_string(arguments).expect("numbers"),
+            )
         };
         self.store.commit(&Batch { submits: vec![submit], ..Batch::default() }).expect("a commit");
         id
@@ -176,7 +183,8 @@ impl Slow {
 impl Store for Slow {
     fn commit(&self, batch: &Batch) -> Result<Receipt, StoreError> {
         let _open = self.gate.lock();
-        if self.is_away.load(Ordering::SeqCst) {
+        let is_too_large = self.is_small.load(Ordering::SeqCst) && batch.reports.len() > 1;
+        if self.is_away.load(Ordering::SeqCst) || is_too_large {
             return Err(StoreError::Unavailable {
                 url: self.url().to_owned(),
                 message: "as asked".to_owned(),
@@ -210,6 +218,12 @@ impl Store for Slow {
     }
     fn unfinished_by_task(&self) -> Result<Vec<(Arc<str>, u64)>, StoreError> {
         self.store.unfinished_by_task()
+    }
+    fn rules(&self) -> Result<Vec<TaskRule>, StoreError> {
+        self.store.rules()
+    }
+    fn paused(&self) -> Result<Vec<PauseTarget>, StoreError> {
+        self.store.paused()
     }
     fn tree(&self, root: InvocationId) -> Result<Vec<Invocation>, StoreError> {
         self.store.tree(root)
@@ -605,6 +619,37 @@ fn a_runner_whose_store_is_away_for_a_lease_kills_its_guests_and_runs_them_again
         store.history(id).expect("a read").iter().map(|transition| transition.reason).collect();
     assert!(reasons.contains(&crate::model::Reason::LeaseExpired), "{reasons:?}");
     drop(runner);
+}
+
+/// A store that takes small batches alone must get the start of an attempt before
+/// its end: the end by itself would be stale.
+#[test]
+fn what_was_held_of_one_attempt_is_written_together() {
+    let store = Slow::new(false);
+    let (dropped, drops) = channel();
+    let away = Arc::clone(&store);
+    let guests = Closures::default().with("talker", move |hands| {
+        let (dropped, away) = (dropped.clone(), Arc::clone(&away));
+        async move {
+            let _dropped = Dropped(dropped, hands.claim.id);
+            away.is_away.store(true, Ordering::SeqCst);
+            // Refused with the batch that says that it started.
+            let refused = hands.submit(vec![child("talker", &[])]).await;
+            refused.map_or(Ok(5), |_| Err("the store is away".to_owned()))
+        }
+    });
+    let guests = Arc::new(guests);
+    let ids = [store.submit("talker", &[]), store.submit("talker", &[])];
+    let runner = start(&store, &guests, options(2));
+    for _ in ids {
+        drops.recv_timeout(PATIENCE).expect("it ends");
+    }
+    store.is_small.store(true, Ordering::SeqCst);
+    store.is_away.store(false, Ordering::SeqCst);
+    for id in ids {
+        assert_eq!(value(&runner, id), Ok(5));
+        assert_eq!(store.one(id).attempt, 1);
+    }
 }
 
 #[test]

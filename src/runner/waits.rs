@@ -141,8 +141,9 @@ struct Inner {
     /// By waiting invocation: its task and what it waits for. The graph in which
     /// cycles are looked for.
     waiting: HashMap<InvocationId, (Arc<str>, Vec<InvocationId>)>,
-    /// Claimed by this runner and not final: becomes final only through it.
-    owned: HashSet<InvocationId>,
+    /// Claimed by this runner, in which attempt, and not settled: becomes final
+    /// only through it.
+    owned: HashMap<InvocationId, u32>,
     /// The awaited that nobody here has claimed yet, most urgent first.
     wanted: BTreeMap<Urgency, InvocationId>,
     urgency: HashMap<InvocationId, Urgency>,
@@ -159,7 +160,7 @@ impl Registry {
                 finals: FinalCache::new(cache_entries, cache_bytes),
                 waiters: HashMap::new(),
                 waiting: HashMap::new(),
-                owned: HashSet::new(),
+                owned: HashMap::new(),
                 wanted: BTreeMap::new(),
                 urgency: HashMap::new(),
                 aside: HashSet::new(),
@@ -205,7 +206,7 @@ impl Registry {
             for (index, id) in ids.iter().enumerate() {
                 if state.outcomes[index].is_none() {
                     inner.add_waiter(*id, &wait, index);
-                    if !inner.owned.contains(id) {
+                    if !inner.owned.contains_key(id) {
                         unknown.push(*id);
                     }
                 }
@@ -230,7 +231,7 @@ impl Registry {
             *ids = vec![to];
         }
         inner.add_waiter(to, wait, 0);
-        !inner.owned.contains(&to)
+        !inner.owned.contains_key(&to)
     }
 
     /// Forgets a waiter, answered or not.
@@ -286,9 +287,9 @@ impl Registry {
     }
 
     /// This runner has claimed `id`. Returns how urgent it is, if it is awaited.
-    pub(super) fn own(&self, id: InvocationId) -> Option<Urgency> {
+    pub(super) fn own(&self, id: InvocationId, attempt: u32) -> Option<Urgency> {
         let mut inner = self.inner.lock();
-        inner.owned.insert(id);
+        inner.owned.insert(id, attempt);
         let urgency = inner.urgency_of(id);
         inner.forget_want(id);
         inner.aside.remove(&id);
@@ -300,6 +301,23 @@ impl Registry {
         let mut inner = self.inner.lock();
         inner.owned.remove(&id);
         inner.update_want(id);
+    }
+
+    /// The same when the guest of an attempt is gone: the next attempt may be
+    /// this runner's too by then.
+    pub(super) fn disown_attempt(&self, id: InvocationId, attempt: u32) {
+        let mut inner = self.inner.lock();
+        if inner.owned.get(&id) == Some(&attempt) {
+            inner.owned.remove(&id);
+            inner.update_want(id);
+        }
+    }
+
+    /// Everything that this runner knows that it owns, with the attempt: from the
+    /// receipt of its claim to that of its end. Changes only within a turn of the
+    /// ledger, but for guests that are killed because they are not ours.
+    pub(super) fn owned(&self) -> Vec<(InvocationId, u32)> {
+        self.inner.lock().owned.iter().map(|(id, attempt)| (*id, *attempt)).collect()
     }
 
     /// How urgent `id` is, if it is awaited.
@@ -337,6 +355,16 @@ impl Registry {
         }
     }
 
+    /// These can be claimed now: a rule kept them back.
+    pub(super) fn are_unblocked(&self, ids: &[InvocationId]) {
+        let mut inner = self.inner.lock();
+        for id in ids {
+            if inner.aside.remove(id) {
+                inner.update_want(*id);
+            }
+        }
+    }
+
     /// A child that is awaited since before its submit is in the store now. A
     /// claim between the two has asked for it in vain; then it returns `true`,
     /// and the child is asked for again.
@@ -357,7 +385,7 @@ impl Registry {
     /// Everything awaited here that becomes final elsewhere.
     pub(super) fn awaited_elsewhere(&self) -> Vec<InvocationId> {
         let inner = self.inner.lock();
-        inner.waiters.keys().filter(|id| !inner.owned.contains(id)).copied().collect()
+        inner.waiters.keys().filter(|id| !inner.owned.contains_key(id)).copied().collect()
     }
 
     /// The caller that waits for `id` since most recently.
@@ -399,7 +427,7 @@ impl Inner {
     /// Brings `wanted` in line with the waiters of `id`.
     fn update_want(&mut self, id: InvocationId) {
         self.forget_want(id);
-        if !self.owned.contains(&id)
+        if !self.owned.contains_key(&id)
             && let Some(urgency) = self.urgency_of(id)
         {
             self.wanted.insert(urgency, id);
@@ -591,7 +619,7 @@ mod tests {
     fn wanted_are_ordered_by_waiters_then_depth_then_age() {
         let registry = registry();
         let (old, deep, popular, owned) = (id(), id(), id(), id());
-        registry.own(owned);
+        registry.own(owned, 1);
         let at_depth = |depth, ids: &[InvocationId]| WaitFor { depth, ..wait_for(None, ids, AwaitMode::All) };
         let first = registry.register(at_depth(0, &[old, popular, owned])).unwrap();
         let second = registry.register(at_depth(3, &[deep])).unwrap();
@@ -599,7 +627,7 @@ mod tests {
         assert_eq!(registry.wanted(10, None), [popular, deep, old]);
         registry.unregister(&third.0);
         assert_eq!(registry.wanted(10, None), [deep, old, popular]);
-        assert!(registry.own(deep).is_some());
+        assert!(registry.own(deep, 1).is_some());
         assert_eq!(registry.wanted(10, None), [old, popular]);
         registry.disown(deep);
         assert_eq!(registry.wanted(1, None), [deep]);

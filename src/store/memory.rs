@@ -2,6 +2,7 @@
 //! It survives nothing.
 
 mod keep;
+mod lanes;
 mod records;
 
 use std::cmp::Reverse;
@@ -10,15 +11,17 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use self::lanes::{Lane, LaneId};
 use self::records::Records;
 use super::rules::{self, Step};
 use super::{
     Applied, Batch, Cancel, Cancelled, ClaimRequest, Counts, EndKind, Ended, Filter, Heartbeat, Inventory,
-    Invocation, Lease, LookUp, NewInvocation, NextDue, Receipt, Report, Store, StoreError, Submitted, Watch,
+    Invocation, Lease, LookUp, NewInvocation, NextDue, PauseTarget, Receipt, Report, Store, StoreError,
+    Submitted, TaskRule, Watch,
 };
 use crate::model::{
-    Claim, Clock, ComponentDigest, Event, InvocationId, LogEntry, Outcome, Progress, Reason, RunnerId,
-    Status, Transition, UnixMicros,
+    Claim, Clock, ComponentDigest, DEFAULT_QUEUE, Differing, Event, InvocationId, LogEntry, Outcome,
+    Progress, Reason, RuleKey, RunnerId, Status, Transition, UnixMicros,
 };
 
 /// A store that lives and dies with its process.
@@ -125,6 +128,17 @@ impl Store for MemoryStore {
         Ok(tasks)
     }
 
+    fn rules(&self) -> Result<Vec<TaskRule>, StoreError> {
+        let state = self.state.lock();
+        let mut rules: Vec<_> = state.tasks.iter().map(Task::known_rule).collect();
+        rules.sort_unstable_by(|a, b| a.task.cmp(&b.task));
+        Ok(rules)
+    }
+
+    fn paused(&self) -> Result<Vec<PauseTarget>, StoreError> {
+        Ok(self.state.lock().paused.iter().cloned().collect())
+    }
+
     fn tree(&self, root: InvocationId) -> Result<Vec<Invocation>, StoreError> {
         let state = self.state.lock();
         let tree = state.tree(root);
@@ -179,6 +193,15 @@ struct State {
     /// What is final, by status and end.
     finals: [BTreeSet<(UnixMicros, Seq)>; Status::ALL.len()],
     runners: HashMap<RunnerId, Runner>,
+    /// What rules count together; empty lanes are forgotten.
+    lanes: HashMap<LaneId, Lane>,
+    /// Lanes that a change has to be answered in, before the commit ends.
+    dirty: BTreeSet<LaneId>,
+    /// Lanes by the moment at which a rate lets one more of them start.
+    opening: BTreeSet<(i64, usize, RuleKey)>,
+    /// Lanes that hold nothing but starts, by the moment at which they are over.
+    fading: BTreeSet<(i64, usize, RuleKey)>,
+    paused: BTreeSet<PauseTarget>,
     /// Room for [`rules::plan`], kept to spare an allocation per report.
     steps: Vec<Step>,
 }
@@ -188,7 +211,39 @@ struct Task {
     /// Due invocations by order key.
     ready: BTreeSet<(i64, Seq)>,
     by_key: HashMap<Arc<str>, Seq>,
+    /// Unfinished invocations by what the uniqueness rule knows them by.
+    by_unique: HashMap<RuleKey, Seq>,
     counts: Counts,
+    /// `None` until somebody says what they are.
+    rule: Option<TaskRule>,
+}
+
+impl Task {
+    fn queue(&self) -> Arc<str> {
+        self.rule.as_ref().map_or_else(|| DEFAULT_QUEUE.into(), |rule| Arc::clone(&rule.queue))
+    }
+
+    fn known_rule(&self) -> TaskRule {
+        self.rule.clone().unwrap_or_else(|| TaskRule {
+            task: Arc::clone(&self.name),
+            queue: self.queue(),
+            concurrency: None,
+            rate: None,
+        })
+    }
+}
+
+/// Where others look for an invocation that is not final.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In the queue of its task.
+    Ready,
+    /// Among the delayed.
+    Delayed,
+    /// Kept back in its lane.
+    Blocked,
+    /// With its runner.
+    Owned,
 }
 
 /// A runner that has a lease, or had one.
@@ -207,6 +262,10 @@ struct Record {
     component_digest: ComponentDigest,
     arguments: Arc<str>,
     status: Status,
+    /// `None` when it is final.
+    place: Option<Place>,
+    lane: Option<RuleKey>,
+    unique: Option<RuleKey>,
     attempt: u32,
     max_attempts: u32,
     parent: Option<InvocationId>,
@@ -232,6 +291,10 @@ struct Record {
 impl Record {
     fn is_owned_by(&self, runner: RunnerId, attempt: u32) -> bool {
         self.status.is_owned() && self.runner == Some(runner) && self.attempt == attempt
+    }
+
+    fn lane(&self) -> Option<LaneId> {
+        self.lane.map(|key| (self.task, key))
     }
 
     /// The runner that must kill its guest if this ends now.
@@ -276,6 +339,7 @@ impl State {
             runner: record.runner,
             submitted_at: record.submitted_at,
             available_at: record.available_at,
+            blocked: record.place == Some(Place::Blocked),
             deadline: record.deadline,
             started_at: record.started_at,
             finished_at: record.finished_at,
@@ -312,6 +376,15 @@ impl State {
 
     fn commit(&mut self, batch: &Batch, now: UnixMicros) -> Receipt {
         let mut receipt = Receipt { now, ..Receipt::default() };
+        for rule in &batch.rules {
+            self.set_rule(rule, false, now);
+        }
+        for rule in &batch.default_rules {
+            self.set_rule(rule, true, now);
+        }
+        for pause in &batch.pauses {
+            self.set_pause(pause);
+        }
         for submit in &batch.submits {
             receipt.submits.push(self.submit(submit, now));
         }
@@ -341,6 +414,14 @@ impl State {
         if let Some(request) = &batch.claim {
             self.claim(request, now, &mut receipt);
         }
+        self.settle(now, &mut receipt);
+        if let Some(request) = &batch.claim
+            && receipt.lease == Some(Lease::Held)
+        {
+            receipt.next_due = self.next_due(request.runner, now);
+        }
+        receipt.unblocked.sort_unstable();
+        receipt.unblocked.dedup();
         receipt.pruned = batch.prune.as_ref().map(|prune| self.prune(prune, now));
         receipt
     }
@@ -371,6 +452,18 @@ impl State {
         {
             return Submitted::Existing(first);
         }
+        if let Some((key, differing)) = new.unique
+            && let Some(&seq) = self.tasks[task].by_unique.get(&key)
+        {
+            let first = &self.records[seq];
+            return match differing {
+                Differing::Refuse if first.arguments != new.arguments => Submitted::UniqueConflict(first.id),
+                Differing::Refuse | Differing::Existing => Submitted::Existing(first.id),
+            };
+        }
+        if let Some(ancestor) = self.blocking_ancestor(new, task) {
+            return Submitted::BehindAncestor(ancestor);
+        }
 
         let available_at = now.plus(new.delay);
         let parents = new.child_of.as_ref().and_then(|place| self.record(&place.parent)?.deadline);
@@ -381,6 +474,9 @@ impl State {
             component_digest: new.component_digest,
             arguments: new.arguments.clone(),
             status: Status::Queued,
+            place: None,
+            lane: new.lane,
+            unique: new.unique.map(|(key, _)| key),
             attempt: 0,
             max_attempts: new.max_attempts.max(1),
             parent: new.child_of.as_ref().map(|place| place.parent),
@@ -417,6 +513,9 @@ impl State {
         if let Some(key) = &new.key {
             self.tasks[task].by_key.insert(key.clone(), seq);
         }
+        if let Some((key, _)) = new.unique {
+            self.tasks[task].by_unique.insert(key, seq);
+        }
         if let Some(deadline) = deadline {
             self.deadlines.insert((deadline, seq));
         }
@@ -434,7 +533,9 @@ impl State {
             name: name.clone(),
             ready: BTreeSet::new(),
             by_key: HashMap::new(),
+            by_unique: HashMap::new(),
             counts: Counts::default(),
+            rule: None,
         });
         self.task_by_name.insert(name.clone(), task);
         task
@@ -455,28 +556,40 @@ impl State {
             .map(|child| child.id)
     }
 
-    /// Puts a queued invocation where claims find it.
+    /// Puts a queued invocation where claims, or its lane, find it.
     fn enqueue(&mut self, seq: Seq, now: UnixMicros) {
-        let record = &self.records[seq];
-        if record.available_at <= now {
-            let order_key = rules::order_key(record.available_at, record.priority);
-            self.tasks[record.task].ready.insert((order_key, seq));
-        } else {
+        let record = &mut self.records[seq];
+        let order_key = rules::order_key(record.available_at, record.priority);
+        if record.available_at > now {
+            record.place = Some(Place::Delayed);
             self.delayed.insert((record.available_at.0, seq));
+        } else if let Some(lane) = record.lane() {
+            self.block(seq, lane, order_key);
+        } else {
+            record.place = Some(Place::Ready);
+            self.tasks[record.task].ready.insert((order_key, seq));
         }
     }
 
-    /// Takes an invocation out of whatever its status has it in.
+    /// Takes an invocation out of wherever it is to be found.
     fn unlist(&mut self, seq: Seq) {
-        let record = &self.records[seq];
-        if record.status == Status::Queued {
-            let order_key = rules::order_key(record.available_at, record.priority);
-            self.tasks[record.task].ready.remove(&(order_key, seq));
-            self.delayed.remove(&(record.available_at.0, seq));
-        } else if let Some(runner) = record.owner()
-            && let Some(runner) = self.runners.get_mut(&runner)
-        {
-            runner.owned.remove(&seq);
+        let record = &mut self.records[seq];
+        let Some(place) = record.place.take() else {
+            return;
+        };
+        let order_key = rules::order_key(record.available_at, record.priority);
+        match place {
+            Place::Ready => drop(self.tasks[record.task].ready.remove(&(order_key, seq))),
+            Place::Delayed => drop(self.delayed.remove(&(record.available_at.0, seq))),
+            Place::Blocked => {}
+            Place::Owned => {
+                if let Some(runner) = record.runner.and_then(|runner| self.runners.get_mut(&runner)) {
+                    runner.owned.remove(&seq);
+                }
+            }
+        }
+        if let Some(lane) = record.lane() {
+            self.leave_lane(seq, lane, place, order_key);
         }
     }
 
@@ -518,7 +631,11 @@ impl State {
         let record = &mut self.records[seq];
         record.finished_at = Some(at);
         record.outcome = Some(outcome);
-        if let Some(deadline) = record.deadline {
+        let (unique, task, deadline) = (record.unique, record.task, record.deadline);
+        if let Some(key) = unique {
+            self.tasks[task].by_unique.remove(&key);
+        }
+        if let Some(deadline) = deadline {
             self.deadlines.remove(&(deadline, seq));
         }
         self.finals[to as usize].insert((at, seq));
@@ -543,6 +660,8 @@ impl State {
         if let Some(digest) = report.component_digest {
             record.component_digest = digest;
         }
+        // A claim that is given back before its guest got a slot.
+        let has_started = record.status != Status::Claimed || !report.observed.is_empty();
         for (at, event, _, to) in steps.drain(..) {
             match report.end.as_ref().filter(|_| !to.is_owned()) {
                 None => {
@@ -565,6 +684,11 @@ impl State {
                     }
                     EndKind::Release => {
                         self.unlist(seq);
+                        if let Some(lane) = self.records[seq].lane()
+                            && !has_started
+                        {
+                            self.refund_start(seq, lane);
+                        }
                         self.step(seq, at, event, to, None);
                         self.records[seq].attempt -= 1;
                         self.enqueue(seq, now);
@@ -633,7 +757,11 @@ impl State {
             if known.contains(&(record.id, record.attempt)) {
                 continue;
             }
+            let refunded = record.lane().filter(|_| record.status == Status::Claimed);
             self.unlist(seq);
+            if let Some(lane) = refunded {
+                self.refund_start(seq, lane);
+            }
             self.step(seq, now, Event::Release, to, None);
             self.records[seq].attempt -= 1;
             self.enqueue(seq, now);
@@ -714,7 +842,6 @@ impl State {
         receipt.lease = Some(Lease::Held);
         if receipt.more {
             // Something overdue may be left, and must not be claimed.
-            receipt.next_due = self.next_due(request.runner, now);
             return;
         }
         while let Some(&(available_at, seq)) = self.delayed.first()
@@ -723,6 +850,8 @@ impl State {
             self.delayed.pop_first();
             self.enqueue(seq, now);
         }
+        self.open_lanes(now);
+        self.settle(now, receipt);
 
         let mut chosen = Vec::new();
         let mut taken = HashSet::new();
@@ -735,7 +864,7 @@ impl State {
                 break;
             }
             match self.by_id.get(id) {
-                Some(&seq) if self.is_claimable(seq, request, now) => {
+                Some(&seq) if self.is_claimable(seq, request) => {
                     taken.insert(*id);
                     chosen.push(seq);
                 }
@@ -754,14 +883,13 @@ impl State {
             let claim = self.take(seq, request.runner, now);
             receipt.claimed.extend(claim);
         }
-        receipt.next_due = self.next_due(request.runner, now);
     }
 
-    fn is_claimable(&self, seq: Seq, request: &ClaimRequest, now: UnixMicros) -> bool {
+    fn is_claimable(&self, seq: Seq, request: &ClaimRequest) -> bool {
         let record = &self.records[seq];
-        record.status == Status::Queued
-            && record.available_at <= now
+        record.place == Some(Place::Ready)
             && request.tasks.contains(&self.tasks[record.task].name)
+            && !self.is_paused(record.task)
             && request.root.is_none_or(|root| root == record.root)
     }
 
@@ -771,8 +899,10 @@ impl State {
         let mut queues: Vec<_> = self
             .tasks
             .iter()
-            .filter(|task| !task.ready.is_empty() && request.tasks.contains(&task.name))
-            .map(|task| task.ready.iter())
+            .enumerate()
+            .filter(|(_, task)| !task.ready.is_empty() && request.tasks.contains(&task.name))
+            .filter(|(task, _)| !self.is_paused(*task))
+            .map(|(_, task)| task.ready.iter())
             .collect();
         let mut heads: BinaryHeap<_> = queues
             .iter_mut()
@@ -802,6 +932,10 @@ impl State {
         let record = &mut self.records[seq];
         record.runner = Some(runner);
         record.attempt += 1;
+        record.place = Some(Place::Owned);
+        if let Some(lane) = record.lane() {
+            self.own_in_lane(seq, lane, now);
+        }
         self.step(seq, now, Event::Claim, to, None);
         if let Some(owner) = self.runners.get_mut(&runner) {
             owner.owned.insert(seq);
@@ -820,6 +954,7 @@ impl State {
             depth: record.depth,
             deadline: record.deadline,
             labels: record.labels.clone(),
+            has_lane: record.lane.is_some(),
         })
     }
 
@@ -833,6 +968,6 @@ impl State {
             .map(|(_, other)| other.lease_until)
             .min();
         let overdue = self.deadlines.first().map(|&(deadline, _)| deadline);
-        delayed.into_iter().chain(expiring).chain(overdue).min()
+        delayed.into_iter().chain(expiring).chain(overdue).chain(self.next_opening()).min()
     }
 }

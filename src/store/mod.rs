@@ -4,8 +4,9 @@
 //! transaction, one [`Receipt`]. A runner gathers everything that happened since
 //! its last commit into one batch, so the price of durability is paid once per
 //! batch and not once per step. What a batch asks for is applied in the order of
-//! its fields: submits, reports, cancels, inventory, heartbeat, recovery, claim,
-//! prune. Before a recovery or a claim, whatever is past its deadline is ended.
+//! its fields: rules, pauses, submits, reports, cancels, inventory, heartbeat,
+//! recovery, claim, prune. Before a recovery or a claim, whatever is past its
+//! deadline is ended.
 //!
 //! Every implementation passes the same conformance suite
 //! (`tests/it/store_contract`).
@@ -21,8 +22,8 @@ use std::time::Duration;
 
 pub use crate::model::Invocation;
 use crate::model::{
-    Claim, ComponentDigest, Event, InvocationId, LogEntry, Outcome, Progress, RunnerId, Status, Transition,
-    UnixMicros,
+    Claim, ComponentDigest, Concurrency, Differing, Event, InvocationId, LogEntry, Outcome, Progress, Rate,
+    RuleKey, RunnerId, Status, TaskRules, Transition, UnixMicros,
 };
 
 pub use memory::MemoryStore;
@@ -97,6 +98,30 @@ pub trait Store: Send + Sync + 'static {
     /// what is left.
     fn unfinished_by_task(&self) -> Result<Vec<(Arc<str>, u64)>, StoreError>;
 
+    /// The rules that are in force, and the tasks that are known without any, by
+    /// task.
+    fn rules(&self) -> Result<Vec<TaskRule>, StoreError>;
+
+    /// What is paused now, queues first, each by name.
+    fn paused(&self) -> Result<Vec<PauseTarget>, StoreError>;
+
+    /// The tasks that are paused, themselves or with their queue.
+    ///
+    /// # Errors
+    ///
+    /// As [`rules`](Self::rules).
+    fn paused_tasks(&self) -> Result<TaskSet, StoreError> {
+        let paused = self.paused()?;
+        if paused.is_empty() {
+            return Ok(TaskSet::new());
+        }
+        let is_paused = |rule: &TaskRule| {
+            paused.contains(&PauseTarget::Task(Arc::clone(&rule.task)))
+                || paused.contains(&PauseTarget::Queue(Arc::clone(&rule.queue)))
+        };
+        Ok(self.rules()?.into_iter().filter(is_paused).map(|rule| rule.task).collect())
+    }
+
     /// All invocations with that root, parents before children, siblings in the
     /// order of their submit, without values. Empty if it is not a root.
     fn tree(&self, root: InvocationId) -> Result<Vec<Invocation>, StoreError>;
@@ -161,6 +186,14 @@ impl Watch {
 /// Everything that one transaction is to do.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
+    /// What a runner's configuration says about its tasks: from now on, that is
+    /// what holds.
+    pub rules: Vec<TaskRule>,
+    /// The same from somebody who only submits: it holds for tasks that no rules
+    /// were ever written for.
+    pub default_rules: Vec<TaskRule>,
+    /// Queues and tasks to hold back or to let go on.
+    pub pauses: Vec<Pause>,
     /// New invocations.
     pub submits: Vec<NewInvocation>,
     /// What happened to claimed ones.
@@ -184,7 +217,10 @@ pub struct Batch {
 impl Batch {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.submits.is_empty()
+        self.rules.is_empty()
+            && self.default_rules.is_empty()
+            && self.pauses.is_empty()
+            && self.submits.is_empty()
             && self.reports.is_empty()
             && self.cancels.is_empty()
             && self.inventory.is_none()
@@ -219,6 +255,9 @@ pub struct Receipt {
     /// one, because somebody made them final: it must kill their guests. Each is
     /// told once here; see [`Store::revoked`] for the same in between.
     pub revoked: Vec<InvocationId>,
+    /// Invocations that were blocked by a rule until now and can be claimed, or
+    /// were claimed in this transaction. By id.
+    pub unblocked: Vec<InvocationId>,
     /// Whether the runner of the heartbeat, or of the claim, still has its lease;
     /// `None` if the batch has neither.
     pub lease: Option<Lease>,
@@ -228,8 +267,8 @@ pub struct Receipt {
     /// then by priority and age.
     pub claimed: Vec<Claim>,
     /// Those of [`ClaimRequest::awaited`] that could not be claimed now because
-    /// they are delayed, owned by a runner, final, not of the request's tasks or
-    /// tree, or unknown. Those behind the last that was claimed are not looked
+    /// they are delayed, blocked by a rule, paused, owned by a runner, final, not
+    /// of the request's tasks or tree, or unknown. Those behind the last that was claimed are not looked
     /// at: they are neither claimed nor here, and `more` is set.
     pub unclaimable: Vec<InvocationId>,
     /// Whether there was, or may have been, more to claim than was asked for; also
@@ -237,9 +276,10 @@ pub struct Receipt {
     /// was claimed.
     pub more: bool,
     /// When something happens by itself: the earliest `available_at` of a
-    /// delayed invocation that is not due yet, the earliest end of another
-    /// runner's lease that still owns something, or the earliest deadline. Only
-    /// answered to a claim; see [`Store::next_due`] for the same without one.
+    /// delayed invocation that is not due yet, the earliest moment at which a rate
+    /// lets a blocked one start, the earliest end of another runner's lease that
+    /// still owns something, or the earliest deadline. Only answered to a claim;
+    /// see [`Store::next_due`] for the same without one.
     pub next_due: Option<UnixMicros>,
     /// What the prune did, if the batch has one.
     pub pruned: Option<Pruned>,
@@ -269,10 +309,36 @@ pub struct NewInvocation {
     pub deadline: Option<Duration>,
     /// Idempotency key: unique among the invocations of one task.
     pub key: Option<Arc<str>>,
+    /// What the task's concurrency and rate rules count it with; `None` if it has
+    /// none.
+    pub lane: Option<RuleKey>,
+    /// What the task's uniqueness rule knows it by.
+    pub unique: Option<(RuleKey, Differing)>,
     /// Free text.
     pub labels: Vec<(String, String)>,
     /// Where it hangs in its tree; `None` for a root.
     pub child_of: Option<ChildOf>,
+}
+
+impl NewInvocation {
+    /// A root that can be claimed at once, once, and that no rule knows of.
+    pub fn new(task: impl Into<Arc<str>>, digest: ComponentDigest, arguments: impl Into<Arc<str>>) -> Self {
+        Self {
+            id: InvocationId::generate(),
+            task: task.into(),
+            component_digest: digest,
+            arguments: arguments.into(),
+            max_attempts: 1,
+            priority: 0,
+            delay: Duration::ZERO,
+            deadline: None,
+            key: None,
+            lane: None,
+            unique: None,
+            labels: Vec::new(),
+            child_of: None,
+        }
+    }
 }
 
 /// A child's place.
@@ -311,6 +377,56 @@ pub enum Submitted {
     /// The parent is final, or its attempt is no longer owned by the runner that
     /// submits: nothing was created, and the parent's guest must be killed.
     Orphan,
+    /// By the task's uniqueness rule it is the same as this unfinished invocation,
+    /// which has other arguments, and the rule refuses that. Nothing was created.
+    UniqueConflict(InvocationId),
+    /// An attached child in a lane that its own ancestors fill, this one the
+    /// nearest: it could not start before they end, and they would wait for it.
+    /// Nothing was created.
+    BehindAncestor(InvocationId),
+}
+
+/// The rules of a task, as far as they concern stores.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskRule {
+    /// The full id of the task.
+    pub task: Arc<str>,
+    /// Its queue.
+    pub queue: Arc<str>,
+    /// How many invocations of a lane may be owned at once.
+    pub concurrency: Option<Concurrency>,
+    /// How many invocations of a lane may be claimed within a time.
+    pub rate: Option<Rate>,
+}
+
+impl TaskRule {
+    /// What a store must know of a task's rules.
+    pub fn new(task: &Arc<str>, rules: &TaskRules) -> Self {
+        Self {
+            task: Arc::clone(task),
+            queue: Arc::clone(&rules.queue),
+            concurrency: rules.concurrency,
+            rate: rules.rate,
+        }
+    }
+}
+
+/// Asks to hold something back, or to let it go on.
+#[derive(Debug, Clone)]
+pub struct Pause {
+    /// What.
+    pub target: PauseTarget,
+    /// `false` to let it go on.
+    pub paused: bool,
+}
+
+/// What can be paused.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PauseTarget {
+    /// Every task of a queue.
+    Queue(Arc<str>),
+    /// One task, by its full id.
+    Task(Arc<str>),
 }
 
 /// What happened to one claimed invocation since its last report.
@@ -333,6 +449,14 @@ pub struct Report {
     pub component_digest: Option<ComponentDigest>,
     /// How the attempt ended, if it did.
     pub end: Option<AttemptEnd>,
+}
+
+impl Report {
+    /// The moves that it reports, in order.
+    pub fn moves(&self) -> impl Iterator<Item = (UnixMicros, Event)> {
+        let end = self.end.iter().map(|end| (end.at, rules::end_event(&end.how)));
+        self.observed.iter().copied().chain(end)
+    }
 }
 
 /// How an attempt ended.

@@ -11,6 +11,8 @@ use crate::model::{Event, Failure, FailureKind, InvocationId, Outcome, RunnerId,
 /// reports is stale all the same.
 pub(super) const LOST_RUNNER_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// At most so many invocations of a lane are skipped in one transaction.
+pub(super) const SKIPPED_AT_ONCE: usize = 1_000;
 /// At most so many invocations that are past their deadline end in one
 /// transaction, not counting the descendants that they take along.
 pub(super) const EXPIRED_AT_ONCE: usize = 1_000;
@@ -107,4 +109,13 @@ pub(super) fn lost(runner: RunnerId, attempt: u32, max_attempts: u32) -> Outcome
              and no attempts are left"
         ),
     )))
+}
+
+/// The outcome of an invocation that a concurrency rule kept from running.
+pub(super) fn skipped(limit: u32) -> Outcome {
+    let message = match limit {
+        1 => "its task's concurrency rule lets 1 run at a time, and 1 was running".to_owned(),
+        many => format!("its task's concurrency rule lets {many} run at a time, and as many were running"),
+    };
+    Outcome::Failure(Arc::new(Failure::new(FailureKind::Skipped, message)))
 }

@@ -16,6 +16,7 @@ use super::engine::{EpochTicker, new_engine};
 use super::execute::{self, MAX_MEMORIES, MAX_TABLES, Program, TABLES_PER_WEIGHT};
 use super::host;
 use super::link::{self, Provider};
+use super::rules;
 use super::values::{Shape, normalise_arguments};
 use crate::model::{Claim, Clock, ComponentDigest, Outcome, RetryPolicy, TaskClient, TaskOptions};
 
@@ -349,6 +350,10 @@ impl Library {
             if let Some(options) = options.get(&export.id)
                 && let Err(message) = check_cases(export, &options.retry, &source.defaults.retry)
             {
+                errors.push(one.error(message));
+            }
+            let rules = options.get(&export.id).map_or(&source.defaults.rules, |options| &options.rules);
+            if let Err(message) = rules::check(export, rules) {
                 errors.push(one.error(message));
             }
         }

@@ -10,6 +10,7 @@ mod library;
 mod limits;
 mod link;
 mod output;
+mod rules;
 mod suggest;
 #[cfg(test)]
 mod testing;

@@ -2,6 +2,7 @@
 
 mod architecture;
 mod cli;
+mod crashes;
 mod faults;
 mod guests;
 mod runner;

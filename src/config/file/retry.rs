@@ -158,7 +158,12 @@ impl Reader<'_> {
     }
 
     /// A list of strings, each with its place.
-    fn strings(&mut self, table: &DeTable<'_>, section: &str, key: &str) -> Option<Vec<(String, usize)>> {
+    pub(super) fn strings(
+        &mut self,
+        table: &DeTable<'_>,
+        section: &str,
+        key: &str,
+    ) -> Option<Vec<(String, usize)>> {
         let value = table.get(key)?;
         let wrong = |reader: &mut Self, value: &Value<'_>| {
             let (key, found) = (dotted(section, key), describe(value.get_ref()));

@@ -120,7 +120,7 @@ impl Ledger {
             max,
             only_awaited,
             awaited,
-            tasks: core.executor.tasks(),
+            tasks: core.tasks(),
             root: core.options.only_root,
         })
     }
@@ -145,8 +145,7 @@ impl Ledger {
         let claims = claimed
             .into_iter()
             .map(|claim| {
-                self.owned.insert(claim.id, claim.attempt);
-                let urgency = core.registry.own(claim.id);
+                let urgency = core.registry.own(claim.id, claim.attempt);
                 (claim, urgency)
             })
             .collect();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_postgres::Row;
 
 use super::fault::Fault;
+use super::lanes::next_opening;
 use super::link::{Ask, Link};
 use super::settle::{HEAD_COLUMNS, head};
 use super::sql::{Json, column, optional, uuid, uuids};
@@ -84,38 +85,37 @@ impl Work<'_> {
         self.receipt.lease = Some(Lease::Held);
         if self.receipt.more {
             // Something overdue may be left, and must not be claimed.
-            let mut asks = self.write_all()?;
-            asks.push(ask_next_due(request.runner, Some(self.now)));
-            let due = self.link.ask(asks).await?.pop().unwrap_or_default();
-            self.receipt.next_due = read_next_due(&due)?.at;
             return Ok(());
         }
         let mut asks = self.write_all()?;
         let written = asks.len();
-        asks.push(self.promote());
-        asks.push(ask_next_due(request.runner, Some(self.now)));
-        if !request.awaited.is_empty() {
-            asks.push(self.awaited(request));
-        } else if !request.only_awaited {
-            asks.push(self.queue(request, request.max, &[]));
+        self.ask_what_is_due(PROMOTED_AT_ONCE, &mut asks);
+        // What no lane has a say in can be looked for at once.
+        let is_clear = !self.lanes.is_dirty();
+        if is_clear {
+            asks.push(self.first_look(request));
         }
         let mut answers = self.link.ask(asks).await?.into_iter().skip(written);
         let mut next = || answers.next().unwrap_or_default();
-        let (promoted, due, mut rows) = (next(), next(), next());
-        let promoted: i64 = first(&promoted)?;
-        self.receipt.more = promoted >= PROMOTED_AT_ONCE;
-        self.receipt.next_due = read_next_due(&due)?.at;
+        self.receipt.more = self.read_what_is_due(PROMOTED_AT_ONCE, &mut next)?;
+        let mut rows = next();
+        if self.lanes.is_dirty() {
+            self.settle_lanes().await?;
+            rows = self.link.ask_one(self.first_look(request)).await?;
+        }
 
         let mut chosen = Vec::new();
         if !request.awaited.is_empty() {
             chosen = self.choose_awaited(request, &rows)?;
             rows = Vec::new();
-            if !request.only_awaited {
-                let taken: Vec<_> = chosen.iter().map(|one| one.id).collect();
-                rows = self.link.ask_one(self.queue(request, request.max - chosen.len(), &taken)).await?;
-            }
         }
-        self.choose(request, &rows, &mut chosen)?;
+        if !request.awaited.is_empty() && !request.only_awaited {
+            let taken: Vec<_> = chosen.iter().map(|one| one.id).collect();
+            rows = self.link.ask_one(self.queue(request, request.max - chosen.len(), &taken)).await?;
+        }
+        if !request.only_awaited {
+            self.choose(request, &rows, &mut chosen)?;
+        }
 
         if !chosen.is_empty() {
             self.is_news = true;
@@ -129,16 +129,12 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Makes the delayed that are due claimable; how many.
-    fn promote(&self) -> Ask<'static> {
-        Ask::new(
-            "WITH promoted AS (UPDATE @invocation SET place = 'ready' WHERE seq = ANY(ARRAY( \
-                 SELECT seq FROM @invocation WHERE place = 'delayed' AND available_at <= $1 \
-                 ORDER BY available_at LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING 1) \
-             SELECT count(*) FROM promoted",
-        )
-        .with(self.now.0)
-        .with(PROMOTED_AT_ONCE)
+    /// Asks for the awaited; if nothing is, for the head of the queue.
+    fn first_look(&self, request: &ClaimRequest) -> Ask<'static> {
+        match request.awaited.is_empty() {
+            true => self.queue(request, if request.only_awaited { 0 } else { request.max }, &[]),
+            false => self.awaited(request),
+        }
     }
 
     /// The awaited invocations that can be claimed now, locked.
@@ -150,7 +146,8 @@ impl Work<'_> {
             rest!(),
             " FROM @invocation i ",
             joins!(),
-            " WHERE i.id = ANY($1) AND (i.place = 'ready' OR i.place = 'delayed' AND i.available_at <= $2) \
+            " WHERE i.id = ANY($1) AND (i.place = 'ready' \
+                 OR i.place = 'delayed' AND i.available_at <= $2 AND i.lane IS NULL) \
              AND (i.deadline IS NULL OR i.deadline > $2) FOR UPDATE OF i SKIP LOCKED"
         ))
         .with(uuids(&request.awaited))
@@ -173,7 +170,9 @@ impl Work<'_> {
                 break;
             }
             let is_wanted = |one: &Candidate| {
-                request.tasks.contains(&one.task) && request.root.is_none_or(|root| root == one.root)
+                request.tasks.contains(&one.task)
+                    && !self.lanes.paused.contains(&one.task)
+                    && request.root.is_none_or(|root| root == one.root)
             };
             match found.remove(id).filter(is_wanted) {
                 Some(candidate) => {
@@ -224,6 +223,7 @@ impl Work<'_> {
         head.runner = Some(runner);
         let now: UnixMicros = self.now;
         self.moves.step(head, now, Event::Claim, to, None);
+        self.lanes.own(head);
         Ok(Claim {
             id,
             runner,
@@ -237,12 +237,9 @@ impl Work<'_> {
             depth: claim.depth,
             deadline: head.deadline,
             labels: claim.labels,
+            has_lane: head.lane.is_some(),
         })
     }
-}
-
-fn first(rows: &[Row]) -> Result<i64, Fault> {
-    rows.first().map_or(Ok(0), |row| column(row, 0))
 }
 
 impl Work<'_> {
@@ -275,7 +272,8 @@ impl Work<'_> {
             };
         }
         let wanted = i64::try_from(wanted).unwrap_or(i64::MAX / 2);
-        let tasks: Vec<String> = request.tasks.iter().map(|task| task.as_ref().to_owned()).collect();
+        let tasks = request.tasks.iter().filter(|task| !self.lanes.paused.contains(*task));
+        let tasks: Vec<String> = tasks.map(|task| task.as_ref().to_owned()).collect();
         let ask = match request.root {
             None => Ask::new(from_queue!(
                 "SELECT r.seq, r.order_key FROM @task t CROSS JOIN LATERAL ( \
@@ -307,23 +305,25 @@ impl Work<'_> {
 
 /// Asks when something happens without a commit by `runner`, after `now`; `None`: the
 /// server's present.
-fn ask_next_due(runner: RunnerId, now: Option<UnixMicros>) -> Ask<'static> {
-    Ask::new(
+pub(super) fn ask_next_due(runner: RunnerId, now: Option<UnixMicros>) -> Ask<'static> {
+    Ask::new(concat!(
         "WITH present AS MATERIALIZED (SELECT \
              coalesce($2, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS at) \
          SELECT (SELECT at FROM present), least( \
              (SELECT available_at FROM @invocation WHERE place = 'delayed' \
                  AND available_at > (SELECT at FROM present) ORDER BY available_at LIMIT 1), \
              (SELECT deadline FROM @invocation WHERE deadline IS NOT NULL AND place IS NOT NULL \
-                 ORDER BY deadline LIMIT 1), \
+                 ORDER BY deadline LIMIT 1), ",
+        next_opening!(),
+        ", \
              (SELECT min(r.lease_until) FROM @runner r WHERE NOT r.is_lost AND r.id <> $1 AND EXISTS ( \
                  SELECT 1 FROM @invocation i WHERE i.runner = r.id AND i.place = 'owned')))",
-    )
+    ))
     .with(uuid(runner.as_bytes()))
     .with(now.map(|now| now.0))
 }
 
-fn read_next_due(rows: &[Row]) -> Result<NextDue, Fault> {
+pub(super) fn read_next_due(rows: &[Row]) -> Result<NextDue, Fault> {
     let row = rows.first().ok_or_else(|| Fault::Damaged("there is no present".to_owned()))?;
     Ok(NextDue { now: column(row, 0)?, at: optional(row, 1)? })
 }

@@ -5,7 +5,8 @@
 //! - `url`, `tls`: what is asked for, and how the way to it is secured
 //! - `engine`, `link`, `wait`: connections, statements on them, and threads that wait
 //! - `open`, `schema`: looking before touching, creating, migrating
-//! - `write`: one batch, one transaction; `claim`, `settle` and `keep` are its parts
+//! - `write`: one batch, one transaction; `claim`, `settle`, `lanes` and `keep` are
+//!   its parts
 //! - `read`: everything that changes nothing
 //! - `notify`: how processes learn of each other's commits
 //! - `sql`, `names`, `fault`: columns, numbers for names, errors
@@ -14,6 +15,7 @@ mod claim;
 mod engine;
 mod fault;
 mod keep;
+mod lanes;
 mod link;
 mod names;
 mod notify;
@@ -41,7 +43,10 @@ use self::fault::Fault;
 use self::link::Link;
 use self::names::Names;
 use self::notify::{Ears, Listening, Watchers};
-use super::{Batch, Counts, Filter, Invocation, LookUp, NextDue, Receipt, Store, StoreError, Watch};
+use super::{
+    Batch, Counts, Filter, Invocation, LookUp, NextDue, PauseTarget, Receipt, Store, StoreError, TaskRule,
+    Watch,
+};
 use crate::model::{Clock, InvocationId, LogEntry, RunnerId, Transition};
 
 /// Idle connections that are kept for readers.
@@ -172,7 +177,7 @@ impl PostgresStore {
             }
             let Some(open) = link.as_ref() else { continue };
             let is_committing = Cell::new(false);
-            let place = write::Place {
+            let mut place = write::Surroundings {
                 link: open,
                 names,
                 clock: self.clock.as_deref(),
@@ -183,7 +188,8 @@ impl PostgresStore {
                 folds,
                 is_committing: &is_committing,
             };
-            let committed = wait::wait(write::commit(place, batch), deadline).unwrap_or(Err(Fault::TimedOut));
+            let committed =
+                wait::wait(write::commit(&mut place, batch), deadline).unwrap_or(Err(Fault::TimedOut));
             let fault = match committed {
                 Ok(receipt) => return Ok(receipt),
                 Err(fault) => fault,
@@ -277,6 +283,14 @@ impl Store for PostgresStore {
 
     fn unfinished_by_task(&self) -> Result<Vec<(Arc<str>, u64)>, StoreError> {
         self.read(async |link| read::unfinished_by_task(link).await)
+    }
+
+    fn rules(&self) -> Result<Vec<TaskRule>, StoreError> {
+        self.read(async |link| lanes::rules(link).await)
+    }
+
+    fn paused(&self) -> Result<Vec<PauseTarget>, StoreError> {
+        self.read(async |link| lanes::paused(link).await)
     }
 
     fn tree(&self, root: InvocationId) -> Result<Vec<Invocation>, StoreError> {

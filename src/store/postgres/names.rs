@@ -1,16 +1,15 @@
 //! Task names and component digests, written once and referred to by a number.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::fault::Fault;
 use super::link::{Ask, Link};
 use super::sql::column;
 use crate::model::ComponentDigest;
-use crate::store::Batch;
 
-/// The numbers that this process has met. A number never changes: it is
-/// committed before anything refers to it.
+/// The numbers that this process has met. Numbers never change once committed;
+/// after a transaction that was not, [`Names::forget`] all.
 #[derive(Default)]
 pub(super) struct Names {
     tasks: HashMap<Arc<str>, i64>,
@@ -18,26 +17,35 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Sees to it that everything that `batch` names has a number. Not in the
-    /// batch's transaction: two that draw numbers for the same names in different
-    /// order would wait for each other.
-    pub(super) async fn learn(&mut self, link: &Link, batch: &Batch) -> Result<(), Fault> {
-        let submits = batch.submits.iter();
-        let mut tasks: Vec<&str> =
-            submits.clone().map(|new| &*new.task).filter(|task| !self.tasks.contains_key(*task)).collect();
-        let digests = submits.map(|new| new.component_digest);
-        let digests = digests.chain(batch.reports.iter().filter_map(|report| report.component_digest));
-        let mut digests: Vec<_> = digests.filter(|digest| !self.components.contains_key(digest)).collect();
-        tasks.sort_unstable();
-        tasks.dedup();
-        digests.sort_unstable();
-        digests.dedup();
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Sees to it that tasks and components have numbers, which are drawn in this
+    /// order.
+    pub(super) async fn learn<'n>(
+        &mut self,
+        link: &Link,
+        tasks: impl Iterator<Item = &'n Arc<str>>,
+        digests: impl Iterator<Item = ComponentDigest>,
+    ) -> Result<(), Fault> {
+        let mut seen = HashSet::new();
+        let tasks = tasks.map(|task| &**task);
+        let tasks: Vec<&str> =
+            tasks.filter(|task| !self.tasks.contains_key(*task) && seen.insert(*task)).collect();
+        let mut seen = HashSet::new();
+        let digests: Vec<_> =
+            digests.filter(|digest| !self.components.contains_key(digest) && seen.insert(*digest)).collect();
         if !tasks.is_empty() {
             let known = || Ask::new("SELECT name, key FROM @task WHERE name = ANY($1)").with(tasks.clone());
             let mut rows = link.ask_one(known()).await?;
             if rows.len() < tasks.len() {
                 let insert = "INSERT INTO @task (name) SELECT unnest($1) ON CONFLICT DO NOTHING";
-                link.ask_one(Ask::new(insert).with(tasks.clone())).await?;
+                let known_now: HashSet<Arc<str>> =
+                    rows.iter().map(|row| column(row, 0)).collect::<Result<_, _>>()?;
+                let new: Vec<&str> =
+                    tasks.iter().copied().filter(|task| !known_now.contains(*task)).collect();
+                link.ask_one(Ask::new(insert).with(new)).await?;
                 rows = link.ask_one(known()).await?;
             }
             for row in rows {

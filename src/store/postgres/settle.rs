@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use super::claim;
 use super::fault::Fault;
+use super::lanes::{LaneId, Place};
 use super::link::Ask;
 use super::sql::{column, optional, to_json, uuid};
-use super::write::{Place, Work};
-use crate::model::{Event, IllegalTransition, InvocationId, Outcome, RunnerId, Status, UnixMicros};
+use super::write::Work;
+use crate::model::{Event, IllegalTransition, InvocationId, Outcome, RuleKey, RunnerId, Status, UnixMicros};
 use crate::store::{Cancel, Cancelled, Ended, Heartbeat, Inventory, Lease, NewInvocation, Receipt, rules};
 
 /// At most so many runners are forgotten in one transaction.
@@ -35,6 +37,9 @@ pub(super) struct Head {
     pub(super) parent: Option<InvocationId>,
     pub(super) detached: bool,
     pub(super) deadline: Option<UnixMicros>,
+    /// Where others look for it; `None` when it is final.
+    pub(super) place: Option<Place>,
+    pub(super) lane: Option<RuleKey>,
     /// As JSON, if it is to be written.
     pub(super) progress: Option<String>,
     /// Whether the row is not as this is.
@@ -46,13 +51,13 @@ macro_rules! head {
     () => {
         "i.seq, i.id, i.task, i.component, i.status, i.attempt, i.max_attempts, i.moves, i.priority, \
          i.available_at, i.started_at, i.finished_at, i.runner, i.has_children, i.parent, i.detached, \
-         i.deadline"
+         i.deadline, i.place, i.lane"
     };
 }
 pub(super) use head;
 
 /// How many columns that is.
-pub(super) const HEAD_COLUMNS: usize = 17;
+pub(super) const HEAD_COLUMNS: usize = 19;
 
 impl Head {
     pub(super) fn read(row: &Row) -> Result<Self, Fault> {
@@ -74,6 +79,8 @@ impl Head {
             parent: optional(row, 14)?,
             detached: column(row, 15)?,
             deadline: optional(row, 16)?,
+            place: optional(row, 17)?,
+            lane: optional(row, 18)?,
             progress: None,
             is_changed: false,
         })
@@ -90,14 +97,9 @@ impl Head {
         self.status.apply(event).map_err(|error: IllegalTransition| Fault::Damaged(error.to_string()))
     }
 
-    /// Where others look for it.
-    fn place(&self, now: UnixMicros) -> Option<&'static str> {
-        match self.status {
-            Status::Queued if self.available_at <= now => Some("ready"),
-            Status::Queued => Some("delayed"),
-            status if status.is_owned() => Some("owned"),
-            _ => None,
-        }
+    /// What its task's rules count it with.
+    pub(super) fn lane(&self) -> Option<LaneId> {
+        self.lane.map(|key| (self.task, key))
     }
 }
 
@@ -177,6 +179,7 @@ impl<'a> Work<'a> {
         let runner = head.owner();
         let to = head.after(event)?;
         self.moves.step(head, self.now, event, to, rules::detail(&outcome));
+        self.lanes.relocate(head, None);
         head.finished_at = Some(self.now);
         self.outcomes.push((head.seq, outcome.clone()));
         if let Some(runner) = runner {
@@ -238,7 +241,11 @@ impl<'a> Work<'a> {
                 continue;
             }
             let to = head.after(Event::Release)?;
+            if head.status == Status::Claimed {
+                self.lanes.refund_start(head);
+            }
             self.moves.step(head, self.now, Event::Release, to, None);
+            self.lanes.enqueue(head, self.now);
             head.attempt -= 1;
             self.receipt.given_back += 1;
             self.is_news = true;
@@ -335,6 +342,7 @@ impl<'a> Work<'a> {
         if head.attempt < head.max_attempts {
             let to = head.after(Event::ExpireLease)?;
             self.moves.step(head, self.now, Event::ExpireLease, to, None);
+            self.lanes.enqueue(head, self.now);
             Ok(())
         } else {
             let outcome = rules::lost(runner, head.attempt, head.max_attempts);
@@ -436,7 +444,6 @@ impl<'a> Work<'a> {
                 rows.iter().map(|($head, $fresh)| $value).collect::<Vec<_>>()
             };
         }
-        let now = self.now;
         let place = |one: &Fresh<'a>| one.new.child_of.as_ref();
         let labels = rows.iter().map(|(_, one)| match one.new.labels.is_empty() {
             true => Ok(None),
@@ -445,15 +452,16 @@ impl<'a> Work<'a> {
         let ask = Ask::new(
             "INSERT INTO @invocation (seq, id, status, place, task, component, attempt, max_attempts, \
              moves, order_key, priority, available_at, submitted_at, started_at, finished_at, runner, \
-             parent, child_index, root, depth, detached, has_children, idempotency_key, labels, deadline) \
+             parent, child_index, root, depth, detached, has_children, idempotency_key, labels, deadline, \
+             lane, unique_key) \
              SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, \
-             $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)",
+             $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)",
         );
         asks.push(
             ask.with(all!(|head, _| head.seq))
                 .with(all!(|head, _| uuid(head.id.as_bytes())))
                 .with(all!(|head, _| head.status.as_str()))
-                .with(all!(|head, _| head.place(now)))
+                .with(all!(|head, _| head.place.map(Place::as_str)))
                 .with(all!(|head, _| head.task))
                 .with(all!(|head, _| head.component))
                 .with(all!(|head, _| i64::from(head.attempt)))
@@ -474,7 +482,9 @@ impl<'a> Work<'a> {
                 .with(all!(|head, _| head.has_children))
                 .with(all!(|_, one| one.new.key.as_ref().map(|key| key.as_bytes())))
                 .with(labels.collect::<Result<Vec<_>, _>>()?)
-                .with(all!(|head, _| head.deadline.map(|at| at.0))),
+                .with(all!(|head, _| head.deadline.map(|at| at.0)))
+                .with(all!(|_, one| one.new.lane.map(|key| uuid(key.as_bytes()))))
+                .with(all!(|_, one| one.new.unique.map(|(key, _)| uuid(key.as_bytes())))),
         );
         let ask = Ask::new("INSERT INTO @arguments (seq, json) SELECT * FROM unnest($1, $2)");
         asks.push(ask.with(all!(|head, _| head.seq)).with(all!(|_, one| &*one.new.arguments)));
@@ -482,7 +492,6 @@ impl<'a> Work<'a> {
     }
 
     fn write_changed(&mut self, asks: &mut Vec<Ask<'a>>) {
-        let now = self.now;
         let mut changed: Vec<&mut Head> = self.heads.values_mut().filter(|head| head.is_changed).collect();
         if changed.is_empty() {
             return;
@@ -506,7 +515,7 @@ impl<'a> Work<'a> {
         asks.push(
             ask.with(all!(|head| head.seq))
                 .with(all!(|head| head.status.as_str()))
-                .with(all!(|head| head.place(now)))
+                .with(all!(|head| head.place.map(Place::as_str)))
                 .with(all!(|head| head.component))
                 .with(all!(|head| i64::from(head.attempt)))
                 .with(all!(|head| head.moves))
@@ -548,7 +557,7 @@ impl<'a> Work<'a> {
     }
 
     /// Writes the rest, tells the others, and commits.
-    pub(super) async fn finish(mut self, place: &Place<'_>) -> Result<Receipt, Fault> {
+    pub(super) async fn finish(mut self, claimer: Option<RunnerId>) -> Result<Receipt, Fault> {
         let mut asks = self.write_all()?;
         let tally: Vec<_> = self.moves.tally.drain().filter(|(_, change)| *change != 0).collect();
         if !tally.is_empty() {
@@ -559,7 +568,7 @@ impl<'a> Work<'a> {
                     .with(tally.iter().map(|(_, change)| *change).collect::<Vec<_>>()),
             );
         }
-        if place.folds {
+        if self.end.folds {
             // Whoever comes second while it is folded has nothing left to fold.
             asks.push(Ask::new(
                 "WITH gone AS (DELETE FROM @tally WHERE ctid = ANY(ARRAY( \
@@ -571,15 +580,23 @@ impl<'a> Work<'a> {
         if self.is_news {
             asks.push(
                 Ask::new("SELECT pg_notify($1, $2)")
-                    .with(place.channel.to_owned())
-                    .with(place.sender.to_owned()),
+                    .with(self.end.channel.to_owned())
+                    .with(self.end.sender.to_owned()),
             );
         }
         // After a statement that failed, the server takes this for a rollback; the
         // error of that statement is what comes out here.
+        let due = asks.len();
+        if let Some(runner) = claimer {
+            asks.push(claim::ask_next_due(runner, Some(self.now)));
+        }
         asks.push(Ask::simple("COMMIT"));
-        place.is_committing.set(true);
-        self.link.ask(asks).await?;
+        self.end.is_committing.set(true);
+        let answers = self.link.ask(asks).await?;
+        if claimer.is_some() {
+            let due = claim::read_next_due(&answers[due])?.at;
+            self.receipt.next_due = due.into_iter().chain(self.receipt.next_due).min();
+        }
         Ok(self.receipt)
     }
 }

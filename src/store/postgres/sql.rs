@@ -13,9 +13,10 @@ use tokio_postgres::types::{FromSql, ToSql, Type};
 use uuid::Uuid;
 
 use super::fault::Fault;
+use super::lanes::Place;
 use crate::model::{
-    ComponentDigest, Failure, Invocation, InvocationId, LogStream, Outcome, Reason, RunnerId, Status,
-    UnixMicros,
+    Blocked, ComponentDigest, Failure, Invocation, InvocationId, LogStream, Outcome, Reason, RuleKey,
+    RunnerId, Status, UnixMicros,
 };
 
 /// A value that can be bound, and the type that the server is told: nothing is
@@ -125,6 +126,9 @@ columns! {
         value.try_into().map(Self::from_bytes).map_err(|_| format!("{} bytes are no digest", value.len()));
     UnixMicros: i64, value => Ok(Self(value));
     Status: &'r str, value => word(value, Self::ALL, Self::as_str);
+    RuleKey: Uuid, value => Ok(Self::from_bytes(value.into_bytes()));
+    Blocked: &'r str, value => word(value, Self::ALL, Self::as_str);
+    Place: &'r str, value => word(value, Self::ALL, Self::as_str);
     Reason: &'r str, value => word(value, Self::ALL, Self::as_str);
     LogStream: &'r str, value => word(value, STREAMS, Self::as_str);
 }
@@ -176,14 +180,15 @@ macro_rules! invocation_columns {
     () => {
         "i.id, t.name, c.digest, i.status, i.attempt, i.max_attempts, i.parent, i.root, i.depth, \
          i.detached, i.priority, i.idempotency_key, i.labels, i.runner, i.submitted_at, \
-         i.available_at, i.deadline, i.started_at, i.finished_at, i.progress, o.failure"
+         i.available_at, i.deadline, i.started_at, i.finished_at, i.progress, i.place = 'blocked', \
+         o.failure"
     };
 }
 pub(super) use invocation_columns;
 
 /// The column behind [`invocation_columns`], for a statement that reads values
 /// too.
-pub(super) const VALUE: usize = 21;
+pub(super) const VALUE: usize = 22;
 
 /// What those columns need besides the invocation `i`.
 macro_rules! invocation_joins {
@@ -218,6 +223,7 @@ pub(super) fn invocation(row: &Row, value: Option<usize>) -> Result<Invocation, 
         started_at: optional(row, 17)?,
         finished_at: optional(row, 18)?,
         progress: optional(row, 19)?.map(|Json(progress)| progress),
-        outcome: outcome(row, 20, value)?,
+        blocked: optional(row, 20)?.unwrap_or(false),
+        outcome: outcome(row, 21, value)?,
     })
 }

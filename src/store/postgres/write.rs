@@ -18,17 +18,18 @@ use tokio_postgres::Row;
 
 use super::fault::Fault;
 use super::keep;
+use super::lanes::{self, Lanes};
 use super::link::{Ask, Link};
 use super::names::Names;
 use super::schema::VERSION;
 use super::settle::{Fresh, Head, Moves, head};
 use super::sql::{column, to_json, uuid, uuids};
-use crate::model::{Clock, Event, InvocationId, Outcome, RunnerId, Status, UnixMicros};
+use crate::model::{Clock, Differing, Event, InvocationId, Outcome, RuleKey, RunnerId, Status, UnixMicros};
 use crate::store::rules::{self, Step};
-use crate::store::{Applied, Batch, ChildOf, EndKind, NewInvocation, Receipt, Report, Submitted};
+use crate::store::{Applied, Batch, ChildOf, EndKind, Lease, NewInvocation, Receipt, Report, Submitted};
 
 /// The wider surroundings of a transaction.
-pub(super) struct Place<'a> {
+pub(super) struct Surroundings<'a> {
     pub(super) link: &'a Link,
     pub(super) names: &'a mut Names,
     /// A clock instead of the server's.
@@ -47,10 +48,19 @@ pub(super) struct Place<'a> {
     pub(super) is_committing: &'a Cell<bool>,
 }
 
+/// What a transaction needs for its end.
+pub(super) struct End<'a> {
+    pub(super) channel: &'a str,
+    pub(super) sender: &'a str,
+    pub(super) folds: bool,
+    pub(super) is_committing: &'a Cell<bool>,
+}
+
 /// A transaction under way.
 pub(super) struct Work<'a> {
     pub(super) link: &'a Link,
-    names: &'a Names,
+    pub(super) names: &'a mut Names,
+    pub(super) end: End<'a>,
     pub(super) now: UnixMicros,
     pub(super) receipt: Receipt,
     /// Whether another process may want to know of it.
@@ -67,6 +77,7 @@ pub(super) struct Work<'a> {
     /// Created, and not written yet.
     pub(super) fresh: Vec<Fresh<'a>>,
     pub(super) moves: Moves,
+    pub(super) lanes: Lanes,
     pub(super) outcomes: Vec<(i64, Outcome)>,
     pub(super) logs: Vec<(i64, &'a Report)>,
     pub(super) revoked: Vec<(RunnerId, InvocationId)>,
@@ -89,24 +100,29 @@ struct Found {
     /// The same for what the batch itself creates: with the how-manieth it was.
     new_keys: HashMap<(i64, Arc<str>), usize>,
     new_places: HashMap<(InvocationId, u32), Vec<usize>>,
+    /// As `by_key`, for the uniqueness rule.
+    by_unique: HashMap<usize, (InvocationId, bool)>,
+    new_uniques: HashMap<(i64, RuleKey), usize>,
 }
 
 /// Applies a batch.
-pub(super) async fn commit(place: Place<'_>, batch: &Batch) -> Result<Receipt, Fault> {
-    let Place { link, names, .. } = place;
-    names.learn(link, batch).await?;
-    let place = Place { link, names, ..place };
-    let committed = transact(&place, batch).await;
-    if let Err(fault) = &committed
-        && !fault.breaks_connection()
-    {
-        link.ask_one(Ask::simple("ROLLBACK")).await?;
+pub(super) async fn commit(place: &mut Surroundings<'_>, batch: &Batch) -> Result<Receipt, Fault> {
+    let link = place.link;
+    let committed = transact(place, batch).await;
+    if let Err(fault) = &committed {
+        // Numbers that were drawn in it do not exist.
+        place.names.forget();
+        if !fault.breaks_connection() {
+            link.ask_one(Ask::simple("ROLLBACK")).await?;
+        }
     }
     committed
 }
 
-async fn transact(place: &Place<'_>, batch: &Batch) -> Result<Receipt, Fault> {
+async fn transact(place: &mut Surroundings<'_>, batch: &Batch) -> Result<Receipt, Fault> {
     let mut work = Work::begin(place, batch).await?;
+    work.set_rules(batch).await?;
+    work.learn_ancestors(batch).await?;
     for (index, submit) in batch.submits.iter().enumerate() {
         let submitted = work.submit(index, submit, &batch.submits)?;
         work.receipt.submits.push(submitted);
@@ -135,16 +151,21 @@ async fn transact(place: &Place<'_>, batch: &Batch) -> Result<Receipt, Fault> {
     if let Some(request) = &batch.claim {
         work.claim(request).await?;
     }
+    work.settle_lanes().await?;
+    work.receipt.unblocked.sort_unstable();
+    work.receipt.unblocked.dedup();
     if let Some(prune) = &batch.prune {
         let pruned = work.prune(prune).await?;
         work.receipt.pruned = Some(pruned);
     }
-    work.finish(place).await
+    let claimer = batch.claim.as_ref().map(|request| request.runner);
+    let claimer = claimer.filter(|_| work.receipt.lease == Some(Lease::Held));
+    work.finish(claimer).await
 }
 
 impl<'a> Work<'a> {
     /// Begins the transaction: locks and reads what the batch speaks of.
-    async fn begin(place: &'a Place<'_>, batch: &'a Batch) -> Result<Self, Fault> {
+    async fn begin(place: &'a mut Surroundings<'_>, batch: &'a Batch) -> Result<Self, Fault> {
         let mut asks = vec![
             place.link.begin(),
             Ask::new("SELECT pg_advisory_xact_lock_shared($1)").with(place.migration_lock),
@@ -170,7 +191,8 @@ impl<'a> Work<'a> {
             ))
             .with(uuids(&ids)),
         );
-        let looks = Found::ask(place, batch, &mut asks)?;
+        let looks = Found::ask(place.is_careful, batch, &mut asks);
+        lanes::ask_what_holds(batch, &mut asks);
         // Read when everything is locked: time does not go back from one
         // transaction on an invocation to the next.
         asks.push(Ask::new(
@@ -182,6 +204,7 @@ impl<'a> Work<'a> {
         let mut next = || answers.next().unwrap_or_default();
         let (runners, rows) = (next(), next());
         let found = Found::read(looks, &mut next)?;
+        let lanes = Lanes::read(batch, &mut next)?;
         let state = next().pop().ok_or_else(|| Fault::Damaged("it has no version".to_owned()))?;
         let has_overdue = !next().is_empty();
         let version: i64 = column(&state, 1)?;
@@ -195,6 +218,12 @@ impl<'a> Work<'a> {
         let mut work = Self {
             link: place.link,
             names: place.names,
+            end: End {
+                channel: place.channel,
+                sender: place.sender,
+                folds: place.folds,
+                is_committing: place.is_committing,
+            },
             now,
             receipt: Receipt { now, ..Receipt::default() },
             is_news: false,
@@ -204,6 +233,7 @@ impl<'a> Work<'a> {
             children: HashMap::new(),
             fresh: Vec::with_capacity(batch.submits.len()),
             moves: Moves::default(),
+            lanes,
             outcomes: Vec::new(),
             logs: Vec::new(),
             revoked: Vec::new(),
@@ -216,7 +246,21 @@ impl<'a> Work<'a> {
             }
         }
         work.load(&rows)?;
+        work.learn_names(batch).await?;
         Ok(work)
+    }
+
+    /// Sees to it that what the batch names has numbers: not what orphans name.
+    async fn learn_names(&mut self, batch: &Batch) -> Result<(), Fault> {
+        let is_wanted = |new: &&NewInvocation| {
+            new.child_of.as_ref().is_none_or(|place| self.is_owned_by_submitter(place))
+        };
+        let submits: Vec<_> = batch.submits.iter().filter(is_wanted).collect();
+        let rules = batch.rules.iter().chain(&batch.default_rules);
+        let tasks = rules.map(|rule| &rule.task).chain(submits.iter().map(|new| &new.task));
+        let digests = submits.iter().map(|new| new.component_digest);
+        let digests = digests.chain(batch.reports.iter().filter_map(|report| report.component_digest));
+        self.names.learn(self.link, tasks, digests).await
     }
 
     /// Takes locked rows in; what is known already is newer. The new ones.
@@ -309,25 +353,47 @@ impl<'a> Work<'a> {
             if let Some(first) = self.found.by_place.get(&index) {
                 return Ok(Submitted::Existing(*first));
             }
-            let here = self.found.new_places.entry((place.parent, place.index)).or_default();
+            let here = self.found.new_places.get(&(place.parent, place.index));
             let is_same = |first: &&usize| {
                 let first = &all[**first];
                 first.task == new.task && first.arguments == new.arguments
             };
-            if let Some(first) = here.iter().find(is_same) {
+            if let Some(first) = here.into_iter().flatten().find(is_same) {
                 return Ok(Submitted::Existing(all[*first].id));
             }
-            here.push(index);
+        }
+        if let Some((key, differing)) = new.unique {
+            let here = self.found.new_uniques.get(&(task, key)).map(|first| &all[*first]);
+            let first = match self.found.by_unique.get(&index) {
+                Some(first) => Some(*first),
+                None => here.map(|first| (first.id, first.arguments == new.arguments)),
+            };
+            match first {
+                Some((first, false)) if differing == Differing::Refuse && first != new.id => {
+                    return Ok(Submitted::UniqueConflict(first));
+                }
+                Some((first, _)) => return Ok(Submitted::Existing(first)),
+                None => {}
+            }
+        }
+        if let Some(ancestor) = self.lanes.blocking_ancestor(new, task) {
+            return Ok(Submitted::BehindAncestor(ancestor));
         }
         if let Some(key) = &new.key {
             self.found.new_keys.insert((task, Arc::clone(key)), index);
+        }
+        if let Some((key, _)) = new.unique {
+            self.found.new_uniques.insert((task, key), index);
+        }
+        if let Some(place) = &new.child_of {
+            self.found.new_places.entry((place.parent, place.index)).or_default().push(index);
         }
 
         let seq = self.found.numbers.pop().ok_or_else(|| Fault::Damaged("no numbers are left".to_owned()))?;
         let child_of = new.child_of.as_ref();
         let parent = child_of.and_then(|place| self.heads.get(&place.parent));
         let parents = parent.and_then(|parent| parent.deadline);
-        let head = Head {
+        let mut head = Head {
             seq,
             id: new.id,
             task,
@@ -345,9 +411,12 @@ impl<'a> Work<'a> {
             parent: child_of.map(|place| place.parent),
             detached: child_of.is_some_and(|place| place.detached),
             deadline: rules::deadline(new, parents, self.now),
+            place: None,
+            lane: new.lane,
             progress: None,
             is_changed: false,
         };
+        self.lanes.enqueue(&mut head, self.now);
         self.may_expire |= head.deadline.is_some_and(|deadline| deadline <= self.now);
         self.moves.count(task, Status::Queued, 1);
         self.fresh.push(Fresh { id: new.id, new, submitted_at: self.now });
@@ -369,7 +438,7 @@ impl<'a> Work<'a> {
 
     /// Whether the attempt that submits a child still owns the parent, whose row
     /// is locked: its end waits for this transaction, and then finds the child.
-    fn is_owned_by_submitter(&self, place: &ChildOf) -> bool {
+    pub(super) fn is_owned_by_submitter(&self, place: &ChildOf) -> bool {
         self.heads.get(&place.parent).is_some_and(|parent| {
             parent.owner() == Some(place.parent_runner) && parent.attempt == place.parent_attempt
         })
@@ -388,6 +457,8 @@ impl<'a> Work<'a> {
             return Ok(Applied::Stale);
         }
         head.is_changed = true;
+        // A claim that is given back before its guest got a slot.
+        let has_started = head.status != Status::Claimed || !report.observed.is_empty();
         for (at, event, _, to) in steps.drain(..) {
             if event == Event::Start {
                 head.started_at = Some(at);
@@ -413,13 +484,23 @@ impl<'a> Work<'a> {
         if let Some(end) = &report.end {
             match &end.how {
                 EndKind::Final(outcome) => {
+                    self.lanes.relocate(head, None);
                     head.finished_at = Some(end.at);
                     self.outcomes.push((head.seq, outcome.clone()));
                     let status = head.status;
                     self.end_children(report.id, status)?;
                 }
-                EndKind::Retry(_, delay) => head.available_at = self.now.plus(*delay),
-                EndKind::Release => head.attempt -= 1,
+                EndKind::Retry(_, delay) => {
+                    head.available_at = self.now.plus(*delay);
+                    self.lanes.enqueue(head, self.now);
+                }
+                EndKind::Release => {
+                    if !has_started {
+                        self.lanes.refund_start(head);
+                    }
+                    self.lanes.enqueue(head, self.now);
+                    head.attempt -= 1;
+                }
             }
         }
         self.is_news = true;
@@ -433,20 +514,22 @@ struct Looks {
     existing: bool,
     keyed: Vec<usize>,
     placed: Vec<usize>,
+    unique: Vec<usize>,
 }
 
 impl Found {
     /// Asks what the batch's submits meet.
-    fn ask<'a>(place: &Place<'_>, batch: &'a Batch, asks: &mut Vec<Ask<'a>>) -> Result<Looks, Fault> {
+    fn ask<'a>(is_careful: bool, batch: &'a Batch, asks: &mut Vec<Ask<'a>>) -> Looks {
         let submits = &batch.submits;
         let which = |is: fn(&NewInvocation) -> bool| -> Vec<usize> {
             (0..submits.len()).filter(|index| is(&submits[*index])).collect()
         };
         let looks = Looks {
             reserves: !submits.is_empty(),
-            existing: place.is_careful && !submits.is_empty(),
+            existing: is_careful && !submits.is_empty(),
             keyed: which(|new| new.key.is_some()),
             placed: which(|new| new.child_of.is_some()),
+            unique: which(|new| new.unique.is_some()),
         };
         if looks.reserves {
             let count = i64::try_from(submits.len()).unwrap_or(i64::MAX);
@@ -456,18 +539,20 @@ impl Found {
             let ids = uuids(submits.iter().map(|new| &new.id));
             asks.push(Ask::new("SELECT id FROM @invocation WHERE id = ANY($1)").with(ids));
         }
-        let task = |index: &usize| place.names.task(&submits[*index].task);
+        // By name: not every task has a number yet.
+        let task = |index: &usize| &*submits[*index].task;
         let json = |index: &usize| &*submits[*index].arguments;
         if !looks.keyed.is_empty() {
             let key = |index: &usize| submits[*index].key.as_ref().map(|key| key.as_bytes());
             let ask = Ask::new(
                 "SELECT w.n, i.id, a.json = w.json \
                  FROM unnest($1, $2, $3) WITH ORDINALITY AS w(task, key, json, n) \
-                 JOIN @invocation i ON i.task = w.task AND i.idempotency_key = w.key \
+                 JOIN @task t ON t.name = w.task \
+                 JOIN @invocation i ON i.task = t.key AND i.idempotency_key = w.key \
                  JOIN @arguments a ON a.seq = i.seq",
             );
             asks.push(
-                ask.with(looks.keyed.iter().map(task).collect::<Result<Vec<_>, _>>()?)
+                ask.with(looks.keyed.iter().map(task).collect::<Vec<_>>())
                     .with(looks.keyed.iter().map(key).collect::<Vec<_>>())
                     .with(looks.keyed.iter().map(json).collect::<Vec<_>>()),
             );
@@ -478,18 +563,34 @@ impl Found {
             let ask = Ask::new(
                 "SELECT DISTINCT ON (w.n) w.n, i.id \
                  FROM unnest($1, $2, $3, $4) WITH ORDINALITY AS w(parent, child_index, task, json, n) \
+                 JOIN @task t ON t.name = w.task \
                  JOIN @invocation i ON i.parent = w.parent AND i.child_index = w.child_index \
-                     AND i.task = w.task \
+                     AND i.task = t.key \
                  JOIN @arguments a ON a.seq = i.seq AND a.json = w.json ORDER BY w.n, i.seq",
             );
             asks.push(
                 ask.with(parents)
                     .with(places.map(|place| i64::from(place.index)).collect::<Vec<_>>())
-                    .with(looks.placed.iter().map(task).collect::<Result<Vec<_>, _>>()?)
+                    .with(looks.placed.iter().map(task).collect::<Vec<_>>())
                     .with(looks.placed.iter().map(json).collect::<Vec<_>>()),
             );
         }
-        Ok(looks)
+        if !looks.unique.is_empty() {
+            let key = |index: &usize| submits[*index].unique.map(|(key, _)| uuid(key.as_bytes()));
+            let ask = Ask::new(
+                "SELECT w.n, i.id, a.json = w.json \
+                 FROM unnest($1, $2, $3) WITH ORDINALITY AS w(task, key, json, n) \
+                 JOIN @task t ON t.name = w.task \
+                 JOIN @invocation i ON i.task = t.key AND i.unique_key = w.key AND i.place IS NOT NULL \
+                 JOIN @arguments a ON a.seq = i.seq",
+            );
+            asks.push(
+                ask.with(looks.unique.iter().map(task).collect::<Vec<_>>())
+                    .with(looks.unique.iter().map(key).collect::<Vec<_>>())
+                    .with(looks.unique.iter().map(json).collect::<Vec<_>>()),
+            );
+        }
+        looks
     }
 
     fn read(looks: Looks, next: &mut impl FnMut() -> Vec<Row>) -> Result<Self, Fault> {
@@ -516,6 +617,12 @@ impl Found {
         if !looks.placed.is_empty() {
             for row in next() {
                 found.by_place.insert(which(&row, &looks.placed)?, column(&row, 1)?);
+            }
+        }
+        if !looks.unique.is_empty() {
+            for row in next() {
+                let index = which(&row, &looks.unique)?;
+                found.by_unique.insert(index, (column(&row, 1)?, column(&row, 2)?));
             }
         }
         Ok(found)

@@ -6,7 +6,8 @@ use std::collections::{BinaryHeap, HashSet};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::keep;
-use super::settle::{Head, contradiction, head};
+use super::lanes::{self, LaneId, Place};
+use super::settle::{HEAD_COLUMNS, Head, contradiction, head};
 use super::sql::{Sql, column, json, optional};
 use super::write::Work;
 use crate::model::{Claim, Event, InvocationId, RunnerId, Status, UnixMicros};
@@ -16,10 +17,10 @@ use crate::store::{ClaimRequest, Lease};
 /// more are due, the claim's answer says that there is more.
 const PROMOTED_AT_ONCE: usize = 10_000;
 
-/// A place in the queue: order key and number.
-type Place = (i64, i64);
+/// Where something stands in the queue: order key and number.
+type Rank = (i64, i64);
 
-fn place(row: &Row<'_>) -> rusqlite::Result<Place> {
+fn rank(row: &Row<'_>) -> rusqlite::Result<Rank> {
     Ok((row.get(0)?, row.get(1)?))
 }
 
@@ -32,10 +33,13 @@ impl Work<'_> {
         self.receipt.lease = Some(Lease::Held);
         if self.receipt.more {
             // Something overdue may be left, and must not be claimed.
-            self.receipt.next_due = next_due(self.sql, request.runner, self.now)?;
             return Ok(());
         }
         self.receipt.more = self.promote()?;
+        self.receipt.more |= self.open_lanes()?;
+        self.settle_lanes()?;
+        let paused = self.paused_tasks()?;
+        let may_run = |task: &i64| paused.as_ref().is_none_or(|paused| !paused.contains(task));
 
         let mut chosen = Vec::new();
         let mut taken = HashSet::new();
@@ -47,8 +51,8 @@ impl Work<'_> {
                 self.receipt.more = true;
                 break;
             }
-            match self.claimable(*id, request)? {
-                Some(seq) => {
+            match self.claimable(*id, request)?.filter(|(_, task)| may_run(task)) {
+                Some((seq, _)) => {
                     taken.insert(*id);
                     chosen.push(seq);
                 }
@@ -57,8 +61,8 @@ impl Work<'_> {
         }
         if !request.only_awaited {
             let there_is_more = match request.root {
-                None => self.choose(request, &mut chosen)?,
-                Some(root) => self.choose_in_tree(root, request, &mut chosen)?,
+                None => self.choose(request, may_run, &mut chosen)?,
+                Some(root) => self.choose_in_tree(root, request, may_run, &mut chosen)?,
             };
             self.receipt.more |= there_is_more;
         }
@@ -72,31 +76,53 @@ impl Work<'_> {
             let claim = self.take(seq, request.runner)?;
             self.receipt.claimed.push(claim);
         }
-        self.receipt.next_due = next_due(self.sql, request.runner, self.now)?;
         Ok(())
     }
 
     /// Makes the delayed that are due claimable; whether some were left over.
-    fn promote(&self) -> rusqlite::Result<bool> {
+    fn promote(&mut self) -> rusqlite::Result<bool> {
+        let limit = PROMOTED_AT_ONCE as i64;
         let promoted = self
             .sql
             .prepare_cached(
                 "UPDATE invocation SET place = 'ready' WHERE seq IN ( \
                      SELECT seq FROM invocation INDEXED BY invocation_delayed \
-                     WHERE place = 'delayed' AND available_at <= ?1 \
+                     WHERE place = 'delayed' AND available_at <= ?1 AND lane IS NULL \
                      ORDER BY available_at LIMIT ?2)",
             )?
-            .execute(params![Sql(self.now), PROMOTED_AT_ONCE as i64])?;
-        Ok(promoted == PROMOTED_AT_ONCE)
+            .execute(params![Sql(self.now), limit])?;
+        // Those of a lane have to wait for room in it. What is due and without a
+        // lane was moved away just now, so that these are found at once.
+        let blocked: Vec<LaneId> = self
+            .sql
+            .prepare_cached(
+                "UPDATE invocation SET place = 'blocked' WHERE seq IN ( \
+                     SELECT seq FROM invocation INDEXED BY invocation_delayed \
+                     WHERE place = 'delayed' AND available_at <= ?1 AND lane IS NOT NULL \
+                     ORDER BY available_at LIMIT ?2) RETURNING task, lane",
+            )?
+            .query_map(params![Sql(self.now), limit], |row| Ok((row.get(0)?, column(row, 1)?)))?
+            .collect::<rusqlite::Result<_>>()?;
+        let is_full = promoted == PROMOTED_AT_ONCE || blocked.len() == PROMOTED_AT_ONCE;
+        for lane in blocked {
+            self.count_in_lane(lane, Place::Blocked, 1)?;
+        }
+        Ok(is_full)
     }
 
-    /// The number of an awaited invocation that can be claimed now.
-    fn claimable(&mut self, id: InvocationId, request: &ClaimRequest) -> rusqlite::Result<Option<i64>> {
+    /// The number, and that of its task, of an awaited invocation that can be
+    /// claimed now.
+    fn claimable(
+        &mut self,
+        id: InvocationId,
+        request: &ClaimRequest,
+    ) -> rusqlite::Result<Option<(i64, i64)>> {
         let found = self
             .sql
             .prepare_cached(
                 "SELECT seq, task, root FROM invocation \
-                 WHERE id = ?1 AND (place = 'ready' OR place = 'delayed' AND available_at <= ?2)",
+                 WHERE id = ?1 AND \
+                 (place = 'ready' OR place = 'delayed' AND available_at <= ?2 AND lane IS NULL)",
             )?
             .query_row(params![Sql(id), Sql(self.now)], |row| {
                 Ok((row.get(0)?, row.get(1)?, optional(row, 2)?))
@@ -107,13 +133,18 @@ impl Work<'_> {
         };
         let is_of_tree = request.root.is_none_or(|wanted| wanted == root.unwrap_or(id));
         let can_run = request.tasks.contains(self.names.task(self.sql, task)?);
-        Ok((is_of_tree && can_run).then_some(seq))
+        Ok((is_of_tree && can_run).then_some((seq, task)))
     }
 
     /// Fills `chosen` up in the order of the queue; whether there is more.
-    fn choose(&mut self, request: &ClaimRequest, chosen: &mut Vec<i64>) -> rusqlite::Result<bool> {
+    fn choose(
+        &mut self,
+        request: &ClaimRequest,
+        may_run: impl Fn(&i64) -> bool,
+        chosen: &mut Vec<i64>,
+    ) -> rusqlite::Result<bool> {
         let awaited: HashSet<i64> = chosen.iter().copied().collect();
-        let tasks = self.ready_tasks(request)?;
+        let tasks: Vec<i64> = self.ready_tasks(request)?.into_iter().filter(may_run).collect();
         // The queues of the tasks, merged: a cursor each, so that nothing is read
         // that is not wanted. The comment makes a statement of its own of each,
         // which the cache can keep.
@@ -131,7 +162,7 @@ impl Work<'_> {
         let mut heads = BinaryHeap::with_capacity(queues.len());
         for (index, queue) in queues.iter_mut().enumerate() {
             if let Some(row) = queue.next()? {
-                heads.push(Reverse((place(row)?, index)));
+                heads.push(Reverse((rank(row)?, index)));
             }
         }
         while let Some(Reverse(((_, seq), index))) = heads.pop() {
@@ -142,7 +173,7 @@ impl Work<'_> {
                 chosen.push(seq);
             }
             if let Some(row) = queues[index].next()? {
-                heads.push(Reverse((place(row)?, index)));
+                heads.push(Reverse((rank(row)?, index)));
             }
         }
         Ok(false)
@@ -171,17 +202,18 @@ impl Work<'_> {
         &mut self,
         root: InvocationId,
         request: &ClaimRequest,
+        may_run: impl Fn(&i64) -> bool,
         chosen: &mut Vec<i64>,
     ) -> rusqlite::Result<bool> {
         let awaited: HashSet<i64> = chosen.iter().copied().collect();
         // The root itself is not in the index of its descendants.
-        let mut head: Option<(Place, i64)> = self
+        let mut head: Option<(Rank, i64)> = self
             .sql
             .prepare_cached(
                 "SELECT order_key, seq, task FROM invocation \
                  WHERE id = ?1 AND root IS NULL AND place = 'ready'",
             )?
-            .query_row([Sql(root)], |row| Ok((place(row)?, row.get(2)?)))
+            .query_row([Sql(root)], |row| Ok((rank(row)?, row.get(2)?)))
             .optional()?;
         let mut cursor = self.sql.prepare_cached(
             "SELECT order_key, seq, task FROM invocation INDEXED BY invocation_ready_in_tree \
@@ -190,7 +222,7 @@ impl Work<'_> {
         let mut rows = cursor.query([Sql(root)])?;
         loop {
             let next = match rows.next()? {
-                Some(row) => Some((place(row)?, row.get::<_, i64>(2)?)),
+                Some(row) => Some((rank(row)?, row.get::<_, i64>(2)?)),
                 None => None,
             };
             let root_is_first = match (&head, &next) {
@@ -200,7 +232,7 @@ impl Work<'_> {
             };
             let candidates = [head.take_if(|_| root_is_first), next];
             for ((_, seq), task) in candidates.into_iter().flatten() {
-                let can_run = request.tasks.contains(self.names.task(self.sql, task)?);
+                let can_run = request.tasks.contains(self.names.task(self.sql, task)?) && may_run(&task);
                 if awaited.contains(&seq) || !can_run {
                     continue;
                 }
@@ -235,13 +267,14 @@ impl Work<'_> {
             attempt: head.attempt,
             max_attempts: head.max_attempts,
             task: self.names.task(self.sql, head.task)?.clone(),
-            arguments: row.get(16)?,
-            component_digest: self.names.component(self.sql, row.get(11)?)?,
-            parent: optional(row, 12)?,
-            root: optional(row, 13)?.unwrap_or(head.id),
-            depth: row.get(14)?,
-            deadline: optional(row, 17)?,
-            labels: json(row, 15)?.unwrap_or_default(),
+            arguments: row.get(HEAD_COLUMNS + 5)?,
+            component_digest: self.names.component(self.sql, row.get(HEAD_COLUMNS)?)?,
+            parent: optional(row, HEAD_COLUMNS + 1)?,
+            root: optional(row, HEAD_COLUMNS + 2)?.unwrap_or(head.id),
+            depth: row.get(HEAD_COLUMNS + 3)?,
+            deadline: optional(row, HEAD_COLUMNS + 6)?,
+            labels: json(row, HEAD_COLUMNS + 4)?.unwrap_or_default(),
+            has_lane: head.lane.is_some(),
         };
         drop(rows);
         drop(statement);
@@ -253,6 +286,9 @@ impl Work<'_> {
                  runner = ?5 WHERE seq = ?1",
             )?
             .execute(params![seq, Sql(to), head.moves, head.attempt, Sql(runner)])?;
+        if let Some(lane) = head.lane() {
+            self.own_in_lane(seq, lane)?;
+        }
         Ok(claim)
     }
 }
@@ -281,5 +317,6 @@ pub(super) fn next_due(
         .query_row([Sql(runner)], |row| column(row, 0))
         .optional()?;
     let overdue = keep::next_deadline(sql)?;
-    Ok(delayed.into_iter().chain(expiring).chain(overdue).min())
+    let opening = lanes::next_opening(sql)?;
+    Ok(delayed.into_iter().chain(expiring).chain(overdue).chain(opening).min())
 }

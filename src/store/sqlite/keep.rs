@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::settle::{Head, head};
+use super::settle::{HEAD_COLUMNS, Head, head};
 use super::sql::{Sql, column, optional};
 use super::write::Work;
 use crate::model::{Event, InvocationId, Status, UnixMicros};
@@ -49,7 +49,7 @@ impl Work<'_> {
                      WHERE deadline IS NOT NULL AND place IS NOT NULL AND deadline <= ?1 \
                      ORDER BY deadline, seq LIMIT 1"
                 ))?
-                .query_row([Sql(self.now)], |row| Ok((Head::read(row)?, column(row, 11)?)))
+                .query_row([Sql(self.now)], |row| Ok((Head::read(row)?, column(row, HEAD_COLUMNS)?)))
                 .optional()?;
             let Some((head, deadline)) = overdue else {
                 return Ok(false);

@@ -2,7 +2,8 @@
 //! machine. `docs/design/storage.md` says how it works and why.
 //!
 //! - `open`: looking before touching, creating, migrating
-//! - `write`: one batch, one transaction; `claim`, `settle` and `keep` are its parts
+//! - `write`: one batch, one transaction; `claim`, `settle`, `lanes` and `keep` are
+//!   its parts
 //! - `read`: everything that changes nothing
 //! - `bell`: how processes learn of each other's commits
 //! - `sql`, `schema`, `fault`: columns, versions, errors
@@ -11,6 +12,7 @@ mod bell;
 mod claim;
 mod fault;
 mod keep;
+mod lanes;
 mod names;
 mod open;
 mod read;
@@ -31,7 +33,10 @@ use rusqlite::{Connection, ErrorCode, Transaction};
 use self::bell::{Bell, Listener};
 use self::fault::Fault;
 use self::names::Names;
-use super::{Batch, Counts, EndKind, Filter, Invocation, LookUp, NextDue, Receipt, Store, StoreError, Watch};
+use super::{
+    Batch, Counts, EndKind, Filter, Invocation, LookUp, NextDue, PauseTarget, Receipt, Store, StoreError,
+    TaskRule, Watch,
+};
 use crate::model::{Clock, InvocationId, LogEntry, RunnerId, Transition};
 
 /// Idle connections that are kept for readers.
@@ -158,6 +163,14 @@ impl Store for SqliteStore {
 
     fn unfinished_by_task(&self) -> Result<Vec<(Arc<str>, u64)>, StoreError> {
         self.read(|sql| read::unfinished_by_task(sql))
+    }
+
+    fn rules(&self) -> Result<Vec<TaskRule>, StoreError> {
+        self.read(|sql| lanes::rules(sql))
+    }
+
+    fn paused(&self) -> Result<Vec<PauseTarget>, StoreError> {
+        self.read(|sql| lanes::paused(sql))
     }
 
     fn tree(&self, root: InvocationId) -> Result<Vec<Invocation>, StoreError> {

@@ -214,7 +214,11 @@ fn look_inside(path: &Path, url: &str, alone: bool) -> Result<(), StoreError> {
     // The outer path of every tree: page 1 of each table, first row and last.
     for table in TABLES {
         for direction in ["ASC", "DESC"] {
-            let key = if matches!(table, "history" | "runner" | "tally") { "1" } else { "rowid" };
+            let key = if matches!(table, "history" | "runner" | "tally" | "lane" | "paused") {
+                "1"
+            } else {
+                "rowid"
+            };
             let query = format!("SELECT * FROM {table} ORDER BY {key} {direction} LIMIT 1");
             let mut statement = sql.prepare(&query).map_err(sort)?;
             let mut rows = statement.query([]).map_err(sort)?;

@@ -9,17 +9,30 @@ pub(super) const APPLICATION_ID: i32 = 0x7277_7273;
 
 /// Each takes a database from the version that is its index to the next one.
 /// Released migrations never change.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("migrations/0001_invocations.sql"),
     include_str!("migrations/0002_deadlines_and_retention.sql"),
+    include_str!("migrations/0003_rules.sql"),
 ];
 
 /// The version that this program writes.
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
 
 /// The tables of [`VERSION`].
-pub(super) const TABLES: [&str; 9] =
-    ["task", "component", "invocation", "arguments", "outcome", "history", "log", "runner", "tally"];
+pub(super) const TABLES: [&str; 12] = [
+    "task",
+    "component",
+    "invocation",
+    "arguments",
+    "outcome",
+    "history",
+    "log",
+    "runner",
+    "tally",
+    "lane",
+    "start",
+    "paused",
+];
 
 /// Brings a database from `version` to [`VERSION`], within the caller's
 /// transaction.

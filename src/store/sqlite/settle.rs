@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Row, Statement, params};
 
+use super::lanes::{LaneId, Place};
 use super::sql::{Json, Sql, column, optional};
 use super::write::Work;
-use crate::model::{Event, IllegalTransition, InvocationId, Outcome, RunnerId, Status, UnixMicros};
+use crate::model::{Event, IllegalTransition, InvocationId, Outcome, RuleKey, RunnerId, Status, UnixMicros};
 use crate::store::{Cancel, Cancelled, Ended, Inventory, Lease, rules};
 
 /// At most so many runners are forgotten in one transaction.
@@ -73,16 +74,22 @@ pub(super) struct Head {
     pub(super) available_at: UnixMicros,
     pub(super) runner: Option<RunnerId>,
     pub(super) has_children: bool,
+    /// `None` when it is final.
+    pub(super) place: Option<Place>,
+    pub(super) lane: Option<RuleKey>,
 }
 
 /// The columns of a [`Head`], as text that `concat!` takes.
 macro_rules! head {
     () => {
         "seq, id, status, task, attempt, max_attempts, moves, priority, available_at, runner, \
-         has_children"
+         has_children, place, lane"
     };
 }
 pub(super) use head;
+
+/// How many those are.
+pub(super) const HEAD_COLUMNS: usize = 13;
 
 impl Head {
     pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -98,12 +105,19 @@ impl Head {
             available_at: column(row, 8)?,
             runner: optional(row, 9)?,
             has_children: row.get(10)?,
+            place: optional(row, 11)?,
+            lane: optional(row, 12)?,
         })
     }
 
     /// The runner that owns it now.
     pub(super) fn owner(&self) -> Option<RunnerId> {
         self.runner.filter(|_| self.status.is_owned())
+    }
+
+    /// What its task's rules count it with.
+    pub(super) fn lane(&self) -> Option<LaneId> {
+        self.lane.map(|key| (self.task, key))
     }
 
     /// Where `event` takes it. A row that can't go there contradicts the query
@@ -183,12 +197,13 @@ impl Work<'_> {
     /// Writes the row and the outcome of an invocation that was moved to a final
     /// status.
     pub(super) fn write_end(
-        &self,
+        &mut self,
         head: &Head,
         started_at: Option<UnixMicros>,
         at: UnixMicros,
         outcome: &Outcome,
     ) -> rusqlite::Result<()> {
+        self.leave_lane(head)?;
         self.sql
             .prepare_cached(
                 "UPDATE invocation SET status = ?2, place = NULL, moves = ?3, \
@@ -205,15 +220,40 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// The place of an invocation that comes to the queue, counted in its lane.
+    pub(super) fn enqueue(
+        &mut self,
+        available_at: UnixMicros,
+        lane: Option<LaneId>,
+    ) -> rusqlite::Result<Place> {
+        if available_at > self.now {
+            return Ok(Place::Delayed);
+        }
+        let Some(lane) = lane else {
+            return Ok(Place::Ready);
+        };
+        self.count_in_lane(lane, Place::Blocked, 1)?;
+        Ok(Place::Blocked)
+    }
+
+    /// Counts an invocation out of its lane.
+    fn leave_lane(&mut self, head: &Head) -> rusqlite::Result<()> {
+        match (head.lane(), head.place) {
+            (Some(lane), Some(place)) => self.count_in_lane(lane, place, -1),
+            _ => Ok(()),
+        }
+    }
+
     /// Writes the row of an invocation that was moved back into the queue.
     pub(super) fn requeue(
-        &self,
+        &mut self,
         head: &Head,
         started_at: Option<UnixMicros>,
         attempt: u32,
         available_at: UnixMicros,
     ) -> rusqlite::Result<()> {
-        let place = if available_at <= self.now { "ready" } else { "delayed" };
+        self.leave_lane(head)?;
+        let place = self.enqueue(available_at, head.lane())?;
         self.sql
             .prepare_cached(
                 "UPDATE invocation SET status = ?2, place = ?3, moves = ?4, attempt = ?5, \
@@ -223,7 +263,7 @@ impl Work<'_> {
             .execute(params![
                 head.seq,
                 Sql(head.status),
-                place,
+                Sql(place),
                 head.moves,
                 attempt,
                 Sql(available_at),
@@ -292,7 +332,7 @@ impl Work<'_> {
                 head!(),
                 ", parent FROM doomed CROSS JOIN invocation ON seq = found ORDER BY seq"
             ))?
-            .query_map([Sql(parent)], |row| Ok((Head::read(row)?, column(row, 11)?)))?
+            .query_map([Sql(parent)], |row| Ok((Head::read(row)?, column(row, HEAD_COLUMNS)?)))?
             .collect::<rusqlite::Result<_>>()?;
         for (head, child_of) in doomed {
             let status = if child_of == parent { parent_status } else { Status::Cancelled };
@@ -319,6 +359,9 @@ impl Work<'_> {
                 continue;
             }
             let to = head.after(Event::Release)?;
+            if let Some(lane) = head.lane().filter(|_| head.status == Status::Claimed) {
+                self.refund_start(head.seq, lane)?;
+            }
             let now = self.now;
             self.step(&mut head, now, Event::Release, to, None)?;
             self.requeue(&head, None, head.attempt - 1, head.available_at)?;

@@ -12,9 +12,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::model::{
-    ComponentDigest, Failure, Invocation, InvocationId, LogStream, Outcome, Reason, RunnerId, Status,
-    UnixMicros,
+    Blocked, ComponentDigest, Failure, Invocation, InvocationId, LogStream, Outcome, Reason, RuleKey,
+    RunnerId, Status, UnixMicros,
 };
+
+use super::lanes::Place;
 
 /// A word of the vocabulary as a column's value.
 #[derive(Clone, Copy)]
@@ -53,6 +55,7 @@ macro_rules! blob_column {
 blob_column!(InvocationId, InvocationId::from_bytes);
 blob_column!(RunnerId, RunnerId::from_bytes);
 blob_column!(ComponentDigest, ComponentDigest::from_bytes);
+blob_column!(RuleKey, RuleKey::from_bytes);
 
 macro_rules! word_column {
     ($type:ty, $all:expr) => {
@@ -74,6 +77,8 @@ macro_rules! word_column {
 
 word_column!(Status, Status::ALL);
 word_column!(Reason, Reason::ALL);
+word_column!(Blocked, Blocked::ALL);
+word_column!(Place, Place::ALL);
 word_column!(LogStream, [LogStream::Stdout, LogStream::Stderr, LogStream::Log, LogStream::Runner]);
 
 impl ToSql for Sql<UnixMicros> {
@@ -158,10 +163,10 @@ pub(super) fn outcome(
 pub(super) const INVOCATION: &str = "\
     i.id, t.name, c.digest, i.status, i.attempt, i.max_attempts, i.parent, i.root, i.depth, \
     i.detached, i.priority, i.idempotency_key, i.labels, i.runner, i.submitted_at, \
-    i.available_at, i.started_at, i.finished_at, i.progress, i.deadline, o.failure";
+    i.available_at, i.started_at, i.finished_at, i.progress, i.deadline, i.place = 'blocked', o.failure";
 
 /// The column behind [`INVOCATION`], for a statement that reads values too.
-pub(super) const VALUE: usize = 21;
+pub(super) const VALUE: usize = 22;
 
 /// Where those columns come from. CROSS JOIN fixes the order of the loops.
 pub(super) const FROM_INVOCATION: &str = "\
@@ -192,6 +197,7 @@ pub(super) fn invocation(row: &Row<'_>, value: Option<usize>) -> rusqlite::Resul
         started_at: optional(row, 16)?,
         finished_at: optional(row, 17)?,
         progress: json(row, 18)?,
-        outcome: outcome(row, 20, value)?,
+        blocked: row.get::<_, Option<bool>>(20)?.unwrap_or(false),
+        outcome: outcome(row, 21, value)?,
     })
 }

@@ -11,19 +11,7 @@ fn open(path: &Path) -> SqliteStore {
 }
 
 fn submits(count: usize) -> Batch {
-    let new = |_| NewInvocation {
-        id: InvocationId::generate(),
-        task: "work".into(),
-        component_digest: ComponentDigest::from_bytes([1; 32]),
-        arguments: "[]".into(),
-        max_attempts: 1,
-        priority: 0,
-        delay: Duration::ZERO,
-        deadline: None,
-        key: None,
-        labels: Vec::new(),
-        child_of: None,
-    };
+    let new = |_| NewInvocation::new("work", ComponentDigest::from_bytes([1; 32]), "[]");
     Batch { submits: (0..count).map(new).collect(), ..Batch::default() }
 }
 

@@ -1,17 +1,19 @@
 //! One batch in one transaction: submits and reports.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
+use super::claim;
 use super::fault::Fault;
+use super::lanes::{Lane, LaneId, LaneRule, Place};
 use super::names::Names;
 use super::schema;
 use super::settle::{Head, Move, head};
 use super::sql::{Json, Sql, column, labels, optional};
-use crate::model::{Clock, Event, InvocationId, RunnerId, Status, UnixMicros};
+use crate::model::{Clock, Differing, Event, InvocationId, RuleKey, RunnerId, Status, UnixMicros};
 use crate::store::rules::{self, Step};
-use crate::store::{Applied, Batch, ChildOf, EndKind, NewInvocation, Receipt, Report, Submitted};
+use crate::store::{Applied, Batch, ChildOf, EndKind, Lease, NewInvocation, Receipt, Report, Submitted};
 
 /// A transaction under way.
 pub(super) struct Work<'a> {
@@ -28,6 +30,12 @@ pub(super) struct Work<'a> {
     /// Parents of the batch's submits. Submits come first, and change nothing
     /// that is kept here without changing it here too.
     parents: HashMap<InvocationId, Option<Parent>>,
+    /// Lanes that changed, to be settled before the transaction ends.
+    pub(super) dirty: BTreeSet<LaneId>,
+    /// The lanes that the transaction has met, as they stand now.
+    pub(super) lanes: HashMap<LaneId, Lane>,
+    /// And the rules of their tasks.
+    pub(super) lane_rules: HashMap<i64, LaneRule>,
     /// Room for [`rules::plan`].
     steps: Vec<Step>,
 }
@@ -66,6 +74,9 @@ pub(super) fn commit(
             tally: HashMap::new(),
             moves: Vec::new(),
             parents: HashMap::new(),
+            dirty: BTreeSet::new(),
+            lanes: HashMap::new(),
+            lane_rules: HashMap::new(),
             steps: Vec::new(),
         };
         work.apply(batch)?;
@@ -83,6 +94,15 @@ pub(super) fn commit(
 
 impl Work<'_> {
     fn apply(&mut self, batch: &Batch) -> rusqlite::Result<()> {
+        for rule in &batch.rules {
+            self.set_rule(rule, false)?;
+        }
+        for rule in &batch.default_rules {
+            self.set_rule(rule, true)?;
+        }
+        for pause in &batch.pauses {
+            self.set_pause(pause)?;
+        }
         for submit in &batch.submits {
             let submitted = self.submit(submit)?;
             self.receipt.submits.push(submitted);
@@ -112,6 +132,14 @@ impl Work<'_> {
         if let Some(request) = &batch.claim {
             self.claim(request)?;
         }
+        self.settle_lanes()?;
+        if let Some(request) = &batch.claim
+            && self.receipt.lease == Some(Lease::Held)
+        {
+            self.receipt.next_due = claim::next_due(self.sql, request.runner, self.now)?;
+        }
+        self.receipt.unblocked.sort_unstable();
+        self.receipt.unblocked.dedup();
         self.write_history()?;
         if let Some(prune) = &batch.prune {
             self.receipt.pruned = Some(self.prune(prune)?);
@@ -149,25 +177,45 @@ impl Work<'_> {
             let is_repeated = self.exists(new.id)?;
             return Ok(Submitted::Existing(if is_repeated { new.id } else { first }));
         }
+        if let Some((key, differing)) = new.unique
+            && let Some((first, is_same)) = self.unfinished_like(task, key, new)?
+        {
+            return Ok(match (self.exists(new.id)?, is_same, differing) {
+                (true, ..) => Submitted::Existing(new.id),
+                (false, false, Differing::Refuse) => Submitted::UniqueConflict(first),
+                (false, ..) => Submitted::Existing(first),
+            });
+        }
+        if let Some(ancestor) = self.blocking_ancestor(new, task)? {
+            return Ok(match self.exists(new.id)? {
+                true => Submitted::Existing(new.id),
+                false => Submitted::BehindAncestor(ancestor),
+            });
+        }
 
         let component = self.names.component_key(self.sql, new.component_digest)?;
         let available_at = self.now.plus(new.delay);
         let parent = new.child_of.as_ref().and_then(|place| self.parents.get(&place.parent)?.as_ref());
         let deadline = rules::deadline(new, parent.and_then(|parent| parent.deadline), self.now);
-        let place = if available_at <= self.now { "ready" } else { "delayed" };
+        let is_due = available_at <= self.now;
+        let place = match new.lane {
+            _ if !is_due => Place::Delayed,
+            None => Place::Ready,
+            Some(_) => Place::Blocked,
+        };
         let child_of = new.child_of.as_ref();
         let inserted = self
             .sql
             .prepare_cached(
                 "INSERT INTO invocation (id, status, place, task, component, attempt, \
                  max_attempts, moves, order_key, priority, available_at, submitted_at, parent, \
-                 child_index, root, depth, detached, has_children, idempotency_key, labels, deadline) \
-                 VALUES (?1, 'queued', ?2, ?3, ?4, 0, ?5, 0, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
-                 ?14, 0, ?15, ?16, ?17) ON CONFLICT (id) DO NOTHING",
+                 child_index, root, depth, detached, has_children, idempotency_key, labels, deadline, \
+                 lane, unique_key) VALUES (?1, 'queued', ?2, ?3, ?4, 0, ?5, 0, ?6, ?7, ?8, ?9, ?10, \
+                 ?11, ?12, ?13, ?14, 0, ?15, ?16, ?17, ?18, ?19) ON CONFLICT (id) DO NOTHING",
             )?
             .execute(params![
                 Sql(new.id),
-                place,
+                Sql(place),
                 task,
                 component,
                 new.max_attempts.max(1),
@@ -183,6 +231,8 @@ impl Work<'_> {
                 new.key,
                 labels(&new.labels),
                 deadline.map(Sql),
+                new.lane.map(Sql),
+                new.unique.map(|(key, _)| Sql(key)),
             ])?;
         if inserted == 0 {
             return Ok(Submitted::Existing(new.id));
@@ -193,9 +243,30 @@ impl Work<'_> {
         if let Some(child_of) = child_of {
             self.note_child(child_of)?;
         }
+        if let Some(key) = new.lane {
+            self.count_in_lane((task, key), place, 1)?;
+        }
         self.count(task, Status::Queued, 1);
         self.is_news = true;
         Ok(Submitted::Created(new.id))
+    }
+
+    /// The unfinished invocation that the uniqueness rule takes for the same, and
+    /// whether its arguments are.
+    fn unfinished_like(
+        &self,
+        task: i64,
+        key: RuleKey,
+        new: &NewInvocation,
+    ) -> rusqlite::Result<Option<(InvocationId, bool)>> {
+        self.sql
+            .prepare_cached(
+                "SELECT id, json = ?3 FROM invocation INDEXED BY invocation_unique \
+                 CROSS JOIN arguments USING (seq) \
+                 WHERE task = ?1 AND unique_key = ?2 AND place IS NOT NULL",
+            )?
+            .query_row(params![task, Sql(key), new.arguments], |row| Ok((column(row, 0)?, row.get(1)?)))
+            .optional()
     }
 
     fn exists(&self, id: InvocationId) -> rusqlite::Result<bool> {
@@ -289,6 +360,8 @@ impl Work<'_> {
             return Ok(Applied::Stale);
         }
         self.write_logs(head.seq, report)?;
+        // A claim that is given back before its guest got a slot.
+        let has_started = head.status != Status::Claimed || !report.observed.is_empty();
         let mut started_at = None;
         for (at, event, _, to) in steps.drain(..) {
             if event == Event::Start {
@@ -317,6 +390,11 @@ impl Work<'_> {
                     self.requeue(&head, started_at, head.attempt, available_at)?;
                 }
                 EndKind::Release => {
+                    if let Some(lane) = head.lane()
+                        && !has_started
+                    {
+                        self.refund_start(head.seq, lane)?;
+                    }
                     self.requeue(&head, started_at, head.attempt - 1, head.available_at)?;
                 }
             }

@@ -2,7 +2,7 @@
 
 use crate::support::cli::Sandbox;
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 18] = [
     "call",
     "submit",
     "start",
@@ -13,6 +13,9 @@ const COMMANDS: [&str; 15] = [
     "history",
     "logs",
     "cancel",
+    "pause",
+    "resume",
+    "queues",
     "tasks",
     "inspect",
     "check",

@@ -34,17 +34,11 @@ impl Fixture {
 
     fn submit(&self, task: &str, child_of: Option<ChildOf>) -> InvocationId {
         let submit = NewInvocation {
-            id: InvocationId::generate(),
-            task: task.into(),
-            component_digest: ComponentDigest::from_bytes([0xab; 32]),
-            arguments: "[1]".into(),
             max_attempts: 3,
             priority: 7,
-            delay: Duration::ZERO,
-            deadline: None,
-            key: None,
             labels: vec![("customer".to_owned(), "ac\u{1b}me".to_owned())],
             child_of,
+            ..NewInvocation::new(task, ComponentDigest::from_bytes([0xab; 32]), "[1]")
         };
         let receipt =
             self.store.commit(&Batch { submits: vec![submit], ..Batch::default() }).expect("a submit");

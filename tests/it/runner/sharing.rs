@@ -67,19 +67,8 @@ fn a_submit_beside_a_runner_is_run_and_answered_at_once() {
     let mut times = Vec::new();
     for _ in 0..21 {
         let id = InvocationId::generate();
-        let submit = NewInvocation {
-            id,
-            task: model.task.clone(),
-            component_digest: model.component_digest,
-            arguments: "[]".into(),
-            max_attempts: 1,
-            priority: 0,
-            delay: Duration::ZERO,
-            deadline: None,
-            key: None,
-            labels: Vec::new(),
-            child_of: None,
-        };
+        let submit =
+            NewInvocation { id, ..NewInvocation::new(model.task.clone(), model.component_digest, "[]") };
         store.commit(&Batch { submits: vec![submit], ..Batch::default() }).expect("a commit");
         let began = Instant::now();
         while !matches!(store.look_up(&[id]).expect("a look")[..], [LookUp::Final(_)]) {

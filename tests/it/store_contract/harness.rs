@@ -32,19 +32,7 @@ pub fn tasks(names: &[&str]) -> Arc<TaskSet> {
 }
 
 pub fn new(task: &str) -> NewInvocation {
-    NewInvocation {
-        id: InvocationId::generate(),
-        task: task.into(),
-        component_digest: ComponentDigest::from_bytes([1; 32]),
-        arguments: "[1]".into(),
-        max_attempts: 3,
-        priority: 0,
-        delay: Duration::ZERO,
-        deadline: None,
-        key: None,
-        labels: Vec::new(),
-        child_of: None,
-    }
+    NewInvocation { max_attempts: 3, ..NewInvocation::new(task, ComponentDigest::from_bytes([1; 32]), "[1]") }
 }
 
 /// A child of a claimed invocation.

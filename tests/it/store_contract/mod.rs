@@ -134,4 +134,26 @@ contract! {
     a_pruned_key_can_be_used_again
     a_prune_goes_on_where_it_stopped
     a_prune_comes_last_in_its_batch
+    a_lane_hands_out_no_more_than_its_limit
+    lanes_do_not_wait_for_each_other
+    a_claim_and_the_end_before_it_in_one_batch_share_the_place
+    every_way_out_of_a_lane_lets_the_next_one_in
+    a_released_one_is_let_in_first
+    a_more_urgent_one_takes_the_place_of_one_that_is_ready
+    a_cancelled_blocked_one_is_gone
+    delayed_ones_enter_their_lane_when_they_are_due
+    what_finds_its_lane_full_is_skipped_if_the_rule_says_so
+    what_has_run_before_is_not_skipped
+    a_rate_holds_in_every_window
+    a_claim_that_never_started_gives_its_start_back
+    concurrency_and_rate_hold_together
+    a_changed_limit_holds_from_the_next_claim_on
+    lowering_a_limit_takes_places_back
+    a_submitters_rules_hold_only_where_there_are_none
+    awaited_ones_keep_to_their_lane
+    a_child_behind_its_own_ancestor_is_refused
+    an_unfinished_one_stands_for_others_like_it
+    other_arguments_are_refused_if_the_rule_says_so
+    nothing_of_what_is_paused_is_claimed
+    the_default_queue_can_be_paused_before_anybody_said_what_is_in_it
 }

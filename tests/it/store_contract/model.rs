@@ -6,11 +6,12 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use run_wasm_runner::model::{
-    Claim, Clock, ComponentDigest, Event, InvocationId, Outcome, Progress, RunnerId, Status,
+    Blocked, Claim, Clock, ComponentDigest, Concurrency, Differing, Event, InvocationId, Outcome, Progress,
+    Rate, RuleKey, RunnerId, Status,
 };
 use run_wasm_runner::store::{
     AttemptEnd, Batch, Cancel, ClaimRequest, EndKind, Filter, Heartbeat, Inventory, Keep, Lease, MemoryStore,
-    NewInvocation, Prune, PrunePosition, Report, SqliteStore, Store,
+    NewInvocation, Pause, PauseTarget, Prune, PrunePosition, Report, SqliteStore, Store, TaskRule,
 };
 
 use super::harness::{
@@ -25,6 +26,8 @@ const TASKS: [&str; 3] = ["work", "child", "other"];
 #[derive(Debug, Clone)]
 struct Plan {
     advance: u64,
+    rule: Option<PlannedRule>,
+    pause: Option<(usize, bool)>,
     submits: Vec<PlannedSubmit>,
     reports: Vec<PlannedReport>,
     cancels: Vec<usize>,
@@ -43,7 +46,17 @@ struct PlannedPrune {
 }
 
 #[derive(Debug, Clone)]
+struct PlannedRule {
+    task: usize,
+    concurrency: Option<(u32, bool)>,
+    rate: Option<(u32, u64)>,
+    is_default: bool,
+}
+
+#[derive(Debug, Clone)]
 struct PlannedSubmit {
+    lane: Option<u8>,
+    unique: Option<(u8, bool)>,
     task: usize,
     arguments: u8,
     key: Option<u8>,
@@ -91,23 +104,28 @@ fn submits() -> impl Strategy<Value = PlannedSubmit> {
             any::<bool>(),
             proptest::bool::weighted(0.1),
         ),
+        (proptest::option::weighted(0.6, 0..2_u8), proptest::option::weighted(0.2, (0..2_u8, any::<bool>()))),
     )
-        .prop_map(|((task, arguments, key), (priority, delay, deadline, max_attempts), rest)| {
-            let (parent, index, detached, again) = rest;
-            PlannedSubmit {
-                task,
-                arguments,
-                key,
-                priority,
-                delay,
-                deadline,
-                max_attempts,
-                parent,
-                index,
-                detached,
-                again,
-            }
-        })
+        .prop_map(
+            |((task, arguments, key), (priority, delay, deadline, max_attempts), rest, (lane, unique))| {
+                let (parent, index, detached, again) = rest;
+                PlannedSubmit {
+                    lane,
+                    unique,
+                    task,
+                    arguments,
+                    key,
+                    priority,
+                    delay,
+                    deadline,
+                    max_attempts,
+                    parent,
+                    index,
+                    detached,
+                    again,
+                }
+            },
+        )
 }
 
 fn reports() -> impl Strategy<Value = PlannedReport> {
@@ -135,6 +153,21 @@ fn claims() -> impl Strategy<Value = PlannedClaim> {
         })
 }
 
+fn rules() -> impl Strategy<Value = PlannedRule> {
+    (
+        0..3_usize,
+        proptest::option::weighted(0.7, (1..4_u32, any::<bool>())),
+        proptest::option::weighted(0.4, (1..4_u32, 1..30_u64)),
+        proptest::bool::weighted(0.2),
+    )
+        .prop_map(|(task, concurrency, rate, is_default)| PlannedRule {
+            task,
+            concurrency,
+            rate,
+            is_default,
+        })
+}
+
 fn prunes() -> impl Strategy<Value = PlannedPrune> {
     let keep = (0..5_usize, proptest::option::of(0..90_u64), proptest::option::of(0..4_u64));
     (vec(keep, 1..4), 0..6_usize, any::<bool>()).prop_map(|(keep, max, goes_on)| PlannedPrune {
@@ -146,7 +179,11 @@ fn prunes() -> impl Strategy<Value = PlannedPrune> {
 
 fn plans() -> impl Strategy<Value = Plan> {
     (
-        prop_oneof![3 => Just(0), 2 => 1..5_u64, 1 => 5..90_u64],
+        (
+            prop_oneof![3 => Just(0), 2 => 1..5_u64, 1 => 5..90_u64],
+            proptest::option::weighted(0.2, rules()),
+            proptest::option::weighted(0.1, (0..4_usize, proptest::bool::weighted(0.3))),
+        ),
         vec(submits(), 0..5),
         vec(reports(), 0..5),
         vec(any::<usize>(), 0..2),
@@ -156,8 +193,19 @@ fn plans() -> impl Strategy<Value = Plan> {
         proptest::option::weighted(0.2, prunes()),
     )
         .prop_map(
-            |(advance, submits, reports, cancels, (inventory, heartbeat), recover, claim, prune)| Plan {
+            |(
+                (advance, rule, pause),
+                submits,
+                reports,
+                cancels,
+                (inventory, heartbeat),
+                recover,
+                claim,
+                prune,
+            )| Plan {
                 advance,
+                rule,
+                pause,
                 submits,
                 reports,
                 cancels,
@@ -215,6 +263,11 @@ impl World {
             delay: Duration::from_secs(plan.delay),
             deadline: plan.deadline.map(Duration::from_secs),
             key: plan.key.map(|key| format!("key {key}").into()),
+            lane: plan.lane.map(|lane| RuleKey::from_bytes([lane; 16])),
+            unique: plan.unique.map(|(key, refuse)| {
+                let differing = if refuse { Differing::Refuse } else { Differing::Existing };
+                (RuleKey::from_bytes([key; 16]), differing)
+            }),
             ..submit
         }
     }
@@ -269,7 +322,31 @@ impl World {
 
     fn batch(&mut self, plan: &Plan) -> Batch {
         let submits: Vec<_> = plan.submits.iter().map(|submit| self.submit(submit)).collect();
+        let rule = plan.rule.iter().map(|rule| TaskRule {
+            task: TASKS[rule.task].into(),
+            queue: if rule.is_default { "bulk" } else { "default" }.into(),
+            concurrency: rule.concurrency.map(|(limit, skips)| Concurrency {
+                limit,
+                blocked: if skips { Blocked::Skip } else { Blocked::Wait },
+            }),
+            rate: rule.rate.map(|(limit, seconds)| Rate { limit, window: Duration::from_secs(seconds) }),
+        });
+        let (rules, default_rules) = match plan.rule.as_ref().is_some_and(|rule| rule.is_default) {
+            true => (Vec::new(), rule.collect()),
+            false => (rule.collect(), Vec::new()),
+        };
+        let pauses = plan.pause.iter().map(|(which, paused)| Pause {
+            target: match which {
+                0 => PauseTarget::Queue("default".into()),
+                1 => PauseTarget::Queue("bulk".into()),
+                which => PauseTarget::Task(TASKS[which - 2].into()),
+            },
+            paused: *paused,
+        });
         let batch = Batch {
+            rules,
+            default_rules,
+            pauses: pauses.collect(),
             reports: plan.reports.iter().filter_map(|report| self.report(report)).collect(),
             cancels: plan
                 .cancels
@@ -313,6 +390,7 @@ fn portrait(store: &dyn Store, world: &World) -> String {
         store.counts(None).unwrap(),
         store.unfinished_by_task().unwrap(),
     );
+    portrait += &format!("{:?}\n{:?}\n", store.rules().unwrap(), store.paused().unwrap());
     for runner in world.runners {
         portrait += &format!("{:?}\n", store.next_due(runner).unwrap());
     }

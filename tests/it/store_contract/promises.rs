@@ -5,6 +5,7 @@ mod claims;
 mod ends;
 mod keep;
 mod reads;
+mod rules;
 mod submits;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ pub use claims::*;
 pub use ends::*;
 pub use keep::*;
 pub use reads::*;
+pub use rules::*;
 pub use submits::*;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -2,5 +2,7 @@
 
 pub mod cli;
 pub mod clock;
+pub mod closures;
 pub mod database;
+pub mod faulty_store;
 pub mod guests;

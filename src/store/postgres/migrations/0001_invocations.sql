@@ -14,8 +14,16 @@ INSERT INTO @schema_version (version) VALUES (0);
 
 -- Names that every invocation repeats.
 CREATE TABLE @task (
-    key  bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
-    name text NOT NULL UNIQUE
+    key         bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+    name        text NOT NULL UNIQUE,
+    -- What a runner's configuration said last; `queue` is NULL until one said it.
+    queue       text,
+    concurrency bigint,
+    -- What happens to the blocked: 'wait' or 'skip'.
+    blocked     text,
+    rate        bigint,
+    -- Microseconds.
+    rate_window bigint
 );
 
 CREATE TABLE @component (
@@ -31,8 +39,8 @@ CREATE TABLE @invocation (
     seq          bigint PRIMARY KEY,
     id           uuid NOT NULL UNIQUE,
     status       text NOT NULL,
-    -- Where others look for it: 'ready', 'delayed' (both queued), 'owned', or
-    -- NULL when it is final. The partial indexes below hang on it, so that a
+    -- Where others look for it: 'ready', 'delayed', 'blocked' (all queued), 'owned',
+    -- or NULL when it is final. The partial indexes below hang on it, so that a
     -- change of status that moves nothing touches no index.
     place        text,
     task         bigint NOT NULL,
@@ -62,7 +70,11 @@ CREATE TABLE @invocation (
     has_children boolean NOT NULL,
     idempotency_key bytea,
     labels       text,
-    progress     text
+    progress     text,
+    -- What concurrency and rate count it with, and what the uniqueness rule knows it by.
+    -- What has a lane and is due is 'blocked' until the lane has room for it.
+    lane         uuid,
+    unique_key   uuid
 ) WITH (
     -- Room beside each row for its next version: most changes touch no index then.
     fillfactor = 75,
@@ -83,6 +95,10 @@ CREATE INDEX invocation_deadline ON @invocation (deadline, seq) WHERE deadline I
 CREATE INDEX invocation_final ON @invocation (status, finished_at, seq) WHERE place IS NULL;
 -- The children that can be unfinished though their parent is final.
 CREATE INDEX invocation_detached ON @invocation (parent) WHERE detached AND place IS NOT NULL;
+CREATE INDEX invocation_lane ON @invocation (task, lane, place, order_key, seq)
+    WHERE lane IS NOT NULL AND (place = 'ready' OR place = 'blocked');
+CREATE UNIQUE INDEX invocation_unique ON @invocation (task, unique_key)
+    WHERE unique_key IS NOT NULL AND place IS NOT NULL;
 CREATE UNIQUE INDEX invocation_key ON @invocation (task, idempotency_key) WHERE idempotency_key IS NOT NULL;
 
 -- Values live apart, so that lists and claims do not drag them along.
@@ -146,3 +162,37 @@ CREATE TABLE @tally (
     status text NOT NULL,
     n      bigint NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+-- One row for each lane that has something in it: how many are where, and how
+-- many rows of `start` it has.
+CREATE TABLE @lane (
+    task     bigint NOT NULL,
+    key      uuid NOT NULL,
+    ready    bigint NOT NULL,
+    blocked  bigint NOT NULL,
+    owned    bigint NOT NULL,
+    started  bigint NOT NULL,
+    -- When a rate lets one more of the blocked start; with none blocked, when the
+    -- lane can be forgotten.
+    opens_at bigint,
+    PRIMARY KEY (task, key)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
+CREATE INDEX lane_opens ON @lane (opens_at) WHERE opens_at IS NOT NULL AND blocked > 0;
+CREATE INDEX lane_fades ON @lane (opens_at) WHERE opens_at IS NOT NULL AND blocked = 0;
+
+-- The claims within the window of a lane's rate.
+CREATE TABLE @start (
+    n    bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+    task bigint NOT NULL,
+    key  uuid NOT NULL,
+    at   bigint NOT NULL,
+    seq  bigint NOT NULL
+);
+CREATE INDEX start_of_lane ON @start (task, key, at, seq);
+
+CREATE TABLE @paused (
+    -- 'queue' or 'task'.
+    kind text NOT NULL,
+    name text NOT NULL,
+    PRIMARY KEY (kind, name)
+);

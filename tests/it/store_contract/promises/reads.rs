@@ -189,7 +189,7 @@ pub fn a_batch_is_applied_in_the_order_of_its_fields(bench: &Bench) {
         heartbeat: Some(Heartbeat { runner, lease: LEASE }),
         recover: true,
         claim: Some(request(runner, 10)),
-        prune: None,
+        ..Batch::default()
     });
     assert_eq!(receipt.submits.len(), 2);
     assert_eq!(receipt.reports, [Applied::Done, Applied::Stale]);

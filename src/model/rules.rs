@@ -1,0 +1,264 @@
+//! Rules about when invocations of a task may run, and about submitting the same
+//! twice. `docs/design/rules.md` says how stores keep them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// The queue of tasks that are configured with none.
+pub const DEFAULT_QUEUE: &str = "default";
+
+/// The most that a limit of a rule can be.
+pub const MAX_RULE_LIMIT: u32 = 100_000;
+
+/// What the configuration says about when invocations of a task may run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskRules {
+    /// The queue that it belongs to.
+    pub queue: Arc<str>,
+    /// How many may run at once.
+    pub concurrency: Option<Concurrency>,
+    /// How many may start within a time.
+    pub rate: Option<Rate>,
+    /// What concurrency and rate are counted by.
+    pub lane: Per,
+    /// Whether an unfinished invocation stands for others.
+    pub unique: Option<Unique>,
+}
+
+impl Default for TaskRules {
+    fn default() -> Self {
+        Self { queue: DEFAULT_QUEUE.into(), concurrency: None, rate: None, lane: Per::Task, unique: None }
+    }
+}
+
+impl TaskRules {
+    /// Whether an invocation may have to wait for others.
+    pub fn has_lanes(&self) -> bool {
+        self.concurrency.is_some() || self.rate.is_some()
+    }
+}
+
+/// At most so many at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Concurrency {
+    /// Attempts that runners own at a time, at least 1.
+    pub limit: u32,
+    /// What happens to one that is due while that many are owned.
+    pub blocked: Blocked,
+}
+
+/// What happens to an invocation that a concurrency rule keeps from running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blocked {
+    /// It waits until there is room.
+    Wait,
+    /// It becomes `skipped`, unless an attempt of it has run before.
+    Skip,
+}
+
+impl Blocked {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Wait, Self::Skip];
+
+    /// The word used in SQL and in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Wait => "wait",
+            Self::Skip => "skip",
+        }
+    }
+}
+
+/// At most so many starts within any time of that length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Starts, at least 1.
+    pub limit: u32,
+    /// The length.
+    pub window: Duration,
+}
+
+/// Which invocations of a task a rule counts together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Per {
+    /// All.
+    Task,
+    /// Those with the same arguments.
+    Arguments,
+    /// Those with the same values at these paths: a parameter's name, and the
+    /// names of fields within it, joined by dots. What is not there counts as
+    /// null.
+    Keys(Arc<[Box<str>]>),
+}
+
+/// While an invocation is unfinished, it stands for others like it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unique {
+    /// What makes them alike.
+    pub per: Per,
+    /// What happens to a submit that is alike and has other arguments.
+    pub differing: Differing,
+}
+
+/// What happens to a submit that a uniqueness rule answers and whose arguments
+/// are not those of the unfinished invocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Differing {
+    /// It is answered with the id of the unfinished one all the same.
+    Existing,
+    /// It is refused.
+    Refuse,
+}
+
+impl Differing {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Existing, Self::Refuse];
+
+    /// The word used in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Existing => "existing",
+            Self::Refuse => "refuse",
+        }
+    }
+}
+
+/// What is counted together, as 16 bytes: a digest of the values that a rule
+/// looks at. Equal values give equal keys, whatever order or form they were
+/// written in; others different ones.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RuleKey([u8; 16]);
+
+impl RuleKey {
+    /// The key with these bytes.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RuleKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RuleKey({:032x})", u128::from_be_bytes(self.0))
+    }
+}
+
+impl Per {
+    /// The key of an invocation. `parameters` are the names of the task's
+    /// parameters, `arguments` the checked arguments as a JSON array.
+    pub fn key(&self, parameters: &[&str], arguments: &str) -> RuleKey {
+        let mut hash = Sha256::new();
+        match self {
+            Self::Task => {}
+            Self::Arguments => hash.update(canonical(&parse(arguments))),
+            Self::Keys(paths) => {
+                let arguments = parse(arguments);
+                for path in paths.iter() {
+                    let text = canonical(at_path(path, parameters, &arguments));
+                    // With its length, so that no value runs into the next one.
+                    hash.update((text.len() as u64).to_le_bytes());
+                    hash.update(text);
+                }
+            }
+        }
+        let digest: [u8; 32] = hash.finalize().into();
+        let mut key = [0; 16];
+        key.copy_from_slice(&digest[..16]);
+        RuleKey(key)
+    }
+}
+
+/// Checked arguments are JSON; anything else counts as nothing.
+fn parse(arguments: &str) -> Value {
+    serde_json::from_str(arguments).unwrap_or_default()
+}
+
+fn at_path<'v>(path: &str, parameters: &[&str], arguments: &'v Value) -> &'v Value {
+    let mut names = path.split('.');
+    let first = names.next().unwrap_or_default();
+    let mut value = match parameters.iter().position(|name| *name == first) {
+        Some(index) => &arguments[index],
+        None => &Value::Null,
+    };
+    for name in names {
+        value = &value[name];
+    }
+    value
+}
+
+/// JSON text that is the same for equal values: the fields of objects sorted.
+fn canonical(value: &Value) -> String {
+    fn sorted(value: &Value) -> Value {
+        match value {
+            Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
+            Value::Object(fields) => {
+                let mut fields: Vec<_> = fields.iter().collect();
+                fields.sort_unstable_by_key(|(name, _)| *name);
+                fields.into_iter().map(|(name, value)| (name.clone(), sorted(value))).collect()
+            }
+            other => other.clone(),
+        }
+    }
+    sorted(value).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: [&str; 3] = ["customer", "point", "note"];
+
+    fn keys(paths: &[&str]) -> Per {
+        Per::Keys(paths.iter().map(|path| Box::from(*path)).collect())
+    }
+
+    #[test]
+    fn one_lane_for_all_of_a_task() {
+        assert_eq!(Per::Task.key(&NAMES, "[1]"), Per::Task.key(&NAMES, "[2]"));
+    }
+
+    #[test]
+    fn equal_arguments_have_equal_keys_in_any_form() {
+        let key = |arguments| Per::Arguments.key(&NAMES, arguments);
+        assert_eq!(key(r#"["a", {"x": 1, "y": 2}, null]"#), key(r#"["a",{"y":2,"x":1},null]"#));
+        assert_ne!(key(r#"["a"]"#), key(r#"["b"]"#));
+        assert_ne!(key(r#"["ab", "c"]"#), key(r#"["a", "bc"]"#));
+        assert_ne!(key(r#"["1"]"#), key("[1]"));
+        assert_eq!(key(r#"["\u00e9"]"#), key(r#"["é"]"#));
+        assert_eq!(key("[]"), key("[]"));
+    }
+
+    #[test]
+    fn keys_look_at_what_they_name_and_nothing_else() {
+        let per = keys(&["customer", "point.x"]);
+        let key = |arguments| per.key(&NAMES, arguments);
+        assert_eq!(key(r#"["a", {"x": 1, "y": 2}, "n"]"#), key(r#"["a", {"x": 1, "y": 9}, "m"]"#));
+        assert_ne!(key(r#"["a", {"x": 1}]"#), key(r#"["a", {"x": 2}]"#));
+        assert_ne!(key(r#"["a", {"x": 1}]"#), key(r#"["b", {"x": 1}]"#));
+        assert_eq!(key(r#"["a", {"x": null}]"#), key(r#"["a", {}]"#), "what is not there is null");
+        assert_eq!(keys(&["unknown"]).key(&NAMES, "[1]"), keys(&["unknown"]).key(&NAMES, "[2]"));
+    }
+
+    #[test]
+    fn values_of_neighbouring_keys_do_not_run_together() {
+        let per = keys(&["customer", "note"]);
+        let key = |arguments| per.key(&NAMES, arguments);
+        assert_ne!(key(r#"["ab", 0, "c"]"#), key(r#"["a", 0, "bc"]"#));
+        assert_ne!(key(r#"["a,b", 0, ""]"#), key(r#"["a", 0, "b,"]"#));
+        assert_ne!(key(r#"["a\"", 0, "b"]"#), key(r#"["a", 0, "\"b"]"#));
+    }
+
+    #[test]
+    fn large_integers_keep_their_digits() {
+        let key = |arguments| Per::Arguments.key(&NAMES, arguments);
+        assert_ne!(key("[18446744073709551615]"), key("[18446744073709551614]"));
+    }
+}

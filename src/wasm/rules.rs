@@ -1,0 +1,71 @@
+//! The rules of a task and its types: what is counted together, and whether what
+//! the configuration names is there.
+
+use super::discover::{Export, Signature};
+use super::library::Task;
+use super::values::Shape;
+use crate::model::{Differing, Per, RuleKey, TaskRules};
+
+impl Task {
+    /// What its concurrency and rate rules count an invocation with these checked
+    /// arguments with.
+    pub fn lane(&self, arguments: &str) -> Option<RuleKey> {
+        let rules = &self.options.rules;
+        rules.has_lanes().then(|| self.key(&rules.lane, arguments))
+    }
+
+    /// What its uniqueness rule knows such an invocation by.
+    pub fn unique(&self, arguments: &str) -> Option<(RuleKey, Differing)> {
+        let unique = self.options.rules.unique.as_ref()?;
+        Some((self.key(&unique.per, arguments), unique.differing))
+    }
+
+    fn key(&self, per: &Per, arguments: &str) -> RuleKey {
+        let names: Vec<&str> = self.parameters.iter().map(|parameter| parameter.name.as_str()).collect();
+        per.key(&names, arguments)
+    }
+}
+
+/// Whether a task has what its rules count by.
+pub(super) fn check(export: &Export, rules: &TaskRules) -> Result<(), String> {
+    let lanes = rules.has_lanes().then_some(&rules.lane);
+    let unique = rules.unique.as_ref().map(|unique| &unique.per);
+    for per in lanes.into_iter().chain(unique) {
+        if let Per::Keys(paths) = per {
+            for path in paths.iter() {
+                find(path, &export.signature)
+                    .map_err(|message| format!("`per` in the rules of `{}`: {message}", export.id))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Follows a path: a parameter, and fields within.
+fn find(path: &str, signature: &Signature) -> Result<(), String> {
+    let mut fields = Some(&signature.parameters[..]);
+    let mut within = "it has no parameter".to_owned();
+    for name in path.split('.') {
+        let Some(known) = fields else {
+            return Err(format!("`{path}`: {within} is no record, so it has no field `{name}`"));
+        };
+        let Some(field) = known.iter().find(|field| &*field.name == name) else {
+            let names: Vec<_> = known.iter().map(|field| format!("`{}`", field.name)).collect();
+            let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            return Err(format!("`{path}`: {within} `{name}` (known: {known})"));
+        };
+        let mut shape = &field.shape;
+        while let Shape::Option(inner) = shape {
+            shape = inner;
+        }
+        fields = match shape {
+            Shape::Record(fields) => Some(fields),
+            _ => None,
+        };
+        within = match fields {
+            Some(_) => format!("`{name}` has no field"),
+            None => format!("`{name}`"),
+        };
+    }
+    Ok(())
+}
