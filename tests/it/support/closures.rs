@@ -85,17 +85,8 @@ pub fn child(task: &str, arguments: &[u64]) -> ChildRequest {
 
 pub fn root(task: &str, arguments: &[u64]) -> NewInvocation {
     NewInvocation {
-        id: InvocationId::generate(),
-        task: task.into(),
-        component_digest: ComponentDigest::from_bytes([0; 32]),
-        arguments: json(arguments),
         max_attempts: MAX_ATTEMPTS,
-        priority: 0,
-        delay: Duration::ZERO,
-        deadline: None,
-        key: None,
-        labels: Vec::new(),
-        child_of: None,
+        ..NewInvocation::new(task, ComponentDigest::from_bytes([0; 32]), json(arguments))
     }
 }
 
@@ -151,6 +142,8 @@ impl Executor for Closures {
             arguments: arguments.into(),
             max_attempts: MAX_ATTEMPTS,
             priority: 0,
+            lane: None,
+            unique: None,
         })
     }
 

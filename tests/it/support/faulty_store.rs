@@ -8,7 +8,9 @@ use parking_lot::Mutex;
 use run_wasm_runner::model::{
     Clock, Invocation, InvocationId, LogEntry, RunnerId, SystemClock, Transition, UnixMicros,
 };
-use run_wasm_runner::store::{Batch, Counts, Filter, LookUp, Receipt, Store, StoreError, Watch};
+use run_wasm_runner::store::{
+    Batch, Counts, Filter, LookUp, PauseTarget, Receipt, Store, StoreError, TaskRule, Watch,
+};
 
 /// How it fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,6 +172,12 @@ impl Store for FaultyStore {
     }
     fn unfinished_by_task(&self) -> Result<Vec<(Arc<str>, u64)>, StoreError> {
         self.read("unfinished_by_task", |store| store.unfinished_by_task())
+    }
+    fn rules(&self) -> Result<Vec<TaskRule>, StoreError> {
+        self.read("rules", |store| store.rules())
+    }
+    fn paused(&self) -> Result<Vec<PauseTarget>, StoreError> {
+        self.read("paused", |store| store.paused())
     }
     fn tree(&self, root: InvocationId) -> Result<Vec<Invocation>, StoreError> {
         self.read("tree", |store| store.tree(root))
