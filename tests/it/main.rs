@@ -5,6 +5,7 @@ mod cli;
 mod crashes;
 mod faults;
 mod guests;
+mod postgres;
 mod runner;
 mod sqlite;
 mod store_contract;

@@ -138,13 +138,13 @@ fn causes(error: &tokio_postgres::Error) -> String {
 }
 
 fn explain(db: &DbError) -> String {
-    let hint = match db.code() {
-        &SqlState::DISK_FULL => "the server's disk is full: free some space there",
-        &SqlState::LOCK_NOT_AVAILABLE => "another session holds a lock for too long",
-        &SqlState::INSUFFICIENT_PRIVILEGE => {
+    let hint = match *db.code() {
+        SqlState::DISK_FULL => "the server's disk is full: free some space there",
+        SqlState::LOCK_NOT_AVAILABLE => "another session holds a lock for too long",
+        SqlState::INSUFFICIENT_PRIVILEGE => {
             "this role may not do that: grant it the schema, or choose another with `schema=`"
         }
-        &SqlState::READ_ONLY_SQL_TRANSACTION => "this server only reads: name the primary one",
+        SqlState::READ_ONLY_SQL_TRANSACTION => "this server only reads: name the primary one",
         _ => return format!("the server says: {}", db.message()),
     };
     format!("the server says: {} ({hint})", db.message())
@@ -152,12 +152,12 @@ fn explain(db: &DbError) -> String {
 
 fn explain_connect(error: &tokio_postgres::Error, place: &str) -> String {
     if let Some(db) = error.as_db_error() {
-        let hint = match db.code() {
-            &SqlState::INVALID_PASSWORD | &SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+        let hint = match *db.code() {
+            SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
                 "check user and password in the URL, and the server's `pg_hba.conf`"
             }
-            &SqlState::INVALID_CATALOG_NAME => "create the database, or check its name in the URL",
-            &SqlState::TOO_MANY_CONNECTIONS => {
+            SqlState::INVALID_CATALOG_NAME => "create the database, or check its name in the URL",
+            SqlState::TOO_MANY_CONNECTIONS => {
                 "raise `max_connections`, or connect through a pooler with `listen=off`"
             }
             _ => return format!("{place} says: {}", db.message()),

@@ -2,7 +2,7 @@
 
 mod cancel;
 mod cap;
-mod histories;
+pub mod histories;
 mod kill;
 mod order;
 mod process;

@@ -6,3 +6,4 @@ pub mod closures;
 pub mod database;
 pub mod faulty_store;
 pub mod guests;
+pub mod proxy;
