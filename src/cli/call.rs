@@ -43,6 +43,7 @@ pub fn run(args: &CallArgs, context: &Context) -> Result<(), CliError> {
         id,
         max_attempts: task.options.max_attempts,
         priority: task.options.priority,
+        deadline: task.options.deadline,
         lane: task.lane(&arguments),
         unique: task.unique(&arguments),
         ..NewInvocation::new(Arc::clone(&task.id), task.digest, Arc::clone(&arguments))

@@ -92,6 +92,21 @@ impl Context {
         })
     }
 
+    /// The full id of a task that is to be found in the store. A name that looks
+    /// like one is taken as it is: its component may be gone while its invocations
+    /// are still there.
+    ///
+    /// # Errors
+    ///
+    /// As [`library`](Self::library) and [`task`](Self::task).
+    pub fn task_id(&self, name: &str) -> Result<Arc<str>, CliError> {
+        if name.contains('/') || self.config.components.is_empty() {
+            return Ok(name.into());
+        }
+        let library = self.library()?;
+        Ok(Arc::clone(&self.task(&library, name)?.id))
+    }
+
     /// Opens the store to put something into it: it is created if need be.
     ///
     /// # Errors
@@ -162,6 +177,8 @@ impl Context {
             lease: config.lease,
             grace: config.grace,
             only_root,
+            // What runs one tree leaves the rest of the store alone.
+            retention: if only_root.is_none() { config.retention.clone() } else { Vec::new() },
             only_tasks,
         };
         Ok(Runner::start(Arc::clone(store), library.clone(), Arc::clone(&self.clock), options)?)

@@ -20,9 +20,11 @@ mod logs;
 mod output;
 mod pause;
 mod progress;
+mod prune;
 mod raw;
 mod render;
 mod result;
+mod retry;
 mod signals;
 mod start;
 mod status;
@@ -65,6 +67,8 @@ pub fn run(cli: &Cli) -> Result<(), CliError> {
         Command::History(args) => history::run(args, &context),
         Command::Logs(args) => logs::run(args, &context),
         Command::Cancel(args) => cancel::run(args, &context),
+        Command::Retry(args) => retry::run(args, &context),
+        Command::Prune(args) => prune::run(args, &context),
         Command::Pause(args) => pause::run(args, true, &context),
         Command::Resume(args) => pause::run(args, false, &context),
         Command::Queues(args) => pause::queues(args, &context),

@@ -38,6 +38,7 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
             format!("`--key` names one invocation, and {} are to be submitted", all_arguments.len());
         return Err(CliError::usage(message).with_hint("submit them one by one, each with its own key"));
     }
+    check_deadline(args, task)?;
     let store = context.store()?;
     // Watching begins before the submit, so that no end is missed.
     let waiter = if args.wait { Some(Waiter::new(Arc::clone(&store))?) } else { None };
@@ -84,6 +85,23 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
     Ok(())
 }
 
+/// What may not start before its deadline could never run.
+fn check_deadline(args: &SubmitArgs, task: &Task) -> Result<(), CliError> {
+    let Some(deadline) = args.deadline.or(task.options.deadline) else {
+        return Ok(());
+    };
+    let delay = args.delay.unwrap_or(Duration::ZERO);
+    if deadline > delay {
+        return Ok(());
+    }
+    let whose = if args.deadline.is_some() { "the deadline" } else { "the configured deadline" };
+    let message = match delay.is_zero() {
+        true => format!("{whose} of `{deadline:?}` is over at once"),
+        false => format!("{whose} of `{deadline:?}` is over before the delay of `{delay:?}`"),
+    };
+    Err(CliError::usage(message).with_hint("give a longer `--deadline`: both count from the submit"))
+}
+
 fn read_all(args: &SubmitArgs, library: &Library, task: &Task) -> Result<Vec<Arc<str>>, CliError> {
     if let Some(path) = &args.batch {
         let text = arguments::read_file(path)?;
@@ -128,7 +146,7 @@ fn commit(
         max_attempts: task.options.max_attempts,
         priority: args.priority.unwrap_or(task.options.priority),
         delay: args.delay.unwrap_or(Duration::ZERO),
-        deadline: None,
+        deadline: args.deadline.or(task.options.deadline),
         key: args.key.as_deref().map(Arc::from),
         lane: task.lane(arguments),
         unique: task.unique(arguments),

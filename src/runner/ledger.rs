@@ -3,6 +3,7 @@
 
 mod claims;
 mod doubt;
+mod keep;
 mod stop;
 
 use std::sync::Arc;
@@ -56,6 +57,8 @@ pub(super) struct Ledger {
     /// Whether the next claim of a nearly full runner may be of anything awaited,
     /// however deep.
     takes_any_depth: bool,
+    /// The removal of what is old.
+    sweep: keep::Sweep,
     /// Whether the store knows the rules of this runner's configuration.
     has_told_rules: bool,
     /// When the ledger thread wakes by itself.
@@ -125,6 +128,7 @@ impl Ledger {
             killing_since: None,
             ready_since: None,
             takes_any_depth: false,
+            sweep: keep::Sweep::new(),
             has_told_rules: false,
             alarm: None,
         }
@@ -219,6 +223,7 @@ impl Ledger {
         self.look_ups.append(&mut messages.look_ups);
         self.look_up(core, messages.statuses);
         self.break_standstill(core);
+        self.sweep(core);
         self.tell_idle(core);
         // Whatever failed in this turn has begun a pause that is not over yet.
         self.back_off = self.back_off.filter(|(until, _)| *until > Instant::now());
@@ -234,6 +239,7 @@ impl Ledger {
         match core.stage() {
             Stage::Working => {
                 alarms.push(due);
+                alarms.push(self.next_sweep(core).map(when_back));
                 alarms.push(self.ready_since.map(|(since, _)| since + claims::STALE_PREFETCH));
             }
             Stage::Draining => alarms.extend([due, *core.grace_ends.lock()]),
@@ -566,8 +572,10 @@ impl Ledger {
         {
             return;
         }
-        let left = match core.store.unfinished_by_task() {
-            Ok(tasks) => tasks,
+        // What somebody holds back is not left to be run.
+        let read = core.store.unfinished_by_task().and_then(|left| Ok((left, core.store.paused_tasks()?)));
+        let (left, paused) = match read {
+            Ok(read) => read,
             Err(error) => {
                 tracing::warn!(%error, "the store can't be read; trying again");
                 self.lengthen_back_off();
@@ -575,14 +583,6 @@ impl Ledger {
             }
         };
         let mine = core.tasks();
-        // What somebody holds back is not left to be run.
-        let paused = match core.store.paused_tasks() {
-            Ok(paused) => paused,
-            Err(error) => {
-                tracing::warn!(%error, "the store can't be read");
-                return;
-            }
-        };
         let mine = |task: &Arc<str>| mine.contains(task) && !paused.contains(task);
         if left.iter().any(|(task, count)| *count > 0 && mine(task)) {
             return;

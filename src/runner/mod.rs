@@ -49,7 +49,7 @@ use parking_lot::{Condvar, Mutex};
 pub use executor::{Executor, Guest, GuestFuture, PreparedChild};
 
 use crate::model::{AwaitMode, Clock, InvocationId, Outcome, Refusal, RunnerId, TaskClient};
-use crate::store::{Cancel, Store, StoreError, TaskSet, Watch};
+use crate::store::{Cancel, Keep, Store, StoreError, TaskSet, Watch};
 use client::RunnerClient;
 use fiber::Fiber;
 use inbox::{CancelMessage, Inbox, Messages};
@@ -81,6 +81,8 @@ pub struct RunnerOptions {
     pub grace: Duration,
     /// Run nothing but this tree.
     pub only_root: Option<InvocationId>,
+    /// What to keep of each final status; of those that are not here, everything.
+    pub retention: Vec<Keep>,
     /// Run nothing but these of the executor's tasks.
     pub only_tasks: Option<Arc<TaskSet>>,
 }
@@ -95,6 +97,7 @@ impl Default for RunnerOptions {
             lease: Duration::from_secs(10),
             grace: Duration::from_secs(30),
             only_root: None,
+            retention: Vec::new(),
             only_tasks: None,
         }
     }

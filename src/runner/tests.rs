@@ -115,6 +115,7 @@ impl Executor for Closures {
             arguments: arguments.into(),
             max_attempts: 3,
             priority: 0,
+            deadline: None,
             lane: None,
             unique: None,
         })

@@ -340,6 +340,8 @@ impl State {
             submitted_at: record.submitted_at,
             available_at: record.available_at,
             blocked: record.place == Some(Place::Blocked),
+            lane: record.lane,
+            unique: record.unique,
             deadline: record.deadline,
             started_at: record.started_at,
             finished_at: record.finished_at,

@@ -6,6 +6,7 @@ mod crashes;
 mod faults;
 mod guests;
 mod postgres;
+mod power;
 mod runner;
 mod sqlite;
 mod store_contract;

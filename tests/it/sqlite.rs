@@ -176,6 +176,41 @@ fn a_log_without_its_file_is_refused_and_untouched() {
     assert_is_refused(&path, &["damaged", "log"]);
 }
 
+/// The header of a journal for a database that had so many pages.
+fn journal(pages: u32) -> Vec<u8> {
+    let mut journal = vec![0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+    for number in [0, 7, pages, 512, 4096] {
+        journal.extend(u32::to_be_bytes(number));
+    }
+    journal.resize(512, 0);
+    journal
+}
+
+#[test]
+fn a_creation_that_was_cut_short_is_begun_again() {
+    let (_directory, path) = closed_store();
+    let page = fs::read(&path).unwrap()[..4096].to_vec();
+    for (file, journal) in [(vec![0; 4096], journal(0)), (page, journal(0)), (Vec::new(), vec![0xd9; 20])] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.db");
+        fs::write(&path, file).unwrap();
+        fs::write(path.with_file_name("state.db-journal"), journal).unwrap();
+        submit(&open(&path).unwrap(), new("work")).unwrap();
+        assert_eq!(open(&path).unwrap().counts(None).unwrap().unfinished(), 1);
+    }
+}
+
+#[test]
+fn a_database_with_the_journal_of_another_program_is_refused_and_untouched() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("other.db");
+    let sql = Connection::open(&path).unwrap();
+    sql.execute_batch("CREATE TABLE t (x)").unwrap();
+    drop(sql);
+    fs::write(path.with_file_name("other.db-journal"), journal(2)).unwrap();
+    assert_is_refused(&path, &["another program's transaction", "journal"]);
+}
+
 #[test]
 fn an_empty_file_becomes_a_store() {
     let directory = tempfile::tempdir().unwrap();

@@ -55,6 +55,7 @@ pub struct SqliteStore {
     clock: Arc<dyn Clock>,
     url: String,
     path: PathBuf,
+    vfs: Option<Box<str>>,
     /// The only connection of this process that writes. Held for one batch,
     /// including its fsync.
     writer: Arc<Mutex<Writer>>,
@@ -78,16 +79,28 @@ impl SqliteStore {
     /// another application's, or was written by a newer version: it is left
     /// as it was. [`StoreError::Unavailable`] if it can't be read or created.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        Self::open_with(path, clock, None)
+    }
+
+    /// The same over another way to the disk, by the name under which SQLite has
+    /// it: for tests that let disks fail.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    #[doc(hidden)]
+    pub fn open_with(path: &Path, clock: Arc<dyn Clock>, vfs: Option<&str>) -> Result<Self, StoreError> {
         let url = format!("sqlite:{}", path.display());
         // Absolute, so that neither a change of directory nor a name such as
         // `file:x` or `:memory:` means something else to SQLite.
         let path =
             std::path::absolute(path).map_err(|error| fault::unusable(&url, format!("bad path: {error}")))?;
-        let opened = open::open(&path, &url)?;
+        let opened = open::open(&path, &url, vfs)?;
         Ok(Self {
             clock,
             url,
             path,
+            vfs: vfs.map(Box::from),
             writer: Arc::new(Mutex::new(Writer { sql: opened.writer, names: Names::default() })),
             readers: Mutex::default(),
             bell: opened.bell,
@@ -100,7 +113,7 @@ impl SqliteStore {
         let attempt = || {
             let mut sql = match idle {
                 Some(sql) => sql,
-                None => open::open_reader(&self.path)?,
+                None => open::open_reader(&self.path, self.vfs.as_deref())?,
             };
             let transaction = sql.transaction()?;
             schema::check(&transaction)?;

@@ -28,6 +28,12 @@ const CHECKED_WHOLE_BYTES: u64 = 1 << 20;
 /// queue that a claim merges.
 const STATEMENTS: usize = 128;
 
+/// How a database begins.
+const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// The most bytes that a page has.
+const LARGEST_PAGE: u64 = 65536;
+
 /// What opening yields.
 pub(super) struct Opened {
     pub(super) writer: Connection,
@@ -35,8 +41,9 @@ pub(super) struct Opened {
 }
 
 /// Opens the database at `path`, which is absolute, creating it if it is not
-/// there.
-pub(super) fn open(path: &Path, url: &str) -> Result<Opened, StoreError> {
+/// there. `vfs` is the name of SQLite's way to the disk, if it is not the usual
+/// one.
+pub(super) fn open(path: &Path, url: &str, vfs: Option<&str>) -> Result<Opened, StoreError> {
     look(path, url)?;
     create(path).map_err(|error| {
         fault::unavailable(url, format!("`{}` can't be created: {error}", path.display()))
@@ -45,7 +52,7 @@ pub(super) fn open(path: &Path, url: &str) -> Result<Opened, StoreError> {
     let bell = Bell::open(beside(path, "-bell")).map_err(|error| {
         fault::unavailable(url, format!("`{}-bell` can't be created: {error}", path.display()))
     })?;
-    let mut writer = connect(path, false).map_err(sort)?;
+    let mut writer = connect(path, vfs, false).map_err(sort)?;
     // Two processes that create one database at once: SQLite itself does not wait
     // for the lock when it switches a file to WAL.
     let _lock =
@@ -55,14 +62,17 @@ pub(super) fn open(path: &Path, url: &str) -> Result<Opened, StoreError> {
 }
 
 /// Another connection, which only reads.
-pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
-    connect(path, true)
+pub(super) fn open_reader(path: &Path, vfs: Option<&str>) -> rusqlite::Result<Connection> {
+    connect(path, vfs, true)
 }
 
-fn connect(path: &Path, only_reads: bool) -> rusqlite::Result<Connection> {
+fn connect(path: &Path, vfs: Option<&str>, only_reads: bool) -> rusqlite::Result<Connection> {
     // Not SQLITE_OPEN_CREATE: the file was created by us, with our mode.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let sql = Connection::open_with_flags(path, flags)?;
+    let sql = match vfs {
+        None => Connection::open_with_flags(path, flags)?,
+        Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs)?,
+    };
     sql.busy_timeout(BUSY_TIMEOUT)?;
     sql.set_prepared_statement_cache_capacity(STATEMENTS);
     // Otherwise SQLite compiles a statement anew whenever a value is bound that a
@@ -127,6 +137,19 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 /// Refuses what is not ours to touch. Nothing is written, neither to the file
 /// nor beside it.
 fn look(path: &Path, url: &str) -> Result<(), StoreError> {
+    match look_at_journal(path) {
+        Journal::None => {}
+        // The transaction that makes a database of an empty file is the only one
+        // of ours with a journal. SQLite undoes it when it opens the file.
+        Journal::OfCreation => return Ok(()),
+        Journal::Foreign => {
+            return Err(fault::unusable(
+                url,
+                "another program's transaction is under way in it, or was cut short (its journal lies \
+                 beside the file): let that program finish it, or choose another path",
+            ));
+        }
+    }
     let log = beside(path, "-wal");
     let has_log = || log.metadata().is_ok_and(|metadata| metadata.len() > 0);
     if has_log() {
@@ -149,6 +172,40 @@ fn look(path: &Path, url: &str) -> Result<(), StoreError> {
     seen
 }
 
+/// What lies beside a file as the journal of a transaction.
+enum Journal {
+    None,
+    /// Of the transaction that creates the database, which was cut short.
+    OfCreation,
+    /// Of any other.
+    Foreign,
+}
+
+fn look_at_journal(path: &Path) -> Journal {
+    let start = |path: &Path| {
+        let mut bytes = Vec::new();
+        // What can't be read is found out by those who need it.
+        let _ = File::open(path).and_then(|file| file.take(28).read_to_end(&mut bytes));
+        bytes
+    };
+    let journal = start(&beside(path, "-journal"));
+    // As SQLite has it: an empty one, or one whose header is cleared, is none.
+    if journal.first().is_none_or(|first| *first == 0) {
+        return Journal::None;
+    }
+    // It begins with a magic number; how many pages the database had before is at 16.
+    let is_whole =
+        journal.len() == 28 && journal.starts_with(&[0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7]);
+    let was_empty = !is_whole || journal[16..20] == [0; 4];
+    let database = start(path);
+    let is_new = path.metadata().is_ok_and(|metadata| metadata.len() <= LARGEST_PAGE)
+        && (database.iter().all(|byte| *byte == 0) || database.starts_with(MAGIC));
+    match was_empty && is_new {
+        true => Journal::OfCreation,
+        false => Journal::Foreign,
+    }
+}
+
 /// Whether the file is missing or empty; an error if it can't be a database.
 fn look_at_header(path: &Path, url: &str) -> Result<bool, StoreError> {
     let unreadable = |error: std::io::Error| fault::unavailable(url, format!("it can't be read: {error}"));
@@ -166,7 +223,7 @@ fn look_at_header(path: &Path, url: &str) -> Result<bool, StoreError> {
     }
     let mut header = [0; 100];
     let is_whole = file.read_exact(&mut header).is_ok();
-    if !header.starts_with(b"SQLite format 3\0") {
+    if !header.starts_with(MAGIC) {
         return Err(fault::unusable(
             url,
             "it is not an SQLite database: choose another path, or move the file away",

@@ -2,7 +2,7 @@
 
 use crate::support::cli::Sandbox;
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 20] = [
     "call",
     "submit",
     "start",
@@ -13,6 +13,8 @@ const COMMANDS: [&str; 18] = [
     "history",
     "logs",
     "cancel",
+    "retry",
+    "prune",
     "pause",
     "resume",
     "queues",

@@ -2,12 +2,15 @@
 
 mod cancel;
 mod cap;
+mod deadlines;
 pub mod histories;
 mod kill;
 mod order;
 mod process;
 mod regression;
+mod retention;
 mod retries;
+mod rules;
 mod sharing;
 pub mod site;
 mod slots;

@@ -1,0 +1,352 @@
+//! Concurrency, rates, uniqueness, queues and pauses, with real runners.
+
+use std::time::Duration;
+
+use run_wasm_runner::model::{Invocation, InvocationId, Reason, Status, Transition, UnixMicros};
+use run_wasm_runner::store::Store;
+use serde_json::{Value, json};
+
+use super::histories::{count, legal_history};
+use super::site::{Site, all, get};
+
+/// When each attempt was owned by a runner: from its claim to whatever took it
+/// away.
+fn owned(history: &[Transition]) -> Vec<(UnixMicros, UnixMicros)> {
+    let mut spans = Vec::new();
+    let mut since = None;
+    for step in history {
+        if step.reason == Reason::Claimed {
+            since = Some(step.at);
+        }
+        if !step.to.is_owned()
+            && let Some(since) = since.take()
+        {
+            spans.push((since, step.at));
+        }
+    }
+    spans
+}
+
+/// The most attempts of these invocations that were owned at once.
+fn peak_owned(store: &dyn Store, invocations: &[Invocation]) -> i64 {
+    let mut edges = Vec::new();
+    for invocation in invocations {
+        for (since, until) in owned(&legal_history(store, invocation)) {
+            edges.extend([(since, 1), (until, -1)]);
+        }
+    }
+    // At one moment, an end makes room for a beginning.
+    edges.sort_unstable();
+    let (mut now, mut peak) = (0, 0);
+    for (_, change) in edges {
+        now += change;
+        peak = peak.max(now);
+    }
+    peak
+}
+
+fn of_task(store: &dyn Store, task: &str) -> Vec<Invocation> {
+    all(store).into_iter().filter(|invocation| invocation.task.ends_with(task)).collect()
+}
+
+fn with_status(invocations: &[Invocation], status: Status) -> usize {
+    invocations.iter().filter(|invocation| invocation.status == status).count()
+}
+
+const ONE_SLEEPS: &str = "[task.sleep-ms.concurrency]\nlimit = 1\n";
+
+#[test]
+fn two_runners_never_overlap_what_may_run_alone() {
+    let site = Site::with_sections(ONE_SLEEPS);
+    let ids = site.submit_all("sleep-ms", (0..10).map(|_| json!([60])));
+    let one = site.start(&["--slots", "4"]);
+    let other = site.start(&["--slots", "4"]);
+    for id in &ids {
+        site.await_value(*id);
+    }
+    drop((one, other));
+    let store = site.store();
+    let invocations = of_task(&store, "sleep-ms");
+    assert_eq!(with_status(&invocations, Status::Succeeded), 10);
+    assert_eq!(peak_owned(&store, &invocations), 1);
+    for invocation in &invocations {
+        // It waited in its lane, not by being claimed and given back.
+        assert_eq!(count(&legal_history(&store, invocation), Reason::Claimed), 1);
+    }
+}
+
+#[test]
+fn lanes_are_by_argument_and_others_go_on() {
+    let site = Site::with_sections("[task.sleep-ms.concurrency]\nlimit = 1\nper = [\"ms\"]\n");
+    let _runner = site.start(&["--slots", "3"]);
+    let holder = site.submit("sleep-ms", json!([4000]));
+    site.wait_for(holder, Status::Running);
+    let behind = site.submit("sleep-ms", json!([4000]));
+    let other = site.submit("sleep-ms", json!([1]));
+    site.await_value(other);
+    assert_eq!(site.status(holder)["status"], "running", "the other one did not wait for it");
+    let status = site.status(behind);
+    assert_eq!((&status["status"], &status["blocked"]), (&json!("queued"), &json!(true)));
+    let text = site.run(["status", &behind.to_string()]).expect(0);
+    assert!(text.stdout().contains("blocked:     by its task's concurrency or rate rule"), "{text:?}");
+    // A cancel makes room at once.
+    site.run(["cancel", &holder.to_string()]).expect(0);
+    site.wait_for(behind, Status::Running);
+}
+
+#[test]
+fn what_may_not_wait_is_skipped() {
+    let site = Site::with_sections(&format!("{ONE_SLEEPS}blocked = \"skip\"\n"));
+    let ids = site.submit_all("sleep-ms", (0..5).map(|_| json!([200])));
+    let summary = site.run_all(&["--slots", "3"]);
+    assert_eq!(summary["succeeded"], 1, "{summary}");
+    let store = site.store();
+    let invocations = of_task(&store, "sleep-ms");
+    assert_eq!(with_status(&invocations, Status::Skipped), 4);
+    let skipped = ids.iter().find(|id| get(&store, **id).status == Status::Skipped).expect("four were");
+    let output = site.run(["result", &skipped.to_string()]).expect(5);
+    assert!(output.stderr.contains("concurrency rule lets 1 run at a time, and 1 was running"), "{output:?}");
+}
+
+#[test]
+fn a_retried_one_waits_for_its_place_again() {
+    let site = Site::with_sections(
+        "[task.\"basics.flaky\"]\nmax-attempts = 3\n\
+         [task.\"basics.flaky\".concurrency]\nlimit = 1\n\
+         [task.\"basics.flaky\".retry]\non = [\"returned\"]\ndelay = \"30ms\"\n",
+    );
+    let ids = site.submit_all("basics.flaky", (0..4).map(|n| json!([3, format!("{n}")])));
+    let summary = site.run_all(&["--slots", "3"]);
+    assert_eq!((&summary["succeeded"], &summary["retried"]), (&json!(4), &json!(8)), "{summary}");
+    let store = site.store();
+    assert_eq!(peak_owned(&store, &of_task(&store, "basics.flaky")), 1);
+    assert!(ids.iter().all(|id| site.value(*id) == 3));
+}
+
+#[test]
+fn parents_get_the_results_of_children_that_wait_for_each_other() {
+    let site = Site::with_sections(
+        "[task.\"basics.square\".concurrency]\nlimit = 1\n[task.\"basics.sleep-ms\".concurrency]\nlimit = 2\nper = \"arguments\"\n",
+    );
+    let squares = site.submit("sum-of-children", json!([40]));
+    let sleeps = site.submit("fan-out", json!(["basics.sleep-ms", "[3]", 12]));
+    let summary = site.run_all(&["--slots", "4"]);
+    assert_eq!(summary["failed"], 0, "{summary}");
+    let expected: u64 = (0..40).map(|n: u64| n * n).sum();
+    let found = site.value(squares);
+    assert!(found == expected || found == (1..=40_u64).map(|n| n * n).sum::<u64>(), "{found}");
+    site.value(sleeps);
+    let store = site.store();
+    assert_eq!(peak_owned(&store, &of_task(&store, "basics.square")), 1);
+    assert!(peak_owned(&store, &of_task(&store, "basics.sleep-ms")) <= 2);
+}
+
+#[test]
+fn a_runner_that_is_full_of_parents_still_starts_what_they_wait_for() {
+    let site =
+        Site::with_both("[runner]\nmax-live = 6\n", "[task.\"basics.square\".concurrency]\nlimit = 1\n");
+    let ids = site.submit_all("sum-of-children", (0..20).map(|_| json!([5])));
+    let summary = site.run_all(&["--slots", "2"]);
+    assert_eq!(summary["failed"], 0, "{summary}");
+    for id in ids {
+        site.value(id);
+    }
+    let store = site.store();
+    assert_eq!(peak_owned(&store, &of_task(&store, "basics.square")), 1);
+}
+
+#[test]
+fn a_child_that_would_wait_for_its_own_parent_is_refused() {
+    let site = Site::with_sections("[task.\"control.call\".concurrency]\nlimit = 1\n");
+    let inner = json!(["basics.identity", "[\"x\"]"]).to_string();
+    let output = site.run(["call", "control.call", &json!(["control.call", inner]).to_string()]).expect(1);
+    assert!(output.stderr.contains("keep it waiting for its ancestor"), "{output:?}");
+}
+
+#[test]
+fn no_window_has_more_starts_than_its_rate() {
+    const LIMIT: usize = 3;
+    const WINDOW: Duration = Duration::from_millis(700);
+    let site = Site::with_sections("[task.\"basics.nothing\".rate]\nlimit = 3\nwindow = \"700ms\"\n");
+    let ids = site.submit_all("basics.nothing", (0..10).map(|_| json!([])));
+    let one = site.start(&["--slots", "2"]);
+    let other = site.start(&["--slots", "2"]);
+    for id in &ids {
+        site.await_value(*id);
+    }
+    drop((one, other));
+    let store = site.store();
+    let mut starts: Vec<_> = of_task(&store, "basics.nothing")
+        .iter()
+        .flat_map(|invocation| owned(&legal_history(&store, invocation)))
+        .map(|(since, _)| since)
+        .collect();
+    starts.sort_unstable();
+    for window in starts.windows(LIMIT + 1) {
+        let span = window[LIMIT].since(window[0]);
+        assert!(span >= WINDOW, "{} starts within {span:?}", LIMIT + 1);
+    }
+    // They come when the window opens, woken by the moment itself.
+    let late: Vec<_> = starts
+        .windows(LIMIT + 1)
+        .map(|window| window[LIMIT].since(window[0]).saturating_sub(WINDOW))
+        .collect();
+    println!("later than the window opens: {late:?}");
+}
+
+#[track_caller]
+fn submitted(output: &crate::support::cli::Output) -> InvocationId {
+    output.stdout().trim().parse().expect("an id")
+}
+
+#[test]
+fn an_unfinished_invocation_answers_for_others_like_it() {
+    let site = Site::with_sections(
+        "[task.\"basics.identity\".unique]\nper = \"arguments\"\n\
+         [task.\"basics.flaky\".unique]\nper = [\"succeed-on\"]\ndiffering = \"refuse\"\n\
+         [task.\"basics.write-text\".unique]\nper = [\"path\"]\n",
+    );
+    // By all arguments: others are another invocation.
+    let first = site.submit("basics.identity", json!(["a"]));
+    let again = site.run(["submit", "basics.identity", r#"["a"]"#]).expect(0);
+    assert_eq!(submitted(&again), first);
+    assert!(
+        again.stderr.contains(&format!("not submitted: the unfinished `{first}` is the same")),
+        "{again:?}"
+    );
+    assert_ne!(site.submit("basics.identity", json!(["b"])), first);
+    // By a key: other arguments are refused, and told.
+    let flaky = site.submit("basics.flaky", json!([1, "x"]));
+    assert_eq!(site.submit("basics.flaky", json!([1, "x"])), flaky);
+    let refused = site.run(["submit", "basics.flaky", r#"[1, "y"]"#]).expect(2);
+    assert!(refused.stdout.is_empty());
+    assert!(refused.stderr.contains(r#"`message`: `"x"` there, `"y"` here"#), "{refused:?}");
+    assert_ne!(site.submit("basics.flaky", json!([2, "y"])), flaky);
+    // Or answered all the same, with a note of what differs.
+    let text = site.submit("basics.write-text", json!(["/f", "one"]));
+    let other = site.run(["submit", "basics.write-text", r#"["/f", "two"]"#]).expect(0);
+    assert_eq!(submitted(&other), text);
+    assert!(other.stderr.contains(r#"`text`: `"one"` there, `"two"` here"#), "{other:?}");
+    // A batch: what is refused keeps nothing else from being submitted.
+    let batch = "[7, \"a\"]\n[7, \"b\"]\n[8, \"a\"]\n";
+    let output = site.command(["submit", "basics.flaky", "--batch", "-"]).stdin(batch).run().expect(2);
+    assert_eq!(output.stdout().lines().count(), 2, "{output:?}");
+    assert!(output.stderr.contains("1 of 3 were refused"), "{output:?}");
+    // Free again when it is final.
+    site.run_all(&[]);
+    assert_ne!(site.submit("basics.identity", json!(["a"])), first);
+}
+
+#[test]
+fn uniqueness_and_concurrency_of_one_task_have_keys_of_their_own() {
+    let site = Site::with_sections(
+        "[task.\"basics.append-line\".unique]\nper = \"arguments\"\n\
+         [task.\"basics.append-line\".concurrency]\nlimit = 1\nper = [\"path\"]\n",
+    );
+    let one = site.submit("basics.append-line", json!(["/a", "1"]));
+    let two = site.submit("basics.append-line", json!(["/a", "2"]));
+    let three = site.submit("basics.append-line", json!(["/b", "1"]));
+    assert_eq!(site.submit("basics.append-line", json!(["/a", "1"])), one);
+    let blocked: Vec<_> = [one, two, three].map(|id| site.status(id)["blocked"].clone()).into();
+    assert_eq!(blocked, [json!(false), json!(true), json!(false)]);
+}
+
+const QUEUES: &str =
+    "[task.\"basics.identity\"]\nqueue = \"bulk\"\n[task.\"basics.square\"]\nqueue = \"quick\"\n";
+
+#[test]
+fn a_runner_may_be_bound_to_queues() {
+    let site = Site::with_sections(QUEUES);
+    let bulk = site.submit("basics.identity", json!(["x"]));
+    let quick = site.submit("basics.square", json!([3]));
+    let plain = site.submit("basics.nothing", json!([]));
+    site.run_all(&["--queue", "quick", "--queue", "default"]);
+    assert_eq!(site.value(quick), 9);
+    assert_eq!(site.status(plain)["status"], "succeeded");
+    assert_eq!(site.status(bulk)["status"], "queued");
+    site.run_all(&["--queue", "bulk"]);
+    assert_eq!(site.value(bulk), "x");
+    let output = site.run(["start", "--until-idle", "--queue", "bluk"]).expect(2);
+    assert!(
+        output.stderr.contains("unknown queue `bluk` (known: `bulk`, `default`, `quick`)")
+            && output.stderr.contains("did you mean `bulk`?"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn what_is_paused_is_kept_until_it_is_resumed() {
+    let site = Site::with_sections(QUEUES);
+    let _runner = site.start(&["--slots", "2"]);
+    let output = site.run(["pause", "--queue", "bulk", "--task", "basics.square"]).expect(0);
+    assert_eq!(output.stdout(), "queue bulk paused\ntask demo:workflow/basics.square paused\n");
+    let bulk = site.submit("basics.identity", json!(["x"]));
+    let square = site.submit("basics.square", json!([3]));
+    let parent = site.submit("call", json!(["basics.identity", "[\"y\"]"]));
+    let free = site.submit("basics.nothing", json!([]));
+    site.await_value(free);
+    site.wait_for(parent, Status::Waiting);
+    assert_eq!(
+        (site.status(bulk)["status"].clone(), site.status(square)["status"].clone()),
+        (json!("queued"), json!("queued"))
+    );
+    let queues: Vec<Value> = site.run(["queues", "--json"]).expect(0).json_lines();
+    let paused: Vec<_> = queues
+        .iter()
+        .filter(|queue| queue["paused"] == true)
+        .map(|queue| (queue["queue"].as_str(), queue["unfinished"].as_u64()))
+        .collect();
+    assert_eq!(paused, [(Some("bulk"), Some(2)), (Some("quick"), Some(1))]);
+    site.run(["resume", "--queue", "bulk"]).expect(0);
+    site.await_value(bulk);
+    site.await_value(parent);
+    assert_eq!(site.status(square)["status"], "queued");
+    site.run(["resume", "--task", "basics.square"]).expect(0);
+    assert_eq!(site.await_value(square), 9);
+}
+
+#[test]
+fn a_pause_outlives_its_runner_and_leaves_nothing_to_wait_for() {
+    let site = Site::with_sections(QUEUES);
+    site.run(["pause", "--queue", "bulk"]).expect(0);
+    let bulk = site.submit("basics.identity", json!(["x"]));
+    site.run_all(&[]);
+    assert_eq!(site.status(bulk)["status"], "queued");
+    let output = site.run(["pause", "--queue", "nobody"]).expect(2);
+    assert!(output.stderr.contains("unknown queue `nobody`"), "{output:?}");
+    let output = site.run(["pause", "--task", "nobody"]).expect(2);
+    assert!(output.stderr.contains("unknown task `nobody`"), "{output:?}");
+    site.run(["resume", "--queue", "bulk"]).expect(0);
+    site.run_all(&[]);
+    assert_eq!(site.value(bulk), "x");
+}
+
+#[test]
+fn rules_that_name_no_parameter_are_found_by_check() {
+    let site = Site::with_sections("[task.\"basics.square\".concurrency]\nlimit = 1\nper = [\"m\"]\n");
+    let output = site.run(["check"]).expect(78);
+    assert!(
+        output.stderr.contains(
+            "`per` in the rules of `demo:workflow/basics.square`: `m`: it has no parameter `m` (known: `n`)"
+        ),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn a_dead_runner_holds_no_place_for_longer_than_its_lease() {
+    let site = Site::with_both("[runner]\nlease = \"1s\"\n", ONE_SLEEPS);
+    let doomed = site.start(&["--slots", "1"]);
+    let first = site.submit("sleep-ms", json!([400]));
+    site.wait_for(first, Status::Running);
+    let second = site.submit("sleep-ms", json!([1]));
+    doomed.signal(rustix::process::Signal::KILL);
+    doomed.wait();
+    let _living = site.start(&["--slots", "2"]);
+    site.await_value(first);
+    site.await_value(second);
+    let store = site.store();
+    let invocations = of_task(&store, "sleep-ms");
+    assert_eq!(peak_owned(&store, &invocations), 1);
+    assert_eq!(get(&store, first).attempt, 2);
+}
