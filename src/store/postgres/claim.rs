@@ -87,6 +87,7 @@ impl Work<'_> {
             // Something overdue may be left, and must not be claimed.
             return Ok(());
         }
+        self.learn_paused().await?;
         let mut asks = self.write_all()?;
         let written = asks.len();
         self.ask_what_is_due(PROMOTED_AT_ONCE, &mut asks);

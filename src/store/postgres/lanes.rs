@@ -75,7 +75,9 @@ pub(super) struct Lanes {
     refunds: Vec<(LaneId, i64)>,
     /// Of every task that has one.
     pub(super) rules: HashMap<i64, LaneRule>,
-    /// The tasks that an operator holds back.
+    /// Whether an operator holds anything back.
+    has_pauses: bool,
+    /// The tasks that are held back, once a claim has asked.
     pub(super) paused: HashSet<Arc<str>>,
     /// By the parent: the invocations above and including it, nearest first.
     ancestors: HashMap<InvocationId, Vec<Ancestor>>,
@@ -162,7 +164,7 @@ fn key(key: RuleKey) -> Uuid {
 }
 
 /// The statements with which a transaction learns what holds: the rules of lanes,
-/// and the tasks that are paused. Pauses of the batch come before them.
+/// and whether anything is paused. Pauses of the batch come before that.
 pub(super) fn ask_what_holds(batch: &Batch, asks: &mut Vec<Ask<'_>>) {
     asks.push(Ask::new(concat!(
         "SELECT ",
@@ -180,13 +182,7 @@ pub(super) fn ask_what_holds(batch: &Batch, asks: &mut Vec<Ask<'_>>) {
         });
         asks.push(ask.with(kind).with(name.to_string()));
     }
-    asks.push(
-        Ask::new(
-            "SELECT t.name FROM @paused p JOIN @task t ON CASE p.kind WHEN 'task' THEN t.name = p.name \
-             ELSE coalesce(t.queue, $1) = p.name END",
-        )
-        .with(DEFAULT_QUEUE),
-    );
+    asks.push(Ask::new("SELECT 1 FROM @paused LIMIT 1"));
 }
 
 impl Lanes {
@@ -201,7 +197,7 @@ impl Lanes {
         for _ in &batch.pauses {
             next();
         }
-        lanes.paused = next().iter().map(|row| column(row, 0)).collect::<Result<_, _>>()?;
+        lanes.has_pauses = !next().is_empty();
         Ok(lanes)
     }
 
@@ -314,6 +310,20 @@ impl Work<'_> {
             self.is_news = true;
         }
         self.is_news |= !batch.pauses.is_empty();
+        Ok(())
+    }
+
+    /// Learns which tasks an operator holds back, themselves or with their queue.
+    pub(super) async fn learn_paused(&mut self) -> Result<(), Fault> {
+        if !self.lanes.has_pauses {
+            return Ok(());
+        }
+        let ask = Ask::new(
+            "SELECT t.name FROM @paused p JOIN @task t ON CASE p.kind WHEN 'task' THEN t.name = p.name \
+             ELSE coalesce(t.queue, $1) = p.name END",
+        );
+        let rows = self.link.ask_one(ask.with(DEFAULT_QUEUE)).await?;
+        self.lanes.paused = rows.iter().map(|row| column(row, 0)).collect::<Result<_, _>>()?;
         Ok(())
     }
 
