@@ -31,6 +31,7 @@ mod status;
 mod submit;
 mod submitted;
 mod tasks;
+mod torture;
 mod tree;
 mod wait;
 
@@ -53,6 +54,7 @@ pub fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Man(args) => return completions::man(args),
         Command::Inspect(args) => return inspect::run(args, cli.global.json),
         Command::Check(args) => return check::run(args, cli),
+        Command::Torture(args) => return torture::run(args, cli),
         _ => {}
     }
     let context = Context::new(cli)?;
@@ -73,9 +75,11 @@ pub fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Resume(args) => pause::run(args, false, &context),
         Command::Queues(args) => pause::queues(args, &context),
         Command::Tasks(args) => tasks::run(args, &context),
-        Command::Completions(_) | Command::Man(_) | Command::Inspect(_) | Command::Check(_) => {
-            unreachable!("they returned above")
-        }
+        Command::Completions(_)
+        | Command::Man(_)
+        | Command::Inspect(_)
+        | Command::Check(_)
+        | Command::Torture(_) => unreachable!("they returned above"),
     }
 }
 

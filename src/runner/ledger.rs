@@ -468,8 +468,8 @@ impl Ledger {
         // Nothing is known of claims under the new name, lost receipts or not.
         self.must_take_stock = false;
         self.next_heartbeat = None;
-        core.trust.end();
         core.disown_everything();
+        core.trust.begin_again(runner);
         self.may_have_work = true;
     }
 
