@@ -66,7 +66,10 @@ impl Load {
         self.book.with(|pages| pages.submits.extend(batch.iter().map(|(submit, _)| submit.clone())));
         let submits: Vec<_> = batch.into_iter().map(|(_, new)| new).collect();
         // Who submits before a runner has told its rules must be counted too.
-        let default_rules = self.tasks.values().map(|task| TaskRule::new(&task.id, &task.options.rules));
+        let default_rules = submits.iter().filter_map(|new| {
+            let task = self.tasks.values().find(|task| task.id == new.task)?;
+            Some(TaskRule::new(&task.id, &task.options.rules))
+        });
         let batch =
             Batch { default_rules: default_rules.collect(), submits: submits.clone(), ..Batch::default() };
         let receipt = self.store.commit(&batch)?;
