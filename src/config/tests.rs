@@ -339,7 +339,7 @@ fn unknown_variables_are_warned_of() {
 #[test]
 fn wrong_flags_and_variables_are_usage_errors() {
     let flags = Flags {
-        store: Some("postgres://x".into()),
+        store: Some("redis://x".into()),
         components: vec![("a.b".into(), "x".into()), ("c".into(), "x".into()), ("c".into(), "y".into())],
         ..Flags::default()
     };
