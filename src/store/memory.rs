@@ -200,6 +200,8 @@ struct State {
     opening: BTreeSet<(i64, usize, RuleKey)>,
     /// Lanes that hold nothing but starts, by the moment at which they are over.
     fading: BTreeSet<(i64, usize, RuleKey)>,
+    /// What was blocked in the commit under way.
+    newly_blocked: HashSet<Seq>,
     paused: BTreeSet<PauseTarget>,
     /// Room for [`rules::plan`], kept to spare an allocation per report.
     steps: Vec<Step>,
@@ -418,6 +420,7 @@ impl State {
         }
         receipt.unblocked.sort_unstable();
         receipt.unblocked.dedup();
+        self.newly_blocked.clear();
         receipt.pruned = batch.prune.as_ref().map(|prune| self.prune(prune, now));
         receipt
     }
@@ -683,7 +686,7 @@ impl State {
                         if let Some(lane) = self.records[seq].lane()
                             && !has_started
                         {
-                            self.refund_start(seq, lane);
+                            self.refund_start(lane, now);
                         }
                         self.step(seq, at, event, to, None);
                         self.records[seq].attempt -= 1;
@@ -905,7 +908,7 @@ impl State {
         record.attempt += 1;
         record.place = Some(Place::Owned);
         if let Some(lane) = record.lane() {
-            self.own_in_lane(seq, lane, now);
+            self.own_in_lane(lane, now);
         }
         self.step(seq, now, Event::Claim, to, None);
         if let Some(owner) = self.runners.get_mut(&runner) {

@@ -435,6 +435,8 @@ proptest! {
             }
             prop_assert_eq!(format!("{expected:#?}"), format!("{found:#?}"));
             let (expected, _) = expected;
+            let next_due = |store: &dyn Store| store.next_due(world.runners[0]).unwrap();
+            prop_assert_eq!(next_due(&memory), next_due(&sqlite), "after {:#?}\nRECEIPT {:#?}", batch, expected);
             for ended in &expected.ended {
                 prop_assert!(matches!(ended.outcome, Outcome::Failure(_)));
             }
