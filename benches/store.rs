@@ -1,7 +1,9 @@
 //! What a store costs per invocation. `cargo bench --bench store -- [DIRECTORY]
-//! [QUEUE]`: the SQLite file is made in DIRECTORY (default: the temporary one);
-//! QUEUE invocations each that are due, delayed, and of a task that the runner
-//! does not have are put before the last measurement (default 100,000).
+//! [QUEUE] [FINISHED]`: the SQLite file is made in DIRECTORY (default: the
+//! temporary one); QUEUE invocations each that are due, delayed, and of a task
+//! that the runner does not have are put before the measurement of claims
+//! (default 100,000); FINISHED ones lie in another file beside which work is
+//! measured again, and are removed (default 100,000).
 
 #![allow(missing_docs, reason = "a program")]
 
@@ -10,10 +12,10 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use run_wasm_runner::model::{Claim, Clock, ComponentDigest, Event, Outcome, RunnerId, SystemClock};
+use run_wasm_runner::model::{Claim, Clock, ComponentDigest, Event, Outcome, RunnerId, Status, SystemClock};
 use run_wasm_runner::store::{
-    AttemptEnd, Batch, ChildOf, ClaimRequest, EndKind, MemoryStore, NewInvocation, Report, SqliteStore,
-    Store, TaskSet,
+    AttemptEnd, Batch, Cancel, ChildOf, ClaimRequest, EndKind, Filter, Keep, MemoryStore, NewInvocation,
+    Prune, Report, SqliteStore, Store, TaskSet,
 };
 
 const LIVES: usize = 10_000;
@@ -117,14 +119,67 @@ fn lives(store: &dyn Store, name: &str) {
     say(&name, Some(submitted), work(store, runner, LIVES));
 }
 
+/// Whether work slows down beside what is finished, and what removing that costs.
+fn beside_finished(store: &dyn Store, count: usize) {
+    let runner = RunnerId::generate();
+    let measure = |what: &str| {
+        // The best of some: others use this machine too.
+        let runs = (0..5).map(|_| {
+            let submitted = submit(store, (0..LIVES).map(|_| new("work")).collect());
+            (submitted, work(store, runner, LIVES))
+        });
+        let (submitted, worked): (Vec<_>, Vec<_>) = runs.unzip();
+        let (submitted, worked) = (submitted.into_iter().min(), worked.into_iter().min());
+        say(what, submitted, worked.unwrap_or_default());
+    };
+    let cancelled: Vec<_> = (0..10).map(|_| new("work")).collect();
+    let cancels = cancelled.iter().map(|one| Cancel { id: one.id, message: String::new() }).collect();
+    let batch = Batch { submits: cancelled, cancels, ..Batch::default() };
+    store.commit(&batch).expect("it commits");
+    measure("sqlite, beside nothing");
+    for _ in 0..count / LIVES {
+        submit(store, (0..LIVES).map(|_| new("work")).collect());
+        work(store, runner, LIVES);
+    }
+    measure(&format!("sqlite, beside {count} finished"));
+    let filter = Filter { statuses: vec![Status::Cancelled], task: None, limit: 50 };
+    let start = Instant::now();
+    assert_eq!(store.list(&filter).expect("it lists").len(), 10);
+    println!("sqlite: the oldest 10, of another status, are listed in {:?}", start.elapsed());
+    let mut after = None;
+    let (mut removed, mut worst) = (0, Duration::ZERO);
+    let start = Instant::now();
+    loop {
+        let keep = vec![Keep { status: Status::Succeeded, age: None, count: Some(0) }];
+        let batch = Batch { prune: Some(Prune { keep, max: 200, after }), ..Batch::default() };
+        let began = Instant::now();
+        let pruned = store.commit(&batch).expect("it commits").pruned.expect("it was asked for");
+        worst = worst.max(began.elapsed());
+        removed += pruned.removed;
+        after = pruned.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let each = start.elapsed().as_secs_f64() * 1e6 / removed as f64;
+    println!("sqlite: {removed} removed, {each:.1} µs each; 200 at once take at most {worst:?}");
+    measure("sqlite, after that");
+}
+
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|one| !one.starts_with("--"));
     let directory = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
     let queue = arguments.next().and_then(|text| text.parse().ok());
     let queue: usize = queue.unwrap_or(100_000);
+    let finished = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(100_000);
 
     let clock = Arc::new(SystemClock::new());
     lives(&MemoryStore::new(clock.clone()), "memory");
+
+    let ground = tempfile::tempdir_in(&directory).expect("a directory");
+    let other = SqliteStore::open(&ground.path().join("state.db"), clock.clone()).expect("it opens");
+    beside_finished(&other, finished);
+    drop(other);
 
     let directory = tempfile::tempdir_in(directory).expect("a directory");
     let path = directory.path().join("state.db");

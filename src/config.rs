@@ -13,9 +13,10 @@ use std::time::Duration;
 
 pub use problem::{ConfigError, Origin, Problem, in_backticks, nearest};
 pub use store_url::{KNOWN_STORE_URLS, StoreUrl};
-pub use units::{parse_duration, parse_flag_duration, parse_size};
+pub use units::{parse_age, parse_duration, parse_flag_duration, parse_size};
 
 use crate::model::TaskOptions;
+use crate::store::Keep;
 use crate::wasm::{ComponentSource, Grants, live_for_maps, maps_for_live};
 
 /// The name of the configuration file that is searched upward.
@@ -157,6 +158,8 @@ pub struct Config {
     pub final_cache_entries: usize,
     /// The most bytes of them.
     pub final_cache_bytes: usize,
+    /// What is kept of each final status; of those that are not here, everything.
+    pub retention: Vec<Keep>,
     /// The components, sorted by name.
     pub components: Vec<ComponentSource>,
     /// The `[task."ID"]` sections: the name of the task and the section's place.
@@ -261,6 +264,7 @@ impl Config {
             lease,
             final_cache_entries,
             final_cache_bytes,
+            retention: file.retention,
             components,
             task_sections: file.tasks.into_iter().map(|section| (section.task, section.place)).collect(),
             warnings,
@@ -453,7 +457,7 @@ fn components(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{FailureKind, RetryBudget, RetryPolicy};
+    use crate::model::{FailureKind, RetryBudget, RetryPolicy, Status};
     use crate::wasm::DirectoryAccess;
 
     fn around(directory: &Path, variables: &[(&str, &str)]) -> Surroundings {
@@ -553,6 +557,8 @@ mod tests {
         let (example, _) = rest.split_once("```").expect("the example ends");
         let config = resolve(example, &Flags::default(), &[]).expect("the example is right");
         let task = &config.components[0].tasks["acme:text/count.words"];
+        assert_eq!(task.deadline, Some(Duration::from_secs(3600)));
+        assert_eq!(config.retention.len(), 2);
         // The limits in the example are the defaults.
         assert_eq!(config.components[0].defaults, TaskOptions::default());
         assert_eq!(task.retry.on, [FailureKind::Trapped, FailureKind::Returned]);
@@ -717,6 +723,58 @@ jitter = 0.5
     }
 
     #[test]
+    fn what_is_kept_is_read_by_status() {
+        let text = r#"
+            [retention.failed]
+            age = "730d"
+            [retention.succeeded]
+            age = "1d12h"
+            count = 0
+            [component.a]
+            path = "a.wasm"
+            deadline = "1h"
+            [task.t]
+            deadline = "unlimited"
+            [task.u]
+            priority = 1
+        "#;
+        let config = resolve(text, &Flags::default(), &[]).expect("nothing is wrong");
+        let hours = |hours: u64| Some(Duration::from_secs(hours * 3600));
+        let kept = [
+            Keep { status: Status::Succeeded, age: hours(36), count: Some(0) },
+            Keep { status: Status::Failed, age: hours(730 * 24), count: None },
+        ];
+        assert_eq!(config.retention, kept);
+        let [component] = &config.components[..] else { panic!("one component") };
+        assert_eq!(component.defaults.deadline, hours(1));
+        assert_eq!((component.tasks["t"].deadline, component.tasks["u"].deadline), (None, hours(1)));
+    }
+
+    #[test]
+    fn everything_wrong_with_retention_is_told_at_once() {
+        let text = r#"count = 3
+[retention]
+finished = 1
+failed = "7d"
+[retention.queued]
+age = "7d"
+[retention.succeeded]
+[retention.cancelled]
+age = 7
+count = -1
+[retention.skipped]
+age = "5 weeks"
+max = 3
+[component.a]
+path = "a.wasm"
+deadline = "0s"
+[task.t]
+deadline = 5
+"#;
+        insta::assert_snapshot!(problems(text));
+    }
+
+    #[test]
     fn bad_toml_is_told_with_its_line() {
         insta::assert_snapshot!(problems("slots = 2\nstore = sqlite\n"));
     }
@@ -737,7 +795,7 @@ jitter = 0.5
     #[test]
     fn wrong_flags_and_variables_are_usage_errors() {
         let flags = Flags {
-            store: Some("postgres://x".into()),
+            store: Some("redis://x".into()),
             components: vec![("a.b".into(), "x".into()), ("c".into(), "x".into()), ("c".into(), "y".into())],
             ..Flags::default()
         };

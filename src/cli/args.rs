@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
-use crate::config::{self, Flags, parse_flag_duration};
+use crate::config::{self, Flags, parse_age, parse_flag_duration};
 use crate::model::{InvocationId, MAX_PRIORITY, Status};
 
 /// Runs tasks that are WebAssembly components: every exported function is a
@@ -47,7 +47,8 @@ pub struct Global {
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
 
-    /// Store: `sqlite:PATH` or `memory:` [default: `sqlite:.wasm-runner/state.db`]
+    /// Store: `sqlite:PATH`, `postgres://USER@HOST/DATABASE` or `memory:` [default:
+    /// `sqlite:.wasm-runner/state.db`]
     #[arg(long, global = true, value_name = "URL")]
     pub store: Option<String>,
 
@@ -110,6 +111,18 @@ pub enum Command {
     /// Says of each what became of it. One that is final already stays what it is:
     /// that is no error, since nothing is left to cancel.
     Cancel(CancelArgs),
+    /// Run final invocations again
+    ///
+    /// A final status never changes: each is submitted anew, as the root of a new
+    /// tree, with the same task, arguments and options, and the label
+    /// `retry-of=ID`. Prints the new ids, one a line. One that was retried before
+    /// is not submitted again: the id of that time is printed.
+    Retry(RetryArgs),
+    /// Remove final invocations that are old
+    ///
+    /// Runners do this by themselves if `[retention]` is configured. Nothing is
+    /// removed that an unfinished invocation may still look for.
+    Prune(PruneArgs),
     /// Hold queues or tasks back
     ///
     /// Nothing of them is claimed any more, by any runner of the store, until
@@ -125,6 +138,16 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Validate the configuration and every component in it
     Check(CheckArgs),
+    /// Kill runners at random and check that nothing is lost
+    ///
+    /// Starts runner processes on a store, submits invocations of every kind, and
+    /// kills, stops and replaces the runners meanwhile. When the time is over it
+    /// lets everything come to its end, and compares what the store says with what
+    /// the guests wrote down and with what was acknowledged.
+    ///
+    /// Without --store it is a new store in a temporary folder. Invocations of
+    /// others in the store are left alone. The configuration file is not read.
+    Torture(TortureArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Print the manual page, of the program or of one command
@@ -187,6 +210,10 @@ pub struct SubmitArgs {
     /// Start no earlier than this from now: `30s`, `1m30s`; a bare number is seconds [default: 0]
     #[arg(long, value_name = "DURATION", value_parser = parse_flag_duration)]
     pub delay: Option<Duration>,
+
+    /// Fail unless final within this from now, with the whole tree [default: the task's, or none]
+    #[arg(long, value_name = "DURATION", value_parser = parse_flag_duration)]
+    pub deadline: Option<Duration>,
 
     /// From -1000 to 1000, higher first [default: the task's, which is 0 unless configured]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = priority)]
@@ -333,12 +360,80 @@ pub struct LogsArgs {
 #[command(after_help = "\
 Examples:
   run-wasm-runner cancel 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f
+  run-wasm-runner cancel --status queued --task fib
+  run-wasm-runner cancel --task fib --limit 10
 
 Exit codes: 0 if all are final now, cancelled or not; 2 if one is unknown (the others are cancelled).")]
 pub struct CancelArgs {
     /// Invocations
-    #[arg(value_name = "ID", required = true)]
+    #[arg(value_name = "ID", required_unless_present_any = ["statuses", "task"],
+        conflicts_with_all = ["statuses", "task", "limit"])]
     pub ids: Vec<InvocationId>,
+
+    /// All with one of these statuses instead; repeatable [default with --task: all that are not final]
+    #[arg(long = "status", value_name = "STATUS", value_delimiter = ',', value_parser = unfinished_status)]
+    pub statuses: Vec<Status>,
+
+    /// All of this task instead
+    #[arg(long, value_name = "TASK")]
+    pub task: Option<String>,
+
+    /// No more than this many, the newest
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub limit: Option<usize>,
+}
+
+/// Flags of `retry`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner retry 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f
+  run-wasm-runner retry --status failed
+  run-wasm-runner retry --task fib --limit 100 --json
+
+Exit codes: 2 if one is unknown or not final (then none is submitted).")]
+pub struct RetryArgs {
+    /// Invocations
+    #[arg(value_name = "ID", required_unless_present_any = ["statuses", "task"],
+        conflicts_with_all = ["statuses", "task", "limit"])]
+    pub ids: Vec<InvocationId>,
+
+    /// All with one of these final statuses instead; repeatable [default with --task: failed]
+    #[arg(long = "status", value_name = "STATUS", value_delimiter = ',', value_parser = final_status)]
+    pub statuses: Vec<Status>,
+
+    /// All of this task instead
+    #[arg(long, value_name = "TASK")]
+    pub task: Option<String>,
+
+    /// No more than this many, the newest
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub limit: Option<usize>,
+
+    /// Run also those IDs again that succeeded
+    #[arg(long)]
+    pub even_succeeded: bool,
+}
+
+/// Flags of `prune`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner prune
+  run-wasm-runner prune --status succeeded --older-than 7d
+  run-wasm-runner prune --status failed,cancelled --keep 1000")]
+pub struct PruneArgs {
+    /// Only those with one of these final statuses; repeatable [default: all of them]
+    #[arg(long = "status", value_name = "STATUS", value_delimiter = ',', value_parser = final_status)]
+    pub statuses: Vec<Status>,
+
+    /// Remove what ended longer ago than this, whatever is configured: `12h`, `30d`
+    #[arg(long, value_name = "DURATION", value_parser = parse_age)]
+    pub older_than: Option<Duration>,
+
+    /// Keep this many of each status, the latest to end, whatever is configured
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub keep: Option<usize>,
 }
 
 /// Flags of `pause` and `resume`.
@@ -394,6 +489,49 @@ Examples:
 
 Exit codes: 78 if anything is wrong.")]
 pub struct CheckArgs {}
+
+/// Flags of `torture`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner torture
+  run-wasm-runner torture --duration 10m --runners 5 --json
+  run-wasm-runner torture --store sqlite:.wasm-runner/state.db --seed 42 --keep
+
+Exit codes: 1 if something did not hold; 75 if interrupted twice, before anything was checked.")]
+pub struct TortureArgs {
+    /// How long runners are killed; a bare number is seconds [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_flag_duration)]
+    pub duration: Option<Duration>,
+
+    /// Runner processes at a time [default: 3]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub runners: Option<usize>,
+
+    /// Guests that each may run at once [default: 2]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub slots: Option<usize>,
+
+    /// Make the choices of an earlier run: what is submitted, who is killed and when [default: any]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
+    /// How long a claim outlives its runner's last sign of life, at least 1s [default: 2s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_flag_duration)]
+    pub lease: Option<Duration>,
+
+    /// The mean pause between two kills [default: 400ms]
+    #[arg(long, value_name = "DURATION", value_parser = parse_flag_duration)]
+    pub kill_every: Option<Duration>,
+
+    /// First cancel what interrupted runs of torture left in the store
+    #[arg(long)]
+    pub clean: bool,
+
+    /// Keep the working directory: what runners said and guests wrote
+    #[arg(long)]
+    pub keep: bool,
+}
 
 /// Flags of `completions`.
 #[derive(Debug, Args)]
@@ -463,8 +601,30 @@ fn count(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| "expected a whole number".to_owned())
 }
 
+fn at_least_one(text: &str) -> Result<usize, String> {
+    count(text).and_then(|count| if count > 0 { Ok(count) } else { Err("expected 1 or more".to_owned()) })
+}
+
 fn status(text: &str) -> Result<Status, String> {
     text.trim().parse()
+}
+
+fn unfinished_status(text: &str) -> Result<Status, String> {
+    one_of(text, |status| !status.is_final(), "final")
+}
+
+fn final_status(text: &str) -> Result<Status, String> {
+    one_of(text, Status::is_final, "not final")
+}
+
+fn one_of(text: &str, fits: impl Fn(Status) -> bool, else_it_is: &str) -> Result<Status, String> {
+    let status = status(text)?;
+    if fits(status) {
+        return Ok(status);
+    }
+    let fitting = Status::ALL.into_iter().filter(|status| fits(*status));
+    let list = config::in_backticks(fitting.map(Status::as_str));
+    Err(format!("what is `{status}` is {else_it_is} (possible: {list})"))
 }
 
 #[cfg(test)]

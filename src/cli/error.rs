@@ -43,6 +43,14 @@ pub enum CliError {
         /// What to do.
         hint: Option<String>,
     },
+    /// `torture` has found that something does not hold.
+    #[error("{message}")]
+    Violated {
+        /// What.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
     /// Standard output can't be written to.
     #[error("standard output can't be written to: {0}")]
     Output(io::Error),
@@ -91,7 +99,8 @@ impl CliError {
             Self::Usage { message, hint } | Self::NotFinal { message, hint } => {
                 vec![(message.clone(), hint.clone())]
             }
-            Self::Store(StoreError::Unavailable { .. }) => {
+            Self::Violated { message, hint } => vec![(message.clone(), Some(hint.clone()))],
+            Self::Store(StoreError::Unavailable { url, .. }) if url.starts_with("sqlite:") => {
                 let hint = "is the path right, and may it be written to? (`--store sqlite:PATH` names another store)";
                 vec![(self.to_string(), Some(hint.to_owned()))]
             }

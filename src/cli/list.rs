@@ -1,7 +1,6 @@
 //! `list`: the newest invocations.
 
-use std::sync::Arc;
-
+use crate::model::{Invocation, Outcome, Status, UnixMicros};
 use crate::store::Filter;
 
 use super::args::ListArgs;
@@ -9,6 +8,9 @@ use super::context::Context;
 use super::error::CliError;
 use super::output::{self, Output};
 use super::render::{Columns, StatusDocument, cell, duration, run_time, status_cell};
+
+/// So much of a failure's message is shown.
+const SHOWN_CHARS: usize = 60;
 
 /// Runs the command.
 ///
@@ -20,7 +22,7 @@ pub fn run(args: &ListArgs, context: &Context) -> Result<(), CliError> {
     let existing = context.existing_store()?;
     let filter = Filter {
         statuses: args.statuses.clone(),
-        task: args.task.as_deref().map(|name| full_id(name, context)).transpose()?,
+        task: args.task.as_deref().map(|name| context.task_id(name)).transpose()?,
         limit: if args.limit == 0 { usize::MAX } else { args.limit },
     };
     let invocations = existing.store.list(&filter)?;
@@ -35,17 +37,23 @@ pub fn run(args: &ListArgs, context: &Context) -> Result<(), CliError> {
         return Ok(());
     }
     let now = context.clock.now();
-    let mut columns =
-        Columns::new(&["ID", "TASK", "STATUS", "ATTEMPT", "SUBMITTED", "TIME"], output.has_colours());
+    let is_of_the_failed = !args.statuses.is_empty()
+        && args.statuses.iter().all(|status| status.is_final() && *status != Status::Succeeded);
+    let (headings, row): (_, fn(&Invocation, UnixMicros) -> [String; 2]) = match is_of_the_failed {
+        false => (["SUBMITTED", "TIME"], when_and_how_long),
+        true => (["ENDED", "FAILURE"], when_and_why),
+    };
+    let headings: Vec<_> = ["ID", "TASK", "STATUS", "ATTEMPT"].into_iter().chain(headings).collect();
+    let mut columns = Columns::new(&headings, output.has_colours());
     for invocation in &invocations {
-        columns.row(vec![
+        let mut cells = vec![
             cell(&invocation.id.to_string()),
             cell(&invocation.task),
             status_cell(invocation.status),
             cell(&format!("{}/{}", invocation.attempt, invocation.max_attempts)),
-            cell(&format!("{} ago", duration(now.since(invocation.submitted_at)))),
-            cell(&run_time(invocation, now).map(duration).unwrap_or_default()),
-        ]);
+        ];
+        cells.extend(row(invocation, now).iter().map(|text| cell(text)));
+        columns.row(cells);
     }
     output.line(&columns.lines())?;
     output.flush()?;
@@ -55,12 +63,21 @@ pub fn run(args: &ListArgs, context: &Context) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The full id of a task. A name that looks like one is taken as it is: its
-/// component may be gone while its invocations are still there.
-fn full_id(name: &str, context: &Context) -> Result<Arc<str>, CliError> {
-    if name.contains('/') || context.config.components.is_empty() {
-        return Ok(name.into());
-    }
-    let library = context.library()?;
-    Ok(Arc::clone(&context.task(&library, name)?.id))
+fn when_and_how_long(invocation: &Invocation, now: UnixMicros) -> [String; 2] {
+    let time = run_time(invocation, now).map(duration).unwrap_or_default();
+    [format!("{} ago", duration(now.since(invocation.submitted_at))), time]
+}
+
+fn when_and_why(invocation: &Invocation, now: UnixMicros) -> [String; 2] {
+    let ended = invocation.finished_at.map(|at| format!("{} ago", duration(now.since(at))));
+    let why = match &invocation.outcome {
+        Some(Outcome::Failure(failure)) => {
+            let message = &failure.message;
+            let cut = message.char_indices().nth(SHOWN_CHARS);
+            let shown = cut.map_or(message.clone(), |(end, _)| format!("{}…", message[..end].trim_end()));
+            format!("{}: {shown}", failure.kind.as_str())
+        }
+        Some(Outcome::Value(_)) | None => String::new(),
+    };
+    [ended.unwrap_or_default(), why]
 }

@@ -20,15 +20,18 @@ mod logs;
 mod output;
 mod pause;
 mod progress;
+mod prune;
 mod raw;
 mod render;
 mod result;
+mod retry;
 mod signals;
 mod start;
 mod status;
 mod submit;
 mod submitted;
 mod tasks;
+mod torture;
 mod tree;
 mod wait;
 
@@ -51,6 +54,7 @@ pub fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Man(args) => return completions::man(args),
         Command::Inspect(args) => return inspect::run(args, cli.global.json),
         Command::Check(args) => return check::run(args, cli),
+        Command::Torture(args) => return torture::run(args, cli),
         _ => {}
     }
     let context = Context::new(cli)?;
@@ -65,13 +69,17 @@ pub fn run(cli: &Cli) -> Result<(), CliError> {
         Command::History(args) => history::run(args, &context),
         Command::Logs(args) => logs::run(args, &context),
         Command::Cancel(args) => cancel::run(args, &context),
+        Command::Retry(args) => retry::run(args, &context),
+        Command::Prune(args) => prune::run(args, &context),
         Command::Pause(args) => pause::run(args, true, &context),
         Command::Resume(args) => pause::run(args, false, &context),
         Command::Queues(args) => pause::queues(args, &context),
         Command::Tasks(args) => tasks::run(args, &context),
-        Command::Completions(_) | Command::Man(_) | Command::Inspect(_) | Command::Check(_) => {
-            unreachable!("they returned above")
-        }
+        Command::Completions(_)
+        | Command::Man(_)
+        | Command::Inspect(_)
+        | Command::Check(_)
+        | Command::Torture(_) => unreachable!("they returned above"),
     }
 }
 

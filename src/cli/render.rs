@@ -31,6 +31,7 @@ pub struct StatusDocument<'a> {
     runner: Option<RunnerId>,
     submitted_at: String,
     available_at: String,
+    deadline: Option<String>,
     /// Due, and kept back by a concurrency or rate rule.
     blocked: bool,
     started_at: Option<String>,
@@ -71,6 +72,7 @@ impl<'a> StatusDocument<'a> {
             runner: invocation.runner,
             submitted_at: invocation.submitted_at.to_rfc3339(),
             available_at: invocation.available_at.to_rfc3339(),
+            deadline: invocation.deadline.map(UnixMicros::to_rfc3339),
             blocked: invocation.blocked,
             started_at: invocation.started_at.map(UnixMicros::to_rfc3339),
             finished_at: invocation.finished_at.map(UnixMicros::to_rfc3339),
@@ -152,6 +154,7 @@ pub struct TaskDocument<'a> {
     result: Option<&'a str>,
     max_attempts: u32,
     priority: i32,
+    deadline_seconds: Option<f64>,
     limits: LimitsDocument,
 }
 
@@ -186,6 +189,7 @@ impl<'a> TaskDocument<'a> {
             result: task.result.as_deref(),
             max_attempts: task.options.max_attempts,
             priority: task.options.priority,
+            deadline_seconds: task.options.deadline.map(|deadline| deadline.as_secs_f64()),
             limits: LimitsDocument {
                 time_seconds: limits.time.as_secs_f64(),
                 memory_bytes: limits.memory_bytes,
@@ -454,6 +458,8 @@ mod tests {
             submitted_at: UnixMicros(0),
             available_at: UnixMicros(0),
             blocked: false,
+            lane: None,
+            unique: None,
             deadline: None,
             started_at: Some(UnixMicros(1)),
             finished_at: Some(UnixMicros(2)),

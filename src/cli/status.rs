@@ -66,6 +66,9 @@ fn facts(
     if invocation.available_at > invocation.submitted_at && !invocation.status.is_final() {
         facts.push(("available", invocation.available_at.to_rfc3339()));
     }
+    if let Some(at) = invocation.deadline {
+        facts.push(("deadline", at.to_rfc3339()));
+    }
     if invocation.blocked {
         facts.push(("blocked", "by its task's concurrency or rate rule".to_owned()));
     }

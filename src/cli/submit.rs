@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{InvocationId, Outcome};
-use crate::store::{Batch, NewInvocation, Store, TaskRule};
+use crate::store::{Batch, NewInvocation, Store, StoreError, TaskRule};
 use crate::wasm::{Library, Task};
 
 use super::args::SubmitArgs;
@@ -15,7 +15,7 @@ use super::output::{self, Output};
 use super::progress::{self, Progress};
 use super::render::{StatusDocument, complain_of_failure};
 use super::submitted::Submit;
-use super::wait::{Waited, Waiter};
+use super::wait::{Waited, Waiter, patiently};
 
 /// One transaction has at most this many submits, and about this many bytes of
 /// arguments: ids come out while later ones are still being written.
@@ -38,6 +38,7 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
             format!("`--key` names one invocation, and {} are to be submitted", all_arguments.len());
         return Err(CliError::usage(message).with_hint("submit them one by one, each with its own key"));
     }
+    check_deadline(args, task)?;
     let store = context.store()?;
     // Watching begins before the submit, so that no end is missed.
     let waiter = if args.wait { Some(Waiter::new(Arc::clone(&store))?) } else { None };
@@ -84,6 +85,23 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
     Ok(())
 }
 
+/// What may not start before its deadline could never run.
+fn check_deadline(args: &SubmitArgs, task: &Task) -> Result<(), CliError> {
+    let Some(deadline) = args.deadline.or(task.options.deadline) else {
+        return Ok(());
+    };
+    let delay = args.delay.unwrap_or(Duration::ZERO);
+    if deadline > delay {
+        return Ok(());
+    }
+    let whose = if args.deadline.is_some() { "the deadline" } else { "the configured deadline" };
+    let message = match delay.is_zero() {
+        true => format!("{whose} of `{deadline:?}` is over at once"),
+        false => format!("{whose} of `{deadline:?}` is over before the delay of `{delay:?}`"),
+    };
+    Err(CliError::usage(message).with_hint("give a longer `--deadline`: both count from the submit"))
+}
+
 fn read_all(args: &SubmitArgs, library: &Library, task: &Task) -> Result<Vec<Arc<str>>, CliError> {
     if let Some(path) = &args.batch {
         let text = arguments::read_file(path)?;
@@ -128,7 +146,7 @@ fn commit(
         max_attempts: task.options.max_attempts,
         priority: args.priority.unwrap_or(task.options.priority),
         delay: args.delay.unwrap_or(Duration::ZERO),
-        deadline: None,
+        deadline: args.deadline.or(task.options.deadline),
         key: args.key.as_deref().map(Arc::from),
         lane: task.lane(arguments),
         unique: task.unique(arguments),
@@ -136,7 +154,23 @@ fn commit(
         child_of: None,
     });
     let default_rules = vec![TaskRule::new(&task.id, &task.options.rules)];
-    let receipt = store.commit(&Batch { default_rules, submits: submits.collect(), ..Batch::default() })?;
+    let batch = Batch { default_rules, submits: submits.collect(), ..Batch::default() };
+    // Repeated with the same ids: an answer that was lost costs nothing, and
+    // nothing is submitted twice.
+    let receipt = patiently(store, || store.commit(&batch)).inspect_err(|error| {
+        if let (StoreError::Unavailable { .. }, true, Some(first)) =
+            (error, store.is_remote(), batch.submits.first())
+        {
+            let what = match batch.submits.len() {
+                1 => format!("whether `{}` was submitted is not known", first.id),
+                count => format!(
+                    "whether these {count}, beginning with `{}`, were submitted is not known",
+                    first.id
+                ),
+            };
+            output::note(&format!("{what}: `run-wasm-runner status {}` will tell", first.id));
+        }
+    })?;
     let ids = chunk.iter().zip(receipt.submits).map(|(arguments, submitted)| {
         Submit { task, arguments, key: args.key.as_deref() }.id(store, submitted)
     });

@@ -1,6 +1,6 @@
 //! `tree`: an invocation and everything that came of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::model::{Invocation, InvocationId, Outcome, Status, UnixMicros};
 use crate::store::Counts;
@@ -8,7 +8,7 @@ use crate::store::Counts;
 use super::args::TreeArgs;
 use super::context::Context;
 use super::error::CliError;
-use super::output::{Output, harmless_line};
+use super::output::{self, Output, harmless_line};
 use super::render::{StatusDocument, duration, run_time, status_word, thousands};
 
 /// Children of one parent that are drawn without `--all`.
@@ -26,7 +26,12 @@ pub fn run(args: &TreeArgs, context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
     let existing = context.existing_store()?;
     let root = existing.invocation(args.id)?.root;
-    let invocations = existing.store.tree(root)?;
+    let mut invocations = existing.store.tree(root)?;
+    if invocations.is_empty() {
+        let message = format!("the root `{root}` was removed: what hung on it can't be drawn as a tree");
+        output::note(&message);
+        invocations.push(existing.invocation(args.id)?);
+    }
     if context.json {
         for invocation in &invocations {
             output.json(&StatusDocument::new(invocation))?;
@@ -74,7 +79,9 @@ impl Drawing {
                 children.entry(parent).or_default().push(invocation);
             }
         }
-        let roots = invocations.iter().filter(|invocation| invocation.parent.is_none());
+        let ids: HashSet<_> = invocations.iter().map(|invocation| invocation.id).collect();
+        let is_there = |parent: InvocationId| ids.contains(&parent);
+        let roots = invocations.iter().filter(|invocation| !invocation.parent.is_some_and(is_there));
         // A stack and not a recursion: chains of children can be very deep.
         let mut steps: Vec<Step<'_>> = roots
             .map(|invocation| Step::Invocation { invocation, branch: String::new(), below: String::new() })
@@ -180,6 +187,8 @@ mod tests {
             submitted_at: UnixMicros(0),
             available_at: UnixMicros(0),
             blocked: false,
+            lane: None,
+            unique: None,
             deadline: None,
             started_at: Some(UnixMicros(0)),
             finished_at: status.is_final().then_some(UnixMicros(1_500)),

@@ -3,6 +3,7 @@
 //! The file is walked by hand over a tree that knows its positions, so that
 //! everything wrong with it is told at once, each thing with its line.
 
+mod retention;
 mod retry;
 mod rules;
 
@@ -18,7 +19,9 @@ use super::store_url::StoreUrl;
 use super::units::{parse_duration, parse_size};
 use super::{check_component_name, check_slots};
 use crate::model::{TaskLimits, TaskOptions, is_valid_priority};
+use crate::store::Keep;
 use crate::wasm::{DirectoryAccess, DirectoryGrant};
+use retention::KEEP_KEYS;
 use retry::{RETRY_KEYS, RetryOverrides};
 use rules::{RULE_SECTIONS, RuleOverrides};
 
@@ -33,6 +36,7 @@ pub(super) struct File {
     pub(super) lease: Option<Duration>,
     pub(super) final_cache_entries: Option<usize>,
     pub(super) final_cache_bytes: Option<usize>,
+    pub(super) retention: Vec<Keep>,
     pub(super) components: Vec<Component>,
     pub(super) tasks: Vec<TaskSection>,
 }
@@ -59,6 +63,7 @@ pub(super) struct TaskSection {
 pub(super) struct Overrides {
     max_attempts: Option<u32>,
     priority: Option<i32>,
+    deadline: Option<Option<Duration>>,
     retry: Option<RetryOverrides>,
     rules: RuleOverrides,
     time: Option<Duration>,
@@ -74,6 +79,7 @@ impl Overrides {
         TaskOptions {
             max_attempts: self.max_attempts.unwrap_or(base.max_attempts),
             priority: self.priority.unwrap_or(base.priority),
+            deadline: self.deadline.unwrap_or(base.deadline),
             retry: match &self.retry {
                 Some(retry) => Arc::new(retry.over(&base.retry)),
                 None => Arc::clone(&base.retry),
@@ -90,14 +96,16 @@ impl Overrides {
     }
 }
 
-const TOP_KEYS: [&str; 7] = ["store", "slots", "grace", "cache-dir", "runner", "component", "task"];
+const TOP_KEYS: [&str; 8] =
+    ["store", "slots", "grace", "cache-dir", "runner", "retention", "component", "task"];
 const RUNNER_KEYS: [&str; 4] = ["max-live", "lease", "final-cache-entries", "final-cache-size"];
-const COMPONENT_KEYS: [&str; 10] = [
+const COMPONENT_KEYS: [&str; 11] = [
     "path",
     "directory",
     "limits",
     "max-attempts",
     "priority",
+    "deadline",
     "retry",
     "queue",
     "concurrency",
@@ -105,8 +113,8 @@ const COMPONENT_KEYS: [&str; 10] = [
     "unique",
 ];
 const DIRECTORY_KEYS: [&str; 3] = ["host", "guest", "access"];
-const TASK_KEYS: [&str; 8] =
-    ["max-attempts", "priority", "limits", "retry", "queue", "concurrency", "rate", "unique"];
+const TASK_KEYS: [&str; 9] =
+    ["max-attempts", "priority", "deadline", "limits", "retry", "queue", "concurrency", "rate", "unique"];
 const LIMIT_KEYS: [&str; 5] = ["time", "memory", "fuel", "result", "logs"];
 
 /// Reads the text of a file. Relative paths in it are taken relative to
@@ -165,6 +173,7 @@ impl Reader<'_> {
             slots: self.slots(top),
             grace: self.duration(top, "", "grace"),
             cache_directory: self.path(top, "", "cache-dir"),
+            retention: self.retention(top),
             ..File::default()
         };
         if let Some(runner) = self.table(top, "", "runner") {
@@ -282,6 +291,7 @@ impl Reader<'_> {
         let mut options = Overrides {
             max_attempts: self.integer(table, section, "max-attempts", 1, 1000),
             priority: self.priority(table, section),
+            deadline: self.deadline(table, section),
             retry: self.retry(table, section),
             rules: self.rules(table, section),
             ..Overrides::default()
@@ -471,8 +481,9 @@ impl Reader<'_> {
 
 /// The section that a key that is wrong here would be right in.
 fn elsewhere(key: &str) -> Option<&'static str> {
-    let sections: [(&[&str], &str); 7] = [
+    let sections: [(&[&str], &str); 8] = [
         (&RUNNER_KEYS, "runner"),
+        (&KEEP_KEYS, "retention.STATUS"),
         (&LIMIT_KEYS, "component.NAME.limits"),
         (&RETRY_KEYS, "component.NAME.retry"),
         (RULE_SECTIONS[0].1, "component.NAME.concurrency"),

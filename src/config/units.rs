@@ -10,14 +10,37 @@ pub const SIZE_EXAMPLES: &str = "`64KiB`, `256MiB` or `1GiB`";
 
 /// The longest duration that is taken: a year. Longer ones are mistakes, and
 /// would overflow somewhere.
-const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+const MAX_DURATION: Duration = Duration::from_secs(366 * DAY.as_secs());
 
-/// Reads a duration with units: `30s`, `1m30s`, `500ms`, `1.5h`.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Reads a duration with units: `30s`, `1m30s`, `500ms`, `1.5h`, `7d`.
 ///
 /// # Errors
 ///
 /// A message without the name of the flag or key.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let duration = parse_any_duration(text)?;
+    if duration > MAX_DURATION {
+        return Err(format!("`{}` is longer than a year", text.trim()));
+    }
+    Ok(duration)
+}
+
+/// Reads how long something is kept: a duration, of up to a hundred years.
+///
+/// # Errors
+///
+/// A message without the name of the flag or key.
+pub fn parse_age(text: &str) -> Result<Duration, String> {
+    let age = parse_any_duration(text)?;
+    if age > MAX_DURATION * 100 {
+        return Err(format!("`{}` is longer than a hundred years", text.trim()));
+    }
+    Ok(age)
+}
+
+fn parse_any_duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let unit_missing = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit() || c == '.');
     if unit_missing {
@@ -25,15 +48,19 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
     // The calendar form (`P1DT…`) that the library takes as well is not ours.
     let looks_right = text.starts_with(|c: char| c.is_ascii_digit());
-    let signed: jiff::SignedDuration = match text.parse() {
-        Ok(signed) if looks_right => signed,
-        _ => return Err(format!("`{text}` is not a duration such as {DURATION_EXAMPLES}")),
+    let malformed = || format!("`{text}` is not a duration such as {DURATION_EXAMPLES}");
+    // A day may have 23 hours in a calendar, so the library does without; ours
+    // has 24.
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let (days, rest) = text.split_once('d').filter(|(days, _)| is_number(days)).unwrap_or(("0", text));
+    let days: u32 = days.parse().map_err(|_| malformed())?;
+    let signed: jiff::SignedDuration = match rest.trim_start() {
+        "" if looks_right => jiff::SignedDuration::ZERO,
+        rest if looks_right => rest.parse().map_err(|_| malformed())?,
+        _ => return Err(malformed()),
     };
     let duration = Duration::try_from(signed).map_err(|_| format!("`{text}` is negative"))?;
-    if duration > MAX_DURATION {
-        return Err(format!("`{text}` is longer than a year"));
-    }
-    Ok(duration)
+    Ok(duration.saturating_add(DAY.saturating_mul(days)))
 }
 
 /// Reads a duration as a flag takes it: with units, or a bare number of
@@ -95,9 +122,38 @@ mod tests {
         assert_eq!(parse_duration("1m30s"), Ok(Duration::from_secs(90)));
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(parse_duration("7d"), Ok(DAY * 7));
+        assert_eq!(parse_duration("1d12h"), Ok(DAY * 3 / 2));
+        assert_eq!(parse_duration("5 seconds"), Ok(Duration::from_secs(5)));
+        assert_eq!(parse_duration("1d 30m"), Ok(DAY + Duration::from_secs(1800)));
         assert_eq!(parse_duration("30").unwrap_err(), "`30` has no unit: write `30s` for seconds");
-        for bad in ["", "s", "fast", "-3s", "PT3S", "3 parsecs", "9999999h"] {
+        for bad in [
+            "",
+            "s",
+            "fast",
+            "-3s",
+            "PT3S",
+            "3 parsecs",
+            "9999999h",
+            "367d",
+            "d",
+            "1.5d",
+            "d5h",
+            "1d2d",
+            "2h1d",
+            "1d-3h",
+            "3days",
+        ] {
             assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ages_are_long() {
+        assert_eq!(parse_age("3650d"), Ok(DAY * 3650));
+        assert_eq!(parse_age("30").unwrap_err(), "`30` has no unit: write `30s` for seconds");
+        for bad in ["40000d", "99999999999d", "5 weeks"] {
+            assert!(parse_age(bad).is_err(), "{bad}");
         }
     }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ComponentDigest, InvocationId, Outcome, Progress, Reason, RunnerId, Status, UnixMicros};
+use super::{
+    ComponentDigest, InvocationId, Outcome, Progress, Reason, RuleKey, RunnerId, Status, UnixMicros,
+};
 
 /// One request to run a task, as the store knows it.
 #[derive(Debug, Clone)]
@@ -45,6 +47,10 @@ pub struct Invocation {
     pub available_at: UnixMicros,
     /// Whether it is due and a concurrency or rate rule keeps it from running.
     pub blocked: bool,
+    /// What its task's concurrency and rate rules count it with.
+    pub lane: Option<RuleKey>,
+    /// What its task's uniqueness rule knows it by.
+    pub unique: Option<RuleKey>,
     /// When it ends as failed unless it is final before.
     pub deadline: Option<UnixMicros>,
     /// When the guest of the present attempt, or of the last one, got its first

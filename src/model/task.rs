@@ -24,6 +24,9 @@ pub struct TaskOptions {
     pub max_attempts: u32,
     /// The priority of an invocation that is submitted without one.
     pub priority: i32,
+    /// How long after its submit an invocation ends as failed, unless it is final
+    /// before, if it is submitted without a deadline.
+    pub deadline: Option<Duration>,
     /// What is done about failed attempts.
     pub retry: Arc<RetryPolicy>,
     /// What one attempt may use.
@@ -37,6 +40,7 @@ impl Default for TaskOptions {
         Self {
             max_attempts: DEFAULT_MAX_ATTEMPTS,
             priority: 0,
+            deadline: None,
             retry: Arc::default(),
             limits: TaskLimits::default(),
             rules: Arc::default(),

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 /// A moment: microseconds since 1970-01-01 UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UnixMicros(pub i64);
 
@@ -89,6 +89,25 @@ mod tests {
     fn moments_are_written_with_microseconds() {
         assert_eq!(UnixMicros(1_700_000_000_000_001).to_rfc3339(), "2023-11-14T22:13:20.000001Z");
         assert_eq!(UnixMicros(0).to_rfc3339(), "1970-01-01T00:00:00.000000Z");
+    }
+
+    #[test]
+    fn the_clock_counts_the_time_since_boot_from_one_look_at_the_wall() {
+        let clock = SystemClock::new();
+        let (mut last, boot) = (clock.now(), since_boot());
+        for _ in 0..1000 {
+            let now = clock.now();
+            assert!(now >= last);
+            last = now;
+        }
+        // As if the wall clock had been set by a day since the start.
+        let moved = SystemClock {
+            started: clock.started,
+            started_at: clock.started_at.plus(Duration::from_secs(86_400)),
+        };
+        let counted = moved.now().since(moved.started_at);
+        assert!(counted >= boot.saturating_sub(clock.started), "nothing but the time since boot counts");
+        assert!(counted <= since_boot().saturating_sub(clock.started));
     }
 
     #[test]

@@ -71,7 +71,15 @@ fn new_children(
             let message = format!("priority `{priority}` is not between -1000 and 1000");
             return Err(Refusal::BadArguments(message));
         }
-        prepared.push((core.executor.prepare(&request.task, &request.arguments)?, request.options));
+        let child = core.executor.prepare(&request.task, &request.arguments)?;
+        if let Some(deadline) = child.deadline.filter(|deadline| *deadline <= request.options.delay) {
+            let message = format!(
+                "a delay of {:?} is longer than the deadline of the task `{}`, which is {deadline:?}",
+                request.options.delay, child.task
+            );
+            return Err(Refusal::BadArguments(message));
+        }
+        prepared.push((child, request.options));
     }
     let count = u32::try_from(prepared.len())
         .map_err(|_| Refusal::Limit("too many children in one submit".to_owned()))?;
@@ -89,7 +97,7 @@ fn new_children(
             max_attempts: child.max_attempts,
             priority: options.priority.unwrap_or(child.priority),
             delay: options.delay,
-            deadline: None,
+            deadline: child.deadline,
             key: options.key,
             lane: child.lane,
             unique: child.unique,

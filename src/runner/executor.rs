@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::{
     Claim, ComponentDigest, Differing, Failure, FailureKind, Outcome, Refusal, RetryPolicy, RuleKey,
@@ -41,6 +42,8 @@ pub struct PreparedChild {
     pub max_attempts: u32,
     /// The priority, if the request named none.
     pub priority: i32,
+    /// How long after its submit it ends at the latest.
+    pub deadline: Option<Duration>,
     /// What the task's concurrency and rate rules count it with.
     pub lane: Option<RuleKey>,
     /// What the task's uniqueness rule knows it by.
@@ -116,6 +119,7 @@ impl Executor for Library {
             arguments,
             max_attempts: task.options.max_attempts,
             priority: task.options.priority,
+            deadline: task.options.deadline,
         })
     }
 

@@ -49,7 +49,7 @@ use parking_lot::{Condvar, Mutex};
 pub use executor::{Executor, Guest, GuestFuture, PreparedChild};
 
 use crate::model::{AwaitMode, Clock, InvocationId, Outcome, Refusal, RunnerId, TaskClient};
-use crate::store::{Cancel, Store, StoreError, TaskSet, Watch};
+use crate::store::{Cancel, Keep, Store, StoreError, TaskSet, Watch};
 use client::RunnerClient;
 use fiber::Fiber;
 use inbox::{CancelMessage, Inbox, Messages};
@@ -81,6 +81,8 @@ pub struct RunnerOptions {
     pub grace: Duration,
     /// Run nothing but this tree.
     pub only_root: Option<InvocationId>,
+    /// What to keep of each final status; of those that are not here, everything.
+    pub retention: Vec<Keep>,
     /// Run nothing but these of the executor's tasks.
     pub only_tasks: Option<Arc<TaskSet>>,
 }
@@ -95,6 +97,7 @@ impl Default for RunnerOptions {
             lease: Duration::from_secs(10),
             grace: Duration::from_secs(30),
             only_root: None,
+            retention: Vec::new(),
             only_tasks: None,
         }
     }
@@ -377,12 +380,13 @@ impl Runner {
             .enable_all()
             .build()
             .map_err(refused("a reactor for guests' timers"))?;
+        let id = RunnerId::generate();
         let core = Arc::new(Core {
-            ledger: Mutex::new(Ledger::new(RunnerId::generate())),
+            ledger: Mutex::new(Ledger::new(id)),
             scheduler: Scheduler::new(options.max_live),
             registry: Registry::new(options.final_cache_entries, options.final_cache_bytes),
             inbox: Inbox::default(),
-            trust: Trust::default(),
+            trust: Trust::new(id),
             live: Mutex::new(HashMap::new()),
             stage: AtomicU8::new(Stage::Working as u8),
             grace_ends: Mutex::new(None),

@@ -1,12 +1,13 @@
 //! The memory store: the reference for what a store does, and the fastest one.
 //! It survives nothing.
 
+mod claim;
 mod keep;
 mod lanes;
 mod records;
+mod settle;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -15,13 +16,12 @@ use self::lanes::{Lane, LaneId};
 use self::records::Records;
 use super::rules::{self, Step};
 use super::{
-    Applied, Batch, Cancel, Cancelled, ClaimRequest, Counts, EndKind, Ended, Filter, Heartbeat, Invocation,
-    Lease, LookUp, NewInvocation, PauseTarget, Receipt, Report, Store, StoreError, Submitted, TaskRule,
-    Watch,
+    Batch, Counts, Ended, Filter, Invocation, Lease, LookUp, NewInvocation, NextDue, PauseTarget, Receipt,
+    Store, StoreError, Submitted, TaskRule, Watch,
 };
 use crate::model::{
-    Claim, Clock, ComponentDigest, DEFAULT_QUEUE, Differing, Event, InvocationId, LogEntry, Outcome,
-    Progress, Reason, RuleKey, RunnerId, Status, Transition, UnixMicros,
+    Clock, ComponentDigest, DEFAULT_QUEUE, Differing, Event, InvocationId, LogEntry, Outcome, Progress,
+    Reason, RuleKey, RunnerId, Status, Transition, UnixMicros,
 };
 
 /// A store that lives and dies with its process.
@@ -66,9 +66,10 @@ impl Store for MemoryStore {
             .collect())
     }
 
-    fn next_due(&self, runner: RunnerId) -> Result<Option<UnixMicros>, StoreError> {
+    fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError> {
         let state = self.state.lock();
-        Ok(state.next_due(runner, self.clock.now()))
+        let now = self.clock.now();
+        Ok(NextDue { now, at: state.next_due(runner, now) })
     }
 
     fn revoked(&self, runner: RunnerId) -> Result<Vec<InvocationId>, StoreError> {
@@ -341,6 +342,8 @@ impl State {
             submitted_at: record.submitted_at,
             available_at: record.available_at,
             blocked: record.place == Some(Place::Blocked),
+            lane: record.lane,
+            unique: record.unique,
             deadline: record.deadline,
             started_at: record.started_at,
             finished_at: record.finished_at,
@@ -376,7 +379,7 @@ impl State {
     }
 
     fn commit(&mut self, batch: &Batch, now: UnixMicros) -> Receipt {
-        let mut receipt = Receipt::default();
+        let mut receipt = Receipt { now, ..Receipt::default() };
         for rule in &batch.rules {
             self.set_rule(rule, false, now);
         }
@@ -396,6 +399,9 @@ impl State {
         for cancel in &batch.cancels {
             let cancelled = self.cancel(cancel, now, &mut receipt.ended);
             receipt.cancels.push(cancelled);
+        }
+        if let Some(inventory) = &batch.inventory {
+            receipt.given_back = self.take_stock(inventory, now);
         }
         if let Some(heartbeat) = &batch.heartbeat {
             receipt.lease = Some(self.heartbeat(heartbeat, now));
@@ -638,310 +644,5 @@ impl State {
             self.deadlines.remove(&(deadline, seq));
         }
         self.finals[to as usize].insert((at, seq));
-    }
-
-    fn report(&mut self, report: &Report, now: UnixMicros, ended: &mut Vec<Ended>) -> Applied {
-        let Some(&seq) = self.by_id.get(&report.id) else {
-            return Applied::Stale;
-        };
-        let record = &mut self.records[seq];
-        let mut steps = std::mem::take(&mut self.steps);
-        if !record.is_owned_by(report.runner, report.attempt)
-            || !rules::plan(record.status, report, &mut steps)
-        {
-            self.steps = steps;
-            return Applied::Stale;
-        }
-        record.logs.extend_from_slice(&report.logs);
-        if let Some(progress) = &report.progress {
-            record.progress = Some(progress.clone());
-        }
-        if let Some(digest) = report.component_digest {
-            record.component_digest = digest;
-        }
-        // A claim that is given back before its guest got a slot.
-        let has_started = record.status != Status::Claimed || !report.observed.is_empty();
-        for (at, event, _, to) in steps.drain(..) {
-            match report.end.as_ref().filter(|_| !to.is_owned()) {
-                None => {
-                    if event == Event::Start {
-                        self.records[seq].started_at = Some(at);
-                    }
-                    self.step(seq, at, event, to, None);
-                }
-                Some(end) => match &end.how {
-                    EndKind::Final(outcome) => {
-                        self.finish(seq, at, event, to, outcome.clone());
-                        self.end_children(report.id, to, now, ended);
-                    }
-                    EndKind::Retry(outcome, delay) => {
-                        self.unlist(seq);
-                        let detail = rules::detail(outcome).map(str::to_owned);
-                        self.step(seq, at, event, to, detail);
-                        self.records[seq].available_at = now.plus(*delay);
-                        self.enqueue(seq, now);
-                    }
-                    EndKind::Release => {
-                        self.unlist(seq);
-                        if let Some(lane) = self.records[seq].lane()
-                            && !has_started
-                        {
-                            self.refund_start(lane, now);
-                        }
-                        self.step(seq, at, event, to, None);
-                        self.records[seq].attempt -= 1;
-                        self.enqueue(seq, now);
-                    }
-                },
-            }
-        }
-        self.steps = steps;
-        Applied::Done
-    }
-
-    fn cancel(&mut self, cancel: &Cancel, now: UnixMicros, ended: &mut Vec<Ended>) -> Cancelled {
-        let Some(&seq) = self.by_id.get(&cancel.id) else {
-            return Cancelled::Unknown;
-        };
-        let record = &self.records[seq];
-        let Ok(to) = record.status.apply(Event::Cancel) else {
-            return Cancelled::AlreadyFinal(record.status);
-        };
-        let outcome = rules::cancelled(&cancel.message);
-        ended.push(self.end(seq, now, Event::Cancel, to, outcome));
-        self.end_children(cancel.id, to, now, ended);
-        Cancelled::Done
-    }
-
-    /// Cancels the attached descendants of an invocation that became final.
-    fn end_children(
-        &mut self,
-        parent: InvocationId,
-        parent_status: Status,
-        now: UnixMicros,
-        ended: &mut Vec<Ended>,
-    ) {
-        // A list of work, not recursion: a tree may be as deep as it likes.
-        let mut doomed = Vec::new();
-        let mut parents = vec![(parent, parent_status)];
-        while let Some((parent, parent_status)) = parents.pop() {
-            for seq in self.children_of(parent) {
-                let child = &self.records[seq];
-                if !child.detached && !child.status.is_final() {
-                    doomed.push((seq, parent, parent_status));
-                    parents.push((child.id, Status::Cancelled));
-                }
-            }
-        }
-        doomed.sort_unstable_by_key(|&(seq, ..)| seq);
-        for (seq, parent, parent_status) in doomed {
-            let record = &self.records[seq];
-            let Ok(to) = record.status.apply(Event::Cancel) else {
-                continue;
-            };
-            let outcome = rules::orphaned(parent, parent_status);
-            ended.push(self.end(seq, now, Event::Cancel, to, outcome));
-        }
-    }
-
-    /// Extends the lease of a runner, never shortens it.
-    fn heartbeat(&mut self, heartbeat: &Heartbeat, now: UnixMicros) -> Lease {
-        let until = now.plus(heartbeat.lease);
-        let runner = self.runners.entry(heartbeat.runner).or_insert(Runner {
-            lease_until: until,
-            is_lost: false,
-            owned: BTreeSet::new(),
-            revoked: BTreeSet::new(),
-        });
-        if runner.is_lost {
-            return Lease::Lost;
-        }
-        runner.lease_until = runner.lease_until.max(until);
-        Lease::Held
-    }
-
-    fn recover(&mut self, now: UnixMicros, receipt: &mut Receipt) {
-        let mut dead: Vec<RunnerId> = self
-            .runners
-            .iter()
-            .filter(|(_, runner)| !runner.is_lost && runner.lease_until <= now && !runner.owned.is_empty())
-            .map(|(id, _)| *id)
-            .collect();
-        dead.sort_unstable();
-        for runner_id in dead {
-            let Some(runner) = self.runners.get_mut(&runner_id) else {
-                continue;
-            };
-            runner.is_lost = true;
-            for seq in runner.owned.clone() {
-                let record = &self.records[seq];
-                // The end of its parent may have ended it a moment ago.
-                if record.owner() != Some(runner_id) {
-                    continue;
-                }
-                receipt.recovered += 1;
-                let event =
-                    if record.attempt < record.max_attempts { Event::ExpireLease } else { Event::Fail };
-                let Ok(to) = record.status.apply(event) else {
-                    continue;
-                };
-                if to == Status::Queued {
-                    self.unlist(seq);
-                    self.step(seq, now, event, to, None);
-                    self.enqueue(seq, now);
-                } else {
-                    let id = record.id;
-                    let outcome = rules::lost(runner_id, record.attempt, record.max_attempts);
-                    receipt.ended.push(self.end(seq, now, event, to, outcome));
-                    self.end_children(id, to, now, &mut receipt.ended);
-                }
-            }
-        }
-        self.runners.retain(|_, runner| {
-            let remembered_until = if runner.is_lost {
-                runner.lease_until.plus(rules::LOST_RUNNER_MEMORY)
-            } else {
-                runner.lease_until
-            };
-            remembered_until > now || !runner.owned.is_empty()
-        });
-    }
-
-    fn claim(&mut self, request: &ClaimRequest, now: UnixMicros, receipt: &mut Receipt) {
-        let is_lost = |runner: &Runner| runner.is_lost;
-        if self.runners.get(&request.runner).is_some_and(is_lost) {
-            receipt.lease = Some(Lease::Lost);
-            return;
-        }
-        receipt.lease = Some(Lease::Held);
-        if receipt.more {
-            // Something overdue may be left, and must not be claimed.
-            return;
-        }
-        while let Some(&(available_at, seq)) = self.delayed.first()
-            && available_at <= now.0
-        {
-            self.delayed.pop_first();
-            self.enqueue(seq, now);
-        }
-        self.open_lanes(now);
-        self.settle(now, receipt);
-
-        let mut chosen = Vec::new();
-        let mut taken = HashSet::new();
-        for id in &request.awaited {
-            if taken.contains(id) {
-                continue;
-            }
-            if chosen.len() == request.max {
-                receipt.more = true;
-                break;
-            }
-            match self.by_id.get(id) {
-                Some(&seq) if self.is_claimable(seq, request) => {
-                    taken.insert(*id);
-                    chosen.push(seq);
-                }
-                _ => receipt.unclaimable.push(*id),
-            }
-        }
-        if !request.only_awaited {
-            receipt.more |= self.choose(request, &mut chosen);
-        }
-
-        if !chosen.is_empty() {
-            let heartbeat = Heartbeat { runner: request.runner, lease: request.lease };
-            self.heartbeat(&heartbeat, now);
-        }
-        for seq in chosen {
-            let claim = self.take(seq, request.runner, now);
-            receipt.claimed.extend(claim);
-        }
-    }
-
-    fn is_claimable(&self, seq: Seq, request: &ClaimRequest) -> bool {
-        let record = &self.records[seq];
-        record.place == Some(Place::Ready)
-            && request.tasks.contains(&self.tasks[record.task].name)
-            && !self.is_paused(record.task)
-            && request.root.is_none_or(|root| root == record.root)
-    }
-
-    /// Fills `chosen` up in the order of the queue; whether there is more.
-    fn choose(&self, request: &ClaimRequest, chosen: &mut Vec<Seq>) -> bool {
-        let awaited: HashSet<Seq> = chosen.iter().copied().collect();
-        let mut queues: Vec<_> = self
-            .tasks
-            .iter()
-            .enumerate()
-            .filter(|(_, task)| !task.ready.is_empty() && request.tasks.contains(&task.name))
-            .filter(|(task, _)| !self.is_paused(*task))
-            .map(|(_, task)| task.ready.iter())
-            .collect();
-        let mut heads: BinaryHeap<_> = queues
-            .iter_mut()
-            .enumerate()
-            .filter_map(|(queue, rest)| Some(Reverse((*rest.next()?, queue))))
-            .collect();
-        while let Some(Reverse(((_, seq), queue))) = heads.pop() {
-            if let Some(&next) = queues[queue].next() {
-                heads.push(Reverse((next, queue)));
-            }
-            let is_of_tree = request.root.is_none_or(|root| root == self.records[seq].root);
-            if awaited.contains(&seq) || !is_of_tree {
-                continue;
-            }
-            if chosen.len() == request.max {
-                return true;
-            }
-            chosen.push(seq);
-        }
-        false
-    }
-
-    /// Claims one queued invocation.
-    fn take(&mut self, seq: Seq, runner: RunnerId, now: UnixMicros) -> Option<Claim> {
-        let to = self.records[seq].status.apply(Event::Claim).ok()?;
-        self.unlist(seq);
-        let record = &mut self.records[seq];
-        record.runner = Some(runner);
-        record.attempt += 1;
-        record.place = Some(Place::Owned);
-        if let Some(lane) = record.lane() {
-            self.own_in_lane(lane, now);
-        }
-        self.step(seq, now, Event::Claim, to, None);
-        if let Some(owner) = self.runners.get_mut(&runner) {
-            owner.owned.insert(seq);
-        }
-        let record = &self.records[seq];
-        Some(Claim {
-            id: record.id,
-            runner,
-            attempt: record.attempt,
-            max_attempts: record.max_attempts,
-            task: self.tasks[record.task].name.clone(),
-            arguments: record.arguments.clone(),
-            component_digest: record.component_digest,
-            parent: record.parent,
-            root: record.root,
-            depth: record.depth,
-            deadline: record.deadline,
-            labels: record.labels.clone(),
-            has_lane: record.lane.is_some(),
-        })
-    }
-
-    /// When something happens without a commit by `runner`.
-    fn next_due(&self, runner: RunnerId, now: UnixMicros) -> Option<UnixMicros> {
-        let delayed = self.delayed.range((now.0 + 1, 0)..).next().map(|&(at, _)| UnixMicros(at));
-        let expiring = self
-            .runners
-            .iter()
-            .filter(|(id, other)| **id != runner && !other.is_lost && !other.owned.is_empty())
-            .map(|(_, other)| other.lease_until)
-            .min();
-        let overdue = self.deadlines.first().map(|&(deadline, _)| deadline);
-        delayed.into_iter().chain(expiring).chain(overdue).chain(self.next_opening()).min()
     }
 }

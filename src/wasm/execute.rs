@@ -104,6 +104,7 @@ async fn attempt(
         output: output.clone(),
         task: Arc::clone(&claim.task),
         parent: claim.parent,
+        deadline: claim.deadline,
         labels: claim.labels.clone(),
     };
     let mut store = Store::new(&program.engine, state);

@@ -46,6 +46,7 @@ pub(super) struct HostState {
     pub(super) output: Output,
     pub(super) task: Arc<str>,
     pub(super) parent: Option<InvocationId>,
+    pub(super) deadline: Option<model::UnixMicros>,
     pub(super) labels: Vec<(String, String)>,
 }
 
@@ -261,7 +262,9 @@ impl context::Host for HostState {
 
     async fn deadline(&mut self) -> Option<u64> {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
-        u64::try_from((now + self.control.remaining()).as_millis()).ok()
+        let time_is_over = u64::try_from((now + self.control.remaining()).as_millis()).ok();
+        let deadline = self.deadline.and_then(|deadline| u64::try_from(deadline.0 / 1000).ok());
+        time_is_over.into_iter().chain(deadline).min()
     }
 
     async fn labels(&mut self) -> Vec<(String, String)> {

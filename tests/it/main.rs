@@ -2,12 +2,16 @@
 
 mod architecture;
 mod cli;
+mod clocks;
 mod crashes;
+mod docs;
 mod faults;
 mod guests;
+mod postgres;
 mod power;
 mod runner;
 mod sqlite;
 mod store_contract;
 mod support;
+mod torture;
 mod upgrades;

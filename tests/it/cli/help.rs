@@ -2,7 +2,7 @@
 
 use crate::support::cli::Sandbox;
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 21] = [
     "call",
     "submit",
     "start",
@@ -13,12 +13,15 @@ const COMMANDS: [&str; 18] = [
     "history",
     "logs",
     "cancel",
+    "retry",
+    "prune",
     "pause",
     "resume",
     "queues",
     "tasks",
     "inspect",
     "check",
+    "torture",
     "completions",
     "man",
 ];

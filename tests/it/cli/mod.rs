@@ -1,7 +1,9 @@
 //! The command line, through the real program.
 
 mod errors;
+mod fixture;
 mod help;
+mod keep;
 mod output;
 mod run;
 mod stored;

@@ -85,6 +85,33 @@ fn a_cancel_reaches_a_guest_that_sleeps_in_another_process_within_a_second() {
 }
 
 #[test]
+fn a_cancel_reaches_a_guest_of_the_same_process_within_a_second() {
+    let site = Site::new();
+    let running = site.start(&["--slots", "2"]);
+    // Cancels its second child, on the second slot, when the first has ended.
+    let parent = site.submit("await-any-of", json!([[500, 3_600_000]]));
+    site.wait_for_count(Status::Running, 2);
+    // The free slot takes these one after another; two at once have both slots.
+    let short = site.submit_all("sleep-ms", (0..100).map(|_| json!([20])));
+    assert_eq!(site.await_value(parent), 0);
+    site.wait_for_count(Status::Succeeded, 102);
+    let store = site.store();
+    let cancelled = all(&store).into_iter().find(|one| one.status == Status::Cancelled).expect("a child");
+    assert_eq!(cancelled.parent, Some(parent));
+    assert!(cancelled.started_at.is_some(), "it ran");
+    let ended = cancelled.finished_at.expect("it is final");
+    let ran = short.iter().map(|id| get(&store, *id));
+    let mut ran: Vec<_> = ran.map(|one| one.started_at.zip(one.finished_at).expect("it ran")).collect();
+    ran.sort_unstable();
+    let at_once = ran.windows(2).find(|pair| pair[1].0 < pair[0].1).expect("two ran at once");
+    let took = at_once[1].0.since(ended);
+    println!("its slot was free {took:?} after the cancel");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    running.signal(Signal::TERM);
+    running.wait().expect(0);
+}
+
+#[test]
 fn cancelling_a_tree_ends_all_that_is_parked_running_and_queued_in_it() {
     let site = Site::new();
     let root = site.submit("hold-behind-gate", json!([50, 3_600_000]));

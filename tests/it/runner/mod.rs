@@ -2,11 +2,13 @@
 
 mod cancel;
 mod cap;
-mod histories;
+mod deadlines;
+pub mod histories;
 mod kill;
 mod order;
 mod process;
 mod regression;
+mod retention;
 mod retries;
 mod rules;
 mod sharing;

@@ -142,6 +142,7 @@ impl Executor for Closures {
             arguments: arguments.into(),
             max_attempts: MAX_ATTEMPTS,
             priority: 0,
+            deadline: None,
             lane: None,
             unique: None,
         })

@@ -1,0 +1,215 @@
+//! Running again what is final, cancelling by filter, and forgetting.
+
+use run_wasm_runner::model::{ComponentDigest, Differing, FailureKind, InvocationId, RuleKey, Status};
+use run_wasm_runner::store::{Batch, NewInvocation, Store};
+
+use super::fixture::{Fixture, TASKS};
+
+impl Fixture {
+    fn one(&self, id: &str) -> run_wasm_runner::model::Invocation {
+        let id: InvocationId = id.parse().expect("an id");
+        self.store.get(&[id]).expect("a read").remove(0).expect("it is there")
+    }
+
+    fn count(&self, status: Status) -> u64 {
+        self.store.counts(None).expect("a read").get(status)
+    }
+
+    fn lines(&self, args: &[&str]) -> Vec<String> {
+        self.sandbox.run(args).expect(0).stdout().lines().map(str::to_owned).collect()
+    }
+}
+
+#[test]
+fn the_failed_are_listed_with_the_reason() {
+    let fixture = Fixture::new();
+    fixture.succeeded("1");
+    fixture.failed(FailureKind::Trapped);
+    let output = fixture.sandbox.run(["list", "--status", "failed"]).expect(0);
+    let lines: Vec<_> = output.stdout().lines().collect();
+    assert_eq!(lines.len(), 2, "{output:?}");
+    assert!(lines[0].contains("ENDED") && lines[0].ends_with("FAILURE"), "{output:?}");
+    assert!(
+        lines[1].contains(" ago ") && lines[1].ends_with("trapped: it went \\u{1b}[31mwrong"),
+        "{output:?}"
+    );
+    let output = fixture.sandbox.run(["list", "--status", "failed,succeeded"]).expect(0);
+    assert!(output.stdout().contains("SUBMITTED"), "{output:?}");
+}
+
+#[test]
+fn a_retry_is_a_copy_and_is_made_once() {
+    let fixture = Fixture::new();
+    let failed = fixture.failed(FailureKind::Trapped).to_string();
+    let output = fixture.sandbox.run(["retry", &failed]).expect(0);
+    let copy = output.stdout().trim().to_owned();
+    assert_ne!(copy, failed);
+    let (original, new) = (fixture.one(&failed), fixture.one(&copy));
+    assert_eq!((new.status, new.attempt, new.parent), (Status::Queued, 0, None));
+    assert_eq!(new.root, new.id);
+    assert_eq!((&new.task, new.component_digest), (&original.task, original.component_digest));
+    assert_eq!((new.priority, new.max_attempts), (original.priority, original.max_attempts));
+    let label = ("retry-of".to_owned(), failed.clone());
+    assert_eq!(new.labels, [original.labels.clone(), vec![label]].concat());
+    assert_eq!(fixture.store.arguments(new.id).expect("a read").as_deref(), Some("[1]"));
+    assert_eq!(original.status, Status::Failed);
+
+    // Pressed twice it is the same retry.
+    let output = fixture.sandbox.run(["retry", &failed, "--json"]).expect(0);
+    assert_eq!(output.json(), serde_json::json!({ "id": copy, "retry_of": failed }));
+    assert!(output.stderr.contains(&format!("`{failed}` was retried before, as `{copy}`")), "{output:?}");
+    assert_eq!(fixture.count(Status::Queued), 1);
+
+    // A copy can be copied: its label names what it is a copy of.
+    fixture.sandbox.run(["cancel", &copy]).expect(0);
+    let third = fixture.lines(&["retry", &copy]).remove(0);
+    let labels = fixture.one(&third).labels;
+    assert_eq!(labels.iter().filter(|(key, _)| key == "retry-of").count(), 1);
+    assert!(labels.contains(&("retry-of".to_owned(), copy)), "{labels:?}");
+}
+
+#[test]
+fn a_retry_is_counted_with_what_the_first_was_counted_with() {
+    let fixture = Fixture::new();
+    let (lane, unique) = (RuleKey::from_bytes([7; 16]), RuleKey::from_bytes([8; 16]));
+    let submit = || {
+        let new = NewInvocation {
+            lane: Some(lane),
+            unique: Some((unique, Differing::Refuse)),
+            ..NewInvocation::new(TASKS[0], ComponentDigest::from_bytes([1; 32]), "[1]")
+        };
+        let id = new.id;
+        fixture.store.commit(&Batch { submits: vec![new], ..Batch::default() }).expect("a submit");
+        fixture.sandbox.run(["cancel", &id.to_string()]).expect(0);
+        id.to_string()
+    };
+    let (first, second) = (submit(), submit());
+    let copy = fixture.lines(&["retry", &first]).remove(0);
+    let invocation = fixture.one(&copy);
+    assert_eq!((invocation.lane, invocation.unique), (Some(lane), Some(unique)));
+    // The uniqueness rule holds for copies too.
+    let output = fixture.sandbox.run(["retry", &second]).expect(0);
+    assert_eq!(output.stdout().trim(), copy);
+    assert!(output.stderr.contains(&format!("`{copy}` is unfinished and the same")), "{output:?}");
+}
+
+#[test]
+fn what_must_not_be_retried_is_refused_as_a_whole() {
+    let fixture = Fixture::new();
+    let failed = fixture.failed(FailureKind::Returned).to_string();
+    let succeeded = fixture.succeeded("1").to_string();
+    let queued = fixture.submit(TASKS[0], None).to_string();
+    let unknown = InvocationId::generate().to_string();
+    for (id, words) in [(&queued, "is queued"), (&unknown, "unknown"), (&succeeded, "--even-succeeded")] {
+        let output = fixture.sandbox.run(["retry", &failed, id]).expect(2);
+        assert!(output.stderr.contains(words), "{output:?}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+        assert_eq!(fixture.count(Status::Queued), 1, "nothing was submitted");
+    }
+    assert_eq!(fixture.lines(&["retry", "--even-succeeded", &failed, &succeeded]).len(), 2);
+    fixture.sandbox.run(["retry"]).expect(2);
+    fixture.sandbox.run(["retry", &failed, "--status", "failed"]).expect(2);
+    let output = fixture.sandbox.run(["retry", "--status", "running"]).expect(2);
+    assert!(output.stderr.contains("`succeeded`, `failed`, `cancelled`, `skipped`"), "{output:?}");
+}
+
+#[test]
+fn the_failed_of_a_filter_are_retried_in_their_order_and_once() {
+    let fixture = Fixture::new();
+    let failed: Vec<_> = (0..4).map(|_| fixture.failed(FailureKind::Trapped).to_string()).collect();
+    fixture.succeeded("1");
+    fixture.submit(TASKS[0], None);
+    let retry_of = |args: &[&str]| -> Vec<String> {
+        let output = fixture.sandbox.run([&["retry", "--json"][..], args].concat()).expect(0);
+        let of = |line: &serde_json::Value| line["retry_of"].as_str().expect("an id").to_owned();
+        output.json_lines().iter().map(of).collect()
+    };
+    assert_eq!(retry_of(&["--status", "failed", "--limit", "2"]), failed[2..]);
+    assert!(retry_of(&["--task", TASKS[0]]).is_empty(), "no failed one is of that task");
+    assert_eq!(retry_of(&["--task", TASKS[1]]), failed);
+    let output = fixture.sandbox.run(["retry", "--status", "failed"]).expect(0);
+    assert_eq!(output.stdout().lines().count(), 4);
+    assert!(output.stderr.contains("submitted 0 invocations again"), "{output:?}");
+    assert_eq!(fixture.count(Status::Queued), 5);
+}
+
+#[test]
+fn cancelling_by_filter_cancels_just_those() {
+    let fixture = Fixture::new();
+    let parent = fixture.submit(TASKS[0], None);
+    fixture.claim();
+    let children: Vec<_> = (0..3).map(|index| fixture.submit_child(parent, index).to_string()).collect();
+    let done = fixture.submit(TASKS[1], None);
+    let other = fixture.submit(TASKS[0], None).to_string();
+    fixture.sandbox.run(["cancel", &done.to_string()]).expect(0);
+
+    let output = fixture.sandbox.run(["cancel", "--status", "queued", "--task", TASKS[1], "--limit", "2"]);
+    let output = output.expect(0);
+    let expected: String = children[1..].iter().map(|id| format!("{id} cancelled\n")).collect();
+    assert_eq!(output.stdout(), expected, "the newest two, the older one first");
+    assert!(output.stderr.contains("cancelled 2 invocations"), "{output:?}");
+    assert_eq!(fixture.one(&children[0]).status, Status::Queued);
+
+    // A parent takes its children along; each is told of all the same.
+    let lines = fixture.lines(&["cancel", "--status", "claimed,queued"]);
+    let child = format!("{} already cancelled", children[0]);
+    assert_eq!(lines, [format!("{parent} cancelled"), child, format!("{other} cancelled")]);
+    assert_eq!(fixture.store.counts(None).expect("a read").unfinished(), 0);
+    let output = fixture.sandbox.run(["cancel", "--task", TASKS[0]]).expect(0);
+    assert!(output.stdout.is_empty() && output.stderr.contains("cancelled 0 invocations"), "{output:?}");
+
+    fixture.sandbox.run(["cancel", &other, "--task", TASKS[0]]).expect(2);
+    fixture.sandbox.run(["cancel", "--limit", "3"]).expect(2);
+    let output = fixture.sandbox.run(["cancel", "--status", "failed"]).expect(2);
+    assert!(output.stderr.contains("`queued`, `claimed`, `running`, `waiting`"), "{output:?}");
+}
+
+#[test]
+fn prune_needs_to_be_told_what_is_old() {
+    let fixture = Fixture::new();
+    fixture.succeeded("1");
+    for args in [&["prune"][..], &["prune", "--status", "succeeded"]] {
+        let output = fixture.sandbox.run(args).expect(2);
+        assert!(output.stderr.contains("--older-than"), "{output:?}");
+    }
+    let output = fixture.sandbox.run(["prune", "--older-than", "30"]).expect(2);
+    assert!(output.stderr.contains("has no unit"), "{output:?}");
+    assert_eq!(fixture.count(Status::Succeeded), 1);
+}
+
+#[test]
+fn prune_removes_what_the_flags_or_the_configuration_say() {
+    let fixture = Fixture::new();
+    let ids: Vec<_> = (0..5).map(|_| fixture.succeeded("1").to_string()).collect();
+    let failed = fixture.failed(FailureKind::Trapped).to_string();
+    let queued = fixture.submit(TASKS[0], None).to_string();
+    assert_eq!(fixture.lines(&["prune", "--older-than", "365d"]), ["removed 0 invocations"]);
+    assert_eq!(fixture.lines(&["prune", "--status", "succeeded", "--keep", "3"]), ["removed 2 invocations"]);
+    fixture.sandbox.run(["status", &ids[1]]).expect(2);
+    fixture.sandbox.run(["result", &ids[2]]).expect(0);
+
+    let retention = "[retention.succeeded]\ncount = 1\n[retention.failed]\nage = \"0s\"\n";
+    fixture.sandbox.write("wasm-runner.toml", retention);
+    assert_eq!(fixture.lines(&["prune", "--status", "failed"]), ["removed 1 invocation"]);
+    fixture.sandbox.run(["status", &failed]).expect(2);
+    let output = fixture.sandbox.run(["prune", "--json"]).expect(0);
+    assert_eq!(output.json(), serde_json::json!({ "removed": 2 }));
+    assert_eq!(fixture.lines(&["list", "--status", "succeeded", "--json"]).len(), 1);
+    assert_eq!(fixture.lines(&["prune", "--older-than", "0s"]), ["removed 1 invocation"]);
+    assert_eq!(fixture.one(&queued).status, Status::Queued, "what is not final stays");
+}
+
+#[test]
+fn what_hung_on_a_removed_root_is_shown_alone() {
+    let fixture = Fixture::new();
+    let root = fixture.submit(TASKS[0], None);
+    fixture.claim();
+    let child = fixture.submit_child(root, 0);
+    fixture.claim();
+    fixture.succeed(&[child], "1");
+    fixture.sandbox.run(["cancel", &root.to_string()]).expect(0);
+    fixture.sandbox.run(["prune", "--status", "cancelled", "--older-than", "0s"]).expect(0);
+    let output = fixture.sandbox.run(["tree", &child.to_string()]).expect(0);
+    assert!(output.stdout().starts_with(TASKS[1]) && output.stdout().lines().count() == 1, "{output:?}");
+    assert!(output.stderr.contains(&format!("the root `{root}` was removed")), "{output:?}");
+}

@@ -1,0 +1,60 @@
+//! Runners remove what is final and old, if they are told to.
+
+use run_wasm_runner::model::Status;
+use run_wasm_runner::store::Store;
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::site::{Site, all};
+
+#[test]
+fn without_retention_everything_is_kept() {
+    let site = Site::new();
+    site.submit_all("square", (0..5).map(|n| json!([n])));
+    site.run_all(&[]);
+    site.run_all(&[]);
+    assert_eq!(all(&site.store()).len(), 5);
+}
+
+#[test]
+fn a_runner_keeps_what_it_is_told_to_keep() {
+    let site = Site::with_sections(
+        "[retention.succeeded]\ncount = 3\n[retention.failed]\nage = \"0s\"\n[retention.cancelled]\nage = \"1d\"\n",
+    );
+    let ids = site.submit_all("square", (0..10).map(|n| json!([n])));
+    let failed = site.submit("flaky", json!([9, "never"]));
+    let cancelled = site.submit("square", json!([7]));
+    site.run(["cancel", &cancelled.to_string()]).expect(0);
+    site.run_all(&["--slots", "1"]);
+    // The next runner sweeps as it starts.
+    site.run_all(&[]);
+    let left: Vec<_> = all(&site.store()).into_iter().map(|one| one.id).collect();
+    assert_eq!(left.len(), 4, "{left:?}");
+    assert!(left.contains(&cancelled) && !left.contains(&failed));
+    assert_eq!(site.value(ids[9]), 81, "the last to end are kept");
+    site.run(["result", &ids[0].to_string()]).expect(2);
+}
+
+#[test]
+fn runners_that_sweep_at_once_beside_their_work_remove_everything_once() {
+    let site = Site::with_sections("[retention.succeeded]\nage = \"0s\"\n");
+    let old = 3_000;
+    site.submit_all("square", (0..old).map(|n| json!([n])));
+    // Nobody sweeps what they finish: a sweep begins before the work, and again
+    // only after a minute.
+    site.run_all(&["--slots", "2"]);
+    let finished = site.store().counts(None).expect("a read").get(Status::Succeeded);
+    assert_eq!(finished, old);
+    let parent = site.submit("sum-of-children", json!([200]));
+    let runners: Vec<_> = (0..3).map(|_| site.start(&["--slots", "1"])).collect();
+    assert_eq!(site.await_value(parent), 200 * 201 * 401 / 6);
+    // Ends are told to whoever watches, removals are not: look when asked.
+    let removed = site.run(["prune", "--json"]).expect(0).json()["removed"].as_u64().expect("a number");
+    assert!(removed >= 201, "what the runners have just finished is there for this: {removed}");
+    assert!(all(&site.store()).is_empty());
+    for runner in runners {
+        runner.signal(Signal::TERM);
+        runner.wait().expect(0);
+    }
+    assert_eq!(site.store().counts(None).expect("a read"), Default::default());
+}
