@@ -193,7 +193,7 @@ impl Ground {
         let disk = Arc::new(Disk::new());
         let store = SqliteStore::open_with(&path, Arc::clone(&clock) as Arc<dyn Clock>, Some(disk.vfs()));
         let store = Arc::new(store.expect("a new store"));
-        disk.fail(Failure { at: disk.operations() + at, count: 5, code });
+        disk.fail(Failure { at: disk.operations() + at, count: 5, code, of_reads: false });
         (Self { store, clock, is_instant: false, _directory: Some(directory) }, disk)
     }
 
