@@ -795,7 +795,7 @@ deadline = 5
     #[test]
     fn wrong_flags_and_variables_are_usage_errors() {
         let flags = Flags {
-            store: Some("postgres://x".into()),
+            store: Some("redis://x".into()),
             components: vec![("a.b".into(), "x".into()), ("c".into(), "x".into()), ("c".into(), "y".into())],
             ..Flags::default()
         };

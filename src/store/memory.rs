@@ -16,8 +16,8 @@ use self::lanes::{Lane, LaneId};
 use self::records::Records;
 use super::rules::{self, Step};
 use super::{
-    Batch, Counts, Ended, Filter, Invocation, Lease, LookUp, NewInvocation, PauseTarget, Receipt, Store,
-    StoreError, Submitted, TaskRule, Watch,
+    Batch, Counts, Ended, Filter, Invocation, Lease, LookUp, NewInvocation, NextDue, PauseTarget, Receipt,
+    Store, StoreError, Submitted, TaskRule, Watch,
 };
 use crate::model::{
     Clock, ComponentDigest, DEFAULT_QUEUE, Differing, Event, InvocationId, LogEntry, Outcome, Progress,
@@ -66,9 +66,10 @@ impl Store for MemoryStore {
             .collect())
     }
 
-    fn next_due(&self, runner: RunnerId) -> Result<Option<UnixMicros>, StoreError> {
+    fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError> {
         let state = self.state.lock();
-        Ok(state.next_due(runner, self.clock.now()))
+        let now = self.clock.now();
+        Ok(NextDue { now, at: state.next_due(runner, now) })
     }
 
     fn revoked(&self, runner: RunnerId) -> Result<Vec<InvocationId>, StoreError> {
@@ -376,7 +377,7 @@ impl State {
     }
 
     fn commit(&mut self, batch: &Batch, now: UnixMicros) -> Receipt {
-        let mut receipt = Receipt::default();
+        let mut receipt = Receipt { now, ..Receipt::default() };
         for rule in &batch.rules {
             self.set_rule(rule, false, now);
         }
@@ -396,6 +397,9 @@ impl State {
         for cancel in &batch.cancels {
             let cancelled = self.cancel(cancel, now, &mut receipt.ended);
             receipt.cancels.push(cancelled);
+        }
+        if let Some(inventory) = &batch.inventory {
+            receipt.given_back = self.take_stock(inventory, now);
         }
         if let Some(heartbeat) = &batch.heartbeat {
             receipt.lease = Some(self.heartbeat(heartbeat, now));

@@ -1,6 +1,7 @@
 //! Moving invocations: history, ends, what the end of one does to others, and
 //! the leases of runners.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Row, Statement, params};
@@ -9,7 +10,7 @@ use super::lanes::{LaneId, Place};
 use super::sql::{Json, Sql, column, optional};
 use super::write::Work;
 use crate::model::{Event, IllegalTransition, InvocationId, Outcome, RuleKey, RunnerId, Status, UnixMicros};
-use crate::store::{Cancel, Cancelled, Ended, Lease, rules};
+use crate::store::{Cancel, Cancelled, Ended, Inventory, Lease, rules};
 
 /// At most so many runners are forgotten in one transaction.
 const FORGOTTEN_AT_ONCE: u32 = 100;
@@ -336,6 +337,36 @@ impl Work<'_> {
         for (head, child_of) in doomed {
             let status = if child_of == parent { parent_status } else { Status::Cancelled };
             self.end(head, Event::Cancel, rules::orphaned(child_of, status))?;
+        }
+        Ok(())
+    }
+
+    /// Gives back what a runner owns without knowing of it.
+    pub(super) fn take_stock(&mut self, inventory: &Inventory) -> rusqlite::Result<()> {
+        let known: HashSet<_> = inventory.owned.iter().copied().collect();
+        let owned: Vec<Head> = self
+            .sql
+            .prepare_cached(concat!(
+                "SELECT ",
+                head!(),
+                " FROM invocation INDEXED BY invocation_owned \
+                 WHERE runner = ?1 AND place = 'owned' ORDER BY seq"
+            ))?
+            .query_map([Sql(inventory.runner)], Head::read)?
+            .collect::<rusqlite::Result<_>>()?;
+        for mut head in owned {
+            if known.contains(&(head.id, head.attempt)) {
+                continue;
+            }
+            let to = head.after(Event::Release)?;
+            if let Some(lane) = head.lane().filter(|_| head.status == Status::Claimed) {
+                self.refund_start(head.seq, lane)?;
+            }
+            let now = self.now;
+            self.step(&mut head, now, Event::Release, to, None)?;
+            self.requeue(&head, None, head.attempt - 1, head.available_at)?;
+            self.receipt.given_back += 1;
+            self.is_news = true;
         }
         Ok(())
     }

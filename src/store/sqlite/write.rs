@@ -62,13 +62,14 @@ pub(super) fn commit(
         // Dropped on an error, it rolls back.
         let transaction = sql.transaction_with_behavior(TransactionBehavior::Immediate)?;
         schema::check(&transaction)?;
+        // Read when nobody else can write any more: time does not go back from one
+        // transaction to the next.
+        let now = clock.now();
         let mut work = Work {
             sql: &transaction,
             names,
-            // Read when nobody else can write any more: time does not go back
-            // from one transaction to the next.
-            now: clock.now(),
-            receipt: Receipt::default(),
+            now,
+            receipt: Receipt { now, ..Receipt::default() },
             is_news: false,
             tally: HashMap::new(),
             moves: Vec::new(),
@@ -113,6 +114,9 @@ impl Work<'_> {
         for cancel in &batch.cancels {
             let cancelled = self.cancel(cancel)?;
             self.receipt.cancels.push(cancelled);
+        }
+        if let Some(inventory) = &batch.inventory {
+            self.take_stock(inventory)?;
         }
         if let Some(heartbeat) = &batch.heartbeat {
             let lease = self.heartbeat(heartbeat.runner, heartbeat.lease)?;

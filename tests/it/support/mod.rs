@@ -3,6 +3,8 @@
 pub mod cli;
 pub mod clock;
 pub mod closures;
+pub mod database;
 pub mod disk;
 pub mod faulty_store;
 pub mod guests;
+pub mod proxy;
