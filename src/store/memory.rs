@@ -7,7 +7,7 @@ mod lanes;
 mod records;
 mod settle;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -201,6 +201,8 @@ struct State {
     opening: BTreeSet<(i64, usize, RuleKey)>,
     /// Lanes that hold nothing but starts, by the moment at which they are over.
     fading: BTreeSet<(i64, usize, RuleKey)>,
+    /// What was blocked in the commit under way.
+    newly_blocked: HashSet<Seq>,
     paused: BTreeSet<PauseTarget>,
     /// Room for [`rules::plan`], kept to spare an allocation per report.
     steps: Vec<Step>,
@@ -424,6 +426,7 @@ impl State {
         }
         receipt.unblocked.sort_unstable();
         receipt.unblocked.dedup();
+        self.newly_blocked.clear();
         receipt.pruned = batch.prune.as_ref().map(|prune| self.prune(prune, now));
         receipt
     }

@@ -255,8 +255,8 @@ pub struct Receipt {
     /// one, because somebody made them final: it must kill their guests. Each is
     /// told once here; see [`Store::revoked`] for the same in between.
     pub revoked: Vec<InvocationId>,
-    /// Invocations that were blocked by a rule until now and can be claimed, or
-    /// were claimed in this transaction. By id.
+    /// Invocations that were blocked by a rule before this transaction, and can be
+    /// claimed now or were claimed in it. By id.
     pub unblocked: Vec<InvocationId>,
     /// Whether the runner of the heartbeat, or of the claim, still has its lease;
     /// `None` if the batch has neither.

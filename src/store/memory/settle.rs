@@ -57,7 +57,7 @@ impl State {
                         if let Some(lane) = self.records[seq].lane()
                             && !has_started
                         {
-                            self.refund_start(seq, lane);
+                            self.refund_start(lane, now);
                         }
                         self.step(seq, at, event, to, None);
                         self.records[seq].attempt -= 1;
@@ -130,7 +130,7 @@ impl State {
             let refunded = record.lane().filter(|_| record.status == Status::Claimed);
             self.unlist(seq);
             if let Some(lane) = refunded {
-                self.refund_start(seq, lane);
+                self.refund_start(lane, now);
             }
             self.step(seq, now, Event::Release, to, None);
             self.records[seq].attempt -= 1;

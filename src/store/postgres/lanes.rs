@@ -72,7 +72,9 @@ pub(super) struct Lanes {
     dirty: BTreeMap<LaneId, Count>,
     /// Starts to be noted, and to be taken back.
     starts: Vec<(LaneId, i64)>,
-    refunds: Vec<(LaneId, i64)>,
+    refunds: BTreeMap<LaneId, i64>,
+    /// What was blocked in this transaction.
+    newly_blocked: HashSet<InvocationId>,
     /// Of every task that has one.
     pub(super) rules: HashMap<i64, LaneRule>,
     /// Whether an operator holds anything back.
@@ -239,6 +241,9 @@ impl Lanes {
             None => Place::Ready,
             Some(_) => Place::Blocked,
         };
+        if place == Place::Blocked {
+            self.newly_blocked.insert(head.id);
+        }
         self.relocate(head, Some(place));
     }
 
@@ -253,10 +258,12 @@ impl Lanes {
         }
     }
 
-    /// A claim whose guest never started is not counted as a start.
+    /// A claim whose guest never started is not counted as a start. The oldest
+    /// start is forgotten instead of its own, which keeps the others in the window
+    /// for longer, never for shorter.
     pub(super) fn refund_start(&mut self, head: &Head) {
         if let Some(lane) = head.lane() {
-            self.refunds.push((lane, head.seq));
+            *self.refunds.entry(lane).or_default() += 1;
             self.dirty.entry(lane).or_default();
         }
     }
@@ -414,6 +421,7 @@ impl Work<'_> {
         }
         for row in &blocked {
             self.is_now_at(column(row, 0)?, Place::Blocked);
+            self.lanes.newly_blocked.insert(column(row, 0)?);
             self.lanes.count((column(row, 1)?, column(row, 2)?), Place::Blocked, 1);
         }
         for row in &opened {
@@ -461,14 +469,19 @@ impl Work<'_> {
         }
         let refunds = std::mem::take(&mut self.lanes.refunds);
         let ask = Ask::new(
-            "DELETE FROM @start WHERE n = ANY(ARRAY(SELECT s.n FROM unnest($1, $2, $3) AS w(task, key, seq) \
+            "DELETE FROM @start WHERE n = ANY(ARRAY(SELECT s.n FROM unnest($1, $2, $3, $4) AS w(task, key, n, after) \
                  CROSS JOIN LATERAL (SELECT n FROM @start WHERE task = w.task AND key = w.key \
-                     AND seq = w.seq ORDER BY at DESC LIMIT 1) s)) RETURNING task, key",
+                     AND at > w.after ORDER BY at, n LIMIT w.n) s)) RETURNING task, key",
         );
+        let window_began = |task: i64| {
+            let rate = self.lanes.rule(task).rate;
+            rate.map_or(i64::MAX, |rate| self.now.0.saturating_sub(window_micros(rate.window)))
+        };
         asks.push(
-            ask.with(refunds.iter().map(|((task, _), _)| *task).collect::<Vec<_>>())
-                .with(refunds.iter().map(|((_, of), _)| key(*of)).collect::<Vec<_>>())
-                .with(refunds.iter().map(|(_, seq)| *seq).collect::<Vec<_>>()),
+            ask.with(refunds.keys().map(|(task, _)| *task).collect::<Vec<_>>())
+                .with(refunds.keys().map(|(_, of)| key(*of)).collect::<Vec<_>>())
+                .with(refunds.values().copied().collect::<Vec<_>>())
+                .with(refunds.keys().map(|(task, _)| window_began(*task)).collect::<Vec<_>>()),
         );
         let dirty = std::mem::take(&mut self.lanes.dirty);
         let all = |of: fn(&Count) -> i64| dirty.values().map(of).collect::<Vec<_>>();
@@ -630,7 +643,10 @@ impl Work<'_> {
             let count = &mut lane_of(lanes, of)?.count;
             count.ready += 1;
             count.blocked -= 1;
-            self.receipt.unblocked.push(id);
+            // Only who was blocked before is told of as unblocked.
+            if !self.lanes.newly_blocked.contains(&id) {
+                self.receipt.unblocked.push(id);
+            }
             self.is_news = true;
         }
         Ok(())
@@ -642,7 +658,8 @@ impl Work<'_> {
         rows: impl IntoIterator<Item = &'r Row>,
     ) -> Result<(), Fault> {
         for row in rows {
-            let (_, of) = self.move_in_lane(row, Place::Blocked)?;
+            let (id, of) = self.move_in_lane(row, Place::Blocked)?;
+            self.lanes.newly_blocked.insert(id);
             let count = &mut lane_of(lanes, of)?.count;
             count.ready -= 1;
             count.blocked += 1;

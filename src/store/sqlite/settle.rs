@@ -203,7 +203,7 @@ impl Work<'_> {
         at: UnixMicros,
         outcome: &Outcome,
     ) -> rusqlite::Result<()> {
-        self.leave_lane(head)?;
+        self.leave(head)?;
         self.sql
             .prepare_cached(
                 "UPDATE invocation SET status = ?2, place = NULL, moves = ?3, \
@@ -220,26 +220,10 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// The place of an invocation that comes to the queue, counted in its lane.
-    pub(super) fn enqueue(
-        &mut self,
-        available_at: UnixMicros,
-        lane: Option<LaneId>,
-    ) -> rusqlite::Result<Place> {
-        if available_at > self.now {
-            return Ok(Place::Delayed);
-        }
-        let Some(lane) = lane else {
-            return Ok(Place::Ready);
-        };
-        self.count_in_lane(lane, Place::Blocked, 1)?;
-        Ok(Place::Blocked)
-    }
-
-    /// Counts an invocation out of its lane.
-    fn leave_lane(&mut self, head: &Head) -> rusqlite::Result<()> {
+    /// Counts an invocation out of its lane, if it is in one.
+    fn leave(&mut self, head: &Head) -> rusqlite::Result<()> {
         match (head.lane(), head.place) {
-            (Some(lane), Some(place)) => self.count_in_lane(lane, place, -1),
+            (Some(lane), Some(place)) => self.leave_lane(lane, place),
             _ => Ok(()),
         }
     }
@@ -252,8 +236,13 @@ impl Work<'_> {
         attempt: u32,
         available_at: UnixMicros,
     ) -> rusqlite::Result<()> {
-        self.leave_lane(head)?;
-        let place = self.enqueue(available_at, head.lane())?;
+        self.leave(head)?;
+        let order_key = rules::order_key(available_at, head.priority);
+        let place = match head.lane() {
+            _ if available_at > self.now => Place::Delayed,
+            None => Place::Ready,
+            Some(lane) => self.enter_lane(lane, Some(head.seq), order_key)?,
+        };
         self.sql
             .prepare_cached(
                 "UPDATE invocation SET status = ?2, place = ?3, moves = ?4, attempt = ?5, \
@@ -267,7 +256,7 @@ impl Work<'_> {
                 head.moves,
                 attempt,
                 Sql(available_at),
-                rules::order_key(available_at, head.priority),
+                order_key,
                 started_at.map(Sql)
             ])?;
         Ok(())
@@ -360,7 +349,7 @@ impl Work<'_> {
             }
             let to = head.after(Event::Release)?;
             if let Some(lane) = head.lane().filter(|_| head.status == Status::Claimed) {
-                self.refund_start(head.seq, lane)?;
+                self.refund_start(lane)?;
             }
             let now = self.now;
             self.step(&mut head, now, Event::Release, to, None)?;

@@ -152,6 +152,7 @@ contract! {
     concurrency_and_rate_hold_together
     a_changed_limit_holds_from_the_next_claim_on
     lowering_a_limit_takes_places_back
+    a_new_rule_changes_nothing_before_the_next_claim
     a_submitters_rules_hold_only_where_there_are_none
     awaited_ones_keep_to_their_lane
     a_child_behind_its_own_ancestor_is_refused

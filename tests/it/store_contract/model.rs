@@ -457,6 +457,8 @@ proptest! {
             let found = commit(&postgres, &mut positions[2]);
             prop_assert_eq!(format!("{expected:#?}"), format!("{found:#?}"), "PostgreSQL");
             let (expected, _) = expected;
+            let next_due = |store: &dyn Store| store.next_due(world.runners[0]).unwrap();
+            prop_assert_eq!(next_due(&memory), next_due(&sqlite), "after {:#?}\nRECEIPT {:#?}", batch, expected);
             for ended in &expected.ended {
                 prop_assert!(matches!(ended.outcome, Outcome::Failure(_)));
             }
