@@ -5,6 +5,7 @@
 
 pub mod args;
 mod arguments;
+mod bulk;
 mod call;
 mod cancel;
 mod check;

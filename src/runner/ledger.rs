@@ -4,6 +4,7 @@
 mod claims;
 mod doubt;
 mod keep;
+mod outage;
 mod stop;
 
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+
+use outage::Outage;
 
 use super::fiber::{Fiber, Kill};
 use super::inbox::{Messages, SubmitReply};
@@ -35,6 +38,8 @@ pub(super) struct Ledger {
     may_have_work: bool,
     /// When something becomes due by itself, as far as the store's clock tells.
     next_due: Option<Instant>,
+    /// What guests ask for while the store can't be reached.
+    outage: Outage,
     /// Whether a claim was made whose receipt never came: the store may believe
     /// that this runner owns what it has never heard of.
     must_take_stock: bool,
@@ -118,6 +123,7 @@ impl Ledger {
             runner,
             may_have_work: true,
             next_due: Some(Instant::now()),
+            outage: Outage::default(),
             must_take_stock: false,
             next_heartbeat: None,
             held: Held::default(),
@@ -153,6 +159,7 @@ impl Ledger {
     /// Takes all messages, commits what follows from them, acts on the receipt.
     pub(super) fn turn(&mut self, core: &Arc<Core>) {
         let mut messages = core.inbox.take();
+        self.ask_again(&mut messages);
         if messages.has_foreign_change {
             self.may_have_work = true;
             messages.look_ups.extend(core.registry.awaited_elsewhere());
@@ -170,14 +177,14 @@ impl Ledger {
         self.collect_reports(&mut messages);
         self.look_ups.append(&mut messages.look_ups);
         if self.back_off.is_some_and(|(until, _)| Instant::now() < until) {
-            refuse_all(messages, "the store can't be used now");
+            self.put_off(core, messages, "the store can't be used now");
             return;
         }
         if self.is_in_doubt {
             if let Err(error) = self.settle_doubt(core, &mut messages) {
                 tracing::warn!(%error, "the store can't be read; trying again");
                 self.lengthen_back_off();
-                refuse_all(messages, &error.to_string());
+                self.put_off(core, messages, &error.to_string());
                 return;
             }
             self.is_in_doubt = false;
@@ -190,6 +197,7 @@ impl Ledger {
                 Ok(receipt) => {
                     self.has_told_rules = true;
                     self.back_off = None;
+                    self.outage_is_over();
                     self.must_take_stock = false;
                     if receipt.lease == Some(Lease::Held)
                         && (batch.heartbeat.is_some() || !receipt.claimed.is_empty())
@@ -207,12 +215,17 @@ impl Ledger {
                     if batch.recover {
                         self.next_due = Some(Instant::now());
                     }
-                    refuse_submits(submits, &error.to_string());
+                    messages.submits = outage::unsubmitted(submits, batch.submits);
                     match error {
-                        StoreError::Upgraded { .. } => self.abandon(core, &error),
-                        _ => self.commit_failed(core, &error),
+                        StoreError::Upgraded { .. } => {
+                            self.abandon(core, &error);
+                            refuse_all(messages, &error.to_string());
+                        }
+                        _ => {
+                            self.commit_failed(core, &error);
+                            self.put_off(core, messages, &error.to_string());
+                        }
                     }
-                    refuse_all(messages, &error.to_string());
                     return;
                 }
             }

@@ -59,6 +59,21 @@ fn a_unix_socket_is_a_way_too() {
     open(&url).commit(&Batch { submits: vec![new("work")], ..Batch::default() }).unwrap();
 }
 
+#[test]
+fn two_schemas_of_one_database_never_see_each_other() {
+    // One of them with a name that SQL would read otherwise.
+    let odd = format!("{}%20Odd-%C3%A9", shared().url());
+    let stores = [open(&shared().url()), open(&odd)];
+    for (count, store) in (1..).zip(&stores) {
+        let submits = (0..count).map(|_| new("work")).collect();
+        store.commit(&Batch { submits, ..Batch::default() }).unwrap();
+    }
+    for (count, store) in (1..).zip(&stores) {
+        assert_eq!(store.counts(None).unwrap().get(Status::Queued), count);
+        assert_eq!(store.rules().unwrap().len(), 1);
+    }
+}
+
 #[track_caller]
 fn openssl(directory: &Path, arguments: &str) {
     let ran = Command::new("openssl").args(arguments.split(' ')).current_dir(directory).output();

@@ -82,6 +82,8 @@ fn a_server_that_crashes_under_load_comes_back_to_runners_that_go_on_by_themselv
     let runners = [site.start(&["--slots", "2"]), site.start(&["--slots", "2"])];
     let ids = site.submit_all("spin-ms", (0..1500).map(|_| json!([2])));
     let tree = site.submit("parents", json!([6, 6]));
+    // Its guests submit and await all the time.
+    let fib = site.submit_with("fib", json!([13]), &["--priority", "100"]);
     for round in 1..=2 {
         site.wait_for_count(Status::Succeeded, 300 * round);
         cluster.crash();
@@ -101,7 +103,11 @@ fn a_server_that_crashes_under_load_comes_back_to_runners_that_go_on_by_themselv
         let history = legal_history(&*store, &invocation);
         assert_eq!(invocation.status, Status::Succeeded, "{:?} {history:#?}", invocation.outcome);
     }
-    assert_eq!(store.list(&crate::store_contract::harness::everything()).unwrap().len(), ids.len() + 43 + 1);
+    assert_eq!(
+        store.list(&crate::store_contract::harness::everything()).unwrap().len(),
+        ids.len() + 43 + 753 + 1
+    );
+    assert_eq!(site.value(fib), 233);
     assert_eq!(site.value(tree), 6 * (1 + 4 + 9 + 16 + 25 + 36));
     for runner in runners {
         runner.signal(Signal::TERM);
