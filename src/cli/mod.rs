@@ -5,6 +5,7 @@
 
 pub mod args;
 mod arguments;
+mod build;
 mod call;
 mod cancel;
 mod check;
@@ -14,9 +15,11 @@ mod error;
 pub mod exit_code;
 mod history;
 mod inspect;
+mod language;
 mod list;
 mod logging;
 mod logs;
+mod new;
 mod output;
 mod pause;
 mod progress;
@@ -51,6 +54,8 @@ pub fn run(cli: &Cli) -> Result<(), CliError> {
     match &cli.command {
         Command::Completions(args) => return completions::completions(args),
         Command::Man(args) => return completions::man(args),
+        Command::New(args) => return new::run(args, cli.global.json),
+        Command::Build(args) => return build::run(args, cli),
         Command::Inspect(args) => return inspect::run(args, cli.global.json),
         Command::Check(args) => return check::run(args, cli),
         _ => {}
