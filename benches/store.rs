@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use run_wasm_runner::model::{Claim, Clock, ComponentDigest, Event, Outcome, RunnerId, Status, SystemClock};
 use run_wasm_runner::store::{
-    AttemptEnd, Batch, ChildOf, ClaimRequest, EndKind, Keep, MemoryStore, NewInvocation, Prune, Report,
-    SqliteStore, Store, TaskSet,
+    AttemptEnd, Batch, Cancel, ChildOf, ClaimRequest, EndKind, Filter, Keep, MemoryStore, NewInvocation,
+    Prune, Report, SqliteStore, Store, TaskSet,
 };
 
 const LIVES: usize = 10_000;
@@ -132,12 +132,20 @@ fn beside_finished(store: &dyn Store, count: usize) {
         let (submitted, worked) = (submitted.into_iter().min(), worked.into_iter().min());
         say(what, submitted, worked.unwrap_or_default());
     };
+    let cancelled: Vec<_> = (0..10).map(|_| new("work")).collect();
+    let cancels = cancelled.iter().map(|one| Cancel { id: one.id, message: String::new() }).collect();
+    let batch = Batch { submits: cancelled, cancels, ..Batch::default() };
+    store.commit(&batch).expect("it commits");
     measure("sqlite, beside nothing");
     for _ in 0..count / LIVES {
         submit(store, (0..LIVES).map(|_| new("work")).collect());
         work(store, runner, LIVES);
     }
     measure(&format!("sqlite, beside {count} finished"));
+    let filter = Filter { statuses: vec![Status::Cancelled], task: None, limit: 50 };
+    let start = Instant::now();
+    assert_eq!(store.list(&filter).expect("it lists").len(), 10);
+    println!("sqlite: the oldest 10, of another status, are listed in {:?}", start.elapsed());
     let mut after = None;
     let (mut removed, mut worst) = (0, Duration::ZERO);
     let start = Instant::now();

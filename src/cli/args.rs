@@ -137,6 +137,16 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Validate the configuration and every component in it
     Check(CheckArgs),
+    /// Kill runners at random and check that nothing is lost
+    ///
+    /// Starts runner processes on a store, submits invocations of every kind, and
+    /// kills, stops and replaces the runners meanwhile. When the time is over it
+    /// lets everything come to its end, and compares what the store says with what
+    /// the guests wrote down and with what was acknowledged.
+    ///
+    /// Without --store it is a new store in a temporary folder. Invocations of
+    /// others in the store are left alone. The configuration file is not read.
+    Torture(TortureArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Print the manual page, of the program or of one command
@@ -478,6 +488,49 @@ Examples:
 
 Exit codes: 78 if anything is wrong.")]
 pub struct CheckArgs {}
+
+/// Flags of `torture`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner torture
+  run-wasm-runner torture --duration 10m --runners 5 --json
+  run-wasm-runner torture --store sqlite:.wasm-runner/state.db --seed 42 --keep
+
+Exit codes: 1 if something did not hold; 75 if interrupted twice, before anything was checked.")]
+pub struct TortureArgs {
+    /// How long runners are killed; a bare number is seconds [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_flag_duration)]
+    pub duration: Option<Duration>,
+
+    /// Runner processes at a time [default: 3]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub runners: Option<usize>,
+
+    /// Guests that each may run at once [default: 2]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub slots: Option<usize>,
+
+    /// Make the choices of an earlier run: what is submitted, who is killed and when [default: any]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
+    /// How long a claim outlives its runner's last sign of life, at least 1s [default: 2s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_flag_duration)]
+    pub lease: Option<Duration>,
+
+    /// The mean pause between two kills [default: 400ms]
+    #[arg(long, value_name = "DURATION", value_parser = parse_flag_duration)]
+    pub kill_every: Option<Duration>,
+
+    /// First cancel what interrupted runs of torture left in the store
+    #[arg(long)]
+    pub clean: bool,
+
+    /// Keep the working directory: what runners said and guests wrote
+    #[arg(long)]
+    pub keep: bool,
+}
 
 /// Flags of `completions`.
 #[derive(Debug, Args)]

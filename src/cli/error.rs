@@ -51,6 +51,14 @@ pub enum CliError {
         /// What to do.
         hint: Option<String>,
     },
+    /// `torture` has found that something does not hold.
+    #[error("{message}")]
+    Violated {
+        /// What.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
     /// Standard output can't be written to.
     #[error("standard output can't be written to: {0}")]
     Output(io::Error),
@@ -101,6 +109,7 @@ impl CliError {
             | Self::NotFinal { message, hint } => {
                 vec![(message.clone(), hint.clone())]
             }
+            Self::Violated { message, hint } => vec![(message.clone(), Some(hint.clone()))],
             Self::Store(StoreError::Unavailable { .. }) => {
                 let hint = "is the path right, and may it be written to? (`--store sqlite:PATH` names another store)";
                 vec![(self.to_string(), Some(hint.to_owned()))]

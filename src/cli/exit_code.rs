@@ -7,7 +7,8 @@ use super::error::CliError;
 
 /// Everything went well.
 pub const SUCCESS: u8 = 0;
-/// The task returned an error.
+/// The task returned an error; or `torture` has found something that does not
+/// hold.
 pub const RETURNED: u8 = 1;
 /// A wrong flag, an unknown task or invocation, bad arguments.
 pub const USAGE: u8 = 2;
@@ -50,6 +51,7 @@ pub fn of(error: &CliError) -> u8 {
         CliError::Store(_) => STORE,
         CliError::System(_) => SYSTEM,
         CliError::Task(class) => of_class(*class),
+        CliError::Violated { .. } => RETURNED,
         CliError::NotFinal { .. } => NOT_FINAL,
         CliError::Output(_) => OUTPUT,
         CliError::BrokenPipe => SUCCESS,
@@ -70,6 +72,7 @@ mod tests {
         let problem = |origin| CliError::Config(Problem::new(origin, "").into());
         let table = [
             (CliError::Task(ExitClass::Returned), 1),
+            (CliError::Violated { message: String::new(), hint: String::new() }, 1),
             (CliError::usage(""), 2),
             (CliError::Store(bad_url), 2),
             (problem(Origin::Flag), 2),

@@ -34,6 +34,7 @@ mod status;
 mod submit;
 mod submitted;
 mod tasks;
+mod torture;
 mod tree;
 mod wait;
 
@@ -58,6 +59,7 @@ pub fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Build(args) => return build::run(args, cli),
         Command::Inspect(args) => return inspect::run(args, cli.global.json),
         Command::Check(args) => return check::run(args, cli),
+        Command::Torture(args) => return torture::run(args, cli),
         _ => {}
     }
     let context = Context::new(cli)?;
@@ -78,9 +80,11 @@ pub fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Resume(args) => pause::run(args, false, &context),
         Command::Queues(args) => pause::queues(args, &context),
         Command::Tasks(args) => tasks::run(args, &context),
-        Command::Completions(_) | Command::Man(_) | Command::Inspect(_) | Command::Check(_) => {
-            unreachable!("they returned above")
-        }
+        Command::Completions(_)
+        | Command::Man(_)
+        | Command::Inspect(_)
+        | Command::Check(_)
+        | Command::Torture(_) => unreachable!("they returned above"),
     }
 }
 

@@ -92,6 +92,25 @@ mod tests {
     }
 
     #[test]
+    fn the_clock_counts_the_time_since_boot_from_one_look_at_the_wall() {
+        let clock = SystemClock::new();
+        let (mut last, boot) = (clock.now(), since_boot());
+        for _ in 0..1000 {
+            let now = clock.now();
+            assert!(now >= last);
+            last = now;
+        }
+        // As if the wall clock had been set by a day since the start.
+        let moved = SystemClock {
+            started: clock.started,
+            started_at: clock.started_at.plus(Duration::from_secs(86_400)),
+        };
+        let counted = moved.now().since(moved.started_at);
+        assert!(counted >= boot.saturating_sub(clock.started), "nothing but the time since boot counts");
+        assert!(counted <= since_boot().saturating_sub(clock.started));
+    }
+
+    #[test]
     fn arithmetic_saturates() {
         assert_eq!(UnixMicros(i64::MAX).plus(Duration::from_secs(1)), UnixMicros(i64::MAX));
         assert_eq!(UnixMicros(1).since(UnixMicros(5)), Duration::ZERO);

@@ -449,8 +449,8 @@ impl Ledger {
         tracing::warn!(lost = %self.runner, now = %runner, "the lease was lost: guests are killed, their work is run again");
         self.runner = runner;
         self.next_heartbeat = None;
-        core.trust.end();
         core.disown_everything();
+        core.trust.begin_again(runner);
         self.may_have_work = true;
     }
 

@@ -380,12 +380,13 @@ impl Runner {
             .enable_all()
             .build()
             .map_err(refused("a reactor for guests' timers"))?;
+        let id = RunnerId::generate();
         let core = Arc::new(Core {
-            ledger: Mutex::new(Ledger::new(RunnerId::generate())),
+            ledger: Mutex::new(Ledger::new(id)),
             scheduler: Scheduler::new(options.max_live),
             registry: Registry::new(options.final_cache_entries, options.final_cache_bytes),
             inbox: Inbox::default(),
-            trust: Trust::default(),
+            trust: Trust::new(id),
             live: Mutex::new(HashMap::new()),
             stage: AtomicU8::new(Stage::Working as u8),
             grace_ends: Mutex::new(None),

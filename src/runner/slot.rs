@@ -35,6 +35,11 @@ fn start(core: &Arc<Core>, client: &Arc<dyn TaskClient>, claim: Claim) -> Option
             core.scheduler.add_live(guest.weight.saturating_sub(1));
             let fiber = Fiber::new(core, claim, guest);
             core.add_live_fiber(&fiber);
+            // Whoever disowned everything a moment ago has not seen it: from here
+            // on it is among the live.
+            if !core.trust.is_good(fiber.claim.runner) {
+                fiber.kill(Kill::NotOurs);
+            }
             return Some(fiber);
         }
         Ok(Err(failure)) => failure,

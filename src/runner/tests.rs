@@ -138,6 +138,8 @@ struct Slow {
     is_instant: bool,
     /// Held by whoever wants commits to wait.
     gate: Mutex<()>,
+    /// Held by whoever wants the answers of claims to wait.
+    claim_gate: Mutex<()>,
     /// Whether commits fail.
     is_away: AtomicBool,
     /// Whether commits with more than one report fail.
@@ -151,6 +153,7 @@ impl Slow {
             store,
             is_instant,
             gate: Mutex::new(()),
+            claim_gate: Mutex::new(()),
             is_away: AtomicBool::new(false),
             is_small: AtomicBool::new(false),
         })
@@ -191,7 +194,11 @@ impl Store for Slow {
                 message: "as asked".to_owned(),
             });
         }
-        self.store.commit(batch)
+        let receipt = self.store.commit(batch)?;
+        if !receipt.claimed.is_empty() {
+            drop(self.claim_gate.lock());
+        }
+        Ok(receipt)
     }
     fn get(&self, ids: &[InvocationId]) -> Result<Vec<Option<Invocation>>, StoreError> {
         self.store.get(ids)
@@ -585,6 +592,39 @@ fn a_runner_that_loses_its_lease_kills_its_guests_and_goes_on_as_another() {
     assert_eq!((sleeper.runner, sleeper.attempt), (Some(other), 2), "and leaves alone what is not its own");
     drop(runner);
     assert_eq!(store.one(id).status, Status::Claimed);
+}
+
+/// A process that is stopped in the middle of a commit learns of its claims when
+/// their lease is over.
+#[test]
+fn a_claim_that_is_told_after_its_lease_is_not_started() {
+    let store = Slow::new(false);
+    let (started, starts) = channel();
+    let guests = Closures::default().with("which-attempt", move |hands| {
+        started.send(hands.claim.attempt).expect("the test listens");
+        async move { Ok(u64::from(hands.claim.attempt)) }
+    });
+    let guests = Arc::new(guests);
+    let id = store.submit("which-attempt", &[]);
+    let runner = {
+        let _closed = store.claim_gate.lock();
+        let lease = Duration::from_millis(100);
+        let runner = start(&store, &guests, RunnerOptions { lease, ..options(1) });
+        let deadline = Instant::now() + PATIENCE;
+        while store.one(id).status != Status::Claimed {
+            assert!(Instant::now() < deadline);
+            std::thread::yield_now();
+        }
+        let recovery = Batch { recover: true, ..Batch::default() };
+        while store.store.commit(&recovery).expect("a commit").recovered == 0 {
+            assert!(Instant::now() < deadline);
+            std::thread::yield_now();
+        }
+        runner
+    };
+    assert_eq!(value(&runner, id), Ok(2));
+    drop(runner);
+    assert_eq!(starts.try_iter().collect::<Vec<_>>(), [2], "the first attempt was somebody else's to take");
 }
 
 /// What it can't write it may no longer own: another runner may have it by now.

@@ -12,20 +12,22 @@ use parking_lot::{Condvar, Mutex};
 
 use super::fiber::Kill;
 use super::{Core, Stage};
+use crate::model::RunnerId;
 
 /// A lease is trusted for all but this part of it: what clocks and the way to the
 /// store may differ by.
 const MARGIN: u32 = 10;
 
 /// Until when the lease may be trusted.
-#[derive(Default)]
 pub(super) struct Trust {
     state: Mutex<State>,
     changed: Condvar,
 }
 
-#[derive(Default)]
 struct State {
+    /// The id whose claims are the runner's own; `None` from the moment at which
+    /// the time was over until the ledger goes on under another.
+    runner: Option<RunnerId>,
     /// `None` while nothing is owned.
     until: Option<Instant>,
     /// The time was over, and the ledger has not yet drawn its conclusions.
@@ -34,6 +36,20 @@ struct State {
 }
 
 impl Trust {
+    /// Nothing is owned yet, and what is claimed will be by `runner`.
+    pub(super) fn new(runner: RunnerId) -> Self {
+        let state = State { runner: Some(runner), until: None, is_over: false, is_stopped: false };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// Whether what `runner` has claimed may run now. A commit that took too long
+    /// brings claims whose lease is over: the time to tell others from one's own
+    /// is before a guest starts.
+    pub(super) fn is_good(&self, runner: RunnerId) -> bool {
+        let state = self.state.lock();
+        state.runner == Some(runner) && state.until.is_none_or(|until| Instant::now() < until)
+    }
+
     /// The store has said, in a commit that began at `began`, that the lease of
     /// so long is held.
     pub(super) fn extend(&self, began: Instant, lease: Duration) {
@@ -47,6 +63,13 @@ impl Trust {
     /// Nothing is owned: there is nothing to lose.
     pub(super) fn end(&self) {
         self.state.lock().until = None;
+    }
+
+    /// The runner owns nothing and goes on under another id.
+    pub(super) fn begin_again(&self, runner: RunnerId) {
+        let mut state = self.state.lock();
+        state.runner = Some(runner);
+        state.until = None;
     }
 
     /// Whether the time was over since this was last asked.
@@ -70,6 +93,7 @@ pub(super) fn watch(core: &Arc<Core>) {
             None => trust.changed.wait(&mut state),
             Some(until) if until > Instant::now() => drop(trust.changed.wait_until(&mut state, until)),
             Some(_) => {
+                state.runner = None;
                 state.until = None;
                 state.is_over = true;
                 drop(state);
@@ -86,7 +110,8 @@ pub(super) fn watch(core: &Arc<Core>) {
 
 impl Core {
     /// Kills every guest and forgets every claim without a report: they may be
-    /// another runner's by now.
+    /// another runner's by now. A claim that a slot has just taken is in neither
+    /// list; the slot asks before it starts it.
     pub(super) fn disown_everything(&self) {
         for claim in self.scheduler.take_claimed() {
             self.registry.disown(claim.id);

@@ -20,9 +20,11 @@ use run_wasm_runner::runner::{Runner, RunnerHandle, RunnerOptions};
 use run_wasm_runner::store::{
     Batch, Cancel, Cancelled, MemoryStore, NewInvocation, SqliteStore, Store, StoreError,
 };
+use rusqlite::ffi;
 
 use crate::store_contract::harness::assert_store_is_consistent;
 use crate::support::closures::{Closures, Hands, child, number, root};
+use crate::support::disk::{Disk, Failure};
 use crate::support::faulty_store::{Fault, FaultyStore, Fired, ShiftedClock};
 
 /// Whatever takes longer hangs.
@@ -180,6 +182,19 @@ impl Ground {
         let path = directory.path().join("state.db");
         let store = SqliteStore::open(&path, Arc::clone(&clock) as Arc<dyn Clock>).expect("a new store");
         Self { store: Arc::new(store), clock, is_instant: false, _directory: Some(directory) }
+    }
+
+    /// On a disk of which operations fail, from the one numbered `at` after the
+    /// opening on.
+    fn failing_disk(at: usize, code: std::ffi::c_int) -> (Self, Arc<Disk>) {
+        let clock = Arc::new(ShiftedClock::default());
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("state.db");
+        let disk = Arc::new(Disk::new());
+        let store = SqliteStore::open_with(&path, Arc::clone(&clock) as Arc<dyn Clock>, Some(disk.vfs()));
+        let store = Arc::new(store.expect("a new store"));
+        disk.fail(Failure { at: disk.operations() + at, count: 5, code });
+        (Self { store, clock, is_instant: false, _directory: Some(directory) }, disk)
     }
 
     fn start(&self, store: &Arc<FaultyStore>, guests: &Arc<Closures>) -> Option<Runner> {
@@ -445,6 +460,33 @@ fn fail_at_each_call(fault: Fault, ground: impl Fn() -> Ground + Sync) {
     println!("{counted} calls without a fault; {fault:?} at {fired:?}");
     assert!(fired.values().sum::<usize>() >= counted / 2, "{fired:?} of about {counted}");
     assert!(fired["commit"] >= 10, "{fired:?}");
+}
+
+/// The same with a disk that fails, at places so far apart.
+fn let_the_disk_fail(code: std::ffi::c_int, step: usize) {
+    let (dying, mut failed) = (Dying::default(), 0);
+    for at in (1..).step_by(step) {
+        let (ground, disk) = Ground::failing_disk(at, code);
+        Pass::new(ground, (Fault::Refused, usize::MAX)).run(&dying);
+        if disk.failed() == 0 {
+            break;
+        }
+        failed += 1;
+    }
+    for thread in std::mem::take(&mut *dying.lock()) {
+        thread.join().expect("a runner ends");
+    }
+    assert!(failed > 5, "{failed}");
+}
+
+#[test]
+fn a_disk_that_is_full_for_a_while_delays_a_runner_and_nothing_else() {
+    let_the_disk_fail(ffi::SQLITE_FULL, 17);
+}
+
+#[test]
+fn a_disk_with_errors_for_a_while_delays_a_runner_and_nothing_else() {
+    let_the_disk_fail(ffi::SQLITE_IOERR_FSYNC, 23);
 }
 
 /// Makes a test of each fault, for each store.

@@ -2,7 +2,9 @@
 
 mod architecture;
 mod cli;
+mod clocks;
 mod crashes;
+mod docs;
 mod faults;
 mod guests;
 mod power;
@@ -10,4 +12,5 @@ mod runner;
 mod sqlite;
 mod store_contract;
 mod support;
+mod torture;
 mod upgrades;

@@ -39,6 +39,15 @@ pub fn build() -> Result<()> {
     Ok(())
 }
 
+/// The component that `run-wasm-runner torture` carries inside itself, for users
+/// who have no source tree: built and put where the program includes it.
+pub fn put_torture_guest() -> Result<()> {
+    build()?;
+    let bytes = fs::read(directory().join("torture.wasm")).context("failed to read the guest of torture")?;
+    let path = root().join("src/cli/torture/guest.wasm");
+    write(&path, &bytes).with_context(|| format!("failed to write `{}`", path.display()))
+}
+
 /// Installs the compilation target unless it is there.
 pub fn ensure_target() -> Result<()> {
     let output = Command::new("rustc")

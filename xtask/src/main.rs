@@ -14,6 +14,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   guests                         build guest-tasks/ into target/guests/NAME.wasm
+  torture-guest                  the same, and put the component that the program carries into src/
   test [FILTER]…                 build the guests, run the tests, count them
   ci                             format, clippy, docs, then test
   demo [--profile dev|release]   build everything and show what the runner does
@@ -38,6 +39,7 @@ fn run() -> Result<ExitCode> {
     };
     match (command.as_str(), rest) {
         ("guests", []) => guests::build().map(|()| ExitCode::SUCCESS),
+        ("torture-guest", []) => guests::put_torture_guest().map(|()| ExitCode::SUCCESS),
         ("test", filters) => checks::test(filters),
         ("ci", []) => checks::ci(),
         ("demo", []) => demo::run(demo::Profile::Release),
@@ -46,7 +48,7 @@ fn run() -> Result<ExitCode> {
             print!("{USAGE}");
             Ok(ExitCode::SUCCESS)
         }
-        (command @ ("guests" | "ci" | "demo"), rest) => {
+        (command @ ("guests" | "torture-guest" | "ci" | "demo"), rest) => {
             bail!("`{command}` does not take `{}`\n\n{USAGE}", rest.join(" "))
         }
         (unknown, _) => bail!("unknown command `{unknown}`\n\n{USAGE}"),

@@ -140,6 +140,17 @@ impl Ledger {
         if claimed.is_empty() {
             return;
         }
+        if !core.trust.is_good(request.runner) {
+            // The commit took so long that the lease is over, or nearly: others
+            // may be about to take them. What is still ours is given back.
+            self.may_have_work = true;
+            let release = |claim: &Claim| {
+                let end = AttemptEnd { at: core.clock.now(), how: EndKind::Release, has_children: false };
+                unstarted(claim, end)
+            };
+            core.inbox.put(|messages| messages.unstarted.extend(claimed.iter().map(release)));
+            return;
+        }
         // The claim extended the lease.
         self.next_heartbeat = Some(Instant::now() + core.options.lease / 3);
         let claims = claimed

@@ -16,6 +16,9 @@ const TREE: &str = "\
         SELECT c.seq, c.id FROM tree CROSS JOIN invocation c INDEXED BY invocation_child \
             ON c.parent = tree.id)";
 
+/// Fewer than one of so many are few.
+const FEW: u64 = 20;
+
 fn collect<T>(
     sql: &Connection,
     query: &str,
@@ -73,15 +76,24 @@ fn matching(sql: &Connection, filter: &Filter) -> rusqlite::Result<Option<String
         Some(_) => "AND task = (SELECT key FROM task WHERE name = ?1)",
         None => "AND ?1 IS NULL",
     };
+    let count = |condition: &str| {
+        let query = format!("SELECT coalesce(sum(n), 0) FROM tally WHERE ?1 IS NOT '' {condition}");
+        sql.prepare_cached(&query)?.query_row([&filter.task], |row| column::<u64>(row, 0))
+    };
     // The tally says how many there are: the walk through the table, newest
     // first, ends with the last of them.
-    let there_are = sql
-        .prepare_cached(&format!("SELECT coalesce(sum(n), 0) FROM tally WHERE true {by_status} {by_task}"))?
-        .query_row([&filter.task], |row| column::<u64>(row, 0))?;
+    let there_are = count(&format!("{by_status} {by_task}"))?;
+    // Few final ones among many are found by their index, in any order, and
+    // sorted.
+    let are_final = !filter.statuses.is_empty() && filter.statuses.iter().all(|status| status.is_final());
+    let by_index = match are_final && count(&by_status)?.saturating_mul(FEW) < count("")? {
+        true => "INDEXED BY invocation_final WHERE place IS NULL",
+        false => "WHERE true",
+    };
     let limit = there_are.min(filter.limit.try_into().unwrap_or(u64::MAX));
     Ok((limit > 0).then(|| {
         format!(
-            "SELECT seq AS found FROM invocation WHERE true {by_status} {by_task} \
+            "SELECT seq AS found FROM invocation {by_index} {by_status} {by_task} \
              ORDER BY seq DESC LIMIT {limit}"
         )
     }))

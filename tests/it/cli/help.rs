@@ -2,7 +2,7 @@
 
 use crate::support::cli::Sandbox;
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "call",
     "submit",
     "start",
@@ -21,6 +21,7 @@ const COMMANDS: [&str; 20] = [
     "tasks",
     "inspect",
     "check",
+    "torture",
     "completions",
     "man",
 ];

@@ -124,6 +124,64 @@ fn a_runner_keeps_what_it_could_not_write_until_there_is_space() {
     assert_eq!(status["attempt"], 1, "the outcome was written, not made again");
 }
 
+/// The disk fills up while a runner works, and is emptied again: nothing is lost
+/// and nothing is made twice, and meanwhile commands say what is wrong.
+#[test]
+fn a_runner_goes_on_by_itself_when_a_full_disk_has_space_again() {
+    let disk = SmallDisk::new();
+    if !disk.is_mounted {
+        // What stands for the disk then bounds single files, and is tested above.
+        return;
+    }
+    disk.setup.sandbox.write("big.json", string_of(1_500_000));
+    disk.setup.sandbox.write("many.jsonl", format!("{}\n", string_of(20_000)).repeat(30));
+    let ids = disk.command(&["submit", "echo-string", "--batch", "many.jsonl"]).run().expect(0);
+    let ids: Vec<_> = ids.stdout().lines().map(str::to_owned).collect();
+    assert_eq!(ids.len(), 30);
+    // Room for some of the outcomes.
+    disk.fill_but_for(200_000);
+    let mut running = disk.command(&["start", "--until-idle", "--slots", "2"]).spawn();
+    running.wait_for_stderr("the store can't be written to; trying again");
+    let refused = disk.command(&["submit", "echo-string", "@big.json"]).run().expect(69);
+    assert!(refused.stderr.contains("the disk is full: free some space"), "{refused:?}");
+    // What is there can be read.
+    disk.command(&["status", &ids[0]]).run().expect(0);
+    std::fs::remove_file(disk.directory.join("filler")).expect("it was there");
+    running.wait().expect(0);
+    let listed = disk.command(&["list", "--json", "--limit", "100"]).run().expect(0).json_lines();
+    assert_eq!(listed.len(), 30, "what was refused is not there");
+    for one in listed {
+        assert_eq!((&one["status"], &one["attempt"]), (&json!("succeeded"), &json!(1)), "{one}");
+    }
+    for id in ids {
+        let output = disk.command(&["result", "--raw", &id]).run().expect(0);
+        assert_eq!(output.stdout.len(), 20_000);
+    }
+}
+
+#[test]
+fn a_file_system_that_was_made_read_only_is_named() {
+    let disk = SmallDisk::new();
+    if !disk.is_mounted {
+        return;
+    }
+    let id = disk.command(&["submit", "echo-string", r#"["before"]"#]).run().expect(0);
+    let id = id.stdout().trim().to_owned();
+    let remount = |how: &str| {
+        let done = Command::new("mount").args(["-o", how]).arg(&disk.directory).status();
+        assert!(done.is_ok_and(|status| status.success()), "remount,{how}");
+    };
+    remount("remount,ro");
+    for args in [&["submit", "echo-string", r#"["after"]"#][..], &["start", "--until-idle"]] {
+        let output = disk.command(args).run().expect(69);
+        assert!(output.stderr.contains("Read-only file system"), "{output:?}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+    }
+    remount("remount,rw");
+    disk.command(&["start", "--until-idle"]).run().expect(0);
+    assert_eq!(disk.command(&["result", &id]).run().expect(0).json(), "before");
+}
+
 #[test]
 fn a_full_disk_under_the_cache_is_a_warning() {
     let disk = SmallDisk::new();

@@ -162,6 +162,13 @@ fn a_task_has_the_deadline_that_is_configured_for_it() {
 }
 
 #[test]
+fn a_call_has_the_deadline_that_is_configured_for_its_task() {
+    let site = Site::with_sections("[task.spin]\ndeadline = \"1s\"\n");
+    let output = site.run(["call", "spin", "[]"]).expect(4);
+    assert!(output.stderr.contains("(timed-out): its deadline"), "{output:?}");
+}
+
+#[test]
 fn a_guest_knows_the_earlier_of_its_time_limit_and_its_deadline() {
     let site = Site::new();
     let deadline_of = |flags: &[&str]| {

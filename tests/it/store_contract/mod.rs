@@ -58,6 +58,9 @@ contract! {
     a_runner_that_lost_its_lease_is_told_and_gets_nothing
     attempts_used_up_by_dead_runners_end_lost
     a_runner_without_claims_loses_nothing
+    of_many_runners_only_the_dead_ones_claims_are_taken
+    a_childs_lease_is_that_of_its_own_runner
+    who_recovers_at_once_takes_each_claim_once
     released_invocation_keeps_its_place_and_attempt
     retried_invocation_waits_for_its_delay
     claims_come_by_priority_then_age

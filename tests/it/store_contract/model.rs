@@ -263,6 +263,8 @@ impl World {
     fn report(&self, plan: &PlannedReport) -> Option<Report> {
         let claim = self.recent(plan.claim)?;
         let now = self.clock.now();
+        // A stale one may be that of the next claim by the same runner.
+        let attempt = claim.attempt + u32::from(plan.is_stale);
         let events: &[Event] = match plan.events {
             0 => &[],
             1 => &[Event::Await],
@@ -279,11 +281,11 @@ impl World {
             _ => None,
         }
         // A retry of the last attempt is the runner's mistake.
-        .filter(|how| !matches!(how, EndKind::Retry(..)) || claim.attempt < claim.max_attempts);
+        .filter(|how| !matches!(how, EndKind::Retry(..)) || attempt < claim.max_attempts);
         Some(Report {
             id: claim.id,
             runner: claim.runner,
-            attempt: claim.attempt + u32::from(plan.is_stale),
+            attempt,
             observed: events.iter().map(|event| (now, *event)).collect(),
             logs: Vec::new(),
             progress: plan.says_more.then(|| Progress {

@@ -5,6 +5,7 @@ mod claims;
 mod ends;
 mod keep;
 mod reads;
+mod recovery;
 mod rules;
 mod submits;
 
@@ -15,6 +16,7 @@ pub use claims::*;
 pub use ends::*;
 pub use keep::*;
 pub use reads::*;
+pub use recovery::*;
 pub use rules::*;
 pub use submits::*;
 

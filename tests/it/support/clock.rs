@@ -20,6 +20,11 @@ impl TestClock {
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(by.as_micros() as i64, Ordering::SeqCst);
     }
+
+    /// Moves the clock back, which a process with another clock does to a store.
+    pub fn set_back(&self, by: Duration) {
+        self.0.fetch_sub(by.as_micros() as i64, Ordering::SeqCst);
+    }
 }
 
 impl Clock for TestClock {

@@ -1,0 +1,221 @@
+//! What happens to the runner processes, and when.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use super::kind::Kind;
+use super::random::Random;
+use super::runners::Runners;
+
+/// Ends of processes and poisonous tasks are looked for this often. Nothing hangs
+/// on it but how soon they are noticed.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What was done to the runners.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Processes started.
+    pub starts: u64,
+    /// Killed at a moment that chance chose.
+    pub kills: u64,
+    /// Killed because a poisonous task had started.
+    pub poisoned: u64,
+    /// Stopped and continued, for longer than a lease.
+    pub long_stops: u64,
+    /// Stopped and continued within a lease.
+    pub short_stops: u64,
+    /// Told to finish and replaced.
+    pub drains: u64,
+}
+
+/// How rough it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Roughness {
+    /// How many runners there are at a time.
+    pub runners: usize,
+    /// The mean pause between two kills.
+    pub kill_every: Duration,
+    /// The lease of the runners.
+    pub lease: Duration,
+}
+
+/// Kills, stops and replaces runners.
+pub struct Chaos<'c, 'a> {
+    /// The runners.
+    pub runners: &'c mut Runners<'a>,
+    /// What decides.
+    pub random: Random,
+    /// How rough it is.
+    pub roughness: Roughness,
+    /// What was done so far.
+    pub done: Done,
+    /// Says when the user wants it to end.
+    pub interrupted: &'c Receiver<()>,
+    /// Those that are stopped, with the moment at which they go on.
+    stopped: Vec<(usize, Instant)>,
+}
+
+/// Whether the user has interrupted it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It came to its end.
+    Regularly,
+    /// The user wanted it to end.
+    Interrupted,
+}
+
+impl<'c, 'a> Chaos<'c, 'a> {
+    /// Nothing has happened yet.
+    pub fn new(
+        runners: &'c mut Runners<'a>,
+        random: Random,
+        roughness: Roughness,
+        interrupted: &'c Receiver<()>,
+    ) -> Self {
+        Self { runners, random, roughness, done: Done::default(), interrupted, stopped: Vec::new() }
+    }
+
+    /// Goes on for so long.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses a process.
+    pub fn run(&mut self, duration: Duration) -> io::Result<Ended> {
+        let began = Instant::now();
+        let kill_every = self.roughness.kill_every;
+        // A kill is what this is about; the others come in between.
+        let (stop_every, drain_every) = (kill_every * 6, kill_every * 8);
+        let mut next_kill = began + self.random.pause(kill_every);
+        let mut next_stop = began + self.random.pause(stop_every);
+        let mut next_drain = began + self.random.pause(drain_every);
+        while began.elapsed() < duration {
+            self.runners.reap()?;
+            while self.runners.count() < self.roughness.runners {
+                self.start(false)?;
+            }
+            self.kill_poisoned()?;
+            self.let_go_on();
+            let now = Instant::now();
+            // What finds no victim is tried again with the next look.
+            if next_kill <= now && self.kill_one() {
+                next_kill = now + self.random.pause(kill_every);
+            }
+            if next_stop <= now && self.stop_one() {
+                next_stop = now + self.random.pause(stop_every);
+            }
+            if next_drain <= now && self.drain_one() {
+                next_drain = now + self.random.pause(drain_every);
+            }
+            if self.interrupted.recv_timeout(LOOK) != Err(RecvTimeoutError::Timeout) {
+                return Ok(Ended::Interrupted);
+            }
+        }
+        Ok(Ended::Regularly)
+    }
+
+    /// Lets everything that is left come to its end: fresh runners that end when
+    /// nothing is left, and no more chaos than poisonous tasks need. Whether
+    /// they did end, and in time.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses a process.
+    pub fn settle(&mut self, patience: Duration) -> io::Result<(Ended, bool)> {
+        self.stopped.clear();
+        self.runners.retire();
+        let began = Instant::now();
+        let mut have_ended = 0;
+        while have_ended < self.roughness.runners {
+            // Those that ended because nothing is left are not replaced; those
+            // that were killed are. The first to end sees that all is done.
+            self.runners.reap()?;
+            self.kill_poisoned()?;
+            have_ended = self.runners.idle();
+            while self.runners.count() + have_ended < self.roughness.runners {
+                self.start(true)?;
+            }
+            if began.elapsed() > patience {
+                return Ok((Ended::Regularly, false));
+            }
+            if self.interrupted.recv_timeout(LOOK) != Err(RecvTimeoutError::Timeout) {
+                return Ok((Ended::Interrupted, false));
+            }
+        }
+        Ok((Ended::Regularly, true))
+    }
+
+    fn start(&mut self, is_until_idle: bool) -> io::Result<()> {
+        self.done.starts += 1;
+        self.runners.start(is_until_idle)
+    }
+
+    fn kill_poisoned(&mut self) -> io::Result<()> {
+        for number in self.runners.poisoned(Kind::Poison.name())? {
+            self.done.poisoned += u64::from(self.runners.kill(number));
+        }
+        Ok(())
+    }
+
+    /// Kills one that works, rarely one that is stopped: most of those are to go
+    /// on as if nothing had happened, and to find that something has.
+    fn kill_one(&mut self) -> bool {
+        let candidates = match self.random.chance(5) {
+            true => self.runners.stopped(),
+            false => self.runners.working(),
+        };
+        let Some(index) = self.random.index(candidates.len()) else {
+            return false;
+        };
+        let was_killed = self.runners.kill(candidates[index]);
+        self.done.kills += u64::from(was_killed);
+        was_killed
+    }
+
+    fn stop_one(&mut self) -> bool {
+        let working = self.runners.working();
+        // One at least goes on, or nobody could take over.
+        if self.stopped.len() + 1 >= self.roughness.runners && self.roughness.runners > 1 {
+            return false;
+        }
+        let Some(index) = self.random.index(working.len()) else {
+            return false;
+        };
+        let lease = self.roughness.lease;
+        let how_long = match self.random.chance(70) {
+            true => {
+                self.done.long_stops += 1;
+                lease.mul_f64(self.random.within(120..=220) as f64 / 100.0)
+            }
+            false => {
+                self.done.short_stops += 1;
+                lease.mul_f64(self.random.within(10..=80) as f64 / 100.0)
+            }
+        };
+        self.runners.stop(working[index]);
+        self.stopped.push((working[index], Instant::now() + how_long));
+        true
+    }
+
+    fn let_go_on(&mut self) {
+        let now = Instant::now();
+        let runners = &mut *self.runners;
+        self.stopped.retain(|(number, until)| {
+            if *until <= now {
+                runners.go_on(*number);
+            }
+            *until > now
+        });
+    }
+
+    fn drain_one(&mut self) -> bool {
+        let working = self.runners.working();
+        let Some(index) = self.random.index(working.len()) else {
+            return false;
+        };
+        self.runners.drain(working[index]);
+        self.done.drains += 1;
+        true
+    }
+}

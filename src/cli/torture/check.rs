@@ -1,0 +1,71 @@
+//! What must hold, and whether it did. Nothing but the evidence decides: each
+//! check looks at all of it and says how much it looked at.
+
+mod children;
+mod histories;
+mod leases;
+mod outcomes;
+mod runners;
+mod submits;
+#[cfg(test)]
+mod tests;
+
+use serde::Serialize;
+
+use super::evidence::Evidence;
+pub use leases::longest_overlap;
+
+/// More violations than this of one kind are counted, not told.
+const TOLD: usize = 100;
+
+/// What one check found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Finding {
+    /// Its name.
+    pub check: &'static str,
+    /// What must hold.
+    pub claim: &'static str,
+    /// How often it was looked at.
+    pub checked: u64,
+    /// How often it did not hold.
+    pub violated: u64,
+    /// Where it did not hold.
+    pub violations: Vec<String>,
+}
+
+impl Finding {
+    fn new(check: &'static str, claim: &'static str) -> Self {
+        Self { check, claim, checked: 0, violated: 0, violations: Vec::new() }
+    }
+
+    /// Looks once.
+    fn expect(&mut self, holds: bool, told: impl FnOnce() -> String) {
+        self.checked += 1;
+        if !holds {
+            self.violated += 1;
+            if self.violations.len() < TOLD {
+                self.violations.push(told());
+            }
+        }
+    }
+}
+
+/// All checks.
+pub fn all(evidence: &Evidence) -> Vec<Finding> {
+    vec![
+        submits::every_one_is_final_once(evidence),
+        submits::no_cancel_is_forgotten(evidence),
+        outcomes::none_changes(evidence),
+        outcomes::each_is_what_its_guest_returned(evidence),
+        outcomes::each_is_one_that_its_task_can_have(evidence),
+        histories::each_is_legal_and_within_its_attempts(evidence),
+        histories::none_starts_before_its_time(evidence),
+        leases::none_is_broken(evidence),
+        leases::no_two_attempts_overlap(evidence),
+        leases::each_start_has_a_claim(evidence),
+        children::parents_saw_what_was_committed(evidence),
+        children::parents_have_the_children_that_they_submitted(evidence),
+        runners::none_runs_more_than_its_slots(evidence),
+        runners::all_ended_as_they_were_told(evidence),
+    ]
+}

@@ -1,0 +1,114 @@
+//! Everything that is known when all has come to its end: what this process did,
+//! what guests wrote, what became of runners, and what the store says.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use super::book::{CancelAsked, Pages, Submit};
+use super::kind::Kind;
+use super::runners::Record;
+use super::witness::Line;
+use crate::model::{FailureKind, Invocation, InvocationId, Outcome, Transition};
+use crate::store::{Filter, Store, StoreError};
+
+/// Invocations that are read at once.
+const AT_ONCE: usize = 500;
+
+/// The evidence.
+#[derive(Debug, Clone)]
+pub struct Evidence {
+    /// The lease of the runners.
+    pub lease: Duration,
+    /// The slots of each.
+    pub slots: usize,
+    /// What was submitted.
+    pub submits: Vec<Submit>,
+    /// What was cancelled.
+    pub cancels: Vec<CancelAsked>,
+    /// The outcome of each when it was first seen to be final.
+    pub seen: HashMap<InvocationId, String>,
+    /// Answers of the store that contradict what it said before.
+    pub contradictions: Vec<String>,
+    /// Every invocation of the run's tasks, oldest first.
+    pub lives: BTreeMap<InvocationId, Life>,
+    /// What guests wrote, in the order of each process.
+    pub lines: Vec<Line>,
+    /// What they wrote that can't be read.
+    pub unreadable: Vec<String>,
+    /// What became of the runner processes.
+    pub runners: Vec<Record>,
+}
+
+/// An invocation, as the store tells it.
+#[derive(Debug, Clone)]
+pub struct Life {
+    /// Its task.
+    pub kind: Kind,
+    /// Its arguments.
+    pub arguments: Vec<u64>,
+    /// The record.
+    pub invocation: Invocation,
+    /// How it moved.
+    pub history: Vec<Transition>,
+}
+
+impl Life {
+    /// Whether its runners disappeared in its last attempt.
+    pub fn is_lost(&self) -> bool {
+        matches!(&self.invocation.outcome, Some(Outcome::Failure(failure)) if failure.kind == FailureKind::Lost)
+    }
+}
+
+/// Reads from the store what became of all invocations of these tasks.
+///
+/// # Errors
+///
+/// If it can't be read.
+pub fn lives(
+    store: &dyn Store,
+    tasks: impl IntoIterator<Item = (Kind, String)>,
+) -> Result<BTreeMap<InvocationId, Life>, StoreError> {
+    let mut lives = BTreeMap::new();
+    for (kind, task) in tasks {
+        let filter = Filter { statuses: Vec::new(), task: Some(task.into()), limit: usize::MAX };
+        let ids: Vec<_> = store.list(&filter)?.iter().map(|invocation| invocation.id).collect();
+        for ids in ids.chunks(AT_ONCE) {
+            for invocation in store.get(ids)?.into_iter().flatten() {
+                let id = invocation.id;
+                let arguments = store.arguments(id)?;
+                // What is no list of numbers was not submitted by us; without
+                // arguments it will not have the children that it should have.
+                let arguments = arguments.and_then(|json| serde_json::from_str(&json).ok());
+                let life = Life {
+                    kind,
+                    arguments: arguments.unwrap_or_default(),
+                    invocation,
+                    history: store.history(id)?,
+                };
+                lives.insert(id, life);
+            }
+        }
+    }
+    Ok(lives)
+}
+
+impl Evidence {
+    /// Puts the parts together.
+    pub fn new(
+        lease: Duration,
+        slots: usize,
+        pages: Pages,
+        lives: BTreeMap<InvocationId, Life>,
+        (lines, unreadable): (Vec<Line>, Vec<String>),
+        runners: Vec<Record>,
+    ) -> Self {
+        let Pages { submits, cancels, seen, contradictions, .. } = pages;
+        Self { lease, slots, submits, cancels, seen, contradictions, lives, lines, unreadable, runners }
+    }
+
+    /// What clocks of processes may differ by, and what a runner that has lost its
+    /// lease may need to notice: the part of a lease that runners don't trust.
+    pub fn margin(&self) -> Duration {
+        self.lease / 10
+    }
+}

@@ -1,0 +1,178 @@
+//! Reports, what the end of one invocation does to others, and the leases of
+//! runners.
+
+use std::collections::BTreeSet;
+
+use super::{Runner, State};
+use crate::model::{Event, InvocationId, RunnerId, Status, UnixMicros};
+use crate::store::rules;
+use crate::store::{Applied, Cancel, Cancelled, EndKind, Ended, Heartbeat, Lease, Receipt, Report};
+
+impl State {
+    pub(super) fn report(&mut self, report: &Report, now: UnixMicros, ended: &mut Vec<Ended>) -> Applied {
+        let Some(&seq) = self.by_id.get(&report.id) else {
+            return Applied::Stale;
+        };
+        let record = &mut self.records[seq];
+        let mut steps = std::mem::take(&mut self.steps);
+        if !record.is_owned_by(report.runner, report.attempt)
+            || !rules::plan(record.status, report, &mut steps)
+        {
+            self.steps = steps;
+            return Applied::Stale;
+        }
+        record.logs.extend_from_slice(&report.logs);
+        if let Some(progress) = &report.progress {
+            record.progress = Some(progress.clone());
+        }
+        if let Some(digest) = report.component_digest {
+            record.component_digest = digest;
+        }
+        // A claim that is given back before its guest got a slot.
+        let has_started = record.status != Status::Claimed || !report.observed.is_empty();
+        for (at, event, _, to) in steps.drain(..) {
+            match report.end.as_ref().filter(|_| !to.is_owned()) {
+                None => {
+                    if event == Event::Start {
+                        self.records[seq].started_at = Some(at);
+                    }
+                    self.step(seq, at, event, to, None);
+                }
+                Some(end) => match &end.how {
+                    EndKind::Final(outcome) => {
+                        self.finish(seq, at, event, to, outcome.clone());
+                        self.end_children(report.id, to, now, ended);
+                    }
+                    EndKind::Retry(outcome, delay) => {
+                        self.unlist(seq);
+                        let detail = rules::detail(outcome).map(str::to_owned);
+                        self.step(seq, at, event, to, detail);
+                        self.records[seq].available_at = now.plus(*delay);
+                        self.enqueue(seq, now);
+                    }
+                    EndKind::Release => {
+                        self.unlist(seq);
+                        if let Some(lane) = self.records[seq].lane()
+                            && !has_started
+                        {
+                            self.refund_start(seq, lane);
+                        }
+                        self.step(seq, at, event, to, None);
+                        self.records[seq].attempt -= 1;
+                        self.enqueue(seq, now);
+                    }
+                },
+            }
+        }
+        self.steps = steps;
+        Applied::Done
+    }
+
+    pub(super) fn cancel(&mut self, cancel: &Cancel, now: UnixMicros, ended: &mut Vec<Ended>) -> Cancelled {
+        let Some(&seq) = self.by_id.get(&cancel.id) else {
+            return Cancelled::Unknown;
+        };
+        let record = &self.records[seq];
+        let Ok(to) = record.status.apply(Event::Cancel) else {
+            return Cancelled::AlreadyFinal(record.status);
+        };
+        let outcome = rules::cancelled(&cancel.message);
+        ended.push(self.end(seq, now, Event::Cancel, to, outcome));
+        self.end_children(cancel.id, to, now, ended);
+        Cancelled::Done
+    }
+
+    /// Cancels the attached descendants of an invocation that became final.
+    pub(super) fn end_children(
+        &mut self,
+        parent: InvocationId,
+        parent_status: Status,
+        now: UnixMicros,
+        ended: &mut Vec<Ended>,
+    ) {
+        // A list of work, not recursion: a tree may be as deep as it likes.
+        let mut doomed = Vec::new();
+        let mut parents = vec![(parent, parent_status)];
+        while let Some((parent, parent_status)) = parents.pop() {
+            for seq in self.children_of(parent) {
+                let child = &self.records[seq];
+                if !child.detached && !child.status.is_final() {
+                    doomed.push((seq, parent, parent_status));
+                    parents.push((child.id, Status::Cancelled));
+                }
+            }
+        }
+        doomed.sort_unstable_by_key(|&(seq, ..)| seq);
+        for (seq, parent, parent_status) in doomed {
+            let record = &self.records[seq];
+            let Ok(to) = record.status.apply(Event::Cancel) else {
+                continue;
+            };
+            let outcome = rules::orphaned(parent, parent_status);
+            ended.push(self.end(seq, now, Event::Cancel, to, outcome));
+        }
+    }
+
+    /// Extends the lease of a runner, never shortens it.
+    pub(super) fn heartbeat(&mut self, heartbeat: &Heartbeat, now: UnixMicros) -> Lease {
+        let until = now.plus(heartbeat.lease);
+        let runner = self.runners.entry(heartbeat.runner).or_insert(Runner {
+            lease_until: until,
+            is_lost: false,
+            owned: BTreeSet::new(),
+            revoked: BTreeSet::new(),
+        });
+        if runner.is_lost {
+            return Lease::Lost;
+        }
+        runner.lease_until = runner.lease_until.max(until);
+        Lease::Held
+    }
+
+    pub(super) fn recover(&mut self, now: UnixMicros, receipt: &mut Receipt) {
+        let mut dead: Vec<RunnerId> = self
+            .runners
+            .iter()
+            .filter(|(_, runner)| !runner.is_lost && runner.lease_until <= now && !runner.owned.is_empty())
+            .map(|(id, _)| *id)
+            .collect();
+        dead.sort_unstable();
+        for runner_id in dead {
+            let Some(runner) = self.runners.get_mut(&runner_id) else {
+                continue;
+            };
+            runner.is_lost = true;
+            for seq in runner.owned.clone() {
+                let record = &self.records[seq];
+                // The end of its parent may have ended it a moment ago.
+                if record.owner() != Some(runner_id) {
+                    continue;
+                }
+                receipt.recovered += 1;
+                let event =
+                    if record.attempt < record.max_attempts { Event::ExpireLease } else { Event::Fail };
+                let Ok(to) = record.status.apply(event) else {
+                    continue;
+                };
+                if to == Status::Queued {
+                    self.unlist(seq);
+                    self.step(seq, now, event, to, None);
+                    self.enqueue(seq, now);
+                } else {
+                    let id = record.id;
+                    let outcome = rules::lost(runner_id, record.attempt, record.max_attempts);
+                    receipt.ended.push(self.end(seq, now, event, to, outcome));
+                    self.end_children(id, to, now, &mut receipt.ended);
+                }
+            }
+        }
+        self.runners.retain(|_, runner| {
+            let remembered_until = if runner.is_lost {
+                runner.lease_until.plus(rules::LOST_RUNNER_MEMORY)
+            } else {
+                runner.lease_until
+            };
+            remembered_until > now || !runner.owned.is_empty()
+        });
+    }
+}

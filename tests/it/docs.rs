@@ -1,0 +1,97 @@
+//! Tests that the documents name are there.
+
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The files below a directory as modules, each with its text.
+fn modules(directory: &str) -> Vec<(String, String)> {
+    let directory = root().join(directory);
+    let mut files = Vec::new();
+    sources(&directory, &mut files);
+    files
+        .into_iter()
+        .map(|file| {
+            let text = std::fs::read_to_string(&file).expect("a text");
+            let name = file.strip_prefix(&directory).expect("below it").with_extension("");
+            let name = name.to_str().expect("a name").replace('/', "::");
+            (name.trim_end_matches("::mod").to_owned(), text)
+        })
+        .collect()
+}
+
+/// Whether `text` has a function of that name, or a macro that makes one of it.
+fn has_function(text: &str, name: &str) -> bool {
+    text.lines().map(str::trim).any(|line| {
+        let line = line.trim_start_matches("#[test]").trim_start().trim_start_matches("pub ");
+        line.strip_prefix("fn ").is_some_and(|rest| rest.starts_with(&format!("{name}(")))
+            || line.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(": "))
+    })
+}
+
+/// Whether `name`, a path, leads to a function, a module, or into the modules of
+/// a macro.
+fn is_there(modules: &[(String, String)], name: &str) -> bool {
+    let is_module = modules.iter().any(|(module, _)| module == name);
+    let Some((path, function)) = name.rsplit_once("::") else {
+        return is_module;
+    };
+    // A file may have modules within it, and a module be more than one file.
+    let is_of_path = |module: &str| {
+        module == path
+            || module.strip_prefix(path).is_some_and(|rest| rest.starts_with("::"))
+            || path.strip_prefix(module).is_some_and(|rest| rest.starts_with("::"))
+    };
+    is_module || modules.iter().any(|(module, text)| is_of_path(module) && has_function(text, function))
+}
+
+/// The tests that a document names: paths in backticks, of the integration tests
+/// or, after `unit: `, of the source.
+fn named(document: &str) -> Vec<(bool, String)> {
+    let text = std::fs::read_to_string(root().join(document)).expect("a document");
+    let is_path = |name: &str| {
+        name.contains("::")
+            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == ':')
+    };
+    text.split('`')
+        .skip(1)
+        .step_by(2)
+        .map(|quoted| match quoted.strip_prefix("unit: ") {
+            Some(name) => (true, name.trim_end_matches("::")),
+            None => (false, quoted.trim_end_matches("::")),
+        })
+        .filter(|(is_unit, name)| *is_unit || is_path(name))
+        .map(|(is_unit, name)| (is_unit, name.to_owned()))
+        .collect()
+}
+
+#[test]
+fn every_test_that_a_document_names_is_there() {
+    let (units, integration) = (modules("src"), modules("tests/it"));
+    assert!(is_there(&integration, "docs::every_test_that_a_document_names_is_there"));
+    assert!(!is_there(&integration, "docs::no_such_test") && !is_there(&integration, "no_such_module"));
+    let mut missing = Vec::new();
+    for document in ["docs/acceptance.md", "docs/guarantees.md"] {
+        let named = named(document);
+        assert!(named.len() > 20, "{document} names tests");
+        for (is_unit, name) in named {
+            if !is_there(if is_unit { &units } else { &integration }, &name) {
+                missing.push(format!("{document}: {name}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}

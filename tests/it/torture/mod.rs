@@ -1,0 +1,4 @@
+//! `torture`: real runners are killed, and the checks hold.
+
+mod guest;
+mod run;

@@ -1,0 +1,169 @@
+//! Short runs of the whole thing.
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::cli::{Output, Sandbox};
+
+/// The number of a thing that was done.
+#[track_caller]
+fn did(report: &Value, what: &str) -> u64 {
+    report["did"][what].as_u64().unwrap_or_else(|| panic!("no `{what}` in {report}"))
+}
+
+/// The working directories that runs have left behind.
+fn left_behind(sandbox: &Sandbox) -> Vec<String> {
+    let entries = std::fs::read_dir(sandbox.path().join("tmp")).expect("a directory");
+    entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
+}
+
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    std::fs::create_dir(sandbox.path().join("tmp")).expect("a directory is created");
+    sandbox
+}
+
+#[track_caller]
+fn torture(sandbox: &Sandbox, flags: &[&str]) -> Output {
+    let command = sandbox.command(["torture"].iter().chain(flags));
+    command.env("TMPDIR", sandbox.path().join("tmp")).run()
+}
+
+#[test]
+fn runners_that_are_killed_lose_nothing() {
+    let sandbox = sandbox();
+    let output =
+        torture(&sandbox, &["--duration", "10s", "--lease", "1s", "--kill-every", "300ms", "--json"]);
+    let output = output.expect(0);
+    let report = output.json();
+    println!("{}", report["did"]);
+    assert!(output.stderr.starts_with(&format!("seed {} ", report["seed"])), "{}", output.stderr);
+    assert_eq!(report["ok"], true, "{report}");
+    assert!(did(&report, "kills_by_chance") >= 10, "{report}");
+    assert!(did(&report, "long_stops") + did(&report, "drains") > 0, "{report}");
+    assert!(did(&report, "submitted") >= 50, "{report}");
+    assert!(did(&report, "attempts_lost") > 0, "{report}");
+    for finding in report["held"].as_array().expect("findings") {
+        assert_eq!(finding["violated"], 0, "{finding}");
+        assert_ne!((&finding["checked"], &finding["check"]), (&Value::from(0), &Value::from("submits")));
+    }
+    assert_eq!(left_behind(&sandbox), [""; 0], "the working directory is removed");
+}
+
+#[test]
+fn a_store_that_is_in_use_is_left_as_it_was() {
+    let sandbox = sandbox();
+    let component = format!("torture={}", crate::support::guests::guest("torture").display());
+    let store = ["--store", "sqlite:state.db", "--component", &component];
+    let id = sandbox.run(["submit", "leaf", "[0,0]", "--delay", "1h"].iter().chain(&store)).expect(0);
+    // What an earlier run left behind, and a stranger's task with a similar name.
+    let earlier = format!("torture-1-2={}", crate::support::guests::guest("torture").display());
+    let flags = ["--store", "sqlite:state.db", "--component", &earlier];
+    let leftover = sandbox.run(["submit", "leaf", "[0,0]", "--delay", "1h"].iter().chain(&flags)).expect(0);
+    let flags = ["--duration", "1s", "--lease", "1s", "--store", "sqlite:state.db", "--clean", "--seed", "5"];
+    let output = torture(&sandbox, &flags).expect(0);
+    assert!(output.stderr.contains("1 left over from earlier runs cancelled"), "{}", output.stderr);
+    let status = |id: &Output| {
+        let output = sandbox.run(["status", id.stdout().trim(), "--json", "--store", "sqlite:state.db"]);
+        output.expect(0).json()["status"].clone()
+    };
+    assert_eq!(status(&id), "queued");
+    assert_eq!(status(&leftover), "cancelled");
+    // What the run itself submitted stays, to be looked at.
+    let list = sandbox.run(["list", "--limit", "0", "--json", "--store", "sqlite:state.db"]).expect(0);
+    let tasks = list.json_lines();
+    assert!(tasks.iter().any(|task| task["task"].as_str().is_some_and(|id| id.starts_with("torture-5-"))));
+}
+
+#[test]
+fn an_interrupt_ends_the_chaos_and_checks_and_a_second_one_ends_everything() {
+    let sandbox = sandbox();
+    let tmp = sandbox.path().join("tmp");
+    let start = |flags: &[&str]| {
+        let mut running =
+            sandbox.command(["torture", "--lease", "1s"].iter().chain(flags)).env("TMPDIR", &tmp).spawn();
+        running.wait_for_stderr("seed");
+        // Until it has begun to do something.
+        let running_since = std::time::Instant::now();
+        while processes_below(running.pid()).is_empty() {
+            assert!(running_since.elapsed() < std::time::Duration::from_secs(30), "no runner was started");
+            std::thread::yield_now();
+        }
+        running
+    };
+    let running = start(&["--duration", "1h", "--json"]);
+    running.signal(Signal::INT);
+    let report = running.wait().expect(0).json();
+    assert_eq!((&report["ok"], &report["did"]["settled"]), (&true.into(), &true.into()), "{report}");
+
+    let mut running = start(&["--duration", "1h", "--keep"]);
+    let runners = processes_below(running.pid());
+    running.signal(Signal::INT);
+    running.wait_for_stderr("the chaos ends early");
+    running.signal(Signal::INT);
+    let output = running.wait().expect(75);
+    assert!(output.stderr.contains("interrupted before anything was checked"), "{}", output.stderr);
+    assert_eq!(left_behind(&sandbox).len(), 1, "the working directory is kept");
+    assert!(runners.iter().all(|pid| !exists(*pid)), "no runner is left: {runners:?}");
+}
+
+#[test]
+fn runners_do_not_outlive_a_torture_that_is_killed() {
+    let sandbox = sandbox();
+    let command = sandbox.command(["torture", "--duration", "1h"]).env("TMPDIR", sandbox.path().join("tmp"));
+    let running = command.spawn();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let runners = loop {
+        let runners = processes_below(running.pid());
+        if runners.len() == 3 {
+            break runners;
+        }
+        assert!(std::time::Instant::now() < deadline, "no runners were started");
+        std::thread::yield_now();
+    };
+    running.signal(Signal::KILL);
+    running.wait();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while runners.iter().any(|pid| exists(*pid)) {
+        assert!(std::time::Instant::now() < deadline, "runners are left: {runners:?}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let sandbox = sandbox();
+    for (flags, said) in [
+        (["--lease", "900ms"], "too short"),
+        (["--slots", "0"], "`--slots` can't be `0`"),
+        (["--runners", "0"], "`--runners` can't be `0`"),
+        (["--kill-every", "0"], "`--kill-every` can't be"),
+        (["--store", "memory:"], "ends with its process"),
+        (["--store", "redis://x"], "unknown store"),
+    ] {
+        let output = torture(&sandbox, &flags).expect(2);
+        assert!(output.stderr.contains(said), "{}", output.stderr);
+    }
+    assert_eq!(left_behind(&sandbox), [""; 0]);
+}
+
+/// The processes that this one has started and that have not ended.
+fn processes_below(parent: u32) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").expect("Linux").filter_map(|entry| entry.ok());
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| state_and_parent(*pid).is_some_and(|(state, of)| of == parent && state != 'Z'))
+        .collect()
+}
+
+/// Whether a process runs; one that has ended and waits to be reaped does not.
+fn exists(pid: u32) -> bool {
+    state_and_parent(pid).is_some_and(|(state, _)| state != 'Z')
+}
+
+fn state_and_parent(pid: u32) -> Option<(char, u32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name is in parentheses and may have anything in it.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace();
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
