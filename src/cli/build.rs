@@ -49,12 +49,14 @@ pub fn run(args: &BuildArgs, cli: &Cli) -> Result<(), CliError> {
         Language::JavaScript => javascript::build(&project),
         Language::TypeScript => javascript::build_typescript(&project),
     }?;
+    // As one would type it: nobody writes `./`.
+    let path = path.strip_prefix(".").unwrap_or(&path);
     let seconds = started.elapsed().as_secs_f64();
 
-    let name = inspect::component_name(&path);
+    let name = inspect::component_name(path);
     let compiling = format!("compiling {name}");
     let progress = Progress::start(move || Some(compiling.clone()));
-    let inspection = Library::inspect(&name, &path, cache_directory(&project, cli).as_deref())
+    let inspection = Library::inspect(&name, path, cache_directory(&project, cli).as_deref())
         .map_err(|error| CliError::Load(vec![error]));
     drop(progress);
     let inspection = inspection?;
@@ -68,7 +70,7 @@ pub fn run(args: &BuildArgs, cli: &Cli) -> Result<(), CliError> {
             inspection: InspectionDocument::new(&inspection),
         })?;
     } else {
-        inspect::show(&mut output, &path, &inspection)?;
+        inspect::show(&mut output, path, &inspection)?;
     }
     output.flush()
 }

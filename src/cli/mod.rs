@@ -82,6 +82,8 @@ pub fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Tasks(args) => tasks::run(args, &context),
         Command::Completions(_)
         | Command::Man(_)
+        | Command::New(_)
+        | Command::Build(_)
         | Command::Inspect(_)
         | Command::Check(_)
         | Command::Torture(_) => unreachable!("they returned above"),

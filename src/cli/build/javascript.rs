@@ -51,7 +51,18 @@ pub fn build_typescript(project: &Project) -> Result<PathBuf, CliError> {
 fn componentize(project: &Project, world: &str, module: &str) -> Result<PathBuf, CliError> {
     project.produce(world, |draft| {
         let mut componentize = COMPONENTIZE.command(project)?;
-        componentize.args(["--wit", "wit", "--world", world, "--js", module, "--module-root", ".", "--sync", "--output"]);
+        componentize.args([
+            "--wit",
+            "wit",
+            "--world",
+            world,
+            "--js",
+            module,
+            "--module-root",
+            ".",
+            "--sync",
+            "--output",
+        ]);
         componentize.arg(project.relative(draft));
         tool::run(&mut componentize)
     })

@@ -111,7 +111,8 @@ fn detect(directory: &Path) -> Result<Language, CliError> {
     match *found {
         [language] => Ok(language),
         [] => {
-            let known: Vec<_> = MARKS.iter().flat_map(|(_, files)| *files).map(|file| format!("`{file}`")).collect();
+            let known: Vec<_> =
+                MARKS.iter().flat_map(|(_, files)| *files).map(|file| format!("`{file}`")).collect();
             let error = CliError::usage(format!("there is no project in `{shown}`: no {}", known.join(", ")));
             Err(error.with_hint("`run-wasm-runner new LANGUAGE NAME` makes one"))
         }

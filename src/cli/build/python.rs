@@ -30,10 +30,18 @@ pub fn build(project: &Project) -> Result<PathBuf, CliError> {
             componentize.env("VIRTUAL_ENV", venv);
         }
         componentize
-            .args(["--wit-path", "wit", "--world", &world, "componentize", "--python-path", "src", "app", "--output"])
-            .arg(project.relative(draft))
-            // The build imports the modules; that must not leave traces.
-            .env("PYTHONDONTWRITEBYTECODE", "1");
+            .args([
+                "--wit-path",
+                "wit",
+                "--world",
+                &world,
+                "componentize",
+                "--python-path",
+                "src",
+                "app",
+                "--output",
+            ])
+            .arg(project.relative(draft));
         tool::run(&mut componentize)
     })
 }

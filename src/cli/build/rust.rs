@@ -38,20 +38,26 @@ pub fn build(project: &Project) -> Result<PathBuf, CliError> {
     let manifest = fs::canonicalize(project.path("Cargo.toml"));
     let manifest = manifest.map_err(|error| tool::failed(format!("`Cargo.toml` can't be read: {error}")))?;
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
-    let ours = messages.filter(|message| message.reason == "compiler-artifact" && message.manifest_path == manifest);
+    let ours =
+        messages.filter(|message| message.reason == "compiler-artifact" && message.manifest_path == manifest);
     let components = ours.flat_map(|message| message.filenames);
-    let components: Vec<_> = components.filter(|file| file.extension().is_some_and(|end| end == "wasm")).collect();
+    let components: Vec<_> =
+        components.filter(|file| file.extension().is_some_and(|end| end == "wasm")).collect();
     match &*components {
         [component] => {
             let copy = |to: &Path| {
                 let copied = fs::copy(component, to).map(drop);
-                copied.map_err(|error| tool::failed(format!("`{}` can't be copied: {error}", component.display())))
+                copied.map_err(|error| {
+                    tool::failed(format!("`{}` can't be copied: {error}", component.display()))
+                })
             };
             project.produce(&name(component), copy)
         }
         [] => Err(CliError::Build {
             message: "the package made no component".to_owned(),
-            hint: Some("`Cargo.toml` needs `crate-type = [\"cdylib\"]` in `[lib]`, or a `src/main.rs`".to_owned()),
+            hint: Some(
+                "`Cargo.toml` needs `crate-type = [\"cdylib\"]` in `[lib]`, or a `src/main.rs`".to_owned(),
+            ),
         }),
         _ => {
             let names: Vec<_> = components.iter().map(|path| format!("`{}`", name(path))).collect();

@@ -176,7 +176,10 @@ mod tests {
         provide_task_package(place.path()).expect("written");
         assert_eq!(fs::read_to_string(&task).expect("it is there"), TASK_WIT);
         assert!(only_world(place.path()).is_err(), "there are two");
-        assert_eq!(namespaces(place.path()).expect("read"), ["local", "wasm-runner"].map(str::to_owned).into());
+        assert_eq!(
+            namespaces(place.path()).expect("read"),
+            ["local", "wasm-runner"].map(str::to_owned).into()
+        );
 
         let own = format!("{TASK_WIT}\n// Theirs.\n");
         fs::write(&task, &own).expect("written");

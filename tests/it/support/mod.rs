@@ -6,3 +6,4 @@ pub mod closures;
 pub mod disk;
 pub mod faulty_store;
 pub mod guests;
+pub mod toolchains;
