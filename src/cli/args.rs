@@ -49,7 +49,8 @@ pub struct Global {
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
 
-    /// Store: `sqlite:PATH` or `memory:` [default: `sqlite:.wasm-runner/state.db`]
+    /// Store: `sqlite:PATH`, `postgres://USER@HOST/DATABASE` or `memory:` [default:
+    /// `sqlite:.wasm-runner/state.db`]
     #[arg(long, global = true, value_name = "URL")]
     pub store: Option<String>,
 

@@ -14,6 +14,7 @@ use super::progress::{self, Progress};
 use super::render::{StatusDocument, complain_of_failure, log_lines};
 use super::signals::Registered;
 use super::submitted::Submit;
+use super::wait::patiently;
 use super::{arguments, raw};
 
 /// Runs the command.
@@ -48,7 +49,8 @@ pub fn run(args: &CallArgs, context: &Context) -> Result<(), CliError> {
         ..NewInvocation::new(Arc::clone(&task.id), task.digest, Arc::clone(&arguments))
     };
     let signals = Registered::new()?;
-    let receipt = store.commit(&Batch { submits: vec![submit], ..Batch::default() })?;
+    let batch = Batch { submits: vec![submit], ..Batch::default() };
+    let receipt = patiently(&*store, || store.commit(&batch))?;
     let submit = Submit { task, arguments: &arguments, key: None };
     for submitted in receipt.submits {
         let existing = submit.id(&*store, submitted)?;

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use crate::config::{Config, ConfigError, Origin, Problem, StoreUrl, Surroundings, in_backticks, nearest};
 use crate::model::{Clock, Invocation, InvocationId, SystemClock};
 use crate::runner::{Runner, RunnerOptions};
-use crate::store::{MemoryStore, SqliteStore, Store, StoreError, TaskSet};
+use crate::store::{MemoryStore, PostgresStore, PostgresUrl, SqliteStore, Store, StoreError, TaskSet};
 use crate::wasm::{Library, LibraryOptions, Task};
 
 use super::args::Cli;
@@ -28,11 +28,19 @@ pub struct Context {
     pub json: bool,
 }
 
+/// Where a store that outlives its process is.
+pub enum Durable<'c> {
+    /// In a file.
+    Sqlite(&'c Path),
+    /// In a database.
+    Postgres(&'c PostgresUrl),
+}
+
 /// A store as a command that only reads or changes what is there wants it.
 pub struct ExistingStore {
-    /// The store; an empty one in memory if the file does not exist.
+    /// The store; an empty one in memory if it does not exist.
     pub store: Arc<dyn Store>,
-    /// Why nothing will be found, if the file does not exist.
+    /// Why nothing will be found, if it does not exist.
     pub missing: Option<String>,
 }
 
@@ -115,9 +123,14 @@ impl Context {
     ///
     /// [`CliError::Store`], or a usage error for a store in memory.
     pub fn store(&self) -> Result<Arc<dyn Store>, CliError> {
-        let path = self.durable_path()?;
-        self.refuse_missing_directory(path)?;
-        self.open(path)
+        match self.durable_store()? {
+            Durable::Sqlite(path) => {
+                self.refuse_missing_directory(path)?;
+                self.open_sqlite(path)
+            }
+            // By the server's clock: machines differ.
+            Durable::Postgres(url) => Ok(Arc::new(PostgresStore::open(url, None)?)),
+        }
     }
 
     /// Opens the store to look for something in it. Nothing is created.
@@ -126,15 +139,25 @@ impl Context {
     ///
     /// As [`store`](Self::store).
     pub fn existing_store(&self) -> Result<ExistingStore, CliError> {
-        let path = self.durable_path()?;
-        self.refuse_missing_directory(path)?;
-        match std::fs::symlink_metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let missing = format!("the store `{}` does not exist yet", self.config.store.url);
-                Ok(ExistingStore { store: self.memory_store(), missing: Some(missing) })
+        let existing: Option<Arc<dyn Store>> = match self.durable_store()? {
+            Durable::Sqlite(path) => {
+                self.refuse_missing_directory(path)?;
+                match std::fs::symlink_metadata(path) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                    _ => Some(self.open_sqlite(path)?),
+                }
             }
-            _ => Ok(ExistingStore { store: self.open(path)?, missing: None }),
-        }
+            Durable::Postgres(url) => {
+                PostgresStore::open_existing(url)?.map(|store| Arc::new(store) as Arc<dyn Store>)
+            }
+        };
+        Ok(match existing {
+            Some(store) => ExistingStore { store, missing: None },
+            None => ExistingStore {
+                store: self.memory_store(),
+                missing: Some(format!("the store `{}` does not exist yet", self.config.store.url)),
+            },
+        })
     }
 
     /// A new store in memory.
@@ -184,14 +207,15 @@ impl Context {
         Ok(Some(Arc::new(tasks.map(|task| Arc::clone(&task.id)).collect())))
     }
 
-    /// The path of a store that outlives this process.
+    /// The store, if it outlives this process. It is not looked at.
     ///
     /// # Errors
     ///
     /// A usage error for a store in memory.
-    pub fn durable_path(&self) -> Result<&Path, CliError> {
+    pub fn durable_store(&self) -> Result<Durable<'_>, CliError> {
         match &self.config.store.url {
-            StoreUrl::Sqlite(path) => Ok(path),
+            StoreUrl::Sqlite(path) => Ok(Durable::Sqlite(path)),
+            StoreUrl::Postgres(url) => Ok(Durable::Postgres(url)),
             StoreUrl::Memory => {
                 let error = CliError::usage(
                     "the store `memory:` ends with each process: nothing would be found in it",
@@ -201,7 +225,7 @@ impl Context {
         }
     }
 
-    fn open(&self, path: &Path) -> Result<Arc<dyn Store>, CliError> {
+    fn open_sqlite(&self, path: &Path) -> Result<Arc<dyn Store>, CliError> {
         Ok(Arc::new(SqliteStore::open(path, Arc::clone(&self.clock))?))
     }
 
@@ -260,8 +284,9 @@ impl ExistingStore {
     pub fn unknown(&self, id: InvocationId) -> CliError {
         let error = CliError::usage(format!("unknown invocation `{id}`"));
         match &self.missing {
-            Some(missing) => error
-                .with_hint(format!("{missing}: give the one it was submitted to with `--store sqlite:PATH`")),
+            Some(missing) => {
+                error.with_hint(format!("{missing}: give the one it was submitted to with `--store URL`"))
+            }
             None => error.with_hint(format!(
                 "the store is `{}`; `run-wasm-runner list` shows what is in it",
                 self.store.url()

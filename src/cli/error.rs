@@ -110,7 +110,7 @@ impl CliError {
                 vec![(message.clone(), hint.clone())]
             }
             Self::Violated { message, hint } => vec![(message.clone(), Some(hint.clone()))],
-            Self::Store(StoreError::Unavailable { .. }) => {
+            Self::Store(StoreError::Unavailable { url, .. }) if url.starts_with("sqlite:") => {
                 let hint = "is the path right, and may it be written to? (`--store sqlite:PATH` names another store)";
                 vec![(self.to_string(), Some(hint.to_owned()))]
             }

@@ -6,6 +6,7 @@
 pub mod args;
 mod arguments;
 mod build;
+mod bulk;
 mod call;
 mod cancel;
 mod check;

@@ -23,7 +23,7 @@ use super::signals::Registered;
 /// [`CliError`]; failed invocations are none.
 pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
-    context.durable_path()?;
+    context.durable_store()?;
     if context.config.components.is_empty() {
         let problem = Problem::new(Origin::File, "there is nothing to run");
         return Err(CliError::Config(problem.hint(NO_COMPONENTS_HINT).into()));

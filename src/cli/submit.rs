@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{InvocationId, Outcome};
-use crate::store::{Batch, NewInvocation, Store, TaskRule};
+use crate::store::{Batch, NewInvocation, Store, StoreError, TaskRule};
 use crate::wasm::{Library, Task};
 
 use super::args::SubmitArgs;
@@ -15,7 +15,7 @@ use super::output::{self, Output};
 use super::progress::{self, Progress};
 use super::render::{StatusDocument, complain_of_failure};
 use super::submitted::Submit;
-use super::wait::{Waited, Waiter};
+use super::wait::{Waited, Waiter, patiently};
 
 /// One transaction has at most this many submits, and about this many bytes of
 /// arguments: ids come out while later ones are still being written.
@@ -154,7 +154,23 @@ fn commit(
         child_of: None,
     });
     let default_rules = vec![TaskRule::new(&task.id, &task.options.rules)];
-    let receipt = store.commit(&Batch { default_rules, submits: submits.collect(), ..Batch::default() })?;
+    let batch = Batch { default_rules, submits: submits.collect(), ..Batch::default() };
+    // Repeated with the same ids: an answer that was lost costs nothing, and
+    // nothing is submitted twice.
+    let receipt = patiently(store, || store.commit(&batch)).inspect_err(|error| {
+        if let (StoreError::Unavailable { .. }, true, Some(first)) =
+            (error, store.is_remote(), batch.submits.first())
+        {
+            let what = match batch.submits.len() {
+                1 => format!("whether `{}` was submitted is not known", first.id),
+                count => format!(
+                    "whether these {count}, beginning with `{}`, were submitted is not known",
+                    first.id
+                ),
+            };
+            output::note(&format!("{what}: `run-wasm-runner status {}` will tell", first.id));
+        }
+    })?;
     let ids = chunk.iter().zip(receipt.submits).map(|(arguments, submitted)| {
         Submit { task, arguments, key: args.key.as_deref() }.id(store, submitted)
     });

@@ -12,6 +12,35 @@ use crate::store::{LookUp, Store, StoreError, Watch};
 /// system over a network): look again after this long without one.
 const FALLBACK: Duration = Duration::from_secs(5);
 
+/// A store that is reached over a network may be away for a while: its server
+/// restarts, a cable is pulled. So long a command tries again.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Asks a store for something that can be asked twice, again if it can't be reached
+/// now.
+///
+/// # Errors
+///
+/// What the store said last.
+pub fn patiently<T>(store: &dyn Store, ask: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let began = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match ask() {
+            Err(StoreError::Unavailable { .. })
+                if store.is_remote() && began.elapsed() + pause < PATIENCE =>
+            {
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(LAST_PAUSE);
+            }
+            other => return other,
+        }
+    }
+}
+
 /// What a wait for one invocation ended with.
 #[derive(Debug)]
 pub enum Waited {
@@ -53,7 +82,8 @@ impl Waiter {
     pub fn wait(&self, id: InvocationId, deadline: Option<Instant>) -> Result<Waited, StoreError> {
         loop {
             // Watching began before this look: a change after it is told.
-            let status = match self.store.look_up(&[id])?.pop() {
+            let found = patiently(&*self.store, || self.store.look_up(&[id]))?;
+            let status = match found.into_iter().next() {
                 Some(LookUp::Final(outcome)) => return Ok(Waited::Final(outcome)),
                 Some(LookUp::Unfinished(status)) => status,
                 Some(LookUp::Unknown) | None => return Ok(Waited::Unknown),

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::store::PostgresUrl;
+
 /// The forms of a store's URL, for messages.
-pub const KNOWN_STORE_URLS: &str = "known: `memory:`, `sqlite:PATH`";
+pub const KNOWN_STORE_URLS: &str = "known: `memory:`, `sqlite:PATH`, `postgres://USER@HOST/DATABASE`";
 
 /// A store's URL, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +15,8 @@ pub enum StoreUrl {
     Memory,
     /// `sqlite:PATH`, a file.
     Sqlite(PathBuf),
+    /// `postgres://…`, a schema of a database that many machines share.
+    Postgres(Box<PostgresUrl>),
 }
 
 impl StoreUrl {
@@ -33,8 +37,14 @@ impl StoreUrl {
             }
             return Ok(Self::Sqlite(base.join(path)));
         }
-        if text.starts_with("postgres:") || text.starts_with("postgresql:") {
-            return Err(format!("store `{text}` is not supported yet ({KNOWN_STORE_URLS})"));
+        if let Some((scheme @ ("postgres" | "postgresql"), _)) = text.split_once(':') {
+            // Not the whole URL: it may hold a password.
+            return match PostgresUrl::parse(text) {
+                Ok(url) => Ok(Self::Postgres(Box::new(url))),
+                Err(message) => {
+                    Err(format!("store `{scheme}:…` can't be read: {message} ({KNOWN_STORE_URLS})"))
+                }
+            };
         }
         Err(format!("unknown store `{text}` ({KNOWN_STORE_URLS})"))
     }
@@ -45,6 +55,7 @@ impl fmt::Display for StoreUrl {
         match self {
             Self::Memory => f.write_str("memory:"),
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Postgres(url) => url.fmt(f),
         }
     }
 }
@@ -64,9 +75,18 @@ mod tests {
 
     #[test]
     fn a_bad_url_lists_the_known_forms() {
-        for bad in ["", "state.db", "sqlite:", "postgres://localhost/x", "redis://x"] {
+        for bad in ["", "state.db", "sqlite:", "redis://x"] {
             let message = StoreUrl::parse(bad, Path::new("/")).unwrap_err();
             assert!(message.contains(&format!("`{bad}`")) && message.contains("`sqlite:PATH`"), "{message}");
         }
+    }
+
+    #[test]
+    fn a_bad_postgres_url_is_not_told_with_its_password() {
+        let bad = "postgres://ann:secret@h/d?sslmode=full";
+        let message = StoreUrl::parse(bad, Path::new("/")).unwrap_err();
+        assert!(message.contains("`sslmode` `full`") && !message.contains("secret"), "{message}");
+        let url = StoreUrl::parse("postgres://ann:secret@h/d", Path::new("/")).unwrap();
+        assert_eq!(url.to_string(), "postgres://ann@h:5432/d");
     }
 }

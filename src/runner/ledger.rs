@@ -4,6 +4,7 @@
 mod claims;
 mod doubt;
 mod keep;
+mod outage;
 mod stop;
 
 use std::sync::Arc;
@@ -12,12 +13,15 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use outage::Outage;
+
 use super::fiber::{Fiber, Kill};
 use super::inbox::{Messages, SubmitReply};
 use super::{Core, KILL_PATIENCE, Stage};
-use crate::model::{InvocationId, Outcome, Refusal, RunnerId, Status, UnixMicros};
+use crate::model::{InvocationId, Outcome, Refusal, RunnerId, Status};
 use crate::store::{
-    Applied, Batch, Cancelled, EndKind, Heartbeat, Lease, LookUp, Receipt, Report, StoreError, Submitted,
+    Applied, Batch, Cancelled, EndKind, Heartbeat, Inventory, Lease, LookUp, NextDue, Receipt, Report,
+    StoreError, Submitted,
 };
 
 /// Notes wait this long for company before they are written on their own.
@@ -32,8 +36,13 @@ pub(super) struct Ledger {
     runner: RunnerId,
     /// Whether the store may hold something to claim.
     may_have_work: bool,
-    /// When something becomes due by itself.
-    next_due: Option<UnixMicros>,
+    /// When something becomes due by itself, as far as the store's clock tells.
+    next_due: Option<Instant>,
+    /// What guests ask for while the store can't be reached.
+    outage: Outage,
+    /// Whether a claim was made whose receipt never came: the store may believe
+    /// that this runner owns what it has never heard of.
+    must_take_stock: bool,
     /// When the lease must be extended, while something is owned.
     next_heartbeat: Option<Instant>,
     /// Reports that could not be written yet.
@@ -113,7 +122,9 @@ impl Ledger {
         Self {
             runner,
             may_have_work: true,
-            next_due: Some(UnixMicros(0)),
+            next_due: Some(Instant::now()),
+            outage: Outage::default(),
+            must_take_stock: false,
             next_heartbeat: None,
             held: Held::default(),
             look_ups: Vec::new(),
@@ -148,6 +159,7 @@ impl Ledger {
     /// Takes all messages, commits what follows from them, acts on the receipt.
     pub(super) fn turn(&mut self, core: &Arc<Core>) {
         let mut messages = core.inbox.take();
+        self.ask_again(&mut messages);
         if messages.has_foreign_change {
             self.may_have_work = true;
             messages.look_ups.extend(core.registry.awaited_elsewhere());
@@ -165,14 +177,14 @@ impl Ledger {
         self.collect_reports(&mut messages);
         self.look_ups.append(&mut messages.look_ups);
         if self.back_off.is_some_and(|(until, _)| Instant::now() < until) {
-            refuse_all(messages, "the store can't be used now");
+            self.put_off(core, messages, "the store can't be used now");
             return;
         }
         if self.is_in_doubt {
             if let Err(error) = self.settle_doubt(core, &mut messages) {
                 tracing::warn!(%error, "the store can't be read; trying again");
                 self.lengthen_back_off();
-                refuse_all(messages, &error.to_string());
+                self.put_off(core, messages, &error.to_string());
                 return;
             }
             self.is_in_doubt = false;
@@ -185,27 +197,35 @@ impl Ledger {
                 Ok(receipt) => {
                     self.has_told_rules = true;
                     self.back_off = None;
+                    self.outage_is_over();
+                    self.must_take_stock = false;
                     if receipt.lease == Some(Lease::Held)
                         && (batch.heartbeat.is_some() || !receipt.claimed.is_empty())
                     {
                         core.trust.extend(began, core.options.lease);
                     }
-                    self.act(core, batch, receipt, submits, &mut messages);
+                    self.act(core, batch, receipt, began, submits, &mut messages);
                 }
                 Err(error) => {
+                    self.must_take_stock |= batch.claim.is_some();
                     self.held.reports = batch.reports;
                     if batch.heartbeat.is_some() {
                         self.next_heartbeat = Some(Instant::now());
                     }
                     if batch.recover {
-                        self.next_due = Some(UnixMicros(0));
+                        self.next_due = Some(Instant::now());
                     }
-                    refuse_submits(submits, &error.to_string());
+                    messages.submits = outage::unsubmitted(submits, batch.submits);
                     match error {
-                        StoreError::Upgraded { .. } => self.abandon(core, &error),
-                        _ => self.commit_failed(core, &error),
+                        StoreError::Upgraded { .. } => {
+                            self.abandon(core, &error);
+                            refuse_all(messages, &error.to_string());
+                        }
+                        _ => {
+                            self.commit_failed(core, &error);
+                            self.put_off(core, messages, &error.to_string());
+                        }
                     }
-                    refuse_all(messages, &error.to_string());
                     return;
                 }
             }
@@ -224,11 +244,10 @@ impl Ledger {
 
     /// When this ledger must turn although nobody says so.
     fn next_alarm(&self, core: &Core) -> Option<Instant> {
-        let now = Instant::now();
         // What needs the store has to wait for it.
         let store_is_back = self.back_off.map(|(until, _)| until);
         let when_back = |moment: Instant| store_is_back.map_or(moment, |until| moment.max(until));
-        let due = self.next_due.map(|due| when_back(now + due.since(core.clock.now())));
+        let due = self.next_due.map(when_back);
         let mut alarms = vec![store_is_back, self.next_heartbeat.map(when_back)];
         match core.stage() {
             Stage::Working => {
@@ -265,7 +284,7 @@ impl Ledger {
 
     fn batch(&mut self, core: &Core, messages: &mut Messages) -> (Batch, Vec<PendingSubmit>) {
         let now = Instant::now();
-        let is_due = self.next_due.is_some_and(|due| due <= core.clock.now());
+        let is_due = self.next_due.is_some_and(|due| due <= now);
         if is_due {
             self.next_due = None;
             self.may_have_work = true;
@@ -295,7 +314,7 @@ impl Ledger {
             let first = submit.children.first().map(|child| child.id);
             pending.push(PendingSubmit { children: submit.children.len(), first, reply: submit.reply });
             for child in &submit.children {
-                let deadline = child.deadline.map(|deadline| core.clock.now().plus(deadline));
+                let deadline = child.deadline.map(|deadline| now + deadline);
                 self.next_due = self.next_due.into_iter().chain(deadline).min();
             }
             submits.extend(submit.children);
@@ -305,6 +324,9 @@ impl Ledger {
             submits,
             reports: std::mem::take(&mut self.held.reports),
             cancels,
+            inventory: self
+                .must_take_stock
+                .then(|| Inventory { runner: self.runner, owned: core.registry.owned() }),
             heartbeat,
             recover: is_due,
             claim: self.claim_request(core),
@@ -318,6 +340,7 @@ impl Ledger {
         core: &Arc<Core>,
         batch: Batch,
         receipt: Receipt,
+        began: Instant,
         submits: Vec<PendingSubmit>,
         messages: &mut Messages,
     ) {
@@ -378,19 +401,26 @@ impl Ledger {
         }
         if let Some(request) = batch.claim {
             self.act_on_claims(core, &request, receipt.claimed, &receipt.unclaimable, receipt.more);
-            self.next_due = self.next_due.into_iter().chain(receipt.next_due).min();
+            // The store looked at its clock after `began`: this is early rather than
+            // late, and a claim that comes early is told the rest of the way.
+            let due = receipt.next_due.map(|due| began + due.since(receipt.now));
+            self.next_due = self.next_due.into_iter().chain(due).min();
         }
     }
 
     /// Asks when something happens by itself, after a turn that claimed nothing: a
     /// stranger's deadline passes also while this runner has no room.
     fn learn_what_is_next(&mut self, core: &Core) {
+        let began = Instant::now();
         match core.store.next_due(self.runner) {
-            Ok(due) => self.next_due = self.next_due.into_iter().chain(due).min(),
+            Ok(NextDue { now, at }) => {
+                let due = at.map(|at| began + at.since(now));
+                self.next_due = self.next_due.into_iter().chain(due).min();
+            }
             Err(error) => {
                 tracing::warn!(%error, "the store can't be read; trying again");
                 self.lengthen_back_off();
-                self.next_due = Some(UnixMicros(0));
+                self.next_due = Some(began);
             }
         }
     }
@@ -432,7 +462,7 @@ impl Ledger {
                 core.registry.disown(report.id);
                 self.may_have_work = true;
                 // The store counted the pause from the commit, a moment ago.
-                let due = core.clock.now().plus(delay);
+                let due = Instant::now() + delay;
                 self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
             }
             Some(EndKind::Release) => {
@@ -448,6 +478,8 @@ impl Ledger {
         let runner = RunnerId::generate();
         tracing::warn!(lost = %self.runner, now = %runner, "the lease was lost: guests are killed, their work is run again");
         self.runner = runner;
+        // Nothing is known of claims under the new name, lost receipts or not.
+        self.must_take_stock = false;
         self.next_heartbeat = None;
         core.disown_everything();
         core.trust.begin_again(runner);

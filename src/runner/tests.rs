@@ -15,11 +15,11 @@ use parking_lot::Mutex;
 use super::*;
 use crate::model::{
     Caller, ChildRequest, Claim, ComponentDigest, Failure, FailureKind, Invocation, LogEntry, LogStream,
-    Status, SubmitOptions, SystemClock, Transition, UnixMicros,
+    Status, SubmitOptions, SystemClock, Transition,
 };
 use crate::store::{
-    Batch, ClaimRequest, Counts, Filter, LookUp, MemoryStore, NewInvocation, PauseTarget, Receipt, TaskRule,
-    TaskSet,
+    Batch, ClaimRequest, Counts, Filter, LookUp, MemoryStore, NewInvocation, NextDue, PauseTarget, Receipt,
+    TaskRule, TaskSet,
 };
 use crate::wasm::GuestControl;
 
@@ -206,7 +206,7 @@ impl Store for Slow {
     fn look_up(&self, ids: &[InvocationId]) -> Result<Vec<LookUp>, StoreError> {
         self.store.look_up(ids)
     }
-    fn next_due(&self, runner: RunnerId) -> Result<Option<UnixMicros>, StoreError> {
+    fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError> {
         self.store.next_due(runner)
     }
     fn revoked(&self, runner: RunnerId) -> Result<Vec<InvocationId>, StoreError> {

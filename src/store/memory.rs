@@ -7,7 +7,7 @@ mod lanes;
 mod records;
 mod settle;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -16,8 +16,8 @@ use self::lanes::{Lane, LaneId};
 use self::records::Records;
 use super::rules::{self, Step};
 use super::{
-    Batch, Counts, Ended, Filter, Invocation, Lease, LookUp, NewInvocation, PauseTarget, Receipt, Store,
-    StoreError, Submitted, TaskRule, Watch,
+    Batch, Counts, Ended, Filter, Invocation, Lease, LookUp, NewInvocation, NextDue, PauseTarget, Receipt,
+    Store, StoreError, Submitted, TaskRule, Watch,
 };
 use crate::model::{
     Clock, ComponentDigest, DEFAULT_QUEUE, Differing, Event, InvocationId, LogEntry, Outcome, Progress,
@@ -66,9 +66,10 @@ impl Store for MemoryStore {
             .collect())
     }
 
-    fn next_due(&self, runner: RunnerId) -> Result<Option<UnixMicros>, StoreError> {
+    fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError> {
         let state = self.state.lock();
-        Ok(state.next_due(runner, self.clock.now()))
+        let now = self.clock.now();
+        Ok(NextDue { now, at: state.next_due(runner, now) })
     }
 
     fn revoked(&self, runner: RunnerId) -> Result<Vec<InvocationId>, StoreError> {
@@ -200,6 +201,8 @@ struct State {
     opening: BTreeSet<(i64, usize, RuleKey)>,
     /// Lanes that hold nothing but starts, by the moment at which they are over.
     fading: BTreeSet<(i64, usize, RuleKey)>,
+    /// What was blocked in the commit under way.
+    newly_blocked: HashSet<Seq>,
     paused: BTreeSet<PauseTarget>,
     /// Room for [`rules::plan`], kept to spare an allocation per report.
     steps: Vec<Step>,
@@ -376,7 +379,7 @@ impl State {
     }
 
     fn commit(&mut self, batch: &Batch, now: UnixMicros) -> Receipt {
-        let mut receipt = Receipt::default();
+        let mut receipt = Receipt { now, ..Receipt::default() };
         for rule in &batch.rules {
             self.set_rule(rule, false, now);
         }
@@ -396,6 +399,9 @@ impl State {
         for cancel in &batch.cancels {
             let cancelled = self.cancel(cancel, now, &mut receipt.ended);
             receipt.cancels.push(cancelled);
+        }
+        if let Some(inventory) = &batch.inventory {
+            receipt.given_back = self.take_stock(inventory, now);
         }
         if let Some(heartbeat) = &batch.heartbeat {
             receipt.lease = Some(self.heartbeat(heartbeat, now));
@@ -420,6 +426,7 @@ impl State {
         }
         receipt.unblocked.sort_unstable();
         receipt.unblocked.dedup();
+        self.newly_blocked.clear();
         receipt.pruned = batch.prune.as_ref().map(|prune| self.prune(prune, now));
         receipt
     }

@@ -4,14 +4,15 @@
 //! transaction, one [`Receipt`]. A runner gathers everything that happened since
 //! its last commit into one batch, so the price of durability is paid once per
 //! batch and not once per step. What a batch asks for is applied in the order of
-//! its fields: rules, pauses, submits, reports, cancels, heartbeat, recovery,
-//! claim, prune. Before a recovery or a claim, whatever is past its deadline is
-//! ended.
+//! its fields: rules, pauses, submits, reports, cancels, inventory, heartbeat,
+//! recovery, claim, prune. Before a recovery or a claim, whatever is past its
+//! deadline is ended.
 //!
 //! Every implementation passes the same conformance suite
 //! (`tests/it/store_contract`).
 
 mod memory;
+mod postgres;
 mod rules;
 mod sqlite;
 
@@ -26,6 +27,7 @@ use crate::model::{
 };
 
 pub use memory::MemoryStore;
+pub use postgres::{PostgresStore, PostgresUrl};
 pub use sqlite::SqliteStore;
 
 /// One minute of waiting weighs as much as one step of priority: the ageing that
@@ -57,8 +59,10 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// On any error the whole batch has changed nothing and may be tried again
     /// as it is, except after [`StoreError::Unavailable`] with a lost
-    /// connection, where it may have been applied as a whole; trying again is
-    /// safe because submits carry their ids and reports their tokens.
+    /// connection or a failed disk, where it may have been applied as a whole.
+    /// Trying again is safe: submits carry their ids, and reports their tokens. What
+    /// a claim may have handed out nobody knows of: so the runner's next batch says
+    /// what it does know of ([`Batch::inventory`]).
     fn commit(&self, batch: &Batch) -> Result<Receipt, StoreError>;
 
     /// Reads whole invocations, in the order of `ids`; `None` for unknown ids.
@@ -71,7 +75,7 @@ pub trait Store: Send + Sync + 'static {
     /// When something happens by itself, as [`Receipt::next_due`] would answer to
     /// a claim of this runner. Cheap: a runner that has no room to claim asks
     /// whenever another process has committed.
-    fn next_due(&self, runner: RunnerId) -> Result<Option<UnixMicros>, StoreError>;
+    fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError>;
 
     /// What was taken from a runner since its last heartbeat, because somebody
     /// made it final. Cheap when that's nothing: a runner asks whenever another
@@ -148,8 +152,24 @@ pub trait Store: Send + Sync + 'static {
         false
     }
 
+    /// Whether it is reached over a connection that can be lost: then an
+    /// [`StoreError::Unavailable`] may pass by itself, and a batch whose answer was lost
+    /// is worth repeating.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
     /// The URL under which it was opened, for messages.
     fn url(&self) -> &str;
+}
+
+/// When something happens by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NextDue {
+    /// The present moment of the store's clock.
+    pub now: UnixMicros,
+    /// When; `None` if nothing does.
+    pub at: Option<UnixMicros>,
 }
 
 /// Ends the notifications of [`Store::watch`] when dropped.
@@ -180,6 +200,8 @@ pub struct Batch {
     pub reports: Vec<Report>,
     /// Invocations that somebody no longer wants.
     pub cancels: Vec<Cancel>,
+    /// After a claim whose receipt was lost: what its runner knows that it owns.
+    pub inventory: Option<Inventory>,
     /// Extends the lease of a runner, and so of everything that it has claimed.
     pub heartbeat: Option<Heartbeat>,
     /// Take claims away from runners whose lease has run out: each such
@@ -201,6 +223,7 @@ impl Batch {
             && self.submits.is_empty()
             && self.reports.is_empty()
             && self.cancels.is_empty()
+            && self.inventory.is_none()
             && self.heartbeat.is_none()
             && !self.recover
             && self.claim.is_none()
@@ -211,6 +234,9 @@ impl Batch {
 /// What one transaction did; lists are in the order of the batch's.
 #[derive(Debug, Clone, Default)]
 pub struct Receipt {
+    /// The present moment of the store's clock, by which its other times are to be
+    /// understood: another machine's may differ.
+    pub now: UnixMicros,
     /// One per submit.
     pub submits: Vec<Submitted>,
     /// One per report.
@@ -223,12 +249,14 @@ pub struct Receipt {
     /// guest. In the order in which they ended; descendants follow the one that
     /// took them along, in the order of their submits.
     pub ended: Vec<Ended>,
+    /// How many claims the inventory did not have: they were given back.
+    pub given_back: usize,
     /// Invocations that were taken from the heartbeat's runner since its last
     /// one, because somebody made them final: it must kill their guests. Each is
     /// told once here; see [`Store::revoked`] for the same in between.
     pub revoked: Vec<InvocationId>,
-    /// Invocations that were blocked by a rule until now and can be claimed, or
-    /// were claimed in this transaction. By id.
+    /// Invocations that were blocked by a rule before this transaction, and can be
+    /// claimed now or were claimed in it. By id.
     pub unblocked: Vec<InvocationId>,
     /// Whether the runner of the heartbeat, or of the claim, still has its lease;
     /// `None` if the batch has neither.
@@ -465,6 +493,18 @@ pub struct Cancel {
     pub id: InvocationId,
     /// For people: why.
     pub message: String,
+}
+
+/// Everything that a runner knows that it owns. Whatever else is claimed under its
+/// name was handed out in a commit whose receipt never reached it: that is given
+/// back as by [`EndKind::Release`]. Otherwise the runner's heartbeats would keep the
+/// lease of what nobody runs.
+#[derive(Debug, Clone)]
+pub struct Inventory {
+    /// The runner.
+    pub runner: RunnerId,
+    /// What it owns, with the attempt.
+    pub owned: Vec<(InvocationId, u32)>,
 }
 
 /// A sign of life of a runner.

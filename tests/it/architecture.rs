@@ -63,6 +63,7 @@ fn drivers_and_engines_stay_in_their_folders() {
     is_said_only_in("wasmtime::", &["src/wasm"]);
     is_said_only_in("wasmtime_wasi::", &["src/wasm"]);
     is_said_only_in("rusqlite", &["src/store/sqlite"]);
+    is_said_only_in("tokio_postgres", &["src/store/postgres"]);
 }
 
 #[test]

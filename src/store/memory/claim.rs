@@ -109,7 +109,7 @@ impl State {
         record.attempt += 1;
         record.place = Some(Place::Owned);
         if let Some(lane) = record.lane() {
-            self.own_in_lane(seq, lane, now);
+            self.own_in_lane(lane, now);
         }
         self.step(seq, now, Event::Claim, to, None);
         if let Some(owner) = self.runners.get_mut(&runner) {

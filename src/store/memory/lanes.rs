@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::{Place, Seq, State};
-use crate::model::{Blocked, Event, InvocationId, RuleKey, UnixMicros};
+use crate::model::{Blocked, Event, InvocationId, Rate, RuleKey, UnixMicros};
 use crate::store::rules::{self, SKIPPED_AT_ONCE};
 use crate::store::{NewInvocation, Pause, PauseTarget, Receipt, TaskRule};
 
@@ -21,9 +21,19 @@ pub(super) struct Lane {
     /// Owned by runners.
     owned: u32,
     /// Claims within the window of the rate, oldest first.
-    starts: VecDeque<(i64, Seq)>,
+    starts: VecDeque<UnixMicros>,
     /// Its entry in `State::opening`, or with nothing blocked in `State::fading`.
     opens_at: Option<i64>,
+}
+
+impl Lane {
+    /// Drops the starts that have left the window.
+    fn forget_starts(&mut self, rate: Option<Rate>, now: UnixMicros) {
+        match rate {
+            None => self.starts.clear(),
+            Some(rate) => self.starts.retain(|at| at.plus(rate.window) > now),
+        }
+    }
 }
 
 impl State {
@@ -68,6 +78,7 @@ impl State {
     pub(super) fn block(&mut self, seq: Seq, lane: LaneId, order_key: i64) {
         self.lanes.entry(lane).or_default().blocked.insert((order_key, seq));
         self.records[seq].place = Some(Place::Blocked);
+        self.newly_blocked.insert(seq);
         self.dirty.insert(lane);
     }
 
@@ -86,22 +97,24 @@ impl State {
     }
 
     /// Counts an invocation that is claimed.
-    pub(super) fn own_in_lane(&mut self, seq: Seq, lane: LaneId, now: UnixMicros) {
+    pub(super) fn own_in_lane(&mut self, lane: LaneId, now: UnixMicros) {
         let is_rated = self.tasks[lane.0].rule.as_ref().is_some_and(|rule| rule.rate.is_some());
         let found = self.lanes.entry(lane).or_default();
         found.owned += 1;
         if is_rated {
-            found.starts.push_back((now.0, seq));
+            found.starts.push_back(now);
         }
         self.dirty.insert(lane);
     }
 
-    /// A claim whose guest never started is not counted as a start.
-    pub(super) fn refund_start(&mut self, seq: Seq, lane: LaneId) {
-        if let Some(found) = self.lanes.get_mut(&lane)
-            && let Some(start) = found.starts.iter().rposition(|(_, of)| *of == seq)
-        {
-            found.starts.remove(start);
+    /// A claim whose guest never started is not counted as a start. The oldest
+    /// start is forgotten instead of its own, which keeps the others in the window
+    /// for longer, never for shorter.
+    pub(super) fn refund_start(&mut self, id: LaneId, now: UnixMicros) {
+        let rate = self.tasks[id.0].rule.as_ref().and_then(|rule| rule.rate);
+        if let Some(lane) = self.lanes.get_mut(&id) {
+            lane.forget_starts(rate, now);
+            lane.starts.pop_front();
         }
     }
 
@@ -135,10 +148,7 @@ impl State {
         }
         let rule = self.tasks[id.0].rule.as_ref();
         let (concurrency, rate) = rule.map_or((None, None), |rule| (rule.concurrency, rule.rate));
-        match rate {
-            None => lane.starts.clear(),
-            Some(rate) => lane.starts.retain(|(at, _)| UnixMicros(*at).plus(rate.window) > now),
-        }
+        lane.forget_starts(rate, now);
         if let Some(concurrency) = concurrency
             && concurrency.blocked == Blocked::Skip
             && lane.owned >= concurrency.limit
@@ -181,8 +191,8 @@ impl State {
                 false if lane.ready.len() as i64 >= by_concurrency => None,
                 false => (lane.starts.len() + lane.ready.len()).checked_sub(rate.limit as usize),
             };
-            if let Some((at, _)) = last.and_then(|last| lane.starts.get(last)) {
-                let opens_at = UnixMicros(*at).plus(rate.window).0;
+            if let Some(at) = last.and_then(|last| lane.starts.get(last)) {
+                let opens_at = at.plus(rate.window).0;
                 let moments = if lane.blocked.is_empty() { &mut self.fading } else { &mut self.opening };
                 moments.insert((opens_at, id.0, id.1));
                 lane.opens_at = Some(opens_at);
@@ -200,13 +210,17 @@ impl State {
         self.tasks[task].ready.insert(entry);
         let record = &mut self.records[entry.1];
         record.place = Some(Place::Ready);
-        receipt.unblocked.push(record.id);
+        // Only who was blocked before is told of as unblocked.
+        if !self.newly_blocked.contains(&entry.1) {
+            receipt.unblocked.push(record.id);
+        }
     }
 
     fn keep_back(&mut self, lane: &mut Lane, task: usize, entry: (i64, Seq)) {
         lane.blocked.insert(entry);
         self.tasks[task].ready.remove(&entry);
         self.records[entry.1].place = Some(Place::Blocked);
+        self.newly_blocked.insert(entry.1);
     }
 
     /// Ends an invocation that is out of its lane already.

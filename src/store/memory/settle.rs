@@ -1,12 +1,14 @@
 //! Reports, what the end of one invocation does to others, and the leases of
 //! runners.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::{Runner, State};
 use crate::model::{Event, InvocationId, RunnerId, Status, UnixMicros};
 use crate::store::rules;
-use crate::store::{Applied, Cancel, Cancelled, EndKind, Ended, Heartbeat, Lease, Receipt, Report};
+use crate::store::{
+    Applied, Cancel, Cancelled, EndKind, Ended, Heartbeat, Inventory, Lease, Receipt, Report,
+};
 
 impl State {
     pub(super) fn report(&mut self, report: &Report, now: UnixMicros, ended: &mut Vec<Ended>) -> Applied {
@@ -55,7 +57,7 @@ impl State {
                         if let Some(lane) = self.records[seq].lane()
                             && !has_started
                         {
-                            self.refund_start(seq, lane);
+                            self.refund_start(lane, now);
                         }
                         self.step(seq, at, event, to, None);
                         self.records[seq].attempt -= 1;
@@ -111,6 +113,31 @@ impl State {
             let outcome = rules::orphaned(parent, parent_status);
             ended.push(self.end(seq, now, Event::Cancel, to, outcome));
         }
+    }
+
+    /// Gives back what a runner owns without knowing of it; how much that was.
+    pub(super) fn take_stock(&mut self, inventory: &Inventory, now: UnixMicros) -> usize {
+        let known: HashSet<_> = inventory.owned.iter().copied().collect();
+        let owned =
+            self.runners.get(&inventory.runner).map(|runner| runner.owned.clone()).unwrap_or_default();
+        let mut given_back = 0;
+        for seq in owned {
+            let record = &self.records[seq];
+            let Ok(to) = record.status.apply(Event::Release) else { continue };
+            if known.contains(&(record.id, record.attempt)) {
+                continue;
+            }
+            let refunded = record.lane().filter(|_| record.status == Status::Claimed);
+            self.unlist(seq);
+            if let Some(lane) = refunded {
+                self.refund_start(lane, now);
+            }
+            self.step(seq, now, Event::Release, to, None);
+            self.records[seq].attempt -= 1;
+            self.enqueue(seq, now);
+            given_back += 1;
+        }
+        given_back
     }
 
     /// Extends the lease of a runner, never shortens it.

@@ -6,7 +6,7 @@ use std::collections::{BinaryHeap, HashSet};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::keep;
-use super::lanes::{self, LaneId, Place};
+use super::lanes::{self, LaneId};
 use super::settle::{HEAD_COLUMNS, Head, contradiction, head};
 use super::sql::{Sql, column, json, optional};
 use super::write::Work;
@@ -93,19 +93,23 @@ impl Work<'_> {
             .execute(params![Sql(self.now), limit])?;
         // Those of a lane have to wait for room in it. What is due and without a
         // lane was moved away just now, so that these are found at once.
-        let blocked: Vec<LaneId> = self
+        let due: Vec<(i64, LaneId, i64)> = self
             .sql
             .prepare_cached(
-                "UPDATE invocation SET place = 'blocked' WHERE seq IN ( \
-                     SELECT seq FROM invocation INDEXED BY invocation_delayed \
-                     WHERE place = 'delayed' AND available_at <= ?1 AND lane IS NOT NULL \
-                     ORDER BY available_at LIMIT ?2) RETURNING task, lane",
+                "SELECT seq, task, lane, order_key FROM invocation INDEXED BY invocation_delayed \
+                 WHERE place = 'delayed' AND available_at <= ?1 AND lane IS NOT NULL \
+                 ORDER BY available_at LIMIT ?2",
             )?
-            .query_map(params![Sql(self.now), limit], |row| Ok((row.get(0)?, column(row, 1)?)))?
+            .query_map(params![Sql(self.now), limit], |row| {
+                Ok((row.get(0)?, (row.get(1)?, column(row, 2)?), row.get(3)?))
+            })?
             .collect::<rusqlite::Result<_>>()?;
-        let is_full = promoted == PROMOTED_AT_ONCE || blocked.len() == PROMOTED_AT_ONCE;
-        for lane in blocked {
-            self.count_in_lane(lane, Place::Blocked, 1)?;
+        let is_full = promoted == PROMOTED_AT_ONCE || due.len() == PROMOTED_AT_ONCE;
+        for (seq, lane, order_key) in due {
+            let place = self.enter_lane(lane, Some(seq), order_key)?;
+            self.sql
+                .prepare_cached("UPDATE invocation SET place = ?2 WHERE seq = ?1")?
+                .execute(params![seq, Sql(place)])?;
         }
         Ok(is_full)
     }
@@ -287,7 +291,7 @@ impl Work<'_> {
             )?
             .execute(params![seq, Sql(to), head.moves, head.attempt, Sql(runner)])?;
         if let Some(lane) = head.lane() {
-            self.own_in_lane(seq, lane)?;
+            self.own_in_lane(lane)?;
         }
         Ok(claim)
     }

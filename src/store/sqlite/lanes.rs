@@ -58,7 +58,33 @@ pub(super) struct Lane {
     blocked: i64,
     owned: i64,
     started: i64,
+    last_ready: i64,
     opens_at: Option<UnixMicros>,
+    /// The best that came to the blocked in this transaction.
+    arrived: Option<i64>,
+    /// Claims of this transaction, to be written as starts.
+    claimed: i64,
+}
+
+impl Lane {
+    fn is_empty(&self) -> bool {
+        (self.ready, self.blocked, self.owned, self.started) == (0, 0, 0, 0)
+    }
+
+    fn admit(&mut self, count: i64, last: i64) {
+        self.last_ready = if self.ready == 0 { last } else { self.last_ready.max(last) };
+        self.ready += count;
+    }
+
+    /// What a rate leaves room for, as far as its starts are counted.
+    fn room(&self, rule: LaneRule) -> i64 {
+        let by_rate = rule.rate.map_or(i64::MAX, |rate| i64::from(rate.limit) - self.started);
+        self.by_concurrency(rule).min(by_rate)
+    }
+
+    fn by_concurrency(&self, rule: LaneRule) -> i64 {
+        rule.concurrency.map_or(i64::MAX, |concurrency| i64::from(concurrency.limit) - self.owned)
+    }
 }
 
 const RULE: &str = "name, queue, concurrency, blocked, rate, rate_window";
@@ -196,7 +222,8 @@ impl Work<'_> {
             let found = self
                 .sql
                 .prepare_cached(
-                    "SELECT ready, blocked, owned, started, opens_at FROM lane WHERE task = ?1 AND key = ?2",
+                    "SELECT ready, blocked, owned, started, last_ready, opens_at FROM lane \
+                     WHERE task = ?1 AND key = ?2",
                 )?
                 .query_row(params![id.0, Sql(id.1)], |row| {
                     Ok(Lane {
@@ -204,7 +231,10 @@ impl Work<'_> {
                         blocked: row.get(1)?,
                         owned: row.get(2)?,
                         started: row.get(3)?,
-                        opens_at: optional(row, 4)?,
+                        last_ready: row.get(4)?,
+                        opens_at: optional(row, 5)?,
+                        arrived: None,
+                        claimed: 0,
                     })
                 })
                 .optional()?;
@@ -213,47 +243,67 @@ impl Work<'_> {
         self.lanes.get_mut(&id).ok_or(rusqlite::Error::QueryReturnedNoRows)
     }
 
-    /// Counts an invocation that comes to a place of its lane (`1`) or leaves it
-    /// (`-1`).
-    pub(super) fn count_in_lane(&mut self, id: LaneId, place: Place, change: i64) -> rusqlite::Result<()> {
-        if place == Place::Delayed {
-            return Ok(());
-        }
+    /// Finds a place for an invocation that is due: ready if its lane has room and
+    /// nobody waits for it, else among the blocked until the lane is settled.
+    pub(super) fn enter_lane(
+        &mut self,
+        id: LaneId,
+        seq: Option<i64>,
+        order_key: i64,
+    ) -> rusqlite::Result<Place> {
+        let rule = self.lane_rule(id.0)?;
         let lane = self.lane(id)?;
-        *match place {
-            Place::Ready => &mut lane.ready,
-            Place::Blocked => &mut lane.blocked,
-            Place::Owned | Place::Delayed => &mut lane.owned,
-        } += change;
+        if lane.blocked == 0 && lane.ready < lane.room(rule) {
+            lane.admit(1, order_key);
+            return Ok(Place::Ready);
+        }
+        lane.blocked += 1;
+        lane.arrived = Some(lane.arrived.map_or(order_key, |best| best.min(order_key)));
+        // Only who was blocked before is told of as unblocked.
+        self.newly_blocked.extend(seq);
+        Ok(Place::Blocked)
+    }
+
+    /// Counts an invocation out of its lane.
+    pub(super) fn leave_lane(&mut self, id: LaneId, place: Place) -> rusqlite::Result<()> {
+        match place {
+            Place::Delayed => {}
+            Place::Ready => self.lane(id)?.ready -= 1,
+            Place::Blocked => self.lane(id)?.blocked -= 1,
+            Place::Owned => self.lane(id)?.owned -= 1,
+        }
         Ok(())
     }
 
     /// Counts an invocation that is claimed.
-    pub(super) fn own_in_lane(&mut self, seq: i64, id: LaneId) -> rusqlite::Result<()> {
+    pub(super) fn own_in_lane(&mut self, id: LaneId) -> rusqlite::Result<()> {
         let is_rated = self.lane_rule(id.0)?.rate.is_some();
-        let now = self.now;
         let lane = self.lane(id)?;
         lane.ready -= 1;
         lane.owned += 1;
         if is_rated {
             lane.started += 1;
-            self.sql
-                .prepare_cached("INSERT INTO start (task, key, at, seq) VALUES (?1, ?2, ?3, ?4)")?
-                .execute(params![id.0, Sql(id.1), Sql(now), seq])?;
+            lane.claimed += 1;
         }
         Ok(())
     }
 
-    /// A claim whose guest never started is not counted as a start.
-    pub(super) fn refund_start(&mut self, seq: i64, id: LaneId) -> rusqlite::Result<()> {
+    /// A claim whose guest never started is not counted as a start. The oldest
+    /// start is forgotten instead of its own, which keeps the others in the window
+    /// for longer, never for shorter.
+    pub(super) fn refund_start(&mut self, id: LaneId) -> rusqlite::Result<()> {
+        let rate = self.lane_rule(id.0)?.rate;
+        let mut lane = *self.lane(id)?;
+        self.forget_starts(id, &mut lane, rate)?;
         let refunded = self
             .sql
             .prepare_cached(
-                "DELETE FROM start WHERE n = (SELECT n FROM start INDEXED BY start_of_lane \
-                 WHERE task = ?1 AND key = ?2 AND seq = ?3 ORDER BY at DESC LIMIT 1)",
+                "UPDATE start SET n = n - 1 WHERE task = ?1 AND key = ?2 AND at = \
+                 (SELECT min(at) FROM start WHERE task = ?1 AND key = ?2 AND n > 0)",
             )?
-            .execute(params![id.0, Sql(id.1), seq])?;
-        self.lane(id)?.started -= i64::from(refunded > 0);
+            .execute(params![id.0, Sql(id.1)])?;
+        lane.started -= i64::from(refunded > 0);
+        *self.lane(id)? = lane;
         Ok(())
     }
 
@@ -281,7 +331,7 @@ impl Work<'_> {
         Ok(is_full)
     }
 
-    /// Brings every lane that changed in accord with its rules, and writes it.
+    /// Brings every lane that changed in accord with its rules.
     pub(super) fn settle_lanes(&mut self) -> rusqlite::Result<()> {
         while let Some(id) = self.dirty.pop_first() {
             self.settle_lane(id)?;
@@ -290,49 +340,71 @@ impl Work<'_> {
     }
 
     fn settle_lane(&mut self, id: LaneId) -> rusqlite::Result<()> {
-        let LaneRule { concurrency, rate } = self.lane_rule(id.0)?;
+        let rule = self.lane_rule(id.0)?;
         let mut lane = *self.lane(id)?;
         self.dirty.remove(&id);
-        self.forget_starts(id, &mut lane, rate)?;
-        if let Some(concurrency) = concurrency
+        self.changed.insert(id);
+        let waits = lane.ready + lane.blocked;
+        // Starts that make no difference are left for later.
+        let starts_matter = match rule.rate {
+            None => true,
+            Some(rate) => lane.started + waits > i64::from(rate.limit) || waits + lane.owned == 0,
+        };
+        if lane.started > 0 && starts_matter {
+            self.forget_starts(id, &mut lane, rule.rate)?;
+        }
+        if let Some(concurrency) = rule.concurrency
             && concurrency.blocked == Blocked::Skip
             && lane.owned >= i64::from(concurrency.limit)
             && lane.blocked > 0
         {
             lane.blocked -= self.skip_blocked(id, concurrency.limit)?;
         }
-        let by_concurrency =
-            concurrency.map_or(i64::MAX, |concurrency| i64::from(concurrency.limit) - lane.owned);
-        let by_rate = rate.map_or(i64::MAX, |rate| i64::from(rate.limit) - lane.started);
-        let room = by_concurrency.min(by_rate).max(0);
+        let room = lane.room(rule).max(0);
         if lane.ready < room && lane.blocked > 0 {
-            let admitted = self.move_best(id, room - lane.ready)?;
-            lane.ready += admitted;
-            lane.blocked -= admitted;
+            let wanted = room - lane.ready;
+            self.move_best(id, &mut lane, wanted)?;
         } else if lane.ready > room {
             // A limit that was lowered.
-            let kept_back = self.keep_back(id, lane.ready - room)?;
-            lane.ready -= kept_back;
-            lane.blocked += kept_back;
+            let surplus = lane.ready - room;
+            self.keep_back(id, &mut lane, surplus)?;
         }
-        if lane.ready > 0 && lane.blocked > 0 {
-            self.swap(id)?;
+        if lane.ready > 0 && lane.blocked > 0 && lane.arrived.is_some_and(|best| best <= lane.last_ready) {
+            self.swap(id, &mut lane)?;
         }
-        lane.opens_at = self.opens_at(id, &lane, rate, by_concurrency)?;
-        if let Some(known) = self.lanes.get_mut(&id) {
-            *known = lane;
-        }
-        let is_empty = Lane { opens_at: None, ..lane } == Lane::default();
-        if is_empty {
-            self.sql
-                .prepare_cached("DELETE FROM lane WHERE task = ?1 AND key = ?2")?
-                .execute(params![id.0, Sql(id.1)])?;
-        } else {
+        lane.arrived = None;
+        lane.opens_at = self.opens_at(id, &lane, rule)?;
+        *self.lane(id)? = lane;
+        self.dirty.remove(&id);
+        Ok(())
+    }
+
+    /// Writes the lanes that changed.
+    pub(super) fn write_lanes(&mut self) -> rusqlite::Result<()> {
+        for id in std::mem::take(&mut self.changed) {
+            let Some(lane) = self.lanes.get(&id) else {
+                continue;
+            };
+            if lane.claimed > 0 {
+                self.sql
+                    .prepare_cached(
+                        "INSERT INTO start (task, key, at, n) VALUES (?1, ?2, ?3, ?4) \
+                         ON CONFLICT DO UPDATE SET n = n + excluded.n",
+                    )?
+                    .execute(params![id.0, Sql(id.1), Sql(self.now), lane.claimed])?;
+            }
+            if lane.is_empty() {
+                self.sql
+                    .prepare_cached("DELETE FROM lane WHERE task = ?1 AND key = ?2")?
+                    .execute(params![id.0, Sql(id.1)])?;
+                continue;
+            }
             self.sql
                 .prepare_cached(
-                    "INSERT INTO lane (task, key, ready, blocked, owned, started, opens_at) \
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET ready = excluded.ready, \
-                     blocked = excluded.blocked, owned = excluded.owned, started = excluded.started, \
+                    "INSERT INTO lane (task, key, ready, blocked, owned, started, last_ready, opens_at) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO UPDATE SET \
+                     ready = excluded.ready, blocked = excluded.blocked, owned = excluded.owned, \
+                     started = excluded.started, last_ready = excluded.last_ready, \
                      opens_at = excluded.opens_at",
                 )?
                 .execute(params![
@@ -342,6 +414,7 @@ impl Work<'_> {
                     lane.blocked,
                     lane.owned,
                     lane.started,
+                    lane.last_ready,
                     lane.opens_at.map(Sql)
                 ])?;
         }
@@ -350,15 +423,18 @@ impl Work<'_> {
 
     /// Drops the starts that have left the window.
     fn forget_starts(&self, id: LaneId, lane: &mut Lane, rate: Option<Rate>) -> rusqlite::Result<()> {
-        if lane.started == 0 {
-            return Ok(());
-        }
         let before = rate.map_or(i64::MAX, |rate| self.now.0.saturating_sub(window_micros(rate.window)));
-        let forgotten = self
+        let forgotten: Vec<i64> = self
             .sql
-            .prepare_cached("DELETE FROM start WHERE task = ?1 AND key = ?2 AND at <= ?3")?
-            .execute(params![id.0, Sql(id.1), before])?;
-        lane.started -= forgotten as i64;
+            .prepare_cached("DELETE FROM start WHERE task = ?1 AND key = ?2 AND at <= ?3 RETURNING n")?
+            .query_map(params![id.0, Sql(id.1), before], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        lane.started -= forgotten.iter().sum::<i64>();
+        if rate.is_none() {
+            // Those of this transaction are not written yet.
+            lane.started -= lane.claimed;
+            lane.claimed = 0;
+        }
         Ok(())
     }
 
@@ -369,7 +445,7 @@ impl Work<'_> {
             .prepare_cached(concat!(
                 "SELECT ",
                 head!(),
-                " FROM invocation INDEXED BY invocation_lane \
+                " FROM invocation INDEXED BY invocation_blocked \
                  WHERE task = ?1 AND lane = ?2 AND place = 'blocked' AND attempt = 0 \
                  ORDER BY order_key, seq LIMIT ?3"
             ))?
@@ -384,92 +460,106 @@ impl Work<'_> {
         Ok(count)
     }
 
-    /// Admits the best blocked; how many there were.
-    fn move_best(&mut self, id: LaneId, room: i64) -> rusqlite::Result<i64> {
-        let admitted: Vec<InvocationId> = self
+    /// Admits the best blocked, at most so many.
+    fn move_best(&mut self, id: LaneId, lane: &mut Lane, room: i64) -> rusqlite::Result<()> {
+        let admitted: Vec<(i64, i64, InvocationId)> = self
             .sql
             .prepare_cached(
                 "UPDATE invocation SET place = 'ready' WHERE seq IN ( \
-                     SELECT seq FROM invocation INDEXED BY invocation_lane \
+                     SELECT seq FROM invocation INDEXED BY invocation_blocked \
                      WHERE task = ?1 AND lane = ?2 AND place = 'blocked' ORDER BY order_key, seq LIMIT ?3) \
-                 RETURNING id",
+                 RETURNING seq, order_key, id",
             )?
-            .query_map(params![id.0, Sql(id.1), room], |row| column(row, 0))?
+            .query_map(params![id.0, Sql(id.1), room], |row| Ok((row.get(0)?, row.get(1)?, column(row, 2)?)))?
             .collect::<rusqlite::Result<_>>()?;
-        let count = admitted.len() as i64;
-        self.receipt.unblocked.extend(admitted);
+        for (seq, order_key, invocation) in admitted {
+            lane.admit(1, order_key);
+            lane.blocked -= 1;
+            if !self.newly_blocked.contains(&seq) {
+                self.receipt.unblocked.push(invocation);
+            }
+        }
         self.is_news = true;
-        Ok(count)
+        Ok(())
     }
 
-    fn keep_back(&self, id: LaneId, count: i64) -> rusqlite::Result<i64> {
-        let kept_back = self
+    /// Takes places back, from the least urgent.
+    fn keep_back(&mut self, id: LaneId, lane: &mut Lane, count: i64) -> rusqlite::Result<()> {
+        let kept_back: Vec<i64> = self
             .sql
             .prepare_cached(
                 "UPDATE invocation SET place = 'blocked' WHERE seq IN ( \
-                     SELECT seq FROM invocation INDEXED BY invocation_lane \
-                     WHERE task = ?1 AND lane = ?2 AND place = 'ready' \
-                     ORDER BY order_key DESC, seq DESC LIMIT ?3)",
+                     SELECT seq FROM invocation INDEXED BY invocation_ready \
+                     WHERE place = 'ready' AND task = ?1 AND lane = ?2 \
+                     ORDER BY order_key DESC, seq DESC LIMIT ?3) RETURNING seq",
             )?
-            .execute(params![id.0, Sql(id.1), count])?;
-        Ok(kept_back as i64)
+            .query_map(params![id.0, Sql(id.1), count], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        lane.ready -= kept_back.len() as i64;
+        lane.blocked += kept_back.len() as i64;
+        self.newly_blocked.extend(kept_back);
+        Ok(())
     }
 
     /// While a blocked invocation is more urgent than one that is ready, they
     /// change places.
-    fn swap(&mut self, id: LaneId) -> rusqlite::Result<()> {
+    fn swap(&mut self, id: LaneId, lane: &mut Lane) -> rusqlite::Result<()> {
         loop {
-            let end = |place: &str, order: &str| {
+            let found = |query: &str| {
                 self.sql
-                    .prepare_cached(&format!(
-                        "SELECT order_key, seq FROM invocation INDEXED BY invocation_lane \
-                         WHERE task = ?1 AND lane = ?2 AND place = '{place}' \
-                         ORDER BY order_key {order}, seq {order} LIMIT 1"
-                    ))?
+                    .prepare_cached(query)?
                     .query_row(params![id.0, Sql(id.1)], |row| {
                         Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
                     })
                     .optional()
             };
-            let (Some(best), Some(worst)) = (end("blocked", "ASC")?, end("ready", "DESC")?) else {
+            let best = found(
+                "SELECT order_key, seq FROM invocation INDEXED BY invocation_blocked \
+                 WHERE task = ?1 AND lane = ?2 AND place = 'blocked' ORDER BY order_key, seq LIMIT 1",
+            )?;
+            let worst = found(
+                "SELECT order_key, seq FROM invocation INDEXED BY invocation_ready \
+                 WHERE place = 'ready' AND task = ?1 AND lane = ?2 \
+                 ORDER BY order_key DESC, seq DESC LIMIT 1",
+            )?;
+            let (Some(best), Some(worst)) = (best, worst) else {
                 return Ok(());
             };
+            lane.last_ready = worst.0;
             if best > worst {
                 return Ok(());
             }
-            self.keep_back(id, 1)?;
-            self.move_best(id, 1)?;
+            self.keep_back(id, lane, 1)?;
+            self.move_best(id, lane, 1)?;
         }
     }
 
-    fn opens_at(
-        &self,
-        id: LaneId,
-        lane: &Lane,
-        rate: Option<Rate>,
-        by_concurrency: i64,
-    ) -> rusqlite::Result<Option<UnixMicros>> {
-        let Some(rate) = rate.filter(|_| lane.started > 0) else {
+    /// When the lane must be looked at although nothing happens to it.
+    fn opens_at(&self, id: LaneId, lane: &Lane, rule: LaneRule) -> rusqlite::Result<Option<UnixMicros>> {
+        let Some(rate) = rule.rate.filter(|_| lane.started > 0) else {
             return Ok(None);
         };
-        // So many must leave the window before there is room for one more; and
-        // when all have left it, nothing of an empty lane is left.
-        let last = match lane.blocked > 0 {
-            true if lane.ready >= by_concurrency => return Ok(None),
-            true => lane.started + lane.ready - i64::from(rate.limit),
-            false => lane.started - 1,
-        };
-        if last < 0 {
+        if lane.blocked == 0 {
+            // Nothing is left of it when all starts have left the window.
+            let is_idle = lane.ready + lane.owned == 0;
+            return Ok(is_idle.then(|| self.now.plus(rate.window)));
+        }
+        // So many must leave the window before there is room for one more.
+        let mut too_many = lane.started + lane.ready - i64::from(rate.limit);
+        if lane.ready >= lane.by_concurrency(rule) || too_many < 0 {
             return Ok(None);
         }
-        let at: Option<UnixMicros> = self
-            .sql
-            .prepare_cached(
-                "SELECT at FROM start WHERE task = ?1 AND key = ?2 ORDER BY at LIMIT 1 OFFSET ?3",
-            )?
-            .query_row(params![id.0, Sql(id.1), last], |row| column(row, 0))
-            .optional()?;
-        Ok(at.map(|at| at.plus(rate.window)))
+        let mut starts =
+            self.sql.prepare_cached("SELECT at, n FROM start WHERE task = ?1 AND key = ?2 ORDER BY at")?;
+        let mut rows = starts.query(params![id.0, Sql(id.1)])?;
+        while let Some(row) = rows.next()? {
+            too_many -= row.get::<_, i64>(1)?;
+            if too_many < 0 {
+                return Ok(Some(column::<UnixMicros>(row, 0)?.plus(rate.window)));
+            }
+        }
+        // The rest are claims of this transaction.
+        Ok((too_many < lane.claimed).then(|| self.now.plus(rate.window)))
     }
 
     /// The nearest ancestor in the lane of a child, if ancestors fill it.

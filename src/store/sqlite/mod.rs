@@ -34,10 +34,10 @@ use self::bell::{Bell, Listener};
 use self::fault::Fault;
 use self::names::Names;
 use super::{
-    Batch, Counts, EndKind, Filter, Invocation, LookUp, PauseTarget, Receipt, Store, StoreError, TaskRule,
-    Watch,
+    Batch, Counts, EndKind, Filter, Invocation, LookUp, NextDue, PauseTarget, Receipt, Store, StoreError,
+    TaskRule, Watch,
 };
-use crate::model::{Clock, InvocationId, LogEntry, RunnerId, Transition, UnixMicros};
+use crate::model::{Clock, InvocationId, LogEntry, RunnerId, Transition};
 
 /// Idle connections that are kept for readers.
 const IDLE_READERS: usize = 2;
@@ -149,8 +149,9 @@ impl Store for SqliteStore {
         self.read(|sql| read::look_up(sql, ids))
     }
 
-    fn next_due(&self, runner: RunnerId) -> Result<Option<UnixMicros>, StoreError> {
-        self.read(|sql| claim::next_due(sql, runner, self.clock.now()))
+    fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError> {
+        let now = self.clock.now();
+        self.read(|sql| Ok(NextDue { now, at: claim::next_due(sql, runner, now)? }))
     }
 
     fn revoked(&self, runner: RunnerId) -> Result<Vec<InvocationId>, StoreError> {

@@ -271,7 +271,7 @@ fn look_inside(path: &Path, url: &str, alone: bool) -> Result<(), StoreError> {
     // The outer path of every tree: page 1 of each table, first row and last.
     for table in TABLES {
         for direction in ["ASC", "DESC"] {
-            let key = if matches!(table, "history" | "runner" | "tally" | "lane" | "paused") {
+            let key = if matches!(table, "history" | "runner" | "tally" | "lane" | "start" | "paused") {
                 "1"
             } else {
                 "rowid"

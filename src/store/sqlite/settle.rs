@@ -1,6 +1,7 @@
 //! Moving invocations: history, ends, what the end of one does to others, and
 //! the leases of runners.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Row, Statement, params};
@@ -9,7 +10,7 @@ use super::lanes::{LaneId, Place};
 use super::sql::{Json, Sql, column, optional};
 use super::write::Work;
 use crate::model::{Event, IllegalTransition, InvocationId, Outcome, RuleKey, RunnerId, Status, UnixMicros};
-use crate::store::{Cancel, Cancelled, Ended, Lease, rules};
+use crate::store::{Cancel, Cancelled, Ended, Inventory, Lease, rules};
 
 /// At most so many runners are forgotten in one transaction.
 const FORGOTTEN_AT_ONCE: u32 = 100;
@@ -202,7 +203,7 @@ impl Work<'_> {
         at: UnixMicros,
         outcome: &Outcome,
     ) -> rusqlite::Result<()> {
-        self.leave_lane(head)?;
+        self.leave(head)?;
         self.sql
             .prepare_cached(
                 "UPDATE invocation SET status = ?2, place = NULL, moves = ?3, \
@@ -219,26 +220,10 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// The place of an invocation that comes to the queue, counted in its lane.
-    pub(super) fn enqueue(
-        &mut self,
-        available_at: UnixMicros,
-        lane: Option<LaneId>,
-    ) -> rusqlite::Result<Place> {
-        if available_at > self.now {
-            return Ok(Place::Delayed);
-        }
-        let Some(lane) = lane else {
-            return Ok(Place::Ready);
-        };
-        self.count_in_lane(lane, Place::Blocked, 1)?;
-        Ok(Place::Blocked)
-    }
-
-    /// Counts an invocation out of its lane.
-    fn leave_lane(&mut self, head: &Head) -> rusqlite::Result<()> {
+    /// Counts an invocation out of its lane, if it is in one.
+    fn leave(&mut self, head: &Head) -> rusqlite::Result<()> {
         match (head.lane(), head.place) {
-            (Some(lane), Some(place)) => self.count_in_lane(lane, place, -1),
+            (Some(lane), Some(place)) => self.leave_lane(lane, place),
             _ => Ok(()),
         }
     }
@@ -251,8 +236,13 @@ impl Work<'_> {
         attempt: u32,
         available_at: UnixMicros,
     ) -> rusqlite::Result<()> {
-        self.leave_lane(head)?;
-        let place = self.enqueue(available_at, head.lane())?;
+        self.leave(head)?;
+        let order_key = rules::order_key(available_at, head.priority);
+        let place = match head.lane() {
+            _ if available_at > self.now => Place::Delayed,
+            None => Place::Ready,
+            Some(lane) => self.enter_lane(lane, Some(head.seq), order_key)?,
+        };
         self.sql
             .prepare_cached(
                 "UPDATE invocation SET status = ?2, place = ?3, moves = ?4, attempt = ?5, \
@@ -266,7 +256,7 @@ impl Work<'_> {
                 head.moves,
                 attempt,
                 Sql(available_at),
-                rules::order_key(available_at, head.priority),
+                order_key,
                 started_at.map(Sql)
             ])?;
         Ok(())
@@ -336,6 +326,36 @@ impl Work<'_> {
         for (head, child_of) in doomed {
             let status = if child_of == parent { parent_status } else { Status::Cancelled };
             self.end(head, Event::Cancel, rules::orphaned(child_of, status))?;
+        }
+        Ok(())
+    }
+
+    /// Gives back what a runner owns without knowing of it.
+    pub(super) fn take_stock(&mut self, inventory: &Inventory) -> rusqlite::Result<()> {
+        let known: HashSet<_> = inventory.owned.iter().copied().collect();
+        let owned: Vec<Head> = self
+            .sql
+            .prepare_cached(concat!(
+                "SELECT ",
+                head!(),
+                " FROM invocation INDEXED BY invocation_owned \
+                 WHERE runner = ?1 AND place = 'owned' ORDER BY seq"
+            ))?
+            .query_map([Sql(inventory.runner)], Head::read)?
+            .collect::<rusqlite::Result<_>>()?;
+        for mut head in owned {
+            if known.contains(&(head.id, head.attempt)) {
+                continue;
+            }
+            let to = head.after(Event::Release)?;
+            if let Some(lane) = head.lane().filter(|_| head.status == Status::Claimed) {
+                self.refund_start(lane)?;
+            }
+            let now = self.now;
+            self.step(&mut head, now, Event::Release, to, None)?;
+            self.requeue(&head, None, head.attempt - 1, head.available_at)?;
+            self.receipt.given_back += 1;
+            self.is_news = true;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! One batch in one transaction: submits and reports.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
@@ -34,6 +34,10 @@ pub(super) struct Work<'a> {
     pub(super) dirty: BTreeSet<LaneId>,
     /// The lanes that the transaction has met, as they stand now.
     pub(super) lanes: HashMap<LaneId, Lane>,
+    /// Those that were settled, to be written at the end.
+    pub(super) changed: BTreeSet<LaneId>,
+    /// What was blocked in this transaction.
+    pub(super) newly_blocked: HashSet<i64>,
     /// And the rules of their tasks.
     pub(super) lane_rules: HashMap<i64, LaneRule>,
     /// Room for [`rules::plan`].
@@ -62,19 +66,22 @@ pub(super) fn commit(
         // Dropped on an error, it rolls back.
         let transaction = sql.transaction_with_behavior(TransactionBehavior::Immediate)?;
         schema::check(&transaction)?;
+        // Read when nobody else can write any more: time does not go back from one
+        // transaction to the next.
+        let now = clock.now();
         let mut work = Work {
             sql: &transaction,
             names,
-            // Read when nobody else can write any more: time does not go back
-            // from one transaction to the next.
-            now: clock.now(),
-            receipt: Receipt::default(),
+            now,
+            receipt: Receipt { now, ..Receipt::default() },
             is_news: false,
             tally: HashMap::new(),
             moves: Vec::new(),
             parents: HashMap::new(),
             dirty: BTreeSet::new(),
             lanes: HashMap::new(),
+            changed: BTreeSet::new(),
+            newly_blocked: HashSet::new(),
             lane_rules: HashMap::new(),
             steps: Vec::new(),
         };
@@ -114,6 +121,9 @@ impl Work<'_> {
             let cancelled = self.cancel(cancel)?;
             self.receipt.cancels.push(cancelled);
         }
+        if let Some(inventory) = &batch.inventory {
+            self.take_stock(inventory)?;
+        }
         if let Some(heartbeat) = &batch.heartbeat {
             let lease = self.heartbeat(heartbeat.runner, heartbeat.lease)?;
             self.receipt.lease = Some(lease);
@@ -129,6 +139,7 @@ impl Work<'_> {
             self.claim(request)?;
         }
         self.settle_lanes()?;
+        self.write_lanes()?;
         if let Some(request) = &batch.claim
             && self.receipt.lease == Some(Lease::Held)
         {
@@ -194,10 +205,15 @@ impl Work<'_> {
         let parent = new.child_of.as_ref().and_then(|place| self.parents.get(&place.parent)?.as_ref());
         let deadline = rules::deadline(new, parent.and_then(|parent| parent.deadline), self.now);
         let is_due = available_at <= self.now;
-        let place = match new.lane {
+        let order_key = rules::order_key(available_at, new.priority);
+        let lane = new.lane.map(|key| (task, key)).filter(|_| is_due);
+        if lane.is_some() && self.exists(new.id)? {
+            return Ok(Submitted::Existing(new.id));
+        }
+        let place = match lane {
             _ if !is_due => Place::Delayed,
             None => Place::Ready,
-            Some(_) => Place::Blocked,
+            Some(lane) => self.enter_lane(lane, None, order_key)?,
         };
         let child_of = new.child_of.as_ref();
         let inserted = self
@@ -215,7 +231,7 @@ impl Work<'_> {
                 task,
                 component,
                 new.max_attempts.max(1),
-                rules::order_key(available_at, new.priority),
+                order_key,
                 new.priority,
                 Sql(available_at),
                 Sql(self.now),
@@ -233,14 +249,15 @@ impl Work<'_> {
         if inserted == 0 {
             return Ok(Submitted::Existing(new.id));
         }
+        let seq = self.sql.last_insert_rowid();
+        if place == Place::Blocked {
+            self.newly_blocked.insert(seq);
+        }
         self.sql
             .prepare_cached("INSERT INTO arguments (seq, json) VALUES (?1, ?2)")?
-            .execute(params![self.sql.last_insert_rowid(), new.arguments])?;
+            .execute(params![seq, new.arguments])?;
         if let Some(child_of) = child_of {
             self.note_child(child_of)?;
-        }
-        if let Some(key) = new.lane {
-            self.count_in_lane((task, key), place, 1)?;
         }
         self.count(task, Status::Queued, 1);
         self.is_news = true;
@@ -389,7 +406,7 @@ impl Work<'_> {
                     if let Some(lane) = head.lane()
                         && !has_started
                     {
-                        self.refund_start(head.seq, lane)?;
+                        self.refund_start(lane)?;
                     }
                     self.requeue(&head, started_at, head.attempt - 1, head.available_at)?;
                 }

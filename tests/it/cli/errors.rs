@@ -47,7 +47,8 @@ fn stores_that_cannot_be_used_say_why() {
     insta::assert_snapshot!(transcript(
         &Sandbox::new(),
         &[
-            &["--store", "postgres://localhost/x", "list"],
+            &["--store", "postgres://ann:secret@localhost:1/x", "list"],
+            &["--store", "postgres://ann:secret@localhost/x?sslmode=full", "list"],
             &["--store", "state.db", "list"],
             &["--store", "sqlite:", "list"],
             &["--store", "memory:", "list"],

@@ -3,7 +3,7 @@
 mod cancel;
 mod cap;
 mod deadlines;
-mod histories;
+pub mod histories;
 mod kill;
 mod order;
 mod process;

@@ -5,7 +5,6 @@ use std::time::Duration;
 use run_wasm_runner::model::{
     FailureKind, InvocationId, Outcome, Reason, RetryPolicy, Status, Transition, spread,
 };
-use run_wasm_runner::store::Store;
 use serde_json::json;
 
 use super::histories::{count, legal_history};

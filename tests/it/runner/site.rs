@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use run_wasm_runner::model::{Invocation, InvocationId, Status, SystemClock};
-use run_wasm_runner::store::{Filter, SqliteStore, Store};
+use run_wasm_runner::model::{Clock, Invocation, InvocationId, Status, SystemClock, UnixMicros};
+use run_wasm_runner::store::{Filter, PostgresStore, PostgresUrl, SqliteStore, Store};
 use serde_json::Value;
 
 use crate::support::cli::{Cli, Output, Running, Sandbox};
@@ -19,6 +19,8 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 /// A sandbox with the guests configured and the default store.
 pub struct Site {
     sandbox: Sandbox,
+    /// The store, if it is not the default one.
+    url: Option<String>,
 }
 
 #[allow(dead_code, reason = "each module of tests uses some of it")]
@@ -48,7 +50,13 @@ impl Site {
         text.push_str(sections);
         let sandbox = Sandbox::new();
         sandbox.write("wasm-runner.toml", text);
-        Self { sandbox }
+        Self { sandbox, url: None }
+    }
+
+    /// With the store in PostgreSQL, and more configuration.
+    pub fn on(url: &str, config: &str) -> Self {
+        let site = Self::with(&format!("store = {url:?}\n{config}"));
+        Self { url: Some(url.to_owned()), ..site }
     }
 
     /// The directory.
@@ -132,11 +140,28 @@ impl Site {
         SqliteStore::open(&path, Arc::new(SystemClock::default())).expect("the store opens")
     }
 
+    /// The same, wherever it is.
+    #[track_caller]
+    pub fn open(&self) -> Arc<dyn Store> {
+        match &self.url {
+            None => Arc::new(self.store()),
+            Some(url) => {
+                let url = PostgresUrl::parse(url).expect("a URL");
+                Arc::new(PostgresStore::open(&url, None).expect("the store opens"))
+            }
+        }
+    }
+
+    /// The present, as this machine sees it.
+    pub fn now(&self) -> UnixMicros {
+        SystemClock::new().now()
+    }
+
     /// Waits until the store says so. Each look follows a commit of another
     /// process, of which the store tells.
     #[track_caller]
-    pub fn wait_until(&self, what: &str, mut is_so: impl FnMut(&SqliteStore) -> bool) {
-        let store = self.store();
+    pub fn wait_until(&self, what: &str, mut is_so: impl FnMut(&dyn Store) -> bool) {
+        let store = self.open();
         let (changed, change) = channel();
         let _watch = store
             .watch(Arc::new(move || {
@@ -145,7 +170,7 @@ impl Site {
             }))
             .expect("the store can be watched");
         let deadline = Instant::now() + PATIENCE;
-        while !is_so(&store) {
+        while !is_so(&*store) {
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(change.recv_timeout(left).is_ok(), "it never came that {what}");
         }
@@ -161,7 +186,7 @@ impl Site {
     #[track_caller]
     pub fn wait_for_count(&self, status: Status, count: u64) {
         self.wait_until(&format!("{count} are {status}"), |store| {
-            store.counts(None).expect("the store can be read").get(status) >= count
+            store.counts(None).is_ok_and(|counts| counts.get(status) >= count)
         });
     }
 }

@@ -6,10 +6,11 @@ mod promises;
 
 use std::sync::Arc;
 
-use run_wasm_runner::store::{MemoryStore, SqliteStore};
+use run_wasm_runner::store::{MemoryStore, PostgresStore, PostgresUrl, SqliteStore};
 
 use self::harness::Bench;
 use crate::support::clock::TestClock;
+use crate::support::database;
 
 fn memory() -> Bench {
     let clock = TestClock::new();
@@ -24,6 +25,17 @@ fn sqlite() -> Bench {
     Bench::new(Arc::new(store), clock, directory)
 }
 
+fn postgres() -> Bench {
+    let clock = TestClock::new();
+    Bench::new(Arc::new(open_postgres(&clock)), clock, ())
+}
+
+/// A store in a schema of its own, by a clock that stands still.
+pub fn open_postgres(clock: &Arc<TestClock>) -> PostgresStore {
+    let url = PostgresUrl::parse(&database::shared().url()).unwrap();
+    PostgresStore::open(&url, Some(clock.clone())).unwrap()
+}
+
 /// Makes a test of each promise, for each store, that also checks the whole
 /// store when the promise was kept.
 macro_rules! contract {
@@ -31,6 +43,13 @@ macro_rules! contract {
         mod in_memory {
             $(#[test] fn $promise() {
                 let bench = super::memory();
+                super::promises::$promise(&bench);
+                super::harness::assert_store_is_consistent(&*bench.store);
+            })*
+        }
+        mod in_postgres {
+            $(#[test] fn $promise() {
+                let bench = super::postgres();
                 super::promises::$promise(&bench);
                 super::harness::assert_store_is_consistent(&*bench.store);
             })*
@@ -79,6 +98,8 @@ contract! {
     the_same_key_with_other_arguments_is_a_conflict
     a_resubmitted_child_gets_the_first_childs_id
     a_child_of_a_lost_attempt_is_an_orphan
+    what_the_inventory_does_not_have_is_given_back
+    a_receipt_tells_the_stores_time
     cancel_is_final_at_once
     an_owner_is_told_what_was_taken_from_it
     cancel_descends_through_attached_children
@@ -131,6 +152,7 @@ contract! {
     concurrency_and_rate_hold_together
     a_changed_limit_holds_from_the_next_claim_on
     lowering_a_limit_takes_places_back
+    a_new_rule_changes_nothing_before_the_next_claim
     a_submitters_rules_hold_only_where_there_are_none
     awaited_ones_keep_to_their_lane
     a_child_behind_its_own_ancestor_is_refused

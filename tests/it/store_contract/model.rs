@@ -1,4 +1,4 @@
-//! Random batches, applied to both stores: the memory store is the oracle.
+//! Random batches, applied to every store: the memory store is the oracle.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +10,14 @@ use run_wasm_runner::model::{
     Rate, RuleKey, RunnerId, Status,
 };
 use run_wasm_runner::store::{
-    AttemptEnd, Batch, Cancel, ClaimRequest, EndKind, Filter, Heartbeat, Keep, Lease, MemoryStore,
+    AttemptEnd, Batch, Cancel, ClaimRequest, EndKind, Filter, Heartbeat, Inventory, Keep, Lease, MemoryStore,
     NewInvocation, Pause, PauseTarget, Prune, PrunePosition, Report, SqliteStore, Store, TaskRule,
 };
 
 use super::harness::{
     LEASE, assert_store_is_consistent, child_of, detached, everything, failure, new, tasks, value,
 };
+use super::open_postgres;
 use crate::support::clock::TestClock;
 
 const TASKS: [&str; 3] = ["work", "child", "other"];
@@ -30,6 +31,7 @@ struct Plan {
     submits: Vec<PlannedSubmit>,
     reports: Vec<PlannedReport>,
     cancels: Vec<usize>,
+    inventory: Option<usize>,
     heartbeat: Option<usize>,
     recover: bool,
     claim: Option<PlannedClaim>,
@@ -185,19 +187,29 @@ fn plans() -> impl Strategy<Value = Plan> {
         vec(submits(), 0..5),
         vec(reports(), 0..5),
         vec(any::<usize>(), 0..2),
-        proptest::option::of(0..3_usize),
+        (proptest::option::weighted(0.1, 0..3_usize), proptest::option::of(0..3_usize)),
         any::<bool>(),
         proptest::option::weighted(0.8, claims()),
         proptest::option::weighted(0.2, prunes()),
     )
         .prop_map(
-            |((advance, rule, pause), submits, reports, cancels, heartbeat, recover, claim, prune)| Plan {
+            |(
+                (advance, rule, pause),
+                submits,
+                reports,
+                cancels,
+                (inventory, heartbeat),
+                recover,
+                claim,
+                prune,
+            )| Plan {
                 advance,
                 rule,
                 pause,
                 submits,
                 reports,
                 cancels,
+                inventory,
                 heartbeat,
                 recover,
                 claim,
@@ -343,6 +355,11 @@ impl World {
                 .iter()
                 .map(|number| Cancel { id: self.known(*number), message: "enough".to_owned() })
                 .collect(),
+            // Of every other claim, whatever has become of it.
+            inventory: plan.inventory.map(|runner| Inventory {
+                runner: self.runners[runner],
+                owned: self.claims.iter().step_by(2).map(|claim| (claim.id, claim.attempt)).collect(),
+            }),
             heartbeat: plan.heartbeat.map(|runner| Heartbeat { runner: self.runners[runner], lease: LEASE }),
             recover: plan.recover,
             claim: plan.claim.as_ref().map(|claim| ClaimRequest {
@@ -402,11 +419,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn both_stores_do_the_same(plans in vec(plans(), 1..40)) {
+    fn all_stores_do_the_same(plans in vec(plans(), 1..40)) {
         let clock = TestClock::new();
         let directory = tempfile::tempdir().unwrap();
         let memory = MemoryStore::new(clock.clone());
         let sqlite = SqliteStore::open(&directory.path().join("state.db"), clock.clone()).unwrap();
+        let postgres = open_postgres(&clock);
         let mut world = World {
             clock: clock.clone(),
             runners: std::array::from_fn(|_| RunnerId::generate()),
@@ -415,7 +433,7 @@ proptest! {
             pruned: None,
         };
         // Positions are a store's own.
-        let mut positions = [None; 2];
+        let mut positions = [None; 3];
         for plan in &plans {
             clock.advance(Duration::from_secs(plan.advance));
             let batch = world.batch(plan);
@@ -435,8 +453,12 @@ proptest! {
             if let Some(prune) = &batch.prune {
                 world.pruned = Some(prune.keep.clone());
             }
-            prop_assert_eq!(format!("{expected:#?}"), format!("{found:#?}"));
+            prop_assert_eq!(format!("{expected:#?}"), format!("{found:#?}"), "SQLite");
+            let found = commit(&postgres, &mut positions[2]);
+            prop_assert_eq!(format!("{expected:#?}"), format!("{found:#?}"), "PostgreSQL");
             let (expected, _) = expected;
+            let next_due = |store: &dyn Store| store.next_due(world.runners[0]).unwrap();
+            prop_assert_eq!(next_due(&memory), next_due(&sqlite), "after {:#?}\nRECEIPT {:#?}", batch, expected);
             for ended in &expected.ended {
                 prop_assert!(matches!(ended.outcome, Outcome::Failure(_)));
             }
@@ -447,6 +469,8 @@ proptest! {
             world.claims.extend(expected.claimed);
         }
         prop_assert_eq!(portrait(&memory, &world), portrait(&sqlite, &world));
+        prop_assert_eq!(portrait(&memory, &world), portrait(&postgres, &world));
+        assert_store_is_consistent(&postgres);
         assert_store_is_consistent(&memory);
         assert_store_is_consistent(&sqlite);
     }

@@ -9,7 +9,7 @@ use run_wasm_runner::model::{
     Clock, Invocation, InvocationId, LogEntry, RunnerId, SystemClock, Transition, UnixMicros,
 };
 use run_wasm_runner::store::{
-    Batch, Counts, Filter, LookUp, PauseTarget, Receipt, Store, StoreError, TaskRule, Watch,
+    Batch, Counts, Filter, LookUp, NextDue, PauseTarget, Receipt, Store, StoreError, TaskRule, Watch,
 };
 
 /// How it fails.
@@ -155,7 +155,7 @@ impl Store for FaultyStore {
     fn revoked(&self, runner: RunnerId) -> Result<Vec<InvocationId>, StoreError> {
         self.read("revoked", |store| store.revoked(runner))
     }
-    fn next_due(&self, runner: RunnerId) -> Result<Option<UnixMicros>, StoreError> {
+    fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError> {
         self.read("next_due", |store| store.next_due(runner))
     }
     fn ids(&self, filter: &Filter) -> Result<Vec<InvocationId>, StoreError> {

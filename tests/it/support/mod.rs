@@ -3,7 +3,9 @@
 pub mod cli;
 pub mod clock;
 pub mod closures;
+pub mod database;
 pub mod disk;
 pub mod faulty_store;
 pub mod guests;
+pub mod proxy;
 pub mod toolchains;

@@ -7,6 +7,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::database::install;
+
 /// What `requirements.txt` of a new Python project says.
 const PYTHON: &str = include_str!("../../../src/cli/new/templates/python/requirements.txt");
 /// What `package.json` of a new TypeScript project says, which has all that one in
@@ -20,9 +22,9 @@ fn root() -> PathBuf {
     manifest.join(target.unwrap_or_else(|| "target".into())).join("toolchains")
 }
 
-/// Calls `install` with the path of an empty directory, once for each `contents`
+/// Calls `fill` with the path of an empty directory, once for each `contents`
 /// of it; a directory whose installation was cut short is begun anew.
-fn once(name: &str, contents: &str, install: impl FnOnce(&Path)) -> PathBuf {
+fn once(name: &str, contents: &str, fill: impl FnOnce(&Path)) -> PathBuf {
     let place = root().join(name);
     let done = place.join("installed");
     fs::create_dir_all(root()).expect("the directory of tools is created");
@@ -34,7 +36,7 @@ fn once(name: &str, contents: &str, install: impl FnOnce(&Path)) -> PathBuf {
             fs::remove_dir_all(&place).expect("what is there is removed");
         }
         fs::create_dir(&place).expect("a directory is created");
-        install(&place);
+        fill(&place);
         fs::write(&done, contents).expect("the mark is written");
     }
     place
@@ -56,29 +58,11 @@ fn works(program: &str, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
 }
 
-/// Installs packages of the system, as `.ci/run` does.
-fn debian(packages: &[&str]) {
-    let _lock = {
-        fs::create_dir_all(root()).expect("the directory of tools is created");
-        let lock = File::create(root().join("apt.lock")).expect("a lock file");
-        lock.lock().expect("a lock");
-        lock
-    };
-    assert!(
-        works("apt-get", &["--version"]) && works("sh", &["-c", "test $(id -u) = 0"]),
-        "the packages {packages:?} are missing: install them"
-    );
-    run(Command::new("apt-get").arg("update"));
-    let mut install = Command::new("apt-get");
-    install.env("DEBIAN_FRONTEND", "noninteractive").args(["install", "-y", "--no-install-recommends"]);
-    run(install.args(packages));
-}
-
 /// A virtual environment with some packages of PyPI.
 fn venv(name: &str, requirements: &str) -> PathBuf {
     once(name, requirements, |place| {
         if !works("python3", &["-c", "import ensurepip, venv"]) {
-            debian(&["python3", "python3-venv"]);
+            ["python3", "python3-venv"].into_iter().for_each(install);
         }
         run(Command::new("python3").args(["-m", "venv"]).arg(place));
         let mut pip = Command::new(place.join("bin/pip"));
@@ -96,7 +80,7 @@ pub fn python() -> PathBuf {
 pub fn node_modules() -> PathBuf {
     let place = once("node", NODE, |place| {
         if !works("npm", &["--version"]) {
-            debian(&["nodejs", "npm"]);
+            ["nodejs", "npm"].into_iter().for_each(install);
         }
         fs::write(place.join("package.json"), NODE.replace("{{name}}", "tools")).expect("written");
         let mut npm = Command::new("npm");

@@ -15,13 +15,13 @@ ALTER TABLE task ADD COLUMN rate_window INTEGER;
 ALTER TABLE invocation ADD COLUMN lane BLOB;
 ALTER TABLE invocation ADD COLUMN unique_key BLOB;
 
-CREATE INDEX invocation_lane ON invocation (task, lane, place, order_key)
-    WHERE lane IS NOT NULL AND (place = 'ready' OR place = 'blocked');
+-- Only the blocked: one that finds room in its lane touches no index for it.
+CREATE INDEX invocation_blocked ON invocation (task, lane, order_key) WHERE place = 'blocked';
 CREATE UNIQUE INDEX invocation_unique ON invocation (task, unique_key)
     WHERE unique_key IS NOT NULL AND place IS NOT NULL;
 
 -- One row for each lane that has something in it: how many are where, and how
--- many rows of `start` it has.
+-- many starts its rows of `start` stand for.
 CREATE TABLE lane (
     task     INTEGER NOT NULL,
     key      BLOB NOT NULL,
@@ -29,6 +29,8 @@ CREATE TABLE lane (
     blocked  INTEGER NOT NULL,
     owned    INTEGER NOT NULL,
     started  INTEGER NOT NULL,
+    -- No order key of the ready is greater.
+    last_ready INTEGER NOT NULL,
     -- When a rate lets one more of the blocked start; with none blocked, when
     -- the lane can be forgotten.
     opens_at INTEGER,
@@ -38,16 +40,14 @@ CREATE TABLE lane (
 CREATE INDEX lane_opens ON lane (opens_at) WHERE opens_at IS NOT NULL AND blocked > 0;
 CREATE INDEX lane_fades ON lane (opens_at) WHERE opens_at IS NOT NULL AND blocked = 0;
 
--- The claims within the window of a lane's rate.
+-- The claims of a lane with a rate, and some that have left its window.
 CREATE TABLE start (
-    n    INTEGER PRIMARY KEY,
     task INTEGER NOT NULL,
     key  BLOB NOT NULL,
     at   INTEGER NOT NULL,
-    seq  INTEGER NOT NULL
-) STRICT;
-
-CREATE INDEX start_of_lane ON start (task, key, at, seq);
+    n    INTEGER NOT NULL,
+    PRIMARY KEY (task, key, at)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE paused (
     -- 'queue' or 'task'.

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use run_wasm_runner::model::{Clock, Event, FailureKind, Reason, RunnerId, Status};
-use run_wasm_runner::store::{Applied, Batch, Cancelled, EndKind, Heartbeat, Lease, NewInvocation, Report};
+use run_wasm_runner::store::{
+    Applied, Batch, Cancelled, EndKind, Heartbeat, Inventory, Lease, NewInvocation, Report,
+};
 
 use super::super::harness::*;
 use super::SECOND;
@@ -247,4 +249,59 @@ pub fn retried_invocation_waits_for_its_delay(bench: &Bench) {
     assert!(bench.drain().is_empty());
     bench.clock.advance(SECOND);
     assert_eq!(bench.claim_one(RunnerId::generate()).attempt, 2);
+}
+
+pub fn what_the_inventory_does_not_have_is_given_back(bench: &Bench) {
+    for _ in 0..4 {
+        bench.create(new("work"));
+    }
+    let (runner, other) = (RunnerId::generate(), RunnerId::generate());
+    let claims = bench.claim(request(runner, 3)).claimed;
+    let [known, unknown, reported] = &claims[..] else { panic!("three were claimed") };
+    let foreign = bench.claim_one(other);
+    bench.start(unknown);
+    let places: Vec<_> = claims.iter().map(|claim| bench.get(claim.id).available_at).collect();
+    bench.clock.advance(SECOND);
+    let receipt = bench.commit(Batch {
+        reports: vec![bench.ended(reported, EndKind::Retry(failure("again"), Duration::ZERO))],
+        inventory: Some(Inventory { runner, owned: vec![(known.id, 1)] }),
+        ..Batch::default()
+    });
+    assert_eq!(receipt.given_back, 1);
+    assert_eq!(bench.status(known.id), Status::Claimed);
+    assert_eq!(bench.status(foreign.id), Status::Claimed);
+    let given_back = bench.get(unknown.id);
+    assert_eq!((given_back.status, given_back.attempt), (Status::Queued, 0));
+    assert_eq!(given_back.available_at, places[1], "back to its old place");
+    let history = bench.history(unknown.id);
+    let last = history.last().unwrap();
+    assert_eq!((last.reason, last.runner, last.attempt), (Reason::Released, Some(runner), 1));
+    assert!(bench.store.revoked(runner).unwrap().is_empty(), "nobody has a guest of it");
+    let (applied, _) = bench.report(bench.ended(unknown, EndKind::Release));
+    assert_eq!(applied, Applied::Stale);
+
+    // The attempt counts: a later one under the same name is another claim.
+    let again = bench.claim(request(runner, 10)).claimed;
+    assert_eq!(
+        again.iter().map(|claim| (claim.id, claim.attempt)).collect::<Vec<_>>(),
+        [(unknown.id, 1), (reported.id, 2)]
+    );
+    let owned = vec![(known.id, 1), (unknown.id, 1), (reported.id, 1)];
+    let receipt = bench.commit(Batch { inventory: Some(Inventory { runner, owned }), ..Batch::default() });
+    assert_eq!(receipt.given_back, 1);
+    assert_eq!(bench.status(unknown.id), Status::Claimed);
+    assert_eq!((bench.status(reported.id), bench.get(reported.id).attempt), (Status::Queued, 1));
+    // What it gave back can be claimed in the same transaction.
+    let receipt = bench.commit(Batch {
+        inventory: Some(Inventory { runner, owned: Vec::new() }),
+        claim: Some(request(runner, 10)),
+        ..Batch::default()
+    });
+    assert_eq!((receipt.given_back, receipt.claimed.len()), (2, 3));
+}
+
+pub fn a_receipt_tells_the_stores_time(bench: &Bench) {
+    assert_eq!(bench.commit(Batch::default()).now, bench.clock.now());
+    bench.clock.advance(SECOND);
+    assert_eq!(bench.claim(request(RunnerId::generate(), 1)).now, bench.clock.now());
 }

@@ -177,7 +177,7 @@ pub fn next_due_knows_the_earliest_deadline(bench: &Bench) {
     let runner = RunnerId::generate();
     let next_due = || {
         let claimed = bench.claim(request(runner, 0)).next_due;
-        assert_eq!(bench.store.next_due(runner).unwrap(), claimed, "both say the same");
+        assert_eq!(bench.store.next_due(runner).unwrap().at, claimed, "both say the same");
         claimed
     };
     assert_eq!(next_due(), None);
@@ -194,13 +194,13 @@ pub fn next_due_knows_the_earliest_deadline(bench: &Bench) {
     bench.succeed(&claim);
     bench.clock.advance(SECOND);
     // What is due already makes nobody wait for it.
-    assert_eq!(bench.store.next_due(runner).unwrap(), None);
+    assert_eq!(bench.store.next_due(runner).unwrap().at, None);
     // Another's lease, seen without a claim.
     let other = RunnerId::generate();
     bench.claim_one(other);
     let lease_end = bench.clock.now().plus(LEASE);
-    assert_eq!(bench.store.next_due(runner).unwrap(), Some(lease_end));
-    assert_eq!(bench.store.next_due(other).unwrap(), None);
+    assert_eq!(bench.store.next_due(runner).unwrap().at, Some(lease_end));
+    assert_eq!(bench.store.next_due(other).unwrap().at, None);
 }
 
 /// Everything is to be removed, whenever it ended.

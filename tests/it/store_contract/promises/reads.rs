@@ -6,7 +6,7 @@ use run_wasm_runner::model::{
     Clock, ComponentDigest, Event, InvocationId, Progress, Reason, RunnerId, Status,
 };
 use run_wasm_runner::store::{
-    Applied, Batch, Cancel, Cancelled, ClaimRequest, EndKind, Filter, Heartbeat, Lease, LookUp,
+    Applied, Batch, Cancel, Cancelled, ClaimRequest, EndKind, Filter, Heartbeat, Inventory, Lease, LookUp,
     NewInvocation, Report,
 };
 
@@ -184,6 +184,8 @@ pub fn a_batch_is_applied_in_the_order_of_its_fields(bench: &Bench) {
             bench.ended(&parent, EndKind::Final(value("2"))),
         ],
         cancels: vec![Cancel { id: child.id, message: String::new() }],
+        // Of what it owned it has just reported the end.
+        inventory: Some(Inventory { runner, owned: Vec::new() }),
         heartbeat: Some(Heartbeat { runner, lease: LEASE }),
         recover: true,
         claim: Some(request(runner, 10)),
@@ -192,7 +194,7 @@ pub fn a_batch_is_applied_in_the_order_of_its_fields(bench: &Bench) {
     assert_eq!(receipt.submits.len(), 2);
     assert_eq!(receipt.reports, [Applied::Done, Applied::Stale]);
     assert_eq!(receipt.cancels, [Cancelled::AlreadyFinal(Status::Cancelled)]);
-    assert_eq!(receipt.lease, Some(Lease::Held));
+    assert_eq!((receipt.lease, receipt.given_back), (Some(Lease::Held), 0));
     assert_eq!(ids(&receipt), [fresh.id]);
     assert_eq!(text(&bench.get(parent_id).outcome.unwrap()), "value 1");
 }

@@ -410,3 +410,16 @@ pub fn the_default_queue_can_be_paused_before_anybody_said_what_is_in_it(bench: 
     bench.commit(pause(PauseTarget::Queue("default".into()), false));
     assert_eq!(bench.drain(), [work]);
 }
+
+pub fn a_new_rule_changes_nothing_before_the_next_claim(bench: &Bench) {
+    let other = |lane| NewInvocation { lane: Some(key(lane)), ..new("other") };
+    let first = bench.create(other(1));
+    bench.clock.advance(6 * SECOND);
+    let second = bench.create(other(1));
+    bench.clock.advance(4 * SECOND);
+    let rule = TaskRule { task: "other".into(), ..at_once(1, Blocked::Wait) };
+    bench.commit(Batch { rules: vec![rule], recover: true, ..Batch::default() });
+    assert!(!bench.get(first).blocked && !bench.get(second).blocked);
+    assert_eq!(ids_of(&claim(bench)), [first]);
+    assert!(bench.get(second).blocked);
+}

@@ -1,0 +1,339 @@
+//! Handing out work.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_postgres::Row;
+
+use super::fault::Fault;
+use super::lanes::next_opening;
+use super::link::{Ask, Link};
+use super::settle::{HEAD_COLUMNS, head};
+use super::sql::{Json, column, optional, uuid, uuids};
+use super::write::Work;
+use crate::model::{Claim, Event, InvocationId, RunnerId, UnixMicros};
+use crate::store::{ClaimRequest, Heartbeat, Lease, NextDue};
+
+/// At most so many delayed invocations become claimable in one transaction; if
+/// more are due, the claim's answer says that there is more.
+const PROMOTED_AT_ONCE: i64 = 10_000;
+
+/// The queue is read so much further than what is wanted, because other runners
+/// may be claiming its head right now.
+const LOOK_AHEAD: i64 = 64;
+
+/// If others held the whole head of the queue, look again after this long. They
+/// tell when they commit; but one that dies in the middle tells nobody.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// What a claim needs besides the head of the invocation `i`.
+macro_rules! rest {
+    () => {
+        "a.json, i.root, i.depth, i.labels, t.name, c.digest"
+    };
+}
+
+/// What those columns need besides the invocation `i`.
+macro_rules! joins {
+    () => {
+        "JOIN @arguments a ON a.seq = i.seq JOIN @task t ON t.key = i.task \
+         JOIN @component c ON c.key = i.component"
+    };
+}
+
+/// A row of [`head`] and [`rest`].
+struct Candidate {
+    id: InvocationId,
+    task: Arc<str>,
+    root: InvocationId,
+    claim: ClaimRest,
+}
+
+/// What the head does not say of a claim.
+struct ClaimRest {
+    arguments: Arc<str>,
+    depth: u32,
+    labels: Vec<(String, String)>,
+    component_digest: crate::model::ComponentDigest,
+}
+
+impl Candidate {
+    fn read(row: &Row) -> Result<Self, Fault> {
+        const REST: usize = HEAD_COLUMNS;
+        let id = column(row, 1)?;
+        Ok(Self {
+            id,
+            task: column(row, REST + 4)?,
+            root: optional(row, REST + 1)?.unwrap_or(id),
+            claim: ClaimRest {
+                arguments: column(row, REST)?,
+                depth: column(row, REST + 2)?,
+                labels: optional(row, REST + 3)?.map(|Json(labels)| labels).unwrap_or_default(),
+                component_digest: column(row, REST + 5)?,
+            },
+        })
+    }
+}
+
+impl Work<'_> {
+    pub(super) async fn claim(&mut self, request: &ClaimRequest) -> Result<(), Fault> {
+        if self.lost.contains(&request.runner) {
+            self.receipt.lease = Some(Lease::Lost);
+            return Ok(());
+        }
+        self.receipt.lease = Some(Lease::Held);
+        if self.receipt.more {
+            // Something overdue may be left, and must not be claimed.
+            return Ok(());
+        }
+        self.learn_paused().await?;
+        let mut asks = self.write_all()?;
+        let written = asks.len();
+        self.ask_what_is_due(PROMOTED_AT_ONCE, &mut asks);
+        // What no lane has a say in can be looked for at once.
+        let is_clear = !self.lanes.is_dirty();
+        if is_clear {
+            asks.push(self.first_look(request));
+        }
+        let mut answers = self.link.ask(asks).await?.into_iter().skip(written);
+        let mut next = || answers.next().unwrap_or_default();
+        self.receipt.more = self.read_what_is_due(PROMOTED_AT_ONCE, &mut next)?;
+        let mut rows = next();
+        if self.lanes.is_dirty() {
+            self.settle_lanes().await?;
+            rows = self.link.ask_one(self.first_look(request)).await?;
+        }
+
+        let mut chosen = Vec::new();
+        if !request.awaited.is_empty() {
+            chosen = self.choose_awaited(request, &rows)?;
+            rows = Vec::new();
+        }
+        if !request.awaited.is_empty() && !request.only_awaited {
+            let taken: Vec<_> = chosen.iter().map(|one| one.id).collect();
+            rows = self.link.ask_one(self.queue(request, request.max - chosen.len(), &taken)).await?;
+        }
+        if !request.only_awaited {
+            self.choose(request, &rows, &mut chosen)?;
+        }
+
+        if !chosen.is_empty() {
+            self.is_news = true;
+            let heartbeat = Heartbeat { runner: request.runner, lease: request.lease };
+            self.link.ask_one(self.extend_lease(&heartbeat)).await?;
+        }
+        for candidate in chosen {
+            let claim = self.take(candidate, request.runner)?;
+            self.receipt.claimed.push(claim);
+        }
+        Ok(())
+    }
+
+    /// Asks for the awaited; if nothing is, for the head of the queue.
+    fn first_look(&self, request: &ClaimRequest) -> Ask<'static> {
+        match request.awaited.is_empty() {
+            true => self.queue(request, if request.only_awaited { 0 } else { request.max }, &[]),
+            false => self.awaited(request),
+        }
+    }
+
+    /// The awaited invocations that can be claimed now, locked.
+    fn awaited(&self, request: &ClaimRequest) -> Ask<'static> {
+        Ask::new(concat!(
+            "SELECT ",
+            head!(),
+            ", ",
+            rest!(),
+            " FROM @invocation i ",
+            joins!(),
+            " WHERE i.id = ANY($1) AND (i.place = 'ready' \
+                 OR i.place = 'delayed' AND i.available_at <= $2 AND i.lane IS NULL) \
+             AND (i.deadline IS NULL OR i.deadline > $2) FOR UPDATE OF i SKIP LOCKED"
+        ))
+        .with(uuids(&request.awaited))
+        .with(self.now.0)
+    }
+
+    fn choose_awaited(&mut self, request: &ClaimRequest, rows: &[Row]) -> Result<Vec<Candidate>, Fault> {
+        self.load(rows)?;
+        let found = rows.iter().map(Candidate::read);
+        let mut found: HashMap<_, _> =
+            found.map(|one| one.map(|one| (one.id, one))).collect::<Result<_, _>>()?;
+        let mut chosen = Vec::new();
+        let mut taken = HashSet::new();
+        for id in &request.awaited {
+            if taken.contains(id) {
+                continue;
+            }
+            if chosen.len() == request.max {
+                self.receipt.more = true;
+                break;
+            }
+            let is_wanted = |one: &Candidate| {
+                request.tasks.contains(&one.task)
+                    && !self.lanes.paused.contains(&one.task)
+                    && request.root.is_none_or(|root| root == one.root)
+            };
+            match found.remove(id).filter(is_wanted) {
+                Some(candidate) => {
+                    taken.insert(*id);
+                    chosen.push(candidate);
+                }
+                None => self.receipt.unclaimable.push(*id),
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// Takes what the queue has handed out: as many locked rows as were wanted, and
+    /// how many there were to choose from.
+    fn choose(
+        &mut self,
+        request: &ClaimRequest,
+        rows: &[Row],
+        chosen: &mut Vec<Candidate>,
+    ) -> Result<(), Fault> {
+        let Some(first) = rows.first() else { return Ok(()) };
+        let seen: i64 = column(first, HEAD_COLUMNS + 6)?;
+        // The row that only tells how many there were has no invocation in it.
+        let rows = if optional::<i64>(first, 0)?.is_none() { &[] } else { rows };
+        self.load(rows)?;
+        for row in rows {
+            chosen.push(Candidate::read(row)?);
+        }
+        if i64::try_from(rows.len()).unwrap_or(i64::MAX) < seen {
+            self.receipt.more = true;
+            if chosen.len() < request.max {
+                let again = self.now.plus(LOOK_AGAIN);
+                let due = self.receipt.next_due.map_or(again, |due| due.min(again));
+                self.receipt.next_due = Some(due);
+            }
+        }
+        Ok(())
+    }
+
+    /// Claims one queued invocation.
+    fn take(&mut self, candidate: Candidate, runner: RunnerId) -> Result<Claim, Fault> {
+        let Candidate { id, task, root, claim } = candidate;
+        let Some(head) = self.heads.get_mut(&id) else {
+            return Err(Fault::Damaged(format!("`{id}` was not locked")));
+        };
+        let to = head.after(Event::Claim)?;
+        head.attempt += 1;
+        head.runner = Some(runner);
+        let now: UnixMicros = self.now;
+        self.moves.step(head, now, Event::Claim, to, None);
+        self.lanes.own(head);
+        Ok(Claim {
+            id,
+            runner,
+            attempt: head.attempt,
+            max_attempts: head.max_attempts,
+            task,
+            arguments: claim.arguments,
+            component_digest: claim.component_digest,
+            parent: head.parent,
+            root,
+            depth: claim.depth,
+            deadline: head.deadline,
+            labels: claim.labels,
+            has_lane: head.lane.is_some(),
+        })
+    }
+}
+
+impl Work<'_> {
+    /// Asks for `wanted` invocations in the order of the queue, without `taken`.
+    ///
+    /// The queues of the tasks are merged without a lock, a little further than
+    /// wanted; then rows are locked from the front, one by one, until there are enough:
+    /// what others hold is passed over, and no more is held than is taken. With each row
+    /// comes how many there were to choose from.
+    fn queue(&self, request: &ClaimRequest, wanted: usize, taken: &[InvocationId]) -> Ask<'static> {
+        macro_rules! from_queue {
+            ($queue:literal) => {
+                concat!(
+                    "WITH queue AS MATERIALIZED (",
+                    $queue,
+                    "), seen AS (SELECT count(*) AS n FROM queue), locked AS MATERIALIZED (SELECT ",
+                    head!(),
+                    ", i.root, i.depth, i.labels, q.order_key \
+                 FROM queue q JOIN @invocation i ON i.seq = q.seq WHERE i.place = 'ready' \
+                 AND (i.deadline IS NULL OR i.deadline > $5) \
+                 ORDER BY q.order_key, q.seq LIMIT $2 FOR UPDATE OF i SKIP LOCKED) \
+                 SELECT ",
+                    head!(),
+                    ", ",
+                    rest!(),
+                    ", seen.n FROM seen LEFT JOIN (locked i ",
+                    joins!(),
+                    ") ON true ORDER BY i.order_key, i.seq"
+                )
+            };
+        }
+        let wanted = i64::try_from(wanted).unwrap_or(i64::MAX / 2);
+        let tasks = request.tasks.iter().filter(|task| !self.lanes.paused.contains(*task));
+        let tasks: Vec<String> = tasks.map(|task| task.as_ref().to_owned()).collect();
+        let ask = match request.root {
+            None => Ask::new(from_queue!(
+                "SELECT r.seq, r.order_key FROM @task t CROSS JOIN LATERAL ( \
+                 SELECT seq, order_key FROM @invocation WHERE place = 'ready' AND task = t.key \
+                 AND id <> ALL($3) ORDER BY order_key, seq LIMIT $4) r \
+             WHERE t.name = ANY($1) ORDER BY r.order_key, r.seq LIMIT $4"
+            )),
+            // The root itself is not in the index of its descendants.
+            Some(_) => Ask::new(from_queue!(
+                "SELECT r.seq, r.order_key FROM ( \
+                 (SELECT i.seq, i.order_key FROM @invocation i JOIN @task t ON t.key = i.task \
+                  WHERE i.place = 'ready' AND i.root = $6 AND t.name = ANY($1) AND i.id <> ALL($3) \
+                  ORDER BY i.order_key, i.seq LIMIT $4) \
+                 UNION ALL \
+                 (SELECT i.seq, i.order_key FROM @invocation i JOIN @task t ON t.key = i.task \
+                  WHERE i.place = 'ready' AND i.id = $6 AND i.root IS NULL AND t.name = ANY($1) \
+                  AND i.id <> ALL($3))) r \
+             ORDER BY r.order_key, r.seq LIMIT $4"
+            )),
+        };
+        let ask = ask.with(tasks).with(wanted).with(uuids(taken));
+        let ask = ask.with(wanted.saturating_add(LOOK_AHEAD)).with(self.now.0);
+        match request.root {
+            None => ask,
+            Some(root) => ask.with(uuid(root.as_bytes())),
+        }
+    }
+}
+
+/// Asks when something happens without a commit by `runner`, after `now`; `None`: the
+/// server's present.
+pub(super) fn ask_next_due(runner: RunnerId, now: Option<UnixMicros>) -> Ask<'static> {
+    Ask::new(concat!(
+        "WITH present AS MATERIALIZED (SELECT \
+             coalesce($2, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS at) \
+         SELECT (SELECT at FROM present), least( \
+             (SELECT available_at FROM @invocation WHERE place = 'delayed' \
+                 AND available_at > (SELECT at FROM present) ORDER BY available_at LIMIT 1), \
+             (SELECT deadline FROM @invocation WHERE deadline IS NOT NULL AND place IS NOT NULL \
+                 ORDER BY deadline LIMIT 1), ",
+        next_opening!(),
+        ", \
+             (SELECT min(r.lease_until) FROM @runner r WHERE NOT r.is_lost AND r.id <> $1 AND EXISTS ( \
+                 SELECT 1 FROM @invocation i WHERE i.runner = r.id AND i.place = 'owned')))",
+    ))
+    .with(uuid(runner.as_bytes()))
+    .with(now.map(|now| now.0))
+}
+
+pub(super) fn read_next_due(rows: &[Row]) -> Result<NextDue, Fault> {
+    let row = rows.first().ok_or_else(|| Fault::Damaged("there is no present".to_owned()))?;
+    Ok(NextDue { now: column(row, 0)?, at: optional(row, 1)? })
+}
+
+/// When something happens without a commit by `runner`.
+pub(super) async fn next_due(
+    link: &Link,
+    runner: RunnerId,
+    now: Option<UnixMicros>,
+) -> Result<NextDue, Fault> {
+    read_next_due(&link.read(ask_next_due(runner, now)).await?)
+}

@@ -1,0 +1,330 @@
+//! The shared store: a schema of a PostgreSQL database, shared by any number of
+//! processes of any number of machines. `docs/design/postgres.md` says how it works
+//! and why.
+//!
+//! - `url`, `tls`: what is asked for, and how the way to it is secured
+//! - `engine`, `link`, `wait`: connections, statements on them, and threads that wait
+//! - `open`, `schema`: looking before touching, creating, migrating
+//! - `write`: one batch, one transaction; `claim`, `settle`, `lanes` and `keep` are
+//!   its parts
+//! - `read`: everything that changes nothing
+//! - `notify`: how processes learn of each other's commits
+//! - `sql`, `names`, `fault`: columns, numbers for names, errors
+
+mod claim;
+mod engine;
+mod fault;
+mod keep;
+mod lanes;
+mod link;
+mod names;
+mod notify;
+mod open;
+mod read;
+mod schema;
+mod settle;
+mod sql;
+mod tls;
+mod url;
+mod wait;
+mod write;
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+pub use self::url::PostgresUrl;
+
+use self::engine::{Connector, Engine};
+use self::fault::Fault;
+use self::link::Link;
+use self::names::Names;
+use self::notify::{Ears, Listening, Watchers};
+use super::{
+    Batch, Counts, Filter, Invocation, LookUp, NextDue, PauseTarget, Receipt, Store, StoreError, TaskRule,
+    Watch,
+};
+use crate::model::{Clock, InvocationId, LogEntry, RunnerId, Transition};
+
+/// Idle connections that are kept for readers.
+const IDLE_READERS: usize = 2;
+
+/// Whatever takes longer than this has failed: nothing waits for ever for a server
+/// that is gone.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A batch that got in another's way is tried again at most so often.
+const CONFLICTS: u32 = 10;
+
+/// The tally is folded with every so many commits.
+const FOLDED_EVERY: u64 = 64;
+
+/// A store in a schema of a PostgreSQL database.
+pub struct PostgresStore {
+    /// Instead of the server's clock.
+    clock: Option<Arc<dyn Clock>>,
+    shown: String,
+    connector: Arc<Connector>,
+    channel: String,
+    sender: String,
+    migration_lock: i64,
+    /// The only connection of this process that writes. Held for one batch.
+    writer: Mutex<Writer>,
+    /// Connections that nobody reads from now. Never held during a question.
+    readers: Mutex<Vec<Link>>,
+    watchers: Arc<Watchers>,
+    /// Begun with the first watch.
+    listening: Mutex<Option<Listening>>,
+    /// Last: what is dropped before it may still need its thread.
+    engine: Engine,
+}
+
+#[derive(Default)]
+struct Writer {
+    link: Option<Link>,
+    names: Names,
+    commits: u64,
+}
+
+impl PostgresStore {
+    /// Opens the store at `url`, creating its schema if it is missing. Times are
+    /// those of the server's clock, unless `clock` is given.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] if the server can't be reached or does not let us
+    /// in; [`StoreError::Unusable`] if the schema is another application's, or was
+    /// written by a newer version.
+    pub fn open(url: &PostgresUrl, clock: Option<Arc<dyn Clock>>) -> Result<Self, StoreError> {
+        let sort = |fault: Fault| fault.sort(&url.to_string(), &url.place());
+        let opened = Self::try_open(url, clock, true).map_err(sort)?;
+        opened.ok_or_else(|| sort(Fault::Damaged("its schema was not created".to_owned())))
+    }
+
+    /// Opens the store at `url`; `None` if there is none. Nothing is created.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_existing(url: &PostgresUrl) -> Result<Option<Self>, StoreError> {
+        Self::try_open(url, None, false).map_err(|fault| fault.sort(&url.to_string(), &url.place()))
+    }
+
+    fn try_open(
+        url: &PostgresUrl,
+        clock: Option<Arc<dyn Clock>>,
+        creates: bool,
+    ) -> Result<Option<Self>, Fault> {
+        let engine = Engine::start()
+            .map_err(|error| Fault::Unavailable(format!("the system refused a thread for it: {error}")))?;
+        let connector = Arc::new(Connector::new(url, engine.handle())?);
+        let hash = blake3::hash(url.schema.as_bytes());
+        let mut lock = [0; 8];
+        lock.copy_from_slice(&hash.as_bytes()[..8]);
+        let migration_lock = i64::from_le_bytes(lock);
+        let deadline = Instant::now() + PATIENCE;
+        let link = connector.connect_unchecked(deadline)?;
+        if !open::prepare(&connector, &link, migration_lock, creates, deadline)? {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            clock,
+            shown: url.to_string(),
+            connector,
+            channel: format!("wasm_runner_{migration_lock:016x}"),
+            sender: Uuid::now_v7().simple().to_string(),
+            migration_lock,
+            writer: Mutex::new(Writer { link: Some(link), ..Writer::default() }),
+            readers: Mutex::default(),
+            watchers: Arc::default(),
+            listening: Mutex::default(),
+            engine,
+        }))
+    }
+
+    fn sort(&self, fault: Fault) -> StoreError {
+        fault.sort(&self.shown, &self.connector.place)
+    }
+
+    /// What a fault means, now that it is known what the database is like.
+    fn judge(&self, fault: Fault, deadline: Instant) -> Fault {
+        if !fault.is_of_schema() {
+            return fault;
+        }
+        // A newer program may have changed the schema under our feet.
+        match self.connector.connect(deadline) {
+            Ok(_) => fault,
+            Err(reason) => reason,
+        }
+    }
+
+    /// Applies a batch, again if it got in another's way, or if the connection was
+    /// lost before the commit was sent.
+    fn try_commit(&self, batch: &Batch) -> Result<Receipt, Fault> {
+        let mut writer = self.writer.lock();
+        let Writer { link, names, commits } = &mut *writer;
+        let deadline = Instant::now() + PATIENCE;
+        *commits += 1;
+        let folds = batch.recover || *commits % FOLDED_EVERY == 0;
+        let (mut conflicts, mut has_reconnected) = (0, false);
+        loop {
+            if link.as_ref().is_none_or(Link::is_closed) {
+                *link = None;
+                *link = Some(self.connector.connect(deadline)?);
+            }
+            let Some(open) = link.as_ref() else { continue };
+            let is_committing = Cell::new(false);
+            let mut place = write::Surroundings {
+                link: open,
+                names,
+                clock: self.clock.as_deref(),
+                channel: &self.channel,
+                sender: &self.sender,
+                migration_lock: self.migration_lock,
+                is_careful: conflicts > 0,
+                folds,
+                is_committing: &is_committing,
+            };
+            let committed =
+                wait::wait(write::commit(&mut place, batch), deadline).unwrap_or(Err(Fault::TimedOut));
+            let fault = match committed {
+                Ok(receipt) => return Ok(receipt),
+                Err(fault) => fault,
+            };
+            if fault.breaks_connection() {
+                *link = None;
+                if !is_committing.get() && !has_reconnected && Instant::now() < deadline {
+                    has_reconnected = true;
+                    continue;
+                }
+            } else if fault.is_conflict() && conflicts < CONFLICTS {
+                conflicts += 1;
+                tracing::debug!(?fault, "a batch is applied once more");
+                continue;
+            }
+            return Err(self.judge(fault, deadline));
+        }
+    }
+
+    /// Asks something, again if the connection was lost.
+    fn read<T>(&self, read: impl AsyncFn(&Link) -> Result<T, Fault>) -> Result<T, StoreError> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut has_reconnected = false;
+        let attempt = || loop {
+            let idle = self.readers.lock().pop().filter(|link| !link.is_closed());
+            let link = match idle {
+                Some(link) => link,
+                None => self.connector.connect(deadline)?,
+            };
+            match wait::wait(read(&link), deadline).unwrap_or(Err(Fault::TimedOut)) {
+                Err(fault) if fault.breaks_connection() => {
+                    // The others will hardly be better.
+                    self.readers.lock().clear();
+                    if has_reconnected || Instant::now() >= deadline {
+                        return Err(fault);
+                    }
+                    has_reconnected = true;
+                }
+                Err(fault) => return Err(self.judge(fault, deadline)),
+                Ok(answer) => {
+                    let mut readers = self.readers.lock();
+                    if readers.len() < IDLE_READERS {
+                        readers.push(link);
+                    }
+                    return Ok(answer);
+                }
+            }
+        };
+        let mut attempt = attempt;
+        attempt().map_err(|fault| self.sort(fault))
+    }
+}
+
+impl Store for PostgresStore {
+    fn commit(&self, batch: &Batch) -> Result<Receipt, StoreError> {
+        self.try_commit(batch).map_err(|fault| self.sort(fault))
+    }
+
+    fn get(&self, ids: &[InvocationId]) -> Result<Vec<Option<Invocation>>, StoreError> {
+        self.read(async |link| read::get(link, ids).await)
+    }
+
+    fn look_up(&self, ids: &[InvocationId]) -> Result<Vec<LookUp>, StoreError> {
+        self.read(async |link| read::look_up(link, ids).await)
+    }
+
+    fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError> {
+        let now = self.clock.as_deref().map(Clock::now);
+        self.read(async |link| claim::next_due(link, runner, now).await)
+    }
+
+    fn revoked(&self, runner: RunnerId) -> Result<Vec<InvocationId>, StoreError> {
+        self.read(async |link| read::revoked(link, runner).await)
+    }
+
+    fn arguments(&self, id: InvocationId) -> Result<Option<Arc<str>>, StoreError> {
+        self.read(async |link| read::arguments(link, id).await)
+    }
+
+    fn list(&self, filter: &Filter) -> Result<Vec<Invocation>, StoreError> {
+        self.read(async |link| read::list(link, filter).await)
+    }
+
+    fn ids(&self, filter: &Filter) -> Result<Vec<InvocationId>, StoreError> {
+        self.read(async |link| read::ids(link, filter).await)
+    }
+
+    fn counts(&self, root: Option<InvocationId>) -> Result<Counts, StoreError> {
+        self.read(async |link| read::counts(link, root).await)
+    }
+
+    fn unfinished_by_task(&self) -> Result<Vec<(Arc<str>, u64)>, StoreError> {
+        self.read(async |link| read::unfinished_by_task(link).await)
+    }
+
+    fn rules(&self) -> Result<Vec<TaskRule>, StoreError> {
+        self.read(async |link| lanes::rules(link).await)
+    }
+
+    fn paused(&self) -> Result<Vec<PauseTarget>, StoreError> {
+        self.read(async |link| lanes::paused(link).await)
+    }
+
+    fn tree(&self, root: InvocationId) -> Result<Vec<Invocation>, StoreError> {
+        self.read(async |link| read::tree(link, root).await)
+    }
+
+    fn history(&self, id: InvocationId) -> Result<Vec<Transition>, StoreError> {
+        self.read(async |link| read::history(link, id).await)
+    }
+
+    fn logs(&self, id: InvocationId) -> Result<Vec<LogEntry>, StoreError> {
+        self.read(async |link| read::logs(link, id).await)
+    }
+
+    fn watch(&self, notify: Arc<dyn Fn() + Send + Sync>) -> Result<Watch, StoreError> {
+        let guard = self.watchers.add(notify);
+        let mut listening = self.listening.lock();
+        if listening.is_none() {
+            let ears = Ears {
+                connector: Arc::clone(&self.connector),
+                watchers: Arc::clone(&self.watchers),
+                channel: format!("LISTEN {}", self.channel),
+                sender: self.sender.clone(),
+            };
+            *listening = Some(ears.start(self.engine.handle()));
+        }
+        Ok(Watch::new(guard))
+    }
+
+    fn is_remote(&self) -> bool {
+        true
+    }
+
+    fn url(&self) -> &str {
+        &self.shown
+    }
+}

@@ -1,0 +1,225 @@
+//! Several stores on one schema: each is what a process has, and they share nothing
+//! but the database.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use run_wasm_runner::model::{Clock, RunnerId, Status, SystemClock};
+use run_wasm_runner::store::{
+    Applied, AttemptEnd, Batch, ClaimRequest, EndKind, Heartbeat, LookUp, PostgresStore, Report, Store,
+    StoreError, Submitted, Watch,
+};
+
+use super::{LONG, open, try_open};
+use crate::store_contract::harness::{assert_store_is_consistent, child_of, new, request, value};
+use crate::support::database::shared;
+
+fn watch(store: &PostgresStore) -> (Watch, Receiver<()>) {
+    let (told, tell) = channel();
+    let watch = store.watch(Arc::new(move || {
+        // Nobody listens any more at the end.
+        let _ = told.send(());
+    }));
+    let watch = watch.expect("it can be watched");
+    // Once when it has begun to listen: from now on nothing is missed.
+    tell.recv_timeout(LONG).expect("it listens");
+    (watch, tell)
+}
+
+fn submit(store: &dyn Store, count: usize) {
+    let submits = (0..count).map(|_| new("work")).collect();
+    store.commit(&Batch { submits, ..Batch::default() }).expect("it commits");
+}
+
+fn ended(claim: &run_wasm_runner::model::Claim) -> Report {
+    let now = SystemClock::new().now();
+    Report {
+        id: claim.id,
+        runner: claim.runner,
+        attempt: claim.attempt,
+        observed: vec![(now, run_wasm_runner::model::Event::Start)],
+        logs: Vec::new(),
+        progress: None,
+        component_digest: None,
+        end: Some(AttemptEnd { at: now, how: EndKind::Final(value("1")), has_children: false }),
+    }
+}
+
+#[test]
+fn another_process_is_told_of_a_commit_and_nobody_of_a_heartbeat() {
+    let url = shared().url();
+    let (store, other) = (open(&url), open(&url));
+    let (_watch, tell) = watch(&store);
+    submit(&*other, 1);
+    tell.recv_timeout(Duration::from_secs(3)).expect("sooner than the fallback");
+    while tell.try_recv().is_ok() {}
+    // What follows on the same connection comes later: had the first two been told,
+    // it would have been before the third.
+    submit(&*store, 1);
+    let runner = RunnerId::generate();
+    let heartbeat = Some(Heartbeat { runner, lease: Duration::from_secs(600) });
+    other.commit(&Batch { heartbeat, ..Batch::default() }).unwrap();
+    let quiet = tell.recv_timeout(Duration::from_secs(2));
+    assert!(quiet.is_err(), "own commits and heartbeats are told");
+    submit(&*other, 1);
+    tell.recv_timeout(Duration::from_secs(3)).expect("the third is told");
+}
+
+#[test]
+fn runners_that_claim_at_once_share_the_queue_and_nothing_is_handed_out_twice() {
+    const COUNT: usize = 2_000;
+    let url = shared().url();
+    let store = open(&url);
+    submit(&*store, COUNT);
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let store = open(&url);
+            std::thread::spawn(move || {
+                let runner = RunnerId::generate();
+                let (mut mine, mut reports) = (Vec::new(), Vec::new());
+                loop {
+                    let batch = Batch {
+                        reports: std::mem::take(&mut reports),
+                        claim: Some(ClaimRequest { lease: LONG, ..request(runner, 7) }),
+                        ..Batch::default()
+                    };
+                    let receipt = store.commit(&batch).expect("it commits");
+                    assert!(receipt.reports.iter().all(|applied| *applied == Applied::Done));
+                    mine.extend(receipt.claimed.iter().map(|claim| claim.id));
+                    reports = receipt.claimed.iter().map(ended).collect();
+                    if receipt.claimed.is_empty() && !receipt.more {
+                        return mine;
+                    }
+                }
+            })
+        })
+        .collect();
+    let shares: Vec<_> = threads.into_iter().map(|thread| thread.join().expect("no panic")).collect();
+    println!("shared as {:?}", shares.iter().map(Vec::len).collect::<Vec<_>>());
+    let all: Vec<_> = shares.into_iter().flatten().collect();
+    assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len(), "none twice");
+    assert_eq!(all.len(), COUNT, "none forgotten");
+    assert_eq!(store.counts(None).unwrap().get(Status::Succeeded), COUNT as u64);
+    assert_store_is_consistent(&*store);
+}
+
+#[test]
+fn a_parents_end_misses_no_child_that_is_submitted_at_the_same_moment() {
+    let url = shared().url();
+    let (store, other) = (open(&url), open(&url));
+    for _ in 0..100 {
+        submit(&*store, 1);
+        let claim = Some(ClaimRequest { lease: LONG, ..request(RunnerId::generate(), 1) });
+        let parent = store.commit(&Batch { claim, ..Batch::default() }).unwrap().claimed.remove(0);
+        let child = child_of(&parent, 0);
+        let submits = Batch { submits: vec![child.clone()], ..Batch::default() };
+        let other = Arc::clone(&other);
+        let submitting = std::thread::spawn(move || other.commit(&submits).unwrap().submits[0]);
+        store.commit(&Batch { reports: vec![ended(&parent)], ..Batch::default() }).unwrap();
+        let found = match submitting.join().expect("no panic") {
+            Submitted::Created(id) => store.look_up(&[id]).unwrap().remove(0),
+            Submitted::Orphan => continue,
+            other => panic!("{other:?}"),
+        };
+        assert!(matches!(found, LookUp::Final(_)), "a child outlived its parent: {found:?}");
+    }
+}
+
+#[test]
+fn the_same_submits_from_two_processes_at_once_are_one() {
+    let url = shared().url();
+    let stores = [open(&url), open(&url)];
+    for round in 0..30 {
+        let mut both = vec![new("work"), new("work")];
+        both[1].key = Some(format!("key {round}").into());
+        let mut reversed = both.clone();
+        reversed.reverse();
+        reversed[0].id = run_wasm_runner::model::InvocationId::generate();
+        let threads: Vec<_> = [both.clone(), reversed]
+            .into_iter()
+            .zip(&stores)
+            .map(|(submits, store)| {
+                let store = Arc::clone(store);
+                let batch = Batch { submits, ..Batch::default() };
+                std::thread::spawn(move || store.commit(&batch).expect("one of them begins anew").submits)
+            })
+            .collect();
+        let answers: Vec<_> =
+            threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect();
+        let created = answers.iter().filter(|one| matches!(one, Submitted::Created(_))).count();
+        assert_eq!(created, 2, "{answers:?}");
+    }
+    assert_eq!(stores[0].counts(None).unwrap().get(Status::Queued), 60);
+    assert_store_is_consistent(&*stores[0]);
+}
+
+#[test]
+fn two_processes_that_create_one_store_at_once_make_one() {
+    let url = shared().url();
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let url = url.clone();
+            std::thread::spawn(move || submit(&*open(&url), 5))
+        })
+        .collect();
+    for thread in threads {
+        thread.join().expect("no panic");
+    }
+    assert_eq!(open(&url).counts(None).unwrap().get(Status::Queued), 20);
+}
+
+fn schema(url: &str) -> &str {
+    url.rsplit_once("schema=").expect("it names a schema").1
+}
+
+#[test]
+fn a_store_of_a_newer_program_is_refused() {
+    let url = shared().url();
+    drop(open(&url));
+    shared().psql("tests", &format!("UPDATE {}.schema_version SET version = 99", schema(&url)));
+    let error = try_open(&url).err().expect("it is refused");
+    assert!(matches!(error, StoreError::Unusable { .. }), "{error:?}");
+    assert!(error.to_string().contains("schema version 99"), "{error}");
+}
+
+#[test]
+fn a_program_that_has_a_store_open_while_a_newer_one_upgrades_it_refuses_to_go_on() {
+    let url = shared().url();
+    let store = open(&url);
+    submit(&*store, 1);
+    shared().psql("tests", &format!("UPDATE {}.schema_version SET version = 99", schema(&url)));
+    let batch = Batch { submits: vec![new("work")], ..Batch::default() };
+    for _ in 0..2 {
+        let error = store.commit(&batch).expect_err("it is refused");
+        assert!(matches!(error, StoreError::Upgraded { found: 99, .. }), "{error:?}");
+    }
+    let count = shared().psql("tests", &format!("SELECT count(*) FROM {}.invocation", schema(&url)));
+    assert_eq!(count, "1", "nothing was written");
+}
+
+#[test]
+fn a_schema_of_another_application_is_refused_and_untouched() {
+    let url = shared().url();
+    let schema = schema(&url);
+    shared().psql("tests", &format!("CREATE SCHEMA {schema}; CREATE TABLE {schema}.customer (name text)"));
+    let error = try_open(&url).err().expect("it is refused");
+    assert!(matches!(error, StoreError::Unusable { .. }), "{error:?}");
+    assert!(error.to_string().contains("another application"), "{error}");
+    let tables = format!("SELECT count(*) FROM pg_tables WHERE schemaname = '{schema}'");
+    assert_eq!(shared().psql("tests", &tables), "1");
+}
+
+#[test]
+fn the_counts_are_folded_and_stay_right() {
+    let url = shared().url();
+    let store = open(&url);
+    for _ in 0..200 {
+        submit(&*store, 1);
+    }
+    assert_eq!(store.counts(None).unwrap().get(Status::Queued), 200);
+    let rows = shared().psql("tests", &format!("SELECT count(*) FROM {}.tally", schema(&url)));
+    let rows: u32 = rows.parse().expect("a number");
+    assert!(rows < 70, "{rows} rows are left");
+}
