@@ -243,6 +243,24 @@ impl Work<'_> {
         self.lanes.get_mut(&id).ok_or(rusqlite::Error::QueryReturnedNoRows)
     }
 
+    /// A lane as it is, and whether it was changed already.
+    pub(super) fn look_at_lane(&mut self, id: LaneId) -> rusqlite::Result<(Lane, bool)> {
+        let is_dirty = self.dirty.contains(&id);
+        let lane = *self.lane(id)?;
+        if !is_dirty {
+            self.dirty.remove(&id);
+        }
+        Ok((lane, is_dirty))
+    }
+
+    /// Undoes what was done to a lane since it was looked at.
+    pub(super) fn restore_lane(&mut self, id: LaneId, (lane, is_dirty): (Lane, bool)) {
+        self.lanes.insert(id, lane);
+        if !is_dirty {
+            self.dirty.remove(&id);
+        }
+    }
+
     /// Finds a place for an invocation that is due: ready if its lane has room and
     /// nobody waits for it, else among the blocked until the lane is settled.
     pub(super) fn enter_lane(
