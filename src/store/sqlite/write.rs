@@ -1,6 +1,6 @@
 //! One batch in one transaction: submits and reports.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
@@ -36,6 +36,9 @@ pub(super) struct Work<'a> {
     pub(super) lanes: HashMap<LaneId, Lane>,
     /// Those that were settled, to be written at the end.
     pub(super) changed: BTreeSet<LaneId>,
+    /// What has been given room in its lane and is not written yet: the task, by
+    /// order key and number.
+    pub(super) admitted: BTreeMap<(i64, i64), i64>,
     /// What was blocked in this transaction.
     pub(super) newly_blocked: HashSet<i64>,
     /// And the rules of their tasks.
@@ -81,6 +84,7 @@ pub(super) fn commit(
             dirty: BTreeSet::new(),
             lanes: HashMap::new(),
             changed: BTreeSet::new(),
+            admitted: BTreeMap::new(),
             newly_blocked: HashSet::new(),
             lane_rules: HashMap::new(),
             steps: Vec::new(),
@@ -139,6 +143,7 @@ impl Work<'_> {
             self.claim(request)?;
         }
         self.settle_lanes()?;
+        self.write_admitted()?;
         self.write_lanes()?;
         if let Some(request) = &batch.claim
             && self.receipt.lease == Some(Lease::Held)
