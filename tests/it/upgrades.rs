@@ -11,9 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
-use run_wasm_runner::model::{Event, InvocationId, LogEntry, LogStream, Progress, RunnerId, Status};
+use run_wasm_runner::model::{
+    Event, InvocationId, LogEntry, LogStream, Progress, RunnerId, Status, SystemClock,
+};
+use run_wasm_runner::runner::{Runner, RunnerOptions};
 use run_wasm_runner::store::{
     Batch, ClaimRequest, EndKind, NewInvocation, Report, SqliteStore, Store, StoreError,
 };
@@ -21,9 +25,12 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::runner::site::Site;
 use crate::store_contract::harness::{
-    Bench, assert_store_is_consistent, child_of, detached, failure, new, request, tasks, text, value,
+    Bench, assert_store_is_consistent, child_of, detached, everything, failure, new, request, tasks, text,
+    value,
 };
 use crate::support::clock::TestClock;
+use crate::support::closures::{Closures, root};
+use crate::support::disk::{Disk, Failure};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sqlite")
@@ -309,4 +316,55 @@ fn a_runner_whose_store_was_upgraded_stops_and_says_so() {
     assert!(began.elapsed() < Duration::from_secs(10), "the sleeper is not waited for");
     assert!(output.stderr.contains("a newer run-wasm-runner has upgraded the store"), "{output:?}");
     assert_eq!(portrait(&path), before, "nothing was written");
+}
+
+/// A runner that can't write looks how things stand before it tries again: that look
+/// must tell it, too.
+#[test]
+fn a_runner_whose_disk_fails_while_its_store_is_upgraded_stops_too() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("state.db");
+    let disk = Disk::new();
+    let clock = Arc::new(SystemClock::new());
+    let store = SqliteStore::open_with(&path, clock.clone(), Some(disk.vfs())).expect("a new store");
+    let store = Arc::new(store);
+    let (started, has_started) = channel();
+    let guests = Closures::default().with("hang", move |_| {
+        let started = started.clone();
+        async move {
+            // Nobody listens any more at the end.
+            let _ = started.send(());
+            std::future::pending().await
+        }
+    });
+    let submits = vec![root("hang", &[])];
+    store.commit(&Batch { submits, ..Batch::default() }).expect("a commit");
+    let options = RunnerOptions { slots: 1, lease: Duration::from_secs(300), ..RunnerOptions::default() };
+    let runner = Runner::start(store.clone(), Arc::new(guests), clock, options).expect("it starts");
+    has_started.recv_timeout(Duration::from_secs(30)).expect("its guest runs");
+    // From here on nothing can be written: not that it has started, if that was not
+    // written yet, and not the cancel.
+    let code = rusqlite::ffi::SQLITE_FULL;
+    disk.fail(Failure { at: disk.operations() + 1, count: usize::MAX / 2, code, of_reads: false });
+    let handle = runner.handle();
+    handle.cancel(InvocationId::generate(), "to have something to write");
+    handle.cancel(all(&*store)[0], "not wanted");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while disk.failed() == 0 {
+        assert!(Instant::now() < deadline, "it never wrote");
+        std::thread::yield_now();
+    }
+    upgrade(&path);
+    let (stopped, has_stopped) = channel();
+    std::thread::spawn(move || {
+        runner.wait_stopping();
+        runner.stop();
+        let _ = stopped.send(());
+    });
+    has_stopped.recv_timeout(Duration::from_secs(30)).expect("it stops by itself");
+    assert!(matches!(handle.fault(), Some(StoreError::Upgraded { found: 99, .. })), "{:?}", handle.fault());
+}
+
+fn all(store: &dyn Store) -> Vec<InvocationId> {
+    store.list(&everything()).expect("a list").iter().map(|one| one.id).collect()
 }
