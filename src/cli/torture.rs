@@ -112,8 +112,8 @@ fn torture(args: &TortureArgs, cli: &Cli, setting: &Setting, site: &Site) -> Res
         let count = clean(&*store)?;
         output::note(&format!("{count} left over from earlier runs cancelled"));
     }
-    let url = context.config.store.url.to_string();
-    let mut runners = Runners::new(site, &*context.clock, url).map_err(system)?;
+    let mut runners =
+        Runners::new(site, &*context.clock, store_for_runners(cli, &context)).map_err(system)?;
     let interrupts = Registered::new()?;
     let (interrupt, interrupted) = bounded(2);
     let again = interrupt.clone();
@@ -225,6 +225,15 @@ fn context(cli: &Cli, site: &Site) -> Result<Context, CliError> {
     let config = Config::resolve(&flags, &around)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     Ok(Context { config, clock, json: cli.global.json })
+}
+
+/// The store as runners are told it, who work in other directories. A URL that
+/// is shown may lack its password.
+fn store_for_runners(cli: &Cli, context: &Context) -> String {
+    match (&context.config.store.url, &cli.global.store) {
+        (StoreUrl::Sqlite(_), _) | (_, None) => context.config.store.url.to_string(),
+        (_, Some(typed)) => typed.clone(),
+    }
 }
 
 fn refuse_nonsense(setting: &Setting) -> Result<(), CliError> {

@@ -240,6 +240,37 @@ impl Cluster {
     }
 }
 
+/// A transaction that stays open, with its locks, until this is dropped.
+pub struct OpenTransaction(std::process::Child);
+
+impl Cluster {
+    /// Runs SQL in a transaction and leaves it open.
+    #[track_caller]
+    pub fn hold(&self, database: &str, sql: &str) -> OpenTransaction {
+        let mut psql = Command::new(programs().join("psql"))
+            .args(["-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-h", "127.0.0.1"])
+            .args(["-p", &self.port.to_string(), "-d", database])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("psql runs");
+        let stdin = psql.stdin.as_mut().expect("it is piped");
+        stdin.write_all(format!("BEGIN; {sql};\n\\echo held\n").as_bytes()).expect("psql listens");
+        let said = BufReader::new(psql.stdout.take().expect("it is piped")).lines();
+        let is_held = said.map_while(Result::ok).any(|line| line == "held");
+        assert!(is_held, "{sql} failed");
+        OpenTransaction(psql)
+    }
+}
+
+impl Drop for OpenTransaction {
+    fn drop(&mut self) {
+        // The end of its input is the end of it, and of the transaction.
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
 impl Drop for Cluster {
     fn drop(&mut self) {
         if let Some(mut watch) = self.watch.lock().expect("nobody panicked").take() {
