@@ -4,9 +4,10 @@
 //! wrote it, with invocations in every status that a store could bring about
 //! then. A fixture is written once, by the program of its day, and never changed:
 //! `cargo test --test it -- --ignored upgrades::write_the_fixture_of_this_schema`.
-//! Whoever adds a migration writes the fixture of the version before it.
+//! Whoever adds a migration writes the fixture of the version before it. Those of
+//! PostgreSQL are in `postgres::upgrades`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,7 +44,7 @@ fn version_of_today() -> u32 {
 }
 
 /// Fills a store with all that can happen. (Nothing is skipped yet.)
-fn furnish(bench: &Bench) {
+pub fn furnish(bench: &Bench) {
     let (dead, one, other) = (RunnerId::generate(), RunnerId::generate(), RunnerId::generate());
     let labelled = |task: &str, what: &str| NewInvocation {
         labels: vec![("is".to_owned(), what.to_owned())],
@@ -172,7 +173,9 @@ fn restore(fixture: &Path, into: &Path) {
 
 /// What must not change by a migration: status, attempt, moves and outcome of
 /// each invocation, as SQL says it.
-fn portrait(path: &Path) -> BTreeMap<InvocationId, (String, u32, u32, Option<String>)> {
+pub type Portrait = BTreeMap<InvocationId, (String, u32, u32, Option<String>)>;
+
+fn portrait(path: &Path) -> Portrait {
     let sql = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("a database");
     let query = "SELECT id, status, attempt, moves, coalesce(o.value, o.failure) \
                  FROM invocation i LEFT JOIN outcome o ON o.seq = i.seq";
@@ -182,6 +185,42 @@ fn portrait(path: &Path) -> BTreeMap<InvocationId, (String, u32, u32, Option<Str
         Ok((id, (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
     });
     rows.expect("rows").map(|row| row.expect("a row")).collect()
+}
+
+/// Checks a store that was migrated against what it was before, and finishes its
+/// work.
+#[track_caller]
+pub fn is_whole_and_goes_on(bench: &Bench, before: &Portrait, what: &str) {
+    let statuses: BTreeSet<_> = before.values().map(|one| one.0.as_str()).collect();
+    assert_eq!(
+        statuses.into_iter().collect::<Vec<_>>(),
+        ["cancelled", "claimed", "failed", "queued", "running", "succeeded", "waiting"],
+        "{what}"
+    );
+    assert_store_is_consistent(&*bench.store);
+    let is_as_before = |id: InvocationId| {
+        let (status, attempt, moves, outcome) = &before[&id];
+        let now = bench.get(id);
+        assert_eq!((now.status.as_str(), now.attempt), (status.as_str(), *attempt), "{what}: {id}");
+        assert_eq!(bench.history(id).len(), *moves as usize + 1, "{what}: {id}");
+        let stored =
+            now.outcome.as_ref().map(|outcome| text(outcome).trim_start_matches("value ").to_owned());
+        assert_eq!(&stored, outcome, "{what}: {id}");
+    };
+    before.keys().copied().for_each(is_as_before);
+
+    // The runners of the old program are gone; a new one finishes their work.
+    bench.clock.advance(Duration::from_secs(2 * 3600));
+    bench.recover();
+    let runner = RunnerId::generate();
+    let everything = ClaimRequest { tasks: tasks(&["work", "child", "other"]), ..request(runner, 100) };
+    for claim in bench.claim(everything).claimed {
+        // The end of a parent ends its attached children.
+        bench.report(bench.ended(&claim, EndKind::Final(value("43"))));
+    }
+    assert_eq!(bench.store.counts(None).expect("it counts").unfinished(), 0, "{what}");
+    before.iter().filter(|(_, one)| one.3.is_some()).for_each(|(id, _)| is_as_before(*id));
+    assert_store_is_consistent(&*bench.store);
 }
 
 #[test]
@@ -202,48 +241,13 @@ fn an_older_store_is_migrated_and_its_work_goes_on() {
         let path = directory.path().join("state.db");
         restore(&fixture, &path);
         let before = portrait(&path);
-        let statuses: std::collections::BTreeSet<_> = before.values().map(|one| one.0.as_str()).collect();
-        assert_eq!(
-            statuses.into_iter().collect::<Vec<_>>(),
-            ["cancelled", "claimed", "failed", "queued", "running", "succeeded", "waiting"],
-            "{fixture:?}"
-        );
 
         let clock = TestClock::new();
         clock.advance(Duration::from_secs(60));
         let store =
             SqliteStore::open(&path, clock.clone()).unwrap_or_else(|error| panic!("{fixture:?}: {error}"));
         assert_eq!(version_of(&path), version_of_today(), "{fixture:?}");
-        assert_store_is_consistent(&store);
-        let bench = Bench::new(Arc::new(store), clock, ());
-        for (id, (status, attempt, moves, outcome)) in &before {
-            let now = bench.get(*id);
-            assert_eq!((now.status.as_str(), now.attempt), (status.as_str(), *attempt), "{fixture:?}: {id}");
-            assert_eq!(bench.history(*id).len(), *moves as usize + 1, "{fixture:?}: {id}");
-            let stored =
-                now.outcome.as_ref().map(|outcome| text(outcome).trim_start_matches("value ").to_owned());
-            assert_eq!(&stored, outcome, "{fixture:?}: {id}");
-        }
-
-        // The runners of the old program are gone; a new one finishes their work.
-        bench.clock.advance(Duration::from_secs(2 * 3600));
-        bench.recover();
-        let runner = RunnerId::generate();
-        let everything = ClaimRequest { tasks: tasks(&["work", "child", "other"]), ..request(runner, 100) };
-        for claim in bench.claim(everything).claimed {
-            // The end of a parent ends its attached children.
-            bench.report(bench.ended(&claim, EndKind::Final(value("43"))));
-        }
-        assert_eq!(bench.store.counts(None).expect("it counts").unfinished(), 0, "{fixture:?}");
-        for (id, (status, _, _, outcome)) in &before {
-            let now = bench.get(*id);
-            if let Some(outcome) = outcome {
-                let stored = text(now.outcome.as_ref().expect("it is final"));
-                assert_eq!(now.status.as_str(), status, "{fixture:?}: {id} was final");
-                assert_eq!(stored.trim_start_matches("value "), outcome, "{fixture:?}: {id} was final");
-            }
-        }
-        assert_store_is_consistent(&*bench.store);
+        is_whole_and_goes_on(&Bench::new(Arc::new(store), clock, ()), &before, &format!("{fixture:?}"));
     }
     assert!(found > 0, "there is no fixture");
 }
