@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::config::{Config, ConfigError, Origin, Problem, StoreUrl, Surroundings, in_backticks, nearest};
 use crate::model::{Clock, Invocation, InvocationId, SystemClock};
@@ -14,6 +15,8 @@ use crate::wasm::{Library, LibraryOptions, Task};
 use super::args::Cli;
 use super::error::CliError;
 use super::output;
+use super::progress::Progress;
+use super::render::plural;
 
 /// The resolved configuration, and what is made from it.
 pub struct Context {
@@ -65,9 +68,16 @@ impl Context {
         let options = LibraryOptions {
             cache_directory: self.config.cache_directory.clone(),
             max_live: self.config.max_live,
+            loaded: Arc::default(),
         };
-        let library = Library::load(&self.config.components, &options, Arc::clone(&self.clock))
-            .map_err(CliError::Load)?;
+        let (loaded, total) = (Arc::clone(&options.loaded), self.config.components.len());
+        let progress = Progress::start(move || {
+            Some(format!("{} of {} loaded", loaded.load(Ordering::Relaxed), plural(total, "component")))
+        });
+        let library =
+            Library::load(&self.config.components, &options, Arc::clone(&self.clock)).map_err(CliError::Load);
+        drop(progress);
+        let library = library?;
         let unresolved = self.config.task_sections.iter().filter_map(|(task, place)| {
             let error = library.resolve(task).err()?;
             Some(Problem::new(Origin::File, format!("`[task.\"{task}\"]`: {error}")).at(place))

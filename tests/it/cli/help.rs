@@ -2,7 +2,7 @@
 
 use crate::support::cli::Sandbox;
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 23] = [
     "call",
     "submit",
     "start",
@@ -19,6 +19,8 @@ const COMMANDS: [&str; 21] = [
     "resume",
     "queues",
     "tasks",
+    "new",
+    "build",
     "inspect",
     "check",
     "torture",

@@ -81,7 +81,7 @@ pub fn install(package: &str) {
     assert!(
         is_installed,
         "`{package}` is missing and can't be installed: as root, `apt-get install {package}` \
-         (the tests of the PostgreSQL store need it)"
+         (tests need it)"
     );
 }
 
