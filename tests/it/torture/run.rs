@@ -72,7 +72,7 @@ fn runners_that_are_killed_lose_nothing_in_postgresql() {
 #[test]
 fn runners_of_a_store_in_memory_are_stopped_and_lose_nothing() {
     let sandbox = sandbox();
-    let flags = ["--store", "memory:", "--duration", "5s", "--kill-every", "200ms", "--json"];
+    let flags = ["--store", "memory:", "--duration", "6s", "--kill-every", "50ms", "--json"];
     let report = torture(&sandbox, &flags).expect(0).json();
     println!("{}", report["did"]);
     assert_eq!((&report["ok"], &report["did"]["kills"]), (&true.into(), &0.into()), "{report}");
