@@ -2,7 +2,7 @@
 
 use crate::support::cli::Sandbox;
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "call",
     "submit",
     "start",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 21] = [
     "pause",
     "resume",
     "queues",
+    "component",
     "tasks",
     "inspect",
     "check",
@@ -38,6 +39,12 @@ fn help_of_every_command_is_as_reviewed() {
         let output = sandbox.run([command, "--help"]).expect(0);
         insta::assert_snapshot!(format!("help_{command}"), output.stdout());
     }
+}
+
+#[test]
+fn help_of_component_push_is_as_reviewed() {
+    let output = Sandbox::new().run(["component", "push", "--help"]).expect(0);
+    insta::assert_snapshot!(output.stdout());
 }
 
 #[test]
