@@ -83,7 +83,11 @@ impl Bench {
                 tasks: Default::default(),
             })
             .into();
-        let options = LibraryOptions { cache_directory: Some(root.join("bench-cache")), max_live: 1_000 };
+        let options = LibraryOptions {
+            cache_directory: Some(root.join("bench-cache")),
+            max_live: 1_000,
+            loaded: Default::default(),
+        };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let library = Library::load(&sources, &options, Arc::clone(&clock))
             .unwrap_or_else(|errors| panic!("{errors:?} (build the guests first: `cargo xtask guests`)"));

@@ -9,6 +9,8 @@ use clap_complete::Shell;
 use crate::config::{self, Flags, parse_age, parse_flag_duration};
 use crate::model::{InvocationId, MAX_PRIORITY, Status};
 
+use super::language::Language;
+
 /// Runs tasks that are WebAssembly components: every exported function is a
 /// task, every invocation a fresh instance in a sandbox.
 #[derive(Debug, Parser)]
@@ -141,6 +143,20 @@ pub enum Command {
     Component(ComponentCommand),
     /// List the tasks of all components, with their types
     Tasks(TasksArgs),
+    /// Make a project of tasks in some language
+    ///
+    /// The directory NAME gets a small project with a plain task, one that fails, and
+    /// one that submits children and awaits them, a test and a `wasm-runner.toml`.
+    /// Prints the files, one a line. Nothing that exists is ever written over.
+    New(NewArgs),
+    /// Build a project's component with its language's own tools
+    ///
+    /// What the tools say goes to standard error. The component goes to
+    /// `build/NAME.wasm` in the project's directory, and what `inspect` shows of it
+    /// to standard output. NAME is the world in `wit/`, or cargo's name of the
+    /// target. The language is known by its files: `Cargo.toml`; `pyproject.toml` or
+    /// `requirements.txt`; `tsconfig.json`; `package.json`.
+    Build(BuildArgs),
     /// Show what a component file exports, imports and asks for
     Inspect(InspectArgs),
     /// Validate the configuration and every component in it
@@ -498,6 +514,42 @@ Examples:
   run-wasm-runner tasks
   run-wasm-runner --component math=math.wasm tasks --json | jq -r .task")]
 pub struct TasksArgs {}
+
+/// Flags of `new`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner new rust hello
+  run-wasm-runner new python word-count
+
+Exit codes: 2 if NAME can't be a name or exists.")]
+pub struct NewArgs {
+    /// Language
+    #[arg(value_name = "LANGUAGE")]
+    pub language: Language,
+
+    /// Name of the project, its directory and its component: words joined by `-`
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+/// Flags of `build`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner build
+  run-wasm-runner build hello --json | jq -r .path
+
+Exit codes: 78 if a tool is missing or fails, or the component can't be used.")]
+pub struct BuildArgs {
+    /// The project's directory
+    #[arg(value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
+    pub directory: PathBuf,
+
+    /// Language, where its files do not say it
+    #[arg(long, value_name = "LANGUAGE")]
+    pub language: Option<Language>,
+}
 
 /// Flags of `inspect`.
 #[derive(Debug, Args)]

@@ -1,16 +1,16 @@
 //! `cancel`: invocations that nobody wants any more.
 
+use std::time::Instant;
+
 use crate::model::{InvocationId, Status};
 use crate::store::{Batch, Cancel, Cancelled, Filter};
 
 use super::args::CancelArgs;
+use super::bulk::{CHUNK, give_way};
 use super::context::Context;
 use super::error::CliError;
 use super::output::{self, Output};
 use super::render::plural;
-
-/// One transaction cancels at most this many, and what lies below them.
-const CHUNK: usize = 500;
 
 /// Runs the command.
 ///
@@ -31,7 +31,9 @@ pub fn run(args: &CancelArgs, context: &Context) -> Result<(), CliError> {
         |id: &InvocationId| Cancel { id: *id, message: "cancelled from the command line".to_owned() };
     let mut first_unknown = None;
     let mut count = 0;
-    for chunk in ids.chunks(CHUNK) {
+    let mut chunks = ids.chunks(CHUNK).peekable();
+    while let Some(chunk) = chunks.next() {
+        let began = Instant::now();
         let batch = Batch { cancels: chunk.iter().map(cancel).collect(), ..Batch::default() };
         let receipt = existing.store.commit(&batch)?;
         for (id, cancelled) in chunk.iter().zip(receipt.cancels) {
@@ -58,6 +60,9 @@ pub fn run(args: &CancelArgs, context: &Context) -> Result<(), CliError> {
         }
         // What is durable is told before anything else can fail.
         output.flush()?;
+        if chunks.peek().is_some() {
+            give_way(began);
+        }
     }
     if filtered.is_some() {
         output::note(&format!("cancelled {}", plural(count, "invocation")));

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::config::{Config, ConfigError, Origin, Problem, StoreUrl, Surroundings, in_backticks, nearest};
 use crate::model::{Clock, Invocation, InvocationId, SystemClock, TaskOptions};
@@ -14,6 +15,8 @@ use crate::wasm::{ComponentSource, Grants, Library, LibraryOptions, LoadError, T
 use super::args::Cli;
 use super::error::CliError;
 use super::output;
+use super::progress::Progress;
+use super::render::plural;
 use super::shelf::{Shelf, ShelfError};
 
 /// The resolved configuration, and what is made from it.
@@ -89,10 +92,16 @@ impl Context {
         let options = LibraryOptions {
             cache_directory: self.config.cache_directory.clone(),
             max_live: self.config.max_live,
+            loaded: Arc::default(),
         };
         let sources = self.sources(store)?;
-        let mut library =
-            Library::load(&sources, &options, Arc::clone(&self.clock)).map_err(CliError::Load)?;
+        let (loaded, total) = (Arc::clone(&options.loaded), sources.len());
+        let progress = Progress::start(move || {
+            Some(format!("{} of {} loaded", loaded.load(Ordering::Relaxed), plural(total, "component")))
+        });
+        let library = Library::load(&sources, &options, Arc::clone(&self.clock)).map_err(CliError::Load);
+        drop(progress);
+        let mut library = library?;
         if let Some(store) = store {
             library.fetch_versions_from(Box::new(Shelf::new(Arc::clone(store), &self.config)));
         }

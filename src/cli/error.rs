@@ -26,6 +26,14 @@ pub enum CliError {
     /// Components can't be used.
     #[error("{}", .0.iter().map(LoadError::to_string).collect::<Vec<_>>().join("\n"))]
     Load(Vec<LoadError>),
+    /// A project can't be built.
+    #[error("{message}")]
+    Build {
+        /// Why.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
     /// The store can't be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -96,7 +104,9 @@ impl CliError {
                 error.0.iter().map(|problem| (problem.to_string(), problem.hint.clone())).collect()
             }
             Self::Load(errors) => errors.iter().map(|error| (error.to_string(), None)).collect(),
-            Self::Usage { message, hint } | Self::NotFinal { message, hint } => {
+            Self::Usage { message, hint }
+            | Self::Build { message, hint }
+            | Self::NotFinal { message, hint } => {
                 vec![(message.clone(), hint.clone())]
             }
             Self::Violated { message, hint } => vec![(message.clone(), Some(hint.clone()))],

@@ -26,7 +26,7 @@ pub const SYSTEM: u8 = 71;
 pub const OUTPUT: u8 = 74;
 /// Not final yet.
 pub const NOT_FINAL: u8 = 75;
-/// Bad configuration or component.
+/// Bad configuration or component, or a project that can't be built.
 pub const CONFIG: u8 = 78;
 
 /// The exit code of a failed task.
@@ -44,7 +44,7 @@ pub fn of(error: &CliError) -> u8 {
     match error {
         CliError::Usage { .. } => USAGE,
         CliError::Config(problems) if problems.is_usage() => USAGE,
-        CliError::Config(_) | CliError::Load(_) => CONFIG,
+        CliError::Config(_) | CliError::Load(_) | CliError::Build { .. } => CONFIG,
         CliError::Store(StoreError::BadUrl { .. }) => USAGE,
         // Also what later versions of the store may add: all of it is the
         // store's fault.
@@ -86,6 +86,7 @@ mod tests {
             (CliError::NotFinal { message: String::new(), hint: None }, 75),
             (problem(Origin::File), 78),
             (CliError::Load(Vec::new()), 78),
+            (CliError::Build { message: String::new(), hint: None }, 78),
             (CliError::BrokenPipe, 0),
         ];
         for (error, code) in table {

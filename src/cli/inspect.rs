@@ -1,7 +1,9 @@
 //! `inspect`: what a component file holds.
 
+use std::path::Path;
+
 use crate::config::check_component_name;
-use crate::wasm::Library;
+use crate::wasm::{Inspection, Library};
 
 use super::args::InspectArgs;
 use super::arguments::signature;
@@ -16,14 +18,24 @@ use super::render::{InspectionDocument, plural, size};
 /// [`CliError`].
 pub fn run(args: &InspectArgs, json: bool) -> Result<(), CliError> {
     let mut output = Output::stdout();
-    let name = component_name(args);
+    let name = component_name(&args.file);
     let inspection =
         Library::inspect(&name, &args.file, None).map_err(|error| CliError::Load(vec![error]))?;
     if json {
         output.json(&InspectionDocument::new(&inspection))?;
         return output.flush();
     }
-    output.line(&harmless_line(&args.file.display().to_string()))?;
+    show(&mut output, &args.file, &inspection)?;
+    output.flush()
+}
+
+/// Writes for people what a component file holds.
+///
+/// # Errors
+///
+/// If it can't be written.
+pub fn show(output: &mut Output, file: &Path, inspection: &Inspection) -> Result<(), CliError> {
+    output.line(&harmless_line(&file.display().to_string()))?;
     output.line(&format!("{}, {}", inspection.digest, size(inspection.bytes)))?;
     output.line(&format!("\nexports {}", plural(inspection.tasks.len(), "task")))?;
     for task in &inspection.tasks {
@@ -40,12 +52,12 @@ pub fn run(args: &InspectArgs, json: bool) -> Result<(), CliError> {
         let mark = if import.is_provided { " " } else { "!" };
         output.line(&harmless_line(&format!("{mark} {}: {}", import.import, import.provided_by)))?;
     }
-    output.flush()
+    Ok(())
 }
 
 /// What the file would be called in a configuration.
-fn component_name(args: &InspectArgs) -> String {
-    let stem = args.file.file_stem().map(|stem| stem.to_string_lossy().replace(['_', '.', ' '], "-"));
+pub fn component_name(file: &Path) -> String {
+    let stem = file.file_stem().map(|stem| stem.to_string_lossy().replace(['_', '.', ' '], "-"));
     let is_name = |stem: &String| check_component_name(stem, crate::config::Origin::Flag).is_ok();
     stem.filter(is_name).unwrap_or_else(|| "component".to_owned())
 }

@@ -5,6 +5,8 @@
 
 pub mod args;
 mod arguments;
+mod build;
+mod bulk;
 mod call;
 mod cancel;
 mod check;
@@ -15,9 +17,11 @@ mod error;
 pub mod exit_code;
 mod history;
 mod inspect;
+mod language;
 mod list;
 mod logging;
 mod logs;
+mod new;
 mod output;
 mod pause;
 mod progress;
@@ -54,6 +58,8 @@ pub fn run(cli: &Cli) -> Result<(), CliError> {
     match &cli.command {
         Command::Completions(args) => return completions::completions(args),
         Command::Man(args) => return completions::man(args),
+        Command::New(args) => return new::run(args, cli.global.json),
+        Command::Build(args) => return build::run(args, cli),
         Command::Inspect(args) => return inspect::run(args, cli.global.json),
         Command::Check(args) => return check::run(args, cli),
         Command::Torture(args) => return torture::run(args, cli),
@@ -80,6 +86,8 @@ pub fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Tasks(args) => tasks::run(args, &context),
         Command::Completions(_)
         | Command::Man(_)
+        | Command::New(_)
+        | Command::Build(_)
         | Command::Inspect(_)
         | Command::Check(_)
         | Command::Torture(_) => unreachable!("they returned above"),

@@ -6,13 +6,11 @@ use crate::model::Status;
 use crate::store::{Batch, Keep, Prune};
 
 use super::args::PruneArgs;
+use super::bulk::{CHUNK, give_way};
 use super::context::Context;
 use super::error::CliError;
 use super::output::Output;
 use super::render::plural;
-
-/// One transaction looks at this many: some milliseconds.
-const LOOKED_AT_ONCE: usize = 500;
 
 /// Runs the command.
 ///
@@ -27,7 +25,7 @@ pub fn run(args: &PruneArgs, context: &Context) -> Result<(), CliError> {
     let mut after = None;
     loop {
         let began = Instant::now();
-        let prune = Prune { keep: keep.clone(), max: LOOKED_AT_ONCE, after };
+        let prune = Prune { keep: keep.clone(), max: CHUNK, after };
         let receipt = existing.store.commit(&Batch { prune: Some(prune), ..Batch::default() })?;
         let Some(pruned) = receipt.pruned else { break };
         removed += pruned.removed;
@@ -35,8 +33,7 @@ pub fn run(args: &PruneArgs, context: &Context) -> Result<(), CliError> {
         if after.is_none() {
             break;
         }
-        // Runners write to the store too, and have a turn in between.
-        std::thread::sleep(began.elapsed());
+        give_way(began);
     }
     if context.json {
         output.json(&serde_json::json!({ "removed": removed }))?;

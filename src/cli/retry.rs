@@ -1,20 +1,19 @@
 //! `retry`: final invocations, submitted anew.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::model::{Differing, Invocation, InvocationId, Status};
 use crate::store::{Batch, Filter, NewInvocation, Submitted};
 
 use super::args::RetryArgs;
+use super::bulk::{CHUNK, give_way};
 use super::context::{Context, ExistingStore};
 use super::error::CliError;
 use super::output::{self, Output};
 use super::render::plural;
 
-/// One transaction submits at most this many, and about this many bytes of
-/// arguments.
-const CHUNK: usize = 500;
+/// One transaction has about this many bytes of arguments at most.
 const CHUNK_BYTES: usize = 16 << 20;
 
 /// The label that says which invocation one is a copy of.
@@ -53,8 +52,10 @@ pub fn run(args: &RetryArgs, context: &Context) -> Result<(), CliError> {
         bytes += arguments.len();
         copies.push((id, copy(&invocation, arguments)));
         if copies.len() == CHUNK || bytes >= CHUNK_BYTES {
+            let began = Instant::now();
             count += submit(std::mem::take(&mut copies), &existing, context, &mut output)?;
             bytes = 0;
+            give_way(began);
         }
     }
     count += submit(copies, &existing, context, &mut output)?;

@@ -112,8 +112,8 @@ fn torture(args: &TortureArgs, cli: &Cli, setting: &Setting, site: &Site) -> Res
         let count = clean(&*store)?;
         output::note(&format!("{count} left over from earlier runs cancelled"));
     }
-    let url = context.config.store.url.with_secrets();
-    let mut runners = Runners::new(site, &*context.clock, url).map_err(system)?;
+    let mut runners =
+        Runners::new(site, &*context.clock, context.config.store.url.with_secrets()).map_err(system)?;
     let interrupts = Registered::new()?;
     let (interrupt, interrupted) = bounded(2);
     let again = interrupt.clone();

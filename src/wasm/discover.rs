@@ -178,6 +178,9 @@ pub(super) fn discover(component: &Component, name: &str) -> Discovery {
     let ty = component.component_type();
     for (export, item) in ty.exports(engine) {
         match item.ty {
+            ComponentItem::ComponentFunc(function) if is_left_over(export, &function) => {
+                discovery.reject(format!("{name}.{export}"), LEFT_OVER.to_owned());
+            }
             ComponentItem::ComponentFunc(function) => {
                 discovery.add(component, None, None, format!("{name}.{export}"), export, &function);
             }
@@ -202,6 +205,16 @@ pub(super) fn discover(component: &Component, name: &str) -> Discovery {
         })
         .collect();
     discovery
+}
+
+/// Why what a tool leaves behind is no task.
+const LEFT_OVER: &str = "it is a left-over of the tool that built the component";
+
+/// Whether a function at the root is the entry of componentize-qjs's own build
+/// step, which it leaves behind.
+fn is_left_over(name: &str, function: &ComponentFunc) -> bool {
+    name == "init"
+        && function.params().map(|(name, _)| name).eq(["shim", "script", "entry-path", "disable-gc"])
 }
 
 fn imported_interface(component: &Component, instance: &ComponentInstance) -> ImportKind {
@@ -255,7 +268,7 @@ impl Discovery {
             let id = format!("{interface}.{function_name}");
             // componentize-py leaves the entry of its own build step behind.
             if unversioned == "exports" && function_name == "init" {
-                self.reject(id, "it is a left-over of the tool that built the component".to_owned());
+                self.reject(id, LEFT_OVER.to_owned());
                 continue;
             }
             if is_wasi {
@@ -552,6 +565,24 @@ mod tests {
                 ),
             ]
         );
+    }
+
+    #[test]
+    fn what_a_tool_left_behind_is_no_task_and_what_looks_like_it_is() {
+        let option = Shape::Option(Box::new(Shape::String));
+        let init = |last| {
+            let parameters = [
+                ("shim", Shape::String),
+                ("script", Shape::String),
+                ("entry-path", option.clone()),
+                (last, Shape::Bool),
+            ];
+            discovered(&[], &[function("init", parameters, None)], &[])
+        };
+        let left_over = init("disable-gc");
+        assert_eq!(ids(&left_over), [""; 0]);
+        assert_eq!((&*left_over.rejected[0].id, &*left_over.rejected[0].reason), ("COMP.init", LEFT_OVER));
+        assert_eq!(ids(&init("verbose")), ["COMP.init"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
@@ -16,6 +17,7 @@ use super::engine::{EpochTicker, new_engine};
 use super::execute::{self, MAX_MEMORIES, MAX_TABLES, Program, TABLES_PER_WEIGHT};
 use super::host;
 use super::link::{self, Provider};
+use super::parallel::in_parallel;
 use super::rules;
 use super::values::{Shape, normalise_arguments};
 use super::versions::{Shelf, Versions};
@@ -84,6 +86,8 @@ pub struct LibraryOptions {
     /// the engine's pools are sized by it. At most what the system can carry, by
     /// [`live_for_maps`](super::live_for_maps).
     pub max_live: usize,
+    /// Counts the components that are loaded or refused, for whoever shows it.
+    pub loaded: Arc<AtomicUsize>,
 }
 
 /// One task.
@@ -282,9 +286,15 @@ impl Library {
         let mut errors = Vec::new();
         let mut loaded = Vec::new();
         let mut used_sources = Vec::new();
-        for source in sources {
-            let engine = metered.as_ref().filter(|_| wants_fuel(source)).unwrap_or(&plain);
-            match load_one(engine, &source.name, &source.path, &cache) {
+        let engine =
+            |source: &ComponentSource| metered.as_ref().filter(|_| wants_fuel(source)).unwrap_or(&plain);
+        let results = in_parallel(sources, |source| {
+            let result = load_one(engine(source), &source.name, &source.path, &cache);
+            options.loaded.fetch_add(1, Ordering::Relaxed);
+            result
+        });
+        for (source, result) in sources.iter().zip(results) {
+            match result {
                 Ok(component) => {
                     loaded.push(component);
                     used_sources.push(source);

@@ -10,6 +10,7 @@ mod library;
 mod limits;
 mod link;
 mod output;
+mod parallel;
 mod rules;
 mod suggest;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use run_wasm_runner::model::{Claim, Reason, RunnerId, Status};
 use run_wasm_runner::store::{Applied, EndKind, Lease, MemoryStore, NewInvocation, SqliteStore};
 
 use crate::store_contract::harness::{Bench, LEASE, assert_store_is_consistent, new, text, value};
+use crate::store_contract::open_postgres;
 use crate::support::clock::TestClock;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -20,7 +21,10 @@ fn benches() -> Vec<Bench> {
     let clock = TestClock::new();
     let directory = tempfile::tempdir().expect("a directory");
     let store = SqliteStore::open(&directory.path().join("state.db"), clock.clone()).expect("a new store");
-    vec![memory, Bench::new(Arc::new(store), clock, directory)]
+    let sqlite = Bench::new(Arc::new(store), clock, directory);
+    let clock = TestClock::new();
+    let postgres = Bench::new(Arc::new(open_postgres(&clock)), clock, ());
+    vec![memory, sqlite, postgres]
 }
 
 fn end(bench: &Bench, claim: &Claim, json: &str) -> Applied {

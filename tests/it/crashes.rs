@@ -18,12 +18,14 @@ use parking_lot::Mutex;
 use run_wasm_runner::model::{Clock, InvocationId, LogEntry, LogStream, Outcome, Progress, Status};
 use run_wasm_runner::runner::{Runner, RunnerHandle, RunnerOptions};
 use run_wasm_runner::store::{
-    Batch, Cancel, Cancelled, MemoryStore, NewInvocation, SqliteStore, Store, StoreError,
+    Batch, Cancel, Cancelled, MemoryStore, NewInvocation, PostgresStore, PostgresUrl, SqliteStore, Store,
+    StoreError,
 };
 use rusqlite::ffi;
 
 use crate::store_contract::harness::assert_store_is_consistent;
 use crate::support::closures::{Closures, Hands, child, number, root};
+use crate::support::database;
 use crate::support::disk::{Disk, Failure};
 use crate::support::faulty_store::{Fault, FaultyStore, Fired, ShiftedClock};
 
@@ -184,6 +186,14 @@ impl Ground {
         Self { store: Arc::new(store), clock, is_instant: false, _directory: Some(directory) }
     }
 
+    fn postgres() -> Self {
+        let clock = Arc::new(ShiftedClock::default());
+        let url = PostgresUrl::parse(&database::shared().url()).expect("a URL");
+        let store = PostgresStore::open(&url, Some(Arc::clone(&clock) as Arc<dyn Clock>));
+        let store = Arc::new(store.expect("a new store"));
+        Self { store, clock, is_instant: false, _directory: None }
+    }
+
     /// On a disk of which operations fail, from the one numbered `at` after the
     /// opening on.
     fn failing_disk(at: usize, code: std::ffi::c_int) -> (Self, Arc<Disk>) {
@@ -193,7 +203,7 @@ impl Ground {
         let disk = Arc::new(Disk::new());
         let store = SqliteStore::open_with(&path, Arc::clone(&clock) as Arc<dyn Clock>, Some(disk.vfs()));
         let store = Arc::new(store.expect("a new store"));
-        disk.fail(Failure { at: disk.operations() + at, count: 5, code });
+        disk.fail(Failure { at: disk.operations() + at, count: 5, code, of_reads: false });
         (Self { store, clock, is_instant: false, _directory: Some(directory) }, disk)
     }
 
@@ -502,6 +512,11 @@ macro_rules! faults {
                 super::fail_at_each_call(super::Fault::$fault, || super::Ground::memory(false));
             })*
         }
+        mod in_postgres {
+            $(#[test] fn $test() {
+                super::fail_at_each_call(super::Fault::$fault, super::Ground::postgres);
+            })*
+        }
         mod in_sqlite {
             $(#[test] fn $test() {
                 super::fail_at_each_call(super::Fault::$fault, super::Ground::sqlite);
@@ -514,6 +529,7 @@ faults! {
     a_refused_call_is_made_again: Refused
     an_outage_of_any_moment_is_survived: Outage
     a_lost_answer_is_asked_for_again: Ambiguous
+    a_lost_answer_before_an_outage_is_asked_for_after_it: AmbiguousOutage
     a_crash_before_any_call_loses_nothing: DiesBefore
     a_crash_after_any_call_loses_nothing: DiesAfter
 }

@@ -7,6 +7,7 @@ mod crashes;
 mod docs;
 mod faults;
 mod guests;
+mod languages;
 mod postgres;
 mod power;
 mod runner;

@@ -272,20 +272,20 @@ fn power_may_fail_while_the_log_is_moved_into_the_database() {
     println!("{} losses of power of {end}", lose_power(&script, moments.into_iter(), seed));
 }
 
-/// The script with operations that fail, from each in turn on.
-fn let_operations_fail(code: std::ffi::c_int, count: usize, words: &str) {
+/// The script with operations that fail, so many at once: each of them in turn.
+fn let_operations_fail(of_reads: bool, code: std::ffi::c_int, count: usize, words: &str) {
     let seed = seed();
     let ground = directory();
-    let mut script = Script::new(ground.path(), false);
+    let mut script = Script::new(ground.path(), true);
     script.run(2, 10_000);
-    let faultless = &script.committed.last().expect("a state").1;
-    let operations = script.disk.operations();
+    let operations = if of_reads { script.disk.reads() } else { script.disk.operations() };
     let expected = script.committed.len();
+    let faultless = portrait(script.store.as_ref().expect("it is open"));
     let mut failures = 0;
-    for at in 1..=operations {
+    for at in (1..=operations).step_by(count) {
         let ground = directory();
         let mut script = Script::new(ground.path(), true);
-        script.disk.fail(Failure { at, count, code });
+        script.disk.fail(Failure { at, count, code, of_reads });
         script.run(2, 10_000);
         let failed = script.disk.failed();
         let what = format!("operation {at} of {operations}");
@@ -309,21 +309,26 @@ fn let_operations_fail(code: std::ffi::c_int, count: usize, words: &str) {
         // never have come to the disk.
         lose_power(&script, std::iter::once(script.disk.moment()), seed ^ at as u64);
     }
-    println!("{failures} of {operations} failed operations were told");
-    assert!(failures > operations / 2, "{failures} of {operations}");
+    println!("{failures} of {} failures were told", operations.div_ceil(count));
+    assert!(failures > operations / count / 3, "{failures} of {operations}");
 }
 
 #[test]
 fn an_input_output_error_at_any_operation_loses_nothing() {
-    let_operations_fail(ffi::SQLITE_IOERR_WRITE, 1, "disk I/O error");
+    let_operations_fail(false, ffi::SQLITE_IOERR_WRITE, 1, "disk I/O error");
 }
 
 #[test]
 fn a_sync_that_fails_loses_nothing() {
-    let_operations_fail(ffi::SQLITE_IOERR_FSYNC, 3, "disk I/O error");
+    let_operations_fail(false, ffi::SQLITE_IOERR_FSYNC, 3, "disk I/O error");
 }
 
 #[test]
 fn a_disk_that_is_full_for_a_while_loses_nothing() {
-    let_operations_fail(ffi::SQLITE_FULL, 5, "the disk is full: free some space");
+    let_operations_fail(false, ffi::SQLITE_FULL, 5, "the disk is full: free some space");
+}
+
+#[test]
+fn a_read_that_fails_is_an_error_that_passes() {
+    let_operations_fail(true, ffi::SQLITE_IOERR_READ, 1, "disk I/O error");
 }

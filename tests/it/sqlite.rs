@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use run_wasm_runner::model::{InvocationId, RunnerId, Status};
 use run_wasm_runner::store::{
-    Batch, EndKind, NewInvocation, SqliteStore, Store, StoreError, Submitted, Watch,
+    Batch, EndKind, Keep, NewInvocation, Prune, SqliteStore, Store, StoreError, Submitted, Watch,
 };
 use rusqlite::Connection;
 
@@ -528,4 +528,38 @@ fn a_full_disk_is_an_error_that_passes() {
     assert_store_is_consistent(&store);
     drop(store);
     assert_store_is_consistent(&open(&path).unwrap());
+}
+
+#[test]
+fn what_is_removed_makes_room_for_what_comes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.db");
+    let clock = TestClock::new();
+    let bench = Bench::new(Arc::new(SqliteStore::open(&path, clock.clone()).unwrap()), clock.clone(), ());
+    let pages = |pragma: &str| -> i64 {
+        let sql = Connection::open(&path).unwrap();
+        sql.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get(0)).unwrap()
+    };
+    let fill_and_remove = || {
+        let new =
+            |_| NewInvocation { arguments: format!("[\"{}\"]", "x".repeat(1000)).into(), ..new("work") };
+        let submits: Vec<_> = (0..1000).map(new).collect();
+        bench.commit(Batch { submits, ..Batch::default() });
+        for claim in bench.claim(request(RunnerId::generate(), 1000)).claimed {
+            bench.succeed(&claim);
+        }
+        let full = pages("page_count");
+        let keep = vec![Keep { status: Status::Succeeded, age: None, count: Some(0) }];
+        let receipt =
+            bench.commit(Batch { prune: Some(Prune { keep, max: 1000, after: None }), ..Batch::default() });
+        assert_eq!(receipt.pruned.map(|pruned| pruned.removed), Some(1000));
+        full
+    };
+    let first = fill_and_remove();
+    assert!(pages("freelist_count") * 10 > first * 9, "nearly everything is free");
+    for _ in 0..3 {
+        let again = fill_and_remove();
+        assert!(again * 10 <= first * 11, "the file does not grow: {first} pages, then {again}");
+    }
+    assert_store_is_consistent(&*bench.store);
 }

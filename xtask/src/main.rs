@@ -4,6 +4,7 @@
 mod checks;
 mod demo;
 mod guests;
+mod languages;
 mod process;
 
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ usage: cargo xtask COMMAND
   guests                         build guest-tasks/ into target/guests/NAME.wasm
   torture-guest                  the same, and put the component that the program carries into src/
   test [FILTER]…                 build the guests, run the tests, count them
+  languages                      test `new` and `build` in every language, and write the table of them
   ci                             format, clippy, docs, then test
   demo [--profile dev|release]   build everything and show what the runner does
                                  (default: release)
@@ -41,6 +43,7 @@ fn run() -> Result<ExitCode> {
         ("guests", []) => guests::build().map(|()| ExitCode::SUCCESS),
         ("torture-guest", []) => guests::put_torture_guest().map(|()| ExitCode::SUCCESS),
         ("test", filters) => checks::test(filters),
+        ("languages", []) => languages::measure().map(|()| ExitCode::SUCCESS),
         ("ci", []) => checks::ci(),
         ("demo", []) => demo::run(demo::Profile::Release),
         ("demo", [flag, profile]) if flag == "--profile" => demo::run(profile.parse()?),
@@ -48,7 +51,7 @@ fn run() -> Result<ExitCode> {
             print!("{USAGE}");
             Ok(ExitCode::SUCCESS)
         }
-        (command @ ("guests" | "torture-guest" | "ci" | "demo"), rest) => {
+        (command @ ("guests" | "languages" | "torture-guest" | "ci" | "demo"), rest) => {
             bail!("`{command}` does not take `{}`\n\n{USAGE}", rest.join(" "))
         }
         (unknown, _) => bail!("unknown command `{unknown}`\n\n{USAGE}"),

@@ -32,6 +32,10 @@ impl Guest for Torture {
         value
     }
 
+    fn lane(_key: u32, nap_ms: u32) -> u64 {
+        Self::leaf(0, nap_ms)
+    }
+
     fn flaky(failures: u32) -> Result<u64, String> {
         let witness = Witness::start();
         if context::attempt() <= failures {

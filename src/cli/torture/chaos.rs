@@ -92,7 +92,7 @@ impl<'c, 'a> Chaos<'c, 'a> {
         let mut next_drain = began + self.random.pause(drain_every);
         while began.elapsed() < duration {
             self.runners.reap()?;
-            while self.runners.count() < self.roughness.runners {
+            for _ in 0..self.runners.missing(self.roughness.runners) {
                 self.start(false)?;
             }
             self.kill_poisoned()?;
@@ -133,7 +133,7 @@ impl<'c, 'a> Chaos<'c, 'a> {
             self.runners.reap()?;
             self.kill_poisoned()?;
             have_ended = self.runners.idle();
-            while self.runners.count() + have_ended < self.roughness.runners {
+            for _ in 0..self.runners.missing(self.roughness.runners.saturating_sub(have_ended)) {
                 self.start(true)?;
             }
             if began.elapsed() > patience {

@@ -63,6 +63,7 @@ pub fn all(evidence: &Evidence) -> Vec<Finding> {
         leases::none_is_broken(evidence),
         leases::no_two_attempts_overlap(evidence),
         leases::each_start_has_a_claim(evidence),
+        leases::no_lane_is_full_twice(evidence),
         children::parents_saw_what_was_committed(evidence),
         children::parents_have_the_children_that_they_submitted(evidence),
         runners::none_runs_more_than_its_slots(evidence),

@@ -7,6 +7,8 @@ use crate::model::FailureKind;
 pub enum Kind {
     /// Computes, sleeps, returns a number of its own.
     Leaf,
+    /// A leaf of which only one with the same key may run at a time.
+    Lane,
     /// Fails in its first attempts.
     Flaky,
     /// Traps in every attempt.
@@ -25,13 +27,23 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 8] =
-        [Self::Leaf, Self::Flaky, Self::Trap, Self::Poison, Self::Fan, Self::Tree, Self::Race, Self::Leave];
+    pub const ALL: [Self; 9] = [
+        Self::Leaf,
+        Self::Lane,
+        Self::Flaky,
+        Self::Trap,
+        Self::Poison,
+        Self::Fan,
+        Self::Tree,
+        Self::Race,
+        Self::Leave,
+    ];
 
     /// The name of the function that the guest exports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Leaf => "leaf",
+            Self::Lane => "lane",
             Self::Flaky => "flaky",
             Self::Trap => "trap",
             Self::Poison => "poison",
@@ -48,7 +60,7 @@ impl Kind {
     pub fn max_attempts(self) -> u32 {
         match self {
             Self::Trap | Self::Poison => 3,
-            Self::Leaf => 4,
+            Self::Leaf | Self::Lane => 4,
             Self::Flaky => 6,
             Self::Fan | Self::Tree | Self::Race | Self::Leave => 40,
         }
@@ -57,7 +69,7 @@ impl Kind {
     /// The failures that are followed by another attempt.
     pub fn retried(self) -> Option<FailureKind> {
         match self {
-            Self::Leaf | Self::Poison => None,
+            Self::Leaf | Self::Lane | Self::Poison => None,
             Self::Trap => Some(FailureKind::Trapped),
             // A parent returns an error when the runner refuses it something,
             // because it stops or because its store can't be used.
@@ -74,7 +86,7 @@ impl Kind {
     pub fn children(self, arguments: &[u64]) -> u64 {
         let first = arguments.first().copied().unwrap_or(0);
         match self {
-            Self::Leaf | Self::Flaky | Self::Trap | Self::Poison => 0,
+            Self::Leaf | Self::Lane | Self::Flaky | Self::Trap | Self::Poison => 0,
             Self::Fan | Self::Race | Self::Leave => first,
             Self::Tree if first == 0 => 1,
             Self::Tree => arguments.get(1).copied().unwrap_or(0),

@@ -11,7 +11,7 @@ use super::book::{Book, CancelAsked, Submit, full};
 use super::kind::Kind;
 use super::random::Random;
 use crate::model::InvocationId;
-use crate::store::{Batch, Cancel, LookUp, NewInvocation, Store, StoreError, Submitted};
+use crate::store::{Batch, Cancel, LookUp, NewInvocation, Store, StoreError, Submitted, TaskRule};
 use crate::wasm::Task;
 
 /// The mean pause between two submits.
@@ -65,7 +65,14 @@ impl Load {
         // Before the commit: if that fails, they may exist all the same.
         self.book.with(|pages| pages.submits.extend(batch.iter().map(|(submit, _)| submit.clone())));
         let submits: Vec<_> = batch.into_iter().map(|(_, new)| new).collect();
-        let receipt = self.store.commit(&Batch { submits: submits.clone(), ..Batch::default() })?;
+        // Who submits before a runner has told its rules must be counted too.
+        let default_rules = submits.iter().filter_map(|new| {
+            let task = self.tasks.values().find(|task| task.id == new.task)?;
+            Some(TaskRule::new(&task.id, &task.options.rules))
+        });
+        let batch =
+            Batch { default_rules: default_rules.collect(), submits: submits.clone(), ..Batch::default() };
+        let receipt = self.store.commit(&batch)?;
         self.book.with(|pages| {
             for (new, submitted) in submits.iter().zip(&receipt.submits) {
                 if *submitted != Submitted::Created(new.id) {
@@ -113,14 +120,18 @@ impl Load {
             true => Duration::from_millis(self.random.within(50..=2_000)),
             false => Duration::ZERO,
         };
+        let deadline =
+            self.random.chance(4).then(|| delay + Duration::from_millis(self.random.within(100..=2_000)));
         let task = &self.tasks[&kind];
-        let json = serde_json::to_string(&arguments).expect("numbers are JSON");
-        let new = NewInvocation::new(Arc::clone(&task.id), task.digest, json);
+        let arguments_json = serde_json::to_string(&arguments).expect("numbers are JSON");
+        let new = NewInvocation::new(Arc::clone(&task.id), task.digest, &*arguments_json);
         let id = new.id;
         let new = NewInvocation {
             max_attempts: task.options.max_attempts,
             priority: i32::try_from(self.random.within(0..=3)).unwrap_or(0),
             delay,
+            deadline,
+            lane: task.lane(&arguments_json),
             key: self.random.chance(25).then(|| id.to_string().into()),
             labels: vec![(LABEL.to_owned(), self.seed.to_string())],
             ..new
@@ -133,7 +144,8 @@ impl Load {
             1 if self.has_poison => Kind::Poison,
             2..=6 => Kind::Trap,
             7..=16 => Kind::Flaky,
-            17..=34 => Kind::Fan,
+            17..=30 => Kind::Fan,
+            31..=34 => Kind::Lane,
             35..=42 => Kind::Tree,
             43..=52 => Kind::Race,
             53..=60 => Kind::Leave,
@@ -150,6 +162,8 @@ impl Load {
             Kind::Tree => vec![random.within(0..=3), random.within(1..=3)],
             Kind::Race => vec![random.within(1..=4), random.within(50..=400)],
             Kind::Leave => vec![random.within(1..=3), random.within(0..=200)],
+            // So few keys that many are blocked.
+            Kind::Lane => vec![random.within(0..=2), random.within(0..=300)],
             // A few sleep so long that somebody stops or kills their runner.
             Kind::Leaf if random.chance(10) => vec![0, random.within(500..=2_500)],
             Kind::Leaf => vec![random.within(0..=20), random.within(0..=60)],

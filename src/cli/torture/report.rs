@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::chaos::Done;
 use super::check::{self, Finding};
 use super::evidence::Evidence;
+use super::runners::Fate;
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Output};
 use crate::cli::render::{Columns, cell, duration, plural, thousands};
@@ -68,6 +69,8 @@ struct Did {
     long_stops: u64,
     short_stops: u64,
     drains: u64,
+    /// Runners that found no store when they started.
+    starts_without_store: usize,
     /// The longest that a guest went on beside the next attempt of its
     /// invocation, from when its runner could know of that.
     longest_overlap_ms: f64,
@@ -270,6 +273,11 @@ impl Did {
             long_stops: done.long_stops,
             short_stops: done.short_stops,
             drains: done.drains,
+            starts_without_store: evidence
+                .runners
+                .iter()
+                .filter(|record| record.fate == Fate::NoStore)
+                .count(),
             longest_overlap_ms: check::longest_overlap(evidence).as_secs_f64() * 1e3,
             store_errors,
             settled,

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::site::{Place, Site};
 use super::witness::{Line, Tail, Told};
+use crate::cli::exit_code;
 use crate::model::{Clock, UnixMicros};
 
 /// What a runner logs when it begins to claim.
@@ -21,6 +22,9 @@ const STARTED: &str = "the runner has started";
 /// A runner that is told to stop takes at most its grace time and a second; and
 /// as long again as a stopped neighbour may hold the lock of an embedded store.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(20);
+
+/// After one has found no store, the next is started this much later.
+const NO_STORE_PAUSE: Duration = Duration::from_millis(300);
 
 /// How a runner process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +35,8 @@ pub enum Fate {
     Drained(i32),
     /// It was to end when nothing was left, and ended with this code.
     Idle(i32),
+    /// It found no store that it could use when it started, and said so.
+    NoStore,
     /// It ended although nobody had told it to: how.
     ByItself(String),
     /// It was told to stop, and did not.
@@ -85,6 +91,8 @@ pub struct Runners<'a> {
     processes: Vec<Process>,
     records: Vec<Record>,
     next: usize,
+    /// When one last found no store.
+    no_store_at: Option<Instant>,
 }
 
 impl<'a> Runners<'a> {
@@ -102,6 +110,7 @@ impl<'a> Runners<'a> {
             processes: Vec::new(),
             records: Vec::new(),
             next: 0,
+            no_store_at: None,
         })
     }
 
@@ -161,9 +170,17 @@ impl<'a> Runners<'a> {
         Ok(())
     }
 
-    /// How many there are that work, or will when they are continued.
-    pub fn count(&self) -> usize {
-        self.processes.iter().filter(|process| !matches!(process.state, State::Draining { .. })).count()
+    /// How many more have to be started now, so that `wanted` work or will when
+    /// they are continued.
+    pub fn missing(&self, wanted: usize) -> usize {
+        let working =
+            self.processes.iter().filter(|process| !matches!(process.state, State::Draining { .. }));
+        if self.has_rested() { wanted.saturating_sub(working.count()) } else { 0 }
+    }
+
+    /// Whether there may be a store again for those that found none.
+    fn has_rested(&self) -> bool {
+        self.no_store_at.is_none_or(|at| at.elapsed() > NO_STORE_PAUSE)
     }
 
     /// How many have ended because nothing was left.
@@ -268,6 +285,9 @@ impl<'a> Runners<'a> {
                     continue;
                 }
             };
+            if fate == Fate::NoStore {
+                self.no_store_at = Some(Instant::now());
+            }
             let process = self.processes.swap_remove(index);
             let (record, _) = process.kill(self.clock.now(), fate);
             self.records.push(record);
@@ -346,8 +366,12 @@ impl Process {
     }
 
     /// How it ended, if nobody killed it.
-    fn fate(&self, status: ExitStatus) -> Fate {
+    fn fate(&mut self, status: ExitStatus) -> Fate {
+        let has_started = self.has_started();
         match (status.code(), &self.state) {
+            // Whoever is in charge of a runner starts it again; one that works
+            // has to bear it.
+            (Some(code), _) if code == i32::from(exit_code::STORE) && !has_started => Fate::NoStore,
             (Some(code), State::Draining { .. }) => Fate::Drained(code),
             (Some(code), _) if self.is_until_idle => Fate::Idle(code),
             _ => {

@@ -138,6 +138,9 @@ impl Site {
                 self.task(kind),
                 kind.max_attempts()
             ));
+            if kind == Kind::Lane {
+                text.push_str("concurrency = { limit = 1, per = [\"key\"] }\n");
+            }
             if let Some(failure) = kind.retried() {
                 text.push_str(&format!(
                     "retry = {{ on = [\"{}\"], delay = \"50ms\", max-delay = \"200ms\" }}\n",

@@ -9,6 +9,10 @@ use crate::store::{Batch, Prune, PrunePosition, StoreError};
 /// A sweep begins this long after the one before it was over.
 const SWEEP_PAUSE: Duration = Duration::from_secs(60);
 
+/// And never sooner than so many times as long as that one has worked: most of
+/// what is old may have to stay, and is looked at by each sweep.
+const SWEEP_PAUSE_FACTOR: u32 = 20;
+
 /// One transaction looks at this many, which takes some milliseconds: a claim
 /// waits for no more than that.
 const LOOKED_AT_ONCE: usize = 200;
@@ -24,11 +28,13 @@ pub(super) struct Sweep {
     after: Option<PrunePosition>,
     /// What it has removed so far.
     removed: usize,
+    /// How long it has worked so far.
+    worked: Duration,
 }
 
 impl Sweep {
     pub(super) fn new() -> Self {
-        Self { next: Instant::now(), after: None, removed: 0 }
+        Self { next: Instant::now(), after: None, removed: 0, worked: Duration::ZERO }
     }
 }
 
@@ -58,17 +64,20 @@ impl Ledger {
                 None
             }
         };
+        let took = began.elapsed();
+        self.sweep.worked += took;
         if let Some(pruned) = pruned {
             self.sweep.removed += pruned.removed;
             self.sweep.after = pruned.next;
         }
         if self.sweep.after.is_some() {
-            self.sweep.next = Instant::now() + began.elapsed() * PAUSE_FACTOR;
+            self.sweep.next = Instant::now() + took * PAUSE_FACTOR;
             return;
         }
         if self.sweep.removed > 0 {
             tracing::debug!(removed = self.sweep.removed, "old invocations were removed");
         }
-        self.sweep = Sweep { next: Instant::now() + SWEEP_PAUSE, ..Sweep::new() };
+        let pause = SWEEP_PAUSE.max(self.sweep.worked * SWEEP_PAUSE_FACTOR);
+        self.sweep = Sweep { next: Instant::now() + pause, ..Sweep::new() };
     }
 }

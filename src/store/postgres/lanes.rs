@@ -133,6 +133,24 @@ fn read_rule(row: &Row) -> Result<TaskRule, Fault> {
     })
 }
 
+/// The same; `None` if nobody has said anything of the task.
+fn read_known_rule(row: &Row) -> Result<Option<TaskRule>, Fault> {
+    optional::<String>(row, 1)?.map(|_| read_rule(row)).transpose()
+}
+
+/// What the rule of a task becomes when these are said of it, one after another, each
+/// perhaps only if nothing was said before; `None` if it stays what it is.
+fn changes<'r>(known: Option<&TaskRule>, said: &[(&'r TaskRule, bool)]) -> Option<&'r TaskRule> {
+    let mut becomes: Option<&'r TaskRule> = None;
+    for (rule, only_if_new) in said {
+        let is_known = known.is_some() || becomes.is_some();
+        if !(is_known && *only_if_new) {
+            becomes = Some(*rule);
+        }
+    }
+    becomes.filter(|rule| known != Some(*rule))
+}
+
 pub(super) async fn rules(link: &Link) -> Result<Vec<TaskRule>, Fault> {
     let ask = Ask::new(concat!("SELECT ", rule!(), " FROM @task t ORDER BY t.name COLLATE \"C\""));
     link.read(ask).await?.iter().map(read_rule).collect()
@@ -288,35 +306,57 @@ impl Lanes {
 
 impl Work<'_> {
     /// Takes over what configurations say.
+    ///
+    /// A task that changes is locked, so that two who say different things do not
+    /// mix; in the order of the tasks' numbers, so that they do not wait for each other.
+    /// Nearly always nothing changes: every submit and every start of a runner says
+    /// what is known already, and must not wait for anybody to do so.
     pub(super) async fn set_rules(&mut self, batch: &Batch) -> Result<(), Fault> {
+        self.is_news |= !batch.pauses.is_empty();
         let sure = batch.rules.iter().map(|rule| (rule, false));
-        for (new, only_if_new) in sure.chain(batch.default_rules.iter().map(|rule| (rule, true))) {
-            let task = self.names.task(&new.task)?;
+        let mut said: BTreeMap<i64, Vec<(&TaskRule, bool)>> = BTreeMap::new();
+        for (rule, only_if_new) in sure.chain(batch.default_rules.iter().map(|rule| (rule, true))) {
+            said.entry(self.names.task(&rule.task)?).or_default().push((rule, only_if_new));
+        }
+        if said.is_empty() {
+            return Ok(());
+        }
+        let ask = Ask::new(concat!("SELECT ", rule!(), ", t.key FROM @task t WHERE t.key = ANY($1)"));
+        let rows = self.link.ask_one(ask.with(said.keys().copied().collect::<Vec<_>>())).await?;
+        for row in &rows {
+            let task: i64 = column(row, 6)?;
+            let known = read_known_rule(row)?;
+            said.retain(|key, rules| *key != task || changes(known.as_ref(), rules).is_some());
+        }
+        for (task, rules) in said {
+            // It may have changed before the lock was there.
             let ask = Ask::new(concat!("SELECT ", rule!(), " FROM @task t WHERE t.key = $1 FOR UPDATE"));
             let rows = self.link.ask_one(ask.with(task)).await?;
             let row = rows.first().ok_or_else(|| Fault::Damaged(format!("task {task} is gone")))?;
-            let is_known = optional::<String>(row, 1)?.is_some();
-            if is_known && (only_if_new || read_rule(row)? == *new) {
-                continue;
+            if let Some(rule) = changes(read_known_rule(row)?.as_ref(), &rules) {
+                self.set_rule(task, rule).await?;
             }
-            let write = Ask::new(
-                "UPDATE @task SET queue = $2, concurrency = $3, blocked = $4, rate = $5, rate_window = $6 \
-                 WHERE key = $1",
-            );
-            let write = write
-                .with(task)
-                .with(new.queue.to_string())
-                .with(new.concurrency.map(|rule| i64::from(rule.limit)))
-                .with(new.concurrency.map(|rule| rule.blocked.as_str()))
-                .with(new.rate.map(|rate| i64::from(rate.limit)))
-                .with(new.rate.map(|rate| window_micros(rate.window)));
-            // Every lane of it is looked at by the next claims.
-            let open = Ask::new("UPDATE @lane SET opens_at = $2 WHERE task = $1");
-            self.link.ask(vec![write, open.with(task).with(self.now.0)]).await?;
-            self.lanes.rules.insert(task, LaneRule { concurrency: new.concurrency, rate: new.rate });
-            self.is_news = true;
         }
-        self.is_news |= !batch.pauses.is_empty();
+        Ok(())
+    }
+
+    async fn set_rule(&mut self, task: i64, new: &TaskRule) -> Result<(), Fault> {
+        let write = Ask::new(
+            "UPDATE @task SET queue = $2, concurrency = $3, blocked = $4, rate = $5, rate_window = $6 \
+             WHERE key = $1",
+        );
+        let write = write
+            .with(task)
+            .with(new.queue.to_string())
+            .with(new.concurrency.map(|rule| i64::from(rule.limit)))
+            .with(new.concurrency.map(|rule| rule.blocked.as_str()))
+            .with(new.rate.map(|rate| i64::from(rate.limit)))
+            .with(new.rate.map(|rate| window_micros(rate.window)));
+        // Every lane of it is looked at by the next claims.
+        let open = Ask::new("UPDATE @lane SET opens_at = $2 WHERE task = $1");
+        self.link.ask(vec![write, open.with(task).with(self.now.0)]).await?;
+        self.lanes.rules.insert(task, LaneRule { concurrency: new.concurrency, rate: new.rate });
+        self.is_news = true;
         Ok(())
     }
 

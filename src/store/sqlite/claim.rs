@@ -11,7 +11,7 @@ use super::settle::{HEAD_COLUMNS, Head, contradiction, head};
 use super::sql::{Sql, column, json, optional};
 use super::write::Work;
 use crate::model::{Claim, Event, InvocationId, RunnerId, Status, UnixMicros};
-use crate::store::{ClaimRequest, Lease};
+use crate::store::{ClaimRequest, Lease, rules};
 
 /// At most so many delayed invocations become claimable in one transaction; if
 /// more are due, the claim's answer says that there is more.
@@ -38,6 +38,10 @@ impl Work<'_> {
         self.receipt.more = self.promote()?;
         self.receipt.more |= self.open_lanes()?;
         self.settle_lanes()?;
+        if !request.awaited.is_empty() || request.root.is_some() {
+            // They are looked for in the database.
+            self.write_admitted()?;
+        }
         let paused = self.paused_tasks()?;
         let may_run = |task: &i64| paused.as_ref().is_none_or(|paused| !paused.contains(task));
 
@@ -76,6 +80,7 @@ impl Work<'_> {
             let claim = self.take(seq, request.runner)?;
             self.receipt.claimed.push(claim);
         }
+        self.write_admitted()?;
         Ok(())
     }
 
@@ -148,7 +153,15 @@ impl Work<'_> {
         chosen: &mut Vec<i64>,
     ) -> rusqlite::Result<bool> {
         let awaited: HashSet<i64> = chosen.iter().copied().collect();
-        let tasks: Vec<i64> = self.ready_tasks(request)?.into_iter().filter(may_run).collect();
+        let tasks: Vec<i64> = self.ready_tasks(request)?.into_iter().filter(&may_run).collect();
+        // And one more queue: what was admitted to its lane a moment ago.
+        let mut admitted = Vec::new();
+        for (rank, task) in &self.admitted {
+            if may_run(task) && request.tasks.contains(self.names.task(self.sql, *task)?) {
+                admitted.push(*rank);
+            }
+        }
+        let mut admitted = admitted.into_iter();
         // The queues of the tasks, merged: a cursor each, so that nothing is read
         // that is not wanted. The comment makes a statement of its own of each,
         // which the cache can keep.
@@ -169,6 +182,7 @@ impl Work<'_> {
                 heads.push(Reverse((rank(row)?, index)));
             }
         }
+        heads.extend(admitted.next().map(|rank| Reverse((rank, queues.len()))));
         while let Some(Reverse(((_, seq), index))) = heads.pop() {
             if !awaited.contains(&seq) {
                 if chosen.len() == request.max {
@@ -176,9 +190,11 @@ impl Work<'_> {
                 }
                 chosen.push(seq);
             }
-            if let Some(row) = queues[index].next()? {
-                heads.push(Reverse((rank(row)?, index)));
-            }
+            let next = match queues.get_mut(index) {
+                Some(queue) => queue.next()?.map(rank).transpose()?,
+                None => admitted.next(),
+            };
+            heads.extend(next.map(|rank| Reverse((rank, index))));
         }
         Ok(false)
     }
@@ -282,6 +298,7 @@ impl Work<'_> {
         };
         drop(rows);
         drop(statement);
+        self.admitted.remove(&(rules::order_key(head.available_at, head.priority), seq));
         let now = self.now;
         self.step(&mut head, now, Event::Claim, to, None)?;
         self.sql

@@ -243,6 +243,24 @@ impl Work<'_> {
         self.lanes.get_mut(&id).ok_or(rusqlite::Error::QueryReturnedNoRows)
     }
 
+    /// A lane as it is, and whether it was changed already.
+    pub(super) fn look_at_lane(&mut self, id: LaneId) -> rusqlite::Result<(Lane, bool)> {
+        let is_dirty = self.dirty.contains(&id);
+        let lane = *self.lane(id)?;
+        if !is_dirty {
+            self.dirty.remove(&id);
+        }
+        Ok((lane, is_dirty))
+    }
+
+    /// Undoes what was done to a lane since it was looked at.
+    pub(super) fn restore_lane(&mut self, id: LaneId, (lane, is_dirty): (Lane, bool)) {
+        self.lanes.insert(id, lane);
+        if !is_dirty {
+            self.dirty.remove(&id);
+        }
+    }
+
     /// Finds a place for an invocation that is due: ready if its lane has room and
     /// nobody waits for it, else among the blocked until the lane is settled.
     pub(super) fn enter_lane(
@@ -460,26 +478,37 @@ impl Work<'_> {
         Ok(count)
     }
 
-    /// Admits the best blocked, at most so many.
+    /// Admits the best blocked, at most so many. They are noted, and written by
+    /// [`write_admitted`](Self::write_admitted) unless a claim takes them before:
+    /// most ends of one make room for the next, which the same batch claims.
     fn move_best(&mut self, id: LaneId, lane: &mut Lane, room: i64) -> rusqlite::Result<()> {
-        let admitted: Vec<(i64, i64, InvocationId)> = self
+        let best: Vec<(i64, i64, InvocationId)> = self
             .sql
             .prepare_cached(
-                "UPDATE invocation SET place = 'ready' WHERE seq IN ( \
-                     SELECT seq FROM invocation INDEXED BY invocation_blocked \
-                     WHERE task = ?1 AND lane = ?2 AND place = 'blocked' ORDER BY order_key, seq LIMIT ?3) \
-                 RETURNING seq, order_key, id",
+                "SELECT seq, order_key, id FROM invocation INDEXED BY invocation_blocked \
+                 WHERE task = ?1 AND lane = ?2 AND place = 'blocked' ORDER BY order_key, seq LIMIT ?3",
             )?
             .query_map(params![id.0, Sql(id.1), room], |row| Ok((row.get(0)?, row.get(1)?, column(row, 2)?)))?
             .collect::<rusqlite::Result<_>>()?;
-        for (seq, order_key, invocation) in admitted {
+        for (seq, order_key, invocation) in best {
             lane.admit(1, order_key);
             lane.blocked -= 1;
+            self.admitted.insert((order_key, seq), id.0);
             if !self.newly_blocked.contains(&seq) {
                 self.receipt.unblocked.push(invocation);
             }
         }
         self.is_news = true;
+        Ok(())
+    }
+
+    /// Writes who was admitted and not claimed.
+    pub(super) fn write_admitted(&mut self) -> rusqlite::Result<()> {
+        for (_, seq) in std::mem::take(&mut self.admitted).into_keys() {
+            self.sql
+                .prepare_cached("UPDATE invocation SET place = 'ready' WHERE seq = ?1")?
+                .execute([seq])?;
+        }
         Ok(())
     }
 
@@ -504,6 +533,7 @@ impl Work<'_> {
     /// While a blocked invocation is more urgent than one that is ready, they
     /// change places.
     fn swap(&mut self, id: LaneId, lane: &mut Lane) -> rusqlite::Result<()> {
+        self.write_admitted()?;
         loop {
             let found = |query: &str| {
                 self.sql
@@ -531,6 +561,7 @@ impl Work<'_> {
             }
             self.keep_back(id, lane, 1)?;
             self.move_best(id, lane, 1)?;
+            self.write_admitted()?;
         }
     }
 

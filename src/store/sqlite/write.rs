@@ -1,6 +1,6 @@
 //! One batch in one transaction: submits and reports.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
@@ -36,6 +36,9 @@ pub(super) struct Work<'a> {
     pub(super) lanes: HashMap<LaneId, Lane>,
     /// Those that were settled, to be written at the end.
     pub(super) changed: BTreeSet<LaneId>,
+    /// What has been given room in its lane and is not written yet: the task, by
+    /// order key and number.
+    pub(super) admitted: BTreeMap<(i64, i64), i64>,
     /// What was blocked in this transaction.
     pub(super) newly_blocked: HashSet<i64>,
     /// And the rules of their tasks.
@@ -81,6 +84,7 @@ pub(super) fn commit(
             dirty: BTreeSet::new(),
             lanes: HashMap::new(),
             changed: BTreeSet::new(),
+            admitted: BTreeMap::new(),
             newly_blocked: HashSet::new(),
             lane_rules: HashMap::new(),
             steps: Vec::new(),
@@ -142,6 +146,7 @@ impl Work<'_> {
             self.claim(request)?;
         }
         self.settle_lanes()?;
+        self.write_admitted()?;
         self.write_lanes()?;
         if let Some(request) = &batch.claim
             && self.receipt.lease == Some(Lease::Held)
@@ -187,19 +192,10 @@ impl Work<'_> {
             let is_repeated = self.exists(new.id)?;
             return Ok(Submitted::Existing(if is_repeated { new.id } else { first }));
         }
-        if let Some((key, differing)) = new.unique
-            && let Some((first, is_same)) = self.unfinished_like(task, key, new)?
-        {
-            return Ok(match (self.exists(new.id)?, is_same, differing) {
-                (true, ..) => Submitted::Existing(new.id),
-                (false, false, Differing::Refuse) => Submitted::UniqueConflict(first),
-                (false, ..) => Submitted::Existing(first),
-            });
-        }
         if let Some(ancestor) = self.blocking_ancestor(new, task)? {
-            return Ok(match self.exists(new.id)? {
-                true => Submitted::Existing(new.id),
-                false => Submitted::BehindAncestor(ancestor),
+            return Ok(match self.taken(task, new)? {
+                Some(taken) => taken,
+                None => Submitted::BehindAncestor(ancestor),
             });
         }
 
@@ -210,9 +206,7 @@ impl Work<'_> {
         let is_due = available_at <= self.now;
         let order_key = rules::order_key(available_at, new.priority);
         let lane = new.lane.map(|key| (task, key)).filter(|_| is_due);
-        if lane.is_some() && self.exists(new.id)? {
-            return Ok(Submitted::Existing(new.id));
-        }
+        let before = lane.map(|lane| self.look_at_lane(lane)).transpose()?;
         let place = match lane {
             _ if !is_due => Place::Delayed,
             None => Place::Ready,
@@ -226,7 +220,7 @@ impl Work<'_> {
                  max_attempts, moves, order_key, priority, available_at, submitted_at, parent, \
                  child_index, root, depth, detached, has_children, idempotency_key, labels, deadline, \
                  lane, unique_key) VALUES (?1, 'queued', ?2, ?3, ?4, 0, ?5, 0, ?6, ?7, ?8, ?9, ?10, \
-                 ?11, ?12, ?13, ?14, 0, ?15, ?16, ?17, ?18, ?19) ON CONFLICT (id) DO NOTHING",
+                 ?11, ?12, ?13, ?14, 0, ?15, ?16, ?17, ?18, ?19) ON CONFLICT DO NOTHING",
             )?
             .execute(params![
                 Sql(new.id),
@@ -250,7 +244,13 @@ impl Work<'_> {
                 new.unique.map(|(key, _)| Sql(key)),
             ])?;
         if inserted == 0 {
-            return Ok(Submitted::Existing(new.id));
+            // What is there already is looked for only now: most submits are new.
+            if let Some((lane, before)) = lane.zip(before) {
+                self.restore_lane(lane, before);
+            }
+            return self.taken(task, new)?.ok_or_else(|| {
+                rusqlite::Error::ToSqlConversionFailure("neither its id nor its rule is taken".into())
+            });
         }
         let seq = self.sql.last_insert_rowid();
         if place == Place::Blocked {
@@ -265,6 +265,22 @@ impl Work<'_> {
         self.count(task, Status::Queued, 1);
         self.is_news = true;
         Ok(Submitted::Created(new.id))
+    }
+
+    /// The answer to a submit whose id, or what its uniqueness rule knows it by, is
+    /// taken.
+    fn taken(&self, task: i64, new: &NewInvocation) -> rusqlite::Result<Option<Submitted>> {
+        if self.exists(new.id)? {
+            return Ok(Some(Submitted::Existing(new.id)));
+        }
+        let Some((key, differing)) = new.unique else {
+            return Ok(None);
+        };
+        let found = self.unfinished_like(task, key, new)?;
+        Ok(found.map(|(first, is_same)| match differing {
+            Differing::Refuse if !is_same => Submitted::UniqueConflict(first),
+            Differing::Refuse | Differing::Existing => Submitted::Existing(first),
+        }))
     }
 
     /// The unfinished invocation that the uniqueness rule takes for the same, and

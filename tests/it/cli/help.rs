@@ -2,7 +2,7 @@
 
 use crate::support::cli::Sandbox;
 
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 24] = [
     "call",
     "submit",
     "start",
@@ -20,6 +20,8 @@ const COMMANDS: [&str; 22] = [
     "queues",
     "component",
     "tasks",
+    "new",
+    "build",
     "inspect",
     "check",
     "torture",

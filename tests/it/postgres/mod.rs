@@ -2,6 +2,7 @@
 //! many machines at once, and the ways to reach it.
 
 mod access;
+mod disks;
 mod outages;
 mod runners;
 mod sharing;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use run_wasm_runner::model::{Clock, RunnerId, Status, SystemClock};
+use run_wasm_runner::model::{Blocked, Clock, Concurrency, RunnerId, Status, SystemClock};
 use run_wasm_runner::store::{
     Applied, AttemptEnd, Batch, ClaimRequest, EndKind, Heartbeat, LookUp, PostgresStore, Report, Store,
-    StoreError, Submitted, Watch,
+    StoreError, Submitted, TaskRule, Watch,
 };
 
 use super::{LONG, open, try_open};
@@ -222,4 +222,30 @@ fn the_counts_are_folded_and_stay_right() {
     let rows = shared().psql("tests", &format!("SELECT count(*) FROM {}.tally", schema(&url)));
     let rows: u32 = rows.parse().expect("a number");
     assert!(rows < 70, "{rows} rows are left");
+}
+
+/// Every submit and every start of a runner says what rules it knows. Whoever says
+/// what is known already waits for nobody: several tasks at once, each by another
+/// process in another order, would wait for each other.
+#[test]
+fn rules_that_are_known_are_said_again_without_a_lock() {
+    let url = shared().url();
+    let store = open(&url);
+    let concurrency = Some(Concurrency { limit: 2, blocked: Blocked::Wait });
+    let rule = |task: &str| TaskRule { task: task.into(), queue: "default".into(), concurrency, rate: None };
+    let rules = || vec![rule("work"), rule("other")];
+    store.commit(&Batch { rules: rules(), ..Batch::default() }).expect("it commits");
+    let held = shared().hold("tests", &format!("SELECT 1 FROM \"{}\".task FOR UPDATE", schema(&url)));
+    let (answer, answered) = channel();
+    let batch =
+        Batch { rules: rules(), default_rules: rules(), submits: vec![new("work")], ..Batch::default() };
+    let thread = std::thread::spawn(move || {
+        let committed = store.commit(&batch);
+        // Nobody listens any more if it took too long.
+        let _ = answer.send(committed.map(|receipt| receipt.submits.len()));
+    });
+    let answer = answered.recv_timeout(Duration::from_secs(10));
+    drop(held);
+    thread.join().expect("no panic");
+    assert_eq!(answer.expect("it waits for nobody").expect("it commits"), 1);
 }

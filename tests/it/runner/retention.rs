@@ -1,11 +1,12 @@
 //! Runners remove what is final and old, if they are told to.
 
-use run_wasm_runner::model::Status;
+use run_wasm_runner::model::{Reason, Status};
 use run_wasm_runner::store::Store;
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::site::{Site, all};
+use super::histories::{count, legal_history};
+use super::site::{Site, all, get};
 
 #[test]
 fn without_retention_everything_is_kept() {
@@ -57,4 +58,31 @@ fn runners_that_sweep_at_once_beside_their_work_remove_everything_once() {
         runner.wait().expect(0);
     }
     assert_eq!(site.store().counts(None).expect("a read"), Default::default());
+}
+
+#[test]
+fn a_parent_that_is_run_again_finds_its_children_whatever_is_removed() {
+    let kept = ["succeeded", "failed", "cancelled", "skipped"];
+    let sections: String = kept.map(|status| format!("[retention.{status}]\nage = \"0s\"\n")).concat();
+    let site = Site::with_both("[runner]\nlease = \"1s\"\n", &sections);
+    let old = site.submit("square", json!([2]));
+    site.run_all(&[]);
+    let parent = site.submit("fan-out-sequence", json!(["sleep-ms", "[20]", 60]));
+    let first = site.start(&["--slots", "1"]);
+    site.wait_for_count(Status::Succeeded, 20);
+    first.signal(Signal::KILL);
+    first.wait();
+    // Each of these sweeps through all that is final and old.
+    let removed = |json: serde_json::Value| json["removed"].as_u64().expect("a number");
+    assert_eq!(removed(site.run(["prune", "--json"]).expect(0).json()), 0);
+    site.run(["result", &old.to_string()]).expect(2);
+    let second = site.start(&["--slots", "1"]);
+    assert_eq!(site.await_value(parent), 60);
+    second.signal(Signal::TERM);
+    second.wait().expect(0);
+    let store = site.store();
+    let history = legal_history(&store, &get(&store, parent));
+    assert_eq!(count(&history, Reason::LeaseExpired), 1, "it was run twice: {history:#?}");
+    assert_eq!(all(&store).len(), 61, "and submitted each child once");
+    assert_eq!(removed(site.run(["prune", "--json"]).expect(0).json()), 61);
 }

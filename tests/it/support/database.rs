@@ -81,7 +81,7 @@ pub fn install(package: &str) {
     assert!(
         is_installed,
         "`{package}` is missing and can't be installed: as root, `apt-get install {package}` \
-         (the tests of the PostgreSQL store need it)"
+         (tests need it)"
     );
 }
 
@@ -237,6 +237,37 @@ impl Cluster {
             .expect("psql runs");
         assert!(ran.status.success(), "{sql}: {}", String::from_utf8_lossy(&ran.stderr));
         String::from_utf8_lossy(&ran.stdout).trim_end().to_owned()
+    }
+}
+
+/// A transaction that stays open, with its locks, until this is dropped.
+pub struct OpenTransaction(std::process::Child);
+
+impl Cluster {
+    /// Runs SQL in a transaction and leaves it open.
+    #[track_caller]
+    pub fn hold(&self, database: &str, sql: &str) -> OpenTransaction {
+        let mut psql = Command::new(programs().join("psql"))
+            .args(["-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-h", "127.0.0.1"])
+            .args(["-p", &self.port.to_string(), "-d", database])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("psql runs");
+        let stdin = psql.stdin.as_mut().expect("it is piped");
+        stdin.write_all(format!("BEGIN; {sql};\n\\echo held\n").as_bytes()).expect("psql listens");
+        let said = BufReader::new(psql.stdout.take().expect("it is piped")).lines();
+        let is_held = said.map_while(Result::ok).any(|line| line == "held");
+        assert!(is_held, "{sql} failed");
+        OpenTransaction(psql)
+    }
+}
+
+impl Drop for OpenTransaction {
+    fn drop(&mut self) {
+        // The end of its input is the end of it, and of the transaction.
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Failure {
     pub count: usize,
     /// What SQLite is told.
     pub code: c_int,
+    /// Whether reads fail, and not what changes a file.
+    pub of_reads: bool,
 }
 
 #[derive(Default)]
@@ -49,6 +51,8 @@ struct State {
     record: Vec<(PathBuf, Change)>,
     /// Writes, truncations and syncs so far.
     operations: usize,
+    /// Reads so far.
+    reads: usize,
     failure: Option<Failure>,
     failed: usize,
 }
@@ -115,6 +119,11 @@ impl Disk {
     /// How many operations there were that can fail.
     pub fn operations(&self) -> usize {
         self.state.lock().operations
+    }
+
+    /// How many reads there were.
+    pub fn reads(&self) -> usize {
+        self.state.lock().reads
     }
 
     /// Lets operations fail.
@@ -285,10 +294,11 @@ impl Random {
 
 impl State {
     /// Counts an operation; what it fails with, if it does.
-    fn operate(&mut self) -> Option<c_int> {
-        self.operations += 1;
-        let failure = self.failure?;
-        let fails = (failure.at..failure.at.saturating_add(failure.count)).contains(&self.operations);
+    fn operate(&mut self, is_read: bool) -> Option<c_int> {
+        let count = if is_read { &mut self.reads } else { &mut self.operations };
+        *count += 1;
+        let failure = self.failure.filter(|failure| failure.of_reads == is_read)?;
+        let fails = (failure.at..failure.at.saturating_add(failure.count)).contains(count);
         self.failed += usize::from(fails);
         fails.then_some(failure.code)
     }
@@ -340,7 +350,6 @@ macro_rules! hand_on {
 }
 
 hand_on! {
-    read: xRead(to: *mut c_void, amount: c_int, at: i64) -> c_int;
     file_size: xFileSize(size: *mut i64) -> c_int;
     lock: xLock(level: c_int) -> c_int;
     unlock: xUnlock(level: c_int) -> c_int;
@@ -374,7 +383,7 @@ unsafe fn operate(
     };
     // Held over the call: the order of the record is the order of the disk.
     let mut state = file.state.lock();
-    if let Some(code) = state.operate() {
+    if let Some(code) = state.operate(false) {
         if matches!(change(), Change::Sync) {
             state.record.push((path.to_path_buf(), Change::FailedSync));
         }
@@ -403,6 +412,19 @@ unsafe extern "C" fn write_file(
             || Change::Write(usize::try_from(at).expect("a place"), bytes()),
             |inner, methods| methods.xWrite.expect("a unix file has it")(inner, from, amount, at),
         )
+    }
+}
+
+unsafe extern "C" fn read(file: *mut ffi::sqlite3_file, to: *mut c_void, amount: c_int, at: i64) -> c_int {
+    // SAFETY: a file of ours.
+    unsafe {
+        let (inner, file) = (inner(file), &*file.cast::<File>());
+        if file.path.is_some()
+            && let Some(code) = file.state.lock().operate(true)
+        {
+            return code;
+        }
+        (*(*inner).pMethods).xRead.expect("a unix file has it")(inner, to, amount, at)
     }
 }
 

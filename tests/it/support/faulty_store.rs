@@ -23,6 +23,8 @@ pub enum Fault {
     /// That call did what it was to do, and answers with an error: a connection
     /// that broke while the answer was on its way.
     Ambiguous,
+    /// The same, and the next few calls are refused.
+    AmbiguousOutage,
     /// The process crashes before that call: it and all after it fail.
     DiesBefore,
     /// The process crashes after that call: it is done, and nobody learns of it.
@@ -111,7 +113,8 @@ impl FaultyStore {
             return Err(self.error());
         }
         let number = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
-        let is_outage = self.fault == Fault::Outage && (1..OUTAGE).contains(&number.wrapping_sub(self.at));
+        let is_outage = matches!(self.fault, Fault::Outage | Fault::AmbiguousOutage)
+            && (1..OUTAGE).contains(&number.wrapping_sub(self.at));
         if is_outage {
             return Err(self.error());
         }
@@ -124,11 +127,10 @@ impl FaultyStore {
         }
         let lost_claims = match self.fault {
             Fault::Refused | Fault::Outage | Fault::DiesBefore => false,
-            Fault::Ambiguous | Fault::DiesAfter => has_claims(&call()?),
+            Fault::Ambiguous | Fault::AmbiguousOutage | Fault::DiesAfter => has_claims(&call()?),
         };
         *self.fired.lock() = Some(Fired { method, lost_claims });
-        if self.fault.is_crash() || lost_claims {
-            self.is_dead.store(true, Ordering::SeqCst);
+        if self.fault.is_crash() {
             (self.died)();
         }
         Err(self.error())

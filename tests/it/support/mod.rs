@@ -8,3 +8,4 @@ pub mod disk;
 pub mod faulty_store;
 pub mod guests;
 pub mod proxy;
+pub mod toolchains;

@@ -4,6 +4,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::cli::{Output, Sandbox};
+use crate::support::database::shared;
 
 /// The number of a thing that was done.
 #[track_caller]
@@ -29,11 +30,13 @@ fn torture(sandbox: &Sandbox, flags: &[&str]) -> Output {
     command.env("TMPDIR", sandbox.path().join("tmp")).run()
 }
 
-#[test]
-fn runners_that_are_killed_lose_nothing() {
+/// Ten seconds of it, on a store of its own or on this one.
+#[track_caller]
+fn nothing_is_lost(store: Option<&str>) {
     let sandbox = sandbox();
-    let output =
-        torture(&sandbox, &["--duration", "10s", "--lease", "1s", "--kill-every", "300ms", "--json"]);
+    let mut flags = vec!["--duration", "10s", "--lease", "1s", "--kill-every", "300ms", "--json"];
+    flags.extend(store.iter().flat_map(|url| ["--store", url]));
+    let output = torture(&sandbox, &flags);
     let output = output.expect(0);
     let report = output.json();
     println!("{}", report["did"]);
@@ -43,11 +46,26 @@ fn runners_that_are_killed_lose_nothing() {
     assert!(did(&report, "long_stops") + did(&report, "drains") > 0, "{report}");
     assert!(did(&report, "submitted") >= 50, "{report}");
     assert!(did(&report, "attempts_lost") > 0, "{report}");
-    for finding in report["held"].as_array().expect("findings") {
+    let findings = report["held"].as_array().expect("findings");
+    assert_eq!(findings.len(), 15, "{report}");
+    for finding in findings {
         assert_eq!(finding["violated"], 0, "{finding}");
-        assert_ne!((&finding["checked"], &finding["check"]), (&Value::from(0), &Value::from("submits")));
+    }
+    for looked_at in ["submits", "witness", "attempts", "leases", "starts", "parents", "slots"] {
+        let finding = findings.iter().find(|finding| finding["check"] == looked_at).expect("a check");
+        assert_ne!(finding["checked"], 0, "{finding}");
     }
     assert_eq!(left_behind(&sandbox), [""; 0], "the working directory is removed");
+}
+
+#[test]
+fn runners_that_are_killed_lose_nothing() {
+    nothing_is_lost(None);
+}
+
+#[test]
+fn runners_that_are_killed_lose_nothing_in_postgresql() {
+    nothing_is_lost(Some(&shared().url()));
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub fn parents_saw_what_was_committed(evidence: &Evidence) -> Finding {
             children.map(|child| child.invocation.outcome.as_ref().and_then(self::value).unwrap_or(0))
         };
         let (holds, expected) = match life.kind {
-            Kind::Leaf | Kind::Flaky | Kind::Trap | Kind::Poison => continue,
+            Kind::Leaf | Kind::Lane | Kind::Flaky | Kind::Trap | Kind::Poison => continue,
             Kind::Fan | Kind::Tree => {
                 let sum = values().sum::<u64>();
                 (value == sum, format!("the sum of its children, {sum}"))

@@ -17,8 +17,12 @@ pub fn each_is_legal_and_within_its_attempts(evidence: &Evidence) -> Finding {
             format!("{} {id}: {}: {}", life.kind.name(), path.unwrap_err(), told(life))
         });
         let invocation = &life.invocation;
-        // What was cancelled before somebody claimed it has had none.
-        let least = u32::from(invocation.status.is_final() && invocation.status != Status::Cancelled);
+        // What was cancelled, or overdue, before somebody claimed it has had none.
+        let is_claimed = match life.history.last().map(|step| step.reason) {
+            Some(Reason::Cancelled | Reason::Expired) => false,
+            Some(_) | None => invocation.status.is_final(),
+        };
+        let least = u32::from(is_claimed);
         let most = submitted.get(id).copied().unwrap_or(life.kind).max_attempts();
         let holds = (least..=most).contains(&invocation.attempt) && invocation.max_attempts == most;
         finding.expect(holds, || {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Finding;
 use crate::cli::torture::evidence::Evidence;
+use crate::cli::torture::kind::Kind;
 use crate::cli::torture::witness::Told;
 use crate::model::{InvocationId, Reason, RunnerId, UnixMicros};
 
@@ -85,8 +86,9 @@ fn stays(evidence: &Evidence) -> BTreeMap<InvocationId, Vec<Stay>> {
 }
 
 /// A guest and how long it went on when it should have been dead.
-struct Overlap<'s> {
-    id: InvocationId,
+struct Overlap<'s, K> {
+    /// What only one at a time may run of.
+    of: K,
     stay: &'s Stay,
     next: &'s Stay,
     too_long: Duration,
@@ -96,19 +98,19 @@ struct Overlap<'s> {
 ///
 /// A process that was stopped can't know that its lease has run out before it
 /// goes on: its time counts from there.
-fn overlaps<'s>(
+fn overlaps<'s, K: Copy>(
     evidence: &Evidence,
-    stays: &'s BTreeMap<InvocationId, Vec<Stay>>,
-) -> impl Iterator<Item = Overlap<'s>> {
+    stays: &'s BTreeMap<K, Vec<Stay>>,
+) -> impl Iterator<Item = Overlap<'s, K>> {
     let stops: HashMap<usize, Vec<(UnixMicros, UnixMicros)>> =
         evidence.runners.iter().map(|record| (record.process, record.stops.clone())).collect();
     let pairs =
-        stays.iter().flat_map(|(id, stays)| stays.windows(2).map(move |pair| (*id, &pair[0], &pair[1])));
-    pairs.map(move |(id, stay, next)| {
+        stays.iter().flat_map(|(of, stays)| stays.windows(2).map(move |pair| (*of, &pair[0], &pair[1])));
+    pairs.map(move |(of, stay, next)| {
         let stops = stops.get(&stay.process).map_or(&[][..], Vec::as_slice);
         let ends = stops.iter().filter(|(from, until)| (*from..=*until).contains(&next.began));
         let could_know = ends.map(|(_, until)| *until).max().unwrap_or(next.began);
-        Overlap { id, stay, next, too_long: stay.last.since(could_know) }
+        Overlap { of, stay, next, too_long: stay.last.since(could_know) }
     })
 }
 
@@ -118,11 +120,34 @@ fn overlaps<'s>(
 pub fn no_two_attempts_overlap(evidence: &Evidence) -> Finding {
     let mut finding = Finding::new("overlaps", "no guest goes on beside the next attempt of its invocation");
     for overlap in overlaps(evidence, &stays(evidence)) {
-        let Overlap { id, stay, next, too_long } = overlap;
+        let Overlap { of, stay, next, too_long } = overlap;
         finding.expect(too_long <= evidence.margin(), || {
             format!(
-                "{id}: attempt {} in process {} went on for {too_long:?} after attempt {} in process {}",
+                "{of}: attempt {} in process {} went on for {too_long:?} after attempt {} in process {}",
                 stay.attempt, stay.process, next.attempt, next.process
+            )
+        });
+    }
+    finding
+}
+
+/// No two guests run at once of which a rule lets only one run.
+pub fn no_lane_is_full_twice(evidence: &Evidence) -> Finding {
+    let mut finding = Finding::new("lanes", "no two guests run at once of which a rule lets only one run");
+    let mut lanes: BTreeMap<u64, Vec<Stay>> = BTreeMap::new();
+    for (id, stays) in stays(evidence) {
+        let Some(life) = evidence.lives.get(&id).filter(|life| life.kind == Kind::Lane) else { continue };
+        lanes.entry(life.arguments.first().copied().unwrap_or(0)).or_default().extend(stays);
+    }
+    for stays in lanes.values_mut() {
+        stays.sort_by_key(|stay| stay.began);
+    }
+    for overlap in overlaps(evidence, &lanes) {
+        let Overlap { of, stay, next, too_long } = overlap;
+        finding.expect(too_long <= evidence.margin(), || {
+            format!(
+                "key {of}: a guest in process {} went on for {too_long:?} after another had started in process {}",
+                stay.process, next.process
             )
         });
     }

@@ -80,6 +80,7 @@ pub fn each_is_one_that_its_task_can_have(evidence: &Evidence) -> Finding {
             }
             Outcome::Failure(failure) => match failure.kind {
                 FailureKind::Lost => is_spent(life) && ended_by_its_runner(life),
+                FailureKind::TimedOut => is_overdue(evidence, life),
                 FailureKind::Cancelled => cancelled.contains(id) || is_orphan(evidence, life),
                 kind => life.kind.retried() == Some(kind) && is_spent(life),
             },
@@ -95,6 +96,13 @@ pub fn each_is_one_that_its_task_can_have(evidence: &Evidence) -> Finding {
         });
     }
     finding
+}
+
+/// Whether its end is that of a deadline that had passed.
+fn is_overdue(evidence: &Evidence, life: &Life) -> bool {
+    let ended_at = life.history.last().filter(|step| step.reason == Reason::Expired).map(|step| step.at);
+    let deadline = life.invocation.deadline;
+    ended_at.zip(deadline).is_some_and(|(ended_at, deadline)| deadline <= ended_at.plus(evidence.margin()))
 }
 
 fn is_spent(life: &Life) -> bool {

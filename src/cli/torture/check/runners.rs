@@ -74,7 +74,7 @@ pub fn all_ended_as_they_were_told(evidence: &Evidence) -> Finding {
     let mut finding =
         Finding::new("processes", "runner processes end only when killed or told to, and in time");
     for record in &evidence.runners {
-        let holds = matches!(record.fate, Fate::Killed | Fate::Drained(0) | Fate::Idle(0));
+        let holds = matches!(record.fate, Fate::Killed | Fate::Drained(0) | Fate::Idle(0) | Fate::NoStore);
         finding.expect(holds, || format!("process {} ended {:?}", record.process, record.fate));
     }
     finding

@@ -26,6 +26,8 @@ const DELAYED: u8 = 7;
 const FLAKY: u8 = 8;
 const LEAVE: u8 = 9;
 const LEFT: u8 = 10;
+const LANE: [u8; 2] = [11, 12];
+const OVERDUE: u8 = 13;
 /// No invocation has it.
 const NOBODY: u8 = 99;
 
@@ -139,6 +141,9 @@ fn good() -> Evidence {
     };
     let mut left = below(LEAVE, one(LEFT, Kind::Leaf, &[0, 0], 220, value(9)));
     left.invocation.detached = true;
+    let mut overdue =
+        life(OVERDUE, Kind::Leaf, &[0, 0], &[(R::Expired, 0, 60)], failure(FailureKind::TimedOut));
+    overdue.invocation.deadline = Some(at(60));
     let lives = [
         // Process 0 was stopped from 20 to 5000, process 1 took over.
         life(
@@ -204,6 +209,9 @@ fn good() -> Evidence {
         ),
         one(LEAVE, Kind::Leave, &[1, 0], 200, value(1)),
         left,
+        one(LANE[0], Kind::Lane, &[1, 0], 300, value(11)),
+        one(LANE[1], Kind::Lane, &[1, 0], 320, value(12)),
+        overdue,
     ];
     let lives: BTreeMap<_, _> = lives.into_iter().map(|life| (life.invocation.id, life)).collect();
     let saw = |child, outcome: &str| Told::Saw(id(child), outcome.to_owned());
@@ -233,6 +241,10 @@ fn good() -> Evidence {
         line(6, LEAVE, 1, 203, end("1")),
         line(6, LEFT, 1, 222, start(Kind::Leaf)),
         line(6, LEFT, 1, 223, end("9")),
+        line(6, LANE[0], 1, 302, start(Kind::Lane)),
+        line(6, LANE[0], 1, 308, end("11")),
+        line(6, LANE[1], 1, 322, start(Kind::Lane)),
+        line(6, LANE[1], 1, 328, end("12")),
     ];
     let record =
         |process, fate, stops: &[_]| Record { process, stops: stops.to_vec(), fate, peak_running: None };
@@ -249,6 +261,9 @@ fn good() -> Evidence {
             submit(DELAYED, Kind::Leaf, Duration::from_millis(900)),
             submit(FLAKY, Kind::Flaky, Duration::ZERO),
             submit(LEAVE, Kind::Leave, Duration::ZERO),
+            submit(LANE[0], Kind::Lane, Duration::ZERO),
+            submit(LANE[1], Kind::Lane, Duration::ZERO),
+            submit(OVERDUE, Kind::Leaf, Duration::ZERO),
         ],
         cancels: vec![
             CancelAsked { id: id(CANCELLED), answer: Some(Cancelled::Done) },
@@ -263,6 +278,7 @@ fn good() -> Evidence {
         runners: vec![
             record(0, Fate::Killed, &[(at(20), at(5_000))]),
             record(1, Fate::Drained(0), &[]),
+            record(7, Fate::NoStore, &[]),
             Record { peak_running: Some(2), ..record(2, Fate::Idle(0), &[]) },
         ],
     }
@@ -533,6 +549,28 @@ fn a_guest_that_goes_on_beside_its_successor_is_seen() {
 }
 
 #[test]
+fn two_guests_of_which_a_rule_lets_one_run_are_seen() {
+    let goes_on = |evidence: &mut Evidence| {
+        evidence.lines.retain(|line| line.told != end("11"));
+        evidence.lines.push(line(6, LANE[0], 1, 700, end("11")));
+    };
+    assert_eq!(seen_by(goes_on), ["lanes"]);
+    let other_keys = |evidence: &mut Evidence| {
+        goes_on(evidence);
+        life_of(evidence, LANE[1]).arguments = vec![2, 0];
+    };
+    assert!(seen_by(other_keys).is_empty(), "other keys are other lanes");
+}
+
+#[test]
+fn a_deadline_that_ends_something_before_it_has_passed_is_seen() {
+    let deadline =
+        |deadline| move |evidence: &mut Evidence| life_of(evidence, OVERDUE).invocation.deadline = deadline;
+    assert_eq!(seen_by(deadline(None)), ["endings"]);
+    assert_eq!(seen_by(deadline(Some(at(5_000)))), ["endings"]);
+}
+
+#[test]
 fn a_start_without_a_claim_is_seen() {
     // Twice on one claim.
     let seen = seen_by(|evidence| evidence.lines.push(line(1, LEAF, 2, 2_395, start(Kind::Leaf))));
@@ -594,12 +632,12 @@ fn more_guests_than_slots_are_seen() {
     // By the histories: runner 6 runs one thing at a time.
     let seen = seen_by(|evidence| {
         evidence.slots = 1;
-        evidence.runners[2].peak_running = None;
+        evidence.runners[3].peak_running = None;
     });
     assert!(seen.is_empty(), "{seen:?}");
     let seen = seen_by(|evidence| {
         evidence.slots = 1;
-        evidence.runners[2].peak_running = None;
+        evidence.runners[3].peak_running = None;
         for step in &mut life_of(evidence, CHILDREN[1]).history[1..] {
             step.at = UnixMicros(step.at.0 - 15_000);
         }
@@ -613,7 +651,7 @@ fn more_guests_than_slots_are_seen() {
 fn an_end_that_its_runner_did_not_tell_says_nothing_about_slots() {
     let seen = seen_by(|evidence| {
         evidence.slots = 1;
-        evidence.runners[2].peak_running = None;
+        evidence.runners[3].peak_running = None;
         let life = life_of(evidence, CHILDREN[0]);
         let last = life.history.last_mut().unwrap();
         (last.to, last.reason, last.at) = (Status::Cancelled, Reason::Cancelled, at(500));

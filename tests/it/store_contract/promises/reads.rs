@@ -235,7 +235,7 @@ fn component(name: &str, bytes: &[u8]) -> NewComponent {
 
 pub fn a_pushed_component_comes_back_whole(bench: &Bench) {
     assert!(bench.store.components().unwrap().is_empty());
-    let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| (n * 31 >> 3) as u8).collect();
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| ((n * 31) >> 3) as u8).collect();
     let large = component("large", &bytes);
     assert!(bench.store.component(large.digest).unwrap().is_none());
     bench.commit(Batch { pushes: vec![large.clone(), component("small", b"\0asm")], ..Batch::default() });

@@ -1,0 +1,84 @@
+//! `build`: from a project to a component, with the language's own tools.
+
+mod javascript;
+mod project;
+mod python;
+mod rust;
+mod tool;
+mod wit;
+
+use std::path::Path;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::config::{Config, Surroundings};
+use crate::wasm::Library;
+
+use super::args::{BuildArgs, Cli};
+use super::error::CliError;
+use super::inspect;
+use super::language::Language;
+use super::output::Output;
+use super::progress::Progress;
+use super::render::InspectionDocument;
+use project::Project;
+
+/// `build --json`.
+#[derive(Debug, Serialize)]
+struct BuildDocument<'a> {
+    language: &'a str,
+    path: String,
+    seconds: f64,
+    #[serde(flatten)]
+    inspection: InspectionDocument<'a>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// [`CliError`]: a tool is missing or failed, or what it made can't be used.
+pub fn run(args: &BuildArgs, cli: &Cli) -> Result<(), CliError> {
+    let project = Project::find(&args.directory, args.language)?;
+    project.provide_task_wit()?;
+    let started = Instant::now();
+    let path = match project.language {
+        Language::Rust => rust::build(&project),
+        Language::Python => python::build(&project),
+        Language::JavaScript => javascript::build(&project),
+        Language::TypeScript => javascript::build_typescript(&project),
+    }?;
+    // As one would type it: nobody writes `./`.
+    let path = path.strip_prefix(".").unwrap_or(&path);
+    let seconds = started.elapsed().as_secs_f64();
+
+    let name = inspect::component_name(path);
+    let compiling = format!("compiling {name}");
+    let progress = Progress::start(move || Some(compiling.clone()));
+    let inspection = Library::inspect(&name, path, cache_directory(&project, cli).as_deref())
+        .map_err(|error| CliError::Load(vec![error]));
+    drop(progress);
+    let inspection = inspection?;
+
+    let mut output = Output::stdout();
+    if cli.global.json {
+        output.json(&BuildDocument {
+            language: project.language.name(),
+            path: path.display().to_string(),
+            seconds,
+            inspection: InspectionDocument::new(&inspection),
+        })?;
+    } else {
+        inspect::show(&mut output, path, &inspection)?;
+    }
+    output.flush()
+}
+
+/// Where the commands that run the project keep compiled code, so that the first
+/// of them finds it there. A configuration that is wrong is for them to complain of.
+fn cache_directory(project: &Project, cli: &Cli) -> Option<std::path::PathBuf> {
+    let mut around = Surroundings::of_process().ok()?;
+    around.directory = std::path::absolute(Path::new(&project.directory)).ok()?;
+    Config::resolve(&cli.flags(), &around).ok()?.cache_directory
+}

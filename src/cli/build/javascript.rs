@@ -1,0 +1,69 @@
+//! JavaScript and TypeScript: componentize-qjs puts QuickJS and the modules into
+//! one component, with the modules evaluated already.
+
+use std::path::PathBuf;
+
+use super::project::Project;
+use super::tool::{self, Tool};
+use super::wit;
+use crate::cli::error::CliError;
+
+const COMPONENTIZE: Tool = of_npm("componentize-qjs");
+const TSC: Tool = of_npm("tsc");
+const ESBUILD: Tool = of_npm("esbuild");
+
+const fn of_npm(name: &'static str) -> Tool {
+    Tool { name, within: Some("node_modules/.bin"), install: "npm install" }
+}
+
+/// Builds the module `src/app.js`; the component gets the name of the world.
+///
+/// # Errors
+///
+/// [`CliError::Build`].
+pub fn build(project: &Project) -> Result<PathBuf, CliError> {
+    componentize(project, &project.world()?, "src/app.js")
+}
+
+/// Checks the types, bundles what `src/app.ts` imports, and goes on as for
+/// JavaScript.
+///
+/// # Errors
+///
+/// [`CliError::Build`].
+pub fn build_typescript(project: &Project) -> Result<PathBuf, CliError> {
+    let world = project.world()?;
+    let bundle = format!("build/{world}.mjs");
+    // First of all tools that are needed, so that nothing is done in vain.
+    COMPONENTIZE.command(project)?;
+    let mut esbuild = ESBUILD.command(project)?;
+    tool::run(TSC.command(project)?.args(["--project", ".", "--noEmit"]))?;
+    esbuild.args(["src/app.ts", "--bundle", "--format=esm", "--target=es2023", "--log-level=warning"]);
+    esbuild.arg(format!("--outfile={bundle}"));
+    // What WIT declares is no module that could be bundled.
+    for namespace in wit::namespaces(&project.path("wit"))? {
+        esbuild.arg(format!("--external:{namespace}:*"));
+    }
+    tool::run(&mut esbuild)?;
+    componentize(project, &world, &bundle)
+}
+
+fn componentize(project: &Project, world: &str, module: &str) -> Result<PathBuf, CliError> {
+    project.produce(world, |draft| {
+        let mut componentize = COMPONENTIZE.command(project)?;
+        componentize.args([
+            "--wit",
+            "wit",
+            "--world",
+            world,
+            "--js",
+            module,
+            "--module-root",
+            ".",
+            "--sync",
+            "--output",
+        ]);
+        componentize.arg(project.relative(draft));
+        tool::run(&mut componentize)
+    })
+}

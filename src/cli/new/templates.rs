@@ -1,0 +1,121 @@
+//! The files of new projects. They are real files below `templates/`, in which
+//! `{{name}}` stands for the project's name and `{{snake}}` for the same in
+//! snake_case.
+
+use crate::cli::language::Language;
+
+/// The package that guests import, as this program provides it.
+pub const TASK_WIT: &str = include_str!("../../../wit/task.wit");
+
+/// A file of a project.
+#[derive(Debug, Clone, Copy)]
+pub struct File {
+    /// Where it is in the project.
+    pub path: &'static str,
+    template: &'static str,
+}
+
+impl File {
+    /// What stands in it.
+    pub fn text(&self, name: &str) -> String {
+        self.template.replace("{{name}}", name).replace("{{snake}}", &name.replace('-', "_"))
+    }
+}
+
+macro_rules! files {
+    ($folder:literal: $($template:literal $(=> $path:literal)?),* $(,)?) => {
+        &[$(File {
+            path: files!(@path $template $($path)?),
+            template: include_str!(concat!("templates/", $folder, "/", $template)),
+        }),*]
+    };
+    (@path $template:literal) => { $template };
+    (@path $template:literal $path:literal) => { $path };
+}
+
+/// Those of every project.
+const COMMON: &[File] = files!("common": "wasm-runner.toml", "wit/world.wit");
+
+// Git and cargo would take these two for their own where they stand here.
+const RUST: &[File] = files!(
+    "rust": "Cargo.toml.template" => "Cargo.toml", "README.md", "gitignore" => ".gitignore", "src/lib.rs",
+);
+
+const PYTHON: &[File] = files!(
+    "python": "README.md", "gitignore" => ".gitignore", "requirements.txt", "src/app.py", "src/geometry.py",
+    "tests/test_geometry.py",
+);
+
+const JAVASCRIPT: &[File] = files!(
+    "javascript": "README.md", "gitignore" => ".gitignore", "package.json", "src/app.js", "src/geometry.js",
+    "test/geometry.test.js",
+);
+
+const TYPESCRIPT: &[File] = files!(
+    "typescript": "README.md", "gitignore" => ".gitignore", "package.json", "src/app.ts", "src/geometry.ts",
+    "src/wasm-runner-task.d.ts", "test/geometry.test.ts", "tsconfig.json",
+);
+
+fn own(language: Language) -> &'static [File] {
+    match language {
+        Language::Rust => RUST,
+        Language::Python => PYTHON,
+        Language::JavaScript => JAVASCRIPT,
+        Language::TypeScript => TYPESCRIPT,
+    }
+}
+
+/// All files of a new project.
+pub fn files(language: Language) -> impl Iterator<Item = File> {
+    let task = File { path: "wit/deps/wasm-runner-task/task.wit", template: TASK_WIT };
+    COMMON.iter().chain(own(language)).copied().chain([task])
+}
+
+/// What installs the tools of a new project into it, if they go there.
+pub fn prepare(language: Language) -> Option<&'static str> {
+    match language {
+        Language::Rust => None,
+        Language::Python => Some("python3 -m venv .venv && .venv/bin/pip install -r requirements.txt"),
+        Language::JavaScript | Language::TypeScript => Some("npm install"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn every_file_below_templates_is_part_of_a_project() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/new/templates");
+        let mut on_disk = Vec::new();
+        let mut folders = vec![folder];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("a folder") {
+                let path = entry.expect("an entry").path();
+                match path.is_dir() {
+                    true => folders.push(path),
+                    false => on_disk.push(std::fs::read_to_string(path).expect("a text")),
+                }
+            }
+        }
+        let mut embedded: Vec<_> = COMMON.iter().map(|file| file.template).collect();
+        for language in Language::ALL {
+            embedded.extend(own(language).iter().map(|file| file.template));
+        }
+        on_disk.sort_unstable();
+        embedded.sort_unstable();
+        assert_eq!(on_disk, embedded);
+    }
+
+    #[test]
+    fn nothing_is_left_to_fill_in() {
+        for file in Language::ALL.into_iter().flat_map(files) {
+            let text = file.text("word-count");
+            assert!(!text.contains("{{") || file.path.ends_with(".rs"), "{}: {text}", file.path);
+            assert!(!text.contains("{{name") && !text.contains("{{snake"), "{}", file.path);
+            assert!(text.ends_with('\n') && !text.contains('\t') && !text.contains(" \n"), "{}", file.path);
+        }
+    }
+}

@@ -1,0 +1,16 @@
+// What needs no runner can be tested without one.
+
+/** The record `point` of `wit/world.wit`. */
+export interface Point {
+  x: number;
+  y: number;
+}
+
+/** The middle of some points; `undefined` if there are none. */
+export function middle(points: Point[]): Point | undefined {
+  if (points.length === 0) {
+    return undefined;
+  }
+  const mean = (numbers: number[]) => numbers.reduce((sum, number) => sum + number, 0) / points.length;
+  return { x: mean(points.map(({ x }) => x)), y: mean(points.map(({ y }) => y)) };
+}

@@ -1,0 +1,350 @@
+//! Whole configurations, right and wrong.
+
+use super::*;
+use crate::model::{FailureKind, RetryBudget, RetryPolicy, Status};
+use crate::wasm::DirectoryAccess;
+
+fn around(directory: &Path, variables: &[(&str, &str)]) -> Surroundings {
+    Surroundings {
+        variables: variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+        directory: directory.to_owned(),
+        user_cache: Some("/cache".into()),
+        processors: 3,
+        max_maps: None,
+    }
+}
+
+fn resolve(text: &str, flags: &Flags, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    std::fs::write(directory.path().join(FILE_NAME), text).expect("a file is written");
+    Config::resolve(flags, &around(directory.path(), variables))
+}
+
+#[track_caller]
+fn problems(text: &str) -> String {
+    let error = resolve(text, &Flags::default(), &[]).expect_err("the file is wrong");
+    let lines = error.0.iter().map(|problem| match &problem.hint {
+        Some(hint) => format!("{problem}\n  hint: {hint}\n"),
+        None => format!("{problem}\n"),
+    });
+    lines.collect()
+}
+
+#[test]
+fn without_a_file_there_are_defaults() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let config =
+        Config::resolve(&Flags::default(), &around(directory.path(), &[])).expect("nothing is wrong");
+    assert_eq!(config.slots, 3);
+    assert_eq!(config.grace, Duration::from_secs(30));
+    assert_eq!(config.store.url, StoreUrl::Sqlite(directory.path().join(".wasm-runner/state.db")));
+    assert_eq!(config.store.origin, None);
+    assert_eq!(config.cache_directory.as_deref(), Some(Path::new("/cache/run-wasm-runner")));
+    assert!(config.components.is_empty() && config.warnings.is_empty());
+    assert_eq!(config.max_live, DEFAULT_MAX_LIVE);
+}
+
+#[test]
+fn a_whole_file_is_read_relative_to_itself() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let below = directory.path().join("a/b");
+    std::fs::create_dir_all(&below).expect("directories");
+    let text = r#"
+            store = "sqlite:x.db"
+            slots = 2
+            grace = "1m30s"
+            cache-dir = "cache"
+            [runner]
+            max-live = 100
+            lease = "5s"
+            final-cache-entries = 7
+            final-cache-size = "1MiB"
+            [component.wordcount]
+            path = "wordcount.wasm"
+            priority = 5
+            [[component.wordcount.directory]]
+            host = "text"
+            guest = "/text"
+            access = "read-write"
+            [component.wordcount.limits]
+            time = "2s"
+            memory = "1MiB"
+            [task."acme:text/count.words"]
+            max-attempts = 9
+            [task."acme:text/count.words".limits]
+            fuel = 1_000
+            logs = "1KiB"
+        "#;
+    std::fs::write(directory.path().join(FILE_NAME), text).expect("a file is written");
+    let config = Config::resolve(&Flags::default(), &around(&below, &[])).expect("nothing is wrong");
+    assert_eq!(config.store.url, StoreUrl::Sqlite(directory.path().join("x.db")));
+    assert_eq!((config.slots, config.grace), (2, Duration::from_secs(90)));
+    assert_eq!(config.cache_directory, Some(directory.path().join("cache")));
+    assert_eq!((config.max_live, config.lease), (100, Duration::from_secs(5)));
+    assert_eq!((config.final_cache_entries, config.final_cache_bytes), (7, 1 << 20));
+    let [component] = &config.components[..] else { panic!("one component") };
+    assert_eq!(component.path, directory.path().join("wordcount.wasm"));
+    let [grant] = &component.grants.directories[..] else { panic!("one directory") };
+    assert_eq!((&grant.host, grant.access), (&directory.path().join("text"), DirectoryAccess::ReadWrite));
+    assert_eq!(component.defaults.limits.memory_bytes, 1 << 20);
+    let task = &component.tasks["acme:text/count.words"];
+    // The task's own options, then its component's, then the defaults.
+    assert_eq!((task.max_attempts, task.limits.fuel, task.limits.log_bytes), (9, Some(1000), 1024));
+    assert_eq!((task.priority, task.limits.time), (5, Duration::from_secs(2)));
+    assert_eq!(task.limits.result_bytes, 64 << 20);
+}
+
+#[test]
+fn the_documented_file_is_a_right_one() {
+    let page = include_str!("../../docs/configuration.md");
+    let (_, rest) = page.split_once("```toml\n").expect("the page has an example");
+    let (example, _) = rest.split_once("```").expect("the example ends");
+    let config = resolve(example, &Flags::default(), &[]).expect("the example is right");
+    let task = &config.components[0].tasks["acme:text/count.words"];
+    assert_eq!(task.deadline, Some(Duration::from_secs(3600)));
+    assert_eq!(config.retention.len(), 2);
+    // The limits in the example are the defaults.
+    assert_eq!(config.components[0].defaults, TaskOptions::default());
+    assert_eq!(task.retry.on, [FailureKind::Trapped, FailureKind::Returned]);
+    assert_eq!((task.max_attempts, task.limits.time), (5, Duration::from_secs(5)));
+    assert_eq!(&*task.rules.queue, "bulk");
+    assert_eq!(task.rules.concurrency.map(|concurrency| concurrency.limit), Some(2));
+    assert_eq!(task.rules.rate.map(|rate| rate.window), Some(Duration::from_secs(60)));
+    for name in VARIABLES {
+        assert!(page.contains(&format!("WASM_RUNNER_{name}")), "{name} is not documented");
+    }
+}
+
+#[test]
+fn flags_win_over_variables_over_the_file() {
+    let text = "slots = 2\nstore = \"sqlite:file.db\"\n[component.a]\npath = \"a.wasm\"\n";
+    let variables = [("WASM_RUNNER_SLOTS", "3"), ("WASM_RUNNER_GRACE", "5")];
+    let config = resolve(text, &Flags::default(), &variables).expect("nothing is wrong");
+    assert_eq!((config.slots, config.grace), (3, Duration::from_secs(5)));
+    assert_eq!(config.store.origin, Some(Origin::File));
+    let flags = Flags {
+        slots: Some(4),
+        store: Some("memory:".into()),
+        components: vec![("b".into(), "b.wasm".into()), ("a".into(), "other.wasm".into())],
+        ..Flags::default()
+    };
+    let config = resolve(text, &flags, &variables).expect("nothing is wrong");
+    assert_eq!(config.slots, 4);
+    assert_eq!(config.store, StoreChoice { url: StoreUrl::Memory, origin: Some(Origin::Flag) });
+    let files: Vec<_> = config.components.iter().map(|source| source.path.file_name()).collect();
+    assert_eq!(files, [Some("other.wasm".as_ref()), Some("b.wasm".as_ref())]);
+}
+
+#[test]
+fn everything_wrong_with_a_file_is_told_at_once() {
+    let text = r#"stroe = "memory:"
+slots = 0
+grace = 30
+cache-dir = 1
+lease = "1s"
+[runner]
+max_live = 5
+final-cache-size = "64M"
+[component.word_count]
+pat = "x.wasm"
+[component.ok]
+path = "x.wasm"
+priority = 5000
+max-attempts = 0
+directory = "text"
+[component.ok.limits]
+memory = "lots"
+time = "0s"
+[[component.two.directory]]
+hots = "a"
+access = "write"
+[task.acme]
+prio = 1
+[task.a.b]
+priority = 1
+"#;
+    insta::assert_snapshot!(problems(text));
+}
+
+#[test]
+fn a_task_says_when_it_is_retried_over_its_component() {
+    let text = r#"
+            [component.a]
+            path = "a.wasm"
+            [component.a.retry]
+            on = ["trapped"]
+            factor = 3
+            jitter = "full"
+            budget = 7
+            [task.t.retry]
+            on = ["returned", "timed-out"]
+            cases = ["busy"]
+            delay = "250ms"
+            max-delay = "2s"
+            budget-window = "10s"
+            [task.u.retry]
+            budget = "unlimited"
+        "#;
+    let config = resolve(text, &Flags::default(), &[]).expect("nothing is wrong");
+    let [component] = &config.components[..] else { panic!("one component") };
+    let minute = Duration::from_secs(60);
+    let of_component = RetryPolicy {
+        on: vec![FailureKind::Trapped],
+        factor: 3.0,
+        jitter: 1.0,
+        budget: Some(RetryBudget { retries: 7, window: minute }),
+        ..RetryPolicy::default()
+    };
+    assert_eq!(*component.defaults.retry, of_component);
+    let of_task = RetryPolicy {
+        on: vec![FailureKind::Returned, FailureKind::TimedOut],
+        returned_cases: Some(Arc::from([Box::from("busy")])),
+        first_delay: Duration::from_millis(250),
+        max_delay: Duration::from_secs(2),
+        budget: Some(RetryBudget { retries: 7, window: minute / 6 }),
+        ..of_component.clone()
+    };
+    assert_eq!(*component.tasks["t"].retry, of_task);
+    assert_eq!(*component.tasks["u"].retry, RetryPolicy { budget: None, ..of_component });
+}
+
+#[test]
+fn everything_wrong_with_rules_is_told_at_once() {
+    let text = r#"[component.a]
+path = "a.wasm"
+[task."a"]
+queue = "with space"
+[task."b".concurrency]
+limit = 0
+per = "argument"
+blocked = "wiat"
+[task."c".rate]
+limit = 5
+[task."d".rate]
+window = "0s"
+limit = 200000
+[task."e"]
+concurrency = { limit = 1, per = ["x"] }
+rate = { limit = 1, window = "1s", per = "task" }
+[task."f".unique]
+per = []
+differing = 3
+[task."g".concurrency]
+limt = 1
+window = "1s"
+[task."h"]
+concurrency = 3
+"#;
+    insta::assert_snapshot!(problems(text));
+}
+
+#[test]
+fn everything_wrong_with_retries_is_told_at_once() {
+    let text = r#"[component.a]
+path = "a.wasm"
+retry = 3
+[task.b.retry]
+on = ["trap", "lost", "cancelled", 1]
+cases = []
+delay = 1
+factor = 0.5
+max_delay = "1s"
+jitter = "some"
+budget = -1
+budget-window = "0s"
+[task.c.retry]
+on = "trapped"
+delay = "2s"
+max-delay = "1s"
+factor = nan
+[task.d.retry]
+on = ["trapped"]
+cases = ["busy"]
+[task.e]
+jitter = 0.5
+"#;
+    insta::assert_snapshot!(problems(text));
+}
+
+#[test]
+fn what_is_kept_is_read_by_status() {
+    let text = r#"
+            [retention.failed]
+            age = "730d"
+            [retention.succeeded]
+            age = "1d12h"
+            count = 0
+            [component.a]
+            path = "a.wasm"
+            deadline = "1h"
+            [task.t]
+            deadline = "unlimited"
+            [task.u]
+            priority = 1
+        "#;
+    let config = resolve(text, &Flags::default(), &[]).expect("nothing is wrong");
+    let hours = |hours: u64| Some(Duration::from_secs(hours * 3600));
+    let kept = [
+        Keep { status: Status::Succeeded, age: hours(36), count: Some(0) },
+        Keep { status: Status::Failed, age: hours(730 * 24), count: None },
+    ];
+    assert_eq!(config.retention, kept);
+    let [component] = &config.components[..] else { panic!("one component") };
+    assert_eq!(component.defaults.deadline, hours(1));
+    assert_eq!((component.tasks["t"].deadline, component.tasks["u"].deadline), (None, hours(1)));
+}
+
+#[test]
+fn everything_wrong_with_retention_is_told_at_once() {
+    let text = r#"count = 3
+[retention]
+finished = 1
+failed = "7d"
+[retention.queued]
+age = "7d"
+[retention.succeeded]
+[retention.cancelled]
+age = 7
+count = -1
+[retention.skipped]
+age = "5 weeks"
+max = 3
+[component.a]
+path = "a.wasm"
+deadline = "0s"
+[task.t]
+deadline = 5
+"#;
+    insta::assert_snapshot!(problems(text));
+}
+
+#[test]
+fn bad_toml_is_told_with_its_line() {
+    insta::assert_snapshot!(problems("slots = 2\nstore = sqlite\n"));
+}
+
+#[test]
+fn too_many_live_instances_name_the_systems_limit() {
+    insta::assert_snapshot!(problems("[runner]\nmax-live = 1000000\n"));
+}
+
+#[test]
+fn unknown_variables_are_warned_of() {
+    let config = resolve("", &Flags::default(), &[("WASM_RUNNER_SLOT", "3"), ("WASM_RUNNER_X", "")]);
+    let warnings = config.expect("nothing is wrong").warnings;
+    assert_eq!(warnings.len(), 2);
+    assert_eq!(warnings[0].hint.as_deref(), Some("did you mean `WASM_RUNNER_SLOTS`?"));
+}
+
+#[test]
+fn wrong_flags_and_variables_are_usage_errors() {
+    let flags = Flags {
+        store: Some("redis://x".into()),
+        components: vec![("a.b".into(), "x".into()), ("c".into(), "x".into()), ("c".into(), "y".into())],
+        ..Flags::default()
+    };
+    let error = resolve("", &flags, &[("WASM_RUNNER_SLOTS", "many")]).expect_err("much is wrong");
+    assert!(error.is_usage());
+    assert_eq!(error.0.len(), 4, "{error}");
+    assert!(!resolve("slots = 0", &flags, &[]).expect_err("more is wrong").is_usage());
+}

@@ -1,0 +1,10 @@
+//! The way from nothing to a running task, in each language: `new`, `build`,
+//! `call`, with the language's real tools.
+
+mod project;
+
+mod javascript;
+mod python;
+mod refusals;
+mod rust;
+mod typescript;

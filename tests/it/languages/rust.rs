@@ -1,0 +1,33 @@
+//! Rust.
+
+use super::project::Project;
+use crate::support::toolchains;
+
+fn project() -> Project {
+    let project = Project::new("rust").with("CARGO_TARGET_DIR", toolchains::cargo_target());
+    toolchains::rust_homes().into_iter().fold(project, |project, (name, value)| project.with(name, value))
+}
+
+#[test]
+fn a_rust_project_works_from_new_to_call() {
+    let project = project();
+    project.works();
+    // In the profile whose dependencies are built already.
+    let tested = project.test("cargo", &["test", "--release"]);
+    assert!(tested.contains("2 passed; 0 failed"), "{tested}");
+}
+
+#[test]
+fn what_cargo_says_is_shown_and_the_component_stays() {
+    let project = project();
+    project.run(["build"]).expect(0);
+    project.edit("src/lib.rs", "\"Hello, {name}!\"", "\"Hello, {nobody}!\"");
+    let output = project.run(["build"]).expect(78);
+    for text in
+        ["cannot find value `nobody`", "error: `cargo build --release", "failed with exit status: 101"]
+    {
+        assert!(output.stderr.contains(text), "{text:?} is not in {}", output.stderr);
+    }
+    assert!(output.stdout.is_empty(), "{output:?}");
+    assert_eq!(project.run(["call", "greet", "[\"x\"]"]).expect(0).json(), "Hello, x!");
+}
