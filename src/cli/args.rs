@@ -163,7 +163,9 @@ pub enum Command {
     /// the guests wrote down and with what was acknowledged.
     ///
     /// Without --store it is a new store in a temporary folder. Invocations of
-    /// others in the store are left alone. The configuration file is not read.
+    /// others in the store are left alone. The configuration file is not read. The
+    /// runners of `memory:` are in this process, one at a time: they are stopped,
+    /// not killed.
     Torture(TortureArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),

@@ -16,6 +16,7 @@ mod book;
 mod chaos;
 mod check;
 mod evidence;
+mod inside;
 mod kind;
 mod load;
 mod random;
@@ -35,7 +36,6 @@ use crossbeam_channel::bounded;
 use crate::config::{Config, Flags, MAX_SLOTS, StoreUrl, Surroundings};
 use crate::model::{Clock, SystemClock};
 use crate::store::{Batch, Cancel, Filter, Store, StoreError};
-use crate::wasm::Task;
 
 use super::args::{Cli, TortureArgs};
 use super::context::Context;
@@ -44,17 +44,22 @@ use super::output;
 use super::progress::{self, Progress};
 use super::signals::Registered;
 use book::Book;
-use chaos::{Chaos, Ended, Roughness};
+use chaos::{Chaos, Ended, Ordeal, Roughness};
 use evidence::Evidence;
+use inside::{Inside, Told};
 use kind::Kind;
 use load::{Load, Reader};
 use random::Random;
 use report::{Report, Setting};
 use runners::Runners;
 use site::{Settings, Site};
+use witness::Tail;
 
 /// The component names, and so the task ids, of all runs begin with this.
 const PREFIX: &str = "torture-";
+
+/// The part of the working directory that is this process's own.
+const OWN: &str = "torture";
 
 /// When the chaos is over, what is left gets this long to come to its end.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -96,13 +101,9 @@ pub fn run(args: &TortureArgs, cli: &Cli) -> Result<(), CliError> {
 
 fn torture(args: &TortureArgs, cli: &Cli, setting: &Setting, site: &Site) -> Result<(), CliError> {
     let context = context(cli, site)?;
-    if context.config.store.url == StoreUrl::Memory {
-        let error = CliError::usage("the store `memory:` ends with its process: nobody could take over");
-        return Err(
-            error.with_hint("use `--store sqlite:PATH`, or none: then it is one in a temporary folder")
-        );
-    }
-    let store = context.store()?;
+    let is_inside = context.config.store.url == StoreUrl::Memory;
+    let setting = &Setting { runners: if is_inside { 1 } else { setting.runners }, ..setting.clone() };
+    let store = if is_inside { context.memory_store() } else { context.store()? };
     let library = context.library()?;
     let mut tasks = HashMap::new();
     for kind in Kind::ALL {
@@ -112,8 +113,6 @@ fn torture(args: &TortureArgs, cli: &Cli, setting: &Setting, site: &Site) -> Res
         let count = clean(&*store)?;
         output::note(&format!("{count} left over from earlier runs cancelled"));
     }
-    let mut runners =
-        Runners::new(site, &*context.clock, store_for_runners(cli, &context)).map_err(system)?;
     let interrupts = Registered::new()?;
     let (interrupt, interrupted) = bounded(2);
     let again = interrupt.clone();
@@ -130,18 +129,54 @@ fn torture(args: &TortureArgs, cli: &Cli, setting: &Setting, site: &Site) -> Res
     )?;
 
     let book = Arc::new(Book::default());
-    let mut chaos = Chaos::new(
-        &mut runners,
-        Random::new(setting.seed, 1),
-        Roughness { runners: setting.runners, kill_every: setting.kill_every, lease: setting.lease },
-        &interrupted,
-    );
-    let is_settled = unleash(setting, &store, &tasks, &book, &mut chaos)?;
-    let done = chaos.done;
+    let random = Random::new(setting.seed, 1);
+    let told = Told::default();
+    let load = Load {
+        store: Arc::clone(&store),
+        tasks,
+        book: Arc::clone(&book),
+        random: Random::new(setting.seed, 2),
+        seed: setting.seed,
+        most_pending: (setting.runners * setting.slots * 8).max(32),
+        committed: {
+            let told = Arc::clone(&told);
+            Box::new(move || {
+                if let Some(runner) = &*told.lock() {
+                    runner.look_again();
+                }
+            })
+        },
+        has_poison: !is_inside,
+    };
+    let (is_settled, done, lines, records) = if is_inside {
+        let mut inside = Inside {
+            context: &context,
+            store: Arc::clone(&store),
+            library,
+            random,
+            // What is given back uses up no attempt and begins again at its old place: all
+            // of the time would go into tasks that never come to their end.
+            stop_every: setting.kill_every * 4,
+            interrupted: &interrupted,
+            told,
+            done: Default::default(),
+            records: Vec::new(),
+        };
+        let is_settled = unleash(setting, load, &mut inside)?;
+        let mut tail = Tail::new(0, &site.directory().join(OWN).join("witness"));
+        let lines = runners::sort_lines(tail.read().map_err(system)?);
+        (is_settled, inside.done(), lines, inside.records)
+    } else {
+        let url = store_for_runners(cli, &context);
+        let mut runners = Runners::new(site, &*context.clock, url).map_err(system)?;
+        let roughness =
+            Roughness { runners: setting.runners, kill_every: setting.kill_every, lease: setting.lease };
+        let mut chaos = Chaos::new(&mut runners, random, roughness, &interrupted);
+        let is_settled = unleash(setting, load, &mut chaos)?;
+        let done = chaos.done();
+        (is_settled, done, runners.lines().map_err(system)?, runners.end())
+    };
     drop(signals);
-
-    let lines = runners.lines().map_err(system)?;
-    let records = runners.end();
     let lives = evidence::lives(&*store, Kind::ALL.map(|kind| (kind, site.task(kind))))?;
     let pages = book.close();
     let store_errors = pages.store_errors.clone();
@@ -152,27 +187,13 @@ fn torture(args: &TortureArgs, cli: &Cli, setting: &Setting, site: &Site) -> Res
 }
 
 /// Submits, kills and lets it all come to its end. Whether it did.
-fn unleash(
-    setting: &Setting,
-    store: &Arc<dyn Store>,
-    tasks: &HashMap<Kind, Task>,
-    book: &Arc<Book>,
-    chaos: &mut Chaos<'_, '_>,
-) -> Result<bool, CliError> {
+fn unleash(setting: &Setting, load: Load, ordeal: &mut dyn Ordeal) -> Result<bool, CliError> {
+    let (store, book) = (Arc::clone(&load.store), Arc::clone(&load.book));
     let progress = {
-        let store = Arc::clone(store);
+        let store = Arc::clone(&store);
         Progress::start(move || Some(progress::facts(&store.counts(None).ok()?)))
     };
-    let load = Load {
-        store: Arc::clone(store),
-        tasks: tasks.clone(),
-        book: Arc::clone(book),
-        random: Random::new(setting.seed, 2),
-        seed: setting.seed,
-        most_pending: (setting.runners * setting.slots * 8).max(32),
-        has_poison: true,
-    };
-    let reader = Reader { store: Arc::clone(store), book: Arc::clone(book) };
+    let reader = Reader { store, book: Arc::clone(&book) };
     let settled = std::thread::scope(|scope| {
         // Dropped, also when this unwinds, they end the threads.
         let (stop_load, load_stops) = bounded::<()>(0);
@@ -180,9 +201,9 @@ fn unleash(
         spawn(scope, "load", move || load.run(&load_stops))?;
         let reader = &reader;
         spawn(scope, "reader", move || reader.run(&reader_stops))?;
-        chaos.run(setting.duration).map_err(system)?;
+        ordeal.run(setting.duration).map_err(system)?;
         drop(stop_load);
-        let settled = chaos.settle(PATIENCE + 10 * setting.lease).map_err(system);
+        let settled = ordeal.settle(PATIENCE + 10 * setting.lease).map_err(system);
         drop(stop_reader);
         settled
     });
@@ -215,7 +236,7 @@ fn spawn<'scope>(
 /// What the command works with. The user's configuration is left alone, except
 /// for the store that the command line names.
 fn context(cli: &Cli, site: &Site) -> Result<Context, CliError> {
-    let own = site.place("torture").map_err(system)?;
+    let own = site.place(OWN).map_err(system)?;
     let store = match &cli.global.store {
         Some(url) => url.clone(),
         None => StoreUrl::Sqlite(site.store()).to_string(),

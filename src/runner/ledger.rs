@@ -181,11 +181,19 @@ impl Ledger {
             return;
         }
         if self.is_in_doubt {
-            if let Err(error) = self.settle_doubt(core, &mut messages) {
-                tracing::warn!(%error, "the store can't be read; trying again");
-                self.lengthen_back_off();
-                self.put_off(core, messages, &error.to_string());
-                return;
+            match self.settle_doubt(core, &mut messages) {
+                Ok(()) => {}
+                Err(error @ StoreError::Upgraded { .. }) => {
+                    self.abandon(core, &error);
+                    refuse_all(messages, &error.to_string());
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the store can't be read; trying again");
+                    self.lengthen_back_off();
+                    self.put_off(core, messages, &error.to_string());
+                    return;
+                }
             }
             self.is_in_doubt = false;
         }

@@ -577,6 +577,13 @@ pub struct RunnerHandle {
 }
 
 impl RunnerHandle {
+    /// Tells the runner that somebody else has changed the store: for stores that
+    /// can't tell of changes within their own process.
+    pub fn look_again(&self) {
+        self.core.inbox.put(|messages| messages.has_foreign_change = true);
+        self.core.inbox.ring();
+    }
+
     /// Asks the runner to stop: claim nothing more, finish what runs within the
     /// grace time, give back what is claimed and parked. Returns at once; may be
     /// called any number of times.

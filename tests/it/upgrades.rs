@@ -4,15 +4,20 @@
 //! wrote it, with invocations in every status that a store could bring about
 //! then. A fixture is written once, by the program of its day, and never changed:
 //! `cargo test --test it -- --ignored upgrades::write_the_fixture_of_this_schema`.
-//! Whoever adds a migration writes the fixture of the version before it.
+//! Whoever adds a migration writes the fixture of the version before it. Those of
+//! PostgreSQL are in `postgres::upgrades`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
-use run_wasm_runner::model::{Event, InvocationId, LogEntry, LogStream, Progress, RunnerId, Status};
+use run_wasm_runner::model::{
+    Event, InvocationId, LogEntry, LogStream, Progress, RunnerId, Status, SystemClock,
+};
+use run_wasm_runner::runner::{Runner, RunnerOptions};
 use run_wasm_runner::store::{
     Batch, ClaimRequest, EndKind, NewInvocation, Report, SqliteStore, Store, StoreError,
 };
@@ -20,9 +25,12 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::runner::site::Site;
 use crate::store_contract::harness::{
-    Bench, assert_store_is_consistent, child_of, detached, failure, new, request, tasks, text, value,
+    Bench, assert_store_is_consistent, child_of, detached, everything, failure, new, request, tasks, text,
+    value,
 };
 use crate::support::clock::TestClock;
+use crate::support::closures::{Closures, root};
+use crate::support::disk::{Disk, Failure};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sqlite")
@@ -43,7 +51,7 @@ fn version_of_today() -> u32 {
 }
 
 /// Fills a store with all that can happen. (Nothing is skipped yet.)
-fn furnish(bench: &Bench) {
+pub fn furnish(bench: &Bench) {
     let (dead, one, other) = (RunnerId::generate(), RunnerId::generate(), RunnerId::generate());
     let labelled = |task: &str, what: &str| NewInvocation {
         labels: vec![("is".to_owned(), what.to_owned())],
@@ -172,7 +180,9 @@ fn restore(fixture: &Path, into: &Path) {
 
 /// What must not change by a migration: status, attempt, moves and outcome of
 /// each invocation, as SQL says it.
-fn portrait(path: &Path) -> BTreeMap<InvocationId, (String, u32, u32, Option<String>)> {
+pub type Portrait = BTreeMap<InvocationId, (String, u32, u32, Option<String>)>;
+
+fn portrait(path: &Path) -> Portrait {
     let sql = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("a database");
     let query = "SELECT id, status, attempt, moves, coalesce(o.value, o.failure) \
                  FROM invocation i LEFT JOIN outcome o ON o.seq = i.seq";
@@ -182,6 +192,42 @@ fn portrait(path: &Path) -> BTreeMap<InvocationId, (String, u32, u32, Option<Str
         Ok((id, (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
     });
     rows.expect("rows").map(|row| row.expect("a row")).collect()
+}
+
+/// Checks a store that was migrated against what it was before, and finishes its
+/// work.
+#[track_caller]
+pub fn is_whole_and_goes_on(bench: &Bench, before: &Portrait, what: &str) {
+    let statuses: BTreeSet<_> = before.values().map(|one| one.0.as_str()).collect();
+    assert_eq!(
+        statuses.into_iter().collect::<Vec<_>>(),
+        ["cancelled", "claimed", "failed", "queued", "running", "succeeded", "waiting"],
+        "{what}"
+    );
+    assert_store_is_consistent(&*bench.store);
+    let is_as_before = |id: InvocationId| {
+        let (status, attempt, moves, outcome) = &before[&id];
+        let now = bench.get(id);
+        assert_eq!((now.status.as_str(), now.attempt), (status.as_str(), *attempt), "{what}: {id}");
+        assert_eq!(bench.history(id).len(), *moves as usize + 1, "{what}: {id}");
+        let stored =
+            now.outcome.as_ref().map(|outcome| text(outcome).trim_start_matches("value ").to_owned());
+        assert_eq!(&stored, outcome, "{what}: {id}");
+    };
+    before.keys().copied().for_each(is_as_before);
+
+    // The runners of the old program are gone; a new one finishes their work.
+    bench.clock.advance(Duration::from_secs(2 * 3600));
+    bench.recover();
+    let runner = RunnerId::generate();
+    let everything = ClaimRequest { tasks: tasks(&["work", "child", "other"]), ..request(runner, 100) };
+    for claim in bench.claim(everything).claimed {
+        // The end of a parent ends its attached children.
+        bench.report(bench.ended(&claim, EndKind::Final(value("43"))));
+    }
+    assert_eq!(bench.store.counts(None).expect("it counts").unfinished(), 0, "{what}");
+    before.iter().filter(|(_, one)| one.3.is_some()).for_each(|(id, _)| is_as_before(*id));
+    assert_store_is_consistent(&*bench.store);
 }
 
 #[test]
@@ -202,48 +248,13 @@ fn an_older_store_is_migrated_and_its_work_goes_on() {
         let path = directory.path().join("state.db");
         restore(&fixture, &path);
         let before = portrait(&path);
-        let statuses: std::collections::BTreeSet<_> = before.values().map(|one| one.0.as_str()).collect();
-        assert_eq!(
-            statuses.into_iter().collect::<Vec<_>>(),
-            ["cancelled", "claimed", "failed", "queued", "running", "succeeded", "waiting"],
-            "{fixture:?}"
-        );
 
         let clock = TestClock::new();
         clock.advance(Duration::from_secs(60));
         let store =
             SqliteStore::open(&path, clock.clone()).unwrap_or_else(|error| panic!("{fixture:?}: {error}"));
         assert_eq!(version_of(&path), version_of_today(), "{fixture:?}");
-        assert_store_is_consistent(&store);
-        let bench = Bench::new(Arc::new(store), clock, ());
-        for (id, (status, attempt, moves, outcome)) in &before {
-            let now = bench.get(*id);
-            assert_eq!((now.status.as_str(), now.attempt), (status.as_str(), *attempt), "{fixture:?}: {id}");
-            assert_eq!(bench.history(*id).len(), *moves as usize + 1, "{fixture:?}: {id}");
-            let stored =
-                now.outcome.as_ref().map(|outcome| text(outcome).trim_start_matches("value ").to_owned());
-            assert_eq!(&stored, outcome, "{fixture:?}: {id}");
-        }
-
-        // The runners of the old program are gone; a new one finishes their work.
-        bench.clock.advance(Duration::from_secs(2 * 3600));
-        bench.recover();
-        let runner = RunnerId::generate();
-        let everything = ClaimRequest { tasks: tasks(&["work", "child", "other"]), ..request(runner, 100) };
-        for claim in bench.claim(everything).claimed {
-            // The end of a parent ends its attached children.
-            bench.report(bench.ended(&claim, EndKind::Final(value("43"))));
-        }
-        assert_eq!(bench.store.counts(None).expect("it counts").unfinished(), 0, "{fixture:?}");
-        for (id, (status, _, _, outcome)) in &before {
-            let now = bench.get(*id);
-            if let Some(outcome) = outcome {
-                let stored = text(now.outcome.as_ref().expect("it is final"));
-                assert_eq!(now.status.as_str(), status, "{fixture:?}: {id} was final");
-                assert_eq!(stored.trim_start_matches("value "), outcome, "{fixture:?}: {id} was final");
-            }
-        }
-        assert_store_is_consistent(&*bench.store);
+        is_whole_and_goes_on(&Bench::new(Arc::new(store), clock, ()), &before, &format!("{fixture:?}"));
     }
     assert!(found > 0, "there is no fixture");
 }
@@ -305,4 +316,55 @@ fn a_runner_whose_store_was_upgraded_stops_and_says_so() {
     assert!(began.elapsed() < Duration::from_secs(10), "the sleeper is not waited for");
     assert!(output.stderr.contains("a newer run-wasm-runner has upgraded the store"), "{output:?}");
     assert_eq!(portrait(&path), before, "nothing was written");
+}
+
+/// A runner that can't write looks how things stand before it tries again: that look
+/// must tell it, too.
+#[test]
+fn a_runner_whose_disk_fails_while_its_store_is_upgraded_stops_too() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("state.db");
+    let disk = Disk::new();
+    let clock = Arc::new(SystemClock::new());
+    let store = SqliteStore::open_with(&path, clock.clone(), Some(disk.vfs())).expect("a new store");
+    let store = Arc::new(store);
+    let (started, has_started) = channel();
+    let guests = Closures::default().with("hang", move |_| {
+        let started = started.clone();
+        async move {
+            // Nobody listens any more at the end.
+            let _ = started.send(());
+            std::future::pending().await
+        }
+    });
+    let submits = vec![root("hang", &[])];
+    store.commit(&Batch { submits, ..Batch::default() }).expect("a commit");
+    let options = RunnerOptions { slots: 1, lease: Duration::from_secs(300), ..RunnerOptions::default() };
+    let runner = Runner::start(store.clone(), Arc::new(guests), clock, options).expect("it starts");
+    has_started.recv_timeout(Duration::from_secs(30)).expect("its guest runs");
+    // From here on nothing can be written: not that it has started, if that was not
+    // written yet, and not the cancel.
+    let code = rusqlite::ffi::SQLITE_FULL;
+    disk.fail(Failure { at: disk.operations() + 1, count: usize::MAX / 2, code, of_reads: false });
+    let handle = runner.handle();
+    handle.cancel(InvocationId::generate(), "to have something to write");
+    handle.cancel(all(&*store)[0], "not wanted");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while disk.failed() == 0 {
+        assert!(Instant::now() < deadline, "it never wrote");
+        std::thread::yield_now();
+    }
+    upgrade(&path);
+    let (stopped, has_stopped) = channel();
+    std::thread::spawn(move || {
+        runner.wait_stopping();
+        runner.stop();
+        let _ = stopped.send(());
+    });
+    has_stopped.recv_timeout(Duration::from_secs(30)).expect("it stops by itself");
+    assert!(matches!(handle.fault(), Some(StoreError::Upgraded { found: 99, .. })), "{:?}", handle.fault());
+}
+
+fn all(store: &dyn Store) -> Vec<InvocationId> {
+    store.list(&everything()).expect("a list").iter().map(|one| one.id).collect()
 }

@@ -11,7 +11,7 @@ use super::runners::Runners;
 
 /// Ends of processes and poisonous tasks are looked for this often. Nothing hangs
 /// on it but how soon they are noticed.
-const LOOK: Duration = Duration::from_millis(10);
+pub const LOOK: Duration = Duration::from_millis(10);
 
 /// What was done to the runners.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Done {
     pub short_stops: u64,
     /// Told to finish and replaced.
     pub drains: u64,
+    /// Told to give back everything at once and replaced.
+    pub given_back: u64,
 }
 
 /// How rough it is.
@@ -66,6 +68,27 @@ pub enum Ended {
     Interrupted,
 }
 
+/// What runners go through.
+pub trait Ordeal {
+    /// Goes on for so long.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses a runner.
+    fn run(&mut self, duration: Duration) -> io::Result<Ended>;
+
+    /// Lets everything that is left come to its end, with fresh runners. Whether it
+    /// did, in time.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses a runner.
+    fn settle(&mut self, patience: Duration) -> io::Result<(Ended, bool)>;
+
+    /// What was done so far.
+    fn done(&self) -> Done;
+}
+
 impl<'c, 'a> Chaos<'c, 'a> {
     /// Nothing has happened yet.
     pub fn new(
@@ -75,75 +98,6 @@ impl<'c, 'a> Chaos<'c, 'a> {
         interrupted: &'c Receiver<()>,
     ) -> Self {
         Self { runners, random, roughness, done: Done::default(), interrupted, stopped: Vec::new() }
-    }
-
-    /// Goes on for so long.
-    ///
-    /// # Errors
-    ///
-    /// If the system refuses a process.
-    pub fn run(&mut self, duration: Duration) -> io::Result<Ended> {
-        let began = Instant::now();
-        let kill_every = self.roughness.kill_every;
-        // A kill is what this is about; the others come in between.
-        let (stop_every, drain_every) = (kill_every * 6, kill_every * 8);
-        let mut next_kill = began + self.random.pause(kill_every);
-        let mut next_stop = began + self.random.pause(stop_every);
-        let mut next_drain = began + self.random.pause(drain_every);
-        while began.elapsed() < duration {
-            self.runners.reap()?;
-            for _ in 0..self.runners.missing(self.roughness.runners) {
-                self.start(false)?;
-            }
-            self.kill_poisoned()?;
-            self.let_go_on();
-            let now = Instant::now();
-            // What finds no victim is tried again with the next look.
-            if next_kill <= now && self.kill_one() {
-                next_kill = now + self.random.pause(kill_every);
-            }
-            if next_stop <= now && self.stop_one() {
-                next_stop = now + self.random.pause(stop_every);
-            }
-            if next_drain <= now && self.drain_one() {
-                next_drain = now + self.random.pause(drain_every);
-            }
-            if self.interrupted.recv_timeout(LOOK) != Err(RecvTimeoutError::Timeout) {
-                return Ok(Ended::Interrupted);
-            }
-        }
-        Ok(Ended::Regularly)
-    }
-
-    /// Lets everything that is left come to its end: fresh runners that end when
-    /// nothing is left, and no more chaos than poisonous tasks need. Whether
-    /// they did end, and in time.
-    ///
-    /// # Errors
-    ///
-    /// If the system refuses a process.
-    pub fn settle(&mut self, patience: Duration) -> io::Result<(Ended, bool)> {
-        self.stopped.clear();
-        self.runners.retire();
-        let began = Instant::now();
-        let mut have_ended = 0;
-        while have_ended < self.roughness.runners {
-            // Those that ended because nothing is left are not replaced; those
-            // that were killed are. The first to end sees that all is done.
-            self.runners.reap()?;
-            self.kill_poisoned()?;
-            have_ended = self.runners.idle();
-            for _ in 0..self.runners.missing(self.roughness.runners.saturating_sub(have_ended)) {
-                self.start(true)?;
-            }
-            if began.elapsed() > patience {
-                return Ok((Ended::Regularly, false));
-            }
-            if self.interrupted.recv_timeout(LOOK) != Err(RecvTimeoutError::Timeout) {
-                return Ok((Ended::Interrupted, false));
-            }
-        }
-        Ok((Ended::Regularly, true))
     }
 
     fn start(&mut self, is_until_idle: bool) -> io::Result<()> {
@@ -217,5 +171,69 @@ impl<'c, 'a> Chaos<'c, 'a> {
         self.runners.drain(working[index]);
         self.done.drains += 1;
         true
+    }
+}
+
+impl Ordeal for Chaos<'_, '_> {
+    fn run(&mut self, duration: Duration) -> io::Result<Ended> {
+        let began = Instant::now();
+        let kill_every = self.roughness.kill_every;
+        // A kill is what this is about; the others come in between.
+        let (stop_every, drain_every) = (kill_every * 6, kill_every * 8);
+        let mut next_kill = began + self.random.pause(kill_every);
+        let mut next_stop = began + self.random.pause(stop_every);
+        let mut next_drain = began + self.random.pause(drain_every);
+        while began.elapsed() < duration {
+            self.runners.reap()?;
+            for _ in 0..self.runners.missing(self.roughness.runners) {
+                self.start(false)?;
+            }
+            self.kill_poisoned()?;
+            self.let_go_on();
+            let now = Instant::now();
+            // What finds no victim is tried again with the next look.
+            if next_kill <= now && self.kill_one() {
+                next_kill = now + self.random.pause(kill_every);
+            }
+            if next_stop <= now && self.stop_one() {
+                next_stop = now + self.random.pause(stop_every);
+            }
+            if next_drain <= now && self.drain_one() {
+                next_drain = now + self.random.pause(drain_every);
+            }
+            if self.interrupted.recv_timeout(LOOK) != Err(RecvTimeoutError::Timeout) {
+                return Ok(Ended::Interrupted);
+            }
+        }
+        Ok(Ended::Regularly)
+    }
+
+    /// Poisonous tasks still need their runners killed.
+    fn settle(&mut self, patience: Duration) -> io::Result<(Ended, bool)> {
+        self.stopped.clear();
+        self.runners.retire();
+        let began = Instant::now();
+        let mut have_ended = 0;
+        while have_ended < self.roughness.runners {
+            // Those that ended because nothing is left are not replaced; those
+            // that were killed are. The first to end sees that all is done.
+            self.runners.reap()?;
+            self.kill_poisoned()?;
+            have_ended = self.runners.idle();
+            for _ in 0..self.runners.missing(self.roughness.runners.saturating_sub(have_ended)) {
+                self.start(true)?;
+            }
+            if began.elapsed() > patience {
+                return Ok((Ended::Regularly, false));
+            }
+            if self.interrupted.recv_timeout(LOOK) != Err(RecvTimeoutError::Timeout) {
+                return Ok((Ended::Interrupted, false));
+            }
+        }
+        Ok((Ended::Regularly, true))
+    }
+
+    fn done(&self) -> Done {
+        self.done
     }
 }

@@ -37,6 +37,8 @@ pub struct Load {
     pub seed: u64,
     /// No more are submitted while so many are not final.
     pub most_pending: usize,
+    /// Called after each commit: runners may have to be told.
+    pub committed: Box<dyn Fn() + Send>,
     /// Whether there is somebody to kill the runners of poisonous tasks.
     pub has_poison: bool,
 }
@@ -51,6 +53,7 @@ impl Load {
                 continue;
             }
             let done = if self.random.chance(8) { self.cancel() } else { self.submit() };
+            (self.committed)();
             if let Err(error) = done {
                 self.book.with(|pages| pages.note_error(&error));
                 pause = BACK_OFF;

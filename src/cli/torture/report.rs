@@ -69,6 +69,8 @@ struct Did {
     long_stops: u64,
     short_stops: u64,
     drains: u64,
+    /// Of a store in memory.
+    given_back: u64,
     /// Runners that found no store when they started.
     starts_without_store: usize,
     /// The longest that a guest went on beside the next attempt of its
@@ -145,13 +147,15 @@ impl Report {
         row(
             "chaos",
             format!(
-                "{} processes; {} killed ({} for poison), {} stopped ({} past their lease), {} told to finish",
+                "{} runners; {} killed ({} for poison), {} stopped ({} past their lease), {} told to finish, {} to \
+                 give back at once",
                 thousands(did.runner_processes),
                 thousands(did.kills),
                 thousands(did.kills_for_poison),
                 thousands(did.long_stops + did.short_stops),
                 thousands(did.long_stops),
-                thousands(did.drains)
+                thousands(did.drains),
+                thousands(did.given_back)
             ),
         );
         row(
@@ -273,6 +277,7 @@ impl Did {
             long_stops: done.long_stops,
             short_stops: done.short_stops,
             drains: done.drains,
+            given_back: done.given_back,
             starts_without_store: evidence
                 .runners
                 .iter()

@@ -56,6 +56,18 @@ pub struct Record {
     pub peak_running: Option<u64>,
 }
 
+/// Parts lines from what is none.
+pub fn sort_lines(all: Vec<Result<Line, String>>) -> (Vec<Line>, Vec<String>) {
+    let (mut lines, mut unreadable) = (Vec::new(), Vec::new());
+    for line in all {
+        match line {
+            Ok(line) => lines.push(line),
+            Err(text) => unreadable.push(text),
+        }
+    }
+    (lines, unreadable)
+}
+
 /// The name of its working directory.
 fn name(number: usize) -> String {
     format!("runner-{number}")
@@ -320,17 +332,12 @@ impl<'a> Runners<'a> {
     ///
     /// If it can't be read.
     pub fn lines(&self) -> io::Result<(Vec<Line>, Vec<String>)> {
-        let (mut lines, mut unreadable) = (Vec::new(), Vec::new());
+        let mut all = Vec::new();
         for number in 0..self.next {
             let witness = self.site.directory().join(name(number)).join("witness");
-            for line in Tail::new(number, &witness).read()? {
-                match line {
-                    Ok(line) => lines.push(line),
-                    Err(text) => unreadable.push(text),
-                }
-            }
+            all.extend(Tail::new(number, &witness).read()?);
         }
-        Ok((lines, unreadable))
+        Ok(sort_lines(all))
     }
 
     /// Kills those that are left; what is known of each that there ever was.

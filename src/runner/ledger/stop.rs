@@ -31,6 +31,7 @@ impl Ledger {
     /// are killed and not reported: their lease runs out.
     pub(super) fn abandon(&mut self, core: &Core, fault: &StoreError) {
         self.held = Held::default();
+        self.is_in_doubt = false;
         core.disown_everything();
         if core.fault.set(fault.clone()).is_ok() {
             tracing::error!(error = %fault, "the runner stops");

@@ -6,6 +6,7 @@ mod disks;
 mod outages;
 mod runners;
 mod sharing;
+mod upgrades;
 
 use std::sync::Arc;
 use std::time::Duration;

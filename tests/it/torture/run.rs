@@ -68,6 +68,20 @@ fn runners_that_are_killed_lose_nothing_in_postgresql() {
     nothing_is_lost(Some(&shared().url()));
 }
 
+/// Its runners are in the same process: they are stopped, not killed.
+#[test]
+fn runners_of_a_store_in_memory_are_stopped_and_lose_nothing() {
+    let sandbox = sandbox();
+    let flags = ["--store", "memory:", "--duration", "6s", "--kill-every", "50ms", "--json"];
+    let report = torture(&sandbox, &flags).expect(0).json();
+    println!("{}", report["did"]);
+    assert_eq!((&report["ok"], &report["did"]["kills"]), (&true.into(), &0.into()), "{report}");
+    assert!(did(&report, "drains") + did(&report, "given_back") >= 5, "{report}");
+    assert!(did(&report, "attempts_released") > 0, "{report}");
+    assert!(did(&report, "submitted") >= 50, "{report}");
+    assert_eq!(left_behind(&sandbox), [""; 0], "the working directory is removed");
+}
+
 #[test]
 fn a_store_that_is_in_use_is_left_as_it_was() {
     let sandbox = sandbox();
@@ -156,7 +170,6 @@ fn what_makes_no_sense_is_refused() {
         (["--slots", "0"], "`--slots` can't be `0`"),
         (["--runners", "0"], "`--runners` can't be `0`"),
         (["--kill-every", "0"], "`--kill-every` can't be"),
-        (["--store", "memory:"], "ends with its process"),
         (["--store", "redis://x"], "unknown store"),
     ] {
         let output = torture(&sandbox, &flags).expect(2);
