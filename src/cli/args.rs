@@ -155,7 +155,8 @@ pub enum Command {
     /// `build/NAME.wasm` in the project's directory, and what `inspect` shows of it
     /// to standard output. NAME is the world in `wit/`, or cargo's name of the
     /// target. The language is known by its files: `Cargo.toml`; `pyproject.toml` or
-    /// `requirements.txt`; `tsconfig.json`; `package.json`.
+    /// `requirements.txt`; `tsconfig.json`; `package.json`; `go.mod`; `src/tasks.c`;
+    /// `src/tasks.cpp`.
     Build(BuildArgs),
     /// Show what a component file exports, imports and asks for
     Inspect(InspectArgs),
