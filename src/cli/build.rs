@@ -1,9 +1,12 @@
 //! `build`: from a project to a component, with the language's own tools.
 
+mod c;
+mod go;
 mod javascript;
 mod project;
 mod python;
 mod rust;
+mod steps;
 mod tool;
 mod wit;
 
@@ -42,12 +45,17 @@ struct BuildDocument<'a> {
 pub fn run(args: &BuildArgs, cli: &Cli) -> Result<(), CliError> {
     let project = Project::find(&args.directory, args.language)?;
     project.provide_task_wit()?;
+    let cache = cache_directory(&project, cli);
+    let cache = cache.as_deref();
     let started = Instant::now();
     let path = match project.language {
         Language::Rust => rust::build(&project),
         Language::Python => python::build(&project),
         Language::JavaScript => javascript::build(&project),
         Language::TypeScript => javascript::build_typescript(&project),
+        Language::Go => go::build(&project, cache),
+        Language::C => c::build(&project, cache),
+        Language::Cpp => c::build_cpp(&project, cache),
     }?;
     // As one would type it: nobody writes `./`.
     let path = path.strip_prefix(".").unwrap_or(&path);
@@ -56,8 +64,7 @@ pub fn run(args: &BuildArgs, cli: &Cli) -> Result<(), CliError> {
     let name = inspect::component_name(path);
     let compiling = format!("compiling {name}");
     let progress = Progress::start(move || Some(compiling.clone()));
-    let inspection = Library::inspect(&name, path, cache_directory(&project, cli).as_deref())
-        .map_err(|error| CliError::Load(vec![error]));
+    let inspection = Library::inspect(&name, path, cache).map_err(|error| CliError::Load(vec![error]));
     drop(progress);
     let inspection = inspection?;
 

@@ -15,11 +15,19 @@ pub enum Language {
     /// TypeScript, with tsc, esbuild and componentize-qjs
     #[value(name = "typescript", alias = "ts")]
     TypeScript,
+    /// Go, with its own compiler
+    Go,
+    /// C, with Zig's compiler
+    C,
+    /// C++, with Zig's compiler
+    #[value(name = "cpp", alias = "c++")]
+    Cpp,
 }
 
 impl Language {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Rust, Self::Python, Self::JavaScript, Self::TypeScript];
+    pub const ALL: [Self; 7] =
+        [Self::Rust, Self::Python, Self::JavaScript, Self::TypeScript, Self::Go, Self::C, Self::Cpp];
 
     /// As it is written on the command line.
     pub fn name(self) -> &'static str {
@@ -28,6 +36,9 @@ impl Language {
             Self::Python => "python",
             Self::JavaScript => "javascript",
             Self::TypeScript => "typescript",
+            Self::Go => "go",
+            Self::C => "c",
+            Self::Cpp => "cpp",
         }
     }
 }

@@ -10,8 +10,15 @@ use crate::guests;
 use crate::process::{cargo, root, run};
 
 /// The languages in the order of the table, and how people write them.
-const LANGUAGES: [(&str, &str); 4] =
-    [("rust", "Rust"), ("python", "Python"), ("javascript", "JavaScript"), ("typescript", "TypeScript")];
+const LANGUAGES: [(&str, &str); 7] = [
+    ("rust", "Rust"),
+    ("c", "C"),
+    ("cpp", "C++"),
+    ("go", "Go"),
+    ("javascript", "JavaScript"),
+    ("typescript", "TypeScript"),
+    ("python", "Python"),
+];
 
 /// The table stands between these lines.
 const BEGIN: &str = "<!-- begin: written by `cargo xtask languages` -->";

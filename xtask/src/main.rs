@@ -2,6 +2,7 @@
 //! runs the tests and checks, shows the demo.
 
 mod checks;
+mod componentize;
 mod demo;
 mod guests;
 mod languages;
@@ -17,6 +18,7 @@ usage: cargo xtask COMMAND
   guests                         build guest-tasks/ into target/guests/NAME.wasm
   torture-guest                  the same, and put the component that the program carries into src/
   test [FILTER]…                 build the guests, run the tests, count them
+  componentize                   build guest-tasks/componentize and put it into src/, where the program carries it
   languages                      test `new` and `build` in every language, and write the table of them
   ci                             format, clippy, docs, then test
   demo [--profile dev|release]   build everything and show what the runner does
@@ -43,6 +45,7 @@ fn run() -> Result<ExitCode> {
         ("guests", []) => guests::build().map(|()| ExitCode::SUCCESS),
         ("torture-guest", []) => guests::put_torture_guest().map(|()| ExitCode::SUCCESS),
         ("test", filters) => checks::test(filters),
+        ("componentize", []) => componentize::put().map(|()| ExitCode::SUCCESS),
         ("languages", []) => languages::measure().map(|()| ExitCode::SUCCESS),
         ("ci", []) => checks::ci(),
         ("demo", []) => demo::run(demo::Profile::Release),
@@ -51,7 +54,7 @@ fn run() -> Result<ExitCode> {
             print!("{USAGE}");
             Ok(ExitCode::SUCCESS)
         }
-        (command @ ("guests" | "languages" | "torture-guest" | "ci" | "demo"), rest) => {
+        (command @ ("guests" | "componentize" | "languages" | "torture-guest" | "ci" | "demo"), rest) => {
             bail!("`{command}` does not take `{}`\n\n{USAGE}", rest.join(" "))
         }
         (unknown, _) => bail!("unknown command `{unknown}`\n\n{USAGE}"),

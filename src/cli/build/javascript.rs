@@ -13,7 +13,7 @@ const TSC: Tool = of_npm("tsc");
 const ESBUILD: Tool = of_npm("esbuild");
 
 const fn of_npm(name: &'static str) -> Tool {
-    Tool { name, within: Some("node_modules/.bin"), install: "npm install" }
+    Tool { name, alias: None, within: Some("node_modules/.bin"), install: "npm install" }
 }
 
 /// Builds the module `src/app.js`; the component gets the name of the world.

@@ -15,6 +15,9 @@ const MARKS: &[(Language, &[&str])] = &[
     (Language::Python, &["pyproject.toml", "requirements.txt"]),
     (Language::TypeScript, &["tsconfig.json"]),
     (Language::JavaScript, &["package.json"]),
+    (Language::Go, &["go.mod"]),
+    (Language::C, &["src/tasks.c"]),
+    (Language::Cpp, &["src/tasks.cpp"]),
 ];
 
 /// A project that can be built.
@@ -134,7 +137,9 @@ mod tests {
     fn detected(files: &[&str]) -> Result<Language, String> {
         let place = tempfile::tempdir().expect("a directory");
         for file in files {
-            fs::write(place.path().join(file), "").expect("written");
+            let path = place.path().join(file);
+            fs::create_dir_all(path.parent().expect("there is one")).expect("created");
+            fs::write(path, "").expect("written");
         }
         Project::find(place.path(), None).map(|project| project.language).map_err(|error| error.to_string())
     }
@@ -145,6 +150,9 @@ mod tests {
         assert_eq!(detected(&["requirements.txt"]), Ok(Language::Python));
         assert_eq!(detected(&["package.json"]), Ok(Language::JavaScript));
         assert_eq!(detected(&["package.json", "tsconfig.json"]), Ok(Language::TypeScript));
+        assert_eq!(detected(&["go.mod"]), Ok(Language::Go));
+        assert_eq!(detected(&["src/tasks.c"]), Ok(Language::C));
+        assert_eq!(detected(&["src/tasks.cpp"]), Ok(Language::Cpp));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::cli::error::CliError;
 
 const COMPONENTIZE: Tool = Tool {
     name: "componentize-py",
+    alias: None,
     within: Some(".venv/bin"),
     install: "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt",
 };

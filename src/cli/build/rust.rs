@@ -11,8 +11,12 @@ use crate::cli::error::CliError;
 
 const TARGET: &str = "wasm32-wasip2";
 
-const CARGO: Tool =
-    Tool { name: "cargo", within: None, install: "curl --proto '=https' -sSf https://sh.rustup.rs | sh" };
+const CARGO: Tool = Tool {
+    name: "cargo",
+    alias: None,
+    within: None,
+    install: "curl --proto '=https' -sSf https://sh.rustup.rs | sh",
+};
 const RUSTC: Tool = Tool { name: "rustc", within: None, ..CARGO };
 
 /// A line of `cargo build --message-format=json`, as far as it matters here.

@@ -15,6 +15,8 @@ use crate::cli::output;
 pub struct Tool {
     /// Its name.
     pub name: &'static str,
+    /// Another name that it goes by.
+    pub alias: Option<&'static str>,
     /// Where projects have their own, before the one on `PATH`.
     pub within: Option<&'static str>,
     /// The command that installs it, to be run in the project's directory.
@@ -35,9 +37,11 @@ impl Tool {
     }
 
     fn find(&self, project: &Project) -> Option<PathBuf> {
-        let own = self.within.map(|within| project.path(within).join(self.name));
-        let own = own.filter(|path| path.is_file()).and_then(|path| std::path::absolute(path).ok());
-        own.or_else(|| on_path(self.name))
+        let names = || std::iter::once(self.name).chain(self.alias);
+        let own =
+            self.within.into_iter().flat_map(|folder| names().map(move |name| Path::new(folder).join(name)));
+        let mut own = own.filter_map(|path| std::path::absolute(project.directory.join(path)).ok());
+        own.find(|path| is_program(path)).or_else(|| names().find_map(on_path))
     }
 }
 

@@ -3,6 +3,9 @@
 
 mod project;
 
+mod c;
+mod cpp;
+mod go;
 mod javascript;
 mod python;
 mod refusals;

