@@ -76,6 +76,7 @@ impl Bench {
         let sources: Vec<_> = ["workflow", "fib"]
             .map(|name| ComponentSource {
                 name: name.into(),
+                version: Default::default(),
                 path: root.join("guests").join(format!("{name}.wasm")),
                 grants: Default::default(),
                 defaults: Default::default(),

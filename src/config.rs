@@ -8,7 +8,7 @@ mod store_url;
 mod tests;
 mod units;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub use units::{parse_age, parse_duration, parse_flag_duration, parse_size};
 
 use crate::model::TaskOptions;
 use crate::store::Keep;
-use crate::wasm::{ComponentSource, Grants, live_for_maps, maps_for_live};
+use crate::wasm::{ComponentSource, Grants, Version, live_for_maps, maps_for_live};
 
 /// The name of the configuration file that is searched upward.
 pub const FILE_NAME: &str = "wasm-runner.toml";
@@ -164,6 +164,11 @@ pub struct Config {
     pub retention: Vec<Keep>,
     /// The components, sorted by name.
     pub components: Vec<ComponentSource>,
+    /// The names of those whose bytes are in the store. They have no path yet.
+    pub stored: BTreeSet<Arc<str>>,
+    /// The options of tasks of components that nothing is said about, by the name in
+    /// the section.
+    pub task_options: BTreeMap<String, TaskOptions>,
     /// The `[task."ID"]` sections: the name of the task and the section's place.
     /// They are in every component's `tasks` already; this is for finding those
     /// that name no task.
@@ -256,7 +261,13 @@ impl Config {
         if !problems.is_empty() {
             return Err(ConfigError(problems));
         }
+        let without_path = components.iter().filter(|source| source.path.as_os_str().is_empty());
+        let defaults = TaskOptions::default();
+        let sections = file.tasks.iter();
+        let options = sections.map(|section| (section.task.clone(), section.options.over(&defaults)));
         Ok(Self {
+            stored: without_path.map(|source| Arc::clone(&source.name)).collect(),
+            task_options: options.collect(),
             file: path,
             store,
             slots,
@@ -417,7 +428,8 @@ fn components(
         .iter()
         .map(|component| ComponentSource {
             name: component.name.as_str().into(),
-            path: component.path.clone(),
+            path: component.path.clone().unwrap_or_default(),
+            version: component.version,
             grants: Grants { directories: component.directories.clone() },
             defaults: component.options.over(&TaskOptions::default()),
             tasks: Default::default(),
@@ -441,6 +453,7 @@ fn components(
             None => sources.push(ComponentSource {
                 name: Arc::from(name.as_str()),
                 path,
+                version: Version::default(),
                 grants: Grants::default(),
                 defaults: TaskOptions::default(),
                 tasks: Default::default(),

@@ -134,6 +134,13 @@ pub enum Command {
     Resume(PauseArgs),
     /// List queues with their tasks, rules and pauses
     Queues(QueuesArgs),
+    /// Put components into the store, or list them
+    ///
+    /// What is in the store travels with it: a runner, or a submit, whose
+    /// configuration says `source = "store"`, or that has no components at all,
+    /// fetches what was pushed.
+    #[command(subcommand)]
+    Component(ComponentCommand),
     /// List the tasks of all components, with their types
     Tasks(TasksArgs),
     /// Make a project of tasks in some language
@@ -453,6 +460,30 @@ pub struct PruneArgs {
     /// Keep this many of each status, the latest to end, whatever is configured
     #[arg(long, value_name = "N", value_parser = count)]
     pub keep: Option<usize>,
+}
+
+/// What to do with components.
+#[derive(Debug, Subcommand)]
+pub enum ComponentCommand {
+    /// Put configured components into the store
+    ///
+    /// Prints name and digest of each. The last that is pushed under a name is what
+    /// runners get; earlier ones are kept for invocations that are pinned to them.
+    Push(ComponentPushArgs),
+    /// List the components in the store, of each name the newest first
+    List,
+}
+
+/// Flags of `component push`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner component push wordcount
+  run-wasm-runner --component fib=fib.wasm component push fib")]
+pub struct ComponentPushArgs {
+    /// Their names in the configuration
+    #[arg(value_name = "NAME", required = true)]
+    pub names: Vec<String>,
 }
 
 /// Flags of `pause` and `resume`.

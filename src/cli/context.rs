@@ -2,21 +2,22 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::config::{Config, ConfigError, Origin, Problem, StoreUrl, Surroundings, in_backticks, nearest};
-use crate::model::{Clock, Invocation, InvocationId, SystemClock};
+use crate::model::{Clock, Invocation, InvocationId, SystemClock, TaskOptions};
 use crate::runner::{Runner, RunnerOptions};
 use crate::store::{MemoryStore, PostgresStore, PostgresUrl, SqliteStore, Store, StoreError, TaskSet};
-use crate::wasm::{Library, LibraryOptions, Task};
+use crate::wasm::{ComponentSource, Grants, Library, LibraryOptions, LoadError, Task, Version};
 
 use super::args::Cli;
 use super::error::CliError;
 use super::output;
 use super::progress::Progress;
 use super::render::plural;
+use super::shelf::{Shelf, ShelfError};
 
 /// The resolved configuration, and what is made from it.
 pub struct Context {
@@ -58,32 +59,106 @@ impl Context {
         Ok(Self { config, clock: Arc::new(SystemClock::new()), json: cli.global.json })
     }
 
-    /// Loads every component.
+    /// Loads every component; those that the store keeps are fetched from it. If none
+    /// is configured, all that were pushed into the store are.
     ///
     /// # Errors
     ///
     /// [`CliError::Load`] with everything that is wrong with the components, or
     /// [`CliError::Config`] with the sections that name no task.
     pub fn library(&self) -> Result<Arc<Library>, CliError> {
+        let needs_store = self.config.components.is_empty() || !self.config.stored.is_empty();
+        match self.config.store.url {
+            StoreUrl::Memory => self.load(None),
+            _ if needs_store => {
+                let existing = self.existing_store()?;
+                self.load(existing.missing.is_none().then_some(&existing.store))
+            }
+            _ => self.load(None),
+        }
+    }
+
+    /// The same for a runner, which fetches other versions of pinned components from
+    /// its store.
+    ///
+    /// # Errors
+    ///
+    /// As [`library`](Self::library).
+    pub fn library_of(&self, store: &Arc<dyn Store>) -> Result<Arc<Library>, CliError> {
+        self.load(Some(store))
+    }
+
+    fn load(&self, store: Option<&Arc<dyn Store>>) -> Result<Arc<Library>, CliError> {
         let options = LibraryOptions {
             cache_directory: self.config.cache_directory.clone(),
             max_live: self.config.max_live,
             loaded: Arc::default(),
         };
-        let (loaded, total) = (Arc::clone(&options.loaded), self.config.components.len());
+        let sources = self.sources(store)?;
+        let (loaded, total) = (Arc::clone(&options.loaded), sources.len());
         let progress = Progress::start(move || {
             Some(format!("{} of {} loaded", loaded.load(Ordering::Relaxed), plural(total, "component")))
         });
-        let library =
-            Library::load(&self.config.components, &options, Arc::clone(&self.clock)).map_err(CliError::Load);
+        let library = Library::load(&sources, &options, Arc::clone(&self.clock)).map_err(CliError::Load);
         drop(progress);
-        let library = library?;
+        let mut library = library?;
+        if let Some(store) = store {
+            library.fetch_versions_from(Box::new(Shelf::new(Arc::clone(store), &self.config)));
+        }
         let unresolved = self.config.task_sections.iter().filter_map(|(task, place)| {
             let error = library.resolve(task).err()?;
             Some(Problem::new(Origin::File, format!("`[task.\"{task}\"]`: {error}")).at(place))
         });
         let unresolved: Vec<_> = unresolved.collect();
         if unresolved.is_empty() { Ok(Arc::new(library)) } else { Err(ConfigError(unresolved).into()) }
+    }
+
+    /// The components to load, each with its file.
+    fn sources(&self, store: Option<&Arc<dyn Store>>) -> Result<Vec<ComponentSource>, CliError> {
+        let mut sources = self.config.components.clone();
+        if !sources.is_empty() && self.config.stored.is_empty() {
+            return Ok(sources);
+        }
+        let pushed = store.map_or(Ok(Vec::new()), |store| store.components())?;
+        // Of each name the newest comes first.
+        let newest = |name: &str| pushed.iter().find(|one| *one.name == *name);
+        if sources.is_empty() {
+            let mut names: Vec<_> = pushed.iter().map(|one| Arc::clone(&one.name)).collect();
+            names.dedup();
+            sources.extend(names.into_iter().map(|name| ComponentSource {
+                name,
+                path: PathBuf::new(),
+                version: Version::default(),
+                grants: Grants::default(),
+                defaults: TaskOptions::default(),
+                tasks: self.config.task_options.clone(),
+            }));
+        }
+        let mut errors = Vec::new();
+        for source in sources.iter_mut().filter(|source| source.path.as_os_str().is_empty()) {
+            let fetched = match (newest(&source.name), store) {
+                (Some(one), Some(store)) => Shelf::new(Arc::clone(store), &self.config).file(one.digest),
+                _ => Ok(None),
+            };
+            match fetched {
+                Ok(Some(path)) => source.path = path,
+                Ok(None) => errors.push(LoadError {
+                    component: source.name.to_string(),
+                    path: self.config.store.url.to_string(),
+                    message: format!(
+                        "nothing was pushed under that name (`run-wasm-runner component push {}` where it is)",
+                        source.name
+                    ),
+                }),
+                Err(ShelfError::Store(error)) => return Err(error.into()),
+                Err(error) => errors.push(LoadError {
+                    component: source.name.to_string(),
+                    path: self.config.store.url.to_string(),
+                    message: error.to_string(),
+                }),
+            }
+        }
+        if errors.is_empty() { Ok(sources) } else { Err(CliError::Load(errors)) }
     }
 
     /// Finds a task.

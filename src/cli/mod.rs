@@ -11,6 +11,7 @@ mod call;
 mod cancel;
 mod check;
 mod completions;
+mod component;
 mod context;
 mod error;
 pub mod exit_code;
@@ -29,6 +30,7 @@ mod raw;
 mod render;
 mod result;
 mod retry;
+mod shelf;
 mod signals;
 mod start;
 mod status;
@@ -80,6 +82,7 @@ pub fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Pause(args) => pause::run(args, true, &context),
         Command::Resume(args) => pause::run(args, false, &context),
         Command::Queues(args) => pause::queues(args, &context),
+        Command::Component(command) => component::run(command, &context),
         Command::Tasks(args) => tasks::run(args, &context),
         Command::Completions(_)
         | Command::Man(_)

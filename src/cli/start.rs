@@ -24,13 +24,13 @@ use super::signals::Registered;
 pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
     context.durable_store()?;
-    if context.config.components.is_empty() {
+    if context.config.components.is_empty() && context.existing_store()?.store.components()?.is_empty() {
         let problem = Problem::new(Origin::File, "there is nothing to run");
         return Err(CliError::Config(problem.hint(NO_COMPONENTS_HINT).into()));
     }
     // The store first: a wrong one is told at once, not after a long compile.
     let store = context.store()?;
-    let library = context.library()?;
+    let library = context.library_of(&store)?;
     let signals = Registered::new()?;
     let runner = context.start_runner(&store, &library, None, &args.queues)?;
     let (first, second, handle) = (runner.handle(), runner.handle(), runner.handle());

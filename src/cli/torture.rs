@@ -167,7 +167,7 @@ fn torture(args: &TortureArgs, cli: &Cli, setting: &Setting, site: &Site) -> Res
         let lines = runners::sort_lines(tail.read().map_err(system)?);
         (is_settled, inside.done(), lines, inside.records)
     } else {
-        let url = store_for_runners(cli, &context);
+        let url = context.config.store.url.with_secrets();
         let mut runners = Runners::new(site, &*context.clock, url).map_err(system)?;
         let roughness =
             Roughness { runners: setting.runners, kill_every: setting.kill_every, lease: setting.lease };
@@ -246,15 +246,6 @@ fn context(cli: &Cli, site: &Site) -> Result<Context, CliError> {
     let config = Config::resolve(&flags, &around)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     Ok(Context { config, clock, json: cli.global.json })
-}
-
-/// The store as runners are told it, who work in other directories. A URL that
-/// is shown may lack its password.
-fn store_for_runners(cli: &Cli, context: &Context) -> String {
-    match (&context.config.store.url, &cli.global.store) {
-        (StoreUrl::Sqlite(_), _) | (_, None) => context.config.store.url.to_string(),
-        (_, Some(typed)) => typed.clone(),
-    }
 }
 
 fn refuse_nonsense(setting: &Setting) -> Result<(), CliError> {

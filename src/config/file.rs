@@ -20,7 +20,7 @@ use super::units::{parse_duration, parse_size};
 use super::{check_component_name, check_slots};
 use crate::model::{TaskLimits, TaskOptions, is_valid_priority};
 use crate::store::Keep;
-use crate::wasm::{DirectoryAccess, DirectoryGrant};
+use crate::wasm::{DirectoryAccess, DirectoryGrant, Version};
 use retention::KEEP_KEYS;
 use retry::{RETRY_KEYS, RetryOverrides};
 use rules::{RULE_SECTIONS, RuleOverrides};
@@ -45,7 +45,9 @@ pub(super) struct File {
 #[derive(Debug)]
 pub(super) struct Component {
     pub(super) name: String,
-    pub(super) path: PathBuf,
+    /// `None`: what was pushed into the store under its name.
+    pub(super) path: Option<PathBuf>,
+    pub(super) version: Version,
     pub(super) directories: Vec<DirectoryGrant>,
     pub(super) options: Overrides,
 }
@@ -99,8 +101,10 @@ impl Overrides {
 const TOP_KEYS: [&str; 8] =
     ["store", "slots", "grace", "cache-dir", "runner", "retention", "component", "task"];
 const RUNNER_KEYS: [&str; 4] = ["max-live", "lease", "final-cache-entries", "final-cache-size"];
-const COMPONENT_KEYS: [&str; 11] = [
+const COMPONENT_KEYS: [&str; 13] = [
     "path",
+    "source",
+    "version",
     "directory",
     "limits",
     "max-attempts",
@@ -209,10 +213,22 @@ impl Reader<'_> {
         let table = self.expect_table(value, &section)?;
         self.refuse_unknown_keys(table, &section, &COMPONENT_KEYS);
         let path = self.path(table, &section, "path");
-        if path.is_none() && !table.contains_key("path") {
-            self.problem(name.span().start, format!("`[{section}]` has no `path`")).hint =
-                Some("say where its file is: `path = \"NAME.wasm\"`".to_owned());
+        let is_stored = self.one_of(table, &section, "source", &[("file", false), ("store", true)]);
+        let is_stored = is_stored.unwrap_or(false);
+        if !is_stored && !table.contains_key("path") {
+            self.problem(name.span().start, format!("`[{section}]` has no `path`")).hint = Some(
+                "say where its file is: `path = \"NAME.wasm\"`; or `source = \"store\"` for what was pushed"
+                    .to_owned(),
+            );
         }
+        if is_stored && table.contains_key("path") {
+            self.problem(
+                name.span().start,
+                format!("`[{section}]` has a `path`, and its source is the store: it can't be both"),
+            );
+        }
+        let versions = [("newest", Version::Newest), ("pinned", Version::Pinned)];
+        let version = self.one_of(table, &section, "version", &versions).unwrap_or_default();
         let mut directories = Vec::new();
         if let Some(value) = table.get("directory") {
             let section = format!("{section}.directory");
@@ -233,7 +249,28 @@ impl Reader<'_> {
             }
         }
         let options = self.options(table, &section);
-        Some(Component { name: name.get_ref().to_string(), path: path?, directories, options })
+        if path.is_none() && !is_stored {
+            return None;
+        }
+        Some(Component { name: name.get_ref().to_string(), path, version, directories, options })
+    }
+
+    /// One of a few words.
+    fn one_of<T: Copy>(
+        &mut self,
+        table: &DeTable<'_>,
+        section: &str,
+        key: &str,
+        known: &[(&str, T)],
+    ) -> Option<T> {
+        let (text, offset) = self.string(table, section, key)?;
+        let found = known.iter().find(|(word, _)| *word == text);
+        if found.is_none() {
+            let words: Vec<_> = known.iter().map(|(word, _)| format!("`{word}`")).collect();
+            let message = format!("`{section}.{key}` can't be `{text}` (known: {})", words.join(", "));
+            self.problem(offset, message);
+        }
+        found.map(|(_, value)| *value)
     }
 
     fn directory(&mut self, value: &Value<'_>, section: &str) -> Option<DirectoryGrant> {

@@ -50,6 +50,17 @@ impl StoreUrl {
     }
 }
 
+impl StoreUrl {
+    /// The URL with everything in it, a password too: for processes of our own, not
+    /// for messages.
+    pub fn with_secrets(&self) -> String {
+        match self {
+            Self::Postgres(url) => url.with_secrets().to_owned(),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -139,6 +139,7 @@ impl TaskClient for RunnerClient {
             let id = children[0].id;
             // Nobody else knows the id yet: it can be neither final nor part of
             // a cycle, and needs no look into the store.
+            core.registry.will_be_submitted(id);
             let (wait, _) = core.registry.register(WaitFor {
                 caller: Some((caller.id, Arc::clone(&fiber.claim.task))),
                 depth: caller.depth,

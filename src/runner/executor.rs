@@ -91,12 +91,8 @@ impl Executor for Library {
     }
 
     fn start(&self, claim: &Claim, client: &Arc<dyn TaskClient>) -> Result<Guest, Failure> {
-        let started = Library::start(self, claim, client).ok_or_else(|| {
-            Failure::new(
-                FailureKind::Trapped,
-                format!("no component exports the task `{}` any more", claim.task),
-            )
-        })?;
+        let started = Library::start(self, claim, client)
+            .map_err(|message| Failure::new(FailureKind::Trapped, message))?;
         Ok(Guest {
             future: started.future,
             control: started.control,

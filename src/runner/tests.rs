@@ -18,8 +18,8 @@ use crate::model::{
     Status, SubmitOptions, SystemClock, Transition,
 };
 use crate::store::{
-    Batch, ClaimRequest, Counts, Filter, LookUp, MemoryStore, NewInvocation, NextDue, PauseTarget, Receipt,
-    TaskRule, TaskSet,
+    Batch, ClaimRequest, Counts, Filter, LookUp, MemoryStore, NewInvocation, NextDue, PauseTarget,
+    PushedComponent, Receipt, TaskRule, TaskSet,
 };
 use crate::wasm::GuestControl;
 
@@ -232,6 +232,12 @@ impl Store for Slow {
     }
     fn paused(&self) -> Result<Vec<PauseTarget>, StoreError> {
         self.store.paused()
+    }
+    fn components(&self) -> Result<Vec<PushedComponent>, StoreError> {
+        self.store.components()
+    }
+    fn component(&self, digest: ComponentDigest) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.component(digest)
     }
     fn tree(&self, root: InvocationId) -> Result<Vec<Invocation>, StoreError> {
         self.store.tree(root)

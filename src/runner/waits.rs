@@ -150,6 +150,9 @@ struct Inner {
     /// The awaited that could not be claimed when they were asked for: delayed,
     /// or owned by another runner.
     aside: HashSet<InvocationId>,
+    /// The awaited whose submit is still on its way: the store does not know them
+    /// yet, and must not be asked.
+    unsubmitted: HashSet<InvocationId>,
     next_sequence: u64,
 }
 
@@ -164,6 +167,7 @@ impl Registry {
                 wanted: BTreeMap::new(),
                 urgency: HashMap::new(),
                 aside: HashSet::new(),
+                unsubmitted: HashSet::new(),
                 next_sequence: 0,
             }),
         }
@@ -219,12 +223,21 @@ impl Registry {
         Ok((wait, unknown))
     }
 
+    /// A child is about to be submitted, and awaited: until
+    /// [`is_submitted`](Self::is_submitted), or the end of its wait, nobody asks the
+    /// store what became of it.
+    pub(super) fn will_be_submitted(&self, id: InvocationId) {
+        self.inner.lock().unsubmitted.insert(id);
+    }
+
     /// Turns a wait for one id that turned out to be another's duplicate to that
     /// other. Returns whether it must be looked up.
     pub(super) fn redirect(&self, wait: &Arc<Wait>, to: InvocationId) -> bool {
         let mut inner = self.inner.lock();
         inner.remove_waiter(wait);
-        wait.state.lock().ids = vec![to];
+        for id in std::mem::replace(&mut wait.state.lock().ids, vec![to]) {
+            inner.unsubmitted.remove(&id);
+        }
         if let Some(caller) = wait.caller
             && let Some((_, ids)) = inner.waiting.get_mut(&caller)
         {
@@ -239,6 +252,9 @@ impl Registry {
         let mut inner = self.inner.lock();
         if let Some(caller) = wait.caller {
             inner.waiting.remove(&caller);
+        }
+        for id in &wait.state.lock().ids {
+            inner.unsubmitted.remove(id);
         }
         inner.remove_waiter(wait);
     }
@@ -370,6 +386,7 @@ impl Registry {
     /// and the child is asked for again.
     pub(super) fn is_submitted(&self, id: InvocationId) -> bool {
         let mut inner = self.inner.lock();
+        inner.unsubmitted.remove(&id);
         let was_aside = inner.aside.remove(&id);
         if was_aside {
             inner.update_want(id);
@@ -382,10 +399,13 @@ impl Registry {
         !self.inner.lock().aside.is_empty()
     }
 
-    /// Everything awaited here that becomes final elsewhere.
+    /// Everything awaited here that becomes final elsewhere, as far as the store
+    /// knows of it.
     pub(super) fn awaited_elsewhere(&self) -> Vec<InvocationId> {
         let inner = self.inner.lock();
-        inner.waiters.keys().filter(|id| !inner.owned.contains_key(id)).copied().collect()
+        let is_elsewhere =
+            |id: &&InvocationId| !inner.owned.contains_key(id) && !inner.unsubmitted.contains(id);
+        inner.waiters.keys().filter(is_elsewhere).copied().collect()
     }
 
     /// The caller that waits for `id` since most recently.
@@ -656,5 +676,22 @@ mod tests {
         assert!(wait.poll(Waker::noop()).is_none());
         registry.finish(theirs, &value("theirs"));
         assert_eq!(values(wait.poll(Waker::noop())), [(0, "theirs".to_owned())]);
+    }
+
+    #[test]
+    fn what_is_not_submitted_yet_is_not_looked_for() {
+        let registry = registry();
+        let (child, other) = (id(), id());
+        registry.will_be_submitted(child);
+        let (wait, _) = registry.register(wait_for(None, &[child], AwaitMode::All)).unwrap();
+        let (_other, _) = registry.register(wait_for(None, &[other], AwaitMode::All)).unwrap();
+        assert_eq!(registry.awaited_elsewhere(), [other]);
+        registry.is_submitted(child);
+        assert_eq!(registry.awaited_elsewhere().len(), 2);
+        // A submit that came to nothing leaves nothing behind.
+        registry.will_be_submitted(child);
+        registry.unregister(&wait);
+        let (_again, _) = registry.register(wait_for(None, &[child], AwaitMode::All)).unwrap();
+        assert_eq!(registry.awaited_elsewhere().len(), 2);
     }
 }

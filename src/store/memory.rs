@@ -16,8 +16,8 @@ use self::lanes::{Lane, LaneId};
 use self::records::Records;
 use super::rules::{self, Step};
 use super::{
-    Batch, Counts, Ended, Filter, Invocation, Lease, LookUp, NewInvocation, NextDue, PauseTarget, Receipt,
-    Store, StoreError, Submitted, TaskRule, Watch,
+    Batch, Counts, Ended, Filter, Invocation, Lease, LookUp, NewComponent, NewInvocation, NextDue,
+    PauseTarget, PushedComponent, Receipt, Store, StoreError, Submitted, TaskRule, Watch,
 };
 use crate::model::{
     Clock, ComponentDigest, DEFAULT_QUEUE, Differing, Event, InvocationId, LogEntry, Outcome, Progress,
@@ -139,6 +139,19 @@ impl Store for MemoryStore {
         Ok(self.state.lock().paused.iter().cloned().collect())
     }
 
+    fn components(&self) -> Result<Vec<PushedComponent>, StoreError> {
+        let state = self.state.lock();
+        // Of one name the newest first: the sort keeps their order.
+        let mut components: Vec<_> = state.pushed.iter().rev().cloned().collect();
+        components.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(components)
+    }
+
+    fn component(&self, digest: ComponentDigest) -> Result<Option<Vec<u8>>, StoreError> {
+        let state = self.state.lock();
+        Ok(state.component_bytes.get(&digest).map(|bytes| bytes.to_vec()))
+    }
+
     fn tree(&self, root: InvocationId) -> Result<Vec<Invocation>, StoreError> {
         let state = self.state.lock();
         let tree = state.tree(root);
@@ -193,6 +206,9 @@ struct State {
     /// What is final, by status and end.
     finals: [BTreeSet<(UnixMicros, Seq)>; Status::ALL.len()],
     runners: HashMap<RunnerId, Runner>,
+    /// Components, the newest last.
+    pushed: Vec<PushedComponent>,
+    component_bytes: HashMap<ComponentDigest, Arc<[u8]>>,
     /// What rules count together; empty lanes are forgotten.
     lanes: HashMap<LaneId, Lane>,
     /// Lanes that a change has to be answered in, before the commit ends.
@@ -389,6 +405,9 @@ impl State {
         for pause in &batch.pauses {
             self.set_pause(pause);
         }
+        for push in &batch.pushes {
+            self.push(push, now);
+        }
         for submit in &batch.submits {
             receipt.submits.push(self.submit(submit, now));
         }
@@ -429,6 +448,17 @@ impl State {
         self.newly_blocked.clear();
         receipt.pruned = batch.prune.as_ref().map(|prune| self.prune(prune, now));
         receipt
+    }
+
+    fn push(&mut self, new: &NewComponent, now: UnixMicros) {
+        self.component_bytes.entry(new.digest).or_insert_with(|| Arc::clone(&new.bytes));
+        self.pushed.retain(|known| (&known.name, known.digest) != (&new.name, new.digest));
+        self.pushed.push(PushedComponent {
+            name: Arc::clone(&new.name),
+            digest: new.digest,
+            size: new.bytes.len() as u64,
+            pushed_at: now,
+        });
     }
 
     fn submit(&mut self, new: &NewInvocation, now: UnixMicros) -> Submitted {

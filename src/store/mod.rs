@@ -4,7 +4,7 @@
 //! transaction, one [`Receipt`]. A runner gathers everything that happened since
 //! its last commit into one batch, so the price of durability is paid once per
 //! batch and not once per step. What a batch asks for is applied in the order of
-//! its fields: rules, pauses, submits, reports, cancels, inventory, heartbeat,
+//! its fields: rules, pauses, pushes, submits, reports, cancels, inventory, heartbeat,
 //! recovery, claim, prune. Before a recovery or a claim, whatever is past its
 //! deadline is ended.
 //!
@@ -122,6 +122,12 @@ pub trait Store: Send + Sync + 'static {
         Ok(self.rules()?.into_iter().filter(is_paused).map(|rule| rule.task).collect())
     }
 
+    /// The components that were pushed, by name; of one name the newest first.
+    fn components(&self) -> Result<Vec<PushedComponent>, StoreError>;
+
+    /// The bytes of a pushed component. Whoever uses them checks the digest.
+    fn component(&self, digest: ComponentDigest) -> Result<Option<Vec<u8>>, StoreError>;
+
     /// All invocations with that root, parents before children, siblings in the
     /// order of their submit, without values. Empty if it is not a root.
     fn tree(&self, root: InvocationId) -> Result<Vec<Invocation>, StoreError>;
@@ -194,6 +200,9 @@ pub struct Batch {
     pub default_rules: Vec<TaskRule>,
     /// Queues and tasks to hold back or to let go on.
     pub pauses: Vec<Pause>,
+    /// Components for runners that do not have them. What is there already is not
+    /// written again, but becomes the newest of its name.
+    pub pushes: Vec<NewComponent>,
     /// New invocations.
     pub submits: Vec<NewInvocation>,
     /// What happened to claimed ones.
@@ -220,6 +229,7 @@ impl Batch {
         self.rules.is_empty()
             && self.default_rules.is_empty()
             && self.pauses.is_empty()
+            && self.pushes.is_empty()
             && self.submits.is_empty()
             && self.reports.is_empty()
             && self.cancels.is_empty()
@@ -484,6 +494,30 @@ pub enum EndKind {
     /// It was given back unfinished: queued again at its old place, and the
     /// attempt is not counted.
     Release,
+}
+
+/// A component that is to travel with the store.
+#[derive(Debug, Clone)]
+pub struct NewComponent {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// The digest of its bytes, which must be theirs.
+    pub digest: ComponentDigest,
+    /// The component in binary form.
+    pub bytes: Arc<[u8]>,
+}
+
+/// A component that travels with the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushedComponent {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The digest of its bytes.
+    pub digest: ComponentDigest,
+    /// How many bytes it has.
+    pub size: u64,
+    /// When it was pushed under this name, last.
+    pub pushed_at: UnixMicros,
 }
 
 /// Asks to cancel an invocation and its attached descendants.

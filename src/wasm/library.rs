@@ -20,6 +20,7 @@ use super::link::{self, Provider};
 use super::parallel::in_parallel;
 use super::rules;
 use super::values::{Shape, normalise_arguments};
+use super::versions::{Shelf, Versions};
 use crate::model::{Claim, Clock, ComponentDigest, Outcome, RetryPolicy, TaskClient, TaskOptions};
 
 /// A component as the configuration names it.
@@ -29,12 +30,24 @@ pub struct ComponentSource {
     pub name: Arc<str>,
     /// Its file: a component in binary form.
     pub path: PathBuf,
+    /// Which bytes an invocation runs that was submitted for others.
+    pub version: Version,
     /// What its guests may touch.
     pub grants: Grants,
     /// Options of its tasks, where nothing more exact is said.
     pub defaults: TaskOptions,
     /// Options by task, under any unambiguous form of the task's id.
     pub tasks: BTreeMap<String, TaskOptions>,
+}
+
+/// Which bytes of a component an invocation runs on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Version {
+    /// The runner's, whatever it was submitted for.
+    #[default]
+    Newest,
+    /// Those that it was submitted for. If the runner has others, it fetches them.
+    Pinned,
 }
 
 /// What the guests of a component may touch. Nothing by default.
@@ -173,8 +186,8 @@ pub struct ArgumentError {
 pub(super) struct Loaded {
     pub(super) name: Arc<str>,
     path: PathBuf,
-    digest: ComponentDigest,
-    component: Component,
+    pub(super) digest: ComponentDigest,
+    pub(super) component: Component,
     discovery: Discovery,
 }
 
@@ -208,16 +221,25 @@ pub struct Library {
     names: Names,
     programs: HashMap<Arc<str>, LinkedTask>,
     task_set: Arc<HashSet<Arc<str>>>,
+    pub(super) versions: Versions,
     ticker: EpochTicker,
     clock: Arc<dyn Clock>,
 }
 
-struct LinkedTask {
+pub(super) struct LinkedTask {
     /// Place in `tasks`.
     index: usize,
     program: Arc<Program>,
     weight: usize,
     retry: Arc<RetryPolicy>,
+}
+
+/// A component with everything that it imports.
+#[derive(Default)]
+pub(super) struct Linked {
+    pub(super) programs: HashMap<Arc<str>, LinkedTask>,
+    tasks: Vec<Task>,
+    not_tasks: Vec<NotTask>,
 }
 
 /// A guest that was made from a claim.
@@ -296,12 +318,19 @@ impl Library {
             ),
             programs: HashMap::new(),
             task_set: Arc::default(),
+            versions: Versions::default(),
             ticker,
             clock,
         };
-        for (one, source) in loaded.iter().zip(used_sources) {
-            if let Err(mut wrong) = library.link(one, source, &loaded) {
-                errors.append(&mut wrong);
+        let all: Vec<_> = loaded.iter().collect();
+        for (one, source) in loaded.iter().zip(&used_sources) {
+            match link_one(one, source, &all) {
+                Ok(linked) => {
+                    library.programs.extend(linked.programs);
+                    library.tasks.extend(linked.tasks);
+                    library.not_tasks.extend(linked.not_tasks);
+                }
+                Err(mut wrong) => errors.append(&mut wrong),
             }
         }
         if !errors.is_empty() {
@@ -314,93 +343,14 @@ impl Library {
             }
         }
         library.task_set = Arc::new(library.programs.keys().cloned().collect());
+        let sources = used_sources.into_iter().cloned().collect();
+        library.versions = Versions::new(loaded, sources, cache);
         Ok(library)
     }
 
-    fn link(&mut self, one: &Loaded, source: &ComponentSource, all: &[Loaded]) -> Result<(), Vec<LoadError>> {
-        let mut errors = Vec::new();
-        let mut linker = Linker::new(one.component.engine());
-        let prepared = wasmtime_wasi::p2::add_to_linker_async(&mut linker)
-            .and_then(|()| host::add_to_linker(&mut linker));
-        if let Err(error) = prepared {
-            return Err(vec![one.error(format!("the imports can't be prepared: {error:#}"))]);
-        }
-        for import in &one.discovery.imports {
-            match link::provider(import, all) {
-                Err(message) => errors.push(one.error(message)),
-                Ok(Provider::Wasi | Provider::Runner | Provider::Types) => {}
-                Ok(Provider::Component(index, interface)) => {
-                    for export in all[index].discovery.exports.iter() {
-                        if export.interface.as_deref() != Some(&interface) {
-                            continue;
-                        }
-                        let defined = link::define(
-                            &mut linker,
-                            &import.name,
-                            &export.function,
-                            Arc::clone(&export.id),
-                            export.signature.clone(),
-                        );
-                        if let Err(error) = defined {
-                            errors.push(one.error(format!("import `{}`: {error:#}", import.name)));
-                        }
-                    }
-                }
-            }
-        }
-        let weight = match weight(&one.component) {
-            Ok(weight) => weight,
-            Err(message) => {
-                errors.push(one.error(message));
-                1
-            }
-        };
-        let mut options = task_options(one, source);
-        for export in &one.discovery.exports {
-            if let Some(options) = options.get(&export.id)
-                && let Err(message) = check_cases(export, &options.retry, &source.defaults.retry)
-            {
-                errors.push(one.error(message));
-            }
-            let rules = options.get(&export.id).map_or(&source.defaults.rules, |options| &options.rules);
-            if let Err(message) = rules::check(export, rules) {
-                errors.push(one.error(message));
-            }
-        }
-        if !errors.is_empty() {
-            return Err(errors);
-        }
-        let pre =
-            linker.instantiate_pre(&one.component).map_err(|error| vec![one.error(format!("{error:#}"))])?;
-        for rejected in &one.discovery.rejected {
-            self.not_tasks.push(NotTask {
-                id: rejected.id.clone(),
-                component: Arc::clone(&one.name),
-                reason: rejected.reason.clone(),
-            });
-        }
-        for export in &one.discovery.exports {
-            let mut options = options.remove(&export.id).unwrap_or_else(|| source.defaults.clone());
-            if options.retry.returned_cases.is_some() && error_cases(export).is_none() {
-                // The JSON of a string can look like a case.
-                Arc::make_mut(&mut options.retry).returned_cases = Some(Arc::from([]));
-            }
-            let program = Arc::new(Program {
-                engine: one.component.engine().clone(),
-                pre: pre.clone(),
-                index: export.index,
-                entry: export.entry,
-                signature: export.signature.clone(),
-                grants: source.grants.clone(),
-                limits: options.limits.clone(),
-            });
-            self.programs.insert(
-                Arc::clone(&export.id),
-                LinkedTask { index: 0, program, weight, retry: Arc::clone(&options.retry) },
-            );
-            self.tasks.push(task(one, export, options));
-        }
-        Ok(())
+    /// Says where other versions of pinned components come from.
+    pub fn fetch_versions_from(&mut self, shelf: Box<dyn Shelf>) {
+        self.versions.fetch_from(shelf);
     }
 
     /// What one component file holds, without linking it to anything.
@@ -415,13 +365,13 @@ impl Library {
         let cache = Cache::new(cache_directory);
         let loaded = load_one(&engine, name, path, &cache)?;
         let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-        let alone = std::slice::from_ref(&loaded);
+        let alone = [&loaded];
         let imports = loaded
             .discovery
             .imports
             .iter()
             .map(|import| {
-                let (provided_by, is_provided) = match link::provider(import, alone) {
+                let (provided_by, is_provided) = match link::provider(import, &alone) {
                     Ok(Provider::Wasi) => (wasi_capability(&import.name), true),
                     Ok(Provider::Runner) => ("the runner".to_owned(), true),
                     Ok(Provider::Types) => ("nobody needs to: it only names types".to_owned(), true),
@@ -499,11 +449,31 @@ impl Library {
             .map_err(|error| ArgumentError { message: error.to_string() })
     }
 
-    /// Makes a guest of a claim. Nothing of it runs before the first poll.
+    /// Makes a guest of a claim. Nothing of it runs before the first poll. May
+    /// fetch and compile another version of the component, if it is pinned.
     ///
-    /// `None` if no component exports the task.
-    pub fn start(&self, claim: &Claim, client: &Arc<dyn TaskClient>) -> Option<StartedGuest> {
-        let linked = self.programs.get(&claim.task)?;
+    /// # Errors
+    ///
+    /// Why there can't be one: for whoever wants the result.
+    pub fn start(&self, claim: &Claim, client: &Arc<dyn TaskClient>) -> Result<StartedGuest, String> {
+        let current = self
+            .programs
+            .get(&claim.task)
+            .ok_or_else(|| format!("no component exports the task `{}` any more", claim.task))?;
+        let task = &self.tasks[current.index];
+        let version = match task.digest == claim.component_digest {
+            true => None,
+            false => self.versions.pinned(&task.component, claim.component_digest)?,
+        };
+        let linked = match &version {
+            None => current,
+            Some(version) => version.programs.get(&claim.task).ok_or_else(|| {
+                format!(
+                    "the component `{}` does not export the task `{}`",
+                    claim.component_digest, claim.task
+                )
+            })?,
+        };
         let control = Arc::new(GuestControl::new(linked.program.limits.time));
         let future = execute::run(
             Arc::clone(&linked.program),
@@ -512,11 +482,10 @@ impl Library {
             Arc::clone(&self.clock),
             Arc::clone(&control),
         );
-        let digest = self.tasks[linked.index].digest;
-        Some(StartedGuest {
+        Ok(StartedGuest {
             future: Box::pin(future),
             control,
-            digest,
+            digest: if version.is_some() { claim.component_digest } else { task.digest },
             weight: linked.weight,
             retry: Arc::clone(&linked.retry),
         })
@@ -538,9 +507,20 @@ impl std::fmt::Debug for Library {
 fn load_one(engine: &Engine, name: &str, path: &Path, cache: &Cache) -> Result<Loaded, LoadError> {
     let bytes = std::fs::read(path)
         .map_err(|error| load_error(name, path, format!("the file can't be read: {error}")))?;
-    classify(&bytes).map_err(|message| load_error(name, path, message))?;
-    let digest = ComponentDigest::from_bytes(Sha256::digest(&bytes).into());
-    let component = cache.load(engine, &digest, &bytes).map_err(|error| {
+    load_bytes(engine, name, path, &bytes, cache)
+}
+
+/// Compiles a component; `path` is for messages.
+pub(super) fn load_bytes(
+    engine: &Engine,
+    name: &str,
+    path: &Path,
+    bytes: &[u8],
+    cache: &Cache,
+) -> Result<Loaded, LoadError> {
+    classify(bytes).map_err(|message| load_error(name, path, message))?;
+    let digest = ComponentDigest::from_bytes(Sha256::digest(bytes).into());
+    let component = cache.load(engine, &digest, bytes).map_err(|error| {
         let reason = format!("{error:#}");
         // wasmtime has no type for this one: the component is right, but
         // there is no room for it.
@@ -552,6 +532,98 @@ fn load_one(engine: &Engine, name: &str, path: &Path, cache: &Cache) -> Result<L
     })?;
     let discovery = discover(&component, name);
     Ok(Loaded { name: name.into(), path: path.to_owned(), digest, component, discovery })
+}
+
+/// Links a component with all of them, itself included.
+pub(super) fn link_one(
+    one: &Loaded,
+    source: &ComponentSource,
+    all: &[&Loaded],
+) -> Result<Linked, Vec<LoadError>> {
+    let mut linked = Linked::default();
+    let mut errors = Vec::new();
+    let mut linker = Linker::new(one.component.engine());
+    let prepared =
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker).and_then(|()| host::add_to_linker(&mut linker));
+    if let Err(error) = prepared {
+        return Err(vec![one.error(format!("the imports can't be prepared: {error:#}"))]);
+    }
+    for import in &one.discovery.imports {
+        match link::provider(import, all) {
+            Err(message) => errors.push(one.error(message)),
+            Ok(Provider::Wasi | Provider::Runner | Provider::Types) => {}
+            Ok(Provider::Component(index, interface)) => {
+                for export in all[index].discovery.exports.iter() {
+                    if export.interface.as_deref() != Some(&interface) {
+                        continue;
+                    }
+                    let defined = link::define(
+                        &mut linker,
+                        &import.name,
+                        &export.function,
+                        Arc::clone(&export.id),
+                        export.signature.clone(),
+                    );
+                    if let Err(error) = defined {
+                        errors.push(one.error(format!("import `{}`: {error:#}", import.name)));
+                    }
+                }
+            }
+        }
+    }
+    let weight = match weight(&one.component) {
+        Ok(weight) => weight,
+        Err(message) => {
+            errors.push(one.error(message));
+            1
+        }
+    };
+    let mut options = task_options(one, source);
+    for export in &one.discovery.exports {
+        if let Some(options) = options.get(&export.id)
+            && let Err(message) = check_cases(export, &options.retry, &source.defaults.retry)
+        {
+            errors.push(one.error(message));
+        }
+        let rules = options.get(&export.id).map_or(&source.defaults.rules, |options| &options.rules);
+        if let Err(message) = rules::check(export, rules) {
+            errors.push(one.error(message));
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let pre =
+        linker.instantiate_pre(&one.component).map_err(|error| vec![one.error(format!("{error:#}"))])?;
+    for rejected in &one.discovery.rejected {
+        linked.not_tasks.push(NotTask {
+            id: rejected.id.clone(),
+            component: Arc::clone(&one.name),
+            reason: rejected.reason.clone(),
+        });
+    }
+    for export in &one.discovery.exports {
+        let mut options = options.remove(&export.id).unwrap_or_else(|| source.defaults.clone());
+        if options.retry.returned_cases.is_some() && error_cases(export).is_none() {
+            // The JSON of a string can look like a case.
+            Arc::make_mut(&mut options.retry).returned_cases = Some(Arc::from([]));
+        }
+        let program = Arc::new(Program {
+            engine: one.component.engine().clone(),
+            pre: pre.clone(),
+            index: export.index,
+            entry: export.entry,
+            signature: export.signature.clone(),
+            grants: source.grants.clone(),
+            limits: options.limits.clone(),
+        });
+        linked.programs.insert(
+            Arc::clone(&export.id),
+            LinkedTask { index: 0, program, weight, retry: Arc::clone(&options.retry) },
+        );
+        linked.tasks.push(task(one, export, options));
+    }
+    Ok(linked)
 }
 
 /// Two components that export the same task: nobody could say which is meant.

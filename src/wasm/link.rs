@@ -32,7 +32,7 @@ pub(super) enum Provider {
 /// # Errors
 ///
 /// Nobody does, several do, or what they provide is something else: in words.
-pub(super) fn provider(import: &Import, components: &[Loaded]) -> Result<Provider, String> {
+pub(super) fn provider(import: &Import, components: &[&Loaded]) -> Result<Provider, String> {
     if import.name.starts_with("wasi:") {
         return Ok(Provider::Wasi);
     }
@@ -99,7 +99,7 @@ pub(super) fn provider(import: &Import, components: &[Loaded]) -> Result<Provide
 }
 
 /// What is exported under the name of an import, in whatever version.
-fn other_versions(import: &str, components: &[Loaded]) -> Vec<String> {
+fn other_versions(import: &str, components: &[&Loaded]) -> Vec<String> {
     let unversioned = |name: &str| name.split('@').next().unwrap_or_default().to_owned();
     let mut found = Vec::new();
     for component in components {

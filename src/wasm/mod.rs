@@ -16,10 +16,12 @@ mod suggest;
 #[cfg(test)]
 mod testing;
 mod values;
+mod versions;
 
 pub use control::GuestControl;
 pub use engine::{live_for_maps, maps_for_live};
 pub use library::{
     ArgumentError, Capability, ComponentSource, DirectoryAccess, DirectoryGrant, Grants, Inspection, Library,
-    LibraryOptions, LoadError, NotTask, Parameter, ResolveError, StartedGuest, Task,
+    LibraryOptions, LoadError, NotTask, Parameter, ResolveError, StartedGuest, Task, Version,
 };
+pub use versions::Shelf;

@@ -18,7 +18,9 @@ use crate::cli::progress::Progress;
 use crate::model::{Clock, InvocationId, Outcome, SystemClock, TaskOptions};
 use crate::runner::{Runner, RunnerOptions};
 use crate::store::{Batch, MemoryStore, NewInvocation, Store};
-use crate::wasm::{ComponentSource, DirectoryAccess, DirectoryGrant, Grants, Library, LibraryOptions};
+use crate::wasm::{
+    ComponentSource, DirectoryAccess, DirectoryGrant, Grants, Library, LibraryOptions, Version,
+};
 
 /// The component; `cargo xtask componentize` refreshes it.
 const COMPONENT: &[u8] = include_bytes!("componentize.wasm");
@@ -53,6 +55,7 @@ impl Steps {
         let source = ComponentSource {
             name: "componentize".into(),
             path: file.clone(),
+            version: Version::default(),
             grants: Grants {
                 directories: vec![
                     directory("wit", DirectoryAccess::ReadOnly)?,

@@ -12,6 +12,7 @@
 //! - `sql`, `names`, `fault`: columns, numbers for names, errors
 
 mod claim;
+mod components;
 mod engine;
 mod fault;
 mod keep;
@@ -44,10 +45,10 @@ use self::link::Link;
 use self::names::Names;
 use self::notify::{Ears, Listening, Watchers};
 use super::{
-    Batch, Counts, Filter, Invocation, LookUp, NextDue, PauseTarget, Receipt, Store, StoreError, TaskRule,
-    Watch,
+    Batch, Counts, Filter, Invocation, LookUp, NextDue, PauseTarget, PushedComponent, Receipt, Store,
+    StoreError, TaskRule, Watch,
 };
-use crate::model::{Clock, InvocationId, LogEntry, RunnerId, Transition};
+use crate::model::{Clock, ComponentDigest, InvocationId, LogEntry, RunnerId, Transition};
 
 /// Idle connections that are kept for readers.
 const IDLE_READERS: usize = 2;
@@ -291,6 +292,14 @@ impl Store for PostgresStore {
 
     fn paused(&self) -> Result<Vec<PauseTarget>, StoreError> {
         self.read(async |link| lanes::paused(link).await)
+    }
+
+    fn components(&self) -> Result<Vec<PushedComponent>, StoreError> {
+        self.read(async |link| components::components(link).await)
+    }
+
+    fn component(&self, digest: ComponentDigest) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(async |link| components::component(link, digest).await)
     }
 
     fn tree(&self, root: InvocationId) -> Result<Vec<Invocation>, StoreError> {

@@ -118,6 +118,7 @@ columns! {
     u32: i64, value => count(value);
     u64: i64, value => count(value);
     bool: bool, value => Ok(value);
+    Vec<u8>: &'r [u8], value => Ok(value.to_vec());
     String: &'r str, value => Ok(value.to_owned());
     Arc<str>: &'r str, value => Ok(value.into());
     InvocationId: Uuid, value => Ok(Self::from_bytes(value.into_bytes()));

@@ -56,6 +56,7 @@ pub struct PostgresUrl {
     /// listen and remember statements. It is not behind a pooler.
     pub(super) listens: bool,
     shown: String,
+    whole: String,
 }
 
 impl PostgresUrl {
@@ -74,6 +75,7 @@ impl PostgresUrl {
             root_certificates: None,
             listens: true,
             shown: String::new(),
+            whole: text.to_owned(),
         };
         let mut theirs = Vec::new();
         let mut is_verified_by_file = false;
@@ -150,6 +152,11 @@ impl PostgresUrl {
             Tls::Require | Tls::VerifyCa | Tls::VerifyFull => SslMode::Require,
         });
         Ok(())
+    }
+
+    /// The URL as it was given.
+    pub fn with_secrets(&self) -> &str {
+        &self.whole
     }
 
     /// Where the server is, for messages: host and port.

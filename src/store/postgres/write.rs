@@ -122,6 +122,7 @@ pub(super) async fn commit(place: &mut Surroundings<'_>, batch: &Batch) -> Resul
 async fn transact(place: &mut Surroundings<'_>, batch: &Batch) -> Result<Receipt, Fault> {
     let mut work = Work::begin(place, batch).await?;
     work.set_rules(batch).await?;
+    work.push(batch).await?;
     work.learn_ancestors(batch).await?;
     for (index, submit) in batch.submits.iter().enumerate() {
         let submitted = work.submit(index, submit, &batch.submits)?;

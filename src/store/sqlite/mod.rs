@@ -10,6 +10,7 @@
 
 mod bell;
 mod claim;
+mod components;
 mod fault;
 mod keep;
 mod lanes;
@@ -34,10 +35,10 @@ use self::bell::{Bell, Listener};
 use self::fault::Fault;
 use self::names::Names;
 use super::{
-    Batch, Counts, EndKind, Filter, Invocation, LookUp, NextDue, PauseTarget, Receipt, Store, StoreError,
-    TaskRule, Watch,
+    Batch, Counts, EndKind, Filter, Invocation, LookUp, NextDue, PauseTarget, PushedComponent, Receipt,
+    Store, StoreError, TaskRule, Watch,
 };
-use crate::model::{Clock, InvocationId, LogEntry, RunnerId, Transition};
+use crate::model::{Clock, ComponentDigest, InvocationId, LogEntry, RunnerId, Transition};
 
 /// Idle connections that are kept for readers.
 const IDLE_READERS: usize = 2;
@@ -186,6 +187,14 @@ impl Store for SqliteStore {
         self.read(|sql| lanes::paused(sql))
     }
 
+    fn components(&self) -> Result<Vec<PushedComponent>, StoreError> {
+        self.read(|sql| components::components(sql))
+    }
+
+    fn component(&self, digest: ComponentDigest) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(|sql| components::component(sql, digest))
+    }
+
     fn tree(&self, root: InvocationId) -> Result<Vec<Invocation>, StoreError> {
         self.read(|sql| read::tree(sql, root))
     }
@@ -234,7 +243,8 @@ fn payload(batch: &Batch) -> usize {
         },
         None => None,
     });
-    arguments.chain(outcomes).sum()
+    let pushes = batch.pushes.iter().map(|push| push.bytes.len());
+    arguments.chain(outcomes).chain(pushes).sum()
 }
 
 impl Writer {

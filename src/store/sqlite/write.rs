@@ -113,6 +113,9 @@ impl Work<'_> {
         for pause in &batch.pauses {
             self.set_pause(pause)?;
         }
+        for push in &batch.pushes {
+            self.push(push)?;
+        }
         for submit in &batch.submits {
             let submitted = self.submit(submit)?;
             self.receipt.submits.push(submitted);

@@ -2,7 +2,7 @@
 
 use crate::support::cli::Sandbox;
 
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 24] = [
     "call",
     "submit",
     "start",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 23] = [
     "pause",
     "resume",
     "queues",
+    "component",
     "tasks",
     "new",
     "build",
@@ -40,6 +41,12 @@ fn help_of_every_command_is_as_reviewed() {
         let output = sandbox.run([command, "--help"]).expect(0);
         insta::assert_snapshot!(format!("help_{command}"), output.stdout());
     }
+}
+
+#[test]
+fn help_of_component_push_is_as_reviewed() {
+    let output = Sandbox::new().run(["component", "push", "--help"]).expect(0);
+    insta::assert_snapshot!(output.stdout());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The command line, through the real program.
 
+mod components;
 mod errors;
 mod fixture;
 mod help;

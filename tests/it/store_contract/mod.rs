@@ -99,6 +99,8 @@ contract! {
     a_resubmitted_child_gets_the_first_childs_id
     a_child_of_a_lost_attempt_is_an_orphan
     what_the_inventory_does_not_have_is_given_back
+    a_pushed_component_comes_back_whole
+    the_last_push_of_a_name_is_its_newest
     a_receipt_tells_the_stores_time
     cancel_is_final_at_once
     an_owner_is_told_what_was_taken_from_it

@@ -376,6 +376,7 @@ impl World {
             }),
             submits: submits.clone(),
             prune: plan.prune.as_ref().map(|prune| self.prune(prune)),
+            pushes: Vec::new(),
         };
         self.submitted.extend(submits);
         batch

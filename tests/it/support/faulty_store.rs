@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use run_wasm_runner::model::{
-    Clock, Invocation, InvocationId, LogEntry, RunnerId, SystemClock, Transition, UnixMicros,
+    Clock, ComponentDigest, Invocation, InvocationId, LogEntry, RunnerId, SystemClock, Transition, UnixMicros,
 };
 use run_wasm_runner::store::{
-    Batch, Counts, Filter, LookUp, NextDue, PauseTarget, Receipt, Store, StoreError, TaskRule, Watch,
+    Batch, Counts, Filter, LookUp, NextDue, PauseTarget, PushedComponent, Receipt, Store, StoreError,
+    TaskRule, Watch,
 };
 
 /// How it fails.
@@ -180,6 +181,12 @@ impl Store for FaultyStore {
     }
     fn paused(&self) -> Result<Vec<PauseTarget>, StoreError> {
         self.read("paused", |store| store.paused())
+    }
+    fn components(&self) -> Result<Vec<PushedComponent>, StoreError> {
+        self.read("components", |store| store.components())
+    }
+    fn component(&self, digest: ComponentDigest) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read("component", |store| store.component(digest))
     }
     fn tree(&self, root: InvocationId) -> Result<Vec<Invocation>, StoreError> {
         self.read("tree", |store| store.tree(root))

@@ -7,7 +7,7 @@ use run_wasm_runner::model::{
 };
 use run_wasm_runner::store::{
     Applied, Batch, Cancel, Cancelled, ClaimRequest, EndKind, Filter, Heartbeat, Inventory, Lease, LookUp,
-    NewInvocation, Report,
+    NewComponent, NewInvocation, Report,
 };
 
 use super::super::harness::*;
@@ -225,4 +225,43 @@ pub fn many_are_looked_up_at_once(bench: &Bench) {
         let is_known = matches!(found, LookUp::Unfinished(Status::Queued));
         assert_eq!(is_known, index % 40 == 0);
     }
+}
+
+fn component(name: &str, bytes: &[u8]) -> NewComponent {
+    let mut digest = [0; 32];
+    digest[..2].copy_from_slice(&bytes[..2]);
+    NewComponent { name: name.into(), digest: ComponentDigest::from_bytes(digest), bytes: bytes.into() }
+}
+
+pub fn a_pushed_component_comes_back_whole(bench: &Bench) {
+    assert!(bench.store.components().unwrap().is_empty());
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| ((n * 31) >> 3) as u8).collect();
+    let large = component("large", &bytes);
+    assert!(bench.store.component(large.digest).unwrap().is_none());
+    bench.commit(Batch { pushes: vec![large.clone(), component("small", b"\0asm")], ..Batch::default() });
+    assert!(bench.store.component(large.digest).unwrap().unwrap() == bytes);
+    let listed = bench.store.components().unwrap();
+    let listed: Vec<_> = listed.iter().map(|one| (&*one.name, one.size, one.pushed_at)).collect();
+    let now = bench.clock.now();
+    assert_eq!(listed, [("large", 3_000_000, now), ("small", 4, now)]);
+}
+
+pub fn the_last_push_of_a_name_is_its_newest(bench: &Bench) {
+    let (old, new) = (component("work", b"old"), component("work", b"new"));
+    let other = component("other", b"old");
+    for push in [&old, &other, &new] {
+        bench.clock.advance(SECOND);
+        bench.commit(Batch { pushes: vec![push.clone()], ..Batch::default() });
+    }
+    let listed = || -> Vec<_> {
+        let listed = bench.store.components().unwrap();
+        listed.into_iter().map(|one| (one.name.to_string(), one.digest)).collect()
+    };
+    let of = |one: &NewComponent| (one.name.to_string(), one.digest);
+    assert_eq!(listed(), [of(&other), of(&new), of(&old)]);
+    // Going back is a push too.
+    bench.clock.advance(SECOND);
+    bench.commit(Batch { pushes: vec![old.clone()], ..Batch::default() });
+    assert_eq!(listed(), [of(&other), of(&old), of(&new)]);
+    assert_eq!(bench.store.components().unwrap()[1].pushed_at, bench.clock.now());
 }

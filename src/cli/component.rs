@@ -1,0 +1,145 @@
+//! `component`: components that travel with the store.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::config::{in_backticks, nearest};
+use crate::model::ComponentDigest;
+use crate::store::{Batch, NewComponent, PushedComponent};
+use crate::wasm::{ComponentSource, Library, LoadError};
+
+use super::args::{ComponentCommand, ComponentPushArgs};
+use super::context::{Context, NO_COMPONENTS_HINT};
+use super::error::CliError;
+use super::output::{self, Output};
+use super::render::{Columns, cell, duration, thousands};
+use super::shelf::digest;
+use super::wait::patiently;
+
+/// `component list --json`, and `component push --json`.
+#[derive(Debug, Serialize)]
+struct ComponentDocument {
+    name: Arc<str>,
+    digest: ComponentDigest,
+    size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pushed_at: Option<String>,
+    /// Whether it is what runners get under that name.
+    newest: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// [`CliError`].
+pub fn run(command: &ComponentCommand, context: &Context) -> Result<(), CliError> {
+    match command {
+        ComponentCommand::Push(args) => push(args, context),
+        ComponentCommand::List => list(context),
+    }
+}
+
+fn push(args: &ComponentPushArgs, context: &Context) -> Result<(), CliError> {
+    let mut output = Output::stdout();
+    let sources: Vec<_> =
+        args.names.iter().map(|name| configured(name, context)).collect::<Result<_, _>>()?;
+    // Everything is looked at before anything is pushed.
+    let cache = context.config.cache_directory.as_deref();
+    let mut pushes = Vec::with_capacity(sources.len());
+    for source in sources {
+        let load = |error: LoadError| CliError::Load(vec![error]);
+        let inspection = Library::inspect(&source.name, &source.path, cache).map_err(load)?;
+        let bytes = std::fs::read(&source.path).map_err(|error| {
+            load(LoadError {
+                component: source.name.to_string(),
+                path: source.path.display().to_string(),
+                message: format!("the file can't be read: {error}"),
+            })
+        })?;
+        if digest(&bytes) != inspection.digest {
+            return Err(CliError::System(format!(
+                "`{}` was changed while it was read: push it again",
+                source.path.display()
+            )));
+        }
+        let name = Arc::clone(&source.name);
+        pushes.push(NewComponent { name, digest: inspection.digest, bytes: bytes.into() });
+    }
+    let store = context.store()?;
+    for push in pushes {
+        let document = ComponentDocument {
+            name: Arc::clone(&push.name),
+            digest: push.digest,
+            size: push.bytes.len() as u64,
+            pushed_at: None,
+            newest: true,
+        };
+        let batch = Batch { pushes: vec![push], ..Batch::default() };
+        patiently(&*store, || store.commit(&batch))?;
+        match context.json {
+            true => output.json(&document)?,
+            false => output.line(&format!("{} {}", document.name, document.digest))?,
+        }
+        output.flush()?;
+    }
+    Ok(())
+}
+
+/// A component of the configuration that has a file.
+fn configured<'c>(name: &str, context: &'c Context) -> Result<&'c ComponentSource, CliError> {
+    let components = &context.config.components;
+    let Some(source) = components.iter().find(|source| *source.name == *name) else {
+        let error = CliError::usage(format!("unknown component `{name}`"));
+        let known: Vec<&str> = components.iter().map(|source| &*source.name).collect();
+        return Err(match nearest(name, known.iter().copied()) {
+            _ if known.is_empty() => error.with_hint(NO_COMPONENTS_HINT),
+            Some(nearest) => error.with_hint(format!("did you mean `{nearest}`?")),
+            None => error.with_hint(format!("known: {}", in_backticks(known))),
+        });
+    };
+    if context.config.stored.contains(&source.name) {
+        let error = CliError::usage(format!("the component `{name}` comes from the store itself"));
+        return Err(error.with_hint(format!("give its file: `--component {name}=PATH`")));
+    }
+    Ok(source)
+}
+
+fn list(context: &Context) -> Result<(), CliError> {
+    let mut output = Output::stdout();
+    let existing = context.existing_store()?;
+    let components = existing.store.components()?;
+    let is_newest = |index: usize, one: &PushedComponent| {
+        index.checked_sub(1).is_none_or(|before| components[before].name != one.name)
+    };
+    if context.json {
+        for (index, one) in components.iter().enumerate() {
+            output.json(&ComponentDocument {
+                name: Arc::clone(&one.name),
+                digest: one.digest,
+                size: one.size,
+                pushed_at: Some(one.pushed_at.to_rfc3339()),
+                newest: is_newest(index, one),
+            })?;
+        }
+        return output.flush();
+    }
+    if components.is_empty() {
+        output::note(existing.missing.as_deref().unwrap_or("no components"));
+        return Ok(());
+    }
+    let now = context.clock.now();
+    let mut columns = Columns::new(&["COMPONENT", "DIGEST", "BYTES", "PUSHED", ""], output.has_colours());
+    for (index, one) in components.iter().enumerate() {
+        columns.row(vec![
+            cell(&one.name),
+            cell(&one.digest.to_string()),
+            cell(&thousands(one.size)),
+            cell(&format!("{} ago", duration(now.since(one.pushed_at)))),
+            cell(if is_newest(index, one) { "newest" } else { "" }),
+        ]);
+    }
+    output.line(&columns.lines())?;
+    output.flush()
+}

@@ -1,0 +1,99 @@
+//! Other versions of the components: those that invocations were submitted for and
+//! are to run on, though the runner has newer ones.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+
+use lru::LruCache;
+use parking_lot::Mutex;
+
+use super::cache::Cache;
+use super::library::{ComponentSource, Linked, Loaded, Version, link_one, load_bytes};
+use crate::model::ComponentDigest;
+
+/// So many other versions are kept linked. More are linked anew, from compiled
+/// code.
+const KEPT: NonZeroUsize = NonZeroUsize::new(32).expect("more than none");
+
+/// Where the bytes of a version come from.
+pub trait Shelf: Send + Sync {
+    /// The bytes with a digest; `None` if nobody has them.
+    ///
+    /// # Errors
+    ///
+    /// Why it can't be told now, in words.
+    fn fetch(&self, digest: ComponentDigest) -> Result<Option<Vec<u8>>, String>;
+}
+
+/// The versions that were needed so far, and what it takes to make more.
+pub(super) struct Versions {
+    loaded: Vec<Loaded>,
+    /// One for each of `loaded`.
+    sources: Vec<ComponentSource>,
+    cache: Cache,
+    shelf: Option<Box<dyn Shelf>>,
+    /// Never held while a version is fetched or compiled: two slots may do the same
+    /// work once.
+    linked: Mutex<LruCache<ComponentDigest, Arc<Linked>>>,
+}
+
+impl Default for Versions {
+    fn default() -> Self {
+        Self::new(Vec::new(), Vec::new(), Cache::new(None))
+    }
+}
+
+impl Versions {
+    pub(super) fn new(loaded: Vec<Loaded>, sources: Vec<ComponentSource>, cache: Cache) -> Self {
+        Self { loaded, sources, cache, shelf: None, linked: Mutex::new(LruCache::new(KEPT)) }
+    }
+
+    /// Says where other versions come from.
+    pub(super) fn fetch_from(&mut self, shelf: Box<dyn Shelf>) {
+        self.shelf = Some(shelf);
+    }
+
+    /// The version of a component that an invocation was submitted for; `None` if
+    /// the component is not pinned.
+    pub(super) fn pinned(&self, name: &str, digest: ComponentDigest) -> Result<Option<Arc<Linked>>, String> {
+        let place = self.loaded.iter().position(|one| &*one.name == name);
+        let Some(place) = place.filter(|place| self.sources[*place].version == Version::Pinned) else {
+            return Ok(None);
+        };
+        if let Some(linked) = self.linked.lock().get(&digest) {
+            return Ok(Some(Arc::clone(linked)));
+        }
+        let linked = Arc::new(self.link(place, digest)?);
+        self.linked.lock().put(digest, Arc::clone(&linked));
+        Ok(Some(linked))
+    }
+
+    fn link(&self, place: usize, digest: ComponentDigest) -> Result<Linked, String> {
+        let (current, source) = (&self.loaded[place], &self.sources[place]);
+        let what = format!("`{}` is pinned to the component `{digest}`", current.name);
+        let fetched = self.shelf.as_ref().map_or(Ok(None), |shelf| shelf.fetch(digest));
+        let bytes = fetched.map_err(|error| format!("{what}, which can't be fetched: {error}"))?.ok_or_else(
+            || {
+                format!(
+                    "{what}, which this runner does not have and nobody has pushed \
+                     (`run-wasm-runner component push {}` where it is)",
+                    current.name
+                )
+            },
+        )?;
+        let path = format!("store:{digest}");
+        let version =
+            load_bytes(current.component.engine(), &current.name, Path::new(&path), &bytes, &self.cache)
+                .map_err(|error| format!("{what}: {}", error.message))?;
+        if version.digest != digest {
+            return Err(format!("{what}, and what is stored as that is `{}`: push it again", version.digest));
+        }
+        let mut all: Vec<_> = self.loaded.iter().collect();
+        all[place] = &version;
+        link_one(&version, source, &all).map_err(|errors| {
+            let errors: Vec<_> = errors.into_iter().map(|error| error.message).collect();
+            format!("{what}, which can't be linked: {}", errors.join("; "))
+        })
+    }
+}
