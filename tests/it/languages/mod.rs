@@ -7,6 +7,7 @@ mod c;
 mod cpp;
 mod go;
 mod javascript;
+mod mixed;
 mod python;
 mod refusals;
 mod rust;

@@ -108,10 +108,10 @@ pub fn cargo_target() -> PathBuf {
     cache("cargo")
 }
 
-/// `PATH` with a directory before everything else.
-pub fn path_with(first: &Path) -> OsString {
+/// `PATH` with directories before everything else.
+pub fn path_with(first: &[PathBuf]) -> OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let all = std::iter::once(first.to_owned()).chain(std::env::split_paths(&path));
+    let all = first.iter().cloned().chain(std::env::split_paths(&path));
     std::env::join_paths(all).expect("paths without separators in them")
 }
 
