@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
 
@@ -68,11 +69,19 @@ impl Shelf {
     ///
     /// [`ShelfError`].
     pub fn file(&self, wanted: ComponentDigest) -> Result<Option<PathBuf>, ShelfError> {
+        Ok(self.find(wanted)?.map(|(path, _)| path))
+    }
+
+    /// The file, and the bytes that were in it when they were compared with the
+    /// digest.
+    fn find(&self, wanted: ComponentDigest) -> Result<Option<(PathBuf, Vec<u8>)>, ShelfError> {
         let name = wanted.to_string().replace(':', "-");
         let path = self.directory.join(format!("{name}.wasm"));
         // Checked each time: a file is only a file.
-        if fs::read(&path).is_ok_and(|bytes| digest(&bytes) == wanted) {
-            return Ok(Some(path));
+        if let Ok(bytes) = fs::read(&path)
+            && digest(&bytes) == wanted
+        {
+            return Ok(Some((path, bytes)));
         }
         let Some(bytes) = patiently(&*self.store, || self.store.component(wanted))? else {
             return Ok(None);
@@ -83,13 +92,16 @@ impl Shelf {
         }
         let kept = self.keep(&path, &bytes);
         kept.map_err(|source| ShelfError::File { path: path.display().to_string(), source })?;
-        Ok(Some(path))
+        Ok(Some((path, bytes)))
     }
 
     /// Writes a file as a whole or not at all.
     fn keep(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
-        let unfinished = path.with_extension(format!("{}.tmp", std::process::id()));
+        // Another slot of this process may be writing the same one.
+        static UNFINISHED: AtomicU64 = AtomicU64::new(0);
+        let number = UNFINISHED.fetch_add(1, Ordering::Relaxed);
+        let unfinished = path.with_extension(format!("{}-{number}.tmp", std::process::id()));
         let mut file =
             fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
         file.write_all(bytes)?;
@@ -99,7 +111,7 @@ impl Shelf {
 
 impl wasm::Shelf for Shelf {
     fn fetch(&self, wanted: ComponentDigest) -> Result<Option<Vec<u8>>, String> {
-        let path = self.file(wanted).map_err(|error| error.to_string())?;
-        path.map(fs::read).transpose().map_err(|error| error.to_string())
+        let found = self.find(wanted).map_err(|error| error.to_string())?;
+        Ok(found.map(|(_, bytes)| bytes))
     }
 }

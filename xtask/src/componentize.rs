@@ -3,16 +3,19 @@
 //! it is theirs.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 
 use crate::guests::{self, TARGET};
 use crate::process::{guest_cargo, root, run, target_dir};
 
 const SOURCES: &str = "guest-tasks/componentize";
-const COMPONENT: &str = "src/cli/build/componentize.wasm";
+const COMPONENT: &str = "src/cli/build/componentize.wasm.gz";
 const DIGEST: &str = "src/cli/build/componentize.sources";
 
 /// Builds it and puts it where the program includes it.
@@ -23,8 +26,10 @@ pub fn put() -> Result<()> {
     cargo.current_dir(root().join(SOURCES)).args(["build", "--release", "--locked", "--target", TARGET]);
     run(&mut cargo)?;
     let built = target.join(TARGET).join("release/componentize.wasm");
-    fs::copy(&built, root().join(COMPONENT))
-        .with_context(|| format!("failed to copy `{}`", built.display()))?;
+    let bytes = fs::read(&built).with_context(|| format!("failed to read `{}`", built.display()))?;
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    packed.write_all(&bytes)?;
+    fs::write(root().join(COMPONENT), packed.finish()?)?;
     fs::write(root().join(DIGEST), digest(&root().join(SOURCES))? + "\n")?;
     Ok(())
 }

@@ -6,9 +6,11 @@
 //! nothing of the project but its directories `wit` and `build`.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
+use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 
 use super::project::Project;
@@ -22,8 +24,8 @@ use crate::wasm::{
     ComponentSource, DirectoryAccess, DirectoryGrant, Grants, Library, LibraryOptions, Version,
 };
 
-/// The component; `cargo xtask componentize` refreshes it.
-const COMPONENT: &[u8] = include_bytes!("componentize.wasm");
+/// The component, compressed; `cargo xtask componentize` refreshes it.
+const COMPONENT: &[u8] = include_bytes!("componentize.wasm.gz");
 
 /// What may live at once: there is one step at a time.
 const MAX_LIVE: usize = 4;
@@ -45,7 +47,11 @@ impl Steps {
         let world = project.world()?;
         let build = project.path("build");
         let file = build.join("componentize.draft.wasm");
-        let written = fs::create_dir_all(&build).and_then(|()| fs::write(&file, COMPONENT));
+        let written = fs::create_dir_all(&build).and_then(|()| {
+            let mut component = Vec::new();
+            GzDecoder::new(COMPONENT).read_to_end(&mut component)?;
+            fs::write(&file, component)
+        });
         written.map_err(|error| failed(format!("`{}` can't be written: {error}", file.display())))?;
         let directory = |name: &str, access| {
             let host = fs::canonicalize(project.path(name));
