@@ -17,6 +17,33 @@ pub(super) const SKIPPED_AT_ONCE: usize = 1_000;
 /// transaction, not counting the descendants that they take along.
 pub(super) const EXPIRED_AT_ONCE: usize = 1_000;
 
+/// Where others look for an invocation; the words are those of `place`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    Ready,
+    Delayed,
+    Blocked,
+    Owned,
+}
+
+impl Place {
+    pub(super) const ALL: [Self; 4] = [Self::Ready, Self::Delayed, Self::Blocked, Self::Owned];
+
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Delayed => "delayed",
+            Self::Blocked => "blocked",
+            Self::Owned => "owned",
+        }
+    }
+}
+
+/// The window of a rate as databases keep it.
+pub(super) fn window_micros(window: Duration) -> i64 {
+    i64::try_from(window.as_micros()).unwrap_or(i64::MAX)
+}
+
 /// Where an invocation stands in the queue: smaller is sooner. It never changes
 /// while the invocation waits.
 pub(super) fn order_key(available_at: UnixMicros, priority: i32) -> i64 {

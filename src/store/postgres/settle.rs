@@ -8,11 +8,12 @@ use uuid::Uuid;
 
 use super::claim;
 use super::fault::Fault;
-use super::lanes::{LaneId, Place};
+use super::lanes::LaneId;
 use super::link::Ask;
 use super::sql::{column, optional, to_json, uuid};
 use super::write::Work;
 use crate::model::{Event, IllegalTransition, InvocationId, Outcome, RuleKey, RunnerId, Status, UnixMicros};
+use crate::store::rules::Place;
 use crate::store::{Cancel, Cancelled, Ended, Heartbeat, Inventory, Lease, NewInvocation, Receipt, rules};
 
 /// At most so many runners are forgotten in one transaction.

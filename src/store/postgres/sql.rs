@@ -13,11 +13,11 @@ use tokio_postgres::types::{FromSql, ToSql, Type};
 use uuid::Uuid;
 
 use super::fault::Fault;
-use super::lanes::Place;
 use crate::model::{
     Blocked, ComponentDigest, Failure, Invocation, InvocationId, LogStream, Outcome, Reason, RuleKey,
     RunnerId, Status, UnixMicros,
 };
+use crate::store::rules::Place;
 
 /// A value that can be bound, and the type that the server is told: nothing is
 /// left to its guesses, so every statement works with and without a name.

@@ -13,7 +13,7 @@ use super::write::Work;
 use crate::model::{
     Blocked, Concurrency, DEFAULT_QUEUE, Event, InvocationId, Rate, RuleKey, Status, UnixMicros,
 };
-use crate::store::rules::{self, SKIPPED_AT_ONCE};
+use crate::store::rules::{self, Place, SKIPPED_AT_ONCE, window_micros};
 use crate::store::{NewInvocation, Pause, PauseTarget, TaskRule};
 
 /// At most so many lanes are looked at in one transaction because of the time.
@@ -21,28 +21,6 @@ const OPENED_AT_ONCE: usize = 1_000;
 
 /// A task's number and what its rules count by.
 pub(super) type LaneId = (i64, RuleKey);
-
-/// Where others look for an invocation; the words are those of `place`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    Ready,
-    Delayed,
-    Blocked,
-    Owned,
-}
-
-impl Place {
-    pub(super) const ALL: [Self; 4] = [Self::Ready, Self::Delayed, Self::Blocked, Self::Owned];
-
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Delayed => "delayed",
-            Self::Blocked => "blocked",
-            Self::Owned => "owned",
-        }
-    }
-}
 
 /// What the rules of a task say about its lanes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -135,10 +113,6 @@ fn pause_words(target: &PauseTarget) -> (&'static str, &Arc<str>) {
         PauseTarget::Queue(name) => ("queue", name),
         PauseTarget::Task(name) => ("task", name),
     }
-}
-
-fn window_micros(window: Duration) -> i64 {
-    i64::try_from(window.as_micros()).unwrap_or(i64::MAX)
 }
 
 impl Work<'_> {

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Row, Statement, params};
 
-use super::lanes::{LaneId, Place};
+use super::lanes::LaneId;
 use super::sql::{Json, Sql, column, optional};
 use super::write::Work;
 use crate::model::{Event, IllegalTransition, InvocationId, Outcome, RuleKey, RunnerId, Status, UnixMicros};
+use crate::store::rules::Place;
 use crate::store::{Cancel, Cancelled, Ended, Inventory, Lease, rules};
 
 /// At most so many runners are forgotten in one transaction.

@@ -16,7 +16,7 @@ use crate::model::{
     RunnerId, Status, UnixMicros,
 };
 
-use super::lanes::Place;
+use crate::store::rules::Place;
 
 /// A word of the vocabulary as a column's value.
 #[derive(Clone, Copy)]
