@@ -19,7 +19,7 @@ pub use units::{parse_age, parse_duration, parse_flag_duration, parse_size};
 
 use crate::model::TaskOptions;
 use crate::store::Keep;
-use crate::wasm::{ComponentSource, Grants, Version, live_for_maps, maps_for_live};
+use crate::wasm::{CompileLimits, ComponentSource, Grants, Version, live_for_maps, maps_for_live};
 
 /// The name of the configuration file that is searched upward.
 pub const FILE_NAME: &str = "wasm-runner.toml";
@@ -162,6 +162,8 @@ pub struct Config {
     pub final_cache_bytes: usize,
     /// What is kept of each final status; of those that are not here, everything.
     pub retention: Vec<Keep>,
+    /// What compiling one component may take.
+    pub compile: CompileLimits,
     /// The components, sorted by name.
     pub components: Vec<ComponentSource>,
     /// The names of those whose bytes are in the store. They have no path yet.
@@ -278,6 +280,7 @@ impl Config {
             final_cache_entries,
             final_cache_bytes,
             retention: file.retention,
+            compile: file.compile,
             components,
             task_sections: file.tasks.into_iter().map(|section| (section.task, section.place)).collect(),
             warnings,

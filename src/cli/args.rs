@@ -174,6 +174,9 @@ pub enum Command {
     /// runners of `memory:` are in this process, one at a time: they are stopped,
     /// not killed.
     Torture(TortureArgs),
+    /// Compile a component: what this program starts itself with
+    #[command(hide = true)]
+    Compile(CompileArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Print the manual page, of the program or of one command
@@ -575,6 +578,14 @@ Examples:
 
 Exit codes: 78 if anything is wrong.")]
 pub struct CheckArgs {}
+
+/// What `compile` is to do.
+#[derive(Debug, Args)]
+pub struct CompileArgs {
+    /// In the words of the version that asks for it
+    #[arg(value_name = "JOB")]
+    pub job: String,
+}
 
 /// Flags of `torture`.
 #[derive(Debug, Args)]

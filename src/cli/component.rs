@@ -10,6 +10,7 @@ use crate::store::{Batch, NewComponent, PushedComponent};
 use crate::wasm::{ComponentSource, Library, LoadError};
 
 use super::args::{ComponentCommand, ComponentPushArgs};
+use super::compile;
 use super::context::{Context, NO_COMPONENTS_HINT};
 use super::error::CliError;
 use super::output::{self, Output};
@@ -47,10 +48,12 @@ fn push(args: &ComponentPushArgs, context: &Context) -> Result<(), CliError> {
         args.names.iter().map(|name| configured(name, context)).collect::<Result<_, _>>()?;
     // Everything is looked at before anything is pushed.
     let cache = context.config.cache_directory.as_deref();
+    let compiler = compile::compiler(context.config.compile)?;
     let mut pushes = Vec::with_capacity(sources.len());
     for source in sources {
         let load = |error: LoadError| CliError::Load(vec![error]);
-        let inspection = Library::inspect(&source.name, &source.path, cache).map_err(load)?;
+        let inspection =
+            Library::inspect(&source.name, &source.path, cache, compiler.clone()).map_err(load)?;
         let bytes = std::fs::read(&source.path).map_err(|error| {
             load(LoadError {
                 component: source.name.to_string(),

@@ -13,6 +13,7 @@ use crate::store::{MemoryStore, PostgresStore, PostgresUrl, SqliteStore, Store, 
 use crate::wasm::{ComponentSource, Grants, Library, LibraryOptions, LoadError, Task, Version};
 
 use super::args::Cli;
+use super::compile;
 use super::error::CliError;
 use super::output;
 use super::progress::Progress;
@@ -91,6 +92,7 @@ impl Context {
     fn load(&self, store: Option<&Arc<dyn Store>>) -> Result<Arc<Library>, CliError> {
         let options = LibraryOptions {
             cache_directory: self.config.cache_directory.clone(),
+            compiler: compile::compiler(self.config.compile)?,
             max_live: self.config.max_live,
             loaded: Arc::default(),
         };

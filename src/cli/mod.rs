@@ -10,6 +10,7 @@ mod bulk;
 mod call;
 mod cancel;
 mod check;
+mod compile;
 mod completions;
 mod component;
 mod context;
@@ -53,6 +54,10 @@ use context::Context;
 ///
 /// [`CliError`]; it is not yet told to anybody, see [`report`].
 pub fn run(cli: &Cli) -> Result<(), CliError> {
+    // Before anything is opened or read: it is started without an environment.
+    if let Command::Compile(args) = &cli.command {
+        return compile::run(args);
+    }
     logging::start(cli.global.verbose, matches!(cli.command, Command::Start(_)))?;
     // What needs no configuration works with a broken one.
     match &cli.command {
@@ -90,6 +95,7 @@ pub fn run(cli: &Cli) -> Result<(), CliError> {
         | Command::Build(_)
         | Command::Inspect(_)
         | Command::Check(_)
+        | Command::Compile(_)
         | Command::Torture(_) => unreachable!("they returned above"),
     }
 }

@@ -3,6 +3,7 @@
 //! The file is walked by hand over a tree that knows its positions, so that
 //! everything wrong with it is told at once, each thing with its line.
 
+mod compile;
 mod retention;
 mod retry;
 mod rules;
@@ -20,7 +21,8 @@ use super::units::{parse_duration, parse_size};
 use super::{check_component_name, check_slots};
 use crate::model::{TaskLimits, TaskOptions, is_valid_priority};
 use crate::store::Keep;
-use crate::wasm::{DirectoryAccess, DirectoryGrant, Version};
+use crate::wasm::{CompileLimits, DirectoryAccess, DirectoryGrant, Version};
+use compile::COMPILE_KEYS;
 use retention::KEEP_KEYS;
 use retry::{RETRY_KEYS, RetryOverrides};
 use rules::{RULE_SECTIONS, RuleOverrides};
@@ -37,6 +39,7 @@ pub(super) struct File {
     pub(super) final_cache_entries: Option<usize>,
     pub(super) final_cache_bytes: Option<usize>,
     pub(super) retention: Vec<Keep>,
+    pub(super) compile: CompileLimits,
     pub(super) components: Vec<Component>,
     pub(super) tasks: Vec<TaskSection>,
 }
@@ -98,8 +101,8 @@ impl Overrides {
     }
 }
 
-const TOP_KEYS: [&str; 8] =
-    ["store", "slots", "grace", "cache-dir", "runner", "retention", "component", "task"];
+const TOP_KEYS: [&str; 9] =
+    ["store", "slots", "grace", "cache-dir", "runner", "retention", "compile", "component", "task"];
 const RUNNER_KEYS: [&str; 4] = ["max-live", "lease", "final-cache-entries", "final-cache-size"];
 const COMPONENT_KEYS: [&str; 13] = [
     "path",
@@ -178,6 +181,7 @@ impl Reader<'_> {
             grace: self.duration(top, "", "grace"),
             cache_directory: self.path(top, "", "cache-dir"),
             retention: self.retention(top),
+            compile: self.compile(top),
             ..File::default()
         };
         if let Some(runner) = self.table(top, "", "runner") {
@@ -518,7 +522,7 @@ impl Reader<'_> {
 
 /// The section that a key that is wrong here would be right in.
 fn elsewhere(key: &str) -> Option<&'static str> {
-    let sections: [(&[&str], &str); 8] = [
+    let sections: [(&[&str], &str); 9] = [
         (&RUNNER_KEYS, "runner"),
         (&KEEP_KEYS, "retention.STATUS"),
         (&LIMIT_KEYS, "component.NAME.limits"),
@@ -527,6 +531,7 @@ fn elsewhere(key: &str) -> Option<&'static str> {
         (RULE_SECTIONS[1].1, "component.NAME.rate"),
         (RULE_SECTIONS[2].1, "component.NAME.unique"),
         (&COMPONENT_KEYS, "component.NAME"),
+        (&COMPILE_KEYS, "compile"),
     ];
     sections.into_iter().find(|(keys, _)| keys.contains(&key)).map(|(_, section)| section)
 }

@@ -1,6 +1,7 @@
 //! Everything that touches WebAssembly: the only layer that says `wasmtime`.
 
 mod cache;
+mod compile;
 mod control;
 mod discover;
 mod engine;
@@ -18,6 +19,7 @@ mod testing;
 mod values;
 mod versions;
 
+pub use compile::{CompileLimits, Compiler, JobError, compile};
 pub use control::GuestControl;
 pub use engine::{live_for_maps, maps_for_live};
 pub use library::{
