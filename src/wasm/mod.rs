@@ -24,6 +24,6 @@ pub use control::GuestControl;
 pub use engine::{live_for_maps, maps_for_live};
 pub use library::{
     ArgumentError, Capability, ComponentSource, DirectoryAccess, DirectoryGrant, Grants, Inspection, Library,
-    LibraryOptions, LoadError, NotTask, Parameter, ResolveError, StartedGuest, Task, Version,
+    LibraryOptions, LoadError, NotTask, Parameter, ResolveError, StartedGuest, Task, TaskSchema, Version,
 };
 pub use versions::Shelf;
