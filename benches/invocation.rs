@@ -77,6 +77,7 @@ impl Bench {
             .map(|name| ComponentSource {
                 name: name.into(),
                 version: Default::default(),
+                locked: Vec::new(),
                 path: root.join("guests").join(format!("{name}.wasm")),
                 grants: Default::default(),
                 defaults: Default::default(),

@@ -131,6 +131,7 @@ impl Context {
                 name,
                 path: PathBuf::new(),
                 version: Version::default(),
+                locked: Vec::new(),
                 grants: Grants::default(),
                 defaults: TaskOptions::default(),
                 tasks: self.config.task_options.clone(),

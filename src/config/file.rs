@@ -16,6 +16,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Origin, Problem, in_backticks, nearest};
+use super::registry::{OCI_SCHEME, RegistryReference};
 use super::store_url::StoreUrl;
 use super::units::{parse_duration, parse_size};
 use super::{check_component_name, check_slots};
@@ -44,12 +45,21 @@ pub(super) struct File {
     pub(super) tasks: Vec<TaskSection>,
 }
 
+/// Where a component comes from.
+enum Source {
+    File,
+    Store,
+    Registry(RegistryReference),
+}
+
 /// A `[component.NAME]`.
 #[derive(Debug)]
 pub(super) struct Component {
     pub(super) name: String,
-    /// `None`: what was pushed into the store under its name.
+    /// `None`: what was pushed into the store under its name, or what a registry
+    /// has.
     pub(super) path: Option<PathBuf>,
+    pub(super) registry: Option<RegistryReference>,
     pub(super) version: Version,
     pub(super) directories: Vec<DirectoryGrant>,
     pub(super) options: Overrides,
@@ -104,9 +114,10 @@ impl Overrides {
 const TOP_KEYS: [&str; 9] =
     ["store", "slots", "grace", "cache-dir", "runner", "retention", "compile", "component", "task"];
 const RUNNER_KEYS: [&str; 4] = ["max-live", "lease", "final-cache-entries", "final-cache-size"];
-const COMPONENT_KEYS: [&str; 13] = [
+const COMPONENT_KEYS: [&str; 14] = [
     "path",
     "source",
+    "insecure",
     "version",
     "directory",
     "limits",
@@ -217,18 +228,23 @@ impl Reader<'_> {
         let table = self.expect_table(value, &section)?;
         self.refuse_unknown_keys(table, &section, &COMPONENT_KEYS);
         let path = self.path(table, &section, "path");
-        let is_stored = self.one_of(table, &section, "source", &[("file", false), ("store", true)]);
-        let is_stored = is_stored.unwrap_or(false);
-        if !is_stored && !table.contains_key("path") {
+        let source = self.source(table, &section);
+        let is_file = matches!(source, None | Some(Source::File));
+        if is_file && !table.contains_key("path") && !table.contains_key("source") {
             self.problem(name.span().start, format!("`[{section}]` has no `path`")).hint = Some(
                 "say where its file is: `path = \"NAME.wasm\"`; or `source = \"store\"` for what was pushed"
                     .to_owned(),
             );
+        } else if matches!(source, Some(Source::File)) && !table.contains_key("path") {
+            self.problem(name.span().start, format!("`[{section}]` has no `path`"));
         }
-        if is_stored && table.contains_key("path") {
+        if !is_file && table.contains_key("path") {
             self.problem(
                 name.span().start,
-                format!("`[{section}]` has a `path`, and its source is the store: it can't be both"),
+                format!(
+                    "`[{section}]` has a `path`, and its source is the {}: it can't be both",
+                    if matches!(source, Some(Source::Store)) { "store" } else { "registry" }
+                ),
             );
         }
         let versions = [("newest", Version::Newest), ("pinned", Version::Pinned)];
@@ -253,10 +269,47 @@ impl Reader<'_> {
             }
         }
         let options = self.options(table, &section);
-        if path.is_none() && !is_stored {
+        if path.is_none() && is_file {
             return None;
         }
-        Some(Component { name: name.get_ref().to_string(), path, version, directories, options })
+        let registry = match source {
+            Some(Source::Registry(reference)) => Some(reference),
+            _ => None,
+        };
+        Some(Component { name: name.get_ref().to_string(), path, registry, version, directories, options })
+    }
+
+    /// Where a component comes from.
+    fn source(&mut self, table: &DeTable<'_>, section: &str) -> Option<Source> {
+        let insecure = table.get("insecure");
+        let is_insecure = match insecure.map(Spanned::get_ref) {
+            None => false,
+            Some(DeValue::Boolean(value)) => *value,
+            Some(other) => {
+                let message =
+                    format!("`{section}.insecure` must be `true` or `false`, found {}", describe(other));
+                self.problem(insecure.map_or(0, |value| value.span().start), message);
+                false
+            }
+        };
+        let is_registry = |text: &str| text.starts_with(OCI_SCHEME);
+        if let Some((text, offset)) = self.string(table, section, "source")
+            && is_registry(&text)
+        {
+            return match RegistryReference::parse(&text) {
+                Ok(reference) => Some(Source::Registry(RegistryReference { is_insecure, ..reference })),
+                Err(message) => {
+                    self.problem(offset, format!("`{section}.source`: {message}"));
+                    None
+                }
+            };
+        }
+        if let Some(value) = insecure {
+            let message = format!("`{section}.insecure` is for a `source` in a registry (`oci://…`)");
+            self.problem(value.span().start, message);
+        }
+        let is_stored = self.one_of(table, section, "source", &[("file", false), ("store", true)])?;
+        Some(if is_stored { Source::Store } else { Source::File })
     }
 
     /// One of a few words.

@@ -116,9 +116,9 @@ impl Cache {
         };
         let mut made = self.compile(engine, fuel, bytes, &draft);
         if let Err(CompileError::Unwritten(error)) = &made
-            && draft.path.is_some()
+            && let Some(path) = &draft.path
         {
-            warn!("can't keep compiled code: {error}");
+            warn!("can't keep compiled code in `{}`: {error}", path.display());
             draft = Draft::in_memory()?;
             made = self.compile(engine, fuel, bytes, &draft);
         }

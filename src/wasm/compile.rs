@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -195,6 +195,8 @@ impl ChildCompiler {
             .arg(&job)
             .env_clear()
             .current_dir("/")
+            // A Ctrl-C at the terminal is for the runner, which decides.
+            .process_group(0)
             .stdin(input)
             .stdout(output)
             .stderr(Stdio::piped())

@@ -35,6 +35,9 @@ pub struct ComponentSource {
     pub path: PathBuf,
     /// Which bytes an invocation runs that was submitted for others.
     pub version: Version,
+    /// The digests that its bytes may have, the one to load first; any if there is
+    /// none.
+    pub locked: Vec<ComponentDigest>,
     /// What its guests may touch.
     pub grants: Grants,
     /// Options of its tasks, where nothing more exact is said.
@@ -311,7 +314,14 @@ impl Library {
         let engine =
             |source: &ComponentSource| metered.as_ref().filter(|_| source.wants_fuel()).unwrap_or(&plain);
         let results = in_parallel(sources, |source| {
-            let result = load_one(engine(source), source.wants_fuel(), &source.name, &source.path, &cache);
+            let result = load_one(
+                engine(source),
+                source.wants_fuel(),
+                &source.name,
+                &source.path,
+                source.locked.first(),
+                &cache,
+            );
             options.loaded.fetch_add(1, Ordering::Relaxed);
             result
         });
@@ -390,7 +400,7 @@ impl Library {
             load_error(name, path, format!("the WebAssembly engine can't be made: {error:#}"))
         })?;
         let cache = Cache::new(cache_directory, compiler);
-        let loaded = load_one(&engine, false, name, path, &cache)?;
+        let loaded = load_one(&engine, false, name, path, None, &cache)?;
         let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         let alone = [&loaded];
         let imports = loaded
@@ -555,6 +565,7 @@ fn load_one(
     fuel: bool,
     name: &str,
     path: &Path,
+    locked: Option<&ComponentDigest>,
     cache: &Cache,
 ) -> Result<Loaded, LoadError> {
     let most = cache.max_component_bytes();
@@ -563,7 +574,27 @@ fn load_one(
     File::open(path)
         .and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes))
         .map_err(|error| load_error(name, path, format!("the file can't be read: {error}")))?;
+    // Before anything else is done with them.
+    if let Some(locked) = locked {
+        let found = ComponentDigest::from_bytes(Sha256::digest(&bytes).into());
+        check_lock(name, found, *locked).map_err(|message| load_error(name, path, message))?;
+    }
     load_bytes(engine, fuel, name, path, &bytes, cache).map_err(|unloaded| unloaded.error)
+}
+
+/// Whether a component has the digest that the lock file has.
+///
+/// # Errors
+///
+/// Both digests, and what to do.
+pub fn check_lock(name: &str, found: ComponentDigest, locked: ComponentDigest) -> Result<(), String> {
+    if found == locked {
+        return Ok(());
+    }
+    Err(format!(
+        "its digest is `{found}`, and the lock file has `{locked}`: \
+         `run-wasm-runner lock --update {name}` accepts the new one"
+    ))
 }
 
 /// Why a component was not loaded.

@@ -25,5 +25,6 @@ pub use engine::{live_for_maps, maps_for_live};
 pub use library::{
     ArgumentError, Capability, ComponentSource, DirectoryAccess, DirectoryGrant, Grants, Inspection, Library,
     LibraryOptions, LoadError, NotTask, Parameter, ResolveError, StartedGuest, Task, TaskSchema, Version,
+    check_lock,
 };
 pub use versions::Shelf;

@@ -87,6 +87,11 @@ impl Versions {
         if let Some(reason) = self.refused.lock().get(&digest) {
             return Err(format!("{what}: {reason}"));
         }
+        if !source.locked.is_empty() && !source.locked.contains(&digest) {
+            return Err(format!(
+                "{what}, which the lock file does not have: `earlier` lists there what else may run"
+            ));
+        }
         let fetched = self.shelf.as_ref().map_or(Ok(None), |shelf| shelf.fetch(digest));
         let bytes = fetched.map_err(|error| format!("{what}, which can't be fetched: {error}"))?.ok_or_else(
             || {

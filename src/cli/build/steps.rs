@@ -63,6 +63,7 @@ impl Steps {
             name: "componentize".into(),
             path: file.clone(),
             version: Version::default(),
+            locked: Vec::new(),
             grants: Grants {
                 directories: vec![
                     directory("wit", DirectoryAccess::ReadOnly)?,
