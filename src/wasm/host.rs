@@ -8,7 +8,9 @@ use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::control::GuestControl;
+use super::denials::Denials;
 use super::limits::MemoryLimit;
+use super::network::Sockets;
 use super::output::{Output, harmless};
 use crate::model;
 use crate::model::{
@@ -44,6 +46,8 @@ pub(super) struct HostState {
     pub(super) client: Arc<dyn TaskClient>,
     pub(super) control: Arc<GuestControl>,
     pub(super) output: Output,
+    pub(super) denials: Denials,
+    pub(super) sockets: Sockets,
     pub(super) task: Arc<str>,
     pub(super) parent: Option<InvocationId>,
     pub(super) deadline: Option<model::UnixMicros>,

@@ -17,6 +17,7 @@ use super::engine::{EpochTicker, new_engine};
 use super::execute::{self, MAX_MEMORIES, MAX_TABLES, Program, TABLES_PER_WEIGHT};
 use super::host;
 use super::link::{self, Provider};
+use super::network::{self, NetworkGrant};
 use super::parallel::in_parallel;
 use super::rules;
 use super::values::{Shape, normalise_arguments};
@@ -55,6 +56,8 @@ pub enum Version {
 pub struct Grants {
     /// Directories.
     pub directories: Vec<DirectoryGrant>,
+    /// What they may connect to.
+    pub network: Arc<[NetworkGrant]>,
 }
 
 /// A directory of the host that guests see.
@@ -543,8 +546,9 @@ pub(super) fn link_one(
     let mut linked = Linked::default();
     let mut errors = Vec::new();
     let mut linker = Linker::new(one.component.engine());
-    let prepared =
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker).and_then(|()| host::add_to_linker(&mut linker));
+    let prepared = wasmtime_wasi::p2::add_to_linker_async(&mut linker)
+        .and_then(|()| network::add_to_linker(&mut linker))
+        .and_then(|()| host::add_to_linker(&mut linker));
     if let Err(error) = prepared {
         return Err(vec![one.error(format!("the imports can't be prepared: {error:#}"))]);
     }
@@ -609,6 +613,7 @@ pub(super) fn link_one(
             Arc::make_mut(&mut options.retry).returned_cases = Some(Arc::from([]));
         }
         let program = Arc::new(Program {
+            component: Arc::clone(&one.name),
             engine: one.component.engine().clone(),
             pre: pre.clone(),
             index: export.index,
@@ -728,7 +733,7 @@ fn wasi_capability(import: &str) -> String {
     let interface = import.trim_start_matches("wasi:");
     let what = match interface.split(['/', '@']).next().unwrap_or_default() {
         "filesystem" => "files: only in granted directories",
-        "sockets" => "network: denied",
+        "sockets" => "network: only to granted hosts",
         "clocks" => "clocks: given",
         "random" => "random numbers: given",
         "io" => "streams: given",

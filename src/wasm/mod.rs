@@ -2,13 +2,16 @@
 
 mod cache;
 mod control;
+mod denials;
 mod discover;
 mod engine;
 mod execute;
+mod glob;
 mod host;
 mod library;
 mod limits;
 mod link;
+mod network;
 mod output;
 mod parallel;
 mod rules;
@@ -20,8 +23,10 @@ mod versions;
 
 pub use control::GuestControl;
 pub use engine::{live_for_maps, maps_for_live};
+pub use glob::Glob;
 pub use library::{
     ArgumentError, Capability, ComponentSource, DirectoryAccess, DirectoryGrant, Grants, Inspection, Library,
     LibraryOptions, LoadError, NotTask, Parameter, ResolveError, StartedGuest, Task, Version,
 };
+pub use network::{HostPattern, NetworkGrant, Ports};
 pub use versions::Shelf;
