@@ -105,12 +105,13 @@ impl Overrides {
 const TOP_KEYS: [&str; 8] =
     ["store", "slots", "grace", "cache-dir", "runner", "retention", "component", "task"];
 const RUNNER_KEYS: [&str; 4] = ["max-live", "lease", "final-cache-entries", "final-cache-size"];
-const COMPONENT_KEYS: [&str; 14] = [
+const COMPONENT_KEYS: [&str; 15] = [
     "path",
     "source",
     "version",
     "directory",
     "network",
+    "may-submit",
     "limits",
     "max-attempts",
     "priority",

@@ -283,9 +283,11 @@ fn everything_wrong_with_grants_is_told_at_once() {
     let text = r#"[component.a]
 path = "a.wasm"
 network = "all"
+may-submit = "acme:math/*"
 ports = [80]
 [component.b]
 path = "b.wasm"
+may-submit = ["", 3]
 [[component.b.network]]
 [[component.b.network]]
 host = "https://api.example.com"

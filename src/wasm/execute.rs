@@ -16,6 +16,7 @@ use super::library::{DirectoryAccess, Grants};
 use super::limits::MemoryLimit;
 use super::network::{Gate, SocketLimit, Sockets};
 use super::output::Output;
+use super::submits::Submits;
 use super::values::{WriteError, arguments_from_json, to_json};
 use crate::model::{
     Caller, Claim, Clock, Failure, FailureKind, LimitKind, LogStream, Outcome, TaskClient, TaskLimits,
@@ -45,6 +46,7 @@ pub(super) struct Program {
     pub(super) entry: Entry,
     pub(super) signature: Signature,
     pub(super) grants: Grants,
+    pub(super) submits: Submits,
     pub(super) limits: TaskLimits,
 }
 
@@ -114,6 +116,7 @@ async fn attempt(
         output: output.clone(),
         denials,
         sockets,
+        submits: program.submits.clone(),
         task: Arc::clone(&claim.task),
         parent: claim.parent,
         deadline: claim.deadline,

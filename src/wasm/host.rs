@@ -12,6 +12,7 @@ use super::denials::Denials;
 use super::limits::MemoryLimit;
 use super::network::Sockets;
 use super::output::{Output, harmless};
+use super::submits::Submits;
 use crate::model;
 use crate::model::{
     AwaitMode, Caller, ChildRequest, FailureKind, InvocationId, Outcome, Progress, TaskClient,
@@ -48,6 +49,7 @@ pub(super) struct HostState {
     pub(super) output: Output,
     pub(super) denials: Denials,
     pub(super) sockets: Sockets,
+    pub(super) submits: Submits,
     pub(super) task: Arc<str>,
     pub(super) parent: Option<InvocationId>,
     pub(super) deadline: Option<model::UnixMicros>,
@@ -168,6 +170,7 @@ impl invocations::Host for HostState {
         arguments: Vec<String>,
         how: SubmitOptions,
     ) -> Result<Vec<String>, Refusal> {
+        self.submits.check(&task, &self.denials).map_err(refusal)?;
         let (task, how) = (Arc::<str>::from(task), options(how));
         let children = arguments
             .into_iter()
@@ -212,6 +215,7 @@ impl invocations::Host for HostState {
     }
 
     async fn call(&mut self, task: String, arguments: String) -> Result<String, Error> {
+        self.submits.check(&task, &self.denials).map_err(|refused| Error::Refused(refusal(refused)))?;
         let child = ChildRequest {
             task: task.into(),
             arguments: arguments.into(),

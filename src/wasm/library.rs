@@ -15,11 +15,13 @@ use super::control::GuestControl;
 use super::discover::{Discovery, Export, Names, discover};
 use super::engine::{EpochTicker, new_engine};
 use super::execute::{self, MAX_MEMORIES, MAX_TABLES, Program, TABLES_PER_WEIGHT};
+use super::glob::Glob;
 use super::host;
 use super::link::{self, Provider};
 use super::network::{self, NetworkGrant};
 use super::parallel::in_parallel;
 use super::rules;
+use super::submits::Submits;
 use super::values::{Shape, normalise_arguments};
 use super::versions::{Shelf, Versions};
 use crate::model::{Claim, Clock, ComponentDigest, Outcome, RetryPolicy, TaskClient, TaskOptions};
@@ -58,6 +60,8 @@ pub struct Grants {
     pub directories: Vec<DirectoryGrant>,
     /// What they may connect to.
     pub network: Arc<[NetworkGrant]>,
+    /// The tasks that they may submit, by their full ids; `None`: every one.
+    pub may_submit: Option<Arc<[Glob]>>,
 }
 
 /// A directory of the host that guests see.
@@ -221,7 +225,7 @@ fn load_error(name: &str, path: &Path, message: impl Into<String>) -> LoadError 
 pub struct Library {
     tasks: Vec<Task>,
     not_tasks: Vec<NotTask>,
-    names: Names,
+    names: Arc<Names>,
     programs: HashMap<Arc<str>, LinkedTask>,
     task_set: Arc<HashSet<Arc<str>>>,
     pub(super) versions: Versions,
@@ -313,12 +317,12 @@ impl Library {
         let mut library = Self {
             tasks: Vec::new(),
             not_tasks: Vec::new(),
-            names: Names::new(
+            names: Arc::new(Names::new(
                 loaded
                     .iter()
                     .flat_map(|one| &one.discovery.exports)
                     .map(|export| (Arc::clone(&export.id), export.version())),
-            ),
+            )),
             programs: HashMap::new(),
             task_set: Arc::default(),
             versions: Versions::default(),
@@ -327,7 +331,7 @@ impl Library {
         };
         let all: Vec<_> = loaded.iter().collect();
         for (one, source) in loaded.iter().zip(&used_sources) {
-            match link_one(one, source, &all) {
+            match link_one(one, source, &all, &library.names) {
                 Ok(linked) => {
                     library.programs.extend(linked.programs);
                     library.tasks.extend(linked.tasks);
@@ -347,7 +351,7 @@ impl Library {
         }
         library.task_set = Arc::new(library.programs.keys().cloned().collect());
         let sources = used_sources.into_iter().cloned().collect();
-        library.versions = Versions::new(loaded, sources, cache);
+        library.versions = Versions::new(loaded, sources, cache, Arc::clone(&library.names));
         Ok(library)
     }
 
@@ -542,7 +546,9 @@ pub(super) fn link_one(
     one: &Loaded,
     source: &ComponentSource,
     all: &[&Loaded],
+    names: &Arc<Names>,
 ) -> Result<Linked, Vec<LoadError>> {
+    let submits = Submits { allowed: source.grants.may_submit.clone(), names: Arc::clone(names) };
     let mut linked = Linked::default();
     let mut errors = Vec::new();
     let mut linker = Linker::new(one.component.engine());
@@ -560,6 +566,11 @@ pub(super) fn link_one(
                 for export in all[index].discovery.exports.iter() {
                     if export.interface.as_deref() != Some(&interface) {
                         continue;
+                    }
+                    if import.uses(&export.function) && !submits.allows(&export.id) {
+                        errors.push(
+                            one.error(format!("imports `{}`, and `may-submit` does not name it", export.id)),
+                        );
                     }
                     let defined = link::define(
                         &mut linker,
@@ -620,6 +631,7 @@ pub(super) fn link_one(
             entry: export.entry,
             signature: export.signature.clone(),
             grants: source.grants.clone(),
+            submits: submits.clone(),
             limits: options.limits.clone(),
         });
         linked.programs.insert(

@@ -15,6 +15,7 @@ mod network;
 mod output;
 mod parallel;
 mod rules;
+mod submits;
 mod suggest;
 #[cfg(test)]
 mod testing;

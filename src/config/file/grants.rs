@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{Reader, Value, describe};
-use crate::wasm::{DirectoryAccess, DirectoryGrant, Grants, HostPattern, NetworkGrant, Ports};
+use crate::wasm::{DirectoryAccess, DirectoryGrant, Glob, Grants, HostPattern, NetworkGrant, Ports};
 
 const DIRECTORY_KEYS: [&str; 3] = ["host", "guest", "access"];
 pub(super) const NETWORK_KEYS: [&str; 3] = ["host", "ports", "allow-private"];
@@ -16,6 +16,7 @@ impl Reader<'_> {
         Grants {
             directories: self.blocks(table, section, "directory", "directory", Self::directory),
             network: self.blocks(table, section, "network", "host", Self::network).into(),
+            may_submit: self.may_submit(table, section).map(Into::into),
         }
     }
 
@@ -75,6 +76,11 @@ impl Reader<'_> {
             },
         };
         Some(DirectoryGrant { host: host?, guest: guest?, access })
+    }
+
+    fn may_submit(&mut self, table: &DeTable<'_>, section: &str) -> Option<Vec<Glob>> {
+        let tasks = self.strings(table, section, "may-submit")?;
+        Some(tasks.iter().map(|(task, _)| Glob::new(task)).collect())
     }
 
     fn network(&mut self, value: &Value<'_>, section: &str) -> Option<NetworkGrant> {
