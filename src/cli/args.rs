@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use crate::config::{self, Flags, parse_age, parse_flag_duration};
 use crate::model::{InvocationId, MAX_PRIORITY, Status};
 
-pub use authoring::{BuildArgs, NewArgs, TasksArgs};
+pub use authoring::{BuildArgs, NewArgs, TasksArgs, WitArgs, WitCommand, WitDepsArgs};
 
 /// Runs tasks that are WebAssembly components: every exported function is a
 /// task, every invocation a fresh instance in a sandbox.
@@ -145,6 +145,11 @@ pub enum Command {
     Component(ComponentCommand),
     /// List the tasks of all components, with their types
     Tasks(TasksArgs),
+    /// Print the WIT of tasks, so that other projects can import them
+    ///
+    /// Each interface stands alone: types that it has from elsewhere are written out.
+    /// With --output it goes to `DIR/NAMESPACE-PACKAGE/INTERFACE.wit`, one file a line.
+    Wit(WitArgs),
     /// Make a project of tasks in some language
     ///
     /// The directory NAME gets a small project with a plain task, one that fails, and

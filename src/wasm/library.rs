@@ -209,6 +209,11 @@ impl Loaded {
         self.discovery.exports.iter().filter_map(|export| export.interface.as_deref())
     }
 
+    /// The tasks that it exports.
+    pub(super) fn exports(&self) -> &[Export] {
+        &self.discovery.exports
+    }
+
     /// The task that a function of an exported interface is.
     pub(super) fn export(&self, interface: &str, function: &str) -> Option<&Export> {
         self.discovery
@@ -222,7 +227,7 @@ impl Loaded {
     }
 }
 
-fn load_error(name: &str, path: &Path, message: impl Into<String>) -> LoadError {
+pub(super) fn load_error(name: &str, path: &Path, message: impl Into<String>) -> LoadError {
     LoadError { component: name.to_owned(), path: path.display().to_string(), message: message.into() }
 }
 
@@ -532,7 +537,7 @@ impl std::fmt::Debug for Library {
     }
 }
 
-fn load_one(engine: &Engine, name: &str, path: &Path, cache: &Cache) -> Result<Loaded, LoadError> {
+pub(super) fn load_one(engine: &Engine, name: &str, path: &Path, cache: &Cache) -> Result<Loaded, LoadError> {
     let bytes = std::fs::read(path)
         .map_err(|error| load_error(name, path, format!("the file can't be read: {error}")))?;
     load_bytes(engine, name, path, &bytes, cache)

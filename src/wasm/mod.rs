@@ -6,6 +6,7 @@ mod discover;
 mod engine;
 mod execute;
 mod host;
+mod interfaces;
 mod library;
 mod limits;
 mod link;
@@ -20,6 +21,7 @@ mod versions;
 
 pub use control::GuestControl;
 pub use engine::{live_for_maps, maps_for_live};
+pub use interfaces::{Interface, Interfaces};
 pub use library::{
     ArgumentError, Capability, ComponentSource, DirectoryAccess, DirectoryGrant, Grants, Inspection, Library,
     LibraryOptions, LoadError, NotTask, Parameter, ResolveError, StartedGuest, Task, TaskSchema, Version,
