@@ -22,7 +22,7 @@ use super::network::{self, NetworkGrant};
 use super::parallel::in_parallel;
 use super::rules;
 use super::submits::Submits;
-use super::values::{Shape, normalise_arguments};
+use super::values::{Field, Shape, arguments_schema, normalise_arguments, value_schema};
 use super::versions::{Shelf, Versions};
 use crate::model::{Claim, Clock, ComponentDigest, Outcome, RetryPolicy, TaskClient, TaskOptions};
 
@@ -124,6 +124,18 @@ pub struct Parameter {
     pub type_name: String,
 }
 
+/// What values go into a task and come out of it: JSON Schemas (2020-12), each a document
+/// of its own.
+#[derive(Debug, Clone)]
+pub struct TaskSchema {
+    /// Of its arguments, as an array or as an object.
+    pub arguments: serde_json::Value,
+    /// Of its value.
+    pub result: serde_json::Value,
+    /// Of the error that it may return; `None` if its type has none.
+    pub returned: Option<serde_json::Value>,
+}
+
 /// An exported function that is not a task, and why.
 #[derive(Debug, Clone)]
 pub struct NotTask {
@@ -204,6 +216,11 @@ impl Loaded {
         self.discovery.exports.iter().filter_map(|export| export.interface.as_deref())
     }
 
+    /// The tasks that it exports.
+    pub(super) fn exports(&self) -> &[Export] {
+        &self.discovery.exports
+    }
+
     /// The task that a function of an exported interface is.
     pub(super) fn export(&self, interface: &str, function: &str) -> Option<&Export> {
         self.discovery
@@ -217,7 +234,7 @@ impl Loaded {
     }
 }
 
-fn load_error(name: &str, path: &Path, message: impl Into<String>) -> LoadError {
+pub(super) fn load_error(name: &str, path: &Path, message: impl Into<String>) -> LoadError {
     LoadError { component: name.to_owned(), path: path.display().to_string(), message: message.into() }
 }
 
@@ -239,6 +256,8 @@ pub(super) struct LinkedTask {
     program: Arc<Program>,
     weight: usize,
     retry: Arc<RetryPolicy>,
+    /// The names that its interface has for types.
+    types: Arc<[Field]>,
 }
 
 /// A component with everything that it imports.
@@ -456,6 +475,20 @@ impl Library {
             .map_err(|error| ArgumentError { message: error.to_string() })
     }
 
+    /// What values go into a task and come out of it; `None` if it is not of this
+    /// library.
+    pub fn schema(&self, task: &Task) -> Option<TaskSchema> {
+        let linked = self.programs.get(&task.id)?;
+        let signature = &linked.program.signature;
+        let value = |shape: Option<&Shape>| value_schema(shape, &linked.types);
+        let (result, returned) = match &signature.result {
+            Some(Shape::Result { ok, err }) => (value(ok.as_deref()), Some(value(err.as_deref()))),
+            result => (value(result.as_ref()), None),
+        };
+        let arguments = arguments_schema(&signature.parameters, &linked.types);
+        Some(TaskSchema { arguments, result, returned })
+    }
+
     /// Makes a guest of a claim. Nothing of it runs before the first poll. May
     /// fetch and compile another version of the component, if it is pinned.
     ///
@@ -511,7 +544,7 @@ impl std::fmt::Debug for Library {
     }
 }
 
-fn load_one(engine: &Engine, name: &str, path: &Path, cache: &Cache) -> Result<Loaded, LoadError> {
+pub(super) fn load_one(engine: &Engine, name: &str, path: &Path, cache: &Cache) -> Result<Loaded, LoadError> {
     let bytes = std::fs::read(path)
         .map_err(|error| load_error(name, path, format!("the file can't be read: {error}")))?;
     load_bytes(engine, name, path, &bytes, cache)
@@ -636,7 +669,13 @@ pub(super) fn link_one(
         });
         linked.programs.insert(
             Arc::clone(&export.id),
-            LinkedTask { index: 0, program, weight, retry: Arc::clone(&options.retry) },
+            LinkedTask {
+                index: 0,
+                program,
+                weight,
+                retry: Arc::clone(&options.retry),
+                types: Arc::clone(&export.types),
+            },
         );
         linked.tasks.push(task(one, export, options));
     }

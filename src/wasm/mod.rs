@@ -8,6 +8,7 @@ mod engine;
 mod execute;
 mod glob;
 mod host;
+mod interfaces;
 mod library;
 mod limits;
 mod link;
@@ -25,9 +26,10 @@ mod versions;
 pub use control::GuestControl;
 pub use engine::{live_for_maps, maps_for_live};
 pub use glob::Glob;
+pub use interfaces::{Interface, Interfaces};
 pub use library::{
     ArgumentError, Capability, ComponentSource, DirectoryAccess, DirectoryGrant, Grants, Inspection, Library,
-    LibraryOptions, LoadError, NotTask, Parameter, ResolveError, StartedGuest, Task, Version,
+    LibraryOptions, LoadError, NotTask, Parameter, ResolveError, StartedGuest, Task, TaskSchema, Version,
 };
 pub use network::{HostPattern, NetworkGrant, Ports};
 pub use versions::Shelf;
