@@ -458,7 +458,7 @@ fn components(
             path: component.path.clone().unwrap_or_default(),
             version: component.version,
             locked: Vec::new(),
-            grants: Grants { directories: component.directories.clone() },
+            grants: component.grants.clone(),
             defaults: component.options.over(&TaskOptions::default()),
             tasks: Default::default(),
         })

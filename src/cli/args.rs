@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use crate::config::{self, Flags, parse_age, parse_flag_duration};
 use crate::model::{InvocationId, MAX_PRIORITY, Status};
 
-pub use authoring::{BuildArgs, NewArgs, TasksArgs};
+pub use authoring::{BuildArgs, NewArgs, TasksArgs, WitArgs, WitCommand, WitDepsArgs};
 
 /// Runs tasks that are WebAssembly components: every exported function is a
 /// task, every invocation a fresh instance in a sandbox.
@@ -143,8 +143,21 @@ pub enum Command {
     /// fetches what was pushed.
     #[command(subcommand)]
     Component(ComponentCommand),
+    /// Write down which bytes each component has, so that others are refused
+    ///
+    /// Writes `wasm-runner.lock` beside `wasm-runner.toml`: name, source and digest of
+    /// each component. While that file is there, every command refuses a component
+    /// whose digest is another (78). For a tag in a registry, and for the store, it
+    /// says which version is taken. What is in the file already is only changed by
+    /// `--update`.
+    Lock(LockArgs),
     /// List the tasks of all components, with their types
     Tasks(TasksArgs),
+    /// Print the WIT of tasks, so that other projects can import them
+    ///
+    /// Each interface stands alone: types that it has from elsewhere are written out.
+    /// With --output it goes to `DIR/NAMESPACE-PACKAGE/INTERFACE.wit`, one file a line.
+    Wit(WitArgs),
     /// Make a project of tasks in some language
     ///
     /// The directory NAME gets a small project with a plain task, one that fails, and
@@ -477,6 +490,43 @@ pub enum ComponentCommand {
     Push(ComponentPushArgs),
     /// List the components in the store, of each name the newest first
     List,
+    /// Fetch configured components from their registries
+    ///
+    /// Prints name and digest of each. What was fetched is kept in the cache
+    /// directory and never asked for again: other commands need no network then.
+    Pull(ComponentPullArgs),
+}
+
+/// Flags of `component pull`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner component pull
+  WASM_RUNNER_REGISTRY_AUTH=ghcr.io=me:$TOKEN run-wasm-runner component pull math
+
+Credentials: WASM_RUNNER_REGISTRY_AUTH (HOST=USER:PASSWORD), or docker's config.json.")]
+pub struct ComponentPullArgs {
+    /// Their names in the configuration [default: all that come from a registry]
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+}
+
+/// Flags of `lock`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner lock
+  run-wasm-runner lock --update wordcount
+
+Exit codes: 78 if a component changed and is not updated; then nothing is written.")]
+pub struct LockArgs {
+    /// Take what this component is now; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub update: Vec<String>,
+
+    /// Take what every component is now
+    #[arg(long, conflicts_with = "update")]
+    pub update_all: bool,
 }
 
 /// Flags of `component push`.

@@ -18,8 +18,10 @@ mod error;
 pub mod exit_code;
 mod history;
 mod inspect;
+mod kept;
 mod language;
 mod list;
+mod lock;
 mod logging;
 mod logs;
 mod new;
@@ -28,6 +30,7 @@ mod pause;
 mod progress;
 mod prune;
 mod raw;
+mod registry;
 mod render;
 mod result;
 mod retry;
@@ -41,6 +44,7 @@ mod tasks;
 mod torture;
 mod tree;
 mod wait;
+mod wit;
 
 pub use args::Cli;
 pub use error::CliError;
@@ -86,7 +90,9 @@ pub fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Prune(args) => prune::run(args, &context),
         Command::Pause(args) => pause::run(args, true, &context),
         Command::Resume(args) => pause::run(args, false, &context),
+        Command::Wit(args) => wit::run(args, &context),
         Command::Queues(args) => pause::queues(args, &context),
+        Command::Lock(args) => lock::run(args, &context),
         Command::Component(command) => component::run(command, &context),
         Command::Tasks(args) => tasks::run(args, &context),
         Command::Completions(_)

@@ -3,16 +3,21 @@
 mod cache;
 mod compile;
 mod control;
+mod denials;
 mod discover;
 mod engine;
 mod execute;
+mod glob;
 mod host;
+mod interfaces;
 mod library;
 mod limits;
 mod link;
+mod network;
 mod output;
 mod parallel;
 mod rules;
+mod submits;
 mod suggest;
 #[cfg(test)]
 mod testing;
@@ -22,9 +27,12 @@ mod versions;
 pub use compile::{CompileLimits, Compiler, JobError, compile};
 pub use control::GuestControl;
 pub use engine::{live_for_maps, maps_for_live};
+pub use glob::Glob;
+pub use interfaces::{Interface, Interfaces};
 pub use library::{
     ArgumentError, Capability, ComponentSource, DirectoryAccess, DirectoryGrant, Grants, Inspection, Library,
     LibraryOptions, LoadError, NotTask, Parameter, ResolveError, StartedGuest, Task, TaskSchema, Version,
     check_lock,
 };
+pub use network::{HostPattern, NetworkGrant, Ports};
 pub use versions::Shelf;

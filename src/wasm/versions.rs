@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::cache::Cache;
 use super::compile::Compiler;
+use super::discover::Names;
 use super::library::{ComponentSource, Linked, Loaded, Version, link_one, load_bytes};
 use crate::model::ComponentDigest;
 
@@ -33,6 +34,7 @@ pub(super) struct Versions {
     /// One for each of `loaded`.
     sources: Vec<ComponentSource>,
     cache: Cache,
+    names: Arc<Names>,
     shelf: Option<Box<dyn Shelf>>,
     /// Never held while a version is fetched or compiled: two slots may do the same
     /// work once.
@@ -46,14 +48,27 @@ const REFUSED_KEPT: NonZeroUsize = NonZeroUsize::new(1024).expect("more than non
 
 impl Default for Versions {
     fn default() -> Self {
-        Self::new(Vec::new(), Vec::new(), Cache::new(None, Compiler::InProcess))
+        Self::new(Vec::new(), Vec::new(), Cache::new(None, Compiler::InProcess), Arc::default())
     }
 }
 
 impl Versions {
-    pub(super) fn new(loaded: Vec<Loaded>, sources: Vec<ComponentSource>, cache: Cache) -> Self {
+    pub(super) fn new(
+        loaded: Vec<Loaded>,
+        sources: Vec<ComponentSource>,
+        cache: Cache,
+        names: Arc<Names>,
+    ) -> Self {
         let (linked, refused) = (LruCache::new(KEPT), LruCache::new(REFUSED_KEPT));
-        Self { loaded, sources, cache, shelf: None, linked: Mutex::new(linked), refused: Mutex::new(refused) }
+        Self {
+            loaded,
+            sources,
+            cache,
+            names,
+            shelf: None,
+            linked: Mutex::new(linked),
+            refused: Mutex::new(refused),
+        }
     }
 
     /// Says where other versions come from.
@@ -118,7 +133,7 @@ impl Versions {
         }
         let mut all: Vec<_> = self.loaded.iter().collect();
         all[place] = &version;
-        link_one(&version, source, &all).map_err(|errors| {
+        link_one(&version, source, &all, &self.names).map_err(|errors| {
             let errors: Vec<_> = errors.into_iter().map(|error| error.message).collect();
             format!("{what}, which can't be linked: {}", errors.join("; "))
         })
