@@ -279,24 +279,29 @@ impl Reader<'_> {
                 false
             }
         };
-        let is_registry = |text: &str| text.starts_with(OCI_SCHEME);
-        if let Some((text, offset)) = self.string(table, section, "source")
-            && is_registry(&text)
-        {
-            return match RegistryReference::parse(&text) {
+        let said = self.string(table, section, "source");
+        let source = said.and_then(|(text, offset)| match text.as_str() {
+            "file" => Some(Source::File),
+            "store" => Some(Source::Store),
+            text if text.starts_with(OCI_SCHEME) => match RegistryReference::parse(text) {
                 Ok(reference) => Some(Source::Registry(RegistryReference { is_insecure, ..reference })),
                 Err(message) => {
                     self.problem(offset, format!("`{section}.source`: {message}"));
                     None
                 }
-            };
-        }
-        if let Some(value) = insecure {
+            },
+            other => {
+                let message =
+                    format!("`{section}.source` can't be `{other}` (known: `file`, `store`, `{OCI_SCHEME}…`)");
+                self.problem(offset, message);
+                None
+            }
+        });
+        if let (Some(value), None | Some(Source::File | Source::Store)) = (insecure, &source) {
             let message = format!("`{section}.insecure` is for a `source` in a registry (`oci://…`)");
             self.problem(value.span().start, message);
         }
-        let is_stored = self.one_of(table, section, "source", &[("file", false), ("store", true)])?;
-        Some(if is_stored { Source::Store } else { Source::File })
+        source
     }
 
     /// One of a few words.

@@ -8,5 +8,6 @@ pub mod disk;
 pub mod faulty_store;
 pub mod guests;
 pub mod proxy;
+pub mod registry;
 pub mod servers;
 pub mod toolchains;
