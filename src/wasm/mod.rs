@@ -34,5 +34,5 @@ pub use library::{
     LibraryOptions, LoadError, NotTask, Parameter, ResolveError, StartedGuest, Task, TaskSchema, Version,
     check_lock,
 };
-pub use network::{HostPattern, NetworkGrant, Ports};
+pub use network::{HostPattern, HttpGrant, NetworkGrant, Ports, Scheme};
 pub use versions::Shelf;
