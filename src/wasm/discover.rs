@@ -151,6 +151,14 @@ pub(super) enum ImportKind {
 }
 
 impl Import {
+    /// Whether it is an interface of which the component uses this function.
+    pub(super) fn uses(&self, function: &str) -> bool {
+        match &self.kind {
+            ImportKind::Interface { functions, .. } => functions.iter().any(|(name, _)| **name == *function),
+            ImportKind::Function | ImportKind::Type | ImportKind::Other => false,
+        }
+    }
+
     /// Whether it only names types, so that nobody needs to provide it.
     pub(super) fn is_types_only(&self) -> bool {
         match &self.kind {

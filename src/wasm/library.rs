@@ -15,10 +15,13 @@ use super::control::GuestControl;
 use super::discover::{Discovery, Export, Names, discover};
 use super::engine::{EpochTicker, new_engine};
 use super::execute::{self, MAX_MEMORIES, MAX_TABLES, Program, TABLES_PER_WEIGHT};
+use super::glob::Glob;
 use super::host;
 use super::link::{self, Provider};
+use super::network::{self, NetworkGrant};
 use super::parallel::in_parallel;
 use super::rules;
+use super::submits::Submits;
 use super::values::{Field, Shape, arguments_schema, normalise_arguments, value_schema};
 use super::versions::{Shelf, Versions};
 use crate::model::{Claim, Clock, ComponentDigest, Outcome, RetryPolicy, TaskClient, TaskOptions};
@@ -55,6 +58,10 @@ pub enum Version {
 pub struct Grants {
     /// Directories.
     pub directories: Vec<DirectoryGrant>,
+    /// What they may connect to.
+    pub network: Arc<[NetworkGrant]>,
+    /// The tasks that they may submit, by their full ids; `None`: every one.
+    pub may_submit: Option<Arc<[Glob]>>,
 }
 
 /// A directory of the host that guests see.
@@ -235,7 +242,7 @@ pub(super) fn load_error(name: &str, path: &Path, message: impl Into<String>) ->
 pub struct Library {
     tasks: Vec<Task>,
     not_tasks: Vec<NotTask>,
-    names: Names,
+    names: Arc<Names>,
     programs: HashMap<Arc<str>, LinkedTask>,
     task_set: Arc<HashSet<Arc<str>>>,
     pub(super) versions: Versions,
@@ -329,12 +336,12 @@ impl Library {
         let mut library = Self {
             tasks: Vec::new(),
             not_tasks: Vec::new(),
-            names: Names::new(
+            names: Arc::new(Names::new(
                 loaded
                     .iter()
                     .flat_map(|one| &one.discovery.exports)
                     .map(|export| (Arc::clone(&export.id), export.version())),
-            ),
+            )),
             programs: HashMap::new(),
             task_set: Arc::default(),
             versions: Versions::default(),
@@ -343,7 +350,7 @@ impl Library {
         };
         let all: Vec<_> = loaded.iter().collect();
         for (one, source) in loaded.iter().zip(&used_sources) {
-            match link_one(one, source, &all) {
+            match link_one(one, source, &all, &library.names) {
                 Ok(linked) => {
                     library.programs.extend(linked.programs);
                     library.tasks.extend(linked.tasks);
@@ -363,7 +370,7 @@ impl Library {
         }
         library.task_set = Arc::new(library.programs.keys().cloned().collect());
         let sources = used_sources.into_iter().cloned().collect();
-        library.versions = Versions::new(loaded, sources, cache);
+        library.versions = Versions::new(loaded, sources, cache, Arc::clone(&library.names));
         Ok(library)
     }
 
@@ -572,12 +579,15 @@ pub(super) fn link_one(
     one: &Loaded,
     source: &ComponentSource,
     all: &[&Loaded],
+    names: &Arc<Names>,
 ) -> Result<Linked, Vec<LoadError>> {
+    let submits = Submits { allowed: source.grants.may_submit.clone(), names: Arc::clone(names) };
     let mut linked = Linked::default();
     let mut errors = Vec::new();
     let mut linker = Linker::new(one.component.engine());
-    let prepared =
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker).and_then(|()| host::add_to_linker(&mut linker));
+    let prepared = wasmtime_wasi::p2::add_to_linker_async(&mut linker)
+        .and_then(|()| network::add_to_linker(&mut linker))
+        .and_then(|()| host::add_to_linker(&mut linker));
     if let Err(error) = prepared {
         return Err(vec![one.error(format!("the imports can't be prepared: {error:#}"))]);
     }
@@ -589,6 +599,11 @@ pub(super) fn link_one(
                 for export in all[index].discovery.exports.iter() {
                     if export.interface.as_deref() != Some(&interface) {
                         continue;
+                    }
+                    if import.uses(&export.function) && !submits.allows(&export.id) {
+                        errors.push(
+                            one.error(format!("imports `{}`, and `may-submit` does not name it", export.id)),
+                        );
                     }
                     let defined = link::define(
                         &mut linker,
@@ -642,12 +657,14 @@ pub(super) fn link_one(
             Arc::make_mut(&mut options.retry).returned_cases = Some(Arc::from([]));
         }
         let program = Arc::new(Program {
+            component: Arc::clone(&one.name),
             engine: one.component.engine().clone(),
             pre: pre.clone(),
             index: export.index,
             entry: export.entry,
             signature: export.signature.clone(),
             grants: source.grants.clone(),
+            submits: submits.clone(),
             limits: options.limits.clone(),
         });
         linked.programs.insert(
@@ -767,7 +784,7 @@ fn wasi_capability(import: &str) -> String {
     let interface = import.trim_start_matches("wasi:");
     let what = match interface.split(['/', '@']).next().unwrap_or_default() {
         "filesystem" => "files: only in granted directories",
-        "sockets" => "network: denied",
+        "sockets" => "network: only to granted hosts",
         "clocks" => "clocks: given",
         "random" => "random numbers: given",
         "io" => "streams: given",

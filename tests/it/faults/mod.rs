@@ -5,6 +5,7 @@ mod components;
 mod disks;
 mod floods;
 mod limits;
+mod network;
 mod output;
 mod stores;
 mod traps;
