@@ -22,7 +22,7 @@ use super::{check_component_name, check_slots};
 use crate::model::{TaskLimits, TaskOptions, is_valid_priority};
 use crate::store::Keep;
 use crate::wasm::{Grants, Version};
-use grants::NETWORK_KEYS;
+use grants::{HTTP_KEYS, NETWORK_KEYS};
 use retention::KEEP_KEYS;
 use retry::{RETRY_KEYS, RetryOverrides};
 use rules::{RULE_SECTIONS, RuleOverrides};
@@ -76,6 +76,8 @@ pub(super) struct Overrides {
     result_bytes: Option<u64>,
     log_bytes: Option<u64>,
     sockets: Option<u32>,
+    request_body_bytes: Option<u64>,
+    response_body_bytes: Option<u64>,
 }
 
 impl Overrides {
@@ -97,6 +99,8 @@ impl Overrides {
                 result_bytes: self.result_bytes.unwrap_or(base.limits.result_bytes),
                 log_bytes: self.log_bytes.unwrap_or(base.limits.log_bytes),
                 sockets: self.sockets.unwrap_or(base.limits.sockets),
+                request_body_bytes: self.request_body_bytes.unwrap_or(base.limits.request_body_bytes),
+                response_body_bytes: self.response_body_bytes.unwrap_or(base.limits.response_body_bytes),
             },
         }
     }
@@ -105,12 +109,13 @@ impl Overrides {
 const TOP_KEYS: [&str; 8] =
     ["store", "slots", "grace", "cache-dir", "runner", "retention", "component", "task"];
 const RUNNER_KEYS: [&str; 4] = ["max-live", "lease", "final-cache-entries", "final-cache-size"];
-const COMPONENT_KEYS: [&str; 15] = [
+const COMPONENT_KEYS: [&str; 16] = [
     "path",
     "source",
     "version",
     "directory",
     "network",
+    "http",
     "may-submit",
     "limits",
     "max-attempts",
@@ -124,7 +129,8 @@ const COMPONENT_KEYS: [&str; 15] = [
 ];
 const TASK_KEYS: [&str; 9] =
     ["max-attempts", "priority", "deadline", "limits", "retry", "queue", "concurrency", "rate", "unique"];
-const LIMIT_KEYS: [&str; 6] = ["time", "memory", "fuel", "result", "logs", "sockets"];
+const LIMIT_KEYS: [&str; 8] =
+    ["time", "memory", "fuel", "result", "logs", "sockets", "request-body", "response-body"];
 
 /// Reads the text of a file. Relative paths in it are taken relative to
 /// `directory`; messages call it `shown_as`.
@@ -295,6 +301,8 @@ impl Reader<'_> {
             options.fuel = self.fuel(limits, &section);
             options.result_bytes = self.size(limits, &section, "result");
             options.log_bytes = self.size(limits, &section, "logs");
+            options.request_body_bytes = self.size(limits, &section, "request-body");
+            options.response_body_bytes = self.size(limits, &section, "response-body");
             options.sockets = self.integer(limits, &section, "sockets", 0, u32::MAX.into());
             if options.time == Some(Duration::ZERO) {
                 let offset = limits.get("time").map_or(0, |value| value.span().start);
@@ -473,7 +481,7 @@ impl Reader<'_> {
 
 /// The section that a key that is wrong here would be right in.
 fn elsewhere(key: &str) -> Option<&'static str> {
-    let sections: [(&[&str], &str); 9] = [
+    let sections: [(&[&str], &str); 10] = [
         (&RUNNER_KEYS, "runner"),
         (&KEEP_KEYS, "retention.STATUS"),
         (&LIMIT_KEYS, "component.NAME.limits"),
@@ -482,6 +490,7 @@ fn elsewhere(key: &str) -> Option<&'static str> {
         (RULE_SECTIONS[1].1, "component.NAME.rate"),
         (RULE_SECTIONS[2].1, "component.NAME.unique"),
         (&NETWORK_KEYS, "[component.NAME.network]"),
+        (&HTTP_KEYS, "[component.NAME.http]"),
         (&COMPONENT_KEYS, "component.NAME"),
     ];
     sections.into_iter().find(|(keys, _)| keys.contains(&key)).map(|(_, section)| section)

@@ -69,6 +69,14 @@ fn a_whole_file_is_read_relative_to_itself() {
             [[component.wordcount.network]]
             host = "*.Example.com"
             ports = [443, "8000-8999"]
+            [[component.wordcount.http]]
+            host = "api.example.com"
+            methods = ["GET", "HEAD"]
+            paths = ["/v1/*"]
+            [[component.wordcount.http]]
+            host = "127.0.0.1"
+            schemes = ["http", "https"]
+            ports = [8080]
             [[component.wordcount.network]]
             host = "10.0.0.1/8"
             ports = "any"
@@ -97,6 +105,14 @@ fn a_whole_file_is_read_relative_to_itself() {
     assert_eq!(
         network,
         ["*.example.com, ports 443, 8000-8999", "10.0.0.0/8, any port, private addresses too"]
+    );
+    let http: Vec<_> = component.grants.http.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        http,
+        [
+            "GET, HEAD by https to api.example.com, paths /v1/*",
+            "any method by http and https to 127.0.0.1, port 8080"
+        ]
     );
     assert_eq!(component.defaults.limits.memory_bytes, 1 << 20);
     let task = &component.tasks["acme:text/count.words"];
@@ -303,8 +319,17 @@ allow-private = "yes"
 host = 3
 port = [80]
 ports = "all"
+[[component.b.http]]
+[[component.b.http]]
+host = "api.example.com"
+schemes = ["https", "ftp"]
+methods = ["GET", "get", "CONNECT", ""]
+paths = ["/v1/*", "v2", "/a?b=c"]
+ports = []
+path = "/"
 [component.b.limits]
 sockets = -1
+request-body = 3
 "#;
     insta::assert_snapshot!(problems(text));
 }

@@ -66,6 +66,11 @@ pub struct TaskLimits {
     /// Sockets, requests and lookups of names that may be open at once. One more is
     /// an error that the guest gets; it does not end the attempt.
     pub sockets: u32,
+    /// Bytes of the body of one request that is sent. More is an error that the guest
+    /// gets.
+    pub request_body_bytes: u64,
+    /// Bytes of the body of one response that is received.
+    pub response_body_bytes: u64,
 }
 
 impl Default for TaskLimits {
@@ -77,6 +82,8 @@ impl Default for TaskLimits {
             result_bytes: 64 << 20,
             log_bytes: 1 << 20,
             sockets: 64,
+            request_body_bytes: 64 << 20,
+            response_body_bytes: 64 << 20,
         }
     }
 }

@@ -18,7 +18,7 @@ use super::execute::{self, MAX_MEMORIES, MAX_TABLES, Program, TABLES_PER_WEIGHT}
 use super::glob::Glob;
 use super::host;
 use super::link::{self, Provider};
-use super::network::{self, NetworkGrant};
+use super::network::{self, HttpGrant, NetworkGrant};
 use super::parallel::in_parallel;
 use super::rules;
 use super::submits::Submits;
@@ -60,6 +60,8 @@ pub struct Grants {
     pub directories: Vec<DirectoryGrant>,
     /// What they may connect to.
     pub network: Arc<[NetworkGrant]>,
+    /// The requests that they may make.
+    pub http: Arc<[HttpGrant]>,
     /// The tasks that they may submit, by their full ids; `None`: every one.
     pub may_submit: Option<Arc<[Glob]>>,
 }
@@ -586,8 +588,13 @@ pub(super) fn link_one(
     let mut errors = Vec::new();
     let mut linker = Linker::new(one.component.engine());
     let prepared = wasmtime_wasi::p2::add_to_linker_async(&mut linker)
-        .and_then(|()| network::add_to_linker(&mut linker))
+        .and_then(|()| network::add_sockets_to_linker(&mut linker))
         .and_then(|()| host::add_to_linker(&mut linker));
+    let wants_http = one.discovery.imports.iter().any(|import| import.name.starts_with("wasi:http/"));
+    let prepared = match wants_http {
+        true => prepared.and_then(|()| network::add_http_to_linker(&mut linker)),
+        false => prepared,
+    };
     if let Err(error) = prepared {
         return Err(vec![one.error(format!("the imports can't be prepared: {error:#}"))]);
     }
@@ -787,6 +794,7 @@ fn wasi_capability(import: &str) -> String {
         "sockets" => "network: only to granted hosts",
         "clocks" => "clocks: given",
         "random" => "random numbers: given",
+        "http" => "requests: only those granted",
         "io" => "streams: given",
         "cli" => match interface.split(['/', '@']).nth(1).unwrap_or_default() {
             "environment" => "environment and arguments: empty unless granted",

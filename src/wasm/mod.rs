@@ -31,5 +31,5 @@ pub use library::{
     ArgumentError, Capability, ComponentSource, DirectoryAccess, DirectoryGrant, Grants, Inspection, Library,
     LibraryOptions, LoadError, NotTask, Parameter, ResolveError, StartedGuest, Task, TaskSchema, Version,
 };
-pub use network::{HostPattern, NetworkGrant, Ports};
+pub use network::{HostPattern, HttpGrant, NetworkGrant, Ports, Scheme};
 pub use versions::Shelf;

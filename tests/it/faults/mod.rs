@@ -7,5 +7,6 @@ mod floods;
 mod limits;
 mod network;
 mod output;
+mod requests;
 mod stores;
 mod traps;
