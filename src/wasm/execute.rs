@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
-use wasmtime::component::{ComponentExportIndex, InstancePre, ResourceTable, Val};
+use wasmtime::component::{ComponentExportIndex, InstancePre, ResourceTable, ResourceTableError, Val};
 use wasmtime::{Engine, Store, Trap, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder};
 
@@ -21,6 +21,10 @@ use super::values::{WriteError, arguments_from_json, to_json};
 use crate::model::{
     Caller, Claim, Clock, Failure, FailureKind, LimitKind, LogStream, Outcome, TaskClient, TaskLimits,
 };
+
+/// The most handles of the host's (streams, files, sockets, timers) that one guest
+/// may hold at a time: what stands behind each is in the host's memory.
+const MAX_HANDLES: usize = 20_000;
 
 /// The most memories and tables that one component may have.
 pub(super) const MAX_MEMORIES: u32 = 16;
@@ -108,9 +112,11 @@ async fn attempt(
     let http = Http::new(Arc::clone(&gate), bodies);
     let sockets = Sockets::new(gate);
     let wasi = wasi_context(program, claim, &arguments, output, &sockets)?;
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(MAX_HANDLES);
     let state = HostState {
         wasi,
-        table: ResourceTable::new(),
+        table,
         memory: MemoryLimit::new(program.limits.memory_bytes),
         caller,
         client,
@@ -308,6 +314,10 @@ fn explain(program: &Program, store: &mut Store<HostState>, error: &wasmtime::Er
             },
             _ => exited(*code, &said),
         };
+    }
+    if let Some(ResourceTableError::Full) = error.downcast_ref::<ResourceTableError>() {
+        let message = format!("the guest holds more than {MAX_HANDLES} handles of the host's");
+        return with_backtrace(Failure::new(FailureKind::Trapped, message), error);
     }
     let trap = error.downcast_ref::<Trap>();
     if trap == Some(&Trap::OutOfFuel) {

@@ -3,6 +3,7 @@
 mod bombs;
 mod caches;
 mod components;
+mod corpus;
 mod disks;
 mod floods;
 mod limits;
