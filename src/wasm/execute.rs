@@ -67,7 +67,7 @@ pub(super) async fn run(
         let (client, caller) = (Arc::clone(&client), caller.clone());
         let value_bytes = (program.entry == Entry::Command).then_some(program.limits.result_bytes);
         let sink = Box::new(move |entries| client.log(&caller, entries));
-        Output::new(clock, claim.attempt, program.limits.log_bytes, value_bytes, sink)
+        Output::new(clock, Arc::clone(&control), claim.attempt, program.limits.log_bytes, value_bytes, sink)
     };
     let outcome = attempt(&program, &claim, caller, client, &output, &control).await;
     output.finish();
@@ -97,7 +97,7 @@ async fn attempt(
     let state = HostState {
         wasi,
         table: ResourceTable::new(),
-        memory: MemoryLimit::new(program.limits.memory_bytes),
+        memory: MemoryLimit::new(program.limits.memory_bytes, Arc::clone(control)),
         caller,
         client,
         control: Arc::clone(control),
@@ -107,12 +107,17 @@ async fn attempt(
         deadline: claim.deadline,
         labels: claim.labels.clone(),
     };
-    let mut store = Store::new(&program.engine, state);
+    let mut guest = Instance { store: Store::new(&program.engine, state), fuel: None };
+    let store = &mut guest.store;
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(HAND_OVER_BYTES);
-    if let Some(fuel) = program.limits.fuel {
-        // Only engines of tasks with a fuel limit count fuel.
-        store.set_fuel(fuel).map_err(|error| host_failure(&error))?;
+    // Only engines of components with a fuel limit count fuel, and those do for all
+    // of their tasks.
+    let fuel = program.limits.fuel.unwrap_or(u64::MAX);
+    match store.set_fuel(fuel) {
+        Ok(()) => guest.fuel = Some(fuel),
+        Err(error) if program.limits.fuel.is_some() => return Err(host_failure(&error)),
+        Err(_) => {}
     }
     store.set_epoch_deadline(1);
     let ticks = Arc::clone(control);
@@ -125,11 +130,27 @@ async fn attempt(
             Ok(UpdateDeadline::Continue(1))
         }
     });
-    let called = call(program, &mut store, &arguments).await;
+    let called = call(program, store, &arguments).await;
     match called {
         Ok(value) => Ok(value),
         Err(CallError::Failure(failure)) => Err(failure),
-        Err(CallError::Wasm(error)) => Err(explain(program, &mut store, &error)),
+        Err(CallError::Wasm(error)) => Err(explain(program, store, &error)),
+    }
+}
+
+/// An instance, whose fuel is noted however it ends: also when it is dropped where it
+/// waits.
+struct Instance {
+    store: Store<HostState>,
+    /// What it was given, if its engine counts.
+    fuel: Option<u64>,
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        if let (Some(given), Ok(left)) = (self.fuel, self.store.get_fuel()) {
+            self.store.data().control.meter().has_used_fuel(given.saturating_sub(left));
+        }
     }
 }
 
@@ -169,7 +190,10 @@ async fn call(
             let message = format!("standard output is larger than the limit of {limit} bytes for a value");
             CallError::Failure(Failure::limit(LimitKind::Result, message))
         })?;
-        return serde_json::to_string(&value).map_err(|error| CallError::Wasm(wasmtime::Error::from(error)));
+        let json =
+            serde_json::to_string(&value).map_err(|error| CallError::Wasm(wasmtime::Error::from(error)))?;
+        store.data().control.meter().result.add(json.len() as u64);
+        return Ok(json);
     }
     let mut results = [Val::Bool(false)];
     let results = &mut results[..usize::from(program.signature.result.is_some())];
@@ -203,6 +227,7 @@ async fn call(
         Some(value) => write(value)?,
         None => json.push_str("null"),
     }
+    store.data().control.meter().result.add(json.len() as u64);
     if is_error {
         let error =
             RawValue::from_string(json).map_err(|error| CallError::Wasm(wasmtime::Error::from(error)))?;

@@ -9,6 +9,7 @@ mod host;
 mod library;
 mod limits;
 mod link;
+mod meter;
 mod output;
 mod parallel;
 mod rules;

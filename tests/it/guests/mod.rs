@@ -6,4 +6,5 @@ mod examples;
 mod imports;
 mod sandbox;
 pub mod setup;
+mod usage;
 mod values;
