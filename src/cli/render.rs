@@ -222,10 +222,14 @@ struct ParameterDocument<'a> {
 #[derive(Debug, Serialize)]
 struct LimitsDocument {
     time_seconds: f64,
+    cpu_seconds: Option<f64>,
     memory_bytes: u64,
     fuel: Option<u64>,
+    arguments_bytes: u64,
     result_bytes: u64,
     log_bytes: u64,
+    children: u64,
+    files: u64,
 }
 
 impl<'a> TaskDocument<'a> {
@@ -246,10 +250,14 @@ impl<'a> TaskDocument<'a> {
             deadline_seconds: task.options.deadline.map(|deadline| deadline.as_secs_f64()),
             limits: LimitsDocument {
                 time_seconds: limits.time.as_secs_f64(),
+                cpu_seconds: limits.cpu.map(|cpu| cpu.as_secs_f64()),
                 memory_bytes: limits.memory_bytes,
                 fuel: limits.fuel,
+                arguments_bytes: limits.arguments_bytes,
                 result_bytes: limits.result_bytes,
                 log_bytes: limits.log_bytes,
+                children: limits.children,
+                files: limits.files,
             },
         }
     }

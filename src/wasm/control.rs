@@ -1,13 +1,14 @@
 //! The switch and the clock of one guest: how whoever owns a slot limits and
 //! ends what runs on it.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
 use super::meter::Meter;
-use crate::model::{Failure, Usage};
+use crate::model::{Failure, LimitKind, Usage};
 
 /// Shared by the slot thread that runs a guest and the epoch callback inside the
 /// guest.
@@ -31,6 +32,8 @@ pub struct GuestControl {
     /// read by that thread.
     poll_began: AtomicU64,
     meter: Meter,
+    /// What a limit refused first, with the limit.
+    refused: OnceLock<(LimitKind, String)>,
 }
 
 impl GuestControl {
@@ -45,6 +48,7 @@ impl GuestControl {
             cpu: AtomicU64::new(0),
             poll_began: AtomicU64::new(0),
             meter: Meter::default(),
+            refused: OnceLock::new(),
         }
     }
 
@@ -102,6 +106,18 @@ impl GuestControl {
     /// What else is counted.
     pub(super) fn meter(&self) -> &Meter {
         &self.meter
+    }
+
+    /// A limit refused something. The guest was told so by an error value and may go
+    /// on; the failure of one that does not names the limit.
+    pub(super) fn refuse(&self, limit: LimitKind, message: String) {
+        // The first one counts: what comes after it may follow from it.
+        let _ = self.refused.set((limit, message));
+    }
+
+    /// What was refused, in words, and by which limit.
+    pub(super) fn refused(&self) -> Option<(LimitKind, &str)> {
+        self.refused.get().map(|(limit, message)| (*limit, message.as_str()))
     }
 
     /// Time on slots so far.

@@ -10,6 +10,7 @@ use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder};
 
 use super::control::GuestControl;
 use super::discover::{Entry, Signature};
+use super::files::Files;
 use super::host::{ChildFailed, HostState};
 use super::library::{DirectoryAccess, Grants};
 use super::limits::MemoryLimit;
@@ -30,12 +31,19 @@ pub(super) const TABLES_PER_WEIGHT: u32 = 4;
 /// every element of a list costs the size of a value.
 const HAND_OVER_BYTES: usize = 512 << 20;
 
+/// Resources of the host that one guest may hold: open files, streams, what it waits
+/// for. More is a trap.
+const MAX_RESOURCES: usize = 65_536;
+
 /// Frames of a backtrace that are kept.
 const MAX_FRAMES: usize = 32;
 
 /// Everything that is the same for every instance of one task.
 pub(super) struct Program {
     pub(super) engine: Engine,
+    /// Whether the engine counts fuel, which it does for all tasks of a component
+    /// one of which has a limit.
+    pub(super) is_metered: bool,
     pub(super) pre: InstancePre<HostState>,
     pub(super) index: ComponentExportIndex,
     pub(super) entry: Entry,
@@ -51,6 +59,8 @@ enum Interrupted {
     Killed,
     #[error("the guest's time is over")]
     TimedOut,
+    #[error("the guest has used up its processor time")]
+    UsedUp,
 }
 
 /// Runs one attempt. Everything happens in the returned future: nothing before
@@ -94,9 +104,11 @@ async fn attempt(
             )
         })?;
     let wasi = wasi_context(program, claim, &arguments, output)?;
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(MAX_RESOURCES);
     let state = HostState {
         wasi,
-        table: ResourceTable::new(),
+        table,
         memory: MemoryLimit::new(program.limits.memory_bytes, Arc::clone(control)),
         caller,
         client,
@@ -106,26 +118,28 @@ async fn attempt(
         parent: claim.parent,
         deadline: claim.deadline,
         labels: claim.labels.clone(),
+        files: Arc::new(Files::new(program.limits.files, Arc::clone(control))),
+        children: 0,
+        max_children: program.limits.children,
     };
     let mut guest = Instance { store: Store::new(&program.engine, state), fuel: None };
     let store = &mut guest.store;
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(HAND_OVER_BYTES);
-    // Only engines of components with a fuel limit count fuel, and those do for all
-    // of their tasks.
-    let fuel = program.limits.fuel.unwrap_or(u64::MAX);
-    match store.set_fuel(fuel) {
-        Ok(()) => guest.fuel = Some(fuel),
-        Err(error) if program.limits.fuel.is_some() => return Err(host_failure(&error)),
-        Err(_) => {}
+    if program.is_metered {
+        let fuel = program.limits.fuel.unwrap_or(u64::MAX);
+        store.set_fuel(fuel).map_err(|error| host_failure(&error))?;
+        guest.fuel = Some(fuel);
     }
     store.set_epoch_deadline(1);
-    let ticks = Arc::clone(control);
+    let (ticks, cpu) = (Arc::clone(control), program.limits.cpu);
     store.epoch_deadline_callback(move |_| {
         if ticks.is_killed() {
             Err(wasmtime::Error::from(Interrupted::Killed))
         } else if ticks.remaining().is_zero() {
             Err(wasmtime::Error::from(Interrupted::TimedOut))
+        } else if cpu.is_some_and(|limit| ticks.cpu_within_poll() > limit) {
+            Err(wasmtime::Error::from(Interrupted::UsedUp))
         } else {
             Ok(UpdateDeadline::Continue(1))
         }
@@ -148,7 +162,11 @@ struct Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        if let (Some(given), Ok(left)) = (self.fuel, self.store.get_fuel()) {
+        // Not asked of a store that does not count: its error has a backtrace, which costs
+        // more than all other counting.
+        if let Some(given) = self.fuel
+            && let Ok(left) = self.store.get_fuel()
+        {
             self.store.data().control.meter().has_used_fuel(given.saturating_sub(left));
         }
     }
@@ -293,14 +311,23 @@ fn explain(program: &Program, store: &mut Store<HostState>, error: &wasmtime::Er
     let said = state.output.last_error();
     match error.downcast_ref::<Interrupted>() {
         Some(Interrupted::TimedOut) => return with_backtrace(state.control.time_out(), error),
+        Some(Interrupted::UsedUp) => {
+            let limit = program.limits.cpu.unwrap_or_default();
+            let message = format!("the guest used more than its limit of {limit:?} of processor time");
+            return with_backtrace(Failure::limit(LimitKind::Cpu, message), error);
+        }
         Some(Interrupted::Killed) => return Failure::new(FailureKind::Cancelled, "the guest was killed"),
         None => {}
     }
     if let Some(child) = error.downcast_ref::<ChildFailed>() {
-        return Failure { child: child.id, ..Failure::new(FailureKind::Trapped, child.to_string()) };
+        // A typed import has no error case: what a limit refuses ends the guest.
+        return match state.control.refused().filter(|(_, message)| child.is_refused_with(message)) {
+            Some((limit, _)) => Failure::limit(limit, child.to_string()),
+            None => Failure { child: child.id, ..Failure::new(FailureKind::Trapped, child.to_string()) },
+        };
     }
     if let Some(I32Exit(code)) = error.downcast_ref::<I32Exit>() {
-        if let Some(failure) = memory_failure(&state.memory, "then exited") {
+        if let Some(failure) = limit_failure(state, "then exited") {
             return failure;
         }
         return match (program.entry, code) {
@@ -320,7 +347,7 @@ fn explain(program: &Program, store: &mut Store<HostState>, error: &wasmtime::Er
         let message = format!("the guest used up its limit of {fuel} units of fuel");
         return with_backtrace(Failure::limit(LimitKind::Fuel, message), error);
     }
-    if let Some(failure) = memory_failure(&state.memory, "then trapped") {
+    if let Some(failure) = limit_failure(state, "then trapped") {
         return with_backtrace(failure, error);
     }
     let Some(trap) = trap else {
@@ -361,15 +388,17 @@ fn explain(program: &Program, store: &mut Store<HostState>, error: &wasmtime::Er
     with_backtrace(Failure::new(FailureKind::Trapped, message), error)
 }
 
-fn memory_failure(memory: &MemoryLimit, then: &str) -> Option<Failure> {
-    let wanted = memory.refused()?;
-    Some(Failure::limit(
-        LimitKind::Memory,
-        format!(
-            "the guest wanted {wanted} bytes of memory, more than its limit of {}, and {then}",
-            memory.limit()
-        ),
-    ))
+/// The failure of a guest that ended after a limit had refused it something.
+fn limit_failure(state: &HostState, then: &str) -> Option<Failure> {
+    let memory = &state.memory;
+    if let Some(wanted) = memory.refused() {
+        let limit = memory.limit();
+        let message =
+            format!("the guest wanted {wanted} bytes of memory, more than its limit of {limit}, and {then}");
+        return Some(Failure::limit(LimitKind::Memory, message));
+    }
+    let (limit, message) = state.control.refused()?;
+    Some(Failure::limit(limit, format!("{message}, and {then}")))
 }
 
 fn with_backtrace(failure: Failure, error: &wasmtime::Error) -> Failure {

@@ -15,6 +15,7 @@ use super::control::GuestControl;
 use super::discover::{Discovery, Export, Names, discover};
 use super::engine::{EpochTicker, new_engine};
 use super::execute::{self, MAX_MEMORIES, MAX_TABLES, Program, TABLES_PER_WEIGHT};
+use super::files;
 use super::host;
 use super::link::{self, Provider};
 use super::parallel::in_parallel;
@@ -38,6 +39,15 @@ pub struct ComponentSource {
     pub defaults: TaskOptions,
     /// Options by task, under any unambiguous form of the task's id.
     pub tasks: BTreeMap<String, TaskOptions>,
+}
+
+impl ComponentSource {
+    /// Whether the code of its tasks counts fuel: that slows it down, so only
+    /// components pay that need it.
+    fn is_metered(&self) -> bool {
+        let has_limit = |options: &TaskOptions| options.limits.fuel.is_some();
+        has_limit(&self.defaults) || self.tasks.values().any(has_limit)
+    }
 }
 
 /// Which bytes of a component an invocation runs on.
@@ -180,6 +190,14 @@ pub struct ResolveError {
 pub struct ArgumentError {
     /// Where, and both types: ``points[3].x: expected f64, found string``.
     pub message: String,
+    /// Whether it is their size that does not fit.
+    pub is_over_limit: bool,
+}
+
+impl ArgumentError {
+    fn new(message: String) -> Self {
+        Self { message, is_over_limit: false }
+    }
 }
 
 /// A component that was read and compiled, before it is linked.
@@ -269,16 +287,11 @@ impl Library {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Vec<LoadError>> {
         let max_live = options.max_live;
-        let wants_fuel = |source: &ComponentSource| {
-            source.defaults.limits.fuel.is_some()
-                || source.tasks.values().any(|task| task.limits.fuel.is_some())
-        };
         let engine_error = |error: wasmtime::Error| {
             vec![load_error("*", Path::new("*"), format!("the WebAssembly engine can't be made: {error:#}"))]
         };
         let plain = new_engine(max_live, false).map_err(engine_error)?;
-        // Counting fuel slows code down, so only components that need it pay.
-        let metered = match sources.iter().any(wants_fuel) {
+        let metered = match sources.iter().any(ComponentSource::is_metered) {
             true => Some(new_engine(max_live, true).map_err(engine_error)?),
             false => None,
         };
@@ -287,7 +300,7 @@ impl Library {
         let mut loaded = Vec::new();
         let mut used_sources = Vec::new();
         let engine =
-            |source: &ComponentSource| metered.as_ref().filter(|_| wants_fuel(source)).unwrap_or(&plain);
+            |source: &ComponentSource| metered.as_ref().filter(|_| source.is_metered()).unwrap_or(&plain);
         let results = in_parallel(sources, |source| {
             let result = load_one(engine(source), &source.name, &source.path, &cache);
             options.loaded.fetch_add(1, Ordering::Relaxed);
@@ -444,9 +457,18 @@ impl Library {
         let linked = self
             .programs
             .get(&task.id)
-            .ok_or_else(|| ArgumentError { message: format!("task `{}` is not linked", task.id) })?;
+            .ok_or_else(|| ArgumentError::new(format!("task `{}` is not linked", task.id)))?;
+        let limit = linked.program.limits.arguments_bytes;
+        if arguments.len() as u64 > limit {
+            let message = format!(
+                "the arguments have {} bytes, more than the limit of {limit} (`arguments`) of the task `{}`",
+                arguments.len(),
+                task.id
+            );
+            return Err(ArgumentError { message, is_over_limit: true });
+        }
         normalise_arguments(arguments, &linked.program.signature.parameters)
-            .map_err(|error| ArgumentError { message: error.to_string() })
+            .map_err(|error| ArgumentError::new(error.to_string()))
     }
 
     /// Makes a guest of a claim. Nothing of it runs before the first poll. May
@@ -543,8 +565,9 @@ pub(super) fn link_one(
     let mut linked = Linked::default();
     let mut errors = Vec::new();
     let mut linker = Linker::new(one.component.engine());
-    let prepared =
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker).and_then(|()| host::add_to_linker(&mut linker));
+    let prepared = wasmtime_wasi::p2::add_to_linker_async(&mut linker)
+        .and_then(|()| files::add_to_linker(&mut linker))
+        .and_then(|()| host::add_to_linker(&mut linker));
     if let Err(error) = prepared {
         return Err(vec![one.error(format!("the imports can't be prepared: {error:#}"))]);
     }
@@ -610,6 +633,7 @@ pub(super) fn link_one(
         }
         let program = Arc::new(Program {
             engine: one.component.engine().clone(),
+            is_metered: source.is_metered(),
             pre: pre.clone(),
             index: export.index,
             entry: export.entry,

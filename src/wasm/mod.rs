@@ -5,6 +5,7 @@ mod control;
 mod discover;
 mod engine;
 mod execute;
+mod files;
 mod host;
 mod library;
 mod limits;
