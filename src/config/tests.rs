@@ -66,6 +66,13 @@ fn a_whole_file_is_read_relative_to_itself() {
             host = "text"
             guest = "/text"
             access = "read-write"
+            [[component.wordcount.network]]
+            host = "*.Example.com"
+            ports = [443, "8000-8999"]
+            [[component.wordcount.network]]
+            host = "10.0.0.1/8"
+            ports = "any"
+            allow-private = true
             [component.wordcount.limits]
             time = "2s"
             memory = "1MiB"
@@ -86,6 +93,11 @@ fn a_whole_file_is_read_relative_to_itself() {
     assert_eq!(component.path, directory.path().join("wordcount.wasm"));
     let [grant] = &component.grants.directories[..] else { panic!("one directory") };
     assert_eq!((&grant.host, grant.access), (&directory.path().join("text"), DirectoryAccess::ReadWrite));
+    let network: Vec<_> = component.grants.network.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        network,
+        ["*.example.com, ports 443, 8000-8999", "10.0.0.0/8, any port, private addresses too"]
+    );
     assert_eq!(component.defaults.limits.memory_bytes, 1 << 20);
     let task = &component.tasks["acme:text/count.words"];
     // The task's own options, then its component's, then the defaults.
@@ -262,6 +274,37 @@ on = ["trapped"]
 cases = ["busy"]
 [task.e]
 jitter = 0.5
+"#;
+    insta::assert_snapshot!(problems(text));
+}
+
+#[test]
+fn everything_wrong_with_grants_is_told_at_once() {
+    let text = r#"[component.a]
+path = "a.wasm"
+network = "all"
+may-submit = "acme:math/*"
+ports = [80]
+[component.b]
+path = "b.wasm"
+may-submit = ["", 3]
+[[component.b.network]]
+[[component.b.network]]
+host = "https://api.example.com"
+ports = 443
+[[component.b.network]]
+host = "10.0.0.0/33"
+ports = [0, 443, 70000, "9-8", "80", true]
+[[component.b.network]]
+host = "a b"
+ports = []
+allow-private = "yes"
+[[component.b.network]]
+host = 3
+port = [80]
+ports = "all"
+[component.b.limits]
+sockets = -1
 "#;
     insta::assert_snapshot!(problems(text));
 }

@@ -71,6 +71,9 @@ pub struct TaskLimits {
     pub children: u64,
     /// Files and directories that are open at once.
     pub files: u64,
+    /// Sockets, requests and lookups of names that may be open at once. One more is
+    /// an error that the guest gets; it does not end the attempt.
+    pub sockets: u32,
 }
 
 impl Default for TaskLimits {
@@ -85,6 +88,7 @@ impl Default for TaskLimits {
             log_bytes: 1 << 20,
             children: 100_000,
             files: 256,
+            sockets: 64,
         }
     }
 }

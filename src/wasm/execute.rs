@@ -9,12 +9,15 @@ use wasmtime::{Engine, Store, Trap, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder};
 
 use super::control::GuestControl;
+use super::denials::Denials;
 use super::discover::{Entry, Signature};
 use super::files::Files;
 use super::host::{ChildFailed, HostState};
 use super::library::{DirectoryAccess, Grants};
 use super::limits::MemoryLimit;
+use super::network::{Gate, SocketLimit, Sockets};
 use super::output::Output;
+use super::submits::Submits;
 use super::values::{WriteError, arguments_from_json, to_json};
 use crate::model::{
     Caller, Claim, Clock, Failure, FailureKind, LimitKind, LogStream, Outcome, TaskClient, TaskLimits,
@@ -40,6 +43,8 @@ const MAX_FRAMES: usize = 32;
 
 /// Everything that is the same for every instance of one task.
 pub(super) struct Program {
+    /// The name of its component.
+    pub(super) component: Arc<str>,
     pub(super) engine: Engine,
     /// Whether the engine counts fuel, which it does for all tasks of a component
     /// one of which has a limit.
@@ -49,6 +54,7 @@ pub(super) struct Program {
     pub(super) entry: Entry,
     pub(super) signature: Signature,
     pub(super) grants: Grants,
+    pub(super) submits: Submits,
     pub(super) limits: TaskLimits,
 }
 
@@ -103,9 +109,15 @@ async fn attempt(
                 format!("the arguments do not fit this version of the task: {error}"),
             )
         })?;
-    let wasi = wasi_context(program, claim, &arguments, output)?;
     let mut table = ResourceTable::new();
     table.set_max_capacity(MAX_RESOURCES);
+    let denials = Denials::new(Arc::clone(&program.component), claim.id, output.clone());
+    let sockets = Sockets::new(Gate::new(
+        Arc::clone(&program.grants.network),
+        denials.clone(),
+        SocketLimit::new(program.limits.sockets),
+    ));
+    let wasi = wasi_context(program, claim, &arguments, output, &sockets)?;
     let state = HostState {
         wasi,
         table,
@@ -114,6 +126,9 @@ async fn attempt(
         client,
         control: Arc::clone(control),
         output: output.clone(),
+        denials,
+        sockets,
+        submits: program.submits.clone(),
         task: Arc::clone(&claim.task),
         parent: claim.parent,
         deadline: claim.deadline,
@@ -260,8 +275,10 @@ fn wasi_context(
     claim: &Claim,
     arguments: &[Val],
     output: &Output,
+    sockets: &Sockets,
 ) -> Result<WasiCtx, Failure> {
     let mut wasi = WasiCtxBuilder::new();
+    sockets.allow(&mut wasi);
     wasi.stdout(output.stream(LogStream::Stdout)).stderr(output.stream(LogStream::Stderr));
     // Files on threads of the reactor, not on the slot's: a guest that opens a
     // named pipe, or reads from a network that is gone, could not be ended there.

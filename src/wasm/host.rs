@@ -8,9 +8,12 @@ use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::control::GuestControl;
+use super::denials::Denials;
 use super::files::Files;
 use super::limits::MemoryLimit;
+use super::network::Sockets;
 use super::output::{Output, harmless};
+use super::submits::Submits;
 use crate::model;
 use crate::model::{
     AwaitMode, Caller, ChildRequest, FailureKind, InvocationId, LimitKind, Outcome, Progress, TaskClient,
@@ -45,6 +48,9 @@ pub(super) struct HostState {
     pub(super) client: Arc<dyn TaskClient>,
     pub(super) control: Arc<GuestControl>,
     pub(super) output: Output,
+    pub(super) denials: Denials,
+    pub(super) sockets: Sockets,
+    pub(super) submits: Submits,
     pub(super) task: Arc<str>,
     pub(super) parent: Option<InvocationId>,
     pub(super) deadline: Option<model::UnixMicros>,
@@ -210,6 +216,7 @@ impl invocations::Host for HostState {
         arguments: Vec<String>,
         how: SubmitOptions,
     ) -> Result<Vec<String>, Refusal> {
+        self.submits.check(&task, &self.denials).map_err(refusal)?;
         let (task, how) = (Arc::<str>::from(task), options(how));
         let children = arguments
             .into_iter()
@@ -254,6 +261,7 @@ impl invocations::Host for HostState {
     }
 
     async fn call(&mut self, task: String, arguments: String) -> Result<String, Error> {
+        self.submits.check(&task, &self.denials).map_err(|refused| Error::Refused(refusal(refused)))?;
         let child = ChildRequest {
             task: task.into(),
             arguments: arguments.into(),

@@ -2,18 +2,23 @@
 
 mod cache;
 mod control;
+mod denials;
 mod discover;
 mod engine;
 mod execute;
 mod files;
+mod glob;
 mod host;
+mod interfaces;
 mod library;
 mod limits;
 mod link;
 mod meter;
+mod network;
 mod output;
 mod parallel;
 mod rules;
+mod submits;
 mod suggest;
 #[cfg(test)]
 mod testing;
@@ -22,8 +27,11 @@ mod versions;
 
 pub use control::GuestControl;
 pub use engine::{live_for_maps, maps_for_live};
+pub use glob::Glob;
+pub use interfaces::{Interface, Interfaces};
 pub use library::{
     ArgumentError, Capability, ComponentSource, DirectoryAccess, DirectoryGrant, Grants, Inspection, Library,
-    LibraryOptions, LoadError, NotTask, Parameter, ResolveError, StartedGuest, Task, Version,
+    LibraryOptions, LoadError, NotTask, Parameter, ResolveError, StartedGuest, Task, TaskSchema, Version,
 };
+pub use network::{HostPattern, NetworkGrant, Ports};
 pub use versions::Shelf;

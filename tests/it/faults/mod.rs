@@ -1,10 +1,12 @@
 //! What guests, files and machines can do wrong, and what becomes of it.
 
+mod bounds;
 mod caches;
 mod components;
 mod disks;
 mod floods;
 mod limits;
+mod network;
 mod output;
 mod stores;
 mod traps;

@@ -5,6 +5,7 @@ mod documents;
 mod examples;
 mod imports;
 mod sandbox;
+mod schemas;
 pub mod setup;
 mod usage;
 mod values;

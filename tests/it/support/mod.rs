@@ -8,4 +8,5 @@ pub mod disk;
 pub mod faulty_store;
 pub mod guests;
 pub mod proxy;
+pub mod servers;
 pub mod toolchains;
