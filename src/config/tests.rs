@@ -69,6 +69,14 @@ fn a_whole_file_is_read_relative_to_itself() {
             [[component.wordcount.network]]
             host = "*.Example.com"
             ports = [443, "8000-8999"]
+            [[component.wordcount.http]]
+            host = "api.example.com"
+            methods = ["GET", "HEAD"]
+            paths = ["/v1/*"]
+            [[component.wordcount.http]]
+            host = "127.0.0.1"
+            schemes = ["http", "https"]
+            ports = [8080]
             [[component.wordcount.network]]
             host = "10.0.0.1/8"
             ports = "any"
@@ -97,6 +105,14 @@ fn a_whole_file_is_read_relative_to_itself() {
     assert_eq!(
         network,
         ["*.example.com, ports 443, 8000-8999", "10.0.0.0/8, any port, private addresses too"]
+    );
+    let http: Vec<_> = component.grants.http.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        http,
+        [
+            "GET, HEAD by https to api.example.com, paths /v1/*",
+            "any method by http and https to 127.0.0.1, port 8080"
+        ]
     );
     assert_eq!(component.defaults.limits.memory_bytes, 1 << 20);
     let task = &component.tasks["acme:text/count.words"];
@@ -303,8 +319,17 @@ allow-private = "yes"
 host = 3
 port = [80]
 ports = "all"
+[[component.b.http]]
+[[component.b.http]]
+host = "api.example.com"
+schemes = ["https", "ftp"]
+methods = ["GET", "get", "CONNECT", ""]
+paths = ["/v1/*", "v2", "/a?b=c"]
+ports = []
+path = "/"
 [component.b.limits]
 sockets = -1
+request-body = 3
 "#;
     insta::assert_snapshot!(problems(text));
 }
@@ -390,4 +415,62 @@ fn wrong_flags_and_variables_are_usage_errors() {
     assert!(error.is_usage());
     assert_eq!(error.0.len(), 4, "{error}");
     assert!(!resolve("slots = 0", &flags, &[]).expect_err("more is wrong").is_usage());
+}
+
+#[test]
+fn everything_wrong_with_sources_and_compiling_is_told_at_once() {
+    insta::assert_snapshot!(problems(
+        r#"
+        compile = 7
+        [component.a]
+        source = "oci://ghcr.io/acme/a"
+        [component.b]
+        path = "b.wasm"
+        source = "oci://ghcr.io/acme/b:1"
+        [component.c]
+        path = "c.wasm"
+        insecure = true
+        [component.d]
+        source = "oci://ghcr.io/acme/d:1"
+        insecure = "yes"
+        [component.e]
+        source = "elsewhere"
+        "#
+    ));
+    insta::assert_snapshot!(problems(
+        r#"
+        [compile]
+        time = "0s"
+        cpu = 5
+        memory = "1MiB"
+        code = "0B"
+        components = "1MiB"
+        "#
+    ));
+}
+
+#[test]
+fn limits_of_compiling_and_registries_are_read() {
+    let text = r#"
+        [compile]
+        time = "1m"
+        cpu = "30s"
+        memory = "1GiB"
+        component = "16MiB"
+        [component.a]
+        source = "oci://registry.example/acme/a:1"
+        insecure = true
+        "#;
+    let config = resolve(text, &Flags::default(), &[]).expect("nothing is wrong");
+    let limits = CompileLimits {
+        time: Duration::from_secs(60),
+        cpu: Duration::from_secs(30),
+        memory_bytes: 1 << 30,
+        component_bytes: 16 << 20,
+        ..CompileLimits::default()
+    };
+    assert_eq!(config.compile, limits);
+    let reference = &config.registered["a"];
+    assert!(reference.is_plain() && config.stored.is_empty());
+    assert_eq!(reference.to_string(), "oci://registry.example/acme/a:1");
 }

@@ -74,6 +74,11 @@ pub struct TaskLimits {
     /// Sockets, requests and lookups of names that may be open at once. One more is
     /// an error that the guest gets; it does not end the attempt.
     pub sockets: u32,
+    /// Bytes of the body of one request that is sent. More is an error that the guest
+    /// gets.
+    pub request_body_bytes: u64,
+    /// Bytes of the body of one response that is received.
+    pub response_body_bytes: u64,
 }
 
 impl Default for TaskLimits {
@@ -89,6 +94,8 @@ impl Default for TaskLimits {
             children: 100_000,
             files: 256,
             sockets: 64,
+            request_body_bytes: 64 << 20,
+            response_body_bytes: 64 << 20,
         }
     }
 }

@@ -15,7 +15,7 @@ use super::files::Files;
 use super::host::{ChildFailed, HostState};
 use super::library::{DirectoryAccess, Grants};
 use super::limits::MemoryLimit;
-use super::network::{Gate, SocketLimit, Sockets};
+use super::network::{BodyLimits, Gate, Http, SocketLimit, Sockets};
 use super::output::Output;
 use super::submits::Submits;
 use super::values::{WriteError, arguments_from_json, to_json};
@@ -112,11 +112,13 @@ async fn attempt(
     let mut table = ResourceTable::new();
     table.set_max_capacity(MAX_RESOURCES);
     let denials = Denials::new(Arc::clone(&program.component), claim.id, output.clone());
-    let sockets = Sockets::new(Gate::new(
-        Arc::clone(&program.grants.network),
-        denials.clone(),
-        SocketLimit::new(program.limits.sockets),
-    ));
+    let gate = Gate::new(&program.grants, denials.clone(), SocketLimit::new(program.limits.sockets));
+    let bodies = BodyLimits {
+        request: program.limits.request_body_bytes,
+        response: program.limits.response_body_bytes,
+    };
+    let http = Http::new(Arc::clone(&gate), bodies);
+    let sockets = Sockets::new(gate);
     let wasi = wasi_context(program, claim, &arguments, output, &sockets)?;
     let state = HostState {
         wasi,
@@ -128,6 +130,7 @@ async fn attempt(
         output: output.clone(),
         denials,
         sockets,
+        http,
         submits: program.submits.clone(),
         task: Arc::clone(&claim.task),
         parent: claim.parent,

@@ -11,7 +11,7 @@ use super::control::GuestControl;
 use super::denials::Denials;
 use super::files::Files;
 use super::limits::MemoryLimit;
-use super::network::Sockets;
+use super::network::{Http, Sockets};
 use super::output::{Output, harmless};
 use super::submits::Submits;
 use crate::model;
@@ -50,6 +50,7 @@ pub(super) struct HostState {
     pub(super) output: Output,
     pub(super) denials: Denials,
     pub(super) sockets: Sockets,
+    pub(super) http: Http,
     pub(super) submits: Submits,
     pub(super) task: Arc<str>,
     pub(super) parent: Option<InvocationId>,

@@ -5,6 +5,8 @@ use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 
 use exports::demo::network::sockets::Guest;
 
+mod requests;
+
 wit_bindgen::generate!({
     path: "wit",
     world: "demo:network/guest",

@@ -6,16 +6,20 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{Reader, Value, describe};
-use crate::wasm::{DirectoryAccess, DirectoryGrant, Glob, Grants, HostPattern, NetworkGrant, Ports};
+use crate::wasm::{
+    DirectoryAccess, DirectoryGrant, Glob, Grants, HostPattern, HttpGrant, NetworkGrant, Ports, Scheme,
+};
 
 const DIRECTORY_KEYS: [&str; 3] = ["host", "guest", "access"];
 pub(super) const NETWORK_KEYS: [&str; 3] = ["host", "ports", "allow-private"];
+pub(super) const HTTP_KEYS: [&str; 6] = ["host", "schemes", "ports", "methods", "paths", "allow-private"];
 
 impl Reader<'_> {
     pub(super) fn grants(&mut self, table: &DeTable<'_>, section: &str) -> Grants {
         Grants {
             directories: self.blocks(table, section, "directory", "directory", Self::directory),
             network: self.blocks(table, section, "network", "host", Self::network).into(),
+            http: self.blocks(table, section, "http", "host", Self::http).into(),
             may_submit: self.may_submit(table, section).map(Into::into),
         }
     }
@@ -94,6 +98,63 @@ impl Reader<'_> {
         let ports = self.ports(table, section);
         let allow_private = self.boolean(table, section, "allow-private").unwrap_or(false);
         Some(NetworkGrant { host: host?, ports: ports?, allow_private })
+    }
+
+    fn http(&mut self, value: &Value<'_>, section: &str) -> Option<HttpGrant> {
+        let table = self.expect_table(value, section)?;
+        self.refuse_unknown_keys(table, section, &HTTP_KEYS);
+        let host = self.host(table, value, section);
+        let ports = match table.contains_key("ports") {
+            true => Some(self.ports(table, section)),
+            false => None,
+        };
+        let schemes = self.words(table, section, "schemes", "`http` or `https`", |word| match word {
+            "http" => Some(Scheme::Http),
+            "https" => Some(Scheme::Https),
+            _ => None,
+        });
+        let methods = self.words(table, section, "methods", "a method such as `GET`", |word| {
+            let is_method =
+                !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-');
+            // They are for proxies and for whoever looks for holes.
+            (is_method && word != "CONNECT" && word != "TRACE").then(|| word.into())
+        });
+        let paths = self.words(table, section, "paths", "a path such as `/v1/*`", |word| {
+            (word.starts_with('/') && !word.contains(['?', '#'])).then(|| Glob::new(word))
+        });
+        Some(HttpGrant {
+            host: host?,
+            schemes: schemes.unwrap_or_else(|| vec![Scheme::Https]),
+            ports: match ports {
+                Some(ports) => Some(ports?),
+                None => None,
+            },
+            methods,
+            paths,
+            allow_private: self.boolean(table, section, "allow-private").unwrap_or(false),
+        })
+    }
+
+    /// A list of words, each of which must mean something.
+    fn words<T>(
+        &mut self,
+        table: &DeTable<'_>,
+        section: &str,
+        key: &str,
+        expected: &str,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let words = self.strings(table, section, key)?;
+        let mut found = Vec::new();
+        for (word, offset) in words {
+            match read(&word) {
+                Some(read) => found.push(read),
+                None => {
+                    self.problem(offset, format!("`{section}.{key}`: `{word}` is not {expected}"));
+                }
+            }
+        }
+        Some(found)
     }
 
     /// The `host` of a block, which must be there.

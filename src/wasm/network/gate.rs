@@ -6,11 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use wasmtime_wasi::sockets::SocketAddrUse;
+use wasmtime_wasi_http::Error;
 
 use super::address::special;
 use super::grants::{NetworkGrant, normalise, parse_address};
+use super::requests::{HttpGrant, Target};
 use super::resolver::{Resolver, SystemResolver};
 use crate::wasm::denials::Denials;
+use crate::wasm::library::Grants;
 
 /// Addresses of names that an attempt is remembered to have been given. More push
 /// out the oldest.
@@ -19,6 +22,7 @@ const MOST_LEARNED: usize = 1024;
 /// What one attempt may reach, and what it has learned so far.
 pub(in crate::wasm) struct Gate {
     network: Arc<[NetworkGrant]>,
+    http: Arc<[HttpGrant]>,
     resolver: Arc<dyn Resolver>,
     denials: Denials,
     /// Addresses that granted names had when they were looked up, with the place of
@@ -42,21 +46,18 @@ pub(super) enum LookupError {
 }
 
 impl Gate {
-    pub(in crate::wasm) fn new(
-        network: Arc<[NetworkGrant]>,
-        denials: Denials,
-        sockets: Arc<SocketLimit>,
-    ) -> Arc<Self> {
-        Self::with_resolver(network, denials, sockets, Arc::new(SystemResolver))
+    pub(in crate::wasm) fn new(grants: &Grants, denials: Denials, sockets: Arc<SocketLimit>) -> Arc<Self> {
+        Self::with_resolver(grants, denials, sockets, Arc::new(SystemResolver))
     }
 
     pub(super) fn with_resolver(
-        network: Arc<[NetworkGrant]>,
+        grants: &Grants,
         denials: Denials,
         sockets: Arc<SocketLimit>,
         resolver: Arc<dyn Resolver>,
     ) -> Arc<Self> {
-        Arc::new(Self { network, resolver, denials, learned: Mutex::default(), sockets })
+        let (network, http) = (Arc::clone(&grants.network), Arc::clone(&grants.http));
+        Arc::new(Self { network, http, resolver, denials, learned: Mutex::default(), sockets })
     }
 
     /// Whether anything is granted at all.
@@ -154,6 +155,44 @@ impl Gate {
                 Err(LookupError::Denied)
             }
             Some(_) => Ok(given),
+        }
+    }
+
+    /// The addresses that a request may be sent to.
+    pub(super) async fn addresses_for(&self, target: &Target) -> Result<Vec<IpAddr>, Error> {
+        let section = format!("[[component.{}.http]]", self.denials.component());
+        let granted = target.granted_by(&self.http).map_err(|(key, missing)| {
+            let host = &target.host;
+            let why = match key {
+                "host" => format!("a `{section}` with `host = \"{host}\"` would allow it"),
+                "methods" if self.http.is_empty() => format!("no `{section}` allows it"),
+                _ => format!("no `{section}` for `{host}` has `{missing}` among its `{key}`"),
+            };
+            self.denials.say(&format!("`{target}`"), &why);
+            Error::HttpRequestDenied
+        })?;
+        let is_allowed = |address: &IpAddr| {
+            special(*address).is_none()
+                || granted
+                    .iter()
+                    .any(|grant| grant.allow_private || grant.host.has_address(*address, grant.allow_private))
+        };
+        let found = match parse_address(&target.host) {
+            Some(address) => vec![address],
+            None => {
+                let _open = self.open().ok_or(LookupError::TooMany)?;
+                let found = self.resolver.resolve(&target.host).await;
+                found.map_err(|_| LookupError::Unresolvable)?
+            }
+        };
+        let allowed: Vec<_> = found.iter().map(IpAddr::to_canonical).filter(is_allowed).collect();
+        match found.first() {
+            Some(first) if allowed.is_empty() => {
+                self.say_leads_to(&target.host, *first, "http");
+                Err(LookupError::Denied.into())
+            }
+            None => Err(LookupError::Unresolvable.into()),
+            Some(_) => Ok(allowed),
         }
     }
 

@@ -14,6 +14,7 @@ use super::resolver::{Addresses, Resolver};
 use crate::model::{InvocationId, SystemClock};
 use crate::wasm::control::GuestControl;
 use crate::wasm::denials::Denials;
+use crate::wasm::library::Grants;
 use crate::wasm::output::Output;
 
 /// Answers each lookup of a name with the next of its answers, and stays at the
@@ -71,8 +72,9 @@ fn gate(grants: &[(&str, u16, bool)], names: &[(&str, &[&[&str]])], limit: u32) 
             allow_private: *allow_private,
         })
         .collect();
+    let grants = Grants { network: grants.into(), ..Grants::default() };
     let denials = Denials::new("guest".into(), InvocationId::generate(), output.clone());
-    let gate = Gate::with_resolver(grants.into(), denials, SocketLimit::new(limit), Script::with(names));
+    let gate = Gate::with_resolver(&grants, denials, SocketLimit::new(limit), Script::with(names));
     (gate, Notes { output, kept: notes })
 }
 

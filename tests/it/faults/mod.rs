@@ -1,5 +1,6 @@
 //! What guests, files and machines can do wrong, and what becomes of it.
 
+mod bombs;
 mod bounds;
 mod caches;
 mod components;
@@ -8,5 +9,6 @@ mod floods;
 mod limits;
 mod network;
 mod output;
+mod requests;
 mod stores;
 mod traps;

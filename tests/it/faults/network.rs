@@ -22,7 +22,7 @@ fn setup(grants: &[(&str, u16, bool)], more: &str) -> Setup {
 /// Runs a task that is denied something: the guest gets an error, and both logs have
 /// a line that says all of `says`.
 #[track_caller]
-fn denied(setup: &Setup, task: &str, arguments: &Value, says: &[&str]) {
+pub fn denied(setup: &Setup, task: &str, arguments: &Value, says: &[&str]) {
     let id = setup.submit(task, &arguments.to_string());
     let output = setup.run_all();
     let status = setup.status(&id);

@@ -7,6 +7,8 @@ pub mod database;
 pub mod disk;
 pub mod faulty_store;
 pub mod guests;
+pub mod http;
 pub mod proxy;
+pub mod registry;
 pub mod servers;
 pub mod toolchains;
