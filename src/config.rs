@@ -430,7 +430,7 @@ fn components(
             name: component.name.as_str().into(),
             path: component.path.clone().unwrap_or_default(),
             version: component.version,
-            grants: Grants { directories: component.directories.clone() },
+            grants: component.grants.clone(),
             defaults: component.options.over(&TaskOptions::default()),
             tasks: Default::default(),
         })

@@ -1,5 +1,7 @@
 //! The flags as they are typed: nothing here opens, reads or decides anything.
 
+mod authoring;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use clap_complete::Shell;
 use crate::config::{self, Flags, parse_age, parse_flag_duration};
 use crate::model::{InvocationId, MAX_PRIORITY, Status};
 
-use super::language::Language;
+pub use authoring::{BuildArgs, NewArgs, TasksArgs, WitArgs, WitCommand, WitDepsArgs};
 
 /// Runs tasks that are WebAssembly components: every exported function is a
 /// task, every invocation a fresh instance in a sandbox.
@@ -143,6 +145,11 @@ pub enum Command {
     Component(ComponentCommand),
     /// List the tasks of all components, with their types
     Tasks(TasksArgs),
+    /// Print the WIT of tasks, so that other projects can import them
+    ///
+    /// Each interface stands alone: types that it has from elsewhere are written out.
+    /// With --output it goes to `DIR/NAMESPACE-PACKAGE/INTERFACE.wit`, one file a line.
+    Wit(WitArgs),
     /// Make a project of tasks in some language
     ///
     /// The directory NAME gets a small project with a plain task, one that fails, and
@@ -509,50 +516,6 @@ Examples:
   run-wasm-runner queues
   run-wasm-runner queues --json | jq -r 'select(.paused) | .task'")]
 pub struct QueuesArgs {}
-
-/// Flags of `tasks`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  run-wasm-runner tasks
-  run-wasm-runner --component math=math.wasm tasks --json | jq -r .task")]
-pub struct TasksArgs {}
-
-/// Flags of `new`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  run-wasm-runner new rust hello
-  run-wasm-runner new python word-count
-
-Exit codes: 2 if NAME can't be a name or exists.")]
-pub struct NewArgs {
-    /// Language
-    #[arg(value_name = "LANGUAGE")]
-    pub language: Language,
-
-    /// Name of the project, its directory and its component: words joined by `-`
-    #[arg(value_name = "NAME")]
-    pub name: String,
-}
-
-/// Flags of `build`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  run-wasm-runner build
-  run-wasm-runner build hello --json | jq -r .path
-
-Exit codes: 78 if a tool is missing or fails, or the component can't be used.")]
-pub struct BuildArgs {
-    /// The project's directory
-    #[arg(value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
-    pub directory: PathBuf,
-
-    /// Language, where its files do not say it
-    #[arg(long, value_name = "LANGUAGE")]
-    pub language: Option<Language>,
-}
 
 /// Flags of `inspect`.
 #[derive(Debug, Args)]

@@ -8,7 +8,6 @@ mod python;
 mod rust;
 mod steps;
 mod tool;
-mod wit;
 
 use std::path::Path;
 use std::time::Instant;

@@ -10,7 +10,7 @@ use crate::config::{Config, ConfigError, Origin, Problem, StoreUrl, Surroundings
 use crate::model::{Clock, Invocation, InvocationId, SystemClock, TaskOptions};
 use crate::runner::{Runner, RunnerOptions};
 use crate::store::{MemoryStore, PostgresStore, PostgresUrl, SqliteStore, Store, StoreError, TaskSet};
-use crate::wasm::{ComponentSource, Grants, Library, LibraryOptions, LoadError, Task, Version};
+use crate::wasm::{ComponentSource, Grants, Interfaces, Library, LibraryOptions, LoadError, Task, Version};
 
 use super::args::Cli;
 use super::error::CliError;
@@ -67,15 +67,31 @@ impl Context {
     /// [`CliError::Load`] with everything that is wrong with the components, or
     /// [`CliError::Config`] with the sections that name no task.
     pub fn library(&self) -> Result<Arc<Library>, CliError> {
+        self.load(self.store_of_components()?.as_ref())
+    }
+
+    /// The interfaces of every component that can be read, and what is wrong with
+    /// those that can't.
+    ///
+    /// # Errors
+    ///
+    /// If the store that keeps some of them can't be used.
+    pub fn interfaces(&self) -> Result<(Interfaces, Vec<LoadError>), CliError> {
+        let sources = self.sources(self.store_of_components()?.as_ref())?;
+        let progress = Progress::start(|| Some("reading components".to_owned()));
+        let interfaces = Interfaces::load(&sources, self.config.cache_directory.as_deref());
+        drop(progress);
+        Ok(interfaces)
+    }
+
+    /// The store, if it is there and components come from it.
+    fn store_of_components(&self) -> Result<Option<Arc<dyn Store>>, CliError> {
         let needs_store = self.config.components.is_empty() || !self.config.stored.is_empty();
-        match self.config.store.url {
-            StoreUrl::Memory => self.load(None),
-            _ if needs_store => {
-                let existing = self.existing_store()?;
-                self.load(existing.missing.is_none().then_some(&existing.store))
-            }
-            _ => self.load(None),
+        if matches!(self.config.store.url, StoreUrl::Memory) || !needs_store {
+            return Ok(None);
         }
+        let existing = self.existing_store()?;
+        Ok(existing.missing.is_none().then_some(existing.store))
     }
 
     /// The same for a runner, which fetches other versions of pinned components from

@@ -40,6 +40,7 @@ mod tasks;
 mod torture;
 mod tree;
 mod wait;
+mod wit;
 
 pub use args::Cli;
 pub use error::CliError;
@@ -81,6 +82,7 @@ pub fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Prune(args) => prune::run(args, &context),
         Command::Pause(args) => pause::run(args, true, &context),
         Command::Resume(args) => pause::run(args, false, &context),
+        Command::Wit(args) => wit::run(args, &context),
         Command::Queues(args) => pause::queues(args, &context),
         Command::Component(command) => component::run(command, &context),
         Command::Tasks(args) => tasks::run(args, &context),

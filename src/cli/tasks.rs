@@ -1,5 +1,10 @@
 //! `tasks`: what can be invoked.
 
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::wasm::{Task, TaskSchema};
+
 use super::args::TasksArgs;
 use super::arguments::signature;
 use super::context::{Context, NO_COMPONENTS_HINT};
@@ -7,35 +12,70 @@ use super::error::CliError;
 use super::output::{self, Output, harmless_line};
 use super::render::{Columns, TaskDocument, cell};
 
+/// A line of `tasks --schema`.
+#[derive(Debug, Serialize)]
+struct SchemaDocument<'a> {
+    task: &'a str,
+    component: &'a str,
+    arguments: &'a Value,
+    result: &'a Value,
+    returned: Option<&'a Value>,
+}
+
+impl<'a> SchemaDocument<'a> {
+    fn new(task: &'a Task, schema: &'a TaskSchema) -> Self {
+        Self {
+            task: &task.id,
+            component: &task.component,
+            arguments: &schema.arguments,
+            result: &schema.result,
+            returned: schema.returned.as_ref(),
+        }
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
 ///
 /// [`CliError`].
-pub fn run(_args: &TasksArgs, context: &Context) -> Result<(), CliError> {
+pub fn run(args: &TasksArgs, context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
     let library = context.library()?;
+    let tasks: Vec<&Task> = match &*args.tasks {
+        [] => library.tasks().iter().collect(),
+        names => names.iter().map(|name| context.task(&library, name)).collect::<Result<_, _>>()?,
+    };
+    if args.schema {
+        for task in tasks {
+            if let Some(schema) = library.schema(task) {
+                output.json(&SchemaDocument::new(task, &schema))?;
+            }
+        }
+        return output.flush();
+    }
     if context.json {
-        for task in library.tasks() {
+        for task in tasks {
             output.json(&TaskDocument::new(task))?;
         }
         return output.flush();
     }
-    if library.tasks().is_empty() {
+    if tasks.is_empty() {
         output::note("no tasks");
         if context.config.components.is_empty() {
             output::hint(NO_COMPONENTS_HINT);
         }
     } else {
         let mut columns = Columns::new(&["COMPONENT", "TASK"], output.has_colours());
-        for task in library.tasks() {
+        for task in tasks {
             // Signatures can be very long, so they come last.
             columns.row(vec![cell(&task.component), cell(&signature(task))]);
         }
         output.line(&columns.lines())?;
         output.flush()?;
     }
-    for not in library.not_tasks() {
+    // Whoever asks for some tasks does not ask for these.
+    for not in library.not_tasks().iter().filter(|_| args.tasks.is_empty()) {
         let text = format!("not a task: {} of `{}`: {}", not.id, not.component, not.reason);
         output::note(&harmless_line(&text));
     }

@@ -3,6 +3,7 @@
 //! The file is walked by hand over a tree that knows its positions, so that
 //! everything wrong with it is told at once, each thing with its line.
 
+mod grants;
 mod retention;
 mod retry;
 mod rules;
@@ -20,7 +21,8 @@ use super::units::{parse_duration, parse_size};
 use super::{check_component_name, check_slots};
 use crate::model::{TaskLimits, TaskOptions, is_valid_priority};
 use crate::store::Keep;
-use crate::wasm::{DirectoryAccess, DirectoryGrant, Version};
+use crate::wasm::{Grants, Version};
+use grants::{HTTP_KEYS, NETWORK_KEYS};
 use retention::KEEP_KEYS;
 use retry::{RETRY_KEYS, RetryOverrides};
 use rules::{RULE_SECTIONS, RuleOverrides};
@@ -48,7 +50,7 @@ pub(super) struct Component {
     /// `None`: what was pushed into the store under its name.
     pub(super) path: Option<PathBuf>,
     pub(super) version: Version,
-    pub(super) directories: Vec<DirectoryGrant>,
+    pub(super) grants: Grants,
     pub(super) options: Overrides,
 }
 
@@ -73,6 +75,9 @@ pub(super) struct Overrides {
     fuel: Option<Option<u64>>,
     result_bytes: Option<u64>,
     log_bytes: Option<u64>,
+    sockets: Option<u32>,
+    request_body_bytes: Option<u64>,
+    response_body_bytes: Option<u64>,
 }
 
 impl Overrides {
@@ -93,6 +98,9 @@ impl Overrides {
                 fuel: self.fuel.unwrap_or(base.limits.fuel),
                 result_bytes: self.result_bytes.unwrap_or(base.limits.result_bytes),
                 log_bytes: self.log_bytes.unwrap_or(base.limits.log_bytes),
+                sockets: self.sockets.unwrap_or(base.limits.sockets),
+                request_body_bytes: self.request_body_bytes.unwrap_or(base.limits.request_body_bytes),
+                response_body_bytes: self.response_body_bytes.unwrap_or(base.limits.response_body_bytes),
             },
         }
     }
@@ -101,11 +109,14 @@ impl Overrides {
 const TOP_KEYS: [&str; 8] =
     ["store", "slots", "grace", "cache-dir", "runner", "retention", "component", "task"];
 const RUNNER_KEYS: [&str; 4] = ["max-live", "lease", "final-cache-entries", "final-cache-size"];
-const COMPONENT_KEYS: [&str; 13] = [
+const COMPONENT_KEYS: [&str; 16] = [
     "path",
     "source",
     "version",
     "directory",
+    "network",
+    "http",
+    "may-submit",
     "limits",
     "max-attempts",
     "priority",
@@ -116,10 +127,10 @@ const COMPONENT_KEYS: [&str; 13] = [
     "rate",
     "unique",
 ];
-const DIRECTORY_KEYS: [&str; 3] = ["host", "guest", "access"];
 const TASK_KEYS: [&str; 9] =
     ["max-attempts", "priority", "deadline", "limits", "retry", "queue", "concurrency", "rate", "unique"];
-const LIMIT_KEYS: [&str; 5] = ["time", "memory", "fuel", "result", "logs"];
+const LIMIT_KEYS: [&str; 8] =
+    ["time", "memory", "fuel", "result", "logs", "sockets", "request-body", "response-body"];
 
 /// Reads the text of a file. Relative paths in it are taken relative to
 /// `directory`; messages call it `shown_as`.
@@ -229,30 +240,12 @@ impl Reader<'_> {
         }
         let versions = [("newest", Version::Newest), ("pinned", Version::Pinned)];
         let version = self.one_of(table, &section, "version", &versions).unwrap_or_default();
-        let mut directories = Vec::new();
-        if let Some(value) = table.get("directory") {
-            let section = format!("{section}.directory");
-            match value.get_ref() {
-                DeValue::Array(grants) => {
-                    for grant in grants.iter() {
-                        directories.extend(self.directory(grant, &section));
-                    }
-                }
-                other => {
-                    let found = describe(other);
-                    self.problem(
-                        value.span().start,
-                        format!("`{section}` must be a list of tables, found {found}"),
-                    )
-                    .hint = Some(format!("write `[[{section}]]`, once for each directory"));
-                }
-            }
-        }
+        let grants = self.grants(table, &section);
         let options = self.options(table, &section);
         if path.is_none() && !is_stored {
             return None;
         }
-        Some(Component { name: name.get_ref().to_string(), path, version, directories, options })
+        Some(Component { name: name.get_ref().to_string(), path, version, grants, options })
     }
 
     /// One of a few words.
@@ -271,39 +264,6 @@ impl Reader<'_> {
             self.problem(offset, message);
         }
         found.map(|(_, value)| *value)
-    }
-
-    fn directory(&mut self, value: &Value<'_>, section: &str) -> Option<DirectoryGrant> {
-        let table = self.expect_table(value, section)?;
-        self.refuse_unknown_keys(table, section, &DIRECTORY_KEYS);
-        for key in ["host", "guest"] {
-            if !table.contains_key(key) {
-                self.problem(value.span().start, format!("`[[{section}]]` has no `{key}`")).hint =
-                    Some("`host` is the directory here, `guest` is where the component sees it".to_owned());
-            }
-        }
-        let host = self.path(table, section, "host");
-        let guest = self.string(table, section, "guest").map(|(guest, offset)| {
-            if guest.is_empty() {
-                self.problem(offset, format!("`{section}.guest` is empty")).hint =
-                    Some("say where the component sees the directory, for example `/data`".to_owned());
-            }
-            guest
-        });
-        let access = match self.string(table, section, "access") {
-            None => DirectoryAccess::ReadOnly,
-            Some((text, offset)) => match text.as_str() {
-                "read-only" => DirectoryAccess::ReadOnly,
-                "read-write" => DirectoryAccess::ReadWrite,
-                other => {
-                    let message =
-                        format!("`{section}.access` can't be `{other}` (known: `read-only`, `read-write`)");
-                    self.problem(offset, message);
-                    DirectoryAccess::ReadOnly
-                }
-            },
-        };
-        Some(DirectoryGrant { host: host?, guest: guest?, access })
     }
 
     fn task(&mut self, task: &Spanned<std::borrow::Cow<'_, str>>, value: &Value<'_>) -> Option<TaskSection> {
@@ -341,6 +301,9 @@ impl Reader<'_> {
             options.fuel = self.fuel(limits, &section);
             options.result_bytes = self.size(limits, &section, "result");
             options.log_bytes = self.size(limits, &section, "logs");
+            options.request_body_bytes = self.size(limits, &section, "request-body");
+            options.response_body_bytes = self.size(limits, &section, "response-body");
+            options.sockets = self.integer(limits, &section, "sockets", 0, u32::MAX.into());
             if options.time == Some(Duration::ZERO) {
                 let offset = limits.get("time").map_or(0, |value| value.span().start);
                 self.problem(offset, format!("`{section}.time` is zero: nothing could ever run"));
@@ -518,7 +481,7 @@ impl Reader<'_> {
 
 /// The section that a key that is wrong here would be right in.
 fn elsewhere(key: &str) -> Option<&'static str> {
-    let sections: [(&[&str], &str); 8] = [
+    let sections: [(&[&str], &str); 10] = [
         (&RUNNER_KEYS, "runner"),
         (&KEEP_KEYS, "retention.STATUS"),
         (&LIMIT_KEYS, "component.NAME.limits"),
@@ -526,6 +489,8 @@ fn elsewhere(key: &str) -> Option<&'static str> {
         (RULE_SECTIONS[0].1, "component.NAME.concurrency"),
         (RULE_SECTIONS[1].1, "component.NAME.rate"),
         (RULE_SECTIONS[2].1, "component.NAME.unique"),
+        (&NETWORK_KEYS, "[component.NAME.network]"),
+        (&HTTP_KEYS, "[component.NAME.http]"),
         (&COMPONENT_KEYS, "component.NAME"),
     ];
     sections.into_iter().find(|(keys, _)| keys.contains(&key)).map(|(_, section)| section)

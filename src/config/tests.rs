@@ -66,6 +66,21 @@ fn a_whole_file_is_read_relative_to_itself() {
             host = "text"
             guest = "/text"
             access = "read-write"
+            [[component.wordcount.network]]
+            host = "*.Example.com"
+            ports = [443, "8000-8999"]
+            [[component.wordcount.http]]
+            host = "api.example.com"
+            methods = ["GET", "HEAD"]
+            paths = ["/v1/*"]
+            [[component.wordcount.http]]
+            host = "127.0.0.1"
+            schemes = ["http", "https"]
+            ports = [8080]
+            [[component.wordcount.network]]
+            host = "10.0.0.1/8"
+            ports = "any"
+            allow-private = true
             [component.wordcount.limits]
             time = "2s"
             memory = "1MiB"
@@ -86,6 +101,19 @@ fn a_whole_file_is_read_relative_to_itself() {
     assert_eq!(component.path, directory.path().join("wordcount.wasm"));
     let [grant] = &component.grants.directories[..] else { panic!("one directory") };
     assert_eq!((&grant.host, grant.access), (&directory.path().join("text"), DirectoryAccess::ReadWrite));
+    let network: Vec<_> = component.grants.network.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        network,
+        ["*.example.com, ports 443, 8000-8999", "10.0.0.0/8, any port, private addresses too"]
+    );
+    let http: Vec<_> = component.grants.http.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        http,
+        [
+            "GET, HEAD by https to api.example.com, paths /v1/*",
+            "any method by http and https to 127.0.0.1, port 8080"
+        ]
+    );
     assert_eq!(component.defaults.limits.memory_bytes, 1 << 20);
     let task = &component.tasks["acme:text/count.words"];
     // The task's own options, then its component's, then the defaults.
@@ -262,6 +290,46 @@ on = ["trapped"]
 cases = ["busy"]
 [task.e]
 jitter = 0.5
+"#;
+    insta::assert_snapshot!(problems(text));
+}
+
+#[test]
+fn everything_wrong_with_grants_is_told_at_once() {
+    let text = r#"[component.a]
+path = "a.wasm"
+network = "all"
+may-submit = "acme:math/*"
+ports = [80]
+[component.b]
+path = "b.wasm"
+may-submit = ["", 3]
+[[component.b.network]]
+[[component.b.network]]
+host = "https://api.example.com"
+ports = 443
+[[component.b.network]]
+host = "10.0.0.0/33"
+ports = [0, 443, 70000, "9-8", "80", true]
+[[component.b.network]]
+host = "a b"
+ports = []
+allow-private = "yes"
+[[component.b.network]]
+host = 3
+port = [80]
+ports = "all"
+[[component.b.http]]
+[[component.b.http]]
+host = "api.example.com"
+schemes = ["https", "ftp"]
+methods = ["GET", "get", "CONNECT", ""]
+paths = ["/v1/*", "v2", "/a?b=c"]
+ports = []
+path = "/"
+[component.b.limits]
+sockets = -1
+request-body = 3
 "#;
     insta::assert_snapshot!(problems(text));
 }

@@ -63,6 +63,14 @@ pub struct TaskLimits {
     /// Bytes kept of standard output, standard error and log lines together.
     /// More is dropped and counted; it does not end the attempt.
     pub log_bytes: u64,
+    /// Sockets, requests and lookups of names that may be open at once. One more is
+    /// an error that the guest gets; it does not end the attempt.
+    pub sockets: u32,
+    /// Bytes of the body of one request that is sent. More is an error that the guest
+    /// gets.
+    pub request_body_bytes: u64,
+    /// Bytes of the body of one response that is received.
+    pub response_body_bytes: u64,
 }
 
 impl Default for TaskLimits {
@@ -73,6 +81,9 @@ impl Default for TaskLimits {
             fuel: None,
             result_bytes: 64 << 20,
             log_bytes: 1 << 20,
+            sockets: 64,
+            request_body_bytes: 64 << 20,
+            response_body_bytes: 64 << 20,
         }
     }
 }

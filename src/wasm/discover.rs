@@ -102,6 +102,8 @@ pub(super) struct Export {
     pub entry: Entry,
     /// Its types; for a command those that the task has, not the function.
     pub signature: Signature,
+    /// The names that its interface has for types.
+    pub types: Arc<[Field]>,
 }
 
 impl Export {
@@ -149,6 +151,14 @@ pub(super) enum ImportKind {
 }
 
 impl Import {
+    /// Whether it is an interface of which the component uses this function.
+    pub(super) fn uses(&self, function: &str) -> bool {
+        match &self.kind {
+            ImportKind::Interface { functions, .. } => functions.iter().any(|(name, _)| **name == *function),
+            ImportKind::Function | ImportKind::Type | ImportKind::Other => false,
+        }
+    }
+
     /// Whether it only names types, so that nobody needs to provide it.
     pub(super) fn is_types_only(&self) -> bool {
         match &self.kind {
@@ -176,13 +186,16 @@ pub(super) fn discover(component: &Component, name: &str) -> Discovery {
     let mut discovery = Discovery::default();
     let engine = component.engine();
     let ty = component.component_type();
+    let at_root: Vec<_> = ty.exports(engine).chain(ty.imports(engine)).collect();
+    let at_root = named_types(at_root.iter().map(|(name, item)| (*name, &item.ty)));
     for (export, item) in ty.exports(engine) {
         match item.ty {
             ComponentItem::ComponentFunc(function) if is_left_over(export, &function) => {
                 discovery.reject(format!("{name}.{export}"), LEFT_OVER.to_owned());
             }
             ComponentItem::ComponentFunc(function) => {
-                discovery.add(component, None, None, format!("{name}.{export}"), export, &function);
+                let place = Place { component, interface: None, instance: None, types: &at_root };
+                discovery.add(&place, format!("{name}.{export}"), export, &function);
             }
             ComponentItem::ComponentInstance(instance) => {
                 discovery.add_interface(component, name, export, &instance);
@@ -205,6 +218,24 @@ pub(super) fn discover(component: &Component, name: &str) -> Discovery {
         })
         .collect();
     discovery
+}
+
+/// Where functions are exported.
+struct Place<'a> {
+    component: &'a Component,
+    /// `None` at the root.
+    interface: Option<&'a str>,
+    instance: Option<&'a ComponentExportIndex>,
+    /// The names of types there.
+    types: &'a Arc<[Field]>,
+}
+
+fn named_types<'t>(items: impl Iterator<Item = (&'t str, &'t ComponentItem)>) -> Arc<[Field]> {
+    let types = items.filter_map(|(name, item)| match item {
+        ComponentItem::Type(ty) => Some((name, ty.clone())),
+        _ => None,
+    });
+    Shape::named(types).into()
 }
 
 /// Why what a tool leaves behind is no task.
@@ -243,7 +274,10 @@ impl Discovery {
             return;
         };
         let is_wasi = unversioned.starts_with("wasi:");
-        for (function_name, item) in instance.exports(component.engine()) {
+        let items: Vec<_> = instance.exports(component.engine()).collect();
+        let types = named_types(items.iter().map(|(name, item)| (*name, &item.ty)));
+        let place = Place { component, interface: Some(export), instance: Some(&index), types: &types };
+        for (function_name, item) in items {
             let ComponentItem::ComponentFunc(function) = item.ty else {
                 continue;
             };
@@ -256,6 +290,7 @@ impl Discovery {
                         index: run,
                         entry: Entry::Command,
                         signature: Signature::of_command(),
+                        types: Arc::default(),
                     });
                 }
                 continue;
@@ -275,30 +310,23 @@ impl Discovery {
                 self.reject(id, format!("`{unversioned}` is an interface between programs and hosts"));
                 continue;
             }
-            self.add(component, Some(export), Some(&index), id, function_name, &function);
+            self.add(&place, id, function_name, &function);
         }
     }
 
-    fn add(
-        &mut self,
-        component: &Component,
-        interface: Option<&str>,
-        instance: Option<&ComponentExportIndex>,
-        id: String,
-        name: &str,
-        function: &ComponentFunc,
-    ) {
+    fn add(&mut self, place: &Place<'_>, id: String, name: &str, function: &ComponentFunc) {
         if name.starts_with('[') {
             return self.reject(id, "it belongs to a resource".to_owned());
         }
-        match (Signature::of(function), component.get_export_index(instance, name)) {
+        match (Signature::of(function), place.component.get_export_index(place.instance, name)) {
             (Ok(signature), Some(index)) => self.exports.push(Export {
                 id: id.into(),
-                interface: interface.map(Into::into),
+                interface: place.interface.map(Into::into),
                 function: name.into(),
                 index,
                 entry: Entry::Function,
                 signature,
+                types: Arc::clone(place.types),
             }),
             (Err(reason), _) => self.reject(id, reason),
             (Ok(_), None) => self.reject(id, "it can't be found by its name".to_owned()),

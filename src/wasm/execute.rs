@@ -9,11 +9,14 @@ use wasmtime::{Engine, Store, Trap, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder};
 
 use super::control::GuestControl;
+use super::denials::Denials;
 use super::discover::{Entry, Signature};
 use super::host::{ChildFailed, HostState};
 use super::library::{DirectoryAccess, Grants};
 use super::limits::MemoryLimit;
+use super::network::{BodyLimits, Gate, Http, SocketLimit, Sockets};
 use super::output::Output;
+use super::submits::Submits;
 use super::values::{WriteError, arguments_from_json, to_json};
 use crate::model::{
     Caller, Claim, Clock, Failure, FailureKind, LimitKind, LogStream, Outcome, TaskClient, TaskLimits,
@@ -35,12 +38,15 @@ const MAX_FRAMES: usize = 32;
 
 /// Everything that is the same for every instance of one task.
 pub(super) struct Program {
+    /// The name of its component.
+    pub(super) component: Arc<str>,
     pub(super) engine: Engine,
     pub(super) pre: InstancePre<HostState>,
     pub(super) index: ComponentExportIndex,
     pub(super) entry: Entry,
     pub(super) signature: Signature,
     pub(super) grants: Grants,
+    pub(super) submits: Submits,
     pub(super) limits: TaskLimits,
 }
 
@@ -93,7 +99,15 @@ async fn attempt(
                 format!("the arguments do not fit this version of the task: {error}"),
             )
         })?;
-    let wasi = wasi_context(program, claim, &arguments, output)?;
+    let denials = Denials::new(Arc::clone(&program.component), claim.id, output.clone());
+    let gate = Gate::new(&program.grants, denials.clone(), SocketLimit::new(program.limits.sockets));
+    let bodies = BodyLimits {
+        request: program.limits.request_body_bytes,
+        response: program.limits.response_body_bytes,
+    };
+    let http = Http::new(Arc::clone(&gate), bodies);
+    let sockets = Sockets::new(gate);
+    let wasi = wasi_context(program, claim, &arguments, output, &sockets)?;
     let state = HostState {
         wasi,
         table: ResourceTable::new(),
@@ -102,6 +116,10 @@ async fn attempt(
         client,
         control: Arc::clone(control),
         output: output.clone(),
+        denials,
+        sockets,
+        http,
+        submits: program.submits.clone(),
         task: Arc::clone(&claim.task),
         parent: claim.parent,
         deadline: claim.deadline,
@@ -217,8 +235,10 @@ fn wasi_context(
     claim: &Claim,
     arguments: &[Val],
     output: &Output,
+    sockets: &Sockets,
 ) -> Result<WasiCtx, Failure> {
     let mut wasi = WasiCtxBuilder::new();
+    sockets.allow(&mut wasi);
     wasi.stdout(output.stream(LogStream::Stdout)).stderr(output.stream(LogStream::Stderr));
     // Files on threads of the reactor, not on the slot's: a guest that opens a
     // named pipe, or reads from a network that is gone, could not be ended there.

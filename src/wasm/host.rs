@@ -8,8 +8,11 @@ use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::control::GuestControl;
+use super::denials::Denials;
 use super::limits::MemoryLimit;
+use super::network::{Http, Sockets};
 use super::output::{Output, harmless};
+use super::submits::Submits;
 use crate::model;
 use crate::model::{
     AwaitMode, Caller, ChildRequest, FailureKind, InvocationId, Outcome, Progress, TaskClient,
@@ -44,6 +47,10 @@ pub(super) struct HostState {
     pub(super) client: Arc<dyn TaskClient>,
     pub(super) control: Arc<GuestControl>,
     pub(super) output: Output,
+    pub(super) denials: Denials,
+    pub(super) sockets: Sockets,
+    pub(super) http: Http,
+    pub(super) submits: Submits,
     pub(super) task: Arc<str>,
     pub(super) parent: Option<InvocationId>,
     pub(super) deadline: Option<model::UnixMicros>,
@@ -164,6 +171,7 @@ impl invocations::Host for HostState {
         arguments: Vec<String>,
         how: SubmitOptions,
     ) -> Result<Vec<String>, Refusal> {
+        self.submits.check(&task, &self.denials).map_err(refusal)?;
         let (task, how) = (Arc::<str>::from(task), options(how));
         let children = arguments
             .into_iter()
@@ -208,6 +216,7 @@ impl invocations::Host for HostState {
     }
 
     async fn call(&mut self, task: String, arguments: String) -> Result<String, Error> {
+        self.submits.check(&task, &self.denials).map_err(|refused| Error::Refused(refusal(refused)))?;
         let child = ChildRequest {
             task: task.into(),
             arguments: arguments.into(),

@@ -15,11 +15,14 @@ use super::control::GuestControl;
 use super::discover::{Discovery, Export, Names, discover};
 use super::engine::{EpochTicker, new_engine};
 use super::execute::{self, MAX_MEMORIES, MAX_TABLES, Program, TABLES_PER_WEIGHT};
+use super::glob::Glob;
 use super::host;
 use super::link::{self, Provider};
+use super::network::{self, HttpGrant, NetworkGrant};
 use super::parallel::in_parallel;
 use super::rules;
-use super::values::{Shape, normalise_arguments};
+use super::submits::Submits;
+use super::values::{Field, Shape, arguments_schema, normalise_arguments, value_schema};
 use super::versions::{Shelf, Versions};
 use crate::model::{Claim, Clock, ComponentDigest, Outcome, RetryPolicy, TaskClient, TaskOptions};
 
@@ -55,6 +58,12 @@ pub enum Version {
 pub struct Grants {
     /// Directories.
     pub directories: Vec<DirectoryGrant>,
+    /// What they may connect to.
+    pub network: Arc<[NetworkGrant]>,
+    /// The requests that they may make.
+    pub http: Arc<[HttpGrant]>,
+    /// The tasks that they may submit, by their full ids; `None`: every one.
+    pub may_submit: Option<Arc<[Glob]>>,
 }
 
 /// A directory of the host that guests see.
@@ -115,6 +124,18 @@ pub struct Parameter {
     pub name: String,
     /// Its WIT type.
     pub type_name: String,
+}
+
+/// What values go into a task and come out of it: JSON Schemas (2020-12), each a document
+/// of its own.
+#[derive(Debug, Clone)]
+pub struct TaskSchema {
+    /// Of its arguments, as an array or as an object.
+    pub arguments: serde_json::Value,
+    /// Of its value.
+    pub result: serde_json::Value,
+    /// Of the error that it may return; `None` if its type has none.
+    pub returned: Option<serde_json::Value>,
 }
 
 /// An exported function that is not a task, and why.
@@ -197,6 +218,11 @@ impl Loaded {
         self.discovery.exports.iter().filter_map(|export| export.interface.as_deref())
     }
 
+    /// The tasks that it exports.
+    pub(super) fn exports(&self) -> &[Export] {
+        &self.discovery.exports
+    }
+
     /// The task that a function of an exported interface is.
     pub(super) fn export(&self, interface: &str, function: &str) -> Option<&Export> {
         self.discovery
@@ -210,7 +236,7 @@ impl Loaded {
     }
 }
 
-fn load_error(name: &str, path: &Path, message: impl Into<String>) -> LoadError {
+pub(super) fn load_error(name: &str, path: &Path, message: impl Into<String>) -> LoadError {
     LoadError { component: name.to_owned(), path: path.display().to_string(), message: message.into() }
 }
 
@@ -218,7 +244,7 @@ fn load_error(name: &str, path: &Path, message: impl Into<String>) -> LoadError 
 pub struct Library {
     tasks: Vec<Task>,
     not_tasks: Vec<NotTask>,
-    names: Names,
+    names: Arc<Names>,
     programs: HashMap<Arc<str>, LinkedTask>,
     task_set: Arc<HashSet<Arc<str>>>,
     pub(super) versions: Versions,
@@ -232,6 +258,8 @@ pub(super) struct LinkedTask {
     program: Arc<Program>,
     weight: usize,
     retry: Arc<RetryPolicy>,
+    /// The names that its interface has for types.
+    types: Arc<[Field]>,
 }
 
 /// A component with everything that it imports.
@@ -310,12 +338,12 @@ impl Library {
         let mut library = Self {
             tasks: Vec::new(),
             not_tasks: Vec::new(),
-            names: Names::new(
+            names: Arc::new(Names::new(
                 loaded
                     .iter()
                     .flat_map(|one| &one.discovery.exports)
                     .map(|export| (Arc::clone(&export.id), export.version())),
-            ),
+            )),
             programs: HashMap::new(),
             task_set: Arc::default(),
             versions: Versions::default(),
@@ -324,7 +352,7 @@ impl Library {
         };
         let all: Vec<_> = loaded.iter().collect();
         for (one, source) in loaded.iter().zip(&used_sources) {
-            match link_one(one, source, &all) {
+            match link_one(one, source, &all, &library.names) {
                 Ok(linked) => {
                     library.programs.extend(linked.programs);
                     library.tasks.extend(linked.tasks);
@@ -344,7 +372,7 @@ impl Library {
         }
         library.task_set = Arc::new(library.programs.keys().cloned().collect());
         let sources = used_sources.into_iter().cloned().collect();
-        library.versions = Versions::new(loaded, sources, cache);
+        library.versions = Versions::new(loaded, sources, cache, Arc::clone(&library.names));
         Ok(library)
     }
 
@@ -449,6 +477,20 @@ impl Library {
             .map_err(|error| ArgumentError { message: error.to_string() })
     }
 
+    /// What values go into a task and come out of it; `None` if it is not of this
+    /// library.
+    pub fn schema(&self, task: &Task) -> Option<TaskSchema> {
+        let linked = self.programs.get(&task.id)?;
+        let signature = &linked.program.signature;
+        let value = |shape: Option<&Shape>| value_schema(shape, &linked.types);
+        let (result, returned) = match &signature.result {
+            Some(Shape::Result { ok, err }) => (value(ok.as_deref()), Some(value(err.as_deref()))),
+            result => (value(result.as_ref()), None),
+        };
+        let arguments = arguments_schema(&signature.parameters, &linked.types);
+        Some(TaskSchema { arguments, result, returned })
+    }
+
     /// Makes a guest of a claim. Nothing of it runs before the first poll. May
     /// fetch and compile another version of the component, if it is pinned.
     ///
@@ -504,7 +546,7 @@ impl std::fmt::Debug for Library {
     }
 }
 
-fn load_one(engine: &Engine, name: &str, path: &Path, cache: &Cache) -> Result<Loaded, LoadError> {
+pub(super) fn load_one(engine: &Engine, name: &str, path: &Path, cache: &Cache) -> Result<Loaded, LoadError> {
     let bytes = std::fs::read(path)
         .map_err(|error| load_error(name, path, format!("the file can't be read: {error}")))?;
     load_bytes(engine, name, path, &bytes, cache)
@@ -539,12 +581,20 @@ pub(super) fn link_one(
     one: &Loaded,
     source: &ComponentSource,
     all: &[&Loaded],
+    names: &Arc<Names>,
 ) -> Result<Linked, Vec<LoadError>> {
+    let submits = Submits { allowed: source.grants.may_submit.clone(), names: Arc::clone(names) };
     let mut linked = Linked::default();
     let mut errors = Vec::new();
     let mut linker = Linker::new(one.component.engine());
-    let prepared =
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker).and_then(|()| host::add_to_linker(&mut linker));
+    let prepared = wasmtime_wasi::p2::add_to_linker_async(&mut linker)
+        .and_then(|()| network::add_sockets_to_linker(&mut linker))
+        .and_then(|()| host::add_to_linker(&mut linker));
+    let wants_http = one.discovery.imports.iter().any(|import| import.name.starts_with("wasi:http/"));
+    let prepared = match wants_http {
+        true => prepared.and_then(|()| network::add_http_to_linker(&mut linker)),
+        false => prepared,
+    };
     if let Err(error) = prepared {
         return Err(vec![one.error(format!("the imports can't be prepared: {error:#}"))]);
     }
@@ -556,6 +606,11 @@ pub(super) fn link_one(
                 for export in all[index].discovery.exports.iter() {
                     if export.interface.as_deref() != Some(&interface) {
                         continue;
+                    }
+                    if import.uses(&export.function) && !submits.allows(&export.id) {
+                        errors.push(
+                            one.error(format!("imports `{}`, and `may-submit` does not name it", export.id)),
+                        );
                     }
                     let defined = link::define(
                         &mut linker,
@@ -609,17 +664,25 @@ pub(super) fn link_one(
             Arc::make_mut(&mut options.retry).returned_cases = Some(Arc::from([]));
         }
         let program = Arc::new(Program {
+            component: Arc::clone(&one.name),
             engine: one.component.engine().clone(),
             pre: pre.clone(),
             index: export.index,
             entry: export.entry,
             signature: export.signature.clone(),
             grants: source.grants.clone(),
+            submits: submits.clone(),
             limits: options.limits.clone(),
         });
         linked.programs.insert(
             Arc::clone(&export.id),
-            LinkedTask { index: 0, program, weight, retry: Arc::clone(&options.retry) },
+            LinkedTask {
+                index: 0,
+                program,
+                weight,
+                retry: Arc::clone(&options.retry),
+                types: Arc::clone(&export.types),
+            },
         );
         linked.tasks.push(task(one, export, options));
     }
@@ -728,9 +791,10 @@ fn wasi_capability(import: &str) -> String {
     let interface = import.trim_start_matches("wasi:");
     let what = match interface.split(['/', '@']).next().unwrap_or_default() {
         "filesystem" => "files: only in granted directories",
-        "sockets" => "network: denied",
+        "sockets" => "network: only to granted hosts",
         "clocks" => "clocks: given",
         "random" => "random numbers: given",
+        "http" => "requests: only those granted",
         "io" => "streams: given",
         "cli" => match interface.split(['/', '@']).nth(1).unwrap_or_default() {
             "environment" => "environment and arguments: empty unless granted",

@@ -2,16 +2,21 @@
 
 mod cache;
 mod control;
+mod denials;
 mod discover;
 mod engine;
 mod execute;
+mod glob;
 mod host;
+mod interfaces;
 mod library;
 mod limits;
 mod link;
+mod network;
 mod output;
 mod parallel;
 mod rules;
+mod submits;
 mod suggest;
 #[cfg(test)]
 mod testing;
@@ -20,8 +25,11 @@ mod versions;
 
 pub use control::GuestControl;
 pub use engine::{live_for_maps, maps_for_live};
+pub use glob::Glob;
+pub use interfaces::{Interface, Interfaces};
 pub use library::{
     ArgumentError, Capability, ComponentSource, DirectoryAccess, DirectoryGrant, Grants, Inspection, Library,
-    LibraryOptions, LoadError, NotTask, Parameter, ResolveError, StartedGuest, Task, Version,
+    LibraryOptions, LoadError, NotTask, Parameter, ResolveError, StartedGuest, Task, TaskSchema, Version,
 };
+pub use network::{HostPattern, HttpGrant, NetworkGrant, Ports, Scheme};
 pub use versions::Shelf;

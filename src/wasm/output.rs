@@ -101,6 +101,15 @@ impl Output {
         self.inner.lock().keep(LogStream::Log, Some(level), message);
     }
 
+    /// Keeps a line of the runner's own about the guest, and returns it as it is kept.
+    /// There are few, so they do not count against the limit.
+    pub(super) fn note(&self, text: String) -> String {
+        let mut inner = self.inner.lock();
+        let entry = inner.entry(LogStream::Runner, None, text.clone());
+        inner.pending.push(entry);
+        text
+    }
+
     /// Hands over what has gathered. Cheap if that's nothing.
     pub(super) fn hand_over(&self) {
         self.inner.lock().hand_over();

@@ -9,6 +9,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 
 use super::cache::Cache;
+use super::discover::Names;
 use super::library::{ComponentSource, Linked, Loaded, Version, link_one, load_bytes};
 use crate::model::ComponentDigest;
 
@@ -32,6 +33,7 @@ pub(super) struct Versions {
     /// One for each of `loaded`.
     sources: Vec<ComponentSource>,
     cache: Cache,
+    names: Arc<Names>,
     shelf: Option<Box<dyn Shelf>>,
     /// Never held while a version is fetched or compiled: two slots may do the same
     /// work once.
@@ -40,13 +42,18 @@ pub(super) struct Versions {
 
 impl Default for Versions {
     fn default() -> Self {
-        Self::new(Vec::new(), Vec::new(), Cache::new(None))
+        Self::new(Vec::new(), Vec::new(), Cache::new(None), Arc::default())
     }
 }
 
 impl Versions {
-    pub(super) fn new(loaded: Vec<Loaded>, sources: Vec<ComponentSource>, cache: Cache) -> Self {
-        Self { loaded, sources, cache, shelf: None, linked: Mutex::new(LruCache::new(KEPT)) }
+    pub(super) fn new(
+        loaded: Vec<Loaded>,
+        sources: Vec<ComponentSource>,
+        cache: Cache,
+        names: Arc<Names>,
+    ) -> Self {
+        Self { loaded, sources, cache, names, shelf: None, linked: Mutex::new(LruCache::new(KEPT)) }
     }
 
     /// Says where other versions come from.
@@ -91,7 +98,7 @@ impl Versions {
         }
         let mut all: Vec<_> = self.loaded.iter().collect();
         all[place] = &version;
-        link_one(&version, source, &all).map_err(|errors| {
+        link_one(&version, source, &all, &self.names).map_err(|errors| {
             let errors: Vec<_> = errors.into_iter().map(|error| error.message).collect();
             format!("{what}, which can't be linked: {}", errors.join("; "))
         })

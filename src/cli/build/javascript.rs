@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use super::project::Project;
 use super::tool::{self, Tool};
-use super::wit;
 use crate::cli::error::CliError;
+use crate::cli::wit::names;
 
 const COMPONENTIZE: Tool = of_npm("componentize-qjs");
 const TSC: Tool = of_npm("tsc");
@@ -41,7 +41,7 @@ pub fn build_typescript(project: &Project) -> Result<PathBuf, CliError> {
     esbuild.args(["src/app.ts", "--bundle", "--format=esm", "--target=es2023", "--log-level=warning"]);
     esbuild.arg(format!("--outfile={bundle}"));
     // What WIT declares is no module that could be bundled.
-    for namespace in wit::namespaces(&project.path("wit"))? {
+    for namespace in names::namespaces(&project.path("wit"))? {
         esbuild.arg(format!("--external:{namespace}:*"));
     }
     tool::run(&mut esbuild)?;

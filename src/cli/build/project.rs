@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::tool;
-use super::wit;
 use crate::cli::error::CliError;
 use crate::cli::language::Language;
+use crate::cli::wit::names;
 
 /// By what files a language is known, the more exact one first: the first line of
 /// which a file is there decides.
@@ -65,7 +65,7 @@ impl Project {
     ///
     /// If it can't be written.
     pub fn provide_task_wit(&self) -> Result<(), CliError> {
-        wit::provide_task_package(&self.path("wit"))
+        names::provide_task_package(&self.path("wit"))
     }
 
     /// The world that the project's component is made for: the only one that its
@@ -75,7 +75,7 @@ impl Project {
     ///
     /// [`CliError::Build`] if there is none, or there are several.
     pub fn world(&self) -> Result<String, CliError> {
-        wit::only_world(&self.path("wit"))
+        names::only_world(&self.path("wit"))
     }
 
     /// The file of the component `name`, and what `make` has to write it to first:

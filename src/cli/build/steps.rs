@@ -67,6 +67,7 @@ impl Steps {
                     directory("wit", DirectoryAccess::ReadOnly)?,
                     directory("build", DirectoryAccess::ReadWrite)?,
                 ],
+                ..Grants::default()
             },
             defaults: TaskOptions::default(),
             tasks: Default::default(),

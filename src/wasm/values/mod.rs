@@ -2,19 +2,24 @@
 //!
 //! A [`Shape`] is a component's type, taken out of wasmtime once and walked many
 //! times. [`arguments_from_json`] and [`value_from_json`] read JSON text straight into
-//! [`Val`]s of a shape, [`to_json()`] writes them; neither builds a tree between.
+//! [`Val`]s of a shape, [`to_json()`] writes them; neither builds a tree between. What
+//! both do is described to others by [`arguments_schema`] and [`value_schema`].
 //!
 //! [`Val`]: wasmtime::component::Val
 
 mod from_json;
+mod schema;
 mod shape;
 mod to_json;
 
 pub(super) use from_json::{arguments_from_json, normalise_arguments, value_from_json};
+pub(super) use schema::{arguments_schema, value_schema};
 #[cfg(test)]
 pub(super) use shape::Case;
 pub(super) use shape::{Field, Shape, same_shape};
 pub(super) use to_json::{WriteError, to_json};
 
+#[cfg(test)]
+mod schema_tests;
 #[cfg(test)]
 mod tests;

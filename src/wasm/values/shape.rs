@@ -8,6 +8,9 @@ use wasmtime::component::Type;
 /// kilobytes can describe one that is gigabytes when written out.
 const MAX_NODES: usize = 10_000;
 
+/// The most nodes of all types together that an interface gives names to.
+const MAX_NAMED_NODES: usize = 100_000;
+
 /// A component model type that can travel as JSON.
 ///
 /// Plain data, unlike wasmtime's `Type`, whose every step counts references that
@@ -89,6 +92,20 @@ impl Shape {
     /// Why values of the type can't travel as JSON.
     pub(in crate::wasm) fn of(ty: &Type) -> Result<Self, String> {
         Self::take(ty, &mut { MAX_NODES })
+    }
+
+    /// Takes types out of wasmtime that have names, as far as their values can travel
+    /// as JSON. Names are a help and not needed: past a bound there are no more.
+    pub(in crate::wasm) fn named<'t>(types: impl IntoIterator<Item = (&'t str, Type)>) -> Vec<Field> {
+        let mut left = MAX_NAMED_NODES;
+        let taken = types.into_iter().filter_map(|(name, ty)| {
+            let mut nodes = left.min(MAX_NODES);
+            let given = nodes;
+            let shape = Self::take(&ty, &mut nodes);
+            left -= given - nodes;
+            Some(Field { name: name.into(), shape: shape.ok()? })
+        });
+        taken.collect()
     }
 
     fn take(ty: &Type, nodes: &mut usize) -> Result<Self, String> {

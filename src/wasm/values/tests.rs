@@ -38,11 +38,11 @@ fn parameters<'a>(fields: impl IntoIterator<Item = (&'a str, Shape)>) -> Vec<Fie
     fields.into_iter().map(|(name, shape)| Field { name: name.into(), shape }).collect()
 }
 
-fn read(text: &str, shape: &Shape) -> Result<Val, String> {
+pub(super) fn read(text: &str, shape: &Shape) -> Result<Val, String> {
     value_from_json(text, shape, "v").map_err(|error| error.to_string())
 }
 
-fn write(val: &Val) -> String {
+pub(super) fn write(val: &Val) -> String {
     let mut out = String::new();
     to_json(val, &mut out, usize::MAX).unwrap();
     out
@@ -413,7 +413,7 @@ fn wasmtime_refuses_types_that_are_too_deep() {
 }
 
 /// Every type, a few levels deep.
-fn any_shape() -> impl Strategy<Value = Shape> {
+pub(super) fn any_shape() -> impl Strategy<Value = Shape> {
     use Shape::*;
     let labels = |range| proptest::collection::btree_set("[a-z]{1,4}(-[a-z][a-z0-9]{0,3}){0,2}", range);
     let leaf = prop_oneof![
@@ -491,7 +491,7 @@ fn any_val(shape: &Shape) -> BoxedStrategy<Val> {
     }
 }
 
-fn any_shape_and_val() -> impl Strategy<Value = (Shape, Val)> {
+pub(super) fn any_shape_and_val() -> impl Strategy<Value = (Shape, Val)> {
     any_shape().prop_flat_map(|shape| {
         let val = any_val(&shape);
         (Just(shape), val)

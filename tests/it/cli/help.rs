@@ -2,7 +2,7 @@
 
 use crate::support::cli::Sandbox;
 
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 25] = [
     "call",
     "submit",
     "start",
@@ -20,6 +20,7 @@ const COMMANDS: [&str; 24] = [
     "queues",
     "component",
     "tasks",
+    "wit",
     "new",
     "build",
     "inspect",
@@ -46,6 +47,12 @@ fn help_of_every_command_is_as_reviewed() {
 #[test]
 fn help_of_component_push_is_as_reviewed() {
     let output = Sandbox::new().run(["component", "push", "--help"]).expect(0);
+    insta::assert_snapshot!(output.stdout());
+}
+
+#[test]
+fn help_of_wit_deps_is_as_reviewed() {
+    let output = Sandbox::new().run(["wit", "deps", "--help"]).expect(0);
     insta::assert_snapshot!(output.stdout());
 }
 

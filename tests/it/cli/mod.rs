@@ -8,3 +8,4 @@ mod keep;
 mod output;
 mod run;
 mod stored;
+mod wit;

@@ -5,6 +5,8 @@ mod components;
 mod disks;
 mod floods;
 mod limits;
+mod network;
 mod output;
+mod requests;
 mod stores;
 mod traps;

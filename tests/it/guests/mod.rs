@@ -5,5 +5,6 @@ mod documents;
 mod examples;
 mod imports;
 mod sandbox;
+mod schemas;
 pub mod setup;
 mod values;

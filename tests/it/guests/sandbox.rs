@@ -167,3 +167,41 @@ fn a_granted_directory_that_is_missing_is_found_by_check() {
     let failed = setup.failure("basics.nothing", "[]", 3, "trapped");
     failed.says(&["the granted directory", "rw` can't be opened"]);
 }
+
+#[test]
+fn a_component_submits_what_it_may() {
+    let may_submit = |tasks: &str| Setup::with(&["workflow"], &format!("may-submit = {tasks}\n"));
+    let squares = r#"["demo:workflow/basics.square", "[3]"]"#;
+    for tasks in [r#"["demo:workflow/basics.square"]"#, r#"["*"]"#, r#"["x:y/*", "demo:workflow/basics.*"]"#]
+    {
+        assert_eq!(may_submit(tasks).value("control.call", squares), "9", "{tasks}");
+    }
+    for tasks in ["[]", r#"["demo:workflow/basics"]"#, r#"["square"]"#, r#"["demo:workflow/control.*"]"#] {
+        let setup = may_submit(tasks);
+        for name in ["demo:workflow/basics.square", "square", "demo:workflow/basics@0.1.0.square"] {
+            let failed = setup.failure("control.call", &json!([name, "[3]"]).to_string(), 1, "returned");
+            let error = failed.failure["error"].as_str().expect("an error");
+            let says = "denied: the component `workflow` may not submit `demo:workflow/basics.square`: `may-submit` of \
+                        `[component.workflow]` would have to name it";
+            assert_eq!(error, says, "{tasks}");
+            let line =
+                "denied: submitting `demo:workflow/basics.square`: `may-submit` of `[component.workflow]`";
+            assert!(failed.stderr.contains(line), "{}", failed.stderr);
+        }
+        denied(&setup, "fan-out", &json!(["square", "[3]", 2]));
+        let unknown = setup.failure("control.call", r#"["squarer", "[3]"]"#, 1, "returned");
+        assert!(unknown.failure["error"].as_str().is_some_and(|error| error.starts_with("unknown task")));
+    }
+}
+
+#[test]
+fn an_imported_task_that_may_not_be_submitted_is_found_by_check() {
+    let setup = Setup::with(&["adder", "calculator"], "may-submit = [\"demo:calc/add.add\"]\n");
+    let output = setup.run(["check"]).expect(78);
+    let says = "imports `demo:calc/add.add-all`, and `may-submit` does not name it";
+    assert!(output.stderr.contains(says), "{}", output.stderr);
+    assert!(!output.stderr.contains("`demo:calc/add.add`,"), "that one it may: {}", output.stderr);
+    setup.configure(&["adder", "calculator"], "may-submit = [\"demo:calc/*\"]\n");
+    setup.run(["check"]).expect(0);
+    assert_eq!(setup.value("multiply", "[6, 7]"), 42);
+}

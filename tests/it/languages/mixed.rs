@@ -2,16 +2,11 @@
 //! parent, a Go child, and its C child.
 
 use std::fs;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::cli::{Output, Sandbox};
-use crate::support::toolchains;
-
-/// Builds take longer than anything else, the more so beside other tests.
-const PATIENCE: Duration = Duration::from_secs(900);
+use super::projects::Projects;
+use crate::support::cli::Sandbox;
 
 const CONFIGURATION: &str = r#"
 [component.parent]
@@ -46,42 +41,12 @@ const GO: &str = r#"func Centroid(points []types.Point) wit.Result[types.Point, 
 
 func Square("#;
 
-struct Projects(Sandbox);
-
-impl Projects {
-    #[track_caller]
-    fn run<const N: usize>(&self, arguments: [&str; N]) -> Output {
-        self.0
-            .command(arguments)
-            .env("PATH", toolchains::path_with(&[toolchains::python(), toolchains::native()]))
-            .env("ZIG_GLOBAL_CACHE_DIR", toolchains::cache("zig"))
-            .env("GOCACHE", toolchains::cache("go"))
-            .env("GOPROXY", "off")
-            .env("GOTOOLCHAIN", "local")
-            .patience(PATIENCE)
-            .run()
-    }
-
-    fn path(&self, path: &str) -> PathBuf {
-        self.0.path().join(path)
-    }
-
-    /// Replaces what stands from `from` up to and with `to`.
-    #[track_caller]
-    fn edit(&self, file: &str, from: &str, to: &str, new: &str) {
-        let text = fs::read_to_string(self.path(file)).expect("the file is there");
-        let (before, rest) = text.split_once(from).expect("where to begin");
-        let (_, after) = rest.split_once(to).expect("where to end");
-        fs::write(self.path(file), format!("{before}{new}{after}")).expect("written");
-    }
-
-    /// Lets a project import the interface of another one.
-    fn import(&self, project: &str, other: &str) {
-        let wit = fs::read_to_string(self.path(&format!("{other}/wit/world.wit"))).expect("it is there");
-        self.0.write(&format!("{project}/wit/deps/{other}/world.wit"), wit);
-        let import = format!("    import local:{other}/tasks;\n    export tasks;");
-        self.edit(&format!("{project}/wit/world.wit"), "    export", " tasks;", &import);
-    }
+/// Lets a project import the interface of another one.
+fn import(projects: &Projects, project: &str, other: &str) {
+    let wit = fs::read_to_string(projects.path(&format!("{other}/wit/world.wit"))).expect("it is there");
+    projects.0.write(&format!("{project}/wit/deps/{other}/world.wit"), wit);
+    let import = format!("    import local:{other}/tasks;\n    export tasks;");
+    projects.edit(&format!("{project}/wit/world.wit"), "    export", " tasks;", &import);
 }
 
 #[test]
@@ -91,8 +56,8 @@ fn a_python_parent_calls_a_go_child_that_calls_a_c_child() {
         projects.run(["new", language, name]).expect(0);
     }
     // The child's own WIT first, before it has an import.
-    projects.import("parent", "middle");
-    projects.import("middle", "child");
+    import(&projects, "parent", "middle");
+    import(&projects, "middle", "child");
     projects.edit("parent/src/app.py", "import invoc", "ations\n", "import invocations, tasks as middle\n");
     projects.edit("parent/src/app.py", "\n        try:", "def square(", PYTHON);
     projects.edit(

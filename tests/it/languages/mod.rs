@@ -2,10 +2,12 @@
 //! `call`, with the language's real tools.
 
 mod project;
+mod projects;
 
 mod c;
 mod cpp;
 mod go;
+mod imports;
 mod javascript;
 mod mixed;
 mod python;

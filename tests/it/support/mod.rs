@@ -7,5 +7,7 @@ pub mod database;
 pub mod disk;
 pub mod faulty_store;
 pub mod guests;
+pub mod http;
 pub mod proxy;
+pub mod servers;
 pub mod toolchains;

@@ -84,6 +84,11 @@ pub fn cache(name: &str) -> PathBuf {
     once(&format!("{name}-cache"), "", |_| {})
 }
 
+/// The directory of a Python that can judge JSON Schemas.
+pub fn json_schema() -> PathBuf {
+    venv("json-schema", "jsonschema==4.25.1").join("bin")
+}
+
 /// The directory of componentize-py.
 pub fn python() -> PathBuf {
     venv("python", PYTHON).join("bin")

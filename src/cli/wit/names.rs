@@ -1,16 +1,15 @@
-//! What a build has to know of a project's WIT. The language's tools read it in
+//! What has to be known of a project's WIT. The language's tools read it in
 //! full, and complain of it; this needs names alone.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::tool::failed;
 use crate::cli::error::CliError;
 use crate::cli::new::TASK_WIT;
 
 /// The package that this program provides.
-const TASK_PACKAGE: &str = "wasm-runner:task";
+pub const TASK_PACKAGE: &str = "wasm-runner:task";
 
 /// Writes the package `wasm-runner:task` below `folder`, if something there
 /// mentions it and nothing there is it.
@@ -66,26 +65,65 @@ pub fn namespaces(folder: &Path) -> Result<BTreeSet<String>, CliError> {
     Ok(names.filter_map(|name| Some(name.split_once(':')?.0.to_owned())).collect())
 }
 
+/// The packages that are declared in a directory itself, or by a file.
+///
+/// # Errors
+///
+/// [`CliError::Build`] if files can't be read.
+pub fn packages_in(path: &Path) -> Result<Vec<String>, CliError> {
+    let texts = match path.is_dir() {
+        true => texts(path, false)?,
+        false if is_wit(path) => vec![text(path)?],
+        false => Vec::new(),
+    };
+    Ok(texts.iter().flat_map(|text| packages(text)).collect())
+}
+
+/// The interfaces of other packages that the files directly in `folder` import or use,
+/// each once, with its version.
+///
+/// # Errors
+///
+/// [`CliError::Build`] if files can't be read.
+pub fn imports(folder: &Path) -> Result<BTreeSet<String>, CliError> {
+    Ok(texts(folder, false)?.iter().flat_map(|text| imports_of(text)).collect())
+}
+
 /// The texts of the `.wit` files in `folder`, without their comments.
 fn texts(folder: &Path, below: bool) -> Result<Vec<String>, CliError> {
-    let cannot = |path: &Path, error| failed(format!("`{}` can't be read: {error}", path.display()));
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         let entries = fs::read_dir(&folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-        let entries = entries.map_err(|error| cannot(&folder, error))?;
+        let entries = entries.map_err(|error| cannot_read(&folder, &error))?;
         let mut paths: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
         paths.sort();
         for path in paths {
             if path.is_dir() && below {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "wit") {
-                let text = fs::read_to_string(&path).map_err(|error| cannot(&path, error))?;
-                found.push(without_comments(&text));
+            } else if is_wit(&path) {
+                found.push(text(&path)?);
             }
         }
     }
     Ok(found)
+}
+
+fn text(path: &Path) -> Result<String, CliError> {
+    let text = fs::read_to_string(path).map_err(|error| cannot_read(path, &error))?;
+    Ok(without_comments(&text))
+}
+
+fn is_wit(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "wit")
+}
+
+fn cannot_read(path: &Path, error: &std::io::Error) -> CliError {
+    failed(format!("`{}` can't be read: {error}", path.display()))
+}
+
+fn failed(message: String) -> CliError {
+    CliError::Build { message, hint: None }
 }
 
 /// WIT has comments to the end of the line, and ones that may contain others.
@@ -145,6 +183,16 @@ fn packages(text: &str) -> Vec<String> {
     declared.map(|three| three[1].split('@').next().unwrap_or_default().to_owned()).collect()
 }
 
+/// The interfaces of other packages that a text imports or uses types of.
+fn imports_of(text: &str) -> Vec<String> {
+    let words = words(text);
+    let named = words.windows(2).filter(|two| matches!(two[0], "import" | "use"));
+    // `use local:a/types.{point}`
+    let named = named.map(|two| two[1].trim_end_matches('.'));
+    let is_elsewhere = |name: &&str| name.contains(':') && name.contains('/');
+    named.filter(is_elsewhere).map(|name| name.replace('%', "")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,6 +209,17 @@ mod tests {
         assert_eq!(worlds(&without_comments("/* world a {")), Vec::<String>::new());
         assert_eq!(worlds(&without_comments(TASK_WIT)), ["task"]);
         assert_eq!(packages(&without_comments(TASK_WIT)), [TASK_PACKAGE]);
+    }
+
+    #[test]
+    fn imports_of_other_packages_are_found() {
+        let text = "package a:b;\ninterface c { use types.{x}; use d:e/types@1.0.0.{y, z}; }\n\
+            world w { import c; import f:g/%use; /* import h:i/j; */ import k: func(); import d:e/f@1.0.0;\n\
+            include wasi:cli/imports@0.2.0; use l:m/n.{o as p}; export q:r/s; }";
+        assert_eq!(
+            imports_of(&without_comments(text)),
+            ["d:e/types@1.0.0", "f:g/use", "d:e/f@1.0.0", "l:m/n"]
+        );
     }
 
     #[test]

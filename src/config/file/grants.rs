@@ -1,0 +1,235 @@
+//! What a component is granted.
+
+use std::ops::RangeInclusive;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::{Reader, Value, describe};
+use crate::wasm::{
+    DirectoryAccess, DirectoryGrant, Glob, Grants, HostPattern, HttpGrant, NetworkGrant, Ports, Scheme,
+};
+
+const DIRECTORY_KEYS: [&str; 3] = ["host", "guest", "access"];
+pub(super) const NETWORK_KEYS: [&str; 3] = ["host", "ports", "allow-private"];
+pub(super) const HTTP_KEYS: [&str; 6] = ["host", "schemes", "ports", "methods", "paths", "allow-private"];
+
+impl Reader<'_> {
+    pub(super) fn grants(&mut self, table: &DeTable<'_>, section: &str) -> Grants {
+        Grants {
+            directories: self.blocks(table, section, "directory", "directory", Self::directory),
+            network: self.blocks(table, section, "network", "host", Self::network).into(),
+            http: self.blocks(table, section, "http", "host", Self::http).into(),
+            may_submit: self.may_submit(table, section).map(Into::into),
+        }
+    }
+
+    /// The blocks of one kind, `[[component.NAME.KEY]]`, each for one of `what`.
+    fn blocks<T>(
+        &mut self,
+        table: &DeTable<'_>,
+        section: &str,
+        key: &str,
+        what: &str,
+        read: fn(&mut Self, &Value<'_>, &str) -> Option<T>,
+    ) -> Vec<T> {
+        let Some(value) = table.get(key) else { return Vec::new() };
+        let section = format!("{section}.{key}");
+        match value.get_ref() {
+            DeValue::Array(blocks) => blocks.iter().filter_map(|block| read(self, block, &section)).collect(),
+            other => {
+                let found = describe(other);
+                self.problem(
+                    value.span().start,
+                    format!("`{section}` must be a list of tables, found {found}"),
+                )
+                .hint = Some(format!("write `[[{section}]]`, once for each {what}"));
+                Vec::new()
+            }
+        }
+    }
+
+    fn directory(&mut self, value: &Value<'_>, section: &str) -> Option<DirectoryGrant> {
+        let table = self.expect_table(value, section)?;
+        self.refuse_unknown_keys(table, section, &DIRECTORY_KEYS);
+        for key in ["host", "guest"] {
+            if !table.contains_key(key) {
+                self.problem(value.span().start, format!("`[[{section}]]` has no `{key}`")).hint =
+                    Some("`host` is the directory here, `guest` is where the component sees it".to_owned());
+            }
+        }
+        let host = self.path(table, section, "host");
+        let guest = self.string(table, section, "guest").map(|(guest, offset)| {
+            if guest.is_empty() {
+                self.problem(offset, format!("`{section}.guest` is empty")).hint =
+                    Some("say where the component sees the directory, for example `/data`".to_owned());
+            }
+            guest
+        });
+        let access = match self.string(table, section, "access") {
+            None => DirectoryAccess::ReadOnly,
+            Some((text, offset)) => match text.as_str() {
+                "read-only" => DirectoryAccess::ReadOnly,
+                "read-write" => DirectoryAccess::ReadWrite,
+                other => {
+                    let message =
+                        format!("`{section}.access` can't be `{other}` (known: `read-only`, `read-write`)");
+                    self.problem(offset, message);
+                    DirectoryAccess::ReadOnly
+                }
+            },
+        };
+        Some(DirectoryGrant { host: host?, guest: guest?, access })
+    }
+
+    fn may_submit(&mut self, table: &DeTable<'_>, section: &str) -> Option<Vec<Glob>> {
+        let tasks = self.strings(table, section, "may-submit")?;
+        Some(tasks.iter().map(|(task, _)| Glob::new(task)).collect())
+    }
+
+    fn network(&mut self, value: &Value<'_>, section: &str) -> Option<NetworkGrant> {
+        let table = self.expect_table(value, section)?;
+        self.refuse_unknown_keys(table, section, &NETWORK_KEYS);
+        if !table.contains_key("ports") {
+            self.problem(value.span().start, format!("`[[{section}]]` has no `ports`")).hint =
+                Some("say which, for example `ports = [443]`, or `ports = \"any\"`".to_owned());
+        }
+        let host = self.host(table, value, section);
+        let ports = self.ports(table, section);
+        let allow_private = self.boolean(table, section, "allow-private").unwrap_or(false);
+        Some(NetworkGrant { host: host?, ports: ports?, allow_private })
+    }
+
+    fn http(&mut self, value: &Value<'_>, section: &str) -> Option<HttpGrant> {
+        let table = self.expect_table(value, section)?;
+        self.refuse_unknown_keys(table, section, &HTTP_KEYS);
+        let host = self.host(table, value, section);
+        let ports = match table.contains_key("ports") {
+            true => Some(self.ports(table, section)),
+            false => None,
+        };
+        let schemes = self.words(table, section, "schemes", "`http` or `https`", |word| match word {
+            "http" => Some(Scheme::Http),
+            "https" => Some(Scheme::Https),
+            _ => None,
+        });
+        let methods = self.words(table, section, "methods", "a method such as `GET`", |word| {
+            let is_method =
+                !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-');
+            // They are for proxies and for whoever looks for holes.
+            (is_method && word != "CONNECT" && word != "TRACE").then(|| word.into())
+        });
+        let paths = self.words(table, section, "paths", "a path such as `/v1/*`", |word| {
+            (word.starts_with('/') && !word.contains(['?', '#'])).then(|| Glob::new(word))
+        });
+        Some(HttpGrant {
+            host: host?,
+            schemes: schemes.unwrap_or_else(|| vec![Scheme::Https]),
+            ports: match ports {
+                Some(ports) => Some(ports?),
+                None => None,
+            },
+            methods,
+            paths,
+            allow_private: self.boolean(table, section, "allow-private").unwrap_or(false),
+        })
+    }
+
+    /// A list of words, each of which must mean something.
+    fn words<T>(
+        &mut self,
+        table: &DeTable<'_>,
+        section: &str,
+        key: &str,
+        expected: &str,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let words = self.strings(table, section, key)?;
+        let mut found = Vec::new();
+        for (word, offset) in words {
+            match read(&word) {
+                Some(read) => found.push(read),
+                None => {
+                    self.problem(offset, format!("`{section}.{key}`: `{word}` is not {expected}"));
+                }
+            }
+        }
+        Some(found)
+    }
+
+    /// The `host` of a block, which must be there.
+    fn host(&mut self, table: &DeTable<'_>, block: &Value<'_>, section: &str) -> Option<HostPattern> {
+        let Some((text, offset)) = self.string(table, section, "host") else {
+            if !table.contains_key("host") {
+                self.problem(block.span().start, format!("`[[{section}]]` has no `host`")).hint = Some(
+                    "a name such as `api.example.com` or `*.example.com`, an address, a network such as `10.0.0.0/8`, \
+                     or `*`"
+                        .to_owned(),
+                );
+            }
+            return None;
+        };
+        let host = HostPattern::parse(&text);
+        host.map_err(|why| self.problem(offset, format!("`{section}.host`: `{text}` {why}")).hint = None).ok()
+    }
+
+    fn ports(&mut self, table: &DeTable<'_>, section: &str) -> Option<Ports> {
+        let value = table.get("ports")?;
+        let items = match value.get_ref() {
+            DeValue::String(text) if text == "any" => return Some(Ports::any()),
+            DeValue::Array(items) if items.iter().len() > 0 => items,
+            other => {
+                let found = describe(other);
+                let message =
+                    format!("`{section}.ports` must be a list such as `[443, \"8000-8999\"]`, found {found}");
+                self.problem(value.span().start, message).hint = Some("or `ports = \"any\"`".to_owned());
+                return None;
+            }
+        };
+        let mut ranges = Vec::new();
+        for item in items.iter() {
+            match port_range(item) {
+                Some(range) => ranges.push(range),
+                None => {
+                    let found = describe(item.get_ref());
+                    let message = format!(
+                        "`{section}.ports` must have ports from 1 to 65535, or ranges such as `\"8000-8999\"`, found {found}"
+                    );
+                    self.problem(item.span().start, message);
+                }
+            }
+        }
+        Some(Ports::new(ranges))
+    }
+
+    fn boolean(&mut self, table: &DeTable<'_>, section: &str, key: &str) -> Option<bool> {
+        let value = table.get(key)?;
+        match value.get_ref() {
+            DeValue::Boolean(boolean) => Some(*boolean),
+            other => {
+                let found = describe(other);
+                self.problem(
+                    value.span().start,
+                    format!("`{section}.{key}` must be `true` or `false`, found {found}"),
+                );
+                None
+            }
+        }
+    }
+}
+
+/// A port, or `"FIRST-LAST"`.
+fn port_range(value: &Spanned<DeValue<'_>>) -> Option<RangeInclusive<u16>> {
+    let (first, last) = match value.get_ref() {
+        DeValue::Integer(integer) => {
+            let port = u16::from_str_radix(integer.as_str(), integer.radix()).ok()?;
+            (port, port)
+        }
+        DeValue::String(text) => {
+            let (first, last) = text.split_once('-')?;
+            (first.trim().parse().ok()?, last.trim().parse().ok()?)
+        }
+        _ => return None,
+    };
+    (1..=last).contains(&first).then_some(first..=last)
+}

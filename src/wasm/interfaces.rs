@@ -1,0 +1,294 @@
+//! The interfaces that components export tasks from, as WIT text, so that others can
+//! import them.
+//!
+//! An interface is written so that it stands alone: types that it has from elsewhere
+//! are written out. That is enough for whoever imports it, since the types of
+//! components are compared by what they are made of.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::cache::Cache;
+use super::discover::{Export, Names, is_compatible, split_version};
+use super::engine::new_engine;
+use super::library::{ComponentSource, LoadError, ResolveError, load_error, load_one};
+use super::parallel::in_parallel;
+use super::suggest::list;
+use super::values::{Field, Shape};
+
+/// Words of WIT, which are names only with `%` before them.
+const KEYWORDS: &str = "\
+    as async bool borrow char constructor enum error-context export f32 f64 flags from func future import include \
+    interface list map option own package record resource result s16 s32 s64 s8 static stream string tuple type u16 \
+    u32 u64 u8 use variant with world";
+
+/// An interface with tasks in it.
+#[derive(Debug, Clone)]
+pub struct Interface {
+    /// The component that exports it.
+    pub component: Arc<str>,
+    /// `namespace:package`; `None` if it was written within a world, so that nobody
+    /// else can import it.
+    pub package: Option<String>,
+    /// Its name in the package.
+    pub name: String,
+    /// The version of the package.
+    pub version: Option<String>,
+    /// `interface NAME { … }` in WIT.
+    pub text: String,
+}
+
+impl Interface {
+    /// As one imports it: `namespace:package/name@version`.
+    pub fn import(&self) -> String {
+        let package = self.package.as_ref().map(|package| format!("{package}/")).unwrap_or_default();
+        let version = self.version.as_ref().map(|version| format!("@{version}")).unwrap_or_default();
+        format!("{package}{}{version}", self.name)
+    }
+}
+
+/// The interfaces of some components.
+#[derive(Debug, Default)]
+pub struct Interfaces {
+    all: Vec<Interface>,
+    /// The interface that each task is in; none for one at the root.
+    tasks: BTreeMap<Arc<str>, Option<usize>>,
+    names: Names,
+}
+
+impl Interfaces {
+    /// Reads the components, without linking them with each other: what one of them
+    /// imports may not be there yet. Returns also what is wrong with which.
+    pub fn load(sources: &[ComponentSource], cache_directory: Option<&Path>) -> (Self, Vec<LoadError>) {
+        let engine = match new_engine(1, false) {
+            Ok(engine) => engine,
+            Err(error) => {
+                let message = format!("the WebAssembly engine can't be made: {error:#}");
+                return (Self::default(), vec![load_error("*", Path::new("*"), message)]);
+            }
+        };
+        let cache = Cache::new(cache_directory);
+        let loaded = in_parallel(sources, |source| load_one(&engine, &source.name, &source.path, &cache));
+        let mut interfaces = Self::default();
+        let mut errors = Vec::new();
+        let mut ids = Vec::new();
+        for (source, loaded) in sources.iter().zip(loaded) {
+            match loaded {
+                Ok(loaded) => {
+                    let exports = loaded.exports();
+                    ids.extend(exports.iter().map(|export| (Arc::clone(&export.id), version_of(export))));
+                    interfaces.add(&source.name, exports);
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        interfaces.names = Names::new(ids.iter().map(|(id, version)| (Arc::clone(id), version.as_deref())));
+        (interfaces, errors)
+    }
+
+    fn add(&mut self, component: &Arc<str>, exports: &[Export]) {
+        let mut by_interface: BTreeMap<&str, Vec<&Export>> = BTreeMap::new();
+        for export in exports {
+            match export.interface.as_deref() {
+                // A program exports what hosts know anyway.
+                Some(interface) if !interface.starts_with("wasi:") => {
+                    by_interface.entry(interface).or_default().push(export);
+                }
+                _ => drop(self.tasks.insert(Arc::clone(&export.id), None)),
+            }
+        }
+        for (interface, exports) in by_interface {
+            let (path, version) = split_version(interface);
+            let (package, name) = match path.split_once('/') {
+                Some((package, name)) => (Some(package.to_owned()), name),
+                None => (None, path),
+            };
+            for export in &exports {
+                self.tasks.insert(Arc::clone(&export.id), Some(self.all.len()));
+            }
+            self.all.push(Interface {
+                component: Arc::clone(component),
+                package,
+                name: name.to_owned(),
+                version: version.map(str::to_owned),
+                text: text_of(name, &exports),
+            });
+        }
+    }
+
+    /// All of all components.
+    pub fn all(&self) -> &[Interface] {
+        &self.all
+    }
+
+    /// The one that a task is in; none for a task at its component's root.
+    ///
+    /// # Errors
+    ///
+    /// [`ResolveError`] with the candidates.
+    pub fn of_task(&self, name: &str) -> Result<Option<&Interface>, ResolveError> {
+        let id = self.names.resolve(name).map_err(|message| ResolveError { message })?;
+        Ok(self.tasks.get(id).copied().flatten().and_then(|index| self.all.get(index)))
+    }
+
+    /// The one that stands behind an import, as `namespace:package/name@version`.
+    ///
+    /// # Errors
+    ///
+    /// That nobody exports it, or that several do, in words.
+    pub fn provider(&self, import: &str) -> Result<&Interface, String> {
+        let fits = |interface: &&Interface| is_compatible(import, &interface.import());
+        let fitting: Vec<_> = self.all.iter().filter(fits).collect();
+        let shown = |interfaces: &[&Interface]| {
+            let names = interfaces.iter().map(|one| format!("`{}` of `{}`", one.import(), one.component));
+            names.collect::<Vec<_>>().join(", ")
+        };
+        match *fitting {
+            [interface] => Ok(interface),
+            [] => {
+                let name = split_version(import).0;
+                let of_name = |interface: &&Interface| split_version(&interface.import()).0 == name;
+                let others: Vec<_> = self.all.iter().filter(of_name).collect();
+                Err(match (others.is_empty(), self.all.is_empty()) {
+                    (false, _) => format!(
+                        "no component exports `{import}`: other versions do not fit: {}",
+                        shown(&others)
+                    ),
+                    (true, false) => {
+                        let known: Vec<_> = self.all.iter().map(Interface::import).collect();
+                        format!(
+                            "no component exports `{import}` (exported are {})",
+                            list(known.iter().map(|known| &**known))
+                        )
+                    }
+                    (true, true) => format!("no component exports `{import}`"),
+                })
+            }
+            _ => Err(format!("several components export `{import}`: {}", shown(&fitting))),
+        }
+    }
+}
+
+fn version_of(export: &Export) -> Option<String> {
+    export.version().map(str::to_owned)
+}
+
+/// `interface name { … }`
+fn text_of(name: &str, exports: &[&Export]) -> String {
+    let types = exports.first().map(|export| &*export.types).unwrap_or_default();
+    let mut parts: Vec<String> = types.iter().map(|named| definition(named, types)).collect();
+    for export in exports {
+        let parameters = export.signature.parameters.iter();
+        let parameters: Vec<_> = parameters
+            .map(|parameter| format!("{}: {}", id(&parameter.name), reference(&parameter.shape, types)))
+            .collect();
+        let result = export.signature.result.as_ref();
+        let result = result.map(|shape| format!(" -> {}", reference(shape, types))).unwrap_or_default();
+        parts.push(format!("    {}: func({}){result};\n", id(&export.function), parameters.join(", ")));
+    }
+    format!("interface {} {{\n{}}}\n", id(name), parts.join("\n"))
+}
+
+/// A name as WIT has it.
+fn id(name: &str) -> String {
+    let is_keyword = KEYWORDS.split(' ').any(|word| word == name);
+    if is_keyword { format!("%{name}") } else { name.to_owned() }
+}
+
+/// The first name that an interface has for a type which must have one.
+fn name_of<'t>(shape: &Shape, types: &'t [Field]) -> Option<&'t str> {
+    let needs_one = matches!(shape, Shape::Record(_) | Shape::Variant(_) | Shape::Enum(_) | Shape::Flags(_));
+    let named = types.iter().find(|named| needs_one && named.shape == *shape)?;
+    Some(&named.name)
+}
+
+/// What stands for a type where it is used.
+fn reference(shape: &Shape, types: &[Field]) -> String {
+    if let Some(name) = name_of(shape, types) {
+        return id(name);
+    }
+    let within = |shape: &Shape| reference(shape, types);
+    match shape {
+        Shape::List(element) => format!("list<{}>", within(element)),
+        Shape::Option(value) => format!("option<{}>", within(value)),
+        Shape::Tuple(shapes) => {
+            format!("tuple<{}>", shapes.iter().map(within).collect::<Vec<_>>().join(", "))
+        }
+        Shape::Result { ok, err } => match (ok, err) {
+            (None, None) => "result".to_owned(),
+            (Some(ok), None) => format!("result<{}>", within(ok)),
+            (None, Some(err)) => format!("result<_, {}>", within(err)),
+            (Some(ok), Some(err)) => format!("result<{}, {}>", within(ok), within(err)),
+        },
+        // Nothing else is made of others, or it has a name.
+        other => other.to_string(),
+    }
+}
+
+/// `record name { … }` and the like.
+fn definition(named: &Field, types: &[Field]) -> String {
+    let name = id(&named.name);
+    let is_first = name_of(&named.shape, types) == Some(&named.name);
+    let mut lines = String::new();
+    let word = match &named.shape {
+        Shape::Record(fields) if is_first => {
+            for field in fields {
+                let _ = writeln!(lines, "        {}: {},", id(&field.name), reference(&field.shape, types));
+            }
+            "record"
+        }
+        Shape::Variant(cases) if is_first => {
+            for case in cases {
+                let payload = case.payload.as_ref().map(|shape| format!("({})", reference(shape, types)));
+                let _ = writeln!(lines, "        {}{},", id(&case.name), payload.unwrap_or_default());
+            }
+            "variant"
+        }
+        Shape::Enum(names) | Shape::Flags(names) if is_first => {
+            for name in names {
+                let _ = writeln!(lines, "        {},", id(name));
+            }
+            if matches!(named.shape, Shape::Enum(_)) { "enum" } else { "flags" }
+        }
+        shape => return format!("    type {name} = {};\n", reference(shape, types)),
+    };
+    format!("    {word} {name} {{\n{lines}    }}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wasm::values::Case;
+
+    fn field(name: &str, shape: Shape) -> Field {
+        Field { name: name.into(), shape }
+    }
+
+    #[test]
+    fn types_are_written_where_they_are_defined_and_named_where_they_are_used() {
+        let point = Shape::Record([field("x", Shape::F64), field("type", Shape::U8)].into());
+        let list_of = |shape: &Shape| Shape::List(Box::new(shape.clone()));
+        let case = |name: &str, payload| Case { name: name.into(), payload };
+        let variant = [case("none", None), case("many", Some(list_of(&point)))];
+        let types = [
+            field("point", point.clone()),
+            field("vector", point.clone()),
+            field("json", Shape::String),
+            field("list", Shape::Enum(["a".into()].into())),
+            field("shape", Shape::Variant(variant.into())),
+        ];
+        let texts = types.each_ref().map(|named| definition(named, &types));
+        assert_eq!(
+            texts.concat(),
+            "    record point {\n        x: f64,\n        %type: u8,\n    }\n    type vector = point;\n    \
+             type json = string;\n    enum %list {\n        a,\n    }\n    variant shape {\n        none,\n        \
+             many(list<point>),\n    }\n"
+        );
+        let err = Some(Box::new(types[3].shape.clone()));
+        let result = Shape::Result { ok: None, err };
+        assert_eq!(reference(&Shape::Option(Box::new(result)), &types), "option<result<_, %list>>");
+        assert_eq!(reference(&Shape::Tuple([point, Shape::String].into()), &types), "tuple<point, string>");
+    }
+}

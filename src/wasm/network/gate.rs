@@ -1,0 +1,257 @@
+//! The one place where it is decided what an attempt may reach.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use wasmtime_wasi::sockets::SocketAddrUse;
+use wasmtime_wasi_http::Error;
+
+use super::address::special;
+use super::grants::{NetworkGrant, normalise, parse_address};
+use super::requests::{HttpGrant, Target};
+use super::resolver::{Resolver, SystemResolver};
+use crate::wasm::denials::Denials;
+use crate::wasm::library::Grants;
+
+/// Addresses of names that an attempt is remembered to have been given. More push
+/// out the oldest.
+const MOST_LEARNED: usize = 1024;
+
+/// What one attempt may reach, and what it has learned so far.
+pub(in crate::wasm) struct Gate {
+    network: Arc<[NetworkGrant]>,
+    http: Arc<[HttpGrant]>,
+    resolver: Arc<dyn Resolver>,
+    denials: Denials,
+    /// Addresses that granted names had when they were looked up, with the place of
+    /// the grant. What is connected is an address: a name that leads elsewhere by
+    /// then changes nothing.
+    learned: Mutex<Vec<(IpAddr, usize)>>,
+    sockets: Arc<SocketLimit>,
+}
+
+/// Why a name was not looked up, or gave nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LookupError {
+    /// It can't be a name.
+    Invalid,
+    /// No grant is for it, or for where it leads.
+    Denied,
+    /// The limit of sockets is reached: a lookup is one.
+    TooMany,
+    /// Nobody knows it.
+    Unresolvable,
+}
+
+impl Gate {
+    pub(in crate::wasm) fn new(grants: &Grants, denials: Denials, sockets: Arc<SocketLimit>) -> Arc<Self> {
+        Self::with_resolver(grants, denials, sockets, Arc::new(SystemResolver))
+    }
+
+    pub(super) fn with_resolver(
+        grants: &Grants,
+        denials: Denials,
+        sockets: Arc<SocketLimit>,
+        resolver: Arc<dyn Resolver>,
+    ) -> Arc<Self> {
+        let (network, http) = (Arc::clone(&grants.network), Arc::clone(&grants.http));
+        Arc::new(Self { network, http, resolver, denials, learned: Mutex::default(), sockets })
+    }
+
+    /// Whether anything is granted at all.
+    pub(super) fn grants_sockets(&self) -> bool {
+        !self.network.is_empty()
+    }
+
+    pub(super) fn denials(&self) -> &Denials {
+        &self.denials
+    }
+
+    /// Whether a socket may do something with an address. What may not is written
+    /// down.
+    pub(in crate::wasm) fn allows(&self, address: SocketAddr, usage: SocketAddrUse) -> bool {
+        let (verb, is_noise) = match usage {
+            // Before a socket is connected, the system gives it any free port.
+            SocketAddrUse::TcpBind | SocketAddrUse::UdpBind => {
+                let is_any = address.port() == 0 && address.ip().is_unspecified();
+                if !is_any {
+                    self.denials.say(&format!("binding a socket to `{address}`"), NEVER_LISTENS);
+                }
+                return is_any;
+            }
+            SocketAddrUse::TcpListen | SocketAddrUse::TcpAccept => {
+                self.denials.say("listening for connections", NEVER_LISTENS);
+                return false;
+            }
+            SocketAddrUse::TcpConnect => ("connecting to", false),
+            SocketAddrUse::UdpSend => ("sending to", false),
+            // Anybody may send something to an open port: that is not the guest's doing.
+            SocketAddrUse::UdpReceive => ("receiving from", true),
+        };
+        let allowed = self.allows_remote(address);
+        if !allowed && !is_noise {
+            let (ip, port) = (address.ip().to_canonical(), address.port());
+            self.denials.say(
+                &format!("{verb} `{ip}` on port {port}"),
+                &self.missing("network", &format!("host = \"{ip}\"` and `ports = [{port}]")),
+            );
+        }
+        allowed
+    }
+
+    fn allows_remote(&self, address: SocketAddr) -> bool {
+        let (ip, port) = (address.ip().to_canonical(), address.port());
+        let learned = self.learned.lock();
+        self.network.iter().enumerate().any(|(place, grant)| {
+            grant.ports.contains(port)
+                && (grant.host.has_address(ip, grant.allow_private) || learned.contains(&(ip, place)))
+        })
+    }
+
+    /// Looks a name up for a guest, if a grant is for it, and remembers where it leads.
+    pub(super) async fn look_up(&self, name: &str) -> Result<Vec<IpAddr>, LookupError> {
+        // Nothing is looked up for an address, so nothing is allowed by it either.
+        if let Some(address) = parse_address(name) {
+            return Ok(vec![address]);
+        }
+        let name = normalise(name).ok_or(LookupError::Invalid)?;
+        let granted: Vec<_> =
+            self.network.iter().enumerate().filter(|(_, grant)| grant.host.has_name(&name)).collect();
+        if granted.is_empty() {
+            let missing = self.missing("network", &format!("host = \"{name}\"` and its `ports"));
+            self.denials.say(&format!("looking up `{name}`"), &missing);
+            return Err(LookupError::Denied);
+        }
+        let _open = self.open().ok_or(LookupError::TooMany)?;
+        let found = self.resolver.resolve(&name).await.map_err(|_| LookupError::Unresolvable)?;
+        let found: Vec<IpAddr> = found.into_iter().map(|address| address.to_canonical()).collect();
+        let mut learned = self.learned.lock();
+        let mut given = Vec::new();
+        for address in &found {
+            for (place, grant) in &granted {
+                let is_allowed = grant.allow_private
+                    || special(*address).is_none()
+                    || self.network.iter().any(|other| other.host.has_address(*address, other.allow_private));
+                if is_allowed && !given.contains(address) {
+                    given.push(*address);
+                }
+                if (grant.allow_private || special(*address).is_none())
+                    && !learned.contains(&(*address, *place))
+                {
+                    if learned.len() == MOST_LEARNED {
+                        learned.remove(0);
+                    }
+                    learned.push((*address, *place));
+                }
+            }
+        }
+        drop(learned);
+        match found.first() {
+            None => Err(LookupError::Unresolvable),
+            Some(first) if given.is_empty() => {
+                self.say_leads_to(&name, *first, "network");
+                Err(LookupError::Denied)
+            }
+            Some(_) => Ok(given),
+        }
+    }
+
+    /// The addresses that a request may be sent to.
+    pub(super) async fn addresses_for(&self, target: &Target) -> Result<Vec<IpAddr>, Error> {
+        let section = format!("[[component.{}.http]]", self.denials.component());
+        let granted = target.granted_by(&self.http).map_err(|(key, missing)| {
+            let host = &target.host;
+            let why = match key {
+                "host" => format!("a `{section}` with `host = \"{host}\"` would allow it"),
+                "methods" if self.http.is_empty() => format!("no `{section}` allows it"),
+                _ => format!("no `{section}` for `{host}` has `{missing}` among its `{key}`"),
+            };
+            self.denials.say(&format!("`{target}`"), &why);
+            Error::HttpRequestDenied
+        })?;
+        let is_allowed = |address: &IpAddr| {
+            special(*address).is_none()
+                || granted
+                    .iter()
+                    .any(|grant| grant.allow_private || grant.host.has_address(*address, grant.allow_private))
+        };
+        let found = match parse_address(&target.host) {
+            Some(address) => vec![address],
+            None => {
+                let _open = self.open().ok_or(LookupError::TooMany)?;
+                let found = self.resolver.resolve(&target.host).await;
+                found.map_err(|_| LookupError::Unresolvable)?
+            }
+        };
+        let allowed: Vec<_> = found.iter().map(IpAddr::to_canonical).filter(is_allowed).collect();
+        match found.first() {
+            Some(first) if allowed.is_empty() => {
+                self.say_leads_to(&target.host, *first, "http");
+                Err(LookupError::Denied.into())
+            }
+            None => Err(LookupError::Unresolvable.into()),
+            Some(_) => Ok(allowed),
+        }
+    }
+
+    /// Writes down that a name leads to where it must not.
+    pub(super) fn say_leads_to(&self, name: &str, address: IpAddr, section: &str) {
+        let what = special(address).unwrap_or("not granted");
+        self.denials.say(
+            &format!("`{name}`, which leads to `{address}`, an address that is {what}"),
+            &format!(
+                "`allow-private = true` in its `[[component.{}.{section}]]` would allow it",
+                self.denials.component()
+            ),
+        );
+    }
+
+    /// Which grant is missing.
+    pub(super) fn missing(&self, section: &str, keys: &str) -> String {
+        format!("a `[[component.{}.{section}]]` with `{keys}` would allow it", self.denials.component())
+    }
+
+    /// Counts one more open socket until what is returned is dropped; `None`, which is
+    /// written down, if there are as many as there may be.
+    pub(super) fn open(&self) -> Option<OpenSocket> {
+        let open = self.sockets.open();
+        if open.is_none() {
+            self.denials.say(
+                "opening one more socket",
+                &format!("the limit of {} open `sockets` is reached", self.sockets.limit),
+            );
+        }
+        open
+    }
+}
+
+const NEVER_LISTENS: &str = "no grant allows that: guests connect, and never listen";
+
+/// The sockets that an attempt has open, counted.
+pub(in crate::wasm) struct SocketLimit {
+    limit: usize,
+    open: AtomicUsize,
+}
+
+/// One open socket. It is closed when this is dropped.
+pub(super) struct OpenSocket(Arc<SocketLimit>);
+
+impl SocketLimit {
+    pub(in crate::wasm) fn new(limit: u32) -> Arc<Self> {
+        Arc::new(Self { limit: usize::try_from(limit).unwrap_or(usize::MAX), open: AtomicUsize::new(0) })
+    }
+
+    fn open(self: &Arc<Self>) -> Option<OpenSocket> {
+        let more = |open: usize| (open < self.limit).then_some(open + 1);
+        let opened = self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
+        opened.ok().map(|_| OpenSocket(Arc::clone(self)))
+    }
+}
+
+impl Drop for OpenSocket {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::AcqRel);
+    }
+}

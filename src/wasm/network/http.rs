@@ -1,0 +1,357 @@
+//! `wasi:http` outgoing requests: each is checked, and sent on a connection of its
+//! own to an address that was checked.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{Either, select};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::client::conn::http1;
+use hyper::{Request, Response, Uri};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, timeout};
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi_http::io::TokioIo;
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
+use wasmtime_wasi_http::{
+    Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
+};
+
+use super::gate::{Gate, LookupError, OpenSocket};
+use super::requests::Target;
+use super::tls;
+use crate::wasm::denials::Denials;
+use crate::wasm::host::HostState;
+
+/// How long a connection may take if the guest does not say.
+const CONNECT: Duration = Duration::from_secs(30);
+
+/// How long anything else may take if the guest does not say: its time limit is
+/// shorter, as a rule.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// The most bytes of a response's status line and headers.
+const HEAD_BYTES: usize = 128 << 10;
+
+/// What `wasi:http` of one attempt works on.
+pub(in crate::wasm) struct Http {
+    context: WasiHttpCtx,
+    sender: Sender,
+}
+
+struct Sender {
+    gate: Arc<Gate>,
+    limits: BodyLimits,
+}
+
+/// The most bytes of bodies.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::wasm) struct BodyLimits {
+    pub(in crate::wasm) request: u64,
+    pub(in crate::wasm) response: u64,
+}
+
+impl Http {
+    pub(in crate::wasm) fn new(gate: Arc<Gate>, limits: BodyLimits) -> Self {
+        Self { context: WasiHttpCtx::new(), sender: Sender { gate, limits } }
+    }
+}
+
+impl WasiHttpView for HostState {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.http.sender, table: &mut self.table, ctx: &mut self.http.context }
+    }
+}
+
+/// Adds `wasi:http` as far as there is such a thing for tasks.
+pub(in crate::wasm) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    // wasmtime's own knows no error that a body ended with.
+    linker.allow_shadowing(true);
+    linker.instance("wasi:http/types@0.2.12")?.func_wrap(
+        "http-error-code",
+        |store, (error,): (Resource<wasmtime::Error>,)| {
+            let state: &HostState = store.data();
+            let error = state.table.get(&error)?;
+            let code = error.downcast_ref::<ErrorCode>().cloned();
+            Ok((code.or_else(|| error.downcast_ref().and_then(body_error)),))
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// The code of an error that a body can end with: those that are made here.
+fn body_error(error: &Error) -> Option<ErrorCode> {
+    Some(match error {
+        Error::HttpRequestBodySize(limit) => ErrorCode::HttpRequestBodySize(*limit),
+        Error::HttpResponseBodySize(limit) => ErrorCode::HttpResponseBodySize(*limit),
+        Error::HttpResponseIncomplete => ErrorCode::HttpResponseIncomplete,
+        Error::ConnectionReadTimeout => ErrorCode::ConnectionReadTimeout,
+        Error::ConnectionTerminated => ErrorCode::ConnectionTerminated,
+        Error::HttpProtocolError => ErrorCode::HttpProtocolError,
+        _ => return None,
+    })
+}
+
+/// What drives a connection until its response was read.
+type Driver = Box<dyn Future<Output = Result<(), Error>> + Send>;
+
+impl WasiHttpHooks for Sender {
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _: Driver,
+    ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Driver), Error>> + Send> {
+        let (gate, limits) = (Arc::clone(&self.gate), self.limits);
+        Box::new(async move { send(&gate, limits, request, options.unwrap_or_default()).await })
+    }
+}
+
+async fn send(
+    gate: &Gate,
+    limits: BodyLimits,
+    mut request: Request<WasiBody>,
+    options: RequestOptions,
+) -> Result<(Response<WasiBody>, Driver), Error> {
+    let target = Target::of(&request)?;
+    let addresses = gate.addresses_for(&target).await?;
+    let open = gate.open().ok_or(Error::ConnectionLimitReached)?;
+    if request.body().size_hint().lower() > limits.request {
+        return Err(too_large(gate.denials(), "request", limits.request));
+    }
+
+    let until = Instant::now() + options.connect_timeout.unwrap_or(CONNECT);
+    let connecting = async {
+        let stream = connect(&addresses, target.port, until).await?;
+        Ok::<Box<dyn Stream>, Error>(match target.is_tls {
+            true => Box::new(tls::connect(server_name(&target.host)?, stream).await?),
+            false => Box::new(stream),
+        })
+    };
+    let stream = match tokio::time::timeout_at(until, connecting).await {
+        Ok(stream) => stream?,
+        Err(_) => return Err(Error::ConnectionTimeout),
+    };
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(HEAD_BYTES)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| cause(&error))?;
+
+    // A server wants the path only; the host is in its header already.
+    *request.uri_mut() = Uri::builder()
+        .path_and_query(request.uri().path_and_query().map_or("/", |path| path.as_str()))
+        .build()
+        .map_err(|_| Error::HttpRequestUriInvalid)?;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let request =
+        request.map(|body| RequestBody { body, left: limits.request, is_over: Arc::clone(&is_over) });
+
+    let first_byte = options.first_byte_timeout.unwrap_or(PATIENCE);
+    let sending = Box::pin(timeout(first_byte, sender.send_request(request)));
+    let (sent, connection) = match select(sending, Box::pin(connection)).await {
+        Either::Left((sent, connection)) => (sent, Some(connection)),
+        // The connection is over: whatever came of it is there.
+        Either::Right((_, sending)) => (sending.await, None),
+    };
+    let response = match sent {
+        _ if is_over.load(Ordering::Acquire) => {
+            return Err(too_large(gate.denials(), "request", limits.request));
+        }
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => return Err(cause(&error)),
+        Err(_) => return Err(Error::ConnectionReadTimeout),
+    };
+    let between = options.between_bytes_timeout.unwrap_or(PATIENCE);
+    let denials = gate.denials().clone();
+    let response = response.map(|body| {
+        let silence = Box::pin(tokio::time::sleep(between));
+        ResponseBody { body, limit: limits.response, read: 0, between, silence, denials }.boxed_unsync()
+    });
+    Ok((response, Box::new(drive(connection, open))))
+}
+
+/// Drives a connection to its end. It counts as an open one until then, or until
+/// the guest drops the response.
+async fn drive<C, E>(connection: Option<C>, open: OpenSocket) -> Result<(), Error>
+where
+    C: Future<Output = Result<(), E>> + Send,
+{
+    if let Some(connection) = connection {
+        // What went wrong is seen by whoever reads the body.
+        let _ = connection.await;
+    }
+    drop(open);
+    Ok(())
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Connects to the first address that answers; each gets its share of the time.
+async fn connect(addresses: &[IpAddr], port: u16, until: Instant) -> Result<TcpStream, Error> {
+    let mut failed = Error::DestinationNotFound;
+    for (index, address) in addresses.iter().enumerate() {
+        let left = until.saturating_duration_since(Instant::now());
+        let share = left / u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
+        failed = match timeout(share, TcpStream::connect(SocketAddr::new(*address, port))).await {
+            Ok(Ok(stream)) => {
+                // Only makes it quicker.
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
+            Ok(Err(error)) => not_connected(&error),
+            Err(_) => Error::ConnectionTimeout,
+        };
+    }
+    Err(failed)
+}
+
+fn not_connected(error: &io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => Error::ConnectionRefused,
+        io::ErrorKind::TimedOut => Error::ConnectionTimeout,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Error::DestinationIpUnroutable,
+        _ => Error::DestinationUnavailable,
+    }
+}
+
+fn server_name(host: &str) -> Result<ServerName<'static>, Error> {
+    match super::grants::parse_address(host) {
+        Some(address) => Ok(ServerName::from(address)),
+        None => ServerName::try_from(host.to_owned()).map_err(|_| Error::HttpRequestUriInvalid),
+    }
+}
+
+/// What went wrong on a connection, in the words of `wasi:http`.
+fn cause(error: &hyper::Error) -> Error {
+    if error.is_incomplete_message() {
+        return Error::HttpResponseIncomplete;
+    }
+    if error.is_parse_too_large() {
+        return Error::HttpResponseHeaderSectionSize(u32::try_from(HEAD_BYTES).ok());
+    }
+    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    match io.map(io::Error::kind) {
+        Some(io::ErrorKind::UnexpectedEof) => Error::HttpResponseIncomplete,
+        Some(_) => Error::ConnectionTerminated,
+        None => Error::HttpProtocolError,
+    }
+}
+
+fn too_large(denials: &Denials, what: &str, limit: u64) -> Error {
+    denials.say(&format!("more of a {what}'s body"), &format!("the limit `{what}-body` is {limit} bytes"));
+    match what {
+        "request" => Error::HttpRequestBodySize(Some(limit)),
+        _ => Error::HttpResponseBodySize(Some(limit)),
+    }
+}
+
+/// The body that a guest sends, up to its limit.
+struct RequestBody {
+    body: WasiBody,
+    left: u64,
+    /// Tells whoever sends it: the error that says so is lost on the way.
+    is_over: Arc<AtomicBool>,
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            match self.left.checked_sub(data.len() as u64) {
+                Some(left) => self.left = left,
+                None => {
+                    self.is_over.store(true, Ordering::Release);
+                    return Poll::Ready(Some(Err(Error::HttpRequestBodySize(None))));
+                }
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The body that a guest receives, up to its limit, as long as it keeps coming.
+struct ResponseBody {
+    body: Incoming,
+    limit: u64,
+    read: u64,
+    between: Duration,
+    silence: Pin<Box<Sleep>>,
+    denials: Denials,
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = &mut *self;
+        let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) else {
+            ready!(this.silence.as_mut().poll(context));
+            return Poll::Ready(Some(Err(Error::ConnectionReadTimeout)));
+        };
+        this.silence.as_mut().reset(Instant::now() + this.between);
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => {
+                this.read += frame.data_ref().map_or(0, |data| data.len() as u64);
+                match this.read > this.limit {
+                    true => Some(Err(too_large(&this.denials, "response", this.limit))),
+                    false => Some(Ok(frame)),
+                }
+            }
+            Some(Err(error)) => Some(Err(cause(&error))),
+            None => None,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl From<LookupError> for Error {
+    fn from(error: LookupError) -> Self {
+        match error {
+            LookupError::Invalid => Self::HttpRequestUriInvalid,
+            LookupError::Denied => Self::DestinationIpProhibited,
+            LookupError::TooMany => Self::ConnectionLimitReached,
+            LookupError::Unresolvable => Self::DnsError { rcode: None, info_code: None },
+        }
+    }
+}

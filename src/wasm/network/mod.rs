@@ -1,0 +1,19 @@
+//! What guests reach over the network: `wasi:sockets` and `wasi:http`, each as far
+//! as it was granted.
+
+mod address;
+mod gate;
+mod grants;
+mod http;
+mod requests;
+mod resolver;
+mod sockets;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+pub(super) use gate::{Gate, SocketLimit};
+pub use grants::{HostPattern, NetworkGrant, Ports};
+pub(super) use http::{BodyLimits, Http, add_to_linker as add_http_to_linker};
+pub use requests::{HttpGrant, Scheme};
+pub(super) use sockets::{Sockets, add_to_linker as add_sockets_to_linker};

@@ -1,0 +1,291 @@
+//! Which requests are granted.
+
+use std::fmt;
+
+use hyper::Request;
+use wasmtime_wasi_http::{Error, WasiBody};
+
+use super::grants::{HostPattern, Ports, normalise, parse_address};
+use crate::wasm::glob::Glob;
+
+/// Requests that guests may make by `wasi:http`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpGrant {
+    /// To which hosts.
+    pub host: HostPattern,
+    /// By which schemes, `http` and `https`.
+    pub schemes: Vec<Scheme>,
+    /// To which of their ports; `None`: the scheme's own.
+    pub ports: Option<Ports>,
+    /// By which methods; `None`: by all.
+    pub methods: Option<Vec<Box<str>>>,
+    /// For which paths; `None`: for all.
+    pub paths: Option<Vec<Glob>>,
+    /// Whether the host may be outside of the open internet.
+    pub allow_private: bool,
+}
+
+/// How a request travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// For everybody on the way to read.
+    Http,
+    /// By TLS.
+    Https,
+}
+
+impl Scheme {
+    /// As it stands in URLs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    fn port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+/// What a request asks for.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) is_tls: bool,
+    /// A name as it is compared, or an address.
+    pub(super) host: String,
+    pub(super) port: u16,
+    method: String,
+    path: String,
+}
+
+impl Target {
+    pub(super) fn of(request: &Request<WasiBody>) -> Result<Self, Error> {
+        let uri = request.uri();
+        let scheme = match uri.scheme_str() {
+            Some("http") => Scheme::Http,
+            Some("https") => Scheme::Https,
+            _ => return Err(Error::HttpProtocolError),
+        };
+        let authority = uri.authority().ok_or(Error::HttpRequestUriInvalid)?;
+        if authority.as_str().contains('@') {
+            return Err(Error::HttpRequestUriInvalid);
+        }
+        // What looks like a port and is none would be taken for the scheme's own.
+        let after = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+        let port = match after {
+            "" => scheme.port(),
+            after => after
+                .strip_prefix(':')
+                .and_then(|port| port.parse().ok())
+                .filter(|port| *port != 0)
+                .ok_or(Error::HttpRequestUriInvalid)?,
+        };
+        let host = match parse_address(authority.host()) {
+            Some(address) => address.to_canonical().to_string(),
+            None => normalise(authority.host()).ok_or(Error::HttpRequestUriInvalid)?,
+        };
+        let (method, path) = (request.method().as_str().to_owned(), uri.path().to_owned());
+        Ok(Self { is_tls: scheme == Scheme::Https, host, port, method, path })
+    }
+
+    fn scheme(&self) -> Scheme {
+        if self.is_tls { Scheme::Https } else { Scheme::Http }
+    }
+
+    /// The grants that allow it, whatever its host leads to.
+    ///
+    /// # Errors
+    ///
+    /// What is missing: the key of the grant and what it would have to have.
+    pub(super) fn granted_by<'g>(
+        &self,
+        grants: &'g [HttpGrant],
+    ) -> Result<Vec<&'g HttpGrant>, (&'static str, String)> {
+        if matches!(self.method.as_str(), "CONNECT" | "TRACE") {
+            return Err(("methods", self.method.clone()));
+        }
+        let address = parse_address(&self.host);
+        let mut left: Vec<&HttpGrant> = grants.iter().collect();
+        let mut keep = |key, missing: String, fits: &dyn Fn(&HttpGrant) -> bool| {
+            left.retain(|grant| fits(grant));
+            if left.is_empty() { Err((key, missing)) } else { Ok(()) }
+        };
+        keep("host", self.host.clone(), &|grant| match address {
+            // Where it leads is checked, and said, with the addresses.
+            Some(address) => grant.host.has_address(address, true),
+            None => grant.host.has_name(&self.host),
+        })?;
+        let scheme = self.scheme();
+        keep("schemes", scheme.as_str().to_owned(), &|grant| grant.schemes.contains(&scheme))?;
+        keep("ports", self.port.to_string(), &|grant| match &grant.ports {
+            Some(ports) => ports.contains(self.port),
+            None => self.port == scheme.port(),
+        })?;
+        keep("methods", self.method.clone(), &|grant| {
+            grant.methods.as_ref().is_none_or(|methods| methods.iter().any(|method| **method == *self.method))
+        })?;
+        keep("paths", self.path.clone(), &|grant| {
+            grant
+                .paths
+                .as_ref()
+                .is_none_or(|paths| is_plain(&self.path) && paths.iter().any(|path| path.matches(&self.path)))
+        })?;
+        Ok(left)
+    }
+}
+
+/// Without the query, which may be nobody's business.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = match self.host.contains(':') {
+            true => format!("[{}]", self.host),
+            false => self.host.clone(),
+        };
+        write!(f, "{} {}://{host}:{}{}", self.method, self.scheme().as_str(), self.port, self.path)
+    }
+}
+
+/// Whether every server reads a path as it is written: one with `..` in it, in
+/// whatever disguise, may lead out of what was granted.
+fn is_plain(path: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    let has_disguise =
+        ["%2e", "%2f", "%5c", "%00", "\\", "//"].iter().any(|disguise| path.contains(disguise));
+    let mut segments = path.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
+    !has_disguise && segments.all(|segment| segment != "." && segment != "..")
+}
+
+impl fmt::Display for HttpGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.methods {
+            None => f.write_str("any method")?,
+            Some(methods) => f.write_str(&methods.join(", "))?,
+        }
+        let schemes: Vec<_> = self.schemes.iter().map(|scheme| scheme.as_str()).collect();
+        write!(f, " by {} to {}", schemes.join(" and "), self.host)?;
+        if let Some(ports) = &self.ports {
+            write!(f, ", {ports}")?;
+        }
+        if let Some(paths) = &self.paths {
+            let paths: Vec<_> = paths.iter().map(ToString::to_string).collect();
+            write!(f, ", paths {}", paths.join(", "))?;
+        }
+        f.write_str(if self.allow_private { ", private addresses too" } else { "" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt, Empty};
+
+    use super::*;
+
+    fn target(method: &str, url: &str) -> Result<Target, Error> {
+        let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+        Target::of(&Request::builder().method(method).uri(url).body(body).expect("a request"))
+    }
+
+    fn grant(host: &str) -> HttpGrant {
+        HttpGrant {
+            host: HostPattern::parse(host).expect("a host"),
+            schemes: vec![Scheme::Https],
+            ports: None,
+            methods: Some(vec!["GET".into()]),
+            paths: Some(vec![Glob::new("/v1/*"), Glob::new("/status")]),
+            allow_private: false,
+        }
+    }
+
+    #[track_caller]
+    fn missing(method: &str, url: &str, grants: &[HttpGrant]) -> &'static str {
+        let target = target(method, url).expect("a request that can be made");
+        target.granted_by(grants).map_or_else(|(key, _)| key, |_| "nothing")
+    }
+
+    #[test]
+    fn every_part_of_a_request_is_compared() {
+        let grants = [grant("api.example")];
+        for (method, url, expected) in [
+            ("GET", "https://api.example/v1/a?b=/../c", "nothing"),
+            ("GET", "https://API.example.:443/status", "nothing"),
+            ("GET", "https://api.example/v1/", "nothing"),
+            ("GET", "https://other.example/v1/a", "host"),
+            ("GET", "https://x.api.example/v1/a", "host"),
+            ("GET", "https://1.1.1.1/v1/a", "host"),
+            ("GET", "http://api.example/v1/a", "schemes"),
+            ("GET", "https://api.example:8443/v1/a", "ports"),
+            ("POST", "https://api.example/v1/a", "methods"),
+            ("get", "https://api.example/v1/a", "methods"),
+            ("CONNECT", "https://api.example/v1/a", "methods"),
+            ("GET", "https://api.example/v2/a", "paths"),
+            ("GET", "https://api.example/", "paths"),
+        ] {
+            assert_eq!(missing(method, url, &grants), expected, "{method} {url}");
+        }
+    }
+
+    #[test]
+    fn no_disguise_leads_out_of_a_granted_path() {
+        let grants = [grant("api.example")];
+        for path in [
+            "/v1/../admin",
+            "/v1/./a",
+            "/v1/..",
+            "/v1/.",
+            "/v1/%2e%2e/admin",
+            "/v1/%2E./admin",
+            "/v1/..%2fadmin",
+            "/v1/..%5cadmin",
+            "/v1/..;/admin",
+            "/v1/..;a=b/admin",
+            "/v1//admin",
+            "/v1/a%00",
+        ] {
+            let url = format!("https://api.example{path}");
+            assert_eq!(missing("GET", &url, &grants), "paths", "{path}");
+        }
+        let everywhere = [HttpGrant { paths: None, ..grant("api.example") }];
+        assert_eq!(
+            missing("GET", "https://api.example/v1/../admin", &everywhere),
+            "nothing",
+            "all paths are granted"
+        );
+    }
+
+    #[test]
+    fn what_two_readers_would_read_differently_is_no_request() {
+        for url in [
+            "https://user@api.example/",
+            "https://api.example@evil.example/",
+            "https://api.example:/",
+            "https://api.example:0/",
+            "https://127.1/",
+            "https://2130706433/",
+            "https://0x7f000001/",
+            "ftp://api.example/",
+            "https://api..example/",
+        ] {
+            assert!(target("GET", url).is_err(), "{url}");
+        }
+        let shown = |url| target("GET", url).expect("a request").to_string();
+        assert_eq!(shown("https://[::ffff:127.0.0.1]/a?b"), "GET https://127.0.0.1:443/a");
+        assert_eq!(shown("http://[2001:db8::1]:8080"), "GET http://[2001:db8::1]:8080/");
+    }
+
+    #[test]
+    fn grants_do_not_add_up() {
+        let write = HttpGrant {
+            methods: Some(vec!["POST".into()]),
+            paths: Some(vec![Glob::new("/in")]),
+            ..grant("a.b")
+        };
+        let grants = [grant("a.b"), write];
+        assert_eq!(missing("GET", "https://a.b/v1/x", &grants), "nothing");
+        assert_eq!(missing("POST", "https://a.b/in", &grants), "nothing");
+        assert_eq!(missing("POST", "https://a.b/v1/x", &grants), "paths");
+    }
+}

@@ -1,0 +1,208 @@
+//! `wasi:sockets`, as far as it differs from what wasmtime makes of it: sockets are
+//! counted, and names are looked up by ourselves.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use wasmtime::component::{HasSelf, Linker, Resource, ResourceType};
+use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode, IpAddress, IpAddressFamily, Network};
+use wasmtime_wasi::p2::bindings::sockets::{tcp_create_socket, udp_create_socket};
+use wasmtime_wasi::p2::{DynPollable, Pollable, SocketError, SocketResult, TcpSocket, UdpSocket, subscribe};
+use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, poll_noop, spawn};
+use wasmtime_wasi::sockets::WasiSocketsView;
+
+use super::gate::{Gate, LookupError, OpenSocket};
+use crate::wasm::host::HostState;
+
+/// The sockets of one attempt.
+pub(in crate::wasm) struct Sockets {
+    pub(in crate::wasm) gate: Arc<Gate>,
+    /// Those that are open, by their place in the table.
+    open: HashMap<u32, OpenSocket>,
+}
+
+impl Sockets {
+    pub(in crate::wasm) fn new(gate: Arc<Gate>) -> Self {
+        Self { gate, open: HashMap::new() }
+    }
+
+    /// Allows in a context what the gate allows.
+    pub(in crate::wasm) fn allow(&self, wasi: &mut WasiCtxBuilder) {
+        if self.gate.grants_sockets() {
+            let gate = Arc::clone(&self.gate);
+            wasi.allow_tcp(true).allow_udp(true).socket_addr_check(move |address, usage| {
+                Box::pin(std::future::ready(gate.allows(address, usage)))
+            });
+        }
+    }
+
+    /// Takes the place of one more socket, if there may be one.
+    fn open(&self, protocol: &str) -> Result<OpenSocket, ErrorCode> {
+        if !self.gate.grants_sockets() {
+            let missing = self.gate.missing("network", "host` and `ports");
+            self.gate.denials().say(&format!("opening a {protocol} socket"), &missing);
+            return Err(ErrorCode::AccessDenied);
+        }
+        self.gate.open().ok_or(ErrorCode::NewSocketLimit)
+    }
+}
+
+/// Puts ours in the place of wasmtime's.
+pub(in crate::wasm) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    tcp_create_socket::add_to_linker::<_, HasSelf<HostState>>(linker, |state| state)?;
+    udp_create_socket::add_to_linker::<_, HasSelf<HostState>>(linker, |state| state)?;
+    // The version that wasmtime's own have: these are put over them.
+    linker.instance("wasi:sockets/tcp@0.2.12")?.resource(
+        "tcp-socket",
+        ResourceType::host::<TcpSocket>(),
+        |mut store, rep| {
+            let state: &mut HostState = store.data_mut();
+            state.table.delete(Resource::<TcpSocket>::new_own(rep))?;
+            state.sockets.open.remove(&rep);
+            Ok(())
+        },
+    )?;
+    linker.instance("wasi:sockets/udp@0.2.12")?.resource(
+        "udp-socket",
+        ResourceType::host::<UdpSocket>(),
+        |mut store, rep| {
+            let state: &mut HostState = store.data_mut();
+            state.table.delete(Resource::<UdpSocket>::new_own(rep))?;
+            state.sockets.open.remove(&rep);
+            Ok(())
+        },
+    )?;
+    let mut lookup = linker.instance("wasi:sockets/ip-name-lookup@0.2.12")?;
+    lookup.resource("resolve-address-stream", ResourceType::host::<Lookup>(), |mut store, rep| {
+        let state: &mut HostState = store.data_mut();
+        state.table.delete(Resource::<Lookup>::new_own(rep))?;
+        Ok(())
+    })?;
+    lookup.func_wrap("resolve-addresses", |mut store, (network, name): (Resource<Network>, String)| {
+        let state: &mut HostState = store.data_mut();
+        state.table.get(&network)?;
+        let lookup = Lookup::start(&state.sockets.gate, name);
+        Ok((match lookup.failed() {
+            Some(error) => Err(error),
+            None => Ok(state.table.push(lookup)?),
+        },))
+    })?;
+    lookup.func_wrap(
+        "[method]resolve-address-stream.resolve-next-address",
+        |mut store, (lookup,): (Resource<Lookup>,)| {
+            let state: &mut HostState = store.data_mut();
+            Ok((state.table.get_mut(&lookup)?.next(),))
+        },
+    )?;
+    lookup.func_wrap(
+        "[method]resolve-address-stream.subscribe",
+        |mut store, (lookup,): (Resource<Lookup>,)| {
+            let state: &mut HostState = store.data_mut();
+            let pollable: Resource<DynPollable> = subscribe(&mut state.table, lookup)?;
+            Ok((pollable,))
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+// What the two interfaces below need of the one that has their error.
+impl network::Host for HostState {
+    fn convert_error_code(&mut self, error: SocketError) -> wasmtime::Result<ErrorCode> {
+        error.downcast()
+    }
+
+    fn network_error_code(
+        &mut self,
+        error: Resource<wasmtime::Error>,
+    ) -> wasmtime::Result<Option<ErrorCode>> {
+        self.sockets().network_error_code(error)
+    }
+}
+
+impl network::HostNetwork for HostState {
+    fn drop(&mut self, network: Resource<Network>) -> wasmtime::Result<()> {
+        network::HostNetwork::drop(&mut self.sockets(), network)
+    }
+}
+
+impl tcp_create_socket::Host for HostState {
+    fn create_tcp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Resource<TcpSocket>> {
+        let open = self.sockets.open("TCP")?;
+        let socket = self.sockets().create_tcp_socket(family)?;
+        self.sockets.open.insert(socket.rep(), open);
+        Ok(socket)
+    }
+}
+
+impl udp_create_socket::Host for HostState {
+    async fn create_udp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Resource<UdpSocket>> {
+        let open = self.sockets.open("UDP")?;
+        let socket = self.sockets().create_udp_socket(family).await?;
+        self.sockets.open.insert(socket.rep(), open);
+        Ok(socket)
+    }
+}
+
+/// A name that is being looked up, or its addresses that were not taken yet.
+pub(super) enum Lookup {
+    Pending(AbortOnDropJoinHandle<Result<Vec<IpAddr>, LookupError>>),
+    Found(std::vec::IntoIter<IpAddr>),
+    Failed(ErrorCode),
+}
+
+impl Lookup {
+    fn start(gate: &Arc<Gate>, name: String) -> Self {
+        let gate = Arc::clone(gate);
+        let mut looking = Box::pin(async move { gate.look_up(&name).await });
+        // What is refused is refused at once.
+        match poll_noop(looking.as_mut()) {
+            Some(result) => Self::of(result),
+            None => Self::Pending(spawn(looking)),
+        }
+    }
+
+    fn of(result: Result<Vec<IpAddr>, LookupError>) -> Self {
+        match result {
+            Ok(addresses) => Self::Found(addresses.into_iter()),
+            Err(LookupError::Invalid) => Self::Failed(ErrorCode::InvalidArgument),
+            Err(LookupError::Denied) => Self::Failed(ErrorCode::AccessDenied),
+            Err(LookupError::TooMany) => Self::Failed(ErrorCode::NewSocketLimit),
+            Err(LookupError::Unresolvable) => Self::Failed(ErrorCode::NameUnresolvable),
+        }
+    }
+
+    fn failed(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Failed(error) => Some(*error),
+            Self::Pending(_) | Self::Found(_) => None,
+        }
+    }
+
+    fn next(&mut self) -> Result<Option<IpAddress>, ErrorCode> {
+        if let Self::Pending(looking) = self {
+            match poll_noop(Pin::new(looking)) {
+                Some(result) => *self = Self::of(result),
+                None => return Err(ErrorCode::WouldBlock),
+            }
+        }
+        match self {
+            Self::Found(addresses) => Ok(addresses.next().map(IpAddress::from)),
+            Self::Failed(error) => Err(*error),
+            Self::Pending(_) => Err(ErrorCode::WouldBlock),
+        }
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Lookup {
+    async fn ready(&mut self) {
+        if let Self::Pending(looking) = self {
+            *self = Self::of(looking.await);
+        }
+    }
+}

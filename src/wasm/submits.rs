@@ -1,0 +1,40 @@
+//! Which tasks a component may submit.
+
+use std::sync::Arc;
+
+use super::denials::Denials;
+use super::discover::Names;
+use super::glob::Glob;
+use crate::model::Refusal;
+
+/// The tasks that guests of one component may submit.
+#[derive(Clone)]
+pub(super) struct Submits {
+    /// `None`: every one.
+    pub(super) allowed: Option<Arc<[Glob]>>,
+    /// What guests mean by short names.
+    pub(super) names: Arc<Names>,
+}
+
+impl Submits {
+    /// Whether a task may be submitted, by its full id.
+    pub(super) fn allows(&self, id: &str) -> bool {
+        self.allowed.as_ref().is_none_or(|allowed| allowed.iter().any(|glob| glob.matches(id)))
+    }
+
+    /// Refuses a task that may not be submitted, and writes that down.
+    pub(super) fn check(&self, name: &str, denials: &Denials) -> Result<(), Refusal> {
+        if self.allowed.is_none() {
+            return Ok(());
+        }
+        // What no task has as its name is refused by the runner, which says so.
+        let Ok(id) = self.names.resolve(name) else { return Ok(()) };
+        if self.allows(id) {
+            return Ok(());
+        }
+        let component = denials.component();
+        let missing = format!("`may-submit` of `[component.{component}]` would have to name it");
+        denials.say(&format!("submitting `{id}`"), &missing);
+        Err(Refusal::Denied(format!("the component `{component}` may not submit `{id}`: {missing}")))
+    }
+}

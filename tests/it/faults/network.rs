@@ -1,0 +1,203 @@
+//! Guests on the network: they reach what was granted, and are told in the log what
+//! else was missing.
+
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::guests::setup::Setup;
+use crate::support::servers::{FullPort, TcpServer, shouting_datagrams};
+
+/// The guest, with these grants: host, port, whether private addresses are allowed.
+fn setup(grants: &[(&str, u16, bool)], more: &str) -> Setup {
+    let grants = grants.iter().map(|(host, port, allow_private)| {
+        format!(
+            "[[component.network.network]]\nhost = \"{host}\"\nports = [{port}]\nallow-private = {allow_private}\n"
+        )
+    });
+    Setup::with(&["network", "echo"], &(grants.collect::<String>() + more))
+}
+
+/// Runs a task that is denied something: the guest gets an error, and both logs have
+/// a line that says all of `says`.
+#[track_caller]
+pub fn denied(setup: &Setup, task: &str, arguments: &Value, says: &[&str]) {
+    let id = setup.submit(task, &arguments.to_string());
+    let output = setup.run_all();
+    let status = setup.status(&id);
+    assert_eq!(status["failure"]["kind"], "returned", "{status}");
+    assert!(status["failure"]["error"].is_string(), "{status}");
+    let logs = setup.run(["logs", &id, "--json"]).expect(0).json_lines();
+    let said: Vec<&str> = logs
+        .iter()
+        .filter(|line| line["stream"] == "runner")
+        .filter_map(|line| line["text"].as_str())
+        .collect();
+    let has_all = |line: &&str| line.starts_with("denied: ") && says.iter().all(|text| line.contains(text));
+    let line =
+        said.iter().find(|line| has_all(line)).unwrap_or_else(|| panic!("{says:?} is not in {said:?}"));
+    assert!(output.stderr.contains(line), "{line:?} is not in {}", output.stderr);
+}
+
+#[test]
+fn an_address_that_is_granted_is_reached_and_no_other() {
+    let (server, other) = (TcpServer::shouting(), TcpServer::shouting());
+    let setup = setup(&[("127.0.0.1", server.port, false)], "");
+    let exchange = |port: u16| json!([format!("127.0.0.1:{port}"), "hello"]);
+    assert_eq!(setup.value("exchange", &exchange(server.port).to_string()), "HELLO");
+    let port = other.port.to_string();
+    let says = ["connecting to `127.0.0.1`", &port, "[[component.network.network]]", "host = \"127.0.0.1\""];
+    denied(&setup, "exchange", &exchange(other.port), &says);
+    denied(&setup, "exchange", &json!([format!("127.0.0.2:{}", server.port), "hello"]), &["`127.0.0.2`"]);
+    assert_eq!((server.accepted(), other.accepted()), (1, 0));
+}
+
+#[test]
+fn a_name_leads_to_private_addresses_only_if_that_is_granted() {
+    let server = TcpServer::shouting();
+    let arguments = json!([format!("localhost:{}", server.port), "hello"]);
+    let with = setup(&[("localhost", server.port, true)], "");
+    assert_eq!(with.value("exchange", &arguments.to_string()), "HELLO");
+    let without = setup(&[("localhost", server.port, false)], "");
+    let says = ["`localhost`, which leads to", "loopback", "allow-private = true"];
+    denied(&without, "exchange", &arguments, &says);
+    let any = setup(&[("*", server.port, false)], "");
+    denied(&any, "exchange", &arguments, &says);
+    denied(&any, "exchange", &json!([format!("127.0.0.1:{}", server.port), "hello"]), &["`127.0.0.1`"]);
+    assert_eq!(server.accepted(), 1);
+}
+
+#[test]
+fn only_granted_names_are_looked_up() {
+    let setup = setup(&[("localhost", 80, true)], "");
+    let found = setup.value("look-up", r#"["localhost"]"#);
+    assert!(found.as_array().is_some_and(|found| found.contains(&json!("127.0.0.1"))), "{found}");
+    let says = ["looking up `db.example`", "host = \"db.example\""];
+    denied(&setup, "look-up", &json!(["db.example"]), &says);
+}
+
+#[test]
+fn without_a_grant_nothing_is_opened() {
+    let server = TcpServer::shouting();
+    let setup = setup(&[], "");
+    let says = ["opening a TCP socket", "[[component.network.network]]"];
+    denied(&setup, "exchange", &json!([format!("127.0.0.1:{}", server.port), "hello"]), &says);
+    denied(
+        &setup,
+        "exchange",
+        &json!([format!("localhost:{}", server.port), "hello"]),
+        &["looking up `localhost`"],
+    );
+    denied(&setup, "exchange-datagrams", &json!(["127.0.0.1:53", "hello"]), &["opening a UDP socket"]);
+    denied(&setup, "listen", &json!(["127.0.0.1:0"]), &["opening a TCP socket"]);
+    assert_eq!(server.accepted(), 0);
+}
+
+#[test]
+fn datagrams_go_where_they_may_and_nowhere_else() {
+    let port = shouting_datagrams();
+    let private = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    private.set_nonblocking(true).expect("a socket that can be asked");
+    let private_port = private.local_addr().expect("an address").port();
+    let setup = setup(&[("127.0.0.1", port, false), ("*", private_port, false)], "");
+    assert_eq!(
+        setup.value("exchange-datagrams", &json!([format!("127.0.0.1:{port}"), "hello"]).to_string()),
+        "HELLO"
+    );
+    let says = ["sending to `127.0.0.1`", "[[component.network.network]]"];
+    denied(&setup, "exchange-datagrams", &json!([format!("127.0.0.1:{private_port}"), "hello"]), &says);
+    denied(
+        &setup,
+        "exchange-datagrams",
+        &json!([format!("169.254.169.254:{private_port}"), "hello"]),
+        &["sending to"],
+    );
+    let nothing = private.recv_from(&mut [0; 10]).expect_err("nothing came");
+    assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn nobody_listens_whatever_is_granted() {
+    let setup = setup(&[("*", 8080, true), ("0.0.0.0/0", 8081, true)], "");
+    for address in ["0.0.0.0:8080", "127.0.0.1:8080", "127.0.0.1:0", "[::]:8080"] {
+        denied(
+            &setup,
+            "listen",
+            &json!([address]),
+            &["binding a socket to", "guests connect, and never listen"],
+        );
+        denied(&setup, "bind", &json!([address]), &["binding a socket to"]);
+    }
+    denied(&setup, "listen", &json!(["0.0.0.0:0"]), &["listening for connections"]);
+}
+
+#[test]
+fn an_address_in_disguise_is_the_same_address() {
+    let server = TcpServer::shouting();
+    // Everything on this port, but for what is not of the open internet.
+    let setup = setup(&[("*", server.port, false), ("::/0", server.port, false)], "");
+    for address in [
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[64:ff9b::7f00:1]",
+        "[2002:7f00:1::]",
+        "[::127.0.0.1]",
+        "[::1]",
+    ] {
+        let arguments = json!([format!("{address}:{}", server.port), "hello"]);
+        let failed = setup.failure("exchange", &arguments.to_string(), 1, "returned");
+        assert!(failed.failure["error"].is_string(), "{address}");
+    }
+    for name in ["127.1", "2130706433", "0x7f000001", "0177.0.0.1"] {
+        let arguments = json!([format!("{name}:{}", server.port), "hello"]);
+        setup.failure("exchange", &arguments.to_string(), 1, "returned");
+    }
+    assert_eq!(server.accepted(), 0);
+}
+
+#[test]
+fn a_flood_of_connections_ends_at_the_limit_of_sockets() {
+    let server = TcpServer::silent();
+    let grant = [("127.0.0.1", server.port, false)];
+    let address = format!("127.0.0.1:{}", server.port);
+    let few = setup(&grant, "[component.network.limits]\nsockets = 5\n");
+    let id = few.submit("sockets.flood", &json!([&address, 1000]).to_string());
+    let good = few.submit("echo.echo-u32", "[7]");
+    let output = few.run_all();
+    assert_eq!(few.status(&id)["result"], 5);
+    assert_eq!(few.status(&good)["result"], 7);
+    let line = "denied: opening one more socket: the limit of 5 open `sockets` is reached";
+    let logs = few.run(["logs", &id]).expect(0);
+    assert!(logs.stdout().contains(line) && output.stderr.contains(line), "{logs:?} {output:?}");
+    // What is closed does not count.
+    few.call("one-after-another", &json!([&address, 50]).to_string()).expect(0);
+    let default = setup(&grant, "");
+    assert_eq!(default.value("sockets.flood", &json!([&address, 1000]).to_string()), 64);
+}
+
+/// Runs a task that hangs on the network, with a time limit, beside one that does
+/// not.
+#[track_caller]
+fn hangs_until_its_time_is_over(port: u16) {
+    let setup = setup(&[("127.0.0.1", port, false)], "[component.network.limits]\ntime = \"500ms\"\n");
+    setup.run(["check"]).expect(0);
+    let hanging = setup.submit("exchange", &json!([format!("127.0.0.1:{port}"), "hello"]).to_string());
+    let good = setup.submit("echo.echo-u32", "[7]");
+    let began = Instant::now();
+    setup.run(["start", "--until-idle", "--slots", "1"]).expect(0);
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    let hanging = setup.status(&hanging);
+    assert_eq!(hanging["failure"]["kind"], "timed-out", "{hanging}");
+    assert_eq!(setup.status(&good)["result"], 7, "the slot is free again");
+}
+
+#[test]
+fn a_connection_that_never_comes_ends_with_the_time_limit() {
+    hangs_until_its_time_is_over(FullPort::new().port);
+}
+
+#[test]
+fn a_server_that_never_answers_ends_with_the_time_limit() {
+    hangs_until_its_time_is_over(TcpServer::silent().port);
+}
