@@ -143,6 +143,14 @@ pub enum Command {
     /// fetches what was pushed.
     #[command(subcommand)]
     Component(ComponentCommand),
+    /// Write down which bytes each component has, so that others are refused
+    ///
+    /// Writes `wasm-runner.lock` beside `wasm-runner.toml`: name, source and digest of
+    /// each component. While that file is there, every command refuses a component
+    /// whose digest is another (78). For a tag in a registry, and for the store, it
+    /// says which version is taken. What is in the file already is only changed by
+    /// `--update`.
+    Lock(LockArgs),
     /// List the tasks of all components, with their types
     Tasks(TasksArgs),
     /// Print the WIT of tasks, so that other projects can import them
@@ -181,6 +189,9 @@ pub enum Command {
     /// runners of `memory:` are in this process, one at a time: they are stopped,
     /// not killed.
     Torture(TortureArgs),
+    /// Compile a component: what this program starts itself with
+    #[command(hide = true)]
+    Compile(CompileArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Print the manual page, of the program or of one command
@@ -479,6 +490,43 @@ pub enum ComponentCommand {
     Push(ComponentPushArgs),
     /// List the components in the store, of each name the newest first
     List,
+    /// Fetch configured components from their registries
+    ///
+    /// Prints name and digest of each. What was fetched is kept in the cache
+    /// directory and never asked for again: other commands need no network then.
+    Pull(ComponentPullArgs),
+}
+
+/// Flags of `component pull`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner component pull
+  WASM_RUNNER_REGISTRY_AUTH=ghcr.io=me:$TOKEN run-wasm-runner component pull math
+
+Credentials: WASM_RUNNER_REGISTRY_AUTH (HOST=USER:PASSWORD), or docker's config.json.")]
+pub struct ComponentPullArgs {
+    /// Their names in the configuration [default: all that come from a registry]
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+}
+
+/// Flags of `lock`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner lock
+  run-wasm-runner lock --update wordcount
+
+Exit codes: 78 if a component changed and is not updated; then nothing is written.")]
+pub struct LockArgs {
+    /// Take what this component is now; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub update: Vec<String>,
+
+    /// Take what every component is now
+    #[arg(long, conflicts_with = "update")]
+    pub update_all: bool,
 }
 
 /// Flags of `component push`.
@@ -538,6 +586,14 @@ Examples:
 
 Exit codes: 78 if anything is wrong.")]
 pub struct CheckArgs {}
+
+/// What `compile` is to do.
+#[derive(Debug, Args)]
+pub struct CompileArgs {
+    /// In the words of the version that asks for it
+    #[arg(value_name = "JOB")]
+    pub job: String,
+}
 
 /// Flags of `torture`.
 #[derive(Debug, Args)]

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use crate::config::check_component_name;
-use crate::wasm::{Inspection, Library};
+use crate::wasm::{CompileLimits, Inspection, Library};
 
 use super::args::InspectArgs;
 use super::arguments::signature;
+use super::compile;
 use super::error::CliError;
 use super::output::{Output, harmless_line};
 use super::render::{InspectionDocument, plural, size};
@@ -19,8 +20,9 @@ use super::render::{InspectionDocument, plural, size};
 pub fn run(args: &InspectArgs, json: bool) -> Result<(), CliError> {
     let mut output = Output::stdout();
     let name = component_name(&args.file);
+    let compiler = compile::compiler(CompileLimits::default())?;
     let inspection =
-        Library::inspect(&name, &args.file, None).map_err(|error| CliError::Load(vec![error]))?;
+        Library::inspect(&name, &args.file, None, compiler).map_err(|error| CliError::Load(vec![error]))?;
     if json {
         output.json(&InspectionDocument::new(&inspection))?;
         return output.flush();
