@@ -165,7 +165,11 @@ pub enum Command {
     /// `requirements.txt`; `tsconfig.json`; `package.json`; `go.mod`; `src/tasks.c`;
     /// `src/tasks.cpp`.
     Build(BuildArgs),
-    /// Show what a component file exports, imports and asks for
+    /// Show what a component exports, imports and asks for
+    ///
+    /// Of a component that is configured, by its name or by its file, it also shows how
+    /// much of what it asks for it is granted. A configuration that is wrong does not keep
+    /// a file from being inspected.
     Inspect(InspectArgs),
     /// Validate the configuration and every component in it
     Check(CheckArgs),
@@ -479,6 +483,12 @@ pub enum ComponentCommand {
     Push(ComponentPushArgs),
     /// List the components in the store, of each name the newest first
     List,
+    /// Show which rights and tasks an upgrade adds, removes and changes
+    ///
+    /// Of tasks it compares the types. `+` is only in NEW, `-` only in OLD, `~` in both
+    /// and different. What a component asks for is not what it gets: `inspect NAME`
+    /// shows that.
+    Diff(ComponentDiffArgs),
 }
 
 /// Flags of `component push`.
@@ -491,6 +501,28 @@ pub struct ComponentPushArgs {
     /// Their names in the configuration
     #[arg(value_name = "NAME", required = true)]
     pub names: Vec<String>,
+}
+
+/// Flags of `component diff`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner component diff wordcount build/wordcount.wasm
+  run-wasm-runner component diff --deny-new-rights old.wasm new.wasm
+
+Exit codes: 1 with --deny-new-rights if NEW asks for more than OLD.")]
+pub struct ComponentDiffArgs {
+    /// Component file, or the name of a configured component
+    #[arg(value_name = "OLD", value_hint = ValueHint::FilePath)]
+    pub old: PathBuf,
+
+    /// Component file, or the name of a configured component
+    #[arg(value_name = "NEW", value_hint = ValueHint::FilePath)]
+    pub new: PathBuf,
+
+    /// Fail if NEW asks for a right that OLD does not ask for
+    #[arg(long)]
+    pub deny_new_rights: bool,
 }
 
 /// Flags of `pause` and `resume`.
@@ -522,9 +554,11 @@ pub struct QueuesArgs {}
 #[command(after_help = "\
 Examples:
   run-wasm-runner inspect math.wasm
+  run-wasm-runner inspect wordcount
+  run-wasm-runner inspect wordcount --json | jq '.rights[] | select(.extent == \"denied\")'
   run-wasm-runner inspect math.wasm --json | jq .imports")]
 pub struct InspectArgs {
-    /// Component file
+    /// Component file, or the name of a configured component
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
 }

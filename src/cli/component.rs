@@ -38,6 +38,7 @@ pub fn run(command: &ComponentCommand, context: &Context) -> Result<(), CliError
     match command {
         ComponentCommand::Push(args) => push(args, context),
         ComponentCommand::List => list(context),
+        ComponentCommand::Diff(_) => unreachable!("it needs no store and was done already"),
     }
 }
 

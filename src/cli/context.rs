@@ -129,6 +129,24 @@ impl Context {
         if unresolved.is_empty() { Ok(Arc::new(library)) } else { Err(ConfigError(unresolved).into()) }
     }
 
+    /// A configured component with its file, which is fetched if need be; `None` if
+    /// none has that name.
+    ///
+    /// # Errors
+    ///
+    /// As [`library`](Self::library).
+    pub fn source(&self, name: &str) -> Result<Option<ComponentSource>, CliError> {
+        let Some(source) = self.config.components.iter().find(|source| *source.name == *name) else {
+            return Ok(None);
+        };
+        if !source.path.as_os_str().is_empty() {
+            return Ok(Some(source.clone()));
+        }
+        let existing = self.existing_store()?;
+        let sources = self.sources(existing.missing.is_none().then_some(&existing.store))?;
+        Ok(sources.into_iter().find(|source| *source.name == *name))
+    }
+
     /// The components to load, each with its file.
     fn sources(&self, store: Option<&Arc<dyn Store>>) -> Result<Vec<ComponentSource>, CliError> {
         let mut sources = self.config.components.clone();

@@ -15,6 +15,7 @@ mod link;
 mod network;
 mod output;
 mod parallel;
+mod rights;
 mod rules;
 mod submits;
 mod suggest;
@@ -32,4 +33,5 @@ pub use library::{
     LibraryOptions, LoadError, NotTask, Parameter, ResolveError, StartedGuest, Task, TaskSchema, Version,
 };
 pub use network::{HostPattern, HttpGrant, NetworkGrant, Ports, Scheme};
+pub use rights::{Extent, Right, RightKind, rights};
 pub use versions::Shelf;
