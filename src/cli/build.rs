@@ -6,6 +6,7 @@ mod javascript;
 mod project;
 mod python;
 mod rust;
+mod sdk;
 mod steps;
 mod tool;
 

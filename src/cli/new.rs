@@ -2,6 +2,7 @@
 
 mod templates;
 
+use templates::Style;
 pub use templates::TASK_WIT;
 
 use std::fs;
@@ -9,6 +10,8 @@ use std::io;
 use std::path::Path;
 
 use serde::Serialize;
+
+use crate::config::in_backticks;
 
 use super::args::NewArgs;
 use super::error::CliError;
@@ -45,7 +48,8 @@ struct NewDocument<'a> {
 pub fn run(args: &NewArgs, json: bool) -> Result<(), CliError> {
     let (name, language) = (&*args.name, args.language);
     check_name(name)?;
-    let files = write(Path::new(name), name, language)?;
+    let style = if args.no_wit { Style::NoWit } else { Style::Wit };
+    let files = write(Path::new(name), name, language, style)?;
     let mut output = Output::stdout();
     if json {
         output.json(&NewDocument { name, language: language.name(), files })?;
@@ -61,7 +65,12 @@ pub fn run(args: &NewArgs, json: bool) -> Result<(), CliError> {
 }
 
 /// Writes the files of a project and returns their paths.
-fn write(directory: &Path, name: &str, language: Language) -> Result<Vec<String>, CliError> {
+fn write(directory: &Path, name: &str, language: Language, style: Style) -> Result<Vec<String>, CliError> {
+    let files = templates::files(language, style).ok_or_else(|| {
+        let error = CliError::usage(format!("a project in `{language}` needs WIT"));
+        let others = in_backticks(templates::without_wit().map(Language::name));
+        error.with_hint(format!("`--no-wit` is for {others}: their types say enough"))
+    })?;
     match fs::create_dir(directory) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -71,7 +80,7 @@ fn write(directory: &Path, name: &str, language: Language) -> Result<Vec<String>
         Err(error) => return Err(cannot_write(directory, &error)),
     }
     let mut written = Vec::new();
-    for file in templates::files(language) {
+    for file in files {
         let path = directory.join(file.path);
         let parent = path.parent().unwrap_or(directory);
         fs::create_dir_all(parent).map_err(|error| cannot_write(parent, &error))?;
@@ -128,10 +137,10 @@ mod tests {
     fn a_project_is_never_written_over() {
         let place = tempfile::tempdir().expect("a directory");
         let project = place.path().join("hello");
-        write(&project, "hello", Language::Rust).expect("written");
+        write(&project, "hello", Language::Rust, Style::Wit).expect("written");
         let before = fs::read(project.join("README.md")).expect("it is there");
         fs::write(project.join("README.md"), "mine").expect("written");
-        assert!(matches!(write(&project, "hello", Language::Rust), Err(CliError::Usage { .. })));
+        assert!(matches!(write(&project, "hello", Language::Rust, Style::Wit), Err(CliError::Usage { .. })));
         assert_eq!(fs::read(project.join("README.md")).expect("it is there"), b"mine");
         assert!(before.starts_with(b"# hello"));
     }

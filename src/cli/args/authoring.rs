@@ -32,7 +32,7 @@ pub struct TasksArgs {
 #[command(after_help = "\
 Examples:
   run-wasm-runner new rust hello
-  run-wasm-runner new python word-count
+  run-wasm-runner new python word-count --no-wit
 
 Exit codes: 2 if NAME can't be a name or exists.")]
 pub struct NewArgs {
@@ -43,6 +43,12 @@ pub struct NewArgs {
     /// Name of the project, its directory and its component: words joined by `-`
     #[arg(value_name = "NAME")]
     pub name: String,
+
+    /// Take the types of the tasks from the code: no WIT is to be written
+    ///
+    /// For `python`. `build` makes the WIT; the tasks are the same as with it.
+    #[arg(long)]
+    pub no_wit: bool,
 }
 
 /// Flags of `build`.

@@ -68,6 +68,17 @@ impl Project {
         names::provide_task_package(&self.path("wit"))
     }
 
+    /// Whether the project says in `wit` which tasks it has; what is in `wit/deps` is of
+    /// others.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be read.
+    pub fn has_wit(&self) -> Result<bool, CliError> {
+        let wit = self.path("wit");
+        Ok(wit.is_dir() && names::has_files(&wit)?)
+    }
+
     /// The world that the project's component is made for: the only one that its
     /// WIT declares.
     ///

@@ -1,11 +1,14 @@
 //! Python: componentize-py puts the interpreter and the modules into one
 //! component, with everything imported already.
 
+use std::fs;
 use std::path::PathBuf;
 
 use super::project::Project;
+use super::sdk;
 use super::tool::{self, Tool};
 use crate::cli::error::CliError;
+use crate::cli::wit::names;
 
 const COMPONENTIZE: Tool = Tool {
     name: "componentize-py",
@@ -13,6 +16,7 @@ const COMPONENTIZE: Tool = Tool {
     within: Some(".venv/bin"),
     install: "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt",
 };
+const PYTHON: Tool = Tool { name: "python3", alias: Some("python"), ..COMPONENTIZE };
 
 /// Builds the module `src/app.py`; the component gets the name of the world.
 ///
@@ -20,8 +24,39 @@ const COMPONENTIZE: Tool = Tool {
 ///
 /// [`CliError::Build`].
 pub fn build(project: &Project) -> Result<PathBuf, CliError> {
+    if !project.has_wit()? && project.path("src/app.py").is_file() {
+        return build_without_wit(project);
+    }
     let world = project.world()?;
-    project.produce(&world, |draft| {
+    componentize(project, &world, "wit", &["src"], "app")
+}
+
+/// Makes WIT of the type hints in `src/app.py` first.
+fn build_without_wit(project: &Project) -> Result<PathBuf, CliError> {
+    // First of all what is needed, so that nothing is done in vain.
+    COMPONENTIZE.command(project)?;
+    sdk::write(&project.path("build/python"), sdk::PYTHON)?;
+    let wit = project.path("build/wit");
+    if wit.exists() {
+        let removed = fs::remove_dir_all(&wit);
+        removed.map_err(|error| tool::failed(format!("`{}` can't be removed: {error}", wit.display())))?;
+    }
+    let mut python = PYTHON.command(project)?;
+    python.env("PYTHONPATH", "build/python:src");
+    tool::run(python.args(["-B", "-m", "wasm_runner._build", "app", "build"]))?;
+    names::provide_task_package(&wit)?;
+    let world = names::only_world(&wit)?;
+    componentize(project, &world, "build/wit", &["build/python", "src"], "wasm_runner_entry")
+}
+
+fn componentize(
+    project: &Project,
+    world: &str,
+    wit: &str,
+    folders: &[&str],
+    module: &str,
+) -> Result<PathBuf, CliError> {
+    project.produce(world, |draft| {
         let mut componentize = COMPONENTIZE.command(project)?;
         // Modules that are installed beside it go into the component, if they are
         // imported.
@@ -30,19 +65,11 @@ pub fn build(project: &Project) -> Result<PathBuf, CliError> {
         {
             componentize.env("VIRTUAL_ENV", venv);
         }
-        componentize
-            .args([
-                "--wit-path",
-                "wit",
-                "--world",
-                &world,
-                "componentize",
-                "--python-path",
-                "src",
-                "app",
-                "--output",
-            ])
-            .arg(project.relative(draft));
+        componentize.args(["--wit-path", wit, "--world", world, "componentize"]);
+        for folder in folders {
+            componentize.args(["--python-path", folder]);
+        }
+        componentize.args([module, "--output"]).arg(project.relative(draft));
         tool::run(&mut componentize)
     })
 }

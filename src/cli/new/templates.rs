@@ -33,8 +33,20 @@ macro_rules! files {
     (@path $template:literal $path:literal) => { $path };
 }
 
+/// How a project says what its tasks are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// In WIT.
+    Wit,
+    /// By the types of its functions.
+    NoWit,
+}
+
 /// Those of every project.
-const COMMON: &[File] = files!("common": "wasm-runner.toml", "wit/world.wit");
+const COMMON: &[File] = files!("common": "wasm-runner.toml");
+
+/// Those of every project with WIT.
+const WIT: &[File] = files!("common": "wit/world.wit");
 
 // Git and cargo would take these two for their own where they stand here.
 const RUST: &[File] = files!(
@@ -44,6 +56,10 @@ const RUST: &[File] = files!(
 const PYTHON: &[File] = files!(
     "python": "README.md", "gitignore" => ".gitignore", "requirements.txt", "src/app.py", "src/geometry.py",
     "tests/test_geometry.py",
+);
+
+const PYTHON_NO_WIT: &[File] = files!(
+    "python-no-wit": "README.md", "gitignore" => ".gitignore", "src/app.py", "tests/test_app.py",
 );
 
 const JAVASCRIPT: &[File] = files!(
@@ -81,10 +97,44 @@ fn own(language: Language) -> &'static [File] {
     }
 }
 
-/// All files of a new project.
-pub fn files(language: Language) -> impl Iterator<Item = File> {
-    let task = File { path: "wit/deps/wasm-runner-task/task.wit", template: TASK_WIT };
-    COMMON.iter().chain(own(language)).copied().chain([task])
+/// Those of a project in the language that has no WIT, and that are there for nothing
+/// else; `None` if there is no such project.
+fn own_without_wit(language: Language) -> Option<&'static [File]> {
+    match language {
+        Language::Python => Some(PYTHON_NO_WIT),
+        Language::Rust
+        | Language::TypeScript
+        | Language::JavaScript
+        | Language::Go
+        | Language::C
+        | Language::Cpp => None,
+    }
+}
+
+/// Those that it has in common with the project that has WIT.
+fn shared_without_wit(file: &File) -> bool {
+    matches!(file.path, "requirements.txt")
+}
+
+/// The languages whose projects need no WIT.
+pub fn without_wit() -> impl Iterator<Item = Language> {
+    Language::ALL.into_iter().filter(|language| own_without_wit(*language).is_some())
+}
+
+/// All files of a new project; `None` if there is none of that style.
+pub fn files(language: Language, style: Style) -> Option<Vec<File>> {
+    let mut files = COMMON.to_vec();
+    match style {
+        Style::Wit => {
+            files.extend(WIT.iter().chain(own(language)));
+            files.push(File { path: "wit/deps/wasm-runner-task/task.wit", template: TASK_WIT });
+        }
+        Style::NoWit => {
+            files.extend(own_without_wit(language)?);
+            files.extend(own(language).iter().filter(|file| shared_without_wit(file)));
+        }
+    }
+    Some(files)
 }
 
 /// What installs the tools of a new project into it, if they go there.
@@ -119,9 +169,10 @@ mod tests {
                 }
             }
         }
-        let mut embedded: Vec<_> = COMMON.iter().map(|file| file.template).collect();
+        let mut embedded: Vec<_> = COMMON.iter().chain(WIT).map(|file| file.template).collect();
         for language in Language::ALL {
-            embedded.extend(own(language).iter().map(|file| file.template));
+            let without = own_without_wit(language).unwrap_or_default();
+            embedded.extend(own(language).iter().chain(without).map(|file| file.template));
         }
         on_disk.sort_unstable();
         embedded.sort_unstable();
@@ -130,7 +181,10 @@ mod tests {
 
     #[test]
     fn nothing_is_left_to_fill_in() {
-        for file in Language::ALL.into_iter().flat_map(files) {
+        let styles = [Style::Wit, Style::NoWit];
+        let projects =
+            Language::ALL.into_iter().flat_map(|language| styles.map(|style| files(language, style)));
+        for file in projects.flatten().flatten() {
             let text = file.text("word-count");
             assert!(!text.contains("{{name") && !text.contains("{{snake"), "{}", file.path);
             assert!(

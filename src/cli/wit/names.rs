@@ -65,6 +65,15 @@ pub fn namespaces(folder: &Path) -> Result<BTreeSet<String>, CliError> {
     Ok(names.filter_map(|name| Some(name.split_once(':')?.0.to_owned())).collect())
 }
 
+/// Whether a directory itself has WIT in it.
+///
+/// # Errors
+///
+/// [`CliError::Build`] if files can't be read.
+pub fn has_files(folder: &Path) -> Result<bool, CliError> {
+    Ok(!texts(folder, false)?.is_empty())
+}
+
 /// The packages that are declared in a directory itself, or by a file.
 ///
 /// # Errors

@@ -1,0 +1,38 @@
+//! What projects without WIT need of this program: the module that their tasks are
+//! written with, and what makes WIT of their types. `build` puts it into place.
+
+use std::fs;
+use std::path::Path;
+
+use super::tool::failed;
+use crate::cli::error::CliError;
+
+/// A file of an SDK: its path and its text.
+pub type File = (&'static str, &'static str);
+
+macro_rules! files {
+    ($folder:literal: $($path:literal),* $(,)?) => {
+        &[$(($path, include_str!(concat!("sdk/", $folder, "/", $path)))),*]
+    };
+}
+
+/// For `build/python`.
+pub const PYTHON: &[File] = files!(
+    "python": "wasm_runner/__init__.py", "wasm_runner/_build.py", "wasm_runner/_entry.py",
+    "wasm_runner/_types.py",
+);
+
+/// Writes files below a directory.
+///
+/// # Errors
+///
+/// [`CliError::Build`] if they can't be written.
+pub fn write(folder: &Path, files: &[File]) -> Result<(), CliError> {
+    for (path, text) in files {
+        let path = folder.join(path);
+        let parent = path.parent().unwrap_or(folder);
+        let written = fs::create_dir_all(parent).and_then(|()| fs::write(&path, text));
+        written.map_err(|error| failed(format!("`{}` can't be written: {error}", path.display())))?;
+    }
+    Ok(())
+}
