@@ -50,6 +50,8 @@ pub fn of(error: &CliError) -> u8 {
         // store's fault.
         CliError::Store(_) => STORE,
         CliError::System(_) => SYSTEM,
+        // Only between this program and itself.
+        CliError::Compile(error) => error.code,
         CliError::Task(class) => of_class(*class),
         CliError::Violated { .. } => RETURNED,
         CliError::NotFinal { .. } => NOT_FINAL,

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use crate::config::{Config, ConfigError, Surroundings, check_component_name};
 use crate::model::SystemClock;
-use crate::wasm::{Grants, Inspection, Library, Right, rights};
+use crate::wasm::{CompileLimits, Grants, Inspection, Library, Right, rights};
 
 use super::args::{Cli, InspectArgs};
 use super::arguments::signature;
+use super::compile;
 use super::context::Context;
 use super::error::CliError;
 use super::output::{self, Output, harmless_line};
@@ -39,9 +40,14 @@ pub struct Found {
     pub path: PathBuf,
     /// If it is configured.
     grants: Option<Grants>,
+    compile: CompileLimits,
 }
 
 impl Found {
+    fn unconfigured(file: &Path, compile: CompileLimits) -> Self {
+        Self { name: component_name(file), path: file.to_owned(), grants: None, compile }
+    }
+
     /// The name under which it is configured, and what it is granted.
     pub fn configured(&self) -> Option<(&str, &Grants)> {
         self.grants.as_ref().map(|grants| (self.name.as_str(), grants))
@@ -53,7 +59,8 @@ impl Found {
     ///
     /// [`CliError::Load`].
     pub fn inspect(&self) -> Result<Inspection, CliError> {
-        Library::inspect(&self.name, &self.path, None).map_err(|error| CliError::Load(vec![error]))
+        let compiler = compile::compiler(self.compile)?;
+        Library::inspect(&self.name, &self.path, None, compiler).map_err(|error| CliError::Load(vec![error]))
     }
 }
 
@@ -72,11 +79,12 @@ pub fn find(file: &Path, cli: &Cli) -> Result<Found, CliError> {
                 &format!("the configuration is wrong, so nothing is known of grants: {first}"),
                 None,
             );
-            return Ok(Found { name: component_name(file), path: file.to_owned(), grants: None });
+            return Ok(Found::unconfigured(file, CompileLimits::default()));
         }
         Err(error) => return Err(error.into()),
     };
     let context = Context { config, clock: Arc::new(SystemClock::new()), json: cli.global.json };
+    let compile = context.config.compile;
     let source = match (is_file, file.to_str()) {
         (false, Some(name)) => context.source(name)?,
         (false, None) => None,
@@ -91,8 +99,9 @@ pub fn find(file: &Path, cli: &Cli) -> Result<Found, CliError> {
             name: source.name.to_string(),
             path: if is_file { file.to_owned() } else { source.path },
             grants: Some(source.grants),
+            compile,
         },
-        None => Found { name: component_name(file), path: file.to_owned(), grants: None },
+        None => Found::unconfigured(file, compile),
     })
 }
 

@@ -61,8 +61,8 @@ pub trait Executor: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Makes a guest of a claim. Cheap: nothing of the guest runs before the
-    /// first poll.
+    /// Makes a guest of a claim. Nothing of the guest runs before the
+    /// first poll. Cheap, unless another version has to be compiled.
     ///
     /// # Errors
     ///
@@ -75,6 +75,10 @@ pub trait Executor: Send + Sync + 'static {
     ///
     /// What the guest is told.
     fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedChild, Refusal>;
+
+    /// Lets every `start` that takes long give up, now and later. Called when the
+    /// runner kills its guests.
+    fn interrupt(&self) {}
 
     /// Called by a slot thread before a guest runs on it, and after: guests that
     /// compute must be interruptible only in between.
@@ -117,6 +121,10 @@ impl Executor for Library {
             priority: task.options.priority,
             deadline: task.options.deadline,
         })
+    }
+
+    fn interrupt(&self) {
+        Library::interrupt(self);
     }
 
     fn guest_runs(&self, runs: bool) {

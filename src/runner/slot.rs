@@ -46,7 +46,11 @@ fn start(core: &Arc<Core>, client: &Arc<dyn TaskClient>, claim: Claim) -> Option
         Err(panic) => host_panic(panic.as_ref()),
     };
     let at = core.clock.now();
-    let how = EndKind::Final(Outcome::Failure(Arc::new(failure)));
+    // What was interrupted in its preparations has not failed.
+    let how = match core.stage() >= Stage::Killing {
+        true => EndKind::Release,
+        false => EndKind::Final(Outcome::Failure(Arc::new(failure))),
+    };
     let report = unstarted(&claim, AttemptEnd { at, how, has_children: false });
     // Before the slot is free: a runner that stops is done when all slots are
     // free and nothing lies in the inbox.

@@ -2,6 +2,8 @@
 //! export.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +12,8 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
-use super::cache::{Cache, classify};
+use super::cache::Cache;
+use super::compile::{CompileError, Compiler};
 use super::control::GuestControl;
 use super::discover::{Discovery, Export, Names, discover};
 use super::engine::{EpochTicker, new_engine};
@@ -35,12 +38,23 @@ pub struct ComponentSource {
     pub path: PathBuf,
     /// Which bytes an invocation runs that was submitted for others.
     pub version: Version,
+    /// The digests that its bytes may have, the one to load first; any if there is
+    /// none.
+    pub locked: Vec<ComponentDigest>,
     /// What its guests may touch.
     pub grants: Grants,
     /// Options of its tasks, where nothing more exact is said.
     pub defaults: TaskOptions,
     /// Options by task, under any unambiguous form of the task's id.
     pub tasks: BTreeMap<String, TaskOptions>,
+}
+
+impl ComponentSource {
+    /// Whether the fuel of any of its tasks is limited. Counting it slows code down,
+    /// so only components that need it pay.
+    pub(super) fn wants_fuel(&self) -> bool {
+        self.defaults.limits.fuel.is_some() || self.tasks.values().any(|task| task.limits.fuel.is_some())
+    }
 }
 
 /// Which bytes of a component an invocation runs on.
@@ -91,6 +105,8 @@ pub enum DirectoryAccess {
 pub struct LibraryOptions {
     /// Where compiled code is kept; `None` compiles anew each time.
     pub cache_directory: Option<PathBuf>,
+    /// Who compiles what is not kept there.
+    pub compiler: Compiler,
     /// The most instances, running and parked together, that may live at once:
     /// the engine's pools are sized by it. At most what the system can carry, by
     /// [`live_for_maps`](super::live_for_maps).
@@ -299,27 +315,29 @@ impl Library {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Vec<LoadError>> {
         let max_live = options.max_live;
-        let wants_fuel = |source: &ComponentSource| {
-            source.defaults.limits.fuel.is_some()
-                || source.tasks.values().any(|task| task.limits.fuel.is_some())
-        };
         let engine_error = |error: wasmtime::Error| {
             vec![load_error("*", Path::new("*"), format!("the WebAssembly engine can't be made: {error:#}"))]
         };
         let plain = new_engine(max_live, false).map_err(engine_error)?;
-        // Counting fuel slows code down, so only components that need it pay.
-        let metered = match sources.iter().any(wants_fuel) {
+        let metered = match sources.iter().any(ComponentSource::wants_fuel) {
             true => Some(new_engine(max_live, true).map_err(engine_error)?),
             false => None,
         };
-        let cache = Cache::new(options.cache_directory.as_deref());
+        let cache = Cache::new(options.cache_directory.as_deref(), options.compiler.clone());
         let mut errors = Vec::new();
         let mut loaded = Vec::new();
         let mut used_sources = Vec::new();
         let engine =
-            |source: &ComponentSource| metered.as_ref().filter(|_| wants_fuel(source)).unwrap_or(&plain);
+            |source: &ComponentSource| metered.as_ref().filter(|_| source.wants_fuel()).unwrap_or(&plain);
         let results = in_parallel(sources, |source| {
-            let result = load_one(engine(source), &source.name, &source.path, &cache);
+            let result = load_one(
+                engine(source),
+                source.wants_fuel(),
+                &source.name,
+                &source.path,
+                source.locked.first(),
+                &cache,
+            );
             options.loaded.fetch_add(1, Ordering::Relaxed);
             result
         });
@@ -374,7 +392,7 @@ impl Library {
         }
         library.task_set = Arc::new(library.programs.keys().cloned().collect());
         let sources = used_sources.into_iter().cloned().collect();
-        library.versions = Versions::new(loaded, sources, cache, Arc::clone(&library.names));
+        library.versions = Versions::new(loaded, sources, cache.beside_guests(), Arc::clone(&library.names));
         Ok(library)
     }
 
@@ -388,12 +406,17 @@ impl Library {
     /// # Errors
     ///
     /// [`LoadError`] if it can't be read or is not a component.
-    pub fn inspect(name: &str, path: &Path, cache_directory: Option<&Path>) -> Result<Inspection, LoadError> {
+    pub fn inspect(
+        name: &str,
+        path: &Path,
+        cache_directory: Option<&Path>,
+        compiler: Compiler,
+    ) -> Result<Inspection, LoadError> {
         let engine = new_engine(1, false).map_err(|error| {
             load_error(name, path, format!("the WebAssembly engine can't be made: {error:#}"))
         })?;
-        let cache = Cache::new(cache_directory);
-        let loaded = load_one(&engine, name, path, &cache)?;
+        let cache = Cache::new(cache_directory, compiler);
+        let loaded = load_one(&engine, false, name, path, None, &cache)?;
         let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         let alone = [&loaded];
         let imports = loaded
@@ -536,6 +559,11 @@ impl Library {
         })
     }
 
+    /// Gives up what [`start`](Self::start) compiles, now and later.
+    pub fn interrupt(&self) {
+        self.versions.interrupt();
+    }
+
     /// A guest gets a slot, or gives it back: guests are interruptible only in
     /// between.
     pub fn guest_runs(&self, runs: bool) {
@@ -549,32 +577,69 @@ impl std::fmt::Debug for Library {
     }
 }
 
-pub(super) fn load_one(engine: &Engine, name: &str, path: &Path, cache: &Cache) -> Result<Loaded, LoadError> {
-    let bytes = std::fs::read(path)
+pub(super) fn load_one(
+    engine: &Engine,
+    fuel: bool,
+    name: &str,
+    path: &Path,
+    locked: Option<&ComponentDigest>,
+    cache: &Cache,
+) -> Result<Loaded, LoadError> {
+    let most = cache.max_component_bytes();
+    let mut bytes = Vec::new();
+    // One more than it may have: a file says what it likes about its size.
+    File::open(path)
+        .and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes))
         .map_err(|error| load_error(name, path, format!("the file can't be read: {error}")))?;
-    load_bytes(engine, name, path, &bytes, cache)
+    // Before anything else is done with them.
+    if let Some(locked) = locked {
+        let found = ComponentDigest::from_bytes(Sha256::digest(&bytes).into());
+        check_lock(name, found, *locked).map_err(|message| load_error(name, path, message))?;
+    }
+    load_bytes(engine, fuel, name, path, &bytes, cache).map_err(|unloaded| unloaded.error)
+}
+
+/// Whether a component has the digest that the lock file has.
+///
+/// # Errors
+///
+/// Both digests, and what to do.
+pub fn check_lock(name: &str, found: ComponentDigest, locked: ComponentDigest) -> Result<(), String> {
+    if found == locked {
+        return Ok(());
+    }
+    Err(format!(
+        "its digest is `{found}`, and the lock file has `{locked}`: \
+         `run-wasm-runner lock --update {name}` accepts the new one"
+    ))
+}
+
+/// Why a component was not loaded.
+pub(super) struct Unloaded {
+    pub(super) error: LoadError,
+    /// Whether the same bytes would be refused again.
+    pub(super) is_final: bool,
 }
 
 /// Compiles a component; `path` is for messages.
 pub(super) fn load_bytes(
     engine: &Engine,
+    fuel: bool,
     name: &str,
     path: &Path,
     bytes: &[u8],
     cache: &Cache,
-) -> Result<Loaded, LoadError> {
-    classify(bytes).map_err(|message| load_error(name, path, message))?;
+) -> Result<Loaded, Unloaded> {
+    let refused = |message: String, is_final| Unloaded { error: load_error(name, path, message), is_final };
+    let most = cache.max_component_bytes();
+    if bytes.len() as u64 > most {
+        let message = format!("it has more than the {most} bytes that `compile.component` allows");
+        return Err(refused(message, true));
+    }
     let digest = ComponentDigest::from_bytes(Sha256::digest(bytes).into());
-    let component = cache.load(engine, &digest, bytes).map_err(|error| {
-        let reason = format!("{error:#}");
-        // wasmtime has no type for this one: the component is right, but
-        // there is no room for it.
-        let message = match reason.contains("pooling allocator") {
-            true => format!("it needs more than an instance may have here: {reason}"),
-            false => format!("it is not a valid component: {reason}"),
-        };
-        load_error(name, path, message)
-    })?;
+    let component = cache
+        .load(engine, fuel, &digest, bytes)
+        .map_err(|error| refused(error.to_string(), matches!(error, CompileError::Refused(_))))?;
     let discovery = discover(&component, name);
     Ok(Loaded { name: name.into(), path: path.to_owned(), digest, component, discovery })
 }

@@ -1,6 +1,7 @@
 //! Everything that touches WebAssembly: the only layer that says `wasmtime`.
 
 mod cache;
+mod compile;
 mod control;
 mod denials;
 mod discover;
@@ -24,6 +25,7 @@ mod testing;
 mod values;
 mod versions;
 
+pub use compile::{CompileLimits, Compiler, JobError, compile};
 pub use control::GuestControl;
 pub use engine::{live_for_maps, maps_for_live};
 pub use glob::Glob;
@@ -31,6 +33,7 @@ pub use interfaces::{Interface, Interfaces};
 pub use library::{
     ArgumentError, Capability, ComponentSource, DirectoryAccess, DirectoryGrant, Grants, Inspection, Library,
     LibraryOptions, LoadError, NotTask, Parameter, ResolveError, StartedGuest, Task, TaskSchema, Version,
+    check_lock,
 };
 pub use network::{HostPattern, HttpGrant, NetworkGrant, Ports, Scheme};
 pub use rights::{Extent, Right, RightKind, rights};

@@ -63,6 +63,7 @@ impl Ledger {
         if core.stage() >= Stage::Killing {
             if self.killing_since.is_none() {
                 self.killing_since = Some(Instant::now());
+                core.executor.interrupt();
                 for fiber in core.live_fibers() {
                     fiber.kill(Kill::Release);
                 }

@@ -1,5 +1,6 @@
 //! What guests, files and machines can do wrong, and what becomes of it.
 
+mod bombs;
 mod caches;
 mod components;
 mod disks;
