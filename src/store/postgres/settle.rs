@@ -378,6 +378,8 @@ impl<'a> Work<'a> {
 
     /// The statements that write everything that is not written yet.
     pub(super) fn write_all(&mut self) -> Result<Vec<Ask<'a>>, Fault> {
+        // They are blocked in the database from now on.
+        self.lanes.arrivals.clear();
         let mut asks = Vec::new();
         self.write_fresh(&mut asks)?;
         self.write_changed(&mut asks);
@@ -560,6 +562,10 @@ impl<'a> Work<'a> {
     /// Writes the rest, tells the others, and commits.
     pub(super) async fn finish(mut self, claimer: Option<RunnerId>) -> Result<Receipt, Fault> {
         let mut asks = self.write_all()?;
+        self.write_lanes(&mut asks);
+        if let Some(heartbeat) = self.extends.take() {
+            asks.push(self.extend_lease(&heartbeat));
+        }
         let tally: Vec<_> = self.moves.tally.drain().filter(|(_, change)| *change != 0).collect();
         if !tally.is_empty() {
             let ask = Ask::new("INSERT INTO @tally (task, status, n) SELECT * FROM unnest($1, $2, $3)");
