@@ -11,7 +11,7 @@ use crate::model::{
     ComponentDigest, Failure, Invocation, InvocationId, LimitKind, LogEntry, LogStream, Outcome, Progress,
     RunnerId, Status, Transition, UnixMicros, Usage,
 };
-use crate::wasm::{Inspection, NotTask, Task};
+use crate::wasm::{Grants, Inspection, NotTask, Right, Task, rights};
 
 use super::output::{self, harmless, harmless_line};
 
@@ -271,6 +271,31 @@ pub struct InspectionDocument<'a> {
     tasks: Vec<TaskDocument<'a>>,
     not_tasks: Vec<NotTaskDocument<'a>>,
     imports: Vec<ImportDocument<'a>>,
+    /// The name under which it is configured.
+    component: Option<&'a str>,
+    rights: Vec<RightDocument>,
+}
+
+/// Something that a component asks for.
+#[derive(Debug, Serialize)]
+pub struct RightDocument {
+    right: &'static str,
+    uses: Vec<String>,
+    /// How much of it is granted; `None` if the component is not configured.
+    extent: Option<&'static str>,
+    granted: Vec<String>,
+}
+
+impl RightDocument {
+    /// The document of a right, with what is granted of it.
+    pub fn new(right: &Right, grants: Option<&Grants>) -> Self {
+        let extent = grants.map(|grants| right.extent(grants));
+        let (extent, granted) = match extent {
+            Some((extent, granted)) => (Some(extent.as_str()), granted),
+            None => (None, Vec::new()),
+        };
+        Self { right: right.kind.as_str(), uses: right.uses.clone(), extent, granted }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -287,8 +312,11 @@ struct ImportDocument<'a> {
 }
 
 impl<'a> InspectionDocument<'a> {
-    /// The document of a component file.
-    pub fn new(inspection: &'a Inspection) -> Self {
+    /// The document of a component file; with the name under which it is configured,
+    /// and what it is granted.
+    pub fn new(inspection: &'a Inspection, configured: Option<(&'a str, &Grants)>) -> Self {
+        let grants = configured.map(|(_, grants)| grants);
+        let rights = rights(&inspection.imports);
         let not_task = |not: &'a NotTask| NotTaskDocument { id: &not.id, reason: &not.reason };
         let imports = inspection.imports.iter().map(|import| ImportDocument {
             import: &import.import,
@@ -301,6 +329,8 @@ impl<'a> InspectionDocument<'a> {
             tasks: inspection.tasks.iter().map(TaskDocument::new).collect(),
             not_tasks: inspection.not_tasks.iter().map(not_task).collect(),
             imports: imports.collect(),
+            component: configured.map(|(name, _)| name),
+            rights: rights.iter().map(|right| RightDocument::new(right, grants)).collect(),
         }
     }
 }

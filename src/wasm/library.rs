@@ -186,6 +186,8 @@ pub struct Inspection {
 pub struct Capability {
     /// The name of the import, with its version.
     pub import: String,
+    /// The functions of it that the component uses.
+    pub functions: Vec<String>,
     /// In words, what it asks for and who provides it.
     pub provided_by: String,
     /// Whether anything provides it.
@@ -440,7 +442,8 @@ impl Library {
                     }
                     Err(_) => ("another component must export it".to_owned(), false),
                 };
-                Capability { import: import.name.to_string(), provided_by, is_provided }
+                let functions = import.functions().map(str::to_owned).collect();
+                Capability { import: import.name.to_string(), functions, provided_by, is_provided }
             })
             .collect();
         Ok(Inspection {

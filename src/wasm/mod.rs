@@ -18,6 +18,7 @@ mod meter;
 mod network;
 mod output;
 mod parallel;
+mod rights;
 mod rules;
 mod submits;
 mod suggest;
@@ -37,4 +38,5 @@ pub use library::{
     check_lock,
 };
 pub use network::{HostPattern, HttpGrant, NetworkGrant, Ports, Scheme};
+pub use rights::{Extent, Right, RightKind, rights};
 pub use versions::Shelf;
