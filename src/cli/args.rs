@@ -1,6 +1,7 @@
 //! The flags as they are typed: nothing here opens, reads or decides anything.
 
 mod authoring;
+mod components;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +13,9 @@ use crate::config::{self, Flags, parse_age, parse_flag_duration};
 use crate::model::{InvocationId, MAX_PRIORITY, Status};
 
 pub use authoring::{BuildArgs, NewArgs, TasksArgs, WitArgs, WitCommand, WitDepsArgs};
+pub use components::{
+    ComponentCommand, ComponentDiffArgs, ComponentPullArgs, ComponentPushArgs, InspectArgs, LockArgs,
+};
 
 /// Runs tasks that are WebAssembly components: every exported function is a
 /// task, every invocation a fresh instance in a sandbox.
@@ -173,7 +177,11 @@ pub enum Command {
     /// `requirements.txt`; `tsconfig.json`; `package.json`; `go.mod`; `src/tasks.c`;
     /// `src/tasks.cpp`.
     Build(BuildArgs),
-    /// Show what a component file exports, imports and asks for
+    /// Show what a component exports, imports and asks for
+    ///
+    /// Of a component that is configured, by its name or by its file, it also shows how
+    /// much of what it asks for it is granted. A configuration that is wrong does not keep
+    /// a file from being inspected.
     Inspect(InspectArgs),
     /// Validate the configuration and every component in it
     Check(CheckArgs),
@@ -480,67 +488,6 @@ pub struct PruneArgs {
     pub keep: Option<usize>,
 }
 
-/// What to do with components.
-#[derive(Debug, Subcommand)]
-pub enum ComponentCommand {
-    /// Put configured components into the store
-    ///
-    /// Prints name and digest of each. The last that is pushed under a name is what
-    /// runners get; earlier ones are kept for invocations that are pinned to them.
-    Push(ComponentPushArgs),
-    /// List the components in the store, of each name the newest first
-    List,
-    /// Fetch configured components from their registries
-    ///
-    /// Prints name and digest of each. What was fetched is kept in the cache
-    /// directory and never asked for again: other commands need no network then.
-    Pull(ComponentPullArgs),
-}
-
-/// Flags of `component pull`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  run-wasm-runner component pull
-  WASM_RUNNER_REGISTRY_AUTH=ghcr.io=me:$TOKEN run-wasm-runner component pull math
-
-Credentials: WASM_RUNNER_REGISTRY_AUTH (HOST=USER:PASSWORD), or docker's config.json.")]
-pub struct ComponentPullArgs {
-    /// Their names in the configuration [default: all that come from a registry]
-    #[arg(value_name = "NAME")]
-    pub names: Vec<String>,
-}
-
-/// Flags of `lock`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  run-wasm-runner lock
-  run-wasm-runner lock --update wordcount
-
-Exit codes: 78 if a component changed and is not updated; then nothing is written.")]
-pub struct LockArgs {
-    /// Take what this component is now; repeatable
-    #[arg(long, value_name = "NAME")]
-    pub update: Vec<String>,
-
-    /// Take what every component is now
-    #[arg(long, conflicts_with = "update")]
-    pub update_all: bool,
-}
-
-/// Flags of `component push`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  run-wasm-runner component push wordcount
-  run-wasm-runner --component fib=fib.wasm component push fib")]
-pub struct ComponentPushArgs {
-    /// Their names in the configuration
-    #[arg(value_name = "NAME", required = true)]
-    pub names: Vec<String>,
-}
-
 /// Flags of `pause` and `resume`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -564,18 +511,6 @@ Examples:
   run-wasm-runner queues
   run-wasm-runner queues --json | jq -r 'select(.paused) | .task'")]
 pub struct QueuesArgs {}
-
-/// Flags of `inspect`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  run-wasm-runner inspect math.wasm
-  run-wasm-runner inspect math.wasm --json | jq .imports")]
-pub struct InspectArgs {
-    /// Component file
-    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub file: PathBuf,
-}
 
 /// Flags of `check`.
 #[derive(Debug, Args)]

@@ -77,10 +77,10 @@ pub fn run(args: &BuildArgs, cli: &Cli) -> Result<(), CliError> {
             language: project.language.name(),
             path: path.display().to_string(),
             seconds,
-            inspection: InspectionDocument::new(&inspection),
+            inspection: InspectionDocument::new(&inspection, None),
         })?;
     } else {
-        inspect::show(&mut output, path, &inspection)?;
+        inspect::show(&mut output, path, &inspection, None)?;
     }
     output.flush()
 }

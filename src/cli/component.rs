@@ -41,6 +41,7 @@ pub fn run(command: &ComponentCommand, context: &Context) -> Result<(), CliError
         ComponentCommand::Push(args) => push(args, context),
         ComponentCommand::List => list(context),
         ComponentCommand::Pull(args) => pull(args, context),
+        ComponentCommand::Diff(_) => unreachable!("it needs no store and was done already"),
     }
 }
 

@@ -136,6 +136,26 @@ impl Context {
         if unresolved.is_empty() { Ok(Arc::new(library)) } else { Err(ConfigError(unresolved).into()) }
     }
 
+    /// A configured component with its file, which is fetched if need be; `None` if
+    /// none has that name.
+    ///
+    /// # Errors
+    ///
+    /// As [`library`](Self::library).
+    pub fn source(&self, name: &str) -> Result<Option<ComponentSource>, CliError> {
+        let Some(source) = self.config.components.iter().find(|source| *source.name == *name) else {
+            return Ok(None);
+        };
+        let mut source = source.clone();
+        if source.path.as_os_str().is_empty() {
+            let store = self.store_of_components()?;
+            let pushed = store.as_ref().map_or(Ok(Vec::new()), |store| store.components())?;
+            self.lock(&mut source)?;
+            self.fetch(&mut source, &pushed, store.as_ref())?;
+        }
+        Ok(Some(source))
+    }
+
     /// Registries, with what was fetched from them.
     pub fn registry(&self) -> Registry {
         Registry::new(&self.config)

@@ -54,7 +54,8 @@ pub enum CliError {
         /// What to do.
         hint: Option<String>,
     },
-    /// `torture` has found that something does not hold.
+    /// Something does not hold that was to be checked: by `torture`, or by `component
+    /// diff`.
     #[error("{message}")]
     Violated {
         /// What.

@@ -14,6 +14,7 @@ mod compile;
 mod completions;
 mod component;
 mod context;
+mod diff;
 mod error;
 pub mod exit_code;
 mod history;
@@ -49,7 +50,7 @@ mod wit;
 pub use args::Cli;
 pub use error::CliError;
 
-use args::Command;
+use args::{Command, ComponentCommand};
 use context::Context;
 
 /// Runs a command.
@@ -69,7 +70,8 @@ pub fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Man(args) => return completions::man(args),
         Command::New(args) => return new::run(args, cli.global.json),
         Command::Build(args) => return build::run(args, cli),
-        Command::Inspect(args) => return inspect::run(args, cli.global.json),
+        Command::Inspect(args) => return inspect::run(args, cli),
+        Command::Component(ComponentCommand::Diff(args)) => return diff::run(args, cli),
         Command::Check(args) => return check::run(args, cli),
         Command::Torture(args) => return torture::run(args, cli),
         _ => {}

@@ -154,10 +154,16 @@ pub(super) enum ImportKind {
 impl Import {
     /// Whether it is an interface of which the component uses this function.
     pub(super) fn uses(&self, function: &str) -> bool {
-        match &self.kind {
-            ImportKind::Interface { functions, .. } => functions.iter().any(|(name, _)| **name == *function),
-            ImportKind::Function | ImportKind::Type | ImportKind::Other => false,
-        }
+        self.functions().any(|name| name == function)
+    }
+
+    /// The functions of an interface that the component uses.
+    pub(super) fn functions(&self) -> impl Iterator<Item = &str> {
+        let functions = match &self.kind {
+            ImportKind::Interface { functions, .. } => functions.as_slice(),
+            ImportKind::Function | ImportKind::Type | ImportKind::Other => &[],
+        };
+        functions.iter().map(|(name, _)| &**name)
     }
 
     /// Whether it only names types, so that nobody needs to provide it.

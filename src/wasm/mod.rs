@@ -7,15 +7,18 @@ mod denials;
 mod discover;
 mod engine;
 mod execute;
+mod files;
 mod glob;
 mod host;
 mod interfaces;
 mod library;
 mod limits;
 mod link;
+mod meter;
 mod network;
 mod output;
 mod parallel;
+mod rights;
 mod rules;
 mod submits;
 mod suggest;
@@ -35,4 +38,5 @@ pub use library::{
     check_lock,
 };
 pub use network::{HostPattern, HttpGrant, NetworkGrant, Ports, Scheme};
+pub use rights::{Extent, Right, RightKind, rights};
 pub use versions::Shelf;
