@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{AGEING_STEP, EndKind, Keep, NewInvocation, Report, TaskRule};
+use super::{AGEING_STEP, AttemptEnd, EndKind, Keep, NewInvocation, Report, TaskRule};
 use crate::model::{
     Blocked, Concurrency, Event, Failure, FailureKind, InvocationId, Outcome, Rate, RunnerId, Status,
-    UnixMicros,
+    UnixMicros, Usage,
 };
 
 /// How long a store remembers that it took claims away from a runner. One that
@@ -118,6 +118,15 @@ pub(super) fn plan(status: Status, report: &Report, steps: &mut Vec<Step>) -> bo
         at_status = next;
     }
     true
+}
+
+/// What an invocation has used after the end of another attempt. One that never
+/// started has used nothing and leaves no bill.
+pub(super) fn usage(before: Option<Usage>, end: &AttemptEnd) -> Option<Usage> {
+    if end.usage == Usage::default() {
+        return before;
+    }
+    Some(before.map_or(end.usage, |before| before.and(end.usage)))
 }
 
 /// The message that the history keeps of an outcome.

@@ -8,4 +8,5 @@ mod rights;
 mod sandbox;
 mod schemas;
 pub mod setup;
+mod usage;
 mod values;
