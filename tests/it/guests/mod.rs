@@ -4,6 +4,7 @@ mod arguments;
 mod documents;
 mod examples;
 mod imports;
+mod primes;
 mod sandbox;
 mod schemas;
 pub mod setup;
