@@ -17,7 +17,7 @@ use run_wasm_runner::model::{
 };
 use run_wasm_runner::runner::{Runner, RunnerOptions};
 use run_wasm_runner::store::{Batch, MemoryStore, NewInvocation, Store};
-use run_wasm_runner::wasm::{ComponentSource, Library, LibraryOptions};
+use run_wasm_runner::wasm::{Compiler, ComponentSource, Library, LibraryOptions};
 
 /// Invocations of one measured burn-down.
 const QUEUED: u64 = 10_000;
@@ -77,6 +77,7 @@ impl Bench {
             .map(|name| ComponentSource {
                 name: name.into(),
                 version: Default::default(),
+                locked: Vec::new(),
                 path: root.join("guests").join(format!("{name}.wasm")),
                 grants: Default::default(),
                 defaults: Default::default(),
@@ -84,6 +85,7 @@ impl Bench {
             })
             .into();
         let options = LibraryOptions {
+            compiler: Compiler::InProcess,
             cache_directory: Some(root.join("bench-cache")),
             max_live: 1_000,
             loaded: Default::default(),

@@ -1,4 +1,4 @@
-//! What rules cost: `cargo bench --bench rules [DIRECTORY] [QUEUE]`.
+//! What rules cost: `cargo bench --bench rules -- [DIRECTORY | postgres://…] [QUEUE]`.
 //!
 //! Claims and ends of invocations with and without rules, in one run; and how
 //! long a claim takes behind a long queue of the waiting, the delayed and the
@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use run_wasm_runner::model::{
     Blocked, Claim, Clock, ComponentDigest, Concurrency, Differing, Event, Outcome, Rate, RuleKey, RunnerId,
-    SystemClock,
+    SystemClock, Usage,
 };
 use run_wasm_runner::store::{
-    AttemptEnd, Batch, ClaimRequest, EndKind, MemoryStore, NewInvocation, Report, SqliteStore, Store,
-    TaskRule, TaskSet,
+    AttemptEnd, Batch, ClaimRequest, EndKind, MemoryStore, NewInvocation, PostgresStore, PostgresUrl, Report,
+    SqliteStore, Store, TaskRule, TaskSet,
 };
 
 const LIVES: usize = 10_000;
@@ -95,6 +95,7 @@ fn work(store: &dyn Store, clock: &dyn Clock, task: &str, count: usize) -> Durat
                 at: clock.now(),
                 how: EndKind::Final(Outcome::Value("42".into())),
                 has_children: false,
+                usage: Usage::default(),
             }),
         };
         reports = receipt.claimed.iter().map(finished).collect();
@@ -166,9 +167,23 @@ fn long_queue(make: impl Fn(&str) -> Arc<dyn Store>, clock: &dyn Clock, name: &s
 
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|one| !one.starts_with("--"));
-    let directory = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
+    let place = arguments.next();
     let queue = arguments.next().and_then(|text| text.parse().ok());
     let queue: usize = queue.unwrap_or(100_000);
+    if let Some(url) = place.as_deref().filter(|place| place.starts_with("postgres")) {
+        // Each in a schema of its own, which stays.
+        let parameter = if url.contains('?') { '&' } else { '?' };
+        let run = std::process::id();
+        let postgres = |name: &str| {
+            let url = PostgresUrl::parse(&format!("{url}{parameter}schema=bench_{run}_{name}"));
+            let store = PostgresStore::open(&url.expect("a URL"), None).expect("it opens");
+            Arc::new(store) as Arc<dyn Store>
+        };
+        throughput(&*postgres("throughput"), &SystemClock::new(), "postgres");
+        long_queue(postgres, &SystemClock::new(), "postgres", queue);
+        return;
+    }
+    let directory = place.map_or_else(std::env::temp_dir, PathBuf::from);
     let directory = tempfile::tempdir_in(directory).expect("a directory");
     let clock = Arc::new(SystemClock::new());
     let sqlite = |name: &str| {

@@ -2,7 +2,9 @@
 //! `wasm-runner.toml` over defaults, resolved once into a [`Config`].
 
 mod file;
+mod lock;
 mod problem;
+mod registry;
 mod store_url;
 #[cfg(test)]
 mod tests;
@@ -13,13 +15,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use lock::{Lock, LockedComponent};
 pub use problem::{ConfigError, Origin, Problem, in_backticks, nearest};
+pub use registry::{OCI_SCHEME, RegistryReference, RegistryVersion};
 pub use store_url::{KNOWN_STORE_URLS, StoreUrl};
 pub use units::{parse_age, parse_duration, parse_flag_duration, parse_size};
 
 use crate::model::TaskOptions;
 use crate::store::Keep;
-use crate::wasm::{ComponentSource, Grants, Version, live_for_maps, maps_for_live};
+use crate::wasm::{CompileLimits, ComponentSource, Grants, Version, live_for_maps, maps_for_live};
 
 /// The name of the configuration file that is searched upward.
 pub const FILE_NAME: &str = "wasm-runner.toml";
@@ -116,8 +120,8 @@ impl Surroundings {
 const PREFIX: &str = "WASM_RUNNER_";
 
 /// The variables that are read, without their prefix. `LOG` is read where logs
-/// are set up.
-const VARIABLES: [&str; 10] = [
+/// are set up, `REGISTRY_AUTH`, which is a secret, where a registry asks for it.
+const VARIABLES: [&str; 11] = [
     "CONFIG",
     "STORE",
     "SLOTS",
@@ -128,6 +132,7 @@ const VARIABLES: [&str; 10] = [
     "FINAL_CACHE_ENTRIES",
     "FINAL_CACHE_SIZE",
     "LOG",
+    "REGISTRY_AUTH",
 ];
 
 /// A store, and who chose it.
@@ -162,10 +167,18 @@ pub struct Config {
     pub final_cache_bytes: usize,
     /// What is kept of each final status; of those that are not here, everything.
     pub retention: Vec<Keep>,
+    /// What compiling one component may take.
+    pub compile: CompileLimits,
     /// The components, sorted by name.
     pub components: Vec<ComponentSource>,
     /// The names of those whose bytes are in the store. They have no path yet.
     pub stored: BTreeSet<Arc<str>>,
+    /// Those whose bytes are in a registry. They have no path yet either.
+    pub registered: BTreeMap<Arc<str>, RegistryReference>,
+    /// The names of those that the file configures, and that a lock must have.
+    pub in_file: BTreeSet<Arc<str>>,
+    /// The lock file beside the configuration file, if there is one.
+    pub lock: Option<Lock>,
     /// The options of tasks of components that nothing is said about, by the name in
     /// the section.
     pub task_options: BTreeMap<String, TaskOptions>,
@@ -257,16 +270,29 @@ impl Config {
             .or(file.final_cache_bytes)
             .unwrap_or(64 << 20);
 
+        let lock = path.as_deref().map_or(Ok(None), Lock::read_beside).unwrap_or_else(|problem| {
+            problems.push(problem);
+            None
+        });
         let components = components(flags, around, &file.components, &file.tasks, &mut problems);
         if !problems.is_empty() {
             return Err(ConfigError(problems));
         }
         let without_path = components.iter().filter(|source| source.path.as_os_str().is_empty());
+        let named = |name: &str| file.components.iter().find(|component| component.name == *name);
+        let registered: BTreeMap<_, _> = without_path
+            .clone()
+            .filter_map(|source| Some((Arc::clone(&source.name), named(&source.name)?.registry.clone()?)))
+            .collect();
+        let without_path = without_path.filter(|source| !registered.contains_key(&source.name));
         let defaults = TaskOptions::default();
         let sections = file.tasks.iter();
         let options = sections.map(|section| (section.task.clone(), section.options.over(&defaults)));
         Ok(Self {
             stored: without_path.map(|source| Arc::clone(&source.name)).collect(),
+            registered,
+            in_file: file.components.iter().map(|component| Arc::from(component.name.as_str())).collect(),
+            lock,
             task_options: options.collect(),
             file: path,
             store,
@@ -278,6 +304,7 @@ impl Config {
             final_cache_entries,
             final_cache_bytes,
             retention: file.retention,
+            compile: file.compile,
             components,
             task_sections: file.tasks.into_iter().map(|section| (section.task, section.place)).collect(),
             warnings,
@@ -430,6 +457,7 @@ fn components(
             name: component.name.as_str().into(),
             path: component.path.clone().unwrap_or_default(),
             version: component.version,
+            locked: Vec::new(),
             grants: component.grants.clone(),
             defaults: component.options.over(&TaskOptions::default()),
             tasks: Default::default(),
@@ -454,6 +482,7 @@ fn components(
                 name: Arc::from(name.as_str()),
                 path,
                 version: Version::default(),
+                locked: Vec::new(),
                 grants: Grants::default(),
                 defaults: TaskOptions::default(),
                 tasks: Default::default(),

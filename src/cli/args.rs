@@ -1,6 +1,7 @@
 //! The flags as they are typed: nothing here opens, reads or decides anything.
 
 mod authoring;
+mod components;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +13,9 @@ use crate::config::{self, Flags, parse_age, parse_flag_duration};
 use crate::model::{InvocationId, MAX_PRIORITY, Status};
 
 pub use authoring::{BuildArgs, NewArgs, TasksArgs, WitArgs, WitCommand, WitDepsArgs};
+pub use components::{
+    ComponentCommand, ComponentDiffArgs, ComponentPullArgs, ComponentPushArgs, InspectArgs, LockArgs,
+};
 
 /// Runs tasks that are WebAssembly components: every exported function is a
 /// task, every invocation a fresh instance in a sandbox.
@@ -143,6 +147,14 @@ pub enum Command {
     /// fetches what was pushed.
     #[command(subcommand)]
     Component(ComponentCommand),
+    /// Write down which bytes each component has, so that others are refused
+    ///
+    /// Writes `wasm-runner.lock` beside `wasm-runner.toml`: name, source and digest of
+    /// each component. While that file is there, every command refuses a component
+    /// whose digest is another (78). For a tag in a registry, and for the store, it
+    /// says which version is taken. What is in the file already is only changed by
+    /// `--update`.
+    Lock(LockArgs),
     /// List the tasks of all components, with their types
     Tasks(TasksArgs),
     /// Print the WIT of tasks, so that other projects can import them
@@ -165,7 +177,11 @@ pub enum Command {
     /// `requirements.txt`; `tsconfig.json`; `package.json`; `go.mod`; `src/tasks.c`;
     /// `src/tasks.cpp`.
     Build(BuildArgs),
-    /// Show what a component file exports, imports and asks for
+    /// Show what a component exports, imports and asks for
+    ///
+    /// Of a component that is configured, by its name or by its file, it also shows how
+    /// much of what it asks for it is granted. A configuration that is wrong does not keep
+    /// a file from being inspected.
     Inspect(InspectArgs),
     /// Validate the configuration and every component in it
     Check(CheckArgs),
@@ -181,6 +197,9 @@ pub enum Command {
     /// runners of `memory:` are in this process, one at a time: they are stopped,
     /// not killed.
     Torture(TortureArgs),
+    /// Compile a component: what this program starts itself with
+    #[command(hide = true)]
+    Compile(CompileArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Print the manual page, of the program or of one command
@@ -469,30 +488,6 @@ pub struct PruneArgs {
     pub keep: Option<usize>,
 }
 
-/// What to do with components.
-#[derive(Debug, Subcommand)]
-pub enum ComponentCommand {
-    /// Put configured components into the store
-    ///
-    /// Prints name and digest of each. The last that is pushed under a name is what
-    /// runners get; earlier ones are kept for invocations that are pinned to them.
-    Push(ComponentPushArgs),
-    /// List the components in the store, of each name the newest first
-    List,
-}
-
-/// Flags of `component push`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  run-wasm-runner component push wordcount
-  run-wasm-runner --component fib=fib.wasm component push fib")]
-pub struct ComponentPushArgs {
-    /// Their names in the configuration
-    #[arg(value_name = "NAME", required = true)]
-    pub names: Vec<String>,
-}
-
 /// Flags of `pause` and `resume`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -517,18 +512,6 @@ Examples:
   run-wasm-runner queues --json | jq -r 'select(.paused) | .task'")]
 pub struct QueuesArgs {}
 
-/// Flags of `inspect`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  run-wasm-runner inspect math.wasm
-  run-wasm-runner inspect math.wasm --json | jq .imports")]
-pub struct InspectArgs {
-    /// Component file
-    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub file: PathBuf,
-}
-
 /// Flags of `check`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -538,6 +521,14 @@ Examples:
 
 Exit codes: 78 if anything is wrong.")]
 pub struct CheckArgs {}
+
+/// What `compile` is to do.
+#[derive(Debug, Args)]
+pub struct CompileArgs {
+    /// In the words of the version that asks for it
+    #[arg(value_name = "JOB")]
+    pub job: String,
+}
 
 /// Flags of `torture`.
 #[derive(Debug, Args)]

@@ -16,9 +16,10 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::config::{Config, Surroundings};
-use crate::wasm::Library;
+use crate::wasm::{CompileLimits, Library};
 
 use super::args::{BuildArgs, Cli};
+use super::compile;
 use super::error::CliError;
 use super::inspect;
 use super::language::Language;
@@ -64,7 +65,9 @@ pub fn run(args: &BuildArgs, cli: &Cli) -> Result<(), CliError> {
     let name = inspect::component_name(path);
     let compiling = format!("compiling {name}");
     let progress = Progress::start(move || Some(compiling.clone()));
-    let inspection = Library::inspect(&name, path, cache).map_err(|error| CliError::Load(vec![error]));
+    let compiler = compile::compiler(CompileLimits::default())?;
+    let inspection =
+        Library::inspect(&name, path, cache, compiler).map_err(|error| CliError::Load(vec![error]));
     drop(progress);
     let inspection = inspection?;
 
@@ -74,10 +77,10 @@ pub fn run(args: &BuildArgs, cli: &Cli) -> Result<(), CliError> {
             language: project.language.name(),
             path: path.display().to_string(),
             seconds,
-            inspection: InspectionDocument::new(&inspection),
+            inspection: InspectionDocument::new(&inspection, None),
         })?;
     } else {
-        inspect::show(&mut output, path, &inspection)?;
+        inspect::show(&mut output, path, &inspection, None)?;
     }
     output.flush()
 }

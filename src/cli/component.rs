@@ -7,14 +7,16 @@ use serde::Serialize;
 use crate::config::{in_backticks, nearest};
 use crate::model::ComponentDigest;
 use crate::store::{Batch, NewComponent, PushedComponent};
-use crate::wasm::{ComponentSource, Library, LoadError};
+use crate::wasm::{ComponentSource, Library, LoadError, check_lock};
 
-use super::args::{ComponentCommand, ComponentPushArgs};
+use super::args::{ComponentCommand, ComponentPullArgs, ComponentPushArgs};
+use super::compile;
 use super::context::{Context, NO_COMPONENTS_HINT};
 use super::error::CliError;
+use super::kept::digest;
+use super::lock;
 use super::output::{self, Output};
 use super::render::{Columns, cell, duration, thousands};
-use super::shelf::digest;
 use super::wait::patiently;
 
 /// `component list --json`, and `component push --json`.
@@ -38,6 +40,8 @@ pub fn run(command: &ComponentCommand, context: &Context) -> Result<(), CliError
     match command {
         ComponentCommand::Push(args) => push(args, context),
         ComponentCommand::List => list(context),
+        ComponentCommand::Pull(args) => pull(args, context),
+        ComponentCommand::Diff(_) => unreachable!("it needs no store and was done already"),
     }
 }
 
@@ -47,10 +51,12 @@ fn push(args: &ComponentPushArgs, context: &Context) -> Result<(), CliError> {
         args.names.iter().map(|name| configured(name, context)).collect::<Result<_, _>>()?;
     // Everything is looked at before anything is pushed.
     let cache = context.config.cache_directory.as_deref();
+    let compiler = compile::compiler(context.config.compile)?;
     let mut pushes = Vec::with_capacity(sources.len());
     for source in sources {
         let load = |error: LoadError| CliError::Load(vec![error]);
-        let inspection = Library::inspect(&source.name, &source.path, cache).map_err(load)?;
+        let inspection =
+            Library::inspect(&source.name, &source.path, cache, compiler.clone()).map_err(load)?;
         let bytes = std::fs::read(&source.path).map_err(|error| {
             load(LoadError {
                 component: source.name.to_string(),
@@ -58,6 +64,17 @@ fn push(args: &ComponentPushArgs, context: &Context) -> Result<(), CliError> {
                 message: format!("the file can't be read: {error}"),
             })
         })?;
+        if let Some(lock) = &context.config.lock
+            && let Some(entry) = lock.components.get(&*source.name)
+        {
+            check_lock(&source.name, inspection.digest, entry.digest).map_err(|message| {
+                load(LoadError {
+                    component: source.name.to_string(),
+                    path: source.path.display().to_string(),
+                    message,
+                })
+            })?;
+        }
         if digest(&bytes) != inspection.digest {
             return Err(CliError::System(format!(
                 "`{}` was changed while it was read: push it again",
@@ -87,6 +104,57 @@ fn push(args: &ComponentPushArgs, context: &Context) -> Result<(), CliError> {
     Ok(())
 }
 
+fn pull(args: &ComponentPullArgs, context: &Context) -> Result<(), CliError> {
+    let mut output = Output::stdout();
+    let registered = &context.config.registered;
+    let mut names: Vec<Arc<str>> = args.names.iter().map(|name| Arc::from(name.as_str())).collect();
+    for name in &names {
+        if !registered.contains_key(name) {
+            let error = CliError::usage(format!("no component `{name}` comes from a registry"));
+            let known = registered.keys().map(|name| &**name);
+            return Err(match registered.is_empty() {
+                true => error.with_hint("`source = \"oci://HOST/REPOSITORY:TAG\"` in its section says so"),
+                false => error.with_hint(format!("those that do: {}", in_backticks(known))),
+            });
+        }
+    }
+    if names.is_empty() {
+        names.extend(registered.keys().cloned());
+    }
+    if names.is_empty() {
+        output::note("no component comes from a registry");
+    }
+    let (registry, mut errors) = (context.registry(), Vec::new());
+    for name in names {
+        let Some(reference) = registered.get(&name) else { continue };
+        let locked = context.config.lock.as_ref().and_then(|lock| lock.components.get(&*name));
+        let moved = locked.and_then(|entry| lock::moved(&name, entry, &reference.to_string()));
+        let found = match (moved, locked) {
+            (Some(message), _) => Err(message),
+            (None, Some(entry)) => registry
+                .load(reference, Some(entry.digest))
+                .map_err(|error| error.to_string())
+                .and_then(|found| check_lock(&name, found.digest, entry.digest).map(|()| found)),
+            (None, None) => registry.resolve(reference).map_err(|error| error.to_string()),
+        };
+        match found {
+            Ok(found) if context.json => output.json(&ComponentDocument {
+                size: std::fs::metadata(&found.path).map_or(0, |metadata| metadata.len()),
+                name,
+                digest: found.digest,
+                pushed_at: None,
+                newest: true,
+            })?,
+            Ok(found) => output.line(&format!("{name} {}", found.digest))?,
+            Err(message) => {
+                errors.push(LoadError { component: name.to_string(), path: reference.to_string(), message })
+            }
+        }
+        output.flush()?;
+    }
+    if errors.is_empty() { Ok(()) } else { Err(CliError::Load(errors)) }
+}
+
 /// A component of the configuration that has a file.
 fn configured<'c>(name: &str, context: &'c Context) -> Result<&'c ComponentSource, CliError> {
     let components = &context.config.components;
@@ -99,6 +167,10 @@ fn configured<'c>(name: &str, context: &'c Context) -> Result<&'c ComponentSourc
             None => error.with_hint(format!("known: {}", in_backticks(known))),
         });
     };
+    if context.config.registered.contains_key(&source.name) {
+        let error = CliError::usage(format!("the component `{name}` comes from a registry"));
+        return Err(error.with_hint("whoever needs it gets it from there, as this configuration does"));
+    }
     if context.config.stored.contains(&source.name) {
         let error = CliError::usage(format!("the component `{name}` comes from the store itself"));
         return Err(error.with_hint(format!("give its file: `--component {name}=PATH`")));

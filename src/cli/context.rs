@@ -9,13 +9,18 @@ use std::sync::atomic::Ordering;
 use crate::config::{Config, ConfigError, Origin, Problem, StoreUrl, Surroundings, in_backticks, nearest};
 use crate::model::{Clock, Invocation, InvocationId, SystemClock, TaskOptions};
 use crate::runner::{Runner, RunnerOptions};
-use crate::store::{MemoryStore, PostgresStore, PostgresUrl, SqliteStore, Store, StoreError, TaskSet};
+use crate::store::{
+    MemoryStore, PostgresStore, PostgresUrl, PushedComponent, SqliteStore, Store, StoreError, TaskSet,
+};
 use crate::wasm::{ComponentSource, Grants, Interfaces, Library, LibraryOptions, LoadError, Task, Version};
 
 use super::args::Cli;
+use super::compile;
 use super::error::CliError;
+use super::lock;
 use super::output;
 use super::progress::Progress;
+use super::registry::Registry;
 use super::render::plural;
 use super::shelf::{Shelf, ShelfError};
 
@@ -78,8 +83,9 @@ impl Context {
     /// If the store that keeps some of them can't be used.
     pub fn interfaces(&self) -> Result<(Interfaces, Vec<LoadError>), CliError> {
         let sources = self.sources(self.store_of_components()?.as_ref())?;
+        let compiler = compile::compiler(self.config.compile)?;
         let progress = Progress::start(|| Some("reading components".to_owned()));
-        let interfaces = Interfaces::load(&sources, self.config.cache_directory.as_deref());
+        let interfaces = Interfaces::load(&sources, self.config.cache_directory.as_deref(), compiler);
         drop(progress);
         Ok(interfaces)
     }
@@ -107,6 +113,7 @@ impl Context {
     fn load(&self, store: Option<&Arc<dyn Store>>) -> Result<Arc<Library>, CliError> {
         let options = LibraryOptions {
             cache_directory: self.config.cache_directory.clone(),
+            compiler: compile::compiler(self.config.compile)?,
             max_live: self.config.max_live,
             loaded: Arc::default(),
         };
@@ -129,15 +136,40 @@ impl Context {
         if unresolved.is_empty() { Ok(Arc::new(library)) } else { Err(ConfigError(unresolved).into()) }
     }
 
-    /// The components to load, each with its file.
-    fn sources(&self, store: Option<&Arc<dyn Store>>) -> Result<Vec<ComponentSource>, CliError> {
-        let mut sources = self.config.components.clone();
-        if !sources.is_empty() && self.config.stored.is_empty() {
-            return Ok(sources);
+    /// A configured component with its file, which is fetched if need be; `None` if
+    /// none has that name.
+    ///
+    /// # Errors
+    ///
+    /// As [`library`](Self::library).
+    pub fn source(&self, name: &str) -> Result<Option<ComponentSource>, CliError> {
+        let Some(source) = self.config.components.iter().find(|source| *source.name == *name) else {
+            return Ok(None);
+        };
+        let mut source = source.clone();
+        if source.path.as_os_str().is_empty() {
+            let store = self.store_of_components()?;
+            let pushed = store.as_ref().map_or(Ok(Vec::new()), |store| store.components())?;
+            self.lock(&mut source)?;
+            self.fetch(&mut source, &pushed, store.as_ref())?;
         }
-        let pushed = store.map_or(Ok(Vec::new()), |store| store.components())?;
-        // Of each name the newest comes first.
-        let newest = |name: &str| pushed.iter().find(|one| *one.name == *name);
+        Ok(Some(source))
+    }
+
+    /// Registries, with what was fetched from them.
+    pub fn registry(&self) -> Registry {
+        Registry::new(&self.config)
+    }
+
+    /// The components to load, each with its file, and what the lock file says of it.
+    fn sources(&self, store: Option<&Arc<dyn Store>>) -> Result<Vec<ComponentSource>, CliError> {
+        let config = &self.config;
+        let mut sources = config.components.clone();
+        let needs_store = sources.is_empty() || !config.stored.is_empty();
+        let pushed = match store.filter(|_| needs_store) {
+            Some(store) => store.components()?,
+            None => Vec::new(),
+        };
         if sources.is_empty() {
             let mut names: Vec<_> = pushed.iter().map(|one| Arc::clone(&one.name)).collect();
             names.dedup();
@@ -145,36 +177,84 @@ impl Context {
                 name,
                 path: PathBuf::new(),
                 version: Version::default(),
+                locked: Vec::new(),
                 grants: Grants::default(),
                 defaults: TaskOptions::default(),
-                tasks: self.config.task_options.clone(),
+                tasks: config.task_options.clone(),
             }));
         }
         let mut errors = Vec::new();
-        for source in sources.iter_mut().filter(|source| source.path.as_os_str().is_empty()) {
-            let fetched = match (newest(&source.name), store) {
-                (Some(one), Some(store)) => Shelf::new(Arc::clone(store), &self.config).file(one.digest),
-                _ => Ok(None),
-            };
-            match fetched {
-                Ok(Some(path)) => source.path = path,
-                Ok(None) => errors.push(LoadError {
-                    component: source.name.to_string(),
-                    path: self.config.store.url.to_string(),
-                    message: format!(
-                        "nothing was pushed under that name (`run-wasm-runner component push {}` where it is)",
-                        source.name
-                    ),
-                }),
-                Err(ShelfError::Store(error)) => return Err(error.into()),
-                Err(error) => errors.push(LoadError {
-                    component: source.name.to_string(),
-                    path: self.config.store.url.to_string(),
-                    message: error.to_string(),
-                }),
+        for source in &mut sources {
+            let prepared = self.lock(source).and_then(|()| match source.path.as_os_str().is_empty() {
+                true => self.fetch(source, &pushed, store),
+                false => Ok(()),
+            });
+            match prepared {
+                Ok(()) => {}
+                Err(CliError::Load(mut found)) => errors.append(&mut found),
+                Err(error) => return Err(error),
             }
         }
         if errors.is_empty() { Ok(sources) } else { Err(CliError::Load(errors)) }
+    }
+
+    /// Says of a component which digests it may have. One that only a flag names has
+    /// no grants, and needs no lock.
+    fn lock(&self, source: &mut ComponentSource) -> Result<(), CliError> {
+        let config = &self.config;
+        let Some(lock) = &config.lock else { return Ok(()) };
+        let Some(entry) = lock.components.get(&*source.name) else {
+            let is_flag = !source.path.as_os_str().is_empty() && !config.in_file.contains(&source.name);
+            return if is_flag {
+                Ok(())
+            } else {
+                let message = "it is not in the lock file: `run-wasm-runner lock` adds it";
+                Err(unloaded(source, source.path.display().to_string(), message))
+            };
+        };
+        if let Some(reference) = config.registered.get(&source.name)
+            && let Some(message) = lock::moved(&source.name, entry, &reference.to_string())
+        {
+            return Err(unloaded(source, reference.to_string(), message));
+        }
+        source.locked = entry.allowed();
+        Ok(())
+    }
+
+    /// Gives a component its file: from its registry, or from the store.
+    fn fetch(
+        &self,
+        source: &mut ComponentSource,
+        pushed: &[PushedComponent],
+        store: Option<&Arc<dyn Store>>,
+    ) -> Result<(), CliError> {
+        let locked = source.locked.first().copied();
+        if let Some(reference) = self.config.registered.get(&source.name) {
+            let found = self.registry().load(reference, locked);
+            source.path =
+                found.map_err(|error| unloaded(source, reference.to_string(), error.to_string()))?.path;
+            return Ok(());
+        }
+        let url = self.config.store.url.to_string();
+        // Of each name the newest comes first.
+        let newest = pushed.iter().find(|one| one.name == source.name).map(|one| one.digest);
+        let (Some(digest), Some(store)) = (locked.or(newest), store) else {
+            let message = format!(
+                "nothing was pushed under that name (`run-wasm-runner component push {}` where it is)",
+                source.name
+            );
+            return Err(unloaded(source, url, message));
+        };
+        match Shelf::new(Arc::clone(store), &self.config).file(digest) {
+            Ok(Some(path)) => source.path = path,
+            Ok(None) => {
+                let message = format!("the lock file has `{digest}`, which nobody has pushed");
+                return Err(unloaded(source, url, message));
+            }
+            Err(ShelfError::Store(error)) => return Err(error.into()),
+            Err(error) => return Err(unloaded(source, url, error.to_string())),
+        }
+        Ok(())
     }
 
     /// Finds a task.
@@ -354,6 +434,11 @@ pub fn choose_queue(name: &str, known: &BTreeSet<Arc<str>>) -> Result<Arc<str>, 
         Some(near) => error.with_hint(format!("did you mean `{near}`?")),
         None => error.with_hint("a task is in the queue that its `queue` in `wasm-runner.toml` names"),
     })
+}
+
+fn unloaded(source: &ComponentSource, path: String, message: impl Into<String>) -> CliError {
+    let (component, message) = (source.name.to_string(), message.into());
+    CliError::Load(vec![LoadError { component, path, message }])
 }
 
 /// What to do if there are no components.

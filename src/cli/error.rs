@@ -6,7 +6,7 @@ use crate::config::ConfigError;
 use crate::model::{ExitClass, Refusal};
 use crate::runner::RunnerError;
 use crate::store::{Store, StoreError};
-use crate::wasm::LoadError;
+use crate::wasm::{JobError, LoadError};
 
 /// Why a command did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,9 @@ pub enum CliError {
     /// The operating system refused what a runner needs.
     #[error("{0}")]
     System(String),
+    /// As a child process: a component can't be compiled.
+    #[error(transparent)]
+    Compile(JobError),
     /// A task failed. It was reported when it was known; nothing is left to say.
     #[error("the task failed")]
     Task(ExitClass),
@@ -51,7 +54,8 @@ pub enum CliError {
         /// What to do.
         hint: Option<String>,
     },
-    /// `torture` has found that something does not hold.
+    /// Something does not hold that was to be checked: by `torture`, or by `component
+    /// diff`.
     #[error("{message}")]
     Violated {
         /// What.
@@ -100,6 +104,7 @@ impl CliError {
     pub fn lines(&self) -> Vec<(String, Option<String>)> {
         match self {
             Self::Task(_) | Self::BrokenPipe => Vec::new(),
+            Self::Compile(error) => vec![(error.message.clone(), None)],
             Self::Config(error) => {
                 error.0.iter().map(|problem| (problem.to_string(), problem.hint.clone())).collect()
             }

@@ -7,8 +7,8 @@ use super::error::CliError;
 
 /// Everything went well.
 pub const SUCCESS: u8 = 0;
-/// The task returned an error; or `torture` has found something that does not
-/// hold.
+/// The task returned an error; or what `torture` or `component diff` was to check
+/// does not hold.
 pub const RETURNED: u8 = 1;
 /// A wrong flag, an unknown task or invocation, bad arguments.
 pub const USAGE: u8 = 2;
@@ -50,6 +50,8 @@ pub fn of(error: &CliError) -> u8 {
         // store's fault.
         CliError::Store(_) => STORE,
         CliError::System(_) => SYSTEM,
+        // Only between this program and itself.
+        CliError::Compile(error) => error.code,
         CliError::Task(class) => of_class(*class),
         CliError::Violated { .. } => RETURNED,
         CliError::NotFinal { .. } => NOT_FINAL,

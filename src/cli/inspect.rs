@@ -1,14 +1,18 @@
 //! `inspect`: what a component file holds.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::config::check_component_name;
-use crate::wasm::{Inspection, Library};
+use crate::config::{Config, ConfigError, Surroundings, check_component_name};
+use crate::model::SystemClock;
+use crate::wasm::{CompileLimits, Grants, Inspection, Library, Right, rights};
 
-use super::args::InspectArgs;
+use super::args::{Cli, InspectArgs};
 use super::arguments::signature;
+use super::compile;
+use super::context::Context;
 use super::error::CliError;
-use super::output::{Output, harmless_line};
+use super::output::{self, Output, harmless_line};
 use super::render::{InspectionDocument, plural, size};
 
 /// Runs the command.
@@ -16,25 +20,107 @@ use super::render::{InspectionDocument, plural, size};
 /// # Errors
 ///
 /// [`CliError`].
-pub fn run(args: &InspectArgs, json: bool) -> Result<(), CliError> {
+pub fn run(args: &InspectArgs, cli: &Cli) -> Result<(), CliError> {
     let mut output = Output::stdout();
-    let name = component_name(&args.file);
-    let inspection =
-        Library::inspect(&name, &args.file, None).map_err(|error| CliError::Load(vec![error]))?;
-    if json {
-        output.json(&InspectionDocument::new(&inspection))?;
+    let found = find(&args.file, cli)?;
+    let inspection = found.inspect()?;
+    let configured = found.configured();
+    if cli.global.json {
+        output.json(&InspectionDocument::new(&inspection, configured))?;
         return output.flush();
     }
-    show(&mut output, &args.file, &inspection)?;
+    show(&mut output, &found.path, &inspection, configured)?;
     output.flush()
 }
 
-/// Writes for people what a component file holds.
+/// A component that a command line names.
+pub struct Found {
+    name: String,
+    /// Its file.
+    pub path: PathBuf,
+    /// If it is configured.
+    grants: Option<Grants>,
+    compile: CompileLimits,
+}
+
+impl Found {
+    fn unconfigured(file: &Path, compile: CompileLimits) -> Self {
+        Self { name: component_name(file), path: file.to_owned(), grants: None, compile }
+    }
+
+    /// The name under which it is configured, and what it is granted.
+    pub fn configured(&self) -> Option<(&str, &Grants)> {
+        self.grants.as_ref().map(|grants| (self.name.as_str(), grants))
+    }
+
+    /// What it holds.
+    ///
+    /// # Errors
+    ///
+    /// [`CliError::Load`].
+    pub fn inspect(&self) -> Result<Inspection, CliError> {
+        let compiler = compile::compiler(self.compile)?;
+        Library::inspect(&self.name, &self.path, None, compiler).map_err(|error| CliError::Load(vec![error]))
+    }
+}
+
+/// Finds a component by its file, or by the name under which it is configured.
+///
+/// # Errors
+///
+/// A configuration that is wrong, unless it is a file anyway.
+pub fn find(file: &Path, cli: &Cli) -> Result<Found, CliError> {
+    let is_file = file.is_file();
+    let config = match resolve(cli) {
+        Ok(config) => config,
+        Err(error) if is_file => {
+            let first = error.0.first().map(ToString::to_string).unwrap_or_default();
+            output::warn(
+                &format!("the configuration is wrong, so nothing is known of grants: {first}"),
+                None,
+            );
+            return Ok(Found::unconfigured(file, CompileLimits::default()));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let context = Context { config, clock: Arc::new(SystemClock::new()), json: cli.global.json };
+    let compile = context.config.compile;
+    let source = match (is_file, file.to_str()) {
+        (false, Some(name)) => context.source(name)?,
+        (false, None) => None,
+        (true, _) => {
+            let real = std::fs::canonicalize(file).ok();
+            let is_it = |path: &Path| real.is_some() && std::fs::canonicalize(path).ok() == real;
+            context.config.components.iter().find(|source| is_it(&source.path)).cloned()
+        }
+    };
+    Ok(match source {
+        Some(source) => Found {
+            name: source.name.to_string(),
+            path: if is_file { file.to_owned() } else { source.path },
+            grants: Some(source.grants),
+            compile,
+        },
+        None => Found::unconfigured(file, compile),
+    })
+}
+
+fn resolve(cli: &Cli) -> Result<Config, ConfigError> {
+    Config::resolve(&cli.flags(), &Surroundings::of_process()?)
+}
+
+/// Writes for people what a component file holds, and how much of what it asks for
+/// it is granted.
 ///
 /// # Errors
 ///
 /// If it can't be written.
-pub fn show(output: &mut Output, file: &Path, inspection: &Inspection) -> Result<(), CliError> {
+pub fn show(
+    output: &mut Output,
+    file: &Path,
+    inspection: &Inspection,
+    configured: Option<(&str, &Grants)>,
+) -> Result<(), CliError> {
     output.line(&harmless_line(&file.display().to_string()))?;
     output.line(&format!("{}, {}", inspection.digest, size(inspection.bytes)))?;
     output.line(&format!("\nexports {}", plural(inspection.tasks.len(), "task")))?;
@@ -47,12 +133,36 @@ pub fn show(output: &mut Output, file: &Path, inspection: &Inspection) -> Result
             output.line(&harmless_line(&format!("  {}: {}", not.id, not.reason)))?;
         }
     }
+    let rights = rights(&inspection.imports);
+    match configured {
+        Some((name, _)) => {
+            output.line(&format!("\nasks for {}, granted to `{name}`", plural(rights.len(), "right")))?
+        }
+        None => output.line(&format!("\nasks for {}", plural(rights.len(), "right")))?,
+    }
+    for right in &rights {
+        let Some((_, grants)) = configured else {
+            output.line(&format!("  {}", right_line(right)))?;
+            continue;
+        };
+        let (extent, granted) = right.extent(grants);
+        output.line(&format!("  {}: {}", right_line(right), extent.as_str()))?;
+        for granted in granted {
+            output.line(&harmless_line(&format!("    {granted}")))?;
+        }
+    }
     output.line(&format!("\nimports {}", plural(inspection.imports.len(), "interface")))?;
     for import in &inspection.imports {
         let mark = if import.is_provided { " " } else { "!" };
         output.line(&harmless_line(&format!("{mark} {}: {}", import.import, import.provided_by)))?;
     }
     Ok(())
+}
+
+/// A right with its details: `network (names, tcp)`.
+pub fn right_line(right: &Right) -> String {
+    let uses = if right.uses.is_empty() { String::new() } else { format!(" ({})", right.uses.join(", ")) };
+    harmless_line(&format!("{}{uses}", right.kind))
 }
 
 /// What the file would be called in a configuration.

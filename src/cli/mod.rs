@@ -10,15 +10,19 @@ mod bulk;
 mod call;
 mod cancel;
 mod check;
+mod compile;
 mod completions;
 mod component;
 mod context;
+mod diff;
 mod error;
 pub mod exit_code;
 mod history;
 mod inspect;
+mod kept;
 mod language;
 mod list;
+mod lock;
 mod logging;
 mod logs;
 mod new;
@@ -27,6 +31,7 @@ mod pause;
 mod progress;
 mod prune;
 mod raw;
+mod registry;
 mod render;
 mod result;
 mod retry;
@@ -45,7 +50,7 @@ mod wit;
 pub use args::Cli;
 pub use error::CliError;
 
-use args::Command;
+use args::{Command, ComponentCommand};
 use context::Context;
 
 /// Runs a command.
@@ -54,6 +59,10 @@ use context::Context;
 ///
 /// [`CliError`]; it is not yet told to anybody, see [`report`].
 pub fn run(cli: &Cli) -> Result<(), CliError> {
+    // Before anything is opened or read: it is started without an environment.
+    if let Command::Compile(args) = &cli.command {
+        return compile::run(args);
+    }
     logging::start(cli.global.verbose, matches!(cli.command, Command::Start(_)))?;
     // What needs no configuration works with a broken one.
     match &cli.command {
@@ -61,7 +70,8 @@ pub fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Man(args) => return completions::man(args),
         Command::New(args) => return new::run(args, cli.global.json),
         Command::Build(args) => return build::run(args, cli),
-        Command::Inspect(args) => return inspect::run(args, cli.global.json),
+        Command::Inspect(args) => return inspect::run(args, cli),
+        Command::Component(ComponentCommand::Diff(args)) => return diff::run(args, cli),
         Command::Check(args) => return check::run(args, cli),
         Command::Torture(args) => return torture::run(args, cli),
         _ => {}
@@ -84,6 +94,7 @@ pub fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Resume(args) => pause::run(args, false, &context),
         Command::Wit(args) => wit::run(args, &context),
         Command::Queues(args) => pause::queues(args, &context),
+        Command::Lock(args) => lock::run(args, &context),
         Command::Component(command) => component::run(command, &context),
         Command::Tasks(args) => tasks::run(args, &context),
         Command::Completions(_)
@@ -92,6 +103,7 @@ pub fn run(cli: &Cli) -> Result<(), CliError> {
         | Command::Build(_)
         | Command::Inspect(_)
         | Command::Check(_)
+        | Command::Compile(_)
         | Command::Torture(_) => unreachable!("they returned above"),
     }
 }

@@ -9,9 +9,9 @@ use serde_json::value::RawValue;
 
 use crate::model::{
     ComponentDigest, Failure, Invocation, InvocationId, LimitKind, LogEntry, LogStream, Outcome, Progress,
-    RunnerId, Status, Transition, UnixMicros,
+    RunnerId, Status, Transition, UnixMicros, Usage,
 };
-use crate::wasm::{Inspection, NotTask, Task};
+use crate::wasm::{Grants, Inspection, NotTask, Right, Task, rights};
 
 use super::output::{self, harmless, harmless_line};
 
@@ -41,6 +41,7 @@ pub struct StatusDocument<'a> {
     #[serde(serialize_with = "as_map")]
     labels: &'a [(String, String)],
     progress: Option<&'a Progress>,
+    usage: Option<UsageDocument>,
     /// The value, with all the digits that it was written with.
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<&'a RawValue>,
@@ -80,10 +81,63 @@ impl<'a> StatusDocument<'a> {
             key: invocation.key.as_deref(),
             labels: &invocation.labels,
             progress: invocation.progress.as_ref(),
+            usage: invocation.usage.map(UsageDocument::new),
             result,
             failure,
         }
     }
+}
+
+/// What an invocation used.
+#[derive(Debug, Serialize)]
+struct UsageDocument {
+    cpu_ms: f64,
+    peak_memory_bytes: u64,
+    fuel: Option<u64>,
+    children: u64,
+    log_bytes: u64,
+    output_bytes: u64,
+    result_bytes: u64,
+    read_bytes: u64,
+    written_bytes: u64,
+}
+
+impl UsageDocument {
+    fn new(usage: Usage) -> Self {
+        Self {
+            cpu_ms: usage.cpu_micros as f64 / 1e3,
+            peak_memory_bytes: usage.peak_memory_bytes,
+            fuel: usage.fuel,
+            children: usage.children,
+            log_bytes: usage.log_bytes,
+            output_bytes: usage.output_bytes,
+            result_bytes: usage.result_bytes,
+            read_bytes: usage.read_bytes,
+            written_bytes: usage.written_bytes,
+        }
+    }
+}
+
+/// What an invocation used, in a line for people: what was not used is left out.
+pub fn usage_line(usage: &Usage) -> String {
+    let mut parts = vec![
+        format!("cpu {}", duration(Duration::from_micros(usage.cpu_micros))),
+        format!("memory {}", size(usage.peak_memory_bytes)),
+    ];
+    parts.extend(usage.fuel.map(|fuel| format!("fuel {}", thousands(fuel))));
+    if usage.children > 0 {
+        parts.push(format!("children {}", thousands(usage.children)));
+    }
+    let bytes = [
+        ("log", usage.log_bytes),
+        ("output", usage.output_bytes),
+        ("result", usage.result_bytes),
+        ("read", usage.read_bytes),
+        ("written", usage.written_bytes),
+    ];
+    let used = bytes.into_iter().filter(|(_, bytes)| *bytes > 0);
+    parts.extend(used.map(|(what, bytes)| format!("{what} {}", size(bytes))));
+    parts.join(", ")
 }
 
 fn as_map<S: Serializer>(labels: &&[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
@@ -168,10 +222,14 @@ struct ParameterDocument<'a> {
 #[derive(Debug, Serialize)]
 struct LimitsDocument {
     time_seconds: f64,
+    cpu_seconds: Option<f64>,
     memory_bytes: u64,
     fuel: Option<u64>,
+    arguments_bytes: u64,
     result_bytes: u64,
     log_bytes: u64,
+    children: u64,
+    files: u64,
 }
 
 impl<'a> TaskDocument<'a> {
@@ -192,10 +250,14 @@ impl<'a> TaskDocument<'a> {
             deadline_seconds: task.options.deadline.map(|deadline| deadline.as_secs_f64()),
             limits: LimitsDocument {
                 time_seconds: limits.time.as_secs_f64(),
+                cpu_seconds: limits.cpu.map(|cpu| cpu.as_secs_f64()),
                 memory_bytes: limits.memory_bytes,
                 fuel: limits.fuel,
+                arguments_bytes: limits.arguments_bytes,
                 result_bytes: limits.result_bytes,
                 log_bytes: limits.log_bytes,
+                children: limits.children,
+                files: limits.files,
             },
         }
     }
@@ -209,6 +271,31 @@ pub struct InspectionDocument<'a> {
     tasks: Vec<TaskDocument<'a>>,
     not_tasks: Vec<NotTaskDocument<'a>>,
     imports: Vec<ImportDocument<'a>>,
+    /// The name under which it is configured.
+    component: Option<&'a str>,
+    rights: Vec<RightDocument>,
+}
+
+/// Something that a component asks for.
+#[derive(Debug, Serialize)]
+pub struct RightDocument {
+    right: &'static str,
+    uses: Vec<String>,
+    /// How much of it is granted; `None` if the component is not configured.
+    extent: Option<&'static str>,
+    granted: Vec<String>,
+}
+
+impl RightDocument {
+    /// The document of a right, with what is granted of it.
+    pub fn new(right: &Right, grants: Option<&Grants>) -> Self {
+        let extent = grants.map(|grants| right.extent(grants));
+        let (extent, granted) = match extent {
+            Some((extent, granted)) => (Some(extent.as_str()), granted),
+            None => (None, Vec::new()),
+        };
+        Self { right: right.kind.as_str(), uses: right.uses.clone(), extent, granted }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -225,8 +312,11 @@ struct ImportDocument<'a> {
 }
 
 impl<'a> InspectionDocument<'a> {
-    /// The document of a component file.
-    pub fn new(inspection: &'a Inspection) -> Self {
+    /// The document of a component file; with the name under which it is configured,
+    /// and what it is granted.
+    pub fn new(inspection: &'a Inspection, configured: Option<(&'a str, &Grants)>) -> Self {
+        let grants = configured.map(|(_, grants)| grants);
+        let rights = rights(&inspection.imports);
         let not_task = |not: &'a NotTask| NotTaskDocument { id: &not.id, reason: &not.reason };
         let imports = inspection.imports.iter().map(|import| ImportDocument {
             import: &import.import,
@@ -239,6 +329,8 @@ impl<'a> InspectionDocument<'a> {
             tasks: inspection.tasks.iter().map(TaskDocument::new).collect(),
             not_tasks: inspection.not_tasks.iter().map(not_task).collect(),
             imports: imports.collect(),
+            component: configured.map(|(name, _)| name),
+            rights: rights.iter().map(|right| RightDocument::new(right, grants)).collect(),
         }
     }
 }
@@ -464,6 +556,7 @@ mod tests {
             started_at: Some(UnixMicros(1)),
             finished_at: Some(UnixMicros(2)),
             progress: None,
+            usage: None,
             outcome: Some(Outcome::Value("18446744073709551615.000000000000000000001".into())),
         };
         let json = serde_json::to_string(&StatusDocument::new(&invocation)).expect("a document");

@@ -3,6 +3,7 @@
 //! The file is walked by hand over a tree that knows its positions, so that
 //! everything wrong with it is told at once, each thing with its line.
 
+mod compile;
 mod grants;
 mod retention;
 mod retry;
@@ -16,12 +17,14 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Origin, Problem, in_backticks, nearest};
+use super::registry::{OCI_SCHEME, RegistryReference};
 use super::store_url::StoreUrl;
 use super::units::{parse_duration, parse_size};
 use super::{check_component_name, check_slots};
 use crate::model::{TaskLimits, TaskOptions, is_valid_priority};
 use crate::store::Keep;
-use crate::wasm::{Grants, Version};
+use crate::wasm::{CompileLimits, Grants, Version};
+use compile::COMPILE_KEYS;
 use grants::{HTTP_KEYS, NETWORK_KEYS};
 use retention::KEEP_KEYS;
 use retry::{RETRY_KEYS, RetryOverrides};
@@ -39,16 +42,26 @@ pub(super) struct File {
     pub(super) final_cache_entries: Option<usize>,
     pub(super) final_cache_bytes: Option<usize>,
     pub(super) retention: Vec<Keep>,
+    pub(super) compile: CompileLimits,
     pub(super) components: Vec<Component>,
     pub(super) tasks: Vec<TaskSection>,
+}
+
+/// Where a component comes from.
+enum Source {
+    File,
+    Store,
+    Registry(RegistryReference),
 }
 
 /// A `[component.NAME]`.
 #[derive(Debug)]
 pub(super) struct Component {
     pub(super) name: String,
-    /// `None`: what was pushed into the store under its name.
+    /// `None`: what was pushed into the store under its name, or what a registry
+    /// has.
     pub(super) path: Option<PathBuf>,
+    pub(super) registry: Option<RegistryReference>,
     pub(super) version: Version,
     pub(super) grants: Grants,
     pub(super) options: Overrides,
@@ -71,10 +84,14 @@ pub(super) struct Overrides {
     retry: Option<RetryOverrides>,
     rules: RuleOverrides,
     time: Option<Duration>,
+    cpu: Option<Option<Duration>>,
     memory_bytes: Option<u64>,
     fuel: Option<Option<u64>>,
+    arguments_bytes: Option<u64>,
     result_bytes: Option<u64>,
     log_bytes: Option<u64>,
+    children: Option<u64>,
+    files: Option<u64>,
     sockets: Option<u32>,
     request_body_bytes: Option<u64>,
     response_body_bytes: Option<u64>,
@@ -94,10 +111,14 @@ impl Overrides {
             rules: Arc::new(self.rules.over(&base.rules)),
             limits: TaskLimits {
                 time: self.time.unwrap_or(base.limits.time),
+                cpu: self.cpu.unwrap_or(base.limits.cpu),
                 memory_bytes: self.memory_bytes.unwrap_or(base.limits.memory_bytes),
                 fuel: self.fuel.unwrap_or(base.limits.fuel),
+                arguments_bytes: self.arguments_bytes.unwrap_or(base.limits.arguments_bytes),
                 result_bytes: self.result_bytes.unwrap_or(base.limits.result_bytes),
                 log_bytes: self.log_bytes.unwrap_or(base.limits.log_bytes),
+                children: self.children.unwrap_or(base.limits.children),
+                files: self.files.unwrap_or(base.limits.files),
                 sockets: self.sockets.unwrap_or(base.limits.sockets),
                 request_body_bytes: self.request_body_bytes.unwrap_or(base.limits.request_body_bytes),
                 response_body_bytes: self.response_body_bytes.unwrap_or(base.limits.response_body_bytes),
@@ -106,12 +127,13 @@ impl Overrides {
     }
 }
 
-const TOP_KEYS: [&str; 8] =
-    ["store", "slots", "grace", "cache-dir", "runner", "retention", "component", "task"];
+const TOP_KEYS: [&str; 9] =
+    ["store", "slots", "grace", "cache-dir", "runner", "retention", "compile", "component", "task"];
 const RUNNER_KEYS: [&str; 4] = ["max-live", "lease", "final-cache-entries", "final-cache-size"];
-const COMPONENT_KEYS: [&str; 16] = [
+const COMPONENT_KEYS: [&str; 17] = [
     "path",
     "source",
+    "insecure",
     "version",
     "directory",
     "network",
@@ -129,8 +151,20 @@ const COMPONENT_KEYS: [&str; 16] = [
 ];
 const TASK_KEYS: [&str; 9] =
     ["max-attempts", "priority", "deadline", "limits", "retry", "queue", "concurrency", "rate", "unique"];
-const LIMIT_KEYS: [&str; 8] =
-    ["time", "memory", "fuel", "result", "logs", "sockets", "request-body", "response-body"];
+const LIMIT_KEYS: [&str; 12] = [
+    "time",
+    "cpu",
+    "memory",
+    "fuel",
+    "arguments",
+    "result",
+    "logs",
+    "children",
+    "files",
+    "sockets",
+    "request-body",
+    "response-body",
+];
 
 /// Reads the text of a file. Relative paths in it are taken relative to
 /// `directory`; messages call it `shown_as`.
@@ -189,6 +223,7 @@ impl Reader<'_> {
             grace: self.duration(top, "", "grace"),
             cache_directory: self.path(top, "", "cache-dir"),
             retention: self.retention(top),
+            compile: self.compile(top),
             ..File::default()
         };
         if let Some(runner) = self.table(top, "", "runner") {
@@ -224,28 +259,76 @@ impl Reader<'_> {
         let table = self.expect_table(value, &section)?;
         self.refuse_unknown_keys(table, &section, &COMPONENT_KEYS);
         let path = self.path(table, &section, "path");
-        let is_stored = self.one_of(table, &section, "source", &[("file", false), ("store", true)]);
-        let is_stored = is_stored.unwrap_or(false);
-        if !is_stored && !table.contains_key("path") {
+        let source = self.source(table, &section);
+        let is_file = matches!(source, None | Some(Source::File));
+        if is_file && !table.contains_key("path") && !table.contains_key("source") {
             self.problem(name.span().start, format!("`[{section}]` has no `path`")).hint = Some(
                 "say where its file is: `path = \"NAME.wasm\"`; or `source = \"store\"` for what was pushed"
                     .to_owned(),
             );
+        } else if matches!(source, Some(Source::File)) && !table.contains_key("path") {
+            self.problem(name.span().start, format!("`[{section}]` has no `path`"));
         }
-        if is_stored && table.contains_key("path") {
+        if !is_file && table.contains_key("path") {
             self.problem(
                 name.span().start,
-                format!("`[{section}]` has a `path`, and its source is the store: it can't be both"),
+                format!(
+                    "`[{section}]` has a `path`, and its source is the {}: it can't be both",
+                    if matches!(source, Some(Source::Store)) { "store" } else { "registry" }
+                ),
             );
         }
         let versions = [("newest", Version::Newest), ("pinned", Version::Pinned)];
         let version = self.one_of(table, &section, "version", &versions).unwrap_or_default();
         let grants = self.grants(table, &section);
         let options = self.options(table, &section);
-        if path.is_none() && !is_stored {
+        if path.is_none() && is_file {
             return None;
         }
-        Some(Component { name: name.get_ref().to_string(), path, version, grants, options })
+        let registry = match source {
+            Some(Source::Registry(reference)) => Some(reference),
+            _ => None,
+        };
+        Some(Component { name: name.get_ref().to_string(), path, registry, version, grants, options })
+    }
+
+    /// Where a component comes from.
+    fn source(&mut self, table: &DeTable<'_>, section: &str) -> Option<Source> {
+        let insecure = table.get("insecure");
+        let is_insecure = match insecure.map(Spanned::get_ref) {
+            None => false,
+            Some(DeValue::Boolean(value)) => *value,
+            Some(other) => {
+                let message =
+                    format!("`{section}.insecure` must be `true` or `false`, found {}", describe(other));
+                self.problem(insecure.map_or(0, |value| value.span().start), message);
+                false
+            }
+        };
+        let said = self.string(table, section, "source");
+        let source = said.and_then(|(text, offset)| match text.as_str() {
+            "file" => Some(Source::File),
+            "store" => Some(Source::Store),
+            text if text.starts_with(OCI_SCHEME) => match RegistryReference::parse(text) {
+                Ok(reference) => Some(Source::Registry(RegistryReference { is_insecure, ..reference })),
+                Err(message) => {
+                    self.problem(offset, format!("`{section}.source`: {message}"));
+                    None
+                }
+            },
+            other => {
+                let message = format!(
+                    "`{section}.source` can't be `{other}` (known: `file`, `store`, `{OCI_SCHEME}…`)"
+                );
+                self.problem(offset, message);
+                None
+            }
+        });
+        if let (Some(value), None | Some(Source::File | Source::Store)) = (insecure, &source) {
+            let message = format!("`{section}.insecure` is for a `source` in a registry (`oci://…`)");
+            self.problem(value.span().start, message);
+        }
+        source
     }
 
     /// One of a few words.
@@ -297,16 +380,21 @@ impl Reader<'_> {
             let section = format!("{section}.limits");
             self.refuse_unknown_keys(limits, &section, &LIMIT_KEYS);
             options.time = self.duration(limits, &section, "time");
+            options.cpu = self.cpu(limits, &section);
             options.memory_bytes = self.size(limits, &section, "memory");
             options.fuel = self.fuel(limits, &section);
+            options.arguments_bytes = self.size(limits, &section, "arguments");
             options.result_bytes = self.size(limits, &section, "result");
             options.log_bytes = self.size(limits, &section, "logs");
+            options.children = self.integer(limits, &section, "children", 0, i64::MAX as u64);
+            options.files = self.integer(limits, &section, "files", 0, i64::MAX as u64);
             options.request_body_bytes = self.size(limits, &section, "request-body");
             options.response_body_bytes = self.size(limits, &section, "response-body");
             options.sockets = self.integer(limits, &section, "sockets", 0, u32::MAX.into());
-            if options.time == Some(Duration::ZERO) {
-                let offset = limits.get("time").map_or(0, |value| value.span().start);
-                self.problem(offset, format!("`{section}.time` is zero: nothing could ever run"));
+            let zeros = [("time", options.time), ("cpu", options.cpu.flatten())];
+            for (key, _) in zeros.into_iter().filter(|(_, limit)| *limit == Some(Duration::ZERO)) {
+                let offset = limits.get(key).map_or(0, |value| value.span().start);
+                self.problem(offset, format!("`{section}.{key}` is zero: nothing could ever run"));
             }
         }
         options
@@ -352,10 +440,15 @@ impl Reader<'_> {
         }
     }
 
+    fn cpu(&mut self, table: &DeTable<'_>, section: &str) -> Option<Option<Duration>> {
+        if is_unlimited(table, "cpu") {
+            return Some(None);
+        }
+        self.duration(table, section, "cpu").map(Some)
+    }
+
     fn fuel(&mut self, table: &DeTable<'_>, section: &str) -> Option<Option<u64>> {
-        if let Some(DeValue::String(text)) = table.get("fuel").map(Spanned::get_ref)
-            && text == "unlimited"
-        {
+        if is_unlimited(table, "fuel") {
             return Some(None);
         }
         self.positive(table, section, "fuel").map(Some)
@@ -481,7 +574,7 @@ impl Reader<'_> {
 
 /// The section that a key that is wrong here would be right in.
 fn elsewhere(key: &str) -> Option<&'static str> {
-    let sections: [(&[&str], &str); 10] = [
+    let sections: [(&[&str], &str); 11] = [
         (&RUNNER_KEYS, "runner"),
         (&KEEP_KEYS, "retention.STATUS"),
         (&LIMIT_KEYS, "component.NAME.limits"),
@@ -492,8 +585,14 @@ fn elsewhere(key: &str) -> Option<&'static str> {
         (&NETWORK_KEYS, "[component.NAME.network]"),
         (&HTTP_KEYS, "[component.NAME.http]"),
         (&COMPONENT_KEYS, "component.NAME"),
+        (&COMPILE_KEYS, "compile"),
     ];
     sections.into_iter().find(|(keys, _)| keys.contains(&key)).map(|(_, section)| section)
+}
+
+/// Whether a key says that there is no limit.
+fn is_unlimited(table: &DeTable<'_>, key: &str) -> bool {
+    matches!(table.get(key).map(Spanned::get_ref), Some(DeValue::String(text)) if text == "unlimited")
 }
 
 fn dotted(section: &str, key: &str) -> String {

@@ -416,3 +416,61 @@ fn wrong_flags_and_variables_are_usage_errors() {
     assert_eq!(error.0.len(), 4, "{error}");
     assert!(!resolve("slots = 0", &flags, &[]).expect_err("more is wrong").is_usage());
 }
+
+#[test]
+fn everything_wrong_with_sources_and_compiling_is_told_at_once() {
+    insta::assert_snapshot!(problems(
+        r#"
+        compile = 7
+        [component.a]
+        source = "oci://ghcr.io/acme/a"
+        [component.b]
+        path = "b.wasm"
+        source = "oci://ghcr.io/acme/b:1"
+        [component.c]
+        path = "c.wasm"
+        insecure = true
+        [component.d]
+        source = "oci://ghcr.io/acme/d:1"
+        insecure = "yes"
+        [component.e]
+        source = "elsewhere"
+        "#
+    ));
+    insta::assert_snapshot!(problems(
+        r#"
+        [compile]
+        time = "0s"
+        cpu = 5
+        memory = "1MiB"
+        code = "0B"
+        components = "1MiB"
+        "#
+    ));
+}
+
+#[test]
+fn limits_of_compiling_and_registries_are_read() {
+    let text = r#"
+        [compile]
+        time = "1m"
+        cpu = "30s"
+        memory = "1GiB"
+        component = "16MiB"
+        [component.a]
+        source = "oci://registry.example/acme/a:1"
+        insecure = true
+        "#;
+    let config = resolve(text, &Flags::default(), &[]).expect("nothing is wrong");
+    let limits = CompileLimits {
+        time: Duration::from_secs(60),
+        cpu: Duration::from_secs(30),
+        memory_bytes: 1 << 30,
+        component_bytes: 16 << 20,
+        ..CompileLimits::default()
+    };
+    assert_eq!(config.compile, limits);
+    let reference = &config.registered["a"];
+    assert!(reference.is_plain() && config.stored.is_empty());
+    assert_eq!(reference.to_string(), "oci://registry.example/acme/a:1");
+}

@@ -61,8 +61,8 @@ pub trait Executor: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Makes a guest of a claim. Cheap: nothing of the guest runs before the
-    /// first poll.
+    /// Makes a guest of a claim. Nothing of the guest runs before the
+    /// first poll. Cheap, unless another version has to be compiled.
     ///
     /// # Errors
     ///
@@ -75,6 +75,10 @@ pub trait Executor: Send + Sync + 'static {
     ///
     /// What the guest is told.
     fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedChild, Refusal>;
+
+    /// Lets every `start` that takes long give up, now and later. Called when the
+    /// runner kills its guests.
+    fn interrupt(&self) {}
 
     /// Called by a slot thread before a guest runs on it, and after: guests that
     /// compute must be interruptible only in between.
@@ -104,9 +108,10 @@ impl Executor for Library {
 
     fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedChild, Refusal> {
         let task = self.resolve(task).map_err(|error| Refusal::UnknownTask(error.to_string()))?;
-        let arguments = self
-            .check_arguments(task, arguments)
-            .map_err(|error| Refusal::BadArguments(error.to_string()))?;
+        let arguments = self.check_arguments(task, arguments).map_err(|error| match error.is_over_limit {
+            true => Refusal::Limit(error.to_string()),
+            false => Refusal::BadArguments(error.to_string()),
+        })?;
         Ok(PreparedChild {
             task: Arc::clone(&task.id),
             digest: task.digest,
@@ -117,6 +122,10 @@ impl Executor for Library {
             priority: task.options.priority,
             deadline: task.options.deadline,
         })
+    }
+
+    fn interrupt(&self) {
+        Library::interrupt(self);
     }
 
     fn guest_runs(&self, runs: bool) {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{AGEING_STEP, EndKind, Keep, NewInvocation, Report};
-use crate::model::{Event, Failure, FailureKind, InvocationId, Outcome, RunnerId, Status, UnixMicros};
+use super::{AGEING_STEP, AttemptEnd, EndKind, Keep, NewInvocation, Report};
+use crate::model::{Event, Failure, FailureKind, InvocationId, Outcome, RunnerId, Status, UnixMicros, Usage};
 
 /// How long a store remembers that it took claims away from a runner. One that
 /// was suspended for longer is no longer told that it lost its lease; what it
@@ -83,6 +83,15 @@ pub(super) fn plan(status: Status, report: &Report, steps: &mut Vec<Step>) -> bo
         at_status = next;
     }
     true
+}
+
+/// What an invocation has used after the end of another attempt. One that never
+/// started has used nothing and leaves no bill.
+pub(super) fn usage(before: Option<Usage>, end: &AttemptEnd) -> Option<Usage> {
+    if end.usage == Usage::default() {
+        return before;
+    }
+    Some(before.map_or(end.usage, |before| before.and(end.usage)))
 }
 
 /// The message that the history keeps of an outcome.

@@ -10,7 +10,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::{Hash, Hasher};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +20,7 @@ use tracing::{debug, warn};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use super::compile::{self, CompileError, Compiler};
 use crate::model::ComponentDigest;
 
 /// The first bytes of a file, the last of them its format's version.
@@ -35,12 +36,15 @@ const MAX_BYTES: u64 = 4 << 30;
 /// The age at which a file that was being written has surely been given up.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A place for compiled code.
+/// A place for compiled code, and who makes what is not there.
 #[derive(Debug)]
 pub(super) struct Cache {
     /// `None` if there is none, or none that can be trusted.
     directory: Option<PathBuf>,
     max_bytes: u64,
+    compiler: Compiler,
+    /// Whether guests run while something is compiled.
+    beside_guests: bool,
 }
 
 impl Cache {
@@ -49,11 +53,11 @@ impl Cache {
     ///
     /// A directory that others could write to is not used: they could make us
     /// run any code.
-    pub(super) fn new(directory: Option<&Path>) -> Self {
-        Self::with_bound(directory, MAX_BYTES)
+    pub(super) fn new(directory: Option<&Path>, compiler: Compiler) -> Self {
+        Self::with_bound(directory, compiler, MAX_BYTES)
     }
 
-    fn with_bound(directory: Option<&Path>, max_bytes: u64) -> Self {
+    fn with_bound(directory: Option<&Path>, compiler: Compiler, max_bytes: u64) -> Self {
         let directory = directory.and_then(|directory| match prepare(directory) {
             Ok(directory) => Some(directory),
             Err(error) => {
@@ -61,11 +65,26 @@ impl Cache {
                 None
             }
         });
-        Self { directory, max_bytes }
+        Self { directory, max_bytes, compiler, beside_guests: false }
+    }
+
+    /// The same, for what is compiled from now on while guests run.
+    pub(super) fn beside_guests(self) -> Self {
+        Self { beside_guests: true, ..self }
+    }
+
+    /// The most bytes that a component may have.
+    pub(super) fn max_component_bytes(&self) -> u64 {
+        self.compiler.max_component_bytes()
+    }
+
+    /// Gives up what is being compiled, and compiles nothing more.
+    pub(super) fn interrupt(&self) {
+        self.compiler.interrupt();
     }
 
     /// The compiled form of a component: what was kept, or else compiled now
-    /// and kept.
+    /// and kept. `fuel` says whether `engine` counts it.
     ///
     /// # Errors
     ///
@@ -73,38 +92,57 @@ impl Cache {
     pub(super) fn load(
         &self,
         engine: &Engine,
+        fuel: bool,
         digest: &ComponentDigest,
         bytes: &[u8],
-    ) -> wasmtime::Result<Component> {
-        classify(bytes).map_err(wasmtime::Error::msg)?;
-        let Some(directory) = &self.directory else {
-            return Component::from_binary(engine, bytes);
-        };
-        let path = directory.join(format!("{}.{EXTENSION}", key(engine, digest)));
-        match read(&path) {
-            // SAFETY: `deserialize` trusts its bytes to be what `serialize` of
-            // the same version and settings gave. They are: the checksum says
-            // that the file is whole and unchanged since we wrote it, its name
-            // is drawn from the version, the settings and the component, it is
-            // ours, and nobody else can write to the directory.
-            Ok(Some(code)) => match unsafe { Component::deserialize(engine, &code[HEADER..]) } {
-                Ok(component) => {
-                    touch(&path);
-                    return Ok(component);
-                }
-                Err(error) => discard(&path, &format!("{error:#}")),
-            },
-            Ok(None) => {}
-            Err(Damage::Content(reason)) => discard(&path, reason),
-            Err(Damage::Io(error)) => warn!("can't read compiled code from `{}`: {error}", path.display()),
+    ) -> Result<Component, CompileError> {
+        classify(bytes).map_err(CompileError::Refused)?;
+        let path = self
+            .directory
+            .as_deref()
+            .map(|directory| directory.join(format!("{}.{EXTENSION}", key(engine, digest))));
+        if let Some(component) = path.as_deref().and_then(|path| kept(engine, path)) {
+            return Ok(component);
         }
-        let component = Component::from_binary(engine, bytes)?;
-        let kept = component.serialize().and_then(|code| Ok(write(directory, &path, &code)?));
-        match kept {
-            Ok(()) => self.tidy(directory, &path),
-            Err(error) => warn!("can't keep compiled code in `{}`: {error:#}", path.display()),
+        let mut draft = match self.directory.as_deref() {
+            None => Draft::in_memory()?,
+            Some(directory) => match Draft::in_directory(directory) {
+                Ok(draft) => draft,
+                Err(error) => {
+                    warn!("can't keep compiled code in `{}`: {error}", directory.display());
+                    Draft::in_memory()?
+                }
+            },
+        };
+        let mut made = self.compile(engine, fuel, bytes, &draft);
+        if let Err(CompileError::Unwritten(error)) = &made
+            && let Some(path) = &draft.path
+        {
+            warn!("can't keep compiled code in `{}`: {error}", path.display());
+            draft = Draft::in_memory()?;
+            made = self.compile(engine, fuel, bytes, &draft);
+        }
+        made?;
+        let component = draft.load(engine)?;
+        if let (Some(path), Some(directory)) = (&path, &self.directory)
+            && draft.path.is_some()
+        {
+            match draft.keep(path) {
+                Ok(()) => self.tidy(directory, path),
+                Err(error) => warn!("can't keep compiled code in `{}`: {error}", path.display()),
+            }
         }
         Ok(component)
+    }
+
+    fn compile(&self, engine: &Engine, fuel: bool, bytes: &[u8], draft: &Draft) -> Result<(), CompileError> {
+        match &self.compiler {
+            Compiler::Child(child) => child.compile(fuel, bytes, &draft.file, self.beside_guests),
+            Compiler::InProcess => {
+                let code = compile::in_process(engine, bytes)?;
+                seal(&mut &draft.file, &code).map_err(|error| CompileError::Unwritten(error.to_string()))
+            }
+        }
     }
 
     /// Removes what was used longest ago until the rest is within the bound,
@@ -274,6 +312,34 @@ enum Damage {
     Content(&'static str),
 }
 
+/// What was kept in a file, if it is there and can be used.
+fn kept(engine: &Engine, path: &Path) -> Option<Component> {
+    match read(path) {
+        Ok(Some(code)) => match deserialize(engine, &code) {
+            Ok(component) => {
+                touch(path);
+                return Some(component);
+            }
+            Err(error) => discard(path, &format!("{error:#}")),
+        },
+        Ok(None) => {}
+        Err(Damage::Content(reason)) => discard(path, reason),
+        Err(Damage::Io(error)) => warn!("can't read compiled code from `{}`: {error}", path.display()),
+    }
+    None
+}
+
+/// Loads code that [`read`] or [`whole`] found to be as it was written.
+fn deserialize(engine: &Engine, sealed: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: `deserialize` trusts its bytes to be what `precompile_component` of
+    // the same version and settings gave. They are: the checksum says that the
+    // file is whole and unchanged since we, or a child of ours that nobody else
+    // can reach, wrote it; it lies in memory of ours, or in a directory that
+    // nobody else can write to, under a name that is drawn from the version, the
+    // settings and the component.
+    unsafe { Component::deserialize(engine, &sealed[HEADER..]) }
+}
+
 /// The whole file, header included, if it exists and is as it was written.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, Damage> {
     let mut file = match File::open(path) {
@@ -285,44 +351,109 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, Damage> {
     if !file.metadata().is_ok_and(|metadata| is_ours(&metadata)) {
         return Err(Damage::Content("it belongs to another user"));
     }
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(Damage::Io)?;
-    let Some((header, code)) = bytes.split_at_checked(HEADER) else {
-        return Err(Damage::Content("it is too short"));
-    };
-    let (magic, checksum) = header.split_at(MAGIC.len());
-    if magic != MAGIC {
-        return Err(Damage::Content("its format is not known"));
-    }
-    if blake3::hash(code).as_bytes().as_slice() != checksum {
-        return Err(Damage::Content("its checksum is wrong"));
-    }
-    Ok(Some(bytes))
+    whole(&mut file).map(Some)
 }
 
-/// Writes a file under a name of its own, then gives it its real name: another
-/// process sees all of it or nothing.
+/// All of an open file, header included, if it is as it was written.
+fn whole(file: &mut File) -> Result<Vec<u8>, Damage> {
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(Damage::Io)?;
+    unseal(&bytes).map_err(Damage::Content)?;
+    Ok(bytes)
+}
+
+/// The code in the bytes of a file.
+///
+/// # Errors
+///
+/// Why they are not what [`seal`] wrote.
+pub(super) fn unseal(bytes: &[u8]) -> Result<&[u8], &'static str> {
+    let (header, code) = bytes.split_at_checked(HEADER).ok_or("it is too short")?;
+    let (magic, checksum) = header.split_at(MAGIC.len());
+    if magic != MAGIC {
+        return Err("its format is not known");
+    }
+    if blake3::hash(code).as_bytes().as_slice() != checksum {
+        return Err("its checksum is wrong");
+    }
+    Ok(code)
+}
+
+/// Writes code as it is kept.
+pub(super) fn seal(file: &mut impl Write, code: &[u8]) -> io::Result<()> {
+    file.write_all(&MAGIC)?;
+    file.write_all(blake3::hash(code).as_bytes())?;
+    file.write_all(code)
+}
+
+/// A file that is being written, under a name of its own or none. It gets its
+/// real name only once it was read back: another process sees all of it or
+/// nothing. What gets no name is gone with it.
 ///
 /// Not synced: what a crash of the machine leaves behind fails its checksum.
-fn write(directory: &Path, path: &Path, code: &[u8]) -> io::Result<()> {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let unique =
-        format!("{}-{:?}", std::process::id(), SystemTime::now().duration_since(SystemTime::UNIX_EPOCH));
-    let unique = blake3::hash(unique.as_bytes()).to_hex();
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let temporary = directory.join(format!("{unique}-{count}.{TEMPORARY}"));
-    let written = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        file.write_all(&MAGIC)?;
-        file.write_all(blake3::hash(code).as_bytes())?;
-        file.write_all(code)?;
-        drop(file);
-        fs::rename(&temporary, path)
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
+struct Draft {
+    file: File,
+    path: Option<PathBuf>,
+}
+
+impl Draft {
+    fn in_memory() -> Result<Self, CompileError> {
+        match compile::in_memory("compiled") {
+            Ok(file) => Ok(Self { file, path: None }),
+            Err(error) => {
+                Err(CompileError::Failed(format!("there is no room for what is compiled: {error}")))
+            }
+        }
     }
-    written
+
+    fn in_directory(directory: &Path) -> io::Result<Self> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let unique = blake3::hash(format!("{}-{now:?}", std::process::id()).as_bytes()).to_hex();
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = directory.join(format!("{unique}-{count}.{TEMPORARY}"));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        Ok(Self { file, path: Some(path) })
+    }
+
+    /// The component whose code was written.
+    fn load(&mut self, engine: &Engine) -> Result<Component, CompileError> {
+        let code = self.file.seek(SeekFrom::Start(0)).map_err(Damage::Io).and_then(|_| whole(&mut self.file));
+        let code = code.map_err(|damage| {
+            let reason = match damage {
+                Damage::Io(error) => error.to_string(),
+                Damage::Content(reason) => reason.to_owned(),
+            };
+            CompileError::Failed(format!("what the compiler wrote can't be used: {reason}"))
+        })?;
+        deserialize(engine, &code).map_err(|error| {
+            let reason = format!("{error:#}");
+            // wasmtime has no type for this one: the component is right, but
+            // there is no room for it.
+            match reason.contains("pooling allocator") {
+                true => {
+                    CompileError::Refused(format!("it needs more than an instance may have here: {reason}"))
+                }
+                false => CompileError::Failed(format!("what the compiler made can't be loaded: {reason}")),
+            }
+        })
+    }
+
+    /// Gives it its real name.
+    fn keep(mut self, path: &Path) -> io::Result<()> {
+        let Some(own) = &self.path else { return Ok(()) };
+        fs::rename(own, path)?;
+        self.path = None;
+        Ok(())
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            let _ = fs::remove_file(path);
+        }
+    }
 }
 
 /// Notes that a file was used now. Its age is only for [`Cache::tidy`].
@@ -373,9 +504,20 @@ mod tests {
         files
     }
 
+    fn new(directory: Option<&Path>) -> Cache {
+        Cache::new(directory, Compiler::InProcess)
+    }
+
+    /// Writes a file as a compiler does.
+    fn write(directory: &Path, path: &Path, code: &[u8]) -> io::Result<()> {
+        let mut draft = Draft::in_directory(directory)?;
+        seal(&mut draft.file, code)?;
+        draft.keep(path)
+    }
+
     #[track_caller]
     fn load(cache: &Cache, engine: &Engine, (bytes, digest): &(Vec<u8>, ComponentDigest)) {
-        let component = cache.load(engine, digest, bytes).unwrap();
+        let component = cache.load(engine, false, digest, bytes).unwrap();
         assert_eq!(component.component_type().exports(engine).len(), 1);
     }
 
@@ -387,13 +529,13 @@ mod tests {
         let inner = directory.path().join("a/b");
         let engine = Engine::default();
         let component = small("f");
-        load(&Cache::new(Some(&inner)), &engine, &component);
+        load(&new(Some(&inner)), &engine, &component);
         assert_eq!(fs::metadata(&inner).unwrap().mode() & 0o777, 0o700);
         let [file] = &*files(&inner) else { panic!() };
         let before = fs::metadata(file).unwrap();
         assert_eq!(before.mode() & 0o777, 0o600);
         OpenOptions::new().append(true).open(file).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
-        load(&Cache::new(Some(&inner)), &engine, &component);
+        load(&new(Some(&inner)), &engine, &component);
         let after = fs::metadata(file).unwrap();
         assert_eq!(before.ino(), after.ino());
         assert!(after.modified().unwrap() > SystemTime::UNIX_EPOCH, "its use is noted");
@@ -402,7 +544,7 @@ mod tests {
     #[test]
     fn other_settings_and_other_components_have_other_files() {
         let directory = private();
-        let cache = Cache::new(Some(directory.path()));
+        let cache = new(Some(directory.path()));
         load(&cache, &Engine::default(), &small("f"));
         load(&cache, &Engine::default(), &small("g"));
         assert_eq!(files(directory.path()).len(), 2);
@@ -416,7 +558,7 @@ mod tests {
     #[test]
     fn a_damaged_file_is_compiled_again() {
         let directory = private();
-        let cache = Cache::new(Some(directory.path()));
+        let cache = new(Some(directory.path()));
         let engine = Engine::default();
         let component = small("f");
         load(&cache, &engine, &component);
@@ -452,7 +594,7 @@ mod tests {
     #[test]
     fn a_file_of_someone_else_is_compiled_again() {
         let directory = private();
-        let cache = Cache::new(Some(directory.path()));
+        let cache = new(Some(directory.path()));
         let engine = Engine::default();
         load(&cache, &engine, &small("f"));
         let file = files(directory.path()).remove(0);
@@ -466,7 +608,7 @@ mod tests {
     #[test]
     fn a_whole_file_with_foreign_code_is_compiled_again() {
         let directory = private();
-        let cache = Cache::new(Some(directory.path()));
+        let cache = new(Some(directory.path()));
         let engine = Engine::default();
         let component = small("f");
         load(&cache, &engine, &component);
@@ -485,27 +627,27 @@ mod tests {
         let directory = private();
         for mode in [0o770, 0o702, 0o777] {
             fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
-            let cache = Cache::new(Some(directory.path()));
+            let cache = new(Some(directory.path()));
             assert_eq!(cache.directory, None);
             load(&cache, &Engine::default(), &small("f"));
             assert_eq!(files(directory.path()), [] as [PathBuf; 0]);
         }
         let file = directory.path().join("file");
         fs::write(&file, "").unwrap();
-        assert_eq!(Cache::new(Some(&file)).directory, None);
+        assert_eq!(new(Some(&file)).directory, None);
         // Only root can give a directory away.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
         if std::os::unix::fs::chown(directory.path(), Some(12_345), None).is_ok() {
-            assert_eq!(Cache::new(Some(directory.path())).directory, None);
+            assert_eq!(new(Some(directory.path())).directory, None);
         }
-        load(&Cache::new(None), &Engine::default(), &small("f"));
+        load(&new(None), &Engine::default(), &small("f"));
     }
 
     #[test]
     fn a_cache_that_can_not_be_written_only_costs_time() {
         let directory = private();
         let inner = directory.path().join("cache");
-        let cache = Cache::new(Some(&inner));
+        let cache = new(Some(&inner));
         // Works for root too, unlike taking the permission away.
         fs::remove_dir(&inner).unwrap();
         load(&cache, &Engine::default(), &small("f"));
@@ -519,7 +661,7 @@ mod tests {
         let directory = private();
         let engine = Engine::default();
         let components = [small("a"), small("b"), small("c")];
-        let all = Cache::new(Some(directory.path()));
+        let all = new(Some(directory.path()));
         load(&all, &engine, &components[0]);
         let size = fs::metadata(&files(directory.path())[0]).unwrap().len();
         load(&all, &engine, &components[1]);
@@ -540,13 +682,17 @@ mod tests {
         }
         age(&old, 2);
         age(&foreign, 9);
-        load(&Cache::with_bound(Some(directory.path()), size * 5 / 2), &engine, &components[2]);
+        load(
+            &Cache::with_bound(Some(directory.path()), Compiler::InProcess, size * 5 / 2),
+            &engine,
+            &components[2],
+        );
         assert!(path(&components[0].1).exists());
         assert!(!path(&components[1].1).exists());
         assert!(path(&components[2].1).exists());
         assert!(!old.exists() && new.exists() && foreign.exists());
         // The newest stays even if it alone is too big.
-        load(&Cache::with_bound(Some(directory.path()), 1), &engine, &components[1]);
+        load(&Cache::with_bound(Some(directory.path()), Compiler::InProcess, 1), &engine, &components[1]);
         assert!(path(&components[1].1).exists() && !path(&components[2].1).exists());
     }
 
@@ -559,7 +705,7 @@ mod tests {
                 scope.spawn(|| {
                     let engine = Engine::default();
                     for round in 0..4 {
-                        load(&Cache::new(Some(directory.path())), &engine, &component);
+                        load(&new(Some(directory.path())), &engine, &component);
                         if round == 1
                             && let Some(file) = files(directory.path()).first()
                         {
@@ -569,7 +715,7 @@ mod tests {
                 });
             }
         });
-        load(&Cache::new(Some(directory.path())), &Engine::default(), &component);
+        load(&new(Some(directory.path())), &Engine::default(), &component);
         let [file] = &*files(directory.path()) else { panic!() };
         assert!(read(file).is_ok_and(|bytes| bytes.is_some()));
     }
@@ -608,7 +754,7 @@ mod tests {
                 );
             }
             assert!(
-                Cache::new(None).load(&Engine::default(), &digest, &bytes[..length]).is_err() || length >= 8
+                new(None).load(&Engine::default(), false, &digest, &bytes[..length]).is_err() || length >= 8
             );
         }
     }

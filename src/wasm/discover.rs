@@ -25,15 +25,16 @@ pub(super) struct Signature {
 
 impl Signature {
     /// The types of a function, or why they can't travel as JSON.
-    fn of(function: &ComponentFunc) -> Result<Self, String> {
+    /// What they take is taken off `parts`.
+    fn of(function: &ComponentFunc, parts: &mut usize) -> Result<Self, String> {
         if function.async_() {
             return Err("it is an async function".to_owned());
         }
         let parameters = function
             .params()
-            .map(|(name, ty)| Ok(Field { name: name.into(), shape: Shape::of(&ty)? }))
+            .map(|(name, ty)| Ok(Field { name: name.into(), shape: Shape::within(&ty, parts)? }))
             .collect::<Result<_, String>>()?;
-        let result = function.results().next().map(|ty| Shape::of(&ty)).transpose()?;
+        let result = function.results().next().map(|ty| Shape::within(&ty, parts)).transpose()?;
         Ok(Self { parameters, result })
     }
 
@@ -153,10 +154,16 @@ pub(super) enum ImportKind {
 impl Import {
     /// Whether it is an interface of which the component uses this function.
     pub(super) fn uses(&self, function: &str) -> bool {
-        match &self.kind {
-            ImportKind::Interface { functions, .. } => functions.iter().any(|(name, _)| **name == *function),
-            ImportKind::Function | ImportKind::Type | ImportKind::Other => false,
-        }
+        self.functions().any(|name| name == function)
+    }
+
+    /// The functions of an interface that the component uses.
+    pub(super) fn functions(&self) -> impl Iterator<Item = &str> {
+        let functions = match &self.kind {
+            ImportKind::Interface { functions, .. } => functions.as_slice(),
+            ImportKind::Function | ImportKind::Type | ImportKind::Other => &[],
+        };
+        functions.iter().map(|(name, _)| &**name)
     }
 
     /// Whether it only names types, so that nobody needs to provide it.
@@ -169,6 +176,10 @@ impl Import {
     }
 }
 
+/// The most parts of all types of a component together: a small file can say of
+/// each of many functions that it takes a type that is large when written out.
+const MAX_PARTS: usize = 1_000_000;
+
 /// What a component exports and imports.
 #[derive(Default)]
 pub(super) struct Discovery {
@@ -178,12 +189,14 @@ pub(super) struct Discovery {
     pub rejected: Vec<Rejected>,
     /// The imports, in the component's order.
     pub imports: Vec<Import>,
+    /// The parts of types that are left to take.
+    parts: usize,
 }
 
 /// Lists what a component exports and imports. `name` is its name in the
 /// configuration.
 pub(super) fn discover(component: &Component, name: &str) -> Discovery {
-    let mut discovery = Discovery::default();
+    let mut discovery = Discovery { parts: MAX_PARTS, ..Discovery::default() };
     let engine = component.engine();
     let ty = component.component_type();
     let at_root: Vec<_> = ty.exports(engine).chain(ty.imports(engine)).collect();
@@ -205,12 +218,15 @@ pub(super) fn discover(component: &Component, name: &str) -> Discovery {
         }
     }
     discovery.settle();
+    let mut parts = discovery.parts;
     discovery.imports = ty
         .imports(engine)
         .map(|(import, item)| {
             let kind = match item.ty {
                 ComponentItem::ComponentFunc(_) => ImportKind::Function,
-                ComponentItem::ComponentInstance(instance) => imported_interface(component, &instance),
+                ComponentItem::ComponentInstance(instance) => {
+                    imported_interface(component, &instance, &mut parts)
+                }
                 ComponentItem::Type(_) => ImportKind::Type,
                 _ => ImportKind::Other,
             };
@@ -248,12 +264,14 @@ fn is_left_over(name: &str, function: &ComponentFunc) -> bool {
         && function.params().map(|(name, _)| name).eq(["shim", "script", "entry-path", "disable-gc"])
 }
 
-fn imported_interface(component: &Component, instance: &ComponentInstance) -> ImportKind {
+fn imported_interface(component: &Component, instance: &ComponentInstance, parts: &mut usize) -> ImportKind {
     let mut functions = Vec::new();
     let mut has_resources = false;
     for (name, item) in instance.exports(component.engine()) {
         match item.ty {
-            ComponentItem::ComponentFunc(function) => functions.push((name.into(), Signature::of(&function))),
+            ComponentItem::ComponentFunc(function) => {
+                functions.push((name.into(), Signature::of(&function, parts)))
+            }
             ComponentItem::Resource(_) => has_resources = true,
             _ => {}
         }
@@ -318,7 +336,10 @@ impl Discovery {
         if name.starts_with('[') {
             return self.reject(id, "it belongs to a resource".to_owned());
         }
-        match (Signature::of(function), place.component.get_export_index(place.instance, name)) {
+        match (
+            Signature::of(function, &mut self.parts),
+            place.component.get_export_index(place.instance, name),
+        ) {
             (Ok(signature), Some(index)) => self.exports.push(Export {
                 id: id.into(),
                 interface: place.interface.map(Into::into),

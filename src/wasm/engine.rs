@@ -68,16 +68,28 @@ pub(super) fn new_engine(max_live: usize, fuel: bool) -> wasmtime::Result<Engine
         .linear_memory_keep_resident(KEEP_RESIDENT)
         .table_keep_resident(KEEP_TABLE_RESIDENT)
         .pagemap_scan(Enabled::Auto);
+    let mut config = code_config(fuel);
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .max_wasm_stack(WASM_STACK)
+        .async_stack_size(FIBER_STACK);
+    Engine::new(&config)
+}
+
+/// Makes an engine that only compiles, for those that [`new_engine`] makes.
+pub(super) fn compiling_engine(fuel: bool) -> wasmtime::Result<Engine> {
+    Engine::new(&code_config(fuel))
+}
+
+/// Everything that compiled code depends on.
+fn code_config(fuel: bool) -> Config {
     let mut config = Config::new();
     config
         .strategy(Strategy::Cranelift)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
-        .max_wasm_stack(WASM_STACK)
-        .async_stack_size(FIBER_STACK)
         .epoch_interruption(true)
         .consume_fuel(fuel)
         .wasm_component_model(true);
-    Engine::new(&config)
+    config
 }
 
 /// Advances the epoch of its engines while guests run, and sleeps while none

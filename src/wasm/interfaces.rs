@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::cache::Cache;
+use super::compile::Compiler;
 use super::discover::{Export, Names, is_compatible, split_version};
 use super::engine::new_engine;
 use super::library::{ComponentSource, LoadError, ResolveError, load_error, load_one};
@@ -61,7 +62,11 @@ pub struct Interfaces {
 impl Interfaces {
     /// Reads the components, without linking them with each other: what one of them
     /// imports may not be there yet. Returns also what is wrong with which.
-    pub fn load(sources: &[ComponentSource], cache_directory: Option<&Path>) -> (Self, Vec<LoadError>) {
+    pub fn load(
+        sources: &[ComponentSource],
+        cache_directory: Option<&Path>,
+        compiler: Compiler,
+    ) -> (Self, Vec<LoadError>) {
         let engine = match new_engine(1, false) {
             Ok(engine) => engine,
             Err(error) => {
@@ -69,8 +74,10 @@ impl Interfaces {
                 return (Self::default(), vec![load_error("*", Path::new("*"), message)]);
             }
         };
-        let cache = Cache::new(cache_directory);
-        let loaded = in_parallel(sources, |source| load_one(&engine, &source.name, &source.path, &cache));
+        let cache = Cache::new(cache_directory, compiler);
+        let loaded = in_parallel(sources, |source| {
+            load_one(&engine, false, &source.name, &source.path, source.locked.first(), &cache)
+        });
         let mut interfaces = Self::default();
         let mut errors = Vec::new();
         let mut ids = Vec::new();

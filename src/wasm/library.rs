@@ -2,6 +2,8 @@
 //! export.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,11 +12,13 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
-use super::cache::{Cache, classify};
+use super::cache::Cache;
+use super::compile::{CompileError, Compiler};
 use super::control::GuestControl;
 use super::discover::{Discovery, Export, Names, discover};
 use super::engine::{EpochTicker, new_engine};
 use super::execute::{self, MAX_MEMORIES, MAX_TABLES, Program, TABLES_PER_WEIGHT};
+use super::files;
 use super::glob::Glob;
 use super::host;
 use super::link::{self, Provider};
@@ -35,12 +39,23 @@ pub struct ComponentSource {
     pub path: PathBuf,
     /// Which bytes an invocation runs that was submitted for others.
     pub version: Version,
+    /// The digests that its bytes may have, the one to load first; any if there is
+    /// none.
+    pub locked: Vec<ComponentDigest>,
     /// What its guests may touch.
     pub grants: Grants,
     /// Options of its tasks, where nothing more exact is said.
     pub defaults: TaskOptions,
     /// Options by task, under any unambiguous form of the task's id.
     pub tasks: BTreeMap<String, TaskOptions>,
+}
+
+impl ComponentSource {
+    /// Whether the fuel of any of its tasks is limited. Counting it slows code down,
+    /// so only components that need it pay.
+    pub(super) fn wants_fuel(&self) -> bool {
+        self.defaults.limits.fuel.is_some() || self.tasks.values().any(|task| task.limits.fuel.is_some())
+    }
 }
 
 /// Which bytes of a component an invocation runs on.
@@ -91,6 +106,8 @@ pub enum DirectoryAccess {
 pub struct LibraryOptions {
     /// Where compiled code is kept; `None` compiles anew each time.
     pub cache_directory: Option<PathBuf>,
+    /// Who compiles what is not kept there.
+    pub compiler: Compiler,
     /// The most instances, running and parked together, that may live at once:
     /// the engine's pools are sized by it. At most what the system can carry, by
     /// [`live_for_maps`](super::live_for_maps).
@@ -169,6 +186,8 @@ pub struct Inspection {
 pub struct Capability {
     /// The name of the import, with its version.
     pub import: String,
+    /// The functions of it that the component uses.
+    pub functions: Vec<String>,
     /// In words, what it asks for and who provides it.
     pub provided_by: String,
     /// Whether anything provides it.
@@ -201,6 +220,14 @@ pub struct ResolveError {
 pub struct ArgumentError {
     /// Where, and both types: ``points[3].x: expected f64, found string``.
     pub message: String,
+    /// Whether it is their size that does not fit.
+    pub is_over_limit: bool,
+}
+
+impl ArgumentError {
+    fn new(message: String) -> Self {
+        Self { message, is_over_limit: false }
+    }
 }
 
 /// A component that was read and compiled, before it is linked.
@@ -297,27 +324,29 @@ impl Library {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Vec<LoadError>> {
         let max_live = options.max_live;
-        let wants_fuel = |source: &ComponentSource| {
-            source.defaults.limits.fuel.is_some()
-                || source.tasks.values().any(|task| task.limits.fuel.is_some())
-        };
         let engine_error = |error: wasmtime::Error| {
             vec![load_error("*", Path::new("*"), format!("the WebAssembly engine can't be made: {error:#}"))]
         };
         let plain = new_engine(max_live, false).map_err(engine_error)?;
-        // Counting fuel slows code down, so only components that need it pay.
-        let metered = match sources.iter().any(wants_fuel) {
+        let metered = match sources.iter().any(ComponentSource::wants_fuel) {
             true => Some(new_engine(max_live, true).map_err(engine_error)?),
             false => None,
         };
-        let cache = Cache::new(options.cache_directory.as_deref());
+        let cache = Cache::new(options.cache_directory.as_deref(), options.compiler.clone());
         let mut errors = Vec::new();
         let mut loaded = Vec::new();
         let mut used_sources = Vec::new();
         let engine =
-            |source: &ComponentSource| metered.as_ref().filter(|_| wants_fuel(source)).unwrap_or(&plain);
+            |source: &ComponentSource| metered.as_ref().filter(|_| source.wants_fuel()).unwrap_or(&plain);
         let results = in_parallel(sources, |source| {
-            let result = load_one(engine(source), &source.name, &source.path, &cache);
+            let result = load_one(
+                engine(source),
+                source.wants_fuel(),
+                &source.name,
+                &source.path,
+                source.locked.first(),
+                &cache,
+            );
             options.loaded.fetch_add(1, Ordering::Relaxed);
             result
         });
@@ -372,7 +401,7 @@ impl Library {
         }
         library.task_set = Arc::new(library.programs.keys().cloned().collect());
         let sources = used_sources.into_iter().cloned().collect();
-        library.versions = Versions::new(loaded, sources, cache, Arc::clone(&library.names));
+        library.versions = Versions::new(loaded, sources, cache.beside_guests(), Arc::clone(&library.names));
         Ok(library)
     }
 
@@ -386,12 +415,17 @@ impl Library {
     /// # Errors
     ///
     /// [`LoadError`] if it can't be read or is not a component.
-    pub fn inspect(name: &str, path: &Path, cache_directory: Option<&Path>) -> Result<Inspection, LoadError> {
+    pub fn inspect(
+        name: &str,
+        path: &Path,
+        cache_directory: Option<&Path>,
+        compiler: Compiler,
+    ) -> Result<Inspection, LoadError> {
         let engine = new_engine(1, false).map_err(|error| {
             load_error(name, path, format!("the WebAssembly engine can't be made: {error:#}"))
         })?;
-        let cache = Cache::new(cache_directory);
-        let loaded = load_one(&engine, name, path, &cache)?;
+        let cache = Cache::new(cache_directory, compiler);
+        let loaded = load_one(&engine, false, name, path, None, &cache)?;
         let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         let alone = [&loaded];
         let imports = loaded
@@ -408,7 +442,8 @@ impl Library {
                     }
                     Err(_) => ("another component must export it".to_owned(), false),
                 };
-                Capability { import: import.name.to_string(), provided_by, is_provided }
+                let functions = import.functions().map(str::to_owned).collect();
+                Capability { import: import.name.to_string(), functions, provided_by, is_provided }
             })
             .collect();
         Ok(Inspection {
@@ -472,9 +507,18 @@ impl Library {
         let linked = self
             .programs
             .get(&task.id)
-            .ok_or_else(|| ArgumentError { message: format!("task `{}` is not linked", task.id) })?;
+            .ok_or_else(|| ArgumentError::new(format!("task `{}` is not linked", task.id)))?;
+        let limit = linked.program.limits.arguments_bytes;
+        if arguments.len() as u64 > limit {
+            let message = format!(
+                "the arguments have {} bytes, more than the limit of {limit} (`arguments`) of the task `{}`",
+                arguments.len(),
+                task.id
+            );
+            return Err(ArgumentError { message, is_over_limit: true });
+        }
         normalise_arguments(arguments, &linked.program.signature.parameters)
-            .map_err(|error| ArgumentError { message: error.to_string() })
+            .map_err(|error| ArgumentError::new(error.to_string()))
     }
 
     /// What values go into a task and come out of it; `None` if it is not of this
@@ -533,6 +577,11 @@ impl Library {
         })
     }
 
+    /// Gives up what [`start`](Self::start) compiles, now and later.
+    pub fn interrupt(&self) {
+        self.versions.interrupt();
+    }
+
     /// A guest gets a slot, or gives it back: guests are interruptible only in
     /// between.
     pub fn guest_runs(&self, runs: bool) {
@@ -546,32 +595,69 @@ impl std::fmt::Debug for Library {
     }
 }
 
-pub(super) fn load_one(engine: &Engine, name: &str, path: &Path, cache: &Cache) -> Result<Loaded, LoadError> {
-    let bytes = std::fs::read(path)
+pub(super) fn load_one(
+    engine: &Engine,
+    fuel: bool,
+    name: &str,
+    path: &Path,
+    locked: Option<&ComponentDigest>,
+    cache: &Cache,
+) -> Result<Loaded, LoadError> {
+    let most = cache.max_component_bytes();
+    let mut bytes = Vec::new();
+    // One more than it may have: a file says what it likes about its size.
+    File::open(path)
+        .and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes))
         .map_err(|error| load_error(name, path, format!("the file can't be read: {error}")))?;
-    load_bytes(engine, name, path, &bytes, cache)
+    // Before anything else is done with them.
+    if let Some(locked) = locked {
+        let found = ComponentDigest::from_bytes(Sha256::digest(&bytes).into());
+        check_lock(name, found, *locked).map_err(|message| load_error(name, path, message))?;
+    }
+    load_bytes(engine, fuel, name, path, &bytes, cache).map_err(|unloaded| unloaded.error)
+}
+
+/// Whether a component has the digest that the lock file has.
+///
+/// # Errors
+///
+/// Both digests, and what to do.
+pub fn check_lock(name: &str, found: ComponentDigest, locked: ComponentDigest) -> Result<(), String> {
+    if found == locked {
+        return Ok(());
+    }
+    Err(format!(
+        "its digest is `{found}`, and the lock file has `{locked}`: \
+         `run-wasm-runner lock --update {name}` accepts the new one"
+    ))
+}
+
+/// Why a component was not loaded.
+pub(super) struct Unloaded {
+    pub(super) error: LoadError,
+    /// Whether the same bytes would be refused again.
+    pub(super) is_final: bool,
 }
 
 /// Compiles a component; `path` is for messages.
 pub(super) fn load_bytes(
     engine: &Engine,
+    fuel: bool,
     name: &str,
     path: &Path,
     bytes: &[u8],
     cache: &Cache,
-) -> Result<Loaded, LoadError> {
-    classify(bytes).map_err(|message| load_error(name, path, message))?;
+) -> Result<Loaded, Unloaded> {
+    let refused = |message: String, is_final| Unloaded { error: load_error(name, path, message), is_final };
+    let most = cache.max_component_bytes();
+    if bytes.len() as u64 > most {
+        let message = format!("it has more than the {most} bytes that `compile.component` allows");
+        return Err(refused(message, true));
+    }
     let digest = ComponentDigest::from_bytes(Sha256::digest(bytes).into());
-    let component = cache.load(engine, &digest, bytes).map_err(|error| {
-        let reason = format!("{error:#}");
-        // wasmtime has no type for this one: the component is right, but
-        // there is no room for it.
-        let message = match reason.contains("pooling allocator") {
-            true => format!("it needs more than an instance may have here: {reason}"),
-            false => format!("it is not a valid component: {reason}"),
-        };
-        load_error(name, path, message)
-    })?;
+    let component = cache
+        .load(engine, fuel, &digest, bytes)
+        .map_err(|error| refused(error.to_string(), matches!(error, CompileError::Refused(_))))?;
     let discovery = discover(&component, name);
     Ok(Loaded { name: name.into(), path: path.to_owned(), digest, component, discovery })
 }
@@ -588,6 +674,7 @@ pub(super) fn link_one(
     let mut errors = Vec::new();
     let mut linker = Linker::new(one.component.engine());
     let prepared = wasmtime_wasi::p2::add_to_linker_async(&mut linker)
+        .and_then(|()| files::add_to_linker(&mut linker))
         .and_then(|()| network::add_sockets_to_linker(&mut linker))
         .and_then(|()| host::add_to_linker(&mut linker));
     let wants_http = one.discovery.imports.iter().any(|import| import.name.starts_with("wasi:http/"));
@@ -666,6 +753,7 @@ pub(super) fn link_one(
         let program = Arc::new(Program {
             component: Arc::clone(&one.name),
             engine: one.component.engine().clone(),
+            is_metered: source.wants_fuel(),
             pre: pre.clone(),
             index: export.index,
             entry: export.entry,

@@ -1,20 +1,24 @@
 //! Everything that touches WebAssembly: the only layer that says `wasmtime`.
 
 mod cache;
+mod compile;
 mod control;
 mod denials;
 mod discover;
 mod engine;
 mod execute;
+mod files;
 mod glob;
 mod host;
 mod interfaces;
 mod library;
 mod limits;
 mod link;
+mod meter;
 mod network;
 mod output;
 mod parallel;
+mod rights;
 mod rules;
 mod submits;
 mod suggest;
@@ -23,6 +27,7 @@ mod testing;
 mod values;
 mod versions;
 
+pub use compile::{CompileLimits, Compiler, JobError, compile};
 pub use control::GuestControl;
 pub use engine::{live_for_maps, maps_for_live};
 pub use glob::Glob;
@@ -30,6 +35,8 @@ pub use interfaces::{Interface, Interfaces};
 pub use library::{
     ArgumentError, Capability, ComponentSource, DirectoryAccess, DirectoryGrant, Grants, Inspection, Library,
     LibraryOptions, LoadError, NotTask, Parameter, ResolveError, StartedGuest, Task, TaskSchema, Version,
+    check_lock,
 };
 pub use network::{HostPattern, HttpGrant, NetworkGrant, Ports, Scheme};
+pub use rights::{Extent, Right, RightKind, rights};
 pub use versions::Shelf;

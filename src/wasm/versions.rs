@@ -9,6 +9,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 
 use super::cache::Cache;
+use super::compile::Compiler;
 use super::discover::Names;
 use super::library::{ComponentSource, Linked, Loaded, Version, link_one, load_bytes};
 use crate::model::ComponentDigest;
@@ -38,11 +39,16 @@ pub(super) struct Versions {
     /// Never held while a version is fetched or compiled: two slots may do the same
     /// work once.
     linked: Mutex<LruCache<ComponentDigest, Arc<Linked>>>,
+    /// What was compiled in vain, with the reason: each costs its limits once.
+    refused: Mutex<LruCache<ComponentDigest, String>>,
 }
+
+/// So many refused ones are remembered.
+const REFUSED_KEPT: NonZeroUsize = NonZeroUsize::new(1024).expect("more than none");
 
 impl Default for Versions {
     fn default() -> Self {
-        Self::new(Vec::new(), Vec::new(), Cache::new(None), Arc::default())
+        Self::new(Vec::new(), Vec::new(), Cache::new(None, Compiler::InProcess), Arc::default())
     }
 }
 
@@ -53,7 +59,16 @@ impl Versions {
         cache: Cache,
         names: Arc<Names>,
     ) -> Self {
-        Self { loaded, sources, cache, names, shelf: None, linked: Mutex::new(LruCache::new(KEPT)) }
+        let (linked, refused) = (LruCache::new(KEPT), LruCache::new(REFUSED_KEPT));
+        Self {
+            loaded,
+            sources,
+            cache,
+            names,
+            shelf: None,
+            linked: Mutex::new(linked),
+            refused: Mutex::new(refused),
+        }
     }
 
     /// Says where other versions come from.
@@ -76,9 +91,22 @@ impl Versions {
         Ok(Some(linked))
     }
 
+    /// Gives up what is being compiled, and compiles nothing more.
+    pub(super) fn interrupt(&self) {
+        self.cache.interrupt();
+    }
+
     fn link(&self, place: usize, digest: ComponentDigest) -> Result<Linked, String> {
         let (current, source) = (&self.loaded[place], &self.sources[place]);
         let what = format!("`{}` is pinned to the component `{digest}`", current.name);
+        if let Some(reason) = self.refused.lock().get(&digest) {
+            return Err(format!("{what}: {reason}"));
+        }
+        if !source.locked.is_empty() && !source.locked.contains(&digest) {
+            return Err(format!(
+                "{what}, which the lock file does not have: `earlier` lists there what else may run"
+            ));
+        }
         let fetched = self.shelf.as_ref().map_or(Ok(None), |shelf| shelf.fetch(digest));
         let bytes = fetched.map_err(|error| format!("{what}, which can't be fetched: {error}"))?.ok_or_else(
             || {
@@ -90,9 +118,16 @@ impl Versions {
             },
         )?;
         let path = format!("store:{digest}");
-        let version =
-            load_bytes(current.component.engine(), &current.name, Path::new(&path), &bytes, &self.cache)
-                .map_err(|error| format!("{what}: {}", error.message))?;
+        let engine = current.component.engine();
+        let fuel = source.wants_fuel();
+        let loaded = load_bytes(engine, fuel, &current.name, Path::new(&path), &bytes, &self.cache);
+        let version = loaded.map_err(|unloaded| {
+            let reason = unloaded.error.message;
+            if unloaded.is_final {
+                self.refused.lock().put(digest, reason.clone());
+            }
+            format!("{what}: {reason}")
+        })?;
         if version.digest != digest {
             return Err(format!("{what}, and what is stored as that is `{}`: push it again", version.digest));
         }

@@ -64,6 +64,7 @@ fn drivers_and_engines_stay_in_their_folders() {
     is_said_only_in("wasmtime_wasi::", &["src/wasm"]);
     is_said_only_in("rusqlite", &["src/store/sqlite"]);
     is_said_only_in("tokio_postgres", &["src/store/postgres"]);
+    is_said_only_in("oci_client", &["src/cli/registry"]);
 }
 
 #[test]

@@ -15,13 +15,14 @@ use serde_json::{Value, json};
 
 use super::project::Project;
 use super::tool::failed;
+use crate::cli::compile;
 use crate::cli::error::CliError;
 use crate::cli::progress::Progress;
 use crate::model::{Clock, InvocationId, Outcome, SystemClock, TaskOptions};
 use crate::runner::{Runner, RunnerOptions};
 use crate::store::{Batch, MemoryStore, NewInvocation, Store};
 use crate::wasm::{
-    ComponentSource, DirectoryAccess, DirectoryGrant, Grants, Library, LibraryOptions, Version,
+    CompileLimits, ComponentSource, DirectoryAccess, DirectoryGrant, Grants, Library, LibraryOptions, Version,
 };
 
 /// The component, compressed; `cargo xtask componentize` refreshes it.
@@ -62,6 +63,7 @@ impl Steps {
             name: "componentize".into(),
             path: file.clone(),
             version: Version::default(),
+            locked: Vec::new(),
             grants: Grants {
                 directories: vec![
                     directory("wit", DirectoryAccess::ReadOnly)?,
@@ -74,6 +76,7 @@ impl Steps {
         };
         let options = LibraryOptions {
             cache_directory: cache_directory.map(Path::to_owned),
+            compiler: compile::compiler(CompileLimits::default())?,
             max_live: MAX_LIVE,
             loaded: Arc::default(),
         };

@@ -1,23 +1,23 @@
 //! Handing out work.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::Row;
 
+use super::admit::next_opening;
 use super::fault::Fault;
-use super::lanes::next_opening;
 use super::link::{Ask, Link};
-use super::settle::{HEAD_COLUMNS, head};
+use super::settle::{HEAD_COLUMNS, Head, head};
 use super::sql::{Json, column, optional, uuid, uuids};
 use super::write::Work;
 use crate::model::{Claim, Event, InvocationId, RunnerId, UnixMicros};
-use crate::store::{ClaimRequest, Heartbeat, Lease, NextDue};
+use crate::store::{ClaimRequest, Heartbeat, Lease, NextDue, rules};
 
 /// At most so many delayed invocations become claimable in one transaction; if
 /// more are due, the claim's answer says that there is more.
-const PROMOTED_AT_ONCE: i64 = 10_000;
+pub(super) const PROMOTED_AT_ONCE: i64 = 10_000;
 
 /// The queue is read so much further than what is wanted, because other runners
 /// may be claiming its head right now.
@@ -41,9 +41,10 @@ macro_rules! joins {
          JOIN @component c ON c.key = i.component"
     };
 }
+pub(super) use {joins, rest};
 
 /// A row of [`head`] and [`rest`].
-struct Candidate {
+pub(super) struct Candidate {
     id: InvocationId,
     task: Arc<str>,
     root: InvocationId,
@@ -59,7 +60,7 @@ struct ClaimRest {
 }
 
 impl Candidate {
-    fn read(row: &Row) -> Result<Self, Fault> {
+    pub(super) fn read(row: &Row) -> Result<Self, Fault> {
         const REST: usize = HEAD_COLUMNS;
         let id = column(row, 1)?;
         Ok(Self {
@@ -88,22 +89,11 @@ impl Work<'_> {
             return Ok(());
         }
         self.learn_paused().await?;
-        let mut asks = self.write_all()?;
-        let written = asks.len();
-        self.ask_what_is_due(PROMOTED_AT_ONCE, &mut asks);
-        // What no lane has a say in can be looked for at once.
-        let is_clear = !self.lanes.is_dirty();
-        if is_clear {
-            asks.push(self.first_look(request));
-        }
-        let mut answers = self.link.ask(asks).await?.into_iter().skip(written);
-        let mut next = || answers.next().unwrap_or_default();
-        self.receipt.more = self.read_what_is_due(PROMOTED_AT_ONCE, &mut next)?;
-        let mut rows = next();
-        if self.lanes.is_dirty() {
-            self.settle_lanes().await?;
-            rows = self.link.ask_one(self.first_look(request)).await?;
-        }
+        self.open_lanes(request).await?;
+        let mut rows = match self.settle_lanes(Some(request)).await? {
+            Some(rows) => rows,
+            None => self.look(self.first_look(request)).await?,
+        };
 
         let mut chosen = Vec::new();
         if !request.awaited.is_empty() {
@@ -112,16 +102,16 @@ impl Work<'_> {
         }
         if !request.awaited.is_empty() && !request.only_awaited {
             let taken: Vec<_> = chosen.iter().map(|one| one.id).collect();
-            rows = self.link.ask_one(self.queue(request, request.max - chosen.len(), &taken)).await?;
+            rows = self.look(self.queue(request, request.max - chosen.len(), &taken)).await?;
         }
         if !request.only_awaited {
             self.choose(request, &rows, &mut chosen)?;
         }
+        self.keep_to_lanes(&mut chosen).await?;
 
         if !chosen.is_empty() {
             self.is_news = true;
-            let heartbeat = Heartbeat { runner: request.runner, lease: request.lease };
-            self.link.ask_one(self.extend_lease(&heartbeat)).await?;
+            self.extends = Some(Heartbeat { runner: request.runner, lease: request.lease });
         }
         for candidate in chosen {
             let claim = self.take(candidate, request.runner)?;
@@ -130,8 +120,37 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Writes everything that is not written yet, and looks for what can be claimed.
+    async fn look(&mut self, ask: Ask<'_>) -> Result<Vec<Row>, Fault> {
+        self.lanes.admitted.clear();
+        Ok(self.write_and_ask(vec![ask]).await?.pop().unwrap_or_default())
+    }
+
+    /// Gives up what is in lanes that somebody else is changing.
+    async fn keep_to_lanes(&mut self, chosen: &mut Vec<Candidate>) -> Result<(), Fault> {
+        let heads = chosen.iter().filter_map(|one| self.heads.get(&one.id));
+        let free: BTreeSet<_> = heads.filter(|head| !self.lanes.holds(head)).filter_map(Head::lane).collect();
+        if free.is_empty() {
+            return Ok(());
+        }
+        self.lock_more_lanes(&free).await?;
+        let before = chosen.len();
+        chosen.retain(|one| self.heads.get(&one.id).is_some_and(|head| self.lanes.holds(head)));
+        if chosen.len() < before {
+            self.receipt.more = true;
+            self.look_again();
+        }
+        Ok(())
+    }
+
+    /// Others held what could have been claimed.
+    fn look_again(&mut self) {
+        let again = self.now.plus(LOOK_AGAIN);
+        self.receipt.next_due = Some(self.receipt.next_due.map_or(again, |due| due.min(again)));
+    }
+
     /// Asks for the awaited; if nothing is, for the head of the queue.
-    fn first_look(&self, request: &ClaimRequest) -> Ask<'static> {
+    pub(super) fn first_look(&self, request: &ClaimRequest) -> Ask<'static> {
         match request.awaited.is_empty() {
             true => self.queue(request, if request.only_awaited { 0 } else { request.max }, &[]),
             false => self.awaited(request),
@@ -160,6 +179,12 @@ impl Work<'_> {
         let found = rows.iter().map(Candidate::read);
         let mut found: HashMap<_, _> =
             found.map(|one| one.map(|one| (one.id, one))).collect::<Result<_, _>>()?;
+        // The rest of them stays admitted.
+        let (awaited, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.lanes.admitted)
+            .into_iter()
+            .partition(|one| request.awaited.contains(&one.id));
+        self.lanes.admitted = others;
+        found.extend(awaited.into_iter().map(|one| (one.id, one)));
         let mut chosen = Vec::new();
         let mut taken = HashSet::new();
         for id in &request.awaited {
@@ -172,7 +197,7 @@ impl Work<'_> {
             }
             let is_wanted = |one: &Candidate| {
                 request.tasks.contains(&one.task)
-                    && !self.lanes.paused.contains(&one.task)
+                    && !self.lanes.rules.paused.contains(&one.task)
                     && request.root.is_none_or(|root| root == one.root)
             };
             match found.remove(id).filter(is_wanted) {
@@ -186,8 +211,9 @@ impl Work<'_> {
         Ok(chosen)
     }
 
-    /// Takes what the queue has handed out: as many locked rows as were wanted, and
-    /// how many there were to choose from.
+    /// Takes the first of what the queue has handed out and what was admitted just now.
+    /// The queue hands out as many locked rows as were wanted, and says how many there were
+    /// to choose from.
     fn choose(
         &mut self,
         request: &ClaimRequest,
@@ -199,17 +225,27 @@ impl Work<'_> {
         // The row that only tells how many there were has no invocation in it.
         let rows = if optional::<i64>(first, 0)?.is_none() { &[] } else { rows };
         self.load(rows)?;
-        for row in rows {
-            chosen.push(Candidate::read(row)?);
+        let is_wanted = |one: &Candidate| {
+            request.tasks.contains(&one.task)
+                && !self.lanes.rules.paused.contains(&one.task)
+                && request.root.is_none_or(|root| root == one.root)
+        };
+        let admitted: Vec<_> = self.lanes.admitted.drain(..).filter(is_wanted).collect();
+        let mut found = rows.iter().map(Candidate::read).collect::<Result<Vec<_>, _>>()?;
+        if !admitted.is_empty() {
+            found.extend(admitted);
+            found.sort_by_cached_key(|one| {
+                let head = self.heads.get(&one.id);
+                head.map(|head| (rules::order_key(head.available_at, head.priority), head.seq))
+            });
         }
-        if i64::try_from(rows.len()).unwrap_or(i64::MAX) < seen {
-            self.receipt.more = true;
-            if chosen.len() < request.max {
-                let again = self.now.plus(LOOK_AGAIN);
-                let due = self.receipt.next_due.map_or(again, |due| due.min(again));
-                self.receipt.next_due = Some(due);
-            }
+        let wanted = request.max - chosen.len();
+        let has_more_rows = i64::try_from(rows.len()).unwrap_or(i64::MAX) < seen;
+        self.receipt.more |= has_more_rows || found.len() > wanted;
+        if has_more_rows && found.len() < wanted {
+            self.look_again();
         }
+        chosen.extend(found.into_iter().take(wanted));
         Ok(())
     }
 
@@ -273,7 +309,7 @@ impl Work<'_> {
             };
         }
         let wanted = i64::try_from(wanted).unwrap_or(i64::MAX / 2);
-        let tasks = request.tasks.iter().filter(|task| !self.lanes.paused.contains(*task));
+        let tasks = request.tasks.iter().filter(|task| !self.lanes.rules.paused.contains(*task));
         let tasks: Vec<String> = tasks.map(|task| task.as_ref().to_owned()).collect();
         let ask = match request.root {
             None => Ask::new(from_queue!(

@@ -23,7 +23,7 @@ struct Candidate {
 pub(super) fn look_for_overdue(now: Option<i64>) -> Ask<'static> {
     Ask::new(
         "SELECT 1 FROM @invocation WHERE deadline IS NOT NULL AND place IS NOT NULL \
-         AND deadline <= coalesce($1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) LIMIT 1",
+         AND deadline <= (SELECT coalesce($1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)) LIMIT 1",
     )
     .with(now)
 }

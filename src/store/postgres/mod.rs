@@ -11,6 +11,7 @@
 //! - `notify`: how processes learn of each other's commits
 //! - `sql`, `names`, `fault`: columns, numbers for names, errors
 
+mod admit;
 mod claim;
 mod components;
 mod engine;
@@ -22,6 +23,7 @@ mod names;
 mod notify;
 mod open;
 mod read;
+mod rules;
 mod schema;
 mod settle;
 mod sql;
@@ -287,11 +289,11 @@ impl Store for PostgresStore {
     }
 
     fn rules(&self) -> Result<Vec<TaskRule>, StoreError> {
-        self.read(async |link| lanes::rules(link).await)
+        self.read(async |link| rules::rules(link).await)
     }
 
     fn paused(&self) -> Result<Vec<PauseTarget>, StoreError> {
-        self.read(async |link| lanes::paused(link).await)
+        self.read(async |link| rules::paused(link).await)
     }
 
     fn components(&self) -> Result<Vec<PushedComponent>, StoreError> {

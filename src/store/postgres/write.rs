@@ -16,17 +16,22 @@ use std::sync::Arc;
 
 use tokio_postgres::Row;
 
+use super::admit::{self, Due};
+use super::claim::PROMOTED_AT_ONCE;
 use super::fault::Fault;
 use super::keep;
-use super::lanes::{self, Lanes};
+use super::lanes::Lanes;
 use super::link::{Ask, Link};
 use super::names::Names;
+use super::rules::{Rules, ask_what_holds};
 use super::schema::VERSION;
 use super::settle::{Fresh, Head, Moves, head};
 use super::sql::{column, to_json, uuid, uuids};
 use crate::model::{Clock, Differing, Event, InvocationId, Outcome, RuleKey, RunnerId, Status, UnixMicros};
 use crate::store::rules::{self, Step};
-use crate::store::{Applied, Batch, ChildOf, EndKind, Lease, NewInvocation, Receipt, Report, Submitted};
+use crate::store::{
+    Applied, Batch, ChildOf, EndKind, Heartbeat, Lease, NewInvocation, Receipt, Report, Submitted,
+};
 
 /// The wider surroundings of a transaction.
 pub(super) struct Surroundings<'a> {
@@ -78,6 +83,10 @@ pub(super) struct Work<'a> {
     pub(super) fresh: Vec<Fresh<'a>>,
     pub(super) moves: Moves,
     pub(super) lanes: Lanes,
+    /// What is due, once a claim has asked.
+    pub(super) due: Option<Due>,
+    /// The lease of a runner that has claimed something.
+    pub(super) extends: Option<Heartbeat>,
     pub(super) outcomes: Vec<(i64, Outcome)>,
     pub(super) logs: Vec<(i64, &'a Report)>,
     pub(super) revoked: Vec<(RunnerId, InvocationId)>,
@@ -152,7 +161,8 @@ async fn transact(place: &mut Surroundings<'_>, batch: &Batch) -> Result<Receipt
     if let Some(request) = &batch.claim {
         work.claim(request).await?;
     }
-    work.settle_lanes().await?;
+    work.settle_lanes(None).await?;
+    work.find_openings().await?;
     work.receipt.unblocked.sort_unstable();
     work.receipt.unblocked.dedup();
     if let Some(prune) = &batch.prune {
@@ -193,19 +203,25 @@ impl<'a> Work<'a> {
             .with(uuids(&ids)),
         );
         let looks = Found::ask(place.is_careful, batch, &mut asks);
-        lanes::ask_what_holds(batch, &mut asks);
+        ask_what_holds(batch, &mut asks);
+        let fixed = place.clock.map(|clock| clock.now().0);
+        // A recovery may take the claiming runner's lease away, and nothing is due for it then.
+        let claim = batch.claim.as_ref().filter(|_| !batch.recover);
+        if let Some(request) = claim {
+            admit::ask_what_is_due(request.runner, fixed, PROMOTED_AT_ONCE, &mut asks);
+        }
         // Read when everything is locked: time does not go back from one
         // transaction on an invocation to the next.
         asks.push(Ask::new(
             "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, version FROM @schema_version",
         ));
-        let fixed = place.clock.map(|clock| clock.now().0);
         asks.push(keep::look_for_overdue(fixed));
         let mut answers = place.link.ask(asks).await?.into_iter().skip(2);
         let mut next = || answers.next().unwrap_or_default();
         let (runners, rows) = (next(), next());
         let found = Found::read(looks, &mut next)?;
-        let lanes = Lanes::read(batch, &mut next)?;
+        let rules = Rules::read(batch, &mut next)?;
+        let due = claim.is_some().then(|| [next(), next(), next()]);
         let state = next().pop().ok_or_else(|| Fault::Damaged("it has no version".to_owned()))?;
         let has_overdue = !next().is_empty();
         let version: i64 = column(&state, 1)?;
@@ -234,7 +250,9 @@ impl<'a> Work<'a> {
             children: HashMap::new(),
             fresh: Vec::with_capacity(batch.submits.len()),
             moves: Moves::default(),
-            lanes,
+            lanes: Lanes::new(rules),
+            due: None,
+            extends: None,
             outcomes: Vec::new(),
             logs: Vec::new(),
             revoked: Vec::new(),
@@ -247,6 +265,9 @@ impl<'a> Work<'a> {
             }
         }
         work.load(&rows)?;
+        if let Some(answers) = due {
+            work.read_what_is_due(PROMOTED_AT_ONCE, answers)?;
+        }
         work.learn_names(batch).await?;
         Ok(work)
     }
@@ -415,6 +436,7 @@ impl<'a> Work<'a> {
             place: None,
             lane: new.lane,
             progress: None,
+            usage: None,
             is_changed: false,
         };
         self.lanes.enqueue(&mut head, self.now);
@@ -483,6 +505,7 @@ impl<'a> Work<'a> {
             self.logs.push((head.seq, report));
         }
         if let Some(end) = &report.end {
+            head.usage = rules::usage(head.usage, end);
             match &end.how {
                 EndKind::Final(outcome) => {
                     self.lanes.relocate(head, None);

@@ -411,6 +411,7 @@ impl Work<'_> {
         self.steps = steps;
         self.observe(&head, report, started_at)?;
         if let Some(end) = &report.end {
+            head.usage = rules::usage(head.usage, end);
             match &end.how {
                 EndKind::Final(outcome) => {
                     self.write_end(&head, started_at, end.at, outcome)?;

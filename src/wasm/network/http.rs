@@ -40,7 +40,11 @@ const CONNECT: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The most bytes of a response's status line and headers.
-const HEAD_BYTES: usize = 128 << 10;
+const HEAD_BYTES: usize = 32 << 10;
+
+/// The most bytes of the headers that a guest makes, about. They are in the host's
+/// memory, and a guest may hold many.
+const FIELDS_BYTES: usize = 16 << 10;
 
 /// What `wasi:http` of one attempt works on.
 pub(in crate::wasm) struct Http {
@@ -62,7 +66,9 @@ pub(in crate::wasm) struct BodyLimits {
 
 impl Http {
     pub(in crate::wasm) fn new(gate: Arc<Gate>, limits: BodyLimits) -> Self {
-        Self { context: WasiHttpCtx::new(), sender: Sender { gate, limits } }
+        let mut context = WasiHttpCtx::new();
+        context.set_field_size_limit(FIELDS_BYTES);
+        Self { context, sender: Sender { gate, limits } }
     }
 }
 
@@ -177,23 +183,18 @@ async fn send(
     let denials = gate.denials().clone();
     let response = response.map(|body| {
         let silence = Box::pin(tokio::time::sleep(between));
-        ResponseBody { body, limit: limits.response, read: 0, between, silence, denials }.boxed_unsync()
+        let body =
+            ResponseBody { body, limit: limits.response, read: 0, between, silence, denials, _open: open };
+        body.boxed_unsync()
     });
-    Ok((response, Box::new(drive(connection, open))))
-}
-
-/// Drives a connection to its end. It counts as an open one until then, or until
-/// the guest drops the response.
-async fn drive<C, E>(connection: Option<C>, open: OpenSocket) -> Result<(), Error>
-where
-    C: Future<Output = Result<(), E>> + Send,
-{
-    if let Some(connection) = connection {
-        // What went wrong is seen by whoever reads the body.
-        let _ = connection.await;
-    }
-    drop(open);
-    Ok(())
+    let drive = async {
+        if let Some(connection) = connection {
+            // What went wrong is seen by whoever reads the body.
+            let _ = connection.await;
+        }
+        Ok(())
+    };
+    Ok((response, Box::new(drive)))
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -307,6 +308,8 @@ struct ResponseBody {
     between: Duration,
     silence: Pin<Box<Sleep>>,
     denials: Denials,
+    /// What was received and not read counts as an open connection too.
+    _open: OpenSocket,
 }
 
 impl Body for ResponseBody {

@@ -85,13 +85,21 @@ pub(in crate::wasm) struct Case {
 }
 
 impl Shape {
-    /// Takes a type out of wasmtime.
+    /// Takes a type out of wasmtime, and its parts off those that all types of its
+    /// component may have together.
     ///
     /// # Errors
     ///
     /// Why values of the type can't travel as JSON.
-    pub(in crate::wasm) fn of(ty: &Type) -> Result<Self, String> {
-        Self::take(ty, &mut { MAX_NODES })
+    pub(in crate::wasm) fn within(ty: &Type, left: &mut usize) -> Result<Self, String> {
+        let mut nodes = MAX_NODES.min(*left);
+        let before = nodes;
+        let shape = Self::take(ty, &mut nodes);
+        *left -= before - nodes;
+        match shape {
+            Err(_) if *left == 0 => Err("the types of its component have too many parts together".to_owned()),
+            shape => shape,
+        }
     }
 
     /// Takes types out of wasmtime that have names, as far as their values can travel

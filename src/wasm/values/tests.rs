@@ -392,8 +392,16 @@ fn a_type_that_explodes_is_refused() {
         shape = Shape::Tuple([shape.clone(), shape].into());
     }
     let types = types(&Engine::default(), &[shape, Shape::U8]);
-    assert_eq!(Shape::of(&types[0]), Err("its type has more than 10000 parts".to_owned()));
-    assert_eq!(Shape::of(&types[1]), Ok(Shape::U8));
+    assert_eq!(
+        Shape::within(&types[0], &mut { usize::MAX }),
+        Err("its type has more than 10000 parts".to_owned())
+    );
+    assert_eq!(Shape::within(&types[1], &mut { usize::MAX }), Ok(Shape::U8));
+    let mut left = 3;
+    assert_eq!(Shape::within(&types[1], &mut left), Ok(Shape::U8));
+    let together = "the types of its component have too many parts together";
+    assert_eq!(Shape::within(&types[0], &mut left), Err(together.to_owned()));
+    assert_eq!((Shape::within(&types[1], &mut left), left), (Err(together.to_owned()), 0));
 }
 
 /// `Shape`, and all that walks it, recurse: wasmtime must keep types shallow.
@@ -531,8 +539,8 @@ proptest! {
     fn wasmtime_agrees_about_types_and_values((shape, val) in any_shape_and_val()) {
         let engine = Engine::default();
         let taken = types(&engine, std::slice::from_ref(&shape));
-        prop_assert_eq!(Shape::of(&taken[0]), Ok(shape.clone()));
-        prop_assert_eq!(same_shape(&shape, &Shape::of(&taken[0]).unwrap()), Ok(()));
+        prop_assert_eq!(Shape::within(&taken[0], &mut { usize::MAX }), Ok(shape.clone()));
+        prop_assert_eq!(same_shape(&shape, &Shape::within(&taken[0], &mut { usize::MAX }).unwrap()), Ok(()));
 
         let bytes = component(&[], &[function("f", [("p", shape.clone())], None)], &[]);
         let component = Component::new(&engine, bytes).unwrap();

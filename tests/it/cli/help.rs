@@ -2,7 +2,7 @@
 
 use crate::support::cli::Sandbox;
 
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 26] = [
     "call",
     "submit",
     "start",
@@ -19,6 +19,7 @@ const COMMANDS: [&str; 25] = [
     "resume",
     "queues",
     "component",
+    "lock",
     "tasks",
     "wit",
     "new",
@@ -51,8 +52,20 @@ fn help_of_component_push_is_as_reviewed() {
 }
 
 #[test]
+fn help_of_component_diff_is_as_reviewed() {
+    let output = Sandbox::new().run(["component", "diff", "--help"]).expect(0);
+    insta::assert_snapshot!(output.stdout());
+}
+
+#[test]
 fn help_of_wit_deps_is_as_reviewed() {
     let output = Sandbox::new().run(["wit", "deps", "--help"]).expect(0);
+    insta::assert_snapshot!(output.stdout());
+}
+
+#[test]
+fn help_of_component_pull_is_as_reviewed() {
+    let output = Sandbox::new().run(["component", "pull", "--help"]).expect(0);
     insta::assert_snapshot!(output.stdout());
 }
 

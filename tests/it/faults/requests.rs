@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::network::denied;
 use crate::guests::setup::Setup;
 use crate::support::http::HttpServer;
-use crate::support::servers::FullPort;
+use crate::support::servers::{FullPort, TcpServer};
 
 /// The guest with the keys of one grant for requests.
 fn setup(grant: &str, more: &str) -> Setup {
@@ -279,4 +279,49 @@ fn a_server_must_be_who_its_certificate_says() {
         assert_eq!(failed.json()["failure"]["error"], "ErrorCode::TlsCertificateError", "{authority} {url}");
     }
     assert_eq!(server.requests(), ["GET /hello"]);
+}
+
+/// The sockets that a process has open.
+fn sockets_of(pid: u32) -> usize {
+    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the process is there");
+    let links = descriptors.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+}
+
+#[test]
+fn guests_that_are_ended_leave_no_socket_behind() {
+    let server = HttpServer::start();
+    let silent = TcpServer::silent();
+    let setup = everything(
+        &server,
+        &format!(
+            "[[component.network.network]]\nhost = \"127.0.0.1\"\nports = [{}]\n\
+             [component.network.limits]\ntime = \"300ms\"\n",
+            silent.port
+        ),
+    );
+    let mut runner = setup.command(["start", "--slots", "2"]).spawn();
+    runner.wait_for_stderr("the runner has started");
+    let before = sockets_of(runner.pid());
+    let mut ids = Vec::new();
+    for _ in 0..10 {
+        for path in ["/drip", "/silent", "/endless"] {
+            ids.push(setup.submit("requests.get", &json!([server.url(path)]).to_string()));
+        }
+        ids.push(
+            setup.submit("exchange", &json!([format!("127.0.0.1:{}", silent.port), "hello"]).to_string()),
+        );
+    }
+    for id in &ids {
+        setup.run(["result", "--wait", id]);
+        assert_eq!(setup.status(id)["status"], "failed");
+    }
+    assert!(server.accepted() >= 30 && silent.accepted() >= 10, "they were connected");
+    // What an attempt leaves to close is closed on another thread.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while sockets_of(runner.pid()) > before {
+        assert!(Instant::now() < deadline, "{} sockets, {before} before", sockets_of(runner.pid()));
+    }
+    runner.signal(rustix::process::Signal::TERM);
+    runner.wait().expect(0);
 }

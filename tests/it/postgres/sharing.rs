@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use run_wasm_runner::model::{Blocked, Clock, Concurrency, RunnerId, Status, SystemClock};
+use run_wasm_runner::model::{
+    Blocked, Clock, Concurrency, Rate, RuleKey, RunnerId, Status, SystemClock, Usage,
+};
 use run_wasm_runner::store::{
-    Applied, AttemptEnd, Batch, ClaimRequest, EndKind, Heartbeat, LookUp, PostgresStore, Report, Store,
-    StoreError, Submitted, TaskRule, Watch,
+    Applied, AttemptEnd, Batch, ClaimRequest, EndKind, Heartbeat, LookUp, NewInvocation, PostgresStore,
+    Report, Store, StoreError, Submitted, TaskRule, Watch,
 };
 
 use super::{LONG, open, try_open};
 use crate::store_contract::harness::{assert_store_is_consistent, child_of, new, request, value};
-use crate::support::database::shared;
+use crate::support::database::{Cluster, shared};
 
 fn watch(store: &PostgresStore) -> (Watch, Receiver<()>) {
     let (told, tell) = channel();
@@ -33,6 +35,12 @@ fn submit(store: &dyn Store, count: usize) {
     store.commit(&Batch { submits, ..Batch::default() }).expect("it commits");
 }
 
+fn rule_key(n: u64) -> RuleKey {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&n.to_be_bytes());
+    RuleKey::from_bytes(bytes)
+}
+
 fn ended(claim: &run_wasm_runner::model::Claim) -> Report {
     let now = SystemClock::new().now();
     Report {
@@ -43,7 +51,12 @@ fn ended(claim: &run_wasm_runner::model::Claim) -> Report {
         logs: Vec::new(),
         progress: None,
         component_digest: None,
-        end: Some(AttemptEnd { at: now, how: EndKind::Final(value("1")), has_children: false }),
+        end: Some(AttemptEnd {
+            at: now,
+            how: EndKind::Final(value("1")),
+            has_children: false,
+            usage: Usage::default(),
+        }),
     }
 }
 
@@ -102,6 +115,53 @@ fn runners_that_claim_at_once_share_the_queue_and_nothing_is_handed_out_twice() 
     assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len(), "none twice");
     assert_eq!(all.len(), COUNT, "none forgotten");
     assert_eq!(store.counts(None).unwrap().get(Status::Succeeded), COUNT as u64);
+    assert_store_is_consistent(&*store);
+}
+
+#[test]
+fn runners_with_many_lanes_in_common_do_not_wait_for_each_other_in_a_circle() {
+    const COUNT: usize = 2_000;
+    const LANES: u64 = 13;
+    // The log is that of a server of its own.
+    let cluster = Cluster::start();
+    let url = cluster.url();
+    let store = open(&url);
+    let rule = TaskRule {
+        task: "work".into(),
+        queue: "default".into(),
+        concurrency: Some(Concurrency { limit: 9, blocked: Blocked::Wait }),
+        rate: Some(Rate { limit: 100_000, window: Duration::from_secs(1) }),
+    };
+    store.commit(&Batch { rules: vec![rule], ..Batch::default() }).expect("it commits");
+    // Neighbours in the queue are in lanes whose order is another one.
+    let lane = |n: usize| Some(rule_key(n as u64 * 5 % LANES));
+    let submits = (0..COUNT).map(|n| NewInvocation { lane: lane(n), ..new("work") }).collect();
+    store.commit(&Batch { submits, ..Batch::default() }).expect("it commits");
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let store = open(&url);
+            std::thread::spawn(move || {
+                let runner = RunnerId::generate();
+                let mut reports = Vec::new();
+                loop {
+                    let batch = Batch {
+                        reports: std::mem::take(&mut reports),
+                        claim: Some(ClaimRequest { lease: LONG, ..request(runner, 7) }),
+                        ..Batch::default()
+                    };
+                    let receipt = store.commit(&batch).expect("it commits");
+                    assert!(receipt.reports.iter().all(|applied| *applied == Applied::Done));
+                    reports = receipt.claimed.iter().map(ended).collect();
+                    let counts = store.counts(None).expect("it counts");
+                    if counts.get(Status::Succeeded) == COUNT as u64 {
+                        return;
+                    }
+                }
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+    assert!(!cluster.log().contains("deadlock"), "{}", cluster.log());
     assert_store_is_consistent(&*store);
 }
 

@@ -9,5 +9,6 @@ pub mod faulty_store;
 pub mod guests;
 pub mod http;
 pub mod proxy;
+pub mod registry;
 pub mod servers;
 pub mod toolchains;

@@ -178,11 +178,17 @@ fn what_makes_no_sense_is_refused() {
     assert_eq!(left_behind(&sandbox), [""; 0]);
 }
 
-/// The processes that this one has started and that have not ended.
+/// The processes that this one has started and that have not ended. Its compilers
+/// are none of them: they come and go before it does anything.
 fn processes_below(parent: u32) -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").expect("Linux").filter_map(|entry| entry.ok());
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let compiles = |pid: &u32| {
+        let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        arguments.split(|byte| *byte == 0).nth(1) == Some(b"compile")
+    };
     pids.filter(|pid| state_and_parent(*pid).is_some_and(|(state, of)| of == parent && state != 'Z'))
+        .filter(|pid| !compiles(pid))
         .collect()
 }
 

@@ -1,0 +1,29 @@
+//! `compile`: what this program starts itself with to compile a component. Not for
+//! people: it is hidden, and its argument may change with every version.
+
+use crate::wasm::{self, CompileLimits, Compiler};
+
+use super::args::CompileArgs;
+use super::error::CliError;
+
+/// The name of the command.
+const COMMAND: &str = "compile";
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// [`CliError::Compile`].
+pub fn run(args: &CompileArgs) -> Result<(), CliError> {
+    wasm::compile(&args.job).map_err(CliError::Compile)
+}
+
+/// How this program compiles components.
+///
+/// # Errors
+///
+/// [`CliError::System`].
+pub fn compiler(limits: CompileLimits) -> Result<Compiler, CliError> {
+    Compiler::this_program(COMMAND, limits)
+        .map_err(|error| CliError::System(format!("components can't be compiled: {error}")))
+}

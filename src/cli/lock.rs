@@ -1,0 +1,254 @@
+//! `lock`: writes down which bytes each configured component has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::config::{Lock, LockedComponent, in_backticks, nearest};
+use crate::model::ComponentDigest;
+use crate::store::PushedComponent;
+use crate::wasm::{ComponentSource, LoadError, Version, check_lock};
+
+use super::args::LockArgs;
+use super::context::Context;
+use super::error::CliError;
+use super::kept::digest;
+use super::output::{self, Output};
+use super::render::{Columns, cell};
+
+/// `lock --json`, a line for each component.
+#[derive(Debug, Serialize)]
+struct LockDocument<'a> {
+    name: &'a str,
+    digest: ComponentDigest,
+    source: &'a str,
+    change: Change,
+}
+
+/// What became of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Change {
+    Added,
+    Updated,
+    Unchanged,
+    Removed,
+}
+
+impl Change {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Updated => "updated",
+            Self::Unchanged => "unchanged",
+            Self::Removed => "removed",
+        }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// [`CliError`]: also everything that changed and was not to be updated. Then
+/// nothing is written.
+pub fn run(args: &LockArgs, context: &Context) -> Result<(), CliError> {
+    let mut output = Output::stdout();
+    let config = &context.config;
+    let Some(file) = &config.file else {
+        let error = CliError::usage("there is no `wasm-runner.toml` here or above, and so nothing to lock");
+        return Err(error.with_hint("`--config FILE` names another file"));
+    };
+    let sources: Vec<_> =
+        config.components.iter().filter(|source| config.in_file.contains(&source.name)).collect();
+    let names: BTreeSet<&str> = sources.iter().map(|source| &*source.name).collect();
+    for name in &args.update {
+        refuse_unknown(name, &names)?;
+    }
+    let old = config.lock.as_ref().map(|lock| lock.components.clone()).unwrap_or_default();
+    let is_updated = |name: &str| args.update_all || args.update.iter().any(|update| update == name);
+    let mut now = Now { context, pushed: None };
+    let mut new = BTreeMap::new();
+    let mut changes = Vec::new();
+    let mut errors = Vec::new();
+    for source in sources {
+        let name = source.name.to_string();
+        let said = said(source, context, file);
+        let entry = match old.get(&name) {
+            None => now.digest(source).map(|digest| {
+                let entry = LockedComponent { source: said, digest, earlier: Vec::new() };
+                (entry, Change::Added)
+            }),
+            Some(entry) if is_updated(&name) => now.digest(source).map(|digest| {
+                let moved = entry.moved_to(said, digest, source.version == Version::Pinned);
+                let change = if moved == *entry { Change::Unchanged } else { Change::Updated };
+                (moved, change)
+            }),
+            Some(entry) => now.kept(source, entry, &said).map(|()| (entry.clone(), Change::Unchanged)),
+        };
+        match entry {
+            Ok((entry, change)) => {
+                changes.push((name.clone(), change));
+                new.insert(name, entry);
+            }
+            Err(CliError::Load(mut found)) => errors.append(&mut found),
+            Err(error) => return Err(error),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(CliError::Load(errors));
+    }
+    let removed = old.keys().filter(|name| !new.contains_key(*name));
+    changes.extend(removed.map(|name| (name.clone(), Change::Removed)));
+    let path = Lock::path_beside(file);
+    let lock = Lock::new(new);
+    if config.lock.as_ref() != Some(&lock) {
+        write(&path, &lock.to_text())
+            .map_err(|error| CliError::System(format!("`{}` can't be written: {error}", path.display())))?;
+    }
+    let entry = |name: &str| lock.components.get(name).or_else(|| old.get(name));
+    let mut columns = Columns::new(&["COMPONENT", "DIGEST", ""], output.has_colours());
+    for (name, change) in &changes {
+        let Some(entry) = entry(name) else { continue };
+        if context.json {
+            let (digest, source) = (entry.digest, entry.source.as_str());
+            output.json(&LockDocument { name, digest, source, change: *change })?;
+        } else {
+            columns.row(vec![cell(name), cell(&entry.digest.to_string()), cell(change.name())]);
+        }
+    }
+    if changes.is_empty() {
+        output::note("no components");
+    } else if !context.json {
+        output.line(&columns.lines())?;
+    }
+    output.flush()
+}
+
+fn refuse_unknown(name: &str, known: &BTreeSet<&str>) -> Result<(), CliError> {
+    if known.contains(name) {
+        return Ok(());
+    }
+    let error = CliError::usage(format!("unknown component `{name}`"));
+    Err(match nearest(name, known.iter().copied()) {
+        Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+        None => error.with_hint(format!("known: {}", in_backticks(known.iter().copied()))),
+    })
+}
+
+/// Where a component comes from, as it is written into the lock file.
+fn said(source: &ComponentSource, context: &Context, file: &Path) -> String {
+    if let Some(reference) = context.config.registered.get(&source.name) {
+        return reference.to_string();
+    }
+    if context.config.stored.contains(&source.name) {
+        return "store".to_owned();
+    }
+    let beside = file.parent().and_then(|directory| source.path.strip_prefix(directory).ok());
+    beside.unwrap_or(&source.path).display().to_string()
+}
+
+/// What components are at this moment.
+struct Now<'c> {
+    context: &'c Context,
+    /// Of each name the newest comes first.
+    pushed: Option<Vec<PushedComponent>>,
+}
+
+impl Now<'_> {
+    /// The digest of a component, wherever it is.
+    fn digest(&mut self, source: &ComponentSource) -> Result<ComponentDigest, CliError> {
+        let config = &self.context.config;
+        if let Some(reference) = config.registered.get(&source.name) {
+            let found = self.context.registry().resolve(reference);
+            return found
+                .map(|found| found.digest)
+                .map_err(|error| load_error(source, reference.to_string(), error.to_string()));
+        }
+        if config.stored.contains(&source.name) {
+            let newest = self.pushed()?.iter().find(|one| one.name == source.name).map(|one| one.digest);
+            return newest.ok_or_else(|| {
+                let message = format!(
+                    "nothing was pushed under that name (`run-wasm-runner component push {}` where it is)",
+                    source.name
+                );
+                load_error(source, config.store.url.to_string(), message)
+            });
+        }
+        let path = source.path.display().to_string();
+        let most = config.compile.component_bytes;
+        let mut bytes = Vec::new();
+        let read = File::open(&source.path)
+            .and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes));
+        read.map_err(|error| load_error(source, path.clone(), format!("the file can't be read: {error}")))?;
+        if bytes.len() as u64 > most {
+            let message = format!("it has more than the {most} bytes that `compile.component` allows");
+            return Err(load_error(source, path, message));
+        }
+        Ok(digest(&bytes))
+    }
+
+    /// Whether what the lock says still holds. What a registry or the store has
+    /// meanwhile does not matter: the lock says which of it is taken.
+    fn kept(
+        &mut self,
+        source: &ComponentSource,
+        entry: &LockedComponent,
+        said: &str,
+    ) -> Result<(), CliError> {
+        let config = &self.context.config;
+        let is_elsewhere =
+            config.registered.contains_key(&source.name) || config.stored.contains(&source.name);
+        if is_elsewhere {
+            return match moved(&source.name, entry, said) {
+                None => Ok(()),
+                Some(message) => Err(load_error(source, said.to_owned(), message)),
+            };
+        }
+        let found = self.digest(source)?;
+        check_lock(&source.name, found, entry.digest)
+            .map_err(|message| load_error(source, source.path.display().to_string(), message))
+    }
+
+    fn pushed(&mut self) -> Result<&[PushedComponent], CliError> {
+        if self.pushed.is_none() {
+            self.pushed = Some(self.context.existing_store()?.store.components()?);
+        }
+        Ok(self.pushed.as_deref().unwrap_or_default())
+    }
+}
+
+/// Why the digest of a component in a registry, or in the store, says nothing any
+/// more.
+pub fn moved(name: &Arc<str>, entry: &LockedComponent, said: &str) -> Option<String> {
+    (entry.source != said).then(|| {
+        format!(
+            "it comes from `{said}`, and the lock file has the digest of `{}`: \
+             `run-wasm-runner lock --update {name}` accepts what is there",
+            entry.source
+        )
+    })
+}
+
+fn load_error(source: &ComponentSource, path: String, message: String) -> CliError {
+    CliError::Load(vec![LoadError { component: source.name.to_string(), path, message }])
+}
+
+/// Writes a file as a whole or not at all.
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    let unfinished = path.with_extension(format!("lock.{}.tmp", std::process::id()));
+    let written = File::create(&unfinished)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        })
+        .and_then(|()| std::fs::rename(&unfinished, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&unfinished);
+    }
+    written
+}

@@ -1,0 +1,115 @@
+//! The child: limits itself, compiles what it reads, writes what it made.
+
+use std::io::{self, Read, Write};
+use std::os::fd::RawFd;
+
+use rustix::process::{
+    Resource, Rlimit, Signal, getppid, getrlimit, nice, set_parent_process_death_signal, setrlimit,
+};
+
+use super::Job;
+use crate::wasm::cache::seal;
+use crate::wasm::engine::compiling_engine;
+
+/// The component is not valid.
+pub(super) const INVALID: i32 = 65;
+/// The code does not fit the limit.
+pub(super) const TOO_MUCH_CODE: i32 = 66;
+/// The code could not be written.
+pub(super) const UNWRITTEN: i32 = 74;
+/// It was never begun: not the component's fault.
+pub(super) const NOT_BEGUN: i32 = 71;
+
+/// How much lower the priority is of a child beside guests.
+const POLITENESS: i32 = 10;
+
+/// Why there is no code.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct JobError {
+    /// For whoever waits for the child.
+    pub message: String,
+    /// What the child exits with.
+    pub code: u8,
+}
+
+impl JobError {
+    fn new(code: i32, message: impl Into<String>) -> Self {
+        Self { message: message.into(), code: code.try_into().unwrap_or(1) }
+    }
+}
+
+/// What the child does: compiles the component in standard input, and writes the
+/// code to standard output.
+///
+/// # Errors
+///
+/// [`JobError`]: what to say on standard error, and what to exit with.
+pub fn compile(job: &str) -> Result<(), JobError> {
+    let not_begun = |error: &dyn std::fmt::Display| {
+        JobError::new(NOT_BEGUN, format!("the compiler could not begin: {error}"))
+    };
+    let job: Job = serde_json::from_str(job).map_err(|error| not_begun(&error))?;
+    confine(&job).map_err(|error| not_begun(&error))?;
+    let mut bytes = Vec::new();
+    io::stdin().lock().read_to_end(&mut bytes).map_err(|error| not_begun(&error))?;
+    let engine = compiling_engine(job.fuel).map_err(|error| not_begun(&error))?;
+    let code = engine
+        .precompile_component(&bytes)
+        .map_err(|error| JobError::new(INVALID, format!("it is not a valid component: {error:#}")))?;
+    if code.len() as u64 > job.code_bytes {
+        return Err(JobError::new(TOO_MUCH_CODE, format!("it makes {} bytes of code", code.len())));
+    }
+    let mut output = io::stdout().lock();
+    seal(&mut output, &code)
+        .and_then(|()| output.flush())
+        .map_err(|error| JobError::new(UNWRITTEN, error.to_string()))
+}
+
+/// Takes from this process what compiling does not need, before it has read
+/// anything that could turn it against us.
+fn confine(job: &Job) -> io::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // It may have died just before.
+    if getppid().map(|parent| parent.as_raw_nonzero().get()) != Some(job.parent) {
+        return Err(io::Error::other("whoever asked for it is gone"));
+    }
+    close_what_was_inherited()?;
+    if job.polite {
+        // Only a wish.
+        let _ = nice(POLITENESS);
+    }
+    limit(Resource::Core, 0, 0)?;
+    // Not the address space: allocators reserve much more of that than they use.
+    limit(Resource::Data, job.memory_bytes, job.memory_bytes)?;
+    // At the first the system says which limit it was; the second is a plain kill.
+    limit(Resource::Cpu, job.cpu_seconds, job.cpu_seconds.saturating_add(1))?;
+    // A little more than the code, for what stands before it.
+    let file = job.code_bytes.saturating_add(4096);
+    limit(Resource::Fsize, file, file)
+}
+
+fn limit(resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
+    // What is limited further already can't be raised.
+    let now = getrlimit(resource).maximum;
+    let [soft, hard] = [soft, hard].map(|most| Some(now.map_or(most, |now| now.min(most))));
+    Ok(setrlimit(resource, Rlimit { current: soft, maximum: hard })?)
+}
+
+/// Everything but the three standard descriptors. Ours are closed by the system;
+/// these are what the runner itself was started with.
+fn close_what_was_inherited() -> io::Result<()> {
+    let entries = std::fs::read_dir("/proc/self/fd")?;
+    let open: Vec<RawFd> =
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for descriptor in open.into_iter().filter(|descriptor| *descriptor > 2) {
+        // That of the directory that was listed is closed already.
+        if std::fs::symlink_metadata(format!("/proc/self/fd/{descriptor}")).is_err() {
+            continue;
+        }
+        // SAFETY: this process has only just begun: nothing in it owns a
+        // descriptor beyond the standard ones.
+        unsafe { rustix::io::close(descriptor) };
+    }
+    Ok(())
+}

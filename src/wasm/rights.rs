@@ -1,0 +1,256 @@
+//! What a component asks for, and how much of it it is granted.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::discover::split_version;
+use super::library::{Capability, DirectoryAccess, Grants};
+
+/// What a component can ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RightKind {
+    /// Files and directories.
+    Files,
+    /// Variables and arguments.
+    Environment,
+    /// Sockets and lookups of names.
+    Network,
+    /// Requests by `wasi:http`.
+    Http,
+    /// Clocks.
+    Clocks,
+    /// Random numbers.
+    Random,
+    /// Tasks by their names.
+    Submits,
+    /// Tasks by importing their interface.
+    Tasks,
+    /// What this runner does not have.
+    Unknown,
+}
+
+impl RightKind {
+    /// Its name in output and documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::Environment => "environment",
+            Self::Network => "network",
+            Self::Http => "http",
+            Self::Clocks => "clocks",
+            Self::Random => "random",
+            Self::Submits => "submits",
+            Self::Tasks => "tasks",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for RightKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Something that a component asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Right {
+    /// What.
+    pub kind: RightKind,
+    /// In detail, as far as that can be told: protocols, tasks, interfaces. Sorted.
+    pub uses: Vec<String>,
+}
+
+/// How much of what it asks for a component is granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    Granted,
+    /// What is listed.
+    Partly,
+    /// Nothing.
+    Denied,
+}
+
+impl Extent {
+    /// Its name in output and documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Granted => "granted",
+            Self::Partly => "partly",
+            Self::Denied => "denied",
+        }
+    }
+}
+
+/// The rights that a component's imports ask for, sorted by kind.
+pub fn rights(imports: &[Capability]) -> Vec<Right> {
+    let mut found: BTreeMap<RightKind, Vec<String>> = BTreeMap::new();
+    for import in imports {
+        for (kind, used) in asked(import) {
+            let uses = found.entry(kind).or_default();
+            uses.extend(used.filter(|used| !uses.contains(used)));
+        }
+    }
+    let sorted = |mut uses: Vec<String>| {
+        uses.sort();
+        uses
+    };
+    found.into_iter().map(|(kind, uses)| Right { kind, uses: sorted(uses) }).collect()
+}
+
+/// What one import asks for.
+fn asked(import: &Capability) -> Vec<(RightKind, Option<String>)> {
+    let (name, _) = split_version(&import.import);
+    let uses = |function: &str| import.functions.iter().any(|own| own == function);
+    let named = |kind, what: &str| vec![(kind, Some(what.to_owned()))];
+    let Some((package, interface)) = name.split_once('/') else {
+        return if import.is_provided { Vec::new() } else { named(RightKind::Unknown, &import.import) };
+    };
+    match (package, interface) {
+        ("wasi:filesystem", _) => vec![(RightKind::Files, None)],
+        ("wasi:cli", "environment") => vec![(RightKind::Environment, None)],
+        ("wasi:sockets", "tcp" | "tcp-create-socket") => named(RightKind::Network, "tcp"),
+        ("wasi:sockets", "udp" | "udp-create-socket") => named(RightKind::Network, "udp"),
+        ("wasi:sockets", "ip-name-lookup") => named(RightKind::Network, "names"),
+        ("wasi:http", "outgoing-handler") => vec![(RightKind::Http, None)],
+        ("wasi:clocks", _) => vec![(RightKind::Clocks, None)],
+        ("wasi:random", _) => vec![(RightKind::Random, None)],
+        ("wasm-runner:task", "invocations") => {
+            match ["submit", "submit-all", "call"].iter().any(|function| uses(function)) {
+                true => vec![(RightKind::Submits, None)],
+                false => Vec::new(),
+            }
+        }
+        // Streams, types and the standard streams harm nobody.
+        ("wasi:io" | "wasi:cli" | "wasm-runner:task", _)
+        | ("wasi:sockets", "network" | "instance-network") => Vec::new(),
+        ("wasi:http", "types") => Vec::new(),
+        (package, _) if package.starts_with("wasi:") => named(RightKind::Unknown, &import.import),
+        // An interface without functions only names types.
+        _ => {
+            let tasks = import.functions.iter().map(|function| format!("{name}.{function}"));
+            tasks.map(|task| (RightKind::Tasks, Some(task))).collect()
+        }
+    }
+}
+
+impl Right {
+    /// How much of it is granted, and what exactly.
+    pub fn extent(&self, grants: &Grants) -> (Extent, Vec<String>) {
+        let listed = |list: Vec<String>| match list.is_empty() {
+            true => (Extent::Denied, list),
+            false => (Extent::Partly, list),
+        };
+        match self.kind {
+            RightKind::Clocks | RightKind::Random => (Extent::Granted, Vec::new()),
+            RightKind::Environment | RightKind::Unknown => (Extent::Denied, Vec::new()),
+            RightKind::Files => listed(
+                grants
+                    .directories
+                    .iter()
+                    .map(|directory| {
+                        let access = match directory.access {
+                            DirectoryAccess::ReadOnly => "read-only",
+                            DirectoryAccess::ReadWrite => "read-write",
+                        };
+                        format!("{} as {}, {access}", directory.host.display(), directory.guest)
+                    })
+                    .collect(),
+            ),
+            RightKind::Network => listed(grants.network.iter().map(ToString::to_string).collect()),
+            RightKind::Http => listed(grants.http.iter().map(ToString::to_string).collect()),
+            RightKind::Submits => match &grants.may_submit {
+                None => (Extent::Granted, Vec::new()),
+                Some(tasks) => listed(tasks.iter().map(ToString::to_string).collect()),
+            },
+            RightKind::Tasks => {
+                let may = |task: &&String| {
+                    grants
+                        .may_submit
+                        .as_ref()
+                        .is_none_or(|allowed| allowed.iter().any(|glob| glob.matches(task)))
+                };
+                let allowed: Vec<_> = self.uses.iter().filter(may).cloned().collect();
+                match allowed.len() == self.uses.len() {
+                    true => (Extent::Granted, Vec::new()),
+                    false => listed(allowed),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wasm::Glob;
+
+    fn import(name: &str, functions: &[&str]) -> Capability {
+        Capability {
+            import: name.to_owned(),
+            functions: functions.iter().map(|name| (*name).to_owned()).collect(),
+            provided_by: String::new(),
+            is_provided: true,
+        }
+    }
+
+    fn shown(imports: &[Capability]) -> Vec<String> {
+        let show = |right: &Right| format!("{} {}", right.kind, right.uses.join(" "));
+        rights(imports).iter().map(show).map(|text| text.trim().to_owned()).collect()
+    }
+
+    #[test]
+    fn imports_are_grouped_by_what_they_ask_for() {
+        let imports = [
+            import("wasi:io/poll@0.2.6", &["poll"]),
+            import("wasi:cli/stdout@0.2.6", &["get-stdout"]),
+            import("wasi:cli/environment@0.2.6", &["get-environment"]),
+            import("wasi:sockets/network@0.2.6", &[]),
+            import("wasi:sockets/udp@0.2.6", &[]),
+            import("wasi:sockets/tcp-create-socket@0.2.6", &["create-tcp-socket"]),
+            import("wasi:sockets/tcp@0.2.6", &[]),
+            import("wasi:sockets/ip-name-lookup@0.2.6", &["resolve-addresses"]),
+            import("wasi:http/types@0.2.6", &[]),
+            import("wasi:http/outgoing-handler@0.2.6", &["handle"]),
+            import("wasi:keyvalue/store@0.2.0", &["open"]),
+            import("wasm-runner:task/context@0.1.0", &["id"]),
+            import("wasm-runner:task/invocations@0.1.0", &["await-result", "submit"]),
+            import("acme:math/ops@1.0.0", &["sub", "add"]),
+            import("acme:math/types@1.0.0", &[]),
+        ];
+        assert_eq!(
+            shown(&imports),
+            [
+                "environment",
+                "network names tcp udp",
+                "http",
+                "submits",
+                "tasks acme:math/ops.add acme:math/ops.sub",
+                "unknown wasi:keyvalue/store@0.2.0",
+            ]
+        );
+        assert_eq!(
+            shown(&[import("wasm-runner:task/invocations@0.1.0", &["await-result", "status"])]),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn what_is_granted_is_told_with_its_extent() {
+        let tasks = Right { kind: RightKind::Tasks, uses: vec!["a:b/c.d".into(), "a:b/c.e".into()] };
+        let with = |globs: &[&str]| Grants {
+            may_submit: Some(globs.iter().map(|glob| Glob::new(glob)).collect()),
+            ..Grants::default()
+        };
+        assert_eq!(tasks.extent(&Grants::default()), (Extent::Granted, vec![]));
+        assert_eq!(tasks.extent(&with(&["a:b/*"])), (Extent::Granted, vec![]));
+        assert_eq!(tasks.extent(&with(&["a:b/c.d"])), (Extent::Partly, vec!["a:b/c.d".to_owned()]));
+        assert_eq!(tasks.extent(&with(&[])), (Extent::Denied, vec![]));
+        let submits = Right { kind: RightKind::Submits, uses: vec![] };
+        assert_eq!(submits.extent(&Grants::default()).0, Extent::Granted);
+        assert_eq!(submits.extent(&with(&["x"])), (Extent::Partly, vec!["x".to_owned()]));
+        let network = Right { kind: RightKind::Network, uses: vec![] };
+        assert_eq!(network.extent(&Grants::default()), (Extent::Denied, vec![]));
+    }
+}

@@ -1,0 +1,400 @@
+//! Components that are small and take a compiler more than it has: each costs
+//! one refused component, and names the limit.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use serde_json::json;
+use wasm_encoder::{
+    BlockType, CodeSection, Component, ComponentBuilder, ComponentExportKind, ExportKind, ExportSection,
+    Function, FunctionSection, Module, RawSection, TypeSection, ValType,
+};
+
+use crate::guests::setup::Setup;
+use crate::support::cli::Running;
+use crate::support::guests::guest;
+
+/// Whatever takes longer than this was not bounded.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A component with one core module in it, which exports nothing.
+fn around(module: &Module) -> Vec<u8> {
+    let mut component = ComponentBuilder::default();
+    let module = component.core_module(None, module);
+    component.core_instantiate(None, module, []);
+    component.finish()
+}
+
+/// A module with functions that take and return nothing.
+fn module_of(bodies: impl IntoIterator<Item = Function>) -> Module {
+    let (mut types, mut functions, mut exports, mut code) =
+        (TypeSection::new(), FunctionSection::new(), ExportSection::new(), CodeSection::new());
+    types.ty().function([], []);
+    for (index, body) in bodies.into_iter().enumerate() {
+        functions.function(0);
+        if index == 0 {
+            exports.export("f", ExportKind::Func, 0);
+        }
+        code.function(&body);
+    }
+    let mut module = Module::new();
+    module.section(&types).section(&functions).section(&exports).section(&code);
+    module
+}
+
+/// A jump table with very many entries.
+fn huge_branch_table(entries: u32) -> Vec<u8> {
+    const DEPTH: u32 = 100;
+    let mut body = Function::new([]);
+    let mut code = body.instructions();
+    for _ in 0..DEPTH {
+        code.block(BlockType::Empty);
+    }
+    let targets: Vec<_> = (0..entries).map(|entry| entry % DEPTH).collect();
+    code.i32_const(0).br_table(targets, 0);
+    for _ in 0..=DEPTH {
+        code.end();
+    }
+    around(&module_of([body]))
+}
+
+/// Functions with as many locals as are allowed, all of which live over many
+/// branches.
+fn many_locals(functions: usize, locals: u32, branches: u32) -> Vec<u8> {
+    around(&module_of((0..functions).map(|_| {
+        let mut body = Function::new([(locals, ValType::I64)]);
+        let mut code = body.instructions();
+        for branch in 0..branches {
+            code.loop_(BlockType::Empty);
+            code.local_get(branch % locals).local_get((branch * 7 + 1) % locals).i64_add();
+            code.local_set((branch * 13 + 2) % locals);
+            code.local_get(branch % locals).i64_eqz().br_if(0).end();
+        }
+        for local in 1..locals {
+            code.local_get(local).local_get(0).i64_add().local_set(0);
+        }
+        code.end();
+        body
+    })))
+}
+
+/// Functions that go on and on.
+fn huge_functions(functions: usize, instructions: u32) -> Module {
+    module_of((0..functions).map(|_| {
+        let mut body = Function::new([(8, ValType::I64)]);
+        let mut code = body.instructions();
+        for n in 0..instructions {
+            code.local_get(n % 8).local_get((n + 1) % 8).i64_mul().i64_const(i64::from(n)).i64_xor();
+            code.local_set((n + 3) % 8);
+        }
+        code.end();
+        body
+    }))
+}
+
+/// A function that does nothing but call another, again and again.
+fn many_calls(calls: u32) -> Module {
+    let [mut nothing, mut body] = [Function::new([]), Function::new([])];
+    nothing.instructions().end();
+    for _ in 0..calls {
+        body.instructions().call(0);
+    }
+    body.instructions().end();
+    module_of([nothing, body])
+}
+
+/// A component that contains itself twice, so many levels deep: two to the power
+/// of them instances.
+fn nested_instances(levels: u32) -> Vec<u8> {
+    let mut inner = ComponentBuilder::default();
+    let module = inner.core_module(
+        None,
+        &module_of([{
+            let mut body = Function::new([]);
+            body.instructions().end();
+            body
+        }]),
+    );
+    inner.core_instantiate(None, module, []);
+    for _ in 0..levels {
+        let mut outer = ComponentBuilder::default();
+        let component = outer.component(None, inner);
+        let none: [(&str, ComponentExportKind, u32); 0] = [];
+        outer.instantiate(None, component, none);
+        outer.instantiate(None, component, none);
+        inner = outer;
+    }
+    inner.finish()
+}
+
+/// Components in components, deeper than anybody needs.
+fn deep_nesting(levels: usize) -> Vec<u8> {
+    let mut bytes = Component::new().finish();
+    for _ in 0..levels {
+        let inner = bytes;
+        let mut outer = Component::new();
+        // The section's bytes are those of the component, whatever they are.
+        outer.section(&RawSection { id: 4, data: &inner });
+        bytes = outer.finish();
+    }
+    bytes
+}
+
+/// A setup whose compilers may take what `compile` says.
+fn strict(compile: &str) -> Setup {
+    let setup = Setup::new(&["fib"]);
+    let file = setup.path().join("wasm-runner.toml");
+    let text = std::fs::read_to_string(&file).expect("it was written");
+    setup.sandbox.write("wasm-runner.toml", format!("[compile]\n{compile}\n{text}"));
+    setup
+}
+
+/// Refused with 78 by a command that has `fib` to load beside it, and nothing of
+/// it is left.
+#[track_caller]
+fn refused(setup: &Setup, bytes: &[u8], says: &[&str]) {
+    let file = setup.sandbox.write("bomb.wasm", bytes);
+    let cache = setup.path().join("cache");
+    let output = setup
+        .command(["--component", &format!("bomb={}", file.display()), "check"])
+        .env("WASM_RUNNER_CACHE_DIR", &cache)
+        .patience(PATIENCE)
+        .run()
+        .expect(78);
+    for text in says.iter().chain(&["component `bomb`"]) {
+        assert!(output.stderr.contains(text), "{text:?} is not in {}", output.stderr);
+    }
+    assert!(!output.stderr.contains("component `fib`"), "its neighbour is loaded: {}", output.stderr);
+    let kept = std::fs::read_dir(&cache).expect("the cache is there").count();
+    assert_eq!(kept, 1, "the neighbour's code, and nothing half-written");
+}
+
+#[test]
+fn many_locals_meet_the_limit_of_memory() {
+    let setup = strict("memory = \"256MiB\"");
+    refused(&setup, &many_locals(4, 50_000, 5_000), &["more memory than the 256 MiB", "`compile.memory`"]);
+}
+
+#[test]
+fn huge_functions_meet_the_limit_of_processor_time() {
+    let setup = strict("cpu = \"1s\"");
+    let bytes = around(&huge_functions(4, 500_000));
+    refused(&setup, &bytes, &["more processor time than the 1s", "`compile.cpu`"]);
+}
+
+#[test]
+fn huge_functions_meet_the_limit_of_time() {
+    // Little enough that nobody compiles them in it, and enough for `fib`, which
+    // is in the cache.
+    let setup = strict("time = \"300ms\"");
+    let cache = setup.path().join("cache");
+    setup
+        .command(["check"])
+        .env("WASM_RUNNER_CACHE_DIR", &cache)
+        .env("WASM_RUNNER_CONFIG", setup.sandbox.write("patient.toml", patient()))
+        .run()
+        .expect(0);
+    let bytes = around(&huge_functions(4, 500_000));
+    refused(&setup, &bytes, &["longer than the 300ms", "`compile.time`"]);
+}
+
+/// `fib`, and any time that it takes.
+fn patient() -> String {
+    format!("[component.fib]\npath = {:?}\n", guest("fib"))
+}
+
+#[test]
+fn code_meets_its_own_limit() {
+    // `fib` makes less than a megabyte of it.
+    let setup = strict("code = \"1MiB\"");
+    let bytes = around(&many_calls(200_000));
+    refused(&setup, &bytes, &["more code than the 1 MiB", "`compile.code`"]);
+}
+
+#[test]
+fn a_big_file_is_refused_before_it_is_looked_at() {
+    let setup = strict("component = \"1MiB\"");
+    let bytes = vec![0; (1 << 20) + 1];
+    refused(&setup, &bytes, &["more than the 1048576 bytes", "`compile.component`"]);
+}
+
+#[test]
+fn a_huge_branch_table_is_refused() {
+    refused(&strict(""), &huge_branch_table(1_000_000), &["`br_table` has 1000000 targets"]);
+}
+
+#[test]
+fn a_hundred_thousand_nested_instances_are_refused() {
+    let bytes = nested_instances(17);
+    assert!(bytes.len() < 1000, "a small file");
+    refused(&strict(""), &bytes, &["131072 core module instances", "200"]);
+}
+
+/// A child can't even count these.
+#[test]
+fn nested_instances_without_end_meet_a_limit() {
+    let setup = strict("memory = \"256MiB\"\ncpu = \"5s\"");
+    refused(&setup, &nested_instances(50), &["`compile."]);
+}
+
+#[test]
+fn deep_nesting_ends_no_process() {
+    let setup = strict("");
+    for levels in [100, 10_000] {
+        let file = setup.sandbox.write("deep.wasm", deep_nesting(levels));
+        let component = format!("deep={}", file.display());
+        let output = setup.run(["--component", &component, "check"]);
+        assert!(matches!(output.code, Some(0 | 78)), "{levels} levels: {output:?}");
+    }
+}
+
+/// Starts a command that compiles for long, and finds the child that does it.
+fn compiling(setup: &Setup) -> (Running, Pid) {
+    let file = setup.sandbox.write("slow.wasm", around(&huge_functions(8, 500_000)));
+    let mut running = setup
+        .command(["-vv", "--component", &format!("slow={}", file.display()), "check"])
+        .env("WASM_RUNNER_CACHE_DIR", setup.path().join("cache"))
+        .env("A_SECRET", "of the runner")
+        .patience(PATIENCE)
+        // Something that the runner itself inherited.
+        .through(r#"exec 7</etc/passwd; exec "$0" "$@""#)
+        .spawn();
+    let bytes = std::fs::metadata(file).expect("it is there").len();
+    let line = running.wait_for_stderr(&format!("bytes={bytes}"));
+    let pid = line.split("pid=").nth(1).and_then(|rest| rest.split_whitespace().next());
+    let pid = pid.and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
+    (running, pid.unwrap_or_else(|| panic!("no process in {line:?}")))
+}
+
+#[test]
+fn the_compiler_inherits_no_secret_and_no_descriptor() {
+    let setup = strict("");
+    let (running, pid) = compiling(&setup);
+    let proc = Path::new("/proc").join(pid.to_string());
+    let limits = || std::fs::read_to_string(proc.join("limits")).expect("it runs");
+    // It is at work once it has limited itself, which it does last.
+    let began = Instant::now();
+    while !limits().lines().any(|line| line.starts_with("Max data size") && line.contains("2147483648")) {
+        assert!(began.elapsed() < PATIENCE, "it never limits itself: {}", limits());
+        std::thread::yield_now();
+    }
+    assert_eq!(std::fs::read(proc.join("environ")).expect("it runs"), b"", "no environment");
+    let open = std::fs::read_dir(proc.join("fd")).expect("it runs");
+    let open: Vec<_> =
+        open.flatten().map(|entry| std::fs::read_link(entry.path()).unwrap_or_default()).collect();
+    let open: Vec<_> = open.iter().map(|target| target.to_string_lossy()).collect();
+    assert!(!open.iter().any(|target| target.contains("passwd")), "{open:?}");
+    assert!(open.iter().any(|target| target.contains("component")), "the bytes: {open:?}");
+    assert_eq!(std::fs::read_link(proc.join("cwd")).expect("it runs"), Path::new("/"));
+    drop(running);
+}
+
+#[test]
+fn the_compiler_dies_with_the_runner() {
+    let setup = strict("");
+    let (running, pid) = compiling(&setup);
+    let child = pidfd_open(pid, PidfdFlags::empty()).expect("it runs");
+    let parent = i32::try_from(running.pid()).ok().and_then(Pid::from_raw).expect("a process");
+    kill_process(parent, Signal::KILL).expect("it runs");
+    let patience = Timespec::try_from(PATIENCE).expect("a time");
+    let ended =
+        poll(&mut [PollFd::new(&child, PollFlags::IN)], Some(&patience)).expect("it can be waited for");
+    assert_eq!(ended, 1, "it outlives the runner");
+}
+
+/// `fib` with a module in it that takes some seconds to compile.
+fn pinned_bomb() -> Vec<u8> {
+    let mut bytes = std::fs::read(guest("fib")).expect("the guest is there");
+    let module = huge_functions(4, 100_000).finish();
+    // A core module is section 1; its length is a LEB128 number.
+    bytes.push(1);
+    let mut length = module.len();
+    while length >= 0x80 {
+        bytes.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    bytes.push(length as u8);
+    bytes.extend(module);
+    bytes
+}
+
+/// A bomb that somebody pushed into the store of a runner with strict limits: it
+/// fails what was submitted for it, once the limit is met, and nothing else.
+#[test]
+fn a_bomb_in_the_store_fails_its_invocations_and_no_other() {
+    let setup = strict("cpu = \"1s\"");
+    let bomb = setup.sandbox.write("bomb.wasm", pinned_bomb());
+    // Who submits has no component of its own to load, but for this one.
+    let careless = setup.sandbox.write("careless.toml", format!("[component.fib]\npath = {bomb:?}\n"));
+    let careless = careless.to_str().expect("UTF-8");
+    let cache = setup.path().join("cache");
+    let run = |args: &[&str]| {
+        let command = setup.command(args).env("WASM_RUNNER_CACHE_DIR", &cache);
+        command.patience(4 * PATIENCE).run().expect(0)
+    };
+    run(&["--config", careless, "component", "push", "fib"]);
+    let submitted = run(&["--config", careless, "submit", "fib", "[5]", "[6]"]);
+    let bombs: Vec<_> = submitted.stdout().lines().map(str::to_owned).collect();
+    // The runner's cache knows nothing of it.
+    std::fs::remove_dir_all(&cache).expect("it was used");
+    let text = std::fs::read_to_string(setup.path().join("wasm-runner.toml")).expect("it is there");
+    let pinned = text.replace("[component.fib]", "[component.fib]\nversion = \"pinned\"");
+    setup.sandbox.write("wasm-runner.toml", pinned);
+    let good: Vec<_> = (0..5).map(|_| setup.submit("fib", "[7]")).collect();
+    let output = setup
+        .command(["start", "--until-idle", "--slots", "2", "-vv"])
+        .env("WASM_RUNNER_CACHE_DIR", &cache)
+        .patience(PATIENCE)
+        .run()
+        .expect(0);
+    for id in bombs {
+        let status = setup.status(&id);
+        assert_eq!((&status["status"], &status["attempt"]), (&json!("failed"), &json!(1)), "{status}");
+        let message = status["failure"]["message"].as_str().expect("a message");
+        assert!(message.contains("pinned") && message.contains("`compile.cpu`"), "{message}");
+    }
+    for id in good {
+        assert_eq!(setup.status(&id)["result"], 13);
+    }
+    let bytes = format!("bytes={}", std::fs::metadata(&bomb).expect("it is there").len());
+    let compiled = output.stderr.lines().filter(|line| line.contains(&bytes)).count();
+    // Both slots may have begun at the same time; neither begins again.
+    assert!((1..=2).contains(&compiled), "{compiled} times: {}", output.stderr);
+}
+
+/// A runner that is told to stop does not wait for a compiler.
+#[test]
+fn a_runner_that_is_killed_kills_its_compilers_and_gives_their_work_back() {
+    let setup = strict("");
+    let bomb = setup.sandbox.write("bomb.wasm", pinned_bomb());
+    let careless = setup.sandbox.write("careless.toml", format!("[component.fib]\npath = {bomb:?}\n"));
+    let careless = careless.to_str().expect("UTF-8");
+    let cache = setup.path().join("cache");
+    let run = |args: &[&str]| {
+        let command = setup.command(args).env("WASM_RUNNER_CACHE_DIR", &cache);
+        command.patience(4 * PATIENCE).run().expect(0)
+    };
+    run(&["--config", careless, "component", "push", "fib"]);
+    let id = run(&["--config", careless, "submit", "fib", "[5]"]).stdout().trim().to_owned();
+    std::fs::remove_dir_all(&cache).expect("it was used");
+    let text = std::fs::read_to_string(setup.path().join("wasm-runner.toml")).expect("it is there");
+    setup
+        .sandbox
+        .write("wasm-runner.toml", text.replace("[component.fib]", "[component.fib]\nversion = \"pinned\""));
+    let mut runner = setup
+        .command(["start", "--slots", "1", "-vv"])
+        .env("WASM_RUNNER_CACHE_DIR", &cache)
+        .patience(PATIENCE)
+        .spawn();
+    let bytes = std::fs::metadata(&bomb).expect("it is there").len();
+    runner.wait_for_stderr(&format!("bytes={bytes}"));
+    let pid = i32::try_from(runner.pid()).ok().and_then(Pid::from_raw).expect("a process");
+    kill_process(pid, Signal::TERM).expect("it runs");
+    runner.wait_for_stderr("stopping");
+    kill_process(pid, Signal::TERM).expect("it runs");
+    runner.wait().expect(0);
+    let status = setup.status(&id);
+    assert_eq!((&status["status"], &status["attempt"]), (&json!("queued"), &json!(0)), "{status}");
+}
