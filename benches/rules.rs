@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use run_wasm_runner::model::{
     Blocked, Claim, Clock, ComponentDigest, Concurrency, Differing, Event, Outcome, Rate, RuleKey, RunnerId,
-    SystemClock,
+    SystemClock, Usage,
 };
 use run_wasm_runner::store::{
     AttemptEnd, Batch, ClaimRequest, EndKind, MemoryStore, NewInvocation, PostgresStore, PostgresUrl, Report,
@@ -95,6 +95,7 @@ fn work(store: &dyn Store, clock: &dyn Clock, task: &str, count: usize) -> Durat
                 at: clock.now(),
                 how: EndKind::Final(Outcome::Value("42".into())),
                 has_children: false,
+                usage: Usage::default(),
             }),
         };
         reports = receipt.claimed.iter().map(finished).collect();

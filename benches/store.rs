@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use run_wasm_runner::model::{Claim, Clock, ComponentDigest, Event, Outcome, RunnerId, Status, SystemClock};
+use run_wasm_runner::model::{
+    Claim, Clock, ComponentDigest, Event, Outcome, RunnerId, Status, SystemClock, Usage,
+};
 use run_wasm_runner::store::{
     AttemptEnd, Batch, Cancel, ChildOf, ClaimRequest, EndKind, Filter, Keep, MemoryStore, NewInvocation,
     PostgresStore, PostgresUrl, Prune, Report, SqliteStore, Store, TaskSet,
@@ -92,6 +94,7 @@ fn work(store: &dyn Store, runner: RunnerId, count: usize) -> Duration {
                 at: clock.now(),
                 how: EndKind::Final(Outcome::Value("42".into())),
                 has_children: false,
+                usage: Usage::default(),
             }),
         };
         reports = receipt.claimed.iter().map(finished).collect();

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::model::{
     ComponentDigest, Failure, Invocation, InvocationId, LimitKind, LogEntry, LogStream, Outcome, Progress,
-    RunnerId, Status, Transition, UnixMicros,
+    RunnerId, Status, Transition, UnixMicros, Usage,
 };
 use crate::wasm::{Grants, Inspection, NotTask, Right, Task, rights};
 
@@ -41,6 +41,7 @@ pub struct StatusDocument<'a> {
     #[serde(serialize_with = "as_map")]
     labels: &'a [(String, String)],
     progress: Option<&'a Progress>,
+    usage: Option<UsageDocument>,
     /// The value, with all the digits that it was written with.
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<&'a RawValue>,
@@ -80,10 +81,63 @@ impl<'a> StatusDocument<'a> {
             key: invocation.key.as_deref(),
             labels: &invocation.labels,
             progress: invocation.progress.as_ref(),
+            usage: invocation.usage.map(UsageDocument::new),
             result,
             failure,
         }
     }
+}
+
+/// What an invocation used.
+#[derive(Debug, Serialize)]
+struct UsageDocument {
+    cpu_ms: f64,
+    peak_memory_bytes: u64,
+    fuel: Option<u64>,
+    children: u64,
+    log_bytes: u64,
+    output_bytes: u64,
+    result_bytes: u64,
+    read_bytes: u64,
+    written_bytes: u64,
+}
+
+impl UsageDocument {
+    fn new(usage: Usage) -> Self {
+        Self {
+            cpu_ms: usage.cpu_micros as f64 / 1e3,
+            peak_memory_bytes: usage.peak_memory_bytes,
+            fuel: usage.fuel,
+            children: usage.children,
+            log_bytes: usage.log_bytes,
+            output_bytes: usage.output_bytes,
+            result_bytes: usage.result_bytes,
+            read_bytes: usage.read_bytes,
+            written_bytes: usage.written_bytes,
+        }
+    }
+}
+
+/// What an invocation used, in a line for people: what was not used is left out.
+pub fn usage_line(usage: &Usage) -> String {
+    let mut parts = vec![
+        format!("cpu {}", duration(Duration::from_micros(usage.cpu_micros))),
+        format!("memory {}", size(usage.peak_memory_bytes)),
+    ];
+    parts.extend(usage.fuel.map(|fuel| format!("fuel {}", thousands(fuel))));
+    if usage.children > 0 {
+        parts.push(format!("children {}", thousands(usage.children)));
+    }
+    let bytes = [
+        ("log", usage.log_bytes),
+        ("output", usage.output_bytes),
+        ("result", usage.result_bytes),
+        ("read", usage.read_bytes),
+        ("written", usage.written_bytes),
+    ];
+    let used = bytes.into_iter().filter(|(_, bytes)| *bytes > 0);
+    parts.extend(used.map(|(what, bytes)| format!("{what} {}", size(bytes))));
+    parts.join(", ")
 }
 
 fn as_map<S: Serializer>(labels: &&[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
@@ -168,10 +222,14 @@ struct ParameterDocument<'a> {
 #[derive(Debug, Serialize)]
 struct LimitsDocument {
     time_seconds: f64,
+    cpu_seconds: Option<f64>,
     memory_bytes: u64,
     fuel: Option<u64>,
+    arguments_bytes: u64,
     result_bytes: u64,
     log_bytes: u64,
+    children: u64,
+    files: u64,
 }
 
 impl<'a> TaskDocument<'a> {
@@ -192,10 +250,14 @@ impl<'a> TaskDocument<'a> {
             deadline_seconds: task.options.deadline.map(|deadline| deadline.as_secs_f64()),
             limits: LimitsDocument {
                 time_seconds: limits.time.as_secs_f64(),
+                cpu_seconds: limits.cpu.map(|cpu| cpu.as_secs_f64()),
                 memory_bytes: limits.memory_bytes,
                 fuel: limits.fuel,
+                arguments_bytes: limits.arguments_bytes,
                 result_bytes: limits.result_bytes,
                 log_bytes: limits.log_bytes,
+                children: limits.children,
+                files: limits.files,
             },
         }
     }
@@ -494,6 +556,7 @@ mod tests {
             started_at: Some(UnixMicros(1)),
             finished_at: Some(UnixMicros(2)),
             progress: None,
+            usage: None,
             outcome: Some(Outcome::Value("18446744073709551615.000000000000000000001".into())),
         };
         let json = serde_json::to_string(&StatusDocument::new(&invocation)).expect("a document");

@@ -6,7 +6,7 @@ use super::args::StatusArgs;
 use super::context::Context;
 use super::error::CliError;
 use super::output::{Output, harmless, harmless_line};
-use super::render::{StatusDocument, duration, run_time, status_word};
+use super::render::{StatusDocument, duration, run_time, status_word, usage_line};
 
 /// Values and arguments longer than this are cut for people.
 const SHOWN_CHARS: usize = 400;
@@ -81,6 +81,7 @@ fn facts(
     if let Some(time) = run_time(invocation, now) {
         facts.push(("time", duration(time)));
     }
+    facts.extend(invocation.usage.map(|usage| ("used", usage_line(&usage))));
     if let Some(progress) = &invocation.progress {
         let message = harmless_line(&progress.message);
         facts.push((

@@ -193,6 +193,7 @@ mod tests {
             started_at: Some(UnixMicros(0)),
             finished_at: status.is_final().then_some(UnixMicros(1_500)),
             progress: None,
+            usage: None,
             outcome: None,
         }
     }

@@ -84,10 +84,14 @@ pub(super) struct Overrides {
     retry: Option<RetryOverrides>,
     rules: RuleOverrides,
     time: Option<Duration>,
+    cpu: Option<Option<Duration>>,
     memory_bytes: Option<u64>,
     fuel: Option<Option<u64>>,
+    arguments_bytes: Option<u64>,
     result_bytes: Option<u64>,
     log_bytes: Option<u64>,
+    children: Option<u64>,
+    files: Option<u64>,
     sockets: Option<u32>,
     request_body_bytes: Option<u64>,
     response_body_bytes: Option<u64>,
@@ -107,10 +111,14 @@ impl Overrides {
             rules: Arc::new(self.rules.over(&base.rules)),
             limits: TaskLimits {
                 time: self.time.unwrap_or(base.limits.time),
+                cpu: self.cpu.unwrap_or(base.limits.cpu),
                 memory_bytes: self.memory_bytes.unwrap_or(base.limits.memory_bytes),
                 fuel: self.fuel.unwrap_or(base.limits.fuel),
+                arguments_bytes: self.arguments_bytes.unwrap_or(base.limits.arguments_bytes),
                 result_bytes: self.result_bytes.unwrap_or(base.limits.result_bytes),
                 log_bytes: self.log_bytes.unwrap_or(base.limits.log_bytes),
+                children: self.children.unwrap_or(base.limits.children),
+                files: self.files.unwrap_or(base.limits.files),
                 sockets: self.sockets.unwrap_or(base.limits.sockets),
                 request_body_bytes: self.request_body_bytes.unwrap_or(base.limits.request_body_bytes),
                 response_body_bytes: self.response_body_bytes.unwrap_or(base.limits.response_body_bytes),
@@ -143,8 +151,20 @@ const COMPONENT_KEYS: [&str; 17] = [
 ];
 const TASK_KEYS: [&str; 9] =
     ["max-attempts", "priority", "deadline", "limits", "retry", "queue", "concurrency", "rate", "unique"];
-const LIMIT_KEYS: [&str; 8] =
-    ["time", "memory", "fuel", "result", "logs", "sockets", "request-body", "response-body"];
+const LIMIT_KEYS: [&str; 12] = [
+    "time",
+    "cpu",
+    "memory",
+    "fuel",
+    "arguments",
+    "result",
+    "logs",
+    "children",
+    "files",
+    "sockets",
+    "request-body",
+    "response-body",
+];
 
 /// Reads the text of a file. Relative paths in it are taken relative to
 /// `directory`; messages call it `shown_as`.
@@ -360,16 +380,21 @@ impl Reader<'_> {
             let section = format!("{section}.limits");
             self.refuse_unknown_keys(limits, &section, &LIMIT_KEYS);
             options.time = self.duration(limits, &section, "time");
+            options.cpu = self.cpu(limits, &section);
             options.memory_bytes = self.size(limits, &section, "memory");
             options.fuel = self.fuel(limits, &section);
+            options.arguments_bytes = self.size(limits, &section, "arguments");
             options.result_bytes = self.size(limits, &section, "result");
             options.log_bytes = self.size(limits, &section, "logs");
+            options.children = self.integer(limits, &section, "children", 0, i64::MAX as u64);
+            options.files = self.integer(limits, &section, "files", 0, i64::MAX as u64);
             options.request_body_bytes = self.size(limits, &section, "request-body");
             options.response_body_bytes = self.size(limits, &section, "response-body");
             options.sockets = self.integer(limits, &section, "sockets", 0, u32::MAX.into());
-            if options.time == Some(Duration::ZERO) {
-                let offset = limits.get("time").map_or(0, |value| value.span().start);
-                self.problem(offset, format!("`{section}.time` is zero: nothing could ever run"));
+            let zeros = [("time", options.time), ("cpu", options.cpu.flatten())];
+            for (key, _) in zeros.into_iter().filter(|(_, limit)| *limit == Some(Duration::ZERO)) {
+                let offset = limits.get(key).map_or(0, |value| value.span().start);
+                self.problem(offset, format!("`{section}.{key}` is zero: nothing could ever run"));
             }
         }
         options
@@ -415,10 +440,15 @@ impl Reader<'_> {
         }
     }
 
+    fn cpu(&mut self, table: &DeTable<'_>, section: &str) -> Option<Option<Duration>> {
+        if is_unlimited(table, "cpu") {
+            return Some(None);
+        }
+        self.duration(table, section, "cpu").map(Some)
+    }
+
     fn fuel(&mut self, table: &DeTable<'_>, section: &str) -> Option<Option<u64>> {
-        if let Some(DeValue::String(text)) = table.get("fuel").map(Spanned::get_ref)
-            && text == "unlimited"
-        {
+        if is_unlimited(table, "fuel") {
             return Some(None);
         }
         self.positive(table, section, "fuel").map(Some)
@@ -558,6 +588,11 @@ fn elsewhere(key: &str) -> Option<&'static str> {
         (&COMPILE_KEYS, "compile"),
     ];
     sections.into_iter().find(|(keys, _)| keys.contains(&key)).map(|(_, section)| section)
+}
+
+/// Whether a key says that there is no limit.
+fn is_unlimited(table: &DeTable<'_>, key: &str) -> bool {
+    matches!(table.get(key).map(Spanned::get_ref), Some(DeValue::String(text)) if text == "unlimited")
 }
 
 fn dotted(section: &str, key: &str) -> String {

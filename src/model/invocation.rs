@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ComponentDigest, InvocationId, Outcome, Progress, Reason, RuleKey, RunnerId, Status, UnixMicros,
+    ComponentDigest, InvocationId, Outcome, Progress, Reason, RuleKey, RunnerId, Status, UnixMicros, Usage,
 };
 
 /// One request to run a task, as the store knows it.
@@ -60,6 +60,8 @@ pub struct Invocation {
     pub finished_at: Option<UnixMicros>,
     /// How far its guest said it has come.
     pub progress: Option<Progress>,
+    /// What its attempts used, as far as they have ended; `None` before that.
+    pub usage: Option<Usage>,
     /// What it left behind; exactly the final ones have one. Left out of lists,
     /// where a value may be megabytes, except for failures.
     pub outcome: Option<Outcome>,

@@ -13,6 +13,7 @@ mod status;
 mod task;
 mod text;
 mod time;
+mod usage;
 
 pub use client::{Answer, AwaitMode, Caller, ChildRequest, Progress, Refusal, SubmitOptions, TaskClient};
 pub use ids::{ComponentDigest, IdError, InvocationId, RunnerId};
@@ -26,3 +27,4 @@ pub use status::{Event, IllegalTransition, Reason, Status};
 pub use task::{DEFAULT_MAX_ATTEMPTS, MAX_PRIORITY, TaskLimits, TaskOptions, is_valid_priority};
 pub use text::is_terminal_control;
 pub use time::{Clock, SystemClock, UnixMicros};
+pub use usage::Usage;

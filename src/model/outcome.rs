@@ -169,12 +169,18 @@ pub enum ExitClass {
 pub enum LimitKind {
     /// Time on a slot.
     Time,
+    /// Time of a processor.
+    Cpu,
     /// Bytes in all linear memories and tables of the instance together.
     Memory,
     /// WebAssembly instructions, roughly.
     Fuel,
     /// Bytes of the value, or of what the guest hands over in one call.
     Result,
+    /// Children that an attempt submits.
+    Children,
+    /// Files and directories that are open at once.
+    Files,
 }
 
 impl LimitKind {
@@ -182,9 +188,12 @@ impl LimitKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Time => "time",
+            Self::Cpu => "cpu",
             Self::Memory => "memory",
             Self::Fuel => "fuel",
             Self::Result => "result",
+            Self::Children => "children",
+            Self::Files => "files",
         }
     }
 }

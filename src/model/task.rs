@@ -53,16 +53,24 @@ impl Default for TaskOptions {
 pub struct TaskLimits {
     /// Time on a slot. Time spent awaiting results does not count.
     pub time: Duration,
+    /// Time of a processor; `None` is unlimited, and within `time` anyway.
+    pub cpu: Option<Duration>,
     /// Bytes in all linear memories and tables of the instance together.
     pub memory_bytes: u64,
     /// WebAssembly instructions, roughly; `None` is unlimited, and costs
     /// nothing.
     pub fuel: Option<u64>,
+    /// Bytes of the arguments as JSON. More is refused at submit.
+    pub arguments_bytes: u64,
     /// Bytes of the value as JSON.
     pub result_bytes: u64,
     /// Bytes kept of standard output, standard error and log lines together.
     /// More is dropped and counted; it does not end the attempt.
     pub log_bytes: u64,
+    /// Children that it submits.
+    pub children: u64,
+    /// Files and directories that are open at once.
+    pub files: u64,
     /// Sockets, requests and lookups of names that may be open at once. One more is
     /// an error that the guest gets; it does not end the attempt.
     pub sockets: u32,
@@ -77,10 +85,14 @@ impl Default for TaskLimits {
     fn default() -> Self {
         Self {
             time: Duration::from_secs(60),
+            cpu: None,
             memory_bytes: 256 << 20,
             fuel: None,
+            arguments_bytes: 64 << 20,
             result_bytes: 64 << 20,
             log_bytes: 1 << 20,
+            children: 100_000,
+            files: 256,
             sockets: 64,
             request_body_bytes: 64 << 20,
             response_body_bytes: 64 << 20,

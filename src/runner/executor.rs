@@ -108,9 +108,10 @@ impl Executor for Library {
 
     fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedChild, Refusal> {
         let task = self.resolve(task).map_err(|error| Refusal::UnknownTask(error.to_string()))?;
-        let arguments = self
-            .check_arguments(task, arguments)
-            .map_err(|error| Refusal::BadArguments(error.to_string()))?;
+        let arguments = self.check_arguments(task, arguments).map_err(|error| match error.is_over_limit {
+            true => Refusal::Limit(error.to_string()),
+            false => Refusal::BadArguments(error.to_string()),
+        })?;
         Ok(PreparedChild {
             task: Arc::clone(&task.id),
             digest: task.digest,

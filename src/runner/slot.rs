@@ -10,7 +10,7 @@ use super::parking::poll_guest;
 use super::scheduler::Work;
 use super::scheduler::handover::soon_free;
 use super::{Core, Stage};
-use crate::model::{Claim, Event, Failure, FailureKind, Outcome, TaskClient};
+use crate::model::{Claim, Event, Failure, FailureKind, Outcome, TaskClient, Usage};
 use crate::store::{AttemptEnd, EndKind, Report};
 
 /// The life of a slot thread.
@@ -51,7 +51,7 @@ fn start(core: &Arc<Core>, client: &Arc<dyn TaskClient>, claim: Claim) -> Option
         true => EndKind::Release,
         false => EndKind::Final(Outcome::Failure(Arc::new(failure))),
     };
-    let report = unstarted(&claim, AttemptEnd { at, how, has_children: false });
+    let report = unstarted(&claim, AttemptEnd::unstarted(at, how));
     // Before the slot is free: a runner that stops is done when all slots are
     // free and nothing lies in the inbox.
     core.inbox.put(|messages| messages.unstarted.push(report));
@@ -119,8 +119,9 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
     core.remove_live_fiber(fiber);
     match how {
         Some(how) => {
-            let has_children = fiber.children.load(std::sync::atomic::Ordering::Acquire) > 0;
-            let end = AttemptEnd { at: core.clock.now(), how, has_children };
+            let children = fiber.children.load(std::sync::atomic::Ordering::Acquire);
+            let usage = Usage { children: children.into(), ..fiber.control.usage() };
+            let end = AttemptEnd { at: core.clock.now(), how, has_children: children > 0, usage };
             // Before the slot is free: a runner that stops is done when all slots
             // are free and nothing lies in the inbox.
             core.inbox.put(|messages| messages.ends.push((Arc::clone(fiber), end)));
@@ -148,7 +149,9 @@ fn run_guest(core: &Arc<Core>, fiber: &Arc<Fiber>, mut future: GuestFuture) -> L
             drop_guest(future);
             return Left::Killed(why);
         }
+        fiber.control.begin_poll();
         let polled = catch_unwind(AssertUnwindSafe(|| poll_guest(|| future.as_mut().poll(&mut context))));
+        fiber.control.end_poll();
         let (poll, awaits_results) = match polled {
             Ok(polled) => polled,
             Err(panic) => {

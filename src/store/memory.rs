@@ -21,7 +21,7 @@ use super::{
 };
 use crate::model::{
     Clock, ComponentDigest, DEFAULT_QUEUE, Differing, Event, InvocationId, LogEntry, Outcome, Progress,
-    Reason, RuleKey, RunnerId, Status, Transition, UnixMicros,
+    Reason, RuleKey, RunnerId, Status, Transition, UnixMicros, Usage,
 };
 
 /// A store that lives and dies with its process.
@@ -301,6 +301,7 @@ struct Record {
     started_at: Option<UnixMicros>,
     finished_at: Option<UnixMicros>,
     progress: Option<Progress>,
+    usage: Option<Usage>,
     outcome: Option<Outcome>,
     history: Vec<Transition>,
     logs: Vec<LogEntry>,
@@ -364,6 +365,7 @@ impl State {
             started_at: record.started_at,
             finished_at: record.finished_at,
             progress: record.progress.clone(),
+            usage: record.usage,
             outcome: match &record.outcome {
                 Some(Outcome::Failure(failure)) => Some(Outcome::Failure(failure.clone())),
                 Some(Outcome::Value(_)) | None => None,
@@ -529,6 +531,7 @@ impl State {
             started_at: None,
             finished_at: None,
             progress: None,
+            usage: None,
             outcome: None,
             history: vec![Transition {
                 at: now,

@@ -23,7 +23,7 @@ use std::time::Duration;
 pub use crate::model::Invocation;
 use crate::model::{
     Claim, ComponentDigest, Concurrency, Differing, Event, InvocationId, LogEntry, Outcome, Progress, Rate,
-    RuleKey, RunnerId, Status, TaskRules, Transition, UnixMicros,
+    RuleKey, RunnerId, Status, TaskRules, Transition, UnixMicros, Usage,
 };
 
 pub use memory::MemoryStore;
@@ -480,6 +480,15 @@ pub struct AttemptEnd {
     /// final are cancelled when this one becomes final, whichever attempt
     /// submitted them; a store may use this to spare itself a look.
     pub has_children: bool,
+    /// What it used, which comes on top of what the attempts before it did.
+    pub usage: Usage,
+}
+
+impl AttemptEnd {
+    /// The end of an attempt whose guest never ran.
+    pub fn unstarted(at: UnixMicros, how: EndKind) -> Self {
+        Self { at, how, has_children: false, usage: Usage::default() }
+    }
 }
 
 /// With what an attempt ended.

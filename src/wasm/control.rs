@@ -1,10 +1,14 @@
 //! The switch and the clock of one guest: how whoever owns a slot limits and
 //! ends what runs on it.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::model::Failure;
+use rustix::time::{ClockId, clock_gettime};
+
+use super::meter::Meter;
+use crate::model::{Failure, LimitKind, Usage};
 
 /// Shared by the slot thread that runs a guest and the epoch callback inside the
 /// guest.
@@ -22,6 +26,14 @@ pub struct GuestControl {
     /// while the guest holds no slot.
     slice_began: AtomicU64,
     time_limit: Duration,
+    /// Time of a processor in finished polls, in nanoseconds.
+    cpu: AtomicU64,
+    /// Where the clock of the polling thread stood when the present poll began. Only
+    /// read by that thread.
+    poll_began: AtomicU64,
+    meter: Meter,
+    /// What a limit refused first, with the limit.
+    refused: OnceLock<(LimitKind, String)>,
 }
 
 impl GuestControl {
@@ -33,6 +45,10 @@ impl GuestControl {
             used: AtomicU64::new(0),
             slice_began: AtomicU64::new(0),
             time_limit,
+            cpu: AtomicU64::new(0),
+            poll_began: AtomicU64::new(0),
+            meter: Meter::default(),
+            refused: OnceLock::new(),
         }
     }
 
@@ -63,6 +79,47 @@ impl GuestControl {
         Duration::from_nanos(slice)
     }
 
+    /// This thread is about to poll the guest.
+    pub fn begin_poll(&self) {
+        self.poll_began.store(thread_nanos(), Ordering::Release);
+    }
+
+    /// This thread has polled the guest.
+    pub fn end_poll(&self) {
+        self.cpu.fetch_add(self.present_poll(), Ordering::AcqRel);
+    }
+
+    /// Time of a processor that the guest has used, asked from within a poll.
+    pub(super) fn cpu_within_poll(&self) -> Duration {
+        Duration::from_nanos(self.cpu.load(Ordering::Acquire) + self.present_poll())
+    }
+
+    fn present_poll(&self) -> u64 {
+        thread_nanos().saturating_sub(self.poll_began.load(Ordering::Acquire))
+    }
+
+    /// What was used so far but for children, asked between polls.
+    pub fn usage(&self) -> Usage {
+        Usage { cpu_micros: self.cpu.load(Ordering::Acquire).div_ceil(1_000), ..self.meter.usage() }
+    }
+
+    /// What else is counted.
+    pub(super) fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// A limit refused something. The guest was told so by an error value and may go
+    /// on; the failure of one that does not names the limit.
+    pub(super) fn refuse(&self, limit: LimitKind, message: String) {
+        // The first one counts: what comes after it may follow from it.
+        let _ = self.refused.set((limit, message));
+    }
+
+    /// What was refused, in words, and by which limit.
+    pub(super) fn refused(&self) -> Option<(LimitKind, &str)> {
+        self.refused.get().map(|(limit, message)| (*limit, message.as_str()))
+    }
+
     /// Time on slots so far.
     pub fn used(&self) -> Duration {
         let began = self.slice_began.load(Ordering::Acquire);
@@ -91,6 +148,14 @@ impl GuestControl {
     fn since_created(&self) -> u64 {
         u64::try_from(self.created.elapsed().as_nanos()).unwrap_or(u64::MAX - 1)
     }
+}
+
+/// Time of a processor that this thread has used. A system call, because it is not
+/// among what the kernel answers in user space: a fifth of a microsecond.
+fn thread_nanos() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder};
 use super::control::GuestControl;
 use super::denials::Denials;
 use super::discover::{Entry, Signature};
+use super::files::Files;
 use super::host::{ChildFailed, HostState};
 use super::library::{DirectoryAccess, Grants};
 use super::limits::MemoryLimit;
@@ -33,6 +34,10 @@ pub(super) const TABLES_PER_WEIGHT: u32 = 4;
 /// every element of a list costs the size of a value.
 const HAND_OVER_BYTES: usize = 512 << 20;
 
+/// Resources of the host that one guest may hold: open files, streams, what it waits
+/// for. More is a trap.
+const MAX_RESOURCES: usize = 65_536;
+
 /// Frames of a backtrace that are kept.
 const MAX_FRAMES: usize = 32;
 
@@ -41,6 +46,9 @@ pub(super) struct Program {
     /// The name of its component.
     pub(super) component: Arc<str>,
     pub(super) engine: Engine,
+    /// Whether the engine counts fuel, which it does for all tasks of a component
+    /// one of which has a limit.
+    pub(super) is_metered: bool,
     pub(super) pre: InstancePre<HostState>,
     pub(super) index: ComponentExportIndex,
     pub(super) entry: Entry,
@@ -57,6 +65,8 @@ enum Interrupted {
     Killed,
     #[error("the guest's time is over")]
     TimedOut,
+    #[error("the guest has used up its processor time")]
+    UsedUp,
 }
 
 /// Runs one attempt. Everything happens in the returned future: nothing before
@@ -73,7 +83,7 @@ pub(super) async fn run(
         let (client, caller) = (Arc::clone(&client), caller.clone());
         let value_bytes = (program.entry == Entry::Command).then_some(program.limits.result_bytes);
         let sink = Box::new(move |entries| client.log(&caller, entries));
-        Output::new(clock, claim.attempt, program.limits.log_bytes, value_bytes, sink)
+        Output::new(clock, Arc::clone(&control), claim.attempt, program.limits.log_bytes, value_bytes, sink)
     };
     let outcome = attempt(&program, &claim, caller, client, &output, &control).await;
     output.finish();
@@ -99,6 +109,8 @@ async fn attempt(
                 format!("the arguments do not fit this version of the task: {error}"),
             )
         })?;
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(MAX_RESOURCES);
     let denials = Denials::new(Arc::clone(&program.component), claim.id, output.clone());
     let gate = Gate::new(&program.grants, denials.clone(), SocketLimit::new(program.limits.sockets));
     let bodies = BodyLimits {
@@ -110,8 +122,8 @@ async fn attempt(
     let wasi = wasi_context(program, claim, &arguments, output, &sockets)?;
     let state = HostState {
         wasi,
-        table: ResourceTable::new(),
-        memory: MemoryLimit::new(program.limits.memory_bytes),
+        table,
+        memory: MemoryLimit::new(program.limits.memory_bytes, Arc::clone(control)),
         caller,
         client,
         control: Arc::clone(control),
@@ -124,30 +136,57 @@ async fn attempt(
         parent: claim.parent,
         deadline: claim.deadline,
         labels: claim.labels.clone(),
+        files: Arc::new(Files::new(program.limits.files, Arc::clone(control))),
+        children: 0,
+        max_children: program.limits.children,
     };
-    let mut store = Store::new(&program.engine, state);
+    let mut guest = Instance { store: Store::new(&program.engine, state), fuel: None };
+    let store = &mut guest.store;
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(HAND_OVER_BYTES);
-    if let Some(fuel) = program.limits.fuel {
-        // Only engines of tasks with a fuel limit count fuel.
+    if program.is_metered {
+        let fuel = program.limits.fuel.unwrap_or(u64::MAX);
         store.set_fuel(fuel).map_err(|error| host_failure(&error))?;
+        guest.fuel = Some(fuel);
     }
     store.set_epoch_deadline(1);
-    let ticks = Arc::clone(control);
+    let (ticks, cpu) = (Arc::clone(control), program.limits.cpu);
     store.epoch_deadline_callback(move |_| {
         if ticks.is_killed() {
             Err(wasmtime::Error::from(Interrupted::Killed))
         } else if ticks.remaining().is_zero() {
             Err(wasmtime::Error::from(Interrupted::TimedOut))
+        } else if cpu.is_some_and(|limit| ticks.cpu_within_poll() > limit) {
+            Err(wasmtime::Error::from(Interrupted::UsedUp))
         } else {
             Ok(UpdateDeadline::Continue(1))
         }
     });
-    let called = call(program, &mut store, &arguments).await;
+    let called = call(program, store, &arguments).await;
     match called {
         Ok(value) => Ok(value),
         Err(CallError::Failure(failure)) => Err(failure),
-        Err(CallError::Wasm(error)) => Err(explain(program, &mut store, &error)),
+        Err(CallError::Wasm(error)) => Err(explain(program, store, &error)),
+    }
+}
+
+/// An instance, whose fuel is noted however it ends: also when it is dropped where it
+/// waits.
+struct Instance {
+    store: Store<HostState>,
+    /// What it was given, if its engine counts.
+    fuel: Option<u64>,
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        // Not asked of a store that does not count: its error has a backtrace, which costs
+        // more than all other counting.
+        if let Some(given) = self.fuel
+            && let Ok(left) = self.store.get_fuel()
+        {
+            self.store.data().control.meter().has_used_fuel(given.saturating_sub(left));
+        }
     }
 }
 
@@ -187,7 +226,10 @@ async fn call(
             let message = format!("standard output is larger than the limit of {limit} bytes for a value");
             CallError::Failure(Failure::limit(LimitKind::Result, message))
         })?;
-        return serde_json::to_string(&value).map_err(|error| CallError::Wasm(wasmtime::Error::from(error)));
+        let json =
+            serde_json::to_string(&value).map_err(|error| CallError::Wasm(wasmtime::Error::from(error)))?;
+        store.data().control.meter().result.add(json.len() as u64);
+        return Ok(json);
     }
     let mut results = [Val::Bool(false)];
     let results = &mut results[..usize::from(program.signature.result.is_some())];
@@ -221,6 +263,7 @@ async fn call(
         Some(value) => write(value)?,
         None => json.push_str("null"),
     }
+    store.data().control.meter().result.add(json.len() as u64);
     if is_error {
         let error =
             RawValue::from_string(json).map_err(|error| CallError::Wasm(wasmtime::Error::from(error)))?;
@@ -288,14 +331,23 @@ fn explain(program: &Program, store: &mut Store<HostState>, error: &wasmtime::Er
     let said = state.output.last_error();
     match error.downcast_ref::<Interrupted>() {
         Some(Interrupted::TimedOut) => return with_backtrace(state.control.time_out(), error),
+        Some(Interrupted::UsedUp) => {
+            let limit = program.limits.cpu.unwrap_or_default();
+            let message = format!("the guest used more than its limit of {limit:?} of processor time");
+            return with_backtrace(Failure::limit(LimitKind::Cpu, message), error);
+        }
         Some(Interrupted::Killed) => return Failure::new(FailureKind::Cancelled, "the guest was killed"),
         None => {}
     }
     if let Some(child) = error.downcast_ref::<ChildFailed>() {
-        return Failure { child: child.id, ..Failure::new(FailureKind::Trapped, child.to_string()) };
+        // A typed import has no error case: what a limit refuses ends the guest.
+        return match state.control.refused().filter(|(_, message)| child.is_refused_with(message)) {
+            Some((limit, _)) => Failure::limit(limit, child.to_string()),
+            None => Failure { child: child.id, ..Failure::new(FailureKind::Trapped, child.to_string()) },
+        };
     }
     if let Some(I32Exit(code)) = error.downcast_ref::<I32Exit>() {
-        if let Some(failure) = memory_failure(&state.memory, "then exited") {
+        if let Some(failure) = limit_failure(state, "then exited") {
             return failure;
         }
         return match (program.entry, code) {
@@ -315,7 +367,7 @@ fn explain(program: &Program, store: &mut Store<HostState>, error: &wasmtime::Er
         let message = format!("the guest used up its limit of {fuel} units of fuel");
         return with_backtrace(Failure::limit(LimitKind::Fuel, message), error);
     }
-    if let Some(failure) = memory_failure(&state.memory, "then trapped") {
+    if let Some(failure) = limit_failure(state, "then trapped") {
         return with_backtrace(failure, error);
     }
     let Some(trap) = trap else {
@@ -356,15 +408,17 @@ fn explain(program: &Program, store: &mut Store<HostState>, error: &wasmtime::Er
     with_backtrace(Failure::new(FailureKind::Trapped, message), error)
 }
 
-fn memory_failure(memory: &MemoryLimit, then: &str) -> Option<Failure> {
-    let wanted = memory.refused()?;
-    Some(Failure::limit(
-        LimitKind::Memory,
-        format!(
-            "the guest wanted {wanted} bytes of memory, more than its limit of {}, and {then}",
-            memory.limit()
-        ),
-    ))
+/// The failure of a guest that ended after a limit had refused it something.
+fn limit_failure(state: &HostState, then: &str) -> Option<Failure> {
+    let memory = &state.memory;
+    if let Some(wanted) = memory.refused() {
+        let limit = memory.limit();
+        let message =
+            format!("the guest wanted {wanted} bytes of memory, more than its limit of {limit}, and {then}");
+        return Some(Failure::limit(LimitKind::Memory, message));
+    }
+    let (limit, message) = state.control.refused()?;
+    Some(Failure::limit(limit, format!("{message}, and {then}")))
 }
 
 fn with_backtrace(failure: Failure, error: &wasmtime::Error) -> Failure {

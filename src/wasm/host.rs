@@ -9,13 +9,14 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::control::GuestControl;
 use super::denials::Denials;
+use super::files::Files;
 use super::limits::MemoryLimit;
 use super::network::{Http, Sockets};
 use super::output::{Output, harmless};
 use super::submits::Submits;
 use crate::model;
 use crate::model::{
-    AwaitMode, Caller, ChildRequest, FailureKind, InvocationId, Outcome, Progress, TaskClient,
+    AwaitMode, Caller, ChildRequest, FailureKind, InvocationId, LimitKind, Outcome, Progress, TaskClient,
 };
 
 mod bindings {
@@ -55,6 +56,46 @@ pub(super) struct HostState {
     pub(super) parent: Option<InvocationId>,
     pub(super) deadline: Option<model::UnixMicros>,
     pub(super) labels: Vec<(String, String)>,
+    pub(super) files: Arc<Files>,
+    /// Children that were submitted, and the most that may be.
+    pub(super) children: u64,
+    pub(super) max_children: u64,
+}
+
+impl HostState {
+    /// Submits children within the limit.
+    async fn submit_children(
+        &mut self,
+        children: Vec<ChildRequest>,
+    ) -> Result<Vec<InvocationId>, model::Refusal> {
+        let count = self.more_children(children.len())?;
+        let ids = self.client.submit(&self.caller, children).await?;
+        self.children = count;
+        Ok(ids)
+    }
+
+    /// Submits a child within the limit, and awaits it.
+    pub(super) async fn call_child(
+        &mut self,
+        child: ChildRequest,
+    ) -> Result<(InvocationId, Outcome), model::Refusal> {
+        // It counts before it is submitted: nobody knows for sure that it was not.
+        self.children = self.more_children(1)?;
+        self.output.hand_over();
+        self.client.call(&self.caller, child).await
+    }
+
+    /// How many children so many more would make.
+    fn more_children(&self, more: usize) -> Result<u64, model::Refusal> {
+        let count = self.children.saturating_add(more as u64);
+        if count <= self.max_children {
+            return Ok(count);
+        }
+        let message =
+            format!("the guest wanted {count} children, more than its limit of {}", self.max_children);
+        self.control.refuse(LimitKind::Children, message.clone());
+        Err(model::Refusal::Limit(message))
+    }
 }
 
 impl WasiView for HostState {
@@ -89,6 +130,11 @@ impl ChildFailed {
     /// The call of `task` was refused.
     pub(super) fn refused(task: &str, refusal: &model::Refusal) -> Self {
         Self { id: None, message: format!("the call of `{task}` was refused: {refusal}") }
+    }
+
+    /// Whether it tells of a refusal with this message.
+    pub(super) fn is_refused_with(&self, message: &str) -> bool {
+        self.id.is_none() && self.message.ends_with(message)
     }
 
     /// The call of `task` gave a value that does not fit.
@@ -181,7 +227,7 @@ impl invocations::Host for HostState {
                 options: how.clone(),
             })
             .collect();
-        let ids = self.client.submit(&self.caller, children).await.map_err(refusal)?;
+        let ids = self.submit_children(children).await.map_err(refusal)?;
         Ok(ids.iter().map(InvocationId::to_string).collect())
     }
 
@@ -222,8 +268,7 @@ impl invocations::Host for HostState {
             arguments: arguments.into(),
             options: model::SubmitOptions::default(),
         };
-        self.output.hand_over();
-        match self.client.call(&self.caller, child).await {
+        match self.call_child(child).await {
             Ok((_, found)) => outcome(&found).map_err(Error::Failed),
             Err(refused) => Err(Error::Refused(refusal(refused))),
         }

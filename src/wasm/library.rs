@@ -18,6 +18,7 @@ use super::control::GuestControl;
 use super::discover::{Discovery, Export, Names, discover};
 use super::engine::{EpochTicker, new_engine};
 use super::execute::{self, MAX_MEMORIES, MAX_TABLES, Program, TABLES_PER_WEIGHT};
+use super::files;
 use super::glob::Glob;
 use super::host;
 use super::link::{self, Provider};
@@ -219,6 +220,14 @@ pub struct ResolveError {
 pub struct ArgumentError {
     /// Where, and both types: ``points[3].x: expected f64, found string``.
     pub message: String,
+    /// Whether it is their size that does not fit.
+    pub is_over_limit: bool,
+}
+
+impl ArgumentError {
+    fn new(message: String) -> Self {
+        Self { message, is_over_limit: false }
+    }
 }
 
 /// A component that was read and compiled, before it is linked.
@@ -498,9 +507,18 @@ impl Library {
         let linked = self
             .programs
             .get(&task.id)
-            .ok_or_else(|| ArgumentError { message: format!("task `{}` is not linked", task.id) })?;
+            .ok_or_else(|| ArgumentError::new(format!("task `{}` is not linked", task.id)))?;
+        let limit = linked.program.limits.arguments_bytes;
+        if arguments.len() as u64 > limit {
+            let message = format!(
+                "the arguments have {} bytes, more than the limit of {limit} (`arguments`) of the task `{}`",
+                arguments.len(),
+                task.id
+            );
+            return Err(ArgumentError { message, is_over_limit: true });
+        }
         normalise_arguments(arguments, &linked.program.signature.parameters)
-            .map_err(|error| ArgumentError { message: error.to_string() })
+            .map_err(|error| ArgumentError::new(error.to_string()))
     }
 
     /// What values go into a task and come out of it; `None` if it is not of this
@@ -656,6 +674,7 @@ pub(super) fn link_one(
     let mut errors = Vec::new();
     let mut linker = Linker::new(one.component.engine());
     let prepared = wasmtime_wasi::p2::add_to_linker_async(&mut linker)
+        .and_then(|()| files::add_to_linker(&mut linker))
         .and_then(|()| network::add_sockets_to_linker(&mut linker))
         .and_then(|()| host::add_to_linker(&mut linker));
     let wants_http = one.discovery.imports.iter().any(|import| import.name.starts_with("wasi:http/"));
@@ -734,6 +753,7 @@ pub(super) fn link_one(
         let program = Arc::new(Program {
             component: Arc::clone(&one.name),
             engine: one.component.engine().clone(),
+            is_metered: source.wants_fuel(),
             pre: pre.clone(),
             index: export.index,
             entry: export.entry,

@@ -1,6 +1,10 @@
 //! The memory limit of one instance.
 
+use std::sync::Arc;
+
 use wasmtime::ResourceLimiter;
+
+use super::control::GuestControl;
 
 /// Bytes that one element of a table takes.
 const TABLE_ELEMENT_BYTES: u64 = 8;
@@ -14,11 +18,13 @@ pub(super) struct MemoryLimit {
     limit: u64,
     used: u64,
     refused: Option<u64>,
+    /// Where the most that was had is noted.
+    control: Arc<GuestControl>,
 }
 
 impl MemoryLimit {
-    pub(super) fn new(limit: u64) -> Self {
-        Self { limit, used: 0, refused: None }
+    pub(super) fn new(limit: u64, control: Arc<GuestControl>) -> Self {
+        Self { limit, used: 0, refused: None, control }
     }
 
     /// The bytes that the guest wanted to have in all when it was first refused.
@@ -38,6 +44,7 @@ impl MemoryLimit {
             return false;
         }
         self.used = wanted;
+        self.control.meter().has_memory(wanted);
         true
     }
 }
@@ -73,9 +80,13 @@ impl ResourceLimiter for MemoryLimit {
 mod tests {
     use super::*;
 
+    fn limit(bytes: u64) -> MemoryLimit {
+        MemoryLimit::new(bytes, Arc::new(GuestControl::new(std::time::Duration::from_secs(1))))
+    }
+
     #[test]
     fn all_memories_and_tables_count_together() {
-        let mut limit = MemoryLimit::new(300);
+        let mut limit = limit(300);
         assert!(limit.memory_growing(0, 100, None).unwrap());
         assert!(limit.memory_growing(0, 100, None).unwrap());
         assert!(limit.table_growing(0, 10, None).unwrap());
@@ -83,11 +94,12 @@ mod tests {
         assert!(!limit.memory_growing(100, 150, None).unwrap());
         assert_eq!(limit.refused(), Some(330));
         assert!(limit.memory_growing(100, 120, None).unwrap(), "less is still there");
+        assert_eq!(limit.control.usage().peak_memory_bytes, 300);
     }
 
     #[test]
     fn growth_that_the_memory_itself_forbids_is_not_ours() {
-        let mut limit = MemoryLimit::new(300);
+        let mut limit = limit(300);
         assert!(!limit.memory_growing(0, 200, Some(100)).unwrap());
         assert_eq!(limit.refused(), None);
     }

@@ -129,7 +129,7 @@ pub(super) fn define(
 }
 
 async fn call(
-    store: StoreContextMut<'_, HostState>,
+    mut store: StoreContextMut<'_, HostState>,
     task: Arc<str>,
     signature: Arc<Signature>,
     arguments: &[Val],
@@ -143,11 +143,9 @@ async fn call(
         to_json(argument, &mut json, MAX_ARGUMENTS_BYTES)?;
     }
     json.push(']');
-    let state = store.data();
-    state.output.hand_over();
     let child =
         ChildRequest { task: Arc::clone(&task), arguments: json.into(), options: SubmitOptions::default() };
-    let called = state.client.call(&state.caller, child).await;
+    let called = store.data_mut().call_child(child).await;
     let (id, outcome) = called.map_err(|refusal| ChildFailed::refused(&task, &refusal))?;
     let misfit = |error: &dyn std::fmt::Display| ChildFailed::misfit(&task, id, error);
     let read =

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use super::control::GuestControl;
 use crate::model::{Clock, LogEntry, LogStream, is_terminal_control};
 
 /// Output is handed over when this much has gathered, or when the guest waits or
@@ -34,6 +35,8 @@ pub(super) struct Output {
 
 struct Inner {
     clock: Arc<dyn Clock>,
+    /// What is written is counted there.
+    control: Arc<GuestControl>,
     sink: Sink,
     attempt: u32,
     /// Bytes that may still be kept.
@@ -64,6 +67,7 @@ impl Output {
     /// bytes.
     pub(super) fn new(
         clock: Arc<dyn Clock>,
+        control: Arc<GuestControl>,
         attempt: u32,
         log_bytes: u64,
         value_bytes: Option<u64>,
@@ -73,6 +77,7 @@ impl Output {
         Self {
             inner: Arc::new(Mutex::new(Inner {
                 clock,
+                control,
                 sink,
                 attempt,
                 room: to_usize(log_bytes),
@@ -98,7 +103,9 @@ impl Output {
 
     /// Keeps one log message.
     pub(super) fn log(&self, level: &'static str, message: &str) {
-        self.inner.lock().keep(LogStream::Log, Some(level), message);
+        let mut inner = self.inner.lock();
+        inner.control.meter().log.add(message.len() as u64);
+        inner.keep(LogStream::Log, Some(level), message);
     }
 
     /// Keeps a line of the runner's own about the guest, and returns it as it is kept.
@@ -165,6 +172,7 @@ impl Inner {
             }
             return;
         }
+        self.control.meter().output.add(bytes.len() as u64);
         let index = usize::from(stream == LogStream::Stderr);
         if self.room == 0 && stream == LogStream::Stdout {
             // Nothing of it will be looked at: do not spend time on it.
@@ -340,7 +348,8 @@ mod tests {
         let entries = Entries::default();
         let sink = Arc::clone(&entries);
         let sink: Sink = Box::new(move |new| sink.lock().extend(new));
-        (Output::new(Arc::new(SystemClock::new()), 1, log_bytes, value_bytes, sink), entries)
+        let control = Arc::new(GuestControl::new(std::time::Duration::from_secs(1)));
+        (Output::new(Arc::new(SystemClock::new()), control, 1, log_bytes, value_bytes, sink), entries)
     }
 
     fn write(output: &Output, stream: LogStream, bytes: &[u8]) {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use run_wasm_runner::model::{Claim, Clock, Event, InvocationId, Outcome, RunnerId};
+use run_wasm_runner::model::{Claim, Clock, Event, InvocationId, Outcome, RunnerId, Usage};
 use run_wasm_runner::store::{
     AttemptEnd, Batch, Cancel, EndKind, Heartbeat, NewInvocation, Receipt, Report, SqliteStore, Store,
     StoreError,
@@ -150,7 +150,7 @@ impl Script {
             logs: Vec::new(),
             progress: None,
             component_digest: None,
-            end: how.map(|how| AttemptEnd { at: now, how, has_children: false }),
+            end: how.map(|how| AttemptEnd { at: now, how, has_children: false, usage: Usage::default() }),
         }
     }
 

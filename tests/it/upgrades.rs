@@ -133,7 +133,10 @@ fn dump(sql: &Connection) -> String {
         .map(|row| row.expect("a row"))
         .collect();
     for (kind, name, definition) in objects {
-        writeln!(out, "{definition};").expect("a string takes everything");
+        // What SQLite keeps for itself is there as soon as it is needed.
+        if !name.starts_with("sqlite_") {
+            writeln!(out, "{definition};").expect("a string takes everything");
+        }
         if kind != "table" {
             continue;
         }

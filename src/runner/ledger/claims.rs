@@ -59,7 +59,7 @@ impl Ledger {
 
     pub(super) fn give_back_claimed(&mut self, core: &Core, messages: &mut Messages) {
         for claim in core.scheduler.take_claimed() {
-            let end = AttemptEnd { at: core.clock.now(), how: EndKind::Release, has_children: false };
+            let end = AttemptEnd::unstarted(core.clock.now(), EndKind::Release);
             messages.unstarted.push(unstarted(&claim, end));
         }
     }
@@ -145,7 +145,7 @@ impl Ledger {
             // may be about to take them. What is still ours is given back.
             self.may_have_work = true;
             let release = |claim: &Claim| {
-                let end = AttemptEnd { at: core.clock.now(), how: EndKind::Release, has_children: false };
+                let end = AttemptEnd::unstarted(core.clock.now(), EndKind::Release);
                 unstarted(claim, end)
             };
             core.inbox.put(|messages| messages.unstarted.extend(claimed.iter().map(release)));

@@ -70,7 +70,7 @@ impl Ledger {
             } else if self.killing_since.is_some_and(|since| since.elapsed() > KILL_PATIENCE) {
                 // Stuck in the operating system: give them back without it.
                 for fiber in core.live_fibers() {
-                    let end = AttemptEnd { at: core.clock.now(), how: EndKind::Release, has_children: false };
+                    let end = AttemptEnd::unstarted(core.clock.now(), EndKind::Release);
                     messages.ends.push((fiber, end));
                 }
             }

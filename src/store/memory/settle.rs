@@ -30,6 +30,9 @@ impl State {
         if let Some(digest) = report.component_digest {
             record.component_digest = digest;
         }
+        if let Some(end) = &report.end {
+            record.usage = rules::usage(record.usage, end);
+        }
         // A claim that is given back before its guest got a slot.
         let has_started = record.status != Status::Claimed || !report.observed.is_empty();
         for (at, event, _, to) in steps.drain(..) {

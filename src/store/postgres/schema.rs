@@ -2,8 +2,11 @@
 
 /// Each takes a database from the version that is its index to the next one.
 /// Released migrations never change.
-pub(super) const MIGRATIONS: [&str; 2] =
-    [include_str!("migrations/0001_invocations.sql"), include_str!("migrations/0002_components.sql")];
+pub(super) const MIGRATIONS: [&str; 3] = [
+    include_str!("migrations/0001_invocations.sql"),
+    include_str!("migrations/0002_components.sql"),
+    include_str!("migrations/0003_usage.sql"),
+];
 
 /// The version that this program writes.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;

@@ -10,9 +10,11 @@ use super::claim;
 use super::fault::Fault;
 use super::lanes::LaneId;
 use super::link::Ask;
-use super::sql::{column, optional, to_json, uuid};
+use super::sql::{Json, column, optional, to_json, uuid};
 use super::write::Work;
-use crate::model::{Event, IllegalTransition, InvocationId, Outcome, RuleKey, RunnerId, Status, UnixMicros};
+use crate::model::{
+    Event, IllegalTransition, InvocationId, Outcome, RuleKey, RunnerId, Status, UnixMicros, Usage,
+};
 use crate::store::rules::Place;
 use crate::store::{Cancel, Cancelled, Ended, Heartbeat, Inventory, Lease, NewInvocation, Receipt, rules};
 
@@ -41,6 +43,7 @@ pub(super) struct Head {
     /// Where others look for it; `None` when it is final.
     pub(super) place: Option<Place>,
     pub(super) lane: Option<RuleKey>,
+    pub(super) usage: Option<Usage>,
     /// As JSON, if it is to be written.
     pub(super) progress: Option<String>,
     /// Whether the row is not as this is.
@@ -52,13 +55,13 @@ macro_rules! head {
     () => {
         "i.seq, i.id, i.task, i.component, i.status, i.attempt, i.max_attempts, i.moves, i.priority, \
          i.available_at, i.started_at, i.finished_at, i.runner, i.has_children, i.parent, i.detached, \
-         i.deadline, i.place, i.lane"
+         i.deadline, i.place, i.lane, i.usage"
     };
 }
 pub(super) use head;
 
 /// How many columns that is.
-pub(super) const HEAD_COLUMNS: usize = 19;
+pub(super) const HEAD_COLUMNS: usize = 20;
 
 impl Head {
     pub(super) fn read(row: &Row) -> Result<Self, Fault> {
@@ -82,6 +85,7 @@ impl Head {
             deadline: optional(row, 16)?,
             place: optional(row, 17)?,
             lane: optional(row, 18)?,
+            usage: optional(row, 19)?.map(|Json(usage)| usage),
             progress: None,
             is_changed: false,
         })
@@ -382,7 +386,7 @@ impl<'a> Work<'a> {
         self.lanes.arrivals.clear();
         let mut asks = Vec::new();
         self.write_fresh(&mut asks)?;
-        self.write_changed(&mut asks);
+        self.write_changed(&mut asks)?;
         let moves = std::mem::take(&mut self.moves.rows);
         if !moves.is_empty() {
             let ask = Ask::new(
@@ -494,10 +498,10 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn write_changed(&mut self, asks: &mut Vec<Ask<'a>>) {
+    fn write_changed(&mut self, asks: &mut Vec<Ask<'a>>) -> Result<(), Fault> {
         let mut changed: Vec<&mut Head> = self.heads.values_mut().filter(|head| head.is_changed).collect();
         if changed.is_empty() {
-            return;
+            return Ok(());
         }
         changed.sort_unstable_by_key(|head| head.seq);
         macro_rules! all {
@@ -505,15 +509,17 @@ impl<'a> Work<'a> {
                 changed.iter().map(|$head| $value).collect::<Vec<_>>()
             };
         }
+        let usages = changed.iter().map(|head| head.usage.map(|usage| to_json(&usage)).transpose());
+        let usages = usages.collect::<Result<Vec<_>, _>>()?;
         let ask = Ask::new(
             "UPDATE @invocation i SET status = u.status, place = u.place, component = u.component, \
              attempt = u.attempt, moves = u.moves, order_key = u.order_key, \
              available_at = u.available_at, started_at = u.started_at, finished_at = u.finished_at, \
              runner = u.runner, has_children = u.has_children, \
-             progress = coalesce(u.progress, i.progress) \
-             FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) AS u(seq, status, \
+             progress = coalesce(u.progress, i.progress), usage = u.usage \
+             FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) AS u(seq, status, \
              place, component, attempt, moves, order_key, available_at, started_at, finished_at, \
-             runner, has_children, progress) WHERE i.seq = u.seq",
+             runner, has_children, progress, usage) WHERE i.seq = u.seq",
         );
         asks.push(
             ask.with(all!(|head| head.seq))
@@ -528,12 +534,14 @@ impl<'a> Work<'a> {
                 .with(all!(|head| head.finished_at.map(|at| at.0)))
                 .with(all!(|head| optional_uuid(head.runner)))
                 .with(all!(|head| head.has_children))
-                .with(all!(|head| head.progress.clone())),
+                .with(all!(|head| head.progress.clone()))
+                .with(usages),
         );
         for head in changed {
             head.is_changed = false;
             head.progress = None;
         }
+        Ok(())
     }
 
     fn write_logs(&mut self, asks: &mut Vec<Ask<'a>>) {

@@ -182,14 +182,14 @@ macro_rules! invocation_columns {
         "i.id, t.name, c.digest, i.status, i.attempt, i.max_attempts, i.parent, i.root, i.depth, \
          i.detached, i.priority, i.idempotency_key, i.labels, i.runner, i.submitted_at, \
          i.available_at, i.deadline, i.started_at, i.finished_at, i.progress, i.place = 'blocked', \
-         i.lane, i.unique_key, o.failure"
+         i.lane, i.unique_key, i.usage, o.failure"
     };
 }
 pub(super) use invocation_columns;
 
 /// The column behind [`invocation_columns`], for a statement that reads values
 /// too.
-pub(super) const VALUE: usize = 24;
+pub(super) const VALUE: usize = 25;
 
 /// What those columns need besides the invocation `i`.
 macro_rules! invocation_joins {
@@ -227,6 +227,7 @@ pub(super) fn invocation(row: &Row, value: Option<usize>) -> Result<Invocation, 
         blocked: optional(row, 20)?.unwrap_or(false),
         lane: optional(row, 21)?,
         unique: optional(row, 22)?,
-        outcome: outcome(row, 23, value)?,
+        usage: optional(row, 23)?.map(|Json(usage)| usage),
+        outcome: outcome(row, 24, value)?,
     })
 }

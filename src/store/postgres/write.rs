@@ -436,6 +436,7 @@ impl<'a> Work<'a> {
             place: None,
             lane: new.lane,
             progress: None,
+            usage: None,
             is_changed: false,
         };
         self.lanes.enqueue(&mut head, self.now);
@@ -504,6 +505,7 @@ impl<'a> Work<'a> {
             self.logs.push((head.seq, report));
         }
         if let Some(end) = &report.end {
+            head.usage = rules::usage(head.usage, end);
             match &end.how {
                 EndKind::Final(outcome) => {
                     self.lanes.relocate(head, None);

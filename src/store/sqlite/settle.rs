@@ -7,9 +7,11 @@ use std::time::Duration;
 use rusqlite::{OptionalExtension, Row, Statement, params};
 
 use super::lanes::LaneId;
-use super::sql::{Json, Sql, column, optional};
+use super::sql::{Json, Sql, column, json, optional};
 use super::write::Work;
-use crate::model::{Event, IllegalTransition, InvocationId, Outcome, RuleKey, RunnerId, Status, UnixMicros};
+use crate::model::{
+    Event, IllegalTransition, InvocationId, Outcome, RuleKey, RunnerId, Status, UnixMicros, Usage,
+};
 use crate::store::rules::Place;
 use crate::store::{Cancel, Cancelled, Ended, Inventory, Lease, rules};
 
@@ -78,19 +80,20 @@ pub(super) struct Head {
     /// `None` when it is final.
     pub(super) place: Option<Place>,
     pub(super) lane: Option<RuleKey>,
+    pub(super) usage: Option<Usage>,
 }
 
 /// The columns of a [`Head`], as text that `concat!` takes.
 macro_rules! head {
     () => {
         "seq, id, status, task, attempt, max_attempts, moves, priority, available_at, runner, \
-         has_children, place, lane"
+         has_children, place, lane, usage"
     };
 }
 pub(super) use head;
 
 /// How many those are.
-pub(super) const HEAD_COLUMNS: usize = 13;
+pub(super) const HEAD_COLUMNS: usize = 14;
 
 impl Head {
     pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -108,6 +111,7 @@ impl Head {
             has_children: row.get(10)?,
             place: optional(row, 11)?,
             lane: optional(row, 12)?,
+            usage: json(row, 13)?,
         })
     }
 
@@ -208,9 +212,16 @@ impl Work<'_> {
         self.sql
             .prepare_cached(
                 "UPDATE invocation SET status = ?2, place = NULL, moves = ?3, \
-                 started_at = coalesce(?4, started_at), finished_at = ?5 WHERE seq = ?1",
+                 started_at = coalesce(?4, started_at), finished_at = ?5, usage = ?6 WHERE seq = ?1",
             )?
-            .execute(params![head.seq, Sql(head.status), head.moves, started_at.map(Sql), Sql(at)])?;
+            .execute(params![
+                head.seq,
+                Sql(head.status),
+                head.moves,
+                started_at.map(Sql),
+                Sql(at),
+                head.usage.map(Json)
+            ])?;
         let (failure, value) = match outcome {
             Outcome::Failure(failure) => (Some(Json(failure)), None),
             Outcome::Value(value) => (None, Some(value)),
@@ -247,8 +258,8 @@ impl Work<'_> {
         self.sql
             .prepare_cached(
                 "UPDATE invocation SET status = ?2, place = ?3, moves = ?4, attempt = ?5, \
-                 available_at = ?6, order_key = ?7, started_at = coalesce(?8, started_at) \
-                 WHERE seq = ?1",
+                 available_at = ?6, order_key = ?7, started_at = coalesce(?8, started_at), \
+                 usage = ?9 WHERE seq = ?1",
             )?
             .execute(params![
                 head.seq,
@@ -258,7 +269,8 @@ impl Work<'_> {
                 attempt,
                 Sql(available_at),
                 order_key,
-                started_at.map(Sql)
+                started_at.map(Sql),
+                head.usage.map(Json)
             ])?;
         Ok(())
     }

@@ -163,10 +163,10 @@ pub(super) fn outcome(
 pub(super) const INVOCATION: &str = "\
     i.id, t.name, c.digest, i.status, i.attempt, i.max_attempts, i.parent, i.root, i.depth, \
     i.detached, i.priority, i.idempotency_key, i.labels, i.runner, i.submitted_at, \
-    i.available_at, i.started_at, i.finished_at, i.progress, i.deadline, i.place = 'blocked', i.lane, i.unique_key, o.failure";
+    i.available_at, i.started_at, i.finished_at, i.progress, i.deadline, i.place = 'blocked', i.lane, i.unique_key, i.usage, o.failure";
 
 /// The column behind [`INVOCATION`], for a statement that reads values too.
-pub(super) const VALUE: usize = 24;
+pub(super) const VALUE: usize = 25;
 
 /// Where those columns come from. CROSS JOIN fixes the order of the loops.
 pub(super) const FROM_INVOCATION: &str = "\
@@ -200,6 +200,7 @@ pub(super) fn invocation(row: &Row<'_>, value: Option<usize>) -> rusqlite::Resul
         blocked: row.get::<_, Option<bool>>(20)?.unwrap_or(false),
         lane: optional(row, 21)?,
         unique: optional(row, 22)?,
-        outcome: outcome(row, 23, value)?,
+        usage: json(row, 23)?,
+        outcome: outcome(row, 24, value)?,
     })
 }

@@ -12,6 +12,7 @@ use super::gate::{Gate, LookupError, SocketLimit};
 use super::grants::{HostPattern, NetworkGrant, Ports};
 use super::resolver::{Addresses, Resolver};
 use crate::model::{InvocationId, SystemClock};
+use crate::wasm::control::GuestControl;
 use crate::wasm::denials::Denials;
 use crate::wasm::library::Grants;
 use crate::wasm::output::Output;
@@ -61,7 +62,8 @@ fn gate(grants: &[(&str, u16, bool)], names: &[(&str, &[&[&str]])], limit: u32) 
     let sink = Box::new(move |entries: Vec<crate::model::LogEntry>| {
         kept.lock().extend(entries.into_iter().map(|entry| entry.text));
     });
-    let output = Output::new(Arc::new(SystemClock::new()), 1, 1000, None, sink);
+    let control = Arc::new(GuestControl::new(std::time::Duration::from_secs(1)));
+    let output = Output::new(Arc::new(SystemClock::new()), control, 1, 1000, None, sink);
     let grants: Vec<_> = grants
         .iter()
         .map(|(host, port, allow_private)| NetworkGrant {

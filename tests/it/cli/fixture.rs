@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use run_wasm_runner::model::{
     ComponentDigest, Event, Failure, FailureKind, InvocationId, LogEntry, LogStream, Outcome, RunnerId,
-    SystemClock,
+    SystemClock, Usage,
 };
 use run_wasm_runner::store::{
     AttemptEnd, Batch, ChildOf, ClaimRequest, EndKind, NewInvocation, Report, SqliteStore, Store, Submitted,
@@ -103,6 +103,7 @@ impl Fixture {
                 at: now.plus(Duration::from_millis(2)),
                 how,
                 has_children: false,
+                usage: Usage::default(),
             }),
         });
         let batch = Batch { reports: reports.collect(), ..Batch::default() };

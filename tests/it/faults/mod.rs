@@ -1,6 +1,7 @@
 //! What guests, files and machines can do wrong, and what becomes of it.
 
 mod bombs;
+mod bounds;
 mod caches;
 mod components;
 mod disks;

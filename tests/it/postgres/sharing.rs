@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use run_wasm_runner::model::{Blocked, Clock, Concurrency, Rate, RuleKey, RunnerId, Status, SystemClock};
+use run_wasm_runner::model::{
+    Blocked, Clock, Concurrency, Rate, RuleKey, RunnerId, Status, SystemClock, Usage,
+};
 use run_wasm_runner::store::{
     Applied, AttemptEnd, Batch, ClaimRequest, EndKind, Heartbeat, LookUp, NewInvocation, PostgresStore,
     Report, Store, StoreError, Submitted, TaskRule, Watch,
@@ -49,7 +51,12 @@ fn ended(claim: &run_wasm_runner::model::Claim) -> Report {
         logs: Vec::new(),
         progress: None,
         component_digest: None,
-        end: Some(AttemptEnd { at: now, how: EndKind::Final(value("1")), has_children: false }),
+        end: Some(AttemptEnd {
+            at: now,
+            how: EndKind::Final(value("1")),
+            has_children: false,
+            usage: Usage::default(),
+        }),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use run_wasm_runner::model::{
     Claim, Clock, ComponentDigest, Event, Failure, FailureKind, Invocation, InvocationId, LogEntry,
-    LogStream, Outcome, Reason, RunnerId, Status, Transition,
+    LogStream, Outcome, Reason, RunnerId, Status, Transition, Usage,
 };
 use run_wasm_runner::store::{
     Applied, AttemptEnd, Batch, Cancel, Cancelled, ChildOf, ClaimRequest, EndKind, Filter, Heartbeat, LookUp,
@@ -159,7 +159,7 @@ impl Bench {
     /// A claim that was started and ended.
     pub fn ended(&self, claim: &Claim, how: EndKind) -> Report {
         Report {
-            end: Some(AttemptEnd { at: self.clock.now(), how, has_children: false }),
+            end: Some(AttemptEnd { at: self.clock.now(), how, has_children: false, usage: Usage::default() }),
             ..self.observed(claim, &[Event::Start])
         }
     }

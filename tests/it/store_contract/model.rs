@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use run_wasm_runner::model::{
     Blocked, Claim, Clock, ComponentDigest, Concurrency, Differing, Event, InvocationId, Outcome, Progress,
-    Rate, RuleKey, RunnerId, Status,
+    Rate, RuleKey, RunnerId, Status, Usage,
 };
 use run_wasm_runner::store::{
     AttemptEnd, Batch, Cancel, ClaimRequest, EndKind, Filter, Heartbeat, Inventory, Keep, Lease, MemoryStore,
@@ -77,6 +77,7 @@ struct PlannedReport {
     end: usize,
     is_stale: bool,
     says_more: bool,
+    used: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -129,8 +130,15 @@ fn submits() -> impl Strategy<Value = PlannedSubmit> {
 }
 
 fn reports() -> impl Strategy<Value = PlannedReport> {
-    (0..12_usize, 0..6_usize, 0..7_usize, proptest::bool::weighted(0.1), any::<bool>()).prop_map(
-        |(claim, events, end, is_stale, says_more)| PlannedReport { claim, events, end, is_stale, says_more },
+    (0..12_usize, 0..6_usize, 0..7_usize, proptest::bool::weighted(0.1), any::<bool>(), 0..4_u64).prop_map(
+        |(claim, events, end, is_stale, says_more, used)| PlannedReport {
+            claim,
+            events,
+            end,
+            is_stale,
+            says_more,
+            used,
+        },
     )
 }
 
@@ -306,7 +314,19 @@ impl World {
                 message: String::new(),
             }),
             component_digest: plan.says_more.then_some(ComponentDigest::from_bytes([8; 32])),
-            end: how.map(|how| AttemptEnd { at: now, how, has_children: plan.says_more }),
+            end: how.map(|how| AttemptEnd {
+                at: now,
+                how,
+                has_children: plan.says_more,
+                // Nothing at all now and then.
+                usage: Usage {
+                    cpu_micros: plan.used * 1_000,
+                    peak_memory_bytes: plan.used << 16,
+                    fuel: plan.used.checked_sub(2),
+                    children: plan.used / 2,
+                    ..Usage::default()
+                },
+            }),
         })
     }
 

@@ -101,6 +101,7 @@ fn life(n: u8, kind: Kind, arguments: &[u64], steps: &[(Reason, u8, i64)], outco
         started_at: None,
         finished_at: None,
         progress: None,
+        usage: None,
         deadline: None,
         blocked: false,
         lane: None,

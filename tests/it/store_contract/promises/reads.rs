@@ -1,9 +1,10 @@
 //! What is told of invocations, and of batches as a whole.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use run_wasm_runner::model::{
-    Clock, ComponentDigest, Event, InvocationId, Progress, Reason, RunnerId, Status,
+    Clock, ComponentDigest, Event, InvocationId, Progress, Reason, RunnerId, Status, Usage,
 };
 use run_wasm_runner::store::{
     Applied, Batch, Cancel, Cancelled, ClaimRequest, EndKind, Filter, Heartbeat, Inventory, Lease, LookUp,
@@ -169,6 +170,41 @@ pub fn progress_and_component_are_kept(bench: &Bench) {
     let invocation = bench.get(id);
     assert_eq!(invocation.progress, Some(progress));
     assert_eq!(invocation.component_digest, ComponentDigest::from_bytes([9; 32]));
+}
+
+pub fn what_attempts_used_is_added_up(bench: &Bench) {
+    let id = bench.create(new("work"));
+    let attempt = |how: EndKind, usage: Usage| {
+        let claim = bench.claim_one(RunnerId::generate());
+        let mut report = bench.ended(&claim, how);
+        report.end.as_mut().expect("it ends").usage = usage;
+        assert_eq!(bench.report(report).0, Applied::Done);
+    };
+    let usage = Usage { cpu_micros: 30, peak_memory_bytes: 100, children: 4, ..Usage::default() };
+    assert_eq!(bench.get(id).usage, None, "nothing has run");
+    attempt(EndKind::Release, Usage::default());
+    assert_eq!(bench.get(id).usage, None, "a guest that never ran has used nothing");
+    attempt(EndKind::Release, usage);
+    assert_eq!(bench.get(id).usage, Some(usage), "one that is given back has");
+    let smaller = Usage { peak_memory_bytes: 60, children: 3, result_bytes: 7, ..usage };
+    attempt(EndKind::Retry(failure("again"), Duration::ZERO), smaller);
+    let both = Usage { cpu_micros: 60, result_bytes: 7, ..usage };
+    assert_eq!(bench.get(id).usage, Some(both));
+    // One that dies with its runner tells nothing, and takes nothing away.
+    bench.claim_one(RunnerId::generate());
+    bench.let_leases_run_out();
+    bench.recover();
+    assert_eq!(bench.get(id).usage, Some(both));
+    attempt(EndKind::Final(value("42")), Usage { fuel: Some(5), ..smaller });
+    let all = Usage { cpu_micros: 90, result_bytes: 14, fuel: Some(5), ..usage };
+    assert_eq!(bench.get(id).usage, Some(all));
+    let listed = bench.store.list(&everything()).unwrap();
+    assert_eq!(listed[0].usage, Some(all));
+    // A cancel leaves the bill as it is.
+    let id = bench.create(new("work"));
+    attempt(EndKind::Release, usage);
+    bench.cancel(id);
+    assert_eq!(bench.get(id).usage, Some(usage));
 }
 
 pub fn a_batch_is_applied_in_the_order_of_its_fields(bench: &Bench) {

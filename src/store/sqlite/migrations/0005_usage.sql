@@ -1,0 +1,2 @@
+-- What the attempts used that have ended, as JSON.
+ALTER TABLE invocation ADD COLUMN usage TEXT;
