@@ -2,6 +2,8 @@
 //! `wasm-runner.toml` over defaults, resolved once into a [`Config`].
 
 mod file;
+#[doc(hidden)]
+pub mod fuzzing;
 mod lock;
 mod problem;
 mod registry;

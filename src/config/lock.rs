@@ -96,7 +96,7 @@ impl Lock {
         })
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let lock: Self = toml::from_str(text)
             .map_err(|error| format!("the lock file can't be understood: {}", error.message()))?;
         match lock.version {

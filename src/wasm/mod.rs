@@ -8,6 +8,8 @@ mod discover;
 mod engine;
 mod execute;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 mod glob;
 mod host;
 mod interfaces;

@@ -26,10 +26,18 @@ pub fn ci() -> Result<ExitCode> {
     test(&[])
 }
 
-/// Runs the tests whose names contain one of the filters, or all. The last line
-/// is `N passed, N failed`.
+/// How long everything is fuzzed with all tests.
+const FUZZ_SECONDS: u64 = 60;
+
+/// Runs the tests whose names contain one of the filters, or all; all of them with a
+/// minute of fuzzing, of which each target counts as a test. The last line is
+/// `N passed, N failed`.
 pub fn test(filters: &[String]) -> Result<ExitCode> {
     guests::build()?;
+    let fuzzed = match filters {
+        [] => crate::fuzz::run(FUZZ_SECONDS, None)?,
+        _ => crate::fuzz::Fuzzed { held: 0, failed: 0 },
+    };
     let mut command = cargo();
     command.args(["test", "--workspace", "--no-fail-fast"]).arg("--").args(filters).stdout(Stdio::piped());
     let shown = show(&command);
@@ -37,7 +45,7 @@ pub fn test(filters: &[String]) -> Result<ExitCode> {
     let mut child = command.spawn().with_context(|| format!("failed to start `{shown}`"))?;
     let output = child.stdout.take().context("the output of the tests is not piped")?;
 
-    let mut count = Count::default();
+    let mut count = Count { passed: fuzzed.held, failed: fuzzed.failed };
     let mut out = std::io::stdout().lock();
     for line in BufReader::new(output).split(b'\n') {
         let line = line.context("failed to read the output of the tests")?;

@@ -4,6 +4,7 @@
 mod checks;
 mod componentize;
 mod demo;
+mod fuzz;
 mod guests;
 mod languages;
 mod process;
@@ -17,16 +18,17 @@ usage: cargo xtask COMMAND
 
   guests                         build guest-tasks/ into target/guests/NAME.wasm
   torture-guest                  the same, and put the component that the program carries into src/
-  test [FILTER]…                 build the guests, run the tests, count them
+  test [FILTER]…                 build the guests, run the tests, count them; without a filter also fuzz for a minute
   componentize                   build guest-tasks/componentize and put it into src/, where the program carries it
   languages                      test `new` and `build` in every language, and write the table of them
+  fuzz [--seconds N] [--seed N]  run the fuzz targets in tests/fuzz (default: for 60 seconds in all)
   ci                             format, clippy, docs, then test
   demo [--profile dev|release]   build everything and show what the runner does
                                  (default: release)
 ";
 
 fn main() -> ExitCode {
-    match run() {
+    match fuzz::wrapped().unwrap_or_else(run) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -47,6 +49,7 @@ fn run() -> Result<ExitCode> {
         ("test", filters) => checks::test(filters),
         ("componentize", []) => componentize::put().map(|()| ExitCode::SUCCESS),
         ("languages", []) => languages::measure().map(|()| ExitCode::SUCCESS),
+        ("fuzz", arguments) => fuzz::command(arguments),
         ("ci", []) => checks::ci(),
         ("demo", []) => demo::run(demo::Profile::Release),
         ("demo", [flag, profile]) if flag == "--profile" => demo::run(profile.parse()?),

@@ -14,9 +14,7 @@ mod to_json;
 
 pub(super) use from_json::{arguments_from_json, normalise_arguments, value_from_json};
 pub(super) use schema::{arguments_schema, value_schema};
-#[cfg(test)]
-pub(super) use shape::Case;
-pub(super) use shape::{Field, Shape, same_shape};
+pub(super) use shape::{Case, Field, Shape, same_shape};
 pub(super) use to_json::{WriteError, to_json};
 
 #[cfg(test)]

@@ -1,0 +1,20 @@
+//! What the fuzz target of the configuration calls. Not for anybody else.
+
+use std::path::Path;
+
+use super::lock::Lock;
+
+/// A configuration file is read, or everything wrong with it is told with its place;
+/// the same bytes as a lock file are read, or refused.
+pub fn configuration(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Err(problems) = super::file::parse(text, Path::new("/fuzzed"), "wasm-runner.toml") {
+        assert!(!problems.is_empty(), "it says what is wrong");
+        for problem in problems {
+            assert!(!problem.message.is_empty() && problem.place.is_some(), "{problem:?}");
+        }
+    }
+    if let Ok(lock) = Lock::parse(text) {
+        assert_eq!(Lock::parse(&lock.to_text()), Ok(lock), "what is written is read back");
+    }
+}
