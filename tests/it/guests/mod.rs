@@ -7,6 +7,7 @@ mod imports;
 mod rights;
 mod sandbox;
 mod schemas;
+mod secrets;
 pub mod setup;
 mod usage;
 mod values;
