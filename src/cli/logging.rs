@@ -13,6 +13,9 @@ use super::progress;
 /// The variable that says more exactly than `-v` what to log.
 const VARIABLE: &str = "WASM_RUNNER_LOG";
 
+/// These warn of what a guest did wrong, as often as it does.
+const QUIET: &str = ",wasmtime_wasi=error,wasmtime_wasi_http=error";
+
 /// Starts to log: `WASM_RUNNER_LOG` (`info`, `run_wasm_runner::runner=debug`) if
 /// set, else by the number of `-v` above what the command logs anyway.
 ///
@@ -28,11 +31,11 @@ pub fn start(verbose: u8, is_server: bool) -> Result<(), ConfigError> {
                 .hint("write a level (`error`, `warn`, `info`, `debug`, `trace`), or `TARGET=LEVEL,…`")
         })?,
         None => EnvFilter::new(match verbose + u8::from(is_server) {
-            0 => "warn",
-            1 => "warn,run_wasm_runner=info",
-            2 => "info,run_wasm_runner=debug",
-            3 => "debug,run_wasm_runner=trace",
-            _ => "trace",
+            0 => format!("warn{QUIET}"),
+            1 => format!("warn,run_wasm_runner=info{QUIET}"),
+            2 => format!("info,run_wasm_runner=debug{QUIET}"),
+            3 => "debug,run_wasm_runner=trace".to_owned(),
+            _ => "trace".to_owned(),
         }),
     };
     let subscriber = tracing_subscriber::fmt()

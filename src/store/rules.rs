@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{AGEING_STEP, AttemptEnd, EndKind, Keep, NewInvocation, Report};
-use crate::model::{Event, Failure, FailureKind, InvocationId, Outcome, RunnerId, Status, UnixMicros, Usage};
+use super::{AGEING_STEP, AttemptEnd, EndKind, Keep, NewInvocation, Report, TaskRule};
+use crate::model::{
+    Blocked, Concurrency, Event, Failure, FailureKind, InvocationId, Outcome, Rate, RunnerId, Status,
+    UnixMicros, Usage,
+};
 
 /// How long a store remembers that it took claims away from a runner. One that
 /// was suspended for longer is no longer told that it lost its lease; what it
@@ -36,6 +39,38 @@ impl Place {
             Self::Blocked => "blocked",
             Self::Owned => "owned",
         }
+    }
+}
+
+/// What the rules of a task say about its lanes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct LaneRule {
+    pub(super) concurrency: Option<Concurrency>,
+    pub(super) rate: Option<Rate>,
+}
+
+impl LaneRule {
+    pub(super) fn of(rule: &TaskRule) -> Self {
+        Self { concurrency: rule.concurrency, rate: rule.rate }
+    }
+
+    /// How many may be ready beside so many that are owned, as far as concurrency has a
+    /// say; below zero if too many are owned.
+    pub(super) fn room_by_concurrency(self, owned: i64) -> i64 {
+        self.concurrency.map_or(i64::MAX, |rule| i64::from(rule.limit) - owned)
+    }
+
+    /// How many may be ready beside so many that are owned, after so many starts within
+    /// the window.
+    pub(super) fn room(self, owned: i64, started: i64) -> i64 {
+        let by_rate = self.rate.map_or(i64::MAX, |rate| i64::from(rate.limit) - started);
+        self.room_by_concurrency(owned).min(by_rate).max(0)
+    }
+
+    /// The limit, if whoever is due has to be skipped beside so many that are owned.
+    pub(super) fn skips(self, owned: i64) -> Option<u32> {
+        let skip = self.concurrency.filter(|rule| rule.blocked == Blocked::Skip)?;
+        (owned >= i64::from(skip.limit)).then_some(skip.limit)
     }
 }
 

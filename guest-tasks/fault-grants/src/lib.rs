@@ -33,7 +33,8 @@ impl Guest for Grants {
 
     fn create_many(directory: String, count: u32) -> Result<u32, String> {
         for number in 0..count {
-            File::create(format!("{directory}/{number}")).map_err(|error| format!("after {number}: {error}"))?;
+            File::create(format!("{directory}/{number}"))
+                .map_err(|error| format!("after {number}: {error}"))?;
         }
         Ok(count)
     }

@@ -76,7 +76,7 @@ fn request(method: &str, url: &str) -> Result<OutgoingRequest, String> {
     request.set_method(&method).map_err(|()| "a bad method")?;
     request.set_scheme(Some(&scheme)).map_err(|()| "a bad scheme")?;
     request.set_authority(Some(authority)).map_err(|()| "a bad authority")?;
-    request.set_path_with_query(Some(path)).map_err(|()| "a bad path")?;
+    request.set_path_with_query((!path.is_empty()).then_some(path)).map_err(|()| "a bad path")?;
     Ok(request)
 }
 

@@ -53,6 +53,34 @@ const RUST: &[File] = files!(
     "rust": "Cargo.toml.template" => "Cargo.toml", "README.md", "gitignore" => ".gitignore", "src/lib.rs",
 );
 
+const RUST_NO_WIT: &[File] = files!(
+    "rust-no-wit": "Cargo.toml.template" => "Cargo.toml", "README.md", "gitignore" => ".gitignore", "src/lib.rs",
+);
+
+macro_rules! sdk_rust {
+    ($($path:literal),* $(,)?) => {
+        &[$(File {
+            path: concat!("vendor/wasm-runner/", $path),
+            template: include_str!(concat!("../../../guest-tasks/sdk-rust/", $path)),
+        }),*]
+    };
+}
+
+/// The crate that Rust projects without WIT are written with.
+const SDK_RUST: &[File] = sdk_rust!(
+    "Cargo.toml",
+    "macros/Cargo.toml",
+    "macros/src/expand.rs",
+    "macros/src/lib.rs",
+    "macros/src/names.rs",
+    "macros/src/read.rs",
+    "macros/src/types.rs",
+    "src/invocation.rs",
+    "src/json.rs",
+    "src/lib.rs",
+    "src/value.rs",
+);
+
 const PYTHON: &[File] = files!(
     "python": "README.md", "gitignore" => ".gitignore", "requirements.txt", "src/app.py", "src/geometry.py",
     "tests/test_geometry.py",
@@ -102,12 +130,8 @@ fn own(language: Language) -> &'static [File] {
 fn own_without_wit(language: Language) -> Option<&'static [File]> {
     match language {
         Language::Python => Some(PYTHON_NO_WIT),
-        Language::Rust
-        | Language::TypeScript
-        | Language::JavaScript
-        | Language::Go
-        | Language::C
-        | Language::Cpp => None,
+        Language::Rust => Some(RUST_NO_WIT),
+        Language::TypeScript | Language::JavaScript | Language::Go | Language::C | Language::Cpp => None,
     }
 }
 
@@ -132,6 +156,10 @@ pub fn files(language: Language, style: Style) -> Option<Vec<File>> {
         Style::NoWit => {
             files.extend(own_without_wit(language)?);
             files.extend(own(language).iter().filter(|file| shared_without_wit(file)));
+            if language == Language::Rust {
+                files.extend(SDK_RUST);
+                files.push(File { path: "vendor/wasm-runner/wit/task.wit", template: TASK_WIT });
+            }
         }
     }
     Some(files)
@@ -177,6 +205,30 @@ mod tests {
         on_disk.sort_unstable();
         embedded.sort_unstable();
         assert_eq!(on_disk, embedded);
+    }
+
+    #[test]
+    fn every_file_of_the_crate_for_rust_is_part_of_a_project() {
+        let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest-tasks/sdk-rust");
+        let mut known: Vec<_> = SDK_RUST.iter().map(|file| file.path.to_owned()).collect();
+        known.push("vendor/wasm-runner/wit/task.wit".to_owned());
+        known.sort_unstable();
+        let mut on_disk = Vec::new();
+        let mut folders = vec![crate_folder.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("a folder") {
+                let path = entry.expect("an entry").path();
+                match path.is_dir() {
+                    true => folders.push(path),
+                    false => {
+                        let name = path.strip_prefix(&crate_folder).expect("it is below it").display();
+                        on_disk.push(format!("vendor/wasm-runner/{name}"));
+                    }
+                }
+            }
+        }
+        on_disk.sort_unstable();
+        assert_eq!(on_disk, known);
     }
 
     #[test]

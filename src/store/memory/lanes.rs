@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Place, Seq, State};
 use crate::model::{Blocked, Event, InvocationId, Rate, RuleKey, UnixMicros};
-use crate::store::rules::{self, SKIPPED_AT_ONCE};
+use crate::store::rules::{self, LaneRule, SKIPPED_AT_ONCE};
 use crate::store::{NewInvocation, Pause, PauseTarget, Receipt, TaskRule};
 
 /// A task and what its rules count by.
@@ -147,30 +147,25 @@ impl State {
             self.fading.remove(&(opens_at, id.0, id.1));
         }
         let rule = self.tasks[id.0].rule.as_ref();
-        let (concurrency, rate) = rule.map_or((None, None), |rule| (rule.concurrency, rule.rate));
+        let rule = rule.map(LaneRule::of).unwrap_or_default();
+        let (rate, owned) = (rule.rate, i64::from(lane.owned));
         lane.forget_starts(rate, now);
-        if let Some(concurrency) = concurrency
-            && concurrency.blocked == Blocked::Skip
-            && lane.owned >= concurrency.limit
-        {
+        if let Some(limit) = rule.skips(owned) {
             let never_ran = |(_, seq): &&(i64, Seq)| self.records[*seq].attempt == 0;
             let skipped: Vec<_> = lane.blocked.iter().filter(never_ran).copied().collect();
             for entry in skipped.into_iter().take(SKIPPED_AT_ONCE) {
                 lane.blocked.remove(&entry);
-                self.skip(entry.1, concurrency.limit, now, receipt);
+                self.skip(entry.1, limit, now, receipt);
             }
         }
-        let by_concurrency =
-            concurrency.map_or(i64::MAX, |concurrency| i64::from(concurrency.limit) - i64::from(lane.owned));
-        let by_rate = rate.map_or(i64::MAX, |rate| i64::from(rate.limit) - lane.starts.len() as i64);
-        let room = by_concurrency.min(by_rate);
+        let room = rule.room(owned, lane.starts.len() as i64);
         while (lane.ready.len() as i64) < room
             && let Some(entry) = lane.blocked.pop_first()
         {
             self.admit(&mut lane, id.0, entry, receipt);
         }
         // A limit that was lowered.
-        while lane.ready.len() as i64 > room.max(0)
+        while lane.ready.len() as i64 > room
             && let Some(entry) = lane.ready.pop_last()
         {
             self.keep_back(&mut lane, id.0, entry);
@@ -188,7 +183,7 @@ impl State {
             // when all have left it, nothing of an empty lane is left.
             let last = match lane.blocked.is_empty() {
                 true => lane.starts.len().checked_sub(1),
-                false if lane.ready.len() as i64 >= by_concurrency => None,
+                false if lane.ready.len() as i64 >= rule.room_by_concurrency(owned) => None,
                 false => (lane.starts.len() + lane.ready.len()).checked_sub(rate.limit as usize),
             };
             if let Some(at) = last.and_then(|last| lane.starts.get(last)) {

@@ -11,7 +11,7 @@ use super::link::Ask;
 use super::settle::{Head, head};
 use super::sql::column;
 use super::write::Work;
-use crate::model::{Blocked, Event, InvocationId, RunnerId};
+use crate::model::{Event, InvocationId, RunnerId};
 use crate::store::ClaimRequest;
 use crate::store::rules::{self, Place, SKIPPED_AT_ONCE, window_micros};
 
@@ -200,9 +200,8 @@ impl Work<'_> {
     /// Skips what is due, never ran, and finds its lane full.
     async fn skip_blocked(&mut self, lanes: &mut [Lane]) -> Result<(), Fault> {
         let skips = |lane: &Lane| {
-            let rule = lane.rule.concurrency.filter(|rule| rule.blocked == Blocked::Skip);
-            let limit = rule.map(|rule| i64::from(rule.limit))?;
-            (lane.count.owned >= limit && lane.count.blocked > 0).then_some(SKIPPED_AT_ONCE as i64)
+            lane.rule.skips(lane.count.owned)?;
+            (lane.count.blocked > 0).then_some(SKIPPED_AT_ONCE as i64)
         };
         let ask = ask_each(lanes, skips, NEVER_RUN);
         let Some(ask) = ask else { return Ok(()) };

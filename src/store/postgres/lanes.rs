@@ -14,12 +14,12 @@ use uuid::Uuid;
 use super::claim::Candidate;
 use super::fault::Fault;
 use super::link::Ask;
-use super::rules::{LaneRule, Rules};
+use super::rules::Rules;
 use super::settle::Head;
 use super::sql::{column, optional, uuid, uuids};
 use super::write::Work;
 use crate::model::{Blocked, InvocationId, RuleKey, UnixMicros};
-use crate::store::rules::{Place, window_micros};
+use crate::store::rules::{LaneRule, Place, window_micros};
 use crate::store::{Batch, NewInvocation};
 
 /// A task's number and what its rules count by.
@@ -45,14 +45,9 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn by_concurrency(&self) -> i64 {
-        self.rule.concurrency.map_or(i64::MAX, |rule| i64::from(rule.limit) - self.count.owned)
-    }
-
     /// How many may be ready.
     pub(super) fn room(&self) -> i64 {
-        let by_rate = self.rule.rate.map_or(i64::MAX, |rate| i64::from(rate.limit) - self.count.started);
-        self.by_concurrency().min(by_rate).max(0)
+        self.rule.room(self.count.owned, self.count.started)
     }
 
     fn add(&mut self, change: Count) {
@@ -364,7 +359,7 @@ impl Work<'_> {
             }
             // So many must leave the window before there is room for one more.
             let too_many = count.started + count.ready - i64::from(rate.limit);
-            if count.ready >= lane.by_concurrency() || too_many < 0 {
+            if count.ready >= lane.rule.room_by_concurrency(count.owned) || too_many < 0 {
                 openings.push((lane.id, None));
             } else if too_many >= count.started {
                 // What is ready fills it all; its claims settle the lane again.

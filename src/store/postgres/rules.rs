@@ -11,15 +11,8 @@ use super::link::{Ask, Link};
 use super::sql::{column, optional};
 use super::write::Work;
 use crate::model::{Blocked, Concurrency, DEFAULT_QUEUE, Rate};
-use crate::store::rules::window_micros;
+use crate::store::rules::{LaneRule, window_micros};
 use crate::store::{Batch, PauseTarget, TaskRule};
-
-/// What the rules of a task say about its lanes.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct LaneRule {
-    pub(super) concurrency: Option<Concurrency>,
-    pub(super) rate: Option<Rate>,
-}
 
 /// What holds in a transaction.
 #[derive(Default)]
@@ -42,8 +35,7 @@ impl Rules {
         let mut rules = Self::default();
         for row in next() {
             let rule = read_rule(&row)?;
-            let rule = LaneRule { concurrency: rule.concurrency, rate: rule.rate };
-            rules.of.insert(column(&row, 6)?, rule);
+            rules.of.insert(column(&row, 6)?, LaneRule::of(&rule));
         }
         for _ in &batch.pauses {
             next();
@@ -184,7 +176,7 @@ impl Work<'_> {
         // Every lane of it is looked at by the next claims.
         let open = Ask::new("UPDATE @lane SET opens_at = $2 WHERE task = $1");
         self.link.ask(vec![write, open.with(task).with(self.now.0)]).await?;
-        self.lanes.rules.of.insert(task, LaneRule { concurrency: new.concurrency, rate: new.rate });
+        self.lanes.rules.of.insert(task, LaneRule::of(new));
         self.is_news = true;
         Ok(())
     }

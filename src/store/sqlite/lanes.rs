@@ -13,7 +13,7 @@ use super::write::Work;
 use crate::model::{
     Blocked, Concurrency, DEFAULT_QUEUE, Event, InvocationId, Rate, RuleKey, Status, UnixMicros,
 };
-use crate::store::rules::{self, Place, SKIPPED_AT_ONCE, window_micros};
+use crate::store::rules::{self, LaneRule, Place, SKIPPED_AT_ONCE, window_micros};
 use crate::store::{NewInvocation, Pause, PauseTarget, TaskRule};
 
 /// At most so many lanes are looked at in one transaction because of the time.
@@ -21,13 +21,6 @@ const OPENED_AT_ONCE: usize = 1_000;
 
 /// A task's number and what its rules count by.
 pub(super) type LaneId = (i64, RuleKey);
-
-/// What the rules of a task say about its lanes.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct LaneRule {
-    concurrency: Option<Concurrency>,
-    rate: Option<Rate>,
-}
 
 /// A row of `lane`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,19 +42,14 @@ impl Lane {
         (self.ready, self.blocked, self.owned, self.started) == (0, 0, 0, 0)
     }
 
-    fn admit(&mut self, count: i64, last: i64) {
+    fn admit(&mut self, last: i64) {
         self.last_ready = if self.ready == 0 { last } else { self.last_ready.max(last) };
-        self.ready += count;
+        self.ready += 1;
     }
 
     /// What a rate leaves room for, as far as its starts are counted.
     fn room(&self, rule: LaneRule) -> i64 {
-        let by_rate = rule.rate.map_or(i64::MAX, |rate| i64::from(rate.limit) - self.started);
-        self.by_concurrency(rule).min(by_rate)
-    }
-
-    fn by_concurrency(&self, rule: LaneRule) -> i64 {
-        rule.concurrency.map_or(i64::MAX, |concurrency| i64::from(concurrency.limit) - self.owned)
+        rule.room(self.owned, self.started)
     }
 }
 
@@ -184,7 +172,7 @@ impl Work<'_> {
             .sql
             .prepare_cached(&format!("SELECT {RULE} FROM task WHERE key = ?1"))?
             .query_row([task], rule)?;
-        let found = LaneRule { concurrency: found.concurrency, rate: found.rate };
+        let found = LaneRule::of(&found);
         self.lane_rules.insert(task, found);
         Ok(found)
     }
@@ -246,7 +234,7 @@ impl Work<'_> {
         let rule = self.lane_rule(id.0)?;
         let lane = self.lane(id)?;
         if lane.blocked == 0 && lane.ready < lane.room(rule) {
-            lane.admit(1, order_key);
+            lane.admit(order_key);
             return Ok(Place::Ready);
         }
         lane.blocked += 1;
@@ -337,22 +325,20 @@ impl Work<'_> {
         self.dirty.remove(&id);
         self.changed.insert(id);
         let waits = lane.ready + lane.blocked;
-        // Starts that make no difference are left for later.
-        let starts_matter = match rule.rate {
-            None => true,
-            Some(rate) => lane.started + waits > i64::from(rate.limit) || waits + lane.owned == 0,
-        };
+        // Starts that make no difference are left for later: for an idle lane, until the
+        // moment comes at which it can be forgotten.
+        let is_faded = waits + lane.owned == 0 && lane.opens_at.is_some_and(|at| at <= self.now);
+        let is_tight = rule.rate.is_none_or(|rate| lane.started + waits > i64::from(rate.limit));
+        let starts_matter = is_tight || is_faded;
         if lane.started > 0 && starts_matter {
             self.forget_starts(id, &mut lane, rule.rate)?;
         }
-        if let Some(concurrency) = rule.concurrency
-            && concurrency.blocked == Blocked::Skip
-            && lane.owned >= i64::from(concurrency.limit)
+        if let Some(limit) = rule.skips(lane.owned)
             && lane.blocked > 0
         {
-            lane.blocked -= self.skip_blocked(id, concurrency.limit)?;
+            lane.blocked -= self.skip_blocked(id, limit)?;
         }
-        let room = lane.room(rule).max(0);
+        let room = lane.room(rule);
         if lane.ready < room && lane.blocked > 0 {
             let wanted = room - lane.ready;
             self.move_best(id, &mut lane, wanted)?;
@@ -465,7 +451,7 @@ impl Work<'_> {
             .query_map(params![id.0, Sql(id.1), room], |row| Ok((row.get(0)?, row.get(1)?, column(row, 2)?)))?
             .collect::<rusqlite::Result<_>>()?;
         for (seq, order_key, invocation) in best {
-            lane.admit(1, order_key);
+            lane.admit(order_key);
             lane.blocked -= 1;
             self.admitted.insert((order_key, seq), id.0);
             if !self.newly_blocked.contains(&seq) {
@@ -551,7 +537,7 @@ impl Work<'_> {
         }
         // So many must leave the window before there is room for one more.
         let mut too_many = lane.started + lane.ready - i64::from(rate.limit);
-        if lane.ready >= lane.by_concurrency(rule) || too_many < 0 {
+        if lane.ready >= rule.room_by_concurrency(lane.owned) || too_many < 0 {
             return Ok(None);
         }
         let mut starts =

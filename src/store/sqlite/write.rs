@@ -6,14 +6,13 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::claim;
 use super::fault::Fault;
-use super::lanes::{Lane, LaneId, LaneRule};
+use super::lanes::{Lane, LaneId};
 use super::names::Names;
 use super::schema;
 use super::settle::{Head, Move, head};
 use super::sql::{Json, Sql, column, labels, optional};
 use crate::model::{Clock, Differing, Event, InvocationId, RuleKey, RunnerId, Status, UnixMicros};
-use crate::store::rules::Place;
-use crate::store::rules::{self, Step};
+use crate::store::rules::{self, LaneRule, Place, Step};
 use crate::store::{Applied, Batch, ChildOf, EndKind, Lease, NewInvocation, Receipt, Report, Submitted};
 
 /// A transaction under way.

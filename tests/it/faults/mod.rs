@@ -4,6 +4,7 @@ mod bombs;
 mod bounds;
 mod caches;
 mod components;
+mod corpus;
 mod disks;
 mod floods;
 mod limits;

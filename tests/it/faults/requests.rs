@@ -108,6 +108,8 @@ fn a_name_leads_to_private_addresses_only_if_that_is_granted() {
         let url = format!("http://{host}:{}/hello", server.port);
         assert_eq!(code(&any, "requests.get", &json!([url])), "ErrorCode::DestinationIpProhibited", "{host}");
     }
+    let nowhere = any.failure("requests.get", &json!(["http://localhost"]).to_string(), 1, "returned");
+    assert!(!nowhere.stderr.contains("WARN"), "a guest does not write into our log: {}", nowhere.stderr);
     for host in ["127.1", "2130706433", "0x7f000001", "user@localhost"] {
         let url = format!("http://{host}:{}/hello", server.port);
         assert_eq!(code(&any, "requests.get", &json!([url])), "ErrorCode::HttpRequestUriInvalid", "{host}");

@@ -4,6 +4,7 @@ mod arguments;
 mod documents;
 mod examples;
 mod imports;
+mod primes;
 mod rights;
 mod sandbox;
 mod schemas;

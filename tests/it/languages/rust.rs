@@ -4,7 +4,11 @@ use super::project::Project;
 use crate::support::toolchains;
 
 fn project() -> Project {
-    let project = Project::new("rust").with("CARGO_TARGET_DIR", toolchains::cargo_target());
+    with_cargo(Project::new("rust"))
+}
+
+fn with_cargo(project: Project) -> Project {
+    let project = project.with("CARGO_TARGET_DIR", toolchains::cargo_target());
     toolchains::rust_homes().into_iter().fold(project, |project, (name, value)| project.with(name, value))
 }
 
@@ -30,4 +34,24 @@ fn what_cargo_says_is_shown_and_the_component_stays() {
     }
     assert!(output.stdout.is_empty(), "{output:?}");
     assert_eq!(project.run(["call", "greet", "[\"x\"]"]).expect(0).json(), "Hello, x!");
+}
+
+#[test]
+fn a_rust_project_without_wit_works_from_new_to_call() {
+    let project = with_cargo(Project::without_wit("rust"));
+    project.works();
+    let tested = project.test("cargo", &["test", "--release"]);
+    assert!(tested.contains("2 passed; 0 failed"), "{tested}");
+    let wit = project.run(["wit"]).expect(0);
+    assert!(
+        wit.stdout().contains("centroid: func(points: list<point>) -> result<point, string>;"),
+        "{wit:?}"
+    );
+
+    // What has no type in WIT is told where it stands.
+    project.edit("src/lib.rs", "greet(name: String)", "greet(name: &str)");
+    let output = project.run(["build"]).expect(78);
+    for text in ["error: this has no type in WIT: possible are bool,", "--> src/lib.rs:13:24"] {
+        assert!(output.stderr.contains(text), "{text:?} is not in {}", output.stderr);
+    }
 }

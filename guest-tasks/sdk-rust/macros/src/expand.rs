@@ -1,0 +1,204 @@
+//! What becomes of a module of tasks: itself, the bindings of its interface, and a module
+//! to submit each task with.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use crate::names::{camel, snake};
+use crate::read::{Declaration, Function, Kind, Tasks};
+use crate::types;
+
+pub fn expand(tasks: &Tasks) -> TokenStream {
+    let Tasks { module, package, wit, .. } = tasks;
+    let (attributes, visibility, ident) = (&module.attrs, &module.vis, &module.ident);
+    let items = module.content.iter().flat_map(|(_, items)| items);
+    let (namespace, name) = (snake(&package.namespace), snake(&package.name));
+    let interface = quote!(__bindings::exports::#namespace::#name::tasks);
+    let values = tasks.types.iter().map(|declaration| value(declaration, &interface));
+    let served = tasks.functions.iter().map(serve);
+    let path = format!("{}:{}/tasks", package.namespace, package.name);
+    let submits = tasks.functions.iter().map(|function| submit(function, &path));
+    quote! {
+        #(#attributes)*
+        #visibility mod #ident {
+            #(#items)*
+
+            #[doc(hidden)]
+            mod __bindings {
+                ::wasm_runner::wit_bindgen::generate!({
+                    inline: #wit,
+                    runtime_path: "::wasm_runner::wit_bindgen::rt",
+                });
+            }
+
+            #(#values)*
+
+            const _: () = {
+                struct Exported;
+                impl #interface::Guest for Exported {
+                    #(#served)*
+                }
+                __bindings::export!(Exported with_types_in __bindings);
+            };
+
+            #(#submits)*
+        }
+    }
+}
+
+/// `Value` for a type of the module.
+fn value(declaration: &Declaration, interface: &TokenStream) -> TokenStream {
+    let ident = &declaration.ident;
+    let binding = camel(&declaration.name);
+    let binding = quote!(#interface::#binding);
+    let (lift, lower, to_json, from_json) = match &declaration.kind {
+        Kind::Record(fields) => {
+            let own: Vec<_> = fields.iter().map(|(ident, _)| ident).collect();
+            let names: Vec<_> = fields.iter().map(|(_, name)| name).collect();
+            let theirs: Vec<_> = fields.iter().map(|(_, name)| snake(name)).collect();
+            (
+                quote!(Self { #(#own: ::wasm_runner::Value::lift(wit.#theirs)),* }),
+                quote!(#binding { #(#theirs: ::wasm_runner::Value::lower(self.#own)),* }),
+                quote!(::wasm_runner::object([#((#names, ::wasm_runner::Value::to_json(&self.#own))),*])),
+                quote! {
+                    Ok(Self { #(#own: ::wasm_runner::Value::from_json(::wasm_runner::member(json, #names)?)?),* })
+                },
+            )
+        }
+        Kind::Enum(cases) => {
+            let own: Vec<_> = cases.iter().map(|(ident, _)| ident).collect();
+            let names: Vec<_> = cases.iter().map(|(_, name)| name).collect();
+            let theirs: Vec<_> = cases.iter().map(|(_, name)| camel(name)).collect();
+            (
+                quote!(match wit { #(#binding::#theirs => Self::#own),* }),
+                quote!(match self { #(Self::#own => #binding::#theirs),* }),
+                quote!(match self { #(Self::#own => ::wasm_runner::Json::from(#names)),* }),
+                quote! {
+                    match json.as_str() {
+                        #(Some(#names) => Ok(Self::#own),)*
+                        _ => Err(::std::format!("{json} is no case of {}", stringify!(#ident))),
+                    }
+                },
+            )
+        }
+        Kind::Variant(cases) => {
+            let mut arms = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+            for (own, name, carries) in cases {
+                let theirs = camel(name);
+                if *carries {
+                    arms.0.push(quote!(#binding::#theirs(it) => Self::#own(::wasm_runner::Value::lift(it))));
+                    arms.1.push(quote!(Self::#own(it) => #binding::#theirs(::wasm_runner::Value::lower(it))));
+                    arms.2.push(quote! {
+                        Self::#own(it) => ::wasm_runner::object([(#name, ::wasm_runner::Value::to_json(it))])
+                    });
+                    arms.3.push(quote!(#name => Ok(Self::#own(::wasm_runner::Value::from_json(it)?))));
+                } else {
+                    arms.0.push(quote!(#binding::#theirs => Self::#own));
+                    arms.1.push(quote!(Self::#own => #binding::#theirs));
+                    arms.2.push(quote!(Self::#own => ::wasm_runner::Json::from(#name)));
+                    arms.3.push(quote!(#name => Ok(Self::#own)));
+                }
+            }
+            let (lift, lower, to_json, from_json) = arms;
+            (
+                quote!(match wit { #(#lift),* }),
+                quote!(match self { #(#lower),* }),
+                quote!(match self { #(#to_json),* }),
+                quote! {
+                    let (name, it) = ::wasm_runner::tagged(json)?;
+                    match name {
+                        #(#from_json,)*
+                        _ => Err(::std::format!("{json} is no case of {}", stringify!(#ident))),
+                    }
+                },
+            )
+        }
+    };
+    quote! {
+        impl ::wasm_runner::Value for #ident {
+            type Wit = #binding;
+
+            fn lift(wit: Self::Wit) -> Self {
+                #lift
+            }
+
+            fn lower(self) -> Self::Wit {
+                #lower
+            }
+
+            fn to_json(&self) -> ::wasm_runner::Json {
+                #to_json
+            }
+
+            #[allow(unused_variables, reason = "no case may carry anything")]
+            fn from_json(json: &::wasm_runner::Json) -> ::std::result::Result<Self, ::std::string::String> {
+                #from_json
+            }
+        }
+    }
+}
+
+/// The function that the bindings ask for.
+fn serve(function: &Function) -> TokenStream {
+    let Function { ident, name, parameters, result } = function;
+    let theirs = snake(name);
+    let names: Vec<_> = parameters.iter().map(|(name, _)| name).collect();
+    let types = parameters.iter().map(|(_, ty)| ty);
+    let result = result.as_ref().map(|ty| quote!(#ty)).unwrap_or_else(|| quote!(()));
+    quote! {
+        fn #theirs(#(#names: <#types as ::wasm_runner::Value>::Wit),*) -> <#result as ::wasm_runner::Value>::Wit {
+            ::wasm_runner::Value::lower(#ident(#(::wasm_runner::Value::lift(#names)),*))
+        }
+    }
+}
+
+/// The module that submits it.
+fn submit(function: &Function, interface: &str) -> TokenStream {
+    let Function { ident, name, parameters, result } = function;
+    let task = format!("{interface}.{name}");
+    let names: Vec<_> = parameters.iter().map(|(name, _)| name).collect();
+    let given: Vec<_> = parameters.iter().map(|(_, ty)| ty).collect();
+    let unit = quote!(());
+    let (ok, err) = match result.as_ref().map(|ty| (ty, types::of_result(ty))) {
+        None => (unit, quote!(::std::convert::Infallible)),
+        Some((_, Some((ok, err)))) => (quote!(#ok), quote!(#err)),
+        Some((ty, None)) => (quote!(#ty), quote!(::std::convert::Infallible)),
+    };
+    quote! {
+        /// Submits invocations of the task of the same name.
+        #[allow(dead_code, unused_imports, reason = "not every task is a child, nor uses every type")]
+        pub mod #ident {
+            use super::*;
+
+            /// Its id.
+            pub const ID: &str = #task;
+
+            /// Submits one invocation, which runs while this one goes on.
+            pub fn submit(#(#names: #given),*) -> ::wasm_runner::Submitted<#ok, #err> {
+                submit_with(::wasm_runner::Options::default() #(, #names)*)
+            }
+
+            /// The same with options.
+            pub fn submit_with(
+                options: ::wasm_runner::Options #(, #names: #given)*
+            ) -> ::wasm_runner::Submitted<#ok, #err> {
+                let arguments = ::std::vec![#(::wasm_runner::Value::to_json(&#names)),*];
+                ::wasm_runner::submit(ID, ::wasm_runner::arguments(arguments), options)
+            }
+
+            /// Submits one invocation for each of some arguments, all or none.
+            pub fn submit_all(
+                many: impl ::std::iter::IntoIterator<Item = (#(#given,)*)>,
+            ) -> ::std::result::Result<
+                ::std::vec::Vec<::wasm_runner::Invocation<#ok, #err>>,
+                ::wasm_runner::Refusal,
+            > {
+                let many = many.into_iter().map(|(#(#names,)*)| {
+                    ::wasm_runner::arguments(::std::vec![#(::wasm_runner::Value::to_json(&#names)),*])
+                });
+                let many: ::std::vec::Vec<_> = many.collect();
+                ::wasm_runner::submit_all(ID, &many, ::wasm_runner::Options::default())
+            }
+        }
+    }
+}

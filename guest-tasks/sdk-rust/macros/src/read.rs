@@ -1,0 +1,273 @@
+//! What a module of tasks says.
+
+use std::collections::BTreeSet;
+
+use proc_macro2::Span;
+use syn::{
+    Attribute, Error, Expr, Fields, FnArg, Ident, Item, ItemFn, ItemMod, Lit, LitStr, Meta, Pat, Result,
+    ReturnType, Type, Visibility,
+};
+
+use crate::names::{escaped, is_name, kebab};
+use crate::types::{self, Declared};
+
+/// A module of tasks.
+pub struct Tasks {
+    pub module: ItemMod,
+    pub package: Package,
+    /// Those that tasks use, in the module's order.
+    pub types: Vec<Declaration>,
+    pub functions: Vec<Function>,
+    pub wit: String,
+}
+
+/// `namespace:name@version`
+pub struct Package {
+    pub namespace: String,
+    pub name: String,
+    pub version: Option<String>,
+}
+
+/// A struct or an enum.
+pub struct Declaration {
+    pub ident: Ident,
+    pub name: String,
+    pub kind: Kind,
+}
+
+pub enum Kind {
+    Record(Vec<(Ident, String)>),
+    Enum(Vec<(Ident, String)>),
+    Variant(Vec<(Ident, String, bool)>),
+}
+
+/// A task.
+pub struct Function {
+    pub ident: Ident,
+    pub name: String,
+    pub parameters: Vec<(Ident, Type)>,
+    pub result: Option<Type>,
+}
+
+pub fn read(package: &LitStr, module: ItemMod) -> Result<Tasks> {
+    let package = read_package(package)?;
+    let Some((_, items)) = &module.content else {
+        return Err(Error::new_spanned(&module, "the tasks must be in the module itself: `mod tasks { … }`"));
+    };
+    let declared: Declared = items
+        .iter()
+        .filter_map(|item| match item {
+            Item::Struct(item) => Some((item.ident.to_string(), item.ident.clone())),
+            Item::Enum(item) => Some((item.ident.to_string(), item.ident.clone())),
+            _ => None,
+        })
+        .collect();
+    let mut used = BTreeSet::new();
+    let mut functions = Vec::new();
+    let mut functions_wit = Vec::new();
+    for item in items {
+        if let Item::Fn(item) = item
+            && matches!(item.vis, Visibility::Public(_))
+        {
+            let (function, wit) = read_function(item, &declared, &mut used)?;
+            functions.push(function);
+            functions_wit.push(wit);
+        }
+    }
+    if functions.is_empty() {
+        return Err(Error::new_spanned(&module.ident, "the module has no tasks: each `pub fn` is one"));
+    }
+    // What those that are used use in turn.
+    let mut types = Vec::new();
+    let mut types_wit = Vec::new();
+    let mut waiting: Vec<String> = used.iter().cloned().collect();
+    while let Some(name) = waiting.pop() {
+        let mut within = BTreeSet::new();
+        for item in items {
+            read_type(item, &name, &declared, &mut within)?;
+        }
+        waiting.extend(within.into_iter().filter(|name| used.insert(name.clone())));
+    }
+    for item in items {
+        let ident = match item {
+            Item::Struct(item) => &item.ident,
+            Item::Enum(item) => &item.ident,
+            _ => continue,
+        };
+        let name = ident.to_string();
+        if used.contains(&name)
+            && let Some((declaration, wit)) = read_type(item, &name, &declared, &mut BTreeSet::new())?
+        {
+            if let Some(function) = functions.iter().find(|function| function.name == declaration.name) {
+                let message = format!("a type and a task are both called `{}` in WIT", declaration.name);
+                return Err(Error::new_spanned(&function.ident, message));
+            }
+            types.push(declaration);
+            types_wit.push(wit);
+        }
+    }
+    let version = package.version.as_ref().map(|version| format!("@{version}")).unwrap_or_default();
+    types_wit.extend(functions_wit);
+    let wit = format!(
+        "package {}:{}{version};\n\ninterface tasks {{\n{}}}\n\nworld {} {{\n    export tasks;\n}}\n",
+        escaped(&package.namespace),
+        escaped(&package.name),
+        types_wit.join("\n"),
+        escaped(&package.name),
+    );
+    Ok(Tasks { module, package, types, functions, wit })
+}
+
+fn read_package(text: &LitStr) -> Result<Package> {
+    let value = text.value();
+    let (path, version) = match value.split_once('@') {
+        Some((path, version)) => (path, Some(version.to_owned())),
+        None => (&*value, None),
+    };
+    let (namespace, name) = path.split_once(':').unwrap_or_default();
+    let is_version = |version: &String| version.split('.').count() >= 3;
+    if !is_name(namespace) || !is_name(name) || name == "tasks" || !version.iter().all(is_version) {
+        return Err(Error::new_spanned(text, "write `namespace:name`, or `namespace:name@1.2.3`"));
+    }
+    Ok(Package { namespace: namespace.to_owned(), name: name.to_owned(), version })
+}
+
+fn read_function(
+    item: &ItemFn,
+    declared: &Declared,
+    used: &mut BTreeSet<String>,
+) -> Result<(Function, String)> {
+    let signature = &item.sig;
+    if let Some(token) = &signature.asyncness {
+        return Err(Error::new_spanned(
+            token,
+            "a task is a plain function: children run in parallel without `async`",
+        ));
+    }
+    if !signature.generics.params.is_empty() {
+        return Err(Error::new_spanned(
+            &signature.generics,
+            "a task has no generics: its types are those of WIT",
+        ));
+    }
+    let mut uses = |name: &str| _ = used.insert(name.to_owned());
+    let name = kebab(&signature.ident)?;
+    let mut parameters = Vec::new();
+    let mut given = Vec::new();
+    for input in &signature.inputs {
+        let FnArg::Typed(input) = input else {
+            return Err(Error::new_spanned(input, "a task has no `self`"));
+        };
+        let Pat::Ident(pattern) = &*input.pat else {
+            return Err(Error::new_spanned(&input.pat, "a parameter of a task is a name"));
+        };
+        let ident = Ident::new(&pattern.ident.to_string(), Span::call_site());
+        let wit = types::some(&input.ty, declared, &mut uses)?;
+        given.push(format!("{}: {wit}", escaped(&kebab(&pattern.ident)?)));
+        parameters.push((ident, (*input.ty).clone()));
+    }
+    let result = match &signature.output {
+        ReturnType::Default => None,
+        ReturnType::Type(_, ty) => Some((**ty).clone()),
+    };
+    let returned = result.as_ref().map(|ty| types::wit(ty, declared, &mut uses)).transpose()?.flatten();
+    let returned = returned.map(|wit| format!(" -> {wit}")).unwrap_or_default();
+    let docs = docs(&item.attrs, "    ");
+    let wit = format!("{docs}    {}: func({}){returned};\n", escaped(&name), given.join(", "));
+    Ok((Function { ident: signature.ident.clone(), name, parameters, result }, wit))
+}
+
+/// The declaration of a type, if the item is the one of that name.
+fn read_type(
+    item: &Item,
+    name: &str,
+    declared: &Declared,
+    used: &mut BTreeSet<String>,
+) -> Result<Option<(Declaration, String)>> {
+    let (ident, generics, attrs) = match item {
+        Item::Struct(item) if item.ident == name => (&item.ident, &item.generics, &item.attrs),
+        Item::Enum(item) if item.ident == name => (&item.ident, &item.generics, &item.attrs),
+        _ => return Ok(None),
+    };
+    if !generics.params.is_empty() {
+        return Err(Error::new_spanned(generics, "types of tasks have no generics: WIT has none"));
+    }
+    let mut uses = |name: &str| _ = used.insert(name.to_owned());
+    let wit_name = kebab(ident)?;
+    let (kind, word, lines) = match item {
+        Item::Struct(item) => {
+            let Fields::Named(fields) = &item.fields else {
+                return Err(Error::new_spanned(item, "a struct of a task needs fields with names"));
+            };
+            let mut known = Vec::new();
+            let mut lines = String::new();
+            for field in &fields.named {
+                let Some(ident) = &field.ident else { continue };
+                let name = kebab(ident)?;
+                let wit = types::some(&field.ty, declared, &mut uses)?;
+                lines.push_str(&format!(
+                    "{}        {}: {wit},\n",
+                    docs(&field.attrs, "        "),
+                    escaped(&name)
+                ));
+                known.push((ident.clone(), name));
+            }
+            if known.is_empty() {
+                return Err(Error::new_spanned(
+                    item,
+                    "a struct of a task needs fields: WIT has no empty ones",
+                ));
+            }
+            (Kind::Record(known), "record", lines)
+        }
+        Item::Enum(item) => {
+            let mut cases = Vec::new();
+            let mut lines = String::new();
+            for case in &item.variants {
+                let name = kebab(&case.ident)?;
+                let payload = match &case.fields {
+                    Fields::Unit => None,
+                    Fields::Unnamed(fields) if fields.unnamed.len() == 1 => {
+                        Some(types::some(&fields.unnamed[0].ty, declared, &mut uses)?)
+                    }
+                    _ => return Err(Error::new_spanned(case, "a case carries one value, or none")),
+                };
+                let carried = payload.as_ref().map(|wit| format!("({wit})")).unwrap_or_default();
+                lines.push_str(&format!(
+                    "{}        {}{carried},\n",
+                    docs(&case.attrs, "        "),
+                    escaped(&name)
+                ));
+                cases.push((case.ident.clone(), name, payload.is_some()));
+            }
+            if cases.is_empty() {
+                return Err(Error::new_spanned(item, "an enum of a task needs cases: WIT has no empty ones"));
+            }
+            match cases.iter().any(|(_, _, carries)| *carries) {
+                true => (Kind::Variant(cases), "variant", lines),
+                false => {
+                    let cases = cases.into_iter().map(|(ident, name, _)| (ident, name));
+                    (Kind::Enum(cases.collect()), "enum", lines)
+                }
+            }
+        }
+        _ => return Ok(None),
+    };
+    let wit = format!("{}    {word} {} {{\n{lines}    }}\n", docs(attrs, "    "), escaped(&wit_name));
+    Ok(Some((Declaration { ident: ident.clone(), name: wit_name, kind }, wit)))
+}
+
+/// The `///` of an item.
+fn docs(attributes: &[Attribute], indent: &str) -> String {
+    let lines = attributes.iter().filter_map(|attribute| match &attribute.meta {
+        Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
+            Expr::Lit(literal) => match &literal.lit {
+                Lit::Str(text) => Some(format!("{indent}///{}\n", text.value().trim_end())),
+                _ => None,
+            },
+            _ => None,
+        },
+        _ => None,
+    });
+    lines.collect()
+}

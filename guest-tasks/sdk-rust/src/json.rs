@@ -1,0 +1,27 @@
+//! JSON as the runner maps it to WIT.
+
+pub use serde_json::Value as Json;
+
+/// The arguments of a task.
+#[doc(hidden)]
+pub fn arguments(values: Vec<Json>) -> String {
+    Json::Array(values).to_string()
+}
+
+/// A member of an object.
+#[doc(hidden)]
+pub fn member<'j>(json: &'j Json, name: &str) -> Result<&'j Json, String> {
+    json.get(name).ok_or_else(|| format!("there is no `{name}` in {json}"))
+}
+
+/// The name of a case, and what it carries.
+#[doc(hidden)]
+pub fn tagged(json: &Json) -> Result<(&str, &Json), String> {
+    match json {
+        Json::String(name) => Ok((name, &Json::Null)),
+        Json::Object(members) if members.len() == 1 => {
+            members.iter().next().map(|(name, value)| (name.as_str(), value)).ok_or_else(String::new)
+        }
+        other => Err(format!("{other} is no case")),
+    }
+}

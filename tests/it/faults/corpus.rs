@@ -1,0 +1,292 @@
+//! The hostile corpus: one runner meets everything that a guest can do to it, twice,
+//! beside a neighbour whose values must be right and whose calls must not take twice as
+//! long. Nothing may be left of it.
+//!
+//! `docs/hostile-corpus.md` lists all of the corpus; what is not here has a test of its
+//! own.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::guests::setup::Setup;
+use crate::support::cli::Running;
+
+/// What a hostile guest does, and what becomes of it.
+struct Item {
+    task: &'static str,
+    arguments: &'static str,
+    /// Copies, one at a time: enough that the neighbour runs beside them.
+    copies: usize,
+    ends: Ends,
+}
+
+enum Ends {
+    /// With this kind of failure, and the limit if it is one.
+    Failed(&'static str, Option<&'static str>),
+    Value(Value),
+}
+
+/// Long enough for what a host call may hold back, on a machine that is busy; far less
+/// than the guests would take.
+const BOUND: Duration = Duration::from_secs(5);
+
+/// Short calls of the neighbour in one measurement.
+const CALLS: usize = 150;
+
+const LIMITS: &str = "limits = { time = \"20s\", memory = \"160MiB\", result = \"1MiB\" }\n\
+                      concurrency = { limit = 1, per = \"task\" }\n";
+
+const HOSTILE: [&str; 9] = [
+    "faults",
+    "spin-at-start",
+    "trap-at-start",
+    "many-memories",
+    "huge-minimum",
+    "bad-values",
+    "handles",
+    "bulk",
+    "greet-cli",
+];
+
+fn items() -> Vec<Item> {
+    let failed =
+        |task, arguments, copies, kind| Item { task, arguments, copies, ends: Ends::Failed(kind, None) };
+    let limit = |task, arguments, copies, limit| {
+        let kind = if limit == "time" { "timed-out" } else { "limit-exceeded" };
+        Item { task, arguments, copies, ends: Ends::Failed(kind, Some(limit)) }
+    };
+    vec![
+        limit("faults.spin", "[]", 4, "time"),
+        limit("faults.spin-ms", "[60000]", 4, "time"),
+        limit("faults.sleep", "[60000]", 4, "time"),
+        limit("spin-at-start.nothing", "[]", 4, "time"),
+        limit("bulk.fill", "[]", 4, "time"),
+        limit("bulk.copy", "[]", 4, "time"),
+        failed("trap-at-start.nothing", "[]", 100, "trapped"),
+        failed("faults.recurse", "[100000000]", 30, "trapped"),
+        failed("faults.panic", r#"["boo"]"#, 30, "trapped"),
+        failed("faults.abort", "[]", 30, "trapped"),
+        failed("faults.exit", "[1]", 30, "trapped"),
+        failed("faults.out-of-bounds", "[]", 30, "trapped"),
+        failed("bad-values.far-away", "[]", 30, "trapped"),
+        failed("bad-values.too-long", "[]", 30, "trapped"),
+        limit("faults.grow", "[200]", 4, "memory"),
+        limit("huge-minimum.nothing", "[]", 30, "memory"),
+        limit("faults.huge-result", "[2]", 20, "result"),
+        failed("handles.hold", "[100000000]", 4, "trapped"),
+        failed("handles.hold-and-trap", "[1000]", 30, "trapped"),
+        Item { task: "many-memories.grow-all", arguments: "[40]", copies: 4, ends: Ends::Value(json!(3)) },
+    ]
+}
+
+/// A runner that goes on through all of it.
+struct Arena {
+    setup: Setup,
+    runner: Running,
+}
+
+/// What a process holds.
+#[derive(Debug, PartialEq, Eq)]
+struct Holds {
+    descriptors: BTreeMap<String, usize>,
+    threads: usize,
+}
+
+impl Arena {
+    fn new() -> Self {
+        let setup = Setup::new(&["echo"]);
+        let mut text = String::new();
+        for name in HOSTILE {
+            text.push_str(&format!(
+                "[component.{name}]\npath = {:?}\n{LIMITS}",
+                crate::support::guests::guest(name)
+            ));
+        }
+        // What ends by its time has little of it; nothing else ends by its time, however
+        // busy the machine is.
+        for item in items().iter().filter(|item| matches!(item.ends, Ends::Failed(_, Some("time")))) {
+            text.push_str(&format!("[task.\"{}\"]\nlimits = {{ time = \"300ms\" }}\n", item.task));
+        }
+        let path = setup.path().join("wasm-runner.toml");
+        let before = std::fs::read_to_string(&path).expect("it was written");
+        setup.sandbox.write("wasm-runner.toml", before + &text);
+        let numbers: Vec<_> = (0..CALLS).map(|n| format!("[{:?}]", neighbour_value(n))).collect();
+        setup.sandbox.write("neighbour.jsonl", numbers.join("\n"));
+        let mut runner = setup.command(["start", "--slots", "2"]).patience(Duration::from_secs(600)).spawn();
+        runner.wait_for_stderr("the runner has started");
+        Self { setup, runner }
+    }
+
+    fn submit(&self, args: &[&str]) -> Running {
+        let command = self.setup.command(["submit", "--wait", "--json"].iter().chain(args));
+        command.patience(Duration::from_secs(120)).spawn()
+    }
+
+    /// Runs the neighbour, and returns the median of how long its calls took, and when
+    /// the first began and the last ended.
+    fn neighbour(&self) -> (Duration, Span) {
+        let output = self.submit(&["echo.echo-string", "--batch", "neighbour.jsonl"]).wait().expect(0);
+        let statuses = output.json_lines();
+        assert_eq!(statuses.len(), CALLS);
+        for (n, status) in statuses.iter().enumerate() {
+            assert_eq!(status["result"], neighbour_value(n), "the neighbour's value is right");
+        }
+        let spans: Vec<_> = statuses.iter().map(span).collect();
+        let mut took: Vec<_> = spans.iter().map(took).collect();
+        took.sort();
+        let first = spans.iter().map(|(began, _)| *began).min().expect("calls");
+        let last = spans.iter().map(|(_, ended)| *ended).max().expect("calls");
+        (took[CALLS / 2], (first, last))
+    }
+
+    /// Lets one item do what it does, and returns how long the neighbour's calls took
+    /// meanwhile.
+    fn meet(&self, item: &Item) -> Duration {
+        let arguments = vec![item.arguments; item.copies];
+        let args: Vec<_> = [item.task].into_iter().chain(arguments).collect();
+        let hostile = self.submit(&args);
+        let (beside, (first, last)) = self.neighbour();
+        // What fails is told by the exit code of the first.
+        let output = hostile.wait();
+        let statuses = output.json_lines();
+        assert_eq!(statuses.len(), item.copies, "{}: {output:?}", item.task);
+        let mut is_beside = false;
+        for status in statuses {
+            match &item.ends {
+                Ends::Value(value) => assert_eq!(&status["result"], value, "{status}"),
+                Ends::Failed(kind, limit) => {
+                    assert_eq!(status["failure"]["kind"], *kind, "{}: {status}", item.task);
+                    if let Some(limit) = limit {
+                        assert_eq!(status["failure"]["limit"], *limit, "{}: {status}", item.task);
+                    }
+                }
+            }
+            assert_eq!(status["attempt"], 1, "{}: {status}", item.task);
+            let (began, ended) = span(&status);
+            is_beside |= began < last && first < ended;
+            let took = took(&(began, ended));
+            assert!(took < BOUND, "{}: {took:?}", item.task);
+        }
+        // What is over at once may have been over before.
+        let lasts = matches!(item.ends, Ends::Failed(_, Some("time")));
+        assert!(is_beside || !lasts, "{}: the neighbour ran beside it", item.task);
+        beside
+    }
+
+    fn proc(&self, name: &str) -> std::path::PathBuf {
+        Path::new("/proc").join(self.runner.pid().to_string()).join(name)
+    }
+
+    /// What the runner holds once it is idle.
+    fn holds(&self) -> Holds {
+        let mut descriptors = BTreeMap::new();
+        for entry in std::fs::read_dir(self.proc("fd")).expect("it runs").flatten() {
+            let target = std::fs::read_link(entry.path()).unwrap_or_default();
+            // Sockets and pipes have numbers that differ each time.
+            let kind = target.to_string_lossy().split(":[").next().unwrap_or_default().to_owned();
+            *descriptors.entry(kind).or_default() += 1;
+        }
+        let threads = std::fs::read_dir(self.proc("task")).expect("it runs").count();
+        Holds { descriptors, threads }
+    }
+
+    fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(self.proc("status")).expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("it has a size");
+        line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
+    }
+
+    /// Everything that lies about, but for the store, which has something to keep.
+    fn files(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut directories = vec![self.setup.path().to_owned()];
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).expect("a directory").flatten() {
+                match entry.path() {
+                    path if path.is_dir() => directories.push(path),
+                    path if path.to_string_lossy().contains("state.db") => {}
+                    path => found.push(path.display().to_string()),
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+}
+
+/// Long enough that a call is work, and short enough that it is soon done.
+fn neighbour_value(n: usize) -> String {
+    format!("{n}-").repeat(10_000)
+}
+
+/// When an attempt began and when it ended.
+type Span = (jiff::Timestamp, jiff::Timestamp);
+
+fn span(status: &Value) -> Span {
+    let moment = |name: &str| {
+        let text = status[name].as_str().unwrap_or_else(|| panic!("{name}: {status}"));
+        text.parse().expect("a moment")
+    };
+    (moment("started_at"), moment("finished_at"))
+}
+
+fn took((began, ended): &Span) -> Duration {
+    Duration::try_from(ended.duration_since(*began)).unwrap_or_default()
+}
+
+#[test]
+fn nothing_ends_the_runner_slows_its_neighbour_by_half_or_leaves_anything_behind() {
+    let arena = Arena::new();
+    arena.neighbour();
+    let files = arena.files();
+    let mut after_first = None;
+    for pass in 0..2 {
+        for item in items() {
+            // A machine that is busy with something else slows one of the two: what the
+            // guest does would slow it each time.
+            let mut tries = Vec::new();
+            let is_good = (0..5).any(|_| {
+                let (alone, beside) = (arena.neighbour().0, arena.meet(&item));
+                tries.push((alone, beside));
+                beside <= 2 * alone
+            });
+            println!("pass {pass}, {}: {tries:?}", item.task);
+            assert!(is_good, "beside {}, alone and beside: {tries:?}", item.task);
+        }
+        let now = (arena.holds(), arena.resident_kib());
+        println!("pass {pass}: {now:?}");
+        match &after_first {
+            None => after_first = Some(now),
+            Some((holds, resident)) => {
+                assert_eq!(now.0, *holds, "descriptors and threads are those of the first time");
+                assert!(now.1 < resident + (32 << 10), "{} KiB after {resident} KiB", now.1);
+            }
+        }
+    }
+    assert_eq!(arena.files(), files, "no file is left");
+    let output = {
+        let Arena { runner, .. } = arena;
+        runner.signal(rustix::process::Signal::TERM);
+        runner.wait().expect(0)
+    };
+    assert!(!output.stderr.contains("panicked"), "{output:?}");
+}
+
+#[test]
+fn waiting_for_threads_is_refused_since_there_are_none() {
+    let setup = Setup::new(&["waits-for-threads"]);
+    let output = setup.run(["check"]).expect(78);
+    assert!(output.stderr.contains("component `waits-for-threads`"), "{output:?}");
+    assert!(output.stderr.contains("threads"), "{output:?}");
+}
+
+#[test]
+fn a_guest_that_hoards_handles_is_ended_when_its_table_is_full() {
+    let setup = Setup::with(&["handles"], "[component.handles.limits]\ntime = \"20s\"\n");
+    assert_eq!(setup.value("handles.hold", "[10000]"), 10_000);
+    let failed = setup.failure("handles.hold", "[100000000]", 3, "trapped");
+    failed.says(&["handles"]);
+}
