@@ -136,8 +136,11 @@ impl Output {
     pub(super) fn finish(&self) {
         let mut inner = self.inner.lock();
         for (index, stream) in [LogStream::Stdout, LogStream::Stderr].into_iter().enumerate() {
-            let held = std::mem::take(&mut inner.held[index]);
-            inner.write_scrubbed(stream, held);
+            let mut held = std::mem::take(&mut inner.held[index]);
+            if let Some(scrubber) = inner.scrubber.as_ref().filter(|_| !held.is_empty()) {
+                held = scrubber.pass(&mut held, true);
+                inner.write_scrubbed(stream, held);
+            }
             if !inner.partial[index].is_empty() {
                 inner.partial[index].clear();
                 inner.keep(stream, None, "\u{fffd}");
@@ -210,7 +213,7 @@ impl Inner {
             return self.write_scrubbed(stream, bytes.to_vec());
         };
         self.held[index].extend_from_slice(bytes);
-        let scrubbed = scrubber.pass(&mut self.held[index]);
+        let scrubbed = scrubber.pass(&mut self.held[index], false);
         self.write_scrubbed(stream, scrubbed);
     }
 

@@ -98,8 +98,8 @@ impl Scrubber {
     }
 
     /// Takes what is complete out of `held`, scrubbed, and leaves an end there that may
-    /// be the beginning of a secret.
-    pub(super) fn pass(&self, held: &mut Vec<u8>) -> Vec<u8> {
+    /// be the beginning of a secret: but nothing if it `is_end`.
+    pub(super) fn pass(&self, held: &mut Vec<u8>, is_end: bool) -> Vec<u8> {
         let mut out = Vec::with_capacity(held.len());
         let mut at = 0;
         'bytes: while let Some(byte) = held.get(at) {
@@ -112,7 +112,7 @@ impl Scrubber {
                         at += needle.len();
                         continue 'bytes;
                     }
-                    if needle.starts_with(rest) {
+                    if !is_end && needle.starts_with(rest) {
                         break 'bytes;
                     }
                 }
@@ -129,16 +129,7 @@ impl Scrubber {
         if !text.bytes().any(|byte| self.begins[usize::from(byte)]) {
             return text.into();
         }
-        let mut rest = text.as_bytes().to_vec();
-        let mut out = Vec::new();
-        loop {
-            out.append(&mut self.pass(&mut rest));
-            // What looks like a beginning at the end is none; what follows it may be one.
-            if rest.is_empty() {
-                break;
-            }
-            out.push(rest.remove(0));
-        }
+        let out = self.pass(&mut text.as_bytes().to_vec(), true);
         // Whole texts were replaced by whole texts.
         String::from_utf8(out)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
@@ -153,7 +144,7 @@ impl Scrubber {
             None => (text.len(), ""),
         };
         let begun = self.needles.iter().filter_map(|(needle, _)| {
-            (TELLING..needle.len()).rev().find(|length| text[..body].as_bytes().ends_with(&needle[..*length]))
+            (TELLING..needle.len()).rev().find(|length| text.as_bytes()[..body].ends_with(&needle[..*length]))
         });
         if let Some(begun) = begun.max() {
             text.truncate(text.floor_char_boundary(body - begun));
@@ -181,9 +172,9 @@ mod tests {
         let (mut held, mut out) = (Vec::new(), Vec::new());
         for piece in text.as_bytes().chunks(length) {
             held.extend_from_slice(piece);
-            out.append(&mut scrubber.pass(&mut held));
+            out.append(&mut scrubber.pass(&mut held, false));
         }
-        out.append(&mut held);
+        out.append(&mut scrubber.pass(&mut held, true));
         String::from_utf8(out).unwrap()
     }
 
