@@ -22,6 +22,7 @@ use super::glob::Glob;
 use super::linked::{LinkedTask, link_one};
 use super::network::{HttpGrant, NetworkGrant};
 use super::parallel::in_parallel;
+use super::secrets::SecretGrant;
 use super::values::{Shape, arguments_schema, normalise_arguments, value_schema};
 use super::versions::{Shelf, Versions};
 use crate::model::{Claim, Clock, ComponentDigest, Outcome, RetryPolicy, TaskClient, TaskOptions};
@@ -69,6 +70,10 @@ pub enum Version {
 pub struct Grants {
     /// Directories.
     pub directories: Vec<DirectoryGrant>,
+    /// Environment variables: names and values.
+    pub environment: Vec<(String, String)>,
+    /// The same whose values are secret.
+    pub secrets: Vec<SecretGrant>,
     /// What they may connect to.
     pub network: Arc<[NetworkGrant]>,
     /// The requests that they may make.
