@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::discover::split_version;
-use super::library::{Capability, DirectoryAccess, Grants};
+use super::inspect::Capability;
+use super::library::{DirectoryAccess, Grants};
 
 /// What a component can ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -144,7 +145,13 @@ impl Right {
         };
         match self.kind {
             RightKind::Clocks | RightKind::Random => (Extent::Granted, Vec::new()),
-            RightKind::Environment | RightKind::Unknown => (Extent::Denied, Vec::new()),
+            RightKind::Unknown => (Extent::Denied, Vec::new()),
+            // Names only: values are nobody's business here.
+            RightKind::Environment => {
+                let variables = grants.environment.iter().map(|(name, _)| name.clone());
+                let secrets = grants.secrets.iter().map(|secret| format!("{} (secret)", secret.name));
+                listed(variables.chain(secrets).collect())
+            }
             RightKind::Files => listed(
                 grants
                     .directories

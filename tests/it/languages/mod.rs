@@ -14,3 +14,4 @@ mod python;
 mod refusals;
 mod rust;
 mod typescript;
+mod wordcount;
