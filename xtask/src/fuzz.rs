@@ -17,12 +17,10 @@ use crate::process::{cargo, run as run_command, target_dir};
 const WRAPPER: &str = "RUN_WASM_RUNNER_COVERAGE";
 /// The crate that gets counters.
 const INSTRUMENTED: &str = "run_wasm_runner";
-const FLAGS: [&str; 4] = [
+const FLAGS: [&str; 3] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=3",
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
-    // Its objects say where their counters are when the program starts.
-    "-Cdebug-assertions=yes",
 ];
 const TARGETS: [&str; 4] = ["values", "configuration", "component", "compiled"];
 /// Beyond it an allocation fails, and the target with it. In KiB.

@@ -33,15 +33,12 @@ const EDGES: [u8; 9] = [0, 1, 0x0f, 0x10, 0x7f, 0x80, 0x81, 0xfe, 0xff];
 /// Changes an input in a few places; `other` is another one, to take parts from.
 pub fn mutate(input: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = input.to_vec();
-    for _ in 0..1 + random.below(random_power(5)) {
+    // Mostly few: each change is one that may go wrong.
+    for _ in 0..1 << random.below(5) {
         change(&mut bytes, other, random);
     }
     bytes.truncate(MAX_BYTES);
     bytes
-}
-
-fn random_power(most: usize) -> usize {
-    1 << most
 }
 
 fn change(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
