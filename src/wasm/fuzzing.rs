@@ -207,7 +207,7 @@ impl Bytes<'_> {
                 Val::Variant(case.name.to_string(), payload)
             }
             Shape::Result { ok, err } => {
-                let is_ok = self.byte() % 2 == 0;
+                let is_ok = self.byte().is_multiple_of(2);
                 let side = if is_ok { ok } else { err };
                 let value = side.as_ref().map(|shape| Box::new(self.value(shape)));
                 Val::Result(if is_ok { Ok(value) } else { Err(value) })
