@@ -25,6 +25,7 @@ use super::link::{self, Provider};
 use super::network::{self, HttpGrant, NetworkGrant};
 use super::parallel::in_parallel;
 use super::rules;
+use super::scratch::{ScratchGrant, ScratchPlace};
 use super::secrets::SecretGrant;
 use super::submits::Submits;
 use super::values::{Field, Shape, arguments_schema, normalise_arguments, value_schema};
@@ -78,6 +79,8 @@ pub struct Grants {
     pub environment: Vec<(String, String)>,
     /// The same whose values are secret.
     pub secrets: Vec<SecretGrant>,
+    /// A directory of each attempt's own.
+    pub scratch: Option<ScratchGrant>,
     /// What they may connect to.
     pub network: Arc<[NetworkGrant]>,
     /// The requests that they may make.
@@ -337,6 +340,11 @@ impl Library {
             true => Some(new_engine(max_live, true).map_err(engine_error)?),
             false => None,
         };
+        let place = Arc::new(ScratchPlace::new(options.cache_directory.as_deref()));
+        sources
+            .iter()
+            .filter_map(|source| source.grants.scratch.as_ref())
+            .for_each(|one| one.make_in(&place));
         let cache = Cache::new(options.cache_directory.as_deref(), options.compiler.clone());
         let mut errors = Vec::new();
         let mut loaded = Vec::new();
