@@ -5,6 +5,7 @@ mod file;
 mod lock;
 mod problem;
 mod registry;
+mod secrets;
 mod store_url;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use std::time::Duration;
 pub use lock::{Lock, LockedComponent};
 pub use problem::{ConfigError, Origin, Problem, in_backticks, nearest};
 pub use registry::{OCI_SCHEME, RegistryReference, RegistryVersion};
+pub use secrets::read_secrets;
 pub use store_url::{KNOWN_STORE_URLS, StoreUrl};
 pub use units::{parse_age, parse_duration, parse_flag_duration, parse_size};
 

@@ -24,6 +24,7 @@ use super::{arguments, raw};
 /// [`CliError`]; a failed task is [`CliError::Task`].
 pub fn run(args: &CallArgs, context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
+    context.read_secrets()?;
     let library = context.library()?;
     let task = context.task(&library, &args.task)?;
     if args.raw {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::config::{ConfigError, Origin, Problem};
+use crate::config::{ConfigError, Origin, Problem, read_secrets};
 
 use super::args::{CheckArgs, Cli};
 use super::context::{Context, NO_COMPONENTS_HINT};
@@ -89,6 +89,7 @@ fn check(cli: &Cli, document: &mut CheckDocument) -> Result<(), CliError> {
             Problem::new(Origin::File, message).hint("create it, or remove the grant")
         })
     });
-    let missing: Vec<_> = missing.collect();
+    let mut missing: Vec<_> = missing.collect();
+    missing.extend(read_secrets(&config.components).err().unwrap_or_default());
     if missing.is_empty() { Ok(()) } else { Err(CliError::Config(ConfigError(missing))) }
 }

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::config::{Config, ConfigError, Origin, Problem, StoreUrl, Surroundings, in_backticks, nearest};
+use crate::config::{
+    Config, ConfigError, Origin, Problem, StoreUrl, Surroundings, in_backticks, nearest, read_secrets,
+};
 use crate::model::{Clock, Invocation, InvocationId, SystemClock, TaskOptions};
 use crate::runner::{Runner, RunnerOptions};
 use crate::store::{
@@ -73,6 +75,15 @@ impl Context {
     /// [`CliError::Config`] with the sections that name no task.
     pub fn library(&self) -> Result<Arc<Library>, CliError> {
         self.load(self.store_of_components()?.as_ref())
+    }
+
+    /// Reads the secrets that components are granted: for whoever runs guests.
+    ///
+    /// # Errors
+    ///
+    /// [`CliError::Config`] with all that can't be had.
+    pub fn read_secrets(&self) -> Result<(), CliError> {
+        read_secrets(&self.config.components).map_err(|problems| ConfigError(problems).into())
     }
 
     /// The interfaces of every component that can be read, and what is wrong with

@@ -28,6 +28,7 @@ pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
         let problem = Problem::new(Origin::File, "there is nothing to run");
         return Err(CliError::Config(problem.hint(NO_COMPONENTS_HINT).into()));
     }
+    context.read_secrets()?;
     // The store first: a wrong one is told at once, not after a long compile.
     let store = context.store()?;
     let library = context.library_of(&store)?;

@@ -17,6 +17,7 @@ use super::library::{DirectoryAccess, Grants};
 use super::limits::MemoryLimit;
 use super::network::{BodyLimits, Gate, Http, SocketLimit, Sockets};
 use super::output::Output;
+use super::secrets::Scrubber;
 use super::submits::Submits;
 use super::values::{WriteError, arguments_from_json, to_json};
 use crate::model::{
@@ -83,13 +84,15 @@ pub(super) async fn run(
         let (client, caller) = (Arc::clone(&client), caller.clone());
         let value_bytes = (program.entry == Entry::Command).then_some(program.limits.result_bytes);
         let sink = Box::new(move |entries| client.log(&caller, entries));
-        Output::new(clock, Arc::clone(&control), claim.attempt, program.limits.log_bytes, value_bytes, sink)
+        let scrubber = Scrubber::new(&program.grants.secrets);
+        let control = Arc::clone(&control);
+        Output::new(clock, control, claim.attempt, program.limits.log_bytes, value_bytes, scrubber, sink)
     };
     let outcome = attempt(&program, &claim, caller, client, &output, &control).await;
     output.finish();
     match outcome {
         Ok(value) => Outcome::Value(value.into()),
-        Err(failure) => Outcome::Failure(Arc::new(failure)),
+        Err(failure) => Outcome::Failure(Arc::new(output.scrub_failure(failure))),
     }
 }
 
@@ -296,6 +299,17 @@ fn wasi_context(
                 }
             }
         }
+    }
+    for (name, value) in &program.grants.environment {
+        wasi.env(name, value);
+    }
+    for secret in &program.grants.secrets {
+        let value = secret.value().ok_or_else(|| {
+            let message =
+                format!("a bug in the runner ended this attempt: the secret `{}` was not read", secret.name);
+            Failure::new(FailureKind::Trapped, message)
+        })?;
+        wasi.env(&secret.name, value);
     }
     for grant in &program.grants.directories {
         let access = match grant.access {

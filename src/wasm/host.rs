@@ -326,6 +326,7 @@ impl context::Host for HostState {
     }
 
     async fn progress(&mut self, done: u64, total: u64, message: String) {
+        let message = self.output.scrub(&message);
         let kept = message.floor_char_boundary(message.len().min(PROGRESS_BYTES));
         let message = harmless(&message[..kept]).into_owned();
         self.client.progress(&self.caller, Progress { done, total, message });

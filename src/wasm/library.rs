@@ -25,6 +25,7 @@ use super::link::{self, Provider};
 use super::network::{self, HttpGrant, NetworkGrant};
 use super::parallel::in_parallel;
 use super::rules;
+use super::secrets::SecretGrant;
 use super::submits::Submits;
 use super::values::{Field, Shape, arguments_schema, normalise_arguments, value_schema};
 use super::versions::{Shelf, Versions};
@@ -73,6 +74,10 @@ pub enum Version {
 pub struct Grants {
     /// Directories.
     pub directories: Vec<DirectoryGrant>,
+    /// Environment variables: names and values.
+    pub environment: Vec<(String, String)>,
+    /// The same whose values are secret.
+    pub secrets: Vec<SecretGrant>,
     /// What they may connect to.
     pub network: Arc<[NetworkGrant]>,
     /// The requests that they may make.

@@ -20,6 +20,7 @@ mod output;
 mod parallel;
 mod rights;
 mod rules;
+mod secrets;
 mod submits;
 mod suggest;
 #[cfg(test)]
@@ -39,4 +40,5 @@ pub use library::{
 };
 pub use network::{HostPattern, HttpGrant, NetworkGrant, Ports, Scheme};
 pub use rights::{Extent, Right, RightKind, rights};
+pub use secrets::{SecretGrant, SecretSource};
 pub use versions::Shelf;

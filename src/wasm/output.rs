@@ -11,7 +11,8 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use super::control::GuestControl;
-use crate::model::{Clock, LogEntry, LogStream, is_terminal_control};
+use super::secrets::Scrubber;
+use crate::model::{Clock, Failure, LogEntry, LogStream, is_terminal_control};
 
 /// Output is handed over when this much has gathered, or when the guest waits or
 /// ends.
@@ -44,6 +45,10 @@ struct Inner {
     /// Entries that may still be begun.
     entries: usize,
     dropped: u64,
+    scrubber: Option<Scrubber>,
+    /// What may be the beginning of a secret whose rest has not been written yet, per
+    /// stream.
+    held: [Vec<u8>; 2],
     pending: Vec<LogEntry>,
     pending_bytes: usize,
     /// The beginning of a character whose rest has not been written yet, per
@@ -71,6 +76,7 @@ impl Output {
         attempt: u32,
         log_bytes: u64,
         value_bytes: Option<u64>,
+        scrubber: Option<Scrubber>,
         sink: Sink,
     ) -> Self {
         let to_usize = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -83,6 +89,8 @@ impl Output {
                 room: to_usize(log_bytes),
                 entries: to_usize(log_bytes) / ENTRY_BYTES + 1,
                 dropped: 0,
+                scrubber,
+                held: [Vec::new(), Vec::new()],
                 pending: Vec::new(),
                 pending_bytes: 0,
                 partial: [Vec::new(), Vec::new()],
@@ -105,13 +113,15 @@ impl Output {
     pub(super) fn log(&self, level: &'static str, message: &str) {
         let mut inner = self.inner.lock();
         inner.control.meter().log.add(message.len() as u64);
-        inner.keep(LogStream::Log, Some(level), message);
+        let message = inner.scrub(message);
+        inner.keep(LogStream::Log, Some(level), &message);
     }
 
     /// Keeps a line of the runner's own about the guest, and returns it as it is kept.
     /// There are few, so they do not count against the limit.
     pub(super) fn note(&self, text: String) -> String {
         let mut inner = self.inner.lock();
+        let text = inner.scrub(&text).into_owned();
         let entry = inner.entry(LogStream::Runner, None, text.clone());
         inner.pending.push(entry);
         text
@@ -126,6 +136,11 @@ impl Output {
     pub(super) fn finish(&self) {
         let mut inner = self.inner.lock();
         for (index, stream) in [LogStream::Stdout, LogStream::Stderr].into_iter().enumerate() {
+            let mut held = std::mem::take(&mut inner.held[index]);
+            if let Some(scrubber) = inner.scrubber.as_ref().filter(|_| !held.is_empty()) {
+                held = scrubber.pass(&mut held, true);
+                inner.write_scrubbed(stream, held);
+            }
             if !inner.partial[index].is_empty() {
                 inner.partial[index].clear();
                 inner.keep(stream, None, "\u{fffd}");
@@ -139,6 +154,21 @@ impl Output {
             inner.pending.push(entry);
         }
         inner.hand_over();
+    }
+
+    /// A text without secrets.
+    pub(super) fn scrub(&self, text: &str) -> String {
+        self.inner.lock().scrub(text).into_owned()
+    }
+
+    /// A failure without secrets in its message. The error that a task returned is its
+    /// value and stays as it is.
+    pub(super) fn scrub_failure(&self, failure: Failure) -> Failure {
+        let inner = self.inner.lock();
+        match &inner.scrubber {
+            Some(scrubber) => Failure { message: scrubber.scrub_cut(&failure.message), ..failure },
+            None => failure,
+        }
     }
 
     /// The end of standard error: what a panic said.
@@ -179,8 +209,22 @@ impl Inner {
             self.dropped += bytes.len() as u64;
             return;
         }
+        let Some(scrubber) = &self.scrubber else {
+            return self.write_scrubbed(stream, bytes.to_vec());
+        };
+        self.held[index].extend_from_slice(bytes);
+        let scrubbed = scrubber.pass(&mut self.held[index], false);
+        self.write_scrubbed(stream, scrubbed);
+    }
+
+    /// Keeps what a guest wrote, without secrets.
+    fn write_scrubbed(&mut self, stream: LogStream, bytes: Vec<u8>) {
+        let index = usize::from(stream == LogStream::Stderr);
         let mut all = std::mem::take(&mut self.partial[index]);
-        all.extend_from_slice(bytes);
+        match all.is_empty() {
+            true => all = bytes,
+            false => all.extend_from_slice(&bytes),
+        }
         // A character may be split between two writes: its beginning waits.
         let complete = all.len() - incomplete_suffix(&all);
         self.partial[index] = all.split_off(complete);
@@ -194,6 +238,10 @@ impl Inner {
             }
         }
         self.keep(stream, None, &text);
+    }
+
+    fn scrub<'t>(&self, text: &'t str) -> std::borrow::Cow<'t, str> {
+        self.scrubber.as_ref().map_or(text.into(), |scrubber| scrubber.scrub(text))
     }
 
     fn entry(&self, stream: LogStream, level: Option<&'static str>, text: String) -> LogEntry {
@@ -349,7 +397,8 @@ mod tests {
         let sink = Arc::clone(&entries);
         let sink: Sink = Box::new(move |new| sink.lock().extend(new));
         let control = Arc::new(GuestControl::new(std::time::Duration::from_secs(1)));
-        (Output::new(Arc::new(SystemClock::new()), control, 1, log_bytes, value_bytes, sink), entries)
+        let clock = Arc::new(SystemClock::new());
+        (Output::new(clock, control, 1, log_bytes, value_bytes, None, sink), entries)
     }
 
     fn write(output: &Output, stream: LogStream, bytes: &[u8]) {

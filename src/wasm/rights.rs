@@ -144,7 +144,13 @@ impl Right {
         };
         match self.kind {
             RightKind::Clocks | RightKind::Random => (Extent::Granted, Vec::new()),
-            RightKind::Environment | RightKind::Unknown => (Extent::Denied, Vec::new()),
+            RightKind::Unknown => (Extent::Denied, Vec::new()),
+            // Names only: values are nobody's business here.
+            RightKind::Environment => {
+                let variables = grants.environment.iter().map(|(name, _)| name.clone());
+                let secrets = grants.secrets.iter().map(|secret| format!("{} (secret)", secret.name));
+                listed(variables.chain(secrets).collect())
+            }
             RightKind::Files => listed(
                 grants
                     .directories

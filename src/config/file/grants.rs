@@ -8,9 +8,11 @@ use toml::de::{DeTable, DeValue};
 use super::{Reader, Value, describe};
 use crate::wasm::{
     DirectoryAccess, DirectoryGrant, Glob, Grants, HostPattern, HttpGrant, NetworkGrant, Ports, Scheme,
+    SecretGrant, SecretSource,
 };
 
 const DIRECTORY_KEYS: [&str; 3] = ["host", "guest", "access"];
+const SECRET_KEYS: [&str; 2] = ["file", "environment"];
 pub(super) const NETWORK_KEYS: [&str; 3] = ["host", "ports", "allow-private"];
 pub(super) const HTTP_KEYS: [&str; 6] = ["host", "schemes", "ports", "methods", "paths", "allow-private"];
 
@@ -18,6 +20,8 @@ impl Reader<'_> {
     pub(super) fn grants(&mut self, table: &DeTable<'_>, section: &str) -> Grants {
         Grants {
             directories: self.blocks(table, section, "directory", "directory", Self::directory),
+            environment: self.environment(table, section),
+            secrets: self.secrets(table, section),
             network: self.blocks(table, section, "network", "host", Self::network).into(),
             http: self.blocks(table, section, "http", "host", Self::http).into(),
             may_submit: self.may_submit(table, section).map(Into::into),
@@ -80,6 +84,82 @@ impl Reader<'_> {
             },
         };
         Some(DirectoryGrant { host: host?, guest: guest?, access })
+    }
+
+    fn environment(&mut self, table: &DeTable<'_>, section: &str) -> Vec<(String, String)> {
+        let Some(variables) = self.table(table, section, "environment") else { return Vec::new() };
+        let section = format!("{section}.environment");
+        let mut found = Vec::new();
+        for name in variables.keys() {
+            let value = self.string(variables, &section, name.get_ref());
+            if self.variable(name, &section)
+                && let Some((value, offset)) = value
+            {
+                if value.contains('\0') {
+                    let message = format!("`{section}.{}` has a NUL in it", name.get_ref());
+                    self.problem(offset, message);
+                }
+                found.push((name.get_ref().to_string(), value));
+            }
+        }
+        found
+    }
+
+    fn secrets(&mut self, table: &DeTable<'_>, section: &str) -> Vec<SecretGrant> {
+        let Some(secrets) = self.table(table, section, "secrets") else { return Vec::new() };
+        let plain = match table.get("environment").map(Spanned::get_ref) {
+            Some(DeValue::Table(plain)) => Some(plain),
+            _ => None,
+        };
+        let section = format!("{section}.secrets");
+        let mut found = Vec::new();
+        for (name, value) in secrets {
+            let shown = format!("{section}.{}", name.get_ref());
+            if !self.variable(name, &section) {
+                continue;
+            }
+            if plain.is_some_and(|plain| plain.contains_key(name.get_ref().as_ref())) {
+                let message = format!("`{shown}` is in `environment`, too: it can't be both");
+                self.problem(name.span().start, message);
+            }
+            let source = match value.get_ref() {
+                DeValue::Table(source) => self.secret_source(source, &shown),
+                // Its value is not told: somebody may have written the secret itself.
+                _ => None,
+            };
+            match source {
+                Some(source) => found.push(SecretGrant::new(name.get_ref().to_string(), source)),
+                None => {
+                    let message = format!("`{shown}` does not say where the secret is");
+                    self.problem(value.span().start, message).hint = Some(
+                        "write `{ file = \"PATH\" }` or `{ environment = \"VARIABLE\" }`; a secret itself does not belong here"
+                            .to_owned(),
+                    );
+                }
+            }
+        }
+        found
+    }
+
+    fn secret_source(&mut self, source: &DeTable<'_>, section: &str) -> Option<SecretSource> {
+        self.refuse_unknown_keys(source, section, &SECRET_KEYS);
+        let file = self.path(source, section, "file");
+        let variable = self.string(source, section, "environment");
+        match (file, variable) {
+            (Some(path), None) => Some(SecretSource::File(path)),
+            (None, Some((name, _))) => Some(SecretSource::Environment(name)),
+            _ => None,
+        }
+    }
+
+    /// Whether something can be the name of a variable.
+    fn variable(&mut self, name: &Spanned<std::borrow::Cow<'_, str>>, section: &str) -> bool {
+        let is_name = !name.get_ref().is_empty() && !name.get_ref().contains(['=', '\0']);
+        if !is_name {
+            let message = format!("`{}` in `[{section}]` can't be the name of a variable", name.get_ref());
+            self.problem(name.span().start, message);
+        }
+        is_name
     }
 
     fn may_submit(&mut self, table: &DeTable<'_>, section: &str) -> Option<Vec<Glob>> {

@@ -63,7 +63,7 @@ fn gate(grants: &[(&str, u16, bool)], names: &[(&str, &[&[&str]])], limit: u32) 
         kept.lock().extend(entries.into_iter().map(|entry| entry.text));
     });
     let control = Arc::new(GuestControl::new(std::time::Duration::from_secs(1)));
-    let output = Output::new(Arc::new(SystemClock::new()), control, 1, 1000, None, sink);
+    let output = Output::new(Arc::new(SystemClock::new()), control, 1, 1000, None, None, sink);
     let grants: Vec<_> = grants
         .iter()
         .map(|(host, port, allow_private)| NetworkGrant {

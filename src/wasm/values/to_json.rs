@@ -13,9 +13,9 @@ pub(in crate::wasm) enum WriteError {
         /// The most bytes that were allowed.
         max_bytes: usize,
     },
-    /// It holds a resource, a stream or the like, which [`Shape::of`] refuses.
+    /// It holds a resource, a stream or the like, which [`Shape::within`] refuses.
     ///
-    /// [`Shape::of`]: super::Shape::of
+    /// [`Shape::within`]: super::Shape::within
     #[error("the value holds something that can't travel as JSON")]
     Unsupported,
 }

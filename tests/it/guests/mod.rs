@@ -8,6 +8,7 @@ mod primes;
 mod rights;
 mod sandbox;
 mod schemas;
+mod secrets;
 pub mod setup;
 mod usage;
 mod values;
