@@ -42,6 +42,8 @@ impl Denials {
 
     /// Writes down one denial: what was tried, and what would allow it.
     pub(super) fn say(&self, tried: &str, why: &str) {
+        // Whole secrets are found, halves of them are not: so before it is cut.
+        let tried = self.inner.output.scrub(tried);
         let tried = &tried[..tried.floor_char_boundary(tried.len().min(TEXT_BYTES))];
         let text = format!("denied: {}: {why}", harmless(tried).replace('\n', " "));
         let is_last = {

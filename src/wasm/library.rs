@@ -10,24 +10,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::Component;
 
 use super::cache::Cache;
 use super::compile::{CompileError, Compiler};
 use super::control::GuestControl;
 use super::discover::{Discovery, Export, Names, discover};
 use super::engine::{EpochTicker, new_engine};
-use super::execute::{self, MAX_MEMORIES, MAX_TABLES, Program, TABLES_PER_WEIGHT};
-use super::files;
+use super::execute;
 use super::glob::Glob;
-use super::host;
-use super::link::{self, Provider};
-use super::network::{self, HttpGrant, NetworkGrant};
+use super::linked::{LinkedTask, link_one};
+use super::network::{HttpGrant, NetworkGrant};
 use super::parallel::in_parallel;
-use super::rules;
 use super::secrets::SecretGrant;
-use super::submits::Submits;
-use super::values::{Field, Shape, arguments_schema, normalise_arguments, value_schema};
+use super::values::{Shape, arguments_schema, normalise_arguments, value_schema};
 use super::versions::{Shelf, Versions};
 use crate::model::{Claim, Clock, ComponentDigest, Outcome, RetryPolicy, TaskClient, TaskOptions};
 
@@ -171,34 +167,6 @@ pub struct NotTask {
     pub reason: String,
 }
 
-/// What a component file holds.
-#[derive(Debug, Clone)]
-pub struct Inspection {
-    /// The digest of its bytes.
-    pub digest: ComponentDigest,
-    /// Its size in bytes.
-    pub bytes: u64,
-    /// The tasks that it exports.
-    pub tasks: Vec<Task>,
-    /// The functions that it exports and that can't be tasks.
-    pub not_tasks: Vec<NotTask>,
-    /// What it imports, and who would provide it.
-    pub imports: Vec<Capability>,
-}
-
-/// An imported interface and what stands behind it.
-#[derive(Debug, Clone)]
-pub struct Capability {
-    /// The name of the import, with its version.
-    pub import: String,
-    /// The functions of it that the component uses.
-    pub functions: Vec<String>,
-    /// In words, what it asks for and who provides it.
-    pub provided_by: String,
-    /// Whether anything provides it.
-    pub is_provided: bool,
-}
-
 /// A component that can't be used.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("component `{component}` ({path}): {message}")]
@@ -241,7 +209,7 @@ pub(super) struct Loaded {
     path: PathBuf,
     pub(super) digest: ComponentDigest,
     pub(super) component: Component,
-    discovery: Discovery,
+    pub(super) discovery: Discovery,
 }
 
 impl Loaded {
@@ -263,7 +231,7 @@ impl Loaded {
             .find(|export| export.interface.as_deref() == Some(interface) && &*export.function == function)
     }
 
-    fn error(&self, message: impl Into<String>) -> LoadError {
+    pub(super) fn error(&self, message: impl Into<String>) -> LoadError {
         load_error(&self.name, &self.path, message)
     }
 }
@@ -282,24 +250,6 @@ pub struct Library {
     pub(super) versions: Versions,
     ticker: EpochTicker,
     clock: Arc<dyn Clock>,
-}
-
-pub(super) struct LinkedTask {
-    /// Place in `tasks`.
-    index: usize,
-    program: Arc<Program>,
-    weight: usize,
-    retry: Arc<RetryPolicy>,
-    /// The names that its interface has for types.
-    types: Arc<[Field]>,
-}
-
-/// A component with everything that it imports.
-#[derive(Default)]
-pub(super) struct Linked {
-    pub(super) programs: HashMap<Arc<str>, LinkedTask>,
-    tasks: Vec<Task>,
-    not_tasks: Vec<NotTask>,
 }
 
 /// A guest that was made from a claim.
@@ -413,65 +363,6 @@ impl Library {
     /// Says where other versions of pinned components come from.
     pub fn fetch_versions_from(&mut self, shelf: Box<dyn Shelf>) {
         self.versions.fetch_from(shelf);
-    }
-
-    /// What one component file holds, without linking it to anything.
-    ///
-    /// # Errors
-    ///
-    /// [`LoadError`] if it can't be read or is not a component.
-    pub fn inspect(
-        name: &str,
-        path: &Path,
-        cache_directory: Option<&Path>,
-        compiler: Compiler,
-    ) -> Result<Inspection, LoadError> {
-        let engine = new_engine(1, false).map_err(|error| {
-            load_error(name, path, format!("the WebAssembly engine can't be made: {error:#}"))
-        })?;
-        let cache = Cache::new(cache_directory, compiler);
-        let loaded = load_one(&engine, false, name, path, None, &cache)?;
-        let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-        let alone = [&loaded];
-        let imports = loaded
-            .discovery
-            .imports
-            .iter()
-            .map(|import| {
-                let (provided_by, is_provided) = match link::provider(import, &alone) {
-                    Ok(Provider::Wasi) => (wasi_capability(&import.name), true),
-                    Ok(Provider::Runner) => ("the runner".to_owned(), true),
-                    Ok(Provider::Types) => ("nobody needs to: it only names types".to_owned(), true),
-                    Ok(Provider::Component(..)) => {
-                        ("itself: each call is a child invocation".to_owned(), true)
-                    }
-                    Err(_) => ("another component must export it".to_owned(), false),
-                };
-                let functions = import.functions().map(str::to_owned).collect();
-                Capability { import: import.name.to_string(), functions, provided_by, is_provided }
-            })
-            .collect();
-        Ok(Inspection {
-            digest: loaded.digest,
-            bytes,
-            tasks: loaded
-                .discovery
-                .exports
-                .iter()
-                .map(|export| task(&loaded, export, TaskOptions::default()))
-                .collect(),
-            not_tasks: loaded
-                .discovery
-                .rejected
-                .iter()
-                .map(|rejected| NotTask {
-                    id: rejected.id.clone(),
-                    component: Arc::clone(&loaded.name),
-                    reason: rejected.reason.clone(),
-                })
-                .collect(),
-            imports,
-        })
     }
 
     /// All tasks, sorted by id.
@@ -667,121 +558,6 @@ pub(super) fn load_bytes(
     Ok(Loaded { name: name.into(), path: path.to_owned(), digest, component, discovery })
 }
 
-/// Links a component with all of them, itself included.
-pub(super) fn link_one(
-    one: &Loaded,
-    source: &ComponentSource,
-    all: &[&Loaded],
-    names: &Arc<Names>,
-) -> Result<Linked, Vec<LoadError>> {
-    let submits = Submits { allowed: source.grants.may_submit.clone(), names: Arc::clone(names) };
-    let mut linked = Linked::default();
-    let mut errors = Vec::new();
-    let mut linker = Linker::new(one.component.engine());
-    let prepared = wasmtime_wasi::p2::add_to_linker_async(&mut linker)
-        .and_then(|()| files::add_to_linker(&mut linker))
-        .and_then(|()| network::add_sockets_to_linker(&mut linker))
-        .and_then(|()| host::add_to_linker(&mut linker));
-    let wants_http = one.discovery.imports.iter().any(|import| import.name.starts_with("wasi:http/"));
-    let prepared = match wants_http {
-        true => prepared.and_then(|()| network::add_http_to_linker(&mut linker)),
-        false => prepared,
-    };
-    if let Err(error) = prepared {
-        return Err(vec![one.error(format!("the imports can't be prepared: {error:#}"))]);
-    }
-    for import in &one.discovery.imports {
-        match link::provider(import, all) {
-            Err(message) => errors.push(one.error(message)),
-            Ok(Provider::Wasi | Provider::Runner | Provider::Types) => {}
-            Ok(Provider::Component(index, interface)) => {
-                for export in all[index].discovery.exports.iter() {
-                    if export.interface.as_deref() != Some(&interface) {
-                        continue;
-                    }
-                    if import.uses(&export.function) && !submits.allows(&export.id) {
-                        errors.push(
-                            one.error(format!("imports `{}`, and `may-submit` does not name it", export.id)),
-                        );
-                    }
-                    let defined = link::define(
-                        &mut linker,
-                        &import.name,
-                        &export.function,
-                        Arc::clone(&export.id),
-                        export.signature.clone(),
-                    );
-                    if let Err(error) = defined {
-                        errors.push(one.error(format!("import `{}`: {error:#}", import.name)));
-                    }
-                }
-            }
-        }
-    }
-    let weight = match weight(&one.component) {
-        Ok(weight) => weight,
-        Err(message) => {
-            errors.push(one.error(message));
-            1
-        }
-    };
-    let mut options = task_options(one, source);
-    for export in &one.discovery.exports {
-        if let Some(options) = options.get(&export.id)
-            && let Err(message) = check_cases(export, &options.retry, &source.defaults.retry)
-        {
-            errors.push(one.error(message));
-        }
-        let rules = options.get(&export.id).map_or(&source.defaults.rules, |options| &options.rules);
-        if let Err(message) = rules::check(export, rules) {
-            errors.push(one.error(message));
-        }
-    }
-    if !errors.is_empty() {
-        return Err(errors);
-    }
-    let pre =
-        linker.instantiate_pre(&one.component).map_err(|error| vec![one.error(format!("{error:#}"))])?;
-    for rejected in &one.discovery.rejected {
-        linked.not_tasks.push(NotTask {
-            id: rejected.id.clone(),
-            component: Arc::clone(&one.name),
-            reason: rejected.reason.clone(),
-        });
-    }
-    for export in &one.discovery.exports {
-        let mut options = options.remove(&export.id).unwrap_or_else(|| source.defaults.clone());
-        if options.retry.returned_cases.is_some() && error_cases(export).is_none() {
-            // The JSON of a string can look like a case.
-            Arc::make_mut(&mut options.retry).returned_cases = Some(Arc::from([]));
-        }
-        let program = Arc::new(Program {
-            component: Arc::clone(&one.name),
-            engine: one.component.engine().clone(),
-            is_metered: source.wants_fuel(),
-            pre: pre.clone(),
-            index: export.index,
-            entry: export.entry,
-            signature: export.signature.clone(),
-            grants: source.grants.clone(),
-            submits: submits.clone(),
-            limits: options.limits.clone(),
-        });
-        linked.programs.insert(
-            Arc::clone(&export.id),
-            LinkedTask {
-                index: 0,
-                program,
-                weight,
-                retry: Arc::clone(&options.retry),
-                types: Arc::clone(&export.types),
-            },
-        );
-        linked.tasks.push(task(one, export, options));
-    }
-    Ok(linked)
-}
-
 /// Two components that export the same task: nobody could say which is meant.
 fn refuse_duplicates(loaded: &[Loaded], errors: &mut Vec<LoadError>) {
     let mut first: HashMap<&str, &Loaded> = HashMap::new();
@@ -794,109 +570,4 @@ fn refuse_duplicates(loaded: &[Loaded], errors: &mut Vec<LoadError>) {
             }
         }
     }
-}
-
-/// The options of each task of this component that the configuration names.
-/// Names of other components' tasks are none of its business; those that name no
-/// task at all are found by whoever can say where they stand in the
-/// configuration.
-fn task_options(one: &Loaded, source: &ComponentSource) -> HashMap<Arc<str>, TaskOptions> {
-    let names =
-        Names::new(one.discovery.exports.iter().map(|export| (Arc::clone(&export.id), export.version())));
-    let known = source.tasks.iter().filter_map(|(name, task)| Some((names.resolve(name).ok()?, task)));
-    known.map(|(id, task)| (Arc::clone(id), task.clone())).collect()
-}
-
-/// The cases of the error that a task returns; `None` if its type has none.
-fn error_cases(export: &Export) -> Option<Vec<&str>> {
-    let Some(Shape::Result { err: Some(error), .. }) = &export.signature.result else { return None };
-    match &**error {
-        Shape::Enum(cases) => Some(cases.iter().map(|case| &**case).collect()),
-        Shape::Variant(cases) => Some(cases.iter().map(|case| &*case.name).collect()),
-        _ => None,
-    }
-}
-
-/// Whether a task can return the cases that its own section lists. What the
-/// component lists is for all of its tasks, and may not be for this one.
-fn check_cases(export: &Export, retry: &RetryPolicy, of_component: &RetryPolicy) -> Result<(), String> {
-    let Some(cases) = retry.returned_cases.as_deref().filter(|cases| !cases.is_empty()) else {
-        return Ok(());
-    };
-    if retry.returned_cases == of_component.returned_cases {
-        return Ok(());
-    }
-    let Some(known) = error_cases(export) else {
-        return Err(format!(
-            "`cases` for the retries of `{}`: its error is no enum or variant, so it has no cases",
-            export.id
-        ));
-    };
-    match cases.iter().find(|case| !known.contains(&&***case)) {
-        None => Ok(()),
-        Some(unknown) => {
-            let known: Vec<_> = known.iter().map(|case| format!("`{case}`")).collect();
-            Err(format!(
-                "`cases` for the retries of `{}`: its error has no case `{unknown}` (known: {})",
-                export.id,
-                known.join(", ")
-            ))
-        }
-    }
-}
-
-/// How many live instances one instance counts for: pools are sized for guests
-/// with one memory.
-fn weight(component: &Component) -> Result<usize, String> {
-    let Some(needs) = component.resources_required() else {
-        return Err("it imports core modules, which nothing can provide".to_owned());
-    };
-    if needs.num_memories > MAX_MEMORIES || needs.num_tables > MAX_TABLES {
-        return Err(format!(
-            "it needs {} memories and {} tables, more than the {MAX_MEMORIES} and {MAX_TABLES} that an instance may have",
-            needs.num_memories, needs.num_tables
-        ));
-    }
-    Ok(needs.num_memories.max(needs.num_tables.div_ceil(TABLES_PER_WEIGHT)).max(1) as usize)
-}
-
-fn task(one: &Loaded, export: &Export, options: TaskOptions) -> Task {
-    Task {
-        id: Arc::clone(&export.id),
-        component: Arc::clone(&one.name),
-        digest: one.digest,
-        parameters: export
-            .signature
-            .parameters
-            .iter()
-            .map(|parameter| Parameter {
-                name: parameter.name.to_string(),
-                type_name: parameter.shape.to_string(),
-            })
-            .collect(),
-        result: export.signature.result.as_ref().map(ToString::to_string),
-        options,
-    }
-}
-
-/// What a WASI import asks for, and what it gets if nothing is granted.
-fn wasi_capability(import: &str) -> String {
-    let interface = import.trim_start_matches("wasi:");
-    let what = match interface.split(['/', '@']).next().unwrap_or_default() {
-        "filesystem" => "files: only in granted directories",
-        "sockets" => "network: only to granted hosts",
-        "clocks" => "clocks: given",
-        "random" => "random numbers: given",
-        "http" => "requests: only those granted",
-        "io" => "streams: given",
-        "cli" => match interface.split(['/', '@']).nth(1).unwrap_or_default() {
-            "environment" => "environment and arguments: empty unless granted",
-            "stdin" => "standard input: empty",
-            "stdout" | "stderr" => "standard output and error: kept with the invocation",
-            "exit" => "exit: ends the attempt",
-            _ => "terminals: none",
-        },
-        _ => "not provided by this runner",
-    };
-    what.to_owned()
 }

@@ -10,10 +10,12 @@ mod execute;
 mod files;
 mod glob;
 mod host;
+mod inspect;
 mod interfaces;
 mod library;
 mod limits;
 mod link;
+mod linked;
 mod meter;
 mod network;
 mod output;
@@ -32,11 +34,11 @@ pub use compile::{CompileLimits, Compiler, JobError, compile};
 pub use control::GuestControl;
 pub use engine::{live_for_maps, maps_for_live};
 pub use glob::Glob;
+pub use inspect::{Capability, Inspection};
 pub use interfaces::{Interface, Interfaces};
 pub use library::{
-    ArgumentError, Capability, ComponentSource, DirectoryAccess, DirectoryGrant, Grants, Inspection, Library,
-    LibraryOptions, LoadError, NotTask, Parameter, ResolveError, StartedGuest, Task, TaskSchema, Version,
-    check_lock,
+    ArgumentError, ComponentSource, DirectoryAccess, DirectoryGrant, Grants, Library, LibraryOptions,
+    LoadError, NotTask, Parameter, ResolveError, StartedGuest, Task, TaskSchema, Version, check_lock,
 };
 pub use network::{HostPattern, HttpGrant, NetworkGrant, Ports, Scheme};
 pub use rights::{Extent, Right, RightKind, rights};

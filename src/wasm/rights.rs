@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::discover::split_version;
-use super::library::{Capability, DirectoryAccess, Grants};
+use super::inspect::Capability;
+use super::library::{DirectoryAccess, Grants};
 
 /// What a component can ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 use super::cache::Cache;
 use super::compile::Compiler;
 use super::discover::Names;
-use super::library::{ComponentSource, Linked, Loaded, Version, link_one, load_bytes};
+use super::library::{ComponentSource, Loaded, Version, load_bytes};
+use super::linked::{Linked, link_one};
 use crate::model::ComponentDigest;
 
 /// So many other versions are kept linked. More are linked anew, from compiled

@@ -1,0 +1,123 @@
+//! What one component file holds, by itself.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::cache::Cache;
+use super::compile::Compiler;
+use super::engine::new_engine;
+use super::library::{Library, LoadError, NotTask, Task, load_error, load_one};
+use super::link::{self, Provider};
+use super::linked::task;
+use crate::model::{ComponentDigest, TaskOptions};
+
+/// What a component file holds.
+#[derive(Debug, Clone)]
+pub struct Inspection {
+    /// The digest of its bytes.
+    pub digest: ComponentDigest,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// The tasks that it exports.
+    pub tasks: Vec<Task>,
+    /// The functions that it exports and that can't be tasks.
+    pub not_tasks: Vec<NotTask>,
+    /// What it imports, and who would provide it.
+    pub imports: Vec<Capability>,
+}
+
+/// An imported interface and what stands behind it.
+#[derive(Debug, Clone)]
+pub struct Capability {
+    /// The name of the import, with its version.
+    pub import: String,
+    /// The functions of it that the component uses.
+    pub functions: Vec<String>,
+    /// In words, what it asks for and who provides it.
+    pub provided_by: String,
+    /// Whether anything provides it.
+    pub is_provided: bool,
+}
+
+impl Library {
+    /// What one component file holds, without linking it to anything.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] if it can't be read or is not a component.
+    pub fn inspect(
+        name: &str,
+        path: &Path,
+        cache_directory: Option<&Path>,
+        compiler: Compiler,
+    ) -> Result<Inspection, LoadError> {
+        let engine = new_engine(1, false).map_err(|error| {
+            load_error(name, path, format!("the WebAssembly engine can't be made: {error:#}"))
+        })?;
+        let cache = Cache::new(cache_directory, compiler);
+        let loaded = load_one(&engine, false, name, path, None, &cache)?;
+        let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let alone = [&loaded];
+        let imports = loaded
+            .discovery
+            .imports
+            .iter()
+            .map(|import| {
+                let (provided_by, is_provided) = match link::provider(import, &alone) {
+                    Ok(Provider::Wasi) => (wasi_capability(&import.name), true),
+                    Ok(Provider::Runner) => ("the runner".to_owned(), true),
+                    Ok(Provider::Types) => ("nobody needs to: it only names types".to_owned(), true),
+                    Ok(Provider::Component(..)) => {
+                        ("itself: each call is a child invocation".to_owned(), true)
+                    }
+                    Err(_) => ("another component must export it".to_owned(), false),
+                };
+                let functions = import.functions().map(str::to_owned).collect();
+                Capability { import: import.name.to_string(), functions, provided_by, is_provided }
+            })
+            .collect();
+        Ok(Inspection {
+            digest: loaded.digest,
+            bytes,
+            tasks: loaded
+                .discovery
+                .exports
+                .iter()
+                .map(|export| task(&loaded, export, TaskOptions::default()))
+                .collect(),
+            not_tasks: loaded
+                .discovery
+                .rejected
+                .iter()
+                .map(|rejected| NotTask {
+                    id: rejected.id.clone(),
+                    component: Arc::clone(&loaded.name),
+                    reason: rejected.reason.clone(),
+                })
+                .collect(),
+            imports,
+        })
+    }
+}
+
+/// What a WASI import asks for, and what it gets if nothing is granted.
+fn wasi_capability(import: &str) -> String {
+    let interface = import.trim_start_matches("wasi:");
+    let what = match interface.split(['/', '@']).next().unwrap_or_default() {
+        "filesystem" => "files: only in granted directories",
+        "sockets" => "network: only to granted hosts",
+        "clocks" => "clocks: given",
+        "random" => "random numbers: given",
+        "http" => "requests: only those granted",
+        "io" => "streams: given",
+        "cli" => match interface.split(['/', '@']).nth(1).unwrap_or_default() {
+            "environment" => "environment and arguments: empty unless granted",
+            "stdin" => "standard input: empty",
+            "stdout" | "stderr" => "standard output and error: kept with the invocation",
+            "exit" => "exit: ends the attempt",
+            _ => "terminals: none",
+        },
+        _ => "not provided by this runner",
+    };
+    what.to_owned()
+}

@@ -1,0 +1,232 @@
+//! Components with everything that they import, and what their tasks run as.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use wasmtime::component::{Component, Linker};
+
+use super::discover::{Export, Names};
+use super::execute::{MAX_MEMORIES, MAX_TABLES, Program, TABLES_PER_WEIGHT};
+use super::library::{ComponentSource, LoadError, Loaded, NotTask, Parameter, Task};
+use super::link::{self, Provider};
+use super::submits::Submits;
+use super::values::{Field, Shape};
+use super::{files, host, network, rules};
+use crate::model::{RetryPolicy, TaskOptions};
+
+/// What a task runs as.
+pub(super) struct LinkedTask {
+    /// Place in `tasks`.
+    pub(super) index: usize,
+    pub(super) program: Arc<Program>,
+    pub(super) weight: usize,
+    pub(super) retry: Arc<RetryPolicy>,
+    /// The names that its interface has for types.
+    pub(super) types: Arc<[Field]>,
+}
+
+/// A component with everything that it imports.
+#[derive(Default)]
+pub(super) struct Linked {
+    pub(super) programs: HashMap<Arc<str>, LinkedTask>,
+    pub(super) tasks: Vec<Task>,
+    pub(super) not_tasks: Vec<NotTask>,
+}
+
+/// Links a component with all of them, itself included.
+pub(super) fn link_one(
+    one: &Loaded,
+    source: &ComponentSource,
+    all: &[&Loaded],
+    names: &Arc<Names>,
+) -> Result<Linked, Vec<LoadError>> {
+    let submits = Submits { allowed: source.grants.may_submit.clone(), names: Arc::clone(names) };
+    let mut linked = Linked::default();
+    let mut errors = Vec::new();
+    let mut linker = Linker::new(one.component.engine());
+    let prepared = wasmtime_wasi::p2::add_to_linker_async(&mut linker)
+        .and_then(|()| files::add_to_linker(&mut linker))
+        .and_then(|()| network::add_sockets_to_linker(&mut linker))
+        .and_then(|()| host::add_to_linker(&mut linker));
+    let wants_http = one.discovery.imports.iter().any(|import| import.name.starts_with("wasi:http/"));
+    let prepared = match wants_http {
+        true => prepared.and_then(|()| network::add_http_to_linker(&mut linker)),
+        false => prepared,
+    };
+    if let Err(error) = prepared {
+        return Err(vec![one.error(format!("the imports can't be prepared: {error:#}"))]);
+    }
+    for import in &one.discovery.imports {
+        match link::provider(import, all) {
+            Err(message) => errors.push(one.error(message)),
+            Ok(Provider::Wasi | Provider::Runner | Provider::Types) => {}
+            Ok(Provider::Component(index, interface)) => {
+                for export in all[index].discovery.exports.iter() {
+                    if export.interface.as_deref() != Some(&interface) {
+                        continue;
+                    }
+                    if import.uses(&export.function) && !submits.allows(&export.id) {
+                        errors.push(
+                            one.error(format!("imports `{}`, and `may-submit` does not name it", export.id)),
+                        );
+                    }
+                    let defined = link::define(
+                        &mut linker,
+                        &import.name,
+                        &export.function,
+                        Arc::clone(&export.id),
+                        export.signature.clone(),
+                    );
+                    if let Err(error) = defined {
+                        errors.push(one.error(format!("import `{}`: {error:#}", import.name)));
+                    }
+                }
+            }
+        }
+    }
+    let weight = match weight(&one.component) {
+        Ok(weight) => weight,
+        Err(message) => {
+            errors.push(one.error(message));
+            1
+        }
+    };
+    let mut options = task_options(one, source);
+    for export in &one.discovery.exports {
+        if let Some(options) = options.get(&export.id)
+            && let Err(message) = check_cases(export, &options.retry, &source.defaults.retry)
+        {
+            errors.push(one.error(message));
+        }
+        let rules = options.get(&export.id).map_or(&source.defaults.rules, |options| &options.rules);
+        if let Err(message) = rules::check(export, rules) {
+            errors.push(one.error(message));
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let pre =
+        linker.instantiate_pre(&one.component).map_err(|error| vec![one.error(format!("{error:#}"))])?;
+    for rejected in &one.discovery.rejected {
+        linked.not_tasks.push(NotTask {
+            id: rejected.id.clone(),
+            component: Arc::clone(&one.name),
+            reason: rejected.reason.clone(),
+        });
+    }
+    for export in &one.discovery.exports {
+        let mut options = options.remove(&export.id).unwrap_or_else(|| source.defaults.clone());
+        if options.retry.returned_cases.is_some() && error_cases(export).is_none() {
+            // The JSON of a string can look like a case.
+            Arc::make_mut(&mut options.retry).returned_cases = Some(Arc::from([]));
+        }
+        let program = Arc::new(Program {
+            component: Arc::clone(&one.name),
+            engine: one.component.engine().clone(),
+            is_metered: source.wants_fuel(),
+            pre: pre.clone(),
+            index: export.index,
+            entry: export.entry,
+            signature: export.signature.clone(),
+            grants: source.grants.clone(),
+            submits: submits.clone(),
+            limits: options.limits.clone(),
+        });
+        linked.programs.insert(
+            Arc::clone(&export.id),
+            LinkedTask {
+                index: 0,
+                program,
+                weight,
+                retry: Arc::clone(&options.retry),
+                types: Arc::clone(&export.types),
+            },
+        );
+        linked.tasks.push(task(one, export, options));
+    }
+    Ok(linked)
+}
+
+/// The options of each task of this component that the configuration names.
+/// Names of other components' tasks are none of its business; those that name no
+/// task at all are found by whoever can say where they stand in the
+/// configuration.
+fn task_options(one: &Loaded, source: &ComponentSource) -> HashMap<Arc<str>, TaskOptions> {
+    let names =
+        Names::new(one.discovery.exports.iter().map(|export| (Arc::clone(&export.id), export.version())));
+    let known = source.tasks.iter().filter_map(|(name, task)| Some((names.resolve(name).ok()?, task)));
+    known.map(|(id, task)| (Arc::clone(id), task.clone())).collect()
+}
+
+/// The cases of the error that a task returns; `None` if its type has none.
+fn error_cases(export: &Export) -> Option<Vec<&str>> {
+    let Some(Shape::Result { err: Some(error), .. }) = &export.signature.result else { return None };
+    match &**error {
+        Shape::Enum(cases) => Some(cases.iter().map(|case| &**case).collect()),
+        Shape::Variant(cases) => Some(cases.iter().map(|case| &*case.name).collect()),
+        _ => None,
+    }
+}
+
+/// Whether a task can return the cases that its own section lists. What the
+/// component lists is for all of its tasks, and may not be for this one.
+fn check_cases(export: &Export, retry: &RetryPolicy, of_component: &RetryPolicy) -> Result<(), String> {
+    let Some(cases) = retry.returned_cases.as_deref().filter(|cases| !cases.is_empty()) else {
+        return Ok(());
+    };
+    if retry.returned_cases == of_component.returned_cases {
+        return Ok(());
+    }
+    let Some(known) = error_cases(export) else {
+        return Err(format!(
+            "`cases` for the retries of `{}`: its error is no enum or variant, so it has no cases",
+            export.id
+        ));
+    };
+    match cases.iter().find(|case| !known.contains(&&***case)) {
+        None => Ok(()),
+        Some(unknown) => {
+            let known: Vec<_> = known.iter().map(|case| format!("`{case}`")).collect();
+            Err(format!(
+                "`cases` for the retries of `{}`: its error has no case `{unknown}` (known: {})",
+                export.id,
+                known.join(", ")
+            ))
+        }
+    }
+}
+
+/// How many live instances one instance counts for: pools are sized for guests
+/// with one memory.
+fn weight(component: &Component) -> Result<usize, String> {
+    let Some(needs) = component.resources_required() else {
+        return Err("it imports core modules, which nothing can provide".to_owned());
+    };
+    if needs.num_memories > MAX_MEMORIES || needs.num_tables > MAX_TABLES {
+        return Err(format!(
+            "it needs {} memories and {} tables, more than the {MAX_MEMORIES} and {MAX_TABLES} that an instance may have",
+            needs.num_memories, needs.num_tables
+        ));
+    }
+    Ok(needs.num_memories.max(needs.num_tables.div_ceil(TABLES_PER_WEIGHT)).max(1) as usize)
+}
+
+pub(super) fn task(one: &Loaded, export: &Export, options: TaskOptions) -> Task {
+    Task {
+        id: Arc::clone(&export.id),
+        component: Arc::clone(&one.name),
+        digest: one.digest,
+        parameters: export
+            .signature
+            .parameters
+            .iter()
+            .map(|parameter| Parameter {
+                name: parameter.name.to_string(),
+                type_name: parameter.shape.to_string(),
+            })
+            .collect(),
+        result: export.signature.result.as_ref().map(ToString::to_string),
+        options,
+    }
+}
