@@ -481,7 +481,11 @@ pub fn complain_of_failure(what: &str, task: &str, failure: &Failure) {
         output::note(&format!("  … and {more} more frames"));
     }
     // Limits are called in failures what they are called in the configuration.
-    if let Some(key) = failure.limit.map(LimitKind::as_str) {
+    if failure.limit == Some(LimitKind::Scratch) {
+        output::hint(
+            "raise `size` or `files` in its component's `[component.NAME.scratch]` if it may have more",
+        );
+    } else if let Some(key) = failure.limit.map(LimitKind::as_str) {
         output::hint(&format!("raise `{key}` in `[task.\"{task}\".limits]` if the task may use more"));
     }
 }

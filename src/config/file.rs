@@ -130,12 +130,13 @@ impl Overrides {
 const TOP_KEYS: [&str; 9] =
     ["store", "slots", "grace", "cache-dir", "runner", "retention", "compile", "component", "task"];
 const RUNNER_KEYS: [&str; 4] = ["max-live", "lease", "final-cache-entries", "final-cache-size"];
-const COMPONENT_KEYS: [&str; 19] = [
+const COMPONENT_KEYS: [&str; 20] = [
     "path",
     "source",
     "insecure",
     "version",
     "directory",
+    "scratch",
     "environment",
     "secrets",
     "network",

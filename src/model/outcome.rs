@@ -181,6 +181,8 @@ pub enum LimitKind {
     Children,
     /// Files and directories that are open at once.
     Files,
+    /// Bytes or files in the scratch directory.
+    Scratch,
 }
 
 impl LimitKind {
@@ -194,6 +196,7 @@ impl LimitKind {
             Self::Result => "result",
             Self::Children => "children",
             Self::Files => "files",
+            Self::Scratch => "scratch",
         }
     }
 }

@@ -17,6 +17,7 @@ use super::library::{DirectoryAccess, Grants};
 use super::limits::MemoryLimit;
 use super::network::{BodyLimits, Gate, Http, SocketLimit, Sockets};
 use super::output::Output;
+use super::scratch::ScratchDirectory;
 use super::secrets::Scrubber;
 use super::submits::Submits;
 use super::values::{WriteError, arguments_from_json, to_json};
@@ -122,7 +123,15 @@ async fn attempt(
     };
     let http = Http::new(Arc::clone(&gate), bodies);
     let sockets = Sockets::new(gate);
-    let wasi = wasi_context(program, claim, &arguments, output, &sockets)?;
+    // Before the instance, so that it is removed after it.
+    let scratch = match &program.grants.scratch {
+        None => None,
+        Some(grant) => Some(grant.create().map_err(|error| {
+            let message = format!("the scratch directory can't be made: {error}");
+            Failure::new(FailureKind::Trapped, message)
+        })?),
+    };
+    let wasi = wasi_context(program, claim, &arguments, output, &sockets, scratch.as_ref())?;
     let state = HostState {
         wasi,
         table,
@@ -139,7 +148,11 @@ async fn attempt(
         parent: claim.parent,
         deadline: claim.deadline,
         labels: claim.labels.clone(),
-        files: Arc::new(Files::new(program.limits.files, Arc::clone(control))),
+        files: Arc::new(Files::new(
+            program.limits.files,
+            program.grants.scratch.as_ref(),
+            Arc::clone(control),
+        )),
         children: 0,
         max_children: program.limits.children,
     };
@@ -282,6 +295,7 @@ fn wasi_context(
     arguments: &[Val],
     output: &Output,
     sockets: &Sockets,
+    scratch: Option<&ScratchDirectory>,
 ) -> Result<WasiCtx, Failure> {
     let mut wasi = WasiCtxBuilder::new();
     sockets.allow(&mut wasi);
@@ -321,6 +335,11 @@ fn wasi_context(
                 FailureKind::Trapped,
                 format!("the granted directory `{}` can't be opened: {error:#}", grant.host.display()),
             )
+        })?;
+    }
+    if let (Some(directory), Some(grant)) = (scratch, &program.grants.scratch) {
+        wasi.preopened_dir(&directory.path, &grant.guest, FsPerms::ReadWrite).map_err(|error| {
+            Failure::new(FailureKind::Trapped, format!("the scratch directory can't be opened: {error:#}"))
         })?;
     }
     Ok(wasi.build())

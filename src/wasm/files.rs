@@ -1,7 +1,7 @@
 //! The files of one guest: `wasi:filesystem` as wasmtime-wasi has it, with every
 //! descriptor and every byte counted on its way.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,11 +12,13 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::filesystem::{WasiFilesystemCtxView, WasiFilesystemView};
 use wasmtime_wasi::p2::bindings::filesystem::{preopens, types};
 use wasmtime_wasi::p2::{
-    DynInputStream, DynOutputStream, FsError, FsResult, InputStream, OutputStream, Pollable, StreamResult,
+    DynInputStream, DynOutputStream, FsError, FsResult, InputStream, OutputStream, Pollable, StreamError,
+    StreamResult,
 };
 
 use super::control::GuestControl;
 use super::host::HostState;
+use super::scratch::{End, FileKey, Quota, ScratchGrant};
 use crate::model::LimitKind;
 use types::{Descriptor, ErrorCode, Filesize, HostDescriptor};
 
@@ -44,21 +46,52 @@ pub(super) struct Files {
     /// Those that the guest has opened, by the number of their descriptor. The
     /// granted directories are open anyway.
     opened: Mutex<HashMap<u32, Arc<Open>>>,
+    scratch: Option<Scratch>,
+}
+
+/// What is counted of a scratch directory.
+struct Scratch {
+    /// Where the guest sees it.
+    guest: String,
+    quota: Arc<Quota>,
+    /// Descriptors of it that the guest was given.
+    roots: Mutex<HashSet<u32>>,
 }
 
 /// A file that is open, for its descriptor and for streams that outlive that.
-struct Open(Arc<AtomicU64>);
+struct Open {
+    open: Arc<AtomicU64>,
+    /// Whether it is in the scratch directory.
+    is_scratch: bool,
+    /// What it is there, if it is a file.
+    counted: Option<(Arc<Quota>, FileKey)>,
+}
+
+impl Open {
+    /// Makes room in the scratch directory, if it is there.
+    fn grow(&self, end: End) -> bool {
+        self.counted.as_ref().is_none_or(|(quota, key)| quota.grow(*key, end))
+    }
+}
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        if let Some((quota, key)) = &self.counted {
+            quota.close(*key);
+        }
+        self.open.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 impl Files {
     /// Nothing open, and so many that may be.
-    pub(super) fn new(limit: u64, control: Arc<GuestControl>) -> Self {
-        Self { control, limit, open: Arc::default(), opened: Mutex::default() }
+    pub(super) fn new(limit: u64, scratch: Option<&ScratchGrant>, control: Arc<GuestControl>) -> Self {
+        let scratch = scratch.map(|grant| Scratch {
+            guest: grant.guest.clone(),
+            quota: Arc::new(Quota::new(grant)),
+            roots: Mutex::default(),
+        });
+        Self { control, limit, open: Arc::default(), opened: Mutex::default(), scratch }
     }
 
     /// A place for one more open file.
@@ -71,11 +104,41 @@ impl Files {
             return Err(ErrorCode::Quota.into());
         }
         self.open.fetch_add(1, Ordering::AcqRel);
-        Ok(Open(Arc::clone(&self.open)))
+        Ok(Open { open: Arc::clone(&self.open), is_scratch: false, counted: None })
     }
 
     fn opened(&self, descriptor: &Resource<Descriptor>) -> Option<Arc<Open>> {
         self.opened.lock().get(&descriptor.rep()).cloned()
+    }
+
+    /// The count of the scratch directory, if a descriptor is in it.
+    fn quota(&self, descriptor: &Resource<Descriptor>) -> Option<Arc<Quota>> {
+        let scratch = self.scratch.as_ref()?;
+        let is_in_it = scratch.roots.lock().contains(&descriptor.rep())
+            || self.opened(descriptor).is_some_and(|open| open.is_scratch);
+        is_in_it.then(|| Arc::clone(&scratch.quota))
+    }
+
+    /// Says that the scratch directory is full.
+    fn is_full(&self) -> ErrorCode {
+        let limits = self.scratch.as_ref().map(|scratch| scratch.quota.limits()).unwrap_or_default();
+        let message = format!("the guest wanted more than its scratch directory's limit of {limits}");
+        self.control.refuse(LimitKind::Scratch, message);
+        ErrorCode::InsufficientSpace
+    }
+
+    /// The same for a stream, whose errors are the system's.
+    fn stream_is_full(&self) -> StreamError {
+        self.is_full();
+        StreamError::LastOperationFailed(std::io::Error::from(rustix::io::Errno::NOSPC).into())
+    }
+
+    /// Makes room for what is about to be written.
+    fn make_room(&self, file: Option<&Arc<Open>>, end: End) -> FsResult<()> {
+        match file.is_none_or(|open| open.grow(end)) {
+            true => Ok(()),
+            false => Err(self.is_full().into()),
+        }
     }
 }
 
@@ -89,21 +152,43 @@ impl FilesView<'_> {
         FilesView { files: Arc::clone(&state.files), wasi: state.filesystem() }
     }
 
+    /// What a name in a directory stands for, links not followed; `None` if there is
+    /// no such name.
+    async fn key_at(&mut self, directory: u32, flags: types::PathFlags, path: &str) -> Option<FileKey> {
+        let directory = Resource::new_borrow(directory);
+        let hash = self.wasi.metadata_hash_at(directory, flags, path.to_owned()).await.ok()?;
+        Some((hash.lower, hash.upper))
+    }
+
+    /// Whether there is room for one more name in the scratch directory.
+    fn make_room_for_entry(&self, quota: Option<&Arc<Quota>>) -> FsResult<()> {
+        match quota.is_none_or(|quota| quota.has_room_for_entry()) {
+            true => Ok(()),
+            false => Err(self.files.is_full().into()),
+        }
+    }
+
     /// The output stream that wasmtime-wasi made of `descriptor`, counted.
     fn counted(
         &mut self,
         descriptor: Option<Arc<Open>>,
+        position: Option<u64>,
         stream: Resource<DynOutputStream>,
     ) -> FsResult<Resource<DynOutputStream>> {
         let inner = self.wasi.table.delete(stream)?;
-        let writer = Writer { inner, files: Arc::clone(&self.files), _open: descriptor };
+        let writer = Writer { inner, files: Arc::clone(&self.files), open: descriptor, position };
         Ok(self.wasi.table.push(Box::new(writer) as DynOutputStream)?)
     }
 }
 
 impl preopens::Host for FilesView<'_> {
     fn get_directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
-        preopens::Host::get_directories(&mut self.wasi)
+        let directories = preopens::Host::get_directories(&mut self.wasi)?;
+        if let Some(scratch) = &self.files.scratch {
+            let roots = directories.iter().filter(|(_, guest)| *guest == scratch.guest);
+            scratch.roots.lock().extend(roots.map(|(directory, _)| directory.rep()));
+        }
+        Ok(directories)
     }
 }
 
@@ -157,7 +242,13 @@ impl HostDescriptor for FilesView<'_> {
     }
 
     async fn set_size(&mut self, file: Resource<Descriptor>, size: Filesize) -> FsResult<()> {
-        self.wasi.set_size(file, size).await
+        let open = self.files.opened(&file);
+        self.files.make_room(open.as_ref(), End::At(size))?;
+        self.wasi.set_size(file, size).await?;
+        if let Some((quota, key)) = open.as_ref().and_then(|open| open.counted.as_ref()) {
+            quota.shrink(*key, size);
+        }
+        Ok(())
     }
 
     async fn set_times(
@@ -186,6 +277,8 @@ impl HostDescriptor for FilesView<'_> {
         bytes: Vec<u8>,
         offset: Filesize,
     ) -> FsResult<Filesize> {
+        let end = End::At(offset.saturating_add(bytes.len() as u64));
+        self.files.make_room(self.files.opened(&file).as_ref(), end)?;
         let written = self.wasi.write(file, bytes, offset).await?;
         self.files.control.meter().written.add(written);
         Ok(written)
@@ -203,7 +296,11 @@ impl HostDescriptor for FilesView<'_> {
     }
 
     async fn create_directory_at(&mut self, directory: Resource<Descriptor>, path: String) -> FsResult<()> {
-        self.wasi.create_directory_at(directory, path).await
+        let quota = self.files.quota(&directory);
+        self.make_room_for_entry(quota.as_ref())?;
+        self.wasi.create_directory_at(directory, path).await?;
+        quota.iter().for_each(|quota| quota.add_entry());
+        Ok(())
     }
 
     async fn stat(&mut self, file: Resource<Descriptor>) -> FsResult<types::DescriptorStat> {
@@ -238,7 +335,20 @@ impl HostDescriptor for FilesView<'_> {
         new_directory: Resource<Descriptor>,
         new_path: String,
     ) -> FsResult<()> {
-        self.wasi.link_at(directory, flags, path, new_directory, new_path).await
+        let (quota, new) = (self.files.quota(&directory), self.files.quota(&new_directory));
+        // Another directory is another disk: what is counted here can't be had there.
+        if quota.is_some() != new.is_some() {
+            return Err(ErrorCode::CrossDevice.into());
+        }
+        let Some(quota) = quota else {
+            return self.wasi.link_at(directory, flags, path, new_directory, new_path).await;
+        };
+        self.make_room_for_entry(Some(&quota))?;
+        let key = self.key_at(directory.rep(), flags, &path).await;
+        self.wasi.link_at(directory, flags, path, new_directory, new_path).await?;
+        quota.add_entry();
+        key.into_iter().for_each(|key| quota.link(key));
+        Ok(())
     }
 
     async fn open_at(
@@ -249,14 +359,40 @@ impl HostDescriptor for FilesView<'_> {
         open_flags: types::OpenFlags,
         flags: types::DescriptorFlags,
     ) -> FsResult<Resource<Descriptor>> {
-        let open = self.files.take_place()?;
+        let mut open = self.files.take_place()?;
+        let quota = self.files.quota(&directory);
+        let Some(quota) = quota else {
+            let opened = self.wasi.open_at(directory, path_flags, path, open_flags, flags).await?;
+            self.files.opened.lock().insert(opened.rep(), Arc::new(open));
+            return Ok(opened);
+        };
+        let may_create = open_flags.contains(types::OpenFlags::CREATE);
+        let is_new = may_create && self.key_at(directory.rep(), path_flags, &path).await.is_none();
+        if is_new {
+            self.make_room_for_entry(Some(&quota))?;
+        }
         let opened = self.wasi.open_at(directory, path_flags, path, open_flags, flags).await?;
+        let this = || Resource::new_borrow(opened.rep());
+        let kind = self.wasi.get_type(this()).await?;
+        let hash = self.wasi.metadata_hash(this()).await?;
+        open.is_scratch = true;
+        if is_new {
+            quota.add_entry();
+        }
+        if kind == types::DescriptorType::RegularFile {
+            let key = (hash.lower, hash.upper);
+            quota.open(key, is_new, open_flags.contains(types::OpenFlags::TRUNCATE));
+            open.counted = Some((quota, key));
+        }
         self.files.opened.lock().insert(opened.rep(), Arc::new(open));
         Ok(opened)
     }
 
     fn drop(&mut self, file: Resource<Descriptor>) -> wasmtime::Result<()> {
         let open = self.files.opened.lock().remove(&file.rep());
+        if let Some(scratch) = &self.files.scratch {
+            scratch.roots.lock().remove(&file.rep());
+        }
         let dropped = HostDescriptor::drop(&mut self.wasi, file);
         // Its place is free once it is closed.
         drop(open);
@@ -268,7 +404,10 @@ impl HostDescriptor for FilesView<'_> {
     }
 
     async fn remove_directory_at(&mut self, directory: Resource<Descriptor>, path: String) -> FsResult<()> {
-        self.wasi.remove_directory_at(directory, path).await
+        let quota = self.files.quota(&directory);
+        self.wasi.remove_directory_at(directory, path).await?;
+        quota.iter().for_each(|quota| quota.remove_entry(None));
+        Ok(())
     }
 
     async fn rename_at(
@@ -278,7 +417,22 @@ impl HostDescriptor for FilesView<'_> {
         new_directory: Resource<Descriptor>,
         new_path: String,
     ) -> FsResult<()> {
-        self.wasi.rename_at(directory, path, new_directory, new_path).await
+        let (quota, new) = (self.files.quota(&directory), self.files.quota(&new_directory));
+        if quota.is_some() != new.is_some() {
+            return Err(ErrorCode::CrossDevice.into());
+        }
+        let Some(quota) = quota else {
+            return self.wasi.rename_at(directory, path, new_directory, new_path).await;
+        };
+        let none = types::PathFlags::empty();
+        let moved = self.key_at(directory.rep(), none, &path).await;
+        let replaced = self.key_at(new_directory.rep(), none, &new_path).await;
+        self.wasi.rename_at(directory, path, new_directory, new_path).await?;
+        // Of two names of one file both stay.
+        if replaced.is_some() && replaced != moved {
+            quota.remove_entry(replaced);
+        }
+        Ok(())
     }
 
     async fn symlink_at(
@@ -287,11 +441,21 @@ impl HostDescriptor for FilesView<'_> {
         target: String,
         path: String,
     ) -> FsResult<()> {
-        self.wasi.symlink_at(directory, target, path).await
+        let quota = self.files.quota(&directory);
+        self.make_room_for_entry(quota.as_ref())?;
+        self.wasi.symlink_at(directory, target, path).await?;
+        quota.iter().for_each(|quota| quota.add_entry());
+        Ok(())
     }
 
     async fn unlink_file_at(&mut self, directory: Resource<Descriptor>, path: String) -> FsResult<()> {
-        self.wasi.unlink_file_at(directory, path).await
+        let Some(quota) = self.files.quota(&directory) else {
+            return self.wasi.unlink_file_at(directory, path).await;
+        };
+        let key = self.key_at(directory.rep(), types::PathFlags::empty(), &path).await;
+        self.wasi.unlink_file_at(directory, path).await?;
+        quota.remove_entry(key);
+        Ok(())
     }
 
     fn read_via_stream(
@@ -313,13 +477,13 @@ impl HostDescriptor for FilesView<'_> {
     ) -> FsResult<Resource<DynOutputStream>> {
         let open = self.files.opened(&file);
         let stream = self.wasi.write_via_stream(file, offset)?;
-        self.counted(open, stream)
+        self.counted(open, Some(offset), stream)
     }
 
     fn append_via_stream(&mut self, file: Resource<Descriptor>) -> FsResult<Resource<DynOutputStream>> {
         let open = self.files.opened(&file);
         let stream = self.wasi.append_via_stream(file)?;
-        self.counted(open, stream)
+        self.counted(open, None, stream)
     }
 
     async fn is_same_object(
@@ -385,7 +549,30 @@ impl InputStream for Reader {
 struct Writer {
     inner: DynOutputStream,
     files: Arc<Files>,
-    _open: Option<Arc<Open>>,
+    open: Option<Arc<Open>>,
+    /// Where the next byte goes; `None` behind all that is there.
+    position: Option<u64>,
+}
+
+impl Writer {
+    /// Makes room for what is about to be written.
+    fn make_room(&mut self, count: u64) -> StreamResult<()> {
+        let end = match &mut self.position {
+            Some(position) => End::At(position.saturating_add(count)),
+            None => End::Behind(count),
+        };
+        if self.open.as_ref().is_some_and(|open| !open.grow(end)) {
+            return Err(self.files.stream_is_full());
+        }
+        Ok(())
+    }
+
+    fn has_written(&mut self, count: u64) {
+        self.files.control.meter().written.add(count);
+        if let Some(position) = &mut self.position {
+            *position = position.saturating_add(count);
+        }
+    }
 }
 
 #[async_trait]
@@ -399,8 +586,9 @@ impl Pollable for Writer {
 impl OutputStream for Writer {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         let count = bytes.len() as u64;
+        self.make_room(count)?;
         self.inner.write(bytes)?;
-        self.files.control.meter().written.add(count);
+        self.has_written(count);
         Ok(())
     }
 
@@ -414,8 +602,9 @@ impl OutputStream for Writer {
 
     async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {
         let count = bytes.len() as u64;
+        self.make_room(count)?;
         self.inner.blocking_write_and_flush(bytes).await?;
-        self.files.control.meter().written.add(count);
+        self.has_written(count);
         Ok(())
     }
 

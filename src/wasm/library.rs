@@ -22,6 +22,7 @@ use super::glob::Glob;
 use super::linked::{LinkedTask, link_one};
 use super::network::{HttpGrant, NetworkGrant};
 use super::parallel::in_parallel;
+use super::scratch::{ScratchGrant, ScratchPlace};
 use super::secrets::SecretGrant;
 use super::values::{Shape, arguments_schema, normalise_arguments, value_schema};
 use super::versions::{Shelf, Versions};
@@ -74,6 +75,8 @@ pub struct Grants {
     pub environment: Vec<(String, String)>,
     /// The same whose values are secret.
     pub secrets: Vec<SecretGrant>,
+    /// A directory of each attempt's own.
+    pub scratch: Option<ScratchGrant>,
     /// What they may connect to.
     pub network: Arc<[NetworkGrant]>,
     /// The requests that they may make.
@@ -287,6 +290,11 @@ impl Library {
             true => Some(new_engine(max_live, true).map_err(engine_error)?),
             false => None,
         };
+        let place = Arc::new(ScratchPlace::new(options.cache_directory.as_deref()));
+        sources
+            .iter()
+            .filter_map(|source| source.grants.scratch.as_ref())
+            .for_each(|one| one.make_in(&place));
         let cache = Cache::new(options.cache_directory.as_deref(), options.compiler.clone());
         let mut errors = Vec::new();
         let mut loaded = Vec::new();

@@ -22,6 +22,7 @@ mod output;
 mod parallel;
 mod rights;
 mod rules;
+mod scratch;
 mod secrets;
 mod submits;
 mod suggest;
@@ -42,5 +43,6 @@ pub use library::{
 };
 pub use network::{HostPattern, HttpGrant, NetworkGrant, Ports, Scheme};
 pub use rights::{Extent, Right, RightKind, rights};
+pub use scratch::ScratchGrant;
 pub use secrets::{SecretGrant, SecretSource};
 pub use versions::Shelf;

@@ -163,6 +163,12 @@ impl Right {
                         };
                         format!("{} as {}, {access}", directory.host.display(), directory.guest)
                     })
+                    .chain(grants.scratch.iter().map(|scratch| {
+                        format!(
+                            "a scratch directory as {}, {} bytes, {} files",
+                            scratch.guest, scratch.bytes, scratch.files
+                        )
+                    }))
                     .collect(),
             ),
             RightKind::Network => listed(grants.network.iter().map(ToString::to_string).collect()),

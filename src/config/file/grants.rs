@@ -8,18 +8,25 @@ use toml::de::{DeTable, DeValue};
 use super::{Reader, Value, describe};
 use crate::wasm::{
     DirectoryAccess, DirectoryGrant, Glob, Grants, HostPattern, HttpGrant, NetworkGrant, Ports, Scheme,
-    SecretGrant, SecretSource,
+    ScratchGrant, SecretGrant, SecretSource,
 };
 
 const DIRECTORY_KEYS: [&str; 3] = ["host", "guest", "access"];
+const SCRATCH_KEYS: [&str; 3] = ["guest", "size", "files"];
+/// A scratch directory of which nothing more is said.
+const SCRATCH_GUEST: &str = "/tmp";
+const SCRATCH_BYTES: u64 = 64 << 20;
+const SCRATCH_FILES: u64 = 10_000;
 const SECRET_KEYS: [&str; 2] = ["file", "environment"];
 pub(super) const NETWORK_KEYS: [&str; 3] = ["host", "ports", "allow-private"];
 pub(super) const HTTP_KEYS: [&str; 6] = ["host", "schemes", "ports", "methods", "paths", "allow-private"];
 
 impl Reader<'_> {
     pub(super) fn grants(&mut self, table: &DeTable<'_>, section: &str) -> Grants {
+        let directories = self.blocks(table, section, "directory", "directory", Self::directory);
         Grants {
-            directories: self.blocks(table, section, "directory", "directory", Self::directory),
+            scratch: self.scratch(table, section, &directories),
+            directories,
             environment: self.environment(table, section),
             secrets: self.secrets(table, section),
             network: self.blocks(table, section, "network", "host", Self::network).into(),
@@ -160,6 +167,30 @@ impl Reader<'_> {
             self.problem(name.span().start, message);
         }
         is_name
+    }
+
+    fn scratch(
+        &mut self,
+        table: &DeTable<'_>,
+        section: &str,
+        directories: &[DirectoryGrant],
+    ) -> Option<ScratchGrant> {
+        let scratch = self.table(table, section, "scratch")?;
+        let section = format!("{section}.scratch");
+        self.refuse_unknown_keys(scratch, &section, &SCRATCH_KEYS);
+        let guest = self.string(scratch, &section, "guest");
+        let (guest, offset) = guest.unwrap_or_else(|| (SCRATCH_GUEST.to_owned(), 0));
+        if guest.is_empty() {
+            self.problem(offset, format!("`{section}.guest` is empty")).hint =
+                Some("say where the component sees it, for example `/tmp`".to_owned());
+        }
+        if directories.iter().any(|directory| directory.guest == guest) {
+            let offset = table.get("scratch").map_or(0, |value| value.span().start);
+            self.problem(offset, format!("`[{section}]` is at `{guest}`, and so is a granted directory"));
+        }
+        let bytes = self.size(scratch, &section, "size").unwrap_or(SCRATCH_BYTES);
+        let files = self.integer(scratch, &section, "files", 0, i64::MAX as u64).unwrap_or(SCRATCH_FILES);
+        Some(ScratchGrant::new(guest, bytes, files))
     }
 
     fn may_submit(&mut self, table: &DeTable<'_>, section: &str) -> Option<Vec<Glob>> {

@@ -121,6 +121,16 @@ fn the_memory_limit_holds_for_all_memories_together() {
 }
 
 #[test]
+fn tables_count_against_the_memory_limit() {
+    let setup = Setup::with(&["table-growth"], "[component.table-growth.limits]\nmemory = \"100KB\"\n");
+    // Eight bytes each.
+    assert_eq!(setup.value("table-growth.grow", "[]"), 12_000);
+    // Beyond that a table has an end of its own, far below the default limit.
+    setup.configure(&["table-growth"], "");
+    assert_eq!(setup.value("table-growth.grow", "[]"), 50_000);
+}
+
+#[test]
 fn memory_that_a_guest_starts_with_counts() {
     let failed = Setup::new(&["huge-minimum"]).failure("huge-minimum.nothing", "[]", 4, "limit-exceeded");
     failed.says(&["4294967296 bytes of memory", "limit of 268435456"]);

@@ -11,5 +11,6 @@ mod limits;
 mod network;
 mod output;
 mod requests;
+mod scratch;
 mod stores;
 mod traps;

@@ -1,0 +1,371 @@
+//! Scratch directories: empty when an attempt begins, gone when it has ended, and
+//! never fuller than they may be.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use rustix::fs::{FlockOperation, flock};
+use uuid::Uuid;
+
+/// A scratch directory that guests are given.
+#[derive(Debug, Clone)]
+pub struct ScratchGrant {
+    /// Where guests see it.
+    pub guest: String,
+    /// The most bytes in all of its files together.
+    pub bytes: u64,
+    /// The most files, directories and links in it.
+    pub files: u64,
+    /// Where they are made, once somebody has said it; shared with all clones.
+    place: Arc<OnceLock<Arc<ScratchPlace>>>,
+}
+
+impl ScratchGrant {
+    /// One that has no place yet.
+    pub fn new(guest: String, bytes: u64, files: u64) -> Self {
+        Self { guest, bytes, files, place: Arc::default() }
+    }
+
+    /// Says where it is to be made: the first time counts.
+    pub(super) fn make_in(&self, place: &Arc<ScratchPlace>) {
+        let _ = self.place.set(Arc::clone(place));
+    }
+
+    /// A new, empty directory.
+    pub(super) fn create(&self) -> io::Result<ScratchDirectory> {
+        let place = self.place.get().ok_or_else(|| io::Error::other("nobody said where"))?;
+        place.create()
+    }
+}
+
+/// Where a process makes its scratch directories: a directory of its own within one
+/// that all share, with a lock file beside it that is locked for as long as the process
+/// lives. Made when it is first needed.
+pub(super) struct ScratchPlace {
+    shared: PathBuf,
+    own: Mutex<Option<Own>>,
+}
+
+struct Own {
+    directory: PathBuf,
+    lock: PathBuf,
+    _locked: File,
+    next: AtomicU64,
+}
+
+impl ScratchPlace {
+    /// In the cache directory, or without one in the system's for temporary files.
+    pub(super) fn new(cache: Option<&Path>) -> Self {
+        let shared = match cache {
+            Some(cache) => cache.join("scratch"),
+            None => {
+                let user = rustix::process::getuid().as_raw();
+                std::env::temp_dir().join(format!("run-wasm-runner-scratch-{user}"))
+            }
+        };
+        Self { shared, own: Mutex::new(None) }
+    }
+
+    fn create(&self) -> io::Result<ScratchDirectory> {
+        let mut own = self.own.lock();
+        let own = match &mut *own {
+            Some(own) => own,
+            none => none.insert(Own::new(&self.shared)?),
+        };
+        let number = own.next.fetch_add(1, Ordering::Relaxed);
+        let path = own.directory.join(number.to_string());
+        private().create(&path)?;
+        Ok(ScratchDirectory { path })
+    }
+}
+
+impl fmt::Debug for ScratchPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ScratchPlace").field(&self.shared).finish()
+    }
+}
+
+fn private() -> fs::DirBuilder {
+    let mut builder = fs::DirBuilder::new();
+    builder.mode(0o700);
+    builder
+}
+
+impl Own {
+    fn new(shared: &Path) -> io::Result<Self> {
+        private().recursive(true).create(shared)?;
+        remove_stale(shared);
+        loop {
+            let name = Uuid::now_v7().to_string();
+            let (directory, lock) = (shared.join(&name), shared.join(format!("{name}.lock")));
+            let locked = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&lock)?;
+            // Another process may have found it before it was locked, and taken it for one that
+            // was left behind.
+            if flock(&locked, FlockOperation::NonBlockingLockExclusive).is_err()
+                || locked.metadata()?.nlink() == 0
+            {
+                continue;
+            }
+            private().create(&directory)?;
+            return Ok(Self { directory, lock, _locked: locked, next: AtomicU64::new(0) });
+        }
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        remove(&self.directory);
+        // Last: what has no lock file is not found any more.
+        let _ = fs::remove_file(&self.lock);
+    }
+}
+
+/// Removes what processes left behind that are gone: nobody holds their locks.
+fn remove_stale(shared: &Path) {
+    let Ok(entries) = fs::read_dir(shared) else { return };
+    for lock in entries.flatten().map(|entry| entry.path()) {
+        if lock.extension().is_none_or(|extension| extension != "lock") {
+            continue;
+        }
+        let Ok(file) = OpenOptions::new().write(true).open(&lock) else { continue };
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            remove(&lock.with_extension(""));
+            let _ = fs::remove_file(&lock);
+        }
+    }
+}
+
+/// Removes a directory with all that is in it.
+fn remove(directory: &Path) {
+    // An operation that was under way when its guest was dropped may put one more file into it.
+    for _ in 0..3 {
+        match fs::remove_dir_all(directory) {
+            Ok(()) => return,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            Err(error) => {
+                tracing::warn!(directory = %directory.display(), %error, "a scratch directory can't be removed");
+                return;
+            }
+        }
+    }
+}
+
+/// The scratch directory of one attempt. Removed on drop, by the thread that drops it:
+/// a slot has its next guest when the last one's files are gone, so they do not pile up.
+pub(super) struct ScratchDirectory {
+    pub(super) path: PathBuf,
+}
+
+impl Drop for ScratchDirectory {
+    fn drop(&mut self) {
+        remove(&self.path);
+    }
+}
+
+/// What a file is known by, whatever it is called.
+pub(super) type FileKey = (u64, u64);
+
+/// How full one scratch directory is. Everything that changes it comes by here
+/// first, one call of the guest after the other.
+pub(super) struct Quota {
+    bytes: u64,
+    files: u64,
+    state: Mutex<Contents>,
+}
+
+#[derive(Default)]
+struct Contents {
+    bytes: u64,
+    entries: u64,
+    files: HashMap<FileKey, Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    size: u64,
+    links: u64,
+    open: u64,
+}
+
+impl Quota {
+    pub(super) fn new(grant: &ScratchGrant) -> Self {
+        Self { bytes: grant.bytes, files: grant.files, state: Mutex::default() }
+    }
+
+    /// What the limits are, for a message.
+    pub(super) fn limits(&self) -> String {
+        format!("{} bytes and {} files", self.bytes, self.files)
+    }
+
+    /// Whether there is room for one more name.
+    pub(super) fn has_room_for_entry(&self) -> bool {
+        self.state.lock().entries < self.files
+    }
+
+    /// A name more.
+    pub(super) fn add_entry(&self) {
+        self.state.lock().entries += 1;
+    }
+
+    /// A name less; it was that of `file`, if it was one of a file.
+    pub(super) fn remove_entry(&self, file: Option<FileKey>) {
+        let mut state = self.state.lock();
+        state.entries = state.entries.saturating_sub(1);
+        if let Some(key) = file {
+            state.change(key, |known| known.links = known.links.saturating_sub(1));
+        }
+    }
+
+    /// A file has one more name.
+    pub(super) fn link(&self, key: FileKey) {
+        if let Some(known) = self.state.lock().files.get_mut(&key) {
+            known.links += 1;
+        }
+    }
+
+    /// A file was opened, and created or emptied by that.
+    pub(super) fn open(&self, key: FileKey, is_new: bool, is_emptied: bool) {
+        let mut state = self.state.lock();
+        let known = state.files.entry(key).or_default();
+        known.open += 1;
+        known.links += u64::from(is_new);
+        if is_emptied {
+            let freed = std::mem::take(&mut known.size);
+            state.bytes = state.bytes.saturating_sub(freed);
+        }
+    }
+
+    /// It was closed as often as it was opened, once.
+    pub(super) fn close(&self, key: FileKey) {
+        self.state.lock().change(key, |known| known.open = known.open.saturating_sub(1));
+    }
+
+    /// Makes room up to `end` of a file, or up to so many bytes behind its present end;
+    /// `false` if there is none.
+    pub(super) fn grow(&self, key: FileKey, end: End) -> bool {
+        let mut state = self.state.lock();
+        let bytes = state.bytes;
+        let Some(known) = state.files.get_mut(&key) else { return false };
+        let end = match end {
+            End::At(end) => end,
+            End::Behind(more) => known.size.saturating_add(more),
+        };
+        let more = end.saturating_sub(known.size);
+        match bytes.checked_add(more).filter(|bytes| *bytes <= self.bytes) {
+            Some(bytes) => {
+                known.size = known.size.max(end);
+                state.bytes = bytes;
+                true
+            }
+            None => more == 0,
+        }
+    }
+
+    /// A file was cut to this size, if it was longer.
+    pub(super) fn shrink(&self, key: FileKey, size: u64) {
+        let mut state = self.state.lock();
+        let Some(known) = state.files.get_mut(&key) else { return };
+        let freed = known.size.saturating_sub(size);
+        known.size -= freed;
+        state.bytes = state.bytes.saturating_sub(freed);
+    }
+}
+
+/// Where something that is written ends.
+#[derive(Clone, Copy)]
+pub(super) enum End {
+    /// So far from the beginning of the file.
+    At(u64),
+    /// So far behind its end.
+    Behind(u64),
+}
+
+impl Contents {
+    /// Changes what is known of a file, and forgets one that has no name and is not open:
+    /// its bytes are free.
+    fn change(&mut self, key: FileKey, change: impl FnOnce(&mut Known)) {
+        let Some(known) = self.files.get_mut(&key) else { return };
+        change(known);
+        if known.links == 0 && known.open == 0 {
+            self.bytes = self.bytes.saturating_sub(known.size);
+            self.files.remove(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: FileKey = (1, 1);
+    const B: FileKey = (2, 2);
+
+    fn quota() -> Quota {
+        Quota::new(&ScratchGrant::new("/tmp".to_owned(), 100, 3))
+    }
+
+    #[test]
+    fn bytes_are_those_of_files_that_have_a_name_or_are_open() {
+        let quota = quota();
+        quota.open(A, true, false);
+        quota.add_entry();
+        assert!(quota.grow(A, End::At(60)) && quota.grow(A, End::At(10)) && quota.grow(A, End::Behind(40)));
+        assert!(!quota.grow(A, End::Behind(1)), "full");
+        quota.open(B, true, false);
+        assert!(!quota.grow(B, End::At(1)) && quota.grow(B, End::At(0)));
+        quota.remove_entry(Some(A));
+        assert!(!quota.grow(B, End::At(1)), "it has no name, but is open");
+        quota.close(A);
+        assert!(quota.grow(B, End::At(100)));
+        quota.shrink(B, 30);
+        assert!(quota.grow(B, End::Behind(70)) && !quota.grow(B, End::Behind(1)));
+        quota.open(B, false, true);
+        assert!(quota.grow(B, End::At(100)), "it was emptied");
+        assert!(!quota.grow(B, End::At(u64::MAX)) && !quota.grow(B, End::Behind(u64::MAX)));
+    }
+
+    #[test]
+    fn a_file_with_two_names_lives_until_both_are_gone() {
+        let quota = quota();
+        quota.open(A, true, false);
+        assert!(quota.grow(A, End::At(100)));
+        quota.close(A);
+        quota.link(A);
+        quota.remove_entry(Some(A));
+        quota.open(B, true, false);
+        assert!(!quota.grow(B, End::At(1)));
+        quota.remove_entry(Some(A));
+        assert!(quota.grow(B, End::At(100)));
+    }
+
+    #[test]
+    fn what_the_dead_left_is_removed_and_what_the_living_have_is_not() {
+        let cache = tempfile::tempdir().unwrap();
+        let living = ScratchPlace::new(Some(cache.path()));
+        let directory = living.create().unwrap();
+        fs::write(directory.path.join("file"), "x").unwrap();
+        let shared = cache.path().join("scratch");
+        // As after a kill: the lock file is there, and nobody holds it.
+        fs::create_dir_all(shared.join("dead/0/deep")).unwrap();
+        fs::write(shared.join("dead/0/deep/file"), "x").unwrap();
+        fs::write(shared.join("dead.lock"), "").unwrap();
+        let next = ScratchPlace::new(Some(cache.path()));
+        let other = next.create().unwrap();
+        assert!(!shared.join("dead").exists() && !shared.join("dead.lock").exists());
+        assert!(directory.path.join("file").exists(), "it is in use");
+        let (first, second) = (directory.path.clone(), other.path.clone());
+        assert_ne!(first, second);
+        drop(directory);
+        assert!(!first.exists() && second.exists());
+        drop((other, living, next));
+        assert_eq!(fs::read_dir(&shared).unwrap().count(), 0, "nothing is left");
+    }
+}
