@@ -46,7 +46,7 @@ pub struct NewArgs {
 
     /// Take the types of the tasks from the code: no WIT is to be written
     ///
-    /// For `python` and `rust`. The build makes the WIT; the tasks are the same as with it.
+    /// For `python`, `typescript` and `rust`. The build makes the WIT; the tasks are the same as with it.
     #[arg(long)]
     pub no_wit: bool,
 }

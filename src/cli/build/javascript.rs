@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use super::project::Project;
+use super::sdk;
 use super::tool::{self, Tool};
 use crate::cli::error::CliError;
 use crate::cli::wit::names;
@@ -11,6 +12,7 @@ use crate::cli::wit::names;
 const COMPONENTIZE: Tool = of_npm("componentize-qjs");
 const TSC: Tool = of_npm("tsc");
 const ESBUILD: Tool = of_npm("esbuild");
+const NODE: Tool = Tool { name: "node", alias: None, within: None, install: "apt install nodejs npm" };
 
 const fn of_npm(name: &'static str) -> Tool {
     Tool { name, alias: None, within: Some("node_modules/.bin"), install: "npm install" }
@@ -22,7 +24,7 @@ const fn of_npm(name: &'static str) -> Tool {
 ///
 /// [`CliError::Build`].
 pub fn build(project: &Project) -> Result<PathBuf, CliError> {
-    componentize(project, &project.world()?, "src/app.js")
+    componentize(project, &project.world()?, "wit", "src/app.js")
 }
 
 /// Checks the types, bundles what `src/app.ts` imports, and goes on as for
@@ -32,28 +34,45 @@ pub fn build(project: &Project) -> Result<PathBuf, CliError> {
 ///
 /// [`CliError::Build`].
 pub fn build_typescript(project: &Project) -> Result<PathBuf, CliError> {
-    let world = project.world()?;
-    let bundle = format!("build/{world}.mjs");
+    let has_wit = project.has_wit()? || !project.path("src/app.ts").is_file();
+    let world = if has_wit { Some(project.world()?) } else { None };
     // First of all tools that are needed, so that nothing is done in vain.
     COMPONENTIZE.command(project)?;
     let mut esbuild = ESBUILD.command(project)?;
+    if !has_wit {
+        sdk::write(&project.path("build/sdk"), sdk::TYPESCRIPT)?;
+    }
     tool::run(TSC.command(project)?.args(["--project", ".", "--noEmit"]))?;
-    esbuild.args(["src/app.ts", "--bundle", "--format=esm", "--target=es2023", "--log-level=warning"]);
+    let (world, wit, entry) = match world {
+        Some(world) => (world, "wit", "src/app.ts"),
+        None => (describe(project)?, "build/wit", "build/entry.ts"),
+    };
+    let bundle = format!("build/{world}.mjs");
+    esbuild.args([entry, "--bundle", "--format=esm", "--target=es2023", "--log-level=warning"]);
     esbuild.arg(format!("--outfile={bundle}"));
     // What WIT declares is no module that could be bundled.
-    for namespace in names::namespaces(&project.path("wit"))? {
+    for namespace in names::namespaces(&project.path(wit))? {
         esbuild.arg(format!("--external:{namespace}:*"));
     }
     tool::run(&mut esbuild)?;
-    componentize(project, &world, &bundle)
+    componentize(project, &world, wit, &bundle)
 }
 
-fn componentize(project: &Project, world: &str, module: &str) -> Result<PathBuf, CliError> {
+/// Makes WIT of the types in `src/app.ts`, and returns the name of its world.
+fn describe(project: &Project) -> Result<String, CliError> {
+    let wit = project.path("build/wit");
+    sdk::clear(&wit)?;
+    tool::run(NODE.command(project)?.arg("build/sdk/describe.mjs"))?;
+    names::provide_task_package(&wit)?;
+    names::only_world(&wit)
+}
+
+fn componentize(project: &Project, world: &str, wit: &str, module: &str) -> Result<PathBuf, CliError> {
     project.produce(world, |draft| {
         let mut componentize = COMPONENTIZE.command(project)?;
         componentize.args([
             "--wit",
-            "wit",
+            wit,
             "--world",
             world,
             "--js",

@@ -1,7 +1,6 @@
 //! Python: componentize-py puts the interpreter and the modules into one
 //! component, with everything imported already.
 
-use std::fs;
 use std::path::PathBuf;
 
 use super::project::Project;
@@ -37,10 +36,7 @@ fn build_without_wit(project: &Project) -> Result<PathBuf, CliError> {
     COMPONENTIZE.command(project)?;
     sdk::write(&project.path("build/python"), sdk::PYTHON)?;
     let wit = project.path("build/wit");
-    if wit.exists() {
-        let removed = fs::remove_dir_all(&wit);
-        removed.map_err(|error| tool::failed(format!("`{}` can't be removed: {error}", wit.display())))?;
-    }
+    sdk::clear(&wit)?;
     let mut python = PYTHON.command(project)?;
     python.env("PYTHONPATH", "build/python:src");
     tool::run(python.args(["-B", "-m", "wasm_runner._build", "app", "build"]))?;

@@ -22,6 +22,21 @@ pub const PYTHON: &[File] = files!(
     "wasm_runner/_types.py",
 );
 
+/// For `build/sdk`.
+pub const TYPESCRIPT: &[File] = files!("typescript": "describe.mjs", "wasm-runner.ts");
+
+/// Removes the WIT that an earlier build made, so that none is left of what is gone.
+///
+/// # Errors
+///
+/// [`CliError::Build`] if it can't be removed.
+pub fn clear(wit: &Path) -> Result<(), CliError> {
+    if !wit.exists() {
+        return Ok(());
+    }
+    fs::remove_dir_all(wit).map_err(|error| failed(format!("`{}` can't be removed: {error}", wit.display())))
+}
+
 /// Writes files below a directory.
 ///
 /// # Errors

@@ -100,6 +100,11 @@ const TYPESCRIPT: &[File] = files!(
     "src/wasm-runner-task.d.ts", "test/geometry.test.ts", "tsconfig.json",
 );
 
+const TYPESCRIPT_NO_WIT: &[File] = files!(
+    "typescript-no-wit": "README.md", "gitignore" => ".gitignore", "package.json", "src/app.ts",
+    "test/app.test.ts", "tsconfig.json",
+);
+
 const GO: &[File] = files!(
     "go": "README.md", "gitignore" => ".gitignore", "go.mod", "main.go", "tasks/tasks.go", "tasks/tasks_test.go",
 );
@@ -131,7 +136,8 @@ fn own_without_wit(language: Language) -> Option<&'static [File]> {
     match language {
         Language::Python => Some(PYTHON_NO_WIT),
         Language::Rust => Some(RUST_NO_WIT),
-        Language::TypeScript | Language::JavaScript | Language::Go | Language::C | Language::Cpp => None,
+        Language::TypeScript => Some(TYPESCRIPT_NO_WIT),
+        Language::JavaScript | Language::Go | Language::C | Language::Cpp => None,
     }
 }
 

@@ -15,6 +15,9 @@ const PYTHON: &str = include_str!("../../../src/cli/new/templates/python/require
 /// JavaScript needs.
 const NODE: &str = include_str!("../../../src/cli/new/templates/typescript/package.json");
 
+/// What that of one without WIT says: its compiler can be asked for types.
+const NODE_WITHOUT_WIT: &str = include_str!("../../../src/cli/new/templates/typescript-no-wit/package.json");
+
 /// The directory of everything that is installed here.
 fn root() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
@@ -96,11 +99,20 @@ pub fn python() -> PathBuf {
 
 /// A directory `node_modules`.
 pub fn node_modules() -> PathBuf {
-    let place = once("node", NODE, |place| {
+    npm("node", NODE)
+}
+
+/// The same for a TypeScript project without WIT.
+pub fn node_modules_without_wit() -> PathBuf {
+    npm("node-without-wit", NODE_WITHOUT_WIT)
+}
+
+fn npm(name: &str, package: &str) -> PathBuf {
+    let place = once(name, package, |place| {
         if !works("npm", &["--version"]) {
             ["nodejs", "npm"].into_iter().for_each(install);
         }
-        fs::write(place.join("package.json"), NODE.replace("{{name}}", "tools")).expect("written");
+        fs::write(place.join("package.json"), package.replace("{{name}}", "tools")).expect("written");
         let mut npm = Command::new("npm");
         run(npm.current_dir(place).args(["install", "--no-fund", "--no-audit", "--no-package-lock"]));
     });
