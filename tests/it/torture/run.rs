@@ -183,12 +183,14 @@ fn what_makes_no_sense_is_refused() {
 fn processes_below(parent: u32) -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").expect("Linux").filter_map(|entry| entry.ok());
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let compiles = |pid: &u32| {
+    // Not who compiles, and not what was forked a moment ago and is still called as its
+    // parent is.
+    let is_runner = |pid: &u32| {
         let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        arguments.split(|byte| *byte == 0).nth(1) == Some(b"compile")
+        arguments.split(|byte| *byte == 0).any(|argument| argument == b"start")
     };
     pids.filter(|pid| state_and_parent(*pid).is_some_and(|(state, of)| of == parent && state != 'Z'))
-        .filter(|pid| !compiles(pid))
+        .filter(is_runner)
         .collect()
 }
 
