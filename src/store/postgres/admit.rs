@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use tokio_postgres::Row;
 
-use super::claim::{Candidate, PROMOTED_AT_ONCE, joins, rest};
+use super::claim::{Candidate, PRESENT, PROMOTED_AT_ONCE, joins, rest};
 use super::fault::Fault;
 use super::lanes::{Lane, LaneId, key, lane_of};
 use super::link::Ask;
@@ -279,7 +279,8 @@ impl Work<'_> {
             // They are written before the look, which finds them.
             self.lanes.admitted.clear();
         }
-        let asks = best.into_iter().chain(worst).chain(look).collect();
+        let present = looks.then(|| Ask::new(PRESENT));
+        let asks = best.into_iter().chain(worst).chain(look).chain(present).collect();
         let mut answers = self.write_and_ask(asks).await?.into_iter();
         if admits {
             let rows = answers.next().unwrap_or_default();
@@ -297,7 +298,9 @@ impl Work<'_> {
             let rows = answers.next().unwrap_or_default();
             self.keep_back(lanes, &rows)?;
         }
-        Ok(answers.next().filter(|_| !keeps_back))
+        let looked = answers.next();
+        self.take_time(&answers.next().unwrap_or_default())?;
+        Ok(looked.filter(|_| !keeps_back))
     }
 
     /// While a blocked invocation is more urgent than one that is ready, they change

@@ -27,6 +27,9 @@ const LOOK_AHEAD: i64 = 64;
 /// tell when they commit; but one that dies in the middle tells nobody.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
+/// The server's time.
+pub(super) const PRESENT: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+
 /// What a claim needs besides the head of the invocation `i`.
 macro_rules! rest {
     () => {
@@ -123,7 +126,20 @@ impl Work<'_> {
     /// Writes everything that is not written yet, and looks for what can be claimed.
     async fn look(&mut self, ask: Ask<'_>) -> Result<Vec<Row>, Fault> {
         self.lanes.admitted.clear();
-        Ok(self.write_and_ask(vec![ask]).await?.pop().unwrap_or_default())
+        let mut answers = self.write_and_ask(vec![ask, Ask::new(PRESENT)]).await?;
+        self.take_time(&answers.pop().unwrap_or_default())?;
+        Ok(answers.pop().unwrap_or_default())
+    }
+
+    /// Reads the answer to [`PRESENT`]. The transaction may have waited for a lane since
+    /// it began, or its process may have stood still: what it sees now may have been
+    /// submitted since, and is not claimed before that.
+    pub(super) fn take_time(&mut self, rows: &[Row]) -> Result<(), Fault> {
+        if let Some(row) = rows.first().filter(|_| self.has_server_time) {
+            self.now = self.now.max(column(row, 0)?);
+            self.receipt.now = self.now;
+        }
+        Ok(())
     }
 
     /// Gives up what is in lanes that somebody else is changing.

@@ -67,6 +67,8 @@ pub(super) struct Work<'a> {
     pub(super) names: &'a mut Names,
     pub(super) end: End<'a>,
     pub(super) now: UnixMicros,
+    /// Whether that is the server's time, and goes on while the transaction waits.
+    pub(super) has_server_time: bool,
     pub(super) receipt: Receipt,
     /// Whether another process may want to know of it.
     pub(super) is_news: bool,
@@ -242,6 +244,7 @@ impl<'a> Work<'a> {
                 is_committing: place.is_committing,
             },
             now,
+            has_server_time: place.clock.is_none(),
             receipt: Receipt { now, ..Receipt::default() },
             is_news: false,
             may_expire: has_overdue,

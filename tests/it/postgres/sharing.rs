@@ -119,6 +119,45 @@ fn runners_that_claim_at_once_share_the_queue_and_nothing_is_handed_out_twice() 
 }
 
 #[test]
+fn what_was_submitted_while_a_claim_waited_is_not_claimed_before_that() {
+    let url = shared().url();
+    let (store, other) = (open(&url), open(&url));
+    let rule = TaskRule {
+        task: "work".into(),
+        queue: "default".into(),
+        concurrency: Some(Concurrency { limit: 1, blocked: Blocked::Wait }),
+        rate: None,
+    };
+    let runner = RunnerId::generate();
+    let claim = || Some(ClaimRequest { lease: LONG, ..request(runner, 1) });
+    let first = NewInvocation { lane: Some(rule_key(1)), ..new("work") };
+    let batch = Batch { rules: vec![rule], submits: vec![first], claim: claim(), ..Batch::default() };
+    let claimed = store.commit(&batch).expect("it commits").claimed;
+    let reports = claimed.iter().map(ended).collect();
+
+    let held = shared().hold("tests", &format!("SELECT 1 FROM \"{}\".lane FOR UPDATE", schema(&url)));
+    let waiting = {
+        let batch = Batch { reports, claim: claim(), ..Batch::default() };
+        let store = Arc::clone(&store);
+        std::thread::spawn(move || store.commit(&batch).expect("it commits"))
+    };
+    let is_waiting = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%\"{}\".lane%'",
+        schema(&url)
+    );
+    let began = std::time::Instant::now();
+    while shared().psql("tests", &is_waiting) == "0" {
+        assert!(began.elapsed() < LONG, "the claim never waited for the lane");
+    }
+    submit(&*other, 1);
+    drop(held);
+    let receipt = waiting.join().expect("no panic");
+    let [claim] = &*receipt.claimed else { panic!("{receipt:?}") };
+    let history = store.history(claim.id).expect("it exists");
+    assert!(history.is_sorted_by_key(|step| step.at), "{history:#?}");
+}
+
+#[test]
 fn runners_with_many_lanes_in_common_do_not_wait_for_each_other_in_a_circle() {
     const COUNT: usize = 2_000;
     const LANES: u64 = 13;
