@@ -13,7 +13,6 @@ use super::args::{ComponentCommand, ComponentPullArgs, ComponentPushArgs};
 use super::compile;
 use super::context::{Context, NO_COMPONENTS_HINT};
 use super::error::CliError;
-use super::kept::digest;
 use super::lock;
 use super::output::{self, Output};
 use super::render::{Columns, cell, duration, thousands};
@@ -75,7 +74,7 @@ fn push(args: &ComponentPushArgs, context: &Context) -> Result<(), CliError> {
                 })
             })?;
         }
-        if digest(&bytes) != inspection.digest {
+        if ComponentDigest::of(&bytes) != inspection.digest {
             return Err(CliError::System(format!(
                 "`{}` was changed while it was read: push it again",
                 source.path.display()

@@ -1,20 +1,14 @@
 //! Components that came from elsewhere, kept as files by their digest.
 
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use sha2::{Digest, Sha256};
 
 use crate::config::Config;
 use crate::model::ComponentDigest;
 
-/// The digest of the bytes of a component, or of anything else.
-pub fn digest(bytes: &[u8]) -> ComponentDigest {
-    ComponentDigest::from_bytes(Sha256::digest(bytes).into())
-}
+use super::whole::write_whole;
 
 /// A directory of files that are named by their digest.
 #[derive(Debug, Clone)]
@@ -60,7 +54,7 @@ impl Kept {
         let path = self.path(wanted);
         // Checked each time: a file is only a file.
         let bytes = fs::read(&path).ok()?;
-        (digest(&bytes) == wanted).then_some((path, bytes))
+        (ComponentDigest::of(&bytes) == wanted).then_some((path, bytes))
     }
 
     /// Writes a file as a whole or not at all. The bytes have that digest.
@@ -77,13 +71,6 @@ impl Kept {
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
-        // Another slot of this process may be writing the same one.
-        static UNFINISHED: AtomicU64 = AtomicU64::new(0);
-        let number = UNFINISHED.fetch_add(1, Ordering::Relaxed);
-        let unfinished = path.with_extension(format!("{}-{number}.tmp", std::process::id()));
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-        file.write_all(bytes)?;
-        fs::rename(&unfinished, path)
+        write_whole(path, bytes, 0o600)
     }
 }

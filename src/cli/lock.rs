@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,9 +16,9 @@ use crate::wasm::{ComponentSource, LoadError, Version, check_lock};
 use super::args::LockArgs;
 use super::context::Context;
 use super::error::CliError;
-use super::kept::digest;
 use super::output::{self, Output};
 use super::render::{Columns, cell};
+use super::whole::write_whole;
 
 /// `lock --json`, a line for each component.
 #[derive(Debug, Serialize)]
@@ -107,7 +107,7 @@ pub fn run(args: &LockArgs, context: &Context) -> Result<(), CliError> {
     let path = Lock::path_beside(file);
     let lock = Lock::new(new);
     if config.lock.as_ref() != Some(&lock) {
-        write(&path, &lock.to_text())
+        write_whole(&path, lock.to_text().as_bytes(), 0o666)
             .map_err(|error| CliError::System(format!("`{}` can't be written: {error}", path.display())))?;
     }
     let entry = |name: &str| lock.components.get(name).or_else(|| old.get(name));
@@ -189,7 +189,7 @@ impl Now<'_> {
             let message = format!("it has more than the {most} bytes that `compile.component` allows");
             return Err(load_error(source, path, message));
         }
-        Ok(digest(&bytes))
+        Ok(ComponentDigest::of(&bytes))
     }
 
     /// Whether what the lock says still holds. What a registry or the store has
@@ -236,19 +236,4 @@ pub fn moved(name: &Arc<str>, entry: &LockedComponent, said: &str) -> Option<Str
 
 fn load_error(source: &ComponentSource, path: String, message: String) -> CliError {
     CliError::Load(vec![LoadError { component: source.name.to_string(), path, message }])
-}
-
-/// Writes a file as a whole or not at all.
-fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    let unfinished = path.with_extension(format!("lock.{}.tmp", std::process::id()));
-    let written = File::create(&unfinished)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        })
-        .and_then(|()| std::fs::rename(&unfinished, path));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&unfinished);
-    }
-    written
 }

@@ -45,6 +45,7 @@ mod tasks;
 mod torture;
 mod tree;
 mod wait;
+mod whole;
 mod wit;
 
 pub use args::Cli;

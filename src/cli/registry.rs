@@ -19,7 +19,7 @@ use tokio::io::AsyncWrite;
 use crate::config::{Config, RegistryReference, RegistryVersion};
 use crate::model::ComponentDigest;
 
-use super::kept::{KeepError, Kept, digest};
+use super::kept::{KeepError, Kept};
 
 /// What a component's configuration is called in a registry.
 const CONFIG_TYPE: &str = "application/vnd.wasm.config.v0+json";
@@ -175,7 +175,7 @@ impl Registry {
         if bytes.len() > MAX_MANIFEST {
             return Err(unavailable(format!("its manifest has {} bytes", bytes.len())));
         }
-        let found = digest(&bytes);
+        let found = ComponentDigest::of(&bytes);
         if let RegistryVersion::Manifest(wanted) = reference.version
             && found != wanted
         {
@@ -214,7 +214,7 @@ impl Registry {
         });
         pulled.map_err(|reason| RegistryError::Unavailable { reference: reference.to_string(), reason })?;
         // Whatever the library compared.
-        let found = digest(&sink.bytes);
+        let found = ComponentDigest::of(&sink.bytes);
         if found != wanted {
             return Err(unusable(format!("the registry answered `{found}` for `{wanted}`")));
         }

@@ -8,7 +8,7 @@ use crate::model::ComponentDigest;
 use crate::store::{Store, StoreError};
 use crate::wasm;
 
-use super::kept::{KeepError, Kept, digest};
+use super::kept::{KeepError, Kept};
 use super::wait::patiently;
 
 /// The components in a store, and the files in which this user keeps them.
@@ -61,7 +61,7 @@ impl Shelf {
         let Some(bytes) = patiently(&*self.store, || self.store.component(wanted))? else {
             return Ok(None);
         };
-        let found = digest(&bytes);
+        let found = ComponentDigest::of(&bytes);
         if found != wanted {
             return Err(ShelfError::Mismatch { wanted, found });
         }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 /// An identifier that could not be read.
@@ -76,6 +77,11 @@ uuid_id!(RunnerId, "a runner id (a UUID)");
 pub struct ComponentDigest([u8; 32]);
 
 impl ComponentDigest {
+    /// The digest of a component with these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
     /// The digest from its 32 bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)

@@ -479,7 +479,6 @@ fn discard(path: &Path, reason: &str) {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use sha2::Digest;
     use tempfile::TempDir;
 
     use super::*;
@@ -488,7 +487,7 @@ mod tests {
 
     fn small(name: &'static str) -> (Vec<u8>, ComponentDigest) {
         let bytes = component(&[], &[function(name, [("a", Shape::U32)], None)], &[]);
-        let digest = ComponentDigest::from_bytes(sha2::Sha256::digest(&bytes).into());
+        let digest = ComponentDigest::of(&bytes);
         (bytes, digest)
     }
 

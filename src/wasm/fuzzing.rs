@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 use wasmtime::Engine;
 use wasmtime::component::Val;
 
+use crate::model::ComponentDigest;
+
 use super::cache::{Cache, seal, unseal};
 use super::compile::Compiler;
 use super::discover::Names;
@@ -59,7 +61,7 @@ pub fn component(data: &[u8]) {
     // Within this process: a child of it would not be looked into.
     let cache = Cache::new(None, Compiler::InProcess);
     let path = std::path::Path::new("fuzzed.wasm");
-    match load_bytes(engine, false, "fuzzed", path, data, &cache) {
+    match load_bytes(engine, false, "fuzzed", path, (ComponentDigest::of(data), data), &cache) {
         Ok(loaded) => {
             let exports = loaded.exports();
             let names = exports.iter().map(|export| (export.id.clone(), export.version()));

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -513,12 +512,12 @@ pub(super) fn load_one(
     File::open(path)
         .and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes))
         .map_err(|error| load_error(name, path, format!("the file can't be read: {error}")))?;
+    let digest = ComponentDigest::of(&bytes);
     // Before anything else is done with them.
     if let Some(locked) = locked {
-        let found = ComponentDigest::from_bytes(Sha256::digest(&bytes).into());
-        check_lock(name, found, *locked).map_err(|message| load_error(name, path, message))?;
+        check_lock(name, digest, *locked).map_err(|message| load_error(name, path, message))?;
     }
-    load_bytes(engine, fuel, name, path, &bytes, cache).map_err(|unloaded| unloaded.error)
+    load_bytes(engine, fuel, name, path, (digest, &bytes), cache).map_err(|unloaded| unloaded.error)
 }
 
 /// Whether a component has the digest that the lock file has.
@@ -543,13 +542,13 @@ pub(super) struct Unloaded {
     pub(super) is_final: bool,
 }
 
-/// Compiles a component; `path` is for messages.
+/// Compiles a component, of which the digest is known; `path` is for messages.
 pub(super) fn load_bytes(
     engine: &Engine,
     fuel: bool,
     name: &str,
     path: &Path,
-    bytes: &[u8],
+    (digest, bytes): (ComponentDigest, &[u8]),
     cache: &Cache,
 ) -> Result<Loaded, Unloaded> {
     let refused = |message: String, is_final| Unloaded { error: load_error(name, path, message), is_final };
@@ -558,7 +557,6 @@ pub(super) fn load_bytes(
         let message = format!("it has more than the {most} bytes that `compile.component` allows");
         return Err(refused(message, true));
     }
-    let digest = ComponentDigest::from_bytes(Sha256::digest(bytes).into());
     let component = cache
         .load(engine, fuel, &digest, bytes)
         .map_err(|error| refused(error.to_string(), matches!(error, CompileError::Refused(_))))?;

@@ -118,10 +118,14 @@ impl Versions {
                 )
             },
         )?;
+        let found = ComponentDigest::of(&bytes);
+        if found != digest {
+            return Err(format!("{what}, and what is stored as that is `{found}`: push it again"));
+        }
         let path = format!("store:{digest}");
         let engine = current.component.engine();
         let fuel = source.wants_fuel();
-        let loaded = load_bytes(engine, fuel, &current.name, Path::new(&path), &bytes, &self.cache);
+        let loaded = load_bytes(engine, fuel, &current.name, Path::new(&path), (digest, &bytes), &self.cache);
         let version = loaded.map_err(|unloaded| {
             let reason = unloaded.error.message;
             if unloaded.is_final {
@@ -129,9 +133,6 @@ impl Versions {
             }
             format!("{what}: {reason}")
         })?;
-        if version.digest != digest {
-            return Err(format!("{what}, and what is stored as that is `{}`: push it again", version.digest));
-        }
         let mut all: Vec<_> = self.loaded.iter().collect();
         all[place] = &version;
         link_one(&version, source, &all, &self.names).map_err(|errors| {

@@ -4,16 +4,20 @@ use std::collections::{HashMap, HashSet};
 
 use tokio_postgres::Row;
 
-use super::claim::{Candidate, PRESENT, PROMOTED_AT_ONCE, joins, rest};
+use super::claim::{Candidate, PRESENT, joins, rest};
 use super::fault::Fault;
 use super::lanes::{Lane, LaneId, key, lane_of};
 use super::link::Ask;
-use super::settle::{Head, head};
-use super::sql::column;
+use super::settle::{Head, Rank, head};
+use super::sql::{column, present, server_time, uuid};
 use super::write::Work;
 use crate::model::{Event, InvocationId, RunnerId};
 use crate::store::ClaimRequest;
 use crate::store::rules::{self, Place, SKIPPED_AT_ONCE, window_micros};
+
+/// At most so many delayed invocations become claimable in one transaction; if
+/// more are due, the claim's answer says that there is more.
+const PROMOTED_AT_ONCE: usize = 10_000;
 
 /// At most so many lanes are looked at in one transaction because of the time.
 const OPENED_AT_ONCE: usize = 1_000;
@@ -25,13 +29,6 @@ macro_rules! next_opening {
     };
 }
 pub(super) use next_opening;
-
-/// The present, as a value that an index can be searched for.
-macro_rules! present {
-    () => {
-        "(SELECT coalesce($1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint))"
-    };
-}
 
 const OPENED: &str = concat!(
     "(SELECT task, key FROM @lane WHERE opens_at IS NOT NULL AND blocked > 0 AND opens_at <= ",
@@ -52,7 +49,7 @@ pub(super) struct Due {
 
 /// Makes the delayed that are due claimable, or blocked, and finds the lanes whose
 /// moment has come: three statements. Nothing happens for a runner that was lost.
-pub(super) fn ask_what_is_due(runner: RunnerId, now: Option<i64>, limit: i64, asks: &mut Vec<Ask<'_>>) {
+pub(super) fn ask_what_is_due(runner: RunnerId, now: Option<i64>, asks: &mut Vec<Ask<'_>>) {
     let promote = Ask::new(concat!(
         "WITH promoted AS (UPDATE @invocation SET place = 'ready' WHERE seq = ANY(ARRAY( \
              SELECT seq FROM @invocation WHERE place = 'delayed' AND available_at <= ",
@@ -71,7 +68,7 @@ pub(super) fn ask_what_is_due(runner: RunnerId, now: Option<i64>, limit: i64, as
              ORDER BY available_at LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING id, task, lane) \
          SELECT id, task, lane FROM blocked"
     ));
-    let runner = super::sql::uuid(runner.as_bytes());
+    let (limit, runner) = (PROMOTED_AT_ONCE as i64, uuid(runner.as_bytes()));
     asks.push(promote.with(now).with(limit).with(runner));
     asks.push(block.with(now).with(limit).with(runner));
     asks.push(Ask::new(OPENED).with(now).with(OPENED_AT_ONCE as i64));
@@ -81,11 +78,9 @@ impl Work<'_> {
     /// Reads the answers to [`ask_what_is_due`].
     pub(super) fn read_what_is_due(
         &mut self,
-        limit: i64,
         [promoted, blocked, opened]: [Vec<Row>; 3],
     ) -> Result<(), Fault> {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let is_full = promoted.len() >= limit || blocked.len() >= limit;
+        let is_full = promoted.len() >= PROMOTED_AT_ONCE || blocked.len() >= PROMOTED_AT_ONCE;
         self.due = Some(Due { is_full, opened: Vec::new() });
         for row in &promoted {
             self.is_now_at(column(row, 0)?, Place::Ready);
@@ -121,10 +116,10 @@ impl Work<'_> {
     pub(super) async fn open_lanes(&mut self, request: &ClaimRequest) -> Result<(), Fault> {
         if self.due.is_none() {
             let mut asks = Vec::new();
-            ask_what_is_due(request.runner, Some(self.now.0), PROMOTED_AT_ONCE, &mut asks);
+            ask_what_is_due(request.runner, Some(self.now.0), &mut asks);
             let answers = self.write_and_ask(asks).await?;
             let answers = answers.try_into().map_err(|_| Fault::Damaged("answers are missing".to_owned()))?;
-            self.read_what_is_due(PROMOTED_AT_ONCE, answers)?;
+            self.read_what_is_due(answers)?;
         }
         let due = self.due.take().unwrap_or_default();
         due.opened.into_iter().for_each(|id| self.lanes.look_at(id));
@@ -161,7 +156,7 @@ impl Work<'_> {
             let mut lanes = self.lock_lanes().await?;
             self.forget_starts(&mut lanes).await?;
             self.skip_blocked(&mut lanes).await?;
-            self.admit_arrivals(&mut lanes)?;
+            self.admit_arrivals(&mut lanes);
             looked = self.fill(&mut lanes, request).await?;
             if self.swap(&mut lanes).await? {
                 looked = None;
@@ -211,11 +206,11 @@ impl Work<'_> {
             let id = column(row, 1)?;
             let Some(head) = self.heads.get_mut(&id) else { continue };
             let Some(of) = head.lane() else { continue };
+            let lane = lane_of(lanes, of)?;
+            let Some(limit) = lane.rule.skips(lane.count.owned) else { continue };
             // It is counted out of the lane here.
             head.lane = None;
-            let lane = lane_of(lanes, of)?;
             lane.count.blocked -= 1;
-            let limit = lane.rule.concurrency.map_or(0, |rule| rule.limit);
             self.end(id, Event::Skip, rules::skipped(limit))?;
         }
         Ok(())
@@ -223,15 +218,14 @@ impl Work<'_> {
 
     /// Admits what has just come to lanes where nobody else is blocked: nothing of it
     /// need be written as blocked.
-    fn admit_arrivals(&mut self, lanes: &mut [Lane]) -> Result<(), Fault> {
-        let mut here: HashMap<LaneId, Vec<(i64, i64, InvocationId)>> = HashMap::new();
+    fn admit_arrivals(&mut self, lanes: &mut [Lane]) {
+        let mut here: HashMap<LaneId, Vec<(Rank, InvocationId)>> = HashMap::new();
         for id in &self.lanes.arrivals {
             let Some(head) = self.heads.get(id).filter(|head| head.place == Some(Place::Blocked)) else {
                 continue;
             };
             let Some(lane) = head.lane() else { continue };
-            let place = (rules::order_key(head.available_at, head.priority), head.seq, *id);
-            here.entry(lane).or_default().push(place);
+            here.entry(lane).or_default().push((head.rank(), *id));
         }
         for (id, mut arrived) in here {
             let Ok(place) = lanes.binary_search_by_key(&id, |lane| lane.id) else { continue };
@@ -241,7 +235,7 @@ impl Work<'_> {
                 continue;
             }
             arrived.sort_unstable();
-            for (.., invocation) in arrived.into_iter().take(usize::try_from(room).unwrap_or(0)) {
+            for (_, invocation) in arrived.into_iter().take(usize::try_from(room).unwrap_or(0)) {
                 let Some(head) = self.heads.get_mut(&invocation) else { continue };
                 head.place = Some(Place::Ready);
                 lane.count.ready += 1;
@@ -249,7 +243,6 @@ impl Work<'_> {
                 self.is_news = true;
             }
         }
-        Ok(())
     }
 
     /// Admits the best blocked as far as there is room, and keeps back the last
@@ -304,9 +297,8 @@ impl Work<'_> {
     }
 
     /// While a blocked invocation is more urgent than one that is ready, they change
-    /// places.
-    /// Only what has come can be that: the best of the blocked were admitted before.
-    /// Whether any did.
+    /// places; whether any did. That can be only where some came to the blocked: of
+    /// those before, the best are ready.
     async fn swap(&mut self, lanes: &mut [Lane]) -> Result<bool, Fault> {
         let mut unordered = std::mem::take(&mut self.lanes.unordered);
         let mut any = false;
@@ -322,10 +314,10 @@ impl Work<'_> {
             };
             let mut answers = self.write_and_ask(vec![best, worst]).await?;
             let (worst, best) = (answers.pop().unwrap_or_default(), answers.pop().unwrap_or_default());
-            let rank = |row: &Row| -> Result<(LaneId, (i64, i64)), Fault> {
+            let rank = |row: &Row| -> Result<(LaneId, Rank), Fault> {
                 let head = Head::read(row)?;
                 let lane = head.lane().ok_or_else(|| Fault::Damaged("it has no lane".to_owned()))?;
-                Ok((lane, (rules::order_key(head.available_at, head.priority), head.seq)))
+                Ok((lane, head.rank()))
             };
             let last: HashMap<_, _> = worst.iter().map(rank).collect::<Result<_, _>>()?;
             let mut changing = HashSet::new();

@@ -10,14 +10,10 @@ use super::admit::next_opening;
 use super::fault::Fault;
 use super::link::{Ask, Link};
 use super::settle::{HEAD_COLUMNS, Head, head};
-use super::sql::{Json, column, optional, uuid, uuids};
+use super::sql::{Json, column, optional, server_time, uuid, uuids};
 use super::write::Work;
 use crate::model::{Claim, Event, InvocationId, RunnerId, UnixMicros};
-use crate::store::{ClaimRequest, Heartbeat, Lease, NextDue, rules};
-
-/// At most so many delayed invocations become claimable in one transaction; if
-/// more are due, the claim's answer says that there is more.
-pub(super) const PROMOTED_AT_ONCE: i64 = 10_000;
+use crate::store::{ClaimRequest, Heartbeat, Lease, NextDue};
 
 /// The queue is read so much further than what is wanted, because other runners
 /// may be claiming its head right now.
@@ -28,7 +24,7 @@ const LOOK_AHEAD: i64 = 64;
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The server's time.
-pub(super) const PRESENT: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+pub(super) const PRESENT: &str = concat!("SELECT ", server_time!());
 
 /// What a claim needs besides the head of the invocation `i`.
 macro_rules! rest {
@@ -190,6 +186,13 @@ impl Work<'_> {
         .with(self.now.0)
     }
 
+    /// Whether a claim may have it, as far as the queue would have looked.
+    fn is_wanted(&self, request: &ClaimRequest, one: &Candidate) -> bool {
+        request.tasks.contains(&one.task)
+            && !self.lanes.rules.paused.contains(&one.task)
+            && request.root.is_none_or(|root| root == one.root)
+    }
+
     fn choose_awaited(&mut self, request: &ClaimRequest, rows: &[Row]) -> Result<Vec<Candidate>, Fault> {
         self.load(rows)?;
         let found = rows.iter().map(Candidate::read);
@@ -211,12 +214,7 @@ impl Work<'_> {
                 self.receipt.more = true;
                 break;
             }
-            let is_wanted = |one: &Candidate| {
-                request.tasks.contains(&one.task)
-                    && !self.lanes.rules.paused.contains(&one.task)
-                    && request.root.is_none_or(|root| root == one.root)
-            };
-            match found.remove(id).filter(is_wanted) {
+            match found.remove(id).filter(|one| self.is_wanted(request, one)) {
                 Some(candidate) => {
                     taken.insert(*id);
                     chosen.push(candidate);
@@ -241,19 +239,12 @@ impl Work<'_> {
         // The row that only tells how many there were has no invocation in it.
         let rows = if optional::<i64>(first, 0)?.is_none() { &[] } else { rows };
         self.load(rows)?;
-        let is_wanted = |one: &Candidate| {
-            request.tasks.contains(&one.task)
-                && !self.lanes.rules.paused.contains(&one.task)
-                && request.root.is_none_or(|root| root == one.root)
-        };
-        let admitted: Vec<_> = self.lanes.admitted.drain(..).filter(is_wanted).collect();
+        let mut admitted = std::mem::take(&mut self.lanes.admitted);
+        admitted.retain(|one| self.is_wanted(request, one));
         let mut found = rows.iter().map(Candidate::read).collect::<Result<Vec<_>, _>>()?;
         if !admitted.is_empty() {
             found.extend(admitted);
-            found.sort_by_cached_key(|one| {
-                let head = self.heads.get(&one.id);
-                head.map(|head| (rules::order_key(head.available_at, head.priority), head.seq))
-            });
+            found.sort_by_cached_key(|one| self.heads.get(&one.id).map(Head::rank));
         }
         let wanted = request.max - chosen.len();
         let has_more_rows = i64::try_from(rows.len()).unwrap_or(i64::MAX) < seen;
@@ -360,8 +351,9 @@ impl Work<'_> {
 /// server's present.
 pub(super) fn ask_next_due(runner: RunnerId, now: Option<UnixMicros>) -> Ask<'static> {
     Ask::new(concat!(
-        "WITH present AS MATERIALIZED (SELECT \
-             coalesce($2, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS at) \
+        "WITH present AS MATERIALIZED (SELECT coalesce($2, ",
+        server_time!(),
+        ") AS at) \
          SELECT (SELECT at FROM present), least( \
              (SELECT available_at FROM @invocation WHERE place = 'delayed' \
                  AND available_at > (SELECT at FROM present) ORDER BY available_at LIMIT 1), \

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::fault::Fault;
 use super::link::Ask;
 use super::settle::head;
-use super::sql::{column, optional, uuids};
+use super::sql::{column, optional, present, server_time, uuids};
 use super::write::Work;
 use crate::model::{Event, InvocationId, Status, UnixMicros};
 use crate::store::{Keep, Prune, PrunePosition, Pruned, rules};
@@ -21,10 +21,11 @@ struct Candidate {
 /// Asks whether anything is past its deadline, by the clock `now` or the server's:
 /// a row if so.
 pub(super) fn look_for_overdue(now: Option<i64>) -> Ask<'static> {
-    Ask::new(
-        "SELECT 1 FROM @invocation WHERE deadline IS NOT NULL AND place IS NOT NULL \
-         AND deadline <= (SELECT coalesce($1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)) LIMIT 1",
-    )
+    Ask::new(concat!(
+        "SELECT 1 FROM @invocation WHERE deadline IS NOT NULL AND place IS NOT NULL AND deadline <= ",
+        present!(),
+        " LIMIT 1"
+    ))
     .with(now)
 }
 

@@ -21,6 +21,9 @@ use crate::store::{Cancel, Cancelled, Ended, Heartbeat, Inventory, Lease, NewInv
 /// At most so many runners are forgotten in one transaction.
 const FORGOTTEN_AT_ONCE: i64 = 100;
 
+/// Where an invocation stands in the queue: smaller is sooner.
+pub(super) type Rank = (i64, i64);
+
 /// What can change of an invocation, and what decides about it.
 pub(super) struct Head {
     pub(super) seq: i64,
@@ -94,6 +97,10 @@ impl Head {
     /// The runner that owns it now.
     pub(super) fn owner(&self) -> Option<RunnerId> {
         self.runner.filter(|_| self.status.is_owned())
+    }
+
+    pub(super) fn rank(&self) -> Rank {
+        (rules::order_key(self.available_at, self.priority), self.seq)
     }
 
     /// Where `event` takes it. A row that can't go there contradicts the query
@@ -474,7 +481,7 @@ impl<'a> Work<'a> {
                 .with(all!(|head, _| i64::from(head.attempt)))
                 .with(all!(|head, _| i64::from(head.max_attempts)))
                 .with(all!(|head, _| head.moves))
-                .with(all!(|head, _| rules::order_key(head.available_at, head.priority)))
+                .with(all!(|head, _| head.rank().0))
                 .with(all!(|head, _| head.priority))
                 .with(all!(|head, _| head.available_at.0))
                 .with(all!(|_, one| one.submitted_at.0))
@@ -528,7 +535,7 @@ impl<'a> Work<'a> {
                 .with(all!(|head| head.component))
                 .with(all!(|head| i64::from(head.attempt)))
                 .with(all!(|head| head.moves))
-                .with(all!(|head| rules::order_key(head.available_at, head.priority)))
+                .with(all!(|head| head.rank().0))
                 .with(all!(|head| head.available_at.0))
                 .with(all!(|head| head.started_at.map(|at| at.0)))
                 .with(all!(|head| head.finished_at.map(|at| at.0)))

@@ -19,6 +19,23 @@ use crate::model::{
 };
 use crate::store::rules::Place;
 
+/// The server's time in microseconds, as an expression.
+macro_rules! server_time {
+    () => {
+        "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+    };
+}
+pub(super) use server_time;
+
+/// The time in `$1`, or the server's if that is NULL, as a value that an index can be
+/// searched for.
+macro_rules! present {
+    () => {
+        concat!("(SELECT coalesce($1, ", server_time!(), "))")
+    };
+}
+pub(super) use present;
+
 /// A value that can be bound, and the type that the server is told: nothing is
 /// left to its guesses, so every statement works with and without a name.
 pub(super) trait Arg: ToSql {

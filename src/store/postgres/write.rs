@@ -17,7 +17,6 @@ use std::sync::Arc;
 use tokio_postgres::Row;
 
 use super::admit::{self, Due};
-use super::claim::PROMOTED_AT_ONCE;
 use super::fault::Fault;
 use super::keep;
 use super::lanes::Lanes;
@@ -26,7 +25,7 @@ use super::names::Names;
 use super::rules::{Rules, ask_what_holds};
 use super::schema::VERSION;
 use super::settle::{Fresh, Head, Moves, head};
-use super::sql::{column, to_json, uuid, uuids};
+use super::sql::{column, server_time, to_json, uuid, uuids};
 use crate::model::{Clock, Differing, Event, InvocationId, Outcome, RuleKey, RunnerId, Status, UnixMicros};
 use crate::store::rules::{self, Step};
 use crate::store::{
@@ -210,13 +209,11 @@ impl<'a> Work<'a> {
         // A recovery may take the claiming runner's lease away, and nothing is due for it then.
         let claim = batch.claim.as_ref().filter(|_| !batch.recover);
         if let Some(request) = claim {
-            admit::ask_what_is_due(request.runner, fixed, PROMOTED_AT_ONCE, &mut asks);
+            admit::ask_what_is_due(request.runner, fixed, &mut asks);
         }
         // Read when everything is locked: time does not go back from one
         // transaction on an invocation to the next.
-        asks.push(Ask::new(
-            "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, version FROM @schema_version",
-        ));
+        asks.push(Ask::new(concat!("SELECT ", server_time!(), ", version FROM @schema_version")));
         asks.push(keep::look_for_overdue(fixed));
         let mut answers = place.link.ask(asks).await?.into_iter().skip(2);
         let mut next = || answers.next().unwrap_or_default();
@@ -269,7 +266,7 @@ impl<'a> Work<'a> {
         }
         work.load(&rows)?;
         if let Some(answers) = due {
-            work.read_what_is_due(PROMOTED_AT_ONCE, answers)?;
+            work.read_what_is_due(answers)?;
         }
         work.learn_names(batch).await?;
         Ok(work)

@@ -50,32 +50,28 @@ impl Sockets {
     }
 }
 
+/// A socket that is dropped no longer counts as open.
+fn close_counted<T: 'static>(
+    linker: &mut Linker<HostState>,
+    interface: &str,
+    name: &str,
+) -> wasmtime::Result<()> {
+    linker.instance(interface)?.resource(name, ResourceType::host::<T>(), |mut store, rep| {
+        let state: &mut HostState = store.data_mut();
+        state.table.delete(Resource::<T>::new_own(rep))?;
+        state.sockets.open.remove(&rep);
+        Ok(())
+    })
+}
+
 /// Puts ours in the place of wasmtime's.
 pub(in crate::wasm) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     tcp_create_socket::add_to_linker::<_, HasSelf<HostState>>(linker, |state| state)?;
     udp_create_socket::add_to_linker::<_, HasSelf<HostState>>(linker, |state| state)?;
     // The version that wasmtime's own have: these are put over them.
-    linker.instance("wasi:sockets/tcp@0.2.12")?.resource(
-        "tcp-socket",
-        ResourceType::host::<TcpSocket>(),
-        |mut store, rep| {
-            let state: &mut HostState = store.data_mut();
-            state.table.delete(Resource::<TcpSocket>::new_own(rep))?;
-            state.sockets.open.remove(&rep);
-            Ok(())
-        },
-    )?;
-    linker.instance("wasi:sockets/udp@0.2.12")?.resource(
-        "udp-socket",
-        ResourceType::host::<UdpSocket>(),
-        |mut store, rep| {
-            let state: &mut HostState = store.data_mut();
-            state.table.delete(Resource::<UdpSocket>::new_own(rep))?;
-            state.sockets.open.remove(&rep);
-            Ok(())
-        },
-    )?;
+    close_counted::<TcpSocket>(linker, "wasi:sockets/tcp@0.2.12", "tcp-socket")?;
+    close_counted::<UdpSocket>(linker, "wasi:sockets/udp@0.2.12", "udp-socket")?;
     let mut lookup = linker.instance("wasi:sockets/ip-name-lookup@0.2.12")?;
     lookup.resource("resolve-address-stream", ResourceType::host::<Lookup>(), |mut store, rep| {
         let state: &mut HostState = store.data_mut();

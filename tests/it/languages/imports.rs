@@ -6,29 +6,10 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::projects::Projects;
+use super::projects::{CONFIGURATION, PYTHON, Projects};
 use crate::support::cli::Sandbox;
 use crate::support::guests::guest;
 use crate::support::toolchains;
-
-/// At first nothing of it is there.
-const CONFIGURATION: &str = r#"
-[component.parent]
-path = "parent/build/parent.wasm"
-[component.middle]
-path = "middle/build/middle.wasm"
-[component.child]
-path = "child/build/child.wasm"
-"#;
-
-const PYTHON: &str = r#"
-        try:
-            centroid = middle.centroid([middle.Point(point.x, point.y) for point in points])
-        except Err as error:
-            raise Err(f"the middle says: {error.value}")
-        return Point(centroid.x, centroid.y)
-
-    def square("#;
 
 const RUST: &str = r#"fn centroid(points: Vec<Point>) -> Result<Point, String> {
         let points: Vec<child::Point> = points.iter().map(|point| child::Point { x: point.x, y: point.y }).collect();

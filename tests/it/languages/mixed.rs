@@ -5,27 +5,8 @@ use std::fs;
 
 use serde_json::json;
 
-use super::projects::Projects;
+use super::projects::{CONFIGURATION, PYTHON, Projects};
 use crate::support::cli::Sandbox;
-
-const CONFIGURATION: &str = r#"
-[component.parent]
-path = "parent/build/parent.wasm"
-[component.middle]
-path = "middle/build/middle.wasm"
-[component.child]
-path = "child/build/child.wasm"
-"#;
-
-/// Asks the interface of another component, and maps its types to the own ones.
-const PYTHON: &str = r#"
-        try:
-            centroid = middle.centroid([middle.Point(point.x, point.y) for point in points])
-        except Err as error:
-            raise Err(f"the middle says: {error.value}")
-        return Point(centroid.x, centroid.y)
-
-    def square("#;
 
 const GO: &str = r#"func Centroid(points []types.Point) wit.Result[types.Point, string] {
 	theirs := make([]child.Point, len(points))

@@ -10,6 +10,26 @@ use crate::support::toolchains;
 /// Builds take longer than anything else, the more so beside other tests.
 const PATIENCE: Duration = Duration::from_secs(900);
 
+/// A parent that calls a middle one that calls a child. At first nothing of it is there.
+pub const CONFIGURATION: &str = r#"
+[component.parent]
+path = "parent/build/parent.wasm"
+[component.middle]
+path = "middle/build/middle.wasm"
+[component.child]
+path = "child/build/child.wasm"
+"#;
+
+/// The parent: asks the interface of another component, and maps its types to the own ones.
+pub const PYTHON: &str = r#"
+        try:
+            centroid = middle.centroid([middle.Point(point.x, point.y) for point in points])
+        except Err as error:
+            raise Err(f"the middle says: {error.value}")
+        return Point(centroid.x, centroid.y)
+
+    def square("#;
+
 /// Several projects in one directory.
 pub struct Projects(pub Sandbox);
 

@@ -11,7 +11,7 @@ use run_wasm_runner::model::{
 };
 use run_wasm_runner::store::{
     Applied, AttemptEnd, Batch, ClaimRequest, EndKind, Heartbeat, LookUp, NewInvocation, PostgresStore,
-    Report, Store, StoreError, Submitted, TaskRule, Watch,
+    Receipt, Report, Store, StoreError, Submitted, TaskRule, Watch,
 };
 
 use super::{LONG, open, try_open};
@@ -60,6 +60,20 @@ fn ended(claim: &run_wasm_runner::model::Claim) -> Report {
     }
 }
 
+/// Reports what a runner has done, claims more, and does it: what is to be reported next
+/// is in `reports` then.
+fn work_on(store: &dyn Store, runner: RunnerId, reports: &mut Vec<Report>) -> Receipt {
+    let batch = Batch {
+        reports: std::mem::take(reports),
+        claim: Some(ClaimRequest { lease: LONG, ..request(runner, 7) }),
+        ..Batch::default()
+    };
+    let receipt = store.commit(&batch).expect("it commits");
+    assert!(receipt.reports.iter().all(|applied| *applied == Applied::Done));
+    *reports = receipt.claimed.iter().map(ended).collect();
+    receipt
+}
+
 #[test]
 fn another_process_is_told_of_a_commit_and_nobody_of_a_heartbeat() {
     let url = shared().url();
@@ -93,15 +107,8 @@ fn runners_that_claim_at_once_share_the_queue_and_nothing_is_handed_out_twice() 
                 let runner = RunnerId::generate();
                 let (mut mine, mut reports) = (Vec::new(), Vec::new());
                 loop {
-                    let batch = Batch {
-                        reports: std::mem::take(&mut reports),
-                        claim: Some(ClaimRequest { lease: LONG, ..request(runner, 7) }),
-                        ..Batch::default()
-                    };
-                    let receipt = store.commit(&batch).expect("it commits");
-                    assert!(receipt.reports.iter().all(|applied| *applied == Applied::Done));
+                    let receipt = work_on(&*store, runner, &mut reports);
                     mine.extend(receipt.claimed.iter().map(|claim| claim.id));
-                    reports = receipt.claimed.iter().map(ended).collect();
                     if receipt.claimed.is_empty() && !receipt.more {
                         return mine;
                     }
@@ -183,14 +190,7 @@ fn runners_with_many_lanes_in_common_do_not_wait_for_each_other_in_a_circle() {
                 let runner = RunnerId::generate();
                 let mut reports = Vec::new();
                 loop {
-                    let batch = Batch {
-                        reports: std::mem::take(&mut reports),
-                        claim: Some(ClaimRequest { lease: LONG, ..request(runner, 7) }),
-                        ..Batch::default()
-                    };
-                    let receipt = store.commit(&batch).expect("it commits");
-                    assert!(receipt.reports.iter().all(|applied| *applied == Applied::Done));
-                    reports = receipt.claimed.iter().map(ended).collect();
+                    work_on(&*store, runner, &mut reports);
                     let counts = store.counts(None).expect("it counts");
                     if counts.get(Status::Succeeded) == COUNT as u64 {
                         return;
