@@ -1,7 +1,7 @@
 //! Components that are small and take a compiler more than it has: each costs
 //! one refused component, and names the limit.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -320,28 +320,36 @@ fn pinned_bomb() -> Vec<u8> {
     bytes
 }
 
-/// A bomb that somebody pushed into the store of a runner with strict limits: it
-/// fails what was submitted for it, once the limit is met, and nothing else.
-#[test]
-fn a_bomb_in_the_store_fails_its_invocations_and_no_other() {
-    let setup = strict("cpu = \"1s\"");
+/// Pushes a bomb into the store and submits invocations that are pinned to it: its
+/// file, the cache that the runner is to have, and the invocations.
+fn push_bomb(setup: &Setup, arguments: &[&str]) -> (PathBuf, PathBuf, Vec<String>) {
     let bomb = setup.sandbox.write("bomb.wasm", pinned_bomb());
     // Who submits has no component of its own to load, but for this one.
     let careless = setup.sandbox.write("careless.toml", format!("[component.fib]\npath = {bomb:?}\n"));
     let careless = careless.to_str().expect("UTF-8");
     let cache = setup.path().join("cache");
     let run = |args: &[&str]| {
-        let command = setup.command(args).env("WASM_RUNNER_CACHE_DIR", &cache);
+        let config = ["--config", careless];
+        let command = setup.command(config.iter().chain(args)).env("WASM_RUNNER_CACHE_DIR", &cache);
         command.patience(4 * PATIENCE).run().expect(0)
     };
-    run(&["--config", careless, "component", "push", "fib"]);
-    let submitted = run(&["--config", careless, "submit", "fib", "[5]", "[6]"]);
-    let bombs: Vec<_> = submitted.stdout().lines().map(str::to_owned).collect();
+    run(&["component", "push", "fib"]);
+    let submit = ["submit", "fib"].iter().chain(arguments).copied().collect::<Vec<_>>();
+    let submitted = run(&submit).stdout().lines().map(str::to_owned).collect();
     // The runner's cache knows nothing of it.
     std::fs::remove_dir_all(&cache).expect("it was used");
     let text = std::fs::read_to_string(setup.path().join("wasm-runner.toml")).expect("it is there");
     let pinned = text.replace("[component.fib]", "[component.fib]\nversion = \"pinned\"");
     setup.sandbox.write("wasm-runner.toml", pinned);
+    (bomb, cache, submitted)
+}
+
+/// A bomb that somebody pushed into the store of a runner with strict limits: it
+/// fails what was submitted for it, once the limit is met, and nothing else.
+#[test]
+fn a_bomb_in_the_store_fails_its_invocations_and_no_other() {
+    let setup = strict("cpu = \"1s\"");
+    let (bomb, cache, bombs) = push_bomb(&setup, &["[5]", "[6]"]);
     let good: Vec<_> = (0..5).map(|_| setup.submit("fib", "[7]")).collect();
     let output = setup
         .command(["start", "--until-idle", "--slots", "2", "-vv"])
@@ -368,21 +376,7 @@ fn a_bomb_in_the_store_fails_its_invocations_and_no_other() {
 #[test]
 fn a_runner_that_is_killed_kills_its_compilers_and_gives_their_work_back() {
     let setup = strict("");
-    let bomb = setup.sandbox.write("bomb.wasm", pinned_bomb());
-    let careless = setup.sandbox.write("careless.toml", format!("[component.fib]\npath = {bomb:?}\n"));
-    let careless = careless.to_str().expect("UTF-8");
-    let cache = setup.path().join("cache");
-    let run = |args: &[&str]| {
-        let command = setup.command(args).env("WASM_RUNNER_CACHE_DIR", &cache);
-        command.patience(4 * PATIENCE).run().expect(0)
-    };
-    run(&["--config", careless, "component", "push", "fib"]);
-    let id = run(&["--config", careless, "submit", "fib", "[5]"]).stdout().trim().to_owned();
-    std::fs::remove_dir_all(&cache).expect("it was used");
-    let text = std::fs::read_to_string(setup.path().join("wasm-runner.toml")).expect("it is there");
-    setup
-        .sandbox
-        .write("wasm-runner.toml", text.replace("[component.fib]", "[component.fib]\nversion = \"pinned\""));
+    let (bomb, cache, bombs) = push_bomb(&setup, &["[5]"]);
     let mut runner = setup
         .command(["start", "--slots", "1", "-vv"])
         .env("WASM_RUNNER_CACHE_DIR", &cache)
@@ -395,6 +389,6 @@ fn a_runner_that_is_killed_kills_its_compilers_and_gives_their_work_back() {
     runner.wait_for_stderr("stopping");
     kill_process(pid, Signal::TERM).expect("it runs");
     runner.wait().expect(0);
-    let status = setup.status(&id);
+    let status = setup.status(&bombs[0]);
     assert_eq!((&status["status"], &status["attempt"]), (&json!("queued"), &json!(0)), "{status}");
 }
