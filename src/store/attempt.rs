@@ -100,7 +100,26 @@ pub enum EndKind {
     Release,
 }
 
-/// Whether a report changed anything.
+/// What an attempt used that did not end by itself: a cancel, a deadline or the end
+/// of a parent has made its invocation final while it ran, and its guest was dropped
+/// after that.
+///
+/// It is added once, and only for the attempt that was ended so: a bill that comes
+/// again, or for any other attempt, is [`Applied::Stale`]. Nothing else of the
+/// invocation changes.
+#[derive(Debug, Clone)]
+pub struct Bill {
+    /// The invocation.
+    pub id: InvocationId,
+    /// The claim's runner.
+    pub runner: RunnerId,
+    /// The claim's attempt.
+    pub attempt: u32,
+    /// What it used, which comes on top of what the attempts before it did.
+    pub usage: Usage,
+}
+
+/// Whether a report or a bill changed anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
     /// It is in the store.

@@ -1,7 +1,7 @@
 //! What one transaction is asked to do, and what it did.
 
 use super::{
-    Applied, Cancel, Cancelled, ClaimRequest, Ended, Heartbeat, Inventory, Lease, NewComponent,
+    Applied, Bill, Cancel, Cancelled, ClaimRequest, Ended, Heartbeat, Inventory, Lease, NewComponent,
     NewInvocation, Pause, Prune, Pruned, Report, Submitted, TaskRule,
 };
 use crate::model::{Claim, InvocationId, UnixMicros};
@@ -22,6 +22,8 @@ pub struct Batch {
     pub pushes: Vec<NewComponent>,
     /// New invocations.
     pub submits: Vec<NewInvocation>,
+    /// What attempts used that somebody else had ended, in an earlier transaction.
+    pub bills: Vec<Bill>,
     /// What happened to claimed ones.
     pub reports: Vec<Report>,
     /// Invocations that somebody no longer wants.
@@ -48,6 +50,7 @@ impl Batch {
             && self.pauses.is_empty()
             && self.pushes.is_empty()
             && self.submits.is_empty()
+            && self.bills.is_empty()
             && self.reports.is_empty()
             && self.cancels.is_empty()
             && self.inventory.is_none()
@@ -66,6 +69,8 @@ pub struct Receipt {
     pub now: UnixMicros,
     /// One per submit.
     pub submits: Vec<Submitted>,
+    /// One per bill.
+    pub bills: Vec<Applied>,
     /// One per report.
     pub reports: Vec<Applied>,
     /// One per cancel.

@@ -4,8 +4,8 @@
 //! transaction, one [`Receipt`]. A runner gathers everything that happened since
 //! its last commit into one batch, so the price of durability is paid once per
 //! batch and not once per step. What a batch asks for is applied in the order of
-//! its fields: rules, pauses, pushes, submits, reports, cancels, inventory, heartbeat,
-//! recovery, claim, prune. Before a recovery or a claim, whatever is past its
+//! its fields: rules, pauses, pushes, submits, bills, reports, cancels, inventory,
+//! heartbeat, recovery, claim, prune. Before a recovery or a claim, whatever is past its
 //! deadline is ended.
 //!
 //! Every implementation passes the same conformance suite
@@ -30,7 +30,9 @@ use std::time::Duration;
 pub use crate::model::Invocation;
 use crate::model::{ComponentDigest, InvocationId, LogEntry, RunnerId, Transition};
 
-pub use attempt::{Applied, AttemptEnd, ClaimRequest, EndKind, Heartbeat, Inventory, Lease, Report, TaskSet};
+pub use attempt::{
+    Applied, AttemptEnd, Bill, ClaimRequest, EndKind, Heartbeat, Inventory, Lease, Report, TaskSet,
+};
 pub use batch::{Batch, Receipt};
 pub use ended::{Cancel, Cancelled, Ended};
 pub use error::StoreError;
