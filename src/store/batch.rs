@@ -85,7 +85,7 @@ pub struct Receipt {
     pub given_back: usize,
     /// Invocations that were taken from the heartbeat's runner since its last
     /// one, because somebody made them final: it must kill their guests. Each is
-    /// told once here; see [`Store::revoked`] for the same in between.
+    /// told once here; see [`Store::revoked`](super::Store::revoked) for the same in between.
     pub revoked: Vec<InvocationId>,
     /// Invocations that were blocked by a rule before this transaction, and can be
     /// claimed now or were claimed in it. By id.
@@ -111,7 +111,7 @@ pub struct Receipt {
     /// delayed invocation that is not due yet, the earliest moment at which a rate
     /// lets a blocked one start, the earliest end of another runner's lease that
     /// still owns something, or the earliest deadline. Only answered to a claim;
-    /// see [`Store::next_due`] for the same without one.
+    /// see [`Store::next_due`](super::Store::next_due) for the same without one.
     pub next_due: Option<UnixMicros>,
     /// What the prune did, if the batch has one.
     pub pruned: Option<Pruned>,
