@@ -95,6 +95,11 @@ pub fn signature(task: &Task) -> String {
     format!("{}({}){result}", task.id, parameters.join(", "))
 }
 
+/// The first line of what its component says of a task.
+pub fn first_line(task: &Task) -> Option<&str> {
+    task.docs.as_deref()?.lines().next()
+}
+
 fn example(task: &Task) -> String {
     let values = task.parameters.iter().map(|parameter| match parameter.type_name.as_str() {
         "string" | "char" => "\"a\"",

@@ -1,6 +1,7 @@
 //! `build`: from a project to a component, with the language's own tools.
 
 mod c;
+mod docs;
 mod go;
 mod javascript;
 mod project;
@@ -58,6 +59,7 @@ pub fn run(args: &BuildArgs, cli: &Cli) -> Result<(), CliError> {
         Language::C => c::build(&project, cache),
         Language::Cpp => c::build_cpp(&project, cache),
     }?;
+    docs::attach(&project, &path)?;
     // As one would type it: nobody writes `./`.
     let path = path.strip_prefix(".").unwrap_or(&path);
     let seconds = started.elapsed().as_secs_f64();

@@ -8,7 +8,7 @@ use crate::model::SystemClock;
 use crate::wasm::{CompileLimits, Grants, Inspection, Library, Right, rights};
 
 use super::args::{Cli, InspectArgs};
-use super::arguments::signature;
+use super::arguments::{first_line, signature};
 use super::compile;
 use super::context::Context;
 use super::error::CliError;
@@ -126,6 +126,9 @@ pub fn show(
     output.line(&format!("\nexports {}", plural(inspection.tasks.len(), "task")))?;
     for task in &inspection.tasks {
         output.line(&format!("  {}", harmless_line(&signature(task))))?;
+        if let Some(line) = first_line(task) {
+            output.line(&format!("    {}", harmless_line(line)))?;
+        }
     }
     if !inspection.not_tasks.is_empty() {
         output.line("\nexports, but not as tasks")?;

@@ -206,6 +206,7 @@ pub struct TaskDocument<'a> {
     component_digest: ComponentDigest,
     params: Vec<ParameterDocument<'a>>,
     result: Option<&'a str>,
+    docs: Option<&'a str>,
     max_attempts: u32,
     priority: i32,
     deadline_seconds: Option<f64>,
@@ -245,6 +246,7 @@ impl<'a> TaskDocument<'a> {
                 .map(|parameter| ParameterDocument { name: &parameter.name, type_name: &parameter.type_name })
                 .collect(),
             result: task.result.as_deref(),
+            docs: task.docs.as_deref(),
             max_attempts: task.options.max_attempts,
             priority: task.options.priority,
             deadline_seconds: task.options.deadline.map(|deadline| deadline.as_secs_f64()),

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::wasm::{Task, TaskSchema};
 
 use super::args::TasksArgs;
-use super::arguments::signature;
+use super::arguments::{first_line, signature};
 use super::context::{Context, NO_COMPONENTS_HINT};
 use super::error::CliError;
 use super::output::{self, Output, harmless_line};
@@ -70,6 +70,9 @@ pub fn run(args: &TasksArgs, context: &Context) -> Result<(), CliError> {
         for task in tasks {
             // Signatures can be very long, so they come last.
             columns.row(vec![cell(&task.component), cell(&signature(task))]);
+            if let Some(line) = first_line(task) {
+                columns.row(vec![cell(""), cell(&format!("  {line}"))]);
+            }
         }
         output.line(&columns.lines())?;
         output.flush()?;

@@ -1,6 +1,7 @@
 //! `wit`: the WIT of tasks, so that other projects can import them.
 
 mod deps;
+pub mod docs;
 pub mod names;
 
 use std::collections::BTreeMap;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use wasmtime::component::types::{ComponentFunc, ComponentInstance, ComponentItem};
 use wasmtime::component::{Component, ComponentExportIndex};
 
+use super::docs::InterfaceDocs;
 use super::suggest::{list, nearest, unknown_near};
 use super::values::{Field, Shape, same_shape};
 
@@ -105,6 +106,8 @@ pub(super) struct Export {
     pub signature: Signature,
     /// The names that its interface has for types.
     pub types: Arc<[Field]>,
+    /// What the component says of its interface.
+    pub docs: Arc<InterfaceDocs>,
 }
 
 impl Export {
@@ -309,6 +312,7 @@ impl Discovery {
                         entry: Entry::Command,
                         signature: Signature::of_command(),
                         types: Arc::default(),
+                        docs: Arc::default(),
                     });
                 }
                 continue;
@@ -348,6 +352,7 @@ impl Discovery {
                 entry: Entry::Function,
                 signature,
                 types: Arc::clone(place.types),
+                docs: Arc::default(),
             }),
             (Err(reason), _) => self.reject(id, reason),
             (Ok(_), None) => self.reject(id, "it can't be found by its name".to_owned()),

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::cache::Cache;
 use super::compile::Compiler;
 use super::discover::{Export, Names, is_compatible, split_version};
+use super::docs::InterfaceDocs;
 use super::engine::new_engine;
 use super::library::{ComponentSource, LoadError, ResolveError, load_error, load_one};
 use super::parallel::in_parallel;
@@ -185,7 +186,8 @@ fn version_of(export: &Export) -> Option<String> {
 /// `interface name { … }`
 fn text_of(name: &str, exports: &[&Export]) -> String {
     let types = exports.first().map(|export| &*export.types).unwrap_or_default();
-    let mut parts: Vec<String> = types.iter().map(|named| definition(named, types)).collect();
+    let docs = exports.first().map(|export| Arc::clone(&export.docs)).unwrap_or_default();
+    let mut parts: Vec<String> = types.iter().map(|named| definition(named, types, &docs)).collect();
     for export in exports {
         let parameters = export.signature.parameters.iter();
         let parameters: Vec<_> = parameters
@@ -193,9 +195,17 @@ fn text_of(name: &str, exports: &[&Export]) -> String {
             .collect();
         let result = export.signature.result.as_ref();
         let result = result.map(|shape| format!(" -> {}", reference(shape, types))).unwrap_or_default();
-        parts.push(format!("    {}: func({}){result};\n", id(&export.function), parameters.join(", ")));
+        let comment = comment(docs.function(&export.function), "    ");
+        let function = id(&export.function);
+        parts.push(format!("{comment}    {function}: func({}){result};\n", parameters.join(", ")));
     }
-    format!("interface {} {{\n{}}}\n", id(name), parts.join("\n"))
+    format!("{}interface {} {{\n{}}}\n", comment(docs.interface(), ""), id(name), parts.join("\n"))
+}
+
+/// What is said of something, as `///` lines before it.
+fn comment(docs: Option<&str>, indent: &str) -> String {
+    let lines = docs.into_iter().flat_map(str::lines);
+    lines.map(|line| format!("{indent}/// {line}").trim_end().to_owned() + "\n").collect()
 }
 
 /// A name as WIT has it.
@@ -235,19 +245,23 @@ fn reference(shape: &Shape, types: &[Field]) -> String {
 }
 
 /// `record name { … }` and the like.
-fn definition(named: &Field, types: &[Field]) -> String {
+fn definition(named: &Field, types: &[Field], docs: &InterfaceDocs) -> String {
     let name = id(&named.name);
+    let of_item = |item: &str| comment(docs.item(&named.name, item), "        ");
     let is_first = name_of(&named.shape, types) == Some(&named.name);
+    let docs = comment(docs.type_named(&named.name), "    ");
     let mut lines = String::new();
     let word = match &named.shape {
         Shape::Record(fields) if is_first => {
             for field in fields {
+                lines += &of_item(&field.name);
                 let _ = writeln!(lines, "        {}: {},", id(&field.name), reference(&field.shape, types));
             }
             "record"
         }
         Shape::Variant(cases) if is_first => {
             for case in cases {
+                lines += &of_item(&case.name);
                 let payload = case.payload.as_ref().map(|shape| format!("({})", reference(shape, types)));
                 let _ = writeln!(lines, "        {}{},", id(&case.name), payload.unwrap_or_default());
             }
@@ -255,13 +269,14 @@ fn definition(named: &Field, types: &[Field]) -> String {
         }
         Shape::Enum(names) | Shape::Flags(names) if is_first => {
             for name in names {
+                lines += &of_item(name);
                 let _ = writeln!(lines, "        {},", id(name));
             }
             if matches!(named.shape, Shape::Enum(_)) { "enum" } else { "flags" }
         }
-        shape => return format!("    type {name} = {};\n", reference(shape, types)),
+        shape => return format!("{docs}    type {name} = {};\n", reference(shape, types)),
     };
-    format!("    {word} {name} {{\n{lines}    }}\n")
+    format!("{docs}    {word} {name} {{\n{lines}    }}\n")
 }
 
 #[cfg(test)]
@@ -286,7 +301,7 @@ mod tests {
             field("list", Shape::Enum(["a".into()].into())),
             field("shape", Shape::Variant(variant.into())),
         ];
-        let texts = types.each_ref().map(|named| definition(named, &types));
+        let texts = types.each_ref().map(|named| definition(named, &types, &InterfaceDocs::default()));
         assert_eq!(
             texts.concat(),
             "    record point {\n        x: f64,\n        %type: u8,\n    }\n    type vector = point;\n    \

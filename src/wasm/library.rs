@@ -15,6 +15,7 @@ use super::cache::Cache;
 use super::compile::{CompileError, Compiler};
 use super::control::GuestControl;
 use super::discover::{Discovery, Export, Names, discover};
+use super::docs::{self, describe};
 use super::engine::{EpochTicker, new_engine};
 use super::execute;
 use super::glob::Glob;
@@ -133,6 +134,8 @@ pub struct Task {
     pub parameters: Vec<Parameter>,
     /// The WIT type of its result; `None` if it has none.
     pub result: Option<String>,
+    /// What its component says of it, in as many lines as somebody wrote.
+    pub docs: Option<String>,
     /// Its options.
     pub options: TaskOptions,
 }
@@ -429,12 +432,18 @@ impl Library {
     pub fn schema(&self, task: &Task) -> Option<TaskSchema> {
         let linked = self.programs.get(&task.id)?;
         let signature = &linked.program.signature;
-        let value = |shape: Option<&Shape>| value_schema(shape, &linked.types);
+        let value = |shape: Option<&Shape>| {
+            let mut schema = value_schema(shape, &linked.types);
+            linked.docs.describe_types(&mut schema);
+            schema
+        };
         let (result, returned) = match &signature.result {
             Some(Shape::Result { ok, err }) => (value(ok.as_deref()), Some(value(err.as_deref()))),
             result => (value(result.as_ref()), None),
         };
-        let arguments = arguments_schema(&signature.parameters, &linked.types);
+        let mut arguments = arguments_schema(&signature.parameters, &linked.types);
+        linked.docs.describe_types(&mut arguments);
+        describe(&mut arguments, task.docs.as_deref());
         Some(TaskSchema { arguments, result, returned })
     }
 
@@ -560,7 +569,8 @@ pub(super) fn load_bytes(
     let component = cache
         .load(engine, fuel, &digest, bytes)
         .map_err(|error| refused(error.to_string(), matches!(error, CompileError::Refused(_))))?;
-    let discovery = discover(&component, name);
+    let mut discovery = discover(&component, name);
+    docs::attach(bytes, &mut discovery.exports);
     Ok(Loaded { name: name.into(), path: path.to_owned(), digest, component, discovery })
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use wasmtime::component::{Component, Linker};
 
 use super::discover::{Export, Names};
+use super::docs::InterfaceDocs;
 use super::execute::{MAX_MEMORIES, MAX_TABLES, Program, TABLES_PER_WEIGHT};
 use super::library::{ComponentSource, LoadError, Loaded, NotTask, Parameter, Task};
 use super::link::{self, Provider};
@@ -23,6 +24,8 @@ pub(super) struct LinkedTask {
     pub(super) retry: Arc<RetryPolicy>,
     /// The names that its interface has for types.
     pub(super) types: Arc<[Field]>,
+    /// What the component says of its interface.
+    pub(super) docs: Arc<InterfaceDocs>,
 }
 
 /// A component with everything that it imports.
@@ -141,6 +144,7 @@ pub(super) fn link_one(
                 weight,
                 retry: Arc::clone(&options.retry),
                 types: Arc::clone(&export.types),
+                docs: Arc::clone(&export.docs),
             },
         );
         linked.tasks.push(task(one, export, options));
@@ -227,6 +231,7 @@ pub(super) fn task(one: &Loaded, export: &Export, options: TaskOptions) -> Task 
             })
             .collect(),
         result: export.signature.result.as_ref().map(ToString::to_string),
+        docs: export.docs.function(&export.function).map(str::to_owned),
         options,
     }
 }

@@ -9,15 +9,19 @@ use serde_json::Value;
 use crate::guests;
 use crate::process::{cargo, root, run};
 
-/// The languages in the order of the table, and how people write them.
-const LANGUAGES: [(&str, &str); 7] = [
+/// The languages in the order of the table, and how people write them: with WIT, and what
+/// can be written without it.
+const LANGUAGES: [(&str, &str); 10] = [
     ("rust", "Rust"),
+    ("rust-no-wit", "Rust, without WIT"),
     ("c", "C"),
     ("cpp", "C++"),
     ("go", "Go"),
     ("javascript", "JavaScript"),
     ("typescript", "TypeScript"),
+    ("typescript-no-wit", "TypeScript, without WIT"),
     ("python", "Python"),
+    ("python-no-wit", "Python, without WIT"),
 ];
 
 /// The table stands between these lines.

@@ -98,8 +98,22 @@ pub fn imports(folder: &Path) -> Result<BTreeSet<String>, CliError> {
     Ok(texts(folder, false)?.iter().flat_map(|text| imports_of(text)).collect())
 }
 
+/// The texts of the `.wit` files directly in `folder`, with all that is in them.
+///
+/// # Errors
+///
+/// [`CliError::Build`] if files can't be read.
+pub fn full_texts(folder: &Path) -> Result<Vec<String>, CliError> {
+    files(folder, false)?.iter().map(|path| read(path)).collect()
+}
+
 /// The texts of the `.wit` files in `folder`, without their comments.
 fn texts(folder: &Path, below: bool) -> Result<Vec<String>, CliError> {
+    files(folder, below)?.iter().map(|path| text(path)).collect()
+}
+
+/// The `.wit` files in `folder`.
+fn files(folder: &Path, below: bool) -> Result<Vec<PathBuf>, CliError> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -111,7 +125,7 @@ fn texts(folder: &Path, below: bool) -> Result<Vec<String>, CliError> {
             if path.is_dir() && below {
                 folders.push(path);
             } else if is_wit(&path) {
-                found.push(text(&path)?);
+                found.push(path);
             }
         }
     }
@@ -119,8 +133,11 @@ fn texts(folder: &Path, below: bool) -> Result<Vec<String>, CliError> {
 }
 
 fn text(path: &Path) -> Result<String, CliError> {
-    let text = fs::read_to_string(path).map_err(|error| cannot_read(path, &error))?;
-    Ok(without_comments(&text))
+    Ok(without_comments(&read(path)?))
+}
+
+fn read(path: &Path) -> Result<String, CliError> {
+    fs::read_to_string(path).map_err(|error| cannot_read(path, &error))
 }
 
 fn is_wit(path: &Path) -> bool {

@@ -29,8 +29,8 @@ const LOCKS: [&str; 2] = ["Cargo.lock", "package-lock.json"];
 pub struct Project {
     sandbox: Sandbox,
     language: &'static str,
-    /// Whether it goes into the table of languages.
-    is_measured: bool,
+    /// Its row in the table of languages.
+    row: String,
     files: BTreeSet<PathBuf>,
     variables: Vec<(&'static str, PathBuf)>,
 }
@@ -56,8 +56,8 @@ impl Project {
         assert_eq!((&made["name"], &made["language"]), (&json!(NAME), &json!(language)));
         let files = made["files"].as_array().expect("a list").iter();
         let files: BTreeSet<PathBuf> = files.map(|file| file.as_str().expect("a path").into()).collect();
-        let is_measured = flags.is_empty();
-        let project = Self { sandbox, language, is_measured, files, variables: Vec::new() };
+        let row = format!("{language}{}", flags.concat().replacen("--", "-", 1));
+        let project = Self { sandbox, language, row, files, variables: Vec::new() };
         assert_eq!(project.present(), project.files);
         project
     }
@@ -135,6 +135,7 @@ impl Project {
         let names = ["centroid", "greet", "square", "sum-of-squares"];
         assert_eq!(tasks, names.map(|name| json!(format!("local:{NAME}/tasks.{name}"))).each_ref());
 
+        self.is_documented(&built);
         assert_eq!(self.value("greet", &json!(["wörld \u{1f30d}"])), "Hello, wörld \u{1f30d}!");
         self.large_arguments();
 
@@ -146,9 +147,21 @@ impl Project {
         self.run(["call", "square", "[65535]"]).expect(0);
         // The failure of a child is a value to its parent.
         self.fan_out();
-        if self.is_measured {
-            self.measure(&built, build);
-        }
+        self.measure(&built, build);
+    }
+
+    /// What somebody wrote of a task is there for those who use it.
+    #[track_caller]
+    fn is_documented(&self, built: &Value) {
+        assert_eq!(built["tasks"][1]["docs"], "A greeting.");
+        let tasks = self.run(["tasks"]).expect(0);
+        assert!(tasks.stdout().lines().any(|line| line.trim() == "A greeting."), "{tasks:?}");
+        let schema = self.run(["tasks", "--schema", "greet"]).expect(0).json();
+        assert_eq!(schema["arguments"]["description"], "A greeting.");
+        let wit = self.run(["wit"]).expect(0);
+        assert!(wit.stdout().contains("\n    /// A greeting.\n    greet: func("), "{wit:?}");
+        let inspected = self.run(["inspect", &format!("build/{NAME}.wasm")]).expect(0);
+        assert!(inspected.stdout().contains("\n    A greeting.\n"), "{inspected:?}");
     }
 
     /// Ten thousand records, which some collectors do not take lightly.
@@ -186,7 +199,6 @@ impl Project {
         let cost = with_work.saturating_sub(without) / MEASURED;
 
         let measured = json!({
-            "language": self.language,
             "bytes": built["bytes"],
             "build_seconds": build.as_secs_f64(),
             "first_load_seconds": first.as_secs_f64(),
@@ -195,7 +207,7 @@ impl Project {
         });
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/languages");
         fs::create_dir_all(&folder).expect("a directory is created");
-        let path = folder.join(format!("{}.json", self.language));
+        let path = folder.join(format!("{}.json", self.row));
         fs::write(path, format!("{measured}\n")).expect("written");
     }
 

@@ -1,7 +1,7 @@
 //! What becomes of a module of tasks: itself, the bindings of its interface, and a module
 //! to submit each task with.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 use syn::{Attribute, Visibility};
 
@@ -11,6 +11,7 @@ use crate::types;
 
 pub fn expand(tasks: &Tasks) -> TokenStream {
     let Tasks { module, package, wit, .. } = tasks;
+    let (wit_bytes, wit_length) = (Literal::byte_string(wit.as_bytes()), wit.len());
     let (attributes, visibility, ident) = (&module.attrs, &module.vis, &module.ident);
     let items = module.content.iter().flat_map(|(_, items)| items);
     let (namespace, name) = (snake(&package.namespace), snake(&package.name));
@@ -43,6 +44,14 @@ pub fn expand(tasks: &Tasks) -> TokenStream {
                     #(#served)*
                 }
                 __bindings::export!(Exported with_types_in __bindings);
+            };
+
+            // For `run-wasm-runner build`, which gives the component the comments in it.
+            #[cfg(target_arch = "wasm32")]
+            const _: () = {
+                #[used]
+                #[unsafe(link_section = "wasm-runner:wit")]
+                static WIT: [u8; #wit_length] = *#wit_bytes;
             };
 
             #(#submits)*

@@ -1,0 +1,127 @@
+//! The outermost sections of a component or a core module: both are a preamble of eight
+//! bytes, then sections with a kind and a length.
+//!
+//! What is malformed ends the reading: whoever wants to know what is wrong compiles it.
+
+const PREAMBLE: usize = 8;
+const CUSTOM: u8 = 0;
+/// In a component, not in a core module.
+const CORE_MODULE: u8 = 1;
+
+struct Sections<'b> {
+    rest: &'b [u8],
+}
+
+impl<'b> Sections<'b> {
+    fn new(bytes: &'b [u8]) -> Self {
+        Self { rest: bytes.get(PREAMBLE..).unwrap_or_default() }
+    }
+}
+
+impl<'b> Iterator for Sections<'b> {
+    type Item = (u8, &'b [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (kind, mut rest) = self.rest.split_first()?;
+        self.rest = &[];
+        let contents = take(&mut rest)?;
+        self.rest = rest;
+        Some((*kind, contents))
+    }
+}
+
+/// Takes a length and that many bytes.
+fn take<'b>(bytes: &mut &'b [u8]) -> Option<&'b [u8]> {
+    let mut length: u64 = 0;
+    for shift in (0..35).step_by(7) {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        length |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            let (taken, rest) = bytes.split_at_checked(usize::try_from(length).ok()?)?;
+            *bytes = rest;
+            return Some(taken);
+        }
+    }
+    None
+}
+
+/// The custom sections of that name, in their order.
+pub fn custom_sections<'b>(bytes: &'b [u8], name: &str) -> impl Iterator<Item = &'b [u8]> {
+    Sections::new(bytes).filter_map(move |(kind, mut contents)| {
+        let found = (kind == CUSTOM).then(|| take(&mut contents)).flatten()?;
+        (found == name.as_bytes()).then_some(contents)
+    })
+}
+
+/// The core modules that a component has within itself.
+pub fn core_modules(component: &[u8]) -> impl Iterator<Item = &[u8]> {
+    Sections::new(component).filter_map(|(kind, contents)| (kind == CORE_MODULE).then_some(contents))
+}
+
+/// Adds a custom section at the end.
+pub fn append_custom_section(bytes: &mut Vec<u8>, name: &str, contents: &[u8]) {
+    let mut section = length(name.len());
+    section.extend(name.as_bytes());
+    section.extend(contents);
+    bytes.push(CUSTOM);
+    bytes.extend(length(section.len()));
+    bytes.extend(section);
+}
+
+fn length(mut value: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let low = (value & 0x7f) as u8;
+        value >>= 7;
+        if value == 0 {
+            bytes.push(low);
+            return bytes;
+        }
+        bytes.push(low | 0x80);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+
+    fn found<'b>(bytes: &'b [u8], name: &str) -> Vec<&'b [u8]> {
+        custom_sections(bytes, name).collect()
+    }
+
+    #[test]
+    fn sections_that_were_added_are_found() {
+        let mut bytes = COMPONENT.to_vec();
+        let long = vec![7; 20_000];
+        append_custom_section(&mut bytes, "a", b"one");
+        append_custom_section(&mut bytes, "b", &long);
+        append_custom_section(&mut bytes, "a", b"");
+        assert_eq!(found(&bytes, "a"), [b"one".as_slice(), b""]);
+        assert_eq!(found(&bytes, "b"), [long.as_slice()]);
+        assert!(found(&bytes, "c").is_empty());
+        // A module within a component has sections of its own.
+        let mut outer = COMPONENT.to_vec();
+        outer.push(CORE_MODULE);
+        outer.extend(length(bytes.len()));
+        outer.extend(&bytes);
+        append_custom_section(&mut outer, "d", b"outer");
+        assert!(found(&outer, "a").is_empty());
+        assert_eq!(core_modules(&outer).collect::<Vec<_>>(), [bytes.as_slice()]);
+        assert_eq!(found(&outer, "d"), [b"outer"]);
+    }
+
+    #[test]
+    fn what_is_malformed_has_no_more_sections() {
+        let mut whole = COMPONENT.to_vec();
+        append_custom_section(&mut whole, "name", b"contents");
+        for length in 0..whole.len() {
+            assert!(found(&whole[..length], "name").is_empty(), "{length}");
+        }
+        for bytes in [&b"\0\xff\xff\xff\xff\xff\xff"[..], b"\0\xff\xff\xff\xff\x0f", b"\0\x01\x05", b"\0\0"] {
+            assert!(found(&[COMPONENT, bytes].concat(), "name").is_empty(), "{bytes:?}");
+        }
+    }
+}
