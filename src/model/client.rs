@@ -40,6 +40,51 @@ pub struct SubmitOptions {
     pub labels: Vec<(String, String)>,
 }
 
+/// The most bytes of an idempotency key. It stands in an index of every store.
+pub const MAX_KEY_BYTES: usize = 1024;
+
+/// The most labels of one invocation, and the most bytes of their names and values together.
+pub const MAX_LABELS: usize = 64;
+/// See [`MAX_LABELS`].
+pub const MAX_LABEL_BYTES: usize = 8 << 10;
+
+/// The most invocations that can be awaited at once.
+pub const MAX_AWAITED: usize = 100_000;
+
+/// The most bytes of results, as JSON, that one wait gets together. They are in the host's
+/// memory until all are there.
+pub const MAX_AWAITED_BYTES: usize = 256 << 20;
+
+/// Checks an idempotency key: every store can keep it.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn check_key(key: &str) -> Result<(), Refusal> {
+    if key.len() > MAX_KEY_BYTES {
+        let length = key.len();
+        return Err(Refusal::Limit(format!("the key has {length} bytes, more than {MAX_KEY_BYTES}")));
+    }
+    Ok(())
+}
+
+/// Checks labels: every store can keep them, once for each invocation that has them.
+///
+/// # Errors
+///
+/// What is wrong with them.
+pub fn check_labels(labels: &[(String, String)]) -> Result<(), Refusal> {
+    if labels.len() > MAX_LABELS {
+        let count = labels.len();
+        return Err(Refusal::Limit(format!("there are {count} labels, more than {MAX_LABELS}")));
+    }
+    let bytes: usize = labels.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if bytes > MAX_LABEL_BYTES {
+        return Err(Refusal::Limit(format!("the labels have {bytes} bytes, more than {MAX_LABEL_BYTES}")));
+    }
+    Ok(())
+}
+
 /// One child that a guest wants.
 #[derive(Debug, Clone)]
 pub struct ChildRequest {

@@ -126,7 +126,7 @@ impl TaskClient for RunnerClient {
                 return Ok(ready(Ok(Vec::new())));
             }
             core.tell(|messages| {
-                messages.submits.push(SubmitMessage { children, reply: SubmitReply::Ids(sender) });
+                messages.submits.push(SubmitMessage::new(children, SubmitReply::Ids(sender)));
             });
             Ok(answered(receiver))
         };
@@ -149,7 +149,7 @@ impl TaskClient for RunnerClient {
             })?;
             let reply = SubmitReply::Result(Arc::clone(&wait));
             // The caller is about to wait: this thread can run the child.
-            soon_free(|| core.tell(|messages| messages.submits.push(SubmitMessage { children, reply })));
+            soon_free(|| core.tell(|messages| messages.submits.push(SubmitMessage::new(children, reply))));
             let outcomes = AwaitOutcomes::new(core, wait);
             let answer: Answer<_> = Box::pin(async move {
                 match outcomes.await?.pop() {

@@ -5,6 +5,7 @@ mod claims;
 mod doubt;
 mod keep;
 mod outage;
+mod share;
 mod stop;
 
 use std::sync::Arc;
@@ -14,14 +15,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use outage::Outage;
+pub(super) use share::MAX_UNWRITTEN;
 
 use super::fiber::{Fiber, Kill};
-use super::inbox::{Messages, SubmitReply};
+use super::inbox::{Messages, SubmitMessage, SubmitReply};
 use super::{Core, KILL_PATIENCE, Stage};
 use crate::model::{InvocationId, Outcome, Refusal, RunnerId, Status};
 use crate::store::{
-    Applied, Batch, Cancelled, EndKind, Heartbeat, Inventory, Lease, LookUp, NextDue, Receipt, Report,
-    StoreError, Submitted,
+    Applied, Batch, Cancelled, EndKind, Heartbeat, Inventory, Lease, LookUp, NewInvocation, NextDue, Receipt,
+    Report, StoreError, Submitted,
 };
 
 /// Notes wait this long for company before they are written on their own.
@@ -47,6 +49,8 @@ pub(super) struct Ledger {
     next_heartbeat: Option<Instant>,
     /// Reports that could not be written yet.
     held: Held,
+    /// Those of them that this turn leaves for the next.
+    later: Held,
     /// Ids that a waiter must know about, while the store can't be read.
     look_ups: Vec<InvocationId>,
     /// Whether a commit has failed of which nobody knows what it has done.
@@ -90,9 +94,13 @@ impl Held {
     }
 }
 
-/// A submit whose children are in the batch: the next so many answers are its.
+/// A submit with children in the batch: the next so many answers are its.
 struct PendingSubmit {
     children: usize,
+    /// Children that are left for later turns.
+    later: Vec<NewInvocation>,
+    /// Those of earlier turns.
+    submitted: Vec<InvocationId>,
     /// The first child's id; `None` if there is no child.
     first: Option<InvocationId>,
     reply: SubmitReply,
@@ -127,6 +135,7 @@ impl Ledger {
             must_take_stock: false,
             next_heartbeat: None,
             held: Held::default(),
+            later: Held::default(),
             look_ups: Vec::new(),
             is_in_doubt: false,
             back_off: None,
@@ -156,8 +165,14 @@ impl Ledger {
         }
     }
 
-    /// Takes all messages, commits what follows from them, acts on the receipt.
+    /// Takes all messages, commits what follows from them, acts on the receipt. Of what
+    /// is large only a share: what is left is for the next turn.
     pub(super) fn turn(&mut self, core: &Arc<Core>) {
+        self.take_turn(core);
+        self.end_turn(core);
+    }
+
+    fn take_turn(&mut self, core: &Arc<Core>) {
         let mut messages = core.inbox.take();
         self.ask_again(&mut messages);
         if messages.has_foreign_change {
@@ -315,17 +330,20 @@ impl Ledger {
         // The end of one that a rule counts lets another start.
         self.may_have_work |= self.held.reports.iter().any(|report| report.end.is_some())
             && self.held.fibers.iter().flatten().any(|fiber| fiber.claim.has_lane);
+        self.take_share();
         let cancels = messages.cancels.iter().map(|message| message.cancel.clone()).collect();
         let mut submits = Vec::new();
         let mut pending = Vec::with_capacity(messages.submits.len());
         for submit in messages.submits.drain(..) {
-            let first = submit.children.first().map(|child| child.id);
-            pending.push(PendingSubmit { children: submit.children.len(), first, reply: submit.reply });
-            for child in &submit.children {
+            let SubmitMessage { mut children, reply, submitted } = submit;
+            let later = children.split_off(share::children(&children));
+            let first = children.first().map(|child| child.id);
+            pending.push(PendingSubmit { children: children.len(), later, submitted, first, reply });
+            for child in &children {
                 let deadline = child.deadline.map(|deadline| now + deadline);
                 self.next_due = self.next_due.into_iter().chain(deadline).min();
             }
-            submits.extend(submit.children);
+            submits.extend(children);
         }
         let batch = Batch {
             rules: if self.has_told_rules { Vec::new() } else { core.executor.rules() },
@@ -356,9 +374,19 @@ impl Ledger {
         for submit in submits {
             let answers: Vec<_> = answers.by_ref().take(submit.children).collect();
             match submit.reply {
+                // A guest that was killed meanwhile no longer listens.
+                SubmitReply::Ids(sender) if sender.is_closed() => {}
                 SubmitReply::Ids(sender) => {
-                    // A guest that was killed meanwhile no longer listens.
-                    let _ = sender.send(answers.iter().map(submitted_id).collect());
+                    let ids: Result<Vec<_>, _> = answers.iter().map(submitted_id).collect();
+                    let all = ids.map(|ids| [submit.submitted, ids].concat());
+                    match all {
+                        Ok(submitted) if !submit.later.is_empty() => {
+                            let (children, reply) = (submit.later, SubmitReply::Ids(sender));
+                            let rest = SubmitMessage { children, reply, submitted };
+                            core.inbox.put(|messages| messages.submits.push(rest));
+                        }
+                        all => drop(sender.send(all)),
+                    }
                 }
                 SubmitReply::Result(wait) => match answers.first().map(submitted_id) {
                     Some(Ok(id)) if Some(id) == submit.first => {
@@ -546,35 +574,31 @@ impl Ledger {
         core: &Core,
         statuses: Vec<(InvocationId, oneshot::Sender<Result<Status, Refusal>>)>,
     ) {
-        let ids = std::mem::take(&mut self.look_ups);
-        if ids.is_empty() && statuses.is_empty() {
+        if self.look_ups.is_empty() && statuses.is_empty() {
             return;
         }
-        let all: Vec<_> = ids.iter().copied().chain(statuses.iter().map(|(id, _)| *id)).collect();
-        let answers = match core.store.look_up(&all) {
-            Ok(answers) => answers,
+        let ids = &self.look_ups[..self.look_ups.len().min(share::LOOK_UPS)];
+        let asked: Vec<_> = statuses.iter().map(|(id, _)| *id).collect();
+        let read = core.store.look_up(ids).and_then(|found| Ok((found, core.store.statuses(&asked)?)));
+        let (answers, found) = match read {
+            Ok(read) => read,
             Err(error) => {
                 tracing::warn!(%error, "the store can't be read; trying again");
                 self.lengthen_back_off();
-                self.look_ups = ids;
                 refuse_all(Messages { statuses, ..Messages::default() }, &error.to_string());
                 return;
             }
         };
-        let mut answers = answers.into_iter();
-        for (id, answer) in ids.iter().zip(answers.by_ref()) {
+        // The store gives as many at once as are not too large together.
+        for (id, answer) in self.look_ups.drain(..answers.len()).zip(answers) {
             match answer {
-                LookUp::Final(outcome) => core.registry.finish(*id, &outcome),
-                LookUp::Unknown => core.registry.refuse(*id, &unknown_invocation(*id)),
+                LookUp::Final(outcome) => core.registry.finish(id, &outcome),
+                LookUp::Unknown => core.registry.refuse(id, &unknown_invocation(id)),
                 LookUp::Unfinished(_) => {}
             }
         }
-        for ((id, sender), answer) in statuses.into_iter().zip(answers) {
-            let _ = sender.send(match answer {
-                LookUp::Unknown => Err(unknown_invocation(id)),
-                LookUp::Unfinished(status) => Ok(status),
-                LookUp::Final(outcome) => Ok(outcome.status()),
-            });
+        for ((id, sender), status) in statuses.into_iter().zip(found) {
+            let _ = sender.send(status.ok_or_else(|| unknown_invocation(id)));
         }
         // What is awaited and queued can be claimed now.
         let load = core.scheduler.load();
@@ -662,7 +686,13 @@ fn refuse_all(messages: Messages, why: &str) {
     let refusal = || Refusal::Unavailable(why.to_owned());
     let submits = messages.submits.into_iter();
     refuse_submits(
-        submits.map(|submit| PendingSubmit { children: 0, first: None, reply: submit.reply }),
+        submits.map(|submit| PendingSubmit {
+            children: 0,
+            later: Vec::new(),
+            submitted: Vec::new(),
+            first: None,
+            reply: submit.reply,
+        }),
         why,
     );
     for message in messages.cancels {

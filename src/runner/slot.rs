@@ -121,10 +121,14 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
         Some(how) => {
             let children = fiber.children.load(std::sync::atomic::Ordering::Acquire);
             let usage = Usage { children: children.into(), ..fiber.control.usage() };
+            let bytes = how.outcome_bytes();
             let end = AttemptEnd { at: core.clock.now(), how, has_children: children > 0, usage };
             // Before the slot is free: a runner that stops is done when all slots
             // are free and nothing lies in the inbox.
             core.inbox.put(|messages| messages.ends.push((Arc::clone(fiber), end)));
+            if core.stage() == Stage::Working {
+                core.scheduler.add_unwritten(bytes);
+            }
             core.scheduler.leave_slot(fiber.weight, fiber.claim.depth);
             // What this end sets free, the waiting parent for one, this thread
             // can run next.

@@ -206,6 +206,9 @@ impl Store for Slow {
     fn look_up(&self, ids: &[InvocationId]) -> Result<Vec<LookUp>, StoreError> {
         self.store.look_up(ids)
     }
+    fn statuses(&self, ids: &[InvocationId]) -> Result<Vec<Option<Status>>, StoreError> {
+        self.store.statuses(ids)
+    }
     fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError> {
         self.store.next_due(runner)
     }

@@ -69,8 +69,13 @@ pub trait Store: Send + Sync + 'static {
     fn get(&self, ids: &[InvocationId]) -> Result<Vec<Option<Invocation>>, StoreError>;
 
     /// Reads what a waiter needs to know of each id, in the order of `ids`. Any
-    /// number of ids may be asked for at once.
+    /// number of ids may be asked for at once. Answers for as many, from the first on, as
+    /// have outcomes of together about [`LOOK_UP_BYTES`], one at least: values may be large,
+    /// and many.
     fn look_up(&self, ids: &[InvocationId]) -> Result<Vec<LookUp>, StoreError>;
+
+    /// Reads the status of each id, in the order of `ids`; `None` for unknown ids.
+    fn statuses(&self, ids: &[InvocationId]) -> Result<Vec<Option<Status>>, StoreError>;
 
     /// When something happens by itself, as [`Receipt::next_due`] would answer to
     /// a claim of this runner. Cheap: a runner that has no room to claim asks
@@ -505,6 +510,16 @@ pub enum EndKind {
     Release,
 }
 
+impl EndKind {
+    /// About how many bytes of memory the outcome holds.
+    pub fn outcome_bytes(&self) -> usize {
+        match self {
+            Self::Final(outcome) | Self::Retry(outcome, _) => outcome.approximate_bytes(),
+            Self::Release => 0,
+        }
+    }
+}
+
 /// A component that is to travel with the store.
 #[derive(Debug, Clone)]
 pub struct NewComponent {
@@ -627,6 +642,9 @@ pub struct Ended {
     pub outcome: Outcome,
 }
 
+/// With outcomes of so many bytes an answer of [`Store::look_up`] ends.
+pub const LOOK_UP_BYTES: usize = 16 << 20;
+
 /// What a waiter needs to know of an invocation.
 #[derive(Debug, Clone)]
 pub enum LookUp {
@@ -636,6 +654,16 @@ pub enum LookUp {
     Unfinished(Status),
     /// It is final.
     Final(Outcome),
+}
+
+impl LookUp {
+    /// About how many bytes of memory the outcome holds.
+    pub fn outcome_bytes(&self) -> usize {
+        match self {
+            Self::Final(outcome) => outcome.approximate_bytes(),
+            Self::Unknown | Self::Unfinished(_) => 0,
+        }
+    }
 }
 
 /// Asks to remove final invocations, with everything that hangs on them, oldest

@@ -16,7 +16,8 @@ use super::output::{Output, harmless};
 use super::submits::Submits;
 use crate::model;
 use crate::model::{
-    AwaitMode, Caller, ChildRequest, FailureKind, InvocationId, LimitKind, Outcome, Progress, TaskClient,
+    AwaitMode, Caller, ChildRequest, FailureKind, InvocationId, LimitKind, MAX_AWAITED, Outcome, Progress,
+    TaskClient, check_key, check_labels,
 };
 
 mod bindings {
@@ -185,6 +186,10 @@ fn parse_id(id: &str) -> Result<InvocationId, Refusal> {
 }
 
 fn parse_ids(ids: &[String]) -> Result<Vec<InvocationId>, Refusal> {
+    if ids.len() > MAX_AWAITED {
+        let message = format!("{} results are awaited at once, more than {MAX_AWAITED}", ids.len());
+        return Err(Refusal::Limit(message));
+    }
     ids.iter().map(|id| parse_id(id)).collect()
 }
 
@@ -218,6 +223,9 @@ impl invocations::Host for HostState {
         how: SubmitOptions,
     ) -> Result<Vec<String>, Refusal> {
         self.submits.check(&task, &self.denials).map_err(refusal)?;
+        // Before they are copied for each child.
+        how.key.as_deref().map_or(Ok(()), check_key).map_err(refusal)?;
+        check_labels(&how.labels).map_err(refusal)?;
         let (task, how) = (Arc::<str>::from(task), options(how));
         let children = arguments
             .into_iter()

@@ -421,7 +421,7 @@ impl Library {
             return Err(ArgumentError { message, is_over_limit: true });
         }
         normalise_arguments(arguments, &linked.program.signature.parameters)
-            .map_err(|error| ArgumentError::new(error.to_string()))
+            .map_err(|error| ArgumentError { message: error.to_string(), is_over_limit: error.is_too_large })
     }
 
     /// What values go into a task and come out of it; `None` if it is not of this
