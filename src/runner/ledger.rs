@@ -22,8 +22,8 @@ use super::inbox::{Messages, SubmitMessage, SubmitReply};
 use super::{Core, KILL_PATIENCE, Stage};
 use crate::model::{InvocationId, Outcome, Refusal, RunnerId, Status};
 use crate::store::{
-    Applied, Batch, Cancelled, EndKind, Heartbeat, Inventory, Lease, LookUp, NewInvocation, NextDue, Receipt,
-    Report, StoreError, Submitted,
+    Applied, Batch, Bill, Cancelled, EndKind, Heartbeat, Inventory, Lease, LookUp, NewInvocation, NextDue,
+    Receipt, Report, StoreError, Submitted,
 };
 
 /// Notes wait this long for company before they are written on their own.
@@ -51,6 +51,9 @@ pub(super) struct Ledger {
     held: Held,
     /// Those of them that this turn leaves for the next.
     later: Held,
+    /// Bills that could not be written yet. Unlike reports they can't be doubtful: one
+    /// that comes twice is added once.
+    bills: Vec<Bill>,
     /// Ids that a waiter must know about, while the store can't be read.
     look_ups: Vec<InvocationId>,
     /// Whether a commit has failed of which nobody knows what it has done.
@@ -136,6 +139,7 @@ impl Ledger {
             next_heartbeat: None,
             held: Held::default(),
             later: Held::default(),
+            bills: Vec::new(),
             look_ups: Vec::new(),
             is_in_doubt: false,
             back_off: None,
@@ -232,6 +236,7 @@ impl Ledger {
                 Err(error) => {
                     self.must_take_stock |= batch.claim.is_some();
                     self.held.reports = batch.reports;
+                    self.bills = batch.bills;
                     if batch.heartbeat.is_some() {
                         self.next_heartbeat = Some(Instant::now());
                     }
@@ -289,6 +294,7 @@ impl Ledger {
     /// Turns ends and notes into reports, ends first: an end takes the notes of
     /// its fiber with it.
     fn collect_reports(&mut self, messages: &mut Messages) {
+        self.bills.append(&mut messages.bills);
         for report in messages.unstarted.drain(..) {
             self.held.push(report, None);
         }
@@ -349,6 +355,7 @@ impl Ledger {
             rules: if self.has_told_rules { Vec::new() } else { core.executor.rules() },
             submits,
             reports: std::mem::take(&mut self.held.reports),
+            bills: std::mem::take(&mut self.bills),
             cancels,
             inventory: self
                 .must_take_stock
@@ -474,7 +481,10 @@ impl Ledger {
             match report.end {
                 // Somebody else has made it final, or will: whoever waits here
                 // must learn of it.
-                Some(_) => messages.look_ups.push(report.id),
+                Some(end) => {
+                    messages.look_ups.push(report.id);
+                    core.leave_bill(report.id, report.runner, report.attempt, end.usage);
+                }
                 None => {
                     if let Some(fiber) = fiber {
                         fiber.kill(Kill::NotOurs);
@@ -613,8 +623,8 @@ impl Ledger {
             return;
         }
         let load = core.scheduler.load();
-        if load.live > 0 || load.ready > 0 || load.busy > 0 || !self.held.is_empty() || core.inbox.is_urgent()
-        {
+        let is_written = self.held.is_empty() && self.bills.is_empty() && !core.inbox.is_urgent();
+        if load.live > 0 || load.ready > 0 || load.busy > 0 || !is_written {
             return;
         }
         // What somebody holds back is not left to be run.

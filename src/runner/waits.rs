@@ -601,6 +601,31 @@ mod tests {
     }
 
     #[test]
+    fn more_results_than_anybody_gets_at_once_are_refused_and_let_go() {
+        let registry = Registry::new(0, 0);
+        let ids: Vec<_> = (0..4).map(|_| id()).collect();
+        let large = value(&"x".repeat(MAX_AWAITED_BYTES / 2));
+        let (wait, _) = registry.register(wait_for(None, &ids, AwaitMode::All)).unwrap();
+        registry.finish(ids[0], &large);
+        registry.finish(ids[1], &large);
+        assert!(wait.poll(Waker::noop()).is_none(), "it is just not too much");
+        let Outcome::Value(json) = &large else { panic!() };
+        assert!(Arc::strong_count(json) > 2);
+        registry.finish(ids[2], &value("1"));
+        assert_eq!(Arc::strong_count(json), 1);
+        let answer = wait.poll(Waker::noop()).unwrap();
+        assert!(matches!(&answer, Err(Refusal::Limit(text)) if text.contains("await fewer")), "{answer:?}");
+
+        // One of them is not too much, whatever else is there.
+        let registry = Registry::new(10, 10 * MAX_AWAITED_BYTES);
+        ids.iter().for_each(|id| registry.finish(*id, &large));
+        let (any, _) = registry.register(wait_for(None, &ids, AwaitMode::Any)).unwrap();
+        assert!(matches!(any.poll(Waker::noop()), Some(Ok(found)) if found.len() == 1));
+        let (all, _) = registry.register(wait_for(None, &ids, AwaitMode::All)).unwrap();
+        assert!(matches!(all.poll(Waker::noop()), Some(Err(Refusal::Limit(_)))));
+    }
+
+    #[test]
     fn what_is_in_the_final_cache_is_answered_without_a_look() {
         let registry = registry();
         let a = id();

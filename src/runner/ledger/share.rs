@@ -105,3 +105,59 @@ impl Ledger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ComponentDigest, InvocationId, Outcome, RunnerId, UnixMicros};
+    use crate::store::{AttemptEnd, EndKind};
+
+    fn child(bytes: usize) -> NewInvocation {
+        NewInvocation::new("task", ComponentDigest::from_bytes([0; 32]), "x".repeat(bytes))
+    }
+
+    fn report(id: InvocationId, bytes: usize) -> Report {
+        let how = EndKind::Final(Outcome::Value("x".repeat(bytes).into()));
+        Report {
+            id,
+            runner: RunnerId::generate(),
+            attempt: 1,
+            observed: Vec::new(),
+            logs: Vec::new(),
+            progress: None,
+            component_digest: None,
+            end: Some(AttemptEnd::unstarted(UnixMicros(0), how)),
+        }
+    }
+
+    #[test]
+    fn a_share_of_children_has_a_number_and_a_size() {
+        assert_eq!(children(&[]), 0);
+        assert_eq!(children(&vec![child(2); CHILDREN]), CHILDREN);
+        assert_eq!(children(&vec![child(2); CHILDREN + 1]), CHILDREN);
+        assert_eq!(children(&[child(CHILDREN_BYTES), child(2)]), 1);
+        assert_eq!(children(&[child(CHILDREN_BYTES + 1), child(2)]), 1, "what is larger than a share is one");
+        assert_eq!(children(&[child(2), child(CHILDREN_BYTES)]), 1);
+    }
+
+    #[test]
+    fn what_is_small_goes_before_what_is_large() {
+        let ids: Vec<_> = (0..4).map(|_| InvocationId::generate()).collect();
+        let mut held = Held::default();
+        // The last is of the same invocation as the second, which has to wait.
+        for (id, bytes) in [(0, REPORTS_BYTES), (1, LARGE + 1), (2, 10), (3, LARGE), (1, 10)] {
+            held.push(report(ids[id], bytes), None);
+        }
+        let later = held.split_share();
+        let of = |held: &Held| held.reports.iter().map(|report| report.id).collect::<Vec<_>>();
+        assert_eq!(of(&held), [ids[0], ids[2], ids[3]]);
+        assert_eq!(of(&later), [ids[1], ids[1]]);
+        assert_eq!((held.fibers.len(), later.fibers.len()), (3, 2));
+        assert_eq!(later.outcome_bytes(), LARGE + 11);
+
+        let mut later = later;
+        assert!(later.split_share().is_empty(), "a large one goes if there is no other");
+        held.append(&mut later);
+        assert_eq!(of(&held).len(), 5);
+    }
+}

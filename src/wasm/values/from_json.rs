@@ -143,7 +143,17 @@ struct ReadArguments {
 }
 
 fn read_arguments(text: &str, parameters: &[Field], build: bool) -> Result<ReadArguments, ValueError> {
-    let context = Context::default();
+    read_arguments_within(VALUES_BYTES, text, parameters, build)
+}
+
+/// The same, with so many bytes for the values.
+fn read_arguments_within(
+    room: usize,
+    text: &str,
+    parameters: &[Field],
+    build: bool,
+) -> Result<ReadArguments, ValueError> {
+    let context = Context { left: Cell::new(room), ..Context::default() };
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let arguments = Arguments { parameters, context: &context, build };
     let result = (&mut deserializer).deserialize_any(arguments);
@@ -767,5 +777,60 @@ impl<'de> Visitor<'de> for Arguments<'_> {
         let values =
             read_members(&mut map, self.parameters, self.context, self.build, "parameter", str::to_owned)?;
         Ok(ReadArguments { values, elements: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOM: usize = 10_000;
+
+    fn parameters(shape: Shape) -> Vec<Field> {
+        vec![Field { name: "values".into(), shape }]
+    }
+
+    /// Whether it is too large, built or only checked.
+    fn is_too_large(text: &str, shape: Shape) -> bool {
+        let parameters = parameters(shape);
+        let read = [true, false].map(|build| match read_arguments_within(ROOM, text, &parameters, build) {
+            Ok(_) => false,
+            Err(error) => {
+                assert!(error.is_too_large, "{error}");
+                assert!(error.to_string().contains("too large: the values take more than"), "{error}");
+                true
+            }
+        });
+        assert_eq!(read[0], read[1]);
+        read[0]
+    }
+
+    #[test]
+    fn values_have_room_for_so_many_bytes_whether_they_are_built_or_not() {
+        let bytes = || Shape::List(Box::new(Shape::U8));
+        // The list is a value too.
+        let most = ROOM / VALUE_BYTES - 1;
+        let text = |count: usize| format!("[[{}7]]", "7,".repeat(count - 1));
+        assert!(!is_too_large(&text(most), bytes()) && is_too_large(&text(most + 1), bytes()));
+        let base64 = |count: usize| format!(r#"[{{"$base64":"{}"}}]"#, "AAAA".repeat(count / 3));
+        // What it is written as is a string.
+        assert!(!is_too_large(&base64(most / 2), bytes()) && is_too_large(&base64(most + 3), bytes()));
+        let text = |length: usize| format!("[{:?}]", "x".repeat(length));
+        let most = ROOM - VALUE_BYTES;
+        assert!(!is_too_large(&text(most), Shape::String) && is_too_large(&text(most + 1), Shape::String));
+
+        // Names are copied for each record.
+        let name = "a-name-of-some-length";
+        let field = Field { name: name.into(), shape: Shape::Bool };
+        let records = || Shape::List(Box::new(Shape::Record(vec![field.clone()].into())));
+        let most = (ROOM - VALUE_BYTES) / (2 * VALUE_BYTES + NAME_BYTES + name.len());
+        let text = |count: usize| format!("[[{}]]", vec![format!(r#"{{"{name}":true}}"#); count].join(","));
+        assert!(!is_too_large(&text(most), records()) && is_too_large(&text(most + 1), records()));
+    }
+
+    #[test]
+    fn what_does_not_fit_its_type_is_not_too_large() {
+        let error = read_arguments("[[1,256]]", &parameters(Shape::List(Box::new(Shape::U8))), true);
+        assert!(error.is_err_and(|error| !error.is_too_large));
     }
 }
