@@ -792,7 +792,7 @@ fn a_wait_with_a_limit_of_time_ends_with_it_and_holds_no_slot() {
 /// back whole and in order, also if the store fails in the middle.
 #[test]
 fn many_children_are_submitted_a_share_at_a_time() {
-    const COUNT: u64 = 1_700;
+    const COUNT: u64 = 2_700;
     for is_instant in [true, false] {
         let store = Slow::new(is_instant);
         let guests =
@@ -811,7 +811,7 @@ fn many_children_are_submitted_a_share_at_a_time() {
         assert_eq!(value(&runner, id), Ok(COUNT));
         runner.stop();
         let most = store.most_submits.load(Ordering::SeqCst);
-        assert!((2..=500).contains(&most), "{most}");
+        assert!((2..=1_000).contains(&most), "{most}");
         assert_eq!(store.all().len() as u64, COUNT + 1);
     }
 }

@@ -13,7 +13,7 @@ use crate::runner::{Core, Stage};
 use crate::store::{NewInvocation, Report};
 
 /// Children of one submit that one turn takes: so many, or one that is as large.
-const CHILDREN: usize = 500;
+const CHILDREN: usize = 1_000;
 const CHILDREN_BYTES: usize = 1 << 20;
 
 /// Ids that one turn looks up.
