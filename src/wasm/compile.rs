@@ -4,10 +4,11 @@
 //! promise that compiling takes any particular time or memory. So a child does
 //! it, which is this program itself. It gets the bytes of the component as its
 //! standard input, a file to write to as its standard output, and nothing else:
-//! no environment, no other descriptor. It limits itself before it reads a byte,
-//! and dies with the thread that waits for it.
+//! no environment, no other descriptor. It limits itself, and gives up nearly all
+//! system calls, before it reads a byte, and dies with the thread that waits for it.
 
 mod child;
+mod filter;
 
 use std::ffi::OsString;
 use std::fs::File;

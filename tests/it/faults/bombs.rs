@@ -268,26 +268,67 @@ fn compiling(setup: &Setup) -> (Running, Pid) {
     (running, pid.unwrap_or_else(|| panic!("no process in {line:?}")))
 }
 
+/// Where the system tells of a child, once it is at work: the filter of its system
+/// calls is the last thing that it puts on.
+fn at_work(pid: Pid) -> PathBuf {
+    let proc = Path::new("/proc").join(pid.to_string());
+    let began = Instant::now();
+    while field(&proc.join("status"), "Seccomp") != "2" {
+        assert!(began.elapsed() < PATIENCE, "it never filters its calls");
+        std::thread::yield_now();
+    }
+    proc
+}
+
+/// A line of one of the system's files about a process.
+#[track_caller]
+fn field(file: &Path, name: &str) -> String {
+    let text = std::fs::read_to_string(file).expect("it runs");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or_else(|| panic!("no {name} in {text}")).trim().to_owned()
+}
+
 #[test]
 fn the_compiler_inherits_no_secret_and_no_descriptor() {
     let setup = strict("");
     let (running, pid) = compiling(&setup);
-    let proc = Path::new("/proc").join(pid.to_string());
-    let limits = || std::fs::read_to_string(proc.join("limits")).expect("it runs");
-    // It is at work once it has limited itself, which it does last.
-    let began = Instant::now();
-    while !limits().lines().any(|line| line.starts_with("Max data size") && line.contains("2147483648")) {
-        assert!(began.elapsed() < PATIENCE, "it never limits itself: {}", limits());
-        std::thread::yield_now();
+    let proc = at_work(pid);
+    let environment = std::fs::read(proc.join("environ"));
+    if !rustix::process::geteuid().is_root() {
+        // Nobody but root may look into it, which is a part of the same promise.
+        let error = environment.expect_err("it is not dumpable");
+        assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+        return;
     }
-    assert_eq!(std::fs::read(proc.join("environ")).expect("it runs"), b"", "no environment");
+    assert_eq!(environment.expect("it runs"), b"", "no environment");
     let open = std::fs::read_dir(proc.join("fd")).expect("it runs");
     let open: Vec<_> =
         open.flatten().map(|entry| std::fs::read_link(entry.path()).unwrap_or_default()).collect();
     let open: Vec<_> = open.iter().map(|target| target.to_string_lossy()).collect();
     assert!(!open.iter().any(|target| target.contains("passwd")), "{open:?}");
     assert!(open.iter().any(|target| target.contains("component")), "the bytes: {open:?}");
+    assert_eq!(open.len(), 3, "{open:?}");
     assert_eq!(std::fs::read_link(proc.join("cwd")).expect("it runs"), Path::new("/"));
+    drop(running);
+}
+
+/// What each of the refused calls answers is tested beside the filter.
+#[test]
+fn every_thread_of_the_compiler_has_given_up_its_system_calls() {
+    let setup = strict("");
+    let (running, pid) = compiling(&setup);
+    let proc = at_work(pid);
+    let limits = std::fs::read_to_string(proc.join("limits")).expect("it runs");
+    let data = |line: &str| line.starts_with("Max data size") && line.contains("2147483648");
+    assert!(limits.lines().any(data), "{limits}");
+    let threads: Vec<_> = std::fs::read_dir(proc.join("task")).expect("it runs").flatten().collect();
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    assert!(threads.len() > processors, "it has all of its threads: {threads:?}");
+    for thread in threads {
+        let status = thread.path().join("status");
+        let found = ["Seccomp", "NoNewPrivs"].map(|name| field(&status, name));
+        assert_eq!(found, ["2", "1"], "{status:?}");
+    }
     drop(running);
 }
 
