@@ -72,7 +72,7 @@ impl Context {
     /// # Errors
     ///
     /// [`CliError::Load`] with everything that is wrong with the components, or
-    /// [`CliError::Config`] with the sections that name no task.
+    /// [`CliError::Config`] with all that names no task.
     pub fn library(&self) -> Result<Arc<Library>, CliError> {
         self.load(self.store_of_components()?.as_ref())
     }
@@ -143,7 +143,11 @@ impl Context {
             let error = library.resolve(task).err()?;
             Some(Problem::new(Origin::File, format!("`[task.\"{task}\"]`: {error}")).at(place))
         });
-        let unresolved: Vec<_> = unresolved.collect();
+        let unknown = self.config.submits.iter().filter_map(|one| {
+            let error = library.check_submits(&one.task).err()?;
+            Some(Problem::new(Origin::File, format!("`{}`: {error}", one.key)).at(&one.place))
+        });
+        let unresolved: Vec<_> = unresolved.chain(unknown).collect();
         if unresolved.is_empty() { Ok(Arc::new(library)) } else { Err(ConfigError(unresolved).into()) }
     }
 

@@ -20,7 +20,7 @@ use super::problem::{Origin, Problem, in_backticks, nearest};
 use super::registry::{OCI_SCHEME, RegistryReference};
 use super::store_url::StoreUrl;
 use super::units::{parse_duration, parse_size};
-use super::{check_component_name, check_slots};
+use super::{SubmitPattern, check_component_name, check_slots};
 use crate::model::{TaskLimits, TaskOptions, is_valid_priority};
 use crate::store::Keep;
 use crate::wasm::{CompileLimits, Grants, Version};
@@ -45,6 +45,7 @@ pub(super) struct File {
     pub(super) compile: CompileLimits,
     pub(super) components: Vec<Component>,
     pub(super) tasks: Vec<TaskSection>,
+    pub(super) submits: Vec<SubmitPattern>,
 }
 
 /// Where a component comes from.
@@ -172,7 +173,7 @@ const LIMIT_KEYS: [&str; 12] = [
 /// Reads the text of a file. Relative paths in it are taken relative to
 /// `directory`; messages call it `shown_as`.
 pub(super) fn parse(text: &str, directory: &Path, shown_as: &str) -> Result<File, Vec<Problem>> {
-    let mut reader = Reader { text, directory, shown_as, problems: Vec::new() };
+    let mut reader = Reader { text, directory, shown_as, problems: Vec::new(), submits: Vec::new() };
     let table = match DeTable::parse(text) {
         Ok(table) => table,
         Err(error) => {
@@ -193,6 +194,8 @@ struct Reader<'a> {
     shown_as: &'a str,
     /// With their offsets in the text.
     problems: Vec<(usize, Problem)>,
+    /// What stands in `may-submit` of any component.
+    submits: Vec<SubmitPattern>,
 }
 
 impl Reader<'_> {
@@ -242,6 +245,7 @@ impl Reader<'_> {
                 file.components.extend(self.component(name, value));
             }
         }
+        file.submits = std::mem::take(&mut self.submits);
         if let Some(tasks) = self.table(top, "", "task") {
             for (task, value) in tasks {
                 file.tasks.extend(self.task(task, value));

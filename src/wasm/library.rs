@@ -400,6 +400,25 @@ impl Library {
             .ok_or_else(|| ResolveError { message: format!("task `{id}` is not linked") })
     }
 
+    /// Whether a pattern of `may-submit` stands for any task. `*` alone does, even if
+    /// there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`ResolveError`] with what was probably meant.
+    pub fn check_submits(&self, pattern: &Glob) -> Result<(), ResolveError> {
+        let text = pattern.to_string();
+        if text == "*" || self.tasks.iter().any(|task| pattern.matches(&task.id)) {
+            return Ok(());
+        }
+        let message = match self.names.resolve(&text) {
+            // Guests may use short names; what they may do is written in full.
+            Ok(id) => format!("`{text}` is no full id of a task (did you mean `{id}`?)"),
+            Err(message) => message,
+        };
+        Err(ResolveError { message })
+    }
+
     /// Checks `arguments` (a JSON array or object) against the parameters of a
     /// task and returns them as the JSON array that is stored.
     ///
