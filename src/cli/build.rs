@@ -68,7 +68,7 @@ pub fn run(args: &BuildArgs, cli: &Cli) -> Result<(), CliError> {
     let name = inspect::component_name(path);
     let compiling = format!("compiling {name}");
     let progress = Progress::start(move || Some(compiling.clone()));
-    let compiler = compile::compiler(limits)?;
+    let compiler = compile::compiler(limits);
     let inspection =
         Library::inspect(&name, path, cache, compiler).map_err(|error| CliError::Load(vec![error]));
     drop(progress);

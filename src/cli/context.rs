@@ -94,7 +94,7 @@ impl Context {
     /// If the store that keeps some of them can't be used.
     pub fn interfaces(&self) -> Result<(Interfaces, Vec<LoadError>), CliError> {
         let sources = self.sources(self.store_of_components()?.as_ref())?;
-        let compiler = compile::compiler(self.config.compile)?;
+        let compiler = compile::compiler(self.config.compile);
         let progress = Progress::start(|| Some("reading components".to_owned()));
         let interfaces = Interfaces::load(&sources, self.config.cache_directory.as_deref(), compiler);
         drop(progress);
@@ -124,7 +124,7 @@ impl Context {
     fn load(&self, store: Option<&Arc<dyn Store>>) -> Result<Arc<Library>, CliError> {
         let options = LibraryOptions {
             cache_directory: self.config.cache_directory.clone(),
-            compiler: compile::compiler(self.config.compile)?,
+            compiler: compile::compiler(self.config.compile),
             max_live: self.config.max_live,
             loaded: Arc::default(),
         };

@@ -59,7 +59,7 @@ impl Found {
     ///
     /// [`CliError::Load`].
     pub fn inspect(&self) -> Result<Inspection, CliError> {
-        let compiler = compile::compiler(self.compile)?;
+        let compiler = compile::compiler(self.compile);
         Library::inspect(&self.name, &self.path, None, compiler).map_err(|error| CliError::Load(vec![error]))
     }
 }

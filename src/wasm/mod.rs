@@ -14,6 +14,7 @@ mod glob;
 mod host;
 mod inspect;
 mod interfaces;
+mod interrupt;
 mod library;
 mod limits;
 mod link;
@@ -39,6 +40,7 @@ pub use engine::{live_for_maps, maps_for_live};
 pub use glob::Glob;
 pub use inspect::{Capability, Inspection};
 pub use interfaces::{Interface, Interfaces};
+pub use interrupt::Interrupt;
 pub use library::{
     ArgumentError, ComponentSource, DirectoryAccess, DirectoryGrant, Grants, Library, LibraryOptions,
     LoadError, NotTask, Parameter, ResolveError, StartedGuest, Task, TaskSchema, Version, check_lock,

@@ -77,7 +77,7 @@ impl Steps {
         let options = LibraryOptions {
             cache_directory: cache_directory.map(Path::to_owned),
             // Ours: what the configuration says is for components that are not.
-            compiler: compile::compiler(CompileLimits::default())?,
+            compiler: compile::compiler(CompileLimits::default()),
             max_live: MAX_LIVE,
             loaded: Arc::default(),
         };
