@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +29,7 @@ pub struct Caller {
 #[derive(Debug, Clone, Default)]
 pub struct SubmitOptions {
     /// How long it may not start.
-    pub delay: std::time::Duration,
+    pub delay: Duration,
     /// Its priority, if not the task's own.
     pub priority: Option<i32>,
     /// Its idempotency key.
@@ -57,6 +58,8 @@ pub enum AwaitMode {
     All,
     /// The first one that is final.
     Any,
+    /// The same, or none if this much time passes before.
+    AnyWithin(Duration),
 }
 
 /// How far a guest says it has come.
@@ -115,7 +118,8 @@ pub trait TaskClient: Send + Sync + 'static {
     fn call(&self, caller: &Caller, child: ChildRequest) -> Answer<(InvocationId, Outcome)>;
 
     /// Waits for results. Answers with pairs of index and outcome: all of them
-    /// in the order of `ids`, or in [`AwaitMode::Any`] exactly one.
+    /// in the order of `ids`, in [`AwaitMode::Any`] exactly one, and in
+    /// [`AwaitMode::AnyWithin`] one or none.
     ///
     /// Refused at once if it would close a cycle of waits.
     fn await_outcomes(

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::Core;
 use super::fiber::Fiber;
@@ -182,7 +183,14 @@ impl TaskClient for RunnerClient {
             if !unknown.is_empty() {
                 core.tell(|messages| messages.look_ups.extend(unknown));
             }
-            let answer: Answer<_> = Box::pin(outcomes);
+            let answer: Answer<_> = match mode {
+                AwaitMode::All | AwaitMode::Any => Box::pin(outcomes),
+                // Dropping the wait abandons it. Time is looked at after the results: what is
+                // there is taken, however late.
+                AwaitMode::AnyWithin(time) => {
+                    Box::pin(async move { timeout(time, outcomes).await.unwrap_or_else(|_| Ok(Vec::new())) })
+                }
+            };
             Ok(answer)
         };
         wait().unwrap_or_else(|refusal| ready(Err(refusal)))

@@ -743,3 +743,40 @@ fn awaiting_nothing_is_answered_at_once_and_any_of_nothing_is_refused() {
         assert!(value(&runner, any).is_err_and(|message| message.contains("never end")));
     }
 }
+
+#[test]
+fn a_wait_with_a_limit_of_time_ends_with_it_and_holds_no_slot() {
+    const FOREVER: Duration = Duration::from_secs(1_000_000);
+    for is_instant in [true, false] {
+        let store = Slow::new(is_instant);
+        let guests = Closures::default()
+            .with("one", |_| async { Ok(1) })
+            .with("sleeper", |hands| async move {
+                Ok(hands.wait(Vec::new(), AwaitMode::AnyWithin(FOREVER)).await?.len() as u64)
+            })
+            .with("napper", |hands| async move {
+                let moment = AwaitMode::AnyWithin(Duration::from_millis(1));
+                Ok(hands.wait(Vec::new(), moment).await?.len() as u64)
+            })
+            .with("waiter", |hands| async move {
+                let options = SubmitOptions { delay: FOREVER, ..SubmitOptions::default() };
+                let late = hands.submit(vec![ChildRequest { options, ..child("one", &[]) }]).await?;
+                let moment = AwaitMode::AnyWithin(Duration::from_millis(1));
+                let none = hands.wait(late.clone(), moment).await?;
+                let ids = [late, hands.submit(vec![child("one", &[])]).await?].concat();
+                let found = hands.wait(ids.clone(), AwaitMode::AnyWithin(FOREVER)).await?;
+                // What is there already is found in no time.
+                let again = hands.wait(ids, AwaitMode::AnyWithin(Duration::ZERO)).await?;
+                let is_right = none.is_empty() && found == [(1, 1)] && again == found;
+                Ok(u64::from(is_right))
+            });
+        let guests = Arc::new(guests);
+        // The only slot is held by none of them.
+        let sleeper = store.submit("sleeper", &[]);
+        let (napper, waiter) = (store.submit("napper", &[]), store.submit("waiter", &[]));
+        let runner = start(&store, &guests, options(1));
+        assert_eq!((value(&runner, napper), value(&runner, waiter)), (Ok(0), Ok(1)));
+        assert_eq!(runner.stop().released, 1);
+        assert!(!store.one(sleeper).status.is_final());
+    }
+}

@@ -36,7 +36,7 @@ struct WaitState {
     ids: Vec<InvocationId>,
     outcomes: Vec<Option<Outcome>>,
     missing: usize,
-    /// The first that came, for [`AwaitMode::Any`].
+    /// The first that came, for whoever waits for any.
     first: Option<usize>,
     refused: Option<Refusal>,
     waker: Option<Waker>,
@@ -57,7 +57,7 @@ impl Wait {
             return None;
         }
         let outcomes = match (self.mode, state.first) {
-            (AwaitMode::Any, Some(first)) => {
+            (AwaitMode::Any | AwaitMode::AnyWithin(_), Some(first)) => {
                 state.outcomes[first].take().map(|outcome| (first, outcome)).into_iter().collect()
             }
             _ => std::mem::take(&mut state.outcomes).into_iter().flatten().enumerate().collect(),
@@ -68,7 +68,7 @@ impl Wait {
     fn is_satisfied(&self, state: &WaitState) -> bool {
         match self.mode {
             AwaitMode::All => state.missing == 0,
-            AwaitMode::Any => state.first.is_some(),
+            AwaitMode::Any | AwaitMode::AnyWithin(_) => state.first.is_some(),
         }
     }
 

@@ -261,6 +261,19 @@ impl invocations::Host for HostState {
         }
     }
 
+    async fn await_any_within(
+        &mut self,
+        ids: Vec<String>,
+        timeout_ms: u64,
+    ) -> Result<Option<(u32, Result<String, Failure>)>, Refusal> {
+        let ids = parse_ids(&ids)?;
+        self.output.hand_over();
+        let mode = AwaitMode::AnyWithin(Duration::from_millis(timeout_ms));
+        let outcomes = self.client.await_outcomes(&self.caller, ids, mode).await.map_err(refusal)?;
+        let first = outcomes.first();
+        Ok(first.map(|(index, found)| (u32::try_from(*index).unwrap_or(u32::MAX), outcome(found))))
+    }
+
     async fn call(&mut self, task: String, arguments: String) -> Result<String, Error> {
         self.submits.check(&task, &self.denials).map_err(|refused| Error::Refused(refusal(refused)))?;
         let child = ChildRequest {

@@ -19,7 +19,7 @@ macro_rules! files {
 /// For `build/python`.
 pub const PYTHON: &[File] = files!(
     "python": "wasm_runner/__init__.py", "wasm_runner/_build.py", "wasm_runner/_entry.py",
-    "wasm_runner/_types.py",
+    "wasm_runner/_loop.py", "wasm_runner/_types.py",
 );
 
 /// For `build/sdk`.

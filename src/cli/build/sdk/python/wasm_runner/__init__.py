@@ -1,7 +1,8 @@
 """Tasks for `run-wasm-runner` from plain Python functions.
 
 `run-wasm-runner build` puts this package into `build/python` and makes WIT of the type hints. Outside of a
-component everything works too: a submitted task then runs at once, so tests need no runner.
+component everything works too: a submitted task then runs at once, one that is `async def` in the event loop
+that is running, so tests need no runner.
 """
 
 import copy
@@ -67,6 +68,9 @@ __all__ = [
 _package = None
 _tasks = []
 
+# What runs tasks that are `async def`: in a component that has some.
+_runner = None
+
 
 def package(name):
     """Says in which package the tasks are: `namespace:name`, or `namespace:name@1.2.3`."""
@@ -119,6 +123,7 @@ class Task:
     def __init__(self, function, raises, task_id):
         self.function = function
         self.raises = raises if isinstance(raises, tuple) else (raises,)
+        self.is_async = inspect.iscoroutinefunction(function)
         self.name = kebab(function.__name__)
         self._id = task_id
         self._options = {}
@@ -128,9 +133,10 @@ class Task:
         self.__wrapped__ = function
 
     def __call__(self, *args, **kwargs):
-        if self._id is not None:
-            return self.submit(*args, **kwargs).result()
-        return self.function(*args, **kwargs)
+        if self._id is None:
+            return self.function(*args, **kwargs)
+        invocation = self.submit(*args, **kwargs)
+        return invocation.wait() if self.is_async else invocation.result()
 
     @property
     def id(self):
@@ -176,25 +182,49 @@ class Task:
             pairs = zip(parameters.values(), values, strict=True)
             encoded.append(json.dumps([kind.encode(value) for kind, value in pairs], allow_nan=False))
         if _invocations is None:
-            return [Invocation(self, None, self._run(text)) for text in encoded]
+            return [self._start(text) for text in encoded]
         options = {"delay_ms": None, "priority": None, "key": None, "detached": False, "labels": []}
         options = _SubmitOptions(**(options | self._options))
         ids = _asked(_invocations.submit_all, self.id, encoded, options)
         return [Invocation(self, id, None) for id in ids]
 
-    def _run(self, text):
+    def _start(self, text):
         """Runs it here: there is no runner."""
         if self._id is not None:
             raise RuntimeError(f"`{self.id}` is a task of another component, which needs a runner")
-        parameters, result, errors = self.signature()
+        parameters, _, _ = self.signature()
         values = [kind.decode(value) for kind, value in zip(parameters.values(), json.loads(text), strict=True)]
+        if not self.is_async:
+            return Invocation(self, None, self._run(values))
+        import asyncio
+
         try:
-            value = self.function(*values)
-        except self.raises as error:
-            return errors.decode(errors.encode(error))
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return Invocation(self, None, asyncio.run(self._run_async(values)))
+        return Invocation(self, None, None, loop.create_task(self._run_async(values)))
+
+    def _run(self, values):
+        try:
+            return self._returned(self.function(*values))
         except Exception as error:
-            return TaskFailed("trapped", f"{type(error).__name__}: {error}")
+            return self._raised(error)
+
+    async def _run_async(self, values):
+        try:
+            return self._returned(await self.function(*values))
+        except Exception as error:
+            return self._raised(error)
+
+    def _returned(self, value):
+        _, result, _ = self.signature()
         return _Value(result.decode(result.encode(value)))
+
+    def _raised(self, error):
+        _, _, errors = self.signature()
+        if isinstance(error, self.raises):
+            return errors.decode(errors.encode(error))
+        return TaskFailed("trapped", f"{type(error).__name__}: {error}")
 
     def _outcome(self, outcome):
         """What became of it, from `ok` with JSON or `err` with a failure."""
@@ -212,6 +242,8 @@ class Task:
         values = [kind.lift(value) for kind, value in zip(parameters.values(), values, strict=True)]
         try:
             value = self.function(*values)
+            if self.is_async:
+                value = _runner.run(value)
         except self.raises as error:
             raise _Err(errors.lower(error)) from error
         return result.lower(value)
@@ -225,13 +257,15 @@ class _Value:
 
 
 class Invocation:
-    """An invocation that was submitted."""
+    """An invocation that was submitted. In a task that is `async def`, `await` it."""
 
-    def __init__(self, task, id, outcome):
+    def __init__(self, task, id, outcome, running=None):
         self.task = task
         #: Its id; none outside of a component.
         self.id = id
         self._outcome = outcome
+        # Outside of a component: what runs it in the event loop.
+        self._running = running
 
     def result(self):
         """Waits until it is final, and returns its value, or raises what it raised."""
@@ -241,6 +275,25 @@ class Invocation:
             return self._outcome.value
         raise self._outcome
 
+    def __await__(self):
+        """Other coroutines go on meanwhile. Cancelling the await does not cancel the invocation."""
+        if self._outcome is None and self._running is not None:
+            import asyncio
+
+            yield from asyncio.shield(self._running).__await__()
+        elif self._outcome is None:
+            if _runner is None:
+                raise RuntimeError("only a task that is `async def` can await a child: call `result()`")
+            yield from _runner.wait(self).__await__()
+        return self.result()
+
+    async def wait(self):
+        """The same as a coroutine, for those that want one: `group.create_task(child.wait())`."""
+        return await self
+
+    def _settle(self, outcome):
+        self._outcome = self.task._outcome(outcome)
+
     def cancel(self):
         """Cancels it with its own children. Returns whether it was not final yet."""
         return False if _invocations is None else _asked(_invocations.cancel, self.id)
@@ -248,6 +301,9 @@ class Invocation:
     def status(self):
         """Where it stands: `queued`, `running`, `succeeded`, …"""
         if _invocations is None:
+            if self._running is not None and not self._running.done():
+                return "running"
+            _pending([self])
             return "succeeded" if isinstance(self._outcome, _Value) else "failed"
         return _asked(_invocations.status, self.id).name.lower()
 
@@ -260,11 +316,11 @@ def gather(*invocations, return_exceptions=False):
 
     The first failure in that order is raised, or is in the list in place of a value.
     """
-    pending = [one for one in invocations if one._outcome is None]
+    pending = _pending(invocations)
     if pending:
         outcomes = _asked(_invocations.await_all, [one.id for one in pending])
         for one, outcome in zip(pending, outcomes, strict=True):
-            one._outcome = one.task._outcome(outcome)
+            one._settle(outcome)
     values = []
     for one in invocations:
         if isinstance(one._outcome, _Value):
@@ -278,17 +334,25 @@ def gather(*invocations, return_exceptions=False):
 
 def as_completed(invocations):
     """Yields them as they become final, the earliest first."""
-    pending = []
-    for one in invocations:
-        if one._outcome is None:
-            pending.append(one)
-        else:
-            yield one
+    invocations = list(invocations)
+    pending = _pending(invocations)
+    known = [one for one in invocations if one._outcome is not None]
+    yield from known
     while pending:
         index, outcome = _asked(_invocations.await_any, [one.id for one in pending])
         one = pending.pop(index)
-        one._outcome = one.task._outcome(outcome)
+        one._settle(outcome)
         yield one
+
+
+def _pending(invocations):
+    """Those that are not known to be final."""
+    for one in invocations:
+        if one._outcome is None and one._running is not None:
+            if not one._running.done():
+                raise RuntimeError(f"`{one.task.id}` runs in the event loop of this test: `await` it")
+            one._outcome = one._running.result()
+    return [one for one in invocations if one._outcome is None]
 
 
 def log(message, level="info"):
@@ -322,6 +386,17 @@ def _asked(function, *args):
     except _Err as error:
         refusal = error.value
         raise Refused(_kind(refusal), refusal.value) from None
+
+
+def _serve_async():
+    """Prepares for tasks that are `async def`."""
+    global _runner
+    from ._loop import Runner
+
+    _runner = Runner(
+        lambda ids: _asked(_invocations.await_any, ids),
+        lambda ids, timeout_ms: _asked(_invocations.await_any_within, ids, timeout_ms),
+    )
 
 
 def _kind(case):

@@ -12,6 +12,9 @@ def tasks():
     registry = Registry()
     registry.bindings = _bindings
     methods = {}
+    if any(task.is_async for task in wasm_runner._tasks):
+        # Only for those that use it: asyncio is a sixth of the component.
+        wasm_runner._serve_async()
     for task in wasm_runner._tasks:
         # All of it now: nothing is left to do when an instance starts.
         task.signature(registry)

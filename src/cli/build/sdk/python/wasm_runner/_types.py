@@ -401,8 +401,8 @@ class Registry:
 
     def _signature(self, task, function):
         wit_name(function.__name__, "task")
-        if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
-            raise Problem(f"`{function.__name__}` is no plain function: children run in parallel without `async`")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise Problem(f"`{function.__name__}` yields, a task returns one value: return a list")
         hints = self._hints(function)
         parameters = {}
         for parameter in inspect.signature(function).parameters.values():

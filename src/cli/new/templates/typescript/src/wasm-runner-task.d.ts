@@ -50,6 +50,7 @@ declare module "wasm-runner:task/invocations@0.1.0" {
     awaitResult(id: InvocationId): Json;
     awaitAll(ids: InvocationId[]): Outcome[];
     awaitAny(ids: InvocationId[]): [number, Outcome];
+    awaitAnyWithin(ids: InvocationId[], timeoutMs: number): [number, Outcome] | null;
     call(task: string, args: Json): Json;
     status(id: InvocationId): Status;
     cancel(id: InvocationId): boolean;

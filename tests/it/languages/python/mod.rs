@@ -1,5 +1,7 @@
 //! Python.
 
+mod later;
+
 use super::project::Project;
 use crate::support::toolchains;
 
@@ -195,7 +197,7 @@ def untyped(what): ...
 def vague(what: list) -> None: ...
 
 @task
-async def later() -> None: ...
+async def later() -> int: yield 1
 ";
     std::fs::write(project.path("src/app.py"), app).expect("written");
     let output = project.run(["build"]).expect(78);
@@ -204,7 +206,7 @@ async def later() -> None: ...
         "error: src/app.py:15: the parameter `what` of `any` is a `set[int]`, which has no type in WIT (possible are bool,",
         "error: src/app.py:18: the parameter `what` of `untyped` has no type hint",
         "error: src/app.py:21: the parameter `what` of `vague` is a `list` of what? Write `list[…]`",
-        "error: src/app.py:24: `later` is no plain function",
+        "error: src/app.py:24: `later` yields, a task returns one value: return a list",
         "error: `Local` can't be a package",
         "error: `python3 -B -m wasm_runner._build app build` failed",
     ] {
