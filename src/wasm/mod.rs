@@ -26,6 +26,7 @@ mod parallel;
 mod rights;
 mod rules;
 mod scratch;
+mod scrub;
 mod secrets;
 mod submits;
 mod suggest;
