@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// What the attempts of an invocation used, as far as they have ended. An attempt
-/// that was lost with its runner, or that somebody else ended, left no bill.
+/// that was lost with its runner left no bill.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Usage {
@@ -35,6 +35,11 @@ pub struct Usage {
     /// Bytes written to files.
     #[serde(skip_serializing_if = "is_zero")]
     pub written_bytes: u64,
+    /// Whether the bill of an attempt that somebody else ended is among it. There is
+    /// one such attempt at most, and this is what keeps its bill from being added
+    /// twice.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub has_late: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
@@ -56,6 +61,7 @@ impl Usage {
             result_bytes: self.result_bytes.saturating_add(attempt.result_bytes),
             read_bytes: self.read_bytes.saturating_add(attempt.read_bytes),
             written_bytes: self.written_bytes.saturating_add(attempt.written_bytes),
+            has_late: self.has_late || attempt.has_late,
         }
     }
 }

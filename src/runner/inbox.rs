@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::fiber::Fiber;
 use super::waits::Wait;
 use crate::model::{InvocationId, Refusal, Status};
-use crate::store::{AttemptEnd, Cancel, NewInvocation, Report};
+use crate::store::{AttemptEnd, Bill, Cancel, NewInvocation, Report};
 
 /// Children to be submitted together, and who wants to know.
 pub(super) struct SubmitMessage {
@@ -47,6 +47,8 @@ pub(super) struct Messages {
     pub(super) ends: Vec<(Arc<Fiber>, AttemptEnd)>,
     /// Claims that ended without ever becoming a fiber.
     pub(super) unstarted: Vec<Report>,
+    /// What attempts used that somebody else had ended.
+    pub(super) bills: Vec<Bill>,
     /// Ids that a waiter must know about.
     pub(super) look_ups: Vec<InvocationId>,
     pub(super) cancels: Vec<CancelMessage>,
@@ -63,6 +65,7 @@ impl Messages {
         !(self.submits.is_empty()
             && self.ends.is_empty()
             && self.unstarted.is_empty()
+            && self.bills.is_empty()
             && self.look_ups.is_empty()
             && self.cancels.is_empty()
             && self.statuses.is_empty())

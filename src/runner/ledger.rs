@@ -20,7 +20,7 @@ use super::inbox::{Messages, SubmitReply};
 use super::{Core, KILL_PATIENCE, Stage};
 use crate::model::{InvocationId, Outcome, Refusal, RunnerId, Status};
 use crate::store::{
-    Applied, Batch, Cancelled, EndKind, Heartbeat, Inventory, Lease, LookUp, NextDue, Receipt, Report,
+    Applied, Batch, Bill, Cancelled, EndKind, Heartbeat, Inventory, Lease, LookUp, NextDue, Receipt, Report,
     StoreError, Submitted,
 };
 
@@ -47,6 +47,9 @@ pub(super) struct Ledger {
     next_heartbeat: Option<Instant>,
     /// Reports that could not be written yet.
     held: Held,
+    /// Bills that could not be written yet. Unlike reports they can't be doubtful: one
+    /// that comes twice is added once.
+    bills: Vec<Bill>,
     /// Ids that a waiter must know about, while the store can't be read.
     look_ups: Vec<InvocationId>,
     /// Whether a commit has failed of which nobody knows what it has done.
@@ -127,6 +130,7 @@ impl Ledger {
             must_take_stock: false,
             next_heartbeat: None,
             held: Held::default(),
+            bills: Vec::new(),
             look_ups: Vec::new(),
             is_in_doubt: false,
             back_off: None,
@@ -217,6 +221,7 @@ impl Ledger {
                 Err(error) => {
                     self.must_take_stock |= batch.claim.is_some();
                     self.held.reports = batch.reports;
+                    self.bills = batch.bills;
                     if batch.heartbeat.is_some() {
                         self.next_heartbeat = Some(Instant::now());
                     }
@@ -274,6 +279,7 @@ impl Ledger {
     /// Turns ends and notes into reports, ends first: an end takes the notes of
     /// its fiber with it.
     fn collect_reports(&mut self, messages: &mut Messages) {
+        self.bills.append(&mut messages.bills);
         for report in messages.unstarted.drain(..) {
             self.held.push(report, None);
         }
@@ -331,6 +337,7 @@ impl Ledger {
             rules: if self.has_told_rules { Vec::new() } else { core.executor.rules() },
             submits,
             reports: std::mem::take(&mut self.held.reports),
+            bills: std::mem::take(&mut self.bills),
             cancels,
             inventory: self
                 .must_take_stock
@@ -444,7 +451,10 @@ impl Ledger {
             match report.end {
                 // Somebody else has made it final, or will: whoever waits here
                 // must learn of it.
-                Some(_) => messages.look_ups.push(report.id),
+                Some(end) => {
+                    messages.look_ups.push(report.id);
+                    core.leave_bill(report.id, report.runner, report.attempt, end.usage);
+                }
                 None => {
                     if let Some(fiber) = fiber {
                         fiber.kill(Kill::NotOurs);
@@ -587,8 +597,8 @@ impl Ledger {
             return;
         }
         let load = core.scheduler.load();
-        if load.live > 0 || load.ready > 0 || load.busy > 0 || !self.held.is_empty() || core.inbox.is_urgent()
-        {
+        let is_written = self.held.is_empty() && self.bills.is_empty() && !core.inbox.is_urgent();
+        if load.live > 0 || load.ready > 0 || load.busy > 0 || !is_written {
             return;
         }
         // What somebody holds back is not left to be run.

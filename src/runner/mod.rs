@@ -49,8 +49,8 @@ use parking_lot::{Condvar, Mutex};
 
 pub use executor::{Executor, Guest, GuestFuture, PreparedChild};
 
-use crate::model::{AwaitMode, Clock, InvocationId, Outcome, Refusal, RunnerId, TaskClient};
-use crate::store::{Cancel, Keep, Store, StoreError, TaskSet, Watch};
+use crate::model::{AwaitMode, Clock, InvocationId, Outcome, Refusal, RunnerId, TaskClient, Usage};
+use crate::store::{Bill, Cancel, Keep, Store, StoreError, TaskSet, Watch};
 use client::RunnerClient;
 use fiber::Fiber;
 use inbox::{CancelMessage, Inbox, Messages};
@@ -249,6 +249,14 @@ impl Core {
             self.turn_while_urgent();
         } else {
             self.inbox.ring();
+        }
+    }
+
+    /// Leaves word of what an attempt used whose end was not the runner's own: its
+    /// invocation was cancelled, say. Whether it may be billed is the store's to say.
+    fn leave_bill(&self, id: InvocationId, runner: RunnerId, attempt: u32, usage: Usage) {
+        if usage != Usage::default() {
+            self.inbox.put(|messages| messages.bills.push(Bill { id, runner, attempt, usage }));
         }
     }
 

@@ -125,24 +125,23 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
     core.leave_slot(fiber.control.end_slice());
     fiber.set_thread(None);
     core.remove_live_fiber(fiber);
+    let children = fiber.children.load(std::sync::atomic::Ordering::Acquire);
+    let usage = Usage { children: children.into(), ..fiber.control.usage() };
+    // Before the slot is free: a runner that stops is done when all slots are free and
+    // nothing lies in the inbox.
     match how {
         Some(how) => {
-            let children = fiber.children.load(std::sync::atomic::Ordering::Acquire);
-            let usage = Usage { children: children.into(), ..fiber.control.usage() };
             let end = AttemptEnd { at: core.clock.now(), how, has_children: children > 0, usage };
-            // Before the slot is free: a runner that stops is done when all slots
-            // are free and nothing lies in the inbox.
             core.inbox.put(|messages| messages.ends.push((Arc::clone(fiber), end)));
-            core.scheduler.leave_slot(fiber.weight, fiber.claim.depth);
-            // What this end sets free, the waiting parent for one, this thread
-            // can run next.
-            soon_free(|| core.see_to_messages());
         }
         None => {
             core.registry.disown_attempt(fiber.id(), fiber.claim.attempt);
-            core.scheduler.leave_slot(fiber.weight, fiber.claim.depth);
+            core.leave_bill(fiber.id(), fiber.claim.runner, fiber.claim.attempt, usage);
         }
     }
+    core.scheduler.leave_slot(fiber.weight, fiber.claim.depth);
+    // What this end sets free, the waiting parent for one, this thread can run next.
+    soon_free(|| core.see_to_messages());
 }
 
 fn run_guest(core: &Arc<Core>, fiber: &Arc<Fiber>, mut future: GuestFuture) -> Left {

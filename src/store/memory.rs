@@ -413,6 +413,9 @@ impl State {
         for submit in &batch.submits {
             receipt.submits.push(self.submit(submit, now));
         }
+        for bill in &batch.bills {
+            receipt.bills.push(self.add(bill));
+        }
         for report in &batch.reports {
             let applied = self.report(report, now, &mut receipt.ended);
             receipt.reports.push(applied);

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{AGEING_STEP, AttemptEnd, EndKind, Keep, NewInvocation, Report, TaskRule};
+use super::{AGEING_STEP, AttemptEnd, Bill, EndKind, Keep, NewInvocation, Report, TaskRule};
 use crate::model::{
-    Blocked, Concurrency, Event, Failure, FailureKind, InvocationId, Outcome, Rate, RunnerId, Status,
+    Blocked, Concurrency, Event, Failure, FailureKind, InvocationId, Outcome, Rate, Reason, RunnerId, Status,
     UnixMicros, Usage,
 };
 
@@ -127,6 +127,21 @@ pub(super) fn usage(before: Option<Usage>, end: &AttemptEnd) -> Option<Usage> {
         return before;
     }
     Some(before.map_or(end.usage, |before| before.and(end.usage)))
+}
+
+/// What an invocation has used with a bill on it whose attempt somebody else ended;
+/// `None` if that is not what happened, or if the bill is on it already. `last` is the
+/// last move of the invocation, and whose it was until then.
+pub(super) fn late(
+    before: Option<Usage>,
+    last: (Reason, Option<RunnerId>, u32),
+    bill: &Bill,
+) -> Option<Usage> {
+    let (reason, runner, attempt) = last;
+    let was_ended = matches!(reason, Reason::Cancelled | Reason::Expired)
+        && (runner, attempt) == (Some(bill.runner), bill.attempt);
+    let before = before.unwrap_or_default();
+    (was_ended && !before.has_late).then(|| Usage { has_late: true, ..before.and(bill.usage) })
 }
 
 /// The message that the history keeps of an outcome.

@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use run_wasm_runner::model::{Clock, InvocationId, LogEntry, LogStream, Outcome, Progress, Status};
+use run_wasm_runner::model::{Clock, InvocationId, LogEntry, LogStream, Outcome, Progress, Reason, Status};
 use run_wasm_runner::runner::{Runner, RunnerHandle, RunnerOptions};
 use run_wasm_runner::store::{
     Batch, Cancel, Cancelled, MemoryStore, NewInvocation, PostgresStore, PostgresUrl, SqliteStore, Store,
@@ -238,8 +238,17 @@ struct Pass {
     is_held: Arc<AtomicBool>,
     sender: Sender<Event>,
     events: Receiver<Event>,
+    fault: Fault,
     /// For messages.
     what: String,
+}
+
+/// What a pass saw.
+struct Seen {
+    /// Where it failed, if it did.
+    fired: Option<Fired>,
+    /// How many cancelled guests were billed.
+    billed: usize,
 }
 
 /// Crashed runners that find out about it in their own time.
@@ -255,7 +264,7 @@ impl Pass {
         let is_held = Arc::new(AtomicBool::new(true));
         let guests = guests(sender.clone(), Arc::clone(&is_held));
         let what = format!("{}, {:?} at call {}", ground.store.url(), fault.0, fault.1);
-        Self { ground, store, guests, is_held, sender, events, what }
+        Self { ground, store, guests, is_held, sender, events, fault: fault.0, what }
     }
 
     /// Does something to the store as a client that tries again, with the same
@@ -321,8 +330,8 @@ impl Pass {
         dying.lock().push(std::thread::spawn(move || drop(runner)));
     }
 
-    /// Runs the workload; where it failed, if it did.
-    fn run(self, dying: &Dying) -> Option<Fired> {
+    /// Runs the workload.
+    fn run(self, dying: &Dying) -> Seen {
         let workload = workload();
         let mut acknowledged = HashMap::new();
         for (submit, expected, _) in &workload {
@@ -391,7 +400,7 @@ impl Pass {
             handle.kill();
         }
         self.check(&workload, &acknowledged);
-        self.store.fired()
+        Seen { fired: self.store.fired(), billed: self.check_bills() }
     }
 
     /// Lets every lease run out.
@@ -435,6 +444,27 @@ impl Pass {
     }
 }
 
+impl Pass {
+    /// Checks that guests which were cancelled while they waited are billed, and counts
+    /// them. What becomes of those of a runner that has crashed, or whose store stays
+    /// away for longer than it stops, is nobody's bill.
+    fn check_bills(&self) -> usize {
+        if !matches!(self.fault, Fault::Refused | Fault::Ambiguous) {
+            return 0;
+        }
+        let store = &*self.ground.store;
+        let was_waiting = |one: &run_wasm_runner::model::Invocation| {
+            let history = store.history(one.id).expect("a read");
+            let reasons: Vec<_> = history.iter().map(|step| step.reason).collect();
+            reasons.ends_with(&[Reason::Awaiting, Reason::Cancelled])
+        };
+        let cancelled = all(store).into_iter().filter(was_waiting);
+        cancelled
+            .inspect(|one| assert!(one.usage.is_some_and(|usage| usage.has_late), "{}: {one:?}", self.what))
+            .count()
+    }
+}
+
 fn all(store: &dyn Store) -> Vec<run_wasm_runner::model::Invocation> {
     store.list(&crate::store_contract::harness::everything()).expect("a read")
 }
@@ -445,9 +475,11 @@ fn fail_at_each_call(fault: Fault, ground: impl Fn() -> Ground + Sync) {
     let dying = Dying::default();
     let faultless = Pass::new(ground(), (fault, usize::MAX));
     let store = Arc::clone(&faultless.store);
-    assert!(faultless.run(&dying).is_none());
+    let seen = faultless.run(&dying);
+    assert!(seen.fired.is_none());
     let counted = store.calls();
     let (next, fired, missed) = (AtomicUsize::new(1), Mutex::new(HashMap::new()), AtomicUsize::new(0));
+    let billed = AtomicUsize::new(seen.billed);
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
@@ -455,7 +487,9 @@ fn fail_at_each_call(fault: Fault, ground: impl Fn() -> Ground + Sync) {
                 // how many calls there are.
                 while missed.load(Ordering::SeqCst) < 8 {
                     let at = next.fetch_add(1, Ordering::SeqCst);
-                    match Pass::new(ground(), (fault, at)).run(&dying) {
+                    let seen = Pass::new(ground(), (fault, at)).run(&dying);
+                    billed.fetch_add(seen.billed, Ordering::SeqCst);
+                    match seen.fired {
                         Some(Fired { method, .. }) => *fired.lock().entry(method).or_insert(0) += 1,
                         None => drop(missed.fetch_add(1, Ordering::SeqCst)),
                     }
@@ -470,6 +504,9 @@ fn fail_at_each_call(fault: Fault, ground: impl Fn() -> Ground + Sync) {
     println!("{counted} calls without a fault; {fault:?} at {fired:?}");
     assert!(fired.values().sum::<usize>() >= counted / 2, "{fired:?} of about {counted}");
     assert!(fired["commit"] >= 10, "{fired:?}");
+    let billed = billed.into_inner();
+    println!("{billed} cancelled guests were billed");
+    assert!(billed > 0 || !matches!(fault, Fault::Refused | Fault::Ambiguous));
 }
 
 /// The same with a disk that fails, at places so far apart.

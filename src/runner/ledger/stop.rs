@@ -23,6 +23,7 @@ impl Ledger {
         let is_settled = core.live.lock().is_empty()
             && core.scheduler.load().busy == 0
             && self.held.is_empty()
+            && self.bills.is_empty()
             && !core.inbox.is_urgent();
         self.has_drained && (is_settled || given_up)
     }
@@ -31,6 +32,7 @@ impl Ledger {
     /// are killed and not reported: their lease runs out.
     pub(super) fn abandon(&mut self, core: &Core, fault: &StoreError) {
         self.held = Held::default();
+        self.bills.clear();
         self.is_in_doubt = false;
         core.disown_everything();
         if core.fault.set(fault.clone()).is_ok() {

@@ -7,7 +7,7 @@ use super::{Runner, State};
 use crate::model::{Event, InvocationId, RunnerId, Status, UnixMicros};
 use crate::store::rules;
 use crate::store::{
-    Applied, Cancel, Cancelled, EndKind, Ended, Heartbeat, Inventory, Lease, Receipt, Report,
+    Applied, Bill, Cancel, Cancelled, EndKind, Ended, Heartbeat, Inventory, Lease, Receipt, Report,
 };
 
 impl State {
@@ -71,6 +71,21 @@ impl State {
         }
         self.steps = steps;
         Applied::Done
+    }
+
+    /// Adds what an attempt used that somebody else ended.
+    pub(super) fn add(&mut self, bill: &Bill) -> Applied {
+        let Some(record) = self.by_id.get(&bill.id).map(|&seq| &mut self.records[seq]) else {
+            return Applied::Stale;
+        };
+        let last = record.history.last().map(|last| (last.reason, last.runner, last.attempt));
+        match last.and_then(|last| rules::late(record.usage, last, bill)) {
+            Some(usage) => {
+                record.usage = Some(usage);
+                Applied::Done
+            }
+            None => Applied::Stale,
+        }
     }
 
     pub(super) fn cancel(&mut self, cancel: &Cancel, now: UnixMicros, ended: &mut Vec<Ended>) -> Cancelled {

@@ -10,13 +10,15 @@ use super::claim;
 use super::fault::Fault;
 use super::lanes::LaneId;
 use super::link::Ask;
-use super::sql::{Json, column, optional, to_json, uuid};
+use super::sql::{Json, column, optional, to_json, uuid, uuids};
 use super::write::Work;
 use crate::model::{
-    Event, IllegalTransition, InvocationId, Outcome, RuleKey, RunnerId, Status, UnixMicros, Usage,
+    Event, IllegalTransition, InvocationId, Outcome, Reason, RuleKey, RunnerId, Status, UnixMicros, Usage,
 };
 use crate::store::rules::Place;
-use crate::store::{Cancel, Cancelled, Ended, Heartbeat, Inventory, Lease, NewInvocation, Receipt, rules};
+use crate::store::{
+    Applied, Bill, Cancel, Cancelled, Ended, Heartbeat, Inventory, Lease, NewInvocation, Receipt, rules,
+};
 
 /// At most so many runners are forgotten in one transaction.
 const FORGOTTEN_AT_ONCE: i64 = 100;
@@ -174,6 +176,24 @@ impl Moves {
     }
 }
 
+/// The last move of an invocation, and whose it was until then.
+pub(super) type LastMove = (Reason, Option<RunnerId>, u32);
+
+/// Asks how the invocations moved last that there are bills of.
+pub(super) fn ask_last_moves<'a>(bills: &[Bill]) -> Ask<'a> {
+    Ask::new(
+        "SELECT i.id, h.reason, h.runner, h.attempt \
+         FROM @invocation i JOIN @history h ON h.seq = i.seq AND h.n = i.moves WHERE i.id = ANY($1)",
+    )
+    .with(uuids(bills.iter().map(|bill| &bill.id)))
+}
+
+/// What that question was answered.
+pub(super) fn read_last_moves(rows: &[Row]) -> Result<HashMap<InvocationId, LastMove>, Fault> {
+    let read = |row| Ok((column(row, 0)?, (column(row, 1)?, optional(row, 2)?, column(row, 3)?)));
+    rows.iter().map(read).collect()
+}
+
 fn optional_uuid(runner: Option<RunnerId>) -> Option<Uuid> {
     runner.map(|runner| uuid(runner.as_bytes()))
 }
@@ -218,6 +238,21 @@ impl<'a> Work<'a> {
             }
         }
         doomed.into_values().try_for_each(|(id, outcome)| self.end(id, Event::Cancel, outcome))
+    }
+
+    /// Adds what an attempt used that somebody else ended.
+    pub(super) fn add(&mut self, bill: &Bill) -> Applied {
+        let found = self.heads.get_mut(&bill.id).zip(self.last_moves.get(&bill.id));
+        let Some((head, usage)) = found.and_then(|(head, last)| {
+            let usage = rules::late(head.usage, *last, bill)?;
+            Some((head, usage))
+        }) else {
+            return Applied::Stale;
+        };
+        head.usage = Some(usage);
+        head.is_changed = true;
+        self.is_news = true;
+        Applied::Done
     }
 
     pub(super) fn cancel(&mut self, cancel: &Cancel) -> Result<Cancelled, Fault> {

@@ -24,7 +24,7 @@ use super::link::{Ask, Link};
 use super::names::Names;
 use super::rules::{Rules, ask_what_holds};
 use super::schema::VERSION;
-use super::settle::{Fresh, Head, Moves, head};
+use super::settle::{self, Fresh, Head, LastMove, Moves, head};
 use super::sql::{column, server_time, to_json, uuid, uuids};
 use crate::model::{Clock, Differing, Event, InvocationId, Outcome, RuleKey, RunnerId, Status, UnixMicros};
 use crate::store::rules::{self, Step};
@@ -91,6 +91,8 @@ pub(super) struct Work<'a> {
     pub(super) outcomes: Vec<(i64, Outcome)>,
     pub(super) logs: Vec<(i64, &'a Report)>,
     pub(super) revoked: Vec<(RunnerId, InvocationId)>,
+    /// How the invocations that the batch has bills of moved last, before it.
+    pub(super) last_moves: HashMap<InvocationId, LastMove>,
     found: Found,
     /// Room for [`rules::plan`].
     steps: Vec<Step>,
@@ -139,6 +141,10 @@ async fn transact(place: &mut Surroundings<'_>, batch: &Batch) -> Result<Receipt
         work.receipt.submits.push(submitted);
     }
     work.find_doomed(batch).await?;
+    for bill in &batch.bills {
+        let applied = work.add(bill);
+        work.receipt.bills.push(applied);
+    }
     for report in &batch.reports {
         let applied = work.report(report)?;
         work.receipt.reports.push(applied);
@@ -193,6 +199,7 @@ impl<'a> Work<'a> {
         );
         let parents = batch.submits.iter().filter_map(|submit| submit.child_of.as_ref());
         let ids = batch.reports.iter().map(|report| report.id);
+        let ids = ids.chain(batch.bills.iter().map(|bill| bill.id));
         let ids = ids.chain(batch.cancels.iter().map(|cancel| cancel.id));
         let ids: HashSet<_> = ids.chain(parents.map(|place| place.parent)).collect();
         asks.push(
@@ -203,6 +210,9 @@ impl<'a> Work<'a> {
             ))
             .with(uuids(&ids)),
         );
+        if !batch.bills.is_empty() {
+            asks.push(settle::ask_last_moves(&batch.bills));
+        }
         let looks = Found::ask(place.is_careful, batch, &mut asks);
         ask_what_holds(batch, &mut asks);
         let fixed = place.clock.map(|clock| clock.now().0);
@@ -218,6 +228,7 @@ impl<'a> Work<'a> {
         let mut answers = place.link.ask(asks).await?.into_iter().skip(2);
         let mut next = || answers.next().unwrap_or_default();
         let (runners, rows) = (next(), next());
+        let last_moves = if batch.bills.is_empty() { Vec::new() } else { next() };
         let found = Found::read(looks, &mut next)?;
         let rules = Rules::read(batch, &mut next)?;
         let due = claim.is_some().then(|| [next(), next(), next()]);
@@ -256,6 +267,7 @@ impl<'a> Work<'a> {
             outcomes: Vec::new(),
             logs: Vec::new(),
             revoked: Vec::new(),
+            last_moves: settle::read_last_moves(&last_moves)?,
             found,
             steps: Vec::new(),
         };

@@ -13,7 +13,7 @@ use crate::model::{
     Event, IllegalTransition, InvocationId, Outcome, RuleKey, RunnerId, Status, UnixMicros, Usage,
 };
 use crate::store::rules::Place;
-use crate::store::{Cancel, Cancelled, Ended, Inventory, Lease, rules};
+use crate::store::{Applied, Bill, Cancel, Cancelled, Ended, Inventory, Lease, rules};
 
 /// At most so many runners are forgotten in one transaction.
 const FORGOTTEN_AT_ONCE: u32 = 100;
@@ -291,6 +291,30 @@ impl Work<'_> {
         self.receipt.ended.push(Ended { id: head.id, runner, outcome });
         self.is_news = true;
         Ok(())
+    }
+
+    /// Adds what an attempt used that somebody else ended.
+    pub(super) fn add(&mut self, bill: &Bill) -> rusqlite::Result<Applied> {
+        let found = self
+            .sql
+            .prepare_cached(
+                "SELECT i.seq, i.usage, h.reason, h.runner, h.attempt \
+                 FROM invocation i CROSS JOIN history h ON h.seq = i.seq AND h.n = i.moves \
+                 WHERE i.id = ?1",
+            )?
+            .query_row([Sql(bill.id)], |row| {
+                let last = (column(row, 2)?, optional(row, 3)?, row.get(4)?);
+                Ok((row.get::<_, i64>(0)?, rules::late(json(row, 1)?, last, bill)))
+            })
+            .optional()?;
+        let Some((seq, Some(usage))) = found else {
+            return Ok(Applied::Stale);
+        };
+        self.sql
+            .prepare_cached("UPDATE invocation SET usage = ?2 WHERE seq = ?1")?
+            .execute(params![seq, Json(usage)])?;
+        self.is_news = true;
+        Ok(Applied::Done)
     }
 
     pub(super) fn cancel(&mut self, cancel: &Cancel) -> rusqlite::Result<Cancelled> {

@@ -120,6 +120,10 @@ impl Work<'_> {
             let submitted = self.submit(submit)?;
             self.receipt.submits.push(submitted);
         }
+        for bill in &batch.bills {
+            let applied = self.add(bill)?;
+            self.receipt.bills.push(applied);
+        }
         for report in &batch.reports {
             let applied = self.report(report)?;
             self.receipt.reports.push(applied);

@@ -23,11 +23,11 @@ fn what_has_not_ended_has_no_bill() {
 
 #[test]
 fn computing_is_on_the_bill_and_sleeping_is_not() {
-    let setup = Setup::new(&["faults"]);
+    // A loop that ends by the clock would get what others leave of the processor.
+    let setup = Setup::with(&["faults"], "[component.faults.limits]\ncpu = \"100ms\"\n");
     let cpu = |usage: Value| usage["cpu_ms"].as_f64().expect("a number");
-    let busy = cpu(usage(&setup, "faults.spin-ms", "[200]"));
-    // Others want the processor too: a loop that ends by the clock gets what they leave.
-    assert!(busy > 20.0 && busy < 1_000.0, "{busy}");
+    let busy = cpu(usage(&setup, "faults.spin", "[]"));
+    assert!((100.0..1_000.0).contains(&busy), "{busy}");
     let asleep = cpu(usage(&setup, "faults.sleep", "[400]"));
     assert!(asleep > 0.0 && asleep < 100.0, "{asleep}");
 }
@@ -71,7 +71,7 @@ fn a_guest_that_was_ended_has_a_bill_too() {
     let limits = "[component.faults.limits]\ntime = \"300ms\"\nfuel = 1000000000000\n";
     let setup = Setup::with(&["faults"], limits);
     let spun = usage(&setup, "faults.spin", "[]");
-    assert!(spun["cpu_ms"].as_f64().expect("a number") > 20.0, "{spun}");
+    assert!(spun["cpu_ms"].as_f64().expect("a number") > 0.0, "{spun}");
     let slept = usage(&setup, "faults.sleep", "[60000]");
     assert!(slept["fuel"].as_u64().expect("a number") > 0, "dropped where it waits: {slept}");
     let trapped = usage(&setup, "faults.panic", r#"["enough"]"#);

@@ -161,6 +161,64 @@ fn a_guest_cancels_its_child() {
     }
 }
 
+/// What it used is in the store, though it was final before its guest was gone.
+#[track_caller]
+fn assert_billed(site: &Site, id: InvocationId) {
+    let usage = &site.status(id)["usage"];
+    assert!(usage["cpu_ms"].as_f64().is_some_and(|cpu| cpu > 0.0), "{usage}");
+    assert!(usage["peak_memory_bytes"].as_u64().is_some_and(|bytes| bytes >= 1 << 16), "{usage}");
+}
+
+#[test]
+fn a_guest_that_is_cancelled_while_it_computes_waits_or_sleeps_is_billed() {
+    let site = Site::new();
+    let parent = site.submit("hold-behind-gate", json!([2, 3_600_000]));
+    let computing = site.submit("spin", json!([]));
+    let sleeping = site.submit("sleep-ms", json!([3_600_000]));
+    let running = site.command(["start", "--until-idle", "--json", "--slots", "3"]).spawn();
+    site.wait_for_count(Status::Running, 2);
+    site.wait_for_count(Status::Waiting, 3);
+    let tree = all(&site.store()).into_iter().filter(|one| one.root == parent);
+    let (waiting, queued): (Vec<_>, Vec<_>) = tree.partition(|one| one.status == Status::Waiting);
+    for id in [parent, computing, sleeping] {
+        cancel(&site, id);
+    }
+    // A runner that finds nothing left to do has written all bills.
+    running.wait().expect(0);
+    for id in waiting.iter().map(|one| one.id).chain([computing, sleeping]) {
+        assert_cancelled(&site, id);
+        assert_billed(&site, id);
+    }
+    assert_eq!(site.status(parent)["usage"]["children"], 3);
+    assert_eq!(queued.len(), 1, "the gate");
+    assert_cancelled(&site, queued[0].id);
+    assert_eq!(site.status(queued[0].id)["usage"], json!(null), "it never ran");
+}
+
+#[test]
+fn a_child_that_is_cancelled_with_the_end_of_its_parent_is_billed() {
+    let site = Site::new();
+    // It awaits the first only.
+    let parent = site.submit("await-any-of", json!([[300, 3_600_000]]));
+    site.run_all(&["--slots", "2"]);
+    let children = all(&site.store()).into_iter().filter(|one| one.parent == Some(parent));
+    let cancelled: Vec<_> = children.filter(|one| one.status == Status::Cancelled).collect();
+    assert_eq!(cancelled.len(), 1);
+    assert_billed(&site, cancelled[0].id);
+}
+
+#[test]
+fn a_stopping_runner_leaves_the_bill_of_what_was_cancelled() {
+    let site = Site::new();
+    let running = site.start(&["--slots", "1"]);
+    let id = site.submit("spin", json!([]));
+    site.wait_for(id, Status::Running);
+    cancel(&site, id);
+    running.signal(Signal::TERM);
+    running.wait().expect(0);
+    assert_billed(&site, id);
+}
+
 #[test]
 fn what_is_final_stays_what_it_is() {
     let site = Site::new();

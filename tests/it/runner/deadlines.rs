@@ -45,6 +45,7 @@ fn ends_a_running_guest(task: &str, arguments: serde_json::Value) {
     assert_expired(&site, id);
     let store = site.store();
     assert!(get(&store, id).started_at.is_some(), "it ran");
+    site.wait_until("it is billed", |store| get(store, id).usage.is_some_and(|usage| usage.cpu_micros > 0));
     let freed = get(&store, next).started_at.expect("it has run");
     let took = freed.since(get(&store, id).finished_at.expect("it is final"));
     println!("{task}: its slot was free {took:?} after that");

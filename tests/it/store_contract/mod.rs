@@ -119,6 +119,7 @@ contract! {
     history_tells_every_move
     progress_and_component_are_kept
     what_attempts_used_is_added_up
+    what_an_attempt_used_that_somebody_else_ended_is_added_once
     a_batch_is_applied_in_the_order_of_its_fields
     large_values_come_back_whole
     an_empty_batch_is_fine

@@ -10,8 +10,9 @@ use run_wasm_runner::model::{
     Rate, RuleKey, RunnerId, Status, Usage,
 };
 use run_wasm_runner::store::{
-    AttemptEnd, Batch, Cancel, ClaimRequest, EndKind, Filter, Heartbeat, Inventory, Keep, Lease, MemoryStore,
-    NewInvocation, Pause, PauseTarget, Prune, PrunePosition, Report, SqliteStore, Store, TaskRule,
+    AttemptEnd, Batch, Bill, Cancel, ClaimRequest, EndKind, Filter, Heartbeat, Inventory, Keep, Lease,
+    MemoryStore, NewInvocation, Pause, PauseTarget, Prune, PrunePosition, Report, SqliteStore, Store,
+    TaskRule,
 };
 
 use super::harness::{
@@ -30,6 +31,7 @@ struct Plan {
     pause: Option<(usize, bool)>,
     submits: Vec<PlannedSubmit>,
     reports: Vec<PlannedReport>,
+    bills: Vec<PlannedBill>,
     cancels: Vec<usize>,
     inventory: Option<usize>,
     heartbeat: Option<usize>,
@@ -77,6 +79,13 @@ struct PlannedReport {
     end: usize,
     is_stale: bool,
     says_more: bool,
+    used: u64,
+}
+
+#[derive(Debug, Clone)]
+struct PlannedBill {
+    claim: usize,
+    is_stale: bool,
     used: u64,
 }
 
@@ -142,6 +151,14 @@ fn reports() -> impl Strategy<Value = PlannedReport> {
     )
 }
 
+fn bills() -> impl Strategy<Value = PlannedBill> {
+    (0..12_usize, proptest::bool::weighted(0.1), 0..4_u64).prop_map(|(claim, is_stale, used)| PlannedBill {
+        claim,
+        is_stale,
+        used,
+    })
+}
+
 fn claims() -> impl Strategy<Value = PlannedClaim> {
     (
         0..3_usize,
@@ -194,7 +211,7 @@ fn plans() -> impl Strategy<Value = Plan> {
         ),
         vec(submits(), 0..5),
         vec(reports(), 0..5),
-        vec(any::<usize>(), 0..2),
+        (vec(bills(), 0..3), vec(any::<usize>(), 0..2)),
         (proptest::option::weighted(0.1, 0..3_usize), proptest::option::of(0..3_usize)),
         any::<bool>(),
         proptest::option::weighted(0.8, claims()),
@@ -205,7 +222,7 @@ fn plans() -> impl Strategy<Value = Plan> {
                 (advance, rule, pause),
                 submits,
                 reports,
-                cancels,
+                (bills, cancels),
                 (inventory, heartbeat),
                 recover,
                 claim,
@@ -216,6 +233,7 @@ fn plans() -> impl Strategy<Value = Plan> {
                 pause,
                 submits,
                 reports,
+                bills,
                 cancels,
                 inventory,
                 heartbeat,
@@ -330,6 +348,13 @@ impl World {
         })
     }
 
+    fn bill(&self, plan: &PlannedBill) -> Option<Bill> {
+        let claim = self.recent(plan.claim)?;
+        let usage = Usage { cpu_micros: plan.used, children: plan.used, ..Usage::default() };
+        let attempt = claim.attempt + u32::from(plan.is_stale);
+        Some(Bill { id: claim.id, runner: claim.runner, attempt, usage })
+    }
+
     fn prune(&self, plan: &PlannedPrune) -> Prune {
         let keep = |&(status, age, count): &(usize, Option<u64>, Option<u64>)| Keep {
             // One that is not final now and then: nothing may happen to it.
@@ -370,6 +395,7 @@ impl World {
             default_rules,
             pauses: pauses.collect(),
             reports: plan.reports.iter().filter_map(|report| self.report(report)).collect(),
+            bills: plan.bills.iter().filter_map(|bill| self.bill(bill)).collect(),
             cancels: plan
                 .cancels
                 .iter()

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use run_wasm_runner::model::{
-    Clock, ComponentDigest, Event, InvocationId, Progress, Reason, RunnerId, Status, Usage,
+    Claim, Clock, ComponentDigest, Event, InvocationId, Progress, Reason, RunnerId, Status, Usage,
 };
 use run_wasm_runner::store::{
-    Applied, Batch, Cancel, Cancelled, ClaimRequest, EndKind, Filter, Heartbeat, Inventory, Lease, LookUp,
-    NewComponent, NewInvocation, Report,
+    Applied, Batch, Bill, Cancel, Cancelled, ClaimRequest, EndKind, Filter, Heartbeat, Inventory, Invocation,
+    Lease, LookUp, NewComponent, NewInvocation, Report,
 };
 
 use super::super::harness::*;
@@ -205,6 +205,92 @@ pub fn what_attempts_used_is_added_up(bench: &Bench) {
     attempt(EndKind::Release, usage);
     bench.cancel(id);
     assert_eq!(bench.get(id).usage, Some(usage));
+}
+
+pub fn what_an_attempt_used_that_somebody_else_ended_is_added_once(bench: &Bench) {
+    let usage = Usage { cpu_micros: 30, peak_memory_bytes: 100, ..Usage::default() };
+    let bill = |claim: &Claim| Bill { id: claim.id, runner: claim.runner, attempt: claim.attempt, usage };
+    let add = |bill: Bill| {
+        let unchanged = |id| {
+            let Invocation { status, runner, attempt, finished_at, outcome, .. } = bench.get(id);
+            (status, runner, attempt, finished_at, outcome.map(|outcome| text(&outcome)), bench.history(id))
+        };
+        let before = unchanged(bill.id);
+        let receipt = bench.commit(Batch { bills: vec![bill.clone()], ..Batch::default() });
+        assert_eq!(unchanged(bill.id), before, "nothing but the usage changes");
+        receipt.bills[0]
+    };
+    let refused = |bill: Bill| {
+        let before = bench.get(bill.id).usage;
+        assert_eq!(add(bill.clone()), Applied::Stale);
+        assert_eq!(bench.get(bill.id).usage, before);
+    };
+    let claim = |new: NewInvocation| {
+        bench.create(new);
+        bench.claim_one(RunnerId::generate())
+    };
+
+    // Cancelled, with a child, in its second attempt.
+    bench.create(NewInvocation { max_attempts: 2, ..new("work") });
+    let first = bench.claim_one(RunnerId::generate());
+    let mut report = bench.ended(&first, EndKind::Retry(failure("again"), Duration::ZERO));
+    report.end.as_mut().expect("it ends").usage = usage;
+    bench.report(report);
+    let second = bench.claim_one(RunnerId::generate());
+    bench.start(&second);
+    let child = claim(child_of(&second, 0));
+    refused(bill(&second));
+    // In a batch bills come before whatever ends something, and so too early.
+    let receipt = bench.commit(Batch {
+        bills: vec![bill(&second)],
+        cancels: vec![Cancel { id: second.id, message: "enough".to_owned() }],
+        ..Batch::default()
+    });
+    assert_eq!((receipt.bills[0], receipt.cancels[0]), (Applied::Stale, Cancelled::Done));
+    refused(bill(&first));
+    refused(Bill { runner: first.runner, ..bill(&second) });
+    assert_eq!(add(bill(&second)), Applied::Done);
+    let both = Usage { cpu_micros: 60, has_late: true, ..usage };
+    assert_eq!(bench.get(second.id).usage, Some(both));
+    refused(bill(&second));
+    let late = Usage { has_late: true, ..usage };
+    let receipt = bench.commit(Batch { bills: vec![bill(&child), bill(&child)], ..Batch::default() });
+    assert_eq!(receipt.bills, [Applied::Done, Applied::Stale], "twice in one batch");
+    assert_eq!(bench.get(child.id).usage, Some(late));
+
+    // Overdue.
+    let overdue = claim(NewInvocation { deadline: Some(Duration::from_secs(1)), ..new("work") });
+    bench.clock.advance(Duration::from_secs(1));
+    bench.recover();
+    assert_eq!(add(bill(&overdue)), Applied::Done);
+    assert_eq!(bench.get(overdue.id).usage, Some(late));
+
+    // A child of a parent that ended by itself.
+    let parent = claim(new("work"));
+    let child = claim(child_of(&parent, 0));
+    let mut report = bench.ended(&parent, EndKind::Final(value("42")));
+    report.end.as_mut().expect("it ends").has_children = true;
+    bench.report(report);
+    assert_eq!(bench.status(child.id), Status::Cancelled);
+    assert_eq!(add(bill(&child)), Applied::Done);
+    refused(bill(&parent));
+
+    // Cancelled when it was in nobody's hands any more.
+    let retried = claim(NewInvocation { max_attempts: 2, ..new("work") });
+    bench.end(&retried, EndKind::Retry(failure("again"), Duration::ZERO));
+    bench.cancel(retried.id);
+    refused(bill(&retried));
+
+    // Lost with its runner.
+    let lost = claim(NewInvocation { max_attempts: 1, ..new("work") });
+    bench.let_leases_run_out();
+    bench.recover();
+    assert_eq!(bench.status(lost.id), Status::Failed);
+    refused(bill(&lost));
+
+    let unknown = Bill { id: InvocationId::generate(), ..bill(&lost) };
+    let receipt = bench.commit(Batch { bills: vec![unknown], ..Batch::default() });
+    assert_eq!(receipt.bills, [Applied::Stale]);
 }
 
 pub fn a_batch_is_applied_in_the_order_of_its_fields(bench: &Bench) {

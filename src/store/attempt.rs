@@ -1,0 +1,162 @@
+//! What runners ask for, and what they say of their attempts.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::rules;
+use crate::model::{
+    ComponentDigest, Event, InvocationId, LogEntry, Outcome, Progress, RunnerId, UnixMicros, Usage,
+};
+
+/// Asks for work.
+#[derive(Debug, Clone)]
+pub struct ClaimRequest {
+    /// The runner that asks. If it gets something, its lease is extended as by a
+    /// heartbeat; a claim that finds nothing writes nothing. A runner whose lease
+    /// was lost gets nothing.
+    pub runner: RunnerId,
+    /// How long the claims are leased, from now.
+    pub lease: Duration,
+    /// The most invocations to claim.
+    pub max: usize,
+    /// Invocations that somebody awaits, most urgent first: claimed ahead of all
+    /// others.
+    pub awaited: Vec<InvocationId>,
+    /// Claim nothing but those.
+    pub only_awaited: bool,
+    /// The tasks that the runner can run.
+    pub tasks: Arc<TaskSet>,
+    /// Claim nothing outside this tree.
+    pub root: Option<InvocationId>,
+}
+
+/// The full ids of the tasks that a runner can run.
+pub type TaskSet = HashSet<Arc<str>>;
+
+/// What happened to one claimed invocation since its last report.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The invocation.
+    pub id: InvocationId,
+    /// The claim's runner.
+    pub runner: RunnerId,
+    /// The claim's attempt.
+    pub attempt: u32,
+    /// [`Event::Start`], [`Event::Await`] and [`Event::Resume`] in the order in
+    /// which they happened. With any other event the report is stale.
+    pub observed: Vec<(UnixMicros, Event)>,
+    /// What its guest wrote since the last report.
+    pub logs: Vec<LogEntry>,
+    /// How far its guest says it has come, if it said so since the last report.
+    pub progress: Option<Progress>,
+    /// The component that runs it, if that is not the one in the claim.
+    pub component_digest: Option<ComponentDigest>,
+    /// How the attempt ended, if it did.
+    pub end: Option<AttemptEnd>,
+}
+
+impl Report {
+    /// The moves that it reports, in order.
+    pub fn moves(&self) -> impl Iterator<Item = (UnixMicros, Event)> {
+        let end = self.end.iter().map(|end| (end.at, rules::end_event(&end.how)));
+        self.observed.iter().copied().chain(end)
+    }
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone)]
+pub struct AttemptEnd {
+    /// When.
+    pub at: UnixMicros,
+    /// With what.
+    pub how: EndKind,
+    /// Whether the attempt submitted children. Attached children that are not
+    /// final are cancelled when this one becomes final, whichever attempt
+    /// submitted them; a store may use this to spare itself a look.
+    pub has_children: bool,
+    /// What it used, which comes on top of what the attempts before it did.
+    pub usage: Usage,
+}
+
+impl AttemptEnd {
+    /// The end of an attempt whose guest never ran.
+    pub fn unstarted(at: UnixMicros, how: EndKind) -> Self {
+        Self { at, how, has_children: false, usage: Usage::default() }
+    }
+}
+
+/// With what an attempt ended.
+#[derive(Debug, Clone)]
+pub enum EndKind {
+    /// It is final, with this outcome: [`Event::Succeed`] for a value,
+    /// [`Event::Fail`] for a failure.
+    Final(Outcome),
+    /// It failed and is queued again, claimable after the delay. The failure's
+    /// message goes into the history.
+    Retry(Outcome, Duration),
+    /// It was given back unfinished: queued again at its old place, and the
+    /// attempt is not counted.
+    Release,
+}
+
+/// What an attempt used that did not end by itself: a cancel, a deadline or the end
+/// of a parent has made its invocation final while it ran, and its guest was dropped
+/// after that.
+///
+/// It is added once, and only for the attempt that was ended so: a bill that comes
+/// again, or for any other attempt, is [`Applied::Stale`]. Nothing else of the
+/// invocation changes.
+#[derive(Debug, Clone)]
+pub struct Bill {
+    /// The invocation.
+    pub id: InvocationId,
+    /// The claim's runner.
+    pub runner: RunnerId,
+    /// The claim's attempt.
+    pub attempt: u32,
+    /// What it used, which comes on top of what the attempts before it did.
+    pub usage: Usage,
+}
+
+/// Whether a report or a bill changed anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// It is in the store.
+    Done,
+    /// The claim is no longer valid; nothing was changed. The guest must be
+    /// killed, its outcome dropped.
+    Stale,
+}
+
+/// Everything that a runner knows that it owns. Whatever else is claimed under its
+/// name was handed out in a commit whose receipt never reached it: that is given
+/// back as by [`EndKind::Release`]. Otherwise the runner's heartbeats would keep the
+/// lease of what nobody runs.
+#[derive(Debug, Clone)]
+pub struct Inventory {
+    /// The runner.
+    pub runner: RunnerId,
+    /// What it owns, with the attempt.
+    pub owned: Vec<(InvocationId, u32)>,
+}
+
+/// A sign of life of a runner.
+#[derive(Debug, Clone)]
+pub struct Heartbeat {
+    /// The runner.
+    pub runner: RunnerId,
+    /// The lease is extended to this long from now; it is never shortened.
+    pub lease: Duration,
+}
+
+/// What became of a heartbeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lease {
+    /// The runner holds everything that it had claimed. Also the answer to a
+    /// runner's first heartbeat.
+    Held,
+    /// The lease had run out and claims were taken away: the runner must kill
+    /// its guests and go on under a new id.
+    Lost,
+}

@@ -1,0 +1,118 @@
+//! What one transaction is asked to do, and what it did.
+
+use super::{
+    Applied, Bill, Cancel, Cancelled, ClaimRequest, Ended, Heartbeat, Inventory, Lease, NewComponent,
+    NewInvocation, Pause, Prune, Pruned, Report, Submitted, TaskRule,
+};
+use crate::model::{Claim, InvocationId, UnixMicros};
+
+/// Everything that one transaction is to do.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    /// What a runner's configuration says about its tasks: from now on, that is
+    /// what holds.
+    pub rules: Vec<TaskRule>,
+    /// The same from somebody who only submits: it holds for tasks that no rules
+    /// were ever written for.
+    pub default_rules: Vec<TaskRule>,
+    /// Queues and tasks to hold back or to let go on.
+    pub pauses: Vec<Pause>,
+    /// Components for runners that do not have them. What is there already is not
+    /// written again, but becomes the newest of its name.
+    pub pushes: Vec<NewComponent>,
+    /// New invocations.
+    pub submits: Vec<NewInvocation>,
+    /// What attempts used that somebody else had ended, in an earlier transaction.
+    pub bills: Vec<Bill>,
+    /// What happened to claimed ones.
+    pub reports: Vec<Report>,
+    /// Invocations that somebody no longer wants.
+    pub cancels: Vec<Cancel>,
+    /// After a claim whose receipt was lost: what its runner knows that it owns.
+    pub inventory: Option<Inventory>,
+    /// Extends the lease of a runner, and so of everything that it has claimed.
+    pub heartbeat: Option<Heartbeat>,
+    /// Take claims away from runners whose lease has run out: each such
+    /// invocation is queued again, or failed as lost if its attempts are used
+    /// up.
+    pub recover: bool,
+    /// Asks for work.
+    pub claim: Option<ClaimRequest>,
+    /// Forgets what is final and old.
+    pub prune: Option<Prune>,
+}
+
+impl Batch {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+            && self.default_rules.is_empty()
+            && self.pauses.is_empty()
+            && self.pushes.is_empty()
+            && self.submits.is_empty()
+            && self.bills.is_empty()
+            && self.reports.is_empty()
+            && self.cancels.is_empty()
+            && self.inventory.is_none()
+            && self.heartbeat.is_none()
+            && !self.recover
+            && self.claim.is_none()
+            && self.prune.is_none()
+    }
+}
+
+/// What one transaction did; lists are in the order of the batch's.
+#[derive(Debug, Clone, Default)]
+pub struct Receipt {
+    /// The present moment of the store's clock, by which its other times are to be
+    /// understood: another machine's may differ.
+    pub now: UnixMicros,
+    /// One per submit.
+    pub submits: Vec<Submitted>,
+    /// One per bill.
+    pub bills: Vec<Applied>,
+    /// One per report.
+    pub reports: Vec<Applied>,
+    /// One per cancel.
+    pub cancels: Vec<Cancelled>,
+    /// Everything that became final in this transaction other than by a report:
+    /// cancelled invocations and their attached descendants, orphans of final
+    /// parents, the expired, the lost. With the runner that owned it, which must kill its
+    /// guest. In the order in which they ended; descendants follow the one that
+    /// took them along, in the order of their submits.
+    pub ended: Vec<Ended>,
+    /// How many claims the inventory did not have: they were given back.
+    pub given_back: usize,
+    /// Invocations that were taken from the heartbeat's runner since its last
+    /// one, because somebody made them final: it must kill their guests. Each is
+    /// told once here; see [`Store::revoked`](super::Store::revoked) for the same in between.
+    pub revoked: Vec<InvocationId>,
+    /// Invocations that were blocked by a rule before this transaction, and can be
+    /// claimed now or were claimed in it. By id.
+    pub unblocked: Vec<InvocationId>,
+    /// Whether the runner of the heartbeat, or of the claim, still has its lease;
+    /// `None` if the batch has neither.
+    pub lease: Option<Lease>,
+    /// How many claims were taken away from dead runners.
+    pub recovered: usize,
+    /// What was claimed: first the awaited that were asked for, in that order;
+    /// then by priority and age.
+    pub claimed: Vec<Claim>,
+    /// Those of [`ClaimRequest::awaited`] that could not be claimed now because
+    /// they are delayed, blocked by a rule, paused, owned by a runner, final, not
+    /// of the request's tasks or tree, or unknown. Those behind the last that was claimed are not looked
+    /// at: they are neither claimed nor here, and `more` is set.
+    pub unclaimable: Vec<InvocationId>,
+    /// Whether there was, or may have been, more to claim than was asked for; also
+    /// if more were past their deadline than one transaction ends: then nothing
+    /// was claimed.
+    pub more: bool,
+    /// When something happens by itself: the earliest `available_at` of a
+    /// delayed invocation that is not due yet, the earliest moment at which a rate
+    /// lets a blocked one start, the earliest end of another runner's lease that
+    /// still owns something, or the earliest deadline. Only answered to a claim;
+    /// see [`Store::next_due`](super::Store::next_due) for the same without one.
+    pub next_due: Option<UnixMicros>,
+    /// What the prune did, if the batch has one.
+    pub pruned: Option<Pruned>,
+}

@@ -1,0 +1,34 @@
+//! What becomes final although nobody reports on it.
+
+use crate::model::{InvocationId, Outcome, RunnerId, Status};
+
+/// Asks to cancel an invocation and its attached descendants.
+#[derive(Debug, Clone)]
+pub struct Cancel {
+    /// The invocation.
+    pub id: InvocationId,
+    /// For people: why.
+    pub message: String,
+}
+
+/// What became of a cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It is cancelled now.
+    Done,
+    /// It was final before, with this status.
+    AlreadyFinal(Status),
+    /// No invocation has that id.
+    Unknown,
+}
+
+/// An invocation that became final without a report.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// The invocation.
+    pub id: InvocationId,
+    /// The runner that owned it until then.
+    pub runner: Option<RunnerId>,
+    /// What it left behind.
+    pub outcome: Outcome,
+}

@@ -1,0 +1,52 @@
+//! Removing what is final and old.
+
+use std::time::Duration;
+
+use crate::model::{Status, UnixMicros};
+
+/// Asks to remove final invocations, with everything that hangs on them, oldest
+/// first by the time of their end.
+///
+/// One stays, however old, as long as an ancestor is not final, because an
+/// attempt of that ancestor may be repeated and look for what it had submitted;
+/// and as long as it has a child that is not final.
+#[derive(Debug, Clone)]
+pub struct Prune {
+    /// What to keep, status by status. Those that are not here keep everything.
+    pub keep: Vec<Keep>,
+    /// Look at no more than this many.
+    pub max: usize,
+    /// Where to go on: what an earlier prune with the same `keep` answered.
+    pub after: Option<PrunePosition>,
+}
+
+/// How much to keep of one final status. What breaks either bound goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// The status; nothing happens if it is not a final one.
+    pub status: Status,
+    /// Those that became final within this time.
+    pub age: Option<Duration>,
+    /// At most this many, the latest to become final.
+    pub count: Option<u64>,
+}
+
+/// How far a sweep has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PrunePosition {
+    /// The index of the [`Keep`] that it is at.
+    pub(crate) keep: usize,
+    /// The end of the last one that was looked at, and its number in the store.
+    pub(crate) last: Option<(UnixMicros, i64)>,
+    /// How many of that status were passed by because they must stay.
+    pub(crate) passed: u64,
+}
+
+/// What a prune did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pruned {
+    /// How many invocations were removed.
+    pub removed: usize,
+    /// Where to go on, if there may be more.
+    pub next: Option<PrunePosition>,
+}

@@ -1,0 +1,62 @@
+//! What can be asked of a store.
+
+use std::sync::Arc;
+
+use crate::model::{Outcome, Status, UnixMicros};
+
+/// When something happens by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NextDue {
+    /// The present moment of the store's clock.
+    pub now: UnixMicros,
+    /// When; `None` if nothing does.
+    pub at: Option<UnixMicros>,
+}
+
+/// What a waiter needs to know of an invocation.
+#[derive(Debug, Clone)]
+pub enum LookUp {
+    /// No invocation has that id.
+    Unknown,
+    /// It is not final.
+    Unfinished(Status),
+    /// It is final.
+    Final(Outcome),
+}
+
+/// Which invocations to list.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    /// Only those with one of these statuses; empty means all.
+    pub statuses: Vec<Status>,
+    /// Only those of this task (full id).
+    pub task: Option<Arc<str>>,
+    /// At most this many.
+    pub limit: usize,
+}
+
+/// How many invocations there are of each status.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts([u64; Status::ALL.len()]);
+
+impl Counts {
+    /// How many have `status`.
+    pub fn get(&self, status: Status) -> u64 {
+        self.0[status as usize]
+    }
+
+    /// Adds `count` to `status`.
+    pub fn add(&mut self, status: Status, count: u64) {
+        self.0[status as usize] += count;
+    }
+
+    /// Takes `count` away from `status`.
+    pub(crate) fn subtract(&mut self, status: Status, count: u64) {
+        self.0[status as usize] -= count;
+    }
+
+    /// How many are not final.
+    pub fn unfinished(&self) -> u64 {
+        Status::ALL.into_iter().filter(|status| !status.is_final()).map(|status| self.get(status)).sum()
+    }
+}

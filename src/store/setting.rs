@@ -1,0 +1,72 @@
+//! What holds for tasks, and the components that travel with a store.
+
+use std::sync::Arc;
+
+use crate::model::{ComponentDigest, Concurrency, Rate, TaskRules, UnixMicros};
+
+/// The rules of a task, as far as they concern stores.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskRule {
+    /// The full id of the task.
+    pub task: Arc<str>,
+    /// Its queue.
+    pub queue: Arc<str>,
+    /// How many invocations of a lane may be owned at once.
+    pub concurrency: Option<Concurrency>,
+    /// How many invocations of a lane may be claimed within a time.
+    pub rate: Option<Rate>,
+}
+
+impl TaskRule {
+    /// What a store must know of a task's rules.
+    pub fn new(task: &Arc<str>, rules: &TaskRules) -> Self {
+        Self {
+            task: Arc::clone(task),
+            queue: Arc::clone(&rules.queue),
+            concurrency: rules.concurrency,
+            rate: rules.rate,
+        }
+    }
+}
+
+/// Asks to hold something back, or to let it go on.
+#[derive(Debug, Clone)]
+pub struct Pause {
+    /// What.
+    pub target: PauseTarget,
+    /// `false` to let it go on.
+    pub paused: bool,
+}
+
+/// What can be paused.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PauseTarget {
+    /// Every task of a queue.
+    Queue(Arc<str>),
+    /// One task, by its full id.
+    Task(Arc<str>),
+}
+
+/// A component that is to travel with the store.
+#[derive(Debug, Clone)]
+pub struct NewComponent {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// The digest of its bytes, which must be theirs.
+    pub digest: ComponentDigest,
+    /// The component in binary form.
+    pub bytes: Arc<[u8]>,
+}
+
+/// A component that travels with the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushedComponent {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The digest of its bytes.
+    pub digest: ComponentDigest,
+    /// How many bytes it has.
+    pub size: u64,
+    /// When it was pushed under this name, last.
+    pub pushed_at: UnixMicros,
+}
