@@ -25,7 +25,7 @@ use crate::model::{TaskLimits, TaskOptions, is_valid_priority};
 use crate::store::Keep;
 use crate::wasm::{CompileLimits, Grants, Version};
 use compile::COMPILE_KEYS;
-use grants::{HTTP_KEYS, NETWORK_KEYS};
+use grants::{DIRECTORY_KEYS, HTTP_KEYS, NETWORK_KEYS, SCRATCH_KEYS, SECRET_KEYS};
 use retention::KEEP_KEYS;
 use retry::{RETRY_KEYS, RetryOverrides};
 use rules::{RULE_SECTIONS, RuleOverrides};
@@ -579,22 +579,30 @@ impl Reader<'_> {
     }
 }
 
+/// Sections, with the keys that may be looked for there.
+const SECTIONS: [(&[&str], &str); 11] = [
+    (&RUNNER_KEYS, "runner"),
+    (&KEEP_KEYS, "retention.STATUS"),
+    (&LIMIT_KEYS, "component.NAME.limits"),
+    (&RETRY_KEYS, "component.NAME.retry"),
+    (RULE_SECTIONS[0].1, "component.NAME.concurrency"),
+    (RULE_SECTIONS[1].1, "component.NAME.rate"),
+    (RULE_SECTIONS[2].1, "component.NAME.unique"),
+    (&NETWORK_KEYS, "[component.NAME.network]"),
+    (&HTTP_KEYS, "[component.NAME.http]"),
+    (&COMPONENT_KEYS, "component.NAME"),
+    (&COMPILE_KEYS, "compile"),
+];
+
 /// The section that a key that is wrong here would be right in.
 fn elsewhere(key: &str) -> Option<&'static str> {
-    let sections: [(&[&str], &str); 11] = [
-        (&RUNNER_KEYS, "runner"),
-        (&KEEP_KEYS, "retention.STATUS"),
-        (&LIMIT_KEYS, "component.NAME.limits"),
-        (&RETRY_KEYS, "component.NAME.retry"),
-        (RULE_SECTIONS[0].1, "component.NAME.concurrency"),
-        (RULE_SECTIONS[1].1, "component.NAME.rate"),
-        (RULE_SECTIONS[2].1, "component.NAME.unique"),
-        (&NETWORK_KEYS, "[component.NAME.network]"),
-        (&HTTP_KEYS, "[component.NAME.http]"),
-        (&COMPONENT_KEYS, "component.NAME"),
-        (&COMPILE_KEYS, "compile"),
-    ];
-    sections.into_iter().find(|(keys, _)| keys.contains(&key)).map(|(_, section)| section)
+    SECTIONS.into_iter().find(|(keys, _)| keys.contains(&key)).map(|(_, section)| section)
+}
+
+/// Every key, wherever it may stand.
+pub(super) fn keys() -> Vec<&'static str> {
+    let others: [&[&str]; 5] = [&TOP_KEYS, &TASK_KEYS, &DIRECTORY_KEYS, &SCRATCH_KEYS, &SECRET_KEYS];
+    SECTIONS.into_iter().map(|(keys, _)| keys).chain(others).flatten().copied().collect()
 }
 
 /// Whether a key says that there is no limit.

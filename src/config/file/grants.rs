@@ -11,13 +11,13 @@ use crate::wasm::{
     ScratchGrant, SecretGrant, SecretSource,
 };
 
-const DIRECTORY_KEYS: [&str; 3] = ["host", "guest", "access"];
-const SCRATCH_KEYS: [&str; 3] = ["guest", "size", "files"];
+pub(super) const DIRECTORY_KEYS: [&str; 3] = ["host", "guest", "access"];
+pub(super) const SCRATCH_KEYS: [&str; 3] = ["guest", "size", "files"];
 /// A scratch directory of which nothing more is said.
 const SCRATCH_GUEST: &str = "/tmp";
 const SCRATCH_BYTES: u64 = 64 << 20;
 const SCRATCH_FILES: u64 = 10_000;
-const SECRET_KEYS: [&str; 2] = ["file", "environment"];
+pub(super) const SECRET_KEYS: [&str; 2] = ["file", "environment"];
 pub(super) const NETWORK_KEYS: [&str; 3] = ["host", "ports", "allow-private"];
 pub(super) const HTTP_KEYS: [&str; 6] = ["host", "schemes", "ports", "methods", "paths", "allow-private"];
 
