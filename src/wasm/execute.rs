@@ -1,7 +1,7 @@
 //! One attempt: a fresh instance in a fresh `wasmtime::Store`, from its arguments
 //! to its outcome.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::value::RawValue;
 use wasmtime::component::{ComponentExportIndex, InstancePre, ResourceTable, ResourceTableError, Val};
@@ -18,7 +18,7 @@ use super::limits::MemoryLimit;
 use super::network::{BodyLimits, Gate, Http, SocketLimit, Sockets, Traffic};
 use super::output::Output;
 use super::scratch::ScratchDirectory;
-use super::secrets::Scrubber;
+use super::scrub::Scrubber;
 use super::submits::Submits;
 use super::values::{WriteError, arguments_from_json, to_json};
 use crate::model::{
@@ -56,6 +56,8 @@ pub(super) struct Program {
     pub(super) entry: Entry,
     pub(super) signature: Signature,
     pub(super) grants: Grants,
+    /// What finds their secrets; made for the first attempt.
+    pub(super) scrubber: OnceLock<Option<Arc<Scrubber>>>,
     pub(super) submits: Submits,
     pub(super) limits: TaskLimits,
 }
@@ -85,9 +87,18 @@ pub(super) async fn run(
         let (client, caller) = (Arc::clone(&client), caller.clone());
         let value_bytes = (program.entry == Entry::Command).then_some(program.limits.result_bytes);
         let sink = Box::new(move |entries| client.log(&caller, entries));
-        let scrubber = Scrubber::new(&program.grants.secrets);
+        // Whoever runs guests has read the secrets by now.
+        let scrubber = program.scrubber.get_or_init(|| Scrubber::new(&program.grants.secrets).map(Arc::new));
         let control = Arc::clone(&control);
-        Output::new(clock, control, claim.attempt, program.limits.log_bytes, value_bytes, scrubber, sink)
+        Output::new(
+            clock,
+            control,
+            claim.attempt,
+            program.limits.log_bytes,
+            value_bytes,
+            scrubber.clone(),
+            sink,
+        )
     };
     let outcome = attempt(&program, &claim, caller, client, &output, &control).await;
     output.finish();

@@ -25,3 +25,22 @@ pub fn tagged(json: &Json) -> Result<(&str, &Json), String> {
         other => Err(format!("{other} is no case")),
     }
 }
+
+/// The names of those that are set.
+#[doc(hidden)]
+pub fn flags<const N: usize>(flags: [(&str, bool); N]) -> Json {
+    flags
+        .into_iter()
+        .filter(|(_, is_set)| *is_set)
+        .map(|(name, _)| Json::from(name))
+        .collect::<Vec<_>>()
+        .into()
+}
+
+/// Which of some names are there.
+#[doc(hidden)]
+pub fn flagged<const N: usize>(json: &Json, names: [&str; N]) -> Result<[bool; N], String> {
+    let found = json.as_array().ok_or_else(|| format!("{json} is no list of flags"))?;
+    let found: Vec<&str> = found.iter().filter_map(Json::as_str).collect();
+    Ok(names.map(|name| found.contains(&name)))
+}

@@ -33,11 +33,11 @@ pub use invocation::{Error, Invocation, Options, Submitted, as_completed, gather
 pub use invocation::{submit, submit_all};
 pub use json::Json;
 #[doc(hidden)]
-pub use json::{arguments, member, tagged};
+pub use json::{arguments, flagged, flags, member, tagged};
 pub use value::Value;
 #[doc(hidden)]
 pub use value::object;
-pub use wasm_runner_macros::tasks;
+pub use wasm_runner_macros::{remote, tasks};
 #[doc(hidden)]
 pub use wit_bindgen;
 

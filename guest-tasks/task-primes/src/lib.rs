@@ -41,8 +41,32 @@ mod tasks {
         pub by_last_digit: BTreeMap<u8, u32>,
         pub share: f64,
         pub refused: Option<Refused>,
+        pub traits: Traits,
         pub r#type: char,
     }
+
+    /// What is true of the primes that were found.
+    #[flags]
+    #[derive(Clone, Copy, PartialEq)]
+    pub struct Traits {
+        pub any: bool,
+        /// Two is not one of them.
+        pub all_odd: bool,
+        pub r#static: bool,
+    }
+
+    /// A range as another component knows it.
+    pub struct Stretch {
+        from: u32,
+        to: u32,
+    }
+
+    /// A task as another component knows it.
+    #[wasm_runner::remote("demo:primes/tasks.search")]
+    fn search_elsewhere(range: Stretch, way: Way) -> Result<Vec<u32>, Refused>;
+
+    #[wasm_runner::remote("demo:workflow/basics.square")]
+    fn squared(n: u64) -> u64;
 
     const MOST: u32 = 100_000;
 
@@ -99,6 +123,7 @@ mod tasks {
             by_last_digit,
             share,
             refused,
+            traits: Traits { any: !primes.is_empty(), all_odd: !primes.contains(&2), r#static: false },
             r#type: 'é',
         };
         let options = Options { labels: vec![("part".to_owned(), "echo".to_owned())], ..Options::default() };
@@ -106,6 +131,14 @@ mod tasks {
         // A share of nothing is not a number, and so not equal to itself.
         let is_same = back == report || (back.share.is_nan() && report.share.is_nan());
         if is_same { Ok(back) } else { Err("it came back as something else".to_owned()) }
+    }
+
+    /// The sum of the squares of the primes in a range, all by tasks of another component.
+    pub fn squares(from: u32, to: u32) -> Result<u64, String> {
+        let primes = search_elsewhere::submit(Stretch { from, to }, Way::Sieve)?.result();
+        let primes = primes.map_err(|error| explain(&error))?;
+        let squares = squared::submit_all(primes.into_iter().map(|prime| (prime.into(),)))?;
+        Ok(gather(squares)?.iter().sum())
     }
 
     /// Returns what it was given.

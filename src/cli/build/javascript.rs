@@ -50,6 +50,13 @@ pub fn build_typescript(project: &Project) -> Result<PathBuf, CliError> {
     let bundle = format!("build/{world}.mjs");
     esbuild.args([entry, "--bundle", "--format=esm", "--target=es2023", "--log-level=warning"]);
     esbuild.arg(format!("--outfile={bundle}"));
+    if !has_wit {
+        // Nothing in the engine runs what promises wait for: `sdk/typescript/event-loop.ts` does,
+        // and it knows only of those that it makes itself.
+        for feature in ["async-await", "async-generator", "for-await"] {
+            esbuild.arg(format!("--supported:{feature}=false"));
+        }
+    }
     // What WIT declares is no module that could be bundled.
     for namespace in names::namespaces(&project.path(wit))? {
         esbuild.arg(format!("--external:{namespace}:*"));

@@ -23,7 +23,7 @@ pub const PYTHON: &[File] = files!(
 );
 
 /// For `build/sdk`.
-pub const TYPESCRIPT: &[File] = files!("typescript": "describe.mjs", "wasm-runner.ts");
+pub const TYPESCRIPT: &[File] = files!("typescript": "describe.mjs", "event-loop.ts", "wasm-runner.ts");
 
 /// Removes the WIT that an earlier build made, so that none is left of what is gone.
 ///

@@ -1,8 +1,6 @@
 //! Requests of guests, to servers that are good and bad.
 
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -10,6 +8,7 @@ use serde_json::{Value, json};
 use super::network::{denied, traffic};
 use crate::guests::setup::Setup;
 use crate::support::http::HttpServer;
+use crate::support::openssl::openssl;
 use crate::support::servers::{FullPort, TcpServer};
 
 /// The guest with the keys of one grant for requests.
@@ -252,15 +251,6 @@ fn a_port_that_is_closed_refuses_the_connection() {
     let setup = setup(&format!("host = \"127.0.0.1\"\nschemes = [\"http\"]\nports = [{closed}]"), "");
     let error = code(&setup, "requests.get", &json!([format!("http://127.0.0.1:{closed}/")]));
     assert_eq!(error, "ErrorCode::ConnectionRefused");
-}
-
-fn openssl(directory: &Path, arguments: &str) {
-    let ran = Command::new("openssl")
-        .args(arguments.split(' '))
-        .current_dir(directory)
-        .output()
-        .expect("openssl runs");
-    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
 }
 
 #[test]

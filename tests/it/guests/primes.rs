@@ -31,17 +31,17 @@ fn values_of_every_kind_go_to_a_child_and_come_back() {
     report(
         r#"{"from": 5, "to": 55}"#,
         json!({"way": "sieve", "count": 14, "largest": 53, "by-last-digit": [[1, 3], [3, 4], [5, 1], [7, 4], [9, 2]],
-            "share": 0.28, "refused": null, "type": "é"}),
+            "share": 0.28, "refused": null, "traits": ["any", "all-odd"], "type": "é"}),
     );
     report(
         r#"{"from": 5, "to": 2}"#,
         json!({"way": "sieve", "count": 0, "largest": null, "by-last-digit": [], "share": "NaN",
-            "refused": {"backwards": {"from": 5, "to": 2}}, "type": "é"}),
+            "refused": {"backwards": {"from": 5, "to": 2}}, "traits": ["all-odd"], "type": "é"}),
     );
     report(
         r#"{"from": 5, "to": 5}"#,
         json!({"way": "sieve", "count": 0, "largest": null, "by-last-digit": [], "share": "NaN", "refused": "empty",
-            "type": "é"}),
+            "traits": ["all-odd"], "type": "é"}),
     );
 }
 
@@ -56,4 +56,15 @@ fn what_becomes_of_a_child_is_an_error_that_can_be_told_apart() {
     let asked = setup.failure("ask", "[]", 1, "returned").failure;
     let error = asked["error"].as_str().expect("a text");
     assert!(error.starts_with("trapped: ") && error.contains("there are too many primes"), "{error}");
+}
+
+#[test]
+fn a_stub_stands_for_a_task_of_another_component() {
+    let setup = Setup::new(&["primes", "workflow"]);
+    assert_eq!(setup.value("squares", "[2, 8]"), 4 + 9 + 25 + 49);
+    let failed = setup.failure("squares", "[3, 3]", 1, "returned").failure;
+    assert_eq!(failed["error"], "there is nothing to search");
+    // What only others have is not in its own WIT.
+    let wit = setup.run(["wit", "primes"]).expect(0);
+    assert!(wit.stdout().contains("flags traits") && !wit.stdout().contains("stretch"), "{wit:?}");
 }

@@ -3,9 +3,10 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
+use syn::{Attribute, Visibility};
 
-use crate::names::{camel, snake};
-use crate::read::{Declaration, Function, Kind, Tasks};
+use crate::names::{camel, constant, snake};
+use crate::read::{self, Declaration, Function, Kind, Stub, Tasks};
 use crate::types;
 
 pub fn expand(tasks: &Tasks) -> TokenStream {
@@ -17,7 +18,10 @@ pub fn expand(tasks: &Tasks) -> TokenStream {
     let values = tasks.types.iter().map(|declaration| value(declaration, &interface));
     let served = tasks.functions.iter().map(serve);
     let path = format!("{}:{}/tasks", package.namespace, package.name);
-    let submits = tasks.functions.iter().map(|function| submit(function, &path));
+    let submits = tasks.functions.iter().map(|function| {
+        let task = format!("{path}.{}", function.name);
+        submit(function, &task, &[], &Visibility::Public(Default::default()))
+    });
     quote! {
         #(#attributes)*
         #visibility mod #ident {
@@ -46,6 +50,11 @@ pub fn expand(tasks: &Tasks) -> TokenStream {
     }
 }
 
+/// The module that stands for a task of another component.
+pub fn remote(task: &str, stub: &Stub) -> syn::Result<TokenStream> {
+    Ok(submit(&read::read_function(&stub.signature)?, task, &stub.attributes, &stub.visibility))
+}
+
 /// `Value` for a type of the module.
 fn value(declaration: &Declaration, interface: &TokenStream) -> TokenStream {
     let ident = &declaration.ident;
@@ -62,6 +71,20 @@ fn value(declaration: &Declaration, interface: &TokenStream) -> TokenStream {
                 quote!(::wasm_runner::object([#((#names, ::wasm_runner::Value::to_json(&self.#own))),*])),
                 quote! {
                     Ok(Self { #(#own: ::wasm_runner::Value::from_json(::wasm_runner::member(json, #names)?)?),* })
+                },
+            )
+        }
+        Kind::Flags(flags) => {
+            let own: Vec<_> = flags.iter().map(|(ident, _)| ident).collect();
+            let names: Vec<_> = flags.iter().map(|(_, name)| name).collect();
+            let theirs: Vec<_> = flags.iter().map(|(_, name)| constant(name)).collect();
+            (
+                quote!(Self { #(#own: wit.contains(#binding::#theirs)),* }),
+                quote!([#((self.#own, #binding::#theirs)),*].into_iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag).collect()),
+                quote!(::wasm_runner::flags([#((#names, self.#own)),*])),
+                quote! {
+                    let [#(#own),*] = ::wasm_runner::flagged(json, [#(#names),*])?;
+                    Ok(Self { #(#own),* })
                 },
             )
         }
@@ -114,9 +137,14 @@ fn value(declaration: &Declaration, interface: &TokenStream) -> TokenStream {
             )
         }
     };
+    // What is only in the WIT of others never meets the bindings.
+    let (wit, lift, lower) = match declaration.is_bound {
+        true => (binding, lift, lower),
+        false => (quote!(Self), quote!(wit), quote!(self)),
+    };
     quote! {
         impl ::wasm_runner::Value for #ident {
-            type Wit = #binding;
+            type Wit = #wit;
 
             fn lift(wit: Self::Wit) -> Self {
                 #lift
@@ -152,10 +180,9 @@ fn serve(function: &Function) -> TokenStream {
     }
 }
 
-/// The module that submits it.
-fn submit(function: &Function, interface: &str) -> TokenStream {
-    let Function { ident, name, parameters, result } = function;
-    let task = format!("{interface}.{name}");
+/// The module that submits a task.
+fn submit(function: &Function, task: &str, attributes: &[Attribute], visibility: &Visibility) -> TokenStream {
+    let Function { ident, parameters, result, .. } = function;
     let names: Vec<_> = parameters.iter().map(|(name, _)| name).collect();
     let given: Vec<_> = parameters.iter().map(|(_, ty)| ty).collect();
     let unit = quote!(());
@@ -166,8 +193,10 @@ fn submit(function: &Function, interface: &str) -> TokenStream {
     };
     quote! {
         /// Submits invocations of the task of the same name.
+        ///
+        #(#attributes)*
         #[allow(dead_code, unused_imports, reason = "not every task is a child, nor uses every type")]
-        pub mod #ident {
+        #visibility mod #ident {
             use super::*;
 
             /// Its id.

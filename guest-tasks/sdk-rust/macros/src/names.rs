@@ -64,6 +64,11 @@ pub fn snake(name: &str) -> Ident {
     Ident::new(&if is_word { format!("{text}_") } else { text }, Span::call_site())
 }
 
+/// A flag of the bindings.
+pub fn constant(name: &str) -> Ident {
+    Ident::new(&name.replace('-', "_").to_ascii_uppercase(), Span::call_site())
+}
+
 /// A type or case of the bindings.
 pub fn camel(name: &str) -> Ident {
     let word = |word: &str| word[..1].to_ascii_uppercase() + &word[1..];

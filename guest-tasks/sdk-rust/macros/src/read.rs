@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use proc_macro2::Span;
+use syn::parse::{Parse, ParseStream};
 use syn::{
-    Attribute, Error, Expr, Fields, FnArg, Ident, Item, ItemFn, ItemMod, Lit, LitStr, Meta, Pat, Result,
-    ReturnType, Type, Visibility,
+    Attribute, Error, Expr, Fields, FnArg, Ident, Item, ItemMod, Lit, LitStr, Meta, Pat, Result, ReturnType,
+    Signature, Token, Type, Visibility,
 };
 
 use crate::names::{escaped, is_name, kebab};
@@ -33,12 +34,34 @@ pub struct Declaration {
     pub ident: Ident,
     pub name: String,
     pub kind: Kind,
+    /// Whether it is in the WIT, and not only in that of other components.
+    pub is_bound: bool,
 }
 
 pub enum Kind {
     Record(Vec<(Ident, String)>),
+    Flags(Vec<(Ident, String)>),
     Enum(Vec<(Ident, String)>),
     Variant(Vec<(Ident, String, bool)>),
+}
+
+/// A function without a body: it stands for a task of another component.
+pub struct Stub {
+    pub attributes: Vec<Attribute>,
+    pub visibility: Visibility,
+    pub signature: Signature,
+}
+
+impl Parse for Stub {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        let attributes = input.call(Attribute::parse_outer)?;
+        let (visibility, signature) = (input.parse()?, input.parse()?);
+        if input.peek(syn::token::Brace) {
+            return Err(input.error("a task of another component has no body here: end it with `;`"));
+        }
+        input.parse::<Token![;]>()?;
+        Ok(Self { attributes, visibility, signature })
+    }
 }
 
 /// A task.
@@ -62,32 +85,35 @@ pub fn read(package: &LitStr, module: ItemMod) -> Result<Tasks> {
             _ => None,
         })
         .collect();
-    let mut used = BTreeSet::new();
+    let (mut used, mut used_elsewhere) = (BTreeSet::new(), BTreeSet::new());
     let mut functions = Vec::new();
     let mut functions_wit = Vec::new();
     for item in items {
-        if let Item::Fn(item) = item
-            && matches!(item.vis, Visibility::Public(_))
-        {
-            let (function, wit) = read_function(item, &declared, &mut used)?;
-            functions.push(function);
-            functions_wit.push(wit);
+        match item {
+            Item::Fn(item) if matches!(item.vis, Visibility::Public(_)) => {
+                let function = read_function(&item.sig)?;
+                let types = wit_of(&function, &declared, &mut used)?;
+                let docs = docs(&item.attrs, "    ");
+                functions_wit.push(format!("{docs}    {}: func{types};\n", escaped(&function.name)));
+                functions.push(function);
+            }
+            Item::Verbatim(tokens) => {
+                if let Ok(stub) = syn::parse2::<Stub>(tokens.clone())
+                    && stub.attributes.iter().any(|attribute| is_called(attribute, "remote"))
+                {
+                    wit_of(&read_function(&stub.signature)?, &declared, &mut used_elsewhere)?;
+                }
+            }
+            _ => {}
         }
     }
     if functions.is_empty() {
         return Err(Error::new_spanned(&module.ident, "the module has no tasks: each `pub fn` is one"));
     }
-    // What those that are used use in turn.
+    add_what_is_within(items, &declared, &mut used)?;
+    add_what_is_within(items, &declared, &mut used_elsewhere)?;
     let mut types = Vec::new();
     let mut types_wit = Vec::new();
-    let mut waiting: Vec<String> = used.iter().cloned().collect();
-    while let Some(name) = waiting.pop() {
-        let mut within = BTreeSet::new();
-        for item in items {
-            read_type(item, &name, &declared, &mut within)?;
-        }
-        waiting.extend(within.into_iter().filter(|name| used.insert(name.clone())));
-    }
     for item in items {
         let ident = match item {
             Item::Struct(item) => &item.ident,
@@ -95,9 +121,14 @@ pub fn read(package: &LitStr, module: ItemMod) -> Result<Tasks> {
             _ => continue,
         };
         let name = ident.to_string();
-        if used.contains(&name)
+        let is_bound = used.contains(&name);
+        if (is_bound || used_elsewhere.contains(&name))
             && let Some((declaration, wit)) = read_type(item, &name, &declared, &mut BTreeSet::new())?
         {
+            if !is_bound {
+                types.push(Declaration { is_bound, ..declaration });
+                continue;
+            }
             if let Some(function) = functions.iter().find(|function| function.name == declaration.name) {
                 let message = format!("a type and a task are both called `{}` in WIT", declaration.name);
                 return Err(Error::new_spanned(&function.ident, message));
@@ -115,7 +146,35 @@ pub fn read(package: &LitStr, module: ItemMod) -> Result<Tasks> {
         types_wit.join("\n"),
         escaped(&package.name),
     );
-    Ok(Tasks { module, package, types, functions, wit })
+    Ok(Tasks { module: without_marks(module), package, types, functions, wit })
+}
+
+/// Adds the types that those in `used` are made of.
+fn add_what_is_within(items: &[Item], declared: &Declared, used: &mut BTreeSet<String>) -> Result<()> {
+    let mut waiting: Vec<String> = used.iter().cloned().collect();
+    while let Some(name) = waiting.pop() {
+        let mut within = BTreeSet::new();
+        for item in items {
+            read_type(item, &name, declared, &mut within)?;
+        }
+        waiting.extend(within.into_iter().filter(|name| used.insert(name.clone())));
+    }
+    Ok(())
+}
+
+/// The module as the compiler gets it: what only this macro knows is gone.
+fn without_marks(mut module: ItemMod) -> ItemMod {
+    for item in module.content.iter_mut().flat_map(|(_, items)| items) {
+        if let Item::Struct(item) = item {
+            item.attrs.retain(|attribute| !is_called(attribute, "flags"));
+        }
+    }
+    module
+}
+
+/// Whether an attribute has that name, with or without the crate's before it.
+fn is_called(attribute: &Attribute, name: &str) -> bool {
+    attribute.path().segments.last().is_some_and(|last| last.ident == name)
 }
 
 fn read_package(text: &LitStr) -> Result<Package> {
@@ -132,12 +191,8 @@ fn read_package(text: &LitStr) -> Result<Package> {
     Ok(Package { namespace: namespace.to_owned(), name: name.to_owned(), version })
 }
 
-fn read_function(
-    item: &ItemFn,
-    declared: &Declared,
-    used: &mut BTreeSet<String>,
-) -> Result<(Function, String)> {
-    let signature = &item.sig;
+/// The parts of a task, whose types may be anything yet.
+pub fn read_function(signature: &Signature) -> Result<Function> {
     if let Some(token) = &signature.asyncness {
         return Err(Error::new_spanned(
             token,
@@ -150,31 +205,40 @@ fn read_function(
             "a task has no generics: its types are those of WIT",
         ));
     }
-    let mut uses = |name: &str| _ = used.insert(name.to_owned());
-    let name = kebab(&signature.ident)?;
-    let mut parameters = Vec::new();
-    let mut given = Vec::new();
-    for input in &signature.inputs {
+    let parameters = signature.inputs.iter().map(|input| {
         let FnArg::Typed(input) = input else {
             return Err(Error::new_spanned(input, "a task has no `self`"));
         };
         let Pat::Ident(pattern) = &*input.pat else {
             return Err(Error::new_spanned(&input.pat, "a parameter of a task is a name"));
         };
-        let ident = Ident::new(&pattern.ident.to_string(), Span::call_site());
-        let wit = types::some(&input.ty, declared, &mut uses)?;
-        given.push(format!("{}: {wit}", escaped(&kebab(&pattern.ident)?)));
-        parameters.push((ident, (*input.ty).clone()));
-    }
+        let mut ident = pattern.ident.clone();
+        ident.set_span(Span::call_site());
+        Ok((ident, (*input.ty).clone()))
+    });
     let result = match &signature.output {
         ReturnType::Default => None,
         ReturnType::Type(_, ty) => Some((**ty).clone()),
     };
-    let returned = result.as_ref().map(|ty| types::wit(ty, declared, &mut uses)).transpose()?.flatten();
-    let returned = returned.map(|wit| format!(" -> {wit}")).unwrap_or_default();
-    let docs = docs(&item.attrs, "    ");
-    let wit = format!("{docs}    {}: func({}){returned};\n", escaped(&name), given.join(", "));
-    Ok((Function { ident: signature.ident.clone(), name, parameters, result }, wit))
+    Ok(Function {
+        ident: signature.ident.clone(),
+        name: kebab(&signature.ident)?,
+        parameters: parameters.collect::<Result<_>>()?,
+        result,
+    })
+}
+
+/// The WIT of a task's parameters and result.
+fn wit_of(function: &Function, declared: &Declared, used: &mut BTreeSet<String>) -> Result<String> {
+    let mut uses = |name: &str| _ = used.insert(name.to_owned());
+    let given = function.parameters.iter().map(|(ident, ty)| {
+        let wit = types::some(ty, declared, &mut uses)?;
+        Ok(format!("{}: {wit}", escaped(&kebab(ident)?)))
+    });
+    let given = given.collect::<Result<Vec<_>>>()?.join(", ");
+    let result = function.result.as_ref();
+    let returned = result.map(|ty| types::wit(ty, declared, &mut uses)).transpose()?.flatten();
+    Ok(format!("({given}){}", returned.map(|wit| format!(" -> {wit}")).unwrap_or_default()))
 }
 
 /// The declaration of a type, if the item is the one of that name.
@@ -218,7 +282,17 @@ fn read_type(
                     "a struct of a task needs fields: WIT has no empty ones",
                 ));
             }
-            (Kind::Record(known), "record", lines)
+            if !attrs.iter().any(|attribute| is_called(attribute, "flags")) {
+                (Kind::Record(known), "record", lines)
+            } else if fields
+                .named
+                .iter()
+                .all(|field| matches!(&field.ty, Type::Path(ty) if ty.path.is_ident("bool")))
+            {
+                (Kind::Flags(known), "flags", lines.replace(": bool,\n", ",\n"))
+            } else {
+                return Err(Error::new_spanned(item, "each field of flags is a `bool`"));
+            }
         }
         Item::Enum(item) => {
             let mut cases = Vec::new();
@@ -254,7 +328,7 @@ fn read_type(
         _ => return Ok(None),
     };
     let wit = format!("{}    {word} {} {{\n{lines}    }}\n", docs(attrs, "    "), escaped(&wit_name));
-    Ok(Some((Declaration { ident: ident.clone(), name: wit_name, kind }, wit)))
+    Ok(Some((Declaration { ident: ident.clone(), name: wit_name, kind, is_bound: true }, wit)))
 }
 
 /// The `///` of an item.

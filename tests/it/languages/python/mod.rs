@@ -46,7 +46,7 @@ fn a_python_project_without_wit_works_from_new_to_call() {
 /// Every type, and errors of every kind, through a child and back.
 const KINDS: &str = r#"
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, Flag, auto
 from typing import Optional, Union
 
 from wasm_runner import *
@@ -57,6 +57,13 @@ package("local:kinds@0.1.0")
 class Suit(Enum):
     CLUBS = "c"
     RED_HEARTS = "h"
+
+
+class Access(Flag):
+    READ = auto()
+    WRITE_ALL = 8
+    BOTH = READ | WRITE_ALL
+    RUN = 4
 
 
 @dataclass
@@ -101,6 +108,8 @@ class Everything:
     shape: Shape
     either: int | str | bool
     suit: Suit
+    access: Access
+    nothing: Access
 
 
 @task
@@ -121,6 +130,7 @@ def fail(which: int):
 def ask(value: Everything, which: int) -> tuple[Everything, str]:
     value = same.submit(value=value).result()
     assert isinstance(value.many, tuple) and isinstance(value.pairs, dict) and value.suit is Suit.RED_HEARTS
+    assert value.access == Access.WRITE_ALL | Access.RUN and value.nothing == Access(0)
     try:
         fail.submit(which).result()
     except BadThing as error:
@@ -159,7 +169,7 @@ fn values_of_every_type_and_errors_of_every_kind_come_back_from_a_child() {
         project.run(["--component", "kinds=build/kinds.wasm", "call", task, arguments])
     };
     std::fs::remove_file(project.path("wasm-runner.toml")).expect("removed");
-    let value = r#"{"b":true,"i":-1,"n":2,"f":0.5,"c":"é","s":"s","raw":[0,255],"items":[{"r":1.0}],"pairs":[["k",1]],"t":[1,"a"],"many":[1,2],"o":null,"shape":"nothing","either":{"bool":true},"suit":"red-hearts"}"#;
+    let value = r#"{"b":true,"i":-1,"n":2,"f":0.5,"c":"é","s":"s","raw":[0,255],"items":[{"r":1.0}],"pairs":[["k",1]],"t":[1,"a"],"many":[1,2],"o":null,"shape":"nothing","either":{"bool":true},"suit":"red-hearts","access":["write-all","run"],"nothing":[]}"#;
     for (which, said) in [(0, "bad 7 x"), (1, "plain plainly"), (2, "trapped")] {
         let output = kinds("ask", &format!("[{value},{which}]")).expect(0);
         assert_eq!(output.stdout(), format!("[{value},\"{said}\"]\n"));
@@ -174,7 +184,7 @@ fn values_of_every_type_and_errors_of_every_kind_come_back_from_a_child() {
 fn what_has_no_type_in_wit_is_told_with_its_place() {
     let project = Project::without_wit("python").with_tools(&toolchains::python());
     let app = "\
-from dataclasses import dataclass
+from dataclasses import dataclass; from enum import Flag
 from wasm_runner import package, task
 
 package('Local')
@@ -198,6 +208,12 @@ def vague(what: list) -> None: ...
 
 @task
 async def later() -> int: yield 1
+
+class Many(Flag):
+    locals().update({f'F{n}': 1 << n for n in range(33)})
+
+@task
+def flagged(many: Many): ...
 ";
     std::fs::write(project.path("src/app.py"), app).expect("written");
     let output = project.run(["build"]).expect(78);
@@ -207,6 +223,7 @@ async def later() -> int: yield 1
         "error: src/app.py:18: the parameter `what` of `untyped` has no type hint",
         "error: src/app.py:21: the parameter `what` of `vague` is a `list` of what? Write `list[…]`",
         "error: src/app.py:24: `later` yields, a task returns one value: return a list",
+        "error: src/app.py:26: `Many` has 33 flags, a type of WIT no more than 32",
         "error: `Local` can't be a package",
         "error: `python3 -B -m wasm_runner._build app build` failed",
     ] {

@@ -1,5 +1,6 @@
 // Makes WIT of the functions that `src/app.ts` exports, and the entry of the component:
-// `build/wit/world.wit` and `build/entry.ts`. Types are read by the project's own compiler.
+// `build/wit/world.wit` and `build/entry.ts`. Types are read by the project's own compiler, also those of what stands
+// for tasks of other components (`remote`), anywhere in the project.
 
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -14,6 +15,7 @@ const WIT_WORDS = new Set(
     "u32 u64 u8 use variant with world").split(" "),
 );
 const PACKAGE = /^[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*:([a-z][a-z0-9]*(-[a-z][a-z0-9]*)*)(@\d+\.\d+\.\d+[\w.+-]*)?$/;
+const TASK_ID = /^[^\s/:]+:[^\s/:]+\/[^\s/]+\.[^\s/.]+$/;
 const KEBAB = /^[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*$/;
 
 /** Something that can't be a task or a type of one. */
@@ -53,7 +55,7 @@ const { options } = ts.parseJsonConfigFileContent(config.config, ts.sys, ".");
 const program = ts.createProgram([APP], options);
 const checker = program.getTypeChecker();
 /** The types with names: those are written once. */
-const named = new Map();
+let named = new Map();
 const open = [];
 
 function docs(node, indent) {
@@ -83,13 +85,13 @@ function read(node, name) {
   }
   if (ts.isUnionTypeNode(node)) return union(node, name);
   if (ts.isTypeLiteralNode(node)) return record(node, node.members, name);
-  if (ts.isTypeReferenceNode(node)) return reference(node);
+  if (ts.isTypeReferenceNode(node)) return reference(node, name);
   throw unknown(node);
 }
 
 function unknown(node) {
   const known = "boolean, number, string, u8 to s64, f32, f64, char, Uint8Array, arrays, tuples, `T | null`, " +
-    "and types with names: objects, unions of texts, unions of `{ tag: …, val: … }`";
+    "and types with names: objects, unions of texts, unions of `{ tag: …, val: … }`, `Flags<…>`";
   return new Problem(`\`${node.getText()}\` has no type in WIT (possible are ${known})`, node);
 }
 
@@ -98,9 +100,22 @@ function list(element) {
   return { wit: `list<${wit}>`, kind: { is: "list", of: kind } };
 }
 
-function reference(node) {
-  let symbol = checker.getSymbolAtLocation(node.typeName);
-  if (symbol && symbol.flags & ts.SymbolFlags.Alias) symbol = checker.getAliasedSymbol(symbol);
+/** What a name stands for, wherever it was imported from. */
+function symbolOf(node) {
+  const symbol = checker.getSymbolAtLocation(node);
+  return symbol && symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol;
+}
+
+const fileOf = (symbol) => symbol?.declarations?.[0]?.getSourceFile();
+
+/** Whether a name is that one of the SDK. */
+function isOfSdk(symbol, name) {
+  const file = fileOf(symbol);
+  return symbol?.name === name && file !== undefined && path.resolve(file.fileName) === SDK;
+}
+
+function reference(node, name) {
+  const symbol = symbolOf(node.typeName);
   const declaration = symbol?.declarations?.[0];
   if (!declaration) throw unknown(node);
   const file = declaration.getSourceFile();
@@ -108,6 +123,7 @@ function reference(node) {
   if (path.resolve(file.fileName) === SDK) {
     if (NUMBERS.includes(symbol.name) || symbol.name === "char") return scalar(symbol.name);
     if (symbol.name === "f32" || symbol.name === "f64") return scalar(symbol.name, "float");
+    if (symbol.name === "Flags" && parameters.length === 1) return flags(node, parameters[0], name);
     throw unknown(node);
   }
   if (program.isSourceFileDefaultLibrary(file)) {
@@ -120,12 +136,12 @@ function reference(node) {
   if (known) return known;
   if (open.includes(declaration)) throw new Problem(`\`${symbol.name}\` contains itself, a type of WIT can't`, declaration);
   open.push(declaration);
-  const name = { text: symbol.name, declaration };
+  const own = { text: symbol.name, declaration };
   let made;
   if (ts.isInterfaceDeclaration(declaration) && !declaration.heritageClauses) {
-    made = record(declaration, declaration.members, name);
+    made = record(declaration, declaration.members, own);
   } else if (ts.isTypeAliasDeclaration(declaration)) {
-    made = read(declaration.type, name);
+    made = read(declaration.type, own);
   } else {
     throw unknown(node);
   }
@@ -160,6 +176,17 @@ function record(node, members, name) {
   return define(name, node, "record", lines, { is: "record", of: fields.map(({ field, wit, of }) => [field.name.text, wit, of.kind]) });
 }
 
+function flags(node, names, name) {
+  const members = ts.isUnionTypeNode(names) ? [...names.types] : [names];
+  const of = members.map((one) => {
+    const text = textOf(one);
+    if (text === undefined) throw new Problem('flags are names: `Flags<"read" | "write">`', one);
+    return [text, member(text, one)];
+  });
+  if (of.length > 32) throw new Problem("WIT has no more than 32 flags in a type", node);
+  return define(name, node, "flags", of.map(([, wit]) => `        ${escaped(wit)},\n`), { is: "flags", of });
+}
+
 const isNull = (node) => ts.isLiteralTypeNode(node) && node.literal.kind === ts.SyntaxKind.NullKeyword;
 const textOf = (node) => (ts.isLiteralTypeNode(node) && ts.isStringLiteral(node.literal) ? node.literal.text : undefined);
 
@@ -192,26 +219,58 @@ function union(node, name) {
   return define(name, node, "variant", lines, { is: "variant", of: Object.fromEntries(cases.map(({ text, of }) => [text, of && of.kind])) });
 }
 
-/** The type of what a task returns: its value and its error. */
+/** The type of what a task returns: its value, its error, and whether one awaits them. */
 function returned(node) {
-  if (node.kind === ts.SyntaxKind.VoidKeyword) return { result: null, error: null };
+  if (node.kind === ts.SyntaxKind.VoidKeyword) return { result: null, error: null, isAsync: false };
   if (ts.isTypeReferenceNode(node)) {
-    let symbol = checker.getSymbolAtLocation(node.typeName);
-    if (symbol && symbol.flags & ts.SymbolFlags.Alias) symbol = checker.getAliasedSymbol(symbol);
-    const file = symbol?.declarations?.[0]?.getSourceFile().fileName;
-    if (symbol?.name === "Throws" && file && path.resolve(file) === SDK && node.typeArguments?.length === 2) {
-      const [value, error] = node.typeArguments;
-      return { result: returned(value).result, error: read(error) };
+    const symbol = symbolOf(node.typeName);
+    const [value, error] = node.typeArguments ?? [];
+    if (isOfSdk(symbol, "Throws") && error) {
+      return { result: returned(value).result, error: read(error), isAsync: false };
+    }
+    if (symbol?.name === "Promise" && value && program.isSourceFileDefaultLibrary(fileOf(symbol))) {
+      return { ...returned(value), isAsync: true };
     }
   }
-  return { result: read(node), error: null };
+  return { result: read(node), error: null, isAsync: false };
+}
+
+/** The signature of something that stands for a task of another component. */
+function other(call) {
+  const [id] = call.arguments;
+  if (!id || !ts.isStringLiteralLike(id) || !TASK_ID.test(id.text)) {
+    throw new Problem('`remote` wants the name of a task: `remote<…>("local:other/tasks.add")`', call);
+  }
+  const [type] = call.typeArguments ?? [];
+  if (!type || !ts.isFunctionTypeNode(type)) {
+    throw new Problem(`\`remote\` wants the types of the task: \`remote<(a: u32, b: u32) => u32>("${id.text}")\``, call);
+  }
+  // Its types are of the other component's WIT, not of this one's.
+  const own = named;
+  named = new Map();
+  try {
+    const parameters = type.parameters.map((parameter) => {
+      if (!parameter.type) throw new Problem("a parameter of `remote` has no type", parameter);
+      return read(parameter.type).kind;
+    });
+    const { result, error, isAsync } = returned(type.type);
+    return { id: id.text, parameters, result: result && result.kind, error: error && error.kind, isAsync };
+  } finally {
+    named = own;
+  }
+}
+
+/** All calls of `remote` in a file. */
+function callsOfRemote(node) {
+  const isCall = ts.isCallExpression(node) && ts.isIdentifier(node.expression) && isOfSdk(symbolOf(node.expression), "remote");
+  const found = isCall ? [node] : [];
+  ts.forEachChild(node, (child) => void found.push(...callsOfRemote(child)));
+  return found;
 }
 
 function task(name, declaration) {
   if (!ts.isFunctionDeclaration(declaration)) throw new Problem(`\`${name}\` is no function declaration`, declaration);
-  if (declaration.modifiers?.some((modifier) => modifier.kind === ts.SyntaxKind.AsyncKeyword) || declaration.asteriskToken) {
-    throw new Problem(`\`${name}\` is no plain function: children run in parallel without \`async\``, declaration);
-  }
+  if (declaration.asteriskToken) throw new Problem(`\`${name}\` yields, a task returns one value: return an array`, declaration);
   if (declaration.typeParameters) throw new Problem(`\`${name}\` has type parameters, a task has none`, declaration);
   const wit = member(name, declaration.name);
   const parameters = declaration.parameters.map((parameter) => {
@@ -226,7 +285,7 @@ function task(name, declaration) {
     return { name: kebab(parameter.name.text, parameter.name), wit, kind };
   });
   if (!declaration.type) throw new Problem(`\`${name}\` does not say what it returns`, declaration.name);
-  const { result, error } = returned(declaration.type);
+  const { result, error, isAsync } = returned(declaration.type);
   const given = parameters.map((parameter) => `${escaped(parameter.name)}: ${parameter.wit}`).join(", ");
   let arrow = result ? ` -> ${result.wit}` : "";
   if (error) arrow = ` -> result<${result ? result.wit : "_"}, ${error.wit}>`;
@@ -234,7 +293,7 @@ function task(name, declaration) {
     name,
     wit,
     text: `${docs(declaration, "    ")}    ${escaped(wit)}: func(${given})${arrow};\n`,
-    signature: { parameters: parameters.map(({ kind }) => kind), result: result && result.kind, error: error && error.kind },
+    signature: { parameters: parameters.map(({ kind }) => kind), result: result && result.kind, error: error && error.kind, isAsync },
   };
 }
 
@@ -260,6 +319,18 @@ const functions = exported.flatMap((symbol) => {
   const declaration = symbol.valueDeclaration;
   return declaration && ts.isFunctionDeclaration(declaration) ? attempt(() => task(symbol.name, declaration)) : [];
 });
+const ours = program.getSourceFiles().filter((file) => {
+  return !file.isDeclarationFile && !program.isSourceFileFromExternalLibrary(file) && path.resolve(file.fileName) !== SDK;
+});
+const others = new Map();
+for (const call of ours.flatMap(callsOfRemote)) {
+  attempt(() => {
+    const signature = other(call);
+    const text = JSON.stringify(signature);
+    if ((others.get(signature.id) ?? text) !== text) throw new Problem(`\`${signature.id}\` has two types`, call);
+    others.set(signature.id, text);
+  });
+}
 const name = JSON.parse(readFileSync("package.json", "utf8"))["wasm-runner"]?.package;
 const parts = typeof name === "string" ? PACKAGE.exec(name) : null;
 if (!parts || parts[2] === "tasks") {
@@ -285,6 +356,10 @@ writeFileSync(
     `world ${escaped(parts[2])} {\n    import wasm-runner:task/invocations@0.1.0;\n    export tasks;\n}\n`,
 );
 const interfaceName = `${name.split("@")[0]}/tasks`;
+const isAsync = functions.some(({ signature }) => signature.isAsync);
+const exportOf = ({ name, signature }) => {
+  return signature.isAsync ? `${name}: (...args) => run(() => app.${name}(...args), arrive)` : `${name}: app.${name}`;
+};
 const signatures = functions.map(
   ({ name, wit, signature }) => `  [app.${name}, ${JSON.stringify({ id: `${interfaceName}.${wit}`, ...signature })}],\n`,
 );
@@ -292,7 +367,9 @@ writeFileSync(
   "build/entry.ts",
   "// Made by run-wasm-runner. DO NOT EDIT!\n\n" +
     'import invocations from "wasm-runner:task/invocations@0.1.0";\n\n' +
-    'import * as app from "../src/app";\nimport { connect } from "./sdk/wasm-runner";\n\n' +
-    `connect(invocations, [\n${signatures.join("")}]);\n\n` +
-    `export const tasks = { ${functions.map(({ name }) => `${name}: app.${name}`).join(", ")} };\n`,
+    // Before everything else, as whatever uses a promise has to use those.
+    (isAsync ? 'import { run } from "./sdk/event-loop";\n' : "") +
+    'import * as app from "../src/app";\nimport { arrive, connect } from "./sdk/wasm-runner";\n\n' +
+    `connect(invocations, [\n${signatures.join("")}], [\n${[...others.values()].map((text) => `  ${text},\n`).join("")}]);\n\n` +
+    `export const tasks = {\n${functions.map((one) => `  ${exportOf(one)},\n`).join("")}};\n`,
 );

@@ -1,6 +1,6 @@
 // Tasks for `run-wasm-runner` from plain TypeScript functions. `run-wasm-runner build` puts this file into
 // `build/sdk`, and makes WIT of the types of what `src/app.ts` exports. Outside of a component, in a test, a
-// submitted task runs at once.
+// submitted task runs at once, an `async` one in the event loop of the test.
 
 /** Numbers of WIT; a `number` alone is an `f64`. Those of 64 bits are exact up to 2^53. */
 export type u8 = number;
@@ -19,6 +19,9 @@ export type char = string;
 /** What a task returns that may also throw an `E`: whoever awaits it gets that thrown. */
 // eslint-disable-next-line @typescript-eslint/no-unused-vars
 export type Throws<T, E> = T;
+
+/** Any of some names at once: `type Access = Flags<"read" | "write">` is `{ read: boolean; write: boolean }`. */
+export type Flags<Name extends string> = Record<Name, boolean>;
 
 export type FailureKind =
   | "returned"
@@ -64,6 +67,7 @@ export type Kind =
   | { is: "plain" | "float" | "bytes" }
   | { is: "list" | "option"; of: Kind }
   | { is: "tuple"; of: Kind[] }
+  | { is: "flags"; of: [field: string, name: string][] }
   | { is: "record"; of: [field: string, name: string, kind: Kind][] }
   | { is: "variant"; of: Record<string, Kind | null> };
 
@@ -72,6 +76,7 @@ export interface Signature {
   parameters: Kind[];
   result: Kind | null;
   error: Kind | null;
+  isAsync: boolean;
 }
 
 interface Case {
@@ -83,6 +88,7 @@ interface Host {
   submitAll(task: string, args: string[], options: unknown): string[];
   awaitAll(ids: string[]): HostOutcome[];
   awaitAny(ids: string[]): [number, HostOutcome];
+  awaitAnyWithin(ids: string[], timeoutMs: number): [number, HostOutcome] | null;
   cancel(id: string): boolean;
 }
 
@@ -92,15 +98,40 @@ type Outcome = { ok: true; value: unknown } | { ok: false; thrown: unknown };
 
 let host: Host | undefined;
 const signatures = new Map<unknown, Signature>();
+/** Those of other components' tasks, by their ids; and what stands for such a task. */
+const remotes = new Map<string, Signature>();
+const stubs = new Map<unknown, string>();
+
+interface Waiter {
+  invocation: Invocation<unknown>;
+  resolve: () => void;
+  reject: (reason: unknown) => void;
+}
+/** Who awaits, by the id of what: with a key two invocations may be one. */
+const waiters = new Map<string, Waiter[]>();
 
 /** Says what the tasks are: of the component's entry, which the build makes. */
-export function connect(runner: Host, tasks: [unknown, Signature][]): void {
+export function connect(runner: Host, tasks: [unknown, Signature][], others: Signature[]): void {
   host = runner;
   tasks.forEach(([task, signature]) => signatures.set(task, signature));
+  others.forEach((signature) => remotes.set(signature.id, signature));
 }
 
-/** An invocation that was submitted. */
-export class Invocation<R> {
+/**
+ * Stands for a task of another component: `const add = remote<(a: u32, b: u32) => u32>("local:other/tasks.add")`, with
+ * the types that it has there. With a `Promise` as its result, a call of it is one to await.
+ */
+export function remote<F extends (...args: never[]) => unknown>(id: string): F {
+  const call = (...args: unknown[]): unknown => {
+    const invocation = submit(call, ...args);
+    return remotes.get(id)!.isAsync ? invocation.then() : invocation.result();
+  };
+  stubs.set(call, id);
+  return call as unknown as F;
+}
+
+/** An invocation that was submitted. In an `async` task, `await` it. */
+export class Invocation<R> implements PromiseLike<R> {
   /** @internal */
   constructor(
     readonly id: string | undefined,
@@ -108,7 +139,29 @@ export class Invocation<R> {
     readonly signature: Signature | undefined,
     /** @internal */
     public outcome: Outcome | undefined,
+    /** @internal Outside of a component: what settles the outcome. */
+    readonly running?: PromiseLike<void>,
   ) {}
+
+  /** Others go on meanwhile. Giving up the wait does not cancel the invocation. */
+  then<T = R, E = never>(
+    onFulfilled?: ((value: R) => T | PromiseLike<T>) | null,
+    onRejected?: ((reason: unknown) => E | PromiseLike<E>) | null,
+  ): Promise<T | E> {
+    return this.arrival()
+      .then(() => valueOf(this))
+      .then(onFulfilled, onRejected);
+  }
+
+  private arrival(): Promise<void> {
+    if (this.outcome !== undefined || this.running !== undefined) {
+      return Promise.resolve(this.running);
+    }
+    return new Promise((resolve, reject) => {
+      const waiter = { invocation: this as Invocation<unknown>, resolve, reject };
+      waiters.set(this.id!, [...(waiters.get(this.id!) ?? []), waiter]);
+    });
+  }
 
   /** Waits until it is final, and returns its value, or throws what it threw. */
   result(): R {
@@ -123,25 +176,37 @@ export class Invocation<R> {
 }
 
 /** Submits one invocation of a task, which runs while this one goes on. */
-export function submit<A extends unknown[], R>(task: Task<A, R>, ...args: A): Invocation<R> {
+export function submit<A extends unknown[], R>(task: Task<A, R>, ...args: A): Invocation<Awaited<R>> {
   return submitWith({}, task, ...args);
 }
 
 /** The same with options. */
-export function submitWith<A extends unknown[], R>(options: Options, task: Task<A, R>, ...args: A): Invocation<R> {
+export function submitWith<A extends unknown[], R>(
+  options: Options,
+  task: Task<A, R>,
+  ...args: A
+): Invocation<Awaited<R>> {
   return submitMany(options, task, [args])[0]!;
 }
 
 /** Submits one invocation for each of some arguments, all or none. */
-export function submitAll<A extends unknown[], R>(task: Task<A, R>, many: A[]): Invocation<R>[] {
+export function submitAll<A extends unknown[], R>(task: Task<A, R>, many: A[]): Invocation<Awaited<R>>[] {
   return submitMany({}, task, many);
 }
 
-function submitMany<A extends unknown[], R>(options: Options, task: Task<A, R>, many: A[]): Invocation<R>[] {
+function submitMany<A extends unknown[], R>(
+  options: Options,
+  task: Task<A, R>,
+  many: A[],
+): Invocation<Awaited<R>>[] {
+  const other = stubs.get(task);
   if (host === undefined) {
-    return many.map((args) => new Invocation<R>(undefined, undefined, run(task, args)));
+    if (other !== undefined) {
+      throw new Error(`\`${other}\` is a task of another component, which needs a runner`);
+    }
+    return many.map((args) => start(task, args));
   }
-  const signature = signatures.get(task);
+  const signature = other === undefined ? signatures.get(task) : remotes.get(other);
   if (signature === undefined) {
     throw new TypeError(`\`${task.name}\` is no task: \`src/app.ts\` does not export it`);
   }
@@ -150,14 +215,51 @@ function submitMany<A extends unknown[], R>(options: Options, task: Task<A, R>, 
   );
   const all = { delayMs: null, priority: null, key: null, detached: false, labels: [], ...options };
   const ids = asked(() => host!.submitAll(signature.id, encoded, all));
-  return ids.map((id) => new Invocation<R>(id, signature, undefined));
+  return ids.map((id) => new Invocation<Awaited<R>>(id, signature, undefined));
 }
 
-function run<A extends unknown[], R>(task: Task<A, R>, args: A): Outcome {
-  try {
-    return { ok: true, value: task(...args) };
-  } catch (thrown) {
+function start<A extends unknown[], R>(task: Task<A, R>, args: A): Invocation<Awaited<R>> {
+  const returned = (value: unknown): Outcome => ({ ok: true, value });
+  const failed = (thrown: unknown): Outcome => {
     return { ok: false, thrown: thrown instanceof Error ? new TaskFailed("trapped", String(thrown)) : thrown };
+  };
+  try {
+    const value = task(...args);
+    if (!(value instanceof Promise)) {
+      return new Invocation<Awaited<R>>(undefined, undefined, returned(value));
+    }
+    const running = value.then(returned, failed).then((outcome) => void (invocation.outcome = outcome));
+    const invocation = new Invocation<Awaited<R>>(undefined, undefined, undefined, running);
+    return invocation;
+  } catch (thrown) {
+    return new Invocation<Awaited<R>>(undefined, undefined, failed(thrown));
+  }
+}
+
+/** @internal Waits until one that is awaited is final, at most so long: the event loop of the component asks. */
+export function arrive(timeoutMs: number | undefined): void {
+  const ids = [...waiters.keys()];
+  if (timeoutMs === undefined && ids.length === 0) {
+    throw new Error("the task awaits what can't come: no child, no timer, nothing that is ready");
+  }
+  let found: [number, HostOutcome] | null;
+  try {
+    found = asked(() => (timeoutMs === undefined ? host!.awaitAny(ids) : host!.awaitAnyWithin(ids, timeoutMs)));
+  } catch (refusal) {
+    // It does not say for which, if there are several.
+    const all = [...waiters.values()].flat();
+    waiters.clear();
+    all.forEach(({ reject }) => reject(refusal));
+    return;
+  }
+  if (found !== null) {
+    const [index, outcome] = found;
+    const arrived = waiters.get(ids[index]!)!;
+    waiters.delete(ids[index]!);
+    for (const { invocation, resolve } of arrived) {
+      invocation.outcome = read(invocation.signature!, outcome);
+      resolve();
+    }
   }
 }
 
@@ -169,8 +271,8 @@ export function gather<R>(invocations: Invocation<R>[]): R[] {
 
 /** Yields them as they become final, the earliest first. */
 export function* asCompleted<R>(invocations: Invocation<R>[]): Generator<Invocation<R>> {
+  const pending = pendingOf(invocations);
   yield* invocations.filter((one) => one.outcome !== undefined);
-  const pending = invocations.filter((one) => one.outcome === undefined);
   while (pending.length > 0) {
     const [index, outcome] = asked(() => host!.awaitAny(pending.map((one) => one.id!)));
     const [one] = pending.splice(index, 1);
@@ -180,11 +282,20 @@ export function* asCompleted<R>(invocations: Invocation<R>[]): Generator<Invocat
 }
 
 function settle(invocations: Invocation<unknown>[]): void {
-  const pending = invocations.filter((one) => one.outcome === undefined);
+  const pending = pendingOf(invocations);
   if (pending.length > 0) {
     const outcomes = asked(() => host!.awaitAll(pending.map((one) => one.id!)));
     pending.forEach((one, index) => (one.outcome = read(one.signature!, outcomes[index]!)));
   }
+}
+
+/** Those that are not known to be final. */
+function pendingOf<R>(invocations: Invocation<R>[]): Invocation<R>[] {
+  const pending = invocations.filter((one) => one.outcome === undefined);
+  if (pending.some((one) => one.running !== undefined)) {
+    throw new Error("it runs in the event loop of this test: `await` it");
+  }
+  return pending;
 }
 
 function valueOf<R>(invocation: Invocation<R>): R {
@@ -211,12 +322,10 @@ function read(signature: Signature, outcome: HostOutcome): Outcome {
 function asked<T>(call: () => T): T {
   try {
     return call();
-  } catch (refusal) {
-    if (refusal instanceof Error) {
-      throw refusal;
-    }
-    const { tag, val } = refusal as Case;
-    throw new Refused(tag, val);
+  } catch (error) {
+    // What an import returns as `err` is the payload of what is thrown.
+    const { payload } = error as { payload?: Case };
+    throw payload === undefined ? error : new Refused(payload.tag, payload.val);
   }
 }
 
@@ -235,6 +344,8 @@ function encode(kind: Kind, value: any): unknown {
       return value === null ? null : encode(kind.of, value);
     case "tuple":
       return kind.of.map((of, index) => encode(of, value[index]));
+    case "flags":
+      return kind.of.filter(([field]) => value[field]).map(([, name]) => name);
     case "record":
       return Object.fromEntries(kind.of.map(([field, name, of]) => [name, encode(of, value[field])]));
     case "variant": {
@@ -259,6 +370,8 @@ function decode(kind: Kind, json: any): unknown {
       return json === null ? null : decode(kind.of, json);
     case "tuple":
       return kind.of.map((of, index) => decode(of, json[index]));
+    case "flags":
+      return Object.fromEntries(kind.of.map(([field, name]) => [field, json.includes(name)]));
     case "record":
       return Object.fromEntries(kind.of.map(([field, name, of]) => [field, decode(of, json[name])]));
     case "variant": {

@@ -3,9 +3,11 @@
 import base64
 import dataclasses
 import enum
+import functools
 import inspect
 import keyword
 import math
+import operator
 import re
 import sys
 import types
@@ -288,6 +290,46 @@ class EnumOf(Named):
         return self.members[self.cases.index(value)]
 
 
+class FlagsOf(Named):
+    """An `enum.Flag`: a flag for each member of one bit, in their order."""
+
+    def __init__(self, name, registry, made_of):
+        super().__init__(name, registry)
+        self.made_of = made_of
+        # Members of several bits are names for several at once.
+        self.members = [member for member in made_of if member.value.bit_count() == 1]
+        self.names = [wit_name(member.name, f"member of `{made_of.__name__}`") for member in self.members]
+
+    def definition(self):
+        return f"    flags {self.wit} {{\n{''.join(f'        {escaped(name)},{chr(10)}' for name in self.names)}    }}\n"
+
+    def _places(self, value):
+        if not isinstance(value, self.made_of):
+            raise TypeError(f"expected {self.made_of.__name__}, found {type(value).__name__}")
+        rest = value.value
+        for place, member in enumerate(self.members):
+            if rest & member.value:
+                rest &= ~member.value
+                yield place
+        if rest:
+            raise ValueError(f"{value!r} has bits that are no members")
+
+    def _of(self, members):
+        return functools.reduce(operator.or_, members, self.made_of(0))
+
+    def lift(self, value):
+        return self._of(member for place, member in enumerate(self.members) if value.value >> place & 1)
+
+    def lower(self, value):
+        return self.binding()(sum(1 << place for place in self._places(value)))
+
+    def encode(self, value):
+        return [self.names[place] for place in self._places(value)]
+
+    def decode(self, value):
+        return self._of(self.members[self.names.index(name)] for name in value)
+
+
 class Case:
     """A case of a variant: the class of its values, and what it carries."""
 
@@ -465,7 +507,7 @@ class Registry:
             return TupleOf([inner(argument) for argument in arguments])
         if origin in (typing.Union, types.UnionType):
             return self._union(hint, what, function, None)
-        if isinstance(hint, type) and issubclass(hint, enum.Enum) and not issubclass(hint, enum.Flag):
+        if isinstance(hint, type) and issubclass(hint, enum.Enum):
             return self._enum(hint)
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             return self._record(hint)
@@ -501,9 +543,12 @@ class Registry:
         if made_of in self.by_class:
             return self.by_class[made_of]
         try:
-            made = EnumOf(wit_name(made_of.__name__, "enum"), self, made_of)
-            if not made.cases:
+            is_flag = issubclass(made_of, enum.Flag)
+            made = (FlagsOf if is_flag else EnumOf)(wit_name(made_of.__name__, "enum"), self, made_of)
+            if not made.members:
                 raise Problem(f"the enum `{made_of.__name__}` has no members")
+            if is_flag and len(made.members) > 32:
+                raise Problem(f"`{made_of.__name__}` has {len(made.members)} flags, a type of WIT no more than 32")
         except Problem as problem:
             problem.file, problem.line = place_of(made_of)
             raise

@@ -43,7 +43,10 @@ declare module "wasm-runner:task/invocations@0.1.0" {
     | "cancelled"
     | "skipped";
 
-  /** Each throws a `Refusal`; `awaitResult` and `call` throw `{ tag: "failed", val: Failure }` or `{ tag: "refused", val: Refusal }`. */
+  /**
+   * Each throws an `Error` whose `payload` is a `Refusal`; of `awaitResult` and `call` it is `{ tag: "failed", val: Failure }` or
+   * `{ tag: "refused", val: Refusal }`.
+   */
   interface Invocations {
     submit(task: string, args: Json, options: SubmitOptions): InvocationId;
     submitAll(task: string, args: Json[], options: SubmitOptions): InvocationId[];

@@ -1,5 +1,7 @@
 //! TypeScript.
 
+mod later;
+
 use std::path::Path;
 
 use super::project::Project;
@@ -54,13 +56,14 @@ fn a_typescript_project_without_wit_works_from_new_to_call() {
 /// Every type, and errors of every kind, through a child and back.
 const KINDS: &str = r#"
 import { asCompleted, gather, submit, submitAll, submitWith, TaskFailed } from "wasm-runner";
-import type { char, f32, s64, Throws, u32, u64, u8 } from "wasm-runner";
+import type { char, f32, Flags, s64, Throws, u32, u64, u8 } from "wasm-runner";
 
 /** A round thing. */
 export interface Circle {
   radius: number;
 }
 type Suit = "clubs" | "red-hearts";
+type Access = Flags<"read" | "writeAll">;
 type Shape = { tag: "circle"; val: Circle } | { tag: "nothing" };
 interface Everything {
   aBool: boolean;
@@ -77,6 +80,7 @@ interface Everything {
   maybe: string | null;
   shapes: readonly Shape[];
   suit: Suit;
+  access: Access;
 }
 type BadThing = { tag: "too-large"; val: u64 } | { tag: "wrong" };
 
@@ -124,7 +128,7 @@ fn values_of_every_type_and_errors_of_every_kind_come_back_from_a_child() {
     std::fs::write(project.path("src/app.ts"), KINDS).expect("written");
     std::fs::remove_dir_all(project.path("test")).expect("removed");
     project.run(["build"]).expect(0);
-    let value = r#"{"a-bool":true,"an-int":-1,"a-byte":2,"a-float":0.5,"a-number":"NaN","a-char":"é","a-string":"s","raw":[0,255],"items":[{"radius":1.0}],"pair":[1,"a"],"maybe":null,"shapes":["nothing",{"circle":{"radius":"Infinity"}}],"suit":"red-hearts"}"#;
+    let value = r#"{"a-bool":true,"an-int":-1,"a-byte":2,"a-float":0.5,"a-number":"NaN","a-char":"é","a-string":"s","raw":[0,255],"items":[{"radius":1.0}],"pair":[1,"a"],"maybe":null,"shapes":["nothing",{"circle":{"radius":"Infinity"}}],"suit":"red-hearts","access":["write-all"]}"#;
     let said = [r#"{\"tag\":\"too-large\",\"val\":7}"#, r#"{\"tag\":\"wrong\"}"#, "trapped", "fine"];
     for (which, said) in said.into_iter().enumerate() {
         let output = project.run(["call", "ask", &format!("[{value},{which}]")]).expect(0);
@@ -142,16 +146,19 @@ fn values_of_every_type_and_errors_of_every_kind_come_back_from_a_child() {
 fn what_has_no_type_in_wit_is_told_with_its_place() {
     let project = project_without_wit();
     let app = "\
-import type { u32 } from \"wasm-runner\";
+import { remote, type Flags, type u32 } from \"wasm-runner\";
 interface Tree { name: string; children: Tree[] }
 export function plant(tree: Tree): void {}
 export function any(what: Map<string, u32>): void {}
 export function untold(n: u32) { return n; }
 export function some(n?: u32): void {}
 export function pick(from: \"a\" | \"b\"): void {}
-export async function later(): Promise<void> {}
+export function* later(): Generator<u32> {}
 interface Odd { snake_case: string }
 export function odd(odd: Odd): void {}
+export function flagged(access: Flags<\"read\">): void {}
+export const away = remote<(n: u32) => u32>(\"add\");
+export const nothing = remote(\"local:other/tasks.add\");
 ";
     std::fs::write(project.path("src/app.ts"), app).expect("written");
     std::fs::remove_dir_all(project.path("test")).expect("removed");
@@ -163,8 +170,11 @@ export function odd(odd: Odd): void {}
         "error: src/app.ts:5:17: `untold` does not say what it returns",
         "error: src/app.ts:6:22: WIT has no parameters that may be left out: write `T | null`",
         "error: src/app.ts:7:28: a type like this needs a name: `type Name = …`",
-        "error: src/app.ts:8:1: `later` is no plain function",
+        "error: src/app.ts:8:1: `later` yields, a task returns one value: return an array",
         "error: src/app.ts:9:17: `snake_case` can't be a name in WIT",
+        "error: src/app.ts:11:33: a type like this needs a name: `type Name = …`",
+        "error: src/app.ts:12:21: `remote` wants the name of a task: `remote<…>(\"local:other/tasks.add\")`",
+        "error: src/app.ts:13:24: `remote` wants the types of the task",
         "error: package.json: `wasm-runner.package` is missing or wrong",
         "error: `node build/sdk/describe.mjs` failed",
     ] {
