@@ -423,11 +423,9 @@ impl Ledger {
             });
         }
         for ended in receipt.ended {
-            core.scheduler.take_one(ended.id);
-            if let Some(fiber) = core.live_fiber(ended.id) {
-                fiber.kill(Kill::NotOurs);
-            }
+            // First: a slot that has just taken it asks whose it is.
             core.registry.finish(ended.id, &ended.outcome);
+            core.end_here(ended.id);
         }
         give_up(core, &receipt.revoked, messages);
         if !receipt.unblocked.is_empty() {
@@ -651,11 +649,9 @@ impl Ledger {
 /// for whoever waits for it.
 fn give_up(core: &Core, revoked: &[InvocationId], messages: &mut Messages) {
     for id in revoked {
-        core.scheduler.take_one(*id);
-        if let Some(fiber) = core.live_fiber(*id) {
-            fiber.kill(Kill::NotOurs);
-        }
+        // First, as above.
         core.registry.disown(*id);
+        core.end_here(*id);
         messages.look_ups.push(*id);
     }
 }

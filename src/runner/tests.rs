@@ -21,7 +21,7 @@ use crate::store::{
     Batch, ClaimRequest, Counts, Filter, LookUp, MemoryStore, NewInvocation, NextDue, PauseTarget,
     PushedComponent, Receipt, TaskRule, TaskSet,
 };
-use crate::wasm::GuestControl;
+use crate::wasm::{GuestControl, Interrupt};
 
 /// Whatever takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -94,7 +94,7 @@ impl Executor for Closures {
         Arc::new(self.guests.keys().cloned().collect())
     }
 
-    fn start(&self, claim: &Claim, client: &Arc<dyn TaskClient>) -> Result<Guest, Failure> {
+    fn start(&self, claim: &Claim, client: &Arc<dyn TaskClient>, _: &Interrupt) -> Result<Guest, Failure> {
         assert!(&*claim.task != "panic-at-start", "as asked");
         let control = Arc::new(GuestControl::new(Duration::from_secs(3600)));
         let hands = Hands { claim: claim.clone(), client: Arc::clone(client), control: Arc::clone(&control) };

@@ -354,6 +354,11 @@ impl Registry {
         }
     }
 
+    /// Whether this runner owns that attempt.
+    pub(super) fn owns(&self, id: InvocationId, attempt: u32) -> bool {
+        self.inner.lock().owned.get(&id) == Some(&attempt)
+    }
+
     /// Everything that this runner knows that it owns, with the attempt: from the
     /// receipt of its claim to that of its end. Changes only within a turn of the
     /// ledger, but for guests that are killed because they are not ours.

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Reader, Value, describe};
+use super::{Reader, SubmitPattern, Value, describe};
 use crate::wasm::{
     DirectoryAccess, DirectoryGrant, Glob, Grants, HostPattern, HttpGrant, NetworkGrant, Ports, Scheme,
     ScratchGrant, SecretGrant, SecretSource,
@@ -195,7 +195,12 @@ impl Reader<'_> {
 
     fn may_submit(&mut self, table: &DeTable<'_>, section: &str) -> Option<Vec<Glob>> {
         let tasks = self.strings(table, section, "may-submit")?;
-        Some(tasks.iter().map(|(task, _)| Glob::new(task)).collect())
+        let tasks = tasks.into_iter().map(|(task, offset)| {
+            let (key, task) = (format!("{section}.may-submit"), Glob::new(&task));
+            self.submits.push(SubmitPattern { key, task: task.clone(), place: self.place(offset) });
+            task
+        });
+        Some(tasks.collect())
     }
 
     fn network(&mut self, value: &Value<'_>, section: &str) -> Option<NetworkGrant> {
