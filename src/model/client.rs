@@ -63,7 +63,7 @@ pub const MAX_AWAITED_BYTES: usize = 256 << 20;
 pub fn check_key(key: &str) -> Result<(), Refusal> {
     if key.len() > MAX_KEY_BYTES {
         let length = key.len();
-        return Err(Refusal::Limit(format!("the key has {length} bytes, more than {MAX_KEY_BYTES}")));
+        return Err(Refusal::bound(format!("the key has {length} bytes, more than {MAX_KEY_BYTES}")));
     }
     Ok(())
 }
@@ -76,11 +76,11 @@ pub fn check_key(key: &str) -> Result<(), Refusal> {
 pub fn check_labels(labels: &[(String, String)]) -> Result<(), Refusal> {
     if labels.len() > MAX_LABELS {
         let count = labels.len();
-        return Err(Refusal::Limit(format!("there are {count} labels, more than {MAX_LABELS}")));
+        return Err(Refusal::bound(format!("there are {count} labels, more than {MAX_LABELS}")));
     }
     let bytes: usize = labels.iter().map(|(name, value)| name.len() + value.len()).sum();
     if bytes > MAX_LABEL_BYTES {
-        return Err(Refusal::Limit(format!("the labels have {bytes} bytes, more than {MAX_LABEL_BYTES}")));
+        return Err(Refusal::bound(format!("the labels have {bytes} bytes, more than {MAX_LABEL_BYTES}")));
     }
     Ok(())
 }
@@ -147,6 +147,13 @@ pub enum Refusal {
     /// The runner is stopping, or its store can't be reached.
     #[error("{0}")]
     Unavailable(String),
+}
+
+impl Refusal {
+    /// A bound of the runner stands in the way, which is no limit of a task.
+    pub fn bound(message: impl Into<String>) -> Self {
+        Self::Limit { limit: None, message: message.into() }
+    }
 }
 
 /// A pending answer. Dropping it abandons the wait, never the work.

@@ -299,7 +299,7 @@ impl Core {
                  start (raise `max-live`, or await less at once)",
                 self.options.max_live
             );
-            wait.refuse(Refusal::Limit { limit: None, message });
+            wait.refuse(Refusal::bound(message));
         }
     }
 

@@ -113,7 +113,7 @@ impl WaitState {
     fn refuse_too_much(&mut self) {
         if self.bytes > MAX_AWAITED_BYTES {
             self.outcomes.iter_mut().for_each(|outcome| *outcome = None);
-            self.refused = Some(Refusal::Limit(format!(
+            self.refused = Some(Refusal::bound(format!(
                 "the results that are awaited at once have more than {MAX_AWAITED_BYTES} bytes together: \
                  await fewer of them at a time"
             )));
@@ -619,7 +619,10 @@ mod tests {
         registry.finish(ids[2], &value("1"));
         assert_eq!(Arc::strong_count(json), 1);
         let answer = wait.poll(Waker::noop()).unwrap();
-        assert!(matches!(&answer, Err(Refusal::Limit(text)) if text.contains("await fewer")), "{answer:?}");
+        assert!(
+            matches!(&answer, Err(Refusal::Limit { message, .. }) if message.contains("await fewer")),
+            "{answer:?}"
+        );
 
         // One of them is not too much, whatever else is there.
         let registry = Registry::new(10, 10 * MAX_AWAITED_BYTES);
@@ -627,7 +630,7 @@ mod tests {
         let (any, _) = registry.register(wait_for(None, &ids, AwaitMode::Any)).unwrap();
         assert!(matches!(any.poll(Waker::noop()), Some(Ok(found)) if found.len() == 1));
         let (all, _) = registry.register(wait_for(None, &ids, AwaitMode::All)).unwrap();
-        assert!(matches!(all.poll(Waker::noop()), Some(Err(Refusal::Limit(_)))));
+        assert!(matches!(all.poll(Waker::noop()), Some(Err(Refusal::Limit { .. }))));
     }
 
     #[test]
