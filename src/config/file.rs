@@ -96,6 +96,8 @@ pub(super) struct Overrides {
     sockets: Option<u32>,
     request_body_bytes: Option<u64>,
     response_body_bytes: Option<u64>,
+    file_bytes: Option<u64>,
+    traffic_bytes: Option<u64>,
 }
 
 impl Overrides {
@@ -123,6 +125,8 @@ impl Overrides {
                 sockets: self.sockets.unwrap_or(base.limits.sockets),
                 request_body_bytes: self.request_body_bytes.unwrap_or(base.limits.request_body_bytes),
                 response_body_bytes: self.response_body_bytes.unwrap_or(base.limits.response_body_bytes),
+                file_bytes: self.file_bytes.unwrap_or(base.limits.file_bytes),
+                traffic_bytes: self.traffic_bytes.unwrap_or(base.limits.traffic_bytes),
             },
         }
     }
@@ -155,7 +159,7 @@ const COMPONENT_KEYS: [&str; 20] = [
 ];
 const TASK_KEYS: [&str; 9] =
     ["max-attempts", "priority", "deadline", "limits", "retry", "queue", "concurrency", "rate", "unique"];
-const LIMIT_KEYS: [&str; 12] = [
+const LIMIT_KEYS: [&str; 14] = [
     "time",
     "cpu",
     "memory",
@@ -165,9 +169,11 @@ const LIMIT_KEYS: [&str; 12] = [
     "logs",
     "children",
     "files",
+    "file-bytes",
     "sockets",
     "request-body",
     "response-body",
+    "traffic",
 ];
 
 /// Reads the text of a file. Relative paths in it are taken relative to
@@ -397,6 +403,8 @@ impl Reader<'_> {
             options.files = self.integer(limits, &section, "files", 0, i64::MAX as u64);
             options.request_body_bytes = self.size(limits, &section, "request-body");
             options.response_body_bytes = self.size(limits, &section, "response-body");
+            options.file_bytes = self.size(limits, &section, "file-bytes");
+            options.traffic_bytes = self.size(limits, &section, "traffic");
             options.sockets = self.integer(limits, &section, "sockets", 0, u32::MAX.into());
             let zeros = [("time", options.time), ("cpu", options.cpu.flatten())];
             for (key, _) in zeros.into_iter().filter(|(_, limit)| *limit == Some(Duration::ZERO)) {

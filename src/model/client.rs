@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{InvocationId, LogEntry, Outcome, Status};
+use super::{InvocationId, LimitKind, LogEntry, Outcome, Status};
 
 /// Who is asking: the invocation whose guest makes the call.
 #[derive(Debug, Clone)]
@@ -91,9 +91,14 @@ pub enum Refusal {
     /// Waiting would never end.
     #[error("{0}")]
     Cycle(String),
-    /// A limit of the runner stands in the way.
-    #[error("{0}")]
-    Limit(String),
+    /// A limit stands in the way.
+    #[error("{message}")]
+    Limit {
+        /// The task's limit, if it is one of those and not the runner's.
+        limit: Option<LimitKind>,
+        /// Which one, in words.
+        message: String,
+    },
     /// The runner is stopping, or its store can't be reached.
     #[error("{0}")]
     Unavailable(String),

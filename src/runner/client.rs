@@ -13,8 +13,8 @@ use super::parking::AwaitOutcomes;
 use super::scheduler::handover::soon_free;
 use super::waits::WaitFor;
 use crate::model::{
-    Answer, AwaitMode, Caller, ChildRequest, InvocationId, LogEntry, Outcome, Progress, Refusal, Status,
-    TaskClient, is_valid_priority,
+    Answer, AwaitMode, Caller, ChildRequest, InvocationId, LimitKind, LogEntry, Outcome, Progress, Refusal,
+    Status, TaskClient, is_valid_priority,
 };
 use crate::store::{Cancel, ChildOf, NewInvocation};
 
@@ -82,8 +82,10 @@ fn new_children(
         }
         prepared.push((child, request.options));
     }
-    let count = u32::try_from(prepared.len())
-        .map_err(|_| Refusal::Limit("too many children in one submit".to_owned()))?;
+    let count = u32::try_from(prepared.len()).map_err(|_| Refusal::Limit {
+        limit: Some(LimitKind::Children),
+        message: "too many children in one submit".to_owned(),
+    })?;
     // Places are given only now, so that a refused submit takes none.
     let first = fiber.children.fetch_add(count, Ordering::AcqRel);
     let claim = &fiber.claim;

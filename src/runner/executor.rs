@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    Claim, ComponentDigest, Differing, Failure, FailureKind, Outcome, Refusal, RetryPolicy, RuleKey,
-    TaskClient,
+    Claim, ComponentDigest, Differing, Failure, FailureKind, LimitKind, Outcome, Refusal, RetryPolicy,
+    RuleKey, TaskClient,
 };
 use crate::store::{TaskRule, TaskSet};
 use crate::wasm::{GuestControl, Interrupt, Library};
@@ -116,7 +116,7 @@ impl Executor for Library {
     fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedChild, Refusal> {
         let task = self.resolve(task).map_err(|error| Refusal::UnknownTask(error.to_string()))?;
         let arguments = self.check_arguments(task, arguments).map_err(|error| match error.is_over_limit {
-            true => Refusal::Limit(error.to_string()),
+            true => Refusal::Limit { limit: Some(LimitKind::Arguments), message: error.to_string() },
             false => Refusal::BadArguments(error.to_string()),
         })?;
         Ok(PreparedChild {

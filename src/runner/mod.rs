@@ -294,11 +294,12 @@ impl Core {
             return;
         };
         if let Some(wait) = self.registry.youngest_wait_for(id) {
-            wait.refuse(Refusal::Limit(format!(
+            let message = format!(
                 "all {} live instances that this runner may have are parked in waits, and the awaited {id} can't \
                  start (raise `max-live`, or await less at once)",
                 self.options.max_live
-            )));
+            );
+            wait.refuse(Refusal::Limit { limit: None, message });
         }
     }
 

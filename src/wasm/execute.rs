@@ -15,7 +15,7 @@ use super::files::Files;
 use super::host::{ChildFailed, HostState};
 use super::library::{DirectoryAccess, Grants};
 use super::limits::MemoryLimit;
-use super::network::{BodyLimits, Gate, Http, SocketLimit, Sockets};
+use super::network::{BodyLimits, Gate, Http, SocketLimit, Sockets, Traffic};
 use super::output::Output;
 use super::scratch::ScratchDirectory;
 use super::scrub::Scrubber;
@@ -126,8 +126,10 @@ async fn attempt(
         })?;
     let mut table = ResourceTable::new();
     table.set_max_capacity(MAX_RESOURCES);
-    let denials = Denials::new(Arc::clone(&program.component), claim.id, output.clone());
-    let gate = Gate::new(&program.grants, denials.clone(), SocketLimit::new(program.limits.sockets));
+    let denials = Denials::new(Arc::clone(&program.component), claim.id, output.clone(), Arc::clone(control));
+    let sockets = SocketLimit::new(program.limits.sockets);
+    let traffic = Traffic::new(program.limits.traffic_bytes, Arc::clone(control), denials.clone());
+    let gate = Gate::new(&program.grants, denials.clone(), sockets, traffic);
     let bodies = BodyLimits {
         request: program.limits.request_body_bytes,
         response: program.limits.response_body_bytes,
@@ -161,6 +163,7 @@ async fn attempt(
         labels: claim.labels.clone(),
         files: Arc::new(Files::new(
             program.limits.files,
+            program.limits.file_bytes,
             program.grants.scratch.as_ref(),
             Arc::clone(control),
         )),

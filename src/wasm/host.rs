@@ -69,7 +69,8 @@ impl HostState {
         children: Vec<ChildRequest>,
     ) -> Result<Vec<InvocationId>, model::Refusal> {
         let count = self.more_children(children.len())?;
-        let ids = self.client.submit(&self.caller, children).await?;
+        let submitted = self.client.submit(&self.caller, children).await;
+        let ids = submitted.inspect_err(|refusal| self.note_limit(refusal))?;
         self.children = count;
         Ok(ids)
     }
@@ -82,7 +83,15 @@ impl HostState {
         // It counts before it is submitted: nobody knows for sure that it was not.
         self.children = self.more_children(1)?;
         self.output.hand_over();
-        self.client.call(&self.caller, child).await
+        let called = self.client.call(&self.caller, child).await;
+        called.inspect_err(|refusal| self.note_limit(refusal))
+    }
+
+    /// Remembers a limit that refused something, for the failure.
+    fn note_limit(&self, refusal: &model::Refusal) {
+        if let model::Refusal::Limit { limit: Some(limit), message } = refusal {
+            self.control.refuse(*limit, message.clone());
+        }
     }
 
     /// How many children so many more would make.
@@ -93,8 +102,9 @@ impl HostState {
         }
         let message =
             format!("the guest wanted {count} children, more than its limit of {}", self.max_children);
-        self.control.refuse(LimitKind::Children, message.clone());
-        Err(model::Refusal::Limit(message))
+        let refusal = model::Refusal::Limit { limit: Some(LimitKind::Children), message };
+        self.note_limit(&refusal);
+        Err(refusal)
     }
 }
 
@@ -153,7 +163,7 @@ fn refusal(refusal: model::Refusal) -> Refusal {
         model::Refusal::UnknownInvocation(message) => Refusal::UnknownInvocation(message),
         model::Refusal::Denied(message) => Refusal::Denied(message),
         model::Refusal::Cycle(message) => Refusal::Cycle(message),
-        model::Refusal::Limit(message) => Refusal::Limit(message),
+        model::Refusal::Limit { message, .. } => Refusal::Limit(message),
         model::Refusal::Unavailable(message) => Refusal::Unavailable(message),
     }
 }

@@ -1,5 +1,6 @@
 //! Everything that touches WebAssembly: the only layer that says `wasmtime`.
 
+mod allowance;
 mod cache;
 mod compile;
 mod control;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::network::denied;
+use super::network::{denied, traffic};
 use crate::guests::setup::Setup;
 use crate::support::http::HttpServer;
 use crate::support::openssl::openssl;
@@ -215,6 +215,32 @@ fn what_is_no_proper_answer_is_an_error() {
     ] {
         let error = code(&setup, "requests.get", &json!([server.url(path)]));
         assert!(error.contains(expected), "{path}: {error}");
+    }
+}
+
+#[test]
+fn what_goes_over_connections_for_requests_is_on_the_bill() {
+    let server = HttpServer::start();
+    let setup = everything(&server, "");
+    // Heads are traffic too.
+    let (sent, received) = traffic(&setup, "requests.get", &json!([server.url("/hello")]));
+    assert!((20..500).contains(&sent) && (20..500).contains(&received), "{sent} {received}");
+    let (sent, received) = traffic(&setup, "requests.upload", &json!([server.url("/echo"), 40_960]));
+    assert!((40_960..50_000).contains(&sent) && (40_960..50_000).contains(&received), "{sent} {received}");
+}
+
+#[test]
+fn traffic_of_requests_ends_at_its_limit() {
+    let server = HttpServer::start();
+    let setup = everything(&server, "[component.network.limits]\ntraffic = \"64KiB\"\n");
+    assert_eq!(get(&setup, &server.url("/hello"))["status"], 200);
+    let says = ["sending and receiving more: the limit `traffic` is 65536 bytes"];
+    for (task, arguments) in [
+        ("requests.upload", json!([server.url("/echo"), 4 << 20])),
+        ("requests.get", json!([server.url("/endless")])),
+    ] {
+        denied(&setup, task, &arguments, &says);
+        assert_eq!(code(&setup, task, &arguments), "ErrorCode::HttpRequestDenied", "{task}");
     }
 }
 
