@@ -1,6 +1,8 @@
 //! The runner with guests that are closures: what would be slow or impossible to
 //! provoke with components.
 
+mod starts;
+
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;

@@ -219,6 +219,16 @@ fn what_is_no_proper_answer_is_an_error() {
 }
 
 #[test]
+fn a_body_over_its_limit_that_ends_the_guest_names_the_limit() {
+    let server = HttpServer::start();
+    let setup = everything(&server, "[component.network.limits]\nresponse-body = \"64KiB\"\n");
+    let endless = json!([server.url("/endless")]).to_string();
+    let failed = setup.failure("requests.get-or-abort", &endless, 4, "limit-exceeded");
+    failed.says(&["more of a response's body (the limit `response-body` is 65536 bytes), and then trapped"]);
+    assert_eq!(failed.failure["limit"], "response-body");
+}
+
+#[test]
 fn what_goes_over_connections_for_requests_is_on_the_bill() {
     let server = HttpServer::start();
     let setup = everything(&server, "");
