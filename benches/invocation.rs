@@ -17,7 +17,7 @@ use run_wasm_runner::model::{
 };
 use run_wasm_runner::runner::{Runner, RunnerOptions};
 use run_wasm_runner::store::{Batch, MemoryStore, NewInvocation, Store};
-use run_wasm_runner::wasm::{Compiler, ComponentSource, Library, LibraryOptions};
+use run_wasm_runner::wasm::{Compiler, ComponentSource, Interrupt, Library, LibraryOptions};
 
 /// Invocations of one measured burn-down.
 const QUEUED: u64 = 10_000;
@@ -142,7 +142,7 @@ fn floor(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     group.bench_function("floor", |bencher| {
         bencher.iter(|| {
-            let mut guest = bench.library.start(&claim, &client).expect("a guest");
+            let mut guest = bench.library.start(&claim, &client, &Interrupt::default()).expect("a guest");
             guest.control.begin_slice();
             match guest.future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(Outcome::Value(_)) => {}

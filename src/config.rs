@@ -27,7 +27,7 @@ pub use units::{parse_age, parse_duration, parse_flag_duration, parse_size};
 
 use crate::model::TaskOptions;
 use crate::store::Keep;
-use crate::wasm::{CompileLimits, ComponentSource, Grants, Version, live_for_maps, maps_for_live};
+use crate::wasm::{CompileLimits, ComponentSource, Glob, Grants, Version, live_for_maps, maps_for_live};
 
 /// The name of the configuration file that is searched upward.
 pub const FILE_NAME: &str = "wasm-runner.toml";
@@ -190,8 +190,22 @@ pub struct Config {
     /// They are in every component's `tasks` already; this is for finding those
     /// that name no task.
     pub task_sections: Vec<(String, String)>,
+    /// What `may-submit` of the components says, one by one: for finding what names no
+    /// task.
+    pub submits: Vec<SubmitPattern>,
     /// What is odd but not wrong.
     pub warnings: Vec<Problem>,
+}
+
+/// One of the tasks that a component may submit.
+#[derive(Debug, Clone)]
+pub struct SubmitPattern {
+    /// The list that it is in.
+    pub key: String,
+    /// Its full id, `*` standing for anything.
+    pub task: Glob,
+    /// File and line.
+    pub place: String,
 }
 
 impl Config {
@@ -311,6 +325,7 @@ impl Config {
             compile: file.compile,
             components,
             task_sections: file.tasks.into_iter().map(|section| (section.task, section.place)).collect(),
+            submits: file.submits,
             warnings,
         })
     }

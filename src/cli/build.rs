@@ -17,14 +17,14 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::config::{Config, Surroundings};
-use crate::wasm::{CompileLimits, Library};
+use crate::wasm::Library;
 
 use super::args::{BuildArgs, Cli};
 use super::compile;
 use super::error::CliError;
 use super::inspect;
 use super::language::Language;
-use super::output::Output;
+use super::output::{self, Output};
 use super::progress::Progress;
 use super::render::InspectionDocument;
 use project::Project;
@@ -47,8 +47,11 @@ struct BuildDocument<'a> {
 pub fn run(args: &BuildArgs, cli: &Cli) -> Result<(), CliError> {
     let project = Project::find(&args.directory, args.language)?;
     project.provide_task_wit()?;
-    let cache = cache_directory(&project, cli);
-    let cache = cache.as_deref();
+    let config = config_of(&project, cli)?;
+    let (cache, limits) = match &config {
+        Some(config) => (config.cache_directory.as_deref(), config.compile),
+        None => Default::default(),
+    };
     let started = Instant::now();
     let path = match project.language {
         Language::Rust => rust::build(&project),
@@ -67,7 +70,7 @@ pub fn run(args: &BuildArgs, cli: &Cli) -> Result<(), CliError> {
     let name = inspect::component_name(path);
     let compiling = format!("compiling {name}");
     let progress = Progress::start(move || Some(compiling.clone()));
-    let compiler = compile::compiler(CompileLimits::default())?;
+    let compiler = compile::compiler(limits);
     let inspection =
         Library::inspect(&name, path, cache, compiler).map_err(|error| CliError::Load(vec![error]));
     drop(progress);
@@ -87,10 +90,20 @@ pub fn run(args: &BuildArgs, cli: &Cli) -> Result<(), CliError> {
     output.flush()
 }
 
-/// Where the commands that run the project keep compiled code, so that the first
-/// of them finds it there. A configuration that is wrong is for them to complain of.
-fn cache_directory(project: &Project, cli: &Cli) -> Option<std::path::PathBuf> {
-    let mut around = Surroundings::of_process().ok()?;
-    around.directory = std::path::absolute(Path::new(&project.directory)).ok()?;
-    Config::resolve(&cli.flags(), &around).ok()?.cache_directory
+/// The configuration of the commands that run the project: what the component may
+/// take to be compiled there it may take here, and the first of them finds the
+/// compiled code. One that is wrong is for them to refuse; the project is built all the
+/// same.
+fn config_of(project: &Project, cli: &Cli) -> Result<Option<Config>, CliError> {
+    let mut around = Surroundings::of_process()?;
+    around.directory = std::path::absolute(Path::new(&project.directory)).map_err(|error| {
+        CliError::System(format!("the path of `{}` is not known: {error}", project.directory.display()))
+    })?;
+    match Config::resolve(&cli.flags(), &around) {
+        Ok(config) => Ok(Some(config)),
+        Err(error) => {
+            output::warn(&error.ignored("the component is compiled within the default limits"), None);
+            Ok(None)
+        }
+    }
 }

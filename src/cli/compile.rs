@@ -19,11 +19,6 @@ pub fn run(args: &CompileArgs) -> Result<(), CliError> {
 }
 
 /// How this program compiles components.
-///
-/// # Errors
-///
-/// [`CliError::System`].
-pub fn compiler(limits: CompileLimits) -> Result<Compiler, CliError> {
+pub fn compiler(limits: CompileLimits) -> Compiler {
     Compiler::this_program(COMMAND, limits)
-        .map_err(|error| CliError::System(format!("components can't be compiled: {error}")))
 }

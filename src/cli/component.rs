@@ -50,7 +50,7 @@ fn push(args: &ComponentPushArgs, context: &Context) -> Result<(), CliError> {
         args.names.iter().map(|name| configured(name, context)).collect::<Result<_, _>>()?;
     // Everything is looked at before anything is pushed.
     let cache = context.config.cache_directory.as_deref();
-    let compiler = compile::compiler(context.config.compile)?;
+    let compiler = compile::compiler(context.config.compile);
     let mut pushes = Vec::with_capacity(sources.len());
     for source in sources {
         let load = |error: LoadError| CliError::Load(vec![error]);

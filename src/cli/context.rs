@@ -72,7 +72,7 @@ impl Context {
     /// # Errors
     ///
     /// [`CliError::Load`] with everything that is wrong with the components, or
-    /// [`CliError::Config`] with the sections that name no task.
+    /// [`CliError::Config`] with all that names no task.
     pub fn library(&self) -> Result<Arc<Library>, CliError> {
         self.load(self.store_of_components()?.as_ref())
     }
@@ -94,7 +94,7 @@ impl Context {
     /// If the store that keeps some of them can't be used.
     pub fn interfaces(&self) -> Result<(Interfaces, Vec<LoadError>), CliError> {
         let sources = self.sources(self.store_of_components()?.as_ref())?;
-        let compiler = compile::compiler(self.config.compile)?;
+        let compiler = compile::compiler(self.config.compile);
         let progress = Progress::start(|| Some("reading components".to_owned()));
         let interfaces = Interfaces::load(&sources, self.config.cache_directory.as_deref(), compiler);
         drop(progress);
@@ -124,7 +124,7 @@ impl Context {
     fn load(&self, store: Option<&Arc<dyn Store>>) -> Result<Arc<Library>, CliError> {
         let options = LibraryOptions {
             cache_directory: self.config.cache_directory.clone(),
-            compiler: compile::compiler(self.config.compile)?,
+            compiler: compile::compiler(self.config.compile),
             max_live: self.config.max_live,
             loaded: Arc::default(),
         };
@@ -143,7 +143,11 @@ impl Context {
             let error = library.resolve(task).err()?;
             Some(Problem::new(Origin::File, format!("`[task.\"{task}\"]`: {error}")).at(place))
         });
-        let unresolved: Vec<_> = unresolved.collect();
+        let unknown = self.config.submits.iter().filter_map(|one| {
+            let error = library.check_submits(&one.task).err()?;
+            Some(Problem::new(Origin::File, format!("`{}`: {error}", one.key)).at(&one.place))
+        });
+        let unresolved: Vec<_> = unresolved.chain(unknown).collect();
         if unresolved.is_empty() { Ok(Arc::new(library)) } else { Err(ConfigError(unresolved).into()) }
     }
 

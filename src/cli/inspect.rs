@@ -59,7 +59,7 @@ impl Found {
     ///
     /// [`CliError::Load`].
     pub fn inspect(&self) -> Result<Inspection, CliError> {
-        let compiler = compile::compiler(self.compile)?;
+        let compiler = compile::compiler(self.compile);
         Library::inspect(&self.name, &self.path, None, compiler).map_err(|error| CliError::Load(vec![error]))
     }
 }
@@ -74,11 +74,8 @@ pub fn find(file: &Path, cli: &Cli) -> Result<Found, CliError> {
     let config = match resolve(cli) {
         Ok(config) => config,
         Err(error) if is_file => {
-            let first = error.0.first().map(ToString::to_string).unwrap_or_default();
-            output::warn(
-                &format!("the configuration is wrong, so nothing is known of grants: {first}"),
-                None,
-            );
+            let instead = "nothing is known of grants, and the default limits of compiling hold";
+            output::warn(&error.ignored(instead), None);
             return Ok(Found::unconfigured(file, CompileLimits::default()));
         }
         Err(error) => return Err(error.into()),

@@ -4,6 +4,7 @@
 //! the lock file pins, need the network once.
 
 mod credentials;
+mod identity;
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -20,6 +21,7 @@ use crate::config::{Config, RegistryReference, RegistryVersion};
 use crate::model::ComponentDigest;
 
 use super::kept::{KeepError, Kept};
+use credentials::Credentials;
 
 /// What a component's configuration is called in a registry.
 const CONFIG_TYPE: &str = "application/vnd.wasm.config.v0+json";
@@ -265,7 +267,7 @@ impl Session {
     fn new(reference: &RegistryReference) -> Result<Self, RegistryError> {
         let unavailable =
             |reason: String| RegistryError::Unavailable { reference: reference.to_string(), reason };
-        let auth = credentials::find(reference)
+        let credentials = credentials::find(reference)
             .map_err(|reason| RegistryError::Credentials { host: reference.host.clone(), reason })?;
         // Another part of this process may have done it: it is the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -290,17 +292,32 @@ impl Session {
             .enable_all()
             .build()
             .map_err(|error| unavailable(error.to_string()))?;
+        let auth = match credentials {
+            Credentials::Auth(auth) => auth,
+            // What comes of it is good for a minute or so: not to be kept for another
+            // session.
+            Credentials::Identity(token) => {
+                run(&runtime, identity::exchange(reference, &token)).map_err(unavailable)?
+            }
+        };
         Ok(Self { client, image, auth, runtime })
     }
 
     fn run<T>(&self, work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-        self.runtime.block_on(async {
-            match tokio::time::timeout(ALL_PATIENCE, work).await {
-                Ok(result) => result,
-                Err(_) => Err(format!("it was not here after {ALL_PATIENCE:?}")),
-            }
-        })
+        run(&self.runtime, work)
     }
+}
+
+fn run<T>(
+    runtime: &tokio::runtime::Runtime,
+    work: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    runtime.block_on(async {
+        match tokio::time::timeout(ALL_PATIENCE, work).await {
+            Ok(result) => result,
+            Err(_) => Err(format!("it was not here after {ALL_PATIENCE:?}")),
+        }
+    })
 }
 
 /// Bytes in memory, and no more than were announced.

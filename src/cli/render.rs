@@ -100,6 +100,8 @@ struct UsageDocument {
     result_bytes: u64,
     read_bytes: u64,
     written_bytes: u64,
+    sent_bytes: u64,
+    received_bytes: u64,
 }
 
 impl UsageDocument {
@@ -114,6 +116,8 @@ impl UsageDocument {
             result_bytes: usage.result_bytes,
             read_bytes: usage.read_bytes,
             written_bytes: usage.written_bytes,
+            sent_bytes: usage.sent_bytes,
+            received_bytes: usage.received_bytes,
         }
     }
 }
@@ -134,6 +138,8 @@ pub fn usage_line(usage: &Usage) -> String {
         ("result", usage.result_bytes),
         ("read", usage.read_bytes),
         ("written", usage.written_bytes),
+        ("sent", usage.sent_bytes),
+        ("received", usage.received_bytes),
     ];
     let used = bytes.into_iter().filter(|(_, bytes)| *bytes > 0);
     parts.extend(used.map(|(what, bytes)| format!("{what} {}", size(bytes))));
@@ -231,6 +237,11 @@ struct LimitsDocument {
     log_bytes: u64,
     children: u64,
     files: u64,
+    file_bytes: u64,
+    sockets: u32,
+    request_body_bytes: u64,
+    response_body_bytes: u64,
+    traffic_bytes: u64,
 }
 
 impl<'a> TaskDocument<'a> {
@@ -260,6 +271,11 @@ impl<'a> TaskDocument<'a> {
                 log_bytes: limits.log_bytes,
                 children: limits.children,
                 files: limits.files,
+                file_bytes: limits.file_bytes,
+                sockets: limits.sockets,
+                request_body_bytes: limits.request_body_bytes,
+                response_body_bytes: limits.response_body_bytes,
+                traffic_bytes: limits.traffic_bytes,
             },
         }
     }
@@ -483,12 +499,17 @@ pub fn complain_of_failure(what: &str, task: &str, failure: &Failure) {
         output::note(&format!("  … and {more} more frames"));
     }
     // Limits are called in failures what they are called in the configuration.
-    if failure.limit == Some(LimitKind::Scratch) {
-        output::hint(
+    match failure.limit {
+        None => {}
+        Some(LimitKind::Scratch) => output::hint(
             "raise `size` or `files` in its component's `[component.NAME.scratch]` if it may have more",
-        );
-    } else if let Some(key) = failure.limit.map(LimitKind::as_str) {
-        output::hint(&format!("raise `{key}` in `[task.\"{task}\".limits]` if the task may use more"));
+        ),
+        Some(LimitKind::Arguments) => {
+            output::hint("raise `arguments` in the limits of the task that was called if it may get more");
+        }
+        Some(limit) => {
+            output::hint(&format!("raise `{limit}` in `[task.\"{task}\".limits]` if the task may use more"))
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{InvocationId, Outcome};
+use crate::model::{InvocationId, Outcome, check_key, check_labels};
 use crate::store::{Batch, NewInvocation, Store, StoreError, TaskRule};
 use crate::wasm::{Library, Task};
 
@@ -38,6 +38,8 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
             format!("`--key` names one invocation, and {} are to be submitted", all_arguments.len());
         return Err(CliError::usage(message).with_hint("submit them one by one, each with its own key"));
     }
+    args.key.as_deref().map_or(Ok(()), check_key).map_err(|error| CliError::usage(error.to_string()))?;
+    check_labels(&args.labels).map_err(|error| CliError::usage(error.to_string()))?;
     check_deadline(args, task)?;
     let store = context.store()?;
     // Watching begins before the submit, so that no end is missed.

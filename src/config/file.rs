@@ -20,12 +20,12 @@ use super::problem::{Origin, Problem, in_backticks, nearest};
 use super::registry::{OCI_SCHEME, RegistryReference};
 use super::store_url::StoreUrl;
 use super::units::{parse_duration, parse_size};
-use super::{check_component_name, check_slots};
+use super::{SubmitPattern, check_component_name, check_slots};
 use crate::model::{TaskLimits, TaskOptions, is_valid_priority};
 use crate::store::Keep;
 use crate::wasm::{CompileLimits, Grants, Version};
 use compile::COMPILE_KEYS;
-use grants::{HTTP_KEYS, NETWORK_KEYS};
+use grants::{DIRECTORY_KEYS, HTTP_KEYS, NETWORK_KEYS, SCRATCH_KEYS, SECRET_KEYS};
 use retention::KEEP_KEYS;
 use retry::{RETRY_KEYS, RetryOverrides};
 use rules::{RULE_SECTIONS, RuleOverrides};
@@ -45,6 +45,7 @@ pub(super) struct File {
     pub(super) compile: CompileLimits,
     pub(super) components: Vec<Component>,
     pub(super) tasks: Vec<TaskSection>,
+    pub(super) submits: Vec<SubmitPattern>,
 }
 
 /// Where a component comes from.
@@ -95,6 +96,8 @@ pub(super) struct Overrides {
     sockets: Option<u32>,
     request_body_bytes: Option<u64>,
     response_body_bytes: Option<u64>,
+    file_bytes: Option<u64>,
+    traffic_bytes: Option<u64>,
 }
 
 impl Overrides {
@@ -122,6 +125,8 @@ impl Overrides {
                 sockets: self.sockets.unwrap_or(base.limits.sockets),
                 request_body_bytes: self.request_body_bytes.unwrap_or(base.limits.request_body_bytes),
                 response_body_bytes: self.response_body_bytes.unwrap_or(base.limits.response_body_bytes),
+                file_bytes: self.file_bytes.unwrap_or(base.limits.file_bytes),
+                traffic_bytes: self.traffic_bytes.unwrap_or(base.limits.traffic_bytes),
             },
         }
     }
@@ -154,7 +159,7 @@ const COMPONENT_KEYS: [&str; 20] = [
 ];
 const TASK_KEYS: [&str; 9] =
     ["max-attempts", "priority", "deadline", "limits", "retry", "queue", "concurrency", "rate", "unique"];
-const LIMIT_KEYS: [&str; 12] = [
+const LIMIT_KEYS: [&str; 14] = [
     "time",
     "cpu",
     "memory",
@@ -164,15 +169,17 @@ const LIMIT_KEYS: [&str; 12] = [
     "logs",
     "children",
     "files",
+    "file-bytes",
     "sockets",
     "request-body",
     "response-body",
+    "traffic",
 ];
 
 /// Reads the text of a file. Relative paths in it are taken relative to
 /// `directory`; messages call it `shown_as`.
 pub(super) fn parse(text: &str, directory: &Path, shown_as: &str) -> Result<File, Vec<Problem>> {
-    let mut reader = Reader { text, directory, shown_as, problems: Vec::new() };
+    let mut reader = Reader { text, directory, shown_as, problems: Vec::new(), submits: Vec::new() };
     let table = match DeTable::parse(text) {
         Ok(table) => table,
         Err(error) => {
@@ -193,6 +200,8 @@ struct Reader<'a> {
     shown_as: &'a str,
     /// With their offsets in the text.
     problems: Vec<(usize, Problem)>,
+    /// What stands in `may-submit` of any component.
+    submits: Vec<SubmitPattern>,
 }
 
 impl Reader<'_> {
@@ -242,6 +251,7 @@ impl Reader<'_> {
                 file.components.extend(self.component(name, value));
             }
         }
+        file.submits = std::mem::take(&mut self.submits);
         if let Some(tasks) = self.table(top, "", "task") {
             for (task, value) in tasks {
                 file.tasks.extend(self.task(task, value));
@@ -393,6 +403,8 @@ impl Reader<'_> {
             options.files = self.integer(limits, &section, "files", 0, i64::MAX as u64);
             options.request_body_bytes = self.size(limits, &section, "request-body");
             options.response_body_bytes = self.size(limits, &section, "response-body");
+            options.file_bytes = self.size(limits, &section, "file-bytes");
+            options.traffic_bytes = self.size(limits, &section, "traffic");
             options.sockets = self.integer(limits, &section, "sockets", 0, u32::MAX.into());
             let zeros = [("time", options.time), ("cpu", options.cpu.flatten())];
             for (key, _) in zeros.into_iter().filter(|(_, limit)| *limit == Some(Duration::ZERO)) {
@@ -575,22 +587,30 @@ impl Reader<'_> {
     }
 }
 
+/// Sections, with the keys that may be looked for there.
+const SECTIONS: [(&[&str], &str); 11] = [
+    (&RUNNER_KEYS, "runner"),
+    (&KEEP_KEYS, "retention.STATUS"),
+    (&LIMIT_KEYS, "component.NAME.limits"),
+    (&RETRY_KEYS, "component.NAME.retry"),
+    (RULE_SECTIONS[0].1, "component.NAME.concurrency"),
+    (RULE_SECTIONS[1].1, "component.NAME.rate"),
+    (RULE_SECTIONS[2].1, "component.NAME.unique"),
+    (&NETWORK_KEYS, "[component.NAME.network]"),
+    (&HTTP_KEYS, "[component.NAME.http]"),
+    (&COMPONENT_KEYS, "component.NAME"),
+    (&COMPILE_KEYS, "compile"),
+];
+
 /// The section that a key that is wrong here would be right in.
 fn elsewhere(key: &str) -> Option<&'static str> {
-    let sections: [(&[&str], &str); 11] = [
-        (&RUNNER_KEYS, "runner"),
-        (&KEEP_KEYS, "retention.STATUS"),
-        (&LIMIT_KEYS, "component.NAME.limits"),
-        (&RETRY_KEYS, "component.NAME.retry"),
-        (RULE_SECTIONS[0].1, "component.NAME.concurrency"),
-        (RULE_SECTIONS[1].1, "component.NAME.rate"),
-        (RULE_SECTIONS[2].1, "component.NAME.unique"),
-        (&NETWORK_KEYS, "[component.NAME.network]"),
-        (&HTTP_KEYS, "[component.NAME.http]"),
-        (&COMPONENT_KEYS, "component.NAME"),
-        (&COMPILE_KEYS, "compile"),
-    ];
-    sections.into_iter().find(|(keys, _)| keys.contains(&key)).map(|(_, section)| section)
+    SECTIONS.into_iter().find(|(keys, _)| keys.contains(&key)).map(|(_, section)| section)
+}
+
+/// Every key, wherever it may stand.
+pub(super) fn keys() -> Vec<&'static str> {
+    let others: [&[&str]; 5] = [&TOP_KEYS, &TASK_KEYS, &DIRECTORY_KEYS, &SCRATCH_KEYS, &SECRET_KEYS];
+    SECTIONS.into_iter().map(|(keys, _)| keys).chain(others).flatten().copied().collect()
 }
 
 /// Whether a key says that there is no limit.

@@ -18,3 +18,8 @@ pub fn configuration(data: &[u8]) {
         assert_eq!(Lock::parse(&lock.to_text()), Ok(lock), "what is written is read back");
     }
 }
+
+/// Every key of a configuration file: the target's dictionary has them.
+pub fn keys() -> Vec<&'static str> {
+    super::file::keys()
+}

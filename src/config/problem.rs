@@ -64,6 +64,13 @@ impl ConfigError {
     pub fn is_usage(&self) -> bool {
         self.0.iter().all(|problem| problem.origin != Origin::File)
     }
+
+    /// For whoever goes on without a configuration: what that means, and the first of
+    /// what is wrong.
+    pub fn ignored(&self, consequence: &str) -> String {
+        let first = self.0.first().map(ToString::to_string).unwrap_or_default();
+        format!("the configuration is wrong, so {consequence}: {first}")
+    }
 }
 
 impl From<Problem> for ConfigError {

@@ -30,6 +30,13 @@ fn problems(text: &str) -> String {
     lines.collect()
 }
 
+/// Nearly everything that is made up of it would be refused for the same reason.
+#[test]
+fn what_the_fuzz_target_begins_with_is_right() {
+    let text = include_str!("../../tests/fuzz/seeds/configuration/whole.toml");
+    resolve(text, &Flags::default(), &[]).expect("nothing is wrong");
+}
+
 #[test]
 fn without_a_file_there_are_defaults() {
     let directory = tempfile::tempdir().expect("a temporary directory");

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{InvocationId, LogEntry, Outcome, Status};
+use super::{InvocationId, LimitKind, LogEntry, Outcome, Status};
 
 /// Who is asking: the invocation whose guest makes the call.
 #[derive(Debug, Clone)]
@@ -38,6 +38,51 @@ pub struct SubmitOptions {
     pub detached: bool,
     /// Free text about it.
     pub labels: Vec<(String, String)>,
+}
+
+/// The most bytes of an idempotency key. It stands in an index of every store.
+pub const MAX_KEY_BYTES: usize = 1024;
+
+/// The most labels of one invocation, and the most bytes of their names and values together.
+pub const MAX_LABELS: usize = 64;
+/// See [`MAX_LABELS`].
+pub const MAX_LABEL_BYTES: usize = 8 << 10;
+
+/// The most invocations that can be awaited at once.
+pub const MAX_AWAITED: usize = 100_000;
+
+/// The most bytes of results, as JSON, that one wait gets together. They are in the host's
+/// memory until all are there.
+pub const MAX_AWAITED_BYTES: usize = 256 << 20;
+
+/// Checks an idempotency key: every store can keep it.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn check_key(key: &str) -> Result<(), Refusal> {
+    if key.len() > MAX_KEY_BYTES {
+        let length = key.len();
+        return Err(Refusal::bound(format!("the key has {length} bytes, more than {MAX_KEY_BYTES}")));
+    }
+    Ok(())
+}
+
+/// Checks labels: every store can keep them, once for each invocation that has them.
+///
+/// # Errors
+///
+/// What is wrong with them.
+pub fn check_labels(labels: &[(String, String)]) -> Result<(), Refusal> {
+    if labels.len() > MAX_LABELS {
+        let count = labels.len();
+        return Err(Refusal::bound(format!("there are {count} labels, more than {MAX_LABELS}")));
+    }
+    let bytes: usize = labels.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if bytes > MAX_LABEL_BYTES {
+        return Err(Refusal::bound(format!("the labels have {bytes} bytes, more than {MAX_LABEL_BYTES}")));
+    }
+    Ok(())
 }
 
 /// One child that a guest wants.
@@ -91,12 +136,24 @@ pub enum Refusal {
     /// Waiting would never end.
     #[error("{0}")]
     Cycle(String),
-    /// A limit of the runner stands in the way.
-    #[error("{0}")]
-    Limit(String),
+    /// A limit stands in the way.
+    #[error("{message}")]
+    Limit {
+        /// The task's limit, if it is one of those and not the runner's.
+        limit: Option<LimitKind>,
+        /// Which one, in words.
+        message: String,
+    },
     /// The runner is stopping, or its store can't be reached.
     #[error("{0}")]
     Unavailable(String),
+}
+
+impl Refusal {
+    /// A bound of the runner stands in the way, which is no limit of a task.
+    pub fn bound(message: impl Into<String>) -> Self {
+        Self::Limit { limit: None, message: message.into() }
+    }
 }
 
 /// A pending answer. Dropping it abandons the wait, never the work.
@@ -108,8 +165,8 @@ pub type Answer<T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send>>;
 /// of them may block the thread. A future that waits for results parks the
 /// fiber and frees its slot; the others keep it.
 pub trait TaskClient: Send + Sync + 'static {
-    /// Submits children, all or none, and answers with their ids in order once
-    /// they are durable. A repeated attempt of the same caller that submits the
+    /// Submits children, after a look at all of them, and answers with their ids in
+    /// order once they are durable. Many are submitted in several transactions. A repeated attempt of the same caller that submits the
     /// same tasks with the same arguments in the same order gets the ids of the
     /// first time.
     fn submit(&self, caller: &Caller, children: Vec<ChildRequest>) -> Answer<Vec<InvocationId>>;

@@ -15,6 +15,19 @@ pub struct IdError {
     expected: &'static str,
 }
 
+/// The most characters of what is no id that its error repeats: guests make them up.
+const SHOWN: usize = 80;
+
+impl IdError {
+    fn new(text: &str, expected: &'static str) -> Self {
+        let text = match text.char_indices().nth(SHOWN) {
+            Some((end, _)) => format!("{}…", &text[..end]),
+            None => text.to_owned(),
+        };
+        Self { text, expected }
+    }
+}
+
 /// The id of one invocation: a UUID, version 7, so ids sort by age.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -61,9 +74,7 @@ macro_rules! uuid_id {
             type Err = IdError;
 
             fn from_str(text: &str) -> Result<Self, IdError> {
-                Uuid::try_parse(text)
-                    .map(Self)
-                    .map_err(|_| IdError { text: text.to_owned(), expected: $expected })
+                Uuid::try_parse(text).map(Self).map_err(|_| IdError::new(text, $expected))
             }
         }
     };
@@ -110,10 +121,7 @@ impl FromStr for ComponentDigest {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let error = || IdError {
-            text: text.to_owned(),
-            expected: "a component digest (`sha256:` and 64 hexadecimal digits)",
-        };
+        let error = || IdError::new(text, "a component digest (`sha256:` and 64 hexadecimal digits)");
         let hex = text.strip_prefix("sha256:").ok_or_else(error)?;
         if hex.len() != 64 || !hex.is_ascii() {
             return Err(error());

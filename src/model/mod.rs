@@ -15,7 +15,10 @@ mod text;
 mod time;
 mod usage;
 
-pub use client::{Answer, AwaitMode, Caller, ChildRequest, Progress, Refusal, SubmitOptions, TaskClient};
+pub use client::{
+    Answer, AwaitMode, Caller, ChildRequest, MAX_AWAITED, MAX_AWAITED_BYTES, Progress, Refusal,
+    SubmitOptions, TaskClient, check_key, check_labels,
+};
 pub use ids::{ComponentDigest, IdError, InvocationId, RunnerId};
 pub use invocation::{Claim, Invocation, LogEntry, LogStream, Transition};
 pub use outcome::{ExitClass, Failure, FailureKind, LimitKind, Outcome};

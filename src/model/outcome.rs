@@ -175,6 +175,8 @@ pub enum LimitKind {
     Memory,
     /// WebAssembly instructions, roughly.
     Fuel,
+    /// Bytes of the arguments of a child.
+    Arguments,
     /// Bytes of the value, or of what the guest hands over in one call.
     Result,
     /// Children that an attempt submits.
@@ -183,6 +185,16 @@ pub enum LimitKind {
     Files,
     /// Bytes or files in the scratch directory.
     Scratch,
+    /// Bytes read and written of files.
+    FileBytes,
+    /// Sockets, requests and lookups of names that are open at once.
+    Sockets,
+    /// Bytes of the body of a request.
+    RequestBody,
+    /// Bytes of the body of a response.
+    ResponseBody,
+    /// Bytes sent and received over the network.
+    Traffic,
 }
 
 impl LimitKind {
@@ -193,11 +205,23 @@ impl LimitKind {
             Self::Cpu => "cpu",
             Self::Memory => "memory",
             Self::Fuel => "fuel",
+            Self::Arguments => "arguments",
             Self::Result => "result",
             Self::Children => "children",
             Self::Files => "files",
             Self::Scratch => "scratch",
+            Self::FileBytes => "file-bytes",
+            Self::Sockets => "sockets",
+            Self::RequestBody => "request-body",
+            Self::ResponseBody => "response-body",
+            Self::Traffic => "traffic",
         }
+    }
+}
+
+impl std::fmt::Display for LimitKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
     }
 }
 

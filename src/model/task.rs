@@ -71,6 +71,8 @@ pub struct TaskLimits {
     pub children: u64,
     /// Files and directories that are open at once.
     pub files: u64,
+    /// Bytes read and written of files. More is an error that the guest gets.
+    pub file_bytes: u64,
     /// Sockets, requests and lookups of names that may be open at once. One more is
     /// an error that the guest gets; it does not end the attempt.
     pub sockets: u32,
@@ -79,6 +81,8 @@ pub struct TaskLimits {
     pub request_body_bytes: u64,
     /// Bytes of the body of one response that is received.
     pub response_body_bytes: u64,
+    /// Bytes sent and received over the network. More is an error that the guest gets.
+    pub traffic_bytes: u64,
 }
 
 impl Default for TaskLimits {
@@ -93,9 +97,11 @@ impl Default for TaskLimits {
             log_bytes: 1 << 20,
             children: 100_000,
             files: 256,
+            file_bytes: 64 << 30,
             sockets: 64,
             request_body_bytes: 64 << 20,
             response_body_bytes: 64 << 20,
+            traffic_bytes: 1 << 30,
         }
     }
 }

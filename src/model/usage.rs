@@ -35,6 +35,12 @@ pub struct Usage {
     /// Bytes written to files.
     #[serde(skip_serializing_if = "is_zero")]
     pub written_bytes: u64,
+    /// Bytes sent over the network.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub sent_bytes: u64,
+    /// Bytes received over the network.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub received_bytes: u64,
     /// Whether the bill of an attempt that somebody else ended is among it. There is
     /// one such attempt at most, and this is what keeps its bill from being added
     /// twice.
@@ -61,6 +67,8 @@ impl Usage {
             result_bytes: self.result_bytes.saturating_add(attempt.result_bytes),
             read_bytes: self.read_bytes.saturating_add(attempt.read_bytes),
             written_bytes: self.written_bytes.saturating_add(attempt.written_bytes),
+            sent_bytes: self.sent_bytes.saturating_add(attempt.sent_bytes),
+            received_bytes: self.received_bytes.saturating_add(attempt.received_bytes),
             has_late: self.has_late || attempt.has_late,
         }
     }

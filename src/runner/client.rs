@@ -13,8 +13,8 @@ use super::parking::AwaitOutcomes;
 use super::scheduler::handover::soon_free;
 use super::waits::WaitFor;
 use crate::model::{
-    Answer, AwaitMode, Caller, ChildRequest, InvocationId, LogEntry, Outcome, Progress, Refusal, Status,
-    TaskClient, is_valid_priority,
+    Answer, AwaitMode, Caller, ChildRequest, InvocationId, LimitKind, LogEntry, Outcome, Progress, Refusal,
+    Status, TaskClient, is_valid_priority,
 };
 use crate::store::{Cancel, ChildOf, NewInvocation};
 
@@ -82,8 +82,10 @@ fn new_children(
         }
         prepared.push((child, request.options));
     }
-    let count = u32::try_from(prepared.len())
-        .map_err(|_| Refusal::Limit("too many children in one submit".to_owned()))?;
+    let count = u32::try_from(prepared.len()).map_err(|_| Refusal::Limit {
+        limit: Some(LimitKind::Children),
+        message: "too many children in one submit".to_owned(),
+    })?;
     // Places are given only now, so that a refused submit takes none.
     let first = fiber.children.fetch_add(count, Ordering::AcqRel);
     let claim = &fiber.claim;
@@ -126,7 +128,7 @@ impl TaskClient for RunnerClient {
                 return Ok(ready(Ok(Vec::new())));
             }
             core.tell(|messages| {
-                messages.submits.push(SubmitMessage { children, reply: SubmitReply::Ids(sender) });
+                messages.submits.push(SubmitMessage::new(children, SubmitReply::Ids(sender)));
             });
             Ok(answered(receiver))
         };
@@ -149,7 +151,7 @@ impl TaskClient for RunnerClient {
             })?;
             let reply = SubmitReply::Result(Arc::clone(&wait));
             // The caller is about to wait: this thread can run the child.
-            soon_free(|| core.tell(|messages| messages.submits.push(SubmitMessage { children, reply })));
+            soon_free(|| core.tell(|messages| messages.submits.push(SubmitMessage::new(children, reply))));
             let outcomes = AwaitOutcomes::new(core, wait);
             let answer: Answer<_> = Box::pin(async move {
                 match outcomes.await?.pop() {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    Claim, ComponentDigest, Differing, Failure, FailureKind, Outcome, Refusal, RetryPolicy, RuleKey,
-    TaskClient,
+    Claim, ComponentDigest, Differing, Failure, FailureKind, LimitKind, Outcome, Refusal, RetryPolicy,
+    RuleKey, TaskClient,
 };
 use crate::store::{TaskRule, TaskSet};
-use crate::wasm::{GuestControl, Library};
+use crate::wasm::{GuestControl, Interrupt, Library};
 
 /// A started guest. Polling it runs the guest on the polling thread; dropping it
 /// kills the guest wherever it is. Answers with what the attempt produced.
@@ -62,12 +62,18 @@ pub trait Executor: Send + Sync + 'static {
     }
 
     /// Makes a guest of a claim. Nothing of the guest runs before the
-    /// first poll. Cheap, unless another version has to be compiled.
+    /// first poll. Cheap, unless another version has to be compiled: `interrupt` is
+    /// thrown when nobody wants the guest any more, and then it returns soon.
     ///
     /// # Errors
     ///
     /// The failure of the attempt, if it can't even start.
-    fn start(&self, claim: &Claim, client: &Arc<dyn TaskClient>) -> Result<Guest, Failure>;
+    fn start(
+        &self,
+        claim: &Claim,
+        client: &Arc<dyn TaskClient>,
+        interrupt: &Interrupt,
+    ) -> Result<Guest, Failure>;
 
     /// Resolves the task of a child and checks its arguments.
     ///
@@ -75,10 +81,6 @@ pub trait Executor: Send + Sync + 'static {
     ///
     /// What the guest is told.
     fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedChild, Refusal>;
-
-    /// Lets every `start` that takes long give up, now and later. Called when the
-    /// runner kills its guests.
-    fn interrupt(&self) {}
 
     /// Called by a slot thread before a guest runs on it, and after: guests that
     /// compute must be interruptible only in between.
@@ -94,8 +96,13 @@ impl Executor for Library {
         Library::tasks(self).iter().map(|task| TaskRule::new(&task.id, &task.options.rules)).collect()
     }
 
-    fn start(&self, claim: &Claim, client: &Arc<dyn TaskClient>) -> Result<Guest, Failure> {
-        let started = Library::start(self, claim, client)
+    fn start(
+        &self,
+        claim: &Claim,
+        client: &Arc<dyn TaskClient>,
+        interrupt: &Interrupt,
+    ) -> Result<Guest, Failure> {
+        let started = Library::start(self, claim, client, interrupt)
             .map_err(|message| Failure::new(FailureKind::Trapped, message))?;
         Ok(Guest {
             future: started.future,
@@ -109,7 +116,7 @@ impl Executor for Library {
     fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedChild, Refusal> {
         let task = self.resolve(task).map_err(|error| Refusal::UnknownTask(error.to_string()))?;
         let arguments = self.check_arguments(task, arguments).map_err(|error| match error.is_over_limit {
-            true => Refusal::Limit(error.to_string()),
+            true => Refusal::Limit { limit: Some(LimitKind::Arguments), message: error.to_string() },
             false => Refusal::BadArguments(error.to_string()),
         })?;
         Ok(PreparedChild {
@@ -122,10 +129,6 @@ impl Executor for Library {
             priority: task.options.priority,
             deadline: task.options.deadline,
         })
-    }
-
-    fn interrupt(&self) {
-        Library::interrupt(self);
     }
 
     fn guest_runs(&self, runs: bool) {

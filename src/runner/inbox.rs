@@ -21,6 +21,15 @@ use crate::store::{AttemptEnd, Bill, Cancel, NewInvocation, Report};
 pub(super) struct SubmitMessage {
     pub(super) children: Vec<NewInvocation>,
     pub(super) reply: SubmitReply,
+    /// The ids of those that were before them, which are in the store already.
+    pub(super) submitted: Vec<InvocationId>,
+}
+
+impl SubmitMessage {
+    /// Nothing of it is in the store yet.
+    pub(super) fn new(children: Vec<NewInvocation>, reply: SubmitReply) -> Self {
+        Self { children, reply, submitted: Vec::new() }
+    }
 }
 
 /// Who wants to know what became of a submit.
@@ -133,6 +142,11 @@ impl Inbox {
     /// Whether somebody waits for the ledger.
     pub(super) fn is_urgent(&self) -> bool {
         self.state.lock().messages.is_urgent()
+    }
+
+    /// The bytes of the outcomes that lie here.
+    pub(super) fn outcome_bytes(&self) -> usize {
+        self.state.lock().messages.ends.iter().map(|(_, end)| end.how.outcome_bytes()).sum()
     }
 
     /// Waits until a message is urgent or the ledger thread is called, until `until` (`None`: for ever), or

@@ -5,6 +5,7 @@ mod claims;
 mod doubt;
 mod keep;
 mod outage;
+mod share;
 mod stop;
 
 use std::sync::Arc;
@@ -14,14 +15,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use outage::Outage;
+pub(super) use share::MAX_UNWRITTEN;
 
 use super::fiber::{Fiber, Kill};
-use super::inbox::{Messages, SubmitReply};
+use super::inbox::{Messages, SubmitMessage, SubmitReply};
 use super::{Core, KILL_PATIENCE, Stage};
 use crate::model::{InvocationId, Outcome, Refusal, RunnerId, Status};
 use crate::store::{
-    Applied, Batch, Bill, Cancelled, EndKind, Heartbeat, Inventory, Lease, LookUp, NextDue, Receipt, Report,
-    StoreError, Submitted,
+    Applied, Batch, Bill, Cancelled, EndKind, Heartbeat, Inventory, Lease, LookUp, NewInvocation, NextDue,
+    Receipt, Report, StoreError, Submitted,
 };
 
 /// Notes wait this long for company before they are written on their own.
@@ -47,6 +49,8 @@ pub(super) struct Ledger {
     next_heartbeat: Option<Instant>,
     /// Reports that could not be written yet.
     held: Held,
+    /// Those of them that this turn leaves for the next.
+    later: Held,
     /// Bills that could not be written yet. Unlike reports they can't be doubtful: one
     /// that comes twice is added once.
     bills: Vec<Bill>,
@@ -93,9 +97,13 @@ impl Held {
     }
 }
 
-/// A submit whose children are in the batch: the next so many answers are its.
+/// A submit with children in the batch: the next so many answers are its.
 struct PendingSubmit {
     children: usize,
+    /// Children that are left for later turns.
+    later: Vec<NewInvocation>,
+    /// Those of earlier turns.
+    submitted: Vec<InvocationId>,
     /// The first child's id; `None` if there is no child.
     first: Option<InvocationId>,
     reply: SubmitReply,
@@ -130,6 +138,7 @@ impl Ledger {
             must_take_stock: false,
             next_heartbeat: None,
             held: Held::default(),
+            later: Held::default(),
             bills: Vec::new(),
             look_ups: Vec::new(),
             is_in_doubt: false,
@@ -160,8 +169,14 @@ impl Ledger {
         }
     }
 
-    /// Takes all messages, commits what follows from them, acts on the receipt.
+    /// Takes all messages, commits what follows from them, acts on the receipt. Of what
+    /// is large only a share: what is left is for the next turn.
     pub(super) fn turn(&mut self, core: &Arc<Core>) {
+        self.take_turn(core);
+        self.end_turn(core);
+    }
+
+    fn take_turn(&mut self, core: &Arc<Core>) {
         let mut messages = core.inbox.take();
         self.ask_again(&mut messages);
         if messages.has_foreign_change {
@@ -321,17 +336,20 @@ impl Ledger {
         // The end of one that a rule counts lets another start.
         self.may_have_work |= self.held.reports.iter().any(|report| report.end.is_some())
             && self.held.fibers.iter().flatten().any(|fiber| fiber.claim.has_lane);
+        self.take_share();
         let cancels = messages.cancels.iter().map(|message| message.cancel.clone()).collect();
         let mut submits = Vec::new();
         let mut pending = Vec::with_capacity(messages.submits.len());
         for submit in messages.submits.drain(..) {
-            let first = submit.children.first().map(|child| child.id);
-            pending.push(PendingSubmit { children: submit.children.len(), first, reply: submit.reply });
-            for child in &submit.children {
+            let SubmitMessage { mut children, reply, submitted } = submit;
+            let later = children.split_off(share::children(&children));
+            let first = children.first().map(|child| child.id);
+            pending.push(PendingSubmit { children: children.len(), later, submitted, first, reply });
+            for child in &children {
                 let deadline = child.deadline.map(|deadline| now + deadline);
                 self.next_due = self.next_due.into_iter().chain(deadline).min();
             }
-            submits.extend(submit.children);
+            submits.extend(children);
         }
         let batch = Batch {
             rules: if self.has_told_rules { Vec::new() } else { core.executor.rules() },
@@ -363,9 +381,19 @@ impl Ledger {
         for submit in submits {
             let answers: Vec<_> = answers.by_ref().take(submit.children).collect();
             match submit.reply {
+                // A guest that was killed meanwhile no longer listens.
+                SubmitReply::Ids(sender) if sender.is_closed() => {}
                 SubmitReply::Ids(sender) => {
-                    // A guest that was killed meanwhile no longer listens.
-                    let _ = sender.send(answers.iter().map(submitted_id).collect());
+                    let ids: Result<Vec<_>, _> = answers.iter().map(submitted_id).collect();
+                    let all = ids.map(|ids| [submit.submitted, ids].concat());
+                    match all {
+                        Ok(submitted) if !submit.later.is_empty() => {
+                            let (children, reply) = (submit.later, SubmitReply::Ids(sender));
+                            let rest = SubmitMessage { children, reply, submitted };
+                            core.inbox.put(|messages| messages.submits.push(rest));
+                        }
+                        all => drop(sender.send(all)),
+                    }
                 }
                 SubmitReply::Result(wait) => match answers.first().map(submitted_id) {
                     Some(Ok(id)) if Some(id) == submit.first => {
@@ -395,11 +423,9 @@ impl Ledger {
             });
         }
         for ended in receipt.ended {
-            core.scheduler.take_one(ended.id);
-            if let Some(fiber) = core.live_fiber(ended.id) {
-                fiber.kill(Kill::NotOurs);
-            }
+            // First: a slot that has just taken it asks whose it is.
             core.registry.finish(ended.id, &ended.outcome);
+            core.end_here(ended.id);
         }
         give_up(core, &receipt.revoked, messages);
         if !receipt.unblocked.is_empty() {
@@ -556,35 +582,31 @@ impl Ledger {
         core: &Core,
         statuses: Vec<(InvocationId, oneshot::Sender<Result<Status, Refusal>>)>,
     ) {
-        let ids = std::mem::take(&mut self.look_ups);
-        if ids.is_empty() && statuses.is_empty() {
+        if self.look_ups.is_empty() && statuses.is_empty() {
             return;
         }
-        let all: Vec<_> = ids.iter().copied().chain(statuses.iter().map(|(id, _)| *id)).collect();
-        let answers = match core.store.look_up(&all) {
-            Ok(answers) => answers,
+        let ids = &self.look_ups[..self.look_ups.len().min(share::LOOK_UPS)];
+        let asked: Vec<_> = statuses.iter().map(|(id, _)| *id).collect();
+        let read = core.store.look_up(ids).and_then(|found| Ok((found, core.store.statuses(&asked)?)));
+        let (answers, found) = match read {
+            Ok(read) => read,
             Err(error) => {
                 tracing::warn!(%error, "the store can't be read; trying again");
                 self.lengthen_back_off();
-                self.look_ups = ids;
                 refuse_all(Messages { statuses, ..Messages::default() }, &error.to_string());
                 return;
             }
         };
-        let mut answers = answers.into_iter();
-        for (id, answer) in ids.iter().zip(answers.by_ref()) {
+        // The store gives as many at once as are not too large together.
+        for (id, answer) in self.look_ups.drain(..answers.len()).zip(answers) {
             match answer {
-                LookUp::Final(outcome) => core.registry.finish(*id, &outcome),
-                LookUp::Unknown => core.registry.refuse(*id, &unknown_invocation(*id)),
+                LookUp::Final(outcome) => core.registry.finish(id, &outcome),
+                LookUp::Unknown => core.registry.refuse(id, &unknown_invocation(id)),
                 LookUp::Unfinished(_) => {}
             }
         }
-        for ((id, sender), answer) in statuses.into_iter().zip(answers) {
-            let _ = sender.send(match answer {
-                LookUp::Unknown => Err(unknown_invocation(id)),
-                LookUp::Unfinished(status) => Ok(status),
-                LookUp::Final(outcome) => Ok(outcome.status()),
-            });
+        for ((id, sender), status) in statuses.into_iter().zip(found) {
+            let _ = sender.send(status.ok_or_else(|| unknown_invocation(id)));
         }
         // What is awaited and queued can be claimed now.
         let load = core.scheduler.load();
@@ -627,11 +649,9 @@ impl Ledger {
 /// for whoever waits for it.
 fn give_up(core: &Core, revoked: &[InvocationId], messages: &mut Messages) {
     for id in revoked {
-        core.scheduler.take_one(*id);
-        if let Some(fiber) = core.live_fiber(*id) {
-            fiber.kill(Kill::NotOurs);
-        }
+        // First, as above.
         core.registry.disown(*id);
+        core.end_here(*id);
         messages.look_ups.push(*id);
     }
 }
@@ -672,7 +692,13 @@ fn refuse_all(messages: Messages, why: &str) {
     let refusal = || Refusal::Unavailable(why.to_owned());
     let submits = messages.submits.into_iter();
     refuse_submits(
-        submits.map(|submit| PendingSubmit { children: 0, first: None, reply: submit.reply }),
+        submits.map(|submit| PendingSubmit {
+            children: 0,
+            later: Vec::new(),
+            submitted: Vec::new(),
+            first: None,
+            reply: submit.reply,
+        }),
         why,
     );
     for message in messages.cancels {

@@ -32,6 +32,7 @@ mod parking;
 mod retries;
 mod scheduler;
 mod slot;
+mod starts;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -57,6 +58,7 @@ use ledger::Ledger;
 use parking::AwaitOutcomes;
 use retries::Retries;
 use scheduler::Scheduler;
+use starts::Starts;
 use trust::Trust;
 use waits::{Registry, WaitFor};
 
@@ -187,6 +189,8 @@ struct Core {
     ledger: Mutex<Ledger>,
     /// Live fibers by invocation.
     live: Mutex<HashMap<InvocationId, Arc<Fiber>>>,
+    /// Those that are not live yet.
+    starts: Starts,
     stage: AtomicU8,
     /// When the grace time is over, once draining has begun.
     grace_ends: Mutex<Option<Instant>>,
@@ -290,11 +294,12 @@ impl Core {
             return;
         };
         if let Some(wait) = self.registry.youngest_wait_for(id) {
-            wait.refuse(Refusal::Limit(format!(
+            let message = format!(
                 "all {} live instances that this runner may have are parked in waits, and the awaited {id} can't \
                  start (raise `max-live`, or await less at once)",
                 self.options.max_live
-            )));
+            );
+            wait.refuse(Refusal::bound(message));
         }
     }
 
@@ -396,6 +401,7 @@ impl Runner {
             inbox: Inbox::default(),
             trust: Trust::new(id),
             live: Mutex::new(HashMap::new()),
+            starts: Starts::new(options.slots),
             stage: AtomicU8::new(Stage::Working as u8),
             grace_ends: Mutex::new(None),
             counters: Counters::default(),
@@ -451,7 +457,7 @@ impl Runner {
             let reactor = threads.reactor.handle().clone();
             let spawned = std::thread::Builder::new().name(format!("slot-{number}")).spawn(move || {
                 let _reactor = reactor.enter();
-                slot::run(&core, &client);
+                slot::run(&core, &client, number);
             });
             match spawned {
                 Ok(thread) => threads.slots.push(thread),
@@ -558,9 +564,9 @@ impl Runner {
         self.core.scheduler.stop();
         for thread in threads.slots {
             // The ledger has waited for every guest that could be ended. A
-            // thread that still has one hangs in the operating system, and the
-            // invocation was given back without it.
-            if self.core.counters.live.load(Ordering::Acquire) == 0 {
+            // thread that still has one, or makes one, hangs in the operating system,
+            // and the invocation was given back without it.
+            if self.core.counters.live.load(Ordering::Acquire) == 0 && self.core.scheduler.load().busy == 0 {
                 if thread.join().is_err() {
                     tracing::error!("a slot thread panicked");
                 }

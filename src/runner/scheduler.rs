@@ -10,6 +10,7 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 
 use super::fiber::Fiber;
+use super::ledger::MAX_UNWRITTEN;
 use super::waits::Urgency;
 use crate::model::{Claim, InvocationId};
 
@@ -79,6 +80,8 @@ struct Queues {
     /// How much claimed work slots have ever taken.
     taken: usize,
     stopping: bool,
+    /// Bytes of outcomes that wait for the store.
+    unwritten: usize,
 }
 
 /// How full the runner is.
@@ -105,6 +108,8 @@ pub(super) struct Load {
     pub(super) resumed: usize,
     /// Claimed and awaited, and a slot may take it.
     pub(super) startable: usize,
+    /// Whether nothing gets a slot until the store has taken what was made.
+    pub(super) is_congested: bool,
 }
 
 impl Scheduler {
@@ -282,6 +287,24 @@ impl Scheduler {
         }
     }
 
+    /// An outcome of so many bytes waits for the store.
+    pub(super) fn add_unwritten(&self, bytes: usize) {
+        self.queues.lock().unwritten += bytes;
+    }
+
+    /// So many bytes of outcomes wait for the store. Returns whether guests get slots
+    /// again, and did not before.
+    pub(super) fn set_unwritten(&self, bytes: usize) -> bool {
+        let mut queues = self.queues.lock();
+        let was_congested = queues.is_congested();
+        queues.unwritten = bytes;
+        let is_free_again = was_congested && !queues.is_congested();
+        if is_free_again && queues.idle > 0 {
+            self.work_or_stop.notify_all();
+        }
+        is_free_again
+    }
+
     /// How full the runner is.
     pub(super) fn load(&self) -> Load {
         let queues = self.queues.lock();
@@ -303,6 +326,7 @@ impl Scheduler {
             busy: queues.busy,
             live: queues.live,
             may_start_unawaited,
+            is_congested: queues.is_congested(),
         }
     }
 
@@ -319,7 +343,15 @@ impl Queues {
         self.depths.last_key_value().map(|(depth, _)| *depth)
     }
 
+    /// Whether outcomes are made faster than the store takes them.
+    fn is_congested(&self) -> bool {
+        self.unwritten > MAX_UNWRITTEN
+    }
+
     fn take(&mut self, max_live: usize, reserve: usize) -> Option<Work> {
+        if self.is_congested() && !self.stopping {
+            return None;
+        }
         if let Some(fiber) = self.resumed.pop_front() {
             return Some(Work::Resume(fiber));
         }

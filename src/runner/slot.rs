@@ -14,11 +14,11 @@ use crate::model::{Claim, Event, Failure, FailureKind, Outcome, TaskClient, Usag
 use crate::store::{AttemptEnd, EndKind, Report};
 
 /// The life of a slot thread.
-pub(super) fn run(core: &Arc<Core>, client: &Arc<dyn TaskClient>) {
+pub(super) fn run(core: &Arc<Core>, client: &Arc<dyn TaskClient>, slot: usize) {
     while let Some(work) = core.scheduler.next(|| core.slot_is_idle()) {
         let fiber = match work {
             Work::Resume(fiber) => fiber,
-            Work::Start(claim) => match start(core, client, claim) {
+            Work::Start(claim) => match start(core, client, slot, claim) {
                 Some(fiber) => fiber,
                 None => continue,
             },
@@ -28,30 +28,38 @@ pub(super) fn run(core: &Arc<Core>, client: &Arc<dyn TaskClient>) {
 }
 
 /// Makes a live guest of a claim; or reports why that's impossible.
-fn start(core: &Arc<Core>, client: &Arc<dyn TaskClient>, claim: Claim) -> Option<Arc<Fiber>> {
-    let started = catch_unwind(AssertUnwindSafe(|| core.executor.start(&claim, client)));
+fn start(core: &Arc<Core>, client: &Arc<dyn TaskClient>, slot: usize, claim: Claim) -> Option<Arc<Fiber>> {
+    let interrupt = core.begin_start(slot, &claim);
+    let started = match interrupt.is_thrown() {
+        // What is said here is not for anybody: there is a reason why it was thrown.
+        true => Ok(Err(Failure::new(FailureKind::Cancelled, "nobody wants it any more"))),
+        false => catch_unwind(AssertUnwindSafe(|| core.executor.start(&claim, client, &interrupt))),
+    };
     let failure = match started {
         Ok(Ok(guest)) => {
             core.scheduler.add_live(guest.weight.saturating_sub(1));
             let fiber = Fiber::new(core, claim, guest);
             core.add_live_fiber(&fiber);
-            // Whoever disowned everything a moment ago has not seen it: from here
-            // on it is among the live.
-            if !core.trust.is_good(fiber.claim.runner) {
-                fiber.kill(Kill::NotOurs);
+            // From here on whoever ends it finds it among the live.
+            if let Some(why) = core.starts.end(slot) {
+                fiber.kill(why);
             }
             return Some(fiber);
         }
         Ok(Err(failure)) => failure,
         Err(panic) => host_panic(panic.as_ref()),
     };
-    let at = core.clock.now();
     // What was interrupted in its preparations has not failed.
-    let how = match core.stage() >= Stage::Killing {
-        true => EndKind::Release,
-        false => EndKind::Final(Outcome::Failure(Arc::new(failure))),
+    let how = match core.starts.end(slot) {
+        Some(Kill::NotOurs) => {
+            core.registry.disown_attempt(claim.id, claim.attempt);
+            core.scheduler.leave_slot(1, claim.depth);
+            return None;
+        }
+        Some(Kill::Release) => EndKind::Release,
+        None => EndKind::Final(Outcome::Failure(Arc::new(failure))),
     };
-    let report = unstarted(&claim, AttemptEnd::unstarted(at, how));
+    let report = unstarted(&claim, AttemptEnd::unstarted(core.clock.now(), how));
     // Before the slot is free: a runner that stops is done when all slots are
     // free and nothing lies in the inbox.
     core.inbox.put(|messages| messages.unstarted.push(report));
@@ -123,8 +131,12 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
     // nothing lies in the inbox.
     match how {
         Some(how) => {
+            let bytes = how.outcome_bytes();
             let end = AttemptEnd { at: core.clock.now(), how, has_children: children > 0, usage };
             core.inbox.put(|messages| messages.ends.push((Arc::clone(fiber), end)));
+            if core.stage() == Stage::Working {
+                core.scheduler.add_unwritten(bytes);
+            }
         }
         None => {
             core.registry.disown_attempt(fiber.id(), fiber.claim.attempt);

@@ -1,6 +1,8 @@
 //! The runner with guests that are closures: what would be slow or impossible to
 //! provoke with components.
 
+mod starts;
+
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -21,7 +23,7 @@ use crate::store::{
     Batch, ClaimRequest, Counts, Filter, LookUp, MemoryStore, NewInvocation, NextDue, PauseTarget,
     PushedComponent, Receipt, TaskRule, TaskSet,
 };
-use crate::wasm::GuestControl;
+use crate::wasm::{GuestControl, Interrupt};
 
 /// Whatever takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -94,7 +96,7 @@ impl Executor for Closures {
         Arc::new(self.guests.keys().cloned().collect())
     }
 
-    fn start(&self, claim: &Claim, client: &Arc<dyn TaskClient>) -> Result<Guest, Failure> {
+    fn start(&self, claim: &Claim, client: &Arc<dyn TaskClient>, _: &Interrupt) -> Result<Guest, Failure> {
         assert!(&*claim.task != "panic-at-start", "as asked");
         let control = Arc::new(GuestControl::new(Duration::from_secs(3600)));
         let hands = Hands { claim: claim.clone(), client: Arc::clone(client), control: Arc::clone(&control) };
@@ -144,6 +146,8 @@ struct Slow {
     is_away: AtomicBool,
     /// Whether commits with more than one report fail.
     is_small: AtomicBool,
+    /// The most that one commit has submitted.
+    most_submits: AtomicUsize,
 }
 
 impl Slow {
@@ -156,6 +160,7 @@ impl Slow {
             claim_gate: Mutex::new(()),
             is_away: AtomicBool::new(false),
             is_small: AtomicBool::new(false),
+            most_submits: AtomicUsize::new(0),
         })
     }
 
@@ -194,6 +199,7 @@ impl Store for Slow {
                 message: "as asked".to_owned(),
             });
         }
+        self.most_submits.fetch_max(batch.submits.len(), Ordering::SeqCst);
         let receipt = self.store.commit(batch)?;
         if !receipt.claimed.is_empty() {
             drop(self.claim_gate.lock());
@@ -205,6 +211,9 @@ impl Store for Slow {
     }
     fn look_up(&self, ids: &[InvocationId]) -> Result<Vec<LookUp>, StoreError> {
         self.store.look_up(ids)
+    }
+    fn statuses(&self, ids: &[InvocationId]) -> Result<Vec<Option<Status>>, StoreError> {
+        self.store.statuses(ids)
     }
     fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError> {
         self.store.next_due(runner)
@@ -778,5 +787,33 @@ fn a_wait_with_a_limit_of_time_ends_with_it_and_holds_no_slot() {
         assert_eq!((value(&runner, napper), value(&runner, waiter)), (Ok(0), Ok(1)));
         assert_eq!(runner.stop().released, 1);
         assert!(!store.one(sleeper).status.is_final());
+    }
+}
+
+/// Whatever a guest submits at once, nobody's commit waits for all of it; and it comes
+/// back whole and in order, also if the store fails in the middle.
+#[test]
+fn many_children_are_submitted_a_share_at_a_time() {
+    const COUNT: u64 = 2_700;
+    for is_instant in [true, false] {
+        let store = Slow::new(is_instant);
+        let guests =
+            Arc::new(Closures::default().with("leaf", |hands| async move { Ok(hands.argument(0)) }).with(
+                "parent",
+                |hands| async move {
+                    let ids = hands.submit((0..COUNT).map(|n| child("leaf", &[n])).collect()).await?;
+                    let values = hands.wait(ids, AwaitMode::All).await?;
+                    let in_order =
+                        values.iter().enumerate().all(|(place, found)| *found == (place, place as u64));
+                    Ok(if in_order { values.len() as u64 } else { 0 })
+                },
+            ));
+        let runner = start(&store, &guests, options(2));
+        let id = store.submit("parent", &[]);
+        assert_eq!(value(&runner, id), Ok(COUNT));
+        runner.stop();
+        let most = store.most_submits.load(Ordering::SeqCst);
+        assert!((2..=1_000).contains(&most), "{most}");
+        assert_eq!(store.all().len() as u64, COUNT + 1);
     }
 }

@@ -110,11 +110,14 @@ pub(super) fn watch(core: &Arc<Core>) {
 
 impl Core {
     /// Kills every guest and forgets every claim without a report: they may be
-    /// another runner's by now. A claim that a slot has just taken is in neither
-    /// list; the slot asks before it starts it.
+    /// another runner's by now. A claim that a slot has just taken is in none of the
+    /// lists; the slot asks before it starts it.
     pub(super) fn disown_everything(&self) {
         for claim in self.scheduler.take_claimed() {
             self.registry.disown(claim.id);
+        }
+        for id in self.starts.kill_all(Kill::NotOurs) {
+            self.registry.disown(id);
         }
         for fiber in self.live_fibers() {
             self.registry.disown(fiber.id());

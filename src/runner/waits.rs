@@ -16,7 +16,7 @@ use std::task::Waker;
 use parking_lot::Mutex;
 
 use super::final_cache::FinalCache;
-use crate::model::{AwaitMode, InvocationId, Outcome, Refusal};
+use crate::model::{AwaitMode, InvocationId, MAX_AWAITED_BYTES, Outcome, Refusal};
 
 /// One guest, or one thread outside, waiting for one or more results.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ struct WaitState {
     ids: Vec<InvocationId>,
     outcomes: Vec<Option<Outcome>>,
     missing: usize,
+    /// What the outcomes take, in bytes.
+    bytes: usize,
     /// The first that came, for whoever waits for any.
     first: Option<usize>,
     refused: Option<Refusal>,
@@ -74,13 +76,17 @@ impl Wait {
 
     fn fill(&self, index: usize, outcome: &Outcome) {
         let mut state = self.state.lock();
-        if state.outcomes.get(index).is_none_or(Option::is_some) {
+        // What came first is the whole answer to a wait for any.
+        let is_superfluous = self.is_satisfied(&state) || state.refused.is_some();
+        if is_superfluous || state.outcomes.get(index).is_none_or(Option::is_some) {
             return;
         }
         state.outcomes[index] = Some(outcome.clone());
         state.missing -= 1;
+        state.bytes += outcome.approximate_bytes();
         state.first.get_or_insert(index);
-        if self.is_satisfied(&state) {
+        state.refuse_too_much();
+        if self.is_satisfied(&state) || state.refused.is_some() {
             let waker = state.waker.take();
             drop(state);
             if let Some(waker) = waker {
@@ -97,6 +103,20 @@ impl Wait {
         drop(state);
         if let Some(waker) = waker {
             waker.wake();
+        }
+    }
+}
+
+impl WaitState {
+    /// Gives up what is more than anybody gets at once: it would stay here, in the host's
+    /// memory, until the last is there.
+    fn refuse_too_much(&mut self) {
+        if self.bytes > MAX_AWAITED_BYTES {
+            self.outcomes.iter_mut().for_each(|outcome| *outcome = None);
+            self.refused = Some(Refusal::bound(format!(
+                "the results that are awaited at once have more than {MAX_AWAITED_BYTES} bytes together: \
+                 await fewer of them at a time"
+            )));
         }
     }
 }
@@ -190,23 +210,28 @@ impl Registry {
         let outcomes: Vec<_> = ids.iter().map(|id| inner.finals.get(*id)).collect();
         let sequence = inner.next_sequence;
         inner.next_sequence += 1;
+        let mut state = WaitState {
+            missing: outcomes.iter().filter(|outcome| outcome.is_none()).count(),
+            bytes: outcomes.iter().flatten().map(Outcome::approximate_bytes).sum(),
+            first: outcomes.iter().position(Option::is_some),
+            ids: ids.clone(),
+            outcomes,
+            refused: None,
+            waker: None,
+        };
+        if mode == AwaitMode::All {
+            state.refuse_too_much();
+        }
         let wait = Arc::new(Wait {
             caller: caller.as_ref().map(|(id, _)| *id),
             mode,
             depth: depth + 1,
             sequence,
-            state: Mutex::new(WaitState {
-                missing: outcomes.iter().filter(|outcome| outcome.is_none()).count(),
-                first: outcomes.iter().position(Option::is_some),
-                ids: ids.clone(),
-                outcomes,
-                refused: None,
-                waker: None,
-            }),
+            state: Mutex::new(state),
         });
         let state = wait.state.lock();
         let mut unknown = Vec::new();
-        if !wait.is_satisfied(&state) {
+        if !wait.is_satisfied(&state) && state.refused.is_none() {
             for (index, id) in ids.iter().enumerate() {
                 if state.outcomes[index].is_none() {
                     inner.add_waiter(*id, &wait, index);
@@ -327,6 +352,11 @@ impl Registry {
             inner.owned.remove(&id);
             inner.update_want(id);
         }
+    }
+
+    /// Whether this runner owns that attempt.
+    pub(super) fn owns(&self, id: InvocationId, attempt: u32) -> bool {
+        self.inner.lock().owned.get(&id) == Some(&attempt)
     }
 
     /// Everything that this runner knows that it owns, with the attempt: from the
@@ -573,6 +603,34 @@ mod tests {
         registry.finish(b, &value("2"));
         registry.finish(a, &value("1"));
         assert_eq!(values(wait.poll(Waker::noop())), [(1, "2".to_owned())]);
+    }
+
+    #[test]
+    fn more_results_than_anybody_gets_at_once_are_refused_and_let_go() {
+        let registry = Registry::new(0, 0);
+        let ids: Vec<_> = (0..4).map(|_| id()).collect();
+        let large = value(&"x".repeat(MAX_AWAITED_BYTES / 2));
+        let (wait, _) = registry.register(wait_for(None, &ids, AwaitMode::All)).unwrap();
+        registry.finish(ids[0], &large);
+        registry.finish(ids[1], &large);
+        assert!(wait.poll(Waker::noop()).is_none(), "it is just not too much");
+        let Outcome::Value(json) = &large else { panic!() };
+        assert!(Arc::strong_count(json) > 2);
+        registry.finish(ids[2], &value("1"));
+        assert_eq!(Arc::strong_count(json), 1);
+        let answer = wait.poll(Waker::noop()).unwrap();
+        assert!(
+            matches!(&answer, Err(Refusal::Limit { message, .. }) if message.contains("await fewer")),
+            "{answer:?}"
+        );
+
+        // One of them is not too much, whatever else is there.
+        let registry = Registry::new(10, 10 * MAX_AWAITED_BYTES);
+        ids.iter().for_each(|id| registry.finish(*id, &large));
+        let (any, _) = registry.register(wait_for(None, &ids, AwaitMode::Any)).unwrap();
+        assert!(matches!(any.poll(Waker::noop()), Some(Ok(found)) if found.len() == 1));
+        let (all, _) = registry.register(wait_for(None, &ids, AwaitMode::All)).unwrap();
+        assert!(matches!(all.poll(Waker::noop()), Some(Err(Refusal::Limit { .. }))));
     }
 
     #[test]

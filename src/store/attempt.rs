@@ -100,6 +100,16 @@ pub enum EndKind {
     Release,
 }
 
+impl EndKind {
+    /// About how many bytes of memory the outcome holds.
+    pub fn outcome_bytes(&self) -> usize {
+        match self {
+            Self::Final(outcome) | Self::Retry(outcome, _) => outcome.approximate_bytes(),
+            Self::Release => 0,
+        }
+    }
+}
+
 /// What an attempt used that did not end by itself: a cancel, a deadline or the end
 /// of a parent has made its invocation final while it ran, and its guest was dropped
 /// after that.

@@ -66,6 +66,11 @@ impl Store for MemoryStore {
             .collect())
     }
 
+    fn statuses(&self, ids: &[InvocationId]) -> Result<Vec<Option<Status>>, StoreError> {
+        let state = self.state.lock();
+        Ok(ids.iter().map(|id| state.record(id).map(|record| record.status)).collect())
+    }
+
     fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError> {
         let state = self.state.lock();
         let now = self.clock.now();

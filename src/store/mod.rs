@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::model::Invocation;
-use crate::model::{ComponentDigest, InvocationId, LogEntry, RunnerId, Transition};
+use crate::model::{ComponentDigest, InvocationId, LogEntry, RunnerId, Status, Transition};
 
 pub use attempt::{
     Applied, AttemptEnd, Bill, ClaimRequest, EndKind, Heartbeat, Inventory, Lease, Report, TaskSet,
@@ -39,7 +39,7 @@ pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use postgres::{PostgresStore, PostgresUrl};
 pub use prune::{Keep, Prune, PrunePosition, Pruned};
-pub use read::{Counts, Filter, LookUp, NextDue};
+pub use read::{Counts, Filter, LOOK_UP_BYTES, LookUp, NextDue};
 pub use setting::{NewComponent, Pause, PauseTarget, PushedComponent, TaskRule};
 pub use sqlite::SqliteStore;
 pub use submit::{ChildOf, NewInvocation, Submitted};
@@ -83,8 +83,13 @@ pub trait Store: Send + Sync + 'static {
     fn get(&self, ids: &[InvocationId]) -> Result<Vec<Option<Invocation>>, StoreError>;
 
     /// Reads what a waiter needs to know of each id, in the order of `ids`. Any
-    /// number of ids may be asked for at once.
+    /// number of ids may be asked for at once. Answers for as many, from the first on, as
+    /// have outcomes of together about [`LOOK_UP_BYTES`], one at least: values may be large,
+    /// and many.
     fn look_up(&self, ids: &[InvocationId]) -> Result<Vec<LookUp>, StoreError>;
+
+    /// Reads the status of each id, in the order of `ids`; `None` for unknown ids.
+    fn statuses(&self, ids: &[InvocationId]) -> Result<Vec<Option<Status>>, StoreError>;
 
     /// When something happens by itself, as [`Receipt::next_due`] would answer to
     /// a claim of this runner. Cheap: a runner that has no room to claim asks

@@ -13,6 +13,9 @@ pub struct NextDue {
     pub at: Option<UnixMicros>,
 }
 
+/// With outcomes of so many bytes an answer of [`Store::look_up`](super::Store::look_up) ends.
+pub const LOOK_UP_BYTES: usize = 16 << 20;
+
 /// What a waiter needs to know of an invocation.
 #[derive(Debug, Clone)]
 pub enum LookUp {
@@ -22,6 +25,16 @@ pub enum LookUp {
     Unfinished(Status),
     /// It is final.
     Final(Outcome),
+}
+
+impl LookUp {
+    /// About how many bytes of memory the outcome holds.
+    pub fn outcome_bytes(&self) -> usize {
+        match self {
+            Self::Final(outcome) => outcome.approximate_bytes(),
+            Self::Unknown | Self::Unfinished(_) => 0,
+        }
+    }
 }
 
 /// Which invocations to list.

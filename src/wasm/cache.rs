@@ -21,6 +21,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::compile::{self, CompileError, Compiler};
+use super::interrupt::Interrupt;
 use crate::model::ComponentDigest;
 
 /// The first bytes of a file, the last of them its format's version.
@@ -78,23 +79,20 @@ impl Cache {
         self.compiler.max_component_bytes()
     }
 
-    /// Gives up what is being compiled, and compiles nothing more.
-    pub(super) fn interrupt(&self) {
-        self.compiler.interrupt();
-    }
-
     /// The compiled form of a component: what was kept, or else compiled now
-    /// and kept. `fuel` says whether `engine` counts it.
+    /// and kept. `fuel` says whether `engine` counts it; `interrupt` ends the wait for
+    /// whoever compiles.
     ///
     /// # Errors
     ///
-    /// Only if `bytes` can't be compiled.
+    /// Only if `bytes` can't be compiled, or the wait was ended.
     pub(super) fn load(
         &self,
         engine: &Engine,
         fuel: bool,
         digest: &ComponentDigest,
         bytes: &[u8],
+        interrupt: &Interrupt,
     ) -> Result<Component, CompileError> {
         classify(bytes).map_err(CompileError::Refused)?;
         let path = self
@@ -114,13 +112,13 @@ impl Cache {
                 }
             },
         };
-        let mut made = self.compile(engine, fuel, bytes, &draft);
+        let mut made = self.compile(engine, fuel, bytes, &draft, interrupt);
         if let Err(CompileError::Unwritten(error)) = &made
             && let Some(path) = &draft.path
         {
             warn!("can't keep compiled code in `{}`: {error}", path.display());
             draft = Draft::in_memory()?;
-            made = self.compile(engine, fuel, bytes, &draft);
+            made = self.compile(engine, fuel, bytes, &draft, interrupt);
         }
         made?;
         let component = draft.load(engine)?;
@@ -135,9 +133,16 @@ impl Cache {
         Ok(component)
     }
 
-    fn compile(&self, engine: &Engine, fuel: bool, bytes: &[u8], draft: &Draft) -> Result<(), CompileError> {
+    fn compile(
+        &self,
+        engine: &Engine,
+        fuel: bool,
+        bytes: &[u8],
+        draft: &Draft,
+        interrupt: &Interrupt,
+    ) -> Result<(), CompileError> {
         match &self.compiler {
-            Compiler::Child(child) => child.compile(fuel, bytes, &draft.file, self.beside_guests),
+            Compiler::Child(child) => child.compile(fuel, bytes, &draft.file, self.beside_guests, interrupt),
             Compiler::InProcess => {
                 let code = compile::in_process(engine, bytes)?;
                 seal(&mut &draft.file, &code).map_err(|error| CompileError::Unwritten(error.to_string()))
@@ -516,7 +521,7 @@ mod tests {
 
     #[track_caller]
     fn load(cache: &Cache, engine: &Engine, (bytes, digest): &(Vec<u8>, ComponentDigest)) {
-        let component = cache.load(engine, false, digest, bytes).unwrap();
+        let component = cache.load(engine, false, digest, bytes, &Interrupt::default()).unwrap();
         assert_eq!(component.component_type().exports(engine).len(), 1);
     }
 
@@ -753,7 +758,10 @@ mod tests {
                 );
             }
             assert!(
-                new(None).load(&Engine::default(), false, &digest, &bytes[..length]).is_err() || length >= 8
+                new(None)
+                    .load(&Engine::default(), false, &digest, &bytes[..length], &Interrupt::default())
+                    .is_err()
+                    || length >= 8
             );
         }
     }

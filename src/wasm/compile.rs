@@ -4,10 +4,11 @@
 //! promise that compiling takes any particular time or memory. So a child does
 //! it, which is this program itself. It gets the bytes of the component as its
 //! standard input, a file to write to as its standard output, and nothing else:
-//! no environment, no other descriptor. It limits itself before it reads a byte,
-//! and dies with the thread that waits for it.
+//! no environment, no other descriptor. It limits itself, and gives up nearly all
+//! system calls, before it reads a byte, and dies with the thread that waits for it.
 
 mod child;
+mod filter;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -16,16 +17,17 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use wasmtime::Engine;
 
 pub use child::{JobError, compile};
+
+use super::interrupt::Interrupt;
 
 /// The most bytes that are kept of what a child says.
 const MAX_SAID: usize = 64 << 10;
@@ -46,8 +48,6 @@ pub struct ChildCompiler {
     /// The program, and what it is given before the job.
     command: Vec<OsString>,
     limits: CompileLimits,
-    /// Readable once children are to be killed.
-    interrupt: Arc<OwnedFd>,
 }
 
 /// What one component may take until it is loaded.
@@ -115,28 +115,15 @@ struct Job {
 impl Compiler {
     /// The program that this is, which must understand `subcommand`, followed by a
     /// job, as a call of [`compile`].
-    ///
-    /// # Errors
-    ///
-    /// If the system has no descriptors left.
-    pub fn this_program(subcommand: &str, limits: CompileLimits) -> io::Result<Self> {
+    pub fn this_program(subcommand: &str, limits: CompileLimits) -> Self {
         // Not by its path, where another version may have been installed since.
         let command = vec!["/proc/self/exe".into(), subcommand.into()];
-        Self::with_command(command, limits)
+        Self::Child(ChildCompiler { command, limits })
     }
 
     /// A program at a path, which must understand the same.
-    ///
-    /// # Errors
-    ///
-    /// As [`this_program`](Self::this_program).
-    pub fn program(path: PathBuf, subcommand: &str, limits: CompileLimits) -> io::Result<Self> {
-        Self::with_command(vec![path.into(), subcommand.into()], limits)
-    }
-
-    fn with_command(command: Vec<OsString>, limits: CompileLimits) -> io::Result<Self> {
-        let interrupt = eventfd(0, EventfdFlags::CLOEXEC)?;
-        Ok(Self::Child(ChildCompiler { command, limits, interrupt: Arc::new(interrupt) }))
+    pub fn program(path: PathBuf, subcommand: &str, limits: CompileLimits) -> Self {
+        Self::Child(ChildCompiler { command: vec![path.into(), subcommand.into()], limits })
     }
 
     /// The most bytes that a component may have.
@@ -146,25 +133,19 @@ impl Compiler {
             Self::InProcess => CompileLimits::default().component_bytes,
         }
     }
-
-    /// Kills the children that run, and lets no more start.
-    pub(super) fn interrupt(&self) {
-        if let Self::Child(child) = self {
-            // It fails only if it was done 2^64 times.
-            let _ = rustix::io::write(&child.interrupt, &1u64.to_ne_bytes());
-        }
-    }
 }
 
 impl ChildCompiler {
     /// Lets a child compile `bytes` for engines like `engine` and write its code
-    /// into `code`, where it is as [`super::cache`] writes it.
+    /// into `code`, where it is as [`super::cache`] writes it. The child is killed if
+    /// `interrupt` is thrown first.
     pub(super) fn compile(
         &self,
         fuel: bool,
         bytes: &[u8],
         code: &File,
         polite: bool,
+        interrupt: &Interrupt,
     ) -> Result<(), CompileError> {
         let failed = |what: &str| {
             let what = what.to_owned();
@@ -188,6 +169,7 @@ impl ChildCompiler {
         });
         let input = input.map_err(failed("the component can't be handed to the compiler"))?;
         let output = code.try_clone().map_err(failed("the compiler can't be given a file"))?;
+        let interrupt = interrupt.event().map_err(failed("the compiler can't be waited for"))?;
         let deadline = Instant::now() + self.limits.time;
         let [program, arguments @ ..] = &*self.command else { unreachable!("a command has a program") };
         let child = Command::new(program)
@@ -202,60 +184,17 @@ impl ChildCompiler {
             .stderr(Stdio::piped())
             .spawn();
         let child = child.map_err(failed("the compiler can't be started"))?;
-        tracing::debug!(pid = child.id(), bytes = bytes.len(), "compiling a component");
+        let pid = child.id();
+        tracing::debug!(pid, bytes = bytes.len(), "compiling a component");
         let (status, said, end) =
-            self.wait(child, deadline).map_err(failed("the compiler can't be waited for"))?;
+            wait(child, deadline, &interrupt).map_err(failed("the compiler can't be waited for"))?;
         match end {
             End::Itself if status.success() => Ok(()),
             End::Itself => Err(self.verdict(status, &said)),
             End::OutOfTime => Err(self.over("takes longer than", &format!("{:?}", self.limits.time), "time")),
-            End::Interrupted => Err(CompileError::Failed("the runner stops".to_owned())),
-        }
-    }
-
-    /// Waits until a child ends, or ends it.
-    fn wait(&self, mut child: Child, deadline: Instant) -> io::Result<(ExitStatus, String, End)> {
-        let mut said = Vec::new();
-        let listened = self.listen(&mut child, deadline, &mut said);
-        if !matches!(listened, Ok(End::Itself)) {
-            let _ = child.kill();
-        }
-        // It has closed its standard error, which it does not do before its end,
-        // or it was killed.
-        let status = child.wait()?;
-        Ok((status, String::from_utf8_lossy(&said).into_owned(), listened?))
-    }
-
-    fn listen(&self, child: &mut Child, deadline: Instant, said: &mut Vec<u8>) -> io::Result<End> {
-        let Some(mut stderr) = child.stderr.take() else { return Ok(End::Itself) };
-        let mut buffer = [0; 4096];
-        loop {
-            let remaining = deadline.saturating_duration_since(Instant::now());
-            if remaining.is_zero() {
-                return Ok(End::OutOfTime);
-            }
-            let timeout = Timespec::try_from(remaining).map_err(|_| io::ErrorKind::InvalidInput)?;
-            let mut events =
-                [PollFd::new(&stderr, PollFlags::IN), PollFd::new(&self.interrupt, PollFlags::IN)];
-            match poll(&mut events, Some(&timeout)) {
-                Err(rustix::io::Errno::INTR) => continue,
-                result => result?,
-            };
-            let (spoke, interrupted) = (events[0].revents(), events[1].revents());
-            if !interrupted.is_empty() {
-                return Ok(End::Interrupted);
-            }
-            if spoke.is_empty() {
-                continue;
-            }
-            match stderr.read(&mut buffer) {
-                Ok(0) => return Ok(End::Itself),
-                Ok(count) => {
-                    let room = MAX_SAID.saturating_sub(said.len());
-                    said.extend_from_slice(&buffer[..count.min(room)]);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+            End::Interrupted => {
+                tracing::debug!(pid, "the compiler was killed: nobody waits for it any more");
+                Err(CompileError::Failed("nobody waits for it any more".to_owned()))
             }
         }
     }
@@ -305,6 +244,52 @@ impl ChildCompiler {
             "compiling it {how} the {limit} that `compile.{key}` allows \
              (raise it in `wasm-runner.toml` if you trust the component)"
         ))
+    }
+}
+
+/// Waits until a child ends, or ends it.
+fn wait(mut child: Child, deadline: Instant, interrupt: &OwnedFd) -> io::Result<(ExitStatus, String, End)> {
+    let mut said = Vec::new();
+    let listened = listen(&mut child, deadline, interrupt, &mut said);
+    if !matches!(listened, Ok(End::Itself)) {
+        let _ = child.kill();
+    }
+    // It has closed its standard error, which it does not do before its end,
+    // or it was killed.
+    let status = child.wait()?;
+    Ok((status, String::from_utf8_lossy(&said).into_owned(), listened?))
+}
+
+fn listen(child: &mut Child, deadline: Instant, interrupt: &OwnedFd, said: &mut Vec<u8>) -> io::Result<End> {
+    let Some(mut stderr) = child.stderr.take() else { return Ok(End::Itself) };
+    let mut buffer = [0; 4096];
+    loop {
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        if remaining.is_zero() {
+            return Ok(End::OutOfTime);
+        }
+        let timeout = Timespec::try_from(remaining).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let mut events = [PollFd::new(&stderr, PollFlags::IN), PollFd::new(interrupt, PollFlags::IN)];
+        match poll(&mut events, Some(&timeout)) {
+            Err(rustix::io::Errno::INTR) => continue,
+            result => result?,
+        };
+        let (spoke, interrupted) = (events[0].revents(), events[1].revents());
+        if !interrupted.is_empty() {
+            return Ok(End::Interrupted);
+        }
+        if spoke.is_empty() {
+            continue;
+        }
+        match stderr.read(&mut buffer) {
+            Ok(0) => return Ok(End::Itself),
+            Ok(count) => {
+                let room = MAX_SAID.saturating_sub(said.len());
+                said.extend_from_slice(&buffer[..count.min(room)]);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::control::GuestControl;
 use super::output::{Output, harmless};
-use crate::model::InvocationId;
+use crate::model::{InvocationId, LimitKind};
 
 /// Different denials of one attempt that are written down. A guest that probes
 /// everything must not fill logs with it.
@@ -26,13 +27,19 @@ struct Inner {
     component: Arc<str>,
     invocation: InvocationId,
     output: Output,
+    control: Arc<GuestControl>,
     said: Mutex<Vec<String>>,
 }
 
 impl Denials {
-    pub(super) fn new(component: Arc<str>, invocation: InvocationId, output: Output) -> Self {
+    pub(super) fn new(
+        component: Arc<str>,
+        invocation: InvocationId,
+        output: Output,
+        control: Arc<GuestControl>,
+    ) -> Self {
         let said = Mutex::new(Vec::new());
-        Self { inner: Arc::new(Inner { component, invocation, output, said }) }
+        Self { inner: Arc::new(Inner { component, invocation, output, control, said }) }
     }
 
     /// The component whose grants are asked for.
@@ -59,5 +66,11 @@ impl Denials {
         let inner = &*self.inner;
         let text = inner.output.note(text);
         tracing::warn!(component = %inner.component, invocation = %inner.invocation, "{text}");
+    }
+
+    /// The same of what a limit denies, which is named if the guest ends after that.
+    pub(super) fn say_limit(&self, limit: LimitKind, tried: &str, why: &str) {
+        self.inner.control.refuse(limit, format!("the guest was denied {tried} ({why})"));
+        self.say(tried, why);
     }
 }

@@ -1,7 +1,7 @@
 //! One attempt: a fresh instance in a fresh `wasmtime::Store`, from its arguments
 //! to its outcome.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::value::RawValue;
 use wasmtime::component::{ComponentExportIndex, InstancePre, ResourceTable, ResourceTableError, Val};
@@ -15,12 +15,12 @@ use super::files::Files;
 use super::host::{ChildFailed, HostState};
 use super::library::{DirectoryAccess, Grants};
 use super::limits::MemoryLimit;
-use super::network::{BodyLimits, Gate, Http, SocketLimit, Sockets};
+use super::network::{BodyLimits, Gate, Http, SocketLimit, Sockets, Traffic};
 use super::output::Output;
 use super::scratch::ScratchDirectory;
-use super::secrets::Scrubber;
+use super::scrub::Scrubber;
 use super::submits::Submits;
-use super::values::{WriteError, arguments_from_json, to_json};
+use super::values::{VALUES_BYTES, WriteError, arguments_from_json, to_json};
 use crate::model::{
     Caller, Claim, Clock, Failure, FailureKind, LimitKind, LogStream, Outcome, TaskClient, TaskLimits,
 };
@@ -34,7 +34,7 @@ pub(super) const TABLES_PER_WEIGHT: u32 = 4;
 
 /// Bytes that a guest may hand to the host in one call, as the host counts them:
 /// every element of a list costs the size of a value.
-const HAND_OVER_BYTES: usize = 512 << 20;
+const HAND_OVER_BYTES: usize = VALUES_BYTES;
 
 /// Resources of the host that one guest may hold: open files, streams, what it waits
 /// for. More is a trap.
@@ -56,6 +56,8 @@ pub(super) struct Program {
     pub(super) entry: Entry,
     pub(super) signature: Signature,
     pub(super) grants: Grants,
+    /// What finds their secrets; made for the first attempt.
+    pub(super) scrubber: OnceLock<Option<Arc<Scrubber>>>,
     pub(super) submits: Submits,
     pub(super) limits: TaskLimits,
 }
@@ -85,9 +87,18 @@ pub(super) async fn run(
         let (client, caller) = (Arc::clone(&client), caller.clone());
         let value_bytes = (program.entry == Entry::Command).then_some(program.limits.result_bytes);
         let sink = Box::new(move |entries| client.log(&caller, entries));
-        let scrubber = Scrubber::new(&program.grants.secrets);
+        // Whoever runs guests has read the secrets by now.
+        let scrubber = program.scrubber.get_or_init(|| Scrubber::new(&program.grants.secrets).map(Arc::new));
         let control = Arc::clone(&control);
-        Output::new(clock, control, claim.attempt, program.limits.log_bytes, value_bytes, scrubber, sink)
+        Output::new(
+            clock,
+            control,
+            claim.attempt,
+            program.limits.log_bytes,
+            value_bytes,
+            scrubber.clone(),
+            sink,
+        )
     };
     let outcome = attempt(&program, &claim, caller, client, &output, &control).await;
     output.finish();
@@ -115,8 +126,10 @@ async fn attempt(
         })?;
     let mut table = ResourceTable::new();
     table.set_max_capacity(MAX_RESOURCES);
-    let denials = Denials::new(Arc::clone(&program.component), claim.id, output.clone());
-    let gate = Gate::new(&program.grants, denials.clone(), SocketLimit::new(program.limits.sockets));
+    let denials = Denials::new(Arc::clone(&program.component), claim.id, output.clone(), Arc::clone(control));
+    let sockets = SocketLimit::new(program.limits.sockets);
+    let traffic = Traffic::new(program.limits.traffic_bytes, Arc::clone(control), denials.clone());
+    let gate = Gate::new(&program.grants, denials.clone(), sockets, traffic);
     let bodies = BodyLimits {
         request: program.limits.request_body_bytes,
         response: program.limits.response_body_bytes,
@@ -150,6 +163,7 @@ async fn attempt(
         labels: claim.labels.clone(),
         files: Arc::new(Files::new(
             program.limits.files,
+            program.limits.file_bytes,
             program.grants.scratch.as_ref(),
             Arc::clone(control),
         )),

@@ -16,11 +16,15 @@ use wasmtime_wasi::p2::{
     StreamResult,
 };
 
+use super::allowance::Allowance;
 use super::control::GuestControl;
 use super::host::HostState;
 use super::scratch::{End, FileKey, Quota, ScratchGrant};
 use crate::model::LimitKind;
 use types::{Descriptor, ErrorCode, Filesize, HostDescriptor};
+
+/// The most bytes that one read of a stream gives.
+const MAX_READ: usize = 64 << 10;
 
 /// Puts these files in the place of those that a linker has already.
 pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
@@ -43,6 +47,8 @@ pub(super) struct Files {
     /// The most files and directories that may be open at once.
     limit: u64,
     open: Arc<AtomicU64>,
+    /// Bytes that may be read and written.
+    bytes: Allowance,
     /// Those that the guest has opened, by the number of their descriptor. The
     /// granted directories are open anyway.
     opened: Mutex<HashMap<u32, Arc<Open>>>,
@@ -84,14 +90,20 @@ impl Drop for Open {
 }
 
 impl Files {
-    /// Nothing open, and so many that may be.
-    pub(super) fn new(limit: u64, scratch: Option<&ScratchGrant>, control: Arc<GuestControl>) -> Self {
+    /// Nothing open, and so many that may be; and so many bytes.
+    pub(super) fn new(
+        limit: u64,
+        bytes: u64,
+        scratch: Option<&ScratchGrant>,
+        control: Arc<GuestControl>,
+    ) -> Self {
         let scratch = scratch.map(|grant| Scratch {
             guest: grant.guest.clone(),
             quota: Arc::new(Quota::new(grant)),
             roots: Mutex::default(),
         });
-        Self { control, limit, open: Arc::default(), opened: Mutex::default(), scratch }
+        let bytes = Allowance::new(bytes);
+        Self { control, limit, bytes, open: Arc::default(), opened: Mutex::default(), scratch }
     }
 
     /// A place for one more open file.
@@ -117,6 +129,33 @@ impl Files {
         let is_in_it = scratch.roots.lock().contains(&descriptor.rep())
             || self.opened(descriptor).is_some_and(|open| open.is_scratch);
         is_in_it.then(|| Arc::clone(&scratch.quota))
+    }
+
+    /// Counts what was read of that for which there was room.
+    fn has_read(&self, bytes: u64, room: u64) {
+        self.bytes.give_back(room.saturating_sub(bytes));
+        self.control.meter().read.add(bytes);
+    }
+
+    /// The same of what was written.
+    fn has_written(&self, bytes: u64, room: u64) {
+        self.bytes.give_back(room.saturating_sub(bytes));
+        self.control.meter().written.add(bytes);
+    }
+
+    /// Says that no more may be read or written.
+    fn is_over(&self) -> ErrorCode {
+        let limit = self.bytes.limit();
+        let message =
+            format!("the guest wanted to read and write more than its limit of {limit} bytes of files");
+        self.control.refuse(LimitKind::FileBytes, message);
+        ErrorCode::Quota
+    }
+
+    /// The same for a stream, whose errors are the system's.
+    fn stream_is_over(&self) -> StreamError {
+        self.is_over();
+        StreamError::LastOperationFailed(std::io::Error::from(rustix::io::Errno::DQUOT).into())
     }
 
     /// Says that the scratch directory is full.
@@ -266,9 +305,15 @@ impl HostDescriptor for FilesView<'_> {
         length: Filesize,
         offset: Filesize,
     ) -> FsResult<(Vec<u8>, bool)> {
-        let (bytes, is_end) = self.wasi.read(file, length, offset).await?;
-        self.files.control.meter().read.add(bytes.len() as u64);
-        Ok((bytes, is_end))
+        let taken = self.files.bytes.take_up_to(length);
+        if taken == 0 && length > 0 {
+            // Whether there is more, or this was all.
+            let (more, is_end) = self.wasi.read(file, 1, offset).await?;
+            return if more.is_empty() { Ok((more, is_end)) } else { Err(self.files.is_over().into()) };
+        }
+        let read = self.wasi.read(file, taken, offset).await;
+        self.files.has_read(read.as_ref().map_or(0, |(bytes, _)| bytes.len() as u64), taken);
+        read
     }
 
     async fn write(
@@ -277,11 +322,17 @@ impl HostDescriptor for FilesView<'_> {
         bytes: Vec<u8>,
         offset: Filesize,
     ) -> FsResult<Filesize> {
-        let end = End::At(offset.saturating_add(bytes.len() as u64));
-        self.files.make_room(self.files.opened(&file).as_ref(), end)?;
-        let written = self.wasi.write(file, bytes, offset).await?;
-        self.files.control.meter().written.add(written);
-        Ok(written)
+        let count = bytes.len() as u64;
+        let end = End::At(offset.saturating_add(count));
+        if !self.files.bytes.take(count) {
+            return Err(self.files.is_over().into());
+        }
+        let written = match self.files.make_room(self.files.opened(&file).as_ref(), end) {
+            Ok(()) => self.wasi.write(file, bytes, offset).await,
+            Err(error) => Err(error),
+        };
+        self.files.has_written(written.as_ref().map_or(0, |written| *written), count);
+        written
     }
 
     async fn read_directory(
@@ -516,9 +567,24 @@ struct Reader {
 }
 
 impl Reader {
-    fn count(&self, bytes: Bytes) -> Bytes {
-        self.files.control.meter().read.add(bytes.len() as u64);
-        bytes
+    /// How much of so many bytes may be read; `None` if that is nothing: then nothing
+    /// may come of a read.
+    fn room(&self, size: usize) -> Option<usize> {
+        // More than that comes of no read.
+        let taken = self.files.bytes.take_up_to(size.min(MAX_READ) as u64);
+        if taken == 0 && size > 0 { None } else { usize::try_from(taken).ok() }
+    }
+
+    /// Counts what a read gave for which there was room.
+    fn count(&self, read: StreamResult<Bytes>, room: usize) -> StreamResult<Bytes> {
+        self.files.has_read(read.as_ref().map_or(0, |bytes| bytes.len() as u64), room as u64);
+        read
+    }
+
+    /// What is said of a byte for which there was no room.
+    fn refuse(&self, read: StreamResult<Bytes>) -> StreamResult<Bytes> {
+        let bytes = read?;
+        if bytes.is_empty() { Ok(bytes) } else { Err(self.files.stream_is_over()) }
     }
 }
 
@@ -532,12 +598,21 @@ impl Pollable for Reader {
 #[async_trait]
 impl InputStream for Reader {
     fn read(&mut self, size: usize) -> StreamResult<Bytes> {
-        self.inner.read(size).map(|bytes| self.count(bytes))
+        let Some(room) = self.room(size) else {
+            let read = self.inner.read(1);
+            return self.refuse(read);
+        };
+        let read = self.inner.read(room);
+        self.count(read, room)
     }
 
     async fn blocking_read(&mut self, size: usize) -> StreamResult<Bytes> {
-        let bytes = self.inner.blocking_read(size).await?;
-        Ok(self.count(bytes))
+        let Some(room) = self.room(size) else {
+            let read = self.inner.blocking_read(1).await;
+            return self.refuse(read);
+        };
+        let read = self.inner.blocking_read(room).await;
+        self.count(read, room)
     }
 
     async fn cancel(&mut self) {
@@ -556,22 +631,29 @@ struct Writer {
 
 impl Writer {
     /// Makes room for what is about to be written.
-    fn make_room(&mut self, count: u64) -> StreamResult<()> {
-        let end = match &mut self.position {
+    fn make_room(&self, count: u64) -> StreamResult<()> {
+        let end = match self.position {
             Some(position) => End::At(position.saturating_add(count)),
             None => End::Behind(count),
         };
+        if !self.files.bytes.take(count) {
+            return Err(self.files.stream_is_over());
+        }
         if self.open.as_ref().is_some_and(|open| !open.grow(end)) {
+            self.files.bytes.give_back(count);
             return Err(self.files.stream_is_full());
         }
         Ok(())
     }
 
-    fn has_written(&mut self, count: u64) {
-        self.files.control.meter().written.add(count);
+    /// Counts what was written, all of it or nothing.
+    fn count(&mut self, written: StreamResult<()>, count: u64) -> StreamResult<()> {
+        let so_many = if written.is_ok() { count } else { 0 };
+        self.files.has_written(so_many, count);
         if let Some(position) = &mut self.position {
-            *position = position.saturating_add(count);
+            *position = position.saturating_add(so_many);
         }
+        written
     }
 }
 
@@ -587,9 +669,8 @@ impl OutputStream for Writer {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         let count = bytes.len() as u64;
         self.make_room(count)?;
-        self.inner.write(bytes)?;
-        self.has_written(count);
-        Ok(())
+        let written = self.inner.write(bytes);
+        self.count(written, count)
     }
 
     fn flush(&mut self) -> StreamResult<()> {
@@ -603,9 +684,8 @@ impl OutputStream for Writer {
     async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {
         let count = bytes.len() as u64;
         self.make_room(count)?;
-        self.inner.blocking_write_and_flush(bytes).await?;
-        self.has_written(count);
-        Ok(())
+        let written = self.inner.blocking_write_and_flush(bytes).await;
+        self.count(written, count)
     }
 
     async fn cancel(&mut self) {

@@ -12,6 +12,7 @@ use super::cache::{Cache, seal, unseal};
 use super::compile::Compiler;
 use super::discover::Names;
 use super::engine::compiling_engine;
+use super::interrupt::Interrupt;
 use super::library::load_bytes;
 use super::values::{Case, Field, Shape, to_json, value_from_json};
 
@@ -59,9 +60,9 @@ pub fn component(data: &[u8]) {
     }
     let engine = ENGINE.get_or_init(|| compiling_engine(false).expect("an engine can be made"));
     // Within this process: a child of it would not be looked into.
-    let cache = Cache::new(None, Compiler::InProcess);
+    let (cache, never) = (Cache::new(None, Compiler::InProcess), Interrupt::default());
     let path = std::path::Path::new("fuzzed.wasm");
-    match load_bytes(engine, false, "fuzzed", path, (ComponentDigest::of(data), data), &cache) {
+    match load_bytes(engine, false, "fuzzed", path, (ComponentDigest::of(data), data), &cache, &never) {
         Ok(loaded) => {
             let exports = loaded.exports();
             let names = exports.iter().map(|export| (export.id.clone(), export.version()));

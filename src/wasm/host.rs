@@ -16,7 +16,8 @@ use super::output::{Output, harmless};
 use super::submits::Submits;
 use crate::model;
 use crate::model::{
-    AwaitMode, Caller, ChildRequest, FailureKind, InvocationId, LimitKind, Outcome, Progress, TaskClient,
+    AwaitMode, Caller, ChildRequest, FailureKind, InvocationId, LimitKind, MAX_AWAITED, Outcome, Progress,
+    TaskClient, check_key, check_labels,
 };
 
 mod bindings {
@@ -69,7 +70,8 @@ impl HostState {
         children: Vec<ChildRequest>,
     ) -> Result<Vec<InvocationId>, model::Refusal> {
         let count = self.more_children(children.len())?;
-        let ids = self.client.submit(&self.caller, children).await?;
+        let submitted = self.client.submit(&self.caller, children).await;
+        let ids = submitted.inspect_err(|refusal| self.note_limit(refusal))?;
         self.children = count;
         Ok(ids)
     }
@@ -82,7 +84,15 @@ impl HostState {
         // It counts before it is submitted: nobody knows for sure that it was not.
         self.children = self.more_children(1)?;
         self.output.hand_over();
-        self.client.call(&self.caller, child).await
+        let called = self.client.call(&self.caller, child).await;
+        called.inspect_err(|refusal| self.note_limit(refusal))
+    }
+
+    /// Remembers a limit that refused something, for the failure.
+    fn note_limit(&self, refusal: &model::Refusal) {
+        if let model::Refusal::Limit { limit: Some(limit), message } = refusal {
+            self.control.refuse(*limit, message.clone());
+        }
     }
 
     /// How many children so many more would make.
@@ -93,8 +103,9 @@ impl HostState {
         }
         let message =
             format!("the guest wanted {count} children, more than its limit of {}", self.max_children);
-        self.control.refuse(LimitKind::Children, message.clone());
-        Err(model::Refusal::Limit(message))
+        let refusal = model::Refusal::Limit { limit: Some(LimitKind::Children), message };
+        self.note_limit(&refusal);
+        Err(refusal)
     }
 }
 
@@ -153,7 +164,7 @@ fn refusal(refusal: model::Refusal) -> Refusal {
         model::Refusal::UnknownInvocation(message) => Refusal::UnknownInvocation(message),
         model::Refusal::Denied(message) => Refusal::Denied(message),
         model::Refusal::Cycle(message) => Refusal::Cycle(message),
-        model::Refusal::Limit(message) => Refusal::Limit(message),
+        model::Refusal::Limit { message, .. } => Refusal::Limit(message),
         model::Refusal::Unavailable(message) => Refusal::Unavailable(message),
     }
 }
@@ -185,6 +196,10 @@ fn parse_id(id: &str) -> Result<InvocationId, Refusal> {
 }
 
 fn parse_ids(ids: &[String]) -> Result<Vec<InvocationId>, Refusal> {
+    if ids.len() > MAX_AWAITED {
+        let message = format!("{} results are awaited at once, more than {MAX_AWAITED}", ids.len());
+        return Err(Refusal::Limit(message));
+    }
     ids.iter().map(|id| parse_id(id)).collect()
 }
 
@@ -218,6 +233,9 @@ impl invocations::Host for HostState {
         how: SubmitOptions,
     ) -> Result<Vec<String>, Refusal> {
         self.submits.check(&task, &self.denials).map_err(refusal)?;
+        // Before they are copied for each child.
+        how.key.as_deref().map_or(Ok(()), check_key).map_err(refusal)?;
+        check_labels(&how.labels).map_err(refusal)?;
         let (task, how) = (Arc::<str>::from(task), options(how));
         let children = arguments
             .into_iter()

@@ -19,6 +19,7 @@ use super::docs::{self, describe};
 use super::engine::{EpochTicker, new_engine};
 use super::execute;
 use super::glob::Glob;
+use super::interrupt::Interrupt;
 use super::linked::{LinkedTask, link_one};
 use super::network::{HttpGrant, NetworkGrant};
 use super::parallel::in_parallel;
@@ -403,6 +404,25 @@ impl Library {
             .ok_or_else(|| ResolveError { message: format!("task `{id}` is not linked") })
     }
 
+    /// Whether a pattern of `may-submit` stands for any task. `*` alone does, even if
+    /// there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`ResolveError`] with what was probably meant.
+    pub fn check_submits(&self, pattern: &Glob) -> Result<(), ResolveError> {
+        let text = pattern.to_string();
+        if text == "*" || self.tasks.iter().any(|task| pattern.matches(&task.id)) {
+            return Ok(());
+        }
+        let message = match self.names.resolve(&text) {
+            // Guests may use short names; what they may do is written in full.
+            Ok(id) => format!("`{text}` is no full id of a task (did you mean `{id}`?)"),
+            Err(message) => message,
+        };
+        Err(ResolveError { message })
+    }
+
     /// Checks `arguments` (a JSON array or object) against the parameters of a
     /// task and returns them as the JSON array that is stored.
     ///
@@ -424,7 +444,7 @@ impl Library {
             return Err(ArgumentError { message, is_over_limit: true });
         }
         normalise_arguments(arguments, &linked.program.signature.parameters)
-            .map_err(|error| ArgumentError::new(error.to_string()))
+            .map_err(|error| ArgumentError { message: error.to_string(), is_over_limit: error.is_too_large })
     }
 
     /// What values go into a task and come out of it; `None` if it is not of this
@@ -448,12 +468,18 @@ impl Library {
     }
 
     /// Makes a guest of a claim. Nothing of it runs before the first poll. May
-    /// fetch and compile another version of the component, if it is pinned.
+    /// fetch and compile another version of the component, if it is pinned: `interrupt`
+    /// ends the wait for its compiler.
     ///
     /// # Errors
     ///
     /// Why there can't be one: for whoever wants the result.
-    pub fn start(&self, claim: &Claim, client: &Arc<dyn TaskClient>) -> Result<StartedGuest, String> {
+    pub fn start(
+        &self,
+        claim: &Claim,
+        client: &Arc<dyn TaskClient>,
+        interrupt: &Interrupt,
+    ) -> Result<StartedGuest, String> {
         let current = self
             .programs
             .get(&claim.task)
@@ -461,7 +487,7 @@ impl Library {
         let task = &self.tasks[current.index];
         let version = match task.digest == claim.component_digest {
             true => None,
-            false => self.versions.pinned(&task.component, claim.component_digest)?,
+            false => self.versions.pinned(&task.component, claim.component_digest, interrupt)?,
         };
         let linked = match &version {
             None => current,
@@ -487,11 +513,6 @@ impl Library {
             weight: linked.weight,
             retry: Arc::clone(&linked.retry),
         })
-    }
-
-    /// Gives up what [`start`](Self::start) compiles, now and later.
-    pub fn interrupt(&self) {
-        self.versions.interrupt();
     }
 
     /// A guest gets a slot, or gives it back: guests are interruptible only in
@@ -526,7 +547,9 @@ pub(super) fn load_one(
     if let Some(locked) = locked {
         check_lock(name, digest, *locked).map_err(|message| load_error(name, path, message))?;
     }
-    load_bytes(engine, fuel, name, path, (digest, &bytes), cache).map_err(|unloaded| unloaded.error)
+    // A signal ends the whole process, and the compiler with it.
+    let never = Interrupt::default();
+    load_bytes(engine, fuel, name, path, (digest, &bytes), cache, &never).map_err(|unloaded| unloaded.error)
 }
 
 /// Whether a component has the digest that the lock file has.
@@ -559,6 +582,7 @@ pub(super) fn load_bytes(
     path: &Path,
     (digest, bytes): (ComponentDigest, &[u8]),
     cache: &Cache,
+    interrupt: &Interrupt,
 ) -> Result<Loaded, Unloaded> {
     let refused = |message: String, is_final| Unloaded { error: load_error(name, path, message), is_final };
     let most = cache.max_component_bytes();
@@ -567,7 +591,7 @@ pub(super) fn load_bytes(
         return Err(refused(message, true));
     }
     let component = cache
-        .load(engine, fuel, &digest, bytes)
+        .load(engine, fuel, &digest, bytes, interrupt)
         .map_err(|error| refused(error.to_string(), matches!(error, CompileError::Refused(_))))?;
     let mut discovery = discover(&component, name);
     docs::attach(bytes, &mut discovery.exports);

@@ -1,7 +1,7 @@
 //! Components with everything that they import, and what their tasks run as.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use wasmtime::component::{Component, Linker};
 
@@ -133,6 +133,7 @@ pub(super) fn link_one(
             entry: export.entry,
             signature: export.signature.clone(),
             grants: source.grants.clone(),
+            scrubber: OnceLock::new(),
             submits: submits.clone(),
             limits: options.limits.clone(),
         });

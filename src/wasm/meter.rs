@@ -16,6 +16,8 @@ pub(super) struct Meter {
     pub(super) result: Counter,
     pub(super) read: Counter,
     pub(super) written: Counter,
+    pub(super) sent: Counter,
+    pub(super) received: Counter,
 }
 
 /// A number that many may add to.
@@ -54,6 +56,8 @@ impl Meter {
             result_bytes: self.result.get(),
             read_bytes: self.read.get(),
             written_bytes: self.written.get(),
+            sent_bytes: self.sent.get(),
+            received_bytes: self.received.get(),
             ..Usage::default()
         }
     }

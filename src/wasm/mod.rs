@@ -1,5 +1,6 @@
 //! Everything that touches WebAssembly: the only layer that says `wasmtime`.
 
+mod allowance;
 mod cache;
 mod compile;
 mod control;
@@ -15,6 +16,7 @@ mod glob;
 mod host;
 mod inspect;
 mod interfaces;
+mod interrupt;
 mod library;
 mod limits;
 mod link;
@@ -26,6 +28,7 @@ mod parallel;
 mod rights;
 mod rules;
 mod scratch;
+mod scrub;
 mod secrets;
 mod sections;
 mod submits;
@@ -42,6 +45,7 @@ pub use engine::{live_for_maps, maps_for_live};
 pub use glob::Glob;
 pub use inspect::{Capability, Inspection};
 pub use interfaces::{Interface, Interfaces};
+pub use interrupt::Interrupt;
 pub use library::{
     ArgumentError, ComponentSource, DirectoryAccess, DirectoryGrant, Grants, Library, LibraryOptions,
     LoadError, NotTask, Parameter, ResolveError, StartedGuest, Task, TaskSchema, Version, check_lock,

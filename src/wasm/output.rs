@@ -11,7 +11,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use super::control::GuestControl;
-use super::secrets::Scrubber;
+use super::scrub::Scrubber;
 use crate::model::{Clock, Failure, LogEntry, LogStream, is_terminal_control};
 
 /// Output is handed over when this much has gathered, or when the guest waits or
@@ -45,7 +45,7 @@ struct Inner {
     /// Entries that may still be begun.
     entries: usize,
     dropped: u64,
-    scrubber: Option<Scrubber>,
+    scrubber: Option<Arc<Scrubber>>,
     /// What may be the beginning of a secret whose rest has not been written yet, per
     /// stream.
     held: [Vec<u8>; 2],
@@ -76,7 +76,7 @@ impl Output {
         attempt: u32,
         log_bytes: u64,
         value_bytes: Option<u64>,
-        scrubber: Option<Scrubber>,
+        scrubber: Option<Arc<Scrubber>>,
         sink: Sink,
     ) -> Self {
         let to_usize = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use super::cache::Cache;
 use super::compile::Compiler;
 use super::discover::Names;
+use super::interrupt::Interrupt;
 use super::library::{ComponentSource, Loaded, Version, load_bytes};
 use super::linked::{Linked, link_one};
 use crate::model::ComponentDigest;
@@ -78,8 +79,13 @@ impl Versions {
     }
 
     /// The version of a component that an invocation was submitted for; `None` if
-    /// the component is not pinned.
-    pub(super) fn pinned(&self, name: &str, digest: ComponentDigest) -> Result<Option<Arc<Linked>>, String> {
+    /// the component is not pinned. `interrupt` ends the wait for its compiler.
+    pub(super) fn pinned(
+        &self,
+        name: &str,
+        digest: ComponentDigest,
+        interrupt: &Interrupt,
+    ) -> Result<Option<Arc<Linked>>, String> {
         let place = self.loaded.iter().position(|one| &*one.name == name);
         let Some(place) = place.filter(|place| self.sources[*place].version == Version::Pinned) else {
             return Ok(None);
@@ -87,17 +93,12 @@ impl Versions {
         if let Some(linked) = self.linked.lock().get(&digest) {
             return Ok(Some(Arc::clone(linked)));
         }
-        let linked = Arc::new(self.link(place, digest)?);
+        let linked = Arc::new(self.link(place, digest, interrupt)?);
         self.linked.lock().put(digest, Arc::clone(&linked));
         Ok(Some(linked))
     }
 
-    /// Gives up what is being compiled, and compiles nothing more.
-    pub(super) fn interrupt(&self) {
-        self.cache.interrupt();
-    }
-
-    fn link(&self, place: usize, digest: ComponentDigest) -> Result<Linked, String> {
+    fn link(&self, place: usize, digest: ComponentDigest, interrupt: &Interrupt) -> Result<Linked, String> {
         let (current, source) = (&self.loaded[place], &self.sources[place]);
         let what = format!("`{}` is pinned to the component `{digest}`", current.name);
         if let Some(reason) = self.refused.lock().get(&digest) {
@@ -125,7 +126,8 @@ impl Versions {
         let path = format!("store:{digest}");
         let engine = current.component.engine();
         let fuel = source.wants_fuel();
-        let loaded = load_bytes(engine, fuel, &current.name, Path::new(&path), (digest, &bytes), &self.cache);
+        let read = (digest, &*bytes);
+        let loaded = load_bytes(engine, fuel, &current.name, Path::new(&path), read, &self.cache, interrupt);
         let version = loaded.map_err(|unloaded| {
             let reason = unloaded.error.message;
             if unloaded.is_final {

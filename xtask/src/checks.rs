@@ -6,12 +6,13 @@ use std::process::{ExitCode, Stdio};
 use anyhow::{Context, Result};
 
 use crate::guests;
-use crate::process::{cargo, guest_cargo, run, show};
+use crate::process::{cargo, ensure_cpp_compiler, guest_cargo, run, show};
 
 /// Everything that has to hold before a change is merged. The tests come last,
 /// so that their count is the last line.
 pub fn ci() -> Result<ExitCode> {
     guests::ensure_target()?;
+    ensure_cpp_compiler()?;
     run(cargo().args(["fmt", "--all", "--check"]))?;
     run(guest_cargo().args(["fmt", "--all", "--check"]))?;
     run(cargo().args(["clippy", "--workspace", "--all-targets", "--locked"]).args(["--", "-D", "warnings"]))?;
@@ -34,8 +35,10 @@ const FUZZ_SECONDS: u64 = 60;
 /// `N passed, N failed`.
 pub fn test(filters: &[String]) -> Result<ExitCode> {
     guests::build()?;
+    // The tests of all targets are built with libFuzzer, whether it runs or not.
+    ensure_cpp_compiler()?;
     let fuzzed = match filters {
-        [] => crate::fuzz::run(FUZZ_SECONDS, None)?,
+        [] => crate::fuzz::run_all(FUZZ_SECONDS)?,
         _ => crate::fuzz::Fuzzed { held: 0, failed: 0 },
     };
     let mut command = cargo();

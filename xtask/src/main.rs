@@ -21,7 +21,9 @@ usage: cargo xtask COMMAND
   test [FILTER]…                 build the guests, run the tests, count them; without a filter also fuzz for a minute
   componentize                   build guest-tasks/componentize and put it into src/, where the program carries it
   languages                      test `new` and `build` in every language, and write the table of them
-  fuzz [--seconds N] [--seed N]  run the fuzz targets in tests/fuzz (default: for 60 seconds in all)
+  fuzz [--seconds N] [--seed N] [TARGET]
+                                 run the fuzz targets in tests/fuzz (default: for 60 seconds in all)
+  fuzz TARGET FILE…              run a fuzz target on these inputs only
   ci                             format, clippy, docs, then test
   demo [--profile dev|release]   build everything and show what the runner does
                                  (default: release)

@@ -56,6 +56,31 @@ pub fn guest_cargo() -> Command {
     command
 }
 
+/// Makes sure that there is what compiles libFuzzer, which is C++. Only tests need it.
+pub fn ensure_cpp_compiler() -> Result<()> {
+    const PACKAGE: &str = "g++";
+    if std::env::var_os("CXX").is_some() || is_installed("c++") {
+        return Ok(());
+    }
+    let user = Command::new("id").arg("-u").output().context("failed to start `id`")?;
+    if user.stdout.trim_ascii() != b"0" || !is_installed("apt-get") {
+        bail!(
+            "`c++` is missing, which libFuzzer is compiled with: install a C++ compiler \
+             (on Debian: `apt-get install {PACKAGE}`)"
+        );
+    }
+    run(Command::new("apt-get").arg("update"))?;
+    run(Command::new("apt-get")
+        .args(["install", "-y", "--no-install-recommends", PACKAGE])
+        .env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+/// Whether there is a program of this name.
+fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}
+
 /// Runs a command to its end; a failure names the command.
 pub fn run(command: &mut Command) -> Result<()> {
     let shown = show(command);

@@ -18,6 +18,7 @@ wit_bindgen::generate!({
 const MIB: usize = 1 << 20;
 const HOST_PAGE: usize = 4 << 10;
 const FORK_BOMB: &str = "demo:faults/faults.fork-bomb";
+const HUGE_RESULT: &str = "demo:faults/faults.huge-result";
 const NOTHING: &str = "demo:faults/faults.nothing";
 
 struct Faults;
@@ -151,6 +152,36 @@ impl Guest for Faults {
     }
 
     fn nothing() {}
+
+    fn label(children: u32, bytes: u32) -> Result<u32, String> {
+        let options = SubmitOptions { labels: vec![("l".to_owned(), "x".repeat(bytes as usize))], ..plain() };
+        let ids = invocations::submit_all(NOTHING, &vec!["[]".to_owned(); children as usize], &options);
+        ids.map(|ids| ids.len() as u32).map_err(|refusal| format!("{refusal:?}"))
+    }
+
+    fn key(bytes: u32) -> Result<String, String> {
+        let options = SubmitOptions { key: Some("k".repeat(bytes as usize)), ..plain() };
+        invocations::submit(NOTHING, "[]", &options).map_err(|refusal| format!("{refusal:?}"))
+    }
+
+    fn await_strangers(count: u32) -> Result<u32, String> {
+        let ids: Vec<_> = (0..count).map(|n| format!("01939f5e-7a2b-7c3d-8e4f-{n:012x}")).collect();
+        let outcomes = invocations::await_all(&ids).map_err(|refusal| format!("{refusal:?}"))?;
+        Ok(outcomes.len() as u32)
+    }
+
+    fn ask_strangely(bytes: u32) -> u32 {
+        let answer = invocations::status(&"x".repeat(bytes as usize));
+        format!("{answer:?}").len() as u32
+    }
+
+    fn gather(children: u32, mib: u32) -> Result<u32, String> {
+        let arguments = vec![format!("[{mib}]"); children as usize];
+        let ids = invocations::submit_all(HUGE_RESULT, &arguments, &plain())
+            .map_err(|refusal| format!("{refusal:?}"))?;
+        let outcomes = invocations::await_all(&ids).map_err(|refusal| format!("{refusal:?}"))?;
+        Ok(outcomes.len() as u32)
+    }
 }
 
 fn plain() -> SubmitOptions {

@@ -12,10 +12,34 @@ use base64::engine::general_purpose::STANDARD;
 use oci_client::secrets::RegistryAuth;
 use serde::Deserialize;
 
+use super::identity::IdentityToken;
 use crate::config::RegistryReference;
 
 /// `HOST=USER:PASSWORD`.
 const VARIABLE: &str = "WASM_RUNNER_REGISTRY_AUTH";
+
+/// The user whose password is an identity token, as helpers of docker's write it.
+const TOKEN_USER: &str = "<token>";
+
+/// Who we are.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Credentials {
+    /// What can be shown to the registry as it is.
+    Auth(RegistryAuth),
+    /// What its token server is to be shown first.
+    Identity(IdentityToken),
+}
+
+impl Credentials {
+    const NONE: Self = Self::Auth(RegistryAuth::Anonymous);
+
+    fn of(user: String, password: String) -> Self {
+        match user == TOKEN_USER {
+            true => Self::Identity(IdentityToken::new(password)),
+            false => Self::Auth(RegistryAuth::Basic(user, password)),
+        }
+    }
+}
 
 /// The part of docker's `config.json` that matters here.
 #[derive(Default, Deserialize)]
@@ -33,6 +57,7 @@ struct DockerAuth {
     auth: Option<String>,
     username: Option<String>,
     password: Option<String>,
+    identitytoken: Option<String>,
 }
 
 /// What a helper of docker's answers.
@@ -49,9 +74,9 @@ struct HelperAnswer {
 /// # Errors
 ///
 /// Why those that there are can't be read.
-pub(super) fn find(reference: &RegistryReference) -> Result<RegistryAuth, String> {
+pub(super) fn find(reference: &RegistryReference) -> Result<Credentials, String> {
     if reference.is_plain() && !reference.is_loopback() {
-        return Ok(RegistryAuth::Anonymous);
+        return Ok(Credentials::NONE);
     }
     if let Some(text) = std::env::var_os(VARIABLE).filter(|text| !text.is_empty()) {
         let text = text.into_string().map_err(|_| format!("{VARIABLE} is not UTF-8"))?;
@@ -59,12 +84,12 @@ pub(super) fn find(reference: &RegistryReference) -> Result<RegistryAuth, String
         let (host, pair) = text.split_once('=').ok_or_else(shape)?;
         let (user, password) = pair.split_once(':').ok_or_else(shape)?;
         if host == reference.host {
-            return Ok(RegistryAuth::Basic(user.to_owned(), password.to_owned()));
+            return Ok(Credentials::of(user.to_owned(), password.to_owned()));
         }
     }
-    let Some(path) = docker_config() else { return Ok(RegistryAuth::Anonymous) };
+    let Some(path) = docker_config() else { return Ok(Credentials::NONE) };
     let text = match std::fs::read(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(RegistryAuth::Anonymous),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Credentials::NONE),
         other => other.map_err(|error| format!("`{}`: {error}", path.display()))?,
     };
     // The error of the parser could quote what it read.
@@ -79,7 +104,7 @@ fn docker_config() -> Option<PathBuf> {
     Some(directory.or_else(|| Some(dirs::home_dir()?.join(".docker")))?.join("config.json"))
 }
 
-fn of_docker(config: &DockerConfig, host: &str) -> Result<RegistryAuth, String> {
+fn of_docker(config: &DockerConfig, host: &str) -> Result<Credentials, String> {
     let helper = config.cred_helpers.get(host).or(config.creds_store.as_ref());
     if let Some(helper) = helper
         && let Some(auth) = ask(helper, host)?
@@ -92,8 +117,12 @@ fn of_docker(config: &DockerConfig, host: &str) -> Result<RegistryAuth, String> 
         key.split('/').next().unwrap_or_default().to_owned()
     };
     let Some((_, auth)) = config.auths.iter().find(|(key, _)| name(key) == host) else {
-        return Ok(RegistryAuth::Anonymous);
+        return Ok(Credentials::NONE);
     };
+    // It goes before a user, who stands beside it for show.
+    if let Some(token) = auth.identitytoken.as_ref().filter(|token| !token.is_empty()) {
+        return Ok(Credentials::Identity(IdentityToken::new(token.clone())));
+    }
     let pair = match (&auth.auth, &auth.username, &auth.password) {
         (Some(encoded), _, _) if !encoded.is_empty() => {
             let decoded =
@@ -104,11 +133,11 @@ fn of_docker(config: &DockerConfig, host: &str) -> Result<RegistryAuth, String> 
         (_, Some(user), Some(password)) => Some((user.clone(), password.clone())),
         _ => None,
     };
-    Ok(pair.map_or(RegistryAuth::Anonymous, |(user, password)| RegistryAuth::Basic(user, password)))
+    Ok(pair.map_or(Credentials::NONE, |(user, password)| Credentials::of(user, password)))
 }
 
 /// Asks a helper of docker's; `None` if it knows nothing of that registry.
-fn ask(helper: &str, host: &str) -> Result<Option<RegistryAuth>, String> {
+fn ask(helper: &str, host: &str) -> Result<Option<Credentials>, String> {
     let program = format!("docker-credential-{helper}");
     let failed = |error: std::io::Error| format!("`{program}`: {error}");
     let mut child = Command::new(&program)
@@ -128,12 +157,7 @@ fn ask(helper: &str, host: &str) -> Result<Option<RegistryAuth>, String> {
     }
     let answer: HelperAnswer =
         serde_json::from_slice(&output.stdout).map_err(|_| format!("`{program}` gave no credentials"))?;
-    Ok(Some(match answer.username.as_str() {
-        "<token>" => {
-            return Err(format!("`{program}` gave a token, which is not supported: give {VARIABLE}"));
-        }
-        _ => RegistryAuth::Basic(answer.username, answer.secret),
-    }))
+    Ok(Some(Credentials::of(answer.username, answer.secret)))
 }
 
 #[cfg(test)]
@@ -143,16 +167,18 @@ mod tests {
     #[test]
     fn credentials_of_docker_are_those_of_the_host() {
         let text = format!(
-            r#"{{"auths": {{"ghcr.io": {{"auth": "{}"}}, "https://old.example/v1/": {{"username": "u", "password": "p"}}, "empty.example": {{}}}}}}"#,
-            STANDARD.encode("acme:secret:with:colons")
+            r#"{{"auths": {{"ghcr.io": {{"auth": "{}"}}, "acr.example": {{"auth": "{}", "identitytoken": "t"}}, "https://old.example/v1/": {{"username": "u", "password": "p"}}, "empty.example": {{}}}}}}"#,
+            STANDARD.encode("acme:secret:with:colons"),
+            STANDARD.encode("00000000-0000-0000-0000-000000000000:")
         );
         let config: DockerConfig = serde_json::from_str(&text).unwrap();
-        let basic = |user: &str, password: &str| RegistryAuth::Basic(user.to_owned(), password.to_owned());
+        let basic = |user: &str, password: &str| Credentials::of(user.to_owned(), password.to_owned());
         for (host, auth) in [
             ("ghcr.io", basic("acme", "secret:with:colons")),
             ("old.example", basic("u", "p")),
-            ("empty.example", RegistryAuth::Anonymous),
-            ("other.example", RegistryAuth::Anonymous),
+            ("acr.example", Credentials::Identity(IdentityToken::new("t".to_owned()))),
+            ("empty.example", Credentials::NONE),
+            ("other.example", Credentials::NONE),
         ] {
             assert_eq!(of_docker(&config, host), Ok(auth), "{host}");
         }
@@ -166,6 +192,6 @@ mod tests {
     fn credentials_never_travel_in_the_open() {
         let reference = RegistryReference::parse("oci://registry.example/a:1").unwrap();
         let plain = RegistryReference { is_insecure: true, ..reference };
-        assert_eq!(find(&plain), Ok(RegistryAuth::Anonymous));
+        assert_eq!(find(&plain), Ok(Credentials::NONE));
     }
 }

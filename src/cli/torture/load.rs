@@ -238,15 +238,21 @@ impl Reader {
     /// If the store can't be read.
     pub fn look(&self) -> Result<(), StoreError> {
         let pending: Vec<_> = self.book.with(|pages| pages.pending.iter().copied().collect());
-        let answers = self.store.look_up(&pending)?;
-        self.book.with(|pages| {
-            for (id, answer) in pending.into_iter().zip(answers) {
-                if let LookUp::Final(outcome) = answer {
-                    pages.pending.remove(&id);
-                    pages.seen.insert(id, full(&outcome));
+        let mut rest = &pending[..];
+        while !rest.is_empty() {
+            // Of as many at once as the store gives.
+            let answers = self.store.look_up(rest)?;
+            let (answered, later) = rest.split_at(answers.len());
+            rest = later;
+            self.book.with(|pages| {
+                for (id, answer) in answered.iter().zip(answers) {
+                    if let LookUp::Final(outcome) = answer {
+                        pages.pending.remove(id);
+                        pages.seen.insert(*id, full(&outcome));
+                    }
                 }
-            }
-        });
+            });
+        }
         Ok(())
     }
 }

@@ -5,19 +5,19 @@ use std::ops::RangeInclusive;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Reader, Value, describe};
+use super::{Reader, SubmitPattern, Value, describe};
 use crate::wasm::{
     DirectoryAccess, DirectoryGrant, Glob, Grants, HostPattern, HttpGrant, NetworkGrant, Ports, Scheme,
     ScratchGrant, SecretGrant, SecretSource,
 };
 
-const DIRECTORY_KEYS: [&str; 3] = ["host", "guest", "access"];
-const SCRATCH_KEYS: [&str; 3] = ["guest", "size", "files"];
+pub(super) const DIRECTORY_KEYS: [&str; 3] = ["host", "guest", "access"];
+pub(super) const SCRATCH_KEYS: [&str; 3] = ["guest", "size", "files"];
 /// A scratch directory of which nothing more is said.
 const SCRATCH_GUEST: &str = "/tmp";
 const SCRATCH_BYTES: u64 = 64 << 20;
 const SCRATCH_FILES: u64 = 10_000;
-const SECRET_KEYS: [&str; 2] = ["file", "environment"];
+pub(super) const SECRET_KEYS: [&str; 2] = ["file", "environment"];
 pub(super) const NETWORK_KEYS: [&str; 3] = ["host", "ports", "allow-private"];
 pub(super) const HTTP_KEYS: [&str; 6] = ["host", "schemes", "ports", "methods", "paths", "allow-private"];
 
@@ -195,7 +195,12 @@ impl Reader<'_> {
 
     fn may_submit(&mut self, table: &DeTable<'_>, section: &str) -> Option<Vec<Glob>> {
         let tasks = self.strings(table, section, "may-submit")?;
-        Some(tasks.iter().map(|(task, _)| Glob::new(task)).collect())
+        let tasks = tasks.into_iter().map(|(task, offset)| {
+            let (key, task) = (format!("{section}.may-submit"), Glob::new(&task));
+            self.submits.push(SubmitPattern { key, task: task.clone(), place: self.place(offset) });
+            task
+        });
+        Some(tasks.collect())
     }
 
     fn network(&mut self, value: &Value<'_>, section: &str) -> Option<NetworkGrant> {

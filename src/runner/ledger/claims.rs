@@ -86,10 +86,10 @@ impl Ledger {
     /// Asks for as much as the slots get through soon; nothing if there can't be
     /// anything.
     pub(super) fn claim_request(&mut self, core: &Core) -> Option<ClaimRequest> {
-        if core.stage() != Stage::Working {
+        let load = core.scheduler.load();
+        if core.stage() != Stage::Working || load.is_congested {
             return None;
         }
-        let load = core.scheduler.load();
         let slots = core.options.slots;
         // A nearly full runner claims only what it may start.
         let above = load.deepest.filter(|_| !std::mem::take(&mut self.takes_any_depth));

@@ -57,8 +57,9 @@ pub(super) fn unsubmitted(pending: Vec<PendingSubmit>, submits: Vec<NewInvocatio
     let pending = pending.into_iter();
     pending
         .map(|one| SubmitMessage {
-            children: submits.by_ref().take(one.children).collect(),
+            children: submits.by_ref().take(one.children).chain(one.later).collect(),
             reply: one.reply,
+            submitted: one.submitted,
         })
         .collect()
 }

@@ -52,6 +52,7 @@ impl Ledger {
         if !self.has_drained {
             self.has_drained = true;
             self.give_back_claimed(core, messages);
+            core.starts.kill_all(Kill::Release);
             for fiber in core.live_fibers() {
                 if fiber.is_off_slot() {
                     fiber.kill(Kill::Release);
@@ -65,7 +66,6 @@ impl Ledger {
         if core.stage() >= Stage::Killing {
             if self.killing_since.is_none() {
                 self.killing_since = Some(Instant::now());
-                core.executor.interrupt();
                 for fiber in core.live_fibers() {
                     fiber.kill(Kill::Release);
                 }

@@ -50,7 +50,7 @@ use super::{
     Batch, Counts, Filter, Invocation, LookUp, NextDue, PauseTarget, PushedComponent, Receipt, Store,
     StoreError, TaskRule, Watch,
 };
-use crate::model::{Clock, ComponentDigest, InvocationId, LogEntry, RunnerId, Transition};
+use crate::model::{Clock, ComponentDigest, InvocationId, LogEntry, RunnerId, Status, Transition};
 
 /// Idle connections that are kept for readers.
 const IDLE_READERS: usize = 2;
@@ -257,6 +257,10 @@ impl Store for PostgresStore {
 
     fn look_up(&self, ids: &[InvocationId]) -> Result<Vec<LookUp>, StoreError> {
         self.read(async |link| read::look_up(link, ids).await)
+    }
+
+    fn statuses(&self, ids: &[InvocationId]) -> Result<Vec<Option<Status>>, StoreError> {
+        self.read(async |link| read::statuses(link, ids).await)
     }
 
     fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError> {

@@ -11,7 +11,7 @@ use super::sql::{
     Bytes, VALUE, column, invocation, invocation_columns, invocation_joins, optional, outcome, uuid, uuids,
 };
 use crate::model::{Invocation, InvocationId, LogEntry, Reason, RunnerId, Status, Transition};
-use crate::store::{Counts, Filter, LookUp};
+use crate::store::{Counts, Filter, LOOK_UP_BYTES, LookUp};
 
 /// All invocations of the tree `$1`. Follows the children, so roots need no index.
 macro_rules! tree {
@@ -53,17 +53,34 @@ pub(super) async fn get(link: &Link, ids: &[InvocationId]) -> Result<Vec<Option<
 
 pub(super) async fn look_up(link: &Link, ids: &[InvocationId]) -> Result<Vec<LookUp>, Fault> {
     let ask = Ask::new(
-        "SELECT w.n, i.status, o.failure, o.value FROM unnest($1) WITH ORDINALITY AS w(id, n) \
-         JOIN @invocation i ON i.id = w.id LEFT JOIN @outcome o ON o.seq = i.seq",
+        // The length of a value is read without the value.
+        "SELECT n, status, failure, value FROM (SELECT w.n, i.status, o.failure, o.value, \
+         sum(COALESCE(octet_length(o.value), 0) + COALESCE(octet_length(o.failure), 0)) \
+         OVER (ORDER BY w.n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before \
+         FROM unnest($1) WITH ORDINALITY AS w(id, n) \
+         LEFT JOIN @invocation i ON i.id = w.id LEFT JOIN @outcome o ON o.seq = i.seq) AS found \
+         WHERE COALESCE(before, 0) < $2",
     );
-    let rows = link.read(ask.with(uuids(ids))).await?;
-    let mut found = vec![LookUp::Unknown; ids.len()];
+    let rows = link.read(ask.with(uuids(ids)).with(LOOK_UP_BYTES as i64)).await?;
+    let mut found = vec![LookUp::Unknown; rows.len()];
     place(&rows, 0, &mut found, |row| {
-        Ok(match outcome(row, 2, Some(3))? {
-            Some(outcome) => LookUp::Final(outcome),
-            None => LookUp::Unfinished(column(row, 1)?),
+        let status: Option<Status> = optional(row, 1)?;
+        Ok(match (status, outcome(row, 2, Some(3))?) {
+            (None, _) => LookUp::Unknown,
+            (_, Some(outcome)) => LookUp::Final(outcome),
+            (Some(status), None) => LookUp::Unfinished(status),
         })
     })?;
+    Ok(found)
+}
+
+pub(super) async fn statuses(link: &Link, ids: &[InvocationId]) -> Result<Vec<Option<Status>>, Fault> {
+    let ask = Ask::new(
+        "SELECT w.n, i.status FROM unnest($1) WITH ORDINALITY AS w(id, n) JOIN @invocation i ON i.id = w.id",
+    );
+    let rows = link.read(ask.with(uuids(ids))).await?;
+    let mut found = vec![None; ids.len()];
+    place(&rows, 0, &mut found, |row| Ok(Some(column(row, 1)?)))?;
     Ok(found)
 }
 

@@ -38,7 +38,7 @@ use super::{
     Batch, Counts, EndKind, Filter, Invocation, LookUp, NextDue, PauseTarget, PushedComponent, Receipt,
     Store, StoreError, TaskRule, Watch,
 };
-use crate::model::{Clock, ComponentDigest, InvocationId, LogEntry, RunnerId, Transition};
+use crate::model::{Clock, ComponentDigest, InvocationId, LogEntry, RunnerId, Status, Transition};
 
 /// Idle connections that are kept for readers.
 const IDLE_READERS: usize = 2;
@@ -148,6 +148,10 @@ impl Store for SqliteStore {
 
     fn look_up(&self, ids: &[InvocationId]) -> Result<Vec<LookUp>, StoreError> {
         self.read(|sql| read::look_up(sql, ids))
+    }
+
+    fn statuses(&self, ids: &[InvocationId]) -> Result<Vec<Option<Status>>, StoreError> {
+        self.read(|sql| read::statuses(sql, ids))
     }
 
     fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError> {

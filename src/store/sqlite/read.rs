@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::sql::{FROM_INVOCATION, INVOCATION, Sql, VALUE, column, invocation, optional, outcome};
 use crate::model::{Invocation, InvocationId, LogEntry, Reason, RunnerId, Status, Transition};
-use crate::store::{Counts, Filter, LookUp};
+use crate::store::{Counts, Filter, LOOK_UP_BYTES, LookUp};
 
 /// All invocations of a tree. Follows the children, so roots need no index.
 const TREE: &str = "\
@@ -41,17 +41,28 @@ pub(super) fn look_up(sql: &Connection, ids: &[InvocationId]) -> rusqlite::Resul
         "SELECT i.status, o.failure, o.value FROM invocation i \
          LEFT JOIN outcome o ON o.seq = i.seq WHERE i.id = ?1",
     )?;
-    ids.iter()
-        .map(|id| {
-            let found = statement.query_row([Sql(*id)], |row| {
-                Ok(match outcome(row, 1, Some(2))? {
-                    Some(outcome) => LookUp::Final(outcome),
-                    None => LookUp::Unfinished(column(row, 0)?),
-                })
-            });
-            Ok(found.optional()?.unwrap_or(LookUp::Unknown))
-        })
-        .collect()
+    let mut found = Vec::with_capacity(ids.len());
+    let mut bytes = 0;
+    for id in ids {
+        let one = statement.query_row([Sql(*id)], |row| {
+            Ok(match outcome(row, 1, Some(2))? {
+                Some(outcome) => LookUp::Final(outcome),
+                None => LookUp::Unfinished(column(row, 0)?),
+            })
+        });
+        let one = one.optional()?.unwrap_or(LookUp::Unknown);
+        bytes += one.outcome_bytes();
+        found.push(one);
+        if bytes >= LOOK_UP_BYTES {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+pub(super) fn statuses(sql: &Connection, ids: &[InvocationId]) -> rusqlite::Result<Vec<Option<Status>>> {
+    let mut statement = sql.prepare_cached("SELECT status FROM invocation WHERE id = ?1")?;
+    ids.iter().map(|id| statement.query_row([Sql(*id)], |row| column(row, 0)).optional()).collect()
 }
 
 pub(super) fn revoked(sql: &Connection, runner: RunnerId) -> rusqlite::Result<Vec<InvocationId>> {

@@ -4,10 +4,12 @@ use std::io::{self, Read, Write};
 use std::os::fd::RawFd;
 
 use rustix::process::{
-    Resource, Rlimit, Signal, getppid, getrlimit, nice, set_parent_process_death_signal, setrlimit,
+    DumpableBehavior, Resource, Rlimit, Signal, getppid, getrlimit, nice, set_dumpable_behavior,
+    set_parent_process_death_signal, setrlimit,
 };
 
 use super::Job;
+use super::filter::give_up_calls;
 use crate::wasm::cache::seal;
 use crate::wasm::engine::compiling_engine;
 
@@ -51,9 +53,11 @@ pub fn compile(job: &str) -> Result<(), JobError> {
     };
     let job: Job = serde_json::from_str(job).map_err(|error| not_begun(&error))?;
     confine(&job).map_err(|error| not_begun(&error))?;
+    let engine = compiling_engine(job.fuel).map_err(|error| not_begun(&error))?;
+    start_threads().map_err(|error| not_begun(&error))?;
+    give_up_calls().map_err(|error| not_begun(&error))?;
     let mut bytes = Vec::new();
     io::stdin().lock().read_to_end(&mut bytes).map_err(|error| not_begun(&error))?;
-    let engine = compiling_engine(job.fuel).map_err(|error| not_begun(&error))?;
     let code = engine
         .precompile_component(&bytes)
         .map_err(|error| JobError::new(INVALID, format!("it is not a valid component: {error:#}")))?;
@@ -66,6 +70,14 @@ pub fn compile(job: &str) -> Result<(), JobError> {
         .map_err(|error| JobError::new(UNWRITTEN, error.to_string()))
 }
 
+/// Starts the threads that wasmtime compiles with, which are rayon's own: afterwards
+/// none can be. Each has run once, and made the calls that a thread makes first.
+fn start_threads() -> Result<(), rayon::ThreadPoolBuildError> {
+    rayon::ThreadPoolBuilder::new().build_global()?;
+    rayon::broadcast(|_| ());
+    Ok(())
+}
+
 /// Takes from this process what compiling does not need, before it has read
 /// anything that could turn it against us.
 fn confine(job: &Job) -> io::Result<()> {
@@ -75,6 +87,8 @@ fn confine(job: &Job) -> io::Result<()> {
         return Err(io::Error::other("whoever asked for it is gone"));
     }
     close_what_was_inherited()?;
+    // Nobody looks into it, or traces it: from here on not even itself by `/proc`.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     if job.polite {
         // Only a wish.
         let _ = nice(POLITENESS);

@@ -12,6 +12,8 @@ use super::address::special;
 use super::grants::{NetworkGrant, normalise, parse_address};
 use super::requests::{HttpGrant, Target};
 use super::resolver::{Resolver, SystemResolver};
+use super::traffic::Traffic;
+use crate::model::LimitKind;
 use crate::wasm::denials::Denials;
 use crate::wasm::library::Grants;
 
@@ -30,6 +32,7 @@ pub(in crate::wasm) struct Gate {
     /// then changes nothing.
     learned: Mutex<Vec<(IpAddr, usize)>>,
     sockets: Arc<SocketLimit>,
+    traffic: Arc<Traffic>,
 }
 
 /// Why a name was not looked up, or gave nothing.
@@ -46,23 +49,34 @@ pub(super) enum LookupError {
 }
 
 impl Gate {
-    pub(in crate::wasm) fn new(grants: &Grants, denials: Denials, sockets: Arc<SocketLimit>) -> Arc<Self> {
-        Self::with_resolver(grants, denials, sockets, Arc::new(SystemResolver))
+    pub(in crate::wasm) fn new(
+        grants: &Grants,
+        denials: Denials,
+        sockets: Arc<SocketLimit>,
+        traffic: Arc<Traffic>,
+    ) -> Arc<Self> {
+        Self::with_resolver(grants, denials, sockets, traffic, Arc::new(SystemResolver))
     }
 
     pub(super) fn with_resolver(
         grants: &Grants,
         denials: Denials,
         sockets: Arc<SocketLimit>,
+        traffic: Arc<Traffic>,
         resolver: Arc<dyn Resolver>,
     ) -> Arc<Self> {
         let (network, http) = (Arc::clone(&grants.network), Arc::clone(&grants.http));
-        Arc::new(Self { network, http, resolver, denials, learned: Mutex::default(), sockets })
+        Arc::new(Self { network, http, resolver, denials, learned: Mutex::default(), sockets, traffic })
     }
 
     /// Whether anything is granted at all.
     pub(super) fn grants_sockets(&self) -> bool {
         !self.network.is_empty()
+    }
+
+    /// What is sent and received.
+    pub(super) fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
     }
 
     pub(super) fn denials(&self) -> &Denials {
@@ -218,7 +232,8 @@ impl Gate {
     pub(super) fn open(&self) -> Option<OpenSocket> {
         let open = self.sockets.open();
         if open.is_none() {
-            self.denials.say(
+            self.denials.say_limit(
+                LimitKind::Sockets,
                 "opening one more socket",
                 &format!("the limit of {} open `sockets` is reached", self.sockets.limit),
             );

@@ -29,6 +29,8 @@ use wasmtime_wasi_http::{
 use super::gate::{Gate, LookupError, OpenSocket};
 use super::requests::Target;
 use super::tls;
+use super::traffic::{Counted, Traffic};
+use crate::model::LimitKind;
 use crate::wasm::denials::Denials;
 use crate::wasm::host::HostState;
 
@@ -105,6 +107,7 @@ fn body_error(error: &Error) -> Option<ErrorCode> {
         Error::ConnectionReadTimeout => ErrorCode::ConnectionReadTimeout,
         Error::ConnectionTerminated => ErrorCode::ConnectionTerminated,
         Error::HttpProtocolError => ErrorCode::HttpProtocolError,
+        Error::HttpRequestDenied => ErrorCode::HttpRequestDenied,
         _ => return None,
     })
 }
@@ -145,13 +148,14 @@ async fn send(
             false => Box::new(stream),
         })
     };
+    let traffic = gate.traffic();
     let stream = match tokio::time::timeout_at(until, connecting).await {
         Ok(stream) => stream?,
         Err(_) => return Err(Error::ConnectionTimeout),
     };
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD_BYTES)
-        .handshake(TokioIo::new(stream))
+        .handshake(TokioIo::new(Counted::new(stream, traffic)))
         .await
         .map_err(|error| cause(&error))?;
 
@@ -176,15 +180,24 @@ async fn send(
             return Err(too_large(gate.denials(), "request", limits.request));
         }
         Ok(Ok(response)) => response,
+        _ if traffic.is_over() => return Err(Error::HttpRequestDenied),
         Ok(Err(error)) => return Err(cause(&error)),
         Err(_) => return Err(Error::ConnectionReadTimeout),
     };
     let between = options.between_bytes_timeout.unwrap_or(PATIENCE);
-    let denials = gate.denials().clone();
+    let (denials, traffic) = (gate.denials().clone(), Arc::clone(traffic));
     let response = response.map(|body| {
         let silence = Box::pin(tokio::time::sleep(between));
-        let body =
-            ResponseBody { body, limit: limits.response, read: 0, between, silence, denials, _open: open };
+        let body = ResponseBody {
+            body,
+            limit: limits.response,
+            read: 0,
+            between,
+            silence,
+            denials,
+            traffic,
+            _open: open,
+        };
         body.boxed_unsync()
     });
     let drive = async {
@@ -253,11 +266,13 @@ fn cause(error: &hyper::Error) -> Error {
 }
 
 fn too_large(denials: &Denials, what: &str, limit: u64) -> Error {
-    denials.say(&format!("more of a {what}'s body"), &format!("the limit `{what}-body` is {limit} bytes"));
-    match what {
-        "request" => Error::HttpRequestBodySize(Some(limit)),
-        _ => Error::HttpResponseBodySize(Some(limit)),
-    }
+    let (kind, error) = match what {
+        "request" => (LimitKind::RequestBody, Error::HttpRequestBodySize(Some(limit))),
+        _ => (LimitKind::ResponseBody, Error::HttpResponseBodySize(Some(limit))),
+    };
+    let why = format!("the limit `{kind}` is {limit} bytes");
+    denials.say_limit(kind, &format!("more of a {what}'s body"), &why);
+    error
 }
 
 /// The body that a guest sends, up to its limit.
@@ -308,6 +323,7 @@ struct ResponseBody {
     between: Duration,
     silence: Pin<Box<Sleep>>,
     denials: Denials,
+    traffic: Arc<Traffic>,
     /// What was received and not read counts as an open connection too.
     _open: OpenSocket,
 }
@@ -334,6 +350,7 @@ impl Body for ResponseBody {
                     false => Some(Ok(frame)),
                 }
             }
+            Some(Err(_)) if this.traffic.is_over() => Some(Err(Error::HttpRequestDenied)),
             Some(Err(error)) => Some(Err(cause(&error))),
             None => None,
         })

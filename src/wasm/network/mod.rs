@@ -11,9 +11,11 @@ mod sockets;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod traffic;
 
 pub(super) use gate::{Gate, SocketLimit};
 pub use grants::{HostPattern, NetworkGrant, Ports};
 pub(super) use http::{BodyLimits, Http, add_to_linker as add_http_to_linker};
 pub use requests::{HttpGrant, Scheme};
 pub(super) use sockets::{Sockets, add_to_linker as add_sockets_to_linker};
+pub(super) use traffic::Traffic;

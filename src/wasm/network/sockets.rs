@@ -9,8 +9,15 @@ use std::sync::Arc;
 use wasmtime::component::{HasSelf, Linker, Resource, ResourceType};
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode, IpAddress, IpAddressFamily, Network};
-use wasmtime_wasi::p2::bindings::sockets::{tcp_create_socket, udp_create_socket};
-use wasmtime_wasi::p2::{DynPollable, Pollable, SocketError, SocketResult, TcpSocket, UdpSocket, subscribe};
+use wasmtime_wasi::p2::bindings::sockets::udp::{
+    HostIncomingDatagramStream, HostOutgoingDatagramStream, IncomingDatagramStream, OutgoingDatagram,
+    OutgoingDatagramStream,
+};
+use wasmtime_wasi::p2::bindings::sockets::{tcp, tcp_create_socket, udp_create_socket};
+use wasmtime_wasi::p2::{
+    DynInputStream, DynOutputStream, DynPollable, Pollable, SocketError, SocketResult, TcpSocket, UdpSocket,
+    subscribe,
+};
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, poll_noop, spawn};
 use wasmtime_wasi::sockets::WasiSocketsView;
 
@@ -64,6 +71,59 @@ fn close_counted<T: 'static>(
     })
 }
 
+/// What goes over a socket is counted.
+fn count_streams(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    linker.instance("wasi:sockets/tcp@0.2.12")?.func_wrap(
+        "[method]tcp-socket.finish-connect",
+        |mut store, (socket,): (Resource<TcpSocket>,)| {
+            let state: &mut HostState = store.data_mut();
+            let this = || Resource::<TcpSocket>::new_borrow(socket.rep());
+            let (input, output) = match tcp::HostTcpSocket::finish_connect(&mut state.sockets(), this()) {
+                Ok(streams) => streams,
+                Err(error) => return Ok((Err(error.downcast()?),)),
+            };
+            let (input, output) = (state.table.delete(input)?, state.table.delete(output)?);
+            let (input, output) = state.sockets.gate.traffic().counted(input, output);
+            let input: Resource<DynInputStream> = state.table.push_child(input, &this())?;
+            let output: Resource<DynOutputStream> = state.table.push_child(output, &this())?;
+            Ok((Ok((input, output)),))
+        },
+    )?;
+    let mut udp = linker.instance("wasi:sockets/udp@0.2.12")?;
+    udp.func_wrap(
+        "[method]incoming-datagram-stream.receive",
+        |mut store, (stream, most): (Resource<IncomingDatagramStream>, u64)| {
+            let state: &mut HostState = store.data_mut();
+            let received = match HostIncomingDatagramStream::receive(&mut state.sockets(), stream, most) {
+                Ok(received) => received,
+                Err(error) => return Ok((Err(error.downcast()?),)),
+            };
+            let bytes = received.iter().map(|datagram| datagram.data.len() as u64).sum();
+            let within = state.sockets.gate.traffic().receive(bytes);
+            Ok((within.map(|()| received).map_err(|_| ErrorCode::AccessDenied),))
+        },
+    )?;
+    udp.func_wrap(
+        "[method]outgoing-datagram-stream.send",
+        |mut store, (stream, datagrams): (Resource<OutgoingDatagramStream>, Vec<OutgoingDatagram>)| {
+            let state: &mut HostState = store.data_mut();
+            let sizes: Vec<u64> = datagrams.iter().map(|datagram| datagram.data.len() as u64).collect();
+            let bytes = sizes.iter().sum();
+            if state.sockets.gate.traffic().make_room(bytes).is_err() {
+                return Ok((Err(ErrorCode::AccessDenied),));
+            }
+            let sent = HostOutgoingDatagramStream::send(&mut state.sockets(), stream, datagrams);
+            let count = sent.as_ref().map_or(0, |count| *count);
+            let count = sizes.iter().take(usize::try_from(count).unwrap_or(usize::MAX)).sum();
+            state.sockets.gate.traffic().has_sent(count, bytes);
+            Ok((match sent {
+                Ok(count) => Ok(count),
+                Err(error) => Err(error.downcast()?),
+            },))
+        },
+    )
+}
+
 /// Puts ours in the place of wasmtime's.
 pub(in crate::wasm) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
@@ -72,6 +132,7 @@ pub(in crate::wasm) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime
     // The version that wasmtime's own have: these are put over them.
     close_counted::<TcpSocket>(linker, "wasi:sockets/tcp@0.2.12", "tcp-socket")?;
     close_counted::<UdpSocket>(linker, "wasi:sockets/udp@0.2.12", "udp-socket")?;
+    count_streams(linker)?;
     let mut lookup = linker.instance("wasi:sockets/ip-name-lookup@0.2.12")?;
     lookup.resource("resolve-address-stream", ResourceType::host::<Lookup>(), |mut store, rep| {
         let state: &mut HostState = store.data_mut();

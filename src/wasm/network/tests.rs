@@ -11,6 +11,7 @@ use wasmtime_wasi::sockets::SocketAddrUse;
 use super::gate::{Gate, LookupError, SocketLimit};
 use super::grants::{HostPattern, NetworkGrant, Ports};
 use super::resolver::{Addresses, Resolver};
+use super::traffic::Traffic;
 use crate::model::{InvocationId, SystemClock};
 use crate::wasm::control::GuestControl;
 use crate::wasm::denials::Denials;
@@ -63,7 +64,7 @@ fn gate(grants: &[(&str, u16, bool)], names: &[(&str, &[&[&str]])], limit: u32) 
         kept.lock().extend(entries.into_iter().map(|entry| entry.text));
     });
     let control = Arc::new(GuestControl::new(std::time::Duration::from_secs(1)));
-    let output = Output::new(Arc::new(SystemClock::new()), control, 1, 1000, None, None, sink);
+    let output = Output::new(Arc::new(SystemClock::new()), Arc::clone(&control), 1, 1000, None, None, sink);
     let grants: Vec<_> = grants
         .iter()
         .map(|(host, port, allow_private)| NetworkGrant {
@@ -73,8 +74,10 @@ fn gate(grants: &[(&str, u16, bool)], names: &[(&str, &[&[&str]])], limit: u32) 
         })
         .collect();
     let grants = Grants { network: grants.into(), ..Grants::default() };
-    let denials = Denials::new("guest".into(), InvocationId::generate(), output.clone());
-    let gate = Gate::with_resolver(&grants, denials, SocketLimit::new(limit), Script::with(names));
+    let denials =
+        Denials::new("guest".into(), InvocationId::generate(), output.clone(), Arc::clone(&control));
+    let traffic = Traffic::new(1000, control, denials.clone());
+    let gate = Gate::with_resolver(&grants, denials, SocketLimit::new(limit), traffic, Script::with(names));
     (gate, Notes { output, kept: notes })
 }
 

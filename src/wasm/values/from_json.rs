@@ -5,7 +5,7 @@
 //! aside in [`Context`] and gathers its path on the way out.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
 
@@ -30,8 +30,22 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// JSON that does not fit a type: where, and what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(in crate::wasm) struct ValueError(String);
+#[error("{message}")]
+pub(in crate::wasm) struct ValueError {
+    message: String,
+    /// Whether it fits its type, and is too large.
+    pub(in crate::wasm) is_too_large: bool,
+}
+
+impl ValueError {
+    fn misfit(message: String) -> Self {
+        Self { message, is_too_large: false }
+    }
+}
+
+/// The most bytes of the host's memory that the values of one text may take. A byte of
+/// a list is two bytes of JSON, and twenty times as many here.
+pub(in crate::wasm) const VALUES_BYTES: usize = 512 << 20;
 
 /// Reads one value of type `shape`. Paths in errors start with `root`.
 ///
@@ -84,7 +98,7 @@ pub(in crate::wasm) fn normalise_arguments(text: &str, parameters: &[Field]) -> 
         return Ok(padded.into());
     }
     let members: Members<'_> = serde_json::from_str(text)
-        .map_err(|error| ValueError(format!("the arguments are not JSON: {error}")))?;
+        .map_err(|error| ValueError::misfit(format!("the arguments are not JSON: {error}")))?;
     let mut array = String::with_capacity(text.len());
     for (index, parameter) in parameters.iter().enumerate() {
         array.push(if index == 0 { '[' } else { ',' });
@@ -129,7 +143,17 @@ struct ReadArguments {
 }
 
 fn read_arguments(text: &str, parameters: &[Field], build: bool) -> Result<ReadArguments, ValueError> {
-    let context = Context::default();
+    read_arguments_within(VALUES_BYTES, text, parameters, build)
+}
+
+/// The same, with so many bytes for the values.
+fn read_arguments_within(
+    room: usize,
+    text: &str,
+    parameters: &[Field],
+    build: bool,
+) -> Result<ReadArguments, ValueError> {
+    let context = Context { left: Cell::new(room), ..Context::default() };
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let arguments = Arguments { parameters, context: &context, build };
     let result = (&mut deserializer).deserialize_any(arguments);
@@ -137,22 +161,57 @@ fn read_arguments(text: &str, parameters: &[Field], build: bool) -> Result<ReadA
     result.map_err(|error| context.into_error(&error, "the arguments"))
 }
 
-/// What one reading shares: the error, once there is one.
-#[derive(Default)]
+/// What a value takes, without what it points to.
+const VALUE_BYTES: usize = size_of::<Val>();
+
+/// What the name of a record's value takes, without its letters.
+const NAME_BYTES: usize = size_of::<String>();
+
+/// What one reading shares: the error, once there is one, and what there is room for.
 struct Context {
     failure: RefCell<Option<Failure>>,
+    /// Bytes that further values may take.
+    left: Cell<usize>,
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Self { failure: RefCell::default(), left: Cell::new(VALUES_BYTES) }
+    }
 }
 
 struct Failure {
     /// The steps to the place of the error, innermost first.
     path: Vec<String>,
     message: String,
+    is_too_large: bool,
 }
 
 impl Context {
+    /// Takes the room for something that a value consists of.
+    fn charge<E: Error>(&self, bytes: usize) -> Result<(), E> {
+        match self.left.get().checked_sub(bytes) {
+            Some(left) => {
+                self.left.set(left);
+                Ok(())
+            }
+            None => {
+                let error = self.fail(format!(
+                    "too large: the values take more than {VALUES_BYTES} bytes, where each element of a list \
+                     takes {VALUE_BYTES} or more"
+                ));
+                if let Some(failure) = self.failure.borrow_mut().as_mut() {
+                    failure.is_too_large = true;
+                }
+                Err(error)
+            }
+        }
+    }
+
     /// Puts the error aside and makes the one that serde wants.
     fn fail<E: Error>(&self, message: impl Into<String>) -> E {
-        *self.failure.borrow_mut() = Some(Failure { path: Vec::new(), message: message.into() });
+        let (path, message) = (Vec::new(), message.into());
+        *self.failure.borrow_mut() = Some(Failure { path, message, is_too_large: false });
         E::custom("the value does not fit its type")
     }
 
@@ -168,14 +227,12 @@ impl Context {
 
     /// `what` names the text, if it is not even JSON.
     fn into_error(self, error: &serde_json::Error, what: &str) -> ValueError {
-        ValueError(match self.failure.into_inner() {
-            Some(Failure { path, message }) if path.is_empty() => message,
-            Some(Failure { mut path, message }) => {
-                path.reverse();
-                format!("{}: {message}", path.concat())
-            }
-            None => format!("{what}: not valid JSON: {error}"),
-        })
+        let Some(Failure { mut path, message, is_too_large }) = self.failure.into_inner() else {
+            return ValueError::misfit(format!("{what}: not valid JSON: {error}"));
+        };
+        path.reverse();
+        let message = if path.is_empty() { message } else { format!("{}: {message}", path.concat()) };
+        ValueError { message, is_too_large }
     }
 }
 
@@ -214,6 +271,7 @@ impl<'de> DeserializeSeed<'de> for Seed<'_> {
     type Value = Val;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Val, D::Error> {
+        self.context.charge(VALUE_BYTES)?;
         match self.shape {
             Shape::Option(_) => deserializer.deserialize_option(OptionVisitor(self)),
             // serde_json reads floats to within one unit in the last place
@@ -322,7 +380,10 @@ impl<'de> Visitor<'de> for Seed<'_> {
             if self.build { value.to_owned() } else { String::new() }
         };
         match self.shape {
-            Shape::String => Ok(Val::String(text())),
+            Shape::String => {
+                self.context.charge(value.len())?;
+                Ok(Val::String(text()))
+            }
             Shape::Char => {
                 let mut chars = value.chars();
                 match (chars.next(), chars.next()) {
@@ -416,6 +477,8 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 let values = read_members(&mut map, fields, self.context, self.build, "field", |name| {
                     format!(".{name}")
                 })?;
+                // Each value of a record has its name with it.
+                self.context.charge(fields.iter().map(|field| NAME_BYTES + field.name.len()).sum())?;
                 let values = fields.iter().zip(values);
                 Ok(Val::Record(values.map(|(field, value)| ((*field.name).to_owned(), value)).collect()))
             }
@@ -452,6 +515,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
                     .decode(text)
                     .map_err(|error| self.context.fail(format!("expected base64: {error}")));
                 let bytes = self.context.enter(bytes, || format!(".{BASE64_KEY}"))?;
+                self.context.charge(bytes.len().saturating_mul(VALUE_BYTES))?;
                 let bytes = if self.build { bytes } else { Vec::new() };
                 Ok(Val::List(bytes.into_iter().map(Val::U8).collect()))
             }
@@ -713,5 +777,60 @@ impl<'de> Visitor<'de> for Arguments<'_> {
         let values =
             read_members(&mut map, self.parameters, self.context, self.build, "parameter", str::to_owned)?;
         Ok(ReadArguments { values, elements: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOM: usize = 10_000;
+
+    fn parameters(shape: Shape) -> Vec<Field> {
+        vec![Field { name: "values".into(), shape }]
+    }
+
+    /// Whether it is too large, built or only checked.
+    fn is_too_large(text: &str, shape: Shape) -> bool {
+        let parameters = parameters(shape);
+        let read = [true, false].map(|build| match read_arguments_within(ROOM, text, &parameters, build) {
+            Ok(_) => false,
+            Err(error) => {
+                assert!(error.is_too_large, "{error}");
+                assert!(error.to_string().contains("too large: the values take more than"), "{error}");
+                true
+            }
+        });
+        assert_eq!(read[0], read[1]);
+        read[0]
+    }
+
+    #[test]
+    fn values_have_room_for_so_many_bytes_whether_they_are_built_or_not() {
+        let bytes = || Shape::List(Box::new(Shape::U8));
+        // The list is a value too.
+        let most = ROOM / VALUE_BYTES - 1;
+        let text = |count: usize| format!("[[{}7]]", "7,".repeat(count - 1));
+        assert!(!is_too_large(&text(most), bytes()) && is_too_large(&text(most + 1), bytes()));
+        let base64 = |count: usize| format!(r#"[{{"$base64":"{}"}}]"#, "AAAA".repeat(count / 3));
+        // What it is written as is a string.
+        assert!(!is_too_large(&base64(most / 2), bytes()) && is_too_large(&base64(most + 3), bytes()));
+        let text = |length: usize| format!("[{:?}]", "x".repeat(length));
+        let most = ROOM - VALUE_BYTES;
+        assert!(!is_too_large(&text(most), Shape::String) && is_too_large(&text(most + 1), Shape::String));
+
+        // Names are copied for each record.
+        let name = "a-name-of-some-length";
+        let field = Field { name: name.into(), shape: Shape::Bool };
+        let records = || Shape::List(Box::new(Shape::Record(vec![field.clone()].into())));
+        let most = (ROOM - VALUE_BYTES) / (2 * VALUE_BYTES + NAME_BYTES + name.len());
+        let text = |count: usize| format!("[[{}]]", vec![format!(r#"{{"{name}":true}}"#); count].join(","));
+        assert!(!is_too_large(&text(most), records()) && is_too_large(&text(most + 1), records()));
+    }
+
+    #[test]
+    fn what_does_not_fit_its_type_is_not_too_large() {
+        let error = read_arguments("[[1,256]]", &parameters(Shape::List(Box::new(Shape::U8))), true);
+        assert!(error.is_err_and(|error| !error.is_too_large));
     }
 }

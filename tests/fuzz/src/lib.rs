@@ -1,17 +1,15 @@
 //! What is fuzzed: each target is a function that takes any bytes, and panics if
-//! something does not hold. `cargo xtask fuzz` runs them on what [`engine`] makes up;
-//! the tests run them on the seeds, which are also what was found once.
+//! something does not hold. libFuzzer runs them on what it makes up, by the programs in
+//! `fuzz_targets/`; the tests run them on the seeds, which are also what was found once.
 
-pub mod coverage;
-pub mod engine;
-pub mod mutate;
+use std::ptr;
 
 /// A function that takes any bytes.
 pub type Target = fn(&[u8]);
 
 /// All targets, by their names.
 pub const TARGETS: [(&str, Target); 4] =
-    [("values", values), ("configuration", configuration), ("component", component), ("compiled", compiled)];
+    [("compiled", compiled), ("component", component), ("configuration", configuration), ("values", values)];
 
 /// Values of generated types become JSON and values again; JSON becomes values of
 /// generated types, or an error.
@@ -34,16 +32,71 @@ pub fn compiled(data: &[u8]) {
     run_wasm_runner::wasm::fuzzing::compiled(data);
 }
 
+/// Lets libFuzzer write down the input that overflows the stack: what handles that
+/// signal needs a stack of its own. A sanitizer would give it one, and Rust's own start
+/// of a program, neither of which is here. Called before libFuzzer sets its handlers,
+/// which keep this flag.
+pub fn give_signals_a_stack() {
+    const BYTES: usize = 256 << 10;
+    let stack = Box::leak(vec![0_u8; BYTES].into_boxed_slice());
+    let stack = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: BYTES };
+    // SAFETY: the stack is nobody else's and never freed. A `sigaction` of zeros is
+    // valid, and asks for what happens by default.
+    let is_set = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_flags = libc::SA_ONSTACK;
+        libc::sigaltstack(&stack, ptr::null_mut()) == 0
+            && libc::sigaction(libc::SIGSEGV, &action, ptr::null_mut()) == 0
+    };
+    assert!(is_set, "{}", std::io::Error::last_os_error());
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
     use super::*;
+
+    fn directory(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+    }
+
+    /// The files of a directory, in a stable order.
+    fn files(directory: &Path) -> BTreeSet<PathBuf> {
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect()
+    }
 
     #[test]
     fn the_targets_hold_on_their_seeds() {
         for (name, target) in TARGETS {
-            let seeds = engine::seeds(name).expect("the seeds can be read");
+            let seeds = files(&directory("seeds").join(name));
             assert!(seeds.len() > 1, "{name} has seeds");
-            seeds.iter().for_each(|seed| target(seed));
+            for seed in seeds {
+                eprintln!("{}", seed.display());
+                target(&fs::read(seed).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn every_target_is_a_program_with_seeds() {
+        let known = TARGETS.map(|(name, _)| name.to_owned());
+        for directory in [directory("fuzz_targets"), directory("seeds")] {
+            let names: Vec<_> = files(&directory)
+                .iter()
+                .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+                .collect();
+            assert_eq!(names, known, "{}", directory.display());
+        }
+    }
+
+    #[test]
+    fn the_dictionary_has_every_key_of_the_configuration() {
+        let words = fs::read_to_string(directory("dictionaries").join("configuration.dict")).unwrap();
+        for key in run_wasm_runner::config::fuzzing::keys() {
+            assert!(words.lines().any(|line| line == format!("\"{key}\"")), "`{key}` is missing");
         }
     }
 }

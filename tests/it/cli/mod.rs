@@ -4,6 +4,7 @@ mod components;
 mod errors;
 mod fixture;
 mod help;
+mod identity;
 mod keep;
 mod lock;
 mod output;

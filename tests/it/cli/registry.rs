@@ -9,27 +9,27 @@ use crate::support::cli::{Cli, Output, Sandbox};
 use crate::support::guests::guest;
 use crate::support::registry::{PASSWORD, Registry, USER};
 
-const WASM: &str = "application/vnd.wasm.config.v0+json";
+pub const WASM: &str = "application/vnd.wasm.config.v0+json";
 
 /// A machine with a cache of its own.
-struct Machine {
-    sandbox: Sandbox,
+pub struct Machine {
+    pub sandbox: Sandbox,
 }
 
 impl Machine {
-    fn new(source: &str) -> Self {
+    pub fn new(source: &str) -> Self {
         let sandbox = Sandbox::new();
         sandbox.write("wasm-runner.toml", format!("[component.fib]\nsource = \"{source}\"\n"));
         Self { sandbox }
     }
 
-    fn command(&self, args: &[&str]) -> Cli {
+    pub fn command(&self, args: &[&str]) -> Cli {
         // Whoever runs the tests may be known to registries.
         self.sandbox.command(args).env("DOCKER_CONFIG", self.sandbox.path().join("docker"))
     }
 
     #[track_caller]
-    fn run(&self, args: &[&str]) -> Output {
+    pub fn run(&self, args: &[&str]) -> Output {
         self.command(args).run()
     }
 
@@ -39,7 +39,7 @@ impl Machine {
 }
 
 /// A version of the guest.
-fn fib(version: u8) -> Vec<u8> {
+pub fn fib(version: u8) -> Vec<u8> {
     let mut bytes = std::fs::read(guest("fib")).expect("the guest is there");
     bytes.extend([0, 3, 1, b'v', version]);
     bytes

@@ -1,6 +1,7 @@
 //! Components that are small and take a compiler more than it has: each costs
 //! one refused component, and names the limit.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use wasm_encoder::{
 };
 
 use crate::guests::setup::Setup;
-use crate::support::cli::Running;
+use crate::support::cli::{Output, Running};
 use crate::support::guests::guest;
 
 /// Whatever takes longer than this was not bounded.
@@ -263,31 +264,79 @@ fn compiling(setup: &Setup) -> (Running, Pid) {
         .spawn();
     let bytes = std::fs::metadata(file).expect("it is there").len();
     let line = running.wait_for_stderr(&format!("bytes={bytes}"));
+    let pid = pid_in(&line);
+    (running, pid)
+}
+
+/// The process that a debug message is about.
+#[track_caller]
+fn pid_in(line: &str) -> Pid {
     let pid = line.split("pid=").nth(1).and_then(|rest| rest.split_whitespace().next());
     let pid = pid.and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
-    (running, pid.unwrap_or_else(|| panic!("no process in {line:?}")))
+    pid.unwrap_or_else(|| panic!("no process in {line:?}"))
+}
+
+/// Where the system tells of a child, once it is at work: the filter of its system
+/// calls is the last thing that it puts on.
+fn at_work(pid: Pid) -> PathBuf {
+    let proc = Path::new("/proc").join(pid.to_string());
+    let began = Instant::now();
+    while field(&proc.join("status"), "Seccomp") != "2" {
+        assert!(began.elapsed() < PATIENCE, "it never filters its calls");
+        std::thread::yield_now();
+    }
+    proc
+}
+
+/// A line of one of the system's files about a process.
+#[track_caller]
+fn field(file: &Path, name: &str) -> String {
+    let text = std::fs::read_to_string(file).expect("it runs");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or_else(|| panic!("no {name} in {text}")).trim().to_owned()
 }
 
 #[test]
 fn the_compiler_inherits_no_secret_and_no_descriptor() {
     let setup = strict("");
     let (running, pid) = compiling(&setup);
-    let proc = Path::new("/proc").join(pid.to_string());
-    let limits = || std::fs::read_to_string(proc.join("limits")).expect("it runs");
-    // It is at work once it has limited itself, which it does last.
-    let began = Instant::now();
-    while !limits().lines().any(|line| line.starts_with("Max data size") && line.contains("2147483648")) {
-        assert!(began.elapsed() < PATIENCE, "it never limits itself: {}", limits());
-        std::thread::yield_now();
+    let proc = at_work(pid);
+    let environment = std::fs::read(proc.join("environ"));
+    if !rustix::process::geteuid().is_root() {
+        // Nobody but root may look into it, which is a part of the same promise.
+        let error = environment.expect_err("it is not dumpable");
+        assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+        return;
     }
-    assert_eq!(std::fs::read(proc.join("environ")).expect("it runs"), b"", "no environment");
+    assert_eq!(environment.expect("it runs"), b"", "no environment");
     let open = std::fs::read_dir(proc.join("fd")).expect("it runs");
     let open: Vec<_> =
         open.flatten().map(|entry| std::fs::read_link(entry.path()).unwrap_or_default()).collect();
     let open: Vec<_> = open.iter().map(|target| target.to_string_lossy()).collect();
     assert!(!open.iter().any(|target| target.contains("passwd")), "{open:?}");
     assert!(open.iter().any(|target| target.contains("component")), "the bytes: {open:?}");
+    assert_eq!(open.len(), 3, "{open:?}");
     assert_eq!(std::fs::read_link(proc.join("cwd")).expect("it runs"), Path::new("/"));
+    drop(running);
+}
+
+/// What each of the refused calls answers is tested beside the filter.
+#[test]
+fn every_thread_of_the_compiler_has_given_up_its_system_calls() {
+    let setup = strict("");
+    let (running, pid) = compiling(&setup);
+    let proc = at_work(pid);
+    let limits = std::fs::read_to_string(proc.join("limits")).expect("it runs");
+    let data = |line: &str| line.starts_with("Max data size") && line.contains("2147483648");
+    assert!(limits.lines().any(data), "{limits}");
+    let threads: Vec<_> = std::fs::read_dir(proc.join("task")).expect("it runs").flatten().collect();
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    assert!(threads.len() > processors, "it has all of its threads: {threads:?}");
+    for thread in threads {
+        let status = thread.path().join("status");
+        let found = ["Seccomp", "NoNewPrivs"].map(|name| field(&status, name));
+        assert_eq!(found, ["2", "1"], "{status:?}");
+    }
     drop(running);
 }
 
@@ -320,28 +369,26 @@ fn pinned_bomb() -> Vec<u8> {
     bytes
 }
 
+/// A command of somebody who has the bomb under the name of `fib`, and its code in a
+/// cache of their own.
+fn careless<'a>(setup: &Setup, args: impl IntoIterator<Item = &'a str>) -> Output {
+    let command = setup.command(args).env("WASM_RUNNER_CONFIG", setup.path().join("careless.toml"));
+    command.env("WASM_RUNNER_CACHE_DIR", setup.path().join("careless")).patience(4 * PATIENCE).run().expect(0)
+}
+
 /// Pushes a bomb into the store and submits invocations that are pinned to it: its
 /// file, the cache that the runner is to have, and the invocations.
 fn push_bomb(setup: &Setup, arguments: &[&str]) -> (PathBuf, PathBuf, Vec<String>) {
     let bomb = setup.sandbox.write("bomb.wasm", pinned_bomb());
-    // Who submits has no component of its own to load, but for this one.
-    let careless = setup.sandbox.write("careless.toml", format!("[component.fib]\npath = {bomb:?}\n"));
-    let careless = careless.to_str().expect("UTF-8");
-    let cache = setup.path().join("cache");
-    let run = |args: &[&str]| {
-        let config = ["--config", careless];
-        let command = setup.command(config.iter().chain(args)).env("WASM_RUNNER_CACHE_DIR", &cache);
-        command.patience(4 * PATIENCE).run().expect(0)
-    };
-    run(&["component", "push", "fib"]);
-    let submit = ["submit", "fib"].iter().chain(arguments).copied().collect::<Vec<_>>();
-    let submitted = run(&submit).stdout().lines().map(str::to_owned).collect();
-    // The runner's cache knows nothing of it.
-    std::fs::remove_dir_all(&cache).expect("it was used");
+    setup.sandbox.write("careless.toml", format!("[component.fib]\npath = {bomb:?}\n"));
+    careless(setup, ["component", "push", "fib"]);
+    let submit = |arguments: &&str| careless(setup, ["submit", "fib", arguments]).stdout().trim().to_owned();
+    let submitted = arguments.iter().map(submit).collect();
     let text = std::fs::read_to_string(setup.path().join("wasm-runner.toml")).expect("it is there");
     let pinned = text.replace("[component.fib]", "[component.fib]\nversion = \"pinned\"");
     setup.sandbox.write("wasm-runner.toml", pinned);
-    (bomb, cache, submitted)
+    // The runner's cache knows nothing of it.
+    (bomb, setup.path().join("cache"), submitted)
 }
 
 /// A bomb that somebody pushed into the store of a runner with strict limits: it
@@ -372,23 +419,91 @@ fn a_bomb_in_the_store_fails_its_invocations_and_no_other() {
     assert!((1..=2).contains(&compiled), "{compiled} times: {}", output.stderr);
 }
 
-/// A runner that is told to stop does not wait for a compiler.
+/// A runner, and a bomb in its store to submit things for.
+struct Besieged {
+    setup: Setup,
+    runner: Running,
+    cache: PathBuf,
+    /// What its debug messages say of the bomb, and of nothing else.
+    bomb: String,
+}
+
+impl Besieged {
+    /// With a runner that has one slot, and all the patience that one can ask for.
+    fn new() -> Self {
+        let setup = strict("");
+        let (bomb, cache, _) = push_bomb(&setup, &[]);
+        let runner = setup
+            .command(["start", "--slots", "1", "--grace", "10m", "-vv"])
+            .env("WASM_RUNNER_CACHE_DIR", &cache)
+            .patience(PATIENCE)
+            .spawn();
+        let bomb = format!("bytes={}", std::fs::metadata(bomb).expect("it is there").len());
+        Self { setup, runner, cache, bomb }
+    }
+
+    /// Submits an invocation that is pinned to the bomb.
+    fn submit(&self, flags: &[&str]) -> String {
+        let submit = ["submit", "fib", "[5]"].into_iter().chain(flags.iter().copied());
+        careless(&self.setup, submit).stdout().trim().to_owned()
+    }
+
+    /// The compiler that the runner has just started for it. It gets no further, so
+    /// that whatever ends it is not its own end.
+    fn compiler(&mut self) -> (OwnedFd, String) {
+        let line = self.runner.wait_for_stderr(&self.bomb);
+        let pid = pid_in(&line);
+        kill_process(pid, Signal::STOP).expect("it runs");
+        (pidfd_open(pid, PidfdFlags::empty()).expect("it runs"), format!("pid={pid}"))
+    }
+
+    /// Waits until the runner has killed a compiler because nobody waits for it.
+    #[track_caller]
+    fn is_killed(&mut self, (child, pid): (OwnedFd, String)) {
+        let patience = Timespec::try_from(PATIENCE).expect("a time");
+        let ended = poll(&mut [PollFd::new(&child, PollFlags::IN)], Some(&patience));
+        assert_eq!(ended.expect("it can be waited for"), 1, "it goes on");
+        let line = self.runner.wait_for_stderr("the compiler was killed: nobody waits for it any more");
+        assert!(line.contains(&pid), "{line:?} is not about {pid}");
+    }
+}
+
 #[test]
-fn a_runner_that_is_killed_kills_its_compilers_and_gives_their_work_back() {
-    let setup = strict("");
-    let (bomb, cache, bombs) = push_bomb(&setup, &["[5]"]);
-    let mut runner = setup
-        .command(["start", "--slots", "1", "-vv"])
-        .env("WASM_RUNNER_CACHE_DIR", &cache)
-        .patience(PATIENCE)
-        .spawn();
-    let bytes = std::fs::metadata(&bomb).expect("it is there").len();
-    runner.wait_for_stderr(&format!("bytes={bytes}"));
-    let pid = i32::try_from(runner.pid()).ok().and_then(Pid::from_raw).expect("a process");
-    kill_process(pid, Signal::TERM).expect("it runs");
-    runner.wait_for_stderr("stopping");
-    kill_process(pid, Signal::TERM).expect("it runs");
-    runner.wait().expect(0);
-    let status = setup.status(&bombs[0]);
+fn a_compiler_is_killed_when_what_it_was_for_is_cancelled() {
+    let mut besieged = Besieged::new();
+    let bomb = besieged.submit(&[]);
+    let compiler = besieged.compiler();
+    besieged.setup.run(["cancel", &bomb]).expect(0);
+    besieged.is_killed(compiler);
+    // The only slot is free, and nothing was said about the component.
+    let good = besieged.setup.submit("fib", "[7]");
+    assert_eq!(besieged.setup.run(["result", &good, "--wait"]).expect(0).json(), 13);
+    let status = besieged.setup.status(&bomb);
+    assert_eq!((&status["status"], &status["attempt"]), (&json!("cancelled"), &json!(1)), "{status}");
+
+    // A deadline that passes does the same.
+    let bomb = besieged.submit(&["--deadline", "5s"]);
+    let compiler = besieged.compiler();
+    besieged.is_killed(compiler);
+    let status = besieged.setup.status(&bomb);
+    assert_eq!((&status["status"], &status["failure"]["kind"]), (&json!("failed"), &json!("timed-out")));
+    let good = besieged.setup.submit("fib", "[8]");
+    assert_eq!(besieged.setup.run(["result", &good, "--wait"]).expect(0).json(), 21);
+    // What was interrupted left nothing half-written: the good one's code is all.
+    assert_eq!(std::fs::read_dir(&besieged.cache).expect("it was used").count(), 2, "and what was fetched");
+}
+
+/// A runner that stops does not wait for a compiler, whatever its grace time.
+#[test]
+fn a_runner_that_stops_kills_its_compilers_and_gives_their_work_back() {
+    let mut besieged = Besieged::new();
+    let bomb = besieged.submit(&[]);
+    let compiler = besieged.compiler();
+    besieged.runner.signal(Signal::TERM);
+    besieged.is_killed(compiler);
+    let Besieged { setup, runner, .. } = besieged;
+    let output = runner.wait().expect(0);
+    assert!(output.stderr.contains("0 failed, 1 given back"), "{}", output.stderr);
+    let status = setup.status(&bomb);
     assert_eq!((&status["status"], &status["attempt"]), (&json!("queued"), &json!(0)), "{status}");
 }

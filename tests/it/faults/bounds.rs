@@ -111,6 +111,13 @@ fn large_arguments_are_refused_before_anything_is_submitted() {
     let error = error(&setup, "large-argument", &json!([11]));
     assert!(error.contains("Limit") && error.contains("more than the limit of 10240"), "{error}");
     assert_eq!(setup.value("large-argument", "[9]"), Value::Null);
+    // Through a typed import there is no error to get.
+    let adder = "[component.adder.limits]\narguments = \"4\"\n";
+    let setup = Setup::with(&["calculator", "adder"], adder);
+    let failed = setup.failure("demo:calculator/calculate.total", "[[1, 2]]", 4, "limit-exceeded");
+    failed.says(&["was refused", "more than the limit of 4 (`arguments`)"]);
+    assert_eq!(failed.failure["limit"], "arguments");
+    assert!(failed.stderr.contains("raise `arguments`"), "{}", failed.stderr);
 }
 
 #[test]
@@ -123,6 +130,31 @@ fn a_flood_of_large_arguments_leaves_a_neighbour_alone() {
     let flood = setup.status(&flood);
     assert!(flood["failure"]["error"].as_str().is_some_and(|error| error.contains("67108864")), "{flood}");
     assert_eq!(setup.status(&good)["status"], "succeeded");
+}
+
+#[test]
+fn files_are_read_and_written_up_to_a_limit_of_bytes_and_not_a_byte_further() {
+    let directory = "[[component.workflow.directory]]\nhost = \"data\"\nguest = \"/data\"\n";
+    let setup = with_data("");
+    setup.sandbox.write("data/there", "x".repeat(3_000));
+    let configure = |setup: &Setup, bytes: u32| {
+        let limits = format!("[component.workflow.limits]\nfile-bytes = \"{bytes}\"\n");
+        setup.configure(&["workflow"], &format!("{directory}{limits}"));
+    };
+    configure(&setup, 3_000);
+    assert_eq!(setup.value("read-text", r#"["/data/there"]"#).as_str().map(str::len), Some(3_000));
+    for bytes in [2_999, 0] {
+        configure(&setup, bytes);
+        setup.failure("read-text", r#"["/data/there"]"#, 1, "returned");
+    }
+    let setup = with_data("[component.grants.limits]\nfile-bytes = \"100KiB\"\n");
+    let over = error(&setup, "fill", &json!(["/data/new", 1_000]));
+    assert!(over.starts_with("after 100 KiB: "), "{over}");
+    assert_eq!(std::fs::metadata(setup.path().join("data/new")).expect("it is there").len(), 100 << 10);
+    let failed = setup.failure("fill-and-spin", r#"["/data/new", 101]"#, 4, "limit-exceeded");
+    failed.says(&["more than its limit of 102400 bytes of files, and then trapped"]);
+    assert_eq!(failed.failure["limit"], "file-bytes");
+    assert!(failed.stderr.contains("raise `file-bytes`"), "{}", failed.stderr);
 }
 
 #[test]

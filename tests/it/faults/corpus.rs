@@ -7,17 +7,19 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::guests::setup::Setup;
 use crate::support::cli::Running;
+use crate::support::http::HttpServer;
+use crate::support::servers::TcpServer;
 
 /// What a hostile guest does, and what becomes of it.
 struct Item {
     task: &'static str,
-    arguments: &'static str,
+    arguments: String,
     /// Copies, one at a time: enough that the neighbour runs beside them.
     copies: usize,
     ends: Ends,
@@ -27,6 +29,8 @@ enum Ends {
     /// With this kind of failure, and the limit if it is one.
     Failed(&'static str, Option<&'static str>),
     Value(Value),
+    /// With a returned error that says this.
+    Returned(&'static str),
 }
 
 /// Long enough for what a host call may hold back, on a machine that is busy; far less
@@ -52,11 +56,12 @@ const HOSTILE: [&str; 9] = [
 ];
 
 fn items() -> Vec<Item> {
-    let failed =
-        |task, arguments, copies, kind| Item { task, arguments, copies, ends: Ends::Failed(kind, None) };
+    let item =
+        |task, arguments: &str, copies, ends| Item { task, arguments: arguments.to_owned(), copies, ends };
+    let failed = |task, arguments, copies, kind| item(task, arguments, copies, Ends::Failed(kind, None));
     let limit = |task, arguments, copies, limit| {
         let kind = if limit == "time" { "timed-out" } else { "limit-exceeded" };
-        Item { task, arguments, copies, ends: Ends::Failed(kind, Some(limit)) }
+        item(task, arguments, copies, Ends::Failed(kind, Some(limit)))
     };
     vec![
         limit("faults.spin", "[]", 4, "time"),
@@ -78,8 +83,72 @@ fn items() -> Vec<Item> {
         limit("faults.huge-result", "[2]", 20, "result"),
         failed("handles.hold", "[100000000]", 4, "trapped"),
         failed("handles.hold-and-trap", "[1000]", 30, "trapped"),
-        Item { task: "many-memories.grow-all", arguments: "[40]", copies: 4, ends: Ends::Value(json!(3)) },
+        item("many-memories.grow-all", "[40]", 4, Ends::Value(json!(3))),
     ]
+}
+
+/// The configuration of what items do.
+fn hostile(items: &[Item]) -> String {
+    let mut text = String::new();
+    for name in HOSTILE {
+        text.push_str(&format!(
+            "[component.{name}]\npath = {:?}\n{LIMITS}",
+            crate::support::guests::guest(name)
+        ));
+    }
+    // What ends by its time has little of it; nothing else ends by its time, however
+    // busy the machine is.
+    for item in items.iter().filter(|item| matches!(item.ends, Ends::Failed(_, Some("time")))) {
+        text.push_str(&format!("[task.\"{}\"]\nlimits = {{ time = \"300ms\" }}\n", item.task));
+    }
+    text
+}
+
+/// Servers for guests that flood them.
+struct Servers {
+    silent: TcpServer,
+    http: HttpServer,
+}
+
+/// What guests flood: files, scratch directories, arguments, connections, requests.
+fn floods(servers: &Servers) -> Vec<Item> {
+    let item =
+        |task, arguments: Value, copies, ends| Item { task, arguments: arguments.to_string(), copies, ends };
+    let silent = format!("127.0.0.1:{}", servers.silent.port);
+    let url = |path: &str| servers.http.url(path);
+    vec![
+        item("grants.open-many", json!(["/tmp", 5_000]), 10, Ends::Returned("after 256: ")),
+        item("grants.create-many", json!(["/tmp", 100_000]), 4, Ends::Returned("after 1000: ")),
+        item("grants.fill", json!(["/tmp/file", 1_000_000]), 4, Ends::Returned("after 8192 KiB: ")),
+        item("grants.fill-again", json!(["/tmp/file", 1_024, 1_000]), 4, Ends::Returned("the 16th time: ")),
+        item("grants.stretch", json!(["/tmp/file", 1_000_000_000]), 20, Ends::Returned("No space left")),
+        item("grants.large-argument", json!([9 << 10]), 4, Ends::Returned("more than the limit of 8388608")),
+        item("sockets.flood", json!([silent, 1_000]), 10, Ends::Value(json!(64))),
+        item("sockets.one-after-another", json!([silent, 100]), 4, Ends::Value(Value::Null)),
+        item("sockets.exchange", json!([silent, "hello"]), 4, Ends::Failed("timed-out", Some("time"))),
+        item("requests.at-once", json!([url("/hello"), 30]), 4, Ends::Value(json!(30))),
+        item("requests.get", json!([url("/endless")]), 4, Ends::Returned("HttpResponseBodySize")),
+        item("requests.upload", json!([url("/echo"), 64 << 20]), 4, Ends::Returned("HttpRequestBodySize")),
+    ]
+}
+
+/// The configuration of what floods do.
+fn flooding(servers: &Servers) -> String {
+    let component =
+        |name: &str| format!("[component.{name}]\npath = {:?}\n", crate::support::guests::guest(name));
+    let limits = "limits = { time = \"20s\", memory = \"160MiB\", arguments = \"8MiB\", file-bytes = \"16MiB\", \
+                  request-body = \"1MiB\", response-body = \"1MiB\" }\n\
+                  concurrency = { limit = 1, per = \"task\" }\n";
+    format!(
+        "{}{limits}[component.grants.scratch]\nsize = \"8MiB\"\nfiles = 1000\n\
+         {}{limits}[[component.network.network]]\nhost = \"127.0.0.1\"\nports = [{}]\n\
+         [[component.network.http]]\nhost = \"127.0.0.1\"\nschemes = [\"http\"]\nports = [{}]\n\
+         [task.\"sockets.exchange\"]\nlimits = {{ time = \"300ms\" }}\n",
+        component("grants"),
+        component("network"),
+        servers.silent.port,
+        servers.http.port,
+    )
 }
 
 /// A runner that goes on through all of it.
@@ -95,27 +164,26 @@ struct Holds {
     threads: usize,
 }
 
+impl Holds {
+    fn sockets(&self) -> usize {
+        self.descriptors.get("socket").copied().unwrap_or_default()
+    }
+}
+
 impl Arena {
-    fn new() -> Self {
+    fn new(components: &str) -> Self {
         let setup = Setup::new(&["echo"]);
-        let mut text = String::new();
-        for name in HOSTILE {
-            text.push_str(&format!(
-                "[component.{name}]\npath = {:?}\n{LIMITS}",
-                crate::support::guests::guest(name)
-            ));
-        }
-        // What ends by its time has little of it; nothing else ends by its time, however
-        // busy the machine is.
-        for item in items().iter().filter(|item| matches!(item.ends, Ends::Failed(_, Some("time")))) {
-            text.push_str(&format!("[task.\"{}\"]\nlimits = {{ time = \"300ms\" }}\n", item.task));
-        }
         let path = setup.path().join("wasm-runner.toml");
         let before = std::fs::read_to_string(&path).expect("it was written");
-        setup.sandbox.write("wasm-runner.toml", before + &text);
+        setup.sandbox.write("wasm-runner.toml", before + components);
         let numbers: Vec<_> = (0..CALLS).map(|n| format!("[{:?}]", neighbour_value(n))).collect();
         setup.sandbox.write("neighbour.jsonl", numbers.join("\n"));
-        let mut runner = setup.command(["start", "--slots", "2"]).patience(Duration::from_secs(600)).spawn();
+        // Scratch directories lie in the cache, and it is looked at.
+        let mut runner = setup
+            .command(["start", "--slots", "2"])
+            .env("WASM_RUNNER_CACHE_DIR", setup.path().join("cache"))
+            .patience(Duration::from_secs(600))
+            .spawn();
         runner.wait_for_stderr("the runner has started");
         Self { setup, runner }
     }
@@ -145,7 +213,7 @@ impl Arena {
     /// Lets one item do what it does, and returns how long the neighbour's calls took
     /// meanwhile.
     fn meet(&self, item: &Item) -> Duration {
-        let arguments = vec![item.arguments; item.copies];
+        let arguments = vec![item.arguments.as_str(); item.copies];
         let args: Vec<_> = [item.task].into_iter().chain(arguments).collect();
         let hostile = self.submit(&args);
         let (beside, (first, last)) = self.neighbour();
@@ -156,6 +224,10 @@ impl Arena {
         let mut is_beside = false;
         for status in statuses {
             match &item.ends {
+                Ends::Returned(says) => {
+                    let error = status["failure"]["error"].as_str().unwrap_or_default();
+                    assert!(error.contains(says), "{}: {status}", item.task);
+                }
                 Ends::Value(value) => assert_eq!(&status["result"], value, "{status}"),
                 Ends::Failed(kind, limit) => {
                     assert_eq!(status["failure"]["kind"], *kind, "{}: {status}", item.task);
@@ -171,7 +243,7 @@ impl Arena {
             assert!(took < BOUND, "{}: {took:?}", item.task);
         }
         // What is over at once may have been over before.
-        let lasts = matches!(item.ends, Ends::Failed(_, Some("time")));
+        let lasts = matches!(item.ends, Ends::Failed(_, Some("time")) | Ends::Returned(_));
         assert!(is_beside || !lasts, "{}: the neighbour ran beside it", item.task);
         beside
     }
@@ -199,22 +271,36 @@ impl Arena {
         line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
     }
 
-    /// Everything that lies about, but for the store, which has something to keep.
-    fn files(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        let mut directories = vec![self.setup.path().to_owned()];
-        while let Some(directory) = directories.pop() {
-            for entry in std::fs::read_dir(directory).expect("a directory").flatten() {
-                match entry.path() {
-                    path if path.is_dir() => directories.push(path),
-                    path if path.to_string_lossy().contains("state.db") => {}
-                    path => found.push(path.display().to_string()),
-                }
+    /// What it holds once threads have ended that wait for work for a while, and what is
+    /// closed by others is closed.
+    fn settled(&self, is_settled: impl Fn(&Holds) -> bool) -> Holds {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let holds = self.holds();
+            if is_settled(&holds) || Instant::now() >= deadline {
+                return holds;
+            }
+            // Nobody tells of it.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// Everything that lies about, but for the store, which has something to keep.
+fn files(setup: &Setup) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut directories = vec![setup.path().to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).expect("a directory").flatten() {
+            match entry.path() {
+                path if path.is_dir() => directories.push(path),
+                path if path.to_string_lossy().contains("state.db") => {}
+                path => found.push(path.display().to_string()),
             }
         }
-        found.sort();
-        found
     }
+    found.sort();
+    found
 }
 
 /// Long enough that a call is work, and short enough that it is soon done.
@@ -239,24 +325,43 @@ fn took((began, ended): &Span) -> Duration {
 
 #[test]
 fn nothing_ends_the_runner_slows_its_neighbour_by_half_or_leaves_anything_behind() {
-    let arena = Arena::new();
+    let items = items();
+    leaves_its_neighbour_alone(&hostile(&items), &items);
+}
+
+#[test]
+fn no_flood_slows_its_neighbour_by_half_or_leaves_anything_behind() {
+    let servers = Servers { silent: TcpServer::silent(), http: HttpServer::start() };
+    leaves_its_neighbour_alone(&flooding(&servers), &floods(&servers));
+}
+
+/// A runner meets all of it in two rounds.
+#[track_caller]
+fn leaves_its_neighbour_alone(components: &str, items: &[Item]) {
+    let arena = Arena::new(components);
     arena.neighbour();
-    let files = arena.files();
+    let files_before = files(&arena.setup);
+    let before = arena.holds();
     let mut after_first = None;
     for pass in 0..2 {
-        for item in items() {
+        for item in items {
             // A machine that is busy with something else slows one of the two: what the
             // guest does would slow it each time.
             let mut tries = Vec::new();
             let is_good = (0..5).any(|_| {
-                let (alone, beside) = (arena.neighbour().0, arena.meet(&item));
+                let (alone, beside) = (arena.neighbour().0, arena.meet(item));
                 tries.push((alone, beside));
                 beside <= 2 * alone
             });
             println!("pass {pass}, {}: {tries:?}", item.task);
             assert!(is_good, "beside {}, alone and beside: {tries:?}", item.task);
         }
-        let now = (arena.holds(), arena.resident_kib());
+        let holds = arena.settled(|holds| match &after_first {
+            None => holds.threads == before.threads && holds.sockets() == before.sockets(),
+            Some((first, _)) => holds == first,
+        });
+        assert_eq!((holds.threads, holds.sockets()), (before.threads, before.sockets()), "{holds:?}");
+        let now = (holds, arena.resident_kib());
         println!("pass {pass}: {now:?}");
         match &after_first {
             None => after_first = Some(now),
@@ -266,12 +371,10 @@ fn nothing_ends_the_runner_slows_its_neighbour_by_half_or_leaves_anything_behind
             }
         }
     }
-    assert_eq!(arena.files(), files, "no file is left");
-    let output = {
-        let Arena { runner, .. } = arena;
-        runner.signal(rustix::process::Signal::TERM);
-        runner.wait().expect(0)
-    };
+    let Arena { setup, runner } = arena;
+    runner.signal(rustix::process::Signal::TERM);
+    let output = runner.wait().expect(0);
+    assert_eq!(files(&setup), files_before, "no file is left");
     assert!(!output.stderr.contains("panicked"), "{output:?}");
 }
 

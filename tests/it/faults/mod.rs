@@ -7,6 +7,7 @@ mod components;
 mod corpus;
 mod disks;
 mod floods;
+mod hoards;
 mod limits;
 mod network;
 mod output;

@@ -170,10 +170,61 @@ fn a_flood_of_connections_ends_at_the_limit_of_sockets() {
     let line = "denied: opening one more socket: the limit of 5 open `sockets` is reached";
     let logs = few.run(["logs", &id]).expect(0);
     assert!(logs.stdout().contains(line) && output.stderr.contains(line), "{logs:?} {output:?}");
+    let none = setup(&grant, "[component.network.limits]\nsockets = 0\n");
+    let failed =
+        none.failure("exchange-or-abort", &json!([&address, "hello"]).to_string(), 4, "limit-exceeded");
+    assert_eq!(failed.failure["limit"], "sockets");
     // What is closed does not count.
     few.call("one-after-another", &json!([&address, 50]).to_string()).expect(0);
     let default = setup(&grant, "");
     assert_eq!(default.value("sockets.flood", &json!([&address, 1000]).to_string()), 64);
+}
+
+/// What a task used that succeeded: bytes sent, bytes received.
+#[track_caller]
+pub fn traffic(setup: &Setup, task: &str, arguments: &Value) -> (u64, u64) {
+    let id = setup.submit(task, &arguments.to_string());
+    setup.run_all();
+    let status = setup.status(&id);
+    assert_eq!(status["status"], "succeeded", "{status}");
+    let bytes = |name: &str| status["usage"][name].as_u64().expect("a number");
+    (bytes("sent_bytes"), bytes("received_bytes"))
+}
+
+#[test]
+fn what_goes_over_sockets_is_on_the_bill() {
+    let (server, port) = (TcpServer::shouting(), shouting_datagrams());
+    let setup = setup(&[("127.0.0.1", server.port, false), ("127.0.0.1", port, false)], "");
+    let exchange = json!([format!("127.0.0.1:{}", server.port), "hello"]);
+    assert_eq!(traffic(&setup, "exchange", &exchange), (6, 6), "with the ends of the lines");
+    let datagrams = json!([format!("127.0.0.1:{port}"), "hello"]);
+    assert_eq!(traffic(&setup, "exchange-datagrams", &datagrams), (5, 5));
+    assert_eq!(traffic(&setup, "one-after-another", &json!([exchange[0], 5])), (0, 0));
+    let used = setup.run(["status", &setup.submit("exchange", &exchange.to_string())]).expect(0);
+    assert!(!used.stdout().contains("sent"), "it has not run: {used:?}");
+}
+
+#[test]
+fn traffic_ends_at_its_limit_and_not_a_byte_later() {
+    let (server, port) = (TcpServer::shouting(), shouting_datagrams());
+    let grants = [("127.0.0.1", server.port, false), ("127.0.0.1", port, false)];
+    let with = |bytes: u32| setup(&grants, &format!("[component.network.limits]\ntraffic = \"{bytes}\"\n"));
+    let exchange = json!([format!("127.0.0.1:{}", server.port), "hello"]);
+    let datagrams = json!([format!("127.0.0.1:{port}"), "hello"]);
+    let says = |bytes: u32| format!("sending and receiving more: the limit `traffic` is {bytes} bytes");
+    assert_eq!(with(12).value("exchange", &exchange.to_string()), "HELLO");
+    assert_eq!(with(10).value("exchange-datagrams", &datagrams.to_string()), "HELLO");
+    // The answer goes beyond it, or the question already does.
+    for bytes in [11, 6, 5, 0] {
+        denied(&with(bytes), "exchange", &exchange, &[&says(bytes)]);
+    }
+    for bytes in [9, 5, 4, 0] {
+        denied(&with(bytes), "exchange-datagrams", &datagrams, &[&says(bytes)]);
+    }
+    let failed = with(11).failure("exchange-or-abort", &exchange.to_string(), 4, "limit-exceeded");
+    failed.says(&["the limit `traffic` is 11 bytes", "and then trapped"]);
+    assert_eq!(failed.failure["limit"], "traffic");
+    assert!(failed.stderr.contains("raise `traffic`"), "{}", failed.stderr);
 }
 
 /// Runs a task that hangs on the network, with a time limit, beside one that does

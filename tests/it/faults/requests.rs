@@ -1,15 +1,14 @@
 //! Requests of guests, to servers that are good and bad.
 
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::network::denied;
+use super::network::{denied, traffic};
 use crate::guests::setup::Setup;
 use crate::support::http::HttpServer;
+use crate::support::openssl::openssl;
 use crate::support::servers::{FullPort, TcpServer};
 
 /// The guest with the keys of one grant for requests.
@@ -220,21 +219,48 @@ fn what_is_no_proper_answer_is_an_error() {
 }
 
 #[test]
+fn a_body_over_its_limit_that_ends_the_guest_names_the_limit() {
+    let server = HttpServer::start();
+    let setup = everything(&server, "[component.network.limits]\nresponse-body = \"64KiB\"\n");
+    let endless = json!([server.url("/endless")]).to_string();
+    let failed = setup.failure("requests.get-or-abort", &endless, 4, "limit-exceeded");
+    failed.says(&["more of a response's body (the limit `response-body` is 65536 bytes), and then trapped"]);
+    assert_eq!(failed.failure["limit"], "response-body");
+}
+
+#[test]
+fn what_goes_over_connections_for_requests_is_on_the_bill() {
+    let server = HttpServer::start();
+    let setup = everything(&server, "");
+    // Heads are traffic too.
+    let (sent, received) = traffic(&setup, "requests.get", &json!([server.url("/hello")]));
+    assert!((20..500).contains(&sent) && (20..500).contains(&received), "{sent} {received}");
+    let (sent, received) = traffic(&setup, "requests.upload", &json!([server.url("/echo"), 40_960]));
+    assert!((40_960..50_000).contains(&sent) && (40_960..50_000).contains(&received), "{sent} {received}");
+}
+
+#[test]
+fn traffic_of_requests_ends_at_its_limit() {
+    let server = HttpServer::start();
+    let setup = everything(&server, "[component.network.limits]\ntraffic = \"64KiB\"\n");
+    assert_eq!(get(&setup, &server.url("/hello"))["status"], 200);
+    let says = ["sending and receiving more: the limit `traffic` is 65536 bytes"];
+    for (task, arguments) in [
+        ("requests.upload", json!([server.url("/echo"), 4 << 20])),
+        ("requests.get", json!([server.url("/endless")])),
+    ] {
+        denied(&setup, task, &arguments, &says);
+        assert_eq!(code(&setup, task, &arguments), "ErrorCode::HttpRequestDenied", "{task}");
+    }
+}
+
+#[test]
 fn a_port_that_is_closed_refuses_the_connection() {
     let closed =
         TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address").port();
     let setup = setup(&format!("host = \"127.0.0.1\"\nschemes = [\"http\"]\nports = [{closed}]"), "");
     let error = code(&setup, "requests.get", &json!([format!("http://127.0.0.1:{closed}/")]));
     assert_eq!(error, "ErrorCode::ConnectionRefused");
-}
-
-fn openssl(directory: &Path, arguments: &str) {
-    let ran = Command::new("openssl")
-        .args(arguments.split(' '))
-        .current_dir(directory)
-        .output()
-        .expect("openssl runs");
-    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
 }
 
 #[test]

@@ -79,6 +79,26 @@ fn a_file_is_inspected_as_what_it_is_configured_as() {
     setup.run(["inspect", "network"]).expect(78);
 }
 
+#[test]
+fn what_is_inspected_and_compared_meets_the_configured_limits_of_compiling() {
+    let setup = Setup::new(&["fib"]);
+    let text = std::fs::read_to_string(setup.path().join("wasm-runner.toml")).expect("it is there");
+    setup.sandbox.write("wasm-runner.toml", format!("[compile]\ncomponent = \"1KiB\"\n{text}"));
+    let unconfigured = guest("adder").display().to_string();
+    for arguments in [
+        ["inspect", "fib"].as_slice(),
+        &["inspect", &unconfigured],
+        &["component", "diff", "fib", &unconfigured],
+        &["component", "diff", &unconfigured, "fib"],
+    ] {
+        let output = setup.run(arguments).expect(78);
+        assert!(output.stderr.contains("more than the 1024 bytes that `compile.component`"), "{output:?}");
+    }
+    // Without a configuration the documented defaults hold.
+    std::fs::remove_file(setup.path().join("wasm-runner.toml")).expect("it is there");
+    setup.run(["inspect", &unconfigured]).expect(0);
+}
+
 /// The guest with misbehaviours, as another version of itself: one task has another
 /// name, one another parameter.
 fn other_faults(setup: &Setup) -> PathBuf {

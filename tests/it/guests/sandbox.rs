@@ -172,11 +172,12 @@ fn a_granted_directory_that_is_missing_is_found_by_check() {
 fn a_component_submits_what_it_may() {
     let may_submit = |tasks: &str| Setup::with(&["workflow"], &format!("may-submit = {tasks}\n"));
     let squares = r#"["demo:workflow/basics.square", "[3]"]"#;
-    for tasks in [r#"["demo:workflow/basics.square"]"#, r#"["*"]"#, r#"["x:y/*", "demo:workflow/basics.*"]"#]
-    {
+    let lists =
+        [r#"["demo:workflow/basics.square"]"#, r#"["*"]"#, r#"["*control*", "demo:workflow/basics.*"]"#];
+    for tasks in lists {
         assert_eq!(may_submit(tasks).value("control.call", squares), "9", "{tasks}");
     }
-    for tasks in ["[]", r#"["demo:workflow/basics"]"#, r#"["square"]"#, r#"["demo:workflow/control.*"]"#] {
+    for tasks in ["[]", r#"["demo:workflow/basics.nothing"]"#, r#"["demo:workflow/control.*"]"#] {
         let setup = may_submit(tasks);
         for name in ["demo:workflow/basics.square", "square", "demo:workflow/basics@0.1.0.square"] {
             let failed = setup.failure("control.call", &json!([name, "[3]"]).to_string(), 1, "returned");
@@ -191,6 +192,33 @@ fn a_component_submits_what_it_may() {
         denied(&setup, "fan-out", &json!(["square", "[3]", 2]));
         let unknown = setup.failure("control.call", r#"["squarer", "[3]"]"#, 1, "returned");
         assert!(unknown.failure["error"].as_str().is_some_and(|error| error.starts_with("unknown task")));
+    }
+}
+
+/// As a section of a task that is not known is: by every command that loads components.
+#[test]
+fn what_may_submit_and_is_no_task_is_found_by_check() {
+    for (pattern, says) in [
+        (
+            "demo:workflow/basics.sqare",
+            "unknown task `demo:workflow/basics.sqare` (did you mean `demo:workflow/basics.square`?",
+        ),
+        (
+            "demo:workflow/basic.*",
+            "unknown task `demo:workflow/basic.*` (did you mean `demo:workflow/basics.",
+        ),
+        ("square", "`square` is no full id of a task (did you mean `demo:workflow/basics.square`?)"),
+        ("x:y/*", "unknown task `x:y/*` (known tasks: `"),
+    ] {
+        let known = "demo:workflow/control.*";
+        let setup = Setup::with(&["workflow"], &format!("may-submit = [\n  {known:?},\n  {pattern:?},\n]\n"));
+        for command in [["check"].as_slice(), &["start", "--until-idle"], &["call", "basics.square", "[3]"]] {
+            let output = setup.run(command).expect(78);
+            assert!(output.stderr.contains("wasm-runner.toml:"), "{output:?}");
+            let says = format!("`component.workflow.may-submit`: {says}");
+            assert!(output.stderr.contains(&says), "{says:?} is not in {}", output.stderr);
+            assert!(!output.stderr.contains(&format!("`{known}`")), "that one is good: {}", output.stderr);
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Variables and secrets of guests: given as granted, and secrets in nothing that the
 //! runner keeps or says.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::json;
 
 use super::setup::Setup;
@@ -101,6 +103,36 @@ fn secrets_are_in_nothing_that_is_kept_or_said() {
             "{line:?} is not in {}",
             inspected.stdout()
         );
+    }
+}
+
+/// As libraries write them into headers, URLs and dumps.
+#[test]
+fn secrets_are_found_in_the_encodings_of_libraries() {
+    let setup = Setup::with(&["workflow"], "[component.workflow.secrets]\nKEY = { file = \"key\" }\n");
+    let secret = "hunter2 & m\u{f6}re?>";
+    setup.sandbox.write("key", secret);
+    let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let basic = |user: &str| STANDARD.encode(format!("{user}:{secret}"));
+    let encoded = [
+        basic(""),
+        basic("u"),
+        basic("us"),
+        URL_SAFE_NO_PAD.encode(format!("{{\"key\":\"{secret}\"}}")),
+        hex.to_uppercase(),
+        hex,
+        "hunter2%20%26%20m%C3%B6re%3F%3E".to_owned(),
+        "hunter2+%26+m%c3%b6re%3f%3e".to_owned(),
+    ];
+    for text in encoded {
+        let output =
+            setup.run(["call", "log-everywhere", &json!([format!("<{text}>")]).to_string()]).expect(0);
+        // On each stream, and in a message of each level.
+        assert_eq!(output.stderr.matches("[secret KEY]").count(), 7, "{text}: {}", output.stderr);
+        assert!(!output.stderr.contains(&text), "{}", output.stderr);
+        // The ends of base64 have other text in them; the middle is the secret's alone.
+        let middle = &text[text.len() / 2 - 4..text.len() / 2 + 4];
+        assert!(!output.stderr.contains(middle), "{middle} of {text}: {}", output.stderr);
     }
 }
 

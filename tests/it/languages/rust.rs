@@ -36,6 +36,20 @@ fn what_cargo_says_is_shown_and_the_component_stays() {
     assert_eq!(project.run(["call", "greet", "[\"x\"]"]).expect(0).json(), "Hello, x!");
 }
 
+/// Those that hold where the project is run.
+#[test]
+fn what_is_built_meets_the_configured_limits_of_compiling() {
+    let project = project();
+    project.edit("wasm-runner.toml", "[component.", "[compile]\ncomponent = \"1KiB\"\n\n[component.");
+    let output = project.run(["build"]).expect(78);
+    assert!(output.stderr.contains("more than the 1024 bytes that `compile.component` allows"), "{output:?}");
+    // A configuration that is wrong is for those to refuse who run the project.
+    project.edit("wasm-runner.toml", "component = \"1KiB\"", "component = \"a little\"");
+    let output = project.run(["build"]).expect(0);
+    let warning = "the configuration is wrong, so the component is compiled within the default limits";
+    assert!(output.stderr.contains(warning), "{output:?}");
+}
+
 #[test]
 fn a_rust_project_without_wit_works_from_new_to_call() {
     let project = with_cargo(Project::without_wit("rust"));

@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use run_wasm_runner::model::Status;
 use run_wasm_runner::store::{Batch, Store, StoreError};
@@ -13,6 +13,7 @@ use super::{open, try_open};
 use crate::runner::site::Site;
 use crate::store_contract::harness::new;
 use crate::support::database::{Cluster, as_owner, directory, free_port, install, shared};
+use crate::support::openssl::openssl;
 
 #[track_caller]
 fn assert_is_refused(url: &str, words: &[&str]) {
@@ -72,13 +73,6 @@ fn two_schemas_of_one_database_never_see_each_other() {
         assert_eq!(store.counts(None).unwrap().get(Status::Queued), count);
         assert_eq!(store.rules().unwrap().len(), 1);
     }
-}
-
-#[track_caller]
-fn openssl(directory: &Path, arguments: &str) {
-    let ran = Command::new("openssl").args(arguments.split(' ')).current_dir(directory).output();
-    let ran = ran.expect("openssl runs");
-    assert!(ran.status.success(), "{arguments}: {}", String::from_utf8_lossy(&ran.stderr));
 }
 
 /// A certificate for `localhost`, signed by an authority of its own.

@@ -138,7 +138,8 @@ fn a_runner_that_is_cut_off_kills_its_guest_before_another_starts_it() {
     let store = near.open();
     let history = legal_history(&*store, &get(&*store, id));
     let runners: HashSet<_> = history.iter().filter_map(|step| step.runner).collect();
-    assert_eq!(runners.len(), 2, "{history:#?}");
+    // More if the machine is so busy that a lease was lost before.
+    assert!(runners.len() >= 2, "{history:#?}");
     let again = history.iter().rfind(|step| step.reason == Reason::Claimed).expect("it was claimed again");
     let killed = UnixMicros(killed.as_microsecond());
     println!("killed {:?} before another claimed it", again.at.since(killed));

@@ -13,7 +13,7 @@ use run_wasm_runner::model::{
 };
 use run_wasm_runner::runner::{Executor, Guest, PreparedChild};
 use run_wasm_runner::store::{NewInvocation, TaskSet};
-use run_wasm_runner::wasm::GuestControl;
+use run_wasm_runner::wasm::{GuestControl, Interrupt};
 
 type Body = Pin<Box<dyn Future<Output = Result<u64, String>> + Send>>;
 
@@ -112,7 +112,7 @@ impl Executor for Closures {
         Arc::new(self.guests.keys().cloned().collect())
     }
 
-    fn start(&self, claim: &Claim, client: &Arc<dyn TaskClient>) -> Result<Guest, Failure> {
+    fn start(&self, claim: &Claim, client: &Arc<dyn TaskClient>, _: &Interrupt) -> Result<Guest, Failure> {
         let body = self.guests[&claim.task](Hands { claim: claim.clone(), client: Arc::clone(client) });
         let future = Box::pin(async move {
             match body.await {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use run_wasm_runner::model::{
-    Clock, ComponentDigest, Invocation, InvocationId, LogEntry, RunnerId, SystemClock, Transition, UnixMicros,
+    Clock, ComponentDigest, Invocation, InvocationId, LogEntry, RunnerId, Status, SystemClock, Transition,
+    UnixMicros,
 };
 use run_wasm_runner::store::{
     Batch, Counts, Filter, LookUp, NextDue, PauseTarget, PushedComponent, Receipt, Store, StoreError,
@@ -154,6 +155,9 @@ impl Store for FaultyStore {
     }
     fn look_up(&self, ids: &[InvocationId]) -> Result<Vec<LookUp>, StoreError> {
         self.read("look_up", |store| store.look_up(ids))
+    }
+    fn statuses(&self, ids: &[InvocationId]) -> Result<Vec<Option<Status>>, StoreError> {
+        self.read("statuses", |store| store.statuses(ids))
     }
     fn revoked(&self, runner: RunnerId) -> Result<Vec<InvocationId>, StoreError> {
         self.read("revoked", |store| store.revoked(runner))

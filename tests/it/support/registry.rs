@@ -41,22 +41,28 @@ fn program() -> &'static Path {
 
 impl Registry {
     pub fn start() -> Self {
-        Self::start_with(None)
+        Self::start_with(|_| String::new())
     }
 
     /// One that answers nobody without a password; `htpasswd` is a line of such a
     /// file, with bcrypt.
     pub fn start_closed(htpasswd: &str) -> Self {
-        Self::start_with(Some(htpasswd))
+        Self::start_with(|directory| {
+            let file = directory.join("htpasswd");
+            std::fs::write(&file, htpasswd).expect("it can be written");
+            format!("auth:\n  htpasswd:\n    realm: tests\n    path: {}\n", file.display())
+        })
     }
 
-    fn start_with(htpasswd: Option<&str>) -> Self {
+    /// One that answers those who have a token of a token server.
+    pub fn start_with_tokens(realm: &str, certificate: &Path) -> Self {
+        Self::start_with(|_| super::tokens::in_configuration(realm, certificate))
+    }
+
+    /// `more` of its configuration may need files in its directory.
+    fn start_with(more: impl FnOnce(&Path) -> String) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let more = htpasswd.map_or(String::new(), |line| {
-            let file = directory.path().join("htpasswd");
-            std::fs::write(&file, line).expect("it can be written");
-            format!("auth:\n  htpasswd:\n    realm: tests\n    path: {}\n", file.display())
-        });
+        let more = more(directory.path());
         let port = free_port();
         let files = directory.path().join("files");
         let text = format!(

@@ -1,0 +1,163 @@
+//! How much of what is large one turn takes.
+//!
+//! Everybody's commit waits for the one before it: a guest that submits a hundred thousand
+//! children, awaits as many, or returns megabytes, must not make its neighbours wait for
+//! all of that. So each turn takes a share of it, and what is small goes before what is
+//! left. And guests that produce more than the store can take have to wait for it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::{Held, Ledger};
+use crate::runner::{Core, Stage};
+use crate::store::{NewInvocation, Report};
+
+/// Children of one submit that one turn takes: so many, or one that is as large.
+const CHILDREN: usize = 1_000;
+const CHILDREN_BYTES: usize = 1 << 20;
+
+/// Ids that one turn looks up.
+pub(super) const LOOK_UPS: usize = 1_000;
+
+/// A report with more is large. A turn takes one that is, or several that are not larger
+/// together than the share.
+const LARGE: usize = 64 << 10;
+const REPORTS_BYTES: usize = 4 << 20;
+
+/// While outcomes of more bytes than this wait for the store, no guest gets a slot.
+pub(in crate::runner) const MAX_UNWRITTEN: usize = 64 << 20;
+
+/// How many of some children are the share of one turn.
+pub(super) fn children(children: &[NewInvocation]) -> usize {
+    let mut bytes = 0;
+    let fits = |child: &&NewInvocation| {
+        bytes += child.arguments.len();
+        bytes <= CHILDREN_BYTES
+    };
+    children.iter().take(CHILDREN).take_while(fits).count().max(children.len().min(1))
+}
+
+fn bytes(report: &Report) -> usize {
+    let logs: usize = report.logs.iter().map(|entry| entry.text.len()).sum();
+    logs + report.end.as_ref().map_or(0, |end| end.how.outcome_bytes())
+}
+
+impl Held {
+    fn outcome_bytes(&self) -> usize {
+        let ends = self.reports.iter().filter_map(|report| report.end.as_ref());
+        ends.map(|end| end.how.outcome_bytes()).sum()
+    }
+
+    /// Takes out what is more than one turn's share. Reports of one invocation stay in
+    /// their order.
+    fn split_share(&mut self) -> Self {
+        let mut later = Self::default();
+        let mut left = REPORTS_BYTES;
+        let mut has_large = false;
+        let is_over = |bytes: usize, left: usize, has_large: bool| bytes > LARGE && has_large && bytes > left;
+        if !self.reports.iter().any(|report| bytes(report) > LARGE) {
+            return later;
+        }
+        let mut is_later = HashSet::new();
+        let all = std::mem::take(self);
+        for (report, fiber) in all.reports.into_iter().zip(all.fibers) {
+            let bytes = bytes(&report);
+            if is_later.contains(&report.id) || is_over(bytes, left, has_large) {
+                is_later.insert(report.id);
+                later.push(report, fiber);
+                continue;
+            }
+            if bytes > LARGE {
+                has_large = true;
+                left = left.saturating_sub(bytes);
+            }
+            self.push(report, fiber);
+        }
+        later
+    }
+
+    fn append(&mut self, later: &mut Self) {
+        self.reports.append(&mut later.reports);
+        self.fibers.append(&mut later.fibers);
+    }
+}
+
+impl Ledger {
+    /// Sets reports aside that are more than this turn's share.
+    pub(super) fn take_share(&mut self) {
+        self.later = self.held.split_share();
+    }
+
+    /// Sees to what is left: that it is not forgotten, and that no more is made than can
+    /// be written.
+    pub(super) fn end_turn(&mut self, core: &Arc<Core>) {
+        let asks = !self.look_ups.is_empty() && core.stage() < Stage::Killing;
+        let is_left = !self.later.is_empty() || asks;
+        self.held.append(&mut self.later);
+        let unwritten = match core.stage() {
+            // Slots are needed to end what they hold, whatever the store does.
+            stage if stage > Stage::Working => 0,
+            _ => self.held.outcome_bytes() + core.inbox.outcome_bytes(),
+        };
+        let is_free_again = core.scheduler.set_unwritten(unwritten);
+        if (is_left && self.back_off.is_none()) || is_free_again {
+            core.inbox.put(|messages| messages.is_hungry = true);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ComponentDigest, InvocationId, Outcome, RunnerId, UnixMicros};
+    use crate::store::{AttemptEnd, EndKind};
+
+    fn child(bytes: usize) -> NewInvocation {
+        NewInvocation::new("task", ComponentDigest::from_bytes([0; 32]), "x".repeat(bytes))
+    }
+
+    fn report(id: InvocationId, bytes: usize) -> Report {
+        let how = EndKind::Final(Outcome::Value("x".repeat(bytes).into()));
+        Report {
+            id,
+            runner: RunnerId::generate(),
+            attempt: 1,
+            observed: Vec::new(),
+            logs: Vec::new(),
+            progress: None,
+            component_digest: None,
+            end: Some(AttemptEnd::unstarted(UnixMicros(0), how)),
+        }
+    }
+
+    #[test]
+    fn a_share_of_children_has_a_number_and_a_size() {
+        assert_eq!(children(&[]), 0);
+        assert_eq!(children(&vec![child(2); CHILDREN]), CHILDREN);
+        assert_eq!(children(&vec![child(2); CHILDREN + 1]), CHILDREN);
+        assert_eq!(children(&[child(CHILDREN_BYTES), child(2)]), 1);
+        assert_eq!(children(&[child(CHILDREN_BYTES + 1), child(2)]), 1, "what is larger than a share is one");
+        assert_eq!(children(&[child(2), child(CHILDREN_BYTES)]), 1);
+    }
+
+    #[test]
+    fn what_is_small_goes_before_what_is_large() {
+        let ids: Vec<_> = (0..4).map(|_| InvocationId::generate()).collect();
+        let mut held = Held::default();
+        // The last is of the same invocation as the second, which has to wait.
+        for (id, bytes) in [(0, REPORTS_BYTES), (1, LARGE + 1), (2, 10), (3, LARGE), (1, 10)] {
+            held.push(report(ids[id], bytes), None);
+        }
+        let later = held.split_share();
+        let of = |held: &Held| held.reports.iter().map(|report| report.id).collect::<Vec<_>>();
+        assert_eq!(of(&held), [ids[0], ids[2], ids[3]]);
+        assert_eq!(of(&later), [ids[1], ids[1]]);
+        assert_eq!((held.fibers.len(), later.fibers.len()), (3, 2));
+        assert_eq!(later.outcome_bytes(), LARGE + 11);
+
+        let mut later = later;
+        assert!(later.split_share().is_empty(), "a large one goes if there is no other");
+        held.append(&mut later);
+        assert_eq!(of(&held).len(), 5);
+    }
+}

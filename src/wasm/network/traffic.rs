@@ -1,0 +1,243 @@
+//! The bytes that an attempt sends and receives, counted and limited.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use wasmtime_wasi::async_trait;
+use wasmtime_wasi::p2::{
+    DynInputStream, DynOutputStream, InputStream, OutputStream, Pollable, StreamError, StreamResult,
+};
+
+use crate::model::LimitKind;
+use crate::wasm::allowance::Allowance;
+use crate::wasm::control::GuestControl;
+use crate::wasm::denials::Denials;
+
+/// The most bytes that are received at once: what one connection takes of the limit
+/// beforehand, and others miss for that moment.
+const CHUNK: u64 = 64 << 10;
+
+/// What one attempt sends and receives, over sockets and requests together.
+pub(in crate::wasm) struct Traffic {
+    control: Arc<GuestControl>,
+    denials: Denials,
+    allowance: Allowance,
+    /// Whether something was refused.
+    is_over: AtomicBool,
+}
+
+impl Traffic {
+    /// Nothing so far, and at most so many bytes.
+    pub(in crate::wasm) fn new(limit: u64, control: Arc<GuestControl>, denials: Denials) -> Arc<Self> {
+        let allowance = Allowance::new(limit);
+        Arc::new(Self { control, denials, allowance, is_over: AtomicBool::new(false) })
+    }
+
+    /// Whether the limit has refused something. After that every connection fails.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
+    }
+
+    /// Remembers, and writes down, that more was wanted. The error says so.
+    fn refuse(&self) -> io::Error {
+        self.is_over.store(true, Ordering::Release);
+        let limit = self.allowance.limit();
+        let why = format!("the limit `traffic` is {limit} bytes");
+        self.denials.say_limit(LimitKind::Traffic, "sending and receiving more", &why);
+        io::ErrorKind::PermissionDenied.into()
+    }
+
+    fn refuse_stream(&self) -> StreamError {
+        StreamError::LastOperationFailed(self.refuse().into())
+    }
+
+    /// Makes room for what is to be sent as a whole.
+    ///
+    /// # Errors
+    ///
+    /// If it would be more than the limit: then nothing of it may be sent.
+    pub(super) fn make_room(&self, bytes: u64) -> io::Result<()> {
+        if self.allowance.take(bytes) { Ok(()) } else { Err(self.refuse()) }
+    }
+
+    /// Counts what was sent of that for which there is room.
+    pub(super) fn has_sent(&self, bytes: u64, room: u64) {
+        self.allowance.give_back(room.saturating_sub(bytes));
+        self.control.meter().sent.add(bytes);
+    }
+
+    /// Counts what came as a whole.
+    ///
+    /// # Errors
+    ///
+    /// If it is more than the limit: then nothing of it may be handed on.
+    pub(super) fn receive(&self, bytes: u64) -> io::Result<()> {
+        self.make_room(bytes)?;
+        self.control.meter().received.add(bytes);
+        Ok(())
+    }
+
+    /// The streams of a connection, counted.
+    pub(super) fn counted(
+        self: &Arc<Self>,
+        input: DynInputStream,
+        output: DynOutputStream,
+    ) -> (DynInputStream, DynOutputStream) {
+        let (incoming, outgoing) = (Arc::clone(self), Arc::clone(self));
+        (
+            Box::new(Incoming { inner: input, traffic: incoming }),
+            Box::new(Outgoing { inner: output, traffic: outgoing }),
+        )
+    }
+}
+
+/// What comes over a TCP connection of the guest's.
+struct Incoming {
+    inner: DynInputStream,
+    traffic: Arc<Traffic>,
+}
+
+#[async_trait]
+impl Pollable for Incoming {
+    async fn ready(&mut self) {
+        self.inner.ready().await;
+    }
+}
+
+#[async_trait]
+impl InputStream for Incoming {
+    fn read(&mut self, size: usize) -> StreamResult<Bytes> {
+        let allowance = &self.traffic.allowance;
+        let wanted = CHUNK.min(size as u64);
+        let taken = allowance.take_up_to(wanted);
+        if taken == 0 && wanted > 0 {
+            // Whether there is more, or this was all.
+            return match self.inner.read(1)?.is_empty() {
+                true => Ok(Bytes::new()),
+                false => Err(self.traffic.refuse_stream()),
+            };
+        }
+        let read = self.inner.read(usize::try_from(taken).unwrap_or(usize::MAX));
+        let count = read.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        allowance.give_back(taken.saturating_sub(count));
+        self.traffic.control.meter().received.add(count);
+        read
+    }
+
+    async fn cancel(&mut self) {
+        self.inner.cancel().await;
+    }
+}
+
+/// What goes over a TCP connection of the guest's.
+struct Outgoing {
+    inner: DynOutputStream,
+    traffic: Arc<Traffic>,
+}
+
+#[async_trait]
+impl Pollable for Outgoing {
+    async fn ready(&mut self) {
+        self.inner.ready().await;
+    }
+}
+
+#[async_trait]
+impl OutputStream for Outgoing {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        let count = bytes.len() as u64;
+        self.traffic.make_room(count).map_err(|error| StreamError::LastOperationFailed(error.into()))?;
+        let written = self.inner.write(bytes);
+        self.traffic.has_sent(if written.is_ok() { count } else { 0 }, count);
+        written
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        self.inner.flush()
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        self.inner.check_write()
+    }
+
+    async fn cancel(&mut self) {
+        self.inner.cancel().await;
+    }
+}
+
+/// A connection for requests, counted.
+pub(super) struct Counted<S> {
+    inner: S,
+    traffic: Arc<Traffic>,
+}
+
+impl<S> Counted<S> {
+    pub(super) fn new(inner: S, traffic: &Arc<Traffic>) -> Self {
+        Self { inner, traffic: Arc::clone(traffic) }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let wanted = CHUNK.min(buffer.remaining() as u64);
+        let taken = this.traffic.allowance.take_up_to(wanted);
+        if taken == 0 && wanted > 0 {
+            // Whether there is more, or this was all.
+            let mut one = [0];
+            let mut one = ReadBuf::new(&mut one);
+            ready!(Pin::new(&mut this.inner).poll_read(context, &mut one))?;
+            return Poll::Ready(match one.filled().is_empty() {
+                true => Ok(()),
+                false => Err(this.traffic.refuse()),
+            });
+        }
+        let room = usize::try_from(taken).unwrap_or(usize::MAX);
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(room));
+        let polled = Pin::new(&mut this.inner).poll_read(context, &mut part);
+        let count = part.filled().len();
+        buffer.advance(count);
+        this.traffic.allowance.give_back(taken.saturating_sub(count as u64));
+        this.traffic.control.meter().received.add(count as u64);
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        let taken = this.traffic.allowance.take_up_to(bytes.len() as u64);
+        let part = &bytes[..usize::try_from(taken).unwrap_or(bytes.len())];
+        if part.is_empty() && !bytes.is_empty() {
+            return Poll::Ready(Err(this.traffic.refuse()));
+        }
+        let polled = Pin::new(&mut this.inner).poll_write(context, part);
+        let count = match &polled {
+            Poll::Ready(Ok(count)) => *count as u64,
+            Poll::Ready(Err(_)) | Poll::Pending => 0,
+        };
+        this.traffic.has_sent(count, taken);
+        polled
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,457 @@
+//! Secrets in what guests say: found as they are, quoted, or in the encodings that
+//! libraries put them into, and replaced by their names.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{GeneralPurpose, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
+use super::secrets::SecretGrant;
+
+/// A beginning of a secret that is shorter than this is any text; the same in the digits
+/// of encodings.
+const TELLING: usize = 4;
+const TELLING_BASE64: usize = 6;
+const TELLING_HEX: usize = 8;
+
+/// How a secret may look.
+enum Form {
+    /// Like this.
+    Exact(Box<[u8]>),
+    /// Like this within base64. With `has_tail` the next digit is made of the end of the
+    /// secret too, and of what follows it.
+    Base64 { digits: Box<[u8]>, has_tail: bool },
+    /// Each byte as it is, or as `%` and two hexadecimal digits; which of them is
+    /// different with every library. A space may be `+`.
+    Percent(Box<[u8]>),
+}
+
+/// Whether a text begins with a form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Match {
+    /// With so many bytes.
+    Whole(usize),
+    /// With so many; the next one would belong to it, and is not there yet.
+    Open(usize),
+    /// The text ends before the form does.
+    Begun,
+    No,
+}
+
+impl Form {
+    fn of(&self, text: &[u8]) -> Match {
+        match self {
+            Self::Exact(bytes) => exact(bytes, text),
+            Self::Base64 { digits, has_tail: false } => exact(digits, text),
+            Self::Base64 { digits, has_tail: true } => match (exact(digits, text), text.get(digits.len())) {
+                (Match::Whole(length), None) => Match::Open(length),
+                (Match::Whole(length), Some(next)) => Match::Whole(length + usize::from(is_digit(*next))),
+                (other, _) => other,
+            },
+            Self::Percent(bytes) => percent(bytes, text),
+        }
+    }
+
+    /// How its text can begin: its first byte, and the next.
+    fn beginnings(&self) -> Vec<[u8; 2]> {
+        match self {
+            Self::Exact(bytes) | Self::Base64 { digits: bytes, .. } => vec![[bytes[0], bytes[1]]],
+            Self::Percent(bytes) => {
+                let plain = |byte: u8| [Some(byte), (byte == b' ').then_some(b'+')].into_iter().flatten();
+                let high = char::from_digit(u32::from(bytes[0] >> 4), 16).unwrap_or('0');
+                let escaped = [high, high.to_ascii_uppercase()].map(|digit| [b'%', digit as u8]);
+                let second = || plain(bytes[1]).chain([b'%']);
+                let plain = plain(bytes[0]).flat_map(|first| second().map(move |second| [first, second]));
+                plain.chain(escaped).collect()
+            }
+        }
+    }
+}
+
+fn exact(bytes: &[u8], text: &[u8]) -> Match {
+    if text.starts_with(bytes) {
+        Match::Whole(bytes.len())
+    } else if bytes.starts_with(text) {
+        Match::Begun
+    } else {
+        Match::No
+    }
+}
+
+fn percent(bytes: &[u8], text: &[u8]) -> Match {
+    let value = |digit: u8| char::from(digit).to_digit(16);
+    let mut at = 0;
+    for byte in bytes {
+        let (high, low) = (u32::from(byte >> 4), u32::from(byte & 15));
+        at += match &text[at..] {
+            [] => return Match::Begun,
+            [b'%', first, second, ..] if value(*first) == Some(high) && value(*second) == Some(low) => 3,
+            [b'%'] => return Match::Begun,
+            [b'%', first] if value(*first) == Some(high) => return Match::Begun,
+            [plain, ..] if plain == byte => 1,
+            [b'+', ..] if *byte == b' ' => 1,
+            _ => return Match::No,
+        };
+    }
+    Match::Whole(at)
+}
+
+/// Of either alphabet.
+fn is_digit(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte)
+}
+
+/// What a secret surely is in base64 after none, one or two bytes: the digits that are
+/// made of it alone. More bytes before it come to the same.
+fn in_base64(secret: &[u8], alphabet: &GeneralPurpose) -> [Form; 3] {
+    [(0, 0), (1, 2), (2, 3)].map(|(before, mixed)| {
+        let bytes = [&[0; 2][..before], secret].concat();
+        let digits = alphabet.encode(&bytes);
+        let sure = bytes.len() * 8 / 6;
+        Form::Base64 { digits: digits.as_bytes()[mixed..sure].into(), has_tail: digits.len() > sure }
+    })
+}
+
+/// What stands between the quotes.
+fn unquoted(text: &str) -> String {
+    text.get(1..text.len().saturating_sub(1)).unwrap_or_default().to_owned()
+}
+
+/// Everything that a secret is looked for as, and how much of it is telling.
+fn forms(secret: &str) -> Vec<(Form, usize)> {
+    // As JSON and Rust quote it, also within each other: a guest that tells of a failed
+    // child quotes what was quoted already.
+    let json = |text: &str| unquoted(&serde_json::to_string(text).unwrap_or_default());
+    let debug = |text: &str| unquoted(&format!("{text:?}"));
+    let (once, as_rust) = (json(secret), debug(secret));
+    let lower: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let upper = lower.to_ascii_uppercase();
+    let exact = |text: &String| Form::Exact(text.as_bytes().into());
+    let quoted = [json(&once), debug(&once), once, as_rust];
+    let quoted = quoted.iter().map(|text| (exact(text), TELLING));
+    let hex = [lower, upper];
+    let hex = hex.iter().map(|text| (exact(text), TELLING_HEX));
+    let base64 = [STANDARD_NO_PAD, URL_SAFE_NO_PAD];
+    let base64 = base64.iter().flat_map(|alphabet| in_base64(secret.as_bytes(), alphabet));
+    let base64 = base64.map(|form| (form, TELLING_BASE64));
+    // As it is, that is with nothing encoded.
+    let percent = (Form::Percent(secret.as_bytes().into()), TELLING);
+    std::iter::once(percent).chain(quoted).chain(hex).chain(base64).collect()
+}
+
+/// A form, and what is put in its place.
+struct Needle {
+    form: Form,
+    /// So many bytes of it are no longer any text.
+    telling: usize,
+    placeholder: Arc<str>,
+}
+
+/// Finds secrets in text, and puts their names in their place.
+pub(super) struct Scrubber {
+    needles: Vec<Needle>,
+    /// A bit for each two bytes that a needle begins with: nearly all text is passed
+    /// over by this alone.
+    pairs: Box<[u64; 1024]>,
+    /// Whether a needle begins with this byte: for one that nothing follows yet.
+    firsts: [bool; 256],
+}
+
+/// What is at a place where a needle may begin.
+enum Found<'s> {
+    Nothing,
+    /// Not enough to tell.
+    Begun,
+    Secret(usize, &'s str),
+}
+
+impl Scrubber {
+    /// Looks for these; `None` if there are none, so that nobody looks.
+    pub(super) fn new(secrets: &[SecretGrant]) -> Option<Self> {
+        let mut scrubber = Self { needles: Vec::new(), pairs: Box::new([0; 1024]), firsts: [false; 256] };
+        for secret in secrets {
+            let placeholder: Arc<str> = format!("[secret {}]", secret.name).into();
+            for (form, telling) in secret.value().map(forms).unwrap_or_default() {
+                for [first, second] in form.beginnings() {
+                    let pair = pair(first, second);
+                    scrubber.pairs[pair / 64] |= 1 << (pair % 64);
+                    scrubber.firsts[usize::from(first)] = true;
+                }
+                scrubber.needles.push(Needle { form, telling, placeholder: Arc::clone(&placeholder) });
+            }
+        }
+        (!scrubber.needles.is_empty()).then_some(scrubber)
+    }
+
+    /// Takes what is complete out of `held`, scrubbed, and leaves an end there that may
+    /// be the beginning of a secret: but nothing if it `is_end`.
+    pub(super) fn pass(&self, held: &mut Vec<u8>, is_end: bool) -> Vec<u8> {
+        let mut out = Vec::new();
+        // What lies before `passed` is in `out`.
+        let (mut at, mut passed) = (0, 0);
+        while let Some(start) = self.next(held, at) {
+            match self.look(&held[start..], is_end) {
+                Found::Nothing => at = start + 1,
+                Found::Begun => {
+                    out.extend_from_slice(&held[passed..start]);
+                    held.drain(..start);
+                    return out;
+                }
+                Found::Secret(length, placeholder) => {
+                    out.extend_from_slice(&held[passed..start]);
+                    out.extend_from_slice(placeholder.as_bytes());
+                    at = start + length;
+                    passed = at;
+                }
+            }
+        }
+        let rest = std::mem::take(held);
+        if passed == 0 {
+            return rest;
+        }
+        out.extend_from_slice(&rest[passed..]);
+        out
+    }
+
+    /// The next place, from `at` on, where a needle may begin.
+    fn next(&self, text: &[u8], at: usize) -> Option<usize> {
+        let text = text.get(at..)?;
+        let may_begin = |pair: &[u8]| {
+            let pair = self::pair(pair[0], pair[1]);
+            self.pairs[pair / 64] >> (pair % 64) & 1 == 1
+        };
+        let last = || text.last().filter(|last| self.firsts[usize::from(**last)]).map(|_| text.len() - 1);
+        text.windows(2).position(may_begin).or_else(last).map(|found| at + found)
+    }
+
+    /// The longest secret that a text begins with.
+    fn look(&self, text: &[u8], is_end: bool) -> Found<'_> {
+        let mut found = Found::Nothing;
+        let mut longest = 0;
+        for needle in &self.needles {
+            match needle.form.of(text) {
+                // It would be longer than what was found.
+                Match::Begun | Match::Open(_) if !is_end => return Found::Begun,
+                Match::Whole(length) | Match::Open(length) if length > longest => {
+                    longest = length;
+                    found = Found::Secret(length, &needle.placeholder);
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// A text as a whole, scrubbed.
+    pub(super) fn scrub<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.next(text.as_bytes(), 0).is_none() {
+            return text.into();
+        }
+        let out = self.pass(&mut text.as_bytes().to_vec(), true);
+        // Whole texts were replaced by whole texts.
+        String::from_utf8(out)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+            .into()
+    }
+
+    /// A text that may have been cut off within a secret.
+    pub(super) fn scrub_cut(&self, text: &str) -> String {
+        let mut text = self.scrub(text).into_owned();
+        let (body, mark) = match text.strip_suffix('…') {
+            Some(body) => (body.len(), "…"),
+            None => (text.len(), ""),
+        };
+        let mut at = 0;
+        while let Some(start) = self.next(&text.as_bytes()[..body], at) {
+            let end = &text.as_bytes()[start..body];
+            let is_begun =
+                |needle: &Needle| end.len() >= needle.telling && needle.form.of(end) == Match::Begun;
+            if self.needles.iter().any(is_begun) {
+                text.truncate(text.floor_char_boundary(start));
+                text.push_str(mark);
+                break;
+            }
+            at = start + 1;
+        }
+        text
+    }
+}
+
+fn pair(first: u8, second: u8) -> usize {
+    usize::from(u16::from_be_bytes([first, second]))
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+
+    use super::*;
+    use crate::wasm::SecretSource;
+
+    fn scrubber(values: &[&str]) -> Scrubber {
+        let secrets = values.iter().enumerate().map(|(n, value)| {
+            let secret = SecretGrant::new(format!("S{n}"), SecretSource::Environment(String::new()));
+            secret.fill((*value).to_owned());
+            secret
+        });
+        Scrubber::new(&secrets.collect::<Vec<_>>()).unwrap()
+    }
+
+    /// What comes out if the text comes in pieces of this length.
+    fn in_pieces(scrubber: &Scrubber, text: &str, length: usize) -> String {
+        let (mut held, mut out) = (Vec::new(), Vec::new());
+        for piece in text.as_bytes().chunks(length) {
+            held.extend_from_slice(piece);
+            out.append(&mut scrubber.pass(&mut held, false));
+        }
+        out.append(&mut scrubber.pass(&mut held, true));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_secret_is_found_however_it_is_split() {
+        let scrubber = scrubber(&["hunter2", "päss🦀word"]);
+        let text = "a hunter2 b hunterhunter2, päss🦀word hunter";
+        let expected = "a [secret S0] b hunter[secret S0], [secret S1] hunter";
+        for length in 1..=text.len() {
+            assert_eq!(in_pieces(&scrubber, text, length), expected, "in pieces of {length}");
+        }
+        assert_eq!(scrubber.scrub(text), expected);
+        assert_eq!(scrubber.scrub("xxxxxxx"), "xxxxxxx");
+    }
+
+    #[test]
+    fn of_two_secrets_that_begin_alike_the_longer_is_found() {
+        let scrubber = scrubber(&["abcd", "abcdefgh"]);
+        for length in 1..10 {
+            assert_eq!(in_pieces(&scrubber, "abcdefgh abcdef", length), "[secret S1] [secret S0]ef");
+        }
+    }
+
+    #[test]
+    fn quoted_forms_are_found_as_well() {
+        let scrubber = scrubber(&["a\"b\\c\nd"]);
+        assert_eq!(scrubber.scrub(r#"{"x":"a\"b\\c\nd"}"#), r#"{"x":"[secret S0]"}"#);
+        assert_eq!(scrubber.scrub("a\"b\\c\nd"), "[secret S0]");
+    }
+
+    /// A secret whose base64 differs in the two alphabets, and that has what is quoted
+    /// and what is percent-encoded in it.
+    const AWKWARD: &str = "p\u{e4}ss w/\u{3ff}\u{3fe}?%2f\"\u{1f980}~.";
+
+    /// Asserts that a text has nothing of the secret in it but its placeholder, whole
+    /// or in pieces.
+    #[track_caller]
+    fn is_found(scrubber: &Scrubber, text: &str, expected: &str) {
+        assert_eq!(scrubber.scrub(text), expected);
+        for length in [1, 2, 3, 7] {
+            assert_eq!(in_pieces(scrubber, text, length), expected, "in pieces of {length}");
+        }
+    }
+
+    #[test]
+    fn base64_is_found_wherever_in_it_the_secret_begins_and_ends() {
+        for secret in ["4byt", "5byte", "6bytes", "hunter2", AWKWARD] {
+            let scrubber = scrubber(&[secret]);
+            for before in ["", "u", "us", "user:", "another user:"] {
+                for after in ["", "a", "ab", "abc", " and more"] {
+                    for alphabet in [STANDARD, URL_SAFE, STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
+                        let clean = [before, after].map(|text| alphabet.encode(text));
+                        let text = alphabet.encode(format!("{before}{secret}{after}"));
+                        let found = scrubber.scrub(&format!("Authorization: Basic {text}\n")).into_owned();
+                        let (start, end) = found
+                            .strip_prefix("Authorization: Basic ")
+                            .and_then(|rest| rest.split_once("[secret S0]"))
+                            .unwrap_or_else(|| panic!("{secret} in {text}: {found}"));
+                        // What is left of both ends is made of what stands there, but for
+                        // a digit before it.
+                        assert!(start.len() <= clean[0].len() && end.len() <= clean[1].len() + 3, "{found}");
+                        for length in [1, 2, 3, 7] {
+                            let pieces =
+                                in_pieces(&scrubber, &format!("Authorization: Basic {text}\n"), length);
+                            assert_eq!(pieces, found, "in pieces of {length}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_digit_of_base64_goes_with_the_others() {
+        // "hunter2" has 56 bits: 9 digits, and 2 bits in the tenth.
+        let scrubber = scrubber(&["hunter2"]);
+        assert_eq!(STANDARD.encode("hunter2"), "aHVudGVyMg==");
+        is_found(&scrubber, "key aHVudGVyMg==", "key [secret S0]==");
+        is_found(&scrubber, "key aHVudGVyMg", "key [secret S0]");
+        is_found(&scrubber, "key aHVudGVyM", "key [secret S0]");
+        is_found(&scrubber, "key aHVudGVyM.", "key [secret S0].");
+    }
+
+    #[test]
+    fn hexadecimal_digits_are_found_in_both_cases() {
+        let scrubber = scrubber(&["jk\u{e9}lmn"]);
+        is_found(&scrubber, "x6a6bc3a96c6d6ey", "x[secret S0]y");
+        is_found(&scrubber, "0x6A6BC3A96C6D6E", "0x[secret S0]");
+        is_found(&scrubber, "6a6bc3a96c6d", "6a6bc3a96c6d");
+    }
+
+    #[test]
+    fn percent_encoding_is_found_whatever_it_encodes() {
+        let one = scrubber(&["a b/c?\u{e9}~"]);
+        for text in
+            ["a%20b%2Fc%3F%C3%A9~", "a+b%2fc%3f%c3%a9%7e", "a%20b/c?%C3%A9~", "%61%20%62%2f%63%3f%c3%a9%7e"]
+        {
+            is_found(&one, &format!("GET /?key={text}&x=1"), "GET /?key=[secret S0]&x=1");
+        }
+        is_found(&one, "a%20b%2Gc", "a%20b%2Gc");
+        is_found(&one, "100%", "100%");
+        // A secret that looks as if it were encoded.
+        let two = scrubber(&["100%25+x"]);
+        is_found(&two, "100%25+x 100%2525+x 100%2525%2Bx", "[secret S0] [secret S0] [secret S0]");
+    }
+
+    #[test]
+    fn of_an_encoded_and_a_plain_secret_the_longer_is_found() {
+        let scrubber = scrubber(&["abcd", "abcd efgh"]);
+        is_found(&scrubber, "abcd%20efgh abcd%20efg", "[secret S1] [secret S0]%20efg");
+    }
+
+    #[test]
+    fn what_was_cut_off_within_a_secret_goes_too() {
+        let scrubber = scrubber(&["hunter2-and-more"]);
+        for (text, left) in [
+            ("said hunter2-an…", "said …"),
+            ("said hunter2-an", "said "),
+            ("said aHVudGVyMi1h…", "said …"),
+            ("said 68756e74657232…", "said …"),
+            ("said %68unter2%2…", "said …"),
+            ("said hunter2-and-more…", "said [secret S0]…"),
+        ] {
+            assert_eq!(scrubber.scrub_cut(text), left, "{text}");
+        }
+        for any in ["said hun", "said aHVu", "said 68756e", "said a"] {
+            assert_eq!(scrubber.scrub_cut(any), any, "that can be anything");
+        }
+    }
+
+    /// Said in the documents.
+    #[test]
+    fn what_is_not_looked_for_is_not_found() {
+        let scrubber = scrubber(&["hunter2-and-more"]);
+        let twice = STANDARD.encode(STANDARD.encode("hunter2-and-more"));
+        let reversed: String = "hunter2-and-more".chars().rev().collect();
+        for text in [&*twice, &reversed, "68:75:6e:74:65:72:32", "hunter2-\nand-more", "HUNTER2-AND-MORE"] {
+            assert_eq!(scrubber.scrub(text), text);
+        }
+    }
+
+    #[test]
+    fn nothing_is_looked_for_if_there_is_no_secret() {
+        let secret = SecretGrant::new("KEY".to_owned(), SecretSource::Environment("FROM".to_owned()));
+        assert!(Scrubber::new(std::slice::from_ref(&secret)).is_none());
+        secret.fill("hunter2".to_owned());
+        assert!(Scrubber::new(&[secret]).is_some());
+    }
+}

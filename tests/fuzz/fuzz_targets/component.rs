@@ -1,0 +1,10 @@
+//! See `run_wasm_runner_fuzz::component`.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use run_wasm_runner_fuzz::{component, give_signals_a_stack};
+
+fuzz_target!(
+    init: give_signals_a_stack(),
+    |data: &[u8]| -> () { component(data) }
+);

@@ -1,0 +1,79 @@
+//! Guests that make the runner hold more for them than they may hold themselves.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::guests::setup::Setup;
+
+/// What a guest returned as its error.
+fn refusal(setup: &Setup, task: &str, arguments: &str) -> String {
+    let id = setup.submit(task, arguments);
+    setup.run_all();
+    let status = setup.status(&id);
+    assert_eq!(status["failure"]["kind"], "returned", "{status}");
+    status["failure"]["error"].as_str().expect("an error").to_owned()
+}
+
+#[test]
+fn large_labels_are_refused_before_they_are_copied_for_each_child() {
+    let setup = Setup::new(&["faults"]);
+    // A terabyte in all.
+    let error = refusal(&setup, "faults.label", "[100000, 10000000]");
+    assert!(error.contains("the labels have 10000001 bytes, more than 8192"), "{error}");
+    assert_eq!(setup.value("faults.label", "[600, 8191]"), 600);
+}
+
+#[test]
+fn a_large_key_is_refused() {
+    let setup = Setup::new(&["faults"]);
+    let error = refusal(&setup, "faults.key", "[1025]");
+    assert!(error.contains("the key has 1025 bytes, more than 1024"), "{error}");
+    assert!(setup.value("faults.key", "[1024]").is_string());
+    // Whoever submits from outside is told the same.
+    let output = setup.run(["submit", "faults.nothing", "--key", &"k".repeat(1025)]).expect(2);
+    assert!(output.stderr.contains("the key has 1025 bytes"), "{output:?}");
+    let output =
+        setup.run(["submit", "faults.nothing", "--label", &format!("l={}", "x".repeat(8192))]).expect(2);
+    assert!(output.stderr.contains("the labels have 8193 bytes"), "{output:?}");
+}
+
+#[test]
+fn awaiting_more_than_anybody_submits_is_refused() {
+    let setup = Setup::new(&["faults"]);
+    let error = refusal(&setup, "faults.await-strangers", "[100001]");
+    assert!(error.contains("100001 results are awaited at once, more than 100000"), "{error}");
+    let error = refusal(&setup, "faults.await-strangers", "[5000]");
+    assert!(error.contains("no invocation has the id"), "{error}");
+}
+
+#[test]
+fn what_is_no_id_is_not_repeated_whole() {
+    let setup = Setup::new(&["faults"]);
+    let length = setup.value("faults.ask-strangely", "[1000000]").as_u64().expect("a number");
+    assert!((100..1000).contains(&length), "{length}");
+}
+
+/// Forty results of 16 MiB: 640 MiB that the parent has no room for, and that the runner
+/// does not collect for it either. Nor are they made faster than they are written.
+#[test]
+fn results_that_nobody_has_room_for_are_not_collected() {
+    const MOST_KIB: u64 = 640 << 10;
+    let setup = Setup::new(&["faults", "echo"]);
+    let mut runner = setup.command(["start", "--slots", "2"]).patience(Duration::from_secs(300)).spawn();
+    runner.wait_for_stderr("the runner has started");
+    let parent = setup.command(["submit", "--wait", "--json", "faults.gather", "[40, 16]"]);
+    let parent = parent.patience(Duration::from_secs(120)).spawn();
+    let neighbour = setup.run(["submit", "--wait", "--json", "echo.echo-u32", "[7]"]).expect(0);
+    assert_eq!(neighbour.json_lines()[0]["result"], json!(7));
+    let status = parent.wait().json_lines().remove(0);
+    let error = status["failure"]["error"].as_str().unwrap_or_else(|| panic!("{status}"));
+    assert!(error.contains("more than 268435456 bytes together: await fewer"), "{error}");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", runner.pid())).expect("it runs");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("it has a size");
+    let peak: u64 = peak.split_whitespace().next().and_then(|text| text.parse().ok()).expect("a number");
+    eprintln!("the runner had {} MiB at most", peak >> 10);
+    assert!(peak < MOST_KIB, "{peak} KiB");
+    runner.signal(rustix::process::Signal::TERM);
+    runner.wait().expect(0);
+}
