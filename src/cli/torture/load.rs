@@ -2,6 +2,7 @@
 //! runners die; and the reader that sees how they end.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +43,9 @@ pub struct Load {
     pub committed: Box<dyn Fn() + Send>,
     /// Whether there is somebody to kill the runners of poisonous tasks.
     pub has_poison: bool,
+    /// Milliseconds that a few tasks sleep: so long that somebody stops or kills their
+    /// runner.
+    pub long_sleep: RangeInclusive<u64>,
 }
 
 impl Load {
@@ -168,8 +172,7 @@ impl Load {
             Kind::Leave => vec![random.within(1..=3), random.within(0..=200)],
             // So few keys that many are blocked.
             Kind::Lane => vec![random.within(0..=2), random.within(0..=300)],
-            // A few sleep so long that somebody stops or kills their runner.
-            Kind::Leaf if random.chance(10) => vec![0, random.within(500..=2_500)],
+            Kind::Leaf if random.chance(10) => vec![0, random.within(self.long_sleep.clone())],
             Kind::Leaf => vec![random.within(0..=20), random.within(0..=60)],
         }
     }
