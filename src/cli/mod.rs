@@ -9,6 +9,7 @@ mod build;
 mod bulk;
 mod call;
 mod cancel;
+mod changes;
 mod check;
 mod compile;
 mod completions;

@@ -26,7 +26,7 @@ pub fn run(args: &ResultArgs, context: &Context) -> Result<(), CliError> {
     let wants_wait = args.wait || args.timeout.is_some();
     if invocation.outcome.is_none() && wants_wait {
         let deadline = args.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let waiter = Waiter::new(Arc::clone(&existing.store))?;
+        let mut waiter = Waiter::new(Arc::clone(&existing.store))?;
         let _progress = {
             let (store, root) = (Arc::clone(&existing.store), invocation.root);
             Progress::start(move || Some(progress::facts(&store.counts(Some(root)).ok()?)))

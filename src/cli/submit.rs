@@ -43,7 +43,7 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
     check_deadline(args, task)?;
     let store = context.store()?;
     // Watching begins before the submit, so that no end is missed.
-    let waiter = if args.wait { Some(Waiter::new(Arc::clone(&store))?) } else { None };
+    let mut waiter = if args.wait { Some(Waiter::new(Arc::clone(&store))?) } else { None };
 
     let mut ids = Vec::with_capacity(all_arguments.len());
     let mut is_refused = false;
@@ -77,8 +77,8 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
         // Acknowledged is acknowledged: tell it before anything else can fail.
         output.flush()?;
     }
-    if let Some(waiter) = waiter {
-        wait(&ids, task, &store, &waiter, context, &mut output)?;
+    if let Some(waiter) = &mut waiter {
+        wait(&ids, task, &store, waiter, context, &mut output)?;
     }
     if is_refused {
         let count = all_arguments.len() - ids.len();
@@ -184,7 +184,7 @@ fn wait(
     ids: &[InvocationId],
     task: &Task,
     store: &Arc<dyn Store>,
-    waiter: &Waiter,
+    waiter: &mut Waiter,
     context: &Context,
     output: &mut Output,
 ) -> Result<(), CliError> {

@@ -131,6 +131,13 @@ fn torture(args: &TortureArgs, cli: &Cli, setting: &Setting, site: &Site) -> Res
     let book = Arc::new(Book::default());
     let random = Random::new(setting.seed, 1);
     let told = Told::default();
+    // What is given back uses up no attempt and begins again at its old place, so that two
+    // tasks that need much longer than a runner has would keep out all others.
+    let stop_every = setting.kill_every * 4;
+    let long_sleep = match u64::try_from(stop_every.as_millis()) {
+        Ok(pause) if is_inside => pause / 2..=pause.saturating_mul(2),
+        _ => 500..=2_500,
+    };
     let load = Load {
         store: Arc::clone(&store),
         tasks,
@@ -147,6 +154,7 @@ fn torture(args: &TortureArgs, cli: &Cli, setting: &Setting, site: &Site) -> Res
             })
         },
         has_poison: !is_inside,
+        long_sleep,
     };
     let (is_settled, done, lines, records) = if is_inside {
         let mut inside = Inside {
@@ -154,9 +162,7 @@ fn torture(args: &TortureArgs, cli: &Cli, setting: &Setting, site: &Site) -> Res
             store: Arc::clone(&store),
             library,
             random,
-            // What is given back uses up no attempt and begins again at its old place: all
-            // of the time would go into tasks that never come to their end.
-            stop_every: setting.kill_every * 4,
+            stop_every,
             interrupted: &interrupted,
             told,
             done: Default::default(),

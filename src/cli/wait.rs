@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
-
+use super::changes::Changes;
 use crate::model::{InvocationId, Outcome, Status};
-use crate::store::{LookUp, Store, StoreError, Watch};
+use crate::store::{LookUp, Store, StoreError};
 
 /// Events may be lost where the operating system says so (a full queue, a file
 /// system over a network): look again after this long without one.
@@ -55,8 +54,7 @@ pub enum Waited {
 /// Waits for changes of a store by other processes.
 pub struct Waiter {
     store: Arc<dyn Store>,
-    changed: Receiver<()>,
-    _watch: Watch,
+    changes: Changes,
 }
 
 impl Waiter {
@@ -66,20 +64,16 @@ impl Waiter {
     ///
     /// If the store can't be watched.
     pub fn new(store: Arc<dyn Store>) -> Result<Self, StoreError> {
-        // One pending change is as good as many: whoever waits looks afresh.
-        let (change, changed) = crossbeam_channel::bounded(1);
-        let watch = store.watch(Arc::new(move || {
-            let _ = change.try_send(());
-        }))?;
-        Ok(Self { store, changed, _watch: watch })
+        let changes = Changes::of(&store)?;
+        Ok(Self { store, changes })
     }
 
     /// Waits until an invocation is final, or the deadline.
     ///
     /// # Errors
     ///
-    /// If the store can't be read.
-    pub fn wait(&self, id: InvocationId, deadline: Option<Instant>) -> Result<Waited, StoreError> {
+    /// If the store can't be read, or can't be watched any more.
+    pub fn wait(&mut self, id: InvocationId, deadline: Option<Instant>) -> Result<Waited, StoreError> {
         loop {
             // Watching began before this look: a change after it is told.
             let found = patiently(&*self.store, || self.store.look_up(&[id]))?;
@@ -92,11 +86,7 @@ impl Waiter {
             if left == Some(Duration::ZERO) {
                 return Ok(Waited::Unfinished(status));
             }
-            match self.changed.recv_timeout(left.map_or(FALLBACK, |left| left.min(FALLBACK))) {
-                Ok(()) | Err(RecvTimeoutError::Timeout) => {}
-                // The store has stopped telling: only the fallback is left.
-                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(Duration::from_millis(500)),
-            }
+            self.changes.wait(left.map_or(FALLBACK, |left| left.min(FALLBACK)))?;
         }
     }
 }

@@ -173,9 +173,10 @@ impl Store for MemoryStore {
         Ok(state.record(&id).map_or_else(Vec::new, |record| record.logs.clone()))
     }
 
-    fn watch(&self, _notify: Arc<dyn Fn() + Send + Sync>) -> Result<Watch, StoreError> {
-        // No other process can commit here, so there is never anything to tell.
-        Ok(Watch::new(()))
+    fn watch(&self, notify: Arc<dyn Fn() + Send + Sync>) -> Result<Watch, StoreError> {
+        // No other process can commit here, so there is never anything to tell. Kept all
+        // the same: whoever watches knows by its drop that the watch has ended.
+        Ok(Watch::new(notify))
     }
 
     fn is_instant(&self) -> bool {

@@ -164,7 +164,8 @@ pub trait Store: Send + Sync + 'static {
     /// neither are commits that did nothing but extend a lease or prune.
     ///
     /// `notify` runs on a thread of the store and must not call the store.
-    /// Dropping the returned guard ends the calls and waits for one under way.
+    /// Dropping the returned guard ends the calls and waits for one under way;
+    /// `notify` itself is dropped before that only if there will be no more calls.
     ///
     /// # Errors
     ///

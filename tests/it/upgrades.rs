@@ -3,9 +3,8 @@
 //! `tests/fixtures/sqlite/NNNN.sql` is a database as version NNNN of the schema
 //! wrote it, with invocations in every status that a store could bring about
 //! then. A fixture is written once, by the program of its day, and never changed:
-//! `cargo test --test it -- --ignored upgrades::write_the_fixture_of_this_schema`.
-//! Whoever adds a migration writes the fixture of the version before it. Those of
-//! PostgreSQL are in `postgres::upgrades`.
+//! whoever adds a migration calls `cargo xtask fixtures` before. Those of PostgreSQL
+//! are in `postgres::upgrades`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -157,9 +156,9 @@ fn dump(sql: &Connection) -> String {
     out + "COMMIT;\n"
 }
 
+/// The fixture of today's schema is what one would be restored from tomorrow.
 #[test]
-#[ignore = "writes a file of the source tree: once per version of the schema, before the next migration"]
-fn write_the_fixture_of_this_schema() {
+fn a_fixture_of_this_schema_is_restored_as_it_was() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("state.db");
     let clock = TestClock::new();
@@ -168,17 +167,28 @@ fn write_the_fixture_of_this_schema() {
     furnish(&bench);
     assert_store_is_consistent(&*bench.store);
     drop(bench);
-    let sql = Connection::open(&path).expect("the store is closed");
-    let target = fixtures().join(format!("{:04}.sql", version_of(&path)));
-    assert!(!target.exists(), "{target:?} is there already, and fixtures never change");
-    std::fs::write(target, dump(&sql)).expect("a file");
+    let fixture = dump(&Connection::open(&path).expect("the store is closed"));
+    write_if_asked(&fixtures(), version_of(&path), &fixture);
+
+    let restored = directory.path().join("restored.db");
+    restore(&fixture, &restored).expect("it is restored");
+    assert_eq!(version_of(&restored), version_of(&path));
+    let before = portrait(&path);
+    assert_eq!(portrait(&restored), before);
+    is_migrated_and_goes_on(&restored, &before, "the fixture of this schema");
+}
+
+/// Writes a fixture that is not there, if `cargo xtask fixtures` asks for it.
+pub fn write_if_asked(directory: &Path, version: u32, fixture: &str) {
+    let target = directory.join(format!("{version:04}.sql"));
+    if std::env::var_os("RUN_WASM_RUNNER_WRITE_FIXTURES").is_some() && !target.exists() {
+        std::fs::write(target, fixture).expect("a file");
+    }
 }
 
 /// A database made of a fixture.
-fn restore(fixture: &Path, into: &Path) {
-    let text = std::fs::read_to_string(fixture).expect("a fixture");
-    let sql = Connection::open(into).expect("a new file");
-    sql.execute_batch(&text).unwrap_or_else(|error| panic!("{fixture:?}: {error}"));
+fn restore(fixture: &str, into: &Path) -> rusqlite::Result<()> {
+    Connection::open(into)?.execute_batch(fixture)
 }
 
 /// What must not change by a migration: status, attempt, moves and outcome of
@@ -237,7 +247,7 @@ pub fn is_whole_and_goes_on(bench: &Bench, before: &Portrait, what: &str) {
 fn every_older_schema_has_a_fixture() {
     for version in 1..version_of_today() {
         let fixture = fixtures().join(format!("{version:04}.sql"));
-        assert!(fixture.exists(), "{fixture:?} is missing: write it with the program before the migration");
+        assert!(fixture.exists(), "{fixture:?} is missing: `cargo xtask fixtures` before the migration");
     }
 }
 
@@ -249,17 +259,20 @@ fn an_older_store_is_migrated_and_its_work_goes_on() {
         found += 1;
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("state.db");
-        restore(&fixture, &path);
-        let before = portrait(&path);
-
-        let clock = TestClock::new();
-        clock.advance(Duration::from_secs(60));
-        let store =
-            SqliteStore::open(&path, clock.clone()).unwrap_or_else(|error| panic!("{fixture:?}: {error}"));
-        assert_eq!(version_of(&path), version_of_today(), "{fixture:?}");
-        is_whole_and_goes_on(&Bench::new(Arc::new(store), clock, ()), &before, &format!("{fixture:?}"));
+        let text = std::fs::read_to_string(&fixture).expect("a fixture");
+        restore(&text, &path).unwrap_or_else(|error| panic!("{fixture:?}: {error}"));
+        is_migrated_and_goes_on(&path, &portrait(&path), &format!("{fixture:?}"));
     }
     assert!(found > 0, "there is no fixture");
+}
+
+#[track_caller]
+fn is_migrated_and_goes_on(path: &Path, before: &Portrait, what: &str) {
+    let clock = TestClock::new();
+    clock.advance(Duration::from_secs(60));
+    let store = SqliteStore::open(path, clock.clone()).unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert_eq!(version_of(path), version_of_today(), "{what}");
+    is_whole_and_goes_on(&Bench::new(Arc::new(store), clock, ()), before, what);
 }
 
 /// Does what the migration of a newer program would do, as far as an older one

@@ -4,6 +4,7 @@
 mod checks;
 mod componentize;
 mod demo;
+mod fixtures;
 mod fuzz;
 mod guests;
 mod languages;
@@ -24,6 +25,7 @@ usage: cargo xtask COMMAND
   fuzz [--seconds N] [--seed N] [TARGET]
                                  run the fuzz targets in tests/fuzz (default: for 60 seconds in all)
   fuzz TARGET FILE…              run a fuzz target on these inputs only
+  fixtures                       write databases of today's schemas into tests/fixtures: before a migration is added
   ci                             format, clippy, docs, then test
   demo [--profile dev|release]   build everything and show what the runner does
                                  (default: release)
@@ -51,6 +53,7 @@ fn run() -> Result<ExitCode> {
         ("test", filters) => checks::test(filters),
         ("componentize", []) => componentize::put().map(|()| ExitCode::SUCCESS),
         ("languages", []) => languages::measure().map(|()| ExitCode::SUCCESS),
+        ("fixtures", []) => fixtures::write().map(|()| ExitCode::SUCCESS),
         ("fuzz", arguments) => fuzz::command(arguments),
         ("ci", []) => checks::ci(),
         ("demo", []) => demo::run(demo::Profile::Release),
@@ -59,7 +62,11 @@ fn run() -> Result<ExitCode> {
             print!("{USAGE}");
             Ok(ExitCode::SUCCESS)
         }
-        (command @ ("guests" | "componentize" | "languages" | "torture-guest" | "ci" | "demo"), rest) => {
+        (
+            command
+            @ ("guests" | "componentize" | "languages" | "torture-guest" | "fixtures" | "ci" | "demo"),
+            rest,
+        ) => {
             bail!("`{command}` does not take `{}`\n\n{USAGE}", rest.join(" "))
         }
         (unknown, _) => bail!("unknown command `{unknown}`\n\n{USAGE}"),

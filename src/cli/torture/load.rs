@@ -2,14 +2,16 @@
 //! runners die; and the reader that sees how they end.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::book::{Book, CancelAsked, Submit, full};
 use super::kind::Kind;
 use super::random::Random;
+use crate::cli::changes::Changes;
 use crate::model::InvocationId;
 use crate::store::{Batch, Cancel, LookUp, NewInvocation, Store, StoreError, Submitted, TaskRule};
 use crate::wasm::Task;
@@ -17,7 +19,7 @@ use crate::wasm::Task;
 /// The mean pause between two submits.
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// After a commit that failed.
+/// After a commit or a look that failed.
 const BACK_OFF: Duration = Duration::from_millis(500);
 
 /// The label that names the run.
@@ -41,6 +43,9 @@ pub struct Load {
     pub committed: Box<dyn Fn() + Send>,
     /// Whether there is somebody to kill the runners of poisonous tasks.
     pub has_poison: bool,
+    /// Milliseconds that a few tasks sleep: so long that somebody stops or kills their
+    /// runner.
+    pub long_sleep: RangeInclusive<u64>,
 }
 
 impl Load {
@@ -167,8 +172,7 @@ impl Load {
             Kind::Leave => vec![random.within(1..=3), random.within(0..=200)],
             // So few keys that many are blocked.
             Kind::Lane => vec![random.within(0..=2), random.within(0..=300)],
-            // A few sleep so long that somebody stops or kills their runner.
-            Kind::Leaf if random.chance(10) => vec![0, random.within(500..=2_500)],
+            Kind::Leaf if random.chance(10) => vec![0, random.within(self.long_sleep.clone())],
             Kind::Leaf => vec![random.within(0..=20), random.within(0..=60)],
         }
     }
@@ -212,20 +216,16 @@ impl Reader {
         const BREATH: Duration = Duration::from_millis(30);
         /// This process's own commits are not told of.
         const FALLBACK: Duration = Duration::from_millis(300);
-        let (change, changed) = bounded(1);
-        let watch = self.store.watch(Arc::new(move || {
-            // One pending change is as good as many.
-            let _ = change.try_send(());
-        }));
-        if let Err(error) = &watch {
-            self.book.with(|pages| pages.note_error(error));
-        }
-        while stop.recv_timeout(BREATH) == Err(RecvTimeoutError::Timeout) {
-            // Without a watch the other end is gone, and only time is left.
-            if changed.recv_timeout(FALLBACK) == Err(RecvTimeoutError::Disconnected) {
-                std::thread::sleep(FALLBACK);
-            }
-            if let Err(error) = self.look() {
+        let mut changes = None;
+        let mut pause = BREATH;
+        while stop.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+            let told = match &mut changes {
+                Some(changes) => Changes::wait(changes, FALLBACK),
+                none => Changes::of(&self.store).map(|new| *none = Some(new)),
+            };
+            let looked = told.and_then(|()| self.look());
+            pause = if looked.is_ok() { BREATH } else { BACK_OFF };
+            if let Err(error) = looked {
                 self.book.with(|pages| pages.note_error(&error));
             }
         }

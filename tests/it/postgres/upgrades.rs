@@ -1,8 +1,7 @@
 //! Schemas of older versions, as `crate::upgrades` has it for SQLite.
 //!
 //! `tests/fixtures/postgres/NNNN.sql` is what `pg_dump` made of a schema of version
-//! NNNN, with `@` in the place of its name. It is written once:
-//! `cargo test --test it -- --ignored postgres::upgrades::write_the_fixture_of_this_schema`.
+//! NNNN, with `@` in the place of its name. It is written once, by `cargo xtask fixtures`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +14,7 @@ use super::open;
 use crate::store_contract::harness::{Bench, assert_store_is_consistent};
 use crate::support::clock::TestClock;
 use crate::support::database::{programs, shared};
-use crate::upgrades::{Portrait, furnish, is_whole_and_goes_on};
+use crate::upgrades::{Portrait, furnish, is_whole_and_goes_on, write_if_asked};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/postgres")
@@ -49,15 +48,29 @@ fn command(program: &str) -> Command {
     command
 }
 
+/// The fixture of today's schema is what one would be restored from tomorrow.
 #[test]
-#[ignore = "writes a file of the source tree: once per version of the schema, before the next migration"]
-fn write_the_fixture_of_this_schema() {
+fn a_fixture_of_this_schema_is_restored_as_it_was() {
     let url = shared().url();
     let bench = bench(&url, TestClock::new());
     furnish(&bench);
     assert_store_is_consistent(&*bench.store);
+    drop(bench);
+    let fixture = dump(&url);
+    write_if_asked(&fixtures(), version_of(&url), &fixture);
+
+    let restored = shared().url();
+    restore(&fixture, &restored, "the fixture of this schema");
+    assert_eq!(version_of(&restored), version_of(&url));
+    let before = portrait(&url);
+    assert_eq!(portrait(&restored), before);
+    is_migrated_and_goes_on(&restored, &before, "the fixture of this schema");
+}
+
+/// A schema as SQL text, with `@` in the place of its name.
+fn dump(url: &str) -> String {
     let dumped = command("pg_dump")
-        .args(["--no-owner", "--no-privileges", "--inserts", "--schema", schema(&url)])
+        .args(["--no-owner", "--no-privileges", "--inserts", "--schema", schema(url)])
         .output()
         .expect("pg_dump runs");
     assert!(dumped.status.success(), "{}", String::from_utf8_lossy(&dumped.stderr));
@@ -68,14 +81,12 @@ fn write_the_fixture_of_this_schema() {
         !(line.is_empty() || line.starts_with("--") || line.starts_with('\\') || is_setting)
     };
     let lines: Vec<_> = dump.lines().filter(is_needed).collect();
-    let target = fixtures().join(format!("{:04}.sql", version_of(&url)));
-    assert!(!target.exists(), "{target:?} is there already, and fixtures never change");
-    std::fs::write(target, lines.join("\n").replace(schema(&url), "@") + "\n").expect("a file");
+    lines.join("\n").replace(schema(url), "@") + "\n"
 }
 
 /// Makes a schema of a fixture.
-fn restore(fixture: &Path, url: &str) {
-    let text = std::fs::read_to_string(fixture).expect("a fixture").replace('@', schema(url));
+fn restore(fixture: &str, url: &str, what: &str) {
+    let text = fixture.replace('@', schema(url));
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("fixture.sql");
     std::fs::write(&file, text).expect("a file");
@@ -84,7 +95,7 @@ fn restore(fixture: &Path, url: &str) {
         .arg(&file)
         .output()
         .expect("psql runs");
-    assert!(restored.status.success(), "{fixture:?}: {}", String::from_utf8_lossy(&restored.stderr));
+    assert!(restored.status.success(), "{what}: {}", String::from_utf8_lossy(&restored.stderr));
 }
 
 fn portrait(url: &str) -> Portrait {
@@ -113,7 +124,7 @@ fn portrait(url: &str) -> Portrait {
 fn every_older_schema_has_a_fixture() {
     for version in 1..version_of_today() {
         let fixture = fixtures().join(format!("{version:04}.sql"));
-        assert!(fixture.exists(), "{fixture:?} is missing: write it with the program before the migration");
+        assert!(fixture.exists(), "{fixture:?} is missing: `cargo xtask fixtures` before the migration");
     }
 }
 
@@ -123,14 +134,19 @@ fn an_older_store_is_migrated_and_its_work_goes_on() {
     for entry in std::fs::read_dir(fixtures()).expect("fixtures") {
         let fixture = entry.expect("an entry").path();
         found += 1;
+        let what = format!("{fixture:?}");
         let url = shared().url();
-        restore(&fixture, &url);
-        let before = portrait(&url);
-        let clock = TestClock::new();
-        clock.advance(Duration::from_secs(60));
-        let bench = bench(&url, clock);
-        assert_eq!(version_of(&url), version_of_today(), "{fixture:?}");
-        is_whole_and_goes_on(&bench, &before, &format!("{fixture:?}"));
+        restore(&std::fs::read_to_string(&fixture).expect("a fixture"), &url, &what);
+        is_migrated_and_goes_on(&url, &portrait(&url), &what);
     }
     assert!(found > 0, "there is no fixture");
+}
+
+#[track_caller]
+fn is_migrated_and_goes_on(url: &str, before: &Portrait, what: &str) {
+    let clock = TestClock::new();
+    clock.advance(Duration::from_secs(60));
+    let bench = bench(url, clock);
+    assert_eq!(version_of(url), version_of_today(), "{what}");
+    is_whole_and_goes_on(&bench, before, what);
 }

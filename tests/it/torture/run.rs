@@ -1,5 +1,8 @@
 //! Short runs of the whole thing.
 
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -30,21 +33,75 @@ fn torture(sandbox: &Sandbox, flags: &[&str]) -> Output {
     command.env("TMPDIR", sandbox.path().join("tmp")).run()
 }
 
-/// Ten seconds of it, on a store of its own or on this one.
+/// What guests have written down so far.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Runner processes, and the one that torture is itself.
+    runners: usize,
+    /// Invocations that have started.
+    invocations: usize,
+    /// Attempts that have started again: they were given back before.
+    given_back: usize,
+}
+
+fn seen(sandbox: &Sandbox) -> Seen {
+    let mut seen = Seen::default();
+    let mut starts: HashMap<String, HashMap<String, usize>> = HashMap::new();
+    let tmp = std::fs::read_dir(sandbox.path().join("tmp")).expect("a directory");
+    for site in tmp.map(|entry| entry.expect("an entry").path()) {
+        // It may be gone by now: then the run ended early, which is told later.
+        let places = std::fs::read_dir(site).into_iter().flatten().flatten();
+        for log in places.filter_map(|place| std::fs::read_to_string(place.path().join("witness/log")).ok()) {
+            seen.runners += 1;
+            for line in log.lines() {
+                let words: Vec<_> = line.split(' ').collect();
+                if let ["start", id, attempt, ..] = *words {
+                    *starts.entry(id.to_owned()).or_default().entry(attempt.to_owned()).or_default() += 1;
+                }
+            }
+        }
+    }
+    seen.invocations = starts.len();
+    seen.given_back = starts.values().flat_map(HashMap::values).map(|count| count - 1).sum();
+    seen
+}
+
+/// The report of a run that goes on until enough was seen, however long that takes on a
+/// machine that is busy.
+#[track_caller]
+fn torture_until(sandbox: &Sandbox, flags: &[&str], is_enough: impl Fn(&Seen) -> bool) -> Output {
+    const PATIENCE: Duration = Duration::from_secs(300);
+    let flags = ["torture", "--duration", "1h", "--json"].iter().chain(flags);
+    let command = sandbox.command(flags).env("TMPDIR", sandbox.path().join("tmp"));
+    let mut running = command.patience(PATIENCE).spawn();
+    let seed = running.wait_for_stderr("seed ");
+    let began = Instant::now();
+    loop {
+        let seen = seen(sandbox);
+        if is_enough(&seen) {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE / 2, "{seed}: only {seen:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    running.signal(Signal::INT);
+    running.wait().expect(0)
+}
+
+/// Some thirty runners die, on a store of its own or on this one.
 #[track_caller]
 fn nothing_is_lost(store: Option<&str>) {
     let sandbox = sandbox();
-    let mut flags = vec!["--duration", "10s", "--lease", "1s", "--kill-every", "300ms", "--json"];
+    let mut flags = vec!["--lease", "1s", "--kill-every", "300ms"];
     flags.extend(store.iter().flat_map(|url| ["--store", url]));
-    let output = torture(&sandbox, &flags);
-    let output = output.expect(0);
+    let output = torture_until(&sandbox, &flags, |seen| seen.runners > 35 && seen.invocations > 200);
     let report = output.json();
     println!("{}", report["did"]);
     assert!(output.stderr.starts_with(&format!("seed {} ", report["seed"])), "{}", output.stderr);
     assert_eq!(report["ok"], true, "{report}");
     assert!(did(&report, "kills_by_chance") >= 10, "{report}");
     assert!(did(&report, "long_stops") + did(&report, "drains") > 0, "{report}");
-    assert!(did(&report, "submitted") >= 50, "{report}");
+    assert!(did(&report, "submitted") > 0, "{report}");
     assert!(did(&report, "attempts_lost") > 0, "{report}");
     let findings = report["held"].as_array().expect("findings");
     assert_eq!(findings.len(), 15, "{report}");
@@ -72,13 +129,14 @@ fn runners_that_are_killed_lose_nothing_in_postgresql() {
 #[test]
 fn runners_of_a_store_in_memory_are_stopped_and_lose_nothing() {
     let sandbox = sandbox();
-    let flags = ["--store", "memory:", "--duration", "6s", "--kill-every", "50ms", "--json"];
-    let report = torture(&sandbox, &flags).expect(0).json();
+    let flags = ["--store", "memory:", "--kill-every", "50ms"];
+    let is_enough = |seen: &Seen| seen.given_back >= 5 && seen.invocations >= 100;
+    let report = torture_until(&sandbox, &flags, is_enough).json();
     println!("{}", report["did"]);
     assert_eq!((&report["ok"], &report["did"]["kills"]), (&true.into(), &0.into()), "{report}");
-    assert!(did(&report, "drains") + did(&report, "given_back") >= 5, "{report}");
-    assert!(did(&report, "attempts_released") > 0, "{report}");
-    assert!(did(&report, "submitted") >= 50, "{report}");
+    assert!(did(&report, "drains") + did(&report, "given_back") > 0, "{report}");
+    assert!(did(&report, "attempts_released") >= 5, "{report}");
+    assert!(did(&report, "invocations") >= 100, "{report}");
     assert_eq!(left_behind(&sandbox), [""; 0], "the working directory is removed");
 }
 
@@ -116,9 +174,9 @@ fn an_interrupt_ends_the_chaos_and_checks_and_a_second_one_ends_everything() {
             sandbox.command(["torture", "--lease", "1s"].iter().chain(flags)).env("TMPDIR", &tmp).spawn();
         running.wait_for_stderr("seed");
         // Until it has begun to do something.
-        let running_since = std::time::Instant::now();
+        let running_since = Instant::now();
         while processes_below(running.pid()).is_empty() {
-            assert!(running_since.elapsed() < std::time::Duration::from_secs(30), "no runner was started");
+            assert!(running_since.elapsed() < Duration::from_secs(30), "no runner was started");
             std::thread::yield_now();
         }
         running
@@ -144,20 +202,20 @@ fn runners_do_not_outlive_a_torture_that_is_killed() {
     let sandbox = sandbox();
     let command = sandbox.command(["torture", "--duration", "1h"]).env("TMPDIR", sandbox.path().join("tmp"));
     let running = command.spawn();
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(30);
     let runners = loop {
         let runners = processes_below(running.pid());
         if runners.len() == 3 {
             break runners;
         }
-        assert!(std::time::Instant::now() < deadline, "no runners were started");
+        assert!(Instant::now() < deadline, "no runners were started");
         std::thread::yield_now();
     };
     running.signal(Signal::KILL);
     running.wait();
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(30);
     while runners.iter().any(|pid| exists(*pid)) {
-        assert!(std::time::Instant::now() < deadline, "runners are left: {runners:?}");
+        assert!(Instant::now() < deadline, "runners are left: {runners:?}");
         std::thread::yield_now();
     }
 }
