@@ -20,6 +20,7 @@ use tracing::{debug, warn};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use super::classify::classify;
 use super::compile::{self, CompileError, Compiler};
 use super::interrupt::Interrupt;
 use crate::model::ComponentDigest;
@@ -190,76 +191,6 @@ impl Cache {
             }
         }
     }
-}
-
-/// What kind of file the bytes of a component really are.
-///
-/// # Errors
-///
-/// Why they can't be a component, and what to do about it. A component may
-/// still be found invalid when it is compiled.
-pub(super) fn classify(bytes: &[u8]) -> Result<(), String> {
-    const WASM: &[u8] = b"\0asm";
-    // The version, then the layer, each as 16 bits.
-    const MODULE: &[u8] = &[1, 0, 0, 0];
-    const COMPONENT: &[u8] = &[13, 0, 1, 0];
-    let truncated = || Err("it is cut short: only the start of a WebAssembly file".to_owned());
-    if bytes.is_empty() {
-        return Err("it is empty".to_owned());
-    }
-    let Some(rest) = bytes.strip_prefix(WASM) else {
-        if WASM.starts_with(bytes) {
-            return truncated();
-        }
-        let text = bytes.trim_ascii_start();
-        if text.starts_with(b"(component") || text.starts_with(b"(module") || text.starts_with(b";;") {
-            return Err("it is WebAssembly text, and the binary form is needed: \
-                        make it with `wasm-tools parse FILE.wat -o FILE.wasm`"
-                .to_owned());
-        }
-        return Err("it is not WebAssembly".to_owned());
-    };
-    match rest.first_chunk::<4>().map(<[u8; 4]>::as_slice) {
-        None => truncated(),
-        Some(COMPONENT) => sections_are_whole(&rest[4..])
-            .then_some(())
-            .ok_or_else(|| "it is cut short: its last section is longer than the file".to_owned()),
-        Some(MODULE) => Err("it is a core module, not a component: \
-                             make a component of it with `wasm-tools component new`"
-            .to_owned()),
-        Some(_) => {
-            Err("it is a component of a version that is not known; build it with newer tools".to_owned())
-        }
-    }
-}
-
-/// Whether the sections end where the bytes end. Everything else is left to the
-/// compiler, which also says where it fails.
-fn sections_are_whole(mut bytes: &[u8]) -> bool {
-    while let Some((_, rest)) = bytes.split_first() {
-        // The length of a section is a LEB128 number of 32 bits.
-        let mut length = 0u64;
-        let mut end = None;
-        for (index, byte) in rest.iter().take(5).enumerate() {
-            length |= u64::from(byte & 0x7f) << (7 * index);
-            if byte & 0x80 == 0 {
-                end = Some(index + 1);
-                break;
-            }
-        }
-        // Not a number at all, rather than cut off: for the compiler to say.
-        let Some(start) = end else {
-            return rest.len() >= 5;
-        };
-        let Ok(length) = usize::try_from(length) else {
-            return false;
-        };
-        match rest[start..].get(length..) {
-            Some(next) => bytes = next,
-            None => return false,
-        }
-    }
-    true
 }
 
 /// The name of a file: everything that its content depends on, hashed.
@@ -725,38 +656,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_component_is_named() {
+    fn what_is_cut_short_is_not_loaded() {
         let (bytes, digest) = small("f");
-        assert_eq!(classify(&bytes), Ok(()));
-        for (bytes, message) in [
-            (&b""[..], "it is empty"),
-            (b"\x7fELF", "it is not WebAssembly"),
-            (b"\0as", "it is cut short: only the start of a WebAssembly file"),
-            (b"\0asm\x0d\0", "it is cut short: only the start of a WebAssembly file"),
-            (
-                b"\0asm\x01\0\0\0",
-                "it is a core module, not a component: make a component of it with `wasm-tools component new`",
-            ),
-            (
-                b"\0asm\x0e\0\x01\0",
-                "it is a component of a version that is not known; build it with newer tools",
-            ),
-            (
-                b"\n (component)",
-                "it is WebAssembly text, and the binary form is needed: \
-                 make it with `wasm-tools parse FILE.wat -o FILE.wasm`",
-            ),
-        ] {
-            assert_eq!(classify(bytes), Err(message.to_owned()));
-        }
         for length in 0..bytes.len() {
             // Cut between two sections it is a shorter component.
-            if let Err(message) = classify(&bytes[..length]) {
-                assert!(
-                    message.starts_with("it is ") && (length == 0 || message.contains("cut short")),
-                    "{message}"
-                );
-            }
             assert!(
                 new(None)
                     .load(&Engine::default(), false, &digest, &bytes[..length], &Interrupt::default())

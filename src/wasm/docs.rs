@@ -10,7 +10,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::discover::{Export, split_version};
+use super::discover::Export;
+use super::names::split_version;
 use super::output::harmless;
 use super::sections::custom_sections;
 

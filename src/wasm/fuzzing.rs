@@ -10,10 +10,10 @@ use crate::model::ComponentDigest;
 
 use super::cache::{Cache, seal, unseal};
 use super::compile::Compiler;
-use super::discover::Names;
 use super::engine::compiling_engine;
 use super::interrupt::Interrupt;
 use super::library::load_bytes;
+use super::names::Names;
 use super::values::{Case, Field, Shape, to_json, value_from_json};
 
 /// Larger components only take longer.

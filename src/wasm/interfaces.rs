@@ -12,10 +12,11 @@ use std::sync::Arc;
 
 use super::cache::Cache;
 use super::compile::Compiler;
-use super::discover::{Export, Names, is_compatible, split_version};
+use super::discover::Export;
 use super::docs::InterfaceDocs;
 use super::engine::new_engine;
 use super::library::{ComponentSource, LoadError, ResolveError, load_error, load_one};
+use super::names::{Names, is_compatible, split_version};
 use super::parallel::in_parallel;
 use super::suggest::list;
 use super::values::{Field, Shape};

@@ -5,11 +5,12 @@ use std::sync::{Arc, OnceLock};
 
 use wasmtime::component::{Component, Linker};
 
-use super::discover::{Export, Names};
+use super::discover::Export;
 use super::docs::InterfaceDocs;
 use super::execute::{MAX_MEMORIES, MAX_TABLES, Program, TABLES_PER_WEIGHT};
 use super::library::{ComponentSource, LoadError, Loaded, NotTask, Parameter, Task};
 use super::link::{self, Provider};
+use super::names::Names;
 use super::submits::Submits;
 use super::values::{Field, Shape};
 use super::{files, host, network, rules};

@@ -2,6 +2,7 @@
 
 mod allowance;
 mod cache;
+mod classify;
 mod compile;
 mod control;
 mod denials;
@@ -22,6 +23,7 @@ mod limits;
 mod link;
 mod linked;
 mod meter;
+mod names;
 mod network;
 mod output;
 mod parallel;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::discover::split_version;
 use super::inspect::Capability;
 use super::library::{DirectoryAccess, Grants};
+use super::names::split_version;
 
 /// What a component can ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

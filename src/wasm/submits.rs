@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::denials::Denials;
-use super::discover::Names;
 use super::glob::Glob;
+use super::names::Names;
 use crate::model::Refusal;
 
 /// The tasks that guests of one component may submit.

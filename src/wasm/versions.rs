@@ -10,10 +10,10 @@ use parking_lot::Mutex;
 
 use super::cache::Cache;
 use super::compile::Compiler;
-use super::discover::Names;
 use super::interrupt::Interrupt;
 use super::library::{ComponentSource, Loaded, Version, load_bytes};
 use super::linked::{Linked, link_one};
+use super::names::Names;
 use crate::model::ComponentDigest;
 
 /// So many other versions are kept linked. More are linked anew, from compiled

@@ -1,9 +1,11 @@
 //! Guests in the making: what ends a guest ends that too.
 
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender};
 
 use super::*;
+use crate::model::{Claim, Failure, FailureKind, SystemClock};
 use crate::runner::fiber::Kill;
+use crate::wasm::Interrupt;
 
 /// Closures, but for `slow`: a guest of it is made for as long as somebody wants it.
 struct Makers {

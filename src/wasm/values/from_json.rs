@@ -4,10 +4,10 @@
 //! JSON of that type. serde's errors carry no path, so the real error is put
 //! aside in [`Context`] and gathers its path on the way out.
 
-use std::borrow::Cow;
+mod arguments;
+
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -16,6 +16,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use serde_json::value::RawValue;
 use wasmtime::component::Val;
 
+pub(in crate::wasm) use self::arguments::{arguments_from_json, normalise_arguments};
 use super::{Field, Shape};
 use crate::wasm::suggest::{clip, list, unknown};
 
@@ -59,106 +60,6 @@ pub(in crate::wasm) fn value_from_json(text: &str, shape: &Shape, root: &str) ->
     let result = context.enter(seed.deserialize(&mut deserializer), || root.to_owned());
     let result = result.and_then(|value| deserializer.end().map(|()| value));
     result.map_err(|error| context.into_error(&error, root))
-}
-
-/// Reads the arguments of a function: a JSON array by position or an object by
-/// parameter name, in which an `option` parameter may be left out (in the array:
-/// at its end).
-///
-/// # Errors
-///
-/// ``points[3].x: expected f64, found string``, or what is unknown, missing, given
-/// twice or too much, with a list of what is known.
-pub(in crate::wasm) fn arguments_from_json(text: &str, parameters: &[Field]) -> Result<Vec<Val>, ValueError> {
-    Ok(read_arguments(text, parameters, true)?.values)
-}
-
-/// Checks arguments as [`arguments_from_json`] does, and returns them as the text of a
-/// JSON array with one element for each parameter.
-///
-/// # Errors
-///
-/// As [`arguments_from_json`].
-pub(in crate::wasm) fn normalise_arguments(text: &str, parameters: &[Field]) -> Result<Arc<str>, ValueError> {
-    let read = read_arguments(text, parameters, false)?;
-    let text = text.trim_ascii();
-    if let Some(elements) = read.elements {
-        if elements == parameters.len() {
-            // By far the most common case: it is right as it is.
-            return Ok(text.into());
-        }
-        // Only options can be missing, at the end.
-        let open = text.strip_suffix(']').unwrap_or(text).trim_ascii_end();
-        let mut padded = String::with_capacity(text.len() + ",null".len() * (parameters.len() - elements));
-        padded.push_str(open);
-        for index in elements..parameters.len() {
-            padded.push_str(if index == 0 { "null" } else { ",null" });
-        }
-        padded.push(']');
-        return Ok(padded.into());
-    }
-    let members: Members<'_> = serde_json::from_str(text)
-        .map_err(|error| ValueError::misfit(format!("the arguments are not JSON: {error}")))?;
-    let mut array = String::with_capacity(text.len());
-    for (index, parameter) in parameters.iter().enumerate() {
-        array.push(if index == 0 { '[' } else { ',' });
-        let value = members.0.iter().find(|(key, _)| same_name(key, &parameter.name));
-        array.push_str(value.map_or("null", |(_, raw)| raw.get()));
-    }
-    array.push_str(if parameters.is_empty() { "[]" } else { "]" });
-    Ok(array.into())
-}
-
-/// The members of an object in order, each value as its text.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de> serde::Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MembersVisitor;
-        impl<'de> Visitor<'de> for MembersVisitor {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(MembersVisitor)
-    }
-}
-
-/// Arguments as they were read.
-struct ReadArguments {
-    /// One for each parameter.
-    values: Vec<Val>,
-    /// How many elements the array had; `None` if it was an object.
-    elements: Option<usize>,
-}
-
-fn read_arguments(text: &str, parameters: &[Field], build: bool) -> Result<ReadArguments, ValueError> {
-    read_arguments_within(VALUES_BYTES, text, parameters, build)
-}
-
-/// The same, with so many bytes for the values.
-fn read_arguments_within(
-    room: usize,
-    text: &str,
-    parameters: &[Field],
-    build: bool,
-) -> Result<ReadArguments, ValueError> {
-    let context = Context { left: Cell::new(room), ..Context::default() };
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let arguments = Arguments { parameters, context: &context, build };
-    let result = (&mut deserializer).deserialize_any(arguments);
-    let result = result.and_then(|values| deserializer.end().map(|()| values));
-    result.map_err(|error| context.into_error(&error, "the arguments"))
 }
 
 /// What a value takes, without what it points to.
@@ -687,150 +588,4 @@ fn read_members<'de, A: MapAccess<'de>>(
         });
     }
     Ok(complete)
-}
-
-/// Reads the arguments of a function.
-struct Arguments<'a> {
-    parameters: &'a [Field],
-    context: &'a Context,
-    build: bool,
-}
-
-impl Arguments<'_> {
-    fn mismatch<E: Error>(&self, found: &str) -> E {
-        self.context
-            .fail(format!("expected the arguments as an array or an object, found {found}; {}", self.known()))
-    }
-
-    /// The parameters, in words.
-    fn known(&self) -> String {
-        let mut parameters: Vec<Cow<'_, str>> = self
-            .parameters
-            .iter()
-            .take(10)
-            .map(|parameter| format!("{}: {}", parameter.name, parameter.shape.name()).into())
-            .collect();
-        match self.parameters.len() {
-            0 => return "the task has no parameters".to_owned(),
-            more @ 11.. => parameters.push(format!("and {} more", more - 10).into()),
-            _ => {}
-        }
-        format!("the parameters are ({})", parameters.join(", "))
-    }
-}
-
-impl<'de> Visitor<'de> for Arguments<'_> {
-    type Value = ReadArguments;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array or an object")
-    }
-
-    fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
-        Err(self.mismatch("boolean"))
-    }
-
-    fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
-        Err(self.mismatch("number"))
-    }
-
-    fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
-        Err(self.mismatch("number"))
-    }
-
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
-        Err(self.mismatch("number"))
-    }
-
-    fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
-        Err(self.mismatch("string"))
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-        Err(self.mismatch("null"))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let mut values = Vec::with_capacity(self.parameters.len());
-        for parameter in self.parameters {
-            let seed = Seed { shape: &parameter.shape, context: self.context, build: self.build };
-            let value = self.context.enter(seq.next_element_seed(seed), || parameter.name.to_string())?;
-            match value {
-                Some(value) => values.push(value),
-                None => break,
-            }
-        }
-        let given = values.len() + count_rest(&mut seq)?;
-        let missing = self.parameters.get(given..).unwrap_or_default();
-        if given > self.parameters.len() || !missing.iter().all(|parameter| parameter.shape.is_option()) {
-            let expected = match self.parameters.len() {
-                1 => "1 argument".to_owned(),
-                count => format!("{count} arguments"),
-            };
-            return Err(self.context.fail(format!("expected {expected}, found {given}; {}", self.known())));
-        }
-        values.extend(missing.iter().map(|_| Val::Option(None)));
-        Ok(ReadArguments { values, elements: Some(given) })
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let values =
-            read_members(&mut map, self.parameters, self.context, self.build, "parameter", str::to_owned)?;
-        Ok(ReadArguments { values, elements: None })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ROOM: usize = 10_000;
-
-    fn parameters(shape: Shape) -> Vec<Field> {
-        vec![Field { name: "values".into(), shape }]
-    }
-
-    /// Whether it is too large, built or only checked.
-    fn is_too_large(text: &str, shape: Shape) -> bool {
-        let parameters = parameters(shape);
-        let read = [true, false].map(|build| match read_arguments_within(ROOM, text, &parameters, build) {
-            Ok(_) => false,
-            Err(error) => {
-                assert!(error.is_too_large, "{error}");
-                assert!(error.to_string().contains("too large: the values take more than"), "{error}");
-                true
-            }
-        });
-        assert_eq!(read[0], read[1]);
-        read[0]
-    }
-
-    #[test]
-    fn values_have_room_for_so_many_bytes_whether_they_are_built_or_not() {
-        let bytes = || Shape::List(Box::new(Shape::U8));
-        // The list is a value too.
-        let most = ROOM / VALUE_BYTES - 1;
-        let text = |count: usize| format!("[[{}7]]", "7,".repeat(count - 1));
-        assert!(!is_too_large(&text(most), bytes()) && is_too_large(&text(most + 1), bytes()));
-        let base64 = |count: usize| format!(r#"[{{"$base64":"{}"}}]"#, "AAAA".repeat(count / 3));
-        // What it is written as is a string.
-        assert!(!is_too_large(&base64(most / 2), bytes()) && is_too_large(&base64(most + 3), bytes()));
-        let text = |length: usize| format!("[{:?}]", "x".repeat(length));
-        let most = ROOM - VALUE_BYTES;
-        assert!(!is_too_large(&text(most), Shape::String) && is_too_large(&text(most + 1), Shape::String));
-
-        // Names are copied for each record.
-        let name = "a-name-of-some-length";
-        let field = Field { name: name.into(), shape: Shape::Bool };
-        let records = || Shape::List(Box::new(Shape::Record(vec![field.clone()].into())));
-        let most = (ROOM - VALUE_BYTES) / (2 * VALUE_BYTES + NAME_BYTES + name.len());
-        let text = |count: usize| format!("[[{}]]", vec![format!(r#"{{"{name}":true}}"#); count].join(","));
-        assert!(!is_too_large(&text(most), records()) && is_too_large(&text(most + 1), records()));
-    }
-
-    #[test]
-    fn what_does_not_fit_its_type_is_not_too_large() {
-        let error = read_arguments("[[1,256]]", &parameters(Shape::List(Box::new(Shape::U8))), true);
-        assert!(error.is_err_and(|error| !error.is_too_large));
-    }
 }
