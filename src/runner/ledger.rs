@@ -621,8 +621,9 @@ impl Ledger {
             return;
         }
         let load = core.scheduler.load();
-        let is_written = self.held.is_empty() && self.bills.is_empty() && !core.inbox.is_urgent();
-        if load.live > 0 || load.ready > 0 || load.busy > 0 || !is_written {
+        let is_written = self.is_through() && self.bills.is_empty();
+        let is_quiet = load.live == 0 && load.ready == 0 && load.busy == 0 && !core.inbox.is_urgent();
+        if !is_written || !is_quiet {
             return;
         }
         // What somebody holds back is not left to be run.

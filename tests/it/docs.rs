@@ -1,4 +1,4 @@
-//! Tests that the documents name are there.
+//! What the documents say is there is there.
 
 use std::path::{Path, PathBuf};
 
@@ -94,4 +94,51 @@ fn every_test_that_a_document_names_is_there() {
         }
     }
     assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// The documents, each with its text.
+fn documents() -> Vec<(PathBuf, String)> {
+    let mut files =
+        vec![root().join("README.md"), root().join("ARCHITECTURE.md"), root().join("CHANGELOG.md")];
+    for directory in ["docs", "docs/design"] {
+        let entries = std::fs::read_dir(root().join(directory)).expect("a directory");
+        files.extend(entries.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_file()));
+    }
+    assert!(files.len() > 15);
+    files
+        .into_iter()
+        .map(|file| {
+            let text = std::fs::read_to_string(&file).expect("a text");
+            (file, text)
+        })
+        .collect()
+}
+
+/// A blank line within a table makes text of its end.
+#[test]
+fn every_table_is_whole() {
+    let is_row = |line: &&str| line.starts_with('|');
+    let is_rule = |line: &str| line.starts_with("|-") && line.chars().all(|c| "|-: ".contains(c));
+    for (file, text) in documents() {
+        let lines: Vec<_> = text.lines().collect();
+        for (number, line) in lines.iter().enumerate().filter(|(_, line)| is_row(line)) {
+            let is_first = number == 0 || !is_row(&lines[number - 1]);
+            let has_rule = lines.get(number + 1).is_some_and(|next| is_rule(next));
+            assert!(!is_first || has_rule, "{}:{}: {line}", file.display(), number + 1);
+        }
+    }
+}
+
+#[test]
+fn every_link_to_a_file_leads_to_one() {
+    let mut links = 0;
+    for (file, text) in documents() {
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        for target in targets.filter(|target| !target.is_empty() && !target.contains("://")) {
+            links += 1;
+            let path = file.parent().expect("a directory").join(target);
+            assert!(path.exists(), "{}: {target}", file.display());
+        }
+    }
+    assert!(links > 50, "{links}");
 }

@@ -32,7 +32,7 @@ impl Ledger {
             || load.busy > 0
             || load.resumed > 0
             || core.stage() != Stage::Working
-            || !self.held.is_empty()
+            || !self.is_through()
             || core.inbox.is_urgent()
         {
             return;

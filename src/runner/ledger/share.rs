@@ -83,6 +83,11 @@ impl Held {
 }
 
 impl Ledger {
+    /// Whether nothing of what was told is left for later: nobody will be woken by it.
+    pub(super) fn is_through(&self) -> bool {
+        self.held.is_empty() && self.later.is_empty() && self.look_ups.is_empty()
+    }
+
     /// Sets reports aside that are more than this turn's share.
     pub(super) fn take_share(&mut self) {
         self.later = self.held.split_share();
@@ -91,8 +96,7 @@ impl Ledger {
     /// Sees to what is left: that it is not forgotten, and that no more is made than can
     /// be written.
     pub(super) fn end_turn(&mut self, core: &Arc<Core>) {
-        let asks = !self.look_ups.is_empty() && core.stage() < Stage::Killing;
-        let is_left = !self.later.is_empty() || asks;
+        let is_left = !self.later.is_empty() || !self.look_ups.is_empty();
         self.held.append(&mut self.later);
         let unwritten = match core.stage() {
             // Slots are needed to end what they hold, whatever the store does.

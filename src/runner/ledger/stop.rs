@@ -31,7 +31,8 @@ impl Ledger {
     /// Ends the runner because it can never write to its store again. Its guests
     /// are killed and not reported: their lease runs out.
     pub(super) fn abandon(&mut self, core: &Core, fault: &StoreError) {
-        self.held = Held::default();
+        (self.held, self.later) = (Held::default(), Held::default());
+        self.look_ups.clear();
         self.bills.clear();
         self.is_in_doubt = false;
         core.disown_everything();
