@@ -20,7 +20,7 @@ use super::output::Output;
 use super::scratch::ScratchDirectory;
 use super::scrub::Scrubber;
 use super::submits::Submits;
-use super::values::{VALUES_BYTES, WriteError, arguments_from_json, to_json};
+use super::values::{WriteError, arguments_from_json, to_json};
 use crate::model::{
     Caller, Claim, Clock, Failure, FailureKind, LimitKind, LogStream, Outcome, TaskClient, TaskLimits,
 };
@@ -34,7 +34,7 @@ pub(super) const TABLES_PER_WEIGHT: u32 = 4;
 
 /// Bytes that a guest may hand to the host in one call, as the host counts them:
 /// every element of a list costs the size of a value.
-const HAND_OVER_BYTES: usize = VALUES_BYTES;
+const HAND_OVER_BYTES: usize = 512 << 20;
 
 /// Resources of the host that one guest may hold: open files, streams, what it waits
 /// for. More is a trap.

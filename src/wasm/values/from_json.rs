@@ -46,7 +46,7 @@ impl ValueError {
 
 /// The most bytes of the host's memory that the values of one text may take. A byte of
 /// a list is two bytes of JSON, and twenty times as many here.
-pub(in crate::wasm) const VALUES_BYTES: usize = 512 << 20;
+const VALUES_BYTES: usize = 1 << 30;
 
 /// Reads one value of type `shape`. Paths in errors start with `root`.
 ///
