@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::guests::setup::Setup;
 use crate::support::cli::Running;
 use crate::support::http::HttpServer;
+use crate::support::process::{resident, threads};
 use crate::support::servers::TcpServer;
 
 /// What a hostile guest does, and what becomes of it.
@@ -261,14 +262,8 @@ impl Arena {
             let kind = target.to_string_lossy().split(":[").next().unwrap_or_default().to_owned();
             *descriptors.entry(kind).or_default() += 1;
         }
-        let threads = std::fs::read_dir(self.proc("task")).expect("it runs").count();
+        let threads = threads(self.runner.pid()).count();
         Holds { descriptors, threads }
-    }
-
-    fn resident_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(self.proc("status")).expect("it runs");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("it has a size");
-        line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
     }
 
     /// What it holds once threads have ended that wait for work for a while, and what is
@@ -361,13 +356,13 @@ fn leaves_its_neighbour_alone(components: &str, items: &[Item]) {
             Some((first, _)) => holds == first,
         });
         assert_eq!((holds.threads, holds.sockets()), (before.threads, before.sockets()), "{holds:?}");
-        let now = (holds, arena.resident_kib());
+        let now = (holds, resident(arena.runner.pid()));
         println!("pass {pass}: {now:?}");
         match &after_first {
             None => after_first = Some(now),
             Some((holds, resident)) => {
                 assert_eq!(now.0, *holds, "descriptors and threads are those of the first time");
-                assert!(now.1 < resident + (32 << 10), "{} KiB after {resident} KiB", now.1);
+                assert!(now.1 < resident + (32 << 20), "{} bytes after {resident}", now.1);
             }
         }
     }

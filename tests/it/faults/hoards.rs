@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::guests::setup::Setup;
+use crate::support::process::resident_peak;
 
 /// What a guest returned as its error.
 fn refusal(setup: &Setup, task: &str, arguments: &str) -> String {
@@ -58,7 +59,7 @@ fn what_is_no_id_is_not_repeated_whole() {
 /// does not collect for it either. Nor are they made faster than they are written.
 #[test]
 fn results_that_nobody_has_room_for_are_not_collected() {
-    const MOST_KIB: u64 = 640 << 10;
+    const MOST: u64 = 640 << 20;
     let setup = Setup::new(&["faults", "echo"]);
     let mut runner = setup.command(["start", "--slots", "2"]).patience(Duration::from_secs(300)).spawn();
     runner.wait_for_stderr("the runner has started");
@@ -69,11 +70,9 @@ fn results_that_nobody_has_room_for_are_not_collected() {
     let status = parent.wait().json_lines().remove(0);
     let error = status["failure"]["error"].as_str().unwrap_or_else(|| panic!("{status}"));
     assert!(error.contains("more than 268435456 bytes together: await fewer"), "{error}");
-    let status = std::fs::read_to_string(format!("/proc/{}/status", runner.pid())).expect("it runs");
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("it has a size");
-    let peak: u64 = peak.split_whitespace().next().and_then(|text| text.parse().ok()).expect("a number");
-    eprintln!("the runner had {} MiB at most", peak >> 10);
-    assert!(peak < MOST_KIB, "{peak} KiB");
+    let peak = resident_peak(runner.pid());
+    eprintln!("the runner had {} MiB at most", peak >> 20);
+    assert!(peak < MOST, "{peak} bytes");
     runner.signal(rustix::process::Signal::TERM);
     runner.wait().expect(0);
 }

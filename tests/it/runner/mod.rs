@@ -6,7 +6,6 @@ mod deadlines;
 pub mod histories;
 mod kill;
 mod order;
-mod process;
 mod regression;
 mod retention;
 mod retries;

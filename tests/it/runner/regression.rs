@@ -9,8 +9,8 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::histories::{legal_history, peak_running};
-use super::process::{resident_peak, threads};
 use super::site::{Site, all};
+use crate::support::process::{resident_peak, threads};
 
 /// Defect 1. A waiter hung for ever when its results were evicted from the cache
 /// of final invocations before it had seen them: 40 children, 5 entries.

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use run_wasm_runner::model::Status;
 use serde_json::json;
 
-use super::process::{Usage, resident_peak};
 use super::site::{Site, get};
+use crate::support::process::{Usage, resident_peak};
 
 const SMALL_CACHE: &str = "[runner]\nfinal-cache-entries = 100\n";
 

@@ -9,6 +9,7 @@ pub mod faulty_store;
 pub mod guests;
 pub mod http;
 pub mod openssl;
+pub mod process;
 pub mod proxy;
 pub mod registry;
 pub mod servers;

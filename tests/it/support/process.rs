@@ -15,6 +15,11 @@ fn field(status: &str, name: &str) -> u64 {
     number.parse().expect("a number")
 }
 
+/// The bytes that are resident.
+pub fn resident(pid: u32) -> u64 {
+    field(&read(pid, "status"), "VmRSS") * 1024
+}
+
 /// The most bytes that were ever resident.
 pub fn resident_peak(pid: u32) -> u64 {
     field(&read(pid, "status"), "VmHWM") * 1024
