@@ -38,8 +38,8 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
             format!("`--key` names one invocation, and {} are to be submitted", all_arguments.len());
         return Err(CliError::usage(message).with_hint("submit them one by one, each with its own key"));
     }
-    args.key.as_deref().map_or(Ok(()), check_key).map_err(|error| CliError::usage(error.to_string()))?;
-    check_labels(&args.labels).map_err(|error| CliError::usage(error.to_string()))?;
+    let fits = args.key.as_deref().map_or(Ok(()), check_key).and_then(|()| check_labels(&args.labels));
+    fits.map_err(|refusal| CliError::usage(refusal.to_string()))?;
     check_deadline(args, task)?;
     let store = context.store()?;
     // Watching begins before the submit, so that no end is missed.

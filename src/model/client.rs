@@ -166,9 +166,9 @@ pub type Answer<T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send>>;
 /// fiber and frees its slot; the others keep it.
 pub trait TaskClient: Send + Sync + 'static {
     /// Submits children, after a look at all of them, and answers with their ids in
-    /// order once they are durable. Many are submitted in several transactions. A repeated attempt of the same caller that submits the
-    /// same tasks with the same arguments in the same order gets the ids of the
-    /// first time.
+    /// order once they are durable. Many are submitted in several transactions. A
+    /// repeated attempt of the same caller that submits the same tasks with the same
+    /// arguments in the same order gets the ids of the first time.
     fn submit(&self, caller: &Caller, children: Vec<ChildRequest>) -> Answer<Vec<InvocationId>>;
 
     /// Submits one child and waits for it. The slot is free meanwhile.

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::clip;
+
 /// An identifier that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not {expected}")]
@@ -20,11 +22,7 @@ const SHOWN: usize = 80;
 
 impl IdError {
     fn new(text: &str, expected: &'static str) -> Self {
-        let text = match text.char_indices().nth(SHOWN) {
-            Some((end, _)) => format!("{}…", &text[..end]),
-            None => text.to_owned(),
-        };
-        Self { text, expected }
+        Self { text: clip(text, SHOWN).into_owned(), expected }
     }
 }
 

@@ -28,6 +28,6 @@ pub use rules::{
 };
 pub use status::{Event, IllegalTransition, Reason, Status};
 pub use task::{DEFAULT_MAX_ATTEMPTS, MAX_PRIORITY, TaskLimits, TaskOptions, is_valid_priority};
-pub use text::is_terminal_control;
+pub use text::{clip, is_terminal_control};
 pub use time::{Clock, SystemClock, UnixMicros};
 pub use usage::Usage;

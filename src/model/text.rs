@@ -14,6 +14,14 @@ pub fn is_terminal_control(c: char) -> bool {
     }
 }
 
+/// The first `chars` characters of a text that someone else chose the length of.
+pub fn clip(text: &str, chars: usize) -> std::borrow::Cow<'_, str> {
+    match text.char_indices().nth(chars) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

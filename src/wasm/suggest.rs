@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::model::clip;
+
 /// The most names that a message lists.
 const LISTED: usize = 10;
 
@@ -61,14 +63,6 @@ pub(super) fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>)
         .filter(|(likeness, _)| *likeness > 0.75)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name)
-}
-
-/// The first `chars` characters of a text that someone else chose the length of.
-pub(super) fn clip(text: &str, chars: usize) -> std::borrow::Cow<'_, str> {
-    match text.char_indices().nth(chars) {
-        Some((end, _)) => format!("{}…", &text[..end]).into(),
-        None => text.into(),
-    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,8 @@ use wasmtime::component::Val;
 
 pub(in crate::wasm) use self::arguments::{arguments_from_json, normalise_arguments};
 use super::{Field, Shape};
-use crate::wasm::suggest::{clip, list, unknown};
+use crate::model::clip;
+use crate::wasm::suggest::{list, unknown};
 
 /// The key of the object that holds a `list<u8>` as base64.
 const BASE64_KEY: &str = "$base64";
