@@ -122,7 +122,7 @@ fn floods(servers: &Servers) -> Vec<Item> {
         item("grants.create-many", json!(["/tmp", 100_000]), 4, Ends::Returned("after 1000: ")),
         item("grants.fill", json!(["/tmp/file", 1_000_000]), 4, Ends::Returned("after 8192 KiB: ")),
         item("grants.fill-again", json!(["/tmp/file", 1_024, 1_000]), 4, Ends::Returned("the 16th time: ")),
-        item("grants.stretch", json!(["/tmp/file", 1_000_000_000]), 20, Ends::Returned("No space left")),
+        item("grants.stretch", json!(["/tmp/file", 1_000_000_000]), 200, Ends::Returned("No space left")),
         item("grants.large-argument", json!([9 << 10]), 4, Ends::Returned("more than the limit of 8388608")),
         item("sockets.flood", json!([silent, 1_000]), 10, Ends::Value(json!(64))),
         item("sockets.one-after-another", json!([silent, 100]), 4, Ends::Value(Value::Null)),
@@ -212,8 +212,8 @@ impl Arena {
     }
 
     /// Lets one item do what it does, and returns how long the neighbour's calls took
-    /// meanwhile.
-    fn meet(&self, item: &Item) -> Duration {
+    /// meanwhile; `None` if it was over before they began, or began after them.
+    fn meet(&self, item: &Item) -> Option<Duration> {
         let arguments = vec![item.arguments.as_str(); item.copies];
         let args: Vec<_> = [item.task].into_iter().chain(arguments).collect();
         let hostile = self.submit(&args);
@@ -245,8 +245,7 @@ impl Arena {
         }
         // What is over at once may have been over before.
         let lasts = matches!(item.ends, Ends::Failed(_, Some("time")) | Ends::Returned(_));
-        assert!(is_beside || !lasts, "{}: the neighbour ran beside it", item.task);
-        beside
+        (is_beside || !lasts).then_some(beside)
     }
 
     fn proc(&self, name: &str) -> std::path::PathBuf {
@@ -340,13 +339,13 @@ fn leaves_its_neighbour_alone(components: &str, items: &[Item]) {
     let mut after_first = None;
     for pass in 0..2 {
         for item in items {
-            // A machine that is busy with something else slows one of the two: what the
-            // guest does would slow it each time.
+            // A machine that is busy with something else slows one of the two, or keeps
+            // them apart: what the guest does would slow its neighbour each time.
             let mut tries = Vec::new();
             let is_good = (0..5).any(|_| {
                 let (alone, beside) = (arena.neighbour().0, arena.meet(item));
                 tries.push((alone, beside));
-                beside <= 2 * alone
+                beside.is_some_and(|beside| beside <= 2 * alone)
             });
             println!("pass {pass}, {}: {tries:?}", item.task);
             assert!(is_good, "beside {}, alone and beside: {tries:?}", item.task);
