@@ -26,21 +26,24 @@ fn root() -> PathBuf {
 }
 
 /// Calls `fill` with the path of an empty directory, once for each `contents`
-/// of it; a directory whose installation was cut short is begun anew.
+/// of it; a directory whose installation was cut short, or that was moved since, is
+/// begun anew.
 fn once(name: &str, contents: &str, fill: impl FnOnce(&Path)) -> PathBuf {
     let place = root().join(name);
     let done = place.join("installed");
+    // Scripts of a virtual environment name the place where they were made.
+    let mark = format!("{}\n{contents}", place.display());
     fs::create_dir_all(root()).expect("the directory of tools is created");
     // Freed when dropped, or when the process ends.
     let lock = File::create(root().join(format!("{name}.lock"))).expect("a lock file");
     lock.lock().expect("a lock");
-    if !fs::read_to_string(&done).is_ok_and(|installed| installed == contents) {
+    if !fs::read_to_string(&done).is_ok_and(|installed| installed == mark) {
         if place.exists() {
             fs::remove_dir_all(&place).expect("what is there is removed");
         }
         fs::create_dir(&place).expect("a directory is created");
         fill(&place);
-        fs::write(&done, contents).expect("the mark is written");
+        fs::write(&done, mark).expect("the mark is written");
     }
     place
 }
