@@ -4,9 +4,11 @@
 //! `main → cli → { runner, config } → { store, wasm } → model`.
 //! ARCHITECTURE.md is the map.
 
+mod authoring;
 pub mod cli;
 pub mod config;
 pub mod model;
 pub mod runner;
 pub mod store;
+mod torture;
 pub mod wasm;

@@ -1,33 +1,22 @@
 //! `build`: from a project to a component, with the language's own tools.
 
-mod c;
-mod docs;
-mod go;
-mod javascript;
-mod project;
-mod python;
-mod rust;
-mod sdk;
-mod steps;
-mod tool;
-
 use std::path::Path;
 use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::authoring::build::{self, Project};
 use crate::config::{Config, Surroundings};
 use crate::wasm::Library;
 
 use super::args::{BuildArgs, Cli};
+use super::build_steps::Steps;
 use super::compile;
 use super::error::CliError;
 use super::inspect;
-use super::language::Language;
 use super::output::{self, Output};
 use super::progress::Progress;
 use super::render::InspectionDocument;
-use project::Project;
 
 /// `build --json`.
 #[derive(Debug, Serialize)]
@@ -53,16 +42,7 @@ pub fn run(args: &BuildArgs, cli: &Cli) -> Result<(), CliError> {
         None => Default::default(),
     };
     let started = Instant::now();
-    let path = match project.language {
-        Language::Rust => rust::build(&project),
-        Language::Python => python::build(&project),
-        Language::JavaScript => javascript::build(&project),
-        Language::TypeScript => javascript::build_typescript(&project),
-        Language::Go => go::build(&project, cache),
-        Language::C => c::build(&project, cache),
-        Language::Cpp => c::build_cpp(&project, cache),
-    }?;
-    docs::attach(&project, &path)?;
+    let path = build::build(&project, &Steps::new(cache.map(Path::to_owned)))?;
     // As one would type it: nobody writes `./`.
     let path = path.strip_prefix(".").unwrap_or(&path);
     let seconds = started.elapsed().as_secs_f64();

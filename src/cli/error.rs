@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::authoring::AuthoringError;
 use crate::config::ConfigError;
 use crate::model::{ExitClass, Refusal};
 use crate::runner::RunnerError;
@@ -120,6 +121,17 @@ impl CliError {
                 vec![(self.to_string(), Some(hint.to_owned()))]
             }
             Self::Store(_) | Self::System(_) | Self::Output(_) => vec![(self.to_string(), None)],
+        }
+    }
+}
+
+impl From<AuthoringError> for CliError {
+    fn from(error: AuthoringError) -> Self {
+        match error {
+            AuthoringError::Usage { message, hint } => Self::Usage { message, hint },
+            AuthoringError::Build { message, hint } => Self::Build { message, hint },
+            AuthoringError::System(message) => Self::System(message),
+            AuthoringError::Load(errors) => Self::Load(errors),
         }
     }
 }

@@ -6,10 +6,10 @@
 pub mod args;
 mod arguments;
 mod build;
+mod build_steps;
 mod bulk;
 mod call;
 mod cancel;
-mod changes;
 mod check;
 mod compile;
 mod completions;
@@ -21,7 +21,6 @@ pub mod exit_code;
 mod history;
 mod inspect;
 mod kept;
-mod language;
 mod list;
 mod lock;
 mod logging;
@@ -48,6 +47,7 @@ mod tree;
 mod wait;
 mod whole;
 mod wit;
+mod wit_deps;
 
 pub use args::Cli;
 pub use error::CliError;

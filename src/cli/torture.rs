@@ -1,29 +1,4 @@
 //! `torture`: kills runners at random and checks that nothing is lost.
-//!
-//! ```text
-//!   load ──submits, cancels──► store ◄──claims, outcomes── runner processes
-//!     │                          │                           ▲      │ guests
-//!     └──► book ◄──first seen── reader      chaos ──signals──┘      ▼
-//!            │                   │                              witness files
-//!            └───────────────────┴──────► evidence ◄────────────────┘
-//!                                            │
-//!                                          check ──► report
-//! ```
-//!
-//! `docs/design/torture.md` says what is checked and why that is what it is.
-
-mod book;
-mod chaos;
-mod check;
-mod evidence;
-mod inside;
-mod kind;
-mod load;
-mod random;
-mod report;
-mod runners;
-mod site;
-mod witness;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -33,36 +8,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::bounded;
 
-use crate::config::{Config, Flags, MAX_SLOTS, StoreUrl, Surroundings};
-use crate::model::{Clock, SystemClock};
-use crate::store::{Batch, Cancel, Filter, Store, StoreError};
-
 use super::args::{Cli, TortureArgs};
 use super::context::Context;
 use super::error::CliError;
-use super::output;
+use super::exit_code;
+use super::output::{self, Output};
 use super::progress::{self, Progress};
+use super::render::{Columns, cell, duration, plural, thousands};
 use super::signals::Registered;
-use book::Book;
-use chaos::{Chaos, Ended, Ordeal, Roughness};
-use evidence::Evidence;
-use inside::{Inside, Told};
-use kind::Kind;
-use load::{Load, Reader};
-use random::Random;
-use report::{Report, Setting};
-use runners::Runners;
-use site::{Settings, Site};
-use witness::Tail;
-
-/// The component names, and so the task ids, of all runs begin with this.
-const PREFIX: &str = "torture-";
-
-/// The part of the working directory that is this process's own.
-const OWN: &str = "torture";
-
-/// When the chaos is over, what is left gets this long to come to its end.
-const PATIENCE: Duration = Duration::from_secs(120);
+use crate::config::{Config, Flags, MAX_SLOTS, StoreUrl, Surroundings};
+use crate::model::{Clock, SystemClock};
+use crate::torture::{
+    self, Kind, Means, OWN, PREFIX, Report, Setting, Settings, Site, StartRunner, TortureError,
+};
 
 /// The shortest lease that a runner accepts.
 const MIN_LEASE: Duration = Duration::from_secs(1);
@@ -87,9 +45,9 @@ pub fn run(args: &TortureArgs, cli: &Cli) -> Result<(), CliError> {
     output::note(&format!("seed {} (`--seed {}` makes the same choices again)", setting.seed, setting.seed));
     let component = format!("{PREFIX}{:x}-{:x}", setting.seed, seconds_now());
     let settings = Settings { slots: setting.slots, lease: setting.lease };
-    let mut site = Site::create(component, settings).map_err(system)?;
+    let mut site = Site::create(component, settings).map_err(TortureError::System)?;
     site.is_kept = args.keep;
-    let tortured = torture(args, cli, &setting, &site);
+    let tortured = run_in(args, cli, &setting, &site);
     if matches!(tortured, Err(CliError::Violated { .. })) {
         site.is_kept = true;
     }
@@ -99,7 +57,7 @@ pub fn run(args: &TortureArgs, cli: &Cli) -> Result<(), CliError> {
     tortured
 }
 
-fn torture(args: &TortureArgs, cli: &Cli, setting: &Setting, site: &Site) -> Result<(), CliError> {
+fn run_in(args: &TortureArgs, cli: &Cli, setting: &Setting, site: &Site) -> Result<(), CliError> {
     let context = context(cli, site)?;
     let is_inside = context.config.store.url == StoreUrl::Memory;
     let setting = &Setting { runners: if is_inside { 1 } else { setting.runners }, ..setting.clone() };
@@ -110,7 +68,7 @@ fn torture(args: &TortureArgs, cli: &Cli, setting: &Setting, site: &Site) -> Res
         tasks.insert(kind, context.task(&library, &site.task(kind))?.clone());
     }
     if args.clean {
-        let count = clean(&*store)?;
+        let count = torture::clean(&*store)?;
         output::note(&format!("{count} left over from earlier runs cancelled"));
     }
     let interrupts = Registered::new()?;
@@ -127,122 +85,44 @@ fn torture(args: &TortureArgs, cli: &Cli, setting: &Setting, site: &Site) -> Res
             let _ = again.try_send(());
         },
     )?;
-
-    let book = Arc::new(Book::default());
-    let random = Random::new(setting.seed, 1);
-    let told = Told::default();
-    // What is given back uses up no attempt and begins again at its old place, so that two
-    // tasks that need much longer than a runner has would keep out all others.
-    let stop_every = setting.kill_every * 4;
-    let long_sleep = match u64::try_from(stop_every.as_millis()) {
-        Ok(pause) if is_inside => pause / 2..=pause.saturating_mul(2),
-        _ => 500..=2_500,
+    let start: &StartRunner<'_> = &|| {
+        let started = context.start_runner(&store, &library, None, &[]);
+        started.map_err(|error| io::Error::other(error.to_string()))
     };
-    let load = Load {
+    let means = Means {
         store: Arc::clone(&store),
+        url: context.config.store.url.with_secrets(),
+        no_store: i32::from(exit_code::STORE),
         tasks,
-        book: Arc::clone(&book),
-        random: Random::new(setting.seed, 2),
-        seed: setting.seed,
-        most_pending: (setting.runners * setting.slots * 8).max(32),
-        committed: {
-            let told = Arc::clone(&told);
-            Box::new(move || {
-                if let Some(runner) = &*told.lock() {
-                    runner.look_again();
-                }
-            })
-        },
-        has_poison: !is_inside,
-        long_sleep,
+        clock: &*context.clock,
+        start_inside: is_inside.then_some(start),
+        interrupted: &interrupted,
     };
-    let (is_settled, done, lines, records) = if is_inside {
-        let mut inside = Inside {
-            context: &context,
-            store: Arc::clone(&store),
-            library,
-            random,
-            stop_every,
-            interrupted: &interrupted,
-            told,
-            done: Default::default(),
-            records: Vec::new(),
-        };
-        let is_settled = unleash(setting, load, &mut inside)?;
-        let mut tail = Tail::new(0, &site.directory().join(OWN).join("witness"));
-        let lines = runners::sort_lines(tail.read().map_err(system)?);
-        (is_settled, inside.done(), lines, inside.records)
-    } else {
-        let url = context.config.store.url.with_secrets();
-        let mut runners = Runners::new(site, &*context.clock, url).map_err(system)?;
-        let roughness =
-            Roughness { runners: setting.runners, kill_every: setting.kill_every, lease: setting.lease };
-        let mut chaos = Chaos::new(&mut runners, random, roughness, &interrupted);
-        let is_settled = unleash(setting, load, &mut chaos)?;
-        let done = chaos.done();
-        (is_settled, done, runners.lines().map_err(system)?, runners.end())
-    };
-    drop(signals);
-    let lives = evidence::lives(&*store, Kind::ALL.map(|kind| (kind, site.task(kind))))?;
-    let pages = book.close();
-    let store_errors = pages.store_errors.clone();
-    let evidence = Evidence::new(setting.lease, setting.slots, pages, lives, lines, records);
-    let report = Report::new(setting, store.url(), &done, &evidence, is_settled, store_errors);
-    report.print(context.json)?;
-    report.verdict()
-}
-
-/// Submits, kills and lets it all come to its end. Whether it did.
-fn unleash(setting: &Setting, load: Load, ordeal: &mut dyn Ordeal) -> Result<bool, CliError> {
-    let (store, book) = (Arc::clone(&load.store), Arc::clone(&load.book));
     let progress = {
         let store = Arc::clone(&store);
         Progress::start(move || Some(progress::facts(&store.counts(None).ok()?)))
     };
-    let reader = Reader { store, book: Arc::clone(&book) };
-    let settled = std::thread::scope(|scope| {
-        // Dropped, also when this unwinds, they end the threads.
-        let (stop_load, load_stops) = bounded::<()>(0);
-        let (stop_reader, reader_stops) = bounded::<()>(0);
-        spawn(scope, "load", move || load.run(&load_stops))?;
-        let reader = &reader;
-        spawn(scope, "reader", move || reader.run(&reader_stops))?;
-        ordeal.run(setting.duration).map_err(system)?;
-        drop(stop_load);
-        let settled = ordeal.settle(PATIENCE + 10 * setting.lease).map_err(system);
-        drop(stop_reader);
-        settled
-    });
+    let tortured = torture::torture(setting, site, &means);
     drop(progress);
-    match settled? {
-        (Ended::Interrupted, _) => {
-            let left = book.with(|pages| pages.pending.len());
-            let error = CliError::NotFinal {
-                message: format!("interrupted before anything was checked: {left} submitted are not final"),
-                hint: Some("`--clean` of a later run cancels them".to_owned()),
-            };
-            Err(error)
-        }
-        (Ended::Regularly, is_settled) => {
-            // Whatever ended last.
-            reader.look()?;
-            Ok(is_settled)
-        }
+    drop(signals);
+    let report = tortured?.judge(setting, site, &*store)?;
+    if report.did.store_errors > 0 {
+        let times = plural(usize::try_from(report.did.store_errors).unwrap_or(usize::MAX), "time");
+        let message = format!("torture itself could not use the store {times}: {}", report.last_store_error);
+        output::warn(&message, None);
+    }
+    print(&report, context.json)?;
+    let hint = "please report it with the seed, the table above and the working directory";
+    match report.violation() {
+        None => Ok(()),
+        Some(message) => Err(CliError::Violated { message, hint: hint.to_owned() }),
     }
 }
 
-fn spawn<'scope>(
-    scope: &'scope std::thread::Scope<'scope, '_>,
-    name: &str,
-    run: impl FnOnce() + Send + 'scope,
-) -> Result<(), CliError> {
-    std::thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, run).map(|_| ()).map_err(system)
-}
-
-/// What the command works with. The user's configuration is left alone, except
+/// Makes the configuration that the command works with. The user's configuration is left alone, except
 /// for the store that the command line names.
 fn context(cli: &Cli, site: &Site) -> Result<Context, CliError> {
-    let own = site.place(OWN).map_err(system)?;
+    let own = site.place(OWN).map_err(TortureError::System)?;
     let store = match &cli.global.store {
         Some(url) => url.clone(),
         None => StoreUrl::Sqlite(site.store()).to_string(),
@@ -280,26 +160,105 @@ fn refuse_nonsense(setting: &Setting) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Cancels what earlier runs left unfinished, because they were killed
-/// themselves. Returns how many.
-fn clean(store: &dyn Store) -> Result<usize, StoreError> {
-    const AT_ONCE: usize = 1_000;
-    let mut count = 0;
-    for (task, _) in store.unfinished_by_task()? {
-        if !task.starts_with(PREFIX) {
-            continue;
-        }
-        let filter = Filter { statuses: Vec::new(), task: Some(task), limit: usize::MAX };
-        let left: Vec<_> =
-            store.list(&filter)?.into_iter().filter(|invocation| !invocation.status.is_final()).collect();
-        for chunk in left.chunks(AT_ONCE) {
-            let message = "left over from an earlier run of torture".to_owned();
-            let cancels = chunk.iter().map(|one| Cancel { id: one.id, message: message.clone() }).collect();
-            store.commit(&Batch { cancels, ..Batch::default() })?;
-            count += chunk.len();
+/// Prints a report.
+fn print(report: &Report, as_json: bool) -> Result<(), CliError> {
+    let mut output = Output::stdout();
+    if as_json {
+        output.json(report)?;
+    } else {
+        print_tables(report, &mut output)?;
+    }
+    output.flush()
+}
+
+fn print_tables(report: &Report, output: &mut Output) -> Result<(), CliError> {
+    let colours = output.has_colours();
+    let did = &report.did;
+    let number = |number: usize| thousands(number as u64);
+    let mut columns = Columns::new(&["DID", ""], colours);
+    let mut row = |name: &str, text: String| columns.row(vec![cell(name), cell(&text)]);
+    row("seed", report.seed.to_string());
+    row("store", report.store.clone());
+    row(
+        "runners",
+        format!(
+            "{} at a time with {} each and a lease of {}, for {}",
+            report.runners,
+            plural(report.slots, "slot"),
+            duration(Duration::from_secs_f64(report.lease_seconds)),
+            duration(Duration::from_secs_f64(report.duration_seconds))
+        ),
+    );
+    row(
+        "chaos",
+        format!(
+            "{} runners; {} killed ({} for poison), {} stopped ({} past their lease), {} told to finish, {} to \
+             give back at once",
+            thousands(did.runner_processes),
+            thousands(did.kills),
+            thousands(did.kills_for_poison),
+            thousands(did.long_stops + did.short_stops),
+            thousands(did.long_stops),
+            thousands(did.drains),
+            thousands(did.given_back)
+        ),
+    );
+    row(
+        "load",
+        format!(
+            "{} submitted, {} unsure, {} cancelled",
+            number(did.submitted),
+            number(did.unsure),
+            number(did.cancelled)
+        ),
+    );
+    row(
+        "invocations",
+        format!(
+            "{}: {} succeeded, {} failed ({} lost), {} cancelled",
+            number(did.invocations),
+            number(did.succeeded),
+            number(did.failed),
+            number(did.lost),
+            number(did.cancelled_in_the_end)
+        ),
+    );
+    row(
+        "attempts",
+        format!(
+            "{}: {} ended by a dead runner, {} retried, {} given back",
+            number(did.attempts),
+            number(did.attempts_lost),
+            number(did.attempts_retried),
+            number(did.attempts_released)
+        ),
+    );
+    row(
+        "witness",
+        format!(
+            "{} lines; a guest went on beside its successor for at most {:.1} ms",
+            number(did.witness_lines),
+            did.longest_overlap_ms
+        ),
+    );
+    output.line(&columns.lines())?;
+    output.line("")?;
+    let mut columns = Columns::new(&["CHECK", "LOOKED AT", "VIOLATED", "WHAT MUST HOLD"], colours);
+    for finding in &report.held {
+        columns.row(vec![
+            cell(finding.check),
+            cell(&thousands(finding.checked)),
+            cell(&thousands(finding.violated)),
+            cell(finding.claim),
+        ]);
+    }
+    output.line(&columns.lines())?;
+    for finding in &report.held {
+        for violation in &finding.violations {
+            output.line(&format!("{}: {}", finding.check, output::harmless_line(violation)))?;
         }
     }
-    Ok(count)
+    Ok(())
 }
 
 /// Short enough to be typed.
@@ -311,6 +270,15 @@ fn seconds_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-fn system(error: io::Error) -> CliError {
-    CliError::System(format!("the operating system refused something that torture needs: {error}"))
+impl From<TortureError> for CliError {
+    fn from(error: TortureError) -> Self {
+        match error {
+            TortureError::Store(error) => Self::Store(error),
+            TortureError::System(_) => Self::System(error.to_string()),
+            TortureError::Interrupted(_) => Self::NotFinal {
+                message: error.to_string(),
+                hint: Some("`--clean` of a later run cancels them".to_owned()),
+            },
+        }
+    }
 }

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::changes::Changes;
 use crate::model::{InvocationId, Outcome, Status};
-use crate::store::{LookUp, Store, StoreError};
+use crate::store::{Changes, LookUp, Store, StoreError};
 
 /// Events may be lost where the operating system says so (a full queue, a file
 /// system over a network): look again after this long without one.

@@ -13,6 +13,7 @@
 
 mod attempt;
 mod batch;
+mod changes;
 mod ended;
 mod error;
 mod memory;
@@ -34,6 +35,7 @@ pub use attempt::{
     Applied, AttemptEnd, Bill, ClaimRequest, EndKind, Heartbeat, Inventory, Lease, Report, TaskSet,
 };
 pub use batch::{Batch, Receipt};
+pub use changes::Changes;
 pub use ended::{Cancel, Cancelled, Ended};
 pub use error::StoreError;
 pub use memory::MemoryStore;

@@ -14,9 +14,9 @@ use sha2::{Digest, Sha256};
 use crate::guests::{self, TARGET};
 use crate::process::{guest_cargo, root, run, target_dir};
 
-const SOURCES: &str = "guest-tasks/componentize";
-const COMPONENT: &str = "src/cli/build/componentize.wasm.gz";
-const DIGEST: &str = "src/cli/build/componentize.sources";
+const SOURCES: &str = "sdk/componentize";
+const COMPONENT: &str = "sdk/componentize.wasm.gz";
+const DIGEST: &str = "sdk/componentize.sources";
 
 /// Builds it and puts it where the program includes it.
 pub fn put() -> Result<()> {

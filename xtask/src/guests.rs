@@ -44,7 +44,7 @@ pub fn build() -> Result<()> {
 pub fn put_torture_guest() -> Result<()> {
     build()?;
     let bytes = fs::read(directory().join("torture.wasm")).context("failed to read the guest of torture")?;
-    let path = root().join("src/cli/torture/guest.wasm");
+    let path = root().join("guest-tasks/task-torture/torture.wasm");
     write(&path, &bytes).with_context(|| format!("failed to write `{}`", path.display()))
 }
 

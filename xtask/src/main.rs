@@ -18,9 +18,9 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   guests                         build guest-tasks/ into target/guests/NAME.wasm
-  torture-guest                  the same, and put the component that the program carries into src/
+  torture-guest                  the same, and put the component that the program carries beside its source
   test [FILTER]…                 build the guests, run the tests, count them; without a filter also fuzz for a minute
-  componentize                   build guest-tasks/componentize and put it into src/, where the program carries it
+  componentize                   build sdk/componentize, which the program carries, and put it into sdk/
   languages                      test `new` and `build` in every language, and write the table of them
   fuzz [--seconds N] [--seed N] [TARGET]
                                  run the fuzz targets in tests/fuzz (default: for 60 seconds in all)

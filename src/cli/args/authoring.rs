@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
 
-use crate::cli::language::Language;
+use crate::authoring::Language;
 
 /// Flags of `tasks`.
 #[derive(Debug, Args)]

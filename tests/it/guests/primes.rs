@@ -1,4 +1,4 @@
-//! `primes`, whose tasks are plain Rust functions under the attribute of `sdk-rust`.
+//! `primes`, whose tasks are plain Rust functions under the attribute of `sdk/rust`.
 
 use serde_json::json;
 

@@ -10,13 +10,13 @@ use std::process::Command;
 use super::database::install;
 
 /// What `requirements.txt` of a new Python project says.
-const PYTHON: &str = include_str!("../../../src/cli/new/templates/python/requirements.txt");
+const PYTHON: &str = include_str!("../../../sdk/templates/python/requirements.txt");
 /// What `package.json` of a new TypeScript project says, which has all that one in
 /// JavaScript needs.
-const NODE: &str = include_str!("../../../src/cli/new/templates/typescript/package.json");
+const NODE: &str = include_str!("../../../sdk/templates/typescript/package.json");
 
 /// What that of one without WIT says: its compiler can be asked for types.
-const NODE_WITHOUT_WIT: &str = include_str!("../../../src/cli/new/templates/typescript-no-wit/package.json");
+const NODE_WITHOUT_WIT: &str = include_str!("../../../sdk/templates/typescript-no-wit/package.json");
 
 /// The directory of everything that is installed here.
 fn root() -> PathBuf {

@@ -8,7 +8,7 @@ use crate::support::cli::Sandbox;
 use crate::support::guests::guest;
 
 fn carried() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/cli/torture/guest.wasm")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("guest-tasks/task-torture/torture.wasm")
 }
 
 /// The compiler that made a component: the commit of its standard library, as

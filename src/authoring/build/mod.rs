@@ -1,0 +1,53 @@
+//! Builds: from a project to a component, with the language's own tools.
+
+mod c;
+mod docs;
+mod go;
+mod javascript;
+mod project;
+mod python;
+mod rust;
+mod sdk;
+mod steps;
+mod tool;
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::{AuthoringError, Language};
+pub use project::Project;
+pub use steps::componentize;
+
+/// The program that a build is part of.
+pub trait Host {
+    /// Tells the user what is done next.
+    fn note(&self, text: &str);
+
+    /// Calls a function of the component that makes components (see [`componentize`]). It may
+    /// read the project's directory `wit`, and read and write `build`.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthoringError::Build`] with the error that it returns.
+    fn call(&self, project: &Project, function: &str, arguments: &Value) -> Result<(), AuthoringError>;
+}
+
+/// Builds the component of a project, and returns its path.
+///
+/// # Errors
+///
+/// [`AuthoringError`]: a tool is missing or failed.
+pub fn build(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringError> {
+    let path = match project.language {
+        Language::Rust => rust::build(project, host),
+        Language::Python => python::build(project, host),
+        Language::JavaScript => javascript::build(project, host),
+        Language::TypeScript => javascript::build_typescript(project, host),
+        Language::Go => go::build(project, host),
+        Language::C => c::build(project, host),
+        Language::Cpp => c::build_cpp(project, host),
+    }?;
+    docs::attach(project, &path)?;
+    Ok(path)
+}

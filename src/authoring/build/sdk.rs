@@ -1,0 +1,53 @@
+//! What projects without WIT need of this program: the module that their tasks are
+//! written with, and what makes WIT of their types. `build` puts it into place.
+
+use std::fs;
+use std::path::Path;
+
+use super::tool::failed;
+use crate::authoring::AuthoringError;
+
+/// A file of an SDK: its path and its text.
+pub type File = (&'static str, &'static str);
+
+macro_rules! files {
+    ($folder:literal: $($path:literal),* $(,)?) => {
+        &[$(($path, include_str!(concat!("../../../sdk/", $folder, "/", $path)))),*]
+    };
+}
+
+/// For `build/python`.
+pub const PYTHON: &[File] = files!(
+    "python": "wasm_runner/__init__.py", "wasm_runner/_build.py", "wasm_runner/_entry.py",
+    "wasm_runner/_loop.py", "wasm_runner/_types.py",
+);
+
+/// For `build/sdk`.
+pub const TYPESCRIPT: &[File] = files!("typescript": "describe.mjs", "event-loop.ts", "wasm-runner.ts");
+
+/// Removes the WIT that an earlier build made, so that none is left of what is gone.
+///
+/// # Errors
+///
+/// [`AuthoringError::Build`] if it can't be removed.
+pub fn clear(wit: &Path) -> Result<(), AuthoringError> {
+    if !wit.exists() {
+        return Ok(());
+    }
+    fs::remove_dir_all(wit).map_err(|error| failed(format!("`{}` can't be removed: {error}", wit.display())))
+}
+
+/// Writes files below a directory.
+///
+/// # Errors
+///
+/// [`AuthoringError::Build`] if they can't be written.
+pub fn write(folder: &Path, files: &[File]) -> Result<(), AuthoringError> {
+    for (path, text) in files {
+        let path = folder.join(path);
+        let parent = path.parent().unwrap_or(folder);
+        let written = fs::create_dir_all(parent).and_then(|()| fs::write(&path, text));
+        written.map_err(|error| failed(format!("`{}` can't be written: {error}", path.display())))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! The programs that builds run.
+
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use super::Host;
+use super::project::Project;
+use crate::authoring::AuthoringError;
+
+/// A program that a build needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Tool {
+    /// Its name.
+    pub name: &'static str,
+    /// Another name that it goes by.
+    pub alias: Option<&'static str>,
+    /// Where projects have their own, before the one on `PATH`.
+    pub within: Option<&'static str>,
+    /// The command that installs it, to be run in the project's directory.
+    pub install: &'static str,
+}
+
+impl Tool {
+    /// A command that runs it in the project's directory.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthoringError::Build`] with the command that installs it, if it isn't there.
+    pub fn command(&self, project: &Project) -> Result<Command, AuthoringError> {
+        let found = self.find(project).ok_or_else(|| missing(self.name, self.install, project))?;
+        let mut command = Command::new(found);
+        command.current_dir(&project.directory).stdin(Stdio::null());
+        Ok(command)
+    }
+
+    fn find(&self, project: &Project) -> Option<PathBuf> {
+        let names = || std::iter::once(self.name).chain(self.alias);
+        let own =
+            self.within.into_iter().flat_map(|folder| names().map(move |name| Path::new(folder).join(name)));
+        let mut own = own.filter_map(|path| std::path::absolute(project.directory.join(path)).ok());
+        own.find(|path| is_program(path)).or_else(|| names().find_map(on_path))
+    }
+}
+
+/// Finds a program where the shell would.
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| is_program(file))
+}
+
+fn is_program(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// Something that a build needs is not there.
+pub fn missing(what: &str, install: &str, project: &Project) -> AuthoringError {
+    let place = match project.directory.as_os_str() == OsStr::new(".") {
+        true => String::new(),
+        false => format!(" in `{}`", project.directory.display()),
+    };
+    AuthoringError::Build {
+        message: format!("`{what}` is missing: {} projects are built with it", project.language),
+        hint: Some(format!("install it with `{install}`{place}")),
+    }
+}
+
+/// A build that failed for another reason.
+pub fn failed(message: impl Into<String>) -> AuthoringError {
+    AuthoringError::build(message)
+}
+
+/// Runs a command to its end; all that it says goes to standard error.
+///
+/// # Errors
+///
+/// [`AuthoringError::Build`] if it can't be started or fails.
+pub fn run(host: &dyn Host, command: &mut Command) -> Result<(), AuthoringError> {
+    let stderr = io::stderr().as_fd().try_clone_to_owned();
+    let stderr = stderr.map_err(|error| failed(format!("standard error can't be shared: {error}")))?;
+    command.stdout(stderr);
+    let status = started(host, command)?.wait();
+    judge(command, status)
+}
+
+/// Runs a command to its end and returns what it writes to standard output; the
+/// rest of what it says goes to standard error.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn read(host: &dyn Host, command: &mut Command) -> Result<String, AuthoringError> {
+    command.stdout(Stdio::piped());
+    let mut child = started(host, command)?;
+    let mut bytes = Vec::new();
+    let read = child.stdout.take().map(|mut pipe| pipe.read_to_end(&mut bytes)).transpose();
+    let status = child.wait().and_then(|status| read.map(|_| status));
+    judge(command, status)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn started(host: &dyn Host, command: &mut Command) -> Result<Child, AuthoringError> {
+    host.note(&format!("$ {}", shown(command)));
+    command.spawn().map_err(|error| failed(format!("`{}` can't be started: {error}", shown(command))))
+}
+
+fn judge(command: &Command, status: io::Result<std::process::ExitStatus>) -> Result<(), AuthoringError> {
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(failed(format!("`{}` failed with {status}: see above", shown(command)))),
+        Err(error) => Err(failed(format!("`{}` can't be waited for: {error}", shown(command)))),
+    }
+}
+
+/// A command as one would type it, with the program's name alone.
+fn shown(command: &Command) -> String {
+    let program = Path::new(command.get_program());
+    let words = [program.file_name().unwrap_or(program.as_os_str())].into_iter().chain(command.get_args());
+    words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+}

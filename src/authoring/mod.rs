@@ -1,0 +1,15 @@
+//! Projects of tasks in each language: [`new`] makes one, [`build`] makes a component of it, [`wit`]
+//! reads and writes the WIT of its tasks.
+//!
+//! What guests are written with stands in `sdk/` at the top of the repository, and is included here.
+
+pub mod build;
+mod error;
+mod language;
+pub mod new;
+mod templates;
+pub mod wit;
+
+pub use error::AuthoringError;
+pub use language::Language;
+pub use templates::{Style, prepare};

@@ -1,0 +1,128 @@
+//! New projects: their names and their files.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::AuthoringError;
+use super::language::Language;
+use super::templates::{self, Style};
+use crate::config::in_backticks;
+
+/// Words that mean something in WIT, in a language that projects can be in, or
+/// within the project itself.
+const RESERVED: &str = "\
+    abstract alloc and app as assert async await become bool borrow box break case char class const \
+    constructor continue core crate def default del delete do double dyn else enum export exports \
+    extern false final flags float fn for from func future global if impl import imports in include \
+    int interface is lambda let list long loop macro match mod move mut namespace new not option or \
+    own package pass pub record ref resource result return self static std stream string struct super \
+    tasks test trait true tuple type use variant world";
+
+/// The longest name.
+const MAX_NAME: usize = 64;
+
+/// Writes a new project into the directory `name`, and returns the paths of its files.
+///
+/// # Errors
+///
+/// A usage error for a name that can't be one or that is taken, or
+/// [`AuthoringError::System`].
+pub fn create(name: &str, language: Language, style: Style) -> Result<Vec<String>, AuthoringError> {
+    check_name(name)?;
+    write(Path::new(name), name, language, style)
+}
+
+/// Writes the files of a project and returns their paths.
+fn write(
+    directory: &Path,
+    name: &str,
+    language: Language,
+    style: Style,
+) -> Result<Vec<String>, AuthoringError> {
+    let files = templates::files(language, style).ok_or_else(|| {
+        let others = in_backticks(templates::without_wit().map(Language::name));
+        AuthoringError::usage(
+            format!("a project in `{language}` needs WIT"),
+            format!("`--no-wit` is for {others}: their types say enough"),
+        )
+    })?;
+    match fs::create_dir(directory) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return Err(AuthoringError::usage(
+                format!("`{name}` exists already: nothing was changed"),
+                "choose another name, or remove what is there",
+            ));
+        }
+        Err(error) => return Err(AuthoringError::unwritable(directory, &error)),
+    }
+    let mut written = Vec::new();
+    for file in files {
+        let path = directory.join(file.path);
+        let parent = path.parent().unwrap_or(directory);
+        fs::create_dir_all(parent).map_err(|error| AuthoringError::unwritable(parent, &error))?;
+        fs::write(&path, file.text(name)).map_err(|error| AuthoringError::unwritable(&path, &error))?;
+        written.push(path.display().to_string());
+    }
+    written.sort();
+    Ok(written)
+}
+
+/// Refuses a name that a project can't have: it becomes a part of WIT names, of
+/// the component's name and of names in the language itself.
+fn check_name(name: &str) -> Result<(), AuthoringError> {
+    let is_word = |word: &str| {
+        word.starts_with(|c: char| c.is_ascii_lowercase())
+            && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    };
+    if name.len() > MAX_NAME || !name.split('-').all(is_word) {
+        return Err(AuthoringError::usage(
+            format!("`{name}` can't be the name of a project"),
+            format!(
+                "a name is lower-case letters and digits in words joined by `-`, each beginning with a letter, \
+                 at most {MAX_NAME} characters in all, for example `word-count`"
+            ),
+        ));
+    }
+    if RESERVED.split(' ').any(|word| word == name) {
+        return Err(AuthoringError::usage(
+            format!("`{name}` has a meaning of its own in WIT or in some language"),
+            format!("choose another name, for example `{name}-tasks`"),
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_words_that_mean_nothing_else() {
+        for good in ["a", "hello", "word-count", "a1-b2", "worlds"] {
+            assert!(check_name(good).is_ok(), "{good}");
+        }
+        let long = "a".repeat(MAX_NAME + 1);
+        for bad in
+            ["", "Hello", "1a", "a-", "-a", "a--b", "a_b", "a.b", "a/b", "..", "é", "a-1", "world", &long]
+        {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_project_is_never_written_over() {
+        let place = tempfile::tempdir().expect("a directory");
+        let project = place.path().join("hello");
+        write(&project, "hello", Language::Rust, Style::Wit).expect("written");
+        let before = fs::read(project.join("README.md")).expect("it is there");
+        fs::write(project.join("README.md"), "mine").expect("written");
+        assert!(matches!(
+            write(&project, "hello", Language::Rust, Style::Wit),
+            Err(AuthoringError::Usage { .. })
+        ));
+        assert_eq!(fs::read(project.join("README.md")).expect("it is there"), b"mine");
+        assert!(before.starts_with(b"# hello"));
+    }
+}

@@ -1,0 +1,257 @@
+//! The files of new projects. They are real files below `sdk/templates`, in which
+//! `{{name}}` stands for the project's name and `{{snake}}` for the same in
+//! snake_case.
+
+use super::language::Language;
+
+/// The package that guests import, as this program provides it.
+pub const TASK_WIT: &str = include_str!("../../wit/task.wit");
+
+/// A file of a project.
+#[derive(Debug, Clone, Copy)]
+pub struct File {
+    /// Where it is in the project.
+    pub path: &'static str,
+    template: &'static str,
+}
+
+impl File {
+    /// What stands in it.
+    pub fn text(&self, name: &str) -> String {
+        self.template.replace("{{name}}", name).replace("{{snake}}", &name.replace('-', "_"))
+    }
+}
+
+macro_rules! files {
+    ($folder:literal: $($template:literal $(=> $path:literal)?),* $(,)?) => {
+        &[$(File {
+            path: files!(@path $template $($path)?),
+            template: include_str!(concat!("../../sdk/templates/", $folder, "/", $template)),
+        }),*]
+    };
+    (@path $template:literal) => { $template };
+    (@path $template:literal $path:literal) => { $path };
+}
+
+/// How a project says what its tasks are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// In WIT.
+    Wit,
+    /// By the types of its functions.
+    NoWit,
+}
+
+/// Those of every project.
+const COMMON: &[File] = files!("common": "wasm-runner.toml");
+
+/// Those of every project with WIT.
+const WIT: &[File] = files!("common": "wit/world.wit");
+
+// Git and cargo would take these two for their own where they stand here.
+const RUST: &[File] = files!(
+    "rust": "Cargo.toml.template" => "Cargo.toml", "README.md", "gitignore" => ".gitignore", "src/lib.rs",
+);
+
+const RUST_NO_WIT: &[File] = files!(
+    "rust-no-wit": "Cargo.toml.template" => "Cargo.toml", "README.md", "gitignore" => ".gitignore", "src/lib.rs",
+);
+
+macro_rules! sdk_rust {
+    ($($path:literal),* $(,)?) => {
+        &[$(File {
+            path: concat!("vendor/wasm-runner/", $path),
+            template: include_str!(concat!("../../sdk/rust/", $path)),
+        }),*]
+    };
+}
+
+/// The crate that Rust projects without WIT are written with.
+const SDK_RUST: &[File] = sdk_rust!(
+    "Cargo.toml",
+    "macros/Cargo.toml",
+    "macros/src/expand.rs",
+    "macros/src/lib.rs",
+    "macros/src/names.rs",
+    "macros/src/read.rs",
+    "macros/src/types.rs",
+    "src/invocation.rs",
+    "src/json.rs",
+    "src/lib.rs",
+    "src/value.rs",
+);
+
+const PYTHON: &[File] = files!(
+    "python": "README.md", "gitignore" => ".gitignore", "requirements.txt", "src/app.py", "src/geometry.py",
+    "tests/test_geometry.py",
+);
+
+const PYTHON_NO_WIT: &[File] = files!(
+    "python-no-wit": "README.md", "gitignore" => ".gitignore", "src/app.py", "tests/test_app.py",
+);
+
+const JAVASCRIPT: &[File] = files!(
+    "javascript": "README.md", "gitignore" => ".gitignore", "package.json", "src/app.js", "src/geometry.js",
+    "test/geometry.test.js",
+);
+
+const TYPESCRIPT: &[File] = files!(
+    "typescript": "README.md", "gitignore" => ".gitignore", "package.json", "src/app.ts", "src/geometry.ts",
+    "src/wasm-runner-task.d.ts", "test/geometry.test.ts", "tsconfig.json",
+);
+
+const TYPESCRIPT_NO_WIT: &[File] = files!(
+    "typescript-no-wit": "README.md", "gitignore" => ".gitignore", "package.json", "src/app.ts",
+    "test/app.test.ts", "tsconfig.json",
+);
+
+const GO: &[File] = files!(
+    "go": "README.md", "gitignore" => ".gitignore", "go.mod", "main.go", "tasks/tasks.go", "tasks/tasks_test.go",
+);
+
+const C: &[File] = files!(
+    "c": "README.md", "gitignore" => ".gitignore", "src/geometry.c", "src/geometry.h", "src/tasks.c",
+    "test/geometry.c",
+);
+
+const CPP: &[File] = files!(
+    "cpp": "README.md", "gitignore" => ".gitignore", "src/geometry.hpp", "src/tasks.cpp", "test/geometry.cpp",
+);
+
+fn own(language: Language) -> &'static [File] {
+    match language {
+        Language::Rust => RUST,
+        Language::Python => PYTHON,
+        Language::JavaScript => JAVASCRIPT,
+        Language::TypeScript => TYPESCRIPT,
+        Language::Go => GO,
+        Language::C => C,
+        Language::Cpp => CPP,
+    }
+}
+
+/// Those of a project in the language that has no WIT, and that are there for nothing
+/// else; `None` if there is no such project.
+fn own_without_wit(language: Language) -> Option<&'static [File]> {
+    match language {
+        Language::Python => Some(PYTHON_NO_WIT),
+        Language::Rust => Some(RUST_NO_WIT),
+        Language::TypeScript => Some(TYPESCRIPT_NO_WIT),
+        Language::JavaScript | Language::Go | Language::C | Language::Cpp => None,
+    }
+}
+
+/// Those that it has in common with the project that has WIT.
+fn shared_without_wit(file: &File) -> bool {
+    matches!(file.path, "requirements.txt")
+}
+
+/// The languages whose projects need no WIT.
+pub fn without_wit() -> impl Iterator<Item = Language> {
+    Language::ALL.into_iter().filter(|language| own_without_wit(*language).is_some())
+}
+
+/// All files of a new project; `None` if there is none of that style.
+pub fn files(language: Language, style: Style) -> Option<Vec<File>> {
+    let mut files = COMMON.to_vec();
+    match style {
+        Style::Wit => {
+            files.extend(WIT.iter().chain(own(language)));
+            files.push(File { path: "wit/deps/wasm-runner-task/task.wit", template: TASK_WIT });
+        }
+        Style::NoWit => {
+            files.extend(own_without_wit(language)?);
+            files.extend(own(language).iter().filter(|file| shared_without_wit(file)));
+            if language == Language::Rust {
+                files.extend(SDK_RUST);
+                files.push(File { path: "vendor/wasm-runner/wit/task.wit", template: TASK_WIT });
+            }
+        }
+    }
+    Some(files)
+}
+
+/// What installs the tools of a new project into it, if they go there.
+pub fn prepare(language: Language) -> Option<&'static str> {
+    match language {
+        Language::Rust => None,
+        Language::Python => Some("python3 -m venv .venv && .venv/bin/pip install -r requirements.txt"),
+        Language::JavaScript | Language::TypeScript => Some("npm install"),
+        // Many have it, and it need not be the project's own.
+        Language::Go => None,
+        Language::C | Language::Cpp => Some("python3 -m venv .venv && .venv/bin/pip install ziglang==0.17.1"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn every_file_below_templates_is_part_of_a_project() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk/templates");
+        let mut on_disk = Vec::new();
+        let mut folders = vec![folder];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("a folder") {
+                let path = entry.expect("an entry").path();
+                match path.is_dir() {
+                    true => folders.push(path),
+                    false => on_disk.push(std::fs::read_to_string(path).expect("a text")),
+                }
+            }
+        }
+        let mut embedded: Vec<_> = COMMON.iter().chain(WIT).map(|file| file.template).collect();
+        for language in Language::ALL {
+            let without = own_without_wit(language).unwrap_or_default();
+            embedded.extend(own(language).iter().chain(without).map(|file| file.template));
+        }
+        on_disk.sort_unstable();
+        embedded.sort_unstable();
+        assert_eq!(on_disk, embedded);
+    }
+
+    #[test]
+    fn every_file_of_the_crate_for_rust_is_part_of_a_project() {
+        let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk/rust");
+        let mut known: Vec<_> = SDK_RUST.iter().map(|file| file.path.to_owned()).collect();
+        known.push("vendor/wasm-runner/wit/task.wit".to_owned());
+        known.sort_unstable();
+        let mut on_disk = Vec::new();
+        let mut folders = vec![crate_folder.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("a folder") {
+                let path = entry.expect("an entry").path();
+                match path.is_dir() {
+                    true => folders.push(path),
+                    false => {
+                        let name = path.strip_prefix(&crate_folder).expect("it is below it").display();
+                        on_disk.push(format!("vendor/wasm-runner/{name}"));
+                    }
+                }
+            }
+        }
+        on_disk.sort_unstable();
+        assert_eq!(on_disk, known);
+    }
+
+    #[test]
+    fn nothing_is_left_to_fill_in() {
+        let styles = [Style::Wit, Style::NoWit];
+        let projects =
+            Language::ALL.into_iter().flat_map(|language| styles.map(|style| files(language, style)));
+        for file in projects.flatten().flatten() {
+            let text = file.text("word-count");
+            assert!(!text.contains("{{name") && !text.contains("{{snake"), "{}", file.path);
+            assert!(
+                text.ends_with('\n')
+                    && (file.path.ends_with(".go") || !text.contains('\t'))
+                    && !text.contains(" \n"),
+                "{}",
+                file.path
+            );
+        }
+    }
+}

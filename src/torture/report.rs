@@ -1,0 +1,174 @@
+//! What was done, and what held.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::chaos::Done;
+use super::check::{self, Finding};
+use super::evidence::Evidence;
+use super::runners::Fate;
+use crate::model::{Reason, Status};
+use crate::store::Cancelled;
+
+/// How it was done.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// What decided.
+    pub seed: u64,
+    /// How long runners were killed.
+    pub duration: Duration,
+    /// How many there were at a time.
+    pub runners: usize,
+    /// The slots of each.
+    pub slots: usize,
+    /// Their lease.
+    pub lease: Duration,
+    /// The mean pause between two kills.
+    pub kill_every: Duration,
+}
+
+/// The whole report; `--json` prints it as it is.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    pub ok: bool,
+    pub seed: u64,
+    pub store: String,
+    pub duration_seconds: f64,
+    pub runners: usize,
+    pub slots: usize,
+    pub lease_seconds: f64,
+    pub did: Did,
+    pub held: Vec<Finding>,
+    /// The last error that torture's own use of the store met.
+    #[serde(skip)]
+    pub last_store_error: String,
+}
+
+/// What was done.
+#[derive(Debug, Serialize)]
+pub struct Did {
+    pub submitted: usize,
+    /// Submits whose commit failed: they may exist or not.
+    pub unsure: usize,
+    pub cancelled: usize,
+    pub invocations: usize,
+    pub succeeded: usize,
+    pub failed: usize,
+    pub lost: usize,
+    pub cancelled_in_the_end: usize,
+    pub attempts: usize,
+    pub attempts_lost: usize,
+    pub attempts_retried: usize,
+    pub attempts_released: usize,
+    pub witness_lines: usize,
+    pub runner_processes: u64,
+    pub kills: u64,
+    pub kills_by_chance: u64,
+    pub kills_for_poison: u64,
+    pub long_stops: u64,
+    pub short_stops: u64,
+    pub drains: u64,
+    /// Of a store in memory.
+    pub given_back: u64,
+    /// Runners that found no store when they started.
+    pub starts_without_store: usize,
+    /// The longest that a guest went on beside the next attempt of its
+    /// invocation, from when its runner could know of that.
+    pub longest_overlap_ms: f64,
+    pub store_errors: u64,
+    pub settled: bool,
+}
+
+impl Report {
+    /// Checks the evidence.
+    pub fn new(
+        setting: &Setting,
+        store: &str,
+        done: &Done,
+        evidence: &Evidence,
+        is_settled: bool,
+        store_errors: (u64, String),
+    ) -> Self {
+        let held = check::all(evidence);
+        Self {
+            ok: is_settled && held.iter().all(|finding| finding.violated == 0),
+            seed: setting.seed,
+            store: store.to_owned(),
+            duration_seconds: setting.duration.as_secs_f64(),
+            runners: setting.runners,
+            slots: setting.slots,
+            lease_seconds: setting.lease.as_secs_f64(),
+            did: Did::new(done, evidence, is_settled, store_errors.0),
+            held,
+            last_store_error: store_errors.1,
+        }
+    }
+
+    /// Says what did not hold; `None` if everything did.
+    pub fn violation(&self) -> Option<String> {
+        if self.ok {
+            return None;
+        }
+        let violated: Vec<_> =
+            self.held.iter().filter(|finding| finding.violated > 0).map(|finding| finding.check).collect();
+        Some(match (violated.is_empty(), self.did.settled) {
+            (true, _) => "not everything came to its end in time".to_owned(),
+            (false, true) => format!("this did not hold: {}", violated.join(", ")),
+            (false, false) => {
+                format!(
+                    "not everything came to its end in time, and this did not hold: {}",
+                    violated.join(", ")
+                )
+            }
+        })
+    }
+}
+
+impl Did {
+    fn new(done: &Done, evidence: &Evidence, settled: bool, store_errors: u64) -> Self {
+        let lives = || evidence.lives.values();
+        let with = |status: Status| lives().filter(|life| life.invocation.status == status).count();
+        let moved = |reason: Reason| {
+            lives().flat_map(|life| &life.history).filter(|step| step.reason == reason).count()
+        };
+        let lost = lives()
+            .filter_map(|life| life.invocation.outcome.as_ref())
+            .filter(|outcome| super::book::short(outcome) == "!lost")
+            .count();
+        let acknowledged = evidence.submits.iter().filter(|submit| submit.is_acknowledged).count();
+        let cancelled =
+            evidence.cancels.iter().filter(|cancel| cancel.answer == Some(Cancelled::Done)).count();
+        Self {
+            submitted: acknowledged,
+            unsure: evidence.submits.len() - acknowledged,
+            cancelled,
+            invocations: evidence.lives.len(),
+            succeeded: with(Status::Succeeded),
+            failed: with(Status::Failed),
+            lost,
+            cancelled_in_the_end: with(Status::Cancelled),
+            attempts: moved(Reason::Claimed),
+            attempts_lost: moved(Reason::LeaseExpired) + lost,
+            attempts_retried: moved(Reason::Retry),
+            attempts_released: moved(Reason::Released),
+            witness_lines: evidence.lines.len(),
+            runner_processes: done.starts,
+            kills: done.kills + done.poisoned,
+            kills_by_chance: done.kills,
+            kills_for_poison: done.poisoned,
+            long_stops: done.long_stops,
+            short_stops: done.short_stops,
+            drains: done.drains,
+            given_back: done.given_back,
+            starts_without_store: evidence
+                .runners
+                .iter()
+                .filter(|record| record.fate == Fate::NoStore)
+                .count(),
+            longest_overlap_ms: check::longest_overlap(evidence).as_secs_f64() * 1e3,
+            store_errors,
+            settled,
+        }
+    }
+}

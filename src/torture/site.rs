@@ -1,0 +1,167 @@
+//! The working directory of a run: the guest, a configuration for each runner
+//! process, what they say and what their guests write.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::kind::Kind;
+use crate::config::FILE_NAME;
+
+/// The component whose tasks are run; its source is `guest-tasks/task-torture`.
+/// Inside the program, because users have no source tree.
+pub const GUEST: &[u8] = include_bytes!("../../guest-tasks/task-torture/torture.wasm");
+
+/// How long a runner that is told to stop may finish what runs.
+pub const GRACE: Duration = Duration::from_secs(1);
+
+/// The working directory; removed when dropped, unless it is to be kept.
+#[derive(Debug)]
+pub struct Site {
+    directory: PathBuf,
+    component: String,
+    settings: Settings,
+    /// Whether it stays when this is dropped.
+    pub is_kept: bool,
+}
+
+/// What the runners are told.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Guests that each may run at once.
+    pub slots: usize,
+    /// How long a claim is good without a sign of life.
+    pub lease: Duration,
+}
+
+/// One process's part of it.
+#[derive(Debug)]
+pub struct Place {
+    /// Its working directory.
+    pub directory: PathBuf,
+    /// Its configuration file.
+    pub config: PathBuf,
+    /// Where its standard output goes.
+    pub stdout: PathBuf,
+    /// Where its standard error goes.
+    pub stderr: PathBuf,
+    /// Where its guests write.
+    pub witness: PathBuf,
+}
+
+impl Site {
+    /// Creates the directory with the guest in it. `component` is the name that
+    /// the guest's task ids begin with.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses.
+    pub fn create(component: String, settings: Settings) -> io::Result<Self> {
+        let directory = std::env::temp_dir().join(format!("run-wasm-runner-{component}"));
+        // For the user alone: the arguments and the values may be theirs.
+        DirBuilder::new().mode(0o700).create(&directory)?;
+        let site = Self { directory, component, settings, is_kept: false };
+        fs::write(site.guest(), GUEST)?;
+        Ok(site)
+    }
+
+    /// Where it is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The store of a run that was given none.
+    pub fn store(&self) -> PathBuf {
+        self.directory.join("state.db")
+    }
+
+    /// Where compiled code is kept: the user's cache is none of our business.
+    pub fn cache(&self) -> PathBuf {
+        self.directory.join("cache")
+    }
+
+    /// The full id of a task.
+    pub fn task(&self, kind: Kind) -> String {
+        format!("{}.{}", self.component, kind.name())
+    }
+
+    fn guest(&self) -> PathBuf {
+        self.directory.join("torture.wasm")
+    }
+
+    /// The part of one process, made ready.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses.
+    pub fn place(&self, name: &str) -> io::Result<Place> {
+        let directory = self.directory.join(name);
+        let place = Place {
+            config: directory.join(FILE_NAME),
+            stdout: directory.join("stdout"),
+            stderr: directory.join("stderr"),
+            witness: directory.join("witness"),
+            directory,
+        };
+        fs::create_dir_all(&place.witness)?;
+        // Also if no guest ever runs there.
+        File::create(place.witness.join("log"))?;
+        fs::write(&place.config, self.config(&place.witness))?;
+        Ok(place)
+    }
+
+    /// The configuration of a runner whose guests write into `witness`.
+    fn config(&self, witness: &Path) -> String {
+        let Self { component, settings, .. } = self;
+        let mut text = format!(
+            "slots = {}\n\
+             grace = \"{}ms\"\n\
+             cache-dir = {}\n\n\
+             [runner]\n\
+             lease = \"{}ms\"\n\n\
+             [component.{component}]\n\
+             path = {}\n\
+             directory = [{{ host = {}, guest = \"/witness\", access = \"read-write\" }}]\n\
+             limits = {{ time = \"60s\", memory = \"16MiB\" }}\n",
+            settings.slots,
+            GRACE.as_millis(),
+            quoted(&self.cache()),
+            settings.lease.as_millis(),
+            quoted(&self.guest()),
+            quoted(witness),
+        );
+        for kind in Kind::ALL {
+            text.push_str(&format!(
+                "\n[task.\"{}\"]\nmax-attempts = {}\n",
+                self.task(kind),
+                kind.max_attempts()
+            ));
+            if kind == Kind::Lane {
+                text.push_str("concurrency = { limit = 1, per = [\"key\"] }\n");
+            }
+            if let Some(failure) = kind.retried() {
+                text.push_str(&format!(
+                    "retry = {{ on = [\"{}\"], delay = \"50ms\", max-delay = \"200ms\" }}\n",
+                    failure.as_str()
+                ));
+            }
+        }
+        text
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            // What can't be removed lies in the directory for temporary files.
+            let _ = fs::remove_dir_all(&self.directory);
+        }
+    }
+}
+
+/// A path as a TOML string.
+fn quoted(path: &Path) -> String {
+    toml::Value::from(path.to_string_lossy().into_owned()).to_string()
+}
