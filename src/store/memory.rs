@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use self::lanes::{Lane, LaneId};
 use self::records::Records;
-use super::rules::{self, Step};
+use super::rules::{self, Place, Step};
 use super::{
     Batch, Counts, Ended, Filter, Invocation, Lease, LookUp, NewComponent, NewInvocation, NextDue,
     PauseTarget, PushedComponent, Receipt, Store, StoreError, Submitted, TaskRule, Watch,
@@ -255,19 +255,6 @@ impl Task {
             rate: None,
         })
     }
-}
-
-/// Where others look for an invocation that is not final.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// In the queue of its task.
-    Ready,
-    /// Among the delayed.
-    Delayed,
-    /// Kept back in its lane.
-    Blocked,
-    /// With its runner.
-    Owned,
 }
 
 /// A runner that has a lease, or had one.

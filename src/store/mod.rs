@@ -14,6 +14,7 @@
 mod attempt;
 mod batch;
 mod changes;
+mod decide;
 mod ended;
 mod error;
 mod memory;
@@ -136,11 +137,7 @@ pub trait Store: Send + Sync + 'static {
         if paused.is_empty() {
             return Ok(TaskSet::new());
         }
-        let is_paused = |rule: &TaskRule| {
-            paused.contains(&PauseTarget::Task(Arc::clone(&rule.task)))
-                || paused.contains(&PauseTarget::Queue(Arc::clone(&rule.queue)))
-        };
-        Ok(self.rules()?.into_iter().filter(is_paused).map(|rule| rule.task).collect())
+        Ok(decide::held_back(&paused, self.rules()?))
     }
 
     /// The components that were pushed, by name; of one name the newest first.

@@ -20,12 +20,17 @@ pub(super) const SKIPPED_AT_ONCE: usize = 1_000;
 /// transaction, not counting the descendants that they take along.
 pub(super) const EXPIRED_AT_ONCE: usize = 1_000;
 
-/// Where others look for an invocation; the words are those of `place`.
+/// Where others look for an invocation that is not final; the words are those of the
+/// column `place`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
+    /// In the queue of its task.
     Ready,
+    /// Among those whose time has not come.
     Delayed,
+    /// Kept back in its lane.
     Blocked,
+    /// With its runner.
     Owned,
 }
 
@@ -71,6 +76,11 @@ impl LaneRule {
     pub(super) fn skips(self, owned: i64) -> Option<u32> {
         let skip = self.concurrency.filter(|rule| rule.blocked == Blocked::Skip)?;
         (owned >= i64::from(skip.limit)).then_some(skip.limit)
+    }
+
+    /// Starts up to this moment have left the window.
+    pub(super) fn window_began(self, now: UnixMicros) -> i64 {
+        self.rate.map_or(i64::MAX, |rate| now.0.saturating_sub(window_micros(rate.window)))
     }
 }
 

@@ -3,8 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 
-use super::{Place, Runner, Seq, State};
+use super::{Runner, Seq, State};
 use crate::model::{Claim, Event, RunnerId, UnixMicros};
+use crate::store::rules::Place;
 use crate::store::{ClaimRequest, Heartbeat, Lease, Receipt};
 
 impl State {

@@ -3,9 +3,9 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::{Place, Seq, State};
+use super::{Seq, State};
 use crate::model::{Blocked, Event, InvocationId, Rate, RuleKey, UnixMicros};
-use crate::store::rules::{self, LaneRule, SKIPPED_AT_ONCE};
+use crate::store::rules::{self, LaneRule, Place, SKIPPED_AT_ONCE};
 use crate::store::{NewInvocation, Pause, PauseTarget, Receipt, TaskRule};
 
 /// A task and what its rules count by.

@@ -1,7 +1,6 @@
 //! Handing out work.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use tokio_postgres::Row;
@@ -9,11 +8,12 @@ use tokio_postgres::Row;
 use super::admit::next_opening;
 use super::fault::Fault;
 use super::link::{Ask, Link};
-use super::settle::{HEAD_COLUMNS, Head, head};
-use super::sql::{Json, column, optional, server_time, uuid, uuids};
-use super::write::Work;
-use crate::model::{Claim, Event, InvocationId, RunnerId, UnixMicros};
-use crate::store::{ClaimRequest, Heartbeat, Lease, NextDue};
+use super::rows::{Candidate, HEAD_COLUMNS, head, joins, rest};
+use super::sql::{column, optional, server_time, uuid, uuids};
+use super::work::Work;
+use crate::model::{InvocationId, RunnerId, UnixMicros};
+use crate::store::decide::{Head, choose_awaited};
+use crate::store::{ClaimRequest, Heartbeat, NextDue};
 
 /// The queue is read so much further than what is wanted, because other runners
 /// may be claiming its head right now.
@@ -26,65 +26,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// The server's time.
 pub(super) const PRESENT: &str = concat!("SELECT ", server_time!());
 
-/// What a claim needs besides the head of the invocation `i`.
-macro_rules! rest {
-    () => {
-        "a.json, i.root, i.depth, i.labels, t.name, c.digest"
-    };
-}
-
-/// What those columns need besides the invocation `i`.
-macro_rules! joins {
-    () => {
-        "JOIN @arguments a ON a.seq = i.seq JOIN @task t ON t.key = i.task \
-         JOIN @component c ON c.key = i.component"
-    };
-}
-pub(super) use {joins, rest};
-
-/// A row of [`head`] and [`rest`].
-pub(super) struct Candidate {
-    id: InvocationId,
-    task: Arc<str>,
-    root: InvocationId,
-    claim: ClaimRest,
-}
-
-/// What the head does not say of a claim.
-struct ClaimRest {
-    arguments: Arc<str>,
-    depth: u32,
-    labels: Vec<(String, String)>,
-    component_digest: crate::model::ComponentDigest,
-}
-
-impl Candidate {
-    pub(super) fn read(row: &Row) -> Result<Self, Fault> {
-        const REST: usize = HEAD_COLUMNS;
-        let id = column(row, 1)?;
-        Ok(Self {
-            id,
-            task: column(row, REST + 4)?,
-            root: optional(row, REST + 1)?.unwrap_or(id),
-            claim: ClaimRest {
-                arguments: column(row, REST)?,
-                depth: column(row, REST + 2)?,
-                labels: optional(row, REST + 3)?.map(|Json(labels)| labels).unwrap_or_default(),
-                component_digest: column(row, REST + 5)?,
-            },
-        })
-    }
-}
-
 impl Work<'_> {
     pub(super) async fn claim(&mut self, request: &ClaimRequest) -> Result<(), Fault> {
-        if self.lost.contains(&request.runner) {
-            self.receipt.lease = Some(Lease::Lost);
-            return Ok(());
-        }
-        self.receipt.lease = Some(Lease::Held);
-        if self.receipt.more {
-            // Something overdue may be left, and must not be claimed.
+        if !self.state.may_claim(request.runner) {
             return Ok(());
         }
         self.learn_paused().await?;
@@ -109,19 +53,17 @@ impl Work<'_> {
         self.keep_to_lanes(&mut chosen).await?;
 
         if !chosen.is_empty() {
-            self.is_news = true;
             self.extends = Some(Heartbeat { runner: request.runner, lease: request.lease });
         }
-        for candidate in chosen {
-            let claim = self.take(candidate, request.runner)?;
-            self.receipt.claimed.push(claim);
+        for Candidate { id, rest } in chosen {
+            self.state.take(id, request.runner, rest)?;
         }
         Ok(())
     }
 
     /// Writes everything that is not written yet, and looks for what can be claimed.
     async fn look(&mut self, ask: Ask<'_>) -> Result<Vec<Row>, Fault> {
-        self.lanes.admitted.clear();
+        self.admitted.clear();
         let mut answers = self.write_and_ask(vec![ask, Ask::new(PRESENT)]).await?;
         self.take_time(&answers.pop().unwrap_or_default())?;
         Ok(answers.pop().unwrap_or_default())
@@ -132,24 +74,25 @@ impl Work<'_> {
     /// submitted since, and is not claimed before that.
     pub(super) fn take_time(&mut self, rows: &[Row]) -> Result<(), Fault> {
         if let Some(row) = rows.first().filter(|_| self.has_server_time) {
-            self.now = self.now.max(column(row, 0)?);
-            self.receipt.now = self.now;
+            self.state.now = self.state.now.max(column(row, 0)?);
+            self.state.receipt.now = self.state.now;
         }
         Ok(())
     }
 
     /// Gives up what is in lanes that somebody else is changing.
     async fn keep_to_lanes(&mut self, chosen: &mut Vec<Candidate>) -> Result<(), Fault> {
-        let heads = chosen.iter().filter_map(|one| self.heads.get(&one.id));
-        let free: BTreeSet<_> = heads.filter(|head| !self.lanes.holds(head)).filter_map(Head::lane).collect();
+        let heads = chosen.iter().filter_map(|one| self.state.heads.get(&one.id));
+        let free: BTreeSet<_> =
+            heads.filter(|head| !self.state.lanes.holds(head)).filter_map(Head::lane).collect();
         if free.is_empty() {
             return Ok(());
         }
         self.lock_more_lanes(&free).await?;
         let before = chosen.len();
-        chosen.retain(|one| self.heads.get(&one.id).is_some_and(|head| self.lanes.holds(head)));
+        chosen.retain(|one| self.state.heads.get(&one.id).is_some_and(|head| self.state.lanes.holds(head)));
         if chosen.len() < before {
-            self.receipt.more = true;
+            self.state.receipt.more = true;
             self.look_again();
         }
         Ok(())
@@ -157,8 +100,8 @@ impl Work<'_> {
 
     /// Others held what could have been claimed.
     fn look_again(&mut self) {
-        let again = self.now.plus(LOOK_AGAIN);
-        self.receipt.next_due = Some(self.receipt.next_due.map_or(again, |due| due.min(again)));
+        let again = self.state.now.plus(LOOK_AGAIN);
+        self.state.receipt.next_due = Some(self.state.receipt.next_due.map_or(again, |due| due.min(again)));
     }
 
     /// Asks for the awaited; if nothing is, for the head of the queue.
@@ -183,14 +126,14 @@ impl Work<'_> {
              AND (i.deadline IS NULL OR i.deadline > $2) FOR UPDATE OF i SKIP LOCKED"
         ))
         .with(uuids(&request.awaited))
-        .with(self.now.0)
+        .with(self.state.now.0)
     }
 
     /// Whether a claim may have it, as far as the queue would have looked.
     fn is_wanted(&self, request: &ClaimRequest, one: &Candidate) -> bool {
-        request.tasks.contains(&one.task)
-            && !self.lanes.rules.paused.contains(&one.task)
-            && request.root.is_none_or(|root| root == one.root)
+        request.tasks.contains(&one.rest.task)
+            && !self.paused.contains(&one.rest.task)
+            && request.root.is_none_or(|root| root == one.rest.root)
     }
 
     fn choose_awaited(&mut self, request: &ClaimRequest, rows: &[Row]) -> Result<Vec<Candidate>, Fault> {
@@ -199,30 +142,12 @@ impl Work<'_> {
         let mut found: HashMap<_, _> =
             found.map(|one| one.map(|one| (one.id, one))).collect::<Result<_, _>>()?;
         // The rest of them stays admitted.
-        let (awaited, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.lanes.admitted)
-            .into_iter()
-            .partition(|one| request.awaited.contains(&one.id));
-        self.lanes.admitted = others;
+        let (awaited, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.admitted).into_iter().partition(|one| request.awaited.contains(&one.id));
+        self.admitted = others;
         found.extend(awaited.into_iter().map(|one| (one.id, one)));
-        let mut chosen = Vec::new();
-        let mut taken = HashSet::new();
-        for id in &request.awaited {
-            if taken.contains(id) {
-                continue;
-            }
-            if chosen.len() == request.max {
-                self.receipt.more = true;
-                break;
-            }
-            match found.remove(id).filter(|one| self.is_wanted(request, one)) {
-                Some(candidate) => {
-                    taken.insert(*id);
-                    chosen.push(candidate);
-                }
-                None => self.receipt.unclaimable.push(*id),
-            }
-        }
-        Ok(chosen)
+        found.retain(|_, one| self.is_wanted(request, one));
+        choose_awaited(request, &mut self.state, |id| Ok(found.remove(&id)))
     }
 
     /// Takes the first of what the queue has handed out and what was admitted just now.
@@ -239,16 +164,16 @@ impl Work<'_> {
         // The row that only tells how many there were has no invocation in it.
         let rows = if optional::<i64>(first, 0)?.is_none() { &[] } else { rows };
         self.load(rows)?;
-        let mut admitted = std::mem::take(&mut self.lanes.admitted);
+        let mut admitted = std::mem::take(&mut self.admitted);
         admitted.retain(|one| self.is_wanted(request, one));
         let mut found = rows.iter().map(Candidate::read).collect::<Result<Vec<_>, _>>()?;
         if !admitted.is_empty() {
             found.extend(admitted);
-            found.sort_by_cached_key(|one| self.heads.get(&one.id).map(Head::rank));
+            found.sort_by_cached_key(|one| self.state.heads.get(&one.id).map(Head::rank));
         }
         let wanted = request.max - chosen.len();
         let has_more_rows = i64::try_from(rows.len()).unwrap_or(i64::MAX) < seen;
-        self.receipt.more |= has_more_rows || found.len() > wanted;
+        self.state.receipt.more |= has_more_rows || found.len() > wanted;
         if has_more_rows && found.len() < wanted {
             self.look_again();
         }
@@ -256,37 +181,6 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Claims one queued invocation.
-    fn take(&mut self, candidate: Candidate, runner: RunnerId) -> Result<Claim, Fault> {
-        let Candidate { id, task, root, claim } = candidate;
-        let Some(head) = self.heads.get_mut(&id) else {
-            return Err(Fault::Damaged(format!("`{id}` was not locked")));
-        };
-        let to = head.after(Event::Claim)?;
-        head.attempt += 1;
-        head.runner = Some(runner);
-        let now: UnixMicros = self.now;
-        self.moves.step(head, now, Event::Claim, to, None);
-        self.lanes.own(head);
-        Ok(Claim {
-            id,
-            runner,
-            attempt: head.attempt,
-            max_attempts: head.max_attempts,
-            task,
-            arguments: claim.arguments,
-            component_digest: claim.component_digest,
-            parent: head.parent,
-            root,
-            depth: claim.depth,
-            deadline: head.deadline,
-            labels: claim.labels,
-            has_lane: head.lane.is_some(),
-        })
-    }
-}
-
-impl Work<'_> {
     /// Asks for `wanted` invocations in the order of the queue, without `taken`.
     ///
     /// The queues of the tasks are merged without a lock, a little further than
@@ -316,7 +210,7 @@ impl Work<'_> {
             };
         }
         let wanted = i64::try_from(wanted).unwrap_or(i64::MAX / 2);
-        let tasks = request.tasks.iter().filter(|task| !self.lanes.rules.paused.contains(*task));
+        let tasks = request.tasks.iter().filter(|task| !self.paused.contains(*task));
         let tasks: Vec<String> = tasks.map(|task| task.as_ref().to_owned()).collect();
         let ask = match request.root {
             None => Ask::new(from_queue!(
@@ -339,7 +233,7 @@ impl Work<'_> {
             )),
         };
         let ask = ask.with(tasks).with(wanted).with(uuids(taken));
-        let ask = ask.with(wanted.saturating_add(LOOK_AHEAD)).with(self.now.0);
+        let ask = ask.with(wanted.saturating_add(LOOK_AHEAD)).with(self.state.now.0);
         match request.root {
             None => ask,
             Some(root) => ask.with(uuid(root.as_bytes())),

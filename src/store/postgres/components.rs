@@ -5,7 +5,7 @@ use tokio_postgres::Row;
 use super::fault::Fault;
 use super::link::{Ask, Link};
 use super::sql::{column, optional};
-use super::write::Work;
+use super::work::Work;
 use crate::model::ComponentDigest;
 use crate::store::{Batch, PushedComponent};
 
@@ -27,10 +27,10 @@ impl Work<'_> {
             self.link
                 .ask(vec![
                     delete.with(new.name.to_string()).with(digest()),
-                    insert.with(new.name.to_string()).with(digest()).with(self.now.0),
+                    insert.with(new.name.to_string()).with(digest()).with(self.state.now.0),
                 ])
                 .await?;
-            self.is_news = true;
+            self.state.is_news = true;
         }
         Ok(())
     }

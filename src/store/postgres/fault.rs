@@ -6,6 +6,7 @@ use tokio_postgres::error::{DbError, SqlState};
 
 use super::schema::VERSION;
 use crate::store::StoreError;
+use crate::store::decide::Contradiction;
 
 /// What can go wrong on the way to a receipt.
 #[derive(Debug)]
@@ -29,6 +30,12 @@ pub(super) enum Fault {
 impl From<tokio_postgres::Error> for Fault {
     fn from(error: tokio_postgres::Error) -> Self {
         Self::Sql(error)
+    }
+}
+
+impl From<Contradiction> for Fault {
+    fn from(Contradiction(message): Contradiction) -> Self {
+        Self::Damaged(message)
     }
 }
 

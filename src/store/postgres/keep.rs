@@ -4,19 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use super::fault::Fault;
 use super::link::Ask;
-use super::settle::head;
+use super::rows::head;
 use super::sql::{column, optional, present, server_time, uuids};
-use super::write::Work;
-use crate::model::{Event, InvocationId, Status, UnixMicros};
-use crate::store::{Keep, Prune, PrunePosition, Pruned, rules};
-
-/// Something final that may be removed.
-struct Candidate {
-    seq: i64,
-    finished_at: UnixMicros,
-    id: InvocationId,
-    parent: Option<InvocationId>,
-}
+use super::work::Work;
+use crate::model::{InvocationId, Status, UnixMicros};
+use crate::store::decide::{Ancestry, Old, Walk};
+use crate::store::{Prune, rules};
 
 /// Asks whether anything is past its deadline, by the clock `now` or the server's:
 /// a row if so.
@@ -29,116 +22,89 @@ pub(super) fn look_for_overdue(now: Option<i64>) -> Ask<'static> {
     .with(now)
 }
 
+/// The relatives of what may be removed.
+#[derive(Default)]
+struct Family {
+    with_children: HashSet<InvocationId>,
+    /// The parent, and whether itself is not final.
+    above: HashMap<InvocationId, (Option<InvocationId>, bool)>,
+}
+
+impl Ancestry for Family {
+    type Error = Fault;
+
+    fn above(&mut self, id: InvocationId) -> Result<Option<(Option<InvocationId>, bool)>, Fault> {
+        Ok(self.above.get(&id).copied())
+    }
+
+    fn has_unfinished_children(&mut self, id: InvocationId) -> Result<bool, Fault> {
+        Ok(self.with_children.contains(&id))
+    }
+}
+
 impl Work<'_> {
-    /// Ends what is past its deadline, oldest deadline first; whether some may be
-    /// left.
-    pub(super) async fn expire(&mut self) -> Result<bool, Fault> {
-        if !self.may_expire {
-            return Ok(false);
-        }
-        let mut expired = 0;
-        loop {
-            let mut asks = self.write_all()?;
+    /// Ends what is past its deadline, oldest deadline first.
+    pub(super) async fn expire(&mut self) -> Result<(), Fault> {
+        let mut left = rules::EXPIRED_AT_ONCE;
+        while self.state.may_expire && left > 0 {
             // What is locked, its owner is about to end, perhaps; if not, the next
             // commit finds it. No claim takes it meanwhile.
-            asks.push(
-                Ask::new(concat!(
-                    "SELECT ",
-                    head!(),
-                    " FROM @invocation i WHERE i.deadline IS NOT NULL AND i.place IS NOT NULL \
-                     AND i.deadline <= $1 ORDER BY i.deadline, i.seq LIMIT $2 FOR UPDATE SKIP LOCKED"
-                ))
-                .with(self.now.0)
-                .with(rules::EXPIRED_AT_ONCE as i64),
-            );
-            let rows = self.link.ask(asks).await?.pop().unwrap_or_default();
+            let ask = Ask::new(concat!(
+                "SELECT ",
+                head!(),
+                " FROM @invocation i WHERE i.deadline IS NOT NULL AND i.place IS NOT NULL \
+                 AND i.deadline <= $1 ORDER BY i.deadline, i.seq LIMIT $2 FOR UPDATE SKIP LOCKED"
+            ));
+            let ask = ask.with(self.state.now.0).with(rules::EXPIRED_AT_ONCE as i64);
+            let rows = self.write_and_ask(vec![ask]).await?.pop().unwrap_or_default();
             self.load(&rows)?;
             let overdue = rows.iter().map(|row| column(row, 1)).collect::<Result<Vec<InvocationId>, _>>()?;
-            if overdue.is_empty() {
-                return Ok(false);
-            }
-            let parents =
-                overdue.iter().filter(|id| self.heads.get(id).is_some_and(|head| head.has_children));
-            self.lock_descendants(parents.copied().collect()).await?;
-            for id in overdue {
-                let Some(head) = self.heads.get(&id).filter(|head| !head.status.is_final()) else {
-                    // Its parent has taken it along.
-                    continue;
-                };
-                let deadline = head.deadline.unwrap_or(self.now);
-                self.end(id, Event::Expire, rules::expired(deadline))?;
-                self.end_children(id, Status::Failed)?;
-                expired += 1;
-                if expired == rules::EXPIRED_AT_ONCE {
-                    return Ok(true);
-                }
-            }
+            self.lock_descendants(self.state.parents_among(overdue.iter().copied())).await?;
+            self.state.may_expire = !overdue.is_empty();
+            self.state.expire(&overdue, &mut left)?;
         }
+        self.state.receipt.more = left == 0;
+        Ok(())
     }
 
     /// Removes what is final and old.
-    pub(super) async fn prune(&mut self, prune: &Prune) -> Result<Pruned, Fault> {
+    pub(super) async fn prune(&mut self, prune: &Prune) -> Result<(), Fault> {
         let asks = self.write_all()?;
         self.link.ask(asks).await?;
-        let mut removed = 0;
-        let mut looked_at = 0;
-        let start = prune.after.unwrap_or(PrunePosition { keep: 0, last: None, passed: 0 });
-        for (index, keep) in prune.keep.iter().enumerate().skip(start.keep) {
-            let mut position = match index == start.keep {
-                true => start,
-                false => PrunePosition { keep: index, last: None, passed: 0 },
-            };
-            let mut surplus = self.surplus(keep, position.passed).await?;
-            // One more than may be looked at tells whether that was all.
-            let limit = (prune.max - looked_at).saturating_add(1);
-            let mut candidates = self.candidates(keep.status, position.last, limit).await?;
-            let first_to_keep = candidates.iter().position(|candidate| {
-                let goes = rules::is_surplus(keep, candidate.finished_at, surplus, self.now);
-                surplus = surplus.saturating_sub(1);
-                !goes
-            });
-            candidates.truncate(first_to_keep.unwrap_or(candidates.len()));
-            let is_all = candidates.len() < limit;
-            candidates.truncate(limit - 1);
-            looked_at += candidates.len();
-            let needed = self.needed(&candidates).await?;
-            if let Some(last) = candidates.last() {
-                position.last = Some((last.finished_at, last.seq));
-            }
-            position.passed += needed.len() as u64;
-            let gone = candidates.iter().map(|candidate| candidate.seq).filter(|seq| !needed.contains(seq));
-            removed += self.remove(gone.collect(), keep.status).await?;
-            if !is_all {
-                return Ok(Pruned { removed, next: Some(position) });
+        let mut walk = Walk::new(prune);
+        while let Some(keep) = walk.keep() {
+            let there_are = if keep.count.is_some() { self.counted(keep.status).await? } else { 0 };
+            let mut old = self.final_since(keep.status, walk.after(), walk.limit()).await?;
+            let is_all = walk.choose(keep, there_are, self.state.now, &mut old);
+            let mut family = self.family(&old).await?;
+            let (gone, is_tired) = walk.pass(old, &mut family)?;
+            let removed = self.remove(gone.iter().map(|one| one.seq).collect(), keep.status).await?;
+            walk.note_removed(removed, is_all && !is_tired);
+            if !is_all || is_tired {
+                break;
             }
         }
-        Ok(Pruned { removed, next: None })
+        self.state.receipt.pruned = Some(walk.end());
+        Ok(())
     }
 
-    /// How many more of a status there are than its rule keeps, without those that
-    /// were passed by.
-    async fn surplus(&self, keep: &Keep, passed: u64) -> Result<u64, Fault> {
-        let Some(count) = keep.count else {
-            return Ok(0);
-        };
+    /// How many have a status.
+    async fn counted(&self, status: Status) -> Result<i64, Fault> {
         let ask = Ask::new("SELECT coalesce(sum(n), 0)::bigint FROM @tally WHERE status = $1");
-        let rows = self.link.ask_one(ask.with(keep.status.as_str())).await?;
+        let rows = self.link.ask_one(ask.with(status.as_str())).await?;
         let before: i64 = rows.first().map_or(Ok(0), |row| column(row, 0))?;
-        let of_status = self.moves.tally.iter().filter(|((_, status), _)| *status == keep.status);
-        let now = before + of_status.map(|(_, change)| change).sum::<i64>();
-        Ok(u64::try_from(now).unwrap_or(0).saturating_sub(count).saturating_sub(passed))
+        Ok(before + self.state.moves.counted(status))
     }
 
     /// The first of a status to become final after `last` did.
-    async fn candidates(
+    async fn final_since(
         &self,
         status: Status,
-        last: Option<(UnixMicros, i64)>,
+        (at, seq): (UnixMicros, i64),
         limit: usize,
-    ) -> Result<Vec<Candidate>, Fault> {
-        let (at, seq) = last.unwrap_or((UnixMicros(i64::MIN), 0));
+    ) -> Result<Vec<Old>, Fault> {
         let ask = Ask::new(
-            "SELECT seq, finished_at, id, parent FROM @invocation \
+            "SELECT seq, finished_at, id, task, parent, has_children FROM @invocation \
              WHERE place IS NULL AND status = $1 AND (finished_at, seq) > ($2, $3) \
              ORDER BY finished_at, seq LIMIT $4",
         );
@@ -146,28 +112,28 @@ impl Work<'_> {
         let rows = self.link.ask_one(ask.with(status.as_str()).with(at.0).with(seq).with(limit)).await?;
         rows.iter()
             .map(|row| {
-                Ok(Candidate {
+                Ok(Old {
                     seq: column(row, 0)?,
                     finished_at: column(row, 1)?,
                     id: column(row, 2)?,
-                    parent: optional(row, 3)?,
+                    task: column(row, 3)?,
+                    parent: optional(row, 4)?,
+                    has_children: column(row, 5)?,
                 })
             })
             .collect()
     }
 
-    /// The numbers of those that something unfinished may still look for: an
-    /// ancestor, or a detached child.
-    async fn needed(&self, candidates: &[Candidate]) -> Result<HashSet<i64>, Fault> {
-        if candidates.is_empty() {
-            return Ok(HashSet::new());
+    /// What stands above and below those that may be removed.
+    async fn family(&self, old: &[Old]) -> Result<Family, Fault> {
+        if old.is_empty() {
+            return Ok(Family::default());
         }
         let children = Ask::new(
             "SELECT DISTINCT parent FROM @invocation \
              WHERE parent = ANY($1) AND detached AND place IS NOT NULL",
         );
-        // Every ancestor once, however many candidates it has. What was removed had
-        // no unfinished ancestor, and nothing final becomes unfinished again.
+        // Every ancestor once, however many of these are below it.
         let ancestors = Ask::new(
             "WITH RECURSIVE above(id) AS ( \
                  SELECT unnest($1) \
@@ -175,10 +141,10 @@ impl Work<'_> {
                  SELECT i.parent FROM above a JOIN @invocation i ON i.id = a.id WHERE i.parent IS NOT NULL) \
              SELECT i.id, i.parent, i.place IS NOT NULL FROM above a JOIN @invocation i ON i.id = a.id",
         );
-        let mut parents: Vec<_> = candidates.iter().filter_map(|candidate| candidate.parent).collect();
+        let mut parents: Vec<_> = old.iter().filter_map(|one| one.parent).collect();
         parents.sort_unstable();
         parents.dedup();
-        let ids = uuids(candidates.iter().map(|candidate| &candidate.id));
+        let ids = uuids(old.iter().map(|one| &one.id));
         let mut answers =
             self.link.ask(vec![children.with(ids), ancestors.with(uuids(&parents))]).await?.into_iter();
         let mut next = || answers.next().unwrap_or_default();
@@ -190,26 +156,7 @@ impl Work<'_> {
                 (column(&row, 0)?, optional(&row, 1)?, column(&row, 2)?);
             above.insert(id, (parent, is_unfinished));
         }
-        // Those with nothing unfinished above them, itself included.
-        let mut clear: HashSet<InvocationId> = HashSet::new();
-        let mut needed = HashSet::new();
-        for candidate in candidates {
-            let mut path = Vec::new();
-            let mut next = candidate.parent;
-            let mut is_needed = with_children.contains(&candidate.id);
-            while let Some(id) = next.filter(|id| !is_needed && !clear.contains(id)) {
-                let (parent, is_unfinished) = above.get(&id).copied().unwrap_or((None, false));
-                is_needed = is_unfinished;
-                next = parent;
-                path.push(id);
-            }
-            if is_needed {
-                needed.insert(candidate.seq);
-            } else {
-                clear.extend(path);
-            }
-        }
-        Ok(needed)
+        Ok(Family { with_children, above })
     }
 
     /// Removes what nobody else is removing; how many that were.
@@ -226,7 +173,7 @@ impl Work<'_> {
         let mut gone = Vec::with_capacity(rows.len());
         for row in &rows {
             gone.push(column::<i64>(row, 0)?);
-            self.moves.count(column(row, 1)?, status, -1);
+            self.state.moves.count(column(row, 1)?, status, -1);
         }
         let deletes = [
             "DELETE FROM @arguments WHERE seq = ANY($1)",

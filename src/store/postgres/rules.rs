@@ -1,6 +1,6 @@
 //! Rules and pauses: what configurations and operators say of tasks.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,41 +9,11 @@ use tokio_postgres::Row;
 use super::fault::Fault;
 use super::link::{Ask, Link};
 use super::sql::{column, optional};
-use super::write::Work;
+use super::work::Work;
 use crate::model::{Blocked, Concurrency, DEFAULT_QUEUE, Rate};
+use crate::store::decide::held_back;
 use crate::store::rules::{LaneRule, window_micros};
 use crate::store::{Batch, PauseTarget, TaskRule};
-
-/// What holds in a transaction.
-#[derive(Default)]
-pub(super) struct Rules {
-    /// By the number of the task, of each that has lanes.
-    of: HashMap<i64, LaneRule>,
-    /// Whether an operator holds anything back.
-    has_pauses: bool,
-    /// The tasks that are held back, once a claim has asked.
-    pub(super) paused: HashSet<Arc<str>>,
-}
-
-impl Rules {
-    pub(super) fn of(&self, task: i64) -> LaneRule {
-        self.of.get(&task).copied().unwrap_or_default()
-    }
-
-    /// Reads the answers of [`ask_what_holds`].
-    pub(super) fn read(batch: &Batch, next: &mut impl FnMut() -> Vec<Row>) -> Result<Self, Fault> {
-        let mut rules = Self::default();
-        for row in next() {
-            let rule = read_rule(&row)?;
-            rules.of.insert(column(&row, 6)?, LaneRule::of(&rule));
-        }
-        for _ in &batch.pauses {
-            next();
-        }
-        rules.has_pauses = !next().is_empty();
-        Ok(rules)
-    }
-}
 
 /// The columns of a rule.
 macro_rules! rule {
@@ -84,20 +54,33 @@ fn changes<'r>(known: Option<&TaskRule>, said: &[(&'r TaskRule, bool)]) -> Optio
     becomes.filter(|rule| known != Some(*rule))
 }
 
-pub(super) async fn rules(link: &Link) -> Result<Vec<TaskRule>, Fault> {
-    let ask = Ask::new(concat!("SELECT ", rule!(), " FROM @task t ORDER BY t.name COLLATE \"C\""));
-    link.read(ask).await?.iter().map(read_rule).collect()
+fn ask_rules() -> Ask<'static> {
+    Ask::new(concat!("SELECT ", rule!(), " FROM @task t ORDER BY t.name COLLATE \"C\""))
 }
 
-pub(super) async fn paused(link: &Link) -> Result<Vec<PauseTarget>, Fault> {
+fn read_rules(rows: &[Row]) -> Result<Vec<TaskRule>, Fault> {
+    rows.iter().map(read_rule).collect()
+}
+
+pub(super) async fn rules(link: &Link) -> Result<Vec<TaskRule>, Fault> {
+    read_rules(&link.read(ask_rules()).await?)
+}
+
+fn ask_paused() -> Ask<'static> {
     // 'queue' is before 'task' in the alphabet too.
-    let rows =
-        link.read(Ask::new("SELECT kind, name FROM @paused ORDER BY kind, name COLLATE \"C\"")).await?;
+    Ask::new("SELECT kind, name FROM @paused ORDER BY kind, name COLLATE \"C\"")
+}
+
+fn read_paused(rows: &[Row]) -> Result<Vec<PauseTarget>, Fault> {
     let read = |row: &Row| {
         let (kind, name): (String, Arc<str>) = (column(row, 0)?, column(row, 1)?);
         Ok(if kind == "queue" { PauseTarget::Queue(name) } else { PauseTarget::Task(name) })
     };
     rows.iter().map(read).collect()
+}
+
+pub(super) async fn paused(link: &Link) -> Result<Vec<PauseTarget>, Fault> {
+    read_paused(&link.read(ask_paused()).await?)
 }
 
 /// The statements with which a transaction learns what holds: the rules of lanes,
@@ -122,6 +105,21 @@ pub(super) fn ask_what_holds(batch: &Batch, asks: &mut Vec<Ask<'_>>) {
     asks.push(Ask::new("SELECT 1 FROM @paused LIMIT 1"));
 }
 
+/// Reads the answers: the rules by the number of the task, and whether anything is paused.
+pub(super) fn read_what_holds(
+    batch: &Batch,
+    next: &mut impl FnMut() -> Vec<Row>,
+) -> Result<(HashMap<i64, LaneRule>, bool), Fault> {
+    let mut rules = HashMap::new();
+    for row in next() {
+        rules.insert(column(&row, 6)?, LaneRule::of(&read_rule(&row)?));
+    }
+    for _ in &batch.pauses {
+        next();
+    }
+    Ok((rules, !next().is_empty()))
+}
+
 impl Work<'_> {
     /// Takes over what configurations say.
     ///
@@ -130,7 +128,7 @@ impl Work<'_> {
     /// Nearly always nothing changes: every submit and every start of a runner says
     /// what is known already, and must not wait for anybody to do so.
     pub(super) async fn set_rules(&mut self, batch: &Batch) -> Result<(), Fault> {
-        self.is_news |= !batch.pauses.is_empty();
+        self.state.is_news |= !batch.pauses.is_empty();
         let sure = batch.rules.iter().map(|rule| (rule, false));
         let mut said: BTreeMap<i64, Vec<(&TaskRule, bool)>> = BTreeMap::new();
         for (rule, only_if_new) in sure.chain(batch.default_rules.iter().map(|rule| (rule, true))) {
@@ -175,23 +173,19 @@ impl Work<'_> {
             .with(new.rate.map(|rate| window_micros(rate.window)));
         // Every lane of it is looked at by the next claims.
         let open = Ask::new("UPDATE @lane SET opens_at = $2 WHERE task = $1");
-        self.link.ask(vec![write, open.with(task).with(self.now.0)]).await?;
-        self.lanes.rules.of.insert(task, LaneRule::of(new));
-        self.is_news = true;
+        self.link.ask(vec![write, open.with(task).with(self.state.now.0)]).await?;
+        self.state.lanes.rules.insert(task, LaneRule::of(new));
+        self.state.is_news = true;
         Ok(())
     }
 
-    /// Learns which tasks an operator holds back, themselves or with their queue.
+    /// Learns which tasks an operator holds back.
     pub(super) async fn learn_paused(&mut self) -> Result<(), Fault> {
-        if !self.lanes.rules.has_pauses {
-            return Ok(());
+        if self.has_pauses {
+            let mut answers = self.link.ask(vec![ask_paused(), ask_rules()]).await?.into_iter();
+            let mut next = || answers.next().unwrap_or_default();
+            self.paused = held_back(&read_paused(&next())?, read_rules(&next())?);
         }
-        let ask = Ask::new(
-            "SELECT t.name FROM @paused p JOIN @task t ON CASE p.kind WHEN 'task' THEN t.name = p.name \
-             ELSE coalesce(t.queue, $1) = p.name END",
-        );
-        let rows = self.link.ask_one(ask.with(DEFAULT_QUEUE)).await?;
-        self.lanes.rules.paused = rows.iter().map(|row| column(row, 0)).collect::<Result<_, _>>()?;
         Ok(())
     }
 }

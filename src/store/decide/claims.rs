@@ -1,0 +1,94 @@
+//! Claims: which of those that can be had a runner gets.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::Contradiction;
+use super::state::{State, loaded};
+use crate::model::{Claim, ComponentDigest, Event, InvocationId, RunnerId};
+use crate::store::{ClaimRequest, Lease, PauseTarget, TaskRule, TaskSet};
+
+/// What a claim carries besides the head.
+pub struct ClaimRest {
+    pub task: Arc<str>,
+    pub component_digest: ComponentDigest,
+    pub arguments: Arc<str>,
+    pub root: InvocationId,
+    pub depth: u32,
+    pub labels: Vec<(String, String)>,
+}
+
+/// The tasks that an operator holds back, themselves or with their queue.
+pub fn held_back(paused: &[PauseTarget], rules: impl IntoIterator<Item = TaskRule>) -> TaskSet {
+    let is_paused = |rule: &TaskRule| {
+        paused.iter().any(|target| match target {
+            PauseTarget::Task(task) => *task == rule.task,
+            PauseTarget::Queue(queue) => *queue == rule.queue,
+        })
+    };
+    rules.into_iter().filter(is_paused).map(|rule| rule.task).collect()
+}
+
+/// Chooses among the awaited, in the order asked: `find` answers those that can be had.
+pub fn choose_awaited<T, E>(
+    request: &ClaimRequest,
+    state: &mut State<'_>,
+    mut find: impl FnMut(InvocationId) -> Result<Option<T>, E>,
+) -> Result<Vec<T>, E> {
+    let mut chosen = Vec::new();
+    let mut taken = HashSet::new();
+    for id in &request.awaited {
+        if taken.contains(id) {
+            continue;
+        }
+        if chosen.len() == request.max {
+            state.receipt.more = true;
+            break;
+        }
+        match find(*id)? {
+            Some(one) => {
+                taken.insert(*id);
+                chosen.push(one);
+            }
+            None => state.receipt.unclaimable.push(*id),
+        }
+    }
+    Ok(chosen)
+}
+
+impl State<'_> {
+    /// Whether a runner may claim at all.
+    pub fn may_claim(&mut self, runner: RunnerId) -> bool {
+        let is_lost = self.lost.contains(&runner);
+        self.receipt.lease = Some(if is_lost { Lease::Lost } else { Lease::Held });
+        // Something overdue may be left, and must not be claimed.
+        !is_lost && !self.receipt.more
+    }
+
+    /// Claims a queued invocation, which is loaded.
+    pub fn take(&mut self, id: InvocationId, runner: RunnerId, rest: ClaimRest) -> Result<(), Contradiction> {
+        let head = loaded(&mut self.heads, id)?;
+        let to = head.after(Event::Claim)?;
+        head.attempt += 1;
+        head.runner = Some(runner);
+        self.moves.step(head, self.now, Event::Claim, to, None);
+        self.lanes.own(head);
+        self.is_news = true;
+        self.receipt.claimed.push(Claim {
+            id,
+            runner,
+            attempt: head.attempt,
+            max_attempts: head.max_attempts,
+            task: rest.task,
+            arguments: rest.arguments,
+            component_digest: rest.component_digest,
+            parent: head.parent,
+            root: rest.root,
+            depth: rest.depth,
+            deadline: head.deadline,
+            labels: rest.labels,
+            has_lane: head.lane.is_some(),
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,184 @@
+//! Reports, bills and ends: what becomes of an invocation, and what its end does to
+//! others.
+
+use std::collections::BTreeMap;
+
+use super::Contradiction;
+use super::state::{State, loaded};
+use crate::model::{ComponentDigest, Event, InvocationId, Outcome, Status};
+use crate::store::rules;
+use crate::store::{Applied, Batch, Bill, Cancel, Cancelled, EndKind, Ended, Report};
+
+impl<'b> State<'b> {
+    /// Applies the bills, reports and cancels of a batch. Everything that they speak of is
+    /// loaded, with the descendants of what they may end. `component` knows the numbers of
+    /// components.
+    pub fn apply_attempts<E: From<Contradiction>>(
+        &mut self,
+        batch: &'b Batch,
+        mut component: impl FnMut(ComponentDigest) -> Result<i64, E>,
+    ) -> Result<(), E> {
+        for bill in &batch.bills {
+            let applied = self.add(bill);
+            self.receipt.bills.push(applied);
+        }
+        for report in &batch.reports {
+            let component = report.component_digest.map(&mut component).transpose()?;
+            let applied = self.report(report, component)?;
+            self.receipt.reports.push(applied);
+        }
+        for cancel in &batch.cancels {
+            let cancelled = self.cancel(cancel)?;
+            self.receipt.cancels.push(cancelled);
+        }
+        Ok(())
+    }
+
+    /// Applies a report, or nothing of it. `component` is the number of the component
+    /// that it names.
+    fn report(&mut self, report: &'b Report, component: Option<i64>) -> Result<Applied, Contradiction> {
+        let Some(head) = self.heads.get_mut(&report.id) else {
+            return Ok(Applied::Stale);
+        };
+        let mut steps = std::mem::take(&mut self.steps);
+        if !head.is_owned_by(report.runner, report.attempt) || !rules::plan(head.status, report, &mut steps) {
+            self.steps = steps;
+            return Ok(Applied::Stale);
+        }
+        self.is_news = true;
+        head.is_changed = true;
+        // A claim that is given back before its guest got a slot.
+        let has_started = head.status != Status::Claimed || !report.observed.is_empty();
+        for (at, event, _, to) in steps.drain(..) {
+            if event == Event::Start {
+                head.started_at = Some(at);
+            }
+            let detail = report.end.as_ref().and_then(|end| match &end.how {
+                EndKind::Final(outcome) | EndKind::Retry(outcome, _) if !to.is_owned() => {
+                    rules::detail(outcome)
+                }
+                _ => None,
+            });
+            self.moves.step(head, at, event, to, detail);
+        }
+        self.steps = steps;
+        if let Some(progress) = &report.progress {
+            head.progress = Some(progress.clone());
+        }
+        head.component = component.unwrap_or(head.component);
+        if !report.logs.is_empty() {
+            self.logs.push((head.seq, report));
+        }
+        let Some(end) = &report.end else { return Ok(Applied::Done) };
+        head.usage = rules::usage(head.usage, end);
+        match &end.how {
+            EndKind::Final(outcome) => {
+                self.lanes.relocate(head, None);
+                head.finished_at = Some(end.at);
+                self.outcomes.push((head.seq, outcome.clone()));
+                let status = head.status;
+                self.end_children(report.id, status)?;
+            }
+            EndKind::Retry(_, delay) => {
+                head.available_at = self.now.plus(*delay);
+                self.lanes.enqueue(head, self.now);
+            }
+            EndKind::Release => {
+                if !has_started {
+                    self.lanes.refund_start(head);
+                }
+                self.lanes.enqueue(head, self.now);
+                head.attempt -= 1;
+            }
+        }
+        Ok(Applied::Done)
+    }
+
+    /// Adds what an attempt used that somebody else ended.
+    fn add(&mut self, bill: &Bill) -> Applied {
+        let found = self.heads.get_mut(&bill.id).zip(self.last_moves.get(&bill.id));
+        let Some((head, usage)) = found.and_then(|(head, last)| {
+            let usage = rules::late(head.usage, *last, bill)?;
+            Some((head, usage))
+        }) else {
+            return Applied::Stale;
+        };
+        head.usage = Some(usage);
+        head.is_changed = true;
+        self.is_news = true;
+        Applied::Done
+    }
+
+    /// Cancels an invocation and its attached descendants.
+    fn cancel(&mut self, cancel: &Cancel) -> Result<Cancelled, Contradiction> {
+        let Some(head) = self.heads.get(&cancel.id) else {
+            return Ok(Cancelled::Unknown);
+        };
+        if head.status.is_final() {
+            return Ok(Cancelled::AlreadyFinal(head.status));
+        }
+        self.end(cancel.id, Event::Cancel, rules::cancelled(&cancel.message))?;
+        self.end_children(cancel.id, Status::Cancelled)?;
+        Ok(Cancelled::Done)
+    }
+
+    /// Ends what is past its deadline, in this order, and counts down how many more may
+    /// end. What a parent has taken along is final already. All of it is loaded, with
+    /// descendants.
+    pub fn expire(&mut self, overdue: &[InvocationId], left: &mut usize) -> Result<(), Contradiction> {
+        for id in overdue {
+            if *left == 0 {
+                return Ok(());
+            }
+            let Some(head) = self.heads.get(id).filter(|head| !head.status.is_final()) else { continue };
+            let deadline = head.deadline.unwrap_or(self.now);
+            self.end(*id, Event::Expire, rules::expired(deadline))?;
+            self.end_children(*id, Status::Failed)?;
+            *left -= 1;
+        }
+        Ok(())
+    }
+
+    /// Ends an invocation that nobody reported on.
+    pub(super) fn end(
+        &mut self,
+        id: InvocationId,
+        event: Event,
+        outcome: Outcome,
+    ) -> Result<(), Contradiction> {
+        let head = loaded(&mut self.heads, id)?;
+        let runner = head.owner();
+        let to = head.after(event)?;
+        self.moves.step(head, self.now, event, to, rules::detail(&outcome));
+        self.lanes.relocate(head, None);
+        head.finished_at = Some(self.now);
+        self.outcomes.push((head.seq, outcome.clone()));
+        if let Some(runner) = runner {
+            // Its owner may be another process, which hears of it from this.
+            self.revoked.push((runner, id));
+        }
+        self.receipt.ended.push(Ended { id, runner, outcome });
+        self.is_news = true;
+        Ok(())
+    }
+
+    /// Cancels the attached descendants of an invocation that became final. All of
+    /// them are loaded.
+    pub(super) fn end_children(&mut self, parent: InvocationId, status: Status) -> Result<(), Contradiction> {
+        if !self.children.contains_key(&parent) {
+            return Ok(());
+        }
+        // By number: the order of their submits.
+        let mut doomed = BTreeMap::new();
+        let mut parents = vec![(parent, status)];
+        while let Some((parent, status)) = parents.pop() {
+            for id in self.children.get(&parent).into_iter().flatten() {
+                if let Some(child) = self.heads.get(id).filter(|child| !child.status.is_final()) {
+                    doomed.insert(child.seq, (*id, rules::orphaned(parent, status)));
+                    parents.push((*id, Status::Cancelled));
+                }
+            }
+        }
+        doomed.into_values().try_for_each(|(id, outcome)| self.end(id, Event::Cancel, outcome))
+    }
+}

@@ -1,0 +1,162 @@
+//! What decisions know of an invocation, and the moves that they make of it.
+
+use std::collections::HashMap;
+
+use crate::model::{Event, InvocationId, Progress, Reason, RuleKey, RunnerId, Status, UnixMicros, Usage};
+use crate::store::NewInvocation;
+use crate::store::rules::{self, Place};
+
+use super::Contradiction;
+
+/// A task's number and what its rules count by.
+pub type LaneId = (i64, RuleKey);
+
+/// Where an invocation stands in the queue, smaller is sooner: order key and number.
+pub type Rank = (i64, i64);
+
+/// The columns of an invocation that can change, and those that decide about it.
+pub struct Head {
+    pub seq: i64,
+    pub id: InvocationId,
+    pub task: i64,
+    pub component: i64,
+    pub status: Status,
+    pub attempt: u32,
+    pub max_attempts: u32,
+    pub moves: i64,
+    pub priority: i32,
+    pub available_at: UnixMicros,
+    pub started_at: Option<UnixMicros>,
+    pub finished_at: Option<UnixMicros>,
+    pub runner: Option<RunnerId>,
+    pub has_children: bool,
+    pub parent: Option<InvocationId>,
+    pub detached: bool,
+    pub deadline: Option<UnixMicros>,
+    /// Where others look for it; `None` when it is final.
+    pub place: Option<Place>,
+    pub lane: Option<RuleKey>,
+    pub usage: Option<Usage>,
+    /// Progress to be written; what is stored is not read.
+    pub progress: Option<Progress>,
+    /// The place that its row says.
+    pub stored_place: Option<Place>,
+    /// Whether the row is not as this is.
+    pub is_changed: bool,
+}
+
+impl Head {
+    /// A new invocation that has no place yet.
+    pub fn new(
+        new: &NewInvocation,
+        [seq, task, component]: [i64; 3],
+        deadline: Option<UnixMicros>,
+        now: UnixMicros,
+    ) -> Self {
+        let child_of = new.child_of.as_ref();
+        Self {
+            seq,
+            id: new.id,
+            task,
+            component,
+            status: Status::Queued,
+            attempt: 0,
+            max_attempts: new.max_attempts.max(1),
+            moves: 0,
+            priority: new.priority,
+            available_at: now.plus(new.delay),
+            started_at: None,
+            finished_at: None,
+            runner: None,
+            has_children: false,
+            parent: child_of.map(|place| place.parent),
+            detached: child_of.is_some_and(|place| place.detached),
+            deadline,
+            place: None,
+            lane: new.lane,
+            usage: None,
+            progress: None,
+            stored_place: None,
+            is_changed: false,
+        }
+    }
+
+    /// The runner that owns it now.
+    pub fn owner(&self) -> Option<RunnerId> {
+        self.runner.filter(|_| self.status.is_owned())
+    }
+
+    /// Whether a claim still holds.
+    pub fn is_owned_by(&self, runner: RunnerId, attempt: u32) -> bool {
+        self.owner() == Some(runner) && self.attempt == attempt
+    }
+
+    pub fn rank(&self) -> Rank {
+        (rules::order_key(self.available_at, self.priority), self.seq)
+    }
+
+    /// Where `event` takes it. A row that can't go there contradicts the query that
+    /// found it.
+    pub fn after(&self, event: Event) -> Result<Status, Contradiction> {
+        Ok(self.status.apply(event)?)
+    }
+
+    /// What its task's rules count it with.
+    pub fn lane(&self) -> Option<LaneId> {
+        self.lane.map(|key| (self.task, key))
+    }
+}
+
+/// A row of the history to be written.
+pub struct Move {
+    pub seq: i64,
+    pub n: i64,
+    pub at: UnixMicros,
+    pub to: Status,
+    pub reason: Reason,
+    pub runner: Option<RunnerId>,
+    pub attempt: u32,
+    pub detail: Option<Box<str>>,
+}
+
+/// The history that a transaction writes, and what it adds to the counts.
+#[derive(Default)]
+pub struct Moves {
+    pub rows: Vec<Move>,
+    /// By task and status.
+    pub tally: HashMap<(i64, Status), i64>,
+}
+
+impl Moves {
+    /// Counts an invocation in or out.
+    pub fn count(&mut self, task: i64, status: Status, change: i64) {
+        *self.tally.entry((task, status)).or_default() += change;
+    }
+
+    /// The changes to the count of a status that are not written yet.
+    pub fn counted(&self, status: Status) -> i64 {
+        self.tally.iter().filter(|((_, of), _)| *of == status).map(|(_, change)| change).sum()
+    }
+
+    /// Moves an invocation.
+    pub fn step(&mut self, head: &mut Head, at: UnixMicros, event: Event, to: Status, detail: Option<&str>) {
+        self.count(head.task, head.status, -1);
+        self.count(head.task, to, 1);
+        head.moves += 1;
+        self.rows.push(Move {
+            seq: head.seq,
+            n: head.moves,
+            at,
+            to,
+            reason: event.reason(),
+            runner: head.runner.filter(|_| head.status.is_owned() || to.is_owned()),
+            attempt: head.attempt,
+            detail: detail.map(Box::from),
+        });
+        head.status = to;
+        head.is_changed = true;
+    }
+}
+
+/// The last move of an invocation, and whose it was until then.
+pub type LastMove = (Reason, Option<RunnerId>, u32);

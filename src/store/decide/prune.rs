@@ -1,0 +1,145 @@
+//! The walk of a prune: oldest ends first, status by status, from where the last one
+//! stopped.
+
+use std::collections::HashSet;
+
+use crate::model::{InvocationId, UnixMicros};
+use crate::store::{Keep, Prune, PrunePosition, Pruned, rules};
+
+/// A prune that has looked at this many ancestors stops early: the rows that it
+/// removes bound its work only as long as trees are not deep.
+const ANCESTORS_AT_ONCE: usize = 10_000;
+
+/// Something final that may be removed.
+pub struct Old {
+    pub seq: i64,
+    pub finished_at: UnixMicros,
+    pub id: InvocationId,
+    pub task: i64,
+    pub parent: Option<InvocationId>,
+    pub has_children: bool,
+}
+
+/// Answers what stands above and below those that may be removed.
+pub trait Ancestry {
+    type Error;
+
+    /// The parent of an invocation, and whether itself is not final; `None` if it was
+    /// removed.
+    fn above(&mut self, id: InvocationId) -> Result<Option<(Option<InvocationId>, bool)>, Self::Error>;
+
+    /// Whether it has children that outlived it. Attached ones ended with it.
+    fn has_unfinished_children(&mut self, id: InvocationId) -> Result<bool, Self::Error>;
+}
+
+/// A prune under way.
+pub struct Walk<'p> {
+    prune: &'p Prune,
+    position: PrunePosition,
+    looked_at: usize,
+    removed: usize,
+    /// Final with nothing unfinished above.
+    clear: HashSet<InvocationId>,
+    ancestors: usize,
+}
+
+impl<'p> Walk<'p> {
+    pub fn new(prune: &'p Prune) -> Self {
+        let position = prune.after.unwrap_or(PrunePosition { keep: 0, last: None, passed: 0 });
+        Self { prune, position, looked_at: 0, removed: 0, clear: HashSet::new(), ancestors: 0 }
+    }
+
+    /// What is to be looked at next: the first of that status to become final after
+    /// [`after`](Self::after), [`limit`](Self::limit) of them; and how many have the status
+    /// if it keeps a number.
+    pub fn keep(&self) -> Option<&'p Keep> {
+        self.prune.keep.get(self.position.keep)
+    }
+
+    /// The last that was looked at.
+    pub fn after(&self) -> (UnixMicros, i64) {
+        self.position.last.unwrap_or((UnixMicros(i64::MIN), 0))
+    }
+
+    /// How many to look at: one more than may be tells whether that is all.
+    pub fn limit(&self) -> usize {
+        (self.prune.max - self.looked_at).saturating_add(1)
+    }
+
+    /// Leaves of `old` those that are to be looked at: `keep` no longer keeps them, of
+    /// `there_are` with its status. `true` if nothing of that status is left to look at
+    /// after them.
+    pub fn choose(&self, keep: &Keep, there_are: i64, now: UnixMicros, old: &mut Vec<Old>) -> bool {
+        let there_are = u64::try_from(there_are).unwrap_or(0);
+        let surplus = keep
+            .count
+            .map_or(0, |count| there_are.saturating_sub(count).saturating_sub(self.position.passed));
+        let goes = |(before, one): (u64, &Old)| {
+            rules::is_surplus(keep, one.finished_at, surplus.saturating_sub(before), now)
+        };
+        let first_to_keep = (0..).zip(&*old).position(|one| !goes(one));
+        old.truncate(first_to_keep.unwrap_or(old.len()));
+        let is_all = old.len() < self.limit();
+        old.truncate(self.limit() - 1);
+        is_all
+    }
+
+    /// Passes by those of `old` that something unfinished may still look for: an ancestor,
+    /// or a detached child. The rest is to be removed. What was removed had no unfinished
+    /// ancestor, and nothing final becomes unfinished again.
+    pub fn pass<A: Ancestry>(
+        &mut self,
+        old: Vec<Old>,
+        ancestry: &mut A,
+    ) -> Result<(Vec<Old>, bool), A::Error> {
+        let mut gone = Vec::with_capacity(old.len());
+        for one in old {
+            if self.ancestors > ANCESTORS_AT_ONCE {
+                return Ok((gone, true));
+            }
+            self.looked_at += 1;
+            self.position.last = Some((one.finished_at, one.seq));
+            let is_needed = one.has_children && ancestry.has_unfinished_children(one.id)?
+                || self.has_unfinished_ancestor(one.parent, ancestry)?;
+            if is_needed {
+                self.position.passed += 1;
+            } else {
+                gone.push(one);
+            }
+        }
+        Ok((gone, false))
+    }
+
+    fn has_unfinished_ancestor<A: Ancestry>(
+        &mut self,
+        parent: Option<InvocationId>,
+        ancestry: &mut A,
+    ) -> Result<bool, A::Error> {
+        let mut path = Vec::new();
+        let mut above = parent;
+        while let Some(id) = above.filter(|id| !self.clear.contains(id)) {
+            self.ancestors += 1;
+            above = match ancestry.above(id)? {
+                Some((_, true)) => return Ok(true),
+                Some((parent, false)) => parent,
+                None => None,
+            };
+            path.push(id);
+        }
+        self.clear.extend(path);
+        Ok(false)
+    }
+
+    /// Notes how many were removed, and goes on to the next status.
+    pub fn note_removed(&mut self, removed: usize, status_is_done: bool) {
+        self.removed += removed;
+        if status_is_done {
+            self.position = PrunePosition { keep: self.position.keep + 1, last: None, passed: 0 };
+        }
+    }
+
+    /// What the prune did. It stopped early if there is something to look at.
+    pub fn end(self) -> Pruned {
+        Pruned { removed: self.removed, next: self.keep().is_some().then_some(self.position) }
+    }
+}

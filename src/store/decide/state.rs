@@ -1,0 +1,129 @@
+//! What a transaction has loaded, and what it is to write.
+
+use std::collections::{HashMap, HashSet};
+
+use super::Contradiction;
+use super::head::{Head, LastMove, Moves};
+use super::lanes::Lanes;
+use super::submit::Met;
+use crate::model::{InvocationId, Outcome, RunnerId, UnixMicros};
+use crate::store::rules::{self, Step};
+use crate::store::{Batch, EndKind, NewInvocation, Receipt, Report};
+
+/// An invocation that the batch creates; its [`Head`] says where it is by now.
+pub struct Fresh<'b> {
+    pub id: InvocationId,
+    pub new: &'b NewInvocation,
+    pub submitted_at: UnixMicros,
+}
+
+/// The loaded rows of a transaction as they are now, and everything that it is to
+/// write. A store takes out what it writes; what it loads again later is ignored
+/// where something newer is here.
+pub struct State<'b> {
+    pub now: UnixMicros,
+    pub receipt: Receipt,
+    /// Whether another process may want to know of it.
+    pub is_news: bool,
+    /// Whether something may be past its deadline.
+    pub may_expire: bool,
+    /// Runners that are marked as lost, of those that the batch speaks for.
+    pub lost: HashSet<RunnerId>,
+    /// Every invocation that was loaded. What was changed and is not written yet is
+    /// marked.
+    pub heads: HashMap<InvocationId, Head>,
+    /// Attached children that are not final, of whatever may end.
+    pub(super) children: HashMap<InvocationId, Vec<InvocationId>>,
+    /// How the invocations that the batch has bills of moved last, before it.
+    pub last_moves: HashMap<InvocationId, LastMove>,
+    pub met: Met,
+    pub lanes: Lanes,
+    /// Created, and not written yet.
+    pub fresh: Vec<Fresh<'b>>,
+    pub moves: Moves,
+    pub outcomes: Vec<(i64, Outcome)>,
+    pub logs: Vec<(i64, &'b Report)>,
+    /// What runners are to be told that they have lost.
+    pub revoked: Vec<(RunnerId, InvocationId)>,
+    /// Room for [`rules::plan`].
+    pub(super) steps: Vec<Step>,
+}
+
+impl<'b> State<'b> {
+    /// Nothing but a moment; there will be room for so many invocations.
+    pub fn new(now: UnixMicros, capacity: usize) -> Self {
+        Self {
+            now,
+            receipt: Receipt { now, ..Receipt::default() },
+            is_news: false,
+            may_expire: false,
+            lost: HashSet::new(),
+            heads: HashMap::with_capacity(capacity),
+            children: HashMap::new(),
+            last_moves: HashMap::new(),
+            met: Met::default(),
+            lanes: Lanes::default(),
+            fresh: Vec::new(),
+            moves: Moves::default(),
+            outcomes: Vec::new(),
+            logs: Vec::new(),
+            revoked: Vec::new(),
+            steps: Vec::new(),
+        }
+    }
+
+    /// Takes a loaded row in; `false` if what is here is newer.
+    pub fn load(&mut self, head: Head) -> bool {
+        let id = head.id;
+        if self.heads.contains_key(&id) {
+            return false;
+        }
+        if let Some(parent) = head.parent.filter(|_| !head.detached) {
+            self.children.entry(parent).or_default().push(id);
+        }
+        self.heads.insert(id, head);
+        true
+    }
+
+    /// Those of `ids` whose attached descendants must be loaded before they end.
+    pub fn parents_among(&self, ids: impl IntoIterator<Item = InvocationId>) -> Vec<InvocationId> {
+        let is_parent = |id: &InvocationId| self.heads.get(id).is_some_and(|head| head.has_children);
+        ids.into_iter().filter(is_parent).collect()
+    }
+
+    /// Whatever the reports and cancels of a batch may end that has children: their
+    /// attached descendants must be loaded before.
+    pub fn doomed_parents(&self, batch: &Batch) -> Vec<InvocationId> {
+        let ends = batch.reports.iter().filter_map(|report| {
+            let end = report.end.as_ref()?;
+            matches!(end.how, EndKind::Final(_)).then_some((report.id, end.has_children))
+        });
+        let cancels = batch.cancels.iter().map(|cancel| (cancel.id, false));
+        let knows = |id: &InvocationId| self.heads.get(id).is_some_and(|head| head.has_children);
+        ends.chain(cancels)
+            .filter(|(id, has_children)| *has_children || knows(id))
+            .map(|(id, _)| id)
+            .collect()
+    }
+
+    /// The moment before which a lost runner that owns nothing is forgotten, and one
+    /// that was not lost.
+    pub fn forgotten_before(&self) -> [(bool, i64); 2] {
+        let memory = i64::try_from(rules::LOST_RUNNER_MEMORY.as_micros()).unwrap_or(i64::MAX);
+        [(false, self.now.0), (true, self.now.0 - memory)]
+    }
+
+    /// Sorts and cleans what the receipt says at the end.
+    pub fn close_receipt(&mut self) {
+        self.receipt.unblocked.sort_unstable();
+        self.receipt.unblocked.dedup();
+    }
+}
+
+/// The head of an invocation that was loaded before.
+pub(super) fn loaded(
+    heads: &mut HashMap<InvocationId, Head>,
+    id: InvocationId,
+) -> Result<&mut Head, Contradiction> {
+    heads.get_mut(&id).ok_or_else(|| Contradiction(format!("`{id}` was not loaded")))
+}

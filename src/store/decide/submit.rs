@@ -1,0 +1,231 @@
+//! The ladder of a submit: what a new invocation meets decides what becomes of it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::Contradiction;
+use super::head::Head;
+use super::state::{Fresh, State};
+use crate::model::{Blocked, Differing, InvocationId, RuleKey, Status};
+use crate::store::{ChildOf, NewInvocation, Submitted, rules};
+
+/// What the submits of a batch meet. Submits are told apart by their position in the
+/// batch.
+#[derive(Default)]
+pub struct Met {
+    /// Numbers for new invocations, in falling order.
+    pub numbers: Vec<i64>,
+    /// Ids that exist.
+    pub ids: HashSet<InvocationId>,
+    /// Whether all ids were looked up. If not, writing one that exists fails, and the
+    /// batch is tried again with all of them.
+    pub knows_ids: bool,
+    /// Who has the key of a submit, and whether with the same arguments.
+    pub by_key: HashMap<usize, (InvocationId, bool)>,
+    /// Who has the place, task and arguments of a submit.
+    pub by_place: HashMap<usize, InvocationId>,
+    /// Which unfinished one has the unique key of a submit, and whether with the same
+    /// arguments.
+    pub by_unique: HashMap<usize, (InvocationId, bool)>,
+    /// By the parent: the invocations above and including it, nearest first.
+    pub above: HashMap<InvocationId, Vec<Above>>,
+    /// The same of what the batch itself creates.
+    new_keys: HashMap<(i64, Arc<str>), usize>,
+    new_uniques: HashMap<(i64, RuleKey), usize>,
+    new_places: HashMap<(InvocationId, u32), usize>,
+    /// Further ones at those places: attempts may differ.
+    more_places: Vec<usize>,
+    /// Submits that met something although nobody knows whether their id exists,
+    /// which would come first.
+    unconfirmed: Vec<usize>,
+}
+
+/// An ancestor of a submitted child.
+pub struct Above {
+    pub id: InvocationId,
+    pub task: i64,
+    pub lane: Option<RuleKey>,
+    pub is_owned: bool,
+}
+
+impl<'b> State<'b> {
+    /// Whether the attempt that submits a child still owns the parent.
+    fn is_owned_by_submitter(&self, place: &ChildOf) -> bool {
+        let parent = self.heads.get(&place.parent);
+        parent.is_some_and(|parent| parent.is_owned_by(place.parent_runner, place.parent_attempt))
+    }
+
+    /// Whether the attempt that submits it has lost its parent: the first rung of the
+    /// ladder, before anything that it names is looked at.
+    pub fn is_orphan(&self, new: &NewInvocation) -> bool {
+        new.child_of.as_ref().is_some_and(|place| !self.is_owned_by_submitter(place))
+    }
+
+    /// The parent of a child that could find its own ancestors in its lane.
+    pub fn fears_ancestors(&self, new: &NewInvocation, task: i64) -> Option<InvocationId> {
+        new.lane?;
+        let place = new.child_of.as_ref().filter(|place| !place.detached)?;
+        let rule = self.lanes.rule(task).concurrency?;
+        (rule.blocked == Blocked::Wait).then_some(place.parent)
+    }
+
+    /// Applies the submits of a batch. `numbers` knows the numbers of their tasks and
+    /// components; it is not asked about orphans. The ids of those that met something, which
+    /// holds only if their ids are new.
+    pub fn apply_submits<E: From<Contradiction>>(
+        &mut self,
+        all: &'b [NewInvocation],
+        mut numbers: impl FnMut(&NewInvocation) -> Result<(i64, i64), E>,
+    ) -> Result<Vec<InvocationId>, E> {
+        for (index, new) in all.iter().enumerate() {
+            let submitted = if self.is_orphan(new) {
+                Submitted::Orphan
+            } else {
+                let (task, component) = numbers(new)?;
+                self.submit(index, all, task, component)?
+            };
+            self.receipt.submits.push(submitted);
+        }
+        Ok(self.met.unconfirmed.iter().map(|index| all[*index].id).collect())
+    }
+
+    /// Answers those of them whose ids exist once more, by that.
+    pub fn confirm(&mut self, existing: &HashSet<InvocationId>, all: &[NewInvocation]) {
+        for index in std::mem::take(&mut self.met.unconfirmed) {
+            let id = all[index].id;
+            if existing.contains(&id) {
+                self.receipt.submits[index] = Submitted::Existing(id);
+            }
+        }
+    }
+
+    /// Creates the invocation that a batch submits at `index`, unless it meets
+    /// something. It is no orphan.
+    fn submit(
+        &mut self,
+        index: usize,
+        all: &'b [NewInvocation],
+        task: i64,
+        component: i64,
+    ) -> Result<Submitted, Contradiction> {
+        let new = &all[index];
+        // In the map: loaded for another reason, or created by this batch.
+        if self.met.ids.contains(&new.id) || self.heads.contains_key(&new.id) {
+            return Ok(Submitted::Existing(new.id));
+        }
+        if let Some((answer, by)) = self.meets(index, all, task) {
+            if by == new.id {
+                return Ok(Submitted::Existing(new.id));
+            }
+            if !self.met.knows_ids {
+                self.met.unconfirmed.push(index);
+            }
+            return Ok(answer);
+        }
+        self.create(index, new, task, component)?;
+        Ok(Submitted::Created(new.id))
+    }
+
+    /// The rungs below the id, in their order, and who stands on the first that is
+    /// taken.
+    fn meets(&self, index: usize, all: &[NewInvocation], task: i64) -> Option<(Submitted, InvocationId)> {
+        let (new, met) = (&all[index], &self.met);
+        let same = |first: &usize| (all[*first].id, all[*first].arguments == new.arguments);
+        if let Some(key) = &new.key {
+            let stored = met.by_key.get(&index).copied();
+            let here = || met.new_keys.get(&(task, Arc::clone(key))).map(same);
+            match stored.or_else(here) {
+                Some((first, true)) => return Some((Submitted::Existing(first), first)),
+                Some((first, false)) => return Some((Submitted::KeyConflict(first), first)),
+                None => {}
+            }
+        }
+        if let Some(place) = &new.child_of {
+            let stored = met.by_place.get(&index).copied();
+            if let Some(first) = stored.or_else(|| self.new_child_at(place, all, new)) {
+                return Some((Submitted::Existing(first), first));
+            }
+        }
+        if let Some((key, differing)) = new.unique {
+            let stored = met.by_unique.get(&index).copied();
+            let here = || met.new_uniques.get(&(task, key)).map(same);
+            match stored.or_else(here) {
+                Some((first, false)) if differing == Differing::Refuse => {
+                    return Some((Submitted::UniqueConflict(first), first));
+                }
+                Some((first, _)) => return Some((Submitted::Existing(first), first)),
+                None => {}
+            }
+        }
+        let ancestor = self.blocking_ancestor(new, task)?;
+        Some((Submitted::BehindAncestor(ancestor), ancestor))
+    }
+
+    /// The child that the batch has created at the same place.
+    fn new_child_at(
+        &self,
+        place: &ChildOf,
+        all: &[NewInvocation],
+        new: &NewInvocation,
+    ) -> Option<InvocationId> {
+        let first = self.met.new_places.get(&(place.parent, place.index))?;
+        let is_there = |one: &&NewInvocation| {
+            let at = one.child_of.as_ref().map(|at| (at.parent, at.index));
+            at == Some((place.parent, place.index)) && one.task == new.task && one.arguments == new.arguments
+        };
+        let there = std::iter::once(first).chain(&self.met.more_places).map(|index| &all[*index]);
+        there.clone().find(is_there).map(|one| one.id)
+    }
+
+    /// The nearest ancestor in the lane of a child, if ancestors fill it.
+    fn blocking_ancestor(&self, new: &NewInvocation, task: i64) -> Option<InvocationId> {
+        let parent = self.fears_ancestors(new, task)?;
+        let limit = self.lanes.rule(task).concurrency?.limit;
+        let above = self.met.above.get(&parent)?;
+        let mut filling = above.iter().filter(|one| one.task == task && one.lane == new.lane && one.is_owned);
+        let nearest = filling.next()?.id;
+        (1 + filling.count() >= limit as usize).then_some(nearest)
+    }
+
+    fn create(
+        &mut self,
+        index: usize,
+        new: &'b NewInvocation,
+        task: i64,
+        component: i64,
+    ) -> Result<(), Contradiction> {
+        if let Some(key) = &new.key {
+            self.met.new_keys.insert((task, Arc::clone(key)), index);
+        }
+        if let Some((key, _)) = new.unique {
+            self.met.new_uniques.insert((task, key), index);
+        }
+        let child_of = new.child_of.as_ref();
+        if let Some(place) = child_of
+            && *self.met.new_places.entry((place.parent, place.index)).or_insert(index) != index
+        {
+            self.met.more_places.push(index);
+        }
+        let seq = self.met.numbers.pop();
+        let seq = seq.ok_or_else(|| Contradiction("no numbers are left".to_owned()))?;
+        let parents = child_of.and_then(|place| self.heads.get(&place.parent)?.deadline);
+        let deadline = rules::deadline(new, parents, self.now);
+        let mut head = Head::new(new, [seq, task, component], deadline, self.now);
+        self.lanes.enqueue(&mut head, self.now);
+        self.may_expire |= deadline.is_some_and(|deadline| deadline <= self.now);
+        self.moves.count(task, Status::Queued, 1);
+        self.fresh.push(Fresh { id: new.id, new, submitted_at: self.now });
+        self.heads.insert(new.id, head);
+        if let Some(place) = child_of {
+            if !place.detached {
+                self.children.entry(place.parent).or_default().push(new.id);
+            }
+            if let Some(parent) = self.heads.get_mut(&place.parent).filter(|parent| !parent.has_children) {
+                parent.has_children = true;
+                parent.is_changed = true;
+            }
+        }
+        self.is_news = true;
+        Ok(())
+    }
+}

@@ -1,0 +1,79 @@
+//! A transaction under way.
+
+use tokio_postgres::Row;
+
+use super::fault::Fault;
+use super::link::{Ask, Link};
+use super::names::Names;
+use super::rows::{Candidate, head, read_head};
+use super::sql::uuids;
+use crate::model::InvocationId;
+use crate::store::decide::{LaneId, State};
+use crate::store::{Heartbeat, TaskSet};
+
+/// A transaction under way.
+pub(super) struct Work<'a> {
+    pub(super) link: &'a Link,
+    pub(super) names: &'a mut Names,
+    /// The locked rows as they are now, and what is to be written. Its time may be the
+    /// server's.
+    pub(super) state: State<'a>,
+    /// Whether that goes on while the transaction waits.
+    pub(super) has_server_time: bool,
+    /// What is due, once a claim has asked.
+    pub(super) due: Option<Due>,
+    /// The lease of a runner that has claimed something.
+    pub(super) extends: Option<Heartbeat>,
+    /// What was admitted to its lane since the queue was looked at.
+    pub(super) admitted: Vec<Candidate>,
+    /// Whether an operator holds anything back.
+    pub(super) has_pauses: bool,
+    /// The tasks that are held back, once a claim has asked.
+    pub(super) paused: TaskSet,
+}
+
+/// What a claim finds due.
+#[derive(Default)]
+pub(super) struct Due {
+    pub(super) opened: Vec<LaneId>,
+    /// Whether more is due.
+    pub(super) is_full: bool,
+}
+
+impl Work<'_> {
+    /// Takes locked rows in; the ids of those that were not known.
+    pub(super) fn load(&mut self, rows: &[Row]) -> Result<Vec<InvocationId>, Fault> {
+        let mut new = Vec::new();
+        for row in rows {
+            let head = read_head(row)?;
+            let id = head.id;
+            if self.state.load(head) {
+                new.push(id);
+            }
+        }
+        Ok(new)
+    }
+
+    /// Locks the attached descendants of `parents` that are not final.
+    pub(super) async fn lock_descendants(&mut self, mut parents: Vec<InvocationId>) -> Result<(), Fault> {
+        // Once more when some were found: a child may have been submitted while
+        // its parent was waited for.
+        while !parents.is_empty() {
+            let ask = Ask::new(concat!(
+                "WITH RECURSIVE doomed(seq, id) AS ( \
+                     SELECT c.seq, c.id FROM unnest($1) AS p(id) JOIN @invocation c ON c.parent = p.id \
+                     WHERE c.place IS NOT NULL AND NOT c.detached \
+                     UNION ALL \
+                     SELECT c.seq, c.id FROM doomed d JOIN @invocation c ON c.parent = d.id \
+                     WHERE c.place IS NOT NULL AND NOT c.detached) \
+                 SELECT ",
+                head!(),
+                " FROM (SELECT DISTINCT seq FROM doomed) d JOIN @invocation i ON i.seq = d.seq \
+                 WHERE i.place IS NOT NULL ORDER BY i.seq FOR UPDATE OF i"
+            ));
+            let rows = self.link.ask_one(ask.with(uuids(&parents))).await?;
+            parents = self.load(&rows)?;
+        }
+        Ok(())
+    }
+}
