@@ -1,7 +1,5 @@
 //! The order of a batch: what is done before what.
 
-use std::collections::HashSet;
-
 use crate::model::{InvocationId, RunnerId};
 use crate::store::{Batch, ClaimRequest, Heartbeat, Inventory, Prune};
 
@@ -47,12 +45,13 @@ pub fn steps(batch: &Batch) -> impl Iterator<Item = Step<'_>> {
 }
 
 /// The invocations that a batch speaks of: what is to be loaded before its first step.
-pub fn named(batch: &Batch) -> HashSet<InvocationId> {
+/// Some may come several times.
+pub fn named(batch: &Batch) -> impl Iterator<Item = InvocationId> {
     let parents = batch.submits.iter().filter_map(|submit| submit.child_of.as_ref());
     let ids = parents.map(|place| place.parent);
     let ids = ids.chain(batch.bills.iter().map(|bill| bill.id));
     let ids = ids.chain(batch.reports.iter().map(|report| report.id));
-    ids.chain(batch.cancels.iter().map(|cancel| cancel.id)).collect()
+    ids.chain(batch.cancels.iter().map(|cancel| cancel.id))
 }
 
 /// The runners that a batch speaks for: whether they were lost is to be loaded.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Contradiction;
 use super::state::{State, loaded};
 use crate::model::{Claim, ComponentDigest, Event, InvocationId, RunnerId};
-use crate::store::{ClaimRequest, Lease, PauseTarget, TaskRule, TaskSet};
+use crate::store::{ClaimRequest, Lease};
 
 /// What a claim carries besides the head.
 pub struct ClaimRest {
@@ -16,17 +16,6 @@ pub struct ClaimRest {
     pub root: InvocationId,
     pub depth: u32,
     pub labels: Vec<(String, String)>,
-}
-
-/// The tasks that an operator holds back, themselves or with their queue.
-pub fn held_back(paused: &[PauseTarget], rules: impl IntoIterator<Item = TaskRule>) -> TaskSet {
-    let is_paused = |rule: &TaskRule| {
-        paused.iter().any(|target| match target {
-            PauseTarget::Task(task) => *task == rule.task,
-            PauseTarget::Queue(queue) => *queue == rule.queue,
-        })
-    };
-    rules.into_iter().filter(is_paused).map(|rule| rule.task).collect()
 }
 
 /// Chooses among the awaited, in the order asked: `find` answers those that can be had.

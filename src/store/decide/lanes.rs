@@ -355,6 +355,15 @@ impl State<'_> {
         }
     }
 
+    /// Lets what was delayed and is due now wait for room in its lane.
+    pub fn promote(&mut self, due: &[InvocationId]) {
+        for id in due {
+            if let Some(head) = self.heads.get_mut(id).filter(|head| head.place == Some(Place::Delayed)) {
+                self.lanes.enqueue(head, self.now);
+            }
+        }
+    }
+
     /// Gives the best of the blocked room in their lanes.
     pub fn admit(&mut self, lanes: &mut [Lane], best: Vec<Head>) -> Result<(), Contradiction> {
         for head in best {

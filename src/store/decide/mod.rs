@@ -6,7 +6,7 @@
 //!
 //! - `batch`: the order of the steps
 //! - `state`, `head`: what is loaded, and what is to be written
-//! - `submit`, `ends`, `recovery`, `lanes`, `claims`, `prune`: what the steps decide
+//! - `settings`, `submit`, `ends`, `recovery`, `lanes`, `claims`, `prune`: what the steps decide
 
 mod batch;
 mod claims;
@@ -15,14 +15,16 @@ mod head;
 mod lanes;
 mod prune;
 mod recovery;
+mod settings;
 mod state;
 mod submit;
 
 pub use batch::{Step, named, runners, steps};
-pub use claims::{ClaimRest, choose_awaited, held_back};
-pub use head::{Head, LaneId, LastMove};
+pub use claims::{ClaimRest, choose_awaited};
+pub use head::{Head, LaneId, LastMove, Move, Rank};
 pub use lanes::{Count, Lane, lane_of};
 pub use prune::{Ancestry, Old, Walk};
+pub use settings::{held_back, takes_over};
 pub use state::{Fresh, State};
 pub use submit::{Above, Met};
 

@@ -11,7 +11,7 @@ use super::link::{Ask, Link};
 use super::sql::{column, optional};
 use super::work::Work;
 use crate::model::{Blocked, Concurrency, DEFAULT_QUEUE, Rate};
-use crate::store::decide::held_back;
+use crate::store::decide::{held_back, takes_over};
 use crate::store::rules::{LaneRule, window_micros};
 use crate::store::{Batch, PauseTarget, TaskRule};
 
@@ -46,8 +46,7 @@ fn read_known_rule(row: &Row) -> Result<Option<TaskRule>, Fault> {
 fn changes<'r>(known: Option<&TaskRule>, said: &[(&'r TaskRule, bool)]) -> Option<&'r TaskRule> {
     let mut becomes: Option<&'r TaskRule> = None;
     for (rule, only_if_new) in said {
-        let is_known = known.is_some() || becomes.is_some();
-        if !(is_known && *only_if_new) {
+        if takes_over(becomes.or(known), rule, *only_if_new) {
             becomes = Some(*rule);
         }
     }

@@ -120,13 +120,14 @@ impl<'a> Work<'a> {
             Ask::new("SELECT id, is_lost FROM @runner WHERE id = ANY($1) ORDER BY id FOR UPDATE")
                 .with(runners),
         );
+        let ids: HashSet<_> = named(batch).collect();
         asks.push(
             Ask::new(concat!(
                 "SELECT ",
                 head!(),
                 " FROM @invocation i WHERE i.id = ANY($1) ORDER BY i.seq FOR UPDATE"
             ))
-            .with(uuids(&named(batch))),
+            .with(uuids(&ids)),
         );
         if !batch.bills.is_empty() {
             asks.push(ask_last_moves(&batch.bills));

@@ -5,159 +5,126 @@ use std::collections::{BinaryHeap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::fault::Fault;
 use super::keep;
-use super::lanes::{self, LaneId};
-use super::settle::{HEAD_COLUMNS, Head, contradiction, head};
+use super::lanes;
+use super::names::Names;
+use super::rows::{HEAD_COLUMNS, head, read_head};
 use super::sql::{Sql, column, json, optional};
-use super::write::Work;
-use crate::model::{Claim, Event, InvocationId, RunnerId, Status, UnixMicros};
-use crate::store::{ClaimRequest, Lease, rules};
-
-/// At most so many delayed invocations become claimable in one transaction; if
-/// more are due, the claim's answer says that there is more.
-const PROMOTED_AT_ONCE: usize = 10_000;
-
-/// Where something stands in the queue: order key and number.
-type Rank = (i64, i64);
+use super::work::Work;
+use crate::model::{InvocationId, RunnerId, UnixMicros};
+use crate::store::decide::{ClaimRest, PROMOTED_AT_ONCE, Rank, choose_awaited};
+use crate::store::{ClaimRequest, Heartbeat, TaskSet};
 
 fn rank(row: &Row<'_>) -> rusqlite::Result<Rank> {
     Ok((row.get(0)?, row.get(1)?))
 }
 
-impl Work<'_> {
-    pub(super) fn claim(&mut self, request: &ClaimRequest) -> rusqlite::Result<()> {
-        if self.is_lost(request.runner)? {
-            self.receipt.lease = Some(Lease::Lost);
-            return Ok(());
-        }
-        self.receipt.lease = Some(Lease::Held);
-        if self.receipt.more {
-            // Something overdue may be left, and must not be claimed.
-            return Ok(());
-        }
-        self.receipt.more = self.promote()?;
-        self.receipt.more |= self.open_lanes()?;
-        self.settle_lanes()?;
-        if !request.awaited.is_empty() || request.root.is_some() {
-            // They are looked for in the database.
-            self.write_admitted()?;
-        }
-        let paused = self.paused_tasks()?;
-        let may_run = |task: &i64| paused.as_ref().is_none_or(|paused| !paused.contains(task));
+/// Makes the delayed that are due and have no lane claimable; whether some were left over.
+pub(super) fn promote(sql: &Connection, now: UnixMicros) -> rusqlite::Result<bool> {
+    let promoted = sql
+        .prepare_cached(
+            "UPDATE invocation SET place = 'ready' WHERE seq IN ( \
+                 SELECT seq FROM invocation INDEXED BY invocation_delayed \
+                 WHERE place = 'delayed' AND available_at <= ?1 AND lane IS NULL \
+                 ORDER BY available_at LIMIT ?2)",
+        )?
+        .execute(params![Sql(now), PROMOTED_AT_ONCE as i64])?;
+    Ok(promoted == PROMOTED_AT_ONCE)
+}
 
-        let mut chosen = Vec::new();
-        let mut taken = HashSet::new();
-        for id in &request.awaited {
-            if taken.contains(id) {
-                continue;
-            }
-            if chosen.len() == request.max {
-                self.receipt.more = true;
-                break;
-            }
-            match self.claimable(*id, request)?.filter(|(_, task)| may_run(task)) {
-                Some((seq, _)) => {
-                    taken.insert(*id);
-                    chosen.push(seq);
-                }
-                None => self.receipt.unclaimable.push(*id),
-            }
-        }
-        if !request.only_awaited {
-            let there_is_more = match request.root {
-                None => self.choose(request, may_run, &mut chosen)?,
-                Some(root) => self.choose_in_tree(root, request, may_run, &mut chosen)?,
-            };
-            self.receipt.more |= there_is_more;
-        }
+/// Looks whether a claim may have the task with a number.
+struct Wanted<'w> {
+    request: &'w ClaimRequest,
+    paused: TaskSet,
+}
 
-        if !chosen.is_empty() {
-            self.heartbeat(request.runner, request.lease)?;
-            self.is_news = true;
-        }
-        self.receipt.claimed.reserve(chosen.len());
-        for seq in chosen {
-            let claim = self.take(seq, request.runner)?;
-            self.receipt.claimed.push(claim);
-        }
-        self.write_admitted()?;
-        Ok(())
+impl Wanted<'_> {
+    fn has(&self, sql: &Connection, names: &mut Names, task: i64) -> rusqlite::Result<bool> {
+        let name = names.task(sql, task)?;
+        Ok(self.request.tasks.contains(name) && !self.paused.contains(name))
     }
 
-    /// Makes the delayed that are due claimable; whether some were left over.
-    fn promote(&mut self) -> rusqlite::Result<bool> {
-        let limit = PROMOTED_AT_ONCE as i64;
-        let promoted = self
-            .sql
-            .prepare_cached(
-                "UPDATE invocation SET place = 'ready' WHERE seq IN ( \
-                     SELECT seq FROM invocation INDEXED BY invocation_delayed \
-                     WHERE place = 'delayed' AND available_at <= ?1 AND lane IS NULL \
-                     ORDER BY available_at LIMIT ?2)",
-            )?
-            .execute(params![Sql(self.now), limit])?;
-        // Those of a lane have to wait for room in it. What is due and without a
-        // lane was moved away just now, so that these are found at once.
-        let due: Vec<(i64, LaneId, i64)> = self
-            .sql
-            .prepare_cached(
-                "SELECT seq, task, lane, order_key FROM invocation INDEXED BY invocation_delayed \
-                 WHERE place = 'delayed' AND available_at <= ?1 AND lane IS NOT NULL \
-                 ORDER BY available_at LIMIT ?2",
-            )?
-            .query_map(params![Sql(self.now), limit], |row| {
-                Ok((row.get(0)?, (row.get(1)?, column(row, 2)?), row.get(3)?))
-            })?
-            .collect::<rusqlite::Result<_>>()?;
-        let is_full = promoted == PROMOTED_AT_ONCE || due.len() == PROMOTED_AT_ONCE;
-        for (seq, lane, order_key) in due {
-            let place = self.enter_lane(lane, Some(seq), order_key)?;
-            self.sql
-                .prepare_cached("UPDATE invocation SET place = ?2 WHERE seq = ?1")?
-                .execute(params![seq, Sql(place)])?;
-        }
-        Ok(is_full)
-    }
-
-    /// The number, and that of its task, of an awaited invocation that can be
-    /// claimed now.
-    fn claimable(
-        &mut self,
+    /// The number of an awaited invocation that can be claimed now.
+    fn find(
+        &self,
+        sql: &Connection,
+        names: &mut Names,
         id: InvocationId,
-        request: &ClaimRequest,
-    ) -> rusqlite::Result<Option<(i64, i64)>> {
-        let found = self
-            .sql
+        now: UnixMicros,
+    ) -> rusqlite::Result<Option<i64>> {
+        let found = sql
             .prepare_cached(
                 "SELECT seq, task, root FROM invocation \
                  WHERE id = ?1 AND \
                  (place = 'ready' OR place = 'delayed' AND available_at <= ?2 AND lane IS NULL)",
             )?
-            .query_row(params![Sql(id), Sql(self.now)], |row| {
-                Ok((row.get(0)?, row.get(1)?, optional(row, 2)?))
-            })
+            .query_row(params![Sql(id), Sql(now)], |row| Ok((row.get(0)?, row.get(1)?, optional(row, 2)?)))
             .optional()?;
         let Some((seq, task, root)) = found else {
             return Ok(None);
         };
-        let is_of_tree = request.root.is_none_or(|wanted| wanted == root.unwrap_or(id));
-        let can_run = request.tasks.contains(self.names.task(self.sql, task)?);
-        Ok((is_of_tree && can_run).then_some((seq, task)))
+        let is_of_tree = self.request.root.is_none_or(|wanted| wanted == root.unwrap_or(id));
+        Ok((is_of_tree && self.has(sql, names, task)?).then_some(seq))
+    }
+}
+
+impl Work<'_> {
+    pub(super) fn claim(&mut self, request: &ClaimRequest, promotes_more: bool) -> Result<(), Fault> {
+        if !self.state.may_claim(request.runner) {
+            return Ok(());
+        }
+        self.state.receipt.more = promotes_more | self.promote_in_lanes()? | self.open_lanes()?;
+        self.settle_lanes()?;
+        if request.awaited.is_empty() && request.root.is_none() {
+            self.write_but_admitted()?;
+        } else {
+            // They are looked for in the database.
+            self.write_all()?;
+        }
+        let wanted = Wanted { request, paused: self.paused_tasks()? };
+        let (sql, names, now) = (self.sql, &mut *self.names, self.state.now);
+        let mut chosen = choose_awaited(request, &mut self.state, |id| wanted.find(sql, names, id, now))?;
+        if !request.only_awaited {
+            let there_is_more = match request.root {
+                None => self.choose(&wanted, &mut chosen)?,
+                Some(root) => self.choose_in_tree(root, &wanted, &mut chosen)?,
+            };
+            self.state.receipt.more |= there_is_more;
+        }
+        if !chosen.is_empty() {
+            self.extend_lease(&Heartbeat { runner: request.runner, lease: request.lease })?;
+        }
+        self.state.receipt.claimed.reserve(chosen.len());
+        self.take(chosen, request.runner)
+    }
+
+    /// Has the delayed that are due wait for room in their lanes; whether some were left
+    /// over. What is due and without a lane was moved away before, so that these are found
+    /// at once.
+    fn promote_in_lanes(&mut self) -> rusqlite::Result<bool> {
+        let due = self.load_all(
+            concat!(
+                "SELECT ",
+                head!(),
+                " FROM invocation INDEXED BY invocation_delayed \
+                 WHERE place = 'delayed' AND available_at <= ?1 AND lane IS NOT NULL \
+                 ORDER BY available_at LIMIT ?2"
+            ),
+            params![Sql(self.state.now), PROMOTED_AT_ONCE as i64],
+        )?;
+        self.state.promote(&due);
+        Ok(due.len() == PROMOTED_AT_ONCE)
     }
 
     /// Fills `chosen` up in the order of the queue; whether there is more.
-    fn choose(
-        &mut self,
-        request: &ClaimRequest,
-        may_run: impl Fn(&i64) -> bool,
-        chosen: &mut Vec<i64>,
-    ) -> rusqlite::Result<bool> {
+    fn choose(&mut self, wanted: &Wanted<'_>, chosen: &mut Vec<i64>) -> rusqlite::Result<bool> {
         let awaited: HashSet<i64> = chosen.iter().copied().collect();
-        let tasks: Vec<i64> = self.ready_tasks(request)?.into_iter().filter(&may_run).collect();
+        let tasks = self.ready_tasks(wanted)?;
         // And one more queue: what was admitted to its lane a moment ago.
         let mut admitted = Vec::new();
         for (rank, task) in &self.admitted {
-            if may_run(task) && request.tasks.contains(self.names.task(self.sql, *task)?) {
+            if wanted.has(self.sql, self.names, *task)? {
                 admitted.push(*rank);
             }
         }
@@ -185,7 +152,7 @@ impl Work<'_> {
         heads.extend(admitted.next().map(|rank| Reverse((rank, queues.len()))));
         while let Some(Reverse(((_, seq), index))) = heads.pop() {
             if !awaited.contains(&seq) {
-                if chosen.len() == request.max {
+                if chosen.len() == wanted.request.max {
                     return Ok(true);
                 }
                 chosen.push(seq);
@@ -199,8 +166,8 @@ impl Work<'_> {
         Ok(false)
     }
 
-    /// The tasks that have claimable invocations and that the runner can run.
-    fn ready_tasks(&mut self, request: &ClaimRequest) -> rusqlite::Result<Vec<i64>> {
+    /// The tasks that have claimable invocations, and that a claim may have.
+    fn ready_tasks(&mut self, wanted: &Wanted<'_>) -> rusqlite::Result<Vec<i64>> {
         // From task to task, not from row to row.
         let mut next = self.sql.prepare_cached(
             "SELECT task FROM invocation INDEXED BY invocation_ready \
@@ -209,7 +176,7 @@ impl Work<'_> {
         let mut tasks = Vec::new();
         let mut last = i64::MIN;
         while let Some(task) = next.query_row([last], |row| row.get(0)).optional()? {
-            if request.tasks.contains(self.names.task(self.sql, task)?) {
+            if wanted.has(self.sql, self.names, task)? {
                 tasks.push(task);
             }
             last = task;
@@ -221,8 +188,7 @@ impl Work<'_> {
     fn choose_in_tree(
         &mut self,
         root: InvocationId,
-        request: &ClaimRequest,
-        may_run: impl Fn(&i64) -> bool,
+        wanted: &Wanted<'_>,
         chosen: &mut Vec<i64>,
     ) -> rusqlite::Result<bool> {
         let awaited: HashSet<i64> = chosen.iter().copied().collect();
@@ -252,11 +218,10 @@ impl Work<'_> {
             };
             let candidates = [head.take_if(|_| root_is_first), next];
             for ((_, seq), task) in candidates.into_iter().flatten() {
-                let can_run = request.tasks.contains(self.names.task(self.sql, task)?) && may_run(&task);
-                if awaited.contains(&seq) || !can_run {
+                if awaited.contains(&seq) || !wanted.has(self.sql, self.names, task)? {
                     continue;
                 }
-                if chosen.len() == request.max {
+                if chosen.len() == wanted.request.max {
                     return Ok(true);
                 }
                 chosen.push(seq);
@@ -267,50 +232,33 @@ impl Work<'_> {
         }
     }
 
-    /// Claims one queued invocation.
-    fn take(&mut self, seq: i64, runner: RunnerId) -> rusqlite::Result<Claim> {
-        let mut statement = self.sql.prepare_cached(concat!(
+    /// Claims queued invocations, by number.
+    fn take(&mut self, chosen: Vec<i64>, runner: RunnerId) -> Result<(), Fault> {
+        const REST: usize = HEAD_COLUMNS;
+        let mut select = self.sql.prepare_cached(concat!(
             "SELECT ",
             head!(),
-            ", component, parent, root, depth, labels, json, deadline \
-             FROM invocation CROSS JOIN arguments USING (seq) WHERE seq = ?1"
+            ", json, root, depth, labels FROM invocation CROSS JOIN arguments USING (seq) WHERE seq = ?1"
         ))?;
-        let mut rows = statement.query([seq])?;
-        let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-        let mut head = Head::read(row)?;
-        let to: Status = head.status.apply(Event::Claim).map_err(contradiction)?;
-        head.attempt += 1;
-        head.runner = Some(runner);
-        let claim = Claim {
-            id: head.id,
-            runner,
-            attempt: head.attempt,
-            max_attempts: head.max_attempts,
-            task: self.names.task(self.sql, head.task)?.clone(),
-            arguments: row.get(HEAD_COLUMNS + 5)?,
-            component_digest: self.names.component(self.sql, row.get(HEAD_COLUMNS)?)?,
-            parent: optional(row, HEAD_COLUMNS + 1)?,
-            root: optional(row, HEAD_COLUMNS + 2)?.unwrap_or(head.id),
-            depth: row.get(HEAD_COLUMNS + 3)?,
-            deadline: optional(row, HEAD_COLUMNS + 6)?,
-            labels: json(row, HEAD_COLUMNS + 4)?.unwrap_or_default(),
-            has_lane: head.lane.is_some(),
-        };
-        drop(rows);
-        drop(statement);
-        self.admitted.remove(&(rules::order_key(head.available_at, head.priority), seq));
-        let now = self.now;
-        self.step(&mut head, now, Event::Claim, to, None)?;
-        self.sql
-            .prepare_cached(
-                "UPDATE invocation SET status = ?2, place = 'owned', moves = ?3, attempt = ?4, \
-                 runner = ?5 WHERE seq = ?1",
-            )?
-            .execute(params![seq, Sql(to), head.moves, head.attempt, Sql(runner)])?;
-        if let Some(lane) = head.lane() {
-            self.own_in_lane(lane)?;
+        for seq in chosen {
+            let mut rows = select.query([seq])?;
+            let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+            let id: InvocationId = column(row, 1)?;
+            match self.state.heads.get(&id) {
+                Some(head) => drop(self.admitted.remove(&head.rank())),
+                None => self.load(read_head(row)?)?,
+            }
+            let rest = ClaimRest {
+                task: self.names.task(self.sql, row.get(2)?)?.clone(),
+                component_digest: self.names.component(self.sql, row.get(3)?)?,
+                arguments: row.get(REST)?,
+                root: optional(row, REST + 1)?.unwrap_or(id),
+                depth: row.get(REST + 2)?,
+                labels: json(row, REST + 3)?.unwrap_or_default(),
+            };
+            self.state.take(id, runner, rest)?;
         }
-        Ok(claim)
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::sql::{Sql, column};
-use super::write::Work;
+use super::work::Work;
 use crate::model::ComponentDigest;
 use crate::store::{NewComponent, PushedComponent};
 
@@ -24,8 +24,8 @@ impl Work<'_> {
             .execute(params![new.name, Sql(new.digest)])?;
         self.sql
             .prepare_cached("INSERT INTO pushed (name, digest, at) VALUES (?1, ?2, ?3)")?
-            .execute(params![new.name, Sql(new.digest), Sql(self.now)])?;
-        self.is_news = true;
+            .execute(params![new.name, Sql(new.digest), Sql(self.state.now)])?;
+        self.state.is_news = true;
         Ok(())
     }
 }

@@ -2,16 +2,24 @@
 
 use rusqlite::ErrorCode;
 
-use super::schema::VERSION;
 use crate::store::StoreError;
+use crate::store::decide::Contradiction;
 
 /// What can go wrong in a transaction.
 #[derive(Debug)]
 pub(super) enum Fault {
     /// The driver said so.
     Sql(rusqlite::Error),
-    /// The schema has this version now, which is not ours.
-    OtherVersion(i32),
+    /// What it holds contradicts itself.
+    Damaged(String),
+    /// The schema has a version now that is not the one this program knows.
+    OtherVersion { found: i32, known: i32 },
+}
+
+impl From<Contradiction> for Fault {
+    fn from(Contradiction(message): Contradiction) -> Self {
+        Self::Damaged(message)
+    }
 }
 
 impl From<rusqlite::Error> for Fault {
@@ -21,15 +29,26 @@ impl From<rusqlite::Error> for Fault {
 }
 
 impl Fault {
+    /// Whether something unique was written a second time.
+    pub(super) fn is_conflict(&self) -> bool {
+        let Self::Sql(error) = self else { return false };
+        let code = error.sqlite_error().map(|error| error.extended_code);
+        code.is_some_and(|code| {
+            [rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE, rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY]
+                .contains(&code)
+        })
+    }
+
     /// Sorts it.
     pub(super) fn sort(&self, url: &str) -> StoreError {
         match self {
             Self::Sql(error) => sort(url, error),
-            Self::OtherVersion(found) if *found > VERSION => {
-                StoreError::Upgraded { url: url.to_owned(), found: *found, known: VERSION }
+            Self::Damaged(message) => damaged(url, message),
+            Self::OtherVersion { found, known } if found > known => {
+                StoreError::Upgraded { url: url.to_owned(), found: *found, known: *known }
             }
-            Self::OtherVersion(found) => {
-                damaged(url, format!("its schema version has gone back from {VERSION} to {found}"))
+            Self::OtherVersion { found, known } => {
+                damaged(url, format!("its schema version has gone back from {known} to {found}"))
             }
         }
     }

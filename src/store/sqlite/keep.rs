@@ -1,28 +1,14 @@
 //! Deadlines, and what is removed at last.
 
-use std::collections::HashSet;
-
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::settle::{HEAD_COLUMNS, Head, head};
+use super::fault::Fault;
+use super::rows::head;
 use super::sql::{Sql, column, optional};
-use super::write::Work;
-use crate::model::{Event, InvocationId, Status, UnixMicros};
-use crate::store::{Keep, Prune, PrunePosition, Pruned, rules};
-
-/// A prune that has looked at this many ancestors stops early: the rows that it
-/// removes bound its work only as long as trees are not deep.
-const ANCESTORS_AT_ONCE: usize = 10_000;
-
-/// Something final that may be removed.
-struct Candidate {
-    seq: i64,
-    finished_at: UnixMicros,
-    id: InvocationId,
-    task: i64,
-    parent: Option<InvocationId>,
-    has_children: bool,
-}
+use super::work::Work;
+use crate::model::{InvocationId, Status, UnixMicros};
+use crate::store::decide::{Ancestry, Old, Walk};
+use crate::store::{Prune, rules};
 
 /// The earliest deadline of what is not final.
 pub(super) fn next_deadline(sql: &Connection) -> rusqlite::Result<Option<UnixMicros>> {
@@ -34,97 +20,100 @@ pub(super) fn next_deadline(sql: &Connection) -> rusqlite::Result<Option<UnixMic
     .optional()
 }
 
+/// Whether anything is past its deadline.
+pub(super) fn has_overdue(sql: &Connection, now: UnixMicros) -> rusqlite::Result<bool> {
+    sql.prepare_cached(
+        "SELECT 1 FROM invocation INDEXED BY invocation_deadline \
+         WHERE deadline IS NOT NULL AND place IS NOT NULL AND deadline <= ?1 LIMIT 1",
+    )?
+    .exists([Sql(now)])
+}
+
+/// Looks up the relatives of what may be removed.
+struct Family<'s>(&'s Connection);
+
+impl Ancestry for Family<'_> {
+    type Error = Fault;
+
+    fn above(&mut self, id: InvocationId) -> Result<Option<(Option<InvocationId>, bool)>, Fault> {
+        let found = self
+            .0
+            .prepare_cached("SELECT parent, place IS NOT NULL FROM invocation WHERE id = ?1")?
+            .query_row([Sql(id)], |row| Ok((optional(row, 0)?, row.get(1)?)));
+        Ok(found.optional()?)
+    }
+
+    fn has_unfinished_children(&mut self, id: InvocationId) -> Result<bool, Fault> {
+        Ok(self
+            .0
+            .prepare_cached(
+                "SELECT 1 FROM invocation INDEXED BY invocation_detached \
+                 WHERE parent = ?1 AND detached = 1 AND place IS NOT NULL",
+            )?
+            .exists([Sql(id)])?)
+    }
+}
+
 impl Work<'_> {
-    /// Ends what is past its deadline, oldest deadline first; whether some may be
-    /// left.
-    pub(super) fn expire(&mut self) -> rusqlite::Result<bool> {
-        for _ in 0..rules::EXPIRED_AT_ONCE {
-            // One by one: each may take others along.
-            let overdue = self
-                .sql
-                .prepare_cached(concat!(
+    /// Ends what is past its deadline, oldest deadline first.
+    pub(super) fn expire(&mut self) -> Result<(), Fault> {
+        let mut left = rules::EXPIRED_AT_ONCE;
+        while self.state.may_expire && left > 0 {
+            self.write_all()?;
+            let overdue = self.load_all(
+                concat!(
                     "SELECT ",
                     head!(),
-                    ", deadline FROM invocation INDEXED BY invocation_deadline \
+                    " FROM invocation INDEXED BY invocation_deadline \
                      WHERE deadline IS NOT NULL AND place IS NOT NULL AND deadline <= ?1 \
-                     ORDER BY deadline, seq LIMIT 1"
-                ))?
-                .query_row([Sql(self.now)], |row| Ok((Head::read(row)?, column(row, HEAD_COLUMNS)?)))
-                .optional()?;
-            let Some((head, deadline)) = overdue else {
-                return Ok(false);
-            };
-            let (id, has_children) = (head.id, head.has_children);
-            self.end(head, Event::Expire, rules::expired(deadline))?;
-            if has_children {
-                self.end_children(id, Status::Failed)?;
-            }
+                     ORDER BY deadline, seq LIMIT ?2"
+                ),
+                params![Sql(self.state.now), rules::EXPIRED_AT_ONCE as i64],
+            )?;
+            self.load_descendants(self.state.parents_among(overdue.iter().copied()))?;
+            self.state.may_expire = !overdue.is_empty();
+            self.state.expire(&overdue, &mut left)?;
         }
-        Ok(true)
+        self.state.receipt.more = left == 0;
+        Ok(())
     }
 
-    /// Removes what is final and old. The history must have been written.
-    pub(super) fn prune(&mut self, prune: &Prune) -> rusqlite::Result<Pruned> {
-        let mut removed = 0;
-        let mut looked_at = 0;
-        // Final with nothing unfinished above.
-        let mut clear = HashSet::new();
-        let mut ancestors = 0;
-        let start = prune.after.unwrap_or(PrunePosition { keep: 0, last: None, passed: 0 });
-        for (index, keep) in prune.keep.iter().enumerate().skip(start.keep) {
-            let mut position = match index == start.keep {
-                true => start,
-                false => PrunePosition { keep: index, last: None, passed: 0 },
-            };
-            let mut surplus = self.surplus(keep, position.passed)?;
-            // One more than may be looked at tells whether that was all.
-            let limit = (prune.max - looked_at).saturating_add(1);
-            for candidate in self.candidates(keep.status, position.last, limit)? {
-                if !rules::is_surplus(keep, candidate.finished_at, surplus, self.now) {
-                    break;
-                }
-                if looked_at == prune.max || ancestors > ANCESTORS_AT_ONCE {
-                    return Ok(Pruned { removed, next: Some(position) });
-                }
-                looked_at += 1;
-                surplus = surplus.saturating_sub(1);
-                position.last = Some((candidate.finished_at, candidate.seq));
-                if self.has_unfinished_children(&candidate)?
-                    || self.has_unfinished_ancestor(&candidate, &mut clear, &mut ancestors)?
-                {
-                    position.passed += 1;
-                } else {
-                    self.remove(&candidate, keep.status)?;
-                    removed += 1;
-                }
+    /// Removes what is final and old.
+    pub(super) fn prune(&mut self, prune: &Prune) -> Result<(), Fault> {
+        self.write_all()?;
+        self.write_history()?;
+        let mut walk = Walk::new(prune);
+        while let Some(keep) = walk.keep() {
+            let there_are = if keep.count.is_some() { self.counted(keep.status)? } else { 0 };
+            let mut old = self.final_since(keep.status, walk.after(), walk.limit())?;
+            let is_all = walk.choose(keep, there_are, self.state.now, &mut old);
+            let (gone, is_tired) = walk.pass(old, &mut Family(self.sql))?;
+            gone.iter().try_for_each(|one| self.remove(one, keep.status))?;
+            walk.note_removed(gone.len(), is_all && !is_tired);
+            if !is_all || is_tired {
+                break;
             }
         }
-        Ok(Pruned { removed, next: None })
+        self.state.receipt.pruned = Some(walk.end());
+        Ok(())
     }
 
-    /// How many more of a status there are than its rule keeps, without those
-    /// that were passed by.
-    fn surplus(&self, keep: &Keep, passed: u64) -> rusqlite::Result<u64> {
-        let Some(count) = keep.count else {
-            return Ok(0);
-        };
+    /// How many have a status.
+    fn counted(&self, status: Status) -> rusqlite::Result<i64> {
         let before: i64 = self
             .sql
             .prepare_cached("SELECT coalesce(sum(n), 0) FROM tally WHERE status = ?1")?
-            .query_row([Sql(keep.status)], |row| row.get(0))?;
-        let of_status = self.tally.iter().filter(|((_, status), _)| *status == keep.status);
-        let now = before + of_status.map(|(_, change)| change).sum::<i64>();
-        Ok(u64::try_from(now).unwrap_or(0).saturating_sub(count).saturating_sub(passed))
+            .query_row([Sql(status)], |row| row.get(0))?;
+        Ok(before + self.state.moves.counted(status))
     }
 
     /// The first of a status to become final after `last` did.
-    fn candidates(
+    fn final_since(
         &self,
         status: Status,
-        last: Option<(UnixMicros, i64)>,
+        (at, seq): (UnixMicros, i64),
         limit: usize,
-    ) -> rusqlite::Result<Vec<Candidate>> {
-        let (at, seq) = last.unwrap_or((UnixMicros(i64::MIN), 0));
+    ) -> rusqlite::Result<Vec<Old>> {
         self.sql
             .prepare_cached(
                 "SELECT seq, finished_at, id, task, parent, has_children \
@@ -133,7 +122,7 @@ impl Work<'_> {
                  AND (finished_at > ?2 OR seq > ?3) ORDER BY finished_at, seq LIMIT ?4",
             )?
             .query_map(params![Sql(status), Sql(at), seq, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-                Ok(Candidate {
+                Ok(Old {
                     seq: row.get(0)?,
                     finished_at: column(row, 1)?,
                     id: column(row, 2)?,
@@ -145,47 +134,7 @@ impl Work<'_> {
             .collect()
     }
 
-    /// Whether it has children that outlived it. Attached ones ended with it.
-    fn has_unfinished_children(&self, candidate: &Candidate) -> rusqlite::Result<bool> {
-        if !candidate.has_children {
-            return Ok(false);
-        }
-        self.sql
-            .prepare_cached(
-                "SELECT 1 FROM invocation INDEXED BY invocation_detached \
-                 WHERE parent = ?1 AND detached = 1 AND place IS NOT NULL",
-            )?
-            .exists([Sql(candidate.id)])
-    }
-
-    /// Whether something above it may be run again, and look for it.
-    fn has_unfinished_ancestor(
-        &self,
-        candidate: &Candidate,
-        clear: &mut HashSet<InvocationId>,
-        ancestors: &mut usize,
-    ) -> rusqlite::Result<bool> {
-        let mut look =
-            self.sql.prepare_cached("SELECT parent, place IS NOT NULL FROM invocation WHERE id = ?1")?;
-        let mut path = Vec::new();
-        let mut above = candidate.parent;
-        while let Some(id) = above.filter(|id| !clear.contains(id)) {
-            *ancestors += 1;
-            let found = look.query_row([Sql(id)], |row| Ok((optional(row, 0)?, row.get(1)?))).optional()?;
-            match found {
-                Some((_, true)) => return Ok(true),
-                Some((parent, false)) => above = parent,
-                // What was removed had no unfinished ancestor, and nothing final
-                // becomes unfinished again.
-                None => above = None,
-            }
-            path.push(id);
-        }
-        clear.extend(path);
-        Ok(false)
-    }
-
-    fn remove(&mut self, candidate: &Candidate, status: Status) -> rusqlite::Result<()> {
+    fn remove(&mut self, old: &Old, status: Status) -> rusqlite::Result<()> {
         for delete in [
             "DELETE FROM invocation WHERE seq = ?1",
             "DELETE FROM arguments WHERE seq = ?1",
@@ -193,9 +142,9 @@ impl Work<'_> {
             "DELETE FROM history WHERE seq = ?1",
             "DELETE FROM log WHERE seq = ?1",
         ] {
-            self.sql.prepare_cached(delete)?.execute([candidate.seq])?;
+            self.sql.prepare_cached(delete)?.execute([old.seq])?;
         }
-        self.count(candidate.task, status, -1);
+        self.state.moves.count(old.task, status, -1);
         Ok(())
     }
 }

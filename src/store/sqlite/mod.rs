@@ -12,16 +12,21 @@ mod bell;
 mod claim;
 mod components;
 mod fault;
+mod flush;
 mod keep;
 mod lanes;
+mod leases;
+mod meet;
 mod names;
 mod open;
 mod read;
+mod rows;
+mod rules;
 mod schema;
-mod settle;
 mod sql;
 #[cfg(test)]
 mod tests;
+mod work;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -184,11 +189,11 @@ impl Store for SqliteStore {
     }
 
     fn rules(&self) -> Result<Vec<TaskRule>, StoreError> {
-        self.read(|sql| lanes::rules(sql))
+        self.read(|sql| rules::rules(sql))
     }
 
     fn paused(&self) -> Result<Vec<PauseTarget>, StoreError> {
-        self.read(|sql| lanes::paused(sql))
+        self.read(|sql| rules::paused(sql))
     }
 
     fn components(&self) -> Result<Vec<PushedComponent>, StoreError> {

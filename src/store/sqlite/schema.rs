@@ -53,6 +53,6 @@ pub(super) fn migrate(sql: &Connection, version: i32) -> rusqlite::Result<()> {
 pub(super) fn check(sql: &Connection) -> Result<(), Fault> {
     match sql.prepare_cached("PRAGMA user_version")?.query_row([], |row| row.get(0))? {
         VERSION => Ok(()),
-        other => Err(Fault::OtherVersion(other)),
+        found => Err(Fault::OtherVersion { found, known: VERSION }),
     }
 }

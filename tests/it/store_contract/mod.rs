@@ -98,6 +98,21 @@ contract! {
     the_same_key_with_other_arguments_is_a_conflict
     a_resubmitted_child_gets_the_first_childs_id
     a_child_of_a_lost_attempt_is_an_orphan
+    an_orphan_is_one_whatever_its_id
+    an_orphan_is_one_whatever_its_key
+    an_orphan_is_one_whatever_its_place
+    an_orphan_is_one_whatever_is_unique
+    an_orphan_is_one_whatever_its_ancestors
+    an_id_decides_before_a_key
+    an_id_decides_before_a_place
+    an_id_decides_before_uniqueness
+    an_id_decides_before_ancestors
+    a_key_decides_before_a_place
+    a_key_decides_before_uniqueness
+    a_key_decides_before_ancestors
+    a_place_decides_before_uniqueness
+    a_place_decides_before_ancestors
+    uniqueness_decides_before_ancestors
     what_the_inventory_does_not_have_is_given_back
     a_pushed_component_comes_back_whole
     the_last_push_of_a_name_is_its_newest

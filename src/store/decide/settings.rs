@@ -1,0 +1,19 @@
+//! Rules and pauses: what configurations and operators say of tasks.
+
+use crate::store::{PauseTarget, TaskRule, TaskSet};
+
+/// Whether what somebody says of a task takes over from what is `known`.
+pub fn takes_over(known: Option<&TaskRule>, new: &TaskRule, only_if_new: bool) -> bool {
+    known.is_none_or(|known| !only_if_new && known != new)
+}
+
+/// The tasks that an operator holds back, themselves or with their queue.
+pub fn held_back(paused: &[PauseTarget], rules: impl IntoIterator<Item = TaskRule>) -> TaskSet {
+    let is_paused = |rule: &TaskRule| {
+        paused.iter().any(|target| match target {
+            PauseTarget::Task(task) => *task == rule.task,
+            PauseTarget::Queue(queue) => *queue == rule.queue,
+        })
+    };
+    rules.into_iter().filter(is_paused).map(|rule| rule.task).collect()
+}

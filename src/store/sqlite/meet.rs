@@ -1,0 +1,159 @@
+//! What the submits of a batch meet.
+
+use std::collections::HashSet;
+
+use rusqlite::{OptionalExtension, params};
+
+use super::fault::Fault;
+use super::sql::{Sql, column, optional};
+use super::work::Work;
+use crate::model::{InvocationId, Status};
+use crate::store::decide::Above;
+use crate::store::{ChildOf, NewInvocation};
+
+/// A parent, and the first place under it that nothing stored has taken, nor any behind
+/// it: most children need not be looked for.
+type FreeFrom = Option<(InvocationId, u32)>;
+
+impl<'a> Work<'a> {
+    pub(super) fn submit(&mut self, submits: &'a [NewInvocation], is_careful: bool) -> Result<(), Fault> {
+        let last: i64 = self
+            .sql
+            .prepare_cached("SELECT coalesce(max(seq), 0) FROM invocation")?
+            .query_row([], |row| row.get(0))?;
+        self.state.met.numbers = (last + 1..=last + submits.len() as i64).rev().collect();
+        self.state.met.knows_ids = is_careful;
+        let mut free = None;
+        for (index, new) in submits.iter().enumerate() {
+            if is_careful && self.exists(new.id)? {
+                self.state.met.ids.insert(new.id);
+            }
+            if !self.state.is_orphan(new) {
+                self.meet(index, new, &mut free)?;
+            }
+        }
+        let (sql, names) = (self.sql, &mut *self.names);
+        let numbers = |new: &NewInvocation| -> Result<_, Fault> {
+            Ok((names.task_key(sql, &new.task)?, names.component_key(sql, new.component_digest)?))
+        };
+        let unconfirmed = self.state.apply_submits(submits, numbers)?;
+        let mut existing = HashSet::new();
+        for id in unconfirmed {
+            if self.exists(id)? {
+                existing.insert(id);
+            }
+        }
+        self.state.confirm(&existing, submits);
+        Ok(())
+    }
+
+    /// Looks up what one submit meets. Most have nothing that could be taken but their id,
+    /// which is left to the index.
+    fn meet(&mut self, index: usize, new: &NewInvocation, free: &mut FreeFrom) -> Result<(), Fault> {
+        if new.key.is_none() && new.child_of.is_none() && new.unique.is_none() && new.lane.is_none() {
+            return Ok(());
+        }
+        let task = self.names.task_key(self.sql, &new.task)?;
+        if let Some(key) = &new.key {
+            let first = self
+                .sql
+                .prepare_cached(
+                    "SELECT id, json = ?3 FROM invocation CROSS JOIN arguments USING (seq) \
+                     WHERE task = ?1 AND idempotency_key = ?2",
+                )?
+                .query_row(params![task, key, new.arguments], |row| Ok((column(row, 0)?, row.get(1)?)))
+                .optional()?;
+            self.state.met.by_key.extend(first.map(|first| (index, first)));
+        }
+        if let Some(place) = &new.child_of {
+            let first = self.child_at(place, task, new, free)?;
+            self.state.met.by_place.extend(first.map(|first| (index, first)));
+        }
+        if let Some((key, _)) = new.unique {
+            let first = self
+                .sql
+                .prepare_cached(
+                    "SELECT id, json = ?3 FROM invocation INDEXED BY invocation_unique \
+                     CROSS JOIN arguments USING (seq) \
+                     WHERE task = ?1 AND unique_key = ?2 AND place IS NOT NULL",
+                )?
+                .query_row(params![task, Sql(key), new.arguments], |row| Ok((column(row, 0)?, row.get(1)?)))
+                .optional()?;
+            self.state.met.by_unique.extend(first.map(|first| (index, first)));
+        }
+        if new.lane.is_some() {
+            self.learn_rule(task)?;
+            if let Some(parent) = self.state.fears_ancestors(new, task) {
+                self.learn_ancestors(parent)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn exists(&self, id: InvocationId) -> rusqlite::Result<bool> {
+        self.sql.prepare_cached("SELECT 1 FROM invocation WHERE id = ?1")?.exists([Sql(id)])
+    }
+
+    /// The child that an earlier attempt submitted at the same place.
+    fn child_at(
+        &self,
+        place: &ChildOf,
+        task: i64,
+        new: &NewInvocation,
+        free: &mut FreeFrom,
+    ) -> rusqlite::Result<Option<InvocationId>> {
+        let from = match free.filter(|(parent, _)| *parent == place.parent) {
+            Some((_, from)) => from,
+            None => {
+                let last: Option<u32> = self
+                    .sql
+                    .prepare_cached(
+                        "SELECT max(child_index) FROM invocation INDEXED BY invocation_child WHERE parent = ?1",
+                    )?
+                    .query_row([Sql(place.parent)], |row| row.get(0))?;
+                let from = last.map_or(0, |last| last.saturating_add(1));
+                *free = Some((place.parent, from));
+                from
+            }
+        };
+        if from <= place.index {
+            return Ok(None);
+        }
+        self.sql
+            .prepare_cached(
+                "SELECT id FROM invocation INDEXED BY invocation_child \
+                 CROSS JOIN arguments USING (seq) \
+                 WHERE parent = ?1 AND child_index = ?2 AND task = ?3 AND json = ?4 ORDER BY seq",
+            )?
+            .query_row(params![Sql(place.parent), place.index, task, new.arguments], |row| column(row, 0))
+            .optional()
+    }
+
+    /// Learns who is above the children of a parent, and that itself.
+    fn learn_ancestors(&mut self, parent: InvocationId) -> rusqlite::Result<()> {
+        if self.state.met.above.contains_key(&parent) {
+            return Ok(());
+        }
+        let above = self
+            .sql
+            .prepare_cached(
+                "WITH RECURSIVE ancestor(id, parent, task, lane, status, distance) AS ( \
+                     SELECT id, parent, task, lane, status, 0 FROM invocation WHERE id = ?1 \
+                     UNION ALL \
+                     SELECT i.id, i.parent, i.task, i.lane, i.status, distance + 1 FROM ancestor \
+                     CROSS JOIN invocation i ON i.id = ancestor.parent) \
+                 SELECT id, task, lane, status FROM ancestor ORDER BY distance",
+            )?
+            .query_map([Sql(parent)], |row| {
+                Ok(Above {
+                    id: column(row, 0)?,
+                    task: row.get(1)?,
+                    lane: optional(row, 2)?,
+                    is_owned: column::<Status>(row, 3)?.is_owned(),
+                })
+            })?
+            .collect::<rusqlite::Result<_>>()?;
+        self.state.met.above.insert(parent, above);
+        Ok(())
+    }
+}

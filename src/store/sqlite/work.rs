@@ -1,0 +1,86 @@
+//! A transaction under way.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension, Params};
+
+use super::fault::Fault;
+use super::names::Names;
+use super::rows::{head, read_head};
+use super::sql::Sql;
+use crate::model::InvocationId;
+use crate::store::decide::{Head, Rank, State};
+
+/// A transaction under way.
+pub(super) struct Work<'a> {
+    pub(super) sql: &'a Connection,
+    pub(super) names: &'a mut Names,
+    /// The loaded rows as they are now, and what is to be written.
+    pub(super) state: State<'a>,
+    /// What was given room in its lane and is not written yet: the task, by rank. A claim
+    /// merges it with the queues.
+    pub(super) admitted: BTreeMap<Rank, i64>,
+}
+
+impl Work<'_> {
+    /// Takes a loaded row in, with the rules of its lane.
+    pub(super) fn load(&mut self, head: Head) -> rusqlite::Result<()> {
+        if head.lane.is_some() {
+            self.learn_rule(head.task)?;
+        }
+        self.state.load(head);
+        Ok(())
+    }
+
+    /// Loads what a statement with the columns [`head`] finds; the ids.
+    pub(super) fn load_all(&mut self, sql: &str, params: impl Params) -> rusqlite::Result<Vec<InvocationId>> {
+        let heads = self.heads(sql, params)?;
+        let ids = heads.iter().map(|head| head.id).collect();
+        heads.into_iter().try_for_each(|head| self.load(head))?;
+        Ok(ids)
+    }
+
+    /// What a statement with the columns [`head`] finds.
+    pub(super) fn heads(&self, sql: &str, params: impl Params) -> rusqlite::Result<Vec<Head>> {
+        self.sql.prepare_cached(sql)?.query_map(params, read_head)?.collect()
+    }
+
+    /// Loads those of `ids` that are there.
+    pub(super) fn load_named(&mut self, ids: impl Iterator<Item = InvocationId>) -> rusqlite::Result<()> {
+        let mut select =
+            self.sql.prepare_cached(concat!("SELECT ", head!(), " FROM invocation WHERE id = ?1"))?;
+        let mut last = None;
+        for id in ids {
+            if last.replace(id) == Some(id) || self.state.heads.contains_key(&id) {
+                continue;
+            }
+            if let Some(head) = select.query_row([Sql(id)], read_head).optional()? {
+                self.load(head)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads the attached descendants of `parents` that are not final.
+    pub(super) fn load_descendants(&mut self, parents: Vec<InvocationId>) -> Result<(), Fault> {
+        for parent in parents {
+            // Below a final child there is nothing to end: its own end did that.
+            self.load_all(
+                concat!(
+                    "WITH RECURSIVE doomed(found, child) AS ( \
+                         SELECT seq, id FROM invocation INDEXED BY invocation_child \
+                         WHERE parent = ?1 AND place IS NOT NULL AND NOT detached \
+                         UNION ALL \
+                         SELECT c.seq, c.id FROM doomed \
+                         CROSS JOIN invocation c INDEXED BY invocation_child ON c.parent = child \
+                         WHERE c.place IS NOT NULL AND NOT c.detached) \
+                     SELECT ",
+                    head!(),
+                    " FROM doomed CROSS JOIN invocation ON seq = found"
+                ),
+                [Sql(parent)],
+            )?;
+        }
+        Ok(())
+    }
+}
