@@ -27,7 +27,9 @@ pub use units::{parse_age, parse_duration, parse_flag_duration, parse_size};
 
 use crate::model::TaskOptions;
 use crate::store::Keep;
-use crate::wasm::{CompileLimits, ComponentSource, Glob, Grants, Version, live_for_maps, maps_for_live};
+use crate::wasm::{
+    CompileLimits, ComponentSource, Glob, Grants, VersionPolicy, live_for_maps, maps_for_live,
+};
 
 /// The name of the configuration file that is searched upward.
 pub const FILE_NAME: &str = "wasm-runner.toml";
@@ -500,7 +502,7 @@ fn components(
             None => sources.push(ComponentSource {
                 name: Arc::from(name.as_str()),
                 path,
-                version: Version::default(),
+                version: VersionPolicy::default(),
                 locked: Vec::new(),
                 grants: Grants::default(),
                 defaults: TaskOptions::default(),

@@ -21,7 +21,8 @@ use crate::model::{Clock, InvocationId, Outcome, SystemClock, TaskOptions};
 use crate::runner::{Runner, RunnerOptions};
 use crate::store::{Batch, MemoryStore, NewInvocation, Store};
 use crate::wasm::{
-    CompileLimits, ComponentSource, DirectoryAccess, DirectoryGrant, Grants, Library, LibraryOptions, Version,
+    CompileLimits, ComponentSource, DirectoryAccess, DirectoryGrant, Grants, Library, LibraryOptions,
+    VersionPolicy,
 };
 
 /// The instances that may live at once: there is one step at a time.
@@ -85,7 +86,7 @@ fn source(project: &Project, file: &Path) -> Result<ComponentSource, AuthoringEr
     Ok(ComponentSource {
         name: "componentize".into(),
         path: file.to_owned(),
-        version: Version::default(),
+        version: VersionPolicy::default(),
         locked: Vec::new(),
         grants: Grants {
             directories: vec![

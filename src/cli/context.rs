@@ -14,7 +14,9 @@ use crate::runner::{Runner, RunnerOptions};
 use crate::store::{
     MemoryStore, PostgresStore, PostgresUrl, PushedComponent, SqliteStore, Store, StoreError, TaskSet,
 };
-use crate::wasm::{ComponentSource, Grants, Interfaces, Library, LibraryOptions, LoadError, Task, Version};
+use crate::wasm::{
+    ComponentSource, Grants, Interfaces, Library, LibraryOptions, LoadError, Task, VersionPolicy,
+};
 
 use super::args::Cli;
 use super::compile;
@@ -191,7 +193,7 @@ impl Context {
             sources.extend(names.into_iter().map(|name| ComponentSource {
                 name,
                 path: PathBuf::new(),
-                version: Version::default(),
+                version: VersionPolicy::default(),
                 locked: Vec::new(),
                 grants: Grants::default(),
                 defaults: TaskOptions::default(),

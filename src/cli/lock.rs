@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::config::{Lock, LockedComponent, in_backticks, nearest};
 use crate::model::ComponentDigest;
 use crate::store::PushedComponent;
-use crate::wasm::{ComponentSource, LoadError, Version, check_lock};
+use crate::wasm::{ComponentSource, LoadError, VersionPolicy, check_lock};
 
 use super::args::LockArgs;
 use super::context::Context;
@@ -84,7 +84,7 @@ pub fn run(args: &LockArgs, context: &Context) -> Result<(), CliError> {
                 (entry, Change::Added)
             }),
             Some(entry) if is_updated(&name) => now.digest(source).map(|digest| {
-                let moved = entry.moved_to(said, digest, source.version == Version::Pinned);
+                let moved = entry.moved_to(said, digest, source.version == VersionPolicy::Pinned);
                 let change = if moved == *entry { Change::Unchanged } else { Change::Updated };
                 (moved, change)
             }),

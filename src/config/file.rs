@@ -23,7 +23,7 @@ use super::units::{parse_duration, parse_size};
 use super::{SubmitPattern, check_component_name, check_slots};
 use crate::model::{TaskLimits, TaskOptions, is_valid_priority};
 use crate::store::Keep;
-use crate::wasm::{CompileLimits, Grants, Version};
+use crate::wasm::{CompileLimits, Grants, VersionPolicy};
 use compile::COMPILE_KEYS;
 use grants::{DIRECTORY_KEYS, HTTP_KEYS, NETWORK_KEYS, SCRATCH_KEYS, SECRET_KEYS};
 use retention::KEEP_KEYS;
@@ -63,7 +63,7 @@ pub(super) struct Component {
     /// has.
     pub(super) path: Option<PathBuf>,
     pub(super) registry: Option<RegistryReference>,
-    pub(super) version: Version,
+    pub(super) version: VersionPolicy,
     pub(super) grants: Grants,
     pub(super) options: Overrides,
 }
@@ -291,7 +291,7 @@ impl Reader<'_> {
                 ),
             );
         }
-        let versions = [("newest", Version::Newest), ("pinned", Version::Pinned)];
+        let versions = [("newest", VersionPolicy::Newest), ("pinned", VersionPolicy::Pinned)];
         let version = self.one_of(table, &section, "version", &versions).unwrap_or_default();
         let grants = self.grants(table, &section);
         let options = self.options(table, &section);

@@ -10,7 +10,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::{Hash, Hasher};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,12 +23,9 @@ use wasmtime::component::Component;
 use super::classify::classify;
 use super::compile::{self, CompileError, Compiler};
 use super::interrupt::Interrupt;
+use super::sealed::{HEADER, seal, unseal};
 use crate::model::ComponentDigest;
 
-/// The first bytes of a file, the last of them its format's version.
-const MAGIC: [u8; 8] = *b"wrcache\x01";
-/// Magic and checksum.
-const HEADER: usize = MAGIC.len() + blake3::OUT_LEN;
 /// How files of compiled code end.
 const EXTENSION: &str = "compiled";
 /// How files end that are still being written.
@@ -296,30 +293,6 @@ fn whole(file: &mut File) -> Result<Vec<u8>, Damage> {
     file.read_to_end(&mut bytes).map_err(Damage::Io)?;
     unseal(&bytes).map_err(Damage::Content)?;
     Ok(bytes)
-}
-
-/// The code in the bytes of a file.
-///
-/// # Errors
-///
-/// Why they are not what [`seal`] wrote.
-pub(super) fn unseal(bytes: &[u8]) -> Result<&[u8], &'static str> {
-    let (header, code) = bytes.split_at_checked(HEADER).ok_or("it is too short")?;
-    let (magic, checksum) = header.split_at(MAGIC.len());
-    if magic != MAGIC {
-        return Err("its format is not known");
-    }
-    if blake3::hash(code).as_bytes().as_slice() != checksum {
-        return Err("its checksum is wrong");
-    }
-    Ok(code)
-}
-
-/// Writes code as it is kept.
-pub(super) fn seal(file: &mut impl Write, code: &[u8]) -> io::Result<()> {
-    file.write_all(&MAGIC)?;
-    file.write_all(blake3::hash(code).as_bytes())?;
-    file.write_all(code)
 }
 
 /// A file that is being written, under a name of its own or none. It gets its

@@ -137,7 +137,7 @@ impl Compiler {
 
 impl ChildCompiler {
     /// Lets a child compile `bytes` for engines like `engine` and write its code
-    /// into `code`, where it is as [`super::cache`] writes it. The child is killed if
+    /// into `code`, where it is as [`super::sealed`] writes it. The child is killed if
     /// `interrupt` is thrown first.
     pub(super) fn compile(
         &self,

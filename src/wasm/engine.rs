@@ -26,6 +26,13 @@ const KEEP_TABLE_RESIDENT: usize = 64 << 10;
 /// Elements of one table. Interpreters compiled to components need thousands.
 const TABLE_ELEMENTS: usize = 50_000;
 
+/// The most memories and tables that one component may have.
+pub(super) const MAX_MEMORIES: u32 = 16;
+pub(super) const MAX_TABLES: u32 = 64;
+
+/// Tables that a live instance may have for each unit of its weight.
+pub(super) const TABLES_PER_WEIGHT: u32 = 4;
+
 /// Memory maps that a live guest costs: 2 for its stack in the pool, 4 for its
 /// memory once it runs (measured).
 const MAPS_PER_GUEST: usize = 6;
@@ -55,13 +62,13 @@ pub(super) fn new_engine(max_live: usize, fuel: bool) -> wasmtime::Result<Engine
     pool.total_component_instances(live)
         .total_core_instances(live.saturating_mul(32))
         .total_memories(live.saturating_add(64))
-        .total_tables(live.saturating_mul(super::execute::TABLES_PER_WEIGHT).saturating_add(64))
+        .total_tables(live.saturating_mul(TABLES_PER_WEIGHT).saturating_add(64))
         .total_stacks(live.saturating_add(64))
         .max_core_instances_per_component(200)
-        .max_memories_per_component(super::execute::MAX_MEMORIES)
-        .max_tables_per_component(super::execute::MAX_TABLES)
-        .max_memories_per_module(super::execute::MAX_MEMORIES)
-        .max_tables_per_module(super::execute::MAX_TABLES)
+        .max_memories_per_component(MAX_MEMORIES)
+        .max_tables_per_component(MAX_TABLES)
+        .max_memories_per_module(MAX_MEMORIES)
+        .max_tables_per_module(MAX_TABLES)
         .max_component_instance_size(16 << 20)
         .max_core_instance_size(16 << 20)
         .table_elements(TABLE_ELEMENTS)

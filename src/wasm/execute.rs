@@ -12,8 +12,8 @@ use super::control::GuestControl;
 use super::denials::Denials;
 use super::discover::{Entry, Signature};
 use super::files::Files;
+use super::grants::{DirectoryAccess, Grants};
 use super::host::{ChildFailed, HostState};
-use super::library::{DirectoryAccess, Grants};
 use super::limits::MemoryLimit;
 use super::network::{BodyLimits, Gate, Http, SocketLimit, Sockets, Traffic};
 use super::output::Output;
@@ -24,13 +24,6 @@ use super::values::{WriteError, arguments_from_json, to_json};
 use crate::model::{
     Caller, Claim, Clock, Failure, FailureKind, LimitKind, LogStream, Outcome, TaskClient, TaskLimits,
 };
-
-/// The most memories and tables that one component may have.
-pub(super) const MAX_MEMORIES: u32 = 16;
-pub(super) const MAX_TABLES: u32 = 64;
-
-/// Tables that a live instance may have for each unit of its weight.
-pub(super) const TABLES_PER_WEIGHT: u32 = 4;
 
 /// Bytes that a guest may hand to the host in one call, as the host counts them:
 /// every element of a list costs the size of a value.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use wasmtime::component::{HasData, Linker, Resource};
 use wasmtime_wasi::async_trait;
-use wasmtime_wasi::filesystem::{WasiFilesystemCtxView, WasiFilesystemView};
+use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
 use wasmtime_wasi::p2::bindings::filesystem::{preopens, types};
 use wasmtime_wasi::p2::{
     DynInputStream, DynOutputStream, FsError, FsResult, InputStream, OutputStream, Pollable, StreamError,
@@ -18,7 +18,6 @@ use wasmtime_wasi::p2::{
 
 use super::allowance::Allowance;
 use super::control::GuestControl;
-use super::host::HostState;
 use super::scratch::{End, FileKey, Quota, ScratchGrant};
 use crate::model::LimitKind;
 use types::{Descriptor, ErrorCode, Filesize, HostDescriptor};
@@ -26,15 +25,19 @@ use types::{Descriptor, ErrorCode, Filesize, HostDescriptor};
 /// The most bytes that one read of a stream gives.
 const MAX_READ: usize = 64 << 10;
 
-/// Puts these files in the place of those that a linker has already.
-pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+/// Replaces the files that a linker has already by these.
+pub(super) fn add_to_linker<T: Send + 'static>(
+    linker: &mut Linker<T>,
+    view: fn(&mut T) -> FilesView<'_>,
+) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
-    types::add_to_linker::<HostState, Granted>(linker, FilesView::of)?;
-    preopens::add_to_linker::<HostState, Granted>(linker, FilesView::of)?;
+    types::add_to_linker::<T, Granted>(linker, view)?;
+    preopens::add_to_linker::<T, Granted>(linker, view)?;
     linker.allow_shadowing(false);
     Ok(())
 }
 
+/// The files of whatever state a linker is for.
 struct Granted;
 
 impl HasData for Granted {
@@ -181,16 +184,13 @@ impl Files {
     }
 }
 
-struct FilesView<'a> {
-    wasi: WasiFilesystemCtxView<'a>,
-    files: Arc<Files>,
+/// The files of one guest, beside what wasmtime-wasi keeps of them.
+pub(super) struct FilesView<'a> {
+    pub(super) wasi: WasiFilesystemCtxView<'a>,
+    pub(super) files: Arc<Files>,
 }
 
 impl FilesView<'_> {
-    fn of(state: &mut HostState) -> FilesView<'_> {
-        FilesView { files: Arc::clone(&state.files), wasi: state.filesystem() }
-    }
-
     /// What a name in a directory stands for, links not followed; `None` if there is
     /// no such name.
     async fn key_at(&mut self, directory: u32, flags: types::PathFlags, path: &str) -> Option<FileKey> {

@@ -8,12 +8,13 @@ use wasmtime::component::Val;
 
 use crate::model::ComponentDigest;
 
-use super::cache::{Cache, seal, unseal};
+use super::cache::Cache;
 use super::compile::Compiler;
 use super::engine::compiling_engine;
 use super::interrupt::Interrupt;
-use super::library::load_bytes;
+use super::loaded::load_bytes;
 use super::names::Names;
+use super::sealed::{seal, unseal};
 use super::values::{Case, Field, Shape, to_json, value_from_json};
 
 /// Larger components only take longer.

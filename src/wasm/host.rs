@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
+use wasmtime_wasi::filesystem::WasiFilesystemView;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::control::GuestControl;
 use super::denials::Denials;
-use super::files::Files;
+use super::files::{self, Files, FilesView};
 use super::limits::MemoryLimit;
 use super::network::{Http, Sockets};
 use super::output::{Output, harmless};
@@ -115,8 +116,13 @@ impl WasiView for HostState {
     }
 }
 
-/// Adds the `wasm-runner:task` interfaces to a linker.
+/// Adds the `wasm-runner:task` interfaces to a linker, and the files of guests in the place of those
+/// that it has.
 pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    files::add_to_linker(linker, |state| FilesView {
+        files: Arc::clone(&state.files),
+        wasi: state.filesystem(),
+    })?;
     bindings::Task::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
 }
 

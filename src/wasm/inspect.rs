@@ -6,9 +6,12 @@ use std::sync::Arc;
 use super::cache::Cache;
 use super::compile::Compiler;
 use super::engine::new_engine;
-use super::library::{Library, LoadError, NotTask, Task, load_error, load_one};
+use super::library::Library;
 use super::link::{self, Provider};
 use super::linked::task;
+use super::loaded::load_one;
+use super::source::{LoadError, load_error};
+use super::task::{NotTask, Task};
 use crate::model::{ComponentDigest, TaskOptions};
 
 /// What a component file holds.

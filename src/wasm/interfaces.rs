@@ -15,10 +15,12 @@ use super::compile::Compiler;
 use super::discover::Export;
 use super::docs::InterfaceDocs;
 use super::engine::new_engine;
-use super::library::{ComponentSource, LoadError, ResolveError, load_error, load_one};
+use super::loaded::load_one;
 use super::names::{Names, is_compatible, split_version};
 use super::parallel::in_parallel;
+use super::source::{ComponentSource, LoadError, load_error};
 use super::suggest::list;
+use super::task::ResolveError;
 use super::values::{Field, Shape};
 
 /// Words of WIT, which are names only with `%` before them.

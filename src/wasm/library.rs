@@ -1,111 +1,29 @@
 //! The components of a configuration, loaded and linked, and the tasks that they
 //! export.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::File;
-use std::io::Read;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use wasmtime::Engine;
-use wasmtime::component::Component;
-
 use super::cache::Cache;
-use super::compile::{CompileError, Compiler};
+use super::compile::Compiler;
 use super::control::GuestControl;
-use super::discover::{Discovery, Export, discover};
-use super::docs::{self, describe};
+use super::docs::describe;
 use super::engine::{EpochTicker, new_engine};
 use super::execute;
 use super::glob::Glob;
 use super::interrupt::Interrupt;
 use super::linked::{LinkedTask, link_one};
+use super::loaded::{Loaded, load_one};
 use super::names::Names;
-use super::network::{HttpGrant, NetworkGrant};
 use super::parallel::in_parallel;
-use super::scratch::{ScratchGrant, ScratchPlace};
-use super::secrets::SecretGrant;
+use super::scratch::ScratchPlace;
+use super::source::{ComponentSource, LoadError, load_error};
+use super::task::{ArgumentError, NotTask, ResolveError, Task, TaskSchema};
 use super::values::{Shape, arguments_schema, normalise_arguments, value_schema};
 use super::versions::{Shelf, Versions};
-use crate::model::{Claim, Clock, ComponentDigest, Outcome, RetryPolicy, TaskClient, TaskOptions};
-
-/// A component as the configuration names it.
-#[derive(Debug, Clone)]
-pub struct ComponentSource {
-    /// Its name in the configuration.
-    pub name: Arc<str>,
-    /// Its file: a component in binary form.
-    pub path: PathBuf,
-    /// Which bytes an invocation runs that was submitted for others.
-    pub version: Version,
-    /// The digests that its bytes may have, the one to load first; any if there is
-    /// none.
-    pub locked: Vec<ComponentDigest>,
-    /// What its guests may touch.
-    pub grants: Grants,
-    /// Options of its tasks, where nothing more exact is said.
-    pub defaults: TaskOptions,
-    /// Options by task, under any unambiguous form of the task's id.
-    pub tasks: BTreeMap<String, TaskOptions>,
-}
-
-impl ComponentSource {
-    /// Whether the fuel of any of its tasks is limited. Counting it slows code down,
-    /// so only components that need it pay.
-    pub(super) fn wants_fuel(&self) -> bool {
-        self.defaults.limits.fuel.is_some() || self.tasks.values().any(|task| task.limits.fuel.is_some())
-    }
-}
-
-/// Which bytes of a component an invocation runs on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Version {
-    /// The runner's, whatever it was submitted for.
-    #[default]
-    Newest,
-    /// Those that it was submitted for. If the runner has others, it fetches them.
-    Pinned,
-}
-
-/// What the guests of a component may touch. Nothing by default.
-#[derive(Debug, Clone, Default)]
-pub struct Grants {
-    /// Directories.
-    pub directories: Vec<DirectoryGrant>,
-    /// Environment variables: names and values.
-    pub environment: Vec<(String, String)>,
-    /// The same whose values are secret.
-    pub secrets: Vec<SecretGrant>,
-    /// A directory of each attempt's own.
-    pub scratch: Option<ScratchGrant>,
-    /// What they may connect to.
-    pub network: Arc<[NetworkGrant]>,
-    /// The requests that they may make.
-    pub http: Arc<[HttpGrant]>,
-    /// The tasks that they may submit, by their full ids; `None`: every one.
-    pub may_submit: Option<Arc<[Glob]>>,
-}
-
-/// A directory of the host that guests see.
-#[derive(Debug, Clone)]
-pub struct DirectoryGrant {
-    /// Where it is on the host, absolute.
-    pub host: PathBuf,
-    /// Where guests see it.
-    pub guest: String,
-    /// What they may do with it.
-    pub access: DirectoryAccess,
-}
-
-/// What guests may do with a directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DirectoryAccess {
-    /// List and read.
-    ReadOnly,
-    /// List, read, write, create and remove.
-    ReadWrite,
-}
+use crate::model::{Claim, Clock, ComponentDigest, Outcome, RetryPolicy, TaskClient};
 
 /// How to load components.
 #[derive(Debug, Clone)]
@@ -120,131 +38,6 @@ pub struct LibraryOptions {
     pub max_live: usize,
     /// Counts the components that are loaded or refused, for whoever shows it.
     pub loaded: Arc<AtomicUsize>,
-}
-
-/// One task.
-#[derive(Debug, Clone)]
-pub struct Task {
-    /// Its full id: `namespace:package/interface.function`, or
-    /// `COMPONENT.function` for a function at a component's root.
-    pub id: Arc<str>,
-    /// The configured name of its component.
-    pub component: Arc<str>,
-    /// The digest of its component.
-    pub digest: ComponentDigest,
-    /// Its parameters, in order.
-    pub parameters: Vec<Parameter>,
-    /// The WIT type of its result; `None` if it has none.
-    pub result: Option<String>,
-    /// What its component says of it, in as many lines as somebody wrote.
-    pub docs: Option<String>,
-    /// Its options.
-    pub options: TaskOptions,
-}
-
-/// A parameter of a task.
-#[derive(Debug, Clone)]
-pub struct Parameter {
-    /// Its name, in kebab-case as in WIT.
-    pub name: String,
-    /// Its WIT type.
-    pub type_name: String,
-}
-
-/// What values go into a task and come out of it: JSON Schemas (2020-12), each a document
-/// of its own.
-#[derive(Debug, Clone)]
-pub struct TaskSchema {
-    /// Of its arguments, as an array or as an object.
-    pub arguments: serde_json::Value,
-    /// Of its value.
-    pub result: serde_json::Value,
-    /// Of the error that it may return; `None` if its type has none.
-    pub returned: Option<serde_json::Value>,
-}
-
-/// An exported function that is not a task, and why.
-#[derive(Debug, Clone)]
-pub struct NotTask {
-    /// What would be its id.
-    pub id: String,
-    /// The configured name of its component.
-    pub component: Arc<str>,
-    /// Why it can't be a task.
-    pub reason: String,
-}
-
-/// A component that can't be used.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("component `{component}` ({path}): {message}")]
-pub struct LoadError {
-    /// Its configured name.
-    pub component: String,
-    /// Its file.
-    pub path: String,
-    /// What is wrong.
-    pub message: String,
-}
-
-/// A task name that names no task, or several.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{message}")]
-pub struct ResolveError {
-    /// With the candidates.
-    pub message: String,
-}
-
-/// Arguments that do not fit a task.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{message}")]
-pub struct ArgumentError {
-    /// Where, and both types: ``points[3].x: expected f64, found string``.
-    pub message: String,
-    /// Whether it is their size that does not fit.
-    pub is_over_limit: bool,
-}
-
-impl ArgumentError {
-    fn new(message: String) -> Self {
-        Self { message, is_over_limit: false }
-    }
-}
-
-/// A component that was read and compiled, before it is linked.
-pub(super) struct Loaded {
-    pub(super) name: Arc<str>,
-    path: PathBuf,
-    pub(super) digest: ComponentDigest,
-    pub(super) component: Component,
-    pub(super) discovery: Discovery,
-}
-
-impl Loaded {
-    /// The interfaces that it exports tasks from, as it exports them.
-    pub(super) fn interfaces(&self) -> impl Iterator<Item = &str> {
-        self.discovery.exports.iter().filter_map(|export| export.interface.as_deref())
-    }
-
-    /// The tasks that it exports.
-    pub(super) fn exports(&self) -> &[Export] {
-        &self.discovery.exports
-    }
-
-    /// The task that a function of an exported interface is.
-    pub(super) fn export(&self, interface: &str, function: &str) -> Option<&Export> {
-        self.discovery
-            .exports
-            .iter()
-            .find(|export| export.interface.as_deref() == Some(interface) && &*export.function == function)
-    }
-
-    pub(super) fn error(&self, message: impl Into<String>) -> LoadError {
-        load_error(&self.name, &self.path, message)
-    }
-}
-
-pub(super) fn load_error(name: &str, path: &Path, message: impl Into<String>) -> LoadError {
-    LoadError { component: name.to_owned(), path: path.display().to_string(), message: message.into() }
 }
 
 /// The loaded components and their tasks.
@@ -527,76 +320,6 @@ impl std::fmt::Debug for Library {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Library").field("tasks", &self.tasks.len()).finish_non_exhaustive()
     }
-}
-
-pub(super) fn load_one(
-    engine: &Engine,
-    fuel: bool,
-    name: &str,
-    path: &Path,
-    locked: Option<&ComponentDigest>,
-    cache: &Cache,
-) -> Result<Loaded, LoadError> {
-    let most = cache.max_component_bytes();
-    let mut bytes = Vec::new();
-    // One more than it may have: a file says what it likes about its size.
-    File::open(path)
-        .and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes))
-        .map_err(|error| load_error(name, path, format!("the file can't be read: {error}")))?;
-    let digest = ComponentDigest::of(&bytes);
-    // Before anything else is done with them.
-    if let Some(locked) = locked {
-        check_lock(name, digest, *locked).map_err(|message| load_error(name, path, message))?;
-    }
-    // A signal ends the whole process, and the compiler with it.
-    let never = Interrupt::default();
-    load_bytes(engine, fuel, name, path, (digest, &bytes), cache, &never).map_err(|unloaded| unloaded.error)
-}
-
-/// Whether a component has the digest that the lock file has.
-///
-/// # Errors
-///
-/// Both digests, and what to do.
-pub fn check_lock(name: &str, found: ComponentDigest, locked: ComponentDigest) -> Result<(), String> {
-    if found == locked {
-        return Ok(());
-    }
-    Err(format!(
-        "its digest is `{found}`, and the lock file has `{locked}`: \
-         `run-wasm-runner lock --update {name}` accepts the new one"
-    ))
-}
-
-/// Why a component was not loaded.
-pub(super) struct Unloaded {
-    pub(super) error: LoadError,
-    /// Whether the same bytes would be refused again.
-    pub(super) is_final: bool,
-}
-
-/// Compiles a component, of which the digest is known; `path` is for messages.
-pub(super) fn load_bytes(
-    engine: &Engine,
-    fuel: bool,
-    name: &str,
-    path: &Path,
-    (digest, bytes): (ComponentDigest, &[u8]),
-    cache: &Cache,
-    interrupt: &Interrupt,
-) -> Result<Loaded, Unloaded> {
-    let refused = |message: String, is_final| Unloaded { error: load_error(name, path, message), is_final };
-    let most = cache.max_component_bytes();
-    if bytes.len() as u64 > most {
-        let message = format!("it has more than the {most} bytes that `compile.component` allows");
-        return Err(refused(message, true));
-    }
-    let component = cache
-        .load(engine, fuel, &digest, bytes, interrupt)
-        .map_err(|error| refused(error.to_string(), matches!(error, CompileError::Refused(_))))?;
-    let mut discovery = discover(&component, name);
-    docs::attach(bytes, &mut discovery.exports);
-    Ok(Loaded { name: name.into(), path: path.to_owned(), digest, component, discovery })
 }
 
 /// Two components that export the same task: nobody could say which is meant.

@@ -7,7 +7,7 @@ use wasmtime::component::{Linker, Val};
 
 use super::discover::{Import, ImportKind, Signature};
 use super::host::{self, ChildFailed, HostState};
-use super::library::Loaded;
+use super::loaded::Loaded;
 use super::names::is_compatible;
 use super::values::{Shape, to_json, value_from_json};
 use crate::model::{ChildRequest, FailureKind, Outcome, SubmitOptions};

@@ -7,13 +7,16 @@ use wasmtime::component::{Component, Linker};
 
 use super::discover::Export;
 use super::docs::InterfaceDocs;
-use super::execute::{MAX_MEMORIES, MAX_TABLES, Program, TABLES_PER_WEIGHT};
-use super::library::{ComponentSource, LoadError, Loaded, NotTask, Parameter, Task};
+use super::engine::{MAX_MEMORIES, MAX_TABLES, TABLES_PER_WEIGHT};
+use super::execute::Program;
 use super::link::{self, Provider};
+use super::loaded::Loaded;
 use super::names::Names;
+use super::source::{ComponentSource, LoadError};
 use super::submits::Submits;
+use super::task::{NotTask, Parameter, Task};
 use super::values::{Field, Shape};
-use super::{files, host, network, rules};
+use super::{host, network, rules};
 use crate::model::{RetryPolicy, TaskOptions};
 
 /// What a task runs as.
@@ -49,9 +52,8 @@ pub(super) fn link_one(
     let mut errors = Vec::new();
     let mut linker = Linker::new(one.component.engine());
     let prepared = wasmtime_wasi::p2::add_to_linker_async(&mut linker)
-        .and_then(|()| files::add_to_linker(&mut linker))
-        .and_then(|()| network::add_sockets_to_linker(&mut linker))
-        .and_then(|()| host::add_to_linker(&mut linker));
+        .and_then(|()| host::add_to_linker(&mut linker))
+        .and_then(|()| network::add_sockets_to_linker(&mut linker));
     let wants_http = one.discovery.imports.iter().any(|import| import.name.starts_with("wasi:http/"));
     let prepared = match wants_http {
         true => prepared.and_then(|()| network::add_http_to_linker(&mut linker)),

@@ -14,6 +14,7 @@ mod files;
 #[doc(hidden)]
 pub mod fuzzing;
 mod glob;
+mod grants;
 mod host;
 mod inspect;
 mod interfaces;
@@ -22,6 +23,7 @@ mod library;
 mod limits;
 mod link;
 mod linked;
+mod loaded;
 mod meter;
 mod names;
 mod network;
@@ -31,10 +33,13 @@ mod rights;
 mod rules;
 mod scratch;
 mod scrub;
+mod sealed;
 mod secrets;
 mod sections;
+mod source;
 mod submits;
 mod suggest;
+mod task;
 #[cfg(test)]
 mod testing;
 mod values;
@@ -45,16 +50,17 @@ pub use control::GuestControl;
 pub use docs::DOCS_SECTION;
 pub use engine::{live_for_maps, maps_for_live};
 pub use glob::Glob;
+pub use grants::{DirectoryAccess, DirectoryGrant, Grants};
 pub use inspect::{Capability, Inspection};
 pub use interfaces::{Interface, Interfaces};
 pub use interrupt::Interrupt;
-pub use library::{
-    ArgumentError, ComponentSource, DirectoryAccess, DirectoryGrant, Grants, Library, LibraryOptions,
-    LoadError, NotTask, Parameter, ResolveError, StartedGuest, Task, TaskSchema, Version, check_lock,
-};
+pub use library::{Library, LibraryOptions, StartedGuest};
+pub use loaded::check_lock;
 pub use network::{HostPattern, HttpGrant, NetworkGrant, Ports, Scheme};
 pub use rights::{Extent, Right, RightKind, rights};
 pub use scratch::ScratchGrant;
 pub use secrets::{SecretGrant, SecretSource};
 pub use sections::{append_custom_section, core_modules, custom_sections};
+pub use source::{ComponentSource, LoadError, VersionPolicy};
+pub use task::{ArgumentError, NotTask, Parameter, ResolveError, Task, TaskSchema};
 pub use versions::Shelf;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::grants::{DirectoryAccess, Grants};
 use super::inspect::Capability;
-use super::library::{DirectoryAccess, Grants};
 use super::names::split_version;
 
 /// What a component can ask for.

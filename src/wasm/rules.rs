@@ -2,7 +2,7 @@
 //! the configuration names is there.
 
 use super::discover::{Export, Signature};
-use super::library::Task;
+use super::task::Task;
 use super::values::Shape;
 use crate::model::{Differing, Per, RuleKey, TaskRules};
 

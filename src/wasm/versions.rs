@@ -11,9 +11,10 @@ use parking_lot::Mutex;
 use super::cache::Cache;
 use super::compile::Compiler;
 use super::interrupt::Interrupt;
-use super::library::{ComponentSource, Loaded, Version, load_bytes};
 use super::linked::{Linked, link_one};
+use super::loaded::{Loaded, load_bytes};
 use super::names::Names;
+use super::source::{ComponentSource, VersionPolicy};
 use crate::model::ComponentDigest;
 
 /// So many other versions are kept linked. More are linked anew, from compiled
@@ -87,7 +88,7 @@ impl Versions {
         interrupt: &Interrupt,
     ) -> Result<Option<Arc<Linked>>, String> {
         let place = self.loaded.iter().position(|one| &*one.name == name);
-        let Some(place) = place.filter(|place| self.sources[*place].version == Version::Pinned) else {
+        let Some(place) = place.filter(|place| self.sources[*place].version == VersionPolicy::Pinned) else {
             return Ok(None);
         };
         if let Some(linked) = self.linked.lock().get(&digest) {

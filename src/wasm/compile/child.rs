@@ -10,8 +10,8 @@ use rustix::process::{
 
 use super::Job;
 use super::filter::give_up_calls;
-use crate::wasm::cache::seal;
 use crate::wasm::engine::compiling_engine;
+use crate::wasm::sealed::seal;
 
 /// The component is not valid.
 pub(super) const INVALID: i32 = 65;

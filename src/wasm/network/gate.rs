@@ -15,7 +15,7 @@ use super::resolver::{Resolver, SystemResolver};
 use super::traffic::Traffic;
 use crate::model::LimitKind;
 use crate::wasm::denials::Denials;
-use crate::wasm::library::Grants;
+use crate::wasm::grants::Grants;
 
 /// Addresses of names that an attempt is remembered to have been given. More push
 /// out the oldest.

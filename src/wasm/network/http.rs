@@ -19,12 +19,10 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, timeout};
-use wasmtime::component::{Linker, Resource};
+use wasmtime::component::ResourceTable;
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
-use wasmtime_wasi_http::{
-    Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
-};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks};
 
 use super::gate::{Gate, LookupError, OpenSocket};
 use super::requests::Target;
@@ -32,7 +30,6 @@ use super::tls;
 use super::traffic::{Counted, Traffic};
 use crate::model::LimitKind;
 use crate::wasm::denials::Denials;
-use crate::wasm::host::HostState;
 
 /// How long a connection may take if the guest does not say.
 const CONNECT: Duration = Duration::from_secs(30);
@@ -72,34 +69,15 @@ impl Http {
         context.set_field_size_limit(FIELDS_BYTES);
         Self { context, sender: Sender { gate, limits } }
     }
-}
 
-impl WasiHttpView for HostState {
-    fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { hooks: &mut self.http.sender, table: &mut self.table, ctx: &mut self.http.context }
+    /// What wasmtime works on, with the table of the same guest.
+    pub(super) fn view<'a>(&'a mut self, table: &'a mut ResourceTable) -> WasiHttpCtxView<'a> {
+        WasiHttpCtxView { hooks: &mut self.sender, table, ctx: &mut self.context }
     }
 }
 
-/// Adds `wasi:http` as far as there is such a thing for tasks.
-pub(in crate::wasm) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
-    // wasmtime's own knows no error that a body ended with.
-    linker.allow_shadowing(true);
-    linker.instance("wasi:http/types@0.2.12")?.func_wrap(
-        "http-error-code",
-        |store, (error,): (Resource<wasmtime::Error>,)| {
-            let state: &HostState = store.data();
-            let error = state.table.get(&error)?;
-            let code = error.downcast_ref::<ErrorCode>().cloned();
-            Ok((code.or_else(|| error.downcast_ref().and_then(body_error)),))
-        },
-    )?;
-    linker.allow_shadowing(false);
-    Ok(())
-}
-
 /// The code of an error that a body can end with: those that are made here.
-fn body_error(error: &Error) -> Option<ErrorCode> {
+pub(super) fn body_error(error: &Error) -> Option<ErrorCode> {
     Some(match error {
         Error::HttpRequestBodySize(limit) => ErrorCode::HttpRequestBodySize(*limit),
         Error::HttpResponseBodySize(limit) => ErrorCode::HttpResponseBodySize(*limit),

@@ -5,6 +5,7 @@ mod address;
 mod gate;
 mod grants;
 mod http;
+mod imports;
 mod requests;
 mod resolver;
 mod sockets;
@@ -15,7 +16,8 @@ mod traffic;
 
 pub(super) use gate::{Gate, SocketLimit};
 pub use grants::{HostPattern, NetworkGrant, Ports};
-pub(super) use http::{BodyLimits, Http, add_to_linker as add_http_to_linker};
+pub(super) use http::{BodyLimits, Http};
+pub(super) use imports::{add_http_to_linker, add_sockets_to_linker};
 pub use requests::{HttpGrant, Scheme};
-pub(super) use sockets::{Sockets, add_to_linker as add_sockets_to_linker};
+pub(super) use sockets::Sockets;
 pub(super) use traffic::Traffic;

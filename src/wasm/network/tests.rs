@@ -15,7 +15,7 @@ use super::traffic::Traffic;
 use crate::model::{InvocationId, SystemClock};
 use crate::wasm::control::GuestControl;
 use crate::wasm::denials::Denials;
-use crate::wasm::library::Grants;
+use crate::wasm::grants::Grants;
 use crate::wasm::output::Output;
 
 /// Answers each lookup of a name with the next of its answers, and stays at the

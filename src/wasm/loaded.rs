@@ -1,0 +1,120 @@
+//! Components that were read, checked against the lock and compiled, and are not linked yet.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use super::cache::Cache;
+use super::compile::CompileError;
+use super::discover::{Discovery, Export, discover};
+use super::docs;
+use super::interrupt::Interrupt;
+use super::source::{LoadError, load_error};
+use crate::model::ComponentDigest;
+
+/// A component that was read and compiled, before it is linked.
+pub(super) struct Loaded {
+    pub(super) name: Arc<str>,
+    path: PathBuf,
+    pub(super) digest: ComponentDigest,
+    pub(super) component: Component,
+    pub(super) discovery: Discovery,
+}
+
+impl Loaded {
+    /// The interfaces that it exports tasks from, as it exports them.
+    pub(super) fn interfaces(&self) -> impl Iterator<Item = &str> {
+        self.discovery.exports.iter().filter_map(|export| export.interface.as_deref())
+    }
+
+    /// The tasks that it exports.
+    pub(super) fn exports(&self) -> &[Export] {
+        &self.discovery.exports
+    }
+
+    /// The task that a function of an exported interface is.
+    pub(super) fn export(&self, interface: &str, function: &str) -> Option<&Export> {
+        self.discovery
+            .exports
+            .iter()
+            .find(|export| export.interface.as_deref() == Some(interface) && &*export.function == function)
+    }
+
+    pub(super) fn error(&self, message: impl Into<String>) -> LoadError {
+        load_error(&self.name, &self.path, message)
+    }
+}
+
+pub(super) fn load_one(
+    engine: &Engine,
+    fuel: bool,
+    name: &str,
+    path: &Path,
+    locked: Option<&ComponentDigest>,
+    cache: &Cache,
+) -> Result<Loaded, LoadError> {
+    let most = cache.max_component_bytes();
+    let mut bytes = Vec::new();
+    // One more than it may have: a file says what it likes about its size.
+    File::open(path)
+        .and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes))
+        .map_err(|error| load_error(name, path, format!("the file can't be read: {error}")))?;
+    let digest = ComponentDigest::of(&bytes);
+    // Before anything else is done with them.
+    if let Some(locked) = locked {
+        check_lock(name, digest, *locked).map_err(|message| load_error(name, path, message))?;
+    }
+    // A signal ends the whole process, and the compiler with it.
+    let never = Interrupt::default();
+    load_bytes(engine, fuel, name, path, (digest, &bytes), cache, &never).map_err(|unloaded| unloaded.error)
+}
+
+/// Whether a component has the digest that the lock file has.
+///
+/// # Errors
+///
+/// Both digests, and what to do.
+pub fn check_lock(name: &str, found: ComponentDigest, locked: ComponentDigest) -> Result<(), String> {
+    if found == locked {
+        return Ok(());
+    }
+    Err(format!(
+        "its digest is `{found}`, and the lock file has `{locked}`: \
+         `run-wasm-runner lock --update {name}` accepts the new one"
+    ))
+}
+
+/// Why a component was not loaded.
+pub(super) struct Unloaded {
+    pub(super) error: LoadError,
+    /// Whether the same bytes would be refused again.
+    pub(super) is_final: bool,
+}
+
+/// Compiles a component, of which the digest is known; `path` is for messages.
+pub(super) fn load_bytes(
+    engine: &Engine,
+    fuel: bool,
+    name: &str,
+    path: &Path,
+    (digest, bytes): (ComponentDigest, &[u8]),
+    cache: &Cache,
+    interrupt: &Interrupt,
+) -> Result<Loaded, Unloaded> {
+    let refused = |message: String, is_final| Unloaded { error: load_error(name, path, message), is_final };
+    let most = cache.max_component_bytes();
+    if bytes.len() as u64 > most {
+        let message = format!("it has more than the {most} bytes that `compile.component` allows");
+        return Err(refused(message, true));
+    }
+    let component = cache
+        .load(engine, fuel, &digest, bytes, interrupt)
+        .map_err(|error| refused(error.to_string(), matches!(error, CompileError::Refused(_))))?;
+    let mut discovery = discover(&component, name);
+    docs::attach(bytes, &mut discovery.exports);
+    Ok(Loaded { name: name.into(), path: path.to_owned(), digest, component, discovery })
+}
