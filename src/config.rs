@@ -1,6 +1,7 @@
 //! The configuration: flags over `WASM_RUNNER_*` variables over
 //! `wasm-runner.toml` over defaults, resolved once into a [`Config`].
 
+mod component;
 mod file;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use component::{Component, ComponentOrigin, SubmitPattern, check_component_name};
 pub use lock::{Lock, LockedComponent};
 pub use problem::{ConfigError, Origin, Problem, in_backticks, nearest};
 pub use registry::{OCI_SCHEME, RegistryReference, RegistryVersion};
@@ -176,13 +178,7 @@ pub struct Config {
     /// What compiling one component may take.
     pub compile: CompileLimits,
     /// The components, sorted by name.
-    pub components: Vec<ComponentSource>,
-    /// The names of those whose bytes are in the store. They have no path yet.
-    pub stored: BTreeSet<Arc<str>>,
-    /// Those whose bytes are in a registry. They have no path yet either.
-    pub registered: BTreeMap<Arc<str>, RegistryReference>,
-    /// The names of those that the file configures, and that a lock must have.
-    pub in_file: BTreeSet<Arc<str>>,
+    pub components: Vec<Component>,
     /// The lock file beside the configuration file, if there is one.
     pub lock: Option<Lock>,
     /// The options of tasks of components that nothing is said about, by the name in
@@ -197,17 +193,6 @@ pub struct Config {
     pub submits: Vec<SubmitPattern>,
     /// What is odd but not wrong.
     pub warnings: Vec<Problem>,
-}
-
-/// One of the tasks that a component may submit.
-#[derive(Debug, Clone)]
-pub struct SubmitPattern {
-    /// The list that it is in.
-    pub key: String,
-    /// Its full id, `*` standing for anything.
-    pub task: Glob,
-    /// File and line.
-    pub place: String,
 }
 
 impl Config {
@@ -294,24 +279,14 @@ impl Config {
             problems.push(problem);
             None
         });
-        let components = components(flags, around, &file.components, &file.tasks, &mut problems);
+        let components = components(flags, around, file.components, &file.tasks, &mut problems);
         if !problems.is_empty() {
             return Err(ConfigError(problems));
         }
-        let without_path = components.iter().filter(|source| source.path.as_os_str().is_empty());
-        let named = |name: &str| file.components.iter().find(|component| component.name == *name);
-        let registered: BTreeMap<_, _> = without_path
-            .clone()
-            .filter_map(|source| Some((Arc::clone(&source.name), named(&source.name)?.registry.clone()?)))
-            .collect();
-        let without_path = without_path.filter(|source| !registered.contains_key(&source.name));
         let defaults = TaskOptions::default();
         let sections = file.tasks.iter();
         let options = sections.map(|section| (section.task.clone(), section.options.over(&defaults)));
         Ok(Self {
-            stored: without_path.map(|source| Arc::clone(&source.name)).collect(),
-            registered,
-            in_file: file.components.iter().map(|component| Arc::from(component.name.as_str())).collect(),
             lock,
             task_options: options.collect(),
             file: path,
@@ -334,29 +309,24 @@ impl Config {
 }
 
 impl Config {
+    /// The component with a name.
+    pub fn component(&self, name: &str) -> Option<&Component> {
+        self.components.iter().find(|component| *component.name == *name)
+    }
+
+    /// Whether the bytes of any component are in the store, which they are of all if none is configured.
+    pub fn needs_store_for_components(&self) -> bool {
+        self.components.is_empty() || self.components.iter().any(|one| one.origin == ComponentOrigin::Store)
+    }
+
     /// The queues that tasks and components are configured with.
     pub fn queues(&self) -> BTreeSet<Arc<str>> {
         let options = self
             .components
             .iter()
-            .flat_map(|source| std::iter::once(&source.defaults).chain(source.tasks.values()));
+            .flat_map(|component| std::iter::once(&component.defaults).chain(component.tasks.values()));
         options.map(|options| Arc::clone(&options.rules.queue)).collect()
     }
-}
-
-/// Whether a component may be called `name`.
-///
-/// # Errors
-///
-/// A [`Problem`] that says what names look like.
-pub fn check_component_name(name: &str, origin: Origin) -> Result<(), Problem> {
-    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    if name.split('-').all(is_word) {
-        return Ok(());
-    }
-    let problem = Problem::new(origin, format!("`{name}` can't be the name of a component"));
-    // Task ids have `.`, `:` and `/` in them; a name must not look like one.
-    Err(problem.hint("a name is letters and digits in words joined by `-`, for example `word-count`"))
 }
 
 fn check_slots(slots: usize, origin: Origin) -> Result<(), Problem> {
@@ -468,22 +438,10 @@ fn read_file(path: &Path, directory: &Path, around: &Surroundings) -> Result<fil
 fn components(
     flags: &Flags,
     around: &Surroundings,
-    components: &[file::Component],
+    mut components: Vec<Component>,
     tasks: &[file::TaskSection],
     problems: &mut Vec<Problem>,
-) -> Vec<ComponentSource> {
-    let mut sources: Vec<ComponentSource> = components
-        .iter()
-        .map(|component| ComponentSource {
-            name: component.name.as_str().into(),
-            path: component.path.clone().unwrap_or_default(),
-            version: component.version,
-            locked: Vec::new(),
-            grants: component.grants.clone(),
-            defaults: component.options.over(&TaskOptions::default()),
-            tasks: Default::default(),
-        })
-        .collect();
+) -> Vec<Component> {
     let mut named: Vec<&str> = Vec::new();
     for (name, path) in &flags.components {
         if let Err(problem) = check_component_name(name, Origin::Flag) {
@@ -494,27 +452,19 @@ fn components(
             problems.push(Problem::new(Origin::Flag, message).at("--component"));
         }
         named.push(name);
-        let path = around.directory.join(path);
+        let origin = ComponentOrigin::File(around.directory.join(path));
         // A flag replaces the file of a configured component; what it was
         // granted was granted to its name, and stays.
-        match sources.iter_mut().find(|source| *source.name == **name) {
-            Some(source) => source.path = path,
-            None => sources.push(ComponentSource {
-                name: Arc::from(name.as_str()),
-                path,
-                version: VersionPolicy::default(),
-                locked: Vec::new(),
-                grants: Grants::default(),
-                defaults: TaskOptions::default(),
-                tasks: Default::default(),
-            }),
+        match components.iter_mut().find(|component| *component.name == **name) {
+            Some(component) => component.origin = origin,
+            None => components.push(Component::new(Arc::from(name.as_str()), origin)),
         }
     }
-    for source in &mut sources {
+    for component in &mut components {
         let options =
-            tasks.iter().map(|section| (section.task.clone(), section.options.over(&source.defaults)));
-        source.tasks = options.collect();
+            tasks.iter().map(|section| (section.task.clone(), section.options.over(&component.defaults)));
+        component.tasks = options.collect();
     }
-    sources.sort_by(|a, b| a.name.cmp(&b.name));
-    sources
+    components.sort_by(|a, b| a.name.cmp(&b.name));
+    components
 }

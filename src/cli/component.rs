@@ -1,13 +1,15 @@
 //! `component`: components that travel with the store.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::config::{in_backticks, nearest};
+use crate::config::{Component, ComponentOrigin, in_backticks, nearest};
 use crate::model::ComponentDigest;
 use crate::store::{Batch, NewComponent, PushedComponent};
-use crate::wasm::{ComponentSource, Library, LoadError, check_lock};
+use crate::wasm::{Library, LoadError, check_lock};
 
 use super::args::{ComponentCommand, ComponentPullArgs, ComponentPushArgs};
 use super::compile;
@@ -46,30 +48,28 @@ pub fn run(command: &ComponentCommand, context: &Context) -> Result<(), CliError
 
 fn push(args: &ComponentPushArgs, context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
-    let sources: Vec<_> =
-        args.names.iter().map(|name| configured(name, context)).collect::<Result<_, _>>()?;
+    let files: Vec<_> = args.names.iter().map(|name| configured(name, context)).collect::<Result<_, _>>()?;
     // Everything is looked at before anything is pushed.
     let cache = context.config.cache_directory.as_deref();
     let compiler = compile::compiler(context.config.compile);
-    let mut pushes = Vec::with_capacity(sources.len());
-    for source in sources {
+    let mut pushes = Vec::with_capacity(files.len());
+    for (component, path) in files {
         let load = |error: LoadError| CliError::Load(vec![error]);
-        let inspection =
-            Library::inspect(&source.name, &source.path, cache, compiler.clone()).map_err(load)?;
-        let bytes = std::fs::read(&source.path).map_err(|error| {
+        let inspection = Library::inspect(&component.name, path, cache, compiler.clone()).map_err(load)?;
+        let bytes = std::fs::read(path).map_err(|error| {
             load(LoadError {
-                component: source.name.to_string(),
-                path: source.path.display().to_string(),
+                component: component.name.to_string(),
+                path: path.display().to_string(),
                 message: format!("the file can't be read: {error}"),
             })
         })?;
         if let Some(lock) = &context.config.lock
-            && let Some(entry) = lock.components.get(&*source.name)
+            && let Some(entry) = lock.components.get(&*component.name)
         {
-            check_lock(&source.name, inspection.digest, entry.digest).map_err(|message| {
+            check_lock(&component.name, inspection.digest, entry.digest).map_err(|message| {
                 load(LoadError {
-                    component: source.name.to_string(),
-                    path: source.path.display().to_string(),
+                    component: component.name.to_string(),
+                    path: path.display().to_string(),
                     message,
                 })
             })?;
@@ -77,10 +77,10 @@ fn push(args: &ComponentPushArgs, context: &Context) -> Result<(), CliError> {
         if ComponentDigest::of(&bytes) != inspection.digest {
             return Err(CliError::System(format!(
                 "`{}` was changed while it was read: push it again",
-                source.path.display()
+                path.display()
             )));
         }
-        let name = Arc::clone(&source.name);
+        let name = Arc::clone(&component.name);
         pushes.push(NewComponent { name, digest: inspection.digest, bytes: bytes.into() });
     }
     let store = context.store()?;
@@ -105,12 +105,14 @@ fn push(args: &ComponentPushArgs, context: &Context) -> Result<(), CliError> {
 
 fn pull(args: &ComponentPullArgs, context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
-    let registered = &context.config.registered;
+    let components = context.config.components.iter();
+    let registered: BTreeMap<_, _> =
+        components.filter_map(|component| Some((&component.name, component.origin.registry()?))).collect();
     let mut names: Vec<Arc<str>> = args.names.iter().map(|name| Arc::from(name.as_str())).collect();
     for name in &names {
         if !registered.contains_key(name) {
             let error = CliError::usage(format!("no component `{name}` comes from a registry"));
-            let known = registered.keys().map(|name| &**name);
+            let known = registered.keys().map(|name| &***name);
             return Err(match registered.is_empty() {
                 true => error.with_hint("`source = \"oci://HOST/REPOSITORY:TAG\"` in its section says so"),
                 false => error.with_hint(format!("those that do: {}", in_backticks(known))),
@@ -118,14 +120,14 @@ fn pull(args: &ComponentPullArgs, context: &Context) -> Result<(), CliError> {
         }
     }
     if names.is_empty() {
-        names.extend(registered.keys().cloned());
+        names.extend(registered.keys().copied().cloned());
     }
     if names.is_empty() {
         output::note("no component comes from a registry");
     }
     let (registry, mut errors) = (context.registry(), Vec::new());
     for name in names {
-        let Some(reference) = registered.get(&name) else { continue };
+        let Some(reference) = registered.get(&name).copied() else { continue };
         let locked = context.config.lock.as_ref().and_then(|lock| lock.components.get(&*name));
         let moved = locked.and_then(|entry| lock::moved(&name, entry, &reference.to_string()));
         let found = match (moved, locked) {
@@ -154,27 +156,29 @@ fn pull(args: &ComponentPullArgs, context: &Context) -> Result<(), CliError> {
     if errors.is_empty() { Ok(()) } else { Err(CliError::Load(errors)) }
 }
 
-/// A component of the configuration that has a file.
-fn configured<'c>(name: &str, context: &'c Context) -> Result<&'c ComponentSource, CliError> {
+/// A component of the configuration, with its file.
+fn configured<'c>(name: &str, context: &'c Context) -> Result<(&'c Component, &'c Path), CliError> {
     let components = &context.config.components;
-    let Some(source) = components.iter().find(|source| *source.name == *name) else {
+    let Some(component) = context.config.component(name) else {
         let error = CliError::usage(format!("unknown component `{name}`"));
-        let known: Vec<&str> = components.iter().map(|source| &*source.name).collect();
+        let known: Vec<&str> = components.iter().map(|component| &*component.name).collect();
         return Err(match nearest(name, known.iter().copied()) {
             _ if known.is_empty() => error.with_hint(NO_COMPONENTS_HINT),
             Some(nearest) => error.with_hint(format!("did you mean `{nearest}`?")),
             None => error.with_hint(format!("known: {}", in_backticks(known))),
         });
     };
-    if context.config.registered.contains_key(&source.name) {
-        let error = CliError::usage(format!("the component `{name}` comes from a registry"));
-        return Err(error.with_hint("whoever needs it gets it from there, as this configuration does"));
+    match &component.origin {
+        ComponentOrigin::File(path) => Ok((component, path)),
+        ComponentOrigin::Registry(_) => {
+            let error = CliError::usage(format!("the component `{name}` comes from a registry"));
+            Err(error.with_hint("whoever needs it gets it from there, as this configuration does"))
+        }
+        ComponentOrigin::Store => {
+            let error = CliError::usage(format!("the component `{name}` comes from the store itself"));
+            Err(error.with_hint(format!("give its file: `--component {name}=PATH`")))
+        }
     }
-    if context.config.stored.contains(&source.name) {
-        let error = CliError::usage(format!("the component `{name}` comes from the store itself"));
-        return Err(error.with_hint(format!("give its file: `--component {name}=PATH`")));
-    }
-    Ok(source)
 }
 
 fn list(context: &Context) -> Result<(), CliError> {

@@ -1,5 +1,6 @@
 //! What commands work with: the configuration, the store, the library, a runner.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,16 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::config::{
-    Config, ConfigError, Origin, Problem, StoreUrl, Surroundings, in_backticks, nearest, read_secrets,
+    Component, ComponentOrigin, Config, ConfigError, Origin, Problem, StoreUrl, Surroundings, in_backticks,
+    nearest, read_secrets,
 };
-use crate::model::{Clock, Invocation, InvocationId, SystemClock, TaskOptions};
+use crate::model::{Clock, ComponentDigest, Invocation, InvocationId, SystemClock};
 use crate::runner::{Runner, RunnerOptions};
 use crate::store::{
     MemoryStore, PostgresStore, PostgresUrl, PushedComponent, SqliteStore, Store, StoreError, TaskSet,
 };
-use crate::wasm::{
-    ComponentSource, Grants, Interfaces, Library, LibraryOptions, LoadError, Task, VersionPolicy,
-};
+use crate::wasm::{ComponentSource, Interfaces, Library, LibraryOptions, LoadError, Task};
 
 use super::args::Cli;
 use super::compile;
@@ -105,8 +105,7 @@ impl Context {
 
     /// The store, if it is there and components come from it.
     fn store_of_components(&self) -> Result<Option<Arc<dyn Store>>, CliError> {
-        let needs_store = self.config.components.is_empty() || !self.config.stored.is_empty();
-        if matches!(self.config.store.url, StoreUrl::Memory) || !needs_store {
+        if matches!(self.config.store.url, StoreUrl::Memory) || !self.config.needs_store_for_components() {
             return Ok(None);
         }
         let existing = self.existing_store()?;
@@ -160,17 +159,13 @@ impl Context {
     ///
     /// As [`library`](Self::library).
     pub fn source(&self, name: &str) -> Result<Option<ComponentSource>, CliError> {
-        let Some(source) = self.config.components.iter().find(|source| *source.name == *name) else {
-            return Ok(None);
-        };
-        let mut source = source.clone();
-        if source.path.as_os_str().is_empty() {
-            let store = self.store_of_components()?;
-            let pushed = store.as_ref().map_or(Ok(Vec::new()), |store| store.components())?;
-            self.lock(&mut source)?;
-            self.fetch(&mut source, &pushed, store.as_ref())?;
+        let Some(component) = self.config.component(name) else { return Ok(None) };
+        if let Some(path) = component.origin.file() {
+            return Ok(Some(component.at(path.to_owned(), Vec::new())));
         }
-        Ok(Some(source))
+        let store = self.store_of_components()?;
+        let pushed = store.as_ref().map_or(Ok(Vec::new()), |store| store.components())?;
+        self.prepare(component, &pushed, store.as_ref()).map(Some)
     }
 
     /// Registries, with what was fetched from them.
@@ -180,34 +175,23 @@ impl Context {
 
     /// The components to load, each with its file, and what the lock file says of it.
     fn sources(&self, store: Option<&Arc<dyn Store>>) -> Result<Vec<ComponentSource>, CliError> {
-        let config = &self.config;
-        let mut sources = config.components.clone();
-        let needs_store = sources.is_empty() || !config.stored.is_empty();
-        let pushed = match store.filter(|_| needs_store) {
+        let mut components = Cow::Borrowed(&self.config.components[..]);
+        let pushed = match store.filter(|_| self.config.needs_store_for_components()) {
             Some(store) => store.components()?,
             None => Vec::new(),
         };
-        if sources.is_empty() {
+        if components.is_empty() {
             let mut names: Vec<_> = pushed.iter().map(|one| Arc::clone(&one.name)).collect();
             names.dedup();
-            sources.extend(names.into_iter().map(|name| ComponentSource {
-                name,
-                path: PathBuf::new(),
-                version: VersionPolicy::default(),
-                locked: Vec::new(),
-                grants: Grants::default(),
-                defaults: TaskOptions::default(),
-                tasks: config.task_options.clone(),
+            components.to_mut().extend(names.into_iter().map(|name| Component {
+                tasks: self.config.task_options.clone(),
+                ..Component::new(name, ComponentOrigin::Store)
             }));
         }
-        let mut errors = Vec::new();
-        for source in &mut sources {
-            let prepared = self.lock(source).and_then(|()| match source.path.as_os_str().is_empty() {
-                true => self.fetch(source, &pushed, store),
-                false => Ok(()),
-            });
-            match prepared {
-                Ok(()) => {}
+        let (mut sources, mut errors) = (Vec::with_capacity(components.len()), Vec::new());
+        for component in components.iter() {
+            match self.prepare(component, &pushed, store) {
+                Ok(source) => sources.push(source),
                 Err(CliError::Load(mut found)) => errors.append(&mut found),
                 Err(error) => return Err(error),
             }
@@ -215,63 +199,72 @@ impl Context {
         if errors.is_empty() { Ok(sources) } else { Err(CliError::Load(errors)) }
     }
 
-    /// Says of a component which digests it may have. One that only a flag names has
-    /// no grants, and needs no lock.
-    fn lock(&self, source: &mut ComponentSource) -> Result<(), CliError> {
-        let config = &self.config;
-        let Some(lock) = &config.lock else { return Ok(()) };
-        let Some(entry) = lock.components.get(&*source.name) else {
-            let is_flag = !source.path.as_os_str().is_empty() && !config.in_file.contains(&source.name);
-            return if is_flag {
-                Ok(())
-            } else {
-                let message = "it is not in the lock file: `run-wasm-runner lock` adds it";
-                Err(unloaded(source, source.path.display().to_string(), message))
-            };
-        };
-        if let Some(reference) = config.registered.get(&source.name)
-            && let Some(message) = lock::moved(&source.name, entry, &reference.to_string())
-        {
-            return Err(unloaded(source, reference.to_string(), message));
-        }
-        source.locked = entry.allowed();
-        Ok(())
-    }
-
-    /// Gives a component its file: from its registry, or from the store.
-    fn fetch(
+    /// Finds out which digests a component may have, and gets its file from wherever it comes from.
+    fn prepare(
         &self,
-        source: &mut ComponentSource,
+        component: &Component,
         pushed: &[PushedComponent],
         store: Option<&Arc<dyn Store>>,
-    ) -> Result<(), CliError> {
-        let locked = source.locked.first().copied();
-        if let Some(reference) = self.config.registered.get(&source.name) {
-            let found = self.registry().load(reference, locked);
-            source.path =
-                found.map_err(|error| unloaded(source, reference.to_string(), error.to_string()))?.path;
-            return Ok(());
+    ) -> Result<ComponentSource, CliError> {
+        let locked = self.locked(component)?;
+        let path = match &component.origin {
+            ComponentOrigin::File(path) => path.clone(),
+            ComponentOrigin::Registry(reference) => {
+                let found = self.registry().load(reference, locked.first().copied());
+                found.map_err(|error| unloaded(component, reference.to_string(), error.to_string()))?.path
+            }
+            ComponentOrigin::Store => self.fetch_pushed(component, locked.first().copied(), pushed, store)?,
+        };
+        Ok(component.at(path, locked))
+    }
+
+    /// The digests that a component may have; any if there is none. One that only a flag
+    /// names has no grants, and needs no lock.
+    fn locked(&self, component: &Component) -> Result<Vec<ComponentDigest>, CliError> {
+        let Some(lock) = &self.config.lock else { return Ok(Vec::new()) };
+        let Some(entry) = lock.components.get(&*component.name) else {
+            if component.origin.file().is_some() && !component.is_in_file {
+                return Ok(Vec::new());
+            }
+            let message = "it is not in the lock file: `run-wasm-runner lock` adds it";
+            return Err(unloaded(component, component.origin.to_string(), message));
+        };
+        if component.origin.registry().is_some()
+            && let said = component.origin.to_string()
+            && let Some(message) = lock::moved(&component.name, entry, &said)
+        {
+            return Err(unloaded(component, said, message));
         }
+        Ok(entry.allowed())
+    }
+
+    /// Gets the file of a component from the store.
+    fn fetch_pushed(
+        &self,
+        component: &Component,
+        locked: Option<ComponentDigest>,
+        pushed: &[PushedComponent],
+        store: Option<&Arc<dyn Store>>,
+    ) -> Result<PathBuf, CliError> {
         let url = self.config.store.url.to_string();
         // Of each name the newest comes first.
-        let newest = pushed.iter().find(|one| one.name == source.name).map(|one| one.digest);
+        let newest = pushed.iter().find(|one| one.name == component.name).map(|one| one.digest);
         let (Some(digest), Some(store)) = (locked.or(newest), store) else {
             let message = format!(
                 "nothing was pushed under that name (`run-wasm-runner component push {}` where it is)",
-                source.name
+                component.name
             );
-            return Err(unloaded(source, url, message));
+            return Err(unloaded(component, url, message));
         };
         match Shelf::new(Arc::clone(store), &self.config).file(digest) {
-            Ok(Some(path)) => source.path = path,
+            Ok(Some(path)) => Ok(path),
             Ok(None) => {
                 let message = format!("the lock file has `{digest}`, which nobody has pushed");
-                return Err(unloaded(source, url, message));
+                Err(unloaded(component, url, message))
             }
-            Err(ShelfError::Store(error)) => return Err(error.into()),
-            Err(error) => return Err(unloaded(source, url, error.to_string())),
+            Err(ShelfError::Store(error)) => Err(error.into()),
+            Err(error) => Err(unloaded(component, url, error.to_string())),
         }
-        Ok(())
     }
 
     /// Finds a task.
@@ -453,8 +446,8 @@ pub fn choose_queue(name: &str, known: &BTreeSet<Arc<str>>) -> Result<Arc<str>, 
     })
 }
 
-fn unloaded(source: &ComponentSource, path: String, message: impl Into<String>) -> CliError {
-    let (component, message) = (source.name.to_string(), message.into());
+fn unloaded(component: &Component, path: String, message: impl Into<String>) -> CliError {
+    let (component, message) = (component.name.to_string(), message.into());
     CliError::Load(vec![LoadError { component, path, message }])
 }
 

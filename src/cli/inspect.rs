@@ -88,16 +88,15 @@ pub fn find(file: &Path, cli: &Cli) -> Result<Found, CliError> {
         (true, _) => {
             let real = std::fs::canonicalize(file).ok();
             let is_it = |path: &Path| real.is_some() && std::fs::canonicalize(path).ok() == real;
-            context.config.components.iter().find(|source| is_it(&source.path)).cloned()
+            let mut components = context.config.components.iter();
+            let found = components.find(|component| component.origin.file().is_some_and(is_it));
+            found.map(|component| component.at(file.to_owned(), Vec::new()))
         }
     };
     Ok(match source {
-        Some(source) => Found {
-            name: source.name.to_string(),
-            path: if is_file { file.to_owned() } else { source.path },
-            grants: Some(source.grants),
-            compile,
-        },
+        Some(source) => {
+            Found { name: source.name.to_string(), path: source.path, grants: Some(source.grants), compile }
+        }
         None => Found::unconfigured(file, compile),
     })
 }

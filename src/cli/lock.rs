@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::config::{Lock, LockedComponent, in_backticks, nearest};
+use crate::config::{Component, ComponentOrigin, Lock, LockedComponent, in_backticks, nearest};
 use crate::model::ComponentDigest;
 use crate::store::PushedComponent;
-use crate::wasm::{ComponentSource, LoadError, VersionPolicy, check_lock};
+use crate::wasm::{LoadError, VersionPolicy, check_lock};
 
 use super::args::LockArgs;
 use super::context::Context;
@@ -63,9 +63,8 @@ pub fn run(args: &LockArgs, context: &Context) -> Result<(), CliError> {
         let error = CliError::usage("there is no `wasm-runner.toml` here or above, and so nothing to lock");
         return Err(error.with_hint("`--config FILE` names another file"));
     };
-    let sources: Vec<_> =
-        config.components.iter().filter(|source| config.in_file.contains(&source.name)).collect();
-    let names: BTreeSet<&str> = sources.iter().map(|source| &*source.name).collect();
+    let components: Vec<_> = config.components.iter().filter(|component| component.is_in_file).collect();
+    let names: BTreeSet<&str> = components.iter().map(|component| &*component.name).collect();
     for name in &args.update {
         refuse_unknown(name, &names)?;
     }
@@ -75,20 +74,20 @@ pub fn run(args: &LockArgs, context: &Context) -> Result<(), CliError> {
     let mut new = BTreeMap::new();
     let mut changes = Vec::new();
     let mut errors = Vec::new();
-    for source in sources {
-        let name = source.name.to_string();
-        let said = said(source, context, file);
+    for component in components {
+        let name = component.name.to_string();
+        let said = component.origin.in_lock_of(file);
         let entry = match old.get(&name) {
-            None => now.digest(source).map(|digest| {
+            None => now.digest(component).map(|digest| {
                 let entry = LockedComponent { source: said, digest, earlier: Vec::new() };
                 (entry, Change::Added)
             }),
-            Some(entry) if is_updated(&name) => now.digest(source).map(|digest| {
-                let moved = entry.moved_to(said, digest, source.version == VersionPolicy::Pinned);
+            Some(entry) if is_updated(&name) => now.digest(component).map(|digest| {
+                let moved = entry.moved_to(said, digest, component.version == VersionPolicy::Pinned);
                 let change = if moved == *entry { Change::Unchanged } else { Change::Updated };
                 (moved, change)
             }),
-            Some(entry) => now.kept(source, entry, &said).map(|()| (entry.clone(), Change::Unchanged)),
+            Some(entry) => now.check(component, entry, &said).map(|()| (entry.clone(), Change::Unchanged)),
         };
         match entry {
             Ok((entry, change)) => {
@@ -140,18 +139,6 @@ fn refuse_unknown(name: &str, known: &BTreeSet<&str>) -> Result<(), CliError> {
     })
 }
 
-/// Where a component comes from, as it is written into the lock file.
-fn said(source: &ComponentSource, context: &Context, file: &Path) -> String {
-    if let Some(reference) = context.config.registered.get(&source.name) {
-        return reference.to_string();
-    }
-    if context.config.stored.contains(&source.name) {
-        return "store".to_owned();
-    }
-    let beside = file.parent().and_then(|directory| source.path.strip_prefix(directory).ok());
-    beside.unwrap_or(&source.path).display().to_string()
-}
-
 /// What components are at this moment.
 struct Now<'c> {
     context: &'c Context,
@@ -161,57 +148,43 @@ struct Now<'c> {
 
 impl Now<'_> {
     /// The digest of a component, wherever it is.
-    fn digest(&mut self, source: &ComponentSource) -> Result<ComponentDigest, CliError> {
+    fn digest(&mut self, component: &Component) -> Result<ComponentDigest, CliError> {
         let config = &self.context.config;
-        if let Some(reference) = config.registered.get(&source.name) {
-            let found = self.context.registry().resolve(reference);
-            return found
-                .map(|found| found.digest)
-                .map_err(|error| load_error(source, reference.to_string(), error.to_string()));
+        match &component.origin {
+            ComponentOrigin::Registry(reference) => {
+                let found = self.context.registry().resolve(reference);
+                found
+                    .map(|found| found.digest)
+                    .map_err(|error| load_error(component, reference.to_string(), error.to_string()))
+            }
+            ComponentOrigin::Store => {
+                let newest =
+                    self.pushed()?.iter().find(|one| one.name == component.name).map(|one| one.digest);
+                newest.ok_or_else(|| {
+                    let message = format!(
+                        "nothing was pushed under that name (`run-wasm-runner component push {}` where it is)",
+                        component.name
+                    );
+                    load_error(component, config.store.url.to_string(), message)
+                })
+            }
+            ComponentOrigin::File(path) => digest_of_file(path, config.compile.component_bytes)
+                .map_err(|message| load_error(component, path.display().to_string(), message)),
         }
-        if config.stored.contains(&source.name) {
-            let newest = self.pushed()?.iter().find(|one| one.name == source.name).map(|one| one.digest);
-            return newest.ok_or_else(|| {
-                let message = format!(
-                    "nothing was pushed under that name (`run-wasm-runner component push {}` where it is)",
-                    source.name
-                );
-                load_error(source, config.store.url.to_string(), message)
-            });
-        }
-        let path = source.path.display().to_string();
-        let most = config.compile.component_bytes;
-        let mut bytes = Vec::new();
-        let read = File::open(&source.path)
-            .and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes));
-        read.map_err(|error| load_error(source, path.clone(), format!("the file can't be read: {error}")))?;
-        if bytes.len() as u64 > most {
-            let message = format!("it has more than the {most} bytes that `compile.component` allows");
-            return Err(load_error(source, path, message));
-        }
-        Ok(ComponentDigest::of(&bytes))
     }
 
-    /// Whether what the lock says still holds. What a registry or the store has
+    /// Checks that what the lock says still holds. What a registry or the store has
     /// meanwhile does not matter: the lock says which of it is taken.
-    fn kept(
-        &mut self,
-        source: &ComponentSource,
-        entry: &LockedComponent,
-        said: &str,
-    ) -> Result<(), CliError> {
-        let config = &self.context.config;
-        let is_elsewhere =
-            config.registered.contains_key(&source.name) || config.stored.contains(&source.name);
-        if is_elsewhere {
-            return match moved(&source.name, entry, said) {
+    fn check(&mut self, component: &Component, entry: &LockedComponent, said: &str) -> Result<(), CliError> {
+        let Some(path) = component.origin.file() else {
+            return match moved(&component.name, entry, said) {
                 None => Ok(()),
-                Some(message) => Err(load_error(source, said.to_owned(), message)),
+                Some(message) => Err(load_error(component, said.to_owned(), message)),
             };
-        }
-        let found = self.digest(source)?;
-        check_lock(&source.name, found, entry.digest)
-            .map_err(|message| load_error(source, source.path.display().to_string(), message))
+        };
+        let found = self.digest(component)?;
+        check_lock(&component.name, found, entry.digest)
+            .map_err(|message| load_error(component, path.display().to_string(), message))
     }
 
     fn pushed(&mut self) -> Result<&[PushedComponent], CliError> {
@@ -220,6 +193,16 @@ impl Now<'_> {
         }
         Ok(self.pushed.as_deref().unwrap_or_default())
     }
+}
+
+fn digest_of_file(path: &Path, most: u64) -> Result<ComponentDigest, String> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes));
+    read.map_err(|error| format!("the file can't be read: {error}"))?;
+    if bytes.len() as u64 > most {
+        return Err(format!("it has more than the {most} bytes that `compile.component` allows"));
+    }
+    Ok(ComponentDigest::of(&bytes))
 }
 
 /// Why the digest of a component in a registry, or in the store, says nothing any
@@ -234,6 +217,6 @@ pub fn moved(name: &Arc<str>, entry: &LockedComponent, said: &str) -> Option<Str
     })
 }
 
-fn load_error(source: &ComponentSource, path: String, message: String) -> CliError {
-    CliError::Load(vec![LoadError { component: source.name.to_string(), path, message }])
+fn load_error(component: &Component, path: String, message: String) -> CliError {
+    CliError::Load(vec![LoadError { component: component.name.to_string(), path, message }])
 }

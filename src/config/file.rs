@@ -16,14 +16,15 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::check_slots;
+use super::component::{Component, ComponentOrigin, SubmitPattern, check_component_name};
 use super::problem::{Origin, Problem, in_backticks, nearest};
 use super::registry::{OCI_SCHEME, RegistryReference};
 use super::store_url::StoreUrl;
 use super::units::{parse_duration, parse_size};
-use super::{SubmitPattern, check_component_name, check_slots};
 use crate::model::{TaskLimits, TaskOptions, is_valid_priority};
 use crate::store::Keep;
-use crate::wasm::{CompileLimits, Grants, VersionPolicy};
+use crate::wasm::{CompileLimits, VersionPolicy};
 use compile::COMPILE_KEYS;
 use grants::{DIRECTORY_KEYS, HTTP_KEYS, NETWORK_KEYS, SCRATCH_KEYS, SECRET_KEYS};
 use retention::KEEP_KEYS;
@@ -46,26 +47,6 @@ pub(super) struct File {
     pub(super) components: Vec<Component>,
     pub(super) tasks: Vec<TaskSection>,
     pub(super) submits: Vec<SubmitPattern>,
-}
-
-/// Where a component comes from.
-enum Source {
-    File,
-    Store,
-    Registry(RegistryReference),
-}
-
-/// A `[component.NAME]`.
-#[derive(Debug)]
-pub(super) struct Component {
-    pub(super) name: String,
-    /// `None`: what was pushed into the store under its name, or what a registry
-    /// has.
-    pub(super) path: Option<PathBuf>,
-    pub(super) registry: Option<RegistryReference>,
-    pub(super) version: VersionPolicy,
-    pub(super) grants: Grants,
-    pub(super) options: Overrides,
 }
 
 /// A `[task."ID"]`.
@@ -271,42 +252,51 @@ impl Reader<'_> {
         }
         let table = self.expect_table(value, &section)?;
         self.refuse_unknown_keys(table, &section, &COMPONENT_KEYS);
-        let path = self.path(table, &section, "path");
-        let source = self.source(table, &section);
-        let is_file = matches!(source, None | Some(Source::File));
-        if is_file && !table.contains_key("path") && !table.contains_key("source") {
-            self.problem(name.span().start, format!("`[{section}]` has no `path`")).hint = Some(
-                "say where its file is: `path = \"NAME.wasm\"`; or `source = \"store\"` for what was pushed"
-                    .to_owned(),
-            );
-        } else if matches!(source, Some(Source::File)) && !table.contains_key("path") {
-            self.problem(name.span().start, format!("`[{section}]` has no `path`"));
-        }
-        if !is_file && table.contains_key("path") {
-            self.problem(
-                name.span().start,
-                format!(
-                    "`[{section}]` has a `path`, and its source is the {}: it can't be both",
-                    if matches!(source, Some(Source::Store)) { "store" } else { "registry" }
-                ),
-            );
-        }
+        let origin = self.origin(table, &section, name.span().start);
         let versions = [("newest", VersionPolicy::Newest), ("pinned", VersionPolicy::Pinned)];
         let version = self.one_of(table, &section, "version", &versions).unwrap_or_default();
         let grants = self.grants(table, &section);
         let options = self.options(table, &section);
-        if path.is_none() && is_file {
-            return None;
-        }
-        let registry = match source {
-            Some(Source::Registry(reference)) => Some(reference),
-            _ => None,
-        };
-        Some(Component { name: name.get_ref().to_string(), path, registry, version, grants, options })
+        Some(Component {
+            is_in_file: true,
+            version,
+            grants,
+            defaults: options.over(&TaskOptions::default()),
+            ..Component::new(name.get_ref().as_ref().into(), origin?)
+        })
     }
 
-    /// Where a component comes from.
-    fn source(&mut self, table: &DeTable<'_>, section: &str) -> Option<Source> {
+    /// Where the bytes of a component come from: `path`, `source` and `insecure`.
+    fn origin(&mut self, table: &DeTable<'_>, section: &str, offset: usize) -> Option<ComponentOrigin> {
+        let path = self.path(table, section, "path");
+        let has_path = table.contains_key("path");
+        let elsewhere = match self.source(table, section) {
+            Ok(elsewhere) => elsewhere,
+            Err(()) => return None,
+        };
+        match &elsewhere {
+            Some(origin) if has_path => {
+                let what = if *origin == ComponentOrigin::Store { "store" } else { "registry" };
+                let message =
+                    format!("`[{section}]` has a `path`, and its source is the {what}: it can't be both");
+                self.problem(offset, message);
+            }
+            None if !has_path => {
+                let problem = self.problem(offset, format!("`[{section}]` has no `path`"));
+                if !table.contains_key("source") {
+                    problem.hint = Some(
+                        "say where its file is: `path = \"NAME.wasm\"`; or `source = \"store\"` for what was pushed"
+                            .to_owned(),
+                    );
+                }
+            }
+            _ => {}
+        }
+        elsewhere.or_else(|| path.map(ComponentOrigin::File))
+    }
+
+    /// What `source` says; `None` for a file.
+    fn source(&mut self, table: &DeTable<'_>, section: &str) -> Result<Option<ComponentOrigin>, ()> {
         let insecure = table.get("insecure");
         let is_insecure = match insecure.map(Spanned::get_ref) {
             None => false,
@@ -318,26 +308,32 @@ impl Reader<'_> {
                 false
             }
         };
-        let said = self.string(table, section, "source");
-        let source = said.and_then(|(text, offset)| match text.as_str() {
-            "file" => Some(Source::File),
-            "store" => Some(Source::Store),
-            text if text.starts_with(OCI_SCHEME) => match RegistryReference::parse(text) {
-                Ok(reference) => Some(Source::Registry(RegistryReference { is_insecure, ..reference })),
-                Err(message) => {
-                    self.problem(offset, format!("`{section}.source`: {message}"));
-                    None
+        let source = match self.string(table, section, "source") {
+            None if table.contains_key("source") => Err(()),
+            None => Ok(None),
+            Some((text, offset)) => match text.as_str() {
+                "file" => Ok(None),
+                "store" => Ok(Some(ComponentOrigin::Store)),
+                text if text.starts_with(OCI_SCHEME) => match RegistryReference::parse(text) {
+                    Ok(reference) => {
+                        Ok(Some(ComponentOrigin::Registry(RegistryReference { is_insecure, ..reference })))
+                    }
+                    Err(message) => {
+                        self.problem(offset, format!("`{section}.source`: {message}"));
+                        Err(())
+                    }
+                },
+                other => {
+                    let message = format!(
+                        "`{section}.source` can't be `{other}` (known: `file`, `store`, `{OCI_SCHEME}…`)"
+                    );
+                    self.problem(offset, message);
+                    Err(())
                 }
             },
-            other => {
-                let message = format!(
-                    "`{section}.source` can't be `{other}` (known: `file`, `store`, `{OCI_SCHEME}…`)"
-                );
-                self.problem(offset, message);
-                None
-            }
-        });
-        if let (Some(value), None | Some(Source::File | Source::Store)) = (insecure, &source) {
+        };
+        let is_registry = matches!(source, Ok(Some(ComponentOrigin::Registry(_))));
+        if let Some(value) = insecure.filter(|_| !is_registry) {
             let message = format!("`{section}.insecure` is for a `source` in a registry (`oci://…`)");
             self.problem(value.span().start, message);
         }

@@ -1,7 +1,8 @@
 //! Where secrets come from.
 
+use super::component::Component;
 use super::problem::{Origin, Problem};
-use crate::wasm::{ComponentSource, SecretGrant, SecretSource};
+use crate::wasm::{SecretGrant, SecretSource};
 
 /// The shortest secret: a shorter one would be found in any text, and any text would be
 /// taken for it.
@@ -15,7 +16,7 @@ const LONGEST: u64 = 64 << 10;
 /// # Errors
 ///
 /// A problem for each that can't be had. None has a value in it.
-pub fn read_secrets(components: &[ComponentSource]) -> Result<(), Vec<Problem>> {
+pub fn read_secrets(components: &[Component]) -> Result<(), Vec<Problem>> {
     let mut problems = Vec::new();
     for component in components {
         for secret in &component.grants.secrets {

@@ -105,7 +105,7 @@ fn a_whole_file_is_read_relative_to_itself() {
     assert_eq!((config.max_live, config.lease), (100, Duration::from_secs(5)));
     assert_eq!((config.final_cache_entries, config.final_cache_bytes), (7, 1 << 20));
     let [component] = &config.components[..] else { panic!("one component") };
-    assert_eq!(component.path, directory.path().join("wordcount.wasm"));
+    assert_eq!(component.origin, ComponentOrigin::File(directory.path().join("wordcount.wasm")));
     let [grant] = &component.grants.directories[..] else { panic!("one directory") };
     assert_eq!((&grant.host, grant.access), (&directory.path().join("text"), DirectoryAccess::ReadWrite));
     let network: Vec<_> = component.grants.network.iter().map(ToString::to_string).collect();
@@ -166,7 +166,8 @@ fn flags_win_over_variables_over_the_file() {
     let config = resolve(text, &flags, &variables).expect("nothing is wrong");
     assert_eq!(config.slots, 4);
     assert_eq!(config.store, StoreChoice { url: StoreUrl::Memory, origin: Some(Origin::Flag) });
-    let files: Vec<_> = config.components.iter().map(|source| source.path.file_name()).collect();
+    let files: Vec<_> =
+        config.components.iter().map(|source| source.origin.file().and_then(Path::file_name)).collect();
     assert_eq!(files, [Some("other.wasm".as_ref()), Some("b.wasm".as_ref())]);
 }
 
@@ -477,7 +478,9 @@ fn limits_of_compiling_and_registries_are_read() {
         ..CompileLimits::default()
     };
     assert_eq!(config.compile, limits);
-    let reference = &config.registered["a"];
-    assert!(reference.is_plain() && config.stored.is_empty());
+    let [Component { origin: ComponentOrigin::Registry(reference), .. }] = &config.components[..] else {
+        panic!("one component in a registry")
+    };
+    assert!(reference.is_plain());
     assert_eq!(reference.to_string(), "oci://registry.example/acme/a:1");
 }

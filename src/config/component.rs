@@ -1,0 +1,130 @@
+//! Components, as the configuration describes them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::problem::{Origin, Problem};
+use super::registry::RegistryReference;
+use crate::model::{ComponentDigest, TaskOptions};
+use crate::wasm::{ComponentSource, Glob, Grants, VersionPolicy};
+
+/// Where the bytes of a component come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ComponentOrigin {
+    /// A file, by its absolute path.
+    File(PathBuf),
+    /// The store, where they were pushed under the component's name.
+    Store,
+    /// A registry.
+    Registry(RegistryReference),
+}
+
+impl ComponentOrigin {
+    /// The path of the file that it is.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Store | Self::Registry(_) => None,
+        }
+    }
+
+    /// The reference to the registry that it is.
+    pub fn registry(&self) -> Option<&RegistryReference> {
+        match self {
+            Self::Registry(reference) => Some(reference),
+            Self::File(_) | Self::Store => None,
+        }
+    }
+
+    /// The text that stands for it in the lock file beside `file`: paths are relative where they can be.
+    pub fn in_lock_of(&self, file: &Path) -> String {
+        let beside = file.parent().and_then(|directory| self.file()?.strip_prefix(directory).ok());
+        beside.map_or_else(|| self.to_string(), |path| path.display().to_string())
+    }
+}
+
+impl fmt::Display for ComponentOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Store => f.write_str("store"),
+            Self::Registry(reference) => reference.fmt(f),
+        }
+    }
+}
+
+/// A component of the configuration.
+#[derive(Debug, Clone)]
+pub struct Component {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where its bytes come from.
+    pub origin: ComponentOrigin,
+    /// Whether the configuration file has it, so that a lock must have it too.
+    pub is_in_file: bool,
+    /// Which bytes an invocation runs that was submitted for others.
+    pub version: VersionPolicy,
+    /// What its guests may touch.
+    pub grants: Grants,
+    /// The options of its tasks where nothing more exact is said.
+    pub defaults: TaskOptions,
+    /// Options by task, under any unambiguous form of the task's id.
+    pub tasks: BTreeMap<String, TaskOptions>,
+}
+
+impl Component {
+    /// A component that nothing is said of but where its bytes are.
+    pub fn new(name: Arc<str>, origin: ComponentOrigin) -> Self {
+        Self {
+            name,
+            origin,
+            is_in_file: false,
+            version: VersionPolicy::default(),
+            grants: Grants::default(),
+            defaults: TaskOptions::default(),
+            tasks: BTreeMap::new(),
+        }
+    }
+
+    /// What a library loads: this component, whose bytes are in the file at `path` and have the first
+    /// digest of `locked`, if there is one.
+    pub fn at(&self, path: PathBuf, locked: Vec<ComponentDigest>) -> ComponentSource {
+        ComponentSource {
+            name: Arc::clone(&self.name),
+            path,
+            version: self.version,
+            locked,
+            grants: self.grants.clone(),
+            defaults: self.defaults.clone(),
+            tasks: self.tasks.clone(),
+        }
+    }
+}
+
+/// One of the tasks that a component may submit.
+#[derive(Debug, Clone)]
+pub struct SubmitPattern {
+    /// The list that it is in.
+    pub key: String,
+    /// Its full id, `*` standing for anything.
+    pub task: Glob,
+    /// File and line.
+    pub place: String,
+}
+
+/// Checks that a component may be called `name`.
+///
+/// # Errors
+///
+/// A [`Problem`] that says what names look like.
+pub fn check_component_name(name: &str, origin: Origin) -> Result<(), Problem> {
+    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if name.split('-').all(is_word) {
+        return Ok(());
+    }
+    let problem = Problem::new(origin, format!("`{name}` can't be the name of a component"));
+    // Task ids have `.`, `:` and `/` in them; a name must not look like one.
+    Err(problem.hint("a name is letters and digits in words joined by `-`, for example `word-count`"))
+}
