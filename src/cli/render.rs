@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::model::{
     ComponentDigest, Failure, Invocation, InvocationId, LimitKind, LogEntry, LogStream, Outcome, Progress,
-    RunnerId, Status, Transition, UnixMicros, Usage,
+    RunnerId, Status, TaskLimits, Transition, UnixMicros, Usage,
 };
 use crate::wasm::{Grants, Inspection, NotTask, Right, Task, rights};
 
@@ -216,7 +216,7 @@ pub struct TaskDocument<'a> {
     max_attempts: u32,
     priority: i32,
     deadline_seconds: Option<f64>,
-    limits: LimitsDocument,
+    limits: &'a TaskLimits,
 }
 
 #[derive(Debug, Serialize)]
@@ -226,28 +226,9 @@ struct ParameterDocument<'a> {
     type_name: &'a str,
 }
 
-#[derive(Debug, Serialize)]
-struct LimitsDocument {
-    time_seconds: f64,
-    cpu_seconds: Option<f64>,
-    memory_bytes: u64,
-    fuel: Option<u64>,
-    arguments_bytes: u64,
-    result_bytes: u64,
-    log_bytes: u64,
-    children: u64,
-    files: u64,
-    file_bytes: u64,
-    sockets: u32,
-    request_body_bytes: u64,
-    response_body_bytes: u64,
-    traffic_bytes: u64,
-}
-
 impl<'a> TaskDocument<'a> {
     /// The document of a task.
     pub fn new(task: &'a Task) -> Self {
-        let limits = &task.options.limits;
         let parameters = task.parameters.iter();
         Self {
             task: &task.id,
@@ -261,22 +242,7 @@ impl<'a> TaskDocument<'a> {
             max_attempts: task.options.max_attempts,
             priority: task.options.priority,
             deadline_seconds: task.options.deadline.map(|deadline| deadline.as_secs_f64()),
-            limits: LimitsDocument {
-                time_seconds: limits.time.as_secs_f64(),
-                cpu_seconds: limits.cpu.map(|cpu| cpu.as_secs_f64()),
-                memory_bytes: limits.memory_bytes,
-                fuel: limits.fuel,
-                arguments_bytes: limits.arguments_bytes,
-                result_bytes: limits.result_bytes,
-                log_bytes: limits.log_bytes,
-                children: limits.children,
-                files: limits.files,
-                file_bytes: limits.file_bytes,
-                sockets: limits.sockets,
-                request_body_bytes: limits.request_body_bytes,
-                response_body_bytes: limits.response_body_bytes,
-                traffic_bytes: limits.traffic_bytes,
-            },
+            limits: &task.options.limits,
         }
     }
 }

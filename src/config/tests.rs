@@ -1,8 +1,15 @@
 //! Whole configurations, right and wrong.
 
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::resolve::DEFAULT_MAX_LIVE;
+use super::surroundings::VARIABLES;
 use super::*;
-use crate::model::{FailureKind, RetryBudget, RetryPolicy, Status};
-use crate::wasm::DirectoryAccess;
+use crate::model::{FailureKind, LimitKind, RetryBudget, RetryPolicy, Status, TaskOptions};
+use crate::store::Keep;
+use crate::wasm::{CompileLimits, DirectoryAccess};
 
 fn around(directory: &Path, variables: &[(&str, &str)]) -> Surroundings {
     Surroundings {
@@ -121,12 +128,13 @@ fn a_whole_file_is_read_relative_to_itself() {
             "any method by http and https to 127.0.0.1, port 8080"
         ]
     );
-    assert_eq!(component.defaults.limits.memory_bytes, 1 << 20);
+    assert_eq!(component.defaults.limits[LimitKind::Memory], Some(1 << 20));
     let task = &component.tasks["acme:text/count.words"];
     // The task's own options, then its component's, then the defaults.
-    assert_eq!((task.max_attempts, task.limits.fuel, task.limits.log_bytes), (9, Some(1000), 1024));
-    assert_eq!((task.priority, task.limits.time), (5, Duration::from_secs(2)));
-    assert_eq!(task.limits.result_bytes, 64 << 20);
+    let [fuel, logs, result] =
+        [LimitKind::Fuel, LimitKind::Logs, LimitKind::Result].map(|kind| task.limits[kind]);
+    assert_eq!((task.max_attempts, fuel, logs, result), (9, Some(1000), Some(1024), Some(64 << 20)));
+    assert_eq!((task.priority, task.limits.time(LimitKind::Time)), (5, Some(Duration::from_secs(2))));
 }
 
 #[test]
@@ -141,7 +149,7 @@ fn the_documented_file_is_a_right_one() {
     // The limits in the example are the defaults.
     assert_eq!(config.components[0].defaults, TaskOptions::default());
     assert_eq!(task.retry.on, [FailureKind::Trapped, FailureKind::Returned]);
-    assert_eq!((task.max_attempts, task.limits.time), (5, Duration::from_secs(5)));
+    assert_eq!((task.max_attempts, task.limits.time(LimitKind::Time)), (5, Some(Duration::from_secs(5))));
     assert_eq!(&*task.rules.queue, "bulk");
     assert_eq!(task.rules.concurrency.map(|concurrency| concurrency.limit), Some(2));
     assert_eq!(task.rules.rate.map(|rate| rate.window), Some(Duration::from_secs(60)));

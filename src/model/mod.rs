@@ -6,6 +6,7 @@
 mod client;
 mod ids;
 mod invocation;
+mod limits;
 mod outcome;
 mod retry;
 mod rules;
@@ -21,13 +22,14 @@ pub use client::{
 };
 pub use ids::{ComponentDigest, IdError, InvocationId, RunnerId};
 pub use invocation::{Claim, Invocation, LogEntry, LogStream, Transition};
-pub use outcome::{ExitClass, Failure, FailureKind, LimitKind, Outcome};
+pub use limits::{LIMIT_KEYS, LIMITS, Limit, LimitKind, LimitUnit, TaskLimits};
+pub use outcome::{ExitClass, Failure, FailureKind, Outcome};
 pub use retry::{DEFAULT_BUDGET_WINDOW, RetryBudget, RetryPolicy, spread};
 pub use rules::{
     Blocked, Concurrency, DEFAULT_QUEUE, Differing, MAX_RULE_LIMIT, Per, Rate, RuleKey, TaskRules, Unique,
 };
 pub use status::{Event, IllegalTransition, Reason, Status};
-pub use task::{DEFAULT_MAX_ATTEMPTS, MAX_PRIORITY, TaskLimits, TaskOptions, is_valid_priority};
+pub use task::{DEFAULT_MAX_ATTEMPTS, MAX_PRIORITY, TaskOptions, is_valid_priority};
 pub use text::{clip, is_terminal_control};
 pub use time::{Clock, SystemClock, UnixMicros};
 pub use usage::Usage;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{InvocationId, Status};
+use super::{InvocationId, LimitKind, Status};
 
 /// What a final invocation left behind.
 #[derive(Debug, Clone)]
@@ -161,68 +161,6 @@ pub enum ExitClass {
     Limit,
     /// It was cancelled or skipped.
     NotWanted,
-}
-
-/// The limits that can end an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LimitKind {
-    /// Time on a slot.
-    Time,
-    /// Time of a processor.
-    Cpu,
-    /// Bytes in all linear memories and tables of the instance together.
-    Memory,
-    /// WebAssembly instructions, roughly.
-    Fuel,
-    /// Bytes of the arguments of a child.
-    Arguments,
-    /// Bytes of the value, or of what the guest hands over in one call.
-    Result,
-    /// Children that an attempt submits.
-    Children,
-    /// Files and directories that are open at once.
-    Files,
-    /// Bytes or files in the scratch directory.
-    Scratch,
-    /// Bytes read and written of files.
-    FileBytes,
-    /// Sockets, requests and lookups of names that are open at once.
-    Sockets,
-    /// Bytes of the body of a request.
-    RequestBody,
-    /// Bytes of the body of a response.
-    ResponseBody,
-    /// Bytes sent and received over the network.
-    Traffic,
-}
-
-impl LimitKind {
-    /// The word used in JSON, configuration and docs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Time => "time",
-            Self::Cpu => "cpu",
-            Self::Memory => "memory",
-            Self::Fuel => "fuel",
-            Self::Arguments => "arguments",
-            Self::Result => "result",
-            Self::Children => "children",
-            Self::Files => "files",
-            Self::Scratch => "scratch",
-            Self::FileBytes => "file-bytes",
-            Self::Sockets => "sockets",
-            Self::RequestBody => "request-body",
-            Self::ResponseBody => "response-body",
-            Self::Traffic => "traffic",
-        }
-    }
-}
-
-impl std::fmt::Display for LimitKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(self.as_str())
-    }
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ pub(super) async fn run(
     let caller = Caller { id: claim.id, attempt: claim.attempt, root: claim.root, depth: claim.depth };
     let output = {
         let (client, caller) = (Arc::clone(&client), caller.clone());
-        let value_bytes = (program.entry == Entry::Command).then_some(program.limits.result_bytes);
+        let value_bytes = (program.entry == Entry::Command).then(|| program.limits.most(LimitKind::Result));
         let sink = Box::new(move |entries| client.log(&caller, entries));
         // Whoever runs guests has read the secrets by now.
         let scrubber = program.scrubber.get_or_init(|| Scrubber::new(&program.grants.secrets).map(Arc::new));
@@ -87,7 +87,7 @@ pub(super) async fn run(
             clock,
             control,
             claim.attempt,
-            program.limits.log_bytes,
+            program.limits.most(LimitKind::Logs),
             value_bytes,
             scrubber.clone(),
             sink,
@@ -120,13 +120,12 @@ async fn attempt(
     let mut table = ResourceTable::new();
     table.set_max_capacity(MAX_RESOURCES);
     let denials = Denials::new(Arc::clone(&program.component), claim.id, output.clone(), Arc::clone(control));
-    let sockets = SocketLimit::new(program.limits.sockets);
-    let traffic = Traffic::new(program.limits.traffic_bytes, Arc::clone(control), denials.clone());
+    let most = |kind| program.limits.most(kind);
+    let sockets = SocketLimit::new(most(LimitKind::Sockets));
+    let traffic = Traffic::new(most(LimitKind::Traffic), Arc::clone(control), denials.clone());
     let gate = Gate::new(&program.grants, denials.clone(), sockets, traffic);
-    let bodies = BodyLimits {
-        request: program.limits.request_body_bytes,
-        response: program.limits.response_body_bytes,
-    };
+    let bodies =
+        BodyLimits { request: most(LimitKind::RequestBody), response: most(LimitKind::ResponseBody) };
     let http = Http::new(Arc::clone(&gate), bodies);
     let sockets = Sockets::new(gate);
     // Before the instance, so that it is removed after it.
@@ -141,7 +140,7 @@ async fn attempt(
     let state = HostState {
         wasi,
         table,
-        memory: MemoryLimit::new(program.limits.memory_bytes, Arc::clone(control)),
+        memory: MemoryLimit::new(most(LimitKind::Memory), Arc::clone(control)),
         caller,
         client,
         control: Arc::clone(control),
@@ -155,25 +154,25 @@ async fn attempt(
         deadline: claim.deadline,
         labels: claim.labels.clone(),
         files: Arc::new(Files::new(
-            program.limits.files,
-            program.limits.file_bytes,
+            most(LimitKind::Files),
+            most(LimitKind::FileBytes),
             program.grants.scratch.as_ref(),
             Arc::clone(control),
         )),
         children: 0,
-        max_children: program.limits.children,
+        max_children: most(LimitKind::Children),
     };
     let mut guest = Instance { store: Store::new(&program.engine, state), fuel: None };
     let store = &mut guest.store;
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(HAND_OVER_BYTES);
     if program.is_metered {
-        let fuel = program.limits.fuel.unwrap_or(u64::MAX);
+        let fuel = most(LimitKind::Fuel);
         store.set_fuel(fuel).map_err(|error| host_failure(&error))?;
         guest.fuel = Some(fuel);
     }
     store.set_epoch_deadline(1);
-    let (ticks, cpu) = (Arc::clone(control), program.limits.cpu);
+    let (ticks, cpu) = (Arc::clone(control), program.limits.time(LimitKind::Cpu));
     store.epoch_deadline_callback(move |_| {
         if ticks.is_killed() {
             Err(wasmtime::Error::from(Interrupted::Killed))
@@ -257,7 +256,7 @@ async fn call(
     let mut results = [Val::Bool(false)];
     let results = &mut results[..usize::from(program.signature.result.is_some())];
     function.call_async(&mut *store, arguments, results).await?;
-    let max_bytes = usize::try_from(program.limits.result_bytes).unwrap_or(usize::MAX);
+    let max_bytes = usize::try_from(program.limits.most(LimitKind::Result)).unwrap_or(usize::MAX);
     let mut json = String::new();
     let mut write = |value: &Val| {
         to_json(value, &mut json, max_bytes).map_err(|error| match error {
@@ -372,7 +371,7 @@ fn explain(program: &Program, store: &mut Store<HostState>, error: &wasmtime::Er
     match error.downcast_ref::<Interrupted>() {
         Some(Interrupted::TimedOut) => return with_backtrace(state.control.time_out(), error),
         Some(Interrupted::UsedUp) => {
-            let limit = program.limits.cpu.unwrap_or_default();
+            let limit = program.limits.time(LimitKind::Cpu).unwrap_or_default();
             let message = format!("the guest used more than its limit of {limit:?} of processor time");
             return with_backtrace(Failure::limit(LimitKind::Cpu, message), error);
         }
@@ -407,7 +406,7 @@ fn explain(program: &Program, store: &mut Store<HostState>, error: &wasmtime::Er
     }
     let trap = error.downcast_ref::<Trap>();
     if trap == Some(&Trap::OutOfFuel) {
-        let fuel = program.limits.fuel.unwrap_or_default();
+        let fuel = program.limits.most(LimitKind::Fuel);
         let message = format!("the guest used up its limit of {fuel} units of fuel");
         return with_backtrace(Failure::limit(LimitKind::Fuel, message), error);
     }

@@ -1,5 +1,6 @@
 //! What the guests of a component may touch.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -27,6 +28,13 @@ pub struct Grants {
     pub may_submit: Option<Arc<[Glob]>>,
 }
 
+impl Grants {
+    /// Whether a task may be submitted, by its full id.
+    pub fn may_submit(&self, id: &str) -> bool {
+        self.may_submit.as_ref().is_none_or(|allowed| allowed.iter().any(|glob| glob.matches(id)))
+    }
+}
+
 /// A directory of the host that guests see.
 #[derive(Debug, Clone)]
 pub struct DirectoryGrant {
@@ -45,4 +53,142 @@ pub enum DirectoryAccess {
     ReadOnly,
     /// List, read, write, create and remove.
     ReadWrite,
+}
+
+/// What a component can ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RightKind {
+    /// Files and directories.
+    Files,
+    /// Variables and arguments.
+    Environment,
+    /// Sockets and lookups of names.
+    Network,
+    /// Requests by `wasi:http`.
+    Http,
+    /// Clocks.
+    Clocks,
+    /// Random numbers.
+    Random,
+    /// Tasks by their names.
+    Submits,
+    /// Tasks by importing their interface.
+    Tasks,
+    /// What this runner does not have.
+    Unknown,
+}
+
+impl RightKind {
+    /// Its name in output and documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::Environment => "environment",
+            Self::Network => "network",
+            Self::Http => "http",
+            Self::Clocks => "clocks",
+            Self::Random => "random",
+            Self::Submits => "submits",
+            Self::Tasks => "tasks",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for RightKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A kind of grant: a key of `[component.NAME]`.
+#[derive(Debug)]
+pub struct GrantKind {
+    /// The key.
+    pub key: &'static str,
+    /// The right that it gives a part of.
+    pub right: RightKind,
+    /// What it allows, for the docs.
+    pub allows: &'static str,
+    /// Lists what is granted, a line each, without any secret.
+    pub granted: fn(&Grants) -> Vec<String>,
+}
+
+/// Every kind of grant. A further one is a row here, the code that reads it from the configuration, and
+/// the code that allows what it grants: `inspect` and the names of keys follow, and tests compare
+/// `docs/configuration.md` with it.
+pub const GRANTS: [GrantKind; 7] = [
+    GrantKind {
+        key: "directory",
+        right: RightKind::Files,
+        allows: "a directory of the host, to read or to write too; one block for each",
+        granted: |grants| grants.directories.iter().map(ToString::to_string).collect(),
+    },
+    GrantKind {
+        key: "scratch",
+        right: RightKind::Files,
+        allows: "an empty directory of each attempt's own, with limits of size and files",
+        granted: |grants| {
+            let scratch = grants.scratch.iter();
+            let line = |scratch: &ScratchGrant| {
+                let ScratchGrant { guest, bytes, files, .. } = scratch;
+                format!("a scratch directory as {guest}, {bytes} bytes, {files} files")
+            };
+            scratch.map(line).collect()
+        },
+    },
+    GrantKind {
+        key: "environment",
+        right: RightKind::Environment,
+        allows: "variables with these values",
+        // Names only: values are nobody's business here.
+        granted: |grants| grants.environment.iter().map(|(name, _)| name.clone()).collect(),
+    },
+    GrantKind {
+        key: "secrets",
+        right: RightKind::Environment,
+        allows: "variables whose values are read from a file or a variable of the runner, and never shown",
+        granted: |grants| grants.secrets.iter().map(|secret| format!("{} (secret)", secret.name)).collect(),
+    },
+    GrantKind {
+        key: "network",
+        right: RightKind::Network,
+        allows: "TCP, UDP and names of a host, at some ports; one block for each",
+        granted: |grants| grants.network.iter().map(ToString::to_string).collect(),
+    },
+    GrantKind {
+        key: "http",
+        right: RightKind::Http,
+        allows: "requests to a host; one block for each",
+        granted: |grants| grants.http.iter().map(ToString::to_string).collect(),
+    },
+    GrantKind {
+        key: "may-submit",
+        right: RightKind::Submits,
+        allows: "submits of these tasks, also by importing them; without it, of every task",
+        granted: |grants| {
+            grants.may_submit.iter().flat_map(|tasks| tasks.iter()).map(ToString::to_string).collect()
+        },
+    },
+];
+
+/// The keys of the kinds of grant.
+pub const GRANT_KEYS: [&str; GRANTS.len()] = {
+    let mut keys = [""; GRANTS.len()];
+    let mut row = 0;
+    while row < keys.len() {
+        keys[row] = GRANTS[row].key;
+        row += 1;
+    }
+    keys
+};
+
+impl fmt::Display for DirectoryGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let access = match self.access {
+            DirectoryAccess::ReadOnly => "read-only",
+            DirectoryAccess::ReadWrite => "read-write",
+        };
+        write!(f, "{} as {}, {access}", self.host.display(), self.guest)
+    }
 }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::cache::Cache;
 use super::compile::Compiler;
@@ -23,7 +24,7 @@ use super::source::{ComponentSource, LoadError, load_error};
 use super::task::{ArgumentError, NotTask, ResolveError, Task, TaskSchema};
 use super::values::{Shape, arguments_schema, normalise_arguments, value_schema};
 use super::versions::{Shelf, Versions};
-use crate::model::{Claim, Clock, ComponentDigest, Outcome, RetryPolicy, TaskClient};
+use crate::model::{Claim, Clock, ComponentDigest, LimitKind, Outcome, RetryPolicy, TaskClient};
 
 /// How to load components.
 #[derive(Debug, Clone)]
@@ -228,7 +229,7 @@ impl Library {
             .programs
             .get(&task.id)
             .ok_or_else(|| ArgumentError::new(format!("task `{}` is not linked", task.id)))?;
-        let limit = linked.program.limits.arguments_bytes;
+        let limit = linked.program.limits.most(LimitKind::Arguments);
         if arguments.len() as u64 > limit {
             let message = format!(
                 "the arguments have {} bytes, more than the limit of {limit} (`arguments`) of the task `{}`",
@@ -292,7 +293,8 @@ impl Library {
                 )
             })?,
         };
-        let control = Arc::new(GuestControl::new(linked.program.limits.time));
+        let control =
+            Arc::new(GuestControl::new(linked.program.limits.time(LimitKind::Time).unwrap_or(Duration::MAX)));
         let future = execute::run(
             Arc::clone(&linked.program),
             claim.clone(),

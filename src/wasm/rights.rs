@@ -1,57 +1,10 @@
 //! What a component asks for, and how much of it it is granted.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use super::grants::{DirectoryAccess, Grants};
+use super::grants::{GRANTS, Grants, RightKind};
 use super::inspect::Capability;
 use super::names::split_version;
-
-/// What a component can ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RightKind {
-    /// Files and directories.
-    Files,
-    /// Variables and arguments.
-    Environment,
-    /// Sockets and lookups of names.
-    Network,
-    /// Requests by `wasi:http`.
-    Http,
-    /// Clocks.
-    Clocks,
-    /// Random numbers.
-    Random,
-    /// Tasks by their names.
-    Submits,
-    /// Tasks by importing their interface.
-    Tasks,
-    /// What this runner does not have.
-    Unknown,
-}
-
-impl RightKind {
-    /// Its name in output and documents.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Files => "files",
-            Self::Environment => "environment",
-            Self::Network => "network",
-            Self::Http => "http",
-            Self::Clocks => "clocks",
-            Self::Random => "random",
-            Self::Submits => "submits",
-            Self::Tasks => "tasks",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-impl fmt::Display for RightKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// Something that a component asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,49 +99,18 @@ impl Right {
         match self.kind {
             RightKind::Clocks | RightKind::Random => (Extent::Granted, Vec::new()),
             RightKind::Unknown => (Extent::Denied, Vec::new()),
-            // Names only: values are nobody's business here.
-            RightKind::Environment => {
-                let variables = grants.environment.iter().map(|(name, _)| name.clone());
-                let secrets = grants.secrets.iter().map(|secret| format!("{} (secret)", secret.name));
-                listed(variables.chain(secrets).collect())
-            }
-            RightKind::Files => listed(
-                grants
-                    .directories
-                    .iter()
-                    .map(|directory| {
-                        let access = match directory.access {
-                            DirectoryAccess::ReadOnly => "read-only",
-                            DirectoryAccess::ReadWrite => "read-write",
-                        };
-                        format!("{} as {}, {access}", directory.host.display(), directory.guest)
-                    })
-                    .chain(grants.scratch.iter().map(|scratch| {
-                        format!(
-                            "a scratch directory as {}, {} bytes, {} files",
-                            scratch.guest, scratch.bytes, scratch.files
-                        )
-                    }))
-                    .collect(),
-            ),
-            RightKind::Network => listed(grants.network.iter().map(ToString::to_string).collect()),
-            RightKind::Http => listed(grants.http.iter().map(ToString::to_string).collect()),
-            RightKind::Submits => match &grants.may_submit {
-                None => (Extent::Granted, Vec::new()),
-                Some(tasks) => listed(tasks.iter().map(ToString::to_string).collect()),
-            },
+            RightKind::Submits if grants.may_submit.is_none() => (Extent::Granted, Vec::new()),
             RightKind::Tasks => {
-                let may = |task: &&String| {
-                    grants
-                        .may_submit
-                        .as_ref()
-                        .is_none_or(|allowed| allowed.iter().any(|glob| glob.matches(task)))
-                };
-                let allowed: Vec<_> = self.uses.iter().filter(may).cloned().collect();
+                let allowed: Vec<_> =
+                    self.uses.iter().filter(|task| grants.may_submit(task)).cloned().collect();
                 match allowed.len() == self.uses.len() {
                     true => (Extent::Granted, Vec::new()),
                     false => listed(allowed),
                 }
+            }
+            kind => {
+                let kinds = GRANTS.iter().filter(|grant| grant.right == kind);
+                listed(kinds.flat_map(|grant| (grant.granted)(grants)).collect())
             }
         }
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::grants::Grants;
-use crate::model::{ComponentDigest, TaskOptions};
+use crate::model::{ComponentDigest, LimitKind, TaskOptions};
 
 /// A component as the configuration names it.
 #[derive(Debug, Clone)]
@@ -31,7 +31,8 @@ impl ComponentSource {
     /// Whether the fuel of any of its tasks is limited. Counting it slows code down,
     /// so only components that need it pay.
     pub(super) fn wants_fuel(&self) -> bool {
-        self.defaults.limits.fuel.is_some() || self.tasks.values().any(|task| task.limits.fuel.is_some())
+        let mut options = std::iter::once(&self.defaults).chain(self.tasks.values());
+        options.any(|options| options.limits[LimitKind::Fuel].is_some())
     }
 }
 

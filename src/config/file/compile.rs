@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use super::Reader;
+use super::keys::COMPILE_KEYS;
+use super::reader::Reader;
 use crate::wasm::CompileLimits;
-
-pub(super) const COMPILE_KEYS: [&str; 5] = ["time", "cpu", "memory", "code", "component"];
 
 /// Less than this is not enough for the smallest component.
 const MIN_MEMORY: u64 = 64 << 20;

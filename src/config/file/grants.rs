@@ -5,21 +5,18 @@ use std::ops::RangeInclusive;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Reader, SubmitPattern, Value, describe};
+use super::keys::{DIRECTORY_KEYS, HTTP_KEYS, NETWORK_KEYS, SCRATCH_KEYS, SECRET_KEYS};
+use super::reader::{Reader, Value, describe};
+use crate::config::component::SubmitPattern;
 use crate::wasm::{
     DirectoryAccess, DirectoryGrant, Glob, Grants, HostPattern, HttpGrant, NetworkGrant, Ports, Scheme,
     ScratchGrant, SecretGrant, SecretSource,
 };
 
-pub(super) const DIRECTORY_KEYS: [&str; 3] = ["host", "guest", "access"];
-pub(super) const SCRATCH_KEYS: [&str; 3] = ["guest", "size", "files"];
 /// A scratch directory of which nothing more is said.
 const SCRATCH_GUEST: &str = "/tmp";
 const SCRATCH_BYTES: u64 = 64 << 20;
 const SCRATCH_FILES: u64 = 10_000;
-pub(super) const SECRET_KEYS: [&str; 2] = ["file", "environment"];
-pub(super) const NETWORK_KEYS: [&str; 3] = ["host", "ports", "allow-private"];
-pub(super) const HTTP_KEYS: [&str; 6] = ["host", "schemes", "ports", "methods", "paths", "allow-private"];
 
 impl Reader<'_> {
     pub(super) fn grants(&mut self, table: &DeTable<'_>, section: &str) -> Grants {

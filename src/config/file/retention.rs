@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
-use super::{Reader, Value, dotted};
+use super::keys::KEEP_KEYS;
+use super::reader::{Reader, Value, dotted, is_unlimited};
 use crate::config::units::parse_age;
 use crate::model::Status;
 use crate::store::Keep;
-
-pub(super) const KEEP_KEYS: [&str; 2] = ["age", "count"];
 
 impl Reader<'_> {
     /// What is kept of each final status that the table names.
@@ -47,9 +46,7 @@ impl Reader<'_> {
 
     /// How long after its submit an invocation ends at the latest.
     pub(super) fn deadline(&mut self, table: &DeTable<'_>, section: &str) -> Option<Option<Duration>> {
-        if let Some(DeValue::String(text)) = table.get("deadline").map(Value::get_ref)
-            && text == "unlimited"
-        {
+        if is_unlimited(table, "deadline") {
             return Some(None);
         }
         let deadline = self.duration(table, section, "deadline");

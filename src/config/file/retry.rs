@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
-use super::{Reader, Value, describe, dotted, in_backticks, nearest};
+use super::keys::RETRY_KEYS;
+use super::reader::{Reader, Value, dotted, is_unlimited};
+use crate::config::problem::{in_backticks, nearest};
 use crate::model::{DEFAULT_BUDGET_WINDOW, FailureKind, RetryBudget, RetryPolicy};
-
-pub(super) const RETRY_KEYS: [&str; 8] =
-    ["on", "cases", "delay", "factor", "max-delay", "jitter", "budget", "budget-window"];
 
 /// More times than this nobody means, and each is remembered for the window.
 const MAX_BUDGET: u64 = 100_000;
@@ -133,54 +132,9 @@ impl Reader<'_> {
     }
 
     fn budget(&mut self, table: &DeTable<'_>, section: &str) -> Option<Option<u32>> {
-        if let Some(DeValue::String(text)) = table.get("budget").map(Value::get_ref)
-            && text == "unlimited"
-        {
+        if is_unlimited(table, "budget") {
             return Some(None);
         }
         self.integer(table, section, "budget", 0, MAX_BUDGET).map(Some)
-    }
-
-    fn number(&mut self, table: &DeTable<'_>, section: &str, key: &str, min: f64, max: f64) -> Option<f64> {
-        let value = table.get(key)?;
-        let number: Option<f64> = match value.get_ref() {
-            DeValue::Float(float) => float.as_str().parse().ok(),
-            DeValue::Integer(integer) => integer.as_str().parse().ok(),
-            _ => None,
-        };
-        let number = number.filter(|number| (min..=max).contains(number));
-        if number.is_none() {
-            let (key, found) = (dotted(section, key), describe(value.get_ref()));
-            let message = format!("`{key}` must be a number from {min} to {max}, found {found}");
-            self.problem(value.span().start, message);
-        }
-        number
-    }
-
-    /// A list of strings, each with its place.
-    pub(super) fn strings(
-        &mut self,
-        table: &DeTable<'_>,
-        section: &str,
-        key: &str,
-    ) -> Option<Vec<(String, usize)>> {
-        let value = table.get(key)?;
-        let wrong = |reader: &mut Self, value: &Value<'_>| {
-            let (key, found) = (dotted(section, key), describe(value.get_ref()));
-            let message = format!("`{key}` must be a list of strings, found {found}");
-            reader.problem(value.span().start, message);
-        };
-        let DeValue::Array(list) = value.get_ref() else {
-            wrong(self, value);
-            return None;
-        };
-        let mut strings = Vec::new();
-        for value in list.iter() {
-            match value.get_ref() {
-                DeValue::String(text) => strings.push((text.to_string(), value.span().start)),
-                _ => wrong(self, value),
-            }
-        }
-        Some(strings)
     }
 }

@@ -6,15 +6,10 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
-use super::{Reader, Value, describe, dotted, in_backticks, nearest};
+use super::keys::RULE_SECTIONS;
+use super::reader::{Reader, Value, describe, dotted};
+use crate::config::problem::{in_backticks, nearest};
 use crate::model::{Blocked, Concurrency, Differing, MAX_RULE_LIMIT, Per, Rate, TaskRules, Unique};
-
-/// The tables of rules and their keys.
-pub(super) const RULE_SECTIONS: [(&str, &[&str]); 3] = [
-    ("concurrency", &["limit", "per", "blocked"]),
-    ("rate", &["limit", "window", "per"]),
-    ("unique", &["per", "differing"]),
-];
 
 /// Longer windows nobody means, and each start is remembered for so long.
 const MAX_WINDOW: Duration = Duration::from_secs(366 * 24 * 60 * 60);

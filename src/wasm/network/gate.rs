@@ -254,7 +254,7 @@ pub(in crate::wasm) struct SocketLimit {
 pub(super) struct OpenSocket(Arc<SocketLimit>);
 
 impl SocketLimit {
-    pub(in crate::wasm) fn new(limit: u32) -> Arc<Self> {
+    pub(in crate::wasm) fn new(limit: u64) -> Arc<Self> {
         Arc::new(Self { limit: usize::try_from(limit).unwrap_or(usize::MAX), open: AtomicUsize::new(0) })
     }
 

@@ -57,7 +57,7 @@ impl Notes {
     }
 }
 
-fn gate(grants: &[(&str, u16, bool)], names: &[(&str, &[&[&str]])], limit: u32) -> (Arc<Gate>, Notes) {
+fn gate(grants: &[(&str, u16, bool)], names: &[(&str, &[&[&str]])], limit: u64) -> (Arc<Gate>, Notes) {
     let notes = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&notes);
     let sink = Box::new(move |entries: Vec<crate::model::LogEntry>| {

@@ -1,53 +1,28 @@
-//! The configuration: flags over `WASM_RUNNER_*` variables over
-//! `wasm-runner.toml` over defaults, resolved once into a [`Config`].
-
-mod component;
-mod file;
-#[doc(hidden)]
-pub mod fuzzing;
-mod lock;
-mod problem;
-mod registry;
-mod secrets;
-mod store_url;
-#[cfg(test)]
-mod tests;
-mod units;
+//! Everything that is configured, with nothing left to decide.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use component::{Component, ComponentOrigin, SubmitPattern, check_component_name};
-pub use lock::{Lock, LockedComponent};
-pub use problem::{ConfigError, Origin, Problem, in_backticks, nearest};
-pub use registry::{OCI_SCHEME, RegistryReference, RegistryVersion};
-pub use secrets::read_secrets;
-pub use store_url::{KNOWN_STORE_URLS, StoreUrl};
-pub use units::{parse_age, parse_duration, parse_flag_duration, parse_size};
-
+use super::bounds::{MAX_SLOTS, MIN_LEASE, check_max_live, check_slots};
+use super::component::{Component, ComponentOrigin, SubmitPattern, check_component_name};
+use super::file;
+use super::lock::Lock;
+use super::problem::{ConfigError, Origin, Problem};
+use super::store_url::StoreUrl;
+use super::surroundings::{Environment, Surroundings, unknown_variables};
+use super::units::{parse_flag_duration, parse_size};
 use crate::model::TaskOptions;
 use crate::store::Keep;
-use crate::wasm::{
-    CompileLimits, ComponentSource, Glob, Grants, VersionPolicy, live_for_maps, maps_for_live,
-};
+use crate::wasm::CompileLimits;
 
 /// The name of the configuration file that is searched upward.
 pub const FILE_NAME: &str = "wasm-runner.toml";
 
-/// The most slots a runner can have: each is a thread.
-pub const MAX_SLOTS: usize = 1024;
-
-/// The shortest lease: heartbeats come several times within it.
-const MIN_LEASE: Duration = Duration::from_secs(1);
-
-/// What `vm.max_map_count` is unless somebody changed it.
-const USUAL_MAX_MAPS: usize = 65_530;
-
 /// Live instances unless somebody says otherwise: far below what the usual
 /// `vm.max_map_count` bears, because each reserves address space as well.
-const DEFAULT_MAX_LIVE: usize = 4_096;
+pub(super) const DEFAULT_MAX_LIVE: usize = 4_096;
 
 /// What flags say; `None` where they say nothing.
 #[derive(Debug, Clone, Default)]
@@ -63,85 +38,6 @@ pub struct Flags {
     /// `--component NAME=PATH`, in order.
     pub components: Vec<(String, PathBuf)>,
 }
-
-/// What the configuration is resolved in.
-#[derive(Debug, Clone, Default)]
-pub struct Surroundings {
-    /// The variables whose names begin with `WASM_RUNNER_`.
-    pub variables: Vec<(String, String)>,
-    /// The working directory, absolute.
-    pub directory: PathBuf,
-    /// The user's cache directory.
-    pub user_cache: Option<PathBuf>,
-    /// How many processors there are.
-    pub processors: usize,
-    /// `vm.max_map_count`, if the system has such a thing.
-    pub max_maps: Option<usize>,
-}
-
-impl Surroundings {
-    /// Those of this process.
-    ///
-    /// # Errors
-    ///
-    /// A [`ConfigError`] if the working directory is gone, or a variable is not
-    /// UTF-8.
-    pub fn of_process() -> Result<Self, ConfigError> {
-        let directory = std::env::current_dir().map_err(|error| {
-            Problem::new(Origin::Environment, format!("the working directory can't be read: {error}"))
-        })?;
-        let mut variables = Vec::new();
-        for (name, value) in std::env::vars_os() {
-            let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
-            let value = value.into_string().map_err(|_| {
-                Problem::new(Origin::Environment, format!("the variable `{name}` is not UTF-8"))
-            })?;
-            // An empty variable is how a script says "not set".
-            if !value.is_empty() {
-                variables.push((name.to_owned(), value));
-            }
-        }
-        variables.sort();
-        Ok(Self {
-            variables,
-            directory,
-            user_cache: dirs::cache_dir(),
-            processors: std::thread::available_parallelism().map_or(1, usize::from),
-            max_maps: std::fs::read_to_string("/proc/sys/vm/max_map_count")
-                .ok()
-                .and_then(|text| text.trim().parse().ok()),
-        })
-    }
-
-    fn variable(&self, name: &str) -> Option<&str> {
-        let found = self.variables.iter().find(|(known, _)| known.strip_prefix(PREFIX) == Some(name));
-        found.map(|(_, value)| value.as_str())
-    }
-
-    /// The most live instances that the system's memory maps bear.
-    fn most_live(&self) -> usize {
-        let maps = self.max_maps.unwrap_or(USUAL_MAX_MAPS);
-        live_for_maps(maps)
-    }
-}
-
-const PREFIX: &str = "WASM_RUNNER_";
-
-/// The variables that are read, without their prefix. `LOG` is read where logs
-/// are set up, `REGISTRY_AUTH`, which is a secret, where a registry asks for it.
-const VARIABLES: [&str; 11] = [
-    "CONFIG",
-    "STORE",
-    "SLOTS",
-    "GRACE",
-    "CACHE_DIR",
-    "MAX_LIVE",
-    "LEASE",
-    "FINAL_CACHE_ENTRIES",
-    "FINAL_CACHE_SIZE",
-    "LOG",
-    "REGISTRY_AUTH",
-];
 
 /// A store, and who chose it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -329,35 +225,6 @@ impl Config {
     }
 }
 
-fn check_slots(slots: usize, origin: Origin) -> Result<(), Problem> {
-    if (1..=MAX_SLOTS).contains(&slots) {
-        return Ok(());
-    }
-    let problem = Problem::new(origin, format!("`slots` can't be `{slots}` (from 1 to {MAX_SLOTS})"));
-    Err(problem
-        .hint("a slot is a thread that runs one guest at a time: one per processor core is a good number"))
-}
-
-fn check_max_live(
-    max_live: usize,
-    slots: usize,
-    origin: Origin,
-    around: &Surroundings,
-) -> Result<(), Problem> {
-    let most = around.most_live();
-    if max_live < slots {
-        let message = format!("`max-live` is `{max_live}`, fewer than the {slots} slots");
-        return Err(Problem::new(origin, message).hint("raise `max-live`, or lower `slots`"));
-    }
-    if max_live > most {
-        let message = format!("`max-live` is `{max_live}`, but this system's memory maps bear only {most}");
-        let needed = maps_for_live(max_live);
-        let hint = format!("raise the system's limit: `sysctl vm.max_map_count={needed}`");
-        return Err(Problem::new(origin, message).hint(hint));
-    }
-    Ok(())
-}
-
 fn parse_count(text: &str) -> Result<usize, String> {
     text.trim().parse().map_err(|_| format!("`{text}` is not a whole number"))
 }
@@ -366,39 +233,6 @@ fn choose<T>(flag: Option<T>, variable: Option<T>, file: Option<T>) -> Option<(T
     flag.map(|value| (value, Origin::Flag))
         .or(variable.map(|value| (value, Origin::Environment)))
         .or(file.map(|value| (value, Origin::File)))
-}
-
-struct Environment<'a> {
-    around: &'a Surroundings,
-    problems: &'a mut Vec<Problem>,
-}
-
-impl Environment<'_> {
-    fn read<T>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
-        let parsed = parse(self.around.variable(name)?);
-        let complain = |message| {
-            let place = format!("the variable {PREFIX}{name}");
-            self.problems.push(Problem::new(Origin::Environment, message).at(place));
-        };
-        parsed.map_err(complain).ok()
-    }
-}
-
-fn unknown_variables(around: &Surroundings) -> Vec<Problem> {
-    let names = around.variables.iter().filter_map(|(name, _)| name.strip_prefix(PREFIX));
-    names
-        .filter(|name| !VARIABLES.contains(name))
-        .map(|name| {
-            let known: Vec<_> = VARIABLES.iter().map(|known| format!("{PREFIX}{known}")).collect();
-            let list = in_backticks(known.iter().map(String::as_str));
-            let message = format!("the variable `{PREFIX}{name}` is not known and does nothing");
-            let problem = Problem::new(Origin::Environment, message);
-            match nearest(&name.replace('_', "-"), VARIABLES) {
-                Some(near) => problem.hint(format!("did you mean `{PREFIX}{near}`?")),
-                None => problem.hint(format!("known: {list}")),
-            }
-        })
-        .collect()
 }
 
 /// The configuration file: the one that is asked for, else the first one upward

@@ -1,0 +1,29 @@
+//! The configuration: flags over `WASM_RUNNER_*` variables over
+//! `wasm-runner.toml` over defaults, resolved once into a [`Config`].
+
+mod bounds;
+mod component;
+mod file;
+#[doc(hidden)]
+pub mod fuzzing;
+mod lock;
+mod problem;
+mod registry;
+mod resolve;
+mod secrets;
+mod store_url;
+mod surroundings;
+#[cfg(test)]
+mod tests;
+mod units;
+
+pub use bounds::MAX_SLOTS;
+pub use component::{Component, ComponentOrigin, SubmitPattern, check_component_name};
+pub use lock::{Lock, LockedComponent};
+pub use problem::{ConfigError, Origin, Problem, in_backticks, nearest};
+pub use registry::{OCI_SCHEME, RegistryReference, RegistryVersion};
+pub use resolve::{Config, FILE_NAME, Flags, StoreChoice};
+pub use secrets::read_secrets;
+pub use store_url::{KNOWN_STORE_URLS, StoreUrl};
+pub use surroundings::Surroundings;
+pub use units::{parse_age, parse_duration, parse_flag_duration, parse_size};

@@ -1,0 +1,227 @@
+//! The limits of an attempt: one row for each, from which everything else that must know them follows.
+
+use std::ops::Index;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// How a limit is counted and written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitUnit {
+    /// Nanoseconds, written as a duration; none is zero.
+    Time,
+    /// Bytes, written as a size.
+    Bytes,
+    /// A number.
+    Count,
+    /// A number that is not zero.
+    Positive,
+    /// Whatever the grant has that sets it: nothing is said of it among the limits.
+    OfGrant,
+}
+
+/// A limit, as the table has it.
+#[derive(Debug, Clone, Copy)]
+pub struct Limit {
+    /// Which one it is: also its place in the table.
+    pub kind: LimitKind,
+    /// Its name in configuration, failures and docs.
+    pub key: &'static str,
+    /// Its name in JSON documents, with its unit.
+    pub field: &'static str,
+    /// How it is counted and written.
+    pub unit: LimitUnit,
+    /// How much an attempt may use if nobody says otherwise. What is unlimited by default may be
+    /// written as `unlimited`; nothing else may.
+    pub default: Option<u64>,
+    /// What it bounds, for the docs.
+    pub bounds: &'static str,
+    /// What happens at the limit, for the docs.
+    pub at_limit: &'static str,
+}
+
+const SECOND: u64 = 1_000_000_000;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// Makes [`LimitKind`] and [`LIMITS`] of the rows.
+macro_rules! limits {
+    ($($kind:ident $key:literal $field:literal $unit:ident $default:expr, $bounds:literal, $at_limit:literal;)*) => {
+        /// The limits, in the order of the table.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum LimitKind {
+            $(#[doc = concat!("`", $key, "`: ", $bounds, ".")] #[serde(rename = $key)] $kind,)*
+        }
+
+        /// Every limit.
+        pub const LIMITS: [Limit; [$(LimitKind::$kind),*].len()] = [$(Limit {
+            kind: LimitKind::$kind,
+            key: $key,
+            field: $field,
+            unit: LimitUnit::$unit,
+            default: $default,
+            bounds: $bounds,
+            at_limit: $at_limit,
+        }),*];
+    };
+}
+
+// A limit is one row here, and the code that enforces it: the configuration, failures, `tasks` and the
+// fuzzer's dictionary follow, and tests compare `docs/configuration.md` with it.
+limits! {
+    Time "time" "time_seconds" Time Some(60 * SECOND),
+        "duration on a slot, also asleep or doing I/O, not awaiting results",
+        "the attempt ends: kind `timed-out`";
+    Cpu "cpu" "cpu_seconds" Time None,
+        "duration of a processor on a slot, and within `time` anyway",
+        "the attempt ends: kind `limit-exceeded`";
+    Memory "memory" "memory_bytes" Bytes Some(256 * MIB),
+        "bytes of all linear memories and tables together",
+        "growing fails";
+    Fuel "fuel" "fuel" Positive None,
+        "instructions, roughly",
+        "the attempt ends: `limit-exceeded`";
+    Arguments "arguments" "arguments_bytes" Bytes Some(64 * MIB),
+        "bytes of the arguments as JSON",
+        "refused at submit: exit code 2, or the refusal `limit` for a guest that submits";
+    Result "result" "result_bytes" Bytes Some(64 * MIB),
+        "bytes of the value as JSON",
+        "the attempt ends: `limit-exceeded`";
+    Logs "logs" "log_bytes" Bytes Some(MIB),
+        "bytes kept of standard output, standard error and log messages together",
+        "the rest is dropped, and counted in a last line";
+    Children "children" "children" Count Some(100_000),
+        "children that are submitted",
+        "the refusal `limit`";
+    Files "files" "files" Count Some(256),
+        "files and directories open at once, in granted directories",
+        "opening fails (`quota`)";
+    FileBytes "file-bytes" "file_bytes" Bytes Some(64 * GIB),
+        "bytes read and written of files, together",
+        "reading and writing fail (`quota`)";
+    Scratch "scratch" "scratch" OfGrant None,
+        "bytes and files of the scratch directory, set with it",
+        "writing and creating fail (`insufficient-space`)";
+    Sockets "sockets" "sockets" Count Some(64),
+        "sockets, requests and lookups of names open at once",
+        "opening fails";
+    RequestBody "request-body" "request_body_bytes" Bytes Some(64 * MIB),
+        "bytes of the body of one request",
+        "the body fails";
+    ResponseBody "response-body" "response_body_bytes" Bytes Some(64 * MIB),
+        "bytes of the body of one response",
+        "the body fails";
+    Traffic "traffic" "traffic_bytes" Bytes Some(GIB),
+        "bytes sent and received, together, by sockets and requests",
+        "sending and receiving fail (`access-denied`, `HTTP-request-denied`)";
+}
+
+impl LimitKind {
+    /// Its row of the table.
+    pub const fn limit(self) -> &'static Limit {
+        &LIMITS[self as usize]
+    }
+
+    /// Its name in configuration, failures and docs.
+    pub const fn as_str(self) -> &'static str {
+        self.limit().key
+    }
+}
+
+impl std::fmt::Display for LimitKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// The keys of the limits that a configuration sets by themselves.
+pub const LIMIT_KEYS: [&str; LIMITS.len() - 1] = {
+    let mut keys = [""; LIMITS.len() - 1];
+    let (mut row, mut count) = (0, 0);
+    while row < LIMITS.len() {
+        if !matches!(LIMITS[row].unit, LimitUnit::OfGrant) {
+            keys[count] = LIMITS[row].key;
+            count += 1;
+        }
+        row += 1;
+    }
+    keys
+};
+
+/// How much one attempt may use of everything that is limited, each in the unit of its row; `None` is
+/// unlimited. Whatever ends an attempt is named in its failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskLimits([Option<u64>; LIMITS.len()]);
+
+impl TaskLimits {
+    /// Changes one limit.
+    pub fn set(&mut self, kind: LimitKind, most: Option<u64>) {
+        self.0[kind as usize] = most;
+    }
+
+    /// The most of what one limit bounds, which is more than there is if it is unlimited.
+    pub fn most(&self, kind: LimitKind) -> u64 {
+        self[kind].unwrap_or(u64::MAX)
+    }
+
+    /// The limit of a time.
+    pub fn time(&self, kind: LimitKind) -> Option<Duration> {
+        self[kind].map(Duration::from_nanos)
+    }
+}
+
+impl Index<LimitKind> for TaskLimits {
+    type Output = Option<u64>;
+
+    fn index(&self, kind: LimitKind) -> &Option<u64> {
+        &self.0[kind as usize]
+    }
+}
+
+impl Default for TaskLimits {
+    fn default() -> Self {
+        Self(LIMITS.map(|limit| limit.default))
+    }
+}
+
+/// A limit in the documents that programs read: times in seconds.
+impl Serialize for TaskLimits {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let said = LIMITS.iter().filter(|limit| limit.unit != LimitUnit::OfGrant);
+        serializer.collect_map(said.map(|limit| {
+            let most = self[limit.kind];
+            let value = match limit.unit {
+                LimitUnit::Time => {
+                    serde_json::json!(most.map(|most| Duration::from_nanos(most).as_secs_f64()))
+                }
+                _ => serde_json::json!(most),
+            };
+            (limit.field, value)
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_at_its_place_and_called_the_same_everywhere() {
+        for (place, limit) in LIMITS.iter().enumerate() {
+            assert_eq!((limit.kind as usize, limit.kind.limit().key), (place, limit.key));
+            assert_eq!(serde_json::to_string(&limit.kind).unwrap(), format!("\"{}\"", limit.key));
+            let is_said = LIMIT_KEYS.contains(&limit.key);
+            assert_eq!(is_said, limit.unit != LimitUnit::OfGrant, "{}", limit.key);
+        }
+    }
+
+    #[test]
+    fn limits_are_written_with_their_units_for_programs() {
+        let mut limits = TaskLimits::default();
+        limits.set(LimitKind::Cpu, Some(SECOND / 2));
+        assert_eq!(
+            serde_json::to_string(&limits).unwrap(),
+            r#"{"time_seconds":60.0,"cpu_seconds":0.5,"memory_bytes":268435456,"fuel":null,"arguments_bytes":67108864,"result_bytes":67108864,"log_bytes":1048576,"children":100000,"files":256,"file_bytes":68719476736,"sockets":64,"request_body_bytes":67108864,"response_body_bytes":67108864,"traffic_bytes":1073741824}"#
+        );
+    }
+}
