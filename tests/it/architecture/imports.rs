@@ -28,7 +28,8 @@ impl Crate {
     /// Reads every file below `root`, which has the `lib.rs`.
     pub fn read(root: &Path) -> Self {
         let mut found = Vec::new();
-        super::sources(root, &mut found);
+        super::files(root, &mut found);
+        found.retain(|path| super::has_extension(path, &["rs"]));
         Self::of(found.into_iter().map(|path| {
             let name = path.strip_prefix(root).expect("below it").display().to_string();
             (name, std::fs::read_to_string(path).expect("a text"))
