@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use run_wasm_runner::model::{LIMITS, Limit, LimitUnit};
+use run_wasm_runner::wasm::GRANTS;
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -141,4 +144,49 @@ fn every_link_to_a_file_leads_to_one() {
         }
     }
     assert!(links > 50, "{links}");
+}
+
+/// The cells of the table that has this heading, a row each, without the heading itself.
+fn table(document: &str, heading: &str) -> Vec<Vec<String>> {
+    let text = std::fs::read_to_string(root().join(document)).expect("a document");
+    let rows =
+        text.lines().skip_while(|line| *line != heading).skip(2).take_while(|line| line.starts_with('|'));
+    let cells = |row: &str| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+    rows.map(cells).collect()
+}
+
+/// A limit as it is written in a configuration.
+fn written(limit: &Limit) -> String {
+    match (limit.unit, limit.default) {
+        (LimitUnit::OfGrant, _) => "64MiB`, `10000".to_owned(),
+        (_, None) => "unlimited".to_owned(),
+        (LimitUnit::Time, Some(nanos)) => format!("{}s", nanos / 1_000_000_000),
+        (LimitUnit::Bytes, Some(bytes)) if bytes % (1 << 30) == 0 => format!("{}GiB", bytes >> 30),
+        (LimitUnit::Bytes, Some(bytes)) => format!("{}MiB", bytes >> 20),
+        (LimitUnit::Count | LimitUnit::Positive, Some(count)) => count.to_string(),
+    }
+}
+
+#[test]
+fn the_table_of_limits_is_the_one_of_the_source() {
+    let rows = LIMITS.map(|limit| {
+        let key = format!("`{}`", limit.key);
+        vec![key, limit.bounds.to_owned(), format!("`{}`", written(&limit)), limit.at_limit.to_owned()]
+    });
+    assert_eq!(table("docs/configuration.md", "| limit | bounds | default | at the limit |"), rows);
+    let page = std::fs::read_to_string(root().join("docs/configuration.md")).expect("a document");
+    for limit in LIMITS.iter().filter(|limit| limit.unit != LimitUnit::OfGrant) {
+        let quote = if limit.unit == LimitUnit::Count { "" } else { "\"" };
+        let line = format!("{} = {quote}{}{quote}", limit.key, written(limit));
+        assert!(page.lines().any(|found| found.starts_with(&line)), "`{line}` is in the example");
+    }
+}
+
+#[test]
+fn the_table_of_grants_is_the_one_of_the_source() {
+    let rows = GRANTS
+        .map(|grant| vec![format!("`{}`", grant.key), grant.allows.to_owned(), format!("`{}`", grant.right)]);
+    assert_eq!(table("docs/configuration.md", "| key | allows | a part of the right |"), rows);
+    let keys = run_wasm_runner::config::fuzzing::keys();
+    assert!(GRANTS.iter().all(|grant| keys.contains(&grant.key)));
 }
