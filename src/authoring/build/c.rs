@@ -80,7 +80,8 @@ fn find(
     found: &mut Vec<PathBuf>,
 ) -> Result<(), AuthoringError> {
     let entries = fs::read_dir(project.path(folder)).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let entries = entries.map_err(|error| tool::failed(format!("`{folder}` can't be read: {error}")))?;
+    let entries =
+        entries.map_err(|error| AuthoringError::build(format!("`{folder}` can't be read: {error}")))?;
     let mut names: Vec<_> = entries.into_iter().map(|entry| entry.file_name()).collect();
     names.sort();
     for name in names {

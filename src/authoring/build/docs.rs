@@ -4,7 +4,6 @@ use std::fs;
 use std::path::Path;
 
 use super::project::Project;
-use super::tool::failed;
 use crate::authoring::AuthoringError;
 use crate::authoring::wit::docs::PackageDocs;
 use crate::authoring::wit::names;
@@ -20,7 +19,7 @@ const WIT_SECTION: &str = "wasm-runner:wit";
 ///
 /// [`AuthoringError::Build`] if files can't be read or written.
 pub fn attach(project: &Project, component: &Path) -> Result<(), AuthoringError> {
-    let read = |error| failed(format!("`{}` can't be read: {error}", component.display()));
+    let read = |error| AuthoringError::build(format!("`{}` can't be read: {error}", component.display()));
     let mut bytes = fs::read(component).map_err(read)?;
     let made = project.path("build/wit");
     let docs = if project.has_wit()? {
@@ -35,8 +34,9 @@ pub fn attach(project: &Project, component: &Path) -> Result<(), AuthoringError>
     append_custom_section(&mut bytes, DOCS_SECTION, &section);
     let name = component.file_stem().unwrap_or_default().to_string_lossy();
     let written = project.produce(&name, |draft| {
-        fs::write(draft, &bytes)
-            .map_err(|error| failed(format!("`{}` can't be written: {error}", draft.display())))
+        fs::write(draft, &bytes).map_err(|error| {
+            AuthoringError::build(format!("`{}` can't be written: {error}", draft.display()))
+        })
     });
     written.map(drop)
 }

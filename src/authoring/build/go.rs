@@ -26,8 +26,9 @@ const GO: Tool = Tool {
 pub fn build(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringError> {
     let mut go = GO.command(project)?;
     let go_mod = fs::read_to_string(project.path("go.mod"));
-    let go_mod = go_mod.map_err(|error| tool::failed(format!("`go.mod` can't be read: {error}")))?;
-    let path = module_path(&go_mod).ok_or_else(|| tool::failed("`go.mod` has no line `module PATH`"))?;
+    let go_mod = go_mod.map_err(|error| AuthoringError::build(format!("`go.mod` can't be read: {error}")))?;
+    let path =
+        module_path(&go_mod).ok_or_else(|| AuthoringError::build("`go.mod` has no line `module PATH`"))?;
     let steps = Steps::new(project, host)?;
     steps.bind(&json!({"go": path}))?;
     project.produce(steps.world(), |draft| {

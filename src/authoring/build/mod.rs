@@ -3,6 +3,7 @@
 mod c;
 mod docs;
 mod go;
+mod host;
 mod javascript;
 mod project;
 mod python;
@@ -13,25 +14,10 @@ mod tool;
 
 use std::path::PathBuf;
 
-use serde_json::Value;
-
 use super::{AuthoringError, Language};
+pub use host::Host;
 pub use project::Project;
 pub use steps::componentize;
-
-/// The program that a build is part of.
-pub trait Host {
-    /// Tells the user what is done next.
-    fn note(&self, text: &str);
-
-    /// Calls a function of the component that makes components (see [`componentize`]). It may
-    /// read the project's directory `wit`, and read and write `build`.
-    ///
-    /// # Errors
-    ///
-    /// [`AuthoringError::Build`] with the error that it returns.
-    fn call(&self, project: &Project, function: &str, arguments: &Value) -> Result<(), AuthoringError>;
-}
 
 /// Builds the component of a project, and returns its path.
 ///

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::tool;
 use crate::authoring::AuthoringError;
 use crate::authoring::Language;
 use crate::authoring::wit::names;
@@ -106,7 +105,7 @@ impl Project {
         let folder = self.path("build");
         let path = folder.join(format!("{name}.wasm"));
         let draft = folder.join(format!("{name}.draft.wasm"));
-        let failed = |error| tool::failed(format!("`{}` can't be written: {error}", path.display()));
+        let failed = |error| AuthoringError::build(format!("`{}` can't be written: {error}", path.display()));
         fs::create_dir_all(&folder).map_err(failed)?;
         let made = make(&draft).and_then(|()| fs::rename(&draft, &path).map_err(failed));
         if made.is_err() {
@@ -182,11 +181,11 @@ mod tests {
         let place = tempfile::tempdir().expect("a directory");
         let project = Project { directory: place.path().to_owned(), language: Language::Rust };
         let write = |text: &'static str| {
-            move |path: &Path| fs::write(path, text).map_err(|error| tool::failed(error.to_string()))
+            move |path: &Path| fs::write(path, text).map_err(|error| AuthoringError::build(error.to_string()))
         };
         let path = project.produce("hello", write("first")).expect("produced");
         assert_eq!(path, place.path().join("build/hello.wasm"));
-        let failing = |path: &Path| write("half")(path).and_then(|()| Err(tool::failed("no")));
+        let failing = |path: &Path| write("half")(path).and_then(|()| Err(AuthoringError::build("no")));
         project.produce("hello", failing).expect_err("it failed");
         assert_eq!(fs::read_to_string(&path).expect("it is there"), "first");
         assert_eq!(fs::read_dir(place.path().join("build")).expect("a folder").count(), 1);

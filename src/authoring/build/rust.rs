@@ -41,7 +41,8 @@ pub fn build(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringErr
     cargo.args(["build", "--release", "--target", TARGET, "--message-format=json-render-diagnostics"]);
     let messages = tool::read(host, &mut cargo)?;
     let manifest = fs::canonicalize(project.path("Cargo.toml"));
-    let manifest = manifest.map_err(|error| tool::failed(format!("`Cargo.toml` can't be read: {error}")))?;
+    let manifest =
+        manifest.map_err(|error| AuthoringError::build(format!("`Cargo.toml` can't be read: {error}")))?;
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
     let ours =
         messages.filter(|message| message.reason == "compiler-artifact" && message.manifest_path == manifest);
@@ -53,7 +54,7 @@ pub fn build(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringErr
             let copy = |to: &Path| {
                 let copied = fs::copy(component, to).map(drop);
                 copied.map_err(|error| {
-                    tool::failed(format!("`{}` can't be copied: {error}", component.display()))
+                    AuthoringError::build(format!("`{}` can't be copied: {error}", component.display()))
                 })
             };
             project.produce(&name(component), copy)
@@ -66,7 +67,7 @@ pub fn build(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringErr
         }),
         _ => {
             let names: Vec<_> = components.iter().map(|path| format!("`{}`", name(path))).collect();
-            Err(tool::failed(format!("the package made several components: {}", names.join(", "))))
+            Err(AuthoringError::build(format!("the package made several components: {}", names.join(", "))))
         }
     }
 }
@@ -80,7 +81,8 @@ fn refuse_missing_target(project: &Project) -> Result<(), AuthoringError> {
     let mut rustc = RUSTC.command(project)?;
     rustc.args(["--print", "target-libdir", "--target", TARGET]);
     let output = rustc.output();
-    let output = output.map_err(|error| tool::failed(format!("`rustc` can't be started: {error}")))?;
+    let output =
+        output.map_err(|error| AuthoringError::build(format!("`rustc` can't be started: {error}")))?;
     let folder = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     if output.status.success() && !Path::new(&folder).is_dir() {
         return Err(tool::missing(TARGET, &format!("rustup target add {TARGET}"), project));

@@ -4,7 +4,6 @@
 use std::fs;
 use std::path::Path;
 
-use super::tool::failed;
 use crate::authoring::AuthoringError;
 
 /// A file of an SDK: its path and its text.
@@ -34,7 +33,8 @@ pub fn clear(wit: &Path) -> Result<(), AuthoringError> {
     if !wit.exists() {
         return Ok(());
     }
-    fs::remove_dir_all(wit).map_err(|error| failed(format!("`{}` can't be removed: {error}", wit.display())))
+    fs::remove_dir_all(wit)
+        .map_err(|error| AuthoringError::build(format!("`{}` can't be removed: {error}", wit.display())))
 }
 
 /// Writes files below a directory.
@@ -47,7 +47,9 @@ pub fn write(folder: &Path, files: &[File]) -> Result<(), AuthoringError> {
         let path = folder.join(path);
         let parent = path.parent().unwrap_or(folder);
         let written = fs::create_dir_all(parent).and_then(|()| fs::write(&path, text));
-        written.map_err(|error| failed(format!("`{}` can't be written: {error}", path.display())))?;
+        written.map_err(|error| {
+            AuthoringError::build(format!("`{}` can't be written: {error}", path.display()))
+        })?;
     }
     Ok(())
 }

@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use super::Host;
 use super::project::Project;
-use super::tool::failed;
 use crate::authoring::AuthoringError;
 
 /// The component, compressed; `cargo xtask componentize` refreshes it.
@@ -59,7 +58,9 @@ impl<'a> Steps<'a> {
         let folder = self.project.path("build/bindings");
         if folder.exists() {
             let removed = fs::remove_dir_all(&folder);
-            removed.map_err(|error| failed(format!("`{}` can't be removed: {error}", folder.display())))?;
+            removed.map_err(|error| {
+                AuthoringError::build(format!("`{}` can't be removed: {error}", folder.display()))
+            })?;
         }
         self.host.call(self.project, "bind", &json!([language, self.world]))
     }

@@ -68,11 +68,6 @@ pub fn missing(what: &str, install: &str, project: &Project) -> AuthoringError {
     }
 }
 
-/// A build that failed for another reason.
-pub fn failed(message: impl Into<String>) -> AuthoringError {
-    AuthoringError::build(message)
-}
-
 /// Runs a command to its end; all that it says goes to standard error.
 ///
 /// # Errors
@@ -80,7 +75,8 @@ pub fn failed(message: impl Into<String>) -> AuthoringError {
 /// [`AuthoringError::Build`] if it can't be started or fails.
 pub fn run(host: &dyn Host, command: &mut Command) -> Result<(), AuthoringError> {
     let stderr = io::stderr().as_fd().try_clone_to_owned();
-    let stderr = stderr.map_err(|error| failed(format!("standard error can't be shared: {error}")))?;
+    let stderr =
+        stderr.map_err(|error| AuthoringError::build(format!("standard error can't be shared: {error}")))?;
     command.stdout(stderr);
     let status = started(host, command)?.wait();
     judge(command, status)
@@ -104,14 +100,20 @@ pub fn read(host: &dyn Host, command: &mut Command) -> Result<String, AuthoringE
 
 fn started(host: &dyn Host, command: &mut Command) -> Result<Child, AuthoringError> {
     host.note(&format!("$ {}", shown(command)));
-    command.spawn().map_err(|error| failed(format!("`{}` can't be started: {error}", shown(command))))
+    command
+        .spawn()
+        .map_err(|error| AuthoringError::build(format!("`{}` can't be started: {error}", shown(command))))
 }
 
 fn judge(command: &Command, status: io::Result<std::process::ExitStatus>) -> Result<(), AuthoringError> {
     match status {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(failed(format!("`{}` failed with {status}: see above", shown(command)))),
-        Err(error) => Err(failed(format!("`{}` can't be waited for: {error}", shown(command)))),
+        Ok(status) => {
+            Err(AuthoringError::build(format!("`{}` failed with {status}: see above", shown(command))))
+        }
+        Err(error) => {
+            Err(AuthoringError::build(format!("`{}` can't be waited for: {error}", shown(command))))
+        }
     }
 }
 
