@@ -66,7 +66,7 @@ pub struct Component {
     pub is_in_file: bool,
     /// Which bytes an invocation runs that was submitted for others.
     pub version: VersionPolicy,
-    /// What its guests may touch.
+    /// Everything that its guests are granted.
     pub grants: Grants,
     /// The options of its tasks where nothing more exact is said.
     pub defaults: TaskOptions,

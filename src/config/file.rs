@@ -34,7 +34,7 @@ use rules::RuleOverrides;
 
 pub(super) use keys::keys;
 
-/// What a configuration file says; `None` where it says nothing.
+/// The content of a configuration file; `None` for what it does not set.
 #[derive(Debug, Default)]
 pub(super) struct File {
     pub(super) store: Option<StoreUrl>,
@@ -72,7 +72,7 @@ pub(super) struct Overrides {
 }
 
 impl Overrides {
-    /// `base`, with what is said here put over it.
+    /// `base`, with the options that are set here in place of its own.
     pub(super) fn over(&self, base: &TaskOptions) -> TaskOptions {
         let mut limits = base.limits.clone();
         self.limits.iter().for_each(|(kind, most)| limits.set(*kind, *most));
@@ -194,7 +194,7 @@ impl Reader<'_> {
         elsewhere.or_else(|| path.map(ComponentOrigin::File))
     }
 
-    /// What `source` says; `None` for a file.
+    /// Reads `source`; `None` for a file.
     fn source(&mut self, table: &DeTable<'_>, section: &str) -> Result<Option<ComponentOrigin>, ()> {
         let insecure = table.get("insecure");
         let is_insecure = match insecure.map(Spanned::get_ref) {

@@ -1,4 +1,4 @@
-//! What the fuzz target of the configuration calls. Not for anybody else.
+//! The entry point of the configuration's fuzz target, for nothing else.
 
 use std::path::Path;
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::problem::{Origin, Problem};
 use crate::model::ComponentDigest;
 
-/// What stands on top of the file.
+/// The comment at the top of the file.
 const COMMENT: &str = "\
 # Written by `run-wasm-runner lock`. While this file is here, a component with another
 # digest is refused: `run-wasm-runner lock --update NAME` accepts its new one.
@@ -36,7 +36,7 @@ pub struct Lock {
 pub struct LockedComponent {
     /// Where the bytes came from, for people, and to see that it changed.
     pub source: String,
-    /// Of its bytes.
+    /// The digest of its bytes.
     pub digest: ComponentDigest,
     /// Digests that it had before, on which invocations may run that are pinned to
     /// them.
@@ -50,7 +50,7 @@ impl LockedComponent {
         std::iter::once(self.digest).chain(self.earlier.iter().copied()).collect()
     }
 
-    /// The same with another digest, and this one among the earlier ones.
+    /// A copy with another digest, and this one among the earlier ones.
     pub fn moved_to(&self, source: String, digest: ComponentDigest, keep_earlier: bool) -> Self {
         let mut earlier = Vec::new();
         if keep_earlier {
@@ -66,7 +66,7 @@ impl LockedComponent {
 }
 
 impl Lock {
-    /// With these components.
+    /// Makes a lock of these components.
     pub fn new(components: BTreeMap<String, LockedComponent>) -> Self {
         Self { version: VERSION, components }
     }

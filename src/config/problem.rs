@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration.
+//! Problems of a configuration.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ pub struct Problem {
     pub place: Option<String>,
     /// A lower-case sentence.
     pub message: String,
-    /// What to do about it.
+    /// Advice how to mend it.
     pub hint: Option<String>,
 }
 

@@ -24,7 +24,7 @@ pub struct RegistryReference {
 /// A version of a component in a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RegistryVersion {
-    /// Whatever the tag stands for: it can be moved.
+    /// A tag, which can be moved.
     Tag(String),
     /// The manifest with this digest, for ever.
     Manifest(ComponentDigest),
@@ -35,7 +35,7 @@ impl RegistryReference {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, in words.
+    /// The reason why it is none.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = |what: &str| {
             format!(

@@ -24,7 +24,7 @@ pub const FILE_NAME: &str = "wasm-runner.toml";
 /// `vm.max_map_count` bears, because each reserves address space as well.
 pub(super) const DEFAULT_MAX_LIVE: usize = 4_096;
 
-/// What flags say; `None` where they say nothing.
+/// The values of flags; `None` for a flag that is not given.
 #[derive(Debug, Clone, Default)]
 pub struct Flags {
     /// `--config`.
@@ -44,7 +44,7 @@ pub struct Flags {
 pub struct StoreChoice {
     /// Where it is.
     pub url: StoreUrl,
-    /// Who said so; `None` if it is the default.
+    /// Who chose it; `None` if it is the default.
     pub origin: Option<Origin>,
 }
 
@@ -69,9 +69,9 @@ pub struct Config {
     pub final_cache_entries: usize,
     /// The most bytes of them.
     pub final_cache_bytes: usize,
-    /// What is kept of each final status; of those that are not here, everything.
+    /// How much is kept of each final status; of statuses that are not here, everything.
     pub retention: Vec<Keep>,
-    /// What compiling one component may take.
+    /// The limits of compiling one component.
     pub compile: CompileLimits,
     /// The components, sorted by name.
     pub components: Vec<Component>,
@@ -84,10 +84,10 @@ pub struct Config {
     /// They are in every component's `tasks` already; this is for finding those
     /// that name no task.
     pub task_sections: Vec<(String, String)>,
-    /// What `may-submit` of the components says, one by one: for finding what names no
+    /// The patterns in `may-submit` of the components: for finding those that match no
     /// task.
     pub submits: Vec<SubmitPattern>,
-    /// What is odd but not wrong.
+    /// Warnings: what is odd but not wrong.
     pub warnings: Vec<Problem>,
 }
 

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use super::problem::{ConfigError, Origin, Problem, in_backticks, nearest};
 use crate::wasm::live_for_maps;
 
-/// What `vm.max_map_count` is unless somebody changed it.
+/// The usual value of `vm.max_map_count`.
 const USUAL_MAX_MAPS: usize = 65_530;
 
-/// What the configuration is resolved in.
+/// The variables, the directory and the machine that the configuration is resolved for.
 #[derive(Debug, Clone, Default)]
 pub struct Surroundings {
     /// The variables whose names begin with `WASM_RUNNER_`.
@@ -24,7 +24,7 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
-    /// Those of this process.
+    /// The surroundings of this process.
     ///
     /// # Errors
     ///
@@ -57,7 +57,7 @@ impl Surroundings {
         })
     }
 
-    /// What a variable says, by its name without the prefix.
+    /// The value of a variable, by its name without the prefix.
     pub(super) fn variable(&self, name: &str) -> Option<&str> {
         let found = self.variables.iter().find(|(known, _)| known.strip_prefix(PREFIX) == Some(name));
         found.map(|(_, value)| value.as_str())
@@ -95,7 +95,7 @@ pub(super) struct Environment<'a> {
 }
 
 impl Environment<'_> {
-    /// What a variable says, if it says something that can be read.
+    /// Reads a variable; `None` if it is not set or wrong.
     pub(super) fn read<T>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let parsed = parse(self.around.variable(name)?);
         let complain = |message| {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// What a duration looks like, for messages.
+/// Examples of durations, for messages.
 pub const DURATION_EXAMPLES: &str = "`30s`, `1m30s` or `500ms`";
 
-/// What a size looks like, for messages.
+/// Examples of sizes, for messages.
 pub const SIZE_EXAMPLES: &str = "`64KiB`, `256MiB` or `1GiB`";
 
 /// The longest duration that is taken: a year. Longer ones are mistakes, and

@@ -1,4 +1,4 @@
-//! What guests may ask of the runner: the trait that their calls go through.
+//! The calls that guests make to the runner, as a trait.
 //!
 //! It is declared here so that `wasm`, which calls it, and `runner`, which
 //! implements it, need not know each other.
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{InvocationId, LimitKind, LogEntry, Outcome, Status};
 
-/// Who is asking: the invocation whose guest makes the call.
+/// The invocation whose guest makes a call.
 #[derive(Debug, Clone)]
 pub struct Caller {
     /// The invocation.
@@ -96,14 +96,14 @@ pub struct ChildRequest {
     pub options: SubmitOptions,
 }
 
-/// What to wait for.
+/// The condition that ends a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AwaitMode {
     /// Every one of them.
     All,
     /// The first one that is final.
     Any,
-    /// The same, or none if this much time passes before.
+    /// Like `Any`, but ends with none after this time.
     AnyWithin(Duration),
 }
 
@@ -114,7 +114,7 @@ pub struct Progress {
     pub done: u64,
     /// Steps in all.
     pub total: u64,
-    /// What it is doing.
+    /// A text that says what it is doing.
     pub message: String,
 }
 

@@ -47,9 +47,9 @@ pub struct Invocation {
     pub available_at: UnixMicros,
     /// Whether it is due and a concurrency or rate rule keeps it from running.
     pub blocked: bool,
-    /// What its task's concurrency and rate rules count it with.
+    /// The key by which its task's concurrency and rate rules count it.
     pub lane: Option<RuleKey>,
-    /// What its task's uniqueness rule knows it by.
+    /// The key by which its task's uniqueness rule recognises it.
     pub unique: Option<RuleKey>,
     /// When it ends as failed unless it is final before.
     pub deadline: Option<UnixMicros>,
@@ -60,9 +60,9 @@ pub struct Invocation {
     pub finished_at: Option<UnixMicros>,
     /// How far its guest said it has come.
     pub progress: Option<Progress>,
-    /// What its attempts used, as far as they have ended; `None` before that.
+    /// The usage of its attempts, as far as they have ended; `None` before that.
     pub usage: Option<Usage>,
-    /// What it left behind; exactly the final ones have one. Left out of lists,
+    /// Its outcome; exactly the final ones have one. Left out of lists,
     /// where a value may be megabytes, except for failures.
     pub outcome: Option<Outcome>,
 }

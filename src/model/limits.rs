@@ -16,7 +16,7 @@ pub enum LimitUnit {
     Count,
     /// A number that is not zero.
     Positive,
-    /// Whatever the grant has that sets it: nothing is said of it among the limits.
+    /// The unit of the grant that sets it: it is no key among the limits.
     OfGrant,
 }
 
@@ -34,9 +34,9 @@ pub struct Limit {
     /// How much an attempt may use if nobody says otherwise. What is unlimited by default may be
     /// written as `unlimited`; nothing else may.
     pub default: Option<u64>,
-    /// What it bounds, for the docs.
+    /// The thing that it bounds, for the docs.
     pub bounds: &'static str,
-    /// What happens at the limit, for the docs.
+    /// The consequence at the limit, for the docs.
     pub at_limit: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! What an attempt produced. A failure is data: it is stored, shown and matched
+//! The outcome of an attempt. A failure is data: it is stored, shown and matched
 //! on; it is never a host error.
 
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::{InvocationId, LimitKind, Status};
 
-/// What a final invocation left behind.
+/// The outcome of a final invocation.
 #[derive(Debug, Clone)]
 pub enum Outcome {
     /// The task's value as JSON text.
@@ -51,7 +51,7 @@ const MAX_MESSAGE_BYTES: usize = 8_000;
 /// Why an invocation has no value.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Failure {
-    /// What kind of failure this is.
+    /// Its kind.
     pub kind: FailureKind,
     /// For people: a lower-case sentence.
     pub message: String,
@@ -139,7 +139,7 @@ impl FailureKind {
         }
     }
 
-    /// How scripts are told apart what happened: the classes of exit codes.
+    /// The class of exit code by which scripts tell what happened.
     pub fn exit_class(self) -> ExitClass {
         match self {
             Self::Returned => ExitClass::Returned,
@@ -150,7 +150,7 @@ impl FailureKind {
     }
 }
 
-/// What a failure means to a script.
+/// The classes of failures that scripts tell apart by exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitClass {
     /// The task itself said no.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Failure, FailureKind, InvocationId};
 
-/// What a task does about failed attempts. By default: nothing.
+/// The policy for failed attempts of a task. By default none is repeated.
 ///
 /// It never applies to what was cancelled or skipped, which nobody wants any
 /// more, nor to what was lost: leases take care of that.

@@ -14,7 +14,7 @@ pub const DEFAULT_QUEUE: &str = "default";
 /// The most that a limit of a rule can be.
 pub const MAX_RULE_LIMIT: u32 = 100_000;
 
-/// What the configuration says about when invocations of a task may run.
+/// The configured rules for when invocations of a task may run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskRules {
     /// The queue that it belongs to.
@@ -23,7 +23,7 @@ pub struct TaskRules {
     pub concurrency: Option<Concurrency>,
     /// How many may start within a time.
     pub rate: Option<Rate>,
-    /// What concurrency and rate are counted by.
+    /// The key that concurrency and rate are counted by.
     pub lane: Per,
     /// Whether an unfinished invocation stands for others.
     pub unique: Option<Unique>,
@@ -47,11 +47,11 @@ impl TaskRules {
 pub struct Concurrency {
     /// Attempts that runners own at a time, at least 1.
     pub limit: u32,
-    /// What happens to one that is due while that many are owned.
+    /// The treatment of an invocation that is due while that many are owned.
     pub blocked: Blocked,
 }
 
-/// What happens to an invocation that a concurrency rule keeps from running.
+/// The treatment of an invocation that a concurrency rule keeps from running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blocked {
     /// It waits until there is room.
@@ -87,9 +87,9 @@ pub struct Rate {
 pub enum Per {
     /// All.
     Task,
-    /// Those with the same arguments.
+    /// Invocations with the same arguments.
     Arguments,
-    /// Those with the same values at these paths: a parameter's name, and the
+    /// Invocations with the same values at these paths: a parameter's name, and the
     /// names of fields within it, joined by dots. What is not there counts as
     /// null.
     Keys(Arc<[Box<str>]>),
@@ -98,13 +98,13 @@ pub enum Per {
 /// While an invocation is unfinished, it stands for others like it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unique {
-    /// What makes them alike.
+    /// The key that makes two submits alike.
     pub per: Per,
-    /// What happens to a submit that is alike and has other arguments.
+    /// The treatment of a submit that is alike and has other arguments.
     pub differing: Differing,
 }
 
-/// What happens to a submit that a uniqueness rule answers and whose arguments
+/// The treatment of a submit that a uniqueness rule answers and whose arguments
 /// are not those of the unfinished invocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Differing {
@@ -127,7 +127,7 @@ impl Differing {
     }
 }
 
-/// What is counted together, as 16 bytes: a digest of the values that a rule
+/// A key of invocations that are counted together, as 16 bytes: a digest of the values that a rule
 /// looks at. Equal values give equal keys, whatever order or form they were
 /// written in; others different ones.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

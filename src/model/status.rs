@@ -128,7 +128,7 @@ impl FromStr for Status {
     }
 }
 
-/// What can happen to an invocation.
+/// The events in the life of an invocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Event {
     /// A runner took it; the attempt is counted.
@@ -205,7 +205,7 @@ pub enum Reason {
     Started,
     /// Its guest awaits results and gave its slot back.
     Awaiting,
-    /// What it awaited is there; its guest has a slot again.
+    /// The results that it awaited are there; its guest has a slot again.
     Resumed,
     /// There is a value.
     Succeeded,

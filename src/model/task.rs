@@ -1,4 +1,4 @@
-//! What the configuration says about a task.
+//! The configured options of a task.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub struct TaskOptions {
     /// How long after its submit an invocation ends as failed, unless it is final
     /// before, if it is submitted without a deadline.
     pub deadline: Option<Duration>,
-    /// What is done about failed attempts.
+    /// The policy for failed attempts.
     pub retry: Arc<RetryPolicy>,
     /// How much one attempt may use.
     pub limits: TaskLimits,

@@ -1,8 +1,8 @@
-//! What an invocation has used: its bill.
+//! The resources that an invocation has used: its bill.
 
 use serde::{Deserialize, Serialize};
 
-/// What the attempts of an invocation used, as far as they have ended. An attempt
+/// The resources that the attempts of an invocation used, as far as they have ended. An attempt
 /// that was lost with its runner left no bill.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -1,8 +1,8 @@
-//! So much of something, and no more.
+//! A limit that is used up bit by bit.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What is left of a limit. Several threads may take of it at once: together they
+/// A limit and how much of it is left. Several threads may take from it at once: together they
 /// never get more than there is.
 #[derive(Debug)]
 pub(super) struct Allowance {
@@ -11,12 +11,12 @@ pub(super) struct Allowance {
 }
 
 impl Allowance {
-    /// All of it.
+    /// Makes one of which nothing is used.
     pub(super) fn new(limit: u64) -> Self {
         Self { limit, left: AtomicU64::new(limit) }
     }
 
-    /// How much there was at first.
+    /// The whole limit.
     pub(super) fn limit(&self) -> u64 {
         self.limit
     }
@@ -34,7 +34,7 @@ impl Allowance {
         self.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
     }
 
-    /// Gives back what was taken and not used.
+    /// Gives back a part that was taken and not used.
     pub(super) fn give_back(&self, unused: u64) {
         self.left.fetch_add(unused, Ordering::AcqRel);
     }

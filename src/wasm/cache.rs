@@ -35,7 +35,7 @@ const MAX_BYTES: u64 = 4 << 30;
 /// The age at which a file that was being written has surely been given up.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A place for compiled code, and who makes what is not there.
+/// The directory of compiled code, and the compiler for what is not there.
 #[derive(Debug)]
 pub(super) struct Cache {
     /// `None` if there is none, or none that can be trusted.
@@ -67,7 +67,7 @@ impl Cache {
         Self { directory, max_bytes, compiler, beside_guests: false }
     }
 
-    /// The same, for what is compiled from now on while guests run.
+    /// Turns it into a cache that compiles with low priority, because guests run.
     pub(super) fn beside_guests(self) -> Self {
         Self { beside_guests: true, ..self }
     }
@@ -245,7 +245,7 @@ enum Damage {
     Content(&'static str),
 }
 
-/// What was kept in a file, if it is there and can be used.
+/// Loads the component whose code is in a file, if it is there and can be used.
 fn kept(engine: &Engine, path: &Path) -> Option<Component> {
     match read(path) {
         Ok(Some(code)) => match deserialize(engine, &code) {

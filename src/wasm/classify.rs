@@ -1,4 +1,4 @@
-//! What a file really is that was given as a component.
+//! Recognises files that are given as components and are none.
 
 /// What kind of file the bytes of a component really are.
 ///

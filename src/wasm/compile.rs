@@ -1,4 +1,4 @@
-//! Compiling what nobody vouches for: in a child process with limits.
+//! Compiles untrusted components in a child process with limits.
 //!
 //! wasmtime promises that what it compiled can't leave the sandbox; it does not
 //! promise that compiling takes any particular time or memory. So a child does
@@ -32,7 +32,7 @@ use super::interrupt::Interrupt;
 /// The most bytes that are kept of what a child says.
 const MAX_SAID: usize = 64 << 10;
 
-/// How compiled code is made of components.
+/// The way in which components are compiled.
 #[derive(Debug, Clone)]
 pub enum Compiler {
     /// By a child process.
@@ -42,7 +42,7 @@ pub enum Compiler {
     InProcess,
 }
 
-/// A program that compiles, and what it may take.
+/// A program that compiles, and its limits.
 #[derive(Debug, Clone)]
 pub struct ChildCompiler {
     /// The program, and what it is given before the job.
@@ -50,14 +50,14 @@ pub struct ChildCompiler {
     limits: CompileLimits,
 }
 
-/// What one component may take until it is loaded.
+/// The limits of compiling one component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CompileLimits {
     /// From the start of the child to its end.
     pub time: Duration,
     /// On all processors together; counted in whole seconds.
     pub cpu: Duration,
-    /// What the child may allocate.
+    /// Memory that the child may allocate.
     pub memory_bytes: u64,
     /// The compiled code.
     pub code_bytes: u64,
@@ -97,7 +97,7 @@ impl std::fmt::Display for CompileError {
     }
 }
 
-/// What a child is to do: all that it needs to know but for the bytes.
+/// The work of a child: everything that it needs but the bytes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Job {
@@ -199,7 +199,7 @@ impl ChildCompiler {
         }
     }
 
-    /// What it means that a child ended like this.
+    /// The error that the end of a child stands for.
     fn verdict(&self, status: ExitStatus, said: &str) -> CompileError {
         let limits = &self.limits;
         // As the command line tells an error.

@@ -32,7 +32,7 @@ pub struct GuestControl {
     /// read by that thread.
     poll_began: AtomicU64,
     meter: Meter,
-    /// What a limit refused first, with the limit.
+    /// The first refusal by a limit: the limit and the message.
     refused: OnceLock<(LimitKind, String)>,
 }
 
@@ -98,12 +98,12 @@ impl GuestControl {
         thread_nanos().saturating_sub(self.poll_began.load(Ordering::Acquire))
     }
 
-    /// What was used so far but for children, asked between polls.
+    /// The usage so far, without children; to be asked between polls.
     pub fn usage(&self) -> Usage {
         Usage { cpu_micros: self.cpu.load(Ordering::Acquire).div_ceil(1_000), ..self.meter.usage() }
     }
 
-    /// What else is counted.
+    /// The counters of everything else.
     pub(super) fn meter(&self) -> &Meter {
         &self.meter
     }
@@ -115,7 +115,7 @@ impl GuestControl {
         let _ = self.refused.set((limit, message));
     }
 
-    /// What was refused, in words, and by which limit.
+    /// The first refusal by a limit: the limit and the message.
     pub(super) fn refused(&self) -> Option<(LimitKind, &str)> {
         self.refused.get().map(|(limit, message)| (*limit, message.as_str()))
     }

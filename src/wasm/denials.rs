@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::control::GuestControl;
-use super::output::{Output, harmless};
+use super::output::{GuestOutput, harmless};
 use crate::model::{InvocationId, LimitKind};
 
 /// Different denials of one attempt that are written down. A guest that probes
@@ -26,7 +26,7 @@ pub(super) struct Denials {
 struct Inner {
     component: Arc<str>,
     invocation: InvocationId,
-    output: Output,
+    output: GuestOutput,
     control: Arc<GuestControl>,
     said: Mutex<Vec<String>>,
 }
@@ -35,7 +35,7 @@ impl Denials {
     pub(super) fn new(
         component: Arc<str>,
         invocation: InvocationId,
-        output: Output,
+        output: GuestOutput,
         control: Arc<GuestControl>,
     ) -> Self {
         let said = Mutex::new(Vec::new());
@@ -68,7 +68,7 @@ impl Denials {
         tracing::warn!(component = %inner.component, invocation = %inner.invocation, "{text}");
     }
 
-    /// The same of what a limit denies, which is named if the guest ends after that.
+    /// Logs that a limit denied something; the failure names it if the guest ends after that.
     pub(super) fn say_limit(&self, limit: LimitKind, tried: &str, why: &str) {
         self.inner.control.refuse(limit, format!("the guest was denied {tried} ({why})"));
         self.say(tried, why);

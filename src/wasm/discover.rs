@@ -1,4 +1,4 @@
-//! What a component exports that can be a task, and what it imports.
+//! Discovery of a component's exports that can be tasks, and of its imports.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(super) struct Signature {
 
 impl Signature {
     /// The types of a function, or why they can't travel as JSON.
-    /// What they take is taken off `parts`.
+    /// Their size is taken off `parts`.
     fn of(function: &ComponentFunc, parts: &mut usize) -> Result<Self, String> {
         if function.async_() {
             return Err("it is an async function".to_owned());
@@ -37,7 +37,7 @@ impl Signature {
         Ok(Self { parameters, result })
     }
 
-    /// Of a command-line program: `func(args: list<string>) -> string`.
+    /// The signature of a command-line program: `func(args: list<string>) -> string`.
     fn of_command() -> Self {
         let args = Shape::List(Box::new(Shape::String));
         Self { parameters: vec![Field { name: "args".into(), shape: args }], result: Some(Shape::String) }
@@ -79,9 +79,9 @@ impl Signature {
 /// How a task is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
-    /// With its arguments, for its result.
+    /// Call it with its arguments, for its result.
     Function,
-    /// As a command-line program: the function is `run` of `wasi:cli/run`, the
+    /// Run it as a command-line program: the function is `run` of `wasi:cli/run`, the
     /// arguments are the program's, the value is its standard output.
     Command,
 }
@@ -104,7 +104,7 @@ pub(super) struct Export {
     pub signature: Signature,
     /// The names that its interface has for types.
     pub types: Arc<[Field]>,
-    /// What the component says of its interface.
+    /// The component's documentation of its interface.
     pub docs: Arc<InterfaceDocs>,
 }
 
@@ -118,22 +118,22 @@ impl Export {
 /// An exported function that is not a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rejected {
-    /// What would be its id.
+    /// The id that it would have.
     pub id: String,
     /// Why it is none, as a sentence without its subject's name: `it takes …`.
     pub reason: String,
 }
 
-/// Something that a component imports.
+/// An import of a component.
 #[derive(Debug, Clone)]
 pub(super) struct Import {
     /// Its name, with its version.
     pub name: Box<str>,
-    /// What it is.
+    /// Its kind.
     pub kind: ImportKind,
 }
 
-/// What an import is.
+/// The kinds of import.
 #[derive(Debug, Clone)]
 pub(super) enum ImportKind {
     /// An interface.
@@ -181,7 +181,7 @@ impl Import {
 /// each of many functions that it takes a type that is large when written out.
 const MAX_PARTS: usize = 1_000_000;
 
-/// What a component exports and imports.
+/// The exports and imports of a component.
 #[derive(Default)]
 pub(super) struct Discovery {
     /// The tasks, sorted by id; no two have the same.

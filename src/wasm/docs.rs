@@ -1,4 +1,4 @@
-//! What a component says of its tasks and types: the custom section `package-docs`, as
+//! The documentation that a component carries: the custom section `package-docs`, as
 //! tools of the component model write it for packages of WIT, and as `build` does.
 //!
 //! Nothing depends on it, and whoever made the component may have put anything there: what can't be
@@ -18,10 +18,10 @@ use super::sections::custom_sections;
 /// The name of the section.
 pub const DOCS_SECTION: &str = "package-docs";
 
-/// What is read of it: more is nothing that a person wrote.
+/// The largest section that is read: no person writes more.
 const MAX_SECTION_BYTES: usize = 1 << 20;
 
-/// What is kept of one comment.
+/// The most bytes that are kept of one comment.
 const MAX_COMMENT_BYTES: usize = 4096;
 
 /// Before the JSON stands the version of the format.
@@ -54,7 +54,7 @@ enum FunctionDocs {
 #[derive(Debug, Deserialize)]
 struct TypeDocs {
     docs: Option<Comment>,
-    /// Of its fields, cases or flags.
+    /// The comments of its fields, cases or flags.
     #[serde(default)]
     items: HashMap<String, Comment>,
 }
@@ -78,12 +78,12 @@ impl Comment {
 }
 
 impl InterfaceDocs {
-    /// Of the interface itself.
+    /// The comment of the interface itself.
     pub(super) fn interface(&self) -> Option<&str> {
         self.docs.as_ref()?.text()
     }
 
-    /// Of a function.
+    /// The comment of a function.
     pub(super) fn function(&self, name: &str) -> Option<&str> {
         match self.funcs.get(name)? {
             FunctionDocs::Comment(comment) => comment.text(),
@@ -91,17 +91,17 @@ impl InterfaceDocs {
         }
     }
 
-    /// Of a type.
+    /// The comment of a type.
     pub(super) fn type_named(&self, name: &str) -> Option<&str> {
         self.types.get(name)?.docs.as_ref()?.text()
     }
 
-    /// Of a field, a case or a flag.
+    /// The comment of a field, a case or a flag.
     pub(super) fn item(&self, type_name: &str, name: &str) -> Option<&str> {
         self.types.get(type_name)?.items.get(name)?.text()
     }
 
-    /// Adds to a JSON Schema what is said of the types in its `$defs`.
+    /// Adds the comments of types to the `$defs` of a JSON Schema.
     pub(super) fn describe_types(&self, schema: &mut Value) {
         let definitions = schema.get_mut("$defs").and_then(Value::as_object_mut);
         for (name, definition) in definitions.into_iter().flatten() {
@@ -114,14 +114,14 @@ impl InterfaceDocs {
     }
 }
 
-/// Says in a JSON Schema what it is of.
+/// Adds a description to a JSON Schema.
 pub(super) fn describe(schema: &mut Value, description: Option<&str>) {
     if let (Value::Object(members), Some(description)) = (schema, description) {
         members.insert("description".to_owned(), description.into());
     }
 }
 
-/// Gives exports what the component says of their interfaces.
+/// Gives exports the documentation of their interfaces.
 pub(super) fn attach(bytes: &[u8], exports: &mut [Export]) {
     let Some(Package { interfaces }) = custom_sections(bytes, DOCS_SECTION).last().and_then(read) else {
         return;
@@ -150,7 +150,7 @@ fn read(section: &[u8]) -> Option<Package> {
     VERSIONS.contains(version).then(|| serde_json::from_slice(json).ok()).flatten()
 }
 
-/// Of `local:hello/tasks@1.0.0`: `tasks`.
+/// The plain name of an interface: `tasks` of `local:hello/tasks@1.0.0`.
 fn plain_name(interface: &str) -> &str {
     let (path, _) = split_version(interface);
     path.rsplit_once('/').map_or(path, |(_, name)| name)

@@ -16,7 +16,7 @@ use super::grants::{DirectoryAccess, Grants};
 use super::host::{ChildFailed, HostState};
 use super::limits::MemoryLimit;
 use super::network::{BodyLimits, Gate, Http, SocketLimit, Sockets, Traffic};
-use super::output::Output;
+use super::output::GuestOutput;
 use super::scratch::ScratchDirectory;
 use super::scrub::Scrubber;
 use super::submits::Submits;
@@ -49,13 +49,13 @@ pub(super) struct Program {
     pub(super) entry: Entry,
     pub(super) signature: Signature,
     pub(super) grants: Grants,
-    /// What finds their secrets; made for the first attempt.
+    /// The search for the secrets among the grants; made for the first attempt.
     pub(super) scrubber: OnceLock<Option<Arc<Scrubber>>>,
     pub(super) submits: Submits,
     pub(super) limits: TaskLimits,
 }
 
-/// What ended a guest from inside its epoch callback.
+/// The reasons for which the epoch callback ends a guest.
 #[derive(Debug, thiserror::Error)]
 enum Interrupted {
     #[error("the guest was killed")]
@@ -83,7 +83,7 @@ pub(super) async fn run(
         // Whoever runs guests has read the secrets by now.
         let scrubber = program.scrubber.get_or_init(|| Scrubber::new(&program.grants.secrets).map(Arc::new));
         let control = Arc::clone(&control);
-        Output::new(
+        GuestOutput::new(
             clock,
             control,
             claim.attempt,
@@ -106,7 +106,7 @@ async fn attempt(
     claim: &Claim,
     caller: Caller,
     client: Arc<dyn TaskClient>,
-    output: &Output,
+    output: &GuestOutput,
     control: &Arc<GuestControl>,
 ) -> Result<String, Failure> {
     let arguments =
@@ -196,7 +196,7 @@ async fn attempt(
 /// waits.
 struct Instance {
     store: Store<HostState>,
-    /// What it was given, if its engine counts.
+    /// The fuel that it was given, if its engine counts it.
     fuel: Option<u64>,
 }
 
@@ -207,7 +207,7 @@ impl Drop for Instance {
         if let Some(given) = self.fuel
             && let Ok(left) = self.store.get_fuel()
         {
-            self.store.data().control.meter().has_used_fuel(given.saturating_sub(left));
+            self.store.data().control.meter().note_fuel(given.saturating_sub(left));
         }
     }
 }
@@ -294,12 +294,12 @@ async fn call(
     Ok(json)
 }
 
-/// What the guest may touch of the world.
+/// Builds the WASI context with everything that is granted.
 fn wasi_context(
     program: &Program,
     claim: &Claim,
     arguments: &[Val],
-    output: &Output,
+    output: &GuestOutput,
     sockets: &Sockets,
     scratch: Option<&ScratchDirectory>,
 ) -> Result<WasiCtx, Failure> {

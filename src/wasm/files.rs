@@ -44,7 +44,7 @@ impl HasData for Granted {
     type Data<'a> = FilesView<'a>;
 }
 
-/// What is known of one guest's files.
+/// The files of one guest: those that are open, and what it may still use.
 pub(super) struct Files {
     control: Arc<GuestControl>,
     /// The most files and directories that may be open at once.
@@ -52,13 +52,13 @@ pub(super) struct Files {
     open: Arc<AtomicU64>,
     /// Bytes that may be read and written.
     bytes: Allowance,
-    /// Those that the guest has opened, by the number of their descriptor. The
+    /// The files that the guest has opened, by the number of their descriptor. The
     /// granted directories are open anyway.
     opened: Mutex<HashMap<u32, Arc<Open>>>,
     scratch: Option<Scratch>,
 }
 
-/// What is counted of a scratch directory.
+/// The scratch directory of one guest, with its quota.
 struct Scratch {
     /// Where the guest sees it.
     guest: String,
@@ -72,7 +72,7 @@ struct Open {
     open: Arc<AtomicU64>,
     /// Whether it is in the scratch directory.
     is_scratch: bool,
-    /// What it is there, if it is a file.
+    /// Its identity there, if it is a file.
     counted: Option<(Arc<Quota>, FileKey)>,
 }
 
@@ -134,20 +134,20 @@ impl Files {
         is_in_it.then(|| Arc::clone(&scratch.quota))
     }
 
-    /// Counts what was read of that for which there was room.
-    fn has_read(&self, bytes: u64, room: u64) {
+    /// Counts the bytes that were read, and gives back the rest of the room.
+    fn count_read(&self, bytes: u64, room: u64) {
         self.bytes.give_back(room.saturating_sub(bytes));
         self.control.meter().read.add(bytes);
     }
 
-    /// The same of what was written.
-    fn has_written(&self, bytes: u64, room: u64) {
+    /// Counts the bytes that were written, and gives back the rest of the room.
+    fn count_written(&self, bytes: u64, room: u64) {
         self.bytes.give_back(room.saturating_sub(bytes));
         self.control.meter().written.add(bytes);
     }
 
-    /// Says that no more may be read or written.
-    fn is_over(&self) -> ErrorCode {
+    /// Notes that the limit of bytes refused something, and gives the error for it.
+    fn refuse_bytes(&self) -> ErrorCode {
         let limit = self.bytes.limit();
         let message =
             format!("the guest wanted to read and write more than its limit of {limit} bytes of files");
@@ -155,23 +155,23 @@ impl Files {
         ErrorCode::Quota
     }
 
-    /// The same for a stream, whose errors are the system's.
-    fn stream_is_over(&self) -> StreamError {
-        self.is_over();
+    /// Does so for a stream, whose errors are the system's.
+    fn refuse_bytes_of_stream(&self) -> StreamError {
+        self.refuse_bytes();
         StreamError::LastOperationFailed(std::io::Error::from(rustix::io::Errno::DQUOT).into())
     }
 
-    /// Says that the scratch directory is full.
-    fn is_full(&self) -> ErrorCode {
+    /// Notes that the scratch directory is full, and gives the error for it.
+    fn refuse_room(&self) -> ErrorCode {
         let limits = self.scratch.as_ref().map(|scratch| scratch.quota.limits()).unwrap_or_default();
         let message = format!("the guest wanted more than its scratch directory's limit of {limits}");
         self.control.refuse(LimitKind::Scratch, message);
         ErrorCode::InsufficientSpace
     }
 
-    /// The same for a stream, whose errors are the system's.
-    fn stream_is_full(&self) -> StreamError {
-        self.is_full();
+    /// Does so for a stream, whose errors are the system's.
+    fn refuse_room_of_stream(&self) -> StreamError {
+        self.refuse_room();
         StreamError::LastOperationFailed(std::io::Error::from(rustix::io::Errno::NOSPC).into())
     }
 
@@ -179,7 +179,7 @@ impl Files {
     fn make_room(&self, file: Option<&Arc<Open>>, end: End) -> FsResult<()> {
         match file.is_none_or(|open| open.grow(end)) {
             true => Ok(()),
-            false => Err(self.is_full().into()),
+            false => Err(self.refuse_room().into()),
         }
     }
 }
@@ -191,8 +191,8 @@ pub(super) struct FilesView<'a> {
 }
 
 impl FilesView<'_> {
-    /// What a name in a directory stands for, links not followed; `None` if there is
-    /// no such name.
+    /// The identity of the file that a name in a directory stands for, links not followed; `None`
+    /// if there is no such name.
     async fn key_at(&mut self, directory: u32, flags: types::PathFlags, path: &str) -> Option<FileKey> {
         let directory = Resource::new_borrow(directory);
         let hash = self.wasi.metadata_hash_at(directory, flags, path.to_owned()).await.ok()?;
@@ -203,7 +203,7 @@ impl FilesView<'_> {
     fn make_room_for_entry(&self, quota: Option<&Arc<Quota>>) -> FsResult<()> {
         match quota.is_none_or(|quota| quota.has_room_for_entry()) {
             true => Ok(()),
-            false => Err(self.files.is_full().into()),
+            false => Err(self.files.refuse_room().into()),
         }
     }
 
@@ -309,10 +309,10 @@ impl HostDescriptor for FilesView<'_> {
         if taken == 0 && length > 0 {
             // Whether there is more, or this was all.
             let (more, is_end) = self.wasi.read(file, 1, offset).await?;
-            return if more.is_empty() { Ok((more, is_end)) } else { Err(self.files.is_over().into()) };
+            return if more.is_empty() { Ok((more, is_end)) } else { Err(self.files.refuse_bytes().into()) };
         }
         let read = self.wasi.read(file, taken, offset).await;
-        self.files.has_read(read.as_ref().map_or(0, |(bytes, _)| bytes.len() as u64), taken);
+        self.files.count_read(read.as_ref().map_or(0, |(bytes, _)| bytes.len() as u64), taken);
         read
     }
 
@@ -325,13 +325,13 @@ impl HostDescriptor for FilesView<'_> {
         let count = bytes.len() as u64;
         let end = End::At(offset.saturating_add(count));
         if !self.files.bytes.take(count) {
-            return Err(self.files.is_over().into());
+            return Err(self.files.refuse_bytes().into());
         }
         let written = match self.files.make_room(self.files.opened(&file).as_ref(), end) {
             Ok(()) => self.wasi.write(file, bytes, offset).await,
             Err(error) => Err(error),
         };
-        self.files.has_written(written.as_ref().map_or(0, |written| *written), count);
+        self.files.count_written(written.as_ref().map_or(0, |written| *written), count);
         written
     }
 
@@ -577,14 +577,14 @@ impl Reader {
 
     /// Counts what a read gave for which there was room.
     fn count(&self, read: StreamResult<Bytes>, room: usize) -> StreamResult<Bytes> {
-        self.files.has_read(read.as_ref().map_or(0, |bytes| bytes.len() as u64), room as u64);
+        self.files.count_read(read.as_ref().map_or(0, |bytes| bytes.len() as u64), room as u64);
         read
     }
 
-    /// What is said of a byte for which there was no room.
+    /// The error for bytes that have no room.
     fn refuse(&self, read: StreamResult<Bytes>) -> StreamResult<Bytes> {
         let bytes = read?;
-        if bytes.is_empty() { Ok(bytes) } else { Err(self.files.stream_is_over()) }
+        if bytes.is_empty() { Ok(bytes) } else { Err(self.files.refuse_bytes_of_stream()) }
     }
 }
 
@@ -637,11 +637,11 @@ impl Writer {
             None => End::Behind(count),
         };
         if !self.files.bytes.take(count) {
-            return Err(self.files.stream_is_over());
+            return Err(self.files.refuse_bytes_of_stream());
         }
         if self.open.as_ref().is_some_and(|open| !open.grow(end)) {
             self.files.bytes.give_back(count);
-            return Err(self.files.stream_is_full());
+            return Err(self.files.refuse_room_of_stream());
         }
         Ok(())
     }
@@ -649,7 +649,7 @@ impl Writer {
     /// Counts what was written, all of it or nothing.
     fn count(&mut self, written: StreamResult<()>, count: u64) -> StreamResult<()> {
         let so_many = if written.is_ok() { count } else { 0 };
-        self.files.has_written(so_many, count);
+        self.files.count_written(so_many, count);
         if let Some(position) = &mut self.position {
             *position = position.saturating_add(so_many);
         }

@@ -1,4 +1,4 @@
-//! What the fuzz targets call: any bytes go in, and whatever does not hold is a panic.
+//! The entry points of the fuzz targets: they take any bytes, and panic if a property does not hold.
 //! Not for anybody else.
 
 use std::sync::OnceLock;

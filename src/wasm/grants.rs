@@ -1,4 +1,4 @@
-//! What the guests of a component may touch.
+//! Grants: what the guests of a component may touch.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,20 +9,21 @@ use super::network::{HttpGrant, NetworkGrant};
 use super::scratch::ScratchGrant;
 use super::secrets::SecretGrant;
 
-/// What the guests of a component may touch. Nothing by default.
+/// Everything that the guests of a component are granted. By default that is nothing, but
+/// that they may submit every task.
 #[derive(Debug, Clone, Default)]
 pub struct Grants {
     /// Directories.
     pub directories: Vec<DirectoryGrant>,
     /// Environment variables: names and values.
     pub environment: Vec<(String, String)>,
-    /// The same whose values are secret.
+    /// Environment variables whose values are secret.
     pub secrets: Vec<SecretGrant>,
     /// A directory of each attempt's own.
     pub scratch: Option<ScratchGrant>,
-    /// What they may connect to.
+    /// Hosts that they may connect to.
     pub network: Arc<[NetworkGrant]>,
-    /// The requests that they may make.
+    /// HTTP requests that they may make.
     pub http: Arc<[HttpGrant]>,
     /// The tasks that they may submit, by their full ids; `None`: every one.
     pub may_submit: Option<Arc<[Glob]>>,
@@ -42,11 +43,11 @@ pub struct DirectoryGrant {
     pub host: PathBuf,
     /// Where guests see it.
     pub guest: String,
-    /// What they may do with it.
+    /// How guests may use it.
     pub access: DirectoryAccess,
 }
 
-/// What guests may do with a directory.
+/// How guests may use a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DirectoryAccess {
     /// List and read.
@@ -55,7 +56,7 @@ pub enum DirectoryAccess {
     ReadWrite,
 }
 
-/// What a component can ask for.
+/// The kinds of right that a component can ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RightKind {
     /// Files and directories.
@@ -74,7 +75,7 @@ pub enum RightKind {
     Submits,
     /// Tasks by importing their interface.
     Tasks,
-    /// What this runner does not have.
+    /// Interfaces that this runner does not have.
     Unknown,
 }
 
@@ -108,7 +109,7 @@ pub struct GrantKind {
     pub key: &'static str,
     /// The right that it gives a part of.
     pub right: RightKind,
-    /// What it allows, for the docs.
+    /// The meaning of a grant, for the docs.
     pub allows: &'static str,
     /// Lists what is granted, a line each, without any secret.
     pub granted: fn(&Grants) -> Vec<String>,

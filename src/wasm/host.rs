@@ -13,7 +13,7 @@ use super::denials::Denials;
 use super::files::{self, Files, FilesView};
 use super::limits::MemoryLimit;
 use super::network::{Http, Sockets};
-use super::output::{Output, harmless};
+use super::output::{GuestOutput, harmless};
 use super::submits::Submits;
 use crate::model;
 use crate::model::{
@@ -41,7 +41,7 @@ pub(super) const PACKAGE: &str = "wasm-runner:task/";
 /// The longest text of a progress report that is kept.
 const PROGRESS_BYTES: usize = 1_000;
 
-/// What one guest's host calls work on.
+/// The state of one guest that its host calls work on.
 pub(super) struct HostState {
     pub(super) wasi: WasiCtx,
     pub(super) table: ResourceTable,
@@ -49,7 +49,7 @@ pub(super) struct HostState {
     pub(super) caller: Caller,
     pub(super) client: Arc<dyn TaskClient>,
     pub(super) control: Arc<GuestControl>,
-    pub(super) output: Output,
+    pub(super) output: GuestOutput,
     pub(super) denials: Denials,
     pub(super) sockets: Sockets,
     pub(super) http: Http,
@@ -96,7 +96,7 @@ impl HostState {
         }
     }
 
-    /// How many children so many more would make.
+    /// The number of children with `more` of them.
     fn more_children(&self, more: usize) -> Result<u64, model::Refusal> {
         let count = self.children.saturating_add(more as u64);
         if count <= self.max_children {

@@ -1,4 +1,4 @@
-//! What one component file holds, by itself.
+//! Inspection of one component file, without linking it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::source::{LoadError, load_error};
 use super::task::{NotTask, Task};
 use crate::model::{ComponentDigest, TaskOptions};
 
-/// What a component file holds.
+/// The content of a component file.
 #[derive(Debug, Clone)]
 pub struct Inspection {
     /// The digest of its bytes.
@@ -25,7 +25,7 @@ pub struct Inspection {
     pub tasks: Vec<Task>,
     /// The functions that it exports and that can't be tasks.
     pub not_tasks: Vec<NotTask>,
-    /// What it imports, and who would provide it.
+    /// Its imports, and who would provide each.
     pub imports: Vec<Capability>,
 }
 
@@ -43,7 +43,7 @@ pub struct Capability {
 }
 
 impl Library {
-    /// What one component file holds, without linking it to anything.
+    /// Inspects one component file, without linking it to anything.
     ///
     /// # Errors
     ///
@@ -103,7 +103,7 @@ impl Library {
     }
 }
 
-/// What a WASI import asks for, and what it gets if nothing is granted.
+/// Describes a WASI import, and what it gets if nothing is granted.
 fn wasi_capability(import: &str) -> String {
     let interface = import.trim_start_matches("wasi:");
     let what = match interface.split(['/', '@']).next().unwrap_or_default() {

@@ -46,7 +46,7 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// As one imports it: `namespace:package/name@version`.
+    /// Its name in an import: `namespace:package/name@version`.
     pub fn import(&self) -> String {
         let package = self.package.as_ref().map(|package| format!("{package}/")).unwrap_or_default();
         let version = self.version.as_ref().map(|version| format!("@{version}")).unwrap_or_default();
@@ -148,7 +148,7 @@ impl Interfaces {
     ///
     /// # Errors
     ///
-    /// That nobody exports it, or that several do, in words.
+    /// The reason: nobody exports it, or several do.
     pub fn provider(&self, import: &str) -> Result<&Interface, String> {
         let fits = |interface: &&Interface| is_compatible(import, &interface.import());
         let fitting: Vec<_> = self.all.iter().filter(fits).collect();
@@ -205,7 +205,7 @@ fn text_of(name: &str, exports: &[&Export]) -> String {
     format!("{}interface {} {{\n{}}}\n", comment(docs.interface(), ""), id(name), parts.join("\n"))
 }
 
-/// What is said of something, as `///` lines before it.
+/// Writes documentation as `///` lines.
 fn comment(docs: Option<&str>, indent: &str) -> String {
     let lines = docs.into_iter().flat_map(str::lines);
     lines.map(|line| format!("{indent}/// {line}").trim_end().to_owned() + "\n").collect()
@@ -224,7 +224,7 @@ fn name_of<'t>(shape: &Shape, types: &'t [Field]) -> Option<&'t str> {
     Some(&named.name)
 }
 
-/// What stands for a type where it is used.
+/// Writes a type where it is used.
 fn reference(shape: &Shape, types: &[Field]) -> String {
     if let Some(name) = name_of(shape, types) {
         return id(name);

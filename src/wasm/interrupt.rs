@@ -37,7 +37,7 @@ impl Interrupt {
         self.state.lock().is_thrown
     }
 
-    /// What can be waited for together with something else: readable once the switch
+    /// A descriptor to wait for together with others: readable once the switch
     /// was thrown.
     pub(super) fn event(&self) -> io::Result<Arc<OwnedFd>> {
         let mut state = self.state.lock();

@@ -26,18 +26,18 @@ use super::values::{Shape, arguments_schema, normalise_arguments, value_schema};
 use super::versions::{Shelf, Versions};
 use crate::model::{Claim, Clock, ComponentDigest, LimitKind, Outcome, RetryPolicy, TaskClient};
 
-/// How to load components.
+/// Options of loading components.
 #[derive(Debug, Clone)]
 pub struct LibraryOptions {
-    /// Where compiled code is kept; `None` compiles anew each time.
+    /// The directory of compiled code; `None` compiles anew each time.
     pub cache_directory: Option<PathBuf>,
-    /// Who compiles what is not kept there.
+    /// The compiler for code that is not kept there.
     pub compiler: Compiler,
     /// The most instances, running and parked together, that may live at once:
     /// the engine's pools are sized by it. At most what the system can carry, by
     /// [`live_for_maps`](super::live_for_maps).
     pub max_live: usize,
-    /// Counts the components that are loaded or refused, for whoever shows it.
+    /// Counts the components that are loaded or refused, for a progress display.
     pub loaded: Arc<AtomicUsize>,
 }
 
@@ -57,13 +57,13 @@ pub struct Library {
 pub struct StartedGuest {
     /// The guest: polling it runs it, dropping it kills it.
     pub future: std::pin::Pin<Box<dyn Future<Output = Outcome> + Send>>,
-    /// Its switch and its clock.
+    /// Its kill switch and its clock.
     pub control: Arc<GuestControl>,
     /// The component that it is an instance of.
     pub digest: ComponentDigest,
-    /// How many live instances it counts for.
+    /// The number of live instances that it counts for.
     pub weight: usize,
-    /// What is done if its attempt fails.
+    /// The policy for its failed attempts.
     pub retry: Arc<RetryPolicy>,
 }
 
@@ -166,7 +166,7 @@ impl Library {
         Ok(library)
     }
 
-    /// Says where other versions of pinned components come from.
+    /// Sets where other versions of pinned components come from.
     pub fn fetch_versions_from(&mut self, shelf: Box<dyn Shelf>) {
         self.versions.fetch_from(shelf);
     }
@@ -242,8 +242,7 @@ impl Library {
             .map_err(|error| ArgumentError { message: error.to_string(), is_over_limit: error.is_too_large })
     }
 
-    /// What values go into a task and come out of it; `None` if it is not of this
-    /// library.
+    /// The JSON Schemas of a task; `None` if it is not of this library.
     pub fn schema(&self, task: &Task) -> Option<TaskSchema> {
         let linked = self.programs.get(&task.id)?;
         let signature = &linked.program.signature;
@@ -268,7 +267,7 @@ impl Library {
     ///
     /// # Errors
     ///
-    /// Why there can't be one: for whoever wants the result.
+    /// The reason why there can't be one, for the failure of the invocation.
     pub fn start(
         &self,
         claim: &Claim,
@@ -324,7 +323,7 @@ impl std::fmt::Debug for Library {
     }
 }
 
-/// Two components that export the same task: nobody could say which is meant.
+/// Adds an error for each task that two components export: a name would be ambiguous.
 fn refuse_duplicates(loaded: &[Loaded], errors: &mut Vec<LoadError>) {
     let mut first: HashMap<&str, &Loaded> = HashMap::new();
     for one in loaded {

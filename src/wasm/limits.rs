@@ -44,7 +44,7 @@ impl MemoryLimit {
             return false;
         }
         self.used = wanted;
-        self.control.meter().has_memory(wanted);
+        self.control.meter().note_memory(wanted);
         true
     }
 }

@@ -15,7 +15,7 @@ use crate::model::{ChildRequest, FailureKind, Outcome, SubmitOptions};
 /// The most bytes of one typed call's arguments as JSON.
 const MAX_ARGUMENTS_BYTES: usize = 256 << 20;
 
-/// What stands behind an import.
+/// The provider of an import.
 pub(super) enum Provider {
     /// WASI, as far as the component was granted it.
     Wasi,
@@ -99,7 +99,7 @@ pub(super) fn provider(import: &Import, components: &[&Loaded]) -> Result<Provid
     Ok(Provider::Component(index, interface.into()))
 }
 
-/// What is exported under the name of an import, in whatever version.
+/// The exports under the name of an import, in whatever version.
 fn other_versions(import: &str, components: &[&Loaded]) -> Vec<String> {
     let unversioned = |name: &str| name.split('@').next().unwrap_or_default().to_owned();
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! Components with everything that they import, and what their tasks run as.
+//! Components linked with everything that they import, and their tasks.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -19,7 +19,7 @@ use super::values::{Field, Shape};
 use super::{host, network, rules};
 use crate::model::{RetryPolicy, TaskOptions};
 
-/// What a task runs as.
+/// A task with everything that its attempts need.
 pub(super) struct LinkedTask {
     /// Place in `tasks`.
     pub(super) index: usize,
@@ -28,7 +28,7 @@ pub(super) struct LinkedTask {
     pub(super) retry: Arc<RetryPolicy>,
     /// The names that its interface has for types.
     pub(super) types: Arc<[Field]>,
-    /// What the component says of its interface.
+    /// The component's documentation of its interface.
     pub(super) docs: Arc<InterfaceDocs>,
 }
 

@@ -1,11 +1,11 @@
-//! What one attempt uses, counted while it does.
+//! The counters of what one attempt uses.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::model::Usage;
 
-/// The counters of one attempt. Only ever written by what runs for its guest; read
-/// when it has ended, so nothing hangs on their order.
+/// The counters of one attempt. Only code that runs for its guest writes them, and they are
+/// read when it has ended: their order does not matter.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     peak_memory: Counter,
@@ -20,12 +20,12 @@ pub(super) struct Meter {
     pub(super) received: Counter,
 }
 
-/// A number that many may add to.
+/// A number that several threads may add to.
 #[derive(Debug, Default)]
 pub(super) struct Counter(AtomicU64);
 
 impl Counter {
-    /// Counts so much more.
+    /// Adds `more`.
     pub(super) fn add(&self, more: u64) {
         self.0.fetch_add(more, Ordering::Relaxed);
     }
@@ -36,17 +36,17 @@ impl Counter {
 }
 
 impl Meter {
-    /// All memories and tables have so many bytes now.
-    pub(super) fn has_memory(&self, bytes: u64) {
+    /// Notes how many bytes all memories and tables have now.
+    pub(super) fn note_memory(&self, bytes: u64) {
         self.peak_memory.0.fetch_max(bytes, Ordering::Relaxed);
     }
 
-    /// The guest has used so much fuel in all.
-    pub(super) fn has_used_fuel(&self, units: u64) {
+    /// Notes how much fuel the guest has used in all.
+    pub(super) fn note_fuel(&self, units: u64) {
         self.fuel.0.store(units.saturating_add(1), Ordering::Relaxed);
     }
 
-    /// What was counted, but for what others know: time and children.
+    /// The usage so far, without time and children, which are counted elsewhere.
     pub(super) fn usage(&self) -> Usage {
         Usage {
             peak_memory_bytes: self.peak_memory.get(),

@@ -139,7 +139,7 @@ impl Names {
     }
 }
 
-/// Of `acme:demo/tasks.greet`: `demo/tasks.greet`, `tasks.greet` and `greet`.
+/// The shorter forms of an id: of `acme:demo/tasks.greet`, `demo/tasks.greet`, `tasks.greet` and `greet`.
 fn short_forms(id: &str) -> impl Iterator<Item = &str> {
     let after = |mark: char| id.split_once(mark).map(|(_, rest)| rest);
     let function = id.rsplit_once('.').map(|(_, function)| function);

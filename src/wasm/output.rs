@@ -1,4 +1,4 @@
-//! What a guest writes: standard output, standard error and log lines, bounded,
+//! The output of a guest: standard output, standard error and log lines, bounded,
 //! with everything that a terminal could obey made harmless.
 
 use std::pin::Pin;
@@ -18,7 +18,7 @@ use crate::model::{Clock, Failure, LogEntry, LogStream, is_terminal_control};
 /// ends.
 const HAND_OVER_BYTES: usize = 16 << 10;
 
-/// What an entry takes besides its text, about: a guest that logs nothing, very
+/// The bytes that an entry takes besides its text, about: a guest that logs nothing, very
 /// often, must not fill the store either.
 const ENTRY_BYTES: usize = 64;
 
@@ -30,13 +30,13 @@ pub(super) type Sink = Box<dyn Fn(Vec<LogEntry>) + Send + Sync>;
 
 /// Gathers what one guest writes.
 #[derive(Clone)]
-pub(super) struct Output {
+pub(super) struct GuestOutput {
     inner: Arc<Mutex<Inner>>,
 }
 
 struct Inner {
     clock: Arc<dyn Clock>,
-    /// What is written is counted there.
+    /// Where the bytes are counted.
     control: Arc<GuestControl>,
     sink: Sink,
     attempt: u32,
@@ -46,7 +46,7 @@ struct Inner {
     entries: usize,
     dropped: u64,
     scrubber: Option<Arc<Scrubber>>,
-    /// What may be the beginning of a secret whose rest has not been written yet, per
+    /// Text that may be the beginning of a secret whose rest has not been written yet, per
     /// stream.
     held: [Vec<u8>; 2],
     pending: Vec<LogEntry>,
@@ -66,7 +66,7 @@ struct Value {
     is_over: bool,
 }
 
-impl Output {
+impl GuestOutput {
     /// Keeps at most `log_bytes`; hands them to `sink`. With `value_bytes`,
     /// standard output is the task's value instead of a log, of at most so many
     /// bytes.
@@ -330,7 +330,7 @@ pub(super) fn harmless(text: &str) -> std::borrow::Cow<'_, str> {
 
 /// A standard stream of a guest.
 pub(super) struct OutputPipe {
-    output: Output,
+    output: GuestOutput,
     stream: LogStream,
 }
 
@@ -392,16 +392,16 @@ mod tests {
 
     type Entries = Arc<Mutex<Vec<LogEntry>>>;
 
-    fn output(log_bytes: u64, value_bytes: Option<u64>) -> (Output, Entries) {
+    fn output(log_bytes: u64, value_bytes: Option<u64>) -> (GuestOutput, Entries) {
         let entries = Entries::default();
         let sink = Arc::clone(&entries);
         let sink: Sink = Box::new(move |new| sink.lock().extend(new));
         let control = Arc::new(GuestControl::new(std::time::Duration::from_secs(1)));
         let clock = Arc::new(SystemClock::new());
-        (Output::new(clock, control, 1, log_bytes, value_bytes, None, sink), entries)
+        (GuestOutput::new(clock, control, 1, log_bytes, value_bytes, None, sink), entries)
     }
 
-    fn write(output: &Output, stream: LogStream, bytes: &[u8]) {
+    fn write(output: &GuestOutput, stream: LogStream, bytes: &[u8]) {
         output.inner.lock().write(stream, bytes);
     }
 

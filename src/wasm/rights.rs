@@ -1,4 +1,4 @@
-//! What a component asks for, and how much of it it is granted.
+//! The rights that a component asks for, and how much of them it is granted.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use super::grants::{GRANTS, Grants, RightKind};
 use super::inspect::Capability;
 use super::names::split_version;
 
-/// Something that a component asks for.
+/// A right that a component asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Right {
-    /// What.
+    /// Its kind.
     pub kind: RightKind,
-    /// In detail, as far as that can be told: protocols, tasks, interfaces. Sorted.
+    /// Details, as far as they can be told: protocols, tasks, interfaces. Sorted.
     pub uses: Vec<String>,
 }
 
@@ -20,7 +20,7 @@ pub struct Right {
 pub enum Extent {
     /// All of it.
     Granted,
-    /// What is listed.
+    /// A part: what is listed.
     Partly,
     /// Nothing.
     Denied,
@@ -53,7 +53,7 @@ pub fn rights(imports: &[Capability]) -> Vec<Right> {
     found.into_iter().map(|(kind, uses)| Right { kind, uses: sorted(uses) }).collect()
 }
 
-/// What one import asks for.
+/// The rights that one import asks for.
 fn asked(import: &Capability) -> Vec<(RightKind, Option<String>)> {
     let (name, _) = split_version(&import.import);
     let uses = |function: &str| import.functions.iter().any(|own| own == function);
@@ -90,7 +90,7 @@ fn asked(import: &Capability) -> Vec<(RightKind, Option<String>)> {
 }
 
 impl Right {
-    /// How much of it is granted, and what exactly.
+    /// Tells how much of it is granted, and lists the grants.
     pub fn extent(&self, grants: &Grants) -> (Extent, Vec<String>) {
         let listed = |list: Vec<String>| match list.is_empty() {
             true => (Extent::Denied, list),

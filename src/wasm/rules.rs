@@ -1,5 +1,5 @@
-//! The rules of a task and its types: what is counted together, and whether what
-//! the configuration names is there.
+//! The rules of a task against its types: the keys that invocations are counted by, and checks that
+//! the configured paths exist.
 
 use super::discover::{Export, Signature};
 use super::task::Task;
@@ -7,14 +7,14 @@ use super::values::Shape;
 use crate::model::{Differing, Per, RuleKey, TaskRules};
 
 impl Task {
-    /// What its concurrency and rate rules count an invocation with these checked
-    /// arguments with.
+    /// The key by which its concurrency and rate rules count an invocation with these checked
+    /// arguments.
     pub fn lane(&self, arguments: &str) -> Option<RuleKey> {
         let rules = &self.options.rules;
         rules.has_lanes().then(|| self.key(&rules.lane, arguments))
     }
 
-    /// What its uniqueness rule knows such an invocation by.
+    /// The key by which its uniqueness rule recognises such an invocation.
     pub fn unique(&self, arguments: &str) -> Option<(RuleKey, Differing)> {
         let unique = self.options.rules.unique.as_ref()?;
         Some((self.key(&unique.per, arguments), unique.differing))
@@ -26,7 +26,7 @@ impl Task {
     }
 }
 
-/// Whether a task has what its rules count by.
+/// Checks that a task has the parameters that its rules count by.
 pub(super) fn check(export: &Export, rules: &TaskRules) -> Result<(), String> {
     let lanes = rules.has_lanes().then_some(&rules.lane);
     let unique = rules.unique.as_ref().map(|unique| &unique.per);

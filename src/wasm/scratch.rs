@@ -28,7 +28,7 @@ pub struct ScratchGrant {
 }
 
 impl ScratchGrant {
-    /// One that has no place yet.
+    /// Makes one that has no place yet.
     pub fn new(guest: String, bytes: u64, files: u64) -> Self {
         Self { guest, bytes, files, place: Arc::default() }
     }
@@ -170,7 +170,7 @@ impl Drop for ScratchDirectory {
     }
 }
 
-/// What a file is known by, whatever it is called.
+/// The identity of a file, whatever it is called.
 pub(super) type FileKey = (u64, u64);
 
 /// How full one scratch directory is. Everything that changes it comes by here
@@ -200,7 +200,7 @@ impl Quota {
         Self { bytes: grant.bytes, files: grant.files, state: Mutex::default() }
     }
 
-    /// What the limits are, for a message.
+    /// The limits in words, for a message.
     pub(super) fn limits(&self) -> String {
         format!("{} bytes and {} files", self.bytes, self.files)
     }

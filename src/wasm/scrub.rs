@@ -97,12 +97,12 @@ fn percent(bytes: &[u8], text: &[u8]) -> Match {
     Match::Whole(at)
 }
 
-/// Of either alphabet.
+/// The digits of either alphabet.
 fn is_digit(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte)
 }
 
-/// What a secret surely is in base64 after none, one or two bytes: the digits that are
+/// The base64 digits of a secret after none, one or two bytes: the digits that are
 /// made of it alone. More bytes before it come to the same.
 fn in_base64(secret: &[u8], alphabet: &GeneralPurpose) -> [Form; 3] {
     [(0, 0), (1, 2), (2, 3)].map(|(before, mixed)| {
@@ -113,7 +113,7 @@ fn in_base64(secret: &[u8], alphabet: &GeneralPurpose) -> [Form; 3] {
     })
 }
 
-/// What stands between the quotes.
+/// The text between the quotes.
 fn unquoted(text: &str) -> String {
     text.get(1..text.len().saturating_sub(1)).unwrap_or_default().to_owned()
 }
@@ -158,7 +158,7 @@ pub(super) struct Scrubber {
     firsts: [bool; 256],
 }
 
-/// What is at a place where a needle may begin.
+/// The findings at a place where a needle may begin.
 enum Found<'s> {
     Nothing,
     /// Not enough to tell.

@@ -1,7 +1,7 @@
 //! The outermost sections of a component or a core module: both are a preamble of eight
 //! bytes, then sections with a kind and a length.
 //!
-//! What is malformed ends the reading: whoever wants to know what is wrong compiles it.
+//! A malformed section ends the reading: compiling tells what is wrong with it.
 
 const PREAMBLE: usize = 8;
 const CUSTOM: u8 = 0;

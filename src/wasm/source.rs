@@ -19,7 +19,7 @@ pub struct ComponentSource {
     /// The digests that its bytes may have, the one to load first; any if there is
     /// none.
     pub locked: Vec<ComponentDigest>,
-    /// What its guests may touch.
+    /// Everything that its guests are granted.
     pub grants: Grants,
     /// Options of its tasks, where nothing more exact is said.
     pub defaults: TaskOptions,
@@ -39,10 +39,10 @@ impl ComponentSource {
 /// Which bytes of a component an invocation runs on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum VersionPolicy {
-    /// The runner's, whatever it was submitted for.
+    /// The runner's bytes, whatever it was submitted for.
     #[default]
     Newest,
-    /// Those that it was submitted for. If the runner has others, it fetches them.
+    /// The bytes that it was submitted for. A runner that has others fetches them.
     Pinned,
 }
 
@@ -54,7 +54,7 @@ pub struct LoadError {
     pub component: String,
     /// Its file.
     pub path: String,
-    /// What is wrong.
+    /// The reason, for people.
     pub message: String,
 }
 

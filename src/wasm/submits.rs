@@ -1,4 +1,4 @@
-//! Which tasks a component may submit.
+//! The tasks that a component may submit.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::model::Refusal;
 pub(super) struct Submits {
     /// `None`: every one.
     pub(super) allowed: Option<Arc<[Glob]>>,
-    /// What guests mean by short names.
+    /// The tasks that short names stand for.
     pub(super) names: Arc<Names>,
 }
 
@@ -22,7 +22,7 @@ impl Submits {
         self.allowed.as_ref().is_none_or(|allowed| allowed.iter().any(|glob| glob.matches(id)))
     }
 
-    /// Refuses a task that may not be submitted, and writes that down.
+    /// Refuses a task that may not be submitted, and logs the denial.
     pub(super) fn check(&self, name: &str, denials: &Denials) -> Result<(), Refusal> {
         if self.allowed.is_none() {
             return Ok(());

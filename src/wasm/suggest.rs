@@ -16,7 +16,7 @@ pub(super) fn unknown<'a>(
     unknown_near(what, given, nearest(given, known.clone()), known)
 }
 
-/// The same, with what was probably meant found by other means.
+/// Words the same, with a suggestion that was found by other means.
 pub(super) fn unknown_near<'a>(
     what: &str,
     given: &str,

@@ -18,7 +18,7 @@ pub struct Task {
     pub parameters: Vec<Parameter>,
     /// The WIT type of its result; `None` if it has none.
     pub result: Option<String>,
-    /// What its component says of it, in as many lines as somebody wrote.
+    /// Its documentation in the component, of one or more lines.
     pub docs: Option<String>,
     /// Its options.
     pub options: TaskOptions,
@@ -33,22 +33,21 @@ pub struct Parameter {
     pub type_name: String,
 }
 
-/// What values go into a task and come out of it: JSON Schemas (2020-12), each a document
-/// of its own.
+/// The JSON Schemas (2020-12) of a task's arguments and results, each a document of its own.
 #[derive(Debug, Clone)]
 pub struct TaskSchema {
-    /// Of its arguments, as an array or as an object.
+    /// The schema of its arguments, as an array or as an object.
     pub arguments: serde_json::Value,
-    /// Of its value.
+    /// The schema of its value.
     pub result: serde_json::Value,
-    /// Of the error that it may return; `None` if its type has none.
+    /// The schema of the error that it may return; `None` if its type has none.
     pub returned: Option<serde_json::Value>,
 }
 
 /// An exported function that is not a task, and why.
 #[derive(Debug, Clone)]
 pub struct NotTask {
-    /// What would be its id.
+    /// The id that it would have.
     pub id: String,
     /// The configured name of its component.
     pub component: Arc<str>,
@@ -60,7 +59,7 @@ pub struct NotTask {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
 pub struct ResolveError {
-    /// With the candidates.
+    /// The reason, with the candidates.
     pub message: String,
 }
 
@@ -68,7 +67,7 @@ pub struct ResolveError {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
 pub struct ArgumentError {
-    /// Where, and both types: ``points[3].x: expected f64, found string``.
+    /// The place and both types: ``points[3].x: expected f64, found string``.
     pub message: String,
     /// Whether it is their size that does not fit.
     pub is_over_limit: bool,

@@ -1,5 +1,5 @@
-//! Other versions of the components: those that invocations were submitted for and
-//! are to run on, though the runner has newer ones.
+//! Other versions of pinned components, on which invocations run that were submitted for them
+//! though the runner has newer ones.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -17,17 +17,17 @@ use super::names::Names;
 use super::source::{ComponentSource, VersionPolicy};
 use crate::model::ComponentDigest;
 
-/// So many other versions are kept linked. More are linked anew, from compiled
+/// The most other versions that are kept linked. Further ones are linked anew, from compiled
 /// code.
 const KEPT: NonZeroUsize = NonZeroUsize::new(32).expect("more than none");
 
-/// Where the bytes of a version come from.
+/// A source of components by digest.
 pub trait Shelf: Send + Sync {
     /// The bytes with a digest; `None` if nobody has them.
     ///
     /// # Errors
     ///
-    /// Why it can't be told now, in words.
+    /// The reason why it can't be told now.
     fn fetch(&self, digest: ComponentDigest) -> Result<Option<Vec<u8>>, String>;
 }
 
@@ -42,11 +42,11 @@ pub(super) struct Versions {
     /// Never held while a version is fetched or compiled: two slots may do the same
     /// work once.
     linked: Mutex<LruCache<ComponentDigest, Arc<Linked>>>,
-    /// What was compiled in vain, with the reason: each costs its limits once.
+    /// The digests that can't be compiled, with the reason: each costs its limits once.
     refused: Mutex<LruCache<ComponentDigest, String>>,
 }
 
-/// So many refused ones are remembered.
+/// The most refused ones that are remembered.
 const REFUSED_KEPT: NonZeroUsize = NonZeroUsize::new(1024).expect("more than none");
 
 impl Default for Versions {

@@ -1,4 +1,4 @@
-//! What a component is granted.
+//! The grants of a component.
 
 use std::ops::RangeInclusive;
 

@@ -19,9 +19,9 @@ pub(super) struct Reader<'a> {
     text: &'a str,
     pub(super) directory: &'a Path,
     shown_as: &'a str,
-    /// With their offsets in the text.
+    /// The problems so far, with their offsets in the text.
     problems: Vec<(usize, Problem)>,
-    /// What stands in `may-submit` of any component.
+    /// The patterns in `may-submit` of all components.
     pub(super) submits: Vec<SubmitPattern>,
 }
 

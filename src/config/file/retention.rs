@@ -11,7 +11,7 @@ use crate::model::Status;
 use crate::store::Keep;
 
 impl Reader<'_> {
-    /// What is kept of each final status that the table names.
+    /// Reads how much is kept of each final status.
     pub(super) fn retention(&mut self, top: &DeTable<'_>) -> Vec<Keep> {
         let Some(retention) = self.table(top, "", "retention") else {
             return Vec::new();
@@ -44,7 +44,7 @@ impl Reader<'_> {
         self.with_units(table, section, "age", "a duration such as `\"30d\"`", parse_age)
     }
 
-    /// How long after its submit an invocation ends at the latest.
+    /// Reads how long after its submit an invocation ends at the latest.
     pub(super) fn deadline(&mut self, table: &DeTable<'_>, section: &str) -> Option<Option<Duration>> {
         if is_unlimited(table, "deadline") {
             return Some(None);

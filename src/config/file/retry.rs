@@ -27,7 +27,7 @@ pub(super) struct RetryOverrides {
 }
 
 impl RetryOverrides {
-    /// `base`, with what is said here put over it.
+    /// `base`, with what is set here in place of its own.
     pub(super) fn over(&self, base: &RetryPolicy) -> RetryPolicy {
         let retries = self.budget.unwrap_or(base.budget.map(|budget| budget.retries));
         let window = self.budget_window.or(base.budget.map(|budget| budget.window));

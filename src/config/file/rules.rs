@@ -25,7 +25,7 @@ pub(super) struct RuleOverrides {
 }
 
 impl RuleOverrides {
-    /// `base`, with what is said here put over it.
+    /// `base`, with what is set here in place of its own.
     pub(super) fn over(&self, base: &TaskRules) -> TaskRules {
         TaskRules {
             queue: self.queue.as_ref().unwrap_or(&base.queue).clone(),

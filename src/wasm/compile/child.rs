@@ -31,7 +31,7 @@ const POLITENESS: i32 = 10;
 pub struct JobError {
     /// For whoever waits for the child.
     pub message: String,
-    /// What the child exits with.
+    /// The exit code of the child.
     pub code: u8,
 }
 
@@ -41,8 +41,8 @@ impl JobError {
     }
 }
 
-/// What the child does: compiles the component in standard input, and writes the
-/// code to standard output.
+/// Compiles the component in standard input, and writes the code to standard output: the
+/// whole work of the child.
 ///
 /// # Errors
 ///

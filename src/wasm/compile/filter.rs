@@ -98,7 +98,7 @@ mod with_seccomp {
         SeccompFilter::new(rules, refused, SeccompAction::Allow, std::env::consts::ARCH.try_into()?)
     }
 
-    /// What the system said.
+    /// The error of the system.
     fn unwrapped(error: Error) -> io::Error {
         match error {
             Error::Prctl(error) | Error::Seccomp(error) => io::Error::new(

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What an address is other than one of the open internet; `None` if it is one.
+/// Names the special kind of an address; `None` for an address of the open internet.
 ///
 /// An IPv6 address with an IPv4 address in it is what that one is: packets for it
 /// arrive there.

@@ -21,7 +21,7 @@ use crate::wasm::grants::Grants;
 /// out the oldest.
 const MOST_LEARNED: usize = 1024;
 
-/// What one attempt may reach, and what it has learned so far.
+/// The hosts that one attempt may reach, and the addresses that it has looked up.
 pub(in crate::wasm) struct Gate {
     network: Arc<[NetworkGrant]>,
     http: Arc<[HttpGrant]>,
@@ -74,7 +74,7 @@ impl Gate {
         !self.network.is_empty()
     }
 
-    /// What is sent and received.
+    /// The counters of bytes sent and received.
     pub(super) fn traffic(&self) -> &Arc<Traffic> {
         &self.traffic
     }

@@ -1,4 +1,4 @@
-//! What a component may reach, as the configuration says it.
+//! Grants of the network: hosts and ports.
 
 use std::fmt;
 use std::net::IpAddr;

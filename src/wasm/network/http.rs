@@ -45,7 +45,7 @@ const HEAD_BYTES: usize = 32 << 10;
 /// memory, and a guest may hold many.
 const FIELDS_BYTES: usize = 16 << 10;
 
-/// What `wasi:http` of one attempt works on.
+/// The state of `wasi:http` of one attempt.
 pub(in crate::wasm) struct Http {
     context: WasiHttpCtx,
     sender: Sender,
@@ -70,7 +70,7 @@ impl Http {
         Self { context, sender: Sender { gate, limits } }
     }
 
-    /// What wasmtime works on, with the table of the same guest.
+    /// The view that wasmtime works on, with the table of the same guest.
     pub(super) fn view<'a>(&'a mut self, table: &'a mut ResourceTable) -> WasiHttpCtxView<'a> {
         WasiHttpCtxView { hooks: &mut self.sender, table, ctx: &mut self.context }
     }
@@ -90,7 +90,7 @@ pub(super) fn body_error(error: &Error) -> Option<ErrorCode> {
     })
 }
 
-/// What drives a connection until its response was read.
+/// The future that drives a connection until its response was read.
 type Driver = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 impl WasiHttpHooks for Sender {
@@ -227,7 +227,7 @@ fn server_name(host: &str) -> Result<ServerName<'static>, Error> {
     }
 }
 
-/// What went wrong on a connection, in the words of `wasi:http`.
+/// Translates an error of a connection into one of `wasi:http`.
 fn cause(error: &hyper::Error) -> Error {
     if error.is_incomplete_message() {
         return Error::HttpResponseIncomplete;

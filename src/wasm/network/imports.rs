@@ -25,7 +25,7 @@ use super::gate::{Gate, LookupError};
 use super::http::body_error;
 use crate::wasm::host::HostState;
 
-/// A socket that is dropped no longer counts as open.
+/// Makes a dropped socket no longer count as open.
 fn close_counted<T: 'static>(
     linker: &mut Linker<HostState>,
     interface: &str,
@@ -39,7 +39,7 @@ fn close_counted<T: 'static>(
     })
 }
 
-/// What goes over a socket is counted.
+/// Counts the bytes that go over sockets.
 fn count_streams(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     linker.instance("wasi:sockets/tcp@0.2.12")?.func_wrap(
         "[method]tcp-socket.finish-connect",
@@ -83,7 +83,7 @@ fn count_streams(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
             let sent = HostOutgoingDatagramStream::send(&mut state.sockets(), stream, datagrams);
             let count = sent.as_ref().map_or(0, |count| *count);
             let count = sizes.iter().take(usize::try_from(count).unwrap_or(usize::MAX)).sum();
-            state.sockets.gate.traffic().has_sent(count, bytes);
+            state.sockets.gate.traffic().count_sent(count, bytes);
             Ok((match sent {
                 Ok(count) => Ok(count),
                 Err(error) => Err(error.downcast()?),

@@ -1,5 +1,4 @@
-//! What guests reach over the network: `wasi:sockets` and `wasi:http`, each as far
-//! as it was granted.
+//! The network of guests: `wasi:sockets` and `wasi:http`, each as far as it was granted.
 
 mod address;
 mod gate;

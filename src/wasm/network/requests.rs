@@ -35,7 +35,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// As it stands in URLs.
+    /// Its name in URLs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -51,7 +51,7 @@ impl Scheme {
     }
 }
 
-/// What a request asks for.
+/// The target of a request.
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) is_tls: bool,
@@ -100,7 +100,7 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// What is missing: the key of the grant and what it would have to have.
+    /// The missing grant: its key, and the value that it would need.
     pub(super) fn granted_by<'g>(
         &self,
         grants: &'g [HttpGrant],

@@ -14,7 +14,7 @@ static LOOKUPS: Semaphore = Semaphore::const_new(32);
 /// The addresses of a name.
 pub(super) type Addresses = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 
-/// Who knows the addresses of names.
+/// A source of the addresses of names.
 pub(super) trait Resolver: Send + Sync {
     /// Looks a name up.
     fn resolve(&self, name: &str) -> Addresses;

@@ -11,7 +11,7 @@ use super::gate::{Gate, OpenSocket};
 /// The sockets of one attempt.
 pub(in crate::wasm) struct Sockets {
     pub(in crate::wasm) gate: Arc<Gate>,
-    /// Those that are open, by their place in the table.
+    /// The open sockets, by their place in the table.
     pub(super) open: HashMap<u32, OpenSocket>,
 }
 

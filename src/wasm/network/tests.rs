@@ -16,7 +16,7 @@ use crate::model::{InvocationId, SystemClock};
 use crate::wasm::control::GuestControl;
 use crate::wasm::denials::Denials;
 use crate::wasm::grants::Grants;
-use crate::wasm::output::Output;
+use crate::wasm::output::GuestOutput;
 
 /// Answers each lookup of a name with the next of its answers, and stays at the
 /// last.
@@ -46,7 +46,7 @@ impl Resolver for Script {
 
 /// What was written down.
 struct Notes {
-    output: Output,
+    output: GuestOutput,
     kept: Arc<Mutex<Vec<String>>>,
 }
 
@@ -64,7 +64,8 @@ fn gate(grants: &[(&str, u16, bool)], names: &[(&str, &[&[&str]])], limit: u64) 
         kept.lock().extend(entries.into_iter().map(|entry| entry.text));
     });
     let control = Arc::new(GuestControl::new(std::time::Duration::from_secs(1)));
-    let output = Output::new(Arc::new(SystemClock::new()), Arc::clone(&control), 1, 1000, None, None, sink);
+    let output =
+        GuestOutput::new(Arc::new(SystemClock::new()), Arc::clone(&control), 1, 1000, None, None, sink);
     let grants: Vec<_> = grants
         .iter()
         .map(|(host, port, allow_private)| NetworkGrant {

@@ -22,7 +22,7 @@ use crate::wasm::denials::Denials;
 /// beforehand, and others miss for that moment.
 const CHUNK: u64 = 64 << 10;
 
-/// What one attempt sends and receives, over sockets and requests together.
+/// The bytes that one attempt sends and receives, over sockets and requests together.
 pub(in crate::wasm) struct Traffic {
     control: Arc<GuestControl>,
     denials: Denials,
@@ -65,8 +65,8 @@ impl Traffic {
         if self.allowance.take(bytes) { Ok(()) } else { Err(self.refuse()) }
     }
 
-    /// Counts what was sent of that for which there is room.
-    pub(super) fn has_sent(&self, bytes: u64, room: u64) {
+    /// Counts the bytes that were sent, and gives back the rest of the room that was made.
+    pub(super) fn count_sent(&self, bytes: u64, room: u64) {
         self.allowance.give_back(room.saturating_sub(bytes));
         self.control.meter().sent.add(bytes);
     }
@@ -96,7 +96,7 @@ impl Traffic {
     }
 }
 
-/// What comes over a TCP connection of the guest's.
+/// The incoming stream of a TCP connection, counted.
 struct Incoming {
     inner: DynInputStream,
     traffic: Arc<Traffic>,
@@ -134,7 +134,7 @@ impl InputStream for Incoming {
     }
 }
 
-/// What goes over a TCP connection of the guest's.
+/// The outgoing stream of a TCP connection, counted.
 struct Outgoing {
     inner: DynOutputStream,
     traffic: Arc<Traffic>,
@@ -153,7 +153,7 @@ impl OutputStream for Outgoing {
         let count = bytes.len() as u64;
         self.traffic.make_room(count).map_err(|error| StreamError::LastOperationFailed(error.into()))?;
         let written = self.inner.write(bytes);
-        self.traffic.has_sent(if written.is_ok() { count } else { 0 }, count);
+        self.traffic.count_sent(if written.is_ok() { count } else { 0 }, count);
         written
     }
 
@@ -229,7 +229,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
             Poll::Ready(Ok(count)) => *count as u64,
             Poll::Ready(Err(_)) | Poll::Pending => 0,
         };
-        this.traffic.has_sent(count, taken);
+        this.traffic.count_sent(count, taken);
         polled
     }
 

@@ -63,13 +63,13 @@ pub(in crate::wasm) fn value_from_json(text: &str, shape: &Shape, root: &str) ->
     result.map_err(|error| context.into_error(&error, root))
 }
 
-/// What a value takes, without what it points to.
+/// The size of a value, without what it points to.
 const VALUE_BYTES: usize = size_of::<Val>();
 
-/// What the name of a record's value takes, without its letters.
+/// The size of the name of a record's value, without its letters.
 const NAME_BYTES: usize = size_of::<String>();
 
-/// What one reading shares: the error, once there is one, and what there is room for.
+/// The state of one reading: the error, once there is one, and the room that is left.
 struct Context {
     failure: RefCell<Option<Failure>>,
     /// Bytes that further values may take.

@@ -37,9 +37,9 @@ pub(in crate::wasm) fn value_schema(shape: Option<&Shape>, names: &[Field]) -> V
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Direction {
-    /// What is read: options may be left out, bytes may be base64.
+    /// Values that are read: options may be left out, bytes may be base64.
     Read,
-    /// What is written: options are there, bytes are numbers.
+    /// Values that are written: options are there, bytes are numbers.
     Written,
 }
 
@@ -141,7 +141,7 @@ impl Writer<'_> {
         shape.map_or_else(|| json!({"type": "null"}), |shape| self.schema(shape))
     }
 
-    /// Of a record, or of arguments by name.
+    /// The schema of a record, or of arguments by name.
     fn object(&mut self, fields: &[Field]) -> Value {
         let may_be_left_out = |field: &&Field| self.direction == Direction::Read && field.shape.is_option();
         let required: Vec<_> =

@@ -57,9 +57,9 @@ pub(in crate::wasm) enum Shape {
     Option(Box<Shape>),
     /// `result<T, E>`
     Result {
-        /// What a success carries.
+        /// The payload of a success.
         ok: Option<Box<Shape>>,
-        /// What an error carries.
+        /// The payload of an error.
         err: Option<Box<Shape>>,
     },
     /// `flags`
@@ -80,7 +80,7 @@ pub(in crate::wasm) struct Field {
 pub(in crate::wasm) struct Case {
     /// Its name.
     pub name: Box<str>,
-    /// What it carries.
+    /// Its payload.
     pub payload: Option<Shape>,
 }
 

@@ -96,7 +96,7 @@ fn read_arguments(text: &str, parameters: &[Field], build: bool) -> Result<ReadA
     read_arguments_within(VALUES_BYTES, text, parameters, build)
 }
 
-/// The same, with so many bytes for the values.
+/// Reads arguments, with room for `room` bytes of values.
 fn read_arguments_within(
     room: usize,
     text: &str,
