@@ -13,7 +13,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use self::lanes::{Lane, LaneId};
-use self::records::Records;
+use self::records::{Records, Seq};
 use super::rules::{self, Place, Step};
 use super::{
     Batch, Counts, Ended, Filter, Invocation, Lease, LookUp, NewComponent, NewInvocation, NextDue,
@@ -188,14 +188,11 @@ impl Store for MemoryStore {
     }
 }
 
-/// The number of a record: its place in the order of submits.
-type Seq = usize;
-
 /// All that the store knows.
 #[derive(Default)]
 struct State {
     /// Every invocation, in the order of submits.
-    records: Records,
+    records: Records<Record>,
     by_id: HashMap<InvocationId, Seq>,
     /// Children by parent and place. Attempts that do different things may put
     /// several children at one place.

@@ -27,7 +27,6 @@ mod sqlite;
 mod submit;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 pub use crate::model::Invocation;
 use crate::model::{ComponentDigest, InvocationId, LogEntry, RunnerId, Status, Transition};
@@ -43,15 +42,10 @@ pub use memory::MemoryStore;
 pub use postgres::{PostgresStore, PostgresUrl};
 pub use prune::{Keep, Prune, PrunePosition, Pruned};
 pub use read::{Counts, Filter, LOOK_UP_BYTES, LookUp, NextDue};
+pub use rules::AGEING_STEP;
 pub use setting::{NewComponent, Pause, PauseTarget, PushedComponent, TaskRule};
 pub use sqlite::SqliteStore;
 pub use submit::{ChildOf, NewInvocation, Submitted};
-
-/// One minute of waiting weighs as much as one step of priority: the ageing that
-/// keeps low priorities from starving. Claims are ordered by
-/// `available_at - priority * AGEING_STEP`, which never changes while an
-/// invocation waits, so the order is an index and not a computation.
-pub const AGEING_STEP: Duration = Duration::from_secs(60);
 
 /// A durable home of invocations.
 ///

@@ -3,11 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{AGEING_STEP, AttemptEnd, Bill, EndKind, Keep, NewInvocation, Report, TaskRule};
+use super::{AttemptEnd, Bill, EndKind, Keep, NewInvocation, Report, TaskRule};
 use crate::model::{
     Blocked, Concurrency, Event, Failure, FailureKind, InvocationId, Outcome, Rate, Reason, RunnerId, Status,
     UnixMicros, Usage,
 };
+
+/// One minute of waiting weighs as much as one step of priority: the ageing that
+/// keeps low priorities from starving. Claims are ordered by
+/// `available_at - priority * AGEING_STEP`, which never changes while an
+/// invocation waits, so the order is an index and not a computation.
+pub const AGEING_STEP: Duration = Duration::from_secs(60);
 
 /// How long a store remembers that it took claims away from a runner. One that
 /// was suspended for longer is no longer told that it lost its lease; what it

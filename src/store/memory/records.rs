@@ -1,20 +1,26 @@
-//! Invocations by number.
+//! Records by number.
 
 use std::collections::VecDeque;
 use std::ops::{Index, IndexMut};
 
-use super::{Record, Seq};
+/// The number of a record: its place in the order of submits.
+pub(super) type Seq = usize;
 
-/// Every invocation, by its number in the order of submits. Numbers are not used
+/// Every record, by its number in the order of submits. Numbers are not used
 /// again. What was removed from the front takes no memory; within, a pointer's.
-#[derive(Default)]
-pub(super) struct Records {
+pub(super) struct Records<Record> {
     /// The number of the first place.
     first: Seq,
     places: VecDeque<Option<Box<Record>>>,
 }
 
-impl Records {
+impl<Record> Default for Records<Record> {
+    fn default() -> Self {
+        Self { first: 0, places: VecDeque::new() }
+    }
+}
+
+impl<Record> Records<Record> {
     /// Adds one and says its number.
     pub(super) fn push(&mut self, record: Record) -> Seq {
         self.places.push_back(Some(Box::new(record)));
@@ -38,7 +44,7 @@ impl Records {
 }
 
 /// A number that is held somewhere is that of a record.
-impl Index<Seq> for Records {
+impl<Record> Index<Seq> for Records<Record> {
     type Output = Record;
 
     fn index(&self, seq: Seq) -> &Record {
@@ -46,7 +52,7 @@ impl Index<Seq> for Records {
     }
 }
 
-impl IndexMut<Seq> for Records {
+impl<Record> IndexMut<Seq> for Records<Record> {
     fn index_mut(&mut self, seq: Seq) -> &mut Record {
         self.places[seq - self.first].as_deref_mut().expect("numbers in use have a record")
     }
