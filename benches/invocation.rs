@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use run_wasm_runner::model::{
-    Answer, AwaitMode, Caller, ChildRequest, Claim, Clock, InvocationId, LogEntry, Outcome, Progress,
-    Refusal, RunnerId, Status, SystemClock, TaskClient,
+    Answer, AwaitMode, Caller, ChildRequest, Claim, Clock, Interrupt, InvocationId, LogEntry, Outcome,
+    Progress, Refusal, RunnerId, SlotControl, Status, SystemClock, TaskClient,
 };
 use run_wasm_runner::runner::{Runner, RunnerOptions};
 use run_wasm_runner::store::{Batch, MemoryStore, NewInvocation, Store};
-use run_wasm_runner::wasm::{Compiler, ComponentSource, Interrupt, Library, LibraryOptions};
+use run_wasm_runner::wasm::{Compiler, ComponentSource, Library, LibraryOptions};
 
 /// Invocations of one measured burn-down.
 const QUEUED: u64 = 10_000;

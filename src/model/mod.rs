@@ -4,6 +4,7 @@
 //! other layer speaks in these types.
 
 mod client;
+mod control;
 mod ids;
 mod invocation;
 mod limits;
@@ -20,6 +21,7 @@ pub use client::{
     Answer, AwaitMode, Caller, ChildRequest, MAX_AWAITED, MAX_AWAITED_BYTES, Progress, Refusal,
     SubmitOptions, TaskClient, check_key, check_labels,
 };
+pub use control::{Interrupt, SlotControl};
 pub use ids::{ComponentDigest, IdError, InvocationId, RunnerId};
 pub use invocation::{Claim, Invocation, LogEntry, LogStream, Transition};
 pub use limits::{LIMIT_KEYS, LIMITS, Limit, LimitKind, LimitUnit, TaskLimits};

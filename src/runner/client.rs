@@ -6,12 +6,12 @@ use std::sync::{Arc, Weak};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::Core;
+use super::core::Core;
 use super::fiber::Fiber;
 use super::inbox::{CancelMessage, SubmitMessage, SubmitReply};
 use super::parking::AwaitOutcomes;
+use super::registry::WaitFor;
 use super::scheduler::handover::soon_free;
-use super::waits::WaitFor;
 use crate::model::{
     Answer, AwaitMode, Caller, ChildRequest, InvocationId, LimitKind, LogEntry, Outcome, Progress, Refusal,
     Status, TaskClient, is_valid_priority,
@@ -142,7 +142,7 @@ impl TaskClient for RunnerClient {
             let id = children[0].id;
             // Nobody else knows the id yet: it can be neither final nor part of
             // a cycle, and needs no look into the store.
-            core.registry.will_be_submitted(id);
+            core.registry.mark_unsubmitted(id);
             let (wait, _) = core.registry.register(WaitFor {
                 caller: Some((caller.id, Arc::clone(&fiber.claim.task))),
                 depth: caller.depth,

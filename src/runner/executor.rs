@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    Claim, ComponentDigest, Differing, Failure, FailureKind, LimitKind, Outcome, Refusal, RetryPolicy,
-    RuleKey, TaskClient,
+    Claim, ComponentDigest, Differing, Failure, FailureKind, Interrupt, LimitKind, Outcome, Refusal,
+    RetryPolicy, RuleKey, SlotControl, TaskClient,
 };
 use crate::store::{TaskRule, TaskSet};
-use crate::wasm::{GuestControl, Interrupt, Library};
+use crate::wasm::Library;
 
 /// A started guest. Polling it runs the guest on the polling thread; dropping it
 /// kills the guest wherever it is. Answers with what the attempt produced.
@@ -21,7 +21,7 @@ pub struct Guest {
     /// The guest.
     pub future: GuestFuture,
     /// Its switch and its clock.
-    pub control: Arc<GuestControl>,
+    pub control: Arc<dyn SlotControl>,
     /// The component that it is an instance of.
     pub digest: ComponentDigest,
     /// How many of the runner's live instances it counts for.

@@ -7,13 +7,17 @@ use std::thread::Thread;
 
 use parking_lot::Mutex;
 
-use super::Core;
-use super::executor::GuestFuture;
+use super::executor::{Guest, GuestFuture};
 use crate::model::{
-    Claim, ComponentDigest, Event, InvocationId, LogEntry, Progress, RetryPolicy, UnixMicros,
+    Claim, ComponentDigest, Event, InvocationId, LogEntry, Progress, RetryPolicy, SlotControl, UnixMicros,
 };
 use crate::store::{AttemptEnd, Report};
-use crate::wasm::GuestControl;
+
+/// Queues parked fibers whose wait is over.
+pub(super) trait Resume: Send + Sync {
+    /// Queues a fiber for a slot thread to poll.
+    fn resume(&self, fiber: Arc<Fiber>);
+}
 
 /// A live invocation. It is its own waker.
 ///
@@ -21,7 +25,7 @@ use crate::wasm::GuestControl;
 /// phase on; nobody else touches it.
 pub(super) struct Fiber {
     pub(super) claim: Claim,
-    pub(super) control: Arc<GuestControl>,
+    pub(super) control: Arc<dyn SlotControl>,
     /// The component that runs it, if it is not the one it was submitted for.
     pub(super) other_digest: Option<ComponentDigest>,
     /// How many live instances it counts for.
@@ -43,7 +47,7 @@ pub(super) struct Fiber {
     pub(super) is_noted: AtomicBool,
     /// Children that this attempt has submitted.
     pub(super) children: AtomicU32,
-    core: Weak<Core>,
+    resume: Weak<dyn Resume>,
 }
 
 /// What an attempt left to be written.
@@ -80,7 +84,7 @@ pub(super) enum Phase {
 }
 
 impl Fiber {
-    pub(super) fn new(core: &Arc<Core>, claim: Claim, guest: super::executor::Guest) -> Arc<Self> {
+    pub(super) fn new(resume: Weak<dyn Resume>, claim: Claim, guest: Guest) -> Arc<Self> {
         let other_digest = (guest.digest != claim.component_digest).then_some(guest.digest);
         Arc::new(Self {
             claim,
@@ -96,7 +100,7 @@ impl Fiber {
             has_run: AtomicBool::new(false),
             is_noted: AtomicBool::new(false),
             children: AtomicU32::new(0),
-            core: Arc::downgrade(core),
+            resume,
         })
     }
 
@@ -192,8 +196,8 @@ impl Wake for Fiber {
     fn wake(self: Arc<Self>) {
         loop {
             if self.step(Phase::Parked, Phase::Queued) {
-                if let Some(core) = self.core.upgrade() {
-                    core.scheduler.push_resumed(self);
+                if let Some(queue) = self.resume.upgrade() {
+                    queue.resume(self);
                 }
                 return;
             }

@@ -13,7 +13,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::fiber::Fiber;
-use super::waits::Wait;
+use super::wait::Wait;
 use crate::model::{InvocationId, Refusal, Status};
 use crate::store::{AttemptEnd, Bill, Cancel, NewInvocation, Report};
 

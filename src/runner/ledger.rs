@@ -14,17 +14,16 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use outage::Outage;
-pub(super) use share::MAX_UNWRITTEN;
-
+use super::core::Core;
 use super::fiber::{Fiber, Kill};
 use super::inbox::{Messages, SubmitMessage, SubmitReply};
-use super::{Core, KILL_PATIENCE, Stage};
-use crate::model::{InvocationId, Outcome, Refusal, RunnerId, Status};
+use super::stage::{KILL_PATIENCE, Stage};
+use crate::model::{InvocationId, Refusal, RunnerId, Status};
 use crate::store::{
     Applied, Batch, Bill, Cancelled, EndKind, Heartbeat, Inventory, Lease, LookUp, NewInvocation, NextDue,
     Receipt, Report, StoreError, Submitted,
 };
+use outage::Outage;
 
 /// Notes wait this long for company before they are written on their own.
 const NOTES_BEAT: Duration = Duration::from_millis(25);
@@ -128,6 +127,45 @@ pub(super) fn run(core: &Arc<Core>) {
     }
 }
 
+impl Core {
+    /// Leaves a message for the ledger and sees to it that it is read: at once
+    /// on this thread if the store is instant, else by the ledger thread.
+    pub(super) fn tell(self: &Arc<Self>, message: impl FnOnce(&mut Messages)) {
+        self.inbox.put(message);
+        self.see_to_messages();
+    }
+
+    /// Sees to it that what lies in the inbox is read.
+    pub(super) fn see_to_messages(self: &Arc<Self>) {
+        if self.store.is_instant() {
+            self.turn_while_urgent();
+        } else {
+            self.inbox.ring();
+        }
+    }
+
+    /// Turns the ledger until nothing urgent is left, unless somebody else does.
+    ///
+    /// Whoever holds the ledger looks into the inbox again after letting it go,
+    /// so a message whose sender found it held is not left lying.
+    pub(super) fn turn_while_urgent(self: &Arc<Self>) {
+        while self.inbox.is_urgent() {
+            match self.ledger.try_lock() {
+                Some(mut ledger) => ledger.turn_for_another(self),
+                None => return,
+            }
+        }
+    }
+
+    pub(super) fn slot_is_idle(self: &Arc<Self>) {
+        if self.stage() >= Stage::Draining {
+            // The ledger thread may wait for just this.
+            return self.inbox.call();
+        }
+        self.tell(|messages| messages.is_hungry = true);
+    }
+}
+
 impl Ledger {
     pub(super) fn new(runner: RunnerId) -> Self {
         Self {
@@ -224,7 +262,7 @@ impl Ledger {
                 Ok(receipt) => {
                     self.has_told_rules = true;
                     self.back_off = None;
-                    self.outage_is_over();
+                    self.end_outage();
                     self.must_take_stock = false;
                     if receipt.lease == Some(Lease::Held)
                         && (batch.heartbeat.is_some() || !receipt.claimed.is_empty())
@@ -397,7 +435,7 @@ impl Ledger {
                 }
                 SubmitReply::Result(wait) => match answers.first().map(submitted_id) {
                     Some(Ok(id)) if Some(id) == submit.first => {
-                        if core.registry.is_submitted(id) {
+                        if core.registry.mark_submitted(id) {
                             core.inbox.put(|messages| messages.is_hungry = true);
                         }
                     }
@@ -429,7 +467,7 @@ impl Ledger {
         }
         give_up(core, &receipt.revoked, messages);
         if !receipt.unblocked.is_empty() {
-            core.registry.are_unblocked(&receipt.unblocked);
+            core.registry.mark_unblocked(&receipt.unblocked);
             let are_claimed =
                 receipt.unblocked.iter().all(|id| receipt.claimed.iter().any(|one| one.id == *id));
             if !are_claimed {
@@ -491,18 +529,16 @@ impl Ledger {
             }
             return;
         }
-        match report.end.map(|end| end.how) {
+        let how = report.end.map(|end| end.how);
+        if let Some(how) = &how {
+            core.counters.count_end(how);
+        }
+        match how {
             None => {}
             Some(EndKind::Final(outcome)) => {
-                let counter = match outcome {
-                    Outcome::Value(_) => &core.counters.succeeded,
-                    Outcome::Failure(_) => &core.counters.failed,
-                };
-                counter.fetch_add(1, Ordering::AcqRel);
                 core.registry.finish(report.id, &outcome);
             }
             Some(EndKind::Retry(_, delay)) => {
-                core.counters.retried.fetch_add(1, Ordering::AcqRel);
                 core.registry.disown(report.id);
                 self.may_have_work = true;
                 // The store counted the pause from the commit, a moment ago.
@@ -510,7 +546,6 @@ impl Ledger {
                 self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
             }
             Some(EndKind::Release) => {
-                core.counters.released.fetch_add(1, Ordering::AcqRel);
                 core.registry.disown(report.id);
             }
         }
@@ -617,7 +652,7 @@ impl Ledger {
 
     /// Tells whoever waits for it that nothing is left to do.
     fn tell_idle(&mut self, core: &Core) {
-        if !core.idle.state.lock().is_wanted || core.stage() != Stage::Working {
+        if !core.idle.is_wanted() || core.stage() != Stage::Working {
             return;
         }
         let load = core.scheduler.load();
@@ -641,8 +676,7 @@ impl Ledger {
         if left.iter().any(|(task, count)| *count > 0 && mine(task)) {
             return;
         }
-        core.idle.state.lock().is_idle = true;
-        core.idle.changed.notify_all();
+        core.idle.announce();
     }
 }
 

@@ -7,8 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::Core;
-use super::waits::Wait;
+use super::core::Core;
+use super::wait::Wait;
 use crate::model::{Outcome, Refusal};
 
 thread_local! {

@@ -10,8 +10,7 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 
 use super::fiber::Fiber;
-use super::ledger::MAX_UNWRITTEN;
-use super::waits::Urgency;
+use super::registry::Urgency;
 use crate::model::{Claim, InvocationId};
 
 /// How a slot thread that will be free in a moment keeps one piece of work for
@@ -43,7 +42,10 @@ pub(super) mod handover {
     }
 }
 
-/// What a slot thread is given.
+/// While outcomes of more bytes than this wait for the store, no guest gets a slot.
+const MAX_UNWRITTEN: usize = 64 << 20;
+
+/// A piece of work for a slot thread.
 pub(super) enum Work {
     /// A claimed invocation: make a guest of it.
     Start(Claim),

@@ -4,12 +4,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use super::core::Core;
 use super::executor::GuestFuture;
 use super::fiber::{Fiber, Kill, Phase};
 use super::parking::poll_guest;
 use super::scheduler::Work;
 use super::scheduler::handover::soon_free;
-use super::{Core, Stage};
+use super::stage::Stage;
 use crate::model::{Claim, Event, Failure, FailureKind, Outcome, TaskClient, Usage};
 use crate::store::{AttemptEnd, EndKind, Report};
 
@@ -38,7 +39,7 @@ fn start(core: &Arc<Core>, client: &Arc<dyn TaskClient>, slot: usize, claim: Cla
     let failure = match started {
         Ok(Ok(guest)) => {
             core.scheduler.add_live(guest.weight.saturating_sub(1));
-            let fiber = Fiber::new(core, claim, guest);
+            let fiber = Fiber::new(Arc::<Core>::downgrade(core) as _, claim, guest);
             core.add_live_fiber(&fiber);
             // From here on whoever ends it finds it among the live.
             if let Some(why) = core.starts.end(slot) {
@@ -59,27 +60,13 @@ fn start(core: &Arc<Core>, client: &Arc<dyn TaskClient>, slot: usize, claim: Cla
         Some(Kill::Release) => EndKind::Release,
         None => EndKind::Final(Outcome::Failure(Arc::new(failure))),
     };
-    let report = unstarted(&claim, AttemptEnd::unstarted(core.clock.now(), how));
+    let report = Report::unstarted(&claim, AttemptEnd::unstarted(core.clock.now(), how));
     // Before the slot is free: a runner that stops is done when all slots are
     // free and nothing lies in the inbox.
     core.inbox.put(|messages| messages.unstarted.push(report));
     core.scheduler.leave_slot(1, claim.depth);
     core.see_to_messages();
     None
-}
-
-/// The report of a claim that ended before there was a guest.
-pub(super) fn unstarted(claim: &Claim, end: AttemptEnd) -> Report {
-    Report {
-        id: claim.id,
-        runner: claim.runner,
-        attempt: claim.attempt,
-        observed: Vec::new(),
-        logs: Vec::new(),
-        progress: None,
-        component_digest: None,
-        end: Some(end),
-    }
 }
 
 /// How a guest left its slot.
@@ -117,7 +104,7 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
             return;
         }
         Left::Ended(outcome) => {
-            Some(core.retries.decide(&fiber.claim, &fiber.retry, outcome, core.clock.now()))
+            Some(core.retry_budgets.decide(&fiber.claim, &fiber.retry, outcome, core.clock.now()))
         }
         Left::Killed(Kill::Release) => Some(EndKind::Release),
         Left::Killed(Kill::NotOurs) => None,

@@ -1,17 +1,15 @@
-//! Claims whose guest is being made: on a slot, and not live yet. That is short, unless
-//! another version of a component has to be compiled first.
+//! Guests in the making: their claims are on a slot, and not live yet. Making one is short,
+//! unless another version of a component has to be compiled first.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::fiber::Kill;
-use super::{Core, Stage};
-use crate::model::{Claim, InvocationId};
-use crate::wasm::Interrupt;
+use crate::model::{Interrupt, InvocationId};
 
-/// What each slot makes a guest of. A claim moves from the scheduler to here, and from
-/// here to the live fibers: whoever wants to end it looks for it in that order.
+/// The claim of which each slot makes a guest. A claim moves from the scheduler to here,
+/// and from here to the live fibers: a search for it goes in that order.
 pub(super) struct Starts {
     /// One for each slot. Its own thread comes here twice for each guest, others only
     /// to end something.
@@ -21,18 +19,25 @@ pub(super) struct Starts {
 struct Starting {
     id: InvocationId,
     interrupt: Arc<Interrupt>,
-    /// Why there is to be no guest.
+    /// The reason why there is to be no guest.
     kill: Option<Kill>,
 }
 
 impl Starts {
-    /// Places for so many slots.
+    /// Makes room for so many slots.
     pub(super) fn new(slots: usize) -> Self {
         Self { slots: (0..slots).map(|_| Mutex::default()).collect() }
     }
 
-    /// A slot is done with making its guest: why there is to be none, if somebody has
-    /// said so. Who says so later finds the live fiber.
+    /// Registers that `slot` makes a guest for `id`. Returns the switch that ends it.
+    pub(super) fn begin(&self, slot: usize, id: InvocationId) -> Arc<Interrupt> {
+        let interrupt = Arc::new(Interrupt::default());
+        *self.slots[slot].lock() = Some(Starting { id, interrupt: Arc::clone(&interrupt), kill: None });
+        interrupt
+    }
+
+    /// Registers that `slot` has made its guest. Returns the reason why there is to be
+    /// none, if there is one by now. A later kill finds the live fiber.
     pub(super) fn end(&self, slot: usize) -> Option<Kill> {
         self.slots[slot].lock().take()?.kill
     }
@@ -60,31 +65,5 @@ impl Starts {
             }
         }
         killed
-    }
-}
-
-impl Core {
-    /// Ends what is here of an invocation that is somebody else's now, or final: in the
-    /// order in which a claim gets on.
-    pub(super) fn end_here(&self, id: InvocationId) {
-        self.scheduler.take_one(id);
-        self.starts.kill(id, Kill::NotOurs);
-        if let Some(fiber) = self.live_fiber(id) {
-            fiber.kill(Kill::NotOurs);
-        }
-    }
-
-    /// A slot begins to make a guest of a claim. What ends that is thrown already if
-    /// somebody had wanted to end it just before: then it was in neither place.
-    pub(super) fn begin_start(&self, slot: usize, claim: &Claim) -> Arc<Interrupt> {
-        let interrupt = Arc::new(Interrupt::default());
-        let starting = Starting { id: claim.id, interrupt: Arc::clone(&interrupt), kill: None };
-        *self.starts.slots[slot].lock() = Some(starting);
-        if !self.trust.is_good(claim.runner) || !self.registry.owns(claim.id, claim.attempt) {
-            self.starts.kill(claim.id, Kill::NotOurs);
-        } else if self.stage() >= Stage::Draining {
-            self.starts.kill(claim.id, Kill::Release);
-        }
-        interrupt
     }
 }

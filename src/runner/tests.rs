@@ -9,10 +9,15 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
 use self::support::*;
 use super::*;
-use crate::model::{ChildRequest, Invocation, LogEntry, LogStream, Status, SubmitOptions};
-use crate::store::{Batch, ClaimRequest};
+use crate::model::{
+    AwaitMode, ChildRequest, Invocation, InvocationId, LogEntry, LogStream, RunnerId, SlotControl, Status,
+    SubmitOptions,
+};
+use crate::store::{Batch, Cancel, ClaimRequest, Store};
 
 /// Whatever takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(60);

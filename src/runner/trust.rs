@@ -5,13 +5,10 @@
 //! ledger hangs with it. So a thread of its own watches the time, and when it is
 //! over, kills the guests: another runner may be about to start them.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::fiber::Kill;
-use super::{Core, Stage};
 use crate::model::RunnerId;
 
 /// A lease is trusted for all but this part of it: what clocks and the way to the
@@ -84,9 +81,9 @@ impl Trust {
     }
 }
 
-/// The life of the watching thread. It wakes at most once a lease.
-pub(super) fn watch(core: &Arc<Core>) {
-    let trust = &core.trust;
+/// Runs the watching thread, which wakes at most once a lease. Calls `on_over` each time
+/// the lease may be trusted no longer.
+pub(super) fn watch(trust: &Trust, on_over: impl Fn()) {
     let mut state = trust.state.lock();
     while !state.is_stopped {
         match state.until {
@@ -98,30 +95,9 @@ pub(super) fn watch(core: &Arc<Core>) {
                 state.is_over = true;
                 drop(state);
                 tracing::warn!("nothing was heard of the lease for too long: guests are killed");
-                core.disown_everything();
-                if core.stage() < Stage::Stopped {
-                    core.inbox.call();
-                }
+                on_over();
                 state = trust.state.lock();
             }
-        }
-    }
-}
-
-impl Core {
-    /// Kills every guest and forgets every claim without a report: they may be
-    /// another runner's by now. A claim that a slot has just taken is in none of the
-    /// lists; the slot asks before it starts it.
-    pub(super) fn disown_everything(&self) {
-        for claim in self.scheduler.take_claimed() {
-            self.registry.disown(claim.id);
-        }
-        for id in self.starts.kill_all(Kill::NotOurs) {
-            self.registry.disown(id);
-        }
-        for fiber in self.live_fibers() {
-            self.registry.disown(fiber.id());
-            fiber.kill(Kill::NotOurs);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::rules;
 use crate::model::{
-    ComponentDigest, Event, InvocationId, LogEntry, Outcome, Progress, RunnerId, UnixMicros, Usage,
+    Claim, ComponentDigest, Event, InvocationId, LogEntry, Outcome, Progress, RunnerId, UnixMicros, Usage,
 };
 
 /// Asks for work.
@@ -57,6 +57,20 @@ pub struct Report {
 }
 
 impl Report {
+    /// Reports the end of a claim that never had a guest.
+    pub fn unstarted(claim: &Claim, end: AttemptEnd) -> Self {
+        Self {
+            id: claim.id,
+            runner: claim.runner,
+            attempt: claim.attempt,
+            observed: Vec::new(),
+            logs: Vec::new(),
+            progress: None,
+            component_digest: None,
+            end: Some(end),
+        }
+    }
+
     /// The moves that it reports, in order.
     pub fn moves(&self) -> impl Iterator<Item = (UnixMicros, Event)> {
         let end = self.end.iter().map(|end| (end.at, rules::end_event(&end.how)));

@@ -22,9 +22,8 @@ use wasmtime::component::Component;
 
 use super::classify::classify;
 use super::compile::{self, CompileError, Compiler};
-use super::interrupt::Interrupt;
 use super::sealed::{HEADER, seal, unseal};
-use crate::model::ComponentDigest;
+use crate::model::{ComponentDigest, Interrupt};
 
 /// How files of compiled code end.
 const EXTENSION: &str = "compiled";

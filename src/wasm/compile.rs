@@ -27,7 +27,8 @@ use wasmtime::Engine;
 
 pub use child::{JobError, compile};
 
-use super::interrupt::Interrupt;
+use super::interrupt::event_of;
+use crate::model::Interrupt;
 
 /// The most bytes that are kept of what a child says.
 const MAX_SAID: usize = 64 << 10;
@@ -169,7 +170,7 @@ impl ChildCompiler {
         });
         let input = input.map_err(failed("the component can't be handed to the compiler"))?;
         let output = code.try_clone().map_err(failed("the compiler can't be given a file"))?;
-        let interrupt = interrupt.event().map_err(failed("the compiler can't be waited for"))?;
+        let interrupt = event_of(interrupt).map_err(failed("the compiler can't be waited for"))?;
         let deadline = Instant::now() + self.limits.time;
         let [program, arguments @ ..] = &*self.command else { unreachable!("a command has a program") };
         let child = Command::new(program)

@@ -8,14 +8,13 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::meter::Meter;
-use crate::model::{Failure, LimitKind, Usage};
+use crate::model::{Failure, LimitKind, SlotControl, Usage};
 
 /// Shared by the slot thread that runs a guest and the epoch callback inside the
 /// guest.
 ///
-/// Only time on a slot counts against the time limit: the slot thread brackets
-/// each stretch with [`begin_slice`](Self::begin_slice) and
-/// [`end_slice`](Self::end_slice).
+/// The slot uses it as a [`SlotControl`]: killing it ends a guest that computes at its next
+/// epoch tick.
 #[derive(Debug)]
 pub struct GuestControl {
     killed: AtomicBool,
@@ -52,43 +51,6 @@ impl GuestControl {
         }
     }
 
-    /// Asks the guest to end. It does at its next epoch tick if it computes; its
-    /// fiber is dropped by whoever holds it if it doesn't.
-    pub fn kill(&self) {
-        self.killed.store(true, Ordering::Release);
-    }
-
-    /// Whether [`kill`](Self::kill) was called.
-    pub fn is_killed(&self) -> bool {
-        self.killed.load(Ordering::Acquire)
-    }
-
-    /// The guest gets a slot.
-    pub fn begin_slice(&self) {
-        self.slice_began.store(self.since_created() + 1, Ordering::Release);
-    }
-
-    /// The guest gives its slot back. Returns how long it held it.
-    pub fn end_slice(&self) -> Duration {
-        let began = self.slice_began.swap(0, Ordering::AcqRel);
-        if began == 0 {
-            return Duration::ZERO;
-        }
-        let slice = self.since_created().saturating_sub(began - 1);
-        self.used.fetch_add(slice, Ordering::AcqRel);
-        Duration::from_nanos(slice)
-    }
-
-    /// This thread is about to poll the guest.
-    pub fn begin_poll(&self) {
-        self.poll_began.store(thread_nanos(), Ordering::Release);
-    }
-
-    /// This thread has polled the guest.
-    pub fn end_poll(&self) {
-        self.cpu.fetch_add(self.present_poll(), Ordering::AcqRel);
-    }
-
     /// Time of a processor that the guest has used, asked from within a poll.
     pub(super) fn cpu_within_poll(&self) -> Duration {
         Duration::from_nanos(self.cpu.load(Ordering::Acquire) + self.present_poll())
@@ -96,11 +58,6 @@ impl GuestControl {
 
     fn present_poll(&self) -> u64 {
         thread_nanos().saturating_sub(self.poll_began.load(Ordering::Acquire))
-    }
-
-    /// The usage so far, without children; to be asked between polls.
-    pub fn usage(&self) -> Usage {
-        Usage { cpu_micros: self.cpu.load(Ordering::Acquire).div_ceil(1_000), ..self.meter.usage() }
     }
 
     /// The counters of everything else.
@@ -127,26 +84,60 @@ impl GuestControl {
         Duration::from_nanos(self.used.load(Ordering::Acquire) + present)
     }
 
-    /// Time on slots that is left.
-    pub fn remaining(&self) -> Duration {
-        self.time_limit.saturating_sub(self.used())
-    }
-
     /// The limit.
     pub fn time_limit(&self) -> Duration {
         self.time_limit
     }
 
-    /// The failure of a guest whose time is over.
-    pub fn time_out(&self) -> Failure {
+    fn since_created(&self) -> u64 {
+        u64::try_from(self.created.elapsed().as_nanos()).unwrap_or(u64::MAX - 1)
+    }
+}
+
+impl SlotControl for GuestControl {
+    fn kill(&self) {
+        self.killed.store(true, Ordering::Release);
+    }
+
+    fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Acquire)
+    }
+
+    fn begin_slice(&self) {
+        self.slice_began.store(self.since_created() + 1, Ordering::Release);
+    }
+
+    fn end_slice(&self) -> Duration {
+        let began = self.slice_began.swap(0, Ordering::AcqRel);
+        if began == 0 {
+            return Duration::ZERO;
+        }
+        let slice = self.since_created().saturating_sub(began - 1);
+        self.used.fetch_add(slice, Ordering::AcqRel);
+        Duration::from_nanos(slice)
+    }
+
+    fn begin_poll(&self) {
+        self.poll_began.store(thread_nanos(), Ordering::Release);
+    }
+
+    fn end_poll(&self) {
+        self.cpu.fetch_add(self.present_poll(), Ordering::AcqRel);
+    }
+
+    fn usage(&self) -> Usage {
+        Usage { cpu_micros: self.cpu.load(Ordering::Acquire).div_ceil(1_000), ..self.meter.usage() }
+    }
+
+    fn remaining(&self) -> Duration {
+        self.time_limit.saturating_sub(self.used())
+    }
+
+    fn time_out(&self) -> Failure {
         Failure::timed_out(format!(
             "the guest held its slot for longer than its time limit of {:?}",
             self.time_limit
         ))
-    }
-
-    fn since_created(&self) -> u64 {
-        u64::try_from(self.created.elapsed().as_nanos()).unwrap_or(u64::MAX - 1)
     }
 }
 

@@ -22,7 +22,8 @@ use super::scrub::Scrubber;
 use super::submits::Submits;
 use super::values::{WriteError, arguments_from_json, to_json};
 use crate::model::{
-    Caller, Claim, Clock, Failure, FailureKind, LimitKind, LogStream, Outcome, TaskClient, TaskLimits,
+    Caller, Claim, Clock, Failure, FailureKind, LimitKind, LogStream, Outcome, SlotControl, TaskClient,
+    TaskLimits,
 };
 
 /// Bytes that a guest may hand to the host in one call, as the host counts them:

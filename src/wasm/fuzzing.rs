@@ -6,12 +6,11 @@ use std::sync::OnceLock;
 use wasmtime::Engine;
 use wasmtime::component::Val;
 
-use crate::model::ComponentDigest;
+use crate::model::{ComponentDigest, Interrupt};
 
 use super::cache::Cache;
 use super::compile::Compiler;
 use super::engine::compiling_engine;
-use super::interrupt::Interrupt;
 use super::loaded::load_bytes;
 use super::names::Names;
 use super::sealed::{seal, unseal};

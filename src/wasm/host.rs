@@ -18,7 +18,7 @@ use super::submits::Submits;
 use crate::model;
 use crate::model::{
     AwaitMode, Caller, ChildRequest, FailureKind, InvocationId, LimitKind, MAX_AWAITED, Outcome, Progress,
-    TaskClient, check_key, check_labels,
+    SlotControl, TaskClient, check_key, check_labels,
 };
 
 mod bindings {

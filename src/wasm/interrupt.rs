@@ -1,56 +1,19 @@
-//! Ending what a thread waits for while it makes a guest.
+//! Waiting for an interrupt together with something else.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
 
-/// A switch that is thrown once, by whoever wants no guest any more. Costs nothing
-/// until somebody really waits.
-#[derive(Debug, Default)]
-pub struct Interrupt {
-    state: Mutex<State>,
-}
+use crate::model::Interrupt;
 
-#[derive(Debug, Default)]
-struct State {
-    is_thrown: bool,
-    /// Readable once it was thrown; there is none before anybody waits for it.
-    event: Option<Arc<OwnedFd>>,
-}
-
-impl Interrupt {
-    /// Ends the wait, now or as soon as it begins.
-    pub fn throw(&self) {
-        let mut state = self.state.lock();
-        if !std::mem::replace(&mut state.is_thrown, true)
-            && let Some(event) = &state.event
-        {
-            signal(event);
-        }
-    }
-
-    /// Whether it was thrown.
-    pub fn is_thrown(&self) -> bool {
-        self.state.lock().is_thrown
-    }
-
-    /// A descriptor to wait for together with others: readable once the switch
-    /// was thrown.
-    pub(super) fn event(&self) -> io::Result<Arc<OwnedFd>> {
-        let mut state = self.state.lock();
-        if let Some(event) = &state.event {
-            return Ok(Arc::clone(event));
-        }
-        let event = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
-        if state.is_thrown {
-            signal(&event);
-        }
-        state.event = Some(Arc::clone(&event));
-        Ok(event)
-    }
+/// Makes a descriptor that is readable once `interrupt` is thrown.
+pub(super) fn event_of(interrupt: &Interrupt) -> io::Result<Arc<OwnedFd>> {
+    let event = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
+    let signalled = Arc::clone(&event);
+    interrupt.on_throw(move || signal(&signalled));
+    Ok(event)
 }
 
 fn signal(event: &OwnedFd) {
@@ -72,7 +35,7 @@ mod tests {
     #[test]
     fn whoever_waits_is_told_whether_before_or_after() {
         let before = Interrupt::default();
-        let event = before.event().expect("there are descriptors");
+        let event = event_of(&before).expect("there are descriptors");
         assert!(!before.is_thrown() && !is_readable(&event));
         before.throw();
         before.throw();
@@ -80,6 +43,6 @@ mod tests {
 
         let after = Interrupt::default();
         after.throw();
-        assert!(is_readable(&after.event().expect("there are descriptors")));
+        assert!(is_readable(&event_of(&after).expect("there are descriptors")));
     }
 }

@@ -14,7 +14,6 @@ use super::docs::describe;
 use super::engine::{EpochTicker, new_engine};
 use super::execute;
 use super::glob::Glob;
-use super::interrupt::Interrupt;
 use super::linked::{LinkedTask, link_one};
 use super::loaded::{Loaded, load_one};
 use super::names::Names;
@@ -24,7 +23,7 @@ use super::source::{ComponentSource, LoadError, load_error};
 use super::task::{ArgumentError, NotTask, ResolveError, Task, TaskSchema};
 use super::values::{Shape, arguments_schema, normalise_arguments, value_schema};
 use super::versions::{Shelf, Versions};
-use crate::model::{Claim, Clock, ComponentDigest, LimitKind, Outcome, RetryPolicy, TaskClient};
+use crate::model::{Claim, Clock, ComponentDigest, Interrupt, LimitKind, Outcome, RetryPolicy, TaskClient};
 
 /// Options of loading components.
 #[derive(Debug, Clone)]

@@ -79,6 +79,7 @@ impl ResourceLimiter for MemoryLimit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::SlotControl;
 
     fn limit(bytes: u64) -> MemoryLimit {
         MemoryLimit::new(bytes, Arc::new(GuestControl::new(std::time::Duration::from_secs(1))))

@@ -12,9 +12,8 @@ use super::cache::Cache;
 use super::compile::CompileError;
 use super::discover::{Discovery, Export, discover};
 use super::docs;
-use super::interrupt::Interrupt;
 use super::source::{LoadError, load_error};
-use crate::model::ComponentDigest;
+use crate::model::{ComponentDigest, Interrupt};
 
 /// A component that was read and compiled, before it is linked.
 pub(super) struct Loaded {

@@ -53,7 +53,6 @@ pub use glob::Glob;
 pub use grants::{DirectoryAccess, DirectoryGrant, GRANT_KEYS, GRANTS, GrantKind, Grants, RightKind};
 pub use inspect::{Capability, Inspection};
 pub use interfaces::{Interface, Interfaces};
-pub use interrupt::Interrupt;
 pub use library::{Library, LibraryOptions, StartedGuest};
 pub use loaded::check_lock;
 pub use network::{HostPattern, HttpGrant, NetworkGrant, Ports, Scheme};

@@ -10,12 +10,11 @@ use parking_lot::Mutex;
 
 use super::cache::Cache;
 use super::compile::Compiler;
-use super::interrupt::Interrupt;
 use super::linked::{Linked, link_one};
 use super::loaded::{Loaded, load_bytes};
 use super::names::Names;
 use super::source::{ComponentSource, VersionPolicy};
-use crate::model::ComponentDigest;
+use crate::model::{ComponentDigest, Interrupt};
 
 /// The most other versions that are kept linked. Further ones are linked anew, from compiled
 /// code.

@@ -1,21 +1,20 @@
 //! How much work a runner takes, which, and when it gives some back.
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::Ledger;
 use crate::model::{Claim, InvocationId};
+use crate::runner::core::Core;
 use crate::runner::inbox::Messages;
-use crate::runner::slot::unstarted;
-use crate::runner::{Core, Stage};
-use crate::store::{AttemptEnd, ClaimRequest, EndKind};
+use crate::runner::stage::Stage;
+use crate::store::{AttemptEnd, ClaimRequest, EndKind, Report};
 
 /// A runner claims ahead at most what its slots get through in this time, so
 /// that what it holds without running it is hardly late anywhere else.
 const PREFETCH_TIME: Duration = Duration::from_millis(20);
 
 /// And never more than this many.
-const PREFETCH_MAX: u64 = 512;
+const PREFETCH_MAX: usize = 512;
 
 /// Claimed work that no slot has taken for this long is given back: the guess
 /// about how long guests run was wrong.
@@ -60,7 +59,7 @@ impl Ledger {
     pub(super) fn give_back_claimed(&mut self, core: &Core, messages: &mut Messages) {
         for claim in core.scheduler.take_claimed() {
             let end = AttemptEnd::unstarted(core.clock.now(), EndKind::Release);
-            messages.unstarted.push(unstarted(&claim, end));
+            messages.unstarted.push(Report::unstarted(&claim, end));
         }
     }
 
@@ -74,7 +73,7 @@ impl Ledger {
             Some((since, taken)) if taken == load.taken => {
                 if since.elapsed() >= STALE_PREFETCH {
                     self.ready_since = None;
-                    core.counters.slice_nanos.store(nanos(STALE_PREFETCH), Ordering::Relaxed);
+                    core.counters.set_slice(STALE_PREFETCH);
                     self.give_back_claimed(core, messages);
                     self.may_have_work = true;
                 }
@@ -98,10 +97,10 @@ impl Ledger {
             Some(_) => (2 * slots).saturating_sub(load.startable),
         };
         let room = if load.may_start_unawaited {
-            let average = core.counters.slice_nanos.load(Ordering::Relaxed).max(1);
-            let ahead = (nanos(PREFETCH_TIME) / average).min(PREFETCH_MAX);
-            let ahead = if core.counters.slice_nanos.load(Ordering::Relaxed) == 0 { 0 } else { ahead };
-            (load.idle + slots * usize::try_from(ahead).unwrap_or(0)).saturating_sub(load.ready)
+            let fits = |slice: Duration| PREFETCH_TIME.as_nanos() / slice.as_nanos().max(1);
+            let ahead = core.counters.slice().map_or(0, fits);
+            let ahead = usize::try_from(ahead).unwrap_or(usize::MAX).min(PREFETCH_MAX);
+            (load.idle + slots * ahead).saturating_sub(load.ready)
         } else {
             0
         };
@@ -133,7 +132,7 @@ impl Ledger {
         unclaimable: &[InvocationId],
         more: bool,
     ) {
-        core.registry.not_claimable(unclaimable);
+        core.registry.mark_unclaimable(unclaimable);
         if !request.only_awaited {
             self.may_have_work = more;
         }
@@ -146,7 +145,7 @@ impl Ledger {
             self.may_have_work = true;
             let release = |claim: &Claim| {
                 let end = AttemptEnd::unstarted(core.clock.now(), EndKind::Release);
-                unstarted(claim, end)
+                Report::unstarted(claim, end)
             };
             core.inbox.put(|messages| messages.unstarted.extend(claimed.iter().map(release)));
             return;
@@ -162,8 +161,4 @@ impl Ledger {
             .collect();
         core.scheduler.push_claimed(claims);
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

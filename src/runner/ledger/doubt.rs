@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::{Held, Ledger, give_up};
 use crate::model::InvocationId;
-use crate::runner::Core;
+use crate::runner::core::Core;
 use crate::runner::inbox::Messages;
 use crate::store::{Applied, Report, Store, StoreError};
 

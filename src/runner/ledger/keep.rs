@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::Ledger;
-use crate::runner::{Core, Stage};
+use crate::runner::core::Core;
+use crate::runner::stage::Stage;
 use crate::store::{Batch, Prune, PrunePosition, StoreError};
 
 /// A sweep begins this long after the one before it was over.

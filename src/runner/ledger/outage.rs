@@ -8,8 +8,9 @@
 use std::time::Instant;
 
 use super::{Ledger, PendingSubmit, refuse_all};
+use crate::runner::core::Core;
 use crate::runner::inbox::{Messages, SubmitMessage};
-use crate::runner::{Core, Stage};
+use crate::runner::stage::Stage;
 use crate::store::NewInvocation;
 
 /// Since when the store can't be reached, and who waits for it.
@@ -46,7 +47,7 @@ impl Ledger {
     }
 
     /// The store has answered.
-    pub(super) fn outage_is_over(&mut self) {
+    pub(super) fn end_outage(&mut self) {
         self.outage.since = None;
     }
 }

@@ -9,7 +9,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::{Held, Ledger};
-use crate::runner::{Core, Stage};
+use crate::runner::core::Core;
+use crate::runner::stage::Stage;
 use crate::store::{NewInvocation, Report};
 
 /// Children of one submit that one turn takes: so many, or one that is as large.
@@ -23,9 +24,6 @@ pub(super) const LOOK_UPS: usize = 1_000;
 /// together than the share.
 const LARGE: usize = 64 << 10;
 const REPORTS_BYTES: usize = 4 << 20;
-
-/// While outcomes of more bytes than this wait for the store, no guest gets a slot.
-pub(in crate::runner) const MAX_UNWRITTEN: usize = 64 << 20;
 
 /// How many of some children are the share of one turn.
 pub(super) fn children(children: &[NewInvocation]) -> usize {

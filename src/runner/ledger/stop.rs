@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::{Held, Ledger};
+use crate::runner::core::Core;
 use crate::runner::fiber::Kill;
 use crate::runner::inbox::Messages;
-use crate::runner::{Core, KILL_PATIENCE, Stage};
+use crate::runner::stage::{KILL_PATIENCE, Stage};
 use crate::store::{AttemptEnd, EndKind, StoreError};
 
 impl Ledger {

@@ -3,9 +3,9 @@
 use std::sync::mpsc::{Receiver, Sender};
 
 use super::*;
-use crate::model::{Claim, Failure, FailureKind, SystemClock};
+use crate::model::{Claim, Failure, FailureKind, Interrupt, Refusal, SystemClock, TaskClient};
 use crate::runner::fiber::Kill;
-use crate::wasm::Interrupt;
+use crate::store::TaskSet;
 
 /// Closures, but for `slow`: a guest of it is made for as long as somebody wants it.
 struct Makers {

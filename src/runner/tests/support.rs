@@ -12,23 +12,55 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::model::{
-    Caller, ChildRequest, Claim, ComponentDigest, Failure, FailureKind, Invocation, LogEntry, Status,
-    SubmitOptions, SystemClock, Transition,
+    Caller, ChildRequest, Claim, ComponentDigest, Failure, FailureKind, Interrupt, Invocation, LogEntry,
+    Outcome, Refusal, SlotControl, Status, SubmitOptions, SystemClock, TaskClient, Transition, Usage,
 };
 use crate::store::{
     Batch, Counts, Filter, LookUp, MemoryStore, NewInvocation, NextDue, PauseTarget, PushedComponent,
-    Receipt, TaskRule, TaskSet,
+    Receipt, StoreError, TaskRule, TaskSet, Watch,
 };
-use crate::wasm::{GuestControl, Interrupt};
 
 pub(super) type Body = Pin<Box<dyn Future<Output = Result<u64, String>> + Send>>;
+
+/// The switch of a guest that may take its time.
+#[derive(Default)]
+pub(super) struct Switch {
+    is_killed: AtomicBool,
+    slice_began: Mutex<Option<Instant>>,
+}
+
+impl SlotControl for Switch {
+    fn kill(&self) {
+        self.is_killed.store(true, Ordering::SeqCst);
+    }
+    fn is_killed(&self) -> bool {
+        self.is_killed.load(Ordering::SeqCst)
+    }
+    fn begin_slice(&self) {
+        *self.slice_began.lock() = Some(Instant::now());
+    }
+    fn end_slice(&self) -> Duration {
+        self.slice_began.lock().take().map_or(Duration::ZERO, |began| began.elapsed())
+    }
+    fn begin_poll(&self) {}
+    fn end_poll(&self) {}
+    fn usage(&self) -> Usage {
+        Usage::default()
+    }
+    fn remaining(&self) -> Duration {
+        Duration::from_secs(3600)
+    }
+    fn time_out(&self) -> Failure {
+        Failure::timed_out("it took more than an hour".to_owned())
+    }
+}
 
 /// What a guest has at hand.
 #[derive(Clone)]
 pub(super) struct Hands {
     pub(super) claim: Claim,
     pub(super) client: Arc<dyn TaskClient>,
-    pub(super) control: Arc<GuestControl>,
+    pub(super) control: Arc<Switch>,
 }
 
 impl Hands {
@@ -95,7 +127,7 @@ impl Executor for Closures {
 
     fn start(&self, claim: &Claim, client: &Arc<dyn TaskClient>, _: &Interrupt) -> Result<Guest, Failure> {
         assert!(&*claim.task != "panic-at-start", "as asked");
-        let control = Arc::new(GuestControl::new(Duration::from_secs(3600)));
+        let control = Arc::<Switch>::default();
         let hands = Hands { claim: claim.clone(), client: Arc::clone(client), control: Arc::clone(&control) };
         let body = self.guests[&claim.task](hands);
         let future = Box::pin(async move {

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use run_wasm_runner::model::{
-    AwaitMode, Caller, ChildRequest, Claim, ComponentDigest, Failure, FailureKind, InvocationId, Outcome,
-    Refusal, RetryPolicy, SubmitOptions, TaskClient,
+    AwaitMode, Caller, ChildRequest, Claim, ComponentDigest, Failure, FailureKind, Interrupt, InvocationId,
+    Outcome, Refusal, RetryPolicy, SubmitOptions, TaskClient,
 };
 use run_wasm_runner::runner::{Executor, Guest, PreparedChild};
 use run_wasm_runner::store::{NewInvocation, TaskSet};
-use run_wasm_runner::wasm::{GuestControl, Interrupt};
+use run_wasm_runner::wasm::GuestControl;
 
 type Body = Pin<Box<dyn Future<Output = Result<u64, String>> + Send>>;
 

@@ -1,4 +1,4 @@
-//! Who waits for what.
+//! The waits of a runner, and its final cache.
 //!
 //! Registering a waiter and asking whether its result is already there happen
 //! under one lock, the registry's, so a wake-up can't be lost between them. A
@@ -11,115 +11,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::task::Waker;
 
 use parking_lot::Mutex;
 
 use super::final_cache::FinalCache;
-use crate::model::{AwaitMode, InvocationId, MAX_AWAITED_BYTES, Outcome, Refusal};
-
-/// One guest, or one thread outside, waiting for one or more results.
-#[derive(Debug)]
-pub(super) struct Wait {
-    /// The waiting invocation; `None` for a waiter outside.
-    caller: Option<InvocationId>,
-    mode: AwaitMode,
-    /// Generation of the awaited: one below the caller.
-    depth: u32,
-    /// Order of registration: the age of the wait.
-    sequence: u64,
-    state: Mutex<WaitState>,
-}
-
-#[derive(Debug)]
-struct WaitState {
-    ids: Vec<InvocationId>,
-    outcomes: Vec<Option<Outcome>>,
-    missing: usize,
-    /// What the outcomes take, in bytes.
-    bytes: usize,
-    /// The first that came, for whoever waits for any.
-    first: Option<usize>,
-    refused: Option<Refusal>,
-    waker: Option<Waker>,
-}
-
-impl Wait {
-    /// The answer, if it is there; otherwise keeps `waker` for the moment when
-    /// it is.
-    pub(super) fn poll(&self, waker: &Waker) -> Option<Result<Vec<(usize, Outcome)>, Refusal>> {
-        let mut state = self.state.lock();
-        if let Some(refusal) = state.refused.take() {
-            return Some(Err(refusal));
-        }
-        if !self.is_satisfied(&state) {
-            if !state.waker.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
-                state.waker = Some(waker.clone());
-            }
-            return None;
-        }
-        let outcomes = match (self.mode, state.first) {
-            (AwaitMode::Any | AwaitMode::AnyWithin(_), Some(first)) => {
-                state.outcomes[first].take().map(|outcome| (first, outcome)).into_iter().collect()
-            }
-            _ => std::mem::take(&mut state.outcomes).into_iter().flatten().enumerate().collect(),
-        };
-        Some(Ok(outcomes))
-    }
-
-    fn is_satisfied(&self, state: &WaitState) -> bool {
-        match self.mode {
-            AwaitMode::All => state.missing == 0,
-            AwaitMode::Any | AwaitMode::AnyWithin(_) => state.first.is_some(),
-        }
-    }
-
-    fn fill(&self, index: usize, outcome: &Outcome) {
-        let mut state = self.state.lock();
-        // What came first is the whole answer to a wait for any.
-        let is_superfluous = self.is_satisfied(&state) || state.refused.is_some();
-        if is_superfluous || state.outcomes.get(index).is_none_or(Option::is_some) {
-            return;
-        }
-        state.outcomes[index] = Some(outcome.clone());
-        state.missing -= 1;
-        state.bytes += outcome.approximate_bytes();
-        state.first.get_or_insert(index);
-        state.refuse_too_much();
-        if self.is_satisfied(&state) || state.refused.is_some() {
-            let waker = state.waker.take();
-            drop(state);
-            if let Some(waker) = waker {
-                waker.wake();
-            }
-        }
-    }
-
-    /// Ends the wait without an answer.
-    pub(super) fn refuse(&self, refusal: Refusal) {
-        let mut state = self.state.lock();
-        state.refused = Some(refusal);
-        let waker = state.waker.take();
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-}
-
-impl WaitState {
-    /// Gives up what is more than anybody gets at once: it would stay here, in the host's
-    /// memory, until the last is there.
-    fn refuse_too_much(&mut self) {
-        if self.bytes > MAX_AWAITED_BYTES {
-            self.outcomes.iter_mut().for_each(|outcome| *outcome = None);
-            self.refused = Some(Refusal::bound(format!(
-                "the results that are awaited at once have more than {MAX_AWAITED_BYTES} bytes together: \
-                 await fewer of them at a time"
-            )));
-        }
-    }
-}
+use super::wait::Wait;
+use crate::model::{AwaitMode, InvocationId, Outcome, Refusal};
 
 /// How urgent an awaited invocation is, most urgent first: most waiters, then the
 /// deepest, then the oldest wait. Deepest before oldest keeps the number of
@@ -210,48 +107,25 @@ impl Registry {
         let outcomes: Vec<_> = ids.iter().map(|id| inner.finals.get(*id)).collect();
         let sequence = inner.next_sequence;
         inner.next_sequence += 1;
-        let mut state = WaitState {
-            missing: outcomes.iter().filter(|outcome| outcome.is_none()).count(),
-            bytes: outcomes.iter().flatten().map(Outcome::approximate_bytes).sum(),
-            first: outcomes.iter().position(Option::is_some),
-            ids: ids.clone(),
-            outcomes,
-            refused: None,
-            waker: None,
-        };
-        if mode == AwaitMode::All {
-            state.refuse_too_much();
-        }
-        let wait = Arc::new(Wait {
-            caller: caller.as_ref().map(|(id, _)| *id),
-            mode,
-            depth: depth + 1,
-            sequence,
-            state: Mutex::new(state),
-        });
-        let state = wait.state.lock();
+        let wait =
+            Wait::new(caller.as_ref().map(|(id, _)| *id), mode, depth + 1, sequence, ids.clone(), outcomes);
         let mut unknown = Vec::new();
-        if !wait.is_satisfied(&state) && state.refused.is_none() {
-            for (index, id) in ids.iter().enumerate() {
-                if state.outcomes[index].is_none() {
-                    inner.add_waiter(*id, &wait, index);
-                    if !inner.owned.contains_key(id) {
-                        unknown.push(*id);
-                    }
-                }
+        let is_open = wait.visit_missing(|id, place| {
+            inner.add_waiter(id, &wait, place);
+            if !inner.owned.contains_key(&id) {
+                unknown.push(id);
             }
-            if let Some((caller, task)) = caller {
-                inner.waiting.insert(caller, (task, ids));
-            }
+        });
+        if is_open && let Some((caller, task)) = caller {
+            inner.waiting.insert(caller, (task, ids));
         }
-        drop(state);
         Ok((wait, unknown))
     }
 
     /// A child is about to be submitted, and awaited: until
-    /// [`is_submitted`](Self::is_submitted), or the end of its wait, nobody asks the
+    /// [`mark_submitted`](Self::mark_submitted), or the end of its wait, nobody asks the
     /// store what became of it.
-    pub(super) fn will_be_submitted(&self, id: InvocationId) {
+    pub(super) fn mark_unsubmitted(&self, id: InvocationId) {
         self.inner.lock().unsubmitted.insert(id);
     }
 
@@ -259,10 +133,8 @@ impl Registry {
     /// other. Returns whether it must be looked up.
     pub(super) fn redirect(&self, wait: &Arc<Wait>, to: InvocationId) -> bool {
         let mut inner = self.inner.lock();
-        inner.remove_waiter(wait);
-        for id in std::mem::replace(&mut wait.state.lock().ids, vec![to]) {
-            inner.unsubmitted.remove(&id);
-        }
+        let ids = wait.retarget(to);
+        inner.remove_waiter(wait, &ids);
         if let Some(caller) = wait.caller
             && let Some((_, ids)) = inner.waiting.get_mut(&caller)
         {
@@ -278,10 +150,7 @@ impl Registry {
         if let Some(caller) = wait.caller {
             inner.waiting.remove(&caller);
         }
-        for id in &wait.state.lock().ids {
-            inner.unsubmitted.remove(id);
-        }
-        inner.remove_waiter(wait);
+        inner.remove_waiter(wait, &wait.ids());
     }
 
     /// An invocation is final: keeps its outcome and answers its waiters.
@@ -382,7 +251,7 @@ impl Registry {
 
     /// These can't be claimed now: asking for them again and again would keep
     /// others from being asked for.
-    pub(super) fn not_claimable(&self, ids: &[InvocationId]) {
+    pub(super) fn mark_unclaimable(&self, ids: &[InvocationId]) {
         let mut inner = self.inner.lock();
         for id in ids {
             inner.forget_want(*id);
@@ -402,7 +271,7 @@ impl Registry {
     }
 
     /// These can be claimed now: a rule kept them back.
-    pub(super) fn are_unblocked(&self, ids: &[InvocationId]) {
+    pub(super) fn mark_unblocked(&self, ids: &[InvocationId]) {
         let mut inner = self.inner.lock();
         for id in ids {
             if inner.aside.remove(id) {
@@ -414,7 +283,7 @@ impl Registry {
     /// A child that is awaited since before its submit is in the store now. A
     /// claim between the two has asked for it in vain; then it returns `true`,
     /// and the child is asked for again.
-    pub(super) fn is_submitted(&self, id: InvocationId) -> bool {
+    pub(super) fn mark_submitted(&self, id: InvocationId) -> bool {
         let mut inner = self.inner.lock();
         inner.unsubmitted.remove(&id);
         let was_aside = inner.aside.remove(&id);
@@ -452,18 +321,19 @@ impl Inner {
         self.update_want(id);
     }
 
-    fn remove_waiter(&mut self, wait: &Arc<Wait>) {
-        let ids = wait.state.lock().ids.clone();
+    /// Removes a wait for `ids`.
+    fn remove_waiter(&mut self, wait: &Arc<Wait>, ids: &[InvocationId]) {
         for id in ids {
-            let Some(waiters) = self.waiters.get_mut(&id) else {
+            self.unsubmitted.remove(id);
+            let Some(waiters) = self.waiters.get_mut(id) else {
                 continue;
             };
             waiters.retain(|(other, _)| !Arc::ptr_eq(other, wait));
             if waiters.is_empty() {
-                self.waiters.remove(&id);
-                self.aside.remove(&id);
+                self.waiters.remove(id);
+                self.aside.remove(id);
             }
-            self.update_want(id);
+            self.update_want(*id);
         }
     }
 
@@ -538,8 +408,10 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Waker;
 
     use super::*;
+    use crate::model::MAX_AWAITED_BYTES;
 
     struct CountingWaker(AtomicUsize);
 
@@ -740,14 +612,14 @@ mod tests {
     fn what_is_not_submitted_yet_is_not_looked_for() {
         let registry = registry();
         let (child, other) = (id(), id());
-        registry.will_be_submitted(child);
+        registry.mark_unsubmitted(child);
         let (wait, _) = registry.register(wait_for(None, &[child], AwaitMode::All)).unwrap();
         let (_other, _) = registry.register(wait_for(None, &[other], AwaitMode::All)).unwrap();
         assert_eq!(registry.awaited_elsewhere(), [other]);
-        registry.is_submitted(child);
+        registry.mark_submitted(child);
         assert_eq!(registry.awaited_elsewhere().len(), 2);
         // A submit that came to nothing leaves nothing behind.
-        registry.will_be_submitted(child);
+        registry.mark_unsubmitted(child);
         registry.unregister(&wait);
         let (_again, _) = registry.register(wait_for(None, &[child], AwaitMode::All)).unwrap();
         assert_eq!(registry.awaited_elsewhere().len(), 2);

@@ -1,4 +1,5 @@
-//! What becomes of an attempt that has ended: final, or one more.
+//! Whether a failed attempt is final or retried, within the retry budget of its task. The
+//! back-off formula is in `model/retry.rs`.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -8,15 +9,15 @@ use parking_lot::Mutex;
 use crate::model::{Claim, Outcome, RetryBudget, RetryPolicy, UnixMicros, spread};
 use crate::store::EndKind;
 
-/// Decides about ends of attempts, within the budgets of their tasks.
+/// The retry budgets of all tasks.
 #[derive(Default)]
-pub(super) struct Retries {
+pub(super) struct RetryBudgets {
     /// The retries of each task that has a budget.
     spent: Mutex<HashMap<Arc<str>, Spent>>,
 }
 
-impl Retries {
-    /// How an attempt with this outcome ends.
+impl RetryBudgets {
+    /// Decides how an attempt with this outcome ends.
     pub(super) fn decide(
         &self,
         claim: &Claim,

@@ -1,0 +1,90 @@
+//! How a slot limits and ends the guest that it runs.
+
+use std::fmt;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::{Failure, Usage};
+
+/// The switch and the clock of one guest, as the slot that runs it needs them.
+///
+/// Only time on a slot counts against the guest's time limit: a slot brackets each stretch
+/// with [`begin_slice`](Self::begin_slice) and [`end_slice`](Self::end_slice).
+pub trait SlotControl: Send + Sync {
+    /// Asks the guest to end. It does soon if it computes; whoever holds the guest drops
+    /// it if it doesn't.
+    fn kill(&self);
+
+    /// Whether [`kill`](Self::kill) was called.
+    fn is_killed(&self) -> bool;
+
+    /// The guest gets a slot.
+    fn begin_slice(&self);
+
+    /// The guest gives its slot back. Returns how long it held it.
+    fn end_slice(&self) -> Duration;
+
+    /// This thread is about to poll the guest.
+    fn begin_poll(&self);
+
+    /// This thread has polled the guest.
+    fn end_poll(&self);
+
+    /// Returns what was used so far but for children, asked between polls.
+    fn usage(&self) -> Usage;
+
+    /// Returns the time on slots that is left.
+    fn remaining(&self) -> Duration;
+
+    /// Makes the failure of a guest whose time is over.
+    fn time_out(&self) -> Failure;
+}
+
+/// A switch that ends the making of a guest. It is thrown once, when nobody wants the guest
+/// any more.
+#[derive(Default)]
+pub struct Interrupt {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    is_thrown: bool,
+    /// Called when it is thrown; there are none before anybody really waits.
+    listeners: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+impl Interrupt {
+    /// Throws the switch, which calls the listeners.
+    pub fn throw(&self) {
+        let listeners = {
+            let mut state = self.state.lock();
+            state.is_thrown = true;
+            std::mem::take(&mut state.listeners)
+        };
+        listeners.into_iter().for_each(|listener| listener());
+    }
+
+    /// Whether it was thrown.
+    pub fn is_thrown(&self) -> bool {
+        self.state.lock().is_thrown
+    }
+
+    /// Calls `listener` when the switch is thrown: at once if it was thrown already.
+    pub fn on_throw(&self, listener: impl FnOnce() + Send + 'static) {
+        let mut state = self.state.lock();
+        if state.is_thrown {
+            drop(state);
+            listener();
+        } else {
+            state.listeners.push(Box::new(listener));
+        }
+    }
+}
+
+impl fmt::Debug for Interrupt {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Interrupt").field("is_thrown", &self.is_thrown()).finish_non_exhaustive()
+    }
+}

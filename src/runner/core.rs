@@ -1,0 +1,241 @@
+//! What the threads of one runner share.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::executor::Executor;
+use super::fiber::{Fiber, Kill, Resume};
+use super::idle::Idle;
+use super::inbox::Inbox;
+use super::ledger::Ledger;
+use super::metrics::Counters;
+use super::options::RunnerOptions;
+use super::registry::Registry;
+use super::retry_budget::RetryBudgets;
+use super::scheduler::Scheduler;
+use super::stage::Stage;
+use super::starts::Starts;
+use super::trust::{self, Trust};
+use crate::model::{Claim, Clock, Interrupt, InvocationId, Refusal, RunnerId, Usage};
+use crate::store::{Bill, Store, StoreError, TaskSet};
+
+/// What the threads of one runner share.
+pub(super) struct Core {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) executor: Arc<dyn Executor>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) options: RunnerOptions,
+    pub(super) scheduler: Scheduler,
+    pub(super) registry: Registry,
+    pub(super) trust: Trust,
+    pub(super) inbox: Inbox,
+    /// Held for one turn. With an instant store any thread may take it; with a
+    /// durable one only the ledger thread does.
+    pub(super) ledger: Mutex<Ledger>,
+    /// Live fibers by invocation.
+    pub(super) live: Mutex<HashMap<InvocationId, Arc<Fiber>>>,
+    /// Guests in the making.
+    pub(super) starts: Starts,
+    pub(super) stage: AtomicU8,
+    /// When the grace time is over, once draining has begun.
+    pub(super) grace_ends: Mutex<Option<Instant>>,
+    pub(super) counters: Counters,
+    pub(super) retry_budgets: RetryBudgets,
+    pub(super) idle: Idle,
+    /// Why the runner ended by itself, if it did.
+    pub(super) fault: OnceLock<StoreError>,
+}
+
+impl Core {
+    /// Makes the state of a runner that owns nothing yet.
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        executor: Arc<dyn Executor>,
+        clock: Arc<dyn Clock>,
+        options: RunnerOptions,
+    ) -> Self {
+        let id = RunnerId::generate();
+        Self {
+            ledger: Mutex::new(Ledger::new(id)),
+            scheduler: Scheduler::new(options.max_live),
+            registry: Registry::new(options.final_cache_entries, options.final_cache_bytes),
+            inbox: Inbox::default(),
+            trust: Trust::new(id),
+            live: Mutex::new(HashMap::new()),
+            starts: Starts::new(options.slots),
+            stage: AtomicU8::new(Stage::Working as u8),
+            grace_ends: Mutex::new(None),
+            counters: Counters::default(),
+            retry_budgets: RetryBudgets::default(),
+            idle: Idle::default(),
+            fault: OnceLock::new(),
+            store,
+            executor,
+            clock,
+            options,
+        }
+    }
+
+    /// How far the runner has got with stopping.
+    pub(super) fn stage(&self) -> Stage {
+        match self.stage.load(Ordering::Acquire) {
+            0 => Stage::Working,
+            1 => Stage::Draining,
+            2 => Stage::Killing,
+            _ => Stage::Stopped,
+        }
+    }
+
+    /// Moves on to `stage`, if the runner has not got there already.
+    pub(super) fn advance(&self, stage: Stage) {
+        self.stage.fetch_max(stage as u8, Ordering::AcqRel);
+        if stage == Stage::Draining {
+            self.grace_ends.lock().get_or_insert_with(|| Instant::now() + self.options.grace);
+        }
+        self.idle.notify();
+        self.inbox.call();
+    }
+
+    /// Whether the runner was asked to stop.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stage() != Stage::Working
+    }
+
+    /// Tells the ledger that another process has changed the store, or may have.
+    pub(super) fn tell_foreign_change(&self) {
+        self.inbox.put(|messages| messages.has_foreign_change = true);
+        self.inbox.ring();
+    }
+
+    /// Leaves the bill of an attempt that the runner did not end itself: its invocation
+    /// was cancelled, say. The store decides whether it counts.
+    pub(super) fn leave_bill(&self, id: InvocationId, runner: RunnerId, attempt: u32, usage: Usage) {
+        if usage != Usage::default() {
+            self.inbox.put(|messages| messages.bills.push(Bill { id, runner, attempt, usage }));
+        }
+    }
+
+    /// Tells the ledger that a fiber has notes. They are written with the next batch,
+    /// or soon.
+    pub(super) fn tell_noted(&self, fiber: &Arc<Fiber>) {
+        self.inbox.put_noted(fiber);
+    }
+
+    /// If parked parents fill the runner and none of them can ever go on, ends
+    /// the youngest wait with an error.
+    pub(super) fn give_up_at_cap(&self) {
+        let Some(id) = self.scheduler.stuck_at_cap() else {
+            return;
+        };
+        if let Some(wait) = self.registry.youngest_wait_for(id) {
+            let message = format!(
+                "all {} live instances that this runner may have are parked in waits, and the awaited {id} can't \
+                 start (raise `max-live`, or await less at once)",
+                self.options.max_live
+            );
+            wait.refuse(Refusal::bound(message));
+        }
+    }
+
+    /// The tasks that this runner claims.
+    pub(super) fn tasks(&self) -> Arc<TaskSet> {
+        self.options.only_tasks.clone().unwrap_or_else(|| self.executor.tasks())
+    }
+
+    /// Finds the live fiber of an invocation.
+    pub(super) fn live_fiber(&self, id: InvocationId) -> Option<Arc<Fiber>> {
+        self.live.lock().get(&id).cloned()
+    }
+
+    /// Lists the live fibers.
+    pub(super) fn live_fibers(&self) -> Vec<Arc<Fiber>> {
+        self.live.lock().values().cloned().collect()
+    }
+
+    /// Adds a fiber to the live ones.
+    pub(super) fn add_live_fiber(&self, fiber: &Arc<Fiber>) {
+        self.live.lock().insert(fiber.id(), Arc::clone(fiber));
+        self.counters.add_live();
+    }
+
+    /// Removes a fiber from the live ones.
+    pub(super) fn remove_live_fiber(&self, fiber: &Arc<Fiber>) {
+        let mut live = self.live.lock();
+        self.counters.remove_live();
+        // The next attempt may have taken its place already.
+        if live.get(&fiber.id()).is_some_and(|other| Arc::ptr_eq(other, fiber)) {
+            live.remove(&fiber.id());
+        }
+    }
+
+    /// Counts a fiber as running, and starts its clock.
+    pub(super) fn enter_slot(&self, fiber: &Fiber) {
+        self.counters.enter_slot();
+        self.executor.guest_runs(true);
+        fiber.control.begin_slice();
+    }
+
+    /// Counts a fiber as running no longer, after a slice this long.
+    pub(super) fn leave_slot(&self, slice: Duration) {
+        self.executor.guest_runs(false);
+        self.counters.leave_slot(slice);
+    }
+
+    /// Drops a claim, a start and a guest of an invocation that is another runner's now,
+    /// or final: in the order in which a claim moves on.
+    pub(super) fn end_here(&self, id: InvocationId) {
+        self.scheduler.take_one(id);
+        self.starts.kill(id, Kill::NotOurs);
+        if let Some(fiber) = self.live_fiber(id) {
+            fiber.kill(Kill::NotOurs);
+        }
+    }
+
+    /// Registers that a slot makes a guest of a claim. The returned switch is thrown
+    /// already if the claim was to be ended just before: it was in neither place then.
+    pub(super) fn begin_start(&self, slot: usize, claim: &Claim) -> Arc<Interrupt> {
+        let interrupt = self.starts.begin(slot, claim.id);
+        if !self.trust.is_good(claim.runner) || !self.registry.owns(claim.id, claim.attempt) {
+            self.starts.kill(claim.id, Kill::NotOurs);
+        } else if self.stage() >= Stage::Draining {
+            self.starts.kill(claim.id, Kill::Release);
+        }
+        interrupt
+    }
+
+    /// Kills every guest and forgets every claim without a report: they may be
+    /// another runner's by now. A claim that a slot has just taken is in none of the
+    /// lists; the slot asks before it starts it.
+    pub(super) fn disown_everything(&self) {
+        for claim in self.scheduler.take_claimed() {
+            self.registry.disown(claim.id);
+        }
+        for id in self.starts.kill_all(Kill::NotOurs) {
+            self.registry.disown(id);
+        }
+        for fiber in self.live_fibers() {
+            self.registry.disown(fiber.id());
+            fiber.kill(Kill::NotOurs);
+        }
+    }
+
+    /// Runs the thread that watches the lease.
+    pub(super) fn watch_lease(&self) {
+        trust::watch(&self.trust, || {
+            self.disown_everything();
+            if self.stage() < Stage::Stopped {
+                self.inbox.call();
+            }
+        });
+    }
+}
+
+impl Resume for Core {
+    fn resume(&self, fiber: Arc<Fiber>) {
+        self.scheduler.push_resumed(fiber);
+    }
+}

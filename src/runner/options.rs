@@ -1,0 +1,66 @@
+//! How a runner is to work, and why it can't.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::InvocationId;
+use crate::store::{Keep, StoreError, TaskSet};
+
+/// How a runner is to work.
+#[derive(Debug, Clone)]
+pub struct RunnerOptions {
+    /// Guests that may run at once, at least 1.
+    pub slots: usize,
+    /// Instances that may live at once, running and parked, at least `slots`.
+    pub max_live: usize,
+    /// Entries of the final cache.
+    pub final_cache_entries: usize,
+    /// Bytes of the final cache.
+    pub final_cache_bytes: usize,
+    /// How long a claim is good without a sign of life.
+    pub lease: Duration,
+    /// How long running guests may go on after a stop was asked for.
+    pub grace: Duration,
+    /// Run nothing but this tree.
+    pub only_root: Option<InvocationId>,
+    /// What to keep of each final status; of those that are not here, everything.
+    pub retention: Vec<Keep>,
+    /// Run nothing but these of the executor's tasks.
+    pub only_tasks: Option<Arc<TaskSet>>,
+}
+
+impl Default for RunnerOptions {
+    fn default() -> Self {
+        Self {
+            slots: std::thread::available_parallelism().map_or(1, usize::from),
+            max_live: 4096,
+            final_cache_entries: 10_000,
+            final_cache_bytes: 64 << 20,
+            lease: Duration::from_secs(10),
+            grace: Duration::from_secs(30),
+            only_root: None,
+            retention: Vec::new(),
+            only_tasks: None,
+        }
+    }
+}
+
+/// A runner that could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunnerError {
+    /// The operating system refused a thread or what it needs.
+    #[error("the operating system refused {what}: {source}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// The store can't tell of changes.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The options contradict themselves.
+    #[error("{0}")]
+    Options(String),
+}

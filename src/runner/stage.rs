@@ -1,0 +1,20 @@
+//! How far a runner has got with stopping.
+
+use std::time::Duration;
+
+/// After the grace time, guests get this long to be killed. A guest that is stuck in
+/// the operating system after that is abandoned: a stop is bounded.
+pub(super) const KILL_PATIENCE: Duration = Duration::from_millis(800);
+
+/// How far a runner has got with stopping. Only ever grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Stage {
+    Working = 0,
+    /// Claims nothing; finishes what runs, gives back the rest.
+    Draining = 1,
+    /// Kills what still runs and gives it back.
+    Killing = 2,
+    /// Nothing is live; everything is written, or given up.
+    Stopped = 3,
+}
