@@ -13,6 +13,7 @@ mod claims;
 mod ends;
 mod head;
 mod lanes;
+mod met;
 mod prune;
 mod recovery;
 mod settings;
@@ -23,10 +24,10 @@ pub use batch::{Step, named, runners, steps};
 pub use claims::{ClaimRest, choose_awaited};
 pub use head::{Head, LaneId, LastMove, Move, Rank};
 pub use lanes::{Count, Lane, lane_of};
+pub use met::{Above, Met};
 pub use prune::{Ancestry, Old, Walk};
 pub use settings::{held_back, takes_over};
 pub use state::{Fresh, State};
-pub use submit::{Above, Met};
 
 use crate::model::IllegalTransition;
 

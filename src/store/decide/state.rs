@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::Contradiction;
 use super::head::{Head, LastMove, Moves};
 use super::lanes::Lanes;
-use super::submit::Met;
+use super::met::Met;
 use crate::model::{InvocationId, Outcome, RunnerId, UnixMicros};
 use crate::store::rules::{self, Step};
 use crate::store::{Batch, EndKind, NewInvocation, Receipt, Report};
