@@ -8,6 +8,7 @@ mod docs;
 mod faults;
 mod guests;
 mod languages;
+mod plans;
 mod postgres;
 mod power;
 mod runner;

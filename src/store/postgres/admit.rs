@@ -151,7 +151,7 @@ impl Work<'_> {
             lanes,
             |lane| lane.forgets(self.state.now),
             "DELETE FROM @start s USING unnest($1, $2, $3) AS w(task, key, before) \
-             WHERE s.task = w.task AND s.key = w.key AND s.at <= w.before RETURNING s.task, s.key",
+             WHERE s.task = ANY(ARRAY[w.task]) AND s.key = w.key AND s.at <= w.before RETURNING s.task, s.key",
         );
         let Some(ask) = ask else { return Ok(()) };
         for row in self.link.ask_one(ask).await? {
@@ -249,7 +249,12 @@ const BEST_BLOCKED: &str = of_lanes!("'blocked'", "b.order_key, b.seq");
 /// With what a claim needs.
 const BEST_BLOCKED_TO_CLAIM: &str =
     of_lanes!("'blocked'", "b.order_key, b.seq", concat!(", ", rest!()), joins!());
-const WORST_READY: &str = of_lanes!("'ready'", "b.order_key DESC, b.seq DESC");
+// Found by their lane, and not by the queue of the task: so the planner is not told that all
+// are in that queue.
+const WORST_READY: &str = of_lanes!(
+    "(SELECT 'ready') AND (b.place = 'ready' OR b.place = 'blocked')",
+    "b.order_key DESC, b.seq DESC"
+);
 const NEVER_RUN: &str = of_lanes!("'blocked' AND b.attempt = 0", "b.order_key, b.seq");
 
 /// Asks about those lanes for which `number` is something; the statement finds task,

@@ -196,7 +196,8 @@ impl Work<'_> {
                     "), seen AS (SELECT count(*) AS n FROM queue), locked AS MATERIALIZED (SELECT ",
                     head!(),
                     ", i.root, i.depth, i.labels, q.order_key \
-                 FROM queue q JOIN @invocation i ON i.seq = q.seq WHERE i.place = 'ready' \
+                 FROM queue q JOIN @invocation i ON i.seq = ANY(ARRAY[q.seq]) \
+                 WHERE i.place = (SELECT 'ready') \
                  AND (i.deadline IS NULL OR i.deadline > $5) \
                  ORDER BY q.order_key, q.seq LIMIT $2 FOR UPDATE OF i SKIP LOCKED) \
                  SELECT ",
@@ -222,13 +223,14 @@ impl Work<'_> {
             // The root itself is not in the index of its descendants.
             Some(_) => Ask::new(from_queue!(
                 "SELECT r.seq, r.order_key FROM ( \
-                 (SELECT i.seq, i.order_key FROM @invocation i JOIN @task t ON t.key = i.task \
-                  WHERE i.place = 'ready' AND i.root = $6 AND t.name = ANY($1) AND i.id <> ALL($3) \
-                  ORDER BY i.order_key, i.seq LIMIT $4) \
+                 (SELECT seq, order_key FROM @invocation WHERE place = 'ready' AND root = $6 \
+                  AND task + 0 = ANY(ARRAY(SELECT key FROM @task WHERE name = ANY($1))) \
+                  AND id <> ALL($3) ORDER BY order_key, seq LIMIT $4) \
                  UNION ALL \
-                 (SELECT i.seq, i.order_key FROM @invocation i JOIN @task t ON t.key = i.task \
-                  WHERE i.place = 'ready' AND i.id = $6 AND i.root IS NULL AND t.name = ANY($1) \
-                  AND i.id <> ALL($3))) r \
+                 (SELECT seq, order_key FROM @invocation WHERE id = $6 AND root IS NULL \
+                  AND place = (SELECT 'ready') \
+                  AND task = ANY(ARRAY(SELECT key FROM @task WHERE name = ANY($1))) \
+                  AND id <> ALL($3))) r \
              ORDER BY r.order_key, r.seq LIMIT $4"
             )),
         };
@@ -256,7 +258,7 @@ pub(super) fn ask_next_due(runner: RunnerId, now: Option<UnixMicros>) -> Ask<'st
         next_opening!(),
         ", \
              (SELECT min(r.lease_until) FROM @runner r WHERE NOT r.is_lost AND r.id <> $1 AND EXISTS ( \
-                 SELECT 1 FROM @invocation i WHERE i.runner = r.id AND i.place = 'owned')))",
+                 SELECT 1 FROM @invocation i WHERE i.runner = r.id AND i.place = 'owned' OFFSET 0)))",
     ))
     .with(uuid(runner.as_bytes()))
     .with(now.map(|now| now.0))

@@ -172,7 +172,7 @@ impl<'a> Work<'a> {
              progress = coalesce(u.progress, i.progress), usage = u.usage \
              FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) AS u(seq, status, \
              place, component, attempt, moves, order_key, available_at, started_at, finished_at, \
-             runner, has_children, progress, usage) WHERE i.seq = u.seq",
+             runner, has_children, progress, usage) WHERE i.seq = ANY(ARRAY[u.seq])",
         );
         asks.push(
             ask.with(all!(|head| head.seq))

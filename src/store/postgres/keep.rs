@@ -138,8 +138,10 @@ impl Work<'_> {
             "WITH RECURSIVE above(id) AS ( \
                  SELECT unnest($1) \
                  UNION \
-                 SELECT i.parent FROM above a JOIN @invocation i ON i.id = a.id WHERE i.parent IS NOT NULL) \
-             SELECT i.id, i.parent, i.place IS NOT NULL FROM above a JOIN @invocation i ON i.id = a.id",
+                 SELECT i.parent FROM above a CROSS JOIN LATERAL ( \
+                     SELECT parent FROM @invocation WHERE id = a.id OFFSET 0) i WHERE i.parent IS NOT NULL) \
+             SELECT i.id, i.parent, i.place IS NOT NULL \
+             FROM above a JOIN @invocation i ON i.id = ANY(ARRAY[a.id])",
         );
         let mut parents: Vec<_> = old.iter().filter_map(|one| one.parent).collect();
         parents.sort_unstable();
@@ -166,7 +168,7 @@ impl Work<'_> {
         }
         let ask = Ask::new(
             "DELETE FROM @invocation WHERE seq = ANY(ARRAY( \
-                 SELECT seq FROM @invocation WHERE seq = ANY($1) AND place IS NULL \
+                 SELECT seq FROM @invocation WHERE seq = ANY($1) AND coalesce(place, '') = '' \
                  ORDER BY seq FOR UPDATE SKIP LOCKED)) RETURNING seq, task",
         );
         let rows = self.link.ask_one(ask.with(seqs)).await?;

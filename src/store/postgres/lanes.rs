@@ -66,8 +66,8 @@ impl Work<'_> {
                 concat!(
                     "SELECT l.task, l.key, l.ready, l.blocked, l.owned, l.started, l.opens_at \
                      FROM unnest($1, $2) AS w(task, key) \
-                     JOIN @lane l ON l.task = w.task AND l.key = w.key \
-                     ORDER BY l.task, l.key FOR UPDATE OF l",
+                     JOIN @lane l ON l.task = ANY(ARRAY[w.task]) AND l.key = w.key \
+                     ORDER BY w.task, w.key FOR UPDATE OF l",
                     $passing_over
                 )
             };
@@ -140,7 +140,7 @@ impl Work<'_> {
         if !empty.is_empty() {
             let ask = Ask::new(
                 "DELETE FROM @lane l USING unnest($1, $2) AS w(task, key) \
-                 WHERE l.task = w.task AND l.key = w.key",
+                 WHERE l.task = ANY(ARRAY[w.task]) AND l.key = w.key",
             );
             asks.push(
                 ask.with(tasks(empty.iter().map(|lane| &lane.id)))
@@ -154,7 +154,7 @@ impl Work<'_> {
                  started = w.started, opens_at = w.opens_at \
                  FROM unnest($1, $2, $3, $4, $5, $6, $7) \
                  AS w(task, key, ready, blocked, owned, started, opens_at) \
-                 WHERE l.task = w.task AND l.key = w.key",
+                 WHERE l.task = ANY(ARRAY[w.task]) AND l.key = w.key",
             );
             asks.push(
                 ask.with(all(|lane| lane.id.0))

@@ -15,7 +15,7 @@ impl Work<'_> {
         let ask = Ask::new(concat!(
             "SELECT ",
             head!(),
-            " FROM @invocation i WHERE i.runner = $1 AND i.place = 'owned' ORDER BY i.seq FOR UPDATE"
+            " FROM @invocation i WHERE i.runner = $1 AND i.place = 'owned' ORDER BY i.seq + 0 FOR UPDATE"
         ));
         let ask = ask.with(uuid(inventory.runner.as_bytes()));
         let rows = self.write_and_ask(vec![ask]).await?.pop().unwrap_or_default();
@@ -55,7 +55,7 @@ impl Work<'_> {
         // One that is locked is giving a sign of life.
         let ask = Ask::new(
             "SELECT r.id FROM @runner r WHERE NOT r.is_lost AND r.lease_until <= $1 AND EXISTS ( \
-                 SELECT 1 FROM @invocation i WHERE i.runner = r.id AND i.place = 'owned') \
+                 SELECT 1 FROM @invocation i WHERE i.runner = r.id AND i.place = 'owned' OFFSET 0) \
              ORDER BY r.id FOR UPDATE SKIP LOCKED",
         );
         let dead = self.write_and_ask(vec![ask.with(self.state.now.0)]).await?.pop().unwrap_or_default();
@@ -66,7 +66,7 @@ impl Work<'_> {
             let owned = Ask::new(concat!(
                 "SELECT ",
                 head!(),
-                " FROM @invocation i WHERE i.runner = ANY($1) AND i.place = 'owned' ORDER BY i.seq FOR UPDATE"
+                " FROM @invocation i WHERE i.runner = ANY($1) AND i.place = 'owned' ORDER BY i.seq + 0 FOR UPDATE"
             ));
             let mark = Ask::new("UPDATE @runner SET is_lost = true WHERE id = ANY($1)");
             let asks = vec![mark.with(runners.clone()), owned.with(runners)];
@@ -93,7 +93,8 @@ impl Work<'_> {
                     "DELETE FROM @runner WHERE id = ANY(ARRAY( \
                          SELECT r.id FROM @runner r WHERE r.is_lost = $1 AND r.lease_until <= $2 \
                          AND NOT EXISTS ( \
-                             SELECT 1 FROM @invocation i WHERE i.runner = r.id AND i.place = 'owned') \
+                             SELECT 1 FROM @invocation i WHERE i.runner = r.id AND i.place = 'owned' \
+                             OFFSET 0) \
                          LIMIT $3 FOR UPDATE SKIP LOCKED))",
                 )
                 .with(is_lost)
@@ -102,7 +103,7 @@ impl Work<'_> {
             );
         }
         asks.push(Ask::new(
-            "DELETE FROM @revoked v WHERE NOT EXISTS (SELECT 1 FROM @runner r WHERE r.id = v.runner)",
+            "DELETE FROM @revoked v WHERE NOT EXISTS (SELECT 1 FROM @runner r WHERE r.id = v.runner OFFSET 0)",
         ));
         self.write_and_ask(asks).await.map(|_| ())
     }

@@ -19,10 +19,9 @@ use super::sql::Arg;
 /// it, the driver sends them in order.
 const SENT_AT_ONCE: usize = 30;
 
-/// How the server is to plan and wait. The statements here are written for one
-/// plan each, by their indexes: what the planner believes of tables that were empty
-/// a minute ago must not talk it into reading all of a queue. And a session whose
-/// process stands still lets go of its locks.
+/// How the server is to plan and wait. Statements are written for one plan each, by
+/// their indexes, and these settings take the others away (`docs/design/postgres.md`, "One
+/// plan for each statement"). And a session whose process stands still lets go of its locks.
 macro_rules! settings {
     ($set:literal) => {
         concat!(

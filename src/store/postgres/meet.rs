@@ -50,9 +50,10 @@ impl Looks {
             let ask = Ask::new(
                 "SELECT w.n, i.id, a.json = w.json \
                  FROM unnest($1, $2, $3) WITH ORDINALITY AS w(task, key, json, n) \
-                 JOIN @task t ON t.name = w.task \
-                 JOIN @invocation i ON i.task = t.key AND i.idempotency_key = w.key \
-                 JOIN @arguments a ON a.seq = i.seq",
+                 JOIN @task t ON t.name = ANY(ARRAY[w.task]) CROSS JOIN LATERAL ( \
+                     SELECT seq, id FROM @invocation \
+                     WHERE task = t.key AND idempotency_key = w.key OFFSET 0) i \
+                 JOIN @arguments a ON a.seq = ANY(ARRAY[i.seq])",
             );
             asks.push(
                 ask.with(looks.keyed.iter().map(task).collect::<Vec<_>>())
@@ -66,10 +67,10 @@ impl Looks {
             let ask = Ask::new(
                 "SELECT DISTINCT ON (w.n) w.n, i.id \
                  FROM unnest($1, $2, $3, $4) WITH ORDINALITY AS w(parent, child_index, task, json, n) \
-                 JOIN @task t ON t.name = w.task \
-                 JOIN @invocation i ON i.parent = w.parent AND i.child_index = w.child_index \
-                     AND i.task = t.key \
-                 JOIN @arguments a ON a.seq = i.seq AND a.json = w.json ORDER BY w.n, i.seq",
+                 JOIN @task t ON t.name = ANY(ARRAY[w.task]) CROSS JOIN LATERAL ( \
+                     SELECT seq, id FROM @invocation \
+                     WHERE parent = w.parent AND child_index = w.child_index AND task = t.key OFFSET 0) i \
+                 JOIN @arguments a ON a.seq = ANY(ARRAY[i.seq]) AND a.json = w.json ORDER BY w.n, i.seq",
             );
             asks.push(
                 ask.with(parents)
@@ -83,9 +84,10 @@ impl Looks {
             let ask = Ask::new(
                 "SELECT w.n, i.id, a.json = w.json \
                  FROM unnest($1, $2, $3) WITH ORDINALITY AS w(task, key, json, n) \
-                 JOIN @task t ON t.name = w.task \
-                 JOIN @invocation i ON i.task = t.key AND i.unique_key = w.key AND i.place IS NOT NULL \
-                 JOIN @arguments a ON a.seq = i.seq",
+                 JOIN @task t ON t.name = ANY(ARRAY[w.task]) CROSS JOIN LATERAL ( \
+                     SELECT seq, id FROM @invocation \
+                     WHERE task = t.key AND unique_key = w.key AND place IS NOT NULL OFFSET 0) i \
+                 JOIN @arguments a ON a.seq = ANY(ARRAY[i.seq])",
             );
             asks.push(
                 ask.with(looks.unique.iter().map(task).collect::<Vec<_>>())
@@ -170,10 +172,10 @@ impl<'a> Work<'a> {
         let ask = Ask::new(
             "WITH RECURSIVE above(below, id, parent, task, lane, status, distance) AS ( \
                  SELECT i.id, i.id, i.parent, i.task, i.lane, i.status, 0 \
-                 FROM unnest($1) AS w(id) JOIN @invocation i ON i.id = w.id \
+                 FROM unnest($1) AS w(id) JOIN @invocation i ON i.id = ANY(ARRAY[w.id]) \
                  UNION ALL \
                  SELECT a.below, i.id, i.parent, i.task, i.lane, i.status, a.distance + 1 \
-                 FROM above a JOIN @invocation i ON i.id = a.parent) \
+                 FROM above a JOIN @invocation i ON i.id = ANY(ARRAY[a.parent])) \
              SELECT below, id, task, lane, status IN ('claimed', 'running', 'waiting') FROM above \
              ORDER BY distance",
         );

@@ -19,7 +19,8 @@ macro_rules! tree {
         "WITH RECURSIVE tree(seq, id) AS ( \
              SELECT seq, id FROM @invocation WHERE id = $1 AND root IS NULL \
              UNION ALL \
-             SELECT c.seq, c.id FROM tree JOIN @invocation c ON c.parent = tree.id)"
+             SELECT c.seq, c.id FROM tree CROSS JOIN LATERAL ( \
+                 SELECT seq, id FROM @invocation WHERE parent = tree.id OFFSET 0) c)"
     };
 }
 
@@ -42,7 +43,8 @@ pub(super) async fn get(link: &Link, ids: &[InvocationId]) -> Result<Vec<Option<
     let ask = Ask::new(concat!(
         "SELECT ",
         invocation_columns!(),
-        ", o.value, w.n FROM unnest($1) WITH ORDINALITY AS w(id, n) JOIN @invocation i ON i.id = w.id ",
+        ", o.value, w.n FROM unnest($1) WITH ORDINALITY AS w(id, n) \
+         JOIN @invocation i ON i.id = ANY(ARRAY[w.id]) ",
         invocation_joins!()
     ));
     let rows = link.read(ask.with(uuids(ids))).await?;
@@ -58,7 +60,8 @@ pub(super) async fn look_up(link: &Link, ids: &[InvocationId]) -> Result<Vec<Loo
          sum(COALESCE(octet_length(o.value), 0) + COALESCE(octet_length(o.failure), 0)) \
          OVER (ORDER BY w.n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before \
          FROM unnest($1) WITH ORDINALITY AS w(id, n) \
-         LEFT JOIN @invocation i ON i.id = w.id LEFT JOIN @outcome o ON o.seq = i.seq) AS found \
+         LEFT JOIN @invocation i ON i.id = ANY(ARRAY[w.id]) \
+         LEFT JOIN @outcome o ON o.seq = ANY(ARRAY[i.seq])) AS found \
          WHERE COALESCE(before, 0) < $2",
     );
     let rows = link.read(ask.with(uuids(ids)).with(LOOK_UP_BYTES as i64)).await?;
@@ -76,7 +79,8 @@ pub(super) async fn look_up(link: &Link, ids: &[InvocationId]) -> Result<Vec<Loo
 
 pub(super) async fn statuses(link: &Link, ids: &[InvocationId]) -> Result<Vec<Option<Status>>, Fault> {
     let ask = Ask::new(
-        "SELECT w.n, i.status FROM unnest($1) WITH ORDINALITY AS w(id, n) JOIN @invocation i ON i.id = w.id",
+        "SELECT w.n, i.status FROM unnest($1) WITH ORDINALITY AS w(id, n) \
+         JOIN @invocation i ON i.id = ANY(ARRAY[w.id])",
     );
     let rows = link.read(ask.with(uuids(ids))).await?;
     let mut found = vec![None; ids.len()];
@@ -91,7 +95,9 @@ pub(super) async fn revoked(link: &Link, runner: RunnerId) -> Result<Vec<Invocat
 }
 
 pub(super) async fn arguments(link: &Link, id: InvocationId) -> Result<Option<Arc<str>>, Fault> {
-    let ask = Ask::new("SELECT a.json FROM @invocation i JOIN @arguments a ON a.seq = i.seq WHERE i.id = $1");
+    let ask = Ask::new(
+        "SELECT a.json FROM @invocation i JOIN @arguments a ON a.seq = ANY(ARRAY[i.seq]) WHERE i.id = $1",
+    );
     let rows = link.read(ask.with(uuid(id.as_bytes()))).await?;
     rows.first().map(|row| column(row, 0)).transpose()
 }
@@ -126,7 +132,7 @@ pub(super) async fn list(link: &Link, filter: &Filter) -> Result<Vec<Invocation>
         found!(),
         " SELECT ",
         invocation_columns!(),
-        " FROM found f JOIN @invocation i ON i.seq = f.seq ",
+        " FROM found f JOIN @invocation i ON i.seq = ANY(ARRAY[f.seq]) ",
         invocation_joins!(),
         " ORDER BY f.seq DESC"
     );
@@ -137,7 +143,7 @@ pub(super) async fn list(link: &Link, filter: &Filter) -> Result<Vec<Invocation>
 pub(super) async fn ids(link: &Link, filter: &Filter) -> Result<Vec<InvocationId>, Fault> {
     let sql = concat!(
         found!(),
-        " SELECT i.id FROM found f JOIN @invocation i ON i.seq = f.seq ORDER BY f.seq DESC"
+        " SELECT i.id FROM found f JOIN @invocation i ON i.seq = ANY(ARRAY[f.seq]) ORDER BY f.seq DESC"
     );
     let rows = link.read(ask_filtered(sql, filter)).await?;
     rows.iter().map(|row| column(row, 0)).collect()
@@ -148,7 +154,8 @@ pub(super) async fn counts(link: &Link, root: Option<InvocationId>) -> Result<Co
         None => Ask::new("SELECT status, sum(n)::bigint FROM @tally GROUP BY status"),
         Some(root) => Ask::new(concat!(
             tree!(),
-            " SELECT i.status, count(*) FROM tree JOIN @invocation i ON i.seq = tree.seq GROUP BY i.status"
+            " SELECT i.status, count(*) FROM tree JOIN @invocation i ON i.seq = ANY(ARRAY[tree.seq]) \
+             GROUP BY i.status"
         ))
         .with(uuid(root.as_bytes())),
     };
@@ -175,7 +182,7 @@ pub(super) async fn tree(link: &Link, root: InvocationId) -> Result<Vec<Invocati
         tree!(),
         " SELECT ",
         invocation_columns!(),
-        " FROM tree JOIN @invocation i ON i.seq = tree.seq ",
+        " FROM tree JOIN @invocation i ON i.seq = ANY(ARRAY[tree.seq]) ",
         invocation_joins!(),
         " ORDER BY i.seq"
     ));
@@ -186,7 +193,7 @@ pub(super) async fn tree(link: &Link, root: InvocationId) -> Result<Vec<Invocati
 pub(super) async fn history(link: &Link, id: InvocationId) -> Result<Vec<Transition>, Fault> {
     let ask = Ask::new(
         "SELECT i.submitted_at, h.at, h.status, h.reason, h.runner, h.attempt, h.detail \
-         FROM @invocation i LEFT JOIN @history h ON h.seq = i.seq WHERE i.id = $1 ORDER BY h.n",
+         FROM @invocation i LEFT JOIN @history h ON h.seq = ANY(ARRAY[i.seq]) WHERE i.id = $1 ORDER BY h.n",
     );
     let rows = link.read(ask.with(uuid(id.as_bytes()))).await?;
     let Some(first) = rows.first() else {
@@ -221,7 +228,7 @@ pub(super) async fn history(link: &Link, id: InvocationId) -> Result<Vec<Transit
 pub(super) async fn logs(link: &Link, id: InvocationId) -> Result<Vec<LogEntry>, Fault> {
     let ask = Ask::new(
         "SELECT l.at, l.attempt, l.stream, l.level, l.text FROM @invocation i \
-         JOIN @log l ON l.seq = i.seq WHERE i.id = $1 ORDER BY l.n",
+         JOIN @log l ON l.seq = ANY(ARRAY[i.seq]) WHERE i.id = $1 ORDER BY l.n",
     );
     let rows = link.read(ask.with(uuid(id.as_bytes()))).await?;
     let read = |row: &Row| {

@@ -29,8 +29,8 @@ macro_rules! rest {
 /// What those columns need besides the invocation `i`.
 macro_rules! joins {
     () => {
-        "JOIN @arguments a ON a.seq = i.seq JOIN @task t ON t.key = i.task \
-         JOIN @component c ON c.key = i.component"
+        "JOIN @arguments a ON a.seq = ANY(ARRAY[i.seq]) JOIN @task t ON t.key = ANY(ARRAY[i.task]) \
+         JOIN @component c ON c.key = ANY(ARRAY[i.component])"
     };
 }
 pub(super) use {head, joins, rest};

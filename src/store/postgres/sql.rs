@@ -211,8 +211,8 @@ pub(super) const VALUE: usize = 25;
 /// What those columns need besides the invocation `i`.
 macro_rules! invocation_joins {
     () => {
-        "JOIN @task t ON t.key = i.task JOIN @component c ON c.key = i.component \
-         LEFT JOIN @outcome o ON o.seq = i.seq"
+        "JOIN @task t ON t.key = ANY(ARRAY[i.task]) JOIN @component c ON c.key = ANY(ARRAY[i.component]) \
+         LEFT JOIN @outcome o ON o.seq = ANY(ARRAY[i.seq])"
     };
 }
 pub(super) use invocation_joins;

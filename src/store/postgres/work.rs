@@ -61,15 +61,17 @@ impl Work<'_> {
         while !parents.is_empty() {
             let ask = Ask::new(concat!(
                 "WITH RECURSIVE doomed(seq, id) AS ( \
-                     SELECT c.seq, c.id FROM unnest($1) AS p(id) JOIN @invocation c ON c.parent = p.id \
-                     WHERE c.place IS NOT NULL AND NOT c.detached \
+                     SELECT c.seq, c.id FROM unnest($1) AS p(id) CROSS JOIN LATERAL ( \
+                         SELECT seq, id FROM @invocation \
+                         WHERE parent = p.id AND place IS NOT NULL AND NOT detached OFFSET 0) c \
                      UNION ALL \
-                     SELECT c.seq, c.id FROM doomed d JOIN @invocation c ON c.parent = d.id \
-                     WHERE c.place IS NOT NULL AND NOT c.detached) \
+                     SELECT c.seq, c.id FROM doomed d CROSS JOIN LATERAL ( \
+                         SELECT seq, id FROM @invocation \
+                         WHERE parent = d.id AND place IS NOT NULL AND NOT detached OFFSET 0) c) \
                  SELECT ",
                 head!(),
-                " FROM (SELECT DISTINCT seq FROM doomed) d JOIN @invocation i ON i.seq = d.seq \
-                 WHERE i.place IS NOT NULL ORDER BY i.seq FOR UPDATE OF i"
+                " FROM (SELECT DISTINCT seq FROM doomed) d JOIN @invocation i ON i.seq = ANY(ARRAY[d.seq]) \
+                 WHERE i.place IS NOT NULL ORDER BY d.seq FOR UPDATE OF i"
             ));
             let rows = self.link.ask_one(ask.with(uuids(&parents))).await?;
             parents = self.load(&rows)?;

@@ -121,14 +121,17 @@ impl<'a> Work<'a> {
                 .with(runners),
         );
         let ids: HashSet<_> = named(batch).collect();
-        asks.push(
-            Ask::new(concat!(
-                "SELECT ",
-                head!(),
-                " FROM @invocation i WHERE i.id = ANY($1) ORDER BY i.seq FOR UPDATE"
-            ))
-            .with(uuids(&ids)),
-        );
+        // From an empty list the planner concludes anything, also that every row is in any index.
+        if !ids.is_empty() {
+            asks.push(
+                Ask::new(concat!(
+                    "SELECT ",
+                    head!(),
+                    " FROM @invocation i WHERE i.id = ANY($1) ORDER BY i.seq + 0 FOR UPDATE"
+                ))
+                .with(uuids(&ids)),
+            );
+        }
         if !batch.bills.is_empty() {
             asks.push(ask_last_moves(&batch.bills));
         }
@@ -146,7 +149,8 @@ impl<'a> Work<'a> {
         asks.push(keep::look_for_overdue(fixed));
         let mut answers = place.link.ask(asks).await?.into_iter().skip(2);
         let mut next = || answers.next().unwrap_or_default();
-        let (runners, rows) = (next(), next());
+        let runners = next();
+        let rows = if ids.is_empty() { Vec::new() } else { next() };
         let last_moves = if batch.bills.is_empty() { Vec::new() } else { next() };
         let met = looks.read(&mut next)?;
         let (lane_rules, has_pauses) = rules::read_what_holds(batch, &mut next)?;
@@ -252,7 +256,8 @@ impl<'a> Work<'a> {
 fn ask_last_moves<'a>(bills: &[Bill]) -> Ask<'a> {
     Ask::new(
         "SELECT i.id, h.reason, h.runner, h.attempt \
-         FROM @invocation i JOIN @history h ON h.seq = i.seq AND h.n = i.moves WHERE i.id = ANY($1)",
+         FROM @invocation i JOIN @history h ON h.seq = ANY(ARRAY[i.seq]) AND h.n = i.moves \
+         WHERE i.id = ANY($1)",
     )
     .with(uuids(bills.iter().map(|bill| &bill.id)))
 }

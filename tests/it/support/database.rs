@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::Duration;
 
 /// Starting takes a second or two; a machine that is busy may take longer.
@@ -37,7 +37,8 @@ pub struct Cluster {
     directory: PathBuf,
     port: u16,
     watch: Mutex<Option<Child>>,
-    log: Arc<Mutex<String>>,
+    /// What it has written, and a notification of each line.
+    log: Arc<(Mutex<String>, Condvar)>,
 }
 
 /// The cluster that tests share, each with a schema of its own.
@@ -182,9 +183,11 @@ impl Cluster {
                 if line.contains("ready to accept connections") {
                     let _ = ready.send(());
                 }
+                let (log, written) = &*log;
                 let mut log = log.lock().expect("nobody panicked");
                 log.push_str(&line);
                 log.push('\n');
+                written.notify_all();
             }
         });
         if is_ready.recv_timeout(PATIENCE).is_err() {
@@ -203,7 +206,21 @@ impl Cluster {
 
     /// What the server has written.
     pub fn log(&self) -> String {
-        self.log.lock().expect("nobody panicked").clone()
+        self.log.0.lock().expect("nobody panicked").clone()
+    }
+
+    /// What the server has written since the last time, until it writes `mark`.
+    pub fn take_log_until(&self, mark: &str) -> String {
+        let (log, written) = &*self.log;
+        let mut log = log.lock().expect("nobody panicked");
+        let mut seen = 0;
+        while !log[seen..].contains(mark) {
+            seen = log.len();
+            let (waited, timeout) = written.wait_timeout(log, PATIENCE).expect("nobody panicked");
+            assert!(!timeout.timed_out(), "the server has not written `{mark}`");
+            log = waited;
+        }
+        std::mem::take(&mut *log)
     }
 
     pub fn port(&self) -> u16 {
