@@ -1,26 +1,35 @@
-//! What Go needs beside the bindings.
+//! The files that Go needs beside the bindings.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use heck::ToSnakeCase;
 use wit_bindgen_core::Files;
 use wit_parser::{Resolve, WorldId, WorldItem, WorldKey};
 
-/// What the bindings import. It is not in Go's own library, and a build must not need
-/// the network.
+/// The packages that the bindings import, as files of a Go module. They are ours, under
+/// the path that the generator writes into its imports; a build must not need the network.
 pub const RUNTIME: &[(&str, &str)] = &[
-    ("go.mod", include_str!("../go/go.mod.template")),
-    ("LICENSE", include_str!("../go/LICENSE")),
-    ("wit/async/async.go", include_str!("../go/wit/async/async.go")),
-    ("wit/async/empty.s", include_str!("../go/wit/async/empty.s")),
-    ("wit/runtime/empty.s", include_str!("../go/wit/runtime/empty.s")),
-    ("wit/runtime/runtime.go", include_str!("../go/wit/runtime/runtime.go")),
-    ("wit/types/future.go", include_str!("../go/wit/types/future.go")),
+    ("go.mod", include_str!("../go/go.mod")),
+    ("wit/runtime/handle.go", include_str!("../go/wit/runtime/handle.go")),
+    ("wit/runtime/memory.go", include_str!("../go/wit/runtime/memory.go")),
     ("wit/types/option.go", include_str!("../go/wit/types/option.go")),
     ("wit/types/result.go", include_str!("../go/wit/types/result.go")),
-    ("wit/types/stream.go", include_str!("../go/wit/types/stream.go")),
     ("wit/types/tuple.go", include_str!("../go/wit/types/tuple.go")),
-    ("wit/types/unit.go", include_str!("../go/wit/types/unit.go")),
 ];
+
+/// Names in bindings that `RUNTIME` does not have, because no task has what they are for.
+const ASYNC: [&str; 3] = ["witAsync.", "witTypes.Future", "witTypes.Stream"];
+
+/// Refuses bindings for streams, futures and asynchronous functions.
+pub fn refuse_async(files: &Files) -> Result<()> {
+    for (_, text) in files.iter().filter(|(name, _)| name.ends_with(".go")) {
+        let text = String::from_utf8_lossy(text);
+        ensure!(
+            !ASYNC.iter().any(|name| text.contains(name)),
+            "the WIT has streams, futures or asynchronous functions, which components in Go can't have"
+        );
+    }
+    Ok(())
+}
 
 /// The bindings call the functions of packages such as `export_local_hello_tasks`. So
 /// that nobody has to name a package so, these are made here, and only say that each

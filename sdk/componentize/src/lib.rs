@@ -1,8 +1,8 @@
-//! What `run-wasm-runner build` carries inside itself for languages whose compilers
-//! make core modules: bindings, and the step from a module to a component.
+//! Bindings for the languages whose compilers make core modules, and the step from a module
+//! to a component.
 //!
-//! It is a component, run in the runner's own sandbox, for two reasons. What it is
-//! made of shares crates with wasmtime, but not their features or versions: linked
+//! `run-wasm-runner build` carries this component and runs it in the runner's own sandbox, for
+//! two reasons. It shares crates with wasmtime, but not their features or versions: linked
 //! into the runner, it would have wasmtime compiled in another way. And it reads files
 //! that somebody else wrote.
 
@@ -57,6 +57,7 @@ fn bind(language: Language, world: &str) -> Result<Vec<String>> {
     let mut files = Files::default();
     generator.generate(&mut resolve, world, &mut files)?;
     if let Language::Go(module) = &language {
+        go::refuse_async(&files)?;
         for (name, text) in go::bridges(&resolve, world, module, &files)? {
             files.push(&name, text.as_bytes());
         }

@@ -35,8 +35,7 @@ pub fn build(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringErr
         let module = format!("{}.module.wasm", steps.world());
         go.env("GOOS", "wasip1").env("GOARCH", "wasm");
         go.args(["build", "-buildmode=c-shared", "-trimpath"]);
-        // The bindings use names of Go's own runtime.
-        go.args(["-ldflags=-checklinkname=0 -s -w", "-o", &format!("build/{module}"), "."]);
+        go.args(["-ldflags=-s -w", "-o", &format!("build/{module}"), "."]);
         tool::run(host, &mut go)?;
         steps.assemble(&module, draft)
     })

@@ -1,45 +1,56 @@
-package wit_types
+package types
 
+// The cases of a Result, as its Tag tells them.
 const (
-	ResultOk  = 0
-	ResultErr = 1
+	ResultOk uint8 = iota
+	ResultErr
 )
 
-type Result[T any, U any] struct {
-	tag   uint8
-	value any
+// Result is the value of a success or of an error. WIT leaves out what carries nothing:
+// that is a Unit here. The zero value is the success of a zero value.
+type Result[T, E any] struct {
+	ok  T
+	err E
+	tag uint8
 }
 
-func (self Result[T, U]) Tag() uint8 {
-	return self.tag
+// Ok makes the result of a success.
+func Ok[T, E any](value T) Result[T, E] {
+	return Result[T, E]{ok: value}
 }
 
-func (self Result[T, U]) Ok() T {
-	if self.tag != ResultOk {
-		panic("tag mismatch")
+// Err makes the result of an error.
+func Err[T, E any](value E) Result[T, E] {
+	return Result[T, E]{err: value, tag: ResultErr}
+}
+
+// Tag returns ResultOk or ResultErr.
+func (r Result[T, E]) Tag() uint8 {
+	return r.tag
+}
+
+// IsOk reports whether it is a success.
+func (r Result[T, E]) IsOk() bool {
+	return r.tag == ResultOk
+}
+
+// IsErr reports whether it is an error.
+func (r Result[T, E]) IsErr() bool {
+	return r.tag == ResultErr
+}
+
+// Ok returns the value of the success. It panics if the result is an error.
+func (r Result[T, E]) Ok() T {
+	if r.tag != ResultOk {
+		panic("the result is an error")
 	}
-	return self.value.(T)
+	return r.ok
 }
 
-func (self Result[T, U]) Err() U {
-	if self.tag != ResultErr {
-		panic("tag mismatch")
+// Err returns the value of the error. It panics if the result is a success.
+func (r Result[T, E]) Err() E {
+	if r.tag != ResultErr {
+		panic("the result is no error")
 	}
-	return self.value.(U)
-}
-
-func (self Result[T, U]) IsErr() bool {
-	return self.tag == ResultErr
-}
-
-func (self Result[T, U]) IsOk() bool {
-	return self.tag == ResultOk
-}
-
-func Ok[T any, U any](value T) Result[T, U] {
-	return Result[T, U]{ResultOk, value}
-}
-
-func Err[T any, U any](value U) Result[T, U] {
-	return Result[T, U]{ResultErr, value}
+	return r.err
 }
