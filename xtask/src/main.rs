@@ -9,6 +9,7 @@ mod fuzz;
 mod guests;
 mod languages;
 mod process;
+mod suite;
 
 use std::process::ExitCode;
 
@@ -20,13 +21,16 @@ usage: cargo xtask COMMAND
   guests                         build guest-tasks/ into target/guests/NAME.wasm
   torture-guest                  the same, and put the component that the program carries beside its source
   test [FILTER]…                 build the guests, run the tests, count them; without a filter also fuzz for a minute
+  test --quick                   only the unit tests, the promises of the stores, the runner and the command line
+  test --profile [--quick|FILTER…]
+                                 run them with a clock, and say which modules and tests take the time
   componentize                   build sdk/componentize, which the program carries, and put it into sdk/
   languages                      test `new` and `build` in every language, and write the table of them
   fuzz [--seconds N] [--seed N] [TARGET]
                                  run the fuzz targets in tests/fuzz (default: for 60 seconds in all)
   fuzz TARGET FILE…              run a fuzz target on these inputs only
   fixtures                       write databases of today's schemas into tests/fixtures: before a migration is added
-  ci                             format, clippy, docs, then test
+  ci                             format, clippy, docs, the demo, then all tests; as root, the quick ones as `nobody`, too
   demo [--profile dev|release]   build everything and show what the runner does
                                  (default: release)
 ";

@@ -1,6 +1,8 @@
 //! A disk that is full.
 
+use std::fs::Permissions;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -182,24 +184,50 @@ fn a_file_system_that_was_made_read_only_is_named() {
     assert_eq!(disk.command(&["result", &id]).run().expect(0).json(), "before");
 }
 
+/// Runs a command on a disk of its own that is full but for the directory `$1/cache`, and says
+/// how many files it left there. Whoever may not mount may do so in a user namespace, on most systems.
+const ON_A_FULL_DISK: &str = r#"
+mount -t tmpfs -o size=64k none "$1" && mkdir "$1/cache" || exit 99
+cat /dev/zero >"$1/filler" 2>/dev/null
+disk=$1
+shift
+"$@"
+code=$?
+echo "left: $(ls -A "$disk/cache" | wc -l)" >&2
+exit $code
+"#;
+
 #[test]
 fn a_full_disk_under_the_cache_is_a_warning() {
     let disk = SmallDisk::new();
     let cache = disk.directory.join("cache");
-    std::fs::create_dir(&cache).expect("a directory");
-    let script = r#"trap '' XFSZ; ulimit -S -f 8; exec "$0" "$@""#;
-    let args = ["call", "echo-u8", "[5]"];
-    let command = disk.setup.command(args).env("WASM_RUNNER_CACHE_DIR", &cache);
-    let output = match disk.is_mounted {
-        true => {
-            disk.fill_but_for(0);
-            command.run()
-        }
-        false => command.through(script).run(),
+    let command = disk.setup.command(["call", "echo-u8", "[5]"]).env("WASM_RUNNER_CACHE_DIR", &cache);
+    let own = ["--user", "--map-root-user", "--mount"];
+    let may_unshare =
+        || Command::new("unshare").args(own).arg("true").status().is_ok_and(|end| end.success());
+    let output = if disk.is_mounted {
+        std::fs::create_dir(&cache).expect("a directory");
+        disk.fill_but_for(0);
+        command.run()
+    } else if may_unshare() {
+        let directory = disk.directory.display();
+        let unshare = own.join(" ");
+        command
+            .through(&format!(
+                "exec unshare {unshare} sh -c '{ON_A_FULL_DISK}' sh '{directory}' \"$0\" \"$@\""
+            ))
+            .run()
+    } else {
+        // Nothing can be kept there either.
+        std::fs::create_dir(&cache).expect("a directory");
+        std::fs::set_permissions(&cache, Permissions::from_mode(0o500)).expect("it is ours");
+        command.run()
     };
     let output = output.expect(0);
     assert_eq!(output.stdout(), "5\n");
     assert!(output.stderr.contains("WARN can't keep compiled code in"), "{output:?}");
-    let left = std::fs::read_dir(&cache).expect("the cache is there").count();
-    assert_eq!(left, 0, "nothing half-written is left");
+    match std::fs::read_dir(&cache) {
+        Ok(entries) => assert_eq!(entries.count(), 0, "nothing half-written is left"),
+        Err(_) => assert!(output.stderr.ends_with("left: 0\n"), "nothing half-written is left: {output:?}"),
+    }
 }
