@@ -10,13 +10,13 @@ pub const TASK_WIT: &str = include_str!("../../wit/task.wit");
 /// A file of a project.
 #[derive(Debug, Clone, Copy)]
 pub struct File {
-    /// Where it is in the project.
+    /// Its path in the project.
     pub path: &'static str,
     template: &'static str,
 }
 
 impl File {
-    /// What stands in it.
+    /// Returns its text in the project `name`.
     pub fn text(&self, name: &str) -> String {
         self.template.replace("{{name}}", name).replace("{{snake}}", &name.replace('-', "_"))
     }
@@ -33,7 +33,7 @@ macro_rules! files {
     (@path $template:literal $path:literal) => { $path };
 }
 
-/// How a project says what its tasks are.
+/// The way in which a project declares its tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
     /// In WIT.
@@ -42,10 +42,10 @@ pub enum Style {
     NoWit,
 }
 
-/// Those of every project.
+/// The files of every project.
 const COMMON: &[File] = files!("common": "wasm-runner.toml");
 
-/// Those of every project with WIT.
+/// The files of every project with WIT.
 const WIT: &[File] = files!("common": "wit/world.wit");
 
 // Git and cargo would take these two for their own where they stand here.
@@ -130,8 +130,8 @@ fn own(language: Language) -> &'static [File] {
     }
 }
 
-/// Those of a project in the language that has no WIT, and that are there for nothing
-/// else; `None` if there is no such project.
+/// The files of a project without WIT that no other has; `None` if the language has no such
+/// project.
 fn own_without_wit(language: Language) -> Option<&'static [File]> {
     match language {
         Language::Python => Some(PYTHON_NO_WIT),
@@ -141,17 +141,17 @@ fn own_without_wit(language: Language) -> Option<&'static [File]> {
     }
 }
 
-/// Those that it has in common with the project that has WIT.
+/// Tells whether a project without WIT has this file of the one with WIT, too.
 fn shared_without_wit(file: &File) -> bool {
     matches!(file.path, "requirements.txt")
 }
 
-/// The languages whose projects need no WIT.
+/// Lists the languages whose projects need no WIT.
 pub fn without_wit() -> impl Iterator<Item = Language> {
     Language::ALL.into_iter().filter(|language| own_without_wit(*language).is_some())
 }
 
-/// All files of a new project; `None` if there is none of that style.
+/// Lists all files of a new project; `None` if there is no project of that style.
 pub fn files(language: Language, style: Style) -> Option<Vec<File>> {
     let mut files = COMMON.to_vec();
     match style {
@@ -171,7 +171,7 @@ pub fn files(language: Language, style: Style) -> Option<Vec<File>> {
     Some(files)
 }
 
-/// What installs the tools of a new project into it, if they go there.
+/// Returns the command that installs the tools of a new project into it, if they go there.
 pub fn prepare(language: Language) -> Option<&'static str> {
     match language {
         Language::Rust => None,

@@ -1,5 +1,5 @@
-//! What this process did to the store and what the store said to it: the half of
-//! the evidence that is written down while it happens.
+//! The requests of this process to the store, with the store's answers: the half of the
+//! evidence that is written down while it happens.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -17,41 +17,40 @@ pub struct Submit {
     pub id: InvocationId,
     /// Its task.
     pub kind: Kind,
-    /// How long after the submit it may start.
+    /// The delay from the submit to the earliest start.
     pub delay: Duration,
-    /// Whether the commit returned. If it failed, the invocation may exist or
-    /// not.
+    /// True if the commit returned. If it failed, the invocation may exist or not.
     pub is_acknowledged: bool,
 }
 
 /// A cancel.
 #[derive(Debug, Clone)]
 pub struct CancelAsked {
-    /// Whose.
+    /// The invocation.
     pub id: InvocationId,
-    /// What the store said; `None` if the commit failed, and the cancel may have
-    /// happened or not.
+    /// The store's answer; `None` if the commit failed, and the cancel may have happened or
+    /// not.
     pub answer: Option<Cancelled>,
 }
 
-/// All of it.
+/// Everything that was written down.
 #[derive(Debug, Default)]
 pub struct Pages {
-    /// What was submitted, in order.
+    /// The submits, in order.
     pub submits: Vec<Submit>,
-    /// What was cancelled, in order.
+    /// The cancels, in order.
     pub cancels: Vec<CancelAsked>,
     /// The outcome of each when it was first seen to be final, as [`full`] text.
     pub seen: HashMap<InvocationId, String>,
-    /// Acknowledged, and not yet seen to be final.
+    /// The invocations that were acknowledged and not yet seen to be final.
     pub pending: BTreeSet<InvocationId>,
-    /// Answers of the store that contradict what it said before.
+    /// The answers of the store that contradict earlier ones.
     pub contradictions: Vec<String>,
-    /// How often it could not be used, and what it said last.
+    /// The number of times that the store could not be used, and its last error.
     pub store_errors: (u64, String),
 }
 
-/// Shared by those who write.
+/// The pages, shared by the threads that write.
 #[derive(Debug, Default)]
 pub struct Book(Mutex<Pages>);
 
@@ -61,7 +60,7 @@ impl Book {
         with(&mut self.0.lock())
     }
 
-    /// Takes everything out of it.
+    /// Takes all pages out.
     pub fn close(&self) -> Pages {
         std::mem::take(&mut self.0.lock())
     }
@@ -75,7 +74,7 @@ impl Pages {
     }
 }
 
-/// An outcome as text, with everything in it.
+/// Writes an outcome as text, with everything in it.
 pub fn full(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Value(json) => json.to_string(),
@@ -88,7 +87,7 @@ pub fn full(outcome: &Outcome) -> String {
     }
 }
 
-/// An outcome as guests write it: a value, or `!` and the kind of the failure.
+/// Writes an outcome as guests do: a value, or `!` and the kind of the failure.
 pub fn short(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Value(json) => json.to_string(),

@@ -1,4 +1,4 @@
-//! What happens to the runner processes, and when.
+//! The chaos: kills, stops and replaces runner processes.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -13,29 +13,29 @@ use super::runners::Runners;
 /// on it but how soon they are noticed.
 pub const LOOK: Duration = Duration::from_millis(10);
 
-/// What was done to the runners.
+/// The counts of everything that was done to the runners.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Done {
-    /// Processes started.
+    /// The processes that were started.
     pub starts: u64,
-    /// Killed at a moment that chance chose.
+    /// The kills at a moment that chance chose.
     pub kills: u64,
-    /// Killed because a poisonous task had started.
+    /// The kills because a poisonous task had started.
     pub poisoned: u64,
-    /// Stopped and continued, for longer than a lease.
+    /// The stops for longer than a lease.
     pub long_stops: u64,
-    /// Stopped and continued within a lease.
+    /// The stops that ended within a lease.
     pub short_stops: u64,
-    /// Told to finish and replaced.
+    /// The runners that were told to finish, and replaced.
     pub drains: u64,
-    /// Told to give back everything at once and replaced.
+    /// The runners that were told to give back everything at once, and replaced.
     pub given_back: u64,
 }
 
-/// How rough it is.
+/// The roughness of the chaos.
 #[derive(Debug, Clone, Copy)]
 pub struct Roughness {
-    /// How many runners there are at a time.
+    /// The number of runners at a time.
     pub runners: usize,
     /// The mean pause between two kills.
     pub kill_every: Duration,
@@ -47,37 +47,37 @@ pub struct Roughness {
 pub struct Chaos<'c, 'a> {
     /// The runners.
     pub runners: &'c mut Runners<'a>,
-    /// What decides.
+    /// The source of all choices.
     pub random: Random,
-    /// How rough it is.
+    /// The roughness of the chaos.
     pub roughness: Roughness,
-    /// What was done so far.
+    /// The counts so far.
     pub done: Done,
-    /// Says when the user wants it to end.
+    /// Receives the user's interrupts.
     pub interrupted: &'c Receiver<()>,
-    /// Those that are stopped, with the moment at which they go on.
+    /// The stopped runners, with the moment at which they go on.
     stopped: Vec<(usize, Instant)>,
 }
 
-/// Whether the user has interrupted it.
+/// The way in which an ordeal ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// It came to its end.
+    /// By itself.
     Regularly,
-    /// The user wanted it to end.
+    /// Because the user wanted it.
     Interrupted,
 }
 
-/// What runners go through.
+/// The treatment of the runners.
 pub trait Ordeal {
-    /// Goes on for so long.
+    /// Treats the runners for so long.
     ///
     /// # Errors
     ///
     /// If the system refuses a runner.
     fn run(&mut self, duration: Duration) -> io::Result<Ended>;
 
-    /// Lets everything that is left come to its end, with fresh runners. Whether it
+    /// Lets everything that is left come to its end, with fresh runners. Returns whether it
     /// did, in time.
     ///
     /// # Errors
@@ -85,12 +85,12 @@ pub trait Ordeal {
     /// If the system refuses a runner.
     fn settle(&mut self, patience: Duration) -> io::Result<(Ended, bool)>;
 
-    /// What was done so far.
+    /// Returns the counts so far.
     fn done(&self) -> Done;
 }
 
 impl<'c, 'a> Chaos<'c, 'a> {
-    /// Nothing has happened yet.
+    /// Begins; nothing has happened yet.
     pub fn new(
         runners: &'c mut Runners<'a>,
         random: Random,

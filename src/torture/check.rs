@@ -1,4 +1,4 @@
-//! What must hold, and whether it did. Nothing but the evidence decides: each
+//! The claims that must hold, checked. Nothing but the evidence decides: each
 //! check looks at all of it and says how much it looked at.
 
 mod children;
@@ -15,7 +15,7 @@ use super::evidence::Evidence;
 pub use finding::Finding;
 pub use leases::longest_overlap;
 
-/// All checks.
+/// Runs all checks.
 pub fn all(evidence: &Evidence) -> Vec<Finding> {
     vec![
         submits::every_one_is_final_once(evidence),

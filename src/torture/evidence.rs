@@ -1,5 +1,5 @@
-//! Everything that is known when all has come to its end: what this process did,
-//! what guests wrote, what became of runners, and what the store says.
+//! The evidence when all has come to its end: the requests of this process, the lines of
+//! guests, the ends of runners, and the contents of the store.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -21,21 +21,21 @@ pub struct Evidence {
     pub lease: Duration,
     /// The slots of each.
     pub slots: usize,
-    /// What was submitted.
+    /// The submits.
     pub submits: Vec<Submit>,
-    /// What was cancelled.
+    /// The cancels.
     pub cancels: Vec<CancelAsked>,
     /// The outcome of each when it was first seen to be final.
     pub seen: HashMap<InvocationId, String>,
-    /// Answers of the store that contradict what it said before.
+    /// The answers of the store that contradict earlier ones.
     pub contradictions: Vec<String>,
     /// Every invocation of the run's tasks, oldest first.
     pub lives: BTreeMap<InvocationId, Life>,
-    /// What guests wrote, in the order of each process.
+    /// The lines that guests wrote, in the order of each process.
     pub lines: Vec<Line>,
-    /// What they wrote that can't be read.
+    /// The lines that can't be read.
     pub unreadable: Vec<String>,
-    /// What became of the runner processes.
+    /// The ends of the runner processes.
     pub runners: Vec<Record>,
 }
 
@@ -48,18 +48,18 @@ pub struct Life {
     pub arguments: Vec<u64>,
     /// The record.
     pub invocation: Invocation,
-    /// How it moved.
+    /// Its history.
     pub history: Vec<Transition>,
 }
 
 impl Life {
-    /// Whether its runners disappeared in its last attempt.
+    /// Tells whether its runners disappeared in its last attempt.
     pub fn is_lost(&self) -> bool {
         matches!(&self.invocation.outcome, Some(Outcome::Failure(failure)) if failure.kind == FailureKind::Lost)
     }
 }
 
-/// Reads from the store what became of all invocations of these tasks.
+/// Reads all invocations of these tasks from the store.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! A store in memory ends with its process, so its runners are in this one. They
+//! Runners in this process, for a store in memory, which ends with its process. They
 //! can't be killed; they are told to stop, kindly or not, in the middle of
 //! everything, and the next one goes on. There is one at a time: a store in memory
 //! has nobody to tell of commits but who makes them.
@@ -21,26 +21,26 @@ use crate::store::{Store, StoreError};
 /// A stop takes the grace time and a second; a busy machine may take longer.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Who is to be told that something was submitted.
+/// The runner that is told of each submit.
 pub type Told = Arc<Mutex<Option<RunnerHandle>>>;
 
 /// Stops and replaces a runner of this process.
 pub struct Inside<'a> {
     /// Starts a runner.
     pub start: &'a StartRunner<'a>,
-    /// Where they work.
+    /// The store.
     pub store: Arc<dyn Store>,
-    /// What decides.
+    /// The source of all choices.
     pub random: Random,
     /// The mean pause between two stops.
     pub stop_every: Duration,
-    /// Says when the user wants it to end.
+    /// Receives the user's interrupts.
     pub interrupted: &'a Receiver<()>,
-    /// Who works now.
+    /// The runner that works now.
     pub told: Told,
-    /// What was done so far.
+    /// The counts so far.
     pub done: Done,
-    /// What became of those that were stopped.
+    /// The ends of those that were stopped.
     pub records: Vec<Record>,
 }
 
@@ -67,7 +67,7 @@ impl Inside<'_> {
         });
     }
 
-    /// Waits; whether the user has interrupted that.
+    /// Waits; returns whether the user has interrupted that.
     fn is_interrupted(&self, pause: Duration) -> bool {
         self.interrupted.recv_timeout(pause) != Err(RecvTimeoutError::Timeout)
     }

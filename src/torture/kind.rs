@@ -39,7 +39,7 @@ impl Kind {
         Self::Leave,
     ];
 
-    /// The name of the function that the guest exports.
+    /// Returns the name of the function that the guest exports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Leaf => "leaf",
@@ -77,12 +77,12 @@ impl Kind {
         }
     }
 
-    /// Whether it can have a value.
+    /// Tells whether it can have a value.
     pub fn can_succeed(self) -> bool {
         !matches!(self, Self::Trap | Self::Poison)
     }
 
-    /// How many children one with these arguments has, if it comes to its end.
+    /// Counts the children that one with these arguments has, if it comes to its end.
     pub fn children(self, arguments: &[u64]) -> u64 {
         let first = arguments.first().copied().unwrap_or(0);
         match self {

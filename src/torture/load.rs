@@ -18,7 +18,7 @@ use crate::wasm::Task;
 /// The mean pause between two submits.
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// After a commit or a look that failed.
+/// The pause after a commit or a look that failed.
 const BACK_OFF: Duration = Duration::from_millis(500);
 
 /// The label that names the run.
@@ -26,21 +26,21 @@ pub const LABEL: &str = "torture";
 
 /// Submits until it is told to stop.
 pub struct Load {
-    /// Where to.
+    /// The store.
     pub store: Arc<dyn Store>,
     /// The tasks.
     pub tasks: HashMap<Kind, Task>,
-    /// Where everything is noted.
+    /// The book in which everything is noted.
     pub book: Arc<Book>,
-    /// What decides.
+    /// The source of all choices.
     pub random: Random,
     /// The seed, for the label.
     pub seed: u64,
-    /// No more are submitted while so many are not final.
+    /// The number of unfinished invocations beyond which no more are submitted.
     pub most_pending: usize,
-    /// Called after each commit: runners may have to be told.
+    /// The call after each commit: runners may have to be told.
     pub committed: Box<dyn Fn() + Send>,
-    /// Whether there is somebody to kill the runners of poisonous tasks.
+    /// True if somebody kills the runners of poisonous tasks.
     pub has_poison: bool,
     /// Milliseconds that a few tasks sleep: so long that somebody stops or kills their
     /// runner.
@@ -65,7 +65,7 @@ impl Load {
         }
     }
 
-    /// One batch of submits.
+    /// Submits one batch.
     fn submit(&mut self) -> Result<(), StoreError> {
         let count = self.random.within(1..=6);
         let batch: Vec<_> = (0..count).map(|_| self.new_invocation()).collect();
@@ -98,7 +98,7 @@ impl Load {
         Ok(())
     }
 
-    /// The same again, as somebody does who never got the answer. Ids and keys
+    /// Submits the same again, as somebody does who never got the answer. Ids and keys
     /// must find what exists.
     fn submit_again(&mut self, submits: &[NewInvocation]) -> Result<(), StoreError> {
         let again: Vec<_> = submits
@@ -202,9 +202,9 @@ impl Load {
 
 /// Notes the outcome of each invocation when it is first seen to be final.
 pub struct Reader {
-    /// Where to look.
+    /// The store.
     pub store: Arc<dyn Store>,
-    /// Where it is noted.
+    /// The book in which outcomes are noted.
     pub book: Arc<Book>,
 }
 

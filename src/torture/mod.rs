@@ -93,7 +93,7 @@ pub enum TortureError {
     Interrupted(usize),
 }
 
-/// What happened, before anybody has looked at it.
+/// The traces of a run, before anybody has looked at them.
 pub struct Tortured {
     is_settled: bool,
     done: Done,
@@ -166,7 +166,7 @@ pub fn torture(setting: &Setting, site: &Site, means: &Means<'_>) -> Result<Tort
 }
 
 impl Tortured {
-    /// Checks what became of everything.
+    /// Checks the traces against the store.
     ///
     /// # Errors
     ///

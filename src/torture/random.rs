@@ -16,7 +16,7 @@ impl Random {
         random
     }
 
-    /// Any number.
+    /// Draws any number.
     pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -25,18 +25,18 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number within the range, each as likely as any other.
+    /// Draws a number within the range, each as likely as any other.
     pub fn within(&mut self, range: RangeInclusive<u64>) -> u64 {
         let width = range.end() - range.start() + 1;
         range.start() + self.number() % width
     }
 
-    /// True in so many of a hundred cases.
+    /// Returns true in so many of a hundred cases.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.within(1..=100) <= percent
     }
 
-    /// The index of one of `count` things; `None` of nothing.
+    /// Draws the index of one of `count` things; `None` of nothing.
     pub fn index(&mut self, count: usize) -> Option<usize> {
         let last = u64::try_from(count).ok()?.checked_sub(1)?;
         usize::try_from(self.within(0..=last)).ok()

@@ -1,4 +1,4 @@
-//! What was done, and what held.
+//! The report: what was done, and which claims held.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use super::runners::Fate;
 use crate::model::{Reason, Status};
 use crate::store::Cancelled;
 
-/// How it was done.
+/// The settings of a run.
 #[derive(Debug, Clone)]
 pub struct Setting {
-    /// What decided.
+    /// The seed of all choices.
     pub seed: u64,
-    /// How long runners were killed.
+    /// The time for which runners were killed.
     pub duration: Duration,
-    /// How many there were at a time.
+    /// The number of runners at a time.
     pub runners: usize,
     /// The slots of each.
     pub slots: usize,
@@ -45,7 +45,7 @@ pub struct Report {
     pub last_store_error: String,
 }
 
-/// What was done.
+/// The counts of a run.
 #[derive(Debug, Serialize)]
 pub struct Did {
     pub submitted: usize,
@@ -69,7 +69,7 @@ pub struct Did {
     pub long_stops: u64,
     pub short_stops: u64,
     pub drains: u64,
-    /// Of a store in memory.
+    /// The runners of a store in memory that gave everything back at once.
     pub given_back: u64,
     /// Runners that found no store when they started.
     pub starts_without_store: usize,
@@ -105,7 +105,7 @@ impl Report {
         }
     }
 
-    /// Says what did not hold; `None` if everything did.
+    /// Names the claims that did not hold; `None` if all did.
     pub fn violation(&self) -> Option<String> {
         if self.ok {
             return None;

@@ -15,17 +15,17 @@ use super::site::{Place, Site};
 use super::witness::{Line, Tail, Told};
 use crate::model::{Clock, UnixMicros};
 
-/// What a runner logs when it begins to claim.
+/// The line that a runner logs when it begins to claim.
 const STARTED: &str = "the runner has started";
 
 /// A runner that is told to stop takes at most its grace time and a second; and
 /// as long again as a stopped neighbour may hold the lock of an embedded store.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(20);
 
-/// After one has found no store, the next is started this much later.
+/// The pause after a runner that found no store, before the next is started.
 const NO_STORE_PAUSE: Duration = Duration::from_millis(300);
 
-/// How a runner process ended.
+/// The end of a runner process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
     /// It was killed.
@@ -42,20 +42,20 @@ pub enum Fate {
     Hung,
 }
 
-/// What is known of a runner process that has ended.
+/// The record of a runner process that has ended.
 #[derive(Debug, Clone)]
 pub struct Record {
     /// Its number, from 0, in the order of starts.
     pub process: usize,
-    /// From when until when it was stopped.
+    /// The times for which it was stopped.
     pub stops: Vec<(UnixMicros, UnixMicros)>,
-    /// How it ended.
+    /// Its end.
     pub fate: Fate,
     /// The most guests that it ran at once, if it lived to say so.
     pub peak_running: Option<u64>,
 }
 
-/// Parts lines from what is none.
+/// Parts the lines that can be read from those that can't.
 pub fn sort_lines(all: Vec<Result<Line, String>>) -> (Vec<Line>, Vec<String>) {
     let (mut lines, mut unreadable) = (Vec::new(), Vec::new());
     for line in all {
@@ -67,12 +67,12 @@ pub fn sort_lines(all: Vec<Result<Line, String>>) -> (Vec<Line>, Vec<String>) {
     (lines, unreadable)
 }
 
-/// The name of its working directory.
+/// Names the working directory of a process.
 fn name(number: usize) -> String {
     format!("runner-{number}")
 }
 
-/// What a process is at.
+/// The state of a process.
 #[derive(Debug)]
 enum State {
     Working,
@@ -94,7 +94,7 @@ struct Process {
     no_store: i32,
 }
 
-/// All of them. They are killed when this is dropped.
+/// The runner processes. They are killed when this is dropped.
 pub struct Runners<'a> {
     site: &'a Site,
     clock: &'a dyn Clock,
@@ -111,7 +111,7 @@ pub struct Runners<'a> {
 }
 
 impl<'a> Runners<'a> {
-    /// None yet.
+    /// Begins with no process.
     ///
     /// # Errors
     ///
@@ -187,7 +187,7 @@ impl<'a> Runners<'a> {
         Ok(())
     }
 
-    /// How many more have to be started now, so that `wanted` work or will when
+    /// Counts the processes that have to be started now, so that `wanted` work or will when
     /// they are continued.
     pub fn missing(&self, wanted: usize) -> usize {
         let working =
@@ -195,12 +195,12 @@ impl<'a> Runners<'a> {
         if self.has_rested() { wanted.saturating_sub(working.count()) } else { 0 }
     }
 
-    /// Whether there may be a store again for those that found none.
+    /// Tells whether there may be a store again for those that found none.
     fn has_rested(&self) -> bool {
         self.no_store_at.is_none_or(|at| at.elapsed() > NO_STORE_PAUSE)
     }
 
-    /// How many have ended because nothing was left.
+    /// Counts the processes that have ended because nothing was left.
     pub fn idle(&self) -> usize {
         self.records.iter().filter(|record| matches!(record.fate, Fate::Idle(_))).count()
     }
@@ -224,7 +224,7 @@ impl<'a> Runners<'a> {
         }
     }
 
-    /// The numbers of those that claim work now.
+    /// Lists the numbers of those that claim work now.
     pub fn working(&mut self) -> Vec<usize> {
         let at_work = self.processes.iter_mut().filter_map(|process| {
             (matches!(process.state, State::Working) && process.has_started()).then_some(process.number)
@@ -232,13 +232,13 @@ impl<'a> Runners<'a> {
         at_work.collect()
     }
 
-    /// The numbers of those that are stopped.
+    /// Lists the numbers of those that are stopped.
     pub fn stopped(&self) -> Vec<usize> {
         let stopped = self.processes.iter().filter(|process| matches!(process.state, State::Stopped { .. }));
         stopped.map(|process| process.number).collect()
     }
 
-    /// Kills one and waits for its end; whether it was still there to be killed.
+    /// Kills one and waits for its end; returns whether it was still there to be killed.
     pub fn kill(&mut self, number: usize) -> bool {
         let Some(index) = self.processes.iter().position(|process| process.number == number) else {
             return false;
@@ -362,7 +362,7 @@ impl Drop for Runners<'_> {
 }
 
 impl Process {
-    /// Whether it has begun to claim.
+    /// Tells whether it has begun to claim.
     fn has_started(&mut self) -> bool {
         if !self.has_started {
             self.has_started =
@@ -377,7 +377,7 @@ impl Process {
         kill_process(Pid::from_child(&self.child), signal).is_ok()
     }
 
-    /// How it ended, if nobody killed it.
+    /// Tells how it ended, if nobody killed it.
     fn fate(&mut self, status: ExitStatus) -> Fate {
         let has_started = self.has_started();
         match (status.code(), &self.state) {
@@ -394,7 +394,7 @@ impl Process {
         }
     }
 
-    /// Ends it, if it has not ended, and waits for that; whether it was killed.
+    /// Ends it, if it has not ended, and waits for that; returns whether it was killed.
     fn kill(mut self, now: UnixMicros, fate: Fate) -> (Record, bool) {
         // One that has ended and was waited for is not killed again.
         let _ = self.child.kill();

@@ -14,7 +14,7 @@ use crate::config::FILE_NAME;
 /// Inside the program, because users have no source tree.
 pub const GUEST: &[u8] = include_bytes!("../../guest-tasks/task-torture/torture.wasm");
 
-/// How long a runner that is told to stop may finish what runs.
+/// The time that a runner has to finish what runs when it is told to stop.
 pub const GRACE: Duration = Duration::from_secs(1);
 
 /// The working directory; removed when dropped, unless it is to be kept.
@@ -23,16 +23,16 @@ pub struct Site {
     directory: PathBuf,
     component: String,
     settings: Settings,
-    /// Whether it stays when this is dropped.
+    /// True if it stays when this is dropped.
     pub is_kept: bool,
 }
 
-/// What the runners are told.
+/// The settings of the runners.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// Guests that each may run at once.
+    /// The guests that each may run at once.
     pub slots: usize,
-    /// How long a claim is good without a sign of life.
+    /// The time for which a claim is good without a sign of life.
     pub lease: Duration,
 }
 
@@ -43,11 +43,11 @@ pub struct Place {
     pub directory: PathBuf,
     /// Its configuration file.
     pub config: PathBuf,
-    /// Where its standard output goes.
+    /// The file of its standard output.
     pub stdout: PathBuf,
-    /// Where its standard error goes.
+    /// The file of its standard error.
     pub stderr: PathBuf,
-    /// Where its guests write.
+    /// The directory that its guests write to.
     pub witness: PathBuf,
 }
 
@@ -67,22 +67,22 @@ impl Site {
         Ok(site)
     }
 
-    /// Where it is.
+    /// Returns its path.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// The store of a run that was given none.
+    /// Returns the path of the store of a run that was given none.
     pub fn store(&self) -> PathBuf {
         self.directory.join("state.db")
     }
 
-    /// Where compiled code is kept: the user's cache is none of our business.
+    /// Returns the path of the cache: the user's own is left alone.
     pub fn cache(&self) -> PathBuf {
         self.directory.join("cache")
     }
 
-    /// The full id of a task.
+    /// Returns the full id of a task.
     pub fn task(&self, kind: Kind) -> String {
         format!("{}.{}", self.component, kind.name())
     }
@@ -91,7 +91,7 @@ impl Site {
         self.directory.join("torture.wasm")
     }
 
-    /// The part of one process, made ready.
+    /// Makes the part of one process ready.
     ///
     /// # Errors
     ///

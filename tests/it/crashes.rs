@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Longer than any pass takes; whoever crashed is recovered by moving the clock.
 const LEASE: Duration = Duration::from_secs(300);
 
-/// What a pass waits for.
+/// The event that a pass waits for.
 enum Event {
     /// The guest that is to be given back has parked.
     Parked,
@@ -132,7 +132,7 @@ fn guests(parked: Sender<Event>, is_held: Arc<AtomicBool>) -> Arc<Closures> {
     Arc::new(guests)
 }
 
-/// What must become of a root.
+/// The end that a root must have.
 #[derive(Debug, Clone, Copy)]
 enum Expected {
     Value(u64),
@@ -158,7 +158,7 @@ fn workload() -> Vec<Wanted> {
     ]
 }
 
-/// What every pass needs anew.
+/// The things that every pass needs anew.
 struct Ground {
     store: Arc<dyn Store>,
     clock: Arc<ShiftedClock>,
@@ -243,11 +243,11 @@ struct Pass {
     what: String,
 }
 
-/// What a pass saw.
+/// The observations of a pass.
 struct Seen {
-    /// Where it failed, if it did.
+    /// Returns the call that failed, if one did.
     fired: Option<Fired>,
-    /// How many cancelled guests were billed.
+    /// The number of cancelled guests that were billed.
     billed: usize,
 }
 
@@ -509,7 +509,7 @@ fn fail_at_each_call(fault: Fault, ground: impl Fn() -> Ground + Sync) {
     assert!(billed > 0 || !matches!(fault, Fault::Refused | Fault::Ambiguous));
 }
 
-/// The same with a disk that fails, at places so far apart.
+/// Passes over SQLite with a disk that fails, at places so far apart.
 fn let_the_disk_fail(code: std::ffi::c_int, step: usize) {
     let (dying, mut failed) = (Dying::default(), 0);
     for at in (1..).step_by(step) {

@@ -1,4 +1,4 @@
-//! What the documents say is there is there.
+//! The documents name only what is there.
 
 use std::path::{Path, PathBuf};
 
@@ -36,7 +36,7 @@ fn modules(directory: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Whether `text` has a function of that name, or a macro that makes one of it.
+/// Tells whether `text` has a function of that name, or a macro that makes one of it.
 fn has_function(text: &str, name: &str) -> bool {
     text.lines().map(str::trim).any(|line| {
         let line = line.trim_start_matches("#[test]").trim_start().trim_start_matches("pub ");

@@ -69,7 +69,7 @@ struct Script {
     claims: Vec<Claim>,
     /// The state after each commit, and the moment when it was acknowledged.
     committed: Vec<(usize, String)>,
-    /// Whether errors are expected, and what fails is tried again.
+    /// True if errors are expected, and failed calls are tried again.
     is_faulty: bool,
     errors: Vec<StoreError>,
 }

@@ -1,4 +1,4 @@
-//! What only the SQLite store promises: files that are left alone, faults of the
+//! Promises of the SQLite store alone: files that are left alone, faults of the
 //! disk, and several processes on one file (here: several stores, which share
 //! nothing but the file).
 

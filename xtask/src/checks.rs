@@ -38,7 +38,7 @@ pub fn ci() -> Result<ExitCode> {
     count.conclude()
 }
 
-/// How long everything is fuzzed with all tests.
+/// The time for which everything is fuzzed with all tests.
 const FUZZ_SECONDS: u64 = 60;
 
 /// The part of the tests that `cargo xtask test` runs, and how.

@@ -41,7 +41,7 @@ path = "../guests/mandelbrot.wasm"
 path = "../guests/workflow.wasm"
 "#;
 
-/// How the runner is built.
+/// The way in which the runner is built.
 pub enum Profile {
     Dev,
     Release,
@@ -230,7 +230,7 @@ impl Demo {
         Ok(text)
     }
 
-    /// The same, but shows only the first lines.
+    /// Prints a command and the first lines of its output.
     fn print_head(&self, arguments: &[&str]) -> Result<()> {
         println!("{}", prompt(arguments));
         let text = self.capture(arguments)?;
@@ -245,7 +245,7 @@ impl Demo {
         Ok(())
     }
 
-    /// What the command prints.
+    /// Returns the output of a command.
     fn capture(&self, arguments: &[&str]) -> Result<String> {
         text(self.output(0, arguments)?)
     }

@@ -20,7 +20,7 @@ use crate::process::{cargo, ensure_cpp_compiler, quote, root, run as run_command
 const WRAPPER: &str = "RUN_WASM_RUNNER_COVERAGE";
 /// The crate that gets counters.
 const INSTRUMENTED: &str = "run_wasm_runner";
-/// Those of `cargo fuzz`.
+/// The flags that `cargo fuzz` gives the compiler.
 const FLAGS: [&str; 7] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
@@ -43,7 +43,7 @@ const MEMORY: u64 = 2 << 10;
 /// used.
 const ALLOCATED: u64 = 3 << 10;
 
-/// Whether this process is the compiler's wrapper; then it is the compiler from here on.
+/// Runs the compiler, if this process is the compiler's wrapper.
 pub fn wrapped() -> Option<Result<ExitCode>> {
     std::env::var_os(WRAPPER)?;
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
@@ -61,7 +61,7 @@ fn compile(arguments: &[OsString]) -> Result<ExitCode> {
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// How many targets held, and how many did not.
+/// The numbers of targets that held and that did not.
 pub struct Fuzzed {
     pub held: u64,
     pub failed: u64,
@@ -205,7 +205,7 @@ fn run_inputs(target: &str, inputs: &[String]) -> Result<ExitCode> {
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What libFuzzer says of a run.
+/// The report of libFuzzer on a run.
 #[derive(Debug, Default, PartialEq)]
 struct Report {
     first: Option<Progress>,
@@ -225,7 +225,7 @@ struct Progress {
 }
 
 impl Report {
-    /// Whether this line is about progress; others are for people.
+    /// Tells whether this line is about progress; others are for people.
     fn read(&mut self, line: &str) -> bool {
         // `slow-unit-…` is written down too, and is no finding.
         if let Some((_, path)) = line.split_once("Test unit written to ")

@@ -12,7 +12,7 @@ use crate::process::{guest_cargo, root, run, show};
 
 pub const TARGET: &str = "wasm32-wasip2";
 
-/// Where the tests and the demo find the components, whatever
+/// The directory in which the tests and the demo find the components, whatever
 /// `CARGO_TARGET_DIR` says.
 pub fn directory() -> PathBuf {
     root().join("target/guests")
@@ -173,7 +173,7 @@ mod tests {
         assert!(untested.is_empty(), "no test in tests/it names these faults: {untested:?}");
     }
 
-    /// Whether `text` has `name` in it, as a whole name.
+    /// Tells whether `text` has `name` in it, as a whole name.
     fn names(text: &str, name: &str) -> bool {
         let of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         text.match_indices(name).any(|(start, _)| {

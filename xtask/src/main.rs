@@ -1,4 +1,4 @@
-//! What a developer of the runner does besides `cargo build`: builds the guests,
+//! The tasks of a developer of the runner besides `cargo build`: builds the guests,
 //! runs the tests and checks, shows the demo.
 
 mod checks;

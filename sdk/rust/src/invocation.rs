@@ -8,7 +8,7 @@ use crate::bindings::wasm_runner::task::invocations;
 use crate::bindings::wasm_runner::task::types::{self, Failure, Refusal, SubmitOptions};
 use crate::{Json, Value};
 
-/// How to submit. The default is: at once, with the task's own priority, attached.
+/// The options of a submit. The default is: at once, with the task's own priority, attached.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Milliseconds before the invocation may start.
@@ -17,7 +17,7 @@ pub struct Options {
     pub priority: Option<i32>,
     /// An idempotency key: a second submit with it gives the first invocation.
     pub key: Option<String>,
-    /// Whether it outlives this invocation.
+    /// True if it outlives this invocation.
     pub detached: bool,
     /// Free text to keep with it.
     pub labels: Vec<(String, String)>,
@@ -30,7 +30,7 @@ pub struct Invocation<T, E = Infallible> {
     types: PhantomData<fn() -> (T, E)>,
 }
 
-/// What submitting a task gives. `E` is the error that the task returns.
+/// The result of a submit. `E` is the error that the task returns.
 pub type Submitted<T, E = Infallible> = Result<Invocation<T, E>, Refusal>;
 
 /// Why there is no value.

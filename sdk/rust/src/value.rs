@@ -1,4 +1,4 @@
-//! What tasks take and return.
+//! The values that tasks take and return.
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
@@ -14,7 +14,7 @@ pub trait Value: Sized {
     /// The type in the bindings.
     type Wit;
 
-    /// Whether it is an `Option`, which in another one is not told by `null` alone.
+    /// True for an `Option`, which in another one is not told by `null` alone.
     const IS_OPTION: bool = false;
 
     /// From the bindings.

@@ -19,7 +19,7 @@ const ZIG: Tool = Tool {
     install: "python3 -m venv .venv && .venv/bin/pip install ziglang==0.17.1",
 };
 
-/// What differs between the two languages.
+/// The differences between the two languages.
 struct Dialect {
     bindings: &'static str,
     compiler: &'static str,

@@ -1,4 +1,4 @@
-//! The comments of a project's WIT go into its component, for those who use it.
+//! The comments of a project's WIT, put into its component for those who use it.
 
 use std::fs;
 use std::path::Path;

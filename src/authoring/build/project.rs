@@ -7,7 +7,7 @@ use crate::authoring::AuthoringError;
 use crate::authoring::Language;
 use crate::authoring::wit::names;
 
-/// By what files a language is known, the more exact one first: the first line of
+/// The files that a language is known by, the more exact one first: the first line of
 /// which a file is there decides.
 const MARKS: &[(Language, &[&str])] = &[
     (Language::Rust, &["Cargo.toml"]),
@@ -50,12 +50,12 @@ impl Project {
         Ok(Self { directory: directory.to_owned(), language })
     }
 
-    /// A path in it.
+    /// Joins a path to its directory.
     pub fn path(&self, path: &str) -> PathBuf {
         self.directory.join(path)
     }
 
-    /// A path in it, as tools see it that are run there.
+    /// Cuts a path in it down to what tools see that are run there.
     pub fn relative<'p>(&self, path: &'p Path) -> &'p Path {
         path.strip_prefix(&self.directory).unwrap_or(path)
     }
@@ -70,8 +70,7 @@ impl Project {
         names::provide_task_package(&self.path("wit"))
     }
 
-    /// Whether the project says in `wit` which tasks it has; what is in `wit/deps` is of
-    /// others.
+    /// Tells whether the project says in `wit` which tasks it has; `wit/deps` is of others.
     ///
     /// # Errors
     ///
@@ -81,7 +80,7 @@ impl Project {
         Ok(wit.is_dir() && names::has_files(&wit)?)
     }
 
-    /// The world that the project's component is made for: the only one that its
+    /// Reads the world that the project's component is made for: the only one that its
     /// WIT declares.
     ///
     /// # Errors
@@ -91,8 +90,8 @@ impl Project {
         names::only_world(&self.path("wit"))
     }
 
-    /// The file of the component `name`, and what `make` has to write it to first:
-    /// a build that fails leaves the previous component as it was.
+    /// Makes the file of the component `name`, and returns its path. `make` writes a draft
+    /// first: a build that fails leaves the previous component as it was.
     ///
     /// # Errors
     ///

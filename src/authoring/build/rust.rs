@@ -72,7 +72,7 @@ pub fn build(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringErr
     }
 }
 
-/// Cargo's name for a library has underscores.
+/// Names the component; cargo's name for a library has underscores.
 fn name(component: &Path) -> String {
     component.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-")
 }

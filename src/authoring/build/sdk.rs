@@ -1,5 +1,5 @@
-//! What projects without WIT need of this program: the module that their tasks are
-//! written with, and what makes WIT of their types. `build` puts it into place.
+//! The SDKs of projects without WIT: the module that their tasks are written with, and the
+//! program that makes WIT of their types. `build` puts them into place.
 
 use std::fs;
 use std::path::Path;
@@ -15,13 +15,13 @@ macro_rules! files {
     };
 }
 
-/// For `build/python`.
+/// The files for `build/python`.
 pub const PYTHON: &[File] = files!(
     "python": "wasm_runner/__init__.py", "wasm_runner/_build.py", "wasm_runner/_entry.py",
     "wasm_runner/_loop.py", "wasm_runner/_types.py",
 );
 
-/// For `build/sdk`.
+/// The files for `build/sdk`.
 pub const TYPESCRIPT: &[File] = files!("typescript": "describe.mjs", "event-loop.ts", "wasm-runner.ts");
 
 /// Removes the WIT that an earlier build made, so that none is left of what is gone.

@@ -43,7 +43,7 @@ impl<'a> Steps<'a> {
         Ok(Self { project, host, world: project.world()? })
     }
 
-    /// The world that the component is made for.
+    /// Returns the world that the component is made for.
     pub fn world(&self) -> &str {
         &self.world
     }
@@ -53,7 +53,7 @@ impl<'a> Steps<'a> {
     ///
     /// # Errors
     ///
-    /// [`AuthoringError::Build`] with what is wrong with the WIT.
+    /// [`AuthoringError::Build`] with the mistake in the WIT.
     pub fn bind(&self, language: &Value) -> Result<(), AuthoringError> {
         let folder = self.project.path("build/bindings");
         if folder.exists() {
@@ -69,7 +69,7 @@ impl<'a> Steps<'a> {
     ///
     /// # Errors
     ///
-    /// [`AuthoringError::Build`] with what is wrong with the module.
+    /// [`AuthoringError::Build`] with the mistake in the module.
     pub fn assemble(&self, module: &str, component: &Path) -> Result<(), AuthoringError> {
         let component = component.file_name().unwrap_or_default().to_string_lossy();
         self.host.call(self.project, "assemble", &json!([module, self.world, component]))

@@ -17,14 +17,14 @@ pub struct Tool {
     pub name: &'static str,
     /// Another name that it goes by.
     pub alias: Option<&'static str>,
-    /// Where projects have their own, before the one on `PATH`.
+    /// The folder of a project's own, which goes before the one on `PATH`.
     pub within: Option<&'static str>,
     /// The command that installs it, to be run in the project's directory.
     pub install: &'static str,
 }
 
 impl Tool {
-    /// A command that runs it in the project's directory.
+    /// Makes a command that runs it in the project's directory.
     ///
     /// # Errors
     ///
@@ -56,7 +56,7 @@ fn is_program(file: &Path) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
-/// Something that a build needs is not there.
+/// Makes the error of something that a build needs and that is not there.
 pub fn missing(what: &str, install: &str, project: &Project) -> AuthoringError {
     let place = match project.directory.as_os_str() == OsStr::new(".") {
         true => String::new(),
@@ -68,7 +68,7 @@ pub fn missing(what: &str, install: &str, project: &Project) -> AuthoringError {
     }
 }
 
-/// Runs a command to its end; all that it says goes to standard error.
+/// Runs a command to its end; all of its output goes to standard error.
 ///
 /// # Errors
 ///
@@ -82,8 +82,8 @@ pub fn run(host: &dyn Host, command: &mut Command) -> Result<(), AuthoringError>
     judge(command, status)
 }
 
-/// Runs a command to its end and returns what it writes to standard output; the
-/// rest of what it says goes to standard error.
+/// Runs a command to its end and returns its standard output; its standard error stays
+/// what it is.
 ///
 /// # Errors
 ///
@@ -117,7 +117,7 @@ fn judge(command: &Command, status: io::Result<std::process::ExitStatus>) -> Res
     }
 }
 
-/// A command as one would type it, with the program's name alone.
+/// Writes a command as one would type it, with the program's name alone.
 fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let words = [program.file_name().unwrap_or(program.as_os_str())].into_iter().chain(command.get_args());

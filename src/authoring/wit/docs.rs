@@ -48,7 +48,7 @@ impl PackageDocs {
         docs
     }
 
-    /// The contents of the section; `None` if there are no comments.
+    /// Writes the contents of the section; `None` if there are no comments.
     pub fn section(&self) -> Option<Vec<u8>> {
         if self.interfaces.is_empty() {
             return None;
@@ -72,7 +72,7 @@ struct Reader<'t> {
 }
 
 impl<'t> Reader<'t> {
-    /// The next token; comments before it are kept.
+    /// Reads the next token; comments before it are kept.
     fn token(&mut self) -> Option<Token<'t>> {
         loop {
             self.rest = self.rest.trim_start();
@@ -100,7 +100,7 @@ impl<'t> Reader<'t> {
         Some(Token::Mark(mark))
     }
 
-    /// Those may contain others.
+    /// Skips a comment; it may contain others.
     fn block_comment(&mut self) -> Option<()> {
         let text = self.rest;
         let (mut depth, mut at) = (0_u32, 0);
@@ -124,7 +124,7 @@ impl<'t> Reader<'t> {
         Some(())
     }
 
-    /// The comment that was kept.
+    /// Takes the comment that was kept.
     fn take_comment(&mut self) -> Option<String> {
         let lines = std::mem::take(&mut self.comment);
         let lines = lines.iter().map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end());
@@ -156,7 +156,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// What is outermost in a file; `None` when it ends, or is no WIT.
+    /// Reads a file's outermost items; `None` when it ends, or is no WIT.
     fn package(&mut self, docs: &mut PackageDocs) -> Option<()> {
         loop {
             match self.token()? {
@@ -240,7 +240,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// The fields, cases or flags of a type, to its end.
+    /// Reads the fields, cases or flags of a type, to its end.
     fn items(&mut self) -> Option<BTreeMap<String, String>> {
         let mut items = BTreeMap::new();
         loop {

@@ -110,7 +110,7 @@ fn remove_others(place: &Path, written: &[Written<'_>]) -> Result<(), AuthoringE
     Ok(())
 }
 
-/// Whether a file was written by this program, so that it may be replaced.
+/// Tells whether a file was written by this program, so that it may be replaced.
 fn is_ours(path: &Path) -> bool {
     path.extension().is_some_and(|end| end == "wit")
         && fs::read_to_string(path).is_ok_and(|text| text.starts_with(MARK))

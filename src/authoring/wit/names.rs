@@ -1,5 +1,5 @@
-//! What has to be known of a project's WIT. The language's tools read it in
-//! full, and complain of it; this needs names alone.
+//! The names in a project's WIT. The language's tools read it in full, and complain of it;
+//! the program needs names alone.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -32,7 +32,7 @@ pub fn provide_task_package(folder: &Path) -> Result<(), AuthoringError> {
     written.map_err(|error| failed(format!("`{}` can't be written: {error}", path.display())))
 }
 
-/// The only world that the files directly in `folder` declare.
+/// Finds the only world that the files directly in `folder` declare.
 ///
 /// # Errors
 ///
@@ -54,7 +54,7 @@ pub fn only_world(folder: &Path) -> Result<String, AuthoringError> {
     }
 }
 
-/// The namespaces of all packages in and below `folder`.
+/// Lists the namespaces of all packages in and below `folder`.
 ///
 /// # Errors
 ///
@@ -65,7 +65,7 @@ pub fn namespaces(folder: &Path) -> Result<BTreeSet<String>, AuthoringError> {
     Ok(names.filter_map(|name| Some(name.split_once(':')?.0.to_owned())).collect())
 }
 
-/// Whether a directory itself has WIT in it.
+/// Tells whether a directory itself has WIT in it.
 ///
 /// # Errors
 ///
@@ -74,7 +74,7 @@ pub fn has_files(folder: &Path) -> Result<bool, AuthoringError> {
     Ok(!texts(folder, false)?.is_empty())
 }
 
-/// The packages that are declared in a directory itself, or by a file.
+/// Lists the packages that are declared in a directory itself, or by a file.
 ///
 /// # Errors
 ///
@@ -88,7 +88,7 @@ pub fn packages_in(path: &Path) -> Result<Vec<String>, AuthoringError> {
     Ok(texts.iter().flat_map(|text| packages(text)).collect())
 }
 
-/// The interfaces of other packages that the files directly in `folder` import or use,
+/// Lists the interfaces of other packages that the files directly in `folder` import or use,
 /// each once, with its version.
 ///
 /// # Errors
@@ -98,7 +98,7 @@ pub fn imports(folder: &Path) -> Result<BTreeSet<String>, AuthoringError> {
     Ok(texts(folder, false)?.iter().flat_map(|text| imports_of(text)).collect())
 }
 
-/// The texts of the `.wit` files directly in `folder`, with all that is in them.
+/// Reads the `.wit` files directly in `folder`, comments included.
 ///
 /// # Errors
 ///
@@ -107,12 +107,12 @@ pub fn full_texts(folder: &Path) -> Result<Vec<String>, AuthoringError> {
     files(folder, false)?.iter().map(|path| read(path)).collect()
 }
 
-/// The texts of the `.wit` files in `folder`, without their comments.
+/// Reads the `.wit` files in `folder`, without their comments.
 fn texts(folder: &Path, below: bool) -> Result<Vec<String>, AuthoringError> {
     files(folder, below)?.iter().map(|path| text(path)).collect()
 }
 
-/// The `.wit` files in `folder`.
+/// Finds the `.wit` files in `folder`.
 fn files(folder: &Path, below: bool) -> Result<Vec<PathBuf>, AuthoringError> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -152,7 +152,7 @@ fn failed(message: String) -> AuthoringError {
     AuthoringError::build(message)
 }
 
-/// WIT has comments to the end of the line, and ones that may contain others.
+/// Leaves comments out: those to the end of the line, and those that may contain others.
 fn without_comments(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut rest = text;
@@ -184,7 +184,7 @@ fn without_comments(text: &str) -> String {
     kept
 }
 
-/// The words and marks of a text without comments.
+/// Splits a text without comments into words and marks.
 fn words(text: &str) -> Vec<&str> {
     let is_mark = |c: char| matches!(c, '{' | '}' | ';' | ',' | '(' | ')');
     let parts = text.split_whitespace().flat_map(|part| part.split_inclusive(is_mark));
@@ -195,21 +195,21 @@ fn words(text: &str) -> Vec<&str> {
     split.filter(|word| !word.is_empty()).collect()
 }
 
-/// The names of the worlds that a text declares.
+/// Lists the worlds that a text declares.
 fn worlds(text: &str) -> Vec<String> {
     let words = words(text);
     let declared = words.windows(3).filter(|three| three[0] == "world" && three[2] == "{");
     declared.map(|three| three[1].trim_start_matches('%').to_owned()).collect()
 }
 
-/// The packages that a text declares, without their versions.
+/// Lists the packages that a text declares, without their versions.
 fn packages(text: &str) -> Vec<String> {
     let words = words(text);
     let declared = words.windows(3).filter(|three| three[0] == "package" && matches!(three[2], ";" | "{"));
     declared.map(|three| three[1].split('@').next().unwrap_or_default().to_owned()).collect()
 }
 
-/// The interfaces of other packages that a text imports or uses types of.
+/// Lists the interfaces of other packages that a text imports or uses types of.
 fn imports_of(text: &str) -> Vec<String> {
     let words = words(text);
     let named = words.windows(2).filter(|two| matches!(two[0], "import" | "use"));

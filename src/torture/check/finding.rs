@@ -5,18 +5,18 @@ use serde::Serialize;
 /// More violations than this of one kind are counted, not told.
 const TOLD: usize = 100;
 
-/// What one check found.
+/// The finding of one check.
 #[derive(Debug, Clone, Serialize)]
 pub struct Finding {
     /// Its name.
     pub check: &'static str,
-    /// What must hold.
+    /// The claim that must hold.
     pub claim: &'static str,
-    /// How often it was looked at.
+    /// The number of times that it was looked at.
     pub checked: u64,
-    /// How often it did not hold.
+    /// The number of times that it did not hold.
     pub violated: u64,
-    /// Where it did not hold.
+    /// The places where it did not hold.
     pub violations: Vec<String>,
 }
 

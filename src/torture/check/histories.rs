@@ -1,4 +1,4 @@
-//! How invocations moved.
+//! The histories of invocations.
 
 use std::collections::HashMap;
 
@@ -37,7 +37,7 @@ pub fn each_is_legal_and_within_its_attempts(evidence: &Evidence) -> Finding {
     finding
 }
 
-/// A history in short.
+/// Writes a history in short.
 fn told(life: &Life) -> String {
     let steps = life.history.iter().map(|step| format!("{} {}", step.reason.as_str(), step.attempt));
     steps.collect::<Vec<_>>().join(", ")
@@ -83,7 +83,7 @@ fn follow(life: &Life) -> Result<(), String> {
     Ok(())
 }
 
-/// What is delayed is not claimed before its time.
+/// No delayed invocation is claimed before its time.
 pub fn none_starts_before_its_time(evidence: &Evidence) -> Finding {
     let mut finding = Finding::new("delays", "nothing is claimed before its time");
     for submit in evidence.submits.iter().filter(|submit| !submit.delay.is_zero()) {

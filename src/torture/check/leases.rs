@@ -1,4 +1,4 @@
-//! Who owns an attempt, owns it alone.
+//! Leases: each attempt has one owner at a time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -87,7 +87,7 @@ fn stays(evidence: &Evidence) -> BTreeMap<InvocationId, Vec<Stay>> {
 
 /// A guest and how long it went on when it should have been dead.
 struct Overlap<'s, K> {
-    /// What only one at a time may run of.
+    /// The task and key of which only one may run at a time.
     of: K,
     stay: &'s Stay,
     next: &'s Stay,

@@ -1,4 +1,4 @@
-//! What was committed is what guests returned, and it stays.
+//! Outcomes: what guests returned was committed, and stays.
 
 use std::collections::{HashMap, HashSet};
 
@@ -55,7 +55,7 @@ pub fn each_is_what_its_guest_returned(evidence: &Evidence) -> Finding {
     finding
 }
 
-/// Whether a guest came to its end, with a value or a failure of its own.
+/// Tells whether a guest came to its end, with a value or a failure of its own.
 fn is_by_a_guest(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Value(_) => true,
@@ -98,7 +98,7 @@ pub fn each_is_one_that_its_task_can_have(evidence: &Evidence) -> Finding {
     finding
 }
 
-/// Whether its end is that of a deadline that had passed.
+/// Tells whether its end is that of a deadline that had passed.
 fn is_overdue(evidence: &Evidence, life: &Life) -> bool {
     let ended_at = life.history.last().filter(|step| step.reason == Reason::Expired).map(|step| step.at);
     let deadline = life.invocation.deadline;
@@ -109,14 +109,14 @@ fn is_spent(life: &Life) -> bool {
     life.invocation.attempt == life.invocation.max_attempts
 }
 
-/// Whether the end came while a runner owned it.
+/// Tells whether the end came while a runner owned it.
 fn ended_by_its_runner(life: &Life) -> bool {
     life.history.last().is_some_and(|step| {
         step.reason == Reason::Failed && step.runner.is_some() && step.from.is_some_and(Status::is_owned)
     })
 }
 
-/// Whether its parent's end may have ended it.
+/// Tells whether its parent's end may have ended it.
 fn is_orphan(evidence: &Evidence, life: &Life) -> bool {
     let parent = life.invocation.parent.and_then(|parent| evidence.lives.get(&parent));
     !life.invocation.detached && parent.is_some_and(|parent| parent.invocation.status.is_final())

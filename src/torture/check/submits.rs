@@ -1,4 +1,4 @@
-//! Nothing that was acknowledged is lost.
+//! Submits: nothing that was acknowledged is lost.
 
 use std::collections::HashSet;
 

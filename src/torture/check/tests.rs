@@ -133,7 +133,7 @@ fn submit(n: u8, kind: Kind, delay: Duration) -> Submit {
     Submit { id: id(n), kind, delay, is_acknowledged: true }
 }
 
-/// What a run leaves behind in which everything held.
+/// The evidence of a run in which everything held.
 fn good() -> Evidence {
     use Reason as R;
     let one = |n, kind, arguments: &[u64], ms, outcome| {

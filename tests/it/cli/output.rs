@@ -1,4 +1,4 @@
-//! Where output goes.
+//! The destinations of output.
 
 use std::process::{Command, Stdio};
 

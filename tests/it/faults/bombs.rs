@@ -320,7 +320,7 @@ fn the_compiler_inherits_no_secret_and_no_descriptor() {
     drop(running);
 }
 
-/// What each of the refused calls answers is tested beside the filter.
+/// The answer to each refused call is tested beside the filter.
 #[test]
 fn every_thread_of_the_compiler_has_given_up_its_system_calls() {
     let setup = strict("");

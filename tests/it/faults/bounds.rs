@@ -16,7 +16,7 @@ fn with_data(more: &str) -> Setup {
     setup
 }
 
-/// What a task returned as its error.
+/// Reads the error that a task returned.
 #[track_caller]
 fn error(setup: &Setup, task: &str, arguments: &Value) -> String {
     let failed = setup.failure(task, &arguments.to_string(), 1, "returned");

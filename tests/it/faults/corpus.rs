@@ -17,7 +17,7 @@ use crate::support::http::HttpServer;
 use crate::support::process::{resident, threads};
 use crate::support::servers::TcpServer;
 
-/// What a hostile guest does, and what becomes of it.
+/// A hostile guest's deed and its end.
 struct Item {
     task: &'static str,
     arguments: String,
@@ -111,7 +111,7 @@ struct Servers {
     http: HttpServer,
 }
 
-/// What guests flood: files, scratch directories, arguments, connections, requests.
+/// The things that guests flood: files, scratch directories, arguments, connections, requests.
 fn floods(servers: &Servers) -> Vec<Item> {
     let item =
         |task, arguments: Value, copies, ends| Item { task, arguments: arguments.to_string(), copies, ends };
@@ -158,7 +158,7 @@ struct Arena {
     runner: Running,
 }
 
-/// What a process holds.
+/// The resources that a process holds.
 #[derive(Debug, PartialEq, Eq)]
 struct Holds {
     descriptors: BTreeMap<String, usize>,
@@ -252,7 +252,7 @@ impl Arena {
         Path::new("/proc").join(self.runner.pid().to_string()).join(name)
     }
 
-    /// What the runner holds once it is idle.
+    /// Measures the resources that the runner holds once it is idle.
     fn holds(&self) -> Holds {
         let mut descriptors = BTreeMap::new();
         for entry in std::fs::read_dir(self.proc("fd")).expect("it runs").flatten() {

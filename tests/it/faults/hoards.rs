@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::guests::setup::Setup;
 use crate::support::process::resident_peak;
 
-/// What a guest returned as its error.
+/// Reads the error that a guest returned.
 fn refusal(setup: &Setup, task: &str, arguments: &str) -> String {
     let id = setup.submit(task, arguments);
     setup.run_all();

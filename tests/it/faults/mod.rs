@@ -1,4 +1,4 @@
-//! What guests, files and machines can do wrong, and what becomes of it.
+//! The faults of guests, files and machines, and their ends.
 
 mod bombs;
 mod bounds;

@@ -180,7 +180,7 @@ fn a_flood_of_connections_ends_at_the_limit_of_sockets() {
     assert_eq!(default.value("sockets.flood", &json!([&address, 1000]).to_string()), 64);
 }
 
-/// What a task used that succeeded: bytes sent, bytes received.
+/// Reads the traffic of a task that succeeded: bytes sent, bytes received.
 #[track_caller]
 pub fn traffic(setup: &Setup, task: &str, arguments: &Value) -> (u64, u64) {
     let id = setup.submit(task, &arguments.to_string());

@@ -1,4 +1,4 @@
-//! What guests write is kept within bounds, and can harm no terminal.
+//! The output of guests: it is kept within bounds, and can harm no terminal.
 
 use crate::guests::setup::Setup;
 

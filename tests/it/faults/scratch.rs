@@ -11,7 +11,7 @@ use crate::support::cli::Cli;
 
 const SCRATCH: &str = "[component.grants.scratch]\nsize = \"100KiB\"\nfiles = 20\n";
 
-/// What a task returned as its error.
+/// Reads the error that a task returned.
 #[track_caller]
 fn error(setup: &Setup, task: &str, arguments: &Value) -> String {
     let failed = setup.failure(task, &arguments.to_string(), 1, "returned");

@@ -1,4 +1,4 @@
-//! What scripts read: the fields of JSON documents, and what `inspect` and
+//! The documents that scripts read: the fields of JSON, and what `inspect` and
 //! `logs` show.
 
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What the example guests do, and what they are given.
+//! The example guests: their tasks, and their rights.
 
 mod arguments;
 mod documents;

@@ -1,4 +1,4 @@
-//! What components ask for, what of it they are granted, and what an upgrade adds.
+//! The rights that components ask for, that they are granted, and that an upgrade adds.
 
 use std::path::PathBuf;
 

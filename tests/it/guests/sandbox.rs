@@ -1,4 +1,4 @@
-//! What guests can touch: nothing, unless it was granted.
+//! The sandbox: guests can touch nothing, unless it was granted.
 
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;

@@ -95,7 +95,7 @@ impl Setup {
     }
 }
 
-/// What became of a call that failed.
+/// Reads the failure of a call.
 pub struct Failed {
     pub failure: Value,
     pub message: String,
@@ -112,7 +112,7 @@ impl Failed {
     }
 }
 
-/// Where tests keep compiled code.
+/// The directory in which tests keep compiled code.
 pub fn shared_cache() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/tests-cache")
 }

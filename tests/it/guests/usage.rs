@@ -1,10 +1,10 @@
-//! What invocations used, as `status` tells it.
+//! The usage of invocations, as `status` tells it.
 
 use serde_json::{Value, json};
 
 use super::setup::Setup;
 
-/// What the final invocation of a task used.
+/// Reads the usage of a task's final invocation.
 #[track_caller]
 fn usage(setup: &Setup, task: &str, arguments: &str) -> Value {
     let id = setup.submit(task, arguments);

@@ -22,7 +22,7 @@ const MEASURED: u32 = 2000;
 
 /// Directories that tools fill, and that `.gitignore` names.
 const IGNORED: [&str; 6] = ["build", "target", "node_modules", ".venv", ".wasm-runner", "__pycache__"];
-/// What tools write beside them, to be kept.
+/// The files that tools write beside them, to be kept.
 const LOCKS: [&str; 2] = ["Cargo.lock", "package-lock.json"];
 
 /// A new project in a directory of its own.
@@ -42,7 +42,7 @@ impl Project {
         Self::made(language, &[])
     }
 
-    /// The same, without WIT.
+    /// Makes one without WIT.
     #[track_caller]
     pub fn without_wit(language: &'static str) -> Self {
         Self::made(language, &["--no-wit"])
@@ -150,7 +150,7 @@ impl Project {
         self.measure(&built, build);
     }
 
-    /// What somebody wrote of a task is there for those who use it.
+    /// Asserts that the comments of a task are there for its users.
     #[track_caller]
     fn is_documented(&self, built: &Value) {
         assert_eq!(built["tasks"][1]["docs"], "A greeting.");

@@ -1,4 +1,4 @@
-//! What `new` and `build` refuse, and how they say what to do.
+//! The refusals of `new` and `build`, with their hints.
 
 use crate::support::cli::Sandbox;
 

@@ -1,4 +1,4 @@
-//! What only the PostgreSQL store promises: a server that goes away and comes back,
+//! Promises of the PostgreSQL store alone: a server that goes away and comes back,
 //! many machines at once, and the ways to reach it.
 
 mod access;

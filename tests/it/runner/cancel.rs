@@ -161,7 +161,7 @@ fn a_guest_cancels_its_child() {
     }
 }
 
-/// What it used is in the store, though it was final before its guest was gone.
+/// The usage is in the store, though the invocation was final before its guest was gone.
 #[track_caller]
 fn assert_billed(site: &Site, id: InvocationId) {
     let usage = &site.status(id)["usage"];

@@ -1,4 +1,4 @@
-//! What is not final at its deadline ends then, with its whole tree.
+//! Deadlines: an unfinished invocation ends at its own, with its whole tree.
 
 use std::time::Duration;
 

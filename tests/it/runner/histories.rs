@@ -1,4 +1,4 @@
-//! What histories tell: whether they are legal, and how many guests ran at once.
+//! Histories: whether they are legal, and how many guests ran at once by them.
 
 use run_wasm_runner::model::{Event, Invocation, Reason, Status, Transition};
 use run_wasm_runner::store::Store;
@@ -43,7 +43,7 @@ pub fn legal_history(store: &dyn Store, invocation: &Invocation) -> Vec<Transiti
     history
 }
 
-/// How often something happened.
+/// Counts the steps of a kind.
 pub fn count(history: &[Transition], reason: Reason) -> usize {
     history.iter().filter(|step| step.reason == reason).count()
 }

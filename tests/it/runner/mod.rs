@@ -1,4 +1,4 @@
-//! What the runner does with invocations, shown through the real binary.
+//! The behaviour of the runner, shown through the real binary.
 
 mod cancel;
 mod cap;

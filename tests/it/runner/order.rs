@@ -1,4 +1,4 @@
-//! What runs when, how often, and whose child outlives whom.
+//! The order of invocations, their number of runs, and children that outlive their parents.
 
 use std::time::Duration;
 

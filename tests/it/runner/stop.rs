@@ -10,7 +10,7 @@ use super::histories::{count, legal_history};
 use super::site::{Site, all, get};
 use crate::support::cli::Running;
 
-/// What a stop may take beyond its grace time.
+/// The time that a stop may take beyond its grace time.
 const MARGIN: Duration = Duration::from_secs(1);
 
 /// Waits for the end; returns the summary, and how long it took since `since`.

@@ -221,7 +221,7 @@ impl Drop for Running {
     }
 }
 
-/// What a pipe has brought so far.
+/// The output of a pipe so far.
 struct Captured {
     lines: Receiver<Vec<u8>>,
     bytes: Vec<u8>,
@@ -246,7 +246,7 @@ impl Captured {
         }
     }
 
-    /// Whether the pipe was closed in time.
+    /// Reads to the end; returns whether the pipe was closed in time.
     fn finish(&mut self, deadline: Instant) -> bool {
         loop {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -273,7 +273,7 @@ fn lines(pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     receiver
 }
 
-/// What a command left behind.
+/// The end of a command, with its output.
 #[derive(Debug)]
 pub struct Output {
     /// `None` if a signal ended it.

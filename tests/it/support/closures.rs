@@ -20,7 +20,7 @@ type Body = Pin<Box<dyn Future<Output = Result<u64, String>> + Send>>;
 /// So many that no test uses them up.
 pub const MAX_ATTEMPTS: u32 = 30;
 
-/// What a guest has at hand.
+/// The tools of a guest.
 #[derive(Clone)]
 pub struct Hands {
     pub claim: Claim,

@@ -18,7 +18,7 @@ use std::time::Duration;
 /// Starting takes a second or two; a machine that is busy may take longer.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What watches over the server: ends it and throws its files away when standard
+/// The shell script that watches over the server: ends it and throws its files away when standard
 /// input closes, and only ends it when it is told to keep them.
 const WATCH: &str = r#"
 trap "" INT
@@ -132,7 +132,7 @@ impl Cluster {
         Self::start_with(|_| {})
     }
 
-    /// The same, with something done to the data directory before the start.
+    /// Makes a cluster, prepares its data directory, and starts it.
     pub fn start_with(prepare: impl FnOnce(&Path)) -> Self {
         let programs = programs();
         let directory = directory();
@@ -204,7 +204,7 @@ impl Cluster {
         watch.wait().expect("the server ends");
     }
 
-    /// What the server has written.
+    /// Returns the log of the server.
     pub fn log(&self) -> String {
         self.log.0.lock().expect("nobody panicked").clone()
     }

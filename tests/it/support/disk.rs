@@ -38,11 +38,11 @@ enum Change {
 pub struct Failure {
     /// The first, counted from 1 as [`Disk::operations`] does.
     pub at: usize,
-    /// How many from there.
+    /// The number of operations from there.
     pub count: usize,
-    /// What SQLite is told.
+    /// The error that SQLite is told.
     pub code: c_int,
-    /// Whether reads fail, and not what changes a file.
+    /// True if reads fail, and not the operations that change a file.
     pub of_reads: bool,
 }
 
@@ -63,7 +63,7 @@ pub struct Disk {
     state: &'static Mutex<State>,
 }
 
-/// What the VFS and its files share.
+/// The state that the VFS and its files share.
 struct Shared {
     usual: *mut ffi::sqlite3_vfs,
     state: &'static Mutex<State>,
@@ -116,12 +116,12 @@ impl Disk {
         &self.name
     }
 
-    /// How many operations there were that can fail.
+    /// Counts the operations that can fail.
     pub fn operations(&self) -> usize {
         self.state.lock().operations
     }
 
-    /// How many reads there were.
+    /// Counts the reads.
     pub fn reads(&self) -> usize {
         self.state.lock().reads
     }
@@ -131,12 +131,12 @@ impl Disk {
         self.state.lock().failure = Some(failure);
     }
 
-    /// How many have failed.
+    /// Counts the failed operations.
     pub fn failed(&self) -> usize {
         self.state.lock().failed
     }
 
-    /// How long the record is: a moment.
+    /// Returns the length of the record: a moment.
     pub fn moment(&self) -> usize {
         self.state.lock().record.len()
     }
@@ -164,7 +164,7 @@ impl Disk {
     }
 }
 
-/// Whether a change is on the disk.
+/// Tells whether a change is on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Certainty {
     /// It was synced.
@@ -175,15 +175,15 @@ enum Certainty {
     Doomed,
 }
 
-/// What is known of a file on the disk.
+/// The knowledge about a file on the disk.
 #[derive(Default)]
 struct Platter {
     is_known: bool,
-    /// Whether there is a file, or may be.
+    /// True if there is a file, or may be.
     exists: bool,
-    /// What is surely there; `None` if perhaps not even the file is.
+    /// The bytes that are surely there; `None` if perhaps not even the file is.
     synced: Option<Vec<u8>>,
-    /// What was done to it since, in order.
+    /// The changes since, in order.
     changes: Vec<(Change, Certainty)>,
 }
 

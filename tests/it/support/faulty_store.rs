@@ -14,7 +14,7 @@ use run_wasm_runner::store::{
     TaskRule, Watch,
 };
 
-/// How it fails.
+/// The way in which it fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// That call is refused, and did nothing.
@@ -38,10 +38,10 @@ impl Fault {
     }
 }
 
-/// How many calls an outage lasts.
+/// The number of calls that an outage lasts.
 const OUTAGE: usize = 4;
 
-/// Where it failed.
+/// The call that failed.
 #[derive(Debug, Clone)]
 pub struct Fired {
     /// Of the trait.
@@ -85,17 +85,17 @@ impl FaultyStore {
         })
     }
 
-    /// How often it was called.
+    /// Counts the calls.
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
     }
 
-    /// Where it failed, if it did.
+    /// Returns the call that failed, if one did.
     pub fn fired(&self) -> Option<Fired> {
         self.fired.lock().clone()
     }
 
-    /// Whether it fails for ever.
+    /// True if it fails for ever.
     pub fn is_dead(&self) -> bool {
         self.is_dead.load(Ordering::SeqCst)
     }

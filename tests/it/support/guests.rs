@@ -1,4 +1,4 @@
-//! Where the guests are.
+//! The guests.
 
 use std::path::PathBuf;
 

@@ -75,7 +75,7 @@ impl HttpServer {
         self.requests.lock().expect("nobody panicked").clone()
     }
 
-    /// How many connections there were.
+    /// Counts the connections.
     pub fn accepted(&self) -> usize {
         self.server.accepted()
     }

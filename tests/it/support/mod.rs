@@ -1,4 +1,4 @@
-//! What tests share.
+//! The tools that tests share.
 
 pub mod cli;
 pub mod clock;

@@ -1,4 +1,4 @@
-//! What the kernel says about a process.
+//! Facts of the kernel about a process.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ pub fn resident_peak(pid: u32) -> u64 {
     field(&read(pid, "status"), "VmHWM") * 1024
 }
 
-/// What a process used over an interval.
+/// The resources that a process used over an interval.
 pub struct Usage {
     processor: Duration,
     wall: Duration,

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 
-/// What becomes of the bytes.
+/// The fate of the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Forwards,

@@ -51,7 +51,7 @@ impl TcpServer {
         })
     }
 
-    /// How many connections there were.
+    /// Counts the connections.
     pub fn accepted(&self) -> usize {
         self.accepted.load(Ordering::Acquire)
     }

@@ -136,7 +136,7 @@ fn answer(mut stream: TcpStream, signer: &Signer, asked: &Mutex<Vec<String>>) ->
     )
 }
 
-/// What a registry's configuration says of it.
+/// The part of a registry's configuration about it.
 pub fn in_configuration(realm: &str, certificate: &Path) -> String {
     format!(
         "auth:\n  token:\n    realm: {realm}\n    service: {NAME}\n    issuer: {NAME}\n    rootcertbundle: {}\n",

@@ -9,13 +9,13 @@ use std::process::Command;
 
 use super::database::install;
 
-/// What `requirements.txt` of a new Python project says.
+/// The `requirements.txt` of a new Python project.
 const PYTHON: &str = include_str!("../../../sdk/templates/python/requirements.txt");
-/// What `package.json` of a new TypeScript project says, which has all that one in
+/// The `package.json` of a new TypeScript project, which has all that one in
 /// JavaScript needs.
 const NODE: &str = include_str!("../../../sdk/templates/typescript/package.json");
 
-/// What that of one without WIT says: its compiler can be asked for types.
+/// The `package.json` of one without WIT, whose compiler can be asked for types.
 const NODE_WITHOUT_WIT: &str = include_str!("../../../sdk/templates/typescript-no-wit/package.json");
 
 /// The directory of everything that is installed here.
@@ -105,7 +105,7 @@ pub fn node_modules() -> PathBuf {
     npm("node", NODE)
 }
 
-/// The same for a TypeScript project without WIT.
+/// A directory `node_modules` for a TypeScript project without WIT.
 pub fn node_modules_without_wit() -> PathBuf {
     npm("node-without-wit", NODE_WITHOUT_WIT)
 }
@@ -135,7 +135,7 @@ pub fn path_with(first: &[PathBuf]) -> OsString {
     std::env::join_paths(all).expect("paths without separators in them")
 }
 
-/// Where cargo and rustup have what they need, for a process with another home.
+/// The homes of cargo and rustup, for a process with another home.
 pub fn rust_homes() -> [(&'static str, PathBuf); 2] {
     [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")].map(|(variable, folder)| {
         let home = || Path::new(&std::env::var_os("HOME").expect("there is a home")).join(folder);

@@ -33,7 +33,7 @@ fn torture(sandbox: &Sandbox, flags: &[&str]) -> Output {
     command.env("TMPDIR", sandbox.path().join("tmp")).run()
 }
 
-/// What guests have written down so far.
+/// Reads the lines that guests have written down so far.
 #[derive(Debug, Default)]
 struct Seen {
     /// Runner processes, and the one that torture is itself.
@@ -252,7 +252,7 @@ fn processes_below(parent: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Whether a process runs; one that has ended and waits to be reaped does not.
+/// Tells whether a process runs; one that has ended and waits to be reaped does not.
 fn exists(pid: u32) -> bool {
     state_and_parent(pid).is_some_and(|(state, _)| state != 'Z')
 }

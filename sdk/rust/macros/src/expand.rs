@@ -1,4 +1,4 @@
-//! What becomes of a module of tasks: itself, the bindings of its interface, and a module
+//! The code that a module of tasks becomes: itself, the bindings of its interface, and a module
 //! to submit each task with.
 
 use proc_macro2::{Literal, TokenStream};

@@ -44,7 +44,7 @@ pub fn kebab(ident: &Ident) -> Result<String> {
     Ok(name)
 }
 
-/// Whether WIT has such names.
+/// Tells whether WIT has such names.
 pub fn is_name(name: &str) -> bool {
     name.split('-').all(|word| {
         word.starts_with(|c: char| c.is_ascii_lowercase())

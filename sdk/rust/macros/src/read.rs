@@ -1,4 +1,4 @@
-//! What a module of tasks says.
+//! The contents of a module of tasks.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use crate::types::{self, Declared};
 pub struct Tasks {
     pub module: ItemMod,
     pub package: Package,
-    /// Those that tasks use, in the module's order.
+    /// The types that tasks use, in the module's order.
     pub types: Vec<Declaration>,
     pub functions: Vec<Function>,
     pub wit: String,
@@ -34,7 +34,7 @@ pub struct Declaration {
     pub ident: Ident,
     pub name: String,
     pub kind: Kind,
-    /// Whether it is in the WIT, and not only in that of other components.
+    /// True if it is in the WIT, and not only in that of other components.
     pub is_bound: bool,
 }
 
@@ -172,7 +172,7 @@ fn without_marks(mut module: ItemMod) -> ItemMod {
     module
 }
 
-/// Whether an attribute has that name, with or without the crate's before it.
+/// Tells whether an attribute has that name, with or without the crate's before it.
 fn is_called(attribute: &Attribute, name: &str) -> bool {
     attribute.path().segments.last().is_some_and(|last| last.ident == name)
 }

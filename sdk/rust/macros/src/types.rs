@@ -58,7 +58,7 @@ pub fn wit(ty: &Type, declared: &Declared, uses: &mut dyn FnMut(&str)) -> Result
     }
 }
 
-/// The same of a type that must be one.
+/// Writes a type that must have a name in WIT.
 pub fn some(ty: &Type, declared: &Declared, uses: &mut dyn FnMut(&str)) -> Result<String> {
     let found = wit(ty, declared, uses)?;
     found.ok_or_else(|| Error::new_spanned(ty, "`()` has no type in WIT but as a result"))
