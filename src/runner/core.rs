@@ -60,7 +60,7 @@ impl Core {
     ) -> Self {
         let id = RunnerId::generate();
         Self {
-            ledger: Mutex::new(Ledger::new(id)),
+            ledger: Mutex::new(Ledger::new(id, &options, Instant::now())),
             scheduler: Scheduler::new(options.max_live),
             registry: Registry::new(options.final_cache_entries, options.final_cache_bytes),
             inbox: Inbox::default(),
@@ -98,6 +98,11 @@ impl Core {
         }
         self.idle.notify();
         self.inbox.call();
+    }
+
+    /// Moves on to killing: the grace time is over.
+    pub(super) fn end_grace(&self) {
+        self.stage.fetch_max(Stage::Killing as u8, Ordering::AcqRel);
     }
 
     /// Whether the runner was asked to stop.

@@ -12,7 +12,7 @@ use super::handle::RunnerHandle;
 use super::metrics::Gauge;
 use super::options::{RunnerError, RunnerOptions};
 use super::stage::Stage;
-use super::{ledger, slot};
+use super::{slot, turn};
 use crate::model::{Clock, InvocationId, Outcome, Refusal, TaskClient};
 use crate::store::{Store, Watch};
 
@@ -73,7 +73,7 @@ impl Runner {
             let core = Arc::clone(&core);
             std::thread::Builder::new()
                 .name("ledger".to_owned())
-                .spawn(move || ledger::run(&core))
+                .spawn(move || turn::run(&core))
                 .map_err(refused("the ledger thread"))?
         };
         let trust = {

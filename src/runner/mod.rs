@@ -44,6 +44,7 @@ mod starts;
 #[cfg(test)]
 mod tests;
 mod trust;
+mod turn;
 mod wait;
 
 pub use executor::{Executor, Guest, GuestFuture, PreparedChild};

@@ -16,7 +16,7 @@ use crate::store::{AttemptEnd, EndKind, Report};
 
 /// The life of a slot thread.
 pub(super) fn run(core: &Arc<Core>, client: &Arc<dyn TaskClient>, slot: usize) {
-    while let Some(work) = core.scheduler.next(|| core.slot_is_idle()) {
+    while let Some(work) = core.scheduler.next(|| core.tell_idle_slot()) {
         let fiber = match work {
             Work::Resume(fiber) => fiber,
             Work::Start(claim) => match start(core, client, slot, claim) {

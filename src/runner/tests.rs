@@ -2,7 +2,7 @@
 //! provoke with components.
 
 mod starts;
-mod support;
+pub(super) mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

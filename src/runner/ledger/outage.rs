@@ -1,29 +1,25 @@
 //! What guests ask for while the store can't be reached.
 //!
 //! A full disk is told to guests at once: it may stay full. But a server that
-//! restarts, or a cable that is pulled for a moment, is no reason to fail a task: what
-//! asks for something waits, for as long as a lease, and is put to the store again
+//! restarts, or a cable that is pulled for a moment, is no reason to fail a task:
+//! questions wait, for as long as a lease, and are put to the store again
 //! with the same ids.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{Ledger, PendingSubmit, refuse_all};
-use crate::runner::core::Core;
-use crate::runner::inbox::{Messages, SubmitMessage};
-use crate::runner::stage::Stage;
-use crate::store::NewInvocation;
+use crate::runner::inbox::Messages;
 
-/// Since when the store can't be reached, and who waits for it.
+/// Since when the store can't be reached, and the questions that wait for it.
 #[derive(Default)]
-pub(super) struct Outage {
+pub(in crate::runner) struct Outage {
     since: Option<Instant>,
     waiting: Messages,
 }
 
-impl Ledger {
+impl Outage {
     /// Puts the questions that wait for the store before the new ones.
-    pub(super) fn ask_again(&mut self, messages: &mut Messages) {
-        let mut waiting = std::mem::take(&mut self.outage.waiting);
+    pub(in crate::runner) fn ask_again(&mut self, messages: &mut Messages) {
+        let mut waiting = std::mem::take(&mut self.waiting);
         std::mem::swap(&mut waiting.submits, &mut messages.submits);
         std::mem::swap(&mut waiting.cancels, &mut messages.cancels);
         std::mem::swap(&mut waiting.statuses, &mut messages.statuses);
@@ -32,35 +28,25 @@ impl Ledger {
         messages.statuses.append(&mut waiting.statuses);
     }
 
-    /// Keeps questions until the store is back, or tells that there will be no
-    /// answer.
-    pub(super) fn put_off(&mut self, core: &Core, mut messages: Messages, why: &str) {
-        let since = *self.outage.since.get_or_insert_with(Instant::now);
-        let waits =
-            core.store.is_remote() && core.stage() == Stage::Working && since.elapsed() < core.options.lease;
+    /// Keeps questions until the store is back, for at most `patience` since the outage
+    /// began. Returns them if there will be no answer.
+    pub(in crate::runner) fn put_off(
+        &mut self,
+        mut messages: Messages,
+        patience: Option<Duration>,
+        now: Instant,
+    ) -> Option<Messages> {
+        let since = *self.since.get_or_insert(now);
         self.ask_again(&mut messages);
-        if waits {
-            self.outage.waiting = messages;
-        } else {
-            refuse_all(messages, why);
+        if patience.is_some_and(|patience| now.duration_since(since) < patience) {
+            self.waiting = messages;
+            return None;
         }
+        Some(messages)
     }
 
-    /// The store has answered.
-    pub(super) fn end_outage(&mut self) {
-        self.outage.since = None;
+    /// Ends the outage: the store has answered.
+    pub(super) fn end(&mut self) {
+        self.since = None;
     }
-}
-
-/// The submits of a batch that failed, as they were asked for.
-pub(super) fn unsubmitted(pending: Vec<PendingSubmit>, submits: Vec<NewInvocation>) -> Vec<SubmitMessage> {
-    let mut submits = submits.into_iter();
-    let pending = pending.into_iter();
-    pending
-        .map(|one| SubmitMessage {
-            children: submits.by_ref().take(one.children).chain(one.later).collect(),
-            reply: one.reply,
-            submitted: one.submitted,
-        })
-        .collect()
 }

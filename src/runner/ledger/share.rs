@@ -6,11 +6,8 @@
 //! left. And guests that produce more than the store can take have to wait for it.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
-use super::{Held, Ledger};
-use crate::runner::core::Core;
-use crate::runner::stage::Stage;
+use super::held::Held;
 use crate::store::{NewInvocation, Report};
 
 /// Children of one submit that one turn takes: so many, or one that is as large.
@@ -18,14 +15,15 @@ const CHILDREN: usize = 1_000;
 const CHILDREN_BYTES: usize = 1 << 20;
 
 /// Ids that one turn looks up.
-pub(super) const LOOK_UPS: usize = 1_000;
+pub(in crate::runner) const LOOK_UPS: usize = 1_000;
 
-/// A report with more is large. A turn takes one that is, or several that are not larger
-/// together than the share.
+/// A report with more bytes is large.
 const LARGE: usize = 64 << 10;
+
+/// A turn takes one large report, or several that are not larger together than this.
 const REPORTS_BYTES: usize = 4 << 20;
 
-/// How many of some children are the share of one turn.
+/// Counts the children that are the share of one turn.
 pub(super) fn children(children: &[NewInvocation]) -> usize {
     let mut bytes = 0;
     let fits = |child: &&NewInvocation| {
@@ -41,14 +39,9 @@ fn bytes(report: &Report) -> usize {
 }
 
 impl Held {
-    fn outcome_bytes(&self) -> usize {
-        let ends = self.reports.iter().filter_map(|report| report.end.as_ref());
-        ends.map(|end| end.how.outcome_bytes()).sum()
-    }
-
-    /// Takes out what is more than one turn's share. Reports of one invocation stay in
+    /// Takes out the reports that are more than one turn's share. Reports of one invocation stay in
     /// their order.
-    fn split_share(&mut self) -> Self {
+    pub(super) fn split_share(&mut self) -> Self {
         let mut later = Self::default();
         let mut left = REPORTS_BYTES;
         let mut has_large = false;
@@ -72,39 +65,6 @@ impl Held {
             self.push(report, fiber);
         }
         later
-    }
-
-    fn append(&mut self, later: &mut Self) {
-        self.reports.append(&mut later.reports);
-        self.fibers.append(&mut later.fibers);
-    }
-}
-
-impl Ledger {
-    /// Whether nothing of what was told is left for later: nobody will be woken by it.
-    pub(super) fn is_through(&self) -> bool {
-        self.held.is_empty() && self.later.is_empty() && self.look_ups.is_empty()
-    }
-
-    /// Sets reports aside that are more than this turn's share.
-    pub(super) fn take_share(&mut self) {
-        self.later = self.held.split_share();
-    }
-
-    /// Sees to what is left: that it is not forgotten, and that no more is made than can
-    /// be written.
-    pub(super) fn end_turn(&mut self, core: &Arc<Core>) {
-        let is_left = !self.later.is_empty() || !self.look_ups.is_empty();
-        self.held.append(&mut self.later);
-        let unwritten = match core.stage() {
-            // Slots are needed to end what they hold, whatever the store does.
-            stage if stage > Stage::Working => 0,
-            _ => self.held.outcome_bytes() + core.inbox.outcome_bytes(),
-        };
-        let is_free_again = core.scheduler.set_unwritten(unwritten);
-        if (is_left && self.back_off.is_none()) || is_free_again {
-            core.inbox.put(|messages| messages.is_hungry = true);
-        }
     }
 }
 

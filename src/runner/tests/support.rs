@@ -24,7 +24,7 @@ pub(super) type Body = Pin<Box<dyn Future<Output = Result<u64, String>> + Send>>
 
 /// The switch of a guest that may take its time.
 #[derive(Default)]
-pub(super) struct Switch {
+pub(in crate::runner) struct Switch {
     is_killed: AtomicBool,
     slice_began: Mutex<Option<Instant>>,
 }

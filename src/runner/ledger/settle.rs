@@ -1,0 +1,214 @@
+//! What follows from a receipt.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::asked::PendingSubmit;
+use super::effect::Effect;
+use super::plan::Plan;
+use super::state::Ledger;
+use crate::model::{Claim, InvocationId, Refusal};
+use crate::runner::fiber::Fiber;
+use crate::runner::inbox::{SubmitMessage, SubmitReply};
+use crate::store::{Applied, Batch, Cancelled, EndKind, Lease, Receipt, Report, Submitted};
+
+/// The circumstances of a commit.
+pub(in crate::runner) struct Committed {
+    pub(in crate::runner) began: Instant,
+    pub(in crate::runner) now: Instant,
+    pub(in crate::runner) lease: Duration,
+    /// Whether the lease may still be trusted. If the commit took too long, others may be
+    /// about to take what it has claimed.
+    pub(in crate::runner) is_trusted: bool,
+}
+
+/// Whether a receipt says that the runner's lease was extended.
+pub(in crate::runner) fn extends_lease(batch: &Batch, receipt: &Receipt) -> bool {
+    receipt.lease == Some(Lease::Held) && (batch.heartbeat.is_some() || !receipt.claimed.is_empty())
+}
+
+impl Ledger {
+    /// Turns the receipt of a plan into effects, and remembers what the next plans need.
+    pub(in crate::runner) fn settle(
+        &mut self,
+        plan: Plan,
+        receipt: Receipt,
+        committed: &Committed,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Plan { batch, asked, fibers, .. } = plan;
+        self.has_told_rules = true;
+        self.back_off.end();
+        self.outage.end();
+        self.claims.must_take_inventory = false;
+        for duty in self.joined() {
+            duty.settle(&batch, &receipt, committed.began, committed.now);
+        }
+        let mut answers = &receipt.submits[..];
+        for submit in asked.submits {
+            let (mine, others) = answers.split_at(submit.children.min(answers.len()));
+            settle_submit(submit, mine, effects);
+            answers = others;
+        }
+        for ((report, fiber), applied) in batch.reports.into_iter().zip(fibers).zip(receipt.reports) {
+            self.settle_report(report, fiber, applied, committed.now, effects);
+        }
+        for (reply, cancelled) in asked.cancels.into_iter().zip(receipt.cancels) {
+            let answer = match cancelled {
+                Cancelled::Done => Ok(true),
+                Cancelled::AlreadyFinal(_) => Ok(false),
+                Cancelled::Unknown => Err(Refusal::UnknownInvocation("no invocation has that id".to_owned())),
+            };
+            effects.push(Effect::AnswerCancel(reply, answer));
+        }
+        effects.extend(receipt.ended.into_iter().map(|ended| Effect::Finish(ended.id, ended.outcome)));
+        self.give_up(receipt.revoked, effects);
+        if !receipt.unblocked.is_empty() {
+            let is_claimed = |id: &InvocationId| receipt.claimed.iter().any(|one| one.id == *id);
+            let are_claimed = receipt.unblocked.iter().all(is_claimed);
+            effects.push(Effect::MarkUnblocked(receipt.unblocked));
+            if !are_claimed {
+                self.claims.may_have_work = true;
+                effects.push(Effect::ClaimAgain);
+            }
+        }
+        let is_lost = receipt.lease == Some(Lease::Lost);
+        if is_lost {
+            effects.push(Effect::ChangeRunner);
+        }
+        if let Some(request) = batch.claim {
+            if !receipt.unclaimable.is_empty() {
+                effects.push(Effect::MarkUnclaimable(receipt.unclaimable));
+            }
+            if !request.only_awaited {
+                self.claims.may_have_work = receipt.more;
+            }
+            self.settle_claims(receipt.claimed, committed, !is_lost, effects);
+        }
+    }
+
+    /// Hands claims on, or gives them back: what is still ours of them.
+    fn settle_claims(
+        &mut self,
+        claimed: Vec<Claim>,
+        committed: &Committed,
+        is_held: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        if claimed.is_empty() {
+            return;
+        }
+        if is_held && committed.is_trusted {
+            // The claim extended the lease.
+            self.heartbeat.restart(committed.now, committed.lease);
+            effects.push(Effect::Start(claimed));
+        } else {
+            self.claims.may_have_work = true;
+            effects.push(Effect::GiveBack(claimed));
+        }
+    }
+
+    /// Settles one report, of a batch or of a commit whose answer was lost.
+    pub(in crate::runner) fn settle_report(
+        &mut self,
+        report: Report,
+        fiber: Option<Arc<Fiber>>,
+        applied: Applied,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Report { id, runner, attempt, end, .. } = report;
+        match (applied, end) {
+            (Applied::Done, None) => {}
+            (Applied::Done, Some(end)) => {
+                if let EndKind::Retry(_, delay) = &end.how {
+                    self.claims.may_have_work = true;
+                    // The store counted the pause from the commit, a moment ago.
+                    self.recovery.look_by(now + *delay);
+                }
+                effects.push(Effect::End(id, end.how));
+            }
+            // Another process has made it final, or will: a waiter here must learn of it.
+            (Applied::Stale, Some(end)) => {
+                effects.push(Effect::Disown(id));
+                self.look_ups.push(id);
+                effects.push(Effect::Bill(id, runner, attempt, end.usage));
+            }
+            (Applied::Stale, None) => {
+                effects.push(Effect::Disown(id));
+                effects.extend(fiber.map(Effect::Kill));
+            }
+        }
+    }
+
+    /// Settles the first reports that are held, of a commit whose answer was lost: those that
+    /// were applied are written, the others are merged and written again.
+    pub(in crate::runner) fn settle_doubtful(
+        &mut self,
+        applied: &[bool],
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        let held = std::mem::take(&mut self.held);
+        for (place, (report, fiber)) in held.reports.into_iter().zip(held.fibers).enumerate() {
+            if applied.get(place) == Some(&true) {
+                self.settle_report(report, fiber, Applied::Done, now, effects);
+            } else {
+                self.held.push(report, fiber);
+            }
+        }
+        self.held.merge();
+    }
+
+    /// Gives up what another process has made final, and has it looked up for its waiters.
+    pub(in crate::runner) fn give_up(
+        &mut self,
+        ids: impl IntoIterator<Item = InvocationId>,
+        effects: &mut Vec<Effect>,
+    ) {
+        for id in ids {
+            effects.push(Effect::GiveUp(id));
+            self.look_ups.push(id);
+        }
+    }
+}
+
+fn settle_submit(submit: PendingSubmit, answers: &[Submitted], effects: &mut Vec<Effect>) {
+    match submit.reply {
+        // A guest that was killed meanwhile no longer listens.
+        SubmitReply::Ids(sender) if sender.is_closed() => {}
+        SubmitReply::Ids(sender) => {
+            let before = submit.submitted.into_iter().map(Ok);
+            let ids: Result<Vec<_>, _> = before.chain(answers.iter().map(submitted_id)).collect();
+            match ids {
+                Ok(submitted) if !submit.later.is_empty() => {
+                    let (children, reply) = (submit.later, SubmitReply::Ids(sender));
+                    effects.push(Effect::SubmitRest(SubmitMessage { children, reply, submitted }));
+                }
+                all => effects.push(Effect::AnswerSubmit(sender, all)),
+            }
+        }
+        SubmitReply::Result(wait) => effects.push(match answers.first().map(submitted_id) {
+            Some(Ok(id)) if Some(id) == submit.first => Effect::MarkSubmitted(id),
+            Some(Ok(other)) => Effect::Redirect(wait, other),
+            Some(Err(refusal)) => Effect::RefuseWait(wait, refusal),
+            None => Effect::RefuseWait(wait, Refusal::Unavailable("the store lost the submit".to_owned())),
+        }),
+    }
+}
+
+fn submitted_id(submitted: &Submitted) -> Result<InvocationId, Refusal> {
+    match submitted {
+        Submitted::Created(id) | Submitted::Existing(id) => Ok(*id),
+        Submitted::KeyConflict(id) => {
+            Err(Refusal::BadArguments(format!("the key is taken by `{id}`, which has other arguments")))
+        }
+        Submitted::UniqueConflict(id) => Err(Refusal::BadArguments(format!(
+            "the unfinished `{id}` is the same by the task's uniqueness rule and has other arguments"
+        ))),
+        Submitted::BehindAncestor(id) => Err(Refusal::Cycle(format!(
+            "the concurrency rule of its task would keep it waiting for its ancestor `{id}`, which would wait for it"
+        ))),
+        Submitted::Orphan => Err(Refusal::Unavailable("this attempt is no longer the valid one".to_owned())),
+    }
+}

@@ -1,0 +1,62 @@
+//! How a runner goes on that is nearly full of parked parents, while nothing runs.
+
+use super::state::Ledger;
+use super::view::View;
+use crate::runner::stage::Stage;
+
+/// The way out of a standstill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::runner) enum Standstill {
+    /// Claim something that is awaited: it may start.
+    Claim,
+    /// Let the most urgent of the claimed start, although it is not deep enough.
+    MakeException,
+    /// End the youngest wait with an error: nothing else can ever move.
+    GiveUpAtCap,
+}
+
+impl Ledger {
+    /// Finds the way out, if the runner stands still. To be asked after a turn, with a view
+    /// of that moment; `is_called` says that a message waits, and so the next turn.
+    pub(in crate::runner) fn break_standstill(
+        &mut self,
+        view: &View<'_>,
+        is_called: bool,
+    ) -> Option<Standstill> {
+        let load = &view.load;
+        if load.may_start_unawaited
+            || load.busy > 0
+            || load.resumed > 0
+            || view.stage != Stage::Working
+            || !self.is_through()
+            || is_called
+        {
+            return None;
+        }
+        let can_claim = |above| !view.registry.wanted(1, above).is_empty();
+        if load.live >= view.options.max_live {
+            return match load.awaited {
+                0 => can_claim(None).then_some(Standstill::Claim),
+                _ => Some(Standstill::GiveUpAtCap),
+            };
+        }
+        if load.startable > 0 {
+            // A slot is on its way to it.
+            return None;
+        }
+        if can_claim(load.deepest) {
+            return Some(Standstill::Claim);
+        }
+        if view.registry.awaits_events() {
+            // Time, or another runner, will wake somebody.
+            return None;
+        }
+        if load.awaited > 0 {
+            return Some(Standstill::MakeException);
+        }
+        can_claim(None).then(|| {
+            self.claims.takes_any_depth = true;
+            Standstill::Claim
+        })
+    }
+}

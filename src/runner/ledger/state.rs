@@ -1,0 +1,213 @@
+//! The memory of a runner from one turn to the next.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::claims::Claims;
+use super::duty::Duty;
+use super::effect::Effect;
+use super::heartbeat::HeartbeatDuty;
+use super::held::Held;
+use super::outage::Outage;
+use super::prefetch::Prefetch;
+use super::recovery::RecoveryDuty;
+use super::stopping::Stopping;
+use super::store_back_off::StoreBackOff;
+use super::sweep::SweepDuty;
+use super::view::View;
+use crate::model::{InvocationId, RunnerId};
+use crate::runner::inbox::Messages;
+use crate::runner::options::RunnerOptions;
+use crate::runner::scheduler::Load;
+use crate::runner::stage::Stage;
+use crate::store::{Batch, Bill, NextDue, Receipt};
+
+/// The state of the only writer. Touched only by the holder of its lock, for one turn.
+pub(in crate::runner) struct Ledger {
+    /// The id under which the runner claims.
+    pub(in crate::runner) runner: RunnerId,
+    pub(super) claims: Claims,
+    pub(super) prefetch: Prefetch,
+    pub(super) heartbeat: HeartbeatDuty,
+    pub(super) recovery: RecoveryDuty,
+    sweep: SweepDuty,
+    /// Reports that are not written yet.
+    pub(in crate::runner) held: Held,
+    /// Reports that this turn defers to the next.
+    pub(super) later: Held,
+    /// Bills that are not written yet. Unlike reports they can't be doubtful: one
+    /// that comes twice is added once.
+    pub(super) bills: Vec<Bill>,
+    /// Ids that a waiter must know about, while the store can't be read.
+    pub(in crate::runner) look_ups: Vec<InvocationId>,
+    /// Whether a commit has failed of which nobody knows what it has done.
+    pub(in crate::runner) is_in_doubt: bool,
+    pub(in crate::runner) back_off: StoreBackOff,
+    pub(in crate::runner) outage: Outage,
+    pub(in crate::runner) stopping: Stopping,
+    /// Whether the store knows the rules of this runner's configuration.
+    pub(super) has_told_rules: bool,
+    /// When the ledger thread wakes by itself.
+    pub(in crate::runner) alarm: Option<Instant>,
+    /// The buffer for the effects of a receipt; empty between turns.
+    pub(in crate::runner) effects: Vec<Effect>,
+}
+
+impl Ledger {
+    /// Makes the state of a runner that knows nothing of its store.
+    pub(in crate::runner) fn new(runner: RunnerId, options: &RunnerOptions, now: Instant) -> Self {
+        Self {
+            runner,
+            claims: Claims::new(),
+            prefetch: Prefetch::default(),
+            heartbeat: HeartbeatDuty::default(),
+            recovery: RecoveryDuty::new(now),
+            sweep: SweepDuty::new(options.retention.clone(), now),
+            held: Held::default(),
+            later: Held::default(),
+            bills: Vec::new(),
+            look_ups: Vec::new(),
+            is_in_doubt: false,
+            back_off: StoreBackOff::default(),
+            outage: Outage::default(),
+            stopping: Stopping::default(),
+            has_told_rules: false,
+            alarm: None,
+            effects: Vec::new(),
+        }
+    }
+
+    /// The duties that are part of a turn's batch.
+    pub(super) fn joined(&mut self) -> [&mut dyn Duty; 2] {
+        [&mut self.heartbeat, &mut self.recovery]
+    }
+
+    /// The duties that have transactions of their own, so that whatever is wrong with one
+    /// holds nothing else up.
+    pub(super) fn apart(&mut self) -> [&mut dyn Duty; 1] {
+        [&mut self.sweep]
+    }
+
+    /// Takes over what slots have told: an end takes the notes of its fiber with it, so ends
+    /// come first.
+    pub(in crate::runner) fn collect(&mut self, messages: &mut Messages) {
+        self.bills.append(&mut messages.bills);
+        self.look_ups.append(&mut messages.look_ups);
+        for report in messages.unstarted.drain(..) {
+            self.held.push(report, None);
+        }
+        for (fiber, end) in messages.ends.drain(..) {
+            if let Some(report) = fiber.report(Some(end)) {
+                self.held.push(report, Some(fiber));
+            }
+        }
+        for fiber in messages.noted.drain(..) {
+            fiber.is_noted.store(false, Ordering::Release);
+            if let Some(report) = fiber.report(None) {
+                self.held.push(report, Some(fiber));
+            }
+        }
+    }
+
+    /// Looks for work with the next plan: there may be some.
+    pub(in crate::runner) fn expect_work(&mut self) {
+        self.claims.may_have_work = true;
+    }
+
+    /// Whether time makes the store worth a look in this turn.
+    pub(in crate::runner) fn is_recovery_due(&self, now: Instant) -> bool {
+        self.recovery.is_due(now)
+    }
+
+    /// Learns when something happens by itself, from a question that was asked at `began`.
+    /// If the store could not answer, it is asked again.
+    pub(in crate::runner) fn learn_next_due(&mut self, began: Instant, answer: Option<NextDue>) {
+        match answer {
+            Some(answer) => self.recovery.learn(began, answer),
+            None => self.recovery.look_by(began),
+        }
+    }
+
+    /// Whether what was claimed ahead has lain too long: then it is given back.
+    pub(in crate::runner) fn is_prefetch_stale(&mut self, load: &Load, now: Instant) -> bool {
+        let is_stale = self.prefetch.is_stale(load, now);
+        self.claims.may_have_work |= is_stale;
+        is_stale
+    }
+
+    /// Goes on under another id, of whose claims nothing is known, lost receipts or not.
+    pub(in crate::runner) fn change_runner(&mut self, runner: RunnerId) {
+        self.runner = runner;
+        self.claims.must_take_inventory = false;
+        self.claims.may_have_work = true;
+        self.heartbeat.stop();
+    }
+
+    /// Whether no message is deferred to a later turn: nobody will be woken by one.
+    pub(in crate::runner) fn is_through(&self) -> bool {
+        self.held.is_empty() && self.later.is_empty() && self.look_ups.is_empty()
+    }
+
+    /// Whether every report and bill is written.
+    pub(in crate::runner) fn has_reported(&self) -> bool {
+        self.held.is_empty() && self.bills.is_empty()
+    }
+
+    /// Whether everything is written, and nothing is left to be looked up.
+    pub(in crate::runner) fn is_written(&self) -> bool {
+        self.is_through() && self.bills.is_empty()
+    }
+
+    /// Ends a turn: what it deferred comes first in the next. Returns whether there should be
+    /// one at once.
+    pub(in crate::runner) fn end_turn(&mut self) -> bool {
+        let is_left = !self.later.is_empty() || !self.look_ups.is_empty();
+        self.held.append(&mut self.later);
+        is_left && self.back_off.until().is_none()
+    }
+
+    /// The size of the outcomes that are not written yet, in bytes.
+    pub(in crate::runner) fn outcome_bytes(&self) -> usize {
+        self.held.outcome_bytes()
+    }
+
+    /// When there must be a turn although nobody says so.
+    pub(in crate::runner) fn next_alarm(
+        &mut self,
+        stage: Stage,
+        grace_ends: Option<Instant>,
+    ) -> Option<Instant> {
+        let store_is_back = self.back_off.until();
+        let other = match stage {
+            Stage::Working => self.prefetch.stale_at(),
+            Stage::Draining => grace_ends,
+            Stage::Killing | Stage::Stopped => self.stopping.patience_ends(),
+        };
+        let joined = self.joined().into_iter().filter_map(|duty| duty.next_due(stage)).min();
+        let apart = self.apart().into_iter().filter_map(|duty| duty.next_due(stage)).min();
+        // A duty needs the store, and has to wait for it.
+        let due = joined.into_iter().chain(apart).min();
+        let due = due.map(|moment| store_is_back.map_or(moment, |until| moment.max(until)));
+        [store_is_back, other, due].into_iter().flatten().min()
+    }
+
+    /// Performs the duties that have transactions of their own, with `commit`: it returns the
+    /// receipt, or nothing after a failure, with the moments when it began and ended.
+    pub(in crate::runner) fn perform_apart(
+        &mut self,
+        view: &View<'_>,
+        mut commit: impl FnMut(&Batch) -> (Option<Receipt>, Instant, Instant),
+    ) {
+        for duty in self.apart() {
+            let mut batch = Batch::default();
+            duty.plan(view, &mut batch);
+            if batch.is_empty() {
+                continue;
+            }
+            match commit(&batch) {
+                (Some(receipt), began, now) => duty.settle(&batch, &receipt, began, now),
+                (None, began, now) => duty.fail(&batch, began, now),
+            }
+        }
+    }
+}

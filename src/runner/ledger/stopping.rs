@@ -1,0 +1,65 @@
+//! How a runner stops, in bounded time.
+
+use std::time::{Duration, Instant};
+
+use crate::runner::stage::{KILL_PATIENCE, Stage};
+
+/// How far a runner has carried out its stop.
+#[derive(Default)]
+pub(in crate::runner) struct Stopping {
+    /// Whether what was claimed and parked has been given back.
+    has_drained: bool,
+    /// When guests were first told to die.
+    killing_since: Option<Instant>,
+}
+
+/// What a turn does to stop the runner.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(in crate::runner) struct StopSteps {
+    /// Give back what is claimed, parked or in the making.
+    pub(in crate::runner) gives_back: bool,
+    /// The grace time is over: move on to [`Stage::Killing`].
+    pub(in crate::runner) ends_grace: bool,
+    /// Kill what still runs.
+    pub(in crate::runner) kills: bool,
+    /// Give back what is stuck in the operating system without waiting for it.
+    pub(in crate::runner) abandons_stuck: bool,
+}
+
+impl Stopping {
+    /// Decides what this turn does. Each step but the last is done once.
+    pub(in crate::runner) fn advance(
+        &mut self,
+        stage: Stage,
+        grace_ends: Option<Instant>,
+        now: Instant,
+    ) -> StopSteps {
+        let mut steps = StopSteps::default();
+        if stage == Stage::Working {
+            return steps;
+        }
+        steps.gives_back = !std::mem::replace(&mut self.has_drained, true);
+        steps.ends_grace = stage == Stage::Draining && grace_ends.is_some_and(|end| end <= now);
+        if steps.ends_grace || stage >= Stage::Killing {
+            steps.kills = self.killing_since.is_none();
+            steps.abandons_stuck = self.is_out_of_patience(now);
+            self.killing_since.get_or_insert(now);
+        }
+        steps
+    }
+
+    /// Whether what was claimed and parked has been given back.
+    pub(in crate::runner) fn has_drained(&self) -> bool {
+        self.has_drained
+    }
+
+    /// Whether guests had their time to die.
+    pub(in crate::runner) fn is_out_of_patience(&self, now: Instant) -> bool {
+        self.killing_since.is_some_and(|since| now.duration_since(since) > KILL_PATIENCE)
+    }
+
+    /// When guests will have had their time to die.
+    pub(super) fn patience_ends(&self) -> Option<Instant> {
+        self.killing_since.map(|since| since + KILL_PATIENCE + Duration::from_millis(1))
+    }
+}

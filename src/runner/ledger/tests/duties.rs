@@ -1,0 +1,228 @@
+//! Heartbeat, recovery, sweep, prefetch, back-off, stop: what time brings.
+
+use super::*;
+use crate::model::Status;
+use crate::runner::ledger::outage::Outage;
+use crate::runner::ledger::prefetch::{Prefetch, STALE_PREFETCH, prefetch};
+use crate::runner::ledger::stopping::{StopSteps, Stopping};
+use crate::runner::ledger::store_back_off::StoreBackOff;
+use crate::runner::stage::KILL_PATIENCE;
+use crate::store::{Keep, Lease, PrunePosition, Pruned};
+
+/// A ledger that has just claimed something.
+fn claimed() -> Bench {
+    let mut bench = Bench::settled();
+    bench.ledger.expect_work();
+    let plan = bench.plan(Messages::default());
+    assert!(plan.batch.claim.is_some());
+    let claimed = vec![claim(bench.ledger.runner)];
+    let receipt = Receipt { lease: Some(Lease::Held), claimed, more: true, ..Receipt::default() };
+    assert_eq!(bench.settle(plan, receipt), ["start 1"]);
+    bench
+}
+
+#[test]
+fn a_heartbeat_is_due_a_third_of_the_lease_after_the_last_extension() {
+    let third = LEASE.as_millis() as u64 / 3;
+    for (owns_work, passed, is_due) in
+        [(true, 0, false), (true, third - 1, false), (true, third, true), (false, third, false)]
+    {
+        let mut bench = claimed();
+        let alarm = bench.ledger.next_alarm(Stage::Killing, None);
+        assert_eq!(alarm, Some(bench.now + LEASE / 3), "the ledger thread wakes for it in every stage");
+        bench.pass(passed);
+        bench.owns_work = owns_work;
+        let plan = bench.plan(Messages::default());
+        assert_eq!(plan.batch.heartbeat.is_some(), is_due, "{owns_work} {passed}");
+        if is_due {
+            assert_eq!(plan.batch.heartbeat.as_ref().map(|one| one.lease), Some(LEASE));
+            bench.settle(plan, Receipt { lease: Some(Lease::Held), ..Receipt::default() });
+            bench.pass(third - 1);
+            assert!(bench.plan(Messages::default()).batch.heartbeat.is_none());
+        }
+    }
+}
+
+#[test]
+fn a_heartbeat_whose_commit_failed_is_due_at_once() {
+    let mut bench = claimed();
+    bench.pass(3000);
+    let plan = bench.plan(Messages::default());
+    bench.pass(10);
+    let (began, now) = (bench.now, bench.now);
+    bench.ledger.take_back(plan, began, now);
+    assert!(bench.plan(Messages::default()).batch.heartbeat.is_some());
+}
+
+#[test]
+fn recovery_is_due_when_the_store_said_that_something_ends() {
+    let mut bench = Bench::new();
+    let plan = bench.plan(Messages::default());
+    assert!(plan.batch.recover, "a new runner looks at once");
+    let (now, next_due) = (UnixMicros(1_000_000), Some(UnixMicros(6_000_000)));
+    bench.settle(plan, Receipt { now, next_due, ..Receipt::default() });
+    assert_eq!(bench.ledger.next_alarm(Stage::Working, None), Some(bench.now + Duration::from_secs(5)));
+    assert_eq!(bench.ledger.next_alarm(Stage::Killing, None), None, "a runner that is killing needs no work");
+    bench.pass(4999);
+    assert!(!bench.plan(Messages::default()).batch.recover);
+    bench.pass(1);
+    let plan = bench.plan(Messages::default());
+    assert!(plan.batch.recover && plan.batch.claim.is_some(), "the lease of another may have ended");
+    // If that fails it is due again.
+    let (began, now) = (bench.now, bench.now);
+    bench.ledger.take_back(plan, began, now);
+    assert!(bench.plan(Messages::default()).batch.recover);
+}
+
+#[test]
+fn a_runner_that_can_claim_nothing_asks_when_something_happens() {
+    for (has_foreign_change, is_congested, asks) in
+        [(true, true, true), (true, false, false), (false, true, false)]
+    {
+        let mut bench = Bench::settled();
+        bench.load.is_congested = is_congested;
+        bench.ledger.expect_work();
+        let messages = Messages { has_foreign_change, ..Messages::default() };
+        assert_eq!(bench.plan(messages).asks_next_due, asks, "{has_foreign_change} {is_congested}");
+    }
+    // Without an answer it asks again at once.
+    let mut bench = Bench::settled();
+    let began = bench.now;
+    bench.ledger.learn_next_due(began, None);
+    assert!(bench.ledger.is_recovery_due(bench.now));
+}
+
+#[test]
+fn deadlines_and_retries_bring_a_look_at_the_store() {
+    let mut bench = Bench::settled();
+    let (mut messages, _receiver) = submit(2);
+    messages.submits[0].children[1].deadline = Some(Duration::from_secs(7));
+    bench.plan(messages);
+    assert_eq!(bench.ledger.next_alarm(Stage::Working, None), Some(bench.now + Duration::from_secs(7)));
+    let mut messages = ends(vec![EndKind::Retry(value(1), Duration::from_secs(2))]);
+    bench.ledger.collect(&mut messages);
+    let plan = bench.plan(messages);
+    let receipt = Receipt { reports: vec![crate::store::Applied::Done], ..Receipt::default() };
+    assert_eq!(bench.settle(plan, receipt), ["end: retry"]);
+    assert_eq!(bench.ledger.next_alarm(Stage::Working, None), Some(bench.now + Duration::from_secs(2)));
+}
+
+#[test]
+fn a_sweep_goes_on_soon_and_begins_again_later() {
+    let keep = Keep { status: Status::Succeeded, age: None, count: Some(1) };
+    let options = RunnerOptions { retention: vec![keep], ..RunnerOptions::default() };
+    let millis = Duration::from_millis;
+    let position = PrunePosition { keep: 0, last: None, passed: 0 };
+    // What a transaction of 10 ms did, and how long after it the next one is due.
+    for (is_done, has_more, pause) in [
+        (true, true, millis(30)),
+        (true, false, Duration::from_secs(60)),
+        (false, false, Duration::from_secs(60)),
+    ] {
+        let mut bench = Bench::with(options.clone());
+        let mut count = 0;
+        let mut sweep = |bench: &mut Bench| {
+            let (began, now) = (bench.now, bench.now + millis(10));
+            let view = view!(bench);
+            bench.ledger.perform_apart(&view, |batch| {
+                assert!(batch.prune.is_some());
+                count += 1;
+                let next = has_more.then_some(position);
+                let receipt = Receipt { pruned: Some(Pruned { removed: 3, next }), ..Receipt::default() };
+                (is_done.then_some(receipt), began, now)
+            });
+            bench.now = now;
+            count
+        };
+        assert_eq!(sweep(&mut bench), 1);
+        bench.now += pause - millis(1);
+        assert_eq!(sweep(&mut bench), 1, "{is_done} {has_more}");
+        // That look took 10 ms.
+        assert_eq!(sweep(&mut bench), 2, "{is_done} {has_more}");
+        bench.stage = Stage::Draining;
+        bench.now += Duration::from_secs(3600);
+        assert_eq!(sweep(&mut bench), 2, "a runner that stops has better things to do");
+    }
+    let mut bench = Bench::settled();
+    bench.now += Duration::from_secs(3600);
+    assert_eq!(bench.ledger.next_alarm(Stage::Working, None), None, "everything is kept");
+}
+
+#[test]
+fn a_runner_claims_ahead_what_its_slots_get_through_soon() {
+    let micros = Duration::from_micros;
+    let slices = [None, Some(Duration::from_secs(1)), Some(micros(5000)), Some(micros(1)), Some(micros(0))];
+    assert_eq!(slices.map(prefetch), [0, 0, 4, 512, 512]);
+}
+
+#[test]
+fn a_prefetch_that_no_slot_takes_becomes_stale() {
+    let mut load = Bench::new().load;
+    let mut now = Instant::now();
+    let mut prefetch = Prefetch::default();
+    (load.ready, load.taken) = (3, 7);
+    assert!(!prefetch.is_stale(&load, now));
+    now += STALE_PREFETCH / 2;
+    load.taken = 8;
+    assert!(!prefetch.is_stale(&load, now), "a slot has taken some");
+    assert_eq!(prefetch.stale_at(), Some(now + STALE_PREFETCH));
+    now += STALE_PREFETCH;
+    assert!(prefetch.is_stale(&load, now));
+    assert_eq!(prefetch.stale_at(), None);
+    assert!(!prefetch.is_stale(&load, now));
+    load.ready = 0;
+    now += STALE_PREFETCH;
+    assert!(!prefetch.is_stale(&load, now), "nothing lies there");
+}
+
+#[test]
+fn a_store_that_fails_is_left_alone_for_longer_and_longer() {
+    let (mut back_off, mut now) = (StoreBackOff::default(), Instant::now());
+    let pauses: Vec<_> = (0..9).map(|_| back_off.lengthen(now).as_millis()).collect();
+    assert_eq!(pauses, [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+    assert!(back_off.is_on(now + Duration::from_millis(4999)));
+    now += Duration::from_secs(5);
+    assert!(!back_off.is_on(now));
+    back_off.end_if_over(now);
+    assert_eq!(back_off.lengthen(now).as_millis(), 50);
+}
+
+#[test]
+fn questions_wait_for_a_remote_store_as_long_as_a_lease() {
+    let now = Instant::now();
+    let mut outage = Outage::default();
+    assert!(outage.put_off(submit(1).0, Some(LEASE), now).is_none(), "they wait");
+    let mut new = submit(2).0;
+    outage.ask_again(&mut new);
+    let sizes: Vec<_> = new.submits.iter().map(|submit| submit.children.len()).collect();
+    assert_eq!(sizes, [1, 2], "the older ones first");
+    let refused = outage.put_off(new, Some(LEASE), now + LEASE).expect("the patience is over");
+    assert_eq!(refused.submits.len(), 2);
+    assert!(Outage::default().put_off(submit(1).0, None, now).is_some(), "a full disk may stay full");
+}
+
+#[test]
+fn a_stop_takes_its_steps_once() {
+    let began = Instant::now();
+    let grace = began + Duration::from_secs(30);
+    let none = StopSteps::default();
+    let gives_back = StopSteps { gives_back: true, ..none };
+    let kills = StopSteps { kills: true, ..none };
+    let late = grace + KILL_PATIENCE + Duration::from_millis(1);
+    let rows = [
+        (Stage::Working, began, none),
+        (Stage::Draining, began, gives_back),
+        (Stage::Draining, began, none),
+        (Stage::Draining, grace, StopSteps { ends_grace: true, ..kills }),
+        (Stage::Killing, grace, none),
+        (Stage::Killing, late, StopSteps { abandons_stuck: true, ..none }),
+        (Stage::Killing, late, StopSteps { abandons_stuck: true, ..none }),
+    ];
+    let mut stopping = Stopping::default();
+    for (stage, now, steps) in rows {
+        assert_eq!(stopping.advance(stage, Some(grace), now), steps, "{stage:?}");
+    }
+    // A kill without a drain before it does both.
+    let steps = Stopping::default().advance(Stage::Killing, Some(grace), began);
+    assert_eq!(steps, StopSteps { gives_back: true, ..kills });
+}

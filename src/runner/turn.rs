@@ -1,0 +1,305 @@
+//! The turn: gathers messages, commits the ledger's plan, and performs the effects of the
+//! receipt. With an instant store any thread may take it, else only the ledger thread does.
+
+mod doubt;
+mod look_up;
+mod perform;
+mod stop;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use self::perform::{perform, refuse_all};
+use super::core::Core;
+use super::inbox::Messages;
+use super::ledger::{Committed, Effect, Ledger, Plan, STALE_PREFETCH, Standstill, View, extends_lease};
+use super::stage::Stage;
+use crate::model::{InvocationId, Refusal};
+use crate::store::{Receipt, StoreError};
+
+/// Notes wait this long for company before they are written on their own.
+const NOTES_BEAT: Duration = Duration::from_millis(25);
+
+/// Runs the ledger thread: a turn whenever somebody waits for one or a moment has come.
+pub(super) fn run(core: &Arc<Core>) {
+    loop {
+        let alarm = {
+            let mut ledger = core.ledger.lock();
+            turn(core, &mut ledger);
+            if core.stage() >= Stage::Draining && stop::is_done(core, &ledger) {
+                core.advance(Stage::Stopped);
+                core.registry.refuse_outsiders(&Refusal::Unavailable("the runner has stopped".to_owned()));
+                return;
+            }
+            ledger.alarm = next_alarm(core, &mut ledger);
+            ledger.alarm
+        };
+        core.inbox.wait(alarm, NOTES_BEAT);
+    }
+}
+
+impl Core {
+    /// Leaves a message for the ledger and sees to it that it is read: at once
+    /// on this thread if the store is instant, else by the ledger thread.
+    pub(super) fn tell(self: &Arc<Self>, message: impl FnOnce(&mut Messages)) {
+        self.inbox.put(message);
+        self.see_to_messages();
+    }
+
+    /// Sees to it that the messages in the inbox are read.
+    pub(super) fn see_to_messages(self: &Arc<Self>) {
+        if self.store.is_instant() {
+            self.turn_while_urgent();
+        } else {
+            self.inbox.ring();
+        }
+    }
+
+    /// Takes turns until nothing urgent is left, unless another thread does.
+    ///
+    /// The holder of the ledger looks into the inbox again after letting it go,
+    /// so a message whose sender found it held is not left lying.
+    fn turn_while_urgent(self: &Arc<Self>) {
+        while self.inbox.is_urgent() {
+            match self.ledger.try_lock() {
+                Some(mut ledger) => turn_for_ledger_thread(self, &mut ledger),
+                None => return,
+            }
+        }
+    }
+
+    /// Tells the ledger that a slot has nothing to do.
+    pub(super) fn tell_idle_slot(self: &Arc<Self>) {
+        if self.is_stopping() {
+            // The ledger thread may wait for just this.
+            return self.inbox.call();
+        }
+        self.tell(|messages| messages.is_hungry = true);
+    }
+}
+
+/// Takes a turn on a thread that is not the ledger's own, which is told if it has
+/// to get up earlier now.
+fn turn_for_ledger_thread(core: &Arc<Core>, ledger: &mut Ledger) {
+    turn(core, ledger);
+    let next = next_alarm(core, ledger);
+    let is_earlier = match (next, ledger.alarm) {
+        (Some(next), Some(alarm)) => next < alarm,
+        (Some(_), None) => true,
+        (None, _) => false,
+    };
+    if is_earlier {
+        ledger.alarm = next;
+        core.inbox.call();
+    }
+}
+
+fn next_alarm(core: &Core, ledger: &mut Ledger) -> Option<Instant> {
+    let stage = core.stage();
+    let grace_ends = if stage == Stage::Draining { *core.grace_ends.lock() } else { None };
+    ledger.next_alarm(stage, grace_ends)
+}
+
+/// Drains the inbox, commits one batch, then performs the effects of the receipt. Large
+/// messages are split; the rest waits for the next turn.
+fn turn(core: &Arc<Core>, ledger: &mut Ledger) {
+    take_turn(core, ledger);
+    let takes_another = ledger.end_turn();
+    let unwritten = match core.stage() {
+        Stage::Working => ledger.outcome_bytes() + core.inbox.outcome_bytes(),
+        // Slots are needed to end what they hold, whatever the store does.
+        _ => 0,
+    };
+    let is_free_again = core.scheduler.set_unwritten(unwritten);
+    if takes_another || is_free_again {
+        core.inbox.put(|messages| messages.is_hungry = true);
+    }
+}
+
+fn take_turn(core: &Arc<Core>, ledger: &mut Ledger) {
+    let messages = gather(core, ledger);
+    if ledger.back_off.is_on(Instant::now()) {
+        return put_off(core, ledger, messages, "the store can't be used now");
+    }
+    if ledger.is_in_doubt
+        && let Err(error) = doubt::settle(core, ledger)
+    {
+        if let StoreError::Upgraded { .. } = error {
+            stop::abandon(core, ledger, &error);
+            return refuse_all(messages, &error.to_string());
+        }
+        cannot_read(ledger, &error);
+        return put_off(core, ledger, messages, &error.to_string());
+    }
+    let now = Instant::now();
+    if ledger.is_recovery_due(now) {
+        core.registry.want_again();
+    }
+    let view = view(core, ledger, now);
+    if !view.owns_work {
+        core.trust.end();
+    }
+    let mut plan = ledger.plan(messages, &view);
+    let asks_next_due = plan.asks_next_due;
+    let statuses = std::mem::take(&mut plan.asked.statuses);
+    if !plan.batch.is_empty() {
+        let began = Instant::now();
+        match core.store.commit(&plan.batch) {
+            Ok(receipt) => settle(core, ledger, plan, receipt, began),
+            Err(error) => {
+                plan.asked.statuses = statuses;
+                return fail(core, ledger, plan, began, &error);
+            }
+        }
+    }
+    if asks_next_due {
+        let began = Instant::now();
+        let answer = core.store.next_due(ledger.runner);
+        let answer = answer.inspect_err(|error| cannot_read(ledger, error)).ok();
+        ledger.learn_next_due(began, answer);
+    }
+    look_up::look_up(core, ledger, statuses);
+    break_standstill(core, ledger);
+    perform_apart(core, ledger);
+    look_up::announce_idle(core, ledger);
+    // A failure in this turn has begun a pause that is not over yet.
+    ledger.back_off.end_if_over(Instant::now());
+}
+
+/// Drains the inbox, and tells the ledger what else has happened: a foreign change, a lease
+/// that is over, a stop.
+fn gather(core: &Arc<Core>, ledger: &mut Ledger) -> Messages {
+    let mut messages = core.inbox.take();
+    ledger.outage.ask_again(&mut messages);
+    if messages.has_foreign_change {
+        ledger.expect_work();
+        ledger.look_ups.extend(core.registry.awaited_elsewhere());
+        core.registry.want_again();
+        match core.store.revoked(ledger.runner) {
+            Ok(revoked) => give_up(core, ledger, revoked),
+            // The next heartbeat tells.
+            Err(error) => tracing::warn!(%error, "the store can't be read"),
+        }
+    }
+    if core.trust.take_over() {
+        perform(core, ledger, &mut vec![Effect::ChangeRunner]);
+    }
+    if core.is_stopping() {
+        stop::advance(core, ledger, &mut messages);
+    } else if ledger.is_prefetch_stale(&core.scheduler.load(), Instant::now()) {
+        core.counters.set_slice(STALE_PREFETCH);
+        stop::give_back_claimed(core, &mut messages);
+    }
+    ledger.collect(&mut messages);
+    messages
+}
+
+/// Reads the rest of the runner, for a plan.
+fn view<'a>(core: &'a Core, ledger: &Ledger, now: Instant) -> View<'a> {
+    let load = core.scheduler.load();
+    View {
+        now,
+        runner: ledger.runner,
+        stage: core.stage(),
+        load,
+        slice: core.counters.slice(),
+        owns_work: load.live > 0 || load.ready > 0 || !ledger.held.is_empty(),
+        options: &core.options,
+        executor: &*core.executor,
+        registry: &core.registry,
+    }
+}
+
+/// Settles a receipt and performs its effects.
+fn settle(core: &Arc<Core>, ledger: &mut Ledger, plan: Plan, receipt: Receipt, began: Instant) {
+    if extends_lease(&plan.batch, &receipt) {
+        core.trust.extend(began, core.options.lease);
+    }
+    let committed = Committed {
+        began,
+        now: Instant::now(),
+        lease: core.options.lease,
+        is_trusted: core.trust.is_good(ledger.runner),
+    };
+    let mut effects = std::mem::take(&mut ledger.effects);
+    ledger.settle(plan, receipt, &committed, &mut effects);
+    perform(core, ledger, &mut effects);
+    ledger.effects = effects;
+}
+
+/// Takes the plan of a failed commit back, and sees to it that it is tried again.
+fn fail(core: &Arc<Core>, ledger: &mut Ledger, plan: Plan, began: Instant, error: &StoreError) {
+    let now = Instant::now();
+    let messages = ledger.take_back(plan, began, now);
+    if let StoreError::Upgraded { .. } = error {
+        stop::abandon(core, ledger, error);
+        return refuse_all(messages, &error.to_string());
+    }
+    let pause = ledger.doubt(now);
+    let held = ledger.held.reports.len();
+    tracing::warn!(%error, ?pause, held, "the store can't be written to; trying again");
+    // One report may be what the store can't take, a result larger than the
+    // disk for instance. It must not keep the others from being written.
+    if held > 1 {
+        doubt::write_one_by_one(core, ledger);
+    }
+    put_off(core, ledger, messages, &error.to_string());
+}
+
+/// Leaves the store alone for a while, after a read that failed.
+fn cannot_read(ledger: &mut Ledger, error: &StoreError) {
+    tracing::warn!(%error, "the store can't be read; trying again");
+    ledger.back_off.lengthen(Instant::now());
+}
+
+/// Keeps questions until the store is back, or tells that there will be no answer.
+fn put_off(core: &Core, ledger: &mut Ledger, messages: Messages, why: &str) {
+    let waits = core.store.is_remote() && !core.is_stopping();
+    let patience = waits.then_some(core.options.lease);
+    if let Some(unanswered) = ledger.outage.put_off(messages, patience, Instant::now()) {
+        refuse_all(unanswered, why);
+    }
+}
+
+/// Gives up what another process has made final.
+fn give_up(core: &Arc<Core>, ledger: &mut Ledger, ids: Vec<InvocationId>) {
+    let mut effects = Vec::new();
+    ledger.give_up(ids, &mut effects);
+    perform(core, ledger, &mut effects);
+}
+
+/// Sees to it that something moves, if the runner is nearly full and stands still.
+fn break_standstill(core: &Core, ledger: &mut Ledger) {
+    let view = view(core, ledger, Instant::now());
+    let is_full = !view.load.may_start_unawaited;
+    match is_full.then(|| ledger.break_standstill(&view, core.inbox.is_urgent())).flatten() {
+        None => {}
+        Some(Standstill::Claim) => core.inbox.put(|messages| messages.is_hungry = true),
+        Some(Standstill::MakeException) => core.scheduler.make_exception(),
+        Some(Standstill::GiveUpAtCap) => core.give_up_at_cap(),
+    }
+}
+
+/// Performs the duties that have transactions of their own.
+fn perform_apart(core: &Core, ledger: &mut Ledger) {
+    let view = view(core, ledger, Instant::now());
+    let mut fault = None;
+    ledger.perform_apart(&view, |batch| {
+        let began = Instant::now();
+        let receipt = core.store.commit(batch);
+        let now = Instant::now();
+        match receipt {
+            Ok(receipt) => (Some(receipt), began, now),
+            Err(error) => {
+                match error {
+                    StoreError::Upgraded { .. } => fault = Some(error),
+                    _ => tracing::warn!(%error, "old invocations could not be removed; trying again later"),
+                }
+                (None, began, now)
+            }
+        }
+    });
+    if let Some(error) = fault {
+        stop::abandon(core, ledger, &error);
+    }
+}

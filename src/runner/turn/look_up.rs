@@ -1,0 +1,78 @@
+//! What a turn reads after its commit: outcomes for waiters, and whether anything is left.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::cannot_read;
+use super::perform::refuse_all;
+use crate::model::{InvocationId, Refusal, Status};
+use crate::runner::core::Core;
+use crate::runner::inbox::Messages;
+use crate::runner::ledger::{LOOK_UPS, Ledger};
+use crate::store::LookUp;
+
+/// Answers questions about the store, after the commit: an id that was
+/// looked up before it might miss a commit that nobody will tell of again.
+pub(super) fn look_up(
+    core: &Core,
+    ledger: &mut Ledger,
+    statuses: Vec<(InvocationId, oneshot::Sender<Result<Status, Refusal>>)>,
+) {
+    if ledger.look_ups.is_empty() && statuses.is_empty() {
+        return;
+    }
+    let ids = &ledger.look_ups[..ledger.look_ups.len().min(LOOK_UPS)];
+    let asked: Vec<_> = statuses.iter().map(|(id, _)| *id).collect();
+    let read = core.store.look_up(ids).and_then(|found| Ok((found, core.store.statuses(&asked)?)));
+    let (answers, found) = match read {
+        Ok(read) => read,
+        Err(error) => {
+            cannot_read(ledger, &error);
+            return refuse_all(Messages { statuses, ..Messages::default() }, &error.to_string());
+        }
+    };
+    // The store gives as many at once as are not too large together.
+    for (id, answer) in ledger.look_ups.drain(..answers.len()).zip(answers) {
+        match answer {
+            LookUp::Final(outcome) => core.registry.finish(id, &outcome),
+            LookUp::Unknown => core.registry.refuse(id, &unknown_invocation(id)),
+            LookUp::Unfinished(_) => {}
+        }
+    }
+    for ((id, sender), status) in statuses.into_iter().zip(found) {
+        let _ = sender.send(status.ok_or_else(|| unknown_invocation(id)));
+    }
+    // What is awaited and queued can be claimed now.
+    let load = core.scheduler.load();
+    if load.idle > 0 && !core.registry.wanted(1, load.deepest).is_empty() {
+        core.inbox.put(|messages| messages.is_hungry = true);
+    }
+}
+
+fn unknown_invocation(id: InvocationId) -> Refusal {
+    Refusal::UnknownInvocation(format!("no invocation has the id `{id}`"))
+}
+
+/// Tells the threads that wait for it that nothing is left to do, if so.
+pub(super) fn announce_idle(core: &Core, ledger: &mut Ledger) {
+    if !core.idle.is_wanted() || core.is_stopping() {
+        return;
+    }
+    let load = core.scheduler.load();
+    let is_quiet = load.live == 0 && load.ready == 0 && load.busy == 0 && !core.inbox.is_urgent();
+    if !ledger.is_written() || !is_quiet {
+        return;
+    }
+    // What somebody holds back is not left to be run.
+    let read = core.store.unfinished_by_task().and_then(|left| Ok((left, core.store.paused_tasks()?)));
+    let (left, paused) = match read {
+        Ok(read) => read,
+        Err(error) => return cannot_read(ledger, &error),
+    };
+    let mine = core.tasks();
+    let mine = |task: &Arc<str>| mine.contains(task) && !paused.contains(task);
+    if !left.iter().any(|(task, count)| *count > 0 && mine(task)) {
+        core.idle.announce();
+    }
+}

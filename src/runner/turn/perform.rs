@@ -1,0 +1,102 @@
+//! Carrying out the effects of a receipt.
+
+use std::sync::Arc;
+
+use crate::model::{Refusal, RunnerId};
+use crate::runner::core::Core;
+use crate::runner::fiber::Kill;
+use crate::runner::inbox::{Messages, SubmitReply};
+use crate::runner::ledger::{Effect, Ledger};
+use crate::store::{AttemptEnd, EndKind, Report};
+
+/// Performs effects in their order; none is left.
+pub(super) fn perform(core: &Arc<Core>, ledger: &mut Ledger, effects: &mut Vec<Effect>) {
+    for effect in effects.drain(..) {
+        perform_one(core, ledger, effect);
+    }
+}
+
+fn perform_one(core: &Arc<Core>, ledger: &mut Ledger, effect: Effect) {
+    match effect {
+        // A guest that was killed meanwhile no longer listens.
+        Effect::AnswerSubmit(reply, answer) => drop(reply.send(answer)),
+        Effect::SubmitRest(rest) => core.inbox.put(|messages| messages.submits.push(rest)),
+        Effect::MarkSubmitted(id) => {
+            // A claim between its wait and its submit has asked for it in vain.
+            if core.registry.mark_submitted(id) {
+                claim_again(core);
+            }
+        }
+        Effect::Redirect(wait, other) => {
+            if core.registry.redirect(&wait, other) {
+                ledger.look_ups.push(other);
+            }
+        }
+        Effect::RefuseWait(wait, refusal) => wait.refuse(refusal),
+        Effect::AnswerCancel(reply, answer) => drop(reply.send(answer)),
+        Effect::End(id, how) => {
+            core.counters.count_end(&how);
+            match how {
+                EndKind::Final(outcome) => core.registry.finish(id, &outcome),
+                EndKind::Retry(..) | EndKind::Release => core.registry.disown(id),
+            }
+        }
+        // The registry first: a slot that has just taken it asks whose it is.
+        Effect::Finish(id, outcome) => {
+            core.registry.finish(id, &outcome);
+            core.end_here(id);
+        }
+        Effect::GiveUp(id) => {
+            core.registry.disown(id);
+            core.end_here(id);
+        }
+        Effect::Disown(id) => core.registry.disown(id),
+        Effect::Kill(fiber) => fiber.kill(Kill::NotOurs),
+        Effect::Bill(id, runner, attempt, usage) => core.leave_bill(id, runner, attempt, usage),
+        Effect::MarkUnblocked(ids) => core.registry.mark_unblocked(&ids),
+        Effect::MarkUnclaimable(ids) => core.registry.mark_unclaimable(&ids),
+        Effect::ClaimAgain => claim_again(core),
+        Effect::ChangeRunner => {
+            let (lost, now) = (ledger.runner, RunnerId::generate());
+            tracing::warn!(%lost, %now, "the lease was lost: guests are killed, their work is run again");
+            ledger.change_runner(now);
+            core.disown_everything();
+            core.trust.begin_again(now);
+        }
+        Effect::GiveBack(claims) => {
+            let at = core.clock.now();
+            let end = || AttemptEnd::unstarted(at, EndKind::Release);
+            let reports = claims.iter().map(|claim| Report::unstarted(claim, end()));
+            core.inbox.put(|messages| messages.unstarted.extend(reports));
+        }
+        Effect::Start(claims) => {
+            let claims = claims.into_iter().map(|claim| {
+                let urgency = core.registry.own(claim.id, claim.attempt);
+                (claim, urgency)
+            });
+            core.scheduler.push_claimed(claims.collect());
+        }
+    }
+}
+
+/// Makes the ledger take another turn, to claim.
+fn claim_again(core: &Core) {
+    core.inbox.put(|messages| messages.is_hungry = true);
+}
+
+/// Tells everybody who waits for an answer that there will be none.
+pub(super) fn refuse_all(messages: Messages, why: &str) {
+    let refusal = || Refusal::Unavailable(why.to_owned());
+    for submit in messages.submits {
+        match submit.reply {
+            SubmitReply::Ids(sender) => drop(sender.send(Err(refusal()))),
+            SubmitReply::Result(wait) => wait.refuse(refusal()),
+        }
+    }
+    for message in messages.cancels {
+        drop(message.reply.send(Err(refusal())));
+    }
+    for (_, sender) in messages.statuses {
+        drop(sender.send(Err(refusal())));
+    }
+}

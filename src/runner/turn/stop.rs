@@ -1,0 +1,75 @@
+//! How a runner carries out its stop.
+
+use std::time::Instant;
+
+use crate::runner::core::Core;
+use crate::runner::fiber::Kill;
+use crate::runner::inbox::Messages;
+use crate::runner::ledger::Ledger;
+use crate::runner::stage::Stage;
+use crate::store::{AttemptEnd, EndKind, Report, StoreError};
+
+/// Takes the steps of a stop that are due.
+pub(super) fn advance(core: &Core, ledger: &mut Ledger, messages: &mut Messages) {
+    let grace_ends = *core.grace_ends.lock();
+    let steps = ledger.stopping.advance(core.stage(), grace_ends, Instant::now());
+    if steps.gives_back {
+        give_back_claimed(core, messages);
+        core.starts.kill_all(Kill::Release);
+        for fiber in core.live_fibers() {
+            if fiber.is_off_slot() {
+                fiber.kill(Kill::Release);
+            }
+        }
+    }
+    if steps.ends_grace {
+        core.end_grace();
+    }
+    if steps.kills {
+        for fiber in core.live_fibers() {
+            fiber.kill(Kill::Release);
+        }
+    }
+    if steps.abandons_stuck {
+        for fiber in core.live_fibers() {
+            let end = AttemptEnd::unstarted(core.clock.now(), EndKind::Release);
+            messages.ends.push((fiber, end));
+        }
+    }
+}
+
+/// Gives back what is claimed and has not started.
+pub(super) fn give_back_claimed(core: &Core, messages: &mut Messages) {
+    for claim in core.scheduler.take_claimed() {
+        let end = AttemptEnd::unstarted(core.clock.now(), EndKind::Release);
+        messages.unstarted.push(Report::unstarted(&claim, end));
+    }
+}
+
+/// Whether a runner that stops has nothing left to write.
+pub(super) fn is_done(core: &Core, ledger: &Ledger) -> bool {
+    let is_given_up = ledger.stopping.is_out_of_patience(Instant::now());
+    if is_given_up && !ledger.held.is_empty() {
+        tracing::error!(
+            reports = ledger.held.reports.len(),
+            "the store could not be written to until the end: these attempts will be run again"
+        );
+    }
+    let is_settled = core.live.lock().is_empty()
+        && core.scheduler.load().busy == 0
+        && ledger.has_reported()
+        && !core.inbox.is_urgent();
+    ledger.stopping.has_drained() && (is_settled || is_given_up)
+}
+
+/// Ends the runner because it can never write to its store again. Its guests
+/// are killed and not reported: their lease runs out.
+pub(super) fn abandon(core: &Core, ledger: &mut Ledger, fault: &StoreError) {
+    ledger.abandon();
+    core.disown_everything();
+    if core.fault.set(fault.clone()).is_ok() {
+        tracing::error!(error = %fault, "the runner stops");
+        core.advance(Stage::Draining);
+        core.advance(Stage::Killing);
+    }
+}
