@@ -12,7 +12,7 @@ use crate::config::{
     nearest, read_secrets,
 };
 use crate::model::{Clock, ComponentDigest, Invocation, InvocationId, SystemClock};
-use crate::runner::{Runner, RunnerOptions};
+use crate::runner::{LogObserver, Observers, Runner, RunnerOptions};
 use crate::store::{
     MemoryStore, PostgresStore, PostgresUrl, PushedComponent, SqliteStore, Store, StoreError, TaskSet,
 };
@@ -360,6 +360,10 @@ impl Context {
     ) -> Result<Runner, CliError> {
         let config = &self.config;
         let only_tasks = self.tasks_of(library, only_queues)?;
+        let mut observers = Observers::default();
+        if LogObserver::is_enabled() {
+            observers.add(Arc::new(LogObserver));
+        }
         let options = RunnerOptions {
             slots: config.slots,
             max_live: config.max_live,
@@ -371,6 +375,7 @@ impl Context {
             // What runs one tree leaves the rest of the store alone.
             retention: if only_root.is_none() { config.retention.clone() } else { Vec::new() },
             only_tasks,
+            observers,
         };
         Ok(Runner::start(Arc::clone(store), library.clone(), Arc::clone(&self.clock), options)?)
     }

@@ -17,6 +17,8 @@
 //!   ledger reads from the receipt. The design: `docs/design/runner-turn.md`.
 //! * **The registry** (`registry.rs`) holds the waits, and caches final outcomes.
 //! * **The scheduler** (`scheduler.rs`) holds what is to run next.
+//! * **Observers** (`observer.rs`) are told of claims, ends and commits: the hook for metrics
+//!   and logs. Totals are kept in `metrics.rs` whether anybody observes or not.
 //!
 //! Nothing here polls: every wait is for an event or for a moment known in
 //! advance.
@@ -32,7 +34,9 @@ mod idle;
 mod inbox;
 mod ledger;
 mod lifecycle;
+mod log_observer;
 mod metrics;
+mod observer;
 mod options;
 mod parking;
 mod registry;
@@ -51,5 +55,7 @@ pub use executor::{Executor, Guest, GuestFuture, PreparedChild};
 pub use final_outcome::FinalOutcome;
 pub use handle::RunnerHandle;
 pub use lifecycle::Runner;
+pub use log_observer::LogObserver;
 pub use metrics::Gauge;
+pub use observer::{Observation, Observer, Observers};
 pub use options::{RunnerError, RunnerOptions};

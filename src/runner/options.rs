@@ -1,12 +1,13 @@
-//! How a runner is to work, and why it can't.
+//! The options of a runner, and the errors of starting one.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::observer::Observers;
 use crate::model::InvocationId;
 use crate::store::{Keep, StoreError, TaskSet};
 
-/// How a runner is to work.
+/// The options of a runner.
 #[derive(Debug, Clone)]
 pub struct RunnerOptions {
     /// Guests that may run at once, at least 1.
@@ -17,16 +18,18 @@ pub struct RunnerOptions {
     pub final_cache_entries: usize,
     /// Bytes of the final cache.
     pub final_cache_bytes: usize,
-    /// How long a claim is good without a sign of life.
+    /// The time for which a claim is good without a heartbeat.
     pub lease: Duration,
-    /// How long running guests may go on after a stop was asked for.
+    /// The time that running guests have to end after a stop was asked for.
     pub grace: Duration,
     /// Run nothing but this tree.
     pub only_root: Option<InvocationId>,
-    /// What to keep of each final status; of those that are not here, everything.
+    /// The retention of each final status; a status that is not here keeps everything.
     pub retention: Vec<Keep>,
     /// Run nothing but these of the executor's tasks.
     pub only_tasks: Option<Arc<TaskSet>>,
+    /// Are told what the runner does.
+    pub observers: Observers,
 }
 
 impl Default for RunnerOptions {
@@ -41,6 +44,7 @@ impl Default for RunnerOptions {
             only_root: None,
             retention: Vec::new(),
             only_tasks: None,
+            observers: Observers::default(),
         }
     }
 }
@@ -52,9 +56,9 @@ pub enum RunnerError {
     /// The operating system refused a thread or what it needs.
     #[error("the operating system refused {what}: {source}")]
     System {
-        /// What was asked for.
+        /// The thing that was asked for.
         what: &'static str,
-        /// What it said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// The store can't tell of changes.

@@ -1,6 +1,8 @@
 //! The runner with guests that are closures: what would be slow or impossible to
 //! provoke with components.
 
+mod observers;
+mod outcomes;
 mod starts;
 pub(super) mod support;
 

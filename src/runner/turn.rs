@@ -9,12 +9,13 @@ mod stop;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::perform::{perform, refuse_all};
+use self::perform::{give_up, leave_alone, perform, refuse_all};
 use super::core::Core;
 use super::inbox::Messages;
 use super::ledger::{Committed, Effect, Ledger, Plan, STALE_PREFETCH, Standstill, View, extends_lease};
+use super::observer::Observation;
 use super::stage::Stage;
-use crate::model::{InvocationId, Refusal};
+use crate::model::Refusal;
 use crate::store::{Receipt, StoreError};
 
 /// Notes wait this long for company before they are written on their own.
@@ -128,7 +129,7 @@ fn take_turn(core: &Arc<Core>, ledger: &mut Ledger) {
             stop::abandon(core, ledger, &error);
             return refuse_all(messages, &error.to_string());
         }
-        cannot_read(ledger, &error);
+        leave_alone(ledger, &error);
         return put_off(core, ledger, messages, &error.to_string());
     }
     let now = Instant::now();
@@ -155,7 +156,7 @@ fn take_turn(core: &Arc<Core>, ledger: &mut Ledger) {
     if asks_next_due {
         let began = Instant::now();
         let answer = core.store.next_due(ledger.runner);
-        let answer = answer.inspect_err(|error| cannot_read(ledger, error)).ok();
+        let answer = answer.inspect_err(|error| leave_alone(ledger, error)).ok();
         ledger.learn_next_due(began, answer);
     }
     look_up::look_up(core, ledger, statuses);
@@ -215,12 +216,15 @@ fn settle(core: &Arc<Core>, ledger: &mut Ledger, plan: Plan, receipt: Receipt, b
     if extends_lease(&plan.batch, &receipt) {
         core.trust.extend(began, core.options.lease);
     }
-    let committed = Committed {
-        began,
-        now: Instant::now(),
-        lease: core.options.lease,
-        is_trusted: core.trust.is_good(ledger.runner),
-    };
+    let now = Instant::now();
+    core.options.observers.tell(|| Observation::Committed {
+        took: now.duration_since(began),
+        submits: plan.batch.submits.len(),
+        reports: plan.batch.reports.len(),
+        claims: receipt.claimed.len(),
+    });
+    let committed =
+        Committed { began, now, lease: core.options.lease, is_trusted: core.trust.is_good(ledger.runner) };
     let mut effects = std::mem::take(&mut ledger.effects);
     ledger.settle(plan, receipt, &committed, &mut effects);
     perform(core, ledger, &mut effects);
@@ -238,18 +242,13 @@ fn fail(core: &Arc<Core>, ledger: &mut Ledger, plan: Plan, began: Instant, error
     let pause = ledger.doubt(now);
     let held = ledger.held.reports.len();
     tracing::warn!(%error, ?pause, held, "the store can't be written to; trying again");
+    core.options.observers.tell(|| Observation::CommitFailed { error, pause });
     // One report may be what the store can't take, a result larger than the
     // disk for instance. It must not keep the others from being written.
     if held > 1 {
         doubt::write_one_by_one(core, ledger);
     }
     put_off(core, ledger, messages, &error.to_string());
-}
-
-/// Leaves the store alone for a while, after a read that failed.
-fn cannot_read(ledger: &mut Ledger, error: &StoreError) {
-    tracing::warn!(%error, "the store can't be read; trying again");
-    ledger.back_off.lengthen(Instant::now());
 }
 
 /// Keeps questions until the store is back, or tells that there will be no answer.
@@ -259,13 +258,6 @@ fn put_off(core: &Core, ledger: &mut Ledger, messages: Messages, why: &str) {
     if let Some(unanswered) = ledger.outage.put_off(messages, patience, Instant::now()) {
         refuse_all(unanswered, why);
     }
-}
-
-/// Gives up what another process has made final.
-fn give_up(core: &Arc<Core>, ledger: &mut Ledger, ids: Vec<InvocationId>) {
-    let mut effects = Vec::new();
-    ledger.give_up(ids, &mut effects);
-    perform(core, ledger, &mut effects);
 }
 
 /// Sees to it that something moves, if the runner is nearly full and stands still.

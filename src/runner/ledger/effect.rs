@@ -1,4 +1,4 @@
-//! What the rest of the runner must do after a commit.
+//! Effects: the actions that the rest of the runner takes after a commit.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::model::{Claim, InvocationId, Outcome, Refusal, RunnerId, Usage};
 use crate::runner::fiber::Fiber;
 use crate::runner::inbox::SubmitMessage;
 use crate::runner::wait::Wait;
-use crate::store::EndKind;
+use crate::store::AttemptEnd;
 
 /// One thing to do. Effects are performed in the order in which they were found.
 pub(in crate::runner) enum Effect {
@@ -24,9 +24,15 @@ pub(in crate::runner) enum Effect {
     RefuseWait(Arc<Wait>, Refusal),
     /// Answers a guest that has cancelled something.
     AnswerCancel(oneshot::Sender<Result<bool, Refusal>>, Result<bool, Refusal>),
-    /// An attempt of this runner has ended, and the store knows: counts it, and answers the
-    /// waiters if it was the last.
-    End(InvocationId, EndKind),
+    /// An attempt of this runner has ended, and the store has its end: counts it, and answers
+    /// the waiters if it was the last.
+    End {
+        id: InvocationId,
+        attempt: u32,
+        end: AttemptEnd,
+        /// The fiber that ran it, if it had one.
+        fiber: Option<Arc<Fiber>>,
+    },
     /// An invocation is final by the store's decision: answers its waiters and ends its guest.
     Finish(InvocationId, Outcome),
     /// Gives up an invocation that is another's now, or final, with its guest.
@@ -37,7 +43,7 @@ pub(in crate::runner) enum Effect {
     Kill(Arc<Fiber>),
     /// Bills an attempt that another process had ended.
     Bill(InvocationId, RunnerId, u32, Usage),
-    /// Tells the registry what a rule blocks no longer.
+    /// Tells the registry which invocations a rule blocks no longer.
     MarkUnblocked(Vec<InvocationId>),
     /// Tells the registry which of the awaited can't be claimed now.
     MarkUnclaimable(Vec<InvocationId>),

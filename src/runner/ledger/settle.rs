@@ -1,4 +1,4 @@
-//! What follows from a receipt.
+//! Settling: turns a receipt into effects.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ pub(in crate::runner) fn extends_lease(batch: &Batch, receipt: &Receipt) -> bool
 }
 
 impl Ledger {
-    /// Turns the receipt of a plan into effects, and remembers what the next plans need.
+    /// Turns the receipt of a plan into effects, and updates the ledger for the next plans.
     pub(in crate::runner) fn settle(
         &mut self,
         plan: Plan,
@@ -126,7 +126,7 @@ impl Ledger {
                     // The store counted the pause from the commit, a moment ago.
                     self.recovery.look_by(now + *delay);
                 }
-                effects.push(Effect::End(id, end.how));
+                effects.push(Effect::End { id, attempt, end, fiber });
             }
             // Another process has made it final, or will: a waiter here must learn of it.
             (Applied::Stale, Some(end)) => {

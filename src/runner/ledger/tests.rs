@@ -54,7 +54,7 @@ impl Resume for Nowhere {
     fn resume(&self, _: Arc<Fiber>) {}
 }
 
-/// What a bench sees, without borrowing its ledger.
+/// The view of a bench, without borrowing its ledger.
 macro_rules! view {
     ($bench:expr) => {
         View {
@@ -169,9 +169,11 @@ fn name(effect: &Effect) -> String {
         Effect::RefuseWait(_, refusal) => format!("refuse wait: {refusal}"),
         Effect::AnswerCancel(_, Ok(is_cancelled)) => format!("answer cancel: {is_cancelled}"),
         Effect::AnswerCancel(_, Err(refusal)) => format!("refuse cancel: {refusal}"),
-        Effect::End(_, EndKind::Final(_)) => "end: final".to_owned(),
-        Effect::End(_, EndKind::Retry(..)) => "end: retry".to_owned(),
-        Effect::End(_, EndKind::Release) => "end: release".to_owned(),
+        Effect::End { end, .. } => match end.how {
+            EndKind::Final(_) => "end: final".to_owned(),
+            EndKind::Retry(..) => "end: retry".to_owned(),
+            EndKind::Release => "end: release".to_owned(),
+        },
         Effect::Finish(..) => "finish".to_owned(),
         Effect::GiveUp(_) => "give up".to_owned(),
         Effect::Disown(_) => "disown".to_owned(),

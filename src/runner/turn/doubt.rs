@@ -1,13 +1,11 @@
-//! What a runner does after a commit that failed. Perhaps it was done all the
-//! same, and only the answer was lost: then a report that is repeated comes back
+//! Settling a commit that failed. Perhaps it was done all the same, and only the answer was lost: then a report that is repeated comes back
 //! stale, though nothing is wrong with it, and nobody tells what the receipt would have
 //! told. So before the runner writes again it reads how things stand.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::give_up;
-use super::perform::perform;
+use super::perform::{give_up, perform};
 use crate::model::{Invocation, Transition};
 use crate::runner::core::Core;
 use crate::runner::ledger::Ledger;
@@ -58,7 +56,7 @@ pub(super) fn settle(core: &Arc<Core>, ledger: &mut Ledger) -> Result<(), StoreE
     let lost = lost.map(|((id, _), _)| id).collect();
     give_up(core, ledger, lost);
 
-    // What became final, or claimable, or was submitted, in a commit of ours.
+    // Outcomes, claimable work and submits that a commit of ours may have brought.
     ledger.look_ups.extend(core.registry.awaited_elsewhere());
     core.registry.want_again();
     ledger.expect_work();

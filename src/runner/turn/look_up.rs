@@ -1,11 +1,10 @@
-//! What a turn reads after its commit: outcomes for waiters, and whether anything is left.
+//! The reads of a turn after its commit: outcomes for waiters, and whether anything is left.
 
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::cannot_read;
-use super::perform::refuse_all;
+use super::perform::{leave_alone, refuse_all};
 use crate::model::{InvocationId, Refusal, Status};
 use crate::runner::core::Core;
 use crate::runner::inbox::Messages;
@@ -28,7 +27,7 @@ pub(super) fn look_up(
     let (answers, found) = match read {
         Ok(read) => read,
         Err(error) => {
-            cannot_read(ledger, &error);
+            leave_alone(ledger, &error);
             return refuse_all(Messages { statuses, ..Messages::default() }, &error.to_string());
         }
     };
@@ -43,7 +42,7 @@ pub(super) fn look_up(
     for ((id, sender), status) in statuses.into_iter().zip(found) {
         let _ = sender.send(status.ok_or_else(|| unknown_invocation(id)));
     }
-    // What is awaited and queued can be claimed now.
+    // Something awaited may be queued, and can be claimed now.
     let load = core.scheduler.load();
     if load.idle > 0 && !core.registry.wanted(1, load.deepest).is_empty() {
         core.inbox.put(|messages| messages.is_hungry = true);
@@ -64,11 +63,11 @@ pub(super) fn announce_idle(core: &Core, ledger: &mut Ledger) {
     if !ledger.is_written() || !is_quiet {
         return;
     }
-    // What somebody holds back is not left to be run.
+    // Paused work is not left to be run.
     let read = core.store.unfinished_by_task().and_then(|left| Ok((left, core.store.paused_tasks()?)));
     let (left, paused) = match read {
         Ok(read) => read,
-        Err(error) => return cannot_read(ledger, &error),
+        Err(error) => return leave_alone(ledger, &error),
     };
     let mine = core.tasks();
     let mine = |task: &Arc<str>| mine.contains(task) && !paused.contains(task);

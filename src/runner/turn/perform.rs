@@ -1,13 +1,15 @@
 //! Carrying out the effects of a receipt.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use crate::model::{Refusal, RunnerId};
+use crate::model::{InvocationId, Refusal, RunnerId};
 use crate::runner::core::Core;
 use crate::runner::fiber::Kill;
 use crate::runner::inbox::{Messages, SubmitReply};
 use crate::runner::ledger::{Effect, Ledger};
-use crate::store::{AttemptEnd, EndKind, Report};
+use crate::runner::observer::Observation;
+use crate::store::{AttemptEnd, EndKind, Report, StoreError};
 
 /// Performs effects in their order; none is left.
 pub(super) fn perform(core: &Arc<Core>, ledger: &mut Ledger, effects: &mut Vec<Effect>) {
@@ -34,9 +36,13 @@ fn perform_one(core: &Arc<Core>, ledger: &mut Ledger, effect: Effect) {
         }
         Effect::RefuseWait(wait, refusal) => wait.refuse(refusal),
         Effect::AnswerCancel(reply, answer) => drop(reply.send(answer)),
-        Effect::End(id, how) => {
-            core.counters.count_end(&how);
-            match how {
+        Effect::End { id, attempt, end, fiber } => {
+            core.counters.count_end(&end.how);
+            core.options.observers.tell(|| {
+                let task = fiber.as_ref().map(|fiber| &*fiber.claim.task);
+                Observation::Ended { id, attempt, task, end: &end }
+            });
+            match end.how {
                 EndKind::Final(outcome) => core.registry.finish(id, &outcome),
                 EndKind::Retry(..) | EndKind::Release => core.registry.disown(id),
             }
@@ -59,6 +65,7 @@ fn perform_one(core: &Arc<Core>, ledger: &mut Ledger, effect: Effect) {
         Effect::ChangeRunner => {
             let (lost, now) = (ledger.runner, RunnerId::generate());
             tracing::warn!(%lost, %now, "the lease was lost: guests are killed, their work is run again");
+            core.options.observers.tell(|| Observation::LeaseLost { lost, now });
             ledger.change_runner(now);
             core.disown_everything();
             core.trust.begin_again(now);
@@ -70,6 +77,9 @@ fn perform_one(core: &Arc<Core>, ledger: &mut Ledger, effect: Effect) {
             core.inbox.put(|messages| messages.unstarted.extend(reports));
         }
         Effect::Start(claims) => {
+            for claim in &claims {
+                core.options.observers.tell(|| Observation::Claimed { claim });
+            }
             let claims = claims.into_iter().map(|claim| {
                 let urgency = core.registry.own(claim.id, claim.attempt);
                 (claim, urgency)
@@ -77,6 +87,19 @@ fn perform_one(core: &Arc<Core>, ledger: &mut Ledger, effect: Effect) {
             core.scheduler.push_claimed(claims.collect());
         }
     }
+}
+
+/// Gives up what another process has made final.
+pub(super) fn give_up(core: &Arc<Core>, ledger: &mut Ledger, ids: Vec<InvocationId>) {
+    let mut effects = Vec::new();
+    ledger.give_up(ids, &mut effects);
+    perform(core, ledger, &mut effects);
+}
+
+/// Leaves the store alone for a while, after a read that failed.
+pub(super) fn leave_alone(ledger: &mut Ledger, error: &StoreError) {
+    tracing::warn!(%error, "the store can't be read; trying again");
+    ledger.back_off.lengthen(Instant::now());
 }
 
 /// Makes the ledger take another turn, to claim.

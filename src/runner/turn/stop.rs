@@ -1,4 +1,4 @@
-//! How a runner carries out its stop.
+//! The steps of a stop, carried out.
 
 use std::time::Instant;
 
