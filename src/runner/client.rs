@@ -1,4 +1,4 @@
-//! What guests ask of the runner, answered.
+//! The client by which guests ask the runner for something.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};

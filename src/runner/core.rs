@@ -1,4 +1,4 @@
-//! What the threads of one runner share.
+//! The state that the threads of one runner share.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -23,7 +23,7 @@ use super::trust::{self, Trust};
 use crate::model::{Claim, Clock, Interrupt, InvocationId, Refusal, RunnerId, Usage};
 use crate::store::{Bill, Store, StoreError, TaskSet};
 
-/// What the threads of one runner share.
+/// The state that the threads of one runner share.
 pub(super) struct Core {
     pub(super) store: Arc<dyn Store>,
     pub(super) executor: Arc<dyn Executor>,
@@ -46,7 +46,7 @@ pub(super) struct Core {
     pub(super) counters: Counters,
     pub(super) retry_budgets: RetryBudgets,
     pub(super) idle: Idle,
-    /// Why the runner ended by itself, if it did.
+    /// The reason for which the runner ended by itself, if it did.
     pub(super) fault: OnceLock<StoreError>,
 }
 
@@ -80,7 +80,7 @@ impl Core {
         }
     }
 
-    /// How far the runner has got with stopping.
+    /// Returns the stage of the runner.
     pub(super) fn stage(&self) -> Stage {
         match self.stage.load(Ordering::Acquire) {
             0 => Stage::Working,

@@ -1,4 +1,4 @@
-//! What the runner asks of whatever runs guests.
+//! The trait of what runs guests.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -24,13 +24,13 @@ pub struct Guest {
     pub control: Arc<dyn SlotControl>,
     /// The component that it is an instance of.
     pub digest: ComponentDigest,
-    /// How many of the runner's live instances it counts for.
+    /// The number of live instances that it counts for.
     pub weight: usize,
-    /// What is done if the attempt fails.
+    /// The retries of the task, if the attempt fails.
     pub retry: Arc<RetryPolicy>,
 }
 
-/// A child that was asked for, made exact.
+/// A request for a child, with its task resolved and its arguments checked.
 pub struct PreparedChild {
     /// The full id of the task.
     pub task: Arc<str>,
@@ -42,11 +42,11 @@ pub struct PreparedChild {
     pub max_attempts: u32,
     /// The priority, if the request named none.
     pub priority: i32,
-    /// How long after its submit it ends at the latest.
+    /// The time after its submit at which it ends at the latest.
     pub deadline: Option<Duration>,
-    /// What the task's concurrency and rate rules count it with.
+    /// The key by which the task's concurrency and rate rules count it.
     pub lane: Option<RuleKey>,
-    /// What the task's uniqueness rule knows it by.
+    /// The key by which the task's uniqueness rule knows it.
     pub unique: Option<(RuleKey, Differing)>,
 }
 
@@ -79,7 +79,7 @@ pub trait Executor: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// What the guest is told.
+    /// The refusal that the guest gets.
     fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedChild, Refusal>;
 
     /// Called by a slot thread before a guest runs on it, and after: guests that

@@ -21,25 +21,25 @@ pub(super) trait Resume: Send + Sync {
 
 /// A live invocation. It is its own waker.
 ///
-/// Whoever moves `phase` to [`Phase::Polled`] owns `future` until it moves the
-/// phase on; nobody else touches it.
+/// The thread that moves `phase` to [`Phase::Polled`] owns `future` until it moves the
+/// phase on; no other touches it.
 pub(super) struct Fiber {
     pub(super) claim: Claim,
     pub(super) control: Arc<dyn SlotControl>,
     /// The component that runs it, if it is not the one it was submitted for.
     pub(super) other_digest: Option<ComponentDigest>,
-    /// How many live instances it counts for.
+    /// The number of live instances that it counts for.
     pub(super) weight: usize,
-    /// What is done if the attempt fails.
+    /// The retries of the task, if the attempt fails.
     pub(super) retry: Arc<RetryPolicy>,
     /// The guest, while it lives.
     pub(super) future: Mutex<Option<GuestFuture>>,
     phase: AtomicU8,
     /// The slot thread that holds it while it is [`Phase::Blocked`].
     thread: Mutex<Option<Thread>>,
-    /// Why it is to be killed, once it is.
+    /// The reason for which it is to be killed, if it is.
     kill: Mutex<Option<Kill>>,
-    /// What happened since the last report.
+    /// The events, logs and progress since the last report.
     notes: Mutex<Notes>,
     /// Whether it has had a slot before.
     has_run: AtomicBool,
@@ -50,7 +50,7 @@ pub(super) struct Fiber {
     resume: Weak<dyn Resume>,
 }
 
-/// What an attempt left to be written.
+/// The notes of an attempt that are not reported yet.
 #[derive(Default)]
 struct Notes {
     observed: Vec<(UnixMicros, Event)>,
@@ -58,7 +58,7 @@ struct Notes {
     progress: Option<Progress>,
 }
 
-/// Why a guest is killed.
+/// The reason for which a guest is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kill {
     /// The store says that the attempt is not ours: nothing is reported.
@@ -67,7 +67,7 @@ pub(super) enum Kill {
     Release,
 }
 
-/// Where a fiber is. See [`Fiber::wake`] for how a wake-up finds it.
+/// The place of a fiber. [`Fiber::wake`] says how a wake-up finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Phase {
@@ -143,12 +143,12 @@ impl Fiber {
         Arc::clone(self).wake();
     }
 
-    /// Why it is to be killed, if it is.
+    /// Returns the reason for which it is to be killed, if it is.
     pub(super) fn killed(&self) -> Option<Kill> {
         if self.control.is_killed() { *self.kill.lock() } else { None }
     }
 
-    /// The event of getting a slot: the first time it starts, then it resumes.
+    /// Returns the event of getting a slot: the first time a start, then a resume.
     pub(super) fn next_start(&self) -> Event {
         if self.has_run.swap(true, Ordering::AcqRel) { Event::Resume } else { Event::Start }
     }
@@ -158,17 +158,17 @@ impl Fiber {
         self.notes.lock().observed.push((at, event));
     }
 
-    /// Notes what the guest wrote.
+    /// Notes log entries of the guest.
     pub(super) fn note_logs(&self, logs: Vec<LogEntry>) {
         self.notes.lock().logs.extend(logs);
     }
 
-    /// Notes how far the guest has come.
+    /// Notes the progress of the guest.
     pub(super) fn note_progress(&self, progress: Progress) {
         self.notes.lock().progress = Some(progress);
     }
 
-    /// Everything noted since the last report, as a report; `None` if that's
+    /// Makes a report of everything noted since the last one; `None` if that's
     /// nothing and the attempt has not ended.
     pub(super) fn report(&self, end: Option<AttemptEnd>) -> Option<Report> {
         let notes = std::mem::take(&mut *self.notes.lock());

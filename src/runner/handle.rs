@@ -17,7 +17,7 @@ pub struct RunnerHandle {
 }
 
 impl RunnerHandle {
-    /// Tells the runner that somebody else has changed the store: for stores that
+    /// Tells the runner that another process or thread has changed the store: for stores that
     /// can't tell of changes within their own process.
     pub fn look_again(&self) {
         self.core.tell_foreign_change();
@@ -54,8 +54,8 @@ impl RunnerHandle {
         FinalOutcome::new(&self.core, id)
     }
 
-    /// Why the runner stopped by itself, if it did: its store can't be used by
-    /// this program any more.
+    /// Returns the reason for which the runner stopped by itself, if it did: its store can't
+    /// be used by this program any more.
     pub fn fault(&self) -> Option<StoreError> {
         self.core.fault.get().cloned()
     }

@@ -1,4 +1,4 @@
-//! How a thread outside waits until nothing is left to do, or until the runner stops.
+//! Waits of threads outside for an idle runner, or for one that stops.
 
 use parking_lot::{Condvar, Mutex};
 

@@ -1,4 +1,4 @@
-//! What slots and clients tell the ledger.
+//! The messages of slots and clients for the ledger.
 //!
 //! One lock around plain vectors: a message costs one push, and the ledger takes
 //! everything at once. Unbounded, because each sender is: a guest waits for the
@@ -17,22 +17,22 @@ use super::wait::Wait;
 use crate::model::{InvocationId, Refusal, Status};
 use crate::store::{AttemptEnd, Bill, Cancel, NewInvocation, Report};
 
-/// Children to be submitted together, and who wants to know.
+/// Children to be submitted together, and the receiver of the answer.
 pub(super) struct SubmitMessage {
     pub(super) children: Vec<NewInvocation>,
     pub(super) reply: SubmitReply,
-    /// The ids of those that were before them, which are in the store already.
+    /// The ids of the children of earlier turns, which are in the store already.
     pub(super) submitted: Vec<InvocationId>,
 }
 
 impl SubmitMessage {
-    /// Nothing of it is in the store yet.
+    /// Submits children of which none is in the store yet.
     pub(super) fn new(children: Vec<NewInvocation>, reply: SubmitReply) -> Self {
         Self { children, reply, submitted: Vec::new() }
     }
 }
 
-/// Who wants to know what became of a submit.
+/// The receiver of the answer to a submit.
 pub(super) enum SubmitReply {
     /// A guest that waits for the ids.
     Ids(oneshot::Sender<Result<Vec<InvocationId>, Refusal>>),
@@ -40,13 +40,13 @@ pub(super) enum SubmitReply {
     Result(Arc<Wait>),
 }
 
-/// An invocation that nobody wants any more, and who wants to know.
+/// An invocation to be cancelled, and the receiver of the answer.
 pub(super) struct CancelMessage {
     pub(super) cancel: Cancel,
     pub(super) reply: oneshot::Sender<Result<bool, Refusal>>,
 }
 
-/// Everything said since the ledger last looked.
+/// The messages since the ledger last drained the inbox.
 #[derive(Default)]
 pub(super) struct Messages {
     pub(super) submits: Vec<SubmitMessage>,
@@ -56,7 +56,7 @@ pub(super) struct Messages {
     pub(super) ends: Vec<(Arc<Fiber>, AttemptEnd)>,
     /// Claims that ended without ever becoming a fiber.
     pub(super) unstarted: Vec<Report>,
-    /// What attempts used that somebody else had ended.
+    /// Bills of attempts that another process had ended.
     pub(super) bills: Vec<Bill>,
     /// Ids that a waiter must know about.
     pub(super) look_ups: Vec<InvocationId>,
@@ -69,7 +69,7 @@ pub(super) struct Messages {
 }
 
 impl Messages {
-    /// Whether somebody waits for what the ledger makes of it.
+    /// Whether the ledger must turn for them now.
     pub(super) fn is_urgent(&self) -> bool {
         !(self.submits.is_empty()
             && self.ends.is_empty()
@@ -83,7 +83,7 @@ impl Messages {
     }
 }
 
-/// The ledger's letter box.
+/// The inbox of the ledger.
 #[derive(Default)]
 pub(super) struct Inbox {
     state: Mutex<State>,
@@ -134,17 +134,17 @@ impl Inbox {
         }
     }
 
-    /// Takes everything.
+    /// Drains the inbox.
     pub(super) fn take(&self) -> Messages {
         std::mem::take(&mut self.state.lock().messages)
     }
 
-    /// Whether somebody waits for the ledger.
+    /// Whether the ledger must turn now.
     pub(super) fn is_urgent(&self) -> bool {
         self.state.lock().messages.is_urgent()
     }
 
-    /// The bytes of the outcomes that lie here.
+    /// Returns the size of the outcomes that lie here, in bytes.
     pub(super) fn outcome_bytes(&self) -> usize {
         self.state.lock().messages.ends.iter().map(|(_, end)| end.how.outcome_bytes()).sum()
     }

@@ -71,12 +71,13 @@ impl Counters {
         self.live.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// How many instances live now.
+    /// Returns the number of instances that live now.
     pub(super) fn live(&self) -> usize {
         self.live.load(Ordering::Acquire)
     }
 
-    /// How long a guest holds a slot on average; `None` before any has held one.
+    /// Returns the time for which a guest holds a slot on average; `None` before any has
+    /// held one.
     pub(super) fn slice(&self) -> Option<Duration> {
         match self.slice_nanos.load(Ordering::Relaxed) {
             0 => None,

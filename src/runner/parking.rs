@@ -1,5 +1,5 @@
-//! How a guest's host call says "I await results" to the slot thread that polls
-//! it.
+//! The sign by which a guest's host call tells the slot thread that polls it: this is a wait
+//! for results.
 
 use std::cell::Cell;
 use std::future::Future;

@@ -18,7 +18,7 @@ use super::final_cache::FinalCache;
 use super::wait::Wait;
 use crate::model::{AwaitMode, InvocationId, Outcome, Refusal};
 
-/// How urgent an awaited invocation is, most urgent first: most waiters, then the
+/// The urgency of an awaited invocation, most urgent first: most waiters, then the
 /// deepest, then the oldest wait. Deepest before oldest keeps the number of
 /// parked parents near the depth of a tree instead of its width. The children of
 /// one wait differ by nothing else: their ids, which grow, keep them in order.
@@ -26,21 +26,21 @@ use crate::model::{AwaitMode, InvocationId, Outcome, Refusal};
 pub(super) struct Urgency(Reverse<usize>, Reverse<u32>, u64, InvocationId);
 
 impl Urgency {
-    /// One below the deepest of those who wait for it.
+    /// The depth of the awaited: one below its deepest waiter.
     pub(super) fn depth(&self) -> u32 {
         self.1.0
     }
 }
 
-/// What a waiter asks for.
+/// A request for a wait.
 pub(super) struct WaitFor {
     /// The waiting invocation with its task; `None` for a waiter outside.
     pub(super) caller: Option<(InvocationId, Arc<str>)>,
     /// The caller's depth.
     pub(super) depth: u32,
-    /// For what.
+    /// The awaited invocations.
     pub(super) ids: Vec<InvocationId>,
-    /// For all or for the first.
+    /// Whether it waits for all or for the first.
     pub(super) mode: AwaitMode,
 }
 
@@ -53,15 +53,15 @@ pub(super) struct Registry {
 #[derive(Debug)]
 struct Inner {
     finals: FinalCache,
-    /// By awaited invocation: who waits for it, and at which place of its list.
+    /// The waits for each awaited invocation, with the place in the list of each wait.
     waiters: HashMap<InvocationId, Vec<(Arc<Wait>, usize)>>,
-    /// By waiting invocation: its task and what it waits for. The graph in which
-    /// cycles are looked for.
+    /// The task of each waiting invocation, and the invocations that it awaits. The graph
+    /// in which cycles are looked for.
     waiting: HashMap<InvocationId, (Arc<str>, Vec<InvocationId>)>,
-    /// Claimed by this runner, in which attempt, and not settled: becomes final
-    /// only through it.
+    /// The attempts that this runner has claimed and not settled: their invocations become
+    /// final only through it.
     owned: HashMap<InvocationId, u32>,
-    /// The awaited that nobody here has claimed yet, most urgent first.
+    /// The awaited that this runner has not claimed yet, most urgent first.
     wanted: BTreeMap<Urgency, InvocationId>,
     urgency: HashMap<InvocationId, Urgency>,
     /// The awaited that could not be claimed when they were asked for: delayed,
@@ -122,9 +122,9 @@ impl Registry {
         Ok((wait, unknown))
     }
 
-    /// A child is about to be submitted, and awaited: until
-    /// [`mark_submitted`](Self::mark_submitted), or the end of its wait, nobody asks the
-    /// store what became of it.
+    /// Marks a child that is about to be submitted, and awaited: until
+    /// [`mark_submitted`](Self::mark_submitted), or the end of its wait, the store is not asked
+    /// for its outcome.
     pub(super) fn mark_unsubmitted(&self, id: InvocationId) {
         self.inner.lock().unsubmitted.insert(id);
     }
@@ -153,7 +153,7 @@ impl Registry {
         inner.remove_waiter(wait, &wait.ids());
     }
 
-    /// An invocation is final: keeps its outcome and answers its waiters.
+    /// Keeps the outcome of an invocation that is final, and answers its waiters.
     pub(super) fn finish(&self, id: InvocationId, outcome: &Outcome) {
         let waiters = {
             let mut inner = self.inner.lock();
@@ -196,7 +196,7 @@ impl Registry {
         }
     }
 
-    /// This runner has claimed `id`. Returns how urgent it is, if it is awaited.
+    /// Marks `id` as claimed by this runner. Returns its urgency, if it is awaited.
     pub(super) fn own(&self, id: InvocationId, attempt: u32) -> Option<Urgency> {
         let mut inner = self.inner.lock();
         inner.owned.insert(id, attempt);
@@ -206,15 +206,15 @@ impl Registry {
         urgency
     }
 
-    /// This runner owns `id` no longer, and it may not be final.
+    /// Marks `id` as claimed no longer; it may not be final.
     pub(super) fn disown(&self, id: InvocationId) {
         let mut inner = self.inner.lock();
         inner.owned.remove(&id);
         inner.update_want(id);
     }
 
-    /// The same when the guest of an attempt is gone: the next attempt may be
-    /// this runner's too by then.
+    /// Marks one attempt as claimed no longer, after its guest is gone: the next attempt may
+    /// be this runner's too by then.
     pub(super) fn disown_attempt(&self, id: InvocationId, attempt: u32) {
         let mut inner = self.inner.lock();
         if inner.owned.get(&id) == Some(&attempt) {
@@ -228,19 +228,19 @@ impl Registry {
         self.inner.lock().owned.get(&id) == Some(&attempt)
     }
 
-    /// Everything that this runner knows that it owns, with the attempt: from the
-    /// receipt of its claim to that of its end. Changes only within a turn of the
+    /// Lists everything that this runner knows that it owns, with the attempt: from the
+    /// receipt of its claim to that of its end. It changes only within a turn of the
     /// ledger, but for guests that are killed because they are not ours.
     pub(super) fn owned(&self) -> Vec<(InvocationId, u32)> {
         self.inner.lock().owned.iter().map(|(id, attempt)| (*id, *attempt)).collect()
     }
 
-    /// How urgent `id` is, if it is awaited.
+    /// Returns the urgency of `id`, if it is awaited.
     pub(super) fn urgency_of(&self, id: InvocationId) -> Option<Urgency> {
         self.inner.lock().urgency_of(id)
     }
 
-    /// The most urgent of the awaited that nobody here has claimed; only those
+    /// Lists the most urgent of the awaited that this runner has not claimed; only those
     /// that are deeper than `above`, if that is given.
     pub(super) fn wanted(&self, max: usize, above: Option<u32>) -> Vec<InvocationId> {
         let inner = self.inner.lock();
@@ -249,8 +249,8 @@ impl Registry {
         deep.take(max).map(|(_, id)| *id).collect()
     }
 
-    /// These can't be claimed now: asking for them again and again would keep
-    /// others from being asked for.
+    /// Sets awaited invocations aside that can't be claimed now: asking for them again and
+    /// again would keep others from being asked for.
     pub(super) fn mark_unclaimable(&self, ids: &[InvocationId]) {
         let mut inner = self.inner.lock();
         for id in ids {
@@ -261,8 +261,8 @@ impl Registry {
         }
     }
 
-    /// What could not be claimed may be claimable now: its time has come, or
-    /// another process has done something.
+    /// Wants again everything that was set aside: its time may have come, or another
+    /// process may have done something.
     pub(super) fn want_again(&self) {
         let mut inner = self.inner.lock();
         for id in std::mem::take(&mut inner.aside) {
@@ -270,7 +270,7 @@ impl Registry {
         }
     }
 
-    /// These can be claimed now: a rule kept them back.
+    /// Wants again what a rule kept back: it can be claimed now.
     pub(super) fn mark_unblocked(&self, ids: &[InvocationId]) {
         let mut inner = self.inner.lock();
         for id in ids {
@@ -280,7 +280,7 @@ impl Registry {
         }
     }
 
-    /// A child that is awaited since before its submit is in the store now. A
+    /// Marks a child that is awaited since before its submit as being in the store now. A
     /// claim between the two has asked for it in vain; then it returns `true`,
     /// and the child is asked for again.
     pub(super) fn mark_submitted(&self, id: InvocationId) -> bool {
@@ -293,12 +293,12 @@ impl Registry {
         was_aside
     }
 
-    /// Whether somebody waits for what time or another runner will bring.
+    /// Whether something awaited was set aside: time or another runner will bring it.
     pub(super) fn awaits_events(&self) -> bool {
         !self.inner.lock().aside.is_empty()
     }
 
-    /// Everything awaited here that becomes final elsewhere, as far as the store
+    /// Lists everything awaited here that becomes final elsewhere, as far as the store
     /// knows of it.
     pub(super) fn awaited_elsewhere(&self) -> Vec<InvocationId> {
         let inner = self.inner.lock();
@@ -307,7 +307,7 @@ impl Registry {
         inner.waiters.keys().filter(is_elsewhere).copied().collect()
     }
 
-    /// The caller that waits for `id` since most recently.
+    /// Finds the most recent wait for `id`.
     pub(super) fn youngest_wait_for(&self, id: InvocationId) -> Option<Arc<Wait>> {
         let inner = self.inner.lock();
         let waiters = inner.waiters.get(&id)?;
@@ -361,7 +361,7 @@ impl Inner {
         }
     }
 
-    /// Looks for a way from what `caller` wants to wait for back to `caller`.
+    /// Looks for a way from the invocations that `caller` wants to await back to `caller`.
     fn refuse_cycle(&self, caller: InvocationId, task: &str, ids: &[InvocationId]) -> Result<(), Refusal> {
         let mut came_from: HashMap<InvocationId, InvocationId> = HashMap::new();
         let mut open: Vec<InvocationId> = Vec::new();

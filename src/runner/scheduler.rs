@@ -1,4 +1,4 @@
-//! What the slot threads do next.
+//! The queues from which slot threads take their work.
 //!
 //! One lock protects the queues; it is held for a few instructions, never over a
 //! guest, a store or a waker. A condition variable wakes idle slot threads, one
@@ -13,8 +13,8 @@ use super::fiber::Fiber;
 use super::registry::Urgency;
 use crate::model::{Claim, InvocationId};
 
-/// How a slot thread that will be free in a moment keeps one piece of work for
-/// itself.
+/// The means by which a slot thread that will be free in a moment keeps one piece of work
+/// for itself.
 pub(super) mod handover {
     use std::cell::Cell;
 
@@ -75,25 +75,25 @@ struct Queues {
     live: usize,
     /// Slot threads that hold a guest.
     busy: usize,
-    /// How many of the live have each depth, by depth.
+    /// The number of live instances of each depth.
     depths: BTreeMap<u32, usize>,
-    /// How many may start although they are not deep enough for a full runner.
+    /// The number of claims that may start although they are not deep enough for a full runner.
     exceptions: usize,
-    /// How much claimed work slots have ever taken.
+    /// The number of claims that slots have ever taken.
     taken: usize,
     stopping: bool,
     /// Bytes of outcomes that wait for the store.
     unwritten: usize,
 }
 
-/// How full the runner is.
+/// The load of a runner.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Load {
     /// Claimed, not started.
     pub(super) ready: usize,
-    /// Those of them that somebody awaits.
+    /// Claimed, not started, and awaited.
     pub(super) awaited: usize,
-    /// How much claimed work slots have ever taken.
+    /// The number of claims that slots have ever taken.
     pub(super) taken: usize,
     /// Slots without work.
     pub(super) idle: usize,
@@ -159,8 +159,8 @@ impl Scheduler {
         }
     }
 
-    /// A slot thread is done with a guest: it has parked, or it is gone and
-    /// `freed` live instances of that depth with it.
+    /// Counts a slot as free: its guest has parked, or it is gone and `freed` live instances
+    /// of that depth with it.
     pub(super) fn leave_slot(&self, freed: usize, depth: u32) {
         let mut queues = self.queues.lock();
         queues.busy -= 1;
@@ -179,15 +179,15 @@ impl Scheduler {
         }
     }
 
-    /// A started guest turned out to count for more than the one live instance
-    /// that [`next`](Self::next) counted for it.
+    /// Counts a started guest for more than the one live instance that
+    /// [`next`](Self::next) counted for it.
     pub(super) fn add_live(&self, more: usize) {
         if more > 0 {
             self.queues.lock().live += more;
         }
     }
 
-    /// A fiber is to be polled again.
+    /// Queues a fiber that is to be polled again.
     pub(super) fn push_resumed(&self, fiber: Arc<Fiber>) {
         let mut queues = self.queues.lock();
         queues.resumed.push_back(fiber);
@@ -212,7 +212,7 @@ impl Scheduler {
         }
     }
 
-    /// Claimed work, with its urgency if somebody awaits it.
+    /// Queues claims, with the urgency of those that are awaited.
     pub(super) fn push_claimed(&self, claims: Vec<(Claim, Option<Urgency>)>) {
         let mut queues = self.queues.lock();
         let wake = claims.len().min(queues.idle);
@@ -225,8 +225,7 @@ impl Scheduler {
         self.wake(wake);
     }
 
-    /// Somebody has begun to await these: those that are claimed and not started
-    /// move ahead.
+    /// Moves claims ahead of others that have not started and are awaited from now on.
     pub(super) fn promote(&self, ids: &[InvocationId], urgency_of: impl Fn(InvocationId) -> Option<Urgency>) {
         let mut queues = self.queues.lock();
         if queues.ready.is_empty() {
@@ -268,9 +267,9 @@ impl Scheduler {
         queues.awaited.remove(&urgency)
     }
 
-    /// The awaited invocation that can't start although every slot is free,
+    /// Finds the awaited invocation that can't start although every slot is free,
     /// because parked parents fill the runner up to its cap: nothing will ever
-    /// move again unless somebody gives up.
+    /// move again unless a wait is given up.
     pub(super) fn stuck_at_cap(&self) -> Option<InvocationId> {
         let queues = self.queues.lock();
         if queues.busy > 0 || !queues.resumed.is_empty() || queues.live < self.max_live {
@@ -289,12 +288,12 @@ impl Scheduler {
         }
     }
 
-    /// An outcome of so many bytes waits for the store.
+    /// Counts the bytes of an outcome that waits for the store.
     pub(super) fn add_unwritten(&self, bytes: usize) {
         self.queues.lock().unwritten += bytes;
     }
 
-    /// So many bytes of outcomes wait for the store. Returns whether guests get slots
+    /// Sets the bytes of outcomes that wait for the store. Returns whether guests get slots
     /// again, and did not before.
     pub(super) fn set_unwritten(&self, bytes: usize) -> bool {
         let mut queues = self.queues.lock();
@@ -307,7 +306,7 @@ impl Scheduler {
         is_free_again
     }
 
-    /// How full the runner is.
+    /// Reads the load.
     pub(super) fn load(&self) -> Load {
         let queues = self.queues.lock();
         let may_start_unawaited = queues.live + self.reserve < self.max_live;
@@ -332,7 +331,7 @@ impl Scheduler {
         }
     }
 
-    /// No more work: slot threads end when the resumed are through.
+    /// Ends the queues: slot threads end when the resumed fibers are through.
     pub(super) fn stop(&self) {
         self.queues.lock().stopping = true;
         self.work_or_stop.notify_all();

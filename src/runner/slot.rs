@@ -14,7 +14,7 @@ use super::stage::Stage;
 use crate::model::{Claim, Event, Failure, FailureKind, Outcome, TaskClient, Usage};
 use crate::store::{AttemptEnd, EndKind, Report};
 
-/// The life of a slot thread.
+/// Runs a slot thread.
 pub(super) fn run(core: &Arc<Core>, client: &Arc<dyn TaskClient>, slot: usize) {
     while let Some(work) = core.scheduler.next(|| core.tell_idle_slot()) {
         let fiber = match work {
@@ -32,7 +32,7 @@ pub(super) fn run(core: &Arc<Core>, client: &Arc<dyn TaskClient>, slot: usize) {
 fn start(core: &Arc<Core>, client: &Arc<dyn TaskClient>, slot: usize, claim: Claim) -> Option<Arc<Fiber>> {
     let interrupt = core.begin_start(slot, &claim);
     let started = match interrupt.is_thrown() {
-        // What is said here is not for anybody: there is a reason why it was thrown.
+        // Nobody reads this message: the reason of the throw counts.
         true => Ok(Err(Failure::new(FailureKind::Cancelled, "nobody wants it any more"))),
         false => catch_unwind(AssertUnwindSafe(|| core.executor.start(&claim, client, &interrupt))),
     };
@@ -50,7 +50,7 @@ fn start(core: &Arc<Core>, client: &Arc<dyn TaskClient>, slot: usize, claim: Cla
         Ok(Err(failure)) => failure,
         Err(panic) => host_panic(panic.as_ref()),
     };
-    // What was interrupted in its preparations has not failed.
+    // A start that was interrupted has not failed.
     let how = match core.starts.end(slot) {
         Some(Kill::NotOurs) => {
             core.registry.disown_attempt(claim.id, claim.attempt);
@@ -69,7 +69,7 @@ fn start(core: &Arc<Core>, client: &Arc<dyn TaskClient>, slot: usize, claim: Cla
     None
 }
 
-/// How a guest left its slot.
+/// The way in which a guest left its slot.
 enum Left {
     /// It awaits results, after a slice this long. It's not on this thread any
     /// more: another may run it already.
@@ -96,7 +96,7 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
         Left::Parked(slice) => {
             core.leave_slot(slice);
             core.scheduler.leave_slot(0, fiber.claim.depth);
-            // Whoever drains looked at the parked before this one was: it is
+            // The drain looked at the parked fibers before this one was parked: it is
             // given back here.
             if core.stage() >= Stage::Draining {
                 fiber.kill(Kill::Release);
@@ -131,7 +131,7 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
         }
     }
     core.scheduler.leave_slot(fiber.weight, fiber.claim.depth);
-    // What this end sets free, the waiting parent for one, this thread can run next.
+    // This thread can run next what this end sets free: a waiting parent, for one.
     soon_free(|| core.see_to_messages());
 }
 
@@ -160,7 +160,7 @@ fn run_guest(core: &Arc<Core>, fiber: &Arc<Fiber>, mut future: GuestFuture) -> L
         match poll {
             Poll::Ready(outcome) => {
                 drop_guest(future);
-                // What an interrupted guest says is the interruption.
+                // The failure of an interrupted guest is the interruption.
                 return match (fiber.killed(), &outcome) {
                     (Some(why), Outcome::Failure(_)) => Left::Killed(why),
                     _ => Left::Ended(outcome),

@@ -1,4 +1,4 @@
-//! How far a runner has got with stopping.
+//! The stages of a runner, from working to stopped.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use std::time::Duration;
 /// the operating system after that is abandoned: a stop is bounded.
 pub(super) const KILL_PATIENCE: Duration = Duration::from_millis(800);
 
-/// How far a runner has got with stopping. Only ever grows.
+/// The stage of a runner, which only ever grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(super) enum Stage {

@@ -1,4 +1,4 @@
-//! How long a runner may believe that what it owns is its own.
+//! The time for which a runner may trust that its lease is held.
 //!
 //! The store decides about leases; a runner only knows when it last heard of its
 //! own. A commit that hangs, in a lock or in a network, tells nothing, and the
@@ -11,11 +11,11 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::model::RunnerId;
 
-/// A lease is trusted for all but this part of it: what clocks and the way to the
-/// store may differ by.
+/// A lease is trusted for all but this part of it, by which clocks and the way to the
+/// store may differ.
 const MARGIN: u32 = 10;
 
-/// Until when the lease may be trusted.
+/// The trust in the lease.
 pub(super) struct Trust {
     state: Mutex<State>,
     changed: Condvar,
@@ -33,13 +33,13 @@ struct State {
 }
 
 impl Trust {
-    /// Nothing is owned yet, and what is claimed will be by `runner`.
+    /// Begins for a runner that owns nothing yet and claims as `runner`.
     pub(super) fn new(runner: RunnerId) -> Self {
         let state = State { runner: Some(runner), until: None, is_over: false, is_stopped: false };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// Whether what `runner` has claimed may run now. A commit that took too long
+    /// Whether claims of `runner` may run now. A commit that took too long
     /// brings claims whose lease is over: the time to tell others from one's own
     /// is before a guest starts.
     pub(super) fn is_good(&self, runner: RunnerId) -> bool {
@@ -47,8 +47,8 @@ impl Trust {
         state.runner == Some(runner) && state.until.is_none_or(|until| Instant::now() < until)
     }
 
-    /// The store has said, in a commit that began at `began`, that the lease of
-    /// so long is held.
+    /// Extends the trust: the store has said, in a commit that began at `began`, that a lease
+    /// of this length is held.
     pub(super) fn extend(&self, began: Instant, lease: Duration) {
         let mut state = self.state.lock();
         // The watching thread looks again when the old time is over.
@@ -57,19 +57,19 @@ impl Trust {
         }
     }
 
-    /// Nothing is owned: there is nothing to lose.
+    /// Ends the trust and the watch: nothing is owned.
     pub(super) fn end(&self) {
         self.state.lock().until = None;
     }
 
-    /// The runner owns nothing and goes on under another id.
+    /// Begins anew for a runner that owns nothing, under another id.
     pub(super) fn begin_again(&self, runner: RunnerId) {
         let mut state = self.state.lock();
         state.runner = Some(runner);
         state.until = None;
     }
 
-    /// Whether the time was over since this was last asked.
+    /// Takes the sign that the time was over, if it was since the last call.
     pub(super) fn take_over(&self) -> bool {
         std::mem::take(&mut self.state.lock().is_over)
     }

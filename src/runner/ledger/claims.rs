@@ -1,11 +1,11 @@
-//! How much work a runner claims, and which.
+//! Claims: the amount of work that a runner asks for, and its choice.
 
 use super::prefetch::prefetch;
 use super::view::View;
 use crate::runner::stage::Stage;
 use crate::store::ClaimRequest;
 
-/// What is known of the work in the store.
+/// The knowledge of the work in the store.
 pub(super) struct Claims {
     /// Whether the store may hold something to claim.
     pub(super) may_have_work: bool,

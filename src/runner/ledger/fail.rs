@@ -1,4 +1,4 @@
-//! What follows from a commit that failed.
+//! Failed commits: their plans are taken back.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ impl Ledger {
         asked.into_messages(batch)
     }
 
-    /// Leaves the store alone for a while, which is returned. What the failed commit has done
+    /// Leaves the store alone for a while, which is returned. The effect of the failed commit
     /// is found out before the next.
     pub(in crate::runner) fn doubt(&mut self, now: Instant) -> Duration {
         self.claims.may_have_work = true;

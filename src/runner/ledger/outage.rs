@@ -1,4 +1,4 @@
-//! What guests ask for while the store can't be reached.
+//! The questions of guests while the store can't be reached.
 //!
 //! A full disk is told to guests at once: it may stay full. But a server that
 //! restarts, or a cable that is pulled for a moment, is no reason to fail a task:

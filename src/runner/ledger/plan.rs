@@ -1,4 +1,4 @@
-//! What a turn writes.
+//! Planning: makes one batch of everything that a turn has to write.
 
 use std::sync::Arc;
 

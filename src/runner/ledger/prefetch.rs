@@ -1,4 +1,4 @@
-//! The prefetch: how much a runner claims ahead, and when it gives that back.
+//! The prefetch: the number of claims ahead of the slots, and when they are given back.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ const PREFETCH_MAX: usize = 512;
 /// about how long guests run was wrong.
 pub(in crate::runner) const STALE_PREFETCH: Duration = Duration::from_millis(500);
 
-/// How many to claim ahead for each slot, if a guest holds its slot for `slice`.
+/// Returns the number to claim ahead for each slot, if a guest holds its slot for `slice`.
 pub(super) fn prefetch(slice: Option<Duration>) -> usize {
     let fits = slice.map_or(0, |slice| PREFETCH_TIME.as_nanos() / slice.as_nanos().max(1));
     usize::try_from(fits).unwrap_or(usize::MAX).min(PREFETCH_MAX)

@@ -1,9 +1,8 @@
-//! How much of what is large one turn takes.
+//! The share of large messages that one turn takes.
 //!
 //! Everybody's commit waits for the one before it: a guest that submits a hundred thousand
 //! children, awaits as many, or returns megabytes, must not make its neighbours wait for
-//! all of that. So each turn takes a share of it, and what is small goes before what is
-//! left. And guests that produce more than the store can take have to wait for it.
+//! all of that. So each turn takes a share of it, and small reports go before the rest. And guests that produce more than the store can take have to wait for it.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! How a runner goes on that is nearly full of parked parents, while nothing runs.
+//! The way out for a runner that is nearly full of parked parents, while nothing runs.
 
 use super::state::Ledger;
 use super::view::View;

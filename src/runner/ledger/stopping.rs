@@ -1,10 +1,10 @@
-//! How a runner stops, in bounded time.
+//! The steps by which a runner stops, in bounded time.
 
 use std::time::{Duration, Instant};
 
 use crate::runner::stage::{KILL_PATIENCE, Stage};
 
-/// How far a runner has carried out its stop.
+/// The progress of a stop.
 #[derive(Default)]
 pub(in crate::runner) struct Stopping {
     /// Whether what was claimed and parked has been given back.
@@ -13,7 +13,7 @@ pub(in crate::runner) struct Stopping {
     killing_since: Option<Instant>,
 }
 
-/// What a turn does to stop the runner.
+/// The steps that a turn takes to stop the runner.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(in crate::runner) struct StopSteps {
     /// Give back what is claimed, parked or in the making.

@@ -1,4 +1,4 @@
-//! The sweep: removes what is final and old, a little at a time.
+//! The sweep: removes old final invocations, a little at a time.
 
 use std::time::{Duration, Instant};
 
@@ -22,16 +22,16 @@ const LOOKED_AT_ONCE: usize = 200;
 /// took.
 const PAUSE_FACTOR: u32 = 3;
 
-/// How far the sweep through the final invocations has got.
+/// The progress of the sweep through the final invocations.
 pub(super) struct SweepDuty {
-    /// What to keep. If it is empty, everything is kept, and there is no sweep.
+    /// The retention. If it is empty, everything is kept, and there is no sweep.
     keep: Vec<Keep>,
     /// When it goes on.
     next: Instant,
     after: Option<PrunePosition>,
-    /// How many this sweep has removed so far.
+    /// The number of invocations that this sweep has removed so far.
     removed: usize,
-    /// How long this sweep has worked so far.
+    /// The time that this sweep has worked so far.
     worked: Duration,
 }
 

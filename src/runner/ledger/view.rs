@@ -1,4 +1,4 @@
-//! What a plan looks at, besides the messages and the ledger itself.
+//! The view of the rest of the runner that a plan reads.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,11 +17,11 @@ pub(in crate::runner) struct View<'a> {
     pub(in crate::runner) now: Instant,
     /// The id under which the runner claims.
     pub(in crate::runner) runner: RunnerId,
-    /// How far the runner has got with stopping.
+    /// The stage of the runner.
     pub(in crate::runner) stage: Stage,
-    /// How full the runner is.
+    /// The load of the scheduler.
     pub(in crate::runner) load: Load,
-    /// How long a guest holds a slot on average.
+    /// The time for which a guest holds a slot on average.
     pub(in crate::runner) slice: Option<Duration>,
     /// Whether anything is claimed, live or not written: then there is a lease to keep.
     pub(in crate::runner) owns_work: bool,

@@ -1,4 +1,4 @@
-//! Heartbeat, recovery, sweep, prefetch, back-off, stop: what time brings.
+//! Tests of heartbeat, recovery, sweep, prefetch, back-off and stop.
 
 use super::*;
 use crate::model::Status;

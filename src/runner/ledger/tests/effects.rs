@@ -1,4 +1,4 @@
-//! What follows from a receipt.
+//! Tests of settling.
 
 use super::*;
 use crate::store::{Applied, Cancelled, Ended, Lease, Submitted};

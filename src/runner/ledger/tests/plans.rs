@@ -1,4 +1,4 @@
-//! What a plan asks for.
+//! Tests of plans.
 
 use super::*;
 use crate::runner::ledger::standstill::Standstill;
