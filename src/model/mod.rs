@@ -34,4 +34,4 @@ pub use status::{Event, IllegalTransition, Reason, Status};
 pub use task::{DEFAULT_MAX_ATTEMPTS, MAX_PRIORITY, TaskOptions, is_valid_priority};
 pub use text::{clip, is_terminal_control};
 pub use time::{Clock, SystemClock, UnixMicros};
-pub use usage::Usage;
+pub use usage::{Combined, USAGE, Usage, UsageEntry};

@@ -2,76 +2,103 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The resources that the attempts of an invocation used, as far as they have ended. An attempt
-/// that was lost with its runner left no bill.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Usage {
+use super::LimitKind;
+
+/// How an entry of several attempts becomes one of their invocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Combined {
+    /// The attempts' entries are added.
+    Sum,
+    /// The largest entry counts.
+    Largest,
+}
+
+/// An entry of the bill, as the table has it.
+#[derive(Debug, Clone, Copy)]
+pub struct UsageEntry {
+    /// Its name.
+    pub field: &'static str,
+    /// How those of several attempts become one.
+    pub combined: Combined,
+    /// The limit that bounds it in one attempt.
+    pub limit: LimitKind,
+}
+
+/// Makes [`Usage`] and [`USAGE`] of the rows.
+macro_rules! usage {
+    ($($(#[$doc:meta])* $field:ident: $combined:ident, $limit:ident;)*) => {
+        /// The resources that the attempts of an invocation used, as far as they have ended. An attempt
+        /// that was lost with its runner left no bill.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default)]
+        pub struct Usage {
+            $($(#[$doc])* #[serde(skip_serializing_if = "is_zero")] pub $field: u64,)*
+            /// Units of fuel; `None` if nobody counted them.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub fuel: Option<u64>,
+            /// Whether the bill of an attempt that somebody else ended is among it. There is
+            /// one such attempt at most, and this is what keeps its bill from being added
+            /// twice.
+            #[serde(skip_serializing_if = "std::ops::Not::not")]
+            pub has_late: bool,
+        }
+
+        impl Usage {
+            /// The bill with another attempt on it.
+            pub fn and(self, attempt: Self) -> Self {
+                Self {
+                    $($field: Combined::$combined.of(self.$field, attempt.$field),)*
+                    fuel: self.fuel.into_iter().chain(attempt.fuel).reduce(u64::saturating_add),
+                    has_late: self.has_late || attempt.has_late,
+                }
+            }
+        }
+
+        /// Every entry but `fuel`, which not every runner counts.
+        pub const USAGE: &[UsageEntry] = &[$(UsageEntry {
+            field: stringify!($field),
+            combined: Combined::$combined,
+            limit: LimitKind::$limit,
+        }),*];
+    };
+}
+
+usage! {
     /// Time of a processor on slots, in microseconds.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub cpu_micros: u64,
+    cpu_micros: Sum, Cpu;
     /// The most bytes that all memories and tables of one attempt had together.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub peak_memory_bytes: u64,
-    /// Units of fuel; `None` if nobody counted them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fuel: Option<u64>,
+    peak_memory_bytes: Largest, Memory;
     /// Children that one attempt submitted, at most: a repeated attempt finds those
     /// of the one before.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub children: u64,
+    children: Largest, Children;
     /// Bytes of log messages, kept or dropped.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub log_bytes: u64,
+    log_bytes: Sum, Logs;
     /// Bytes written to standard output and standard error, kept or dropped.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub output_bytes: u64,
+    output_bytes: Sum, Logs;
     /// Bytes of values, or of returned errors, as JSON.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub result_bytes: u64,
+    result_bytes: Sum, Result;
     /// Bytes read from files.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub read_bytes: u64,
+    read_bytes: Sum, FileBytes;
     /// Bytes written to files.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub written_bytes: u64,
+    written_bytes: Sum, FileBytes;
     /// Bytes sent over the network.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub sent_bytes: u64,
+    sent_bytes: Sum, Traffic;
     /// Bytes received over the network.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub received_bytes: u64,
-    /// Whether the bill of an attempt that somebody else ended is among it. There is
-    /// one such attempt at most, and this is what keeps its bill from being added
-    /// twice.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub has_late: bool,
+    received_bytes: Sum, Traffic;
+}
+
+impl Combined {
+    fn of(self, one: u64, other: u64) -> u64 {
+        match self {
+            Self::Sum => one.saturating_add(other),
+            Self::Largest => one.max(other),
+        }
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
-}
-
-impl Usage {
-    /// The bill with another attempt on it.
-    pub fn and(self, attempt: Self) -> Self {
-        let fuel = self.fuel.into_iter().chain(attempt.fuel).reduce(u64::saturating_add);
-        Self {
-            cpu_micros: self.cpu_micros.saturating_add(attempt.cpu_micros),
-            peak_memory_bytes: self.peak_memory_bytes.max(attempt.peak_memory_bytes),
-            fuel,
-            children: self.children.max(attempt.children),
-            log_bytes: self.log_bytes.saturating_add(attempt.log_bytes),
-            output_bytes: self.output_bytes.saturating_add(attempt.output_bytes),
-            result_bytes: self.result_bytes.saturating_add(attempt.result_bytes),
-            read_bytes: self.read_bytes.saturating_add(attempt.read_bytes),
-            written_bytes: self.written_bytes.saturating_add(attempt.written_bytes),
-            sent_bytes: self.sent_bytes.saturating_add(attempt.sent_bytes),
-            received_bytes: self.received_bytes.saturating_add(attempt.received_bytes),
-            has_late: self.has_late || attempt.has_late,
-        }
-    }
 }
 
 #[cfg(test)]

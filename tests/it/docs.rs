@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use run_wasm_runner::model::{LIMITS, Limit, LimitUnit};
+use run_wasm_runner::model::{Combined, LIMITS, Limit, LimitUnit, USAGE};
 use run_wasm_runner::wasm::GRANTS;
 
 fn root() -> &'static Path {
@@ -189,4 +189,23 @@ fn the_table_of_grants_is_the_one_of_the_source() {
     assert_eq!(table("docs/configuration.md", "| key | allows | a part of the right |"), rows);
     let keys = run_wasm_runner::config::fuzzing::keys();
     assert!(GRANTS.iter().all(|grant| keys.contains(&grant.key)));
+}
+
+#[test]
+fn the_bill_is_the_one_of_the_source() {
+    let rows =
+        table("docs/design/sandbox.md", "| field | counts | over several attempts | limit of one attempt |");
+    for entry in USAGE {
+        let field = format!("`{}`", entry.field.replace("cpu_micros", "cpu_ms"));
+        let row =
+            rows.iter().find(|row| row[0].contains(&field)).unwrap_or_else(|| panic!("{field} is there"));
+        let combined = match entry.combined {
+            Combined::Sum => "sum",
+            Combined::Largest => "largest",
+        };
+        assert!(row[2].starts_with(combined), "{row:?}");
+        assert_eq!(row[3], format!("`{}`", entry.limit), "{row:?}");
+    }
+    let fields: usize = rows.iter().map(|row| row[0].split(", ").count()).sum();
+    assert_eq!(fields, USAGE.len() + 1, "and `fuel`");
 }
