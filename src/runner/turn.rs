@@ -136,7 +136,7 @@ fn take_turn(core: &Arc<Core>, ledger: &mut Ledger) {
     if ledger.is_recovery_due(now) {
         core.registry.want_again();
     }
-    let view = view(core, ledger, now);
+    let view = view_of(core, ledger, now);
     if !view.owns_work {
         core.trust.end();
     }
@@ -160,8 +160,9 @@ fn take_turn(core: &Arc<Core>, ledger: &mut Ledger) {
         ledger.learn_next_due(began, answer);
     }
     look_up::look_up(core, ledger, statuses);
-    break_standstill(core, ledger);
-    perform_apart(core, ledger);
+    let view = view_of(core, ledger, Instant::now());
+    break_standstill(core, ledger, &view);
+    perform_apart(core, ledger, &view);
     look_up::announce_idle(core, ledger);
     // A failure in this turn has begun a pause that is not over yet.
     ledger.back_off.end_if_over(Instant::now());
@@ -196,7 +197,7 @@ fn gather(core: &Arc<Core>, ledger: &mut Ledger) -> Messages {
 }
 
 /// Reads the rest of the runner, for a plan.
-fn view<'a>(core: &'a Core, ledger: &Ledger, now: Instant) -> View<'a> {
+fn view_of<'a>(core: &'a Core, ledger: &Ledger, now: Instant) -> View<'a> {
     let load = core.scheduler.load();
     View {
         now,
@@ -261,10 +262,9 @@ fn put_off(core: &Core, ledger: &mut Ledger, messages: Messages, why: &str) {
 }
 
 /// Sees to it that something moves, if the runner is nearly full and stands still.
-fn break_standstill(core: &Core, ledger: &mut Ledger) {
-    let view = view(core, ledger, Instant::now());
+fn break_standstill(core: &Core, ledger: &mut Ledger, view: &View<'_>) {
     let is_full = !view.load.may_start_unawaited;
-    match is_full.then(|| ledger.break_standstill(&view, core.inbox.is_urgent())).flatten() {
+    match is_full.then(|| ledger.break_standstill(view, core.inbox.is_urgent())).flatten() {
         None => {}
         Some(Standstill::Claim) => core.inbox.put(|messages| messages.is_hungry = true),
         Some(Standstill::MakeException) => core.scheduler.make_exception(),
@@ -273,10 +273,9 @@ fn break_standstill(core: &Core, ledger: &mut Ledger) {
 }
 
 /// Performs the duties that have transactions of their own.
-fn perform_apart(core: &Core, ledger: &mut Ledger) {
-    let view = view(core, ledger, Instant::now());
+fn perform_apart(core: &Core, ledger: &mut Ledger, view: &View<'_>) {
     let mut fault = None;
-    ledger.perform_apart(&view, |batch| {
+    ledger.perform_apart(view, |batch| {
         let began = Instant::now();
         let receipt = core.store.commit(batch);
         let now = Instant::now();
