@@ -18,9 +18,26 @@ use serde_json::Value;
 use crate::checks::Count;
 use crate::process::{cargo, root, show, target_dir};
 
-/// The integration tests of the quick part: what the store promises, the runner, and what the
-/// command line says. All unit tests belong to it, too.
-const QUICK: [&str; 6] = ["architecture::", "cli::", "docs::", "runner::", "sqlite::", "store_contract::"];
+/// The integration tests of the quick part: the promises of the stores, the runner, and the texts of
+/// the command line. All unit tests belong to it, too.
+const QUICK: [&str; 6] =
+    ["architecture::", "cli::errors::", "cli::help::", "docs::", "runner::", "store_contract::"];
+
+/// The tests of these modules that take as long as all others, and are left out of the quick part.
+const SLOW: [&str; 6] = [
+    "kill::killed_at_any_moment_a_runner_leaves_nothing_that_the_next_does_not_finish",
+    "regression::what_is_final_is_not_kept_in_memory",
+    "slots::recursive_fibonacci_finishes_in_memory_on_one_slot_and_on_two",
+    "waits::a_parent_of_ten_thousand_children_finishes_with_a_cache_of_a_hundred",
+    "waits::a_parent_of_ten_thousand_children_in_sequence_finishes_with_a_cache_of_a_hundred",
+    "waits::three_thousand_parents_park_at_once_within_a_gibibyte",
+];
+
+/// The arguments of the integration tests that choose the quick part.
+fn quick_arguments() -> Vec<String> {
+    let slow = SLOW.iter().flat_map(|test| ["--skip", test]);
+    QUICK.into_iter().chain(slow).map(str::to_owned).collect()
+}
 
 /// The binary of the integration tests.
 const INTEGRATION: &str = "it";
@@ -84,7 +101,7 @@ pub fn quick(user: Option<&User>) -> Result<Count> {
     for binary in build()? {
         let mut command = binary.command();
         if binary.name == INTEGRATION {
-            command.args(QUICK);
+            command.args(quick_arguments());
         }
         if let Some(user) = user {
             user.own(&mut command);
@@ -146,6 +163,7 @@ impl User {
     fn own(&self, command: &mut Command) {
         eprintln!("as `{}`:", self.name);
         command.uid(self.uid).gid(self.gid).env("HOME", &self.home).env("USER", &self.name);
+        command.env("RUN_WASM_RUNNER_TESTS_CACHE", self.home.join("cache"));
     }
 }
 
@@ -177,7 +195,7 @@ struct Timed {
 /// of a test is its own.
 pub fn profile(filters: &[String], is_quick: bool) -> Result<Count> {
     let binaries = build()?;
-    let quick = QUICK.map(str::to_owned);
+    let quick = quick_arguments();
     let mut groups = Vec::new();
     for binary in &binaries {
         let filters = if is_quick && binary.name == INTEGRATION { &quick } else { filters };
@@ -304,11 +322,33 @@ mod tests {
     }
 
     #[test]
+    fn another_user_than_root_can_read_the_repository() {
+        let Some(user) = User::other().unwrap() else { return };
+        let home = user.home.clone();
+        let run = |program: &str, argument: &Path| {
+            let mut command = Command::new(program);
+            user.own(command.arg(argument));
+            command.output().unwrap()
+        };
+        assert!(run("cat", &root().join("Cargo.toml")).status.success());
+        assert!(run("touch", &home.join("a")).status.success());
+        let written = run("touch", &root().join("not-by-others"));
+        assert!(!written.status.success(), "it may do what root may");
+        drop(user);
+        assert!(!home.exists());
+    }
+
+    #[test]
     fn every_quick_module_is_one_of_the_integration_tests() {
         let main = fs::read_to_string(root().join("tests/it/main.rs")).unwrap();
         for filter in QUICK {
-            let module = filter.trim_end_matches("::");
+            let module = filter.split("::").next().unwrap();
             assert!(main.contains(&format!("mod {module};")), "{module} is no module of tests");
+        }
+        for test in SLOW {
+            let (module, test) = test.split_once("::").unwrap();
+            let text = fs::read_to_string(root().join(format!("tests/it/runner/{module}.rs"))).unwrap();
+            assert!(text.contains(&format!("fn {test}(")), "{test} is no test of the runner");
         }
     }
 }

@@ -1,12 +1,12 @@
 //! A sandbox in which guests are configured.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
 use crate::support::cli::{Cli, Output, Sandbox};
-use crate::support::guests::guest;
+use crate::support::guests::{guest, shared_cache};
 
 /// A directory with a configuration that names some of the guests.
 pub struct Setup {
@@ -110,9 +110,4 @@ impl Failed {
             assert!(self.message.contains(text), "{text:?} is not in {:?}", self.message);
         }
     }
-}
-
-/// The directory in which tests keep compiled code.
-pub fn shared_cache() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/tests-cache")
 }

@@ -171,7 +171,7 @@ fn a_function_at_the_root_is_called_by_the_name_of_its_component() {
     let args = ["--component", &format!("other={}", crate::support::guests::guest("echo").display())];
     let output = crate::support::cli::Sandbox::new()
         .command(args.into_iter().chain(["call", "other.hello", r#"["x"]"#]))
-        .env("WASM_RUNNER_CACHE_DIR", super::setup::shared_cache())
+        .env("WASM_RUNNER_CACHE_DIR", crate::support::guests::shared_cache())
         .run();
     assert_eq!(output.expect(0).json(), "Hello, x!");
 }

@@ -1,7 +1,6 @@
 //! A directory with a configuration, a store and runners in it.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -11,7 +10,7 @@ use run_wasm_runner::store::{Filter, PostgresStore, PostgresUrl, SqliteStore, St
 use serde_json::Value;
 
 use crate::support::cli::{Cli, Output, Running, Sandbox};
-use crate::support::guests::guest;
+use crate::support::guests::{guest, shared_cache};
 
 /// Whatever takes longer than this hangs.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -72,8 +71,7 @@ impl Site {
     /// A command. Compiled guests are shared by all tests: it is the same cache
     /// that a user's commands share.
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Cli {
-        let cache = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/tests-cache");
-        self.sandbox.command(args).env("WASM_RUNNER_CACHE_DIR", cache).patience(PATIENCE)
+        self.sandbox.command(args).env("WASM_RUNNER_CACHE_DIR", shared_cache()).patience(PATIENCE)
     }
 
     #[track_caller]
