@@ -19,6 +19,8 @@ mod recovery;
 mod settings;
 mod state;
 mod submit;
+#[cfg(test)]
+mod tests;
 
 pub use batch::{Step, named, runners, steps};
 pub use claims::{ClaimRest, choose_awaited};

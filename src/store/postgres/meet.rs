@@ -6,135 +6,126 @@ use tokio_postgres::Row;
 
 use super::fault::Fault;
 use super::link::Ask;
-use super::sql::{column, optional, uuid, uuids};
+use super::sql::{Arg, column, optional, uuid, uuids};
 use super::work::Work;
 use crate::model::InvocationId;
 use crate::store::decide::{Above, Met};
 use crate::store::{Batch, NewInvocation};
 
-/// Which questions were asked, with the submits they are about.
+/// Which questions were asked about the submits of a batch.
 pub(super) struct Looks {
-    reserves: bool,
-    existing: bool,
-    keyed: Vec<usize>,
-    placed: Vec<usize>,
-    unique: Vec<usize>,
+    any: bool,
+    is_careful: bool,
+    keyed: bool,
+    placed: bool,
+    unique: bool,
+}
+
+/// The statement that finds who has taken something of a task, and whether with the same
+/// arguments.
+macro_rules! taken {
+    ($which:literal) => {
+        concat!(
+            "SELECT w.n, i.id, a.json = w.json FROM unnest($1, $2, $3, $4) AS w(n, task, json, key) \
+             JOIN @task t ON t.name = ANY(ARRAY[w.task]) CROSS JOIN LATERAL ( \
+                 SELECT seq, id FROM @invocation WHERE task = t.key AND ",
+            $which,
+            " OFFSET 0) i JOIN @arguments a ON a.seq = ANY(ARRAY[i.seq])"
+        )
+    };
 }
 
 impl Looks {
     /// Asks what the batch's submits meet.
-    pub(super) fn ask<'a>(is_careful: bool, batch: &'a Batch, asks: &mut Vec<Ask<'a>>) -> Looks {
-        let submits = &batch.submits;
-        let which = |is: fn(&NewInvocation) -> bool| -> Vec<usize> {
-            (0..submits.len()).filter(|index| is(&submits[*index])).collect()
-        };
-        let looks = Looks {
-            reserves: !submits.is_empty(),
-            existing: is_careful && !submits.is_empty(),
-            keyed: which(|new| new.key.is_some()),
-            placed: which(|new| new.child_of.is_some()),
-            unique: which(|new| new.unique.is_some()),
-        };
-        if looks.reserves {
-            let count = i64::try_from(submits.len()).unwrap_or(i64::MAX);
+    pub(super) fn ask<'a>(is_careful: bool, batch: &'a Batch, asks: &mut Vec<Ask<'a>>) -> Self {
+        let submits = || (0i64..).zip(&batch.submits);
+        if !batch.submits.is_empty() {
+            let count = i64::try_from(batch.submits.len()).unwrap_or(i64::MAX);
             asks.push(Ask::new("SELECT nextval('@invocation_seq') FROM generate_series(1, $1)").with(count));
+            if is_careful {
+                asks.push(ask_which_exist(submits().map(|(_, new)| &new.id)));
+            }
         }
-        if looks.existing {
-            asks.push(ask_which_exist(submits.iter().map(|new| &new.id)));
+        let keyed: Vec<_> = submits().filter_map(|one| Some((one, one.1.key.as_ref()?.as_bytes()))).collect();
+        if !keyed.is_empty() {
+            asks.push(ask_about(taken!("idempotency_key = w.key"), &keyed));
         }
-        // By name: not every task has a number yet.
-        let task = |index: &usize| &*submits[*index].task;
-        let json = |index: &usize| &*submits[*index].arguments;
-        if !looks.keyed.is_empty() {
-            let key = |index: &usize| submits[*index].key.as_ref().map(|key| key.as_bytes());
-            let ask = Ask::new(
-                "SELECT w.n, i.id, a.json = w.json \
-                 FROM unnest($1, $2, $3) WITH ORDINALITY AS w(task, key, json, n) \
-                 JOIN @task t ON t.name = ANY(ARRAY[w.task]) CROSS JOIN LATERAL ( \
-                     SELECT seq, id FROM @invocation \
-                     WHERE task = t.key AND idempotency_key = w.key OFFSET 0) i \
-                 JOIN @arguments a ON a.seq = ANY(ARRAY[i.seq])",
-            );
-            asks.push(
-                ask.with(looks.keyed.iter().map(task).collect::<Vec<_>>())
-                    .with(looks.keyed.iter().map(key).collect::<Vec<_>>())
-                    .with(looks.keyed.iter().map(json).collect::<Vec<_>>()),
-            );
-        }
-        if !looks.placed.is_empty() {
-            let places = looks.placed.iter().filter_map(|index| submits[*index].child_of.as_ref());
-            let parents = uuids(places.clone().map(|place| &place.parent));
-            let ask = Ask::new(
+        let placed: Vec<_> = submits().filter_map(|one| Some((one, one.1.child_of.as_ref()?))).collect();
+        if !placed.is_empty() {
+            let places = || placed.iter().map(|(_, place)| place);
+            let placed: Vec<_> =
+                placed.iter().map(|(one, place)| (*one, uuid(place.parent.as_bytes()))).collect();
+            let ask = ask_about(
                 "SELECT DISTINCT ON (w.n) w.n, i.id \
-                 FROM unnest($1, $2, $3, $4) WITH ORDINALITY AS w(parent, child_index, task, json, n) \
+                 FROM unnest($1, $2, $3, $4, $5) AS w(n, task, json, parent, child_index) \
                  JOIN @task t ON t.name = ANY(ARRAY[w.task]) CROSS JOIN LATERAL ( \
                      SELECT seq, id FROM @invocation \
                      WHERE parent = w.parent AND child_index = w.child_index AND task = t.key OFFSET 0) i \
                  JOIN @arguments a ON a.seq = ANY(ARRAY[i.seq]) AND a.json = w.json ORDER BY w.n, i.seq",
+                &placed,
             );
-            asks.push(
-                ask.with(parents)
-                    .with(places.map(|place| i64::from(place.index)).collect::<Vec<_>>())
-                    .with(looks.placed.iter().map(task).collect::<Vec<_>>())
-                    .with(looks.placed.iter().map(json).collect::<Vec<_>>()),
-            );
+            asks.push(ask.with(places().map(|place| i64::from(place.index)).collect::<Vec<_>>()));
         }
-        if !looks.unique.is_empty() {
-            let key = |index: &usize| submits[*index].unique.map(|(key, _)| uuid(key.as_bytes()));
-            let ask = Ask::new(
-                "SELECT w.n, i.id, a.json = w.json \
-                 FROM unnest($1, $2, $3) WITH ORDINALITY AS w(task, key, json, n) \
-                 JOIN @task t ON t.name = ANY(ARRAY[w.task]) CROSS JOIN LATERAL ( \
-                     SELECT seq, id FROM @invocation \
-                     WHERE task = t.key AND unique_key = w.key AND place IS NOT NULL OFFSET 0) i \
-                 JOIN @arguments a ON a.seq = ANY(ARRAY[i.seq])",
-            );
-            asks.push(
-                ask.with(looks.unique.iter().map(task).collect::<Vec<_>>())
-                    .with(looks.unique.iter().map(key).collect::<Vec<_>>())
-                    .with(looks.unique.iter().map(json).collect::<Vec<_>>()),
-            );
+        let unique: Vec<_> =
+            submits().filter_map(|one| Some((one, uuid(one.1.unique?.0.as_bytes())))).collect();
+        if !unique.is_empty() {
+            asks.push(ask_about(taken!("unique_key = w.key AND place IS NOT NULL"), &unique));
         }
-        looks
+        Self {
+            any: !batch.submits.is_empty(),
+            is_careful: is_careful && !batch.submits.is_empty(),
+            keyed: !keyed.is_empty(),
+            placed: !placed.is_empty(),
+            unique: !unique.is_empty(),
+        }
     }
 
     /// Reads the answers.
     pub(super) fn read(self, next: &mut impl FnMut() -> Vec<Row>) -> Result<Met, Fault> {
-        let looks = self;
-        let mut found = Met::default();
-        found.knows_ids = looks.existing;
-        if looks.reserves {
-            found.numbers = next().iter().map(|row| column(row, 0)).collect::<Result<_, _>>()?;
-            found.numbers.sort_unstable_by(|a, b| b.cmp(a));
+        let mut met = Met::default();
+        met.knows_ids = self.is_careful;
+        if self.any {
+            met.numbers = next().iter().map(|row| column(row, 0)).collect::<Result<_, _>>()?;
+            met.numbers.sort_unstable_by(|a, b| b.cmp(a));
         }
-        if looks.existing {
-            found.ids = next().iter().map(|row| column(row, 0)).collect::<Result<_, _>>()?;
+        if self.is_careful {
+            met.ids = next().iter().map(|row| column(row, 0)).collect::<Result<_, _>>()?;
         }
-        // Ordinals count from 1.
-        let which = |row: &Row, asked: &[usize]| -> Result<usize, Fault> {
-            let n: u64 = column(row, 0)?;
-            let index = usize::try_from(n).ok().and_then(|n| asked.get(n.checked_sub(1)?).copied());
-            index.ok_or_else(|| Fault::Damaged(format!("submit {n} was not asked about")))
-        };
-        if !looks.keyed.is_empty() {
-            for row in next() {
-                let index = which(&row, &looks.keyed)?;
-                found.by_key.insert(index, (column(&row, 1)?, column(&row, 2)?));
-            }
+        let taken = |row: &Row| Ok((index(row)?, (column(row, 1)?, column(row, 2)?)));
+        if self.keyed {
+            met.by_key = next().iter().map(taken).collect::<Result<_, Fault>>()?;
         }
-        if !looks.placed.is_empty() {
-            for row in next() {
-                found.by_place.insert(which(&row, &looks.placed)?, column(&row, 1)?);
-            }
+        if self.placed {
+            let taken = |row: &Row| Ok((index(row)?, column(row, 1)?));
+            met.by_place = next().iter().map(taken).collect::<Result<_, Fault>>()?;
         }
-        if !looks.unique.is_empty() {
-            for row in next() {
-                let index = which(&row, &looks.unique)?;
-                found.by_unique.insert(index, (column(&row, 1)?, column(&row, 2)?));
-            }
+        if self.unique {
+            met.by_unique = next().iter().map(taken).collect::<Result<_, Fault>>()?;
         }
-        Ok(found)
+        Ok(met)
     }
+}
+
+/// The position of the submit that a row is about.
+fn index(row: &Row) -> Result<usize, Fault> {
+    usize::try_from(column::<i64>(row, 0)?).map_err(|error| Fault::Damaged(error.to_string()))
+}
+
+/// Asks about submits: positions, tasks (by name: not every task has a number yet),
+/// arguments, and what they may meet.
+fn ask_about<'a, K: Arg + Copy + Sync + Send + 'a>(
+    sql: &'static str,
+    submits: &[((i64, &'a NewInvocation), K)],
+) -> Ask<'a>
+where
+    Vec<K>: Arg,
+{
+    let all = || submits.iter().map(|(one, _)| *one);
+    Ask::new(sql)
+        .with(all().map(|(index, _)| index).collect::<Vec<_>>())
+        .with(all().map(|(_, new)| &*new.task).collect::<Vec<&str>>())
+        .with(all().map(|(_, new)| &*new.arguments).collect::<Vec<&str>>())
+        .with(submits.iter().map(|(_, key)| *key).collect::<Vec<K>>())
 }
 
 fn ask_which_exist<'i>(ids: impl IntoIterator<Item = &'i InvocationId>) -> Ask<'static> {

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use super::fault::Fault;
 use super::keep;
@@ -16,8 +16,9 @@ use crate::model::{InvocationId, RunnerId, UnixMicros};
 use crate::store::decide::{ClaimRest, PROMOTED_AT_ONCE, Rank, choose_awaited};
 use crate::store::{ClaimRequest, Heartbeat, TaskSet};
 
-fn rank(row: &Row<'_>) -> rusqlite::Result<Rank> {
-    Ok((row.get(0)?, row.get(1)?))
+/// A row of a queue: where it stands, and its task.
+fn queued(row: &Row<'_>) -> rusqlite::Result<(Rank, i64)> {
+    Ok(((row.get(0)?, row.get(1)?), row.get(2)?))
 }
 
 /// Makes the delayed that are due and have no lane claimable; whether some were left over.
@@ -69,7 +70,7 @@ impl Wanted<'_> {
     }
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
     pub(super) fn claim(&mut self, request: &ClaimRequest, promotes_more: bool) -> Result<(), Fault> {
         if !self.state.may_claim(request.runner) {
             return Ok(());
@@ -86,11 +87,7 @@ impl Work<'_> {
         let (sql, names, now) = (self.sql, &mut *self.names, self.state.now);
         let mut chosen = choose_awaited(request, &mut self.state, |id| wanted.find(sql, names, id, now))?;
         if !request.only_awaited {
-            let there_is_more = match request.root {
-                None => self.choose(&wanted, &mut chosen)?,
-                Some(root) => self.choose_in_tree(root, &wanted, &mut chosen)?,
-            };
-            self.state.receipt.more |= there_is_more;
+            self.state.receipt.more |= self.choose(&wanted, &mut chosen)?;
         }
         if !chosen.is_empty() {
             self.extend_lease(&Heartbeat { runner: request.runner, lease: request.lease })?;
@@ -120,116 +117,92 @@ impl Work<'_> {
     /// Fills `chosen` up in the order of the queue; whether there is more.
     fn choose(&mut self, wanted: &Wanted<'_>, chosen: &mut Vec<i64>) -> rusqlite::Result<bool> {
         let awaited: HashSet<i64> = chosen.iter().copied().collect();
-        let tasks = self.ready_tasks(wanted)?;
-        // And one more queue: what was admitted to its lane a moment ago.
+        // What was admitted to its lane a moment ago.
         let mut admitted = Vec::new();
         for (rank, task) in &self.admitted {
             if wanted.has(self.sql, self.names, *task)? {
-                admitted.push(*rank);
+                admitted.push((*rank, *task));
             }
         }
         let mut admitted = admitted.into_iter();
-        // The queues of the tasks, merged: a cursor each, so that nothing is read
-        // that is not wanted. The comment makes a statement of its own of each,
-        // which the cache can keep.
-        let mut cursors = Vec::with_capacity(tasks.len());
-        for index in 0..tasks.len() {
-            cursors.push(self.sql.prepare_cached(&format!(
-                "SELECT order_key, seq FROM invocation INDEXED BY invocation_ready \
-                 WHERE place = 'ready' AND task = ?1 ORDER BY order_key, seq /* {index} */"
-            ))?);
-        }
-        let mut queues = Vec::with_capacity(tasks.len());
-        for (cursor, task) in cursors.iter_mut().zip(tasks) {
-            queues.push(cursor.query([task])?);
+        // The queues of the tasks, or of the tree, merged: a cursor each, so that nothing is
+        // read that is not wanted.
+        let mut cursors = match wanted.request.root {
+            None => self.task_cursors(wanted)?,
+            Some(root) => self.tree_cursors(root)?,
+        };
+        let mut queues = Vec::with_capacity(cursors.len());
+        for cursor in &mut cursors {
+            queues.push(cursor.raw_query());
         }
         let mut heads = BinaryHeap::with_capacity(queues.len());
         for (index, queue) in queues.iter_mut().enumerate() {
             if let Some(row) = queue.next()? {
-                heads.push(Reverse((rank(row)?, index)));
+                heads.push(Reverse((queued(row)?, index)));
             }
         }
-        heads.extend(admitted.next().map(|rank| Reverse((rank, queues.len()))));
-        while let Some(Reverse(((_, seq), index))) = heads.pop() {
-            if !awaited.contains(&seq) {
+        heads.extend(admitted.next().map(|one| Reverse((one, queues.len()))));
+        while let Some(Reverse((((_, seq), task), index))) = heads.pop() {
+            let is_wanted = wanted.request.root.is_none() || wanted.has(self.sql, self.names, task)?;
+            if is_wanted && !awaited.contains(&seq) {
                 if chosen.len() == wanted.request.max {
                     return Ok(true);
                 }
                 chosen.push(seq);
             }
             let next = match queues.get_mut(index) {
-                Some(queue) => queue.next()?.map(rank).transpose()?,
+                Some(queue) => queue.next()?.map(queued).transpose()?,
                 None => admitted.next(),
             };
-            heads.extend(next.map(|rank| Reverse((rank, index))));
+            heads.extend(next.map(|one| Reverse((one, index))));
         }
         Ok(false)
     }
 
-    /// The tasks that have claimable invocations, and that a claim may have.
-    fn ready_tasks(&mut self, wanted: &Wanted<'_>) -> rusqlite::Result<Vec<i64>> {
+    /// Cursors on the queues of the tasks that have claimable invocations and that a claim
+    /// may have: order key, number, task.
+    fn task_cursors(&mut self, wanted: &Wanted<'_>) -> rusqlite::Result<Vec<CachedStatement<'a>>> {
         // From task to task, not from row to row.
         let mut next = self.sql.prepare_cached(
             "SELECT task FROM invocation INDEXED BY invocation_ready \
              WHERE place = 'ready' AND task > ?1 ORDER BY task LIMIT 1",
         )?;
-        let mut tasks = Vec::new();
+        let mut cursors = Vec::new();
         let mut last = i64::MIN;
         while let Some(task) = next.query_row([last], |row| row.get(0)).optional()? {
             if wanted.has(self.sql, self.names, task)? {
-                tasks.push(task);
+                // The comment makes a statement of its own of each, which the cache can keep.
+                let mut cursor = self.sql.prepare_cached(&format!(
+                    "SELECT order_key, seq, task FROM invocation INDEXED BY invocation_ready \
+                     WHERE place = 'ready' AND task = ?1 ORDER BY order_key, seq /* {} */",
+                    cursors.len()
+                ))?;
+                cursor.raw_bind_parameter(1, task)?;
+                cursors.push(cursor);
             }
             last = task;
         }
-        Ok(tasks)
+        Ok(cursors)
     }
 
-    /// As [`Work::choose`], from one tree.
-    fn choose_in_tree(
-        &mut self,
-        root: InvocationId,
-        wanted: &Wanted<'_>,
-        chosen: &mut Vec<i64>,
-    ) -> rusqlite::Result<bool> {
-        let awaited: HashSet<i64> = chosen.iter().copied().collect();
-        // The root itself is not in the index of its descendants.
-        let mut head: Option<(Rank, i64)> = self
-            .sql
-            .prepare_cached(
+    /// The same for a tree, of all tasks. The root itself is not in the index of its
+    /// descendants.
+    fn tree_cursors(&self, root: InvocationId) -> rusqlite::Result<Vec<CachedStatement<'a>>> {
+        let cursor = |sql| -> rusqlite::Result<_> {
+            let mut cursor = self.sql.prepare_cached(sql)?;
+            cursor.raw_bind_parameter(1, Sql(root))?;
+            Ok(cursor)
+        };
+        Ok(vec![
+            cursor(
                 "SELECT order_key, seq, task FROM invocation \
                  WHERE id = ?1 AND root IS NULL AND place = 'ready'",
-            )?
-            .query_row([Sql(root)], |row| Ok((rank(row)?, row.get(2)?)))
-            .optional()?;
-        let mut cursor = self.sql.prepare_cached(
-            "SELECT order_key, seq, task FROM invocation INDEXED BY invocation_ready_in_tree \
-             WHERE place = 'ready' AND root = ?1 ORDER BY order_key, seq",
-        )?;
-        let mut rows = cursor.query([Sql(root)])?;
-        loop {
-            let next = match rows.next()? {
-                Some(row) => Some((rank(row)?, row.get::<_, i64>(2)?)),
-                None => None,
-            };
-            let root_is_first = match (&head, &next) {
-                (Some((first, _)), Some((second, _))) => first < second,
-                (Some(_), None) => true,
-                (None, _) => false,
-            };
-            let candidates = [head.take_if(|_| root_is_first), next];
-            for ((_, seq), task) in candidates.into_iter().flatten() {
-                if awaited.contains(&seq) || !wanted.has(self.sql, self.names, task)? {
-                    continue;
-                }
-                if chosen.len() == wanted.request.max {
-                    return Ok(true);
-                }
-                chosen.push(seq);
-            }
-            if next.is_none() {
-                return Ok(false);
-            }
-        }
+            )?,
+            cursor(
+                "SELECT order_key, seq, task FROM invocation INDEXED BY invocation_ready_in_tree \
+                 WHERE place = 'ready' AND root = ?1 ORDER BY order_key, seq",
+            )?,
+        ])
     }
 
     /// Claims queued invocations, by number.

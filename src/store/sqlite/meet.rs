@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, Params, params};
 
 use super::fault::Fault;
 use super::sql::{Sql, column, optional};
@@ -10,6 +10,19 @@ use super::work::Work;
 use crate::model::{InvocationId, Status};
 use crate::store::decide::Above;
 use crate::store::{ChildOf, NewInvocation};
+
+/// The statement that finds who has taken something of a task, and whether with the same
+/// arguments.
+macro_rules! taken {
+    ($index:literal, $which:literal) => {
+        concat!(
+            "SELECT id, json = ?3 FROM invocation ",
+            $index,
+            " CROSS JOIN arguments USING (seq) WHERE task = ?1 AND ",
+            $which
+        )
+    };
+}
 
 /// A parent, and the first place under it that nothing stored has taken, nor any behind
 /// it: most children need not be looked for.
@@ -55,14 +68,8 @@ impl<'a> Work<'a> {
         }
         let task = self.names.task_key(self.sql, &new.task)?;
         if let Some(key) = &new.key {
-            let first = self
-                .sql
-                .prepare_cached(
-                    "SELECT id, json = ?3 FROM invocation CROSS JOIN arguments USING (seq) \
-                     WHERE task = ?1 AND idempotency_key = ?2",
-                )?
-                .query_row(params![task, key, new.arguments], |row| Ok((column(row, 0)?, row.get(1)?)))
-                .optional()?;
+            let sql = taken!("", "idempotency_key = ?2");
+            let first = self.taken(sql, params![task, key, new.arguments])?;
             self.state.met.by_key.extend(first.map(|first| (index, first)));
         }
         if let Some(place) = &new.child_of {
@@ -70,15 +77,8 @@ impl<'a> Work<'a> {
             self.state.met.by_place.extend(first.map(|first| (index, first)));
         }
         if let Some((key, _)) = new.unique {
-            let first = self
-                .sql
-                .prepare_cached(
-                    "SELECT id, json = ?3 FROM invocation INDEXED BY invocation_unique \
-                     CROSS JOIN arguments USING (seq) \
-                     WHERE task = ?1 AND unique_key = ?2 AND place IS NOT NULL",
-                )?
-                .query_row(params![task, Sql(key), new.arguments], |row| Ok((column(row, 0)?, row.get(1)?)))
-                .optional()?;
+            let sql = taken!("INDEXED BY invocation_unique", "unique_key = ?2 AND place IS NOT NULL");
+            let first = self.taken(sql, params![task, Sql(key), new.arguments])?;
             self.state.met.by_unique.extend(first.map(|first| (index, first)));
         }
         if new.lane.is_some() {
@@ -88,6 +88,10 @@ impl<'a> Work<'a> {
             }
         }
         Ok(())
+    }
+
+    fn taken(&self, sql: &str, params: impl Params) -> rusqlite::Result<Option<(InvocationId, bool)>> {
+        self.sql.prepare_cached(sql)?.query_row(params, |row| Ok((column(row, 0)?, row.get(1)?))).optional()
     }
 
     fn exists(&self, id: InvocationId) -> rusqlite::Result<bool> {
