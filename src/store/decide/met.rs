@@ -36,6 +36,13 @@ pub struct Met {
     pub(super) unconfirmed: Vec<usize>,
 }
 
+impl Met {
+    /// Nothing yet, perhaps with all ids that exist.
+    pub fn new(ids: Option<HashSet<InvocationId>>) -> Self {
+        Self { knows_ids: ids.is_some(), ids: ids.unwrap_or_default(), ..Self::default() }
+    }
+}
+
 /// An ancestor of a submitted child.
 pub struct Above {
     pub id: InvocationId,

@@ -82,15 +82,11 @@ impl Looks {
 
     /// Reads the answers.
     pub(super) fn read(self, next: &mut impl FnMut() -> Vec<Row>) -> Result<Met, Fault> {
-        let mut met = Met::default();
-        met.knows_ids = self.is_careful;
-        if self.any {
-            met.numbers = next().iter().map(|row| column(row, 0)).collect::<Result<_, _>>()?;
-            met.numbers.sort_unstable_by(|a, b| b.cmp(a));
-        }
-        if self.is_careful {
-            met.ids = next().iter().map(|row| column(row, 0)).collect::<Result<_, _>>()?;
-        }
+        let numbers = if self.any { next() } else { Vec::new() };
+        let ids = self.is_careful.then(|| next().iter().map(|row| column(row, 0)).collect::<Result<_, _>>());
+        let mut met = Met::new(ids.transpose()?);
+        met.numbers = numbers.iter().map(|row| column(row, 0)).collect::<Result<_, _>>()?;
+        met.numbers.sort_unstable_by(|a, b| b.cmp(a));
         let taken = |row: &Row| Ok((index(row)?, (column(row, 1)?, column(row, 2)?)));
         if self.keyed {
             met.by_key = next().iter().map(taken).collect::<Result<_, Fault>>()?;
