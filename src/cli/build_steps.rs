@@ -17,7 +17,7 @@ use super::output;
 use super::progress::Progress;
 use crate::authoring::AuthoringError;
 use crate::authoring::build::{Host, Project, componentize};
-use crate::model::{Clock, InvocationId, Outcome, SystemClock, TaskOptions};
+use crate::model::{Clock, Outcome, SubmitOptions, SystemClock, TaskOptions};
 use crate::runner::{Runner, RunnerOptions};
 use crate::store::{Batch, MemoryStore, NewInvocation, Store};
 use crate::wasm::{
@@ -113,8 +113,9 @@ impl Host for Steps {
         let task = library.resolve(function).map_err(|error| bug(&error))?;
         let arguments = library.check_arguments(task, &arguments.to_string()).map_err(|error| bug(&error))?;
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::clone(&self.clock)));
-        let id = InvocationId::generate();
-        let submit = NewInvocation { id, ..NewInvocation::new(Arc::clone(&task.id), task.digest, arguments) };
+        let submit = NewInvocation::of(task.prepared(arguments), SubmitOptions::default());
+        let submit = submit.map_err(|error| bug(&error))?;
+        let id = submit.id;
         let batch = Batch { submits: vec![submit], ..Batch::default() };
         store.commit(&batch).map_err(|error| bug(&error))?;
         let options = RunnerOptions { slots: 1, max_live: MAX_LIVE, ..RunnerOptions::default() };

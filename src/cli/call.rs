@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::{Origin, StoreUrl};
-use crate::model::{InvocationId, Outcome};
+use crate::model::{InvocationId, Outcome, SubmitOptions};
 use crate::store::{Batch, NewInvocation, Store};
 
 use super::args::CallArgs;
@@ -39,16 +39,8 @@ pub fn run(args: &CallArgs, context: &Context) -> Result<(), CliError> {
         _ => context.memory_store(),
     };
 
-    let id = InvocationId::generate();
-    let submit = NewInvocation {
-        id,
-        max_attempts: task.options.max_attempts,
-        priority: task.options.priority,
-        deadline: task.options.deadline,
-        lane: task.lane(&arguments),
-        unique: task.unique(&arguments),
-        ..NewInvocation::new(Arc::clone(&task.id), task.digest, Arc::clone(&arguments))
-    };
+    let submit = NewInvocation::of(task.prepared(Arc::clone(&arguments)), SubmitOptions::default())?;
+    let id = submit.id;
     let signals = Registered::new()?;
     let batch = Batch { submits: vec![submit], ..Batch::default() };
     let receipt = patiently(&*store, || store.commit(&batch))?;

@@ -6,7 +6,7 @@ use crate::authoring::AuthoringError;
 use crate::config::ConfigError;
 use crate::model::{ExitClass, Refusal};
 use crate::runner::RunnerError;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, SubmitError};
 use crate::wasm::{JobError, LoadError};
 
 /// Why a command did not succeed.
@@ -132,6 +132,19 @@ impl From<AuthoringError> for CliError {
             AuthoringError::Build { message, hint } => Self::Build { message, hint },
             AuthoringError::System(message) => Self::System(message),
             AuthoringError::Load(errors) => Self::Load(errors),
+        }
+    }
+}
+
+impl From<SubmitError> for CliError {
+    fn from(error: SubmitError) -> Self {
+        let usage = Self::usage(error.to_string());
+        match error {
+            SubmitError::SharedKey(_) => usage.with_hint("submit them one by one, each with its own key"),
+            SubmitError::Deadline { .. } => {
+                usage.with_hint("give a longer `--deadline`: both count from the submit")
+            }
+            SubmitError::Priority(_) | SubmitError::Bound(_) => usage,
         }
     }
 }

@@ -1,10 +1,10 @@
 //! `retry`: final invocations, submitted anew.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::model::{Differing, Invocation, InvocationId, Status};
-use crate::store::{Batch, Filter, NewInvocation, Submitted};
+use crate::model::{Differing, Invocation, InvocationId, PreparedCall, Status, SubmitOptions};
+use crate::store::{Batch, Filter, NewInvocation, SubmitError, Submitted};
 
 use super::args::RetryArgs;
 use super::bulk::{CHUNK, give_way};
@@ -50,7 +50,7 @@ pub fn run(args: &RetryArgs, context: &Context) -> Result<(), CliError> {
             continue;
         };
         bytes += arguments.len();
-        copies.push((id, copy(&invocation, arguments)));
+        copies.push((id, copy(&invocation, arguments)?));
         if copies.len() == CHUNK || bytes >= CHUNK_BYTES {
             let began = Instant::now();
             count += submit(std::mem::take(&mut copies), &existing, context, &mut output)?;
@@ -95,28 +95,32 @@ fn check(ids: &[InvocationId], even_succeeded: bool, existing: &ExistingStore) -
 }
 
 /// The same, as the root of a tree of its own.
-fn copy(invocation: &Invocation, arguments: Arc<str>) -> NewInvocation {
+fn copy(invocation: &Invocation, arguments: Arc<str>) -> Result<NewInvocation, SubmitError> {
     let id = invocation.id;
     let others = invocation.labels.iter().filter(|(key, _)| key != RETRY_OF);
-    // A child's deadline belonged to its tree.
-    let deadline = invocation.deadline.filter(|_| invocation.parent.is_none());
-    NewInvocation {
-        id: InvocationId::generate(),
+    let call = PreparedCall {
         task: Arc::clone(&invocation.task),
-        component_digest: invocation.component_digest,
+        digest: invocation.component_digest,
         arguments,
         max_attempts: invocation.max_attempts,
         priority: invocation.priority,
-        delay: Duration::ZERO,
-        deadline: deadline.map(|deadline| deadline.since(invocation.submitted_at)),
-        // Pressed twice, it is the same retry.
-        key: Some(retry_key(id).into()),
+        // A child's deadline belonged to its tree.
+        deadline: invocation
+            .deadline
+            .filter(|_| invocation.parent.is_none())
+            .map(|deadline| deadline.since(invocation.submitted_at)),
         lane: invocation.lane,
         // What is like it and unfinished will do as well.
         unique: invocation.unique.map(|key| (key, Differing::Existing)),
-        labels: others.cloned().chain([(RETRY_OF.to_owned(), id.to_string())]).collect(),
-        child_of: None,
-    }
+    };
+    let options = SubmitOptions {
+        // Pressed twice, it is the same retry.
+        key: Some(retry_key(id).into()),
+        ..SubmitOptions::default()
+    };
+    // One that has as many labels as a submit may give gets one more.
+    let labels = others.cloned().chain([(RETRY_OF.to_owned(), id.to_string())]).collect();
+    Ok(NewInvocation { labels, ..NewInvocation::of(call, options)? })
 }
 
 fn retry_key(original: InvocationId) -> String {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{InvocationId, Outcome, check_key, check_labels};
-use crate::store::{Batch, NewInvocation, Store, StoreError, TaskRule};
+use crate::model::{InvocationId, Outcome, SubmitOptions};
+use crate::store::{Batch, NewInvocation, Store, StoreError, SubmitError, TaskRule};
 use crate::wasm::{Library, Task};
 
 use super::args::SubmitArgs;
@@ -33,14 +33,17 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
     let task = context.task(&library, &args.task)?;
     // Everything is checked before anything is submitted.
     let all_arguments = read_all(args, &library, task)?;
-    if args.key.is_some() && all_arguments.len() != 1 {
-        let message =
-            format!("`--key` names one invocation, and {} are to be submitted", all_arguments.len());
-        return Err(CliError::usage(message).with_hint("submit them one by one, each with its own key"));
-    }
-    let fits = args.key.as_deref().map_or(Ok(()), check_key).and_then(|()| check_labels(&args.labels));
-    fits.map_err(|refusal| CliError::usage(refusal.to_string()))?;
-    check_deadline(args, task)?;
+    SubmitError::check_keys(all_arguments.len(), args.key.is_some())?;
+    let options = SubmitOptions {
+        delay: args.delay.unwrap_or(Duration::ZERO),
+        deadline: args.deadline,
+        priority: args.priority,
+        key: args.key.as_deref().map(Arc::from),
+        detached: false,
+        labels: args.labels.clone(),
+    };
+    let new = |arguments: &Arc<str>| NewInvocation::of(task.prepared(Arc::clone(arguments)), options.clone());
+    all_arguments.first().map_or(Ok(()), |first| new(first).map(|_| ()))?;
     let store = context.store()?;
     // Watching begins before the submit, so that no end is missed.
     let mut waiter = if args.wait { Some(Waiter::new(Arc::clone(&store))?) } else { None };
@@ -57,7 +60,7 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
         let count = rest.iter().take(CHUNK).take_while(fits).count().max(1);
         let (chunk, later) = rest.split_at(count);
         rest = later;
-        for id in commit(args, task, &*store, chunk)? {
+        for id in commit(&new, args, task, &*store, chunk)? {
             let id = match id {
                 Ok(id) => id,
                 Err(error) if all_arguments.len() == 1 => return Err(error),
@@ -85,23 +88,6 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
         return Err(CliError::usage(format!("{count} of {} were refused, see above", all_arguments.len())));
     }
     Ok(())
-}
-
-/// What may not start before its deadline could never run.
-fn check_deadline(args: &SubmitArgs, task: &Task) -> Result<(), CliError> {
-    let Some(deadline) = args.deadline.or(task.options.deadline) else {
-        return Ok(());
-    };
-    let delay = args.delay.unwrap_or(Duration::ZERO);
-    if deadline > delay {
-        return Ok(());
-    }
-    let whose = if args.deadline.is_some() { "the deadline" } else { "the configured deadline" };
-    let message = match delay.is_zero() {
-        true => format!("{whose} of `{deadline:?}` is over at once"),
-        false => format!("{whose} of `{deadline:?}` is over before the delay of `{delay:?}`"),
-    };
-    Err(CliError::usage(message).with_hint("give a longer `--deadline`: both count from the submit"))
 }
 
 fn read_all(args: &SubmitArgs, library: &Library, task: &Task) -> Result<Vec<Arc<str>>, CliError> {
@@ -135,28 +121,15 @@ fn read_all(args: &SubmitArgs, library: &Library, task: &Task) -> Result<Vec<Arc
 /// Submits a chunk. What a rule refuses does not keep the others from being
 /// submitted, and told.
 fn commit(
+    new: impl Fn(&Arc<str>) -> Result<NewInvocation, SubmitError>,
     args: &SubmitArgs,
     task: &Task,
     store: &dyn Store,
     chunk: &[Arc<str>],
 ) -> Result<Vec<Result<InvocationId, CliError>>, CliError> {
-    let submits = chunk.iter().map(|arguments| NewInvocation {
-        id: InvocationId::generate(),
-        task: Arc::clone(&task.id),
-        component_digest: task.digest,
-        arguments: Arc::clone(arguments),
-        max_attempts: task.options.max_attempts,
-        priority: args.priority.unwrap_or(task.options.priority),
-        delay: args.delay.unwrap_or(Duration::ZERO),
-        deadline: args.deadline.or(task.options.deadline),
-        key: args.key.as_deref().map(Arc::from),
-        lane: task.lane(arguments),
-        unique: task.unique(arguments),
-        labels: args.labels.clone(),
-        child_of: None,
-    });
+    let submits = chunk.iter().map(new).collect::<Result<_, _>>()?;
     let default_rules = vec![TaskRule::new(&task.id, &task.options.rules)];
-    let batch = Batch { default_rules, submits: submits.collect(), ..Batch::default() };
+    let batch = Batch { default_rules, submits, ..Batch::default() };
     // Repeated with the same ids: an answer that was lost costs nothing, and
     // nothing is submitted twice.
     let receipt = patiently(store, || store.commit(&batch)).inspect_err(|error| {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{InvocationId, LimitKind, LogEntry, Outcome, Status};
+use super::{ComponentDigest, Differing, InvocationId, LimitKind, LogEntry, Outcome, RuleKey, Status};
 
 /// The invocation whose guest makes a call.
 #[derive(Debug, Clone)]
@@ -25,16 +25,40 @@ pub struct Caller {
     pub depth: u32,
 }
 
-/// How a child is to be submitted.
+/// A call of a task, resolved and with checked arguments: all that a submit needs to
+/// know of the task.
+#[derive(Debug, Clone)]
+pub struct PreparedCall {
+    /// The full id of the task.
+    pub task: Arc<str>,
+    /// The component that provides it.
+    pub digest: ComponentDigest,
+    /// The arguments: a JSON array, by position.
+    pub arguments: Arc<str>,
+    /// The most attempts.
+    pub max_attempts: u32,
+    /// The priority, if the submit names none.
+    pub priority: i32,
+    /// How long after its submit it ends at the latest, if the submit does not say.
+    pub deadline: Option<Duration>,
+    /// What the task's concurrency and rate rules count it with.
+    pub lane: Option<RuleKey>,
+    /// What the task's uniqueness rule knows it by.
+    pub unique: Option<(RuleKey, Differing)>,
+}
+
+/// How an invocation is to be submitted.
 #[derive(Debug, Clone, Default)]
 pub struct SubmitOptions {
     /// How long it may not start.
     pub delay: Duration,
+    /// How long after its submit it ends at the latest, if not the task's own.
+    pub deadline: Option<Duration>,
     /// Its priority, if not the task's own.
     pub priority: Option<i32>,
     /// Its idempotency key.
     pub key: Option<Arc<str>>,
-    /// Whether it outlives its parent.
+    /// Whether it outlives its parent, if it has one.
     pub detached: bool,
     /// Free text about it.
     pub labels: Vec<(String, String)>,

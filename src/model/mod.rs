@@ -18,7 +18,7 @@ mod time;
 mod usage;
 
 pub use client::{
-    Answer, AwaitMode, Caller, ChildRequest, MAX_AWAITED, MAX_AWAITED_BYTES, Progress, Refusal,
+    Answer, AwaitMode, Caller, ChildRequest, MAX_AWAITED, MAX_AWAITED_BYTES, PreparedCall, Progress, Refusal,
     SubmitOptions, TaskClient, check_key, check_labels,
 };
 pub use control::{Interrupt, SlotControl};

@@ -14,9 +14,9 @@ use super::registry::WaitFor;
 use super::scheduler::handover::soon_free;
 use crate::model::{
     Answer, AwaitMode, Caller, ChildRequest, InvocationId, LimitKind, LogEntry, Outcome, Progress, Refusal,
-    Status, TaskClient, is_valid_priority,
+    Status, TaskClient,
 };
-use crate::store::{Cancel, ChildOf, NewInvocation};
+use crate::store::{Cancel, ChildOf, NewInvocation, SubmitError};
 
 /// The client that guests of one runner get. Holds the runner weakly: a guest
 /// that outlives it is refused everything.
@@ -60,60 +60,35 @@ fn new_children(
     fiber: &Fiber,
     requests: Vec<ChildRequest>,
 ) -> Result<Vec<NewInvocation>, Refusal> {
-    if requests.len() > 1 && requests.iter().any(|request| request.options.key.is_some()) {
-        let message = "a key names one invocation: submit those with a key one by one".to_owned();
-        return Err(Refusal::BadArguments(message));
-    }
-    let mut prepared = Vec::with_capacity(requests.len());
+    SubmitError::check_keys(requests.len(), requests.iter().any(|request| request.options.key.is_some()))?;
+    let mut children = Vec::with_capacity(requests.len());
     for request in requests {
-        if let Some(priority) = request.options.priority
-            && !is_valid_priority(priority)
-        {
-            let message = format!("priority `{priority}` is not between -1000 and 1000");
-            return Err(Refusal::BadArguments(message));
-        }
-        let child = core.executor.prepare(&request.task, &request.arguments)?;
-        if let Some(deadline) = child.deadline.filter(|deadline| *deadline <= request.options.delay) {
-            let message = format!(
-                "a delay of {:?} is longer than the deadline of the task `{}`, which is {deadline:?}",
-                request.options.delay, child.task
-            );
-            return Err(Refusal::BadArguments(message));
-        }
-        prepared.push((child, request.options));
+        let call = core.executor.prepare(&request.task, &request.arguments)?;
+        let detached = request.options.detached;
+        children.push((NewInvocation::of(call, request.options)?, detached));
     }
-    let count = u32::try_from(prepared.len()).map_err(|_| Refusal::Limit {
+    let count = u32::try_from(children.len()).map_err(|_| Refusal::Limit {
         limit: Some(LimitKind::Children),
         message: "too many children in one submit".to_owned(),
     })?;
     // Places are given only now, so that a refused submit takes none.
     let first = fiber.children.fetch_add(count, Ordering::AcqRel);
     let claim = &fiber.claim;
-    Ok(prepared
+    let child_of = |index, detached| ChildOf {
+        parent: claim.id,
+        root: claim.root,
+        depth: claim.depth.saturating_add(1),
+        index,
+        detached,
+        parent_runner: claim.runner,
+        parent_attempt: claim.attempt,
+    };
+    Ok(children
         .into_iter()
         .zip(first..)
-        .map(|((child, options), index)| NewInvocation {
-            id: InvocationId::generate(),
-            task: child.task,
-            component_digest: child.digest,
-            arguments: child.arguments,
-            max_attempts: child.max_attempts,
-            priority: options.priority.unwrap_or(child.priority),
-            delay: options.delay,
-            deadline: child.deadline,
-            key: options.key,
-            lane: child.lane,
-            unique: child.unique,
-            labels: options.labels,
-            child_of: Some(ChildOf {
-                parent: claim.id,
-                root: claim.root,
-                depth: claim.depth.saturating_add(1),
-                index,
-                detached: options.detached,
-                parent_runner: claim.runner,
-                parent_attempt: claim.attempt,
-            }),
+        .map(|((child, detached), index)| NewInvocation {
+            child_of: Some(child_of(index, detached)),
+            ..child
         })
         .collect())
 }

@@ -3,11 +3,10 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::model::{
-    Claim, ComponentDigest, Differing, Failure, FailureKind, Interrupt, LimitKind, Outcome, Refusal,
-    RetryPolicy, RuleKey, SlotControl, TaskClient,
+    Claim, ComponentDigest, Failure, FailureKind, Interrupt, LimitKind, Outcome, PreparedCall, Refusal,
+    RetryPolicy, SlotControl, TaskClient,
 };
 use crate::store::{TaskRule, TaskSet};
 use crate::wasm::Library;
@@ -28,26 +27,6 @@ pub struct Guest {
     pub weight: usize,
     /// The retries of the task, if the attempt fails.
     pub retry: Arc<RetryPolicy>,
-}
-
-/// A request for a child, with its task resolved and its arguments checked.
-pub struct PreparedChild {
-    /// The full id of the task.
-    pub task: Arc<str>,
-    /// The component that provides it.
-    pub digest: ComponentDigest,
-    /// The arguments: a JSON array, by position.
-    pub arguments: Arc<str>,
-    /// The most attempts.
-    pub max_attempts: u32,
-    /// The priority, if the request named none.
-    pub priority: i32,
-    /// The time after its submit at which it ends at the latest.
-    pub deadline: Option<Duration>,
-    /// The key by which the task's concurrency and rate rules count it.
-    pub lane: Option<RuleKey>,
-    /// The key by which the task's uniqueness rule knows it.
-    pub unique: Option<(RuleKey, Differing)>,
 }
 
 /// Runs guests. The runner knows tasks through this trait only, so its tests can
@@ -80,7 +59,7 @@ pub trait Executor: Send + Sync + 'static {
     /// # Errors
     ///
     /// The refusal that the guest gets.
-    fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedChild, Refusal>;
+    fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedCall, Refusal>;
 
     /// Called by a slot thread before a guest runs on it, and after: guests that
     /// compute must be interruptible only in between.
@@ -113,22 +92,13 @@ impl Executor for Library {
         })
     }
 
-    fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedChild, Refusal> {
+    fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedCall, Refusal> {
         let task = self.resolve(task).map_err(|error| Refusal::UnknownTask(error.to_string()))?;
         let arguments = self.check_arguments(task, arguments).map_err(|error| match error.is_over_limit {
             true => Refusal::Limit { limit: Some(LimitKind::Arguments), message: error.to_string() },
             false => Refusal::BadArguments(error.to_string()),
         })?;
-        Ok(PreparedChild {
-            task: Arc::clone(&task.id),
-            digest: task.digest,
-            lane: task.lane(&arguments),
-            unique: task.unique(&arguments),
-            arguments,
-            max_attempts: task.options.max_attempts,
-            priority: task.options.priority,
-            deadline: task.options.deadline,
-        })
+        Ok(task.prepared(arguments))
     }
 
     fn guest_runs(&self, runs: bool) {

@@ -51,7 +51,7 @@ mod trust;
 mod turn;
 mod wait;
 
-pub use executor::{Executor, Guest, GuestFuture, PreparedChild};
+pub use executor::{Executor, Guest, GuestFuture};
 pub use final_outcome::FinalOutcome;
 pub use handle::RunnerHandle;
 pub use lifecycle::Runner;

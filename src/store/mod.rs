@@ -45,7 +45,7 @@ pub use read::{Counts, Filter, LOOK_UP_BYTES, LookUp, NextDue};
 pub use rules::AGEING_STEP;
 pub use setting::{NewComponent, Pause, PauseTarget, PushedComponent, TaskRule};
 pub use sqlite::SqliteStore;
-pub use submit::{ChildOf, NewInvocation, Submitted};
+pub use submit::{ChildOf, NewInvocation, SubmitError, Submitted};
 
 /// A durable home of invocations.
 ///

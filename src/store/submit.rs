@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{ComponentDigest, Differing, InvocationId, RuleKey, RunnerId};
+use crate::model::{
+    ComponentDigest, Differing, InvocationId, MAX_PRIORITY, PreparedCall, Refusal, RuleKey, RunnerId,
+    SubmitOptions, check_key, check_labels, is_valid_priority,
+};
 
 /// An invocation to be created. Its arguments were checked already.
 #[derive(Debug, Clone)]
@@ -40,7 +43,94 @@ pub struct NewInvocation {
     pub child_of: Option<ChildOf>,
 }
 
+/// Why no invocation can be made of a call.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// The priority is out of bounds.
+    #[error("priority `{0}` is not between -{MAX_PRIORITY} and {MAX_PRIORITY}")]
+    Priority(i32),
+    /// The key or the labels are too large.
+    #[error(transparent)]
+    Bound(Refusal),
+    /// One key is given to so many.
+    #[error("a key names one invocation, and {0} are to be submitted")]
+    SharedKey(usize),
+    /// It could never start before its deadline.
+    #[error("{}", told(.deadline, .delay, .is_configured))]
+    Deadline {
+        /// How long after the submit it would end.
+        deadline: Duration,
+        /// How long after the submit it may start.
+        delay: Duration,
+        /// Whether it is the task's own deadline: the submit named none.
+        is_configured: bool,
+    },
+}
+
+fn told(deadline: &Duration, delay: &Duration, is_configured: &bool) -> String {
+    let which = if *is_configured { "the configured deadline" } else { "the deadline" };
+    match delay.is_zero() {
+        true => format!("{which} of `{deadline:?}` is over at once"),
+        false => format!("{which} of `{deadline:?}` is over before the delay of `{delay:?}`"),
+    }
+}
+
+impl SubmitError {
+    /// Checks that of several submits none has a key.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError::SharedKey`].
+    pub fn check_keys(count: usize, have_key: bool) -> Result<(), Self> {
+        if have_key && count != 1 { Err(Self::SharedKey(count)) } else { Ok(()) }
+    }
+}
+
+impl From<SubmitError> for Refusal {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Bound(refusal) => refusal,
+            other => Self::BadArguments(other.to_string()),
+        }
+    }
+}
+
 impl NewInvocation {
+    /// Makes the invocation that a submit of a call asks for, as the root of a tree.
+    /// Whoever submits, a command, a guest or a program, comes through here.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError`].
+    pub fn of(call: PreparedCall, options: SubmitOptions) -> Result<Self, SubmitError> {
+        let priority = options.priority.unwrap_or(call.priority);
+        if !is_valid_priority(priority) {
+            return Err(SubmitError::Priority(priority));
+        }
+        options.key.as_deref().map_or(Ok(()), check_key).map_err(SubmitError::Bound)?;
+        check_labels(&options.labels).map_err(SubmitError::Bound)?;
+        let deadline = options.deadline.or(call.deadline);
+        if let Some(deadline) = deadline.filter(|deadline| *deadline <= options.delay) {
+            let is_configured = options.deadline.is_none();
+            return Err(SubmitError::Deadline { deadline, delay: options.delay, is_configured });
+        }
+        Ok(Self {
+            id: InvocationId::generate(),
+            task: call.task,
+            component_digest: call.digest,
+            arguments: call.arguments,
+            max_attempts: call.max_attempts,
+            priority,
+            delay: options.delay,
+            deadline,
+            key: options.key,
+            lane: call.lane,
+            unique: call.unique,
+            labels: options.labels,
+            child_of: None,
+        })
+    }
+
     /// A root that can be claimed at once, once, and that no rule knows of.
     pub fn new(task: impl Into<Arc<str>>, digest: ComponentDigest, arguments: impl Into<Arc<str>>) -> Self {
         Self {
@@ -104,4 +194,57 @@ pub enum Submitted {
     /// nearest: it could not start before they end, and they would wait for it.
     /// Nothing was created.
     BehindAncestor(InvocationId),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(deadline: Option<u64>) -> PreparedCall {
+        PreparedCall {
+            task: "a:b/c.d".into(),
+            digest: ComponentDigest::from_bytes([1; 32]),
+            arguments: "[]".into(),
+            max_attempts: 2,
+            priority: 5,
+            deadline: deadline.map(Duration::from_secs),
+            lane: None,
+            unique: None,
+        }
+    }
+
+    #[test]
+    fn a_submit_overrides_its_task() {
+        let new = NewInvocation::of(call(Some(9)), SubmitOptions::default()).expect("it fits");
+        assert_eq!((new.priority, new.deadline), (5, Some(Duration::from_secs(9))));
+        let deadline = Some(Duration::from_secs(1));
+        let options = SubmitOptions { priority: Some(-7), deadline, ..SubmitOptions::default() };
+        let new = NewInvocation::of(call(Some(9)), options).expect("it fits");
+        assert_eq!((new.priority, new.deadline, new.max_attempts), (-7, deadline, 2));
+    }
+
+    #[test]
+    fn what_could_never_run_is_refused() {
+        let delay = Duration::from_secs(3);
+        let of = |own, options| NewInvocation::of(call(own), options).expect_err("refused").to_string();
+        let late = SubmitOptions { delay, ..SubmitOptions::default() };
+        let configured = "the configured deadline of `3s` is over before the delay of `3s`";
+        assert_eq!(of(Some(3), late.clone()), configured);
+        let own = SubmitOptions { deadline: Some(delay), ..late };
+        assert_eq!(of(None, own), "the deadline of `3s` is over before the delay of `3s`");
+        let at_once = SubmitOptions { deadline: Some(Duration::ZERO), ..SubmitOptions::default() };
+        assert_eq!(of(None, at_once), "the deadline of `0ns` is over at once");
+    }
+
+    #[test]
+    fn what_no_store_could_keep_is_refused() {
+        let options = SubmitOptions { priority: Some(1001), ..SubmitOptions::default() };
+        let error = NewInvocation::of(call(None), options).expect_err("refused");
+        assert_eq!(error.to_string(), "priority `1001` is not between -1000 and 1000");
+        let options = SubmitOptions { key: Some("k".repeat(1025).into()), ..SubmitOptions::default() };
+        let error = NewInvocation::of(call(None), options).expect_err("refused");
+        assert!(matches!(Refusal::from(error), Refusal::Limit { limit: None, .. }));
+        assert_eq!(SubmitError::check_keys(2, true), Err(SubmitError::SharedKey(2)));
+        assert_eq!(SubmitError::check_keys(1, true).and(SubmitError::check_keys(2, false)), Ok(()));
+    }
 }

@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use super::book::{Book, CancelAsked, Submit, full};
 use super::kind::Kind;
 use super::random::Random;
-use crate::model::InvocationId;
+use crate::model::{InvocationId, SubmitOptions};
 use crate::store::{Batch, Cancel, Changes, LookUp, NewInvocation, Store, StoreError, Submitted, TaskRule};
 use crate::wasm::Task;
 
@@ -131,19 +131,17 @@ impl Load {
             self.random.chance(4).then(|| delay + Duration::from_millis(self.random.within(100..=2_000)));
         let task = &self.tasks[&kind];
         let arguments_json = serde_json::to_string(&arguments).expect("numbers are JSON");
-        let new = NewInvocation::new(Arc::clone(&task.id), task.digest, &*arguments_json);
-        let id = new.id;
-        let new = NewInvocation {
-            max_attempts: task.options.max_attempts,
-            priority: i32::try_from(self.random.within(0..=3)).unwrap_or(0),
+        let options = SubmitOptions {
+            priority: i32::try_from(self.random.within(0..=3)).ok(),
             delay,
             deadline,
-            lane: task.lane(&arguments_json),
-            key: self.random.chance(25).then(|| id.to_string().into()),
+            key: self.random.chance(25).then(|| InvocationId::generate().to_string().into()),
             labels: vec![(LABEL.to_owned(), self.seed.to_string())],
-            ..new
+            detached: false,
         };
-        (Submit { id, kind, delay, is_acknowledged: false }, new)
+        let new =
+            NewInvocation::of(task.prepared(arguments_json.into()), options).expect("it is within bounds");
+        (Submit { id: new.id, kind, delay, is_acknowledged: false }, new)
     }
 
     fn kind(&mut self) -> Kind {

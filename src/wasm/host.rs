@@ -212,6 +212,7 @@ fn parse_ids(ids: &[String]) -> Result<Vec<InvocationId>, Refusal> {
 fn options(options: SubmitOptions) -> model::SubmitOptions {
     model::SubmitOptions {
         delay: Duration::from_millis(options.delay_ms.unwrap_or(0)),
+        deadline: None,
         priority: options.priority,
         key: options.key.map(Arc::from),
         detached: options.detached,

@@ -1,21 +1,37 @@
 //! The rules of a task against its types: the keys that invocations are counted by, and checks that
 //! the configured paths exist.
 
+use std::sync::Arc;
+
 use super::discover::{Export, Signature};
 use super::task::Task;
 use super::values::Shape;
-use crate::model::{Differing, Per, RuleKey, TaskRules};
+use crate::model::{Differing, Per, PreparedCall, RuleKey, TaskRules};
 
 impl Task {
+    /// A call with these checked arguments.
+    pub fn prepared(&self, arguments: Arc<str>) -> PreparedCall {
+        PreparedCall {
+            task: Arc::clone(&self.id),
+            digest: self.digest,
+            lane: self.lane(&arguments),
+            unique: self.unique(&arguments),
+            arguments,
+            max_attempts: self.options.max_attempts,
+            priority: self.options.priority,
+            deadline: self.options.deadline,
+        }
+    }
+
     /// The key by which its concurrency and rate rules count an invocation with these checked
     /// arguments.
-    pub fn lane(&self, arguments: &str) -> Option<RuleKey> {
+    fn lane(&self, arguments: &str) -> Option<RuleKey> {
         let rules = &self.options.rules;
         rules.has_lanes().then(|| self.key(&rules.lane, arguments))
     }
 
     /// The key by which its uniqueness rule recognises such an invocation.
-    pub fn unique(&self, arguments: &str) -> Option<(RuleKey, Differing)> {
+    fn unique(&self, arguments: &str) -> Option<(RuleKey, Differing)> {
         let unique = self.options.rules.unique.as_ref()?;
         Some((self.key(&unique.per, arguments), unique.differing))
     }

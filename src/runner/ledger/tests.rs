@@ -9,10 +9,10 @@ use super::settle::Committed;
 use super::state::Ledger;
 use super::view::View;
 use crate::model::{
-    AwaitMode, Claim, ComponentDigest, Failure, Interrupt, InvocationId, Outcome, Refusal, RunnerId,
-    TaskClient, UnixMicros, Usage,
+    AwaitMode, Claim, ComponentDigest, Failure, Interrupt, InvocationId, Outcome, PreparedCall, Refusal,
+    RunnerId, TaskClient, UnixMicros, Usage,
 };
-use crate::runner::executor::{Executor, Guest, PreparedChild};
+use crate::runner::executor::{Executor, Guest};
 use crate::runner::fiber::{Fiber, Resume};
 use crate::runner::inbox::{Messages, SubmitMessage, SubmitReply};
 use crate::runner::options::RunnerOptions;
@@ -42,7 +42,7 @@ impl Executor for Idler {
     fn start(&self, _: &Claim, _: &Arc<dyn TaskClient>, _: &Interrupt) -> Result<Guest, Failure> {
         unreachable!("nothing runs here")
     }
-    fn prepare(&self, _: &str, _: &str) -> Result<PreparedChild, Refusal> {
+    fn prepare(&self, _: &str, _: &str) -> Result<PreparedCall, Refusal> {
         unreachable!("nothing runs here")
     }
     fn guest_runs(&self, _: bool) {}

@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, Sender};
 
 use super::*;
-use crate::model::{Claim, Failure, FailureKind, Interrupt, Refusal, SystemClock, TaskClient};
+use crate::model::{Claim, Failure, FailureKind, Interrupt, PreparedCall, Refusal, SystemClock, TaskClient};
 use crate::runner::fiber::Kill;
 use crate::store::TaskSet;
 
@@ -52,7 +52,7 @@ impl Executor for Makers {
         self.closures.start(claim, client, interrupt)
     }
 
-    fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedChild, Refusal> {
+    fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedCall, Refusal> {
         self.closures.prepare(task, arguments)
     }
 

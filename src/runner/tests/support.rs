@@ -13,7 +13,8 @@ use parking_lot::Mutex;
 use super::*;
 use crate::model::{
     Caller, ChildRequest, Claim, ComponentDigest, Failure, FailureKind, Interrupt, Invocation, LogEntry,
-    Outcome, Refusal, SlotControl, Status, SubmitOptions, SystemClock, TaskClient, Transition, Usage,
+    Outcome, PreparedCall, Refusal, SlotControl, Status, SubmitOptions, SystemClock, TaskClient, Transition,
+    Usage,
 };
 use crate::store::{
     Batch, Counts, Filter, LookUp, MemoryStore, NewInvocation, NextDue, PauseTarget, PushedComponent,
@@ -139,8 +140,8 @@ impl Executor for Closures {
         Ok(Guest { future, control, digest: claim.component_digest, weight: 1, retry: Arc::default() })
     }
 
-    fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedChild, Refusal> {
-        Ok(PreparedChild {
+    fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedCall, Refusal> {
+        Ok(PreparedCall {
             task: task.into(),
             digest: ComponentDigest::from_bytes([0; 32]),
             arguments: arguments.into(),

@@ -159,7 +159,7 @@ fn a_task_has_the_deadline_that_is_configured_for_it() {
     let refused = site.submit("call-with", arguments);
     site.run_all(&[]);
     let failure = site.status(refused)["failure"].to_string();
-    assert!(failure.contains("is longer than the deadline of the task"), "{failure}");
+    assert!(failure.contains("is over before the delay of `3s`"), "{failure}");
 }
 
 #[test]

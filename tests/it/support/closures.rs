@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use run_wasm_runner::model::{
     AwaitMode, Caller, ChildRequest, Claim, ComponentDigest, Failure, FailureKind, Interrupt, InvocationId,
-    Outcome, Refusal, RetryPolicy, SubmitOptions, TaskClient,
+    Outcome, PreparedCall, Refusal, RetryPolicy, SubmitOptions, TaskClient,
 };
-use run_wasm_runner::runner::{Executor, Guest, PreparedChild};
+use run_wasm_runner::runner::{Executor, Guest};
 use run_wasm_runner::store::{NewInvocation, TaskSet};
 use run_wasm_runner::wasm::GuestControl;
 
@@ -135,8 +135,8 @@ impl Executor for Closures {
         })
     }
 
-    fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedChild, Refusal> {
-        Ok(PreparedChild {
+    fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedCall, Refusal> {
+        Ok(PreparedCall {
             task: task.into(),
             digest: ComponentDigest::from_bytes([0; 32]),
             arguments: arguments.into(),
