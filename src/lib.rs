@@ -1,7 +1,7 @@
 //! `run-wasm-runner`: a task runner whose tasks are WebAssembly components.
 //!
 //! The layers, each using only those to its right:
-//! `main → cli → { runner, config } → { store, wasm } → model`.
+//! `main → cli → service → { runner, config } → { store, wasm } → model`.
 //! ARCHITECTURE.md is the map.
 
 mod authoring;
@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod model;
 pub mod runner;
+pub mod service;
 pub mod store;
 mod torture;
 pub mod wasm;

@@ -14,8 +14,8 @@ use super::progress::{self, Progress};
 use super::render::{StatusDocument, complain_of_failure, log_lines};
 use super::signals::Registered;
 use super::submitted::Submit;
-use super::wait::patiently;
 use super::{arguments, raw};
+use crate::service::wait::patiently;
 
 /// Runs the command.
 ///

@@ -6,11 +6,11 @@ use crate::model::{InvocationId, Status};
 use crate::store::{Batch, Cancel, Cancelled, Filter};
 
 use super::args::CancelArgs;
-use super::bulk::{CHUNK, give_way};
 use super::context::Context;
 use super::error::CliError;
 use super::output::{self, Output};
 use super::render::plural;
+use crate::service::patience::{CHUNK, give_way};
 
 /// Runs the command.
 ///

@@ -18,7 +18,7 @@ use super::error::CliError;
 use super::lock;
 use super::output::{self, Output};
 use super::render::{Columns, cell, duration, thousands};
-use super::wait::patiently;
+use crate::service::wait::patiently;
 
 /// `component list --json`, and `component push --json`.
 #[derive(Debug, Serialize)]

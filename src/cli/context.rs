@@ -24,9 +24,9 @@ use super::error::CliError;
 use super::lock;
 use super::output;
 use super::progress::Progress;
-use super::registry::Registry;
 use super::render::plural;
-use super::shelf::{Shelf, ShelfError};
+use crate::service::registry::Registry;
+use crate::service::shelf::{Shelf, ShelfError};
 
 /// The resolved configuration, and what is made from it.
 pub struct Context {

@@ -18,7 +18,7 @@ use super::context::Context;
 use super::error::CliError;
 use super::output::{self, Output};
 use super::render::{Columns, cell};
-use super::whole::write_whole;
+use crate::service::whole::write_whole;
 
 /// `lock --json`, a line for each component.
 #[derive(Debug, Serialize)]

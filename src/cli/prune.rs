@@ -6,11 +6,11 @@ use crate::model::Status;
 use crate::store::{Batch, Keep, Prune};
 
 use super::args::PruneArgs;
-use super::bulk::{CHUNK, give_way};
 use super::context::Context;
 use super::error::CliError;
 use super::output::Output;
 use super::render::plural;
+use crate::service::patience::{CHUNK, give_way};
 
 /// Runs the command.
 ///

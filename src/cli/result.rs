@@ -12,7 +12,7 @@ use super::output::Output;
 use super::progress::{self, Progress};
 use super::raw;
 use super::render::{StatusDocument, complain_of_failure, duration};
-use super::wait::{Waited, Waiter};
+use crate::service::wait::{Waited, Waiter};
 
 /// Runs the command.
 ///

@@ -7,11 +7,11 @@ use crate::model::{Differing, Invocation, InvocationId, PreparedCall, Status, Su
 use crate::store::{Batch, Filter, NewInvocation, SubmitError, Submitted};
 
 use super::args::RetryArgs;
-use super::bulk::{CHUNK, give_way};
 use super::context::{Context, ExistingStore};
 use super::error::CliError;
 use super::output::{self, Output};
 use super::render::plural;
+use crate::service::patience::{CHUNK, give_way};
 
 /// One transaction has about this many bytes of arguments at most.
 const CHUNK_BYTES: usize = 16 << 20;

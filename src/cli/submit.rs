@@ -15,7 +15,7 @@ use super::output::{self, Output};
 use super::progress::{self, Progress};
 use super::render::{StatusDocument, complain_of_failure};
 use super::submitted::Submit;
-use super::wait::{Waited, Waiter, patiently};
+use crate::service::wait::{Waited, Waiter, patiently};
 
 /// One transaction has at most this many submits, and about this many bytes of
 /// arguments: ids come out while later ones are still being written.
