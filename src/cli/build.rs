@@ -16,7 +16,7 @@ use super::error::CliError;
 use super::inspect;
 use super::output::{self, Output};
 use super::progress::Progress;
-use super::render::InspectionDocument;
+use crate::service::InspectionDocument;
 
 /// `build --json`.
 #[derive(Debug, Serialize)]

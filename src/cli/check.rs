@@ -5,9 +5,10 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::config::{ConfigError, Origin, Problem, read_secrets};
+use crate::service::{NO_COMPONENTS_HINT, Service};
 
 use super::args::{CheckArgs, Cli};
-use super::context::{Context, NO_COMPONENTS_HINT};
+use super::context::Context;
 use super::error::CliError;
 use super::output::Output;
 use super::render::plural;
@@ -66,7 +67,7 @@ pub fn run(_args: &CheckArgs, cli: &Cli) -> Result<(), CliError> {
 
 fn check(cli: &Cli, document: &mut CheckDocument) -> Result<(), CliError> {
     let context = Context::new(cli)?;
-    let config = &context.config;
+    let config = context.config();
     document.file = config.file.as_ref().map(|path| path.display().to_string());
     document.components = config.components.len();
     if config.file.is_none() && config.components.is_empty() {
@@ -74,7 +75,7 @@ fn check(cli: &Cli, document: &mut CheckDocument) -> Result<(), CliError> {
             Problem::new(Origin::File, "there is nothing to check: no `wasm-runner.toml` here or above");
         return Err(CliError::Config(problem.hint(NO_COMPONENTS_HINT).into()));
     }
-    let library = context.library()?;
+    let library = context.loading(Service::library)?;
     document.tasks = library.tasks().len();
     document.not_tasks = library.not_tasks().len();
     let missing = config.components.iter().flat_map(|component| {

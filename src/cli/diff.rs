@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::model::ComponentDigest;
+use crate::service::RightDocument;
 use crate::wasm::{Inspection, Right, rights};
 
 use super::args::{Cli, ComponentDiffArgs};
-use super::arguments::signature;
 use super::error::CliError;
 use super::inspect::{find, right_line};
 use super::output::{Output, harmless_line};
-use super::render::{RightDocument, plural};
+use super::render::plural;
 
 /// `component diff --json`.
 #[derive(Debug, Serialize)]
@@ -124,7 +124,7 @@ fn changes(old: &[Right], new: &[Right]) -> Changes<Right> {
 
 fn task_changes<'a>(old: &'a Inspection, new: &'a Inspection) -> TaskChanges<'a> {
     let by_id = |inspection: &'a Inspection| {
-        let tasks = inspection.tasks.iter().map(|task| (&*task.id, signature(task)));
+        let tasks = inspection.tasks.iter().map(|task| (&*task.id, task.signature()));
         tasks.collect::<BTreeMap<_, _>>()
     };
     let (before, mut after) = (by_id(old), by_id(new));

@@ -4,9 +4,9 @@ use std::io;
 
 use crate::authoring::AuthoringError;
 use crate::config::ConfigError;
-use crate::model::{ExitClass, Refusal};
-use crate::runner::RunnerError;
-use crate::store::{Store, StoreError, SubmitError};
+use crate::model::ExitClass;
+use crate::service::{ServiceError, store_hint};
+use crate::store::StoreError;
 use crate::wasm::{JobError, LoadError};
 
 /// Why a command did not succeed.
@@ -91,14 +91,12 @@ impl CliError {
         if error.kind() == io::ErrorKind::BrokenPipe { Self::BrokenPipe } else { Self::Output(error) }
     }
 
-    /// What it means that a runner refused to wait.
-    pub fn refused(refusal: Refusal, store: &dyn Store) -> Self {
-        match refusal {
-            Refusal::Unavailable(message) => {
-                StoreError::Unavailable { url: store.url().to_owned(), message }.into()
-            }
-            other => Self::usage(other.to_string()),
+    /// Says of a usage error where in the input it is.
+    pub fn at(mut self, place: &str) -> Self {
+        if let Self::Usage { message, .. } = &mut self {
+            *message = format!("{place}: {message}");
         }
+        self
     }
 
     /// The lines to tell a person, each a message and perhaps a hint.
@@ -116,11 +114,8 @@ impl CliError {
                 vec![(message.clone(), hint.clone())]
             }
             Self::Violated { message, hint } => vec![(message.clone(), Some(hint.clone()))],
-            Self::Store(StoreError::Unavailable { url, .. }) if url.starts_with("sqlite:") => {
-                let hint = "is the path right, and may it be written to? (`--store sqlite:PATH` names another store)";
-                vec![(self.to_string(), Some(hint.to_owned()))]
-            }
-            Self::Store(_) | Self::System(_) | Self::Output(_) => vec![(self.to_string(), None)],
+            Self::Store(error) => vec![(self.to_string(), store_hint(error).map(str::to_owned))],
+            Self::System(_) | Self::Output(_) => vec![(self.to_string(), None)],
         }
     }
 }
@@ -136,24 +131,16 @@ impl From<AuthoringError> for CliError {
     }
 }
 
-impl From<SubmitError> for CliError {
-    fn from(error: SubmitError) -> Self {
-        let usage = Self::usage(error.to_string());
+impl From<ServiceError> for CliError {
+    fn from(error: ServiceError) -> Self {
         match error {
-            SubmitError::SharedKey(_) => usage.with_hint("submit them one by one, each with its own key"),
-            SubmitError::Deadline { .. } => {
-                usage.with_hint("give a longer `--deadline`: both count from the submit")
-            }
-            SubmitError::Priority(_) | SubmitError::Bound(_) => usage,
-        }
-    }
-}
-
-impl From<RunnerError> for CliError {
-    fn from(error: RunnerError) -> Self {
-        match error {
-            RunnerError::Store(error) => Self::Store(error),
-            other => Self::System(other.to_string()),
+            ServiceError::Unknown { message, hint }
+            | ServiceError::Invalid { message, hint }
+            | ServiceError::Conflict { message, hint, .. } => Self::Usage { message, hint },
+            ServiceError::Config(error) => Self::Config(error),
+            ServiceError::Load(errors) => Self::Load(errors),
+            ServiceError::Store(error) | ServiceError::Uncertain { source: error, .. } => Self::Store(error),
+            ServiceError::System(message) => Self::System(message),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::args::HistoryArgs;
 use super::context::Context;
 use super::error::CliError;
 use super::output::Output;
-use super::render::{Columns, TransitionDocument, cell, status_cell};
+use super::render::{Columns, cell, status_cell};
 
 /// Runs the command.
 ///
@@ -13,16 +13,9 @@ use super::render::{Columns, TransitionDocument, cell, status_cell};
 /// [`CliError`].
 pub fn run(args: &HistoryArgs, context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
-    let existing = context.existing_store()?;
-    let history = existing.store.history(args.id)?;
-    // Every invocation was submitted, and that is in its history.
-    if history.is_empty() {
-        return Err(existing.unknown(args.id));
-    }
+    let history = context.service.history(args.id)?;
     if context.json {
-        for transition in &history {
-            output.json(&TransitionDocument::new(transition))?;
-        }
+        history.iter().try_for_each(|transition| output.json(transition))?;
         return output.flush();
     }
     let mut columns =

@@ -1,19 +1,17 @@
 //! `inspect`: what a component file holds.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::config::{Config, ConfigError, Surroundings, check_component_name};
-use crate::model::SystemClock;
+use crate::service::InspectionDocument;
 use crate::wasm::{CompileLimits, Grants, Inspection, Library, Right, rights};
 
 use super::args::{Cli, InspectArgs};
-use super::arguments::{first_line, signature};
 use super::compile;
 use super::context::Context;
 use super::error::CliError;
 use super::output::{self, Output, harmless_line};
-use super::render::{InspectionDocument, plural, size};
+use super::render::{plural, size};
 
 /// Runs the command.
 ///
@@ -80,15 +78,15 @@ pub fn find(file: &Path, cli: &Cli) -> Result<Found, CliError> {
         }
         Err(error) => return Err(error.into()),
     };
-    let context = Context { config, clock: Arc::new(SystemClock::new()), json: cli.global.json };
-    let compile = context.config.compile;
+    let context = Context::of(config, cli);
+    let compile = context.config().compile;
     let source = match (is_file, file.to_str()) {
-        (false, Some(name)) => context.source(name)?,
+        (false, Some(name)) => context.service.source(name)?,
         (false, None) => None,
         (true, _) => {
             let real = std::fs::canonicalize(file).ok();
             let is_it = |path: &Path| real.is_some() && std::fs::canonicalize(path).ok() == real;
-            let mut components = context.config.components.iter();
+            let mut components = context.config().components.iter();
             let found = components.find(|component| component.origin.file().is_some_and(is_it));
             found.map(|component| component.at(file.to_owned(), Vec::new()))
         }
@@ -121,8 +119,8 @@ pub fn show(
     output.line(&format!("{}, {}", inspection.digest, size(inspection.bytes)))?;
     output.line(&format!("\nexports {}", plural(inspection.tasks.len(), "task")))?;
     for task in &inspection.tasks {
-        output.line(&format!("  {}", harmless_line(&signature(task))))?;
-        if let Some(line) = first_line(task) {
+        output.line(&format!("  {}", harmless_line(&task.signature())))?;
+        if let Some(line) = task.summary() {
             output.line(&format!("    {}", harmless_line(line)))?;
         }
     }

@@ -1,13 +1,13 @@
 //! `list`: the newest invocations.
 
-use crate::model::{Invocation, Outcome, Status, UnixMicros};
-use crate::store::Filter;
+use crate::model::{Outcome, Status, UnixMicros};
+use crate::service::{InvocationDocument, ListRequest};
 
 use super::args::ListArgs;
 use super::context::Context;
 use super::error::CliError;
 use super::output::{self, Output};
-use super::render::{Columns, StatusDocument, cell, duration, run_time, status_cell};
+use super::render::{Columns, cell, duration, run_time, status_cell};
 
 /// So much of a failure's message is shown.
 const SHOWN_CHARS: usize = 60;
@@ -19,27 +19,24 @@ const SHOWN_CHARS: usize = 60;
 /// [`CliError`].
 pub fn run(args: &ListArgs, context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
-    let existing = context.existing_store()?;
-    let filter = Filter {
+    let request = ListRequest {
         statuses: args.statuses.clone(),
-        task: args.task.as_deref().map(|name| context.task_id(name)).transpose()?,
-        limit: if args.limit == 0 { usize::MAX } else { args.limit },
+        task: args.task.clone(),
+        limit: Some(args.limit).filter(|limit| *limit > 0),
     };
-    let invocations = existing.store.list(&filter)?;
+    let invocations = context.loading(|service| service.list(&request))?;
     if context.json {
-        for invocation in &invocations {
-            output.json(&StatusDocument::new(invocation))?;
-        }
+        invocations.iter().try_for_each(|invocation| output.json(invocation))?;
         return output.flush();
     }
     if invocations.is_empty() {
-        output::note(existing.missing.as_deref().unwrap_or("no invocations"));
+        output::note(context.service.missing().as_deref().unwrap_or("no invocations"));
         return Ok(());
     }
-    let now = context.clock.now();
+    let now = context.service.clock().now();
     let is_of_the_failed = !args.statuses.is_empty()
         && args.statuses.iter().all(|status| status.is_final() && *status != Status::Succeeded);
-    let (headings, row): (_, fn(&Invocation, UnixMicros) -> [String; 2]) = match is_of_the_failed {
+    let (headings, row): (_, fn(&InvocationDocument, UnixMicros) -> [String; 2]) = match is_of_the_failed {
         false => (["SUBMITTED", "TIME"], when_and_how_long),
         true => (["ENDED", "FAILURE"], when_and_why),
     };
@@ -63,12 +60,12 @@ pub fn run(args: &ListArgs, context: &Context) -> Result<(), CliError> {
     Ok(())
 }
 
-fn when_and_how_long(invocation: &Invocation, now: UnixMicros) -> [String; 2] {
+fn when_and_how_long(invocation: &InvocationDocument, now: UnixMicros) -> [String; 2] {
     let time = run_time(invocation, now).map(duration).unwrap_or_default();
     [format!("{} ago", duration(now.since(invocation.submitted_at))), time]
 }
 
-fn when_and_why(invocation: &Invocation, now: UnixMicros) -> [String; 2] {
+fn when_and_why(invocation: &InvocationDocument, now: UnixMicros) -> [String; 2] {
     let ended = invocation.finished_at.map(|at| format!("{} ago", duration(now.since(at))));
     let why = match &invocation.outcome {
         Some(Outcome::Failure(failure)) => {

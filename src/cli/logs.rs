@@ -4,7 +4,7 @@ use super::args::LogsArgs;
 use super::context::Context;
 use super::error::CliError;
 use super::output::Output;
-use super::render::{LogDocument, log_lines};
+use super::render::log_lines;
 
 /// Runs the command.
 ///
@@ -13,17 +13,15 @@ use super::render::{LogDocument, log_lines};
 /// [`CliError`].
 pub fn run(args: &LogsArgs, context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
-    let existing = context.existing_store()?;
-    let invocation = existing.invocation(args.id)?;
-    for entry in existing.store.logs(args.id)? {
+    let logs = context.service.logs(args.id)?;
+    for entry in logs.entries {
         if context.json {
-            output.json(&LogDocument::new(&entry))?;
+            output.json(&entry)?;
             continue;
         }
         for line in log_lines(&entry) {
             // Which attempt wrote it matters only if there were several.
-            let attempt =
-                if invocation.attempt > 1 { format!(" [{}]", entry.attempt) } else { String::new() };
+            let attempt = if logs.attempt > 1 { format!(" [{}]", entry.attempt) } else { String::new() };
             output.line(&format!("{}{attempt} {line}", entry.at))?;
         }
     }

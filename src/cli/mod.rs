@@ -36,7 +36,6 @@ mod signals;
 mod start;
 mod status;
 mod submit;
-mod submitted;
 mod tasks;
 mod torture;
 mod tree;

@@ -40,15 +40,18 @@ impl Progress {
                 ProgressStyle::with_template("{spinner} {msg} ({elapsed})").expect("the template is right");
             let bar = ProgressBar::new_spinner().with_style(style);
             *SHOWN.lock() = Some(bar.clone());
-            let mut pause = INTERVAL;
+            let (mut pause, mut has_facts) = (INTERVAL, false);
             // The first line comes late: quick commands show none.
             while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
                 let asked = Instant::now();
                 if let Some(facts) = facts() {
                     bar.set_message(facts);
+                    has_facts = true;
                 }
                 pause = INTERVAL.max(asked.elapsed() * SHARE);
-                bar.tick();
+                if has_facts {
+                    bar.tick();
+                }
             }
             *SHOWN.lock() = None;
             bar.finish_and_clear();

@@ -1,126 +1,13 @@
-//! Invocations and tasks, as JSON documents and for people.
+//! Documents, for people.
 
 use std::time::Duration;
 
 use comfy_table::{Cell, Color, Table, presets};
-use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
-use serde_json::value::RawValue;
 
-use crate::model::{
-    ComponentDigest, Failure, Invocation, InvocationId, LimitKind, LogEntry, LogStream, Outcome, Progress,
-    RunnerId, Status, TaskLimits, Transition, UnixMicros, Usage,
-};
-use crate::wasm::{Grants, Inspection, NotTask, Right, Task, rights};
+use crate::model::{Failure, LimitKind, Status, UnixMicros, Usage};
+use crate::service::{InvocationDocument, LogDocument};
 
 use super::output::{self, harmless, harmless_line};
-
-/// `status --json`, and wherever else an invocation is a JSON document.
-#[derive(Debug, Serialize)]
-pub struct StatusDocument<'a> {
-    id: InvocationId,
-    task: &'a str,
-    component_digest: ComponentDigest,
-    status: Status,
-    attempt: u32,
-    max_attempts: u32,
-    parent: Option<InvocationId>,
-    root: InvocationId,
-    depth: u32,
-    detached: bool,
-    runner: Option<RunnerId>,
-    submitted_at: String,
-    available_at: String,
-    deadline: Option<String>,
-    /// Due, and kept back by a concurrency or rate rule.
-    blocked: bool,
-    started_at: Option<String>,
-    finished_at: Option<String>,
-    priority: i32,
-    key: Option<&'a str>,
-    #[serde(serialize_with = "as_map")]
-    labels: &'a [(String, String)],
-    progress: Option<&'a Progress>,
-    usage: Option<UsageDocument>,
-    /// The value, with all the digits that it was written with.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    result: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failure: Option<&'a Failure>,
-}
-
-impl<'a> StatusDocument<'a> {
-    /// The document of an invocation.
-    pub fn new(invocation: &'a Invocation) -> Self {
-        let (result, failure) = match &invocation.outcome {
-            // A value that is not JSON would be a bug of whoever stored it; the
-            // rest of the document is still worth printing.
-            Some(Outcome::Value(json)) => (serde_json::from_str(json).ok(), None),
-            Some(Outcome::Failure(failure)) => (None, Some(&**failure)),
-            None => (None, None),
-        };
-        Self {
-            id: invocation.id,
-            task: &invocation.task,
-            component_digest: invocation.component_digest,
-            status: invocation.status,
-            attempt: invocation.attempt,
-            max_attempts: invocation.max_attempts,
-            parent: invocation.parent,
-            root: invocation.root,
-            depth: invocation.depth,
-            detached: invocation.detached,
-            runner: invocation.runner,
-            submitted_at: invocation.submitted_at.to_rfc3339(),
-            available_at: invocation.available_at.to_rfc3339(),
-            deadline: invocation.deadline.map(UnixMicros::to_rfc3339),
-            blocked: invocation.blocked,
-            started_at: invocation.started_at.map(UnixMicros::to_rfc3339),
-            finished_at: invocation.finished_at.map(UnixMicros::to_rfc3339),
-            priority: invocation.priority,
-            key: invocation.key.as_deref(),
-            labels: &invocation.labels,
-            progress: invocation.progress.as_ref(),
-            usage: invocation.usage.map(UsageDocument::new),
-            result,
-            failure,
-        }
-    }
-}
-
-/// What an invocation used.
-#[derive(Debug, Serialize)]
-struct UsageDocument {
-    cpu_ms: f64,
-    peak_memory_bytes: u64,
-    fuel: Option<u64>,
-    children: u64,
-    log_bytes: u64,
-    output_bytes: u64,
-    result_bytes: u64,
-    read_bytes: u64,
-    written_bytes: u64,
-    sent_bytes: u64,
-    received_bytes: u64,
-}
-
-impl UsageDocument {
-    fn new(usage: Usage) -> Self {
-        Self {
-            cpu_ms: usage.cpu_micros as f64 / 1e3,
-            peak_memory_bytes: usage.peak_memory_bytes,
-            fuel: usage.fuel,
-            children: usage.children,
-            log_bytes: usage.log_bytes,
-            output_bytes: usage.output_bytes,
-            result_bytes: usage.result_bytes,
-            read_bytes: usage.read_bytes,
-            written_bytes: usage.written_bytes,
-            sent_bytes: usage.sent_bytes,
-            received_bytes: usage.received_bytes,
-        }
-    }
-}
 
 /// What an invocation used, in a line for people: what was not used is left out.
 pub fn usage_line(usage: &Usage) -> String {
@@ -144,179 +31,6 @@ pub fn usage_line(usage: &Usage) -> String {
     let used = bytes.into_iter().filter(|(_, bytes)| *bytes > 0);
     parts.extend(used.map(|(what, bytes)| format!("{what} {}", size(bytes))));
     parts.join(", ")
-}
-
-fn as_map<S: Serializer>(labels: &&[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(Some(labels.len()))?;
-    for (key, value) in *labels {
-        map.serialize_entry(key, value)?;
-    }
-    map.end()
-}
-
-/// A line of `history --json`.
-#[derive(Debug, Serialize)]
-pub struct TransitionDocument<'a> {
-    at: String,
-    from: Option<Status>,
-    to: Status,
-    reason: &'static str,
-    runner: Option<RunnerId>,
-    attempt: u32,
-    detail: Option<&'a str>,
-}
-
-impl<'a> TransitionDocument<'a> {
-    /// The document of a transition.
-    pub fn new(transition: &'a Transition) -> Self {
-        Self {
-            at: transition.at.to_rfc3339(),
-            from: transition.from,
-            to: transition.to,
-            reason: transition.reason.as_str(),
-            runner: transition.runner,
-            attempt: transition.attempt,
-            detail: transition.detail.as_deref(),
-        }
-    }
-}
-
-/// A line of `logs --json`.
-#[derive(Debug, Serialize)]
-pub struct LogDocument<'a> {
-    at: String,
-    attempt: u32,
-    stream: LogStream,
-    level: Option<&'a str>,
-    text: &'a str,
-}
-
-impl<'a> LogDocument<'a> {
-    /// The document of what a guest wrote.
-    pub fn new(entry: &'a LogEntry) -> Self {
-        Self {
-            at: entry.at.to_rfc3339(),
-            attempt: entry.attempt,
-            stream: entry.stream,
-            level: entry.level.as_deref(),
-            text: &entry.text,
-        }
-    }
-}
-
-/// A line of `tasks --json`.
-#[derive(Debug, Serialize)]
-pub struct TaskDocument<'a> {
-    task: &'a str,
-    component: &'a str,
-    component_digest: ComponentDigest,
-    params: Vec<ParameterDocument<'a>>,
-    result: Option<&'a str>,
-    docs: Option<&'a str>,
-    max_attempts: u32,
-    priority: i32,
-    deadline_seconds: Option<f64>,
-    limits: &'a TaskLimits,
-}
-
-#[derive(Debug, Serialize)]
-struct ParameterDocument<'a> {
-    name: &'a str,
-    #[serde(rename = "type")]
-    type_name: &'a str,
-}
-
-impl<'a> TaskDocument<'a> {
-    /// The document of a task.
-    pub fn new(task: &'a Task) -> Self {
-        let parameters = task.parameters.iter();
-        Self {
-            task: &task.id,
-            component: &task.component,
-            component_digest: task.digest,
-            params: parameters
-                .map(|parameter| ParameterDocument { name: &parameter.name, type_name: &parameter.type_name })
-                .collect(),
-            result: task.result.as_deref(),
-            docs: task.docs.as_deref(),
-            max_attempts: task.options.max_attempts,
-            priority: task.options.priority,
-            deadline_seconds: task.options.deadline.map(|deadline| deadline.as_secs_f64()),
-            limits: &task.options.limits,
-        }
-    }
-}
-
-/// `inspect --json`.
-#[derive(Debug, Serialize)]
-pub struct InspectionDocument<'a> {
-    digest: ComponentDigest,
-    bytes: u64,
-    tasks: Vec<TaskDocument<'a>>,
-    not_tasks: Vec<NotTaskDocument<'a>>,
-    imports: Vec<ImportDocument<'a>>,
-    /// The name under which it is configured.
-    component: Option<&'a str>,
-    rights: Vec<RightDocument>,
-}
-
-/// Something that a component asks for.
-#[derive(Debug, Serialize)]
-pub struct RightDocument {
-    right: &'static str,
-    uses: Vec<String>,
-    /// How much of it is granted; `None` if the component is not configured.
-    extent: Option<&'static str>,
-    granted: Vec<String>,
-}
-
-impl RightDocument {
-    /// The document of a right, with what is granted of it.
-    pub fn new(right: &Right, grants: Option<&Grants>) -> Self {
-        let extent = grants.map(|grants| right.extent(grants));
-        let (extent, granted) = match extent {
-            Some((extent, granted)) => (Some(extent.as_str()), granted),
-            None => (None, Vec::new()),
-        };
-        Self { right: right.kind.as_str(), uses: right.uses.clone(), extent, granted }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct NotTaskDocument<'a> {
-    id: &'a str,
-    reason: &'a str,
-}
-
-#[derive(Debug, Serialize)]
-struct ImportDocument<'a> {
-    import: &'a str,
-    provided_by: &'a str,
-    is_provided: bool,
-}
-
-impl<'a> InspectionDocument<'a> {
-    /// The document of a component file; with the name under which it is configured,
-    /// and what it is granted.
-    pub fn new(inspection: &'a Inspection, configured: Option<(&'a str, &Grants)>) -> Self {
-        let grants = configured.map(|(_, grants)| grants);
-        let rights = rights(&inspection.imports);
-        let not_task = |not: &'a NotTask| NotTaskDocument { id: &not.id, reason: &not.reason };
-        let imports = inspection.imports.iter().map(|import| ImportDocument {
-            import: &import.import,
-            provided_by: &import.provided_by,
-            is_provided: import.is_provided,
-        });
-        Self {
-            digest: inspection.digest,
-            bytes: inspection.bytes,
-            tasks: inspection.tasks.iter().map(TaskDocument::new).collect(),
-            not_tasks: inspection.not_tasks.iter().map(not_task).collect(),
-            imports: imports.collect(),
-            component: configured.map(|(name, _)| name),
-            rights: rights.iter().map(|right| RightDocument::new(right, grants)).collect(),
-        }
-    }
 }
 
 /// Columns without lines around them, for people.
@@ -403,7 +117,7 @@ pub fn duration(duration: Duration) -> String {
 }
 
 /// How long an invocation has run, from the start of its last attempt.
-pub fn run_time(invocation: &Invocation, now: UnixMicros) -> Option<Duration> {
+pub fn run_time(invocation: &InvocationDocument, now: UnixMicros) -> Option<Duration> {
     let started = invocation.started_at?;
     match invocation.status {
         Status::Queued | Status::Claimed => None,
@@ -480,7 +194,7 @@ pub fn complain_of_failure(what: &str, task: &str, failure: &Failure) {
 }
 
 /// Text of a guest's stream or log, as lines for a terminal.
-pub fn log_lines(entry: &LogEntry) -> Vec<String> {
+pub fn log_lines(entry: &LogDocument) -> Vec<String> {
     let text = harmless(&entry.text);
     let text = text.strip_suffix('\n').unwrap_or(&text);
     let level = entry.level.as_deref().map(|level| format!(" {level}")).unwrap_or_default();
@@ -520,41 +234,5 @@ mod tests {
         columns.row(vec![cell("a\u{1b}b\nc"), status_cell(Status::Failed)]);
         columns.row(vec![cell("d"), cell("")]);
         assert_eq!(columns.lines(), "ID           STATUS\na\\u{1b}b\\nc  failed\nd");
-    }
-
-    #[test]
-    fn a_value_keeps_its_digits() {
-        let id = InvocationId::generate();
-        let invocation = Invocation {
-            id,
-            task: "a:b/c.d".into(),
-            component_digest: ComponentDigest::from_bytes([1; 32]),
-            status: Status::Succeeded,
-            attempt: 1,
-            max_attempts: 3,
-            parent: None,
-            root: id,
-            depth: 0,
-            detached: false,
-            priority: 0,
-            key: None,
-            labels: vec![("k".to_owned(), "v".to_owned())],
-            runner: None,
-            submitted_at: UnixMicros(0),
-            available_at: UnixMicros(0),
-            blocked: false,
-            lane: None,
-            unique: None,
-            deadline: None,
-            started_at: Some(UnixMicros(1)),
-            finished_at: Some(UnixMicros(2)),
-            progress: None,
-            usage: None,
-            outcome: Some(Outcome::Value("18446744073709551615.000000000000000000001".into())),
-        };
-        let json = serde_json::to_string(&StatusDocument::new(&invocation)).expect("a document");
-        assert!(json.contains(r#""result":18446744073709551615.000000000000000000001"#), "{json}");
-        assert!(json.contains(r#""started_at":"1970-01-01T00:00:00.000001Z""#), "{json}");
-        assert!(json.contains(r#""labels":{"k":"v"}"#) && !json.contains("failure"), "{json}");
     }
 }

@@ -1,18 +1,13 @@
 //! `result`: the value of a final invocation.
 
-use std::sync::Arc;
-use std::time::Instant;
-
 use crate::model::{Outcome, Status};
 
 use super::args::ResultArgs;
-use super::context::Context;
+use super::context::{Context, show_counts};
 use super::error::CliError;
 use super::output::Output;
-use super::progress::{self, Progress};
 use super::raw;
-use super::render::{StatusDocument, complain_of_failure, duration};
-use crate::service::wait::{Waited, Waiter};
+use super::render::{complain_of_failure, duration};
 
 /// Runs the command.
 ///
@@ -21,27 +16,15 @@ use crate::service::wait::{Waited, Waiter};
 /// [`CliError`]; a failed task is [`CliError::Task`].
 pub fn run(args: &ResultArgs, context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
-    let existing = context.existing_store()?;
-    let mut invocation = existing.invocation(args.id)?;
-    let wants_wait = args.wait || args.timeout.is_some();
-    if invocation.outcome.is_none() && wants_wait {
-        let deadline = args.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut waiter = Waiter::new(Arc::clone(&existing.store))?;
-        let _progress = {
-            let (store, root) = (Arc::clone(&existing.store), invocation.root);
-            Progress::start(move || Some(progress::facts(&store.counts(Some(root)).ok()?)))
-        };
-        match waiter.wait(args.id, deadline)? {
-            Waited::Final(_) => invocation = existing.invocation(args.id)?,
-            Waited::Unfinished(status) => {
-                let waited = args.timeout.map(duration).unwrap_or_default();
-                return Err(not_final(args, status, &format!(" after {waited}")));
-            }
-            Waited::Unknown => return Err(existing.unknown(args.id)),
-        }
+    let mut invocation = context.service.status(args.id)?;
+    if invocation.outcome.is_none() && (args.wait || args.timeout.is_some()) {
+        let progress = show_counts(&context.service, Some(invocation.root));
+        let waited = context.service.wait(args.id, args.timeout);
+        drop(progress);
+        invocation = waited?;
     }
     if context.json && invocation.outcome.is_some() {
-        output.json(&StatusDocument::new(&invocation))?;
+        output.json(&invocation)?;
         output.flush()?;
     }
     match &invocation.outcome {
@@ -57,11 +40,12 @@ pub fn run(args: &ResultArgs, context: &Context) -> Result<(), CliError> {
             complain_of_failure(&format!("invocation `{}`", args.id), &invocation.task, failure);
             Err(CliError::Task(failure.kind.exit_class()))
         }
-        None => Err(not_final(args, invocation.status, "")),
+        None => Err(not_final(args, invocation.status)),
     }
 }
 
-fn not_final(args: &ResultArgs, status: Status, when: &str) -> CliError {
+fn not_final(args: &ResultArgs, status: Status) -> CliError {
+    let when = args.timeout.map(|timeout| format!(" after {}", duration(timeout))).unwrap_or_default();
     let message = format!("invocation `{}` is not final{when}: it is {status}", args.id);
     let hint = match status {
         Status::Queued => "a runner must be there to run it: `run-wasm-runner start`",

@@ -1,18 +1,15 @@
 //! `start`: the runner loop until a signal.
 
-use std::sync::Arc;
-
 use serde::Serialize;
 
-use crate::config::{Origin, Problem};
 use crate::model::Status;
 use crate::runner::Gauge;
+use crate::service::Service;
 
 use super::args::StartArgs;
-use super::context::{Context, NO_COMPONENTS_HINT};
+use super::context::{Context, show_counts};
 use super::error::CliError;
 use super::output::{self, Output};
-use super::progress::{self, Progress};
 use super::render::thousands;
 use super::signals::Registered;
 
@@ -23,17 +20,9 @@ use super::signals::Registered;
 /// [`CliError`]; failed invocations are none.
 pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
-    context.durable_store()?;
-    if context.config.components.is_empty() && context.existing_store()?.store.components()?.is_empty() {
-        let problem = Problem::new(Origin::File, "there is nothing to run");
-        return Err(CliError::Config(problem.hint(NO_COMPONENTS_HINT).into()));
-    }
-    context.read_secrets()?;
-    // The store first: a wrong one is told at once, not after a long compile.
-    let store = context.store()?;
-    let library = context.library_of(&store)?;
+    let library = context.loading(Service::prepare_runner)?;
     let signals = Registered::new()?;
-    let runner = context.start_runner(&store, &library, None, &args.queues)?;
+    let runner = context.service.start_runner(None, &args.queues)?;
     let (first, second, handle) = (runner.handle(), runner.handle(), runner.handle());
     let signals = signals.act(
         move || {
@@ -50,15 +39,12 @@ pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
         },
     )?;
     tracing::info!(
-        store = store.url(),
-        slots = context.config.slots,
+        store = context.service.store()?.url(),
+        slots = context.config().slots,
         tasks = library.tasks().len(),
         "the runner has started"
     );
-    let progress = {
-        let store = Arc::clone(&store);
-        Progress::start(move || Some(progress::facts(&store.counts(None).ok()?)))
-    };
+    let progress = show_counts(&context.service, None);
     if args.until_idle {
         runner.wait_idle();
     } else {
@@ -69,9 +55,9 @@ pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
     drop(progress);
     drop(signals);
 
-    output::note(&summary(&gauge, context.config.slots));
+    output::note(&summary(&gauge, context.config().slots));
     if context.json {
-        output.json(&Summary::new(&gauge, context.config.slots))?;
+        output.json(&Summary::new(&gauge, context.config().slots))?;
     }
     output.flush()?;
     handle.fault().map_or(Ok(()), |fault| Err(fault.into()))

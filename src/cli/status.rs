@@ -1,12 +1,13 @@
 //! `status`: one invocation.
 
-use crate::model::{Invocation, Outcome, UnixMicros};
+use crate::model::{Outcome, UnixMicros};
+use crate::service::InvocationDocument;
 
 use super::args::StatusArgs;
 use super::context::Context;
 use super::error::CliError;
 use super::output::{Output, harmless, harmless_line};
-use super::render::{StatusDocument, duration, run_time, status_word, usage_line};
+use super::render::{duration, run_time, status_word, usage_line};
 
 /// Values and arguments longer than this are cut for people.
 const SHOWN_CHARS: usize = 400;
@@ -18,22 +19,21 @@ const SHOWN_CHARS: usize = 400;
 /// [`CliError`].
 pub fn run(args: &StatusArgs, context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
-    let existing = context.existing_store()?;
-    let invocation = existing.invocation(args.id)?;
+    let invocation = context.service.status(args.id)?;
     if context.json {
-        output.json(&StatusDocument::new(&invocation))?;
+        output.json(&invocation)?;
         return output.flush();
     }
-    let arguments = existing.store.arguments(args.id)?;
+    let arguments = context.service.arguments(args.id)?;
     let has_colours = output.has_colours();
-    for (name, text) in facts(&invocation, arguments.as_deref(), context.clock.now(), has_colours) {
+    for (name, text) in facts(&invocation, arguments.as_deref(), context.service.clock().now(), has_colours) {
         output.line(&format!("{:<12} {text}", format!("{name}:")))?;
     }
     output.flush()
 }
 
 fn facts(
-    invocation: &Invocation,
+    invocation: &InvocationDocument,
     arguments: Option<&str>,
     now: UnixMicros,
     has_colours: bool,

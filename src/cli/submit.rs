@@ -4,23 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{InvocationId, Outcome, SubmitOptions};
-use crate::store::{Batch, NewInvocation, Store, StoreError, SubmitError, TaskRule};
-use crate::wasm::{Library, Task};
+use crate::service::{Found, ServiceError, SubmitDocument, Waited, Waiter};
+use crate::wasm::Task;
 
 use super::args::SubmitArgs;
 use super::arguments;
-use super::context::Context;
+use super::context::{Context, show_counts};
 use super::error::CliError;
 use super::output::{self, Output};
-use super::progress::{self, Progress};
-use super::render::{StatusDocument, complain_of_failure};
-use super::submitted::Submit;
-use crate::service::wait::{Waited, Waiter, patiently};
-
-/// One transaction has at most this many submits, and about this many bytes of
-/// arguments: ids come out while later ones are still being written.
-const CHUNK: usize = 5_000;
-const CHUNK_BYTES: usize = 16 << 20;
+use super::render::complain_of_failure;
 
 /// Runs the command.
 ///
@@ -29,11 +21,11 @@ const CHUNK_BYTES: usize = 16 << 20;
 /// [`CliError`]; with `--wait`, that of the first failed task.
 pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
-    let library = context.library()?;
-    let task = context.task(&library, &args.task)?;
+    let service = &context.service;
+    let task = context.loading(|service| service.task(&args.task))?;
     // Everything is checked before anything is submitted.
-    let all_arguments = read_all(args, &library, task)?;
-    SubmitError::check_keys(all_arguments.len(), args.key.is_some())?;
+    let all_arguments = read_all(args, context, &task)?;
+    let total = all_arguments.len();
     let options = SubmitOptions {
         delay: args.delay.unwrap_or(Duration::ZERO),
         deadline: args.deadline,
@@ -42,37 +34,29 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
         detached: false,
         labels: args.labels.clone(),
     };
-    let new = |arguments: &Arc<str>| NewInvocation::of(task.prepared(Arc::clone(arguments)), options.clone());
-    all_arguments.first().map_or(Ok(()), |first| new(first).map(|_| ()))?;
-    let store = context.store()?;
+    let submission = service.submit(task.clone(), all_arguments, options)?;
     // Watching begins before the submit, so that no end is missed.
-    let mut waiter = if args.wait { Some(Waiter::new(Arc::clone(&store))?) } else { None };
+    let mut waiter = if args.wait { Some(service.waiter()?) } else { None };
 
-    let mut ids = Vec::with_capacity(all_arguments.len());
+    let mut ids = Vec::with_capacity(total);
     let mut is_refused = false;
-    let mut rest = &all_arguments[..];
-    while !rest.is_empty() {
-        let mut bytes = 0;
-        let fits = |arguments: &&Arc<str>| {
-            bytes += arguments.len();
-            bytes <= CHUNK_BYTES
-        };
-        let count = rest.iter().take(CHUNK).take_while(fits).count().max(1);
-        let (chunk, later) = rest.split_at(count);
-        rest = later;
-        for id in commit(&new, args, task, &*store, chunk)? {
-            let id = match id {
-                Ok(id) => id,
-                Err(error) if all_arguments.len() == 1 => return Err(error),
+    for chunk in submission {
+        for submitted in chunk.inspect_err(tell_uncertain)? {
+            let id = match submitted {
+                Ok(submitted) => {
+                    tell_found(&submitted);
+                    submitted.id
+                }
+                Err(error) if total == 1 => return Err(error.into()),
                 Err(error) => {
-                    output::complain(&error.lines());
+                    output::complain(&CliError::from(error).lines());
                     is_refused = true;
                     continue;
                 }
             };
             match (args.wait, context.json) {
                 (true, _) => output::note(&id.to_string()),
-                (false, true) => output.json(&serde_json::json!({ "id": id }))?,
+                (false, true) => output.json(&SubmitDocument { id, found: None })?,
                 (false, false) => output.line(&id.to_string())?,
             }
             ids.push(id);
@@ -81,28 +65,53 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
         output.flush()?;
     }
     if let Some(waiter) = &mut waiter {
-        wait(&ids, task, &store, waiter, context, &mut output)?;
+        wait(&ids, &task, waiter, context, &mut output)?;
     }
     if is_refused {
-        let count = all_arguments.len() - ids.len();
-        return Err(CliError::usage(format!("{count} of {} were refused, see above", all_arguments.len())));
+        let count = total - ids.len();
+        return Err(CliError::usage(format!("{count} of {total} were refused, see above")));
     }
     Ok(())
 }
 
-fn read_all(args: &SubmitArgs, library: &Library, task: &Task) -> Result<Vec<Arc<str>>, CliError> {
+fn tell_found(submitted: &SubmitDocument) {
+    let id = submitted.id;
+    match &submitted.found {
+        None => {}
+        Some(Found::SameKey) => output::note(&format!("submitted before: `{id}` has the same key")),
+        Some(Found::SameByRule { differences }) => {
+            let but = if differences.is_empty() { "" } else { ", with other arguments: " };
+            output::note(&format!(
+                "not submitted: the unfinished `{id}` is the same by the task's uniqueness rule{but}{differences}"
+            ));
+        }
+    }
+}
+
+fn tell_uncertain(error: &ServiceError) {
+    let ServiceError::Uncertain { first, count, .. } = error else { return };
+    let what = match count {
+        1 => format!("whether `{first}` was submitted is not known"),
+        count => format!("whether these {count}, beginning with `{first}`, were submitted is not known"),
+    };
+    output::note(&format!("{what}: `run-wasm-runner status {first}` will tell"));
+}
+
+fn read_all(args: &SubmitArgs, context: &Context, task: &Task) -> Result<Vec<Arc<str>>, CliError> {
+    let service = &context.service;
     if let Some(path) = &args.batch {
         let text = arguments::read_file(path)?;
         let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
         return lines
             .map(|(index, line)| {
-                let place = format!("line {} of `{}`", index + 1, path.display());
-                arguments::check(library, task, line, Some(&place))
+                service.check_arguments(task, line).map_err(|error| {
+                    CliError::from(error).at(&format!("line {} of `{}`", index + 1, path.display()))
+                })
             })
             .collect();
     }
     if args.arguments.is_empty() {
-        return Ok(vec![arguments::check(library, task, "[]", None)?]);
+        return Ok(vec![service.check_arguments(task, "[]")?]);
     }
     if args.arguments.iter().filter(|text| *text == "-").count() > 1 {
         return Err(CliError::usage("standard input can be read only once, and `-` is given twice")
@@ -112,59 +121,23 @@ fn read_all(args: &SubmitArgs, library: &Library, task: &Task) -> Result<Vec<Arc
     let numbered = args.arguments.iter().enumerate();
     numbered
         .map(|(index, text)| {
-            let place = format!("arguments {}", index + 1);
-            arguments::check(library, task, &arguments::read(text)?, (!is_one).then_some(place.as_str()))
+            service.check_arguments(task, &arguments::read(text)?).map_err(|error| match is_one {
+                true => error.into(),
+                false => CliError::from(error).at(&format!("arguments {}", index + 1)),
+            })
         })
         .collect()
-}
-
-/// Submits a chunk. What a rule refuses does not keep the others from being
-/// submitted, and told.
-fn commit(
-    new: impl Fn(&Arc<str>) -> Result<NewInvocation, SubmitError>,
-    args: &SubmitArgs,
-    task: &Task,
-    store: &dyn Store,
-    chunk: &[Arc<str>],
-) -> Result<Vec<Result<InvocationId, CliError>>, CliError> {
-    let submits = chunk.iter().map(new).collect::<Result<_, _>>()?;
-    let default_rules = vec![TaskRule::new(&task.id, &task.options.rules)];
-    let batch = Batch { default_rules, submits, ..Batch::default() };
-    // Repeated with the same ids: an answer that was lost costs nothing, and
-    // nothing is submitted twice.
-    let receipt = patiently(store, || store.commit(&batch)).inspect_err(|error| {
-        if let (StoreError::Unavailable { .. }, true, Some(first)) =
-            (error, store.is_remote(), batch.submits.first())
-        {
-            let what = match batch.submits.len() {
-                1 => format!("whether `{}` was submitted is not known", first.id),
-                count => format!(
-                    "whether these {count}, beginning with `{}`, were submitted is not known",
-                    first.id
-                ),
-            };
-            output::note(&format!("{what}: `run-wasm-runner status {}` will tell", first.id));
-        }
-    })?;
-    let ids = chunk.iter().zip(receipt.submits).map(|(arguments, submitted)| {
-        Submit { task, arguments, key: args.key.as_deref() }.id(store, submitted)
-    });
-    Ok(ids.collect())
 }
 
 /// Waits for all, in the order of the submit, which is the order of the output.
 fn wait(
     ids: &[InvocationId],
     task: &Task,
-    store: &Arc<dyn Store>,
     waiter: &mut Waiter,
     context: &Context,
     output: &mut Output,
 ) -> Result<(), CliError> {
-    let _progress = {
-        let store = Arc::clone(store);
-        Progress::start(move || Some(progress::facts(&store.counts(None).ok()?)))
-    };
+    let _progress = show_counts(&context.service, None);
     let mut first_failure = None;
     for id in ids {
         let outcome = match waiter.wait(*id, None)? {
@@ -174,8 +147,11 @@ fn wait(
             }
         };
         if context.json {
-            if let Some(invocation) = store.get(&[*id])?.pop().flatten() {
-                output.json(&StatusDocument::new(&invocation))?;
+            match context.service.status(*id) {
+                Ok(invocation) => output.json(&invocation)?,
+                // Retention was faster.
+                Err(ServiceError::Unknown { .. }) => {}
+                Err(error) => return Err(error.into()),
             }
         } else {
             match &outcome {

@@ -1,38 +1,13 @@
 //! `tasks`: what can be invoked.
 
-use serde::Serialize;
-use serde_json::Value;
-
-use crate::wasm::{Task, TaskSchema};
+use crate::service::{NO_COMPONENTS_HINT, SchemaDocument, Service, TaskDocument};
+use crate::wasm::Task;
 
 use super::args::TasksArgs;
-use super::arguments::{first_line, signature};
-use super::context::{Context, NO_COMPONENTS_HINT};
+use super::context::Context;
 use super::error::CliError;
 use super::output::{self, Output, harmless_line};
-use super::render::{Columns, TaskDocument, cell};
-
-/// A line of `tasks --schema`.
-#[derive(Debug, Serialize)]
-struct SchemaDocument<'a> {
-    task: &'a str,
-    component: &'a str,
-    arguments: &'a Value,
-    result: &'a Value,
-    returned: Option<&'a Value>,
-}
-
-impl<'a> SchemaDocument<'a> {
-    fn new(task: &'a Task, schema: &'a TaskSchema) -> Self {
-        Self {
-            task: &task.id,
-            component: &task.component,
-            arguments: &schema.arguments,
-            result: &schema.result,
-            returned: schema.returned.as_ref(),
-        }
-    }
-}
+use super::render::{Columns, cell};
 
 /// Runs the command.
 ///
@@ -41,13 +16,13 @@ impl<'a> SchemaDocument<'a> {
 /// [`CliError`].
 pub fn run(args: &TasksArgs, context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
-    let library = context.library()?;
-    let tasks: Vec<&Task> = match &*args.tasks {
-        [] => library.tasks().iter().collect(),
-        names => names.iter().map(|name| context.task(&library, name)).collect::<Result<_, _>>()?,
+    let library = context.loading(Service::library)?;
+    let tasks: Vec<Task> = match &*args.tasks {
+        [] => library.tasks().to_vec(),
+        names => names.iter().map(|name| context.service.task(name)).collect::<Result<_, _>>()?,
     };
     if args.schema {
-        for task in tasks {
+        for task in &tasks {
             if let Some(schema) = library.schema(task) {
                 output.json(&SchemaDocument::new(task, &schema))?;
             }
@@ -55,22 +30,22 @@ pub fn run(args: &TasksArgs, context: &Context) -> Result<(), CliError> {
         return output.flush();
     }
     if context.json {
-        for task in tasks {
+        for task in &tasks {
             output.json(&TaskDocument::new(task))?;
         }
         return output.flush();
     }
     if tasks.is_empty() {
         output::note("no tasks");
-        if context.config.components.is_empty() {
+        if context.config().components.is_empty() {
             output::hint(NO_COMPONENTS_HINT);
         }
     } else {
         let mut columns = Columns::new(&["COMPONENT", "TASK"], output.has_colours());
-        for task in tasks {
+        for task in &tasks {
             // Signatures can be very long, so they come last.
-            columns.row(vec![cell(&task.component), cell(&signature(task))]);
-            if let Some(line) = first_line(task) {
+            columns.row(vec![cell(&task.component), cell(&task.signature())]);
+            if let Some(line) = task.summary() {
                 columns.row(vec![cell(""), cell(&format!("  {line}"))]);
             }
         }

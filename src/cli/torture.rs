@@ -9,15 +9,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::bounded;
 
 use super::args::{Cli, TortureArgs};
-use super::context::Context;
+use super::context::{Context, show_counts};
 use super::error::CliError;
 use super::exit_code;
 use super::output::{self, Output};
-use super::progress::{self, Progress};
 use super::render::{Columns, cell, duration, plural, thousands};
 use super::signals::Registered;
 use crate::config::{Config, Flags, MAX_SLOTS, StoreUrl, Surroundings};
-use crate::model::{Clock, SystemClock};
 use crate::torture::{
     self, Kind, Means, OWN, PREFIX, Report, Setting, Settings, Site, StartRunner, TortureError,
 };
@@ -58,14 +56,16 @@ pub fn run(args: &TortureArgs, cli: &Cli) -> Result<(), CliError> {
 }
 
 fn run_in(args: &TortureArgs, cli: &Cli, setting: &Setting, site: &Site) -> Result<(), CliError> {
-    let context = context(cli, site)?;
-    let is_inside = context.config.store.url == StoreUrl::Memory;
+    let mut context = context(cli, site)?;
+    let is_inside = context.config().store.url == StoreUrl::Memory;
+    if is_inside {
+        context.service = context.service.in_memory();
+    }
     let setting = &Setting { runners: if is_inside { 1 } else { setting.runners }, ..setting.clone() };
-    let store = if is_inside { context.memory_store() } else { context.store()? };
-    let library = context.library()?;
+    let store = context.service.store()?;
     let mut tasks = HashMap::new();
     for kind in Kind::ALL {
-        tasks.insert(kind, context.task(&library, &site.task(kind))?.clone());
+        tasks.insert(kind, context.loading(|service| service.task(&site.task(kind)))?);
     }
     if args.clean {
         let count = torture::clean(&*store)?;
@@ -86,22 +86,19 @@ fn run_in(args: &TortureArgs, cli: &Cli, setting: &Setting, site: &Site) -> Resu
         },
     )?;
     let start: &StartRunner<'_> = &|| {
-        let started = context.start_runner(&store, &library, None, &[]);
+        let started = context.service.start_runner(None, &[]);
         started.map_err(|error| io::Error::other(error.to_string()))
     };
     let means = Means {
         store: Arc::clone(&store),
-        url: context.config.store.url.with_secrets(),
+        url: context.config().store.url.with_secrets(),
         no_store: i32::from(exit_code::STORE),
         tasks,
-        clock: &*context.clock,
+        clock: &**context.service.clock(),
         start_inside: is_inside.then_some(start),
         interrupted: &interrupted,
     };
-    let progress = {
-        let store = Arc::clone(&store);
-        Progress::start(move || Some(progress::facts(&store.counts(None).ok()?)))
-    };
+    let progress = show_counts(&context.service, None);
     let tortured = torture::torture(setting, site, &means);
     drop(progress);
     drop(signals);
@@ -130,8 +127,7 @@ fn context(cli: &Cli, site: &Site) -> Result<Context, CliError> {
     let flags = Flags { config: Some(own.config), store: Some(store), ..Flags::default() };
     let around = Surroundings { variables: Vec::new(), ..Surroundings::of_process()? };
     let config = Config::resolve(&flags, &around)?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    Ok(Context { config, clock, json: cli.global.json })
+    Ok(Context::of(config, cli))
 }
 
 fn refuse_nonsense(setting: &Setting) -> Result<(), CliError> {

@@ -2,14 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::model::{Invocation, InvocationId, Outcome, Status, UnixMicros};
+use crate::model::{InvocationId, Outcome, Status, UnixMicros};
+use crate::service::{InvocationDocument, Tree};
 use crate::store::Counts;
 
 use super::args::TreeArgs;
 use super::context::Context;
 use super::error::CliError;
 use super::output::{self, Output, harmless_line};
-use super::render::{StatusDocument, duration, run_time, status_word, thousands};
+use super::render::{duration, run_time, status_word, thousands};
 
 /// Children of one parent that are drawn without `--all`.
 const SHOWN_CHILDREN: usize = 10;
@@ -24,18 +25,13 @@ const SHOWN_LINES: usize = 1_000;
 /// [`CliError`].
 pub fn run(args: &TreeArgs, context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
-    let existing = context.existing_store()?;
-    let root = existing.invocation(args.id)?.root;
-    let mut invocations = existing.store.tree(root)?;
-    if invocations.is_empty() {
+    let Tree { root, members, is_uprooted } = context.service.tree(args.id)?;
+    if is_uprooted {
         let message = format!("the root `{root}` was removed: what hung on it can't be drawn as a tree");
         output::note(&message);
-        invocations.push(existing.invocation(args.id)?);
     }
     if context.json {
-        for invocation in &invocations {
-            output.json(&StatusDocument::new(invocation))?;
-        }
+        members.iter().try_for_each(|member| output.json(member))?;
         return output.flush();
     }
     let (shown, lines) = if args.all { (usize::MAX, usize::MAX) } else { (SHOWN_CHILDREN, SHOWN_LINES) };
@@ -43,10 +39,10 @@ pub fn run(args: &TreeArgs, context: &Context) -> Result<(), CliError> {
         shown,
         lines,
         marked: Some(args.id).filter(|id| *id != root),
-        now: context.clock.now(),
+        now: context.service.clock().now(),
         has_colours: output.has_colours(),
     };
-    drawing.draw(&invocations, &mut |line| output.line(line))?;
+    drawing.draw(&members, &mut |line| output.line(line))?;
     output.flush()
 }
 
@@ -63,17 +59,17 @@ struct Drawing {
 
 /// What is still to be drawn, with what stands before it on its line.
 enum Step<'a> {
-    Invocation { invocation: &'a Invocation, branch: String, below: String },
-    More { rest: &'a [&'a Invocation], branch: String },
+    Invocation { invocation: &'a InvocationDocument, branch: String, below: String },
+    More { rest: &'a [&'a InvocationDocument], branch: String },
 }
 
 impl Drawing {
     fn draw(
         &self,
-        invocations: &[Invocation],
+        invocations: &[InvocationDocument],
         line: &mut impl FnMut(&str) -> Result<(), CliError>,
     ) -> Result<(), CliError> {
-        let mut children: HashMap<InvocationId, Vec<&Invocation>> = HashMap::new();
+        let mut children: HashMap<InvocationId, Vec<&InvocationDocument>> = HashMap::new();
         for invocation in invocations {
             if let Some(parent) = invocation.parent {
                 children.entry(parent).or_default().push(invocation);
@@ -121,7 +117,7 @@ impl Drawing {
         Ok(())
     }
 
-    fn describe(&self, invocation: &Invocation) -> String {
+    fn describe(&self, invocation: &InvocationDocument) -> String {
         let mut text = format!(
             "{} {}",
             harmless_line(&invocation.task),
@@ -149,7 +145,7 @@ impl Drawing {
 }
 
 /// `… and 9,990 more: 9,980 succeeded, 10 failed`.
-fn more(rest: &[&Invocation]) -> String {
+fn more(rest: &[&InvocationDocument]) -> String {
     let mut counts = Counts::default();
     for invocation in rest {
         counts.add(invocation.status, 1);

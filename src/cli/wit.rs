@@ -3,11 +3,13 @@
 use serde::Serialize;
 
 use super::args::{WitArgs, WitCommand};
-use super::context::{Context, NO_COMPONENTS_HINT};
+use super::context::Context;
 use super::error::CliError;
 use super::output::Output;
+use super::progress::Progress;
 use super::wit_deps;
 use crate::authoring::wit::Packages;
+use crate::service::NO_COMPONENTS_HINT;
 use crate::wasm::{Interface, Interfaces, LoadError};
 
 /// The remedy for tasks without an interface.
@@ -33,7 +35,7 @@ pub fn run(args: &WitArgs, context: &Context) -> Result<(), CliError> {
     if let Some(WitCommand::Deps(args)) = &args.command {
         return wit_deps::run(args, context);
     }
-    let (interfaces, errors) = context.interfaces()?;
+    let (interfaces, errors) = interfaces(context)?;
     let chosen = match &*args.names {
         [] if !errors.is_empty() => return Err(CliError::Load(errors)),
         [] => interfaces.all().iter().filter(|interface| interface.package.is_some()).collect(),
@@ -41,7 +43,7 @@ pub fn run(args: &WitArgs, context: &Context) -> Result<(), CliError> {
     };
     if chosen.is_empty() {
         let error = CliError::usage("there is no interface that could be imported");
-        return Err(match context.config.components.is_empty() {
+        return Err(match context.config().components.is_empty() {
             true => error.with_hint(NO_COMPONENTS_HINT),
             false => error.with_hint(BY_NAME_HINT),
         });
@@ -85,7 +87,7 @@ fn choose<'i>(
             return Err(CliError::Load(vec![error.clone()]));
         }
         let of_component = || interfaces.all().iter().filter(|interface| *interface.component == **name);
-        let is_component = context.config.components.iter().any(|component| *component.name == **name);
+        let is_component = context.config().components.iter().any(|component| *component.name == **name);
         let found: Vec<_> = match is_component || of_component().next().is_some() {
             true => of_component().collect(),
             false => {
@@ -108,4 +110,14 @@ fn choose<'i>(
         }
     }
     Ok(chosen)
+}
+
+/// The interfaces of every component that can be read, and what is wrong with the others.
+///
+/// # Errors
+///
+/// If the store that keeps some of them can't be used.
+pub fn interfaces(context: &Context) -> Result<(Interfaces, Vec<LoadError>), CliError> {
+    let _progress = Progress::start(|| Some("reading components".to_owned()));
+    Ok(context.service.interfaces()?)
 }

@@ -3,10 +3,11 @@
 use serde::Serialize;
 
 use super::args::WitDepsArgs;
-use super::context::{Context, NO_COMPONENTS_HINT};
+use super::context::Context;
 use super::error::CliError;
 use super::output::{self, Output};
 use crate::authoring::wit::deps::Imports;
+use crate::service::NO_COMPONENTS_HINT;
 use crate::wasm::Interface;
 
 /// A line of `wit deps --json`.
@@ -34,11 +35,11 @@ pub fn run(args: &WitDepsArgs, context: &Context) -> Result<(), CliError> {
         output::note("nothing to fetch: no tasks of other components are imported");
         return output.flush();
     }
-    if context.config.components.is_empty() {
+    if context.config().components.is_empty() {
         let message = format!("`{}` can't be found: there are no components", wanted[0]);
         return Err(CliError::usage(message).with_hint(NO_COMPONENTS_HINT));
     }
-    let (interfaces, errors) = context.interfaces()?;
+    let (interfaces, errors) = super::wit::interfaces(context)?;
     let found: Vec<Result<&Interface, String>> =
         wanted.iter().map(|import| interfaces.provider(import)).collect();
     let missing: Vec<_> = found.iter().filter_map(|found| found.as_ref().err().cloned()).collect();

@@ -50,6 +50,18 @@ impl LockedComponent {
         std::iter::once(self.digest).chain(self.earlier.iter().copied()).collect()
     }
 
+    /// Why the digest says nothing any more of the component `name`, which is in a
+    /// registry or in the store: it comes from elsewhere now.
+    pub fn moved(&self, name: &str, said: &str) -> Option<String> {
+        (self.source != said).then(|| {
+            format!(
+                "it comes from `{said}`, and the lock file has the digest of `{}`: \
+                 `run-wasm-runner lock --update {name}` accepts what is there",
+                self.source
+            )
+        })
+    }
+
     /// A copy with another digest, and this one among the earlier ones.
     pub fn moved_to(&self, source: String, digest: ComponentDigest, keep_earlier: bool) -> Self {
         let mut earlier = Vec::new();

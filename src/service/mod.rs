@@ -1,9 +1,214 @@
-//! The operations on a store, and the components that they need: what can be done,
-//! whoever asks.
+//! The operations: everything that can be done with a store and with components, whoever
+//! asks. The command line, an HTTP server and programs that embed the crate call a
+//! [`Service`]; `docs/design/service.md` says which policy lives here.
+//!
+//! Nothing here prints, exits, or knows of flags. What is told besides results (how far
+//! loading has come, what a submit found) is a value for whoever shows it.
 
-pub mod kept;
-pub mod patience;
-pub mod registry;
-pub mod shelf;
-pub mod wait;
+mod call;
+mod cancel;
+mod components;
+mod documents;
+mod error;
+mod kept;
+mod lock;
+mod packages;
+mod patience;
+mod pause;
+mod prune;
+mod read;
+mod registry;
+mod retry;
+mod run;
+mod shelf;
+mod stores;
+mod submit;
+mod wait;
 pub mod whole;
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+pub use call::Call;
+pub use cancel::{CancelRequest, Cancelling};
+pub use components::Loading;
+pub use documents::{
+    CancelDocument, CancelOutcome, ComponentDocument, InspectionDocument, InvocationDocument, LockChange,
+    LockDocument, LogDocument, PauseDocument, PruneDocument, QueueDocument, RetryDocument, RightDocument,
+    SchemaDocument, SubmitDocument, TaskDocument, TransitionDocument,
+};
+pub use error::{NO_COMPONENTS_HINT, ServiceError};
+pub use lock::LockRequest;
+pub use packages::{Pulling, Pushing};
+pub use patience::Patience;
+pub use pause::PauseRequest;
+pub use prune::PruneRequest;
+pub use read::{ListRequest, Logs, Selection, Tree};
+pub use retry::{Copied, Retried, RetryRequest, Retrying};
+pub use stores::hint as store_hint;
+pub use submit::{Found, Submission};
+pub use wait::{Waited, Waiter};
+
+use crate::config::{Config, ConfigError, read_secrets};
+use crate::model::{Clock, InvocationId, SystemClock};
+use crate::store::{Counts, MemoryStore, Store};
+use crate::wasm::{Compiler, Library};
+use patience::Access;
+
+/// Everything that can be done with one configuration, its store and its components. A
+/// handle: clones share the open store and the loaded components. Every method may be
+/// called from any thread, and blocks it.
+#[derive(Clone)]
+pub struct Service {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: Config,
+    clock: Arc<dyn Clock>,
+    compiler: Compiler,
+    patience: Patience,
+    /// Held while the store is opened.
+    opened: Mutex<Opened>,
+    /// Held while components are loaded.
+    library: Mutex<Option<Arc<Library>>>,
+    loading: Arc<Loading>,
+}
+
+/// The store, as far as somebody has asked for it.
+#[derive(Clone)]
+enum Opened {
+    Not,
+    /// It does not exist. An empty one stands in, until it is looked for again.
+    Missing(Arc<dyn Store>),
+    There(Arc<dyn Store>),
+}
+
+impl Service {
+    /// A service over what a configuration names. Nothing is opened or loaded before it
+    /// is needed. `compiler` compiles components.
+    pub fn new(config: Config, compiler: Compiler) -> Self {
+        Self::of(Shared {
+            config,
+            clock: Arc::new(SystemClock::new()),
+            compiler,
+            patience: Patience::default(),
+            opened: Mutex::new(Opened::Not),
+            library: Mutex::default(),
+            loading: Arc::default(),
+        })
+    }
+
+    fn of(shared: Shared) -> Self {
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The same with a store that is open already, whatever the configuration says.
+    pub fn with_store(&self, store: Arc<dyn Store>) -> Self {
+        Self::of(Shared { opened: Mutex::new(Opened::There(store)), ..self.copy() })
+    }
+
+    /// The same with a new store in memory.
+    pub fn in_memory(&self) -> Self {
+        self.with_store(self.memory_store())
+    }
+
+    /// The same with another patience.
+    pub fn with_patience(&self, patience: Patience) -> Self {
+        Self::of(Shared { patience, ..self.copy() })
+    }
+
+    fn copy(&self) -> Shared {
+        let shared = &*self.shared;
+        Shared {
+            config: shared.config.clone(),
+            clock: Arc::clone(&shared.clock),
+            compiler: shared.compiler.clone(),
+            patience: shared.patience,
+            opened: Mutex::new(shared.opened.lock().clone()),
+            library: Mutex::new(shared.library.lock().clone()),
+            loading: Arc::clone(&shared.loading),
+        }
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// The clock of this process.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.shared.clock
+    }
+
+    /// How far the loading of components has come, for whoever shows it.
+    pub fn loading(&self) -> Arc<Loading> {
+        Arc::clone(&self.shared.loading)
+    }
+
+    /// Reads the secrets that components are granted: for whoever runs guests.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError::Config`] with all that can't be had.
+    pub fn read_secrets(&self) -> Result<(), ServiceError> {
+        read_secrets(&self.config().components).map_err(|problems| ConfigError(problems).into())
+    }
+
+    /// Opens the store, and creates it if need be.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be opened, or ends with the process.
+    pub fn store(&self) -> Result<Arc<dyn Store>, ServiceError> {
+        let mut opened = self.shared.opened.lock();
+        if let Opened::There(store) = &*opened {
+            return Ok(Arc::clone(store));
+        }
+        let store = stores::open(self.config(), self.clock())?;
+        *opened = Opened::There(Arc::clone(&store));
+        Ok(store)
+    }
+
+    /// Why nothing is found in the store, if it did not exist when it was last asked.
+    pub fn missing(&self) -> Option<String> {
+        match &*self.shared.opened.lock() {
+            Opened::Missing(_) => Some(format!("the store `{}` does not exist yet", self.config().store.url)),
+            Opened::Not | Opened::There(_) => None,
+        }
+    }
+
+    /// Counts invocations by status, of one tree or of the whole store: for a line of
+    /// progress, so that a store that is away is not waited for; `None` then.
+    pub fn counts(&self, root: Option<InvocationId>) -> Option<Counts> {
+        self.existing().ok()?.store().counts(root).ok()
+    }
+
+    /// The store to put something into.
+    fn access(&self) -> Result<Access, ServiceError> {
+        Ok(Access::new(self.store()?, self.shared.patience))
+    }
+
+    /// The store to look for something in it: an empty one if it does not exist. Nothing
+    /// is created.
+    fn existing(&self) -> Result<Access, ServiceError> {
+        let mut opened = self.shared.opened.lock();
+        if !matches!(&*opened, Opened::There(_)) {
+            let found = stores::open_existing(self.config(), self.clock())?;
+            *opened = match (found, &*opened) {
+                (Some(store), _) => Opened::There(store),
+                (None, Opened::Missing(empty)) => Opened::Missing(Arc::clone(empty)),
+                (None, _) => Opened::Missing(self.memory_store()),
+            };
+        }
+        let (Opened::There(store) | Opened::Missing(store)) = &*opened else {
+            unreachable!("it was looked for above")
+        };
+        Ok(Access::new(Arc::clone(store), self.shared.patience))
+    }
+
+    fn memory_store(&self) -> Arc<dyn Store> {
+        Arc::new(MemoryStore::new(Arc::clone(self.clock())))
+    }
+}

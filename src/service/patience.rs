@@ -1,13 +1,91 @@
-//! What commands that work through many invocations have in common.
+//! Patience with a store that is away, and consideration for others who use it.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-/// One transaction does so many.
-pub const CHUNK: usize = 500;
+use crate::store::{Batch, Receipt, Store, StoreError};
 
-/// Pauses after a transaction that began then for as long as it took, so that
-/// runners get at the store in between: a lock that is taken again at once is
-/// hardly ever had by others, and leases would run out.
-pub fn give_way(began: Instant) {
+/// The most invocations that one transaction of an operation on many changes.
+pub(super) const CHUNK: usize = 500;
+
+/// The most bytes of arguments that one transaction submits, roughly.
+pub(super) const CHUNK_BYTES: usize = 16 << 20;
+
+/// How long an operation tries again while a store that is reached over a network is
+/// away: its server restarts, a cable is pulled.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// In all, from the first try of each question on.
+    pub total: Duration,
+    /// After the first try. It doubles with every other.
+    pub first_pause: Duration,
+    /// The longest pause.
+    pub last_pause: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            total: Duration::from_secs(30),
+            first_pause: Duration::from_millis(50),
+            last_pause: Duration::from_secs(1),
+        }
+    }
+}
+
+/// A store, and the patience with which it is asked.
+#[derive(Clone)]
+pub(super) struct Access {
+    store: Arc<dyn Store>,
+    patience: Patience,
+}
+
+impl Access {
+    pub(super) fn new(store: Arc<dyn Store>, patience: Patience) -> Self {
+        Self { store, patience }
+    }
+
+    /// The store itself, without patience: for runners, which have their own.
+    pub(super) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Asks for something that can be asked twice, again if the store can't be reached
+    /// now.
+    ///
+    /// # Errors
+    ///
+    /// What the store said last.
+    pub(super) fn ask<T>(&self, ask: impl Fn(&dyn Store) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let began = Instant::now();
+        let Patience { total, first_pause: mut pause, last_pause } = self.patience;
+        loop {
+            match ask(&*self.store) {
+                Err(StoreError::Unavailable { .. })
+                    if self.store.is_remote() && began.elapsed() + pause < total =>
+                {
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(last_pause);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Commits a batch, again if the answer was lost: submits carry their ids, and what
+    /// else operations ask for changes nothing the second time.
+    ///
+    /// # Errors
+    ///
+    /// As [`ask`](Self::ask).
+    pub(super) fn commit(&self, batch: &Batch) -> Result<Receipt, StoreError> {
+        self.ask(|store| store.commit(batch))
+    }
+}
+
+/// Pauses after a transaction that began then for as long as it took, so that runners
+/// get at the store in between: a lock that is taken again at once is hardly ever had by
+/// others, and leases would run out.
+pub(super) fn give_way(began: Instant) {
     std::thread::sleep(began.elapsed());
 }

@@ -1,19 +1,18 @@
 //! Components that travel with the store: fetched once, kept as files by digest.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use crate::config::Config;
 use crate::model::ComponentDigest;
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 use crate::wasm;
 
 use super::kept::{KeepError, Kept};
-use super::wait::patiently;
+use super::patience::Access;
 
 /// The components in a store, and the files in which this user keeps them.
 pub struct Shelf {
-    store: Arc<dyn Store>,
+    store: Access,
     kept: Kept,
 }
 
@@ -38,7 +37,7 @@ pub enum ShelfError {
 
 impl Shelf {
     /// The shelf of a store.
-    pub fn new(store: Arc<dyn Store>, config: &Config) -> Self {
+    pub fn new(store: Access, config: &Config) -> Self {
         Self { store, kept: Kept::components(config) }
     }
 
@@ -58,7 +57,7 @@ impl Shelf {
         if let Some(found) = self.kept.find(wanted) {
             return Ok(Some(found));
         }
-        let Some(bytes) = patiently(&*self.store, || self.store.component(wanted))? else {
+        let Some(bytes) = self.store.ask(|store| store.component(wanted))? else {
             return Ok(None);
         };
         let found = ComponentDigest::of(&bytes);

@@ -23,6 +23,20 @@ impl Task {
         }
     }
 
+    /// The task with its types: `fib(n: u32) -> u64`.
+    pub fn signature(&self) -> String {
+        let parameters = self.parameters.iter();
+        let parameters: Vec<_> =
+            parameters.map(|parameter| format!("{}: {}", parameter.name, parameter.type_name)).collect();
+        let result = self.result.as_ref().map(|result| format!(" -> {result}")).unwrap_or_default();
+        format!("{}({}){result}", self.id, parameters.join(", "))
+    }
+
+    /// The first line of what its component says of it.
+    pub fn summary(&self) -> Option<&str> {
+        self.docs.as_deref()?.lines().next()
+    }
+
     /// The key by which its concurrency and rate rules count an invocation with these checked
     /// arguments.
     fn lane(&self, arguments: &str) -> Option<RuleKey> {

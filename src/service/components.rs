@@ -1,0 +1,267 @@
+//! The components of a configuration: found where they are, checked against the lock
+//! file, fetched if need be, loaded.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::config::{Component, ComponentOrigin, ConfigError, Origin, Problem, StoreUrl};
+use crate::model::ComponentDigest;
+use crate::store::PushedComponent;
+use crate::wasm::{ComponentSource, Interfaces, Library, LibraryOptions, LoadError, Task};
+
+use super::error::{NO_COMPONENTS_HINT, ServiceError};
+use super::patience::Access;
+use super::registry::Registry;
+use super::shelf::{Shelf, ShelfError};
+use super::{Opened, Service};
+
+/// How far the loading of components has come.
+#[derive(Debug, Default)]
+pub struct Loading {
+    loaded: Arc<AtomicUsize>,
+    /// 0 while nothing is loaded.
+    total: AtomicUsize,
+}
+
+impl Loading {
+    /// How many components are loaded or refused, and of how many; `None` while none are
+    /// being loaded.
+    pub fn progress(&self) -> Option<(usize, usize)> {
+        let total = self.total.load(Ordering::Relaxed);
+        (total > 0).then(|| (self.loaded.load(Ordering::Relaxed), total))
+    }
+}
+
+impl Service {
+    /// Loads every component, once; those that the store keeps are fetched from it. If
+    /// none is configured, all that were pushed into the store are. If the store is open
+    /// by then, other versions of pinned components come from it.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError::Load`] with everything that is wrong with the components, or
+    /// [`ServiceError::Config`] with all that names no task.
+    pub fn library(&self) -> Result<Arc<Library>, ServiceError> {
+        let mut library = self.shared.library.lock();
+        if let Some(library) = &*library {
+            return Ok(Arc::clone(library));
+        }
+        let loaded = self.load()?;
+        *library = Some(Arc::clone(&loaded));
+        Ok(loaded)
+    }
+
+    /// Finds a task by its id, or by a shorter form that names only one.
+    ///
+    /// # Errors
+    ///
+    /// As [`library`](Self::library); [`ServiceError::Unknown`] with the candidates.
+    pub fn task(&self, name: &str) -> Result<Task, ServiceError> {
+        let library = self.library()?;
+        library.resolve(name).cloned().map_err(|error| ServiceError::Unknown {
+            message: error.to_string(),
+            hint: Some(match self.config().components.is_empty() {
+                true => NO_COMPONENTS_HINT.to_owned(),
+                false => "`run-wasm-runner tasks` lists all tasks with their types".to_owned(),
+            }),
+        })
+    }
+
+    /// The full id of a task that is to be found in the store. A name that looks
+    /// like one is taken as it is: its component may be gone while its invocations
+    /// are still there.
+    ///
+    /// # Errors
+    ///
+    /// As [`task`](Self::task).
+    pub fn task_id(&self, name: &str) -> Result<Arc<str>, ServiceError> {
+        if name.contains('/') || self.config().components.is_empty() {
+            return Ok(name.into());
+        }
+        Ok(self.task(name)?.id)
+    }
+
+    /// The interfaces of every component that can be read, and what is wrong with
+    /// those that can't.
+    ///
+    /// # Errors
+    ///
+    /// If the store that keeps some of them can't be used.
+    pub fn interfaces(&self) -> Result<(Interfaces, Vec<LoadError>), ServiceError> {
+        let sources = self.sources(self.store_of_components()?.as_ref())?;
+        let cache = self.config().cache_directory.as_deref();
+        Ok(Interfaces::load(&sources, cache, self.shared.compiler.clone()))
+    }
+
+    /// A configured component with its file, which is fetched if need be; `None` if
+    /// none has that name.
+    ///
+    /// # Errors
+    ///
+    /// As [`library`](Self::library).
+    pub fn source(&self, name: &str) -> Result<Option<ComponentSource>, ServiceError> {
+        let Some(component) = self.config().component(name) else { return Ok(None) };
+        if let Some(path) = component.origin.file() {
+            return Ok(Some(component.at(path.to_owned(), Vec::new())));
+        }
+        let store = self.store_of_components()?;
+        let pushed = store.as_ref().map_or(Ok(Vec::new()), |store| store.ask(|store| store.components()))?;
+        self.prepare(component, &pushed, store.as_ref()).map(Some)
+    }
+
+    /// Registries, with what was fetched from them.
+    pub(super) fn registry(&self) -> Registry {
+        Registry::new(self.config())
+    }
+
+    fn load(&self) -> Result<Arc<Library>, ServiceError> {
+        let shared = &*self.shared;
+        let opened = match &*shared.opened.lock() {
+            Opened::There(store) => Some(Access::new(Arc::clone(store), shared.patience)),
+            Opened::Not | Opened::Missing(_) => None,
+        };
+        let store = match opened {
+            Some(opened) => Some(opened),
+            None => self.store_of_components()?,
+        };
+        let sources = self.sources(store.as_ref())?;
+        let loading = &shared.loading;
+        let options = LibraryOptions {
+            cache_directory: shared.config.cache_directory.clone(),
+            compiler: shared.compiler.clone(),
+            max_live: shared.config.max_live,
+            loaded: Arc::clone(&loading.loaded),
+        };
+        loading.loaded.store(0, Ordering::Relaxed);
+        loading.total.store(sources.len(), Ordering::Relaxed);
+        let library = Library::load(&sources, &options, Arc::clone(&shared.clock));
+        loading.total.store(0, Ordering::Relaxed);
+        let mut library = library.map_err(ServiceError::Load)?;
+        if let Some(store) = store {
+            library.fetch_versions_from(Box::new(Shelf::new(store, &shared.config)));
+        }
+        let unresolved = shared.config.task_sections.iter().filter_map(|(task, place)| {
+            let error = library.resolve(task).err()?;
+            Some(Problem::new(Origin::File, format!("`[task.\"{task}\"]`: {error}")).at(place))
+        });
+        let unknown = shared.config.submits.iter().filter_map(|one| {
+            let error = library.check_submits(&one.task).err()?;
+            Some(Problem::new(Origin::File, format!("`{}`: {error}", one.key)).at(&one.place))
+        });
+        let unresolved: Vec<_> = unresolved.chain(unknown).collect();
+        if unresolved.is_empty() { Ok(Arc::new(library)) } else { Err(ConfigError(unresolved).into()) }
+    }
+
+    /// The store, if it is there and components come from it.
+    fn store_of_components(&self) -> Result<Option<Access>, ServiceError> {
+        let config = self.config();
+        if matches!(config.store.url, StoreUrl::Memory) || !config.needs_store_for_components() {
+            return Ok(None);
+        }
+        let existing = self.existing()?;
+        Ok(self.missing().is_none().then_some(existing))
+    }
+
+    /// The components to load, each with its file, and what the lock file says of it.
+    fn sources(&self, store: Option<&Access>) -> Result<Vec<ComponentSource>, ServiceError> {
+        let config = self.config();
+        let mut components = Cow::Borrowed(&config.components[..]);
+        let pushed = match store.filter(|_| config.needs_store_for_components()) {
+            Some(store) => store.ask(|store| store.components())?,
+            None => Vec::new(),
+        };
+        if components.is_empty() {
+            let mut names: Vec<_> = pushed.iter().map(|one| Arc::clone(&one.name)).collect();
+            names.dedup();
+            components.to_mut().extend(names.into_iter().map(|name| Component {
+                tasks: config.task_options.clone(),
+                ..Component::new(name, ComponentOrigin::Store)
+            }));
+        }
+        let (mut sources, mut errors) = (Vec::with_capacity(components.len()), Vec::new());
+        for component in components.iter() {
+            match self.prepare(component, &pushed, store) {
+                Ok(source) => sources.push(source),
+                Err(ServiceError::Load(mut found)) => errors.append(&mut found),
+                Err(error) => return Err(error),
+            }
+        }
+        if errors.is_empty() { Ok(sources) } else { Err(ServiceError::Load(errors)) }
+    }
+
+    /// Finds out which digests a component may have, and gets its file from wherever it comes from.
+    fn prepare(
+        &self,
+        component: &Component,
+        pushed: &[PushedComponent],
+        store: Option<&Access>,
+    ) -> Result<ComponentSource, ServiceError> {
+        let locked = self.locked(component)?;
+        let path = match &component.origin {
+            ComponentOrigin::File(path) => path.clone(),
+            ComponentOrigin::Registry(reference) => {
+                let found = self.registry().load(reference, locked.first().copied());
+                found.map_err(|error| unloaded(component, reference.to_string(), error.to_string()))?.path
+            }
+            ComponentOrigin::Store => self.fetch_pushed(component, locked.first().copied(), pushed, store)?,
+        };
+        Ok(component.at(path, locked))
+    }
+
+    /// The digests that a component may have; any if there is none. One that only a flag
+    /// names has no grants, and needs no lock.
+    fn locked(&self, component: &Component) -> Result<Vec<ComponentDigest>, ServiceError> {
+        let Some(lock) = &self.config().lock else { return Ok(Vec::new()) };
+        let Some(entry) = lock.components.get(&*component.name) else {
+            if component.origin.file().is_some() && !component.is_in_file {
+                return Ok(Vec::new());
+            }
+            let message = "it is not in the lock file: `run-wasm-runner lock` adds it";
+            return Err(unloaded(component, component.origin.to_string(), message));
+        };
+        if component.origin.registry().is_some()
+            && let said = component.origin.to_string()
+            && let Some(message) = entry.moved(&component.name, &said)
+        {
+            return Err(unloaded(component, said, message));
+        }
+        Ok(entry.allowed())
+    }
+
+    /// Gets the file of a component from the store.
+    fn fetch_pushed(
+        &self,
+        component: &Component,
+        locked: Option<ComponentDigest>,
+        pushed: &[PushedComponent],
+        store: Option<&Access>,
+    ) -> Result<PathBuf, ServiceError> {
+        let url = self.config().store.url.to_string();
+        // Of each name the newest comes first.
+        let newest = pushed.iter().find(|one| one.name == component.name).map(|one| one.digest);
+        let (Some(digest), Some(store)) = (locked.or(newest), store) else {
+            return Err(unloaded(component, url, not_pushed(&component.name)));
+        };
+        match Shelf::new(store.clone(), self.config()).file(digest) {
+            Ok(Some(path)) => Ok(path),
+            Ok(None) => {
+                let message = format!("the lock file has `{digest}`, which nobody has pushed");
+                Err(unloaded(component, url, message))
+            }
+            Err(ShelfError::Store(error)) => Err(error.into()),
+            Err(error) => Err(unloaded(component, url, error.to_string())),
+        }
+    }
+}
+
+/// Says that the store has nothing under a component's name.
+pub(super) fn not_pushed(name: &str) -> String {
+    format!("nothing was pushed under that name (`run-wasm-runner component push {name}` where it is)")
+}
+
+pub(super) fn unloaded(component: &Component, path: String, message: impl Into<String>) -> ServiceError {
+    let (component, message) = (component.name.to_string(), message.into());
+    ServiceError::Load(vec![LoadError { component, path, message }])
+}

@@ -1,0 +1,166 @@
+//! Writing the lock file: which bytes each configured component has.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use crate::config::{Component, ComponentOrigin, Lock, LockedComponent};
+use crate::model::ComponentDigest;
+use crate::store::PushedComponent;
+use crate::wasm::{VersionPolicy, check_lock};
+
+use super::components::{not_pushed, unloaded};
+use super::error::known;
+use super::whole::write_whole;
+use super::{LockChange, LockDocument, Service, ServiceError};
+
+/// Which entries may change.
+#[derive(Debug, Clone, Default)]
+pub struct LockRequest {
+    /// Those of these components.
+    pub update: Vec<String>,
+    /// All of them.
+    pub update_all: bool,
+}
+
+impl Service {
+    /// Writes down which bytes each component of the configuration file has. What is
+    /// locked already changes only if the request says so.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError::Load`] with everything that changed and was not to be updated:
+    /// nothing is written then.
+    pub fn lock(&self, request: &LockRequest) -> Result<Vec<LockDocument>, ServiceError> {
+        let config = self.config();
+        let Some(file) = &config.file else {
+            let message = "there is no `wasm-runner.toml` here or above, and so nothing to lock";
+            return Err(ServiceError::invalid(message).with_hint("`--config FILE` names another file"));
+        };
+        let components: Vec<_> = config.components.iter().filter(|component| component.is_in_file).collect();
+        let names = || components.iter().map(|component| &*component.name);
+        for name in &request.update {
+            if !names().any(|known| known == name) {
+                return Err(ServiceError::unknown("component", name, names(), known(names())));
+            }
+        }
+        let old = config.lock.as_ref().map(|lock| lock.components.clone()).unwrap_or_default();
+        let is_updated =
+            |name: &str| request.update_all || request.update.iter().any(|update| update == name);
+        let mut now = Now { service: self, pushed: None };
+        let mut new = BTreeMap::new();
+        let mut changes = Vec::new();
+        let mut errors = Vec::new();
+        for component in &components {
+            let name = component.name.to_string();
+            let said = component.origin.in_lock_of(file);
+            let entry = match old.get(&name) {
+                None => now.digest(component).map(|digest| {
+                    let entry = LockedComponent { source: said, digest, earlier: Vec::new() };
+                    (entry, LockChange::Added)
+                }),
+                Some(entry) if is_updated(&name) => now.digest(component).map(|digest| {
+                    let moved = entry.moved_to(said, digest, component.version == VersionPolicy::Pinned);
+                    let change = if moved == *entry { LockChange::Unchanged } else { LockChange::Updated };
+                    (moved, change)
+                }),
+                Some(entry) => {
+                    now.check(component, entry, &said).map(|()| (entry.clone(), LockChange::Unchanged))
+                }
+            };
+            match entry {
+                Ok((entry, change)) => {
+                    changes.push(document(&name, &entry, change));
+                    new.insert(name, entry);
+                }
+                Err(ServiceError::Load(mut found)) => errors.append(&mut found),
+                Err(error) => return Err(error),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(ServiceError::Load(errors));
+        }
+        let removed = old.iter().filter(|(name, _)| !new.contains_key(*name));
+        changes.extend(removed.map(|(name, entry)| document(name, entry, LockChange::Removed)));
+        let path = Lock::path_beside(file);
+        let lock = Lock::new(new);
+        if config.lock.as_ref() != Some(&lock) {
+            write_whole(&path, lock.to_text().as_bytes(), 0o666).map_err(|error| {
+                ServiceError::System(format!("`{}` can't be written: {error}", path.display()))
+            })?;
+        }
+        Ok(changes)
+    }
+}
+
+fn document(name: &str, entry: &LockedComponent, change: LockChange) -> LockDocument {
+    LockDocument { name: name.to_owned(), digest: entry.digest, source: entry.source.clone(), change }
+}
+
+/// What components are at this moment.
+struct Now<'s> {
+    service: &'s Service,
+    /// Of each name the newest comes first.
+    pushed: Option<Vec<PushedComponent>>,
+}
+
+impl Now<'_> {
+    /// The digest of a component, wherever it is.
+    fn digest(&mut self, component: &Component) -> Result<ComponentDigest, ServiceError> {
+        let config = self.service.config();
+        match &component.origin {
+            ComponentOrigin::Registry(reference) => {
+                let found = self.service.registry().resolve(reference);
+                found
+                    .map(|found| found.digest)
+                    .map_err(|error| unloaded(component, reference.to_string(), error.to_string()))
+            }
+            ComponentOrigin::Store => {
+                let newest =
+                    self.pushed()?.iter().find(|one| one.name == component.name).map(|one| one.digest);
+                newest.ok_or_else(|| {
+                    unloaded(component, config.store.url.to_string(), not_pushed(&component.name))
+                })
+            }
+            ComponentOrigin::File(path) => digest_of_file(path, config.compile.component_bytes)
+                .map_err(|message| unloaded(component, path.display().to_string(), message)),
+        }
+    }
+
+    /// Checks that what the lock says still holds. What a registry or the store has
+    /// meanwhile does not matter: the lock says which of it is taken.
+    fn check(
+        &mut self,
+        component: &Component,
+        entry: &LockedComponent,
+        said: &str,
+    ) -> Result<(), ServiceError> {
+        let Some(path) = component.origin.file() else {
+            return match entry.moved(&component.name, said) {
+                None => Ok(()),
+                Some(message) => Err(unloaded(component, said.to_owned(), message)),
+            };
+        };
+        let found = self.digest(component)?;
+        check_lock(&component.name, found, entry.digest)
+            .map_err(|message| unloaded(component, path.display().to_string(), message))
+    }
+
+    fn pushed(&mut self) -> Result<&[PushedComponent], ServiceError> {
+        if self.pushed.is_none() {
+            self.pushed = Some(self.service.existing()?.ask(|store| store.components())?);
+        }
+        Ok(self.pushed.as_deref().unwrap_or_default())
+    }
+}
+
+fn digest_of_file(path: &Path, most: u64) -> Result<ComponentDigest, String> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes));
+    read.map_err(|error| format!("the file can't be read: {error}"))?;
+    if bytes.len() as u64 > most {
+        return Err(format!("it has more than the {most} bytes that `compile.component` allows"));
+    }
+    Ok(ComponentDigest::of(&bytes))
+}

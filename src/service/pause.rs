@@ -1,0 +1,98 @@
+//! Holding queues and tasks back, and letting them go on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::patience::Access;
+use super::run::choose_queue;
+use super::{PauseDocument, QueueDocument, Service, ServiceError};
+use crate::model::DEFAULT_QUEUE;
+use crate::store::{Batch, Pause, PauseTarget};
+
+/// What to hold back, or to let go on.
+#[derive(Debug, Clone)]
+pub struct PauseRequest {
+    /// Queues by name.
+    pub queues: Vec<String>,
+    /// Tasks, in any form that names only one.
+    pub tasks: Vec<String>,
+    /// `false` to let them go on.
+    pub paused: bool,
+}
+
+impl Service {
+    /// Pauses or resumes queues and tasks.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError::Unknown`] if nothing knows one of them: nothing is changed then.
+    pub fn pause(&self, request: &PauseRequest) -> Result<Vec<PauseDocument>, ServiceError> {
+        let access = self.access()?;
+        let paused = request.paused;
+        let mut documents = Vec::new();
+        for name in &request.queues {
+            documents.push(PauseDocument::Queue { queue: self.known_queue(name, &access)?, paused });
+        }
+        for name in &request.tasks {
+            documents.push(PauseDocument::Task { task: self.known_task(name, &access)?, paused });
+        }
+        let pauses = documents.iter().map(|document| Pause {
+            target: match document {
+                PauseDocument::Queue { queue, .. } => PauseTarget::Queue(Arc::clone(queue)),
+                PauseDocument::Task { task, .. } => PauseTarget::Task(Arc::clone(task)),
+            },
+            paused,
+        });
+        access.commit(&Batch { pauses: pauses.collect(), ..Batch::default() })?;
+        Ok(documents)
+    }
+
+    /// Lists tasks with their queues, rules and pauses, by queue.
+    ///
+    /// # Errors
+    ///
+    /// If the store can't be read.
+    pub fn queues(&self) -> Result<Vec<QueueDocument>, ServiceError> {
+        let access = self.existing()?;
+        let paused = access.ask(|store| store.paused())?;
+        let unfinished: BTreeMap<_, _> =
+            access.ask(|store| store.unfinished_by_task())?.into_iter().collect();
+        let rules = access.ask(|store| store.rules())?.into_iter();
+        let mut documents: Vec<_> = rules
+            .map(|rule| QueueDocument {
+                paused: paused.contains(&PauseTarget::Queue(Arc::clone(&rule.queue)))
+                    || paused.contains(&PauseTarget::Task(Arc::clone(&rule.task))),
+                unfinished: unfinished.get(&rule.task).copied().unwrap_or(0),
+                concurrency: rule.concurrency.map(|concurrency| concurrency.limit),
+                blocked: rule.concurrency.map(|concurrency| concurrency.blocked.as_str()),
+                rate: rule.rate.map(|rate| rate.limit),
+                rate_window: rule.rate.map(|rate| rate.window),
+                queue: rule.queue,
+                task: rule.task,
+            })
+            .collect();
+        documents.sort_by(|a, b| (&a.queue, &a.task).cmp(&(&b.queue, &b.task)));
+        Ok(documents)
+    }
+
+    /// The queue of that name, if the configuration or the store knows one.
+    fn known_queue(&self, name: &str, access: &Access) -> Result<Arc<str>, ServiceError> {
+        let mut known = self.config().queues();
+        known.extend(access.ask(|store| store.rules())?.into_iter().map(|rule| rule.queue));
+        known.extend(access.ask(|store| store.paused())?.into_iter().filter_map(|target| match target {
+            PauseTarget::Queue(name) => Some(name),
+            PauseTarget::Task(_) => None,
+        }));
+        known.insert(DEFAULT_QUEUE.into());
+        choose_queue(name, &known)
+    }
+
+    /// The full id of a task that the configuration or the store knows.
+    fn known_task(&self, name: &str, access: &Access) -> Result<Arc<str>, ServiceError> {
+        // Its component may be gone while its invocations are still there.
+        if let Some(rule) = access.ask(|store| store.rules())?.into_iter().find(|rule| &*rule.task == name) {
+            return Ok(rule.task);
+        }
+        Ok(self.task(name)?.id)
+    }
+}

@@ -1,0 +1,171 @@
+//! Reading: what the store has of invocations.
+
+use std::sync::Arc;
+
+use super::patience::Access;
+use super::{InvocationDocument, LogDocument, Service, ServiceError, TransitionDocument};
+use crate::model::{Invocation, InvocationId, Status};
+use crate::store::Filter;
+
+/// Which invocations to list.
+#[derive(Debug, Clone, Default)]
+pub struct ListRequest {
+    /// Only those with one of these statuses; empty means all, or what an operation that
+    /// changes them says.
+    pub statuses: Vec<Status>,
+    /// Only those of this task, in any form that names only one.
+    pub task: Option<String>,
+    /// At most this many, the newest; `None` means all.
+    pub limit: Option<usize>,
+}
+
+/// Which invocations to change.
+#[derive(Debug, Clone)]
+pub enum Selection {
+    /// These.
+    Ids(Vec<InvocationId>),
+    /// All that are listed.
+    Listed(ListRequest),
+}
+
+/// A tree of invocations.
+#[derive(Debug)]
+pub struct Tree {
+    /// Its root.
+    pub root: InvocationId,
+    /// Its members, parents before children, siblings in the order of their submit. If the
+    /// root was removed, the one that was asked for, alone.
+    pub members: Vec<InvocationDocument>,
+    /// Whether the root was removed.
+    pub is_uprooted: bool,
+}
+
+/// What the guests of an invocation wrote.
+#[derive(Debug)]
+pub struct Logs {
+    /// The latest attempt.
+    pub attempt: u32,
+    /// In order.
+    pub entries: Vec<LogDocument>,
+}
+
+impl Service {
+    /// Reads one invocation.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError::Unknown`] if nobody has that id.
+    pub fn status(&self, id: InvocationId) -> Result<InvocationDocument, ServiceError> {
+        self.invocation(id).map(InvocationDocument::from)
+    }
+
+    /// Reads the arguments of an invocation as JSON text; `None` if nobody has that id.
+    ///
+    /// # Errors
+    ///
+    /// If the store can't be read.
+    pub fn arguments(&self, id: InvocationId) -> Result<Option<Arc<str>>, ServiceError> {
+        Ok(self.existing()?.ask(|store| store.arguments(id))?)
+    }
+
+    /// Lists invocations, newest first, without values.
+    ///
+    /// # Errors
+    ///
+    /// If the task is unknown, or the store can't be read.
+    pub fn list(&self, request: &ListRequest) -> Result<Vec<InvocationDocument>, ServiceError> {
+        let access = self.existing()?;
+        let filter = self.filter(request, Vec::new())?;
+        let found = access.ask(|store| store.list(&filter))?;
+        Ok(found.into_iter().map(InvocationDocument::from).collect())
+    }
+
+    /// Reads the tree that an invocation belongs to, without values.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError::Unknown`] if nobody has that id.
+    pub fn tree(&self, id: InvocationId) -> Result<Tree, ServiceError> {
+        let found = self.invocation(id)?;
+        let root = found.root;
+        let mut members = self.existing()?.ask(|store| store.tree(root))?;
+        let is_uprooted = members.is_empty();
+        if is_uprooted {
+            members.push(found);
+        }
+        Ok(Tree { root, members: members.into_iter().map(InvocationDocument::from).collect(), is_uprooted })
+    }
+
+    /// Reads the transitions of an invocation, in the order in which they happened.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError::Unknown`] if nobody has that id.
+    pub fn history(&self, id: InvocationId) -> Result<Vec<TransitionDocument>, ServiceError> {
+        let history = self.existing()?.ask(|store| store.history(id))?;
+        // Every invocation was submitted, and that is in its history.
+        if history.is_empty() {
+            return Err(self.unknown(id));
+        }
+        Ok(history.into_iter().map(TransitionDocument::from).collect())
+    }
+
+    /// Reads what the guests of an invocation wrote.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError::Unknown`] if nobody has that id.
+    pub fn logs(&self, id: InvocationId) -> Result<Logs, ServiceError> {
+        let attempt = self.invocation(id)?.attempt;
+        let entries = self.existing()?.ask(|store| store.logs(id))?;
+        Ok(Logs { attempt, entries: entries.into_iter().map(LogDocument::from).collect() })
+    }
+
+    /// The error for an id that nobody has.
+    pub fn unknown(&self, id: InvocationId) -> ServiceError {
+        let hint = match self.missing() {
+            Some(missing) => format!("{missing}: give the one it was submitted to with `--store URL`"),
+            None => format!(
+                "the store is `{}`; `run-wasm-runner list` shows what is in it",
+                self.existing().map_or_else(
+                    |_| self.config().store.url.to_string(),
+                    |access| access.store().url().to_owned()
+                )
+            ),
+        };
+        ServiceError::Unknown { message: format!("unknown invocation `{id}`"), hint: Some(hint) }
+    }
+
+    pub(super) fn invocation(&self, id: InvocationId) -> Result<Invocation, ServiceError> {
+        let found = self.existing()?.ask(|store| store.get(&[id]))?.pop().flatten();
+        found.ok_or_else(|| self.unknown(id))
+    }
+
+    /// The ids that an operation is to work through: as they are named, or the oldest
+    /// first, so that a parent comes before its children.
+    pub(super) fn select(
+        &self,
+        access: &Access,
+        selection: Selection,
+        statuses: Vec<Status>,
+    ) -> Result<Vec<InvocationId>, ServiceError> {
+        match selection {
+            Selection::Ids(ids) => Ok(ids),
+            Selection::Listed(request) => {
+                let filter = self.filter(&request, statuses)?;
+                let mut ids = access.ask(|store| store.ids(&filter))?;
+                ids.reverse();
+                Ok(ids)
+            }
+        }
+    }
+
+    /// What the store is asked for; `statuses` if the request names none.
+    fn filter(&self, request: &ListRequest, statuses: Vec<Status>) -> Result<Filter, ServiceError> {
+        Ok(Filter {
+            statuses: if request.statuses.is_empty() { statuses } else { request.statuses.clone() },
+            task: request.task.as_deref().map(|name| self.task_id(name)).transpose()?,
+            limit: request.limit.unwrap_or(usize::MAX),
+        })
+    }
+}

@@ -1,0 +1,95 @@
+//! Starting a runner.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::config::{ConfigError, Origin, Problem};
+use crate::model::InvocationId;
+use crate::runner::{LogObserver, Observers, Runner, RunnerOptions};
+use crate::store::TaskSet;
+use crate::wasm::Library;
+
+use super::Service;
+use super::error::{NO_COMPONENTS_HINT, ServiceError, known};
+
+impl Service {
+    /// Opens the store and loads the components for a runner.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError`]: also if there is nothing to run.
+    pub fn prepare_runner(&self) -> Result<Arc<Library>, ServiceError> {
+        let existing = self.existing()?;
+        if self.config().components.is_empty() && existing.ask(|store| store.components())?.is_empty() {
+            let problem = Problem::new(Origin::File, "there is nothing to run");
+            return Err(ConfigError::from(problem.hint(NO_COMPONENTS_HINT)).into());
+        }
+        self.read_secrets()?;
+        // The store first: a wrong one is told at once, not after a long compile.
+        self.store()?;
+        self.library()
+    }
+
+    /// Starts a runner as it is configured: for one tree, or else for everything of some
+    /// queues, or of all if none are named.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError::Store`] or [`ServiceError::System`]; nothing is left running then.
+    pub fn start_runner(
+        &self,
+        only_root: Option<InvocationId>,
+        queues: &[String],
+    ) -> Result<Runner, ServiceError> {
+        let (store, library, config) = (self.store()?, self.library()?, self.config());
+        let mut observers = Observers::default();
+        if LogObserver::is_enabled() {
+            observers.add(Arc::new(LogObserver));
+        }
+        let options = RunnerOptions {
+            slots: config.slots,
+            max_live: config.max_live,
+            final_cache_entries: config.final_cache_entries,
+            final_cache_bytes: config.final_cache_bytes,
+            lease: config.lease,
+            grace: config.grace,
+            only_root,
+            // What runs one tree leaves the rest of the store alone.
+            retention: if only_root.is_none() { config.retention.clone() } else { Vec::new() },
+            observers,
+            only_tasks: self.tasks_of(&library, queues)?,
+        };
+        Ok(Runner::start(store, library, Arc::clone(self.clock()), options)?)
+    }
+
+    /// The tasks of some queues; `None` if all queues are meant.
+    fn tasks_of(&self, library: &Library, queues: &[String]) -> Result<Option<Arc<TaskSet>>, ServiceError> {
+        if queues.is_empty() {
+            return Ok(None);
+        }
+        let mut known = self.config().queues();
+        known.extend(library.tasks().iter().map(|task| Arc::clone(&task.options.rules.queue)));
+        let queues =
+            queues.iter().map(|queue| choose_queue(queue, &known)).collect::<Result<BTreeSet<_>, _>>()?;
+        let tasks = library.tasks().iter().filter(|task| queues.contains(&task.options.rules.queue));
+        Ok(Some(Arc::new(tasks.map(|task| Arc::clone(&task.id)).collect())))
+    }
+}
+
+/// Finds a queue by its name.
+///
+/// # Errors
+///
+/// [`ServiceError::Unknown`] with the known ones.
+pub(super) fn choose_queue(name: &str, all: &BTreeSet<Arc<str>>) -> Result<Arc<str>, ServiceError> {
+    if let Some(found) = all.get(name) {
+        return Ok(Arc::clone(found));
+    }
+    let names = || all.iter().map(|name| &**name);
+    let otherwise = "a task is in the queue that its `queue` in `wasm-runner.toml` names";
+    let mut error = ServiceError::unknown("queue", name, names(), otherwise);
+    if let ServiceError::Unknown { message, .. } = &mut error {
+        message.push_str(&format!(" ({})", known(names())));
+    }
+    Err(error)
+}

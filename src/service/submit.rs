@@ -1,0 +1,218 @@
+//! Submitting: invocations of one task, in as many transactions as it takes.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::patience::{Access, CHUNK_BYTES};
+use super::{Service, ServiceError, SubmitDocument};
+use crate::model::{InvocationId, SubmitOptions};
+use crate::store::{Batch, NewInvocation, StoreError, SubmitError, Submitted, TaskRule};
+use crate::wasm::Task;
+
+/// One transaction has at most this many submits: ids come out while later ones are
+/// still being written.
+const CHUNK: usize = 5_000;
+
+/// Why a submit was answered with an invocation that exists already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// It has the same key.
+    SameKey,
+    /// It is unfinished, and the same by the task's uniqueness rule.
+    SameByRule {
+        /// Where its arguments differ: empty if they don't.
+        differences: String,
+    },
+}
+
+/// A submit under way: an iterator over its transactions, each made when it is asked for.
+/// Dropping it submits no more. In each, one answer per invocation, in order: what a rule
+/// refuses does not keep the others from being submitted.
+pub struct Submission {
+    access: Access,
+    task: Task,
+    arguments: Vec<Arc<str>>,
+    options: SubmitOptions,
+    done: usize,
+}
+
+impl Service {
+    /// Checks arguments, a JSON array or object, against the parameters of a task, and
+    /// returns them as they are stored.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError::Invalid`] with the path and both types.
+    pub fn check_arguments(&self, task: &Task, json: &str) -> Result<Arc<str>, ServiceError> {
+        let trimmed = json.trim_start_matches('\u{feff}').trim();
+        if !trimmed.starts_with(['[', '{']) {
+            let found = match trimmed.char_indices().nth(40) {
+                Some((end, _)) => format!("`{}…`", &trimmed[..end]),
+                None if trimmed.is_empty() => "nothing".to_owned(),
+                None => format!("`{trimmed}`"),
+            };
+            let message = format!("arguments must be a JSON array or object, found {found}");
+            let is_json = serde_json::from_str::<serde::de::IgnoredAny>(trimmed).is_ok();
+            return Err(ServiceError::invalid(message).with_hint(match is_json {
+                true => format!("put it into an array: `'[{trimmed}]'`"),
+                false => format!("an array has one value for each parameter: `'[{}]'`", example(task)),
+            }));
+        }
+        self.library()?.check_arguments(task, trimmed).map_err(|error| {
+            ServiceError::invalid(error.to_string()).with_hint(format!("the task is `{}`", task.signature()))
+        })
+    }
+
+    /// Begins to submit invocations of a task, one for each of the checked `arguments`.
+    /// Nothing is submitted before the first transaction is asked for.
+    ///
+    /// # Errors
+    ///
+    /// If the options do not fit, or the store can't be opened.
+    pub fn submit(
+        &self,
+        task: Task,
+        arguments: Vec<Arc<str>>,
+        options: SubmitOptions,
+    ) -> Result<Submission, ServiceError> {
+        SubmitError::check_keys(arguments.len(), options.key.is_some())?;
+        if let Some(first) = arguments.first() {
+            NewInvocation::of(task.prepared(Arc::clone(first)), options.clone())?;
+        }
+        Ok(Submission { access: self.access()?, task, arguments, options, done: 0 })
+    }
+}
+
+impl Submission {
+    /// Submits the next chunk.
+    fn chunk(&mut self) -> Result<Vec<Result<SubmitDocument, ServiceError>>, ServiceError> {
+        let mut bytes = 0;
+        let fits = |arguments: &&Arc<str>| {
+            bytes += arguments.len();
+            bytes <= CHUNK_BYTES
+        };
+        let rest = &self.arguments[self.done..];
+        let count = rest.iter().take(CHUNK).take_while(fits).count().max(1);
+        let new = |arguments: &Arc<str>| {
+            NewInvocation::of(self.task.prepared(Arc::clone(arguments)), self.options.clone())
+        };
+        let submits = rest[..count].iter().map(new).collect::<Result<_, _>>()?;
+        let default_rules = vec![TaskRule::new(&self.task.id, &self.task.options.rules)];
+        let batch = Batch { default_rules, submits, ..Batch::default() };
+        self.done += count;
+        // Repeated with the same ids: an answer that was lost costs nothing, and
+        // nothing is submitted twice.
+        let receipt =
+            self.access.commit(&batch).map_err(|source| match (&source, batch.submits.first()) {
+                (StoreError::Unavailable { .. }, Some(first)) if self.access.store().is_remote() => {
+                    ServiceError::Uncertain { first: first.id, count, source }
+                }
+                _ => source.into(),
+            })?;
+        let answers = batch.submits.iter().zip(receipt.submits);
+        Ok(answers.map(|(new, submitted)| answer(&self.access, &self.task, new, submitted)).collect())
+    }
+}
+
+impl Iterator for Submission {
+    type Item = Result<Vec<Result<SubmitDocument, ServiceError>>, ServiceError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done == self.arguments.len() {
+            return None;
+        }
+        let chunk = self.chunk();
+        if chunk.is_err() {
+            self.done = self.arguments.len();
+        }
+        Some(chunk)
+    }
+}
+
+/// The invocation that a submit was answered with.
+///
+/// # Errors
+///
+/// [`ServiceError::Conflict`] if a key or a rule refuses it.
+pub(super) fn answer(
+    access: &Access,
+    task: &Task,
+    new: &NewInvocation,
+    submitted: Submitted,
+) -> Result<SubmitDocument, ServiceError> {
+    let differences = |other| differences(access, task, &new.arguments, other);
+    match submitted {
+        Submitted::Created(id) => Ok(SubmitDocument { id, found: None }),
+        // The answer to the first try was lost.
+        Submitted::Existing(id) if id == new.id => Ok(SubmitDocument { id, found: None }),
+        Submitted::Existing(id) => {
+            let found = match new.key {
+                Some(_) => Found::SameKey,
+                None => Found::SameByRule { differences: differences(id)? },
+            };
+            Ok(SubmitDocument { id, found: Some(found) })
+        }
+        Submitted::KeyConflict(id) => {
+            let key = new.key.as_deref().unwrap_or_default();
+            let message = format!("the key `{key}` is taken by invocation `{id}` with other arguments");
+            let hint = Some("submit the same arguments, or use another key".to_owned());
+            Err(ServiceError::Conflict { id, message, hint })
+        }
+        Submitted::UniqueConflict(id) => {
+            let message = format!(
+                "the unfinished invocation `{id}` is the same by the task's uniqueness rule and has other \
+                 arguments: {}",
+                differences(id)?
+            );
+            let hint = format!("wait for it with `run-wasm-runner result {id} --wait`, or cancel it");
+            Err(ServiceError::Conflict { id, message, hint: Some(hint) })
+        }
+        Submitted::Orphan | Submitted::BehindAncestor(_) => {
+            unreachable!("only children have parents and ancestors")
+        }
+    }
+}
+
+/// Where arguments differ from those of another invocation: ``point: `{"x":0}` there,
+/// `{"x":1}` here``.
+fn differences(
+    access: &Access,
+    task: &Task,
+    arguments: &str,
+    other: InvocationId,
+) -> Result<String, StoreError> {
+    let Some(there) = access.ask(|store| store.arguments(other))? else {
+        return Ok(String::new());
+    };
+    let parse = |text: &str| serde_json::from_str::<Vec<Value>>(text).unwrap_or_default();
+    let (there, here) = (parse(&there), parse(arguments));
+    let names = task.parameters.iter().map(|parameter| parameter.name.as_str());
+    let differing = names.zip(there.iter().zip(&here)).filter(|(_, (there, here))| there != here);
+    let texts: Vec<_> = differing
+        .map(|(name, (there, here))| format!("`{name}`: `{}` there, `{}` here", cut(there), cut(here)))
+        .collect();
+    Ok(texts.join("; "))
+}
+
+/// A value for a message.
+fn cut(value: &Value) -> String {
+    const LONGEST: usize = 60;
+    let text = value.to_string();
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+fn example(task: &Task) -> String {
+    let values = task.parameters.iter().map(|parameter| match parameter.type_name.as_str() {
+        "string" | "char" => "\"a\"",
+        "bool" => "true",
+        "u8" | "u16" | "u32" | "u64" | "s8" | "s16" | "s32" | "s64" | "f32" | "f64" => "1",
+        name if name.starts_with("list<") => "[]",
+        name if name.starts_with("option<") => "null",
+        _ => "…",
+    });
+    values.collect::<Vec<_>>().join(", ")
+}
