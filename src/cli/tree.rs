@@ -161,11 +161,11 @@ fn more(rest: &[&InvocationDocument]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ComponentDigest, Failure, FailureKind};
+    use crate::model::{ComponentDigest, Failure, FailureKind, Invocation};
 
-    fn invocation(task: &str, parent: Option<&Invocation>, status: Status) -> Invocation {
+    fn invocation(task: &str, parent: Option<&InvocationDocument>, status: Status) -> InvocationDocument {
         let id = InvocationId::generate();
-        Invocation {
+        InvocationDocument::from(Invocation {
             id,
             task: task.into(),
             component_digest: ComponentDigest::from_bytes([0; 32]),
@@ -191,10 +191,10 @@ mod tests {
             progress: None,
             usage: None,
             outcome: None,
-        }
+        })
     }
 
-    fn draw(invocations: &[Invocation], shown: usize) -> String {
+    fn draw(invocations: &[InvocationDocument], shown: usize) -> String {
         let drawing =
             Drawing { shown, lines: 2_000, marked: None, now: UnixMicros(2_000_000), has_colours: false };
         let mut text = String::from("\n");

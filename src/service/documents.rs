@@ -9,7 +9,6 @@ use serde::ser::{SerializeMap, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{Copied, Found};
 use crate::model::{
     ComponentDigest, Failure, Invocation, InvocationId, LogEntry, LogStream, Outcome, Progress, Reason,
     RunnerId, Status, TaskLimits, Transition, UnixMicros, Usage,
@@ -135,6 +134,18 @@ pub struct SubmitDocument {
     pub found: Option<Found>,
 }
 
+/// Why a submit was answered with an invocation that exists already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// It has the same key.
+    SameKey,
+    /// It is unfinished, and the same by the task's uniqueness rule.
+    SameByRule {
+        /// Where its arguments differ: empty if they don't.
+        differences: String,
+    },
+}
+
 /// The answer to a retry.
 #[derive(Debug, Clone, Serialize)]
 pub struct RetryDocument {
@@ -145,6 +156,17 @@ pub struct RetryDocument {
     /// Where the copy comes from.
     #[serde(skip)]
     pub copied: Copied,
+}
+
+/// How a retry came by its copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copied {
+    /// It was submitted.
+    Now,
+    /// It was submitted by an earlier retry.
+    Before,
+    /// It is unfinished and the same by the task's uniqueness rule.
+    Same,
 }
 
 /// The answer to a cancel.

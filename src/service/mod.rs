@@ -34,9 +34,9 @@ pub use call::Call;
 pub use cancel::{CancelRequest, Cancelling};
 pub use components::Loading;
 pub use documents::{
-    CancelDocument, CancelOutcome, ComponentDocument, InspectionDocument, InvocationDocument, LockChange,
-    LockDocument, LogDocument, PauseDocument, PruneDocument, QueueDocument, RetryDocument, RightDocument,
-    SchemaDocument, SubmitDocument, TaskDocument, TransitionDocument,
+    CancelDocument, CancelOutcome, ComponentDocument, Copied, Found, InspectionDocument, InvocationDocument,
+    LockChange, LockDocument, LogDocument, PauseDocument, PruneDocument, QueueDocument, RetryDocument,
+    RightDocument, SchemaDocument, SubmitDocument, TaskDocument, TransitionDocument,
 };
 pub use error::{NO_COMPONENTS_HINT, ServiceError};
 pub use lock::LockRequest;
@@ -45,9 +45,9 @@ pub use patience::Patience;
 pub use pause::PauseRequest;
 pub use prune::PruneRequest;
 pub use read::{ListRequest, Logs, Selection, Tree};
-pub use retry::{Copied, Retried, RetryRequest, Retrying};
+pub use retry::{Retried, RetryRequest, Retrying};
 pub use stores::hint as store_hint;
-pub use submit::{Found, Submission};
+pub use submit::Submission;
 pub use wait::{Waited, Waiter};
 
 use crate::config::{Config, ConfigError, read_secrets};

@@ -22,6 +22,7 @@ use crate::model::ComponentDigest;
 
 use super::kept::{KeepError, Kept};
 use credentials::Credentials;
+use identity::PATIENCE;
 
 /// What a component's configuration is called in a registry.
 const CONFIG_TYPE: &str = "application/vnd.wasm.config.v0+json";
@@ -33,8 +34,6 @@ const MANIFEST_TYPES: [&str; 2] =
 /// The most bytes of a manifest that is looked into.
 const MAX_MANIFEST: usize = 1 << 20;
 
-/// Until a registry has to answer, and between two pieces of what it sends.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// For everything together.
 const ALL_PATIENCE: Duration = Duration::from_secs(15 * 60);
 

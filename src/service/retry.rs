@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::patience::{Access, CHUNK, CHUNK_BYTES, give_way};
-use super::{RetryDocument, Selection, Service, ServiceError};
+use super::{Copied, RetryDocument, Selection, Service, ServiceError};
 use crate::model::{Differing, Invocation, InvocationId, PreparedCall, Status, SubmitOptions};
 use crate::store::{Batch, NewInvocation, SubmitError, Submitted};
 
@@ -28,17 +28,6 @@ pub enum Retried {
     Copied(RetryDocument),
     /// It was removed meanwhile.
     Gone(InvocationId),
-}
-
-/// How a retry came by its copy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Copied {
-    /// It was submitted.
-    Now,
-    /// It was submitted by an earlier retry.
-    Before,
-    /// It is unfinished and the same by the task's uniqueness rule.
-    Same,
 }
 
 /// A retry under way: an iterator over its transactions, each made when it is asked for.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::patience::{Access, CHUNK_BYTES};
-use super::{Service, ServiceError, SubmitDocument};
+use super::{Found, Service, ServiceError, SubmitDocument};
 use crate::model::{InvocationId, SubmitOptions};
 use crate::store::{Batch, NewInvocation, StoreError, SubmitError, Submitted, TaskRule};
 use crate::wasm::Task;
@@ -13,18 +13,6 @@ use crate::wasm::Task;
 /// One transaction has at most this many submits: ids come out while later ones are
 /// still being written.
 const CHUNK: usize = 5_000;
-
-/// Why a submit was answered with an invocation that exists already.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
-    /// It has the same key.
-    SameKey,
-    /// It is unfinished, and the same by the task's uniqueness rule.
-    SameByRule {
-        /// Where its arguments differ: empty if they don't.
-        differences: String,
-    },
-}
 
 /// A submit under way: an iterator over its transactions, each made when it is asked for.
 /// Dropping it submits no more. In each, one answer per invocation, in order: what a rule

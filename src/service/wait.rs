@@ -36,7 +36,7 @@ impl Service {
     /// If the store can't be watched.
     pub fn waiter(&self) -> Result<Waiter, ServiceError> {
         let access = self.existing()?;
-        let changes = Changes::of(access.store())?;
+        let changes = access.ask(|_| Changes::of(access.store()))?;
         Ok(Waiter { access, changes })
     }
 

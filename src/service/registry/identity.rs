@@ -2,15 +2,18 @@
 //! good for nothing but to ask the registry's token server for a token that opens one
 //! repository for a short time.
 
+use std::time::Duration;
+
 use oci_client::secrets::RegistryAuth;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, WWW_AUTHENTICATE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::Deserialize;
 
-use super::PATIENCE;
 use crate::config::RegistryReference;
 
+/// Until a registry has to answer, and between two pieces of what it sends.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// What it is called that asks, for the token server's log.
 const CLIENT: &str = "run-wasm-runner";
 
