@@ -24,10 +24,12 @@ const QUICK: [&str; 6] =
     ["architecture::", "cli::errors::", "cli::help::", "docs::", "runner::", "store_contract::"];
 
 /// The tests of these modules that take as long as all others, and are left out of the quick part.
-const SLOW: [&str; 6] = [
+const SLOW: [&str; 8] = [
     "kill::killed_at_any_moment_a_runner_leaves_nothing_that_the_next_does_not_finish",
     "regression::what_is_final_is_not_kept_in_memory",
     "slots::recursive_fibonacci_finishes_in_memory_on_one_slot_and_on_two",
+    "slots::recursive_fibonacci_finishes_on_one_slot_and_never_exceeds_it",
+    "slots::recursive_fibonacci_finishes_on_two_slots_and_never_exceeds_them",
     "waits::a_parent_of_ten_thousand_children_finishes_with_a_cache_of_a_hundred",
     "waits::a_parent_of_ten_thousand_children_in_sequence_finishes_with_a_cache_of_a_hundred",
     "waits::three_thousand_parents_park_at_once_within_a_gibibyte",
