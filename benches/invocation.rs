@@ -82,6 +82,7 @@ impl Bench {
                 grants: Default::default(),
                 defaults: Default::default(),
                 tasks: Default::default(),
+                imports: Default::default(),
             })
             .into();
         let options = LibraryOptions {

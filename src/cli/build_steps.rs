@@ -97,6 +97,7 @@ fn source(project: &Project, file: &Path) -> Result<ComponentSource, AuthoringEr
         },
         defaults: TaskOptions::default(),
         tasks: Default::default(),
+        imports: Default::default(),
     })
 }
 

@@ -40,7 +40,7 @@ struct TaskChanges<'a> {
 
 #[derive(Debug, Serialize)]
 struct ChangedTask<'a> {
-    id: &'a str,
+    function: &'a str,
     old: String,
     new: String,
 }
@@ -122,17 +122,19 @@ fn changes(old: &[Right], new: &[Right]) -> Changes<Right> {
     Changes { added: more(new, old), removed: more(old, new) }
 }
 
+/// Compares tasks by function: files are called as they like.
 fn task_changes<'a>(old: &'a Inspection, new: &'a Inspection) -> TaskChanges<'a> {
-    let by_id = |inspection: &'a Inspection| {
-        let tasks = inspection.tasks.iter().map(|task| (&*task.id, task.signature()));
-        tasks.collect::<BTreeMap<_, _>>()
+    let by_function = |inspection: &'a Inspection| {
+        let tasks = inspection.tasks.iter();
+        let signatures = tasks.map(|task| (task.function(), task.signature_as(task.function())));
+        signatures.collect::<BTreeMap<_, _>>()
     };
-    let (before, mut after) = (by_id(old), by_id(new));
+    let (before, mut after) = (by_function(old), by_function(new));
     let mut changes = TaskChanges::default();
-    for (id, old) in before {
-        match after.remove(id) {
+    for (function, old) in before {
+        match after.remove(function) {
             None => changes.removed.push(old),
-            Some(new) if new != old => changes.changed.push(ChangedTask { id, old, new }),
+            Some(new) if new != old => changes.changed.push(ChangedTask { function, old, new }),
             Some(_) => {}
         }
     }

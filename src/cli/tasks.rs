@@ -41,12 +41,12 @@ pub fn run(args: &TasksArgs, context: &Context) -> Result<(), CliError> {
             output::hint(NO_COMPONENTS_HINT);
         }
     } else {
-        let mut columns = Columns::new(&["COMPONENT", "TASK"], output.has_colours());
+        let mut columns = Columns::new(&["TASK"], output.has_colours());
         for task in &tasks {
             // Signatures can be very long, so they come last.
-            columns.row(vec![cell(&task.component), cell(&task.signature())]);
+            columns.row(vec![cell(&task.signature())]);
             if let Some(line) = task.summary() {
-                columns.row(vec![cell(""), cell(&format!("  {line}"))]);
+                columns.row(vec![cell(&format!("  {line}"))]);
             }
         }
         output.line(&columns.lines())?;
@@ -54,7 +54,7 @@ pub fn run(args: &TasksArgs, context: &Context) -> Result<(), CliError> {
     }
     // Whoever asks for some tasks does not ask for these.
     for not in library.not_tasks().iter().filter(|_| args.tasks.is_empty()) {
-        let text = format!("not a task: {} of `{}`: {}", not.id, not.component, not.reason);
+        let text = format!("not a task: `{}`: {}", not.id, not.reason);
         output::note(&harmless_line(&text));
     }
     Ok(())

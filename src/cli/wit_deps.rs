@@ -40,8 +40,15 @@ pub fn run(args: &WitDepsArgs, context: &Context) -> Result<(), CliError> {
         return Err(CliError::usage(message).with_hint(NO_COMPONENTS_HINT));
     }
     let (interfaces, errors) = super::wit::interfaces(context)?;
+    // The project may be a component whose configuration says who is meant.
+    let root = args.directory.canonicalize().ok();
+    let own = context.config().components.iter().find(|component| {
+        let path = component.origin.file().and_then(|path| path.canonicalize().ok());
+        path.zip(root.as_ref()).is_some_and(|(path, root)| path.starts_with(root))
+    });
+    let chosen = |import: &str| own?.imports.find(import).map(|(_, component)| component);
     let found: Vec<Result<&Interface, String>> =
-        wanted.iter().map(|import| interfaces.provider(import)).collect();
+        wanted.iter().map(|import| interfaces.provider(import, chosen(import))).collect();
     let missing: Vec<_> = found.iter().filter_map(|found| found.as_ref().err().cloned()).collect();
     if !missing.is_empty() {
         // Perhaps it is one of those that can't be read.

@@ -1,6 +1,5 @@
 //! Components, as the configuration describes them.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +7,7 @@ use std::sync::Arc;
 use super::problem::{Origin, Problem};
 use super::registry::RegistryReference;
 use crate::model::{ComponentDigest, TaskOptions};
-use crate::wasm::{ComponentSource, Glob, Grants, VersionPolicy};
+use crate::wasm::{ComponentSource, Glob, Grants, ImportChoices, TaskSection, VersionPolicy};
 
 /// Where the bytes of a component come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,8 +69,10 @@ pub struct Component {
     pub grants: Grants,
     /// The options of its tasks where nothing more exact is said.
     pub defaults: TaskOptions,
-    /// Options by task, under any unambiguous form of the task's id.
-    pub tasks: BTreeMap<String, TaskOptions>,
+    /// Options for some tasks, of this component or of others.
+    pub tasks: Arc<[TaskSection]>,
+    /// The components that stand behind its imports.
+    pub imports: ImportChoices,
 }
 
 impl Component {
@@ -84,7 +85,8 @@ impl Component {
             version: VersionPolicy::default(),
             grants: Grants::default(),
             defaults: TaskOptions::default(),
-            tasks: BTreeMap::new(),
+            tasks: Arc::default(),
+            imports: ImportChoices::default(),
         }
     }
 
@@ -98,7 +100,8 @@ impl Component {
             locked,
             grants: self.grants.clone(),
             defaults: self.defaults.clone(),
-            tasks: self.tasks.clone(),
+            tasks: Arc::clone(&self.tasks),
+            imports: self.imports.clone(),
         }
     }
 }
@@ -108,7 +111,7 @@ impl Component {
 pub struct SubmitPattern {
     /// The list that it is in.
     pub key: String,
-    /// Its full id, `*` standing for anything.
+    /// Its id or function, `*` standing for anything.
     pub task: Glob,
     /// File and line.
     pub place: String,

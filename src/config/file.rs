@@ -26,7 +26,7 @@ use super::registry::{OCI_SCHEME, RegistryReference};
 use super::store_url::StoreUrl;
 use crate::model::{LimitKind, TaskOptions, is_valid_priority};
 use crate::store::Keep;
-use crate::wasm::{CompileLimits, VersionPolicy};
+use crate::wasm::{CompileLimits, ImportChoices, Layer, TaskSection, VersionPolicy};
 use keys::{COMPONENT_KEYS, RUNNER_KEYS, TASK_KEYS, TOP_KEYS};
 use reader::{Reader, Value, describe};
 use retry::RetryOverrides;
@@ -50,14 +50,6 @@ pub(super) struct File {
     pub(super) components: Vec<Component>,
     pub(super) tasks: Vec<TaskSection>,
     pub(super) submits: Vec<SubmitPattern>,
-}
-
-/// A `[task."ID"]`.
-#[derive(Debug)]
-pub(super) struct TaskSection {
-    pub(super) task: String,
-    pub(super) place: String,
-    pub(super) options: Overrides,
 }
 
 /// Task options that are said; the others come from further out.
@@ -154,15 +146,36 @@ impl Reader<'_> {
         let origin = self.origin(table, &section, name.span().start);
         let versions = [("newest", VersionPolicy::Newest), ("pinned", VersionPolicy::Pinned)];
         let version = self.one_of(table, &section, "version", &versions).unwrap_or_default();
+        let imports = self.imports(table, &section);
         let grants = self.grants(table, &section);
         let options = self.options(table, &section);
         Some(Component {
             is_in_file: true,
             version,
+            imports,
             grants,
             defaults: options.over(&TaskOptions::default()),
             ..Component::new(name.get_ref().as_ref().into(), origin?)
         })
+    }
+
+    /// The components that stand behind imports, by interface.
+    fn imports(&mut self, table: &DeTable<'_>, section: &str) -> ImportChoices {
+        let mut chosen = ImportChoices::default();
+        let Some(imports) = self.table(table, section, "imports") else { return chosen };
+        let section = format!("{section}.imports");
+        for interface in imports.keys() {
+            let name = interface.get_ref();
+            if !name.contains(':') || !name.contains('/') {
+                let message = format!("`{name}` in `[{section}]` is not the name of an interface");
+                self.problem(interface.span().start, message).hint = Some(
+                    "write it as the component imports it: `\"acme:math/ops\" = \"COMPONENT\"`".to_owned(),
+                );
+            } else if let Some((component, _)) = self.string(imports, &section, name) {
+                chosen.insert(name.to_string(), component.into());
+            }
+        }
+        chosen
     }
 
     /// Where the bytes of a component come from: `path`, `source` and `insecure`.
@@ -254,7 +267,8 @@ impl Reader<'_> {
         }
         self.refuse_unknown_keys(table, &section, &TASK_KEYS);
         let options = self.options(table, &section);
-        Some(TaskSection { task: task.get_ref().to_string(), place: self.place(task.span().start), options })
+        let options = Layer::new(move |base| options.over(base));
+        Some(TaskSection { name: task.get_ref().to_string(), place: self.place(task.span().start), options })
     }
 
     fn options(&mut self, table: &DeTable<'_>, section: &str) -> Overrides {

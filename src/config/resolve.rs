@@ -1,6 +1,6 @@
 //! Everything that is configured, with nothing left to decide.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +13,8 @@ use super::problem::{ConfigError, Origin, Problem};
 use super::store_url::StoreUrl;
 use super::surroundings::{Environment, Surroundings, unknown_variables};
 use super::units::{parse_flag_duration, parse_size};
-use crate::model::TaskOptions;
 use crate::store::Keep;
-use crate::wasm::CompileLimits;
+use crate::wasm::{CompileLimits, TaskSection};
 
 /// The name of the configuration file that is searched upward.
 pub const FILE_NAME: &str = "wasm-runner.toml";
@@ -77,13 +76,9 @@ pub struct Config {
     pub components: Vec<Component>,
     /// The lock file beside the configuration file, if there is one.
     pub lock: Option<Lock>,
-    /// The options of tasks of components that nothing is said about, by the name in
-    /// the section.
-    pub task_options: BTreeMap<String, TaskOptions>,
-    /// The `[task."ID"]` sections: the name of the task and the section's place.
-    /// They are in every component's `tasks` already; this is for finding those
-    /// that name no task.
-    pub task_sections: Vec<(String, String)>,
+    /// The `[task."…"]` sections. They are in every component's `tasks` already; this is
+    /// for finding those that name no task, and for components that are found only later.
+    pub task_sections: Arc<[TaskSection]>,
     /// The patterns in `may-submit` of the components: for finding those that match no
     /// task.
     pub submits: Vec<SubmitPattern>,
@@ -175,16 +170,13 @@ impl Config {
             problems.push(problem);
             None
         });
-        let components = components(flags, around, file.components, &file.tasks, &mut problems);
+        let task_sections: Arc<[_]> = file.tasks.into();
+        let components = components(flags, around, file.components, &task_sections, &mut problems);
         if !problems.is_empty() {
             return Err(ConfigError(problems));
         }
-        let defaults = TaskOptions::default();
-        let sections = file.tasks.iter();
-        let options = sections.map(|section| (section.task.clone(), section.options.over(&defaults)));
         Ok(Self {
             lock,
-            task_options: options.collect(),
             file: path,
             store,
             slots,
@@ -197,7 +189,7 @@ impl Config {
             retention: file.retention,
             compile: file.compile,
             components,
-            task_sections: file.tasks.into_iter().map(|section| (section.task, section.place)).collect(),
+            task_sections,
             submits: file.submits,
             warnings,
         })
@@ -217,11 +209,13 @@ impl Config {
 
     /// The queues that tasks and components are configured with.
     pub fn queues(&self) -> BTreeSet<Arc<str>> {
-        let options = self
-            .components
-            .iter()
-            .flat_map(|component| std::iter::once(&component.defaults).chain(component.tasks.values()));
-        options.map(|options| Arc::clone(&options.rules.queue)).collect()
+        let mut queues = BTreeSet::new();
+        for component in &self.components {
+            let sections = component.tasks.iter().map(|section| section.options.over(&component.defaults));
+            queues.extend(sections.map(|options| Arc::clone(&options.rules.queue)));
+            queues.insert(Arc::clone(&component.defaults.rules.queue));
+        }
+        queues
     }
 }
 
@@ -273,7 +267,7 @@ fn components(
     flags: &Flags,
     around: &Surroundings,
     mut components: Vec<Component>,
-    tasks: &[file::TaskSection],
+    tasks: &Arc<[TaskSection]>,
     problems: &mut Vec<Problem>,
 ) -> Vec<Component> {
     let mut named: Vec<&str> = Vec::new();
@@ -295,9 +289,7 @@ fn components(
         }
     }
     for component in &mut components {
-        let options =
-            tasks.iter().map(|section| (section.task.clone(), section.options.over(&component.defaults)));
-        component.tasks = options.collect();
+        component.tasks = Arc::clone(tasks);
     }
     components.sort_by(|a, b| a.name.cmp(&b.name));
     components

@@ -37,6 +37,13 @@ fn problems(text: &str) -> String {
     lines.collect()
 }
 
+/// What a section makes of the options of a component.
+#[track_caller]
+fn task_options(component: &Component, section: &str) -> TaskOptions {
+    let found = component.tasks.iter().find(|one| one.name == section);
+    found.expect("there is such a section").options.over(&component.defaults)
+}
+
 /// Nearly everything that is made up of it would be refused for the same reason.
 #[test]
 fn what_the_fuzz_target_begins_with_is_right() {
@@ -129,7 +136,7 @@ fn a_whole_file_is_read_relative_to_itself() {
         ]
     );
     assert_eq!(component.defaults.limits[LimitKind::Memory], Some(1 << 20));
-    let task = &component.tasks["acme:text/count.words"];
+    let task = task_options(component, "acme:text/count.words");
     // The task's own options, then its component's, then the defaults.
     let [fuel, logs, result] =
         [LimitKind::Fuel, LimitKind::Logs, LimitKind::Result].map(|kind| task.limits[kind]);
@@ -143,7 +150,7 @@ fn the_documented_file_is_a_right_one() {
     let (_, rest) = page.split_once("```toml\n").expect("the page has an example");
     let (example, _) = rest.split_once("```").expect("the example ends");
     let config = resolve(example, &Flags::default(), &[]).expect("the example is right");
-    let task = &config.components[0].tasks["acme:text/count.words"];
+    let task = task_options(&config.components[0], "acme:text/count.words");
     assert_eq!(task.deadline, Some(Duration::from_secs(3600)));
     assert_eq!(config.retention.len(), 2);
     // The limits in the example are the defaults.
@@ -248,8 +255,8 @@ fn a_task_says_when_it_is_retried_over_its_component() {
         budget: Some(RetryBudget { retries: 7, window: minute / 6 }),
         ..of_component.clone()
     };
-    assert_eq!(*component.tasks["t"].retry, of_task);
-    assert_eq!(*component.tasks["u"].retry, RetryPolicy { budget: None, ..of_component });
+    assert_eq!(*task_options(component, "t").retry, of_task);
+    assert_eq!(*task_options(component, "u").retry, RetryPolicy { budget: None, ..of_component });
 }
 
 #[test]
@@ -375,7 +382,10 @@ fn what_is_kept_is_read_by_status() {
     assert_eq!(config.retention, kept);
     let [component] = &config.components[..] else { panic!("one component") };
     assert_eq!(component.defaults.deadline, hours(1));
-    assert_eq!((component.tasks["t"].deadline, component.tasks["u"].deadline), (None, hours(1)));
+    assert_eq!(
+        (task_options(component, "t").deadline, task_options(component, "u").deadline),
+        (None, hours(1))
+    );
 }
 
 #[test]
@@ -491,4 +501,29 @@ fn limits_of_compiling_and_registries_are_read() {
     };
     assert!(reference.is_plain());
     assert_eq!(reference.to_string(), "oci://registry.example/acme/a:1");
+}
+
+#[test]
+fn imports_are_chosen_by_interface() {
+    let text = r#"
+        [component.a]
+        path = "a.wasm"
+        [component.a.imports]
+        "acme:math/ops" = "b"
+        "acme:math/ops@0.2" = "c"
+    "#;
+    let config = resolve(text, &Flags::default(), &[]).expect("nothing is wrong");
+    let [component] = &config.components[..] else { panic!("one component") };
+    let chosen = |import| component.imports.find(import).map(|(_, chosen)| chosen);
+    assert_eq!(chosen("acme:math/ops@0.2.5"), Some("c"));
+    assert_eq!((chosen("acme:math/ops@0.1.0"), chosen("acme:math/ops")), (Some("b"), Some("b")));
+    assert_eq!(chosen("acme:math/others@0.2.5"), None);
+    let wrong =
+        "[component.a]\npath = \"a.wasm\"\n[component.a.imports]\nops = \"b\"\n\"acme:math/ops\" = 1\n";
+    assert_eq!(
+        problems(wrong),
+        "wasm-runner.toml:4: `ops` in `[component.a.imports]` is not the name of an interface\n  \
+         hint: write it as the component imports it: `\"acme:math/ops\" = \"COMPONENT\"`\n\
+         wasm-runner.toml:5: `component.a.imports.acme:math/ops` must be a string, found `1`\n"
+    );
 }

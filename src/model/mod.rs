@@ -13,9 +13,11 @@ mod retry;
 mod rules;
 mod status;
 mod task;
+mod task_id;
 mod text;
 mod time;
 mod usage;
+mod version;
 
 pub use client::{
     Answer, AwaitMode, Caller, ChildRequest, MAX_AWAITED, MAX_AWAITED_BYTES, PreparedCall, Progress, Refusal,
@@ -32,6 +34,8 @@ pub use rules::{
 };
 pub use status::{Event, IllegalTransition, Reason, Status};
 pub use task::{DEFAULT_MAX_ATTEMPTS, MAX_PRIORITY, TaskOptions, is_valid_priority};
+pub use task_id::{FunctionName, TaskId};
 pub use text::{clip, is_terminal_control};
 pub use time::{Clock, SystemClock, UnixMicros};
 pub use usage::{Combined, USAGE, Usage, UsageEntry};
+pub use version::{Version, is_compatible, is_on_track, split_version, track};

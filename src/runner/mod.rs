@@ -23,6 +23,7 @@
 //! Nothing here polls: every wait is for an event or for a moment known in
 //! advance.
 
+mod adopt;
 mod client;
 mod core;
 mod executor;
@@ -51,6 +52,7 @@ mod trust;
 mod turn;
 mod wait;
 
+pub use adopt::adopt;
 pub use executor::{Executor, Guest, GuestFuture};
 pub use final_outcome::FinalOutcome;
 pub use handle::RunnerHandle;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::config::{Component, ComponentOrigin, ConfigError, Origin, Problem, StoreUrl};
 use crate::model::ComponentDigest;
 use crate::store::PushedComponent;
-use crate::wasm::{ComponentSource, Interfaces, Library, LibraryOptions, LoadError, Task};
+use crate::wasm::{ComponentSource, Interfaces, Library, LibraryOptions, LoadError, Names, Task};
 
 use super::error::{NO_COMPONENTS_HINT, ServiceError};
 use super::patience::Access;
@@ -69,18 +69,32 @@ impl Service {
         })
     }
 
-    /// The full id of a task that is to be found in the store. A name that looks
-    /// like one is taken as it is: its component may be gone while its invocations
-    /// are still there.
+    /// The id of a task whose invocations are to be found in the store: one that the store
+    /// knows, else a configured one. What looks like an id is taken as it is.
     ///
     /// # Errors
     ///
-    /// As [`task`](Self::task).
+    /// As [`task`](Self::task), or if the store can't be read.
     pub fn task_id(&self, name: &str) -> Result<Arc<str>, ServiceError> {
-        if name.contains('/') || self.config().components.is_empty() {
+        if let Some(id) = self.stored_task(name, &self.existing()?)? {
+            return Ok(id);
+        }
+        if name.contains('/') || name.contains("::") || self.config().components.is_empty() {
             return Ok(name.into());
         }
         Ok(self.task(name)?.id)
+    }
+
+    /// The id of a task that the store knows; its component may be gone while its
+    /// invocations are still there.
+    pub(super) fn stored_task(&self, name: &str, access: &Access) -> Result<Option<Arc<str>>, ServiceError> {
+        let stored = access.ask(|store| store.rules())?;
+        let stored = Names::new(stored.into_iter().map(|rule| (rule.task, None)));
+        match stored.resolve(name, None) {
+            Ok(id) => Ok(Some(Arc::clone(id))),
+            Err(message) if stored.knows(name) => Err(ServiceError::Unknown { message, hint: None }),
+            Err(_) => Ok(None),
+        }
     }
 
     /// The interfaces of every component that can be read, and what is wrong with
@@ -142,9 +156,10 @@ impl Service {
         if let Some(store) = store {
             library.fetch_versions_from(Box::new(Shelf::new(store, &shared.config)));
         }
-        let unresolved = shared.config.task_sections.iter().filter_map(|(task, place)| {
-            let error = library.resolve(task).err()?;
-            Some(Problem::new(Origin::File, format!("`[task.\"{task}\"]`: {error}")).at(place))
+        let unresolved = shared.config.task_sections.iter().filter_map(|section| {
+            let error = library.check_section(&section.name).err()?;
+            let message = format!("`[task.\"{}\"]`: {error}", section.name);
+            Some(Problem::new(Origin::File, message).at(&section.place))
         });
         let unknown = shared.config.submits.iter().filter_map(|one| {
             let error = library.check_submits(&one.task).err()?;
@@ -176,7 +191,7 @@ impl Service {
             let mut names: Vec<_> = pushed.iter().map(|one| Arc::clone(&one.name)).collect();
             names.dedup();
             components.to_mut().extend(names.into_iter().map(|name| Component {
-                tasks: config.task_options.clone(),
+                tasks: Arc::clone(&config.task_sections),
                 ..Component::new(name, ComponentOrigin::Store)
             }));
         }

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::model::{
     ComponentDigest, Failure, Invocation, InvocationId, LogEntry, LogStream, Outcome, Progress, Reason,
-    RunnerId, Status, TaskLimits, Transition, UnixMicros, Usage,
+    RunnerId, Status, TaskId, TaskLimits, Transition, UnixMicros, Usage,
 };
 use crate::wasm::{Grants, Inspection, NotTask, Right, Task, TaskSchema, rights};
 
@@ -21,6 +21,9 @@ use crate::wasm::{Grants, Inspection, NotTask, Right, Task, TaskSchema, rights};
 pub struct InvocationDocument {
     pub id: InvocationId,
     pub task: Arc<str>,
+    /// `None` for an id of an earlier program that nobody has adopted.
+    pub component: Option<Arc<str>>,
+    pub function: Arc<str>,
     pub component_digest: ComponentDigest,
     pub status: Status,
     pub attempt: u32,
@@ -55,8 +58,11 @@ pub struct InvocationDocument {
 
 impl From<Invocation> for InvocationDocument {
     fn from(invocation: Invocation) -> Self {
+        let (component, function) = TaskId::split(&invocation.task);
         Self {
             id: invocation.id,
+            component: component.map(Arc::from),
+            function: function.into(),
             task: invocation.task,
             component_digest: invocation.component_digest,
             status: invocation.status,
@@ -226,6 +232,10 @@ pub struct QueueDocument {
     pub queue: Arc<str>,
     /// The full id of the task.
     pub task: Arc<str>,
+    /// Its component; `None` for an id of an earlier program that nobody has adopted.
+    pub component: Option<Arc<str>>,
+    /// Its function.
+    pub function: Arc<str>,
     /// Whether the task or its queue is paused.
     pub paused: bool,
     /// How many of its invocations are not final.
@@ -361,6 +371,7 @@ impl UsageDocument {
 pub struct TaskDocument<'a> {
     task: &'a str,
     component: &'a str,
+    function: &'a str,
     component_digest: ComponentDigest,
     params: Vec<ParameterDocument<'a>>,
     result: Option<&'a str>,
@@ -385,6 +396,7 @@ impl<'a> TaskDocument<'a> {
         Self {
             task: &task.id,
             component: &task.component,
+            function: task.function(),
             component_digest: task.digest,
             params: parameters
                 .map(|parameter| ParameterDocument { name: &parameter.name, type_name: &parameter.type_name })
@@ -476,6 +488,7 @@ impl<'a> InspectionDocument<'a> {
 pub struct SchemaDocument<'a> {
     task: &'a str,
     component: &'a str,
+    function: &'a str,
     arguments: &'a Value,
     result: &'a Value,
     returned: Option<&'a Value>,
@@ -487,6 +500,7 @@ impl<'a> SchemaDocument<'a> {
         Self {
             task: &task.id,
             component: &task.component,
+            function: task.function(),
             arguments: &schema.arguments,
             result: &schema.result,
             returned: schema.returned.as_ref(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::patience::Access;
 use super::run::choose_queue;
 use super::{PauseDocument, QueueDocument, Service, ServiceError};
-use crate::model::DEFAULT_QUEUE;
+use crate::model::{DEFAULT_QUEUE, TaskId};
 use crate::store::{Batch, Pause, PauseTarget};
 
 /// What to hold back, or to let go on.
@@ -60,6 +60,8 @@ impl Service {
         let rules = access.ask(|store| store.rules())?.into_iter();
         let mut documents: Vec<_> = rules
             .map(|rule| QueueDocument {
+                component: TaskId::split(&rule.task).0.map(Arc::from),
+                function: TaskId::split(&rule.task).1.into(),
                 paused: paused.contains(&PauseTarget::Queue(Arc::clone(&rule.queue)))
                     || paused.contains(&PauseTarget::Task(Arc::clone(&rule.task))),
                 unfinished: unfinished.get(&rule.task).copied().unwrap_or(0),
@@ -89,10 +91,9 @@ impl Service {
 
     /// The full id of a task that the configuration or the store knows.
     fn known_task(&self, name: &str, access: &Access) -> Result<Arc<str>, ServiceError> {
-        // Its component may be gone while its invocations are still there.
-        if let Some(rule) = access.ask(|store| store.rules())?.into_iter().find(|rule| &*rule.task == name) {
-            return Ok(rule.task);
+        match self.stored_task(name, access)? {
+            Some(id) => Ok(id),
+            None => Ok(self.task(name)?.id),
         }
-        Ok(self.task(name)?.id)
     }
 }

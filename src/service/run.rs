@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use crate::config::{ConfigError, Origin, Problem};
 use crate::model::InvocationId;
-use crate::runner::{LogObserver, Observers, Runner, RunnerOptions};
+use crate::runner::{LogObserver, Observers, Runner, RunnerOptions, adopt};
 use crate::store::TaskSet;
 use crate::wasm::Library;
 
 use super::Service;
 use super::error::{NO_COMPONENTS_HINT, ServiceError, known};
+use super::patience::Access;
 
 impl Service {
     /// Opens the store and loads the components for a runner.
@@ -42,6 +43,7 @@ impl Service {
         queues: &[String],
     ) -> Result<Runner, ServiceError> {
         let (store, library, config) = (self.store()?, self.library()?, self.config());
+        self.adopt(&self.access()?, &library)?;
         let mut observers = Observers::default();
         if LogObserver::is_enabled() {
             observers.add(Arc::new(LogObserver));
@@ -60,6 +62,17 @@ impl Service {
             only_tasks: self.tasks_of(&library, queues)?,
         };
         Ok(Runner::start(store, library, Arc::clone(self.clock()), options)?)
+    }
+
+    /// Takes over what earlier programs submitted, under ids that named no component.
+    pub(super) fn adopt(&self, access: &Access, library: &Library) -> Result<(), ServiceError> {
+        for id in access.ask(|store| adopt(store, library))? {
+            tracing::warn!(
+                "nobody can tell whose `{id}` is, so its invocations stay as they are: start a runner that has the \
+                 component for which they were submitted"
+            );
+        }
+        Ok(())
     }
 
     /// The tasks of some queues; `None` if all queues are meant.

@@ -68,7 +68,9 @@ impl Service {
         if let Some(first) = arguments.first() {
             NewInvocation::of(task.prepared(Arc::clone(first)), options.clone())?;
         }
-        Ok(Submission { access: self.access()?, task, arguments, options, done: 0 })
+        let access = self.access()?;
+        self.adopt(&access, &*self.library()?)?;
+        Ok(Submission { access, task, arguments, options, done: 0 })
     }
 }
 

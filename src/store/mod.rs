@@ -43,7 +43,7 @@ pub use postgres::{PostgresStore, PostgresUrl};
 pub use prune::{Keep, Prune, PrunePosition, Pruned};
 pub use read::{Counts, Filter, LOOK_UP_BYTES, LookUp, NextDue};
 pub use rules::AGEING_STEP;
-pub use setting::{NewComponent, Pause, PauseTarget, PushedComponent, TaskRule};
+pub use setting::{Adoption, NewComponent, Pause, PauseTarget, PushedComponent, TaskRule};
 pub use sqlite::SqliteStore;
 pub use submit::{ChildOf, NewInvocation, SubmitError, Submitted};
 
@@ -75,6 +75,19 @@ pub trait Store: Send + Sync + 'static {
     /// a claim may have handed out nobody knows of: so the runner's next batch says
     /// what it does know of ([`Batch::inventory`]).
     fn commit(&self, batch: &Batch) -> Result<Receipt, StoreError>;
+
+    /// Renames a task: its invocations, rules, pause and keys go on under the new id.
+    /// Changes nothing if the old id is unknown, the new one is known already, or what the
+    /// adoption asks for does not hold. Returns whether it renamed it.
+    ///
+    /// # Errors
+    ///
+    /// As [`commit`](Self::commit).
+    fn adopt(&self, adoption: &Adoption) -> Result<bool, StoreError> {
+        // Whatever does not outlive its process has no ids of earlier programs.
+        let _ = adoption;
+        Ok(false)
+    }
 
     /// Reads whole invocations, in the order of `ids`; `None` for unknown ids.
     fn get(&self, ids: &[InvocationId]) -> Result<Vec<Option<Invocation>>, StoreError>;

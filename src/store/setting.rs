@@ -47,6 +47,18 @@ pub enum PauseTarget {
     Task(Arc<str>),
 }
 
+/// An id of an earlier program, which named no component, and the full id that takes its
+/// place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adoption {
+    /// The id as the store has it.
+    pub from: Arc<str>,
+    /// The full id.
+    pub to: Arc<str>,
+    /// Only if every unfinished invocation was submitted for one of these components.
+    pub only: Option<Vec<ComponentDigest>>,
+}
+
 /// A component that is to travel with the store.
 #[derive(Debug, Clone)]
 pub struct NewComponent {

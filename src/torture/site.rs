@@ -84,7 +84,7 @@ impl Site {
 
     /// Returns the full id of a task.
     pub fn task(&self, kind: Kind) -> String {
-        format!("{}.{}", self.component, kind.name())
+        format!("{}::{}", self.component, kind.name())
     }
 
     fn guest(&self) -> PathBuf {

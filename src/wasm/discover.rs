@@ -6,9 +6,9 @@ use wasmtime::component::types::{ComponentFunc, ComponentInstance, ComponentItem
 use wasmtime::component::{Component, ComponentExportIndex};
 
 use super::docs::InterfaceDocs;
-use super::names::{Version, split_version};
 use super::suggest::list;
 use super::values::{Field, Shape, same_shape};
+use crate::model::{FunctionName, TaskId, Version, split_version};
 
 /// The interface that every command-line program exports.
 const WASI_RUN: &str = "wasi:cli/run";
@@ -89,7 +89,7 @@ pub(super) enum Entry {
 /// An exported function that is a task.
 #[derive(Clone)]
 pub(super) struct Export {
-    /// The task's id.
+    /// The task's full id.
     pub id: Arc<str>,
     /// The interface as it is exported, with its version; `None` for a function
     /// at the root.
@@ -205,11 +205,11 @@ pub(super) fn discover(component: &Component, name: &str) -> Discovery {
     for (export, item) in ty.exports(engine) {
         match item.ty {
             ComponentItem::ComponentFunc(function) if is_left_over(export, &function) => {
-                discovery.reject(format!("{name}.{export}"), LEFT_OVER.to_owned());
+                discovery.reject(full_id(name, None, export), LEFT_OVER.to_owned());
             }
             ComponentItem::ComponentFunc(function) => {
                 let place = Place { component, interface: None, instance: None, types: &at_root };
-                discovery.add(&place, format!("{name}.{export}"), export, &function);
+                discovery.add(&place, full_id(name, None, export), export, &function);
             }
             ComponentItem::ComponentInstance(instance) => {
                 discovery.add_interface(component, name, export, &instance);
@@ -258,6 +258,11 @@ fn named_types<'t>(items: impl Iterator<Item = (&'t str, &'t ComponentItem)>) ->
 /// Why what a tool leaves behind is no task.
 const LEFT_OVER: &str = "it is a left-over of the tool that built the component";
 
+/// The id of a task: the component's name and what is exported.
+fn full_id(component: &str, interface: Option<&str>, function: &str) -> String {
+    TaskId { component, function: FunctionName::exported(interface, function) }.to_string()
+}
+
 /// Whether a function at the root is the entry of componentize-qjs's own build
 /// step, which it leaves behind.
 fn is_left_over(name: &str, function: &ComponentFunc) -> bool {
@@ -303,7 +308,7 @@ impl Discovery {
             if unversioned == WASI_RUN && function_name == "run" {
                 if let Some(run) = component.get_export_index(Some(&index), function_name) {
                     self.exports.push(Export {
-                        id: format!("{name}.run").into(),
+                        id: full_id(name, None, function_name).into(),
                         interface: Some(export.into()),
                         function: function_name.into(),
                         index: run,
@@ -315,12 +320,7 @@ impl Discovery {
                 }
                 continue;
             }
-            // An interface that was written inline in a world has a plain name.
-            let interface = match unversioned.contains(':') {
-                true => unversioned.to_owned(),
-                false => format!("{name}/{unversioned}"),
-            };
-            let id = format!("{interface}.{function_name}");
+            let id = full_id(name, Some(export), function_name);
             // componentize-py leaves the entry of its own build step behind.
             if unversioned == "exports" && function_name == "init" {
                 self.reject(id, LEFT_OVER.to_owned());
@@ -361,7 +361,7 @@ impl Discovery {
         self.rejected.push(Rejected { id, reason });
     }
 
-    /// Sorts, and leaves one task for each id: that of the highest version.
+    /// Sorts, and leaves one task for each id: that of the highest version on its track.
     fn settle(&mut self) {
         self.exports.sort_by(|a, b| {
             let (newer, older) = (a.version().and_then(Version::parse), b.version().and_then(Version::parse));
@@ -391,7 +391,7 @@ mod tests {
     use wasmtime::Engine;
 
     use super::*;
-    use crate::wasm::names::is_compatible;
+    use crate::model::is_compatible;
     use crate::wasm::testing::{TestImport, component, function};
     use crate::wasm::values::Case;
 
@@ -428,15 +428,20 @@ mod tests {
         );
         assert_eq!(
             ids(&discovery),
-            ["COMP.hello", "COMP/tasks.add", "acme:demo/tasks.greet", "acme:demo/tasks.paint"]
+            [
+                "COMP::acme:demo/tasks@1.greet",
+                "COMP::acme:demo/tasks@1.paint",
+                "COMP::hello",
+                "COMP::tasks.add"
+            ]
         );
         assert_eq!(discovery.rejected, []);
-        let paint = &discovery.exports[3];
+        let paint = &discovery.exports[1];
         assert_eq!(paint.interface.as_deref(), Some("acme:demo/tasks@1.2.3"));
         assert_eq!(paint.version(), Some("1.2.3"));
         assert_eq!(&*paint.function, "paint");
         assert_eq!(paint.signature.parameters[0], Field { name: "with".into(), shape: colour });
-        assert_eq!(discovery.exports[0].signature, Signature { parameters: vec![], result: None });
+        assert_eq!(discovery.exports[2].signature, Signature { parameters: vec![], result: None });
     }
 
     #[test]
@@ -464,16 +469,16 @@ mod tests {
                 ("exports", vec![function("init", [], None)]),
             ],
         );
-        assert_eq!(ids(&discovery), ["COMP.run"]);
+        assert_eq!(ids(&discovery), ["COMP::run"]);
         let run = &discovery.exports[0];
         assert_eq!((run.entry, &run.signature), (Entry::Command, &Signature::of_command()));
         let rejected: Vec<_> = discovery.rejected.iter().map(|r| (&*r.id, &*r.reason)).collect();
         assert_eq!(
             rejected,
             [
-                ("COMP/exports.init", "it is a left-over of the tool that built the component"),
+                ("COMP::exports.init", "it is a left-over of the tool that built the component"),
                 (
-                    "wasi:http/incoming-handler.handle",
+                    "COMP::wasi:http/incoming-handler@0.2.handle",
                     "`wasi:http/incoming-handler` is an interface between programs and hosts"
                 ),
             ]
@@ -494,12 +499,12 @@ mod tests {
         };
         let left_over = init("disable-gc");
         assert_eq!(ids(&left_over), [""; 0]);
-        assert_eq!((&*left_over.rejected[0].id, &*left_over.rejected[0].reason), ("COMP.init", LEFT_OVER));
-        assert_eq!(ids(&init("verbose")), ["COMP.init"]);
+        assert_eq!((&*left_over.rejected[0].id, &*left_over.rejected[0].reason), ("COMP::init", LEFT_OVER));
+        assert_eq!(ids(&init("verbose")), ["COMP::init"]);
     }
 
     #[test]
-    fn of_two_versions_the_highest_is_the_task() {
+    fn of_the_versions_on_a_track_the_highest_is_the_task() {
         let add = || vec![function("add", [("a", Shape::U8)], None)];
         let discovery = discovered(
             &[],
@@ -510,9 +515,9 @@ mod tests {
                 ("acme:demo/ops@0.9.0", add()),
             ],
         );
-        assert_eq!(ids(&discovery), ["acme:demo/ops.add"]);
-        assert_eq!(discovery.exports[0].version(), Some("1.10.0"));
-        assert_eq!(discovery.rejected.len(), 2);
+        assert_eq!(ids(&discovery), ["COMP::acme:demo/ops@0.9.add", "COMP::acme:demo/ops@1.add"]);
+        assert_eq!(discovery.exports[1].version(), Some("1.10.0"));
+        assert_eq!(discovery.rejected.len(), 1);
         assert_eq!(
             discovery.rejected[0].reason,
             "`acme:demo/ops@1.10.0` has the same task in place of `acme:demo/ops@1.9.0`"

@@ -11,9 +11,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::discover::Export;
-use super::names::split_version;
 use super::output::harmless;
 use super::sections::custom_sections;
+use crate::model::split_version;
 
 /// The name of the section.
 pub const DOCS_SECTION: &str = "package-docs";

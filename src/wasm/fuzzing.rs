@@ -68,7 +68,7 @@ pub fn component(data: &[u8]) {
             let names = exports.iter().map(|export| (export.id.clone(), export.version()));
             let names = Names::new(names);
             for export in exports {
-                assert_eq!(names.resolve(&export.id).ok(), Some(&export.id), "a task has its own name");
+                assert_eq!(names.resolve(&export.id, None).ok(), Some(&export.id), "a task has its own name");
             }
         }
         Err(unloaded) => assert!(!unloaded.error.message.is_empty(), "it says why"),

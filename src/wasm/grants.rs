@@ -25,15 +25,8 @@ pub struct Grants {
     pub network: Arc<[NetworkGrant]>,
     /// HTTP requests that they may make.
     pub http: Arc<[HttpGrant]>,
-    /// The tasks that they may submit, by their full ids; `None`: every one.
+    /// The tasks that they may submit, by their ids or functions; `None`: every one.
     pub may_submit: Option<Arc<[Glob]>>,
-}
-
-impl Grants {
-    /// Whether a task may be submitted, by its full id.
-    pub fn may_submit(&self, id: &str) -> bool {
-        self.may_submit.as_ref().is_none_or(|allowed| allowed.iter().any(|glob| glob.matches(id)))
-    }
 }
 
 /// A directory of the host that guests see.

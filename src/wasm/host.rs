@@ -239,11 +239,11 @@ impl invocations::Host for HostState {
         arguments: Vec<String>,
         how: SubmitOptions,
     ) -> Result<Vec<String>, Refusal> {
-        self.submits.check(&task, &self.denials).map_err(refusal)?;
+        let task = self.submits.resolve(&task, &self.denials).map_err(refusal)?;
         // Before they are copied for each child.
         how.key.as_deref().map_or(Ok(()), check_key).map_err(refusal)?;
         check_labels(&how.labels).map_err(refusal)?;
-        let (task, how) = (Arc::<str>::from(task), options(how));
+        let how = options(how);
         let children = arguments
             .into_iter()
             .map(|arguments| ChildRequest {
@@ -300,9 +300,9 @@ impl invocations::Host for HostState {
     }
 
     async fn call(&mut self, task: String, arguments: String) -> Result<String, Error> {
-        self.submits.check(&task, &self.denials).map_err(|refused| Error::Refused(refusal(refused)))?;
+        let task = self.submits.resolve(&task, &self.denials);
         let child = ChildRequest {
-            task: task.into(),
+            task: task.map_err(|refused| Error::Refused(refusal(refused)))?,
             arguments: arguments.into(),
             options: model::SubmitOptions::default(),
         };

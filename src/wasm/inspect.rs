@@ -10,7 +10,7 @@ use super::library::Library;
 use super::link::{self, Provider};
 use super::linked::task;
 use super::loaded::load_one;
-use super::source::{LoadError, load_error};
+use super::source::{ImportChoices, LoadError, load_error};
 use super::task::{NotTask, Task};
 use crate::model::{ComponentDigest, TaskOptions};
 
@@ -60,13 +60,13 @@ impl Library {
         let cache = Cache::new(cache_directory, compiler);
         let loaded = load_one(&engine, false, name, path, None, &cache)?;
         let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-        let alone = [&loaded];
+        let (alone, none) = ([&loaded], ImportChoices::default());
         let imports = loaded
             .discovery
             .imports
             .iter()
             .map(|import| {
-                let (provided_by, is_provided) = match link::provider(import, &alone) {
+                let (provided_by, is_provided) = match link::provider(import, &loaded.name, &alone, &none) {
                     Ok(Provider::Wasi) => (wasi_capability(&import.name), true),
                     Ok(Provider::Runner) => ("the runner".to_owned(), true),
                     Ok(Provider::Types) => ("nobody needs to: it only names types".to_owned(), true),

@@ -16,12 +16,13 @@ use super::discover::Export;
 use super::docs::InterfaceDocs;
 use super::engine::new_engine;
 use super::loaded::load_one;
-use super::names::{Names, is_compatible, split_version};
+use super::names::Names;
 use super::parallel::in_parallel;
 use super::source::{ComponentSource, LoadError, load_error};
 use super::suggest::list;
 use super::task::ResolveError;
 use super::values::{Field, Shape};
+use crate::model::{is_compatible, split_version};
 
 /// Words of WIT, which are names only with `%` before them.
 const KEYWORDS: &str = "\
@@ -140,18 +141,24 @@ impl Interfaces {
     ///
     /// [`ResolveError`] with the candidates.
     pub fn of_task(&self, name: &str) -> Result<Option<&Interface>, ResolveError> {
-        let id = self.names.resolve(name).map_err(|message| ResolveError { message })?;
+        let id = self.names.resolve(name, None).map_err(|message| ResolveError { message })?;
         Ok(self.tasks.get(id).copied().flatten().and_then(|index| self.all.get(index)))
     }
 
-    /// The one that stands behind an import, as `namespace:package/name@version`.
+    /// The one that stands behind an import, as `namespace:package/name@version`: that of
+    /// the component which was chosen for it, if one was. Of several that say the same any
+    /// will do.
     ///
     /// # Errors
     ///
     /// The reason: nobody exports it, or several do.
-    pub fn provider(&self, import: &str) -> Result<&Interface, String> {
-        let fits = |interface: &&Interface| is_compatible(import, &interface.import());
-        let fitting: Vec<_> = self.all.iter().filter(fits).collect();
+    pub fn provider(&self, import: &str, chosen: Option<&str>) -> Result<&Interface, String> {
+        let fits = |interface: &&Interface| {
+            is_compatible(import, &interface.import())
+                && chosen.is_none_or(|chosen| *interface.component == *chosen)
+        };
+        let mut fitting: Vec<_> = self.all.iter().filter(fits).collect();
+        fitting.dedup_by(|b, a| (&a.text, &a.version) == (&b.text, &b.version));
         let shown = |interfaces: &[&Interface]| {
             let names = interfaces.iter().map(|one| format!("`{}` of `{}`", one.import(), one.component));
             names.collect::<Vec<_>>().join(", ")
@@ -177,7 +184,10 @@ impl Interfaces {
                     (true, true) => format!("no component exports `{import}`"),
                 })
             }
-            _ => Err(format!("several components export `{import}`: {}", shown(&fitting))),
+            _ => Err(format!(
+                "several components export `{import}`, and not the same: {} (`[component.NAME.imports]` says which)",
+                shown(&fitting)
+            )),
         }
     }
 }

@@ -15,7 +15,7 @@ use super::engine::{EpochTicker, new_engine};
 use super::execute;
 use super::glob::Glob;
 use super::linked::{LinkedTask, link_one};
-use super::loaded::{Loaded, load_one};
+use super::loaded::load_one;
 use super::names::Names;
 use super::parallel::in_parallel;
 use super::scratch::ScratchPlace;
@@ -119,7 +119,6 @@ impl Library {
                 Err(error) => errors.push(error),
             }
         }
-        refuse_duplicates(&loaded, &mut errors);
         let engines = std::iter::once(plain).chain(metered).collect();
         let ticker = EpochTicker::start(engines).map_err(|error| {
             vec![load_error("*", Path::new("*"), format!("the epoch thread can't be started: {error}"))]
@@ -191,11 +190,20 @@ impl Library {
     ///
     /// [`ResolveError`] with the candidates.
     pub fn resolve(&self, name: &str) -> Result<&Task, ResolveError> {
-        let id = self.names.resolve(name).map_err(|message| ResolveError { message })?;
+        let id = self.names.resolve(name, None).map_err(|message| ResolveError { message })?;
         self.programs
             .get(id)
             .and_then(|linked| self.tasks.get(linked.index))
             .ok_or_else(|| ResolveError { message: format!("task `{id}` is not linked") })
+    }
+
+    /// Whether the name of a section stands for any task.
+    ///
+    /// # Errors
+    ///
+    /// [`ResolveError`] with the candidates.
+    pub fn check_section(&self, name: &str) -> Result<(), ResolveError> {
+        self.names.matching(name).map(drop).map_err(|message| ResolveError { message })
     }
 
     /// Whether a pattern of `may-submit` stands for any task. `*` alone does, even if
@@ -206,12 +214,14 @@ impl Library {
     /// [`ResolveError`] with what was probably meant.
     pub fn check_submits(&self, pattern: &Glob) -> Result<(), ResolveError> {
         let text = pattern.to_string();
-        if text == "*" || self.tasks.iter().any(|task| pattern.matches(&task.id)) {
+        if text == "*" || self.names.ids().any(|id| self.names.fits(pattern, id)) {
             return Ok(());
         }
-        let message = match self.names.resolve(&text) {
+        let message = match self.names.resolve(&text, None) {
             // Guests may use short names; what they may do is written in full.
-            Ok(id) => format!("`{text}` is no full id of a task (did you mean `{id}`?)"),
+            Ok(id) => {
+                format!("`{text}` is neither the full id of a task nor a function (did you mean `{id}`?)")
+            }
             Err(message) => message,
         };
         Err(ResolveError { message })
@@ -319,19 +329,5 @@ impl Library {
 impl std::fmt::Debug for Library {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Library").field("tasks", &self.tasks.len()).finish_non_exhaustive()
-    }
-}
-
-/// Adds an error for each task that two components export: a name would be ambiguous.
-fn refuse_duplicates(loaded: &[Loaded], errors: &mut Vec<LoadError>) {
-    let mut first: HashMap<&str, &Loaded> = HashMap::new();
-    for one in loaded {
-        for export in &one.discovery.exports {
-            if let Some(other) = first.insert(&export.id, one) {
-                errors.push(
-                    one.error(format!("the task `{}` is exported by `{}` as well", export.id, other.name)),
-                );
-            }
-        }
     }
 }

@@ -8,9 +8,12 @@ use wasmtime::component::{Linker, Val};
 use super::discover::{Import, ImportKind, Signature};
 use super::host::{self, ChildFailed, HostState};
 use super::loaded::Loaded;
-use super::names::is_compatible;
+use super::source::ImportChoices;
+use super::suggest::list;
 use super::values::{Shape, to_json, value_from_json};
-use crate::model::{ChildRequest, FailureKind, Outcome, SubmitOptions};
+use crate::model::{
+    ChildRequest, FailureKind, Outcome, SubmitOptions, Version, is_compatible, split_version,
+};
 
 /// The most bytes of one typed call's arguments as JSON.
 const MAX_ARGUMENTS_BYTES: usize = 256 << 20;
@@ -28,12 +31,38 @@ pub(super) enum Provider {
     Component(usize, Box<str>),
 }
 
-/// Finds who provides an import.
+/// Checks that each choice is for something that a component imports.
+///
+/// # Errors
+///
+/// The first that is not, in words.
+pub(super) fn check_choices(
+    importer: &str,
+    imports: &[Import],
+    choices: &ImportChoices,
+) -> Result<(), String> {
+    let used = |key: &str| imports.iter().any(|one| choices.find(&one.name).is_some_and(|(of, _)| of == key));
+    let Some(unused) = choices.keys().find(|key| !used(key)) else { return Ok(()) };
+    let own = imports.iter().filter(|import| !import.name.starts_with("wasi:") && !import.is_types_only());
+    let known = list(own.map(|import| &*import.name));
+    let known = if known.is_empty() { "nothing of other components".to_owned() } else { known };
+    Err(format!(
+        "`[component.{importer}.imports]` has `{unused}`, which it does not import: it imports {known}"
+    ))
+}
+
+/// Finds the provider of an import: the component that was chosen for it, else the importer
+/// itself, else the only one that exports it.
 ///
 /// # Errors
 ///
 /// Nobody does, several do, or what they provide is something else: in words.
-pub(super) fn provider(import: &Import, components: &[&Loaded]) -> Result<Provider, String> {
+pub(super) fn provider(
+    import: &Import,
+    importer: &str,
+    components: &[&Loaded],
+    choices: &ImportChoices,
+) -> Result<Provider, String> {
     if import.name.starts_with("wasi:") {
         return Ok(Provider::Wasi);
     }
@@ -49,17 +78,40 @@ pub(super) fn provider(import: &Import, components: &[&Loaded]) -> Result<Provid
     if *has_resources {
         return Err(format!("imports `{}`, which has resources: no task can provide those", import.name));
     }
-    let mut candidates: Vec<(usize, &str)> = Vec::new();
-    for (index, component) in components.iter().enumerate() {
-        for interface in component.interfaces() {
-            if is_compatible(&import.name, interface) && !candidates.contains(&(index, interface)) {
-                candidates.push((index, interface));
-            }
-        }
+    let own_section = format!("[component.{}.imports]", importer);
+    let choice = choices.find(&import.name);
+    if let Some((key, chosen)) = choice
+        && !components.iter().any(|component| *component.name == *chosen)
+    {
+        let known = list(components.iter().map(|component| &*component.name));
+        return Err(format!(
+            "`{own_section}` has `{chosen}` for `{key}`, and no component is called so (known: {known})"
+        ));
     }
-    let (index, interface) = match *candidates {
-        [candidate] => candidate,
-        [] => {
+    // Of each component the newest version that fits.
+    let mut candidates: Vec<(usize, &str)> = Vec::new();
+    let chosen = |name: &str| choice.is_none_or(|(_, chosen)| chosen == name);
+    for (index, component) in components.iter().enumerate().filter(|(_, component)| chosen(&component.name)) {
+        let fitting = component.interfaces().filter(|interface| is_compatible(&import.name, interface));
+        let newest = fitting.max_by_key(|interface| split_version(interface).1.and_then(Version::parse));
+        candidates.extend(newest.map(|interface| (index, interface)));
+    }
+    let own = candidates.iter().find(|(index, _)| *components[*index].name == *importer);
+    let (index, interface) = match (&*candidates, own, choice) {
+        (_, Some(own), _) | ([own], ..) => *own,
+        ([], None, Some((key, chosen))) => {
+            let others = other_versions(&import.name, components);
+            let others = if others.is_empty() {
+                String::new()
+            } else {
+                format!(" (exported are {})", others.join(", "))
+            };
+            return Err(format!(
+                "imports `{}`, which `{chosen}` does not export, though `{own_section}` has it for `{key}`{others}",
+                import.name
+            ));
+        }
+        ([], None, None) => {
             let others = other_versions(&import.name, components);
             let hint = match others.is_empty() {
                 true => "hint: add the component that does".to_owned(),
@@ -73,9 +125,11 @@ pub(super) fn provider(import: &Import, components: &[&Loaded]) -> Result<Provid
                 .map(|(index, interface)| format!("`{interface}` of `{}`", components[*index].name))
                 .collect();
             return Err(format!(
-                "imports `{}`, which several components export: {}",
+                "imports `{}`, which several components export: {} (say which in `{own_section}`: `\"{}\" = \"{}\"`)",
                 import.name,
-                names.join(", ")
+                names.join(", "),
+                split_version(&import.name).0,
+                components[candidates[0].0].name
             ));
         }
     };
@@ -101,12 +155,11 @@ pub(super) fn provider(import: &Import, components: &[&Loaded]) -> Result<Provid
 
 /// The exports under the name of an import, in whatever version.
 fn other_versions(import: &str, components: &[&Loaded]) -> Vec<String> {
-    let unversioned = |name: &str| name.split('@').next().unwrap_or_default().to_owned();
     let mut found = Vec::new();
     for component in components {
         for interface in component.interfaces() {
             let other = format!("`{interface}` of `{}`", component.name);
-            if unversioned(interface) == unversioned(import) && !found.contains(&other) {
+            if split_version(interface).0 == split_version(import).0 && !found.contains(&other) {
                 found.push(other);
             }
         }

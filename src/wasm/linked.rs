@@ -17,7 +17,7 @@ use super::submits::Submits;
 use super::task::{NotTask, Parameter, Task};
 use super::values::{Field, Shape};
 use super::{host, network, rules};
-use crate::model::{RetryPolicy, TaskOptions};
+use crate::model::{RetryPolicy, TaskId, TaskOptions};
 
 /// A task with everything that its attempts need.
 pub(super) struct LinkedTask {
@@ -47,7 +47,7 @@ pub(super) fn link_one(
     all: &[&Loaded],
     names: &Arc<Names>,
 ) -> Result<Linked, Vec<LoadError>> {
-    let submits = Submits { allowed: source.grants.may_submit.clone(), names: Arc::clone(names) };
+    let submits = Submits::new(source.grants.may_submit.as_deref(), names);
     let mut linked = Linked::default();
     let mut errors = Vec::new();
     let mut linker = Linker::new(one.component.engine());
@@ -62,8 +62,11 @@ pub(super) fn link_one(
     if let Err(error) = prepared {
         return Err(vec![one.error(format!("the imports can't be prepared: {error:#}"))]);
     }
+    if let Err(message) = link::check_choices(&one.name, &one.discovery.imports, &source.imports) {
+        errors.push(one.error(message));
+    }
     for import in &one.discovery.imports {
-        match link::provider(import, all) {
+        match link::provider(import, &one.name, all, &source.imports) {
             Err(message) => errors.push(one.error(message)),
             Ok(Provider::Wasi | Provider::Runner | Provider::Types) => {}
             Ok(Provider::Component(index, interface)) => {
@@ -97,7 +100,7 @@ pub(super) fn link_one(
             1
         }
     };
-    let mut options = task_options(one, source);
+    let mut options = task_options(one, source, names);
     for export in &one.discovery.exports {
         if let Some(options) = options.get(&export.id)
             && let Err(message) = check_cases(export, &options.retry, &source.defaults.retry)
@@ -156,15 +159,23 @@ pub(super) fn link_one(
     Ok(linked)
 }
 
-/// The options of each task of this component that the configuration names.
-/// Names of other components' tasks are none of its business; those that name no
-/// task at all are found by whoever can say where they stand in the
-/// configuration.
-fn task_options(one: &Loaded, source: &ComponentSource) -> HashMap<Arc<str>, TaskOptions> {
-    let names =
-        Names::new(one.discovery.exports.iter().map(|export| (Arc::clone(&export.id), export.version())));
-    let known = source.tasks.iter().filter_map(|(name, task)| Some((names.resolve(name).ok()?, task)));
-    known.map(|(id, task)| (Arc::clone(id), task.clone())).collect()
+/// The options of each task of this component that sections are for: of several, the more
+/// exact is put over the less exact. Those that name no task at all are found by whoever
+/// can say where they stand in the configuration.
+fn task_options(one: &Loaded, source: &ComponentSource, names: &Names) -> HashMap<Arc<str>, TaskOptions> {
+    let known =
+        source.tasks.iter().filter_map(|section| Some((section, names.matching(&section.name).ok()?)));
+    let mut known: Vec<_> = known.collect();
+    known.sort_by(|(a, (_, first)), (b, (_, second))| (first, &a.name).cmp(&(second, &b.name)));
+    let mut options = HashMap::new();
+    for (section, (ids, _)) in known {
+        for id in ids.into_iter().filter(|id| TaskId::split(id).0 == Some(&one.name)) {
+            let base = options.get(id).unwrap_or(&source.defaults);
+            let over = section.options.over(base);
+            options.insert(Arc::clone(id), over);
+        }
+    }
+    options
 }
 
 /// The cases of the error that a task returns; `None` if its type has none.

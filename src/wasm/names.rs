@@ -1,231 +1,394 @@
-//! How people name tasks, and which versions of an interface stand for others.
+//! Which tasks people mean by a name: a full id, a shorter form, a pattern.
 
-use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::glob::Glob;
 use super::suggest::{list, nearest, unknown_near};
+use crate::model::{FunctionName, TaskId, clip, is_on_track};
 
-/// An interface's name and its version.
-pub(super) fn split_version(interface: &str) -> (&str, Option<&str>) {
-    match interface.split_once('@') {
-        Some((name, version)) => (name, Some(version)),
-        None => (interface, None),
-    }
+/// How exactly a name says which tasks it means: what stands further below wins over what
+/// stands above.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Exactness {
+    /// A pattern with so many characters that are not `*`.
+    Pattern(usize),
+    /// A function, of whatever component and version.
+    Function,
+    /// A function on one track.
+    Track,
+    /// A function of one component.
+    Component,
+    /// A full id.
+    Full,
 }
 
-/// A semantic version. Build metadata is left out, as it has no order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Version<'a> {
-    numbers: [u64; 3],
-    prerelease: &'a str,
-}
-
-impl<'a> Version<'a> {
-    pub(super) fn parse(text: &'a str) -> Option<Self> {
-        let text = text.split_once('+').map_or(text, |(version, _)| version);
-        let (numbers, prerelease) = text.split_once('-').unwrap_or((text, ""));
-        let mut parts = numbers.split('.').map(|part| part.parse().ok());
-        let numbers = [parts.next()??, parts.next()??, parts.next()??];
-        parts.next().is_none().then_some(Self { numbers, prerelease })
-    }
-
-    /// The numbers that must be the same for two versions to be compatible.
-    fn line(&self) -> &[u64] {
-        match self.numbers {
-            [0, 0, _] => &self.numbers,
-            [0, _, _] => &self.numbers[..2],
-            _ => &self.numbers[..1],
-        }
-    }
-}
-
-impl Ord for Version<'_> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        // A release comes after its pre-releases. Among those the order of the
-        // text is good enough: it only decides which of two is shown.
-        let key = |version: &Self| (version.numbers, version.prerelease.is_empty());
-        key(self).cmp(&key(other)).then_with(|| self.prerelease.cmp(other.prerelease))
-    }
-}
-
-impl PartialOrd for Version<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-/// Whether an exported interface can stand for an imported one, by their names
-/// (`acme:math/ops@1.0.0`): same name, and a version that semver calls
-/// compatible and not older. No version matches any.
-pub(super) fn is_compatible(imported: &str, exported: &str) -> bool {
-    let (name, wanted) = split_version(imported);
-    let (other, offered) = split_version(exported);
-    if name != other {
-        return false;
-    }
-    let (Some(wanted_text), Some(offered_text)) = (wanted, offered) else {
-        return true;
-    };
-    match (Version::parse(wanted_text), Version::parse(offered_text)) {
-        // Pre-releases promise nothing: only the very same one will do.
-        (Some(wanted), Some(offered)) if wanted.prerelease.is_empty() && offered.prerelease.is_empty() => {
-            wanted.line() == offered.line() && offered >= wanted
-        }
-        _ => wanted_text == offered_text,
-    }
-}
-
-/// The names by which people call tasks.
+/// Known tasks, by everything that people may call them.
 #[derive(Debug, Default)]
-pub(super) struct Names {
-    /// The full ids, with the versions of their interfaces.
-    ids: BTreeMap<Arc<str>, Option<Box<str>>>,
-    /// The shorter forms, with the ids that each may mean.
-    short: HashMap<Box<str>, Vec<Arc<str>>>,
+pub struct Names {
+    /// By full id, or by what stands in a store for it.
+    tasks: BTreeMap<Arc<str>, Known>,
+    /// The shorter forms without versions, with the tasks that each may mean.
+    short: HashMap<Box<str>, Vec<Meaning>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    /// The version of its interface: the whole of it, if that is known.
+    version: Option<Box<str>>,
+    /// What patterns are compared with.
+    spellings: Vec<Box<str>>,
+}
+
+#[derive(Debug)]
+struct Meaning {
+    id: Arc<str>,
+    names_component: bool,
 }
 
 impl Names {
-    /// From the ids of all tasks and the versions of their interfaces.
-    pub(super) fn new<'a>(tasks: impl IntoIterator<Item = (Arc<str>, Option<&'a str>)>) -> Self {
+    /// Takes the ids of all tasks, each with the version of its interface as it is exported.
+    /// One without a component, as stores of earlier programs have them, is known by itself
+    /// and its ends.
+    pub fn new<'a>(tasks: impl IntoIterator<Item = (Arc<str>, Option<&'a str>)>) -> Self {
         let mut names = Self::default();
         for (id, version) in tasks {
-            names.ids.insert(id, version.map(Into::into));
-        }
-        for id in names.ids.keys() {
-            for short in short_forms(id) {
-                names.short.entry(short.into()).or_default().push(id.clone());
-            }
+            names.add(&id, version);
         }
         names
     }
 
-    /// The full id that a name means: the id itself, with or without the version
-    /// of its interface, or a shorter form that means only one.
+    fn add(&mut self, id: &Arc<str>, version: Option<&str>) {
+        let function = FunctionName::parse(TaskId::split(id).1);
+        let plain = function.without_track().to_string();
+        let mut spellings = BTreeSet::from([id.to_string(), function.to_string(), plain.clone()]);
+        let mut add = |form: String, names_component| {
+            let meanings = self.short.entry(form.into()).or_default();
+            match meanings.iter_mut().find(|known| known.id == *id) {
+                Some(known) => known.names_component |= names_component,
+                None => meanings.push(Meaning { id: Arc::clone(id), names_component }),
+            }
+        };
+        ends(&plain).for_each(|form| add(form.to_owned(), false));
+        if let Some(parsed) = TaskId::parse(id) {
+            let component = parsed.component;
+            ends(&plain).for_each(|form| add(format!("{component}::{form}"), true));
+            add(format!("{component}.{}", function.name), true);
+            let former = parsed.former();
+            spellings.insert(former.clone());
+            add(former, parsed.former_names_component());
+        }
+        let version = version.or(function.track).map(Into::into);
+        let spellings = spellings.into_iter().map(Into::into).collect();
+        self.tasks.insert(Arc::clone(id), Known { version, spellings });
+    }
+
+    /// Finds the one task that a name means: its full id, or a shorter form, with or
+    /// without a version of its interface. If several are called so, that of the component
+    /// `own` is meant.
     ///
     /// # Errors
     ///
-    /// What the name may mean, or which names are known.
-    pub(super) fn resolve(&self, name: &str) -> Result<&Arc<str>, String> {
+    /// The tasks that the name may mean, or those that are known.
+    pub fn resolve(&self, name: &str, own: Option<&str>) -> Result<&Arc<str>, String> {
         // A full id is never ambiguous, even if it looks like a short form.
-        if let Some((id, _)) = self.ids.get_key_value(name) {
+        if let Some((id, _)) = self.tasks.get_key_value(name) {
             return Ok(id);
         }
-        if let Some(ids) = self.short.get(name) {
-            return match &**ids {
-                [id] => Ok(id),
-                _ => Err(format!(
-                    "task `{name}` is ambiguous: it may be {}; write one of them in full",
-                    list(ids.iter().map(|id| &**id))
-                )),
+        let meanings = self.meanings(name)?;
+        let of_own = |one: &&&Meaning| own.is_some() && TaskId::split(&one.id).0 == own;
+        match *meanings {
+            [] => Err(self.unknown(name)),
+            [one] => Ok(&one.id),
+            ref several => match *several.iter().filter(of_own).collect::<Vec<_>>() {
+                [one] => Ok(&one.id),
+                _ => Err(ambiguous(name, several)),
+            },
+        }
+    }
+
+    /// Finds the tasks that a section of a configuration is for, and says how exactly it
+    /// names them: those of a pattern, one task, or one function of several components.
+    ///
+    /// # Errors
+    ///
+    /// As [`resolve`](Self::resolve); also if a pattern fits no task.
+    pub(super) fn matching(&self, name: &str) -> Result<(Vec<&Arc<str>>, Exactness), String> {
+        if let Some((id, _)) = self.tasks.get_key_value(name) {
+            return Ok((vec![id], Exactness::Full));
+        }
+        if name.contains('*') {
+            let glob = Glob::new(name);
+            let found: Vec<_> = self.tasks.keys().filter(|id| self.fits(&glob, id)).collect();
+            let literal = name.len() - name.matches('*').count();
+            return match found.is_empty() {
+                true => Err(format!("no task fits the pattern `{name}`")),
+                false => Ok((found, Exactness::Pattern(literal))),
             };
         }
-        if let Some((interface, rest)) = name.split_once('@')
-            && let Some((version, function)) = rest.rsplit_once('.')
-            && let Some((id, Some(offered))) = self.ids.get_key_value(&*format!("{interface}.{function}"))
-        {
-            if is_compatible(&format!("{interface}@{version}"), &format!("{interface}@{offered}")) {
-                return Ok(id);
-            }
-            return Err(format!(
-                "unknown task `{name}`: version `{offered}` of the interface is the one that is known"
-            ));
+        let meanings = self.meanings(name)?;
+        let function =
+            |one: &Meaning| FunctionName::parse(TaskId::split(&one.id).1).without_track().to_string();
+        let Some(first) = meanings.first() else { return Err(self.unknown(name)) };
+        if meanings.iter().any(|one| function(one) != function(first)) {
+            return Err(ambiguous(name, &meanings));
         }
-        let ids = || self.ids.keys().map(|id| &**id);
+        let exactness = match (meanings.iter().all(|one| one.names_component), name.contains('@')) {
+            (true, _) => Exactness::Component,
+            (false, true) => Exactness::Track,
+            (false, false) => Exactness::Function,
+        };
+        Ok((meanings.into_iter().map(|one| &one.id).collect(), exactness))
+    }
+
+    /// Whether a name means one of them, or several.
+    pub fn knows(&self, name: &str) -> bool {
+        self.tasks.contains_key(name) || self.meanings(name).is_ok_and(|meanings| !meanings.is_empty())
+    }
+
+    /// All of them, sorted.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.tasks.keys()
+    }
+
+    /// Whether a pattern stands for a task: by its full id, its function with or without
+    /// a track, or the id that it had before ids named components.
+    pub(super) fn fits(&self, pattern: &Glob, id: &str) -> bool {
+        let known = self.tasks.get(id);
+        known.is_some_and(|known| known.spellings.iter().any(|spelling| pattern.matches(spelling)))
+    }
+
+    /// The tasks that a shorter form may mean; none if nothing is called so.
+    fn meanings(&self, name: &str) -> Result<Vec<&Meaning>, String> {
+        let of = |form: &str| self.short.get(form).map(Vec::as_slice).unwrap_or_default();
+        let versioned = name.split_once('@').and_then(|(interface, rest)| {
+            let (version, function) = rest.rsplit_once('.')?;
+            Some((format!("{interface}.{function}"), version))
+        });
+        if let Some((form, version)) = versioned {
+            let fits = |one: &&Meaning| {
+                let offered = self.tasks.get(&one.id).and_then(|known| known.version.as_deref());
+                offered.is_some_and(|offered| is_on_track(version, offered))
+            };
+            let found: Vec<_> = of(&form).iter().filter(fits).collect();
+            return match (found.is_empty(), of(&form)) {
+                (true, all @ [_, ..]) => {
+                    let ids = list(all.iter().map(|one| &*one.id));
+                    Err(format!(
+                        "unknown task `{}`: no known version of the interface fits ({ids})",
+                        clip(name, 80)
+                    ))
+                }
+                _ => Ok(found),
+            };
+        }
+        let found = of(name);
+        if found.len() > 1 {
+            // The former id of a task that named its component is no end of another's.
+            let is_former = |one: &&Meaning| {
+                TaskId::parse(&one.id).is_some_and(|id| id.former_names_component() && id.former() == name)
+            };
+            if let Some(one) = found.iter().find(is_former) {
+                return Ok(vec![one]);
+            }
+        }
+        Ok(found.iter().collect())
+    }
+
+    fn unknown(&self, name: &str) -> String {
+        let ids = || self.tasks.keys().map(|id| &**id);
         // The short form that looks like it, as what it means.
         let near = nearest(name, ids().chain(self.short.keys().map(|short| &**short)));
-        let near = near.map(|near| self.short.get(near).and_then(|ids| ids.first()).map_or(near, |id| &**id));
-        Err(unknown_near("task", name, near, ids()))
+        let meant = |near| self.short.get(near).and_then(|all| all.first());
+        unknown_near("task", name, near.map(|near| meant(near).map_or(near, |one| &*one.id)), ids())
     }
 }
 
-/// The shorter forms of an id: of `acme:demo/tasks.greet`, `demo/tasks.greet`, `tasks.greet` and `greet`.
-fn short_forms(id: &str) -> impl Iterator<Item = &str> {
-    let after = |mark: char| id.split_once(mark).map(|(_, rest)| rest);
-    let function = id.rsplit_once('.').map(|(_, function)| function);
-    [after(':'), after('/'), function].into_iter().flatten()
+fn ambiguous(name: &str, meanings: &[&Meaning]) -> String {
+    let ids = list(meanings.iter().map(|one| &*one.id));
+    format!("task `{name}` is ambiguous: it may be {ids}; write one of them in full")
+}
+
+/// Of `acme:demo/tasks.greet`: itself, `demo/tasks.greet`, `tasks.greet` and `greet`.
+fn ends(function: &str) -> impl Iterator<Item = &str> {
+    let after = |mark: char| function.split_once(mark).map(|(_, rest)| rest);
+    let name = function.rsplit_once('.').map(|(_, name)| name);
+    [Some(function), after(':'), after('/'), name].into_iter().flatten()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::track;
 
-    #[test]
-    fn versions_match_by_semver() {
-        for (imported, exported, compatible) in [
-            ("a:b/c@1.0.0", "a:b/c@1.2.0", true),
-            ("a:b/c@1.2.0", "a:b/c@1.0.0", false),
-            ("a:b/c@1.2.0", "a:b/c@2.2.0", false),
-            ("a:b/c@0.1.0", "a:b/c@0.1.7", true),
-            ("a:b/c@0.1.0", "a:b/c@0.2.0", false),
-            ("a:b/c@0.0.1", "a:b/c@0.0.2", false),
-            ("a:b/c@0.0.1", "a:b/c@0.0.1", true),
-            ("a:b/c@1.0.0", "a:b/c", true),
-            ("a:b/c", "a:b/c@7.0.0", true),
-            ("a:b/c", "a:b/d", false),
-            ("a:b/c@1.0.0-rc.1", "a:b/c@1.0.0", false),
-            ("a:b/c@1.0.0-rc.1", "a:b/c@1.0.0-rc.1", true),
-            ("a:b/c@1.0.0", "a:b/c@1.1.0-rc.1", false),
-            ("a:b/c@1.0.0+x", "a:b/c@1.0.0+y", true),
-            ("a:b/c@what", "a:b/c@what", true),
-            ("a:b/c@1.9.0", "a:b/c@1.10.0", true),
-        ] {
-            assert_eq!(is_compatible(imported, exported), compatible, "{imported} by {exported}");
-        }
-    }
-
+    /// Names of full ids whose interfaces have whole versions in place of tracks.
     fn names(ids: &[&str]) -> Names {
-        Names::new(ids.iter().map(|id| match id.split_once('@') {
-            Some((id, version)) => (Arc::from(id), Some(version)),
-            None => (Arc::from(*id), None),
-        }))
+        let parsed = ids.iter().map(|id| {
+            let Some(TaskId { component, function }) = TaskId::parse(id) else {
+                return (Arc::from(*id), None);
+            };
+            let on_track = FunctionName { track: function.track.map(track), ..function };
+            (Arc::from(TaskId { component, function: on_track }.to_string()), function.track)
+        });
+        Names::new(parsed)
     }
 
     #[test]
     fn tasks_are_found_by_every_form_that_means_only_one() {
-        let names =
-            names(&["acme:demo/tasks.greet@1.2.0", "acme:other/tasks.add", "py.hello", "py/tasks.add"]);
-        let resolve = |name| names.resolve(name).map(|id| &**id);
+        let names = names(&[
+            "py::acme:demo/tasks@1.2.0.greet",
+            "py::hello",
+            "py::tasks.say",
+            "calc::acme:other/tasks.add",
+            "sum::acme:sums/tasks@0.2.5.add",
+        ]);
+        let resolve = |name| names.resolve(name, None).map(|id| &**id);
         for name in [
+            "py::acme:demo/tasks@1.greet",
+            "py::acme:demo/tasks@1.2.0.greet",
+            "py::acme:demo/tasks@1.0.0.greet",
+            "py::acme:demo/tasks.greet",
+            "py::tasks.greet",
+            "py::greet",
+            "py.greet",
+            "acme:demo/tasks@1.greet",
+            "acme:demo/tasks@1.2.0.greet",
             "acme:demo/tasks.greet",
+            "demo/tasks@1.greet",
             "demo/tasks.greet",
             "tasks.greet",
             "greet",
-            "acme:demo/tasks@1.2.0.greet",
-            "acme:demo/tasks@1.0.0.greet",
         ] {
-            assert_eq!(resolve(name), Ok("acme:demo/tasks.greet"), "{name}");
+            assert_eq!(resolve(name), Ok("py::acme:demo/tasks@1.greet"), "{name}");
         }
-        assert_eq!(resolve("hello"), Ok("py.hello"));
-        assert_eq!(resolve("other/tasks.add"), Ok("acme:other/tasks.add"));
+        for name in ["hello", "py.hello", "py::hello"] {
+            assert_eq!(resolve(name), Ok("py::hello"), "{name}");
+        }
+        for name in ["say", "tasks.say", "py/tasks.say", "py::tasks.say", "py::say"] {
+            assert_eq!(resolve(name), Ok("py::tasks.say"), "{name}");
+        }
+        for name in ["other/tasks.add", "calc.add", "calc::add"] {
+            assert_eq!(resolve(name), Ok("calc::acme:other/tasks.add"), "{name}");
+        }
         assert_eq!(
             resolve("tasks.add"),
-            Err("task `tasks.add` is ambiguous: it may be `acme:other/tasks.add`, `py/tasks.add`; \
-                 write one of them in full"
+            Err("task `tasks.add` is ambiguous: it may be `calc::acme:other/tasks.add`, \
+                 `sum::acme:sums/tasks@0.2.add`; write one of them in full"
                 .into())
         );
+        assert_eq!(resolve("tasks@0.2.add"), Ok("sum::acme:sums/tasks@0.2.add"));
         assert_eq!(
             resolve("greeet"),
-            Err("unknown task `greeet` (did you mean `acme:demo/tasks.greet`? known tasks: \
-                 `acme:demo/tasks.greet`, `acme:other/tasks.add`, `py.hello`, `py/tasks.add`)"
+            Err("unknown task `greeet` (did you mean `py::acme:demo/tasks@1.greet`? known tasks: \
+                 `calc::acme:other/tasks.add`, `py::acme:demo/tasks@1.greet`, `py::hello`, `py::tasks.say`, \
+                 `sum::acme:sums/tasks@0.2.add`)"
                 .into())
         );
-        assert_eq!(
-            resolve("acme:demo/tasks@2.0.0.greet"),
-            Err("unknown task `acme:demo/tasks@2.0.0.greet`: version `1.2.0` of the interface is the one that is known"
-                .into())
-        );
+        for wrong in ["acme:demo/tasks@2.0.0.greet", "acme:demo/tasks@1.3.0.greet", "acme:demo/tasks@2.greet"]
+        {
+            assert_eq!(
+                resolve(wrong),
+                Err(format!(
+                    "unknown task `{wrong}`: no known version of the interface fits (`py::acme:demo/tasks@1.greet`)"
+                ))
+            );
+        }
         assert!(resolve("").is_err());
     }
 
     #[test]
-    fn a_full_id_is_never_ambiguous() {
-        let names = names(&["tasks.greet", "acme:demo/tasks.greet"]);
-        assert_eq!(names.resolve("tasks.greet").map(|id| &**id), Ok("tasks.greet"));
-        assert!(names.resolve("greet").unwrap_err().contains("ambiguous"));
-        assert_eq!(
-            super::Names::default().resolve("x").unwrap_err(),
-            "unknown task `x` (there are no tasks)"
-        );
+    fn two_components_may_export_one_function() {
+        let names =
+            names(&["scale::acme:plugins/filter@1.4.2.apply", "blur::acme:plugins/filter@1.0.0.apply"]);
+        let resolve = |name| names.resolve(name, None).map(|id| &**id);
+        for name in
+            ["scale::apply", "scale.apply", "scale::filter.apply", "scale::acme:plugins/filter@1.apply"]
+        {
+            assert_eq!(resolve(name), Ok("scale::acme:plugins/filter@1.apply"), "{name}");
+        }
+        for name in ["apply", "filter.apply", "acme:plugins/filter.apply", "acme:plugins/filter@1.apply"] {
+            assert_eq!(
+                resolve(name),
+                Err(format!(
+                    "task `{name}` is ambiguous: it may be `scale::acme:plugins/filter@1.apply`, \
+                     `blur::acme:plugins/filter@1.apply`; write one of them in full"
+                ))
+            );
+        }
+        // Only one is new enough.
+        assert_eq!(resolve("acme:plugins/filter@1.2.0.apply"), Ok("scale::acme:plugins/filter@1.apply"));
+        // A component means itself first.
+        let own = names.resolve("apply", Some("blur")).map(|id| &**id);
+        assert_eq!(own, Ok("blur::acme:plugins/filter@1.apply"));
+        assert!(names.resolve("apply", Some("other")).is_err());
+    }
+
+    #[test]
+    fn one_component_may_export_incompatible_versions() {
+        let names = names(&["ops::acme:math/ops@0.1.3.add", "ops::acme:math/ops@0.2.0.add"]);
+        let resolve = |name| names.resolve(name, None).map(|id| &**id);
+        assert_eq!(resolve("acme:math/ops@0.1.add"), Ok("ops::acme:math/ops@0.1.add"));
+        assert_eq!(resolve("ops@0.1.0.add"), Ok("ops::acme:math/ops@0.1.add"));
+        assert_eq!(resolve("ops::ops@0.2.add"), Ok("ops::acme:math/ops@0.2.add"));
+        assert!(resolve("ops::add").unwrap_err().contains("ambiguous"));
+    }
+
+    #[test]
+    fn a_former_id_that_names_its_component_wins_over_ends_of_others() {
+        let names = names(&["tasks::greet", "py::acme:demo/tasks.greet"]);
+        let resolve = |name| names.resolve(name, None).map(|id| &**id);
+        assert_eq!(resolve("tasks.greet"), Ok("tasks::greet"));
+        assert!(resolve("greet").unwrap_err().contains("ambiguous"));
+        assert_eq!(Names::default().resolve("x", None).unwrap_err(), "unknown task `x` (there are no tasks)");
+    }
+
+    #[test]
+    fn ids_of_earlier_programs_are_names_of_their_own() {
+        let names = names(&["acme:demo/tasks.greet", "py.hello", "py::acme:math/ops@1.add"]);
+        let resolve = |name| names.resolve(name, None).map(|id| &**id);
+        assert_eq!(resolve("acme:demo/tasks.greet"), Ok("acme:demo/tasks.greet"));
+        assert_eq!(resolve("greet"), Ok("acme:demo/tasks.greet"));
+        assert_eq!(resolve("py.hello"), Ok("py.hello"));
+        // Of a stored id only the track is known.
+        assert_eq!(resolve("ops@1.7.3.add"), Ok("py::acme:math/ops@1.add"));
+    }
+
+    #[test]
+    fn sections_say_how_exactly_they_name_tasks() {
+        let names = names(&[
+            "scale::acme:plugins/filter@1.4.2.apply",
+            "scale::acme:plugins/filter@2.0.0.apply",
+            "blur::acme:plugins/filter@1.0.0.apply",
+            "blur::run",
+            "sharpen::run",
+        ]);
+        let matching = |name| {
+            let (ids, exactness) = names.matching(name).expect(name);
+            let mut components: Vec<_> =
+                ids.iter().map(|id| TaskId::split(id).0.expect("it has one")).collect();
+            components.sort_unstable();
+            (components.join(" "), exactness)
+        };
+        for (name, components, exactness) in [
+            ("*", "blur blur scale scale sharpen", Exactness::Pattern(0)),
+            ("acme:plugins/*", "blur scale scale", Exactness::Pattern(13)),
+            ("blur::*", "blur blur", Exactness::Pattern(6)),
+            ("*@1.apply", "blur scale", Exactness::Pattern(8)),
+            ("apply", "blur scale scale", Exactness::Function),
+            ("acme:plugins/filter.apply", "blur scale scale", Exactness::Function),
+            ("run", "blur sharpen", Exactness::Function),
+            ("filter@1.apply", "blur scale", Exactness::Track),
+            ("acme:plugins/filter@1.apply", "blur scale", Exactness::Track),
+            ("scale::apply", "scale scale", Exactness::Component),
+            ("scale.apply", "scale scale", Exactness::Component),
+            ("blur::run", "blur", Exactness::Full),
+            ("scale::acme:plugins/filter@1.apply", "scale", Exactness::Full),
+        ] {
+            assert_eq!(matching(name), (components.to_owned(), exactness), "{name}");
+        }
+        assert!(Exactness::Pattern(100) < Exactness::Function);
+        assert!(Exactness::Track < Exactness::Component && Exactness::Component < Exactness::Full);
+        assert_eq!(names.matching("nothing*").unwrap_err(), "no task fits the pattern `nothing*`");
+        assert!(names.matching("aply").unwrap_err().contains("did you mean"));
     }
 }

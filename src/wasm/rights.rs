@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::glob::Glob;
 use super::grants::{GRANTS, Grants, RightKind};
 use super::inspect::Capability;
-use super::names::split_version;
+use crate::model::{FunctionName, TaskId, split_version};
 
 /// A right that a component asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,8 +102,17 @@ impl Right {
             RightKind::Unknown => (Extent::Denied, Vec::new()),
             RightKind::Submits if grants.may_submit.is_none() => (Extent::Granted, Vec::new()),
             RightKind::Tasks => {
-                let allowed: Vec<_> =
-                    self.uses.iter().filter(|task| grants.may_submit(task)).cloned().collect();
+                // Whose function it will be is not known here, nor in which version.
+                let names = |glob: &Glob, task: &str| {
+                    let pattern = glob.to_string();
+                    let function = FunctionName::parse(TaskId::split(&pattern).1).without_track().to_string();
+                    glob.matches(task) || Glob::new(&function).matches(task)
+                };
+                let may = |task: &&String| {
+                    let allowed = grants.may_submit.as_ref();
+                    allowed.is_none_or(|allowed| allowed.iter().any(|glob| names(glob, task)))
+                };
+                let allowed: Vec<_> = self.uses.iter().filter(may).cloned().collect();
                 match allowed.len() == self.uses.len() {
                     true => (Extent::Granted, Vec::new()),
                     false => listed(allowed),
@@ -119,7 +129,6 @@ impl Right {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wasm::Glob;
 
     fn import(name: &str, functions: &[&str]) -> Capability {
         Capability {
@@ -181,6 +190,8 @@ mod tests {
         assert_eq!(tasks.extent(&Grants::default()), (Extent::Granted, vec![]));
         assert_eq!(tasks.extent(&with(&["a:b/*"])), (Extent::Granted, vec![]));
         assert_eq!(tasks.extent(&with(&["a:b/c.d"])), (Extent::Partly, vec!["a:b/c.d".to_owned()]));
+        assert_eq!(tasks.extent(&with(&["ops::a:b/c@1.d"])), (Extent::Partly, vec!["a:b/c.d".to_owned()]));
+        assert_eq!(tasks.extent(&with(&["a:b/c@1.*"])), (Extent::Granted, vec![]));
         assert_eq!(tasks.extent(&with(&[])), (Extent::Denied, vec![]));
         let submits = Right { kind: RightKind::Submits, uses: vec![] };
         assert_eq!(submits.extent(&Grants::default()).0, Extent::Granted);

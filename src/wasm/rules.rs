@@ -23,13 +23,18 @@ impl Task {
         }
     }
 
-    /// The task with its types: `fib(n: u32) -> u64`.
+    /// The task with its types: `math::fib(n: u32) -> u64`.
     pub fn signature(&self) -> String {
+        self.signature_as(&self.id)
+    }
+
+    /// Its types behind another name.
+    pub fn signature_as(&self, name: &str) -> String {
         let parameters = self.parameters.iter();
         let parameters: Vec<_> =
             parameters.map(|parameter| format!("{}: {}", parameter.name, parameter.type_name)).collect();
         let result = self.result.as_ref().map(|result| format!(" -> {result}")).unwrap_or_default();
-        format!("{}({}){result}", self.id, parameters.join(", "))
+        format!("{name}({}){result}", parameters.join(", "))
     }
 
     /// The first line of what its component says of it.

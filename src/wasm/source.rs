@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::grants::Grants;
-use crate::model::{ComponentDigest, LimitKind, TaskOptions};
+use crate::model::{ComponentDigest, LimitKind, TaskOptions, is_on_track, split_version};
 
 /// A component as the configuration names it.
 #[derive(Debug, Clone)]
@@ -23,16 +23,84 @@ pub struct ComponentSource {
     pub grants: Grants,
     /// Options of its tasks, where nothing more exact is said.
     pub defaults: TaskOptions,
-    /// Options by task, under any unambiguous form of the task's id.
-    pub tasks: BTreeMap<String, TaskOptions>,
+    /// Options for some tasks, of this component or of others.
+    pub tasks: Arc<[TaskSection]>,
+    /// The components that stand behind its imports.
+    pub imports: ImportChoices,
+}
+
+/// Options for the tasks that a name stands for: a full id, a shorter form, a function of
+/// whatever components export it, or a pattern.
+#[derive(Debug, Clone)]
+pub struct TaskSection {
+    /// The name.
+    pub name: String,
+    /// File and line.
+    pub place: String,
+    /// The options that it sets.
+    pub options: Layer,
+}
+
+/// Options that are put over others.
+#[derive(Clone)]
+pub struct Layer(Arc<dyn Fn(&TaskOptions) -> TaskOptions + Send + Sync>);
+
+impl Layer {
+    /// Takes what makes options of those below it.
+    pub fn new(over: impl Fn(&TaskOptions) -> TaskOptions + Send + Sync + 'static) -> Self {
+        Self(Arc::new(over))
+    }
+
+    /// Puts it over `base`.
+    pub fn over(&self, base: &TaskOptions) -> TaskOptions {
+        (self.0)(base)
+    }
+}
+
+impl std::fmt::Debug for Layer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Layer")
+    }
+}
+
+/// The components that were chosen to stand behind imports, by interface: with a version or
+/// a track, or without.
+#[derive(Debug, Clone, Default)]
+pub struct ImportChoices(BTreeMap<String, Arc<str>>);
+
+impl ImportChoices {
+    /// Chooses a component for an interface.
+    pub fn insert(&mut self, interface: String, component: Arc<str>) {
+        self.0.insert(interface, component);
+    }
+
+    /// The interfaces that are named.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(|key| &**key)
+    }
+
+    /// The choice for an import, with the interface as it is named: on the import's track,
+    /// or for all versions.
+    pub fn find(&self, import: &str) -> Option<(&str, &str)> {
+        let (name, version) = split_version(import);
+        let fits = |key: &str| {
+            let (of, wanted) = split_version(key);
+            let is_on_track = |wanted| version.is_some_and(|version| is_on_track(wanted, version));
+            of == name && wanted.is_none_or(is_on_track)
+        };
+        // With a version is after without.
+        let found = self.0.iter().rev().find(|(key, _)| fits(key));
+        found.map(|(key, component)| (&**key, &**component))
+    }
 }
 
 impl ComponentSource {
     /// Whether the fuel of any of its tasks is limited. Counting it slows code down,
     /// so only components that need it pay.
     pub(super) fn wants_fuel(&self) -> bool {
-        let mut options = std::iter::once(&self.defaults).chain(self.tasks.values());
-        options.any(|options| options.limits[LimitKind::Fuel].is_some())
+        let is_limited = |options: &TaskOptions| options.limits[LimitKind::Fuel].is_some();
+        is_limited(&self.defaults)
+            || self.tasks.iter().any(|section| is_limited(&section.options.over(&self.defaults)))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The tasks that a component may submit.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::denials::Denials;
@@ -10,29 +11,39 @@ use crate::model::Refusal;
 /// The tasks that guests of one component may submit.
 #[derive(Clone)]
 pub(super) struct Submits {
-    /// `None`: every one.
-    pub(super) allowed: Option<Arc<[Glob]>>,
-    /// The tasks that short names stand for.
-    pub(super) names: Arc<Names>,
+    /// By full id; `None`: every one.
+    allowed: Option<Arc<HashSet<Arc<str>>>>,
+    /// What guests mean by short names.
+    names: Arc<Names>,
 }
 
 impl Submits {
-    /// Whether a task may be submitted, by its full id.
-    pub(super) fn allows(&self, id: &str) -> bool {
-        self.allowed.as_ref().is_none_or(|allowed| allowed.iter().any(|glob| glob.matches(id)))
+    /// Allows the known tasks that the patterns stand for; without patterns all.
+    pub(super) fn new(patterns: Option<&[Glob]>, names: &Arc<Names>) -> Self {
+        let allowed = patterns.map(|patterns| {
+            let fits = |id: &&Arc<str>| patterns.iter().any(|pattern| names.fits(pattern, id));
+            Arc::new(names.ids().filter(fits).cloned().collect())
+        });
+        Self { allowed, names: Arc::clone(names) }
     }
 
-    /// Refuses a task that may not be submitted, and logs the denial.
-    pub(super) fn check(&self, name: &str, denials: &Denials) -> Result<(), Refusal> {
-        if self.allowed.is_none() {
-            return Ok(());
-        }
-        // What no task has as its name is refused by the runner, which says so.
-        let Ok(id) = self.names.resolve(name) else { return Ok(()) };
-        if self.allows(id) {
-            return Ok(());
-        }
+    /// Whether a task may be submitted, by its full id.
+    pub(super) fn allows(&self, id: &str) -> bool {
+        self.allowed.as_ref().is_none_or(|allowed| allowed.contains(id))
+    }
+
+    /// Finds the task that a guest means: of several called so, that of its own component.
+    ///
+    /// # Errors
+    ///
+    /// The guest's refusal, if no task or several are called so; or if it may not be
+    /// submitted, which is written down.
+    pub(super) fn resolve(&self, name: &str, denials: &Denials) -> Result<Arc<str>, Refusal> {
         let component = denials.component();
+        let id = self.names.resolve(name, Some(component)).map_err(Refusal::UnknownTask)?;
+        if self.allows(id) {
+            return Ok(Arc::clone(id));
+        }
         let missing = format!("`may-submit` of `[component.{component}]` would have to name it");
         denials.say(&format!("submitting `{id}`"), &missing);
         Err(Refusal::Denied(format!("the component `{component}` may not submit `{id}`: {missing}")))

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::model::{ComponentDigest, TaskOptions};
+use crate::model::{ComponentDigest, TaskId, TaskOptions};
 
 /// One task.
 #[derive(Debug, Clone)]
 pub struct Task {
-    /// Its full id: `namespace:package/interface.function`, or
-    /// `COMPONENT.function` for a function at a component's root.
+    /// Its full id, which [`TaskId`] takes apart.
     pub id: Arc<str>,
     /// The configured name of its component.
     pub component: Arc<str>,
@@ -22,6 +21,13 @@ pub struct Task {
     pub docs: Option<String>,
     /// Its options.
     pub options: TaskOptions,
+}
+
+impl Task {
+    /// Its function, without the component.
+    pub fn function(&self) -> &str {
+        TaskId::split(&self.id).1
+    }
 }
 
 /// A parameter of a task.

@@ -15,5 +15,6 @@ mod runner;
 mod sqlite;
 mod store_contract;
 mod support;
+mod tasks;
 mod torture;
 mod upgrades;

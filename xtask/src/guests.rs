@@ -102,9 +102,15 @@ fn compile() -> Result<BTreeMap<String, Vec<u8>>> {
     Ok(components)
 }
 
-/// The components that are written as text, `guest-tasks/faults-as-text/NAME.wat`.
+/// The components that are written as text, `NAME.wat` in either folder.
 fn assemble() -> Result<Vec<(String, Vec<u8>)>> {
-    let folder = root().join("guest-tasks/faults-as-text");
+    let mut components = assemble_folder("guest-tasks/faults-as-text")?;
+    components.append(&mut assemble_folder("guest-tasks/tasks-as-text")?);
+    Ok(components)
+}
+
+fn assemble_folder(folder: &str) -> Result<Vec<(String, Vec<u8>)>> {
+    let folder = root().join(folder);
     let failed = || format!("failed to read `{}`", folder.display());
     let mut components = Vec::new();
     for entry in fs::read_dir(&folder).with_context(failed)? {

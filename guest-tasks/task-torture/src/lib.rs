@@ -111,10 +111,10 @@ fn parent(run: impl FnOnce(&mut Witness) -> Result<u64, String>) -> Result<u64, 
 /// Submits a task of this component so many times.
 fn submit(task: &str, arguments: &str, times: u32, detached: bool) -> Result<Vec<String>, String> {
     let own = context::task();
-    let component = own.rsplit_once('.').map_or("", |(component, _)| component);
+    let component = own.split_once("::").map_or("", |(component, _)| component);
     let arguments = vec![arguments.to_owned(); times as usize];
     let options = SubmitOptions { delay_ms: None, priority: None, key: None, detached, labels: Vec::new() };
-    invocations::submit_all(&format!("{component}.{task}"), &arguments, &options).map_err(refusal)
+    invocations::submit_all(&format!("{component}::{task}"), &arguments, &options).map_err(refusal)
 }
 
 /// Awaits all, and adds up the values of those that have one.

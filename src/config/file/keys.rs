@@ -6,8 +6,8 @@ use crate::wasm::GRANT_KEYS;
 pub(super) const TOP_KEYS: [&str; 9] =
     ["store", "slots", "grace", "cache-dir", "runner", "retention", "compile", "component", "task"];
 pub(super) const RUNNER_KEYS: [&str; 4] = ["max-live", "lease", "final-cache-entries", "final-cache-size"];
-pub(super) const COMPONENT_KEYS: [&str; 20] = joined(&[
-    &["path", "source", "insecure", "version"],
+pub(super) const COMPONENT_KEYS: [&str; 21] = joined(&[
+    &["path", "source", "insecure", "version", "imports"],
     &GRANT_KEYS,
     &["limits", "max-attempts", "priority", "deadline", "retry", "queue", "concurrency", "rate", "unique"],
 ]);

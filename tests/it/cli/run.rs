@@ -98,7 +98,11 @@ fn the_exit_code_of_a_call_tells_what_happened() {
         (&["echo.hello", "@missing.json"], 2, "`missing.json`"),
         (&["faults.abort"], 3, "failed (trapped)"),
         (&["faults.exit", "[7]"], 3, "failed (trapped)"),
-        (&["faults.spin"], 4, "hint: raise `time` in `[task.\"demo:faults/faults.spin\".limits]`"),
+        (
+            &["faults.spin"],
+            4,
+            "hint: raise `time` in `[task.\"faults::demo:faults/faults@0.1.spin\".limits]`",
+        ),
         (&["faults.sleep", "[60000]"], 4, "failed (timed-out)"),
         (&["faults.grow", "[100]"], 4, "failed (limit-exceeded)"),
     ];
@@ -258,10 +262,10 @@ fn options_of_tasks_are_found_across_components() {
     sandbox.run(["check"]).expect(0);
     let lines = sandbox.run(["tasks", "--json"]).expect(0).json_lines();
     let task = |id: &str| lines.iter().find(|line| line["task"] == id).expect("the task");
-    let hello = task("echo.hello");
+    let hello = task("echo::hello");
     assert_eq!((&hello["max_attempts"], &hello["priority"]), (&json!(9), &json!(4)));
-    assert_eq!(task("demo:faults/faults.grow")["limits"]["memory_bytes"], 4 << 20);
-    assert_eq!(task("demo:faults/faults.abort")["max_attempts"], 3);
+    assert_eq!(task("faults::demo:faults/faults@0.1.grow")["limits"]["memory_bytes"], 4 << 20);
+    assert_eq!(task("faults::demo:faults/faults@0.1.abort")["max_attempts"], 3);
 
     let sandbox = configured(&["echo"], "[task.\"echo.helo\"]\npriority = 1\n");
     let output = sandbox.run(["check"]).expect(78);
@@ -272,13 +276,15 @@ fn options_of_tasks_are_found_across_components() {
 fn tasks_are_listed_with_their_types() {
     let sandbox = configured(&["echo", "fib"], "");
     let lines = sandbox.run(["tasks", "--json"]).expect(0).json_lines();
-    let fib = lines.iter().find(|line| line["task"] == "demo:math/fibonacci.fib").expect("the task");
+    let fib = lines.iter().find(|line| line["task"] == "fib::demo:math/fibonacci@0.1.fib").expect("the task");
     assert_eq!((&fib["component"], &fib["result"]), (&json!("fib"), &json!("u64")));
+    assert_eq!(fib["function"], "demo:math/fibonacci@0.1.fib");
     assert_eq!(fib["params"], json!([{ "name": "n", "type": "u32" }]));
-    let nothing = lines.iter().find(|line| line["task"] == "demo:types/echo.nothing").expect("the task");
+    let nothing =
+        lines.iter().find(|line| line["task"] == "echo::demo:types/echo@0.1.nothing").expect("the task");
     assert_eq!((&nothing["params"], &nothing["result"]), (&json!([]), &json!(null)));
     let table = sandbox.run(["tasks"]).expect(0);
-    assert!(table.stdout().contains("\nfib        demo:math/fibonacci.fib(n: u32) -> u64\n"), "{table:?}");
+    assert!(table.stdout().contains("\nfib::demo:math/fibonacci@0.1.fib(n: u32) -> u64\n"), "{table:?}");
 }
 
 #[test]
@@ -311,7 +317,7 @@ fn a_component_is_inspected_without_a_configuration() {
     let sandbox = Sandbox::new();
     let fib = guest("fib").display().to_string();
     let text = sandbox.run(["inspect", &fib]).expect(0);
-    assert!(text.stdout().contains("  demo:math/fibonacci.fib(n: u32) -> u64\n"), "{text:?}");
+    assert!(text.stdout().contains("  fib::demo:math/fibonacci@0.1.fib(n: u32) -> u64\n"), "{text:?}");
     let document = sandbox.run(["inspect", &fib, "--json"]).expect(0).json();
     assert!(document["digest"].as_str().is_some_and(|digest| digest.starts_with("sha256:")), "{document}");
     assert!(

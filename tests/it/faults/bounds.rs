@@ -103,7 +103,7 @@ fn large_arguments_are_refused_before_anything_is_submitted() {
     let large = format!("[\"{}\"]", "x".repeat(11 << 10));
     for command in ["submit", "call"] {
         let output = setup.run([command, "grants.takes", &large]).expect(2);
-        for word in ["more than the limit of 10240", "`arguments`", "demo:grants/grants.takes"] {
+        for word in ["more than the limit of 10240", "`arguments`", "grants::demo:grants/grants@0.1.takes"] {
             assert!(output.stderr.contains(word), "`{word}` is not in: {}", output.stderr);
         }
     }

@@ -150,23 +150,34 @@ fn an_unknown_task_comes_with_candidates() {
     let setup = Setup::new(&["echo", "fib"]);
     let output = setup.call("echo-boool", "[true]").expect(2);
     assert!(output.stderr.contains("unknown task `echo-boool`"), "{output:?}");
-    assert!(output.stderr.contains("`demo:types/echo.echo-bool`"), "{output:?}");
+    assert!(output.stderr.contains("`echo::demo:types/echo@0.1.echo-bool`"), "{output:?}");
     assert!(output.stderr.contains("hint: "), "{output:?}");
     let output = setup.run(["submit", "fibb", "[1]"]).expect(2);
-    assert!(output.stderr.contains("`demo:math/fibonacci.fib`"), "{output:?}");
+    assert!(output.stderr.contains("`fib::demo:math/fibonacci@0.1.fib`"), "{output:?}");
 }
 
 #[test]
 fn an_ambiguous_short_form_lists_what_it_could_mean() {
     let setup = Setup::new(&["echo", "faults", "workflow"]);
     let output = setup.call("nothing", "[]").expect(2);
-    for candidate in ["demo:types/echo.nothing", "demo:faults/faults.nothing", "demo:workflow/basics.nothing"]
-    {
+    for candidate in [
+        "echo::demo:types/echo@0.1.nothing",
+        "faults::demo:faults/faults@0.1.nothing",
+        "workflow::demo:workflow/basics@0.1.nothing",
+    ] {
         assert!(output.stderr.contains(&format!("`{candidate}`")), "{output:?}");
     }
     setup.call("basics.nothing", "[]").expect(0);
-    // Versions are no part of an id, but are no mistake either.
-    setup.call("demo:workflow/basics.nothing", "[]").expect(0);
+    for form in [
+        "demo:workflow/basics.nothing",
+        "demo:workflow/basics@0.1.0.nothing",
+        "demo:workflow/basics@0.1.nothing",
+        "workflow::nothing",
+        "workflow.nothing",
+        "workflow::demo:workflow/basics@0.1.nothing",
+    ] {
+        setup.call(form, "[]").expect(0);
+    }
 }
 
 #[test]

@@ -11,8 +11,11 @@ fn tasks_are_listed_with_their_types() {
     let setup = Setup::new(&["echo", "not-tasks"]);
     let tasks = setup.run(["tasks", "--json"]).expect(0).json_lines();
     let find = |id: &str| tasks.iter().find(|task| task["task"] == id).unwrap_or_else(|| panic!("no {id}"));
-    let words = find("demo:types/echo.join-words");
-    assert_eq!(words["component"], "echo");
+    let words = find("echo::demo:types/echo@0.1.join-words");
+    assert_eq!(
+        (&words["component"], &words["function"]),
+        (&json!("echo"), &json!("demo:types/echo@0.1.join-words"))
+    );
     assert_eq!(words["result"], "string");
     assert_eq!(
         words["params"],
@@ -22,22 +25,22 @@ fn tasks_are_listed_with_their_types() {
             {"name": "separator", "type": "option<string>"},
         ])
     );
-    let nothing = find("demo:types/echo.nothing");
+    let nothing = find("echo::demo:types/echo@0.1.nothing");
     assert_eq!((&nothing["params"], &nothing["result"]), (&json!([]), &Value::Null));
-    assert_eq!(find("echo.hello")["params"], json!([{"name": "name", "type": "string"}]));
-    assert_eq!(find("not-tasks.plain")["result"], "u32");
-    assert!(!tasks.iter().any(|task| task["task"] == "not-tasks.open"), "a resource is no value");
+    assert_eq!(find("echo::hello")["params"], json!([{"name": "name", "type": "string"}]));
+    assert_eq!(find("not-tasks::plain")["result"], "u32");
+    assert!(!tasks.iter().any(|task| task["task"] == "not-tasks::open"), "a resource is no value");
     let text = setup.run(["tasks"]).expect(0);
-    assert!(text.stdout().contains("demo:types/echo.join-words(first-word: string"), "{text:?}");
+    assert!(text.stdout().contains("echo::demo:types/echo@0.1.join-words(first-word: string"), "{text:?}");
 }
 
 #[test]
 fn functions_that_are_not_tasks_say_why() {
     let setup = Setup::new(&["not-tasks"]);
     let listed = setup.run(["tasks"]).expect(0);
-    assert!(listed.stderr.contains("not-tasks.open") && listed.stderr.contains("resource"), "{listed:?}");
+    assert!(listed.stderr.contains("not-tasks::open") && listed.stderr.contains("resource"), "{listed:?}");
     let output = setup.call("not-tasks.open", "[]").expect(2);
-    assert!(output.stderr.contains("not-tasks.plain"), "{output:?}");
+    assert!(output.stderr.contains("not-tasks::plain"), "{output:?}");
     assert_eq!(setup.value("not-tasks.plain", "[]"), 7);
 }
 
@@ -47,7 +50,7 @@ fn inspect_shows_exports_and_imports() {
     let path = guest("calculator");
     let output = setup.run(["inspect", path.to_str().expect("UTF-8")]).expect(0);
     for text in [
-        "demo:calculator/calculate.multiply(a: u32, b: u32) -> result<u32, string>",
+        "::demo:calculator/calculate@0.1.multiply(a: u32, b: u32) -> result<u32, string>",
         "demo:calc/add@0.1.0",
         "sha256:",
     ] {
@@ -73,7 +76,8 @@ fn the_status_of_an_invocation_has_every_field() {
     setup.run_all();
     let done = setup.status(&id);
     assert_eq!(done["id"], json!(id));
-    assert_eq!(done["task"], "demo:types/echo.fail");
+    assert_eq!(done["task"], "echo::demo:types/echo@0.1.fail");
+    assert_eq!((&done["component"], &done["function"]), (&json!("echo"), &json!("demo:types/echo@0.1.fail")));
     assert!(done["component_digest"].as_str().is_some_and(|digest| digest.contains("sha256")), "{done}");
     assert_eq!(
         (&done["status"], &done["attempt"], &done["result"]),

@@ -62,9 +62,9 @@ fn any_other_failure_of_a_child_ends_its_caller_and_names_the_child() {
     // The adder can't even start within this.
     let setup = Setup::with(&["calculator", "adder"], "[component.adder.limits]\nmemory = \"64KiB\"\n");
     for (task, arguments, child) in [
-        ("midpoint", r#"[{"x": 0, "y": 0}, {"x": 1, "y": 1}]"#, "demo:calc/add.add-vectors"),
+        ("midpoint", r#"[{"x": 0, "y": 0}, {"x": 1, "y": 1}]"#, "adder::demo:calc/add@0.1.add-vectors"),
         // Not even where the import could carry an err.
-        ("multiply", "[2, 2]", "demo:calc/add.add"),
+        ("multiply", "[2, 2]", "adder::demo:calc/add@0.1.add"),
     ] {
         let failed = setup.failure(task, arguments, 3, "trapped");
         failed.says(&[&format!("the child `{child}` ("), "ended as limit-exceeded", "memory"]);

@@ -121,13 +121,13 @@ fn an_upgrade_is_compared_by_tasks_and_types() {
     let output = setup.run(["component", "diff", "faults", &other, "--deny-new-rights"]).expect(0);
     assert_eq!(
         output.stdout(),
-        "+ task demo:faults/faults.huge-stdarr(mib: u32)\n\
-         - task demo:faults/faults.huge-stderr(mib: u32)\n\
-         ~ task demo:faults/faults.panic(message: string)\n\
-         \u{20}   now demo:faults/faults.panic(massage: string)\n"
+        "+ task demo:faults/faults@0.1.huge-stdarr(mib: u32)\n\
+         - task demo:faults/faults@0.1.huge-stderr(mib: u32)\n\
+         ~ task demo:faults/faults@0.1.panic(message: string)\n\
+         \u{20}   now demo:faults/faults@0.1.panic(massage: string)\n"
     );
     let document = setup.run(["component", "diff", "faults", &other, "--json"]).expect(0).json();
-    assert_eq!(document["tasks"]["changed"][0]["id"], "demo:faults/faults.panic");
+    assert_eq!(document["tasks"]["changed"][0]["function"], "demo:faults/faults@0.1.panic");
     assert_eq!(document["rights"], json!({"added": [], "removed": []}));
     let same = setup.run(["component", "diff", "faults", "faults"]).expect(0);
     assert_eq!(same.stdout(), "the same component\n");

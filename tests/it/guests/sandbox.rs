@@ -182,11 +182,10 @@ fn a_component_submits_what_it_may() {
         for name in ["demo:workflow/basics.square", "square", "demo:workflow/basics@0.1.0.square"] {
             let failed = setup.failure("control.call", &json!([name, "[3]"]).to_string(), 1, "returned");
             let error = failed.failure["error"].as_str().expect("an error");
-            let says = "denied: the component `workflow` may not submit `demo:workflow/basics.square`: `may-submit` of \
+            let says = "denied: the component `workflow` may not submit `workflow::demo:workflow/basics@0.1.square`: `may-submit` of \
                         `[component.workflow]` would have to name it";
             assert_eq!(error, says, "{tasks}");
-            let line =
-                "denied: submitting `demo:workflow/basics.square`: `may-submit` of `[component.workflow]`";
+            let line = "denied: submitting `workflow::demo:workflow/basics@0.1.square`: `may-submit` of `[component.workflow]`";
             assert!(failed.stderr.contains(line), "{}", failed.stderr);
         }
         denied(&setup, "fan-out", &json!(["square", "[3]", 2]));
@@ -201,13 +200,17 @@ fn what_may_submit_and_is_no_task_is_found_by_check() {
     for (pattern, says) in [
         (
             "demo:workflow/basics.sqare",
-            "unknown task `demo:workflow/basics.sqare` (did you mean `demo:workflow/basics.square`?",
+            "unknown task `demo:workflow/basics.sqare` (did you mean `workflow::demo:workflow/basics@0.1.square`?",
         ),
         (
             "demo:workflow/basic.*",
-            "unknown task `demo:workflow/basic.*` (did you mean `demo:workflow/basics.",
+            "unknown task `demo:workflow/basic.*` (did you mean `workflow::demo:workflow/basics@0.1.",
         ),
-        ("square", "`square` is no full id of a task (did you mean `demo:workflow/basics.square`?)"),
+        (
+            "square",
+            "`square` is neither the full id of a task nor a function (did you mean \
+             `workflow::demo:workflow/basics@0.1.square`?)",
+        ),
         ("x:y/*", "unknown task `x:y/*` (known tasks: `"),
     ] {
         let known = "demo:workflow/control.*";
@@ -226,9 +229,9 @@ fn what_may_submit_and_is_no_task_is_found_by_check() {
 fn an_imported_task_that_may_not_be_submitted_is_found_by_check() {
     let setup = Setup::with(&["adder", "calculator"], "may-submit = [\"demo:calc/add.add\"]\n");
     let output = setup.run(["check"]).expect(78);
-    let says = "imports `demo:calc/add.add-all`, and `may-submit` does not name it";
+    let says = "imports `adder::demo:calc/add@0.1.add-all`, and `may-submit` does not name it";
     assert!(output.stderr.contains(says), "{}", output.stderr);
-    assert!(!output.stderr.contains("`demo:calc/add.add`,"), "that one it may: {}", output.stderr);
+    assert!(!output.stderr.contains("`adder::demo:calc/add@0.1.add`,"), "that one it may: {}", output.stderr);
     setup.configure(&["adder", "calculator"], "may-submit = [\"demo:calc/*\"]\n");
     setup.run(["check"]).expect(0);
     assert_eq!(setup.value("multiply", "[6, 7]"), 42);

@@ -107,7 +107,7 @@ fn schemas_accept_what_the_program_accepts_and_nothing_else() {
     let setup = Setup::new(&["echo"]);
     let schemas = setup.run(["tasks", "--schema"]).expect(0).json_lines();
     let schema = |function: &str| {
-        let id = json!(format!("demo:types/echo.{function}"));
+        let id = json!(format!("echo::demo:types/echo@0.1.{function}"));
         schemas.iter().find(|one| one["task"] == id).unwrap_or_else(|| panic!("no {id}"))
     };
     // As text: a number that is too large for Rust keeps its digits.
@@ -136,7 +136,7 @@ fn schemas_describe_values_and_errors() {
     let [fail, all, hello] = &*lines else { panic!("{lines:?}") };
     assert_eq!(fail["result"]["type"], "string");
     assert_eq!(fail["returned"]["$ref"], "#/$defs/error-record");
-    assert_eq!(hello["task"], "echo.hello");
+    assert_eq!((&hello["task"], &hello["function"]), (&json!("echo::hello"), &json!("hello")));
     assert_eq!(hello["returned"], Value::Null);
     let names: Vec<_> = all["result"]["$defs"].as_object().expect("names").keys().collect();
     assert_eq!(names, ["everything", "line-segment", "point", "shape", "suit", "permissions"]);

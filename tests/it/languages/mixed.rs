@@ -66,7 +66,7 @@ fn a_python_parent_calls_a_go_child_that_calls_a_c_child() {
     let id = projects.run(["submit", task, "[[{\"x\": 1, \"y\": 2}]]"]).expect(0).stdout().trim().to_owned();
     projects.run(["start", "--until-idle"]).expect(0);
     let all = projects.run(["list", "--json", "--limit", "0"]).expect(0).json_lines();
-    let tasks: Vec<_> = all.iter().map(|one| (&one["task"], &one["depth"], &one["root"])).collect();
+    let tasks: Vec<_> = all.iter().map(|one| (&one["function"], &one["depth"], &one["root"])).collect();
     let expected =
         |name: &str, depth: u32| (json!(format!("local:{name}/tasks.centroid")), json!(depth), json!(id));
     let expected = [expected("child", 2), expected("middle", 1), expected("parent", 0)];

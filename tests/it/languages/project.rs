@@ -131,7 +131,7 @@ impl Project {
         assert_eq!(built["path"], json!(format!("build/{NAME}.wasm")));
         assert_eq!(built["language"], json!(self.language));
         let tasks: Vec<_> =
-            built["tasks"].as_array().expect("tasks").iter().map(|task| &task["task"]).collect();
+            built["tasks"].as_array().expect("tasks").iter().map(|task| &task["function"]).collect();
         let names = ["centroid", "greet", "square", "sum-of-squares"];
         assert_eq!(tasks, names.map(|name| json!(format!("local:{NAME}/tasks.{name}"))).each_ref());
 

@@ -78,7 +78,7 @@ fn the_word_count_over_four_languages_gives_the_value_of_the_one_in_rust() {
     let mut calls: BTreeMap<String, u64> = BTreeMap::new();
     for one in projects.run(["list", "--json", "--limit", "0"]).expect(0).json_lines() {
         assert_eq!((&one["root"], &one["status"]), (&json!(id), &json!("succeeded")), "{one}");
-        *calls.entry(one["task"].as_str().expect("a name").to_owned()).or_default() += 1;
+        *calls.entry(one["function"].as_str().expect("a name").to_owned()).or_default() += 1;
     }
     let files = rust["files"].as_u64().expect("a number");
     let expected = [

@@ -135,5 +135,5 @@ fn children_know_where_they_hang() {
     assert_eq!(about["parent"], json!(id.to_string()), "{about}");
     assert_eq!(about["root"], json!(id.to_string()), "{about}");
     assert_eq!(about["attempt"], 1, "{about}");
-    assert_eq!(about["task"], "demo:workflow/basics.context-dump", "{about}");
+    assert_eq!(about["task"], "workflow::demo:workflow/basics@0.1.context-dump", "{about}");
 }

@@ -46,7 +46,10 @@ fn peak_owned(store: &dyn Store, invocations: &[Invocation]) -> i64 {
 }
 
 fn of_task(store: &dyn Store, task: &str) -> Vec<Invocation> {
-    all(store).into_iter().filter(|invocation| invocation.task.ends_with(task)).collect()
+    // An id has a version between the two.
+    let (interface, function) = task.split_once('.').unwrap_or(("", task));
+    let is_it = |id: &str| id.contains(interface) && id.ends_with(&format!(".{function}"));
+    all(store).into_iter().filter(|invocation| is_it(&invocation.task)).collect()
 }
 
 fn with_status(invocations: &[Invocation], status: Status) -> usize {
@@ -279,7 +282,7 @@ fn what_is_paused_is_kept_until_it_is_resumed() {
     let site = Site::with_sections(QUEUES);
     let _runner = site.start(&["--slots", "2"]);
     let output = site.run(["pause", "--queue", "bulk", "--task", "basics.square"]).expect(0);
-    assert_eq!(output.stdout(), "queue bulk paused\ntask demo:workflow/basics.square paused\n");
+    assert_eq!(output.stdout(), "queue bulk paused\ntask workflow::demo:workflow/basics@0.1.square paused\n");
     let bulk = site.submit("basics.identity", json!(["x"]));
     let square = site.submit("basics.square", json!([3]));
     let parent = site.submit("call", json!(["basics.identity", "[\"y\"]"]));
@@ -327,7 +330,7 @@ fn rules_that_name_no_parameter_are_found_by_check() {
     let output = site.run(["check"]).expect(78);
     assert!(
         output.stderr.contains(
-            "`per` in the rules of `demo:workflow/basics.square`: `m`: it has no parameter `m` (known: `n`)"
+            "`per` in the rules of `workflow::demo:workflow/basics@0.1.square`: `m`: it has no parameter `m` (known: `n`)"
         ),
         "{output:?}"
     );

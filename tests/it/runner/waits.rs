@@ -99,9 +99,10 @@ fn two_invocations_that_await_each_other_fail_at_once_with_the_cycle() {
         let message = &output.stderr;
         assert!(message.contains("cycle of waits"), "{message}");
         // The way round: one awaits the other awaits the one.
-        let (ping, pong) = ("demo:workflow/control.ping (", "demo:workflow/control.pong (");
+        let (ping, pong) =
+            ("workflow::demo:workflow/control@0.1.ping (", "workflow::demo:workflow/control@0.1.pong (");
         assert!(message.contains(ping) && message.contains(pong), "{message}");
-        assert_eq!(message.matches(") awaits demo:").count(), 2, "{message}");
+        assert_eq!(message.matches(") awaits workflow::").count(), 2, "{message}");
     }
 }
 
@@ -113,7 +114,7 @@ fn an_invocation_that_awaits_itself_fails_at_once() {
     let output = site.run(["call", "self-await"]).expect(1);
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     assert!(output.stderr.contains("an invocation can't await itself"), "{}", output.stderr);
-    assert!(output.stderr.contains("demo:workflow/control.self-await ("), "{}", output.stderr);
+    assert!(output.stderr.contains("workflow::demo:workflow/control@0.1.self-await ("), "{}", output.stderr);
 }
 
 #[test]

@@ -1,0 +1,6 @@
+//! Tasks belong to components: ids, providers of imports, and stores that components
+//! share.
+
+mod components;
+mod earlier;
+mod stores;
