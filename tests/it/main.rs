@@ -12,6 +12,7 @@ mod plans;
 mod postgres;
 mod power;
 mod runner;
+mod service;
 mod sqlite;
 mod store_contract;
 mod support;

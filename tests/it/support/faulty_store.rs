@@ -56,6 +56,7 @@ pub struct Fired {
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
     is_instant: bool,
+    is_remote: bool,
     at: usize,
     fault: Fault,
     calls: AtomicUsize,
@@ -73,16 +74,32 @@ impl FaultyStore {
         (fault, at): (Fault, usize),
         died: impl Fn() + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::build(inner, is_instant, false, (fault, at), Box::new(died)))
+    }
+
+    /// Fails likewise, as a store that is reached over a network.
+    pub fn remote(inner: Arc<dyn Store>, fault: (Fault, usize)) -> Arc<Self> {
+        Arc::new(Self::build(inner, false, true, fault, Box::new(|| {})))
+    }
+
+    fn build(
+        inner: Arc<dyn Store>,
+        is_instant: bool,
+        is_remote: bool,
+        (fault, at): (Fault, usize),
+        died: Box<dyn Fn() + Send + Sync>,
+    ) -> Self {
+        Self {
             inner,
             is_instant,
+            is_remote,
             at,
             fault,
             calls: AtomicUsize::new(0),
             is_dead: AtomicBool::new(false),
             fired: Mutex::new(None),
-            died: Box::new(died),
-        })
+            died,
+        }
     }
 
     /// Counts the calls.
@@ -206,6 +223,9 @@ impl Store for FaultyStore {
     }
     fn is_instant(&self) -> bool {
         self.is_instant
+    }
+    fn is_remote(&self) -> bool {
+        self.is_remote
     }
     fn url(&self) -> &str {
         self.inner.url()
