@@ -14,6 +14,7 @@
 mod attempt;
 mod batch;
 mod changes;
+mod columns;
 mod decide;
 mod ended;
 mod error;
@@ -25,6 +26,7 @@ mod rules;
 mod setting;
 mod sqlite;
 mod submit;
+mod value;
 
 use std::sync::Arc;
 

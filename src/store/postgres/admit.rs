@@ -6,11 +6,12 @@ use super::claim::PRESENT;
 use super::fault::Fault;
 use super::lanes::key;
 use super::link::Ask;
-use super::rows::{Candidate, head, joins, read_head, read_heads, rest};
+use super::rows::{joins, read_candidates, read_heads, rest};
 use super::sql::{column, present, server_time, uuid};
 use super::work::{Due, Work};
 use crate::model::{InvocationId, RunnerId};
 use crate::store::ClaimRequest;
+use crate::store::columns::head;
 use crate::store::decide::{Lane, OPENED_AT_ONCE, PROMOTED_AT_ONCE, lane_of};
 use crate::store::rules::Place;
 
@@ -184,15 +185,18 @@ impl Work<'_> {
         let mut answers = self.write_and_ask(asks).await?.into_iter();
         if admits {
             let rows = answers.next().unwrap_or_default();
-            self.state.admit(lanes, read_heads(&rows)?)?;
+            let mut heads = Vec::with_capacity(rows.len());
             if looks {
-                for row in &rows {
-                    let head = read_head(row)?;
+                for (head, candidate) in read_candidates(&rows)? {
                     if head.deadline.is_none_or(|deadline| deadline > self.state.now) {
-                        self.admitted.push(Candidate::read(row)?);
+                        self.admitted.push(candidate);
                     }
+                    heads.push(head);
                 }
+            } else {
+                heads = read_heads(&rows)?;
             }
+            self.state.admit(lanes, heads)?;
         }
         if keeps_back {
             let rows = answers.next().unwrap_or_default();

@@ -8,11 +8,13 @@ use tokio_postgres::Row;
 use super::admit::next_opening;
 use super::fault::Fault;
 use super::link::{Ask, Link};
-use super::rows::{Candidate, HEAD_COLUMNS, head, joins, rest};
-use super::sql::{column, optional, server_time, uuid, uuids};
+use super::rows::{Candidate, joins, read_candidate, read_candidates, rest};
+use super::sql::{Cursor, column, server_time, uuid, uuids};
 use super::work::Work;
 use crate::model::{InvocationId, RunnerId, UnixMicros};
+use crate::store::columns::head;
 use crate::store::decide::{Head, choose_awaited};
+use crate::store::value::Fields;
 use crate::store::{ClaimRequest, Heartbeat, NextDue};
 
 /// The queue is read so much further than what is wanted, because other runners
@@ -137,10 +139,9 @@ impl Work<'_> {
     }
 
     fn choose_awaited(&mut self, request: &ClaimRequest, rows: &[Row]) -> Result<Vec<Candidate>, Fault> {
-        self.load(rows)?;
-        let found = rows.iter().map(Candidate::read);
-        let mut found: HashMap<_, _> =
-            found.map(|one| one.map(|one| (one.id, one))).collect::<Result<_, _>>()?;
+        let (heads, found): (Vec<_>, Vec<_>) = read_candidates(rows)?.into_iter().unzip();
+        self.load(heads);
+        let mut found: HashMap<_, _> = found.into_iter().map(|one| (one.id, one)).collect();
         // The rest of them stays admitted.
         let (awaited, others): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.admitted).into_iter().partition(|one| request.awaited.contains(&one.id));
@@ -159,20 +160,27 @@ impl Work<'_> {
         rows: &[Row],
         chosen: &mut Vec<Candidate>,
     ) -> Result<(), Fault> {
-        let Some(first) = rows.first() else { return Ok(()) };
-        let seen: i64 = column(first, HEAD_COLUMNS + 6)?;
-        // The row that only tells how many there were has no invocation in it.
-        let rows = if optional::<i64>(first, 0)?.is_none() { &[] } else { rows };
-        self.load(rows)?;
+        let mut seen = 0;
+        let (mut heads, mut found) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
+        for row in rows {
+            let mut fields = Cursor::new(row);
+            seen = fields.take()?;
+            // A row that only tells how many there were has no invocation in it.
+            if fields.take()? {
+                let (head, candidate) = read_candidate(&mut fields)?;
+                heads.push(head);
+                found.push(candidate);
+            }
+        }
+        let has_more_rows = i64::try_from(found.len()).unwrap_or(i64::MAX) < seen;
+        self.load(heads);
         let mut admitted = std::mem::take(&mut self.admitted);
         admitted.retain(|one| self.is_wanted(request, one));
-        let mut found = rows.iter().map(Candidate::read).collect::<Result<Vec<_>, _>>()?;
         if !admitted.is_empty() {
             found.extend(admitted);
             found.sort_by_cached_key(|one| self.state.heads.get(&one.id).map(Head::rank));
         }
         let wanted = request.max - chosen.len();
-        let has_more_rows = i64::try_from(rows.len()).unwrap_or(i64::MAX) < seen;
         self.state.receipt.more |= has_more_rows || found.len() > wanted;
         if has_more_rows && found.len() < wanted {
             self.look_again();
@@ -200,11 +208,11 @@ impl Work<'_> {
                  WHERE i.place = (SELECT 'ready') \
                  AND (i.deadline IS NULL OR i.deadline > $5) \
                  ORDER BY q.order_key, q.seq LIMIT $2 FOR UPDATE OF i SKIP LOCKED) \
-                 SELECT ",
+                 SELECT seen.n, i.seq IS NOT NULL, ",
                     head!(),
                     ", ",
                     rest!(),
-                    ", seen.n FROM seen LEFT JOIN (locked i ",
+                    " FROM seen LEFT JOIN (locked i ",
                     joins!(),
                     ") ON true ORDER BY i.order_key, i.seq"
                 )
@@ -266,7 +274,7 @@ pub(super) fn ask_next_due(runner: RunnerId, now: Option<UnixMicros>) -> Ask<'st
 
 pub(super) fn read_next_due(rows: &[Row]) -> Result<NextDue, Fault> {
     let row = rows.first().ok_or_else(|| Fault::Damaged("there is no present".to_owned()))?;
-    Ok(NextDue { now: column(row, 0)?, at: optional(row, 1)? })
+    Ok(NextDue { now: column(row, 0)?, at: column(row, 1)? })
 }
 
 /// When something happens without a commit by `runner`.

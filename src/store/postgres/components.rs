@@ -4,7 +4,7 @@ use tokio_postgres::Row;
 
 use super::fault::Fault;
 use super::link::{Ask, Link};
-use super::sql::{column, optional};
+use super::sql::column;
 use super::work::Work;
 use crate::model::ComponentDigest;
 use crate::store::{Batch, PushedComponent};
@@ -56,5 +56,5 @@ pub(super) async fn components(link: &Link) -> Result<Vec<PushedComponent>, Faul
 pub(super) async fn component(link: &Link, digest: ComponentDigest) -> Result<Option<Vec<u8>>, Fault> {
     let ask = Ask::new("SELECT bytes FROM @component_bytes WHERE digest = $1");
     let rows = link.read(ask.with(digest.as_bytes().to_vec())).await?;
-    rows.first().map_or(Ok(None), |row| optional(row, 0))
+    rows.first().map_or(Ok(None), |row| column(row, 0))
 }

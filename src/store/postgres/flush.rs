@@ -1,23 +1,60 @@
 //! How a transaction writes what was decided: each table with one statement.
 
+use std::sync::LazyLock;
+
 use tokio_postgres::Row;
-use uuid::Uuid;
 
 use super::fault::Fault;
 use super::link::Ask;
-use super::sql::{to_json, uuid};
+use super::sql::uuid;
 use super::work::Work;
-use crate::model::{InvocationId, Outcome, RunnerId};
-use crate::store::decide::{Fresh, Head};
-use crate::store::rules::Place;
+use crate::model::Outcome;
+use crate::store::columns::{
+    ANYWHERE, Columns, HISTORY, LOG, NEW, WITH_PLACE, anywhere_values, history_values, log_values,
+    new_values, with_place_values,
+};
+use crate::store::decide::Head;
+use crate::store::value::{Kind, Value};
 
-fn optional_uuid(runner: Option<RunnerId>) -> Option<Uuid> {
-    runner.map(|runner| uuid(runner.as_bytes()))
+/// `each` of these columns, with commas between them.
+fn list(columns: &[Columns], each: impl Fn(&str) -> String) -> String {
+    let names = columns.iter().copied().flatten().map(|(name, _)| each(name));
+    names.collect::<Vec<_>>().join(", ")
 }
 
-fn optional_id(id: Option<InvocationId>) -> Option<Uuid> {
-    id.map(|id| uuid(id.as_bytes()))
+/// `$1, $2, …` up to `count`.
+fn parameters(count: usize) -> String {
+    (1..=count).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ")
 }
+
+fn insert(table: &str, columns: Columns) -> String {
+    format!(
+        "INSERT INTO @{table} ({}) SELECT * FROM unnest({})",
+        list(&[columns], str::to_owned),
+        parameters(columns.len())
+    )
+}
+
+static INSERT_INVOCATIONS: LazyLock<String> = LazyLock::new(|| insert("invocation", NEW));
+static INSERT_HISTORY: LazyLock<String> = LazyLock::new(|| insert("history", HISTORY));
+static INSERT_LOG: LazyLock<String> = LazyLock::new(|| {
+    // In the order in which they were written, which numbers them.
+    let names = list(&[LOG], str::to_owned);
+    format!(
+        "INSERT INTO @log ({names}) SELECT {names} FROM unnest({}) WITH ORDINALITY AS w({names}, n) \
+         ORDER BY w.n",
+        parameters(LOG.len())
+    )
+});
+static UPDATE_INVOCATIONS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "UPDATE @invocation i SET {}, {} FROM unnest({}) AS u(seq, {}) WHERE i.seq = ANY(ARRAY[u.seq])",
+        list(&[ANYWHERE], |name| format!("{name} = coalesce(u.{name}, i.{name})")),
+        list(&[WITH_PLACE], |name| format!("{name} = u.{name}")),
+        parameters(1 + ANYWHERE.len() + WITH_PLACE.len()),
+        list(&[ANYWHERE, WITH_PLACE], str::to_owned)
+    )
+});
 
 impl<'a> Work<'a> {
     /// Writes everything that is not written yet, and asks.
@@ -35,25 +72,11 @@ impl<'a> Work<'a> {
         // They are blocked in the database from now on.
         self.state.lanes.arrivals.clear();
         let mut asks = Vec::new();
-        self.write_fresh(&mut asks)?;
-        self.write_changed(&mut asks)?;
+        self.write_fresh(&mut asks);
+        self.write_changed(&mut asks);
         let moves = std::mem::take(&mut self.state.moves.rows);
         if !moves.is_empty() {
-            let ask = Ask::new(
-                "INSERT INTO @history (seq, n, at, status, reason, runner, attempt, detail) \
-                 SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)",
-            );
-            let details = moves.iter().map(|one| one.detail.as_deref().map(|text| text.as_bytes().to_vec()));
-            asks.push(
-                ask.with(moves.iter().map(|one| one.seq).collect::<Vec<_>>())
-                    .with(moves.iter().map(|one| one.n).collect::<Vec<_>>())
-                    .with(moves.iter().map(|one| one.at.0).collect::<Vec<_>>())
-                    .with(moves.iter().map(|one| one.to.as_str()).collect::<Vec<_>>())
-                    .with(moves.iter().map(|one| one.reason.as_str()).collect::<Vec<_>>())
-                    .with(moves.iter().map(|one| optional_uuid(one.runner)).collect::<Vec<_>>())
-                    .with(moves.iter().map(|one| i64::from(one.attempt)).collect::<Vec<_>>())
-                    .with(details.collect::<Vec<_>>()),
-            );
+            asks.push(Ask::new(&INSERT_HISTORY).with_rows(HISTORY, moves.into_iter().map(history_values)));
         }
         let outcomes = std::mem::take(&mut self.state.outcomes);
         if !outcomes.is_empty() {
@@ -61,14 +84,14 @@ impl<'a> Work<'a> {
             for (seq, outcome) in outcomes {
                 seqs.push(seq);
                 let (failure, value) = match outcome {
-                    Outcome::Failure(failure) => (Some(to_json(&failure)?), None),
-                    Outcome::Value(value) => (None, Some(value.as_ref().to_owned())),
+                    Outcome::Failure(failure) => (Value::from(&*failure), None),
+                    Outcome::Value(value) => (Value::Null, Some(value.as_ref().to_owned())),
                 };
                 failures.push(failure);
                 values.push(value);
             }
             let ask = Ask::new("INSERT INTO @outcome (seq, failure, value) SELECT * FROM unnest($1, $2, $3)");
-            asks.push(ask.with(seqs).with(failures).with(values));
+            asks.push(ask.with(seqs).with_values(Kind::Text, failures).with(values));
         }
         self.write_logs(&mut asks);
         let revoked = std::mem::take(&mut self.state.revoked);
@@ -84,139 +107,51 @@ impl<'a> Work<'a> {
         Ok(asks)
     }
 
-    fn write_fresh(&mut self, asks: &mut Vec<Ask<'a>>) -> Result<(), Fault> {
+    fn write_fresh(&mut self, asks: &mut Vec<Ask<'a>>) {
         let fresh = std::mem::take(&mut self.state.fresh);
         if fresh.is_empty() {
-            return Ok(());
+            return;
         }
-        for one in &fresh {
-            if let Some(head) = self.state.heads.get_mut(&one.id) {
-                head.is_changed = false;
-            }
+        let mut rows = Vec::with_capacity(fresh.len());
+        let (mut seqs, mut arguments) = (Vec::with_capacity(fresh.len()), Vec::with_capacity(fresh.len()));
+        for one in fresh {
+            let Some(head) = self.state.heads.get_mut(&one.id) else { continue };
+            head.is_changed = false;
+            rows.push(new_values(head, &one));
+            seqs.push(head.seq);
+            arguments.push(&*one.new.arguments);
         }
-        let rows: Vec<(&Head, &Fresh<'a>)> =
-            fresh.iter().filter_map(|one| Some((self.state.heads.get(&one.id)?, one))).collect();
-        macro_rules! all {
-            (|$head:pat_param, $fresh:pat_param| $value:expr) => {
-                rows.iter().map(|($head, $fresh)| $value).collect::<Vec<_>>()
-            };
-        }
-        let place = |one: &Fresh<'a>| one.new.child_of.as_ref();
-        let labels = rows.iter().map(|(_, one)| match one.new.labels.is_empty() {
-            true => Ok(None),
-            false => to_json(&one.new.labels).map(Some),
-        });
-        let ask = Ask::new(
-            "INSERT INTO @invocation (seq, id, status, place, task, component, attempt, max_attempts, \
-             moves, order_key, priority, available_at, submitted_at, started_at, finished_at, runner, \
-             parent, child_index, root, depth, detached, has_children, idempotency_key, labels, deadline, \
-             lane, unique_key) \
-             SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, \
-             $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)",
-        );
-        asks.push(
-            ask.with(all!(|head, _| head.seq))
-                .with(all!(|head, _| uuid(head.id.as_bytes())))
-                .with(all!(|head, _| head.status.as_str()))
-                .with(all!(|head, _| head.place.map(Place::as_str)))
-                .with(all!(|head, _| head.task))
-                .with(all!(|head, _| head.component))
-                .with(all!(|head, _| i64::from(head.attempt)))
-                .with(all!(|head, _| i64::from(head.max_attempts)))
-                .with(all!(|head, _| head.moves))
-                .with(all!(|head, _| head.rank().0))
-                .with(all!(|head, _| head.priority))
-                .with(all!(|head, _| head.available_at.0))
-                .with(all!(|_, one| one.submitted_at.0))
-                .with(all!(|head, _| head.started_at.map(|at| at.0)))
-                .with(all!(|head, _| head.finished_at.map(|at| at.0)))
-                .with(all!(|head, _| optional_uuid(head.runner)))
-                .with(all!(|head, _| optional_id(head.parent)))
-                .with(all!(|_, one| place(one).map(|place| i64::from(place.index))))
-                .with(all!(|_, one| optional_id(place(one).map(|place| place.root))))
-                .with(all!(|_, one| place(one).map_or(0, |place| i64::from(place.depth))))
-                .with(all!(|head, _| head.detached))
-                .with(all!(|head, _| head.has_children))
-                .with(all!(|_, one| one.new.key.as_ref().map(|key| key.as_bytes())))
-                .with(labels.collect::<Result<Vec<_>, _>>()?)
-                .with(all!(|head, _| head.deadline.map(|at| at.0)))
-                .with(all!(|_, one| one.new.lane.map(|key| uuid(key.as_bytes()))))
-                .with(all!(|_, one| one.new.unique.map(|(key, _)| uuid(key.as_bytes())))),
-        );
+        asks.push(Ask::new(&INSERT_INVOCATIONS).with_rows(NEW, rows.into_iter()));
         let ask = Ask::new("INSERT INTO @arguments (seq, json) SELECT * FROM unnest($1, $2)");
-        asks.push(ask.with(all!(|head, _| head.seq)).with(all!(|_, one| &*one.new.arguments)));
-        Ok(())
+        asks.push(ask.with(seqs).with(arguments));
     }
 
-    fn write_changed(&mut self, asks: &mut Vec<Ask<'a>>) -> Result<(), Fault> {
+    fn write_changed(&mut self, asks: &mut Vec<Ask<'a>>) {
         let mut changed: Vec<&mut Head> =
             self.state.heads.values_mut().filter(|head| head.is_changed).collect();
         if changed.is_empty() {
-            return Ok(());
+            return;
         }
         changed.sort_unstable_by_key(|head| head.seq);
-        macro_rules! all {
-            (|$head:ident| $value:expr) => {
-                changed.iter().map(|$head| $value).collect::<Vec<_>>()
-            };
-        }
-        let usages = changed.iter().map(|head| head.usage.map(|usage| to_json(&usage)).transpose());
-        let usages = usages.collect::<Result<Vec<_>, _>>()?;
-        let progresses = changed.iter().map(|head| head.progress.as_ref().map(to_json).transpose());
-        let progresses = progresses.collect::<Result<Vec<_>, _>>()?;
-        let ask = Ask::new(
-            "UPDATE @invocation i SET status = u.status, place = u.place, component = u.component, \
-             attempt = u.attempt, moves = u.moves, order_key = u.order_key, \
-             available_at = u.available_at, started_at = u.started_at, finished_at = u.finished_at, \
-             runner = u.runner, has_children = u.has_children, \
-             progress = coalesce(u.progress, i.progress), usage = u.usage \
-             FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) AS u(seq, status, \
-             place, component, attempt, moves, order_key, available_at, started_at, finished_at, \
-             runner, has_children, progress, usage) WHERE i.seq = ANY(ARRAY[u.seq])",
-        );
+        let seqs: Vec<_> = changed.iter().map(|head| head.seq).collect();
         asks.push(
-            ask.with(all!(|head| head.seq))
-                .with(all!(|head| head.status.as_str()))
-                .with(all!(|head| head.place.map(Place::as_str)))
-                .with(all!(|head| head.component))
-                .with(all!(|head| i64::from(head.attempt)))
-                .with(all!(|head| head.moves))
-                .with(all!(|head| head.rank().0))
-                .with(all!(|head| head.available_at.0))
-                .with(all!(|head| head.started_at.map(|at| at.0)))
-                .with(all!(|head| head.finished_at.map(|at| at.0)))
-                .with(all!(|head| optional_uuid(head.runner)))
-                .with(all!(|head| head.has_children))
-                .with(progresses)
-                .with(usages),
+            Ask::new(&UPDATE_INVOCATIONS)
+                .with(seqs)
+                .with_rows(ANYWHERE, changed.iter().map(|head| anywhere_values(head)))
+                .with_rows(WITH_PLACE, changed.iter().map(|head| with_place_values(head))),
         );
         for head in changed {
             head.is_changed = false;
             head.progress = None;
         }
-        Ok(())
     }
 
     fn write_logs(&mut self, asks: &mut Vec<Ask<'a>>) {
         let logs = std::mem::take(&mut self.state.logs);
         let lines = logs.iter().flat_map(|(seq, report)| report.logs.iter().map(|line| (*seq, line)));
-        let lines: Vec<_> = lines.collect();
-        if lines.is_empty() {
-            return;
+        let rows: Vec<_> = lines.map(|(seq, line)| log_values(seq, line)).collect();
+        if !rows.is_empty() {
+            asks.push(Ask::new(&INSERT_LOG).with_rows(LOG, rows.into_iter()));
         }
-        let ask = Ask::new(
-            "INSERT INTO @log (seq, at, attempt, stream, level, text) \
-             SELECT seq, at, attempt, stream, level, text \
-             FROM unnest($1, $2, $3, $4, $5, $6) WITH ORDINALITY \
-             AS w(seq, at, attempt, stream, level, text, n) ORDER BY w.n",
-        );
-        asks.push(
-            ask.with(lines.iter().map(|(seq, _)| *seq).collect::<Vec<_>>())
-                .with(lines.iter().map(|(_, line)| line.at.0).collect::<Vec<_>>())
-                .with(lines.iter().map(|(_, line)| i64::from(line.attempt)).collect::<Vec<_>>())
-                .with(lines.iter().map(|(_, line)| line.stream.as_str()).collect::<Vec<_>>())
-                .with(lines.iter().map(|(_, line)| line.level.as_deref()).collect::<Vec<_>>())
-                .with(lines.iter().map(|(_, line)| line.text.as_bytes()).collect::<Vec<_>>()),
-        );
     }
 }

@@ -4,10 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use super::fault::Fault;
 use super::link::Ask;
-use super::rows::head;
-use super::sql::{column, optional, present, server_time, uuids};
+use super::rows::read_heads;
+use super::sql::{column, present, server_time, uuids};
 use super::work::Work;
 use crate::model::{InvocationId, Status, UnixMicros};
+use crate::store::columns::head;
 use crate::store::decide::{Ancestry, Old, Walk};
 use crate::store::{Prune, rules};
 
@@ -57,8 +58,9 @@ impl Work<'_> {
             ));
             let ask = ask.with(self.state.now.0).with(rules::EXPIRED_AT_ONCE as i64);
             let rows = self.write_and_ask(vec![ask]).await?.pop().unwrap_or_default();
-            self.load(&rows)?;
-            let overdue = rows.iter().map(|row| column(row, 1)).collect::<Result<Vec<InvocationId>, _>>()?;
+            let heads = read_heads(&rows)?;
+            let overdue: Vec<_> = heads.iter().map(|head| head.id).collect();
+            self.load(heads);
             self.lock_descendants(self.state.parents_among(overdue.iter().copied())).await?;
             self.state.may_expire = !overdue.is_empty();
             self.state.expire(&overdue, &mut left)?;
@@ -117,7 +119,7 @@ impl Work<'_> {
                     finished_at: column(row, 1)?,
                     id: column(row, 2)?,
                     task: column(row, 3)?,
-                    parent: optional(row, 4)?,
+                    parent: column(row, 4)?,
                     has_children: column(row, 5)?,
                 })
             })
@@ -155,7 +157,7 @@ impl Work<'_> {
         let mut above = HashMap::new();
         for row in next() {
             let (id, parent, is_unfinished): (InvocationId, Option<InvocationId>, bool) =
-                (column(&row, 0)?, optional(&row, 1)?, column(&row, 2)?);
+                (column(&row, 0)?, column(&row, 1)?, column(&row, 2)?);
             above.insert(id, (parent, is_unfinished));
         }
         Ok(Family { with_children, above })

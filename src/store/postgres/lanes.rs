@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::fault::Fault;
 use super::link::Ask;
-use super::sql::{column, optional, uuid};
+use super::sql::{column, uuid};
 use super::work::Work;
 use crate::model::RuleKey;
 use crate::store::decide::{Count, Lane, LaneId, lane_of};
@@ -88,7 +88,7 @@ impl Work<'_> {
             started: column(row, 5)?,
         };
         let rule = self.state.lanes.rule(id.0);
-        Ok(Lane { id, count, rule, opens_at: optional(row, 6)?, last_ready: i64::MAX, is_changed })
+        Ok(Lane { id, count, rule, opens_at: column(row, 6)?, last_ready: i64::MAX, is_changed })
     }
 
     fn ask_to_refund(&self, refunds: &BTreeMap<LaneId, i64>) -> Ask<'static> {
@@ -115,7 +115,7 @@ impl Work<'_> {
         let ask = Ask::new(STARTED_AT).with(tasks(ids())).with(keys(ids())).with(numbers);
         for row in self.link.ask_one(ask).await? {
             let id = (column(&row, 0)?, column(&row, 1)?);
-            self.state.lanes.note_start(id, optional(&row, 2)?);
+            self.state.lanes.note_start(id, column(&row, 2)?);
         }
         Ok(())
     }

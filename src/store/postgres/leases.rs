@@ -2,10 +2,11 @@
 
 use super::fault::Fault;
 use super::link::Ask;
-use super::rows::head;
-use super::sql::{column, optional, uuid};
+use super::rows::read_heads;
+use super::sql::{column, uuid};
 use super::work::Work;
 use crate::model::{InvocationId, RunnerId};
+use crate::store::columns::head;
 use crate::store::decide::FORGOTTEN_AT_ONCE;
 use crate::store::{Heartbeat, Inventory};
 
@@ -19,8 +20,9 @@ impl Work<'_> {
         ));
         let ask = ask.with(uuid(inventory.runner.as_bytes()));
         let rows = self.write_and_ask(vec![ask]).await?.pop().unwrap_or_default();
-        self.load(&rows)?;
-        let owned = rows.iter().map(|row| column(row, 1)).collect::<Result<Vec<_>, _>>()?;
+        let heads = read_heads(&rows)?;
+        let owned: Vec<_> = heads.iter().map(|head| head.id).collect();
+        self.load(heads);
         Ok(self.state.take_stock(inventory, &owned)?)
     }
 
@@ -71,11 +73,10 @@ impl Work<'_> {
             let mark = Ask::new("UPDATE @runner SET is_lost = true WHERE id = ANY($1)");
             let asks = vec![mark.with(runners.clone()), owned.with(runners)];
             let rows = self.link.ask(asks).await?.pop().unwrap_or_default();
-            self.load(&rows)?;
-            let mut owned: Vec<(RunnerId, InvocationId)> = Vec::with_capacity(rows.len());
-            for row in &rows {
-                owned.extend(optional(row, 12)?.zip(Some(column(row, 1)?)));
-            }
+            let heads = read_heads(&rows)?;
+            let mut owned: Vec<(RunnerId, InvocationId)> = Vec::with_capacity(heads.len());
+            owned.extend(heads.iter().filter_map(|head| Some((head.runner?, head.id))));
+            self.load(heads);
             // Of one runner in the order of their submits, as the rows are.
             owned.sort_by_key(|(runner, _)| *runner);
             self.lock_descendants(self.state.doomed_by_recovery(&owned)).await?;

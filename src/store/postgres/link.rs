@@ -13,7 +13,9 @@ use tokio_postgres::{Client, Row, Statement};
 
 use super::fault::Fault;
 use super::schema::in_schema;
-use super::sql::Arg;
+use super::sql::{Arg, types_of};
+use crate::store::columns::Columns;
+use crate::store::value::{Kind, Value};
 
 /// So many statements, at most, go out before the first answer is read. Within
 /// it, the driver sends them in order.
@@ -102,6 +104,37 @@ impl<'a> Ask<'a> {
     /// The next argument.
     pub(super) fn with<T: Arg + Sync + Send + 'a>(mut self, argument: T) -> Self {
         self.arguments.push((Box::new(argument), T::TYPE));
+        self
+    }
+
+    /// The next argument, a value of one column.
+    pub(super) fn with_value(mut self, kind: Kind, value: Value<'a>) -> Self {
+        let [one, _] = types_of(kind);
+        self.arguments.push((Box::new(value), one));
+        self
+    }
+
+    /// The next argument, an array of values of one column.
+    pub(super) fn with_values(mut self, kind: Kind, values: Vec<Value<'a>>) -> Self {
+        let [_, many] = types_of(kind);
+        self.arguments.push((Box::new(values), many));
+        self
+    }
+
+    /// The next arguments, an array for each column.
+    pub(super) fn with_rows<const N: usize>(
+        mut self,
+        columns: Columns,
+        rows: impl ExactSizeIterator<Item = [Value<'a>; N]>,
+    ) -> Self {
+        let mut arrays = [const { Vec::new() }; N];
+        arrays.iter_mut().for_each(|array: &mut Vec<_>| array.reserve_exact(rows.len()));
+        for row in rows {
+            arrays.iter_mut().zip(row).for_each(|(array, value)| array.push(value));
+        }
+        for ((_, kind), array) in columns.iter().zip(arrays) {
+            self = self.with_values(*kind, array);
+        }
         self
     }
 }

@@ -6,9 +6,9 @@ use tokio_postgres::Row;
 
 use super::fault::Fault;
 use super::link::Ask;
-use super::sql::{Arg, column, optional, uuid, uuids};
+use super::sql::{Arg, column, uuid, uuids};
 use super::work::Work;
-use crate::model::InvocationId;
+use crate::model::{InvocationId, Status};
 use crate::store::decide::{Above, Met};
 use crate::store::{Batch, NewInvocation};
 
@@ -163,15 +163,15 @@ impl<'a> Work<'a> {
                  UNION ALL \
                  SELECT a.below, i.id, i.parent, i.task, i.lane, i.status, a.distance + 1 \
                  FROM above a JOIN @invocation i ON i.id = ANY(ARRAY[a.parent])) \
-             SELECT below, id, task, lane, status IN ('claimed', 'running', 'waiting') FROM above \
+             SELECT below, id, task, lane, status FROM above \
              ORDER BY distance",
         );
         for row in self.link.ask_one(ask.with(uuids(&parents))).await? {
             let above = Above {
                 id: column(&row, 1)?,
                 task: column(&row, 2)?,
-                lane: optional(&row, 3)?,
-                is_owned: column(&row, 4)?,
+                lane: column(&row, 3)?,
+                is_owned: column::<Status>(&row, 4)?.is_owned(),
             };
             self.state.met.above.entry(column(&row, 0)?).or_default().push(above);
         }

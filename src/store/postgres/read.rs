@@ -7,10 +7,14 @@ use tokio_postgres::Row;
 
 use super::fault::Fault;
 use super::link::{Ask, Link};
-use super::sql::{
-    Bytes, VALUE, column, invocation, invocation_columns, invocation_joins, optional, outcome, uuid, uuids,
+use super::sql::{Cursor, column, invocation_joins, uuid, uuids};
+use crate::model::{
+    Failure, Invocation, InvocationId, LogEntry, Outcome, Reason, RunnerId, Status, Transition,
 };
-use crate::model::{Invocation, InvocationId, LogEntry, Reason, RunnerId, Status, Transition};
+use crate::store::columns::{
+    invocation_columns, log_entry, read_invocation, read_log_entry, read_transition, transition,
+};
+use crate::store::value::Fields;
 use crate::store::{Counts, Filter, LOOK_UP_BYTES, LookUp};
 
 /// All invocations of the tree `$1`. Follows the children, so roots need no index.
@@ -24,32 +28,37 @@ macro_rules! tree {
     };
 }
 
-/// Puts each row where its ordinal, in column `ordinal`, says.
+/// Puts each row where its ordinal, its first column, says.
 fn place<T>(
     rows: &[Row],
-    ordinal: usize,
     places: &mut [T],
-    read: impl Fn(&Row) -> Result<T, Fault>,
+    read: impl Fn(&mut Cursor<'_>) -> Result<T, Fault>,
 ) -> Result<(), Fault> {
     for row in rows {
-        let n: u64 = column(row, ordinal)?;
+        let mut fields = Cursor::new(row);
+        let n: u64 = fields.take()?;
         let place = usize::try_from(n).ok().and_then(|n| places.get_mut(n.checked_sub(1)?));
-        *place.ok_or_else(|| Fault::Damaged(format!("nobody asked for row {n}")))? = read(row)?;
+        *place.ok_or_else(|| Fault::Damaged(format!("nobody asked for row {n}")))? = read(&mut fields)?;
     }
     Ok(())
 }
 
 pub(super) async fn get(link: &Link, ids: &[InvocationId]) -> Result<Vec<Option<Invocation>>, Fault> {
     let ask = Ask::new(concat!(
-        "SELECT ",
+        "SELECT w.n, ",
         invocation_columns!(),
-        ", o.value, w.n FROM unnest($1) WITH ORDINALITY AS w(id, n) \
+        ", o.value FROM unnest($1) WITH ORDINALITY AS w(id, n) \
          JOIN @invocation i ON i.id = ANY(ARRAY[w.id]) ",
         invocation_joins!()
     ));
     let rows = link.read(ask.with(uuids(ids))).await?;
     let mut found = vec![None; ids.len()];
-    place(&rows, VALUE + 1, &mut found, |row| invocation(row, Some(VALUE)).map(Some))?;
+    place(&rows, &mut found, |fields| {
+        let mut invocation = read_invocation(fields)?;
+        let value: Option<Arc<str>> = fields.take()?;
+        invocation.outcome = invocation.outcome.or(value.map(Outcome::Value));
+        Ok(Some(invocation))
+    })?;
     Ok(found)
 }
 
@@ -66,9 +75,11 @@ pub(super) async fn look_up(link: &Link, ids: &[InvocationId]) -> Result<Vec<Loo
     );
     let rows = link.read(ask.with(uuids(ids)).with(LOOK_UP_BYTES as i64)).await?;
     let mut found = vec![LookUp::Unknown; rows.len()];
-    place(&rows, 0, &mut found, |row| {
-        let status: Option<Status> = optional(row, 1)?;
-        Ok(match (status, outcome(row, 2, Some(3))?) {
+    place(&rows, &mut found, |fields| {
+        let status: Option<Status> = fields.take()?;
+        let failure = fields.take::<Option<Failure>>()?.map(|failure| Outcome::Failure(failure.into()));
+        let value = fields.take::<Option<Arc<str>>>()?.map(Outcome::Value);
+        Ok(match (status, failure.or(value)) {
             (None, _) => LookUp::Unknown,
             (_, Some(outcome)) => LookUp::Final(outcome),
             (Some(status), None) => LookUp::Unfinished(status),
@@ -84,7 +95,7 @@ pub(super) async fn statuses(link: &Link, ids: &[InvocationId]) -> Result<Vec<Op
     );
     let rows = link.read(ask.with(uuids(ids))).await?;
     let mut found = vec![None; ids.len()];
-    place(&rows, 0, &mut found, |row| Ok(Some(column(row, 1)?)))?;
+    place(&rows, &mut found, |fields| fields.take().map(Some))?;
     Ok(found)
 }
 
@@ -137,7 +148,7 @@ pub(super) async fn list(link: &Link, filter: &Filter) -> Result<Vec<Invocation>
         " ORDER BY f.seq DESC"
     );
     let rows = link.read(ask_filtered(sql, filter)).await?;
-    rows.iter().map(|row| invocation(row, None)).collect()
+    rows.iter().map(|row| read_invocation(&mut Cursor::new(row))).collect()
 }
 
 pub(super) async fn ids(link: &Link, filter: &Filter) -> Result<Vec<InvocationId>, Fault> {
@@ -168,12 +179,23 @@ pub(super) async fn counts(link: &Link, root: Option<InvocationId>) -> Result<Co
 
 pub(super) async fn unfinished_by_task(link: &Link) -> Result<Vec<(Arc<str>, u64)>, Fault> {
     let ask = Ask::new(
-        "SELECT t.name, sum(n)::bigint FROM @tally y JOIN @task t ON t.key = y.task \
-         WHERE y.status IN ('queued', 'claimed', 'running', 'waiting') \
-         GROUP BY t.name HAVING sum(n) > 0 ORDER BY t.name COLLATE \"C\"",
+        "SELECT t.name, y.status, sum(n)::bigint FROM @tally y JOIN @task t ON t.key = y.task \
+         GROUP BY t.name, y.status ORDER BY t.name COLLATE \"C\"",
     );
-    let rows = link.read(ask).await?;
-    rows.iter().map(|row| Ok((column(row, 0)?, column(row, 1)?))).collect()
+    let mut counts: Vec<(Arc<str>, i64)> = Vec::new();
+    for row in link.read(ask).await? {
+        let (task, status, count): (Arc<str>, Status, i64) =
+            (column(&row, 0)?, column(&row, 1)?, column(&row, 2)?);
+        if status.is_final() {
+            continue;
+        }
+        match counts.last_mut().filter(|(last, _)| *last == task) {
+            Some((_, sum)) => *sum += count,
+            None => counts.push((task, count)),
+        }
+    }
+    let there_are = counts.into_iter().filter_map(|(task, count)| Some((task, u64::try_from(count).ok()?)));
+    Ok(there_are.filter(|(_, count)| *count > 0).collect())
 }
 
 pub(super) async fn tree(link: &Link, root: InvocationId) -> Result<Vec<Invocation>, Fault> {
@@ -187,58 +209,46 @@ pub(super) async fn tree(link: &Link, root: InvocationId) -> Result<Vec<Invocati
         " ORDER BY i.seq"
     ));
     let rows = link.read(ask.with(uuid(root.as_bytes()))).await?;
-    rows.iter().map(|row| invocation(row, None)).collect()
+    rows.iter().map(|row| read_invocation(&mut Cursor::new(row))).collect()
 }
 
 pub(super) async fn history(link: &Link, id: InvocationId) -> Result<Vec<Transition>, Fault> {
-    let ask = Ask::new(
-        "SELECT i.submitted_at, h.at, h.status, h.reason, h.runner, h.attempt, h.detail \
-         FROM @invocation i LEFT JOIN @history h ON h.seq = ANY(ARRAY[i.seq]) WHERE i.id = $1 ORDER BY h.n",
-    );
+    let ask = Ask::new(concat!(
+        "SELECT i.submitted_at, h.n IS NOT NULL, ",
+        transition!(),
+        " FROM @invocation i LEFT JOIN @history h ON h.seq = ANY(ARRAY[i.seq]) WHERE i.id = $1 ORDER BY h.n",
+    ));
     let rows = link.read(ask.with(uuid(id.as_bytes()))).await?;
-    let Some(first) = rows.first() else {
-        return Ok(Vec::new());
-    };
-    let mut history = vec![Transition {
-        at: column(first, 0)?,
-        from: None,
-        to: Status::Queued,
-        reason: Reason::Submitted,
-        runner: None,
-        attempt: 0,
-        detail: None,
-    }];
+    let mut history: Vec<Transition> = Vec::with_capacity(rows.len() + 1);
     for row in &rows {
+        let mut fields = Cursor::new(row);
+        let at = fields.take()?;
+        if history.is_empty() {
+            history.push(Transition {
+                at,
+                from: None,
+                to: Status::Queued,
+                reason: Reason::Submitted,
+                runner: None,
+                attempt: 0,
+                detail: None,
+            });
+        }
         // An invocation that has not moved yet is a row without a move.
-        let Some(at) = optional(row, 1)? else { break };
-        let from = history.last().map(|before| before.to);
-        history.push(Transition {
-            at,
-            from,
-            to: column(row, 2)?,
-            reason: column(row, 3)?,
-            runner: optional(row, 4)?,
-            attempt: column(row, 5)?,
-            detail: optional(row, 6)?.map(|Bytes(text)| text),
-        });
+        if fields.take()? {
+            let from = history.last().map(|before| before.to);
+            history.push(read_transition(&mut fields, from)?);
+        }
     }
     Ok(history)
 }
 
 pub(super) async fn logs(link: &Link, id: InvocationId) -> Result<Vec<LogEntry>, Fault> {
-    let ask = Ask::new(
-        "SELECT l.at, l.attempt, l.stream, l.level, l.text FROM @invocation i \
-         JOIN @log l ON l.seq = ANY(ARRAY[i.seq]) WHERE i.id = $1 ORDER BY l.n",
-    );
+    let ask = Ask::new(concat!(
+        "SELECT ",
+        log_entry!(),
+        " FROM @invocation i JOIN @log l ON l.seq = ANY(ARRAY[i.seq]) WHERE i.id = $1 ORDER BY l.n",
+    ));
     let rows = link.read(ask.with(uuid(id.as_bytes()))).await?;
-    let read = |row: &Row| {
-        Ok(LogEntry {
-            at: column(row, 0)?,
-            attempt: column(row, 1)?,
-            stream: column(row, 2)?,
-            level: optional(row, 3)?,
-            text: column::<Bytes<String>>(row, 4)?.0,
-        })
-    };
-    rows.iter().map(read).collect()
+    rows.iter().map(|row| read_log_entry(&mut Cursor::new(row))).collect()
 }

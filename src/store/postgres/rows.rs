@@ -1,28 +1,18 @@
-//! The columns that decisions need of an invocation, and how they are read.
+//! How rows of invocations are read.
 
 use tokio_postgres::Row;
 
 use super::fault::Fault;
-use super::sql::{Json, column, optional};
+use super::sql::Cursor;
 use crate::model::InvocationId;
+use crate::store::columns::read_head;
 use crate::store::decide::{ClaimRest, Head};
-
-/// The columns of a [`Head`], of the invocation `i`.
-macro_rules! head {
-    () => {
-        "i.seq, i.id, i.task, i.component, i.status, i.attempt, i.max_attempts, i.moves, i.priority, \
-         i.available_at, i.started_at, i.finished_at, i.runner, i.has_children, i.parent, i.detached, \
-         i.deadline, i.place, i.lane, i.usage"
-    };
-}
-
-/// How many columns that is.
-pub(super) const HEAD_COLUMNS: usize = 20;
+use crate::store::value::Fields;
 
 /// The columns of a [`ClaimRest`], of the invocation `i`.
 macro_rules! rest {
     () => {
-        "a.json, i.root, i.depth, i.labels, t.name, c.digest"
+        "t.name, c.digest, a.json, i.root, i.depth, i.labels"
     };
 }
 
@@ -33,62 +23,34 @@ macro_rules! joins {
          JOIN @component c ON c.key = ANY(ARRAY[i.component])"
     };
 }
-pub(super) use {head, joins, rest};
-
-/// Reads the columns [`head`].
-pub(super) fn read_head(row: &Row) -> Result<Head, Fault> {
-    let place = optional(row, 17)?;
-    Ok(Head {
-        seq: column(row, 0)?,
-        id: column(row, 1)?,
-        task: column(row, 2)?,
-        component: column(row, 3)?,
-        status: column(row, 4)?,
-        attempt: column(row, 5)?,
-        max_attempts: column(row, 6)?,
-        moves: column(row, 7)?,
-        priority: column(row, 8)?,
-        available_at: column(row, 9)?,
-        started_at: optional(row, 10)?,
-        finished_at: optional(row, 11)?,
-        runner: optional(row, 12)?,
-        has_children: column(row, 13)?,
-        parent: optional(row, 14)?,
-        detached: column(row, 15)?,
-        deadline: optional(row, 16)?,
-        place,
-        lane: optional(row, 18)?,
-        usage: optional(row, 19)?.map(|Json(usage)| usage),
-        progress: None,
-        stored_place: place,
-        is_changed: false,
-    })
-}
+pub(super) use {joins, rest};
 
 pub(super) fn read_heads(rows: &[Row]) -> Result<Vec<Head>, Fault> {
-    rows.iter().map(read_head).collect()
+    rows.iter().map(|row| read_head(&mut Cursor::new(row))).collect()
 }
 
-/// Something that a claim may take: a row of [`head`] and [`rest`].
+/// Something that a claim may take.
 pub(super) struct Candidate {
     pub(super) id: InvocationId,
     pub(super) rest: ClaimRest,
 }
 
-impl Candidate {
-    pub(super) fn read(row: &Row) -> Result<Self, Fault> {
-        const REST: usize = HEAD_COLUMNS;
-        let id = column(row, 1)?;
-        Ok(Self {
-            id,
-            rest: ClaimRest {
-                arguments: column(row, REST)?,
-                root: optional(row, REST + 1)?.unwrap_or(id),
-                depth: column(row, REST + 2)?,
-                labels: optional(row, REST + 3)?.map(|Json(labels)| labels).unwrap_or_default(),
-                task: column(row, REST + 4)?,
-                component_digest: column(row, REST + 5)?,
-            },
-        })
-    }
+/// Reads the columns [`head`](crate::store::columns::head) and [`rest`].
+pub(super) fn read_candidate(fields: &mut Cursor<'_>) -> Result<(Head, Candidate), Fault> {
+    let head = read_head(fields)?;
+    let id = head.id;
+    let rest = ClaimRest {
+        task: fields.take()?,
+        component_digest: fields.take()?,
+        arguments: fields.take()?,
+        root: fields.take::<Option<_>>()?.unwrap_or(id),
+        depth: fields.take()?,
+        labels: fields.take()?,
+    };
+    Ok((head, Candidate { id, rest }))
+}
+
+/// The same of each row.
+pub(super) fn read_candidates(rows: &[Row]) -> Result<Vec<(Head, Candidate)>, Fault> {
+    rows.iter().map(|row| read_candidate(&mut Cursor::new(row))).collect()
 }

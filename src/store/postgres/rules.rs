@@ -1,44 +1,33 @@
 //! Rules and pauses: what configurations and operators say of tasks.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, LazyLock};
 
 use tokio_postgres::Row;
 
 use super::fault::Fault;
 use super::link::{Ask, Link};
-use super::sql::{column, optional};
+use super::sql::{Cursor, column};
 use super::work::Work;
-use crate::model::{Blocked, Concurrency, DEFAULT_QUEUE, Rate};
+use crate::store::columns::{RULE, read_rule, rule, rule_values};
 use crate::store::decide::{held_back, takes_over};
-use crate::store::rules::{LaneRule, window_micros};
+use crate::store::rules::LaneRule;
+use crate::store::value::Fields;
 use crate::store::{Batch, PauseTarget, TaskRule};
 
-/// The columns of a rule.
-macro_rules! rule {
-    () => {
-        "t.name, t.queue, t.concurrency, t.blocked, t.rate, t.rate_window"
-    };
-}
+/// Gives a task another rule.
+static SET_RULE: LazyLock<String> = LazyLock::new(|| {
+    let set = RULE.iter().zip(2..).map(|((name, _), number)| format!("{name} = ${number}"));
+    format!("UPDATE @task SET {} WHERE key = $1", set.collect::<Vec<_>>().join(", "))
+});
 
-/// Reads a rule from the columns [`rule`].
-fn read_rule(row: &Row) -> Result<TaskRule, Fault> {
-    let limit: Option<u32> = optional(row, 2)?;
-    let blocked: Option<Blocked> = optional(row, 3)?;
-    let rate: Option<u32> = optional(row, 4)?;
-    let window: Option<u64> = optional(row, 5)?;
-    Ok(TaskRule {
-        task: column(row, 0)?,
-        queue: optional(row, 1)?.unwrap_or_else(|| DEFAULT_QUEUE.into()),
-        concurrency: limit.map(|limit| Concurrency { limit, blocked: blocked.unwrap_or(Blocked::Wait) }),
-        rate: rate.zip(window).map(|(limit, window)| Rate { limit, window: Duration::from_micros(window) }),
-    })
-}
-
-/// The same; `None` if nobody has said anything of the task.
-fn read_known_rule(row: &Row) -> Result<Option<TaskRule>, Fault> {
-    optional::<String>(row, 1)?.map(|_| read_rule(row)).transpose()
+/// Reads the columns `t.key, t.queue IS NOT NULL` and [`rule`]: a task's number, and its rule;
+/// `None` if nobody has said anything of it.
+fn read_known_rule(row: &Row) -> Result<(i64, Option<TaskRule>), Fault> {
+    let mut fields = Cursor::new(row);
+    let (task, is_known) = (fields.take()?, fields.take::<bool>()?);
+    let rule = read_rule(&mut fields)?;
+    Ok((task, is_known.then_some(rule)))
 }
 
 /// What the rule of a task becomes when these are said of it, one after another, each
@@ -58,7 +47,7 @@ fn ask_rules() -> Ask<'static> {
 }
 
 fn read_rules(rows: &[Row]) -> Result<Vec<TaskRule>, Fault> {
-    rows.iter().map(read_rule).collect()
+    rows.iter().map(|row| read_rule(&mut Cursor::new(row))).collect()
 }
 
 pub(super) async fn rules(link: &Link) -> Result<Vec<TaskRule>, Fault> {
@@ -86,9 +75,9 @@ pub(super) async fn paused(link: &Link) -> Result<Vec<PauseTarget>, Fault> {
 /// and whether anything is paused. Pauses of the batch come before that.
 pub(super) fn ask_what_holds(batch: &Batch, asks: &mut Vec<Ask<'_>>) {
     asks.push(Ask::new(concat!(
-        "SELECT ",
+        "SELECT t.key, ",
         rule!(),
-        ", t.key FROM @task t WHERE t.concurrency IS NOT NULL OR t.rate IS NOT NULL"
+        " FROM @task t WHERE t.concurrency IS NOT NULL OR t.rate IS NOT NULL"
     )));
     for pause in &batch.pauses {
         let (kind, name) = match &pause.target {
@@ -111,7 +100,8 @@ pub(super) fn read_what_holds(
 ) -> Result<(HashMap<i64, LaneRule>, bool), Fault> {
     let mut rules = HashMap::new();
     for row in next() {
-        rules.insert(column(&row, 6)?, LaneRule::of(&read_rule(&row)?));
+        let mut fields = Cursor::new(&row);
+        rules.insert(fields.take()?, LaneRule::of(&read_rule(&mut fields)?));
     }
     for _ in &batch.pauses {
         next();
@@ -136,19 +126,27 @@ impl Work<'_> {
         if said.is_empty() {
             return Ok(());
         }
-        let ask = Ask::new(concat!("SELECT ", rule!(), ", t.key FROM @task t WHERE t.key = ANY($1)"));
+        macro_rules! select {
+            ($which:literal) => {
+                concat!(
+                    "SELECT t.key, t.queue IS NOT NULL, ",
+                    rule!(),
+                    " FROM @task t WHERE t.key = ",
+                    $which
+                )
+            };
+        }
+        let ask = Ask::new(select!("ANY($1)"));
         let rows = self.link.ask_one(ask.with(said.keys().copied().collect::<Vec<_>>())).await?;
         for row in &rows {
-            let task: i64 = column(row, 6)?;
-            let known = read_known_rule(row)?;
+            let (task, known) = read_known_rule(row)?;
             said.retain(|key, rules| *key != task || changes(known.as_ref(), rules).is_some());
         }
         for (task, rules) in said {
             // It may have changed before the lock was there.
-            let ask = Ask::new(concat!("SELECT ", rule!(), " FROM @task t WHERE t.key = $1 FOR UPDATE"));
-            let rows = self.link.ask_one(ask.with(task)).await?;
+            let rows = self.link.ask_one(Ask::new(select!("$1 FOR UPDATE")).with(task)).await?;
             let row = rows.first().ok_or_else(|| Fault::Damaged(format!("task {task} is gone")))?;
-            if let Some(rule) = changes(read_known_rule(row)?.as_ref(), &rules) {
+            if let Some(rule) = changes(read_known_rule(row)?.1.as_ref(), &rules) {
                 self.set_rule(task, rule).await?;
             }
         }
@@ -159,17 +157,10 @@ impl Work<'_> {
     }
 
     async fn set_rule(&mut self, task: i64, new: &TaskRule) -> Result<(), Fault> {
-        let write = Ask::new(
-            "UPDATE @task SET queue = $2, concurrency = $3, blocked = $4, rate = $5, rate_window = $6 \
-             WHERE key = $1",
-        );
-        let write = write
-            .with(task)
-            .with(new.queue.to_string())
-            .with(new.concurrency.map(|rule| i64::from(rule.limit)))
-            .with(new.concurrency.map(|rule| rule.blocked.as_str()))
-            .with(new.rate.map(|rate| i64::from(rate.limit)))
-            .with(new.rate.map(|rate| window_micros(rate.window)));
+        let mut write = Ask::new(&SET_RULE).with(task);
+        for ((_, kind), value) in RULE.iter().zip(rule_values(new)) {
+            write = write.with_value(*kind, value);
+        }
         // Every lane of it is looked at by the next claims.
         let open = Ask::new("UPDATE @lane SET opens_at = $2 WHERE task = $1");
         self.link.ask(vec![write, open.with(task).with(self.state.now.0)]).await?;

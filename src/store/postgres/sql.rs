@@ -1,23 +1,15 @@
-//! How the vocabulary is written in SQL: what is bound, and what is read.
-//!
-//! A row that cannot be read is a damaged database: it comes out as a
-//! [`Fault::Damaged`], never as a panic.
+//! How values go to the server, and how they come back.
 
-use std::fmt::Display;
-use std::sync::Arc;
+use std::error::Error;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use bytes::BytesMut;
 use tokio_postgres::Row;
-use tokio_postgres::types::{FromSql, ToSql, Type};
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use uuid::Uuid;
 
 use super::fault::Fault;
-use crate::model::{
-    Blocked, ComponentDigest, Failure, Invocation, InvocationId, LogStream, Outcome, Reason, RuleKey,
-    RunnerId, Status, UnixMicros,
-};
-use crate::store::rules::Place;
+use crate::model::InvocationId;
+use crate::store::value::{Fields, Kind, Stored, Value};
 
 /// The server's time in microseconds, as an expression.
 macro_rules! server_time {
@@ -86,129 +78,87 @@ pub(super) fn uuids<'i>(ids: impl IntoIterator<Item = &'i InvocationId>) -> Vec<
     ids.into_iter().map(|id| uuid(id.as_bytes())).collect()
 }
 
-/// A value as JSON text.
-pub(super) fn to_json(value: &impl Serialize) -> Result<String, Fault> {
-    serde_json::to_string(value).map_err(|error| Fault::Damaged(error.to_string()))
+/// The type of what a column holds, and of an array of that.
+pub(super) fn types_of(kind: Kind) -> [Type; 2] {
+    match kind {
+        Kind::Integer => [Type::INT8, Type::INT8_ARRAY],
+        Kind::Flag => [Type::BOOL, Type::BOOL_ARRAY],
+        Kind::Id => [Type::UUID, Type::UUID_ARRAY],
+        Kind::Text => [Type::TEXT, Type::TEXT_ARRAY],
+        Kind::FreeText => [Type::BYTEA, Type::BYTEA_ARRAY],
+    }
 }
 
-/// What a column is read as.
-pub(super) trait Column: Sized {
-    /// What the driver makes of it.
-    type Raw<'r>: FromSql<'r>;
-    /// What that means.
-    fn read(raw: Self::Raw<'_>) -> Result<Self, String>;
+impl ToSql for Value<'_> {
+    fn to_sql(&self, kind: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        match self {
+            Self::Null => return Ok(IsNull::Yes),
+            Self::Int(number) if *kind == Type::BOOL => return (*number != 0).to_sql(kind, out),
+            Self::Int(number) => return number.to_sql(kind, out),
+            Self::Id(bytes) => out.extend_from_slice(bytes),
+            Self::Text(text) => out.extend_from_slice(text.as_bytes()),
+            Self::Bytes(bytes) => out.extend_from_slice(bytes),
+        }
+        Ok(IsNull::No)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
 }
 
-macro_rules! columns {
-    ($($type:ty: $raw:ty, $value:ident => $read:expr;)+) => {
-        $(impl Column for $type {
-            type Raw<'r> = $raw;
-            fn read($value: Self::Raw<'_>) -> Result<Self, String> {
-                $read
-            }
-        })+
-    };
-}
+impl<'r> FromSql<'r> for Value<'r> {
+    fn from_sql(kind: &Type, raw: &'r [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        Ok(match *kind {
+            Type::INT8 => Self::Int(i64::from_sql(kind, raw)?),
+            Type::INT4 => Self::Int(i32::from_sql(kind, raw)?.into()),
+            Type::BOOL => Self::Int(bool::from_sql(kind, raw)?.into()),
+            Type::UUID | Type::BYTEA => Self::Bytes(raw),
+            _ => Self::Text(<&str>::from_sql(kind, raw)?.into()),
+        })
+    }
 
-fn word<T: Copy>(
-    text: &str,
-    all: impl IntoIterator<Item = T>,
-    name: impl Fn(T) -> &'static str,
-) -> Result<T, String> {
-    let found = all.into_iter().find(|one| name(*one) == text);
-    found.ok_or_else(|| format!("unknown word `{text}`"))
-}
+    fn from_sql_null(_: &Type) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        Ok(Self::Null)
+    }
 
-fn text(bytes: &[u8]) -> Result<&str, String> {
-    std::str::from_utf8(bytes).map_err(|error| error.to_string())
-}
-
-fn count<T: TryFrom<i64, Error: Display>>(value: i64) -> Result<T, String> {
-    T::try_from(value).map_err(|error| error.to_string())
-}
-
-const STREAMS: [LogStream; 4] = [LogStream::Stdout, LogStream::Stderr, LogStream::Log, LogStream::Runner];
-
-columns! {
-    i64: i64, value => Ok(value);
-    i32: i32, value => Ok(value);
-    u32: i64, value => count(value);
-    u64: i64, value => count(value);
-    bool: bool, value => Ok(value);
-    Vec<u8>: &'r [u8], value => Ok(value.to_vec());
-    String: &'r str, value => Ok(value.to_owned());
-    Arc<str>: &'r str, value => Ok(value.into());
-    InvocationId: Uuid, value => Ok(Self::from_bytes(value.into_bytes()));
-    RunnerId: Uuid, value => Ok(Self::from_bytes(value.into_bytes()));
-    ComponentDigest: &'r [u8], value =>
-        value.try_into().map(Self::from_bytes).map_err(|_| format!("{} bytes are no digest", value.len()));
-    UnixMicros: i64, value => Ok(Self(value));
-    Status: &'r str, value => word(value, Self::ALL, Self::as_str);
-    RuleKey: Uuid, value => Ok(Self::from_bytes(value.into_bytes()));
-    Blocked: &'r str, value => word(value, Self::ALL, Self::as_str);
-    Place: &'r str, value => word(value, Self::ALL, Self::as_str);
-    Reason: &'r str, value => word(value, Self::ALL, Self::as_str);
-    LogStream: &'r str, value => word(value, STREAMS, Self::as_str);
-}
-
-/// Text that may hold a NUL.
-pub(super) struct Bytes<T>(pub(super) T);
-
-columns! {
-    Bytes<String>: &'r [u8], value => text(value).map(|text| Self(text.to_owned()));
-    Bytes<Arc<str>>: &'r [u8], value => text(value).map(|text| Self(text.into()));
-}
-
-/// A value kept as JSON text.
-pub(super) struct Json<T>(pub(super) T);
-
-impl<T: DeserializeOwned> Column for Json<T> {
-    type Raw<'r> = &'r str;
-
-    fn read(raw: &str) -> Result<Self, String> {
-        serde_json::from_str(raw).map(Self).map_err(|error| error.to_string())
+    fn accepts(kind: &Type) -> bool {
+        matches!(*kind, Type::INT8 | Type::INT4 | Type::BOOL | Type::UUID | Type::BYTEA)
+            || <&str as FromSql>::accepts(kind)
     }
 }
 
 /// The value of a column.
-pub(super) fn column<T: Column>(row: &Row, index: usize) -> Result<T, Fault> {
-    optional(row, index)?.ok_or_else(|| Fault::Damaged(format!("column {index} is NULL")))
+pub(super) fn column<T: Stored>(row: &Row, index: usize) -> Result<T, Fault> {
+    let value = row.try_get(index)?;
+    T::read(value).map_err(|problem| Fault::Damaged(format!("column {index}: {problem}")))
 }
 
-/// The value of a column that may be NULL.
-pub(super) fn optional<T: Column>(row: &Row, index: usize) -> Result<Option<T>, Fault> {
-    let raw: Option<T::Raw<'_>> = row.try_get(index)?;
-    raw.map(T::read).transpose().map_err(Fault::Damaged)
+/// The columns of a row from the first on.
+pub(super) struct Cursor<'r> {
+    row: &'r Row,
+    next: usize,
 }
 
-/// An outcome from its two columns. A failure may also be read from a list, which
-/// leaves values out: `None` then.
-pub(super) fn outcome(row: &Row, failure: usize, value: Option<usize>) -> Result<Option<Outcome>, Fault> {
-    if let Some(Json(failure)) = optional::<Json<Failure>>(row, failure)? {
-        return Ok(Some(Outcome::Failure(Arc::new(failure))));
-    }
-    match value {
-        Some(value) => Ok(optional(row, value)?.map(Outcome::Value)),
-        None => Ok(None),
+impl<'r> Cursor<'r> {
+    pub(super) fn new(row: &'r Row) -> Self {
+        Self { row, next: 0 }
     }
 }
 
-/// The columns that [`invocation`] reads; a statement may append others.
-macro_rules! invocation_columns {
-    () => {
-        "i.id, t.name, c.digest, i.status, i.attempt, i.max_attempts, i.parent, i.root, i.depth, \
-         i.detached, i.priority, i.idempotency_key, i.labels, i.runner, i.submitted_at, \
-         i.available_at, i.deadline, i.started_at, i.finished_at, i.progress, i.place = 'blocked', \
-         i.lane, i.unique_key, i.usage, o.failure"
-    };
+impl Fields for Cursor<'_> {
+    type Error = Fault;
+
+    fn take<T: Stored>(&mut self) -> Result<T, Fault> {
+        let index = self.next;
+        self.next += 1;
+        column(self.row, index)
+    }
 }
-pub(super) use invocation_columns;
 
-/// The column behind [`invocation_columns`], for a statement that reads values
-/// too.
-pub(super) const VALUE: usize = 25;
-
-/// What those columns need besides the invocation `i`.
+/// What the columns that are shown need besides the invocation `i`.
 macro_rules! invocation_joins {
     () => {
         "JOIN @task t ON t.key = ANY(ARRAY[i.task]) JOIN @component c ON c.key = ANY(ARRAY[i.component]) \
@@ -216,35 +166,3 @@ macro_rules! invocation_joins {
     };
 }
 pub(super) use invocation_joins;
-
-/// Reads an invocation, with its value if `value` says where that is.
-pub(super) fn invocation(row: &Row, value: Option<usize>) -> Result<Invocation, Fault> {
-    let id = column(row, 0)?;
-    Ok(Invocation {
-        id,
-        task: column(row, 1)?,
-        component_digest: column(row, 2)?,
-        status: column(row, 3)?,
-        attempt: column(row, 4)?,
-        max_attempts: column(row, 5)?,
-        parent: optional(row, 6)?,
-        root: optional(row, 7)?.unwrap_or(id),
-        depth: column(row, 8)?,
-        detached: column(row, 9)?,
-        priority: column(row, 10)?,
-        key: optional(row, 11)?.map(|Bytes(key)| key),
-        labels: optional(row, 12)?.map(|Json(labels)| labels).unwrap_or_default(),
-        runner: optional(row, 13)?,
-        submitted_at: column(row, 14)?,
-        available_at: column(row, 15)?,
-        deadline: optional(row, 16)?,
-        started_at: optional(row, 17)?,
-        finished_at: optional(row, 18)?,
-        progress: optional(row, 19)?.map(|Json(progress)| progress),
-        blocked: optional(row, 20)?.unwrap_or(false),
-        lane: optional(row, 21)?,
-        unique: optional(row, 22)?,
-        usage: optional(row, 23)?.map(|Json(usage)| usage),
-        outcome: outcome(row, 24, value)?,
-    })
-}

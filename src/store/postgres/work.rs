@@ -1,14 +1,13 @@
 //! A transaction under way.
 
-use tokio_postgres::Row;
-
 use super::fault::Fault;
 use super::link::{Ask, Link};
 use super::names::Names;
-use super::rows::{Candidate, head, read_head};
+use super::rows::{Candidate, read_heads};
 use super::sql::uuids;
 use crate::model::InvocationId;
-use crate::store::decide::{LaneId, State};
+use crate::store::columns::head;
+use crate::store::decide::{Head, LaneId, State};
 use crate::store::{Heartbeat, TaskSet};
 
 /// A transaction under way.
@@ -42,16 +41,12 @@ pub(super) struct Due {
 
 impl Work<'_> {
     /// Takes locked rows in; the ids of those that were not known.
-    pub(super) fn load(&mut self, rows: &[Row]) -> Result<Vec<InvocationId>, Fault> {
-        let mut new = Vec::new();
-        for row in rows {
-            let head = read_head(row)?;
+    pub(super) fn load(&mut self, heads: Vec<Head>) -> Vec<InvocationId> {
+        let new = heads.into_iter().filter_map(|head| {
             let id = head.id;
-            if self.state.load(head) {
-                new.push(id);
-            }
-        }
-        Ok(new)
+            self.state.load(head).then_some(id)
+        });
+        new.collect()
     }
 
     /// Locks the attached descendants of `parents` that are not final.
@@ -74,7 +69,7 @@ impl Work<'_> {
                  WHERE i.place IS NOT NULL ORDER BY d.seq FOR UPDATE OF i"
             ));
             let rows = self.link.ask_one(ask.with(uuids(&parents))).await?;
-            parents = self.load(&rows)?;
+            parents = self.load(read_heads(&rows)?);
         }
         Ok(())
     }

@@ -22,12 +22,13 @@ use super::keep;
 use super::link::{Ask, Link};
 use super::meet::Looks;
 use super::names::Names;
-use super::rows::head;
+use super::rows::read_heads;
 use super::rules;
 use super::schema::VERSION;
-use super::sql::{column, optional, server_time, uuid, uuids};
+use super::sql::{column, server_time, uuid, uuids};
 use super::work::Work;
 use crate::model::{Clock, InvocationId, RunnerId};
+use crate::store::columns::head;
 use crate::store::decide::{LastMove, State, Step, named, runners, steps};
 use crate::store::{Batch, Bill, Lease, Receipt};
 
@@ -186,7 +187,7 @@ impl<'a> Work<'a> {
                 work.state.lost.insert(column(&row, 0)?);
             }
         }
-        work.load(&rows)?;
+        work.load(read_heads(&rows)?);
         if let Some(answers) = due {
             work.read_what_is_due(answers)?;
         }
@@ -264,6 +265,6 @@ fn ask_last_moves<'a>(bills: &[Bill]) -> Ask<'a> {
 
 /// Reads the answer.
 fn read_last_moves(rows: &[Row]) -> Result<HashMap<InvocationId, LastMove>, Fault> {
-    let read = |row| Ok((column(row, 0)?, (column(row, 1)?, optional(row, 2)?, column(row, 3)?)));
+    let read = |row| Ok((column(row, 0)?, (column(row, 1)?, column(row, 2)?, column(row, 3)?)));
     rows.iter().map(read).collect()
 }

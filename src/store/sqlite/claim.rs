@@ -9,11 +9,12 @@ use super::fault::Fault;
 use super::keep;
 use super::lanes;
 use super::names::Names;
-use super::rows::{HEAD_COLUMNS, head, read_head};
-use super::sql::{Sql, column, json, optional};
+use super::sql::{Cursor, Sql, column};
 use super::work::Work;
 use crate::model::{InvocationId, RunnerId, UnixMicros};
+use crate::store::columns::{head, read_head};
 use crate::store::decide::{ClaimRest, PROMOTED_AT_ONCE, Rank, choose_awaited};
+use crate::store::value::Fields;
 use crate::store::{ClaimRequest, Heartbeat, TaskSet};
 
 /// A row of a queue: where it stands, and its task.
@@ -60,7 +61,9 @@ impl Wanted<'_> {
                  WHERE id = ?1 AND \
                  (place = 'ready' OR place = 'delayed' AND available_at <= ?2 AND lane IS NULL)",
             )?
-            .query_row(params![Sql(id), Sql(now)], |row| Ok((row.get(0)?, row.get(1)?, optional(row, 2)?)))
+            .query_row(params![Sql(id), Sql(now)], |row| {
+                Ok((row.get(0)?, row.get(1)?, column::<Option<_>>(row, 2)?))
+            })
             .optional()?;
         let Some((seq, task, root)) = found else {
             return Ok(None);
@@ -104,7 +107,7 @@ impl<'a> Work<'a> {
             concat!(
                 "SELECT ",
                 head!(),
-                " FROM invocation INDEXED BY invocation_delayed \
+                " FROM invocation i INDEXED BY invocation_delayed \
                  WHERE place = 'delayed' AND available_at <= ?1 AND lane IS NOT NULL \
                  ORDER BY available_at LIMIT ?2"
             ),
@@ -207,28 +210,28 @@ impl<'a> Work<'a> {
 
     /// Claims queued invocations, by number.
     fn take(&mut self, chosen: Vec<i64>, runner: RunnerId) -> Result<(), Fault> {
-        const REST: usize = HEAD_COLUMNS;
         let mut select = self.sql.prepare_cached(concat!(
-            "SELECT ",
+            "SELECT i.id, i.task, i.component, a.json, i.root, i.depth, i.labels, ",
             head!(),
-            ", json, root, depth, labels FROM invocation CROSS JOIN arguments USING (seq) WHERE seq = ?1"
+            " FROM invocation i CROSS JOIN arguments a ON a.seq = i.seq WHERE i.seq = ?1"
         ))?;
         for seq in chosen {
             let mut rows = select.query([seq])?;
             let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-            let id: InvocationId = column(row, 1)?;
+            let mut fields = Cursor::new(row);
+            let id: InvocationId = fields.take()?;
+            let rest = ClaimRest {
+                task: self.names.task(self.sql, fields.take()?)?.clone(),
+                component_digest: self.names.component(self.sql, fields.take()?)?,
+                arguments: fields.take()?,
+                root: fields.take::<Option<_>>()?.unwrap_or(id),
+                depth: fields.take()?,
+                labels: fields.take()?,
+            };
             match self.state.heads.get(&id) {
                 Some(head) => drop(self.admitted.remove(&head.rank())),
-                None => self.load(read_head(row)?)?,
+                None => self.load(read_head(&mut fields)?)?,
             }
-            let rest = ClaimRest {
-                task: self.names.task(self.sql, row.get(2)?)?.clone(),
-                component_digest: self.names.component(self.sql, row.get(3)?)?,
-                arguments: row.get(REST)?,
-                root: optional(row, REST + 1)?.unwrap_or(id),
-                depth: row.get(REST + 2)?,
-                labels: json(row, REST + 3)?.unwrap_or_default(),
-            };
             self.state.take(id, runner, rest)?;
         }
         Ok(())

@@ -1,59 +1,69 @@
 //! How a transaction writes what was decided.
 
+use std::sync::LazyLock;
+
 use rusqlite::{Connection, Statement, params};
 
 use super::fault::Fault;
-use super::sql::{Json, Sql, labels};
+use super::sql::Sql;
 use super::work::Work;
 use crate::model::Outcome;
 use crate::store::Report;
-use crate::store::decide::{Fresh, Head, Move};
+use crate::store::columns::{
+    ANYWHERE, Columns, HISTORY, LOG, NEW, WITH_PLACE, anywhere_values, history_values, log_values,
+    new_values, with_place_values,
+};
+use crate::store::decide::Head;
 use crate::store::rules::Place;
+use crate::store::value::Value;
 
 const MOVES_AT_ONCE: usize = 8;
 
-macro_rules! insert_moves {
-    ($($row:literal)+) => {
-        concat!(
-            "INSERT INTO history (seq, n, at, status, reason, runner, attempt, detail) VALUES ",
-            $($row),+
-        )
-    };
-}
-const INSERT_MOVE: &str = insert_moves!("(?, ?, ?, ?, ?, ?, ?, ?)");
-const INSERT_MOVES: &str = insert_moves!(
-    "(?, ?, ?, ?, ?, ?, ?, ?), " "(?, ?, ?, ?, ?, ?, ?, ?), "
-    "(?, ?, ?, ?, ?, ?, ?, ?), " "(?, ?, ?, ?, ?, ?, ?, ?), "
-    "(?, ?, ?, ?, ?, ?, ?, ?), " "(?, ?, ?, ?, ?, ?, ?, ?), "
-    "(?, ?, ?, ?, ?, ?, ?, ?), " "(?, ?, ?, ?, ?, ?, ?, ?)"
-);
-
-/// Writes as many moves as the statement has room for.
-fn write_moves(insert: &mut Statement<'_>, moves: &[Move]) -> rusqlite::Result<()> {
-    for (index, one) in moves.iter().enumerate() {
-        let first = index * 8;
-        insert.raw_bind_parameter(first + 1, one.seq)?;
-        insert.raw_bind_parameter(first + 2, one.n)?;
-        insert.raw_bind_parameter(first + 3, Sql(one.at))?;
-        insert.raw_bind_parameter(first + 4, Sql(one.to))?;
-        insert.raw_bind_parameter(first + 5, Sql(one.reason))?;
-        insert.raw_bind_parameter(first + 6, one.runner.map(Sql))?;
-        insert.raw_bind_parameter(first + 7, one.attempt)?;
-        insert.raw_bind_parameter(first + 8, one.detail.as_deref())?;
-    }
-    insert.raw_execute().map(|_| ())
+fn insert(table: &str, columns: Columns, rows: usize) -> String {
+    let names: Vec<_> = columns.iter().map(|(name, _)| *name).collect();
+    let row = format!("({})", vec!["?"; columns.len()].join(", "));
+    format!("INSERT INTO {table} ({}) VALUES {}", names.join(", "), vec![row; rows].join(", "))
 }
 
-/// Writes what can change of an invocation that stays with its runner: no index has it.
-const OBSERVE: &str = "\
-    UPDATE invocation SET status = ?2, moves = ?3, started_at = ?4, component = ?5, has_children = ?6, \
-    progress = coalesce(?7, progress), usage = ?8 WHERE seq = ?1";
+/// What gives columns new values, of which the first is the parameter `first`.
+fn set(columns: Columns, first: usize, each: fn(&str, usize) -> String) -> String {
+    let set = columns.iter().zip(first..).map(|((name, _), number)| each(name, number));
+    set.collect::<Vec<_>>().join(", ")
+}
+
+fn set_anywhere() -> String {
+    set(ANYWHERE, 2, |name, number| format!("{name} = coalesce(?{number}, {name})"))
+}
+
+static INSERT_INVOCATION: LazyLock<String> = LazyLock::new(|| insert("invocation", NEW, 1));
+static INSERT_MOVE: LazyLock<String> = LazyLock::new(|| insert("history", HISTORY, 1));
+static INSERT_MOVES: LazyLock<String> = LazyLock::new(|| insert("history", HISTORY, MOVES_AT_ONCE));
+static INSERT_LINE: LazyLock<String> = LazyLock::new(|| {
+    let text = insert("log", LOG, 1);
+    text.replacen(") VALUES (", ", n) VALUES (?, ", 1)
+});
+
+/// Writes what can change of an invocation that stays where it is: no index has it.
+static OBSERVE: LazyLock<String> =
+    LazyLock::new(|| format!("UPDATE invocation SET {} WHERE seq = ?1", set_anywhere()));
 
 /// Writes everything that can change of an invocation.
-const RELOCATE: &str = "\
-    UPDATE invocation SET status = ?2, moves = ?3, started_at = ?4, component = ?5, has_children = ?6, \
-    progress = coalesce(?7, progress), usage = ?8, place = ?9, attempt = ?10, runner = ?11, \
-    order_key = ?12, available_at = ?13, finished_at = ?14 WHERE seq = ?1";
+static RELOCATE: LazyLock<String> = LazyLock::new(|| {
+    let with_place = set(WITH_PLACE, 2 + ANYWHERE.len(), |name, number| format!("{name} = ?{number}"));
+    format!("UPDATE invocation SET {}, {with_place} WHERE seq = ?1", set_anywhere())
+});
+
+/// Binds values from the parameter `first` on.
+fn bind<'v>(
+    statement: &mut Statement<'_>,
+    first: usize,
+    values: impl IntoIterator<Item = Value<'v>>,
+) -> rusqlite::Result<()> {
+    values
+        .into_iter()
+        .zip(first..)
+        .try_for_each(|(value, number)| statement.raw_bind_parameter(number, value))
+}
 
 impl Work<'_> {
     /// Writes everything that is not written yet, but for the history and the counts.
@@ -86,45 +96,13 @@ impl Work<'_> {
         if fresh.is_empty() {
             return Ok(());
         }
-        let mut insert = self.sql.prepare_cached(
-            "INSERT INTO invocation (seq, id, status, place, task, component, attempt, max_attempts, moves, \
-             order_key, priority, available_at, submitted_at, finished_at, parent, child_index, root, depth, \
-             detached, has_children, idempotency_key, labels, deadline, lane, unique_key) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
-             ?20, ?21, ?22, ?23, ?24, ?25)",
-        )?;
+        let mut insert = self.sql.prepare_cached(&INSERT_INVOCATION)?;
         let mut arguments = self.sql.prepare_cached("INSERT INTO arguments (seq, json) VALUES (?1, ?2)")?;
-        for Fresh { id, new, submitted_at } in fresh {
-            let Some(head) = self.state.heads.get_mut(&id) else { continue };
-            let child_of = new.child_of.as_ref();
-            insert.execute(params![
-                head.seq,
-                Sql(id),
-                Sql(head.status),
-                head.place.map(Sql),
-                head.task,
-                head.component,
-                head.attempt,
-                head.max_attempts,
-                head.moves,
-                head.rank().0,
-                head.priority,
-                Sql(head.available_at),
-                Sql(submitted_at),
-                head.finished_at.map(Sql),
-                head.parent.map(Sql),
-                child_of.map(|child_of| child_of.index),
-                child_of.map(|child_of| Sql(child_of.root)),
-                child_of.map_or(0, |child_of| child_of.depth),
-                head.detached,
-                head.has_children,
-                new.key,
-                labels(&new.labels),
-                head.deadline.map(Sql),
-                new.lane.map(Sql),
-                new.unique.map(|(key, _)| Sql(key)),
-            ])?;
-            arguments.execute(params![head.seq, new.arguments])?;
+        for one in fresh {
+            let Some(head) = self.state.heads.get_mut(&one.id) else { continue };
+            bind(&mut insert, 1, new_values(head, &one))?;
+            insert.raw_execute()?;
+            arguments.execute(params![head.seq, one.new.arguments])?;
             (head.stored_place, head.is_changed) = (head.place, false);
         }
         Ok(())
@@ -139,39 +117,17 @@ impl Work<'_> {
             return Ok(());
         }
         changed.sort_unstable_by_key(|head| head.seq);
-        let mut observe = sql.prepare_cached(OBSERVE)?;
-        let mut relocate = sql.prepare_cached(RELOCATE)?;
+        let mut observe = sql.prepare_cached(&OBSERVE)?;
+        let mut relocate = sql.prepare_cached(&RELOCATE)?;
         for head in changed {
-            let (progress, usage) = (head.progress.as_ref().map(Json), head.usage.map(Json));
-            if head.place == head.stored_place && head.place == Some(Place::Owned) {
-                observe.execute(params![
-                    head.seq,
-                    Sql(head.status),
-                    head.moves,
-                    head.started_at.map(Sql),
-                    head.component,
-                    head.has_children,
-                    progress,
-                    usage,
-                ])?;
-            } else {
-                relocate.execute(params![
-                    head.seq,
-                    Sql(head.status),
-                    head.moves,
-                    head.started_at.map(Sql),
-                    head.component,
-                    head.has_children,
-                    progress,
-                    usage,
-                    head.place.map(Sql),
-                    head.attempt,
-                    head.runner.map(Sql),
-                    head.rank().0,
-                    Sql(head.available_at),
-                    head.finished_at.map(Sql),
-                ])?;
+            let stays = head.place == head.stored_place && head.place == Some(Place::Owned);
+            let update = if stays { &mut observe } else { &mut relocate };
+            update.raw_bind_parameter(1, head.seq)?;
+            bind(update, 2, anywhere_values(head))?;
+            if !stays {
+                bind(update, 2 + ANYWHERE.len(), with_place_values(head))?;
             }
+            update.raw_execute()?;
             (head.stored_place, head.progress, head.is_changed) = (head.place, None, false);
         }
         Ok(())
@@ -186,8 +142,8 @@ impl Work<'_> {
             self.sql.prepare_cached("INSERT INTO outcome (seq, failure, value) VALUES (?1, ?2, ?3)")?;
         for (seq, outcome) in outcomes {
             let (failure, value) = match &outcome {
-                Outcome::Failure(failure) => (Some(Json(failure)), None),
-                Outcome::Value(value) => (None, Some(value)),
+                Outcome::Failure(failure) => (Value::from(&**failure), None),
+                Outcome::Value(value) => (Value::Null, Some(value)),
             };
             insert.execute(params![seq, failure, value])?;
         }
@@ -208,18 +164,14 @@ impl Work<'_> {
     /// Writes the history of all that was moved: many rows with each statement,
     /// which costs half of what a statement for each would.
     pub(super) fn write_history(&mut self) -> rusqlite::Result<()> {
-        let (full, rest) = self.state.moves.rows.as_chunks::<MOVES_AT_ONCE>();
-        if !full.is_empty() {
-            let mut insert = self.sql.prepare_cached(INSERT_MOVES)?;
-            for chunk in full {
-                write_moves(&mut insert, chunk)?;
-            }
+        let mut moves = std::mem::take(&mut self.state.moves.rows).into_iter();
+        while moves.len() > 0 {
+            let at_once = if moves.len() < MOVES_AT_ONCE { 1 } else { MOVES_AT_ONCE };
+            let text = if at_once == 1 { &INSERT_MOVE } else { &INSERT_MOVES };
+            let mut insert = self.sql.prepare_cached(text)?;
+            bind(&mut insert, 1, moves.by_ref().take(at_once).flat_map(history_values))?;
+            insert.raw_execute()?;
         }
-        let mut insert = self.sql.prepare_cached(INSERT_MOVE)?;
-        for one in rest.chunks(1) {
-            write_moves(&mut insert, one)?;
-        }
-        self.state.moves.rows.clear();
         Ok(())
     }
 }
@@ -231,20 +183,11 @@ fn write_logs(sql: &Connection, seq: i64, report: &Report) -> rusqlite::Result<(
     let before: i64 = sql
         .prepare_cached("SELECT coalesce(max(n), 0) FROM log WHERE seq = ?1")?
         .query_row([seq], |row| row.get(0))?;
-    let mut insert = sql.prepare_cached(
-        "INSERT INTO log (seq, n, at, attempt, stream, level, text) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?;
-    for (n, entry) in (before + 1..).zip(&report.logs) {
-        insert.execute(params![
-            seq,
-            n,
-            Sql(entry.at),
-            entry.attempt,
-            Sql(entry.stream),
-            entry.level,
-            entry.text
-        ])?;
+    let mut insert = sql.prepare_cached(&INSERT_LINE)?;
+    for (n, line) in (before + 1..).zip(&report.logs) {
+        bind(&mut insert, 1, log_values(seq, line))?;
+        insert.raw_bind_parameter(LOG.len() + 1, n)?;
+        insert.raw_execute()?;
     }
     Ok(())
 }

@@ -3,10 +3,10 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::fault::Fault;
-use super::rows::head;
-use super::sql::{Sql, column, optional};
+use super::sql::{Sql, column};
 use super::work::Work;
 use crate::model::{InvocationId, Status, UnixMicros};
+use crate::store::columns::head;
 use crate::store::decide::{Ancestry, Old, Walk};
 use crate::store::{Prune, rules};
 
@@ -39,7 +39,7 @@ impl Ancestry for Family<'_> {
         let found = self
             .0
             .prepare_cached("SELECT parent, place IS NOT NULL FROM invocation WHERE id = ?1")?
-            .query_row([Sql(id)], |row| Ok((optional(row, 0)?, row.get(1)?)));
+            .query_row([Sql(id)], |row| Ok((column(row, 0)?, row.get(1)?)));
         Ok(found.optional()?)
     }
 
@@ -64,7 +64,7 @@ impl Work<'_> {
                 concat!(
                     "SELECT ",
                     head!(),
-                    " FROM invocation INDEXED BY invocation_deadline \
+                    " FROM invocation i INDEXED BY invocation_deadline \
                      WHERE deadline IS NOT NULL AND place IS NOT NULL AND deadline <= ?1 \
                      ORDER BY deadline, seq LIMIT ?2"
                 ),
@@ -127,7 +127,7 @@ impl Work<'_> {
                     finished_at: column(row, 1)?,
                     id: column(row, 2)?,
                     task: row.get(3)?,
-                    parent: optional(row, 4)?,
+                    parent: column(row, 4)?,
                     has_children: row.get(5)?,
                 })
             })?

@@ -3,10 +3,10 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::fault::Fault;
-use super::rows::head;
-use super::sql::{Sql, column, optional};
+use super::sql::{Sql, column};
 use super::work::Work;
 use crate::model::UnixMicros;
+use crate::store::columns::head;
 use crate::store::decide::{Count, Head, Lane, LaneId, OPENED_AT_ONCE, lane_of};
 
 /// When the earliest rate lets a blocked invocation start.
@@ -25,7 +25,7 @@ macro_rules! of_lane {
         concat!(
             "SELECT ",
             head!(),
-            " FROM invocation INDEXED BY invocation_",
+            " FROM invocation i INDEXED BY invocation_",
             $which,
             " ORDER BY ",
             $order,
@@ -166,7 +166,7 @@ impl Work<'_> {
                     owned: row.get(2)?,
                     started: row.get(3)?,
                 };
-                let (last_ready, opens_at) = (row.get(4)?, optional(row, 5)?);
+                let (last_ready, opens_at) = (row.get(4)?, column(row, 5)?);
                 Ok(Lane { id, count, rule, opens_at, last_ready, is_changed: false })
             })
             .optional()?;

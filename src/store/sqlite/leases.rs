@@ -3,17 +3,17 @@
 use rusqlite::params;
 
 use super::fault::Fault;
-use super::rows::head;
 use super::sql::{Sql, column};
 use super::work::Work;
 use crate::model::RunnerId;
+use crate::store::columns::head;
 use crate::store::decide::FORGOTTEN_AT_ONCE;
 use crate::store::{Heartbeat, Inventory};
 
 const OWNED: &str = concat!(
     "SELECT ",
     head!(),
-    " FROM invocation INDEXED BY invocation_owned WHERE runner = ?1 AND place = 'owned' ORDER BY seq"
+    " FROM invocation i INDEXED BY invocation_owned WHERE runner = ?1 AND place = 'owned' ORDER BY seq"
 );
 
 impl Work<'_> {

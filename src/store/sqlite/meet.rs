@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use rusqlite::{OptionalExtension, Params, params};
 
 use super::fault::Fault;
-use super::sql::{Sql, column, optional};
+use super::sql::{Sql, column};
 use super::work::Work;
 use crate::model::{InvocationId, Status};
 use crate::store::decide::Above;
@@ -152,7 +152,7 @@ impl<'a> Work<'a> {
                 Ok(Above {
                     id: column(row, 0)?,
                     task: row.get(1)?,
-                    lane: optional(row, 2)?,
+                    lane: column(row, 2)?,
                     is_owned: column::<Status>(row, 3)?.is_owned(),
                 })
             })?

@@ -21,7 +21,6 @@ mod meet;
 mod names;
 mod open;
 mod read;
-mod rows;
 mod rules;
 mod schema;
 mod sql;

@@ -4,8 +4,14 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::sql::{FROM_INVOCATION, INVOCATION, Sql, VALUE, column, invocation, optional, outcome};
-use crate::model::{Invocation, InvocationId, LogEntry, Reason, RunnerId, Status, Transition};
+use super::sql::{Cursor, Sql, column, from_invocation};
+use crate::model::{
+    Failure, Invocation, InvocationId, LogEntry, Outcome, Reason, RunnerId, Status, Transition,
+};
+use crate::store::columns::{
+    invocation_columns, log_entry, read_invocation, read_log_entry, read_transition, transition,
+};
+use crate::store::value::Fields;
 use crate::store::{Counts, Filter, LOOK_UP_BYTES, LookUp};
 
 /// All invocations of a tree. Follows the children, so roots need no index.
@@ -29,11 +35,24 @@ fn collect<T>(
 }
 
 pub(super) fn get(sql: &Connection, ids: &[InvocationId]) -> rusqlite::Result<Vec<Option<Invocation>>> {
-    let query = format!("SELECT {INVOCATION}, o.value {FROM_INVOCATION} WHERE i.id = ?1");
-    let mut statement = sql.prepare_cached(&query)?;
-    ids.iter()
-        .map(|id| statement.query_row([Sql(*id)], |row| invocation(row, Some(VALUE))).optional())
-        .collect()
+    let mut statement = sql.prepare_cached(concat!(
+        "SELECT ",
+        invocation_columns!(),
+        ", o.value FROM ",
+        from_invocation!(),
+        " WHERE i.id = ?1"
+    ))?;
+    let mut read = |id: &InvocationId| {
+        let found = statement.query_row([Sql(*id)], |row| {
+            let mut fields = Cursor::new(row);
+            let mut invocation = read_invocation(&mut fields)?;
+            let value: Option<Arc<str>> = fields.take()?;
+            invocation.outcome = invocation.outcome.or(value.map(Outcome::Value));
+            Ok(invocation)
+        });
+        found.optional()
+    };
+    ids.iter().map(&mut read).collect()
 }
 
 pub(super) fn look_up(sql: &Connection, ids: &[InvocationId]) -> rusqlite::Result<Vec<LookUp>> {
@@ -45,10 +64,13 @@ pub(super) fn look_up(sql: &Connection, ids: &[InvocationId]) -> rusqlite::Resul
     let mut bytes = 0;
     for id in ids {
         let one = statement.query_row([Sql(*id)], |row| {
-            Ok(match outcome(row, 1, Some(2))? {
-                Some(outcome) => LookUp::Final(outcome),
-                None => LookUp::Unfinished(column(row, 0)?),
-            })
+            let mut fields = Cursor::new(row);
+            let status: Status = fields.take()?;
+            if let Some(failure) = fields.take::<Option<Failure>>()? {
+                return Ok(LookUp::Final(Outcome::Failure(failure.into())));
+            }
+            let value: Option<Arc<str>> = fields.take()?;
+            Ok(value.map_or(LookUp::Unfinished(status), |value| LookUp::Final(Outcome::Value(value))))
         });
         let one = one.optional()?.unwrap_or(LookUp::Unknown);
         bytes += one.outcome_bytes();
@@ -115,10 +137,11 @@ pub(super) fn list(sql: &Connection, filter: &Filter) -> rusqlite::Result<Vec<In
         return Ok(Vec::new());
     };
     let query = format!(
-        "SELECT {INVOCATION} FROM ({matching}) CROSS JOIN {} WHERE i.seq = found ORDER BY found DESC",
-        FROM_INVOCATION.trim_start_matches("FROM ")
+        "SELECT {} FROM ({matching}) CROSS JOIN {} WHERE i.seq = found ORDER BY found DESC",
+        invocation_columns!(),
+        from_invocation!()
     );
-    collect(sql, &query, [&filter.task], |row| invocation(row, None))
+    collect(sql, &query, [&filter.task], |row| read_invocation(&mut Cursor::new(row)))
 }
 
 pub(super) fn ids(sql: &Connection, filter: &Filter) -> rusqlite::Result<Vec<InvocationId>> {
@@ -152,24 +175,25 @@ pub(super) fn counts(sql: &Connection, root: Option<InvocationId>) -> rusqlite::
 }
 
 pub(super) fn unfinished_by_task(sql: &Connection) -> rusqlite::Result<Vec<(Arc<str>, u64)>> {
-    collect(
-        sql,
-        "SELECT name, sum(n) FROM tally CROSS JOIN task ON key = task \
-         WHERE status IN ('queued', 'claimed', 'running', 'waiting') \
+    let unfinished = Status::ALL.into_iter().filter(|status| !status.is_final());
+    let unfinished: Vec<_> = unfinished.map(|status| format!("'{status}'")).collect();
+    let query = format!(
+        "SELECT name, sum(n) FROM tally CROSS JOIN task ON key = task WHERE status IN ({}) \
          GROUP BY task HAVING sum(n) > 0 ORDER BY name",
-        [],
-        |row| Ok((row.get(0)?, column::<u64>(row, 1)?)),
-    )
+        unfinished.join(", ")
+    );
+    collect(sql, &query, [], |row| Ok((row.get(0)?, column::<u64>(row, 1)?)))
 }
 
 pub(super) fn tree(sql: &Connection, root: InvocationId) -> rusqlite::Result<Vec<Invocation>> {
     // In the order of submits, which puts parents before children.
     let query = format!(
-        "{TREE} SELECT {INVOCATION} FROM (SELECT seq AS found FROM tree) CROSS JOIN {} \
+        "{TREE} SELECT {} FROM (SELECT seq AS found FROM tree) CROSS JOIN {} \
          WHERE i.seq = found ORDER BY found",
-        FROM_INVOCATION.trim_start_matches("FROM ")
+        invocation_columns!(),
+        from_invocation!()
     );
-    collect(sql, &query, [Sql(root)], |row| invocation(row, None))
+    collect(sql, &query, [Sql(root)], |row| read_invocation(&mut Cursor::new(row)))
 }
 
 pub(super) fn history(sql: &Connection, id: InvocationId) -> rusqlite::Result<Vec<Transition>> {
@@ -189,40 +213,24 @@ pub(super) fn history(sql: &Connection, id: InvocationId) -> rusqlite::Result<Ve
         attempt: 0,
         detail: None,
     }];
-    let mut statement = sql.prepare_cached(
-        "SELECT at, h.status, reason, h.runner, h.attempt, detail FROM invocation i \
-         CROSS JOIN history h ON h.seq = i.seq WHERE i.id = ?1 ORDER BY n",
-    )?;
+    let mut statement = sql.prepare_cached(concat!(
+        "SELECT ",
+        transition!(),
+        " FROM invocation i CROSS JOIN history h ON h.seq = i.seq WHERE i.id = ?1 ORDER BY h.n"
+    ))?;
     let mut rows = statement.query([Sql(id)])?;
     while let Some(row) = rows.next()? {
         let from = history.last().map(|before| before.to);
-        history.push(Transition {
-            at: column(row, 0)?,
-            from,
-            to: column(row, 1)?,
-            reason: column(row, 2)?,
-            runner: optional(row, 3)?,
-            attempt: row.get(4)?,
-            detail: row.get(5)?,
-        });
+        history.push(read_transition(&mut Cursor::new(row), from)?);
     }
     Ok(history)
 }
 
 pub(super) fn logs(sql: &Connection, id: InvocationId) -> rusqlite::Result<Vec<LogEntry>> {
-    collect(
-        sql,
-        "SELECT at, l.attempt, stream, level, text FROM invocation i \
-         CROSS JOIN log l ON l.seq = i.seq WHERE i.id = ?1 ORDER BY n",
-        [Sql(id)],
-        |row| {
-            Ok(LogEntry {
-                at: column(row, 0)?,
-                attempt: row.get(1)?,
-                stream: column(row, 2)?,
-                level: row.get(3)?,
-                text: row.get(4)?,
-            })
-        },
-    )
+    let query = concat!(
+        "SELECT ",
+        log_entry!(),
+        " FROM invocation i CROSS JOIN log l ON l.seq = i.seq WHERE i.id = ?1 ORDER BY l.n"
+    );
+    collect(sql, query, [Sql(id)], |row| read_log_entry(&mut Cursor::new(row)))
 }

@@ -1,35 +1,36 @@
 //! Rules and pauses: what configurations and operators say of tasks.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, LazyLock};
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params, params_from_iter};
 
-use super::sql::{Sql, optional};
+use super::sql::{Cursor, Sql};
 use super::work::Work;
-use crate::model::{Blocked, Concurrency, DEFAULT_QUEUE, Rate};
+use crate::store::columns::{RULE, read_rule, rule, rule_values};
 use crate::store::decide::{held_back, takes_over};
-use crate::store::rules::{LaneRule, window_micros};
+use crate::store::rules::LaneRule;
+use crate::store::value::{Fields, Value};
 use crate::store::{Pause, PauseTarget, TaskRule, TaskSet};
 
-const RULE: &str = "name, queue, concurrency, blocked, rate, rate_window";
-
-/// Reads a rule from the columns [`RULE`].
-fn rule(row: &Row<'_>) -> rusqlite::Result<TaskRule> {
-    let limit: Option<u32> = row.get(2)?;
-    let blocked: Option<Blocked> = optional(row, 3)?;
-    let rate: Option<u32> = row.get(4)?;
-    let window: Option<u64> = optional(row, 5)?;
-    Ok(TaskRule {
-        task: row.get(0)?,
-        queue: row.get::<_, Option<Arc<str>>>(1)?.unwrap_or_else(|| DEFAULT_QUEUE.into()),
-        concurrency: limit.map(|limit| Concurrency { limit, blocked: blocked.unwrap_or(Blocked::Wait) }),
-        rate: rate.zip(window).map(|(limit, window)| Rate { limit, window: Duration::from_micros(window) }),
-    })
-}
+/// Gives a task another rule.
+static SET_RULE: LazyLock<String> = LazyLock::new(|| {
+    let set = RULE.iter().zip(2..).map(|((name, _), number)| format!("{name} = ?{number}"));
+    format!("UPDATE task SET {} WHERE key = ?1", set.collect::<Vec<_>>().join(", "))
+});
 
 pub(super) fn rules(sql: &Connection) -> rusqlite::Result<Vec<TaskRule>> {
-    sql.prepare_cached(&format!("SELECT {RULE} FROM task ORDER BY name"))?.query_map([], rule)?.collect()
+    sql.prepare_cached(concat!("SELECT ", rule!(), " FROM task t ORDER BY t.name"))?
+        .query_map([], |row| read_rule(&mut Cursor::new(row)))?
+        .collect()
+}
+
+/// The rule of a task, and whether anybody has said it.
+fn rule_of(sql: &Connection, task: i64) -> rusqlite::Result<(bool, TaskRule)> {
+    sql.prepare_cached(concat!("SELECT t.queue IS NOT NULL, ", rule!(), " FROM task t WHERE t.key = ?1"))?
+        .query_row([task], |row| {
+            let mut fields = Cursor::new(row);
+            Ok((fields.take()?, read_rule(&mut fields)?))
+        })
 }
 
 pub(super) fn paused(sql: &Connection) -> rusqlite::Result<Vec<PauseTarget>> {
@@ -56,26 +57,12 @@ impl Work<'_> {
     /// Takes over what a configuration says.
     pub(super) fn set_rule(&mut self, new: &TaskRule, only_if_new: bool) -> rusqlite::Result<()> {
         let task = self.names.task_key(self.sql, &new.task)?;
-        let (is_known, stored) = self
-            .sql
-            .prepare_cached(&format!("SELECT {RULE}, queue IS NOT NULL FROM task WHERE key = ?1"))?
-            .query_row([task], |row| Ok((row.get::<_, bool>(6)?, rule(row)?)))?;
+        let (is_known, stored) = rule_of(self.sql, task)?;
         if !takes_over(is_known.then_some(&stored), new, only_if_new) {
             return Ok(());
         }
-        self.sql
-            .prepare_cached(
-                "UPDATE task SET queue = ?2, concurrency = ?3, blocked = ?4, rate = ?5, rate_window = ?6 \
-                 WHERE key = ?1",
-            )?
-            .execute(params![
-                task,
-                new.queue,
-                new.concurrency.map(|concurrency| concurrency.limit),
-                new.concurrency.map(|concurrency| Sql(concurrency.blocked)),
-                new.rate.map(|rate| rate.limit),
-                new.rate.map(|rate| window_micros(rate.window)),
-            ])?;
+        let values = std::iter::once(Value::Int(task)).chain(rule_values(new));
+        self.sql.prepare_cached(&SET_RULE)?.execute(params_from_iter(values))?;
         self.state.lanes.rules.insert(task, LaneRule::of(new));
         // Every lane of it is looked at by the next claims.
         self.sql
@@ -105,10 +92,7 @@ impl Work<'_> {
     /// Learns what the rules of a task say about its lanes.
     pub(super) fn learn_rule(&mut self, task: i64) -> rusqlite::Result<()> {
         if !self.state.lanes.rules.contains_key(&task) {
-            let rule = self
-                .sql
-                .prepare_cached(&format!("SELECT {RULE} FROM task WHERE key = ?1"))?
-                .query_row([task], rule)?;
+            let (_, rule) = rule_of(self.sql, task)?;
             self.state.lanes.rules.insert(task, LaneRule::of(&rule));
         }
         Ok(())

@@ -6,9 +6,9 @@ use rusqlite::{Connection, OptionalExtension, Params};
 
 use super::fault::Fault;
 use super::names::Names;
-use super::rows::{head, read_head};
-use super::sql::Sql;
+use super::sql::{Cursor, Sql};
 use crate::model::InvocationId;
+use crate::store::columns::{head, read_head};
 use crate::store::decide::{Head, Rank, State};
 
 /// A transaction under way.
@@ -42,19 +42,20 @@ impl Work<'_> {
 
     /// What a statement with the columns [`head`] finds.
     pub(super) fn heads(&self, sql: &str, params: impl Params) -> rusqlite::Result<Vec<Head>> {
-        self.sql.prepare_cached(sql)?.query_map(params, read_head)?.collect()
+        self.sql.prepare_cached(sql)?.query_map(params, |row| read_head(&mut Cursor::new(row)))?.collect()
     }
 
     /// Loads those of `ids` that are there.
     pub(super) fn load_named(&mut self, ids: impl Iterator<Item = InvocationId>) -> rusqlite::Result<()> {
         let mut select =
-            self.sql.prepare_cached(concat!("SELECT ", head!(), " FROM invocation WHERE id = ?1"))?;
+            self.sql.prepare_cached(concat!("SELECT ", head!(), " FROM invocation i WHERE i.id = ?1"))?;
         let mut last = None;
         for id in ids {
             if last.replace(id) == Some(id) || self.state.heads.contains_key(&id) {
                 continue;
             }
-            if let Some(head) = select.query_row([Sql(id)], read_head).optional()? {
+            let head = select.query_row([Sql(id)], |row| read_head(&mut Cursor::new(row)));
+            if let Some(head) = head.optional()? {
                 self.load(head)?;
             }
         }
@@ -76,7 +77,7 @@ impl Work<'_> {
                          WHERE c.place IS NOT NULL AND NOT c.detached) \
                      SELECT ",
                     head!(),
-                    " FROM doomed CROSS JOIN invocation ON seq = found"
+                    " FROM doomed CROSS JOIN invocation i ON i.seq = found"
                 ),
                 [Sql(parent)],
             )?;

@@ -13,7 +13,7 @@ use super::fault::Fault;
 use super::keep;
 use super::names::Names;
 use super::schema;
-use super::sql::{Sql, column, optional};
+use super::sql::{Sql, column};
 use super::work::Work;
 use crate::model::{Clock, RunnerId};
 use crate::store::decide::{State, Step, named, runners, steps};
@@ -137,7 +137,7 @@ impl<'a> Work<'a> {
                  FROM invocation i CROSS JOIN history h ON h.seq = i.seq AND h.n = i.moves \
                  WHERE i.id = ?1",
             )?
-            .query_row([Sql(bill.id)], |row| Ok((column(row, 0)?, optional(row, 1)?, row.get(2)?)))
+            .query_row([Sql(bill.id)], |row| Ok((column(row, 0)?, column(row, 1)?, row.get(2)?)))
             .optional()?;
         self.state.last_moves.extend(last.map(|last| (bill.id, last)));
         Ok(())

@@ -1,0 +1,271 @@
+//! How the vocabulary stands in columns, for both SQL databases.
+//!
+//! A row that can't be read is a damaged database: it comes out as an error, never as a
+//! panic.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::rules::Place;
+use crate::model::{
+    Blocked, ComponentDigest, Failure, InvocationId, LogStream, Progress, Reason, RuleKey, RunnerId, Status,
+    UnixMicros, Usage,
+};
+
+/// The value of a column, on its way in or out.
+#[derive(Debug, Clone)]
+pub(super) enum Value<'v> {
+    Null,
+    Int(i64),
+    Id([u8; 16]),
+    Text(Cow<'v, str>),
+    Bytes(&'v [u8]),
+}
+
+/// How a database keeps a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Integer,
+    Flag,
+    Id,
+    /// Words of the vocabulary, and JSON.
+    Text,
+    /// Text that may hold a NUL, which PostgreSQL's text may not.
+    FreeText,
+}
+
+/// What a column can be read as.
+pub(super) trait Stored: Sized {
+    /// Reads it; the message says what is wrong.
+    fn read(value: Value<'_>) -> Result<Self, String>;
+}
+
+/// The columns of a row, one after another.
+pub(super) trait Fields {
+    type Error;
+
+    /// The next column.
+    fn take<T: Stored>(&mut self) -> Result<T, Self::Error>;
+}
+
+impl<T: Stored> Stored for Option<T> {
+    fn read(value: Value<'_>) -> Result<Self, String> {
+        match value {
+            Value::Null => Ok(None),
+            value => T::read(value).map(Some),
+        }
+    }
+}
+
+impl<'v, T> From<Option<T>> for Value<'v>
+where
+    Value<'v>: From<T>,
+{
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Value::Null, Value::from)
+    }
+}
+
+fn integer(value: &Value<'_>) -> Result<i64, String> {
+    match value {
+        Value::Int(number) => Ok(*number),
+        Value::Null => Err("it is NULL".to_owned()),
+        _ => Err("it is no number".to_owned()),
+    }
+}
+
+fn bytes<'v, const N: usize>(value: &'v Value<'_>) -> Result<&'v [u8; N], String> {
+    let bytes = match value {
+        Value::Bytes(bytes) => *bytes,
+        Value::Id(bytes) => bytes,
+        Value::Null => return Err("it is NULL".to_owned()),
+        _ => return Err("it is no id".to_owned()),
+    };
+    bytes.try_into().map_err(|_| format!("{} bytes are no id", bytes.len()))
+}
+
+fn text<'v>(value: &'v Value<'_>) -> Result<&'v str, String> {
+    match value {
+        Value::Text(text) => Ok(text),
+        Value::Bytes(bytes) => std::str::from_utf8(bytes).map_err(|error| error.to_string()),
+        Value::Null => Err("it is NULL".to_owned()),
+        _ => Err("it is no text".to_owned()),
+    }
+}
+
+macro_rules! integers {
+    ($($type:ty),+) => {
+        $(impl Stored for $type {
+            fn read(value: Value<'_>) -> Result<Self, String> {
+                Self::try_from(integer(&value)?).map_err(|error| error.to_string())
+            }
+        })+
+    };
+}
+integers!(i64, i32, u32, u64);
+
+macro_rules! into_integer {
+    ($($type:ty),+) => {
+        $(impl From<$type> for Value<'_> {
+            fn from(value: $type) -> Self {
+                Self::Int(i64::from(value))
+            }
+        })+
+    };
+}
+into_integer!(i64, i32, u32, bool);
+
+impl Stored for bool {
+    fn read(value: Value<'_>) -> Result<Self, String> {
+        integer(&value).map(|number| number != 0)
+    }
+}
+
+impl Stored for UnixMicros {
+    fn read(value: Value<'_>) -> Result<Self, String> {
+        integer(&value).map(Self)
+    }
+}
+
+impl From<UnixMicros> for Value<'_> {
+    fn from(value: UnixMicros) -> Self {
+        Self::Int(value.0)
+    }
+}
+
+macro_rules! ids {
+    ($($type:ty),+) => {
+        $(impl Stored for $type {
+            fn read(value: Value<'_>) -> Result<Self, String> {
+                bytes(&value).map(|bytes| Self::from_bytes(*bytes))
+            }
+        }
+
+        impl From<$type> for Value<'_> {
+            fn from(value: $type) -> Self {
+                Self::Id(*value.as_bytes())
+            }
+        })+
+    };
+}
+ids!(InvocationId, RunnerId, RuleKey);
+
+impl Stored for ComponentDigest {
+    fn read(value: Value<'_>) -> Result<Self, String> {
+        bytes(&value).map(|bytes| Self::from_bytes(*bytes))
+    }
+}
+
+const STREAMS: [LogStream; 4] = [LogStream::Stdout, LogStream::Stderr, LogStream::Log, LogStream::Runner];
+
+macro_rules! words {
+    ($($type:ty: $all:expr;)+) => {
+        $(impl Stored for $type {
+            fn read(value: Value<'_>) -> Result<Self, String> {
+                let text = text(&value)?;
+                let found = $all.into_iter().find(|word| word.as_str() == text);
+                found.ok_or_else(|| format!("unknown word `{text}`"))
+            }
+        }
+
+        impl From<$type> for Value<'_> {
+            fn from(value: $type) -> Self {
+                Self::Text(Cow::Borrowed(value.as_str()))
+            }
+        })+
+    };
+}
+words! {
+    Status: Status::ALL;
+    Reason: Reason::ALL;
+    Blocked: Blocked::ALL;
+    Place: Place::ALL;
+    LogStream: STREAMS;
+}
+
+impl<'v> From<&'v str> for Value<'v> {
+    fn from(value: &'v str) -> Self {
+        Self::Text(Cow::Borrowed(value))
+    }
+}
+
+impl From<String> for Value<'_> {
+    fn from(value: String) -> Self {
+        Self::Text(Cow::Owned(value))
+    }
+}
+
+impl<'v> From<&'v Arc<str>> for Value<'v> {
+    fn from(value: &'v Arc<str>) -> Self {
+        Self::Text(Cow::Borrowed(value))
+    }
+}
+
+impl Stored for String {
+    fn read(value: Value<'_>) -> Result<Self, String> {
+        text(&value).map(str::to_owned)
+    }
+}
+
+impl Stored for Arc<str> {
+    fn read(value: Value<'_>) -> Result<Self, String> {
+        text(&value).map(Arc::from)
+    }
+}
+
+impl Stored for Vec<u8> {
+    fn read(value: Value<'_>) -> Result<Self, String> {
+        match value {
+            Value::Bytes(bytes) => Ok(bytes.to_vec()),
+            _ => Err("it is no blob".to_owned()),
+        }
+    }
+}
+
+/// Pairs of free text; NULL if there are none.
+pub(super) type Labels = Vec<(String, String)>;
+
+impl Stored for Labels {
+    fn read(value: Value<'_>) -> Result<Self, String> {
+        match value {
+            Value::Null => Ok(Self::new()),
+            value => from_json(&value),
+        }
+    }
+}
+
+impl From<&Labels> for Value<'_> {
+    fn from(labels: &Labels) -> Self {
+        if labels.is_empty() { Self::Null } else { json(labels) }
+    }
+}
+
+fn from_json<T: DeserializeOwned>(value: &Value<'_>) -> Result<T, String> {
+    serde_json::from_str(text(value)?).map_err(|error| error.to_string())
+}
+
+/// A value as JSON text.
+pub(super) fn json(value: &impl Serialize) -> Value<'static> {
+    // Nothing that is stored has maps with other keys than text, or writes anywhere.
+    Value::Text(Cow::Owned(serde_json::to_string(value).expect("it has a form in JSON")))
+}
+
+macro_rules! documents {
+    ($($type:ty),+) => {
+        $(impl Stored for $type {
+            fn read(value: Value<'_>) -> Result<Self, String> {
+                from_json(&value)
+            }
+        }
+
+        impl From<&$type> for Value<'_> {
+            fn from(value: &$type) -> Self {
+                json(value)
+            }
+        })+
+    };
+}
+documents!(Usage, Progress, Failure);
