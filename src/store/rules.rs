@@ -26,6 +26,30 @@ pub(super) const SKIPPED_AT_ONCE: usize = 1_000;
 /// transaction, not counting the descendants that they take along.
 pub(super) const EXPIRED_AT_ONCE: usize = 1_000;
 
+/// The words of the column `place`.
+macro_rules! word {
+    (Ready) => {
+        "ready"
+    };
+    (Delayed) => {
+        "delayed"
+    };
+    (Blocked) => {
+        "blocked"
+    };
+    (Owned) => {
+        "owned"
+    };
+}
+
+/// A [`Place`] as SQL has it, as text that `concat!` takes.
+macro_rules! place {
+    ($place:ident) => {
+        concat!("'", crate::store::rules::word!($place), "'")
+    };
+}
+pub(super) use {place, word};
+
 /// Where others look for an invocation that is not final; the words are those of the
 /// column `place`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,10 +69,10 @@ impl Place {
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
-            Self::Ready => "ready",
-            Self::Delayed => "delayed",
-            Self::Blocked => "blocked",
-            Self::Owned => "owned",
+            Self::Ready => word!(Ready),
+            Self::Delayed => word!(Delayed),
+            Self::Blocked => word!(Blocked),
+            Self::Owned => word!(Owned),
         }
     }
 }

@@ -566,3 +566,19 @@ fn what_is_removed_makes_room_for_what_comes() {
     }
     assert_store_is_consistent(&*bench.store);
 }
+
+#[test]
+fn a_column_of_words_takes_no_other() {
+    let (_directory, path) = closed_store();
+    let sql = Connection::open(&path).unwrap();
+    for change in [
+        "UPDATE invocation SET status = 'done'",
+        "UPDATE invocation SET place = 'lost'",
+        "UPDATE invocation SET attempt = -1",
+        "INSERT INTO outcome (seq) VALUES (1)",
+        "INSERT INTO paused (kind, name) VALUES ('runner', 'one')",
+    ] {
+        let error = sql.execute(change, []).expect_err(change).to_string();
+        assert!(error.contains("CHECK constraint failed"), "{change}: {error}");
+    }
+}

@@ -13,7 +13,7 @@ use crate::model::{InvocationId, RunnerId};
 use crate::store::ClaimRequest;
 use crate::store::columns::head;
 use crate::store::decide::{Lane, OPENED_AT_ONCE, PROMOTED_AT_ONCE, lane_of};
-use crate::store::rules::Place;
+use crate::store::rules::{Place, place};
 
 /// The moment at which a rate lets a blocked invocation start, as an expression.
 macro_rules! next_opening {
@@ -36,8 +36,12 @@ const OPENED: &str = concat!(
 /// moment has come: three statements. Nothing happens for a runner that was lost.
 pub(super) fn ask_what_is_due(runner: RunnerId, now: Option<i64>, asks: &mut Vec<Ask<'_>>) {
     let promote = Ask::new(concat!(
-        "WITH promoted AS (UPDATE @invocation SET place = 'ready' WHERE seq = ANY(ARRAY( \
-             SELECT seq FROM @invocation WHERE place = 'delayed' AND available_at <= ",
+        "WITH promoted AS (UPDATE @invocation SET place = ",
+        place!(Ready),
+        " WHERE seq = ANY(ARRAY( \
+             SELECT seq FROM @invocation WHERE place = ",
+        place!(Delayed),
+        " AND available_at <= ",
         present!(),
         " AND lane IS NULL AND NOT EXISTS (SELECT 1 FROM @runner WHERE id = $3 AND is_lost) \
              ORDER BY available_at LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING id) \
@@ -46,8 +50,12 @@ pub(super) fn ask_what_is_due(runner: RunnerId, now: Option<i64>, asks: &mut Vec
     // Those of a lane have to wait for room in it. What is due and without a lane
     // was moved away just now, so that these are found at once.
     let block = Ask::new(concat!(
-        "WITH blocked AS (UPDATE @invocation SET place = 'blocked' WHERE seq = ANY(ARRAY( \
-             SELECT seq FROM @invocation WHERE place = 'delayed' AND available_at <= ",
+        "WITH blocked AS (UPDATE @invocation SET place = ",
+        place!(Blocked),
+        " WHERE seq = ANY(ARRAY( \
+             SELECT seq FROM @invocation WHERE place = ",
+        place!(Delayed),
+        " AND available_at <= ",
         present!(),
         " AND lane IS NOT NULL AND NOT EXISTS (SELECT 1 FROM @runner WHERE id = $3 AND is_lost) \
              ORDER BY available_at LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING id, task, lane) \
@@ -229,10 +237,10 @@ impl Work<'_> {
 
 /// The statement that locks so many of each lane that are at a place, in an order.
 macro_rules! of_lanes {
-    ($which:literal, $order:literal) => {
+    ($which:expr, $order:literal) => {
         of_lanes!($which, $order, "", "")
     };
-    ($which:literal, $order:literal, $columns:expr, $joins:expr) => {
+    ($which:expr, $order:literal, $columns:expr, $joins:expr) => {
         concat!(
             "SELECT ",
             head!(),
@@ -249,17 +257,25 @@ macro_rules! of_lanes {
     };
 }
 
-const BEST_BLOCKED: &str = of_lanes!("'blocked'", "b.order_key, b.seq");
+const BEST_BLOCKED: &str = of_lanes!(place!(Blocked), "b.order_key, b.seq");
 /// With what a claim needs.
 const BEST_BLOCKED_TO_CLAIM: &str =
-    of_lanes!("'blocked'", "b.order_key, b.seq", concat!(", ", rest!()), joins!());
+    of_lanes!(place!(Blocked), "b.order_key, b.seq", concat!(", ", rest!()), joins!());
 // Found by their lane, and not by the queue of the task: so the planner is not told that all
 // are in that queue.
 const WORST_READY: &str = of_lanes!(
-    "(SELECT 'ready') AND (b.place = 'ready' OR b.place = 'blocked')",
+    concat!(
+        "(SELECT ",
+        place!(Ready),
+        ") AND (b.place = ",
+        place!(Ready),
+        " OR b.place = ",
+        place!(Blocked),
+        ")"
+    ),
     "b.order_key DESC, b.seq DESC"
 );
-const NEVER_RUN: &str = of_lanes!("'blocked' AND b.attempt = 0", "b.order_key, b.seq");
+const NEVER_RUN: &str = of_lanes!(concat!(place!(Blocked), " AND b.attempt = 0"), "b.order_key, b.seq");
 
 /// Asks about those lanes for which `number` is something; the statement finds task,
 /// key and number in `$1`, `$2` and `$3`.

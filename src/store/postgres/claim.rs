@@ -14,6 +14,7 @@ use super::work::Work;
 use crate::model::{InvocationId, RunnerId, UnixMicros};
 use crate::store::columns::head;
 use crate::store::decide::{Head, choose_awaited};
+use crate::store::rules::place;
 use crate::store::value::Fields;
 use crate::store::{ClaimRequest, Heartbeat, NextDue};
 
@@ -123,8 +124,12 @@ impl Work<'_> {
             rest!(),
             " FROM @invocation i ",
             joins!(),
-            " WHERE i.id = ANY($1) AND (i.place = 'ready' \
-                 OR i.place = 'delayed' AND i.available_at <= $2 AND i.lane IS NULL) \
+            " WHERE i.id = ANY($1) AND (i.place = ",
+            place!(Ready),
+            " \
+                 OR i.place = ",
+            place!(Delayed),
+            " AND i.available_at <= $2 AND i.lane IS NULL) \
              AND (i.deadline IS NULL OR i.deadline > $2) FOR UPDATE OF i SKIP LOCKED"
         ))
         .with(uuids(&request.awaited))
@@ -197,7 +202,7 @@ impl Work<'_> {
     /// comes how many there were to choose from.
     fn queue(&self, request: &ClaimRequest, wanted: usize, taken: &[InvocationId]) -> Ask<'static> {
         macro_rules! from_queue {
-            ($queue:literal) => {
+            ($queue:expr) => {
                 concat!(
                     "WITH queue AS MATERIALIZED (",
                     $queue,
@@ -205,7 +210,9 @@ impl Work<'_> {
                     head!(),
                     ", i.root, i.depth, i.labels, q.order_key \
                  FROM queue q JOIN @invocation i ON i.seq = ANY(ARRAY[q.seq]) \
-                 WHERE i.place = (SELECT 'ready') \
+                 WHERE i.place = (SELECT ",
+                    place!(Ready),
+                    ") \
                  AND (i.deadline IS NULL OR i.deadline > $5) \
                  ORDER BY q.order_key, q.seq LIMIT $2 FOR UPDATE OF i SKIP LOCKED) \
                  SELECT seen.n, i.seq IS NOT NULL, ",
@@ -222,25 +229,32 @@ impl Work<'_> {
         let tasks = request.tasks.iter().filter(|task| !self.paused.contains(*task));
         let tasks: Vec<String> = tasks.map(|task| task.as_ref().to_owned()).collect();
         let ask = match request.root {
-            None => Ask::new(from_queue!(
+            None => Ask::new(from_queue!(concat!(
                 "SELECT r.seq, r.order_key FROM @task t CROSS JOIN LATERAL ( \
-                 SELECT seq, order_key FROM @invocation WHERE place = 'ready' AND task = t.key \
+                 SELECT seq, order_key FROM @invocation WHERE place = ",
+                place!(Ready),
+                " AND task = t.key \
                  AND id <> ALL($3) ORDER BY order_key, seq LIMIT $4) r \
              WHERE t.name = ANY($1) ORDER BY r.order_key, r.seq LIMIT $4"
-            )),
+            ))),
             // The root itself is not in the index of its descendants.
-            Some(_) => Ask::new(from_queue!(
+            Some(_) => Ask::new(from_queue!(concat!(
                 "SELECT r.seq, r.order_key FROM ( \
-                 (SELECT seq, order_key FROM @invocation WHERE place = 'ready' AND root = $6 \
-                  AND task + 0 = ANY(ARRAY(SELECT key FROM @task WHERE name = ANY($1))) \
+                 (SELECT seq, order_key FROM @invocation \
+                  WHERE NOT (place IS DISTINCT FROM ",
+                place!(Ready),
+                ") AND root = $6 \
+                  AND task = ANY(ARRAY(SELECT key FROM @task WHERE name = ANY($1))) \
                   AND id <> ALL($3) ORDER BY order_key, seq LIMIT $4) \
                  UNION ALL \
                  (SELECT seq, order_key FROM @invocation WHERE id = $6 AND root IS NULL \
-                  AND place = (SELECT 'ready') \
+                  AND place = (SELECT ",
+                place!(Ready),
+                ") \
                   AND task = ANY(ARRAY(SELECT key FROM @task WHERE name = ANY($1))) \
                   AND id <> ALL($3))) r \
              ORDER BY r.order_key, r.seq LIMIT $4"
-            )),
+            ))),
         };
         let ask = ask.with(tasks).with(wanted).with(uuids(taken));
         let ask = ask.with(wanted.saturating_add(LOOK_AHEAD)).with(self.state.now.0);
@@ -259,14 +273,18 @@ pub(super) fn ask_next_due(runner: RunnerId, now: Option<UnixMicros>) -> Ask<'st
         server_time!(),
         ") AS at) \
          SELECT (SELECT at FROM present), least( \
-             (SELECT available_at FROM @invocation WHERE place = 'delayed' \
+             (SELECT available_at FROM @invocation WHERE place = ",
+        place!(Delayed),
+        " \
                  AND available_at > (SELECT at FROM present) ORDER BY available_at LIMIT 1), \
              (SELECT deadline FROM @invocation WHERE deadline IS NOT NULL AND place IS NOT NULL \
                  ORDER BY deadline LIMIT 1), ",
         next_opening!(),
         ", \
              (SELECT min(r.lease_until) FROM @runner r WHERE NOT r.is_lost AND r.id <> $1 AND EXISTS ( \
-                 SELECT 1 FROM @invocation i WHERE i.runner = r.id AND i.place = 'owned' OFFSET 0)))",
+                 SELECT 1 FROM @invocation i WHERE i.runner = r.id AND i.place = ",
+        place!(Owned),
+        " OFFSET 0)))",
     ))
     .with(uuid(runner.as_bytes()))
     .with(now.map(|now| now.0))

@@ -8,6 +8,7 @@ use super::work::Work;
 use crate::model::{InvocationId, RunnerId};
 use crate::store::columns::head;
 use crate::store::decide::FORGOTTEN_AT_ONCE;
+use crate::store::rules::place;
 use crate::store::{Heartbeat, Inventory};
 
 impl Work<'_> {
@@ -16,7 +17,9 @@ impl Work<'_> {
         let ask = Ask::new(concat!(
             "SELECT ",
             head!(),
-            " FROM @invocation i WHERE i.runner = $1 AND i.place = 'owned' ORDER BY i.seq + 0 FOR UPDATE"
+            " FROM @invocation i WHERE i.runner = $1 AND i.place = ",
+            place!(Owned),
+            " ORDER BY i.seq + 0 FOR UPDATE"
         ));
         let ask = ask.with(uuid(inventory.runner.as_bytes()));
         let rows = self.write_and_ask(vec![ask]).await?.pop().unwrap_or_default();
@@ -55,11 +58,13 @@ impl Work<'_> {
     /// Takes the claims of dead runners away.
     pub(super) async fn recover(&mut self) -> Result<(), Fault> {
         // One that is locked is giving a sign of life.
-        let ask = Ask::new(
+        let ask = Ask::new(concat!(
             "SELECT r.id FROM @runner r WHERE NOT r.is_lost AND r.lease_until <= $1 AND EXISTS ( \
-                 SELECT 1 FROM @invocation i WHERE i.runner = r.id AND i.place = 'owned' OFFSET 0) \
-             ORDER BY r.id FOR UPDATE SKIP LOCKED",
-        );
+                 SELECT 1 FROM @invocation i WHERE i.runner = r.id AND i.place = ",
+            place!(Owned),
+            " OFFSET 0) \
+             ORDER BY r.id FOR UPDATE SKIP LOCKED"
+        ));
         let dead = self.write_and_ask(vec![ask.with(self.state.now.0)]).await?.pop().unwrap_or_default();
         let dead: Vec<RunnerId> = dead.iter().map(|row| column(row, 0)).collect::<Result<_, _>>()?;
         if !dead.is_empty() {
@@ -68,7 +73,9 @@ impl Work<'_> {
             let owned = Ask::new(concat!(
                 "SELECT ",
                 head!(),
-                " FROM @invocation i WHERE i.runner = ANY($1) AND i.place = 'owned' ORDER BY i.seq + 0 FOR UPDATE"
+                " FROM @invocation i WHERE i.runner = ANY($1) AND i.place = ",
+                place!(Owned),
+                " ORDER BY i.seq + 0 FOR UPDATE"
             ));
             let mark = Ask::new("UPDATE @runner SET is_lost = true WHERE id = ANY($1)");
             let asks = vec![mark.with(runners.clone()), owned.with(runners)];
@@ -90,14 +97,16 @@ impl Work<'_> {
         let mut asks = Vec::new();
         for (is_lost, before) in self.state.forgotten_before() {
             asks.push(
-                Ask::new(
+                Ask::new(concat!(
                     "DELETE FROM @runner WHERE id = ANY(ARRAY( \
                          SELECT r.id FROM @runner r WHERE r.is_lost = $1 AND r.lease_until <= $2 \
                          AND NOT EXISTS ( \
-                             SELECT 1 FROM @invocation i WHERE i.runner = r.id AND i.place = 'owned' \
+                             SELECT 1 FROM @invocation i WHERE i.runner = r.id AND i.place = ",
+                    place!(Owned),
+                    " \
                              OFFSET 0) \
-                         LIMIT $3 FOR UPDATE SKIP LOCKED))",
-                )
+                         LIMIT $3 FOR UPDATE SKIP LOCKED))"
+                ))
                 .with(is_lost)
                 .with(before)
                 .with(FORGOTTEN_AT_ONCE),

@@ -8,6 +8,7 @@ use super::work::Work;
 use crate::model::UnixMicros;
 use crate::store::columns::head;
 use crate::store::decide::{Count, Head, Lane, LaneId, OPENED_AT_ONCE, lane_of};
+use crate::store::rules::place;
 
 /// When the earliest rate lets a blocked invocation start.
 pub(super) fn next_opening(sql: &Connection) -> rusqlite::Result<Option<UnixMicros>> {
@@ -21,7 +22,7 @@ pub(super) fn next_opening(sql: &Connection) -> rusqlite::Result<Option<UnixMicr
 
 /// The statement that finds so many of a lane that are at a place, in an order.
 macro_rules! of_lane {
-    ($which:literal, $order:literal) => {
+    ($which:expr, $order:literal) => {
         concat!(
             "SELECT ",
             head!(),
@@ -33,12 +34,18 @@ macro_rules! of_lane {
         )
     };
 }
-const BEST_BLOCKED: &str =
-    of_lane!("blocked WHERE task = ?1 AND lane = ?2 AND place = 'blocked'", "order_key, seq");
-const NEVER_RUN: &str =
-    of_lane!("blocked WHERE task = ?1 AND lane = ?2 AND place = 'blocked' AND attempt = 0", "order_key, seq");
-const WORST_READY: &str =
-    of_lane!("ready WHERE place = 'ready' AND task = ?1 AND lane = ?2", "order_key DESC, seq DESC");
+const BEST_BLOCKED: &str = of_lane!(
+    concat!("blocked WHERE task = ?1 AND lane = ?2 AND place = ", place!(Blocked)),
+    "order_key, seq"
+);
+const NEVER_RUN: &str = of_lane!(
+    concat!("blocked WHERE task = ?1 AND lane = ?2 AND place = ", place!(Blocked), " AND attempt = 0"),
+    "order_key, seq"
+);
+const WORST_READY: &str = of_lane!(
+    concat!("ready WHERE place = ", place!(Ready), " AND task = ?1 AND lane = ?2"),
+    "order_key DESC, seq DESC"
+);
 
 impl Work<'_> {
     /// Has the lanes whose moment has come settled; whether some were left over.

@@ -8,12 +8,15 @@ use super::work::Work;
 use crate::model::RunnerId;
 use crate::store::columns::head;
 use crate::store::decide::FORGOTTEN_AT_ONCE;
+use crate::store::rules::place;
 use crate::store::{Heartbeat, Inventory};
 
 const OWNED: &str = concat!(
     "SELECT ",
     head!(),
-    " FROM invocation i INDEXED BY invocation_owned WHERE runner = ?1 AND place = 'owned' ORDER BY seq"
+    " FROM invocation i INDEXED BY invocation_owned WHERE runner = ?1 AND place = ",
+    place!(Owned),
+    " ORDER BY seq"
 );
 
 impl Work<'_> {
@@ -55,13 +58,15 @@ impl Work<'_> {
         self.write_all()?;
         let dead: Vec<RunnerId> = self
             .sql
-            .prepare_cached(
+            .prepare_cached(concat!(
                 "SELECT id FROM runner r INDEXED BY runner_lease \
                  WHERE is_lost = 0 AND lease_until <= ?1 AND EXISTS ( \
                      SELECT 1 FROM invocation i INDEXED BY invocation_owned \
-                     WHERE i.runner = r.id AND i.place = 'owned') \
-                 ORDER BY id",
-            )?
+                     WHERE i.runner = r.id AND i.place = ",
+                place!(Owned),
+                ") \
+                 ORDER BY id"
+            ))?
             .query_map([Sql(self.state.now)], |row| column(row, 0))?
             .collect::<rusqlite::Result<_>>()?;
         self.state.lost.extend(&dead);
@@ -76,14 +81,16 @@ impl Work<'_> {
         // Who owns nothing and is not to be told anything can be forgotten.
         for (is_lost, before) in self.state.forgotten_before() {
             self.sql
-                .prepare_cached(
+                .prepare_cached(concat!(
                     "DELETE FROM runner WHERE id IN ( \
                          SELECT id FROM runner r INDEXED BY runner_lease \
                          WHERE is_lost = ?1 AND lease_until <= ?2 AND NOT EXISTS ( \
                              SELECT 1 FROM invocation i INDEXED BY invocation_owned \
-                             WHERE i.runner = r.id AND i.place = 'owned') \
-                         LIMIT ?3)",
-                )?
+                             WHERE i.runner = r.id AND i.place = ",
+                    place!(Owned),
+                    ") \
+                         LIMIT ?3)"
+                ))?
                 .execute(params![is_lost, before, FORGOTTEN_AT_ONCE])?;
         }
         self.sql.execute("DELETE FROM revoked WHERE runner NOT IN (SELECT id FROM runner)", [])?;

@@ -348,3 +348,25 @@ fn rules_that_are_known_are_said_again_without_a_lock() {
     thread.join().expect("no panic");
     assert_eq!(answer.expect("it waits for nobody").expect("it commits"), 1);
 }
+
+#[test]
+fn a_column_of_words_takes_no_other() {
+    let url = shared().url();
+    submit(&*open(&url), 1);
+    let schema = url.split_once("schema=").expect("the URL has a schema").1;
+    for change in [
+        "UPDATE invocation SET status = 'done'",
+        "UPDATE invocation SET place = 'lost'",
+        "UPDATE invocation SET attempt = -1",
+        "INSERT INTO outcome (seq) VALUES (1)",
+        "INSERT INTO paused (kind, name) VALUES ('runner', 'one')",
+    ] {
+        shared().psql(
+            "tests",
+            &format!(
+                "SET search_path = {schema}; DO $$ BEGIN {change}; RAISE 'it was taken'; \
+                 EXCEPTION WHEN check_violation THEN NULL; END $$"
+            ),
+        );
+    }
+}
