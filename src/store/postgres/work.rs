@@ -52,14 +52,15 @@ impl Work<'_> {
     /// Locks the attached descendants of `parents` that are not final.
     pub(super) async fn lock_descendants(&mut self, mut parents: Vec<InvocationId>) -> Result<(), Fault> {
         // Once more when some were found: a child may have been submitted while
-        // its parent was waited for.
+        // its parent was waited for. Each is followed once, however many of its ancestors
+        // are asked about.
         while !parents.is_empty() {
             let ask = Ask::new(concat!(
                 "WITH RECURSIVE doomed(seq, id) AS ( \
                      SELECT c.seq, c.id FROM unnest($1) AS p(id) CROSS JOIN LATERAL ( \
                          SELECT seq, id FROM @invocation \
                          WHERE parent = p.id AND place IS NOT NULL AND NOT detached OFFSET 0) c \
-                     UNION ALL \
+                     UNION \
                      SELECT c.seq, c.id FROM doomed d CROSS JOIN LATERAL ( \
                          SELECT seq, id FROM @invocation \
                          WHERE parent = d.id AND place IS NOT NULL AND NOT detached OFFSET 0) c) \
