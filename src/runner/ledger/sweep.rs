@@ -70,7 +70,7 @@ impl Duty for SweepDuty {
         self.worked += took;
         if let Some(pruned) = &receipt.pruned {
             self.removed += pruned.removed;
-            self.after = pruned.next.clone();
+            self.after = pruned.next;
         }
         if self.after.is_some() {
             self.next = now + took * PAUSE_FACTOR;

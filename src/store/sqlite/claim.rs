@@ -26,12 +26,16 @@ fn queued(row: &Row<'_>) -> rusqlite::Result<(Rank, i64)> {
 /// Makes the delayed that are due and have no lane claimable; whether some were left over.
 pub(super) fn promote(sql: &Connection, now: UnixMicros) -> rusqlite::Result<bool> {
     let promoted = sql
-        .prepare_cached(
-            concat!("UPDATE invocation SET place = ", place!(Ready), " WHERE seq IN ( \
+        .prepare_cached(concat!(
+            "UPDATE invocation SET place = ",
+            place!(Ready),
+            " WHERE seq IN ( \
                  SELECT seq FROM invocation INDEXED BY invocation_delayed \
-                 WHERE place = ", place!(Delayed), " AND available_at <= ?1 AND lane IS NULL \
-                 ORDER BY available_at LIMIT ?2)"),
-        )?
+                 WHERE place = ",
+            place!(Delayed),
+            " AND available_at <= ?1 AND lane IS NULL \
+                 ORDER BY available_at LIMIT ?2)"
+        ))?
         .execute(params![Sql(now), PROMOTED_AT_ONCE as i64])?;
     Ok(promoted == PROMOTED_AT_ONCE)
 }
@@ -57,11 +61,15 @@ impl Wanted<'_> {
         now: UnixMicros,
     ) -> rusqlite::Result<Option<i64>> {
         let found = sql
-            .prepare_cached(
-                concat!("SELECT seq, task, root FROM invocation \
+            .prepare_cached(concat!(
+                "SELECT seq, task, root FROM invocation \
                  WHERE id = ?1 AND \
-                 (place = ", place!(Ready), " OR place = ", place!(Delayed), " AND available_at <= ?2 AND lane IS NULL)"),
-            )?
+                 (place = ",
+                place!(Ready),
+                " OR place = ",
+                place!(Delayed),
+                " AND available_at <= ?2 AND lane IS NULL)"
+            ))?
             .query_row(params![Sql(id), Sql(now)], |row| {
                 Ok((row.get(0)?, row.get(1)?, column::<Option<_>>(row, 2)?))
             })
@@ -109,7 +117,9 @@ impl<'a> Work<'a> {
                 "SELECT ",
                 head!(),
                 " FROM invocation i INDEXED BY invocation_delayed \
-                 WHERE place = ", place!(Delayed), " AND available_at <= ?1 AND lane IS NOT NULL \
+                 WHERE place = ",
+                place!(Delayed),
+                " AND available_at <= ?1 AND lane IS NOT NULL \
                  ORDER BY available_at LIMIT ?2"
             ),
             params![Sql(self.state.now), PROMOTED_AT_ONCE as i64],
@@ -167,18 +177,24 @@ impl<'a> Work<'a> {
     /// may have: order key, number, task.
     fn task_cursors(&mut self, wanted: &Wanted<'_>) -> rusqlite::Result<Vec<CachedStatement<'a>>> {
         // From task to task, not from row to row.
-        let mut next = self.sql.prepare_cached(
-            concat!("SELECT task FROM invocation INDEXED BY invocation_ready \
-             WHERE place = ", place!(Ready), " AND task > ?1 ORDER BY task LIMIT 1"),
-        )?;
+        let mut next = self.sql.prepare_cached(concat!(
+            "SELECT task FROM invocation INDEXED BY invocation_ready \
+             WHERE place = ",
+            place!(Ready),
+            " AND task > ?1 ORDER BY task LIMIT 1"
+        ))?;
         let mut cursors = Vec::new();
         let mut last = i64::MIN;
         while let Some(task) = next.query_row([last], |row| row.get(0)).optional()? {
             if wanted.has(self.sql, self.names, task)? {
                 // The comment makes a statement of its own of each, which the cache can keep.
                 let mut cursor = self.sql.prepare_cached(&format!(
-                    concat!("SELECT order_key, seq, task FROM invocation INDEXED BY invocation_ready \
-                     WHERE place = ", place!(Ready), " AND task = ?1 ORDER BY order_key, seq /* {} */"),
+                    concat!(
+                        "SELECT order_key, seq, task FROM invocation INDEXED BY invocation_ready \
+                     WHERE place = ",
+                        place!(Ready),
+                        " AND task = ?1 ORDER BY order_key, seq /* {} */"
+                    ),
                     cursors.len()
                 ))?;
                 cursor.raw_bind_parameter(1, task)?;
@@ -198,14 +214,17 @@ impl<'a> Work<'a> {
             Ok(cursor)
         };
         Ok(vec![
-            cursor(
-                concat!("SELECT order_key, seq, task FROM invocation \
-                 WHERE id = ?1 AND root IS NULL AND place = ", place!(Ready)),
-            )?,
-            cursor(
-                concat!("SELECT order_key, seq, task FROM invocation INDEXED BY invocation_ready_in_tree \
-                 WHERE place = ", place!(Ready), " AND root = ?1 ORDER BY order_key, seq"),
-            )?,
+            cursor(concat!(
+                "SELECT order_key, seq, task FROM invocation \
+                 WHERE id = ?1 AND root IS NULL AND place = ",
+                place!(Ready)
+            ))?,
+            cursor(concat!(
+                "SELECT order_key, seq, task FROM invocation INDEXED BY invocation_ready_in_tree \
+                 WHERE place = ",
+                place!(Ready),
+                " AND root = ?1 ORDER BY order_key, seq"
+            ))?,
         ])
     }
 
@@ -246,20 +265,24 @@ pub(super) fn next_due(
     now: UnixMicros,
 ) -> rusqlite::Result<Option<UnixMicros>> {
     let delayed: Option<UnixMicros> = sql
-        .prepare_cached(
-            concat!("SELECT available_at FROM invocation INDEXED BY invocation_delayed \
-             WHERE place = ", place!(Delayed), " AND available_at > ?1 ORDER BY available_at LIMIT 1"),
-        )?
+        .prepare_cached(concat!(
+            "SELECT available_at FROM invocation INDEXED BY invocation_delayed \
+             WHERE place = ",
+            place!(Delayed),
+            " AND available_at > ?1 ORDER BY available_at LIMIT 1"
+        ))?
         .query_row([Sql(now)], |row| column(row, 0))
         .optional()?;
     let expiring: Option<UnixMicros> = sql
-        .prepare_cached(
-            concat!("SELECT lease_until FROM runner r INDEXED BY runner_lease \
+        .prepare_cached(concat!(
+            "SELECT lease_until FROM runner r INDEXED BY runner_lease \
              WHERE is_lost = 0 AND id <> ?1 AND EXISTS ( \
                  SELECT 1 FROM invocation i INDEXED BY invocation_owned \
-                 WHERE i.runner = r.id AND i.place = ", place!(Owned), ") \
-             ORDER BY lease_until LIMIT 1"),
-        )?
+                 WHERE i.runner = r.id AND i.place = ",
+            place!(Owned),
+            ") \
+             ORDER BY lease_until LIMIT 1"
+        ))?
         .query_row([Sql(runner)], |row| column(row, 0))
         .optional()?;
     let overdue = keep::next_deadline(sql)?;

@@ -135,7 +135,7 @@ impl<'c> Schema<'c> {
     }
 }
 
-fn read_plan(json: &String) -> Value {
+fn read_plan(json: &str) -> Value {
     serde_json::from_str(json).expect("a plan is JSON")
 }
 

@@ -126,7 +126,8 @@ fn what_was_unblocked_and_claimed_at_once_needs_no_further_claim() {
 fn a_submit_is_answered_by_what_became_of_it() {
     let other = InvocationId::generate();
     let taken = format!("refuse submit: the key is taken by `{other}`, which has other arguments");
-    let rows: [(fn(InvocationId, InvocationId) -> Submitted, &str); 4] = [
+    type Answer = fn(InvocationId, InvocationId) -> Submitted;
+    let rows: [(Answer, &str); 4] = [
         (|mine, _| Submitted::Created(mine), "answer submit with 1"),
         (|_, other| Submitted::Existing(other), "answer submit with 1"),
         (|_, other| Submitted::KeyConflict(other), &taken),
@@ -148,7 +149,8 @@ fn a_submit_is_answered_by_what_became_of_it() {
 
 #[test]
 fn a_called_child_is_awaited_under_the_id_that_it_has() {
-    let rows: [(fn(InvocationId) -> Submitted, &str); 2] = [
+    type Answer = fn(InvocationId) -> Submitted;
+    let rows: [(Answer, &str); 2] = [
         (Submitted::Created, "mark submitted"),
         (|_| Submitted::Existing(InvocationId::generate()), "redirect"),
     ];

@@ -53,7 +53,8 @@ fn a_nearly_full_runner_claims_only_what_is_deeper() {
 
 #[test]
 fn nothing_is_claimed_without_need() {
-    let rows: [(&str, fn(&mut Bench)); 4] = [
+    type Change = fn(&mut Bench);
+    let rows: [(&str, Change); 4] = [
         ("while draining", |bench| bench.stage = Stage::Draining),
         ("while killing", |bench| bench.stage = Stage::Killing),
         ("while outcomes wait for the store", |bench| bench.load.is_congested = true),

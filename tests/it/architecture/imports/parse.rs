@@ -142,7 +142,7 @@ fn use_tree(
                 return at + 2;
             }
             // `use a::{self}` imports `a`.
-            "self" if path.len() > 0 => at += 1,
+            "self" if !path.is_empty() => at += 1,
             segment => {
                 path.push(segment.to_owned());
                 at += 1;
