@@ -48,8 +48,8 @@ impl RunnerHandle {
 
     /// Waits for an invocation to be final, without holding a thread: dropping the
     /// future ends the wait. It answers
-    /// [`Refusal::UnknownInvocation`] if no invocation has that id, and
-    /// [`Refusal::Unavailable`] if the runner stops first.
+    /// [`Refusal::UnknownInvocation`](crate::model::Refusal::UnknownInvocation) if no invocation has that id, and
+    /// [`Refusal::Unavailable`](crate::model::Refusal::Unavailable) if the runner stops first.
     pub fn outcome(&self, id: InvocationId) -> FinalOutcome {
         FinalOutcome::new(&self.core, id)
     }

@@ -105,7 +105,7 @@ impl<'c> Schema<'c> {
             if round != 0 && round != ROUNDS - 1 {
                 continue;
             }
-            for plan in plans.iter().map(read_plan) {
+            for plan in plans.iter().map(|plan| read_plan(plan)) {
                 let statement = plan["Query Text"].as_str().unwrap_or_default().replace(&self.name, "");
                 touched.note(&statement, rows(&plan["Plan"]), || outline(&plan["Plan"]));
             }
