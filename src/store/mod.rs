@@ -1,7 +1,8 @@
 //! The durable home of invocations: one trait, batch-first, and its promises.
 //!
-//! A store is written to through [`Store::commit`] alone: one [`Batch`], one
-//! transaction, one [`Receipt`]. A runner gathers everything that happened since
+//! A store is written to through [`Store::commit`]: one [`Batch`], one transaction, one
+//! [`Receipt`]. The one exception is [`Store::adopt`], which renames the tasks of stores that
+//! earlier versions wrote. A runner gathers everything that happened since
 //! its last commit into one batch, so the price of durability is paid once per
 //! batch and not once per step. What a batch asks for is applied in the order of
 //! its fields: rules, pauses, pushes, submits, bills, reports, cancels, inventory,
