@@ -41,7 +41,8 @@ impl Witness {
         let file = file.unwrap_or_else(|error| panic!("`{PATH}` can't be opened: {error}"));
         let mut witness = Self { file, who: format!("{} {}", context::id(), context::attempt()) };
         let task = context::task();
-        witness.line("start", &[task.rsplit('.').next().unwrap_or(&task)]);
+        // The function alone: the component has another name in each run.
+        witness.line("start", &[task.rsplit([':', '.']).next().unwrap_or(&task)]);
         witness
     }
 
