@@ -113,6 +113,7 @@ mod with_seccomp {
 #[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod tests {
     use std::ffi::{CStr, c_long, c_void};
+    use std::process::{Child, Command, Stdio};
     use std::ptr::null_mut;
 
     use super::*;
@@ -149,12 +150,29 @@ mod tests {
     const NULL: usize = 0;
     const NO_DESCRIPTOR: usize = usize::MAX;
 
+    /// Another process of the same user, which ends with this value. The parent may belong to another
+    /// user, who refuses signals whatever the filter says.
+    struct Other(Child);
+
+    impl Other {
+        fn start() -> Self {
+            Self(Command::new("cat").stdin(Stdio::piped()).spawn().expect("`cat` starts"))
+        }
+    }
+
+    impl Drop for Other {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
     /// What someone who has taken over the compiler would try. Each of them answers
     /// something else than `EPERM` to anybody who may make it, and none of them does
     /// any harm then.
-    fn attempts() -> Vec<Call> {
+    fn attempts(other: &Other) -> Vec<Call> {
         let me = std::process::id() as usize;
-        let parent = std::os::unix::process::parent_id() as usize;
+        let other = other.0.id() as usize;
         let here = libc::AT_FDCWD as usize;
         let file = text(c"/dev/null");
         let missing = text(c"/there/is/no/such/file");
@@ -193,10 +211,10 @@ mod tests {
             ("process_vm_readv", libc::SYS_process_vm_readv, [me, none, 0, none, 0, 0]),
             ("process_vm_writev", libc::SYS_process_vm_writev, [me, none, 0, none, 0, 0]),
             ("kill", libc::SYS_kill, [me, 0, 0, 0, 0, 0]),
-            ("kill", libc::SYS_kill, [parent, 0, 0, 0, 0, 0]),
-            ("tgkill", libc::SYS_tgkill, [parent, parent, 0, 0, 0, 0]),
-            ("tkill", libc::SYS_tkill, [parent, 0, 0, 0, 0, 0]),
-            ("pidfd_open", libc::SYS_pidfd_open, [parent, 0, 0, 0, 0, 0]),
+            ("kill", libc::SYS_kill, [other, 0, 0, 0, 0, 0]),
+            ("tgkill", libc::SYS_tgkill, [other, other, 0, 0, 0, 0]),
+            ("tkill", libc::SYS_tkill, [other, 0, 0, 0, 0, 0]),
+            ("pidfd_open", libc::SYS_pidfd_open, [other, 0, 0, 0, 0, 0]),
             ("prlimit64", libc::SYS_prlimit64, [0, 0, none, none, 0, 0]),
             ("prctl", libc::SYS_prctl, [libc::PR_GET_DUMPABLE as usize, 0, 0, 0, 0, 0]),
             ("getppid", libc::SYS_getppid, [0; 6]),
@@ -217,8 +235,11 @@ mod tests {
 
     #[test]
     fn everything_that_compiling_does_not_take_is_refused() {
-        let answers = filtered(|| attempts().iter().map(answer).collect::<Vec<_>>());
-        for (attempt, answer) in attempts().iter().zip(answers) {
+        let other = Other::start();
+        let attempts = attempts(&other);
+        let calls = attempts.clone();
+        let answers = filtered(move || calls.iter().map(answer).collect::<Vec<_>>());
+        for (attempt, answer) in attempts.iter().zip(answers) {
             assert_eq!(answer, libc::EPERM, "{attempt:?}");
         }
     }
@@ -228,7 +249,8 @@ mod tests {
     fn the_same_calls_are_answered_without_the_filter() {
         // What a system that is itself confined may refuse to everybody.
         let elsewhere = ["io_uring_setup", "process_vm_readv", "process_vm_writev", "ptrace", "unshare"];
-        for attempt in attempts() {
+        let other = Other::start();
+        for attempt in attempts(&other) {
             if !elsewhere.contains(&attempt.0) {
                 assert_ne!(answer(&attempt), libc::EPERM, "{attempt:?}");
             }
