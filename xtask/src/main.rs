@@ -2,6 +2,7 @@
 //! runs the tests and checks, shows the demo.
 
 mod checks;
+mod compare;
 mod componentize;
 mod demo;
 mod fixtures;
@@ -29,6 +30,8 @@ usage: cargo xtask COMMAND
   fuzz [--seconds N] [--seed N] [TARGET]
                                  run the fuzz targets in tests/fuzz (default: for 60 seconds in all)
   fuzz TARGET FILE…              run a fuzz target on these inputs only
+  compare BEFORE [--rounds N] [--postgres URL]
+                                 time a program of before and a release build of now in turn, on each store
   fixtures                       write databases of today's schemas into tests/fixtures: before a migration is added
   ci                             format, clippy, docs, the demo, then all tests; as root, the quick ones as `nobody`, too
   demo [--profile dev|release]   build everything and show what the runner does
@@ -59,6 +62,7 @@ fn run() -> Result<ExitCode> {
         ("languages", []) => languages::measure().map(|()| ExitCode::SUCCESS),
         ("fixtures", []) => fixtures::write().map(|()| ExitCode::SUCCESS),
         ("fuzz", arguments) => fuzz::command(arguments),
+        ("compare", arguments) => compare::command(arguments),
         ("ci", []) => checks::ci(),
         ("demo", []) => demo::run(demo::Profile::Release),
         ("demo", [flag, profile]) if flag == "--profile" => demo::run(profile.parse()?),
