@@ -15,7 +15,8 @@ const WIT_WORDS = new Set(
     "u32 u64 u8 use variant with world").split(" "),
 );
 const PACKAGE = /^[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*:([a-z][a-z0-9]*(-[a-z][a-z0-9]*)*)(@\d+\.\d+\.\d+[\w.+-]*)?$/;
-const TASK_ID = /^[^\s/:]+:[^\s/:]+\/[^\s/]+\.[^\s/.]+$/;
+/** A function, `namespace:name/interface.function`, or that of one component, `COMPONENT::function`. */
+const TASK_ID = /^(?:[^\s/:]+::\S+|[^\s/:]+:[^\s/:]+\/[^\s/]+\.[^\s/.]+)$/;
 const KEBAB = /^[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*$/;
 
 /** Something that can't be a task or a type of one. */
@@ -239,7 +240,8 @@ function returned(node) {
 function other(call) {
   const [id] = call.arguments;
   if (!id || !ts.isStringLiteralLike(id) || !TASK_ID.test(id.text)) {
-    throw new Problem('`remote` wants the name of a task: `remote<…>("local:other/tasks.add")`', call);
+    const message = '`remote` wants the name of a task: `remote<…>("local:other/tasks.add")` or `remote<…>("other::add")`';
+    throw new Problem(message, call);
   }
   const [type] = call.typeArguments ?? [];
   if (!type || !ts.isFunctionTypeNode(type)) {

@@ -1,5 +1,5 @@
 // Tasks for `run-wasm-runner` from plain TypeScript functions. `run-wasm-runner build` puts this file into
-// `build/sdk`, and makes WIT of the types of what `src/app.ts` exports. Outside of a component, in a test, a
+// `build/sdk`, and makes WIT of the types of the functions that `src/app.ts` exports. Outside of a component, in a test, a
 // submitted task runs at once, an `async` one in the event loop of the test.
 
 /** Numbers of WIT; a `number` alone is an `f64`. Those of 64 bits are exact up to 2^53. */
@@ -16,7 +16,7 @@ export type f64 = number;
 /** A text of one character. */
 export type char = string;
 
-/** What a task returns that may also throw an `E`: whoever awaits it gets that thrown. */
+/** The result of a task that returns a `T` or throws an `E`. An await of the task throws that `E`. */
 // eslint-disable-next-line @typescript-eslint/no-unused-vars
 export type Throws<T, E> = T;
 
@@ -43,7 +43,7 @@ export class TaskFailed extends Error {
   }
 }
 
-/** The runner did not do what was asked for, and nothing was changed. */
+/** The runner refused a request, and changed nothing. */
 export class Refused extends Error {
   constructor(
     readonly kind: string,
@@ -98,7 +98,7 @@ type Outcome = { ok: true; value: unknown } | { ok: false; thrown: unknown };
 
 let host: Host | undefined;
 const signatures = new Map<unknown, Signature>();
-/** Those of other components' tasks, by their ids; and what stands for such a task. */
+/** Signatures of other components' tasks, by id; and the id of each stub that `remote` made. */
 const remotes = new Map<string, Signature>();
 const stubs = new Map<unknown, string>();
 
@@ -107,10 +107,10 @@ interface Waiter {
   resolve: () => void;
   reject: (reason: unknown) => void;
 }
-/** Who awaits, by the id of what: with a key two invocations may be one. */
+/** Waiters, by the id of the invocation: with a key two submits may be one invocation. */
 const waiters = new Map<string, Waiter[]>();
 
-/** Says what the tasks are: of the component's entry, which the build makes. */
+/** Registers the tasks. The entry of the component, which the build makes, calls this. */
 export function connect(runner: Host, tasks: [unknown, Signature][], others: Signature[]): void {
   host = runner;
   tasks.forEach(([task, signature]) => signatures.set(task, signature));
@@ -118,8 +118,10 @@ export function connect(runner: Host, tasks: [unknown, Signature][], others: Sig
 }
 
 /**
- * Stands for a task of another component: `const add = remote<(a: u32, b: u32) => u32>("local:other/tasks.add")`, with
- * the types that it has there. With a `Promise` as its result, a call of it is one to await.
+ * Makes a stub for a task of another component, with the types of that task:
+ * `const add = remote<(a: u32, b: u32) => u32>("local:other/tasks.add")`. Where several components export the function,
+ * the id chooses one: `"COMPONENT::add"`, or in full `"COMPONENT::local:other/tasks.add"`. The build reads the id, so it
+ * is a literal. If the result is a `Promise`, a call is awaited.
  */
 export function remote<F extends (...args: never[]) => unknown>(id: string): F {
   const call = (...args: unknown[]): unknown => {
@@ -163,24 +165,24 @@ export class Invocation<R> implements PromiseLike<R> {
     });
   }
 
-  /** Waits until it is final, and returns its value, or throws what it threw. */
+  /** Waits until the invocation is final. Returns its value, or throws its error. */
   result(): R {
     settle([this]);
     return valueOf(this);
   }
 
-  /** Cancels it with its own children. Returns whether it was not final yet. */
+  /** Cancels the invocation and its attached descendants. Returns false if it was final already. */
   cancel(): boolean {
     return host !== undefined && this.id !== undefined && asked(() => host!.cancel(this.id!));
   }
 }
 
-/** Submits one invocation of a task, which runs while this one goes on. */
+/** Submits one invocation of a task, which runs beside this one. */
 export function submit<A extends unknown[], R>(task: Task<A, R>, ...args: A): Invocation<Awaited<R>> {
   return submitWith({}, task, ...args);
 }
 
-/** The same with options. */
+/** Submits one invocation of a task with options. */
 export function submitWith<A extends unknown[], R>(
   options: Options,
   task: Task<A, R>,
@@ -189,7 +191,7 @@ export function submitWith<A extends unknown[], R>(
   return submitMany(options, task, [args])[0]!;
 }
 
-/** Submits one invocation for each of some arguments, all or none. */
+/** Submits one invocation for each element of `many`, all or none. */
 export function submitAll<A extends unknown[], R>(task: Task<A, R>, many: A[]): Invocation<Awaited<R>>[] {
   return submitMany({}, task, many);
 }
@@ -246,7 +248,7 @@ export function arrive(timeoutMs: number | undefined): void {
   try {
     found = asked(() => (timeoutMs === undefined ? host!.awaitAny(ids) : host!.awaitAnyWithin(ids, timeoutMs)));
   } catch (refusal) {
-    // It does not say for which, if there are several.
+    // A refusal does not name the invocation that it is about.
     const all = [...waiters.values()].flat();
     waiters.clear();
     all.forEach(({ reject }) => reject(refusal));
@@ -263,13 +265,13 @@ export function arrive(timeoutMs: number | undefined): void {
   }
 }
 
-/** Waits until all are final, and returns their values in the order given, or throws what the first that failed did. */
+/** Waits until all are final, and returns their values in the order given, or throws the first error in that order. */
 export function gather<R>(invocations: Invocation<R>[]): R[] {
   settle(invocations);
   return invocations.map(valueOf);
 }
 
-/** Yields them as they become final, the earliest first. */
+/** Yields each invocation as soon as it is final. */
 export function* asCompleted<R>(invocations: Invocation<R>[]): Generator<Invocation<R>> {
   const pending = pendingOf(invocations);
   yield* invocations.filter((one) => one.outcome !== undefined);
@@ -289,7 +291,7 @@ function settle(invocations: Invocation<unknown>[]): void {
   }
 }
 
-/** Those that are not known to be final. */
+/** Returns the invocations that are not known to be final. */
 function pendingOf<R>(invocations: Invocation<R>[]): Invocation<R>[] {
   const pending = invocations.filter((one) => one.outcome === undefined);
   if (pending.some((one) => one.running !== undefined)) {
@@ -318,12 +320,12 @@ function read(signature: Signature, outcome: HostOutcome): Outcome {
   return { ok: false, thrown: new TaskFailed(tag as FailureKind, val) };
 }
 
-/** Calls the runner; what it refuses is thrown as `Refused`. */
+/** Calls the runner, and throws its refusal as `Refused`. */
 function asked<T>(call: () => T): T {
   try {
     return call();
   } catch (error) {
-    // What an import returns as `err` is the payload of what is thrown.
+    // An `err` of an import is thrown as an error whose payload it is.
     const { payload } = error as { payload?: Case };
     throw payload === undefined ? error : new Refused(payload.tag, payload.val);
   }

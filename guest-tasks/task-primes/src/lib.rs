@@ -65,7 +65,7 @@ mod tasks {
     #[wasm_runner::remote("demo:primes/tasks.search")]
     fn search_elsewhere(range: Stretch, way: Way) -> Result<Vec<u32>, Refused>;
 
-    #[wasm_runner::remote("demo:workflow/basics.square")]
+    #[wasm_runner::remote("workflow::square")]
     fn squared(n: u64) -> u64;
 
     const MOST: u32 = 100_000;

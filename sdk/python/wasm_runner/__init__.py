@@ -73,7 +73,7 @@ _runner = None
 
 
 def package(name):
-    """Says in which package the tasks are: `namespace:name`, or `namespace:name@1.2.3`."""
+    """Names the package of the tasks: `namespace:name`, or `namespace:name@1.2.3`."""
     global _package
     _package = name
 
@@ -85,12 +85,12 @@ class TaskFailed(Exception):
         super().__init__(f"{kind}: {message}")
         #: `returned`, `trapped`, `timed-out`, `limit-exceeded`, `cancelled`, `skipped` or `lost`.
         self.kind = kind
-        #: What happened; for `returned` the error as JSON.
+        #: The message of the failure; for `returned` the error as JSON.
         self.message = message
 
 
 class Refused(Exception):
-    """The runner did not do what was asked for, and nothing was changed."""
+    """The runner refused a request, and changed nothing."""
 
     def __init__(self, kind, message):
         super().__init__(f"{kind}: {message}")
@@ -102,7 +102,7 @@ class Refused(Exception):
 def task(function=None, *, raises=()):
     """Makes a task of a function: its type hints are the types of the task.
 
-    Exceptions in `raises` are its errors: whoever awaits the task gets them raised. Any other exception
+    Exceptions in `raises` are its errors: an await of the task raises them. Any other exception
     ends the invocation as trapped.
     """
     if function is None:
@@ -113,7 +113,11 @@ def task(function=None, *, raises=()):
 
 
 def remote(task_id, *, raises=()):
-    """Makes a stub of another component's task: a function without a body, with the types that it has there."""
+    """Makes a stub for a task of another component from a function without a body, with the types of that task.
+
+    `task_id` is a function, `local:other/tasks.add`. Where several components export it, an id chooses one:
+    `COMPONENT::add`, or in full `COMPONENT::local:other/tasks.add`.
+    """
     return lambda function: Task(function, raises, task_id)
 
 
@@ -140,13 +144,13 @@ class Task:
 
     @property
     def id(self):
-        """As it is called everywhere."""
+        """The id or function that is submitted. The runner looks for a function in its own component first."""
         if self._id is not None:
             return self._id
         return f"{_package.split('@')[0]}/tasks.{self.name}"
 
     def submit(self, *args, **kwargs):
-        """Submits one invocation, which runs while this one goes on, and returns it."""
+        """Submits one invocation, which runs beside this one, and returns it."""
         return self._submit_all([self._bind(args, kwargs)])[0]
 
     def map(self, values):
@@ -154,7 +158,7 @@ class Task:
         return gather(*self._submit_all([self._bind((value,), {}) for value in values]))
 
     def options(self, *, delay_ms=None, priority=None, key=None, detached=False, labels=None):
-        """The same task, to be submitted with options."""
+        """Returns this task with options for its submits."""
         other = copy.copy(self)
         other._options = {
             "delay_ms": delay_ms,
@@ -227,7 +231,7 @@ class Task:
         return TaskFailed("trapped", f"{type(error).__name__}: {error}")
 
     def _outcome(self, outcome):
-        """What became of it, from `ok` with JSON or `err` with a failure."""
+        """Reads an outcome: `ok` with JSON, or `err` with a failure."""
         _, result, errors = self.signature()
         if not isinstance(outcome, _Err):
             return _Value(result.decode(json.loads(outcome.value)))
@@ -268,7 +272,7 @@ class Invocation:
         self._running = running
 
     def result(self):
-        """Waits until it is final, and returns its value, or raises what it raised."""
+        """Waits until the invocation is final. Returns its value, or raises its error."""
         if self._outcome is None:
             gather(self, return_exceptions=True)
         if isinstance(self._outcome, _Value):
@@ -288,18 +292,18 @@ class Invocation:
         return self.result()
 
     async def wait(self):
-        """The same as a coroutine, for those that want one: `group.create_task(child.wait())`."""
+        """Awaits the invocation as a coroutine, for `group.create_task(child.wait())`."""
         return await self
 
     def _settle(self, outcome):
         self._outcome = self.task._outcome(outcome)
 
     def cancel(self):
-        """Cancels it with its own children. Returns whether it was not final yet."""
+        """Cancels the invocation and its attached descendants. Returns False if it was final already."""
         return False if _invocations is None else _asked(_invocations.cancel, self.id)
 
     def status(self):
-        """Where it stands: `queued`, `running`, `succeeded`, …"""
+        """Returns the status: `queued`, `running`, `succeeded`, …"""
         if _invocations is None:
             if self._running is not None and not self._running.done():
                 return "running"
@@ -333,7 +337,7 @@ def gather(*invocations, return_exceptions=False):
 
 
 def as_completed(invocations):
-    """Yields them as they become final, the earliest first."""
+    """Yields each invocation as soon as it is final."""
     invocations = list(invocations)
     pending = _pending(invocations)
     known = [one for one in invocations if one._outcome is not None]
@@ -346,7 +350,7 @@ def as_completed(invocations):
 
 
 def _pending(invocations):
-    """Those that are not known to be final."""
+    """Returns the invocations that are not known to be final."""
     for one in invocations:
         if one._outcome is None and one._running is not None:
             if not one._running.done():
@@ -356,7 +360,7 @@ def _pending(invocations):
 
 
 def log(message, level="info"):
-    """Keeps a line with the invocation: `trace`, `debug`, `info`, `warn` or `error`."""
+    """Keeps a log message with the invocation; `level` is `trace`, `debug`, `info`, `warn` or `error`."""
     if _log is None:
         print(f"{level}: {message}")
     else:
@@ -364,23 +368,23 @@ def log(message, level="info"):
 
 
 def progress(done, total, message=""):
-    """Says how far this invocation has come."""
+    """Reports the progress of this invocation."""
     if _context is not None:
         _context.progress(done, total, message)
 
 
 def invocation_id():
-    """The id of this invocation; none outside of a component."""
+    """Returns the id of this invocation; None outside of a component."""
     return None if _context is None else _context.id()
 
 
 def attempt():
-    """Which try this is, from 1."""
+    """Returns the number of this attempt, from 1."""
     return 1 if _context is None else _context.attempt()
 
 
 def _asked(function, *args):
-    """Calls the runner; what it refuses is raised as `Refused`."""
+    """Calls the runner, and raises its refusal as `Refused`."""
     try:
         return function(*args)
     except _Err as error:

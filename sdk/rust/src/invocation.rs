@@ -1,4 +1,4 @@
-//! Children: submitted, awaited, and what becomes of them.
+//! Children: how they are submitted and awaited, and their results.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -8,22 +8,22 @@ use crate::bindings::wasm_runner::task::invocations;
 use crate::bindings::wasm_runner::task::types::{self, Failure, Refusal, SubmitOptions};
 use crate::{Json, Value};
 
-/// The options of a submit. The default is: at once, with the task's own priority, attached.
+/// The options of a submit. By default a child starts at once, with the task's own priority, and is attached.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Milliseconds before the invocation may start.
     pub delay_ms: Option<u64>,
     /// From -1000 to 1000; higher runs earlier.
     pub priority: Option<i32>,
-    /// An idempotency key: a second submit with it gives the first invocation.
+    /// An idempotency key: a second submit with the same key returns the first invocation.
     pub key: Option<String>,
-    /// True if it outlives this invocation.
+    /// True if the child outlives this invocation.
     pub detached: bool,
-    /// Free text to keep with it.
+    /// Names and values that are kept with the invocation.
     pub labels: Vec<(String, String)>,
 }
 
-/// An invocation that was submitted: of a task that returns `T`, or `Result<T, E>`.
+/// A submitted invocation of a task that returns `T`, or `Result<T, E>`.
 #[derive(Debug)]
 pub struct Invocation<T, E = Infallible> {
     id: String,
@@ -33,19 +33,19 @@ pub struct Invocation<T, E = Infallible> {
 /// The result of a submit. `E` is the error that the task returns.
 pub type Submitted<T, E = Infallible> = Result<Invocation<T, E>, Refusal>;
 
-/// Why there is no value.
+/// The reason why an invocation has no value.
 #[derive(Debug)]
 pub enum Error<E = Infallible> {
     /// The task returned an error.
     Returned(E),
-    /// It ended in another way.
+    /// The invocation ended in another way.
     Failed(Failure),
     /// The runner refused to wait.
     Refused(Refusal),
 }
 
 impl<T: Value, E: Value> Invocation<T, E> {
-    /// Waits until it is final.
+    /// Waits until the invocation is final, and returns its value.
     pub fn result(&self) -> Result<T, Error<E>> {
         invocations::await_result(&self.id)
             .map_err(|error| match error {
@@ -55,12 +55,12 @@ impl<T: Value, E: Value> Invocation<T, E> {
             .and_then(|value| read(&value).map_err(Error::Failed))
     }
 
-    /// Its id.
+    /// The id of the invocation.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Cancels it with its own children. Returns whether it was not final yet.
+    /// Cancels the invocation and its attached descendants. Returns false if it was final already.
     pub fn cancel(&self) -> Result<bool, Refusal> {
         invocations::cancel(&self.id)
     }
@@ -76,7 +76,7 @@ pub fn gather<T: Value, E: Value>(
     outcomes.into_iter().map(outcome).collect()
 }
 
-/// Their values as they become final, the earliest first.
+/// Yields the value of each invocation as soon as it is final.
 pub fn as_completed<T: Value, E: Value>(
     invocations: impl IntoIterator<Item = Invocation<T, E>>,
 ) -> impl Iterator<Item = Result<T, Error<E>>> {
@@ -98,7 +98,7 @@ pub fn as_completed<T: Value, E: Value>(
     })
 }
 
-/// Submits one invocation for each of some arguments, all or none.
+/// Submits one invocation for each element of `arguments`, all or none.
 #[doc(hidden)]
 pub fn submit_all<T, E>(
     task: &str,
@@ -123,7 +123,7 @@ fn outcome<T: Value, E: Value>(outcome: Result<String, Failure>) -> Result<T, Er
 }
 
 fn failed<E: Value>(failure: Failure) -> Error<E> {
-    // An error that is not the task's own is told as it is.
+    // An error that is no `E` stays JSON.
     if let Failure::Returned(error) = &failure
         && let Ok(error) = read(error)
     {
@@ -164,7 +164,7 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
 
 impl<E: fmt::Debug + fmt::Display> std::error::Error for Error<E> {}
 
-/// So that `?` works in a task whose error is a text.
+/// Lets `?` work in a task whose error is a text.
 impl<E: fmt::Display> From<Error<E>> for String {
     fn from(error: Error<E>) -> Self {
         error.to_string()

@@ -8,14 +8,14 @@
 //!     }
 //!
 //!     pub fn twice(a: u32) -> Result<u32, String> {
-//!         // A child: it runs while this one goes on, and is awaited here.
+//!         // A child: it runs beside this invocation, which awaits it here.
 //!         Ok(add::submit(a, a)?.result()?)
 //!     }
 //! }
 //! ```
 //!
-//! Each `pub fn` of the module is a task, whose types are made into WIT: numbers, `bool`, `char`, `String`, `Vec`, `Option`,
-//! `Result`, tuples, maps, and the structs and enums of the module itself.
+//! Each `pub fn` of the module is a task. Its types become WIT types: numbers, `bool`, `char`, `String`, `Vec`, `Option`,
+//! `Result`, tuples, maps, and the structs and enums of the module itself. [`remote`] declares a task of another component.
 
 mod invocation;
 mod json;
@@ -43,12 +43,12 @@ pub use wit_bindgen;
 
 use bindings::wasm_runner::task::{context, log as host_log};
 
-/// Keeps a line with the invocation.
+/// Keeps a log message with the invocation.
 pub fn log(level: Level, message: &str) {
     host_log::log(level, message);
 }
 
-/// Says how far this invocation has come.
+/// Reports the progress of this invocation.
 pub fn progress(done: u64, total: u64, message: &str) {
     context::progress(done, total, message);
 }
@@ -58,7 +58,7 @@ pub fn invocation_id() -> String {
     context::id()
 }
 
-/// Which try this is, from 1.
+/// The number of this attempt, from 1.
 pub fn attempt() -> u32 {
     context::attempt()
 }

@@ -208,7 +208,8 @@ fn submit(function: &Function, task: &str, attributes: &[Attribute], visibility:
         #visibility mod #ident {
             use super::*;
 
-            /// Its id.
+            /// The task that it submits: an id, or a function, which the runner looks for in its
+            /// own component first.
             pub const ID: &str = #task;
 
             /// Submits one invocation, which runs while this one goes on.
@@ -216,7 +217,7 @@ fn submit(function: &Function, task: &str, attributes: &[Attribute], visibility:
                 submit_with(::wasm_runner::Options::default() #(, #names)*)
             }
 
-            /// The same with options.
+            /// Submits one invocation with options.
             pub fn submit_with(
                 options: ::wasm_runner::Options #(, #names: #given)*
             ) -> ::wasm_runner::Submitted<#ok, #err> {
@@ -224,7 +225,7 @@ fn submit(function: &Function, task: &str, attributes: &[Attribute], visibility:
                 ::wasm_runner::submit(ID, ::wasm_runner::arguments(arguments), options)
             }
 
-            /// Submits one invocation for each of some arguments, all or none.
+            /// Submits one invocation for each element of `many`, all or none.
             pub fn submit_all(
                 many: impl ::std::iter::IntoIterator<Item = (#(#given,)*)>,
             ) -> ::std::result::Result<

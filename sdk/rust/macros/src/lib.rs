@@ -21,25 +21,29 @@ pub fn tasks(package: TokenStream, module: TokenStream) -> TokenStream {
     read.map(|tasks| expand::expand(&tasks)).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
-/// Stands for a task of another component, with the types that it has there:
+/// Declares a task of another component, with the types that it has there:
 /// `#[wasm_runner::remote("local:other/tasks.add")] fn add(a: u32, b: u32) -> u32;`
 ///
-/// It becomes a module with `submit`, `submit_all` and `submit_with`. Structs and enums that it uses are of the same
-/// module of tasks.
+/// Where several components export the function, the id chooses one: `"COMPONENT::add"`, or in full
+/// `"COMPONENT::local:other/tasks.add"`. The declaration becomes a module with `submit`, `submit_all` and `submit_with`.
+/// Structs and enums in it are those of the same module of tasks.
 #[proc_macro_attribute]
 pub fn remote(task: TokenStream, stub: TokenStream) -> TokenStream {
     let task = parse_macro_input!(task as LitStr);
     let stub = parse_macro_input!(stub as read::Stub);
     let text = task.value();
-    let is_task = text
-        .split_once(':')
-        .and_then(|(_, rest)| rest.split_once('/'))
-        .is_some_and(|(_, name)| name.contains('.'));
+    let is_task = match text.split_once("::") {
+        Some((component, function)) => !component.is_empty() && !function.is_empty(),
+        None => text
+            .split_once(':')
+            .and_then(|(_, rest)| rest.split_once('/'))
+            .is_some_and(|(_, name)| name.contains('.')),
+    };
     let made = match is_task {
         true => expand::remote(&text, &stub),
         false => Err(syn::Error::new_spanned(
             &task,
-            "write the whole name of a task: `namespace:name/interface.task`",
+            "write a function, `namespace:name/interface.function`, or that of one component, `COMPONENT::function`",
         )),
     };
     made.unwrap_or_else(syn::Error::into_compile_error).into()

@@ -1,4 +1,4 @@
-"""The tasks of this project: each function with `@task` is one, and its type hints are its types."""
+"""The tasks of this project: each function with `@task` is a task, and its type hints are its types."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ class Point:
 
 
 class NoPoints(Exception):
-    """What the centroid of no points is: whoever asked for it gets this raised."""
+    """Raised for the centroid of no points, also in the caller."""
 
 
 @task

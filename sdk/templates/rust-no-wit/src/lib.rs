@@ -1,4 +1,4 @@
-//! The tasks of this project: each `pub fn` of the module is one.
+//! The tasks of this project: each `pub fn` of the module is a task.
 
 #[wasm_runner::tasks("local:{{name}}")]
 mod tasks {

@@ -1,4 +1,4 @@
-// The tasks of this project: each exported function is one, and its types are theirs.
+// The tasks of this project: each exported function is a task, with the function's types.
 
 import { gather, submit, type Throws, type u32, type u64 } from "wasm-runner";
 
@@ -12,7 +12,7 @@ export function greet(name: string): string {
   return `Hello, ${name}!`;
 }
 
-/** The middle of some points. No points have none: a text is thrown, as whoever asked for it gets it. */
+/** The middle of some points. For no points it throws a text, which the caller gets, too. */
 export function centroid(points: Point[]): Throws<Point, string> {
   if (points.length === 0) {
     throw "no points have no centroid";
@@ -21,7 +21,7 @@ export function centroid(points: Point[]): Throws<Point, string> {
   return { x: mean(points.map(({ x }) => x)), y: mean(points.map(({ y }) => y)) };
 }
 
-/** `n` times `n`. Where that needs more than 32 bits it traps, as with anything that is thrown and not declared. */
+/** `n` times `n`. If that needs more than 32 bits it traps, as it does for anything thrown that is not declared. */
 export function square(n: u32): u32 {
   const square = n * n;
   if (square >= 2 ** 32) {

@@ -10,7 +10,7 @@ export async function half(n: u32): Promise<Throws<u32, string>> {
 }
 
 const halfElsewhere = remote<(n: u32) => Promise<Throws<u32, string>>>("local:first-steps/tasks.half");
-const napElsewhere = remote<(ms: u32) => u32>("local:first-steps/tasks.nap");
+const napElsewhere = remote<(ms: u32) => u32>("first-steps::nap");
 
 const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
