@@ -61,8 +61,8 @@ pub struct Global {
     pub store: Option<String>,
 
     /// Add a component, or replace the file of a configured one; repeatable
-    #[arg(long = "component", global = true, value_name = "NAME=PATH", value_parser = name_and_path)]
-    pub components: Vec<(String, PathBuf)>,
+    #[arg(long = "component", global = true, value_name = "NAME=PATH", value_parser = named_file)]
+    pub components: Vec<ComponentFlag>,
 
     /// Print JSON: one document, or one a line for lists
     #[arg(long, global = true)]
@@ -353,7 +353,8 @@ pub struct StatusArgs {
 Examples:
   run-wasm-runner list
   run-wasm-runner list --status queued,running --limit 100
-  run-wasm-runner list --task fib --status failed --json")]
+  run-wasm-runner list --task fib --status failed --json
+  run-wasm-runner list --component math")]
 pub struct ListArgs {
     /// Only those with one of these statuses; repeatable
     #[arg(long = "status", value_name = "STATUS", value_delimiter = ',', value_parser = status)]
@@ -362,6 +363,11 @@ pub struct ListArgs {
     /// Only those of this task
     #[arg(long, value_name = "TASK")]
     pub task: Option<String>,
+
+    /// Only those of this component; repeatable [`NAME=PATH` adds a component, as everywhere]
+    // It stands in the place of the global one, which has the same id.
+    #[arg(id = "components", long = "component", value_name = "NAME", value_parser = component_flag)]
+    pub components: Vec<ComponentFlag>,
 
     /// At most this many; 0 lists them all
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = count)]
@@ -610,19 +616,43 @@ impl Cli {
             store: self.global.store.clone(),
             slots,
             grace,
-            components: self.global.components.clone(),
+            components: self.global.components.iter().filter_map(ComponentFlag::file).collect(),
         }
     }
 }
 
-fn name_and_path(text: &str) -> Result<(String, PathBuf), String> {
-    let (name, path) = text.split_once('=').ok_or("expected `NAME=PATH`, for example `math=math.wasm`")?;
-    if path.is_empty() {
+/// A value of `--component`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ComponentFlag {
+    /// The name of the component.
+    pub name: String,
+    /// Its file; none where a component is only named.
+    pub path: Option<PathBuf>,
+}
+
+impl ComponentFlag {
+    fn file(&self) -> Option<(String, PathBuf)> {
+        Some((self.name.clone(), self.path.clone()?))
+    }
+}
+
+/// Reads `NAME` or `NAME=PATH`.
+fn component_flag(text: &str) -> Result<ComponentFlag, String> {
+    let (name, path) = text.split_once('=').map_or((text, None), |(name, path)| (name, Some(path)));
+    if path == Some("") {
         return Err("there is no path after `=`".to_owned());
     }
     config::check_component_name(name, config::Origin::Flag)
         .map_err(|problem| format!("{problem} ({})", problem.hint.as_deref().unwrap_or_default()))?;
-    Ok((name.to_owned(), path.into()))
+    Ok(ComponentFlag { name: name.to_owned(), path: path.map(PathBuf::from) })
+}
+
+/// Reads `NAME=PATH`.
+fn named_file(text: &str) -> Result<ComponentFlag, String> {
+    match text.contains('=') {
+        true => component_flag(text),
+        false => Err("expected `NAME=PATH`, for example `math=math.wasm`".to_owned()),
+    }
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -679,10 +709,16 @@ mod tests {
 
     #[test]
     fn components_have_a_name_and_a_path() {
-        assert_eq!(name_and_path("a-1=b=c.wasm"), Ok(("a-1".to_owned(), "b=c.wasm".into())));
+        let flag = |name: &str, path: Option<&str>| {
+            Ok(ComponentFlag { name: name.to_owned(), path: path.map(PathBuf::from) })
+        };
+        assert_eq!(named_file("a-1=b=c.wasm"), flag("a-1", Some("b=c.wasm")));
         for bad in ["a", "a=", "=b", "a.b=c", "a_b=c"] {
-            assert!(name_and_path(bad).is_err(), "{bad}");
+            assert!(named_file(bad).is_err(), "{bad}");
         }
+        // Where one is only named, it need not have a path.
+        assert_eq!((component_flag("a"), component_flag("a=b")), (flag("a", None), flag("a", Some("b"))));
+        assert!(component_flag("a=").is_err() && component_flag("a.b").is_err());
     }
 
     #[test]

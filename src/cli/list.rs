@@ -19,9 +19,11 @@ const SHOWN_CHARS: usize = 60;
 /// [`CliError`].
 pub fn run(args: &ListArgs, context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
+    let named = args.components.iter().filter(|flag| flag.path.is_none());
     let request = ListRequest {
         statuses: args.statuses.clone(),
         task: args.task.clone(),
+        components: named.map(|flag| flag.name.clone()).collect(),
         limit: Some(args.limit).filter(|limit| *limit > 0),
     };
     let invocations = context.loading(|service| service.list(&request))?;

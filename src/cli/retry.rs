@@ -20,6 +20,7 @@ pub fn run(args: &RetryArgs, context: &Context) -> Result<(), CliError> {
         [] => Selection::Listed(ListRequest {
             statuses: args.statuses.clone(),
             task: args.task.clone(),
+            components: Vec::new(),
             limit: args.limit,
         }),
         ids => Selection::Ids(ids.to_vec()),

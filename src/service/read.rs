@@ -1,10 +1,12 @@
 //! Reading: what the store has of invocations.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::error::known;
 use super::patience::Access;
 use super::{InvocationDocument, LogDocument, Service, ServiceError, TransitionDocument};
-use crate::model::{Invocation, InvocationId, Status};
+use crate::model::{Invocation, InvocationId, Status, TaskId};
 use crate::store::Filter;
 
 /// Which invocations to list.
@@ -15,6 +17,8 @@ pub struct ListRequest {
     pub statuses: Vec<Status>,
     /// Only those of this task, in any form that names only one.
     pub task: Option<String>,
+    /// Only those of the tasks of these components; empty means of all.
+    pub components: Vec<String>,
     /// At most this many, the newest; `None` means all.
     pub limit: Option<usize>,
 }
@@ -160,11 +164,34 @@ impl Service {
         }
     }
 
+    /// Finds the ids of the tasks that a request names, by themselves or by their components;
+    /// `None` if it names none.
+    fn requested_tasks(&self, request: &ListRequest) -> Result<Option<Vec<Arc<str>>>, ServiceError> {
+        let task = request.task.as_deref().map(|name| self.task_id(name)).transpose()?;
+        if request.components.is_empty() {
+            return Ok(task.map(|task| vec![task]));
+        }
+        let stored = self.existing()?.ask(|store| store.rules())?;
+        let configured = self.config().components.iter().map(|component| &*component.name);
+        let of_stored = stored.iter().filter_map(|rule| TaskId::split(&rule.task).0);
+        let names: BTreeSet<&str> = configured.chain(of_stored).collect();
+        let names = || names.iter().copied();
+        if let Some(name) = request.components.iter().find(|name| !names().any(|known| known == **name)) {
+            return Err(ServiceError::unknown("component", name, names(), known(names())));
+        }
+        let is_meant = |id: &Arc<str>| {
+            let component = TaskId::split(id).0;
+            request.components.iter().any(|name| component == Some(name))
+                && task.as_ref().is_none_or(|task| task == id)
+        };
+        Ok(Some(stored.iter().map(|rule| Arc::clone(&rule.task)).filter(is_meant).collect()))
+    }
+
     /// What the store is asked for; `statuses` if the request names none.
     fn filter(&self, request: &ListRequest, statuses: Vec<Status>) -> Result<Filter, ServiceError> {
         Ok(Filter {
             statuses: if request.statuses.is_empty() { statuses } else { request.statuses.clone() },
-            task: request.task.as_deref().map(|name| self.task_id(name)).transpose()?,
+            tasks: self.requested_tasks(request)?,
             limit: request.limit.unwrap_or(usize::MAX),
         })
     }

@@ -322,7 +322,9 @@ impl State {
             .iter()
             .rev()
             .filter(|record| filter.statuses.is_empty() || filter.statuses.contains(&record.status))
-            .filter(|record| filter.task.as_ref().is_none_or(|task| *task == self.tasks[record.task].name))
+            .filter(|record| {
+                filter.tasks.as_ref().is_none_or(|tasks| tasks.contains(&self.tasks[record.task].name))
+            })
             .take(filter.limit)
     }
 

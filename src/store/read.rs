@@ -42,8 +42,8 @@ impl LookUp {
 pub struct Filter {
     /// Only those with one of these statuses; empty means all.
     pub statuses: Vec<Status>,
-    /// Only those of this task (full id).
-    pub task: Option<Arc<str>>,
+    /// Only those of these tasks (full ids); `None` means of all.
+    pub tasks: Option<Vec<Arc<str>>>,
     /// At most this many.
     pub limit: usize,
 }

@@ -70,7 +70,7 @@ pub fn lives(
 ) -> Result<BTreeMap<InvocationId, Life>, StoreError> {
     let mut lives = BTreeMap::new();
     for (kind, task) in tasks {
-        let filter = Filter { statuses: Vec::new(), task: Some(task.into()), limit: usize::MAX };
+        let filter = Filter { statuses: Vec::new(), tasks: Some(vec![task.into()]), limit: usize::MAX };
         let ids: Vec<_> = store.list(&filter)?.iter().map(|invocation| invocation.id).collect();
         for ids in ids.chunks(AT_ONCE) {
             for invocation in store.get(ids)?.into_iter().flatten() {

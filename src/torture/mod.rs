@@ -228,7 +228,7 @@ pub fn clean(store: &dyn Store) -> Result<usize, StoreError> {
         if !task.starts_with(PREFIX) {
             continue;
         }
-        let filter = Filter { statuses: Vec::new(), task: Some(task), limit: usize::MAX };
+        let filter = Filter { statuses: Vec::new(), tasks: Some(vec![task]), limit: usize::MAX };
         let left: Vec<_> =
             store.list(&filter)?.into_iter().filter(|invocation| !invocation.status.is_final()).collect();
         for chunk in left.chunks(AT_ONCE) {

@@ -214,7 +214,7 @@ impl Slow {
     }
 
     pub(super) fn all(&self) -> Vec<Invocation> {
-        let filter = Filter { statuses: Vec::new(), task: None, limit: usize::MAX };
+        let filter = Filter { statuses: Vec::new(), tasks: None, limit: usize::MAX };
         self.store.list(&filter).expect("a read")
     }
 }

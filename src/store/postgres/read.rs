@@ -114,19 +114,19 @@ pub(super) async fn arguments(link: &Link, id: InvocationId) -> Result<Option<Ar
 }
 
 /// The numbers that a filter lets through, newest first: `found`. `$1` are the
-/// statuses, `$2` is the task's name, `$3` the limit.
+/// statuses, `$2` the names of tasks or null, `$3` is the limit.
 ///
 /// The tally says how many there are: the walk through the table, newest first,
 /// ends with the last of them.
 macro_rules! found {
     () => {
-        "WITH wanted AS (SELECT key FROM @task WHERE name = $2), \
+        "WITH wanted AS (SELECT key FROM @task WHERE name = ANY($2)), \
          there_are AS (SELECT coalesce(sum(n), 0)::bigint AS n FROM @tally \
              WHERE (cardinality($1) = 0 OR status = ANY($1)) \
-             AND ($2 IS NULL OR task = (SELECT key FROM wanted))), \
+             AND ($2 IS NULL OR task = ANY(ARRAY(SELECT key FROM wanted)))), \
          found AS MATERIALIZED (SELECT seq FROM @invocation \
              WHERE (cardinality($1) = 0 OR status = ANY($1)) \
-             AND ($2 IS NULL OR task = (SELECT key FROM wanted)) \
+             AND ($2 IS NULL OR task = ANY(ARRAY(SELECT key FROM wanted))) \
              ORDER BY seq DESC LIMIT least($3, (SELECT n FROM there_are)))"
     };
 }
@@ -135,7 +135,8 @@ macro_rules! found {
 fn ask_filtered<'a>(sql: &'static str, filter: &'a Filter) -> Ask<'a> {
     let statuses: Vec<&str> = filter.statuses.iter().map(|status| status.as_str()).collect();
     let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
-    Ask::new(sql).with(statuses).with(filter.task.as_deref()).with(limit)
+    let tasks = filter.tasks.as_ref().map(|tasks| tasks.iter().map(|task| &**task).collect::<Vec<_>>());
+    Ask::new(sql).with(statuses).with(tasks).with(limit)
 }
 
 pub(super) async fn list(link: &Link, filter: &Filter) -> Result<Vec<Invocation>, Fault> {

@@ -97,21 +97,27 @@ pub(super) fn arguments(sql: &Connection, id: InvocationId) -> rusqlite::Result<
         .optional()
 }
 
-/// The statement of the numbers that a filter lets through, newest first, with the
-/// task's name as its parameter; `None` if there are none.
+/// The names of a filter's tasks as a parameter: a JSON list, or null.
+fn task_names(filter: &Filter) -> Option<String> {
+    let tasks = filter.tasks.as_ref()?;
+    Some(serde_json::to_string(tasks).expect("names are JSON"))
+}
+
+/// The statement of the numbers that a filter lets through, newest first, with
+/// [`task_names`] as its parameter; `None` if there are none.
 fn matching(sql: &Connection, filter: &Filter) -> rusqlite::Result<Option<String>> {
     let statuses: Vec<_> = filter.statuses.iter().map(|status| format!("'{status}'")).collect();
     let by_status = match statuses.is_empty() {
         true => String::new(),
         false => format!("AND status IN ({})", statuses.join(", ")),
     };
-    let by_task = match filter.task {
-        Some(_) => "AND task = (SELECT key FROM task WHERE name = ?1)",
+    let by_task = match filter.tasks {
+        Some(_) => "AND task IN (SELECT key FROM task WHERE name IN (SELECT value FROM json_each(?1)))",
         None => "AND ?1 IS NULL",
     };
     let count = |condition: &str| {
         let query = format!("SELECT coalesce(sum(n), 0) FROM tally WHERE ?1 IS NOT '' {condition}");
-        sql.prepare_cached(&query)?.query_row([&filter.task], |row| column::<u64>(row, 0))
+        sql.prepare_cached(&query)?.query_row([task_names(filter)], |row| column::<u64>(row, 0))
     };
     // The tally says how many there are: the walk through the table, newest
     // first, ends with the last of them.
@@ -141,7 +147,7 @@ pub(super) fn list(sql: &Connection, filter: &Filter) -> rusqlite::Result<Vec<In
         invocation_columns!(),
         from_invocation!()
     );
-    collect(sql, &query, [&filter.task], |row| read_invocation(&mut Cursor::new(row)))
+    collect(sql, &query, [task_names(filter)], |row| read_invocation(&mut Cursor::new(row)))
 }
 
 pub(super) fn ids(sql: &Connection, filter: &Filter) -> rusqlite::Result<Vec<InvocationId>> {
@@ -150,7 +156,7 @@ pub(super) fn ids(sql: &Connection, filter: &Filter) -> rusqlite::Result<Vec<Inv
     };
     let query =
         format!("SELECT id FROM ({matching}) CROSS JOIN invocation ON seq = found ORDER BY found DESC");
-    collect(sql, &query, [&filter.task], |row| column(row, 0))
+    collect(sql, &query, [task_names(filter)], |row| column(row, 0))
 }
 
 pub(super) fn counts(sql: &Connection, root: Option<InvocationId>) -> rusqlite::Result<Counts> {

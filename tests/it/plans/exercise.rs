@@ -325,9 +325,9 @@ impl Exercise<'_> {
 
     fn read(&mut self) {
         let store = &self.bench.store;
-        let all = Filter { statuses: Vec::new(), task: None, limit: BATCH };
+        let all = Filter { statuses: Vec::new(), tasks: None, limit: BATCH };
         let by_status = Filter { statuses: vec![Status::Failed, Status::Queued], ..all.clone() };
-        let by_task = Filter { task: Some("work".into()), ..by_status.clone() };
+        let by_task = Filter { tasks: Some(vec!["work".into()]), ..by_status.clone() };
         let final_ones = Filter { statuses: vec![Status::Cancelled], ..all.clone() };
         for filter in [&all, &by_status, &by_task, &final_ones] {
             store.list(filter).expect("the store reads");

@@ -244,7 +244,7 @@ pub fn ids(receipt: &Receipt) -> Vec<InvocationId> {
 }
 
 pub fn everything() -> Filter {
-    Filter { statuses: Vec::new(), task: None, limit: usize::MAX }
+    Filter { statuses: Vec::new(), tasks: None, limit: usize::MAX }
 }
 
 /// The event that a reason records.

@@ -453,7 +453,7 @@ fn portrait(store: &dyn Store, world: &World) -> String {
             store.arguments(id).unwrap(),
         );
     }
-    let failed = Filter { task: Some("work".into()), limit: 3, ..everything() };
+    let failed = Filter { tasks: Some(vec!["work".into()]), limit: 3, ..everything() };
     for filter in [everything(), failed] {
         let list = store.list(&filter).unwrap();
         portrait += &format!("{:?}\n", list.iter().map(|one| one.id).collect::<Vec<_>>());

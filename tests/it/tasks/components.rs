@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::guests::setup::Setup;
+use crate::support::guests::guest;
 
 const SCALE: &str = "scale::acme:plugins/filter@1.apply";
 const SHIFT: &str = "shift::acme:plugins/filter@1.apply";
@@ -42,6 +43,35 @@ fn two_components_with_one_interface_live_in_one_runner_and_one_store() {
     let listed = setup.run(["list", "--json", "--task", "shift::apply"]).expect(0).json_lines();
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0]["id"], shifted["id"]);
+}
+
+#[test]
+fn a_list_is_of_one_component_or_of_several() {
+    let setup = Setup::new(&["scale", "shift", "workflow"]);
+    let submitted: Vec<_> = ["scale::apply", "shift::apply", "scale::apply"]
+        .map(|task| setup.submit(task, "[1]"))
+        .into_iter()
+        .rev()
+        .collect();
+    let list = |flags: &[&str]| {
+        let output = setup.run([&["list", "--json"][..], flags].concat()).expect(0);
+        let ids = output.json_lines().into_iter().map(|one| one["id"].as_str().expect("an id").to_owned());
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(list(&["--component", "scale"]), [&*submitted[0], &submitted[2]]);
+    assert_eq!(list(&["--component", "scale", "--limit", "1"]), [&*submitted[0]]);
+    assert_eq!(list(&["--component", "shift", "--component", "scale"]), submitted);
+    assert_eq!(list(&["--component", "shift", "--task", "scale::apply"]), [""; 0]);
+    assert_eq!(list(&["--component", "scale", "--task", "scale::apply", "--status", "queued"]).len(), 2);
+    assert_eq!(list(&["--component", "workflow"]), [""; 0]);
+    let output = setup.run(["list", "--component", "shit"]).expect(2);
+    assert!(output.stderr.contains("unknown component `shit`\nhint: did you mean `shift`?"), "{output:?}");
+    // With a path it is what it is for every command.
+    let added = format!("fib={}", guest("fib").display());
+    assert_eq!(list(&["--component", &added]), submitted);
+    assert_eq!(list(&["--component", &added, "--component", "shift"]), [&*submitted[1]]);
+    let output = setup.run(["status", "--component", "shift"]).expect(2);
+    assert!(output.stderr.contains("expected `NAME=PATH`"), "{output:?}");
 }
 
 #[test]

@@ -37,18 +37,24 @@ pub fn list_filters_newest_first(bench: &Bench) {
     let other: Vec<_> = (0..2).map(|_| bench.create(new("other"))).collect();
     bench.claim_one(RunnerId::generate());
     bench.succeed(&bench.claim_one(RunnerId::generate()));
-    let list = |statuses: &[Status], task: Option<&str>, limit| {
-        let filter = Filter { statuses: statuses.to_vec(), task: task.map(Arc::from), limit };
+    let list = |statuses: &[Status], tasks: Option<&[&str]>, limit| {
+        let tasks = tasks.map(|names| names.iter().map(|name| Arc::from(*name)).collect());
+        let filter = Filter { statuses: statuses.to_vec(), tasks, limit };
         let listed = bench.store.list(&filter).unwrap();
         listed.iter().map(|one| one.id).collect::<Vec<_>>()
     };
     assert_eq!(list(&[], None, 10), [other[1], other[0], work[2], work[1], work[0]]);
     assert_eq!(list(&[], None, 2), [other[1], other[0]]);
-    assert_eq!(list(&[], Some("work"), 2), [work[2], work[1]]);
+    assert_eq!(list(&[], Some(&["work"]), 2), [work[2], work[1]]);
     assert_eq!(list(&[Status::Claimed], None, 10), [work[0]]);
-    assert_eq!(list(&[Status::Succeeded, Status::Queued], Some("work"), 10), [work[2], work[1]]);
+    assert_eq!(list(&[Status::Succeeded, Status::Queued], Some(&["work"]), 10), [work[2], work[1]]);
     assert!(list(&[Status::Failed], None, 10).is_empty());
-    assert!(list(&[], Some("no such task"), 10).is_empty());
+    assert!(list(&[], Some(&["no such task"]), 10).is_empty());
+    assert_eq!(
+        list(&[], Some(&["work", "no such task", "other"]), 4),
+        [other[1], other[0], work[2], work[1]]
+    );
+    assert!(list(&[], Some(&[]), 10).is_empty());
     assert!(list(&[], None, 0).is_empty());
 }
 
