@@ -1,12 +1,14 @@
 //! The grants of a component.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
 use super::keys::{DIRECTORY_KEYS, HTTP_KEYS, NETWORK_KEYS, SCRATCH_KEYS, SECRET_KEYS};
-use super::reader::{Reader, Value, describe};
+use super::section::{MANY, Section, Value, describe};
 use crate::config::component::SubmitPattern;
 use crate::wasm::{
     DirectoryAccess, DirectoryGrant, Glob, Grants, HostPattern, HttpGrant, NetworkGrant, Ports, Scheme,
@@ -18,322 +20,235 @@ const SCRATCH_GUEST: &str = "/tmp";
 const SCRATCH_BYTES: u64 = 64 << 20;
 const SCRATCH_FILES: u64 = 10_000;
 
-impl Reader<'_> {
-    pub(super) fn grants(&mut self, table: &DeTable<'_>, section: &str) -> Grants {
-        let directories = self.blocks(table, section, "directory", "directory", Self::directory);
+impl<'t> Section<'t> {
+    pub(super) fn grants(&self) -> Grants {
+        let directories = self.blocks("directory", "directory", &DIRECTORY_KEYS, Self::directory);
         Grants {
-            scratch: self.scratch(table, section, &directories),
+            scratch: self.scratch(&directories),
             directories,
-            environment: self.environment(table, section),
-            secrets: self.secrets(table, section),
-            network: self.blocks(table, section, "network", "host", Self::network).into(),
-            http: self.blocks(table, section, "http", "host", Self::http).into(),
-            may_submit: self.may_submit(table, section).map(Into::into),
+            environment: self.environment(),
+            secrets: self.secrets(),
+            network: self.blocks("network", "host", &NETWORK_KEYS, Self::network).into(),
+            http: self.blocks("http", "host", &HTTP_KEYS, Self::http).into(),
+            may_submit: self.may_submit(),
         }
     }
 
-    /// The blocks of one kind, `[[component.NAME.KEY]]`, each for one of `what`.
+    /// Reads the blocks `[[component.NAME.KEY]]`, each for one of `what`. `read` gets a block and its offset.
     fn blocks<T>(
-        &mut self,
-        table: &DeTable<'_>,
-        section: &str,
+        &self,
         key: &str,
         what: &str,
-        read: fn(&mut Self, &Value<'_>, &str) -> Option<T>,
+        known: &[&str],
+        read: fn(&Self, usize) -> Option<T>,
     ) -> Vec<T> {
-        let Some(value) = table.get(key) else { return Vec::new() };
-        let section = format!("{section}.{key}");
-        match value.get_ref() {
-            DeValue::Array(blocks) => blocks.iter().filter_map(|block| read(self, block, &section)).collect(),
-            other => {
-                let found = describe(other);
-                self.problem(
-                    value.span().start,
-                    format!("`{section}` must be a list of tables, found {found}"),
-                )
-                .hint = Some(format!("write `[[{section}]]`, once for each {what}"));
-                Vec::new()
-            }
-        }
-    }
-
-    fn directory(&mut self, value: &Value<'_>, section: &str) -> Option<DirectoryGrant> {
-        let table = self.expect_table(value, section)?;
-        self.refuse_unknown_keys(table, section, &DIRECTORY_KEYS);
-        for key in ["host", "guest"] {
-            if !table.contains_key(key) {
-                self.problem(value.span().start, format!("`[[{section}]]` has no `{key}`")).hint =
-                    Some("`host` is the directory here, `guest` is where the component sees it".to_owned());
-            }
-        }
-        let host = self.path(table, section, "host");
-        let guest = self.string(table, section, "guest").map(|(guest, offset)| {
-            if guest.is_empty() {
-                self.problem(offset, format!("`{section}.guest` is empty")).hint =
-                    Some("say where the component sees the directory, for example `/data`".to_owned());
-            }
-            guest
-        });
-        let access = match self.string(table, section, "access") {
-            None => DirectoryAccess::ReadOnly,
-            Some((text, offset)) => match text.as_str() {
-                "read-only" => DirectoryAccess::ReadOnly,
-                "read-write" => DirectoryAccess::ReadWrite,
-                other => {
-                    let message =
-                        format!("`{section}.access` can't be `{other}` (known: `read-only`, `read-write`)");
-                    self.problem(offset, message);
-                    DirectoryAccess::ReadOnly
-                }
-            },
+        let Some(value) = self.get(key) else { return Vec::new() };
+        let section = self.key(key);
+        let DeValue::Array(blocks) = value else {
+            let is_what = format!("must be a list of tables, found {}", describe(value));
+            self.wrong_with_hint(key, &is_what, format!("write `[[{section}]]`, once for each {what}"));
+            return Vec::new();
         };
-        Some(DirectoryGrant { host: host?, guest: guest?, access })
-    }
-
-    fn environment(&mut self, table: &DeTable<'_>, section: &str) -> Vec<(String, String)> {
-        let Some(variables) = self.table(table, section, "environment") else { return Vec::new() };
-        let section = format!("{section}.environment");
-        let mut found = Vec::new();
-        for name in variables.keys() {
-            let value = self.string(variables, &section, name.get_ref());
-            if self.variable(name, &section)
-                && let Some((value, offset)) = value
-            {
-                if value.contains('\0') {
-                    let message = format!("`{section}.{}` has a NUL in it", name.get_ref());
-                    self.problem(offset, message);
-                }
-                found.push((name.get_ref().to_string(), value));
-            }
-        }
-        found
-    }
-
-    fn secrets(&mut self, table: &DeTable<'_>, section: &str) -> Vec<SecretGrant> {
-        let Some(secrets) = self.table(table, section, "secrets") else { return Vec::new() };
-        let plain = match table.get("environment").map(Spanned::get_ref) {
-            Some(DeValue::Table(plain)) => Some(plain),
-            _ => None,
+        let read_block = |block: &'t Value<'t>| {
+            let table = self.table_of(block, section.clone())?;
+            table.refuse_unknown_keys(known);
+            read(&table, block.span().start)
         };
-        let section = format!("{section}.secrets");
-        let mut found = Vec::new();
-        for (name, value) in secrets {
-            let shown = format!("{section}.{}", name.get_ref());
-            if !self.variable(name, &section) {
-                continue;
+        blocks.iter().filter_map(read_block).collect()
+    }
+
+    fn directory(&self, start: usize) -> Option<DirectoryGrant> {
+        for key in ["host", "guest"].into_iter().filter(|key| !self.has(key)) {
+            let hint = "`host` is the directory here, `guest` is where the component sees it";
+            self.problem_with_hint(start, format!("`[[{}]]` has no `{key}`", self.name), hint);
+        }
+        let host = self.path("host");
+        let guest = self.string("guest");
+        if guest == Some("") {
+            let hint = "say where the component sees the directory, for example `/data`";
+            self.wrong_with_hint("guest", "is empty", hint);
+        }
+        let words = [("read-only", DirectoryAccess::ReadOnly), ("read-write", DirectoryAccess::ReadWrite)];
+        let access = self.one_of("access", &words).unwrap_or(DirectoryAccess::ReadOnly);
+        Some(DirectoryGrant { host: host?, guest: guest?.to_owned(), access })
+    }
+
+    fn environment(&self) -> Vec<(String, String)> {
+        let Some(variables) = self.open_table("environment") else { return Vec::new() };
+        let read = |name: &'t Spanned<Cow<'t, str>>| {
+            let value = variables.string(name.get_ref());
+            let name = variables.variable(name)?;
+            if value?.contains('\0') {
+                variables.wrong(&name, "has a NUL in it");
             }
-            if plain.is_some_and(|plain| plain.contains_key(name.get_ref().as_ref())) {
+            Some((name, value?.to_owned()))
+        };
+        variables.table.keys().filter_map(read).collect()
+    }
+
+    fn secrets(&self) -> Vec<SecretGrant> {
+        let Some(secrets) = self.open_table("secrets") else { return Vec::new() };
+        let plain = self.get("environment").and_then(DeValue::as_table);
+        let mut found = Vec::new();
+        for (key, value) in secrets.table {
+            let Some(name) = secrets.variable(key) else { continue };
+            let shown = secrets.key(&name);
+            if plain.is_some_and(|plain| plain.contains_key(&*name)) {
                 let message = format!("`{shown}` is in `environment`, too: it can't be both");
-                self.problem(name.span().start, message);
+                secrets.problem(key.span().start, message);
             }
-            let source = match value.get_ref() {
-                DeValue::Table(source) => self.secret_source(source, &shown),
-                // Its value is not told: somebody may have written the secret itself.
-                _ => None,
-            };
+            // If it is no table, its value is not told: somebody may have written the secret itself.
+            let source =
+                value.get_ref().as_table().and_then(|_| secrets.table(&name, &SECRET_KEYS)?.secret());
             match source {
-                Some(source) => found.push(SecretGrant::new(name.get_ref().to_string(), source)),
-                None => {
-                    let message = format!("`{shown}` does not say where the secret is");
-                    self.problem(value.span().start, message).hint = Some(
-                        "write `{ file = \"PATH\" }` or `{ environment = \"VARIABLE\" }`; a secret itself does not belong here"
-                            .to_owned(),
-                    );
-                }
+                Some(source) => found.push(SecretGrant::new(name, source)),
+                None => secrets.wrong_with_hint(
+                    &name,
+                    "does not say where the secret is",
+                    "write `{ file = \"PATH\" }` or `{ environment = \"VARIABLE\" }`; a secret itself does not belong here",
+                ),
             }
         }
         found
     }
 
-    fn secret_source(&mut self, source: &DeTable<'_>, section: &str) -> Option<SecretSource> {
-        self.refuse_unknown_keys(source, section, &SECRET_KEYS);
-        let file = self.path(source, section, "file");
-        let variable = self.string(source, section, "environment");
-        match (file, variable) {
+    fn secret(&self) -> Option<SecretSource> {
+        match (self.path("file"), self.string("environment")) {
             (Some(path), None) => Some(SecretSource::File(path)),
-            (None, Some((name, _))) => Some(SecretSource::Environment(name)),
+            (None, Some(name)) => Some(SecretSource::Environment(name.to_owned())),
             _ => None,
         }
     }
 
-    /// Whether something can be the name of a variable.
-    fn variable(&mut self, name: &Spanned<std::borrow::Cow<'_, str>>, section: &str) -> bool {
-        let is_name = !name.get_ref().is_empty() && !name.get_ref().contains(['=', '\0']);
-        if !is_name {
-            let message = format!("`{}` in `[{section}]` can't be the name of a variable", name.get_ref());
-            self.problem(name.span().start, message);
+    /// Reads a key that is the name of a variable.
+    fn variable(&self, key: &Spanned<Cow<'_, str>>) -> Option<String> {
+        let name = key.get_ref();
+        if name.is_empty() || name.contains(['=', '\0']) {
+            let message = format!("`{name}` in `[{}]` can't be the name of a variable", self.name);
+            self.problem(key.span().start, message);
+            return None;
         }
-        is_name
+        Some(name.to_string())
     }
 
-    fn scratch(
-        &mut self,
-        table: &DeTable<'_>,
-        section: &str,
-        directories: &[DirectoryGrant],
-    ) -> Option<ScratchGrant> {
-        let scratch = self.table(table, section, "scratch")?;
-        let section = format!("{section}.scratch");
-        self.refuse_unknown_keys(scratch, &section, &SCRATCH_KEYS);
-        let guest = self.string(scratch, &section, "guest");
-        let (guest, offset) = guest.unwrap_or_else(|| (SCRATCH_GUEST.to_owned(), 0));
+    fn scratch(&self, directories: &[DirectoryGrant]) -> Option<ScratchGrant> {
+        let scratch = self.table("scratch", &SCRATCH_KEYS)?;
+        let guest = scratch.string("guest").unwrap_or(SCRATCH_GUEST);
         if guest.is_empty() {
-            self.problem(offset, format!("`{section}.guest` is empty")).hint =
-                Some("say where the component sees it, for example `/tmp`".to_owned());
+            scratch.wrong_with_hint(
+                "guest",
+                "is empty",
+                "say where the component sees it, for example `/tmp`",
+            );
         }
         if directories.iter().any(|directory| directory.guest == guest) {
-            let offset = table.get("scratch").map_or(0, |value| value.span().start);
-            self.problem(offset, format!("`[{section}]` is at `{guest}`, and so is a granted directory"));
+            let message = format!("`[{}]` is at `{guest}`, and so is a granted directory", scratch.name);
+            self.problem(self.start_of("scratch"), message);
         }
-        let bytes = self.size(scratch, &section, "size").unwrap_or(SCRATCH_BYTES);
-        let files = self.integer(scratch, &section, "files", 0, i64::MAX as u64).unwrap_or(SCRATCH_FILES);
-        Some(ScratchGrant::new(guest, bytes, files))
+        let bytes = scratch.size("size").unwrap_or(SCRATCH_BYTES);
+        let files = scratch.integer("files", 0..=MANY).unwrap_or(SCRATCH_FILES);
+        Some(ScratchGrant::new(guest.to_owned(), bytes, files))
     }
 
-    fn may_submit(&mut self, table: &DeTable<'_>, section: &str) -> Option<Vec<Glob>> {
-        let tasks = self.strings(table, section, "may-submit")?;
-        let tasks = tasks.into_iter().map(|(task, offset)| {
-            let (key, task) = (format!("{section}.may-submit"), Glob::new(&task));
-            self.submits.push(SubmitPattern { key, task: task.clone(), place: self.place(offset) });
+    fn may_submit(&self) -> Option<Arc<[Glob]>> {
+        let tasks = self.strings("may-submit")?.into_iter().map(|(task, offset)| {
+            let (key, task, place) = (self.key("may-submit"), Glob::new(task), self.source.place(offset));
+            self.source.submits.borrow_mut().push(SubmitPattern { key, task: task.clone(), place });
             task
         });
         Some(tasks.collect())
     }
 
-    fn network(&mut self, value: &Value<'_>, section: &str) -> Option<NetworkGrant> {
-        let table = self.expect_table(value, section)?;
-        self.refuse_unknown_keys(table, section, &NETWORK_KEYS);
-        if !table.contains_key("ports") {
-            self.problem(value.span().start, format!("`[[{section}]]` has no `ports`")).hint =
-                Some("say which, for example `ports = [443]`, or `ports = \"any\"`".to_owned());
+    fn network(&self, start: usize) -> Option<NetworkGrant> {
+        if !self.has("ports") {
+            let hint = "say which, for example `ports = [443]`, or `ports = \"any\"`";
+            self.problem_with_hint(start, format!("`[[{}]]` has no `ports`", self.name), hint);
         }
-        let host = self.host(table, value, section);
-        let ports = self.ports(table, section);
-        let allow_private = self.boolean(table, section, "allow-private").unwrap_or(false);
+        let (host, ports) = (self.host(start), self.ports());
+        let allow_private = self.boolean("allow-private").unwrap_or(false);
         Some(NetworkGrant { host: host?, ports: ports?, allow_private })
     }
 
-    fn http(&mut self, value: &Value<'_>, section: &str) -> Option<HttpGrant> {
-        let table = self.expect_table(value, section)?;
-        self.refuse_unknown_keys(table, section, &HTTP_KEYS);
-        let host = self.host(table, value, section);
-        let ports = match table.contains_key("ports") {
-            true => Some(self.ports(table, section)),
-            false => None,
-        };
-        let schemes = self.words(table, section, "schemes", "`http` or `https`", |word| match word {
+    fn http(&self, start: usize) -> Option<HttpGrant> {
+        let host = self.host(start);
+        let ports = self.has("ports").then(|| self.ports());
+        let schemes = self.words("schemes", "`http` or `https`", |word| match word {
             "http" => Some(Scheme::Http),
             "https" => Some(Scheme::Https),
             _ => None,
         });
-        let methods = self.words(table, section, "methods", "a method such as `GET`", |word| {
+        let methods = self.words("methods", "a method such as `GET`", |word| {
             let is_method =
                 !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-');
             // They are for proxies and for whoever looks for holes.
             (is_method && word != "CONNECT" && word != "TRACE").then(|| word.into())
         });
-        let paths = self.words(table, section, "paths", "a path such as `/v1/*`", |word| {
+        let paths = self.words("paths", "a path such as `/v1/*`", |word| {
             (word.starts_with('/') && !word.contains(['?', '#'])).then(|| Glob::new(word))
         });
-        Some(HttpGrant {
-            host: host?,
-            schemes: schemes.unwrap_or_else(|| vec![Scheme::Https]),
-            ports: match ports {
-                Some(ports) => Some(ports?),
-                None => None,
-            },
-            methods,
-            paths,
-            allow_private: self.boolean(table, section, "allow-private").unwrap_or(false),
-        })
+        let allow_private = self.boolean("allow-private").unwrap_or(false);
+        let (schemes, host) = (schemes.unwrap_or_else(|| vec![Scheme::Https]), host?);
+        // Ports that are wrong are not left out.
+        let ports = ports.map_or(Some(None), |ports| ports.map(Some))?;
+        Some(HttpGrant { host, schemes, ports, methods, paths, allow_private })
     }
 
-    /// A list of words, each of which must mean something.
-    fn words<T>(
-        &mut self,
-        table: &DeTable<'_>,
-        section: &str,
-        key: &str,
-        expected: &str,
-        read: impl Fn(&str) -> Option<T>,
-    ) -> Option<Vec<T>> {
-        let words = self.strings(table, section, key)?;
+    /// Reads a list of words, each of which must mean something.
+    fn words<T>(&self, key: &str, expected: &str, read: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
         let mut found = Vec::new();
-        for (word, offset) in words {
-            match read(&word) {
+        for (word, offset) in self.strings(key)? {
+            match read(word) {
                 Some(read) => found.push(read),
-                None => {
-                    self.problem(offset, format!("`{section}.{key}`: `{word}` is not {expected}"));
-                }
+                None => self.problem(offset, format!("`{}`: `{word}` is not {expected}", self.key(key))),
             }
         }
         Some(found)
     }
 
-    /// The `host` of a block, which must be there.
-    fn host(&mut self, table: &DeTable<'_>, block: &Value<'_>, section: &str) -> Option<HostPattern> {
-        let Some((text, offset)) = self.string(table, section, "host") else {
-            if !table.contains_key("host") {
-                self.problem(block.span().start, format!("`[[{section}]]` has no `host`")).hint = Some(
-                    "a name such as `api.example.com` or `*.example.com`, an address, a network such as `10.0.0.0/8`, \
-                     or `*`"
-                        .to_owned(),
-                );
-            }
-            return None;
-        };
-        let host = HostPattern::parse(&text);
-        host.map_err(|why| self.problem(offset, format!("`{section}.host`: `{text}` {why}")).hint = None).ok()
+    /// Reads the `host` of a block, which must be there.
+    fn host(&self, start: usize) -> Option<HostPattern> {
+        if !self.has("host") {
+            let hint = "a name such as `api.example.com` or `*.example.com`, an address, a network such as \
+                        `10.0.0.0/8`, or `*`";
+            self.problem_with_hint(start, format!("`[[{}]]` has no `host`", self.name), hint);
+        }
+        let text = self.string("host")?;
+        self.accept("host", HostPattern::parse(text).map_err(|why| format!("`{text}` {why}")))
     }
 
-    fn ports(&mut self, table: &DeTable<'_>, section: &str) -> Option<Ports> {
-        let value = table.get("ports")?;
-        let items = match value.get_ref() {
+    fn ports(&self) -> Option<Ports> {
+        let items = match self.get("ports")? {
             DeValue::String(text) if text == "any" => return Some(Ports::any()),
             DeValue::Array(items) if items.iter().len() > 0 => items,
             other => {
-                let found = describe(other);
-                let message =
-                    format!("`{section}.ports` must be a list such as `[443, \"8000-8999\"]`, found {found}");
-                self.problem(value.span().start, message).hint = Some("or `ports = \"any\"`".to_owned());
+                let is_what = "must be a list such as `[443, \"8000-8999\"]`, found";
+                self.wrong_with_hint(
+                    "ports",
+                    &format!("{is_what} {}", describe(other)),
+                    "or `ports = \"any\"`",
+                );
                 return None;
             }
         };
-        let mut ranges = Vec::new();
-        for item in items.iter() {
-            match port_range(item) {
-                Some(range) => ranges.push(range),
-                None => {
-                    let found = describe(item.get_ref());
-                    let message = format!(
-                        "`{section}.ports` must have ports from 1 to 65535, or ranges such as `\"8000-8999\"`, found {found}"
-                    );
-                    self.problem(item.span().start, message);
-                }
-            }
-        }
-        Some(Ports::new(ranges))
-    }
-
-    fn boolean(&mut self, table: &DeTable<'_>, section: &str, key: &str) -> Option<bool> {
-        let value = table.get(key)?;
-        match value.get_ref() {
-            DeValue::Boolean(boolean) => Some(*boolean),
-            other => {
-                let found = describe(other);
-                self.problem(
-                    value.span().start,
-                    format!("`{section}.{key}` must be `true` or `false`, found {found}"),
+        let range_of = |item: &Value<'_>| {
+            let range = port_range(item.get_ref());
+            if range.is_none() {
+                let message = format!(
+                    "`{}` must have ports from 1 to 65535, or ranges such as `\"8000-8999\"`, found {}",
+                    self.key("ports"),
+                    describe(item.get_ref())
                 );
-                None
+                self.problem(item.span().start, message);
             }
-        }
+            range
+        };
+        Some(Ports::new(items.iter().filter_map(range_of).collect()))
     }
 }
 
-/// A port, or `"FIRST-LAST"`.
-fn port_range(value: &Spanned<DeValue<'_>>) -> Option<RangeInclusive<u16>> {
-    let (first, last) = match value.get_ref() {
+/// Reads a port, or `"FIRST-LAST"`.
+fn port_range(value: &DeValue<'_>) -> Option<RangeInclusive<u16>> {
+    let (first, last) = match value {
         DeValue::Integer(integer) => {
             let port = u16::from_str_radix(integer.as_str(), integer.radix()).ok()?;
             (port, port)

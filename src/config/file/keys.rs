@@ -22,14 +22,11 @@ pub(super) const HTTP_KEYS: [&str; 6] = ["host", "schemes", "ports", "methods", 
 pub(super) const KEEP_KEYS: [&str; 2] = ["age", "count"];
 pub(super) const RETRY_KEYS: [&str; 8] =
     ["on", "cases", "delay", "factor", "max-delay", "jitter", "budget", "budget-window"];
-/// The tables of rules and their keys.
-pub(super) const RULE_SECTIONS: [(&str, &[&str]); 3] = [
-    ("concurrency", &["limit", "per", "blocked"]),
-    ("rate", &["limit", "window", "per"]),
-    ("unique", &["per", "differing"]),
-];
+pub(super) const CONCURRENCY_KEYS: [&str; 3] = ["limit", "per", "blocked"];
+pub(super) const RATE_KEYS: [&str; 3] = ["limit", "window", "per"];
+pub(super) const UNIQUE_KEYS: [&str; 2] = ["per", "differing"];
 
-/// All keys of some lists, which are `N` together.
+/// Joins lists of keys, which have `N` together.
 const fn joined<const N: usize>(lists: &[&[&'static str]]) -> [&'static str; N] {
     let mut keys = [""; N];
     let (mut list, mut count) = (0, 0);
@@ -51,21 +48,21 @@ const SECTIONS: [(&[&str], &str); 11] = [
     (&KEEP_KEYS, "retention.STATUS"),
     (&LIMIT_KEYS, "component.NAME.limits"),
     (&RETRY_KEYS, "component.NAME.retry"),
-    (RULE_SECTIONS[0].1, "component.NAME.concurrency"),
-    (RULE_SECTIONS[1].1, "component.NAME.rate"),
-    (RULE_SECTIONS[2].1, "component.NAME.unique"),
+    (&CONCURRENCY_KEYS, "component.NAME.concurrency"),
+    (&RATE_KEYS, "component.NAME.rate"),
+    (&UNIQUE_KEYS, "component.NAME.unique"),
     (&NETWORK_KEYS, "[component.NAME.network]"),
     (&HTTP_KEYS, "[component.NAME.http]"),
     (&COMPONENT_KEYS, "component.NAME"),
     (&COMPILE_KEYS, "compile"),
 ];
 
-/// The section that a key which is wrong here would be right in.
+/// Finds the section in which a key would be right that is wrong where it stands.
 pub(super) fn elsewhere(key: &str) -> Option<&'static str> {
     SECTIONS.into_iter().find(|(keys, _)| keys.contains(&key)).map(|(_, section)| section)
 }
 
-/// Every key, wherever it may stand.
+/// Lists every key, wherever it may stand.
 pub(in crate::config) fn keys() -> Vec<&'static str> {
     let others: [&[&str]; 5] = [&TOP_KEYS, &TASK_KEYS, &DIRECTORY_KEYS, &SCRATCH_KEYS, &SECRET_KEYS];
     SECTIONS.into_iter().map(|(keys, _)| keys).chain(others).flatten().copied().collect()
