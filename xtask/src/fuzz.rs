@@ -155,8 +155,7 @@ fn fuzz(target: &str, seconds: u64, seed: Option<u32>) -> Result<Result<Report, 
         // 0: libFuzzer's choice.
         .arg(format!("-seed={}", seed.unwrap_or(0)))
         .arg(prefixed("-artifact_prefix=", &findings.join(format!("{target}-"))));
-    let dictionary = directory().join("dictionaries").join(format!("{target}.dict"));
-    if dictionary.exists() {
+    if let Some(dictionary) = dictionary(target, &findings)? {
         command.arg(prefixed("-dict=", &dictionary));
     }
     // New inputs are kept in the first of them.
@@ -190,6 +189,23 @@ fn fuzz(target: &str, seconds: u64, seed: Option<u32>) -> Result<Result<Report, 
          to keep it found: cp {shown} tests/fuzz/seeds/{target}/NAME",
         input.display()
     )))
+}
+
+/// Finds the dictionary of a target, if it has one. To that of the configuration it adds the keys that the
+/// target knows, in a copy in `folder`.
+fn dictionary(target: &str, folder: &Path) -> Result<Option<PathBuf>> {
+    let kept = directory().join("dictionaries").join(format!("{target}.dict"));
+    if target != "configuration" {
+        return Ok(kept.exists().then_some(kept));
+    }
+    let told = program(target).env("RUN_WASM_RUNNER_FUZZ_KEYS", "1").output();
+    let told = told.context("failed to ask the target for the keys of the configuration")?;
+    ensure!(told.status.success() && !told.stdout.is_empty(), "the target did not tell its keys");
+    let mut words = fs::read(&kept).with_context(|| format!("failed to read `{}`", kept.display()))?;
+    words.extend(told.stdout);
+    let dictionary = folder.join("configuration.dict");
+    fs::write(&dictionary, words).with_context(|| format!("failed to write `{}`", dictionary.display()))?;
+    Ok(Some(dictionary))
 }
 
 fn prefixed(flag: &str, path: &Path) -> OsString {
