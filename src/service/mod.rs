@@ -10,6 +10,7 @@ mod cancel;
 mod components;
 mod documents;
 mod error;
+mod executor;
 mod kept;
 mod lock;
 mod packages;

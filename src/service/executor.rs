@@ -1,0 +1,48 @@
+//! Running components: a library is what a runner runs its claims with.
+
+use std::sync::Arc;
+
+use crate::model::{Claim, Failure, FailureKind, Interrupt, LimitKind, PreparedCall, Refusal, TaskClient};
+use crate::runner::{Executor, Guest};
+use crate::store::{TaskRule, TaskSet};
+use crate::wasm::Library;
+
+impl Executor for Library {
+    fn tasks(&self) -> Arc<TaskSet> {
+        self.task_set()
+    }
+
+    fn rules(&self) -> Vec<TaskRule> {
+        Library::tasks(self).iter().map(|task| TaskRule::new(&task.id, &task.options.rules)).collect()
+    }
+
+    fn start(
+        &self,
+        claim: &Claim,
+        client: &Arc<dyn TaskClient>,
+        interrupt: &Interrupt,
+    ) -> Result<Guest, Failure> {
+        let started = Library::start(self, claim, client, interrupt)
+            .map_err(|message| Failure::new(FailureKind::Trapped, message))?;
+        Ok(Guest {
+            future: started.future,
+            control: started.control,
+            digest: started.digest,
+            weight: started.weight,
+            retry: started.retry,
+        })
+    }
+
+    fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedCall, Refusal> {
+        let task = self.resolve(task).map_err(|error| Refusal::UnknownTask(error.to_string()))?;
+        let arguments = self.check_arguments(task, arguments).map_err(|error| match error.is_over_limit {
+            true => Refusal::Limit { limit: Some(LimitKind::Arguments), message: error.to_string() },
+            false => Refusal::BadArguments(error.to_string()),
+        })?;
+        Ok(task.prepared(arguments))
+    }
+
+    fn guest_runs(&self, runs: bool) {
+        Library::guest_runs(self, runs);
+    }
+}
