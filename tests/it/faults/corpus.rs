@@ -211,9 +211,9 @@ impl Arena {
         (took[CALLS / 2], (first, last))
     }
 
-    /// Lets one item do what it does, and returns how long the neighbour's calls took
-    /// meanwhile; `None` if it was over before they began, or began after them.
-    fn meet(&self, item: &Item) -> Option<Duration> {
+    /// Lets one item do what it does. Returns how long the neighbour's calls took meanwhile, and how long the
+    /// slowest copy of the item; `None` if it was over before they began, or began after them.
+    fn meet(&self, item: &Item) -> Option<(Duration, Duration)> {
         let arguments = vec![item.arguments.as_str(); item.copies];
         let args: Vec<_> = [item.task].into_iter().chain(arguments).collect();
         let hostile = self.submit(&args);
@@ -222,7 +222,7 @@ impl Arena {
         let output = hostile.wait();
         let statuses = output.json_lines();
         assert_eq!(statuses.len(), item.copies, "{}: {output:?}", item.task);
-        let mut is_beside = false;
+        let (mut is_beside, mut slowest) = (false, Duration::ZERO);
         for status in statuses {
             match &item.ends {
                 Ends::Returned(says) => {
@@ -240,12 +240,11 @@ impl Arena {
             assert_eq!(status["attempt"], 1, "{}: {status}", item.task);
             let (began, ended) = span(&status);
             is_beside |= began < last && first < ended;
-            let took = took(&(began, ended));
-            assert!(took < BOUND, "{}: {took:?}", item.task);
+            slowest = slowest.max(took(&(began, ended)));
         }
         // What is over at once may have been over before.
         let lasts = matches!(item.ends, Ends::Failed(_, Some("time")) | Ends::Returned(_));
-        (is_beside || !lasts).then_some(beside)
+        (is_beside || !lasts).then_some((beside, slowest))
     }
 
     fn proc(&self, name: &str) -> std::path::PathBuf {
@@ -340,15 +339,16 @@ fn leaves_its_neighbour_alone(components: &str, items: &[Item]) {
     for pass in 0..2 {
         for item in items {
             // A machine that is busy with something else slows one of the two, or keeps
-            // them apart: what the guest does would slow its neighbour each time.
+            // them apart: what the guest does would slow its neighbour each time, and a
+            // limit that does not hold would let it go on for too long each time.
             let mut tries = Vec::new();
             let is_good = (0..5).any(|_| {
-                let (alone, beside) = (arena.neighbour().0, arena.meet(item));
-                tries.push((alone, beside));
-                beside.is_some_and(|beside| beside <= 2 * alone)
+                let (alone, met) = (arena.neighbour().0, arena.meet(item));
+                tries.push((alone, met));
+                met.is_some_and(|(beside, slowest)| beside <= 2 * alone && slowest < BOUND)
             });
             println!("pass {pass}, {}: {tries:?}", item.task);
-            assert!(is_good, "beside {}, alone and beside: {tries:?}", item.task);
+            assert!(is_good, "{}: alone, and (beside, the slowest guest): {tries:?}", item.task);
         }
         let holds = arena.settled(|holds| match &after_first {
             None => holds.threads == before.threads && holds.sockets() == before.sockets(),

@@ -228,11 +228,13 @@ fn a_budget_that_is_used_up_makes_failures_final() {
 #[test]
 fn delayed_invocations_start_when_they_are_due() {
     let site = Site::new();
-    // Each is submitted by a process of its own, so they are due at different
-    // times, all after the runner has started.
+    let runner = site.start(&["--slots", "2"]);
+    // Each is submitted by a process of its own, so they are due at different times, however long that takes.
     let ids: Vec<_> =
-        (0..12).map(|_| site.submit_with("basics.nothing", json!([]), &["--delay", "4s"])).collect();
-    site.run_all(&["--slots", "2"]);
+        (0..12).map(|_| site.submit_with("basics.nothing", json!([]), &["--delay", "2s"])).collect();
+    ids.iter().for_each(|id| drop(site.await_value(*id)));
+    runner.signal(rustix::process::Signal::TERM);
+    runner.wait().expect(0);
     let store = site.store();
     let mut late: Vec<_> = ids
         .iter()
