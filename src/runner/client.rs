@@ -8,10 +8,11 @@ use tokio::time::timeout;
 
 use super::core::Core;
 use super::fiber::Fiber;
-use super::inbox::{CancelMessage, SubmitMessage, SubmitReply};
+use super::inbox::{CancelMessage, Messages, Reply, SubmitMessage, SubmitReply};
 use super::parking::AwaitOutcomes;
 use super::registry::WaitFor;
 use super::scheduler::handover::soon_free;
+use super::stage::stopped;
 use crate::model::{
     Answer, AwaitMode, Caller, ChildRequest, InvocationId, LimitKind, LogEntry, Outcome, Progress, Refusal,
     Status, TaskClient,
@@ -30,7 +31,7 @@ impl RunnerClient {
     }
 
     fn core(&self) -> Result<Arc<Core>, Refusal> {
-        self.core.upgrade().ok_or_else(|| Refusal::Unavailable("the runner has stopped".to_owned()))
+        self.core.upgrade().ok_or_else(stopped)
     }
 
     fn core_and_fiber(&self, caller: &Caller) -> Result<(Arc<Core>, Arc<Fiber>), Refusal> {
@@ -42,16 +43,16 @@ impl RunnerClient {
     }
 }
 
-/// An answer that is there already.
-fn ready<T: Send + 'static>(answer: Result<T, Refusal>) -> Answer<T> {
-    Box::pin(std::future::ready(answer))
+/// Answers with a refusal if asking comes to one.
+fn answer<T: Send + 'static>(ask: impl FnOnce() -> Result<Answer<T>, Refusal>) -> Answer<T> {
+    ask().unwrap_or_else(|refusal| Box::pin(std::future::ready(Err(refusal))))
 }
 
-/// An answer that the ledger sends.
-fn answered<T: Send + 'static>(receiver: oneshot::Receiver<Result<T, Refusal>>) -> Answer<T> {
-    Box::pin(async move {
-        receiver.await.unwrap_or_else(|_| Err(Refusal::Unavailable("the runner has stopped".to_owned())))
-    })
+/// Asks the ledger, which sends the answer.
+fn ask<T: Send + 'static>(core: &Arc<Core>, put: impl FnOnce(&mut Messages, Reply<T>)) -> Answer<T> {
+    let (reply, receiver) = oneshot::channel();
+    core.tell(|messages| put(messages, reply));
+    Box::pin(async move { receiver.await.unwrap_or_else(|_| Err(stopped())) })
 }
 
 /// Makes the rows of `requests`, or none at all.
@@ -95,48 +96,41 @@ fn new_children(
 
 impl TaskClient for RunnerClient {
     fn submit(&self, caller: &Caller, children: Vec<ChildRequest>) -> Answer<Vec<InvocationId>> {
-        let submit = || {
+        answer(|| {
             let (core, fiber) = self.core_and_fiber(caller)?;
             let children = new_children(&core, &fiber, children)?;
-            let (sender, receiver) = oneshot::channel();
             if children.is_empty() {
-                return Ok(ready(Ok(Vec::new())));
+                return Ok(Box::pin(std::future::ready(Ok(Vec::new()))));
             }
-            core.tell(|messages| {
-                messages.submits.push(SubmitMessage::new(children, SubmitReply::Ids(sender)));
-            });
-            Ok(answered(receiver))
-        };
-        submit().unwrap_or_else(|refusal| ready(Err(refusal)))
+            Ok(ask(&core, |messages, reply| {
+                messages.submits.push(SubmitMessage::new(children, SubmitReply::Ids(reply)));
+            }))
+        })
     }
 
     fn call(&self, caller: &Caller, child: ChildRequest) -> Answer<(InvocationId, Outcome)> {
-        let call = || {
+        answer(|| {
             let (core, fiber) = self.core_and_fiber(caller)?;
             let children = new_children(&core, &fiber, vec![child])?;
             let id = children[0].id;
             // Nobody else knows the id yet: it can be neither final nor part of
             // a cycle, and needs no look into the store.
             core.registry.mark_unsubmitted(id);
-            let (wait, _) = core.registry.register(WaitFor {
-                caller: Some((caller.id, Arc::clone(&fiber.claim.task))),
-                depth: caller.depth,
-                ids: vec![id],
-                mode: AwaitMode::All,
-            })?;
+            let parent = Some((caller.id, Arc::clone(&fiber.claim.task)));
+            let wait_for =
+                WaitFor { caller: parent, depth: caller.depth, ids: vec![id], mode: AwaitMode::All };
+            let (wait, _) = core.registry.register(wait_for)?;
             let reply = SubmitReply::Result(Arc::clone(&wait));
             // The caller is about to wait: this thread can run the child.
             soon_free(|| core.tell(|messages| messages.submits.push(SubmitMessage::new(children, reply))));
             let outcomes = AwaitOutcomes::new(core, wait);
-            let answer: Answer<_> = Box::pin(async move {
+            Ok(Box::pin(async move {
                 match outcomes.await?.pop() {
                     Some((_, outcome)) => Ok((id, outcome)),
                     None => Err(Refusal::Unavailable("the wait was abandoned".to_owned())),
                 }
-            });
-            Ok(answer)
-        };
-        call().unwrap_or_else(|refusal| ready(Err(refusal)))
+            }))
+        })
     }
 
     fn await_outcomes(
@@ -145,68 +139,47 @@ impl TaskClient for RunnerClient {
         ids: Vec<InvocationId>,
         mode: AwaitMode,
     ) -> Answer<Vec<(usize, Outcome)>> {
-        let wait = || {
+        answer(|| {
             let (core, fiber) = self.core_and_fiber(caller)?;
             if mode == AwaitMode::Any && ids.is_empty() {
-                return Err(Refusal::BadArguments(
-                    "awaiting any of no invocations would never end".to_owned(),
-                ));
+                let message = "awaiting any of no invocations would never end";
+                return Err(Refusal::BadArguments(message.to_owned()));
             }
             let caller = Some((caller.id, Arc::clone(&fiber.claim.task)));
             let wait_for = WaitFor { caller, depth: fiber.claim.depth, ids: ids.clone(), mode };
-            let (wait, unknown) = core.registry.register(wait_for)?;
+            let (outcomes, unknown) = AwaitOutcomes::register(&core, wait_for)?;
             core.scheduler.promote(&ids, |id| core.registry.urgency_of(id));
-            let outcomes = AwaitOutcomes::new(Arc::clone(&core), wait);
-            if !unknown.is_empty() {
-                core.tell(|messages| messages.look_ups.extend(unknown));
-            }
-            let answer: Answer<_> = match mode {
+            core.look_up(unknown);
+            Ok(match mode {
                 AwaitMode::All | AwaitMode::Any => Box::pin(outcomes),
                 // Dropping the wait abandons it. Time is looked at after the results: what is
                 // there is taken, however late.
                 AwaitMode::AnyWithin(time) => {
                     Box::pin(async move { timeout(time, outcomes).await.unwrap_or_else(|_| Ok(Vec::new())) })
                 }
-            };
-            Ok(answer)
-        };
-        wait().unwrap_or_else(|refusal| ready(Err(refusal)))
+            })
+        })
     }
 
     fn status(&self, id: InvocationId) -> Answer<Status> {
-        match self.core() {
-            Ok(core) => {
-                let (sender, receiver) = oneshot::channel();
-                core.tell(|messages| messages.statuses.push((id, sender)));
-                answered(receiver)
-            }
-            Err(refusal) => ready(Err(refusal)),
-        }
+        answer(|| Ok(ask(&self.core()?, |messages, reply| messages.statuses.push((id, reply)))))
     }
 
     fn cancel(&self, id: InvocationId) -> Answer<bool> {
-        match self.core() {
-            Ok(core) => {
-                let (reply, receiver) = oneshot::channel();
-                let cancel = Cancel { id, message: "cancelled by another task".to_owned() };
-                core.tell(|messages| messages.cancels.push(CancelMessage { cancel, reply }));
-                answered(receiver)
-            }
-            Err(refusal) => ready(Err(refusal)),
-        }
+        let cancel = Cancel { id, message: "cancelled by another task".to_owned() };
+        let put = |messages: &mut Messages, reply| messages.cancels.push(CancelMessage { cancel, reply });
+        answer(|| Ok(ask(&self.core()?, put)))
     }
 
     fn progress(&self, caller: &Caller, progress: Progress) {
         if let Ok((core, fiber)) = self.core_and_fiber(caller) {
-            fiber.note_progress(progress);
-            core.tell_noted(&fiber);
+            core.note(&fiber, |notes| notes.progress = Some(progress));
         }
     }
 
     fn log(&self, caller: &Caller, entries: Vec<LogEntry>) {
         if let Ok((core, fiber)) = self.core_and_fiber(caller) {
-            fiber.note_logs(entries);
-            core.tell_noted(&fiber);
+            core.note(&fiber, |notes| notes.logs.extend(entries));
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::executor::Executor;
-use super::fiber::{Fiber, Kill, Resume};
+use super::fiber::{Fiber, Kill, Notes, Resume};
 use super::idle::Idle;
 use super::inbox::Inbox;
 use super::ledger::Ledger;
@@ -100,11 +100,6 @@ impl Core {
         self.inbox.call();
     }
 
-    /// Moves on to killing: the grace time is over.
-    pub(super) fn end_grace(&self) {
-        self.stage.fetch_max(Stage::Killing as u8, Ordering::AcqRel);
-    }
-
     /// Whether the runner was asked to stop.
     pub(super) fn is_stopping(&self) -> bool {
         self.stage() != Stage::Working
@@ -124,9 +119,9 @@ impl Core {
         }
     }
 
-    /// Tells the ledger that a fiber has notes. They are written with the next batch,
-    /// or soon.
-    pub(super) fn tell_noted(&self, fiber: &Arc<Fiber>) {
+    /// Notes something of a fiber: it is written with the next batch, or soon.
+    pub(super) fn note(&self, fiber: &Arc<Fiber>, add: impl FnOnce(&mut Notes)) {
+        fiber.note(add);
         self.inbox.put_noted(fiber);
     }
 
@@ -148,7 +143,7 @@ impl Core {
 
     /// The tasks that this runner claims.
     pub(super) fn tasks(&self) -> Arc<TaskSet> {
-        self.options.only_tasks.clone().unwrap_or_else(|| self.executor.tasks())
+        self.options.tasks_of(&*self.executor)
     }
 
     /// Finds the live fiber of an invocation.

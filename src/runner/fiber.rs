@@ -52,10 +52,10 @@ pub(super) struct Fiber {
 
 /// The notes of an attempt that are not reported yet.
 #[derive(Default)]
-struct Notes {
-    observed: Vec<(UnixMicros, Event)>,
-    logs: Vec<LogEntry>,
-    progress: Option<Progress>,
+pub(super) struct Notes {
+    pub(super) observed: Vec<(UnixMicros, Event)>,
+    pub(super) logs: Vec<LogEntry>,
+    pub(super) progress: Option<Progress>,
 }
 
 /// The reason for which a guest is killed.
@@ -153,19 +153,9 @@ impl Fiber {
         if self.has_run.swap(true, Ordering::AcqRel) { Event::Resume } else { Event::Start }
     }
 
-    /// Notes an event.
-    pub(super) fn note(&self, at: UnixMicros, event: Event) {
-        self.notes.lock().observed.push((at, event));
-    }
-
-    /// Notes log entries of the guest.
-    pub(super) fn note_logs(&self, logs: Vec<LogEntry>) {
-        self.notes.lock().logs.extend(logs);
-    }
-
-    /// Notes the progress of the guest.
-    pub(super) fn note_progress(&self, progress: Progress) {
-        self.notes.lock().progress = Some(progress);
+    /// Adds to the notes.
+    pub(super) fn note(&self, add: impl FnOnce(&mut Notes)) {
+        add(&mut self.notes.lock());
     }
 
     /// Makes a report of everything noted since the last one; `None` if that's

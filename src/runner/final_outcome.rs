@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::core::Core;
 use super::parking::AwaitOutcomes;
 use super::registry::WaitFor;
-use super::stage::Stage;
+use super::stage::{Stage, stopped};
 use crate::model::{AwaitMode, InvocationId, Outcome, Refusal};
 
 /// A wait for the outcome of one invocation; see
@@ -24,11 +24,8 @@ impl FinalOutcome {
     /// Begins to wait.
     pub(super) fn new(core: &Arc<Core>, id: InvocationId) -> Self {
         let wait_for = WaitFor { caller: None, depth: 0, ids: vec![id], mode: AwaitMode::All };
-        let outcomes = core.registry.register(wait_for).map(|(wait, unknown)| {
-            let outcomes = AwaitOutcomes::new(Arc::clone(core), wait);
-            if !unknown.is_empty() {
-                core.tell(|messages| messages.look_ups.extend(unknown));
-            }
+        let outcomes = AwaitOutcomes::register(core, wait_for).map(|(outcomes, unknown)| {
+            core.look_up(unknown);
             outcomes
         });
         Self { core: Arc::clone(core), outcomes }
@@ -78,7 +75,6 @@ impl Future for FinalOutcome {
     type Output = Result<Outcome, Refusal>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let stopped = || Refusal::Unavailable("the runner has stopped".to_owned());
         self.poll_outcome(context).map(|answer| answer?.ok_or_else(stopped))
     }
 }

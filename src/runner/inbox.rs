@@ -14,8 +14,14 @@ use tokio::sync::oneshot;
 
 use super::fiber::Fiber;
 use super::wait::Wait;
-use crate::model::{InvocationId, Refusal, Status};
-use crate::store::{AttemptEnd, Bill, Cancel, NewInvocation, Report};
+use crate::model::{Claim, InvocationId, Refusal, Status};
+use crate::store::{AttemptEnd, Bill, Cancel, NewInvocation};
+
+/// The way on which the ledger answers a question.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
+
+/// An invocation whose status is asked for, and the receiver of the answer.
+pub(super) type StatusMessage = (InvocationId, Reply<Status>);
 
 /// Children to be submitted together, and the receiver of the answer.
 pub(super) struct SubmitMessage {
@@ -35,7 +41,7 @@ impl SubmitMessage {
 /// The receiver of the answer to a submit.
 pub(super) enum SubmitReply {
     /// A guest that waits for the ids.
-    Ids(oneshot::Sender<Result<Vec<InvocationId>, Refusal>>),
+    Ids(Reply<Vec<InvocationId>>),
     /// A guest that waits for the result: told only if there will be none.
     Result(Arc<Wait>),
 }
@@ -43,7 +49,7 @@ pub(super) enum SubmitReply {
 /// An invocation to be cancelled, and the receiver of the answer.
 pub(super) struct CancelMessage {
     pub(super) cancel: Cancel,
-    pub(super) reply: oneshot::Sender<Result<bool, Refusal>>,
+    pub(super) reply: Reply<bool>,
 }
 
 /// The messages since the ledger last drained the inbox.
@@ -55,13 +61,13 @@ pub(super) struct Messages {
     /// Fibers whose attempt ended.
     pub(super) ends: Vec<(Arc<Fiber>, AttemptEnd)>,
     /// Claims that ended without ever becoming a fiber.
-    pub(super) unstarted: Vec<Report>,
+    pub(super) unstarted: Vec<(Claim, AttemptEnd)>,
     /// Bills of attempts that another process had ended.
     pub(super) bills: Vec<Bill>,
     /// Ids that a waiter must know about.
     pub(super) look_ups: Vec<InvocationId>,
     pub(super) cancels: Vec<CancelMessage>,
-    pub(super) statuses: Vec<(InvocationId, oneshot::Sender<Result<Status, Refusal>>)>,
+    pub(super) statuses: Vec<StatusMessage>,
     /// A slot has nothing to do.
     pub(super) is_hungry: bool,
     /// The store may have changed without us.

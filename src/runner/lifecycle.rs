@@ -25,8 +25,8 @@ pub struct Runner {
 /// The threads of a runner, and what ends with them.
 struct Threads {
     slots: Vec<JoinHandle<()>>,
-    ledger: JoinHandle<()>,
-    trust: JoinHandle<()>,
+    ledger: Option<JoinHandle<()>>,
+    lease: Option<JoinHandle<()>>,
     /// Ends when the ledger has: nothing tells of changes after that.
     _watch: Watch,
     /// Timers and sockets of guests.
@@ -54,13 +54,12 @@ impl Runner {
                 options.max_live, options.slots
             )));
         }
-        let refused = |what| move |source| RunnerError::System { what, source };
         let reactor = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("reactor")
             .enable_all()
             .build()
-            .map_err(refused("a reactor for guests' timers"))?;
+            .map_err(|source| RunnerError::System { what: "a reactor for guests' timers", source })?;
         let core = Arc::new(Core::new(store, executor, clock, options));
         let watcher = Arc::downgrade(&core);
         let watch = core.store.watch(Arc::new(move || {
@@ -68,45 +67,29 @@ impl Runner {
                 core.tell_foreign_change();
             }
         }))?;
-        let mut runner = Self { core: Arc::clone(&core), threads: None };
-        let ledger = {
-            let core = Arc::clone(&core);
-            std::thread::Builder::new()
-                .name("ledger".to_owned())
-                .spawn(move || turn::run(&core))
-                .map_err(refused("the ledger thread"))?
-        };
-        let trust = {
-            let core = Arc::clone(&core);
-            std::thread::Builder::new().name("lease".to_owned()).spawn(move || core.watch_lease())
-        };
-        let trust = match trust {
-            Ok(trust) => trust,
-            Err(source) => {
-                core.advance(Stage::Draining);
-                return Err(RunnerError::System { what: "the lease thread", source });
-            }
-        };
-        let client: Arc<dyn TaskClient> = Arc::new(RunnerClient::new(&Arc::downgrade(&core)));
-        let mut threads = Threads { slots: Vec::new(), ledger, trust, _watch: watch, reactor };
-        for number in 0..core.options.slots {
-            let core = Arc::clone(&core);
-            let client = Arc::clone(&client);
+        let threads = Threads { slots: Vec::new(), ledger: None, lease: None, _watch: watch, reactor };
+        // Whatever fails from here on, dropping it ends the threads that have started.
+        let mut runner = Self { core, threads: Some(threads) };
+        runner.start_threads()?;
+        Ok(runner)
+    }
+
+    fn start_threads(&mut self) -> Result<(), RunnerError> {
+        let Some(threads) = &mut self.threads else { return Ok(()) };
+        let core = Arc::clone(&self.core);
+        threads.ledger = Some(spawn("ledger", "the ledger thread", move || turn::run(&core))?);
+        let core = Arc::clone(&self.core);
+        threads.lease = Some(spawn("lease", "the lease thread", move || core.watch_lease())?);
+        let client: Arc<dyn TaskClient> = Arc::new(RunnerClient::new(&Arc::downgrade(&self.core)));
+        for number in 0..self.core.options.slots {
+            let (core, client) = (Arc::clone(&self.core), Arc::clone(&client));
             let reactor = threads.reactor.handle().clone();
-            let spawned = std::thread::Builder::new().name(format!("slot-{number}")).spawn(move || {
+            threads.slots.push(spawn(&format!("slot-{number}"), "a slot thread", move || {
                 let _reactor = reactor.enter();
                 slot::run(&core, &client, number);
-            });
-            match spawned {
-                Ok(thread) => threads.slots.push(thread),
-                Err(source) => {
-                    runner.threads = Some(threads);
-                    return Err(RunnerError::System { what: "a slot thread", source });
-                }
-            }
+            })?);
         }
-        runner.threads = Some(threads);
-        Ok(runner)
+        Ok(())
     }
 
     /// A handle for other threads: it steers the runner also while this one
@@ -156,28 +139,36 @@ impl Runner {
             return;
         };
         self.handle().drain();
-        if threads.ledger.join().is_err() {
-            tracing::error!("the ledger thread panicked");
-        }
+        threads.ledger.map(join);
         self.core.advance(Stage::Stopped);
         self.core.trust.stop();
-        if threads.trust.join().is_err() {
-            tracing::error!("the lease thread panicked");
-        }
+        threads.lease.map(join);
         self.core.scheduler.stop();
         for thread in threads.slots {
             // The ledger has waited for every guest that could be ended. A
             // thread that still has one, or makes one, hangs in the operating system,
             // and the invocation was given back without it.
             if self.core.counters.live() == 0 && self.core.scheduler.load().busy == 0 {
-                if thread.join().is_err() {
-                    tracing::error!("a slot thread panicked");
-                }
-            } else {
-                drop(thread);
+                join(thread);
             }
         }
         threads.reactor.shutdown_background();
+    }
+}
+
+fn spawn(
+    name: &str,
+    what: &'static str,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, RunnerError> {
+    let builder = std::thread::Builder::new().name(name.to_owned());
+    builder.spawn(run).map_err(|source| RunnerError::System { what, source })
+}
+
+fn join(thread: JoinHandle<()>) {
+    let name = thread.thread().name().unwrap_or_default().to_owned();
+    if thread.join().is_err() {
+        tracing::error!("the {name} thread panicked");
     }
 }
 

@@ -83,9 +83,9 @@ mod tests {
             let how = EndKind::Final(Outcome::Failure(Arc::new(failure)));
             let end = AttemptEnd::unstarted(UnixMicros(0), how);
             let id = InvocationId::generate();
-            LogObserver.observe(&Observation::Ended { id, attempt: 2, task: Some("a.task"), end: &end });
+            LogObserver.observe(&Observation::Ended { id, attempt: 2, task: "a.task", end: &end });
             let end = AttemptEnd::unstarted(UnixMicros(0), EndKind::Release);
-            LogObserver.observe(&Observation::Ended { id, attempt: 3, task: None, end: &end });
+            LogObserver.observe(&Observation::Ended { id, attempt: 3, task: "a.task", end: &end });
         });
         let text = String::from_utf8(lines.0.lock().clone()).expect("a text");
         let lines: Vec<_> = text.lines().collect();

@@ -50,8 +50,8 @@ pub enum Observation<'a> {
         id: InvocationId,
         /// The attempt, from 1.
         attempt: u32,
-        /// The full id of its task; `None` if it ended before it had a guest.
-        task: Option<&'a str>,
+        /// The full id of its task.
+        task: &'a str,
         /// Its end, with its usage.
         end: &'a AttemptEnd,
     },

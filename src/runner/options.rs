@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::executor::Executor;
 use super::observer::Observers;
 use crate::model::InvocationId;
 use crate::store::{Keep, StoreError, TaskSet};
@@ -30,6 +31,13 @@ pub struct RunnerOptions {
     pub only_tasks: Option<Arc<TaskSet>>,
     /// Are told what the runner does.
     pub observers: Observers,
+}
+
+impl RunnerOptions {
+    /// Returns the tasks that a runner with this executor claims.
+    pub(super) fn tasks_of(&self, executor: &dyn Executor) -> Arc<TaskSet> {
+        self.only_tasks.clone().unwrap_or_else(|| executor.tasks())
+    }
 }
 
 impl Default for RunnerOptions {

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::core::Core;
+use super::registry::WaitFor;
 use super::wait::Wait;
-use crate::model::{Outcome, Refusal};
+use crate::model::{InvocationId, Outcome, Refusal};
 
 thread_local! {
     /// Whether the future that this thread polls has stopped in a wait for
@@ -34,6 +35,15 @@ pub(super) struct AwaitOutcomes {
 }
 
 impl AwaitOutcomes {
+    /// Registers a wait. Returns it, and the ids that must be looked up: see [`Registry::register`].
+    pub(super) fn register(
+        core: &Arc<Core>,
+        wait_for: WaitFor,
+    ) -> Result<(Self, Vec<InvocationId>), Refusal> {
+        let (wait, unknown) = core.registry.register(wait_for)?;
+        Ok((Self::new(Arc::clone(core), wait), unknown))
+    }
+
     pub(super) fn new(core: Arc<Core>, wait: Arc<Wait>) -> Self {
         Self { core, wait }
     }

@@ -4,7 +4,7 @@
 //! guest, a store or a waker. A condition variable wakes idle slot threads, one
 //! for each piece of work.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
@@ -228,23 +228,19 @@ impl Scheduler {
     /// Moves claims ahead of others that have not started and are awaited from now on.
     pub(super) fn promote(&self, ids: &[InvocationId], urgency_of: impl Fn(InvocationId) -> Option<Urgency>) {
         let mut queues = self.queues.lock();
-        if queues.ready.is_empty() {
+        let count = queues.ready.len();
+        if count == 0 {
             return;
         }
-        let ids: std::collections::HashSet<_> = ids.iter().copied().collect();
-        let mut rest = VecDeque::with_capacity(queues.ready.len());
-        let mut promoted = false;
-        for claim in std::mem::take(&mut queues.ready) {
+        let ids: HashSet<_> = ids.iter().collect();
+        for _ in 0..count {
+            let Some(claim) = queues.ready.pop_front() else { break };
             match ids.contains(&claim.id).then(|| urgency_of(claim.id)).flatten() {
-                Some(urgency) => {
-                    promoted = true;
-                    queues.awaited.insert(urgency, claim);
-                }
-                None => rest.push_back(claim),
+                Some(urgency) => drop(queues.awaited.insert(urgency, claim)),
+                None => queues.ready.push_back(claim),
             }
         }
-        queues.ready = rest;
-        if promoted && queues.idle > 0 {
+        if queues.ready.len() < count && queues.idle > 0 {
             self.work_or_stop.notify_one();
         }
     }

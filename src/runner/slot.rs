@@ -12,7 +12,7 @@ use super::scheduler::Work;
 use super::scheduler::handover::soon_free;
 use super::stage::Stage;
 use crate::model::{Claim, Event, Failure, FailureKind, Outcome, TaskClient, Usage};
-use crate::store::{AttemptEnd, EndKind, Report};
+use crate::store::{AttemptEnd, EndKind};
 
 /// Runs a slot thread.
 pub(super) fn run(core: &Arc<Core>, client: &Arc<dyn TaskClient>, slot: usize) {
@@ -60,11 +60,11 @@ fn start(core: &Arc<Core>, client: &Arc<dyn TaskClient>, slot: usize, claim: Cla
         Some(Kill::Release) => EndKind::Release,
         None => EndKind::Final(Outcome::Failure(Arc::new(failure))),
     };
-    let report = Report::unstarted(&claim, AttemptEnd::unstarted(core.clock.now(), how));
+    let (depth, end) = (claim.depth, AttemptEnd::unstarted(core.clock.now(), how));
     // Before the slot is free: a runner that stops is done when all slots are
     // free and nothing lies in the inbox.
-    core.inbox.put(|messages| messages.unstarted.push(report));
-    core.scheduler.leave_slot(1, claim.depth);
+    core.inbox.put(|messages| messages.unstarted.push((claim, end)));
+    core.scheduler.leave_slot(1, depth);
     core.see_to_messages();
     None
 }
@@ -139,8 +139,8 @@ fn run_guest(core: &Arc<Core>, fiber: &Arc<Fiber>, mut future: GuestFuture) -> L
     let waker = Waker::from(Arc::clone(fiber));
     let mut context = Context::from_waker(&waker);
     if fiber.killed().is_none() {
-        fiber.note(core.clock.now(), fiber.next_start());
-        core.tell_noted(fiber);
+        let event = (core.clock.now(), fiber.next_start());
+        core.note(fiber, |notes| notes.observed.push(event));
     }
     loop {
         if let Some(why) = fiber.killed() {
@@ -170,8 +170,8 @@ fn run_guest(core: &Arc<Core>, fiber: &Arc<Fiber>, mut future: GuestFuture) -> L
                 // The future must be in place, and the note made, before anybody
                 // can resume the fiber.
                 *fiber.future.lock() = Some(future);
-                fiber.note(core.clock.now(), Event::Await);
-                core.tell_noted(fiber);
+                let at = core.clock.now();
+                core.note(fiber, |notes| notes.observed.push((at, Event::Await)));
                 let slice = fiber.control.end_slice();
                 if fiber.step(Phase::Polled, Phase::Parked) {
                     return Left::Parked(slice);
@@ -179,7 +179,8 @@ fn run_guest(core: &Arc<Core>, fiber: &Arc<Fiber>, mut future: GuestFuture) -> L
                 // Its results came while it was being polled.
                 fiber.set_polled();
                 fiber.control.begin_slice();
-                fiber.note(core.clock.now(), Event::Resume);
+                let at = core.clock.now();
+                fiber.note(|notes| notes.observed.push((at, Event::Resume)));
                 match fiber.future.lock().take() {
                     Some(back) => future = back,
                     None => return Left::Killed(Kill::NotOurs),

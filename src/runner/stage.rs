@@ -2,9 +2,16 @@
 
 use std::time::Duration;
 
+use crate::model::Refusal;
+
 /// After the grace time, guests get this long to be killed. A guest that is stuck in
 /// the operating system after that is abandoned: a stop is bounded.
 pub(super) const KILL_PATIENCE: Duration = Duration::from_millis(800);
+
+/// Refuses what a runner is asked for that has stopped.
+pub(super) fn stopped() -> Refusal {
+    Refusal::Unavailable("the runner has stopped".to_owned())
+}
 
 /// The stage of a runner, which only ever grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

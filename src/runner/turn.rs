@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 use self::perform::{give_up, leave_alone, perform, refuse_all};
 use super::core::Core;
 use super::inbox::Messages;
-use super::ledger::{Committed, Effect, Ledger, Plan, STALE_PREFETCH, Standstill, View, extends_lease};
+use super::ledger::{Committed, Duty, Effect, Ledger, Plan, STALE_PREFETCH, Standstill, View, extends_lease};
 use super::observer::Observation;
-use super::stage::Stage;
-use crate::model::Refusal;
-use crate::store::{Receipt, StoreError};
+use super::stage::{Stage, stopped};
+use crate::model::InvocationId;
+use crate::store::{Batch, Receipt, StoreError};
 
 /// Notes wait this long for company before they are written on their own.
 const NOTES_BEAT: Duration = Duration::from_millis(25);
@@ -29,7 +29,7 @@ pub(super) fn run(core: &Arc<Core>) {
             turn(core, &mut ledger);
             if core.stage() >= Stage::Draining && stop::is_done(core, &ledger) {
                 core.advance(Stage::Stopped);
-                core.registry.refuse_outsiders(&Refusal::Unavailable("the runner has stopped".to_owned()));
+                core.registry.refuse_outsiders(&stopped());
                 return;
             }
             ledger.alarm = next_alarm(core, &mut ledger);
@@ -66,6 +66,13 @@ impl Core {
                 Some(mut ledger) => turn_for_ledger_thread(self, &mut ledger),
                 None => return,
             }
+        }
+    }
+
+    /// Has the ledger look ids up for a waiter.
+    pub(super) fn look_up(self: &Arc<Self>, ids: Vec<InvocationId>) {
+        if !ids.is_empty() {
+            self.tell(|messages| messages.look_ups.extend(ids));
         }
     }
 
@@ -142,13 +149,13 @@ fn take_turn(core: &Arc<Core>, ledger: &mut Ledger) {
     }
     let mut plan = ledger.plan(messages, &view);
     let asks_next_due = plan.asks_next_due;
-    let statuses = std::mem::take(&mut plan.asked.statuses);
+    let statuses = std::mem::take(&mut plan.statuses);
     if !plan.batch.is_empty() {
         let began = Instant::now();
         match core.store.commit(&plan.batch) {
             Ok(receipt) => settle(core, ledger, plan, receipt, began),
             Err(error) => {
-                plan.asked.statuses = statuses;
+                plan.statuses = statuses;
                 return fail(core, ledger, plan, began, &error);
             }
         }
@@ -162,7 +169,7 @@ fn take_turn(core: &Arc<Core>, ledger: &mut Ledger) {
     look_up::look_up(core, ledger, statuses);
     let view = view_of(core, ledger, Instant::now());
     break_standstill(core, ledger, &view);
-    perform_apart(core, ledger, &view);
+    sweep(core, ledger, &view);
     look_up::announce_idle(core, ledger);
     // A failure in this turn has begun a pause that is not over yet.
     ledger.back_off.end_if_over(Instant::now());
@@ -272,25 +279,24 @@ fn break_standstill(core: &Core, ledger: &mut Ledger, view: &View<'_>) {
     }
 }
 
-/// Performs the duties that have transactions of their own.
-fn perform_apart(core: &Core, ledger: &mut Ledger, view: &View<'_>) {
-    let mut fault = None;
-    ledger.perform_apart(view, |batch| {
-        let began = Instant::now();
-        let receipt = core.store.commit(batch);
-        let now = Instant::now();
-        match receipt {
-            Ok(receipt) => (Some(receipt), began, now),
-            Err(error) => {
-                match error {
-                    StoreError::Upgraded { .. } => fault = Some(error),
-                    _ => tracing::warn!(%error, "old invocations could not be removed; trying again later"),
-                }
-                (None, began, now)
+/// Removes old invocations, if that is due, in a transaction of its own.
+fn sweep(core: &Core, ledger: &mut Ledger, view: &View<'_>) {
+    let mut batch = Batch::default();
+    ledger.sweep.plan(view, &mut batch);
+    if batch.is_empty() {
+        return;
+    }
+    let began = Instant::now();
+    let committed = core.store.commit(&batch);
+    let now = Instant::now();
+    match committed {
+        Ok(receipt) => ledger.sweep.settle(&batch, &receipt, began, now),
+        Err(error) => {
+            ledger.sweep.fail(&batch, began, now);
+            if let StoreError::Upgraded { .. } = error {
+                return stop::abandon(core, ledger, &error);
             }
+            tracing::warn!(%error, "old invocations could not be removed; trying again later");
         }
-    });
-    if let Some(error) = fault {
-        stop::abandon(core, ledger, &error);
     }
 }

@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use crate::model::{Claim, InvocationId, Outcome, Refusal, RunnerId, Usage};
 use crate::runner::fiber::Fiber;
-use crate::runner::inbox::SubmitMessage;
+use crate::runner::inbox::{Reply, SubmitMessage};
 use crate::runner::wait::Wait;
 use crate::store::AttemptEnd;
 
 /// One thing to do. Effects are performed in the order in which they were found.
 pub(in crate::runner) enum Effect {
     /// Answers a guest that waits for the ids of its children.
-    AnswerSubmit(oneshot::Sender<Result<Vec<InvocationId>, Refusal>>, Result<Vec<InvocationId>, Refusal>),
+    AnswerSubmit(Reply<Vec<InvocationId>>, Result<Vec<InvocationId>, Refusal>),
     /// Submits the rest of a large submit with the next turn.
     SubmitRest(SubmitMessage),
     /// Tells the registry that an awaited child is in the store now.
@@ -23,16 +21,10 @@ pub(in crate::runner) enum Effect {
     /// Ends a wait without an answer.
     RefuseWait(Arc<Wait>, Refusal),
     /// Answers a guest that has cancelled something.
-    AnswerCancel(oneshot::Sender<Result<bool, Refusal>>, Result<bool, Refusal>),
+    AnswerCancel(Reply<bool>, Result<bool, Refusal>),
     /// An attempt of this runner has ended, and the store has its end: counts it, and answers
     /// the waiters if it was the last.
-    End {
-        id: InvocationId,
-        attempt: u32,
-        end: AttemptEnd,
-        /// The fiber that ran it, if it had one.
-        fiber: Option<Arc<Fiber>>,
-    },
+    End { id: InvocationId, attempt: u32, task: Arc<str>, end: AttemptEnd },
     /// An invocation is final by the store's decision: answers its waiters and ends its guest.
     Finish(InvocationId, Outcome),
     /// Gives up an invocation that is another's now, or final, with its guest.

@@ -1,43 +1,69 @@
-//! Reports on their way into the store.
+//! Reports on their way into the store, and the share of large messages that one turn takes.
+//!
+//! Everybody's commit waits for the one before it: a guest that submits a hundred thousand
+//! children, awaits as many, or returns megabytes, must not make its neighbours wait for
+//! all of that. So each turn takes a share of it, and small reports go before the rest. Guests that
+//! produce more than the store can take have to wait for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::model::InvocationId;
 use crate::runner::fiber::Fiber;
-use crate::store::Report;
+use crate::store::{NewInvocation, Report};
 
-/// Reports that are not written yet, each with its fiber if it has one.
+/// Children of one submit that one turn takes: so many, or one that is as large.
+const CHILDREN: usize = 1_000;
+const CHILDREN_BYTES: usize = 1 << 20;
+
+/// Ids that one turn looks up.
+pub(in crate::runner) const LOOK_UPS: usize = 1_000;
+
+/// A report with more bytes is large.
+const LARGE: usize = 64 << 10;
+
+/// A turn takes one large report, or several that are not larger together than this.
+const REPORTS_BYTES: usize = 4 << 20;
+
+/// The attempt that a report is about.
+pub(in crate::runner) enum Attempt {
+    /// It has had a guest.
+    Started(Arc<Fiber>),
+    /// It never had one; its task.
+    Unstarted(Arc<str>),
+}
+
+/// Reports that are not written yet, each with its attempt.
 #[derive(Default)]
 pub(in crate::runner) struct Held {
     pub(in crate::runner) reports: Vec<Report>,
-    pub(super) fibers: Vec<Option<Arc<Fiber>>>,
+    pub(super) attempts: Vec<Attempt>,
     /// The first so many were in a commit that failed, and may be written.
     pub(in crate::runner) doubtful: usize,
 }
 
 impl Held {
     /// Adds one to the end.
-    pub(super) fn push(&mut self, report: Report, fiber: Option<Arc<Fiber>>) {
+    pub(super) fn push(&mut self, report: Report, attempt: Attempt) {
         self.reports.push(report);
-        self.fibers.push(fiber);
+        self.attempts.push(attempt);
     }
 
     /// Takes one from the end.
-    pub(in crate::runner) fn pop(&mut self) -> Option<(Report, Option<Arc<Fiber>>)> {
-        Some((self.reports.pop()?, self.fibers.pop()?))
+    pub(in crate::runner) fn pop(&mut self) -> Option<(Report, Attempt)> {
+        Some((self.reports.pop()?, self.attempts.pop()?))
     }
 
     /// Puts one to the other end, so that the next attempt to write begins with another.
-    pub(in crate::runner) fn put_first(&mut self, report: Report, fiber: Option<Arc<Fiber>>) {
+    pub(in crate::runner) fn put_first(&mut self, report: Report, attempt: Attempt) {
         self.reports.insert(0, report);
-        self.fibers.insert(0, fiber);
+        self.attempts.insert(0, attempt);
     }
 
     /// Appends `later`, which is empty then.
     pub(super) fn append(&mut self, later: &mut Self) {
         self.reports.append(&mut later.reports);
-        self.fibers.append(&mut later.fibers);
+        self.attempts.append(&mut later.attempts);
     }
 
     /// Whether there are none.
@@ -48,8 +74,8 @@ impl Held {
     /// Whether one of them ends an attempt that a rule may have counted: that lets another
     /// start.
     pub(super) fn may_free_lane(&self) -> bool {
-        self.reports.iter().any(|report| report.end.is_some())
-            && self.fibers.iter().flatten().any(|fiber| fiber.claim.has_lane)
+        let has_lane = |one: &Attempt| matches!(one, Attempt::Started(fiber) if fiber.claim.has_lane);
+        self.reports.iter().any(|report| report.end.is_some()) && self.attempts.iter().any(has_lane)
     }
 
     /// The size of the outcomes, in bytes.
@@ -63,8 +89,8 @@ impl Held {
     pub(super) fn merge(&mut self) {
         let mut places: HashMap<(InvocationId, u32), usize> = HashMap::new();
         let mut merged = Self::default();
-        let fibers = std::mem::take(&mut self.fibers);
-        for (mut report, fiber) in std::mem::take(&mut self.reports).into_iter().zip(fibers) {
+        let held = std::mem::take(self);
+        for (mut report, attempt) in held.reports.into_iter().zip(held.attempts) {
             // A release gives the attempt's number back: what follows is another's.
             match places.get(&(report.id, report.attempt)).map(|place| &mut merged.reports[*place]) {
                 Some(earlier) if earlier.end.is_none() && earlier.runner == report.runner => {
@@ -75,10 +101,113 @@ impl Held {
                 }
                 _ => {
                     places.insert((report.id, report.attempt), merged.reports.len());
-                    merged.push(report, fiber);
+                    merged.push(report, attempt);
                 }
             }
         }
         *self = merged;
+    }
+
+    /// Takes out the reports that are more than one turn's share. Reports of one invocation stay in
+    /// their order.
+    pub(super) fn split_share(&mut self) -> Self {
+        let mut later = Self::default();
+        let mut left = REPORTS_BYTES;
+        let mut has_large = false;
+        let is_over = |bytes: usize, left: usize, has_large: bool| bytes > LARGE && has_large && bytes > left;
+        if !self.reports.iter().any(|report| bytes(report) > LARGE) {
+            return later;
+        }
+        let mut is_later = HashSet::new();
+        let all = std::mem::take(self);
+        for (report, attempt) in all.reports.into_iter().zip(all.attempts) {
+            let bytes = bytes(&report);
+            if is_later.contains(&report.id) || is_over(bytes, left, has_large) {
+                is_later.insert(report.id);
+                later.push(report, attempt);
+                continue;
+            }
+            if bytes > LARGE {
+                has_large = true;
+                left = left.saturating_sub(bytes);
+            }
+            self.push(report, attempt);
+        }
+        later
+    }
+}
+
+/// Counts the children that are the share of one turn.
+pub(super) fn share_of_children(children: &[NewInvocation]) -> usize {
+    let mut bytes = 0;
+    let fits = |child: &&NewInvocation| {
+        bytes += child.arguments.len();
+        bytes <= CHILDREN_BYTES
+    };
+    children.iter().take(CHILDREN).take_while(fits).count().max(children.len().min(1))
+}
+
+fn bytes(report: &Report) -> usize {
+    let logs: usize = report.logs.iter().map(|entry| entry.text.len()).sum();
+    logs + report.end.as_ref().map_or(0, |end| end.how.outcome_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ComponentDigest, InvocationId, Outcome, RunnerId, UnixMicros};
+    use crate::store::{AttemptEnd, EndKind};
+
+    fn child(bytes: usize) -> NewInvocation {
+        NewInvocation::new("task", ComponentDigest::from_bytes([0; 32]), "x".repeat(bytes))
+    }
+
+    fn report(id: InvocationId, bytes: usize) -> Report {
+        let how = EndKind::Final(Outcome::Value("x".repeat(bytes).into()));
+        Report {
+            id,
+            runner: RunnerId::generate(),
+            attempt: 1,
+            observed: Vec::new(),
+            logs: Vec::new(),
+            progress: None,
+            component_digest: None,
+            end: Some(AttemptEnd::unstarted(UnixMicros(0), how)),
+        }
+    }
+
+    #[test]
+    fn a_share_of_children_has_a_number_and_a_size() {
+        assert_eq!(share_of_children(&[]), 0);
+        assert_eq!(share_of_children(&vec![child(2); CHILDREN]), CHILDREN);
+        assert_eq!(share_of_children(&vec![child(2); CHILDREN + 1]), CHILDREN);
+        assert_eq!(share_of_children(&[child(CHILDREN_BYTES), child(2)]), 1);
+        assert_eq!(
+            share_of_children(&[child(CHILDREN_BYTES + 1), child(2)]),
+            1,
+            "what is larger than a share is one"
+        );
+        assert_eq!(share_of_children(&[child(2), child(CHILDREN_BYTES)]), 1);
+    }
+
+    #[test]
+    fn what_is_small_goes_before_what_is_large() {
+        let ids: Vec<_> = (0..4).map(|_| InvocationId::generate()).collect();
+        let mut held = Held::default();
+        // The last is of the same invocation as the second, which has to wait.
+        for (id, bytes) in [(0, REPORTS_BYTES), (1, LARGE + 1), (2, 10), (3, LARGE), (1, 10)] {
+            held.push(report(ids[id], bytes), Attempt::Unstarted("task".into()));
+        }
+        let later = held.split_share();
+        let of = |held: &Held| held.reports.iter().map(|report| report.id).collect::<Vec<_>>();
+        assert_eq!(of(&held), [ids[0], ids[2], ids[3]]);
+        assert_eq!(of(&later), [ids[1], ids[1]]);
+        assert_eq!((held.attempts.len(), later.attempts.len()), (3, 2));
+        assert_eq!(later.outcome_bytes(), LARGE + 11);
+
+        let mut later = later;
+        assert!(later.split_share().is_empty(), "a large one goes if there is no other");
+        held.append(&mut later);
+        assert_eq!(of(&held).len(), 5);
     }
 }

@@ -3,33 +3,26 @@
 //! Everything here is pure: it looks at its arguments and changes the ledger's own state.
 //! `turn.rs` gathers, commits and performs; see `docs/design/runner-turn.md`.
 
-mod asked;
 mod claims;
-mod duty;
+mod duties;
 mod effect;
-mod fail;
-mod heartbeat;
 mod held;
 mod outage;
 mod plan;
-mod prefetch;
-mod recovery;
 mod settle;
-mod share;
 mod standstill;
 mod state;
 mod stopping;
-mod store_back_off;
-mod sweep;
 #[cfg(test)]
 mod tests;
 mod view;
 
+pub(super) use claims::STALE_PREFETCH;
+pub(super) use duties::Duty;
 pub(super) use effect::Effect;
+pub(super) use held::LOOK_UPS;
 pub(super) use plan::Plan;
-pub(super) use prefetch::STALE_PREFETCH;
 pub(super) use settle::{Committed, extends_lease};
-pub(super) use share::LOOK_UPS;
 pub(super) use standstill::Standstill;
 pub(super) use state::Ledger;
 pub(super) use view::View;

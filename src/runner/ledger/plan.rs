@@ -1,22 +1,33 @@
-//! Planning: makes one batch of everything that a turn has to write.
+//! Planning: makes one batch of everything that a turn has to write, and takes it back if its commit fails.
 
-use std::sync::Arc;
+use std::time::Instant;
 
-use super::asked::{Asked, PendingSubmit};
-use super::share;
+use super::held::{self, Attempt};
 use super::state::Ledger;
 use super::view::View;
-use crate::runner::fiber::Fiber;
-use crate::runner::inbox::{Messages, SubmitMessage};
+use crate::model::InvocationId;
+use crate::runner::inbox::{CancelMessage, Messages, Reply, StatusMessage, SubmitMessage};
 use crate::store::{Batch, Inventory};
+
+/// A submit of which some children are in the batch: the next so many answers are theirs.
+pub(super) struct PendingSubmit {
+    pub(super) children: usize,
+    /// The id of the first of them.
+    pub(super) first: Option<InvocationId>,
+    /// The submit of the children that are left for later turns.
+    pub(super) rest: SubmitMessage,
+}
 
 /// One batch, and the means to settle it.
 pub(in crate::runner) struct Plan {
     pub(in crate::runner) batch: Batch,
-    /// The questions that the receipt answers, and those that a read does.
-    pub(in crate::runner) asked: Asked,
-    /// The fibers of the batch's reports.
-    pub(super) fibers: Vec<Option<Arc<Fiber>>>,
+    /// The questions that the receipt answers, in the order of the batch.
+    pub(super) submits: Vec<PendingSubmit>,
+    pub(super) cancels: Vec<Reply<bool>>,
+    /// The questions that are answered by a read after the commit.
+    pub(in crate::runner) statuses: Vec<StatusMessage>,
+    /// The attempts that the batch's reports are about.
+    pub(super) attempts: Vec<Attempt>,
     /// Whether to ask the store when something happens by itself: a stranger's deadline
     /// passes also while this runner has no room to claim.
     pub(in crate::runner) asks_next_due: bool,
@@ -36,12 +47,12 @@ impl Ledger {
         if !self.has_told_rules {
             batch.rules = view.executor.rules();
         }
-        let mut asked = Asked { statuses: messages.statuses, ..Asked::default() };
-        asked.submits.reserve_exact(messages.submits.len());
-        for SubmitMessage { mut children, reply, submitted } in messages.submits {
-            let later = children.split_off(share::children(&children));
+        let mut submits = Vec::with_capacity(messages.submits.len());
+        for mut rest in messages.submits {
+            let later = rest.children.split_off(held::share_of_children(&rest.children));
+            let mut children = std::mem::replace(&mut rest.children, later);
             let first = children.first().map(|child| child.id);
-            asked.submits.push(PendingSubmit { children: children.len(), later, submitted, first, reply });
+            submits.push(PendingSubmit { children: children.len(), first, rest });
             for deadline in children.iter().filter_map(|child| child.deadline) {
                 self.recovery.look_by(view.now + deadline);
             }
@@ -50,18 +61,40 @@ impl Ledger {
                 false => batch.submits.append(&mut children),
             }
         }
-        for message in messages.cancels {
-            batch.cancels.push(message.cancel);
-            asked.cancels.push(message.reply);
-        }
+        let cancels;
+        (batch.cancels, cancels) = messages.cancels.into_iter().map(|one| (one.cancel, one.reply)).unzip();
         batch.reports = std::mem::take(&mut self.held.reports);
-        let fibers = std::mem::take(&mut self.held.fibers);
+        let attempts = std::mem::take(&mut self.held.attempts);
         batch.bills = std::mem::take(&mut self.bills);
         if self.claims.must_take_inventory {
             batch.inventory = Some(Inventory { runner: view.runner, owned: view.registry.owned() });
         }
         batch.claim = self.claims.request(view);
         let asks_next_due = batch.claim.is_none() && (batch.recover || messages.has_foreign_change);
-        Plan { batch, asked, fibers, asks_next_due }
+        Plan { batch, submits, cancels, statuses: messages.statuses, attempts, asks_next_due }
+    }
+
+    /// Takes a plan back whose commit, begun at `began`, has failed: the next turn plans it
+    /// again. Returns the questions of guests.
+    pub(in crate::runner) fn take_back(&mut self, plan: Plan, began: Instant, now: Instant) -> Messages {
+        let Plan { batch, submits, cancels, statuses, attempts, .. } = plan;
+        for duty in self.joined() {
+            duty.fail(&batch, began, now);
+        }
+        self.claims.must_take_inventory |= batch.claim.is_some();
+        (self.held.reports, self.held.attempts) = (batch.reports, attempts);
+        self.bills = batch.bills;
+        let mut children = batch.submits.into_iter();
+        let submits = submits.into_iter().map(|PendingSubmit { children: count, rest, .. }| SubmitMessage {
+            children: children.by_ref().take(count).chain(rest.children).collect(),
+            ..rest
+        });
+        let cancels = batch.cancels.into_iter().zip(cancels);
+        Messages {
+            submits: submits.collect(),
+            cancels: cancels.map(|(cancel, reply)| CancelMessage { cancel, reply }).collect(),
+            statuses,
+            ..Messages::default()
+        }
     }
 }

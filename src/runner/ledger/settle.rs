@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::asked::PendingSubmit;
 use super::effect::Effect;
-use super::plan::Plan;
+use super::held::Attempt;
+use super::plan::{PendingSubmit, Plan};
 use super::state::Ledger;
-use crate::model::{Claim, InvocationId, Refusal};
-use crate::runner::fiber::Fiber;
+use crate::model::{InvocationId, Refusal};
 use crate::runner::inbox::{SubmitMessage, SubmitReply};
 use crate::store::{Applied, Batch, Cancelled, EndKind, Lease, Receipt, Report, Submitted};
 
@@ -36,7 +35,7 @@ impl Ledger {
         committed: &Committed,
         effects: &mut Vec<Effect>,
     ) {
-        let Plan { batch, asked, fibers, .. } = plan;
+        let Plan { batch, submits, cancels, attempts, .. } = plan;
         self.has_told_rules = true;
         self.back_off.end();
         self.outage.end();
@@ -45,15 +44,15 @@ impl Ledger {
             duty.settle(&batch, &receipt, committed.began, committed.now);
         }
         let mut answers = &receipt.submits[..];
-        for submit in asked.submits {
+        for submit in submits {
             let (mine, others) = answers.split_at(submit.children.min(answers.len()));
             settle_submit(submit, mine, effects);
             answers = others;
         }
-        for ((report, fiber), applied) in batch.reports.into_iter().zip(fibers).zip(receipt.reports) {
-            self.settle_report(report, fiber, applied, committed.now, effects);
+        for ((report, attempt), applied) in batch.reports.into_iter().zip(attempts).zip(receipt.reports) {
+            self.settle_report(report, attempt, applied, committed.now, effects);
         }
-        for (reply, cancelled) in asked.cancels.into_iter().zip(receipt.cancels) {
+        for (reply, cancelled) in cancels.into_iter().zip(receipt.cancels) {
             let answer = match cancelled {
                 Cancelled::Done => Ok(true),
                 Cancelled::AlreadyFinal(_) => Ok(false),
@@ -83,28 +82,18 @@ impl Ledger {
             if !request.only_awaited {
                 self.claims.may_have_work = receipt.more;
             }
-            self.settle_claims(receipt.claimed, committed, !is_lost, effects);
-        }
-    }
-
-    /// Hands claims on, or gives them back: what is still ours of them.
-    fn settle_claims(
-        &mut self,
-        claimed: Vec<Claim>,
-        committed: &Committed,
-        is_held: bool,
-        effects: &mut Vec<Effect>,
-    ) {
-        if claimed.is_empty() {
-            return;
-        }
-        if is_held && committed.is_trusted {
-            // The claim extended the lease.
-            self.heartbeat.restart(committed.now, committed.lease);
-            effects.push(Effect::Start(claimed));
-        } else {
-            self.claims.may_have_work = true;
-            effects.push(Effect::GiveBack(claimed));
+            // What is still ours of the claims is handed on, the others are given back.
+            if receipt.claimed.is_empty() {
+                return;
+            }
+            if !is_lost && committed.is_trusted {
+                // The claim extended the lease.
+                self.heartbeat.restart(committed.now, committed.lease);
+                effects.push(Effect::Start(receipt.claimed));
+            } else {
+                self.claims.may_have_work = true;
+                effects.push(Effect::GiveBack(receipt.claimed));
+            }
         }
     }
 
@@ -112,7 +101,7 @@ impl Ledger {
     pub(in crate::runner) fn settle_report(
         &mut self,
         report: Report,
-        fiber: Option<Arc<Fiber>>,
+        of: Attempt,
         applied: Applied,
         now: Instant,
         effects: &mut Vec<Effect>,
@@ -126,7 +115,11 @@ impl Ledger {
                     // The store counted the pause from the commit, a moment ago.
                     self.recovery.look_by(now + *delay);
                 }
-                effects.push(Effect::End { id, attempt, end, fiber });
+                let task = match of {
+                    Attempt::Started(fiber) => Arc::clone(&fiber.claim.task),
+                    Attempt::Unstarted(task) => task,
+                };
+                effects.push(Effect::End { id, attempt, task, end });
             }
             // Another process has made it final, or will: a waiter here must learn of it.
             (Applied::Stale, Some(end)) => {
@@ -136,7 +129,9 @@ impl Ledger {
             }
             (Applied::Stale, None) => {
                 effects.push(Effect::Disown(id));
-                effects.extend(fiber.map(Effect::Kill));
+                if let Attempt::Started(fiber) = of {
+                    effects.push(Effect::Kill(fiber));
+                }
             }
         }
     }
@@ -150,11 +145,11 @@ impl Ledger {
         effects: &mut Vec<Effect>,
     ) {
         let held = std::mem::take(&mut self.held);
-        for (place, (report, fiber)) in held.reports.into_iter().zip(held.fibers).enumerate() {
+        for (place, (report, attempt)) in held.reports.into_iter().zip(held.attempts).enumerate() {
             if applied.get(place) == Some(&true) {
-                self.settle_report(report, fiber, Applied::Done, now, effects);
+                self.settle_report(report, attempt, Applied::Done, now, effects);
             } else {
-                self.held.push(report, fiber);
+                self.held.push(report, attempt);
             }
         }
         self.held.merge();
@@ -174,27 +169,27 @@ impl Ledger {
 }
 
 fn settle_submit(submit: PendingSubmit, answers: &[Submitted], effects: &mut Vec<Effect>) {
-    match submit.reply {
+    let SubmitMessage { children, reply, submitted } = submit.rest;
+    effects.push(match reply {
         // A guest that was killed meanwhile no longer listens.
-        SubmitReply::Ids(sender) if sender.is_closed() => {}
+        SubmitReply::Ids(sender) if sender.is_closed() => return,
         SubmitReply::Ids(sender) => {
-            let before = submit.submitted.into_iter().map(Ok);
-            let ids: Result<Vec<_>, _> = before.chain(answers.iter().map(submitted_id)).collect();
-            match ids {
-                Ok(submitted) if !submit.later.is_empty() => {
-                    let (children, reply) = (submit.later, SubmitReply::Ids(sender));
-                    effects.push(Effect::SubmitRest(SubmitMessage { children, reply, submitted }));
+            let ids = submitted.into_iter().map(Ok).chain(answers.iter().map(submitted_id));
+            match ids.collect() {
+                Ok(submitted) if !children.is_empty() => {
+                    let reply = SubmitReply::Ids(sender);
+                    Effect::SubmitRest(SubmitMessage { children, reply, submitted })
                 }
-                all => effects.push(Effect::AnswerSubmit(sender, all)),
+                all => Effect::AnswerSubmit(sender, all),
             }
         }
-        SubmitReply::Result(wait) => effects.push(match answers.first().map(submitted_id) {
+        SubmitReply::Result(wait) => match answers.first().map(submitted_id) {
             Some(Ok(id)) if Some(id) == submit.first => Effect::MarkSubmitted(id),
             Some(Ok(other)) => Effect::Redirect(wait, other),
             Some(Err(refusal)) => Effect::RefuseWait(wait, refusal),
             None => Effect::RefuseWait(wait, Refusal::Unavailable("the store lost the submit".to_owned())),
-        }),
-    }
+        },
+    });
 }
 
 fn submitted_id(submitted: &Submitted) -> Result<InvocationId, Refusal> {

@@ -1,26 +1,20 @@
 //! The memory of a runner from one turn to the next.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::claims::Claims;
-use super::duty::Duty;
+use super::claims::{Claims, Prefetch};
+use super::duties::{Duty, HeartbeatDuty, RecoveryDuty, SweepDuty};
 use super::effect::Effect;
-use super::heartbeat::HeartbeatDuty;
-use super::held::Held;
-use super::outage::Outage;
-use super::prefetch::Prefetch;
-use super::recovery::RecoveryDuty;
+use super::held::{Attempt, Held};
+use super::outage::{Outage, StoreBackOff};
 use super::stopping::Stopping;
-use super::store_back_off::StoreBackOff;
-use super::sweep::SweepDuty;
-use super::view::View;
 use crate::model::{InvocationId, RunnerId};
 use crate::runner::inbox::Messages;
 use crate::runner::options::RunnerOptions;
 use crate::runner::scheduler::Load;
 use crate::runner::stage::Stage;
-use crate::store::{Batch, Bill, NextDue, Receipt};
+use crate::store::{Bill, NextDue, Report};
 
 /// The state of the only writer. Touched only by the holder of its lock, for one turn.
 pub(in crate::runner) struct Ledger {
@@ -30,7 +24,8 @@ pub(in crate::runner) struct Ledger {
     pub(super) prefetch: Prefetch,
     pub(super) heartbeat: HeartbeatDuty,
     pub(super) recovery: RecoveryDuty,
-    sweep: SweepDuty,
+    /// Has transactions of its own, so that whatever is wrong with it holds nothing else up.
+    pub(in crate::runner) sweep: SweepDuty,
     /// Reports that are not written yet.
     pub(in crate::runner) held: Held,
     /// Reports that this turn defers to the next.
@@ -82,29 +77,23 @@ impl Ledger {
         [&mut self.heartbeat, &mut self.recovery]
     }
 
-    /// The duties that have transactions of their own, so that whatever is wrong with one
-    /// holds nothing else up.
-    pub(super) fn apart(&mut self) -> [&mut dyn Duty; 1] {
-        [&mut self.sweep]
-    }
-
     /// Takes over what slots have told: an end takes the notes of its fiber with it, so ends
     /// come first.
     pub(in crate::runner) fn collect(&mut self, messages: &mut Messages) {
         self.bills.append(&mut messages.bills);
         self.look_ups.append(&mut messages.look_ups);
-        for report in messages.unstarted.drain(..) {
-            self.held.push(report, None);
+        for (claim, end) in messages.unstarted.drain(..) {
+            self.held.push(Report::unstarted(&claim, end), Attempt::Unstarted(claim.task));
         }
         for (fiber, end) in messages.ends.drain(..) {
             if let Some(report) = fiber.report(Some(end)) {
-                self.held.push(report, Some(fiber));
+                self.held.push(report, Attempt::Started(fiber));
             }
         }
         for fiber in messages.noted.drain(..) {
             fiber.is_noted.store(false, Ordering::Release);
             if let Some(report) = fiber.report(None) {
-                self.held.push(report, Some(fiber));
+                self.held.push(report, Attempt::Started(fiber));
             }
         }
     }
@@ -184,30 +173,26 @@ impl Ledger {
             Stage::Killing | Stage::Stopped => self.stopping.patience_ends(),
         };
         let joined = self.joined().into_iter().filter_map(|duty| duty.next_due(stage)).min();
-        let apart = self.apart().into_iter().filter_map(|duty| duty.next_due(stage)).min();
         // A duty needs the store, and has to wait for it.
-        let due = joined.into_iter().chain(apart).min();
+        let due = joined.into_iter().chain(self.sweep.next_due(stage)).min();
         let due = due.map(|moment| store_is_back.map_or(moment, |until| moment.max(until)));
         [store_is_back, other, due].into_iter().flatten().min()
     }
 
-    /// Performs the duties that have transactions of their own, with `commit`: it returns the
-    /// receipt, or nothing after a failure, with the moments when it began and ended.
-    pub(in crate::runner) fn perform_apart(
-        &mut self,
-        view: &View<'_>,
-        mut commit: impl FnMut(&Batch) -> (Option<Receipt>, Instant, Instant),
-    ) {
-        for duty in self.apart() {
-            let mut batch = Batch::default();
-            duty.plan(view, &mut batch);
-            if batch.is_empty() {
-                continue;
-            }
-            match commit(&batch) {
-                (Some(receipt), began, now) => duty.settle(&batch, &receipt, began, now),
-                (None, began, now) => duty.fail(&batch, began, now),
-            }
-        }
+    /// Leaves the store alone for a while, which is returned. The effect of the failed commit
+    /// is found out before the next.
+    pub(in crate::runner) fn doubt(&mut self, now: Instant) -> Duration {
+        self.claims.may_have_work = true;
+        self.is_in_doubt = true;
+        self.held.doubtful = self.held.reports.len();
+        self.back_off.lengthen(now)
+    }
+
+    /// Forgets everything that was to be written: the runner can never write again.
+    pub(in crate::runner) fn abandon(&mut self) {
+        (self.held, self.later) = Default::default();
+        self.look_ups.clear();
+        self.bills.clear();
+        self.is_in_doubt = false;
     }
 }

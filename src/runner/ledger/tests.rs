@@ -20,7 +20,7 @@ use crate::runner::registry::{Registry, WaitFor};
 use crate::runner::scheduler::Load;
 use crate::runner::stage::Stage;
 use crate::runner::tests::support::Switch;
-use crate::store::{AttemptEnd, EndKind, NewInvocation, Receipt, Report, TaskRule, TaskSet};
+use crate::store::{AttemptEnd, EndKind, NewInvocation, Receipt, TaskRule, TaskSet};
 
 const LEASE: Duration = Duration::from_secs(9);
 const SLOTS: usize = 4;
@@ -229,8 +229,8 @@ fn end(how: EndKind) -> AttemptEnd {
 
 /// Messages of claims that ended so without a guest.
 fn ends(hows: Vec<EndKind>) -> Messages {
-    let report = |how| Report::unstarted(&claim(RunnerId::generate()), end(how));
-    Messages { unstarted: hows.into_iter().map(report).collect(), ..Messages::default() }
+    let ended = |how| (claim(RunnerId::generate()), end(how));
+    Messages { unstarted: hows.into_iter().map(ended).collect(), ..Messages::default() }
 }
 
 /// Submits children for a guest that waits for their ids.

@@ -35,6 +35,6 @@ pub(in crate::runner) struct View<'a> {
 impl View<'_> {
     /// The tasks that this runner claims.
     pub(super) fn tasks(&self) -> Arc<TaskSet> {
-        self.options.only_tasks.clone().unwrap_or_else(|| self.executor.tasks())
+        self.options.tasks_of(self.executor)
     }
 }

@@ -23,7 +23,7 @@ impl Observer for Notebook {
                     EndKind::Retry(..) => "for now",
                     EndKind::Release => "unfinished",
                 };
-                format!("ended {how}: {} {attempt}", task.unwrap_or("without a guest"))
+                format!("ended {how}: {} {attempt}", task)
             }
             Observation::LeaseLost { .. } => "lease lost".to_owned(),
         };
@@ -71,7 +71,7 @@ fn observers_are_told_of_claims_and_ends_after_their_commit() {
         let place = |words: &str| told.iter().position(|one| one == words).expect(words);
         assert!(place("claimed good") < place("ended well: good 1"), "{told:?}");
         assert!(place("claimed bad") < place("ended badly: bad 1"), "{told:?}");
-        place("ended badly: without a guest 1");
+        place("ended badly: panic-at-start 1");
         assert!(
             told[0].starts_with("committed 0 0 "),
             "the commit comes before what it has claimed: {told:?}"

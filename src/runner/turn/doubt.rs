@@ -81,18 +81,18 @@ pub(super) fn write_one_by_one(core: &Arc<Core>, ledger: &mut Ledger) {
     if settle_reports(core, ledger).is_err() {
         return;
     }
-    while let Some((report, fiber)) = ledger.held.pop() {
+    while let Some((report, attempt)) = ledger.held.pop() {
         let batch = Batch { reports: vec![report], ..Batch::default() };
         let committed = core.store.commit(&batch);
         let Some(report) = batch.reports.into_iter().next() else { break };
         match committed.map(|receipt| receipt.reports.first().copied()) {
             Ok(Some(applied)) => {
                 let mut effects = Vec::new();
-                ledger.settle_report(report, fiber, applied, Instant::now(), &mut effects);
+                ledger.settle_report(report, attempt, applied, Instant::now(), &mut effects);
                 perform(core, ledger, &mut effects);
             }
             Ok(None) | Err(_) => {
-                ledger.held.put_first(report, fiber);
+                ledger.held.put_first(report, attempt);
                 break;
             }
         }

@@ -2,22 +2,16 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use super::perform::{leave_alone, refuse_all};
-use crate::model::{InvocationId, Refusal, Status};
+use crate::model::{InvocationId, Refusal};
 use crate::runner::core::Core;
-use crate::runner::inbox::Messages;
+use crate::runner::inbox::{Messages, StatusMessage};
 use crate::runner::ledger::{LOOK_UPS, Ledger};
 use crate::store::LookUp;
 
 /// Answers questions about the store, after the commit: an id that was
 /// looked up before it might miss a commit that nobody will tell of again.
-pub(super) fn look_up(
-    core: &Core,
-    ledger: &mut Ledger,
-    statuses: Vec<(InvocationId, oneshot::Sender<Result<Status, Refusal>>)>,
-) {
+pub(super) fn look_up(core: &Core, ledger: &mut Ledger, statuses: Vec<StatusMessage>) {
     if ledger.look_ups.is_empty() && statuses.is_empty() {
         return;
     }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::stop::give_back;
 use crate::model::{InvocationId, Refusal, RunnerId};
 use crate::runner::core::Core;
 use crate::runner::fiber::Kill;
 use crate::runner::inbox::{Messages, SubmitReply};
 use crate::runner::ledger::{Effect, Ledger};
 use crate::runner::observer::Observation;
-use crate::store::{AttemptEnd, EndKind, Report, StoreError};
+use crate::store::{EndKind, StoreError};
 
 /// Performs effects in their order; none is left.
 pub(super) fn perform(core: &Arc<Core>, ledger: &mut Ledger, effects: &mut Vec<Effect>) {
@@ -36,12 +37,9 @@ fn perform_one(core: &Arc<Core>, ledger: &mut Ledger, effect: Effect) {
         }
         Effect::RefuseWait(wait, refusal) => wait.refuse(refusal),
         Effect::AnswerCancel(reply, answer) => drop(reply.send(answer)),
-        Effect::End { id, attempt, end, fiber } => {
+        Effect::End { id, attempt, task, end } => {
             core.counters.count_end(&end.how);
-            core.options.observers.tell(|| {
-                let task = fiber.as_ref().map(|fiber| &*fiber.claim.task);
-                Observation::Ended { id, attempt, task, end: &end }
-            });
+            core.options.observers.tell(|| Observation::Ended { id, attempt, task: &task, end: &end });
             match end.how {
                 EndKind::Final(outcome) => core.registry.finish(id, &outcome),
                 EndKind::Retry(..) | EndKind::Release => core.registry.disown(id),
@@ -70,12 +68,7 @@ fn perform_one(core: &Arc<Core>, ledger: &mut Ledger, effect: Effect) {
             core.disown_everything();
             core.trust.begin_again(now);
         }
-        Effect::GiveBack(claims) => {
-            let at = core.clock.now();
-            let end = || AttemptEnd::unstarted(at, EndKind::Release);
-            let reports = claims.iter().map(|claim| Report::unstarted(claim, end()));
-            core.inbox.put(|messages| messages.unstarted.extend(reports));
-        }
+        Effect::GiveBack(claims) => core.inbox.put(|messages| give_back(core, claims, messages)),
         Effect::Start(claims) => {
             for claim in &claims {
                 core.options.observers.tell(|| Observation::Claimed { claim });

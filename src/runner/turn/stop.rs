@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
+use crate::model::Claim;
 use crate::runner::core::Core;
 use crate::runner::fiber::Kill;
 use crate::runner::inbox::Messages;
 use crate::runner::ledger::Ledger;
 use crate::runner::stage::Stage;
-use crate::store::{AttemptEnd, EndKind, Report, StoreError};
+use crate::store::{AttemptEnd, EndKind, StoreError};
 
 /// Takes the steps of a stop that are due.
 pub(super) fn advance(core: &Core, ledger: &mut Ledger, messages: &mut Messages) {
@@ -23,7 +24,7 @@ pub(super) fn advance(core: &Core, ledger: &mut Ledger, messages: &mut Messages)
         }
     }
     if steps.ends_grace {
-        core.end_grace();
+        core.advance(Stage::Killing);
     }
     if steps.kills {
         for fiber in core.live_fibers() {
@@ -40,10 +41,14 @@ pub(super) fn advance(core: &Core, ledger: &mut Ledger, messages: &mut Messages)
 
 /// Gives back what is claimed and has not started.
 pub(super) fn give_back_claimed(core: &Core, messages: &mut Messages) {
-    for claim in core.scheduler.take_claimed() {
-        let end = AttemptEnd::unstarted(core.clock.now(), EndKind::Release);
-        messages.unstarted.push(Report::unstarted(&claim, end));
-    }
+    give_back(core, core.scheduler.take_claimed(), messages);
+}
+
+/// Gives back claims of which no guest was made.
+pub(super) fn give_back(core: &Core, claims: Vec<Claim>, messages: &mut Messages) {
+    let at = core.clock.now();
+    let ends = claims.into_iter().map(|claim| (claim, AttemptEnd::unstarted(at, EndKind::Release)));
+    messages.unstarted.extend(ends);
 }
 
 /// Whether a runner that stops has nothing left to write.

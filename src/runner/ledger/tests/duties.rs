@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::model::Status;
-use crate::runner::ledger::outage::Outage;
-use crate::runner::ledger::prefetch::{Prefetch, STALE_PREFETCH, prefetch};
+use crate::runner::ledger::claims::{Prefetch, STALE_PREFETCH, prefetch};
+use crate::runner::ledger::duties::Duty;
+use crate::runner::ledger::outage::{Outage, StoreBackOff};
 use crate::runner::ledger::stopping::{StopSteps, Stopping};
-use crate::runner::ledger::store_back_off::StoreBackOff;
 use crate::runner::stage::KILL_PATIENCE;
-use crate::store::{Keep, Lease, PrunePosition, Pruned};
+use crate::store::{Batch, Keep, Lease, PrunePosition, Pruned};
 
 /// A ledger that has just claimed something.
 fn claimed() -> Bench {
@@ -123,14 +123,15 @@ fn a_sweep_goes_on_soon_and_begins_again_later() {
         let mut count = 0;
         let mut sweep = |bench: &mut Bench| {
             let (began, now) = (bench.now, bench.now + millis(10));
-            let view = view!(bench);
-            bench.ledger.perform_apart(&view, |batch| {
-                assert!(batch.prune.is_some());
-                count += 1;
-                let next = has_more.then_some(position);
-                let receipt = Receipt { pruned: Some(Pruned { removed: 3, next }), ..Receipt::default() };
-                (is_done.then_some(receipt), began, now)
-            });
+            let (view, mut batch) = (view!(bench), Batch::default());
+            bench.ledger.sweep.plan(&view, &mut batch);
+            count += usize::from(batch.prune.is_some());
+            let next = has_more.then_some(position);
+            let receipt = Receipt { pruned: Some(Pruned { removed: 3, next }), ..Receipt::default() };
+            match is_done {
+                true => bench.ledger.sweep.settle(&batch, &receipt, began, now),
+                false => bench.ledger.sweep.fail(&batch, began, now),
+            }
             bench.now = now;
             count
         };

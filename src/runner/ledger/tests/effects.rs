@@ -45,7 +45,7 @@ fn stale_reports_kill_guests() {
     let mut bench = Bench::settled();
     let runner = bench.ledger.runner;
     let (noted, ended) = (fiber(claim(runner)), fiber(claim(runner)));
-    noted.note(UnixMicros(1), crate::model::Event::Start);
+    noted.note(|notes| notes.observed.push((UnixMicros(1), crate::model::Event::Start)));
     let mut messages = Messages::default();
     messages.ends.push((Arc::clone(&ended), end(EndKind::Final(value(1)))));
     messages.noted.push(noted);
@@ -171,7 +171,7 @@ fn a_called_child_is_awaited_under_the_id_that_it_has() {
 fn reports_of_a_commit_whose_answer_was_lost_are_written_once() {
     let mut bench = Bench::settled();
     let mut messages = ends(vec![EndKind::Final(value(1)), EndKind::Release]);
-    let ids: Vec<_> = messages.unstarted.iter().map(|report| report.id).collect();
+    let ids: Vec<_> = messages.unstarted.iter().map(|(claim, _)| claim.id).collect();
     bench.ledger.collect(&mut messages);
     let plan = bench.plan(messages);
     let (began, now) = (bench.now, bench.now);

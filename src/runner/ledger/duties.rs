@@ -1,0 +1,207 @@
+//! The duties: work that comes back by itself. Heartbeats, looks at the store, and the sweep.
+
+use std::time::{Duration, Instant};
+
+use super::view::View;
+use crate::runner::stage::Stage;
+use crate::store::{Batch, Heartbeat, Keep, NextDue, Prune, PrunePosition, Receipt};
+
+/// Work that a runner does again and again: heartbeats, recovery, sweeps.
+///
+/// [`plan`](Self::plan) is called each turn; then [`settle`](Self::settle) or
+/// [`fail`](Self::fail) with the same batch, if there was anything to commit. A duty sees
+/// from the batch whether it had added something.
+pub(in crate::runner) trait Duty {
+    /// When it is next due, if time alone makes it due in this stage.
+    fn next_due(&self, stage: Stage) -> Option<Instant>;
+
+    /// Adds what is due to a batch.
+    fn plan(&mut self, view: &View<'_>, batch: &mut Batch);
+
+    /// Learns from the receipt of a commit that lasted from `began` to `now`.
+    fn settle(&mut self, _batch: &Batch, _receipt: &Receipt, _began: Instant, _now: Instant) {}
+
+    /// Makes due again what it had added to a batch that failed.
+    fn fail(&mut self, batch: &Batch, began: Instant, now: Instant);
+}
+
+/// The heartbeats in the time of a lease: all but one of them may fail.
+const HEARTBEATS_IN_LEASE: u32 = 3;
+
+/// When the lease must be extended.
+#[derive(Default)]
+pub(super) struct HeartbeatDuty {
+    /// `None` while nothing is owned.
+    next: Option<Instant>,
+}
+
+impl HeartbeatDuty {
+    /// Begins an interval: the lease was extended just now.
+    pub(super) fn restart(&mut self, now: Instant, lease: Duration) {
+        self.next = Some(now + lease / HEARTBEATS_IN_LEASE);
+    }
+
+    /// Ends the heartbeats: there is no lease.
+    pub(super) fn stop(&mut self) {
+        self.next = None;
+    }
+}
+
+impl Duty for HeartbeatDuty {
+    fn next_due(&self, _stage: Stage) -> Option<Instant> {
+        self.next
+    }
+
+    fn plan(&mut self, view: &View<'_>, batch: &mut Batch) {
+        if !view.owns_work {
+            self.stop();
+        }
+        if self.next.is_some_and(|due| due <= view.now) {
+            let lease = view.options.lease;
+            self.restart(view.now, lease);
+            batch.heartbeat = Some(Heartbeat { runner: view.runner, lease });
+        }
+    }
+
+    fn fail(&mut self, batch: &Batch, _began: Instant, now: Instant) {
+        if batch.heartbeat.is_some() {
+            self.next = Some(now);
+        }
+    }
+}
+
+/// When something happens by itself, as far as the store's clock tells.
+pub(super) struct RecoveryDuty {
+    next: Option<Instant>,
+}
+
+impl RecoveryDuty {
+    /// Is due at once: nothing is known of the store.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { next: Some(now) }
+    }
+
+    /// Whether it is time to look.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.next.is_some_and(|due| due <= now)
+    }
+
+    /// Looks at `moment` at the latest.
+    pub(super) fn look_by(&mut self, moment: Instant) {
+        self.next = Some(self.next.map_or(moment, |next| next.min(moment)));
+    }
+
+    /// Learns the answer to a question that was asked at `began`. The store looked at its
+    /// clock after that: the look is early rather than late, and one that comes early is
+    /// told the rest of the way.
+    pub(super) fn learn(&mut self, began: Instant, answer: NextDue) {
+        if let Some(at) = answer.at {
+            self.look_by(began + at.since(answer.now));
+        }
+    }
+}
+
+impl Duty for RecoveryDuty {
+    fn next_due(&self, stage: Stage) -> Option<Instant> {
+        self.next.filter(|_| stage <= Stage::Draining)
+    }
+
+    fn plan(&mut self, view: &View<'_>, batch: &mut Batch) {
+        if self.is_due(view.now) {
+            self.next = None;
+            batch.recover = true;
+        }
+    }
+
+    fn settle(&mut self, batch: &Batch, receipt: &Receipt, began: Instant, _now: Instant) {
+        if batch.claim.is_some() {
+            self.learn(began, NextDue { now: receipt.now, at: receipt.next_due });
+        }
+    }
+
+    fn fail(&mut self, batch: &Batch, _began: Instant, now: Instant) {
+        if batch.recover {
+            self.next = Some(now);
+        }
+    }
+}
+
+/// A sweep begins this long after the one before it was over.
+const SWEEP_PAUSE: Duration = Duration::from_secs(60);
+
+/// And never sooner than so many times as long as that one has worked: most of
+/// what is old may have to stay, and is looked at by each sweep.
+const SWEEP_PAUSE_FACTOR: u32 = 20;
+
+/// One transaction looks at this many, which takes some milliseconds: a claim
+/// waits for no more than that.
+const LOOKED_AT_ONCE: usize = 200;
+
+/// After each transaction the sweep pauses for so many times as long as that
+/// took.
+const PAUSE_FACTOR: u32 = 3;
+
+/// The progress of the sweep through the final invocations.
+pub(in crate::runner) struct SweepDuty {
+    /// The retention. If it is empty, everything is kept, and there is no sweep.
+    keep: Vec<Keep>,
+    /// When it goes on.
+    next: Instant,
+    after: Option<PrunePosition>,
+    /// The number of invocations that this sweep has removed so far.
+    removed: usize,
+    /// The time that this sweep has worked so far.
+    worked: Duration,
+}
+
+impl SweepDuty {
+    pub(super) fn new(keep: Vec<Keep>, now: Instant) -> Self {
+        Self { keep, next: now, after: None, removed: 0, worked: Duration::ZERO }
+    }
+
+    /// Ends the sweep; another begins after a pause.
+    fn end(&mut self, now: Instant) {
+        if self.removed > 0 {
+            tracing::debug!(removed = self.removed, "old invocations were removed");
+        }
+        self.next = now + SWEEP_PAUSE.max(self.worked * SWEEP_PAUSE_FACTOR);
+        (self.after, self.removed, self.worked) = (None, 0, Duration::ZERO);
+    }
+}
+
+impl Duty for SweepDuty {
+    fn next_due(&self, stage: Stage) -> Option<Instant> {
+        (stage == Stage::Working && !self.keep.is_empty()).then_some(self.next)
+    }
+
+    fn plan(&mut self, view: &View<'_>, batch: &mut Batch) {
+        if self.next_due(view.stage).is_some_and(|next| next <= view.now) {
+            let keep = self.keep.clone();
+            batch.prune = Some(Prune { keep, max: LOOKED_AT_ONCE, after: self.after.take() });
+        }
+    }
+
+    fn settle(&mut self, batch: &Batch, receipt: &Receipt, began: Instant, now: Instant) {
+        if batch.prune.is_none() {
+            return;
+        }
+        let took = now.duration_since(began);
+        self.worked += took;
+        if let Some(pruned) = &receipt.pruned {
+            self.removed += pruned.removed;
+            self.after = pruned.next;
+        }
+        if self.after.is_some() {
+            self.next = now + took * PAUSE_FACTOR;
+        } else {
+            self.end(now);
+        }
+    }
+
+    fn fail(&mut self, batch: &Batch, began: Instant, now: Instant) {
+        if batch.prune.is_some() {
+            self.worked += now.duration_since(began);
+            self.end(now);
+        }
+    }
+}
