@@ -26,7 +26,7 @@ const QUICK: [&str; 6] =
 /// The tests of these modules that take as long as all others, and are left out of the quick part.
 const SLOW: [&str; 8] = [
     "kill::killed_at_any_moment_a_runner_leaves_nothing_that_the_next_does_not_finish",
-    "regression::what_is_final_is_not_kept_in_memory",
+    "regression::final_invocations_are_not_kept_in_memory",
     "slots::recursive_fibonacci_finishes_in_memory_on_one_slot_and_on_two",
     "slots::recursive_fibonacci_finishes_on_one_slot_and_never_exceeds_it",
     "slots::recursive_fibonacci_finishes_on_two_slots_and_never_exceeds_them",

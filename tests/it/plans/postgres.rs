@@ -182,7 +182,7 @@ fn outline(plan: &Value) -> String {
 }
 
 #[test]
-fn statements_touch_what_they_are_about_whatever_postgresql_believes_of_its_tables() {
+fn postgresql_touches_only_the_rows_of_a_batch_whatever_its_statistics_say() {
     let cluster = cluster();
     let schema = Schema::new(&cluster);
     let early = schema.open();
@@ -206,7 +206,7 @@ fn statements_touch_what_they_are_about_whatever_postgresql_believes_of_its_tabl
 }
 
 #[test]
-fn statements_touch_what_they_are_about_although_they_were_planned_while_everything_was_empty() {
+fn postgresql_touches_only_the_rows_of_a_batch_with_plans_made_for_empty_tables() {
     let cluster = cluster();
     let schema = Schema::new(&cluster);
     let early = schema.open();

@@ -111,7 +111,7 @@ impl File {
 }
 
 #[test]
-fn statements_touch_what_they_are_about_whatever_sqlite_believes_of_its_tables() {
+fn sqlite_touches_only_the_rows_of_a_batch_whatever_its_statistics_say() {
     count_from_now_on();
     let directory = tempfile::tempdir().expect("a directory");
     let clock = TestClock::new();

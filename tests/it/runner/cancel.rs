@@ -220,7 +220,7 @@ fn a_stopping_runner_leaves_the_bill_of_what_was_cancelled() {
 }
 
 #[test]
-fn what_is_final_stays_what_it_is() {
+fn a_cancel_changes_no_final_invocation() {
     let site = Site::new();
     let id = site.submit("square", json!([5]));
     site.run_all(&[]);

@@ -54,7 +54,7 @@ fn a_runner_that_refused_at_its_cap_works_on() {
 }
 
 #[test]
-fn a_delayed_gate_opens_although_its_waiters_nearly_fill_the_runner() {
+fn a_delayed_invocation_starts_although_its_waiters_nearly_fill_the_runner() {
     let site = Site::with(CAP_OF_20);
     for waiters in [10, 14, 15, 16, 17, 18] {
         let id = site.submit("hold-behind-gate", json!([waiters, 300]));
@@ -75,7 +75,7 @@ fn trees_much_larger_than_the_cap_fit_under_it() {
 }
 
 #[test]
-fn more_waiters_than_the_cap_pass_one_gate_in_turns() {
+fn more_waiters_of_one_invocation_than_the_cap_are_served_in_turns() {
     let site = Site::with(CAP_OF_20);
     let began = Instant::now();
     let output = site.run(["call", "hold-behind-gate", "[50, 500]", "--slots", "2"]).expect(0);
@@ -84,7 +84,7 @@ fn more_waiters_than_the_cap_pass_one_gate_in_turns() {
 }
 
 #[test]
-fn more_chains_than_fit_each_end_one_way_or_the_other() {
+fn chains_that_fill_the_runner_together_succeed_or_fail_at_the_cap() {
     let site = Site::with(CAP_OF_20);
     let ids = site.submit_all("fib", (0..12).map(|_| json!([12])));
     let deep = site.submit("fib", json!([25]));

@@ -119,7 +119,7 @@ fn a_tree_ends_whole_at_the_deadline_of_its_root() {
 }
 
 #[test]
-fn what_is_queued_past_its_deadline_never_runs() {
+fn an_invocation_that_is_queued_past_its_deadline_never_runs() {
     let site = Site::new();
     let id = site.submit_with("square", json!([2]), &["--deadline", "0.001"]);
     let summary = site.run_all(&[]);

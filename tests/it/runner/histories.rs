@@ -75,7 +75,7 @@ pub fn peak_running<'h>(histories: impl IntoIterator<Item = &'h Vec<Transition>>
 }
 
 #[test]
-fn the_peak_is_what_overlaps() {
+fn the_peak_counts_overlapping_runs() {
     use run_wasm_runner::model::UnixMicros;
     let history = |times: &[i64]| -> Vec<Transition> {
         let mut from = Status::Claimed;

@@ -69,7 +69,7 @@ fn work_that_somebody_awaits_comes_before_work_of_any_priority() {
 }
 
 #[test]
-fn one_key_is_one_invocation() {
+fn submits_with_one_key_make_one_invocation() {
     let site = Site::new();
     let submit = |arguments| site.submit_with("square", arguments, &["--key", "monday"]);
     let first = submit(json!([3]));
@@ -126,7 +126,7 @@ fn an_attached_child_ends_with_its_parent() {
 }
 
 #[test]
-fn children_know_where_they_hang() {
+fn children_know_their_parent_and_root() {
     let site = Site::new();
     let id = site.submit("call", json!(["demo:workflow/basics.context-dump", "[]"]));
     site.run_all(&[]);

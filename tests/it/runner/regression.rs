@@ -29,7 +29,7 @@ fn a_cache_smaller_than_a_fan_out_loses_no_result() {
 /// Defects 4 and 6. Waiting freed no slot, or freed it for life: after its first
 /// wait a task was no longer counted, and eight worked at once on two slots.
 #[test]
-fn what_goes_on_after_a_wait_holds_a_slot_again() {
+fn an_invocation_holds_a_slot_again_after_its_wait() {
     let site = Site::new();
     let arguments = json!(["demo:faults/faults.spin-ms", "[1]", 15]);
     site.submit_all("fan-out-sequence", (0..8).map(|_| arguments.clone()));
@@ -103,7 +103,7 @@ fn large_arguments_that_begin_alike_are_not_mixed_up() {
 /// Defects 20 and 25. Memory grew without bound: what was final stayed, and 69 MB
 /// of work became 1.3 GB while it waited.
 #[test]
-fn what_is_final_is_not_kept_in_memory() {
+fn final_invocations_are_not_kept_in_memory() {
     let site = Site::with("[runner]\nfinal-cache-size = \"4MiB\"\n");
     let running = site.start(&["--slots", "2"]);
     let text = "x".repeat(1 << 20);

@@ -88,7 +88,7 @@ fn used_up_attempts_end_with_the_last_failure() {
 }
 
 #[test]
-fn what_is_not_listed_is_not_retried() {
+fn failures_that_are_not_listed_are_not_retried() {
     let site = site("basics.flaky", 5, "on = [\"trapped\", \"timed-out\"]\ndelay = \"1ms\"");
     let listed_elsewhere = site.submit("flaky", json!([2, "no"]));
     let by_default = site.submit("faults.divide", json!([1, 0]));
@@ -113,7 +113,7 @@ fn only_listed_cases_of_a_returned_error_are_retried() {
 }
 
 #[test]
-fn a_string_that_looks_like_a_case_is_none() {
+fn a_string_that_looks_like_a_case_is_no_case() {
     // For all tasks of the component: those whose errors have no cases match none.
     let site = Site::with_sections(
         "[component.workflow.retry]\non = [\"returned\"]\ncases = [\"busy\"]\ndelay = \"1ms\"\n",
@@ -196,7 +196,7 @@ fn call_waits_for_the_last_attempt() {
 }
 
 #[test]
-fn what_waits_for_its_next_attempt_can_be_cancelled() {
+fn an_invocation_that_waits_for_its_next_attempt_can_be_cancelled() {
     let site = site("basics.flaky", 3, "on = [\"returned\"]\ndelay = \"1h\"\nmax-delay = \"2h\"");
     let id = site.submit("flaky", json!([3, "not yet"]));
     let running = site.start(&[]);

@@ -59,7 +59,7 @@ fn with_status(invocations: &[Invocation], status: Status) -> usize {
 const ONE_SLEEPS: &str = "[task.sleep-ms.concurrency]\nlimit = 1\n";
 
 #[test]
-fn two_runners_never_overlap_what_may_run_alone() {
+fn a_concurrency_of_one_holds_across_two_runners() {
     let site = Site::with_sections(ONE_SLEEPS);
     let ids = site.submit_all("sleep-ms", (0..10).map(|_| json!([60])));
     let one = site.start(&["--slots", "4"]);
@@ -79,7 +79,7 @@ fn two_runners_never_overlap_what_may_run_alone() {
 }
 
 #[test]
-fn lanes_are_by_argument_and_others_go_on() {
+fn a_full_lane_blocks_no_other_arguments() {
     let site = Site::with_sections("[task.sleep-ms.concurrency]\nlimit = 1\nper = [\"ms\"]\n");
     let _runner = site.start(&["--slots", "3"]);
     let holder = site.submit("sleep-ms", json!([4000]));
@@ -98,7 +98,7 @@ fn lanes_are_by_argument_and_others_go_on() {
 }
 
 #[test]
-fn what_may_not_wait_is_skipped() {
+fn invocations_that_may_not_wait_are_skipped() {
     let site = Site::with_sections(&format!("{ONE_SLEEPS}blocked = \"skip\"\n"));
     let ids = site.submit_all("sleep-ms", (0..5).map(|_| json!([200])));
     let summary = site.run_all(&["--slots", "3"]);
@@ -112,7 +112,7 @@ fn what_may_not_wait_is_skipped() {
 }
 
 #[test]
-fn a_retried_one_waits_for_its_place_again() {
+fn a_retried_invocation_waits_for_its_lane_again() {
     let site = Site::with_sections(
         "[task.\"basics.flaky\"]\nmax-attempts = 3\n\
          [task.\"basics.flaky\".concurrency]\nlimit = 1\n\
@@ -145,7 +145,7 @@ fn parents_get_the_results_of_children_that_wait_for_each_other() {
 }
 
 #[test]
-fn a_runner_that_is_full_of_parents_still_starts_what_they_wait_for() {
+fn a_runner_that_is_full_of_parents_still_starts_their_children() {
     let site =
         Site::with_both("[runner]\nmax-live = 6\n", "[task.\"basics.square\".concurrency]\nlimit = 1\n");
     let ids = site.submit_all("sum-of-children", (0..20).map(|_| json!([5])));
@@ -203,7 +203,7 @@ fn submitted(output: &crate::support::cli::Output) -> InvocationId {
 }
 
 #[test]
-fn an_unfinished_invocation_answers_for_others_like_it() {
+fn a_submit_that_repeats_an_unfinished_invocation_is_answered_with_its_id() {
     let site = Site::with_sections(
         "[task.\"basics.identity\".unique]\nper = \"arguments\"\n\
          [task.\"basics.flaky\".unique]\nper = [\"succeed-on\"]\ndiffering = \"refuse\"\n\
@@ -278,7 +278,7 @@ fn a_runner_may_be_bound_to_queues() {
 }
 
 #[test]
-fn what_is_paused_is_kept_until_it_is_resumed() {
+fn paused_invocations_wait_until_they_are_resumed() {
     let site = Site::with_sections(QUEUES);
     let _runner = site.start(&["--slots", "2"]);
     let output = site.run(["pause", "--queue", "bulk", "--task", "basics.square"]).expect(0);
@@ -309,7 +309,7 @@ fn what_is_paused_is_kept_until_it_is_resumed() {
 }
 
 #[test]
-fn a_pause_outlives_its_runner_and_leaves_nothing_to_wait_for() {
+fn a_pause_outlives_its_runner_and_keeps_no_runner_waiting() {
     let site = Site::with_sections(QUEUES);
     site.run(["pause", "--queue", "bulk"]).expect(0);
     let bulk = site.submit("basics.identity", json!(["x"]));
@@ -337,7 +337,7 @@ fn rules_that_name_no_parameter_are_found_by_check() {
 }
 
 #[test]
-fn a_dead_runner_holds_no_place_for_longer_than_its_lease() {
+fn a_dead_runner_occupies_a_lane_no_longer_than_its_lease() {
     let site = Site::with_both("[runner]\nlease = \"1s\"\n", ONE_SLEEPS);
     let doomed = site.start(&["--slots", "1"]);
     let first = site.submit("sleep-ms", json!([400]));

@@ -84,7 +84,7 @@ fn a_submit_beside_a_runner_is_run_and_answered_at_once() {
 }
 
 #[test]
-fn whoever_waits_for_a_result_is_told_at_once() {
+fn a_command_that_waits_for_a_result_gets_it_at_once() {
     let site = Site::new();
     let _running = site.start(&["--slots", "1"]);
     let mut times = Vec::new();
@@ -122,7 +122,7 @@ fn work_of_a_dead_runner_is_taken_over_by_one_that_lives() {
 }
 
 #[test]
-fn a_runner_that_beats_keeps_its_work_whatever_the_lease() {
+fn a_runner_that_sends_heartbeats_keeps_its_work() {
     let site = Site::with("[runner]\nlease = \"1s\"\n");
     let one = site.start(&["--slots", "1"]);
     // Three leases long, on a slot; and as long parked.

@@ -132,7 +132,7 @@ fn awaiting_any_ends_with_the_first_and_cancels_the_rest() {
 }
 
 #[test]
-fn what_was_final_long_ago_and_evicted_is_read_from_the_store() {
+fn an_outcome_that_was_evicted_is_read_from_the_store() {
     let site = Site::with("[runner]\nfinal-cache-entries = 1\n");
     let old = site.submit("square", json!([5]));
     site.run_all(&[]);

@@ -77,32 +77,32 @@ contract! {
     a_runner_that_lost_its_lease_is_told_and_gets_nothing
     attempts_used_up_by_dead_runners_end_lost
     a_runner_without_claims_loses_nothing
-    of_many_runners_only_the_dead_ones_claims_are_taken
+    recovery_takes_only_the_claims_of_dead_runners
     a_childs_lease_is_that_of_its_own_runner
-    who_recovers_at_once_takes_each_claim_once
+    concurrent_recoveries_take_each_claim_once
     released_invocation_keeps_its_place_and_attempt
     retried_invocation_waits_for_its_delay
     claims_come_by_priority_then_age
     low_priority_does_not_starve
     tasks_share_one_order
-    awaited_come_first_in_the_order_asked
-    unclaimable_awaited_are_named
-    only_awaited_claims_nothing_else
-    delayed_are_not_claimed_before_their_time
-    next_due_is_the_earliest_change_by_itself
+    awaited_invocations_come_first_in_the_order_asked
+    a_claim_names_the_awaited_that_cannot_be_claimed
+    a_claim_of_awaited_work_takes_nothing_else
+    delayed_invocations_are_not_claimed_before_their_time
+    next_due_is_the_next_moment_at_which_time_changes_something
     only_the_tree_asked_for_is_claimed
     only_tasks_asked_for_are_claimed
-    more_tells_of_work_left_over
+    a_claim_reports_whether_work_is_left
     the_same_id_is_submitted_once
     the_same_key_returns_the_first_id
     the_same_key_with_other_arguments_is_a_conflict
     a_resubmitted_child_gets_the_first_childs_id
     a_child_of_a_lost_attempt_is_an_orphan
-    an_orphan_is_one_whatever_its_id
-    an_orphan_is_one_whatever_its_key
-    an_orphan_is_one_whatever_its_place
-    an_orphan_is_one_whatever_is_unique
-    an_orphan_is_one_whatever_its_ancestors
+    being_an_orphan_decides_before_an_id
+    being_an_orphan_decides_before_a_key
+    being_an_orphan_decides_before_a_place
+    being_an_orphan_decides_before_uniqueness
+    being_an_orphan_decides_before_ancestors
     an_id_decides_before_a_key
     an_id_decides_before_a_place
     an_id_decides_before_uniqueness
@@ -113,70 +113,70 @@ contract! {
     a_place_decides_before_uniqueness
     a_place_decides_before_ancestors
     uniqueness_decides_before_ancestors
-    what_the_inventory_does_not_have_is_given_back
+    claims_missing_from_an_inventory_are_released
     a_pushed_component_comes_back_whole
     the_last_push_of_a_name_is_its_newest
     a_receipt_tells_the_stores_time
     cancel_is_final_at_once
-    an_owner_is_told_what_was_taken_from_it
+    a_runner_learns_which_of_its_invocations_others_ended
     cancel_descends_through_attached_children
     a_final_parent_ends_its_attached_children
     a_released_parent_keeps_its_children
     a_deep_tree_is_cancelled_whole
-    the_lost_take_their_children_along
+    a_lost_invocation_cancels_its_attached_children
     unknown_ids_are_no_error
     list_filters_newest_first
     lists_leave_values_out
     counts_are_by_status_and_tree
-    unfinished_are_counted_by_task
+    unfinished_invocations_are_counted_by_task
     tree_has_parents_before_children
     logs_come_in_order
     history_tells_every_move
     progress_and_component_are_kept
-    what_attempts_used_is_added_up
-    what_an_attempt_used_that_somebody_else_ended_is_added_once
+    usage_is_summed_over_attempts
+    usage_of_an_attempt_that_others_ended_is_added_once
     a_batch_is_applied_in_the_order_of_its_fields
     large_values_come_back_whole
     an_empty_batch_is_fine
-    many_are_looked_up_at_once
+    many_invocations_are_looked_up_at_once
     a_deadline_is_a_moment_after_the_submit
     attached_children_get_the_earlier_deadline
-    what_is_overdue_fails_whatever_its_status
-    a_claim_ends_the_overdue_and_never_takes_them
-    only_recoveries_and_claims_end_the_overdue
-    the_overdue_take_their_attached_children_along
-    many_overdue_end_in_bounded_transactions
+    an_overdue_invocation_fails_in_every_status
+    a_claim_fails_overdue_invocations_and_never_takes_them
+    only_recoveries_and_claims_fail_overdue_invocations
+    an_overdue_invocation_cancels_its_attached_children
+    many_overdue_invocations_fail_in_bounded_transactions
     next_due_knows_the_earliest_deadline
-    a_prune_removes_what_is_older_with_all_that_hangs_on_it
+    a_prune_removes_old_invocations_with_all_their_rows
     a_prune_keeps_the_latest_to_end
-    a_prune_removes_only_what_is_final
-    what_an_unfinished_ancestor_may_look_up_stays
-    what_lies_below_an_unfinished_detached_child_stays
+    a_prune_removes_only_final_invocations
+    descendants_of_an_unfinished_invocation_are_kept
+    ancestors_and_descendants_of_an_unfinished_detached_child_are_kept
     a_pruned_parent_leaves_its_children
     a_pruned_key_can_be_used_again
-    a_prune_goes_on_where_it_stopped
+    a_prune_continues_where_the_last_one_stopped
     a_prune_comes_last_in_its_batch
     a_lane_hands_out_no_more_than_its_limit
     lanes_do_not_wait_for_each_other
-    a_claim_and_the_end_before_it_in_one_batch_share_the_place
-    every_way_out_of_a_lane_lets_the_next_one_in
-    a_released_one_is_let_in_first
-    a_more_urgent_one_takes_the_place_of_one_that_is_ready
-    a_cancelled_blocked_one_is_gone
-    delayed_ones_enter_their_lane_when_they_are_due
-    what_finds_its_lane_full_is_skipped_if_the_rule_says_so
-    what_has_run_before_is_not_skipped
+    a_claim_takes_the_room_of_an_end_in_the_same_batch
+    every_way_out_of_a_lane_admits_the_next_invocation
+    a_released_invocation_is_admitted_first
+    a_more_urgent_invocation_replaces_a_ready_one
+    a_cancelled_blocked_invocation_leaves_its_lane
+    delayed_invocations_enter_their_lane_when_they_are_due
+    an_invocation_is_skipped_if_its_lane_is_full_and_the_rule_says_so
+    an_invocation_that_has_run_before_is_not_skipped
     a_rate_holds_in_every_window
-    a_claim_that_never_started_gives_its_start_back
+    the_start_of_a_claim_that_never_ran_does_not_count
     concurrency_and_rate_hold_together
     a_changed_limit_holds_from_the_next_claim_on
-    lowering_a_limit_takes_places_back
+    a_lowered_limit_blocks_ready_invocations_again
     a_new_rule_changes_nothing_before_the_next_claim
-    a_submitters_rules_hold_only_where_there_are_none
-    awaited_ones_keep_to_their_lane
+    rules_of_a_submit_hold_only_if_the_store_has_none
+    awaited_invocations_obey_the_rules_of_their_lane
     a_child_behind_its_own_ancestor_is_refused
-    an_unfinished_one_stands_for_others_like_it
+    a_submit_that_repeats_an_unfinished_invocation_gets_its_id
     other_arguments_are_refused_if_the_rule_says_so
-    nothing_of_what_is_paused_is_claimed
-    the_default_queue_can_be_paused_before_anybody_said_what_is_in_it
+    paused_queues_and_tasks_are_not_claimed
+    the_default_queue_can_be_paused_before_any_task_is_configured
 }

@@ -251,7 +251,7 @@ pub fn retried_invocation_waits_for_its_delay(bench: &Bench) {
     assert_eq!(bench.claim_one(RunnerId::generate()).attempt, 2);
 }
 
-pub fn what_the_inventory_does_not_have_is_given_back(bench: &Bench) {
+pub fn claims_missing_from_an_inventory_are_released(bench: &Bench) {
     for _ in 0..4 {
         bench.create(new("work"));
     }

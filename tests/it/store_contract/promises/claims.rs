@@ -76,7 +76,7 @@ pub fn tasks_share_one_order(bench: &Bench) {
     assert_eq!(bench.drain(), submitted[4..]);
 }
 
-pub fn awaited_come_first_in_the_order_asked(bench: &Bench) {
+pub fn awaited_invocations_come_first_in_the_order_asked(bench: &Bench) {
     let submitted: Vec<_> = (0..6).map(|_| bench.create(new("work"))).collect();
     let receipt = bench.claim(ClaimRequest {
         // Twice the same changes nothing.
@@ -88,7 +88,7 @@ pub fn awaited_come_first_in_the_order_asked(bench: &Bench) {
     assert!(receipt.more);
 }
 
-pub fn unclaimable_awaited_are_named(bench: &Bench) {
+pub fn a_claim_names_the_awaited_that_cannot_be_claimed(bench: &Bench) {
     let runner = RunnerId::generate();
     let owned = bench.create(new("work"));
     bench.claim_one(runner);
@@ -109,7 +109,7 @@ pub fn unclaimable_awaited_are_named(bench: &Bench) {
     assert_eq!(ids(&receipt), [delayed]);
 }
 
-pub fn only_awaited_claims_nothing_else(bench: &Bench) {
+pub fn a_claim_of_awaited_work_takes_nothing_else(bench: &Bench) {
     let submitted: Vec<_> = (0..4).map(|_| bench.create(new("work"))).collect();
     let only = |awaited: &[InvocationId], max| {
         bench.claim(ClaimRequest {
@@ -128,7 +128,7 @@ pub fn only_awaited_claims_nothing_else(bench: &Bench) {
     assert!(!rest.more);
 }
 
-pub fn delayed_are_not_claimed_before_their_time(bench: &Bench) {
+pub fn delayed_invocations_are_not_claimed_before_their_time(bench: &Bench) {
     let late = bench.create(NewInvocation { delay: SECOND * 2, priority: 1000, ..new("work") });
     let soon = bench.create(NewInvocation { delay: SECOND, ..new("work") });
     assert!(bench.drain().is_empty());
@@ -140,7 +140,7 @@ pub fn delayed_are_not_claimed_before_their_time(bench: &Bench) {
     assert_eq!(bench.drain(), [late]);
 }
 
-pub fn next_due_is_the_earliest_change_by_itself(bench: &Bench) {
+pub fn next_due_is_the_next_moment_at_which_time_changes_something(bench: &Bench) {
     let (mine, other) = (RunnerId::generate(), RunnerId::generate());
     assert_eq!(bench.claim(request(mine, 1)).next_due, None);
     bench.create(new("work"));
@@ -197,7 +197,7 @@ pub fn only_tasks_asked_for_are_claimed(bench: &Bench) {
     assert!(receipt.claimed.is_empty() && !receipt.more);
 }
 
-pub fn more_tells_of_work_left_over(bench: &Bench) {
+pub fn a_claim_reports_whether_work_is_left(bench: &Bench) {
     for _ in 0..3 {
         bench.create(new("work"));
     }

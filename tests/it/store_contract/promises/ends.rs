@@ -34,7 +34,7 @@ pub fn cancel_is_final_at_once(bench: &Bench) {
     assert!(bench.drain().is_empty());
 }
 
-pub fn an_owner_is_told_what_was_taken_from_it(bench: &Bench) {
+pub fn a_runner_learns_which_of_its_invocations_others_ended(bench: &Bench) {
     let runner = RunnerId::generate();
     let taken = bench.create(new("work"));
     bench.claim_one(runner);
@@ -154,7 +154,7 @@ pub fn a_deep_tree_is_cancelled_whole(bench: &Bench) {
     assert_eq!(bench.store.counts(Some(root)).unwrap().get(Status::Cancelled), DEPTH as u64);
 }
 
-pub fn the_lost_take_their_children_along(bench: &Bench) {
+pub fn a_lost_invocation_cancels_its_attached_children(bench: &Bench) {
     let parent_id = bench.create(NewInvocation { max_attempts: 1, ..new("work") });
     let runner = RunnerId::generate();
     let parent = bench.claim_one(runner);

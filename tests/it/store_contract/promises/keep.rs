@@ -76,7 +76,7 @@ pub fn attached_children_get_the_earlier_deadline(bench: &Bench) {
     assert_eq!(bench.get(children[1].id).deadline, parent.deadline);
 }
 
-pub fn what_is_overdue_fails_whatever_its_status(bench: &Bench) {
+pub fn an_overdue_invocation_fails_in_every_status(bench: &Bench) {
     let [queued, delayed, claimed, running, waiting] = std::array::from_fn(|index| {
         let delay = if index == 1 { SECOND * 60 } else { Duration::ZERO };
         NewInvocation { delay, priority: index as i32, ..due_in(SECOND, new("work")) }
@@ -119,7 +119,7 @@ pub fn what_is_overdue_fails_whatever_its_status(bench: &Bench) {
     assert_eq!(bench.drain(), [timeless]);
 }
 
-pub fn a_claim_ends_the_overdue_and_never_takes_them(bench: &Bench) {
+pub fn a_claim_fails_overdue_invocations_and_never_takes_them(bench: &Bench) {
     let overdue = bench.create(due_in(SECOND, new("work")));
     let foreign = bench.create(due_in(SECOND, new("foreign")));
     let good = bench.create(due_in(SECOND * 9, new("work")));
@@ -132,7 +132,7 @@ pub fn a_claim_ends_the_overdue_and_never_takes_them(bench: &Bench) {
     assert_expired(bench, foreign);
 }
 
-pub fn only_recoveries_and_claims_end_the_overdue(bench: &Bench) {
+pub fn only_recoveries_and_claims_fail_overdue_invocations(bench: &Bench) {
     let id = bench.create(due_in(SECOND, new("work")));
     bench.clock.advance(SECOND * 2);
     assert!(bench.heartbeat(RunnerId::generate()).ended.is_empty());
@@ -141,7 +141,7 @@ pub fn only_recoveries_and_claims_end_the_overdue(bench: &Bench) {
     assert_expired(bench, id);
 }
 
-pub fn the_overdue_take_their_attached_children_along(bench: &Bench) {
+pub fn an_overdue_invocation_cancels_its_attached_children(bench: &Bench) {
     let runner = RunnerId::generate();
     let root = bench.create(due_in(SECOND * 2, new("work")));
     let parent = bench.claim_one(runner);
@@ -159,7 +159,7 @@ pub fn the_overdue_take_their_attached_children_along(bench: &Bench) {
     assert_eq!(bench.status(lives_on), Status::Queued);
 }
 
-pub fn many_overdue_end_in_bounded_transactions(bench: &Bench) {
+pub fn many_overdue_invocations_fail_in_bounded_transactions(bench: &Bench) {
     let submits: Vec<_> = (0..EXPIRED_AT_ONCE + 5).map(|_| due_in(SECOND, new("work"))).collect();
     bench.commit(Batch { submits, ..Batch::default() });
     let good = bench.create(new("work"));
@@ -247,7 +247,7 @@ fn finished(bench: &Bench) -> InvocationId {
     id
 }
 
-pub fn a_prune_removes_what_is_older_with_all_that_hangs_on_it(bench: &Bench) {
+pub fn a_prune_removes_old_invocations_with_all_their_rows(bench: &Bench) {
     let old = bench.create(new("work"));
     let claim = bench.claim_one(RunnerId::generate());
     let report = run_wasm_runner::store::Report {
@@ -299,7 +299,7 @@ pub fn a_prune_keeps_the_latest_to_end(bench: &Bench) {
     assert_eq!(bench.status(cancelled), Status::Cancelled, "of no other status");
 }
 
-pub fn a_prune_removes_only_what_is_final(bench: &Bench) {
+pub fn a_prune_removes_only_final_invocations(bench: &Bench) {
     let runner = RunnerId::generate();
     for _ in 0..4 {
         bench.create(new("work"));
@@ -325,7 +325,7 @@ fn three_generations(bench: &Bench) -> (Claim, InvocationId, InvocationId) {
     (root, child, grandchild)
 }
 
-pub fn what_an_unfinished_ancestor_may_look_up_stays(bench: &Bench) {
+pub fn descendants_of_an_unfinished_invocation_are_kept(bench: &Bench) {
     let (root, child, grandchild) = three_generations(bench);
     assert_eq!(prune_all(bench, &everything_final()), 0);
     // Its next attempt finds what the first one submitted, and can await what that
@@ -340,7 +340,7 @@ pub fn what_an_unfinished_ancestor_may_look_up_stays(bench: &Bench) {
     [root.id, child, grandchild].into_iter().for_each(|id| assert_gone(bench, id));
 }
 
-pub fn what_lies_below_an_unfinished_detached_child_stays(bench: &Bench) {
+pub fn ancestors_and_descendants_of_an_unfinished_detached_child_are_kept(bench: &Bench) {
     let runner = RunnerId::generate();
     let top = bench.create(new("work"));
     let root = bench.claim_one(runner);
@@ -390,7 +390,7 @@ pub fn a_pruned_key_can_be_used_again(bench: &Bench) {
     assert_eq!(bench.status(second), Status::Queued);
 }
 
-pub fn a_prune_goes_on_where_it_stopped(bench: &Bench) {
+pub fn a_prune_continues_where_the_last_one_stopped(bench: &Bench) {
     // What must stay lies in between.
     let (root, _, _) = three_generations(bench);
     for _ in 0..7 {

@@ -130,11 +130,11 @@ macro_rules! pairs {
 }
 
 pairs! {
-    an_orphan_is_one_whatever_its_id: Orphan, Id;
-    an_orphan_is_one_whatever_its_key: Orphan, Key;
-    an_orphan_is_one_whatever_its_place: Orphan, Place;
-    an_orphan_is_one_whatever_is_unique: Orphan, Unique;
-    an_orphan_is_one_whatever_its_ancestors: Orphan, Ancestor;
+    being_an_orphan_decides_before_an_id: Orphan, Id;
+    being_an_orphan_decides_before_a_key: Orphan, Key;
+    being_an_orphan_decides_before_a_place: Orphan, Place;
+    being_an_orphan_decides_before_uniqueness: Orphan, Unique;
+    being_an_orphan_decides_before_ancestors: Orphan, Ancestor;
     an_id_decides_before_a_key: Id, Key;
     an_id_decides_before_a_place: Id, Place;
     an_id_decides_before_uniqueness: Id, Unique;

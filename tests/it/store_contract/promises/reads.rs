@@ -91,7 +91,7 @@ pub fn counts_are_by_status_and_tree(bench: &Bench) {
     assert_eq!(all.unfinished(), 4);
 }
 
-pub fn unfinished_are_counted_by_task(bench: &Bench) {
+pub fn unfinished_invocations_are_counted_by_task(bench: &Bench) {
     assert!(bench.store.unfinished_by_task().unwrap().is_empty());
     for task in ["work", "other", "work", "child"] {
         bench.create(new(task));
@@ -178,7 +178,7 @@ pub fn progress_and_component_are_kept(bench: &Bench) {
     assert_eq!(invocation.component_digest, ComponentDigest::from_bytes([9; 32]));
 }
 
-pub fn what_attempts_used_is_added_up(bench: &Bench) {
+pub fn usage_is_summed_over_attempts(bench: &Bench) {
     let id = bench.create(new("work"));
     let attempt = |how: EndKind, usage: Usage| {
         let claim = bench.claim_one(RunnerId::generate());
@@ -213,7 +213,7 @@ pub fn what_attempts_used_is_added_up(bench: &Bench) {
     assert_eq!(bench.get(id).usage, Some(usage));
 }
 
-pub fn what_an_attempt_used_that_somebody_else_ended_is_added_once(bench: &Bench) {
+pub fn usage_of_an_attempt_that_others_ended_is_added_once(bench: &Bench) {
     let usage = Usage { cpu_micros: 30, peak_memory_bytes: 100, ..Usage::default() };
     let bill = |claim: &Claim| Bill { id: claim.id, runner: claim.runner, attempt: claim.attempt, usage };
     let add = |bill: Bill| {
@@ -343,7 +343,7 @@ pub fn an_empty_batch_is_fine(bench: &Bench) {
     assert_eq!(receipt.lease, None);
 }
 
-pub fn many_are_looked_up_at_once(bench: &Bench) {
+pub fn many_invocations_are_looked_up_at_once(bench: &Bench) {
     let submits: Vec<_> = (0..40_000).map(|_| new("work")).collect();
     let ids: Vec<_> = submits.iter().map(|submit| submit.id).collect();
     bench.commit(Batch { submits: submits.into_iter().step_by(40).collect(), ..Batch::default() });

@@ -9,7 +9,7 @@ use run_wasm_runner::store::{Applied, Batch, NewInvocation};
 use super::super::harness::*;
 use super::SECOND;
 
-pub fn of_many_runners_only_the_dead_ones_claims_are_taken(bench: &Bench) {
+pub fn recovery_takes_only_the_claims_of_dead_runners(bench: &Bench) {
     let (dead, alive) = (RunnerId::generate(), RunnerId::generate());
     for _ in 0..4 {
         bench.create(new("work"));
@@ -59,7 +59,7 @@ pub fn a_childs_lease_is_that_of_its_own_runner(bench: &Bench) {
     assert_eq!((bench.status(parent.id), bench.status(child.id)), (Status::Queued, Status::Claimed));
 }
 
-pub fn who_recovers_at_once_takes_each_claim_once(bench: &Bench) {
+pub fn concurrent_recoveries_take_each_claim_once(bench: &Bench) {
     for _ in 0..40 {
         bench.create(new("work"));
     }

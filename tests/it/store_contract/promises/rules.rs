@@ -93,7 +93,7 @@ pub fn lanes_do_not_wait_for_each_other(bench: &Bench) {
     assert!(bench.get(behind).blocked);
 }
 
-pub fn a_claim_and_the_end_before_it_in_one_batch_share_the_place(bench: &Bench) {
+pub fn a_claim_takes_the_room_of_an_end_in_the_same_batch(bench: &Bench) {
     set(bench, at_once(1, Blocked::Wait));
     let all = create_many(bench, 1, 3);
     let runner = RunnerId::generate();
@@ -107,7 +107,7 @@ pub fn a_claim_and_the_end_before_it_in_one_batch_share_the_place(bench: &Bench)
     assert_eq!(receipt.unblocked, [all[1]]);
 }
 
-pub fn every_way_out_of_a_lane_lets_the_next_one_in(bench: &Bench) {
+pub fn every_way_out_of_a_lane_admits_the_next_invocation(bench: &Bench) {
     set(bench, at_once(1, Blocked::Wait));
     let runner = RunnerId::generate();
     let ways: [&dyn Fn(&Claim); 5] = [
@@ -137,7 +137,7 @@ pub fn every_way_out_of_a_lane_lets_the_next_one_in(bench: &Bench) {
     }
 }
 
-pub fn a_released_one_is_let_in_first(bench: &Bench) {
+pub fn a_released_invocation_is_admitted_first(bench: &Bench) {
     set(bench, at_once(1, Blocked::Wait));
     let all = create_many(bench, 1, 3);
     let runner = RunnerId::generate();
@@ -146,7 +146,7 @@ pub fn a_released_one_is_let_in_first(bench: &Bench) {
     assert_eq!(ids_of(&claim(bench)), [all[0]]);
 }
 
-pub fn a_more_urgent_one_takes_the_place_of_one_that_is_ready(bench: &Bench) {
+pub fn a_more_urgent_invocation_replaces_a_ready_one(bench: &Bench) {
     set(bench, at_once(1, Blocked::Wait));
     let first = create_in(bench, 1);
     let urgent = bench.create(NewInvocation { priority: 5, ..in_lane(1) });
@@ -157,7 +157,7 @@ pub fn a_more_urgent_one_takes_the_place_of_one_that_is_ready(bench: &Bench) {
     assert_eq!(ids_of(&claim(bench)), [first]);
 }
 
-pub fn a_cancelled_blocked_one_is_gone(bench: &Bench) {
+pub fn a_cancelled_blocked_invocation_leaves_its_lane(bench: &Bench) {
     set(bench, at_once(1, Blocked::Wait));
     let all = create_many(bench, 1, 3);
     bench.cancel(all[1]);
@@ -170,7 +170,7 @@ pub fn a_cancelled_blocked_one_is_gone(bench: &Bench) {
     assert_eq!(receipt.unblocked, [more[1]]);
 }
 
-pub fn delayed_ones_enter_their_lane_when_they_are_due(bench: &Bench) {
+pub fn delayed_invocations_enter_their_lane_when_they_are_due(bench: &Bench) {
     set(bench, at_once(1, Blocked::Wait));
     let later = bench.create(NewInvocation { delay: 10 * SECOND, ..in_lane(1) });
     let now = create_in(bench, 1);
@@ -185,7 +185,7 @@ pub fn delayed_ones_enter_their_lane_when_they_are_due(bench: &Bench) {
     assert_eq!(ids_of(&claim(bench)), [later]);
 }
 
-pub fn what_finds_its_lane_full_is_skipped_if_the_rule_says_so(bench: &Bench) {
+pub fn an_invocation_is_skipped_if_its_lane_is_full_and_the_rule_says_so(bench: &Bench) {
     set(bench, at_once(1, Blocked::Skip));
     let all = create_many(bench, 1, 4);
     let other = create_in(bench, 2);
@@ -205,7 +205,7 @@ pub fn what_finds_its_lane_full_is_skipped_if_the_rule_says_so(bench: &Bench) {
     assert_eq!(ids_of(&claim(bench)), [other]);
 }
 
-pub fn what_has_run_before_is_not_skipped(bench: &Bench) {
+pub fn an_invocation_that_has_run_before_is_not_skipped(bench: &Bench) {
     set(bench, at_once(1, Blocked::Skip));
     let retried = create_in(bench, 1);
     let runner = RunnerId::generate();
@@ -245,7 +245,7 @@ pub fn a_rate_holds_in_every_window(bench: &Bench) {
     assert_eq!(ids(&next), [all[4]]);
 }
 
-pub fn a_claim_that_never_started_gives_its_start_back(bench: &Bench) {
+pub fn the_start_of_a_claim_that_never_ran_does_not_count(bench: &Bench) {
     set(bench, per_time(1, 10 * SECOND));
     let all = create_many(bench, 1, 2);
     let runner = RunnerId::generate();
@@ -292,7 +292,7 @@ pub fn a_changed_limit_holds_from_the_next_claim_on(bench: &Bench) {
     assert_eq!(ids_of(&claim(bench)), all[3..]);
 }
 
-pub fn lowering_a_limit_takes_places_back(bench: &Bench) {
+pub fn a_lowered_limit_blocks_ready_invocations_again(bench: &Bench) {
     set(bench, at_once(3, Blocked::Wait));
     let all = create_many(bench, 1, 3);
     set(bench, at_once(1, Blocked::Wait));
@@ -300,7 +300,7 @@ pub fn lowering_a_limit_takes_places_back(bench: &Bench) {
     assert!(bench.get(all[1]).blocked && bench.get(all[2]).blocked);
 }
 
-pub fn a_submitters_rules_hold_only_where_there_are_none(bench: &Bench) {
+pub fn rules_of_a_submit_hold_only_if_the_store_has_none(bench: &Bench) {
     let by_submit = |rule| bench.commit(Batch { default_rules: vec![rule], ..Batch::default() });
     by_submit(at_once(2, Blocked::Wait));
     assert_eq!(bench.store.rules().unwrap(), [at_once(2, Blocked::Wait)]);
@@ -309,7 +309,7 @@ pub fn a_submitters_rules_hold_only_where_there_are_none(bench: &Bench) {
     assert_eq!(bench.store.rules().unwrap(), [at_once(1, Blocked::Skip)]);
 }
 
-pub fn awaited_ones_keep_to_their_lane(bench: &Bench) {
+pub fn awaited_invocations_obey_the_rules_of_their_lane(bench: &Bench) {
     set(bench, at_once(1, Blocked::Wait));
     let all = create_many(bench, 1, 2);
     let mut asked = request(RunnerId::generate(), 10);
@@ -340,7 +340,7 @@ fn alike(unique: u8, differing: Differing, arguments: &str) -> NewInvocation {
     NewInvocation { unique: Some((key(unique), differing)), arguments: arguments.into(), ..new("work") }
 }
 
-pub fn an_unfinished_one_stands_for_others_like_it(bench: &Bench) {
+pub fn a_submit_that_repeats_an_unfinished_invocation_gets_its_id(bench: &Bench) {
     let first = bench.create(alike(1, Differing::Existing, "[1]"));
     let same = |arguments| bench.submit_one(alike(1, Differing::Existing, arguments));
     assert_eq!(same("[1]"), Submitted::Existing(first));
@@ -376,7 +376,7 @@ fn pause(target: PauseTarget, paused: bool) -> Batch {
     Batch { pauses: vec![Pause { target, paused }], ..Batch::default() }
 }
 
-pub fn nothing_of_what_is_paused_is_claimed(bench: &Bench) {
+pub fn paused_queues_and_tasks_are_not_claimed(bench: &Bench) {
     set(bench, TaskRule { queue: "bulk".into(), ..plain("other") });
     let work = bench.create(new("work"));
     let other = bench.create(new("other"));
@@ -403,7 +403,7 @@ pub fn nothing_of_what_is_paused_is_claimed(bench: &Bench) {
     assert!(bench.store.paused().unwrap().is_empty());
 }
 
-pub fn the_default_queue_can_be_paused_before_anybody_said_what_is_in_it(bench: &Bench) {
+pub fn the_default_queue_can_be_paused_before_any_task_is_configured(bench: &Bench) {
     let work = bench.create(new("work"));
     bench.commit(pause(PauseTarget::Queue("default".into()), true));
     assert!(bench.drain().is_empty());
