@@ -1,4 +1,4 @@
-//! What an invocation costs, from the bare guest up: `cargo bench --bench invocation`.
+//! The cost of an invocation, from the bare guest up: `cargo bench --bench invocation`.
 //!
 //! `floor` is a fresh instance and a call on one thread, nothing else. The others
 //! add the runner and a memory store; their time is per invocation, so the ratio

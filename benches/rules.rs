@@ -1,4 +1,4 @@
-//! What rules cost: `cargo bench --bench rules -- [DIRECTORY | postgres://…] [QUEUE]`.
+//! The cost of rules: `cargo bench --bench rules -- [DIRECTORY | postgres://…] [QUEUE]`.
 //!
 //! Claims and ends of invocations with and without rules, in one run; and how
 //! long a claim takes behind a long queue of the waiting, the delayed and the
@@ -103,7 +103,7 @@ fn work(store: &dyn Store, clock: &dyn Clock, task: &str, count: usize) -> Durat
     start.elapsed()
 }
 
-/// Whole lives per second, with and without rules, in turn.
+/// Complete invocations per second, with and without rules, in turn.
 fn throughput(store: &dyn Store, clock: &dyn Clock, name: &str) {
     store.commit(&Batch { rules: vec![rule("ruled", 1_000)], ..Batch::default() }).expect("it commits");
     let mut ratios = Vec::new();

@@ -1,4 +1,4 @@
-//! What a store costs per invocation. `cargo bench --bench store -- [DIRECTORY]
+//! The cost of a store per invocation. `cargo bench --bench store -- [DIRECTORY]
 //! [QUEUE] [FINISHED]`: the SQLite file is made in DIRECTORY (default: the
 //! temporary one), or a PostgreSQL URL in its place names the only store to measure; QUEUE invocations each that are due, delayed, and of a task
 //! that the runner does not have are put before the measurement of claims
@@ -169,8 +169,8 @@ fn beside_finished(store: &dyn Store, count: usize) {
     measure("sqlite, after that");
 }
 
-/// What one commit costs, how soon another process hears of it, and whether a long
-/// queue slows claims down.
+/// Measures the cost of one commit, the time until another process learns of it, and the
+/// effect of a long queue on claims.
 fn durable(store: &dyn Store, other: &dyn Store, name: &str, queue: usize) {
     lives(store, name);
     let start = Instant::now();

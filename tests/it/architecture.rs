@@ -1,4 +1,4 @@
-//! The layers of ARCHITECTURE.md, and who may say what.
+//! The layers of ARCHITECTURE.md, and the names that only some of them may use.
 
 mod imports;
 

@@ -1,7 +1,7 @@
 //! Clocks that jump. Within a process time never goes back and never leaps, see
-//! `SystemClock`; but a process that starts after somebody has set the clock
-//! has another time than those that run. Whatever they make of each other's
-//! leases: nothing is lost, and what is late changes nothing.
+//! `SystemClock`; but a process that starts after a change of the clock has another time
+//! than older processes. They may misjudge each other's leases; nothing is lost
+//! nevertheless, and late reports change nothing.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,9 +1,9 @@
-//! A fault at every call of the store: refused, done but not answered, or the
-//! crash of the process there. Whatever was acknowledged is finished all the
-//! same, once, with the right value.
+//! A fault at every call of the store: the call is refused, or done and not answered, or
+//! the process crashes there. Every acknowledged invocation is finished nevertheless,
+//! once, with the right value.
 //!
-//! One pass without a fault counts the calls; then one pass fails at each. Guests
-//! are closures, stores are real.
+//! One pass without a fault counts the calls; then one pass for each call fails there.
+//! Guests are closures, stores are real.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -29,7 +29,7 @@ use crate::support::database;
 use crate::support::disk::{Disk, Failure};
 use crate::support::faulty_store::{Fault, FaultyStore, Fired, ShiftedClock};
 
-/// Whatever takes longer hangs.
+/// A pass that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Longer than any pass takes; whoever crashed is recovered by moving the clock.

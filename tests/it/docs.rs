@@ -1,4 +1,4 @@
-//! The documents name only what is there.
+//! The documents name only tests, files and keys that exist.
 
 use std::path::{Path, PathBuf};
 

@@ -1,10 +1,10 @@
 //! The disk under the SQLite store fails, or its power does, at each operation.
 //!
 //! One script of batches runs over a disk that keeps a record
-//! (`support/disk.rs`). For each moment of it the files are made as a loss of
-//! power would leave them, and opened: they must hold what was committed until
-//! then, perhaps with the one batch under way, and never half of it. Then the same
-//! with operations that fail.
+//! (`support/disk.rs`). For each moment the files are reconstructed as a loss of power
+//! would leave them, and opened: they must hold every batch that was committed until
+//! then, perhaps the unfinished batch as a whole, and never half of it. Then the script
+//! runs with operations that fail.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -160,7 +160,7 @@ impl Script {
         self.commit(&Batch { reports, ..Batch::default() });
     }
 
-    /// What a runner does, in small, some rounds of it; `large` is the size of its
+    /// Does the work of a small runner for some rounds; `large` is the size of its
     /// large values.
     fn run(&mut self, rounds: usize, large: usize) {
         let big = |size: usize| -> Arc<str> { format!("[\"{}\"]", "x".repeat(size)).into() };

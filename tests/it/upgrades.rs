@@ -2,8 +2,8 @@
 //!
 //! `tests/fixtures/sqlite/NNNN.sql` is a database as version NNNN of the schema
 //! wrote it, with invocations in every status that a store could bring about
-//! then. A fixture is written once, by the program of its day, and never changed:
-//! whoever adds a migration calls `cargo xtask fixtures` before. Those of PostgreSQL
+//! then. A fixture is written once, by the program of that version, and never changed:
+//! before you add a migration, run `cargo xtask fixtures`. Those of PostgreSQL
 //! are in `postgres::upgrades`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -191,8 +191,8 @@ fn restore(fixture: &str, into: &Path) -> rusqlite::Result<()> {
     Connection::open(into)?.execute_batch(fixture)
 }
 
-/// What must not change by a migration: status, attempt, moves and outcome of
-/// each invocation, as SQL says it.
+/// The values that a migration must not change: status, attempt, moves and outcome of
+/// each invocation, read by SQL.
 pub type Portrait = BTreeMap<InvocationId, (String, u32, u32, Option<String>)>;
 
 fn portrait(path: &Path) -> Portrait {

@@ -89,7 +89,7 @@ impl Demo {
     fn show(&self) -> Result<()> {
         self.introduce();
 
-        heading("What is configured: components, their tasks, and whether all of it holds together");
+        heading("The configuration: its components and tasks, checked");
         self.print(&["check"])?;
         self.print(&["tasks"])?;
 
@@ -103,7 +103,7 @@ impl Demo {
         self.print_head(&["tree", id])?;
 
         heading("Recursion: every call of `fib` is an invocation, in a fresh sandbox");
-        say("2 slots, and hundreds of parents that wait: who waits holds no slot.");
+        say("2 slots, and hundreds of waiting parents, which hold no slot.");
         let start = Instant::now();
         self.print(&["call", "fibonacci.fib", "[12]"])?;
         say(&format!("465 invocations in {}", seconds(start.elapsed())));
@@ -111,7 +111,7 @@ impl Demo {
         heading("An image: tiles by children, assembled to a PNG");
         self.mandelbrot()?;
 
-        heading("What was not granted is refused, as an error that the guest can handle");
+        heading("A right that was not granted: the guest gets an error that it can handle");
         let denied = self.print_expecting(1, &["call", "read-text", r#"["/etc/passwd"]"#]);
         denied.context("reading an ungranted file should fail, as an error of the task")?;
 

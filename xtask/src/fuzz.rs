@@ -33,8 +33,8 @@ const FLAGS: [&str; 7] = [
 
 /// The most bytes of an input.
 const MAX_BYTES: usize = 16 << 10;
-/// Whatever takes longer hangs, in seconds. Compiling a component in a debug build, on a
-/// machine that is busy, takes a while.
+/// An input that takes longer hangs, in seconds. It takes a while to compile a component in
+/// a debug build on a busy machine.
 const HANGS: u64 = 30;
 /// Beyond it an input takes too much memory, in MiB.
 const MEMORY: u64 = 2 << 10;

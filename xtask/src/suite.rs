@@ -18,12 +18,12 @@ use serde_json::Value;
 use crate::checks::Count;
 use crate::process::{cargo, root, show, target_dir};
 
-/// The integration tests of the quick part: the promises of the stores, the runner, and the texts of
-/// the command line. All unit tests belong to it, too.
+/// The integration tests of the quick part: the store contract, the runner, and the texts of the
+/// command line. All unit tests belong to it, too.
 const QUICK: [&str; 6] =
     ["architecture::", "cli::errors::", "cli::help::", "docs::", "runner::", "store_contract::"];
 
-/// The tests of these modules that take as long as all others, and are left out of the quick part.
+/// The slowest tests of these modules, which take as long as all others and are left out of the quick part.
 const SLOW: [&str; 8] = [
     "kill::killed_at_any_moment_a_runner_leaves_nothing_that_the_next_does_not_finish",
     "regression::final_invocations_are_not_kept_in_memory",

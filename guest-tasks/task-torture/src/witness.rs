@@ -1,4 +1,4 @@
-//! What an attempt writes down, for whoever checks the store's word against it.
+//! The notes of an attempt, which the checks compare with the store.
 //!
 //! One line each, in one short write at the end of a file, so that lines of
 //! several guests don't mix:
@@ -25,7 +25,7 @@ const PATH: &str = "/witness/log";
 /// The witness of one attempt.
 pub struct Witness {
     file: File,
-    /// Who it is about, as every line says it.
+    /// The subject that every line names.
     who: String,
 }
 

@@ -1,6 +1,6 @@
-//! What is fuzzed: each target is a function that takes any bytes, and panics if
-//! something does not hold. libFuzzer runs them on what it makes up, by the programs in
-//! `fuzz_targets/`; the tests run them on the seeds, which are also what was found once.
+//! The fuzz targets: each is a function that takes any bytes, and panics if a property
+//! does not hold. libFuzzer runs them on generated inputs, by the programs in
+//! `fuzz_targets/`; the tests run them on the seeds, which include inputs that once failed.
 
 use std::ptr;
 

@@ -1,4 +1,4 @@
-//! Help and what else describes the command line.
+//! Help, completions and manual pages.
 
 use crate::support::cli::Sandbox;
 

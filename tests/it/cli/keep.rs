@@ -1,4 +1,4 @@
-//! Running again what is final, cancelling by filter, and forgetting.
+//! Retries of final invocations, cancels by filter, and removal.
 
 use run_wasm_runner::model::{ComponentDigest, Differing, FailureKind, InvocationId, RuleKey, Status};
 use run_wasm_runner::store::{Batch, NewInvocation, Store};

@@ -1,4 +1,4 @@
-//! The lock file: other bytes than those that somebody looked at are refused.
+//! The lock file: bytes that it does not have are refused.
 
 use std::path::PathBuf;
 

@@ -17,7 +17,7 @@ use crate::guests::setup::Setup;
 use crate::support::cli::{Output, Running};
 use crate::support::guests::guest;
 
-/// Whatever takes longer than this was not bounded.
+/// An operation that takes longer was not bounded.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A component with one core module in it, which exports nothing.
@@ -424,7 +424,7 @@ struct Besieged {
     setup: Setup,
     runner: Running,
     cache: PathBuf,
-    /// What its debug messages say of the bomb, and of nothing else.
+    /// The part of its debug messages that is only about the bomb.
     bomb: String,
 }
 

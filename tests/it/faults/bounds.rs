@@ -1,5 +1,5 @@
-//! Limits that a guest is told of by an error value, and that its failure names if it
-//! does not go on.
+//! Limits that a guest meets as an error value; if the guest does not continue, its failure
+//! names the limit.
 
 use std::time::{Duration, Instant};
 

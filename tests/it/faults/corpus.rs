@@ -1,9 +1,9 @@
-//! The hostile corpus: one runner meets everything that a guest can do to it, twice,
-//! beside a neighbour whose values must be right and whose calls must not take twice as
-//! long. Nothing may be left of it.
+//! The hostile corpus: one runner meets every attack of a guest, twice, beside a neighbour
+//! whose values must be right and whose calls must not take twice as long. Afterwards the
+//! runner must hold no more resources than before.
 //!
-//! `docs/hostile-corpus.md` lists all of the corpus; what is not here has a test of its
-//! own.
+//! `docs/hostile-corpus.md` lists all of the corpus; attacks that are not here have tests of
+//! their own.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -264,8 +264,8 @@ impl Arena {
         Holds { descriptors, threads }
     }
 
-    /// What it holds once threads have ended that wait for work for a while, and what is
-    /// closed by others is closed.
+    /// Returns its resources once idle threads have ended and other processes have closed
+    /// their ends.
     fn settled(&self, is_settled: impl Fn(&Holds) -> bool) -> Holds {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {

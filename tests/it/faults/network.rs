@@ -1,5 +1,5 @@
-//! Guests on the network: they reach what was granted, and are told in the log what
-//! else was missing.
+//! Guests on the network: they reach only granted hosts, and the log names a missing
+//! grant.
 
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};

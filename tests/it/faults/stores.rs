@@ -17,7 +17,7 @@ fn refused(setup: &Setup, store: &str, says: &str) {
     }
 }
 
-/// The same, of a file with these bytes, which are still there afterwards.
+/// Checks that a file with these bytes is refused as a store and not changed.
 #[track_caller]
 fn refused_untouched(setup: &Setup, bytes: &[u8], says: &str) {
     let file = setup.sandbox.write("store.db", bytes);

@@ -1,4 +1,4 @@
-//! Arguments that fit, and what is said about those that don't.
+//! Arguments that fit, and the errors of arguments that do not.
 
 use serde_json::json;
 

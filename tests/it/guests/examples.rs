@@ -1,4 +1,4 @@
-//! The example guests do what they are examples of.
+//! The example guests return the right values.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! The sandbox: guests can touch nothing, unless it was granted.
+//! The sandbox: guests have no right that was not granted.
 
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;

@@ -245,8 +245,8 @@ impl Project {
     }
 }
 
-/// What all processes took that this one has started and seen the end of: it means
-/// something if no other test runs.
+/// The processor time of all ended child processes of this one. It is meaningful only if
+/// no other test runs.
 fn processor_time() -> Duration {
     let stat = fs::read_to_string("/proc/self/stat").expect("the system says it");
     let (_, after_name) = stat.rsplit_once(')').expect("the program's name is in parentheses");

@@ -36,7 +36,7 @@ fn what_cargo_says_is_shown_and_the_component_stays() {
     assert_eq!(project.run(["call", "greet", "[\"x\"]"]).expect(0).json(), "Hello, x!");
 }
 
-/// Those that hold where the project is run.
+/// The limits are those of the configuration with which the project is run.
 #[test]
 fn what_is_built_meets_the_configured_limits_of_compiling() {
     let project = project();

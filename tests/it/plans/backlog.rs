@@ -8,7 +8,7 @@ use super::exercise::ROOM;
 /// Number of the first invocation of the backlog.
 const FIRST: usize = 1_000_000;
 
-/// What is submitted once the backlog is there has higher numbers than this.
+/// The highest number in the backlog; later submits get higher numbers.
 pub(super) const LAST: usize = 100_000_000;
 
 /// Counts what there is.

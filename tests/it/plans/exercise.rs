@@ -1,4 +1,4 @@
-//! Everything that can be asked of a store, in small batches.
+//! Every operation of a store, in small batches.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub(super) const ROOM: usize = 500;
 /// Starts of a lane of the task `rated` within an hour.
 const STARTS: u32 = 1_000;
 
-/// What the exercise has reached; a store that does nothing touches no rows either.
+/// The results of the exercise. A test checks them, because a store that does nothing also touches no rows.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Reached {
     claimed: usize,
@@ -189,7 +189,7 @@ impl Exercise<'_> {
         self.end(&receipt.claimed, |_| EndKind::Final(failure("as planned")));
     }
 
-    /// What is due later, and what is too late.
+    /// Submits delayed and overdue invocations, and lets time pass.
     fn wait_and_expire(&mut self) {
         let second = Duration::from_secs(1);
         let delayed = of("work").into_iter().map(|new| NewInvocation { delay: second, ..new }).collect();

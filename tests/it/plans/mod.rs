@@ -1,12 +1,12 @@
-//! What a statement touches does not depend on how much is stored, whatever the
-//! database believes of its tables.
+//! The number of rows that a statement touches depends on its batch alone, and not on the
+//! size of the store or on the database's statistics.
 //!
-//! A planner chooses by statistics, and those of a queue are wrong as soon as they are
-//! made: a table that was empty when it was analysed holds a million rows a minute
-//! later. So every statement is written such that one plan is left, and these tests
-//! count the rows that each touches, with many rows of every status, under every state
-//! that the statistics can be in. Rows are counted and not seconds: the count is the same
-//! on any machine.
+//! A planner chooses by statistics, and the statistics of a queue are soon wrong: a table
+//! that was empty when it was analysed holds a million rows a minute later. So every
+//! statement is written such that only one plan is possible. These tests count the rows
+//! that each statement touches, with many rows of every status and in every state of the
+//! statistics. They count rows and not seconds, because that count is the same on every
+//! machine.
 
 mod backlog;
 mod exercise;

@@ -93,7 +93,7 @@ impl<'c> Schema<'c> {
         self.take_plans();
     }
 
-    /// What the statements of a store touch.
+    /// Runs the exercise on a store, and checks the rows that its statements touch.
     #[track_caller]
     fn assert_bounded(&self, state: &str, bench: &Bench) {
         self.take_plans();

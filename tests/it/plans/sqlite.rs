@@ -40,7 +40,7 @@ const DIALECT: Dialect = Dialect {
     lane: (", last_ready", ", max(CASE WHEN place = 'ready' THEN order_key ELSE 0 END)"),
 };
 
-/// What statements have touched, by the file of the database.
+/// The rows that statements have touched, by the file of the database.
 static TOUCHED: LazyLock<Mutex<HashMap<PathBuf, Touched>>> = LazyLock::new(Mutex::default);
 
 /// Has every connection of this process that is opened from now on count.
@@ -99,7 +99,7 @@ impl File {
         connection.execute_batch(&format!("BEGIN; {sql}; COMMIT")).expect("it is SQL");
     }
 
-    /// What the statements of a store that is opened now touch.
+    /// Runs the exercise on a newly opened store, and checks the rows that its statements touch.
     #[track_caller]
     fn assert_bounded(&self, state: &str) {
         let bench = self.open();

@@ -1,5 +1,4 @@
-//! The ways to a server: passwords, TLS, poolers, and what is said when none leads
-//! there.
+//! The ways to a server: passwords, TLS, poolers, and the errors if it can't be reached.
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Runner processes on one PostgreSQL, and what becomes of the work of those that
-//! die, are cut off, or lose their server.
+//! Runner processes on one PostgreSQL, and the work of runners that die, are cut off, or
+//! lose their server.
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Several stores on one schema: each is what a process has, and they share nothing
-//! but the database.
+//! Several stores on one schema: each stands for a process, and they share nothing but the
+//! database.
 
 use std::collections::HashSet;
 use std::sync::Arc;

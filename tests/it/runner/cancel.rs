@@ -1,4 +1,4 @@
-//! Cancelling what is queued, running, parked, and whole trees.
+//! Cancels of queued, running and parked invocations, and of whole trees.
 
 use std::time::{Duration, Instant};
 

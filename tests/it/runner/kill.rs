@@ -1,4 +1,4 @@
-//! SIGKILL at any moment: whatever was acknowledged ends final, with one outcome.
+//! SIGKILL at any moment: every acknowledged invocation becomes final, with one outcome.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,6 +1,5 @@
-//! Defects of the system that this one descends from, each of which could have
-//! come along. The table in `docs/acceptance.md` names the tests elsewhere that
-//! stand for the others.
+//! Defects of the system that this one descends from and might have inherited. The table
+//! in `docs/acceptance.md` names the tests elsewhere for the other defects.
 
 use std::time::{Duration, Instant};
 

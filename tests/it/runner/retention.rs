@@ -1,4 +1,4 @@
-//! Runners remove what is final and old, if they are told to.
+//! Runners remove old final invocations, if the configuration says so.
 
 use run_wasm_runner::model::{Reason, Status};
 use run_wasm_runner::store::Store;

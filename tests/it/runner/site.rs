@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::support::cli::{Cli, Output, Running, Sandbox};
 use crate::support::guests::{guest, shared_cache};
 
-/// Whatever takes longer than this hangs.
+/// An operation that takes longer hangs.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A sandbox with the guests configured and the default store.
@@ -138,7 +138,7 @@ impl Site {
         SqliteStore::open(&path, Arc::new(SystemClock::default())).expect("the store opens")
     }
 
-    /// The same, wherever it is.
+    /// Opens the store of the site, in SQLite or PostgreSQL.
     #[track_caller]
     pub fn open(&self) -> Arc<dyn Store> {
         match &self.url {

@@ -1,4 +1,4 @@
-//! Signals: what a stop finishes, what it gives back, and how long it may take.
+//! Signals: a stop finishes running guests, releases the rest, and takes bounded time.
 
 use std::time::{Duration, Instant};
 

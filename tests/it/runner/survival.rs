@@ -1,4 +1,4 @@
-//! One bad invocation never ends the loop.
+//! One bad invocation never ends the runner.
 
 use run_wasm_runner::model::Status;
 use serde_json::{Value, json};

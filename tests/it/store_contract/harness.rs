@@ -1,5 +1,5 @@
-//! What the promises are tested with: a store, a held clock, and short ways to
-//! do the common things.
+//! The tools of the promises: a store, a clock that stands still, and short methods for
+//! common steps.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub const LEASE: Duration = Duration::from_secs(10);
 pub struct Bench {
     pub store: Arc<dyn Store>,
     pub clock: Arc<TestClock>,
-    /// Whatever must outlive the store.
+    /// Resources that must outlive the store.
     _ground: Box<dyn std::any::Any>,
 }
 
@@ -141,7 +141,7 @@ impl Bench {
         (receipt.reports[0], receipt)
     }
 
-    /// What happened to a claim, observed now.
+    /// Makes a report of events of a claim, observed now.
     pub fn observed(&self, claim: &Claim, events: &[Event]) -> Report {
         let now = self.clock.now();
         Report {

@@ -1,4 +1,4 @@
-//! What a store promises, promise by promise, for every store.
+//! The promises of a store, each checked on every store.
 
 pub mod harness;
 mod model;

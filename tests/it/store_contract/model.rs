@@ -244,7 +244,7 @@ fn plans() -> impl Strategy<Value = Plan> {
         )
 }
 
-/// What the test knows of what it has done.
+/// The state that the test has built up so far.
 struct World {
     clock: Arc<TestClock>,
     runners: [RunnerId; 3],

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-/// Whatever takes longer than this hangs.
+/// A command that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A directory in which commands are run, removed when dropped.

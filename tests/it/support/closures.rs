@@ -1,5 +1,5 @@
-//! Guests that are closures: what would be slow or impossible to provoke with
-//! components.
+//! Guests that are closures, for situations that components could provoke only slowly or
+//! not at all.
 
 use std::collections::HashMap;
 use std::future::Future;

@@ -37,7 +37,7 @@ pub struct Cluster {
     directory: PathBuf,
     port: u16,
     watch: Mutex<Option<Child>>,
-    /// What it has written, and a notification of each line.
+    /// The server's log, and a notification of each line.
     log: Arc<(Mutex<String>, Condvar)>,
 }
 
@@ -209,7 +209,7 @@ impl Cluster {
         self.log.0.lock().expect("nobody panicked").clone()
     }
 
-    /// What the server has written since the last time, until it writes `mark`.
+    /// Returns the log since the last call, and waits until it has `mark`.
     pub fn take_log_until(&self, mark: &str) -> String {
         let (log, written) = &*self.log;
         let mut log = log.lock().expect("nobody panicked");
@@ -237,7 +237,7 @@ impl Cluster {
         self.url_through(self.port)
     }
 
-    /// The same by another port, somebody's who forwards it.
+    /// The URL of a new schema by way of a forwarder's port.
     pub fn url_through(&self, port: u16) -> String {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -2,9 +2,8 @@
 //!
 //! It is a VFS of SQLite that hands everything on to the usual one, and keeps a
 //! record of each write, truncation, sync and deletion of a database, its journal
-//! and its log. From the record it makes the files as a loss of power would leave
-//! them at any moment: what was synced is there, and of what was not, any part
-//! may be.
+//! and its log. From the record it reconstructs the files that a loss of power would leave
+//! at any moment: all synced writes, and any part of the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};

@@ -24,7 +24,7 @@ pub enum Fault {
     /// That call did what it was to do, and answers with an error: a connection
     /// that broke while the answer was on its way.
     Ambiguous,
-    /// The same, and the next few calls are refused.
+    /// That call did what it was to do, its answer is lost, and the next few calls are refused.
     AmbiguousOutage,
     /// The process crashes before that call: it and all after it fail.
     DiesBefore,

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::openssl::openssl;
 use super::servers::TcpServer;
 
-/// What it is called, by itself and by the registry.
+/// Its name, for itself and for the registry.
 pub const NAME: &str = "tests";
 
 /// The only identity token that it takes. Not all of it can stand in a form as it is.
@@ -50,7 +50,7 @@ impl TokenServer {
         self.signer.sign(repository, actions)
     }
 
-    /// What it was asked for, but for the identity.
+    /// The requests that it got, without the identity.
     pub fn asked(&self) -> Vec<String> {
         self.asked.lock().expect("nobody panicked").clone()
     }

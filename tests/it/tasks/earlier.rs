@@ -36,7 +36,7 @@ impl Earlier {
         Self { url, store, _place: Sandbox::new() }
     }
 
-    /// What an earlier program submitted for the bytes of a guest.
+    /// Submits an invocation for the bytes of a guest, as an earlier program did.
     fn submit(&self, task: &str, component: &str, key: Option<&str>) -> InvocationId {
         let bytes = std::fs::read(guest(component)).expect("the guest can be read");
         let mut new = NewInvocation::new(task, ComponentDigest::of(&bytes), "[7]");

@@ -24,7 +24,7 @@ pub(super) struct Use {
     /// The inline module around it.
     pub(super) within: ModulePath,
     pub(super) path: Vec<String>,
-    /// What it is called from there on; `*` for a glob.
+    /// Its name from there on; `*` for a glob.
     pub(super) name: String,
     pub(super) is_reexport: bool,
 }

@@ -1,4 +1,4 @@
-//! What the owner of an attempt can do, and when it owns it no more.
+//! The rights of an attempt's owner, and their end.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What the end of one invocation does to others.
+//! The effect of an invocation's end on other invocations.
 
 use std::time::Duration;
 

@@ -11,7 +11,7 @@ use run_wasm_runner::store::{
 use super::super::harness::*;
 use super::SECOND;
 
-/// What one transaction ends at most.
+/// The most invocations that one transaction ends.
 const EXPIRED_AT_ONCE: usize = 1_000;
 
 fn due_in(deadline: Duration, new: NewInvocation) -> NewInvocation {

@@ -6,7 +6,7 @@ use run_wasm_runner::store::{Batch, NewInvocation, Submitted, TaskRule};
 
 use crate::store_contract::harness::{Bench, child_of, everything, new};
 
-/// What a submit can meet, in the order in which it decides.
+/// The checks of a submit, in the order in which they decide.
 #[derive(Clone, Copy)]
 enum Rung {
     Orphan,
@@ -17,7 +17,7 @@ enum Rung {
     Ancestor,
 }
 
-/// What stands on each rung.
+/// The invocations that make each check apply.
 struct Ladder {
     parent: Claim,
     /// Tells the keys and places of one ladder from those of another.

@@ -1,4 +1,4 @@
-//! What is told of invocations, and of batches as a whole.
+//! Reads of invocations, and facts about whole batches.
 
 use std::sync::Arc;
 use std::time::Duration;

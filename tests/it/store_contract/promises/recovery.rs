@@ -1,4 +1,4 @@
-//! Whose claims are taken away, and by how many at once.
+//! Recovery of the claims of dead runners, also by several runners at once.
 
 use std::collections::HashSet;
 use std::sync::Barrier;

@@ -1,4 +1,4 @@
-//! What a submit does, and what a repeated one does.
+//! Submits, and repeated submits.
 
 use run_wasm_runner::model::{Clock, InvocationId, RunnerId, Status};
 use run_wasm_runner::store::{Batch, ClaimRequest, EndKind, NewInvocation, Submitted};
