@@ -32,7 +32,7 @@ fn end(bench: &Bench, claim: &Claim, json: &str) -> Applied {
 }
 
 #[test]
-fn a_leap_over_a_lease_costs_an_attempt_and_what_is_late_changes_nothing() {
+fn a_leap_over_a_lease_costs_an_attempt_and_late_reports_change_nothing() {
     for bench in benches() {
         let id = bench.create(new("work"));
         let first = bench.claim_one(RunnerId::generate());

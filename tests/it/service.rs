@@ -54,7 +54,7 @@ fn delayed() -> SubmitOptions {
 }
 
 #[test]
-fn what_is_submitted_runs_and_is_waited_for() {
+fn a_submitted_invocation_runs_and_can_be_awaited() {
     let sandbox = Sandbox::new();
     let service = service(&sandbox);
     for service in [service.clone(), service.in_memory()] {
@@ -93,7 +93,7 @@ fn a_call_runs_here_and_now() {
 }
 
 #[test]
-fn what_a_filter_finds_is_cancelled_oldest_first() {
+fn a_cancel_by_filter_begins_with_the_oldest() {
     let sandbox = Sandbox::new();
     let service = service(&sandbox);
     let ids = submit(&service, &["[1]", "[2]", "[3]"], delayed()).expect("they are submitted");

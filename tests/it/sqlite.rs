@@ -220,7 +220,7 @@ fn an_empty_file_becomes_a_store() {
 }
 
 #[test]
-fn odd_names_are_names() {
+fn a_file_may_have_an_odd_name() {
     let directory = tempfile::tempdir().unwrap();
     for name in ["a b?c=d&e%20#f.db", "file:x.db", ":memory:", "ünï.db"] {
         let path = directory.path().join(name);
@@ -231,7 +231,7 @@ fn odd_names_are_names() {
 }
 
 #[test]
-fn what_it_creates_is_private() {
+fn files_that_it_creates_are_private() {
     let directory = tempfile::tempdir().unwrap();
     let inner = directory.path().join("a").join("b");
     let store = open(&inner.join("state.db")).unwrap();
@@ -297,7 +297,7 @@ fn reopen_keeps_everything() {
 }
 
 #[test]
-fn what_was_committed_survives_a_kill() {
+fn committed_batches_survive_a_kill() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.db");
     let store = open(&path).unwrap();
@@ -396,7 +396,7 @@ fn watch(store: &SqliteStore) -> (Watch, Receiver<()>) {
 }
 
 #[test]
-fn a_commit_of_another_process_is_told() {
+fn watchers_learn_of_a_commit_of_another_process() {
     let (_directory, path) = closed_store();
     let (mine, other) = (open(&path).unwrap(), open(&path).unwrap());
     let (_watch, told) = watch(&mine);
@@ -411,7 +411,7 @@ fn a_commit_of_another_process_is_told() {
 }
 
 #[test]
-fn own_commits_are_not_told() {
+fn watchers_do_not_learn_of_commits_of_their_own_process() {
     let (_directory, path) = closed_store();
     let (mine, other) = (open(&path).unwrap(), open(&path).unwrap());
     let (_watch, told) = watch(&mine);
@@ -460,7 +460,7 @@ fn a_bell_that_is_taken_away_is_replaced() {
 }
 
 #[test]
-fn a_dropped_watch_tells_nothing() {
+fn a_dropped_watch_notifies_nobody() {
     let (_directory, path) = closed_store();
     let (mine, other) = (open(&path).unwrap(), open(&path).unwrap());
     let (watch, told) = watch(&mine);
@@ -533,7 +533,7 @@ fn a_full_disk_is_an_error_that_passes() {
 }
 
 #[test]
-fn what_is_removed_makes_room_for_what_comes() {
+fn the_space_of_removed_rows_is_used_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.db");
     let clock = TestClock::new();
@@ -570,7 +570,7 @@ fn what_is_removed_makes_room_for_what_comes() {
 }
 
 #[test]
-fn a_column_of_words_takes_no_other() {
+fn a_column_of_words_refuses_other_words() {
     let (_directory, path) = closed_store();
     let sql = Connection::open(&path).unwrap();
     for change in [

@@ -91,7 +91,7 @@ fn arguments_go_by_position_or_by_name_and_options_may_be_left_out() {
 }
 
 #[test]
-fn what_is_not_json_is_refused() {
+fn arguments_that_are_not_json_are_refused() {
     let setup = Setup::new(&["echo"]);
     for arguments in ["[1", "{", "[1] x", "", "7", "\"a\"", "[01]", "{'a': 1}", "@no-such-file"] {
         let output = setup.call("echo-u8", arguments).expect(2);

@@ -46,7 +46,7 @@ fn values_of_every_kind_go_to_a_child_and_come_back() {
 }
 
 #[test]
-fn what_becomes_of_a_child_is_an_error_that_can_be_told_apart() {
+fn each_kind_of_failure_of_a_child_is_an_error_of_its_own() {
     let setup = Setup::new(&["primes"]);
     let returned = setup.failure("search", r#"[{"from": 0, "to": 200000}, "sieve"]"#, 1, "returned").failure;
     assert_eq!(returned["error"], json!({"too-many": 200_000}));

@@ -15,7 +15,7 @@ fn right<'d>(document: &'d Value, name: &str) -> &'d Value {
 }
 
 #[test]
-fn what_a_component_asks_for_is_shown_against_what_it_is_granted() {
+fn the_rights_that_a_component_asks_for_are_compared_with_its_grants() {
     let setup = Setup::with(
         &["network", "workflow", "calculator", "adder"],
         "[[component.network.network]]\nhost = \"db.example\"\nports = [5432]\n\
@@ -57,7 +57,7 @@ fn what_a_component_asks_for_is_shown_against_what_it_is_granted() {
 }
 
 #[test]
-fn a_file_is_inspected_as_what_it_is_configured_as() {
+fn a_configured_file_is_inspected_with_its_grants() {
     let setup = Setup::with(&["network"], "may-submit = []\n");
     let file = guest("network").display().to_string();
     let document = setup.run(["inspect", &file, "--json"]).expect(0).json();
@@ -80,7 +80,7 @@ fn a_file_is_inspected_as_what_it_is_configured_as() {
 }
 
 #[test]
-fn what_is_inspected_and_compared_meets_the_configured_limits_of_compiling() {
+fn inspect_and_diff_obey_the_configured_limits_of_compiling() {
     let setup = Setup::new(&["fib"]);
     let text = std::fs::read_to_string(setup.path().join("wasm-runner.toml")).expect("it is there");
     setup.sandbox.write("wasm-runner.toml", format!("[compile]\ncomponent = \"1KiB\"\n{text}"));

@@ -196,7 +196,7 @@ fn a_component_submits_what_it_may() {
 
 /// As a section of a task that is not known is: by every command that loads components.
 #[test]
-fn what_may_submit_and_is_no_task_is_found_by_check() {
+fn an_entry_of_may_submit_that_is_no_task_is_found_by_check() {
     for (pattern, says) in [
         (
             "demo:workflow/basics.sqare",

@@ -156,7 +156,7 @@ fn the_store_of_a_guest_that_tells_has_no_secret_in_it() {
 }
 
 #[test]
-fn a_value_is_the_tasks_own_and_stays_as_it_is() {
+fn values_are_returned_unchanged_even_with_a_secret_in_them() {
     let setup = granted();
     let call = |task: &str| {
         setup.command(["call", "--json", task, r#"["TOKEN"]"#]).env("A_TOKEN", "token-of-trust").run()
@@ -172,7 +172,7 @@ fn a_value_is_the_tasks_own_and_stays_as_it_is() {
 }
 
 #[test]
-fn what_a_guest_hides_is_not_found() {
+fn a_secret_that_a_guest_disguises_is_not_found() {
     // Said in the documents: it is a guard against accidents.
     let setup = granted();
     let told =

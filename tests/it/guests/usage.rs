@@ -15,7 +15,7 @@ fn usage(setup: &Setup, task: &str, arguments: &str) -> Value {
 }
 
 #[test]
-fn what_has_not_ended_has_no_bill() {
+fn an_unfinished_invocation_has_no_bill() {
     let setup = Setup::new(&["faults"]);
     let id = setup.submit("faults.nothing", "[]");
     assert_eq!(setup.status(&id)["usage"], Value::Null);
@@ -91,7 +91,7 @@ fn every_attempt_is_on_the_bill() {
 }
 
 #[test]
-fn people_are_told_what_was_used() {
+fn status_shows_the_usage_to_people() {
     let setup = Setup::new(&["faults"]);
     let id = setup.submit("faults.flood", "[3]");
     setup.run_all();

@@ -16,7 +16,7 @@ fn a_c_project_works_from_new_to_call() {
 }
 
 #[test]
-fn what_the_compiler_says_is_shown() {
+fn errors_of_the_compiler_are_shown() {
     let project = project();
     project.edit("src/tasks.c", "uint32_t square;", "uint32_t squares;");
     let output = project.run(["build"]).expect(78);
@@ -26,7 +26,7 @@ fn what_the_compiler_says_is_shown() {
 }
 
 #[test]
-fn what_is_wrong_with_the_wit_is_shown() {
+fn errors_in_the_wit_are_shown() {
     let project = project();
     project.edit("wit/world.wit", "result<point, string>", "result<pint, string>");
     let output = project.run(["build"]).expect(78);

@@ -23,7 +23,7 @@ fn a_javascript_project_works_from_new_to_call() {
 }
 
 #[test]
-fn what_quickjs_says_is_shown() {
+fn errors_of_quickjs_are_shown() {
     let project = project();
     project.edit("src/app.js", "greet(name) {", "greet(name {");
     let output = project.run(["build"]).expect(78);

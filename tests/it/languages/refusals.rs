@@ -12,7 +12,7 @@ fn nothing_that_exists_is_written_over() {
 }
 
 #[test]
-fn names_that_can_not_be_are_refused() {
+fn impossible_names_are_refused() {
     let sandbox = Sandbox::new();
     insta::assert_snapshot!(sandbox.run(["new", "rust", "../Hello"]).expect(2).everything());
     insta::assert_snapshot!(sandbox.run(["new", "python", "import"]).expect(2).everything());

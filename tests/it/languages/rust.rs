@@ -22,7 +22,7 @@ fn a_rust_project_works_from_new_to_call() {
 }
 
 #[test]
-fn what_cargo_says_is_shown_and_the_component_stays() {
+fn errors_of_cargo_are_shown_and_the_component_stays() {
     let project = project();
     project.run(["build"]).expect(0);
     project.edit("src/lib.rs", "\"Hello, {name}!\"", "\"Hello, {nobody}!\"");
@@ -38,7 +38,7 @@ fn what_cargo_says_is_shown_and_the_component_stays() {
 
 /// The limits are those of the configuration with which the project is run.
 #[test]
-fn what_is_built_meets_the_configured_limits_of_compiling() {
+fn a_build_obeys_the_configured_limits_of_compiling() {
     let project = project();
     project.edit("wasm-runner.toml", "[component.", "[compile]\ncomponent = \"1KiB\"\n\n[component.");
     let output = project.run(["build"]).expect(78);

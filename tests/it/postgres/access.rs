@@ -29,7 +29,7 @@ fn assert_is_refused(url: &str, words: &[&str]) {
 }
 
 #[test]
-fn a_server_that_does_not_let_us_in_is_quoted() {
+fn the_reason_why_a_server_refuses_a_login_is_quoted() {
     let port = shared().port();
     shared().psql("postgres", "CREATE ROLE needs_password LOGIN PASSWORD 'right'");
     let at = format!("127.0.0.1:{port}");

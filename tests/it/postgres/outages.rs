@@ -17,7 +17,7 @@ fn submits(count: usize) -> Batch {
 }
 
 #[test]
-fn a_lost_connection_is_replaced_and_a_watcher_is_told() {
+fn a_lost_connection_is_replaced_and_watchers_are_notified() {
     let proxy = Proxy::to(shared().port());
     let store = open(&shared().url_through(proxy.port()));
     let (told, tell) = channel();

@@ -75,7 +75,7 @@ fn work_on(store: &dyn Store, runner: RunnerId, reports: &mut Vec<Report>) -> Re
 }
 
 #[test]
-fn another_process_is_told_of_a_commit_and_nobody_of_a_heartbeat() {
+fn other_processes_learn_of_commits_and_not_of_heartbeats() {
     let url = shared().url();
     let (store, other) = (open(&url), open(&url));
     let (_watch, tell) = watch(&store);
@@ -126,7 +126,7 @@ fn runners_that_claim_at_once_share_the_queue_and_nothing_is_handed_out_twice() 
 }
 
 #[test]
-fn what_was_submitted_while_a_claim_waited_is_not_claimed_before_that() {
+fn a_claim_that_waited_is_not_dated_before_the_submits_that_it_takes() {
     let url = shared().url();
     let (store, other) = (open(&url), open(&url));
     let rule = TaskRule {
@@ -327,7 +327,7 @@ fn the_counts_are_folded_and_stay_right() {
 /// what is known already waits for nobody: several tasks at once, each by another
 /// process in another order, would wait for each other.
 #[test]
-fn rules_that_are_known_are_said_again_without_a_lock() {
+fn rules_that_the_store_knows_are_written_again_without_a_lock() {
     let url = shared().url();
     let store = open(&url);
     let concurrency = Some(Concurrency { limit: 2, blocked: Blocked::Wait });
@@ -350,7 +350,7 @@ fn rules_that_are_known_are_said_again_without_a_lock() {
 }
 
 #[test]
-fn a_column_of_words_takes_no_other() {
+fn a_column_of_words_refuses_other_words() {
     let url = shared().url();
     submit(&*open(&url), 1);
     let schema = url.split_once("schema=").expect("the URL has a schema").1;

@@ -115,7 +115,7 @@ fn rules_are_for_a_task_a_function_or_a_pattern_and_the_most_exact_wins() {
 }
 
 #[test]
-fn who_stands_behind_an_import_is_chosen() {
+fn the_provider_of_an_import_is_chosen() {
     let setup = Setup::new(&["ask", "scale", "shift"]);
     let output = setup.run(["check"]).expect(78);
     for text in [

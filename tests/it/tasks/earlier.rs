@@ -117,21 +117,21 @@ fn of_several_the_one_with_the_digest_takes_over(earlier: &Earlier) {
 }
 
 #[test]
-fn the_only_component_takes_over_everything_in_sqlite() {
+fn the_only_component_adopts_everything_in_sqlite() {
     the_only_component_takes_over_everything(&Earlier::sqlite());
 }
 
 #[test]
-fn the_only_component_takes_over_everything_in_postgres() {
+fn the_only_component_adopts_everything_in_postgres() {
     the_only_component_takes_over_everything(&Earlier::postgres());
 }
 
 #[test]
-fn of_several_the_one_with_the_digest_takes_over_in_sqlite() {
+fn of_several_components_the_one_with_the_digest_adopts_in_sqlite() {
     of_several_the_one_with_the_digest_takes_over(&Earlier::sqlite());
 }
 
 #[test]
-fn of_several_the_one_with_the_digest_takes_over_in_postgres() {
+fn of_several_components_the_one_with_the_digest_adopts_in_postgres() {
     of_several_the_one_with_the_digest_takes_over(&Earlier::postgres());
 }

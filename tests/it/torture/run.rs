@@ -221,7 +221,7 @@ fn runners_do_not_outlive_a_torture_that_is_killed() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused() {
+fn flags_that_make_no_sense_are_refused() {
     let sandbox = sandbox();
     for (flags, said) in [
         (["--lease", "900ms"], "too short"),

@@ -181,7 +181,7 @@ fn values_of_every_type_and_errors_of_every_kind_come_back_from_a_child() {
 }
 
 #[test]
-fn what_has_no_type_in_wit_is_told_with_its_place() {
+fn types_without_a_wit_type_are_named_with_their_place() {
     let project = Project::without_wit("python").with_tools(&toolchains::python());
     let app = "\
 from dataclasses import dataclass; from enum import Flag

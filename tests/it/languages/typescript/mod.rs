@@ -143,7 +143,7 @@ fn values_of_every_type_and_errors_of_every_kind_come_back_from_a_child() {
 }
 
 #[test]
-fn what_has_no_type_in_wit_is_told_with_its_place() {
+fn types_without_a_wit_type_are_named_with_their_place() {
     let project = project_without_wit();
     let app = "\
 import { remote, type Flags, type u32 } from \"wasm-runner\";
