@@ -20,19 +20,19 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   guests                         build guest-tasks/ into target/guests/NAME.wasm
-  torture-guest                  the same, and put the component that the program carries beside its source
+  torture-guest                  the same, and put the component that the program contains beside its source
   test [FILTER]…                 build the guests, run the tests, count them; without a filter also fuzz for a minute
-  test --quick                   only the unit tests, the promises of the stores, the runner and the command line
+  test --quick                   only the unit tests, the store contract, the runner and the command line's texts
   test --profile [--quick|FILTER…]
-                                 run them with a clock, and say which modules and tests take the time
-  componentize                   build sdk/componentize, which the program carries, and put it into sdk/
-  languages                      test `new` and `build` in every language, and write the table of them
+                                 run them and print the time of each module and of the slowest tests
+  componentize                   build sdk/componentize, which the program contains, and put it into sdk/
+  languages                      test `new` and `build` in every language, and write the table of their costs
   fuzz [--seconds N] [--seed N] [TARGET]
                                  run the fuzz targets in tests/fuzz (default: for 60 seconds in all)
   fuzz TARGET FILE…              run a fuzz target on these inputs only
   compare BEFORE [--rounds N] [--postgres URL]
-                                 time a program of before and a release build of now in turn, on each store
-  fixtures                       write databases of today's schemas into tests/fixtures: before a migration is added
+                                 time an earlier program and a release build of this one in turn, on each store
+  fixtures                       write databases of the current schemas into tests/fixtures, before you add a migration
   ci                             format, clippy, docs, the demo, then all tests; as root, the quick ones as `nobody`, too
   demo [--profile dev|release]   build everything and show what the runner does
                                  (default: release)
