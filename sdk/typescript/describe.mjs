@@ -1,6 +1,6 @@
 // Makes WIT of the functions that `src/app.ts` exports, and the entry of the component:
-// `build/wit/world.wit` and `build/entry.ts`. Types are read by the project's own compiler, also those of what stands
-// for tasks of other components (`remote`), anywhere in the project.
+// `build/wit/world.wit` and `build/entry.ts`. The project's own compiler reads the types, also those of stubs for tasks
+// of other components (`remote`), anywhere in the project.
 
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -19,7 +19,7 @@ const PACKAGE = /^[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*:([a-z][a-z0-9]*(-[a-z][a-z0-9
 const TASK_ID = /^(?:[^\s/:]+::\S+|[^\s/:]+:[^\s/:]+\/[^\s/]+\.[^\s/.]+)$/;
 const KEBAB = /^[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*$/;
 
-/** Something that can't be a task or a type of one. */
+/** A function or type that WIT can't express. */
 class Problem extends Error {
   constructor(message, node) {
     super(message);
@@ -30,7 +30,7 @@ class Problem extends Error {
 const escaped = (name) => (WIT_WORDS.has(name) ? `%${name}` : name);
 const camel = (name) => name.replace(/-([a-z])/g, (_, letter) => letter.toUpperCase());
 
-/** The name of something as WIT has it. */
+/** Returns the WIT form of a name. */
 function kebab(name, node) {
   const made = name
     .replace(/([a-z0-9])([A-Z])/g, "$1-$2")
@@ -42,7 +42,7 @@ function kebab(name, node) {
   return made;
 }
 
-/** The same of a field or a function, which the bindings know in camelCase. */
+/** Returns the WIT form of the name of a field or a function, which is in camelCase in the bindings. */
 function member(name, node) {
   const made = kebab(name, node);
   if (camel(made) !== name) {
@@ -55,7 +55,7 @@ const config = ts.readConfigFile("tsconfig.json", ts.sys.readFile);
 const { options } = ts.parseJsonConfigFileContent(config.config, ts.sys, ".");
 const program = ts.createProgram([APP], options);
 const checker = program.getTypeChecker();
-/** The types with names: those are written once. */
+/** The types with names, each written once. */
 let named = new Map();
 const open = [];
 
@@ -101,7 +101,7 @@ function list(element) {
   return { wit: `list<${wit}>`, kind: { is: "list", of: kind } };
 }
 
-/** What a name stands for, wherever it was imported from. */
+/** Returns the symbol that a name means, also if it was imported. */
 function symbolOf(node) {
   const symbol = checker.getSymbolAtLocation(node);
   return symbol && symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol;
@@ -109,7 +109,7 @@ function symbolOf(node) {
 
 const fileOf = (symbol) => symbol?.declarations?.[0]?.getSourceFile();
 
-/** Whether a name is that one of the SDK. */
+/** Returns whether a symbol is the SDK's export of that name. */
 function isOfSdk(symbol, name) {
   const file = fileOf(symbol);
   return symbol?.name === name && file !== undefined && path.resolve(file.fileName) === SDK;
@@ -220,7 +220,7 @@ function union(node, name) {
   return define(name, node, "variant", lines, { is: "variant", of: Object.fromEntries(cases.map(({ text, of }) => [text, of && of.kind])) });
 }
 
-/** The type of what a task returns: its value, its error, and whether one awaits them. */
+/** Reads the result type of a task: its value, its error, and whether it is a `Promise`. */
 function returned(node) {
   if (node.kind === ts.SyntaxKind.VoidKeyword) return { result: null, error: null, isAsync: false };
   if (ts.isTypeReferenceNode(node)) {
@@ -236,7 +236,7 @@ function returned(node) {
   return { result: read(node), error: null, isAsync: false };
 }
 
-/** The signature of something that stands for a task of another component. */
+/** Reads the signature of a stub for a task of another component. */
 function other(call) {
   const [id] = call.arguments;
   if (!id || !ts.isStringLiteralLike(id) || !TASK_ID.test(id.text)) {

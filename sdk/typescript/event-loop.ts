@@ -1,6 +1,6 @@
-// The event loop of a component with `async` tasks. Its engine has promises, but nothing in it runs what waits for
-// them. So these take their place, with a queue of their own, and the build writes `async` and `await` as such
-// promises. When nothing in the queue is left, `wait` waits for children and for the time of the next timer.
+// The event loop of a component with `async` tasks. Its engine has promises, but does not run their jobs. So these
+// promises replace them, with a queue of their own, and the build compiles `async` and `await` to them. When the queue
+// is empty, `wait` waits for children and for the next timer.
 
 type Job = () => void;
 type Settle<T> = (value: T) => void;
@@ -26,7 +26,7 @@ class LoopPromise<T> {
     }
   }
 
-  /** Functions of which the first that is called decides. */
+  /** Returns the pair of settling functions; only the first call of either has an effect. */
   #once() {
     let isDecided = false;
     const first = <V>(decide: Settle<V>): Settle<V> => {
@@ -167,7 +167,7 @@ class LoopPromise<T> {
   }
 }
 
-/** Calls `done` with what is put for each of some values, in their order. */
+/** Collects one result for each value, and calls `done` with all of them in the order of the values. */
 function collect(
   values: Iterable<unknown>,
   done: Settle<unknown[]>,
@@ -225,7 +225,7 @@ export function run<T>(task: () => PromiseLike<T>, wait: (timeoutMs: number | un
 }
 
 function runJobs() {
-  // Jobs add others; those go in the order in which they came.
+  // Jobs may add jobs; all run in the order in which they were added.
   for (let next = 0; next < jobs.length; next += 1) {
     jobs[next]!();
   }

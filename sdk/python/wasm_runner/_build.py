@@ -29,7 +29,7 @@ def main(module, folder):
     try:
         importlib.import_module(module)
     except Exception as error:
-        # Without what is of importing itself.
+        # Without the frames of the import itself.
         frames = traceback.extract_tb(error.__traceback__)
         frames = [frame for frame in frames if "importlib" not in frame.filename and frame.filename != __file__]
         sys.stderr.write("".join(traceback.format_list(frames) + traceback.format_exception_only(error)))
@@ -89,7 +89,7 @@ def declaration(task, parameters, result, errors):
 
 
 def own_doc(made_of):
-    """What somebody wrote, and not what dataclasses and enums write themselves."""
+    """Returns the docstring that the author wrote, not one that dataclasses and enums make."""
     doc = vars(made_of).get("__doc__")
     is_made = doc is None or doc.startswith(f"{made_of.__name__}(") or doc == "An enumeration."
     return None if is_made else doc

@@ -1,4 +1,4 @@
-"""What a component is made of: the tasks of the project, as the bindings want them."""
+"""The entry of the component: the tasks of the project, in the form that the bindings need."""
 
 import wasm_runner
 from wit_world import exports
@@ -8,12 +8,12 @@ from ._types import Registry, method_name
 
 
 def tasks():
-    """The class of the exported interface."""
+    """Makes the class of the exported interface."""
     registry = Registry()
     registry.bindings = _bindings
     methods = {}
     if any(task.is_async for task in wasm_runner._tasks):
-        # Only for those that use it: asyncio is a sixth of the component.
+        # Only if it is needed: asyncio is a sixth of the component.
         wasm_runner._serve_async()
     for task in wasm_runner._tasks:
         # All of it now: nothing is left to do when an instance starts.

@@ -1,4 +1,4 @@
-"""The event loop of tasks that are `async def`: asyncio's own, but that it waits by the runner.
+"""The event loop of tasks that are `async def`: asyncio's own, with the runner in place of the selector.
 
 When nothing else is ready it awaits any of the children that somebody awaits, for as long as no timer is due.
 While it does, the invocation holds no slot. It never polls.
@@ -12,22 +12,22 @@ from . import Refused
 
 
 class _Children:
-    """In the place of a selector: the children that are awaited instead of sockets."""
+    """Replaces a selector: it waits for children instead of sockets."""
 
     def __init__(self, await_any, await_any_within):
         self._await_any = await_any
         self._await_any_within = await_any_within
-        # By id: each invocation that is awaited, with a future. With a key two may be one child.
+        # The awaited invocations with their futures, by id. With a key two submits may be one child.
         self._waiters = {}
 
     def add(self, child):
-        """A future that is done when the child is final."""
+        """Returns a future that is done when the child is final."""
         future = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(child.id, []).append((child, future))
         return future
 
     def remove(self, child, future):
-        """That one awaits it no more; the child goes on."""
+        """Ends one wait for a child; the child continues."""
         waiters = self._waiters.get(child.id, [])
         if (child, future) in waiters:
             waiters.remove((child, future))
@@ -48,7 +48,7 @@ class _Children:
             else:
                 raise RuntimeError("the task awaits what can't come: no child, no timer, nothing that is ready")
         except Refused as refusal:
-            # It does not say for which, if there are several.
+            # A refusal does not name the invocation that it is about.
             for id in ids:
                 for _, future in self._waiters.pop(id):
                     if not future.done():
@@ -64,7 +64,7 @@ class _Children:
 
 
 class _Loop(asyncio.base_events.BaseEventLoop):
-    """What `BaseEventLoop` asks of those that it is made for."""
+    """An event loop with the methods that `BaseEventLoop` leaves to its subclasses."""
 
     def __init__(self, children):
         super().__init__()
@@ -85,7 +85,7 @@ class Runner:
         self._children = _Children(await_any, await_any_within)
 
     def run(self, coroutine):
-        """Runs one to its end; what it has begun and not awaited is cancelled."""
+        """Runs a coroutine to its end, and cancels the tasks that it has begun and not awaited."""
         with asyncio.Runner(loop_factory=lambda: _Loop(self._children)) as runner:
             return runner.run(coroutine)
 

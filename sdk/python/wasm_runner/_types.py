@@ -16,7 +16,7 @@ from typing import Annotated
 
 
 class Problem(Exception):
-    """Something that can't be a task or a type of one: what, and where it is."""
+    """A function or type that WIT can't express, with its place."""
 
     def __init__(self, message, file=None, line=None):
         super().__init__(message)
@@ -58,7 +58,7 @@ def kebab(name):
 
 
 def wit_name(name, what):
-    """The same, if WIT can have it."""
+    """Returns the WIT form of a name, or raises a `Problem` if WIT can't have it."""
     made = kebab(name)
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*", made):
         hint = "words of letters and digits, each beginning with a letter"
@@ -76,7 +76,7 @@ def camel(name):
 
 
 class Type:
-    """A WIT type with the ways of its values. These do for types that are the same everywhere."""
+    """A WIT type with the conversions of its values; these are for types that need none."""
 
     def __init__(self, wit):
         self.wit = wit
@@ -225,7 +225,7 @@ class OptionOf(Type):
 
 
 class Named(Type):
-    """A type that WIT has a name for; its class in the bindings is found there."""
+    """A type that has a name in WIT, and a class in the bindings."""
 
     def __init__(self, name, registry):
         super().__init__(escaped(name))
@@ -331,7 +331,7 @@ class FlagsOf(Named):
 
 
 class Case:
-    """A case of a variant: the class of its values, and what it carries."""
+    """A case of a variant: the class of its values, and its payload."""
 
     def __init__(self, name, made_of, payload):
         self.name = name
@@ -382,7 +382,7 @@ class Variant(Named):
 
 
 class Message(Type):
-    """An exception that carries nothing but what it says."""
+    """An exception that has only a message."""
 
     def __init__(self, made_of):
         super().__init__("string")
@@ -398,7 +398,7 @@ class Message(Type):
         return self.made_of(value)
 
 
-#: The type of what a task may raise: that of its only exception, or a variant.
+#: The type of a task's errors: that of its only exception, or a variant.
 Errors = Type
 
 _SCALARS = {bool: "bool", int: "s64", float: "f64", str: "string"}
@@ -412,7 +412,7 @@ def _scalar(wit):
 
 def place_of(thing, field=None):
     """The file and line of a function or a class, or of a field of it."""
-    # A decorator is not what is wrong.
+    # The problem is not in the decorator.
     wanted = rf"\s*{field}\s*:" if field else r"\s*(async\s+def|def|class)\b"
     try:
         lines, first = inspect.getsourcelines(thing)
@@ -533,7 +533,7 @@ class Registry:
             case = wit_name(member.__name__, "class")
             is_empty = dataclasses.is_dataclass(member) and not dataclasses.fields(member)
             cases.append(Case(case, member, None if is_empty else self.type_of(member, what, function)))
-        # The name that a module has for it.
+        # The name of the type in its module.
         module = vars(sys.modules[function.__module__])
         name = name or next((name for name, value in module.items() if value == hint), None)
         name = wit_name(name, "union") if name else "-or-".join(case.name for case in cases)
@@ -592,6 +592,6 @@ def _shown(hint):
 
 
 def method_name(name, protocol):
-    """What the bindings call a task."""
+    """Returns the name of a task in the bindings."""
     name = name.replace("-", "_")
     return name if hasattr(protocol, name) and not keyword.iskeyword(name) else f"{name}_"

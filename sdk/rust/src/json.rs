@@ -14,7 +14,7 @@ pub fn member<'j>(json: &'j Json, name: &str) -> Result<&'j Json, String> {
     json.get(name).ok_or_else(|| format!("there is no `{name}` in {json}"))
 }
 
-/// The name of a case, and what it carries.
+/// The name of a case, and its payload.
 #[doc(hidden)]
 pub fn tagged(json: &Json) -> Result<(&str, &Json), String> {
     match json {
@@ -26,7 +26,7 @@ pub fn tagged(json: &Json) -> Result<(&str, &Json), String> {
     }
 }
 
-/// The names of those that are set.
+/// The names of the flags that are set.
 #[doc(hidden)]
 pub fn flags<const N: usize>(flags: [(&str, bool); N]) -> Json {
     flags
@@ -37,7 +37,7 @@ pub fn flags<const N: usize>(flags: [(&str, bool); N]) -> Json {
         .into()
 }
 
-/// Which of some names are there.
+/// Whether each of some names is there.
 #[doc(hidden)]
 pub fn flagged<const N: usize>(json: &Json, names: [&str; N]) -> Result<[bool; N], String> {
     let found = json.as_array().ok_or_else(|| format!("{json} is no list of flags"))?;

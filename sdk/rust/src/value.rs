@@ -14,7 +14,7 @@ pub trait Value: Sized {
     /// The type in the bindings.
     type Wit;
 
-    /// True for an `Option`, which in another one is not told by `null` alone.
+    /// True for an `Option`: inside another `Option`, `null` alone would be ambiguous.
     const IS_OPTION: bool = false;
 
     /// From the bindings.
@@ -23,7 +23,7 @@ pub trait Value: Sized {
     fn lower(self) -> Self::Wit;
     /// To JSON.
     fn to_json(&self) -> Json;
-    /// From JSON, or what is wrong with it.
+    /// From JSON; the error is a message.
     fn from_json(json: &Json) -> Result<Self, String>;
 }
 

@@ -1,5 +1,5 @@
-//! The code that a module of tasks becomes: itself, the bindings of its interface, and a module
-//! to submit each task with.
+//! The code that a module of tasks becomes: the module itself, the bindings of its interface,
+//! and a module with the submits of each task.
 
 use proc_macro2::{Literal, TokenStream};
 use quote::quote;
@@ -59,7 +59,7 @@ pub fn expand(tasks: &Tasks) -> TokenStream {
     }
 }
 
-/// The module that stands for a task of another component.
+/// The module for a task of another component.
 pub fn remote(task: &str, stub: &Stub) -> syn::Result<TokenStream> {
     Ok(submit(&read::read_function(&stub.signature)?, task, &stub.attributes, &stub.visibility))
 }
@@ -146,7 +146,7 @@ fn value(declaration: &Declaration, interface: &TokenStream) -> TokenStream {
             )
         }
     };
-    // What is only in the WIT of others never meets the bindings.
+    // Types that are only in the WIT of other components have no bindings.
     let (wit, lift, lower) = match declaration.is_bound {
         true => (binding, lift, lower),
         false => (quote!(Self), quote!(wit), quote!(self)),
@@ -175,7 +175,7 @@ fn value(declaration: &Declaration, interface: &TokenStream) -> TokenStream {
     }
 }
 
-/// The function that the bindings ask for.
+/// The function that the bindings call.
 fn serve(function: &Function) -> TokenStream {
     let Function { ident, name, parameters, result } = function;
     let theirs = snake(name);
@@ -212,7 +212,7 @@ fn submit(function: &Function, task: &str, attributes: &[Attribute], visibility:
             /// own component first.
             pub const ID: &str = #task;
 
-            /// Submits one invocation, which runs while this one goes on.
+            /// Submits one invocation, which runs beside this one.
             pub fn submit(#(#names: #given),*) -> ::wasm_runner::Submitted<#ok, #err> {
                 submit_with(::wasm_runner::Options::default() #(, #names)*)
             }

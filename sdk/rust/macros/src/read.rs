@@ -45,7 +45,7 @@ pub enum Kind {
     Variant(Vec<(Ident, String, bool)>),
 }
 
-/// A function without a body: it stands for a task of another component.
+/// A function without a body, which declares a task of another component.
 pub struct Stub {
     pub attributes: Vec<Attribute>,
     pub visibility: Visibility,
@@ -149,7 +149,7 @@ pub fn read(package: &LitStr, module: ItemMod) -> Result<Tasks> {
     Ok(Tasks { module: without_marks(module), package, types, functions, wit })
 }
 
-/// Adds the types that those in `used` are made of.
+/// Adds the types of which the types in `used` are made.
 fn add_what_is_within(items: &[Item], declared: &Declared, used: &mut BTreeSet<String>) -> Result<()> {
     let mut waiting: Vec<String> = used.iter().cloned().collect();
     while let Some(name) = waiting.pop() {
@@ -162,7 +162,7 @@ fn add_what_is_within(items: &[Item], declared: &Declared, used: &mut BTreeSet<S
     Ok(())
 }
 
-/// The module as the compiler gets it: what only this macro knows is gone.
+/// The module for the compiler, without the attributes that only this macro knows.
 fn without_marks(mut module: ItemMod) -> ItemMod {
     for item in module.content.iter_mut().flat_map(|(_, items)| items) {
         if let Item::Struct(item) = item {
