@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use semver::{Comparator, Op, Prerelease, Version};
+
 /// Splits an interface's name (`acme:math/ops@1.0.0`) from its version.
 pub fn split_version(interface: &str) -> (&str, Option<&str>) {
     match interface.split_once('@') {
@@ -10,87 +12,46 @@ pub fn split_version(interface: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// A semantic version. Build metadata is left out, as it has no order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Version<'a> {
-    numbers: [u64; 3],
-    prerelease: &'a str,
-}
-
-impl<'a> Version<'a> {
-    /// Reads `1.2.3`, `1.2.3-rc.1` or either with build metadata.
-    pub fn parse(text: &'a str) -> Option<Self> {
-        let text = without_build(text);
-        let (numbers, prerelease) = text.split_once('-').unwrap_or((text, ""));
-        let mut parts = numbers.split('.').map(|part| part.parse().ok());
-        let numbers = [parts.next()??, parts.next()??, parts.next()??];
-        parts.next().is_none().then_some(Self { numbers, prerelease })
-    }
-
-    /// How many numbers must be the same for two versions to be compatible.
-    fn significant(&self) -> usize {
-        match self.numbers {
-            [0, 0, _] => 3,
-            [0, _, _] => 2,
-            _ => 1,
-        }
-    }
-
-    fn is_compatible_with(&self, offered: &Self) -> bool {
-        let count = self.significant();
-        // Pre-releases promise nothing.
-        self.prerelease.is_empty()
-            && offered.prerelease.is_empty()
-            && count == offered.significant()
-            && self.numbers[..count] == offered.numbers[..count]
-            && offered >= self
+/// Compares two versions by semver, without their build metadata. What is no version comes first.
+pub fn compare_versions(one: Option<&str>, other: Option<&str>) -> Ordering {
+    let parse = |version: Option<&str>| version.and_then(|version| Version::parse(version).ok());
+    match (parse(one), parse(other)) {
+        (Some(one), Some(other)) => one.cmp_precedence(&other),
+        (one, other) => one.is_some().cmp(&other.is_some()),
     }
 }
 
-impl Ord for Version<'_> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        // A release comes after its pre-releases. Among those the order of the
-        // text is good enough: it only decides which of two is shown.
-        let key = |version: &Self| (version.numbers, version.prerelease.is_empty());
-        key(self).cmp(&key(other)).then_with(|| self.prerelease.cmp(other.prerelease))
-    }
-}
-
-impl PartialOrd for Version<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-fn without_build(version: &str) -> &str {
-    version.split_once('+').map_or(version, |(version, _)| version)
-}
-
-/// The range of versions that are compatible with this one: `1` for `1.4.2`, `0.2` for
-/// `0.2.5`, `0.0.3` for itself. A pre-release, and what is no version, is a range of its
-/// own.
+/// Returns the range of versions that are compatible with this one: `1` for `1.4.2`, `0.2` for
+/// `0.2.5`, `0.0.3` for itself. A pre-release, and what is no version, is a range of its own.
 pub fn track(version: &str) -> &str {
-    let text = without_build(version);
-    let Some(parsed) = Version::parse(text).filter(|parsed| parsed.prerelease.is_empty()) else {
+    let text = version.split_once('+').map_or(version, |(version, _)| version);
+    let Some(parsed) = Version::parse(text).ok().filter(|parsed| parsed.pre.is_empty()) else {
         return text;
     };
-    let end = text.match_indices('.').nth(parsed.significant() - 1).map_or(text.len(), |(end, _)| end);
+    let dots = match (parsed.major, parsed.minor) {
+        (0, 0) => 2,
+        (0, _) => 1,
+        _ => 0,
+    };
+    let end = text.match_indices('.').nth(dots).map_or(text.len(), |(end, _)| end);
     &text[..end]
 }
 
-/// Whether one version can stand for another: the same, or compatible by semver and not
-/// older.
+/// Whether one version can stand for another: the same, or compatible by semver and not older. Pre-releases
+/// promise nothing.
 fn is_compatible_version(wanted: &str, offered: &str) -> bool {
-    match (Version::parse(wanted), Version::parse(offered)) {
-        (Some(wanted), Some(offered)) if wanted.is_compatible_with(&offered) => true,
-        _ => wanted == offered,
-    }
+    let (Ok(from), Ok(version)) = (Version::parse(wanted), Version::parse(offered)) else {
+        return wanted == offered;
+    };
+    let (major, minor, patch) = (from.major, Some(from.minor), Some(from.patch));
+    let caret = Comparator { op: Op::Caret, major, minor, patch, pre: Prerelease::EMPTY };
+    wanted == offered || (from.pre.is_empty() && caret.matches(&version))
 }
 
 /// Whether a version, or a track, that somebody asks for is that of an interface. Of those
 /// offered only the track may be known.
 pub fn is_on_track(wanted: &str, offered: &str) -> bool {
-    let only_track = Version::parse(offered).is_none();
+    let only_track = Version::parse(offered).is_err();
     wanted == track(offered)
         || is_compatible_version(wanted, offered)
         || (only_track && track(wanted) == offered)

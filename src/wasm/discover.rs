@@ -8,7 +8,7 @@ use wasmtime::component::{Component, ComponentExportIndex};
 use super::docs::InterfaceDocs;
 use super::suggest::list;
 use super::values::{Field, Shape, same_shape};
-use crate::model::{FunctionName, TaskId, Version, split_version};
+use crate::model::{FunctionName, TaskId, compare_versions, split_version};
 
 /// The interface that every command-line program exports.
 const WASI_RUN: &str = "wasi:cli/run";
@@ -363,10 +363,7 @@ impl Discovery {
 
     /// Sorts, and leaves one task for each id: that of the highest version on its track.
     fn settle(&mut self) {
-        self.exports.sort_by(|a, b| {
-            let (newer, older) = (a.version().and_then(Version::parse), b.version().and_then(Version::parse));
-            a.id.cmp(&b.id).then_with(|| older.cmp(&newer))
-        });
+        self.exports.sort_by(|a, b| a.id.cmp(&b.id).then_with(|| compare_versions(b.version(), a.version())));
         let mut kept: Vec<Export> = Vec::with_capacity(self.exports.len());
         for export in std::mem::take(&mut self.exports) {
             match kept.last() {

@@ -12,7 +12,7 @@ use super::source::ImportChoices;
 use super::suggest::list;
 use super::values::{Shape, to_json, value_from_json};
 use crate::model::{
-    ChildRequest, FailureKind, Outcome, SubmitOptions, Version, is_compatible, split_version,
+    ChildRequest, FailureKind, Outcome, SubmitOptions, compare_versions, is_compatible, split_version,
 };
 
 /// The most bytes of one typed call's arguments as JSON.
@@ -93,7 +93,8 @@ pub(super) fn provider(
     let chosen = |name: &str| choice.is_none_or(|(_, chosen)| chosen == name);
     for (index, component) in components.iter().enumerate().filter(|(_, component)| chosen(&component.name)) {
         let fitting = component.interfaces().filter(|interface| is_compatible(&import.name, interface));
-        let newest = fitting.max_by_key(|interface| split_version(interface).1.and_then(Version::parse));
+        let version = |interface| split_version(interface).1;
+        let newest = fitting.max_by(|one, other| compare_versions(version(one), version(other)));
         candidates.extend(newest.map(|interface| (index, interface)));
     }
     let own = candidates.iter().find(|(index, _)| *components[*index].name == *importer);
