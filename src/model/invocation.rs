@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
+use super::words::words;
 use super::{
     ComponentDigest, InvocationId, Outcome, Progress, Reason, RuleKey, RunnerId, Status, UnixMicros, Usage,
 };
@@ -118,29 +117,18 @@ pub struct Transition {
     pub detail: Option<String>,
 }
 
-/// Where a kept line came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LogStream {
-    /// The guest's standard output.
-    Stdout,
-    /// The guest's standard error.
-    Stderr,
-    /// The `wasm-runner:task/log` import.
-    Log,
-    /// The runner, about the guest: what was dropped, and why.
-    Runner,
-}
-
-impl LogStream {
-    /// The word used in SQL, JSON and docs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Stdout => "stdout",
-            Self::Stderr => "stderr",
-            Self::Log => "log",
-            Self::Runner => "runner",
-        }
+words! {
+    /// Where a kept line came from.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum LogStream {
+        /// The guest's standard output.
+        Stdout = "stdout",
+        /// The guest's standard error.
+        Stderr = "stderr",
+        /// The `wasm-runner:task/log` import.
+        Log = "log",
+        /// The runner, about the guest: what was dropped, and why.
+        Runner = "runner",
     }
 }
 

@@ -18,6 +18,7 @@ mod text;
 mod time;
 mod usage;
 mod version;
+mod words;
 
 pub use client::{
     Answer, AwaitMode, Caller, ChildRequest, MAX_AWAITED, MAX_AWAITED_BYTES, PreparedCall, Progress, Refusal,
@@ -38,4 +39,4 @@ pub use task_id::{FunctionName, TaskId};
 pub use text::{clip, is_terminal_control};
 pub use time::{Clock, SystemClock, UnixMicros};
 pub use usage::{Combined, USAGE, Usage, UsageEntry};
-pub use version::{Version, is_compatible, is_on_track, split_version, track};
+pub use version::{compare_versions, is_compatible, is_on_track, split_version, track};

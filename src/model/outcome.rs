@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::words::words;
 use super::{InvocationId, LimitKind, Status};
 
 /// The outcome of a final invocation.
@@ -105,40 +106,28 @@ impl Failure {
     }
 }
 
-/// The kinds of failure, as in the `failure` variant of the WIT package.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FailureKind {
-    /// The task returned the `err` of its result.
-    Returned,
-    /// The guest trapped, panicked or exited, or a child's failure ended it.
-    Trapped,
-    /// The time limit ended it, or its deadline passed.
-    TimedOut,
-    /// Another limit ended it: the failure names it.
-    LimitExceeded,
-    /// Somebody cancelled it, or its parent became final.
-    Cancelled,
-    /// A concurrency rule said that it must never run.
-    Skipped,
-    /// Its runner disappeared in every attempt.
-    Lost,
+words! {
+    /// The kinds of failure, as in the `failure` variant of the WIT package.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum FailureKind {
+        /// The task returned the `err` of its result.
+        Returned = "returned",
+        /// The guest trapped, panicked or exited, or a child's failure ended it.
+        Trapped = "trapped",
+        /// The time limit ended it, or its deadline passed.
+        TimedOut = "timed-out",
+        /// Another limit ended it: the failure names it.
+        LimitExceeded = "limit-exceeded",
+        /// Somebody cancelled it, or its parent became final.
+        Cancelled = "cancelled",
+        /// A concurrency rule said that it must never run.
+        Skipped = "skipped",
+        /// Its runner disappeared in every attempt.
+        Lost = "lost",
+    }
 }
 
 impl FailureKind {
-    /// The word used in JSON and docs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Returned => "returned",
-            Self::Trapped => "trapped",
-            Self::TimedOut => "timed-out",
-            Self::LimitExceeded => "limit-exceeded",
-            Self::Cancelled => "cancelled",
-            Self::Skipped => "skipped",
-            Self::Lost => "lost",
-        }
-    }
-
     /// The class of exit code by which scripts tell what happened.
     pub fn exit_class(self) -> ExitClass {
         match self {

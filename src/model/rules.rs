@@ -8,6 +8,8 @@ use std::time::Duration;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::words::words;
+
 /// The queue of tasks that are configured with none.
 pub const DEFAULT_QUEUE: &str = "default";
 
@@ -51,25 +53,14 @@ pub struct Concurrency {
     pub blocked: Blocked,
 }
 
-/// The treatment of an invocation that a concurrency rule keeps from running.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Blocked {
-    /// It waits until there is room.
-    Wait,
-    /// It becomes `skipped`, unless an attempt of it has run before.
-    Skip,
-}
-
-impl Blocked {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Wait, Self::Skip];
-
-    /// The word used in SQL and in the configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Wait => "wait",
-            Self::Skip => "skip",
-        }
+words! {
+    /// The treatment of an invocation that a concurrency rule keeps from running.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Blocked {
+        /// It waits until there is room.
+        Wait = "wait",
+        /// It becomes `skipped`, unless an attempt of it has run before.
+        Skip = "skip",
     }
 }
 
@@ -104,26 +95,15 @@ pub struct Unique {
     pub differing: Differing,
 }
 
-/// The treatment of a submit that a uniqueness rule answers and whose arguments
-/// are not those of the unfinished invocation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Differing {
-    /// It is answered with the id of the unfinished one all the same.
-    Existing,
-    /// It is refused.
-    Refuse,
-}
-
-impl Differing {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Existing, Self::Refuse];
-
-    /// The word used in the configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Existing => "existing",
-            Self::Refuse => "refuse",
-        }
+words! {
+    /// The treatment of a submit that a uniqueness rule answers and whose arguments
+    /// are not those of the unfinished invocation.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Differing {
+        /// It is answered with the id of the unfinished one all the same.
+        Existing = "existing",
+        /// It is refused.
+        Refuse = "refuse",
     }
 }
 
@@ -170,9 +150,7 @@ impl Per {
             }
         }
         let digest: [u8; 32] = hash.finalize().into();
-        let mut key = [0; 16];
-        key.copy_from_slice(&digest[..16]);
-        RuleKey(key)
+        RuleKey(std::array::from_fn(|place| digest[place]))
     }
 }
 
@@ -194,20 +172,11 @@ fn at_path<'v>(path: &str, parameters: &[&str], arguments: &'v Value) -> &'v Val
     value
 }
 
-/// JSON text that is the same for equal values: the fields of objects sorted.
+/// Writes JSON text that is the same for equal values: the fields of objects sorted.
 fn canonical(value: &Value) -> String {
-    fn sorted(value: &Value) -> Value {
-        match value {
-            Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
-            Value::Object(fields) => {
-                let mut fields: Vec<_> = fields.iter().collect();
-                fields.sort_unstable_by_key(|(name, _)| *name);
-                fields.into_iter().map(|(name, value)| (name.clone(), sorted(value))).collect()
-            }
-            other => other.clone(),
-        }
-    }
-    sorted(value).to_string()
+    let mut value = value.clone();
+    value.sort_all_objects();
+    value.to_string()
 }
 
 #[cfg(test)]

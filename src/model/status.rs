@@ -1,46 +1,34 @@
 //! The states of an invocation and the one function that says how they change.
 
-use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use super::words::words;
 
-/// Where an invocation stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Status {
-    /// Waits to be claimed. A delayed or retrying invocation is queued with an
-    /// `available_at` in the future.
-    Queued,
-    /// A runner owns it; its guest has not started.
-    Claimed,
-    /// Its guest holds a slot. An observation: a crash may lose the latest.
-    Running,
-    /// Its guest awaits results and holds no slot. An observation, as above.
-    Waiting,
-    /// Final: there is a value.
-    Succeeded,
-    /// Final: there is a failure, and nothing is tried again.
-    Failed,
-    /// Final: somebody no longer wanted it.
-    Cancelled,
-    /// Final: a concurrency rule said that it must never run.
-    Skipped,
+words! {
+    /// Where an invocation stands.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum Status {
+        /// Waits to be claimed. A delayed or retrying invocation is queued with an
+        /// `available_at` in the future.
+        Queued = "queued",
+        /// A runner owns it; its guest has not started.
+        Claimed = "claimed",
+        /// Its guest holds a slot. An observation: a crash may lose the latest.
+        Running = "running",
+        /// Its guest awaits results and holds no slot. An observation, as above.
+        Waiting = "waiting",
+        /// Final: there is a value.
+        Succeeded = "succeeded",
+        /// Final: there is a failure, and nothing is tried again.
+        Failed = "failed",
+        /// Final: somebody no longer wanted it.
+        Cancelled = "cancelled",
+        /// Final: a concurrency rule said that it must never run.
+        Skipped = "skipped",
+    }
 }
 
 impl Status {
-    /// Every status, in the order of an invocation's life.
-    pub const ALL: [Self; 8] = [
-        Self::Queued,
-        Self::Claimed,
-        Self::Running,
-        Self::Waiting,
-        Self::Succeeded,
-        Self::Failed,
-        Self::Cancelled,
-        Self::Skipped,
-    ];
-
     /// Whether nothing will ever change again.
     pub fn is_final(self) -> bool {
         match self {
@@ -54,20 +42,6 @@ impl Status {
         match self {
             Self::Claimed | Self::Running | Self::Waiting => true,
             Self::Queued | Self::Succeeded | Self::Failed | Self::Cancelled | Self::Skipped => false,
-        }
-    }
-
-    /// The word used in SQL, JSON, flags and docs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Claimed => "claimed",
-            Self::Running => "running",
-            Self::Waiting => "waiting",
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-            Self::Skipped => "skipped",
         }
     }
 
@@ -108,12 +82,6 @@ impl Status {
                 event,
             ) => Err(IllegalTransition { from: self, event }),
         }
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
     }
 }
 
@@ -193,79 +161,36 @@ impl Event {
     }
 }
 
-/// Why an invocation moved, as its history tells it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Reason {
-    /// Somebody submitted it.
-    Submitted,
-    /// A runner claimed it.
-    Claimed,
-    /// Its guest got a slot.
-    Started,
-    /// Its guest awaits results and gave its slot back.
-    Awaiting,
-    /// The results that it awaited are there; its guest has a slot again.
-    Resumed,
-    /// There is a value.
-    Succeeded,
-    /// There is a failure, for good.
-    Failed,
-    /// The attempt failed; another one follows.
-    Retry,
-    /// Its runner gave it back, without using up the attempt.
-    Released,
-    /// Its runner's lease ran out.
-    LeaseExpired,
-    /// Somebody cancelled it, or its parent is final.
-    Cancelled,
-    /// A concurrency rule forbids it.
-    Skipped,
-    /// Its deadline passed before it was final.
-    Expired,
-}
-
-impl Reason {
-    /// Every reason.
-    pub const ALL: [Self; 13] = [
-        Self::Submitted,
-        Self::Claimed,
-        Self::Started,
-        Self::Awaiting,
-        Self::Resumed,
-        Self::Succeeded,
-        Self::Failed,
-        Self::Retry,
-        Self::Released,
-        Self::LeaseExpired,
-        Self::Cancelled,
-        Self::Skipped,
-        Self::Expired,
-    ];
-
-    /// The word used in SQL, JSON and docs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Submitted => "submitted",
-            Self::Claimed => "claimed",
-            Self::Started => "started",
-            Self::Awaiting => "awaiting",
-            Self::Resumed => "resumed",
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-            Self::Retry => "retry",
-            Self::Released => "released",
-            Self::LeaseExpired => "lease-expired",
-            Self::Cancelled => "cancelled",
-            Self::Skipped => "skipped",
-            Self::Expired => "expired",
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+words! {
+    /// Why an invocation moved, as its history tells it.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum Reason {
+        /// Somebody submitted it.
+        Submitted = "submitted",
+        /// A runner claimed it.
+        Claimed = "claimed",
+        /// Its guest got a slot.
+        Started = "started",
+        /// Its guest awaits results and gave its slot back.
+        Awaiting = "awaiting",
+        /// The results that it awaited are there; its guest has a slot again.
+        Resumed = "resumed",
+        /// There is a value.
+        Succeeded = "succeeded",
+        /// There is a failure, for good.
+        Failed = "failed",
+        /// The attempt failed; another one follows.
+        Retry = "retry",
+        /// Its runner gave it back, without using up the attempt.
+        Released = "released",
+        /// Its runner's lease ran out.
+        LeaseExpired = "lease-expired",
+        /// Somebody cancelled it, or its parent is final.
+        Cancelled = "cancelled",
+        /// A concurrency rule forbids it.
+        Skipped = "skipped",
+        /// Its deadline passed before it was final.
+        Expired = "expired",
     }
 }
 
