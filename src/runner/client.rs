@@ -10,9 +10,9 @@ use super::core::Core;
 use super::fiber::Fiber;
 use super::inbox::{CancelMessage, Messages, Reply, SubmitMessage, SubmitReply};
 use super::parking::AwaitOutcomes;
-use super::registry::WaitFor;
 use super::scheduler::handover::soon_free;
 use super::stage::stopped;
+use super::wait::WaitFor;
 use crate::model::{
     Answer, AwaitMode, Caller, ChildRequest, InvocationId, LimitKind, LogEntry, Outcome, Progress, Refusal,
     Status, TaskClient,

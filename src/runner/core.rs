@@ -189,7 +189,7 @@ impl Core {
     /// or final: in the order in which a claim moves on.
     pub(super) fn end_here(&self, id: InvocationId) {
         self.scheduler.take_one(id);
-        self.starts.kill(id, Kill::NotOurs);
+        self.starts.kill(Kill::NotOurs, |one| one == id);
         if let Some(fiber) = self.live_fiber(id) {
             fiber.kill(Kill::NotOurs);
         }
@@ -200,9 +200,9 @@ impl Core {
     pub(super) fn begin_start(&self, slot: usize, claim: &Claim) -> Arc<Interrupt> {
         let interrupt = self.starts.begin(slot, claim.id);
         if !self.trust.is_good(claim.runner) || !self.registry.owns(claim.id, claim.attempt) {
-            self.starts.kill(claim.id, Kill::NotOurs);
+            self.starts.kill(Kill::NotOurs, |one| one == claim.id);
         } else if self.stage() >= Stage::Draining {
-            self.starts.kill(claim.id, Kill::Release);
+            self.starts.kill(Kill::Release, |one| one == claim.id);
         }
         interrupt
     }
@@ -214,7 +214,7 @@ impl Core {
         for claim in self.scheduler.take_claimed() {
             self.registry.disown(claim.id);
         }
-        for id in self.starts.kill_all(Kill::NotOurs) {
+        for id in self.starts.kill(Kill::NotOurs, |_| true) {
             self.registry.disown(id);
         }
         for fiber in self.live_fibers() {

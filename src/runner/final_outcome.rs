@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use super::core::Core;
 use super::parking::AwaitOutcomes;
-use super::registry::WaitFor;
 use super::stage::{Stage, stopped};
+use super::wait::WaitFor;
 use crate::model::{AwaitMode, InvocationId, Outcome, Refusal};
 
 /// A wait for the outcome of one invocation; see

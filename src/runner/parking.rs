@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::core::Core;
-use super::registry::WaitFor;
-use super::wait::Wait;
+use super::wait::{Wait, WaitFor};
 use crate::model::{InvocationId, Outcome, Refusal};
 
 thread_local! {

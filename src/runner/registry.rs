@@ -9,14 +9,14 @@
 //! a waker while it holds the registry's.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::final_cache::FinalCache;
-use super::wait::Wait;
-use crate::model::{AwaitMode, InvocationId, Outcome, Refusal};
+use super::wait::{Wait, WaitFor};
+use crate::model::{InvocationId, Outcome, Refusal};
 
 /// The urgency of an awaited invocation, most urgent first: most waiters, then the
 /// deepest, then the oldest wait. Deepest before oldest keeps the number of
@@ -32,18 +32,6 @@ impl Urgency {
     }
 }
 
-/// A request for a wait.
-pub(super) struct WaitFor {
-    /// The waiting invocation with its task; `None` for a waiter outside.
-    pub(super) caller: Option<(InvocationId, Arc<str>)>,
-    /// The caller's depth.
-    pub(super) depth: u32,
-    /// The awaited invocations.
-    pub(super) ids: Vec<InvocationId>,
-    /// Whether it waits for all or for the first.
-    pub(super) mode: AwaitMode,
-}
-
 /// The waits of one runner, and its final cache.
 #[derive(Debug)]
 pub(super) struct Registry {
@@ -55,14 +43,13 @@ struct Inner {
     finals: FinalCache,
     /// The waits for each awaited invocation, with the place in the list of each wait.
     waiters: HashMap<InvocationId, Vec<(Arc<Wait>, usize)>>,
-    /// The task of each waiting invocation, and the invocations that it awaits. The graph
-    /// in which cycles are looked for.
-    waiting: HashMap<InvocationId, (Arc<str>, Vec<InvocationId>)>,
+    /// The wait of each waiting invocation: the graph in which cycles are looked for.
+    waiting: HashMap<InvocationId, Arc<Wait>>,
     /// The attempts that this runner has claimed and not settled: their invocations become
     /// final only through it.
     owned: HashMap<InvocationId, u32>,
     /// The awaited that this runner has not claimed yet, most urgent first.
-    wanted: BTreeMap<Urgency, InvocationId>,
+    wanted: BTreeSet<Urgency>,
     urgency: HashMap<InvocationId, Urgency>,
     /// The awaited that could not be claimed when they were asked for: delayed,
     /// or owned by another runner.
@@ -81,7 +68,7 @@ impl Registry {
                 waiters: HashMap::new(),
                 waiting: HashMap::new(),
                 owned: HashMap::new(),
-                wanted: BTreeMap::new(),
+                wanted: BTreeSet::new(),
                 urgency: HashMap::new(),
                 aside: HashSet::new(),
                 unsubmitted: HashSet::new(),
@@ -99,16 +86,13 @@ impl Registry {
     ///
     /// [`Refusal::Cycle`] if the wait would wait for its own caller.
     pub(super) fn register(&self, wait_for: WaitFor) -> Result<(Arc<Wait>, Vec<InvocationId>), Refusal> {
-        let WaitFor { caller, depth, ids, mode } = wait_for;
         let mut inner = self.inner.lock();
-        if let Some((caller, task)) = &caller {
-            inner.refuse_cycle(*caller, task, &ids)?;
+        if let Some((caller, task)) = &wait_for.caller {
+            inner.refuse_cycle(*caller, task, &wait_for.ids)?;
         }
-        let outcomes: Vec<_> = ids.iter().map(|id| inner.finals.get(*id)).collect();
-        let sequence = inner.next_sequence;
+        let outcomes = wait_for.ids.iter().map(|id| inner.finals.get(*id)).collect();
+        let wait = Wait::new(wait_for, inner.next_sequence, outcomes);
         inner.next_sequence += 1;
-        let wait =
-            Wait::new(caller.as_ref().map(|(id, _)| *id), mode, depth + 1, sequence, ids.clone(), outcomes);
         let mut unknown = Vec::new();
         let is_open = wait.visit_missing(|id, place| {
             inner.add_waiter(id, &wait, place);
@@ -116,8 +100,8 @@ impl Registry {
                 unknown.push(id);
             }
         });
-        if is_open && let Some((caller, task)) = caller {
-            inner.waiting.insert(caller, (task, ids));
+        if is_open && let Some((caller, _)) = wait.caller {
+            inner.waiting.insert(caller, Arc::clone(&wait));
         }
         Ok((wait, unknown))
     }
@@ -135,11 +119,6 @@ impl Registry {
         let mut inner = self.inner.lock();
         let ids = wait.retarget(to);
         inner.remove_waiter(wait, &ids);
-        if let Some(caller) = wait.caller
-            && let Some((_, ids)) = inner.waiting.get_mut(&caller)
-        {
-            *ids = vec![to];
-        }
         inner.add_waiter(to, wait, 0);
         !inner.owned.contains_key(&to)
     }
@@ -147,10 +126,10 @@ impl Registry {
     /// Forgets a waiter, answered or not.
     pub(super) fn unregister(&self, wait: &Arc<Wait>) {
         let mut inner = self.inner.lock();
-        if let Some(caller) = wait.caller {
-            inner.waiting.remove(&caller);
+        if let Some((caller, _)) = &wait.caller {
+            inner.waiting.remove(caller);
         }
-        inner.remove_waiter(wait, &wait.ids());
+        wait.with_ids(|ids| inner.remove_waiter(wait, ids));
     }
 
     /// Keeps the outcome of an invocation that is final, and answers its waiters.
@@ -245,8 +224,8 @@ impl Registry {
     pub(super) fn wanted(&self, max: usize, above: Option<u32>) -> Vec<InvocationId> {
         let inner = self.inner.lock();
         let wanted = inner.wanted.iter();
-        let deep = wanted.filter(|(urgency, _)| above.is_none_or(|above| urgency.depth() > above));
-        deep.take(max).map(|(_, id)| *id).collect()
+        let deep = wanted.filter(|urgency| above.is_none_or(|above| urgency.depth() > above));
+        deep.take(max).map(|urgency| urgency.3).collect()
     }
 
     /// Sets awaited invocations aside that can't be claimed now: asking for them again and
@@ -350,7 +329,7 @@ impl Inner {
         if !self.owned.contains_key(&id)
             && let Some(urgency) = self.urgency_of(id)
         {
-            self.wanted.insert(urgency, id);
+            self.wanted.insert(urgency);
             self.urgency.insert(id, urgency);
         }
     }
@@ -386,19 +365,15 @@ impl Inner {
                 }
                 path.push(caller);
                 path.reverse();
-                let names: Vec<_> = path
-                    .iter()
-                    .map(|id| {
-                        let task = if *id == caller { task } else { &self.waiting[id].0 };
-                        format!("{task} ({id})")
-                    })
-                    .collect();
+                let task_of = |id| self.waiting.get(id).and_then(|wait| Some(&*wait.caller.as_ref()?.1));
+                let names: Vec<_> =
+                    path.iter().map(|id| format!("{} ({id})", task_of(id).unwrap_or(task))).collect();
                 let what =
                     if path.len() == 2 { "an invocation can't await itself" } else { "a cycle of waits" };
                 return Err(Refusal::Cycle(format!("{what}: {}", names.join(" awaits "))));
             }
-            if let Some((_, ids)) = self.waiting.get(&id) {
-                visit(id, ids, &mut open, &mut came_from);
+            if let Some(wait) = self.waiting.get(&id) {
+                wait.with_ids(|ids| visit(id, ids, &mut open, &mut came_from));
             }
         }
         Ok(())
@@ -411,7 +386,7 @@ mod tests {
     use std::task::Waker;
 
     use super::*;
-    use crate::model::MAX_AWAITED_BYTES;
+    use crate::model::{AwaitMode, MAX_AWAITED_BYTES};
 
     struct CountingWaker(AtomicUsize);
 

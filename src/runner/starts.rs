@@ -42,18 +42,8 @@ impl Starts {
         self.slots[slot].lock().take()?.kill
     }
 
-    /// Ends the making of one guest, if that is going on.
-    pub(super) fn kill(&self, id: InvocationId, why: Kill) {
-        self.kill_those(why, |one| one == id);
-    }
-
-    /// Ends the making of all guests.
-    pub(super) fn kill_all(&self, why: Kill) -> Vec<InvocationId> {
-        self.kill_those(why, |_| true)
-    }
-
-    /// The first reason counts.
-    fn kill_those(&self, why: Kill, is_meant: impl Fn(InvocationId) -> bool) -> Vec<InvocationId> {
+    /// Ends the making of the guests that are meant, and returns their ids. The first reason counts.
+    pub(super) fn kill(&self, why: Kill, is_meant: impl Fn(InvocationId) -> bool) -> Vec<InvocationId> {
         let mut killed = Vec::new();
         for slot in &self.slots {
             if let Some(starting) = &mut *slot.lock()

@@ -91,12 +91,7 @@ impl Core {
 fn turn_for_ledger_thread(core: &Arc<Core>, ledger: &mut Ledger) {
     turn(core, ledger);
     let next = next_alarm(core, ledger);
-    let is_earlier = match (next, ledger.alarm) {
-        (Some(next), Some(alarm)) => next < alarm,
-        (Some(_), None) => true,
-        (None, _) => false,
-    };
-    if is_earlier {
+    if next.is_some_and(|next| ledger.alarm.is_none_or(|alarm| next < alarm)) {
         ledger.alarm = next;
         core.inbox.call();
     }

@@ -7,11 +7,23 @@ use parking_lot::Mutex;
 
 use crate::model::{AwaitMode, InvocationId, MAX_AWAITED_BYTES, Outcome, Refusal};
 
+/// A request for a wait.
+pub(super) struct WaitFor {
+    /// The waiting invocation with its task; `None` for a waiter outside.
+    pub(super) caller: Option<(InvocationId, Arc<str>)>,
+    /// The caller's depth.
+    pub(super) depth: u32,
+    /// The awaited invocations.
+    pub(super) ids: Vec<InvocationId>,
+    /// Whether it waits for all or for the first.
+    pub(super) mode: AwaitMode,
+}
+
 /// One guest, or one thread outside, waiting for one or more results.
 #[derive(Debug)]
 pub(super) struct Wait {
-    /// The waiting invocation; `None` for a waiter outside.
-    pub(super) caller: Option<InvocationId>,
+    /// The waiting invocation with its task; `None` for a waiter outside.
+    pub(super) caller: Option<(InvocationId, Arc<str>)>,
     mode: AwaitMode,
     /// Generation of the awaited: one below the caller.
     pub(super) depth: u32,
@@ -36,14 +48,8 @@ struct WaitState {
 
 impl Wait {
     /// Makes a wait that knows the outcomes that are there already.
-    pub(super) fn new(
-        caller: Option<InvocationId>,
-        mode: AwaitMode,
-        depth: u32,
-        sequence: u64,
-        ids: Vec<InvocationId>,
-        outcomes: Vec<Option<Outcome>>,
-    ) -> Arc<Self> {
+    pub(super) fn new(wait_for: WaitFor, sequence: u64, outcomes: Vec<Option<Outcome>>) -> Arc<Self> {
+        let WaitFor { caller, depth, ids, mode } = wait_for;
         let mut state = WaitState {
             missing: outcomes.iter().filter(|outcome| outcome.is_none()).count(),
             bytes: outcomes.iter().flatten().map(Outcome::approximate_bytes).sum(),
@@ -56,7 +62,7 @@ impl Wait {
         if mode == AwaitMode::All {
             state.refuse_too_much();
         }
-        Arc::new(Self { caller, mode, depth, sequence, state: Mutex::new(state) })
+        Arc::new(Self { caller, mode, depth: depth + 1, sequence, state: Mutex::new(state) })
     }
 
     /// Visits the awaited whose outcomes are missing, with their places. Returns whether
@@ -71,9 +77,9 @@ impl Wait {
         is_open
     }
 
-    /// Copies the list of the awaited.
-    pub(super) fn ids(&self) -> Vec<InvocationId> {
-        self.state.lock().ids.clone()
+    /// Looks at the list of the awaited.
+    pub(super) fn with_ids(&self, look: impl FnOnce(&[InvocationId])) {
+        look(&self.state.lock().ids);
     }
 
     /// Makes it a wait for `to` alone. Returns what it waited for before.

@@ -16,10 +16,11 @@ use crate::runner::executor::{Executor, Guest};
 use crate::runner::fiber::{Fiber, Resume};
 use crate::runner::inbox::{Messages, SubmitMessage, SubmitReply};
 use crate::runner::options::RunnerOptions;
-use crate::runner::registry::{Registry, WaitFor};
+use crate::runner::registry::Registry;
 use crate::runner::scheduler::Load;
 use crate::runner::stage::Stage;
 use crate::runner::tests::support::Switch;
+use crate::runner::wait::WaitFor;
 use crate::store::{AttemptEnd, EndKind, NewInvocation, Receipt, TaskRule, TaskSet};
 
 const LEASE: Duration = Duration::from_secs(9);

@@ -16,7 +16,7 @@ pub(super) fn advance(core: &Core, ledger: &mut Ledger, messages: &mut Messages)
     let steps = ledger.stopping.advance(core.stage(), grace_ends, Instant::now());
     if steps.gives_back {
         give_back_claimed(core, messages);
-        core.starts.kill_all(Kill::Release);
+        core.starts.kill(Kill::Release, |_| true);
         for fiber in core.live_fibers() {
             if fiber.is_off_slot() {
                 fiber.kill(Kill::Release);
