@@ -3,10 +3,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rustix::io::Errno;
 use wasmtime::component::{HasData, Linker, Resource};
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
@@ -20,12 +20,18 @@ use super::allowance::Allowance;
 use super::control::GuestControl;
 use super::scratch::{End, FileKey, Quota, ScratchGrant};
 use crate::model::LimitKind;
-use types::{Descriptor, ErrorCode, Filesize, HostDescriptor};
+use types::{
+    Descriptor, DescriptorType, ErrorCode, Filesize, HostDescriptor, MetadataHashValue, NewTimestamp,
+    OpenFlags, PathFlags,
+};
+
+/// A handle of an open file or directory.
+type Fd = Resource<Descriptor>;
 
 /// The most bytes that one read of a stream gives.
 const MAX_READ: usize = 64 << 10;
 
-/// Replaces the files that a linker has already by these.
+/// Replaces the `wasi:filesystem` that a linker has already.
 pub(super) fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
     view: fn(&mut T) -> FilesView<'_>,
@@ -47,13 +53,11 @@ impl HasData for Granted {
 /// The files of one guest: those that are open, and what it may still use.
 pub(super) struct Files {
     control: Arc<GuestControl>,
-    /// The most files and directories that may be open at once.
-    limit: u64,
-    open: Arc<AtomicU64>,
+    /// Files and directories that may be open at once.
+    places: Arc<Allowance>,
     /// Bytes that may be read and written.
     bytes: Allowance,
-    /// The files that the guest has opened, by the number of their descriptor. The
-    /// granted directories are open anyway.
+    /// The files that the guest has opened, by their descriptors, without the granted directories.
     opened: Mutex<HashMap<u32, Arc<Open>>>,
     scratch: Option<Scratch>,
 }
@@ -69,7 +73,7 @@ struct Scratch {
 
 /// A file that is open, for its descriptor and for streams that outlive that.
 struct Open {
-    open: Arc<AtomicU64>,
+    places: Arc<Allowance>,
     /// Whether it is in the scratch directory.
     is_scratch: bool,
     /// Its identity there, if it is a file.
@@ -88,14 +92,14 @@ impl Drop for Open {
         if let Some((quota, key)) = &self.counted {
             quota.close(*key);
         }
-        self.open.fetch_sub(1, Ordering::AcqRel);
+        self.places.give_back(1);
     }
 }
 
 impl Files {
-    /// Nothing open, and so many that may be; and so many bytes.
+    /// Allows at most `places` open files, and to read and write at most `bytes`.
     pub(super) fn new(
-        limit: u64,
+        places: u64,
         bytes: u64,
         scratch: Option<&ScratchGrant>,
         control: Arc<GuestControl>,
@@ -105,29 +109,28 @@ impl Files {
             quota: Arc::new(Quota::new(grant)),
             roots: Mutex::default(),
         });
-        let bytes = Allowance::new(bytes);
-        Self { control, limit, bytes, open: Arc::default(), opened: Mutex::default(), scratch }
+        let (places, bytes) = (Arc::new(Allowance::new(places)), Allowance::new(bytes));
+        Self { control, places, bytes, opened: Mutex::default(), scratch }
     }
 
-    /// A place for one more open file.
+    /// Takes a place for one more open file.
     fn take_place(&self) -> FsResult<Open> {
-        // Nobody else opens files of this guest at the same time.
-        if self.open.load(Ordering::Acquire) >= self.limit {
-            let message = format!("the guest wanted more than its limit of {} open files", self.limit);
+        if !self.places.take(1) {
+            let limit = self.places.limit();
+            let message = format!("the guest wanted more than its limit of {limit} open files");
             self.control.refuse(LimitKind::Files, message);
             // WASI has no word for too many open files.
             return Err(ErrorCode::Quota.into());
         }
-        self.open.fetch_add(1, Ordering::AcqRel);
-        Ok(Open { open: Arc::clone(&self.open), is_scratch: false, counted: None })
+        Ok(Open { places: Arc::clone(&self.places), is_scratch: false, counted: None })
     }
 
-    fn opened(&self, descriptor: &Resource<Descriptor>) -> Option<Arc<Open>> {
+    fn opened(&self, descriptor: &Fd) -> Option<Arc<Open>> {
         self.opened.lock().get(&descriptor.rep()).cloned()
     }
 
-    /// The count of the scratch directory, if a descriptor is in it.
-    fn quota(&self, descriptor: &Resource<Descriptor>) -> Option<Arc<Quota>> {
+    /// The quota of the scratch directory, if a descriptor is in it.
+    fn quota(&self, descriptor: &Fd) -> Option<Arc<Quota>> {
         let scratch = self.scratch.as_ref()?;
         let is_in_it = scratch.roots.lock().contains(&descriptor.rep())
             || self.opened(descriptor).is_some_and(|open| open.is_scratch);
@@ -155,12 +158,6 @@ impl Files {
         ErrorCode::Quota
     }
 
-    /// Does so for a stream, whose errors are the system's.
-    fn refuse_bytes_of_stream(&self) -> StreamError {
-        self.refuse_bytes();
-        StreamError::LastOperationFailed(std::io::Error::from(rustix::io::Errno::DQUOT).into())
-    }
-
     /// Notes that the scratch directory is full, and gives the error for it.
     fn refuse_room(&self) -> ErrorCode {
         let limits = self.scratch.as_ref().map(|scratch| scratch.quota.limits()).unwrap_or_default();
@@ -169,18 +166,9 @@ impl Files {
         ErrorCode::InsufficientSpace
     }
 
-    /// Does so for a stream, whose errors are the system's.
-    fn refuse_room_of_stream(&self) -> StreamError {
-        self.refuse_room();
-        StreamError::LastOperationFailed(std::io::Error::from(rustix::io::Errno::NOSPC).into())
-    }
-
     /// Makes room for what is about to be written.
     fn make_room(&self, file: Option<&Arc<Open>>, end: End) -> FsResult<()> {
-        match file.is_none_or(|open| open.grow(end)) {
-            true => Ok(()),
-            false => Err(self.refuse_room().into()),
-        }
+        if file.is_none_or(|open| open.grow(end)) { Ok(()) } else { Err(self.refuse_room().into()) }
     }
 }
 
@@ -193,18 +181,16 @@ pub(super) struct FilesView<'a> {
 impl FilesView<'_> {
     /// The identity of the file that a name in a directory stands for, links not followed; `None`
     /// if there is no such name.
-    async fn key_at(&mut self, directory: u32, flags: types::PathFlags, path: &str) -> Option<FileKey> {
+    async fn key_at(&mut self, directory: u32, flags: PathFlags, path: &str) -> Option<FileKey> {
         let directory = Resource::new_borrow(directory);
         let hash = self.wasi.metadata_hash_at(directory, flags, path.to_owned()).await.ok()?;
         Some((hash.lower, hash.upper))
     }
 
-    /// Whether there is room for one more name in the scratch directory.
+    /// Checks that there is room for one more name in the scratch directory.
     fn make_room_for_entry(&self, quota: Option<&Arc<Quota>>) -> FsResult<()> {
-        match quota.is_none_or(|quota| quota.has_room_for_entry()) {
-            true => Ok(()),
-            false => Err(self.files.refuse_room().into()),
-        }
+        let has_room = quota.is_none_or(|quota| quota.has_room_for_entry());
+        if has_room { Ok(()) } else { Err(self.files.refuse_room().into()) }
     }
 
     /// The output stream that wasmtime-wasi made of `descriptor`, counted.
@@ -221,7 +207,7 @@ impl FilesView<'_> {
 }
 
 impl preopens::Host for FilesView<'_> {
-    fn get_directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
+    fn get_directories(&mut self) -> wasmtime::Result<Vec<(Fd, String)>> {
         let directories = preopens::Host::get_directories(&mut self.wasi)?;
         if let Some(scratch) = &self.files.scratch {
             let roots = directories.iter().filter(|(_, guest)| *guest == scratch.guest);
@@ -257,30 +243,38 @@ impl types::HostDirectoryEntryStream for FilesView<'_> {
     }
 }
 
+/// Passes calls on to wasmtime-wasi as they are.
+macro_rules! pass_on {
+    ($(async fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {$(
+        async fn $name(&mut self, $($argument: $type),*) -> $result {
+            self.wasi.$name($($argument),*).await
+        }
+    )*};
+}
+
 impl HostDescriptor for FilesView<'_> {
-    async fn advise(
-        &mut self,
-        file: Resource<Descriptor>,
-        offset: Filesize,
-        length: Filesize,
-        advice: types::Advice,
-    ) -> FsResult<()> {
-        self.wasi.advise(file, offset, length, advice).await
+    pass_on! {
+        async fn advise(file: Fd, offset: Filesize, length: Filesize, advice: types::Advice) -> FsResult<()>;
+        async fn sync(file: Fd) -> FsResult<()>;
+        async fn sync_data(file: Fd) -> FsResult<()>;
+        async fn get_flags(file: Fd) -> FsResult<types::DescriptorFlags>;
+        async fn get_type(file: Fd) -> FsResult<types::DescriptorType>;
+        async fn set_times(file: Fd, accessed: NewTimestamp, modified: NewTimestamp) -> FsResult<()>;
+        async fn set_times_at(
+            directory: Fd, flags: PathFlags, path: String, accessed: NewTimestamp, modified: NewTimestamp
+        ) -> FsResult<()>;
+        async fn read_directory(directory: Fd) -> FsResult<Resource<types::DirectoryEntryStream>>;
+        async fn readlink_at(directory: Fd, path: String) -> FsResult<String>;
+        async fn stat(file: Fd) -> FsResult<types::DescriptorStat>;
+        async fn stat_at(directory: Fd, flags: PathFlags, path: String) -> FsResult<types::DescriptorStat>;
+        async fn is_same_object(a: Fd, b: Fd) -> wasmtime::Result<bool>;
+        async fn metadata_hash(file: Fd) -> FsResult<MetadataHashValue>;
+        async fn metadata_hash_at(
+            directory: Fd, flags: PathFlags, path: String
+        ) -> FsResult<MetadataHashValue>;
     }
 
-    async fn sync_data(&mut self, file: Resource<Descriptor>) -> FsResult<()> {
-        self.wasi.sync_data(file).await
-    }
-
-    async fn get_flags(&mut self, file: Resource<Descriptor>) -> FsResult<types::DescriptorFlags> {
-        self.wasi.get_flags(file).await
-    }
-
-    async fn get_type(&mut self, file: Resource<Descriptor>) -> FsResult<types::DescriptorType> {
-        self.wasi.get_type(file).await
-    }
-
-    async fn set_size(&mut self, file: Resource<Descriptor>, size: Filesize) -> FsResult<()> {
+    async fn set_size(&mut self, file: Fd, size: Filesize) -> FsResult<()> {
         let open = self.files.opened(&file);
         self.files.make_room(open.as_ref(), End::At(size))?;
         self.wasi.set_size(file, size).await?;
@@ -290,21 +284,7 @@ impl HostDescriptor for FilesView<'_> {
         Ok(())
     }
 
-    async fn set_times(
-        &mut self,
-        file: Resource<Descriptor>,
-        accessed: types::NewTimestamp,
-        modified: types::NewTimestamp,
-    ) -> FsResult<()> {
-        self.wasi.set_times(file, accessed, modified).await
-    }
-
-    async fn read(
-        &mut self,
-        file: Resource<Descriptor>,
-        length: Filesize,
-        offset: Filesize,
-    ) -> FsResult<(Vec<u8>, bool)> {
+    async fn read(&mut self, file: Fd, length: Filesize, offset: Filesize) -> FsResult<(Vec<u8>, bool)> {
         let taken = self.files.bytes.take_up_to(length);
         if taken == 0 && length > 0 {
             // Whether there is more, or this was all.
@@ -316,12 +296,7 @@ impl HostDescriptor for FilesView<'_> {
         read
     }
 
-    async fn write(
-        &mut self,
-        file: Resource<Descriptor>,
-        bytes: Vec<u8>,
-        offset: Filesize,
-    ) -> FsResult<Filesize> {
+    async fn write(&mut self, file: Fd, bytes: Vec<u8>, offset: Filesize) -> FsResult<Filesize> {
         let count = bytes.len() as u64;
         let end = End::At(offset.saturating_add(count));
         if !self.files.bytes.take(count) {
@@ -335,18 +310,7 @@ impl HostDescriptor for FilesView<'_> {
         written
     }
 
-    async fn read_directory(
-        &mut self,
-        directory: Resource<Descriptor>,
-    ) -> FsResult<Resource<types::DirectoryEntryStream>> {
-        self.wasi.read_directory(directory).await
-    }
-
-    async fn sync(&mut self, file: Resource<Descriptor>) -> FsResult<()> {
-        self.wasi.sync(file).await
-    }
-
-    async fn create_directory_at(&mut self, directory: Resource<Descriptor>, path: String) -> FsResult<()> {
+    async fn create_directory_at(&mut self, directory: Fd, path: String) -> FsResult<()> {
         let quota = self.files.quota(&directory);
         self.make_room_for_entry(quota.as_ref())?;
         self.wasi.create_directory_at(directory, path).await?;
@@ -354,36 +318,12 @@ impl HostDescriptor for FilesView<'_> {
         Ok(())
     }
 
-    async fn stat(&mut self, file: Resource<Descriptor>) -> FsResult<types::DescriptorStat> {
-        self.wasi.stat(file).await
-    }
-
-    async fn stat_at(
-        &mut self,
-        directory: Resource<Descriptor>,
-        flags: types::PathFlags,
-        path: String,
-    ) -> FsResult<types::DescriptorStat> {
-        self.wasi.stat_at(directory, flags, path).await
-    }
-
-    async fn set_times_at(
-        &mut self,
-        directory: Resource<Descriptor>,
-        flags: types::PathFlags,
-        path: String,
-        accessed: types::NewTimestamp,
-        modified: types::NewTimestamp,
-    ) -> FsResult<()> {
-        self.wasi.set_times_at(directory, flags, path, accessed, modified).await
-    }
-
     async fn link_at(
         &mut self,
-        directory: Resource<Descriptor>,
-        flags: types::PathFlags,
+        directory: Fd,
+        flags: PathFlags,
         path: String,
-        new_directory: Resource<Descriptor>,
+        new_directory: Fd,
         new_path: String,
     ) -> FsResult<()> {
         let (quota, new) = (self.files.quota(&directory), self.files.quota(&new_directory));
@@ -404,12 +344,12 @@ impl HostDescriptor for FilesView<'_> {
 
     async fn open_at(
         &mut self,
-        directory: Resource<Descriptor>,
-        path_flags: types::PathFlags,
+        directory: Fd,
+        path_flags: PathFlags,
         path: String,
-        open_flags: types::OpenFlags,
+        open_flags: OpenFlags,
         flags: types::DescriptorFlags,
-    ) -> FsResult<Resource<Descriptor>> {
+    ) -> FsResult<Fd> {
         let mut open = self.files.take_place()?;
         let quota = self.files.quota(&directory);
         let Some(quota) = quota else {
@@ -417,7 +357,7 @@ impl HostDescriptor for FilesView<'_> {
             self.files.opened.lock().insert(opened.rep(), Arc::new(open));
             return Ok(opened);
         };
-        let may_create = open_flags.contains(types::OpenFlags::CREATE);
+        let may_create = open_flags.contains(OpenFlags::CREATE);
         let is_new = may_create && self.key_at(directory.rep(), path_flags, &path).await.is_none();
         if is_new {
             self.make_room_for_entry(Some(&quota))?;
@@ -430,16 +370,16 @@ impl HostDescriptor for FilesView<'_> {
         if is_new {
             quota.add_entry();
         }
-        if kind == types::DescriptorType::RegularFile {
+        if kind == DescriptorType::RegularFile {
             let key = (hash.lower, hash.upper);
-            quota.open(key, is_new, open_flags.contains(types::OpenFlags::TRUNCATE));
+            quota.open(key, is_new, open_flags.contains(OpenFlags::TRUNCATE));
             open.counted = Some((quota, key));
         }
         self.files.opened.lock().insert(opened.rep(), Arc::new(open));
         Ok(opened)
     }
 
-    fn drop(&mut self, file: Resource<Descriptor>) -> wasmtime::Result<()> {
+    fn drop(&mut self, file: Fd) -> wasmtime::Result<()> {
         let open = self.files.opened.lock().remove(&file.rep());
         if let Some(scratch) = &self.files.scratch {
             scratch.roots.lock().remove(&file.rep());
@@ -450,11 +390,7 @@ impl HostDescriptor for FilesView<'_> {
         dropped
     }
 
-    async fn readlink_at(&mut self, directory: Resource<Descriptor>, path: String) -> FsResult<String> {
-        self.wasi.readlink_at(directory, path).await
-    }
-
-    async fn remove_directory_at(&mut self, directory: Resource<Descriptor>, path: String) -> FsResult<()> {
+    async fn remove_directory_at(&mut self, directory: Fd, path: String) -> FsResult<()> {
         let quota = self.files.quota(&directory);
         self.wasi.remove_directory_at(directory, path).await?;
         quota.iter().for_each(|quota| quota.remove_entry(None));
@@ -463,9 +399,9 @@ impl HostDescriptor for FilesView<'_> {
 
     async fn rename_at(
         &mut self,
-        directory: Resource<Descriptor>,
+        directory: Fd,
         path: String,
-        new_directory: Resource<Descriptor>,
+        new_directory: Fd,
         new_path: String,
     ) -> FsResult<()> {
         let (quota, new) = (self.files.quota(&directory), self.files.quota(&new_directory));
@@ -475,7 +411,7 @@ impl HostDescriptor for FilesView<'_> {
         let Some(quota) = quota else {
             return self.wasi.rename_at(directory, path, new_directory, new_path).await;
         };
-        let none = types::PathFlags::empty();
+        let none = PathFlags::empty();
         let moved = self.key_at(directory.rep(), none, &path).await;
         let replaced = self.key_at(new_directory.rep(), none, &new_path).await;
         self.wasi.rename_at(directory, path, new_directory, new_path).await?;
@@ -486,12 +422,7 @@ impl HostDescriptor for FilesView<'_> {
         Ok(())
     }
 
-    async fn symlink_at(
-        &mut self,
-        directory: Resource<Descriptor>,
-        target: String,
-        path: String,
-    ) -> FsResult<()> {
+    async fn symlink_at(&mut self, directory: Fd, target: String, path: String) -> FsResult<()> {
         let quota = self.files.quota(&directory);
         self.make_room_for_entry(quota.as_ref())?;
         self.wasi.symlink_at(directory, target, path).await?;
@@ -499,21 +430,17 @@ impl HostDescriptor for FilesView<'_> {
         Ok(())
     }
 
-    async fn unlink_file_at(&mut self, directory: Resource<Descriptor>, path: String) -> FsResult<()> {
+    async fn unlink_file_at(&mut self, directory: Fd, path: String) -> FsResult<()> {
         let Some(quota) = self.files.quota(&directory) else {
             return self.wasi.unlink_file_at(directory, path).await;
         };
-        let key = self.key_at(directory.rep(), types::PathFlags::empty(), &path).await;
+        let key = self.key_at(directory.rep(), PathFlags::empty(), &path).await;
         self.wasi.unlink_file_at(directory, path).await?;
         quota.remove_entry(key);
         Ok(())
     }
 
-    fn read_via_stream(
-        &mut self,
-        file: Resource<Descriptor>,
-        offset: Filesize,
-    ) -> FsResult<Resource<DynInputStream>> {
+    fn read_via_stream(&mut self, file: Fd, offset: Filesize) -> FsResult<Resource<DynInputStream>> {
         let open = self.files.opened(&file);
         let stream = self.wasi.read_via_stream(file, offset)?;
         let inner = self.wasi.table.delete(stream)?;
@@ -521,42 +448,23 @@ impl HostDescriptor for FilesView<'_> {
         Ok(self.wasi.table.push(Box::new(reader) as DynInputStream)?)
     }
 
-    fn write_via_stream(
-        &mut self,
-        file: Resource<Descriptor>,
-        offset: Filesize,
-    ) -> FsResult<Resource<DynOutputStream>> {
+    fn write_via_stream(&mut self, file: Fd, offset: Filesize) -> FsResult<Resource<DynOutputStream>> {
         let open = self.files.opened(&file);
         let stream = self.wasi.write_via_stream(file, offset)?;
         self.counted(open, Some(offset), stream)
     }
 
-    fn append_via_stream(&mut self, file: Resource<Descriptor>) -> FsResult<Resource<DynOutputStream>> {
+    fn append_via_stream(&mut self, file: Fd) -> FsResult<Resource<DynOutputStream>> {
         let open = self.files.opened(&file);
         let stream = self.wasi.append_via_stream(file)?;
         self.counted(open, None, stream)
     }
+}
 
-    async fn is_same_object(
-        &mut self,
-        a: Resource<Descriptor>,
-        b: Resource<Descriptor>,
-    ) -> wasmtime::Result<bool> {
-        self.wasi.is_same_object(a, b).await
-    }
-
-    async fn metadata_hash(&mut self, file: Resource<Descriptor>) -> FsResult<types::MetadataHashValue> {
-        self.wasi.metadata_hash(file).await
-    }
-
-    async fn metadata_hash_at(
-        &mut self,
-        directory: Resource<Descriptor>,
-        flags: types::PathFlags,
-        path: String,
-    ) -> FsResult<types::MetadataHashValue> {
-        self.wasi.metadata_hash_at(directory, flags, path).await
-    }
+/// Turns a refusal into the error of a stream, which is the system's.
+fn failed_with(refusal: ErrorCode) -> StreamError {
+    let error = if refusal == ErrorCode::Quota { Errno::DQUOT } else { Errno::NOSPC };
+    StreamError::LastOperationFailed(std::io::Error::from(error).into())
 }
 
 /// A file that is read as a stream.
@@ -567,10 +475,9 @@ struct Reader {
 }
 
 impl Reader {
-    /// How much of so many bytes may be read; `None` if that is nothing: then nothing
-    /// may come of a read.
+    /// Takes room for a read of at most `size` bytes; `None` if there is none, so that no read may
+    /// give anything.
     fn room(&self, size: usize) -> Option<usize> {
-        // More than that comes of no read.
         let taken = self.files.bytes.take_up_to(size.min(MAX_READ) as u64);
         if taken == 0 && size > 0 { None } else { usize::try_from(taken).ok() }
     }
@@ -581,10 +488,10 @@ impl Reader {
         read
     }
 
-    /// The error for bytes that have no room.
+    /// Refuses bytes for which there was no room; nothing read is the end of the file.
     fn refuse(&self, read: StreamResult<Bytes>) -> StreamResult<Bytes> {
         let bytes = read?;
-        if bytes.is_empty() { Ok(bytes) } else { Err(self.files.refuse_bytes_of_stream()) }
+        if bytes.is_empty() { Ok(bytes) } else { Err(failed_with(self.files.refuse_bytes())) }
     }
 }
 
@@ -637,11 +544,11 @@ impl Writer {
             None => End::Behind(count),
         };
         if !self.files.bytes.take(count) {
-            return Err(self.files.refuse_bytes_of_stream());
+            return Err(failed_with(self.files.refuse_bytes()));
         }
         if self.open.as_ref().is_some_and(|open| !open.grow(end)) {
             self.files.bytes.give_back(count);
-            return Err(self.files.refuse_room_of_stream());
+            return Err(failed_with(self.files.refuse_room()));
         }
         Ok(())
     }
