@@ -7,11 +7,15 @@ use wasmtime::component::{Component, ComponentExportIndex};
 
 use super::docs::InterfaceDocs;
 use super::suggest::list;
+use super::task::NotTask;
 use super::values::{Field, Shape, same_shape};
 use crate::model::{FunctionName, TaskId, compare_versions, split_version};
 
 /// The interface that every command-line program exports.
 const WASI_RUN: &str = "wasi:cli/run";
+
+/// The reason why a function that a tool leaves behind is no task.
+const LEFT_OVER: &str = "it is a left-over of the tool that built the component";
 
 /// The types of a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +27,8 @@ pub(super) struct Signature {
 }
 
 impl Signature {
-    /// The types of a function, or why they can't travel as JSON.
-    /// Their size is taken off `parts`.
+    /// Takes the types of a function, and their size off `parts`. The error says why they can't travel as
+    /// JSON.
     fn of(function: &ComponentFunc, parts: &mut usize) -> Result<Self, String> {
         if function.async_() {
             return Err("it is an async function".to_owned());
@@ -43,12 +47,11 @@ impl Signature {
         Self { parameters: vec![Field { name: "args".into(), shape: args }], result: Some(Shape::String) }
     }
 
-    /// Whether the function that an importer wants is the one that an exporter
-    /// has.
+    /// Checks that an imported function has the types of the exported one.
     ///
     /// # Errors
     ///
-    /// Where they differ, both in words.
+    /// Where they differ, and both in words.
     pub(super) fn is_satisfied_by(&self, exported: &Self) -> Result<(), String> {
         let names = |signature: &Self| list(signature.parameters.iter().map(|parameter| &*parameter.name));
         let (ours, theirs) = (names(self), names(exported));
@@ -79,10 +82,10 @@ impl Signature {
 /// How a task is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
-    /// Call it with its arguments, for its result.
+    /// With its arguments, for its result.
     Function,
-    /// Run it as a command-line program: the function is `run` of `wasi:cli/run`, the
-    /// arguments are the program's, the value is its standard output.
+    /// As a command-line program: by `run` of `wasi:cli/run`, with the program's arguments, for its standard
+    /// output.
     Command,
 }
 
@@ -91,16 +94,14 @@ pub(super) enum Entry {
 pub(super) struct Export {
     /// The task's full id.
     pub id: Arc<str>,
-    /// The interface as it is exported, with its version; `None` for a function
-    /// at the root.
+    /// The interface as it is exported, with its version; `None` at the root.
     pub interface: Option<Box<str>>,
     /// The function's name.
     pub function: Box<str>,
     /// Where it is in the component; belongs to this one [`Component`].
     pub index: ComponentExportIndex,
-    /// How it is called.
     pub entry: Entry,
-    /// Its types; for a command those that the task has, not the function.
+    /// Its types; for a command those of the task, not of the function.
     pub signature: Signature,
     /// The names that its interface has for types.
     pub types: Arc<[Field]>,
@@ -115,31 +116,20 @@ impl Export {
     }
 }
 
-/// An exported function that is not a task.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Rejected {
-    /// The id that it would have.
-    pub id: String,
-    /// Why it is none, as a sentence without its subject's name: `it takes …`.
-    pub reason: String,
-}
-
 /// An import of a component.
 #[derive(Debug, Clone)]
 pub(super) struct Import {
     /// Its name, with its version.
     pub name: Box<str>,
-    /// Its kind.
     pub kind: ImportKind,
 }
 
 /// The kinds of import.
 #[derive(Debug, Clone)]
 pub(super) enum ImportKind {
-    /// An interface.
     Interface {
-        /// Its functions that the component uses, with their types or why those
-        /// can't travel as JSON.
+        /// The functions that the component uses, with their types or the reason why those can't travel as
+        /// JSON.
         functions: Vec<(Box<str>, Result<Signature, String>)>,
         /// Whether it has resources.
         has_resources: bool,
@@ -177,8 +167,8 @@ impl Import {
     }
 }
 
-/// The most parts of all types of a component together: a small file can say of
-/// each of many functions that it takes a type that is large when written out.
+/// The most parts of all types of a component together: in a small file many functions can take a type that
+/// is large when written out.
 const MAX_PARTS: usize = 1_000_000;
 
 /// The exports and imports of a component.
@@ -187,64 +177,62 @@ pub(super) struct Discovery {
     /// The tasks, sorted by id; no two have the same.
     pub exports: Vec<Export>,
     /// The functions that are not tasks, sorted by id.
-    pub rejected: Vec<Rejected>,
+    pub rejected: Vec<NotTask>,
     /// The imports, in the component's order.
     pub imports: Vec<Import>,
     /// The parts of types that are left to take.
     parts: usize,
 }
 
-/// Lists what a component exports and imports. `name` is its name in the
-/// configuration.
-pub(super) fn discover(component: &Component, name: &str) -> Discovery {
+/// Lists the exports and imports of a component, which is called `name` in the configuration.
+pub(super) fn discover(component: &Component, name: &Arc<str>) -> Discovery {
     let mut discovery = Discovery { parts: MAX_PARTS, ..Discovery::default() };
     let engine = component.engine();
     let ty = component.component_type();
     let at_root: Vec<_> = ty.exports(engine).chain(ty.imports(engine)).collect();
-    let at_root = named_types(at_root.iter().map(|(name, item)| (*name, &item.ty)));
+    let types = named_types(at_root.iter().map(|(name, item)| (*name, &item.ty)));
+    let root = Place { component, name, interface: None, instance: None, types };
     for (export, item) in ty.exports(engine) {
         match item.ty {
-            ComponentItem::ComponentFunc(function) if is_left_over(export, &function) => {
-                discovery.reject(full_id(name, None, export), LEFT_OVER.to_owned());
-            }
-            ComponentItem::ComponentFunc(function) => {
-                let place = Place { component, interface: None, instance: None, types: &at_root };
-                discovery.add(&place, full_id(name, None, export), export, &function);
-            }
+            ComponentItem::ComponentFunc(function) => discovery.add(&root, export, &function),
             ComponentItem::ComponentInstance(instance) => {
-                discovery.add_interface(component, name, export, &instance);
+                let Some(index) = component.get_export_index(None, export) else { continue };
+                let items: Vec<_> = instance.exports(engine).collect();
+                let types = named_types(items.iter().map(|(name, item)| (*name, &item.ty)));
+                let place = Place { component, name, interface: Some(export), instance: Some(&index), types };
+                for (function_name, item) in items {
+                    if let ComponentItem::ComponentFunc(function) = item.ty {
+                        discovery.add(&place, function_name, &function);
+                    }
+                }
             }
             // Types, and modules that nobody can call.
             _ => {}
         }
     }
-    discovery.settle();
-    let mut parts = discovery.parts;
-    discovery.imports = ty
-        .imports(engine)
-        .map(|(import, item)| {
-            let kind = match item.ty {
-                ComponentItem::ComponentFunc(_) => ImportKind::Function,
-                ComponentItem::ComponentInstance(instance) => {
-                    imported_interface(component, &instance, &mut parts)
-                }
-                ComponentItem::Type(_) => ImportKind::Type,
-                _ => ImportKind::Other,
-            };
-            Import { name: import.into(), kind }
-        })
-        .collect();
+    discovery.settle(name);
+    let parts = &mut discovery.parts;
+    let mut kind = |item| match item {
+        ComponentItem::ComponentFunc(_) => ImportKind::Function,
+        ComponentItem::ComponentInstance(instance) => imported_interface(component, &instance, parts),
+        ComponentItem::Type(_) => ImportKind::Type,
+        _ => ImportKind::Other,
+    };
+    discovery.imports =
+        ty.imports(engine).map(|(name, item)| Import { name: name.into(), kind: kind(item.ty) }).collect();
     discovery
 }
 
 /// Where functions are exported.
 struct Place<'a> {
     component: &'a Component,
+    /// The name of the component.
+    name: &'a Arc<str>,
     /// `None` at the root.
     interface: Option<&'a str>,
     instance: Option<&'a ComponentExportIndex>,
     /// The names of types there.
-    types: &'a Arc<[Field]>,
+    types: Arc<[Field]>,
 }
 
 fn named_types<'t>(items: impl Iterator<Item = (&'t str, &'t ComponentItem)>) -> Arc<[Field]> {
@@ -255,19 +243,12 @@ fn named_types<'t>(items: impl Iterator<Item = (&'t str, &'t ComponentItem)>) ->
     Shape::named(types).into()
 }
 
-/// Why what a tool leaves behind is no task.
-const LEFT_OVER: &str = "it is a left-over of the tool that built the component";
-
-/// The id of a task: the component's name and what is exported.
-fn full_id(component: &str, interface: Option<&str>, function: &str) -> String {
-    TaskId { component, function: FunctionName::exported(interface, function) }.to_string()
-}
-
-/// Whether a function at the root is the entry of componentize-qjs's own build
-/// step, which it leaves behind.
-fn is_left_over(name: &str, function: &ComponentFunc) -> bool {
-    name == "init"
-        && function.params().map(|(name, _)| name).eq(["shim", "script", "entry-path", "disable-gc"])
+/// Whether a function is the entry of a tool's own build step, which the tool leaves behind: of
+/// componentize-py in the interface `exports`, of componentize-qjs at the root.
+fn is_left_over(interface: Option<&str>, name: &str, function: &ComponentFunc) -> bool {
+    let parameters = ["shim", "script", "entry-path", "disable-gc"];
+    let is_qjs = || function.params().map(|(name, _)| name).eq(parameters);
+    name == "init" && (interface == Some("exports") || interface.is_none() && is_qjs())
 }
 
 fn imported_interface(component: &Component, instance: &ComponentInstance, parts: &mut usize) -> ImportKind {
@@ -286,94 +267,54 @@ fn imported_interface(component: &Component, instance: &ComponentInstance, parts
 }
 
 impl Discovery {
-    fn add_interface(
-        &mut self,
-        component: &Component,
-        name: &str,
-        export: &str,
-        instance: &ComponentInstance,
-    ) {
-        let (unversioned, _) = split_version(export);
-        let Some(index) = component.get_export_index(None, export) else {
-            return;
+    /// Adds an exported function: as a task, or with the reason why it is none.
+    fn add(&mut self, place: &Place<'_>, name: &str, function: &ComponentFunc) {
+        let interface = place.interface.map(|interface| split_version(interface).0);
+        let is_command = interface == Some(WASI_RUN) && name == "run";
+        let (entry, id_of) =
+            if is_command { (Entry::Command, None) } else { (Entry::Function, place.interface) };
+        let signature = match interface {
+            _ if is_command => Ok(Signature::of_command()),
+            _ if is_left_over(interface, name, function) => Err(LEFT_OVER.to_owned()),
+            Some(wasi) if wasi.starts_with("wasi:") => {
+                Err(format!("`{wasi}` is an interface between programs and hosts"))
+            }
+            _ if name.starts_with('[') => Err("it belongs to a resource".to_owned()),
+            _ => Signature::of(function, &mut self.parts),
         };
-        let is_wasi = unversioned.starts_with("wasi:");
-        let items: Vec<_> = instance.exports(component.engine()).collect();
-        let types = named_types(items.iter().map(|(name, item)| (*name, &item.ty)));
-        let place = Place { component, interface: Some(export), instance: Some(&index), types: &types };
-        for (function_name, item) in items {
-            let ComponentItem::ComponentFunc(function) = item.ty else {
-                continue;
-            };
-            if unversioned == WASI_RUN && function_name == "run" {
-                if let Some(run) = component.get_export_index(Some(&index), function_name) {
-                    self.exports.push(Export {
-                        id: full_id(name, None, function_name).into(),
-                        interface: Some(export.into()),
-                        function: function_name.into(),
-                        index: run,
-                        entry: Entry::Command,
-                        signature: Signature::of_command(),
-                        types: Arc::default(),
-                        docs: Arc::default(),
-                    });
-                }
-                continue;
-            }
-            let id = full_id(name, Some(export), function_name);
-            // componentize-py leaves the entry of its own build step behind.
-            if unversioned == "exports" && function_name == "init" {
-                self.reject(id, LEFT_OVER.to_owned());
-                continue;
-            }
-            if is_wasi {
-                self.reject(id, format!("`{unversioned}` is an interface between programs and hosts"));
-                continue;
-            }
-            self.add(&place, id, function_name, &function);
-        }
-    }
-
-    fn add(&mut self, place: &Place<'_>, id: String, name: &str, function: &ComponentFunc) {
-        if name.starts_with('[') {
-            return self.reject(id, "it belongs to a resource".to_owned());
-        }
-        match (
-            Signature::of(function, &mut self.parts),
-            place.component.get_export_index(place.instance, name),
-        ) {
-            (Ok(signature), Some(index)) => self.exports.push(Export {
+        let index = place.component.get_export_index(place.instance, name);
+        let found = index.ok_or_else(|| "it can't be found by its name".to_owned());
+        let function_name = FunctionName::exported(id_of, name);
+        let id = TaskId { component: place.name, function: function_name }.to_string();
+        match signature.and_then(|signature| Ok((signature, found?))) {
+            Ok((signature, index)) => self.exports.push(Export {
                 id: id.into(),
                 interface: place.interface.map(Into::into),
                 function: name.into(),
                 index,
-                entry: Entry::Function,
+                entry,
                 signature,
-                types: Arc::clone(place.types),
+                types: Arc::clone(&place.types),
                 docs: Arc::default(),
             }),
-            (Err(reason), _) => self.reject(id, reason),
-            (Ok(_), None) => self.reject(id, "it can't be found by its name".to_owned()),
+            Err(reason) => self.rejected.push(NotTask { id, component: Arc::clone(place.name), reason }),
         }
     }
 
-    fn reject(&mut self, id: String, reason: String) {
-        self.rejected.push(Rejected { id, reason });
-    }
-
     /// Sorts, and leaves one task for each id: that of the highest version on its track.
-    fn settle(&mut self) {
+    fn settle(&mut self, component: &Arc<str>) {
         self.exports.sort_by(|a, b| a.id.cmp(&b.id).then_with(|| compare_versions(b.version(), a.version())));
         let mut kept: Vec<Export> = Vec::with_capacity(self.exports.len());
+        let from = |export: &Export| match &export.interface {
+            Some(interface) => format!("`{interface}`"),
+            None => "the component's root".to_owned(),
+        };
         for export in std::mem::take(&mut self.exports) {
             match kept.last() {
                 Some(first) if first.id == export.id => {
-                    let from = |export: &Export| match &export.interface {
-                        Some(interface) => format!("`{interface}`"),
-                        None => "the component's root".to_owned(),
-                    };
                     let reason = format!("{} has the same task in place of {}", from(first), from(&export));
-                    self.rejected.push(Rejected { id: export.id.to_string(), reason });
+                    let id = export.id.to_string();
+                    self.rejected.push(NotTask { id, component: Arc::clone(component), reason });
                 }
                 _ => kept.push(export),
             }
@@ -398,7 +339,7 @@ mod tests {
         interfaces: &[(&str, Vec<crate::wasm::testing::TestFunction>)],
     ) -> Discovery {
         let bytes = component(imports, root, interfaces);
-        discover(&Component::new(&Engine::default(), bytes).unwrap(), "COMP")
+        discover(&Component::new(&Engine::default(), bytes).unwrap(), &"COMP".into())
     }
 
     fn ids(discovery: &Discovery) -> Vec<&str> {
@@ -432,7 +373,7 @@ mod tests {
                 "COMP::tasks.add"
             ]
         );
-        assert_eq!(discovery.rejected, []);
+        assert!(discovery.rejected.is_empty());
         let paint = &discovery.exports[1];
         assert_eq!(paint.interface.as_deref(), Some("acme:demo/tasks@1.2.3"));
         assert_eq!(paint.version(), Some("1.2.3"));
@@ -447,7 +388,7 @@ mod tests {
         let bytes =
             component(&[], &[], &[("acme:demo/tasks", vec![function("take", [("a", Shape::String)], None)])]);
         let component = Component::new(&engine, bytes).unwrap();
-        let take = &discover(&component, "COMP").exports[0];
+        let take = &discover(&component, &"COMP".into()).exports[0];
         let mut store = wasmtime::Store::new(&engine, ());
         let instance = wasmtime::component::Linker::new(&engine).instantiate(&mut store, &component).unwrap();
         let function = instance.get_func(&mut store, take.index).unwrap();

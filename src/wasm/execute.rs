@@ -1,11 +1,12 @@
 //! One attempt: a fresh instance in a fresh `wasmtime::Store`, from its arguments
 //! to its outcome.
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use serde_json::value::RawValue;
 use wasmtime::component::{ComponentExportIndex, InstancePre, ResourceTable, ResourceTableError, Val};
-use wasmtime::{Engine, Store, Trap, UpdateDeadline, WasmBacktrace};
+use wasmtime::{Engine, FrameInfo, Store, Trap, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder};
 
 use super::control::GuestControl;
@@ -15,9 +16,9 @@ use super::files::Files;
 use super::grants::{DirectoryAccess, Grants};
 use super::host::{ChildFailed, HostState};
 use super::limits::MemoryLimit;
-use super::network::{BodyLimits, Gate, Http, SocketLimit, Sockets, Traffic};
+use super::network::{BodyLimits, Gate, Http, Traffic};
 use super::output::GuestOutput;
-use super::scratch::ScratchDirectory;
+use super::scratch::{ScratchDirectory, ScratchGrant};
 use super::scrub::Scrubber;
 use super::submits::Submits;
 use super::values::{WriteError, arguments_from_json, to_json};
@@ -26,12 +27,10 @@ use crate::model::{
     TaskLimits,
 };
 
-/// Bytes that a guest may hand to the host in one call, as the host counts them:
-/// every element of a list costs the size of a value.
+/// Bytes that a guest may hand to the host in one call; each element of a list counts as a [`Val`].
 const HAND_OVER_BYTES: usize = 512 << 20;
 
-/// Resources of the host that one guest may hold: open files, streams, what it waits
-/// for. More is a trap.
+/// Resources of the host that one guest may hold: open files, streams, pollables. More is a trap.
 const MAX_RESOURCES: usize = 65_536;
 
 /// Frames of a backtrace that are kept.
@@ -77,24 +76,17 @@ pub(super) async fn run(
     control: Arc<GuestControl>,
 ) -> Outcome {
     let caller = Caller { id: claim.id, attempt: claim.attempt, root: claim.root, depth: claim.depth };
-    let output = {
+    let sink = {
         let (client, caller) = (Arc::clone(&client), caller.clone());
-        let value_bytes = (program.entry == Entry::Command).then(|| program.limits.most(LimitKind::Result));
-        let sink = Box::new(move |entries| client.log(&caller, entries));
-        // Whoever runs guests has read the secrets by now.
-        let scrubber = program.scrubber.get_or_init(|| Scrubber::new(&program.grants.secrets).map(Arc::new));
-        let control = Arc::clone(&control);
-        GuestOutput::new(
-            clock,
-            control,
-            claim.attempt,
-            program.limits.most(LimitKind::Logs),
-            value_bytes,
-            scrubber.clone(),
-            sink,
-        )
+        Box::new(move |entries| client.log(&caller, entries))
     };
-    let outcome = attempt(&program, &claim, caller, client, &output, &control).await;
+    let log_bytes = program.limits.most(LimitKind::Logs);
+    let value_bytes = (program.entry == Entry::Command).then(|| program.limits.most(LimitKind::Result));
+    // The secrets were read before any guest runs.
+    let scrubber = program.scrubber.get_or_init(|| Scrubber::new(&program.grants.secrets).map(Arc::new));
+    let (kept, scrubber) = (Arc::clone(&control), scrubber.clone());
+    let output = GuestOutput::new(clock, kept, claim.attempt, log_bytes, value_bytes, scrubber, sink);
+    let outcome = attempt(&program, claim, caller, client, &output, &control).await;
     output.finish();
     match outcome {
         Ok(value) => Outcome::Value(value.into()),
@@ -104,7 +96,7 @@ pub(super) async fn run(
 
 async fn attempt(
     program: &Program,
-    claim: &Claim,
+    claim: Claim,
     caller: Caller,
     client: Arc<dyn TaskClient>,
     output: &GuestOutput,
@@ -113,33 +105,22 @@ async fn attempt(
     let arguments =
         arguments_from_json(&claim.arguments, &program.signature.parameters).map_err(|error| {
             // They were checked at submit: by another version of the component.
-            Failure::new(
-                FailureKind::Trapped,
-                format!("the arguments do not fit this version of the task: {error}"),
-            )
+            trapped(format!("the arguments do not fit this version of the task: {error}"))
         })?;
     let mut table = ResourceTable::new();
     table.set_max_capacity(MAX_RESOURCES);
     let denials = Denials::new(Arc::clone(&program.component), claim.id, output.clone(), Arc::clone(control));
     let most = |kind| program.limits.most(kind);
-    let sockets = SocketLimit::new(most(LimitKind::Sockets));
     let traffic = Traffic::new(most(LimitKind::Traffic), Arc::clone(control), denials.clone());
-    let gate = Gate::new(&program.grants, denials.clone(), sockets, traffic);
+    let gate = Gate::new(&program.grants, denials.clone(), most(LimitKind::Sockets), traffic);
     let bodies =
         BodyLimits { request: most(LimitKind::RequestBody), response: most(LimitKind::ResponseBody) };
-    let http = Http::new(Arc::clone(&gate), bodies);
-    let sockets = Sockets::new(gate);
     // Before the instance, so that it is removed after it.
-    let scratch = match &program.grants.scratch {
-        None => None,
-        Some(grant) => Some(grant.create().map_err(|error| {
-            let message = format!("the scratch directory can't be made: {error}");
-            Failure::new(FailureKind::Trapped, message)
-        })?),
-    };
-    let wasi = wasi_context(program, claim, &arguments, output, &sockets, scratch.as_ref())?;
+    let scratch = program.grants.scratch.as_ref().map(ScratchGrant::create).transpose();
+    let scratch =
+        scratch.map_err(|error| trapped(format!("the scratch directory can't be made: {error}")))?;
     let state = HostState {
-        wasi,
+        wasi: wasi_context(program, &claim.task, &arguments, output, &gate, scratch.as_ref())?,
         table,
         memory: MemoryLimit::new(most(LimitKind::Memory), Arc::clone(control)),
         caller,
@@ -147,13 +128,11 @@ async fn attempt(
         control: Arc::clone(control),
         output: output.clone(),
         denials,
-        sockets,
-        http,
+        http: Http::new(Arc::clone(&gate), bodies),
+        gate,
+        open_sockets: HashMap::new(),
         submits: program.submits.clone(),
-        task: Arc::clone(&claim.task),
-        parent: claim.parent,
-        deadline: claim.deadline,
-        labels: claim.labels.clone(),
+        claim,
         files: Arc::new(Files::new(
             most(LimitKind::Files),
             most(LimitKind::FileBytes),
@@ -169,7 +148,9 @@ async fn attempt(
     store.set_hostcall_fuel(HAND_OVER_BYTES);
     if program.is_metered {
         let fuel = most(LimitKind::Fuel);
-        store.set_fuel(fuel).map_err(|error| host_failure(&error))?;
+        store
+            .set_fuel(fuel)
+            .map_err(|error| trapped(format!("the runner could not run the guest: {error:#}")))?;
         guest.fuel = Some(fuel);
     }
     store.set_epoch_deadline(1);
@@ -185,16 +166,13 @@ async fn attempt(
             Ok(UpdateDeadline::Continue(1))
         }
     });
-    let called = call(program, store, &arguments).await;
-    match called {
-        Ok(value) => Ok(value),
-        Err(CallError::Failure(failure)) => Err(failure),
-        Err(CallError::Wasm(error)) => Err(explain(program, store, &error)),
-    }
+    call(program, store, &arguments).await.map_err(|error| match error {
+        CallError::Failure(failure) => failure,
+        CallError::Wasm(error) => explain(program, store, &error),
+    })
 }
 
-/// An instance, whose fuel is noted however it ends: also when it is dropped where it
-/// waits.
+/// An instance. Its fuel is noted however it ends, also when it is dropped while it waits.
 struct Instance {
     store: Store<HostState>,
     /// The fuel that it was given, if its engine counts it.
@@ -231,8 +209,7 @@ async fn call(
 ) -> Result<String, CallError> {
     let instance = program.pre.instantiate_async(&mut *store).await?;
     let function = instance.get_func(&mut *store, program.index).ok_or_else(|| {
-        let message = "the component does not export the function that it was found to export";
-        CallError::Failure(Failure::new(FailureKind::Trapped, message))
+        CallError::Failure(trapped("the component does not export the function that it was found to export"))
     })?;
     if program.entry == Entry::Command {
         let mut results = [Val::Result(Ok(None))];
@@ -249,8 +226,7 @@ async fn call(
             let message = format!("standard output is larger than the limit of {limit} bytes for a value");
             CallError::Failure(Failure::limit(LimitKind::Result, message))
         })?;
-        let json =
-            serde_json::to_string(&value).map_err(|error| CallError::Wasm(wasmtime::Error::from(error)))?;
+        let json = serde_json::to_string(&value).map_err(wasmtime::Error::from)?;
         store.data().control.meter().result.add(json.len() as u64);
         return Ok(json);
     }
@@ -265,9 +241,7 @@ async fn call(
                 LimitKind::Result,
                 format!("the value is larger than the limit of {max_bytes} bytes as JSON"),
             )),
-            WriteError::Unsupported => {
-                CallError::Failure(Failure::new(FailureKind::Trapped, "the value can't travel as JSON"))
-            }
+            WriteError::Unsupported => CallError::Failure(trapped("the value can't travel as JSON")),
         })
     };
     let mut is_error = false;
@@ -288,8 +262,7 @@ async fn call(
     }
     store.data().control.meter().result.add(json.len() as u64);
     if is_error {
-        let error =
-            RawValue::from_string(json).map_err(|error| CallError::Wasm(wasmtime::Error::from(error)))?;
+        let error = RawValue::from_string(json).map_err(wasmtime::Error::from)?;
         return Err(CallError::Failure(Failure::returned(error)));
     }
     Ok(json)
@@ -298,21 +271,20 @@ async fn call(
 /// Builds the WASI context with everything that is granted.
 fn wasi_context(
     program: &Program,
-    claim: &Claim,
+    task: &str,
     arguments: &[Val],
     output: &GuestOutput,
-    sockets: &Sockets,
+    gate: &Arc<Gate>,
     scratch: Option<&ScratchDirectory>,
 ) -> Result<WasiCtx, Failure> {
     let mut wasi = WasiCtxBuilder::new();
-    sockets.allow(&mut wasi);
+    gate.allow_sockets(&mut wasi);
     wasi.stdout(output.stream(LogStream::Stdout)).stderr(output.stream(LogStream::Stderr));
     // Files on threads of the reactor, not on the slot's: a guest that opens a
     // named pipe, or reads from a network that is gone, could not be ended there.
     wasi.allow_blocking_current_thread(false);
     if program.entry == Entry::Command {
-        let name = claim.task.rsplit_once('.').map_or(&*claim.task, |(component, _)| component);
-        wasi.arg(name);
+        wasi.arg(task.rsplit_once('.').map_or(task, |(component, _)| component));
         if let [Val::List(arguments)] = arguments {
             for argument in arguments {
                 if let Val::String(argument) = argument {
@@ -325,12 +297,11 @@ fn wasi_context(
         wasi.env(name, value);
     }
     for secret in &program.grants.secrets {
+        let name = &secret.name;
         let value = secret.value().ok_or_else(|| {
-            let message =
-                format!("a bug in the runner ended this attempt: the secret `{}` was not read", secret.name);
-            Failure::new(FailureKind::Trapped, message)
+            trapped(format!("a bug in the runner ended this attempt: the secret `{name}` was not read"))
         })?;
-        wasi.env(&secret.name, value);
+        wasi.env(name, value);
     }
     for grant in &program.grants.directories {
         let access = match grant.access {
@@ -338,31 +309,23 @@ fn wasi_context(
             DirectoryAccess::ReadWrite => FsPerms::ReadWrite,
         };
         wasi.preopened_dir(&grant.host, &grant.guest, access).map_err(|error| {
-            Failure::new(
-                FailureKind::Trapped,
-                format!("the granted directory `{}` can't be opened: {error:#}", grant.host.display()),
-            )
+            trapped(format!("the granted directory `{}` can't be opened: {error:#}", grant.host.display()))
         })?;
     }
     if let (Some(directory), Some(grant)) = (scratch, &program.grants.scratch) {
-        wasi.preopened_dir(&directory.path, &grant.guest, FsPerms::ReadWrite).map_err(|error| {
-            Failure::new(FailureKind::Trapped, format!("the scratch directory can't be opened: {error:#}"))
-        })?;
+        wasi.preopened_dir(&directory.path, &grant.guest, FsPerms::ReadWrite)
+            .map_err(|error| trapped(format!("the scratch directory can't be opened: {error:#}")))?;
     }
     Ok(wasi.build())
 }
 
-fn exited(code: i32, said: &str) -> Failure {
-    let said = if said.is_empty() { String::new() } else { format!(": {said}") };
-    Failure {
-        exit_code: Some(code),
-        ..Failure::new(FailureKind::Trapped, format!("the guest exited with code {code}{said}"))
-    }
+fn trapped(message: impl Into<String>) -> Failure {
+    Failure::new(FailureKind::Trapped, message)
 }
 
-/// A fault of ours, as the failure of the attempt that met it.
-fn host_failure(error: &wasmtime::Error) -> Failure {
-    Failure::new(FailureKind::Trapped, format!("the runner could not run the guest: {error:#}"))
+fn exited(code: i32, said: &str) -> Failure {
+    let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+    Failure { exit_code: Some(code), ..trapped(format!("the guest exited with code {code}{said}")) }
 }
 
 /// Says why a guest ended without a value.
@@ -383,7 +346,7 @@ fn explain(program: &Program, store: &mut Store<HostState>, error: &wasmtime::Er
         // A typed import has no error case: what a limit refuses ends the guest.
         return match state.control.refused().filter(|(_, message)| child.is_refused_with(message)) {
             Some((limit, _)) => Failure::limit(limit, child.to_string()),
-            None => Failure { child: child.id, ..Failure::new(FailureKind::Trapped, child.to_string()) },
+            None => Failure { child: child.id, ..trapped(child.to_string()) },
         };
     }
     if let Some(I32Exit(code)) = error.downcast_ref::<I32Exit>() {
@@ -391,19 +354,16 @@ fn explain(program: &Program, store: &mut Store<HostState>, error: &wasmtime::Er
             return failure;
         }
         return match (program.entry, code) {
-            (Entry::Function, 0) => Failure {
-                exit_code: Some(0),
-                ..Failure::new(
-                    FailureKind::Trapped,
-                    "the guest exited with code 0 before it returned a value",
-                )
-            },
+            (Entry::Function, 0) => {
+                let message = "the guest exited with code 0 before it returned a value";
+                Failure { exit_code: Some(0), ..trapped(message) }
+            }
             _ => exited(*code, &said),
         };
     }
     if let Some(ResourceTableError::Full) = error.downcast_ref::<ResourceTableError>() {
         let message = format!("the guest holds more than {MAX_RESOURCES} handles of the host's");
-        return with_backtrace(Failure::new(FailureKind::Trapped, message), error);
+        return with_backtrace(trapped(message), error);
     }
     let trap = error.downcast_ref::<Trap>();
     if trap == Some(&Trap::OutOfFuel) {
@@ -425,18 +385,10 @@ fn explain(program: &Program, store: &mut Store<HostState>, error: &wasmtime::Er
             );
             return Failure::limit(LimitKind::Result, message);
         }
-        return with_backtrace(
-            Failure::new(FailureKind::Trapped, format!("the guest trapped: {text}")),
-            error,
-        );
+        return with_backtrace(trapped(format!("the guest trapped: {text}")), error);
     };
     let mut message = match trap {
-        Trap::UnreachableCodeReached if !said.is_empty() => {
-            return with_backtrace(
-                Failure::new(FailureKind::Trapped, format!("the guest panicked or aborted: {said}")),
-                error,
-            );
-        }
+        Trap::UnreachableCodeReached if !said.is_empty() => "the guest panicked or aborted".to_owned(),
         Trap::StackOverflow => "the guest used up its call stack (too deep a recursion?)".to_owned(),
         Trap::MemoryOutOfBounds => {
             "the guest reached outside its memory (a bad pointer, or a stack of its own that overflowed in too deep a \
@@ -449,14 +401,14 @@ fn explain(program: &Program, store: &mut Store<HostState>, error: &wasmtime::Er
         message.push_str(": ");
         message.push_str(&said);
     }
-    with_backtrace(Failure::new(FailureKind::Trapped, message), error)
+    with_backtrace(trapped(message), error)
 }
 
-/// The failure of a guest that ended after a limit had refused it something.
+/// Makes the failure of a guest that ended after a limit had refused it something.
 fn limit_failure(state: &HostState, then: &str) -> Option<Failure> {
     let memory = &state.memory;
-    if let Some(wanted) = memory.refused() {
-        let limit = memory.limit();
+    if let Some(wanted) = memory.refused {
+        let limit = memory.limit;
         let message =
             format!("the guest wanted {wanted} bytes of memory, more than its limit of {limit}, and {then}");
         return Some(Failure::limit(LimitKind::Memory, message));
@@ -467,21 +419,17 @@ fn limit_failure(state: &HostState, then: &str) -> Option<Failure> {
 
 fn with_backtrace(failure: Failure, error: &wasmtime::Error) -> Failure {
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return failure };
-    let frames = backtrace.frames().iter().take(MAX_FRAMES);
-    let backtrace = frames
-        .map(|frame| {
-            let name = frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), demangle);
-            match frame.module().name() {
-                Some(module) => format!("{name} in {module}"),
-                None => name,
-            }
-        })
-        .collect();
-    Failure { backtrace, ..failure }
+    let line = |frame: &FrameInfo| {
+        let name = frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), demangle);
+        match frame.module().name() {
+            Some(module) => format!("{name} in {module}"),
+            None => name,
+        }
+    };
+    Failure { backtrace: backtrace.frames().iter().take(MAX_FRAMES).map(line).collect(), ..failure }
 }
 
-/// The name as its language writes it, without what could harm a terminal.
+/// Writes a name as its language does, without the hash at its end and without terminal controls.
 fn demangle(name: &str) -> String {
-    // Without the hash at the end.
     super::output::harmless(&format!("{:#}", rustc_demangle::demangle(name))).into_owned()
 }

@@ -1,5 +1,6 @@
-//! The imports that guests reach the runner through.
+//! The `wasm-runner:task` interfaces, which guests import.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,13 +13,13 @@ use super::control::GuestControl;
 use super::denials::Denials;
 use super::files::{self, Files, FilesView};
 use super::limits::MemoryLimit;
-use super::network::{Http, Sockets};
+use super::network::{Gate, Http, OpenSocket};
 use super::output::{GuestOutput, harmless};
 use super::submits::Submits;
 use crate::model;
 use crate::model::{
-    AwaitMode, Caller, ChildRequest, FailureKind, InvocationId, LimitKind, MAX_AWAITED, Outcome, Progress,
-    SlotControl, TaskClient, check_key, check_labels,
+    AwaitMode, Caller, ChildRequest, Claim, FailureKind, InvocationId, LimitKind, MAX_AWAITED, Outcome,
+    Progress, SlotControl, TaskClient, check_key, check_labels,
 };
 
 mod bindings {
@@ -51,13 +52,12 @@ pub(super) struct HostState {
     pub(super) control: Arc<GuestControl>,
     pub(super) output: GuestOutput,
     pub(super) denials: Denials,
-    pub(super) sockets: Sockets,
+    pub(super) gate: Arc<Gate>,
+    /// The open sockets, by their index in `table`.
+    pub(super) open_sockets: HashMap<u32, OpenSocket>,
     pub(super) http: Http,
     pub(super) submits: Submits,
-    pub(super) task: Arc<str>,
-    pub(super) parent: Option<InvocationId>,
-    pub(super) deadline: Option<model::UnixMicros>,
-    pub(super) labels: Vec<(String, String)>,
+    pub(super) claim: Claim,
     pub(super) files: Arc<Files>,
     /// Children that were submitted, and the most that may be.
     pub(super) children: u64,
@@ -80,13 +80,32 @@ impl HostState {
     /// Submits a child within the limit, and awaits it.
     pub(super) async fn call_child(
         &mut self,
-        child: ChildRequest,
+        task: Arc<str>,
+        arguments: Arc<str>,
     ) -> Result<(InvocationId, Outcome), model::Refusal> {
+        let child = ChildRequest { task, arguments, options: model::SubmitOptions::default() };
         // It counts before it is submitted: nobody knows for sure that it was not.
         self.children = self.more_children(1)?;
         self.output.hand_over();
         let called = self.client.call(&self.caller, child).await;
         called.inspect_err(|refusal| self.note_limit(refusal))
+    }
+
+    /// Awaits invocations. Returns outcomes with their index in `ids`, those that the mode is for.
+    async fn await_outcomes(
+        &mut self,
+        ids: &[String],
+        mode: AwaitMode,
+    ) -> Result<impl Iterator<Item = (u32, Result<String, Failure>)> + use<>, Refusal> {
+        if ids.len() > MAX_AWAITED {
+            let message = format!("{} results are awaited at once, more than {MAX_AWAITED}", ids.len());
+            return Err(Refusal::Limit(message));
+        }
+        let ids = ids.iter().map(|id| parse_id(id)).collect::<Result<_, _>>()?;
+        self.output.hand_over();
+        let outcomes = self.client.await_outcomes(&self.caller, ids, mode).await.map_err(refusal)?;
+        let index = |index| u32::try_from(index).unwrap_or(u32::MAX);
+        Ok(outcomes.into_iter().map(move |(place, found)| (index(place), outcome(&found))))
     }
 
     /// Remembers a limit that refused something, for the failure.
@@ -116,8 +135,7 @@ impl WasiView for HostState {
     }
 }
 
-/// Adds the `wasm-runner:task` interfaces to a linker, and the files of guests in the place of those
-/// that it has.
+/// Adds the `wasm-runner:task` interfaces to a linker, and replaces its files by those of guests.
 pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     files::add_to_linker(linker, |state| FilesView {
         files: Arc::clone(&state.files),
@@ -126,8 +144,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
     bindings::Task::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
 }
 
-/// A child that ended without a value, and its parent with it: the typed import
-/// has no error case to put it in.
+/// A child that ended without a value, and its parent with it: a typed import has no error case.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(super) struct ChildFailed {
@@ -149,17 +166,15 @@ impl ChildFailed {
         Self { id: None, message: format!("the call of `{task}` was refused: {refusal}") }
     }
 
-    /// Whether it tells of a refusal with this message.
+    /// Whether a refusal with this message ended the parent.
     pub(super) fn is_refused_with(&self, message: &str) -> bool {
         self.id.is_none() && self.message.ends_with(message)
     }
 
     /// The call of `task` gave a value that does not fit.
     pub(super) fn misfit(task: &str, id: InvocationId, error: &dyn std::fmt::Display) -> Self {
-        Self {
-            id: Some(id),
-            message: format!("the value of the child `{task}` ({id}) does not fit: {error}"),
-        }
+        let message = format!("the value of the child `{task}` ({id}) does not fit: {error}");
+        Self { id: Some(id), message }
     }
 }
 
@@ -201,12 +216,9 @@ fn parse_id(id: &str) -> Result<InvocationId, Refusal> {
     id.parse().map_err(|error: model::IdError| Refusal::UnknownInvocation(error.to_string()))
 }
 
-fn parse_ids(ids: &[String]) -> Result<Vec<InvocationId>, Refusal> {
-    if ids.len() > MAX_AWAITED {
-        let message = format!("{} results are awaited at once, more than {MAX_AWAITED}", ids.len());
-        return Err(Refusal::Limit(message));
-    }
-    ids.iter().map(|id| parse_id(id)).collect()
+/// Takes the first of some outcomes, of which there should be one.
+fn first<T>(mut outcomes: impl Iterator<Item = T>) -> Result<T, Refusal> {
+    outcomes.next().ok_or_else(|| Refusal::Unavailable("the runner gave no outcome".to_owned()))
 }
 
 fn options(options: SubmitOptions) -> model::SubmitOptions {
@@ -257,33 +269,18 @@ impl invocations::Host for HostState {
     }
 
     async fn await_result(&mut self, id: String) -> Result<String, Error> {
-        let id = parse_id(&id).map_err(Error::Refused)?;
-        self.output.hand_over();
-        let outcomes = self.client.await_outcomes(&self.caller, vec![id], AwaitMode::All).await;
-        let outcomes = outcomes.map_err(|refused| Error::Refused(refusal(refused)))?;
-        match outcomes.first() {
-            Some((_, found)) => outcome(found).map_err(Error::Failed),
-            None => Err(Error::Refused(Refusal::Unavailable("the runner gave no outcome".to_owned()))),
-        }
+        let outcomes = self.await_outcomes(&[id], AwaitMode::All).await.map_err(Error::Refused)?;
+        let (_, found) = first(outcomes).map_err(Error::Refused)?;
+        found.map_err(Error::Failed)
     }
 
     async fn await_all(&mut self, ids: Vec<String>) -> Result<Vec<Result<String, Failure>>, Refusal> {
-        let ids = parse_ids(&ids)?;
-        self.output.hand_over();
-        let outcomes =
-            self.client.await_outcomes(&self.caller, ids, AwaitMode::All).await.map_err(refusal)?;
-        Ok(outcomes.iter().map(|(_, found)| outcome(found)).collect())
+        let outcomes = self.await_outcomes(&ids, AwaitMode::All).await?;
+        Ok(outcomes.map(|(_, found)| found).collect())
     }
 
     async fn await_any(&mut self, ids: Vec<String>) -> Result<(u32, Result<String, Failure>), Refusal> {
-        let ids = parse_ids(&ids)?;
-        self.output.hand_over();
-        let outcomes =
-            self.client.await_outcomes(&self.caller, ids, AwaitMode::Any).await.map_err(refusal)?;
-        match outcomes.first() {
-            Some((index, found)) => Ok((u32::try_from(*index).unwrap_or(u32::MAX), outcome(found))),
-            None => Err(Refusal::Unavailable("the runner gave no outcome".to_owned())),
-        }
+        first(self.await_outcomes(&ids, AwaitMode::Any).await?)
     }
 
     async fn await_any_within(
@@ -291,25 +288,15 @@ impl invocations::Host for HostState {
         ids: Vec<String>,
         timeout_ms: u64,
     ) -> Result<Option<(u32, Result<String, Failure>)>, Refusal> {
-        let ids = parse_ids(&ids)?;
-        self.output.hand_over();
         let mode = AwaitMode::AnyWithin(Duration::from_millis(timeout_ms));
-        let outcomes = self.client.await_outcomes(&self.caller, ids, mode).await.map_err(refusal)?;
-        let first = outcomes.first();
-        Ok(first.map(|(index, found)| (u32::try_from(*index).unwrap_or(u32::MAX), outcome(found))))
+        Ok(self.await_outcomes(&ids, mode).await?.next())
     }
 
     async fn call(&mut self, task: String, arguments: String) -> Result<String, Error> {
-        let task = self.submits.resolve(&task, &self.denials);
-        let child = ChildRequest {
-            task: task.map_err(|refused| Error::Refused(refusal(refused)))?,
-            arguments: arguments.into(),
-            options: model::SubmitOptions::default(),
-        };
-        match self.call_child(child).await {
-            Ok((_, found)) => outcome(&found).map_err(Error::Failed),
-            Err(refused) => Err(Error::Refused(refusal(refused))),
-        }
+        let refused = |refused| Error::Refused(refusal(refused));
+        let task = self.submits.resolve(&task, &self.denials).map_err(refused)?;
+        let (_, found) = self.call_child(task, arguments.into()).await.map_err(refused)?;
+        outcome(&found).map_err(Error::Failed)
     }
 
     async fn status(&mut self, id: String) -> Result<Status, Refusal> {
@@ -337,7 +324,7 @@ impl context::Host for HostState {
     }
 
     async fn task(&mut self) -> String {
-        self.task.to_string()
+        self.claim.task.to_string()
     }
 
     async fn attempt(&mut self) -> u32 {
@@ -345,7 +332,7 @@ impl context::Host for HostState {
     }
 
     async fn parent(&mut self) -> Option<String> {
-        self.parent.map(|parent| parent.to_string())
+        self.claim.parent.map(|parent| parent.to_string())
     }
 
     async fn root(&mut self) -> String {
@@ -355,12 +342,12 @@ impl context::Host for HostState {
     async fn deadline(&mut self) -> Option<u64> {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
         let time_is_over = u64::try_from((now + self.control.remaining()).as_millis()).ok();
-        let deadline = self.deadline.and_then(|deadline| u64::try_from(deadline.0 / 1000).ok());
+        let deadline = self.claim.deadline.and_then(|deadline| u64::try_from(deadline.0 / 1000).ok());
         time_is_over.into_iter().chain(deadline).min()
     }
 
     async fn labels(&mut self) -> Vec<(String, String)> {
-        self.labels.clone()
+        self.claim.labels.clone()
     }
 
     async fn progress(&mut self, done: u64, total: u64, message: String) {

@@ -1,10 +1,10 @@
 //! Inspection of one component file, without linking it.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use super::cache::Cache;
 use super::compile::Compiler;
+use super::discover::Import;
 use super::engine::new_engine;
 use super::library::Library;
 use super::link::{self, Provider};
@@ -36,7 +36,7 @@ pub struct Capability {
     pub import: String,
     /// The functions of it that the component uses.
     pub functions: Vec<String>,
-    /// In words, what it asks for and who provides it.
+    /// A description of what it asks for and who provides it.
     pub provided_by: String,
     /// Whether anything provides it.
     pub is_provided: bool,
@@ -61,59 +61,48 @@ impl Library {
         let loaded = load_one(&engine, false, name, path, None, &cache)?;
         let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         let (alone, none) = ([&loaded], ImportChoices::default());
-        let imports = loaded
-            .discovery
-            .imports
-            .iter()
-            .map(|import| {
-                let (provided_by, is_provided) = match link::provider(import, &loaded.name, &alone, &none) {
-                    Ok(Provider::Wasi) => (wasi_capability(&import.name), true),
-                    Ok(Provider::Runner) => ("the runner".to_owned(), true),
-                    Ok(Provider::Types) => ("nobody needs to: it only names types".to_owned(), true),
-                    Ok(Provider::Component(..)) => {
-                        ("itself: each call is a child invocation".to_owned(), true)
-                    }
-                    Err(_) => ("another component must export it".to_owned(), false),
-                };
-                let functions = import.functions().map(str::to_owned).collect();
-                Capability { import: import.name.to_string(), functions, provided_by, is_provided }
-            })
-            .collect();
+        let capability = |import: &Import| {
+            let provider = link::provider(import, &loaded.name, &alone, &none);
+            let provided_by = match &provider {
+                Ok(Provider::Wasi) => wasi_capability(&import.name),
+                Ok(Provider::Runner) => "the runner",
+                Ok(Provider::Types) => "nobody needs to: it only names types",
+                Ok(Provider::Component(..)) => "itself: each call is a child invocation",
+                Err(_) => "another component must export it",
+            };
+            Capability {
+                import: import.name.to_string(),
+                functions: import.functions().map(str::to_owned).collect(),
+                provided_by: provided_by.to_owned(),
+                is_provided: provider.is_ok(),
+            }
+        };
+        let imports = loaded.discovery.imports.iter().map(capability).collect();
         Ok(Inspection {
             digest: loaded.digest,
             bytes,
             tasks: loaded
-                .discovery
-                .exports
+                .exports()
                 .iter()
                 .map(|export| task(&loaded, export, TaskOptions::default()))
                 .collect(),
-            not_tasks: loaded
-                .discovery
-                .rejected
-                .iter()
-                .map(|rejected| NotTask {
-                    id: rejected.id.clone(),
-                    component: Arc::clone(&loaded.name),
-                    reason: rejected.reason.clone(),
-                })
-                .collect(),
+            not_tasks: loaded.discovery.rejected,
             imports,
         })
     }
 }
 
 /// Describes a WASI import, and what it gets if nothing is granted.
-fn wasi_capability(import: &str) -> String {
-    let interface = import.trim_start_matches("wasi:");
-    let what = match interface.split(['/', '@']).next().unwrap_or_default() {
+fn wasi_capability(import: &str) -> &'static str {
+    let mut parts = import.trim_start_matches("wasi:").split(['/', '@']);
+    match parts.next().unwrap_or_default() {
         "filesystem" => "files: only in granted directories",
         "sockets" => "network: only to granted hosts",
         "clocks" => "clocks: given",
         "random" => "random numbers: given",
         "http" => "requests: only those granted",
         "io" => "streams: given",
-        "cli" => match interface.split(['/', '@']).nth(1).unwrap_or_default() {
+        "cli" => match parts.next().unwrap_or_default() {
             "environment" => "environment and arguments: empty unless granted",
             "stdin" => "standard input: empty",
             "stdout" | "stderr" => "standard output and error: kept with the invocation",
@@ -121,6 +110,5 @@ fn wasi_capability(import: &str) -> String {
             _ => "terminals: none",
         },
         _ => "not provided by this runner",
-    };
-    what.to_owned()
+    }
 }

@@ -9,16 +9,16 @@ use super::control::GuestControl;
 /// Bytes that one element of a table takes.
 const TABLE_ELEMENT_BYTES: u64 = 8;
 
-/// Counts the bytes of all linear memories and tables of one instance together,
-/// and refuses growth over the limit. A refused growth is an error value inside
-/// the guest, which may collect garbage and go on; what was refused is remembered
-/// for the failure of a guest that does not.
+/// Counts the bytes of all linear memories and tables of one instance together, and refuses growth over the
+/// limit. A refused growth is an error value inside the guest, which may collect garbage and go on.
 #[derive(Debug)]
 pub(super) struct MemoryLimit {
-    limit: u64,
+    /// In bytes.
+    pub(super) limit: u64,
     used: u64,
-    refused: Option<u64>,
-    /// Where the most that was had is noted.
+    /// The bytes that the guest wanted in all when it was first refused, for its failure.
+    pub(super) refused: Option<u64>,
+    /// Gets the peak.
     control: Arc<GuestControl>,
 }
 
@@ -27,17 +27,13 @@ impl MemoryLimit {
         Self { limit, used: 0, refused: None, control }
     }
 
-    /// The bytes that the guest wanted to have in all when it was first refused.
-    pub(super) fn refused(&self) -> Option<u64> {
-        self.refused
-    }
-
-    /// The limit in bytes.
-    pub(super) fn limit(&self) -> u64 {
-        self.limit
-    }
-
-    fn grow(&mut self, by: u64) -> bool {
+    /// Takes the bytes of a memory or table that grows from `current` to `desired` units, if there are so
+    /// many. Growth that the `maximum` of its own type forbids is refused without a record.
+    fn grow(&mut self, current: usize, desired: usize, maximum: Option<usize>, unit_bytes: u64) -> bool {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return false;
+        }
+        let by = (desired.saturating_sub(current) as u64).saturating_mul(unit_bytes);
         let wanted = self.used.saturating_add(by);
         if wanted > self.limit {
             self.refused.get_or_insert(wanted);
@@ -56,11 +52,7 @@ impl ResourceLimiter for MemoryLimit {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        // What the memory's own type forbids is not for us to count.
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            return Ok(false);
-        }
-        Ok(self.grow(desired.saturating_sub(current) as u64))
+        Ok(self.grow(current, desired, maximum, 1))
     }
 
     fn table_growing(
@@ -69,10 +61,7 @@ impl ResourceLimiter for MemoryLimit {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            return Ok(false);
-        }
-        Ok(self.grow((desired.saturating_sub(current) as u64).saturating_mul(TABLE_ELEMENT_BYTES)))
+        Ok(self.grow(current, desired, maximum, TABLE_ELEMENT_BYTES))
     }
 }
 
@@ -91,9 +80,9 @@ mod tests {
         assert!(limit.memory_growing(0, 100, None).unwrap());
         assert!(limit.memory_growing(0, 100, None).unwrap());
         assert!(limit.table_growing(0, 10, None).unwrap());
-        assert_eq!(limit.refused(), None);
+        assert_eq!(limit.refused, None);
         assert!(!limit.memory_growing(100, 150, None).unwrap());
-        assert_eq!(limit.refused(), Some(330));
+        assert_eq!(limit.refused, Some(330));
         assert!(limit.memory_growing(100, 120, None).unwrap(), "less is still there");
         assert_eq!(limit.control.usage().peak_memory_bytes, 300);
     }
@@ -102,6 +91,6 @@ mod tests {
     fn growth_that_the_memory_itself_forbids_is_not_ours() {
         let mut limit = limit(300);
         assert!(!limit.memory_growing(0, 200, Some(100)).unwrap());
-        assert_eq!(limit.refused(), None);
+        assert_eq!(limit.refused, None);
     }
 }

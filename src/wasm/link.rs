@@ -5,15 +5,13 @@ use std::sync::Arc;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Val};
 
-use super::discover::{Import, ImportKind, Signature};
+use super::discover::{Export, Import, ImportKind, Signature};
 use super::host::{self, ChildFailed, HostState};
 use super::loaded::Loaded;
 use super::source::ImportChoices;
 use super::suggest::list;
 use super::values::{Shape, to_json, value_from_json};
-use crate::model::{
-    ChildRequest, FailureKind, Outcome, SubmitOptions, compare_versions, is_compatible, split_version,
-};
+use crate::model::{FailureKind, Outcome, compare_versions, is_compatible, split_version};
 
 /// The most bytes of one typed call's arguments as JSON.
 const MAX_ARGUMENTS_BYTES: usize = 256 << 20;
@@ -168,16 +166,14 @@ fn other_versions(import: &str, components: &[&Loaded]) -> Vec<String> {
     found
 }
 
-/// Defines one imported function as a call of `task`.
+/// Defines a function of an imported interface as a call of the task `export`.
 pub(super) fn define(
     linker: &mut Linker<HostState>,
     interface: &str,
-    function: &str,
-    task: Arc<str>,
-    signature: Signature,
+    export: &Export,
 ) -> wasmtime::Result<()> {
-    let signature = Arc::new(signature);
-    linker.instance(interface)?.func_new_async(function, move |store, _, arguments, results| {
+    let (task, signature) = (Arc::clone(&export.id), Arc::new(export.signature.clone()));
+    linker.instance(interface)?.func_new_async(&export.function, move |store, _, arguments, results| {
         let (task, signature) = (Arc::clone(&task), Arc::clone(&signature));
         Box::new(call(store, task, signature, arguments, results))
     })
@@ -198,9 +194,7 @@ async fn call(
         to_json(argument, &mut json, MAX_ARGUMENTS_BYTES)?;
     }
     json.push(']');
-    let child =
-        ChildRequest { task: Arc::clone(&task), arguments: json.into(), options: SubmitOptions::default() };
-    let called = store.data_mut().call_child(child).await;
+    let called = store.data_mut().call_child(Arc::clone(&task), json.into()).await;
     let (id, outcome) = called.map_err(|refusal| ChildFailed::refused(&task, &refusal))?;
     let misfit = |error: &dyn std::fmt::Display| ChildFailed::misfit(&task, id, error);
     let read =

@@ -21,7 +21,7 @@ use crate::model::{RetryPolicy, TaskId, TaskOptions};
 
 /// A task with everything that its attempts need.
 pub(super) struct LinkedTask {
-    /// Place in `tasks`.
+    /// Its index in the tasks of the library.
     pub(super) index: usize,
     pub(super) program: Arc<Program>,
     pub(super) weight: usize,
@@ -40,7 +40,7 @@ pub(super) struct Linked {
     pub(super) not_tasks: Vec<NotTask>,
 }
 
-/// Links a component with all of them, itself included.
+/// Links a component with those that it imports, which are among `all`. It is one of them itself.
 pub(super) fn link_one(
     one: &Loaded,
     source: &ComponentSource,
@@ -55,13 +55,9 @@ pub(super) fn link_one(
         .and_then(|()| host::add_to_linker(&mut linker))
         .and_then(|()| network::add_sockets_to_linker(&mut linker));
     let wants_http = one.discovery.imports.iter().any(|import| import.name.starts_with("wasi:http/"));
-    let prepared = match wants_http {
-        true => prepared.and_then(|()| network::add_http_to_linker(&mut linker)),
-        false => prepared,
-    };
-    if let Err(error) = prepared {
-        return Err(vec![one.error(format!("the imports can't be prepared: {error:#}"))]);
-    }
+    prepared
+        .and_then(|()| if wants_http { network::add_http_to_linker(&mut linker) } else { Ok(()) })
+        .map_err(|error| vec![one.error(format!("the imports can't be prepared: {error:#}"))])?;
     if let Err(message) = link::check_choices(&one.name, &one.discovery.imports, &source.imports) {
         errors.push(one.error(message));
     }
@@ -70,60 +66,36 @@ pub(super) fn link_one(
             Err(message) => errors.push(one.error(message)),
             Ok(Provider::Wasi | Provider::Runner | Provider::Types) => {}
             Ok(Provider::Component(index, interface)) => {
-                for export in all[index].discovery.exports.iter() {
-                    if export.interface.as_deref() != Some(&interface) {
-                        continue;
+                let exports = all[index].exports().iter();
+                for export in exports.filter(|export| export.interface.as_deref() == Some(&interface)) {
+                    let id = &export.id;
+                    if import.uses(&export.function) && !submits.allows(id) {
+                        errors.push(one.error(format!("imports `{id}`, and `may-submit` does not name it")));
                     }
-                    if import.uses(&export.function) && !submits.allows(&export.id) {
-                        errors.push(
-                            one.error(format!("imports `{}`, and `may-submit` does not name it", export.id)),
-                        );
-                    }
-                    let defined = link::define(
-                        &mut linker,
-                        &import.name,
-                        &export.function,
-                        Arc::clone(&export.id),
-                        export.signature.clone(),
-                    );
-                    if let Err(error) = defined {
+                    if let Err(error) = link::define(&mut linker, &import.name, export) {
                         errors.push(one.error(format!("import `{}`: {error:#}", import.name)));
                     }
                 }
             }
         }
     }
-    let weight = match weight(&one.component) {
-        Ok(weight) => weight,
-        Err(message) => {
-            errors.push(one.error(message));
-            1
-        }
-    };
+    let weight = weight(&one.component).unwrap_or_else(|message| {
+        errors.push(one.error(message));
+        1
+    });
     let mut options = task_options(one, source, names);
-    for export in &one.discovery.exports {
-        if let Some(options) = options.get(&export.id)
-            && let Err(message) = check_cases(export, &options.retry, &source.defaults.retry)
-        {
-            errors.push(one.error(message));
-        }
-        let rules = options.get(&export.id).map_or(&source.defaults.rules, |options| &options.rules);
-        if let Err(message) = rules::check(export, rules) {
-            errors.push(one.error(message));
-        }
+    for export in one.exports() {
+        let options = options.get(&export.id).unwrap_or(&source.defaults);
+        let cases = check_cases(export, &options.retry, &source.defaults.retry);
+        let wrong = [cases, rules::check(export, &options.rules)].into_iter().filter_map(Result::err);
+        errors.extend(wrong.map(|message| one.error(message)));
     }
     if !errors.is_empty() {
         return Err(errors);
     }
     let pre =
         linker.instantiate_pre(&one.component).map_err(|error| vec![one.error(format!("{error:#}"))])?;
-    for rejected in &one.discovery.rejected {
-        linked.not_tasks.push(NotTask {
-            id: rejected.id.clone(),
-            component: Arc::clone(&one.name),
-            reason: rejected.reason.clone(),
-        });
-    }
+    linked.not_tasks.clone_from(&one.discovery.rejected);
     for export in &one.discovery.exports {
         let mut options = options.remove(&export.id).unwrap_or_else(|| source.defaults.clone());
         if options.retry.returned_cases.is_some() && error_cases(export).is_none() {
@@ -143,25 +115,18 @@ pub(super) fn link_one(
             submits: submits.clone(),
             limits: options.limits.clone(),
         });
-        linked.programs.insert(
-            Arc::clone(&export.id),
-            LinkedTask {
-                index: 0,
-                program,
-                weight,
-                retry: Arc::clone(&options.retry),
-                types: Arc::clone(&export.types),
-                docs: Arc::clone(&export.docs),
-            },
-        );
+        let retry = Arc::clone(&options.retry);
+        let (types, docs) = (Arc::clone(&export.types), Arc::clone(&export.docs));
+        let own = LinkedTask { index: 0, program, weight, retry, types, docs };
+        linked.programs.insert(Arc::clone(&export.id), own);
         linked.tasks.push(task(one, export, options));
     }
     Ok(linked)
 }
 
-/// The options of each task of this component that sections are for: of several, the more
-/// exact is put over the less exact. Those that name no task at all are found by whoever
-/// can say where they stand in the configuration.
+/// Makes the options of each task of this component that a section is for: of several sections, the more
+/// exact is put over the less exact. Sections that name no task are found by whoever knows their place in the
+/// configuration.
 fn task_options(one: &Loaded, source: &ComponentSource, names: &Names) -> HashMap<Arc<str>, TaskOptions> {
     let known =
         source.tasks.iter().filter_map(|section| Some((section, names.matching(&section.name).ok()?)));
@@ -178,7 +143,7 @@ fn task_options(one: &Loaded, source: &ComponentSource, names: &Names) -> HashMa
     options
 }
 
-/// The cases of the error that a task returns; `None` if its type has none.
+/// The cases of the error that a task returns; `None` if its error type has none.
 fn error_cases(export: &Export) -> Option<Vec<&str>> {
     let Some(Shape::Result { err: Some(error), .. }) = &export.signature.result else { return None };
     match &**error {
@@ -188,8 +153,8 @@ fn error_cases(export: &Export) -> Option<Vec<&str>> {
     }
 }
 
-/// Whether a task can return the cases that its own section lists. What the
-/// component lists is for all of its tasks, and may not be for this one.
+/// Checks that a task can return the cases that its own section lists. The component's list is for all of its
+/// tasks, and may not be for this one.
 fn check_cases(export: &Export, retry: &RetryPolicy, of_component: &RetryPolicy) -> Result<(), String> {
     let Some(cases) = retry.returned_cases.as_deref().filter(|cases| !cases.is_empty()) else {
         return Ok(());
@@ -203,25 +168,18 @@ fn check_cases(export: &Export, retry: &RetryPolicy, of_component: &RetryPolicy)
             export.id
         ));
     };
-    match cases.iter().find(|case| !known.contains(&&***case)) {
-        None => Ok(()),
-        Some(unknown) => {
-            let known: Vec<_> = known.iter().map(|case| format!("`{case}`")).collect();
-            Err(format!(
-                "`cases` for the retries of `{}`: its error has no case `{unknown}` (known: {})",
-                export.id,
-                known.join(", ")
-            ))
-        }
-    }
+    let Some(unknown) = cases.iter().find(|case| !known.contains(&&***case)) else { return Ok(()) };
+    let known: Vec<_> = known.iter().map(|case| format!("`{case}`")).collect();
+    Err(format!(
+        "`cases` for the retries of `{}`: its error has no case `{unknown}` (known: {})",
+        export.id,
+        known.join(", ")
+    ))
 }
 
-/// How many live instances one instance counts for: pools are sized for guests
-/// with one memory.
+/// The number of live instances that one instance counts for: pools are sized for guests with one memory.
 fn weight(component: &Component) -> Result<usize, String> {
-    let Some(needs) = component.resources_required() else {
-        return Err("it imports core modules, which nothing can provide".to_owned());
-    };
+    let needs = component.resources_required().ok_or("it imports core modules, which nothing can provide")?;
     if needs.num_memories > MAX_MEMORIES || needs.num_tables > MAX_TABLES {
         return Err(format!(
             "it needs {} memories and {} tables, more than the {MAX_MEMORIES} and {MAX_TABLES} that an instance may have",
@@ -231,20 +189,17 @@ fn weight(component: &Component) -> Result<usize, String> {
     Ok(needs.num_memories.max(needs.num_tables.div_ceil(TABLES_PER_WEIGHT)).max(1) as usize)
 }
 
+/// Describes a task of a component, with its options.
 pub(super) fn task(one: &Loaded, export: &Export, options: TaskOptions) -> Task {
+    let parameter = |parameter: &Field| Parameter {
+        name: parameter.name.to_string(),
+        type_name: parameter.shape.to_string(),
+    };
     Task {
         id: Arc::clone(&export.id),
         component: Arc::clone(&one.name),
         digest: one.digest,
-        parameters: export
-            .signature
-            .parameters
-            .iter()
-            .map(|parameter| Parameter {
-                name: parameter.name.to_string(),
-                type_name: parameter.shape.to_string(),
-            })
-            .collect(),
+        parameters: export.signature.parameters.iter().map(parameter).collect(),
         result: export.signature.result.as_ref().map(ToString::to_string),
         docs: export.docs.function(&export.function).map(str::to_owned),
         options,

@@ -113,7 +113,8 @@ pub(super) fn load_bytes(
     let component = cache
         .load(engine, fuel, &digest, bytes, interrupt)
         .map_err(|error| refused(error.to_string(), matches!(error, CompileError::Refused(_))))?;
-    let mut discovery = discover(&component, name);
+    let name = Arc::from(name);
+    let mut discovery = discover(&component, &name);
     docs::attach(bytes, &mut discovery.exports);
-    Ok(Loaded { name: name.into(), path: path.to_owned(), digest, component, discovery })
+    Ok(Loaded { name, path: path.to_owned(), digest, component, discovery })
 }

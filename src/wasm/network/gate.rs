@@ -1,10 +1,11 @@
-//! The one place where it is decided what an attempt may reach.
+//! The one place that decides which hosts, addresses and sockets an attempt may use.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
+use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::p2::bindings::sockets::network::ErrorCode;
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi_http::Error;
 
@@ -14,11 +15,11 @@ use super::requests::{HttpGrant, Target};
 use super::resolver::{Resolver, SystemResolver};
 use super::traffic::Traffic;
 use crate::model::LimitKind;
+use crate::wasm::allowance::Allowance;
 use crate::wasm::denials::Denials;
 use crate::wasm::grants::Grants;
 
-/// Addresses of names that an attempt is remembered to have been given. More push
-/// out the oldest.
+/// The most addresses of looked-up names that are remembered for an attempt. More push out the oldest.
 const MOST_LEARNED: usize = 1024;
 
 /// The hosts that one attempt may reach, and the addresses that it has looked up.
@@ -27,11 +28,11 @@ pub(in crate::wasm) struct Gate {
     http: Arc<[HttpGrant]>,
     resolver: Arc<dyn Resolver>,
     denials: Denials,
-    /// Addresses that granted names had when they were looked up, with the place of
-    /// the grant. What is connected is an address: a name that leads elsewhere by
-    /// then changes nothing.
+    /// Addresses that granted names had when they were looked up, with the index of the grant. An address
+    /// is connected, not a name: one that leads elsewhere by then changes nothing.
     learned: Mutex<Vec<(IpAddr, usize)>>,
-    sockets: Arc<SocketLimit>,
+    /// Sockets that may still be opened.
+    sockets: Arc<Allowance>,
     traffic: Arc<Traffic>,
 }
 
@@ -49,10 +50,11 @@ pub(super) enum LookupError {
 }
 
 impl Gate {
+    /// Lets through what is granted, with at most `sockets` open at once.
     pub(in crate::wasm) fn new(
         grants: &Grants,
         denials: Denials,
-        sockets: Arc<SocketLimit>,
+        sockets: u64,
         traffic: Arc<Traffic>,
     ) -> Arc<Self> {
         Self::with_resolver(grants, denials, sockets, traffic, Arc::new(SystemResolver))
@@ -61,17 +63,33 @@ impl Gate {
     pub(super) fn with_resolver(
         grants: &Grants,
         denials: Denials,
-        sockets: Arc<SocketLimit>,
+        sockets: u64,
         traffic: Arc<Traffic>,
         resolver: Arc<dyn Resolver>,
     ) -> Arc<Self> {
         let (network, http) = (Arc::clone(&grants.network), Arc::clone(&grants.http));
+        let sockets = Arc::new(Allowance::new(sockets));
         Arc::new(Self { network, http, resolver, denials, learned: Mutex::default(), sockets, traffic })
     }
 
-    /// Whether anything is granted at all.
-    pub(super) fn grants_sockets(&self) -> bool {
-        !self.network.is_empty()
+    /// Allows sockets in a context, if any are granted, with a check of each address.
+    pub(in crate::wasm) fn allow_sockets(self: &Arc<Self>, wasi: &mut WasiCtxBuilder) {
+        if !self.network.is_empty() {
+            let gate = Arc::clone(self);
+            wasi.allow_tcp(true).allow_udp(true).socket_addr_check(move |address, usage| {
+                Box::pin(std::future::ready(gate.allows(address, usage)))
+            });
+        }
+    }
+
+    /// Takes the place of one more socket, if there may be one.
+    pub(super) fn open_socket(&self, protocol: &str) -> Result<OpenSocket, ErrorCode> {
+        if self.network.is_empty() {
+            let missing = self.missing("network", "host` and `ports");
+            self.denials.say(&format!("opening a {protocol} socket"), &missing);
+            return Err(ErrorCode::AccessDenied);
+        }
+        self.open().ok_or(ErrorCode::NewSocketLimit)
     }
 
     /// The counters of bytes sent and received.
@@ -83,9 +101,8 @@ impl Gate {
         &self.denials
     }
 
-    /// Whether a socket may do something with an address. What may not is written
-    /// down.
-    pub(in crate::wasm) fn allows(&self, address: SocketAddr, usage: SocketAddrUse) -> bool {
+    /// Whether a socket may do something with an address. A refusal is logged.
+    pub(super) fn allows(&self, address: SocketAddr, usage: SocketAddrUse) -> bool {
         let (verb, is_noise) = match usage {
             // Before a socket is connected, the system gives it any free port.
             SocketAddrUse::TcpBind | SocketAddrUse::UdpBind => {
@@ -210,63 +227,40 @@ impl Gate {
         }
     }
 
-    /// Writes down that a name leads to where it must not.
-    pub(super) fn say_leads_to(&self, name: &str, address: IpAddr, section: &str) {
+    /// Logs that a name leads to an address that is not allowed.
+    fn say_leads_to(&self, name: &str, address: IpAddr, section: &str) {
         let what = special(address).unwrap_or("not granted");
+        let component = self.denials.component();
         self.denials.say(
             &format!("`{name}`, which leads to `{address}`, an address that is {what}"),
-            &format!(
-                "`allow-private = true` in its `[[component.{}.{section}]]` would allow it",
-                self.denials.component()
-            ),
+            &format!("`allow-private = true` in its `[[component.{component}.{section}]]` would allow it"),
         );
     }
 
-    /// Which grant is missing.
-    pub(super) fn missing(&self, section: &str, keys: &str) -> String {
+    /// Names the missing grant.
+    fn missing(&self, section: &str, keys: &str) -> String {
         format!("a `[[component.{}.{section}]]` with `{keys}` would allow it", self.denials.component())
     }
 
-    /// Counts one more open socket until what is returned is dropped; `None`, which is
-    /// written down, if there are as many as there may be.
+    /// Counts one more open socket until the returned value is dropped; `None`, which is logged, if the
+    /// limit is reached.
     pub(super) fn open(&self) -> Option<OpenSocket> {
-        let open = self.sockets.open();
-        if open.is_none() {
-            self.denials.say_limit(
-                LimitKind::Sockets,
-                "opening one more socket",
-                &format!("the limit of {} open `sockets` is reached", self.sockets.limit),
-            );
+        if self.sockets.take(1) {
+            return Some(OpenSocket(Arc::clone(&self.sockets)));
         }
-        open
+        let why = format!("the limit of {} open `sockets` is reached", self.sockets.limit());
+        self.denials.say_limit(LimitKind::Sockets, "opening one more socket", &why);
+        None
     }
 }
 
 const NEVER_LISTENS: &str = "no grant allows that: guests connect, and never listen";
 
-/// The sockets that an attempt has open, counted.
-pub(in crate::wasm) struct SocketLimit {
-    limit: usize,
-    open: AtomicUsize,
-}
-
-/// One open socket. It is closed when this is dropped.
-pub(super) struct OpenSocket(Arc<SocketLimit>);
-
-impl SocketLimit {
-    pub(in crate::wasm) fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self { limit: usize::try_from(limit).unwrap_or(usize::MAX), open: AtomicUsize::new(0) })
-    }
-
-    fn open(self: &Arc<Self>) -> Option<OpenSocket> {
-        let more = |open: usize| (open < self.limit).then_some(open + 1);
-        let opened = self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
-        opened.ok().map(|_| OpenSocket(Arc::clone(self)))
-    }
-}
+/// One open socket, lookup or request, counted until it is dropped.
+pub(in crate::wasm) struct OpenSocket(Arc<Allowance>);
 
 impl Drop for OpenSocket {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::AcqRel);
+        self.0.give_back(1);
     }
 }

@@ -34,7 +34,7 @@ fn close_counted<T: 'static>(
     linker.instance(interface)?.resource(name, ResourceType::host::<T>(), |mut store, rep| {
         let state: &mut HostState = store.data_mut();
         state.table.delete(Resource::<T>::new_own(rep))?;
-        state.sockets.open.remove(&rep);
+        state.open_sockets.remove(&rep);
         Ok(())
     })
 }
@@ -51,7 +51,7 @@ fn count_streams(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
                 Err(error) => return Ok((Err(error.downcast()?),)),
             };
             let (input, output) = (state.table.delete(input)?, state.table.delete(output)?);
-            let (input, output) = state.sockets.gate.traffic().counted(input, output);
+            let (input, output) = state.gate.traffic().counted(input, output);
             let input: Resource<DynInputStream> = state.table.push_child(input, &this())?;
             let output: Resource<DynOutputStream> = state.table.push_child(output, &this())?;
             Ok((Ok((input, output)),))
@@ -67,7 +67,7 @@ fn count_streams(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
                 Err(error) => return Ok((Err(error.downcast()?),)),
             };
             let bytes = received.iter().map(|datagram| datagram.data.len() as u64).sum();
-            let within = state.sockets.gate.traffic().receive(bytes);
+            let within = state.gate.traffic().receive(bytes);
             Ok((within.map(|()| received).map_err(|_| ErrorCode::AccessDenied),))
         },
     )?;
@@ -77,13 +77,13 @@ fn count_streams(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
             let state: &mut HostState = store.data_mut();
             let sizes: Vec<u64> = datagrams.iter().map(|datagram| datagram.data.len() as u64).collect();
             let bytes = sizes.iter().sum();
-            if state.sockets.gate.traffic().make_room(bytes).is_err() {
+            if state.gate.traffic().make_room(bytes).is_err() {
                 return Ok((Err(ErrorCode::AccessDenied),));
             }
             let sent = HostOutgoingDatagramStream::send(&mut state.sockets(), stream, datagrams);
             let count = sent.as_ref().map_or(0, |count| *count);
             let count = sizes.iter().take(usize::try_from(count).unwrap_or(usize::MAX)).sum();
-            state.sockets.gate.traffic().count_sent(count, bytes);
+            state.gate.traffic().count_sent(count, bytes);
             Ok((match sent {
                 Ok(count) => Ok(count),
                 Err(error) => Err(error.downcast()?),
@@ -110,7 +110,7 @@ pub(in crate::wasm) fn add_sockets_to_linker(linker: &mut Linker<HostState>) -> 
     lookup.func_wrap("resolve-addresses", |mut store, (network, name): (Resource<Network>, String)| {
         let state: &mut HostState = store.data_mut();
         state.table.get(&network)?;
-        let lookup = Lookup::start(&state.sockets.gate, name);
+        let lookup = Lookup::start(&state.gate, name);
         Ok((match lookup.failed() {
             Some(error) => Err(error),
             None => Ok(state.table.push(lookup)?),
@@ -181,18 +181,18 @@ impl network::HostNetwork for HostState {
 
 impl tcp_create_socket::Host for HostState {
     fn create_tcp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Resource<TcpSocket>> {
-        let open = self.sockets.open("TCP")?;
+        let open = self.gate.open_socket("TCP")?;
         let socket = self.sockets().create_tcp_socket(family)?;
-        self.sockets.open.insert(socket.rep(), open);
+        self.open_sockets.insert(socket.rep(), open);
         Ok(socket)
     }
 }
 
 impl udp_create_socket::Host for HostState {
     async fn create_udp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Resource<UdpSocket>> {
-        let open = self.sockets.open("UDP")?;
+        let open = self.gate.open_socket("UDP")?;
         let socket = self.sockets().create_udp_socket(family).await?;
-        self.sockets.open.insert(socket.rep(), open);
+        self.open_sockets.insert(socket.rep(), open);
         Ok(socket)
     }
 }

@@ -7,16 +7,14 @@ mod http;
 mod imports;
 mod requests;
 mod resolver;
-mod sockets;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod traffic;
 
-pub(super) use gate::{Gate, SocketLimit};
+pub(super) use gate::{Gate, OpenSocket};
 pub use grants::{HostPattern, NetworkGrant, Ports};
 pub(super) use http::{BodyLimits, Http};
 pub(super) use imports::{add_http_to_linker, add_sockets_to_linker};
 pub use requests::{HttpGrant, Scheme};
-pub(super) use sockets::Sockets;
 pub(super) use traffic::Traffic;

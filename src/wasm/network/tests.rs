@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use wasmtime_wasi::sockets::SocketAddrUse;
 
-use super::gate::{Gate, LookupError, SocketLimit};
+use super::gate::{Gate, LookupError};
 use super::grants::{HostPattern, NetworkGrant, Ports};
 use super::resolver::{Addresses, Resolver};
 use super::traffic::Traffic;
@@ -78,7 +78,7 @@ fn gate(grants: &[(&str, u16, bool)], names: &[(&str, &[&[&str]])], limit: u64) 
     let denials =
         Denials::new("guest".into(), InvocationId::generate(), output.clone(), Arc::clone(&control));
     let traffic = Traffic::new(1000, control, denials.clone());
-    let gate = Gate::with_resolver(&grants, denials, SocketLimit::new(limit), traffic, Script::with(names));
+    let gate = Gate::with_resolver(&grants, denials, limit, traffic, Script::with(names));
     (gate, Notes { output, kept: notes })
 }
 
