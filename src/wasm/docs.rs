@@ -1,10 +1,10 @@
-//! The documentation that a component carries: the custom section `package-docs`, as
-//! tools of the component model write it for packages of WIT, and as `build` does.
+//! The documentation in a component: its custom section `package-docs`, as `build` and the tools of the
+//! component model write it.
 //!
-//! Nothing depends on it, and whoever made the component may have put anything there: what can't be
-//! read is not there, and what can is short and does nothing to a terminal.
+//! Nothing depends on it, and its author may have put anything there: a section that can't be read counts as
+//! missing, and comments are cut and made harmless to terminals.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -18,19 +18,19 @@ use crate::model::split_version;
 /// The name of the section.
 pub const DOCS_SECTION: &str = "package-docs";
 
-/// The largest section that is read: no person writes more.
+/// The largest section that is read.
 const MAX_SECTION_BYTES: usize = 1 << 20;
 
 /// The most bytes that are kept of one comment.
 const MAX_COMMENT_BYTES: usize = 4096;
 
-/// Before the JSON stands the version of the format.
+/// The versions of the format that are read: the byte before the JSON.
 const VERSIONS: [u8; 2] = [0, 1];
 
 #[derive(Deserialize)]
 struct Package {
     #[serde(default)]
-    interfaces: HashMap<String, InterfaceDocs>,
+    interfaces: HashMap<String, Arc<InterfaceDocs>>,
 }
 
 /// The comments of an interface.
@@ -43,7 +43,7 @@ pub(super) struct InterfaceDocs {
     types: HashMap<String, TypeDocs>,
 }
 
-/// The first version of the format has no more than the comment.
+/// The comment of a function: alone in the first version of the format.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum FunctionDocs {
@@ -126,15 +126,11 @@ pub(super) fn attach(bytes: &[u8], exports: &mut [Export]) {
     let Some(Package { interfaces }) = custom_sections(bytes, DOCS_SECTION).last().and_then(read) else {
         return;
     };
-    // The section has no names of packages: if interfaces of two are called the same, nobody
-    // can say which is meant.
-    let exported: HashSet<&str> = exports.iter().filter_map(|export| export.interface.as_deref()).collect();
-    let mut count: BTreeMap<String, usize> = BTreeMap::new();
-    for interface in exported {
-        *count.entry(plain_name(interface).to_owned()).or_default() += 1;
-    }
-    let interfaces: HashMap<String, Arc<InterfaceDocs>> =
-        interfaces.into_iter().map(|(name, docs)| (name, Arc::new(docs))).collect();
+    // The section has no names of packages: two interfaces with one name can't be told apart.
+    let exported: HashSet<String> =
+        exports.iter().filter_map(|export| export.interface.as_deref().map(str::to_owned)).collect();
+    let mut count: HashMap<&str, usize> = HashMap::new();
+    exported.iter().for_each(|interface| *count.entry(plain_name(interface)).or_default() += 1);
     for export in exports {
         if let Some(name) = export.interface.as_deref().map(plain_name)
             && count.get(name) == Some(&1)
@@ -162,7 +158,7 @@ mod tests {
 
     use super::*;
 
-    fn docs(text: &str) -> InterfaceDocs {
+    fn docs(text: &str) -> Arc<InterfaceDocs> {
         let section = [b"\x01".as_slice(), text.as_bytes()].concat();
         read(&section).expect("it can be read").interfaces.remove("tasks").expect("it is there")
     }

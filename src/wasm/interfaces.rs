@@ -236,25 +236,7 @@ fn name_of<'t>(shape: &Shape, types: &'t [Field]) -> Option<&'t str> {
 
 /// Writes a type where it is used.
 fn reference(shape: &Shape, types: &[Field]) -> String {
-    if let Some(name) = name_of(shape, types) {
-        return id(name);
-    }
-    let within = |shape: &Shape| reference(shape, types);
-    match shape {
-        Shape::List(element) => format!("list<{}>", within(element)),
-        Shape::Option(value) => format!("option<{}>", within(value)),
-        Shape::Tuple(shapes) => {
-            format!("tuple<{}>", shapes.iter().map(within).collect::<Vec<_>>().join(", "))
-        }
-        Shape::Result { ok, err } => match (ok, err) {
-            (None, None) => "result".to_owned(),
-            (Some(ok), None) => format!("result<{}>", within(ok)),
-            (None, Some(err)) => format!("result<_, {}>", within(err)),
-            (Some(ok), Some(err)) => format!("result<{}, {}>", within(ok), within(err)),
-        },
-        // Nothing else is made of others, or it has a name.
-        other => other.to_string(),
-    }
+    shape.name_with(&|shape| name_of(shape, types).map(id))
 }
 
 /// `record name { … }` and the like.

@@ -1,8 +1,7 @@
 //! JSON text to values.
 //!
-//! One pass, driven by the shape: a serde seed per type that accepts exactly the
-//! JSON of that type. serde's errors carry no path, so the real error is put
-//! aside in [`Context`] and gathers its path on the way out.
+//! One pass, driven by the shape: a serde seed that accepts exactly the JSON of its type. serde's errors carry
+//! no path, so the real error is kept in [`Context`] and gathers its path on the way out.
 
 mod arguments;
 
@@ -45,8 +44,8 @@ impl ValueError {
     }
 }
 
-/// The most bytes of the host's memory that the values of one text may take. A byte of
-/// a list is two bytes of JSON, and twenty times as many here.
+/// The most bytes of the host's memory that the values of one text may take. A byte of a list is two bytes of
+/// JSON, and twenty times as many here.
 const VALUES_BYTES: usize = 1 << 30;
 
 /// Reads one value of type `shape`. Paths in errors start with `root`.
@@ -98,22 +97,22 @@ impl Context {
                 Ok(())
             }
             None => {
-                let error = self.fail(format!(
+                let message = format!(
                     "too large: the values take more than {VALUES_BYTES} bytes, where each element of a list \
                      takes {VALUE_BYTES} or more"
-                ));
-                if let Some(failure) = self.failure.borrow_mut().as_mut() {
-                    failure.is_too_large = true;
-                }
-                Err(error)
+                );
+                Err(self.keep(Failure { path: Vec::new(), message, is_too_large: true }))
             }
         }
     }
 
-    /// Puts the error aside and makes the one that serde wants.
+    /// Keeps the message of a misfit, and makes the error that serde wants.
     fn fail<E: Error>(&self, message: impl Into<String>) -> E {
-        let (path, message) = (Vec::new(), message.into());
-        *self.failure.borrow_mut() = Some(Failure { path, message, is_too_large: false });
+        self.keep(Failure { path: Vec::new(), message: message.into(), is_too_large: false })
+    }
+
+    fn keep<E: Error>(&self, failure: Failure) -> E {
+        *self.failure.borrow_mut() = Some(failure);
         E::custom("the value does not fit its type")
     }
 
@@ -143,14 +142,25 @@ fn same_name(key: &str, name: &str) -> bool {
     key.len() == name.len() && key.bytes().zip(name.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
 }
 
+/// Names the kind of a JSON value by its text, which is valid.
+fn kind_of(json: &str) -> &'static str {
+    match json.as_bytes().first() {
+        Some(b'"') => "string",
+        Some(b'n') => "null",
+        Some(b't' | b'f') => "boolean",
+        Some(b'[') => "array",
+        Some(b'{') => "object",
+        _ => "number",
+    }
+}
+
 /// Reads one value of a shape.
 #[derive(Clone, Copy)]
 struct Seed<'a> {
     shape: &'a Shape,
     context: &'a Context,
-    /// Whether the value is wanted; else it is only checked, and what is
-    /// returned is of no use. Checking 20 MB of bytes would otherwise take half
-    /// a gigabyte, as a [`Val`] per byte.
+    /// Whether the value is wanted. If not, it is only checked, and the returned one is of no use: 20 MB of
+    /// bytes would otherwise take half a gigabyte, a [`Val`] for each.
     build: bool,
 }
 
@@ -176,9 +186,8 @@ impl<'de> DeserializeSeed<'de> for Seed<'_> {
         self.context.charge(VALUE_BYTES)?;
         match self.shape {
             Shape::Option(_) => deserializer.deserialize_option(OptionVisitor(self)),
-            // serde_json reads floats to within one unit in the last place
-            // unless a feature is on, and f32 by way of f64. The standard
-            // library is exact for both, so it gets the text.
+            // serde_json reads f32 by way of f64, and floats exactly only with a feature. The standard library
+            // is exact for both, so it gets the text.
             Shape::F32 | Shape::F64 => {
                 self.float(<&RawValue as serde::Deserialize>::deserialize(deserializer)?.get())
             }
@@ -278,13 +287,10 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Val, E> {
-        let text = || {
-            if self.build { value.to_owned() } else { String::new() }
-        };
         match self.shape {
             Shape::String => {
                 self.context.charge(value.len())?;
-                Ok(Val::String(text()))
+                Ok(Val::String(if self.build { value.to_owned() } else { String::new() }))
             }
             Shape::Char => {
                 let mut chars = value.chars();
@@ -318,9 +324,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
             Shape::List(element) => {
                 let mut values = Vec::new();
                 let mut index = 0;
-                while let Some(value) =
-                    self.context.enter(seq.next_element_seed(self.with(element)), || format!("[{index}]"))?
-                {
+                while let Some(value) = self.element(&mut seq, element, index)? {
                     if self.build {
                         values.push(value);
                     }
@@ -331,13 +335,8 @@ impl<'de> Visitor<'de> for Seed<'_> {
             Shape::Tuple(shapes) => {
                 let mut values = Vec::with_capacity(shapes.len());
                 for (index, shape) in shapes.iter().enumerate() {
-                    let value = self
-                        .context
-                        .enter(seq.next_element_seed(self.with(shape)), || format!("[{index}]"))?;
-                    match value {
-                        Some(value) => values.push(value),
-                        None => return Err(self.mismatch(format_args!("an array of {index}"))),
-                    }
+                    let value = self.element(&mut seq, shape, index)?;
+                    values.push(value.ok_or_else(|| self.mismatch(format_args!("an array of {index}")))?);
                 }
                 match count_rest(&mut seq)? {
                     0 => Ok(Val::Tuple(values)),
@@ -348,12 +347,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 let string = Seed { shape: &Shape::String, build: true, ..self };
                 let mut set = vec![false; names.len()];
                 let mut index = 0;
-                while let Some(value) =
-                    self.context.enter(seq.next_element_seed(string), || format!("[{index}]"))?
-                {
-                    let Val::String(given) = value else {
-                        return Err(self.mismatch("something else"));
-                    };
+                while let Some(Val::String(given)) = string.element(&mut seq, string.shape, index)? {
                     let error = match names.iter().position(|name| same_name(&given, name)) {
                         Some(flag) if !set[flag] => {
                             set[flag] = true;
@@ -389,28 +383,23 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 let index = self.only_key(&mut map, "case", names())?;
                 let case = &cases[index];
                 let payload = self.payload(&mut map, case.payload.as_ref(), &case.name)?;
-                self.no_more(&mut map)?;
                 Ok(Val::Variant((*case.name).to_owned(), payload))
             }
             Shape::Result { ok, err } => {
                 let is_ok = self.only_key(&mut map, "case", ["ok", "err"])? == 0;
                 let (name, shape) = if is_ok { ("ok", ok) } else { ("err", err) };
                 let payload = self.payload(&mut map, shape.as_deref(), name)?;
-                self.no_more(&mut map)?;
                 Ok(Val::Result(if is_ok { Ok(payload) } else { Err(payload) }))
             }
             Shape::Option(inner) if inner.is_option() => {
                 self.only_key(&mut map, "case", ["some"])?;
-                let value = self.payload(&mut map, Some(inner), "some")?;
-                self.no_more(&mut map)?;
-                Ok(Val::Option(value))
+                Ok(Val::Option(self.payload(&mut map, Some(inner), "some")?))
             }
             Shape::List(element) if **element == Shape::U8 => {
                 self.only_key(&mut map, "key", [BASE64_KEY])?;
-                let text = Seed { shape: &Shape::String, build: true, ..self };
-                let text = self.context.enter(map.next_value_seed(text), || format!(".{BASE64_KEY}"))?;
-                self.no_more(&mut map)?;
-                let Val::String(text) = text else {
+                let text =
+                    Seed { build: true, ..self }.payload(&mut map, Some(&Shape::String), BASE64_KEY)?;
+                let Some(Val::String(text)) = text.as_deref() else {
                     return Err(self.mismatch("something else"));
                 };
                 let bytes = BASE64
@@ -427,6 +416,17 @@ impl<'de> Visitor<'de> for Seed<'_> {
 }
 
 impl Seed<'_> {
+    /// Reads the next element of an array, if there is one more.
+    fn element<'de, A: SeqAccess<'de>>(
+        &self,
+        seq: &mut A,
+        shape: &Shape,
+        index: usize,
+    ) -> Result<Option<Val>, A::Error> {
+        let seed = Seed { shape, context: self.context, build: self.build };
+        self.context.enter(seq.next_element_seed(seed), || format!("[{index}]"))
+    }
+
     fn integer<E: Error>(self, value: impl Copy + fmt::Display + TryInto<i128>) -> Result<Val, E> {
         // Every integer that serde_json hands over fits 65 bits.
         let wide: i128 = value.try_into().unwrap_or(i128::MAX);
@@ -450,35 +450,23 @@ impl Seed<'_> {
 
     /// A float from the text of a JSON value.
     fn float<E: Error>(self, raw: &str) -> Result<Val, E> {
-        let found = match raw.as_bytes().first() {
-            Some(b'"') => {
-                let value = match raw {
-                    "\"NaN\"" => f64::NAN,
-                    "\"Infinity\"" => f64::INFINITY,
-                    "\"-Infinity\"" => f64::NEG_INFINITY,
-                    _ => return Err(self.mismatch("string")),
-                };
-                // Infinities and NaN are the same in both widths.
-                #[expect(clippy::cast_possible_truncation, reason = "not a finite number")]
-                return Ok(if *self.shape == Shape::F32 {
-                    Val::Float32(value as f32)
-                } else {
-                    Val::Float64(value)
-                });
-            }
-            Some(b'n') => "null",
-            Some(b't' | b'f') => "boolean",
-            Some(b'[') => "array",
-            Some(b'{') => "object",
-            _ => {
-                let value = match self.shape {
-                    Shape::F32 => raw.parse().ok().filter(|value: &f32| value.is_finite()).map(Val::Float32),
-                    _ => raw.parse().ok().filter(|value: &f64| value.is_finite()).map(Val::Float64),
-                };
-                return value.ok_or_else(|| self.mismatch(clip(raw, 40)));
-            }
+        let kind = kind_of(raw);
+        if kind == "number" {
+            let value = match self.shape {
+                Shape::F32 => raw.parse().ok().filter(|value: &f32| value.is_finite()).map(Val::Float32),
+                _ => raw.parse().ok().filter(|value: &f64| value.is_finite()).map(Val::Float64),
+            };
+            return value.ok_or_else(|| self.mismatch(clip(raw, 40)));
+        }
+        let value = match raw {
+            "\"NaN\"" => f64::NAN,
+            "\"Infinity\"" => f64::INFINITY,
+            "\"-Infinity\"" => f64::NEG_INFINITY,
+            _ => return Err(self.mismatch(kind)),
         };
-        Err(self.mismatch(found))
+        // Infinities and NaN are the same in both widths.
+        #[expect(clippy::cast_possible_truncation, reason = "not a finite number")]
+        Ok(if *self.shape == Shape::F32 { Val::Float32(value as f32) } else { Val::Float64(value) })
     }
 
     /// The key of an object that must have exactly one, as its index in `names`.
@@ -499,30 +487,25 @@ impl Seed<'_> {
         }
     }
 
-    fn no_more<'de, A: MapAccess<'de>>(&self, map: &mut A) -> Result<(), A::Error> {
-        match map.next_key::<IgnoredAny>()? {
-            None => Ok(()),
-            Some(_) => Err(self.mismatch("an object with several keys")),
-        }
-    }
-
-    /// What a case carries; null if it carries nothing.
+    /// Reads the payload of a case, or null if it carries nothing, as the value of an object's only key.
     fn payload<'de, A: MapAccess<'de>>(
         self,
         map: &mut A,
         shape: Option<&Shape>,
         name: &str,
     ) -> Result<Option<Box<Val>>, A::Error> {
-        let Some(shape) = shape else {
-            let raw: &RawValue = map.next_value()?;
-            if raw.get() == "null" {
-                return Ok(None);
+        let value = match shape {
+            Some(shape) => {
+                let seed = Seed { shape, context: self.context, build: self.build };
+                Some(Box::new(self.context.enter(map.next_value_seed(seed), || format!(".{name}"))?))
             }
-            return Err(self.context.fail(format!("case `{name}` carries nothing: expected null")));
+            None if map.next_value::<&RawValue>()?.get() == "null" => None,
+            None => return Err(self.context.fail(format!("case `{name}` carries nothing: expected null"))),
         };
-        let seed = Seed { shape, context: self.context, build: self.build };
-        let value = self.context.enter(map.next_value_seed(seed), || format!(".{name}"))?;
-        Ok(Some(Box::new(value)))
+        match map.next_key::<IgnoredAny>()? {
+            None => Ok(value),
+            Some(_) => Err(self.mismatch("an object with several keys")),
+        }
     }
 }
 
@@ -543,8 +526,7 @@ fn count_rest<'de, A: SeqAccess<'de>>(seq: &mut A) -> Result<usize, A::Error> {
     Ok(count)
 }
 
-/// Reads the members of an object that has the given fields: the value of each
-/// field, in order of the fields.
+/// Reads the members of an object with the given fields: a value for each field, in their order.
 fn read_members<'de, A: MapAccess<'de>>(
     map: &mut A,
     fields: &[Field],
@@ -579,14 +561,14 @@ fn read_members<'de, A: MapAccess<'de>>(
     }
     let mut complete = Vec::with_capacity(fields.len());
     for (field, value) in fields.iter().zip(values) {
-        complete.push(match value {
-            Some(value) => value,
-            None if field.shape.is_option() => Val::Option(None),
+        match value {
+            Some(value) => complete.push(value),
+            None if field.shape.is_option() => complete.push(Val::Option(None)),
             None => {
                 let message = format!("missing {what} `{}` ({})", field.name, field.shape.name());
                 return Err(context.fail(format!("{message}; the {what}s are {}", list(names()))));
             }
-        });
+        }
     }
     Ok(complete)
 }

@@ -1,68 +1,44 @@
-//! Types that can travel as JSON, as plain data.
+//! Types whose values can travel as JSON, as plain data.
 
 use std::fmt;
 
 use wasmtime::component::Type;
 
-/// The most nodes of one type. Types share their parts, so a file of a few
-/// kilobytes can describe one that is gigabytes when written out.
+/// The most nodes of one type. Types share their parts, so a file of kilobytes can describe one that is
+/// gigabytes when written out.
 const MAX_NODES: usize = 10_000;
 
 /// The most nodes of all types together that an interface gives names to.
 const MAX_NAMED_NODES: usize = 100_000;
 
-/// A component model type that can travel as JSON.
-///
-/// Plain data, unlike wasmtime's `Type`, whose every step counts references that
-/// all threads share.
+/// A type of the component model, as plain data: each step through wasmtime's `Type` changes reference counts
+/// that all threads share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::wasm) enum Shape {
-    /// `bool`
     Bool,
-    /// `s8`
     S8,
-    /// `u8`
     U8,
-    /// `s16`
     S16,
-    /// `u16`
     U16,
-    /// `s32`
     S32,
-    /// `u32`
     U32,
-    /// `s64`
     S64,
-    /// `u64`
     U64,
-    /// `f32`
     F32,
-    /// `f64`
     F64,
-    /// `char`
     Char,
-    /// `string`
     String,
-    /// `list<T>`
     List(Box<Shape>),
-    /// `record`
     Record(Box<[Field]>),
-    /// `tuple<…>`
     Tuple(Box<[Shape]>),
-    /// `variant`
     Variant(Box<[Case]>),
-    /// `enum`
     Enum(Box<[Box<str>]>),
-    /// `option<T>`
     Option(Box<Shape>),
-    /// `result<T, E>`
+    /// The payload of a success, and that of an error.
     Result {
-        /// The payload of a success.
         ok: Option<Box<Shape>>,
-        /// The payload of an error.
         err: Option<Box<Shape>>,
     },
-    /// `flags`
     Flags(Box<[Box<str>]>),
 }
 
@@ -71,22 +47,18 @@ pub(in crate::wasm) enum Shape {
 pub(in crate::wasm) struct Field {
     /// Its name, in kebab-case as in WIT.
     pub name: Box<str>,
-    /// Its type.
     pub shape: Shape,
 }
 
 /// A case of a variant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::wasm) struct Case {
-    /// Its name.
     pub name: Box<str>,
-    /// Its payload.
     pub payload: Option<Shape>,
 }
 
 impl Shape {
-    /// Takes a type out of wasmtime, and its parts off those that all types of its
-    /// component may have together.
+    /// Reads a type of wasmtime, and subtracts its parts from those that are `left` to its component.
     ///
     /// # Errors
     ///
@@ -102,8 +74,8 @@ impl Shape {
         }
     }
 
-    /// Takes types out of wasmtime that have names, as far as their values can travel
-    /// as JSON. Names are a help and not needed: past a bound there are no more.
+    /// Reads named types of wasmtime, those whose values can travel as JSON. Names are a help: past a bound
+    /// there are no more.
     pub(in crate::wasm) fn named<'t>(types: impl IntoIterator<Item = (&'t str, Type)>) -> Vec<Field> {
         let mut left = MAX_NAMED_NODES;
         let taken = types.into_iter().filter_map(|(name, ty)| {
@@ -134,24 +106,22 @@ impl Shape {
             Type::Char => Self::Char,
             Type::String => Self::String,
             Type::List(list) => Self::List(boxed(&list.ty(), nodes)?),
-            Type::Record(record) => Self::Record(
-                record
+            Type::Record(record) => {
+                let fields = record
                     .fields()
-                    .map(|field| Ok(Field { name: field.name.into(), shape: Self::take(&field.ty, nodes)? }))
-                    .collect::<Result<_, String>>()?,
-            ),
+                    .map(|field| Ok(Field { name: field.name.into(), shape: Self::take(&field.ty, nodes)? }));
+                Self::Record(fields.collect::<Result<_, String>>()?)
+            }
             Type::Tuple(tuple) => {
                 Self::Tuple(tuple.types().map(|ty| Self::take(&ty, nodes)).collect::<Result<_, _>>()?)
             }
-            Type::Variant(variant) => Self::Variant(
-                variant
-                    .cases()
-                    .map(|case| {
-                        let payload = case.ty.map(|ty| Self::take(&ty, nodes)).transpose()?;
-                        Ok(Case { name: case.name.into(), payload })
-                    })
-                    .collect::<Result<_, String>>()?,
-            ),
+            Type::Variant(variant) => {
+                let cases = variant.cases().map(|case| {
+                    let payload = case.ty.map(|ty| Self::take(&ty, nodes)).transpose()?;
+                    Ok(Case { name: case.name.into(), payload })
+                });
+                Self::Variant(cases.collect::<Result<_, String>>()?)
+            }
             Type::Enum(cases) => Self::Enum(cases.names().map(Into::into).collect()),
             Type::Option(option) => Self::Option(boxed(&option.ty(), nodes)?),
             Type::Result(result) => Self::Result {
@@ -164,16 +134,19 @@ impl Shape {
             Type::Stream(_) => return Err("it takes or returns a stream".into()),
             Type::ErrorContext => return Err("it takes or returns an error-context".into()),
             Type::Map(_) => return Err("it takes or returns a map".into()),
-            Type::FixedLengthList(_) => {
-                return Err("it takes or returns a list of fixed length".into());
-            }
+            Type::FixedLengthList(_) => return Err("it takes or returns a list of fixed length".into()),
         })
     }
 
-    /// The type as WIT would write it, cut short for messages: records and the
-    /// like inside each other are `record {…}`. [`Display`](fmt::Display) gives all of it.
+    /// The type in WIT, cut short for messages: records and the like inside each other are `record {…}`.
+    /// [`Display`](fmt::Display) gives all of it.
     pub(in crate::wasm) fn name(&self) -> String {
-        Name { shape: self, depth: 1, parts: 6 }.to_string()
+        Name { shape: self, depth: 1, parts: 6, named: &|_| None }.to_string()
+    }
+
+    /// The type in WIT, with the names that `named` knows for it or its parts.
+    pub(in crate::wasm) fn name_with(&self, named: &dyn Fn(&Shape) -> Option<String>) -> String {
+        Name { shape: self, depth: usize::MAX, parts: usize::MAX, named }.to_string()
     }
 
     /// Whether a value may be left out.
@@ -184,7 +157,7 @@ impl Shape {
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Name { shape: self, depth: usize::MAX, parts: usize::MAX }.fmt(f)
+        Name { shape: self, depth: usize::MAX, parts: usize::MAX, named: &|_| None }.fmt(f)
     }
 }
 
@@ -193,14 +166,15 @@ struct Name<'a> {
     shape: &'a Shape,
     depth: usize,
     parts: usize,
+    named: &'a dyn Fn(&Shape) -> Option<String>,
 }
 
 impl Name<'_> {
-    fn inner<'a>(&self, shape: &'a Shape) -> Name<'a> {
-        Name { shape, depth: self.depth, parts: self.parts }
+    fn inner<'a>(&'a self, shape: &'a Shape) -> Name<'a> {
+        Name { shape, depth: self.depth, parts: self.parts, named: self.named }
     }
 
-    fn part<'a>(&self, shape: &'a Shape) -> Name<'a> {
+    fn part<'a>(&'a self, shape: &'a Shape) -> Name<'a> {
         Name { depth: self.depth.saturating_sub(1), ..self.inner(shape) }
     }
 
@@ -232,6 +206,9 @@ impl Name<'_> {
 
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(name) = (self.named)(self.shape) {
+            return f.write_str(&name);
+        }
         match self.shape {
             Shape::Bool => f.write_str("bool"),
             Shape::S8 => f.write_str("s8"),
@@ -260,9 +237,7 @@ impl fmt::Display for Name<'_> {
                 (None, None) => f.write_str("result"),
                 (Some(ok), None) => write!(f, "result<{}>", self.inner(ok)),
                 (None, Some(err)) => write!(f, "result<_, {}>", self.inner(err)),
-                (Some(ok), Some(err)) => {
-                    write!(f, "result<{}, {}>", self.inner(ok), self.inner(err))
-                }
+                (Some(ok), Some(err)) => write!(f, "result<{}, {}>", self.inner(ok), self.inner(err)),
             },
             Shape::Record(fields) => self.braces(f, "record", fields, |f, field| {
                 write!(f, "{}: {}", field.name, self.part(&field.shape))
@@ -277,12 +252,12 @@ impl fmt::Display for Name<'_> {
     }
 }
 
-/// Whether the type that an importer wants is the type that an exporter has.
+/// Checks that an imported type is the exported one.
 ///
 /// # Errors
 ///
-/// Where they differ: ``[].x: imported as f64, exported as f32``, a path that
-/// follows the name of whatever was compared.
+/// Where they differ, as a path to write behind the name of what was compared: ``[].x: imported as f64,
+/// exported as f32``.
 pub(in crate::wasm) fn same_shape(imported: &Shape, exported: &Shape) -> Result<(), String> {
     let mut path = String::new();
     compare(imported, exported, &mut path).map_err(|difference| format!("{path}: {difference}"))

@@ -1,15 +1,15 @@
 //! JSON text to the arguments of a function.
 
-use std::borrow::Cow;
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use wasmtime::component::Val;
 
-use super::{Context, Field, Seed, VALUES_BYTES, ValueError, count_rest, read_members, same_name};
+use super::{Context, Field, Seed, VALUES_BYTES, ValueError, count_rest, kind_of, read_members, same_name};
 
 /// Reads the arguments of a function: a JSON array by position or an object by
 /// parameter name, in which an `option` parameter may be left out (in the array:
@@ -47,41 +47,16 @@ pub(in crate::wasm) fn normalise_arguments(text: &str, parameters: &[Field]) -> 
         padded.push(']');
         return Ok(padded.into());
     }
-    let members: Members<'_> = serde_json::from_str(text)
+    let members: HashMap<String, &RawValue> = serde_json::from_str(text)
         .map_err(|error| ValueError::misfit(format!("the arguments are not JSON: {error}")))?;
     let mut array = String::with_capacity(text.len());
     for (index, parameter) in parameters.iter().enumerate() {
         array.push(if index == 0 { '[' } else { ',' });
-        let value = members.0.iter().find(|(key, _)| same_name(key, &parameter.name));
+        let value = members.iter().find(|(key, _)| same_name(key, &parameter.name));
         array.push_str(value.map_or("null", |(_, raw)| raw.get()));
     }
     array.push_str(if parameters.is_empty() { "[]" } else { "]" });
     Ok(array.into())
-}
-
-/// The members of an object in order, each value as its text.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de> serde::Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MembersVisitor;
-        impl<'de> Visitor<'de> for MembersVisitor {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(MembersVisitor)
-    }
 }
 
 /// Arguments as they were read.
@@ -108,7 +83,15 @@ fn read_arguments_within(
     let arguments = Arguments { parameters, context: &context, build };
     let result = (&mut deserializer).deserialize_any(arguments);
     let result = result.and_then(|values| deserializer.end().map(|()| values));
-    result.map_err(|error| context.into_error(&error, "the arguments"))
+    result.map_err(|error| {
+        // JSON that is neither an array nor an object.
+        if error.is_data() && context.failure.borrow().is_none() {
+            let found = kind_of(text.trim_ascii_start());
+            let expected = "expected the arguments as an array or an object";
+            return ValueError::misfit(format!("{expected}, found {found}; {}", known(parameters)));
+        }
+        context.into_error(&error, "the arguments")
+    })
 }
 
 /// Reads the arguments of a function.
@@ -118,26 +101,14 @@ struct Arguments<'a> {
     build: bool,
 }
 
-impl Arguments<'_> {
-    fn mismatch<E: Error>(&self, found: &str) -> E {
-        self.context
-            .fail(format!("expected the arguments as an array or an object, found {found}; {}", self.known()))
-    }
-
-    /// The parameters, in words.
-    fn known(&self) -> String {
-        let mut parameters: Vec<Cow<'_, str>> = self
-            .parameters
-            .iter()
-            .take(10)
-            .map(|parameter| format!("{}: {}", parameter.name, parameter.shape.name()).into())
-            .collect();
-        match self.parameters.len() {
-            0 => return "the task has no parameters".to_owned(),
-            more @ 11.. => parameters.push(format!("and {} more", more - 10).into()),
-            _ => {}
-        }
-        format!("the parameters are ({})", parameters.join(", "))
+/// Lists the parameters, for messages.
+fn known(parameters: &[Field]) -> String {
+    let shown = parameters.iter().take(10);
+    let shown = shown.map(|parameter| format!("{}: {}", parameter.name, parameter.shape.name()));
+    let more = (parameters.len() > 10).then(|| format!("and {} more", parameters.len() - 10));
+    match &*shown.chain(more).collect::<Vec<_>>() {
+        [] => "the task has no parameters".to_owned(),
+        shown => format!("the parameters are ({})", shown.join(", ")),
     }
 }
 
@@ -146,30 +117,6 @@ impl<'de> Visitor<'de> for Arguments<'_> {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array or an object")
-    }
-
-    fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
-        Err(self.mismatch("boolean"))
-    }
-
-    fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
-        Err(self.mismatch("number"))
-    }
-
-    fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
-        Err(self.mismatch("number"))
-    }
-
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
-        Err(self.mismatch("number"))
-    }
-
-    fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
-        Err(self.mismatch("string"))
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-        Err(self.mismatch("null"))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
@@ -189,7 +136,8 @@ impl<'de> Visitor<'de> for Arguments<'_> {
                 1 => "1 argument".to_owned(),
                 count => format!("{count} arguments"),
             };
-            return Err(self.context.fail(format!("expected {expected}, found {given}; {}", self.known())));
+            let known = known(self.parameters);
+            return Err(self.context.fail(format!("expected {expected}, found {given}; {known}")));
         }
         values.extend(missing.iter().map(|_| Val::Option(None)));
         Ok(ReadArguments { values, elements: Some(given) })
