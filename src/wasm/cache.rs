@@ -1,16 +1,16 @@
-//! Compiled code, kept on disk.
+//! The cache of compiled code on disk.
 //!
-//! Compiling a component takes from a tenth of a second to a quarter of a minute;
-//! loading what was compiled takes a millisecond. Compiled code is machine code
-//! that is run without further checks, so what is loaded must be what was
-//! stored: the directory belongs to us alone, and every file carries a checksum.
+//! Compiling a component takes from a tenth of a second to a quarter of a minute, loading compiled code a
+//! millisecond. Compiled code runs without further checks, so what is loaded must be what was stored: the
+//! directory belongs to us alone, and every file carries a checksum.
 //!
-//! The cache only ever saves time. Whatever is wrong with it is a warning.
+//! The cache only saves time: whatever is wrong with it is a warning.
 
 use std::ffi::OsStr;
+use std::fmt::Display;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::{Hash, Hasher};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,9 +25,9 @@ use super::compile::{self, CompileError, Compiler};
 use super::sealed::{HEADER, seal, unseal};
 use crate::model::{ComponentDigest, Interrupt};
 
-/// How files of compiled code end.
+/// The extension of files of compiled code.
 const EXTENSION: &str = "compiled";
-/// How files end that are still being written.
+/// The extension of files that are still being written.
 const TEMPORARY: &str = "tmp";
 /// The most bytes that the files take together.
 const MAX_BYTES: u64 = 4 << 30;
@@ -46,11 +46,8 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    /// Keeps compiled code in `directory`, which is created if need be, or
-    /// nowhere.
-    ///
-    /// A directory that others could write to is not used: they could make us
-    /// run any code.
+    /// Keeps compiled code in `directory`, which is created if need be, or nowhere. A directory that others
+    /// can write to is not used: they could make us run any code.
     pub(super) fn new(directory: Option<&Path>, compiler: Compiler) -> Self {
         Self::with_bound(directory, compiler, MAX_BYTES)
     }
@@ -76,9 +73,8 @@ impl Cache {
         self.compiler.max_component_bytes()
     }
 
-    /// The compiled form of a component: what was kept, or else compiled now
-    /// and kept. `fuel` says whether `engine` counts it; `interrupt` ends the wait for
-    /// whoever compiles.
+    /// Loads the compiled code of a component, or compiles it now and keeps it. `fuel` says whether `engine`
+    /// counts fuel; `interrupt` ends the wait for the compiler.
     ///
     /// # Errors
     ///
@@ -99,32 +95,27 @@ impl Cache {
         if let Some(component) = path.as_deref().and_then(|path| kept(engine, path)) {
             return Ok(component);
         }
-        let mut draft = match self.directory.as_deref() {
-            None => Draft::in_memory()?,
-            Some(directory) => match Draft::in_directory(directory) {
-                Ok(draft) => draft,
-                Err(error) => {
-                    warn!("can't keep compiled code in `{}`: {error}", directory.display());
-                    Draft::in_memory()?
-                }
-            },
+        let not_kept = |path: &Path, error: &dyn Display| {
+            warn!("can't keep compiled code in `{}`: {error}", path.display());
         };
+        let draft = self.directory.as_deref().and_then(|directory| {
+            Draft::in_directory(directory).inspect_err(|error| not_kept(directory, error)).ok()
+        });
+        let mut draft = draft.map_or_else(Draft::in_memory, Ok)?;
         let mut made = self.compile(engine, fuel, bytes, &draft, interrupt);
         if let Err(CompileError::Unwritten(error)) = &made
             && let Some(path) = &draft.path
         {
-            warn!("can't keep compiled code in `{}`: {error}", path.display());
+            not_kept(path, error);
             draft = Draft::in_memory()?;
             made = self.compile(engine, fuel, bytes, &draft, interrupt);
         }
         made?;
         let component = draft.load(engine)?;
-        if let (Some(path), Some(directory)) = (&path, &self.directory)
-            && draft.path.is_some()
-        {
+        if let (Some(path), Some(directory), Some(_)) = (&path, &self.directory, &draft.path) {
             match draft.keep(path) {
                 Ok(()) => self.tidy(directory, path),
-                Err(error) => warn!("can't keep compiled code in `{}`: {error}", path.display()),
+                Err(error) => not_kept(path, &error),
             }
         }
         Ok(component)
@@ -147,21 +138,16 @@ impl Cache {
         }
     }
 
-    /// Removes what was used longest ago until the rest is within the bound,
-    /// and what other processes began to write and never finished. Never
-    /// removes `newest`, which was written just now.
+    /// Removes the files that were used longest ago until the rest is within the bound, and drafts that other
+    /// processes have given up. Never removes `newest`, which was written just now.
     fn tidy(&self, directory: &Path, newest: &Path) {
-        let Ok(entries) = fs::read_dir(directory) else {
-            return;
-        };
+        let Ok(entries) = fs::read_dir(directory) else { return };
         let now = SystemTime::now();
         let mut files = Vec::new();
         for entry in entries.flatten() {
             let path = entry.path();
             // Another process may remove it at the same time; then it is gone.
-            let Ok(metadata) = entry.metadata() else {
-                continue;
-            };
+            let Ok(metadata) = entry.metadata() else { continue };
             let used = metadata.modified().unwrap_or(now);
             if !metadata.is_file() {
                 continue;
@@ -189,11 +175,10 @@ impl Cache {
     }
 }
 
-/// The name of a file: everything that its content depends on, hashed.
+/// The name of a file: a hash of everything that its content depends on.
 fn key(engine: &Engine, digest: &ComponentDigest) -> blake3::Hash {
-    // `Hash` by itself makes no promise from one process to the next; with a
-    // hasher that is the same everywhere it does well enough, and a difference
-    // would only mean compiling again.
+    // `Hash` promises nothing from one process to the next; with a hasher that is the same everywhere it does
+    // well enough, and a difference would only mean compiling again.
     struct Stable(blake3::Hasher);
     impl Hasher for Stable {
         fn finish(&self) -> u64 {
@@ -207,14 +192,13 @@ fn key(engine: &Engine, digest: &ComponentDigest) -> blake3::Hash {
     }
     let mut stable = Stable(blake3::Hasher::new());
     digest.as_bytes().hash(&mut stable);
-    // Covers the version of wasmtime, the target and every setting that
-    // compiled code depends on.
+    // Covers the version of wasmtime, the target and every setting that compiled code depends on.
     engine.precompile_compatibility_hash().hash(&mut stable);
     stable.0.finalize()
 }
 
-/// Makes the directory and returns its path without links, which others could
-/// point elsewhere; or says why the one that is there can't be trusted.
+/// Makes the directory and returns its path without links, which others could point elsewhere. The error says
+/// why the directory can't be trusted.
 fn prepare(directory: &Path) -> io::Result<PathBuf> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let directory = directory.canonicalize()?;
@@ -236,67 +220,56 @@ fn is_ours(metadata: &fs::Metadata) -> bool {
     metadata.uid() == rustix::process::geteuid().as_raw()
 }
 
-/// Why a file could not be used.
-enum Damage {
-    /// The system would not read it.
-    Io(io::Error),
-    /// It is not what was written.
-    Content(&'static str),
-}
-
 /// Loads the component whose code is in a file, if it is there and can be used.
 fn kept(engine: &Engine, path: &Path) -> Option<Component> {
     match read(path) {
-        Ok(Some(code)) => match deserialize(engine, &code) {
+        Ok(code) => match deserialize(engine, &code) {
             Ok(component) => {
                 touch(path);
                 return Some(component);
             }
             Err(error) => discard(path, &format!("{error:#}")),
         },
-        Ok(None) => {}
-        Err(Damage::Content(reason)) => discard(path, reason),
-        Err(Damage::Io(error)) => warn!("can't read compiled code from `{}`: {error}", path.display()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => discard(path, &error.to_string()),
+        Err(error) => warn!("can't read compiled code from `{}`: {error}", path.display()),
     }
     None
 }
 
 /// Loads code that [`read`] or [`whole`] found to be as it was written.
 fn deserialize(engine: &Engine, sealed: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: `deserialize` trusts its bytes to be what `precompile_component` of
-    // the same version and settings gave. They are: the checksum says that the
-    // file is whole and unchanged since we, or a child of ours that nobody else
-    // can reach, wrote it; it lies in memory of ours, or in a directory that
-    // nobody else can write to, under a name that is drawn from the version, the
-    // settings and the component.
+    // SAFETY: `deserialize` trusts its bytes to be what `precompile_component` of the same version and settings
+    // gave. They are: the checksum says that the file is whole and unchanged since we, or a child of ours that
+    // nobody else can reach, wrote it; it lies in memory of ours, or in a directory that nobody else can write
+    // to, under a name that is drawn from the version, the settings and the component.
     unsafe { Component::deserialize(engine, &sealed[HEADER..]) }
 }
 
-/// The whole file, header included, if it exists and is as it was written.
-fn read(path: &Path) -> Result<Option<Vec<u8>>, Damage> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Damage::Io(error)),
-    };
+/// Reads a whole file, header included.
+///
+/// # Errors
+///
+/// `InvalidData` if it is not as it was written, or another user wrote it.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
     // Left by someone while the directory was open to others.
     if !file.metadata().is_ok_and(|metadata| is_ours(&metadata)) {
-        return Err(Damage::Content("it belongs to another user"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it belongs to another user"));
     }
-    whole(&mut file).map(Some)
+    whole(&mut file)
 }
 
-/// All of an open file, header included, if it is as it was written.
-fn whole(file: &mut File) -> Result<Vec<u8>, Damage> {
+/// Reads the whole of an open file, as [`read`] does.
+fn whole(file: &mut File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(Damage::Io)?;
-    unseal(&bytes).map_err(Damage::Content)?;
+    file.read_to_end(&mut bytes)?;
+    unseal(&bytes).map_err(|reason| io::Error::new(io::ErrorKind::InvalidData, reason))?;
     Ok(bytes)
 }
 
-/// A file that is being written, under a name of its own or none. It gets its
-/// real name only once it was read back: another process sees all of it or
-/// nothing. What gets no name is gone with it.
+/// A file that is being written, under a temporary name or none. It gets its real name only after it was read
+/// back: another process sees all of it or nothing. Without one it is gone with this value.
 ///
 /// Not synced: what a crash of the machine leaves behind fails its checksum.
 struct Draft {
@@ -306,12 +279,10 @@ struct Draft {
 
 impl Draft {
     fn in_memory() -> Result<Self, CompileError> {
-        match compile::in_memory("compiled") {
-            Ok(file) => Ok(Self { file, path: None }),
-            Err(error) => {
-                Err(CompileError::Failed(format!("there is no room for what is compiled: {error}")))
-            }
-        }
+        let file = compile::in_memory("compiled").map_err(|error| {
+            CompileError::Failed(format!("there is no room for what is compiled: {error}"))
+        })?;
+        Ok(Self { file, path: None })
     }
 
     fn in_directory(directory: &Path) -> io::Result<Self> {
@@ -324,26 +295,20 @@ impl Draft {
         Ok(Self { file, path: Some(path) })
     }
 
-    /// The component whose code was written.
+    /// Loads the component whose code was written.
     fn load(&mut self, engine: &Engine) -> Result<Component, CompileError> {
-        let code = self.file.seek(SeekFrom::Start(0)).map_err(Damage::Io).and_then(|_| whole(&mut self.file));
-        let code = code.map_err(|damage| {
-            let reason = match damage {
-                Damage::Io(error) => error.to_string(),
-                Damage::Content(reason) => reason.to_owned(),
-            };
-            CompileError::Failed(format!("what the compiler wrote can't be used: {reason}"))
+        let code = self.file.rewind().and_then(|()| whole(&mut self.file)).map_err(|error| {
+            CompileError::Failed(format!("what the compiler wrote can't be used: {error}"))
         })?;
         deserialize(engine, &code).map_err(|error| {
             let reason = format!("{error:#}");
-            // wasmtime has no type for this one: the component is right, but
-            // there is no room for it.
-            match reason.contains("pooling allocator") {
-                true => {
-                    CompileError::Refused(format!("it needs more than an instance may have here: {reason}"))
-                }
-                false => CompileError::Failed(format!("what the compiler made can't be loaded: {reason}")),
+            // wasmtime has no type for this one: the component is right, but there is no room for it.
+            if reason.contains("pooling allocator") {
+                return CompileError::Refused(format!(
+                    "it needs more than an instance may have here: {reason}"
+                ));
             }
+            CompileError::Failed(format!("what the compiler made can't be loaded: {reason}"))
         })
     }
 
@@ -364,7 +329,7 @@ impl Drop for Draft {
     }
 }
 
-/// Notes that a file was used now. Its age is only for [`Cache::tidy`].
+/// Notes that a file was used now, for [`Cache::tidy`].
 fn touch(path: &Path) {
     let touched =
         OpenOptions::new().append(true).open(path).and_then(|file| file.set_modified(SystemTime::now()));
@@ -471,7 +436,7 @@ mod tests {
         load(&cache, &engine, &component);
         let file = files(directory.path()).remove(0);
         let good = fs::read(&file).unwrap();
-        assert!(read(&file).is_ok_and(|bytes| bytes.is_some()));
+        assert!(read(&file).is_ok());
 
         let mut damaged: Vec<Vec<u8>> = Vec::new();
         // Every bit of the header, and a bit in every region of the body.
@@ -487,14 +452,14 @@ mod tests {
         damaged.push([&*good, b"x"].concat());
         for bytes in &damaged {
             fs::write(&file, bytes).unwrap();
-            assert!(matches!(read(&file), Err(Damage::Content(_))));
+            assert!(read(&file).is_err_and(|error| error.kind() == io::ErrorKind::InvalidData));
         }
         // The rest of the way for some of them.
         for bytes in damaged.iter().step_by(29) {
             fs::write(&file, bytes).unwrap();
             load(&cache, &engine, &component);
             assert_eq!(fs::read(&file).unwrap().len(), good.len(), "written anew");
-            assert!(read(&file).is_ok_and(|bytes| bytes.is_some()));
+            assert!(read(&file).is_ok());
         }
     }
 
@@ -506,7 +471,9 @@ mod tests {
         load(&cache, &engine, &small("f"));
         let file = files(directory.path()).remove(0);
         if std::os::unix::fs::chown(&file, Some(12_345), None).is_ok() {
-            assert!(matches!(read(&file), Err(Damage::Content("it belongs to another user"))));
+            let error = read(&file).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+            assert_eq!(error.to_string(), "it belongs to another user");
             load(&cache, &engine, &small("f"));
             assert!(is_ours(&fs::metadata(&file).unwrap()));
         }
@@ -624,7 +591,7 @@ mod tests {
         });
         load(&new(Some(directory.path())), &Engine::default(), &component);
         let [file] = &*files(directory.path()) else { panic!() };
-        assert!(read(file).is_ok_and(|bytes| bytes.is_some()));
+        assert!(read(file).is_ok());
     }
 
     #[test]

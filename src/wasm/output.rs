@@ -1,9 +1,8 @@
-//! The output of a guest: standard output, standard error and log lines, bounded,
-//! with everything that a terminal could obey made harmless.
+//! The output of a guest: standard output, standard error and log messages, bounded, without secrets and
+//! terminal controls.
 
-use std::pin::Pin;
+use std::borrow::Cow;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -14,25 +13,21 @@ use super::control::GuestControl;
 use super::scrub::Scrubber;
 use crate::model::{Clock, Failure, LogEntry, LogStream, is_terminal_control};
 
-/// Output is handed over when this much has gathered, or when the guest waits or
-/// ends.
+/// Output is handed over when this much has gathered, and when the guest waits or ends.
 const HAND_OVER_BYTES: usize = 16 << 10;
 
-/// The bytes that an entry takes besides its text, about: a guest that logs nothing, very
-/// often, must not fill the store either.
+/// The bytes that an entry takes besides its text, about: many empty messages must not fill the store either.
 const ENTRY_BYTES: usize = 64;
 
 /// One write is accepted up to this size; guests loop over larger ones.
 const WRITE_BYTES: usize = 1 << 20;
 
-/// Takes what is handed over.
+/// Receives the entries that are handed over.
 pub(super) type Sink = Box<dyn Fn(Vec<LogEntry>) + Send + Sync>;
 
-/// Gathers what one guest writes.
+/// Gathers the output of one guest.
 #[derive(Clone)]
-pub(super) struct GuestOutput {
-    inner: Arc<Mutex<Inner>>,
-}
+pub(super) struct GuestOutput(Arc<Mutex<Inner>>);
 
 struct Inner {
     clock: Arc<dyn Clock>,
@@ -46,13 +41,11 @@ struct Inner {
     entries: usize,
     dropped: u64,
     scrubber: Option<Arc<Scrubber>>,
-    /// Text that may be the beginning of a secret whose rest has not been written yet, per
-    /// stream.
+    /// Per stream, text that may be the beginning of a secret whose rest has not been written yet.
     held: [Vec<u8>; 2],
     pending: Vec<LogEntry>,
     pending_bytes: usize,
-    /// The beginning of a character whose rest has not been written yet, per
-    /// stream.
+    /// Per stream, the beginning of a character whose rest has not been written yet.
     partial: [Vec<u8>; 2],
     /// The end of standard error, for the message of a panic.
     last_error: String,
@@ -67,9 +60,8 @@ struct Value {
 }
 
 impl GuestOutput {
-    /// Keeps at most `log_bytes`; hands them to `sink`. With `value_bytes`,
-    /// standard output is the task's value instead of a log, of at most so many
-    /// bytes.
+    /// Keeps at most `log_bytes`, and hands them to `sink`. With `value_bytes`, standard output is the task's
+    /// value instead of a log, of at most so many bytes.
     pub(super) fn new(
         clock: Arc<dyn Clock>,
         control: Arc<GuestControl>,
@@ -80,61 +72,56 @@ impl GuestOutput {
         sink: Sink,
     ) -> Self {
         let to_usize = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
-        Self {
-            inner: Arc::new(Mutex::new(Inner {
-                clock,
-                control,
-                sink,
-                attempt,
-                room: to_usize(log_bytes),
-                entries: to_usize(log_bytes) / ENTRY_BYTES + 1,
-                dropped: 0,
-                scrubber,
-                held: [Vec::new(), Vec::new()],
-                pending: Vec::new(),
-                pending_bytes: 0,
-                partial: [Vec::new(), Vec::new()],
-                last_error: String::new(),
-                value: value_bytes.map(|limit| Value {
-                    bytes: Vec::new(),
-                    limit: to_usize(limit),
-                    is_over: false,
-                }),
-            })),
-        }
+        let value = |limit| Value { bytes: Vec::new(), limit: to_usize(limit), is_over: false };
+        Self(Arc::new(Mutex::new(Inner {
+            clock,
+            control,
+            sink,
+            attempt,
+            room: to_usize(log_bytes),
+            entries: to_usize(log_bytes) / ENTRY_BYTES + 1,
+            dropped: 0,
+            scrubber,
+            held: Default::default(),
+            pending: Vec::new(),
+            pending_bytes: 0,
+            partial: Default::default(),
+            last_error: String::new(),
+            value: value_bytes.map(value),
+        })))
     }
 
-    /// The standard stream to give to the guest.
+    /// Makes a standard stream for the guest.
     pub(super) fn stream(&self, stream: LogStream) -> OutputPipe {
         OutputPipe { output: self.clone(), stream }
     }
 
     /// Keeps one log message.
     pub(super) fn log(&self, level: &'static str, message: &str) {
-        let mut inner = self.inner.lock();
+        let mut inner = self.0.lock();
         inner.control.meter().log.add(message.len() as u64);
         let message = inner.scrub(message);
         inner.keep(LogStream::Log, Some(level), &message);
     }
 
-    /// Keeps a line of the runner's own about the guest, and returns it as it is kept.
-    /// There are few, so they do not count against the limit.
+    /// Keeps a line of the runner about the guest, and returns it as it is kept. These lines are few and do
+    /// not count against the limit.
     pub(super) fn note(&self, text: String) -> String {
-        let mut inner = self.inner.lock();
+        let mut inner = self.0.lock();
         let text = inner.scrub(&text).into_owned();
         let entry = inner.entry(LogStream::Runner, None, text.clone());
         inner.pending.push(entry);
         text
     }
 
-    /// Hands over what has gathered. Cheap if that's nothing.
+    /// Hands over the gathered output. Cheap if there is none.
     pub(super) fn hand_over(&self) {
-        self.inner.lock().hand_over();
+        self.0.lock().hand_over();
     }
 
     /// Hands over everything, with a note about what was dropped.
     pub(super) fn finish(&self) {
-        let mut inner = self.inner.lock();
+        let mut inner = self.0.lock();
         for (index, stream) in [LogStream::Stdout, LogStream::Stderr].into_iter().enumerate() {
             let mut held = std::mem::take(&mut inner.held[index]);
             if let Some(scrubber) = inner.scrubber.as_ref().filter(|_| !held.is_empty()) {
@@ -146,41 +133,36 @@ impl GuestOutput {
                 inner.keep(stream, None, "\u{fffd}");
             }
         }
-        if inner.dropped > 0 {
-            let note =
-                format!("{} more bytes were dropped: the limit of kept output was reached", inner.dropped);
-            inner.dropped = 0;
+        let dropped = std::mem::take(&mut inner.dropped);
+        if dropped > 0 {
+            let note = format!("{dropped} more bytes were dropped: the limit of kept output was reached");
             let entry = inner.entry(LogStream::Runner, None, note);
             inner.pending.push(entry);
         }
         inner.hand_over();
     }
 
-    /// A text without secrets.
+    /// Removes secrets from a text.
     pub(super) fn scrub(&self, text: &str) -> String {
-        self.inner.lock().scrub(text).into_owned()
+        self.0.lock().scrub(text).into_owned()
     }
 
-    /// A failure without secrets in its message. The error that a task returned is its
-    /// value and stays as it is.
-    pub(super) fn scrub_failure(&self, failure: Failure) -> Failure {
-        let inner = self.inner.lock();
-        match &inner.scrubber {
-            Some(scrubber) => Failure { message: scrubber.scrub_cut(&failure.message), ..failure },
-            None => failure,
+    /// Removes secrets from the message of a failure. An error that a task returned is its value, and stays.
+    pub(super) fn scrub_failure(&self, mut failure: Failure) -> Failure {
+        if let Some(scrubber) = &self.0.lock().scrubber {
+            failure.message = scrubber.scrub_cut(&failure.message);
         }
+        failure
     }
 
-    /// The end of standard error: what a panic said.
+    /// The end of standard error: the message of a panic.
     pub(super) fn last_error(&self) -> String {
-        self.inner.lock().last_error.trim().to_owned()
+        self.0.lock().last_error.trim().to_owned()
     }
 
-    /// Standard output as the command's value; `Err` with the limit if there was
-    /// more.
+    /// Takes standard output as the value of a command; `Err` with the limit if there was more.
     pub(super) fn take_value(&self) -> Result<String, usize> {
-        let mut inner = self.inner.lock();
-        let Some(value) = inner.value.take() else { return Ok(String::new()) };
+        let Some(value) = self.0.lock().value.take() else { return Ok(String::new()) };
         if value.is_over {
             return Err(value.limit);
         }
@@ -209,21 +191,20 @@ impl Inner {
             self.dropped += bytes.len() as u64;
             return;
         }
-        let Some(scrubber) = &self.scrubber else {
-            return self.write_scrubbed(stream, bytes.to_vec());
-        };
+        let Some(scrubber) = &self.scrubber else { return self.write_scrubbed(stream, bytes.to_vec()) };
         self.held[index].extend_from_slice(bytes);
         let scrubbed = scrubber.pass(&mut self.held[index], false);
         self.write_scrubbed(stream, scrubbed);
     }
 
-    /// Keeps what a guest wrote, without secrets.
+    /// Keeps written bytes, from which secrets were removed.
     fn write_scrubbed(&mut self, stream: LogStream, bytes: Vec<u8>) {
         let index = usize::from(stream == LogStream::Stderr);
         let mut all = std::mem::take(&mut self.partial[index]);
-        match all.is_empty() {
-            true => all = bytes,
-            false => all.extend_from_slice(&bytes),
+        if all.is_empty() {
+            all = bytes
+        } else {
+            all.extend(bytes)
         }
         // A character may be split between two writes: its beginning waits.
         let complete = all.len() - incomplete_suffix(&all);
@@ -240,7 +221,7 @@ impl Inner {
         self.keep(stream, None, &text);
     }
 
-    fn scrub<'t>(&self, text: &'t str) -> std::borrow::Cow<'t, str> {
+    fn scrub<'t>(&self, text: &'t str) -> Cow<'t, str> {
         self.scrubber.as_ref().map_or(text.into(), |scrubber| scrubber.scrub(text))
     }
 
@@ -258,10 +239,7 @@ impl Inner {
         let kept = text.floor_char_boundary(text.len().min(self.room));
         let is_full = self.room == 0;
         self.dropped += (text.len() - kept) as u64;
-        self.room -= kept;
-        if kept < text.len() {
-            self.room = 0;
-        }
+        self.room = if kept < text.len() { 0 } else { self.room - kept };
         let is_message = level.is_some();
         if is_message && is_full && text.is_empty() {
             // An empty line is a line.
@@ -310,22 +288,19 @@ fn incomplete_suffix(bytes: &[u8]) -> usize {
     0
 }
 
-/// The text with control characters replaced by pictures of them, so that
-/// showing it can't move a cursor, change a title or hide a line. Line feeds and
-/// tabs stay.
-pub(super) fn harmless(text: &str) -> std::borrow::Cow<'_, str> {
+/// Replaces control characters by pictures of them, so that showing a text can't move a cursor, change a title
+/// or hide a line. Line feeds and tabs stay.
+pub(super) fn harmless(text: &str) -> Cow<'_, str> {
     if !text.contains(is_terminal_control) {
         return text.into();
     }
-    text.chars()
-        .map(|c| match c {
-            c if !is_terminal_control(c) => c,
-            '\u{7f}' => '\u{2421}',
-            '\0'..='\u{1f}' => char::from_u32(0x2400 + c as u32).unwrap_or('\u{fffd}'),
-            _ => '\u{fffd}',
-        })
-        .collect::<String>()
-        .into()
+    let picture = |c| match c {
+        c if !is_terminal_control(c) => c,
+        '\u{7f}' => '\u{2421}',
+        '\0'..='\u{1f}' => char::from_u32(0x2400 + c as u32).unwrap_or('\u{fffd}'),
+        _ => '\u{fffd}',
+    };
+    text.chars().map(picture).collect::<String>().into()
 }
 
 /// A standard stream of a guest.
@@ -342,7 +317,8 @@ impl IsTerminal for OutputPipe {
 
 impl StdoutStream for OutputPipe {
     fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
-        Box::new(Self { output: self.output.clone(), stream: self.stream })
+        // Only WASI 0.3 asks for it, which is not linked.
+        Box::new(tokio::io::sink())
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
@@ -350,24 +326,9 @@ impl StdoutStream for OutputPipe {
     }
 }
 
-impl tokio::io::AsyncWrite for OutputPipe {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        self.output.inner.lock().write(self.stream, bytes);
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
 impl OutputStream for OutputPipe {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.output.inner.lock().write(self.stream, &bytes);
+        self.output.0.lock().write(self.stream, &bytes);
         Ok(())
     }
 
@@ -402,7 +363,7 @@ mod tests {
     }
 
     fn write(output: &GuestOutput, stream: LogStream, bytes: &[u8]) {
-        output.inner.lock().write(stream, bytes);
+        output.0.lock().write(stream, bytes);
     }
 
     fn texts(entries: &Entries) -> Vec<(LogStream, String)> {
