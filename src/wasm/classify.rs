@@ -1,11 +1,12 @@
 //! Recognises files that are given as components and are none.
 
-/// What kind of file the bytes of a component really are.
+use super::sections::is_cut_short;
+
+/// Checks that bytes look like a component, which may still be found invalid when it is compiled.
 ///
 /// # Errors
 ///
-/// Why they can't be a component, and what to do about it. A component may
-/// still be found invalid when it is compiled.
+/// What they are instead, with a hint.
 pub(super) fn classify(bytes: &[u8]) -> Result<(), String> {
     const WASM: &[u8] = b"\0asm";
     // The version, then the layer, each as 16 bits.
@@ -29,9 +30,10 @@ pub(super) fn classify(bytes: &[u8]) -> Result<(), String> {
     };
     match rest.first_chunk::<4>().map(<[u8; 4]>::as_slice) {
         None => truncated(),
-        Some(COMPONENT) => sections_are_whole(&rest[4..])
-            .then_some(())
-            .ok_or_else(|| "it is cut short: its last section is longer than the file".to_owned()),
+        Some(COMPONENT) if is_cut_short(bytes) => {
+            Err("it is cut short: its last section is longer than the file".to_owned())
+        }
+        Some(COMPONENT) => Ok(()),
         Some(MODULE) => Err("it is a core module, not a component: \
                              make a component of it with `wasm-tools component new`"
             .to_owned()),
@@ -39,35 +41,6 @@ pub(super) fn classify(bytes: &[u8]) -> Result<(), String> {
             Err("it is a component of a version that is not known; build it with newer tools".to_owned())
         }
     }
-}
-
-/// Whether the sections end where the bytes end. Everything else is left to the
-/// compiler, which also says where it fails.
-fn sections_are_whole(mut bytes: &[u8]) -> bool {
-    while let Some((_, rest)) = bytes.split_first() {
-        // The length of a section is a LEB128 number of 32 bits.
-        let mut length = 0u64;
-        let mut end = None;
-        for (index, byte) in rest.iter().take(5).enumerate() {
-            length |= u64::from(byte & 0x7f) << (7 * index);
-            if byte & 0x80 == 0 {
-                end = Some(index + 1);
-                break;
-            }
-        }
-        // Not a number at all, rather than cut off: for the compiler to say.
-        let Some(start) = end else {
-            return rest.len() >= 5;
-        };
-        let Ok(length) = usize::try_from(length) else {
-            return false;
-        };
-        match rest[start..].get(length..) {
-            Some(next) => bytes = next,
-            None => return false,
-        }
-    }
-    true
 }
 
 #[cfg(test)]

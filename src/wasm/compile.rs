@@ -1,25 +1,25 @@
 //! Compiles untrusted components in a child process with limits.
 //!
-//! wasmtime promises that what it compiled can't leave the sandbox; it does not
-//! promise that compiling takes any particular time or memory. So a child does
-//! it, which is this program itself. It gets the bytes of the component as its
-//! standard input, a file to write to as its standard output, and nothing else:
-//! no environment, no other descriptor. It limits itself, and gives up nearly all
-//! system calls, before it reads a byte, and dies with the thread that waits for it.
+//! wasmtime promises that compiled code can't leave the sandbox, and nothing about the time and memory that
+//! compiling takes. So a child does it, which is this program itself. It gets the bytes of the component as its
+//! standard input, a file to write to as its standard output, and nothing else: no environment, no other
+//! descriptor. It limits itself, and gives up nearly all system calls, before it reads a byte, and dies with the
+//! thread that waits for it.
 
 mod child;
 mod filter;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
@@ -27,19 +27,17 @@ use wasmtime::Engine;
 
 pub use child::{JobError, compile};
 
-use super::interrupt::event_of;
 use crate::model::Interrupt;
 
-/// The most bytes that are kept of what a child says.
+/// The most bytes that are kept of a child's standard error.
 const MAX_SAID: usize = 64 << 10;
 
-/// The way in which components are compiled.
+/// The compiler of components.
 #[derive(Debug, Clone)]
 pub enum Compiler {
-    /// By a child process.
+    /// A child process.
     Child(ChildCompiler),
-    /// By this process. Nothing bounds what it takes: only for components that are
-    /// trusted, as those of tests and benchmarks are.
+    /// This process, without limits: only for trusted components, as in tests and benchmarks.
     InProcess,
 }
 
@@ -50,6 +48,9 @@ pub struct ChildCompiler {
     command: Vec<OsString>,
     limits: CompileLimits,
 }
+
+/// The messages of the standard library, wasmtime and the system when an allocation fails.
+const OUT_OF_MEMORY: [&str; 3] = ["memory allocation of", "out of memory", "annot allocate memory"];
 
 /// The limits of compiling one component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,26 +80,21 @@ impl Default for CompileLimits {
     }
 }
 
-/// Why there is no compiled code.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The reason why there is no compiled code.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum CompileError {
-    /// The bytes are not a component that can be compiled, within the limits: the
-    /// same bytes will never do better. As a sentence about `it`.
+    /// The bytes can't be compiled within the limits, now or later. As a sentence about `it`.
+    #[error("{0}")]
     Refused(String),
-    /// This time it did not work.
+    /// Compiling failed this time.
+    #[error("{0}")]
     Failed(String),
-    /// It was made, and there was no room to write it.
+    /// There was no room to write the code.
+    #[error("{0}")]
     Unwritten(String),
 }
 
-impl std::fmt::Display for CompileError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (Self::Refused(message) | Self::Failed(message) | Self::Unwritten(message)) = self;
-        f.write_str(message)
-    }
-}
-
-/// The work of a child: everything that it needs but the bytes.
+/// The instructions of a child: everything that it needs but the bytes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Job {
@@ -114,15 +110,15 @@ struct Job {
 }
 
 impl Compiler {
-    /// The program that this is, which must understand `subcommand`, followed by a
-    /// job, as a call of [`compile`].
+    /// Compiles by this program, which must understand `subcommand`, followed by a job, as a call of
+    /// [`compile`].
     pub fn this_program(subcommand: &str, limits: CompileLimits) -> Self {
         // Not by its path, where another version may have been installed since.
         let command = vec!["/proc/self/exe".into(), subcommand.into()];
         Self::Child(ChildCompiler { command, limits })
     }
 
-    /// A program at a path, which must understand the same.
+    /// Compiles by the program at a path, which must understand the same.
     pub fn program(path: PathBuf, subcommand: &str, limits: CompileLimits) -> Self {
         Self::Child(ChildCompiler { command: vec![path.into(), subcommand.into()], limits })
     }
@@ -137,9 +133,8 @@ impl Compiler {
 }
 
 impl ChildCompiler {
-    /// Lets a child compile `bytes` for engines like `engine` and write its code
-    /// into `code`, where it is as [`super::sealed`] writes it. The child is killed if
-    /// `interrupt` is thrown first.
+    /// Lets a child compile `bytes` and write the code into the file `code`, in the form of
+    /// [`super::sealed`]. The child is killed if `interrupt` is thrown first.
     pub(super) fn compile(
         &self,
         fuel: bool,
@@ -162,10 +157,10 @@ impl ChildCompiler {
             polite,
         };
         let job = serde_json::to_string(&job).map_err(|error| CompileError::Failed(error.to_string()))?;
-        // A copy that nobody can change: what is compiled is what was hashed.
+        // A copy that nobody can change: the compiled bytes are the hashed ones.
         let input = in_memory("component").and_then(|mut file| {
             file.write_all(bytes)?;
-            file.seek(SeekFrom::Start(0))?;
+            file.rewind()?;
             Ok(file)
         });
         let input = input.map_err(failed("the component can't be handed to the compiler"))?;
@@ -200,10 +195,10 @@ impl ChildCompiler {
         }
     }
 
-    /// The error that the end of a child stands for.
+    /// Makes the error for the end of a child.
     fn verdict(&self, status: ExitStatus, said: &str) -> CompileError {
         let limits = &self.limits;
-        // As the command line tells an error.
+        // The command line puts the prefix before its errors.
         let message = || said.trim_end().trim_start_matches("error: ").to_owned();
         let signal = status.signal().map(|signal| (signal, Signal::from_named_raw(signal)));
         match (status.code(), signal) {
@@ -214,15 +209,10 @@ impl ChildCompiler {
             (_, Some((_, Some(Signal::XCPU)))) => {
                 self.over("takes more processor time than", &format!("{:?}", limits.cpu), "cpu")
             }
-            // What the standard library, wasmtime and the system say in turn.
-            _ if ["memory allocation of", "out of memory", "annot allocate memory"]
-                .iter()
-                .any(|text| said.contains(text)) =>
-            {
+            _ if OUT_OF_MEMORY.iter().any(|text| said.contains(text)) => {
                 self.over("takes more memory than", &size(limits.memory_bytes), "memory")
             }
-            // Limits end the process by themselves; the system's own shortage of
-            // memory does so too, and its other processes are right to be spared.
+            // The limits use other signals; the system itself does this when it runs out of memory.
             (_, Some((_, Some(Signal::KILL)))) => {
                 CompileError::Failed("the compiler was killed by somebody else".to_owned())
             }
@@ -230,7 +220,6 @@ impl ChildCompiler {
                 let reason = last_line(said);
                 CompileError::Refused(format!("the compiler died of it (signal {signal}{reason})"))
             }
-            // Of a child that could not even begin.
             (Some(child::UNWRITTEN), _) => CompileError::Unwritten(message()),
             (Some(child::NOT_BEGUN), _) => CompileError::Failed(message()),
             (code, _) => {
@@ -248,15 +237,14 @@ impl ChildCompiler {
     }
 }
 
-/// Waits until a child ends, or ends it.
+/// Waits until a child ends, or kills it at the deadline or the interrupt.
 fn wait(mut child: Child, deadline: Instant, interrupt: &OwnedFd) -> io::Result<(ExitStatus, String, End)> {
     let mut said = Vec::new();
     let listened = listen(&mut child, deadline, interrupt, &mut said);
     if !matches!(listened, Ok(End::Itself)) {
         let _ = child.kill();
     }
-    // It has closed its standard error, which it does not do before its end,
-    // or it was killed.
+    // It has closed its standard error, which it does only at its end, or it was killed.
     let status = child.wait()?;
     Ok((status, String::from_utf8_lossy(&said).into_owned(), listened?))
 }
@@ -294,28 +282,26 @@ fn listen(child: &mut Child, deadline: Instant, interrupt: &OwnedFd, said: &mut 
     }
 }
 
-/// How the wait for a child ended.
+/// The end of the wait for a child.
 enum End {
-    /// It ended by itself, or by a limit that the system enforces.
+    /// The child ended by itself, or by a limit that the system enforces.
     Itself,
     OutOfTime,
     Interrupted,
 }
 
-/// A file that has no name and lies in memory.
+/// Makes a file that has no name and lies in memory.
 pub(super) fn in_memory(what: &str) -> io::Result<File> {
     Ok(File::from(memfd_create(what, MemfdFlags::CLOEXEC)?))
 }
 
-/// The last thing that was said, for the end of a message.
+/// The last line of a child's standard error that says something, for the end of a message.
 fn last_line(said: &str) -> String {
-    match said.lines().rfind(|line| !line.trim().is_empty() && !line.starts_with("note:")) {
-        Some(line) => format!(": {}", line.trim()),
-        None => String::new(),
-    }
+    let line = said.lines().rfind(|line| !line.trim().is_empty() && !line.starts_with("note:"));
+    line.map(|line| format!(": {}", line.trim())).unwrap_or_default()
 }
 
-/// Bytes in the unit that they were probably written in.
+/// Writes a number of bytes in the largest unit that divides it.
 fn size(bytes: u64) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     match units.into_iter().find(|(bits, _)| bytes > 0 && bytes.trailing_zeros() >= *bits) {
@@ -329,4 +315,39 @@ pub(super) fn in_process(engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>, Compi
     engine
         .precompile_component(bytes)
         .map_err(|error| CompileError::Refused(format!("it is not a valid component: {error:#}")))
+}
+
+/// Makes a descriptor that is readable once `interrupt` is thrown.
+fn event_of(interrupt: &Interrupt) -> io::Result<Arc<OwnedFd>> {
+    let event = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
+    let signalled = Arc::clone(&event);
+    interrupt.on_throw(move || {
+        // Fails only after 2^64 times.
+        let _ = rustix::io::write(&signalled, &1u64.to_ne_bytes());
+    });
+    Ok(event)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_readable(event: &OwnedFd) -> bool {
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut [PollFd::new(event, PollFlags::IN)], Some(&at_once)).expect("it can be waited for") == 1
+    }
+
+    #[test]
+    fn whoever_waits_is_told_whether_before_or_after() {
+        let before = Interrupt::default();
+        let event = event_of(&before).expect("there are descriptors");
+        assert!(!before.is_thrown() && !is_readable(&event));
+        before.throw();
+        before.throw();
+        assert!(before.is_thrown() && is_readable(&event));
+
+        let after = Interrupt::default();
+        after.throw();
+        assert!(is_readable(&event_of(&after).expect("there are descriptors")));
+    }
 }

@@ -8,8 +8,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy};
 
-/// How often running guests look whether they must end: the grain of time limits
-/// and kills.
+/// The interval at which running guests check whether they must end: the grain of time limits and kills.
 pub(super) const TICK: Duration = Duration::from_millis(10);
 
 /// Stack that a guest's own frames may use. Beyond it the guest traps.
@@ -18,8 +17,8 @@ const WASM_STACK: usize = 512 << 10;
 /// The whole stack of a fiber: the guest's share and room for host calls.
 const FIBER_STACK: usize = 2 << 20;
 
-/// Pages that stay resident in a memory that goes back to the pool, so that the
-/// next small guest finds them there instead of asking the kernel.
+/// Bytes that stay resident in a memory and a table that go back to the pool, so that the next small guest
+/// does not ask the kernel for them.
 const KEEP_RESIDENT: usize = 1 << 20;
 const KEEP_TABLE_RESIDENT: usize = 64 << 10;
 
@@ -33,17 +32,14 @@ pub(super) const MAX_TABLES: u32 = 64;
 /// Tables that a live instance may have for each unit of its weight.
 pub(super) const TABLES_PER_WEIGHT: u32 = 4;
 
-/// Memory maps that a live guest costs: 2 for its stack in the pool, 4 for its
-/// memory once it runs (measured).
+/// Memory maps that a live guest costs: 2 for its stack in the pool, 4 for its memory once it runs (measured).
 const MAPS_PER_GUEST: usize = 6;
 
-/// Memory maps left to everything else: compiled code, threads, libraries,
-/// files.
+/// Memory maps left to everything else: compiled code, threads, libraries, files.
 const MAPS_RESERVED: usize = 5_000;
 
-/// The live instances that a system with so many memory maps per process
-/// (`vm.max_map_count`) can carry: a process that runs out of them aborts, so it
-/// must never get there.
+/// The live instances that a system with so many memory maps per process (`vm.max_map_count`) can carry: a
+/// process that runs out of maps aborts.
 pub fn live_for_maps(maps: usize) -> usize {
     (maps.saturating_sub(MAPS_RESERVED) / MAPS_PER_GUEST).max(1)
 }
@@ -54,11 +50,15 @@ pub fn maps_for_live(live: usize) -> usize {
 }
 
 /// Makes an engine whose pools hold `max_live` instances.
-pub(super) fn new_engine(max_live: usize, fuel: bool) -> wasmtime::Result<Engine> {
+///
+/// # Errors
+///
+/// The reason, as a sentence.
+pub(super) fn new_engine(max_live: usize, fuel: bool) -> Result<Engine, String> {
     let live = u32::try_from(max_live).unwrap_or(u32::MAX / 16);
     let mut pool = PoolingAllocationConfig::new();
-    // A guest with several memories or tables counts as several live ones, so
-    // these totals can't be exceeded; a little more is for those being dropped.
+    // A guest with several memories or tables counts as several live ones, so these totals can't be exceeded; a
+    // little more is for those being dropped.
     pool.total_component_instances(live)
         .total_core_instances(live.saturating_mul(32))
         .total_memories(live.saturating_add(64))
@@ -80,7 +80,7 @@ pub(super) fn new_engine(max_live: usize, fuel: bool) -> wasmtime::Result<Engine
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .max_wasm_stack(WASM_STACK)
         .async_stack_size(FIBER_STACK);
-    Engine::new(&config)
+    Engine::new(&config).map_err(|error| format!("the WebAssembly engine can't be made: {error:#}"))
 }
 
 /// Makes an engine that only compiles, for those that [`new_engine`] makes.
@@ -99,13 +99,13 @@ fn code_config(fuel: bool) -> Config {
     config
 }
 
-/// Advances the epoch of its engines while guests run, and sleeps while none
-/// does. Joined on drop.
+/// A thread that advances the epoch of its engines while guests run, and sleeps while none does. Joined on drop.
 pub(super) struct EpochTicker {
     shared: Arc<TickerState>,
     thread: Option<JoinHandle<()>>,
 }
 
+#[derive(Default)]
 struct TickerState {
     engines: Vec<Engine>,
     /// Guests that hold a slot now.
@@ -119,19 +119,13 @@ struct TickerState {
 impl EpochTicker {
     /// Starts the thread.
     pub(super) fn start(engines: Vec<Engine>) -> std::io::Result<Self> {
-        let shared = Arc::new(TickerState {
-            engines,
-            running: AtomicUsize::new(0),
-            stopping: AtomicBool::new(false),
-            asleep: Mutex::new(false),
-            wake: Condvar::new(),
-        });
+        let shared = Arc::new(TickerState { engines, ..TickerState::default() });
         let state = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("epoch".to_owned()).spawn(move || state.run())?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// A guest gets a slot, or gives it back.
+    /// Notes that a guest gets a slot, or gives it back.
     pub(super) fn guest_runs(&self, runs: bool) {
         if !runs {
             self.shared.running.fetch_sub(1, Ordering::AcqRel);
@@ -174,11 +168,5 @@ impl Drop for EpochTicker {
             // It does nothing that could panic.
             let _ = thread.join();
         }
-    }
-}
-
-impl std::fmt::Debug for EpochTicker {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EpochTicker").finish_non_exhaustive()
     }
 }

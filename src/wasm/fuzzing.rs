@@ -11,8 +11,7 @@ use crate::model::{ComponentDigest, Interrupt};
 use super::cache::Cache;
 use super::compile::Compiler;
 use super::engine::compiling_engine;
-use super::loaded::load_bytes;
-use super::names::Names;
+use super::loaded::{load_bytes, names_of};
 use super::sealed::{seal, unseal};
 use super::values::{Case, Field, Shape, to_json, value_from_json};
 
@@ -64,10 +63,8 @@ pub fn component(data: &[u8]) {
     let path = std::path::Path::new("fuzzed.wasm");
     match load_bytes(engine, false, "fuzzed", path, (ComponentDigest::of(data), data), &cache, &never) {
         Ok(loaded) => {
-            let exports = loaded.exports();
-            let names = exports.iter().map(|export| (export.id.clone(), export.version()));
-            let names = Names::new(names);
-            for export in exports {
+            let names = names_of([&loaded]);
+            for export in loaded.exports() {
                 assert_eq!(names.resolve(&export.id, None).ok(), Some(&export.id), "a task has its own name");
             }
         }

@@ -54,9 +54,7 @@ impl Library {
         cache_directory: Option<&Path>,
         compiler: Compiler,
     ) -> Result<Inspection, LoadError> {
-        let engine = new_engine(1, false).map_err(|error| {
-            load_error(name, path, format!("the WebAssembly engine can't be made: {error:#}"))
-        })?;
+        let engine = new_engine(1, false).map_err(|message| load_error(name, path, message))?;
         let cache = Cache::new(cache_directory, compiler);
         let loaded = load_one(&engine, false, name, path, None, &cache)?;
         let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());

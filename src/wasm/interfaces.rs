@@ -1,9 +1,8 @@
 //! The interfaces that components export tasks from, as WIT text, so that others can
 //! import them.
 //!
-//! An interface is written so that it stands alone: types that it has from elsewhere
-//! are written out. That is enough for whoever imports it, since the types of
-//! components are compared by what they are made of.
+//! An interface is written so that it stands alone, with types from elsewhere written out. That is enough to
+//! import it, since components compare types by their structure.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -15,9 +14,8 @@ use super::compile::Compiler;
 use super::discover::Export;
 use super::docs::InterfaceDocs;
 use super::engine::new_engine;
-use super::loaded::load_one;
+use super::loaded::{in_parallel, load_one, names_of};
 use super::names::Names;
-use super::parallel::in_parallel;
 use super::source::{ComponentSource, LoadError, load_error};
 use super::suggest::list;
 use super::task::ResolveError;
@@ -35,8 +33,7 @@ const KEYWORDS: &str = "\
 pub struct Interface {
     /// The component that exports it.
     pub component: Arc<str>,
-    /// `namespace:package`; `None` if it was written within a world, so that nobody
-    /// else can import it.
+    /// `namespace:package`; `None` if it was written within a world, so that nobody else can import it.
     pub package: Option<String>,
     /// Its name in the package.
     pub name: String,
@@ -65,8 +62,8 @@ pub struct Interfaces {
 }
 
 impl Interfaces {
-    /// Reads the components, without linking them with each other: what one of them
-    /// imports may not be there yet. Returns also what is wrong with which.
+    /// Reads the components without linking them, since their imports may not exist yet. Returns also the
+    /// errors of those that can't be read.
     pub fn load(
         sources: &[ComponentSource],
         cache_directory: Option<&Path>,
@@ -74,29 +71,17 @@ impl Interfaces {
     ) -> (Self, Vec<LoadError>) {
         let engine = match new_engine(1, false) {
             Ok(engine) => engine,
-            Err(error) => {
-                let message = format!("the WebAssembly engine can't be made: {error:#}");
-                return (Self::default(), vec![load_error("*", Path::new("*"), message)]);
-            }
+            Err(message) => return (Self::default(), vec![load_error("*", Path::new("*"), message)]),
         };
         let cache = Cache::new(cache_directory, compiler);
         let loaded = in_parallel(sources, |source| {
             load_one(&engine, false, &source.name, &source.path, source.locked.first(), &cache)
         });
-        let mut interfaces = Self::default();
         let mut errors = Vec::new();
-        let mut ids = Vec::new();
-        for (source, loaded) in sources.iter().zip(loaded) {
-            match loaded {
-                Ok(loaded) => {
-                    let exports = loaded.exports();
-                    ids.extend(exports.iter().map(|export| (Arc::clone(&export.id), version_of(export))));
-                    interfaces.add(&source.name, exports);
-                }
-                Err(error) => errors.push(error),
-            }
-        }
-        interfaces.names = Names::new(ids.iter().map(|(id, version)| (Arc::clone(id), version.as_deref())));
+        let loaded = loaded.into_iter().filter_map(|one| one.map_err(|error| errors.push(error)).ok());
+        let loaded: Vec<_> = loaded.collect();
+        let mut interfaces = Self { names: names_of(&loaded), ..Self::default() };
+        loaded.iter().for_each(|one| interfaces.add(&one.name, one.exports()));
         (interfaces, errors)
     }
 
@@ -130,12 +115,12 @@ impl Interfaces {
         }
     }
 
-    /// All of all components.
+    /// The interfaces of all components.
     pub fn all(&self) -> &[Interface] {
         &self.all
     }
 
-    /// The one that a task is in; none for a task at its component's root.
+    /// The interface of a task; none for a task at its component's root.
     ///
     /// # Errors
     ///
@@ -145,13 +130,12 @@ impl Interfaces {
         Ok(self.tasks.get(id).copied().flatten().and_then(|index| self.all.get(index)))
     }
 
-    /// The one that stands behind an import, as `namespace:package/name@version`: that of
-    /// the component which was chosen for it, if one was. Of several that say the same any
-    /// will do.
+    /// Finds the provider of an import `namespace:package/name@version`: the component that was `chosen` for
+    /// it, if one was, or else any, if all exporters export the same.
     ///
     /// # Errors
     ///
-    /// The reason: nobody exports it, or several do.
+    /// The reason: nobody exports it, or several export different ones.
     pub fn provider(&self, import: &str, chosen: Option<&str>) -> Result<&Interface, String> {
         let fits = |interface: &&Interface| {
             is_compatible(import, &interface.import())
@@ -169,20 +153,13 @@ impl Interfaces {
                 let name = split_version(import).0;
                 let of_name = |interface: &&Interface| split_version(&interface.import()).0 == name;
                 let others: Vec<_> = self.all.iter().filter(of_name).collect();
-                Err(match (others.is_empty(), self.all.is_empty()) {
-                    (false, _) => format!(
-                        "no component exports `{import}`: other versions do not fit: {}",
-                        shown(&others)
-                    ),
-                    (true, false) => {
-                        let known: Vec<_> = self.all.iter().map(Interface::import).collect();
-                        format!(
-                            "no component exports `{import}` (exported are {})",
-                            list(known.iter().map(|known| &**known))
-                        )
-                    }
-                    (true, true) => format!("no component exports `{import}`"),
-                })
+                let known: Vec<_> = self.all.iter().map(Interface::import).collect();
+                let hint = match (&*others, &*known) {
+                    ([], []) => String::new(),
+                    ([], _) => format!(" (exported are {})", list(known.iter().map(|known| &**known))),
+                    _ => format!(": other versions do not fit: {}", shown(&others)),
+                };
+                Err(format!("no component exports `{import}`{hint}"))
             }
             _ => Err(format!(
                 "several components export `{import}`, and not the same: {} (`[component.NAME.imports]` says which)",
@@ -190,10 +167,6 @@ impl Interfaces {
             )),
         }
     }
-}
-
-fn version_of(export: &Export) -> Option<String> {
-    export.version().map(str::to_owned)
 }
 
 /// `interface name { … }`

@@ -15,9 +15,8 @@ use super::engine::{EpochTicker, new_engine};
 use super::execute;
 use super::glob::Glob;
 use super::linked::{LinkedTask, link_one};
-use super::loaded::load_one;
+use super::loaded::{in_parallel, load_one, names_of};
 use super::names::Names;
-use super::parallel::in_parallel;
 use super::scratch::ScratchPlace;
 use super::source::{ComponentSource, LoadError, load_error};
 use super::task::{ArgumentError, NotTask, ResolveError, Task, TaskSchema};
@@ -32,9 +31,8 @@ pub struct LibraryOptions {
     pub cache_directory: Option<PathBuf>,
     /// The compiler for code that is not kept there.
     pub compiler: Compiler,
-    /// The most instances, running and parked together, that may live at once:
-    /// the engine's pools are sized by it. At most what the system can carry, by
-    /// [`live_for_maps`](super::live_for_maps).
+    /// The most instances, running and parked together, that may live at once: the size of the engine's
+    /// pools. At most [`live_for_maps`](super::live_for_maps).
     pub max_live: usize,
     /// Counts the components that are loaded or refused, for a progress display.
     pub loaded: Arc<AtomicUsize>,
@@ -67,8 +65,7 @@ pub struct StartedGuest {
 }
 
 impl Library {
-    /// Loads every component, compiling what the cache does not hold, and links
-    /// them with each other.
+    /// Loads every component, compiling those that the cache does not hold, and links them with each other.
     ///
     /// # Errors
     ///
@@ -79,19 +76,13 @@ impl Library {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Vec<LoadError>> {
         let max_live = options.max_live;
-        let engine_error = |error: wasmtime::Error| {
-            vec![load_error("*", Path::new("*"), format!("the WebAssembly engine can't be made: {error:#}"))]
-        };
-        let plain = new_engine(max_live, false).map_err(engine_error)?;
-        let metered = match sources.iter().any(ComponentSource::wants_fuel) {
-            true => Some(new_engine(max_live, true).map_err(engine_error)?),
-            false => None,
-        };
+        let error = |message: String| vec![load_error("*", Path::new("*"), message)];
+        let plain = new_engine(max_live, false).map_err(error)?;
+        let wants_fuel = sources.iter().any(ComponentSource::wants_fuel);
+        let metered = wants_fuel.then(|| new_engine(max_live, true)).transpose().map_err(error)?;
         let place = Arc::new(ScratchPlace::new(options.cache_directory.as_deref()));
-        sources
-            .iter()
-            .filter_map(|source| source.grants.scratch.as_ref())
-            .for_each(|one| one.make_in(&place));
+        let scratch = sources.iter().filter_map(|source| source.grants.scratch.as_ref());
+        scratch.for_each(|grant| grant.make_in(&place));
         let cache = Cache::new(options.cache_directory.as_deref(), options.compiler.clone());
         let mut errors = Vec::new();
         let mut loaded = Vec::new();
@@ -99,14 +90,8 @@ impl Library {
         let engine =
             |source: &ComponentSource| metered.as_ref().filter(|_| source.wants_fuel()).unwrap_or(&plain);
         let results = in_parallel(sources, |source| {
-            let result = load_one(
-                engine(source),
-                source.wants_fuel(),
-                &source.name,
-                &source.path,
-                source.locked.first(),
-                &cache,
-            );
+            let (engine, fuel) = (engine(source), source.wants_fuel());
+            let result = load_one(engine, fuel, &source.name, &source.path, source.locked.first(), &cache);
             options.loaded.fetch_add(1, Ordering::Relaxed);
             result
         });
@@ -120,18 +105,12 @@ impl Library {
             }
         }
         let engines = std::iter::once(plain).chain(metered).collect();
-        let ticker = EpochTicker::start(engines).map_err(|error| {
-            vec![load_error("*", Path::new("*"), format!("the epoch thread can't be started: {error}"))]
-        })?;
+        let ticker = EpochTicker::start(engines)
+            .map_err(|reason| error(format!("the epoch thread can't be started: {reason}")))?;
         let mut library = Self {
             tasks: Vec::new(),
             not_tasks: Vec::new(),
-            names: Arc::new(Names::new(
-                loaded
-                    .iter()
-                    .flat_map(|one| &one.discovery.exports)
-                    .map(|export| (Arc::clone(&export.id), export.version())),
-            )),
+            names: Arc::new(names_of(&loaded)),
             programs: HashMap::new(),
             task_set: Arc::default(),
             versions: Versions::default(),
@@ -197,7 +176,7 @@ impl Library {
             .ok_or_else(|| ResolveError { message: format!("task `{id}` is not linked") })
     }
 
-    /// Whether the name of a section stands for any task.
+    /// Checks that the name of a section stands for any task.
     ///
     /// # Errors
     ///
@@ -206,12 +185,11 @@ impl Library {
         self.names.matching(name).map(drop).map_err(|message| ResolveError { message })
     }
 
-    /// Whether a pattern of `may-submit` stands for any task. `*` alone does, even if
-    /// there is none.
+    /// Checks that a pattern of `may-submit` stands for any task. `*` always does.
     ///
     /// # Errors
     ///
-    /// [`ResolveError`] with what was probably meant.
+    /// [`ResolveError`] with the task that was probably meant.
     pub fn check_submits(&self, pattern: &Glob) -> Result<(), ResolveError> {
         let text = pattern.to_string();
         if text == "*" || self.names.ids().any(|id| self.names.fits(pattern, id)) {
@@ -227,8 +205,8 @@ impl Library {
         Err(ResolveError { message })
     }
 
-    /// Checks `arguments` (a JSON array or object) against the parameters of a
-    /// task and returns them as the JSON array that is stored.
+    /// Checks `arguments` (a JSON array or object) against the parameters of a task, and returns them as the
+    /// JSON array that is stored.
     ///
     /// # Errors
     ///
@@ -270,9 +248,8 @@ impl Library {
         Some(TaskSchema { arguments, result, returned })
     }
 
-    /// Makes a guest of a claim. Nothing of it runs before the first poll. May
-    /// fetch and compile another version of the component, if it is pinned: `interrupt`
-    /// ends the wait for its compiler.
+    /// Makes a guest of a claim. Nothing of it runs before the first poll. If the component is pinned, this may
+    /// fetch and compile another version of it: `interrupt` ends the wait for the compiler.
     ///
     /// # Errors
     ///
@@ -288,17 +265,15 @@ impl Library {
             .get(&claim.task)
             .ok_or_else(|| format!("no component exports the task `{}` any more", claim.task))?;
         let task = &self.tasks[current.index];
-        let version = match task.digest == claim.component_digest {
+        let submitted_for = claim.component_digest;
+        let version = match task.digest == submitted_for {
             true => None,
-            false => self.versions.pinned(&task.component, claim.component_digest, interrupt)?,
+            false => self.versions.pinned(&task.component, submitted_for, interrupt)?,
         };
         let linked = match &version {
             None => current,
             Some(version) => version.programs.get(&claim.task).ok_or_else(|| {
-                format!(
-                    "the component `{}` does not export the task `{}`",
-                    claim.component_digest, claim.task
-                )
+                format!("the component `{submitted_for}` does not export the task `{}`", claim.task)
             })?,
         };
         let control =
@@ -313,14 +288,13 @@ impl Library {
         Ok(StartedGuest {
             future: Box::pin(future),
             control,
-            digest: if version.is_some() { claim.component_digest } else { task.digest },
+            digest: if version.is_some() { submitted_for } else { task.digest },
             weight: linked.weight,
             retry: Arc::clone(&linked.retry),
         })
     }
 
-    /// A guest gets a slot, or gives it back: guests are interruptible only in
-    /// between.
+    /// Notes that a guest gets a slot, or gives it back: it can be interrupted only in between.
     pub fn guest_runs(&self, runs: bool) {
         self.ticker.guest_runs(runs);
     }

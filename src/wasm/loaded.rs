@@ -1,10 +1,12 @@
-//! Components that were read, checked against the lock and compiled, and are not linked yet.
+//! Components that were read, checked against the lock and compiled, before they are linked.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rayon::ThreadPoolBuilder;
+use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -12,10 +14,11 @@ use super::cache::Cache;
 use super::compile::CompileError;
 use super::discover::{Discovery, Export, discover};
 use super::docs;
+use super::names::Names;
 use super::source::{LoadError, load_error};
 use crate::model::{ComponentDigest, Interrupt};
 
-/// A component that was read and compiled, before it is linked.
+/// A component that was read and compiled.
 pub(super) struct Loaded {
     pub(super) name: Arc<str>,
     path: PathBuf,
@@ -27,7 +30,7 @@ pub(super) struct Loaded {
 impl Loaded {
     /// The interfaces that it exports tasks from, as it exports them.
     pub(super) fn interfaces(&self) -> impl Iterator<Item = &str> {
-        self.discovery.exports.iter().filter_map(|export| export.interface.as_deref())
+        self.exports().iter().filter_map(|export| export.interface.as_deref())
     }
 
     /// The tasks that it exports.
@@ -35,12 +38,12 @@ impl Loaded {
         &self.discovery.exports
     }
 
-    /// The task that a function of an exported interface is.
+    /// The task of a function of an exported interface.
     pub(super) fn export(&self, interface: &str, function: &str) -> Option<&Export> {
-        self.discovery
-            .exports
-            .iter()
-            .find(|export| export.interface.as_deref() == Some(interface) && &*export.function == function)
+        let is_it = |export: &&Export| {
+            export.interface.as_deref() == Some(interface) && &*export.function == function
+        };
+        self.exports().iter().find(is_it)
     }
 
     pub(super) fn error(&self, message: impl Into<String>) -> LoadError {
@@ -48,6 +51,7 @@ impl Loaded {
     }
 }
 
+/// Reads a component from its file, compares it with the digest of the lock, and compiles it.
 pub(super) fn load_one(
     engine: &Engine,
     fuel: bool,
@@ -63,7 +67,7 @@ pub(super) fn load_one(
         .and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes))
         .map_err(|error| load_error(name, path, format!("the file can't be read: {error}")))?;
     let digest = ComponentDigest::of(&bytes);
-    // Before anything else is done with them.
+    // Before anything else is done with the bytes.
     if let Some(locked) = locked {
         check_lock(name, digest, *locked).map_err(|message| load_error(name, path, message))?;
     }
@@ -72,11 +76,11 @@ pub(super) fn load_one(
     load_bytes(engine, fuel, name, path, (digest, &bytes), cache, &never).map_err(|unloaded| unloaded.error)
 }
 
-/// Whether a component has the digest that the lock file has.
+/// Checks that a component has the digest of the lock file.
 ///
 /// # Errors
 ///
-/// Both digests, and what to do.
+/// Both digests, and a hint.
 pub fn check_lock(name: &str, found: ComponentDigest, locked: ComponentDigest) -> Result<(), String> {
     if found == locked {
         return Ok(());
@@ -117,4 +121,42 @@ pub(super) fn load_bytes(
     let mut discovery = discover(&component, &name);
     docs::attach(bytes, &mut discovery.exports);
     Ok(Loaded { name, path: path.to_owned(), digest, component, discovery })
+}
+
+/// Does something with every item, on as many threads as there are processors, and returns the results in the
+/// order of the items. Compiling one component uses several threads only some of the time.
+pub(super) fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
+    let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(|_| "load".to_owned());
+    match (threads > 1).then(|| pool.build()) {
+        Some(Ok(pool)) => pool.install(|| items.par_iter().with_max_len(1).map(&work).collect()),
+        // Without other threads this one does it all.
+        None | Some(Err(_)) => items.iter().map(work).collect(),
+    }
+}
+
+/// Makes the names of the tasks of some components.
+pub(super) fn names_of<'l>(loaded: impl IntoIterator<Item = &'l Loaded>) -> Names {
+    let exports = loaded.into_iter().flat_map(Loaded::exports);
+    Names::new(exports.map(|export| (Arc::clone(&export.id), export.version())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn parallel_work_is_done_once_and_comes_back_in_order() {
+        let items: Vec<usize> = (0..100).collect();
+        let calls = AtomicUsize::new(0);
+        let doubled = in_parallel(&items, |item| {
+            calls.fetch_add(1, Ordering::Relaxed);
+            item * 2
+        });
+        assert_eq!(doubled, items.iter().map(|item| item * 2).collect::<Vec<_>>());
+        assert_eq!(calls.into_inner(), items.len());
+        assert_eq!(in_parallel(&[], |item: &u8| *item), Vec::<u8>::new());
+    }
 }

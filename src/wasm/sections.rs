@@ -1,7 +1,7 @@
 //! The outermost sections of a component or a core module: both are a preamble of eight
 //! bytes, then sections with a kind and a length.
 //!
-//! A malformed section ends the reading: compiling tells what is wrong with it.
+//! A malformed section ends the reading.
 
 const PREAMBLE: usize = 8;
 const CUSTOM: u8 = 0;
@@ -18,45 +18,61 @@ impl<'b> Sections<'b> {
     }
 }
 
+/// The reasons why the reading ends early.
+#[derive(PartialEq, Eq)]
+enum Malformed {
+    /// A length, or the bytes that it announces, go beyond the end.
+    CutShort,
+    /// A length is no LEB128 number of 32 bits.
+    NoLength,
+}
+
 impl<'b> Iterator for Sections<'b> {
-    type Item = (u8, &'b [u8]);
+    type Item = Result<(u8, &'b [u8]), Malformed>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (kind, mut rest) = self.rest.split_first()?;
-        self.rest = &[];
-        let contents = take(&mut rest)?;
-        self.rest = rest;
-        Some((*kind, contents))
+        let (kind, mut rest) = std::mem::take(&mut self.rest).split_first()?;
+        Some(take(&mut rest).map(|contents| {
+            self.rest = rest;
+            (*kind, contents)
+        }))
     }
 }
 
 /// Takes a length and that many bytes.
-fn take<'b>(bytes: &mut &'b [u8]) -> Option<&'b [u8]> {
+fn take<'b>(bytes: &mut &'b [u8]) -> Result<&'b [u8], Malformed> {
     let mut length: u64 = 0;
     for shift in (0..35).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
+        let (byte, rest) = bytes.split_first().ok_or(Malformed::CutShort)?;
         *bytes = rest;
         length |= u64::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
-            let (taken, rest) = bytes.split_at_checked(usize::try_from(length).ok()?)?;
+            let split = usize::try_from(length).ok().and_then(|length| bytes.split_at_checked(length));
+            let (taken, rest) = split.ok_or(Malformed::CutShort)?;
             *bytes = rest;
-            return Some(taken);
+            return Ok(taken);
         }
     }
-    None
+    Err(Malformed::NoLength)
+}
+
+/// Whether a file ends in the middle of a section. Anything else that is wrong is for the compiler to say.
+pub(super) fn is_cut_short(bytes: &[u8]) -> bool {
+    Sections::new(bytes).any(|section| section == Err(Malformed::CutShort))
 }
 
 /// The custom sections of that name, in their order.
 pub fn custom_sections<'b>(bytes: &'b [u8], name: &str) -> impl Iterator<Item = &'b [u8]> {
-    Sections::new(bytes).filter_map(move |(kind, mut contents)| {
-        let found = (kind == CUSTOM).then(|| take(&mut contents)).flatten()?;
+    Sections::new(bytes).flatten().filter_map(move |(kind, mut contents)| {
+        let found = (kind == CUSTOM).then(|| take(&mut contents).ok()).flatten()?;
         (found == name.as_bytes()).then_some(contents)
     })
 }
 
 /// The core modules that a component has within itself.
 pub fn core_modules(component: &[u8]) -> impl Iterator<Item = &[u8]> {
-    Sections::new(component).filter_map(|(kind, contents)| (kind == CORE_MODULE).then_some(contents))
+    let sections = Sections::new(component).flatten();
+    sections.filter_map(|(kind, contents)| (kind == CORE_MODULE).then_some(contents))
 }
 
 /// Adds a custom section at the end.
