@@ -8,26 +8,25 @@ use ipnet::IpNet;
 
 use super::address::special;
 
-/// A place that guests may connect to and send datagrams to. Listening is never
-/// granted.
+/// Hosts that guests may connect and send datagrams to. Listening is never granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkGrant {
-    /// Which hosts.
+    /// The granted hosts.
     pub host: HostPattern,
-    /// Which of their ports.
+    /// The granted ports of the hosts.
     pub ports: Ports,
-    /// Whether what the host stands for may be outside of the open internet.
+    /// Whether the hosts may be outside of the open internet.
     pub allow_private: bool,
 }
 
-/// Which hosts a grant is for.
+/// A pattern of the hosts that a grant is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostPattern {
-    /// Every one.
+    /// Every host.
     Any,
-    /// The one with this name, in lower case.
+    /// The host with this name, in lower case.
     Name(Box<str>),
-    /// Those whose names end with `.` and this, in lower case.
+    /// The hosts whose names end with `.` and this, in lower case.
     Below(Box<str>),
     /// One address.
     Address(IpAddr),
@@ -36,8 +35,7 @@ pub enum HostPattern {
 }
 
 impl HostPattern {
-    /// Reads `api.example.com`, `*.example.com`, `*`, `192.0.2.1`, `[2001:db8::1]` or
-    /// `10.0.0.0/8`.
+    /// Reads `api.example.com`, `*.example.com`, `*`, `192.0.2.1`, `[2001:db8::1]` or `10.0.0.0/8`.
     ///
     /// # Errors
     ///
@@ -65,7 +63,7 @@ impl HostPattern {
         Ok(if below.is_some() { Self::Below(name.into()) } else { Self::Name(name.into()) })
     }
 
-    /// Whether it is for a host by its name, which [`normalise`] gave.
+    /// Whether it is for a host by its name, as [`normalise`] returns it.
     pub(super) fn has_name(&self, name: &str) -> bool {
         match self {
             Self::Any => true,
@@ -78,10 +76,8 @@ impl HostPattern {
         }
     }
 
-    /// Whether it is for an address by itself, whatever names lead there.
-    ///
-    /// A wide range, or "every host", means the open internet; what names an address
-    /// or a network outside of it means that.
+    /// Whether it is for an address by itself, whatever names lead there. A wide range, or "every host", means
+    /// the open internet; an address or a network outside of that is meant when it is named itself.
     pub(super) fn has_address(&self, address: IpAddr, allow_private: bool) -> bool {
         let address = address.to_canonical();
         let is_open = || allow_private || special(address).is_none();
@@ -110,7 +106,7 @@ impl fmt::Display for HostPattern {
     }
 }
 
-/// An address, IPv6 also in brackets.
+/// Reads an address, IPv6 also in brackets.
 pub(super) fn parse_address(text: &str) -> Option<IpAddr> {
     let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
     match inside {
@@ -119,7 +115,7 @@ pub(super) fn parse_address(text: &str) -> Option<IpAddr> {
     }
 }
 
-/// A name as it is compared: in lower case, without the dot at the end. `None` if it
+/// Brings a name into the form in which it is compared: in lower case, without the dot at the end. `None` if it
 /// is no name, or one that a resolver would read as an address (`127.1`, `0x7f.1`).
 pub(super) fn normalise(name: &str) -> Option<String> {
     let name = name.strip_suffix('.').unwrap_or(name);
@@ -133,22 +129,22 @@ pub(super) fn normalise(name: &str) -> Option<String> {
     is_name.then(|| name.to_ascii_lowercase())
 }
 
-/// Some ports.
+/// A set of ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ports(Vec<RangeInclusive<u16>>);
 
 impl Ports {
-    /// All of them.
+    /// All ports.
     pub fn any() -> Self {
         Self(vec![1..=u16::MAX])
     }
 
-    /// Those in the ranges.
+    /// The ports in the ranges.
     pub fn new(ranges: Vec<RangeInclusive<u16>>) -> Self {
         Self(ranges)
     }
 
-    /// Whether a port is one of them.
+    /// Whether a port is in the set.
     pub fn contains(&self, port: u16) -> bool {
         self.0.iter().any(|range| range.contains(&port))
     }
@@ -159,15 +155,13 @@ impl fmt::Display for Ports {
         if *self == Self::any() {
             return f.write_str("any port");
         }
-        f.write_str(if matches!(&*self.0, [one] if one.start() == one.end()) { "port " } else { "ports " })?;
-        for (index, range) in self.0.iter().enumerate() {
-            let separator = if index == 0 { "" } else { ", " };
-            match range.start() == range.end() {
-                true => write!(f, "{separator}{}", range.start())?,
-                false => write!(f, "{separator}{}-{}", range.start(), range.end())?,
-            }
-        }
-        Ok(())
+        let range = |range: &RangeInclusive<u16>| match (range.start(), range.end()) {
+            (start, end) if start == end => start.to_string(),
+            (start, end) => format!("{start}-{end}"),
+        };
+        let is_one = matches!(&*self.0, [one] if one.start() == one.end());
+        let ranges: Vec<_> = self.0.iter().map(range).collect();
+        write!(f, "{} {}", if is_one { "port" } else { "ports" }, ranges.join(", "))
     }
 }
 

@@ -1,5 +1,4 @@
-//! `wasi:http` outgoing requests: each is checked, and sent on a connection of its
-//! own to an address that was checked.
+//! Outgoing requests by `wasi:http`: each is checked, and sent on a connection of its own to a checked address.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -18,31 +17,30 @@ use hyper::{Request, Response, Uri};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks};
 
 use super::gate::{Gate, LookupError, OpenSocket};
-use super::requests::Target;
+use super::requests::{Scheme, Target};
 use super::tls;
 use super::traffic::{Counted, Traffic};
 use crate::model::LimitKind;
 use crate::wasm::denials::Denials;
 
-/// How long a connection may take if the guest does not say.
+/// The timeout of a connection if the guest sets none.
 const CONNECT: Duration = Duration::from_secs(30);
 
-/// How long anything else may take if the guest does not say: its time limit is
-/// shorter, as a rule.
+/// The other timeouts if the guest sets none. Its time limit is shorter, as a rule.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The most bytes of a response's status line and headers.
 const HEAD_BYTES: usize = 32 << 10;
 
-/// The most bytes of the headers that a guest makes, about. They are in the host's
-/// memory, and a guest may hold many.
+/// The most bytes of the headers that a guest makes, about. They are in the host's memory, and a guest may hold
+/// many.
 const FIELDS_BYTES: usize = 16 << 10;
 
 /// The state of `wasi:http` of one attempt.
@@ -76,7 +74,7 @@ impl Http {
     }
 }
 
-/// The code of an error that a body can end with: those that are made here.
+/// The code of an error that a body can end with.
 pub(super) fn body_error(error: &Error) -> Option<ErrorCode> {
     Some(match error {
         Error::HttpRequestBodySize(limit) => ErrorCode::HttpRequestBodySize(*limit),
@@ -121,23 +119,20 @@ async fn send(
     let until = Instant::now() + options.connect_timeout.unwrap_or(CONNECT);
     let connecting = async {
         let stream = connect(&addresses, target.port, until).await?;
-        Ok::<Box<dyn Stream>, Error>(match target.is_tls {
-            true => Box::new(tls::connect(server_name(&target.host)?, stream).await?),
-            false => Box::new(stream),
+        Ok::<Box<dyn Stream>, Error>(match target.scheme {
+            Scheme::Https => Box::new(tls::connect(server_name(&target.host)?, stream).await?),
+            Scheme::Http => Box::new(stream),
         })
     };
     let traffic = gate.traffic();
-    let stream = match tokio::time::timeout_at(until, connecting).await {
-        Ok(stream) => stream?,
-        Err(_) => return Err(Error::ConnectionTimeout),
-    };
+    let stream = timeout_at(until, connecting).await.map_err(|_| Error::ConnectionTimeout)??;
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD_BYTES)
         .handshake(TokioIo::new(Counted::new(stream, traffic)))
         .await
         .map_err(|error| cause(&error))?;
 
-    // A server wants the path only; the host is in its header already.
+    // A server expects the path only; the host is in a header.
     *request.uri_mut() = Uri::builder()
         .path_and_query(request.uri().path_and_query().map_or("/", |path| path.as_str()))
         .build()
@@ -150,7 +145,7 @@ async fn send(
     let sending = Box::pin(timeout(first_byte, sender.send_request(request)));
     let (sent, connection) = match select(sending, Box::pin(connection)).await {
         Either::Left((sent, connection)) => (sent, Some(connection)),
-        // The connection is over: whatever came of it is there.
+        // The connection has ended: its response is there, if there is one.
         Either::Right((_, sending)) => (sending.await, None),
     };
     let response = match sent {
@@ -163,24 +158,22 @@ async fn send(
         Err(_) => return Err(Error::ConnectionReadTimeout),
     };
     let between = options.between_bytes_timeout.unwrap_or(PATIENCE);
-    let (denials, traffic) = (gate.denials().clone(), Arc::clone(traffic));
     let response = response.map(|body| {
-        let silence = Box::pin(tokio::time::sleep(between));
         let body = ResponseBody {
             body,
             limit: limits.response,
             read: 0,
             between,
-            silence,
-            denials,
-            traffic,
+            silence: Box::pin(sleep(between)),
+            denials: gate.denials().clone(),
+            traffic: Arc::clone(traffic),
             _open: open,
         };
         body.boxed_unsync()
     });
     let drive = async {
         if let Some(connection) = connection {
-            // What went wrong is seen by whoever reads the body.
+            // The reader of the body gets the error.
             let _ = connection.await;
         }
         Ok(())
@@ -200,7 +193,7 @@ async fn connect(addresses: &[IpAddr], port: u16, until: Instant) -> Result<TcpS
         let share = left / u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
         failed = match timeout(share, TcpStream::connect(SocketAddr::new(*address, port))).await {
             Ok(Ok(stream)) => {
-                // Only makes it quicker.
+                // It is only quicker with it.
                 let _ = stream.set_nodelay(true);
                 return Ok(stream);
             }
@@ -257,7 +250,7 @@ fn too_large(denials: &Denials, what: &str, limit: u64) -> Error {
 struct RequestBody {
     body: WasiBody,
     left: u64,
-    /// Tells whoever sends it: the error that says so is lost on the way.
+    /// Whether the limit was reached, for the sender: the error of the body is lost on the way.
     is_over: Arc<AtomicBool>,
 }
 
@@ -302,7 +295,7 @@ struct ResponseBody {
     silence: Pin<Box<Sleep>>,
     denials: Denials,
     traffic: Arc<Traffic>,
-    /// What was received and not read counts as an open connection too.
+    /// A response that was not read counts as an open connection.
     _open: OpenSocket,
 }
 
@@ -323,10 +316,8 @@ impl Body for ResponseBody {
         Poll::Ready(match frame {
             Some(Ok(frame)) => {
                 this.read += frame.data_ref().map_or(0, |data| data.len() as u64);
-                match this.read > this.limit {
-                    true => Some(Err(too_large(&this.denials, "response", this.limit))),
-                    false => Some(Ok(frame)),
-                }
+                let is_over = this.read > this.limit;
+                Some(if is_over { Err(too_large(&this.denials, "response", this.limit)) } else { Ok(frame) })
             }
             Some(Err(_)) if this.traffic.is_over() => Some(Err(Error::HttpRequestDenied)),
             Some(Err(error)) => Some(Err(cause(&error))),

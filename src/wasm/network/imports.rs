@@ -1,5 +1,5 @@
-//! `wasi:sockets` and `wasi:http`, as far as they differ from what wasmtime makes of them: sockets
-//! are counted, names are looked up by ourselves, and requests go through the gate.
+//! The parts of `wasi:sockets` and `wasi:http` that differ from wasmtime's: sockets are counted, names are looked
+//! up by the gate, and requests go through it.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -25,7 +25,7 @@ use super::gate::{Gate, LookupError};
 use super::http::body_error;
 use crate::wasm::host::HostState;
 
-/// Makes a dropped socket no longer count as open.
+/// Replaces the drop of sockets: a dropped one no longer counts as open.
 fn close_counted<T: 'static>(
     linker: &mut Linker<HostState>,
     interface: &str,
@@ -39,7 +39,7 @@ fn close_counted<T: 'static>(
     })
 }
 
-/// Counts the bytes that go over sockets.
+/// Replaces the calls by which bytes go over sockets: they are counted.
 fn count_streams(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     linker.instance("wasi:sockets/tcp@0.2.12")?.func_wrap(
         "[method]tcp-socket.finish-connect",
@@ -84,20 +84,17 @@ fn count_streams(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
             let count = sent.as_ref().map_or(0, |count| *count);
             let count = sizes.iter().take(usize::try_from(count).unwrap_or(usize::MAX)).sum();
             state.gate.traffic().count_sent(count, bytes);
-            Ok((match sent {
-                Ok(count) => Ok(count),
-                Err(error) => Err(error.downcast()?),
-            },))
+            Ok((sent.map(Ok).or_else(|error| error.downcast().map(Err))?,))
         },
     )
 }
 
-/// Puts ours in the place of wasmtime's.
+/// Replaces the parts of wasmtime's `wasi:sockets` that a linker has already.
 pub(in crate::wasm) fn add_sockets_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     tcp_create_socket::add_to_linker::<_, HasSelf<HostState>>(linker, |state| state)?;
     udp_create_socket::add_to_linker::<_, HasSelf<HostState>>(linker, |state| state)?;
-    // The version that wasmtime's own have: these are put over them.
+    // The version of wasmtime's own interfaces, which these replace.
     close_counted::<TcpSocket>(linker, "wasi:sockets/tcp@0.2.12", "tcp-socket")?;
     close_counted::<UdpSocket>(linker, "wasi:sockets/udp@0.2.12", "udp-socket")?;
     count_streams(linker)?;
@@ -141,10 +138,10 @@ impl WasiHttpView for HostState {
     }
 }
 
-/// Adds `wasi:http` as far as there is such a thing for tasks.
+/// Adds the outgoing half of `wasi:http`.
 pub(in crate::wasm) fn add_http_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
-    // wasmtime's own knows no error that a body ended with.
+    // wasmtime's own does not know the errors of bodies.
     linker.allow_shadowing(true);
     linker.instance("wasi:http/types@0.2.12")?.func_wrap(
         "http-error-code",
@@ -159,7 +156,7 @@ pub(in crate::wasm) fn add_http_to_linker(linker: &mut Linker<HostState>) -> was
     Ok(())
 }
 
-// What the two interfaces below need of the one that has their error.
+// Needed by the two interfaces below, for their errors.
 impl network::Host for HostState {
     fn convert_error_code(&mut self, error: SocketError) -> wasmtime::Result<ErrorCode> {
         error.downcast()
@@ -208,7 +205,7 @@ impl Lookup {
     fn start(gate: &Arc<Gate>, name: String) -> Self {
         let gate = Arc::clone(gate);
         let mut looking = Box::pin(async move { gate.look_up(&name).await });
-        // What is refused is refused at once.
+        // A refusal comes at once.
         match poll_noop(looking.as_mut()) {
             Some(result) => Self::of(result),
             None => Self::Pending(spawn(looking)),

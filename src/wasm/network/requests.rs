@@ -1,4 +1,4 @@
-//! Which requests are granted.
+//! Grants of requests by `wasi:http`, and the comparison of a request with them.
 
 use std::fmt;
 
@@ -11,24 +11,24 @@ use crate::wasm::glob::Glob;
 /// Requests that guests may make by `wasi:http`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpGrant {
-    /// To which hosts.
+    /// The granted hosts.
     pub host: HostPattern,
-    /// By which schemes, `http` and `https`.
+    /// The granted schemes.
     pub schemes: Vec<Scheme>,
-    /// To which of their ports; `None`: the scheme's own.
+    /// The granted ports of the hosts; `None`: the scheme's own.
     pub ports: Option<Ports>,
-    /// By which methods; `None`: by all.
+    /// The granted methods; `None`: all.
     pub methods: Option<Vec<Box<str>>>,
-    /// For which paths; `None`: for all.
+    /// The granted paths; `None`: all.
     pub paths: Option<Vec<Glob>>,
     /// Whether the host may be outside of the open internet.
     pub allow_private: bool,
 }
 
-/// How a request travels.
+/// The scheme of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
-    /// For everybody on the way to read.
+    /// Without encryption.
     Http,
     /// By TLS.
     Https,
@@ -54,7 +54,7 @@ impl Scheme {
 /// The target of a request.
 #[derive(Debug)]
 pub(super) struct Target {
-    pub(super) is_tls: bool,
+    pub(super) scheme: Scheme,
     /// A name as it is compared, or an address.
     pub(super) host: String,
     pub(super) port: u16,
@@ -74,29 +74,21 @@ impl Target {
         if authority.as_str().contains('@') {
             return Err(Error::HttpRequestUriInvalid);
         }
-        // What looks like a port and is none would be taken for the scheme's own.
-        let after = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
-        let port = match after {
-            "" => scheme.port(),
-            after => after
-                .strip_prefix(':')
-                .and_then(|port| port.parse().ok())
-                .filter(|port| *port != 0)
-                .ok_or(Error::HttpRequestUriInvalid)?,
+        // A wrong port must not be taken for the scheme's own.
+        let port = match authority.as_str().strip_prefix(authority.host()).unwrap_or_default() {
+            "" => Some(scheme.port()),
+            after => after.strip_prefix(':').and_then(|port| port.parse().ok()).filter(|port| *port != 0),
         };
+        let port = port.ok_or(Error::HttpRequestUriInvalid)?;
         let host = match parse_address(authority.host()) {
             Some(address) => address.to_canonical().to_string(),
             None => normalise(authority.host()).ok_or(Error::HttpRequestUriInvalid)?,
         };
         let (method, path) = (request.method().as_str().to_owned(), uri.path().to_owned());
-        Ok(Self { is_tls: scheme == Scheme::Https, host, port, method, path })
+        Ok(Self { scheme, host, port, method, path })
     }
 
-    fn scheme(&self) -> Scheme {
-        if self.is_tls { Scheme::Https } else { Scheme::Http }
-    }
-
-    /// The grants that allow it, whatever its host leads to.
+    /// Finds the grants that allow it, whatever its host leads to.
     ///
     /// # Errors
     ///
@@ -115,11 +107,11 @@ impl Target {
             if left.is_empty() { Err((key, missing)) } else { Ok(()) }
         };
         keep("host", self.host.clone(), &|grant| match address {
-            // Where it leads is checked, and said, with the addresses.
+            // Special addresses are checked, and logged, later.
             Some(address) => grant.host.has_address(address, true),
             None => grant.host.has_name(&self.host),
         })?;
-        let scheme = self.scheme();
+        let scheme = self.scheme;
         keep("schemes", scheme.as_str().to_owned(), &|grant| grant.schemes.contains(&scheme))?;
         keep("ports", self.port.to_string(), &|grant| match &grant.ports {
             Some(ports) => ports.contains(self.port),
@@ -128,29 +120,25 @@ impl Target {
         keep("methods", self.method.clone(), &|grant| {
             grant.methods.as_ref().is_none_or(|methods| methods.iter().any(|method| **method == *self.method))
         })?;
+        let fits = |paths: &Vec<Glob>| paths.iter().any(|path| path.matches(&self.path));
         keep("paths", self.path.clone(), &|grant| {
-            grant
-                .paths
-                .as_ref()
-                .is_none_or(|paths| is_plain(&self.path) && paths.iter().any(|path| path.matches(&self.path)))
+            grant.paths.as_ref().is_none_or(|paths| is_plain(&self.path) && fits(paths))
         })?;
         Ok(left)
     }
 }
 
-/// Without the query, which may be nobody's business.
+/// Leaves out the query, which may be confidential.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = match self.host.contains(':') {
-            true => format!("[{}]", self.host),
-            false => self.host.clone(),
-        };
-        write!(f, "{} {}://{host}:{}{}", self.method, self.scheme().as_str(), self.port, self.path)
+        let host = &self.host;
+        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        write!(f, "{} {}://{host}:{}{}", self.method, self.scheme.as_str(), self.port, self.path)
     }
 }
 
-/// Whether every server reads a path as it is written: one with `..` in it, in
-/// whatever disguise, may lead out of what was granted.
+/// Whether every server reads a path as it is written: one with `..` in it, in whatever disguise, may lead out
+/// of the granted ones.
 fn is_plain(path: &str) -> bool {
     let path = path.to_ascii_lowercase();
     let has_disguise =

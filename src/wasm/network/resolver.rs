@@ -1,4 +1,4 @@
-//! Names to addresses.
+//! Lookups of the addresses of names.
 
 use std::future::Future;
 use std::io;
@@ -7,8 +7,8 @@ use std::pin::Pin;
 
 use tokio::sync::Semaphore;
 
-/// Lookups of the whole process that may run at once. Each takes a thread until the
-/// system's resolver gives up, whether or not anybody still waits for it.
+/// The lookups that may run at once in the whole process. Each takes a thread until the system's resolver gives
+/// up, whether or not anybody still waits for it.
 static LOOKUPS: Semaphore = Semaphore::const_new(32);
 
 /// The addresses of a name.
@@ -20,7 +20,7 @@ pub(super) trait Resolver: Send + Sync {
     fn resolve(&self, name: &str) -> Addresses;
 }
 
-/// The system's own: `/etc/hosts`, and what `/etc/resolv.conf` names.
+/// The resolver of the system: `/etc/hosts`, and the servers of `/etc/resolv.conf`.
 pub(super) struct SystemResolver;
 
 impl Resolver for SystemResolver {

@@ -18,9 +18,8 @@ use crate::wasm::allowance::Allowance;
 use crate::wasm::control::GuestControl;
 use crate::wasm::denials::Denials;
 
-/// The most bytes that are received at once: what one connection takes of the limit
-/// beforehand, and others miss for that moment.
-const CHUNK: u64 = 64 << 10;
+/// The most bytes that are received at once. One connection takes them off the limit beforehand.
+const CHUNK: usize = 64 << 10;
 
 /// The bytes that one attempt sends and receives, over sockets and requests together.
 pub(in crate::wasm) struct Traffic {
@@ -32,7 +31,7 @@ pub(in crate::wasm) struct Traffic {
 }
 
 impl Traffic {
-    /// Nothing so far, and at most so many bytes.
+    /// Allows at most `limit` bytes.
     pub(in crate::wasm) fn new(limit: u64, control: Arc<GuestControl>, denials: Denials) -> Arc<Self> {
         let allowance = Allowance::new(limit);
         Arc::new(Self { control, denials, allowance, is_over: AtomicBool::new(false) })
@@ -43,7 +42,7 @@ impl Traffic {
         self.is_over.load(Ordering::Acquire)
     }
 
-    /// Remembers, and writes down, that more was wanted. The error says so.
+    /// Remembers and logs that more was wanted, and makes the error for it.
     fn refuse(&self) -> io::Error {
         self.is_over.store(true, Ordering::Release);
         let limit = self.allowance.limit();
@@ -52,17 +51,22 @@ impl Traffic {
         io::ErrorKind::PermissionDenied.into()
     }
 
-    fn refuse_stream(&self) -> StreamError {
-        StreamError::LastOperationFailed(self.refuse().into())
-    }
-
-    /// Makes room for what is to be sent as a whole.
-    ///
-    /// # Errors
-    ///
-    /// If it would be more than the limit: then nothing of it may be sent.
+    /// Makes room for bytes that are sent as a whole. On an error, which is the limit, none may be sent.
     pub(super) fn make_room(&self, bytes: u64) -> io::Result<()> {
         if self.allowance.take(bytes) { Ok(()) } else { Err(self.refuse()) }
+    }
+
+    /// Takes room for a read of at most `wanted` bytes; `None` if there is none.
+    fn room(&self, wanted: usize) -> Option<usize> {
+        let wanted = CHUNK.min(wanted);
+        let taken = self.allowance.take_up_to(wanted as u64) as usize;
+        (taken > 0 || wanted == 0).then_some(taken)
+    }
+
+    /// Counts the bytes that were received, and gives back the rest of the room that was taken.
+    fn count_received(&self, bytes: usize, room: usize) {
+        self.allowance.give_back(room.saturating_sub(bytes) as u64);
+        self.control.meter().received.add(bytes as u64);
     }
 
     /// Counts the bytes that were sent, and gives back the rest of the room that was made.
@@ -71,11 +75,7 @@ impl Traffic {
         self.control.meter().sent.add(bytes);
     }
 
-    /// Counts what came as a whole.
-    ///
-    /// # Errors
-    ///
-    /// If it is more than the limit: then nothing of it may be handed on.
+    /// Counts bytes that were received as a whole. On an error, which is the limit, none may be handed on.
     pub(super) fn receive(&self, bytes: u64) -> io::Result<()> {
         self.make_room(bytes)?;
         self.control.meter().received.add(bytes);
@@ -88,12 +88,14 @@ impl Traffic {
         input: DynInputStream,
         output: DynOutputStream,
     ) -> (DynInputStream, DynOutputStream) {
-        let (incoming, outgoing) = (Arc::clone(self), Arc::clone(self));
-        (
-            Box::new(Incoming { inner: input, traffic: incoming }),
-            Box::new(Outgoing { inner: output, traffic: outgoing }),
-        )
+        let traffic = || Arc::clone(self);
+        let incoming = Incoming { inner: input, traffic: traffic() };
+        (Box::new(incoming), Box::new(Outgoing { inner: output, traffic: traffic() }))
     }
+}
+
+fn failed(error: io::Error) -> StreamError {
+    StreamError::LastOperationFailed(error.into())
 }
 
 /// The incoming stream of a TCP connection, counted.
@@ -112,20 +114,13 @@ impl Pollable for Incoming {
 #[async_trait]
 impl InputStream for Incoming {
     fn read(&mut self, size: usize) -> StreamResult<Bytes> {
-        let allowance = &self.traffic.allowance;
-        let wanted = CHUNK.min(size as u64);
-        let taken = allowance.take_up_to(wanted);
-        if taken == 0 && wanted > 0 {
-            // Whether there is more, or this was all.
-            return match self.inner.read(1)?.is_empty() {
-                true => Ok(Bytes::new()),
-                false => Err(self.traffic.refuse_stream()),
-            };
-        }
-        let read = self.inner.read(usize::try_from(taken).unwrap_or(usize::MAX));
-        let count = read.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        allowance.give_back(taken.saturating_sub(count));
-        self.traffic.control.meter().received.add(count);
+        let Some(room) = self.traffic.room(size) else {
+            // Nothing more to read is no error.
+            let is_end = self.inner.read(1)?.is_empty();
+            return if is_end { Ok(Bytes::new()) } else { Err(failed(self.traffic.refuse())) };
+        };
+        let read = self.inner.read(room);
+        self.traffic.count_received(read.as_ref().map_or(0, Bytes::len), room);
         read
     }
 
@@ -151,7 +146,7 @@ impl Pollable for Outgoing {
 impl OutputStream for Outgoing {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         let count = bytes.len() as u64;
-        self.traffic.make_room(count).map_err(|error| StreamError::LastOperationFailed(error.into()))?;
+        self.traffic.make_room(count).map_err(failed)?;
         let written = self.inner.write(bytes);
         self.traffic.count_sent(if written.is_ok() { count } else { 0 }, count);
         written
@@ -189,25 +184,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let wanted = CHUNK.min(buffer.remaining() as u64);
-        let taken = this.traffic.allowance.take_up_to(wanted);
-        if taken == 0 && wanted > 0 {
-            // Whether there is more, or this was all.
+        let Some(room) = this.traffic.room(buffer.remaining()) else {
+            // Nothing more to read is no error.
             let mut one = [0];
             let mut one = ReadBuf::new(&mut one);
             ready!(Pin::new(&mut this.inner).poll_read(context, &mut one))?;
-            return Poll::Ready(match one.filled().is_empty() {
-                true => Ok(()),
-                false => Err(this.traffic.refuse()),
-            });
-        }
-        let room = usize::try_from(taken).unwrap_or(usize::MAX);
+            return Poll::Ready(if one.filled().is_empty() { Ok(()) } else { Err(this.traffic.refuse()) });
+        };
         let mut part = ReadBuf::new(buffer.initialize_unfilled_to(room));
         let polled = Pin::new(&mut this.inner).poll_read(context, &mut part);
         let count = part.filled().len();
         buffer.advance(count);
-        this.traffic.allowance.give_back(taken.saturating_sub(count as u64));
-        this.traffic.control.meter().received.add(count as u64);
+        this.traffic.count_received(count, room);
         polled
     }
 }
