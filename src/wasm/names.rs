@@ -1,4 +1,4 @@
-//! Which tasks people mean by a name: a full id, a shorter form, a pattern.
+//! The names of tasks: full ids, shorter forms and patterns.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -7,8 +7,7 @@ use super::glob::Glob;
 use super::suggest::{list, nearest, unknown_near};
 use crate::model::{FunctionName, TaskId, clip, is_on_track};
 
-/// How exactly a name says which tasks it means: what stands further below wins over what
-/// stands above.
+/// The exactness with which a name says which tasks it means, in ascending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Exactness {
     /// A pattern with so many characters that are not `*`.
@@ -23,10 +22,10 @@ pub(super) enum Exactness {
     Full,
 }
 
-/// Known tasks, by everything that people may call them.
+/// Known tasks, by all of their names.
 #[derive(Debug, Default)]
 pub struct Names {
-    /// By full id, or by what stands in a store for it.
+    /// By full id, or the id that an earlier program stored.
     tasks: BTreeMap<Arc<str>, Known>,
     /// The shorter forms without versions, with the tasks that each may mean.
     short: HashMap<Box<str>, Vec<Meaning>>,
@@ -34,9 +33,9 @@ pub struct Names {
 
 #[derive(Debug)]
 struct Known {
-    /// The version of its interface: the whole of it, if that is known.
+    /// The version of its interface: in full, or its track.
     version: Option<Box<str>>,
-    /// What patterns are compared with.
+    /// The ids that patterns are compared with.
     spellings: Vec<Box<str>>,
 }
 
@@ -47,14 +46,11 @@ struct Meaning {
 }
 
 impl Names {
-    /// Takes the ids of all tasks, each with the version of its interface as it is exported.
-    /// One without a component, as stores of earlier programs have them, is known by itself
-    /// and its ends.
+    /// Takes the ids of all tasks, each with the version of its interface as it is exported. An id without a
+    /// component, from the store of an earlier program, is known by itself and its ends.
     pub fn new<'a>(tasks: impl IntoIterator<Item = (Arc<str>, Option<&'a str>)>) -> Self {
         let mut names = Self::default();
-        for (id, version) in tasks {
-            names.add(&id, version);
-        }
+        tasks.into_iter().for_each(|(id, version)| names.add(&id, version));
         names
     }
 
@@ -83,9 +79,8 @@ impl Names {
         self.tasks.insert(Arc::clone(id), Known { version, spellings });
     }
 
-    /// Finds the one task that a name means: its full id, or a shorter form, with or
-    /// without a version of its interface. If several are called so, that of the component
-    /// `own` is meant.
+    /// Finds the one task that a name means: by its full id, or by a shorter form with or without a version of
+    /// its interface. If several are called so, that of the component `own` is meant.
     ///
     /// # Errors
     ///
@@ -107,8 +102,8 @@ impl Names {
         }
     }
 
-    /// Finds the tasks that a section of a configuration is for, and says how exactly it
-    /// names them: those of a pattern, one task, or one function of several components.
+    /// Finds the tasks that a section of a configuration is for, and the exactness of its name: the tasks of a
+    /// pattern, one task, or one function of several components.
     ///
     /// # Errors
     ///
@@ -120,11 +115,10 @@ impl Names {
         if name.contains('*') {
             let glob = Glob::new(name);
             let found: Vec<_> = self.tasks.keys().filter(|id| self.fits(&glob, id)).collect();
-            let literal = name.len() - name.matches('*').count();
-            return match found.is_empty() {
-                true => Err(format!("no task fits the pattern `{name}`")),
-                false => Ok((found, Exactness::Pattern(literal))),
-            };
+            if found.is_empty() {
+                return Err(format!("no task fits the pattern `{name}`"));
+            }
+            return Ok((found, Exactness::Pattern(name.len() - name.matches('*').count())));
         }
         let meanings = self.meanings(name)?;
         let function =
@@ -141,18 +135,18 @@ impl Names {
         Ok((meanings.into_iter().map(|one| &one.id).collect(), exactness))
     }
 
-    /// Whether a name means one of them, or several.
+    /// Whether a name means one task or several.
     pub fn knows(&self, name: &str) -> bool {
         self.tasks.contains_key(name) || self.meanings(name).is_ok_and(|meanings| !meanings.is_empty())
     }
 
-    /// All of them, sorted.
+    /// The ids of all tasks, sorted.
     pub(super) fn ids(&self) -> impl Iterator<Item = &Arc<str>> {
         self.tasks.keys()
     }
 
-    /// Whether a pattern stands for a task: by its full id, its function with or without
-    /// a track, or the id that it had before ids named components.
+    /// Whether a pattern stands for a task: by its full id, its function with or without a track, or the id that
+    /// it had before ids named components.
     pub(super) fn fits(&self, pattern: &Glob, id: &str) -> bool {
         let known = self.tasks.get(id);
         known.is_some_and(|known| known.spellings.iter().any(|spelling| pattern.matches(spelling)))
@@ -170,21 +164,17 @@ impl Names {
                 let offered = self.tasks.get(&one.id).and_then(|known| known.version.as_deref());
                 offered.is_some_and(|offered| is_on_track(version, offered))
             };
-            let found: Vec<_> = of(&form).iter().filter(fits).collect();
-            return match (found.is_empty(), of(&form)) {
-                (true, all @ [_, ..]) => {
-                    let ids = list(all.iter().map(|one| &*one.id));
-                    Err(format!(
-                        "unknown task `{}`: no known version of the interface fits ({ids})",
-                        clip(name, 80)
-                    ))
-                }
-                _ => Ok(found),
-            };
+            let all = of(&form);
+            let found: Vec<_> = all.iter().filter(fits).collect();
+            if found.is_empty() && !all.is_empty() {
+                let (name, ids) = (clip(name, 80), list(all.iter().map(|one| &*one.id)));
+                return Err(format!("unknown task `{name}`: no known version of the interface fits ({ids})"));
+            }
+            return Ok(found);
         }
         let found = of(name);
         if found.len() > 1 {
-            // The former id of a task that named its component is no end of another's.
+            // The former id of a task, if it named its component, is not an end of another's.
             let is_former = |one: &&Meaning| {
                 TaskId::parse(&one.id).is_some_and(|id| id.former_names_component() && id.former() == name)
             };
@@ -197,7 +187,7 @@ impl Names {
 
     fn unknown(&self, name: &str) -> String {
         let ids = || self.tasks.keys().map(|id| &**id);
-        // The short form that looks like it, as what it means.
+        // A short form that looks like it is shown as the full id that it means.
         let near = nearest(name, ids().chain(self.short.keys().map(|short| &**short)));
         let meant = |near| self.short.get(near).and_then(|all| all.first());
         unknown_near("task", name, near.map(|near| meant(near).map_or(near, |one| &*one.id)), ids())
@@ -209,7 +199,7 @@ fn ambiguous(name: &str, meanings: &[&Meaning]) -> String {
     format!("task `{name}` is ambiguous: it may be {ids}; write one of them in full")
 }
 
-/// Of `acme:demo/tasks.greet`: itself, `demo/tasks.greet`, `tasks.greet` and `greet`.
+/// The ends of `acme:demo/tasks.greet`: itself, `demo/tasks.greet`, `tasks.greet` and `greet`.
 fn ends(function: &str) -> impl Iterator<Item = &str> {
     let after = |mark: char| function.split_once(mark).map(|(_, rest)| rest);
     let name = function.rsplit_once('.').map(|(_, name)| name);

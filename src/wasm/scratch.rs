@@ -1,13 +1,10 @@
-//! Scratch directories: empty when an attempt begins, gone when it has ended, and
-//! never fuller than they may be.
+//! Scratch directories of attempts: each with a quota, empty at the beginning and removed at the end.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -17,51 +14,52 @@ use uuid::Uuid;
 /// A scratch directory that guests are given.
 #[derive(Debug, Clone)]
 pub struct ScratchGrant {
-    /// Where guests see it.
+    /// Its path in the guest.
     pub guest: String,
     /// The most bytes in all of its files together.
     pub bytes: u64,
     /// The most files, directories and links in it.
     pub files: u64,
-    /// Where they are made, once somebody has said it; shared with all clones.
+    /// The place of the directories, once it was set; shared with all clones.
     place: Arc<OnceLock<Arc<ScratchPlace>>>,
 }
 
 impl ScratchGrant {
-    /// Makes one that has no place yet.
+    /// Makes a grant that has no place yet.
     pub fn new(guest: String, bytes: u64, files: u64) -> Self {
         Self { guest, bytes, files, place: Arc::default() }
     }
 
-    /// Says where it is to be made: the first time counts.
+    /// Sets the place of its directories: the first time counts.
     pub(super) fn make_in(&self, place: &Arc<ScratchPlace>) {
         let _ = self.place.set(Arc::clone(place));
     }
 
-    /// A new, empty directory.
+    /// Makes a new, empty directory.
     pub(super) fn create(&self) -> io::Result<ScratchDirectory> {
-        let place = self.place.get().ok_or_else(|| io::Error::other("nobody said where"))?;
-        place.create()
+        self.place.get().ok_or_else(|| io::Error::other("nobody said where"))?.create()
     }
 }
 
-/// Where a process makes its scratch directories: a directory of its own within one
-/// that all share, with a lock file beside it that is locked for as long as the process
-/// lives. Made when it is first needed.
+/// The place of a process's scratch directories: a directory of its own within one that all processes share,
+/// with a lock file beside it that is locked for as long as the process lives. Made when it is first needed.
+#[derive(Debug)]
 pub(super) struct ScratchPlace {
     shared: PathBuf,
     own: Mutex<Option<Own>>,
 }
 
+#[derive(Debug)]
 struct Own {
     directory: PathBuf,
     lock: PathBuf,
     _locked: File,
-    next: AtomicU64,
+    /// Scratch directories made so far.
+    made: u64,
 }
 
 impl ScratchPlace {
-    /// In the cache directory, or without one in the system's for temporary files.
+    /// Chooses a place in the cache directory, or in the system's directory for temporary files.
     pub(super) fn new(cache: Option<&Path>) -> Self {
         let shared = match cache {
             Some(cache) => cache.join("scratch"),
@@ -79,16 +77,10 @@ impl ScratchPlace {
             Some(own) => own,
             none => none.insert(Own::new(&self.shared)?),
         };
-        let number = own.next.fetch_add(1, Ordering::Relaxed);
-        let path = own.directory.join(number.to_string());
+        let path = own.directory.join(own.made.to_string());
+        own.made += 1;
         private().create(&path)?;
         Ok(ScratchDirectory { path })
-    }
-}
-
-impl fmt::Debug for ScratchPlace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ScratchPlace").field(&self.shared).finish()
     }
 }
 
@@ -106,15 +98,14 @@ impl Own {
             let name = Uuid::now_v7().to_string();
             let (directory, lock) = (shared.join(&name), shared.join(format!("{name}.lock")));
             let locked = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&lock)?;
-            // Another process may have found it before it was locked, and taken it for one that
-            // was left behind.
+            // Another process may have found it before it was locked, and taken it for a stale one.
             if flock(&locked, FlockOperation::NonBlockingLockExclusive).is_err()
                 || locked.metadata()?.nlink() == 0
             {
                 continue;
             }
             private().create(&directory)?;
-            return Ok(Self { directory, lock, _locked: locked, next: AtomicU64::new(0) });
+            return Ok(Self { directory, lock, _locked: locked, made: 0 });
         }
     }
 }
@@ -122,12 +113,12 @@ impl Own {
 impl Drop for Own {
     fn drop(&mut self) {
         remove(&self.directory);
-        // Last: what has no lock file is not found any more.
+        // Last: a directory without a lock file is not found any more.
         let _ = fs::remove_file(&self.lock);
     }
 }
 
-/// Removes what processes left behind that are gone: nobody holds their locks.
+/// Removes the directories of processes that are gone: nobody holds their locks.
 fn remove_stale(shared: &Path) {
     let Ok(entries) = fs::read_dir(shared) else { return };
     for lock in entries.flatten().map(|entry| entry.path()) {
@@ -144,7 +135,7 @@ fn remove_stale(shared: &Path) {
 
 /// Removes a directory with all that is in it.
 fn remove(directory: &Path) {
-    // An operation that was under way when its guest was dropped may put one more file into it.
+    // An operation of a guest that was dropped meanwhile may put one more file into it.
     for _ in 0..3 {
         match fs::remove_dir_all(directory) {
             Ok(()) => return,
@@ -158,8 +149,8 @@ fn remove(directory: &Path) {
     }
 }
 
-/// The scratch directory of one attempt. Removed on drop, by the thread that drops it:
-/// a slot has its next guest when the last one's files are gone, so they do not pile up.
+/// The scratch directory of one attempt. Removed by the thread that drops it: a slot gets its next guest only
+/// after that, so directories do not pile up.
 pub(super) struct ScratchDirectory {
     pub(super) path: PathBuf,
 }
@@ -170,11 +161,10 @@ impl Drop for ScratchDirectory {
     }
 }
 
-/// The identity of a file, whatever it is called.
+/// The identity of a file, by whatever name.
 pub(super) type FileKey = (u64, u64);
 
-/// How full one scratch directory is. Everything that changes it comes by here
-/// first, one call of the guest after the other.
+/// The contents of one scratch directory, counted against its limits.
 pub(super) struct Quota {
     bytes: u64,
     files: u64,
@@ -210,12 +200,12 @@ impl Quota {
         self.state.lock().entries < self.files
     }
 
-    /// A name more.
+    /// Counts one more name.
     pub(super) fn add_entry(&self) {
         self.state.lock().entries += 1;
     }
 
-    /// A name less; it was that of `file`, if it was one of a file.
+    /// Counts one name less: that of `file`, if it was a file's.
     pub(super) fn remove_entry(&self, file: Option<FileKey>) {
         let mut state = self.state.lock();
         state.entries = state.entries.saturating_sub(1);
@@ -224,14 +214,14 @@ impl Quota {
         }
     }
 
-    /// A file has one more name.
+    /// Notes that a file has one more name.
     pub(super) fn link(&self, key: FileKey) {
         if let Some(known) = self.state.lock().files.get_mut(&key) {
             known.links += 1;
         }
     }
 
-    /// A file was opened, and created or emptied by that.
+    /// Notes that a file was opened, and whether that created or emptied it.
     pub(super) fn open(&self, key: FileKey, is_new: bool, is_emptied: bool) {
         let mut state = self.state.lock();
         let known = state.files.entry(key).or_default();
@@ -243,13 +233,12 @@ impl Quota {
         }
     }
 
-    /// It was closed as often as it was opened, once.
+    /// Notes that a file was closed, once for each time that it was opened.
     pub(super) fn close(&self, key: FileKey) {
         self.state.lock().change(key, |known| known.open = known.open.saturating_sub(1));
     }
 
-    /// Makes room up to `end` of a file, or up to so many bytes behind its present end;
-    /// `false` if there is none.
+    /// Makes room in a file up to `end`; `false` if there is none.
     pub(super) fn grow(&self, key: FileKey, end: End) -> bool {
         let mut state = self.state.lock();
         let bytes = state.bytes;
@@ -269,7 +258,7 @@ impl Quota {
         }
     }
 
-    /// A file was cut to this size, if it was longer.
+    /// Notes that a file was cut to this size, if it was longer.
     pub(super) fn shrink(&self, key: FileKey, size: u64) {
         let mut state = self.state.lock();
         let Some(known) = state.files.get_mut(&key) else { return };
@@ -279,18 +268,17 @@ impl Quota {
     }
 }
 
-/// Where something that is written ends.
+/// The end of a write.
 #[derive(Clone, Copy)]
 pub(super) enum End {
-    /// So far from the beginning of the file.
+    /// So many bytes from the beginning of the file.
     At(u64),
-    /// So far behind its end.
+    /// So many bytes behind its present end.
     Behind(u64),
 }
 
 impl Contents {
-    /// Changes what is known of a file, and forgets one that has no name and is not open:
-    /// its bytes are free.
+    /// Changes the record of a file, and forgets a file that has no name and is not open: its bytes are free.
     fn change(&mut self, key: FileKey, change: impl FnOnce(&mut Known)) {
         let Some(known) = self.files.get_mut(&key) else { return };
         change(known);

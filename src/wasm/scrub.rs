@@ -1,5 +1,5 @@
-//! Secrets in what guests say: found as they are, quoted, or in the encodings that
-//! libraries put them into, and replaced by their names.
+//! The search for secrets in the output of guests: as they are, quoted, or in common encodings. They are
+//! replaced by their names.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,30 +9,29 @@ use base64::engine::general_purpose::{GeneralPurpose, STANDARD_NO_PAD, URL_SAFE_
 
 use super::secrets::SecretGrant;
 
-/// A beginning of a secret that is shorter than this is any text; the same in the digits
-/// of encodings.
+/// The shortest beginnings of a secret that are no longer any text: plain, in base64 and in hexadecimal digits.
 const TELLING: usize = 4;
 const TELLING_BASE64: usize = 6;
 const TELLING_HEX: usize = 8;
 
-/// How a secret may look.
+/// A form in which a secret may appear.
 enum Form {
-    /// Like this.
+    /// These bytes.
     Exact(Box<[u8]>),
-    /// Like this within base64. With `has_tail` the next digit is made of the end of the
-    /// secret too, and of what follows it.
+    /// These digits within base64. With `has_tail` the end of the secret is also in the next digit, together
+    /// with the text behind it.
     Base64 { digits: Box<[u8]>, has_tail: bool },
-    /// Each byte as it is, or as `%` and two hexadecimal digits; which of them is
-    /// different with every library. A space may be `+`.
+    /// Each byte as it is, or as `%` and two hexadecimal digits: libraries differ in which bytes they encode.
+    /// A space may be `+`.
     Percent(Box<[u8]>),
 }
 
-/// Whether a text begins with a form.
+/// The result of comparing the beginning of a text with a form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Match {
-    /// With so many bytes.
+    /// So many bytes are the form.
     Whole(usize),
-    /// With so many; the next one would belong to it, and is not there yet.
+    /// So many bytes are the form, and the next one would belong to it, too, but is not there yet.
     Open(usize),
     /// The text ends before the form does.
     Begun,
@@ -40,10 +39,9 @@ enum Match {
 }
 
 impl Form {
-    fn of(&self, text: &[u8]) -> Match {
+    fn compare(&self, text: &[u8]) -> Match {
         match self {
-            Self::Exact(bytes) => exact(bytes, text),
-            Self::Base64 { digits, has_tail: false } => exact(digits, text),
+            Self::Exact(bytes) | Self::Base64 { digits: bytes, has_tail: false } => exact(bytes, text),
             Self::Base64 { digits, has_tail: true } => match (exact(digits, text), text.get(digits.len())) {
                 (Match::Whole(length), None) => Match::Open(length),
                 (Match::Whole(length), Some(next)) => Match::Whole(length + usize::from(is_digit(*next))),
@@ -53,7 +51,7 @@ impl Form {
         }
     }
 
-    /// How its text can begin: its first byte, and the next.
+    /// The pairs of bytes that its text can begin with.
     fn beginnings(&self) -> Vec<[u8; 2]> {
         match self {
             Self::Exact(bytes) | Self::Base64 { digits: bytes, .. } => vec![[bytes[0], bytes[1]]],
@@ -97,13 +95,13 @@ fn percent(bytes: &[u8], text: &[u8]) -> Match {
     Match::Whole(at)
 }
 
-/// The digits of either alphabet.
+/// Whether a byte is a digit of either base64 alphabet.
 fn is_digit(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte)
 }
 
-/// The base64 digits of a secret after none, one or two bytes: the digits that are
-/// made of it alone. More bytes before it come to the same.
+/// The base64 digits that are made of a secret alone, if it stands behind none, one or two bytes. More bytes
+/// before it come to the same.
 fn in_base64(secret: &[u8], alphabet: &GeneralPurpose) -> [Form; 3] {
     [(0, 0), (1, 2), (2, 3)].map(|(before, mixed)| {
         let bytes = [&[0; 2][..before], secret].concat();
@@ -113,15 +111,15 @@ fn in_base64(secret: &[u8], alphabet: &GeneralPurpose) -> [Form; 3] {
     })
 }
 
-/// The text between the quotes.
+/// Removes the quotes around a text.
 fn unquoted(text: &str) -> String {
     text.get(1..text.len().saturating_sub(1)).unwrap_or_default().to_owned()
 }
 
-/// Everything that a secret is looked for as, and how much of it is telling.
+/// Makes all forms of a secret, each with the length of its shortest telling beginning.
 fn forms(secret: &str) -> Vec<(Form, usize)> {
-    // As JSON and Rust quote it, also within each other: a guest that tells of a failed
-    // child quotes what was quoted already.
+    // As JSON and Rust quote it, also within each other: a guest that reports a failed child quotes its message
+    // again.
     let json = |text: &str| unquoted(&serde_json::to_string(text).unwrap_or_default());
     let debug = |text: &str| unquoted(&format!("{text:?}"));
     let (once, as_rust) = (json(secret), debug(secret));
@@ -135,39 +133,38 @@ fn forms(secret: &str) -> Vec<(Form, usize)> {
     let base64 = [STANDARD_NO_PAD, URL_SAFE_NO_PAD];
     let base64 = base64.iter().flat_map(|alphabet| in_base64(secret.as_bytes(), alphabet));
     let base64 = base64.map(|form| (form, TELLING_BASE64));
-    // As it is, that is with nothing encoded.
+    // This is also the plain secret, with nothing encoded.
     let percent = (Form::Percent(secret.as_bytes().into()), TELLING);
     std::iter::once(percent).chain(quoted).chain(hex).chain(base64).collect()
 }
 
-/// A form, and what is put in its place.
+/// A form and its replacement.
 struct Needle {
     form: Form,
-    /// So many bytes of it are no longer any text.
+    /// The length of its shortest telling beginning.
     telling: usize,
     placeholder: Arc<str>,
 }
 
-/// Finds secrets in text, and puts their names in their place.
+/// Finds secrets in text, and replaces them by their names.
 pub(super) struct Scrubber {
     needles: Vec<Needle>,
-    /// A bit for each two bytes that a needle begins with: nearly all text is passed
-    /// over by this alone.
+    /// A bit for each pair of bytes that a needle begins with. It rules out nearly all text.
     pairs: Box<[u64; 1024]>,
-    /// Whether a needle begins with this byte: for one that nothing follows yet.
+    /// For each byte, whether a needle begins with it: for the last byte of a text.
     firsts: [bool; 256],
 }
 
 /// The findings at a place where a needle may begin.
 enum Found<'s> {
     Nothing,
-    /// Not enough to tell.
+    /// The text is too short to tell.
     Begun,
     Secret(usize, &'s str),
 }
 
 impl Scrubber {
-    /// Looks for these; `None` if there are none, so that nobody looks.
+    /// Prepares the search for some secrets; `None` if there are none.
     pub(super) fn new(secrets: &[SecretGrant]) -> Option<Self> {
         let mut scrubber = Self { needles: Vec::new(), pairs: Box::new([0; 1024]), firsts: [false; 256] };
         for secret in secrets {
@@ -184,11 +181,11 @@ impl Scrubber {
         (!scrubber.needles.is_empty()).then_some(scrubber)
     }
 
-    /// Takes what is complete out of `held`, scrubbed, and leaves an end there that may
-    /// be the beginning of a secret: but nothing if it `is_end`.
+    /// Takes the text out of `held`, scrubbed, but for an end that may be the beginning of a secret. At the end
+    /// of all text (`is_end`) it takes that too.
     pub(super) fn pass(&self, held: &mut Vec<u8>, is_end: bool) -> Vec<u8> {
         let mut out = Vec::new();
-        // What lies before `passed` is in `out`.
+        // The text before `passed` is in `out`.
         let (mut at, mut passed) = (0, 0);
         while let Some(start) = self.next(held, at) {
             match self.look(&held[start..], is_end) {
@@ -214,7 +211,7 @@ impl Scrubber {
         out
     }
 
-    /// The next place, from `at` on, where a needle may begin.
+    /// Finds the next place, from `at` on, where a needle may begin.
     fn next(&self, text: &[u8], at: usize) -> Option<usize> {
         let text = text.get(at..)?;
         let may_begin = |pair: &[u8]| {
@@ -225,13 +222,13 @@ impl Scrubber {
         text.windows(2).position(may_begin).or_else(last).map(|found| at + found)
     }
 
-    /// The longest secret that a text begins with.
+    /// Finds the longest secret that a text begins with.
     fn look(&self, text: &[u8], is_end: bool) -> Found<'_> {
         let mut found = Found::Nothing;
         let mut longest = 0;
         for needle in &self.needles {
-            match needle.form.of(text) {
-                // It would be longer than what was found.
+            match needle.form.compare(text) {
+                // It would be longer than the one that was found.
                 Match::Begun | Match::Open(_) if !is_end => return Found::Begun,
                 Match::Whole(length) | Match::Open(length) if length > longest => {
                     longest = length;
@@ -243,30 +240,28 @@ impl Scrubber {
         found
     }
 
-    /// A text as a whole, scrubbed.
+    /// Scrubs a whole text.
     pub(super) fn scrub<'t>(&self, text: &'t str) -> Cow<'t, str> {
         if self.next(text.as_bytes(), 0).is_none() {
             return text.into();
         }
         let out = self.pass(&mut text.as_bytes().to_vec(), true);
-        // Whole texts were replaced by whole texts.
+        // Text was replaced by text: it is still UTF-8.
         String::from_utf8(out)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
             .into()
     }
 
-    /// A text that may have been cut off within a secret.
+    /// Scrubs a text that may have been cut off within a secret, with `…` at its end or without.
     pub(super) fn scrub_cut(&self, text: &str) -> String {
         let mut text = self.scrub(text).into_owned();
-        let (body, mark) = match text.strip_suffix('…') {
-            Some(body) => (body.len(), "…"),
-            None => (text.len(), ""),
-        };
+        let body = text.strip_suffix('…').unwrap_or(&text).len();
+        let mark = if body < text.len() { "…" } else { "" };
         let mut at = 0;
         while let Some(start) = self.next(&text.as_bytes()[..body], at) {
             let end = &text.as_bytes()[start..body];
             let is_begun =
-                |needle: &Needle| end.len() >= needle.telling && needle.form.of(end) == Match::Begun;
+                |needle: &Needle| end.len() >= needle.telling && needle.form.compare(end) == Match::Begun;
             if self.needles.iter().any(is_begun) {
                 text.truncate(text.floor_char_boundary(start));
                 text.push_str(mark);
