@@ -20,10 +20,7 @@ pub(in crate::wasm) enum WriteError {
     Unsupported,
 }
 
-/// Appends a value to `out` as JSON of at most `max_bytes`, and stops soon
-/// after going over.
-///
-/// No type is needed: a well-formed value says all that its JSON depends on.
+/// Appends a value to `out` as JSON of at most `max_bytes`, and stops soon after going over.
 ///
 /// # Errors
 ///
@@ -42,7 +39,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Whether `more` bytes still fit.
+    /// Checks that `more` bytes still fit.
     fn check(&self, more: usize) -> Result<(), WriteError> {
         if self.out.len().saturating_add(more) > self.limit {
             return Err(WriteError::TooLarge { max_bytes: self.max_bytes });
@@ -53,16 +50,16 @@ impl Writer<'_> {
     fn value(&mut self, val: &Val) -> Result<(), WriteError> {
         match val {
             Val::Bool(value) => self.out.push_str(if *value { "true" } else { "false" }),
-            Val::U8(value) => self.byte(*value),
-            Val::S8(value) => self.display(value),
-            Val::S16(value) => self.display(value),
-            Val::U16(value) => self.display(value),
-            Val::S32(value) => self.display(value),
-            Val::U32(value) => self.display(value),
-            Val::S64(value) => self.display(value),
-            Val::U64(value) => self.display(value),
-            // `Debug` of a float is the shortest text that reads back as the
-            // same float of the same width, with a sign on zero; it is JSON.
+            Val::U8(value) => self.integer(*value),
+            Val::S8(value) => self.integer(*value),
+            Val::S16(value) => self.integer(*value),
+            Val::U16(value) => self.integer(*value),
+            Val::S32(value) => self.integer(*value),
+            Val::U32(value) => self.integer(*value),
+            Val::S64(value) => self.integer(*value),
+            Val::U64(value) => self.integer(*value),
+            // `Debug` of a float is the shortest text that reads back as the same float of the same width,
+            // with a sign on zero; it is JSON.
             Val::Float32(value) if value.is_finite() => _ = write!(self.out, "{value:?}"),
             Val::Float64(value) if value.is_finite() => _ = write!(self.out, "{value:?}"),
             Val::Float32(value) => self.not_finite(f64::from(*value)),
@@ -72,18 +69,12 @@ impl Writer<'_> {
             Val::List(values) | Val::Tuple(values) | Val::FixedLengthList(values) => self.array(values)?,
             Val::Record(fields) => {
                 self.out.push('{');
-                for (index, (name, value)) in fields.iter().enumerate() {
-                    if index > 0 {
-                        self.out.push(',');
-                    }
-                    self.member(name, Some(value))?;
-                }
+                self.list(fields, |writer, (name, value)| writer.member(name, Some(value)))?;
                 self.out.push('}');
             }
             Val::Variant(name, Some(payload)) => self.object(name, Some(payload))?,
             Val::Option(None) => self.out.push_str("null"),
-            // An option directly inside an option: `null` alone would be
-            // ambiguous.
+            // An option directly inside an option: `null` alone would be ambiguous.
             Val::Option(Some(value)) if matches!(**value, Val::Option(_)) => {
                 self.object("some", Some(value))?
             }
@@ -92,12 +83,7 @@ impl Writer<'_> {
             Val::Result(Err(value)) => self.object("err", value.as_deref())?,
             Val::Flags(names) => {
                 self.out.push('[');
-                for (index, name) in names.iter().enumerate() {
-                    if index > 0 {
-                        self.out.push(',');
-                    }
-                    self.string(name)?;
-                }
+                self.list(names, |writer, name| writer.string(name))?;
                 self.out.push(']');
             }
             Val::Map(_) | Val::Resource(_) | Val::Future(_) | Val::Stream(_) | Val::ErrorContext(_) => {
@@ -107,8 +93,23 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn display(&mut self, value: impl std::fmt::Display) {
-        let _ = write!(self.out, "{value}");
+    fn integer(&mut self, value: impl itoa::Integer) {
+        self.out.push_str(itoa::Buffer::new().format(value));
+    }
+
+    /// Writes items with commas between them.
+    fn list<T>(
+        &mut self,
+        items: &[T],
+        write: impl Fn(&mut Self, &T) -> Result<(), WriteError>,
+    ) -> Result<(), WriteError> {
+        for (index, item) in items.iter().enumerate() {
+            if index > 0 {
+                self.out.push(',');
+            }
+            write(self, item)?;
+        }
+        Ok(())
     }
 
     fn not_finite(&mut self, value: f64) {
@@ -119,30 +120,14 @@ impl Writer<'_> {
         });
     }
 
-    /// A byte, without the machinery of `fmt`: lists of millions of them are
-    /// common.
-    fn byte(&mut self, value: u8) {
-        let digit = |n: u8| char::from(b'0' + n);
-        if value >= 100 {
-            self.out.push(digit(value / 100));
-        }
-        if value >= 10 {
-            self.out.push(digit(value / 10 % 10));
-        }
-        self.out.push(digit(value % 10));
-    }
-
     fn array(&mut self, values: &[Val]) -> Result<(), WriteError> {
         // Each element takes a byte and a comma at least.
         self.check(values.len().saturating_mul(2))?;
         self.out.push('[');
-        for (index, value) in values.iter().enumerate() {
-            if index > 0 {
-                self.out.push(',');
-            }
-            self.value(value)?;
-            self.check(0)?;
-        }
+        self.list(values, |writer, value| {
+            writer.value(value)?;
+            writer.check(0)
+        })?;
         self.out.push(']');
         Ok(())
     }
@@ -171,8 +156,7 @@ impl Writer<'_> {
         self.check(text.len().saturating_add(2))?;
         self.out.push('"');
         let mut done = 0;
-        // Everything that must be escaped is one byte of ASCII, so each index
-        // is a character boundary.
+        // Everything that must be escaped is one byte of ASCII, so each index is a character boundary.
         for (index, byte) in text.bytes().enumerate() {
             if byte >= 0x20 && byte != b'"' && byte != b'\\' {
                 continue;
