@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use serde_json::value::RawValue;
-use wasmtime::component::{ComponentExportIndex, InstancePre, ResourceTable, ResourceTableError, Val};
+use wasmtime::component::{InstancePre, ResourceTable, ResourceTableError, Val};
 use wasmtime::{Engine, FrameInfo, Store, Trap, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder};
 
 use super::control::GuestControl;
 use super::denials::Denials;
-use super::discover::{Entry, Signature};
+use super::discover::{Entry, Export};
 use super::files::Files;
 use super::grants::{DirectoryAccess, Grants};
 use super::host::{ChildFailed, HostState};
@@ -45,9 +45,7 @@ pub(super) struct Program {
     /// one of which has a limit.
     pub(super) is_metered: bool,
     pub(super) pre: InstancePre<HostState>,
-    pub(super) index: ComponentExportIndex,
-    pub(super) entry: Entry,
-    pub(super) signature: Signature,
+    pub(super) export: Export,
     pub(super) grants: Grants,
     /// The search for the secrets among the grants; made for the first attempt.
     pub(super) scrubber: OnceLock<Option<Arc<Scrubber>>>,
@@ -81,7 +79,8 @@ pub(super) async fn run(
         Box::new(move |entries| client.log(&caller, entries))
     };
     let log_bytes = program.limits.most(LimitKind::Logs);
-    let value_bytes = (program.entry == Entry::Command).then(|| program.limits.most(LimitKind::Result));
+    let value_bytes =
+        (program.export.entry == Entry::Command).then(|| program.limits.most(LimitKind::Result));
     // The secrets were read before any guest runs.
     let scrubber = program.scrubber.get_or_init(|| Scrubber::new(&program.grants.secrets).map(Arc::new));
     let (kept, scrubber) = (Arc::clone(&control), scrubber.clone());
@@ -103,7 +102,7 @@ async fn attempt(
     control: &Arc<GuestControl>,
 ) -> Result<String, Failure> {
     let arguments =
-        arguments_from_json(&claim.arguments, &program.signature.parameters).map_err(|error| {
+        arguments_from_json(&claim.arguments, &program.export.signature.parameters).map_err(|error| {
             // They were checked at submit: by another version of the component.
             trapped(format!("the arguments do not fit this version of the task: {error}"))
         })?;
@@ -111,8 +110,8 @@ async fn attempt(
     table.set_max_capacity(MAX_RESOURCES);
     let denials = Denials::new(Arc::clone(&program.component), claim.id, output.clone(), Arc::clone(control));
     let most = |kind| program.limits.most(kind);
-    let traffic = Traffic::new(most(LimitKind::Traffic), Arc::clone(control), denials.clone());
-    let gate = Gate::new(&program.grants, denials.clone(), most(LimitKind::Sockets), traffic);
+    let traffic = Traffic::new(most(LimitKind::Traffic), Arc::clone(control), Arc::clone(&denials));
+    let gate = Gate::new(&program.grants, Arc::clone(&denials), most(LimitKind::Sockets), traffic);
     let bodies =
         BodyLimits { request: most(LimitKind::RequestBody), response: most(LimitKind::ResponseBody) };
     // Before the instance, so that it is removed after it.
@@ -208,10 +207,10 @@ async fn call(
     arguments: &[Val],
 ) -> Result<String, CallError> {
     let instance = program.pre.instantiate_async(&mut *store).await?;
-    let function = instance.get_func(&mut *store, program.index).ok_or_else(|| {
+    let function = instance.get_func(&mut *store, program.export.index).ok_or_else(|| {
         CallError::Failure(trapped("the component does not export the function that it was found to export"))
     })?;
-    if program.entry == Entry::Command {
+    if program.export.entry == Entry::Command {
         let mut results = [Val::Result(Ok(None))];
         match function.call_async(&mut *store, &[], &mut results).await {
             Ok(()) => {}
@@ -231,7 +230,7 @@ async fn call(
         return Ok(json);
     }
     let mut results = [Val::Bool(false)];
-    let results = &mut results[..usize::from(program.signature.result.is_some())];
+    let results = &mut results[..usize::from(program.export.signature.result.is_some())];
     function.call_async(&mut *store, arguments, results).await?;
     let max_bytes = usize::try_from(program.limits.most(LimitKind::Result)).unwrap_or(usize::MAX);
     let mut json = String::new();
@@ -283,7 +282,7 @@ fn wasi_context(
     // Files on threads of the reactor, not on the slot's: a guest that opens a
     // named pipe, or reads from a network that is gone, could not be ended there.
     wasi.allow_blocking_current_thread(false);
-    if program.entry == Entry::Command {
+    if program.export.entry == Entry::Command {
         wasi.arg(task.rsplit_once('.').map_or(task, |(component, _)| component));
         if let [Val::List(arguments)] = arguments {
             for argument in arguments {
@@ -353,7 +352,7 @@ fn explain(program: &Program, store: &mut Store<HostState>, error: &wasmtime::Er
         if let Some(failure) = limit_failure(state, "then exited") {
             return failure;
         }
-        return match (program.entry, code) {
+        return match (program.export.entry, code) {
             (Entry::Function, 0) => {
                 let message = "the guest exited with code 0 before it returned a value";
                 Failure { exit_code: Some(0), ..trapped(message) }

@@ -10,11 +10,12 @@ use std::time::Duration;
 use super::cache::Cache;
 use super::compile::Compiler;
 use super::control::GuestControl;
+use super::discover::Export;
 use super::docs::describe;
 use super::engine::{EpochTicker, new_engine};
 use super::execute;
 use super::glob::Glob;
-use super::linked::{LinkedTask, link_one};
+use super::linked::{Linked, LinkedTask, link_one};
 use super::loaded::{in_parallel, load_one, names_of};
 use super::names::Names;
 use super::scratch::ScratchPlace;
@@ -107,40 +108,32 @@ impl Library {
         let engines = std::iter::once(plain).chain(metered).collect();
         let ticker = EpochTicker::start(engines)
             .map_err(|reason| error(format!("the epoch thread can't be started: {reason}")))?;
-        let mut library = Self {
-            tasks: Vec::new(),
-            not_tasks: Vec::new(),
-            names: Arc::new(names_of(&loaded)),
-            programs: HashMap::new(),
-            task_set: Arc::default(),
-            versions: Versions::default(),
-            ticker,
-            clock,
-        };
+        let names = Arc::new(names_of(&loaded));
         let all: Vec<_> = loaded.iter().collect();
+        let Linked { mut programs, mut tasks, mut not_tasks } = Linked::default();
         for (one, source) in loaded.iter().zip(&used_sources) {
-            match link_one(one, source, &all, &library.names) {
+            match link_one(one, source, &all, &names) {
                 Ok(linked) => {
-                    library.programs.extend(linked.programs);
-                    library.tasks.extend(linked.tasks);
-                    library.not_tasks.extend(linked.not_tasks);
+                    programs.extend(linked.programs);
+                    tasks.extend(linked.tasks);
+                    not_tasks.extend(linked.not_tasks);
                 }
-                Err(mut wrong) => errors.append(&mut wrong),
+                Err(wrong) => errors.extend(wrong),
             }
         }
         if !errors.is_empty() {
             return Err(errors);
         }
-        library.tasks.sort_by(|a, b| a.id.cmp(&b.id));
-        for (index, task) in library.tasks.iter().enumerate() {
-            if let Some(linked) = library.programs.get_mut(&task.id) {
+        tasks.sort_by(|a, b| a.id.cmp(&b.id));
+        for (index, task) in tasks.iter().enumerate() {
+            if let Some(linked) = programs.get_mut(&task.id) {
                 linked.index = index;
             }
         }
-        library.task_set = Arc::new(library.programs.keys().cloned().collect());
+        let task_set = Arc::new(programs.keys().cloned().collect());
         let sources = used_sources.into_iter().cloned().collect();
-        library.versions = Versions::new(loaded, sources, cache.beside_guests(), Arc::clone(&library.names));
-        Ok(library)
+        let versions = Versions::new(loaded, sources, cache.beside_guests(), Arc::clone(&names));
+        Ok(Self { tasks, not_tasks, names, programs, task_set, versions, ticker, clock })
     }
 
     /// Sets where other versions of pinned components come from.
@@ -225,31 +218,31 @@ impl Library {
             );
             return Err(ArgumentError { message, is_over_limit: true });
         }
-        normalise_arguments(arguments, &linked.program.signature.parameters)
+        normalise_arguments(arguments, &linked.program.export.signature.parameters)
             .map_err(|error| ArgumentError { message: error.to_string(), is_over_limit: error.is_too_large })
     }
 
     /// The JSON Schemas of a task; `None` if it is not of this library.
     pub fn schema(&self, task: &Task) -> Option<TaskSchema> {
         let linked = self.programs.get(&task.id)?;
-        let signature = &linked.program.signature;
+        let Export { signature, types, docs, .. } = &linked.program.export;
         let value = |shape: Option<&Shape>| {
-            let mut schema = value_schema(shape, &linked.types);
-            linked.docs.describe_types(&mut schema);
+            let mut schema = value_schema(shape, types);
+            docs.describe_types(&mut schema);
             schema
         };
         let (result, returned) = match &signature.result {
             Some(Shape::Result { ok, err }) => (value(ok.as_deref()), Some(value(err.as_deref()))),
             result => (value(result.as_ref()), None),
         };
-        let mut arguments = arguments_schema(&signature.parameters, &linked.types);
-        linked.docs.describe_types(&mut arguments);
+        let mut arguments = arguments_schema(&signature.parameters, types);
+        docs.describe_types(&mut arguments);
         describe(&mut arguments, task.docs.as_deref());
         Some(TaskSchema { arguments, result, returned })
     }
 
-    /// Makes a guest of a claim. Nothing of it runs before the first poll. If the component is pinned, this may
-    /// fetch and compile another version of it: `interrupt` ends the wait for the compiler.
+    /// Makes a guest of a claim. Nothing of it runs before the first poll. If the component is pinned, this
+    /// may fetch and compile another version of it: `interrupt` ends the wait for the compiler.
     ///
     /// # Errors
     ///

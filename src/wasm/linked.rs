@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock};
 use wasmtime::component::{Component, Linker};
 
 use super::discover::Export;
-use super::docs::InterfaceDocs;
 use super::engine::{MAX_MEMORIES, MAX_TABLES, TABLES_PER_WEIGHT};
 use super::execute::Program;
 use super::link::{self, Provider};
@@ -26,10 +25,6 @@ pub(super) struct LinkedTask {
     pub(super) program: Arc<Program>,
     pub(super) weight: usize,
     pub(super) retry: Arc<RetryPolicy>,
-    /// The names that its interface has for types.
-    pub(super) types: Arc<[Field]>,
-    /// The component's documentation of its interface.
-    pub(super) docs: Arc<InterfaceDocs>,
 }
 
 /// A component with everything that it imports.
@@ -107,17 +102,14 @@ pub(super) fn link_one(
             engine: one.component.engine().clone(),
             is_metered: source.wants_fuel(),
             pre: pre.clone(),
-            index: export.index,
-            entry: export.entry,
-            signature: export.signature.clone(),
+            export: export.clone(),
             grants: source.grants.clone(),
             scrubber: OnceLock::new(),
             submits: submits.clone(),
             limits: options.limits.clone(),
         });
         let retry = Arc::clone(&options.retry);
-        let (types, docs) = (Arc::clone(&export.types), Arc::clone(&export.docs));
-        let own = LinkedTask { index: 0, program, weight, retry, types, docs };
+        let own = LinkedTask { index: 0, program, weight, retry };
         linked.programs.insert(Arc::clone(&export.id), own);
         linked.tasks.push(task(one, export, options));
     }

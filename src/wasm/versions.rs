@@ -1,5 +1,5 @@
-//! Other versions of pinned components, on which invocations run that were submitted for them
-//! though the runner has newer ones.
+//! Other versions of pinned components. An invocation runs on the version that it was submitted for, even if
+//! the runner has a newer one.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -9,28 +9,26 @@ use lru::LruCache;
 use parking_lot::Mutex;
 
 use super::cache::Cache;
-use super::compile::Compiler;
 use super::linked::{Linked, link_one};
 use super::loaded::{Loaded, load_bytes};
 use super::names::Names;
 use super::source::{ComponentSource, VersionPolicy};
 use crate::model::{ComponentDigest, Interrupt};
 
-/// The most other versions that are kept linked. Further ones are linked anew, from compiled
-/// code.
+/// The most other versions that are kept linked. Further ones are linked anew, from compiled code.
 const KEPT: NonZeroUsize = NonZeroUsize::new(32).expect("more than none");
 
 /// A source of components by digest.
 pub trait Shelf: Send + Sync {
-    /// The bytes with a digest; `None` if nobody has them.
+    /// Fetches the bytes with a digest; `None` if nobody has them.
     ///
     /// # Errors
     ///
-    /// The reason why it can't be told now.
+    /// The reason why they can't be fetched now.
     fn fetch(&self, digest: ComponentDigest) -> Result<Option<Vec<u8>>, String>;
 }
 
-/// The versions that were needed so far, and what it takes to make more.
+/// The versions that were needed so far, and the means to make more.
 pub(super) struct Versions {
     loaded: Vec<Loaded>,
     /// One for each of `loaded`.
@@ -38,21 +36,14 @@ pub(super) struct Versions {
     cache: Cache,
     names: Arc<Names>,
     shelf: Option<Box<dyn Shelf>>,
-    /// Never held while a version is fetched or compiled: two slots may do the same
-    /// work once.
+    /// Never held while a version is fetched or compiled: two slots may do the same work once.
     linked: Mutex<LruCache<ComponentDigest, Arc<Linked>>>,
     /// The digests that can't be compiled, with the reason: each costs its limits once.
     refused: Mutex<LruCache<ComponentDigest, String>>,
 }
 
-/// The most refused ones that are remembered.
+/// The most refused digests that are remembered.
 const REFUSED_KEPT: NonZeroUsize = NonZeroUsize::new(1024).expect("more than none");
-
-impl Default for Versions {
-    fn default() -> Self {
-        Self::new(Vec::new(), Vec::new(), Cache::new(None, Compiler::InProcess), Arc::default())
-    }
-}
 
 impl Versions {
     pub(super) fn new(
@@ -61,25 +52,18 @@ impl Versions {
         cache: Cache,
         names: Arc<Names>,
     ) -> Self {
-        let (linked, refused) = (LruCache::new(KEPT), LruCache::new(REFUSED_KEPT));
-        Self {
-            loaded,
-            sources,
-            cache,
-            names,
-            shelf: None,
-            linked: Mutex::new(linked),
-            refused: Mutex::new(refused),
-        }
+        let linked = Mutex::new(LruCache::new(KEPT));
+        let refused = Mutex::new(LruCache::new(REFUSED_KEPT));
+        Self { loaded, sources, cache, names, shelf: None, linked, refused }
     }
 
-    /// Says where other versions come from.
+    /// Sets the source of other versions.
     pub(super) fn fetch_from(&mut self, shelf: Box<dyn Shelf>) {
         self.shelf = Some(shelf);
     }
 
-    /// The version of a component that an invocation was submitted for; `None` if
-    /// the component is not pinned. `interrupt` ends the wait for its compiler.
+    /// Returns the version of a component that an invocation was submitted for; `None` if the component is
+    /// not pinned. `interrupt` ends the wait for its compiler.
     pub(super) fn pinned(
         &self,
         name: &str,
@@ -110,15 +94,14 @@ impl Versions {
             ));
         }
         let fetched = self.shelf.as_ref().map_or(Ok(None), |shelf| shelf.fetch(digest));
-        let bytes = fetched.map_err(|error| format!("{what}, which can't be fetched: {error}"))?.ok_or_else(
-            || {
-                format!(
-                    "{what}, which this runner does not have and nobody has pushed \
-                     (`run-wasm-runner component push {}` where it is)",
-                    current.name
-                )
-            },
-        )?;
+        let fetched = fetched.map_err(|error| format!("{what}, which can't be fetched: {error}"))?;
+        let bytes = fetched.ok_or_else(|| {
+            format!(
+                "{what}, which this runner does not have and nobody has pushed \
+                 (`run-wasm-runner component push {}` where it is)",
+                current.name
+            )
+        })?;
         let found = ComponentDigest::of(&bytes);
         if found != digest {
             return Err(format!("{what}, and what is stored as that is `{found}`: push it again"));
