@@ -1,9 +1,8 @@
-//! A limit that is used up bit by bit.
+//! Limits that are used up bit by bit.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A limit and how much of it is left. Several threads may take from it at once: together they
-/// never get more than there is.
+/// A limit and the rest of it. Several threads may take from it at once, and together never get more than it.
 #[derive(Debug)]
 pub(super) struct Allowance {
     limit: u64,
@@ -11,7 +10,7 @@ pub(super) struct Allowance {
 }
 
 impl Allowance {
-    /// Makes one of which nothing is used.
+    /// Makes an allowance of which nothing is used.
     pub(super) fn new(limit: u64) -> Self {
         Self { limit, left: AtomicU64::new(limit) }
     }

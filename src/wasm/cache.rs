@@ -239,10 +239,10 @@ fn kept(engine: &Engine, path: &Path) -> Option<Component> {
 
 /// Loads code that [`read`] or [`whole`] found to be as it was written.
 fn deserialize(engine: &Engine, sealed: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: `deserialize` trusts its bytes to be what `precompile_component` of the same version and settings
-    // gave. They are: the checksum says that the file is whole and unchanged since we, or a child of ours that
-    // nobody else can reach, wrote it; it lies in memory of ours, or in a directory that nobody else can write
-    // to, under a name that is drawn from the version, the settings and the component.
+    // SAFETY: `deserialize` trusts its bytes to be what `precompile_component` of the same version and
+    // settings gave. They are: the checksum says that the file is whole and unchanged since we, or a child of
+    // ours that nobody else can reach, wrote it; it lies in memory of ours, or in a directory that nobody
+    // else can write to, under a name that is drawn from the version, the settings and the component.
     unsafe { Component::deserialize(engine, &sealed[HEADER..]) }
 }
 

@@ -1,10 +1,10 @@
 //! Compiles untrusted components in a child process with limits.
 //!
 //! wasmtime promises that compiled code can't leave the sandbox, and nothing about the time and memory that
-//! compiling takes. So a child does it, which is this program itself. It gets the bytes of the component as its
-//! standard input, a file to write to as its standard output, and nothing else: no environment, no other
-//! descriptor. It limits itself, and gives up nearly all system calls, before it reads a byte, and dies with the
-//! thread that waits for it.
+//! compiling takes. So a child does it, which is this program itself. It gets the bytes of the component as
+//! its standard input, a file to write to as its standard output, and nothing else: no environment, no other
+//! descriptor. It limits itself, and gives up nearly all system calls, before it reads a byte, and dies with
+//! the thread that waits for it.
 
 mod child;
 mod filter;

@@ -1,5 +1,4 @@
-//! The switch and the clock of one guest: how whoever owns a slot limits and
-//! ends what runs on it.
+//! The kill switch, the clocks and the counters of one guest.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,25 +9,21 @@ use rustix::time::{ClockId, clock_gettime};
 use super::meter::Meter;
 use crate::model::{Failure, LimitKind, SlotControl, Usage};
 
-/// Shared by the slot thread that runs a guest and the epoch callback inside the
-/// guest.
-///
-/// The slot uses it as a [`SlotControl`]: killing it ends a guest that computes at its next
-/// epoch tick.
+/// The control of one guest, shared by the slot thread that runs it and the epoch callback inside it. The
+/// slot uses it as a [`SlotControl`]: killing it ends a guest that computes at its next epoch tick.
 #[derive(Debug)]
 pub struct GuestControl {
     killed: AtomicBool,
     created: Instant,
     /// Time on slots in finished slices, in nanoseconds.
     used: AtomicU64,
-    /// When the present slice began, in nanoseconds after `created`, plus 1; 0
-    /// while the guest holds no slot.
+    /// The begin of the present slice, in nanoseconds after `created`, plus 1; 0 while the guest holds no
+    /// slot.
     slice_began: AtomicU64,
     time_limit: Duration,
     /// Time of a processor in finished polls, in nanoseconds.
     cpu: AtomicU64,
-    /// Where the clock of the polling thread stood when the present poll began. Only
-    /// read by that thread.
+    /// The clock of the polling thread at the begin of the present poll. Only read by that thread.
     poll_began: AtomicU64,
     meter: Meter,
     /// The first refusal by a limit: the limit and the message.
@@ -36,7 +31,7 @@ pub struct GuestControl {
 }
 
 impl GuestControl {
-    /// A guest that may hold a slot for `time_limit` in all.
+    /// Lets a guest hold a slot for `time_limit` in all.
     pub fn new(time_limit: Duration) -> Self {
         Self {
             killed: AtomicBool::new(false),
@@ -60,15 +55,15 @@ impl GuestControl {
         thread_nanos().saturating_sub(self.poll_began.load(Ordering::Acquire))
     }
 
-    /// The counters of everything else.
+    /// The counters of everything but time.
     pub(super) fn meter(&self) -> &Meter {
         &self.meter
     }
 
-    /// A limit refused something. The guest was told so by an error value and may go
-    /// on; the failure of one that does not names the limit.
+    /// Notes that a limit refused something. The guest got an error value and may go on; if it fails, its
+    /// failure names the limit.
     pub(super) fn refuse(&self, limit: LimitKind, message: String) {
-        // The first one counts: what comes after it may follow from it.
+        // The first refusal counts: later ones may follow from it.
         let _ = self.refused.set((limit, message));
     }
 
@@ -78,15 +73,10 @@ impl GuestControl {
     }
 
     /// Time on slots so far.
-    pub fn used(&self) -> Duration {
+    fn used(&self) -> Duration {
         let began = self.slice_began.load(Ordering::Acquire);
         let present = if began == 0 { 0 } else { self.since_created().saturating_sub(began - 1) };
         Duration::from_nanos(self.used.load(Ordering::Acquire) + present)
-    }
-
-    /// The limit.
-    pub fn time_limit(&self) -> Duration {
-        self.time_limit
     }
 
     fn since_created(&self) -> u64 {
@@ -141,8 +131,8 @@ impl SlotControl for GuestControl {
     }
 }
 
-/// Time of a processor that this thread has used. A system call, because it is not
-/// among what the kernel answers in user space: a fifth of a microsecond.
+/// Time of a processor that this thread has used. It takes a system call, of a fifth of a microsecond: the
+/// kernel does not answer this in user space.
 fn thread_nanos() -> u64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);

@@ -79,7 +79,7 @@ impl Signature {
     }
 }
 
-/// How a task is called.
+/// The way in which a task is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
     /// With its arguments, for its result.
@@ -98,7 +98,7 @@ pub(super) struct Export {
     pub interface: Option<Box<str>>,
     /// The function's name.
     pub function: Box<str>,
-    /// Where it is in the component; belongs to this one [`Component`].
+    /// Its index, which belongs to this one [`Component`].
     pub index: ComponentExportIndex,
     pub entry: Entry,
     /// Its types; for a command those of the task, not of the function.
@@ -223,7 +223,7 @@ pub(super) fn discover(component: &Component, name: &Arc<str>) -> Discovery {
     discovery
 }
 
-/// Where functions are exported.
+/// A place at which functions are exported.
 struct Place<'a> {
     component: &'a Component,
     /// The name of the component.

@@ -32,7 +32,8 @@ pub(super) const MAX_TABLES: u32 = 64;
 /// Tables that a live instance may have for each unit of its weight.
 pub(super) const TABLES_PER_WEIGHT: u32 = 4;
 
-/// Memory maps that a live guest costs: 2 for its stack in the pool, 4 for its memory once it runs (measured).
+/// Memory maps that a live guest costs: 2 for its stack in the pool, 4 for its memory once it runs
+/// (measured).
 const MAPS_PER_GUEST: usize = 6;
 
 /// Memory maps left to everything else: compiled code, threads, libraries, files.
@@ -57,8 +58,8 @@ pub fn maps_for_live(live: usize) -> usize {
 pub(super) fn new_engine(max_live: usize, fuel: bool) -> Result<Engine, String> {
     let live = u32::try_from(max_live).unwrap_or(u32::MAX / 16);
     let mut pool = PoolingAllocationConfig::new();
-    // A guest with several memories or tables counts as several live ones, so these totals can't be exceeded; a
-    // little more is for those being dropped.
+    // A guest with several memories or tables counts as several live ones, so these totals can't be exceeded;
+    // a little more is for those being dropped.
     pool.total_component_instances(live)
         .total_core_instances(live.saturating_mul(32))
         .total_memories(live.saturating_add(64))
@@ -99,7 +100,8 @@ fn code_config(fuel: bool) -> Config {
     config
 }
 
-/// A thread that advances the epoch of its engines while guests run, and sleeps while none does. Joined on drop.
+/// A thread that advances the epoch of its engines while guests run, and sleeps while none does. Joined on
+/// drop.
 pub(super) struct EpochTicker {
     shared: Arc<TickerState>,
     thread: Option<JoinHandle<()>>,

@@ -64,7 +64,7 @@ pub(super) struct Files {
 
 /// The scratch directory of one guest, with its quota.
 struct Scratch {
-    /// Where the guest sees it.
+    /// Its path in the guest.
     guest: String,
     quota: Arc<Quota>,
     /// Descriptors of it that the guest was given.
@@ -532,7 +532,7 @@ struct Writer {
     inner: DynOutputStream,
     files: Arc<Files>,
     open: Option<Arc<Open>>,
-    /// Where the next byte goes; `None` behind all that is there.
+    /// The position of the next byte; `None` at the end of the file.
     position: Option<u64>,
 }
 

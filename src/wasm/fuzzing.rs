@@ -1,5 +1,4 @@
 //! The entry points of the fuzz targets: they take any bytes, and panic if a property does not hold.
-//! Not for anybody else.
 
 use std::sync::OnceLock;
 
@@ -19,11 +18,11 @@ use super::values::{Case, Field, Shape, to_json, value_from_json};
 const MAX_COMPONENT: usize = 16 << 10;
 /// Parts of a generated type, and of a generated value.
 const MAX_PARTS: usize = 64;
-/// How deep generated types are.
+/// The depth of generated types.
 const MAX_DEPTH: usize = 6;
 
-/// A value of a generated type becomes JSON and the same value again; what follows in
-/// the bytes is read as JSON of that type, and if it is, it has one JSON form.
+/// Checks that a value of a generated type becomes JSON and the same value again, and that the rest of the
+/// bytes, if it is JSON of that type, has one JSON form.
 pub fn values(data: &[u8]) {
     let mut bytes = Bytes { rest: data, parts: MAX_PARTS };
     let shape = bytes.shape(0);
@@ -51,7 +50,7 @@ fn json_of(value: &Val) -> String {
     json
 }
 
-/// A component is compiled and its tasks are listed, or it is refused.
+/// Checks that a component is compiled and its tasks are listed, or that it is refused with a reason.
 pub fn component(data: &[u8]) {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     if data.len() > MAX_COMPONENT {
@@ -72,8 +71,8 @@ pub fn component(data: &[u8]) {
     }
 }
 
-/// What was kept is read back as it was, with any change to it noticed; and any bytes
-/// are what was written, or refused. Nothing of it is run.
+/// Checks that sealed code is read back, that any change to it is noticed, and that other bytes are refused.
+/// Nothing is run.
 pub fn compiled(data: &[u8]) {
     if let Ok(code) = unseal(data) {
         let mut sealed = Vec::new();
@@ -90,7 +89,7 @@ pub fn compiled(data: &[u8]) {
     assert!(unseal(&sealed).is_err(), "an end at {place} is noticed");
 }
 
-/// Bytes that choose.
+/// Bytes by which types and values are chosen.
 struct Bytes<'a> {
     rest: &'a [u8],
     parts: usize,

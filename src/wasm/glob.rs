@@ -1,25 +1,25 @@
-//! Patterns in which `*` stands for anything, also for nothing.
+//! Patterns with `*`.
 
 use std::fmt;
 
-/// A pattern. `*` stands for any run of characters.
+/// A pattern in which `*` stands for any run of characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glob(Box<str>);
 
 impl Glob {
-    /// The pattern that a text is.
+    /// Takes a text as a pattern.
     pub fn new(pattern: &str) -> Self {
         Self(pattern.into())
     }
 
-    /// Whether it stands for `text`, the whole of it.
+    /// Whether it stands for the whole of `text`.
     pub fn matches(&self, text: &str) -> bool {
         let mut parts = self.0.split('*');
         let first = parts.next().unwrap_or_default();
         let Some(mut rest) = text.strip_prefix(first) else { return false };
         let mut last = None;
         for part in parts {
-            // The earliest place is as good as any, but for the last part.
+            // For all parts but the last, the earliest place is as good as any.
             if let Some(before) = last.replace(part) {
                 match rest.find(before) {
                     Some(at) => rest = &rest[at + before.len()..],

@@ -1,4 +1,4 @@
-//! Grants: what the guests of a component may touch.
+//! Grants: the files, variables, hosts and tasks that the guests of a component may use.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,8 +9,8 @@ use super::network::{HttpGrant, NetworkGrant};
 use super::scratch::ScratchGrant;
 use super::secrets::SecretGrant;
 
-/// Everything that the guests of a component are granted. By default that is nothing, but
-/// that they may submit every task.
+/// Everything that the guests of a component are granted. By default they may submit every task, and nothing
+/// else.
 #[derive(Debug, Clone, Default)]
 pub struct Grants {
     /// Directories.
@@ -19,28 +19,28 @@ pub struct Grants {
     pub environment: Vec<(String, String)>,
     /// Environment variables whose values are secret.
     pub secrets: Vec<SecretGrant>,
-    /// A directory of each attempt's own.
+    /// A directory for each attempt.
     pub scratch: Option<ScratchGrant>,
-    /// Hosts that they may connect to.
+    /// Hosts and their ports.
     pub network: Arc<[NetworkGrant]>,
-    /// HTTP requests that they may make.
+    /// HTTP requests.
     pub http: Arc<[HttpGrant]>,
-    /// The tasks that they may submit, by their ids or functions; `None`: every one.
+    /// Tasks to submit, by their ids or functions; `None`: all.
     pub may_submit: Option<Arc<[Glob]>>,
 }
 
 /// A directory of the host that guests see.
 #[derive(Debug, Clone)]
 pub struct DirectoryGrant {
-    /// Where it is on the host, absolute.
+    /// Its absolute path on the host.
     pub host: PathBuf,
-    /// Where guests see it.
+    /// Its path in the guest.
     pub guest: String,
-    /// How guests may use it.
+    /// The operations on it.
     pub access: DirectoryAccess,
 }
 
-/// How guests may use a directory.
+/// The operations on a directory that guests may perform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DirectoryAccess {
     /// List and read.
@@ -100,17 +100,16 @@ impl fmt::Display for RightKind {
 pub struct GrantKind {
     /// The key.
     pub key: &'static str,
-    /// The right that it gives a part of.
+    /// The kind of right of which it grants a part.
     pub right: RightKind,
     /// The meaning of a grant, for the docs.
     pub allows: &'static str,
-    /// Lists what is granted, a line each, without any secret.
+    /// Lists the grants, a line each, without any secret.
     pub granted: fn(&Grants) -> Vec<String>,
 }
 
-/// Every kind of grant. A further one is a row here, the code that reads it from the configuration, and
-/// the code that allows what it grants: `inspect` and the names of keys follow, and tests compare
-/// `docs/configuration.md` with it.
+/// Every kind of grant. A new one is a row here, code that reads it from the configuration, and code that
+/// applies it: `inspect` and the names of keys follow, and tests compare `docs/configuration.md` with it.
 pub const GRANTS: [GrantKind; 7] = [
     GrantKind {
         key: "directory",
@@ -123,19 +122,17 @@ pub const GRANTS: [GrantKind; 7] = [
         right: RightKind::Files,
         allows: "an empty directory of each attempt's own, with limits of size and files",
         granted: |grants| {
-            let scratch = grants.scratch.iter();
-            let line = |scratch: &ScratchGrant| {
-                let ScratchGrant { guest, bytes, files, .. } = scratch;
+            let line = |ScratchGrant { guest, bytes, files, .. }: &ScratchGrant| {
                 format!("a scratch directory as {guest}, {bytes} bytes, {files} files")
             };
-            scratch.map(line).collect()
+            grants.scratch.iter().map(line).collect()
         },
     },
     GrantKind {
         key: "environment",
         right: RightKind::Environment,
         allows: "variables with these values",
-        // Names only: values are nobody's business here.
+        // Names only: values may be confidential.
         granted: |grants| grants.environment.iter().map(|(name, _)| name.clone()).collect(),
     },
     GrantKind {

@@ -51,7 +51,7 @@ pub(super) struct HostState {
     pub(super) client: Arc<dyn TaskClient>,
     pub(super) control: Arc<GuestControl>,
     pub(super) output: GuestOutput,
-    pub(super) denials: Denials,
+    pub(super) denials: Arc<Denials>,
     pub(super) gate: Arc<Gate>,
     /// The open sockets, by their index in `table`.
     pub(super) open_sockets: HashMap<u32, OpenSocket>,

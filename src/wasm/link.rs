@@ -18,14 +18,13 @@ const MAX_ARGUMENTS_BYTES: usize = 256 << 20;
 
 /// The provider of an import.
 pub(super) enum Provider {
-    /// WASI, as far as the component was granted it.
+    /// WASI, within the component's grants.
     Wasi,
     /// The runner itself.
     Runner,
     /// Nobody is needed: it only names types.
     Types,
-    /// Another component's tasks: the index of the component, and the interface
-    /// as that exports it.
+    /// A component's tasks: the index of the component, and the interface as it exports it.
     Component(usize, Box<str>),
 }
 
@@ -33,7 +32,7 @@ pub(super) enum Provider {
 ///
 /// # Errors
 ///
-/// The first that is not, in words.
+/// The first choice that is not, and the imports.
 pub(super) fn check_choices(
     importer: &str,
     imports: &[Import],
@@ -49,12 +48,12 @@ pub(super) fn check_choices(
     ))
 }
 
-/// Finds the provider of an import: the component that was chosen for it, else the importer
-/// itself, else the only one that exports it.
+/// Finds the provider of an import: the component that was chosen for it, else the importer itself, else the
+/// only one that exports it.
 ///
 /// # Errors
 ///
-/// Nobody does, several do, or what they provide is something else: in words.
+/// The reason: no component exports it, several do, or its types differ.
 pub(super) fn provider(
     import: &Import,
     importer: &str,
@@ -76,7 +75,7 @@ pub(super) fn provider(
     if *has_resources {
         return Err(format!("imports `{}`, which has resources: no task can provide those", import.name));
     }
-    let own_section = format!("[component.{}.imports]", importer);
+    let own_section = format!("[component.{importer}.imports]");
     let choice = choices.find(&import.name);
     if let Some((key, chosen)) = choice
         && !components.iter().any(|component| *component.name == *chosen)
@@ -99,22 +98,18 @@ pub(super) fn provider(
     let (index, interface) = match (&*candidates, own, choice) {
         (_, Some(own), _) | ([own], ..) => *own,
         ([], None, Some((key, chosen))) => {
-            let others = other_versions(&import.name, components);
-            let others = if others.is_empty() {
-                String::new()
-            } else {
-                format!(" (exported are {})", others.join(", "))
-            };
+            let others = other_versions(&import.name, components).join(", ");
+            let others = if others.is_empty() { others } else { format!(" (exported are {others})") };
             return Err(format!(
                 "imports `{}`, which `{chosen}` does not export, though `{own_section}` has it for `{key}`{others}",
                 import.name
             ));
         }
         ([], None, None) => {
-            let others = other_versions(&import.name, components);
+            let others = other_versions(&import.name, components).join(", ");
             let hint = match others.is_empty() {
                 true => "hint: add the component that does".to_owned(),
-                false => format!("other versions do not fit: {}", others.join(", ")),
+                false => format!("other versions do not fit: {others}"),
             };
             return Err(format!("imports `{}`, which no configured component exports ({hint})", import.name));
         }
@@ -132,27 +127,21 @@ pub(super) fn provider(
             ));
         }
     };
+    let exporter = components[index];
     for (function, signature) in functions {
-        let signature = signature.as_ref().map_err(|reason| {
-            format!("imports `{}.{function}`, which can't be a task: {reason}", import.name)
-        })?;
-        let export = components[index].export(interface, function).ok_or_else(|| {
-            format!(
-                "imports `{}.{function}`, which `{}` does not export",
-                import.name, components[index].name
-            )
-        })?;
+        let imports = format!("imports `{}.{function}`", import.name);
+        let signature =
+            signature.as_ref().map_err(|reason| format!("{imports}, which can't be a task: {reason}"))?;
+        let export = exporter.export(interface, function);
+        let export = export.ok_or_else(|| format!("{imports}, which `{}` does not export", exporter.name))?;
         signature.is_satisfied_by(&export.signature).map_err(|difference| {
-            format!(
-                "imports `{}.{function}` with other types than `{}` exports it: {difference}",
-                import.name, components[index].name
-            )
+            format!("{imports} with other types than `{}` exports it: {difference}", exporter.name)
         })?;
     }
     Ok(Provider::Component(index, interface.into()))
 }
 
-/// The exports under the name of an import, in whatever version.
+/// Lists the exported interfaces with the name of an import, in all versions.
 fn other_versions(import: &str, components: &[&Loaded]) -> Vec<String> {
     let mut found = Vec::new();
     for component in components {

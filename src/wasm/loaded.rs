@@ -91,7 +91,7 @@ pub fn check_lock(name: &str, found: ComponentDigest, locked: ComponentDigest) -
     ))
 }
 
-/// Why a component was not loaded.
+/// A component that was not loaded.
 pub(super) struct Unloaded {
     pub(super) error: LoadError,
     /// Whether the same bytes would be refused again.

@@ -1,11 +1,11 @@
-//! The counters of what one attempt uses.
+//! The counters of one attempt.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::model::Usage;
 
-/// The counters of one attempt. Only code that runs for its guest writes them, and they are
-/// read when it has ended: their order does not matter.
+/// The counters of one attempt. Only code that runs for its guest writes them, and they are read after its
+/// end: their order does not matter.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     peak_memory: Counter,
@@ -36,12 +36,12 @@ impl Counter {
 }
 
 impl Meter {
-    /// Notes how many bytes all memories and tables have now.
+    /// Notes the present bytes of all memories and tables.
     pub(super) fn note_memory(&self, bytes: u64) {
         self.peak_memory.0.fetch_max(bytes, Ordering::Relaxed);
     }
 
-    /// Notes how much fuel the guest has used in all.
+    /// Notes the units of fuel that the guest has used in all.
     pub(super) fn note_fuel(&self, units: u64) {
         self.fuel.0.store(units.saturating_add(1), Ordering::Relaxed);
     }

@@ -79,8 +79,8 @@ impl Names {
         self.tasks.insert(Arc::clone(id), Known { version, spellings });
     }
 
-    /// Finds the one task that a name means: by its full id, or by a shorter form with or without a version of
-    /// its interface. If several are called so, that of the component `own` is meant.
+    /// Finds the one task that a name means: by its full id, or by a shorter form with or without a version
+    /// of its interface. If several are called so, that of the component `own` is meant.
     ///
     /// # Errors
     ///
@@ -102,8 +102,8 @@ impl Names {
         }
     }
 
-    /// Finds the tasks that a section of a configuration is for, and the exactness of its name: the tasks of a
-    /// pattern, one task, or one function of several components.
+    /// Finds the tasks that a section of a configuration is for, and the exactness of its name: the tasks of
+    /// a pattern, one task, or one function of several components.
     ///
     /// # Errors
     ///
@@ -145,8 +145,8 @@ impl Names {
         self.tasks.keys()
     }
 
-    /// Whether a pattern stands for a task: by its full id, its function with or without a track, or the id that
-    /// it had before ids named components.
+    /// Whether a pattern stands for a task: by its full id, its function with or without a track, or the id
+    /// that it had before ids named components.
     pub(super) fn fits(&self, pattern: &Glob, id: &str) -> bool {
         let known = self.tasks.get(id);
         known.is_some_and(|known| known.spellings.iter().any(|spelling| pattern.matches(spelling)))

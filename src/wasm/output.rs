@@ -288,8 +288,8 @@ fn incomplete_suffix(bytes: &[u8]) -> usize {
     0
 }
 
-/// Replaces control characters by pictures of them, so that showing a text can't move a cursor, change a title
-/// or hide a line. Line feeds and tabs stay.
+/// Replaces control characters by pictures of them, so that showing a text can't move a cursor, change a
+/// title or hide a line. Line feeds and tabs stay.
 pub(super) fn harmless(text: &str) -> Cow<'_, str> {
     if !text.contains(is_terminal_control) {
         return text.into();

@@ -1,6 +1,6 @@
-//! The rights that a component asks for, and how much of them it is granted.
+//! The rights that a component asks for, and their granted extent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::glob::Glob;
 use super::grants::{GRANTS, Grants, RightKind};
@@ -12,16 +12,16 @@ use crate::model::{FunctionName, TaskId, split_version};
 pub struct Right {
     /// Its kind.
     pub kind: RightKind,
-    /// Details, as far as they can be told: protocols, tasks, interfaces. Sorted.
+    /// Details: protocols, tasks or interfaces. Sorted.
     pub uses: Vec<String>,
 }
 
-/// How much of what it asks for a component is granted.
+/// The granted extent of a right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
     /// All of it.
     Granted,
-    /// A part: what is listed.
+    /// A part, which is listed.
     Partly,
     /// Nothing.
     Denied,
@@ -38,23 +38,16 @@ impl Extent {
     }
 }
 
-/// The rights that a component's imports ask for, sorted by kind.
+/// Lists the rights that a component's imports ask for, sorted by kind.
 pub fn rights(imports: &[Capability]) -> Vec<Right> {
-    let mut found: BTreeMap<RightKind, Vec<String>> = BTreeMap::new();
-    for import in imports {
-        for (kind, used) in asked(import) {
-            let uses = found.entry(kind).or_default();
-            uses.extend(used.filter(|used| !uses.contains(used)));
-        }
+    let mut found: BTreeMap<RightKind, BTreeSet<String>> = BTreeMap::new();
+    for (kind, used) in imports.iter().flat_map(asked) {
+        found.entry(kind).or_default().extend(used);
     }
-    let sorted = |mut uses: Vec<String>| {
-        uses.sort();
-        uses
-    };
-    found.into_iter().map(|(kind, uses)| Right { kind, uses: sorted(uses) }).collect()
+    found.into_iter().map(|(kind, uses)| Right { kind, uses: uses.into_iter().collect() }).collect()
 }
 
-/// The rights that one import asks for.
+/// The rights that one import asks for, each with a detail.
 fn asked(import: &Capability) -> Vec<(RightKind, Option<String>)> {
     let (name, _) = split_version(&import.import);
     let uses = |function: &str| import.functions.iter().any(|own| own == function);
@@ -72,15 +65,13 @@ fn asked(import: &Capability) -> Vec<(RightKind, Option<String>)> {
         ("wasi:clocks", _) => vec![(RightKind::Clocks, None)],
         ("wasi:random", _) => vec![(RightKind::Random, None)],
         ("wasm-runner:task", "invocations") => {
-            match ["submit", "submit-all", "call"].iter().any(|function| uses(function)) {
-                true => vec![(RightKind::Submits, None)],
-                false => Vec::new(),
-            }
+            let submits = ["submit", "submit-all", "call"].iter().any(|function| uses(function));
+            submits.then_some((RightKind::Submits, None)).into_iter().collect()
         }
         // Streams, types and the standard streams harm nobody.
         ("wasi:io" | "wasi:cli" | "wasm-runner:task", _)
-        | ("wasi:sockets", "network" | "instance-network") => Vec::new(),
-        ("wasi:http", "types") => Vec::new(),
+        | ("wasi:sockets", "network" | "instance-network")
+        | ("wasi:http", "types") => Vec::new(),
         (package, _) if package.starts_with("wasi:") => named(RightKind::Unknown, &import.import),
         // An interface without functions only names types.
         _ => {
@@ -91,18 +82,16 @@ fn asked(import: &Capability) -> Vec<(RightKind, Option<String>)> {
 }
 
 impl Right {
-    /// Tells how much of it is granted, and lists the grants.
+    /// Returns its granted extent, and lists the grants if it is a part.
     pub fn extent(&self, grants: &Grants) -> (Extent, Vec<String>) {
-        let listed = |list: Vec<String>| match list.is_empty() {
-            true => (Extent::Denied, list),
-            false => (Extent::Partly, list),
-        };
+        let listed =
+            |list: Vec<String>| (if list.is_empty() { Extent::Denied } else { Extent::Partly }, list);
         match self.kind {
             RightKind::Clocks | RightKind::Random => (Extent::Granted, Vec::new()),
             RightKind::Unknown => (Extent::Denied, Vec::new()),
             RightKind::Submits if grants.may_submit.is_none() => (Extent::Granted, Vec::new()),
             RightKind::Tasks => {
-                // Whose function it will be is not known here, nor in which version.
+                // The component and the version of the function are not known here.
                 let names = |glob: &Glob, task: &str| {
                     let pattern = glob.to_string();
                     let function = FunctionName::parse(TaskId::split(&pattern).1).without_track().to_string();
@@ -113,10 +102,8 @@ impl Right {
                     allowed.is_none_or(|allowed| allowed.iter().any(|glob| names(glob, task)))
                 };
                 let allowed: Vec<_> = self.uses.iter().filter(may).cloned().collect();
-                match allowed.len() == self.uses.len() {
-                    true => (Extent::Granted, Vec::new()),
-                    false => listed(allowed),
-                }
+                let is_all = allowed.len() == self.uses.len();
+                if is_all { (Extent::Granted, Vec::new()) } else { listed(allowed) }
             }
             kind => {
                 let kinds = GRANTS.iter().filter(|grant| grant.right == kind);

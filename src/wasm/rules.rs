@@ -1,5 +1,5 @@
-//! The rules of a task against its types: the keys that invocations are counted by, and checks that
-//! the configured paths exist.
+//! Rules of tasks and the types of tasks: the keys by which invocations are counted, and checks of configured
+//! paths.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::values::Shape;
 use crate::model::{Differing, Per, PreparedCall, RuleKey, TaskRules};
 
 impl Task {
-    /// A call with these checked arguments.
+    /// Prepares a call with these checked arguments.
     pub fn prepared(&self, arguments: Arc<str>) -> PreparedCall {
         PreparedCall {
             task: Arc::clone(&self.id),
@@ -23,12 +23,12 @@ impl Task {
         }
     }
 
-    /// The task with its types: `math::fib(n: u32) -> u64`.
+    /// Writes the task with its types: `math::fib(n: u32) -> u64`.
     pub fn signature(&self) -> String {
         self.signature_as(&self.id)
     }
 
-    /// Its types behind another name.
+    /// Writes its types behind another name.
     pub fn signature_as(&self, name: &str) -> String {
         let parameters = self.parameters.iter();
         let parameters: Vec<_> =
@@ -37,13 +37,12 @@ impl Task {
         format!("{name}({}){result}", parameters.join(", "))
     }
 
-    /// The first line of what its component says of it.
+    /// The first line of its documentation.
     pub fn summary(&self) -> Option<&str> {
         self.docs.as_deref()?.lines().next()
     }
 
-    /// The key by which its concurrency and rate rules count an invocation with these checked
-    /// arguments.
+    /// The key by which its concurrency and rate rules count an invocation with these checked arguments.
     fn lane(&self, arguments: &str) -> Option<RuleKey> {
         let rules = &self.options.rules;
         rules.has_lanes().then(|| self.key(&rules.lane, arguments))
@@ -66,17 +65,16 @@ pub(super) fn check(export: &Export, rules: &TaskRules) -> Result<(), String> {
     let lanes = rules.has_lanes().then_some(&rules.lane);
     let unique = rules.unique.as_ref().map(|unique| &unique.per);
     for per in lanes.into_iter().chain(unique) {
-        if let Per::Keys(paths) = per {
-            for path in paths.iter() {
-                find(path, &export.signature)
-                    .map_err(|message| format!("`per` in the rules of `{}`: {message}", export.id))?;
-            }
+        let Per::Keys(paths) = per else { continue };
+        for path in paths.iter() {
+            find(path, &export.signature)
+                .map_err(|message| format!("`per` in the rules of `{}`: {message}", export.id))?;
         }
     }
     Ok(())
 }
 
-/// Follows a path: a parameter, and fields within.
+/// Checks that a path exists: a parameter, and fields within it.
 fn find(path: &str, signature: &Signature) -> Result<(), String> {
     let mut fields = Some(&signature.parameters[..]);
     let mut within = "it has no parameter".to_owned();

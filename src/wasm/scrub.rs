@@ -9,7 +9,8 @@ use base64::engine::general_purpose::{GeneralPurpose, STANDARD_NO_PAD, URL_SAFE_
 
 use super::secrets::SecretGrant;
 
-/// The shortest beginnings of a secret that are no longer any text: plain, in base64 and in hexadecimal digits.
+/// The shortest beginnings of a secret that are no longer any text: plain, in base64 and in hexadecimal
+/// digits.
 const TELLING: usize = 4;
 const TELLING_BASE64: usize = 6;
 const TELLING_HEX: usize = 8;
@@ -118,8 +119,8 @@ fn unquoted(text: &str) -> String {
 
 /// Makes all forms of a secret, each with the length of its shortest telling beginning.
 fn forms(secret: &str) -> Vec<(Form, usize)> {
-    // As JSON and Rust quote it, also within each other: a guest that reports a failed child quotes its message
-    // again.
+    // As JSON and Rust quote it, also within each other: a guest that reports a failed child quotes its
+    // message again.
     let json = |text: &str| unquoted(&serde_json::to_string(text).unwrap_or_default());
     let debug = |text: &str| unquoted(&format!("{text:?}"));
     let (once, as_rust) = (json(secret), debug(secret));
@@ -181,8 +182,8 @@ impl Scrubber {
         (!scrubber.needles.is_empty()).then_some(scrubber)
     }
 
-    /// Takes the text out of `held`, scrubbed, but for an end that may be the beginning of a secret. At the end
-    /// of all text (`is_end`) it takes that too.
+    /// Takes the text out of `held`, scrubbed, but for an end that may be the beginning of a secret. At the
+    /// end of all text (`is_end`) it takes that too.
     pub(super) fn pass(&self, held: &mut Vec<u8>, is_end: bool) -> Vec<u8> {
         let mut out = Vec::new();
         // The text before `passed` is in `out`.

@@ -1,4 +1,4 @@
-//! Secrets that guests are given.
+//! Grants of secrets.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,22 +9,22 @@ use std::sync::{Arc, OnceLock};
 pub struct SecretGrant {
     /// The name of the variable.
     pub name: String,
-    /// Where its value is.
+    /// The place of its value.
     pub source: SecretSource,
     /// The value, once it was read; shared with all clones.
     value: Arc<OnceLock<Value>>,
 }
 
-/// Where the value of a secret is.
+/// The place of the value of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretSource {
-    /// In a file, but for a line break at its end.
+    /// A file, without the line break at its end.
     File(PathBuf),
-    /// In a variable of the runner's own environment.
+    /// A variable of the runner's own environment.
     Environment(String),
 }
 
-/// Text that is not for showing.
+/// A text that is never shown.
 struct Value(Box<str>);
 
 impl fmt::Debug for Value {
@@ -34,17 +34,17 @@ impl fmt::Debug for Value {
 }
 
 impl SecretGrant {
-    /// A secret that is not read yet.
+    /// Makes a grant whose value was not read yet.
     pub fn new(name: String, source: SecretSource) -> Self {
         Self { name, source, value: Arc::default() }
     }
 
-    /// Says what its value is: the first time counts.
+    /// Sets its value: the first time counts.
     pub fn fill(&self, value: String) {
         let _ = self.value.set(Value(value.into()));
     }
 
-    /// The value; `None` as long as nobody has said it.
+    /// The value; `None` until it is set.
     pub(super) fn value(&self) -> Option<&str> {
         self.value.get().map(|value| &*value.0)
     }

@@ -1,4 +1,4 @@
-//! Components as the configuration names them.
+//! The configuration of components.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,30 +7,29 @@ use std::sync::Arc;
 use super::grants::Grants;
 use crate::model::{ComponentDigest, LimitKind, TaskOptions, is_on_track, split_version};
 
-/// A component as the configuration names it.
+/// A component of the configuration.
 #[derive(Debug, Clone)]
 pub struct ComponentSource {
     /// Its name in the configuration.
     pub name: Arc<str>,
     /// Its file: a component in binary form.
     pub path: PathBuf,
-    /// Which bytes an invocation runs that was submitted for others.
+    /// The choice of bytes for an invocation that was submitted for others.
     pub version: VersionPolicy,
-    /// The digests that its bytes may have, the one to load first; any if there is
-    /// none.
+    /// The digests that its bytes may have, the one to load first; any if the list is empty.
     pub locked: Vec<ComponentDigest>,
-    /// Everything that its guests are granted.
+    /// The grants of its guests.
     pub grants: Grants,
-    /// Options of its tasks, where nothing more exact is said.
+    /// The options of its tasks, where no section sets others.
     pub defaults: TaskOptions,
-    /// Options for some tasks, of this component or of others.
+    /// The sections for tasks, of this component or of others.
     pub tasks: Arc<[TaskSection]>,
-    /// The components that stand behind its imports.
+    /// The chosen providers of its imports.
     pub imports: ImportChoices,
 }
 
-/// Options for the tasks that a name stands for: a full id, a shorter form, a function of
-/// whatever components export it, or a pattern.
+/// Options for the tasks of a name: a full id, a shorter form, a function of all components that export it,
+/// or a pattern.
 #[derive(Debug, Clone)]
 pub struct TaskSection {
     /// The name.
@@ -41,17 +40,17 @@ pub struct TaskSection {
     pub options: Layer,
 }
 
-/// Options that are put over others.
+/// Changes to options: makes options of those below them.
 #[derive(Clone)]
 pub struct Layer(Arc<dyn Fn(&TaskOptions) -> TaskOptions + Send + Sync>);
 
 impl Layer {
-    /// Takes what makes options of those below it.
+    /// Makes a layer of a function.
     pub fn new(over: impl Fn(&TaskOptions) -> TaskOptions + Send + Sync + 'static) -> Self {
         Self(Arc::new(over))
     }
 
-    /// Puts it over `base`.
+    /// Applies it to `base`.
     pub fn over(&self, base: &TaskOptions) -> TaskOptions {
         (self.0)(base)
     }
@@ -63,8 +62,7 @@ impl std::fmt::Debug for Layer {
     }
 }
 
-/// The components that were chosen to stand behind imports, by interface: with a version or
-/// a track, or without.
+/// The chosen providers of imports, by interface: with a version or a track, or without.
 #[derive(Debug, Clone, Default)]
 pub struct ImportChoices(BTreeMap<String, Arc<str>>);
 
@@ -74,13 +72,13 @@ impl ImportChoices {
         self.0.insert(interface, component);
     }
 
-    /// The interfaces that are named.
+    /// The interfaces that a component was chosen for.
     pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(|key| &**key)
     }
 
-    /// The choice for an import, with the interface as it is named: on the import's track,
-    /// or for all versions.
+    /// Finds the choice for an import: the interface as the configuration writes it, on the import's track or
+    /// for all versions, and the component.
     pub fn find(&self, import: &str) -> Option<(&str, &str)> {
         let (name, version) = split_version(import);
         let fits = |key: &str| {
@@ -88,15 +86,14 @@ impl ImportChoices {
             let is_on_track = |wanted| version.is_some_and(|version| is_on_track(wanted, version));
             of == name && wanted.is_none_or(is_on_track)
         };
-        // With a version is after without.
+        // Keys with a version are sorted behind the one without.
         let found = self.0.iter().rev().find(|(key, _)| fits(key));
         found.map(|(key, component)| (&**key, &**component))
     }
 }
 
 impl ComponentSource {
-    /// Whether the fuel of any of its tasks is limited. Counting it slows code down,
-    /// so only components that need it pay.
+    /// Whether the fuel of any of its tasks is limited: counting it slows code down.
     pub(super) fn wants_fuel(&self) -> bool {
         let is_limited = |options: &TaskOptions| options.limits[LimitKind::Fuel].is_some();
         is_limited(&self.defaults)
@@ -104,7 +101,7 @@ impl ComponentSource {
     }
 }
 
-/// Which bytes of a component an invocation runs on.
+/// The choice of the bytes that an invocation runs on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum VersionPolicy {
     /// The runner's bytes, whatever it was submitted for.
@@ -122,7 +119,7 @@ pub struct LoadError {
     pub component: String,
     /// Its file.
     pub path: String,
-    /// The reason, for people.
+    /// The reason.
     pub message: String,
 }
 

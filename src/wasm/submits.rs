@@ -13,7 +13,7 @@ use crate::model::Refusal;
 pub(super) struct Submits {
     /// By full id; `None`: every one.
     allowed: Option<Arc<HashSet<Arc<str>>>>,
-    /// What guests mean by short names.
+    /// Resolves short names.
     names: Arc<Names>,
 }
 
@@ -32,12 +32,11 @@ impl Submits {
         self.allowed.as_ref().is_none_or(|allowed| allowed.contains(id))
     }
 
-    /// Finds the task that a guest means: of several called so, that of its own component.
+    /// Finds the task that a guest means by a name: of several called so, that of its own component.
     ///
     /// # Errors
     ///
-    /// The guest's refusal, if no task or several are called so; or if it may not be
-    /// submitted, which is written down.
+    /// A refusal if no task or several are called so, or if it may not be submitted, which is logged.
     pub(super) fn resolve(&self, name: &str, denials: &Denials) -> Result<Arc<str>, Refusal> {
         let component = denials.component();
         let id = self.names.resolve(name, Some(component)).map_err(Refusal::UnknownTask)?;

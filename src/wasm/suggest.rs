@@ -1,4 +1,4 @@
-//! Messages that teach: what is known, and what was probably meant.
+//! Messages about unknown names: with the known ones, and the one that was probably meant.
 
 use std::fmt::Write;
 
@@ -16,7 +16,7 @@ pub(super) fn unknown<'a>(
     unknown_near(what, given, nearest(given, known.clone()), known)
 }
 
-/// Words the same, with a suggestion that was found by other means.
+/// Writes the message of [`unknown`] with a suggestion that was found by other means.
 pub(super) fn unknown_near<'a>(
     what: &str,
     given: &str,
@@ -33,7 +33,7 @@ pub(super) fn unknown_near<'a>(
     message
 }
 
-/// The names in backticks, at most ten of them: `` `a`, `b`, and 32 more``.
+/// Lists names in backticks, at most ten of them: `` `a`, `b`, and 32 more``.
 pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let mut text = String::new();
     let mut more = 0usize;
@@ -51,7 +51,7 @@ pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     text
 }
 
-/// The known name that looks most like `given`, if any looks like it at all.
+/// Finds the known name that looks most like `given`, if any looks like it at all.
 pub(super) fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // The measure is quadratic in the lengths, and `given` comes from outside.
     if given.len() > 200 {

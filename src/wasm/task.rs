@@ -1,10 +1,10 @@
-//! Tasks, as components export them and the configuration sets them up.
+//! Tasks: functions of components with their options.
 
 use std::sync::Arc;
 
 use crate::model::{ComponentDigest, TaskId, TaskOptions};
 
-/// One task.
+/// A task.
 #[derive(Debug, Clone)]
 pub struct Task {
     /// Its full id, which [`TaskId`] takes apart.
@@ -50,14 +50,14 @@ pub struct TaskSchema {
     pub returned: Option<serde_json::Value>,
 }
 
-/// An exported function that is not a task, and why.
+/// An exported function that is not a task, with the reason.
 #[derive(Debug, Clone)]
 pub struct NotTask {
     /// The id that it would have.
     pub id: String,
     /// The configured name of its component.
     pub component: Arc<str>,
-    /// Why it can't be a task.
+    /// The reason why it can't be a task.
     pub reason: String,
 }
 
@@ -75,7 +75,7 @@ pub struct ResolveError {
 pub struct ArgumentError {
     /// The place and both types: ``points[3].x: expected f64, found string``.
     pub message: String,
-    /// Whether it is their size that does not fit.
+    /// Whether they fit their types, and are too large.
     pub is_over_limit: bool,
 }
 

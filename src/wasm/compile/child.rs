@@ -13,23 +13,23 @@ use super::filter::give_up_calls;
 use crate::wasm::engine::compiling_engine;
 use crate::wasm::sealed::seal;
 
-/// The component is not valid.
+/// Exit code: the component is not valid.
 pub(super) const INVALID: i32 = 65;
-/// The code does not fit the limit.
+/// Exit code: the code does not fit the limit.
 pub(super) const TOO_MUCH_CODE: i32 = 66;
-/// The code could not be written.
+/// Exit code: the code could not be written.
 pub(super) const UNWRITTEN: i32 = 74;
-/// It was never begun: not the component's fault.
+/// Exit code: compiling has not begun, which is not the component's fault.
 pub(super) const NOT_BEGUN: i32 = 71;
 
-/// How much lower the priority is of a child beside guests.
+/// The nice value of a child beside guests.
 const POLITENESS: i32 = 10;
 
-/// Why there is no code.
+/// The reason why there is no code.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct JobError {
-    /// For whoever waits for the child.
+    /// The text for standard error.
     pub message: String,
     /// The exit code of the child.
     pub code: u8,
@@ -41,23 +41,23 @@ impl JobError {
     }
 }
 
-/// Compiles the component in standard input, and writes the code to standard output: the
-/// whole work of the child.
+/// Compiles the component in standard input, and writes the code to standard output: the whole work of the
+/// child.
 ///
 /// # Errors
 ///
-/// [`JobError`]: what to say on standard error, and what to exit with.
+/// [`JobError`], with the text for standard error and the exit code.
 pub fn compile(job: &str) -> Result<(), JobError> {
-    let not_begun = |error: &dyn std::fmt::Display| {
+    fn not_begun(error: impl std::fmt::Display) -> JobError {
         JobError::new(NOT_BEGUN, format!("the compiler could not begin: {error}"))
-    };
-    let job: Job = serde_json::from_str(job).map_err(|error| not_begun(&error))?;
-    confine(&job).map_err(|error| not_begun(&error))?;
-    let engine = compiling_engine(job.fuel).map_err(|error| not_begun(&error))?;
-    start_threads().map_err(|error| not_begun(&error))?;
-    give_up_calls().map_err(|error| not_begun(&error))?;
+    }
+    let job: Job = serde_json::from_str(job).map_err(not_begun)?;
+    confine(&job).map_err(not_begun)?;
+    let engine = compiling_engine(job.fuel).map_err(not_begun)?;
+    start_threads().map_err(not_begun)?;
+    give_up_calls().map_err(not_begun)?;
     let mut bytes = Vec::new();
-    io::stdin().lock().read_to_end(&mut bytes).map_err(|error| not_begun(&error))?;
+    io::stdin().lock().read_to_end(&mut bytes).map_err(not_begun)?;
     let code = engine
         .precompile_component(&bytes)
         .map_err(|error| JobError::new(INVALID, format!("it is not a valid component: {error:#}")))?;
@@ -70,16 +70,15 @@ pub fn compile(job: &str) -> Result<(), JobError> {
         .map_err(|error| JobError::new(UNWRITTEN, error.to_string()))
 }
 
-/// Starts the threads that wasmtime compiles with, which are rayon's own: afterwards
-/// none can be. Each has run once, and made the calls that a thread makes first.
+/// Starts rayon's threads, with which wasmtime compiles: later none can be started. Each has run once, and
+/// made the system calls that a thread makes first.
 fn start_threads() -> Result<(), rayon::ThreadPoolBuildError> {
     rayon::ThreadPoolBuilder::new().build_global()?;
     rayon::broadcast(|_| ());
     Ok(())
 }
 
-/// Takes from this process what compiling does not need, before it has read
-/// anything that could turn it against us.
+/// Gives up everything that compiling does not need, before any byte is read that could attack this process.
 fn confine(job: &Job) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // It may have died just before.
@@ -90,13 +89,13 @@ fn confine(job: &Job) -> io::Result<()> {
     // Nobody looks into it, or traces it: from here on not even itself by `/proc`.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     if job.polite {
-        // Only a wish.
+        // It also works without.
         let _ = nice(POLITENESS);
     }
     limit(Resource::Core, 0, 0)?;
     // Not the address space: allocators reserve much more of that than they use.
     limit(Resource::Data, job.memory_bytes, job.memory_bytes)?;
-    // At the first the system says which limit it was; the second is a plain kill.
+    // The signal of the soft limit names it; the hard one is a plain kill.
     limit(Resource::Cpu, job.cpu_seconds, job.cpu_seconds.saturating_add(1))?;
     // A little more than the code, for what stands before it.
     let file = job.code_bytes.saturating_add(4096);
@@ -110,8 +109,8 @@ fn limit(resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
     Ok(setrlimit(resource, Rlimit { current: soft, maximum: hard })?)
 }
 
-/// Everything but the three standard descriptors. Ours are closed by the system;
-/// these are what the runner itself was started with.
+/// Closes all descriptors but the three standard ones. The system closes those of the runner; these are the
+/// ones that the runner was started with.
 fn close_what_was_inherited() -> io::Result<()> {
     let entries = std::fs::read_dir("/proc/self/fd")?;
     let open: Vec<RawFd> =
@@ -121,8 +120,7 @@ fn close_what_was_inherited() -> io::Result<()> {
         if std::fs::symlink_metadata(format!("/proc/self/fd/{descriptor}")).is_err() {
             continue;
         }
-        // SAFETY: this process has only just begun: nothing in it owns a
-        // descriptor beyond the standard ones.
+        // SAFETY: this process has only just begun: nothing in it owns a descriptor beyond the standard ones.
         unsafe { rustix::io::close(descriptor) };
     }
     Ok(())

@@ -1,5 +1,4 @@
-//! What the compiler may still ask of the system once it has all that it needs: a
-//! filter of system calls that nothing takes back.
+//! A filter of system calls for the compiler, which it can't take back.
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(super) use with_seccomp::give_up_calls;
@@ -24,8 +23,8 @@ mod with_seccomp {
         SeccompFilter, SeccompRule, apply_filter_all_threads,
     };
 
-    /// What is allowed whatever its arguments are. Neither a new descriptor nor a new
-    /// thread comes of any of these, and none reaches another process.
+    /// The calls that are allowed with any arguments. None makes a descriptor or a thread, or reaches another
+    /// process.
     const ALLOWED: [libc::c_long; 24] = [
         // The three standard descriptors: there are no others.
         libc::SYS_read,
@@ -36,8 +35,7 @@ mod with_seccomp {
         libc::SYS_mremap,
         libc::SYS_madvise,
         libc::SYS_brk,
-        // Threads that wait for each other, and allocators that ask on how many
-        // processors they do.
+        // Threads that wait for each other, and allocators that ask for the number of processors.
         libc::SYS_futex,
         libc::SYS_sched_yield,
         libc::SYS_sched_getaffinity,
@@ -52,17 +50,15 @@ mod with_seccomp {
         libc::SYS_rt_sigreturn,
         libc::SYS_sigaltstack,
         libc::SYS_restart_syscall,
-        // Keys of hash tables. The clock where the system can't be asked without a
-        // call.
+        // Keys of hash tables. The clock where it can't be read without a call.
         libc::SYS_getrandom,
         libc::SYS_clock_gettime,
         libc::SYS_gettimeofday,
         libc::SYS_exit_group,
     ];
 
-    /// Lets every thread of this process make the few system calls that compiling
-    /// takes. All others are errors (`EPERM`) from now on. No thread can be started
-    /// afterwards.
+    /// Puts the filter on every thread of this process: from now on all system calls but the few that
+    /// compiling takes are errors (`EPERM`), and no thread can be started.
     ///
     /// # Errors
     ///
@@ -71,7 +67,7 @@ mod with_seccomp {
         apply_filter_all_threads(&program()?).map_err(unwrapped)
     }
 
-    /// The filter.
+    /// Makes the filter.
     pub(super) fn program() -> io::Result<BpfProgram> {
         filter().and_then(BpfProgram::try_from).map_err(io::Error::other)
     }
@@ -98,7 +94,7 @@ mod with_seccomp {
         SeccompFilter::new(rules, refused, SeccompAction::Allow, std::env::consts::ARCH.try_into()?)
     }
 
-    /// The error of the system.
+    /// Takes the system's error out of the library's.
     fn unwrapped(error: Error) -> io::Error {
         match error {
             Error::Prctl(error) | Error::Seccomp(error) => io::Error::new(
@@ -118,8 +114,7 @@ mod tests {
 
     use super::*;
 
-    /// Does something on a thread that has given up its calls, and only that: the
-    /// filter is the child's own, put on one thread instead of on all.
+    /// Does something on one thread that has the child's filter.
     #[track_caller]
     fn filtered<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
         let program = with_seccomp::program().expect("the filter is valid");
@@ -133,7 +128,7 @@ mod tests {
     /// A system call and what it is given.
     type Call = (&'static str, c_long, [usize; 6]);
 
-    /// What a call answers: the number of its error, or 0.
+    /// Makes a call. Returns the number of its error, or 0.
     fn answer((_, number, [a, b, c, d, e, f]): &Call) -> i32 {
         // SAFETY: the calls below get pointers to what lives as long as the program,
         // or none.
@@ -167,9 +162,8 @@ mod tests {
         }
     }
 
-    /// What someone who has taken over the compiler would try. Each of them answers
-    /// something else than `EPERM` to anybody who may make it, and none of them does
-    /// any harm then.
+    /// The calls that someone who has taken over the compiler would try. Without the filter each answers
+    /// something else than `EPERM`, and does no harm.
     fn attempts(other: &Other) -> Vec<Call> {
         let me = std::process::id() as usize;
         let other = other.0.id() as usize;

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Names the special kind of an address; `None` for an address of the open internet. An IPv6 address with an IPv4
-/// address in it is of the kind of that one: packets for it arrive there.
+/// Names the special kind of an address; `None` for an address of the open internet. An IPv6 address with an
+/// IPv4 address in it is of the kind of that one: packets for it arrive there.
 pub(super) fn special(address: IpAddr) -> Option<&'static str> {
     match address.to_canonical() {
         IpAddr::V4(address) => special_v4(address),

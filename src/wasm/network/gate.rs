@@ -27,7 +27,7 @@ pub(in crate::wasm) struct Gate {
     network: Arc<[NetworkGrant]>,
     http: Arc<[HttpGrant]>,
     resolver: Arc<dyn Resolver>,
-    denials: Denials,
+    denials: Arc<Denials>,
     /// Addresses that granted names had when they were looked up, with the index of the grant. An address
     /// is connected, not a name: one that leads elsewhere by then changes nothing.
     learned: Mutex<Vec<(IpAddr, usize)>>,
@@ -36,16 +36,16 @@ pub(in crate::wasm) struct Gate {
     traffic: Arc<Traffic>,
 }
 
-/// Why a name was not looked up, or gave nothing.
+/// The reasons why a lookup gave no address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LookupError {
-    /// It can't be a name.
+    /// It is no name.
     Invalid,
-    /// No grant is for it, or for where it leads.
+    /// No grant is for the name, or for its addresses.
     Denied,
-    /// The limit of sockets is reached: a lookup is one.
+    /// The limit of sockets is reached: a lookup counts as one.
     TooMany,
-    /// Nobody knows it.
+    /// No resolver knows the name.
     Unresolvable,
 }
 
@@ -53,7 +53,7 @@ impl Gate {
     /// Lets through what is granted, with at most `sockets` open at once.
     pub(in crate::wasm) fn new(
         grants: &Grants,
-        denials: Denials,
+        denials: Arc<Denials>,
         sockets: u64,
         traffic: Arc<Traffic>,
     ) -> Arc<Self> {
@@ -62,7 +62,7 @@ impl Gate {
 
     pub(super) fn with_resolver(
         grants: &Grants,
-        denials: Denials,
+        denials: Arc<Denials>,
         sockets: u64,
         traffic: Arc<Traffic>,
         resolver: Arc<dyn Resolver>,
@@ -97,7 +97,7 @@ impl Gate {
         &self.traffic
     }
 
-    pub(super) fn denials(&self) -> &Denials {
+    pub(super) fn denials(&self) -> &Arc<Denials> {
         &self.denials
     }
 

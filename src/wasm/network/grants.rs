@@ -76,8 +76,8 @@ impl HostPattern {
         }
     }
 
-    /// Whether it is for an address by itself, whatever names lead there. A wide range, or "every host", means
-    /// the open internet; an address or a network outside of that is meant when it is named itself.
+    /// Whether it is for an address by itself, whatever names lead there. A wide range, or "every host",
+    /// means the open internet; an address or a network outside of that is meant when it is named itself.
     pub(super) fn has_address(&self, address: IpAddr, allow_private: bool) -> bool {
         let address = address.to_canonical();
         let is_open = || allow_private || special(address).is_none();
@@ -115,8 +115,8 @@ pub(super) fn parse_address(text: &str) -> Option<IpAddr> {
     }
 }
 
-/// Brings a name into the form in which it is compared: in lower case, without the dot at the end. `None` if it
-/// is no name, or one that a resolver would read as an address (`127.1`, `0x7f.1`).
+/// Brings a name into the form in which it is compared: in lower case, without the dot at the end. `None` if
+/// it is no name, or one that a resolver would read as an address (`127.1`, `0x7f.1`).
 pub(super) fn normalise(name: &str) -> Option<String> {
     let name = name.strip_suffix('.').unwrap_or(name);
     let is_label = |label: &str| {

@@ -1,4 +1,5 @@
-//! Outgoing requests by `wasi:http`: each is checked, and sent on a connection of its own to a checked address.
+//! Outgoing requests by `wasi:http`: each is checked, and sent on a connection of its own to a checked
+//! address.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -39,8 +40,8 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// The most bytes of a response's status line and headers.
 const HEAD_BYTES: usize = 32 << 10;
 
-/// The most bytes of the headers that a guest makes, about. They are in the host's memory, and a guest may hold
-/// many.
+/// The most bytes of the headers that a guest makes, about. They are in the host's memory, and a guest may
+/// hold many.
 const FIELDS_BYTES: usize = 16 << 10;
 
 /// The state of `wasi:http` of one attempt.
@@ -165,7 +166,7 @@ async fn send(
             read: 0,
             between,
             silence: Box::pin(sleep(between)),
-            denials: gate.denials().clone(),
+            denials: Arc::clone(gate.denials()),
             traffic: Arc::clone(traffic),
             _open: open,
         };
@@ -293,7 +294,7 @@ struct ResponseBody {
     read: u64,
     between: Duration,
     silence: Pin<Box<Sleep>>,
-    denials: Denials,
+    denials: Arc<Denials>,
     traffic: Arc<Traffic>,
     /// A response that was not read counts as an open connection.
     _open: OpenSocket,

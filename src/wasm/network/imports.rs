@@ -1,5 +1,5 @@
-//! The parts of `wasi:sockets` and `wasi:http` that differ from wasmtime's: sockets are counted, names are looked
-//! up by the gate, and requests go through it.
+//! The parts of `wasi:sockets` and `wasi:http` that differ from wasmtime's: sockets are counted, names are
+//! looked up by the gate, and requests go through it.
 
 use std::net::IpAddr;
 use std::pin::Pin;

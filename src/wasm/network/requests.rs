@@ -137,8 +137,8 @@ impl fmt::Display for Target {
     }
 }
 
-/// Whether every server reads a path as it is written: one with `..` in it, in whatever disguise, may lead out
-/// of the granted ones.
+/// Whether every server reads a path as it is written: one with `..` in it, in whatever disguise, may lead
+/// out of the granted ones.
 fn is_plain(path: &str) -> bool {
     let path = path.to_ascii_lowercase();
     let has_disguise =

@@ -7,8 +7,8 @@ use std::pin::Pin;
 
 use tokio::sync::Semaphore;
 
-/// The lookups that may run at once in the whole process. Each takes a thread until the system's resolver gives
-/// up, whether or not anybody still waits for it.
+/// The lookups that may run at once in the whole process. Each takes a thread until the system's resolver
+/// gives up, whether or not anybody still waits for it.
 static LOOKUPS: Semaphore = Semaphore::const_new(32);
 
 /// The addresses of a name.

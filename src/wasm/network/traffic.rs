@@ -24,7 +24,7 @@ const CHUNK: usize = 64 << 10;
 /// The bytes that one attempt sends and receives, over sockets and requests together.
 pub(in crate::wasm) struct Traffic {
     control: Arc<GuestControl>,
-    denials: Denials,
+    denials: Arc<Denials>,
     allowance: Allowance,
     /// Whether something was refused.
     is_over: AtomicBool,
@@ -32,7 +32,7 @@ pub(in crate::wasm) struct Traffic {
 
 impl Traffic {
     /// Allows at most `limit` bytes.
-    pub(in crate::wasm) fn new(limit: u64, control: Arc<GuestControl>, denials: Denials) -> Arc<Self> {
+    pub(in crate::wasm) fn new(limit: u64, control: Arc<GuestControl>, denials: Arc<Denials>) -> Arc<Self> {
         let allowance = Allowance::new(limit);
         Arc::new(Self { control, denials, allowance, is_over: AtomicBool::new(false) })
     }

@@ -1,7 +1,7 @@
 //! JSON text to values.
 //!
-//! One pass, driven by the shape: a serde seed that accepts exactly the JSON of its type. serde's errors carry
-//! no path, so the real error is kept in [`Context`] and gathers its path on the way out.
+//! One pass, driven by the shape: a serde seed that accepts exactly the JSON of its type. serde's errors
+//! carry no path, so the real error is kept in [`Context`] and gathers its path on the way out.
 
 mod arguments;
 
@@ -186,8 +186,8 @@ impl<'de> DeserializeSeed<'de> for Seed<'_> {
         self.context.charge(VALUE_BYTES)?;
         match self.shape {
             Shape::Option(_) => deserializer.deserialize_option(OptionVisitor(self)),
-            // serde_json reads f32 by way of f64, and floats exactly only with a feature. The standard library
-            // is exact for both, so it gets the text.
+            // serde_json reads f32 by way of f64, and floats exactly only with a feature. The standard
+            // library is exact for both, so it gets the text.
             Shape::F32 | Shape::F64 => {
                 self.float(<&RawValue as serde::Deserialize>::deserialize(deserializer)?.get())
             }

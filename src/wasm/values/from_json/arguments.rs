@@ -63,7 +63,7 @@ pub(in crate::wasm) fn normalise_arguments(text: &str, parameters: &[Field]) -> 
 struct ReadArguments {
     /// One for each parameter.
     values: Vec<Val>,
-    /// How many elements the array had; `None` if it was an object.
+    /// The number of elements of the array; `None` if it was an object.
     elements: Option<usize>,
 }
 
