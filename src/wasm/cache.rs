@@ -20,9 +20,9 @@ use tracing::{debug, warn};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::classify::classify;
 use super::compile::{self, CompileError, Compiler};
 use super::sealed::{HEADER, seal, unseal};
+use super::sections::classify;
 use crate::model::{ComponentDigest, Interrupt};
 
 /// The extension of files of compiled code.

@@ -304,22 +304,19 @@ impl Discovery {
     /// Sorts, and leaves one task for each id: that of the highest version on its track.
     fn settle(&mut self, component: &Arc<str>) {
         self.exports.sort_by(|a, b| a.id.cmp(&b.id).then_with(|| compare_versions(b.version(), a.version())));
-        let mut kept: Vec<Export> = Vec::with_capacity(self.exports.len());
         let from = |export: &Export| match &export.interface {
             Some(interface) => format!("`{interface}`"),
             None => "the component's root".to_owned(),
         };
-        for export in std::mem::take(&mut self.exports) {
-            match kept.last() {
-                Some(first) if first.id == export.id => {
-                    let reason = format!("{} has the same task in place of {}", from(first), from(&export));
-                    let id = export.id.to_string();
-                    self.rejected.push(NotTask { id, component: Arc::clone(component), reason });
-                }
-                _ => kept.push(export),
+        self.exports.dedup_by(|export, first| {
+            let is_same = export.id == first.id;
+            if is_same {
+                let reason = format!("{} has the same task in place of {}", from(first), from(export));
+                let (id, component) = (export.id.to_string(), Arc::clone(component));
+                self.rejected.push(NotTask { id, component, reason });
             }
-        }
-        self.exports = kept;
+            is_same
+        });
         self.rejected.sort_by(|a, b| a.id.cmp(&b.id));
     }
 }

@@ -1,5 +1,5 @@
-//! The files of one guest: `wasi:filesystem` as wasmtime-wasi has it, with every
-//! descriptor and every byte counted on its way.
+//! The files of one guest: the `wasi:filesystem` of wasmtime-wasi, with every descriptor and every byte
+//! counted.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use wasmtime_wasi::p2::{
     StreamResult,
 };
 
-use super::allowance::Allowance;
 use super::control::GuestControl;
+use super::meter::Allowance;
 use super::scratch::{End, FileKey, Quota, ScratchGrant};
 use crate::model::LimitKind;
 use types::{
@@ -43,7 +43,7 @@ pub(super) fn add_to_linker<T: Send + 'static>(
     Ok(())
 }
 
-/// The files of whatever state a linker is for.
+/// The type by which a linker finds the files in the state of a guest.
 struct Granted;
 
 impl HasData for Granted {
@@ -166,7 +166,14 @@ impl Files {
         ErrorCode::InsufficientSpace
     }
 
-    /// Makes room for what is about to be written.
+    /// The quota of two directories that a call is about, if both are in the scratch directory. If one is,
+    /// they count as two disks: what is counted in one can't be had in the other.
+    fn common_quota(&self, one: &Fd, other: &Fd) -> FsResult<Option<Arc<Quota>>> {
+        let (one, other) = (self.quota(one), self.quota(other));
+        if one.is_some() == other.is_some() { Ok(one) } else { Err(ErrorCode::CrossDevice.into()) }
+    }
+
+    /// Makes room for a write.
     fn make_room(&self, file: Option<&Arc<Open>>, end: End) -> FsResult<()> {
         if file.is_none_or(|open| open.grow(end)) { Ok(()) } else { Err(self.refuse_room().into()) }
     }
@@ -179,8 +186,7 @@ pub(super) struct FilesView<'a> {
 }
 
 impl FilesView<'_> {
-    /// The identity of the file that a name in a directory stands for, links not followed; `None`
-    /// if there is no such name.
+    /// The identity of the file that a name in a directory stands for; `None` if there is no such name.
     async fn key_at(&mut self, directory: u32, flags: PathFlags, path: &str) -> Option<FileKey> {
         let directory = Resource::new_borrow(directory);
         let hash = self.wasi.metadata_hash_at(directory, flags, path.to_owned()).await.ok()?;
@@ -287,7 +293,7 @@ impl HostDescriptor for FilesView<'_> {
     async fn read(&mut self, file: Fd, length: Filesize, offset: Filesize) -> FsResult<(Vec<u8>, bool)> {
         let taken = self.files.bytes.take_up_to(length);
         if taken == 0 && length > 0 {
-            // Whether there is more, or this was all.
+            // The end of the file is no error.
             let (more, is_end) = self.wasi.read(file, 1, offset).await?;
             return if more.is_empty() { Ok((more, is_end)) } else { Err(self.files.refuse_bytes().into()) };
         }
@@ -326,12 +332,7 @@ impl HostDescriptor for FilesView<'_> {
         new_directory: Fd,
         new_path: String,
     ) -> FsResult<()> {
-        let (quota, new) = (self.files.quota(&directory), self.files.quota(&new_directory));
-        // Another directory is another disk: what is counted here can't be had there.
-        if quota.is_some() != new.is_some() {
-            return Err(ErrorCode::CrossDevice.into());
-        }
-        let Some(quota) = quota else {
+        let Some(quota) = self.files.common_quota(&directory, &new_directory)? else {
             return self.wasi.link_at(directory, flags, path, new_directory, new_path).await;
         };
         self.make_room_for_entry(Some(&quota))?;
@@ -351,8 +352,7 @@ impl HostDescriptor for FilesView<'_> {
         flags: types::DescriptorFlags,
     ) -> FsResult<Fd> {
         let mut open = self.files.take_place()?;
-        let quota = self.files.quota(&directory);
-        let Some(quota) = quota else {
+        let Some(quota) = self.files.quota(&directory) else {
             let opened = self.wasi.open_at(directory, path_flags, path, open_flags, flags).await?;
             self.files.opened.lock().insert(opened.rep(), Arc::new(open));
             return Ok(opened);
@@ -404,11 +404,7 @@ impl HostDescriptor for FilesView<'_> {
         new_directory: Fd,
         new_path: String,
     ) -> FsResult<()> {
-        let (quota, new) = (self.files.quota(&directory), self.files.quota(&new_directory));
-        if quota.is_some() != new.is_some() {
-            return Err(ErrorCode::CrossDevice.into());
-        }
-        let Some(quota) = quota else {
+        let Some(quota) = self.files.common_quota(&directory, &new_directory)? else {
             return self.wasi.rename_at(directory, path, new_directory, new_path).await;
         };
         let none = PathFlags::empty();
@@ -537,7 +533,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// Makes room for what is about to be written.
+    /// Makes room for a write.
     fn make_room(&self, count: u64) -> StreamResult<()> {
         let end = match self.position {
             Some(position) => End::At(position.saturating_add(count)),
@@ -555,11 +551,9 @@ impl Writer {
 
     /// Counts what was written, all of it or nothing.
     fn count(&mut self, written: StreamResult<()>, count: u64) -> StreamResult<()> {
-        let so_many = if written.is_ok() { count } else { 0 };
-        self.files.count_written(so_many, count);
-        if let Some(position) = &mut self.position {
-            *position = position.saturating_add(so_many);
-        }
+        let bytes = if written.is_ok() { count } else { 0 };
+        self.files.count_written(bytes, count);
+        self.position = self.position.map(|position| position.saturating_add(bytes));
         written
     }
 }

@@ -1,8 +1,6 @@
 //! Everything that touches WebAssembly: the only layer that says `wasmtime`.
 
-mod allowance;
 mod cache;
-mod classify;
 mod compile;
 mod control;
 mod denials;

@@ -35,20 +35,12 @@ pub(super) fn unknown_near<'a>(
 
 /// Lists names in backticks, at most ten of them: `` `a`, `b`, and 32 more``.
 pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    let mut text = String::new();
-    let mut more = 0usize;
-    for (index, name) in names.into_iter().enumerate() {
-        if index >= LISTED {
-            more += 1;
-            continue;
-        }
-        let separator = if index == 0 { "" } else { ", " };
-        let _ = write!(text, "{separator}`{name}`");
+    let mut names = names.into_iter();
+    let listed: Vec<_> = names.by_ref().take(LISTED).map(|name| format!("`{name}`")).collect();
+    match names.count() {
+        0 => listed.join(", "),
+        more => format!("{}, and {more} more", listed.join(", ")),
     }
-    if more > 0 {
-        let _ = write!(text, ", and {more} more");
-    }
-    text
 }
 
 /// Finds the known name that looks most like `given`, if any looks like it at all.

@@ -1,9 +1,13 @@
 //! The one place that decides which hosts, addresses and sockets an attempt may use.
 
-use std::net::{IpAddr, SocketAddr};
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p2::bindings::sockets::network::ErrorCode;
 use wasmtime_wasi::sockets::SocketAddrUse;
@@ -12,12 +16,11 @@ use wasmtime_wasi_http::Error;
 use super::address::special;
 use super::grants::{NetworkGrant, normalise, parse_address};
 use super::requests::{HttpGrant, Target};
-use super::resolver::{Resolver, SystemResolver};
 use super::traffic::Traffic;
 use crate::model::LimitKind;
-use crate::wasm::allowance::Allowance;
 use crate::wasm::denials::Denials;
 use crate::wasm::grants::Grants;
+use crate::wasm::meter::Allowance;
 
 /// The most addresses of looked-up names that are remembered for an attempt. More push out the oldest.
 const MOST_LEARNED: usize = 1024;
@@ -160,22 +163,21 @@ impl Gate {
         let found: Vec<IpAddr> = found.into_iter().map(|address| address.to_canonical()).collect();
         let mut learned = self.learned.lock();
         let mut given = Vec::new();
-        for address in &found {
-            for (place, grant) in &granted {
-                let is_allowed = grant.allow_private
-                    || special(*address).is_none()
-                    || self.network.iter().any(|other| other.host.has_address(*address, other.allow_private));
-                if is_allowed && !given.contains(address) {
-                    given.push(*address);
-                }
-                if (grant.allow_private || special(*address).is_none())
-                    && !learned.contains(&(*address, *place))
-                {
+        for address in found.iter().copied() {
+            let is_open = special(address).is_none();
+            for (place, _) in granted.iter().filter(|(_, grant)| grant.allow_private || is_open) {
+                if !learned.contains(&(address, *place)) {
                     if learned.len() == MOST_LEARNED {
                         learned.remove(0);
                     }
-                    learned.push((*address, *place));
+                    learned.push((address, *place));
                 }
+            }
+            let is_allowed = is_open
+                || granted.iter().any(|(_, grant)| grant.allow_private)
+                || self.network.iter().any(|grant| grant.host.has_address(address, grant.allow_private));
+            if is_allowed && !given.contains(&address) {
+                given.push(address);
             }
         }
         drop(learned);
@@ -262,5 +264,42 @@ pub(in crate::wasm) struct OpenSocket(Arc<Allowance>);
 impl Drop for OpenSocket {
     fn drop(&mut self) {
         self.0.give_back(1);
+    }
+}
+
+/// The lookups that may run at once in the whole process. Each takes a thread until the system's resolver
+/// gives up, whether or not anybody still waits for it.
+static LOOKUPS: Semaphore = Semaphore::const_new(32);
+
+/// The addresses of a name.
+pub(super) type Addresses = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
+
+/// A source of the addresses of names.
+pub(super) trait Resolver: Send + Sync {
+    /// Looks a name up.
+    fn resolve(&self, name: &str) -> Addresses;
+}
+
+/// The resolver of the system: `/etc/hosts`, and the servers of `/etc/resolv.conf`.
+pub(super) struct SystemResolver;
+
+impl Resolver for SystemResolver {
+    fn resolve(&self, name: &str) -> Addresses {
+        let name = name.to_owned();
+        Box::pin(async move {
+            let permit = LOOKUPS.acquire().await.map_err(io::Error::other)?;
+            let lookup = tokio::task::spawn_blocking(move || {
+                let found = (name.as_str(), 0).to_socket_addrs()?;
+                let mut addresses: Vec<IpAddr> = Vec::new();
+                for address in found.map(|found| found.ip().to_canonical()) {
+                    if !addresses.contains(&address) {
+                        addresses.push(address);
+                    }
+                }
+                drop(permit);
+                Ok(addresses)
+            });
+            lookup.await.map_err(io::Error::other)?
+        })
     }
 }

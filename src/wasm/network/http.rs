@@ -16,9 +16,13 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1;
 use hyper::{Request, Response, Uri};
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
 use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
@@ -26,7 +30,6 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpC
 
 use super::gate::{Gate, LookupError, OpenSocket};
 use super::requests::{Scheme, Target};
-use super::tls;
 use super::traffic::{Counted, Traffic};
 use crate::model::LimitKind;
 use crate::wasm::denials::Denials;
@@ -121,7 +124,7 @@ async fn send(
     let connecting = async {
         let stream = connect(&addresses, target.port, until).await?;
         Ok::<Box<dyn Stream>, Error>(match target.scheme {
-            Scheme::Https => Box::new(tls::connect(server_name(&target.host)?, stream).await?),
+            Scheme::Https => Box::new(encrypt(server_name(&target.host)?, stream).await?),
             Scheme::Http => Box::new(stream),
         })
     };
@@ -203,6 +206,42 @@ async fn connect(addresses: &[IpAddr], port: u16, until: Instant) -> Result<TcpS
         };
     }
     Err(failed)
+}
+
+/// The authorities that the system trusts. Read once for all guests of a process.
+static TLS: OnceCell<Arc<ClientConfig>> = OnceCell::const_new();
+
+/// Shakes hands, and checks the server's certificate.
+async fn encrypt(name: ServerName<'static>, stream: TcpStream) -> Result<TlsStream<TcpStream>, Error> {
+    let config = TLS
+        .get_or_try_init(|| async {
+            let read = tokio::task::spawn_blocking(tls_config).await;
+            read.unwrap_or_else(|error| Err(error.to_string()))
+        })
+        .await
+        .map_err(|error| Error::InternalError(Some(error)))?;
+    TlsConnector::from(Arc::clone(config)).connect(name, stream).await.map_err(|error| {
+        let source = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+        match source {
+            Some(rustls::Error::InvalidCertificate(_)) => Error::TlsCertificateError,
+            _ => Error::TlsProtocolError,
+        }
+    })
+}
+
+fn tls_config() -> Result<Arc<ClientConfig>, String> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err("this system has no certificates of authorities".to_owned());
+    }
+    // Named, because another crate may have made the other provider known.
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| error.to_string())?;
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
 }
 
 fn not_connected(error: &io::Error) -> Error {

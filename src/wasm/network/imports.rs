@@ -108,10 +108,7 @@ pub(in crate::wasm) fn add_sockets_to_linker(linker: &mut Linker<HostState>) -> 
         let state: &mut HostState = store.data_mut();
         state.table.get(&network)?;
         let lookup = Lookup::start(&state.gate, name);
-        Ok((match lookup.failed() {
-            Some(error) => Err(error),
-            None => Ok(state.table.push(lookup)?),
-        },))
+        Ok((if let Lookup::Failed(error) = lookup { Err(error) } else { Ok(state.table.push(lookup)?) },))
     })?;
     lookup.func_wrap(
         "[method]resolve-address-stream.resolve-next-address",
@@ -219,13 +216,6 @@ impl Lookup {
             Err(LookupError::Denied) => Self::Failed(ErrorCode::AccessDenied),
             Err(LookupError::TooMany) => Self::Failed(ErrorCode::NewSocketLimit),
             Err(LookupError::Unresolvable) => Self::Failed(ErrorCode::NameUnresolvable),
-        }
-    }
-
-    fn failed(&self) -> Option<ErrorCode> {
-        match self {
-            Self::Failed(error) => Some(*error),
-            Self::Pending(_) | Self::Found(_) => None,
         }
     }
 

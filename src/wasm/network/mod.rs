@@ -6,10 +6,8 @@ mod grants;
 mod http;
 mod imports;
 mod requests;
-mod resolver;
 #[cfg(test)]
 mod tests;
-mod tls;
 mod traffic;
 
 pub(super) use gate::{Gate, OpenSocket};

@@ -8,9 +8,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use wasmtime_wasi::sockets::SocketAddrUse;
 
-use super::gate::{Gate, LookupError};
+use super::gate::{Addresses, Gate, LookupError, Resolver};
 use super::grants::{HostPattern, NetworkGrant, Ports};
-use super::resolver::{Addresses, Resolver};
 use super::traffic::Traffic;
 use crate::model::{InvocationId, SystemClock};
 use crate::wasm::control::GuestControl;

@@ -14,9 +14,9 @@ use wasmtime_wasi::p2::{
 };
 
 use crate::model::LimitKind;
-use crate::wasm::allowance::Allowance;
 use crate::wasm::control::GuestControl;
 use crate::wasm::denials::Denials;
+use crate::wasm::meter::Allowance;
 
 /// The most bytes that are received at once. One connection takes them off the limit beforehand.
 const CHUNK: usize = 64 << 10;

@@ -1,9 +1,8 @@
-//! JSON Schema of shapes: what the conversion accepts and what it writes.
+//! JSON Schemas of shapes, for the JSON that the conversion reads and writes.
 //!
-//! It describes the canonical form. The conversion is more lenient in four places that
-//! a schema could say only at the cost of being unreadable: names in snake_case, a case
-//! without a payload as `{"case": null}`, and, of what JSON Schema calls a number, it
-//! refuses the integer `1.0` and a float that no 64 bits hold.
+//! A schema describes the canonical form. It would be unreadable if it covered four details: the conversion
+//! also accepts names in snake_case and a case without a payload as `{"case": null}`; it refuses the integer
+//! `1.0` and a float that no 64 bits hold, which JSON Schema calls numbers.
 
 use serde_json::{Map, Value, json};
 
@@ -12,15 +11,13 @@ use super::{Field, Shape};
 /// The version of JSON Schema that is written.
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 
-/// Base64 as it is read: the standard alphabet, padded or not, and no bits that mean
-/// nothing.
+/// Base64 as it is read: the standard alphabet, padded or not, without meaningless bits.
 const BASE64_PATTERN: &str =
     "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]={0,2}|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=?)?$";
 
-/// The schema of a task's arguments, as an array or as an object. Types that are in
-/// `names` are in `$defs` under their names.
+/// Makes the schema of a task's arguments, as an array or as an object. Types with `names` are in `$defs`.
 pub(in crate::wasm) fn arguments_schema(parameters: &[Field], names: &[Field]) -> Value {
-    let mut writer = Writer { names, direction: Direction::Read, defs: Map::new() };
+    let mut writer = Writer { names, is_input: true, defs: Map::new() };
     let elements: Vec<_> = parameters.iter().map(|parameter| writer.schema(&parameter.shape)).collect();
     let needed = parameters.iter().rposition(|parameter| !parameter.shape.is_option());
     let by_position = array(elements, needed.map_or(0, |last| last + 1));
@@ -28,24 +25,17 @@ pub(in crate::wasm) fn arguments_schema(parameters: &[Field], names: &[Field]) -
     writer.document(one_of("anyOf", vec![by_position, by_name]))
 }
 
-/// The schema of a value that a task returns; `null` if it returns none.
+/// Makes the schema of a value that a task returns; `null` if it returns none.
 pub(in crate::wasm) fn value_schema(shape: Option<&Shape>, names: &[Field]) -> Value {
-    let mut writer = Writer { names, direction: Direction::Written, defs: Map::new() };
+    let mut writer = Writer { names, is_input: false, defs: Map::new() };
     let schema = writer.payload(shape);
     writer.document(schema)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    /// Values that are read: options may be left out, bytes may be base64.
-    Read,
-    /// Values that are written: options are there, bytes are numbers.
-    Written,
-}
-
 struct Writer<'a> {
     names: &'a [Field],
-    direction: Direction,
+    /// Whether the values are input: options may be left out, and bytes may be base64.
+    is_input: bool,
     defs: Map<String, Value>,
 }
 
@@ -93,7 +83,7 @@ impl Writer<'_> {
             Shape::String => json!({"type": "string"}),
             Shape::List(element) => {
                 let list = json!({"type": "array", "items": self.schema(element)});
-                if **element == Shape::U8 && self.direction == Direction::Read {
+                if **element == Shape::U8 && self.is_input {
                     let text =
                         json!({"type": "string", "contentEncoding": "base64", "pattern": BASE64_PATTERN});
                     return one_of("anyOf", vec![list, member("$base64", text)]);
@@ -102,21 +92,16 @@ impl Writer<'_> {
             }
             Shape::Record(fields) => self.object(fields),
             Shape::Tuple(shapes) => {
-                let elements: Vec<_> = shapes.iter().map(|shape| self.schema(shape)).collect();
-                let count = elements.len();
-                array(elements, count)
+                array(shapes.iter().map(|shape| self.schema(shape)).collect(), shapes.len())
             }
             Shape::Variant(cases) => {
-                let bare: Vec<_> = cases.iter().filter(|case| case.payload.is_none()).collect();
-                let bare: Vec<&str> = bare.into_iter().map(|case| &*case.name).collect();
-                let mut choices = Vec::new();
-                if !bare.is_empty() {
-                    choices.push(json!({"type": "string", "enum": bare}));
-                }
+                let bare = cases.iter().filter(|case| case.payload.is_none()).map(|case| &*case.name);
+                let bare: Vec<&str> = bare.collect();
+                let bare = (!bare.is_empty()).then(|| json!({"type": "string", "enum": bare}));
+                let mut choices: Vec<_> = bare.into_iter().collect();
                 for case in cases {
-                    if let Some(payload) = &case.payload {
-                        choices.push(member(&case.name, self.schema(payload)));
-                    }
+                    let payload = case.payload.as_ref();
+                    choices.extend(payload.map(|payload| member(&case.name, self.schema(payload))));
                 }
                 one_of("oneOf", choices)
             }
@@ -143,7 +128,7 @@ impl Writer<'_> {
 
     /// The schema of a record, or of arguments by name.
     fn object(&mut self, fields: &[Field]) -> Value {
-        let may_be_left_out = |field: &&Field| self.direction == Direction::Read && field.shape.is_option();
+        let may_be_left_out = |field: &&Field| self.is_input && field.shape.is_option();
         let required: Vec<_> =
             fields.iter().filter(|field| !may_be_left_out(field)).map(|field| &*field.name).collect();
         let properties: Map<_, _> =
@@ -156,8 +141,8 @@ impl Writer<'_> {
     }
 }
 
-/// The name of a type, if it has exactly one: wasmtime tells types that are alike not
-/// apart, and a wrong name would be worse than none.
+/// The name of a type, if it has exactly one: wasmtime does not distinguish equal types, and a wrong name
+/// would be worse than none.
 fn name_of<'n>(shape: &Shape, names: &'n [Field]) -> Option<&'n str> {
     if !matches!(shape, Shape::Record(_) | Shape::Variant(_) | Shape::Enum(_) | Shape::Flags(_)) {
         return None;
