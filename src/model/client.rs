@@ -25,8 +25,7 @@ pub struct Caller {
     pub depth: u32,
 }
 
-/// A call of a task, resolved and with checked arguments: all that a submit needs to
-/// know of the task.
+/// A call of a task, resolved and with checked arguments: all that a submit must know of the task.
 #[derive(Debug, Clone)]
 pub struct PreparedCall {
     /// The full id of the task.
@@ -41,9 +40,9 @@ pub struct PreparedCall {
     pub priority: i32,
     /// How long after its submit it ends at the latest, if the submit does not say.
     pub deadline: Option<Duration>,
-    /// What the task's concurrency and rate rules count it with.
+    /// The key by which the task's concurrency and rate rules count it.
     pub lane: Option<RuleKey>,
-    /// What the task's uniqueness rule knows it by.
+    /// The key by which the task's uniqueness rule recognises it.
     pub unique: Option<(RuleKey, Differing)>,
 }
 
@@ -75,15 +74,14 @@ pub const MAX_LABEL_BYTES: usize = 8 << 10;
 /// The most invocations that can be awaited at once.
 pub const MAX_AWAITED: usize = 100_000;
 
-/// The most bytes of results, as JSON, that one wait gets together. They are in the host's
-/// memory until all are there.
+/// The most bytes of results, as JSON, that one wait gets: they are in memory until all are there.
 pub const MAX_AWAITED_BYTES: usize = 256 << 20;
 
 /// Checks an idempotency key: every store can keep it.
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// [`Refusal::Limit`], with what is wrong.
 pub fn check_key(key: &str) -> Result<(), Refusal> {
     if key.len() > MAX_KEY_BYTES {
         let length = key.len();
@@ -96,7 +94,7 @@ pub fn check_key(key: &str) -> Result<(), Refusal> {
 ///
 /// # Errors
 ///
-/// What is wrong with them.
+/// [`Refusal::Limit`], with what is wrong.
 pub fn check_labels(labels: &[(String, String)]) -> Result<(), Refusal> {
     if labels.len() > MAX_LABELS {
         let count = labels.len();
@@ -185,22 +183,19 @@ pub type Answer<T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send>>;
 
 /// The runner, as its guests see it.
 ///
-/// All answers are futures because the caller is a fiber on a slot thread: none
-/// of them may block the thread. A future that waits for results parks the
-/// fiber and frees its slot; the others keep it.
+/// All answers are futures, because the caller is a fiber on a slot thread, which none may block. A future
+/// that waits for results parks the fiber and frees its slot; the others keep it.
 pub trait TaskClient: Send + Sync + 'static {
-    /// Submits children, after a look at all of them, and answers with their ids in
-    /// order once they are durable. Many are submitted in several transactions. A
-    /// repeated attempt of the same caller that submits the same tasks with the same
-    /// arguments in the same order gets the ids of the first time.
+    /// Checks all children, submits them, and answers with their ids in order once they are durable; many
+    /// take several transactions. A repeated attempt that submits the same in the same order gets the same
+    /// ids.
     fn submit(&self, caller: &Caller, children: Vec<ChildRequest>) -> Answer<Vec<InvocationId>>;
 
     /// Submits one child and waits for it. The slot is free meanwhile.
     fn call(&self, caller: &Caller, child: ChildRequest) -> Answer<(InvocationId, Outcome)>;
 
-    /// Waits for results. Answers with pairs of index and outcome: all of them
-    /// in the order of `ids`, in [`AwaitMode::Any`] exactly one, and in
-    /// [`AwaitMode::AnyWithin`] one or none.
+    /// Waits for results. Answers with pairs of index and outcome: all in the order of `ids`, in
+    /// [`AwaitMode::Any`] exactly one, and in [`AwaitMode::AnyWithin`] one or none.
     ///
     /// Refused at once if it would close a cycle of waits.
     fn await_outcomes(
@@ -213,8 +208,7 @@ pub trait TaskClient: Send + Sync + 'static {
     /// Where an invocation stands now.
     fn status(&self, id: InvocationId) -> Answer<Status>;
 
-    /// Cancels an invocation and its attached descendants; `false` if it was
-    /// final already.
+    /// Cancels an invocation and its attached descendants; `false` if it was final already.
     fn cancel(&self, id: InvocationId) -> Answer<bool>;
 
     /// Notes how far the caller has come. Never waits.

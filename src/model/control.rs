@@ -12,8 +12,7 @@ use super::{Failure, Usage};
 /// Only time on a slot counts against the guest's time limit: a slot brackets each stretch
 /// with [`begin_slice`](Self::begin_slice) and [`end_slice`](Self::end_slice).
 pub trait SlotControl: Send + Sync {
-    /// Asks the guest to end. It does soon if it computes; whoever holds the guest drops
-    /// it if it doesn't.
+    /// Asks the guest to end. It does soon if it computes; otherwise its holder drops it.
     fn kill(&self);
 
     /// Whether [`kill`](Self::kill) was called.
@@ -41,8 +40,7 @@ pub trait SlotControl: Send + Sync {
     fn time_out(&self) -> Failure;
 }
 
-/// A switch that ends the making of a guest. It is thrown once, when nobody wants the guest
-/// any more.
+/// A switch that ends the making of a guest, thrown once, when nobody wants the guest any more.
 #[derive(Default)]
 pub struct Interrupt {
     state: Mutex<State>,

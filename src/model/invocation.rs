@@ -14,13 +14,11 @@ pub struct Invocation {
     pub id: InvocationId,
     /// The full id of its task.
     pub task: Arc<str>,
-    /// The component that it was submitted for, and once it has run, the one
-    /// that ran it.
+    /// The component that it was submitted for, and once it has run, the one that ran it.
     pub component_digest: ComponentDigest,
     /// Where it stands.
     pub status: Status,
-    /// The present attempt, or the last one; 0 before the first claim. Counted
-    /// when claimed, given back when released.
+    /// The present or last attempt; 0 before the first. Counted when claimed, given back when released.
     pub attempt: u32,
     /// The most attempts that it gets.
     pub max_attempts: u32,
@@ -52,8 +50,7 @@ pub struct Invocation {
     pub unique: Option<RuleKey>,
     /// When it ends as failed unless it is final before.
     pub deadline: Option<UnixMicros>,
-    /// When the guest of the present attempt, or of the last one, got its first
-    /// slot.
+    /// When the guest of the present attempt, or of the last one, got its first slot.
     pub started_at: Option<UnixMicros>,
     /// When it became final.
     pub finished_at: Option<UnixMicros>,
@@ -61,8 +58,7 @@ pub struct Invocation {
     pub progress: Option<Progress>,
     /// The usage of its attempts, as far as they have ended; `None` before that.
     pub usage: Option<Usage>,
-    /// Its outcome; exactly the final ones have one. Left out of lists,
-    /// where a value may be megabytes, except for failures.
+    /// Its outcome, once it is final. Lists leave values out, which may be megabytes, and keep failures.
     pub outcome: Option<Outcome>,
 }
 
@@ -132,8 +128,7 @@ words! {
     }
 }
 
-/// One piece of what a guest wrote: a log message, or a stretch of its standard
-/// output or error.
+/// A piece of what a guest wrote: a log message, or a stretch of its standard output or error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEntry {
     /// When it was written.

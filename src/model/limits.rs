@@ -31,8 +31,7 @@ pub struct Limit {
     pub field: &'static str,
     /// How it is counted and written.
     pub unit: LimitUnit,
-    /// How much an attempt may use if nobody says otherwise. What is unlimited by default may be
-    /// written as `unlimited`; nothing else may.
+    /// The default; `None` is unlimited, which may then, and only then, be written as `unlimited`.
     pub default: Option<u64>,
     /// The thing that it bounds, for the docs.
     pub bounds: &'static str,

@@ -56,12 +56,10 @@ pub struct Failure {
     pub kind: FailureKind,
     /// For people: a lower-case sentence.
     pub message: String,
-    /// The error that the task returned, as JSON; only for
-    /// [`FailureKind::Returned`].
+    /// The error that the task returned, as JSON; only for [`FailureKind::Returned`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Box<RawValue>>,
-    /// The limit that was hit; only for [`FailureKind::LimitExceeded`] and
-    /// [`FailureKind::TimedOut`].
+    /// The limit that was hit, for [`FailureKind::LimitExceeded`] and [`FailureKind::TimedOut`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<LimitKind>,
     /// The guest's exit code, if it exited.
@@ -76,8 +74,8 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with a message and nothing else. A message that quotes a
-    /// child's, which quotes its child's, grows with the tree: it is cut.
+    /// Makes a failure with a message, which is cut: one that quotes a child's, and so on, grows with the
+    /// tree.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         let mut message = message.into();
         if message.len() > MAX_MESSAGE_BYTES {

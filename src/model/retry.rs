@@ -9,14 +9,12 @@ use super::{Failure, FailureKind, InvocationId};
 
 /// The policy for failed attempts of a task. By default none is repeated.
 ///
-/// It never applies to what was cancelled or skipped, which nobody wants any
-/// more, nor to what was lost: leases take care of that.
+/// It never applies to what nobody wants any more (cancelled, skipped) or what leases repeat (lost).
 #[derive(Debug, Clone, PartialEq)]
 pub struct RetryPolicy {
     /// The kinds of failure that are followed by another attempt.
     pub on: Vec<FailureKind>,
-    /// Of the errors that the task returned, only these cases of an enum or a
-    /// variant; `None` is all errors. What has no cases matches none.
+    /// The cases of returned errors that are retried; `None` is all errors. What has no cases matches none.
     pub returned_cases: Option<Arc<[Box<str>]>>,
     /// The pause after the first attempt.
     pub first_delay: Duration,
@@ -24,11 +22,9 @@ pub struct RetryPolicy {
     pub factor: f64,
     /// The longest pause.
     pub max_delay: Duration,
-    /// The share of a pause that chance decides, from 0 to 1: a pause of `d`
-    /// lasts from `d * (1 - jitter)` to `d`.
+    /// The random share of a pause, from 0 to 1: a pause of `d` lasts from `d * (1 - jitter)` to `d`.
     pub jitter: f64,
-    /// How many retries a runner spends on the task; `None` is as many as there
-    /// are attempts for.
+    /// The retries that a runner spends on the task; `None` is as many as there are attempts for.
     pub budget: Option<RetryBudget>,
 }
 
@@ -63,8 +59,7 @@ impl RetryPolicy {
     pub const KINDS: [FailureKind; 4] =
         [FailureKind::Returned, FailureKind::Trapped, FailureKind::TimedOut, FailureKind::LimitExceeded];
 
-    /// The pause before the next attempt after the failed attempt numbered
-    /// `attempt`; `None` if the failure is final.
+    /// Returns the pause after a failed attempt, from 1; `None` if the failure is final.
     pub fn next(&self, failure: &Failure, attempt: u32, max_attempts: u32, random: f64) -> Option<Duration> {
         (attempt < max_attempts && self.applies_to(failure)).then(|| self.delay(attempt, random))
     }
@@ -82,14 +77,12 @@ impl RetryPolicy {
         can_be_retried && self.on.contains(&failure.kind)
     }
 
-    /// The pause after the failed attempt numbered `attempt`, from 1. `random`
-    /// is from 0 (the longest pause) to 1 (the shortest).
+    /// Returns the pause after a failed attempt. `random` is from 0 (the longest) to 1 (the shortest).
     pub fn delay(&self, attempt: u32, random: f64) -> Duration {
         if self.first_delay.is_zero() {
             return Duration::ZERO;
         }
-        // `max` and `min` return the other side of a NaN, and infinity is fine:
-        // whatever the policy says, the pause is within its bounds.
+        // `max` and `min` pass over a NaN, and infinity is fine: the pause is within its bounds.
         let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
         let grown = self.first_delay.as_secs_f64() * self.factor.max(1.0).powi(exponent);
         let capped = grown.min(self.max_delay.as_secs_f64());
@@ -106,9 +99,8 @@ fn share(number: f64) -> f64 {
 
 /// The case of a returned error: its JSON is `"case"` or `{"case": …}`.
 ///
-/// The JSON alone can't tell a case from a string, or from a record of one
-/// field. Whoever knows the type leaves no cases to match in the policy of a task
-/// whose error has none.
+/// The JSON alone can't tell a case from a string, or from a record of one field: whoever knows the type
+/// leaves no cases in the policy of a task whose error has none.
 fn case_of(failure: &Failure) -> Option<String> {
     match serde_json::from_str(failure.error.as_ref()?.get()).ok()? {
         Value::String(case) => Some(case),
@@ -117,12 +109,10 @@ fn case_of(failure: &Failure) -> Option<String> {
     }
 }
 
-/// A number from 0 to 1 that is the same for the same attempt, and as good as
-/// random otherwise: pauses of invocations that failed together spread out, and a
-/// test can say what they are.
+/// Returns a number from 0 to 1 that is fixed for each attempt and as good as random otherwise: pauses of
+/// invocations that failed together spread out, and tests can foretell them.
 pub fn spread(id: InvocationId, attempt: u32) -> f64 {
-    // FNV-1a to take in the bytes, then the finaliser of SplitMix64, which makes
-    // every bit depend on every other.
+    // FNV-1a takes in the bytes; the finaliser of SplitMix64 makes every bit depend on every other.
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for byte in id.as_bytes().iter().copied().chain(attempt.to_le_bytes()) {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);

@@ -80,9 +80,8 @@ pub enum Per {
     Task,
     /// Invocations with the same arguments.
     Arguments,
-    /// Invocations with the same values at these paths: a parameter's name, and the
-    /// names of fields within it, joined by dots. What is not there counts as
-    /// null.
+    /// Invocations with the same values at these paths: the names of a parameter and of fields within it,
+    /// joined by dots. What is not there counts as null.
     Keys(Arc<[Box<str>]>),
 }
 
@@ -96,8 +95,7 @@ pub struct Unique {
 }
 
 words! {
-    /// The treatment of a submit that a uniqueness rule answers and whose arguments
-    /// are not those of the unfinished invocation.
+    /// The treatment of a submit to which a uniqueness rule applies, if its arguments differ.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum Differing {
         /// It is answered with the id of the unfinished one all the same.
@@ -107,9 +105,8 @@ words! {
     }
 }
 
-/// A key of invocations that are counted together, as 16 bytes: a digest of the values that a rule
-/// looks at. Equal values give equal keys, whatever order or form they were
-/// written in; others different ones.
+/// A key of invocations that are counted together: 16 bytes of a digest of the values that a rule looks at.
+/// Equal values give equal keys, whatever order or form they were written in.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RuleKey([u8; 16]);
 
@@ -132,8 +129,7 @@ impl fmt::Debug for RuleKey {
 }
 
 impl Per {
-    /// The key of an invocation. `parameters` are the names of the task's
-    /// parameters, `arguments` the checked arguments as a JSON array.
+    /// Computes the key of an invocation from the task's parameter names and the JSON array of arguments.
     pub fn key(&self, parameters: &[&str], arguments: &str) -> RuleKey {
         let mut hash = Sha256::new();
         match self {

@@ -8,8 +8,7 @@ words! {
     /// Where an invocation stands.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
     pub enum Status {
-        /// Waits to be claimed. A delayed or retrying invocation is queued with an
-        /// `available_at` in the future.
+        /// Waits to be claimed. If it is delayed or retried, its `available_at` is in the future.
         Queued = "queued",
         /// A runner owns it; its guest has not started.
         Claimed = "claimed",
@@ -45,26 +44,22 @@ impl Status {
         }
     }
 
-    /// Decides what `event` makes of an invocation in this status. This is the
-    /// only place where that is decided; stores apply what it says.
+    /// Decides what `event` makes of an invocation in this status: the only place that does.
     ///
     /// # Errors
     ///
-    /// [`IllegalTransition`] if the event cannot happen to an invocation in
-    /// this status. Nothing happens to a final one.
+    /// [`IllegalTransition`] if the event can't happen in this status; in a final one none can.
     pub fn apply(self, event: Event) -> Result<Self, IllegalTransition> {
         use Event as E;
         use Status as S;
-        // Every status is written out in each arm's alternatives: a new one
-        // must decide what each event does to it.
+        // Each arm writes every status out: a new one must decide what each event does to it.
         match (self, event) {
             (S::Queued, E::Claim) => Ok(S::Claimed),
             (S::Claimed, E::Start) => Ok(S::Running),
             (S::Running, E::Await) => Ok(S::Waiting),
             (S::Waiting, E::Resume) => Ok(S::Running),
             (S::Running, E::Succeed) => Ok(S::Succeeded),
-            // A guest can fail before it starts (its component is gone) and
-            // while it waits (its child failed, or it was killed).
+            // A guest can fail before it starts (no component) and while it waits (a child failed, a kill).
             (S::Claimed | S::Running | S::Waiting, E::Fail) => Ok(S::Failed),
             (S::Claimed | S::Running | S::Waiting, E::Retry | E::Release | E::ExpireLease) => Ok(S::Queued),
             (S::Queued | S::Claimed | S::Running | S::Waiting, E::Cancel) => Ok(S::Cancelled),

@@ -24,8 +24,7 @@ pub struct TaskOptions {
     pub max_attempts: u32,
     /// The priority of an invocation that is submitted without one.
     pub priority: i32,
-    /// How long after its submit an invocation ends as failed, unless it is final
-    /// before, if it is submitted without a deadline.
+    /// The default deadline: how long after its submit an invocation ends as failed, unless it is final.
     pub deadline: Option<Duration>,
     /// The policy for failed attempts.
     pub retry: Arc<RetryPolicy>,

@@ -1,10 +1,10 @@
-//! What a task is called: `COMPONENT::FUNCTION`.
+//! Ids of tasks: `COMPONENT::FUNCTION`.
 
 use std::fmt;
 
 use super::version::{split_version, track};
 
-/// Between the name of a component and that of its function.
+/// Separates the name of a component from that of its function.
 const SEPARATOR: &str = "::";
 
 /// A full id, taken apart. Stores and claims carry ids as text and never look into them.
@@ -16,12 +16,11 @@ pub struct TaskId<'a> {
     pub function: FunctionName<'a>,
 }
 
-/// A function as a component exports it: `namespace:package/interface@TRACK.function`, or
-/// `function` at the component's root.
+/// A function of a component: `namespace:package/interface@TRACK.function`, or `function` at its root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FunctionName<'a> {
-    /// Its interface without a version: `namespace:package/interface`, or a plain name if
-    /// it was written within a world; `None` at the root.
+    /// `namespace:package/interface` without a version, or a plain name from within a world; `None` at the
+    /// root.
     pub interface: Option<&'a str>,
     /// The range of versions that are compatible with the interface's, if it has one.
     pub track: Option<&'a str>,
@@ -30,24 +29,18 @@ pub struct FunctionName<'a> {
 }
 
 impl<'a> TaskId<'a> {
-    /// Takes a full id apart; `None` if it names no component, as those of earlier
-    /// programs did not.
+    /// Takes a full id apart; `None` if it names no component, as those of earlier programs.
     pub fn parse(text: &'a str) -> Option<Self> {
         let (component, function) = text.split_once(SEPARATOR)?;
         Some(Self { component, function: FunctionName::parse(function) })
     }
 
-    /// Splits an id into the name of its component and the text of its function. An id
-    /// without a component is all function.
+    /// Splits an id into the name of its component, if it has one, and the text of its function.
     pub fn split(text: &'a str) -> (Option<&'a str>, &'a str) {
-        match text.split_once(SEPARATOR) {
-            Some((component, function)) => (Some(component), function),
-            None => (None, text),
-        }
+        text.split_once(SEPARATOR).map_or((None, text), |(component, function)| (Some(component), function))
     }
 
-    /// The id that this task had before ids named components. It has none, unless the
-    /// function is at the root or in an interface without a package.
+    /// Returns the id that this task had before all ids named components.
     pub fn former(&self) -> String {
         let FunctionName { interface, name, .. } = self.function;
         match interface {
@@ -72,7 +65,7 @@ impl fmt::Display for TaskId<'_> {
 }
 
 impl<'a> FunctionName<'a> {
-    /// The function of an interface as it is exported, with its whole version.
+    /// Names a function of an interface as it is exported, with its whole version.
     pub fn exported(interface: Option<&'a str>, name: &'a str) -> Self {
         let (interface, version) = interface.map_or((None, None), |interface| {
             let (interface, version) = split_version(interface);
@@ -81,8 +74,7 @@ impl<'a> FunctionName<'a> {
         Self { interface, track: version.map(track), name }
     }
 
-    /// Takes the text of a function apart. A whole version in place of a track stays as it
-    /// is.
+    /// Takes the text of a function apart. A whole version in place of a track stays as it is.
     pub fn parse(text: &'a str) -> Self {
         let Some((path, name)) = text.rsplit_once('.') else {
             return Self { interface: None, track: None, name: text };
@@ -91,7 +83,7 @@ impl<'a> FunctionName<'a> {
         Self { interface: Some(interface), track, name }
     }
 
-    /// The same on no track.
+    /// Returns the name without its track.
     pub fn without_track(self) -> Self {
         Self { track: None, ..self }
     }

@@ -1,11 +1,9 @@
 //! Text that comes from guests.
 
-/// Whether a terminal that is shown this character could obey it or be fooled by
-/// it: the control characters except line feed and tab, and those that turn the
-/// direction of text around.
+/// Whether a terminal could obey this character or be fooled by it: control characters except line feed and
+/// tab, and those that turn the direction of text around.
 ///
-/// The one place that decides; what is written instead is up to whoever keeps or
-/// shows the text.
+/// The one place that decides; whoever keeps or shows the text writes something else instead.
 pub fn is_terminal_control(c: char) -> bool {
     match c {
         '\n' | '\t' => false,

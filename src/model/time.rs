@@ -38,17 +38,14 @@ impl fmt::Display for UnixMicros {
     }
 }
 
-/// Where the time comes from. The only clock that the runner and the embedded
-/// stores consult, so that a test can hold it.
+/// The source of time: the only clock of runners and embedded stores, so that a test can hold it.
 pub trait Clock: Send + Sync + 'static {
     /// The present moment. Never goes back within one process.
     fn now(&self) -> UnixMicros;
 }
 
-/// The machine's clock, made monotonic: the wall clock is read once, then the
-/// time since boot adds to it. A step of the wall clock while the process runs
-/// can neither expire leases nor turn a history around, and time that the
-/// machine was suspended counts.
+/// The machine's clock, made monotonic: the wall clock is read once, then the time since boot adds to it,
+/// also while suspended. A step of the wall clock can neither expire leases nor turn a history around.
 #[derive(Debug)]
 pub struct SystemClock {
     started: Duration,

@@ -27,8 +27,8 @@ pub struct UsageEntry {
 /// Makes [`Usage`] and [`USAGE`] of the rows.
 macro_rules! usage {
     ($($(#[$doc:meta])* $field:ident: $combined:ident, $limit:ident;)*) => {
-        /// The resources that the attempts of an invocation used, as far as they have ended. An attempt
-        /// that was lost with its runner left no bill.
+        /// The resources that the ended attempts of an invocation used. One lost with its runner left no
+        /// bill.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(default)]
         pub struct Usage {
@@ -36,9 +36,8 @@ macro_rules! usage {
             /// Units of fuel; `None` if nobody counted them.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub fuel: Option<u64>,
-            /// Whether the bill of an attempt that somebody else ended is among it. There is
-            /// one such attempt at most, and this is what keeps its bill from being added
-            /// twice.
+            /// Whether it has the bill of an attempt that somebody else ended, of which there is one at most:
+            /// it is not added twice.
             #[serde(skip_serializing_if = "std::ops::Not::not")]
             pub has_late: bool,
         }
@@ -68,8 +67,7 @@ usage! {
     cpu_micros: Sum, Cpu;
     /// The most bytes that all memories and tables of one attempt had together.
     peak_memory_bytes: Largest, Memory;
-    /// Children that one attempt submitted, at most: a repeated attempt finds those
-    /// of the one before.
+    /// The most children that one attempt submitted: a repeated attempt finds those of the one before.
     children: Largest, Children;
     /// Bytes of log messages, kept or dropped.
     log_bytes: Sum, Logs;

@@ -6,10 +6,7 @@ use semver::{Comparator, Op, Prerelease, Version};
 
 /// Splits an interface's name (`acme:math/ops@1.0.0`) from its version.
 pub fn split_version(interface: &str) -> (&str, Option<&str>) {
-    match interface.split_once('@') {
-        Some((name, version)) => (name, Some(version)),
-        None => (interface, None),
-    }
+    interface.split_once('@').map_or((interface, None), |(name, version)| (name, Some(version)))
 }
 
 /// Compares two versions by semver, without their build metadata. What is no version comes first.
@@ -37,8 +34,7 @@ pub fn track(version: &str) -> &str {
     &text[..end]
 }
 
-/// Whether one version can stand for another: the same, or compatible by semver and not older. Pre-releases
-/// promise nothing.
+/// Whether one version can stand for another: the same, or a compatible release that is not older.
 fn is_compatible_version(wanted: &str, offered: &str) -> bool {
     let (Ok(from), Ok(version)) = (Version::parse(wanted), Version::parse(offered)) else {
         return wanted == offered;
@@ -48,8 +44,7 @@ fn is_compatible_version(wanted: &str, offered: &str) -> bool {
     wanted == offered || (from.pre.is_empty() && caret.matches(&version))
 }
 
-/// Whether a version, or a track, that somebody asks for is that of an interface. Of those
-/// offered only the track may be known.
+/// Whether `wanted`, a version or track, is that of an interface, of which perhaps only the track is known.
 pub fn is_on_track(wanted: &str, offered: &str) -> bool {
     let only_track = Version::parse(offered).is_err();
     wanted == track(offered)
