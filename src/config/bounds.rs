@@ -10,7 +10,7 @@ use crate::wasm::maps_for_live;
 pub const MAX_SLOTS: usize = 1024;
 
 /// The shortest lease: heartbeats come several times within it.
-pub(super) const MIN_LEASE: Duration = Duration::from_secs(1);
+const MIN_LEASE: Duration = Duration::from_secs(1);
 
 pub(super) fn check_slots(slots: usize, origin: Origin) -> Result<(), Problem> {
     if (1..=MAX_SLOTS).contains(&slots) {
@@ -39,4 +39,12 @@ pub(super) fn check_max_live(
         return Err(Problem::new(origin, message).hint(hint));
     }
     Ok(())
+}
+
+pub(super) fn check_lease(lease: Duration, origin: Origin) -> Result<(), Problem> {
+    if lease >= MIN_LEASE {
+        return Ok(());
+    }
+    let problem = Problem::new(origin, format!("a lease of `{lease:?}` is too short"));
+    Err(problem.hint("heartbeats come several times within it: make it at least `1s`"))
 }

@@ -90,8 +90,7 @@ impl Component {
         }
     }
 
-    /// What a library loads: this component, whose bytes are in the file at `path` and have the first
-    /// digest of `locked`, if there is one.
+    /// Returns what a library loads: this component, from the file at `path`, with the digests of its lock.
     pub fn at(&self, path: PathBuf, locked: Vec<ComponentDigest>) -> ComponentSource {
         ComponentSource {
             name: Arc::clone(&self.name),

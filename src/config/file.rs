@@ -51,8 +51,7 @@ pub(super) struct File {
     pub(super) submits: Vec<SubmitPattern>,
 }
 
-/// Reads the text of a file. Relative paths in it are taken relative to
-/// `directory`; messages call it `shown_as`.
+/// Reads the text of a file. Relative paths are relative to `directory`; messages call it `shown_as`.
 pub(super) fn parse(text: &str, directory: &Path, shown_as: &str) -> Result<File, Vec<Problem>> {
     let source = Source::new(text, directory, shown_as);
     match DeTable::parse(text) {
@@ -190,11 +189,10 @@ impl<'t> Section<'t> {
         chosen
     }
 
-    /// Reads where the bytes of a component come from: `path`, `source` and `insecure`. The component's
-    /// name is at `start`.
+    /// Reads where a component's bytes come from: `path`, `source` and `insecure`. Its name is at `start`.
     fn origin(&self, start: usize) -> Option<ComponentOrigin> {
         let path = self.path("path");
-        let elsewhere = self.elsewhere();
+        let elsewhere = self.store_or_registry();
         if let Some(value) = self.table.get("insecure")
             && !matches!(elsewhere, Ok(Some(ComponentOrigin::Registry(_))))
         {
@@ -218,8 +216,8 @@ impl<'t> Section<'t> {
         elsewhere.or_else(|| path.map(ComponentOrigin::File))
     }
 
-    /// Reads `source`; `None` for a file. What is wrong with it is told.
-    fn elsewhere(&self) -> Result<Option<ComponentOrigin>, ()> {
+    /// Reads `source`; `None` is a file. After an error the problem is noted.
+    fn store_or_registry(&self) -> Result<Option<ComponentOrigin>, ()> {
         let is_insecure = self.boolean("insecure").unwrap_or(false);
         let Some(text) = self.string("source") else {
             return if self.has("source") { Err(()) } else { Ok(None) };

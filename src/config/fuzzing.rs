@@ -4,8 +4,7 @@ use std::path::Path;
 
 use super::lock::Lock;
 
-/// A configuration file is read, or everything wrong with it is told with its place;
-/// the same bytes as a lock file are read, or refused.
+/// Reads a configuration file, which tells the place of everything wrong, and a lock file of the same bytes.
 pub fn configuration(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Err(problems) = super::file::parse(text, Path::new("/fuzzed"), "wasm-runner.toml") {

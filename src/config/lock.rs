@@ -38,8 +38,7 @@ pub struct LockedComponent {
     pub source: String,
     /// The digest of its bytes.
     pub digest: ComponentDigest,
-    /// Digests that it had before, on which invocations may run that are pinned to
-    /// them.
+    /// Digests that it had before: invocations that are pinned to them may run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<ComponentDigest>,
 }
@@ -50,8 +49,7 @@ impl LockedComponent {
         std::iter::once(self.digest).chain(self.earlier.iter().copied()).collect()
     }
 
-    /// Why the digest says nothing any more of the component `name`, which is in a
-    /// registry or in the store: it comes from elsewhere now.
+    /// Explains why the digest says nothing of the component `name` any more: it comes from elsewhere now.
     pub fn moved(&self, name: &str, said: &str) -> Option<String> {
         (self.source != said).then(|| {
             format!(

@@ -65,8 +65,7 @@ impl ConfigError {
         self.0.iter().all(|problem| problem.origin != Origin::File)
     }
 
-    /// For whoever goes on without a configuration: what that means, and the first of
-    /// what is wrong.
+    /// Tells whoever goes on without a configuration the consequence, and the first of what is wrong.
     pub fn ignored(&self, consequence: &str) -> String {
         let first = self.0.first().map(ToString::to_string).unwrap_or_default();
         format!("the configuration is wrong, so {consequence}: {first}")

@@ -48,14 +48,8 @@ impl RegistryReference {
         if host.is_empty() || !host.chars().all(is_host) {
             return Err(wrong("names no host"));
         }
-        let (rest, digest) = match rest.split_once('@') {
-            Some((rest, digest)) => (rest, Some(digest)),
-            None => (rest, None),
-        };
-        let (repository, tag) = match rest.rsplit_once(':') {
-            Some((repository, tag)) => (repository, Some(tag)),
-            None => (rest, None),
-        };
+        let (rest, digest) = rest.split_once('@').map_or((rest, None), |(rest, digest)| (rest, Some(digest)));
+        let (repository, tag) = rest.rsplit_once(':').map_or((rest, None), |(name, tag)| (name, Some(tag)));
         let is_part = |part: &str| {
             let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
             !part.is_empty()

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bounds::{MAX_SLOTS, MIN_LEASE, check_max_live, check_slots};
+use super::bounds::{MAX_SLOTS, check_lease, check_max_live, check_slots};
 use super::component::{Component, ComponentOrigin, SubmitPattern, check_component_name};
 use super::file;
 use super::lock::Lock;
@@ -19,8 +19,7 @@ use crate::wasm::{CompileLimits, TaskSection};
 /// The name of the configuration file that is searched upward.
 pub const FILE_NAME: &str = "wasm-runner.toml";
 
-/// Live instances unless somebody says otherwise: far below what the usual
-/// `vm.max_map_count` bears, because each reserves address space as well.
+/// The default of live instances. The usual `vm.max_map_count` bears more, but each reserves address space.
 pub(super) const DEFAULT_MAX_LIVE: usize = 4_096;
 
 /// The values of flags; `None` for a flag that is not given.
@@ -43,7 +42,7 @@ pub struct Flags {
 pub struct StoreChoice {
     /// Where it is.
     pub url: StoreUrl,
-    /// Who chose it; `None` if it is the default.
+    /// The origin of the choice; `None` if it is the default.
     pub origin: Option<Origin>,
 }
 
@@ -79,8 +78,7 @@ pub struct Config {
     /// The `[task."…"]` sections. They are in every component's `tasks` already; this is
     /// for finding those that name no task, and for components that are found only later.
     pub task_sections: Arc<[TaskSection]>,
-    /// The patterns in `may-submit` of the components: for finding those that match no
-    /// task.
+    /// The patterns in `may-submit` of the components: for finding those that match no task.
     pub submits: Vec<SubmitPattern>,
     /// Warnings: what is odd but not wrong.
     pub warnings: Vec<Problem>,
@@ -121,8 +119,7 @@ impl Config {
                 .ok()
         });
         let store = choose(flag_store, env_store, file.store).map_or_else(
-            // Beside the file, so that every directory below it means the same
-            // store.
+            // Beside the file, so that every directory below it means the same store.
             || StoreChoice {
                 url: StoreUrl::Sqlite(file_directory.join(".wasm-runner/state.db")),
                 origin: None,
@@ -130,34 +127,18 @@ impl Config {
             |(url, origin)| StoreChoice { url, origin: Some(origin) },
         );
 
-        let slots = match choose(flags.slots, env_slots, file.slots) {
-            None => around.processors.clamp(1, MAX_SLOTS),
-            Some((slots, origin)) => {
-                problems.extend(check_slots(slots, origin).err());
-                slots
-            }
-        };
-        let max_live = match choose(None, env_max_live, file.max_live) {
-            None => DEFAULT_MAX_LIVE.min(around.most_live()).max(slots),
-            Some((max_live, origin)) => {
-                problems.extend(check_max_live(max_live, slots, origin, around).err());
-                max_live
-            }
-        };
-        let lease = match choose(None, env_lease, file.lease) {
-            None => Duration::from_secs(10),
-            Some((lease, origin)) => {
-                if lease < MIN_LEASE {
-                    problems.push(
-                        Problem::new(origin, format!("a lease of `{lease:?}` is too short"))
-                            .hint("heartbeats come several times within it: make it at least `1s`"),
-                    );
-                }
-                lease
-            }
-        };
-        let grace =
-            choose(flags.grace, env_grace, file.grace).map_or(Duration::from_secs(30), |(grace, _)| grace);
+        let slots = choose(flags.slots, env_slots, file.slots);
+        problems.extend(slots.and_then(|(slots, origin)| check_slots(slots, origin).err()));
+        let slots = slots.map_or_else(|| around.processors.clamp(1, MAX_SLOTS), |(slots, _)| slots);
+        let max_live = choose(None, env_max_live, file.max_live);
+        problems
+            .extend(max_live.and_then(|(most, origin)| check_max_live(most, slots, origin, around).err()));
+        let default = DEFAULT_MAX_LIVE.min(around.most_live()).max(slots);
+        let max_live = max_live.map_or(default, |(max_live, _)| max_live);
+        let lease = choose(None, env_lease, file.lease);
+        problems.extend(lease.and_then(|(lease, origin)| check_lease(lease, origin).err()));
+        let lease = lease.map_or(Duration::from_secs(10), |(lease, _)| lease);
+        let grace = flags.grace.or(env_grace).or(file.grace).unwrap_or(Duration::from_secs(30));
         let user_cache = || around.user_cache.as_ref().map(|directory| directory.join("run-wasm-runner"));
         let cache_directory = env_cache.or(file.cache_directory).or_else(user_cache);
         let final_cache_entries = env_entries.or(file.final_cache_entries).unwrap_or(10_000);
@@ -229,8 +210,7 @@ fn choose<T>(flag: Option<T>, variable: Option<T>, file: Option<T>) -> Option<(T
         .or(file.map(|value| (value, Origin::File)))
 }
 
-/// The configuration file: the one that is asked for, else the first one upward
-/// from the working directory.
+/// Finds the configuration file: the one that is asked for, else the first upward from the directory.
 fn find_file(flags: &Flags, around: &Surroundings) -> Result<Option<PathBuf>, ConfigError> {
     let asked = match (&flags.config, around.variable("CONFIG")) {
         (Some(path), _) => Some((path.clone(), "--config")),
@@ -261,8 +241,7 @@ fn read_file(path: &Path, directory: &Path, around: &Surroundings) -> Result<fil
     file::parse(&text, directory, &shown)
 }
 
-/// The components of the file, with those of the flags added or put over them,
-/// sorted by name.
+/// Returns the components of the file, with those of the flags put over them, sorted by name.
 fn components(
     flags: &Flags,
     around: &Surroundings,
@@ -281,8 +260,7 @@ fn components(
         }
         named.push(name);
         let origin = ComponentOrigin::File(around.directory.join(path));
-        // A flag replaces the file of a configured component; what it was
-        // granted was granted to its name, and stays.
+        // A flag replaces the file of a component; what was granted to its name stays.
         match components.iter_mut().find(|component| *component.name == **name) {
             Some(component) => component.origin = origin,
             None => components.push(Component::new(Arc::from(name.as_str()), origin)),

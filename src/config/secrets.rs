@@ -4,8 +4,7 @@ use super::component::Component;
 use super::problem::{Origin, Problem};
 use crate::wasm::{SecretGrant, SecretSource};
 
-/// The shortest secret: a shorter one would be found in any text, and any text would be
-/// taken for it.
+/// The shortest secret, in bytes: a shorter one would be found in any text.
 const SHORTEST: usize = 4;
 
 /// The longest one.
@@ -52,14 +51,9 @@ fn read(secret: &SecretGrant) -> Result<String, String> {
                 return Err(format!("{shown} has more than {LONGEST} bytes"));
             }
             let bytes = std::fs::read(path).map_err(wrong)?;
-            let mut text = String::from_utf8(bytes).map_err(|_| format!("{shown} is not UTF-8"))?;
-            if text.ends_with('\n') {
-                text.pop();
-                if text.ends_with('\r') {
-                    text.pop();
-                }
-            }
-            (text, shown)
+            let text = String::from_utf8(bytes).map_err(|_| format!("{shown} is not UTF-8"))?;
+            let line = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+            (line.unwrap_or(&text).to_owned(), shown)
         }
         SecretSource::Environment(name) => {
             let shown = format!("the variable `{name}`");

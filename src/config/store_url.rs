@@ -51,8 +51,7 @@ impl StoreUrl {
 }
 
 impl StoreUrl {
-    /// The URL with everything in it, a password too: for processes of our own, not
-    /// for messages.
+    /// Returns the URL with its password: for processes of our own, not for messages.
     pub fn with_secrets(&self) -> String {
         match self {
             Self::Postgres(url) => url.with_secrets().to_owned(),

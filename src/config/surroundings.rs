@@ -28,8 +28,7 @@ impl Surroundings {
     ///
     /// # Errors
     ///
-    /// A [`ConfigError`] if the working directory is gone, or a variable is not
-    /// UTF-8.
+    /// A [`ConfigError`] if the working directory is gone, or a variable is not UTF-8.
     pub fn of_process() -> Result<Self, ConfigError> {
         let directory = std::env::current_dir().map_err(|error| {
             Problem::new(Origin::Environment, format!("the working directory can't be read: {error}"))
@@ -65,8 +64,7 @@ impl Surroundings {
 
     /// The most live instances that the system's memory maps bear.
     pub(super) fn most_live(&self) -> usize {
-        let maps = self.max_maps.unwrap_or(USUAL_MAX_MAPS);
-        live_for_maps(maps)
+        live_for_maps(self.max_maps.unwrap_or(USUAL_MAX_MAPS))
     }
 }
 

@@ -8,8 +8,7 @@ pub const DURATION_EXAMPLES: &str = "`30s`, `1m30s` or `500ms`";
 /// Examples of sizes, for messages.
 pub const SIZE_EXAMPLES: &str = "`64KiB`, `256MiB` or `1GiB`";
 
-/// The longest duration that is taken: a year. Longer ones are mistakes, and
-/// would overflow somewhere.
+/// The longest duration that is taken: a year. Longer ones are mistakes, and would overflow somewhere.
 const MAX_DURATION: Duration = Duration::from_secs(366 * DAY.as_secs());
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -20,11 +19,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// A message without the name of the flag or key.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let duration = parse_any_duration(text)?;
-    if duration > MAX_DURATION {
-        return Err(format!("`{}` is longer than a year", text.trim()));
-    }
-    Ok(duration)
+    parse_duration_up_to(MAX_DURATION, "a year", text)
 }
 
 /// Reads how long something is kept: a duration, of up to a hundred years.
@@ -33,14 +28,10 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 ///
 /// A message without the name of the flag or key.
 pub fn parse_age(text: &str) -> Result<Duration, String> {
-    let age = parse_any_duration(text)?;
-    if age > MAX_DURATION * 100 {
-        return Err(format!("`{}` is longer than a hundred years", text.trim()));
-    }
-    Ok(age)
+    parse_duration_up_to(MAX_DURATION * 100, "a hundred years", text)
 }
 
-fn parse_any_duration(text: &str) -> Result<Duration, String> {
+fn parse_duration_up_to(most: Duration, called: &str, text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let unit_missing = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit() || c == '.');
     if unit_missing {
@@ -49,8 +40,7 @@ fn parse_any_duration(text: &str) -> Result<Duration, String> {
     // The calendar form (`P1DT…`) that the library takes as well is not ours.
     let looks_right = text.starts_with(|c: char| c.is_ascii_digit());
     let malformed = || format!("`{text}` is not a duration such as {DURATION_EXAMPLES}");
-    // A day may have 23 hours in a calendar, so the library does without; ours
-    // has 24.
+    // A day may have 23 hours in a calendar, so the library does without; ours has 24.
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     let (days, rest) = text.split_once('d').filter(|(days, _)| is_number(days)).unwrap_or(("0", text));
     let days: u32 = days.parse().map_err(|_| malformed())?;
@@ -60,11 +50,11 @@ fn parse_any_duration(text: &str) -> Result<Duration, String> {
         _ => return Err(malformed()),
     };
     let duration = Duration::try_from(signed).map_err(|_| format!("`{text}` is negative"))?;
-    Ok(duration.saturating_add(DAY.saturating_mul(days)))
+    let duration = duration.saturating_add(DAY.saturating_mul(days));
+    if duration > most { Err(format!("`{text}` is longer than {called}")) } else { Ok(duration) }
 }
 
-/// Reads a duration as a flag takes it: with units, or a bare number of
-/// seconds.
+/// Reads a duration as a flag takes it: with units, or a bare number of seconds.
 ///
 /// # Errors
 ///
@@ -81,8 +71,7 @@ pub fn parse_flag_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Reads a size in bytes: a bare number, or one with a unit (`KiB` is 1024
-/// bytes, `KB` is 1000).
+/// Reads a size in bytes: a bare number, or one with a unit (`KiB` is 1024 bytes, `KB` is 1000).
 ///
 /// # Errors
 ///
