@@ -19,8 +19,7 @@ use crate::model::{
 };
 use crate::store::{Cancel, ChildOf, NewInvocation, SubmitError};
 
-/// The client that guests of one runner get. Holds the runner weakly: a guest
-/// that outlives it is refused everything.
+/// The client of one runner's guests. It holds the runner weakly: a guest that outlives it is refused.
 pub(super) struct RunnerClient {
     core: Weak<Core>,
 }
@@ -113,8 +112,7 @@ impl TaskClient for RunnerClient {
             let (core, fiber) = self.core_and_fiber(caller)?;
             let children = new_children(&core, &fiber, vec![child])?;
             let id = children[0].id;
-            // Nobody else knows the id yet: it can be neither final nor part of
-            // a cycle, and needs no look into the store.
+            // Nobody else knows the id yet: it is not final, closes no cycle, and needs no look-up.
             core.registry.mark_unsubmitted(id);
             let parent = Some((caller.id, Arc::clone(&fiber.claim.task)));
             let wait_for =
@@ -152,8 +150,7 @@ impl TaskClient for RunnerClient {
             core.look_up(unknown);
             Ok(match mode {
                 AwaitMode::All | AwaitMode::Any => Box::pin(outcomes),
-                // Dropping the wait abandons it. Time is looked at after the results: what is
-                // there is taken, however late.
+                // Dropping the wait abandons it. Results go before time: late ones are taken, too.
                 AwaitMode::AnyWithin(time) => {
                     Box::pin(async move { timeout(time, outcomes).await.unwrap_or_else(|_| Ok(Vec::new())) })
                 }

@@ -33,8 +33,7 @@ pub(super) struct Core {
     pub(super) registry: Registry,
     pub(super) trust: Trust,
     pub(super) inbox: Inbox,
-    /// Held for one turn. With an instant store any thread may take it; with a
-    /// durable one only the ledger thread does.
+    /// Held for one turn: by any thread with an instant store, else by the ledger thread alone.
     pub(super) ledger: Mutex<Ledger>,
     /// Live fibers by invocation.
     pub(super) live: Mutex<HashMap<InvocationId, Arc<Fiber>>>,
@@ -111,8 +110,7 @@ impl Core {
         self.inbox.ring();
     }
 
-    /// Leaves the bill of an attempt that the runner did not end itself: its invocation
-    /// was cancelled, say. The store decides whether it counts.
+    /// Leaves the bill of an attempt that something else ended, a cancel say: the store decides if it counts.
     pub(super) fn leave_bill(&self, id: InvocationId, runner: RunnerId, attempt: u32, usage: Usage) {
         if usage != Usage::default() {
             self.inbox.put(|messages| messages.bills.push(Bill { id, runner, attempt, usage }));
@@ -125,8 +123,7 @@ impl Core {
         self.inbox.put_noted(fiber);
     }
 
-    /// If parked parents fill the runner and none of them can ever go on, ends
-    /// the youngest wait with an error.
+    /// Ends the youngest wait with an error, if parked parents fill the runner and none can ever go on.
     pub(super) fn give_up_at_cap(&self) {
         let Some(id) = self.scheduler.stuck_at_cap() else {
             return;
@@ -185,8 +182,7 @@ impl Core {
         self.counters.leave_slot(slice);
     }
 
-    /// Drops a claim, a start and a guest of an invocation that is another runner's now,
-    /// or final: in the order in which a claim moves on.
+    /// Drops the claim, the start and the guest of an invocation, in the order in which a claim moves on.
     pub(super) fn end_here(&self, id: InvocationId) {
         self.scheduler.take_one(id);
         self.starts.kill(Kill::NotOurs, |one| one == id);
@@ -207,9 +203,8 @@ impl Core {
         interrupt
     }
 
-    /// Kills every guest and forgets every claim without a report: they may be
-    /// another runner's by now. A claim that a slot has just taken is in none of the
-    /// lists; the slot asks before it starts it.
+    /// Kills every guest and forgets every claim without a report: they may be another runner's. A claim that
+    /// a slot has just taken is in no list: the slot asks before it starts it.
     pub(super) fn disown_everything(&self) {
         for claim in self.scheduler.take_claimed() {
             self.registry.disown(claim.id);

@@ -10,8 +10,7 @@ use crate::model::{
 };
 use crate::store::{TaskRule, TaskSet};
 
-/// A started guest. Polling it runs the guest on the polling thread; dropping it
-/// kills the guest wherever it is. Answers with what the attempt produced.
+/// A started guest, which runs on the thread that polls it, ends with its outcome, and dies when dropped.
 pub type GuestFuture = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// A guest that is ready to be polled.
@@ -38,9 +37,8 @@ pub trait Executor: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Makes a guest of a claim. Nothing of the guest runs before the
-    /// first poll. Cheap, unless another version has to be compiled: `interrupt` is
-    /// thrown when nobody wants the guest any more, and then it returns soon.
+    /// Makes a guest of a claim; nothing of it runs before the first poll. Cheap, unless another version has
+    /// to be compiled: `interrupt`, thrown when nobody wants the guest any more, ends that soon.
     ///
     /// # Errors
     ///
@@ -59,7 +57,6 @@ pub trait Executor: Send + Sync + 'static {
     /// The refusal that the guest gets.
     fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedCall, Refusal>;
 
-    /// Called by a slot thread before a guest runs on it, and after: guests that
-    /// compute must be interruptible only in between.
+    /// Notes that a guest begins to run on this slot thread, or ends: in between it must be interruptible.
     fn guest_runs(&self, runs: bool);
 }

@@ -21,8 +21,7 @@ pub(super) trait Resume: Send + Sync {
 
 /// A live invocation. It is its own waker.
 ///
-/// The thread that moves `phase` to [`Phase::Polled`] owns `future` until it moves the
-/// phase on; no other touches it.
+/// The thread that moves `phase` to [`Phase::Polled`] alone touches `future`, until it moves it on.
 pub(super) struct Fiber {
     pub(super) claim: Claim,
     pub(super) control: Arc<dyn SlotControl>,
@@ -123,8 +122,7 @@ impl Fiber {
         self.is(Phase::Parked) || self.is(Phase::Queued)
     }
 
-    /// Takes the fiber for polling, whatever its phase: only for the slot thread
-    /// that holds it.
+    /// Takes the fiber for polling, whatever its phase: for the slot thread that holds it.
     pub(super) fn set_polled(&self) {
         self.phase.store(Phase::Polled as u8, Ordering::Release);
     }
@@ -134,9 +132,8 @@ impl Fiber {
         *self.thread.lock() = thread;
     }
 
-    /// Kills the guest: on its slot thread, which notices at the next epoch tick
-    /// or is unparked; or, if it is parked, by queueing it for a slot thread to
-    /// drop. The first reason counts.
+    /// Kills the guest: its slot thread notices at the next epoch tick, or is unparked; a parked one is
+    /// queued for a slot thread to drop. The first reason counts.
     pub(super) fn kill(self: &Arc<Self>, why: Kill) {
         self.kill.lock().get_or_insert(why);
         self.control.kill();
@@ -158,8 +155,7 @@ impl Fiber {
         add(&mut self.notes.lock());
     }
 
-    /// Makes a report of everything noted since the last one; `None` if that's
-    /// nothing and the attempt has not ended.
+    /// Reports everything noted since the last report; `None` if that is nothing and there is no end.
     pub(super) fn report(&self, end: Option<AttemptEnd>) -> Option<Report> {
         let notes = std::mem::take(&mut *self.notes.lock());
         if end.is_none() && notes.observed.is_empty() && notes.logs.is_empty() && notes.progress.is_none() {
@@ -179,10 +175,8 @@ impl Fiber {
 }
 
 impl Wake for Fiber {
-    /// A wake-up reaches the fiber in whatever phase it is: one that is polled is
-    /// polled again, one that a slot thread waits for has that thread unparked,
-    /// a parked one goes to the queue of the resumed. In the other phases a poll
-    /// is due anyway.
+    /// Reaches the fiber in whatever phase it is: one that is polled is polled again, one that a slot thread
+    /// waits for has that thread unparked, a parked one is queued. In the other phases a poll is due anyway.
     fn wake(self: Arc<Self>) {
         loop {
             if self.step(Phase::Parked, Phase::Queued) {

@@ -5,11 +5,9 @@ use lru::LruCache;
 
 use crate::model::{InvocationId, Outcome};
 
-/// Keeps the outcomes of final invocations, bounded by entries and by bytes;
-/// what was not used for longest goes first.
+/// Keeps outcomes of final invocations, bounded by entries and bytes; the least recently used goes first.
 ///
-/// Only final invocations may be put in, so an entry is never stale. A miss says
-/// nothing: read the store.
+/// Only final invocations may be put in, so an entry is never stale. After a miss, read the store.
 #[derive(Debug)]
 pub(super) struct FinalCache {
     entries: LruCache<InvocationId, Outcome>,
@@ -19,8 +17,7 @@ pub(super) struct FinalCache {
 }
 
 impl FinalCache {
-    /// A cache of at most `max_entries` entries of together at most `max_bytes`
-    /// bytes. Zero of either keeps nothing.
+    /// Makes a cache of at most so many entries and bytes together. Zero of either keeps nothing.
     pub(super) fn new(max_entries: usize, max_bytes: usize) -> Self {
         Self { entries: LruCache::unbounded(), max_entries, max_bytes, bytes: 0 }
     }

@@ -13,8 +13,7 @@ use super::stage::{Stage, stopped};
 use super::wait::WaitFor;
 use crate::model::{AwaitMode, InvocationId, Outcome, Refusal};
 
-/// A wait for the outcome of one invocation; see
-/// [`RunnerHandle::outcome`](super::RunnerHandle::outcome). Dropping it ends the wait.
+/// A wait for an outcome: see [`RunnerHandle::outcome`](super::RunnerHandle::outcome). Dropping it ends it.
 pub struct FinalOutcome {
     core: Arc<Core>,
     outcomes: Result<AwaitOutcomes, Refusal>,
@@ -31,8 +30,7 @@ impl FinalOutcome {
         Self { core: Arc::clone(core), outcomes }
     }
 
-    /// Blocks this thread until the outcome is there; `None` if `deadline` passes first, or
-    /// the runner stops.
+    /// Blocks this thread until the outcome is there; `None` after `deadline`, or if the runner stops.
     pub(super) fn block(mut self, deadline: Option<Instant>) -> Result<Option<Outcome>, Refusal> {
         struct Unpark(Thread);
         impl Wake for Unpark {
@@ -63,8 +61,7 @@ impl FinalOutcome {
             Poll::Ready(answer) => {
                 Poll::Ready(answer.map(|mut outcomes| outcomes.pop().map(|(_, outcome)| outcome)))
             }
-            // The runner refuses its waits after it has moved to this stage: a wait that was
-            // registered too late to be refused sees the stage here.
+            // A wait that was registered too late to be refused by the stopping runner sees the stage here.
             Poll::Pending if self.core.stage() == Stage::Stopped => Poll::Ready(Ok(None)),
             Poll::Pending => Poll::Pending,
         }

@@ -43,18 +43,12 @@ impl Idle {
     /// Waits until the runner is idle, or until `is_stopping`.
     pub(super) fn wait(&self, is_stopping: impl Fn() -> bool) {
         let mut state = self.state.lock();
-        while !state.is_idle && !is_stopping() {
-            self.changed.wait(&mut state);
-        }
-        state.is_wanted = false;
-        state.is_idle = false;
+        self.changed.wait_while(&mut state, |state| !state.is_idle && !is_stopping());
+        *state = State::default();
     }
 
     /// Waits until `is_stopping`.
     pub(super) fn wait_stopping(&self, is_stopping: impl Fn() -> bool) {
-        let mut state = self.state.lock();
-        while !is_stopping() {
-            self.changed.wait(&mut state);
-        }
+        self.changed.wait_while(&mut self.state.lock(), |_| !is_stopping());
     }
 }

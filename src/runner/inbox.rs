@@ -99,12 +99,10 @@ pub(super) struct Inbox {
 #[derive(Default)]
 struct State {
     messages: Messages,
-    /// The ledger thread itself is wanted: a turn by another thread does not
-    /// do. Only it takes this back.
+    /// The ledger thread itself is wanted, a turn by another thread does not do. Only it takes this back.
     is_called: bool,
-    /// Whether the ledger thread will look for notes by itself, soon. While
-    /// guests run it does so at a steady beat; when it has found none for a
-    /// beat, it sleeps until the next note rings.
+    /// Whether the ledger thread will look for notes by itself, soon: it does while guests run. When it has
+    /// found none for a beat, it sleeps until the next note rings.
     looks_for_notes: bool,
 }
 
@@ -119,8 +117,7 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
-    /// Makes the ledger thread turn, and look at its alarm and at the runner's
-    /// stage.
+    /// Makes the ledger thread turn, and look at its alarm and at the runner's stage.
     pub(super) fn call(&self) {
         self.state.lock().is_called = true;
         self.ring();
@@ -155,8 +152,8 @@ impl Inbox {
         self.state.lock().messages.ends.iter().map(|(_, end)| end.how.outcome_bytes()).sum()
     }
 
-    /// Waits until a message is urgent or the ledger thread is called, until `until` (`None`: for ever), or
-    /// until notes have lain here for up to `beat`.
+    /// Waits for an urgent message or a call, until `until` (`None`: for ever), or until notes are a `beat`
+    /// old.
     pub(super) fn wait(&self, until: Option<Instant>, beat: Duration) {
         let mut state = self.state.lock();
         let mut next_beat = None;

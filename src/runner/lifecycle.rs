@@ -1,4 +1,4 @@
-//! Starting a runner's threads, waiting for it, and stopping it.
+//! Runners: starting their threads, waiting for them, steering and stopping them.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -8,13 +8,13 @@ use super::client::RunnerClient;
 use super::core::Core;
 use super::executor::Executor;
 use super::final_outcome::FinalOutcome;
-use super::handle::RunnerHandle;
+use super::inbox::CancelMessage;
 use super::metrics::Gauge;
 use super::options::{RunnerError, RunnerOptions};
 use super::stage::Stage;
 use super::{slot, turn};
 use crate::model::{Clock, InvocationId, Outcome, Refusal, TaskClient};
-use crate::store::{Store, Watch};
+use crate::store::{Cancel, Store, StoreError, Watch};
 
 /// A running runner. Dropping it stops it as [`stop`](Runner::stop) does.
 pub struct Runner {
@@ -92,14 +92,12 @@ impl Runner {
         Ok(())
     }
 
-    /// A handle for other threads: it steers the runner also while this one
-    /// waits for it.
+    /// Returns a handle for other threads: it steers the runner also while this one waits for it.
     pub fn handle(&self) -> RunnerHandle {
         RunnerHandle { core: Arc::clone(&self.core) }
     }
 
-    /// Waits until nothing that this runner could run is left in the store, or
-    /// until it was asked to stop.
+    /// Waits until the store has nothing left that this runner could run, or until it is asked to stop.
     pub fn wait_idle(&self) {
         self.core.idle.want();
         self.core.inbox.put(|messages| messages.is_hungry = true);
@@ -127,8 +125,7 @@ impl Runner {
         FinalOutcome::new(&self.core, id).block(deadline)
     }
 
-    /// Stops the runner, draining first if nobody asked it to, and waits for
-    /// that: at most the grace time and a second.
+    /// Stops the runner, draining first if nobody asked it to: at most the grace time and a second.
     pub fn stop(mut self) -> Gauge {
         self.join();
         self.handle().gauge()
@@ -145,9 +142,8 @@ impl Runner {
         threads.lease.map(join);
         self.core.scheduler.stop();
         for thread in threads.slots {
-            // The ledger has waited for every guest that could be ended. A
-            // thread that still has one, or makes one, hangs in the operating system,
-            // and the invocation was given back without it.
+            // The ledger has waited for every guest that could be ended. A thread that still has one, or
+            // makes one, hangs in the operating system; the invocation was given back without it.
             if self.core.counters.live() == 0 && self.core.scheduler.load().busy == 0 {
                 join(thread);
             }
@@ -175,5 +171,56 @@ fn join(thread: JoinHandle<()>) {
 impl Drop for Runner {
     fn drop(&mut self) {
         self.join();
+    }
+}
+
+/// Steers a runner from any thread.
+#[derive(Clone)]
+pub struct RunnerHandle {
+    pub(super) core: Arc<Core>,
+}
+
+impl RunnerHandle {
+    /// Tells the runner that the store has changed: for stores that don't tell within their own process.
+    pub fn look_again(&self) {
+        self.core.tell_foreign_change();
+    }
+
+    /// Asks the runner to stop: claim nothing more, finish what runs within the grace time, give back what is
+    /// claimed and parked. Returns at once; may be called again.
+    pub fn drain(&self) {
+        self.core.advance(Stage::Draining);
+    }
+
+    /// Asks the runner to stop now: kill what runs and give it back. Returns at once.
+    pub fn kill(&self) {
+        self.core.advance(Stage::Draining);
+        self.core.advance(Stage::Killing);
+    }
+
+    /// Asks to cancel an invocation with its attached descendants, and their guests here. Returns at once.
+    pub fn cancel(&self, id: InvocationId, message: &str) {
+        let cancel = Cancel { id, message: message.to_owned() };
+        // Nobody waits for the answer.
+        let (reply, _) = tokio::sync::oneshot::channel();
+        self.core.tell(|messages| messages.cancels.push(CancelMessage { cancel, reply }));
+    }
+
+    /// Waits for an invocation to be final, without holding a thread: dropping the
+    /// future ends the wait. It answers
+    /// [`Refusal::UnknownInvocation`](crate::model::Refusal::UnknownInvocation) if no invocation has that id, and
+    /// [`Refusal::Unavailable`](crate::model::Refusal::Unavailable) if the runner stops first.
+    pub fn outcome(&self, id: InvocationId) -> FinalOutcome {
+        FinalOutcome::new(&self.core, id)
+    }
+
+    /// Returns the error of the store for which the runner stopped by itself, if it did.
+    pub fn fault(&self) -> Option<StoreError> {
+        self.core.fault.get().cloned()
+    }
+
+    /// Reads the runner's metrics.
+    pub fn gauge(&self) -> Gauge {
+        self.core.counters.read()
     }
 }

@@ -7,8 +7,7 @@ use crate::store::EndKind;
 /// The most characters of a guest's message in a log line.
 const MESSAGE_CHARS: usize = 200;
 
-/// Logs the ends of attempts at the level `debug`, commits and claims at `trace`. The runner
-/// itself warns of commits that fail and of a lost lease.
+/// Logs ends of attempts at `debug`, commits and claims at `trace`. The runner warns of the rest itself.
 #[derive(Debug, Clone, Copy)]
 pub struct LogObserver;
 

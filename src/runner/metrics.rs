@@ -38,8 +38,7 @@ pub(super) struct Counters {
     failed: AtomicU64,
     retried: AtomicU64,
     released: AtomicU64,
-    /// Moving average of how long a guest holds a slot, in nanoseconds: sizes
-    /// the prefetch.
+    /// Moving average of how long a guest holds a slot, in nanoseconds: sizes the prefetch.
     slice_nanos: AtomicU64,
 }
 
@@ -76,8 +75,7 @@ impl Counters {
         self.live.load(Ordering::Acquire)
     }
 
-    /// Returns the time for which a guest holds a slot on average; `None` before any has
-    /// held one.
+    /// Returns the time for which a guest holds a slot on average; `None` before any has held one.
     pub(super) fn slice(&self) -> Option<Duration> {
         match self.slice_nanos.load(Ordering::Relaxed) {
             0 => None,

@@ -9,9 +9,8 @@ use crate::store::{AttemptEnd, StoreError};
 
 /// Is told what a runner does.
 ///
-/// The thread that takes the runner's turn tells it, in the order of the events and after the
-/// commit that made them durable, while it holds the ledger's lock and no other. So an observer
-/// must be quick, and must neither wait nor call the runner.
+/// The thread that takes the runner's turn tells it, in the order of the events, after their commit, with no
+/// lock but the ledger's. An observer must be quick, and must neither wait nor call the runner.
 pub trait Observer: Send + Sync + 'static {
     /// Takes note of one event.
     fn observe(&self, observation: &Observation<'_>);

@@ -12,22 +12,18 @@ use super::wait::{Wait, WaitFor};
 use crate::model::{InvocationId, Outcome, Refusal};
 
 thread_local! {
-    /// Whether the future that this thread polls has stopped in a wait for
-    /// results, and so may be set aside.
+    /// Whether the future that this thread polls has stopped in a wait for results, and may be set aside.
     static AWAITS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Polls a guest and says whether it stopped in a wait for results rather than
-/// in I/O or a sleep. A guest is in one host call at a time, so there is no third
-/// case.
+/// Polls a guest and says whether it stopped in a wait for results; otherwise it is in I/O or asleep.
 pub(super) fn poll_guest<T>(poll: impl FnOnce() -> Poll<T>) -> (Poll<T>, bool) {
     AWAITS.set(false);
     let polled = poll();
     (polled, AWAITS.take())
 }
 
-/// A wait for results, as the future that the guest's host call polls.
-/// Unregisters when dropped.
+/// A wait for results, as the future that the guest's host call polls. Unregisters when dropped.
 pub(super) struct AwaitOutcomes {
     core: Arc<Core>,
     wait: Arc<Wait>,

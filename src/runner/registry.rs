@@ -18,10 +18,9 @@ use super::final_cache::FinalCache;
 use super::wait::{Wait, WaitFor};
 use crate::model::{InvocationId, Outcome, Refusal};
 
-/// The urgency of an awaited invocation, most urgent first: most waiters, then the
-/// deepest, then the oldest wait. Deepest before oldest keeps the number of
-/// parked parents near the depth of a tree instead of its width. The children of
-/// one wait differ by nothing else: their ids, which grow, keep them in order.
+/// The urgency of an awaited invocation: most waiters first, then the deepest, then the oldest wait. Deepest
+/// before oldest keeps the number of parked parents near the depth of a tree instead of its width. The
+/// children of one wait are in the order of their ids, which grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Urgency(Reverse<usize>, Reverse<u32>, u64, InvocationId);
 
@@ -45,17 +44,14 @@ struct Inner {
     waiters: HashMap<InvocationId, Vec<(Arc<Wait>, usize)>>,
     /// The wait of each waiting invocation: the graph in which cycles are looked for.
     waiting: HashMap<InvocationId, Arc<Wait>>,
-    /// The attempts that this runner has claimed and not settled: their invocations become
-    /// final only through it.
+    /// The attempts that this runner has claimed and not settled: only it makes their invocations final.
     owned: HashMap<InvocationId, u32>,
     /// The awaited that this runner has not claimed yet, most urgent first.
     wanted: BTreeSet<Urgency>,
     urgency: HashMap<InvocationId, Urgency>,
-    /// The awaited that could not be claimed when they were asked for: delayed,
-    /// or owned by another runner.
+    /// The awaited that could not be claimed when asked for: delayed, or owned by another runner.
     aside: HashSet<InvocationId>,
-    /// The awaited whose submit is still on its way: the store does not know them
-    /// yet, and must not be asked.
+    /// The awaited whose submit is on its way: the store does not know them yet, and is not asked.
     unsubmitted: HashSet<InvocationId>,
     next_sequence: u64,
 }
@@ -77,9 +73,8 @@ impl Registry {
         }
     }
 
-    /// Registers a waiter. Returns it, with the ids that must now be looked up in
-    /// the store because nothing here knows whether they are final: it's the
-    /// caller's duty to hand each answer to [`finish`](Self::finish) or
+    /// Registers a waiter. Returns it, with the ids that the caller must look up in the store, because
+    /// nothing here knows whether they are final: each answer goes to [`finish`](Self::finish) or
     /// [`refuse`](Self::refuse).
     ///
     /// # Errors
@@ -106,15 +101,13 @@ impl Registry {
         Ok((wait, unknown))
     }
 
-    /// Marks a child that is about to be submitted, and awaited: until
-    /// [`mark_submitted`](Self::mark_submitted), or the end of its wait, the store is not asked
-    /// for its outcome.
+    /// Marks a child that is about to be submitted, and awaited: the store is not asked for its outcome until
+    /// [`mark_submitted`](Self::mark_submitted), or the end of its wait.
     pub(super) fn mark_unsubmitted(&self, id: InvocationId) {
         self.inner.lock().unsubmitted.insert(id);
     }
 
-    /// Turns a wait for one id that turned out to be another's duplicate to that
-    /// other. Returns whether it must be looked up.
+    /// Turns a wait for a duplicate to the other invocation. Returns whether that must be looked up.
     pub(super) fn redirect(&self, wait: &Arc<Wait>, to: InvocationId) -> bool {
         let mut inner = self.inner.lock();
         let ids = wait.retarget(to);
@@ -192,8 +185,7 @@ impl Registry {
         inner.update_want(id);
     }
 
-    /// Marks one attempt as claimed no longer, after its guest is gone: the next attempt may
-    /// be this runner's too by then.
+    /// Marks an attempt whose guest is gone as claimed no longer: the next may be this runner's by then.
     pub(super) fn disown_attempt(&self, id: InvocationId, attempt: u32) {
         let mut inner = self.inner.lock();
         if inner.owned.get(&id) == Some(&attempt) {
@@ -207,9 +199,8 @@ impl Registry {
         self.inner.lock().owned.get(&id) == Some(&attempt)
     }
 
-    /// Lists everything that this runner knows that it owns, with the attempt: from the
-    /// receipt of its claim to that of its end. It changes only within a turn of the
-    /// ledger, but for guests that are killed because they are not ours.
+    /// Lists everything that this runner owns, with the attempt: from the receipt of its claim to that of its
+    /// end. It changes within a turn only, but for guests that are killed because they are not ours.
     pub(super) fn owned(&self) -> Vec<(InvocationId, u32)> {
         self.inner.lock().owned.iter().map(|(id, attempt)| (*id, *attempt)).collect()
     }
@@ -219,8 +210,7 @@ impl Registry {
         self.inner.lock().urgency_of(id)
     }
 
-    /// Lists the most urgent of the awaited that this runner has not claimed; only those
-    /// that are deeper than `above`, if that is given.
+    /// Lists the most urgent awaited ones that this runner has not claimed, of those deeper than `above`.
     pub(super) fn wanted(&self, max: usize, above: Option<u32>) -> Vec<InvocationId> {
         let inner = self.inner.lock();
         let wanted = inner.wanted.iter();
@@ -228,8 +218,7 @@ impl Registry {
         deep.take(max).map(|urgency| urgency.3).collect()
     }
 
-    /// Sets awaited invocations aside that can't be claimed now: asking for them again and
-    /// again would keep others from being asked for.
+    /// Sets awaited invocations aside that can't be claimed now, so that others are asked for.
     pub(super) fn mark_unclaimable(&self, ids: &[InvocationId]) {
         let mut inner = self.inner.lock();
         for id in ids {
@@ -240,8 +229,7 @@ impl Registry {
         }
     }
 
-    /// Wants again everything that was set aside: its time may have come, or another
-    /// process may have done something.
+    /// Wants everything again that was set aside: its time may have come, or a process changed something.
     pub(super) fn want_again(&self) {
         let mut inner = self.inner.lock();
         for id in std::mem::take(&mut inner.aside) {
@@ -259,9 +247,8 @@ impl Registry {
         }
     }
 
-    /// Marks a child that is awaited since before its submit as being in the store now. A
-    /// claim between the two has asked for it in vain; then it returns `true`,
-    /// and the child is asked for again.
+    /// Marks a child that is awaited since before its submit as being in the store now. Returns `true` if a
+    /// claim between the two has asked for it in vain: then it is asked for again.
     pub(super) fn mark_submitted(&self, id: InvocationId) -> bool {
         let mut inner = self.inner.lock();
         inner.unsubmitted.remove(&id);
@@ -277,8 +264,7 @@ impl Registry {
         !self.inner.lock().aside.is_empty()
     }
 
-    /// Lists everything awaited here that becomes final elsewhere, as far as the store
-    /// knows of it.
+    /// Lists everything awaited here that the store knows and that becomes final elsewhere.
     pub(super) fn awaited_elsewhere(&self) -> Vec<InvocationId> {
         let inner = self.inner.lock();
         let is_elsewhere =

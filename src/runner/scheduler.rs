@@ -13,8 +13,7 @@ use super::fiber::Fiber;
 use super::registry::Urgency;
 use crate::model::{Claim, InvocationId};
 
-/// The means by which a slot thread that will be free in a moment keeps one piece of work
-/// for itself.
+/// The means by which a slot thread that will soon be free keeps one piece of work for itself.
 pub(super) mod handover {
     use std::cell::Cell;
 
@@ -23,9 +22,8 @@ pub(super) mod handover {
         static HAS_KEPT: Cell<bool> = const { Cell::new(false) };
     }
 
-    /// This thread will ask the scheduler for work, or call
-    /// [`hand_over_kept`](super::Scheduler::hand_over_kept), without running a
-    /// guest before that.
+    /// Promises that this thread will ask the scheduler for work, or call
+    /// [`hand_over_kept`](super::Scheduler::hand_over_kept), before it runs a guest.
     pub(in crate::runner) fn soon_free<T>(act: impl FnOnce() -> T) -> T {
         IS_FREE_SOON.set(true);
         let result = act();
@@ -103,8 +101,7 @@ pub(super) struct Load {
     pub(super) live: usize,
     /// Whether work that nobody awaits may start.
     pub(super) may_start_unawaited: bool,
-    /// If it may not, and there is room still: awaited work may start if it is
-    /// deeper than this.
+    /// If it may not, and there is room still: awaited work that is deeper than this may start.
     pub(super) deepest: Option<u32>,
     /// Resumed, and not taken by a slot yet.
     pub(super) resumed: usize,
@@ -115,9 +112,8 @@ pub(super) struct Load {
 }
 
 impl Scheduler {
-    /// Queues for a runner with room for `max_live` live instances. A quarter of
-    /// the room is kept for awaited work, so that work that nobody awaits can't
-    /// take what parked parents need to go on.
+    /// Makes the queues of a runner with room for `max_live` live instances. A quarter of it is for awaited
+    /// work, so that other work can't take what parked parents need to go on.
     pub(super) fn new(max_live: usize) -> Self {
         Self {
             queues: Mutex::new(Queues::default()),
@@ -127,8 +123,7 @@ impl Scheduler {
         }
     }
 
-    /// Waits for work. `None` once the scheduler stops and nothing resumed is
-    /// left. `when_idle` is called, without the lock, before each wait.
+    /// Waits for work; `None` once stopped with nothing resumed. Calls `when_idle` without the lock first.
     pub(super) fn next(&self, mut when_idle: impl FnMut()) -> Option<Work> {
         // Whatever this thread has kept for itself it takes now.
         handover::take_kept();
@@ -143,8 +138,7 @@ impl Scheduler {
                 return None;
             }
             if !told {
-                // Asking for work may produce some at once: look again before
-                // waiting.
+                // Asking for work may produce some at once: look again before waiting.
                 told = true;
                 queues.idle += 1;
                 drop(queues);
@@ -159,8 +153,7 @@ impl Scheduler {
         }
     }
 
-    /// Counts a slot as free: its guest has parked, or it is gone and `freed` live instances
-    /// of that depth with it.
+    /// Counts a slot as free: its guest has parked, or is gone with `freed` live instances of that depth.
     pub(super) fn leave_slot(&self, freed: usize, depth: u32) {
         let mut queues = self.queues.lock();
         queues.busy -= 1;
@@ -179,8 +172,7 @@ impl Scheduler {
         }
     }
 
-    /// Counts a started guest for more than the one live instance that
-    /// [`next`](Self::next) counted for it.
+    /// Counts a guest for more than the one live instance that [`next`](Self::next) counted.
     pub(super) fn add_live(&self, more: usize) {
         if more > 0 {
             self.queues.lock().live += more;
@@ -194,9 +186,8 @@ impl Scheduler {
         self.wake(queues.idle.min(1));
     }
 
-    /// Wakes so many idle slot threads; one fewer if this is a slot thread that
-    /// looks for work itself at once. Handing a child to another thread while
-    /// this one runs dry costs two thread switches a step.
+    /// Wakes so many idle slot threads; one fewer if this slot thread looks for work itself at once. Handing
+    /// a child to another thread while this one runs dry costs two thread switches a step.
     fn wake(&self, count: usize) {
         let count = if count > 0 && handover::keep_one() { count - 1 } else { count };
         for _ in 0..count {
@@ -204,8 +195,7 @@ impl Scheduler {
         }
     }
 
-    /// Wakes an idle slot thread for work that this one had kept for itself and
-    /// does not come to take after all.
+    /// Wakes an idle slot thread for the work that this one had kept and does not take after all.
     pub(super) fn hand_over_kept(&self) {
         if handover::take_kept() {
             self.work_or_stop.notify_one();
@@ -263,9 +253,8 @@ impl Scheduler {
         queues.awaited.remove(&urgency)
     }
 
-    /// Finds the awaited invocation that can't start although every slot is free,
-    /// because parked parents fill the runner up to its cap: nothing will ever
-    /// move again unless a wait is given up.
+    /// Finds the awaited invocation that can never start, because parked parents fill the runner up to its
+    /// cap while every slot is free: only the end of a wait lets anything move.
     pub(super) fn stuck_at_cap(&self) -> Option<InvocationId> {
         let queues = self.queues.lock();
         if queues.busy > 0 || !queues.resumed.is_empty() || queues.live < self.max_live {
@@ -274,8 +263,7 @@ impl Scheduler {
         queues.awaited.values().next().map(|claim| claim.id)
     }
 
-    /// Lets one awaited invocation start that is not deep enough for a runner as
-    /// full as this.
+    /// Lets one awaited invocation start that is not deep enough for a runner as full as this.
     pub(super) fn make_exception(&self) {
         let mut queues = self.queues.lock();
         queues.exceptions = 1;
@@ -289,8 +277,7 @@ impl Scheduler {
         self.queues.lock().unwritten += bytes;
     }
 
-    /// Sets the bytes of outcomes that wait for the store. Returns whether guests get slots
-    /// again, and did not before.
+    /// Sets the bytes of outcomes that wait for the store. Returns whether that lets guests get slots again.
     pub(super) fn set_unwritten(&self, bytes: usize) -> bool {
         let mut queues = self.queues.lock();
         let was_congested = queues.is_congested();
@@ -361,8 +348,7 @@ impl Queues {
                 None => self.ready.pop_front()?,
             }
         } else {
-            // Nearly full. What is left is for the way down: were it filled with
-            // more parents, their children would find no room.
+            // Nearly full. More parents would leave their children no room: the rest is for the way down.
             let deepest = self.deepest();
             let is_deeper = |urgency: &Urgency| deepest.is_none_or(|deepest| urgency.depth() > deepest);
             let deeper = self.awaited.keys().find(|urgency| is_deeper(urgency)).copied();

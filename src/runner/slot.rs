@@ -61,8 +61,7 @@ fn start(core: &Arc<Core>, client: &Arc<dyn TaskClient>, slot: usize, claim: Cla
         None => EndKind::Final(Outcome::Failure(Arc::new(failure))),
     };
     let (depth, end) = (claim.depth, AttemptEnd::unstarted(core.clock.now(), how));
-    // Before the slot is free: a runner that stops is done when all slots are
-    // free and nothing lies in the inbox.
+    // Before the slot is free: a runner is done when all slots are free and nothing lies in the inbox.
     core.inbox.put(|messages| messages.unstarted.push((claim, end)));
     core.scheduler.leave_slot(1, depth);
     core.see_to_messages();
@@ -71,8 +70,7 @@ fn start(core: &Arc<Core>, client: &Arc<dyn TaskClient>, slot: usize, claim: Cla
 
 /// The way in which a guest left its slot.
 enum Left {
-    /// It awaits results, after a slice this long. It's not on this thread any
-    /// more: another may run it already.
+    /// It awaits results, after a slice this long. Another thread may run it already.
     Parked(std::time::Duration),
     /// Its attempt produced this.
     Ended(Outcome),
@@ -96,8 +94,7 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
         Left::Parked(slice) => {
             core.leave_slot(slice);
             core.scheduler.leave_slot(0, fiber.claim.depth);
-            // The drain looked at the parked fibers before this one was parked: it is
-            // given back here.
+            // It was parked after the drain looked at the parked fibers: it is given back here.
             if core.stage() >= Stage::Draining {
                 fiber.kill(Kill::Release);
             }
@@ -114,8 +111,7 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
     core.remove_live_fiber(fiber);
     let children = fiber.children.load(std::sync::atomic::Ordering::Acquire);
     let usage = Usage { children: children.into(), ..fiber.control.usage() };
-    // Before the slot is free: a runner that stops is done when all slots are free and
-    // nothing lies in the inbox.
+    // Before the slot is free: a runner is done when all slots are free and nothing lies in the inbox.
     match how {
         Some(how) => {
             let bytes = how.outcome_bytes();
@@ -167,8 +163,7 @@ fn run_guest(core: &Arc<Core>, fiber: &Arc<Fiber>, mut future: GuestFuture) -> L
                 };
             }
             Poll::Pending if awaits_results => {
-                // The future must be in place, and the note made, before anybody
-                // can resume the fiber.
+                // Before anybody can resume the fiber, the future must be in place, and the note made.
                 *fiber.future.lock() = Some(future);
                 let at = core.clock.now();
                 core.note(fiber, |notes| notes.observed.push((at, Event::Await)));
@@ -196,8 +191,7 @@ fn run_guest(core: &Arc<Core>, fiber: &Arc<Fiber>, mut future: GuestFuture) -> L
     }
 }
 
-/// Waits on the slot thread until a guest that sleeps or does I/O can go on;
-/// `Some` if it must not.
+/// Waits on the slot thread until a guest that sleeps or does I/O can go on; `Some` if it must not.
 fn block(core: &Core, fiber: &Arc<Fiber>) -> Option<Left> {
     if fiber.step(Phase::Polled, Phase::Blocked) {
         // It holds its slot, but computes nothing that would need interrupting.
@@ -222,8 +216,7 @@ fn block(core: &Core, fiber: &Arc<Fiber>) -> Option<Left> {
     None
 }
 
-/// Drops a guest, which unwinds its fiber and runs destructors of host state. A
-/// panic in there is a bug of ours that must not cost the slot.
+/// Drops a guest, with destructors of host state: a panic in one is our bug and must not cost the slot.
 fn drop_guest(future: GuestFuture) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(future))) {
         tracing::error!(panic = panic_message(panic.as_ref()), "the host panicked while it dropped a guest");

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use crate::model::Refusal;
 
-/// After the grace time, guests get this long to be killed. A guest that is stuck in
-/// the operating system after that is abandoned: a stop is bounded.
+/// Guests get this long to be killed after the grace time. One that is stuck longer is abandoned.
 pub(super) const KILL_PATIENCE: Duration = Duration::from_millis(800);
 
 /// Refuses what a runner is asked for that has stopped.

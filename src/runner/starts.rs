@@ -11,8 +11,7 @@ use crate::model::{Interrupt, InvocationId};
 /// The claim of which each slot makes a guest. A claim moves from the scheduler to here,
 /// and from here to the live fibers: a search for it goes in that order.
 pub(super) struct Starts {
-    /// One for each slot. Its own thread comes here twice for each guest, others only
-    /// to end something.
+    /// One for each slot. Its own thread comes here twice for each guest, others only to end something.
     slots: Box<[Mutex<Option<Starting>>]>,
 }
 
@@ -36,8 +35,7 @@ impl Starts {
         interrupt
     }
 
-    /// Registers that `slot` has made its guest. Returns the reason why there is to be
-    /// none, if there is one by now. A later kill finds the live fiber.
+    /// Registers that `slot` has made its guest. Returns why there is to be none, if so; later kills find it.
     pub(super) fn end(&self, slot: usize) -> Option<Kill> {
         self.slots[slot].lock().take()?.kill
     }

@@ -11,8 +11,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::model::RunnerId;
 
-/// A lease is trusted for all but this part of it, by which clocks and the way to the
-/// store may differ.
+/// The part of a lease that is not trusted: clocks and the way to the store may differ by that much.
 const MARGIN: u32 = 10;
 
 /// The trust in the lease.
@@ -22,8 +21,7 @@ pub(super) struct Trust {
 }
 
 struct State {
-    /// The id whose claims are the runner's own; `None` from the moment at which
-    /// the time was over until the ledger goes on under another.
+    /// The id under which the runner claims; `None` from the end of the time until there is another id.
     runner: Option<RunnerId>,
     /// `None` while nothing is owned.
     until: Option<Instant>,
@@ -39,16 +37,13 @@ impl Trust {
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// Whether claims of `runner` may run now. A commit that took too long
-    /// brings claims whose lease is over: the time to tell others from one's own
-    /// is before a guest starts.
+    /// Whether claims of `runner` may run now: after a commit that took too long, their lease is over.
     pub(super) fn is_good(&self, runner: RunnerId) -> bool {
         let state = self.state.lock();
         state.runner == Some(runner) && state.until.is_none_or(|until| Instant::now() < until)
     }
 
-    /// Extends the trust: the store has said, in a commit that began at `began`, that a lease
-    /// of this length is held.
+    /// Extends the trust: a commit that began at `began` has said that a lease of this length is held.
     pub(super) fn extend(&self, began: Instant, lease: Duration) {
         let mut state = self.state.lock();
         // The watching thread looks again when the old time is over.
@@ -81,8 +76,7 @@ impl Trust {
     }
 }
 
-/// Runs the watching thread, which wakes at most once a lease. Calls `on_over` each time
-/// the lease may be trusted no longer.
+/// Runs the watching thread, and calls `on_over` each time the lease may be trusted no longer.
 pub(super) fn watch(trust: &Trust, on_over: impl Fn()) {
     let mut state = trust.state.lock();
     while !state.is_stopped {

@@ -40,8 +40,7 @@ pub(super) fn run(core: &Arc<Core>) {
 }
 
 impl Core {
-    /// Leaves a message for the ledger and sees to it that it is read: at once
-    /// on this thread if the store is instant, else by the ledger thread.
+    /// Leaves a message for the ledger, which reads it at once on this thread if the store is instant.
     pub(super) fn tell(self: &Arc<Self>, message: impl FnOnce(&mut Messages)) {
         self.inbox.put(message);
         self.see_to_messages();
@@ -58,8 +57,7 @@ impl Core {
 
     /// Takes turns until nothing urgent is left, unless another thread does.
     ///
-    /// The holder of the ledger looks into the inbox again after letting it go,
-    /// so a message whose sender found it held is not left lying.
+    /// Whoever holds the ledger looks into the inbox again after letting go: no message is left lying.
     fn turn_while_urgent(self: &Arc<Self>) {
         while self.inbox.is_urgent() {
             match self.ledger.try_lock() {
@@ -86,8 +84,7 @@ impl Core {
     }
 }
 
-/// Takes a turn on a thread that is not the ledger's own, which is told if it has
-/// to get up earlier now.
+/// Takes a turn on another thread than the ledger's, which is told if it has to get up earlier.
 fn turn_for_ledger_thread(core: &Arc<Core>, ledger: &mut Ledger) {
     turn(core, ledger);
     let next = next_alarm(core, ledger);
@@ -103,8 +100,7 @@ fn next_alarm(core: &Core, ledger: &mut Ledger) -> Option<Instant> {
     ledger.next_alarm(stage, grace_ends)
 }
 
-/// Drains the inbox, commits one batch, then performs the effects of the receipt. Large
-/// messages are split; the rest waits for the next turn.
+/// Drains the inbox, commits one batch, and performs its effects. What is too large waits in part.
 fn turn(core: &Arc<Core>, ledger: &mut Ledger) {
     take_turn(core, ledger);
     let takes_another = ledger.end_turn();
@@ -170,8 +166,7 @@ fn take_turn(core: &Arc<Core>, ledger: &mut Ledger) {
     ledger.back_off.end_if_over(Instant::now());
 }
 
-/// Drains the inbox, and tells the ledger what else has happened: a foreign change, a lease
-/// that is over, a stop.
+/// Drains the inbox, and tells the ledger of a foreign change, a lease that is over, a stop.
 fn gather(core: &Arc<Core>, ledger: &mut Ledger) -> Messages {
     let mut messages = core.inbox.take();
     ledger.outage.ask_again(&mut messages);
@@ -246,8 +241,7 @@ fn fail(core: &Arc<Core>, ledger: &mut Ledger, plan: Plan, began: Instant, error
     let held = ledger.held.reports.len();
     tracing::warn!(%error, ?pause, held, "the store can't be written to; trying again");
     core.options.observers.tell(|| Observation::CommitFailed { error, pause });
-    // One report may be what the store can't take, a result larger than the
-    // disk for instance. It must not keep the others from being written.
+    // The store may not take one of the reports, larger than the disk say: the others must be written.
     if held > 1 {
         doubt::write_one_by_one(core, ledger);
     }

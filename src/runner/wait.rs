@@ -65,8 +65,7 @@ impl Wait {
         Arc::new(Self { caller, mode, depth: depth + 1, sequence, state: Mutex::new(state) })
     }
 
-    /// Visits the awaited whose outcomes are missing, with their places. Returns whether
-    /// the wait goes on: one whose answer is there misses nothing.
+    /// Visits the awaited whose outcomes are missing, with their places. Returns whether the wait goes on.
     pub(super) fn visit_missing(&self, mut visit: impl FnMut(InvocationId, usize)) -> bool {
         let state = self.state.lock();
         let is_open = !self.is_satisfied(&state) && state.refused.is_none();
@@ -87,8 +86,7 @@ impl Wait {
         std::mem::replace(&mut self.state.lock().ids, vec![to])
     }
 
-    /// Returns the answer, if it is there; otherwise keeps `waker` for the moment when
-    /// it is.
+    /// Returns the answer, if it is there; otherwise keeps `waker` for the moment when it is.
     pub(super) fn poll(&self, waker: &Waker) -> Option<Result<Vec<(usize, Outcome)>, Refusal>> {
         let mut state = self.state.lock();
         if let Some(refusal) = state.refused.take() {
@@ -151,8 +149,7 @@ impl Wait {
 }
 
 impl WaitState {
-    /// Refuses the wait if its results are larger than one answer may be: they would stay
-    /// here, in the host's memory, until the last is there.
+    /// Refuses the wait if its results are too large for one answer: they would stay in the host's memory.
     fn refuse_too_much(&mut self) {
         if self.bytes > MAX_AWAITED_BYTES {
             self.outcomes.iter_mut().for_each(|outcome| *outcome = None);

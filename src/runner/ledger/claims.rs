@@ -7,26 +7,22 @@ use crate::runner::scheduler::Load;
 use crate::runner::stage::Stage;
 use crate::store::ClaimRequest;
 
-/// A runner claims ahead at most what its slots get through in this time, so
-/// that what it holds without running it is hardly late anywhere else.
+/// A runner claims ahead at most what its slots get through in this time, so that little is late for it.
 const PREFETCH_TIME: Duration = Duration::from_millis(20);
 
 /// A runner never claims ahead more than this many for each slot.
 const PREFETCH_MAX: usize = 512;
 
-/// Claimed work that no slot has taken for this long is given back: the guess
-/// about how long guests run was wrong.
+/// Claimed work that no slot has taken for this long is given back: guests run longer than was guessed.
 pub(in crate::runner) const STALE_PREFETCH: Duration = Duration::from_millis(500);
 
 /// The knowledge of the work in the store.
 pub(super) struct Claims {
     /// Whether the store may hold something to claim.
     pub(super) may_have_work: bool,
-    /// Whether the next claim of a nearly full runner may be of anything awaited,
-    /// however deep.
+    /// Whether the next claim of a nearly full runner may be of anything awaited, however deep.
     pub(super) takes_any_depth: bool,
-    /// Whether a claim was made whose receipt never came: the store may believe
-    /// that this runner owns what it has never heard of.
+    /// Whether the receipt of a claim never came: this runner may own what it has never heard of.
     pub(super) must_take_inventory: bool,
 }
 
@@ -36,8 +32,7 @@ impl Claims {
         Self { may_have_work: true, takes_any_depth: false, must_take_inventory: false }
     }
 
-    /// Asks for as much as the slots get through soon; for nothing if there can't be
-    /// anything.
+    /// Asks for as much as the slots get through soon; for nothing if there can't be anything.
     pub(super) fn request(&mut self, view: &View<'_>) -> Option<ClaimRequest> {
         let load = &view.load;
         if view.stage != Stage::Working || load.is_congested {

@@ -8,9 +8,8 @@ use crate::store::{Batch, Heartbeat, Keep, NextDue, Prune, PrunePosition, Receip
 
 /// Work that a runner does again and again: heartbeats, recovery, sweeps.
 ///
-/// [`plan`](Self::plan) is called each turn; then [`settle`](Self::settle) or
-/// [`fail`](Self::fail) with the same batch, if there was anything to commit. A duty sees
-/// from the batch whether it had added something.
+/// Each turn calls [`plan`](Self::plan); then [`settle`](Self::settle) or [`fail`](Self::fail) with the same
+/// batch, if there was anything to commit. The batch tells whether the duty had added something.
 pub(in crate::runner) trait Duty {
     /// When it is next due, if time alone makes it due in this stage.
     fn next_due(&self, stage: Stage) -> Option<Instant>;
@@ -91,9 +90,8 @@ impl RecoveryDuty {
         self.next = Some(self.next.map_or(moment, |next| next.min(moment)));
     }
 
-    /// Learns the answer to a question that was asked at `began`. The store looked at its
-    /// clock after that: the look is early rather than late, and one that comes early is
-    /// told the rest of the way.
+    /// Learns the answer to a question asked at `began`. The store looked at its clock after that, so the
+    /// next look is early rather than late, and is told the rest of the way.
     pub(super) fn learn(&mut self, began: Instant, answer: NextDue) {
         if let Some(at) = answer.at {
             self.look_by(began + at.since(answer.now));
@@ -129,16 +127,13 @@ impl Duty for RecoveryDuty {
 /// A sweep begins this long after the one before it was over.
 const SWEEP_PAUSE: Duration = Duration::from_secs(60);
 
-/// And never sooner than so many times as long as that one has worked: most of
-/// what is old may have to stay, and is looked at by each sweep.
+/// And never sooner than so many times as long as that one has worked: what has to stay is looked at again.
 const SWEEP_PAUSE_FACTOR: u32 = 20;
 
-/// One transaction looks at this many, which takes some milliseconds: a claim
-/// waits for no more than that.
+/// One transaction looks at this many, in some milliseconds: no claim waits for more than that.
 const LOOKED_AT_ONCE: usize = 200;
 
-/// After each transaction the sweep pauses for so many times as long as that
-/// took.
+/// After each transaction the sweep pauses for so many times as long as that took.
 const PAUSE_FACTOR: u32 = 3;
 
 /// The progress of the sweep through the final invocations.

@@ -22,8 +22,7 @@ pub(in crate::runner) enum Effect {
     RefuseWait(Arc<Wait>, Refusal),
     /// Answers a guest that has cancelled something.
     AnswerCancel(Reply<bool>, Result<bool, Refusal>),
-    /// An attempt of this runner has ended, and the store has its end: counts it, and answers
-    /// the waiters if it was the last.
+    /// Counts the end of an attempt, which the store has, and answers the waiters if it was the last.
     End { id: InvocationId, attempt: u32, task: Arc<str>, end: AttemptEnd },
     /// An invocation is final by the store's decision: answers its waiters and ends its guest.
     Finish(InvocationId, Outcome),

@@ -71,8 +71,7 @@ impl Held {
         self.reports.is_empty()
     }
 
-    /// Whether one of them ends an attempt that a rule may have counted: that lets another
-    /// start.
+    /// Whether one of them ends an attempt that a rule may have counted: that lets another start.
     pub(super) fn may_free_lane(&self) -> bool {
         let has_lane = |one: &Attempt| matches!(one, Attempt::Started(fiber) if fiber.claim.has_lane);
         self.reports.iter().any(|report| report.end.is_some()) && self.attempts.iter().any(has_lane)
@@ -84,8 +83,7 @@ impl Held {
         ends.map(|end| end.how.outcome_bytes()).sum()
     }
 
-    /// Merges the reports that follow each other about one attempt, so that none depends on
-    /// another in the same batch or the next.
+    /// Merges consecutive reports about one attempt, so that none depends on another.
     pub(super) fn merge(&mut self) {
         let mut places: HashMap<(InvocationId, u32), usize> = HashMap::new();
         let mut merged = Self::default();
@@ -108,8 +106,7 @@ impl Held {
         *self = merged;
     }
 
-    /// Takes out the reports that are more than one turn's share. Reports of one invocation stay in
-    /// their order.
+    /// Takes out the reports beyond one turn's share. Those of one invocation stay in their order.
     pub(super) fn split_share(&mut self) -> Self {
         let mut later = Self::default();
         let mut left = REPORTS_BYTES;

@@ -26,8 +26,7 @@ impl Outage {
         drop(messages.statuses.splice(..0, waiting.statuses));
     }
 
-    /// Keeps questions until the store is back, for at most `patience` since the outage
-    /// began. Returns them if there will be no answer.
+    /// Keeps questions for at most `patience` since the outage began; returns them if it is over.
     pub(in crate::runner) fn put_off(
         &mut self,
         mut messages: Messages,

@@ -28,8 +28,7 @@ pub(in crate::runner) struct Plan {
     pub(in crate::runner) statuses: Vec<StatusMessage>,
     /// The attempts that the batch's reports are about.
     pub(super) attempts: Vec<Attempt>,
-    /// Whether to ask the store when something happens by itself: a stranger's deadline
-    /// passes also while this runner has no room to claim.
+    /// Whether to ask the store when something happens by itself, though there is no room to claim.
     pub(in crate::runner) asks_next_due: bool,
 }
 
@@ -74,8 +73,7 @@ impl Ledger {
         Plan { batch, submits, cancels, statuses: messages.statuses, attempts, asks_next_due }
     }
 
-    /// Takes a plan back whose commit, begun at `began`, has failed: the next turn plans it
-    /// again. Returns the questions of guests.
+    /// Takes back a plan whose commit has failed: the next turn plans it again. Returns guests' questions.
     pub(in crate::runner) fn take_back(&mut self, plan: Plan, began: Instant, now: Instant) -> Messages {
         let Plan { batch, submits, cancels, statuses, attempts, .. } = plan;
         for duty in self.joined() {

@@ -16,8 +16,7 @@ pub(in crate::runner) struct Committed {
     pub(in crate::runner) began: Instant,
     pub(in crate::runner) now: Instant,
     pub(in crate::runner) lease: Duration,
-    /// Whether the lease may still be trusted. If the commit took too long, others may be
-    /// about to take what it has claimed.
+    /// Whether the lease may still be trusted. If not, others may be about to take what was claimed.
     pub(in crate::runner) is_trusted: bool,
 }
 

@@ -30,8 +30,7 @@ pub(in crate::runner) struct Ledger {
     pub(in crate::runner) held: Held,
     /// Reports that this turn defers to the next.
     pub(super) later: Held,
-    /// Bills that are not written yet. Unlike reports they can't be doubtful: one
-    /// that comes twice is added once.
+    /// Bills that are not written yet. They can't be doubtful: one that comes twice is added once.
     pub(super) bills: Vec<Bill>,
     /// Ids that a waiter must know about, while the store can't be read.
     pub(in crate::runner) look_ups: Vec<InvocationId>,
@@ -77,8 +76,7 @@ impl Ledger {
         [&mut self.heartbeat, &mut self.recovery]
     }
 
-    /// Takes over what slots have told: an end takes the notes of its fiber with it, so ends
-    /// come first.
+    /// Takes over what slots have told. Ends come first: an end takes the notes of its fiber with it.
     pub(in crate::runner) fn collect(&mut self, messages: &mut Messages) {
         self.bills.append(&mut messages.bills);
         self.look_ups.append(&mut messages.look_ups);
@@ -108,8 +106,7 @@ impl Ledger {
         self.recovery.is_due(now)
     }
 
-    /// Learns when something happens by itself, from a question that was asked at `began`.
-    /// If the store could not answer, it is asked again.
+    /// Learns the answer of the store to what happens by itself; without one, it is asked again at once.
     pub(in crate::runner) fn learn_next_due(&mut self, began: Instant, answer: Option<NextDue>) {
         match answer {
             Some(answer) => self.recovery.learn(began, answer),
@@ -147,8 +144,7 @@ impl Ledger {
         self.is_through() && self.bills.is_empty()
     }
 
-    /// Ends a turn: what it deferred comes first in the next. Returns whether there should be
-    /// one at once.
+    /// Ends a turn: what it deferred comes first in the next. Returns whether there should be one at once.
     pub(in crate::runner) fn end_turn(&mut self) -> bool {
         let is_left = !self.later.is_empty() || !self.look_ups.is_empty();
         self.held.append(&mut self.later);
@@ -179,8 +175,7 @@ impl Ledger {
         [store_is_back, other, due].into_iter().flatten().min()
     }
 
-    /// Leaves the store alone for a while, which is returned. The effect of the failed commit
-    /// is found out before the next.
+    /// Leaves the store alone for a while, which is returned. The next turn finds out what the commit did.
     pub(in crate::runner) fn doubt(&mut self, now: Instant) -> Duration {
         self.claims.may_have_work = true;
         self.is_in_doubt = true;

@@ -75,8 +75,7 @@ fn settle_reports(core: &Arc<Core>, ledger: &mut Ledger) -> Result<(), StoreErro
     Ok(())
 }
 
-/// Writes the reports of a batch that failed one by one, up to the first that
-/// fails again.
+/// Writes the reports of a batch that failed one by one, up to the first that fails again.
 pub(super) fn write_one_by_one(core: &Arc<Core>, ledger: &mut Ledger) {
     if settle_reports(core, ledger).is_err() {
         return;

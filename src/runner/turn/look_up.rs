@@ -9,8 +9,7 @@ use crate::runner::inbox::{Messages, StatusMessage};
 use crate::runner::ledger::{LOOK_UPS, Ledger};
 use crate::store::LookUp;
 
-/// Answers questions about the store, after the commit: an id that was
-/// looked up before it might miss a commit that nobody will tell of again.
+/// Answers questions about the store, after the commit: before it they might miss what nobody tells again.
 pub(super) fn look_up(core: &Core, ledger: &mut Ledger, statuses: Vec<StatusMessage>) {
     if ledger.look_ups.is_empty() && statuses.is_empty() {
         return;

@@ -67,8 +67,7 @@ pub(super) fn is_done(core: &Core, ledger: &Ledger) -> bool {
     ledger.stopping.has_drained() && (is_settled || is_given_up)
 }
 
-/// Ends the runner because it can never write to its store again. Its guests
-/// are killed and not reported: their lease runs out.
+/// Ends a runner that can never write again. Guests are killed without a report: their lease runs out.
 pub(super) fn abandon(core: &Core, ledger: &mut Ledger, fault: &StoreError) {
     ledger.abandon();
     core.disown_everything();
