@@ -7,7 +7,7 @@ use super::version::{split_version, track};
 /// Separates the name of a component from that of its function.
 const SEPARATOR: &str = "::";
 
-/// A full id, taken apart. Stores and claims carry ids as text and never look into them.
+/// A full id, taken apart. Stores and claims carry ids as text; only an adoption looks into them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskId<'a> {
     /// The name of its component in the configuration or the store.

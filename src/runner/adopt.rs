@@ -1,10 +1,10 @@
-//! Ids of earlier programs, which named no component: whose they are.
+//! Ids of earlier programs, which named no component: whose they may be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::{ComponentDigest, TaskId};
-use crate::store::{Adoption, PushedComponent, Store, StoreError};
+use crate::model::TaskId;
+use crate::store::{Adoption, Batch, Store, StoreError};
 use crate::wasm::{Library, Task};
 
 /// Takes over the tasks that a store of an earlier program has and that are, beyond
@@ -15,66 +15,46 @@ use crate::wasm::{Library, Task};
 ///
 /// [`StoreError`].
 pub fn adopt(store: &dyn Store, library: &Library) -> Result<Vec<Arc<str>>, StoreError> {
-    let known: Vec<Arc<str>> = store.rules()?.into_iter().map(|rule| rule.task).collect();
-    if known.iter().all(|id| TaskId::parse(id).is_some()) {
+    let known: BTreeSet<Arc<str>> = store.rules()?.into_iter().map(|rule| rule.task).collect();
+    let mut adoptions = adoptions(library.tasks());
+    adoptions.retain(|adoption| known.contains(&adoption.from));
+    if adoptions.is_empty() {
         return Ok(Vec::new());
     }
-    let pushed = store.components()?;
-    let mut left = Vec::new();
-    for (from, adoptions) in adoptions(&known, library.tasks(), &pushed) {
-        let mut is_adopted = false;
-        for adoption in &adoptions {
-            is_adopted = is_adopted || store.adopt(adoption)?;
-        }
-        if !is_adopted {
-            left.push(from);
-        }
+    let batch = Batch { adoptions, ..Batch::default() };
+    let adopted = store.commit(&batch)?.adopted;
+    let mut left: BTreeSet<_> = batch.adoptions.iter().map(|adoption| Arc::clone(&adoption.from)).collect();
+    for (adoption, _) in batch.adoptions.iter().zip(adopted).filter(|(_, is_adopted)| *is_adopted) {
+        left.remove(&adoption.from);
     }
     if !left.is_empty() {
         let unfinished = store.unfinished_by_task()?;
         left.retain(|id| unfinished.iter().any(|(task, _)| task == id));
     }
-    Ok(left)
+    Ok(left.into_iter().collect())
 }
 
-/// The old ids that tasks may have had, each with the ways in which it may be adopted.
-fn adoptions(
-    known: &[Arc<str>],
-    tasks: &[Task],
-    pushed: &[PushedComponent],
-) -> Vec<(Arc<str>, Vec<Adoption>)> {
-    let mut found = Vec::new();
-    for from in known.iter().filter(|id| TaskId::parse(id).is_none()) {
-        let is_former = |id: &str| TaskId::parse(id).is_some_and(|id| id.former() == **from);
-        // Of each component the newest: that is what the earlier program would have run.
-        let mut exporters: BTreeMap<&str, &Task> = BTreeMap::new();
-        for task in tasks.iter().filter(|task| is_former(&task.id)) {
-            let newest = exporters.entry(&task.component).or_insert(task);
-            if age(&task.id) > age(&newest.id) {
-                *newest = task;
-            }
-        }
-        let is_others = |id: &&Arc<str>| {
-            is_former(id) && TaskId::split(id).0.is_some_and(|component| !exporters.contains_key(component))
-        };
-        let is_only = exporters.len() == 1 && !known.iter().any(|id| is_others(&id));
-        let digests = |task: &Task| -> Vec<ComponentDigest> {
-            let pushed = pushed.iter().filter(|one| one.name == task.component).map(|one| one.digest);
-            std::iter::once(task.digest).chain(pushed).collect()
-        };
-        let adoptions: Vec<_> = exporters
-            .values()
-            .map(|task| Adoption {
-                from: Arc::clone(from),
-                to: Arc::clone(&task.id),
-                only: (!is_only).then(|| digests(task)),
-            })
-            .collect();
-        if !adoptions.is_empty() {
-            found.push((Arc::clone(from), adoptions));
+/// The ids that tasks had before ids named components, as a store may have them still. Of
+/// several tracks of a component the newest is meant, which the earlier program would have run.
+pub fn adoptions(tasks: &[Task]) -> Vec<Adoption> {
+    let mut exporters: BTreeMap<String, BTreeMap<&str, &Task>> = BTreeMap::new();
+    for task in tasks {
+        let Some(id) = TaskId::parse(&task.id) else { continue };
+        let newest = exporters.entry(id.former()).or_default().entry(&task.component).or_insert(task);
+        if age(&task.id) > age(&newest.id) {
+            *newest = task;
         }
     }
-    found
+    let adoptions = exporters.into_iter().flat_map(|(from, exporters)| {
+        let (from, has_rivals): (Arc<str>, _) = (from.into(), exporters.len() > 1);
+        exporters.into_values().map(move |task| Adoption {
+            from: Arc::clone(&from),
+            to: Arc::clone(&task.id),
+            component_digest: task.digest,
+            has_rivals,
+        })
+    });
+    adoptions.collect()
 }
 
 /// The numbers of an id's track: the greater, the newer.
@@ -86,13 +66,13 @@ fn age(id: &str) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{TaskOptions, UnixMicros};
+    use crate::model::{ComponentDigest, TaskOptions};
 
-    fn task(id: &str, digest: u8) -> Task {
+    fn task(id: &str) -> Task {
         Task {
             id: id.into(),
             component: TaskId::split(id).0.expect("it has one").into(),
-            digest: ComponentDigest::from_bytes([digest; 32]),
+            digest: ComponentDigest::from_bytes([1; 32]),
             parameters: Vec::new(),
             result: None,
             docs: None,
@@ -100,41 +80,26 @@ mod tests {
         }
     }
 
-    /// What becomes of `acme:a/b.run`, beside which the store knows `others`.
-    fn ways(others: &[&str], tasks: &[Task], pushed: &[PushedComponent]) -> Vec<(String, Option<Vec<u8>>)> {
-        let known: Vec<Arc<str>> = others.iter().copied().chain(["acme:a/b.run"]).map(Arc::from).collect();
-        let mut found = adoptions(&known, tasks, pushed);
-        let ways = found.pop().map(|(_, ways)| ways).unwrap_or_default();
-        assert!(found.is_empty());
-        let first =
-            |digests: Vec<ComponentDigest>| digests.iter().map(|digest| digest.as_bytes()[0]).collect();
-        ways.into_iter().map(|way| (way.to.to_string(), way.only.map(first))).collect()
+    /// What may take the place of which id, and whether it has rivals.
+    fn ways(tasks: &[Task]) -> Vec<(String, String, bool)> {
+        let all = adoptions(tasks).into_iter();
+        all.map(|one| (one.from.to_string(), one.to.to_string(), one.has_rivals)).collect()
     }
 
     #[test]
-    fn the_only_component_that_exports_a_function_takes_everything() {
-        let tasks = [task("one::acme:a/b@0.1.run", 1), task("one::acme:a/b@0.2.run", 1), task("two::run", 2)];
-        assert_eq!(ways(&[], &tasks, &[]), [("one::acme:a/b@0.2.run".to_owned(), None)]);
-        assert_eq!(ways(&["one::acme:a/b@0.1.run", "three::run"], &tasks, &[]).len(), 1);
-        assert_eq!(ways(&[], &tasks[2..], &[]), []);
+    fn of_the_tracks_of_a_component_the_newest_is_meant() {
+        let tasks = [task("one::acme:a/b@0.9.run"), task("one::acme:a/b@0.10.run"), task("two::run")];
+        let newest = ("acme:a/b.run".to_owned(), "one::acme:a/b@0.10.run".to_owned(), false);
+        assert_eq!(ways(&tasks), [newest, ("two.run".to_owned(), "two::run".to_owned(), false)]);
     }
 
     #[test]
-    fn of_several_each_takes_what_was_submitted_for_its_bytes() {
-        let tasks = [task("one::acme:a/b.run", 1), task("two::acme:a/b.run", 2)];
-        let pushed = PushedComponent {
-            name: "two".into(),
-            digest: ComponentDigest::from_bytes([7; 32]),
-            size: 1,
-            pushed_at: UnixMicros(0),
-        };
+    fn components_that_export_one_function_are_rivals() {
+        let from = || "acme:a/b.run".to_owned();
         let expected = [
-            ("one::acme:a/b.run".to_owned(), Some(vec![1])),
-            ("two::acme:a/b.run".to_owned(), Some(vec![2, 7])),
+            (from(), "one::acme:a/b@1.run".to_owned(), true),
+            (from(), "two::acme:a/b.run".to_owned(), true),
         ];
-        assert_eq!(ways(&[], &tasks, &[pushed]), expected);
-        // One of another runner counts as well.
-        let ways = ways(&["two::acme:a/b.run"], &tasks[..1], &[]);
-        assert_eq!(ways, [("one::acme:a/b.run".to_owned(), Some(vec![1]))]);
+        assert_eq!(ways(&[task("two::acme:a/b.run"), task("one::acme:a/b@1.run")]), expected);
     }
 }

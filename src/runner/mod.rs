@@ -51,7 +51,7 @@ mod trust;
 mod turn;
 mod wait;
 
-pub use adopt::adopt;
+pub use adopt::{adopt, adoptions};
 pub use executor::{Executor, Guest, GuestFuture};
 pub use final_outcome::FinalOutcome;
 pub use lifecycle::{Runner, RunnerHandle};

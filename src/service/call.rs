@@ -28,7 +28,8 @@ impl Service {
         let access = self.access()?;
         let new = NewInvocation::of(task.prepared(arguments), SubmitOptions::default())?;
         let id = new.id;
-        let batch = Batch { submits: vec![new], ..Batch::default() };
+        let adoptions = self.adoptions_of(task)?;
+        let batch = Batch { adoptions, submits: vec![new], ..Batch::default() };
         let receipt = access.commit(&batch)?;
         for (new, submitted) in batch.submits.iter().zip(receipt.submits) {
             let document = answer(&access, task, new, submitted)?;

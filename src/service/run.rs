@@ -11,7 +11,6 @@ use crate::wasm::Library;
 
 use super::Service;
 use super::error::{NO_COMPONENTS_HINT, ServiceError, known};
-use super::patience::Access;
 
 impl Service {
     /// Opens the store and loads the components for a runner.
@@ -43,7 +42,13 @@ impl Service {
         queues: &[String],
     ) -> Result<Runner, ServiceError> {
         let (store, library, config) = (self.store()?, self.library()?, self.config());
-        self.adopt(&self.access()?, &library)?;
+        // Before the runner tells the rules of its tasks.
+        for id in self.access()?.ask(|store| adopt(store, &library))? {
+            tracing::warn!(
+                "nobody can tell whose `{id}` is, so its invocations stay as they are: start a runner that has the \
+                 component for which they were submitted"
+            );
+        }
         let mut observers = Observers::default();
         if LogObserver::is_enabled() {
             observers.add(Arc::new(LogObserver));
@@ -62,17 +67,6 @@ impl Service {
             only_tasks: self.tasks_of(&library, queues)?,
         };
         Ok(Runner::start(store, library, Arc::clone(self.clock()), options)?)
-    }
-
-    /// Takes over what earlier programs submitted, under ids that named no component.
-    pub(super) fn adopt(&self, access: &Access, library: &Library) -> Result<(), ServiceError> {
-        for id in access.ask(|store| adopt(store, library))? {
-            tracing::warn!(
-                "nobody can tell whose `{id}` is, so its invocations stay as they are: start a runner that has the \
-                 component for which they were submitted"
-            );
-        }
-        Ok(())
     }
 
     /// The tasks of some queues; `None` if all queues are meant.

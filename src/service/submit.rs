@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::patience::{Access, CHUNK_BYTES};
 use super::{Found, Service, ServiceError, SubmitDocument};
 use crate::model::{InvocationId, SubmitOptions};
-use crate::store::{Batch, NewInvocation, StoreError, SubmitError, Submitted, TaskRule};
+use crate::runner::adoptions;
+use crate::store::{Adoption, Batch, NewInvocation, StoreError, SubmitError, Submitted, TaskRule};
 use crate::wasm::Task;
 
 /// One transaction has at most this many submits: ids come out while later ones are
@@ -22,10 +23,21 @@ pub struct Submission {
     task: Task,
     arguments: Vec<Arc<str>>,
     options: SubmitOptions,
+    /// What the first transaction does about the task's former id.
+    adoptions: Vec<Adoption>,
     done: usize,
 }
 
 impl Service {
+    /// Has a task take the place of the id that it had before ids named components, if a store
+    /// still has that: whoever submits first under the full id says so, because an id that the
+    /// store knows already is not adopted any more.
+    pub(super) fn adoptions_of(&self, task: &Task) -> Result<Vec<Adoption>, ServiceError> {
+        let mut adoptions = adoptions(self.library()?.tasks());
+        adoptions.retain(|adoption| adoption.to == task.id);
+        Ok(adoptions)
+    }
+
     /// Checks arguments, a JSON array or object, against the parameters of a task, and
     /// returns them as they are stored.
     ///
@@ -69,8 +81,8 @@ impl Service {
             NewInvocation::of(task.prepared(Arc::clone(first)), options.clone())?;
         }
         let access = self.access()?;
-        self.adopt(&access, &*self.library()?)?;
-        Ok(Submission { access, task, arguments, options, done: 0 })
+        let adoptions = self.adoptions_of(&task)?;
+        Ok(Submission { access, task, arguments, options, adoptions, done: 0 })
     }
 }
 
@@ -89,7 +101,8 @@ impl Submission {
         };
         let submits = rest[..count].iter().map(new).collect::<Result<_, _>>()?;
         let default_rules = vec![TaskRule::new(&self.task.id, &self.task.options.rules)];
-        let batch = Batch { default_rules, submits, ..Batch::default() };
+        let adoptions = std::mem::take(&mut self.adoptions);
+        let batch = Batch { adoptions, default_rules, submits, ..Batch::default() };
         self.done += count;
         // Repeated with the same ids: an answer that was lost costs nothing, and
         // nothing is submitted twice.

@@ -1,14 +1,16 @@
 //! What one transaction is asked to do, and what it did.
 
 use super::{
-    Applied, Bill, Cancel, Cancelled, ClaimRequest, Ended, Heartbeat, Inventory, Lease, NewComponent,
-    NewInvocation, Pause, Prune, Pruned, Report, Submitted, TaskRule,
+    Adoption, Applied, Bill, Cancel, Cancelled, ClaimRequest, Ended, Heartbeat, Inventory, Lease,
+    NewComponent, NewInvocation, Pause, Prune, Pruned, Report, Submitted, TaskRule,
 };
 use crate::model::{Claim, InvocationId, UnixMicros};
 
 /// Everything that one transaction is to do.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
+    /// Tasks that take the places of ids of earlier programs.
+    pub adoptions: Vec<Adoption>,
     /// What a runner's configuration says about its tasks: from now on, that is
     /// what holds.
     pub rules: Vec<TaskRule>,
@@ -45,7 +47,8 @@ pub struct Batch {
 impl Batch {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+        self.adoptions.is_empty()
+            && self.rules.is_empty()
             && self.default_rules.is_empty()
             && self.pauses.is_empty()
             && self.pushes.is_empty()
@@ -67,6 +70,8 @@ pub struct Receipt {
     /// The present moment of the store's clock, by which its other times are to be
     /// understood: another machine's may differ.
     pub now: UnixMicros,
+    /// One per adoption: whether the task has taken the place of the old id.
+    pub adopted: Vec<bool>,
     /// One per submit.
     pub submits: Vec<Submitted>,
     /// One per bill.

@@ -16,12 +16,12 @@ use self::lanes::{Lane, LaneId};
 use self::records::{Records, Seq};
 use super::rules::{self, Place, Step};
 use super::{
-    Batch, Counts, Ended, Filter, Invocation, Lease, LookUp, NewComponent, NewInvocation, NextDue,
+    Adoption, Batch, Counts, Ended, Filter, Invocation, Lease, LookUp, NewComponent, NewInvocation, NextDue,
     PauseTarget, PushedComponent, Receipt, Store, StoreError, Submitted, TaskRule, Watch,
 };
 use crate::model::{
     Clock, ComponentDigest, DEFAULT_QUEUE, Differing, Event, InvocationId, LogEntry, Outcome, Progress,
-    Reason, RuleKey, RunnerId, Status, Transition, UnixMicros, Usage,
+    Reason, RuleKey, RunnerId, Status, TaskId, Transition, UnixMicros, Usage,
 };
 
 /// A store that lives and dies with its process.
@@ -390,6 +390,9 @@ impl State {
 
     fn commit(&mut self, batch: &Batch, now: UnixMicros) -> Receipt {
         let mut receipt = Receipt { now, ..Receipt::default() };
+        for adoption in &batch.adoptions {
+            receipt.adopted.push(self.adopt(adoption));
+        }
         for rule in &batch.rules {
             self.set_rule(rule, false, now);
         }
@@ -447,6 +450,33 @@ impl State {
         receipt
     }
 
+    /// Gives a task the full id; whether it did.
+    fn adopt(&mut self, adoption: &Adoption) -> bool {
+        let Some(&task) = self.task_by_name.get(&adoption.from) else {
+            return false;
+        };
+        let component = TaskId::split(&adoption.to).0;
+        let pushed = self.pushed.iter().filter(|one| Some(&*one.name) == component).map(|one| one.digest);
+        let own: HashSet<_> = pushed.chain([adoption.component_digest]).collect();
+        let is_others =
+            |one: &Record| one.task == task && !one.status.is_final() && !own.contains(&one.component_digest);
+        let names = self.tasks.iter().map(|task| &task.name);
+        if !rules::is_adopted(adoption, names, self.records.iter().any(is_others)) {
+            return false;
+        }
+        self.task_by_name.remove(&adoption.from);
+        self.task_by_name.insert(Arc::clone(&adoption.to), task);
+        let renamed = &mut self.tasks[task];
+        renamed.name = Arc::clone(&adoption.to);
+        if let Some(rule) = &mut renamed.rule {
+            rule.task = Arc::clone(&adoption.to);
+        }
+        if self.paused.remove(&PauseTarget::Task(Arc::clone(&adoption.from))) {
+            self.paused.insert(PauseTarget::Task(Arc::clone(&adoption.to)));
+        }
+        true
+    }
+
     fn push(&mut self, new: &NewComponent, now: UnixMicros) {
         self.component_bytes.entry(new.digest).or_insert_with(|| Arc::clone(&new.bytes));
         self.pushed.retain(|known| (&known.name, known.digest) != (&new.name, new.digest));
@@ -465,10 +495,10 @@ impl State {
                 return Submitted::Orphan;
             }
         }
+        let task = self.task(&new.task);
         if self.by_id.contains_key(&new.id) {
             return Submitted::Existing(new.id);
         }
-        let task = self.task(&new.task);
         if let Some(key) = &new.key
             && let Some(&seq) = self.tasks[task].by_key.get(key)
         {

@@ -1,11 +1,10 @@
 //! The durable home of invocations: one trait, batch-first, and its promises.
 //!
-//! A store is written to through [`Store::commit`]: one [`Batch`], one transaction, one
-//! [`Receipt`]. The one exception is [`Store::adopt`], which renames the tasks of stores that
-//! earlier versions wrote. A runner gathers everything that happened since
+//! A store is written to through [`Store::commit`] alone: one [`Batch`], one transaction, one
+//! [`Receipt`]. A runner gathers everything that happened since
 //! its last commit into one batch, so the price of durability is paid once per
 //! batch and not once per step. What a batch asks for is applied in the order of
-//! its fields: rules, pauses, pushes, submits, bills, reports, cancels, inventory,
+//! its fields: adoptions, rules, pauses, pushes, submits, bills, reports, cancels, inventory,
 //! heartbeat, recovery, claim, prune. Before a recovery or a claim, whatever is past its
 //! deadline is ended.
 //!
@@ -78,19 +77,6 @@ pub trait Store: Send + Sync + 'static {
     /// a claim may have handed out nobody knows of: so the runner's next batch says
     /// what it does know of ([`Batch::inventory`]).
     fn commit(&self, batch: &Batch) -> Result<Receipt, StoreError>;
-
-    /// Renames a task: its invocations, rules, pause and keys go on under the new id.
-    /// Changes nothing if the old id is unknown, the new one is known already, or what the
-    /// adoption asks for does not hold. Returns whether it renamed it.
-    ///
-    /// # Errors
-    ///
-    /// As [`commit`](Self::commit).
-    fn adopt(&self, adoption: &Adoption) -> Result<bool, StoreError> {
-        // Whatever does not outlive its process has no ids of earlier programs.
-        let _ = adoption;
-        Ok(false)
-    }
 
     /// Reads whole invocations, in the order of `ids`; `None` for unknown ids.
     fn get(&self, ids: &[InvocationId]) -> Result<Vec<Option<Invocation>>, StoreError>;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{AttemptEnd, Bill, EndKind, Keep, NewInvocation, Report, TaskRule};
+use super::{Adoption, AttemptEnd, Bill, EndKind, Keep, NewInvocation, Report, TaskRule};
 use crate::model::{
     Blocked, Concurrency, Event, Failure, FailureKind, InvocationId, Outcome, Rate, Reason, RunnerId, Status,
-    UnixMicros, Usage,
+    TaskId, UnixMicros, Usage,
 };
 
 /// One minute of waiting weighs as much as one step of priority: the ageing that
@@ -124,6 +124,26 @@ pub(super) fn window_micros(window: Duration) -> i64 {
 pub(super) fn order_key(available_at: UnixMicros, priority: i32) -> i64 {
     let step = i64::try_from(AGEING_STEP.as_micros()).unwrap_or(i64::MAX);
     available_at.0.saturating_sub(i64::from(priority).saturating_mul(step))
+}
+
+/// Whether a task takes the place of an id that named no component and that the store knows.
+/// `tasks` are all that it knows; `waits_for_others` says whether unfinished invocations were
+/// submitted for other components.
+pub(super) fn is_adopted<'t>(
+    adoption: &Adoption,
+    tasks: impl IntoIterator<Item = &'t Arc<str>>,
+    waits_for_others: bool,
+) -> bool {
+    let component = TaskId::split(&adoption.to).0;
+    let mut is_ambiguous = adoption.has_rivals;
+    for task in tasks {
+        if *task == adoption.to {
+            return false;
+        }
+        let rival = TaskId::parse(task).filter(|id| Some(id.component) != component);
+        is_ambiguous |= rival.is_some_and(|id| id.former() == *adoption.from);
+    }
+    !(is_ambiguous && waits_for_others)
 }
 
 /// The event that an end of an attempt is.

@@ -47,16 +47,59 @@ pub enum PauseTarget {
     Task(Arc<str>),
 }
 
-/// An id of an earlier program, which named no component, and the full id that takes its
-/// place.
+/// The kind of a [`PauseTarget`], as databases have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PauseKind {
+    Queue,
+    Task,
+}
+
+impl PauseKind {
+    pub(super) const ALL: [Self; 2] = [Self::Queue, Self::Task];
+
+    /// The word for it; in the alphabet they follow each other as the variants do.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Task => "task",
+        }
+    }
+
+    pub(super) fn target(self, name: Arc<str>) -> PauseTarget {
+        match self {
+            Self::Queue => PauseTarget::Queue(name),
+            Self::Task => PauseTarget::Task(name),
+        }
+    }
+}
+
+impl PauseTarget {
+    /// The kind, and the name of the queue or task.
+    pub(super) fn parts(&self) -> (PauseKind, &Arc<str>) {
+        match self {
+            Self::Queue(name) => (PauseKind::Queue, name),
+            Self::Task(name) => (PauseKind::Task, name),
+        }
+    }
+}
+
+/// Has a task take the place of an id of an earlier program, which named no component: its
+/// invocations, rules, pause and keys go on under the full id.
+///
+/// Nothing changes if the old id is unknown, or the full one is known already. If another
+/// component may be meant, because whoever asks or the store knows one with the same function,
+/// nothing changes unless every unfinished invocation was submitted for this component: for
+/// its bytes, or for some that were pushed under its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adoption {
     /// The id as the store has it.
     pub from: Arc<str>,
-    /// The full id.
+    /// The full id of the task.
     pub to: Arc<str>,
-    /// Only if every unfinished invocation was submitted for one of these components.
-    pub only: Option<Vec<ComponentDigest>>,
+    /// The component that exports the task.
+    pub component_digest: ComponentDigest,
+    /// Whether whoever asks has other components that export the function.
+    pub has_rivals: bool,
 }
 
 /// A component that is to travel with the store.

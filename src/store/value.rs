@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::rules::Place;
+use super::setting::PauseKind;
 use crate::model::{
     Blocked, ComponentDigest, Failure, InvocationId, LogStream, Progress, Reason, RuleKey, RunnerId, Status,
     UnixMicros, Usage,
@@ -184,6 +185,7 @@ words! {
     Blocked: Blocked::ALL;
     Place: Place::ALL;
     LogStream: STREAMS;
+    PauseKind: PauseKind::ALL;
 }
 
 impl<'v> From<&'v str> for Value<'v> {

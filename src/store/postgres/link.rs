@@ -38,6 +38,8 @@ macro_rules! settings {
             $set,
             " jit = off; ",
             $set,
+            " max_parallel_workers_per_gather = 0; ",
+            $set,
             " lock_timeout = '10s'; ",
             $set,
             " idle_in_transaction_session_timeout = '5s'; "

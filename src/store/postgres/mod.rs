@@ -12,7 +12,6 @@
 //! - `sql`, `names`, `fault`: columns, numbers for names, errors
 
 mod admit;
-mod adopt;
 mod claim;
 mod components;
 mod engine;
@@ -52,8 +51,8 @@ use self::link::Link;
 use self::names::Names;
 use self::notify::{Ears, Listening, Watchers};
 use super::{
-    Adoption, Batch, Counts, Filter, Invocation, LookUp, NextDue, PauseTarget, PushedComponent, Receipt,
-    Store, StoreError, TaskRule, Watch,
+    Batch, Counts, Filter, Invocation, LookUp, NextDue, PauseTarget, PushedComponent, Receipt, Store,
+    StoreError, TaskRule, Watch,
 };
 use crate::model::{Clock, ComponentDigest, InvocationId, LogEntry, RunnerId, Status, Transition};
 
@@ -254,10 +253,6 @@ impl PostgresStore {
 impl Store for PostgresStore {
     fn commit(&self, batch: &Batch) -> Result<Receipt, StoreError> {
         self.try_commit(batch).map_err(|fault| self.sort(fault))
-    }
-
-    fn adopt(&self, adoption: &Adoption) -> Result<bool, StoreError> {
-        self.read(async |link| adopt::adopt(link, adoption).await)
     }
 
     fn get(&self, ids: &[InvocationId]) -> Result<Vec<Option<Invocation>>, StoreError> {

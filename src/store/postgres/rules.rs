@@ -1,7 +1,7 @@
 //! Rules and pauses: what configurations and operators say of tasks.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use tokio_postgres::Row;
 
@@ -9,11 +9,13 @@ use super::fault::Fault;
 use super::link::{Ask, Link};
 use super::sql::{Cursor, column};
 use super::work::Work;
+use crate::model::{Status, TaskId};
 use crate::store::columns::{RULE, read_rule, rule, rule_values};
 use crate::store::decide::{held_back, takes_over};
-use crate::store::rules::LaneRule;
+use crate::store::rules::{LaneRule, is_adopted};
+use crate::store::setting::PauseKind;
 use crate::store::value::Fields;
-use crate::store::{Batch, PauseTarget, TaskRule};
+use crate::store::{Adoption, Batch, PauseTarget, TaskRule};
 
 /// Gives a task another rule.
 static SET_RULE: LazyLock<String> = LazyLock::new(|| {
@@ -55,20 +57,64 @@ pub(super) async fn rules(link: &Link) -> Result<Vec<TaskRule>, Fault> {
 }
 
 fn ask_paused() -> Ask<'static> {
-    // 'queue' is before 'task' in the alphabet too.
     Ask::new("SELECT kind, name FROM @paused ORDER BY kind, name COLLATE \"C\"")
 }
 
 fn read_paused(rows: &[Row]) -> Result<Vec<PauseTarget>, Fault> {
-    let read = |row: &Row| {
-        let (kind, name): (String, Arc<str>) = (column(row, 0)?, column(row, 1)?);
-        Ok(if kind == "queue" { PauseTarget::Queue(name) } else { PauseTarget::Task(name) })
-    };
-    rows.iter().map(read).collect()
+    rows.iter().map(|row| Ok(column::<PauseKind>(row, 0)?.target(column(row, 1)?))).collect()
 }
 
 pub(super) async fn paused(link: &Link) -> Result<Vec<PauseTarget>, Fault> {
     read_paused(&link.read(ask_paused()).await?)
+}
+
+/// Gives tasks of earlier programs full ids; which of the adoptions did. Those that know the
+/// old id are locked, so that nobody else adopts it or claims what is under it meanwhile.
+pub(super) async fn adopt(link: &Link, adoptions: &[Adoption]) -> Result<Vec<bool>, Fault> {
+    let mut adopted = Vec::with_capacity(adoptions.len());
+    for adoption in adoptions {
+        let known = Ask::new("SELECT key FROM @task WHERE name = $1 FOR UPDATE").with(&*adoption.from);
+        let known = link.ask_one(known).await?;
+        let is_adopted = match known.first() {
+            Some(row) => adopt_known(link, adoption, column(row, 0)?).await?,
+            None => false,
+        };
+        adopted.push(is_adopted);
+    }
+    Ok(adopted)
+}
+
+async fn adopt_known(link: &Link, adoption: &Adoption, task: i64) -> Result<bool, Fault> {
+    // The tally says how many are unfinished: the walk through the table, newest first, ends
+    // with the last of them.
+    let waits_for_others = Ask::new(
+        "SELECT 1 FROM (SELECT component FROM @invocation WHERE task = $1 AND place IS NOT NULL \
+             ORDER BY seq DESC LIMIT (SELECT coalesce(sum(n), 0)::bigint FROM @tally \
+                 WHERE task = $1 AND status = ANY($4))) i \
+         JOIN @component c ON c.key = ANY(ARRAY[i.component]) \
+         WHERE c.digest <> $2 AND NOT EXISTS ( \
+             SELECT 1 FROM @pushed WHERE name = $3 AND digest = c.digest OFFSET 0) LIMIT 1",
+    );
+    let unfinished = Status::ALL.into_iter().filter(|status| !status.is_final());
+    let waits_for_others = waits_for_others
+        .with(task)
+        .with(&adoption.component_digest.as_bytes()[..])
+        .with(TaskId::split(&adoption.to).0)
+        .with(unfinished.map(Status::as_str).collect::<Vec<_>>());
+    let mut answers = link.ask(vec![ask_rules(), waits_for_others]).await?.into_iter();
+    let mut next = || answers.next().unwrap_or_default();
+    let tasks = read_rules(&next())?;
+    if !is_adopted(adoption, tasks.iter().map(|rule| &rule.task), !next().is_empty()) {
+        return Ok(false);
+    }
+    let rename = Ask::new("UPDATE @task SET name = $2 WHERE key = $1").with(task).with(&*adoption.to);
+    let pause = Ask::new(
+        "WITH gone AS (DELETE FROM @paused WHERE kind = $1 AND name = $2 RETURNING kind) \
+         INSERT INTO @paused (kind, name) SELECT kind, $3 FROM gone ON CONFLICT DO NOTHING",
+    );
+    let pause = pause.with(PauseKind::Task.as_str()).with(&*adoption.from).with(&*adoption.to);
+    link.ask(vec![rename, pause]).await?;
+    Ok(true)
 }
 
 /// The statements with which a transaction learns what holds: the rules of lanes,
@@ -80,15 +126,12 @@ pub(super) fn ask_what_holds(batch: &Batch, asks: &mut Vec<Ask<'_>>) {
         " FROM @task t WHERE t.concurrency IS NOT NULL OR t.rate IS NOT NULL"
     )));
     for pause in &batch.pauses {
-        let (kind, name) = match &pause.target {
-            PauseTarget::Queue(name) => ("queue", name),
-            PauseTarget::Task(name) => ("task", name),
-        };
+        let (kind, name) = pause.target.parts();
         let ask = Ask::new(match pause.paused {
             true => "INSERT INTO @paused (kind, name) VALUES ($1, $2) ON CONFLICT DO NOTHING",
             false => "DELETE FROM @paused WHERE kind = $1 AND name = $2",
         });
-        asks.push(ask.with(kind).with(name.to_string()));
+        asks.push(ask.with(kind.as_str()).with(name.to_string()));
     }
     asks.push(Ask::new("SELECT 1 FROM @paused LIMIT 1"));
 }

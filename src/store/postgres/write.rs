@@ -116,6 +116,16 @@ impl<'a> Work<'a> {
             place.link.begin(),
             Ask::new("SELECT pg_advisory_xact_lock_shared($1)").with(place.migration_lock),
         ];
+        let mut adopted = Vec::new();
+        if !batch.adoptions.is_empty() {
+            // Before anything that the batch names is looked up by the full id.
+            place.link.ask(std::mem::take(&mut asks)).await?;
+            adopted = rules::adopt(place.link, &batch.adoptions).await?;
+            if adopted.contains(&true) {
+                place.names.forget();
+            }
+        }
+        let begun = asks.len();
         let runners: Vec<_> = runners(batch).iter().map(|runner| uuid(runner.as_bytes())).collect();
         asks.push(
             Ask::new("SELECT id, is_lost FROM @runner WHERE id = ANY($1) ORDER BY id FOR UPDATE")
@@ -148,7 +158,7 @@ impl<'a> Work<'a> {
         // transaction on an invocation to the next.
         asks.push(Ask::new(concat!("SELECT ", server_time!(), ", version FROM @schema_version")));
         asks.push(keep::look_for_overdue(fixed));
-        let mut answers = place.link.ask(asks).await?.into_iter().skip(2);
+        let mut answers = place.link.ask(asks).await?.into_iter().skip(begun);
         let mut next = || answers.next().unwrap_or_default();
         let runners = next();
         let rows = if ids.is_empty() { Vec::new() } else { next() };
@@ -168,6 +178,8 @@ impl<'a> Work<'a> {
         };
         let mut state = State::new(now, rows.len() + batch.submits.len());
         state.may_expire = has_overdue;
+        state.is_news = adopted.contains(&true);
+        state.receipt.adopted = adopted;
         state.met = met;
         state.lanes.rules = lane_rules;
         state.last_moves = read_last_moves(&last_moves)?;

@@ -8,7 +8,6 @@
 //! - `bell`: how processes learn of each other's commits
 //! - `sql`, `schema`, `fault`: columns, versions, errors
 
-mod adopt;
 mod bell;
 mod claim;
 mod components;
@@ -40,8 +39,8 @@ use self::bell::{Bell, Listener};
 use self::fault::Fault;
 use self::names::Names;
 use super::{
-    Adoption, Batch, Counts, EndKind, Filter, Invocation, LookUp, NextDue, PauseTarget, PushedComponent,
-    Receipt, Store, StoreError, TaskRule, Watch,
+    Batch, Counts, EndKind, Filter, Invocation, LookUp, NextDue, PauseTarget, PushedComponent, Receipt,
+    Store, StoreError, TaskRule, Watch,
 };
 use crate::model::{Clock, ComponentDigest, InvocationId, LogEntry, RunnerId, Status, Transition};
 
@@ -145,18 +144,6 @@ impl Store for SqliteStore {
             self.bell.ring();
         }
         Ok(receipt)
-    }
-
-    fn adopt(&self, adoption: &Adoption) -> Result<bool, StoreError> {
-        let mut writer = self.writer.lock();
-        let adopted = adopt::adopt(&mut writer.sql, adoption);
-        writer.names.forget();
-        drop(writer);
-        let is_adopted = adopted.map_err(|fault| fault.sort(&self.url))?;
-        if is_adopted {
-            self.bell.ring();
-        }
-        Ok(is_adopted)
     }
 
     fn get(&self, ids: &[InvocationId]) -> Result<Vec<Option<Invocation>>, StoreError> {

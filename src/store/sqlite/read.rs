@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::sql::{Cursor, Sql, column, from_invocation};
+use super::sql::{Cursor, Sql, column, from_invocation, unfinished_words};
 use crate::model::{
     Failure, Invocation, InvocationId, LogEntry, Outcome, Reason, RunnerId, Status, Transition,
 };
@@ -181,12 +181,10 @@ pub(super) fn counts(sql: &Connection, root: Option<InvocationId>) -> rusqlite::
 }
 
 pub(super) fn unfinished_by_task(sql: &Connection) -> rusqlite::Result<Vec<(Arc<str>, u64)>> {
-    let unfinished = Status::ALL.into_iter().filter(|status| !status.is_final());
-    let unfinished: Vec<_> = unfinished.map(|status| format!("'{status}'")).collect();
     let query = format!(
         "SELECT name, sum(n) FROM tally CROSS JOIN task ON key = task WHERE status IN ({}) \
          GROUP BY task HAVING sum(n) > 0 ORDER BY name",
-        unfinished.join(", ")
+        unfinished_words()
     );
     collect(sql, &query, [], |row| Ok((row.get(0)?, column::<u64>(row, 1)?)))
 }

@@ -1,16 +1,18 @@
 //! Rules and pauses: what configurations and operators say of tasks.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-use rusqlite::{Connection, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
-use super::sql::{Cursor, Sql};
+use super::sql::{Cursor, Sql, column, unfinished_words};
 use super::work::Work;
+use crate::model::TaskId;
 use crate::store::columns::{RULE, read_rule, rule, rule_values};
 use crate::store::decide::{held_back, takes_over};
-use crate::store::rules::LaneRule;
+use crate::store::rules::{LaneRule, is_adopted};
+use crate::store::setting::PauseKind;
 use crate::store::value::{Fields, Value};
-use crate::store::{Pause, PauseTarget, TaskRule, TaskSet};
+use crate::store::{Adoption, Pause, PauseTarget, TaskRule, TaskSet};
 
 /// Gives a task another rule.
 static SET_RULE: LazyLock<String> = LazyLock::new(|| {
@@ -34,26 +36,59 @@ fn rule_of(sql: &Connection, task: i64) -> rusqlite::Result<(bool, TaskRule)> {
 }
 
 pub(super) fn paused(sql: &Connection) -> rusqlite::Result<Vec<PauseTarget>> {
-    // 'queue' is before 'task' in the alphabet too.
     sql.prepare_cached("SELECT kind, name FROM paused ORDER BY kind, name")?
-        .query_map([], |row| {
-            let name = row.get(1)?;
-            Ok(match row.get_ref(0)?.as_str()? {
-                "queue" => PauseTarget::Queue(name),
-                _ => PauseTarget::Task(name),
-            })
-        })?
+        .query_map([], |row| Ok(column::<PauseKind>(row, 0)?.target(row.get(1)?)))?
         .collect()
 }
 
-fn pause_words(target: &PauseTarget) -> (&'static str, &Arc<str>) {
-    match target {
-        PauseTarget::Queue(name) => ("queue", name),
-        PauseTarget::Task(name) => ("task", name),
-    }
-}
+/// Finds out whether unfinished invocations of a task were submitted for other components
+/// than one. The tally says how many are unfinished: the walk through the table, newest
+/// first, ends with the last of them.
+static WAITS_FOR_OTHERS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT 1 FROM (SELECT component FROM invocation WHERE task = ?1 AND place IS NOT NULL \
+             ORDER BY seq DESC LIMIT (SELECT coalesce(sum(n), 0) FROM tally \
+                 WHERE task = ?1 AND status IN ({}))) \
+         CROSS JOIN component ON key = component \
+         WHERE digest <> ?2 AND digest NOT IN (SELECT digest FROM pushed WHERE name = ?3) LIMIT 1",
+        unfinished_words()
+    )
+});
 
 impl Work<'_> {
+    /// Gives tasks of earlier programs full ids.
+    pub(super) fn adopt(&mut self, adoption: &Adoption) -> rusqlite::Result<()> {
+        let is_adopted = self.is_adopted(adoption)?;
+        if is_adopted {
+            let renamed = params![adoption.from, adoption.to];
+            self.sql.prepare_cached("UPDATE task SET name = ?2 WHERE name = ?1")?.execute(renamed)?;
+            self.sql
+                .prepare_cached("UPDATE OR REPLACE paused SET name = ?2 WHERE kind = ?3 AND name = ?1")?
+                .execute(params![adoption.from, adoption.to, PauseKind::Task.as_str()])?;
+            self.names.forget();
+            self.state.is_news = true;
+        }
+        self.state.receipt.adopted.push(is_adopted);
+        Ok(())
+    }
+
+    fn is_adopted(&self, adoption: &Adoption) -> rusqlite::Result<bool> {
+        let task: Option<i64> = self
+            .sql
+            .prepare_cached("SELECT key FROM task WHERE name = ?1")?
+            .query_row([&adoption.from], |row| row.get(0))
+            .optional()?;
+        let Some(task) = task else { return Ok(false) };
+        let component = TaskId::split(&adoption.to).0;
+        let waits_for_others = self.sql.prepare_cached(&WAITS_FOR_OTHERS)?.exists(params![
+            task,
+            Sql(adoption.component_digest),
+            component
+        ])?;
+        let tasks = rules(self.sql)?;
+        Ok(is_adopted(adoption, tasks.iter().map(|rule| &rule.task), waits_for_others))
+    }
+
     /// Takes over what a configuration says.
     pub(super) fn set_rule(&mut self, new: &TaskRule, only_if_new: bool) -> rusqlite::Result<()> {
         let task = self.names.task_key(self.sql, &new.task)?;
@@ -73,12 +108,12 @@ impl Work<'_> {
     }
 
     pub(super) fn set_pause(&mut self, pause: &Pause) -> rusqlite::Result<()> {
-        let (kind, name) = pause_words(&pause.target);
+        let (kind, name) = pause.target.parts();
         let statement = match pause.paused {
             true => "INSERT OR IGNORE INTO paused (kind, name) VALUES (?1, ?2)",
             false => "DELETE FROM paused WHERE kind = ?1 AND name = ?2",
         };
-        self.sql.prepare_cached(statement)?.execute(params![kind, name])?;
+        self.sql.prepare_cached(statement)?.execute(params![kind.as_str(), name])?;
         self.state.is_news = true;
         Ok(())
     }

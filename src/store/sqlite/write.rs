@@ -108,6 +108,8 @@ impl<'a> Work<'a> {
     /// Loads what the batch speaks of; and makes what is due claimable for it, as long as
     /// that is nowhere else than in the database: whether some of that was left over.
     fn begin(&mut self, batch: &Batch) -> Result<bool, Fault> {
+        // Before anything that the batch names is looked up by the full id.
+        batch.adoptions.iter().try_for_each(|adoption| self.adopt(adoption))?;
         for runner in runners(batch) {
             if self.is_lost(runner)? {
                 self.state.lost.insert(runner);

@@ -7,8 +7,8 @@ use run_wasm_runner::model::{
     RuleKey, RunnerId, Status, Usage,
 };
 use run_wasm_runner::store::{
-    Applied, Batch, Bill, Cancel, ClaimRequest, EndKind, Filter, Heartbeat, Inventory, Keep, NewComponent,
-    NewInvocation, Pause, PauseTarget, Prune, Receipt, Submitted, TaskRule,
+    Adoption, Applied, Batch, Bill, Cancel, ClaimRequest, EndKind, Filter, Heartbeat, Inventory, Keep,
+    NewComponent, NewInvocation, Pause, PauseTarget, Prune, Receipt, Submitted, TaskRule,
 };
 
 use super::BATCH;
@@ -60,6 +60,7 @@ struct Exercise<'b> {
 #[track_caller]
 pub(super) fn exercise(bench: &Bench, round: u32) {
     let mut exercise = Exercise { bench, runner: RunnerId::generate(), reached: Reached::default() };
+    exercise.adopt();
     exercise.set_rules(round);
     exercise.work_off_the_queue();
     exercise.wait_and_expire();
@@ -120,6 +121,25 @@ impl Exercise<'_> {
         let reports = claims.iter().enumerate().map(|(n, claim)| self.bench.ended(claim, how(n))).collect();
         let receipt = self.commit(Batch { reports, ..Batch::default() });
         assert!(receipt.reports.iter().all(|applied| *applied == Applied::Done));
+    }
+
+    /// A task takes another id because of the bytes that its invocations were submitted for;
+    /// and its old one again, so that there are no more tasks with every round.
+    fn adopt(&mut self) {
+        const NAMES: [&str; 2] = ["acme:plugins/filter.apply", "one::acme:plugins/filter.apply"];
+        let ids = self.submit(of(NAMES[0]));
+        for (from, to) in [(0, 1), (1, 0)] {
+            let adoption = Adoption {
+                from: NAMES[from].into(),
+                to: NAMES[to].into(),
+                component_digest: ComponentDigest::from_bytes([1; 32]),
+                has_rivals: true,
+            };
+            let receipt = self.commit(Batch { adoptions: vec![adoption], ..Batch::default() });
+            assert_eq!(receipt.adopted, [true]);
+        }
+        let cancel = |id| Cancel { id, message: "enough".to_owned() };
+        self.commit(Batch { cancels: ids.into_iter().map(cancel).collect(), ..Batch::default() });
     }
 
     fn set_rules(&mut self, round: u32) {

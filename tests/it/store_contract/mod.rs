@@ -65,6 +65,9 @@ macro_rules! contract {
 }
 
 contract! {
+    a_task_takes_the_place_of_its_former_id
+    an_id_that_may_be_anothers_is_adopted_by_its_bytes
+    a_task_that_the_store_knows_adopts_nothing
     a_submitted_invocation_is_queued_as_it_was_submitted
     claim_hands_each_invocation_to_one_runner
     a_claim_carries_what_its_runner_needs

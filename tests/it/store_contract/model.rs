@@ -10,8 +10,8 @@ use run_wasm_runner::model::{
     Rate, RuleKey, RunnerId, Status, Usage,
 };
 use run_wasm_runner::store::{
-    AttemptEnd, Batch, Bill, Cancel, ClaimRequest, EndKind, Filter, Heartbeat, Inventory, Keep, Lease,
-    MemoryStore, NewInvocation, Pause, PauseTarget, Prune, PrunePosition, Report, SqliteStore, Store,
+    Adoption, AttemptEnd, Batch, Bill, Cancel, ClaimRequest, EndKind, Filter, Heartbeat, Inventory, Keep,
+    Lease, MemoryStore, NewInvocation, Pause, PauseTarget, Prune, PrunePosition, Report, SqliteStore, Store,
     TaskRule,
 };
 
@@ -27,6 +27,8 @@ const TASKS: [&str; 3] = ["work", "child", "other"];
 #[derive(Debug, Clone)]
 struct Plan {
     advance: u64,
+    /// Of a task, by a component with some bytes, which perhaps has rivals.
+    adoption: Option<(usize, u8, bool)>,
     rule: Option<PlannedRule>,
     pause: Option<(usize, bool)>,
     submits: Vec<PlannedSubmit>,
@@ -206,6 +208,7 @@ fn plans() -> impl Strategy<Value = Plan> {
     (
         (
             prop_oneof![3 => Just(0), 2 => 1..5_u64, 1 => 5..90_u64],
+            proptest::option::weighted(0.05, (0..3_usize, 0..2_u8, any::<bool>())),
             proptest::option::weighted(0.2, rules()),
             proptest::option::weighted(0.1, (0..4_usize, proptest::bool::weighted(0.3))),
         ),
@@ -219,7 +222,7 @@ fn plans() -> impl Strategy<Value = Plan> {
     )
         .prop_map(
             |(
-                (advance, rule, pause),
+                (advance, adoption, rule, pause),
                 submits,
                 reports,
                 (bills, cancels),
@@ -229,6 +232,7 @@ fn plans() -> impl Strategy<Value = Plan> {
                 prune,
             )| Plan {
                 advance,
+                adoption,
                 rule,
                 pause,
                 submits,
@@ -390,7 +394,14 @@ impl World {
             },
             paused: *paused,
         });
+        let adoption = plan.adoption.map(|(task, digest, has_rivals)| Adoption {
+            from: TASKS[task].into(),
+            to: format!("one::{}", TASKS[task]).into(),
+            component_digest: ComponentDigest::from_bytes([digest; 32]),
+            has_rivals,
+        });
         let batch = Batch {
+            adoptions: adoption.into_iter().collect(),
             rules,
             default_rules,
             pauses: pauses.collect(),

@@ -1,5 +1,6 @@
 //! The promises, one function each.
 
+mod adoption;
 mod attempts;
 mod claims;
 mod ends;
@@ -12,6 +13,7 @@ mod submits;
 
 use std::time::Duration;
 
+pub use adoption::*;
 pub use attempts::*;
 pub use claims::*;
 pub use ends::*;

@@ -76,6 +76,12 @@ fn the_only_component_takes_over_everything(earlier: &Earlier) {
     assert_eq!((&before["task"], &before["component"]), (&json!(OLD), &Value::Null));
     earlier.place(&["workflow"]).run(["start", "--until-idle"]).expect(0);
     assert_eq!(earlier.status(id)["status"], "queued");
+    // A copy of what nobody has adopted yet stays with the rest.
+    let lost = earlier.submit(OLD, "shift", None);
+    earlier.place(&[]).run(["cancel", &lost.to_string()]).expect(0);
+    let copy = earlier.place(&[]).run(["retry", &lost.to_string(), "--json"]).expect(0).json();
+    let copy: InvocationId = copy["id"].as_str().expect("it has an id").parse().expect("it is one");
+    assert_eq!(earlier.status(copy)["task"], OLD);
     // The component was built anew since.
     let scale = earlier.place(&["scale"]);
     let again = scale.run(["submit", "apply", "[7]", "--key", "a key"]).expect(0);
@@ -87,6 +93,7 @@ fn the_only_component_takes_over_everything(earlier: &Earlier) {
     scale.run(["start", "--until-idle"]).expect(0);
     let done = earlier.status(id);
     assert_eq!((&done["task"], &done["result"]), (&json!("scale::acme:plugins/filter@1.apply"), &json!(70)));
+    assert_eq!(earlier.status(copy)["result"], 70);
 }
 
 fn of_several_the_one_with_the_digest_takes_over(earlier: &Earlier) {
@@ -114,6 +121,14 @@ fn of_several_the_one_with_the_digest_takes_over(earlier: &Earlier) {
     all.run(["start", "--until-idle"]).expect(0);
     assert_eq!(earlier.status(id)["result"], 8);
     all.run(["retry", &id.to_string(), "--even-succeeded"]).expect(0);
+}
+
+#[test]
+fn a_call_adopts_what_is_there() {
+    let earlier = Earlier::sqlite();
+    let id = earlier.submit(OLD, "scale", None);
+    earlier.place(&["scale"]).run(["call", "apply", "[7]", "--store", &earlier.url]).expect(0);
+    assert_eq!(earlier.status(id)["task"], "scale::acme:plugins/filter@1.apply");
 }
 
 #[test]
