@@ -40,7 +40,7 @@ pub(super) struct Cache {
     /// `None` if there is none, or none that can be trusted.
     directory: Option<PathBuf>,
     max_bytes: u64,
-    compiler: Compiler,
+    pub(super) compiler: Compiler,
     /// Whether guests run while something is compiled.
     beside_guests: bool,
 }
@@ -66,11 +66,6 @@ impl Cache {
     /// Turns it into a cache that compiles with low priority, because guests run.
     pub(super) fn beside_guests(self) -> Self {
         Self { beside_guests: true, ..self }
-    }
-
-    /// The most bytes that a component may have.
-    pub(super) fn max_component_bytes(&self) -> u64 {
-        self.compiler.max_component_bytes()
     }
 
     /// Loads the compiled code of a component, or compiles it now and keeps it. `fuel` says whether `engine`
@@ -147,11 +142,8 @@ impl Cache {
         for entry in entries.flatten() {
             let path = entry.path();
             // Another process may remove it at the same time; then it is gone.
-            let Ok(metadata) = entry.metadata() else { continue };
+            let Some(metadata) = entry.metadata().ok().filter(fs::Metadata::is_file) else { continue };
             let used = metadata.modified().unwrap_or(now);
-            if !metadata.is_file() {
-                continue;
-            }
             match path.extension().and_then(OsStr::to_str) {
                 Some(EXTENSION) => files.push((used, metadata.len(), path)),
                 Some(TEMPORARY) if now.duration_since(used).is_ok_and(|age| age > ABANDONED) => {

@@ -9,12 +9,10 @@
 mod child;
 mod filter;
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,11 +39,11 @@ pub enum Compiler {
     InProcess,
 }
 
-/// A program that compiles, and its limits.
+/// A child process that compiles, and its limits.
 #[derive(Debug, Clone)]
 pub struct ChildCompiler {
-    /// The program, and what it is given before the job.
-    command: Vec<OsString>,
+    /// The subcommand of this program that takes a job.
+    subcommand: String,
     limits: CompileLimits,
 }
 
@@ -113,14 +111,7 @@ impl Compiler {
     /// Compiles by this program, which must understand `subcommand`, followed by a job, as a call of
     /// [`compile`].
     pub fn this_program(subcommand: &str, limits: CompileLimits) -> Self {
-        // Not by its path, where another version may have been installed since.
-        let command = vec!["/proc/self/exe".into(), subcommand.into()];
-        Self::Child(ChildCompiler { command, limits })
-    }
-
-    /// Compiles by the program at a path, which must understand the same.
-    pub fn program(path: PathBuf, subcommand: &str, limits: CompileLimits) -> Self {
-        Self::Child(ChildCompiler { command: vec![path.into(), subcommand.into()], limits })
+        Self::Child(ChildCompiler { subcommand: subcommand.to_owned(), limits })
     }
 
     /// The most bytes that a component may have.
@@ -167,10 +158,9 @@ impl ChildCompiler {
         let output = code.try_clone().map_err(failed("the compiler can't be given a file"))?;
         let interrupt = event_of(interrupt).map_err(failed("the compiler can't be waited for"))?;
         let deadline = Instant::now() + self.limits.time;
-        let [program, arguments @ ..] = &*self.command else { unreachable!("a command has a program") };
-        let child = Command::new(program)
-            .args(arguments)
-            .arg(&job)
+        // Not by its path, where another version may have been installed since.
+        let child = Command::new("/proc/self/exe")
+            .args([&self.subcommand, &job])
             .env_clear()
             .current_dir("/")
             // A Ctrl-C at the terminal is for the runner, which decides.

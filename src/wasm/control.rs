@@ -25,7 +25,8 @@ pub struct GuestControl {
     cpu: AtomicU64,
     /// The clock of the polling thread at the begin of the present poll. Only read by that thread.
     poll_began: AtomicU64,
-    meter: Meter,
+    /// The counters of everything but time.
+    pub(super) meter: Meter,
     /// The first refusal by a limit: the limit and the message.
     refused: OnceLock<(LimitKind, String)>,
 }
@@ -53,11 +54,6 @@ impl GuestControl {
 
     fn present_poll(&self) -> u64 {
         thread_nanos().saturating_sub(self.poll_began.load(Ordering::Acquire))
-    }
-
-    /// The counters of everything but time.
-    pub(super) fn meter(&self) -> &Meter {
-        &self.meter
     }
 
     /// Notes that a limit refused something. The guest got an error value and may go on; if it fails, its

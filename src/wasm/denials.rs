@@ -17,7 +17,8 @@ const TEXT_BYTES: usize = 500;
 
 /// Logs the denials of one attempt, each once, in the log of the invocation and in that of the process.
 pub(super) struct Denials {
-    component: Arc<str>,
+    /// The component whose grants are asked for.
+    pub(super) component: Arc<str>,
     invocation: InvocationId,
     output: GuestOutput,
     control: Arc<GuestControl>,
@@ -32,11 +33,6 @@ impl Denials {
         control: Arc<GuestControl>,
     ) -> Arc<Self> {
         Arc::new(Self { component, invocation, output, control, said: Mutex::default() })
-    }
-
-    /// The component whose grants are asked for.
-    pub(super) fn component(&self) -> &str {
-        &self.component
     }
 
     /// Logs one denial: the thing that was `tried`, and `why` it is denied.

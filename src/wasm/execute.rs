@@ -1,5 +1,4 @@
-//! One attempt: a fresh instance in a fresh `wasmtime::Store`, from its arguments
-//! to its outcome.
+//! One attempt: a fresh instance in a fresh `wasmtime::Store`, from its arguments to its outcome.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -14,9 +13,10 @@ use super::denials::Denials;
 use super::discover::{Entry, Export};
 use super::files::Files;
 use super::grants::{DirectoryAccess, Grants};
-use super::host::{ChildFailed, HostState};
+use super::host::HostState;
 use super::limits::MemoryLimit;
-use super::network::{BodyLimits, Gate, Http, Traffic};
+use super::link::ChildFailed;
+use super::network::{Gate, Http, SystemResolver, Traffic};
 use super::output::GuestOutput;
 use super::scratch::{ScratchDirectory, ScratchGrant};
 use super::scrub::Scrubber;
@@ -41,8 +41,7 @@ pub(super) struct Program {
     /// The name of its component.
     pub(super) component: Arc<str>,
     pub(super) engine: Engine,
-    /// Whether the engine counts fuel, which it does for all tasks of a component
-    /// one of which has a limit.
+    /// Whether the engine counts fuel: for all tasks of a component, if one of them has a limit of it.
     pub(super) is_metered: bool,
     pub(super) pre: InstancePre<HostState>,
     pub(super) export: Export,
@@ -64,8 +63,7 @@ enum Interrupted {
     UsedUp,
 }
 
-/// Runs one attempt. Everything happens in the returned future: nothing before
-/// its first poll.
+/// Runs one attempt. Nothing happens before the first poll of the returned future.
 pub(super) async fn run(
     program: Arc<Program>,
     claim: Claim,
@@ -111,9 +109,8 @@ async fn attempt(
     let denials = Denials::new(Arc::clone(&program.component), claim.id, output.clone(), Arc::clone(control));
     let most = |kind| program.limits.most(kind);
     let traffic = Traffic::new(most(LimitKind::Traffic), Arc::clone(control), Arc::clone(&denials));
-    let gate = Gate::new(&program.grants, Arc::clone(&denials), most(LimitKind::Sockets), traffic);
-    let bodies =
-        BodyLimits { request: most(LimitKind::RequestBody), response: most(LimitKind::ResponseBody) };
+    let (sockets, resolver) = (most(LimitKind::Sockets), Arc::new(SystemResolver));
+    let gate = Gate::new(&program.grants, Arc::clone(&denials), sockets, traffic, resolver);
     // Before the instance, so that it is removed after it.
     let scratch = program.grants.scratch.as_ref().map(ScratchGrant::create).transpose();
     let scratch =
@@ -127,7 +124,7 @@ async fn attempt(
         control: Arc::clone(control),
         output: output.clone(),
         denials,
-        http: Http::new(Arc::clone(&gate), bodies),
+        http: Http::new(Arc::clone(&gate), most(LimitKind::RequestBody), most(LimitKind::ResponseBody)),
         gate,
         open_sockets: HashMap::new(),
         submits: program.submits.clone(),
@@ -180,12 +177,11 @@ struct Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        // Not asked of a store that does not count: its error has a backtrace, which costs
-        // more than all other counting.
+        // A store that does not count returns an error, whose backtrace would cost more than all counting.
         if let Some(given) = self.fuel
             && let Ok(left) = self.store.get_fuel()
         {
-            self.store.data().control.meter().note_fuel(given.saturating_sub(left));
+            self.store.data().control.meter.note_fuel(given.saturating_sub(left));
         }
     }
 }
@@ -226,7 +222,7 @@ async fn call(
             CallError::Failure(Failure::limit(LimitKind::Result, message))
         })?;
         let json = serde_json::to_string(&value).map_err(wasmtime::Error::from)?;
-        store.data().control.meter().result.add(json.len() as u64);
+        store.data().control.meter.result.add(json.len() as u64);
         return Ok(json);
     }
     let mut results = [Val::Bool(false)];
@@ -259,7 +255,7 @@ async fn call(
         Some(value) => write(value)?,
         None => json.push_str("null"),
     }
-    store.data().control.meter().result.add(json.len() as u64);
+    store.data().control.meter.result.add(json.len() as u64);
     if is_error {
         let error = RawValue::from_string(json).map_err(wasmtime::Error::from)?;
         return Err(CallError::Failure(Failure::returned(error)));
@@ -279,8 +275,7 @@ fn wasi_context(
     let mut wasi = WasiCtxBuilder::new();
     gate.allow_sockets(&mut wasi);
     wasi.stdout(output.stream(LogStream::Stdout)).stderr(output.stream(LogStream::Stderr));
-    // Files on threads of the reactor, not on the slot's: a guest that opens a
-    // named pipe, or reads from a network that is gone, could not be ended there.
+    // Files are for threads of the reactor: a guest that opens a named pipe could not be ended on the slot's.
     wasi.allow_blocking_current_thread(false);
     if program.export.entry == Entry::Command {
         wasi.arg(task.rsplit_once('.').map_or(task, |(component, _)| component));
@@ -342,8 +337,9 @@ fn explain(program: &Program, store: &mut Store<HostState>, error: &wasmtime::Er
         None => {}
     }
     if let Some(child) = error.downcast_ref::<ChildFailed>() {
-        // A typed import has no error case: what a limit refuses ends the guest.
-        return match state.control.refused().filter(|(_, message)| child.is_refused_with(message)) {
+        // A typed import has no error case: the refusal of a limit ends the guest.
+        let is_why = |refused: &str| child.id.is_none() && child.message.ends_with(refused);
+        return match state.control.refused().filter(|(_, message)| is_why(message)) {
             Some((limit, _)) => Failure::limit(limit, child.to_string()),
             None => Failure { child: child.id, ..trapped(child.to_string()) },
         };

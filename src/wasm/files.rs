@@ -17,7 +17,7 @@ use wasmtime_wasi::p2::{
 };
 
 use super::control::GuestControl;
-use super::meter::Allowance;
+use super::meter::{Allowance, Counter, Meter};
 use super::scratch::{End, FileKey, Quota, ScratchGrant};
 use crate::model::LimitKind;
 use types::{
@@ -50,7 +50,7 @@ impl HasData for Granted {
     type Data<'a> = FilesView<'a>;
 }
 
-/// The files of one guest: those that are open, and what it may still use.
+/// The open files of one guest, and the rest of its limits.
 pub(super) struct Files {
     control: Arc<GuestControl>,
     /// Files and directories that may be open at once.
@@ -116,10 +116,10 @@ impl Files {
     /// Takes a place for one more open file.
     fn take_place(&self) -> FsResult<Open> {
         if !self.places.take(1) {
-            let limit = self.places.limit();
+            let limit = self.places.limit;
             let message = format!("the guest wanted more than its limit of {limit} open files");
             self.control.refuse(LimitKind::Files, message);
-            // WASI has no word for too many open files.
+            // WASI has no error for too many open files.
             return Err(ErrorCode::Quota.into());
         }
         Ok(Open { places: Arc::clone(&self.places), is_scratch: false, counted: None })
@@ -137,28 +137,22 @@ impl Files {
         is_in_it.then(|| Arc::clone(&scratch.quota))
     }
 
-    /// Counts the bytes that were read, and gives back the rest of the room.
-    fn count_read(&self, bytes: u64, room: u64) {
+    /// Counts the bytes that were read or written, and gives back the rest of the room.
+    fn count(&self, counter: fn(&Meter) -> &Counter, bytes: u64, room: u64) {
         self.bytes.give_back(room.saturating_sub(bytes));
-        self.control.meter().read.add(bytes);
+        counter(&self.control.meter).add(bytes);
     }
 
-    /// Counts the bytes that were written, and gives back the rest of the room.
-    fn count_written(&self, bytes: u64, room: u64) {
-        self.bytes.give_back(room.saturating_sub(bytes));
-        self.control.meter().written.add(bytes);
-    }
-
-    /// Notes that the limit of bytes refused something, and gives the error for it.
+    /// Notes that the limit of bytes refused something, and returns the error for it.
     fn refuse_bytes(&self) -> ErrorCode {
-        let limit = self.bytes.limit();
+        let limit = self.bytes.limit;
         let message =
             format!("the guest wanted to read and write more than its limit of {limit} bytes of files");
         self.control.refuse(LimitKind::FileBytes, message);
         ErrorCode::Quota
     }
 
-    /// Notes that the scratch directory is full, and gives the error for it.
+    /// Notes that the scratch directory is full, and returns the error for it.
     fn refuse_room(&self) -> ErrorCode {
         let limits = self.scratch.as_ref().map(|scratch| scratch.quota.limits()).unwrap_or_default();
         let message = format!("the guest wanted more than its scratch directory's limit of {limits}");
@@ -179,7 +173,7 @@ impl Files {
     }
 }
 
-/// The files of one guest, beside what wasmtime-wasi keeps of them.
+/// The files of one guest together with wasmtime-wasi's state of them.
 pub(super) struct FilesView<'a> {
     pub(super) wasi: WasiFilesystemCtxView<'a>,
     pub(super) files: Arc<Files>,
@@ -199,7 +193,7 @@ impl FilesView<'_> {
         if has_room { Ok(()) } else { Err(self.files.refuse_room().into()) }
     }
 
-    /// The output stream that wasmtime-wasi made of `descriptor`, counted.
+    /// Replaces an output stream of wasmtime-wasi by a counted one.
     fn counted(
         &mut self,
         descriptor: Option<Arc<Open>>,
@@ -298,7 +292,11 @@ impl HostDescriptor for FilesView<'_> {
             return if more.is_empty() { Ok((more, is_end)) } else { Err(self.files.refuse_bytes().into()) };
         }
         let read = self.wasi.read(file, taken, offset).await;
-        self.files.count_read(read.as_ref().map_or(0, |(bytes, _)| bytes.len() as u64), taken);
+        self.files.count(
+            |meter| &meter.read,
+            read.as_ref().map_or(0, |(bytes, _)| bytes.len() as u64),
+            taken,
+        );
         read
     }
 
@@ -312,7 +310,7 @@ impl HostDescriptor for FilesView<'_> {
             Ok(()) => self.wasi.write(file, bytes, offset).await,
             Err(error) => Err(error),
         };
-        self.files.count_written(written.as_ref().map_or(0, |written| *written), count);
+        self.files.count(|meter| &meter.written, written.as_ref().map_or(0, |written| *written), count);
         written
     }
 
@@ -471,16 +469,16 @@ struct Reader {
 }
 
 impl Reader {
-    /// Takes room for a read of at most `size` bytes; `None` if there is none, so that no read may
-    /// give anything.
+    /// Takes room for a read of at most `size` bytes; `None` if there is none.
     fn room(&self, size: usize) -> Option<usize> {
         let taken = self.files.bytes.take_up_to(size.min(MAX_READ) as u64);
         if taken == 0 && size > 0 { None } else { usize::try_from(taken).ok() }
     }
 
-    /// Counts what a read gave for which there was room.
+    /// Counts the bytes of a read for which there was room.
     fn count(&self, read: StreamResult<Bytes>, room: usize) -> StreamResult<Bytes> {
-        self.files.count_read(read.as_ref().map_or(0, |bytes| bytes.len() as u64), room as u64);
+        let bytes = read.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        self.files.count(|meter| &meter.read, bytes, room as u64);
         read
     }
 
@@ -549,10 +547,10 @@ impl Writer {
         Ok(())
     }
 
-    /// Counts what was written, all of it or nothing.
+    /// Counts a write, which writes everything or nothing.
     fn count(&mut self, written: StreamResult<()>, count: u64) -> StreamResult<()> {
         let bytes = if written.is_ok() { count } else { 0 };
-        self.files.count_written(bytes, count);
+        self.files.count(|meter| &meter.written, bytes, count);
         self.position = self.position.map(|position| position.saturating_add(bytes));
         written
     }

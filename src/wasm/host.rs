@@ -42,7 +42,7 @@ pub(super) const PACKAGE: &str = "wasm-runner:task/";
 /// The longest text of a progress report that is kept.
 const PROGRESS_BYTES: usize = 1_000;
 
-/// The state of one guest that its host calls work on.
+/// The state of one guest, for its host calls.
 pub(super) struct HostState {
     pub(super) wasi: WasiCtx,
     pub(super) table: ResourceTable,
@@ -84,14 +84,14 @@ impl HostState {
         arguments: Arc<str>,
     ) -> Result<(InvocationId, Outcome), model::Refusal> {
         let child = ChildRequest { task, arguments, options: model::SubmitOptions::default() };
-        // It counts before it is submitted: nobody knows for sure that it was not.
+        // It counts before it is submitted: after an error it may have been submitted all the same.
         self.children = self.more_children(1)?;
         self.output.hand_over();
         let called = self.client.call(&self.caller, child).await;
         called.inspect_err(|refusal| self.note_limit(refusal))
     }
 
-    /// Awaits invocations. Returns outcomes with their index in `ids`, those that the mode is for.
+    /// Awaits invocations. Returns the outcomes of the mode, with their index in `ids`.
     async fn await_outcomes(
         &mut self,
         ids: &[String],
@@ -115,7 +115,7 @@ impl HostState {
         }
     }
 
-    /// The number of children with `more` of them.
+    /// Returns the number of children with `more` of them, if it is within the limit.
     fn more_children(&self, more: usize) -> Result<u64, model::Refusal> {
         let count = self.children.saturating_add(more as u64);
         if count <= self.max_children {
@@ -142,40 +142,6 @@ pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
         wasi: state.filesystem(),
     })?;
     bindings::Task::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
-}
-
-/// A child that ended without a value, and its parent with it: a typed import has no error case.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub(super) struct ChildFailed {
-    /// The child, if there is one.
-    pub(super) id: Option<InvocationId>,
-    message: String,
-}
-
-impl ChildFailed {
-    /// The child `id` of `task` ended with a failure.
-    pub(super) fn failed(task: &str, id: InvocationId, failure: &model::Failure) -> Self {
-        let message =
-            format!("the child `{task}` ({id}) ended as {}: {}", failure.kind.as_str(), failure.message);
-        Self { id: Some(id), message }
-    }
-
-    /// The call of `task` was refused.
-    pub(super) fn refused(task: &str, refusal: &model::Refusal) -> Self {
-        Self { id: None, message: format!("the call of `{task}` was refused: {refusal}") }
-    }
-
-    /// Whether a refusal with this message ended the parent.
-    pub(super) fn is_refused_with(&self, message: &str) -> bool {
-        self.id.is_none() && self.message.ends_with(message)
-    }
-
-    /// The call of `task` gave a value that does not fit.
-    pub(super) fn misfit(task: &str, id: InvocationId, error: &dyn std::fmt::Display) -> Self {
-        let message = format!("the value of the child `{task}` ({id}) does not fit: {error}");
-        Self { id: Some(id), message }
-    }
 }
 
 fn refusal(refusal: model::Refusal) -> Refusal {
@@ -216,7 +182,7 @@ fn parse_id(id: &str) -> Result<InvocationId, Refusal> {
     id.parse().map_err(|error: model::IdError| Refusal::UnknownInvocation(error.to_string()))
 }
 
-/// Takes the first of some outcomes, of which there should be one.
+/// Takes the first outcome, which should be there.
 fn first<T>(mut outcomes: impl Iterator<Item = T>) -> Result<T, Refusal> {
     outcomes.next().ok_or_else(|| Refusal::Unavailable("the runner gave no outcome".to_owned()))
 }

@@ -1,5 +1,4 @@
-//! The components of a configuration, loaded and linked, and the tasks that they
-//! export.
+//! The components of a configuration, loaded and linked, and their tasks.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -136,9 +135,9 @@ impl Library {
         Ok(Self { tasks, not_tasks, names, programs, task_set, versions, ticker, clock })
     }
 
-    /// Sets where other versions of pinned components come from.
+    /// Sets the source of other versions of pinned components.
     pub fn fetch_versions_from(&mut self, shelf: Box<dyn Shelf>) {
-        self.versions.fetch_from(shelf);
+        self.versions.shelf = Some(shelf);
     }
 
     /// All tasks, sorted by id.
@@ -189,7 +188,7 @@ impl Library {
             return Ok(());
         }
         let message = match self.names.resolve(&text, None) {
-            // Guests may use short names; what they may do is written in full.
+            // Guests may use short names; grants are written in full.
             Ok(id) => {
                 format!("`{text}` is neither the full id of a task nor a function (did you mean `{id}`?)")
             }
@@ -205,10 +204,11 @@ impl Library {
     ///
     /// [`ArgumentError`] with the path and both types.
     pub fn check_arguments(&self, task: &Task, arguments: &str) -> Result<Arc<str>, ArgumentError> {
+        let error = |message, is_over_limit| ArgumentError { message, is_over_limit };
         let linked = self
             .programs
             .get(&task.id)
-            .ok_or_else(|| ArgumentError::new(format!("task `{}` is not linked", task.id)))?;
+            .ok_or_else(|| error(format!("task `{}` is not linked", task.id), false))?;
         let limit = linked.program.limits.most(LimitKind::Arguments);
         if arguments.len() as u64 > limit {
             let message = format!(
@@ -216,10 +216,10 @@ impl Library {
                 arguments.len(),
                 task.id
             );
-            return Err(ArgumentError { message, is_over_limit: true });
+            return Err(error(message, true));
         }
         normalise_arguments(arguments, &linked.program.export.signature.parameters)
-            .map_err(|error| ArgumentError { message: error.to_string(), is_over_limit: error.is_too_large })
+            .map_err(|misfit| error(misfit.to_string(), misfit.is_too_large))
     }
 
     /// The JSON Schemas of a task; `None` if it is not of this library.
@@ -290,11 +290,5 @@ impl Library {
     /// Notes that a guest gets a slot, or gives it back: it can be interrupted only in between.
     pub fn guest_runs(&self, runs: bool) {
         self.ticker.guest_runs(runs);
-    }
-}
-
-impl std::fmt::Debug for Library {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Library").field("tasks", &self.tasks.len()).finish_non_exhaustive()
     }
 }

@@ -40,7 +40,7 @@ impl MemoryLimit {
             return false;
         }
         self.used = wanted;
-        self.control.meter().note_memory(wanted);
+        self.control.meter.note_memory(wanted);
         true
     }
 }

@@ -6,12 +6,12 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Val};
 
 use super::discover::{Export, Import, ImportKind, Signature};
-use super::host::{self, ChildFailed, HostState};
+use super::host::{self, HostState};
 use super::loaded::Loaded;
 use super::source::ImportChoices;
 use super::suggest::list;
 use super::values::{Shape, to_json, value_from_json};
-use crate::model::{FailureKind, Outcome, compare_versions, is_compatible, split_version};
+use crate::model::{FailureKind, InvocationId, Outcome, compare_versions, is_compatible, split_version};
 
 /// The most bytes of one typed call's arguments as JSON.
 const MAX_ARGUMENTS_BYTES: usize = 256 << 20;
@@ -155,6 +155,15 @@ fn other_versions(import: &str, components: &[&Loaded]) -> Vec<String> {
     found
 }
 
+/// A child that ended without a value, and its parent with it: a typed import has no error case.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(super) struct ChildFailed {
+    /// The child; `None` if its submit was refused.
+    pub(super) id: Option<InvocationId>,
+    pub(super) message: String,
+}
+
 /// Defines a function of an imported interface as a call of the task `export`.
 pub(super) fn define(
     linker: &mut Linker<HostState>,
@@ -184,10 +193,15 @@ async fn call(
     }
     json.push(']');
     let called = store.data_mut().call_child(Arc::clone(&task), json.into()).await;
-    let (id, outcome) = called.map_err(|refusal| ChildFailed::refused(&task, &refusal))?;
-    let misfit = |error: &dyn std::fmt::Display| ChildFailed::misfit(&task, id, error);
-    let read =
-        |json: &str, shape: &Shape| value_from_json(json, shape, "value").map_err(|error| misfit(&error));
+    let (id, outcome) = called.map_err(|refusal| ChildFailed {
+        id: None,
+        message: format!("the call of `{task}` was refused: {refusal}"),
+    })?;
+    let failed = |message| ChildFailed { id: Some(id), message };
+    let read = |json: &str, shape: &Shape| {
+        value_from_json(json, shape, "value")
+            .map_err(|error| failed(format!("the value of the child `{task}` ({id}) does not fit: {error}")))
+    };
     let payload = |json: &str, shape: &Option<Box<Shape>>| {
         shape.as_deref().map(|shape| read(json, shape).map(Box::new)).transpose()
     };
@@ -201,7 +215,10 @@ async fn call(
             let json = failure.error.as_ref().map_or("null", |error| error.get());
             Some(Val::Result(Err(payload(json, err)?)))
         }
-        (Outcome::Failure(failure), _) => return Err(ChildFailed::failed(&task, id, failure).into()),
+        (Outcome::Failure(failure), _) => {
+            let (kind, message) = (failure.kind.as_str(), &failure.message);
+            return Err(failed(format!("the child `{task}` ({id}) ended as {kind}: {message}")).into());
+        }
     };
     if let (Some(value), Some(result)) = (value, results.first_mut()) {
         *result = value;

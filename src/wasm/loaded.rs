@@ -60,7 +60,7 @@ pub(super) fn load_one(
     locked: Option<&ComponentDigest>,
     cache: &Cache,
 ) -> Result<Loaded, LoadError> {
-    let most = cache.max_component_bytes();
+    let most = cache.compiler.max_component_bytes();
     let mut bytes = Vec::new();
     // One more than it may have: a file says what it likes about its size.
     File::open(path)
@@ -109,7 +109,7 @@ pub(super) fn load_bytes(
     interrupt: &Interrupt,
 ) -> Result<Loaded, Unloaded> {
     let refused = |message: String, is_final| Unloaded { error: load_error(name, path, message), is_final };
-    let most = cache.max_component_bytes();
+    let most = cache.compiler.max_component_bytes();
     if bytes.len() as u64 > most {
         let message = format!("it has more than the {most} bytes that `compile.component` allows");
         return Err(refused(message, true));

@@ -66,7 +66,8 @@ impl Meter {
 /// A limit and the rest of it. Several threads may take from it at once, and together never get more than it.
 #[derive(Debug)]
 pub(super) struct Allowance {
-    limit: u64,
+    /// The whole limit.
+    pub(super) limit: u64,
     left: AtomicU64,
 }
 
@@ -74,11 +75,6 @@ impl Allowance {
     /// Makes an allowance of which nothing is used.
     pub(super) fn new(limit: u64) -> Self {
         Self { limit, left: AtomicU64::new(limit) }
-    }
-
-    /// The whole limit.
-    pub(super) fn limit(&self) -> u64 {
-        self.limit
     }
 
     /// Takes as much of `wanted` as is left.
@@ -114,6 +110,6 @@ mod tests {
         assert!(allowance.take(0));
         allowance.give_back(2);
         assert!(allowance.take(2));
-        assert_eq!(allowance.limit(), 10);
+        assert_eq!(allowance.limit, 10);
     }
 }

@@ -38,7 +38,7 @@ impl Submits {
     ///
     /// A refusal if no task or several are called so, or if it may not be submitted, which is logged.
     pub(super) fn resolve(&self, name: &str, denials: &Denials) -> Result<Arc<str>, Refusal> {
-        let component = denials.component();
+        let component = &*denials.component;
         let id = self.names.resolve(name, Some(component)).map_err(Refusal::UnknownTask)?;
         if self.allows(id) {
             return Ok(Arc::clone(id));

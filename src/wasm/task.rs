@@ -78,9 +78,3 @@ pub struct ArgumentError {
     /// Whether they fit their types, and are too large.
     pub is_over_limit: bool,
 }
-
-impl ArgumentError {
-    pub(super) fn new(message: String) -> Self {
-        Self { message, is_over_limit: false }
-    }
-}

@@ -35,7 +35,8 @@ pub(super) struct Versions {
     sources: Vec<ComponentSource>,
     cache: Cache,
     names: Arc<Names>,
-    shelf: Option<Box<dyn Shelf>>,
+    /// The source of other versions.
+    pub(super) shelf: Option<Box<dyn Shelf>>,
     /// Never held while a version is fetched or compiled: two slots may do the same work once.
     linked: Mutex<LruCache<ComponentDigest, Arc<Linked>>>,
     /// The digests that can't be compiled, with the reason: each costs its limits once.
@@ -55,11 +56,6 @@ impl Versions {
         let linked = Mutex::new(LruCache::new(KEPT));
         let refused = Mutex::new(LruCache::new(REFUSED_KEPT));
         Self { loaded, sources, cache, names, shelf: None, linked, refused }
-    }
-
-    /// Sets the source of other versions.
-    pub(super) fn fetch_from(&mut self, shelf: Box<dyn Shelf>) {
-        self.shelf = Some(shelf);
     }
 
     /// Returns the version of a component that an invocation was submitted for; `None` if the component is

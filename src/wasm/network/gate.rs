@@ -30,13 +30,14 @@ pub(in crate::wasm) struct Gate {
     network: Arc<[NetworkGrant]>,
     http: Arc<[HttpGrant]>,
     resolver: Arc<dyn Resolver>,
-    denials: Arc<Denials>,
+    pub(super) denials: Arc<Denials>,
     /// Addresses that granted names had when they were looked up, with the index of the grant. An address
     /// is connected, not a name: one that leads elsewhere by then changes nothing.
     learned: Mutex<Vec<(IpAddr, usize)>>,
     /// Sockets that may still be opened.
     sockets: Arc<Allowance>,
-    traffic: Arc<Traffic>,
+    /// The counters of bytes sent and received.
+    pub(super) traffic: Arc<Traffic>,
 }
 
 /// The reasons why a lookup gave no address.
@@ -55,15 +56,6 @@ pub(super) enum LookupError {
 impl Gate {
     /// Lets through what is granted, with at most `sockets` open at once.
     pub(in crate::wasm) fn new(
-        grants: &Grants,
-        denials: Arc<Denials>,
-        sockets: u64,
-        traffic: Arc<Traffic>,
-    ) -> Arc<Self> {
-        Self::with_resolver(grants, denials, sockets, traffic, Arc::new(SystemResolver))
-    }
-
-    pub(super) fn with_resolver(
         grants: &Grants,
         denials: Arc<Denials>,
         sockets: u64,
@@ -93,15 +85,6 @@ impl Gate {
             return Err(ErrorCode::AccessDenied);
         }
         self.open().ok_or(ErrorCode::NewSocketLimit)
-    }
-
-    /// The counters of bytes sent and received.
-    pub(super) fn traffic(&self) -> &Arc<Traffic> {
-        &self.traffic
-    }
-
-    pub(super) fn denials(&self) -> &Arc<Denials> {
-        &self.denials
     }
 
     /// Whether a socket may do something with an address. A refusal is logged.
@@ -193,7 +176,7 @@ impl Gate {
 
     /// The addresses that a request may be sent to.
     pub(super) async fn addresses_for(&self, target: &Target) -> Result<Vec<IpAddr>, Error> {
-        let section = format!("[[component.{}.http]]", self.denials.component());
+        let section = format!("[[component.{}.http]]", self.denials.component);
         let granted = target.granted_by(&self.http).map_err(|(key, missing)| {
             let host = &target.host;
             let why = match key {
@@ -232,7 +215,7 @@ impl Gate {
     /// Logs that a name leads to an address that is not allowed.
     fn say_leads_to(&self, name: &str, address: IpAddr, section: &str) {
         let what = special(address).unwrap_or("not granted");
-        let component = self.denials.component();
+        let component = &self.denials.component;
         self.denials.say(
             &format!("`{name}`, which leads to `{address}`, an address that is {what}"),
             &format!("`allow-private = true` in its `[[component.{component}.{section}]]` would allow it"),
@@ -241,7 +224,7 @@ impl Gate {
 
     /// Names the missing grant.
     fn missing(&self, section: &str, keys: &str) -> String {
-        format!("a `[[component.{}.{section}]]` with `{keys}` would allow it", self.denials.component())
+        format!("a `[[component.{}.{section}]]` with `{keys}` would allow it", self.denials.component)
     }
 
     /// Counts one more open socket until the returned value is dropped; `None`, which is logged, if the
@@ -250,7 +233,7 @@ impl Gate {
         if self.sockets.take(1) {
             return Some(OpenSocket(Arc::clone(&self.sockets)));
         }
-        let why = format!("the limit of {} open `sockets` is reached", self.sockets.limit());
+        let why = format!("the limit of {} open `sockets` is reached", self.sockets.limit);
         self.denials.say_limit(LimitKind::Sockets, "opening one more socket", &why);
         None
     }
@@ -272,16 +255,16 @@ impl Drop for OpenSocket {
 static LOOKUPS: Semaphore = Semaphore::const_new(32);
 
 /// The addresses of a name.
-pub(super) type Addresses = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
+pub(in crate::wasm) type Addresses = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 
 /// A source of the addresses of names.
-pub(super) trait Resolver: Send + Sync {
+pub(in crate::wasm) trait Resolver: Send + Sync {
     /// Looks a name up.
     fn resolve(&self, name: &str) -> Addresses;
 }
 
 /// The resolver of the system: `/etc/hosts`, and the servers of `/etc/resolv.conf`.
-pub(super) struct SystemResolver;
+pub(in crate::wasm) struct SystemResolver;
 
 impl Resolver for SystemResolver {
     fn resolve(&self, name: &str) -> Addresses {

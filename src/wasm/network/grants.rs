@@ -39,7 +39,7 @@ impl HostPattern {
     ///
     /// # Errors
     ///
-    /// Why it is none of these, as the end of a sentence.
+    /// The reason why it is none of these, as the end of a sentence.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text == "*" {
             return Ok(Self::Any);

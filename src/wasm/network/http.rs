@@ -23,10 +23,9 @@ use tokio::sync::OnceCell;
 use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use wasmtime::component::ResourceTable;
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks};
 
 use super::gate::{Gate, LookupError, OpenSocket};
 use super::requests::{Scheme, Target};
@@ -49,32 +48,26 @@ const FIELDS_BYTES: usize = 16 << 10;
 
 /// The state of `wasi:http` of one attempt.
 pub(in crate::wasm) struct Http {
-    context: WasiHttpCtx,
-    sender: Sender,
+    pub(super) context: WasiHttpCtx,
+    pub(super) sender: Sender,
 }
 
-struct Sender {
+/// Sends the requests of one attempt.
+#[derive(Clone)]
+pub(super) struct Sender {
     gate: Arc<Gate>,
-    limits: BodyLimits,
-}
-
-/// The most bytes of bodies.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::wasm) struct BodyLimits {
-    pub(in crate::wasm) request: u64,
-    pub(in crate::wasm) response: u64,
+    /// The most bytes of a request's body.
+    request_bytes: u64,
+    /// The most bytes of a response's body.
+    response_bytes: u64,
 }
 
 impl Http {
-    pub(in crate::wasm) fn new(gate: Arc<Gate>, limits: BodyLimits) -> Self {
+    /// Sends requests through a gate, within limits of their bodies.
+    pub(in crate::wasm) fn new(gate: Arc<Gate>, request_bytes: u64, response_bytes: u64) -> Self {
         let mut context = WasiHttpCtx::new();
         context.set_field_size_limit(FIELDS_BYTES);
-        Self { context, sender: Sender { gate, limits } }
-    }
-
-    /// The view that wasmtime works on, with the table of the same guest.
-    pub(super) fn view<'a>(&'a mut self, table: &'a mut ResourceTable) -> WasiHttpCtxView<'a> {
-        WasiHttpCtxView { hooks: &mut self.sender, table, ctx: &mut self.context }
+        Self { context, sender: Sender { gate, request_bytes, response_bytes } }
     }
 }
 
@@ -102,22 +95,20 @@ impl WasiHttpHooks for Sender {
         options: Option<RequestOptions>,
         _: Driver,
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Driver), Error>> + Send> {
-        let (gate, limits) = (Arc::clone(&self.gate), self.limits);
-        Box::new(async move { send(&gate, limits, request, options.unwrap_or_default()).await })
+        Box::new(send(self.clone(), request, options.unwrap_or_default()))
     }
 }
 
 async fn send(
-    gate: &Gate,
-    limits: BodyLimits,
+    Sender { gate, request_bytes, response_bytes }: Sender,
     mut request: Request<WasiBody>,
     options: RequestOptions,
 ) -> Result<(Response<WasiBody>, Driver), Error> {
     let target = Target::of(&request)?;
     let addresses = gate.addresses_for(&target).await?;
     let open = gate.open().ok_or(Error::ConnectionLimitReached)?;
-    if request.body().size_hint().lower() > limits.request {
-        return Err(too_large(gate.denials(), "request", limits.request));
+    if request.body().size_hint().lower() > request_bytes {
+        return Err(too_large(&gate.denials, "request", request_bytes));
     }
 
     let until = Instant::now() + options.connect_timeout.unwrap_or(CONNECT);
@@ -128,7 +119,7 @@ async fn send(
             Scheme::Http => Box::new(stream),
         })
     };
-    let traffic = gate.traffic();
+    let traffic = &gate.traffic;
     let stream = timeout_at(until, connecting).await.map_err(|_| Error::ConnectionTimeout)??;
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD_BYTES)
@@ -143,7 +134,7 @@ async fn send(
         .map_err(|_| Error::HttpRequestUriInvalid)?;
     let is_over = Arc::new(AtomicBool::new(false));
     let request =
-        request.map(|body| RequestBody { body, left: limits.request, is_over: Arc::clone(&is_over) });
+        request.map(|body| RequestBody { body, left: request_bytes, is_over: Arc::clone(&is_over) });
 
     let first_byte = options.first_byte_timeout.unwrap_or(PATIENCE);
     let sending = Box::pin(timeout(first_byte, sender.send_request(request)));
@@ -154,7 +145,7 @@ async fn send(
     };
     let response = match sent {
         _ if is_over.load(Ordering::Acquire) => {
-            return Err(too_large(gate.denials(), "request", limits.request));
+            return Err(too_large(&gate.denials, "request", request_bytes));
         }
         Ok(Ok(response)) => response,
         _ if traffic.is_over() => return Err(Error::HttpRequestDenied),
@@ -165,11 +156,11 @@ async fn send(
     let response = response.map(|body| {
         let body = ResponseBody {
             body,
-            limit: limits.response,
+            limit: response_bytes,
             read: 0,
             between,
             silence: Box::pin(sleep(between)),
-            denials: Arc::clone(gate.denials()),
+            denials: Arc::clone(&gate.denials),
             traffic: Arc::clone(traffic),
             _open: open,
         };

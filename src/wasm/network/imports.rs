@@ -22,7 +22,7 @@ use wasmtime_wasi_http::p2::bindings::http::types as http;
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use super::gate::{Gate, LookupError};
-use super::http::body_error;
+use super::http::{Http, body_error};
 use crate::wasm::host::HostState;
 
 /// Replaces the drop of sockets: a dropped one no longer counts as open.
@@ -51,7 +51,7 @@ fn count_streams(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
                 Err(error) => return Ok((Err(error.downcast()?),)),
             };
             let (input, output) = (state.table.delete(input)?, state.table.delete(output)?);
-            let (input, output) = state.gate.traffic().counted(input, output);
+            let (input, output) = state.gate.traffic.counted(input, output);
             let input: Resource<DynInputStream> = state.table.push_child(input, &this())?;
             let output: Resource<DynOutputStream> = state.table.push_child(output, &this())?;
             Ok((Ok((input, output)),))
@@ -67,7 +67,7 @@ fn count_streams(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
                 Err(error) => return Ok((Err(error.downcast()?),)),
             };
             let bytes = received.iter().map(|datagram| datagram.data.len() as u64).sum();
-            let within = state.gate.traffic().receive(bytes);
+            let within = state.gate.traffic.receive(bytes);
             Ok((within.map(|()| received).map_err(|_| ErrorCode::AccessDenied),))
         },
     )?;
@@ -77,13 +77,13 @@ fn count_streams(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
             let state: &mut HostState = store.data_mut();
             let sizes: Vec<u64> = datagrams.iter().map(|datagram| datagram.data.len() as u64).collect();
             let bytes = sizes.iter().sum();
-            if state.gate.traffic().make_room(bytes).is_err() {
+            if state.gate.traffic.make_room(bytes).is_err() {
                 return Ok((Err(ErrorCode::AccessDenied),));
             }
             let sent = HostOutgoingDatagramStream::send(&mut state.sockets(), stream, datagrams);
             let count = sent.as_ref().map_or(0, |count| *count);
             let count = sizes.iter().take(usize::try_from(count).unwrap_or(usize::MAX)).sum();
-            state.gate.traffic().count_sent(count, bytes);
+            state.gate.traffic.count_sent(count, bytes);
             Ok((sent.map(Ok).or_else(|error| error.downcast().map(Err))?,))
         },
     )
@@ -131,7 +131,8 @@ pub(in crate::wasm) fn add_sockets_to_linker(linker: &mut Linker<HostState>) -> 
 
 impl WasiHttpView for HostState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        self.http.view(&mut self.table)
+        let Http { context, sender } = &mut self.http;
+        WasiHttpCtxView { hooks: sender, table: &mut self.table, ctx: context }
     }
 }
 

@@ -10,9 +10,9 @@ mod requests;
 mod tests;
 mod traffic;
 
-pub(super) use gate::{Gate, OpenSocket};
+pub(super) use gate::{Gate, OpenSocket, SystemResolver};
 pub use grants::{HostPattern, NetworkGrant, Ports};
-pub(super) use http::{BodyLimits, Http};
+pub(super) use http::Http;
 pub(super) use imports::{add_http_to_linker, add_sockets_to_linker};
 pub use requests::{HttpGrant, Scheme};
 pub(super) use traffic::Traffic;

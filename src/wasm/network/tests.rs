@@ -77,7 +77,7 @@ fn gate(grants: &[(&str, u16, bool)], names: &[(&str, &[&[&str]])], limit: u64) 
     let denials =
         Denials::new("guest".into(), InvocationId::generate(), output.clone(), Arc::clone(&control));
     let traffic = Traffic::new(1000, control, Arc::clone(&denials));
-    let gate = Gate::with_resolver(&grants, denials, limit, traffic, Script::with(names));
+    let gate = Gate::new(&grants, denials, limit, traffic, Script::with(names));
     (gate, Notes { output, kept: notes })
 }
 

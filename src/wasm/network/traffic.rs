@@ -1,6 +1,7 @@
 //! The bytes that an attempt sends and receives, counted and limited.
 
 use std::io;
+use std::ops::DerefMut;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,7 +46,7 @@ impl Traffic {
     /// Remembers and logs that more was wanted, and makes the error for it.
     fn refuse(&self) -> io::Error {
         self.is_over.store(true, Ordering::Release);
-        let limit = self.allowance.limit();
+        let limit = self.allowance.limit;
         let why = format!("the limit `traffic` is {limit} bytes");
         self.denials.say_limit(LimitKind::Traffic, "sending and receiving more", &why);
         io::ErrorKind::PermissionDenied.into()
@@ -66,19 +67,19 @@ impl Traffic {
     /// Counts the bytes that were received, and gives back the rest of the room that was taken.
     fn count_received(&self, bytes: usize, room: usize) {
         self.allowance.give_back(room.saturating_sub(bytes) as u64);
-        self.control.meter().received.add(bytes as u64);
+        self.control.meter.received.add(bytes as u64);
     }
 
     /// Counts the bytes that were sent, and gives back the rest of the room that was made.
     pub(super) fn count_sent(&self, bytes: u64, room: u64) {
         self.allowance.give_back(room.saturating_sub(bytes));
-        self.control.meter().sent.add(bytes);
+        self.control.meter.sent.add(bytes);
     }
 
     /// Counts bytes that were received as a whole. On an error, which is the limit, none may be handed on.
     pub(super) fn receive(&self, bytes: u64) -> io::Result<()> {
         self.make_room(bytes)?;
-        self.control.meter().received.add(bytes);
+        self.control.meter.received.add(bytes);
         Ok(())
     }
 
@@ -88,9 +89,7 @@ impl Traffic {
         input: DynInputStream,
         output: DynOutputStream,
     ) -> (DynInputStream, DynOutputStream) {
-        let traffic = || Arc::clone(self);
-        let incoming = Incoming { inner: input, traffic: traffic() };
-        (Box::new(incoming), Box::new(Outgoing { inner: output, traffic: traffic() }))
+        (Box::new(Counted::new(input, self)), Box::new(Counted::new(output, self)))
     }
 }
 
@@ -98,21 +97,27 @@ fn failed(error: io::Error) -> StreamError {
     StreamError::LastOperationFailed(error.into())
 }
 
-/// The incoming stream of a TCP connection, counted.
-struct Incoming {
-    inner: DynInputStream,
+/// A connection for requests, or a stream of a socket, counted.
+pub(super) struct Counted<S> {
+    inner: S,
     traffic: Arc<Traffic>,
 }
 
+impl<S> Counted<S> {
+    pub(super) fn new(inner: S, traffic: &Arc<Traffic>) -> Self {
+        Self { inner, traffic: Arc::clone(traffic) }
+    }
+}
+
 #[async_trait]
-impl Pollable for Incoming {
+impl<S: DerefMut<Target: Pollable> + Send + 'static> Pollable for Counted<S> {
     async fn ready(&mut self) {
         self.inner.ready().await;
     }
 }
 
 #[async_trait]
-impl InputStream for Incoming {
+impl InputStream for Counted<DynInputStream> {
     fn read(&mut self, size: usize) -> StreamResult<Bytes> {
         let Some(room) = self.traffic.room(size) else {
             // Nothing more to read is no error.
@@ -129,21 +134,8 @@ impl InputStream for Incoming {
     }
 }
 
-/// The outgoing stream of a TCP connection, counted.
-struct Outgoing {
-    inner: DynOutputStream,
-    traffic: Arc<Traffic>,
-}
-
 #[async_trait]
-impl Pollable for Outgoing {
-    async fn ready(&mut self) {
-        self.inner.ready().await;
-    }
-}
-
-#[async_trait]
-impl OutputStream for Outgoing {
+impl OutputStream for Counted<DynOutputStream> {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         let count = bytes.len() as u64;
         self.traffic.make_room(count).map_err(failed)?;
@@ -162,18 +154,6 @@ impl OutputStream for Outgoing {
 
     async fn cancel(&mut self) {
         self.inner.cancel().await;
-    }
-}
-
-/// A connection for requests, counted.
-pub(super) struct Counted<S> {
-    inner: S,
-    traffic: Arc<Traffic>,
-}
-
-impl<S> Counted<S> {
-    pub(super) fn new(inner: S, traffic: &Arc<Traffic>) -> Self {
-        Self { inner, traffic: Arc::clone(traffic) }
     }
 }
 
