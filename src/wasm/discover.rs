@@ -1,4 +1,4 @@
-//! Discovery of a component's exports that can be tasks, and of its imports.
+//! Discovery of a component's tasks and imports.
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ impl Signature {
     ///
     /// # Errors
     ///
-    /// Where they differ, and both in words.
+    /// Their first difference, with its place.
     pub(super) fn is_satisfied_by(&self, exported: &Self) -> Result<(), String> {
         let names = |signature: &Self| list(signature.parameters.iter().map(|parameter| &*parameter.name));
         let (ours, theirs) = (names(self), names(exported));
@@ -150,10 +150,8 @@ impl Import {
 
     /// The functions of an interface that the component uses.
     pub(super) fn functions(&self) -> impl Iterator<Item = &str> {
-        let functions = match &self.kind {
-            ImportKind::Interface { functions, .. } => functions.as_slice(),
-            ImportKind::Function | ImportKind::Type | ImportKind::Other => &[],
-        };
+        let functions: &[_] =
+            if let ImportKind::Interface { functions, .. } = &self.kind { functions } else { &[] };
         functions.iter().map(|(name, _)| &**name)
     }
 

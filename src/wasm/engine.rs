@@ -1,4 +1,4 @@
-//! The engine: how code is compiled, where instances live, what interrupts them.
+//! The engine: settings of the compiler, pools of instances, and the clock that interrupts guests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -32,8 +32,7 @@ pub(super) const MAX_TABLES: u32 = 64;
 /// Tables that a live instance may have for each unit of its weight.
 pub(super) const TABLES_PER_WEIGHT: u32 = 4;
 
-/// Memory maps that a live guest costs: 2 for its stack in the pool, 4 for its memory once it runs
-/// (measured).
+/// Memory maps that a live guest takes (measured): 2 for its stack, 4 for its memory once it runs.
 const MAPS_PER_GUEST: usize = 6;
 
 /// Memory maps left to everything else: compiled code, threads, libraries, files.
@@ -84,12 +83,12 @@ pub(super) fn new_engine(max_live: usize, fuel: bool) -> Result<Engine, String> 
     Engine::new(&config).map_err(|error| format!("the WebAssembly engine can't be made: {error:#}"))
 }
 
-/// Makes an engine that only compiles, for those that [`new_engine`] makes.
+/// Makes an engine that only compiles, for engines of [`new_engine`].
 pub(super) fn compiling_engine(fuel: bool) -> wasmtime::Result<Engine> {
     Engine::new(&code_config(fuel))
 }
 
-/// Everything that compiled code depends on.
+/// Makes the settings that compiled code depends on.
 fn code_config(fuel: bool) -> Config {
     let mut config = Config::new();
     config

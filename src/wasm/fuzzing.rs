@@ -98,19 +98,13 @@ struct Bytes<'a> {
 impl Bytes<'_> {
     /// Zero once there is nothing left: whatever is chosen then is small.
     fn byte(&mut self) -> u8 {
-        match self.rest.split_first() {
-            Some((first, rest)) => {
-                self.rest = rest;
-                *first
-            }
-            None => 0,
-        }
+        let Some((first, rest)) = self.rest.split_first() else { return 0 };
+        self.rest = rest;
+        *first
     }
 
     fn number(&mut self) -> u64 {
-        let mut bytes = [0; 8];
-        bytes.fill_with(|| self.byte());
-        u64::from_le_bytes(bytes)
+        u64::from_le_bytes(std::array::from_fn(|_| self.byte()))
     }
 
     fn below(&mut self, end: usize) -> usize {

@@ -1,11 +1,9 @@
-//! The interfaces that components export tasks from, as WIT text, so that others can
-//! import them.
+//! The interfaces of tasks as WIT text, so that other components can import them.
 //!
 //! An interface is written so that it stands alone, with types from elsewhere written out. That is enough to
 //! import it, since components compare types by their structure.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,10 +17,10 @@ use super::names::Names;
 use super::source::{ComponentSource, LoadError, load_error};
 use super::suggest::list;
 use super::task::ResolveError;
-use super::values::{Field, Shape};
+use super::values::{Case, Field, Shape};
 use crate::model::{is_compatible, split_version};
 
-/// Words of WIT, which are names only with `%` before them.
+/// Keywords of WIT, which are names only with `%` before them.
 const KEYWORDS: &str = "\
     as async bool borrow char constructor enum error-context export f32 f64 flags from func future import include \
     interface list map option own package record resource result s16 s32 s64 s8 static stream string tuple type u16 \
@@ -89,7 +87,7 @@ impl Interfaces {
         let mut by_interface: BTreeMap<&str, Vec<&Export>> = BTreeMap::new();
         for export in exports {
             match export.interface.as_deref() {
-                // A program exports what hosts know anyway.
+                // Every host has the interface of a program.
                 Some(interface) if !interface.starts_with("wasi:") => {
                     by_interface.entry(interface).or_default().push(export);
                 }
@@ -194,7 +192,7 @@ fn comment(docs: Option<&str>, indent: &str) -> String {
     lines.map(|line| format!("{indent}/// {line}").trim_end().to_owned() + "\n").collect()
 }
 
-/// A name as WIT has it.
+/// Writes a name in WIT.
 fn id(name: &str) -> String {
     let is_keyword = KEYWORDS.split(' ').any(|word| word == name);
     if is_keyword { format!("%{name}") } else { name.to_owned() }
@@ -215,42 +213,33 @@ fn reference(shape: &Shape, types: &[Field]) -> String {
 /// `record name { … }` and the like.
 fn definition(named: &Field, types: &[Field], docs: &InterfaceDocs) -> String {
     let name = id(&named.name);
-    let of_item = |item: &str| comment(docs.item(&named.name, item), "        ");
     let is_first = name_of(&named.shape, types) == Some(&named.name);
-    let docs = comment(docs.type_named(&named.name), "    ");
-    let mut lines = String::new();
-    let word = match &named.shape {
+    let comment_of_type = comment(docs.type_named(&named.name), "    ");
+    let bare = |names: &[Box<str>]| names.iter().map(|name| (name.clone(), String::new())).collect();
+    let (word, items): (_, Vec<(Box<str>, String)>) = match &named.shape {
         Shape::Record(fields) if is_first => {
-            for field in fields {
-                lines += &of_item(&field.name);
-                let _ = writeln!(lines, "        {}: {},", id(&field.name), reference(&field.shape, types));
-            }
-            "record"
+            let of_type = |field: &Field| format!(": {}", reference(&field.shape, types));
+            ("record", fields.iter().map(|field| (field.name.clone(), of_type(field))).collect())
         }
         Shape::Variant(cases) if is_first => {
-            for case in cases {
-                lines += &of_item(&case.name);
-                let payload = case.payload.as_ref().map(|shape| format!("({})", reference(shape, types)));
-                let _ = writeln!(lines, "        {}{},", id(&case.name), payload.unwrap_or_default());
-            }
-            "variant"
+            let with = |payload: &Shape| format!("({})", reference(payload, types));
+            let item = |case: &Case| (case.name.clone(), case.payload.as_ref().map(with).unwrap_or_default());
+            ("variant", cases.iter().map(item).collect())
         }
-        Shape::Enum(names) | Shape::Flags(names) if is_first => {
-            for name in names {
-                lines += &of_item(name);
-                let _ = writeln!(lines, "        {},", id(name));
-            }
-            if matches!(named.shape, Shape::Enum(_)) { "enum" } else { "flags" }
-        }
-        shape => return format!("{docs}    type {name} = {};\n", reference(shape, types)),
+        Shape::Enum(names) if is_first => ("enum", bare(names)),
+        Shape::Flags(names) if is_first => ("flags", bare(names)),
+        shape => return format!("{comment_of_type}    type {name} = {};\n", reference(shape, types)),
     };
-    format!("{docs}    {word} {name} {{\n{lines}    }}\n")
+    let line = |(item, rest): (Box<str>, String)| {
+        format!("{}        {}{rest},\n", comment(docs.item(&named.name, &item), "        "), id(&item))
+    };
+    let lines: String = items.into_iter().map(line).collect();
+    format!("{comment_of_type}    {word} {name} {{\n{lines}    }}\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wasm::values::Case;
 
     fn field(name: &str, shape: Shape) -> Field {
         Field { name: name.into(), shape }

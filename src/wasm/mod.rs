@@ -30,7 +30,6 @@ mod rules;
 mod scratch;
 mod scrub;
 mod sealed;
-mod secrets;
 mod sections;
 mod source;
 mod submits;
@@ -46,7 +45,10 @@ pub use control::GuestControl;
 pub use docs::DOCS_SECTION;
 pub use engine::{live_for_maps, maps_for_live};
 pub use glob::Glob;
-pub use grants::{DirectoryAccess, DirectoryGrant, GRANT_KEYS, GRANTS, GrantKind, Grants, RightKind};
+pub use grants::{
+    DirectoryAccess, DirectoryGrant, GRANT_KEYS, GRANTS, GrantKind, Grants, RightKind, SecretGrant,
+    SecretSource,
+};
 pub use inspect::{Capability, Inspection};
 pub use interfaces::{Interface, Interfaces};
 pub use library::{Library, LibraryOptions, StartedGuest};
@@ -55,7 +57,6 @@ pub use names::Names;
 pub use network::{HostPattern, HttpGrant, NetworkGrant, Ports, Scheme};
 pub use rights::{Extent, Right, rights};
 pub use scratch::ScratchGrant;
-pub use secrets::{SecretGrant, SecretSource};
 pub use sections::{append_custom_section, core_modules, custom_sections};
 pub use source::{ComponentSource, ImportChoices, Layer, LoadError, TaskSection, VersionPolicy};
 pub use task::{ArgumentError, NotTask, Parameter, ResolveError, Task, TaskSchema};

@@ -31,7 +31,7 @@ pub(super) struct GuestOutput(Arc<Mutex<Inner>>);
 
 struct Inner {
     clock: Arc<dyn Clock>,
-    /// Where the bytes are counted.
+    /// Counts the bytes.
     control: Arc<GuestControl>,
     sink: Sink,
     attempt: u32,
@@ -99,7 +99,7 @@ impl GuestOutput {
     /// Keeps one log message.
     pub(super) fn log(&self, level: &'static str, message: &str) {
         let mut inner = self.0.lock();
-        inner.control.meter().log.add(message.len() as u64);
+        inner.control.meter.log.add(message.len() as u64);
         let message = inner.scrub(message);
         inner.keep(LogStream::Log, Some(level), &message);
     }
@@ -184,7 +184,7 @@ impl Inner {
             }
             return;
         }
-        self.control.meter().output.add(bytes.len() as u64);
+        self.control.meter.output.add(bytes.len() as u64);
         let index = usize::from(stream == LogStream::Stderr);
         if self.room == 0 && stream == LogStream::Stdout {
             // Nothing of it will be looked at: do not spend time on it.

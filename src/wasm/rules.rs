@@ -91,13 +91,9 @@ fn find(path: &str, signature: &Signature) -> Result<(), String> {
         while let Shape::Option(inner) = shape {
             shape = inner;
         }
-        fields = match shape {
-            Shape::Record(fields) => Some(fields),
-            _ => None,
-        };
-        within = match fields {
-            Some(_) => format!("`{name}` has no field"),
-            None => format!("`{name}`"),
+        (fields, within) = match shape {
+            Shape::Record(fields) => (Some(&**fields), format!("`{name}` has no field")),
+            _ => (None, format!("`{name}`")),
         };
     }
     Ok(())

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::{GeneralPurpose, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
-use super::secrets::SecretGrant;
+use super::grants::SecretGrant;
 
 /// The shortest beginnings of a secret that are no longer any text: plain, in base64 and in hexadecimal
 /// digits.

@@ -102,7 +102,7 @@ fn length(mut value: usize) -> Vec<u8> {
 ///
 /// # Errors
 ///
-/// What they are instead, with a hint.
+/// The kind of file that they are instead, with a hint.
 pub(super) fn classify(bytes: &[u8]) -> Result<(), String> {
     const WASM: &[u8] = b"\0asm";
     // The version, then the layer, each as 16 bits.

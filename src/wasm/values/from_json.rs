@@ -1,4 +1,4 @@
-//! JSON text to values.
+//! Reading of values from JSON text.
 //!
 //! One pass, driven by the shape: a serde seed that accepts exactly the JSON of its type. serde's errors
 //! carry no path, so the real error is kept in [`Context`] and gathers its path on the way out.
@@ -29,7 +29,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// JSON that does not fit a type: where, and what was expected.
+/// A misfit of JSON and a type, with its place and the expected type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub(in crate::wasm) struct ValueError {
@@ -62,7 +62,7 @@ pub(in crate::wasm) fn value_from_json(text: &str, shape: &Shape, root: &str) ->
     result.map_err(|error| context.into_error(&error, root))
 }
 
-/// The size of a value, without what it points to.
+/// The size of a value, without the memory that it points to.
 const VALUE_BYTES: usize = size_of::<Val>();
 
 /// The size of the name of a record's value, without its letters.
@@ -89,7 +89,7 @@ struct Failure {
 }
 
 impl Context {
-    /// Takes the room for something that a value consists of.
+    /// Takes room for a part of a value.
     fn charge<E: Error>(&self, bytes: usize) -> Result<(), E> {
         match self.left.get().checked_sub(bytes) {
             Some(left) => {
@@ -126,7 +126,7 @@ impl Context {
         result
     }
 
-    /// `what` names the text, if it is not even JSON.
+    /// Makes the error of the whole reading. `what` names the text, if it is not JSON.
     fn into_error(self, error: &serde_json::Error, what: &str) -> ValueError {
         let Some(Failure { mut path, message, is_too_large }) = self.failure.into_inner() else {
             return ValueError::misfit(format!("{what}: not valid JSON: {error}"));
@@ -448,7 +448,7 @@ impl Seed<'_> {
         }
     }
 
-    /// A float from the text of a JSON value.
+    /// Reads a float from the text of a JSON value.
     fn float<E: Error>(self, raw: &str) -> Result<Val, E> {
         let kind = kind_of(raw);
         if kind == "number" {
@@ -469,7 +469,7 @@ impl Seed<'_> {
         Ok(if *self.shape == Shape::F32 { Val::Float32(value as f32) } else { Val::Float64(value) })
     }
 
-    /// The key of an object that must have exactly one, as its index in `names`.
+    /// Reads the key of an object that must have exactly one, as its index in `names`.
     fn only_key<'de, 'n, A: MapAccess<'de>>(
         &self,
         map: &mut A,

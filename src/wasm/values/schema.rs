@@ -175,8 +175,7 @@ fn array(elements: Vec<Value>, needed: usize) -> Value {
 
 /// An object with exactly this member.
 fn member(name: &str, schema: Value) -> Value {
-    let properties: Map<_, _> = [(name.to_owned(), schema)].into_iter().collect();
-    json!({"type": "object", "properties": properties, "required": [name], "additionalProperties": false})
+    json!({"type": "object", "properties": {name: schema}, "required": [name], "additionalProperties": false})
 }
 
 /// Several choices under a keyword; one alone needs none.
@@ -185,8 +184,7 @@ fn one_of(keyword: &str, mut choices: Vec<Value>) -> Value {
         (1, Some(only)) => only,
         (_, last) => {
             choices.extend(last);
-            let keyword: Map<_, _> = [(keyword.to_owned(), choices.into())].into_iter().collect();
-            keyword.into()
+            json!({keyword: choices})
         }
     }
 }

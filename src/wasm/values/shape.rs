@@ -62,7 +62,7 @@ impl Shape {
     ///
     /// # Errors
     ///
-    /// Why values of the type can't travel as JSON.
+    /// The reason why values of the type can't travel as JSON.
     pub(in crate::wasm) fn within(ty: &Type, left: &mut usize) -> Result<Self, String> {
         let mut nodes = MAX_NODES.min(*left);
         let before = nodes;
@@ -256,7 +256,7 @@ impl fmt::Display for Name<'_> {
 ///
 /// # Errors
 ///
-/// Where they differ, as a path to write behind the name of what was compared: ``[].x: imported as f64,
+/// Their difference, as a path to write behind the name of what was compared: ``[].x: imported as f64,
 /// exported as f32``.
 pub(in crate::wasm) fn same_shape(imported: &Shape, exported: &Shape) -> Result<(), String> {
     let mut path = String::new();

@@ -1,4 +1,4 @@
-//! Values to JSON text.
+//! Writing of values as JSON text.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! JSON text to the arguments of a function.
+//! Reading of a function's arguments from JSON text.
 
 use std::cell::Cell;
 use std::collections::HashMap;
