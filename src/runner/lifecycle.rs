@@ -136,10 +136,10 @@ impl Runner {
             return;
         };
         self.handle().drain();
-        threads.ledger.map(join);
+        threads.ledger.into_iter().for_each(join);
         self.core.advance(Stage::Stopped);
         self.core.trust.stop();
-        threads.lease.map(join);
+        threads.lease.into_iter().for_each(join);
         self.core.scheduler.stop();
         for thread in threads.slots {
             // The ledger has waited for every guest that could be ended. A thread that still has one, or
@@ -206,10 +206,9 @@ impl RunnerHandle {
         self.core.tell(|messages| messages.cancels.push(CancelMessage { cancel, reply }));
     }
 
-    /// Waits for an invocation to be final, without holding a thread: dropping the
-    /// future ends the wait. It answers
-    /// [`Refusal::UnknownInvocation`](crate::model::Refusal::UnknownInvocation) if no invocation has that id, and
-    /// [`Refusal::Unavailable`](crate::model::Refusal::Unavailable) if the runner stops first.
+    /// Waits for an invocation to be final, without holding a thread: dropping the future ends the wait. It
+    /// answers [`Refusal::UnknownInvocation`] if no invocation has that id, and [`Refusal::Unavailable`] if
+    /// the runner stops first.
     pub fn outcome(&self, id: InvocationId) -> FinalOutcome {
         FinalOutcome::new(&self.core, id)
     }

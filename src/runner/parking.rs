@@ -30,7 +30,7 @@ pub(super) struct AwaitOutcomes {
 }
 
 impl AwaitOutcomes {
-    /// Registers a wait. Returns it, and the ids that must be looked up: see [`Registry::register`].
+    /// Registers a wait. Returns it, and the ids that must be looked up: see `Registry::register`.
     pub(super) fn register(
         core: &Arc<Core>,
         wait_for: WaitFor,
