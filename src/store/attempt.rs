@@ -1,4 +1,4 @@
-//! What runners ask for, and what they say of their attempts.
+//! Requests and reports of runners.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub struct ClaimRequest {
 /// The full ids of the tasks that a runner can run.
 pub type TaskSet = HashSet<Arc<str>>;
 
-/// What happened to one claimed invocation since its last report.
+/// Reports the events of one claimed invocation since its last report.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// The invocation.
@@ -46,7 +46,7 @@ pub struct Report {
     /// [`Event::Start`], [`Event::Await`] and [`Event::Resume`] in the order in
     /// which they happened. With any other event the report is stale.
     pub observed: Vec<(UnixMicros, Event)>,
-    /// What its guest wrote since the last report.
+    /// The lines that its guest wrote since the last report.
     pub logs: Vec<LogEntry>,
     /// How far its guest says it has come, if it said so since the last report.
     pub progress: Option<Progress>,
@@ -89,7 +89,7 @@ pub struct AttemptEnd {
     /// final are cancelled when this one becomes final, whichever attempt
     /// submitted them; a store may use this to spare itself a look.
     pub has_children: bool,
-    /// What it used, which comes on top of what the attempts before it did.
+    /// Its usage, which is added to that of the attempts before it.
     pub usage: Usage,
 }
 
@@ -124,7 +124,7 @@ impl EndKind {
     }
 }
 
-/// What an attempt used that did not end by itself: a cancel, a deadline or the end
+/// The usage of an attempt that did not end by itself: a cancel, a deadline or the end
 /// of a parent has made its invocation final while it ran, and its guest was dropped
 /// after that.
 ///
@@ -139,7 +139,7 @@ pub struct Bill {
     pub runner: RunnerId,
     /// The claim's attempt.
     pub attempt: u32,
-    /// What it used, which comes on top of what the attempts before it did.
+    /// Its usage, which is added to that of the attempts before it.
     pub usage: Usage,
 }
 
@@ -161,7 +161,7 @@ pub enum Applied {
 pub struct Inventory {
     /// The runner.
     pub runner: RunnerId,
-    /// What it owns, with the attempt.
+    /// The invocations that it owns, each with its attempt.
     pub owned: Vec<(InvocationId, u32)>,
 }
 
@@ -174,7 +174,7 @@ pub struct Heartbeat {
     pub lease: Duration,
 }
 
-/// What became of a heartbeat.
+/// The answer to a heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lease {
     /// The runner holds everything that it had claimed. Also the answer to a

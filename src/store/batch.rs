@@ -1,4 +1,4 @@
-//! What one transaction is asked to do, and what it did.
+//! The request and the answer of one transaction.
 
 use super::{
     Adoption, Applied, Bill, Cancel, Cancelled, ClaimRequest, Ended, Heartbeat, Inventory, Lease,
@@ -11,10 +11,10 @@ use crate::model::{Claim, InvocationId, UnixMicros};
 pub struct Batch {
     /// Tasks that take the places of ids of earlier programs.
     pub adoptions: Vec<Adoption>,
-    /// What a runner's configuration says about its tasks: from now on, that is
+    /// Rules that a runner's configuration has for its tasks: from now on, that is
     /// what holds.
     pub rules: Vec<TaskRule>,
-    /// The same from somebody who only submits: it holds for tasks that no rules
+    /// Rules of somebody who only submits: they hold for tasks that no rules
     /// were ever written for.
     pub default_rules: Vec<TaskRule>,
     /// Queues and tasks to hold back or to let go on.
@@ -24,9 +24,9 @@ pub struct Batch {
     pub pushes: Vec<NewComponent>,
     /// New invocations.
     pub submits: Vec<NewInvocation>,
-    /// What attempts used that somebody else had ended, in an earlier transaction.
+    /// The usage of attempts that somebody else had ended, in an earlier transaction.
     pub bills: Vec<Bill>,
-    /// What happened to claimed ones.
+    /// Events of claimed invocations.
     pub reports: Vec<Report>,
     /// Invocations that somebody no longer wants.
     pub cancels: Vec<Cancel>,
@@ -64,7 +64,7 @@ impl Batch {
     }
 }
 
-/// What one transaction did; lists are in the order of the batch's.
+/// The answer of one transaction; lists are in the order of the batch's.
 #[derive(Debug, Clone, Default)]
 pub struct Receipt {
     /// The present moment of the store's clock, by which its other times are to be
@@ -100,10 +100,10 @@ pub struct Receipt {
     pub lease: Option<Lease>,
     /// How many claims were taken away from dead runners.
     pub recovered: usize,
-    /// What was claimed: first the awaited that were asked for, in that order;
+    /// The claims: first the awaited that were asked for, in that order;
     /// then by priority and age.
     pub claimed: Vec<Claim>,
-    /// Those of [`ClaimRequest::awaited`] that could not be claimed now because
+    /// The ids of [`ClaimRequest::awaited`] that could not be claimed now because
     /// they are delayed, blocked by a rule, paused, owned by a runner, final, not
     /// of the request's tasks or tree, or unknown. Those behind the last that was claimed are not looked
     /// at: they are neither claimed nor here, and `more` is set.
@@ -118,6 +118,6 @@ pub struct Receipt {
     /// still owns something, or the earliest deadline. Only answered to a claim;
     /// see [`Store::next_due`](super::Store::next_due) for the same without one.
     pub next_due: Option<UnixMicros>,
-    /// What the prune did, if the batch has one.
+    /// The result of the prune, if the batch has one.
     pub pruned: Option<Pruned>,
 }

@@ -1,4 +1,4 @@
-//! What is stored of an invocation, of its history and logs, and of a task's rule: each
+//! The columns of an invocation, of its history and logs, and of a task's rule: each
 //! column once, for both SQL databases, for what reads it and for what writes it.
 //!
 //! A new column is declared here, in `invocation!` with where its value comes from, and in the
@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::TaskRule;
 use super::decide::{Fresh, Head, Move};
 use super::rules::{Place, window_micros};
-use super::value::{Fields, Kind, Value};
+use super::value::{Fields, Kind, StoredRow, Value};
 use crate::model::{
     Blocked, Concurrency, DEFAULT_QUEUE, Failure, Invocation, InvocationId, LogEntry, Outcome, Rate, Status,
     Transition,
@@ -171,7 +171,10 @@ macro_rules! record {
         pub(super) use $columns;
 
         /// Reads those columns.
-        pub(super) fn $read<F: Fields>(fields: &mut F $(, $argument: $atype)?) -> Result<$type, F::Error> {
+        pub(super) fn $read<R: StoredRow>(
+            fields: &mut Fields<'_, R>
+            $(, $argument: $atype)?
+        ) -> Result<$type, R::Error> {
             let $first = fields.take()?;
             $(let $field = fields.take()?;)*
             $(let $source: $stype = fields.take()?;)*

@@ -1,4 +1,4 @@
-//! What becomes final although nobody reports on it.
+//! Invocations that become final although nobody reports on them.
 
 use crate::model::{InvocationId, Outcome, RunnerId, Status};
 
@@ -11,7 +11,7 @@ pub struct Cancel {
     pub message: String,
 }
 
-/// What became of a cancel.
+/// The answer to a cancel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cancelled {
     /// It is cancelled now.
@@ -29,6 +29,6 @@ pub struct Ended {
     pub id: InvocationId,
     /// The runner that owned it until then.
     pub runner: Option<RunnerId>,
-    /// What it left behind.
+    /// Its outcome.
     pub outcome: Outcome,
 }

@@ -10,7 +10,7 @@ pub enum StoreError {
     Unavailable {
         /// The store.
         url: String,
-        /// What the system said.
+        /// The message of the system.
         message: String,
     },
     /// The store holds something that this version must not touch (not ours, a
@@ -19,7 +19,7 @@ pub enum StoreError {
     Unusable {
         /// The store.
         url: String,
-        /// What is wrong, and what to do.
+        /// The problem, and what to do.
         message: String,
     },
     /// A newer version of the program has changed the schema under this one,
@@ -44,4 +44,14 @@ pub enum StoreError {
         /// The known forms.
         message: String,
     },
+}
+
+impl StoreError {
+    pub(super) fn unavailable(url: &str, message: impl Into<String>) -> Self {
+        Self::Unavailable { url: url.to_owned(), message: message.into() }
+    }
+
+    pub(super) fn unusable(url: &str, message: impl Into<String>) -> Self {
+        Self::Unusable { url: url.to_owned(), message: message.into() }
+    }
 }

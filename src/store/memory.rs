@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use self::lanes::{Lane, LaneId};
 use self::records::{Records, Seq};
+use super::read::submitted;
 use super::rules::{self, Place, Step};
 use super::{
     Adoption, Batch, Counts, Ended, Filter, Invocation, Lease, LookUp, NewComponent, NewInvocation, NextDue,
@@ -21,7 +22,7 @@ use super::{
 };
 use crate::model::{
     Clock, ComponentDigest, DEFAULT_QUEUE, Differing, Event, InvocationId, LogEntry, Outcome, Progress,
-    Reason, RuleKey, RunnerId, Status, TaskId, Transition, UnixMicros, Usage,
+    RuleKey, RunnerId, Status, TaskId, Transition, UnixMicros, Usage,
 };
 
 /// A store that lives and dies with its process.
@@ -37,6 +38,10 @@ impl MemoryStore {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, state: Mutex::default() }
     }
+
+    fn read<T>(&self, read: impl FnOnce(&State) -> T) -> Result<T, StoreError> {
+        Ok(read(&self.state.lock()))
+    }
 }
 
 impl Store for MemoryStore {
@@ -48,27 +53,19 @@ impl Store for MemoryStore {
     }
 
     fn get(&self, ids: &[InvocationId]) -> Result<Vec<Option<Invocation>>, StoreError> {
-        let state = self.state.lock();
-        Ok(ids.iter().map(|id| Some(state.whole(state.record(id)?))).collect())
+        self.read(|state| ids.iter().map(|id| Some(state.whole(state.record(id)?))).collect())
     }
 
     fn look_up(&self, ids: &[InvocationId]) -> Result<Vec<LookUp>, StoreError> {
-        let state = self.state.lock();
-        Ok(ids
-            .iter()
-            .map(|id| match state.record(id) {
-                None => LookUp::Unknown,
-                Some(record) => match &record.outcome {
-                    Some(outcome) => LookUp::Final(outcome.clone()),
-                    None => LookUp::Unfinished(record.status),
-                },
-            })
-            .collect())
+        let look_up = |record: &Record| match &record.outcome {
+            Some(outcome) => LookUp::Final(outcome.clone()),
+            None => LookUp::Unfinished(record.status),
+        };
+        self.read(|state| ids.iter().map(|id| state.record(id).map_or(LookUp::Unknown, look_up)).collect())
     }
 
     fn statuses(&self, ids: &[InvocationId]) -> Result<Vec<Option<Status>>, StoreError> {
-        let state = self.state.lock();
-        Ok(ids.iter().map(|id| state.record(id).map(|record| record.status)).collect())
+        self.read(|state| ids.iter().map(|id| state.record(id).map(|record| record.status)).collect())
     }
 
     fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError> {
@@ -78,27 +75,21 @@ impl Store for MemoryStore {
     }
 
     fn revoked(&self, runner: RunnerId) -> Result<Vec<InvocationId>, StoreError> {
-        let state = self.state.lock();
-        Ok(state
-            .runners
-            .get(&runner)
-            .map(|runner| runner.revoked.iter().copied().collect())
-            .unwrap_or_default())
+        self.read(|state| {
+            state.runners.get(&runner).into_iter().flat_map(|runner| &runner.revoked).copied().collect()
+        })
     }
 
     fn arguments(&self, id: InvocationId) -> Result<Option<Arc<str>>, StoreError> {
-        let state = self.state.lock();
-        Ok(state.record(&id).map(|record| record.arguments.clone()))
+        self.read(|state| Some(state.record(&id)?.arguments.clone()))
     }
 
     fn list(&self, filter: &Filter) -> Result<Vec<Invocation>, StoreError> {
-        let state = self.state.lock();
-        Ok(state.matching(filter).map(|record| state.without_value(record)).collect())
+        self.read(|state| state.matching(filter).map(|record| state.without_value(record)).collect())
     }
 
     fn ids(&self, filter: &Filter) -> Result<Vec<InvocationId>, StoreError> {
-        let state = self.state.lock();
-        Ok(state.matching(filter).map(|record| record.id).collect())
+        self.read(|state| state.matching(filter).map(|record| record.id).collect())
     }
 
     fn counts(&self, root: Option<InvocationId>) -> Result<Counts, StoreError> {
@@ -141,7 +132,7 @@ impl Store for MemoryStore {
     }
 
     fn paused(&self) -> Result<Vec<PauseTarget>, StoreError> {
-        Ok(self.state.lock().paused.iter().cloned().collect())
+        self.read(|state| state.paused.iter().cloned().collect())
     }
 
     fn components(&self) -> Result<Vec<PushedComponent>, StoreError> {
@@ -153,24 +144,21 @@ impl Store for MemoryStore {
     }
 
     fn component(&self, digest: ComponentDigest) -> Result<Option<Vec<u8>>, StoreError> {
-        let state = self.state.lock();
-        Ok(state.component_bytes.get(&digest).map(|bytes| bytes.to_vec()))
+        self.read(|state| state.component_bytes.get(&digest).map(|bytes| bytes.to_vec()))
     }
 
     fn tree(&self, root: InvocationId) -> Result<Vec<Invocation>, StoreError> {
-        let state = self.state.lock();
-        let tree = state.tree(root);
-        Ok(tree.into_iter().map(|seq| state.without_value(&state.records[seq])).collect())
+        self.read(|state| {
+            state.tree(root).into_iter().map(|seq| state.without_value(&state.records[seq])).collect()
+        })
     }
 
     fn history(&self, id: InvocationId) -> Result<Vec<Transition>, StoreError> {
-        let state = self.state.lock();
-        Ok(state.record(&id).map_or_else(Vec::new, |record| record.history.clone()))
+        self.read(|state| state.record(&id).map(|record| record.history.clone()).unwrap_or_default())
     }
 
     fn logs(&self, id: InvocationId) -> Result<Vec<LogEntry>, StoreError> {
-        let state = self.state.lock();
-        Ok(state.record(&id).map_or_else(Vec::new, |record| record.logs.clone()))
+        self.read(|state| state.record(&id).map(|record| record.logs.clone()).unwrap_or_default())
     }
 
     fn watch(&self, notify: Arc<dyn Fn() + Send + Sync>) -> Result<Watch, StoreError> {
@@ -204,15 +192,15 @@ struct State {
     task_by_name: HashMap<Arc<str>, usize>,
     /// Queued invocations that are not due yet, by `available_at`.
     delayed: BTreeSet<(i64, Seq)>,
-    /// What is not final and has a deadline, by that.
+    /// Unfinished invocations with a deadline, by that.
     deadlines: BTreeSet<(UnixMicros, Seq)>,
-    /// What is final, by status and end.
+    /// Final invocations, by status and end.
     finals: [BTreeSet<(UnixMicros, Seq)>; Status::ALL.len()],
     runners: HashMap<RunnerId, Runner>,
     /// Components, the newest last.
     pushed: Vec<PushedComponent>,
     component_bytes: HashMap<ComponentDigest, Arc<[u8]>>,
-    /// What rules count together; empty lanes are forgotten.
+    /// Invocations that rules count together; empty lanes are forgotten.
     lanes: HashMap<LaneId, Lane>,
     /// Lanes that a change has to be answered in, before the commit ends.
     dirty: BTreeSet<LaneId>,
@@ -220,7 +208,7 @@ struct State {
     opening: BTreeSet<(i64, usize, RuleKey)>,
     /// Lanes that hold nothing but starts, by the moment at which they are over.
     fading: BTreeSet<(i64, usize, RuleKey)>,
-    /// What was blocked in the commit under way.
+    /// Invocations that were blocked in the commit under way.
     newly_blocked: HashSet<Seq>,
     paused: BTreeSet<PauseTarget>,
     /// Room for [`rules::plan`], kept to spare an allocation per report.
@@ -558,15 +546,7 @@ impl State {
             progress: None,
             usage: None,
             outcome: None,
-            history: vec![Transition {
-                at: now,
-                from: None,
-                to: Status::Queued,
-                reason: Reason::Submitted,
-                runner: None,
-                attempt: 0,
-                detail: None,
-            }],
+            history: vec![submitted(now)],
             logs: Vec::new(),
         });
         self.by_id.insert(new.id, seq);

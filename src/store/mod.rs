@@ -95,7 +95,7 @@ pub trait Store: Send + Sync + 'static {
     /// whenever another process has committed.
     fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError>;
 
-    /// What was taken from a runner since its last heartbeat, because somebody
+    /// Reads which invocations were taken from a runner since its last heartbeat, because somebody
     /// made it final. Cheap when that's nothing: a runner asks whenever another
     /// process has committed.
     fn revoked(&self, runner: RunnerId) -> Result<Vec<InvocationId>, StoreError>;
@@ -120,7 +120,7 @@ pub trait Store: Send + Sync + 'static {
     /// task.
     fn rules(&self) -> Result<Vec<TaskRule>, StoreError>;
 
-    /// What is paused now, queues first, each by name.
+    /// Lists the paused queues and tasks, queues first, each by name.
     fn paused(&self) -> Result<Vec<PauseTarget>, StoreError>;
 
     /// The tasks that are paused, themselves or with their queue.
@@ -150,7 +150,7 @@ pub trait Store: Send + Sync + 'static {
     /// Empty for an unknown id.
     fn history(&self, id: InvocationId) -> Result<Vec<Transition>, StoreError>;
 
-    /// What the guests of one invocation wrote, in order.
+    /// Reads the lines that the guests of one invocation wrote, in order.
     fn logs(&self, id: InvocationId) -> Result<Vec<LogEntry>, StoreError>;
 
     /// Calls `notify` soon (at most 50 ms) after another process has, or may

@@ -12,7 +12,7 @@ use crate::model::{Status, UnixMicros};
 /// and as long as it has a child that is not final.
 #[derive(Debug, Clone)]
 pub struct Prune {
-    /// What to keep, status by status. Those that are not here keep everything.
+    /// How much to keep, status by status. Of statuses that are not here everything stays.
     pub keep: Vec<Keep>,
     /// Look at no more than this many.
     pub max: usize,
@@ -25,7 +25,7 @@ pub struct Prune {
 pub struct Keep {
     /// The status; nothing happens if it is not a final one.
     pub status: Status,
-    /// Those that became final within this time.
+    /// The invocations that became final within this time.
     pub age: Option<Duration>,
     /// At most this many, the latest to become final.
     pub count: Option<u64>,
@@ -42,7 +42,7 @@ pub struct PrunePosition {
     pub(crate) passed: u64,
 }
 
-/// What a prune did.
+/// The result of a prune.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pruned {
     /// How many invocations were removed.

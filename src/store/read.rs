@@ -1,8 +1,8 @@
-//! What can be asked of a store.
+//! Questions to a store, and their answers.
 
 use std::sync::Arc;
 
-use crate::model::{Outcome, Status, UnixMicros};
+use crate::model::{Outcome, Reason, Status, Transition, UnixMicros};
 
 /// When something happens by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct NextDue {
 /// With outcomes of so many bytes an answer of [`Store::look_up`](super::Store::look_up) ends.
 pub const LOOK_UP_BYTES: usize = 16 << 20;
 
-/// What a waiter needs to know of an invocation.
+/// The state of an invocation, as a waiter needs it.
 #[derive(Debug, Clone)]
 pub enum LookUp {
     /// No invocation has that id.
@@ -48,6 +48,19 @@ pub struct Filter {
     pub limit: usize,
 }
 
+/// The first transition of an invocation: its submit.
+pub(super) fn submitted(at: UnixMicros) -> Transition {
+    Transition {
+        at,
+        from: None,
+        to: Status::Queued,
+        reason: Reason::Submitted,
+        runner: None,
+        attempt: 0,
+        detail: None,
+    }
+}
+
 /// How many invocations there are of each status.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts([u64; Status::ALL.len()]);
@@ -73,3 +86,27 @@ impl Counts {
         Status::ALL.into_iter().filter(|status| !status.is_final()).map(|status| self.get(status)).sum()
     }
 }
+
+/// Makes the methods of [`Store`](super::Store) that each database answers by the function of
+/// the same name in its module `read`. `$method` is a macro that makes one.
+macro_rules! reading_methods {
+    ($method:ident) => {
+        $method!(get(ids: &[InvocationId]) -> Vec<Option<Invocation>>);
+        $method!(look_up(ids: &[InvocationId]) -> Vec<LookUp>);
+        $method!(statuses(ids: &[InvocationId]) -> Vec<Option<Status>>);
+        $method!(revoked(runner: RunnerId) -> Vec<InvocationId>);
+        $method!(arguments(id: InvocationId) -> Option<Arc<str>>);
+        $method!(list(filter: &Filter) -> Vec<Invocation>);
+        $method!(ids(filter: &Filter) -> Vec<InvocationId>);
+        $method!(counts(root: Option<InvocationId>) -> Counts);
+        $method!(unfinished_by_task() -> Vec<(Arc<str>, u64)>);
+        $method!(rules() -> Vec<TaskRule>);
+        $method!(paused() -> Vec<PauseTarget>);
+        $method!(components() -> Vec<PushedComponent>);
+        $method!(component(digest: ComponentDigest) -> Option<Vec<u8>>);
+        $method!(tree(root: InvocationId) -> Vec<Invocation>);
+        $method!(history(id: InvocationId) -> Vec<Transition>);
+        $method!(logs(id: InvocationId) -> Vec<LogEntry>);
+    };
+}
+pub(super) use reading_methods;

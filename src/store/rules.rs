@@ -1,4 +1,4 @@
-//! What every store decides in the same way: pure functions, no storage.
+//! Decisions that every store makes in the same way: pure functions, no storage.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,7 +77,7 @@ impl Place {
     }
 }
 
-/// What the rules of a task say about its lanes.
+/// The rules of a task for its lanes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct LaneRule {
     pub(super) concurrency: Option<Concurrency>,
@@ -180,7 +180,7 @@ pub(super) fn plan(status: Status, report: &Report, steps: &mut Vec<Step>) -> bo
     true
 }
 
-/// What an invocation has used after the end of another attempt. One that never
+/// Returns the usage of an invocation after the end of another attempt. One that never
 /// started has used nothing and leaves no bill.
 pub(super) fn usage(before: Option<Usage>, end: &AttemptEnd) -> Option<Usage> {
     if end.usage == Usage::default() {
@@ -189,7 +189,7 @@ pub(super) fn usage(before: Option<Usage>, end: &AttemptEnd) -> Option<Usage> {
     Some(before.map_or(end.usage, |before| before.and(end.usage)))
 }
 
-/// What an invocation has used with a bill on it whose attempt somebody else ended;
+/// Returns the usage of an invocation with a bill on it whose attempt somebody else ended;
 /// `None` if that is not what happened, or if the bill is on it already. `last` is the
 /// last move of the invocation, and whose it was until then.
 pub(super) fn late(

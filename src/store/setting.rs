@@ -1,4 +1,4 @@
-//! What holds for tasks, and the components that travel with a store.
+//! Rules and pauses of tasks, and the components that travel with a store.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub struct TaskRule {
 }
 
 impl TaskRule {
-    /// What a store must know of a task's rules.
+    /// Picks the rules of a task that concern a store.
     pub fn new(task: &Arc<str>, rules: &TaskRules) -> Self {
         Self {
             task: Arc::clone(task),
@@ -32,13 +32,13 @@ impl TaskRule {
 /// Asks to hold something back, or to let it go on.
 #[derive(Debug, Clone)]
 pub struct Pause {
-    /// What.
+    /// The queue or task.
     pub target: PauseTarget,
     /// `false` to let it go on.
     pub paused: bool,
 }
 
-/// What can be paused.
+/// A queue or a task that can be paused.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PauseTarget {
     /// Every task of a queue.

@@ -32,10 +32,10 @@ pub struct NewInvocation {
     pub deadline: Option<Duration>,
     /// Idempotency key: unique among the invocations of one task.
     pub key: Option<Arc<str>>,
-    /// What the task's concurrency and rate rules count it with; `None` if it has
+    /// The key by which the task's concurrency and rate rules count it; `None` if it has
     /// none.
     pub lane: Option<RuleKey>,
-    /// What the task's uniqueness rule knows it by.
+    /// The key by which the task's uniqueness rule knows it.
     pub unique: Option<(RuleKey, Differing)>,
     /// Free text.
     pub labels: Vec<(String, String)>,
@@ -97,7 +97,7 @@ impl From<SubmitError> for Refusal {
 
 impl NewInvocation {
     /// Makes the invocation that a submit of a call asks for, as the root of a tree.
-    /// Whoever submits, a command, a guest or a program, comes through here.
+    /// Every submit, of a command, a guest or a program, is made here.
     ///
     /// # Errors
     ///
@@ -173,7 +173,7 @@ pub struct ChildOf {
     pub parent_attempt: u32,
 }
 
-/// What became of a submit.
+/// The answer to a submit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Submitted {
     /// It was created.
@@ -181,7 +181,7 @@ pub enum Submitted {
     /// One exists already with the same id, the same key, or the same place
     /// under its parent and the same task and arguments: its id.
     Existing(InvocationId),
-    /// The same key is taken by an invocation of the same task with other
+    /// Its key is taken by an invocation of the same task with other
     /// arguments: its id. Nothing was created.
     KeyConflict(InvocationId),
     /// The parent is final, or its attempt is no longer owned by the runner that

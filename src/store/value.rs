@@ -38,18 +38,35 @@ pub(super) enum Kind {
     FreeText,
 }
 
-/// What a column can be read as.
+/// A type that a column can be read as.
 pub(super) trait Stored: Sized {
     /// Reads it; the message says what is wrong.
     fn read(value: Value<'_>) -> Result<Self, String>;
 }
 
-/// The columns of a row, one after another.
-pub(super) trait Fields {
+/// A row of a database, by the numbers of its columns.
+pub(super) trait StoredRow {
     type Error;
 
-    /// The next column.
-    fn take<T: Stored>(&mut self) -> Result<T, Self::Error>;
+    fn column<T: Stored>(&self, index: usize) -> Result<T, Self::Error>;
+}
+
+/// The columns of a row, from the first on.
+pub(super) struct Fields<'r, R> {
+    row: &'r R,
+    next: usize,
+}
+
+impl<'r, R: StoredRow> Fields<'r, R> {
+    pub(super) fn new(row: &'r R) -> Self {
+        Self { row, next: 0 }
+    }
+
+    /// Reads the next column.
+    pub(super) fn take<T: Stored>(&mut self) -> Result<T, R::Error> {
+        self.next += 1;
+        self.row.column(self.next - 1)
+    }
 }
 
 impl<T: Stored> Stored for Option<T> {

@@ -14,7 +14,7 @@ pub enum Step<'b> {
     Attempts,
     TakeStock(&'b Inventory),
     Heartbeat(&'b Heartbeat),
-    /// What is overdue is ended before anything is taken away or handed out.
+    /// Ends overdue invocations before anything is taken away or handed out.
     Expire,
     Recover,
     Claim(&'b ClaimRequest),

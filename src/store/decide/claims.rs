@@ -8,7 +8,7 @@ use super::state::{State, loaded};
 use crate::model::{Claim, ComponentDigest, Event, InvocationId, RunnerId};
 use crate::store::{ClaimRequest, Lease};
 
-/// What a claim carries besides the head.
+/// The fields of a claim besides the head.
 pub struct ClaimRest {
     pub task: Arc<str>,
     pub component_digest: ComponentDigest,

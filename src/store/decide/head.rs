@@ -1,4 +1,4 @@
-//! What decisions know of an invocation, and the moves that they make of it.
+//! The columns of an invocation that decisions need, and the moves that they make.
 
 use std::collections::HashMap;
 
@@ -101,7 +101,7 @@ impl Head {
         Ok(self.status.apply(event)?)
     }
 
-    /// What its task's rules count it with.
+    /// Returns the lane in which its task's rules count it.
     pub fn lane(&self) -> Option<LaneId> {
         self.lane.map(|key| (self.task, key))
     }

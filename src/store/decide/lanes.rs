@@ -119,17 +119,17 @@ enum Opening {
 pub struct Lanes {
     /// By the number of the task; those that are not here have none.
     pub rules: HashMap<i64, LaneRule>,
-    /// Those to be settled, with what has changed in each since it was.
+    /// The lanes to be settled, with what has changed in each since it was.
     dirty: BTreeMap<LaneId, Count>,
-    /// Those that were settled, as they are now.
+    /// The lanes that were settled, as they are now.
     held: BTreeMap<LaneId, Lane>,
     /// The numbers of invocations whose starts are to be noted. And how many starts are
     /// to be taken back.
     pub starts: BTreeMap<LaneId, Vec<i64>>,
     refunds: BTreeMap<LaneId, i64>,
-    /// What was blocked in this transaction.
+    /// Invocations that were blocked in this transaction.
     newly_blocked: HashSet<InvocationId>,
-    /// Those of them that are not written as blocked.
+    /// Those among them that are not written as blocked.
     pub arrivals: Vec<InvocationId>,
     /// Where the blocked may be more urgent than the ready, because some came: the best
     /// order key of those.

@@ -5,15 +5,15 @@
 //! memory store decides for itself, and is the oracle of the tests that compare.
 //!
 //! - `batch`: the order of the steps
-//! - `state`, `head`: what is loaded, and what is to be written
+//! - `state`, `head`, `collisions`: what is loaded, and what is to be written
 //! - `settings`, `submit`, `ends`, `recovery`, `lanes`, `claims`, `prune`: what the steps decide
 
 mod batch;
 mod claims;
+mod collisions;
 mod ends;
 mod head;
 mod lanes;
-mod met;
 mod prune;
 mod recovery;
 mod settings;
@@ -24,9 +24,9 @@ mod tests;
 
 pub use batch::{Step, named, runners, steps};
 pub use claims::{ClaimRest, choose_awaited};
+pub use collisions::{Above, Collisions};
 pub use head::{Head, LaneId, LastMove, Move, Rank};
 pub use lanes::{Count, Lane, lane_of};
-pub use met::{Above, Met};
 pub use prune::{Ancestry, Old, Walk};
 pub use settings::{held_back, takes_over};
 pub use state::{Fresh, State};

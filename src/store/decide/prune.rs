@@ -49,7 +49,7 @@ impl<'p> Walk<'p> {
         Self { prune, position, looked_at: 0, removed: 0, clear: HashSet::new(), ancestors: 0 }
     }
 
-    /// What is to be looked at next: the first of that status to become final after
+    /// Returns the rule of the status that is looked at next: the first of it to become final after
     /// [`after`](Self::after), [`limit`](Self::limit) of them; and how many have the status
     /// if it keeps a number.
     pub fn keep(&self) -> Option<&'p Keep> {
@@ -138,7 +138,7 @@ impl<'p> Walk<'p> {
         }
     }
 
-    /// What the prune did. It stopped early if there is something to look at.
+    /// Returns the result of the prune. It stopped early if there is something to look at.
     pub fn end(self) -> Pruned {
         Pruned { removed: self.removed, next: self.keep().is_some().then_some(self.position) }
     }

@@ -37,7 +37,7 @@ impl State<'_> {
         Ok(())
     }
 
-    /// Those of the claims of dead runners that end and have children.
+    /// Returns the claims of dead runners that end and have children.
     pub fn doomed_by_recovery(&self, owned: &[(RunnerId, InvocationId)]) -> Vec<InvocationId> {
         let ends = |id: &InvocationId| {
             self.heads.get(id).is_some_and(|head| head.has_children && head.attempt >= head.max_attempts)

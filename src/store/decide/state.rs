@@ -1,11 +1,11 @@
-//! What a transaction has loaded, and what it is to write.
+//! The rows that a transaction has loaded, and those that it is to write.
 
 use std::collections::{HashMap, HashSet};
 
 use super::Contradiction;
+use super::collisions::Collisions;
 use super::head::{Head, LastMove, Moves};
 use super::lanes::Lanes;
-use super::met::Met;
 use crate::model::{InvocationId, Outcome, RunnerId, UnixMicros};
 use crate::store::rules::{self, Step};
 use crate::store::{Batch, EndKind, NewInvocation, Receipt, Report};
@@ -36,14 +36,14 @@ pub struct State<'b> {
     pub(super) children: HashMap<InvocationId, Vec<InvocationId>>,
     /// How the invocations that the batch has bills of moved last, before it.
     pub last_moves: HashMap<InvocationId, LastMove>,
-    pub met: Met,
+    pub collisions: Collisions,
     pub lanes: Lanes,
     /// Created, and not written yet.
     pub fresh: Vec<Fresh<'b>>,
     pub moves: Moves,
     pub outcomes: Vec<(i64, Outcome)>,
     pub logs: Vec<(i64, &'b Report)>,
-    /// What runners are to be told that they have lost.
+    /// Invocations that runners are to be told that they have lost.
     pub revoked: Vec<(RunnerId, InvocationId)>,
     /// Room for [`rules::plan`].
     pub(super) steps: Vec<Step>,
@@ -61,7 +61,7 @@ impl<'b> State<'b> {
             heads: HashMap::with_capacity(capacity),
             children: HashMap::new(),
             last_moves: HashMap::new(),
-            met: Met::default(),
+            collisions: Collisions::default(),
             lanes: Lanes::default(),
             fresh: Vec::new(),
             moves: Moves::default(),
@@ -85,13 +85,13 @@ impl<'b> State<'b> {
         true
     }
 
-    /// Those of `ids` whose attached descendants must be loaded before they end.
+    /// Returns the `ids` whose attached descendants must be loaded before they end.
     pub fn parents_among(&self, ids: impl IntoIterator<Item = InvocationId>) -> Vec<InvocationId> {
         let is_parent = |id: &InvocationId| self.heads.get(id).is_some_and(|head| head.has_children);
         ids.into_iter().filter(is_parent).collect()
     }
 
-    /// Whatever the reports and cancels of a batch may end that has children: their
+    /// Returns the invocations with children that reports and cancels of a batch may end: their
     /// attached descendants must be loaded before.
     pub fn doomed_parents(&self, batch: &Batch) -> Vec<InvocationId> {
         let ends = batch.reports.iter().filter_map(|report| {

@@ -22,8 +22,8 @@ impl<'b> State<'b> {
         new.child_of.as_ref().is_some_and(|place| !self.is_owned_by_submitter(place))
     }
 
-    /// The parent of a child that could find its own ancestors in its lane.
-    pub fn fears_ancestors(&self, new: &NewInvocation, task: i64) -> Option<InvocationId> {
+    /// Returns the parent of a child whose ancestors may fill its lane: they are to be loaded.
+    pub fn ancestors_to_load(&self, new: &NewInvocation, task: i64) -> Option<InvocationId> {
         new.lane?;
         let place = new.child_of.as_ref().filter(|place| !place.detached)?;
         let rule = self.lanes.rule(task).concurrency?;
@@ -47,12 +47,12 @@ impl<'b> State<'b> {
             };
             self.receipt.submits.push(submitted);
         }
-        Ok(self.met.unconfirmed.iter().map(|index| all[*index].id).collect())
+        Ok(self.collisions.unconfirmed.iter().map(|index| all[*index].id).collect())
     }
 
     /// Answers those of them whose ids exist once more, by that.
     pub fn confirm(&mut self, existing: &HashSet<InvocationId>, all: &[NewInvocation]) {
-        for index in std::mem::take(&mut self.met.unconfirmed) {
+        for index in std::mem::take(&mut self.collisions.unconfirmed) {
             let id = all[index].id;
             if existing.contains(&id) {
                 self.receipt.submits[index] = Submitted::Existing(id);
@@ -71,15 +71,15 @@ impl<'b> State<'b> {
     ) -> Result<Submitted, Contradiction> {
         let new = &all[index];
         // In the map: loaded for another reason, or created by this batch.
-        if self.met.ids.contains(&new.id) || self.heads.contains_key(&new.id) {
+        if self.collisions.ids.contains(&new.id) || self.heads.contains_key(&new.id) {
             return Ok(Submitted::Existing(new.id));
         }
-        if let Some((answer, by)) = self.meets(index, all, task) {
+        if let Some((answer, by)) = self.collision(index, all, task) {
             if by == new.id {
                 return Ok(Submitted::Existing(new.id));
             }
-            if !self.met.knows_ids {
-                self.met.unconfirmed.push(index);
+            if !self.collisions.knows_ids {
+                self.collisions.unconfirmed.push(index);
             }
             return Ok(answer);
         }
@@ -87,14 +87,14 @@ impl<'b> State<'b> {
         Ok(Submitted::Created(new.id))
     }
 
-    /// The rungs below the id, in their order, and who stands on the first that is
-    /// taken.
-    fn meets(&self, index: usize, all: &[NewInvocation], task: i64) -> Option<(Submitted, InvocationId)> {
-        let (new, met) = (&all[index], &self.met);
+    /// Returns the answer of the first rung below the id that is taken, and the invocation
+    /// that has taken it.
+    fn collision(&self, index: usize, all: &[NewInvocation], task: i64) -> Option<(Submitted, InvocationId)> {
+        let (new, collisions) = (&all[index], &self.collisions);
         let same = |first: &usize| (all[*first].id, all[*first].arguments == new.arguments);
         if let Some(key) = &new.key {
-            let stored = met.by_key.get(&index).copied();
-            let here = || met.new_keys.get(&(task, Arc::clone(key))).map(same);
+            let stored = collisions.by_key.get(&index).copied();
+            let here = || collisions.new_keys.get(&(task, Arc::clone(key))).map(same);
             match stored.or_else(here) {
                 Some((first, true)) => return Some((Submitted::Existing(first), first)),
                 Some((first, false)) => return Some((Submitted::KeyConflict(first), first)),
@@ -102,14 +102,14 @@ impl<'b> State<'b> {
             }
         }
         if let Some(place) = &new.child_of {
-            let stored = met.by_place.get(&index).copied();
+            let stored = collisions.by_place.get(&index).copied();
             if let Some(first) = stored.or_else(|| self.new_child_at(place, all, new)) {
                 return Some((Submitted::Existing(first), first));
             }
         }
         if let Some((key, differing)) = new.unique {
-            let stored = met.by_unique.get(&index).copied();
-            let here = || met.new_uniques.get(&(task, key)).map(same);
+            let stored = collisions.by_unique.get(&index).copied();
+            let here = || collisions.new_uniques.get(&(task, key)).map(same);
             match stored.or_else(here) {
                 Some((first, false)) if differing == Differing::Refuse => {
                     return Some((Submitted::UniqueConflict(first), first));
@@ -129,20 +129,20 @@ impl<'b> State<'b> {
         all: &[NewInvocation],
         new: &NewInvocation,
     ) -> Option<InvocationId> {
-        let first = self.met.new_places.get(&(place.parent, place.index))?;
+        let first = self.collisions.new_places.get(&(place.parent, place.index))?;
         let is_there = |one: &&NewInvocation| {
             let at = one.child_of.as_ref().map(|at| (at.parent, at.index));
             at == Some((place.parent, place.index)) && one.task == new.task && one.arguments == new.arguments
         };
-        let there = std::iter::once(first).chain(&self.met.more_places).map(|index| &all[*index]);
+        let there = std::iter::once(first).chain(&self.collisions.more_places).map(|index| &all[*index]);
         there.clone().find(is_there).map(|one| one.id)
     }
 
     /// The nearest ancestor in the lane of a child, if ancestors fill it.
     fn blocking_ancestor(&self, new: &NewInvocation, task: i64) -> Option<InvocationId> {
-        let parent = self.fears_ancestors(new, task)?;
+        let parent = self.ancestors_to_load(new, task)?;
         let limit = self.lanes.rule(task).concurrency?.limit;
-        let above = self.met.above.get(&parent)?;
+        let above = self.collisions.above.get(&parent)?;
         let mut filling = above.iter().filter(|one| one.task == task && one.lane == new.lane && one.is_owned);
         let nearest = filling.next()?.id;
         (1 + filling.count() >= limit as usize).then_some(nearest)
@@ -156,18 +156,18 @@ impl<'b> State<'b> {
         component: i64,
     ) -> Result<(), Contradiction> {
         if let Some(key) = &new.key {
-            self.met.new_keys.insert((task, Arc::clone(key)), index);
+            self.collisions.new_keys.insert((task, Arc::clone(key)), index);
         }
         if let Some((key, _)) = new.unique {
-            self.met.new_uniques.insert((task, key), index);
+            self.collisions.new_uniques.insert((task, key), index);
         }
         let child_of = new.child_of.as_ref();
         if let Some(place) = child_of
-            && *self.met.new_places.entry((place.parent, place.index)).or_insert(index) != index
+            && *self.collisions.new_places.entry((place.parent, place.index)).or_insert(index) != index
         {
-            self.met.more_places.push(index);
+            self.collisions.more_places.push(index);
         }
-        let seq = self.met.numbers.pop();
+        let seq = self.collisions.numbers.pop();
         let seq = seq.ok_or_else(|| Contradiction("no numbers are left".to_owned()))?;
         let parents = child_of.and_then(|place| self.heads.get(&place.parent)?.deadline);
         let deadline = rules::deadline(new, parents, self.now);

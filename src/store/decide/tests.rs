@@ -21,7 +21,7 @@ fn new() -> NewInvocation {
 
 fn state<'b>(numbers: i64) -> State<'b> {
     let mut state = State::new(NOW, 0);
-    state.met.numbers = (1..=numbers).rev().collect();
+    state.collisions.numbers = (1..=numbers).rev().collect();
     state
 }
 

@@ -11,7 +11,7 @@ use crate::store::{NewInvocation, Pause, PauseTarget, Receipt, TaskRule};
 /// A task and what its rules count by.
 pub(super) type LaneId = (usize, RuleKey);
 
-/// What a rule counts together.
+/// Invocations that a rule counts together.
 #[derive(Default)]
 pub(super) struct Lane {
     /// Admitted: in the queue of its task.

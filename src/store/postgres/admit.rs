@@ -35,32 +35,27 @@ const OPENED: &str = concat!(
 /// Makes the delayed that are due claimable, or blocked, and finds the lanes whose
 /// moment has come: three statements. Nothing happens for a runner that was lost.
 pub(super) fn ask_what_is_due(runner: RunnerId, now: Option<i64>, asks: &mut Vec<Ask<'_>>) {
-    let promote = Ask::new(concat!(
-        "WITH promoted AS (UPDATE @invocation SET place = ",
-        place!(Ready),
-        " WHERE seq = ANY(ARRAY( \
-             SELECT seq FROM @invocation WHERE place = ",
-        place!(Delayed),
-        " AND available_at <= ",
-        present!(),
-        " AND lane IS NULL AND NOT EXISTS (SELECT 1 FROM @runner WHERE id = $3 AND is_lost) \
-             ORDER BY available_at LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING id) \
-         SELECT id FROM promoted"
-    ));
-    // Those of a lane have to wait for room in it. What is due and without a lane
-    // was moved away just now, so that these are found at once.
-    let block = Ask::new(concat!(
-        "WITH blocked AS (UPDATE @invocation SET place = ",
-        place!(Blocked),
-        " WHERE seq = ANY(ARRAY( \
-             SELECT seq FROM @invocation WHERE place = ",
-        place!(Delayed),
-        " AND available_at <= ",
-        present!(),
-        " AND lane IS NOT NULL AND NOT EXISTS (SELECT 1 FROM @runner WHERE id = $3 AND is_lost) \
-             ORDER BY available_at LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING id, task, lane) \
-         SELECT id, task, lane FROM blocked"
-    ));
+    macro_rules! promote {
+        ($place:ident, $lane:literal) => {
+            concat!(
+                "WITH promoted AS (UPDATE @invocation SET place = ",
+                place!($place),
+                " WHERE seq = ANY(ARRAY( \
+                     SELECT seq FROM @invocation WHERE place = ",
+                place!(Delayed),
+                " AND available_at <= ",
+                present!(),
+                " AND lane ",
+                $lane,
+                " AND NOT EXISTS (SELECT 1 FROM @runner WHERE id = $3 AND is_lost) \
+                     ORDER BY available_at LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING id, task, lane) \
+                 SELECT id, task, lane FROM promoted"
+            )
+        };
+    }
+    // Those of a lane have to wait for room in it. What is due and without a lane is moved away
+    // before, so that these are found at once.
+    let [promote, block] = [promote!(Ready, "IS NULL"), promote!(Blocked, "IS NOT NULL")].map(Ask::new);
     let (limit, runner) = (PROMOTED_AT_ONCE as i64, uuid(runner.as_bytes()));
     asks.push(promote.with(now).with(limit).with(runner));
     asks.push(block.with(now).with(limit).with(runner));

@@ -9,7 +9,7 @@ use super::admit::next_opening;
 use super::fault::Fault;
 use super::link::{Ask, Link};
 use super::rows::{Candidate, joins, read_candidate, read_candidates, rest};
-use super::sql::{Cursor, column, server_time, uuid, uuids};
+use super::sql::{column, server_time, uuid, uuids};
 use super::work::Work;
 use crate::model::{InvocationId, RunnerId, UnixMicros};
 use crate::store::columns::head;
@@ -168,7 +168,7 @@ impl Work<'_> {
         let mut seen = 0;
         let (mut heads, mut found) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
         for row in rows {
-            let mut fields = Cursor::new(row);
+            let mut fields = Fields::new(row);
             seen = fields.take()?;
             // A row that only tells how many there were has no invocation in it.
             if fields.take()? {

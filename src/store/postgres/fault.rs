@@ -1,4 +1,4 @@
-//! What went wrong, sorted by what the caller can do about it.
+//! Faults, sorted by what the caller can do about them.
 
 use std::error::Error as _;
 
@@ -8,9 +8,9 @@ use super::schema::VERSION;
 use crate::store::StoreError;
 use crate::store::decide::Contradiction;
 
-/// What can go wrong on the way to a receipt.
+/// A fault on the way to a receipt.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(in crate::store) enum Fault {
     /// No connection could be made.
     Connect(tokio_postgres::Error),
     /// The server refused, or the connection broke.
@@ -97,10 +97,10 @@ impl Fault {
         }
     }
 
-    /// What the caller is told. `place` says where the server is.
+    /// Makes the error that the caller is told. `place` says where the server is.
     pub(super) fn sort(self, url: &str, place: &str) -> StoreError {
-        let unavailable = |message| StoreError::Unavailable { url: url.to_owned(), message };
-        let unusable = |message| StoreError::Unusable { url: url.to_owned(), message };
+        let unavailable = |message: String| StoreError::unavailable(url, message);
+        let unusable = |message: String| StoreError::unusable(url, message);
         match &self {
             Self::Damaged(what) => unusable(format!("it is damaged ({what}): restore it from a backup")),
             Self::Unusable(message) => unusable(message.clone()),

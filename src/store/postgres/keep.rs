@@ -126,7 +126,7 @@ impl Work<'_> {
             .collect()
     }
 
-    /// What stands above and below those that may be removed.
+    /// Loads the ancestors and children of invocations that may be removed.
     async fn family(&self, old: &[Old]) -> Result<Family, Fault> {
         if old.is_empty() {
             return Ok(Family::default());

@@ -47,7 +47,7 @@ macro_rules! settings {
     };
 }
 
-/// What a session of our own begins with. A commit is on the disk when it
+/// The settings of a session of our own. A commit is on the disk when it
 /// returns, whatever the server's default.
 pub(super) const SESSION: &str = concat!(
     settings!("SET"),
@@ -57,7 +57,7 @@ pub(super) const SESSION: &str = concat!(
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 
-/// The same in a session that may have been anybody's.
+/// Begins a transaction in a session that may have been anybody's.
 const BEGIN_POOLED: &str = concat!(
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; ",
     settings!("SET LOCAL"),
@@ -153,7 +153,7 @@ impl Link {
         self.client.is_closed()
     }
 
-    /// What a transaction begins with.
+    /// Begins a transaction.
     pub(super) fn begin(&self) -> Ask<'static> {
         Ask::simple(if self.statements.is_some() { BEGIN } else { BEGIN_POOLED })
     }

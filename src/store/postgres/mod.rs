@@ -5,8 +5,8 @@
 //! - `url`, `tls`: what is asked for, and how the way to it is secured
 //! - `engine`, `link`, `wait`: connections, statements on them, and threads that wait
 //! - `open`, `schema`: looking before touching, creating, migrating
-//! - `write`: one batch, one transaction; `claim`, `settle`, `lanes` and `keep` are
-//!   its parts
+//! - `write`: one batch, one transaction; `submit`, `claim`, `lanes`, `leases` and
+//!   `keep` are its parts
 //! - `read`: everything that changes nothing
 //! - `notify`: how processes learn of each other's commits
 //! - `sql`, `names`, `fault`: columns, numbers for names, errors
@@ -21,7 +21,6 @@ mod keep;
 mod lanes;
 mod leases;
 mod link;
-mod meet;
 mod names;
 mod notify;
 mod open;
@@ -30,6 +29,7 @@ mod rows;
 mod rules;
 mod schema;
 mod sql;
+mod submit;
 mod tls;
 mod url;
 mod wait;
@@ -49,7 +49,8 @@ use self::engine::{Connector, Engine};
 use self::fault::Fault;
 use self::link::Link;
 use self::names::Names;
-use self::notify::{Ears, Listening, Watchers};
+use self::notify::{Listener, Listening, Watchers};
+use super::read::reading_methods;
 use super::{
     Batch, Counts, Filter, Invocation, LookUp, NextDue, PauseTarget, PushedComponent, Receipt, Store,
     StoreError, TaskRule, Watch,
@@ -59,7 +60,7 @@ use crate::model::{Clock, ComponentDigest, InvocationId, LogEntry, RunnerId, Sta
 /// Idle connections that are kept for readers.
 const IDLE_READERS: usize = 2;
 
-/// Whatever takes longer than this has failed: nothing waits for ever for a server
+/// An operation that takes longer than this has failed: nothing waits for ever for a server
 /// that is gone.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -156,7 +157,7 @@ impl PostgresStore {
         fault.sort(&self.shown, &self.connector.place)
     }
 
-    /// What a fault means, now that it is known what the database is like.
+    /// Looks at the schema again after a fault that a migration can explain.
     fn judge(&self, fault: Fault, deadline: Instant) -> Fault {
         if !fault.is_of_schema() {
             return fault;
@@ -250,21 +251,19 @@ impl PostgresStore {
     }
 }
 
+macro_rules! method {
+    ($name:ident($($argument:ident: $type:ty)?) -> $answer:ty) => {
+        fn $name(&self $(, $argument: $type)?) -> Result<$answer, StoreError> {
+            self.read(async |link| read::$name(link $(, $argument)?).await)
+        }
+    };
+}
+
 impl Store for PostgresStore {
+    reading_methods!(method);
+
     fn commit(&self, batch: &Batch) -> Result<Receipt, StoreError> {
         self.try_commit(batch).map_err(|fault| self.sort(fault))
-    }
-
-    fn get(&self, ids: &[InvocationId]) -> Result<Vec<Option<Invocation>>, StoreError> {
-        self.read(async |link| read::get(link, ids).await)
-    }
-
-    fn look_up(&self, ids: &[InvocationId]) -> Result<Vec<LookUp>, StoreError> {
-        self.read(async |link| read::look_up(link, ids).await)
-    }
-
-    fn statuses(&self, ids: &[InvocationId]) -> Result<Vec<Option<Status>>, StoreError> {
-        self.read(async |link| read::statuses(link, ids).await)
     }
 
     fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError> {
@@ -272,69 +271,17 @@ impl Store for PostgresStore {
         self.read(async |link| claim::next_due(link, runner, now).await)
     }
 
-    fn revoked(&self, runner: RunnerId) -> Result<Vec<InvocationId>, StoreError> {
-        self.read(async |link| read::revoked(link, runner).await)
-    }
-
-    fn arguments(&self, id: InvocationId) -> Result<Option<Arc<str>>, StoreError> {
-        self.read(async |link| read::arguments(link, id).await)
-    }
-
-    fn list(&self, filter: &Filter) -> Result<Vec<Invocation>, StoreError> {
-        self.read(async |link| read::list(link, filter).await)
-    }
-
-    fn ids(&self, filter: &Filter) -> Result<Vec<InvocationId>, StoreError> {
-        self.read(async |link| read::ids(link, filter).await)
-    }
-
-    fn counts(&self, root: Option<InvocationId>) -> Result<Counts, StoreError> {
-        self.read(async |link| read::counts(link, root).await)
-    }
-
-    fn unfinished_by_task(&self) -> Result<Vec<(Arc<str>, u64)>, StoreError> {
-        self.read(async |link| read::unfinished_by_task(link).await)
-    }
-
-    fn rules(&self) -> Result<Vec<TaskRule>, StoreError> {
-        self.read(async |link| rules::rules(link).await)
-    }
-
-    fn paused(&self) -> Result<Vec<PauseTarget>, StoreError> {
-        self.read(async |link| rules::paused(link).await)
-    }
-
-    fn components(&self) -> Result<Vec<PushedComponent>, StoreError> {
-        self.read(async |link| components::components(link).await)
-    }
-
-    fn component(&self, digest: ComponentDigest) -> Result<Option<Vec<u8>>, StoreError> {
-        self.read(async |link| components::component(link, digest).await)
-    }
-
-    fn tree(&self, root: InvocationId) -> Result<Vec<Invocation>, StoreError> {
-        self.read(async |link| read::tree(link, root).await)
-    }
-
-    fn history(&self, id: InvocationId) -> Result<Vec<Transition>, StoreError> {
-        self.read(async |link| read::history(link, id).await)
-    }
-
-    fn logs(&self, id: InvocationId) -> Result<Vec<LogEntry>, StoreError> {
-        self.read(async |link| read::logs(link, id).await)
-    }
-
     fn watch(&self, notify: Arc<dyn Fn() + Send + Sync>) -> Result<Watch, StoreError> {
         let guard = self.watchers.add(notify);
         let mut listening = self.listening.lock();
         if listening.is_none() {
-            let ears = Ears {
+            let listener = Listener {
                 connector: Arc::clone(&self.connector),
                 watchers: Arc::clone(&self.watchers),
                 channel: format!("LISTEN {}", self.channel),
                 sender: self.sender.clone(),
             };
-            *listening = Some(ears.start(self.engine.handle()));
+            *listening = Some(listener.start(self.engine.handle()));
         }
         Ok(Watch::new(guard))
     }

@@ -26,10 +26,10 @@ use super::fault::Fault;
 /// Watchers are told at least so often, whatever was heard.
 const FALLBACK: Duration = Duration::from_secs(5);
 
-/// The same if nothing can be heard, because the URL says `listen=off`.
+/// How often watchers are told if nothing can be heard, because the URL says `listen=off`.
 const POLL: Duration = Duration::from_millis(200);
 
-/// What comes within so long after watchers were told is told as one.
+/// Notifications that come within so long after watchers were told are told as one.
 const LULL: Duration = Duration::from_millis(5);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -38,7 +38,7 @@ const LAST_PAUSE: Duration = Duration::from_secs(5);
 /// A server that does not answer for so long is gone.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Who wants to know.
+/// The watchers of a store.
 #[derive(Default)]
 pub(super) struct Watchers {
     all: Mutex<HashMap<u64, Arc<Watcher>>>,
@@ -89,8 +89,8 @@ impl Drop for WatchGuard {
     }
 }
 
-/// What listening needs to know.
-pub(super) struct Ears {
+/// Listens to commits, on a connection of its own.
+pub(super) struct Listener {
     pub(super) connector: Arc<Connector>,
     pub(super) watchers: Arc<Watchers>,
     pub(super) channel: String,
@@ -107,7 +107,7 @@ impl Drop for Listening {
     }
 }
 
-impl Ears {
+impl Listener {
     /// Begins to listen, on the store's thread.
     pub(super) fn start(self, handle: &Handle) -> Listening {
         let task = match self.connector.url.listens {

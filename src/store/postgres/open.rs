@@ -65,7 +65,7 @@ async fn prepare_schema(
     }
 }
 
-/// What is in the database.
+/// The content of a database.
 enum Seen {
     /// The schema is missing or empty.
     Nothing { has_schema: bool },

@@ -1,4 +1,4 @@
-//! What is asked of the store without changing it: one statement each, so each
+//! Reads that change nothing: one statement each, so each
 //! answer is of one moment.
 
 use std::sync::Arc;
@@ -7,15 +7,17 @@ use tokio_postgres::Row;
 
 use super::fault::Fault;
 use super::link::{Ask, Link};
-use super::sql::{Cursor, column, invocation_joins, uuid, uuids};
-use crate::model::{
-    Failure, Invocation, InvocationId, LogEntry, Outcome, Reason, RunnerId, Status, Transition,
-};
+use super::sql::{column, invocation_joins, uuid, uuids};
+use crate::model::{Failure, Invocation, InvocationId, LogEntry, Outcome, RunnerId, Status, Transition};
 use crate::store::columns::{
     invocation_columns, log_entry, read_invocation, read_log_entry, read_transition, transition,
 };
+use crate::store::read::submitted;
 use crate::store::value::Fields;
 use crate::store::{Counts, Filter, LOOK_UP_BYTES, LookUp};
+
+pub(super) use super::components::{component, components};
+pub(super) use super::rules::{paused, rules};
 
 /// All invocations of the tree `$1`. Follows the children, so roots need no index.
 macro_rules! tree {
@@ -32,10 +34,10 @@ macro_rules! tree {
 fn place<T>(
     rows: &[Row],
     places: &mut [T],
-    read: impl Fn(&mut Cursor<'_>) -> Result<T, Fault>,
+    read: impl Fn(&mut Fields<'_, Row>) -> Result<T, Fault>,
 ) -> Result<(), Fault> {
     for row in rows {
-        let mut fields = Cursor::new(row);
+        let mut fields = Fields::new(row);
         let n: u64 = fields.take()?;
         let place = usize::try_from(n).ok().and_then(|n| places.get_mut(n.checked_sub(1)?));
         *place.ok_or_else(|| Fault::Damaged(format!("nobody asked for row {n}")))? = read(&mut fields)?;
@@ -149,7 +151,7 @@ pub(super) async fn list(link: &Link, filter: &Filter) -> Result<Vec<Invocation>
         " ORDER BY f.seq DESC"
     );
     let rows = link.read(ask_filtered(sql, filter)).await?;
-    rows.iter().map(|row| read_invocation(&mut Cursor::new(row))).collect()
+    rows.iter().map(|row| read_invocation(&mut Fields::new(row))).collect()
 }
 
 pub(super) async fn ids(link: &Link, filter: &Filter) -> Result<Vec<InvocationId>, Fault> {
@@ -210,7 +212,7 @@ pub(super) async fn tree(link: &Link, root: InvocationId) -> Result<Vec<Invocati
         " ORDER BY i.seq"
     ));
     let rows = link.read(ask.with(uuid(root.as_bytes()))).await?;
-    rows.iter().map(|row| read_invocation(&mut Cursor::new(row))).collect()
+    rows.iter().map(|row| read_invocation(&mut Fields::new(row))).collect()
 }
 
 pub(super) async fn history(link: &Link, id: InvocationId) -> Result<Vec<Transition>, Fault> {
@@ -222,18 +224,10 @@ pub(super) async fn history(link: &Link, id: InvocationId) -> Result<Vec<Transit
     let rows = link.read(ask.with(uuid(id.as_bytes()))).await?;
     let mut history: Vec<Transition> = Vec::with_capacity(rows.len() + 1);
     for row in &rows {
-        let mut fields = Cursor::new(row);
+        let mut fields = Fields::new(row);
         let at = fields.take()?;
         if history.is_empty() {
-            history.push(Transition {
-                at,
-                from: None,
-                to: Status::Queued,
-                reason: Reason::Submitted,
-                runner: None,
-                attempt: 0,
-                detail: None,
-            });
+            history.push(submitted(at));
         }
         // An invocation that has not moved yet is a row without a move.
         if fields.take()? {
@@ -251,5 +245,5 @@ pub(super) async fn logs(link: &Link, id: InvocationId) -> Result<Vec<LogEntry>,
         " FROM @invocation i JOIN @log l ON l.seq = ANY(ARRAY[i.seq]) WHERE i.id = $1 ORDER BY l.n",
     ));
     let rows = link.read(ask.with(uuid(id.as_bytes()))).await?;
-    rows.iter().map(|row| read_log_entry(&mut Cursor::new(row))).collect()
+    rows.iter().map(|row| read_log_entry(&mut Fields::new(row))).collect()
 }

@@ -3,7 +3,6 @@
 use tokio_postgres::Row;
 
 use super::fault::Fault;
-use super::sql::Cursor;
 use crate::model::InvocationId;
 use crate::store::columns::read_head;
 use crate::store::decide::{ClaimRest, Head};
@@ -16,7 +15,7 @@ macro_rules! rest {
     };
 }
 
-/// What those columns need besides the invocation `i`.
+/// The joins that those columns need besides the invocation `i`.
 macro_rules! joins {
     () => {
         "JOIN @arguments a ON a.seq = ANY(ARRAY[i.seq]) JOIN @task t ON t.key = ANY(ARRAY[i.task]) \
@@ -26,7 +25,7 @@ macro_rules! joins {
 pub(super) use {joins, rest};
 
 pub(super) fn read_heads(rows: &[Row]) -> Result<Vec<Head>, Fault> {
-    rows.iter().map(|row| read_head(&mut Cursor::new(row))).collect()
+    rows.iter().map(|row| read_head(&mut Fields::new(row))).collect()
 }
 
 /// Something that a claim may take.
@@ -36,7 +35,7 @@ pub(super) struct Candidate {
 }
 
 /// Reads the columns [`head`](crate::store::columns::head) and [`rest`].
-pub(super) fn read_candidate(fields: &mut Cursor<'_>) -> Result<(Head, Candidate), Fault> {
+pub(super) fn read_candidate(fields: &mut Fields<'_, Row>) -> Result<(Head, Candidate), Fault> {
     let head = read_head(fields)?;
     let id = head.id;
     let rest = ClaimRest {
@@ -50,7 +49,7 @@ pub(super) fn read_candidate(fields: &mut Cursor<'_>) -> Result<(Head, Candidate
     Ok((head, Candidate { id, rest }))
 }
 
-/// The same of each row.
+/// Reads the candidate of each row.
 pub(super) fn read_candidates(rows: &[Row]) -> Result<Vec<(Head, Candidate)>, Fault> {
-    rows.iter().map(|row| read_candidate(&mut Cursor::new(row))).collect()
+    rows.iter().map(|row| read_candidate(&mut Fields::new(row))).collect()
 }

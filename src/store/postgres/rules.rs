@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 
 use super::fault::Fault;
 use super::link::{Ask, Link};
-use super::sql::{Cursor, column};
+use super::sql::column;
 use super::work::Work;
 use crate::model::{Status, TaskId};
 use crate::store::columns::{RULE, read_rule, rule, rule_values};
@@ -26,13 +26,13 @@ static SET_RULE: LazyLock<String> = LazyLock::new(|| {
 /// Reads the columns `t.key, t.queue IS NOT NULL` and [`rule`]: a task's number, and its rule;
 /// `None` if nobody has said anything of it.
 fn read_known_rule(row: &Row) -> Result<(i64, Option<TaskRule>), Fault> {
-    let mut fields = Cursor::new(row);
+    let mut fields = Fields::new(row);
     let (task, is_known) = (fields.take()?, fields.take::<bool>()?);
     let rule = read_rule(&mut fields)?;
     Ok((task, is_known.then_some(rule)))
 }
 
-/// What the rule of a task becomes when these are said of it, one after another, each
+/// Returns the rule that a task gets when these are said of it, one after another, each
 /// perhaps only if nothing was said before; `None` if it stays what it is.
 fn changes<'r>(known: Option<&TaskRule>, said: &[(&'r TaskRule, bool)]) -> Option<&'r TaskRule> {
     let mut becomes: Option<&'r TaskRule> = None;
@@ -49,7 +49,7 @@ fn ask_rules() -> Ask<'static> {
 }
 
 fn read_rules(rows: &[Row]) -> Result<Vec<TaskRule>, Fault> {
-    rows.iter().map(|row| read_rule(&mut Cursor::new(row))).collect()
+    rows.iter().map(|row| read_rule(&mut Fields::new(row))).collect()
 }
 
 pub(super) async fn rules(link: &Link) -> Result<Vec<TaskRule>, Fault> {
@@ -143,7 +143,7 @@ pub(super) fn read_what_holds(
 ) -> Result<(HashMap<i64, LaneRule>, bool), Fault> {
     let mut rules = HashMap::new();
     for row in next() {
-        let mut fields = Cursor::new(&row);
+        let mut fields = Fields::new(&row);
         rules.insert(fields.take()?, LaneRule::of(&read_rule(&mut fields)?));
     }
     for _ in &batch.pauses {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::fault::Fault;
 use crate::model::InvocationId;
-use crate::store::value::{Fields, Kind, Stored, Value};
+use crate::store::value::{Kind, Stored, StoredRow, Value};
 
 /// The server's time in microseconds, as an expression.
 macro_rules! server_time {
@@ -136,29 +136,15 @@ pub(super) fn column<T: Stored>(row: &Row, index: usize) -> Result<T, Fault> {
     T::read(value).map_err(|problem| Fault::Damaged(format!("column {index}: {problem}")))
 }
 
-/// The columns of a row from the first on.
-pub(super) struct Cursor<'r> {
-    row: &'r Row,
-    next: usize,
-}
-
-impl<'r> Cursor<'r> {
-    pub(super) fn new(row: &'r Row) -> Self {
-        Self { row, next: 0 }
-    }
-}
-
-impl Fields for Cursor<'_> {
+impl StoredRow for Row {
     type Error = Fault;
 
-    fn take<T: Stored>(&mut self) -> Result<T, Fault> {
-        let index = self.next;
-        self.next += 1;
-        column(self.row, index)
+    fn column<T: Stored>(&self, index: usize) -> Result<T, Fault> {
+        column(self, index)
     }
 }
 
-/// What the columns that are shown need besides the invocation `i`.
+/// The joins that the columns that are shown need besides the invocation `i`.
 macro_rules! invocation_joins {
     () => {
         "JOIN @task t ON t.key = ANY(ARRAY[i.task]) JOIN @component c ON c.key = ANY(ARRAY[i.component]) \

@@ -13,7 +13,7 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootC
 use super::fault::Fault;
 use super::url::Tls;
 
-/// What a handshake needs.
+/// Makes the TLS configuration of a connection.
 pub(super) fn client(tls: Tls, root_certificates: Option<&Path>) -> Result<ClientConfig, Fault> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))

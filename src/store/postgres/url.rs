@@ -1,4 +1,4 @@
-//! What a PostgreSQL URL says.
+//! URLs of PostgreSQL stores.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ pub(super) enum Tls {
     Require,
     /// Encrypt, and check who signed the server's certificate.
     VerifyCa,
-    /// The same, and check the server's name.
+    /// Encrypt, check who signed the certificate, and the server's name.
     VerifyFull,
 }
 
@@ -65,7 +65,7 @@ impl PostgresUrl {
     ///
     /// # Errors
     ///
-    /// What is wrong, without the URL itself: it may hold a password.
+    /// The message says what is wrong, without the URL itself: it may hold a password.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (address, query) = text.split_once('?').unwrap_or((text, ""));
         let mut url = Self {

@@ -19,11 +19,11 @@ pub(super) struct Work<'a> {
     pub(super) state: State<'a>,
     /// Whether that goes on while the transaction waits.
     pub(super) has_server_time: bool,
-    /// What is due, once a claim has asked.
+    /// The lanes that are due, once a claim has asked.
     pub(super) due: Option<Due>,
     /// The lease of a runner that has claimed something.
     pub(super) extends: Option<Heartbeat>,
-    /// What was admitted to its lane since the queue was looked at.
+    /// Candidates that were admitted to their lanes since the queue was read.
     pub(super) admitted: Vec<Candidate>,
     /// Whether an operator holds anything back.
     pub(super) has_pauses: bool,
@@ -31,7 +31,7 @@ pub(super) struct Work<'a> {
     pub(super) paused: TaskSet,
 }
 
-/// What a claim finds due.
+/// The lanes that a claim finds due.
 #[derive(Default)]
 pub(super) struct Due {
     pub(super) opened: Vec<LaneId>,

@@ -1,6 +1,6 @@
 //! One batch in one transaction.
 //!
-//! What is to be changed is read and locked first, all of it in one round trip;
+//! All rows that are to be changed are read and locked first, in one round trip;
 //! what becomes of it is decided here, in memory, in the order of the batch; then
 //! it is written, each table with one statement. So a batch takes three round trips
 //! or four, however large it is.
@@ -20,12 +20,12 @@ use super::claim;
 use super::fault::Fault;
 use super::keep;
 use super::link::{Ask, Link};
-use super::meet::Looks;
 use super::names::Names;
 use super::rows::read_heads;
 use super::rules;
 use super::schema::VERSION;
 use super::sql::{column, server_time, uuid, uuids};
+use super::submit::Looks;
 use super::work::Work;
 use crate::model::{Clock, InvocationId, RunnerId};
 use crate::store::columns::head;
@@ -52,7 +52,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) is_committing: &'a Cell<bool>,
 }
 
-/// What a transaction needs for its end.
+/// The surroundings that a transaction needs for its end.
 struct End<'a> {
     channel: &'a str,
     sender: &'a str,
@@ -163,7 +163,7 @@ impl<'a> Work<'a> {
         let runners = next();
         let rows = if ids.is_empty() { Vec::new() } else { next() };
         let last_moves = if batch.bills.is_empty() { Vec::new() } else { next() };
-        let met = looks.read(&mut next)?;
+        let collisions = looks.read(&mut next)?;
         let (lane_rules, has_pauses) = rules::read_what_holds(batch, &mut next)?;
         let due = claim.is_some().then(|| [next(), next(), next()]);
         let state = next().pop().ok_or_else(|| Fault::Damaged("it has no version".to_owned()))?;
@@ -180,7 +180,7 @@ impl<'a> Work<'a> {
         state.may_expire = has_overdue;
         state.is_news = adopted.contains(&true);
         state.receipt.adopted = adopted;
-        state.met = met;
+        state.collisions = collisions;
         state.lanes.rules = lane_rules;
         state.last_moves = read_last_moves(&last_moves)?;
         let mut work = Self {

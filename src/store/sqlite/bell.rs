@@ -112,11 +112,11 @@ impl Listener {
         let inotify = Inotify::init()?;
         let watched = watch(&inotify, &bell.path)?;
         let end = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let ears = Ears { path: bell.path.clone(), inotify, watched, end: Arc::clone(&end) };
+        let listener = ListenerThread { path: bell.path.clone(), inotify, watched, end: Arc::clone(&end) };
         let has_news = make_has_news();
         let thread = std::thread::Builder::new()
             .name("store-bell".to_owned())
-            .spawn(move || ears.listen(has_news, &*notify))?;
+            .spawn(move || listener.listen(has_news, &*notify))?;
         Ok(Self { end, thread: Some(thread) })
     }
 }
@@ -145,15 +145,15 @@ fn watch(inotify: &Inotify, path: &Path) -> io::Result<WatchDescriptor> {
     inotify.watches().add(path, mask)
 }
 
-/// What the listening thread owns.
-struct Ears {
+/// The state of the listening thread.
+struct ListenerThread {
     path: PathBuf,
     inotify: Inotify,
     watched: WatchDescriptor,
     end: Arc<OwnedFd>,
 }
 
-impl Ears {
+impl ListenerThread {
     fn listen(mut self, mut has_news: impl HasNews, notify: &dyn Fn()) {
         loop {
             let mut ready = [

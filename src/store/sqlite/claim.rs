@@ -9,7 +9,7 @@ use super::fault::Fault;
 use super::keep;
 use super::lanes;
 use super::names::Names;
-use super::sql::{Cursor, Sql, column};
+use super::sql::{Sql, column};
 use super::work::Work;
 use crate::model::{InvocationId, RunnerId, UnixMicros};
 use crate::store::columns::{head, read_head};
@@ -205,7 +205,7 @@ impl<'a> Work<'a> {
         Ok(cursors)
     }
 
-    /// The same for a tree, of all tasks. The root itself is not in the index of its
+    /// Cursors on the queue of a tree, of all tasks. The root itself is not in the index of its
     /// descendants.
     fn tree_cursors(&self, root: InvocationId) -> rusqlite::Result<Vec<CachedStatement<'a>>> {
         let cursor = |sql| -> rusqlite::Result<_> {
@@ -238,7 +238,7 @@ impl<'a> Work<'a> {
         for seq in chosen {
             let mut rows = select.query([seq])?;
             let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-            let mut fields = Cursor::new(row);
+            let mut fields = Fields::new(row);
             let id: InvocationId = fields.take()?;
             let rest = ClaimRest {
                 task: self.names.task(self.sql, fields.take()?)?.clone(),

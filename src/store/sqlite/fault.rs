@@ -1,16 +1,16 @@
-//! What went wrong, sorted by what the caller can do about it.
+//! Faults, sorted by what the caller can do about them.
 
 use rusqlite::ErrorCode;
 
 use crate::store::StoreError;
 use crate::store::decide::Contradiction;
 
-/// What can go wrong in a transaction.
+/// A fault in a transaction.
 #[derive(Debug)]
 pub(super) enum Fault {
     /// The driver said so.
     Sql(rusqlite::Error),
-    /// What it holds contradicts itself.
+    /// Stored rows contradict each other.
     Damaged(String),
     /// The schema has a version now that is not the one this program knows.
     OtherVersion { found: i32, known: i32 },
@@ -64,30 +64,18 @@ pub(super) fn sort(url: &str, error: &rusqlite::Error) -> StoreError {
         Some(ErrorCode::Unknown | ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch) => true,
         Some(_) => false,
     };
-    if is_damage {
-        damaged(url, error)
-    } else {
-        StoreError::Unavailable { url: url.to_owned(), message: explain(error) }
-    }
+    if is_damage { damaged(url, error) } else { StoreError::unavailable(url, explain(error)) }
 }
 
 /// A damaged database.
 pub(super) fn damaged(url: &str, what: impl std::fmt::Display) -> StoreError {
-    unusable(
+    StoreError::unusable(
         url,
         format!(
             "it is damaged ({what}): restore it from a backup, or move it and its `-wal` file \
              away and save what is left of it with `sqlite3 FILE .recover`"
         ),
     )
-}
-
-pub(super) fn unusable(url: &str, message: impl Into<String>) -> StoreError {
-    StoreError::Unusable { url: url.to_owned(), message: message.into() }
-}
-
-pub(super) fn unavailable(url: &str, message: impl Into<String>) -> StoreError {
-    StoreError::Unavailable { url: url.to_owned(), message: message.into() }
 }
 
 fn explain(error: &rusqlite::Error) -> String {

@@ -25,7 +25,7 @@ fn insert(table: &str, columns: Columns, rows: usize) -> String {
     format!("INSERT INTO {table} ({}) VALUES {}", names.join(", "), vec![row; rows].join(", "))
 }
 
-/// What gives columns new values, of which the first is the parameter `first`.
+/// Makes the assignments of new values to columns, of which the first is the parameter `first`.
 fn set(columns: Columns, first: usize, each: fn(&str, usize) -> String) -> String {
     let set = columns.iter().zip(first..).map(|((name, _), number)| each(name, number));
     set.collect::<Vec<_>>().join(", ")
@@ -72,7 +72,7 @@ impl Work<'_> {
         self.write_but_admitted()
     }
 
-    /// The same without what was admitted to its lane: most ends of one make room for the
+    /// Writes all but invocations that were admitted to their lanes: most ends of one make room for the
     /// next, which the same batch claims.
     pub(super) fn write_but_admitted(&mut self) -> Result<(), Fault> {
         // They are blocked in the database from now on.

@@ -2,8 +2,8 @@
 //! machine. `docs/design/storage.md` says how it works and why.
 //!
 //! - `open`: looking before touching, creating, migrating
-//! - `write`: one batch, one transaction; `claim`, `settle`, `lanes` and `keep` are
-//!   its parts
+//! - `write`: one batch, one transaction; `submit`, `claim`, `lanes`, `leases` and
+//!   `keep` are its parts
 //! - `read`: everything that changes nothing
 //! - `bell`: how processes learn of each other's commits
 //! - `sql`, `schema`, `fault`: columns, versions, errors
@@ -16,13 +16,13 @@ mod flush;
 mod keep;
 mod lanes;
 mod leases;
-mod meet;
 mod names;
 mod open;
 mod read;
 mod rules;
 mod schema;
 mod sql;
+mod submit;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -38,6 +38,7 @@ use rusqlite::{Connection, ErrorCode, Transaction};
 use self::bell::{Bell, Listener};
 use self::fault::Fault;
 use self::names::Names;
+use super::read::reading_methods;
 use super::{
     Batch, Counts, EndKind, Filter, Invocation, LookUp, NextDue, PauseTarget, PushedComponent, Receipt,
     Store, StoreError, TaskRule, Watch,
@@ -87,7 +88,7 @@ impl SqliteStore {
         Self::open_with(path, clock, None)
     }
 
-    /// The same over another way to the disk, by the name under which SQLite has
+    /// Opens it over another way to the disk, by the name under which SQLite has
     /// it: for tests that let disks fail.
     ///
     /// # Errors
@@ -98,8 +99,8 @@ impl SqliteStore {
         let url = format!("sqlite:{}", path.display());
         // Absolute, so that neither a change of directory nor a name such as
         // `file:x` or `:memory:` means something else to SQLite.
-        let path =
-            std::path::absolute(path).map_err(|error| fault::unusable(&url, format!("bad path: {error}")))?;
+        let path = std::path::absolute(path)
+            .map_err(|error| StoreError::unusable(&url, format!("bad path: {error}")))?;
         let opened = open::open(&path, &url, vfs)?;
         Ok(Self {
             clock,
@@ -134,7 +135,17 @@ impl SqliteStore {
     }
 }
 
+macro_rules! method {
+    ($name:ident($($argument:ident: $type:ty)?) -> $answer:ty) => {
+        fn $name(&self $(, $argument: $type)?) -> Result<$answer, StoreError> {
+            self.read(|sql| read::$name(sql $(, $argument)?))
+        }
+    };
+}
+
 impl Store for SqliteStore {
+    reading_methods!(method);
+
     fn commit(&self, batch: &Batch) -> Result<Receipt, StoreError> {
         let mut writer = self.writer.lock();
         let committed = writer.commit(&*self.clock, batch);
@@ -146,73 +157,9 @@ impl Store for SqliteStore {
         Ok(receipt)
     }
 
-    fn get(&self, ids: &[InvocationId]) -> Result<Vec<Option<Invocation>>, StoreError> {
-        self.read(|sql| read::get(sql, ids))
-    }
-
-    fn look_up(&self, ids: &[InvocationId]) -> Result<Vec<LookUp>, StoreError> {
-        self.read(|sql| read::look_up(sql, ids))
-    }
-
-    fn statuses(&self, ids: &[InvocationId]) -> Result<Vec<Option<Status>>, StoreError> {
-        self.read(|sql| read::statuses(sql, ids))
-    }
-
     fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError> {
         let now = self.clock.now();
         self.read(|sql| Ok(NextDue { now, at: claim::next_due(sql, runner, now)? }))
-    }
-
-    fn revoked(&self, runner: RunnerId) -> Result<Vec<InvocationId>, StoreError> {
-        self.read(|sql| read::revoked(sql, runner))
-    }
-
-    fn arguments(&self, id: InvocationId) -> Result<Option<Arc<str>>, StoreError> {
-        self.read(|sql| read::arguments(sql, id))
-    }
-
-    fn list(&self, filter: &Filter) -> Result<Vec<Invocation>, StoreError> {
-        self.read(|sql| read::list(sql, filter))
-    }
-
-    fn ids(&self, filter: &Filter) -> Result<Vec<InvocationId>, StoreError> {
-        self.read(|sql| read::ids(sql, filter))
-    }
-
-    fn counts(&self, root: Option<InvocationId>) -> Result<Counts, StoreError> {
-        self.read(|sql| read::counts(sql, root))
-    }
-
-    fn unfinished_by_task(&self) -> Result<Vec<(Arc<str>, u64)>, StoreError> {
-        self.read(|sql| read::unfinished_by_task(sql))
-    }
-
-    fn rules(&self) -> Result<Vec<TaskRule>, StoreError> {
-        self.read(|sql| rules::rules(sql))
-    }
-
-    fn paused(&self) -> Result<Vec<PauseTarget>, StoreError> {
-        self.read(|sql| rules::paused(sql))
-    }
-
-    fn components(&self) -> Result<Vec<PushedComponent>, StoreError> {
-        self.read(|sql| components::components(sql))
-    }
-
-    fn component(&self, digest: ComponentDigest) -> Result<Option<Vec<u8>>, StoreError> {
-        self.read(|sql| components::component(sql, digest))
-    }
-
-    fn tree(&self, root: InvocationId) -> Result<Vec<Invocation>, StoreError> {
-        self.read(|sql| read::tree(sql, root))
-    }
-
-    fn history(&self, id: InvocationId) -> Result<Vec<Transition>, StoreError> {
-        self.read(|sql| read::history(sql, id))
-    }
-
-    fn logs(&self, id: InvocationId) -> Result<Vec<LogEntry>, StoreError> {
-        self.read(|sql| read::logs(sql, id))
     }
 
     fn watch(&self, notify: Arc<dyn Fn() + Send + Sync>) -> Result<Watch, StoreError> {
@@ -232,7 +179,10 @@ impl Store for SqliteStore {
         };
         let listener = Listener::start(&self.bell, make_has_news, notify);
         listener.map(Watch::new).map_err(|error| {
-            fault::unavailable(&self.url, format!("changes by other processes can't be watched: {error}"))
+            StoreError::unavailable(
+                &self.url,
+                format!("changes by other processes can't be watched: {error}"),
+            )
         })
     }
 

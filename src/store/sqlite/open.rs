@@ -34,7 +34,7 @@ const MAGIC: &[u8] = b"SQLite format 3\0";
 /// The most bytes that a page has.
 const LARGEST_PAGE: u64 = 65536;
 
-/// What opening yields.
+/// An open database.
 pub(super) struct Opened {
     pub(super) writer: Connection,
     pub(super) bell: Bell,
@@ -46,17 +46,18 @@ pub(super) struct Opened {
 pub(super) fn open(path: &Path, url: &str, vfs: Option<&str>) -> Result<Opened, StoreError> {
     look(path, url)?;
     create(path).map_err(|error| {
-        fault::unavailable(url, format!("`{}` can't be created: {error}", path.display()))
+        StoreError::unavailable(url, format!("`{}` can't be created: {error}", path.display()))
     })?;
     let sort = |error: rusqlite::Error| fault::sort(url, &error);
     let bell = Bell::open(beside(path, "-bell")).map_err(|error| {
-        fault::unavailable(url, format!("`{}-bell` can't be created: {error}", path.display()))
+        StoreError::unavailable(url, format!("`{}-bell` can't be created: {error}", path.display()))
     })?;
     let mut writer = connect(path, vfs, false).map_err(sort)?;
     // Two processes that create one database at once: SQLite itself does not wait
     // for the lock when it switches a file to WAL.
-    let _lock =
-        bell.lock().map_err(|error| fault::unavailable(url, format!("its bell can't be locked: {error}")))?;
+    let _lock = bell
+        .lock()
+        .map_err(|error| StoreError::unavailable(url, format!("its bell can't be locked: {error}")))?;
     prepare(&mut writer, url)?;
     Ok(Opened { writer, bell })
 }
@@ -99,7 +100,7 @@ fn prepare(sql: &mut Connection, url: &str) -> Result<(), StoreError> {
     let sort = |error: rusqlite::Error| fault::sort(url, &error);
     let mode: String = sql.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(sort)?;
     if mode != "wal" {
-        return Err(fault::unavailable(
+        return Err(StoreError::unavailable(
             url,
             "its file system has no shared memory for SQLite's write-ahead log: choose a local one",
         ));
@@ -143,7 +144,7 @@ fn look(path: &Path, url: &str) -> Result<(), StoreError> {
         // of ours with a journal. SQLite undoes it when it opens the file.
         Journal::OfCreation => return Ok(()),
         Journal::Foreign => {
-            return Err(fault::unusable(
+            return Err(StoreError::unusable(
                 url,
                 "another program's transaction is under way in it, or was cut short (its journal lies \
                  beside the file): let that program finish it, or choose another path",
@@ -172,7 +173,7 @@ fn look(path: &Path, url: &str) -> Result<(), StoreError> {
     seen
 }
 
-/// What lies beside a file as the journal of a transaction.
+/// The journal of a transaction beside a file.
 enum Journal {
     None,
     /// Of the transaction that creates the database, which was cut short.
@@ -208,7 +209,8 @@ fn look_at_journal(path: &Path) -> Journal {
 
 /// Whether the file is missing or empty; an error if it can't be a database.
 fn look_at_header(path: &Path, url: &str) -> Result<bool, StoreError> {
-    let unreadable = |error: std::io::Error| fault::unavailable(url, format!("it can't be read: {error}"));
+    let unreadable =
+        |error: std::io::Error| StoreError::unavailable(url, format!("it can't be read: {error}"));
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
@@ -216,7 +218,7 @@ fn look_at_header(path: &Path, url: &str) -> Result<bool, StoreError> {
     };
     let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
-        return Err(fault::unusable(url, "it is not a file: choose another path"));
+        return Err(StoreError::unusable(url, "it is not a file: choose another path"));
     }
     if metadata.len() == 0 {
         return Ok(true);
@@ -224,7 +226,7 @@ fn look_at_header(path: &Path, url: &str) -> Result<bool, StoreError> {
     let mut header = [0; 100];
     let is_whole = file.read_exact(&mut header).is_ok();
     if !header.starts_with(MAGIC) {
-        return Err(fault::unusable(
+        return Err(StoreError::unusable(
             url,
             "it is not an SQLite database: choose another path, or move the file away",
         ));
@@ -315,13 +317,13 @@ impl Identity {
             return Ok(0);
         }
         if self.application_id != APPLICATION_ID {
-            return Err(fault::unusable(
+            return Err(StoreError::unusable(
                 url,
                 "it is the database of another application: choose another path",
             ));
         }
         if self.version > VERSION {
-            return Err(fault::unusable(
+            return Err(StoreError::unusable(
                 url,
                 format!(
                     "a newer run-wasm-runner wrote it (schema version {}, this one knows up to \

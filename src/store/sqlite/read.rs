@@ -1,18 +1,20 @@
-//! What is asked of the store without changing it.
+//! Reads that change nothing.
 
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::sql::{Cursor, Sql, column, from_invocation, unfinished_words};
-use crate::model::{
-    Failure, Invocation, InvocationId, LogEntry, Outcome, Reason, RunnerId, Status, Transition,
-};
+use super::sql::{Sql, column, from_invocation, unfinished_words};
+use crate::model::{Failure, Invocation, InvocationId, LogEntry, Outcome, RunnerId, Status, Transition};
 use crate::store::columns::{
     invocation_columns, log_entry, read_invocation, read_log_entry, read_transition, transition,
 };
+use crate::store::read::submitted;
 use crate::store::value::Fields;
 use crate::store::{Counts, Filter, LOOK_UP_BYTES, LookUp};
+
+pub(super) use super::components::{component, components};
+pub(super) use super::rules::{paused, rules};
 
 /// All invocations of a tree. Follows the children, so roots need no index.
 const TREE: &str = "\
@@ -44,7 +46,7 @@ pub(super) fn get(sql: &Connection, ids: &[InvocationId]) -> rusqlite::Result<Ve
     ))?;
     let mut read = |id: &InvocationId| {
         let found = statement.query_row([Sql(*id)], |row| {
-            let mut fields = Cursor::new(row);
+            let mut fields = Fields::new(row);
             let mut invocation = read_invocation(&mut fields)?;
             let value: Option<Arc<str>> = fields.take()?;
             invocation.outcome = invocation.outcome.or(value.map(Outcome::Value));
@@ -64,7 +66,7 @@ pub(super) fn look_up(sql: &Connection, ids: &[InvocationId]) -> rusqlite::Resul
     let mut bytes = 0;
     for id in ids {
         let one = statement.query_row([Sql(*id)], |row| {
-            let mut fields = Cursor::new(row);
+            let mut fields = Fields::new(row);
             let status: Status = fields.take()?;
             if let Some(failure) = fields.take::<Option<Failure>>()? {
                 return Ok(LookUp::Final(Outcome::Failure(failure.into())));
@@ -147,7 +149,7 @@ pub(super) fn list(sql: &Connection, filter: &Filter) -> rusqlite::Result<Vec<In
         invocation_columns!(),
         from_invocation!()
     );
-    collect(sql, &query, [task_names(filter)], |row| read_invocation(&mut Cursor::new(row)))
+    collect(sql, &query, [task_names(filter)], |row| read_invocation(&mut Fields::new(row)))
 }
 
 pub(super) fn ids(sql: &Connection, filter: &Filter) -> rusqlite::Result<Vec<InvocationId>> {
@@ -197,26 +199,18 @@ pub(super) fn tree(sql: &Connection, root: InvocationId) -> rusqlite::Result<Vec
         invocation_columns!(),
         from_invocation!()
     );
-    collect(sql, &query, [Sql(root)], |row| read_invocation(&mut Cursor::new(row)))
+    collect(sql, &query, [Sql(root)], |row| read_invocation(&mut Fields::new(row)))
 }
 
 pub(super) fn history(sql: &Connection, id: InvocationId) -> rusqlite::Result<Vec<Transition>> {
-    let submitted = sql
+    let submitted_at = sql
         .prepare_cached("SELECT submitted_at FROM invocation WHERE id = ?1")?
         .query_row([Sql(id)], |row| column(row, 0))
         .optional()?;
-    let Some(submitted_at) = submitted else {
+    let Some(submitted_at) = submitted_at else {
         return Ok(Vec::new());
     };
-    let mut history = vec![Transition {
-        at: submitted_at,
-        from: None,
-        to: Status::Queued,
-        reason: Reason::Submitted,
-        runner: None,
-        attempt: 0,
-        detail: None,
-    }];
+    let mut history = vec![submitted(submitted_at)];
     let mut statement = sql.prepare_cached(concat!(
         "SELECT ",
         transition!(),
@@ -225,7 +219,7 @@ pub(super) fn history(sql: &Connection, id: InvocationId) -> rusqlite::Result<Ve
     let mut rows = statement.query([Sql(id)])?;
     while let Some(row) = rows.next()? {
         let from = history.last().map(|before| before.to);
-        history.push(read_transition(&mut Cursor::new(row), from)?);
+        history.push(read_transition(&mut Fields::new(row), from)?);
     }
     Ok(history)
 }
@@ -236,5 +230,5 @@ pub(super) fn logs(sql: &Connection, id: InvocationId) -> rusqlite::Result<Vec<L
         log_entry!(),
         " FROM invocation i CROSS JOIN log l ON l.seq = i.seq WHERE i.id = ?1 ORDER BY l.n"
     );
-    collect(sql, query, [Sql(id)], |row| read_log_entry(&mut Cursor::new(row)))
+    collect(sql, query, [Sql(id)], |row| read_log_entry(&mut Fields::new(row)))
 }

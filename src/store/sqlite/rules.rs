@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
-use super::sql::{Cursor, Sql, column, unfinished_words};
+use super::sql::{Sql, column, unfinished_words};
 use super::work::Work;
 use crate::model::TaskId;
 use crate::store::columns::{RULE, read_rule, rule, rule_values};
@@ -22,7 +22,7 @@ static SET_RULE: LazyLock<String> = LazyLock::new(|| {
 
 pub(super) fn rules(sql: &Connection) -> rusqlite::Result<Vec<TaskRule>> {
     sql.prepare_cached(concat!("SELECT ", rule!(), " FROM task t ORDER BY t.name"))?
-        .query_map([], |row| read_rule(&mut Cursor::new(row)))?
+        .query_map([], |row| read_rule(&mut Fields::new(row)))?
         .collect()
 }
 
@@ -30,7 +30,7 @@ pub(super) fn rules(sql: &Connection) -> rusqlite::Result<Vec<TaskRule>> {
 fn rule_of(sql: &Connection, task: i64) -> rusqlite::Result<(bool, TaskRule)> {
     sql.prepare_cached(concat!("SELECT t.queue IS NOT NULL, ", rule!(), " FROM task t WHERE t.key = ?1"))?
         .query_row([task], |row| {
-            let mut fields = Cursor::new(row);
+            let mut fields = Fields::new(row);
             Ok((fields.take()?, read_rule(&mut fields)?))
         })
 }

@@ -6,7 +6,7 @@ use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
 use crate::model::{ComponentDigest, InvocationId, RuleKey, RunnerId, Status, UnixMicros};
-use crate::store::value::{Fields, Stored, Value};
+use crate::store::value::{Stored, StoredRow, Value};
 
 /// A word of the vocabulary to be bound.
 #[derive(Clone, Copy)]
@@ -68,25 +68,11 @@ pub(super) fn column<T: Stored>(row: &Row<'_>, index: usize) -> rusqlite::Result
     row.get::<_, Read<T>>(index).map(|Read(value)| value)
 }
 
-/// The columns of a row from the first on.
-pub(super) struct Cursor<'r> {
-    row: &'r Row<'r>,
-    next: usize,
-}
-
-impl<'r> Cursor<'r> {
-    pub(super) fn new(row: &'r Row<'r>) -> Self {
-        Self { row, next: 0 }
-    }
-}
-
-impl Fields for Cursor<'_> {
+impl StoredRow for Row<'_> {
     type Error = rusqlite::Error;
 
-    fn take<T: Stored>(&mut self) -> rusqlite::Result<T> {
-        let index = self.next;
-        self.next += 1;
-        column(self.row, index)
+    fn column<T: Stored>(&self, index: usize) -> Result<T, rusqlite::Error> {
+        column(self, index)
     }
 }
 

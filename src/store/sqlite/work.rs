@@ -6,10 +6,11 @@ use rusqlite::{Connection, OptionalExtension, Params};
 
 use super::fault::Fault;
 use super::names::Names;
-use super::sql::{Cursor, Sql};
+use super::sql::Sql;
 use crate::model::InvocationId;
 use crate::store::columns::{head, read_head};
 use crate::store::decide::{Head, Rank, State};
+use crate::store::value::Fields;
 
 /// A transaction under way.
 pub(super) struct Work<'a> {
@@ -17,7 +18,7 @@ pub(super) struct Work<'a> {
     pub(super) names: &'a mut Names,
     /// The loaded rows as they are now, and what is to be written.
     pub(super) state: State<'a>,
-    /// What was given room in its lane and is not written yet: the task, by rank. A claim
+    /// Invocations that were admitted to their lanes and are not written yet: the task, by rank. A claim
     /// merges it with the queues.
     pub(super) admitted: BTreeMap<Rank, i64>,
 }
@@ -40,9 +41,9 @@ impl Work<'_> {
         Ok(ids)
     }
 
-    /// What a statement with the columns [`head`] finds.
+    /// Reads the heads that a statement with the columns [`head`] finds.
     pub(super) fn heads(&self, sql: &str, params: impl Params) -> rusqlite::Result<Vec<Head>> {
-        self.sql.prepare_cached(sql)?.query_map(params, |row| read_head(&mut Cursor::new(row)))?.collect()
+        self.sql.prepare_cached(sql)?.query_map(params, |row| read_head(&mut Fields::new(row)))?.collect()
     }
 
     /// Loads those of `ids` that are there.
@@ -54,7 +55,7 @@ impl Work<'_> {
             if last.replace(id) == Some(id) || self.state.heads.contains_key(&id) {
                 continue;
             }
-            let head = select.query_row([Sql(id)], |row| read_head(&mut Cursor::new(row)));
+            let head = select.query_row([Sql(id)], |row| read_head(&mut Fields::new(row)));
             if let Some(head) = head.optional()? {
                 self.load(head)?;
             }

@@ -1,6 +1,6 @@
 //! One batch in one transaction.
 //!
-//! What the batch speaks of is loaded first; what becomes of it is decided in memory, step
+//! The rows that the batch names are loaded first; what becomes of them is decided in memory, step
 //! by step (`store/decide`); and it is written before anything is looked for that it could
 //! change, so each row once or twice.
 

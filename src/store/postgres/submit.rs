@@ -1,4 +1,4 @@
-//! What the submits of a batch meet.
+//! Submits, and the invocations that they collide with.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use super::link::Ask;
 use super::sql::{Arg, column, uuid, uuids};
 use super::work::Work;
 use crate::model::{InvocationId, Status};
-use crate::store::decide::{Above, Met};
+use crate::store::decide::{Above, Collisions};
 use crate::store::{Batch, NewInvocation};
 
 /// Which questions were asked about the submits of a batch.
@@ -36,7 +36,7 @@ macro_rules! taken {
 }
 
 impl Looks {
-    /// Asks what the batch's submits meet.
+    /// Asks what the batch's submits collide with.
     pub(super) fn ask<'a>(is_careful: bool, batch: &'a Batch, asks: &mut Vec<Ask<'a>>) -> Self {
         let submits = || (0i64..).zip(&batch.submits);
         if !batch.submits.is_empty() {
@@ -81,24 +81,24 @@ impl Looks {
     }
 
     /// Reads the answers.
-    pub(super) fn read(self, next: &mut impl FnMut() -> Vec<Row>) -> Result<Met, Fault> {
+    pub(super) fn read(self, next: &mut impl FnMut() -> Vec<Row>) -> Result<Collisions, Fault> {
         let numbers = if self.any { next() } else { Vec::new() };
         let ids = self.is_careful.then(|| next().iter().map(|row| column(row, 0)).collect::<Result<_, _>>());
-        let mut met = Met::new(ids.transpose()?);
-        met.numbers = numbers.iter().map(|row| column(row, 0)).collect::<Result<_, _>>()?;
-        met.numbers.sort_unstable_by(|a, b| b.cmp(a));
+        let mut found = Collisions::new(ids.transpose()?);
+        found.numbers = numbers.iter().map(|row| column(row, 0)).collect::<Result<_, _>>()?;
+        found.numbers.sort_unstable_by(|a, b| b.cmp(a));
         let taken = |row: &Row| Ok((index(row)?, (column(row, 1)?, column(row, 2)?)));
         if self.keyed {
-            met.by_key = next().iter().map(taken).collect::<Result<_, Fault>>()?;
+            found.by_key = next().iter().map(taken).collect::<Result<_, Fault>>()?;
         }
         if self.placed {
             let taken = |row: &Row| Ok((index(row)?, column(row, 1)?));
-            met.by_place = next().iter().map(taken).collect::<Result<_, Fault>>()?;
+            found.by_place = next().iter().map(taken).collect::<Result<_, Fault>>()?;
         }
         if self.unique {
-            met.by_unique = next().iter().map(taken).collect::<Result<_, Fault>>()?;
+            found.by_unique = next().iter().map(taken).collect::<Result<_, Fault>>()?;
         }
-        Ok(met)
+        Ok(found)
     }
 }
 
@@ -108,7 +108,7 @@ fn index(row: &Row) -> Result<usize, Fault> {
 }
 
 /// Asks about submits: positions, tasks (by name: not every task has a number yet),
-/// arguments, and what they may meet.
+/// arguments, and what they may collide with.
 fn ask_about<'a, K: Arg + Copy + Sync + Send + 'a>(
     sql: &'static str,
     submits: &[((i64, &'a NewInvocation), K)],
@@ -149,7 +149,7 @@ impl<'a> Work<'a> {
     async fn learn_ancestors(&mut self, submits: &[NewInvocation]) -> Result<(), Fault> {
         let mut parents = Vec::new();
         for new in submits.iter().filter(|new| new.lane.is_some() && !self.state.is_orphan(new)) {
-            parents.extend(self.state.fears_ancestors(new, self.names.task(&new.task)?));
+            parents.extend(self.state.ancestors_to_load(new, self.names.task(&new.task)?));
         }
         if parents.is_empty() {
             return Ok(());
@@ -173,7 +173,7 @@ impl<'a> Work<'a> {
                 lane: column(&row, 3)?,
                 is_owned: column::<Status>(&row, 4)?.is_owned(),
             };
-            self.state.met.above.entry(column(&row, 0)?).or_default().push(above);
+            self.state.collisions.above.entry(column(&row, 0)?).or_default().push(above);
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What the submits of a batch meet.
+//! Submits, and the invocations that they collide with.
 
 use std::collections::HashSet;
 
@@ -34,15 +34,15 @@ impl<'a> Work<'a> {
             .sql
             .prepare_cached("SELECT coalesce(max(seq), 0) FROM invocation")?
             .query_row([], |row| row.get(0))?;
-        self.state.met.numbers = (last + 1..=last + submits.len() as i64).rev().collect();
-        self.state.met.knows_ids = is_careful;
+        self.state.collisions.numbers = (last + 1..=last + submits.len() as i64).rev().collect();
+        self.state.collisions.knows_ids = is_careful;
         let mut free = None;
         for (index, new) in submits.iter().enumerate() {
             if is_careful && self.exists(new.id)? {
-                self.state.met.ids.insert(new.id);
+                self.state.collisions.ids.insert(new.id);
             }
             if !self.state.is_orphan(new) {
-                self.meet(index, new, &mut free)?;
+                self.load_collisions(index, new, &mut free)?;
             }
         }
         let (sql, names) = (self.sql, &mut *self.names);
@@ -60,9 +60,14 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Looks up what one submit meets. Most have nothing that could be taken but their id,
+    /// Loads what one submit collides with. Most have nothing that could be taken but their id,
     /// which is left to the index.
-    fn meet(&mut self, index: usize, new: &NewInvocation, free: &mut FreeFrom) -> Result<(), Fault> {
+    fn load_collisions(
+        &mut self,
+        index: usize,
+        new: &NewInvocation,
+        free: &mut FreeFrom,
+    ) -> Result<(), Fault> {
         if new.key.is_none() && new.child_of.is_none() && new.unique.is_none() && new.lane.is_none() {
             return Ok(());
         }
@@ -70,20 +75,20 @@ impl<'a> Work<'a> {
         if let Some(key) = &new.key {
             let sql = taken!("", "idempotency_key = ?2");
             let first = self.taken(sql, params![task, key, new.arguments])?;
-            self.state.met.by_key.extend(first.map(|first| (index, first)));
+            self.state.collisions.by_key.extend(first.map(|first| (index, first)));
         }
         if let Some(place) = &new.child_of {
             let first = self.child_at(place, task, new, free)?;
-            self.state.met.by_place.extend(first.map(|first| (index, first)));
+            self.state.collisions.by_place.extend(first.map(|first| (index, first)));
         }
         if let Some((key, _)) = new.unique {
             let sql = taken!("INDEXED BY invocation_unique", "unique_key = ?2 AND place IS NOT NULL");
             let first = self.taken(sql, params![task, Sql(key), new.arguments])?;
-            self.state.met.by_unique.extend(first.map(|first| (index, first)));
+            self.state.collisions.by_unique.extend(first.map(|first| (index, first)));
         }
         if new.lane.is_some() {
             self.learn_rule(task)?;
-            if let Some(parent) = self.state.fears_ancestors(new, task) {
+            if let Some(parent) = self.state.ancestors_to_load(new, task) {
                 self.learn_ancestors(parent)?;
             }
         }
@@ -135,7 +140,7 @@ impl<'a> Work<'a> {
 
     /// Learns who is above the children of a parent, and that itself.
     fn learn_ancestors(&mut self, parent: InvocationId) -> rusqlite::Result<()> {
-        if self.state.met.above.contains_key(&parent) {
+        if self.state.collisions.above.contains_key(&parent) {
             return Ok(());
         }
         let above = self
@@ -157,7 +162,7 @@ impl<'a> Work<'a> {
                 })
             })?
             .collect::<rusqlite::Result<_>>()?;
-        self.state.met.above.insert(parent, above);
+        self.state.collisions.above.insert(parent, above);
         Ok(())
     }
 }
