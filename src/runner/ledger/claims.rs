@@ -1,20 +1,9 @@
-//! Claims: the amount of work that a runner asks for, its choice, and when it gives work back.
+//! Claims: the amount of work that a runner asks for, and its choice.
 
-use std::time::{Duration, Instant};
-
+use super::prefetch::prefetch;
 use super::view::View;
-use crate::runner::scheduler::Load;
 use crate::runner::stage::Stage;
 use crate::store::ClaimRequest;
-
-/// A runner claims ahead at most what its slots get through in this time, so that little is late for it.
-const PREFETCH_TIME: Duration = Duration::from_millis(20);
-
-/// A runner never claims ahead more than this many for each slot.
-const PREFETCH_MAX: usize = 512;
-
-/// Claimed work that no slot has taken for this long is given back: guests run longer than was guessed.
-pub(in crate::runner) const STALE_PREFETCH: Duration = Duration::from_millis(500);
 
 /// The knowledge of the work in the store.
 pub(super) struct Claims {
@@ -67,46 +56,5 @@ impl Claims {
             tasks: view.tasks(),
             root: view.options.only_root,
         })
-    }
-}
-
-/// Returns the number to claim ahead for each slot, if a guest holds its slot for `slice`.
-pub(super) fn prefetch(slice: Option<Duration>) -> usize {
-    let fits = slice.map_or(0, |slice| PREFETCH_TIME.as_nanos() / slice.as_nanos().max(1));
-    usize::try_from(fits).unwrap_or(usize::MAX).min(PREFETCH_MAX)
-}
-
-/// Whether slots take what was claimed ahead.
-#[derive(Default)]
-pub(super) struct Prefetch {
-    /// Since when slots have taken none of it, and how much they had taken before.
-    untaken_since: Option<(Instant, usize)>,
-}
-
-impl Prefetch {
-    /// Whether claimed work has lain too long. If so, it is given back.
-    pub(super) fn is_stale(&mut self, load: &Load, now: Instant) -> bool {
-        if load.ready == 0 || !load.may_start_unawaited {
-            self.untaken_since = None;
-            return false;
-        }
-        match self.untaken_since {
-            Some((since, taken)) if taken == load.taken => {
-                let is_stale = now.duration_since(since) >= STALE_PREFETCH;
-                if is_stale {
-                    self.untaken_since = None;
-                }
-                is_stale
-            }
-            _ => {
-                self.untaken_since = Some((now, load.taken));
-                false
-            }
-        }
-    }
-
-    /// When claimed work becomes stale, if no slot takes any.
-    pub(super) fn stale_at(&self) -> Option<Instant> {
-        self.untaken_since.map(|(since, _)| since + STALE_PREFETCH)
     }
 }

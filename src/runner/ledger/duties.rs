@@ -1,10 +1,10 @@
-//! The duties: work that comes back by itself. Heartbeats, looks at the store, and the sweep.
+//! The duties: work that comes back by itself. Looks at the store and the sweep are here, heartbeats in `heartbeat`.
 
 use std::time::{Duration, Instant};
 
 use super::view::View;
 use crate::runner::stage::Stage;
-use crate::store::{Batch, Heartbeat, Keep, NextDue, Prune, PrunePosition, Receipt};
+use crate::store::{Batch, Keep, NextDue, Prune, PrunePosition, Receipt};
 
 /// Work that a runner does again and again: heartbeats, recovery, sweeps.
 ///
@@ -22,51 +22,6 @@ pub(in crate::runner) trait Duty {
 
     /// Makes due again what it had added to a batch that failed.
     fn fail(&mut self, batch: &Batch, began: Instant, now: Instant);
-}
-
-/// The heartbeats in the time of a lease: all but one of them may fail.
-const HEARTBEATS_IN_LEASE: u32 = 3;
-
-/// When the lease must be extended.
-#[derive(Default)]
-pub(super) struct HeartbeatDuty {
-    /// `None` while nothing is owned.
-    next: Option<Instant>,
-}
-
-impl HeartbeatDuty {
-    /// Begins an interval: the lease was extended just now.
-    pub(super) fn restart(&mut self, now: Instant, lease: Duration) {
-        self.next = Some(now + lease / HEARTBEATS_IN_LEASE);
-    }
-
-    /// Ends the heartbeats: there is no lease.
-    pub(super) fn stop(&mut self) {
-        self.next = None;
-    }
-}
-
-impl Duty for HeartbeatDuty {
-    fn next_due(&self, _stage: Stage) -> Option<Instant> {
-        self.next
-    }
-
-    fn plan(&mut self, view: &View<'_>, batch: &mut Batch) {
-        if !view.owns_work {
-            self.stop();
-        }
-        if self.next.is_some_and(|due| due <= view.now) {
-            let lease = view.options.lease;
-            self.restart(view.now, lease);
-            batch.heartbeat = Some(Heartbeat { runner: view.runner, lease });
-        }
-    }
-
-    fn fail(&mut self, batch: &Batch, _began: Instant, now: Instant) {
-        if batch.heartbeat.is_some() {
-            self.next = Some(now);
-        }
-    }
 }
 
 /// When something happens by itself, as far as the store's clock tells.

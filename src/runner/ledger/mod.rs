@@ -6,9 +6,11 @@
 mod claims;
 mod duties;
 mod effect;
+mod heartbeat;
 mod held;
 mod outage;
 mod plan;
+mod prefetch;
 mod settle;
 mod standstill;
 mod state;
@@ -17,11 +19,11 @@ mod stopping;
 mod tests;
 mod view;
 
-pub(super) use claims::STALE_PREFETCH;
 pub(super) use duties::Duty;
 pub(super) use effect::Effect;
 pub(super) use held::LOOK_UPS;
 pub(super) use plan::Plan;
+pub(super) use prefetch::STALE_PREFETCH;
 pub(super) use settle::{Committed, extends_lease};
 pub(super) use standstill::Standstill;
 pub(super) use state::Ledger;

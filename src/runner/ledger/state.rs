@@ -3,11 +3,13 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::claims::{Claims, Prefetch};
-use super::duties::{Duty, HeartbeatDuty, RecoveryDuty, SweepDuty};
+use super::claims::Claims;
+use super::duties::{Duty, RecoveryDuty, SweepDuty};
 use super::effect::Effect;
+use super::heartbeat::HeartbeatDuty;
 use super::held::{Attempt, Held};
 use super::outage::{Outage, StoreBackOff};
+use super::prefetch::Prefetch;
 use super::stopping::Stopping;
 use crate::model::{InvocationId, RunnerId};
 use crate::runner::inbox::Messages;

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::model::Status;
-use crate::runner::ledger::claims::{Prefetch, STALE_PREFETCH, prefetch};
 use crate::runner::ledger::duties::Duty;
 use crate::runner::ledger::outage::{Outage, StoreBackOff};
+use crate::runner::ledger::prefetch::{Prefetch, STALE_PREFETCH, prefetch};
 use crate::runner::ledger::stopping::{StopSteps, Stopping};
 use crate::runner::stage::KILL_PATIENCE;
 use crate::store::{Batch, Keep, Lease, PrunePosition, Pruned};
