@@ -1,32 +1,20 @@
 //! Why a project can't be made, read or built.
 
-use crate::wasm::LoadError;
+use std::io;
+use std::path::Path;
 
 /// Why a project can't be made, read or built.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthoringError {
     /// The request names a project that does not exist or can't be.
     #[error("{message}")]
-    Usage {
-        /// The reason.
-        message: String,
-        /// The remedy.
-        hint: Option<String>,
-    },
+    Usage { message: String, hint: Option<String> },
     /// The project can't be built.
     #[error("{message}")]
-    Build {
-        /// The reason.
-        message: String,
-        /// The remedy.
-        hint: Option<String>,
-    },
+    Build { message: String, hint: Option<String> },
     /// A file can't be written.
     #[error("{0}")]
     System(String),
-    /// The component that makes components can't be loaded.
-    #[error("{}", .0.iter().map(LoadError::to_string).collect::<Vec<_>>().join("\n"))]
-    Load(Vec<LoadError>),
 }
 
 impl AuthoringError {
@@ -40,8 +28,13 @@ impl AuthoringError {
         Self::Build { message: message.into(), hint: None }
     }
 
-    /// Makes the error of a path that can't be written.
-    pub fn unwritable(path: &std::path::Path, error: &std::io::Error) -> Self {
-        Self::System(format!("`{}` can't be written: {error}", path.display()))
+    /// Makes the error of a build that can't have something `done` with a path: `read`, `written`.
+    pub fn cannot<'p>(done: &'p str, path: &'p Path) -> impl Fn(io::Error) -> Self + 'p {
+        move |error| Self::build(format!("`{}` can't be {done}: {error}", path.display()))
+    }
+
+    /// Makes the error of a path outside a build that can't be written.
+    pub fn unwritable(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
+        move |error| Self::System(format!("`{}` can't be written: {error}", path.display()))
     }
 }

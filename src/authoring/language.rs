@@ -25,10 +25,6 @@ pub enum Language {
 }
 
 impl Language {
-    /// All languages.
-    pub const ALL: [Self; 7] =
-        [Self::Rust, Self::Python, Self::JavaScript, Self::TypeScript, Self::Go, Self::C, Self::Cpp];
-
     /// Returns its name on the command line.
     pub fn name(self) -> &'static str {
         match self {

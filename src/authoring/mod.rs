@@ -1,7 +1,7 @@
 //! Projects of tasks in each language: [`new`] makes one, [`build`] makes a component of it, [`wit`]
 //! reads and writes the WIT of its tasks.
 //!
-//! What guests are written with stands in `sdk/` at the top of the repository, and is included here.
+//! The SDKs stand in `sdk/` at the top of the repository, and are included here.
 
 pub mod build;
 mod error;

@@ -23,9 +23,6 @@ const RESERVED: &str = "\
 const MAX_NAME: usize = 64;
 
 /// Writes a new project into the directory `name`, and returns the paths of its files.
-///
-/// # Errors
-///
 /// A usage error for a name that can't be one or that is taken, or
 /// [`AuthoringError::System`].
 pub fn create(name: &str, language: Language, style: Style) -> Result<Vec<String>, AuthoringError> {
@@ -55,14 +52,14 @@ fn write(
                 "choose another name, or remove what is there",
             ));
         }
-        Err(error) => return Err(AuthoringError::unwritable(directory, &error)),
+        Err(error) => return Err(AuthoringError::unwritable(directory)(error)),
     }
     let mut written = Vec::new();
     for file in files {
         let path = directory.join(file.path);
         let parent = path.parent().unwrap_or(directory);
-        fs::create_dir_all(parent).map_err(|error| AuthoringError::unwritable(parent, &error))?;
-        fs::write(&path, file.text(name)).map_err(|error| AuthoringError::unwritable(&path, &error))?;
+        fs::create_dir_all(parent).map_err(AuthoringError::unwritable(parent))?;
+        fs::write(&path, file.text(name)).map_err(AuthoringError::unwritable(&path))?;
         written.push(path.display().to_string());
     }
     written.sort();

@@ -2,6 +2,8 @@
 //! `{{name}}` stands for the project's name and `{{snake}}` for the same in
 //! snake_case.
 
+use clap::ValueEnum;
+
 use super::language::Language;
 
 /// The package that guests import, as this program provides it.
@@ -23,14 +25,14 @@ impl File {
 }
 
 macro_rules! files {
-    ($folder:literal: $($template:literal $(=> $path:literal)?),* $(,)?) => {
+    ($folder:literal: $($source:literal $(=> $path:literal)?),* $(,)?) => {
         &[$(File {
-            path: files!(@path $template $($path)?),
-            template: include_str!(concat!("../../sdk/templates/", $folder, "/", $template)),
+            path: files!(@path $source $($path)?),
+            template: include_str!(concat!("../../sdk/", $folder, "/", $source)),
         }),*]
     };
-    (@path $template:literal) => { $template };
-    (@path $template:literal $path:literal) => { $path };
+    (@path $source:literal) => { $source };
+    (@path $source:literal $path:literal) => { $path };
 }
 
 /// The way in which a project declares its tasks.
@@ -43,90 +45,58 @@ pub enum Style {
 }
 
 /// The files of every project.
-const COMMON: &[File] = files!("common": "wasm-runner.toml");
+const COMMON: &[File] = files!("templates/common": "wasm-runner.toml");
 
 /// The files of every project with WIT.
-const WIT: &[File] = files!("common": "wit/world.wit");
-
-// Git and cargo would take these two for their own where they stand here.
-const RUST: &[File] = files!(
-    "rust": "Cargo.toml.template" => "Cargo.toml", "README.md", "gitignore" => ".gitignore", "src/lib.rs",
-);
-
-const RUST_NO_WIT: &[File] = files!(
-    "rust-no-wit": "Cargo.toml.template" => "Cargo.toml", "README.md", "gitignore" => ".gitignore", "src/lib.rs",
-);
-
-macro_rules! sdk_rust {
-    ($($path:literal),* $(,)?) => {
-        &[$(File {
-            path: concat!("vendor/wasm-runner/", $path),
-            template: include_str!(concat!("../../sdk/rust/", $path)),
-        }),*]
-    };
-}
+const WIT: &[File] = files!("templates/common": "wit/world.wit");
 
 /// The crate that Rust projects without WIT are written with.
-const SDK_RUST: &[File] = sdk_rust!(
-    "Cargo.toml",
-    "macros/Cargo.toml",
-    "macros/src/expand.rs",
-    "macros/src/lib.rs",
-    "macros/src/names.rs",
-    "macros/src/read.rs",
-    "macros/src/types.rs",
-    "src/invocation.rs",
-    "src/json.rs",
-    "src/lib.rs",
-    "src/value.rs",
+const SDK_RUST: &[File] = files!(
+    "rust": "Cargo.toml" => "vendor/wasm-runner/Cargo.toml",
+    "macros/Cargo.toml" => "vendor/wasm-runner/macros/Cargo.toml",
+    "macros/src/expand.rs" => "vendor/wasm-runner/macros/src/expand.rs",
+    "macros/src/lib.rs" => "vendor/wasm-runner/macros/src/lib.rs",
+    "macros/src/names.rs" => "vendor/wasm-runner/macros/src/names.rs",
+    "macros/src/read.rs" => "vendor/wasm-runner/macros/src/read.rs",
+    "macros/src/types.rs" => "vendor/wasm-runner/macros/src/types.rs",
+    "src/invocation.rs" => "vendor/wasm-runner/src/invocation.rs",
+    "src/json.rs" => "vendor/wasm-runner/src/json.rs",
+    "src/lib.rs" => "vendor/wasm-runner/src/lib.rs",
+    "src/value.rs" => "vendor/wasm-runner/src/value.rs",
 );
 
-const PYTHON: &[File] = files!(
-    "python": "README.md", "gitignore" => ".gitignore", "requirements.txt", "src/app.py", "src/geometry.py",
-    "tests/test_geometry.py",
-);
-
-const PYTHON_NO_WIT: &[File] = files!(
-    "python-no-wit": "README.md", "gitignore" => ".gitignore", "src/app.py", "tests/test_app.py",
-);
-
-const JAVASCRIPT: &[File] = files!(
-    "javascript": "README.md", "gitignore" => ".gitignore", "package.json", "src/app.js", "src/geometry.js",
-    "test/geometry.test.js",
-);
-
-const TYPESCRIPT: &[File] = files!(
-    "typescript": "README.md", "gitignore" => ".gitignore", "package.json", "src/app.ts", "src/geometry.ts",
-    "src/wasm-runner-task.d.ts", "test/geometry.test.ts", "tsconfig.json",
-);
-
-const TYPESCRIPT_NO_WIT: &[File] = files!(
-    "typescript-no-wit": "README.md", "gitignore" => ".gitignore", "package.json", "src/app.ts",
-    "test/app.test.ts", "tsconfig.json",
-);
-
-const GO: &[File] = files!(
-    "go": "README.md", "gitignore" => ".gitignore", "go.mod", "main.go", "tasks/tasks.go", "tasks/tasks_test.go",
-);
-
-const C: &[File] = files!(
-    "c": "README.md", "gitignore" => ".gitignore", "src/geometry.c", "src/geometry.h", "src/tasks.c",
-    "test/geometry.c",
-);
-
-const CPP: &[File] = files!(
-    "cpp": "README.md", "gitignore" => ".gitignore", "src/geometry.hpp", "src/tasks.cpp", "test/geometry.cpp",
-);
-
+/// The files of a project with WIT that no other has.
 fn own(language: Language) -> &'static [File] {
     match language {
-        Language::Rust => RUST,
-        Language::Python => PYTHON,
-        Language::JavaScript => JAVASCRIPT,
-        Language::TypeScript => TYPESCRIPT,
-        Language::Go => GO,
-        Language::C => C,
-        Language::Cpp => CPP,
+        // Git and cargo would take these two for their own where they stand in `sdk`.
+        Language::Rust => files!(
+            "templates/rust": "Cargo.toml.template" => "Cargo.toml", "README.md", "gitignore" => ".gitignore",
+            "src/lib.rs",
+        ),
+        Language::Python => files!(
+            "templates/python": "README.md", "gitignore" => ".gitignore", "requirements.txt", "src/app.py",
+            "src/geometry.py", "tests/test_geometry.py",
+        ),
+        Language::JavaScript => files!(
+            "templates/javascript": "README.md", "gitignore" => ".gitignore", "package.json", "src/app.js",
+            "src/geometry.js", "test/geometry.test.js",
+        ),
+        Language::TypeScript => files!(
+            "templates/typescript": "README.md", "gitignore" => ".gitignore", "package.json", "src/app.ts",
+            "src/geometry.ts", "src/wasm-runner-task.d.ts", "test/geometry.test.ts", "tsconfig.json",
+        ),
+        Language::Go => files!(
+            "templates/go": "README.md", "gitignore" => ".gitignore", "go.mod", "main.go", "tasks/tasks.go",
+            "tasks/tasks_test.go",
+        ),
+        Language::C => files!(
+            "templates/c": "README.md", "gitignore" => ".gitignore", "src/geometry.c", "src/geometry.h",
+            "src/tasks.c", "test/geometry.c",
+        ),
+        Language::Cpp => files!(
+            "templates/cpp": "README.md", "gitignore" => ".gitignore", "src/geometry.hpp", "src/tasks.cpp",
+            "test/geometry.cpp",
+        ),
     }
 }
 
@@ -134,21 +104,25 @@ fn own(language: Language) -> &'static [File] {
 /// project.
 fn own_without_wit(language: Language) -> Option<&'static [File]> {
     match language {
-        Language::Python => Some(PYTHON_NO_WIT),
-        Language::Rust => Some(RUST_NO_WIT),
-        Language::TypeScript => Some(TYPESCRIPT_NO_WIT),
+        Language::Rust => Some(files!(
+            "templates/rust-no-wit": "Cargo.toml.template" => "Cargo.toml", "README.md",
+            "gitignore" => ".gitignore", "src/lib.rs",
+        )),
+        Language::Python => Some(files!(
+            "templates/python-no-wit": "README.md", "gitignore" => ".gitignore", "src/app.py",
+            "tests/test_app.py",
+        )),
+        Language::TypeScript => Some(files!(
+            "templates/typescript-no-wit": "README.md", "gitignore" => ".gitignore", "package.json",
+            "src/app.ts", "test/app.test.ts", "tsconfig.json",
+        )),
         Language::JavaScript | Language::Go | Language::C | Language::Cpp => None,
     }
 }
 
-/// Tells whether a project without WIT has this file of the one with WIT, too.
-fn shared_without_wit(file: &File) -> bool {
-    matches!(file.path, "requirements.txt")
-}
-
 /// Lists the languages whose projects need no WIT.
 pub fn without_wit() -> impl Iterator<Item = Language> {
-    Language::ALL.into_iter().filter(|language| own_without_wit(*language).is_some())
+    Language::value_variants().iter().copied().filter(|language| own_without_wit(*language).is_some())
 }
 
 /// Lists all files of a new project; `None` if there is no project of that style.
@@ -161,7 +135,7 @@ pub fn files(language: Language, style: Style) -> Option<Vec<File>> {
         }
         Style::NoWit => {
             files.extend(own_without_wit(language)?);
-            files.extend(own(language).iter().filter(|file| shared_without_wit(file)));
+            files.extend(own(language).iter().filter(|file| file.path == "requirements.txt"));
             if language == Language::Rust {
                 files.extend(SDK_RUST);
                 files.push(File { path: "vendor/wasm-runner/wit/task.wit", template: TASK_WIT });
@@ -204,7 +178,7 @@ mod tests {
             }
         }
         let mut embedded: Vec<_> = COMMON.iter().chain(WIT).map(|file| file.template).collect();
-        for language in Language::ALL {
+        for language in Language::value_variants().iter().copied() {
             let without = own_without_wit(language).unwrap_or_default();
             embedded.extend(own(language).iter().chain(without).map(|file| file.template));
         }
@@ -240,8 +214,9 @@ mod tests {
     #[test]
     fn nothing_is_left_to_fill_in() {
         let styles = [Style::Wit, Style::NoWit];
-        let projects =
-            Language::ALL.into_iter().flat_map(|language| styles.map(|style| files(language, style)));
+        let projects = Language::value_variants()
+            .iter()
+            .flat_map(|language| styles.map(|style| files(*language, style)));
         for file in projects.flatten().flatten() {
             let text = file.text("word-count");
             assert!(!text.contains("{{name") && !text.contains("{{snake"), "{}", file.path);

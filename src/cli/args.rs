@@ -11,11 +11,10 @@ use clap_complete::Shell;
 
 use crate::config::{self, Flags, parse_age, parse_flag_duration};
 use crate::model::{InvocationId, MAX_PRIORITY, Status};
+use crate::service::{ListRequest, Selection};
 
 pub use authoring::{BuildArgs, NewArgs, TasksArgs, WitArgs, WitCommand, WitDepsArgs};
-pub use components::{
-    ComponentCommand, ComponentDiffArgs, ComponentPullArgs, ComponentPushArgs, InspectArgs, LockArgs,
-};
+pub use components::{ComponentCommand, ComponentDiffArgs, InspectArgs, LockArgs};
 
 /// Runs tasks that are WebAssembly components: every exported function is a
 /// task, every invocation a fresh instance in a sandbox.
@@ -39,7 +38,7 @@ Exit codes: 0 success; 1 the task returned an error; 2 usage; 3 the task trapped
 78 bad configuration or component."
 )]
 pub struct Cli {
-    /// Flags that every command takes.
+    /// The flags that every command takes.
     #[command(flatten)]
     pub global: Global,
     /// The command.
@@ -102,7 +101,14 @@ pub enum Command {
     /// A failure is reported on standard error, with the exit code of its kind.
     Result(ResultArgs),
     /// Show one invocation
-    Status(StatusArgs),
+    #[command(after_help = "\
+Examples:
+  run-wasm-runner status 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f
+  run-wasm-runner status 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f --json | jq .status")]
+    Status {
+        /// Invocation
+        id: InvocationId,
+    },
     /// List invocations, newest first
     List(ListArgs),
     /// Draw the tree that an invocation belongs to
@@ -111,9 +117,22 @@ pub enum Command {
     /// children of one parent only the first are drawn, and the rest is counted.
     Tree(TreeArgs),
     /// Show how an invocation moved from status to status, and why
-    History(HistoryArgs),
+    #[command(after_help = "\
+Examples:
+  run-wasm-runner history 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f
+  run-wasm-runner history 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f --json | jq -r .reason")]
+    History {
+        /// Invocation
+        id: InvocationId,
+    },
     /// Show what the guests of an invocation wrote and logged
-    Logs(LogsArgs),
+    #[command(after_help = "\
+Examples:
+  run-wasm-runner logs 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f")]
+    Logs {
+        /// Invocation
+        id: InvocationId,
+    },
     /// Cancel invocations with their attached descendants
     ///
     /// Says of each what became of it. One that is final already stays what it is:
@@ -139,7 +158,11 @@ pub enum Command {
     /// Let paused queues or tasks go on
     Resume(PauseArgs),
     /// List queues with their tasks, rules and pauses
-    Queues(QueuesArgs),
+    #[command(after_help = "\
+Examples:
+  run-wasm-runner queues
+  run-wasm-runner queues --json | jq -r 'select(.paused) | .task'")]
+    Queues,
     /// Put components into the store, or list them
     ///
     /// What is in the store travels with it: a runner, or a submit, whose
@@ -184,7 +207,13 @@ pub enum Command {
     /// a file from being inspected.
     Inspect(InspectArgs),
     /// Validate the configuration and every component in it
-    Check(CheckArgs),
+    #[command(after_help = "\
+Examples:
+  run-wasm-runner check
+  run-wasm-runner --config other/wasm-runner.toml check
+
+Exit codes: 78 if anything is wrong.")]
+    Check,
     /// Kill runners at random and check that nothing is lost
     ///
     /// Starts runner processes on a store, submits invocations of every kind, and
@@ -199,14 +228,30 @@ pub enum Command {
     Torture(TortureArgs),
     /// Compile a component: what this program starts itself with
     #[command(hide = true)]
-    Compile(CompileArgs),
+    Compile {
+        /// In the words of the version that asks for it
+        job: String,
+    },
     /// Print completions for a shell
-    Completions(CompletionsArgs),
+    #[command(after_help = "\
+Examples:
+  run-wasm-runner completions bash > ~/.local/share/bash-completion/completions/run-wasm-runner
+  run-wasm-runner completions fish > ~/.config/fish/completions/run-wasm-runner.fish")]
+    Completions {
+        /// Shell
+        shell: Shell,
+    },
     /// Print the manual page, of the program or of one command
-    Man(ManArgs),
+    #[command(after_help = "\
+Examples:
+  run-wasm-runner man | man -l -
+  run-wasm-runner man submit > run-wasm-runner-submit.1")]
+    Man {
+        /// Command
+        command: Option<String>,
+    },
 }
 
-/// Flags of `call`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -217,7 +262,6 @@ Examples:
 Exit codes: that of the task's outcome (1, 3, 4 or 5 if it failed).")]
 pub struct CallArgs {
     /// Task: its id, or any shorter form that names only one
-    #[arg(value_name = "TASK")]
     pub task: String,
 
     /// Arguments: a JSON array or object, `@FILE`, or `-` for standard input [default: `[]`]
@@ -233,7 +277,6 @@ pub struct CallArgs {
     pub slots: Option<usize>,
 }
 
-/// Flags of `submit`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -244,7 +287,6 @@ Examples:
 Exit codes: with --wait, that of the first invocation that failed.")]
 pub struct SubmitArgs {
     /// Task: its id, or any shorter form that names only one
-    #[arg(value_name = "TASK")]
     pub task: String,
 
     /// Arguments of one invocation each: a JSON array or object, `@FILE`, or `-` [default: one `[]`]
@@ -272,7 +314,7 @@ pub struct SubmitArgs {
     pub priority: Option<i32>,
 
     /// Idempotency key: a second submit of the same task and key prints the first one's id
-    #[arg(long, value_name = "KEY")]
+    #[arg(long)]
     pub key: Option<String>,
 
     /// Free text to keep with the invocation; repeatable
@@ -280,7 +322,6 @@ pub struct SubmitArgs {
     pub labels: Vec<(String, String)>,
 }
 
-/// Flags of `start`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -308,7 +349,6 @@ pub struct StartArgs {
     pub grace: Option<Duration>,
 }
 
-/// Flags of `result`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -319,7 +359,6 @@ Examples:
 Exit codes: 75 if it is not final; 1, 3, 4 or 5 if it failed.")]
 pub struct ResultArgs {
     /// Invocation
-    #[arg(value_name = "ID")]
     pub id: InvocationId,
 
     /// Wait until it is final
@@ -335,19 +374,6 @@ pub struct ResultArgs {
     pub raw: bool,
 }
 
-/// Flags of `status`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  run-wasm-runner status 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f
-  run-wasm-runner status 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f --json | jq .status")]
-pub struct StatusArgs {
-    /// Invocation
-    #[arg(value_name = "ID")]
-    pub id: InvocationId,
-}
-
-/// Flags of `list`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -361,7 +387,7 @@ pub struct ListArgs {
     pub statuses: Vec<Status>,
 
     /// Only those of this task
-    #[arg(long, value_name = "TASK")]
+    #[arg(long)]
     pub task: Option<String>,
 
     /// Only those of this component; repeatable [`NAME=PATH` adds a component, as everywhere]
@@ -374,7 +400,6 @@ pub struct ListArgs {
     pub limit: usize,
 }
 
-/// Flags of `tree`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -382,7 +407,6 @@ Examples:
   run-wasm-runner tree 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f --all")]
 pub struct TreeArgs {
     /// Any invocation of the tree
-    #[arg(value_name = "ID")]
     pub id: InvocationId,
 
     /// Draw every child
@@ -390,30 +414,38 @@ pub struct TreeArgs {
     pub all: bool,
 }
 
-/// Flags of `history`.
+/// The choice of invocations, by id or by filter.
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  run-wasm-runner history 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f
-  run-wasm-runner history 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f --json | jq -r .reason")]
-pub struct HistoryArgs {
-    /// Invocation
-    #[arg(value_name = "ID")]
-    pub id: InvocationId,
+pub struct Chosen {
+    /// Invocations
+    #[arg(value_name = "ID", required_unless_present_any = ["statuses", "task"],
+        conflicts_with_all = ["statuses", "task", "limit"])]
+    pub ids: Vec<InvocationId>,
+
+    /// All of this task instead
+    #[arg(long)]
+    pub task: Option<String>,
+
+    /// No more than this many, the newest
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub limit: Option<usize>,
 }
 
-/// Flags of `logs`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  run-wasm-runner logs 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f")]
-pub struct LogsArgs {
-    /// Invocation
-    #[arg(value_name = "ID")]
-    pub id: InvocationId,
+impl Chosen {
+    /// Selects them: by their ids, or else those that are listed with these statuses.
+    pub fn selection(&self, statuses: &[Status]) -> Selection {
+        match &*self.ids {
+            [] => Selection::Listed(ListRequest {
+                statuses: statuses.to_vec(),
+                task: self.task.clone(),
+                components: Vec::new(),
+                limit: self.limit,
+            }),
+            ids => Selection::Ids(ids.to_vec()),
+        }
+    }
 }
 
-/// Flags of `cancel`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -423,25 +455,14 @@ Examples:
 
 Exit codes: 0 if all are final now, cancelled or not; 2 if one is unknown (the others are cancelled).")]
 pub struct CancelArgs {
-    /// Invocations
-    #[arg(value_name = "ID", required_unless_present_any = ["statuses", "task"],
-        conflicts_with_all = ["statuses", "task", "limit"])]
-    pub ids: Vec<InvocationId>,
-
     /// All with one of these statuses instead; repeatable [default with --task: all that are not final]
     #[arg(long = "status", value_name = "STATUS", value_delimiter = ',', value_parser = unfinished_status)]
     pub statuses: Vec<Status>,
 
-    /// All of this task instead
-    #[arg(long, value_name = "TASK")]
-    pub task: Option<String>,
-
-    /// No more than this many, the newest
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
-    pub limit: Option<usize>,
+    #[command(flatten)]
+    pub chosen: Chosen,
 }
 
-/// Flags of `retry`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -451,29 +472,18 @@ Examples:
 
 Exit codes: 2 if one is unknown or not final (then none is submitted).")]
 pub struct RetryArgs {
-    /// Invocations
-    #[arg(value_name = "ID", required_unless_present_any = ["statuses", "task"],
-        conflicts_with_all = ["statuses", "task", "limit"])]
-    pub ids: Vec<InvocationId>,
-
     /// All with one of these final statuses instead; repeatable [default with --task: failed]
     #[arg(long = "status", value_name = "STATUS", value_delimiter = ',', value_parser = final_status)]
     pub statuses: Vec<Status>,
 
-    /// All of this task instead
-    #[arg(long, value_name = "TASK")]
-    pub task: Option<String>,
-
-    /// No more than this many, the newest
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
-    pub limit: Option<usize>,
+    #[command(flatten)]
+    pub chosen: Chosen,
 
     /// Run also those IDs again that succeeded
     #[arg(long)]
     pub even_succeeded: bool,
 }
 
-/// Flags of `prune`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -494,7 +504,6 @@ pub struct PruneArgs {
     pub keep: Option<usize>,
 }
 
-/// Flags of `pause` and `resume`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -510,33 +519,6 @@ pub struct PauseArgs {
     pub tasks: Vec<String>,
 }
 
-/// Flags of `queues`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  run-wasm-runner queues
-  run-wasm-runner queues --json | jq -r 'select(.paused) | .task'")]
-pub struct QueuesArgs {}
-
-/// Flags of `check`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  run-wasm-runner check
-  run-wasm-runner --config other/wasm-runner.toml check
-
-Exit codes: 78 if anything is wrong.")]
-pub struct CheckArgs {}
-
-/// What `compile` is to do.
-#[derive(Debug, Args)]
-pub struct CompileArgs {
-    /// In the words of the version that asks for it
-    #[arg(value_name = "JOB")]
-    pub job: String,
-}
-
-/// Flags of `torture`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -579,32 +561,13 @@ pub struct TortureArgs {
     pub keep: bool,
 }
 
-/// Flags of `completions`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  run-wasm-runner completions bash > ~/.local/share/bash-completion/completions/run-wasm-runner
-  run-wasm-runner completions fish > ~/.config/fish/completions/run-wasm-runner.fish")]
-pub struct CompletionsArgs {
-    /// Shell
-    #[arg(value_name = "SHELL")]
-    pub shell: Shell,
-}
-
-/// Flags of `man`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  run-wasm-runner man | man -l -
-  run-wasm-runner man submit > run-wasm-runner-submit.1")]
-pub struct ManArgs {
-    /// Command
-    #[arg(value_name = "COMMAND")]
-    pub command: Option<String>,
+impl Command {
+    /// The command by which this program starts itself to compile a component.
+    pub const COMPILE: &str = "compile";
 }
 
 impl Cli {
-    /// What the flags say about the configuration.
+    /// Returns what the flags say about the configuration.
     pub fn flags(&self) -> Flags {
         let (slots, grace) = match &self.command {
             Command::Start(start) => (start.slots, start.grace),

@@ -6,9 +6,6 @@ use std::path::Path;
 use super::error::CliError;
 
 /// Reads one ARGS: JSON text, `@FILE`, or `-` for standard input.
-///
-/// # Errors
-///
 /// A usage error if it can't be read.
 pub fn read(text: &str) -> Result<String, CliError> {
     match text.strip_prefix('@') {
@@ -19,9 +16,6 @@ pub fn read(text: &str) -> Result<String, CliError> {
 }
 
 /// Reads a file, or standard input if it is called `-`.
-///
-/// # Errors
-///
 /// A usage error if it can't be read, or is not UTF-8.
 pub fn read_file(path: &Path) -> Result<String, CliError> {
     if path.as_os_str() == "-" {

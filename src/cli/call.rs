@@ -12,10 +12,7 @@ use super::signals::Registered;
 use super::{arguments, raw};
 
 /// Runs the command.
-///
-/// # Errors
-///
-/// [`CliError`]; a failed task is [`CliError::Task`].
+/// A failed task is [`CliError::Task`].
 pub fn run(args: &CallArgs, context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
     context.service.read_secrets()?;

@@ -2,32 +2,26 @@
 
 use clap::CommandFactory;
 
-use super::args::{Cli, CompletionsArgs, ManArgs};
+use clap_complete::Shell;
+
+use super::args::Cli;
 use super::error::CliError;
 use super::output::Output;
 
 /// Runs `completions`.
-///
-/// # Errors
-///
-/// [`CliError`] if standard output can't be written to.
-pub fn completions(args: &CompletionsArgs) -> Result<(), CliError> {
+pub fn completions(shell: Shell) -> Result<(), CliError> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "run-wasm-runner", &mut script);
+    clap_complete::generate(shell, &mut Cli::command(), "run-wasm-runner", &mut script);
     let mut output = Output::stdout();
     output.bytes(&script)?;
     output.flush()
 }
 
-/// Runs `man`.
-///
-/// # Errors
-///
-/// A usage error for an unknown command.
-pub fn man(args: &ManArgs) -> Result<(), CliError> {
+/// Runs `man`. A usage error for an unknown command.
+pub fn man(name: Option<&str>) -> Result<(), CliError> {
     let mut root = Cli::command();
     root.build();
-    let command = match &args.command {
+    let command = match name {
         None => root,
         Some(name) => {
             let names: Vec<_> = root.get_subcommands().map(|command| command.get_name().to_owned()).collect();

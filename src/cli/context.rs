@@ -3,15 +3,15 @@
 use crate::config::{Config, Surroundings};
 use crate::model::InvocationId;
 use crate::service::{Service, ServiceError};
+use crate::wasm::Compiler;
 
-use super::args::Cli;
-use super::compile;
+use super::args::{Cli, Command};
 use super::error::CliError;
 use super::output;
 use super::progress::{self, Progress};
 use super::render::plural;
 
-/// What every command works with.
+/// The service that commands call, and how they print.
 pub struct Context {
     /// Everything that can be done.
     pub service: Service,
@@ -21,10 +21,6 @@ pub struct Context {
 
 impl Context {
     /// Resolves the configuration, and says on standard error what is odd.
-    ///
-    /// # Errors
-    ///
-    /// [`CliError::Config`].
     pub fn new(cli: &Cli) -> Result<Self, CliError> {
         let config = Config::resolve(&cli.flags(), &Surroundings::of_process()?)?;
         for warning in &config.warnings {
@@ -33,9 +29,9 @@ impl Context {
         Ok(Self::of(config, cli))
     }
 
-    /// A context with this configuration.
+    /// Makes a context with this configuration.
     pub fn of(config: Config, cli: &Cli) -> Self {
-        let compiler = compile::compiler(config.compile);
+        let compiler = Compiler::this_program(Command::COMPILE, config.compile);
         Self { service: Service::new(config, compiler), json: cli.global.json }
     }
 
@@ -45,10 +41,6 @@ impl Context {
     }
 
     /// Does something that may load components, and shows how far that has come.
-    ///
-    /// # Errors
-    ///
-    /// As what is done.
     pub fn loading<T>(&self, work: impl FnOnce(&Service) -> Result<T, ServiceError>) -> Result<T, CliError> {
         let loading = self.service.loading();
         let progress = Progress::start(move || {

@@ -1,46 +1,33 @@
 //! Everything that can end a command other than success.
 
 use std::io;
+use std::path::Path;
 
 use crate::authoring::AuthoringError;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, StoreUrl};
 use crate::model::ExitClass;
-use crate::service::{ServiceError, store_hint};
+use crate::service::{Remedy, ServiceError};
 use crate::store::StoreError;
-use crate::wasm::{JobError, LoadError};
+use crate::wasm::JobError;
+
+/// Tells what to do if there are no components.
+pub const NO_COMPONENTS_HINT: &str =
+    "no components are configured: give one with `--component NAME=PATH`, or in `wasm-runner.toml`";
 
 /// Why a command did not succeed.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each has a message, and perhaps a way out")]
 pub enum CliError {
     /// The command line asks for something that does not exist or makes no
     /// sense.
     #[error("{message}")]
-    Usage {
-        /// What.
-        message: String,
-        /// What to do instead.
-        hint: Option<String>,
-    },
-    /// The configuration is wrong.
+    Usage { message: String, hint: Option<String> },
+    /// An operation was not done.
     #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// Components can't be used.
-    #[error("{}", .0.iter().map(LoadError::to_string).collect::<Vec<_>>().join("\n"))]
-    Load(Vec<LoadError>),
-    /// A project can't be built.
-    #[error("{message}")]
-    Build {
-        /// Why.
-        message: String,
-        /// What to do.
-        hint: Option<String>,
-    },
-    /// The store can't be used.
+    Service(#[from] ServiceError),
+    /// A project can't be made, read or built.
     #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The operating system refused what a runner needs.
-    #[error("{0}")]
-    System(String),
+    Authoring(#[from] AuthoringError),
     /// As a child process: a component can't be compiled.
     #[error(transparent)]
     Compile(JobError),
@@ -49,98 +36,117 @@ pub enum CliError {
     Task(ExitClass),
     /// An invocation is not final.
     #[error("{message}")]
-    NotFinal {
-        /// Which one, and where it stands.
-        message: String,
-        /// What to do.
-        hint: Option<String>,
-    },
+    NotFinal { message: String, hint: Option<String> },
     /// Something does not hold that was to be checked: by `torture`, or by `component
     /// diff`.
     #[error("{message}")]
-    Violated {
-        /// What.
-        message: String,
-        /// What to do.
-        hint: String,
-    },
+    Violated { message: String, hint: String },
     /// Standard output can't be written to.
     #[error("standard output can't be written to: {0}")]
     Output(io::Error),
-    /// Whoever read standard output has seen enough: not an error to anybody.
+    /// The reader of standard output has seen enough: not an error to anybody.
     #[error("standard output was closed")]
     BrokenPipe,
 }
 
 impl CliError {
-    /// A usage error.
+    /// Makes a usage error.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::Usage { message: message.into(), hint: None }
     }
 
-    /// The same with a hint, if it can have one.
+    /// Makes the error of something that the operating system refused.
+    pub fn system(message: impl Into<String>) -> Self {
+        ServiceError::System(message.into()).into()
+    }
+
+    /// Adds a hint to a usage error.
     pub fn with_hint(mut self, text: impl Into<String>) -> Self {
-        if let Self::Usage { hint, .. } | Self::NotFinal { hint, .. } = &mut self {
+        if let Self::Usage { hint, .. } = &mut self {
             *hint = Some(text.into());
         }
         self
     }
 
-    /// What a failed write to standard output means.
+    /// Makes the error of a failed write to standard output.
     pub fn output(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe { Self::BrokenPipe } else { Self::Output(error) }
     }
 
-    /// Says of a usage error where in the input it is.
-    pub fn at(mut self, place: &str) -> Self {
-        if let Self::Usage { message, .. } = &mut self {
-            *message = format!("{place}: {message}");
-        }
-        self
-    }
-
     /// The lines to tell a person, each a message and perhaps a hint.
     pub fn lines(&self) -> Vec<(String, Option<String>)> {
-        match self {
-            Self::Task(_) | Self::BrokenPipe => Vec::new(),
-            Self::Compile(error) => vec![(error.message.clone(), None)],
-            Self::Config(error) => {
-                error.0.iter().map(|problem| (problem.to_string(), problem.hint.clone())).collect()
+        let hint = match self {
+            Self::Task(_) | Self::BrokenPipe => return Vec::new(),
+            Self::Service(ServiceError::Config(error)) => {
+                return error.0.iter().map(|problem| (problem.to_string(), problem.hint.clone())).collect();
             }
-            Self::Load(errors) => errors.iter().map(|error| (error.to_string(), None)).collect(),
-            Self::Usage { message, hint }
-            | Self::Build { message, hint }
-            | Self::NotFinal { message, hint } => {
-                vec![(message.clone(), hint.clone())]
+            Self::Service(ServiceError::Load(errors)) => {
+                return errors.iter().map(|error| (error.to_string(), None)).collect();
             }
-            Self::Violated { message, hint } => vec![(message.clone(), Some(hint.clone()))],
-            Self::Store(error) => vec![(self.to_string(), store_hint(error).map(str::to_owned))],
-            Self::System(_) | Self::Output(_) => vec![(self.to_string(), None)],
-        }
+            Self::Service(error) => hint(error),
+            Self::Compile(error) => return vec![(error.message.clone(), None)],
+            Self::Usage { hint, .. } | Self::NotFinal { hint, .. } => hint.clone(),
+            Self::Authoring(AuthoringError::Usage { hint, .. } | AuthoringError::Build { hint, .. }) => {
+                hint.clone()
+            }
+            Self::Violated { hint, .. } => Some(hint.clone()),
+            Self::Authoring(AuthoringError::System(_)) | Self::Output(_) => None,
+        };
+        vec![(self.to_string(), hint)]
     }
 }
 
-impl From<AuthoringError> for CliError {
-    fn from(error: AuthoringError) -> Self {
-        match error {
-            AuthoringError::Usage { message, hint } => Self::Usage { message, hint },
-            AuthoringError::Build { message, hint } => Self::Build { message, hint },
-            AuthoringError::System(message) => Self::System(message),
-            AuthoringError::Load(errors) => Self::Load(errors),
-        }
+/// The hint for an error of an operation.
+fn hint(error: &ServiceError) -> Option<String> {
+    match error {
+        ServiceError::Unknown { remedy, .. }
+        | ServiceError::Invalid { remedy, .. }
+        | ServiceError::Conflict { remedy, .. } => remedy.as_ref().map(in_words),
+        ServiceError::NoComponents(_) => Some(NO_COMPONENTS_HINT.to_owned()),
+        ServiceError::Store(error) | ServiceError::Uncertain { source: error, .. } => match error {
+            StoreError::Unavailable { url, .. }
+                if matches!(StoreUrl::parse(url, Path::new("/")), Ok(StoreUrl::Sqlite(_))) =>
+            {
+                let hint = "is the path right, and may it be written to? (`--store sqlite:PATH` names another store)";
+                Some(hint.to_owned())
+            }
+            _ => None,
+        },
+        ServiceError::Config(_) | ServiceError::Load(_) | ServiceError::System(_) => None,
     }
 }
 
-impl From<ServiceError> for CliError {
-    fn from(error: ServiceError) -> Self {
-        match error {
-            ServiceError::Unknown { message, hint }
-            | ServiceError::Invalid { message, hint }
-            | ServiceError::Conflict { message, hint, .. } => Self::Usage { message, hint },
-            ServiceError::Config(error) => Self::Config(error),
-            ServiceError::Load(errors) => Self::Load(errors),
-            ServiceError::Store(error) | ServiceError::Uncertain { source: error, .. } => Self::Store(error),
-            ServiceError::System(message) => Self::System(message),
+/// Says a way out in the words of the command line.
+fn in_words(remedy: &Remedy) -> String {
+    let text = match remedy {
+        Remedy::Text(text) => text,
+        Remedy::AddComponents => NO_COMPONENTS_HINT,
+        Remedy::ListTasks => "`run-wasm-runner tasks` lists all tasks with their types",
+        Remedy::ListInvocations(url) => {
+            return format!("the store is `{url}`; `run-wasm-runner list` shows what is in it");
         }
+        Remedy::NameStore(missing) => {
+            return format!("{missing}: give the one it was submitted to with `--store URL`");
+        }
+        Remedy::NameLastingStore => "use `--store sqlite:PATH`, or `call` to run an invocation here and now",
+        Remedy::NameConfiguration => "`--config FILE` names another file",
+        Remedy::SayWhatIsOld => "give `--older-than DURATION` or `--keep N`",
+        Remedy::LaterDeadline => "give a longer `--deadline`: both count from the submit",
+        Remedy::RetrySucceeded => "`--even-succeeded` runs it again all the same",
+        Remedy::Wait(id) => return format!("wait for it with `run-wasm-runner result {id} --wait`"),
+        Remedy::WaitOrCancel(id) => {
+            return format!("wait for it with `run-wasm-runner result {id} --wait`, or cancel it");
+        }
+        Remedy::CancelFirst(id) => {
+            return format!("wait for it, or cancel it first: `run-wasm-runner cancel {id}`");
+        }
+        Remedy::GiveFile(component) => return format!("give its file: `--component {component}=PATH`"),
+    };
+    text.to_owned()
+}
+
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        ServiceError::from(error).into()
     }
 }

@@ -1,6 +1,8 @@
 //! The exit codes, which scripts rely on.
 
+use crate::authoring::AuthoringError;
 use crate::model::ExitClass;
+use crate::service::ServiceError;
 use crate::store::StoreError;
 
 use super::error::CliError;
@@ -42,14 +44,10 @@ pub fn of_class(class: ExitClass) -> u8 {
 /// The exit code of an error. The only place that decides it.
 pub fn of(error: &CliError) -> u8 {
     match error {
-        CliError::Usage { .. } => USAGE,
-        CliError::Config(problems) if problems.is_usage() => USAGE,
-        CliError::Config(_) | CliError::Load(_) | CliError::Build { .. } => CONFIG,
-        CliError::Store(StoreError::BadUrl { .. }) => USAGE,
-        // Also what later versions of the store may add: all of it is the
-        // store's fault.
-        CliError::Store(_) => STORE,
-        CliError::System(_) => SYSTEM,
+        CliError::Usage { .. } | CliError::Authoring(AuthoringError::Usage { .. }) => USAGE,
+        CliError::Service(error) => of_operation(error),
+        CliError::Authoring(AuthoringError::Build { .. }) => CONFIG,
+        CliError::Authoring(AuthoringError::System(_)) => SYSTEM,
         // Only between this program and itself.
         CliError::Compile(error) => error.code,
         CliError::Task(class) => of_class(*class),
@@ -60,10 +58,23 @@ pub fn of(error: &CliError) -> u8 {
     }
 }
 
+fn of_operation(error: &ServiceError) -> u8 {
+    match error {
+        ServiceError::Unknown { .. } | ServiceError::Invalid { .. } | ServiceError::Conflict { .. } => USAGE,
+        ServiceError::Config(problems) if problems.is_usage() => USAGE,
+        ServiceError::Config(_) | ServiceError::NoComponents(_) | ServiceError::Load(_) => CONFIG,
+        ServiceError::Store(StoreError::BadUrl { .. }) => USAGE,
+        // Also what later versions of the store may add: all of it is the
+        // store's fault.
+        ServiceError::Store(_) | ServiceError::Uncertain { .. } => STORE,
+        ServiceError::System(_) => SYSTEM,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Origin, Problem};
+    use crate::config::{ConfigError, Origin, Problem};
 
     #[test]
     fn the_codes_are_those_of_the_contract() {
@@ -71,24 +82,24 @@ mod tests {
         let unusable = StoreError::Unusable { url: String::new(), message: String::new() };
         let upgraded = StoreError::Upgraded { url: String::new(), found: 2, known: 1 };
         let bad_url = StoreError::BadUrl { url: String::new(), message: String::new() };
-        let problem = |origin| CliError::Config(Problem::new(origin, "").into());
+        let problem = |origin| CliError::from(ConfigError::from(Problem::new(origin, "")));
         let table = [
             (CliError::Task(ExitClass::Returned), 1),
             (CliError::Violated { message: String::new(), hint: String::new() }, 1),
             (CliError::usage(""), 2),
-            (CliError::Store(bad_url), 2),
+            (ServiceError::Store(bad_url).into(), 2),
             (problem(Origin::Flag), 2),
             (problem(Origin::Environment), 2),
             (CliError::Task(ExitClass::Trapped), 3),
             (CliError::Task(ExitClass::Limit), 4),
             (CliError::Task(ExitClass::NotWanted), 5),
-            (CliError::Store(unavailable), 69),
-            (CliError::Store(unusable), 69),
-            (CliError::Store(upgraded), 69),
+            (ServiceError::Store(unavailable).into(), 69),
+            (ServiceError::Store(unusable).into(), 69),
+            (ServiceError::Store(upgraded).into(), 69),
             (CliError::NotFinal { message: String::new(), hint: None }, 75),
             (problem(Origin::File), 78),
-            (CliError::Load(Vec::new()), 78),
-            (CliError::Build { message: String::new(), hint: None }, 78),
+            (ServiceError::Load(Vec::new()).into(), 78),
+            (AuthoringError::build("").into(), 78),
             (CliError::BrokenPipe, 0),
         ];
         for (error, code) in table {

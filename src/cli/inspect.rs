@@ -1,121 +1,90 @@
-//! `inspect`: what a component file holds.
+//! `inspect` and `component diff`: the content of component files.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::config::{Config, ConfigError, Surroundings, check_component_name};
-use crate::service::InspectionDocument;
-use crate::wasm::{CompileLimits, Grants, Inspection, Library, Right, rights};
+use crate::config::{Config, Flags, Surroundings};
+use crate::service::{DiffDocument, Inspected, RightDocument};
 
-use super::args::{Cli, InspectArgs};
-use super::compile;
+use super::args::{Cli, ComponentDiffArgs, InspectArgs};
 use super::context::Context;
 use super::error::CliError;
 use super::output::{self, Output, harmless_line};
 use super::render::{plural, size};
 
-/// Runs the command.
-///
-/// # Errors
-///
-/// [`CliError`].
+/// Runs `inspect`.
 pub fn run(args: &InspectArgs, cli: &Cli) -> Result<(), CliError> {
     let mut output = Output::stdout();
-    let found = find(&args.file, cli)?;
-    let inspection = found.inspect()?;
-    let configured = found.configured();
-    if cli.global.json {
-        output.json(&InspectionDocument::new(&inspection, configured))?;
-        return output.flush();
+    let inspected = context(&[&args.file], cli)?.service.inspect(&args.file)?;
+    match cli.global.json {
+        true => output.json(&inspected.document())?,
+        false => show(&mut output, &inspected)?,
     }
-    show(&mut output, &found.path, &inspection, configured)?;
     output.flush()
 }
 
-/// A component that a command line names.
-pub struct Found {
-    name: String,
-    /// Its file.
-    pub path: PathBuf,
-    /// If it is configured.
-    grants: Option<Grants>,
-    compile: CompileLimits,
-}
-
-impl Found {
-    fn unconfigured(file: &Path, compile: CompileLimits) -> Self {
-        Self { name: component_name(file), path: file.to_owned(), grants: None, compile }
-    }
-
-    /// The name under which it is configured, and what it is granted.
-    pub fn configured(&self) -> Option<(&str, &Grants)> {
-        self.grants.as_ref().map(|grants| (self.name.as_str(), grants))
-    }
-
-    /// What it holds.
-    ///
-    /// # Errors
-    ///
-    /// [`CliError::Load`].
-    pub fn inspect(&self) -> Result<Inspection, CliError> {
-        let compiler = compile::compiler(self.compile);
-        Library::inspect(&self.name, &self.path, None, compiler).map_err(|error| CliError::Load(vec![error]))
-    }
-}
-
-/// Finds a component by its file, or by the name under which it is configured.
-///
-/// # Errors
-///
-/// A configuration that is wrong, unless it is a file anyway.
-pub fn find(file: &Path, cli: &Cli) -> Result<Found, CliError> {
-    let is_file = file.is_file();
-    let config = match resolve(cli) {
-        Ok(config) => config,
-        Err(error) if is_file => {
+/// Makes a context in which a configuration that is wrong does not keep files from being
+/// looked into. A name needs the configuration.
+fn context(files: &[&Path], cli: &Cli) -> Result<Context, CliError> {
+    let config = match Config::resolve(&cli.flags(), &Surroundings::of_process()?) {
+        Err(error) if files.iter().all(|file| file.is_file()) => {
             let instead = "nothing is known of grants, and the default limits of compiling hold";
             output::warn(&error.ignored(instead), None);
-            return Ok(Found::unconfigured(file, CompileLimits::default()));
+            Config::resolve(&Flags::default(), &Surroundings::default())
         }
-        Err(error) => return Err(error.into()),
+        resolved => resolved,
     };
-    let context = Context::of(config, cli);
-    let compile = context.config().compile;
-    let source = match (is_file, file.to_str()) {
-        (false, Some(name)) => context.service.source(name)?,
-        (false, None) => None,
-        (true, _) => {
-            let real = std::fs::canonicalize(file).ok();
-            let is_it = |path: &Path| real.is_some() && std::fs::canonicalize(path).ok() == real;
-            let mut components = context.config().components.iter();
-            let found = components.find(|component| component.origin.file().is_some_and(is_it));
-            found.map(|component| component.at(file.to_owned(), Vec::new()))
-        }
-    };
-    Ok(match source {
-        Some(source) => {
-            Found { name: source.name.to_string(), path: source.path, grants: Some(source.grants), compile }
-        }
-        None => Found::unconfigured(file, compile),
-    })
+    Ok(Context::of(config?, cli))
 }
 
-fn resolve(cli: &Cli) -> Result<Config, ConfigError> {
-    Config::resolve(&cli.flags(), &Surroundings::of_process()?)
+/// Runs `component diff`. [`CliError::Violated`] if there are new rights that there must not be.
+pub fn diff(args: &ComponentDiffArgs, cli: &Cli) -> Result<(), CliError> {
+    let mut output = Output::stdout();
+    let document = context(&[&args.old, &args.new], cli)?.service.diff(&args.old, &args.new)?;
+    match cli.global.json {
+        true => output.json(&document)?,
+        false => show_diff(&mut output, &document)?,
+    }
+    output.flush()?;
+    let added = &document.rights.added;
+    if !args.deny_new_rights || added.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "`{}` asks for {} that `{}` does not: {}",
+        args.new.display(),
+        plural(added.len(), "right"),
+        args.old.display(),
+        added.iter().map(right_line).collect::<Vec<_>>().join("; ")
+    );
+    let hint = "it gets none of them unless they are granted in `wasm-runner.toml`; without `--deny-new-rights` this is no error";
+    Err(CliError::Violated { message, hint: hint.to_owned() })
+}
+
+fn show_diff(
+    output: &mut Output,
+    DiffDocument { old, new, rights, tasks }: &DiffDocument,
+) -> Result<(), CliError> {
+    let mut lines = Vec::new();
+    lines.extend(rights.added.iter().map(|right| format!("+ right {}", right_line(right))));
+    lines.extend(rights.removed.iter().map(|right| format!("- right {}", right_line(right))));
+    lines.extend(tasks.added.iter().map(|task| format!("+ task {task}")));
+    lines.extend(tasks.removed.iter().map(|task| format!("- task {task}")));
+    for task in &tasks.changed {
+        lines.push(format!("~ task {}", task.old));
+        lines.push(format!("    now {}", task.new));
+    }
+    if lines.is_empty() {
+        let what = if old == new { "the same component" } else { "other code, the same rights and tasks" };
+        lines.push(what.to_owned());
+    }
+    lines.iter().try_for_each(|line| output.line(&harmless_line(line)))
 }
 
 /// Writes for people what a component file holds, and how much of what it asks for
 /// it is granted.
-///
-/// # Errors
-///
-/// If it can't be written.
-pub fn show(
-    output: &mut Output,
-    file: &Path,
-    inspection: &Inspection,
-    configured: Option<(&str, &Grants)>,
-) -> Result<(), CliError> {
-    output.line(&harmless_line(&file.display().to_string()))?;
+pub fn show(output: &mut Output, inspected: &Inspected) -> Result<(), CliError> {
+    let Inspected { path, inspection, configured } = inspected;
+    output.line(&harmless_line(&path.display().to_string()))?;
     output.line(&format!("{}, {}", inspection.digest, size(inspection.bytes)))?;
     output.line(&format!("\nexports {}", plural(inspection.tasks.len(), "task")))?;
     for task in &inspection.tasks {
@@ -130,21 +99,14 @@ pub fn show(
             output.line(&harmless_line(&format!("  {}: {}", not.id, not.reason)))?;
         }
     }
-    let rights = rights(&inspection.imports);
-    match configured {
-        Some((name, _)) => {
-            output.line(&format!("\nasks for {}, granted to `{name}`", plural(rights.len(), "right")))?
-        }
-        None => output.line(&format!("\nasks for {}", plural(rights.len(), "right")))?,
-    }
+    let rights = inspected.document().rights;
+    let granted_to =
+        configured.as_ref().map(|(name, _)| format!(", granted to `{name}`")).unwrap_or_default();
+    output.line(&format!("\nasks for {}{granted_to}", plural(rights.len(), "right")))?;
     for right in &rights {
-        let Some((_, grants)) = configured else {
-            output.line(&format!("  {}", right_line(right)))?;
-            continue;
-        };
-        let (extent, granted) = right.extent(grants);
-        output.line(&format!("  {}: {}", right_line(right), extent.as_str()))?;
-        for granted in granted {
+        let extent = right.extent.map(|extent| format!(": {extent}")).unwrap_or_default();
+        output.line(&format!("  {}{extent}", right_line(right)))?;
+        for granted in &right.granted {
             output.line(&harmless_line(&format!("    {granted}")))?;
         }
     }
@@ -156,15 +118,8 @@ pub fn show(
     Ok(())
 }
 
-/// A right with its details: `network (names, tcp)`.
-pub fn right_line(right: &Right) -> String {
+/// Writes a right with its details: `network (names, tcp)`.
+fn right_line(right: &RightDocument) -> String {
     let uses = if right.uses.is_empty() { String::new() } else { format!(" ({})", right.uses.join(", ")) };
-    harmless_line(&format!("{}{uses}", right.kind))
-}
-
-/// What the file would be called in a configuration.
-pub fn component_name(file: &Path) -> String {
-    let stem = file.file_stem().map(|stem| stem.to_string_lossy().replace(['_', '.', ' '], "-"));
-    let is_name = |stem: &String| check_component_name(stem, crate::config::Origin::Flag).is_ok();
-    stem.filter(is_name).unwrap_or_else(|| "component".to_owned())
+    harmless_line(&format!("{}{uses}", right.right))
 }

@@ -7,16 +7,12 @@ use super::args::ListArgs;
 use super::context::Context;
 use super::error::CliError;
 use super::output::{self, Output};
-use super::render::{Columns, cell, duration, run_time, status_cell};
+use super::render::{cell, duration, run_time, status_cell};
 
 /// So much of a failure's message is shown.
 const SHOWN_CHARS: usize = 60;
 
 /// Runs the command.
-///
-/// # Errors
-///
-/// [`CliError`].
 pub fn run(args: &ListArgs, context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
     let named = args.components.iter().filter(|flag| flag.path.is_none());
@@ -28,8 +24,7 @@ pub fn run(args: &ListArgs, context: &Context) -> Result<(), CliError> {
     };
     let invocations = context.loading(|service| service.list(&request))?;
     if context.json {
-        invocations.iter().try_for_each(|invocation| output.json(invocation))?;
-        return output.flush();
+        return output.documents(&invocations);
     }
     if invocations.is_empty() {
         output::note(context.service.missing().as_deref().unwrap_or("no invocations"));
@@ -42,9 +37,8 @@ pub fn run(args: &ListArgs, context: &Context) -> Result<(), CliError> {
         false => (["SUBMITTED", "TIME"], when_and_how_long),
         true => (["ENDED", "FAILURE"], when_and_why),
     };
-    let headings: Vec<_> = ["ID", "TASK", "STATUS", "ATTEMPT"].into_iter().chain(headings).collect();
-    let mut columns = Columns::new(&headings, output.has_colours());
-    for invocation in &invocations {
+    let headings = [&["ID", "TASK", "STATUS", "ATTEMPT"][..], &headings].concat();
+    let rows = invocations.iter().map(|invocation| {
         let mut cells = vec![
             cell(&invocation.id.to_string()),
             cell(&invocation.task),
@@ -52,10 +46,9 @@ pub fn run(args: &ListArgs, context: &Context) -> Result<(), CliError> {
             cell(&format!("{}/{}", invocation.attempt, invocation.max_attempts)),
         ];
         cells.extend(row(invocation, now).iter().map(|text| cell(text)));
-        columns.row(cells);
-    }
-    output.line(&columns.lines())?;
-    output.flush()?;
+        cells
+    });
+    output.table(&headings, rows)?;
     if invocations.len() == args.limit {
         output::note(&format!("there may be more than {}: `--limit 0` lists them all", args.limit));
     }

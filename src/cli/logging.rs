@@ -18,9 +18,6 @@ const QUIET: &str = ",wasmtime_wasi=error,wasmtime_wasi_http=error";
 
 /// Starts to log: `WASM_RUNNER_LOG` (`info`, `run_wasm_runner::runner=debug`) if
 /// set, else by the number of `-v` above what the command logs anyway.
-///
-/// # Errors
-///
 /// [`ConfigError`] if the variable can't be read as a filter.
 pub fn start(verbose: u8, is_server: bool) -> Result<(), ConfigError> {
     let filter = match std::env::var(VARIABLE).ok().filter(|value| !value.is_empty()) {

@@ -1,37 +1,30 @@
-//! The command line: flags in [`args`], one file per command, exit codes in
-//! [`exit_code`].
+//! The command line: flags in `args`, a file per command or for a few that are alike, exit codes
+//! in [`exit_code`].
 //!
 //! Data goes to standard output, everything else to standard error.
 
-pub mod args;
+mod args;
 mod arguments;
 mod build;
 mod build_steps;
 mod call;
-mod cancel;
+mod change;
 mod check;
-mod compile;
 mod completions;
 mod component;
 mod context;
-mod diff;
 mod error;
 pub mod exit_code;
-mod history;
 mod inspect;
 mod list;
-mod lock;
 mod logging;
-mod logs;
 mod new;
 mod output;
 mod pause;
 mod progress;
-mod prune;
 mod raw;
 mod render;
 mod result;
-mod retry;
 mod signals;
 mod start;
 mod status;
@@ -55,51 +48,41 @@ use context::Context;
 /// [`CliError`]; it is not yet told to anybody, see [`report`].
 pub fn run(cli: &Cli) -> Result<(), CliError> {
     // Before anything is opened or read: it is started without an environment.
-    if let Command::Compile(args) = &cli.command {
-        return compile::run(args);
+    if let Command::Compile { job } = &cli.command {
+        return crate::wasm::compile(job).map_err(CliError::Compile);
     }
     logging::start(cli.global.verbose, matches!(cli.command, Command::Start(_)))?;
     // What needs no configuration works with a broken one.
+    let context = || Context::new(cli);
     match &cli.command {
-        Command::Completions(args) => return completions::completions(args),
-        Command::Man(args) => return completions::man(args),
-        Command::New(args) => return new::run(args, cli.global.json),
-        Command::Build(args) => return build::run(args, cli),
-        Command::Inspect(args) => return inspect::run(args, cli),
-        Command::Component(ComponentCommand::Diff(args)) => return diff::run(args, cli),
-        Command::Check(args) => return check::run(args, cli),
-        Command::Torture(args) => return torture::run(args, cli),
-        _ => {}
-    }
-    let context = Context::new(cli)?;
-    match &cli.command {
-        Command::Call(args) => call::run(args, &context),
-        Command::Submit(args) => submit::run(args, &context),
-        Command::Start(args) => start::run(args, &context),
-        Command::Result(args) => result::run(args, &context),
-        Command::Status(args) => status::run(args, &context),
-        Command::List(args) => list::run(args, &context),
-        Command::Tree(args) => tree::run(args, &context),
-        Command::History(args) => history::run(args, &context),
-        Command::Logs(args) => logs::run(args, &context),
-        Command::Cancel(args) => cancel::run(args, &context),
-        Command::Retry(args) => retry::run(args, &context),
-        Command::Prune(args) => prune::run(args, &context),
-        Command::Pause(args) => pause::run(args, true, &context),
-        Command::Resume(args) => pause::run(args, false, &context),
-        Command::Wit(args) => wit::run(args, &context),
-        Command::Queues(args) => pause::queues(args, &context),
-        Command::Lock(args) => lock::run(args, &context),
-        Command::Component(command) => component::run(command, &context),
-        Command::Tasks(args) => tasks::run(args, &context),
-        Command::Completions(_)
-        | Command::Man(_)
-        | Command::New(_)
-        | Command::Build(_)
-        | Command::Inspect(_)
-        | Command::Check(_)
-        | Command::Compile(_)
-        | Command::Torture(_) => unreachable!("they returned above"),
+        Command::Compile { .. } => unreachable!("it was done above"),
+        Command::Completions { shell } => completions::completions(*shell),
+        Command::Man { command } => completions::man(command.as_deref()),
+        Command::New(args) => new::run(args, cli.global.json),
+        Command::Build(args) => build::run(args, cli),
+        Command::Inspect(args) => inspect::run(args, cli),
+        Command::Component(ComponentCommand::Diff(args)) => inspect::diff(args, cli),
+        Command::Check => check::run(cli),
+        Command::Torture(args) => torture::run(args, cli),
+        Command::Call(args) => call::run(args, &context()?),
+        Command::Submit(args) => submit::run(args, &context()?),
+        Command::Start(args) => start::run(args, &context()?),
+        Command::Result(args) => result::run(args, &context()?),
+        Command::Status { id } => status::run(*id, &context()?),
+        Command::List(args) => list::run(args, &context()?),
+        Command::Tree(args) => tree::run(args, &context()?),
+        Command::History { id } => status::history(*id, &context()?),
+        Command::Logs { id } => status::logs(*id, &context()?),
+        Command::Cancel(args) => change::cancel(args, &context()?),
+        Command::Retry(args) => change::retry(args, &context()?),
+        Command::Prune(args) => change::prune(args, &context()?),
+        Command::Pause(args) => pause::run(args, true, &context()?),
+        Command::Resume(args) => pause::run(args, false, &context()?),
+        Command::Wit(args) => wit::run(args, &context()?),
+        Command::Queues => pause::queues(&context()?),
+        Command::Lock(args) => component::lock(args, &context()?),
+        Command::Component(command) => component::run(command, &context()?),
+        Command::Tasks(args) => tasks::run(args, &context()?),
     }
 }
 

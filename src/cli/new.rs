@@ -16,10 +16,6 @@ struct NewDocument<'a> {
 }
 
 /// Runs the command.
-///
-/// # Errors
-///
-/// [`CliError`].
 pub fn run(args: &NewArgs, json: bool) -> Result<(), CliError> {
     let (name, language) = (&*args.name, args.language);
     let style = if args.no_wit { Style::NoWit } else { Style::Wit };

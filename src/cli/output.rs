@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
+use comfy_table::Cell;
 use serde::Serialize;
 
 use super::error::CliError;
+use super::render::columns;
 use crate::model::is_terminal_control;
 
 /// Standard output, for data.
@@ -29,49 +31,45 @@ impl Output {
     }
 
     /// Writes a line for people.
-    ///
-    /// # Errors
-    ///
-    /// If it can't be written.
     pub fn line(&mut self, text: &str) -> Result<(), CliError> {
         writeln!(self.writer, "{text}").map_err(CliError::output)
     }
 
     /// Writes JSON text and a newline. Its bytes stay as they are, except that
     /// on a terminal control characters that JSON would let pass are escaped.
-    ///
-    /// # Errors
-    ///
-    /// If it can't be written.
     pub fn json_text(&mut self, json: &str) -> Result<(), CliError> {
         let json = if self.is_terminal { escape_json_controls(json) } else { Cow::Borrowed(json) };
         self.line(&json)
     }
 
     /// Writes a document as one line of JSON.
-    ///
-    /// # Errors
-    ///
-    /// If it can't be written.
     pub fn json(&mut self, document: &impl Serialize) -> Result<(), CliError> {
         let json = serde_json::to_string(document).expect("documents have string keys and no failing parts");
         self.json_text(&json)
     }
 
+    /// Writes documents, one a line, and hands them over.
+    pub fn documents(&mut self, documents: &[impl Serialize]) -> Result<(), CliError> {
+        documents.iter().try_for_each(|document| self.json(document))?;
+        self.flush()
+    }
+
+    /// Writes columns for people, and hands them over.
+    pub fn table(
+        &mut self,
+        headings: &[&str],
+        rows: impl IntoIterator<Item = Vec<Cell>>,
+    ) -> Result<(), CliError> {
+        self.line(&columns(headings, rows, self.has_colours()))?;
+        self.flush()
+    }
+
     /// Writes bytes as they are.
-    ///
-    /// # Errors
-    ///
-    /// If they can't be written.
     pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), CliError> {
         self.writer.write_all(bytes).map_err(CliError::output)
     }
 
     /// Hands everything over to whoever reads.
-    ///
-    /// # Errors
-    ///
-    /// If it can't be written.
     pub fn flush(&mut self) -> Result<(), CliError> {
         super::progress::suspend(|| self.writer.flush()).map_err(CliError::output)
     }
@@ -95,9 +93,7 @@ pub fn note(text: &str) {
 pub fn complain(lines: &[(String, Option<String>)]) {
     for (message, text) in lines {
         note(&format!("{} {}", label("error", "31"), harmless(message)));
-        if let Some(text) = text {
-            hint(text);
-        }
+        text.as_deref().into_iter().for_each(hint);
     }
 }
 
@@ -117,29 +113,24 @@ fn label(word: &str, colour: &str) -> String {
 /// Writes a `warning: …` line to standard error.
 pub fn warn(message: &str, text: Option<&str>) {
     note(&format!("{} {}", label("warning", "33"), harmless(message)));
-    if let Some(text) = text {
-        hint(text);
-    }
+    text.into_iter().for_each(hint);
 }
 
-/// Text from a guest or a store, made harmless for a terminal: control
+/// Makes text from a guest or a store harmless for a terminal: control
 /// characters other than newline and tab are written as escapes.
 pub fn harmless(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_harmful) {
         return Cow::Borrowed(text);
     }
-    let mut safe = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        match c {
-            '\r' => safe.push_str("\\r"),
-            c if is_harmful(c) => safe.extend(c.escape_unicode()),
-            c => safe.push(c),
-        }
-    }
-    Cow::Owned(safe)
+    let escape = |c: char| match c {
+        '\r' => "\\r".to_owned(),
+        c if is_harmful(c) => c.escape_unicode().to_string(),
+        c => c.to_string(),
+    };
+    Cow::Owned(text.chars().map(escape).collect())
 }
 
-/// The same for a cell of a table or one line: newlines and tabs are escaped as
+/// Makes text harmless for a cell of a table or one line: newlines and tabs are escaped as
 /// well.
 pub fn harmless_line(text: &str) -> String {
     harmless(text).replace('\n', "\\n").replace('\t', "\\t")
@@ -157,15 +148,11 @@ fn escape_json_controls(json: &str) -> Cow<'_, str> {
     if !json.chars().any(is_harmful) {
         return Cow::Borrowed(json);
     }
-    let mut safe = String::with_capacity(json.len() + 16);
-    for c in json.chars() {
-        if is_harmful(c) && c != '\r' {
-            safe.push_str(&format!("\\u{:04x}", u32::from(c)));
-        } else {
-            safe.push(c);
-        }
-    }
-    Cow::Owned(safe)
+    let escape = |c: char| match is_harmful(c) && c != '\r' {
+        true => format!("\\u{:04x}", u32::from(c)),
+        false => c.to_string(),
+    };
+    Cow::Owned(json.chars().map(escape).collect())
 }
 
 #[cfg(test)]

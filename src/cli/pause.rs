@@ -2,17 +2,13 @@
 
 use crate::service::{PauseDocument, PauseRequest};
 
-use super::args::{PauseArgs, QueuesArgs};
+use super::args::PauseArgs;
 use super::context::Context;
 use super::error::CliError;
 use super::output::{self, Output};
-use super::render::{Columns, cell};
+use super::render::cell;
 
 /// Runs `pause` and `resume`.
-///
-/// # Errors
-///
-/// [`CliError`]; a usage error if nothing knows the queue or the task.
 pub fn run(args: &PauseArgs, paused: bool, context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
     let request = PauseRequest { queues: args.queues.clone(), tasks: args.tasks.clone(), paused };
@@ -32,35 +28,27 @@ pub fn run(args: &PauseArgs, paused: bool, context: &Context) -> Result<(), CliE
 }
 
 /// Runs `queues`.
-///
-/// # Errors
-///
-/// [`CliError`].
-pub fn queues(_: &QueuesArgs, context: &Context) -> Result<(), CliError> {
+pub fn queues(context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
     let queues = context.service.queues()?;
     if context.json {
-        queues.iter().try_for_each(|queue| output.json(queue))?;
-        return output.flush();
+        return output.documents(&queues);
     }
     if queues.is_empty() {
         output::note(context.service.missing().as_deref().unwrap_or("no tasks are known to the store"));
         return Ok(());
     }
-    let mut columns =
-        Columns::new(&["QUEUE", "TASK", "STATE", "UNFINISHED", "CONCURRENCY", "RATE"], output.has_colours());
-    for queue in &queues {
+    let rows = queues.iter().map(|queue| {
         let concurrency = queue.concurrency.zip(queue.blocked);
         let rate = queue.rate.zip(queue.rate_window);
-        columns.row(vec![
+        vec![
             cell(&queue.queue),
             cell(&queue.task),
             cell(if queue.paused { "paused" } else { "open" }),
             cell(&queue.unfinished.to_string()),
             cell(&concurrency.map(|(limit, blocked)| format!("{limit} ({blocked})")).unwrap_or_default()),
             cell(&rate.map(|(limit, window)| format!("{limit} in {window:?}")).unwrap_or_default()),
-        ]);
-    }
-    output.line(&columns.lines())?;
-    output.flush()
+        ]
+    });
+    output.table(&["QUEUE", "TASK", "STATE", "UNFINISHED", "CONCURRENCY", "RATE"], rows)
 }

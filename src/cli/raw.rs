@@ -5,9 +5,6 @@ use base64::Engine;
 use super::error::CliError;
 
 /// The bytes of a string or `list<u8>` value.
-///
-/// # Errors
-///
 /// A usage error for any other value.
 pub fn bytes(json: &str) -> Result<Vec<u8>, CliError> {
     #[derive(serde::Deserialize)]
@@ -32,9 +29,6 @@ pub fn bytes(json: &str) -> Result<Vec<u8>, CliError> {
 }
 
 /// Checks before anything runs that a result of this WIT type has bytes.
-///
-/// # Errors
-///
 /// A usage error if it has none.
 pub fn check_type(type_name: Option<&str>) -> Result<(), CliError> {
     let value = type_name.map(ok_type);
@@ -46,7 +40,7 @@ pub fn check_type(type_name: Option<&str>) -> Result<(), CliError> {
     Err(error.with_hint("leave `--raw` out to get the value as JSON"))
 }
 
-/// What a success has of a type: `T` of `result<T, E>`.
+/// Cuts a type down to that of a success: `T` of `result<T, E>`.
 fn ok_type(name: &str) -> &str {
     let Some(inner) = name.strip_prefix("result<").and_then(|rest| rest.strip_suffix('>')) else {
         return name;

@@ -4,78 +4,56 @@ use std::time::Duration;
 
 use comfy_table::{Cell, Color, Table, presets};
 
-use crate::model::{Failure, LimitKind, Status, UnixMicros, Usage};
-use crate::service::{InvocationDocument, LogDocument};
+use crate::model::{Failure, LimitKind, LogEntry, Status, UnixMicros, Usage};
+use crate::service::InvocationDocument;
 
 use super::output::{self, harmless, harmless_line};
 
-/// What an invocation used, in a line for people: what was not used is left out.
+/// Writes the bill of an invocation in a line for people: what was not used is left out.
 pub fn usage_line(usage: &Usage) -> String {
-    let mut parts = vec![
-        format!("cpu {}", duration(Duration::from_micros(usage.cpu_micros))),
-        format!("memory {}", size(usage.peak_memory_bytes)),
-    ];
-    parts.extend(usage.fuel.map(|fuel| format!("fuel {}", thousands(fuel))));
-    if usage.children > 0 {
-        parts.push(format!("children {}", thousands(usage.children)));
-    }
-    let bytes = [
-        ("log", usage.log_bytes),
-        ("output", usage.output_bytes),
-        ("result", usage.result_bytes),
-        ("read", usage.read_bytes),
-        ("written", usage.written_bytes),
-        ("sent", usage.sent_bytes),
-        ("received", usage.received_bytes),
-    ];
-    let used = bytes.into_iter().filter(|(_, bytes)| *bytes > 0);
-    parts.extend(used.map(|(what, bytes)| format!("{what} {}", size(bytes))));
-    parts.join(", ")
-}
-
-/// Columns without lines around them, for people.
-pub struct Columns {
-    table: Table,
-}
-
-impl Columns {
-    /// With a line of headings.
-    pub fn new(headings: &[&str], has_colours: bool) -> Self {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        table.set_header(headings.iter().copied());
-        // Whether standard output is a terminal was decided already, and
-        // NO_COLOR with it.
-        if has_colours {
-            table.enforce_styling();
-        } else {
-            table.force_no_tty();
+    let part = |(field, value): (&str, u64)| match field {
+        "cpu_micros" => Some(format!("cpu {}", duration(Duration::from_micros(value)))),
+        "peak_memory_bytes" => {
+            let fuel = usage.fuel.map(|fuel| format!(", fuel {}", thousands(fuel))).unwrap_or_default();
+            Some(format!("memory {}{fuel}", size(value)))
         }
-        Self { table }
-    }
-
-    /// Adds a line.
-    pub fn row(&mut self, cells: Vec<Cell>) {
-        self.table.add_row(cells);
-    }
-
-    /// The lines, without the spaces that would end them.
-    pub fn lines(&self) -> String {
-        // The padding of the first column would stand before every line.
-        let lines = self.table.lines().map(|line| {
-            let line = line.trim_end();
-            line.strip_prefix(' ').unwrap_or(line).to_owned()
-        });
-        lines.collect::<Vec<_>>().join("\n")
-    }
+        _ if value == 0 => None,
+        _ => Some(match field.strip_suffix("_bytes") {
+            Some(what) => format!("{what} {}", size(value)),
+            None => format!("{field} {}", thousands(value)),
+        }),
+    };
+    usage.entries().filter_map(part).collect::<Vec<_>>().join(", ")
 }
 
-/// A cell with text from anywhere.
+/// Lays out columns for people: without lines around them, and without the spaces that would
+/// end each line.
+pub fn columns(headings: &[&str], rows: impl IntoIterator<Item = Vec<Cell>>, has_colours: bool) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(headings.iter().copied());
+    table.add_rows(rows);
+    // Whether standard output is a terminal was decided already, and
+    // NO_COLOR with it.
+    if has_colours {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    // The padding of the first column would stand before every line.
+    let lines = table.lines().map(|line| {
+        let line = line.trim_end();
+        line.strip_prefix(' ').unwrap_or(line).to_owned()
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Makes a cell with text from anywhere.
 pub fn cell(text: &str) -> Cell {
     Cell::new(harmless_line(text))
 }
 
-/// A cell with a status in its colour.
+/// Makes a cell with a status in its colour.
 pub fn status_cell(status: Status) -> Cell {
     let cell = Cell::new(status.as_str());
     match colour(status) {
@@ -84,7 +62,7 @@ pub fn status_cell(status: Status) -> Cell {
     }
 }
 
-/// A status in its colour, if there are colours.
+/// Writes a status in its colour, if there are colours.
 pub fn status_word(status: Status, has_colours: bool) -> String {
     match colour(status).filter(|_| has_colours) {
         Some((_, code)) => format!("\u{1b}[{code}m{status}\u{1b}[0m"),
@@ -103,7 +81,7 @@ fn colour(status: Status) -> Option<(Color, u8)> {
     }
 }
 
-/// A duration with two or three digits that matter.
+/// Writes a duration with the two or three digits that matter.
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
     match duration.as_secs() {
@@ -116,7 +94,7 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
-/// How long an invocation has run, from the start of its last attempt.
+/// Tells how long an invocation has run, from the start of its last attempt.
 pub fn run_time(invocation: &InvocationDocument, now: UnixMicros) -> Option<Duration> {
     let started = invocation.started_at?;
     match invocation.status {
@@ -128,32 +106,26 @@ pub fn run_time(invocation: &InvocationDocument, now: UnixMicros) -> Option<Dura
     }
 }
 
-/// A number of bytes for people.
+/// Writes a number of bytes for people.
 pub fn size(bytes: u64) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB"];
-    let mut value = bytes as f64;
-    let mut unit = "bytes";
-    for next in units {
-        if value < 1024.0 {
-            break;
-        }
-        value /= 1024.0;
-        unit = next;
+    // So often it can be divided by 1024; beyond the last unit numbers grow.
+    match (bytes.max(1).ilog2() / 10).min(4) {
+        0 => format!("{bytes} bytes"),
+        power => format!(
+            "{:.1} {}",
+            bytes as f64 / f64::from(1024_u32).powi(power.cast_signed()),
+            units[power as usize - 1]
+        ),
     }
-    if unit == "bytes" { format!("{bytes} bytes") } else { format!("{value:.1} {unit}") }
 }
 
-/// A number with its thousands apart.
+/// Writes a number with its thousands apart.
 pub fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
+    match number {
+        0..1_000 => number.to_string(),
+        _ => format!("{},{:03}", thousands(number / 1_000), number % 1_000),
     }
-    text
 }
 
 /// `1 task`, `2 tasks`.
@@ -193,8 +165,8 @@ pub fn complain_of_failure(what: &str, task: &str, failure: &Failure) {
     }
 }
 
-/// Text of a guest's stream or log, as lines for a terminal.
-pub fn log_lines(entry: &LogDocument) -> Vec<String> {
+/// Writes text of a guest's stream or log as lines for a terminal.
+pub fn log_lines(entry: &LogEntry) -> Vec<String> {
     let text = harmless(&entry.text);
     let text = text.strip_suffix('\n').unwrap_or(&text);
     let level = entry.level.as_deref().map(|level| format!(" {level}")).unwrap_or_default();
@@ -230,9 +202,7 @@ mod tests {
 
     #[test]
     fn columns_end_without_spaces() {
-        let mut columns = Columns::new(&["ID", "STATUS"], false);
-        columns.row(vec![cell("a\u{1b}b\nc"), status_cell(Status::Failed)]);
-        columns.row(vec![cell("d"), cell("")]);
-        assert_eq!(columns.lines(), "ID           STATUS\na\\u{1b}b\\nc  failed\nd");
+        let rows = [vec![cell("a\u{1b}b\nc"), status_cell(Status::Failed)], vec![cell("d"), cell("")]];
+        assert_eq!(columns(&["ID", "STATUS"], rows, false), "ID           STATUS\na\\u{1b}b\\nc  failed\nd");
     }
 }

@@ -10,10 +10,7 @@ use super::raw;
 use super::render::{complain_of_failure, duration};
 
 /// Runs the command.
-///
-/// # Errors
-///
-/// [`CliError`]; a failed task is [`CliError::Task`].
+/// A failed task is [`CliError::Task`].
 pub fn run(args: &ResultArgs, context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
     let mut invocation = context.service.status(args.id)?;

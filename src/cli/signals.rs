@@ -20,25 +20,17 @@ pub struct Stages {
 }
 
 fn refused(error: io::Error) -> CliError {
-    CliError::System(format!("signals can't be handled: {error}"))
+    CliError::system(format!("signals can't be handled: {error}"))
 }
 
 impl Registered {
     /// Takes the place of the signals' usual effect.
-    ///
-    /// # Errors
-    ///
-    /// [`CliError::System`] if the system refuses handlers.
     pub fn new() -> Result<Self, CliError> {
         Signals::new([SIGINT, SIGTERM]).map(Self).map_err(refused)
     }
 
     /// Calls `first` on the first signal and `second` on the second. The third
     /// one ends the process at once: whatever the second one was to end hangs.
-    ///
-    /// # Errors
-    ///
-    /// [`CliError::System`] if the system refuses a thread.
     pub fn act(
         self,
         first: impl FnOnce() + Send + 'static,

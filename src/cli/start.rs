@@ -1,10 +1,8 @@
 //! `start`: the runner loop until a signal.
 
-use serde::Serialize;
-
 use crate::model::Status;
 use crate::runner::Gauge;
-use crate::service::Service;
+use crate::service::{RunnerDocument, Service, ServiceError};
 
 use super::args::StartArgs;
 use super::context::{Context, show_counts};
@@ -14,10 +12,7 @@ use super::render::thousands;
 use super::signals::Registered;
 
 /// Runs the command.
-///
-/// # Errors
-///
-/// [`CliError`]; failed invocations are none.
+/// Failed invocations are no error.
 pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
     let library = context.loading(Service::prepare_runner)?;
@@ -57,46 +52,19 @@ pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
 
     output::note(&summary(&gauge, context.config().slots));
     if context.json {
-        output.json(&Summary::new(&gauge, context.config().slots))?;
+        output.json(&RunnerDocument::new(&gauge, context.config().slots))?;
     }
     output.flush()?;
-    handle.fault().map_or(Ok(()), |fault| Err(fault.into()))
-}
-
-/// `start --json`.
-#[derive(Debug, Serialize)]
-struct Summary {
-    succeeded: u64,
-    failed: u64,
-    retried: u64,
-    released: u64,
-    slots: usize,
-    peak_running: usize,
-    peak_live: usize,
-}
-
-impl Summary {
-    fn new(gauge: &Gauge, slots: usize) -> Self {
-        Self {
-            succeeded: gauge.succeeded,
-            failed: gauge.failed,
-            retried: gauge.retried,
-            released: gauge.released,
-            slots,
-            peak_running: gauge.peak_running,
-            peak_live: gauge.peak_live,
-        }
-    }
+    handle.fault().map_or(Ok(()), |fault| Err(ServiceError::from(fault).into()))
 }
 
 fn summary(gauge: &Gauge, slots: usize) -> String {
     let mut text =
         format!("{} {}, {} {}", thousands(gauge.succeeded), Status::Succeeded, gauge.failed, Status::Failed);
-    if gauge.retried > 0 {
-        text.push_str(&format!(", {} retried", gauge.retried));
-    }
-    if gauge.released > 0 {
-        text.push_str(&format!(", {} given back", gauge.released));
+    for (count, what) in [(gauge.retried, "retried"), (gauge.released, "given back")] {
+        if count > 0 {
+            text.push_str(&format!(", {count} {what}"));
+        }
     }
     text.push_str(&format!("; peak {} of {slots} slots", gauge.peak_running));
     text

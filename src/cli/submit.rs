@@ -15,10 +15,7 @@ use super::output::{self, Output};
 use super::render::complain_of_failure;
 
 /// Runs the command.
-///
-/// # Errors
-///
-/// [`CliError`]; with `--wait`, that of the first failed task.
+/// The error is, with `--wait`, that of the first failed task.
 pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
     let service = &context.service;
@@ -105,7 +102,7 @@ fn read_all(args: &SubmitArgs, context: &Context, task: &Task) -> Result<Vec<Arc
         return lines
             .map(|(index, line)| {
                 service.check_arguments(task, line).map_err(|error| {
-                    CliError::from(error).at(&format!("line {} of `{}`", index + 1, path.display()))
+                    CliError::from(error.at(&format!("line {} of `{}`", index + 1, path.display())))
                 })
             })
             .collect();
@@ -123,7 +120,7 @@ fn read_all(args: &SubmitArgs, context: &Context, task: &Task) -> Result<Vec<Arc
         .map(|(index, text)| {
             service.check_arguments(task, &arguments::read(text)?).map_err(|error| match is_one {
                 true => error.into(),
-                false => CliError::from(error).at(&format!("arguments {}", index + 1)),
+                false => error.at(&format!("arguments {}", index + 1)).into(),
             })
         })
         .collect()

@@ -1,19 +1,15 @@
 //! `tasks`: what can be invoked.
 
-use crate::service::{NO_COMPONENTS_HINT, SchemaDocument, Service, TaskDocument};
+use crate::service::{SchemaDocument, Service, TaskDocument};
 use crate::wasm::Task;
 
 use super::args::TasksArgs;
 use super::context::Context;
-use super::error::CliError;
+use super::error::{CliError, NO_COMPONENTS_HINT};
 use super::output::{self, Output, harmless_line};
-use super::render::{Columns, cell};
+use super::render::cell;
 
 /// Runs the command.
-///
-/// # Errors
-///
-/// [`CliError`].
 pub fn run(args: &TasksArgs, context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
     let library = context.loading(Service::library)?;
@@ -30,10 +26,7 @@ pub fn run(args: &TasksArgs, context: &Context) -> Result<(), CliError> {
         return output.flush();
     }
     if context.json {
-        for task in &tasks {
-            output.json(&TaskDocument::new(task))?;
-        }
-        return output.flush();
+        return output.documents(&tasks.iter().map(TaskDocument::new).collect::<Vec<_>>());
     }
     if tasks.is_empty() {
         output::note("no tasks");
@@ -41,21 +34,15 @@ pub fn run(args: &TasksArgs, context: &Context) -> Result<(), CliError> {
             output::hint(NO_COMPONENTS_HINT);
         }
     } else {
-        let mut columns = Columns::new(&["TASK"], output.has_colours());
-        for task in &tasks {
-            // Signatures can be very long, so they come last.
-            columns.row(vec![cell(&task.signature())]);
-            if let Some(line) = task.summary() {
-                columns.row(vec![cell(&format!("  {line}"))]);
-            }
-        }
-        output.line(&columns.lines())?;
-        output.flush()?;
+        let lines = tasks.iter().flat_map(|task| {
+            let summary = task.summary().map(|line| format!("  {line}"));
+            [task.signature()].into_iter().chain(summary)
+        });
+        output.table(&["TASK"], lines.map(|line| vec![cell(&line)]))?;
     }
     // Whoever asks for some tasks does not ask for these.
     for not in library.not_tasks().iter().filter(|_| args.tasks.is_empty()) {
-        let text = format!("not a task: `{}`: {}", not.id, not.reason);
-        output::note(&harmless_line(&text));
+        output::note(&harmless_line(&format!("not a task: `{}`: {}", not.id, not.reason)));
     }
     Ok(())
 }

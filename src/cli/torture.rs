@@ -13,20 +13,16 @@ use super::context::{Context, show_counts};
 use super::error::CliError;
 use super::exit_code;
 use super::output::{self, Output};
-use super::render::{Columns, cell, duration, plural, thousands};
+use super::render::{cell, duration, plural, thousands};
 use super::signals::Registered;
 use crate::config::{Config, Flags, MAX_SLOTS, StoreUrl, Surroundings};
-use crate::torture::{
-    self, Kind, Means, OWN, PREFIX, Report, Setting, Settings, Site, StartRunner, TortureError,
-};
+use crate::service::ServiceError;
+use crate::torture::{self, Kind, Means, OWN, PREFIX, Report, Setting, Site, StartRunner, TortureError};
 
 /// The shortest lease that a runner accepts.
 const MIN_LEASE: Duration = Duration::from_secs(1);
 
 /// Runs the command.
-///
-/// # Errors
-///
 /// [`CliError::Violated`] if something did not hold; others if it could not be
 /// found out.
 pub fn run(args: &TortureArgs, cli: &Cli) -> Result<(), CliError> {
@@ -42,8 +38,7 @@ pub fn run(args: &TortureArgs, cli: &Cli) -> Result<(), CliError> {
     // First of all: whatever happens, it can be done again.
     output::note(&format!("seed {} (`--seed {}` makes the same choices again)", setting.seed, setting.seed));
     let component = format!("{PREFIX}{:x}-{:x}", setting.seed, seconds_now());
-    let settings = Settings { slots: setting.slots, lease: setting.lease };
-    let mut site = Site::create(component, settings).map_err(TortureError::System)?;
+    let mut site = Site::create(component, &setting).map_err(TortureError::System)?;
     site.is_kept = args.keep;
     let tortured = run_in(args, cli, &setting, &site);
     if matches!(tortured, Err(CliError::Violated { .. })) {
@@ -68,7 +63,7 @@ fn run_in(args: &TortureArgs, cli: &Cli, setting: &Setting, site: &Site) -> Resu
         tasks.insert(kind, context.loading(|service| service.task(&site.task(kind)))?);
     }
     if args.clean {
-        let count = torture::clean(&*store)?;
+        let count = torture::clean(&*store).map_err(TortureError::Store)?;
         output::note(&format!("{count} left over from earlier runs cancelled"));
     }
     let interrupts = Registered::new()?;
@@ -131,29 +126,21 @@ fn context(cli: &Cli, site: &Site) -> Result<Context, CliError> {
 }
 
 fn refuse_nonsense(setting: &Setting) -> Result<(), CliError> {
-    let usage = |message: String, hint: &str| Err(CliError::usage(message).with_hint(hint));
-    if setting.lease < MIN_LEASE {
-        return usage(
-            format!("a lease of `{:?}` is too short", setting.lease),
-            "heartbeats come several times within it: make it at least `1s`",
-        );
-    }
-    if !(1..=MAX_SLOTS).contains(&setting.slots) {
-        return usage(format!("`--slots` can't be `{}`", setting.slots), "from 1 to 1024");
-    }
-    if !(1..=64).contains(&setting.runners) {
-        return usage(
-            format!("`--runners` can't be `{}`", setting.runners),
-            "from 1 to 64: each is a process of its own",
-        );
-    }
-    if setting.kill_every < Duration::from_millis(10) {
-        return usage(
-            format!("`--kill-every` can't be `{:?}`", setting.kill_every),
-            "at least `10ms`: a runner has to start before it can be killed at work",
-        );
-    }
-    Ok(())
+    let Setting { slots, runners, lease, kill_every, .. } = setting;
+    let (message, hint) = if *lease < MIN_LEASE {
+        let hint = "heartbeats come several times within it: make it at least `1s`";
+        (format!("a lease of `{lease:?}` is too short"), hint)
+    } else if !(1..=MAX_SLOTS).contains(slots) {
+        (format!("`--slots` can't be `{slots}`"), "from 1 to 1024")
+    } else if !(1..=64).contains(runners) {
+        (format!("`--runners` can't be `{runners}`"), "from 1 to 64: each is a process of its own")
+    } else if *kill_every < Duration::from_millis(10) {
+        let hint = "at least `10ms`: a runner has to start before it can be killed at work";
+        (format!("`--kill-every` can't be `{kill_every:?}`"), hint)
+    } else {
+        return Ok(());
+    };
+    Err(CliError::usage(message).with_hint(hint))
 }
 
 /// Prints a report.
@@ -168,87 +155,53 @@ fn print(report: &Report, as_json: bool) -> Result<(), CliError> {
 }
 
 fn print_tables(report: &Report, output: &mut Output) -> Result<(), CliError> {
-    let colours = output.has_colours();
-    let did = &report.did;
+    let (did, done) = (&report.did, &report.did.done);
     let number = |number: usize| thousands(number as u64);
-    let mut columns = Columns::new(&["DID", ""], colours);
-    let mut row = |name: &str, text: String| columns.row(vec![cell(name), cell(&text)]);
-    row("seed", report.seed.to_string());
-    row("store", report.store.clone());
-    row(
-        "runners",
-        format!(
-            "{} at a time with {} each and a lease of {}, for {}",
-            report.runners,
-            plural(report.slots, "slot"),
-            duration(Duration::from_secs_f64(report.lease_seconds)),
-            duration(Duration::from_secs_f64(report.duration_seconds))
+    let seconds = |seconds: f64| duration(Duration::from_secs_f64(seconds));
+    let (runners, slots) = (report.runners, plural(report.slots, "slot"));
+    let (lease, time) = (seconds(report.lease_seconds), seconds(report.duration_seconds));
+    let [started, killed, poisoned] =
+        [done.runner_processes, done.kills, done.kills_for_poison].map(thousands);
+    let [stopped, long, drained, given_back] =
+        [done.long_stops + done.short_stops, done.long_stops, done.drains, done.given_back].map(thousands);
+    let [submitted, unsure, cancelled] = [did.submitted, did.unsure, did.cancelled].map(number);
+    let [all, succeeded, failed, lost, cancelled_too] =
+        [did.invocations, did.succeeded, did.failed, did.lost, did.cancelled_in_the_end].map(number);
+    let [attempts, ended, retried, released] =
+        [did.attempts, did.attempts_lost, did.attempts_retried, did.attempts_released].map(number);
+    let (lines, overlap) = (number(did.witness_lines), did.longest_overlap_ms);
+    let rows = [
+        ("seed", report.seed.to_string()),
+        ("store", report.store.clone()),
+        ("runners", format!("{runners} at a time with {slots} each and a lease of {lease}, for {time}")),
+        (
+            "chaos",
+            format!(
+                "{started} runners; {killed} killed ({poisoned} for poison), {stopped} stopped ({long} past their \
+                 lease), {drained} told to finish, {given_back} to give back at once"
+            ),
         ),
-    );
-    row(
-        "chaos",
-        format!(
-            "{} runners; {} killed ({} for poison), {} stopped ({} past their lease), {} told to finish, {} to \
-             give back at once",
-            thousands(did.runner_processes),
-            thousands(did.kills),
-            thousands(did.kills_for_poison),
-            thousands(did.long_stops + did.short_stops),
-            thousands(did.long_stops),
-            thousands(did.drains),
-            thousands(did.given_back)
+        ("load", format!("{submitted} submitted, {unsure} unsure, {cancelled} cancelled")),
+        (
+            "invocations",
+            format!("{all}: {succeeded} succeeded, {failed} failed ({lost} lost), {cancelled_too} cancelled"),
         ),
-    );
-    row(
-        "load",
-        format!(
-            "{} submitted, {} unsure, {} cancelled",
-            number(did.submitted),
-            number(did.unsure),
-            number(did.cancelled)
+        (
+            "attempts",
+            format!("{attempts}: {ended} ended by a dead runner, {retried} retried, {released} given back"),
         ),
-    );
-    row(
-        "invocations",
-        format!(
-            "{}: {} succeeded, {} failed ({} lost), {} cancelled",
-            number(did.invocations),
-            number(did.succeeded),
-            number(did.failed),
-            number(did.lost),
-            number(did.cancelled_in_the_end)
+        (
+            "witness",
+            format!("{lines} lines; a guest went on beside its successor for at most {overlap:.1} ms"),
         ),
-    );
-    row(
-        "attempts",
-        format!(
-            "{}: {} ended by a dead runner, {} retried, {} given back",
-            number(did.attempts),
-            number(did.attempts_lost),
-            number(did.attempts_retried),
-            number(did.attempts_released)
-        ),
-    );
-    row(
-        "witness",
-        format!(
-            "{} lines; a guest went on beside its successor for at most {:.1} ms",
-            number(did.witness_lines),
-            did.longest_overlap_ms
-        ),
-    );
-    output.line(&columns.lines())?;
+    ];
+    output.table(&["DID", ""], rows.map(|(name, text)| vec![cell(name), cell(&text)]))?;
     output.line("")?;
-    let mut columns = Columns::new(&["CHECK", "LOOKED AT", "VIOLATED", "WHAT MUST HOLD"], colours);
-    for finding in &report.held {
-        columns.row(vec![
-            cell(finding.check),
-            cell(&thousands(finding.checked)),
-            cell(&thousands(finding.violated)),
-            cell(finding.claim),
-        ]);
-    }
-    output.line(&columns.lines())?;
+    let rows = report.held.iter().map(|finding| {
+        let counts = [finding.checked, finding.violated].map(|count| cell(&thousands(count)));
+        [vec![cell(finding.check)], counts.to_vec(), vec![cell(finding.claim)]].concat()
+    });
+    output.table(&["CHECK", "LOOKED AT", "VIOLATED", "WHAT MUST HOLD"], rows)?;
     for finding in &report.held {
         for violation in &finding.violations {
             output.line(&format!("{}: {}", finding.check, output::harmless_line(violation)))?;
@@ -269,8 +222,8 @@ fn seconds_now() -> u64 {
 impl From<TortureError> for CliError {
     fn from(error: TortureError) -> Self {
         match error {
-            TortureError::Store(error) => Self::Store(error),
-            TortureError::System(_) => Self::System(error.to_string()),
+            TortureError::Store(error) => ServiceError::Store(error).into(),
+            TortureError::System(_) => Self::system(error.to_string()),
             TortureError::Interrupted(_) => Self::NotFinal {
                 message: error.to_string(),
                 hint: Some("`--clean` of a later run cancels them".to_owned()),

@@ -19,10 +19,6 @@ const SHOWN_CHILDREN: usize = 10;
 const SHOWN_LINES: usize = 1_000;
 
 /// Runs the command.
-///
-/// # Errors
-///
-/// [`CliError`].
 pub fn run(args: &TreeArgs, context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
     let Tree { root, members, is_uprooted } = context.service.tree(args.id)?;
@@ -31,8 +27,7 @@ pub fn run(args: &TreeArgs, context: &Context) -> Result<(), CliError> {
         output::note(&message);
     }
     if context.json {
-        members.iter().try_for_each(|member| output.json(member))?;
-        return output.flush();
+        return output.documents(&members);
     }
     let (shown, lines) = if args.all { (usize::MAX, usize::MAX) } else { (SHOWN_CHILDREN, SHOWN_LINES) };
     let drawing = Drawing {
@@ -57,7 +52,7 @@ struct Drawing {
     has_colours: bool,
 }
 
-/// What is still to be drawn, with what stands before it on its line.
+/// A line that is still to be drawn, with its beginning.
 enum Step<'a> {
     Invocation { invocation: &'a InvocationDocument, branch: String, below: String },
     More { rest: &'a [&'a InvocationDocument], branch: String },

@@ -4,12 +4,12 @@ use serde::Serialize;
 
 use super::args::{WitArgs, WitCommand};
 use super::context::Context;
-use super::error::CliError;
+use super::error::{CliError, NO_COMPONENTS_HINT};
 use super::output::Output;
 use super::progress::Progress;
 use super::wit_deps;
 use crate::authoring::wit::Packages;
-use crate::service::NO_COMPONENTS_HINT;
+use crate::service::ServiceError;
 use crate::wasm::{Interface, Interfaces, LoadError};
 
 /// The remedy for tasks without an interface.
@@ -27,33 +27,24 @@ struct WitDocument<'a> {
 }
 
 /// Runs the command.
-///
-/// # Errors
-///
-/// [`CliError`].
 pub fn run(args: &WitArgs, context: &Context) -> Result<(), CliError> {
     if let Some(WitCommand::Deps(args)) = &args.command {
         return wit_deps::run(args, context);
     }
     let (interfaces, errors) = interfaces(context)?;
     let chosen = match &*args.names {
-        [] if !errors.is_empty() => return Err(CliError::Load(errors)),
+        [] if !errors.is_empty() => return Err(ServiceError::Load(errors).into()),
         [] => interfaces.all().iter().filter(|interface| interface.package.is_some()).collect(),
         names => choose(names, &interfaces, &errors, context)?,
     };
     if chosen.is_empty() {
         let error = CliError::usage("there is no interface that could be imported");
-        return Err(match context.config().components.is_empty() {
-            true => error.with_hint(NO_COMPONENTS_HINT),
-            false => error.with_hint(BY_NAME_HINT),
-        });
+        let is_empty = context.config().components.is_empty();
+        return Err(error.with_hint(if is_empty { NO_COMPONENTS_HINT } else { BY_NAME_HINT }));
     }
     let mut output = Output::stdout();
     let packages = Packages::new(chosen.iter().map(|interface| (*interface, interface.version.as_deref())));
-    let written = match &args.output {
-        Some(folder) => Some(packages.write(folder)?),
-        None => None,
-    };
+    let written = args.output.as_ref().map(|folder| packages.write(folder)).transpose()?;
     match &written {
         _ if context.json => {
             for interface in &chosen {
@@ -84,7 +75,7 @@ fn choose<'i>(
     let mut chosen: Vec<&Interface> = Vec::new();
     for name in names {
         if let Some(error) = errors.iter().find(|error| error.component == *name) {
-            return Err(CliError::Load(vec![error.clone()]));
+            return Err(ServiceError::Load(vec![error.clone()]).into());
         }
         let of_component = || interfaces.all().iter().filter(|interface| *interface.component == **name);
         let is_component = context.config().components.iter().any(|component| *component.name == **name);
@@ -113,10 +104,6 @@ fn choose<'i>(
 }
 
 /// The interfaces of every component that can be read, and what is wrong with the others.
-///
-/// # Errors
-///
-/// If the store that keeps some of them can't be used.
 pub fn interfaces(context: &Context) -> Result<(Interfaces, Vec<LoadError>), CliError> {
     let _progress = Progress::start(|| Some("reading components".to_owned()));
     Ok(context.service.interfaces()?)

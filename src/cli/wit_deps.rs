@@ -4,10 +4,10 @@ use serde::Serialize;
 
 use super::args::WitDepsArgs;
 use super::context::Context;
-use super::error::CliError;
+use super::error::{CliError, NO_COMPONENTS_HINT};
 use super::output::{self, Output};
+use crate::authoring::AuthoringError;
 use crate::authoring::wit::deps::Imports;
-use crate::service::NO_COMPONENTS_HINT;
 use crate::wasm::Interface;
 
 /// A line of `wit deps --json`.
@@ -19,10 +19,6 @@ struct DepDocument<'a> {
 }
 
 /// Runs the command. Nothing is written unless everything is found.
-///
-/// # Errors
-///
-/// [`CliError`].
 pub fn run(args: &WitDepsArgs, context: &Context) -> Result<(), CliError> {
     let imports = Imports::read(&args.directory)?;
     for (import, place) in &imports.provided {
@@ -57,7 +53,7 @@ pub fn run(args: &WitDepsArgs, context: &Context) -> Result<(), CliError> {
             true => "`run-wasm-runner wit` shows what the configured components export".to_owned(),
             false => format!("these can't be read, and may have it: {}", unread.join("; ")),
         };
-        return Err(CliError::Build { message: missing.join("\n"), hint: Some(hint) });
+        return Err(AuthoringError::Build { message: missing.join("\n"), hint: Some(hint) }.into());
     }
     let found: Vec<(&str, &Interface)> =
         wanted.iter().map(String::as_str).zip(found.into_iter().flatten()).collect();

@@ -228,7 +228,9 @@ fn find_file(flags: &Flags, around: &Surroundings) -> Result<Option<PathBuf>, Co
             Problem::new(Origin::File, format!("the configuration file `{}` {what}", path.display()));
         return Err(problem.at(who).into());
     }
-    Ok(around.directory.ancestors().map(|directory| directory.join(FILE_NAME)).find(|path| path.is_file()))
+    let above = around.directory.ancestors().map(|directory| directory.join(FILE_NAME));
+    // Without a directory there is no file.
+    Ok(above.filter(|path| path.is_absolute()).find(|path| path.is_file()))
 }
 
 fn read_file(path: &Path, directory: &Path, around: &Surroundings) -> Result<file::File, Vec<Problem>> {

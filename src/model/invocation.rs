@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::words::words;
 use super::{
     ComponentDigest, InvocationId, Outcome, Progress, Reason, RuleKey, RunnerId, Status, UnixMicros, Usage,
@@ -95,7 +97,7 @@ pub struct Claim {
 }
 
 /// One line of an invocation's history.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Transition {
     /// When it moved.
     pub at: UnixMicros,
@@ -129,7 +131,7 @@ words! {
 }
 
 /// A piece of what a guest wrote: a log message, or a stretch of its standard output or error.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LogEntry {
     /// When it was written.
     pub at: UnixMicros,

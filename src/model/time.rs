@@ -3,11 +3,10 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Serialize};
+use serde::{Serialize, Serializer};
 
 /// A moment: microseconds since 1970-01-01 UTC.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UnixMicros(pub i64);
 
 impl UnixMicros {
@@ -29,6 +28,13 @@ impl UnixMicros {
             // Out of jiff's range (years -9999 to 9999): a number beats a lie.
             Err(_) => self.0.to_string(),
         }
+    }
+}
+
+/// As [`to_rfc3339`](UnixMicros::to_rfc3339).
+impl Serialize for UnixMicros {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.to_rfc3339())
     }
 }
 

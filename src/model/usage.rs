@@ -51,6 +51,11 @@ macro_rules! usage {
                     has_late: self.has_late || attempt.has_late,
                 }
             }
+
+            /// The entries of [`USAGE`], in its order, each with its name.
+            pub fn entries(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+                [$((stringify!($field), self.$field)),*].into_iter()
+            }
         }
 
         /// Every entry but `fuel`, which not every runner counts.

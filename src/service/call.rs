@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::submit::answer;
-use super::{Found, InvocationDocument, Service, ServiceError};
+use super::{Found, InvocationDocument, Remedy, Service, ServiceError};
 use crate::model::{InvocationId, SubmitOptions};
 use crate::runner::{Runner, RunnerHandle};
 use crate::store::{Batch, NewInvocation};
@@ -42,7 +42,7 @@ impl Service {
                         "nothing to run: the unfinished `{other}` is the same by the task's uniqueness \
                          rule{but}{differences}"
                     ),
-                    hint: Some(format!("wait for it with `run-wasm-runner result {other} --wait`")),
+                    remedy: Some(Remedy::Wait(other)),
                 });
             }
         }
@@ -63,10 +63,6 @@ impl Call {
     }
 
     /// Waits until the invocation is final, or its runner was stopped; what it is then.
-    ///
-    /// # Errors
-    ///
-    /// If the store can't be used any more.
     pub fn wait(self) -> Result<InvocationDocument, ServiceError> {
         let store = self.service.store()?;
         let outcome = self.runner.wait_final(self.id, None);

@@ -11,10 +11,10 @@ use crate::model::ComponentDigest;
 use crate::store::PushedComponent;
 use crate::wasm::{ComponentSource, Interfaces, Library, LibraryOptions, LoadError, Names, Task};
 
-use super::error::{NO_COMPONENTS_HINT, ServiceError};
+use super::error::{Remedy, ServiceError};
+use super::kept::Shelf;
 use super::patience::Access;
 use super::registry::Registry;
-use super::shelf::{Shelf, ShelfError};
 use super::{Opened, Service};
 
 /// How far the loading of components has come.
@@ -62,19 +62,15 @@ impl Service {
         let library = self.library()?;
         library.resolve(name).cloned().map_err(|error| ServiceError::Unknown {
             message: error.to_string(),
-            hint: Some(match self.config().components.is_empty() {
-                true => NO_COMPONENTS_HINT.to_owned(),
-                false => "`run-wasm-runner tasks` lists all tasks with their types".to_owned(),
+            remedy: Some(match self.config().components.is_empty() {
+                true => Remedy::AddComponents,
+                false => Remedy::ListTasks,
             }),
         })
     }
 
     /// The id of a task whose invocations are to be found in the store: one that the store
     /// knows, else a configured one. What looks like an id is taken as it is.
-    ///
-    /// # Errors
-    ///
-    /// As [`task`](Self::task), or if the store can't be read.
     pub fn task_id(&self, name: &str) -> Result<Arc<str>, ServiceError> {
         if let Some(id) = self.stored_task(name, &self.existing()?)? {
             return Ok(id);
@@ -92,30 +88,22 @@ impl Service {
         let stored = Names::new(stored.into_iter().map(|rule| (rule.task, None)));
         match stored.resolve(name, None) {
             Ok(id) => Ok(Some(Arc::clone(id))),
-            Err(message) if stored.knows(name) => Err(ServiceError::Unknown { message, hint: None }),
+            Err(message) if stored.knows(name) => Err(ServiceError::Unknown { message, remedy: None }),
             Err(_) => Ok(None),
         }
     }
 
     /// The interfaces of every component that can be read, and what is wrong with
     /// those that can't.
-    ///
-    /// # Errors
-    ///
-    /// If the store that keeps some of them can't be used.
     pub fn interfaces(&self) -> Result<(Interfaces, Vec<LoadError>), ServiceError> {
         let sources = self.sources(self.store_of_components()?.as_ref())?;
         let cache = self.config().cache_directory.as_deref();
         Ok(Interfaces::load(&sources, cache, self.shared.compiler.clone()))
     }
 
-    /// A configured component with its file, which is fetched if need be; `None` if
+    /// Finds a configured component with its file, which is fetched if need be; `None` if
     /// none has that name.
-    ///
-    /// # Errors
-    ///
-    /// As [`library`](Self::library).
-    pub fn source(&self, name: &str) -> Result<Option<ComponentSource>, ServiceError> {
+    pub(super) fn source(&self, name: &str) -> Result<Option<ComponentSource>, ServiceError> {
         let Some(component) = self.config().component(name) else { return Ok(None) };
         if let Some(path) = component.origin.file() {
             return Ok(Some(component.at(path.to_owned(), Vec::new())));
@@ -218,7 +206,7 @@ impl Service {
             ComponentOrigin::File(path) => path.clone(),
             ComponentOrigin::Registry(reference) => {
                 let found = self.registry().load(reference, locked.first().copied());
-                found.map_err(|error| unloaded(component, reference.to_string(), error.to_string()))?.path
+                found.map_err(|message| unloaded(component, reference.to_string(), message))?.path
             }
             ComponentOrigin::Store => self.fetch_pushed(component, locked.first().copied(), pushed, store)?,
         };
@@ -259,14 +247,14 @@ impl Service {
         let (Some(digest), Some(store)) = (locked.or(newest), store) else {
             return Err(unloaded(component, url, not_pushed(&component.name)));
         };
-        match Shelf::new(store.clone(), self.config()).file(digest) {
-            Ok(Some(path)) => Ok(path),
+        match Shelf::new(store.clone(), self.config()).find(digest) {
+            Ok(Some((path, _))) => Ok(path),
             Ok(None) => {
                 let message = format!("the lock file has `{digest}`, which nobody has pushed");
                 Err(unloaded(component, url, message))
             }
-            Err(ShelfError::Store(error)) => Err(error.into()),
-            Err(error) => Err(unloaded(component, url, error.to_string())),
+            Err(ServiceError::System(message)) => Err(unloaded(component, url, message)),
+            Err(error) => Err(error),
         }
     }
 }

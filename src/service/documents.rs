@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::model::{
-    ComponentDigest, Failure, Invocation, InvocationId, LogEntry, LogStream, Outcome, Progress, Reason,
-    RunnerId, Status, TaskId, TaskLimits, Transition, UnixMicros, Usage,
+    ComponentDigest, Failure, Invocation, InvocationId, Outcome, Progress, RunnerId, Status, TaskId,
+    TaskLimits, UnixMicros, Usage,
 };
-use crate::wasm::{Grants, Inspection, NotTask, Right, Task, TaskSchema, rights};
+use crate::runner::Gauge;
+use crate::wasm::{Capability, Grants, Inspection, NotTask, Parameter, Right, Task, TaskSchema, rights};
 
 /// An invocation.
 #[derive(Debug, Clone, Serialize)]
@@ -33,16 +33,11 @@ pub struct InvocationDocument {
     pub depth: u32,
     pub detached: bool,
     pub runner: Option<RunnerId>,
-    #[serde(serialize_with = "time")]
     pub submitted_at: UnixMicros,
-    #[serde(serialize_with = "time")]
     pub available_at: UnixMicros,
-    #[serde(serialize_with = "maybe_time")]
     pub deadline: Option<UnixMicros>,
     pub blocked: bool,
-    #[serde(serialize_with = "maybe_time")]
     pub started_at: Option<UnixMicros>,
-    #[serde(serialize_with = "maybe_time")]
     pub finished_at: Option<UnixMicros>,
     pub priority: i32,
     pub key: Option<Arc<str>>,
@@ -89,53 +84,12 @@ impl From<Invocation> for InvocationDocument {
     }
 }
 
-/// A line of a history.
-#[derive(Debug, Clone, Serialize)]
-#[expect(missing_docs, reason = "as in `Transition`")]
-pub struct TransitionDocument {
-    #[serde(serialize_with = "time")]
-    pub at: UnixMicros,
-    pub from: Option<Status>,
-    pub to: Status,
-    #[serde(serialize_with = "reason")]
-    pub reason: Reason,
-    pub runner: Option<RunnerId>,
-    pub attempt: u32,
-    pub detail: Option<String>,
-}
-
-impl From<Transition> for TransitionDocument {
-    fn from(transition: Transition) -> Self {
-        let Transition { at, from, to, reason, runner, attempt, detail } = transition;
-        Self { at, from, to, reason, runner, attempt, detail }
-    }
-}
-
-/// A piece of what a guest wrote.
-#[derive(Debug, Clone, Serialize)]
-#[expect(missing_docs, reason = "as in `LogEntry`")]
-pub struct LogDocument {
-    #[serde(serialize_with = "time")]
-    pub at: UnixMicros,
-    pub attempt: u32,
-    pub stream: LogStream,
-    pub level: Option<Arc<str>>,
-    pub text: String,
-}
-
-impl From<LogEntry> for LogDocument {
-    fn from(entry: LogEntry) -> Self {
-        let LogEntry { at, attempt, stream, level, text } = entry;
-        Self { at, attempt, stream, level, text }
-    }
-}
-
 /// The answer to a submit.
 #[derive(Debug, Clone, Serialize)]
 pub struct SubmitDocument {
     /// The invocation.
     pub id: InvocationId,
-    /// Why it is one that existed already, if it is.
+    /// The reason why it is one that existed already, if it is.
     #[serde(skip)]
     pub found: Option<Found>,
 }
@@ -180,13 +134,13 @@ pub enum Copied {
 pub struct CancelDocument {
     /// The invocation.
     pub id: InvocationId,
-    /// What became of the cancel.
+    /// The effect of the cancel.
     pub outcome: CancelOutcome,
     /// The status of the invocation now.
     pub status: Option<Status>,
 }
 
-/// What became of a cancel.
+/// The effect of a cancel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CancelOutcome {
@@ -201,7 +155,7 @@ pub enum CancelOutcome {
 /// The answer to a prune.
 #[derive(Debug, Clone, Serialize)]
 pub struct PruneDocument {
-    /// How many invocations were removed.
+    /// The number of invocations that were removed.
     pub removed: usize,
 }
 
@@ -238,13 +192,13 @@ pub struct QueueDocument {
     pub function: Arc<str>,
     /// Whether the task or its queue is paused.
     pub paused: bool,
-    /// How many of its invocations are not final.
+    /// The number of its invocations that are not final.
     pub unfinished: u64,
-    /// How many may run at once.
+    /// The number that may run at once.
     pub concurrency: Option<u32>,
-    /// What becomes of more than that.
+    /// The fate of more than that.
     pub blocked: Option<&'static str>,
-    /// How many may start within the window.
+    /// The number that may start within the window.
     pub rate: Option<u32>,
     /// The window.
     #[serde(rename = "rate_window_ms", serialize_with = "millis")]
@@ -258,10 +212,10 @@ pub struct ComponentDocument {
     pub name: Arc<str>,
     /// The digest of its bytes.
     pub digest: ComponentDigest,
-    /// How many bytes it has.
+    /// Its size in bytes.
     pub size: u64,
     /// When it was pushed, as far as it is in the store.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "maybe_time")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub pushed_at: Option<UnixMicros>,
     /// Whether it is what runners get under that name.
     pub newest: bool,
@@ -276,11 +230,11 @@ pub struct LockDocument {
     pub digest: ComponentDigest,
     /// Where the bytes come from.
     pub source: String,
-    /// What became of the entry.
+    /// The change of the entry.
     pub change: LockChange,
 }
 
-/// What became of an entry of the lock file.
+/// The change of an entry of the lock file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "they are plain words")]
@@ -291,20 +245,8 @@ pub enum LockChange {
     Removed,
 }
 
-fn time<S: Serializer>(time: &UnixMicros, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&time.to_rfc3339())
-}
-
-fn maybe_time<S: Serializer>(time: &Option<UnixMicros>, serializer: S) -> Result<S::Ok, S::Error> {
-    time.map(UnixMicros::to_rfc3339).serialize(serializer)
-}
-
 fn millis<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)).serialize(serializer)
-}
-
-fn reason<S: Serializer>(reason: &Reason, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(reason.as_str())
 }
 
 fn as_map<S: Serializer>(labels: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
@@ -328,42 +270,20 @@ fn outcome<S: Serializer>(outcome: &Option<Outcome>, serializer: S) -> Result<S:
     map.end()
 }
 
+/// Writes every entry of the bill, with the fuel after the memory.
 fn usage<S: Serializer>(usage: &Option<Usage>, serializer: S) -> Result<S::Ok, S::Error> {
-    usage.map(UsageDocument::new).serialize(serializer)
-}
-
-/// What an invocation used.
-#[derive(Debug, Serialize)]
-struct UsageDocument {
-    cpu_ms: f64,
-    peak_memory_bytes: u64,
-    fuel: Option<u64>,
-    children: u64,
-    log_bytes: u64,
-    output_bytes: u64,
-    result_bytes: u64,
-    read_bytes: u64,
-    written_bytes: u64,
-    sent_bytes: u64,
-    received_bytes: u64,
-}
-
-impl UsageDocument {
-    fn new(usage: Usage) -> Self {
-        Self {
-            cpu_ms: usage.cpu_micros as f64 / 1e3,
-            peak_memory_bytes: usage.peak_memory_bytes,
-            fuel: usage.fuel,
-            children: usage.children,
-            log_bytes: usage.log_bytes,
-            output_bytes: usage.output_bytes,
-            result_bytes: usage.result_bytes,
-            read_bytes: usage.read_bytes,
-            written_bytes: usage.written_bytes,
-            sent_bytes: usage.sent_bytes,
-            received_bytes: usage.received_bytes,
+    let Some(usage) = usage else { return serializer.serialize_none() };
+    let mut map = serializer.serialize_map(None)?;
+    for (field, value) in usage.entries() {
+        match field {
+            "cpu_micros" => map.serialize_entry("cpu_ms", &(value as f64 / 1e3))?,
+            _ => map.serialize_entry(field, &value)?,
+        }
+        if field == "peak_memory_bytes" {
+            map.serialize_entry("fuel", &usage.fuel)?;
         }
     }
+    map.end()
 }
 
 /// A line of `tasks --json`.
@@ -373,7 +293,7 @@ pub struct TaskDocument<'a> {
     component: &'a str,
     function: &'a str,
     component_digest: ComponentDigest,
-    params: Vec<ParameterDocument<'a>>,
+    params: &'a [Parameter],
     result: Option<&'a str>,
     docs: Option<&'a str>,
     max_attempts: u32,
@@ -382,25 +302,15 @@ pub struct TaskDocument<'a> {
     limits: &'a TaskLimits,
 }
 
-#[derive(Debug, Serialize)]
-struct ParameterDocument<'a> {
-    name: &'a str,
-    #[serde(rename = "type")]
-    type_name: &'a str,
-}
-
 impl<'a> TaskDocument<'a> {
     /// The document of a task.
     pub fn new(task: &'a Task) -> Self {
-        let parameters = task.parameters.iter();
         Self {
             task: &task.id,
             component: &task.component,
             function: task.function(),
             component_digest: task.digest,
-            params: parameters
-                .map(|parameter| ParameterDocument { name: &parameter.name, type_name: &parameter.type_name })
-                .collect(),
+            params: &task.parameters,
             result: task.result.as_deref(),
             docs: task.docs.as_deref(),
             max_attempts: task.options.max_attempts,
@@ -417,21 +327,25 @@ pub struct InspectionDocument<'a> {
     digest: ComponentDigest,
     bytes: u64,
     tasks: Vec<TaskDocument<'a>>,
-    not_tasks: Vec<NotTaskDocument<'a>>,
-    imports: Vec<ImportDocument<'a>>,
+    not_tasks: &'a [NotTask],
+    imports: &'a [Capability],
     /// The name under which it is configured.
     component: Option<&'a str>,
-    rights: Vec<RightDocument>,
+    /// The rights that it asks for.
+    pub rights: Vec<RightDocument>,
 }
 
-/// Something that a component asks for.
+/// A right that a component asks for.
 #[derive(Debug, Serialize)]
 pub struct RightDocument {
-    right: &'static str,
-    uses: Vec<String>,
+    /// Its kind.
+    pub right: &'static str,
+    /// Its details, as far as they can be told.
+    pub uses: Vec<String>,
     /// How much of it is granted; `None` if the component is not configured.
-    extent: Option<&'static str>,
-    granted: Vec<String>,
+    pub extent: Option<&'static str>,
+    /// The parts of it that are granted.
+    pub granted: Vec<String>,
 }
 
 impl RightDocument {
@@ -446,40 +360,109 @@ impl RightDocument {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct NotTaskDocument<'a> {
-    id: &'a str,
-    reason: &'a str,
-}
-
-#[derive(Debug, Serialize)]
-struct ImportDocument<'a> {
-    import: &'a str,
-    provided_by: &'a str,
-    is_provided: bool,
-}
-
 impl<'a> InspectionDocument<'a> {
     /// The document of a component file; with the name under which it is configured,
     /// and what it is granted.
     pub fn new(inspection: &'a Inspection, configured: Option<(&'a str, &Grants)>) -> Self {
         let grants = configured.map(|(_, grants)| grants);
         let rights = rights(&inspection.imports);
-        let not_task = |not: &'a NotTask| NotTaskDocument { id: &not.id, reason: &not.reason };
-        let imports = inspection.imports.iter().map(|import| ImportDocument {
-            import: &import.import,
-            provided_by: &import.provided_by,
-            is_provided: import.is_provided,
-        });
         Self {
             digest: inspection.digest,
             bytes: inspection.bytes,
             tasks: inspection.tasks.iter().map(TaskDocument::new).collect(),
-            not_tasks: inspection.not_tasks.iter().map(not_task).collect(),
-            imports: imports.collect(),
+            not_tasks: &inspection.not_tasks,
+            imports: &inspection.imports,
             component: configured.map(|(name, _)| name),
             rights: rights.iter().map(|right| RightDocument::new(right, grants)).collect(),
         }
+    }
+}
+
+/// The differences between two components.
+#[derive(Debug, Serialize)]
+pub struct DiffDocument {
+    /// The digest of the old one.
+    pub old: ComponentDigest,
+    /// The digest of the new one.
+    pub new: ComponentDigest,
+    /// The differences in what they ask for.
+    pub rights: RightChanges,
+    /// The differences in their tasks.
+    pub tasks: TaskChanges,
+}
+
+/// The rights that only one of two components asks for.
+#[derive(Debug, Serialize)]
+pub struct RightChanges {
+    /// The rights of the new one.
+    pub added: Vec<RightDocument>,
+    /// The rights of the old one.
+    pub removed: Vec<RightDocument>,
+}
+
+/// The tasks that two components don't have alike, by their signatures.
+#[derive(Debug, Default, Serialize)]
+pub struct TaskChanges {
+    /// The tasks of the new one alone.
+    pub added: Vec<String>,
+    /// The tasks of the old one alone.
+    pub removed: Vec<String>,
+    /// The tasks of both.
+    pub changed: Vec<ChangedTask>,
+}
+
+/// A task whose signature has changed.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "its function, and the signature in both components")]
+pub struct ChangedTask {
+    pub function: String,
+    pub old: String,
+    pub new: String,
+}
+
+/// The answer to a check.
+#[derive(Debug, Default, Serialize)]
+pub struct CheckDocument {
+    /// Whether everything is in order.
+    pub ok: bool,
+    /// The path of the configuration file, if there is one.
+    pub file: Option<String>,
+    /// The number of components.
+    pub components: usize,
+    /// The number of their tasks.
+    pub tasks: usize,
+    /// The number of exported functions that can't be tasks.
+    pub not_tasks: usize,
+    /// Everything that is wrong.
+    pub problems: Vec<ProblemDocument>,
+}
+
+/// One thing that is wrong, and what to do about it in the words of whoever tells it.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "they are plain words")]
+pub struct ProblemDocument {
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+/// The totals of a runner that has stopped.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "as in `Gauge`")]
+pub struct RunnerDocument {
+    pub succeeded: u64,
+    pub failed: u64,
+    pub retried: u64,
+    pub released: u64,
+    pub slots: usize,
+    pub peak_running: usize,
+    pub peak_live: usize,
+}
+
+impl RunnerDocument {
+    /// The document of a runner with so many slots.
+    pub fn new(gauge: &Gauge, slots: usize) -> Self {
+        let Gauge { succeeded, failed, retried, released, peak_running, peak_live, .. } = *gauge;
+        Self { succeeded, failed, retried, released, slots, peak_running, peak_live }
     }
 }
 
@@ -489,22 +472,14 @@ pub struct SchemaDocument<'a> {
     task: &'a str,
     component: &'a str,
     function: &'a str,
-    arguments: &'a Value,
-    result: &'a Value,
-    returned: Option<&'a Value>,
+    #[serde(flatten)]
+    schema: &'a TaskSchema,
 }
 
 impl<'a> SchemaDocument<'a> {
     /// The document of a task.
     pub fn new(task: &'a Task, schema: &'a TaskSchema) -> Self {
-        Self {
-            task: &task.id,
-            component: &task.component,
-            function: task.function(),
-            arguments: &schema.arguments,
-            result: &schema.result,
-            returned: schema.returned.as_ref(),
-        }
+        Self { task: &task.id, component: &task.component, function: task.function(), schema }
     }
 }
 

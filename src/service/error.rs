@@ -6,40 +6,62 @@ use crate::runner::RunnerError;
 use crate::store::{Store, StoreError, SubmitError};
 use crate::wasm::LoadError;
 
-/// Tells what to do if there are no components.
-pub const NO_COMPONENTS_HINT: &str =
-    "no components are configured: give one with `--component NAME=PATH`, or in `wasm-runner.toml`";
+/// A way out of an error, for the caller. Each has words of its own for it: the command line names its flags.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remedy {
+    /// Said in full.
+    Text(String),
+    /// No components are configured: to add some.
+    AddComponents,
+    /// To look at the tasks that there are.
+    ListTasks,
+    /// To look at the invocations that are in the store at this URL.
+    ListInvocations(String),
+    /// To name the store that has the invocation; this is why there is nothing in the present one.
+    NameStore(String),
+    /// To name a store that outlives its process, or to call the task here and now.
+    NameLastingStore,
+    /// To name the configuration file.
+    NameConfiguration,
+    /// To say how old, or how many.
+    SayWhatIsOld,
+    /// To submit with a later deadline.
+    LaterDeadline,
+    /// To ask for it all the same.
+    RetrySucceeded,
+    /// To wait for this invocation.
+    Wait(InvocationId),
+    /// To wait for this invocation, or to cancel it.
+    WaitOrCancel(InvocationId),
+    /// To wait for this invocation, or to cancel it before it is retried.
+    CancelFirst(InvocationId),
+    /// To say which file this component is.
+    GiveFile(String),
+}
+
+impl<T: Into<String>> From<T> for Remedy {
+    fn from(text: T) -> Self {
+        Self::Text(text.into())
+    }
+}
 
 /// Why an operation was not done, or not to its end. What the caller can do about it
 /// decides the variant.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each has a message, and perhaps a way out")]
 pub enum ServiceError {
     /// Nothing has that name or id, or several have it.
     #[error("{message}")]
-    Unknown {
-        /// The name, and what has similar ones.
-        message: String,
-        /// What to do instead.
-        hint: Option<String>,
-    },
+    Unknown { message: String, remedy: Option<Remedy> },
     /// The request contradicts itself, or does not fit what it is about.
     #[error("{message}")]
-    Invalid {
-        /// Why.
-        message: String,
-        /// What to do instead.
-        hint: Option<String>,
-    },
+    Invalid { message: String, remedy: Option<Remedy> },
     /// Another invocation is in the way.
     #[error("{message}")]
-    Conflict {
-        /// The other one.
-        id: InvocationId,
-        /// Why.
-        message: String,
-        /// What to do instead.
-        hint: Option<String>,
-    },
+    Conflict { id: InvocationId, message: String, remedy: Option<Remedy> },
+    /// There are no components, and so nothing to do.
+    #[error("{0}")]
+    NoComponents(String),
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -56,7 +78,6 @@ pub enum ServiceError {
         first: InvocationId,
         /// How many may have been.
         count: usize,
-        /// Why.
         source: StoreError,
     },
     /// The operating system refused something.
@@ -67,30 +88,36 @@ pub enum ServiceError {
 impl ServiceError {
     /// Refuses a request.
     pub fn invalid(message: impl Into<String>) -> Self {
-        Self::Invalid { message: message.into(), hint: None }
+        Self::Invalid { message: message.into(), remedy: None }
     }
 
-    /// Refuses a name that is not among `known`, with the nearest of them as the hint, or
+    /// Refuses a name that is not among `known`, with the nearest of them as the remedy, or
     /// else `otherwise`.
     pub(super) fn unknown<'k>(
         what: &str,
         name: &str,
         known: impl Iterator<Item = &'k str>,
-        otherwise: impl Into<String>,
+        otherwise: impl Into<Remedy>,
     ) -> Self {
-        let hint = match nearest(name, known) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => otherwise.into(),
-        };
-        Self::Unknown { message: format!("unknown {what} `{name}`"), hint: Some(hint) }
+        let near = nearest(name, known).map(|near| Remedy::Text(format!("did you mean `{near}`?")));
+        let remedy = near.unwrap_or_else(|| otherwise.into());
+        Self::Unknown { message: format!("unknown {what} `{name}`"), remedy: Some(remedy) }
     }
 
-    /// Adds a hint to an error that can have one.
-    pub fn with_hint(mut self, text: impl Into<String>) -> Self {
-        if let Self::Unknown { hint, .. } | Self::Invalid { hint, .. } | Self::Conflict { hint, .. } =
+    /// Adds a remedy to an error that can have one.
+    pub(super) fn with_remedy(mut self, way_out: impl Into<Remedy>) -> Self {
+        if let Self::Unknown { remedy, .. } | Self::Invalid { remedy, .. } | Self::Conflict { remedy, .. } =
             &mut self
         {
-            *hint = Some(text.into());
+            *remedy = Some(way_out.into());
+        }
+        self
+    }
+
+    /// Says of a request where in the input it is.
+    pub fn at(mut self, place: &str) -> Self {
+        if let Self::Invalid { message, .. } = &mut self {
+            *message = format!("{place}: {message}");
         }
         self
     }
@@ -124,10 +151,8 @@ impl From<SubmitError> for ServiceError {
     fn from(error: SubmitError) -> Self {
         let invalid = Self::invalid(error.to_string());
         match error {
-            SubmitError::SharedKey(_) => invalid.with_hint("submit them one by one, each with its own key"),
-            SubmitError::Deadline { .. } => {
-                invalid.with_hint("give a longer `--deadline`: both count from the submit")
-            }
+            SubmitError::SharedKey(_) => invalid.with_remedy("submit them one by one, each with its own key"),
+            SubmitError::Deadline { .. } => invalid.with_remedy(Remedy::LaterDeadline),
             SubmitError::Priority(_) | SubmitError::Bound(_) => invalid,
         }
     }

@@ -1,37 +1,32 @@
-//! Components that came from elsewhere, kept as files by their digest.
+//! Components that came from elsewhere, kept as files by their digest; and files that are
+//! written as a whole or not at all.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::config::Config;
 use crate::model::ComponentDigest;
+use crate::wasm;
 
-use super::whole::write_whole;
+use super::ServiceError;
+use super::patience::Access;
 
 /// A directory of files that are named by their digest.
-#[derive(Debug, Clone)]
 pub struct Kept {
     directory: PathBuf,
     extension: &'static str,
 }
 
-/// A file that can't be kept.
-#[derive(Debug, thiserror::Error)]
-#[error("`{path}` can't be written: {source}")]
-pub struct KeepError {
-    path: String,
-    source: io::Error,
-}
-
 impl Kept {
-    /// Components, in the cache directory; without one, in the temporary directory.
+    /// Keeps components in the cache directory; without one, in the temporary directory.
     pub fn components(config: &Config) -> Self {
         Self::below(config, "components", "wasm")
     }
 
-    /// What registries say that components are.
+    /// Keeps the manifests of registries.
     pub fn manifests(config: &Config) -> Self {
         Self::below(config, "manifests", "json")
     }
@@ -48,7 +43,7 @@ impl Kept {
         self.directory.join(format!("{}.{}", digest.to_string().replace(':', "-"), self.extension))
     }
 
-    /// The file with a digest, and the bytes that were in it when they were compared
+    /// Finds the file with a digest, and the bytes that were in it when they were compared
     /// with it.
     pub fn find(&self, wanted: ComponentDigest) -> Option<(PathBuf, Vec<u8>)> {
         let path = self.path(wanted);
@@ -58,19 +53,72 @@ impl Kept {
     }
 
     /// Writes a file as a whole or not at all. The bytes have that digest.
-    ///
-    /// # Errors
-    ///
-    /// [`KeepError`] if the system refuses.
-    pub fn keep(&self, digest: ComponentDigest, bytes: &[u8]) -> Result<PathBuf, KeepError> {
+    pub fn keep(&self, digest: ComponentDigest, bytes: &[u8]) -> Result<PathBuf, String> {
         let path = self.path(digest);
-        let written = self.write(&path, bytes);
-        written.map_err(|source| KeepError { path: path.display().to_string(), source })?;
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory);
+        made.and_then(|()| write_whole(&path, bytes, 0o600))
+            .map_err(|error| format!("`{}` can't be written: {error}", path.display()))?;
         Ok(path)
     }
+}
 
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
-        write_whole(path, bytes, 0o600)
+/// The components in a store, and the files in which this user keeps them.
+pub struct Shelf {
+    store: Access,
+    kept: Kept,
+}
+
+impl Shelf {
+    /// Opens the shelf of a store.
+    pub fn new(store: Access, config: &Config) -> Self {
+        Self { store, kept: Kept::components(config) }
     }
+
+    /// Finds the file with the bytes of that digest, and the bytes that were in it when they
+    /// were compared. They are fetched if need be; `None` if the store does not have them.
+    /// [`ServiceError::Store`] if the store can't be read, [`ServiceError::System`] if it
+    /// answers with something else, or the file can't be kept.
+    pub fn find(&self, wanted: ComponentDigest) -> Result<Option<(PathBuf, Vec<u8>)>, ServiceError> {
+        if let Some(found) = self.kept.find(wanted) {
+            return Ok(Some(found));
+        }
+        let Some(bytes) = self.store.ask(|store| store.component(wanted))? else {
+            return Ok(None);
+        };
+        let found = ComponentDigest::of(&bytes);
+        if found != wanted {
+            let message = format!("what the store keeps as `{wanted}` is `{found}`: push it again");
+            return Err(ServiceError::System(message));
+        }
+        let path = self.kept.keep(wanted, &bytes).map_err(ServiceError::System)?;
+        Ok(Some((path, bytes)))
+    }
+}
+
+impl wasm::Shelf for Shelf {
+    fn fetch(&self, wanted: ComponentDigest) -> Result<Option<Vec<u8>>, String> {
+        let found = self.find(wanted).map_err(|error| error.to_string())?;
+        Ok(found.map(|(_, bytes)| bytes))
+    }
+}
+
+/// Writes a file as a whole: a reader finds the old one or all of the new one, also after an
+/// error. `mode` are its permissions, less the process's mask.
+pub fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    // Another thread of this process may be writing the same one.
+    static UNFINISHED: AtomicU64 = AtomicU64::new(0);
+    let number = UNFINISHED.fetch_add(1, Ordering::Relaxed);
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}-{number}.tmp", std::process::id()));
+    let unfinished = path.with_file_name(name);
+    let mut options = OpenOptions::new();
+    let opened = options.write(true).create(true).truncate(true).mode(mode).open(&unfinished);
+    let written = opened
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&unfinished, path));
+    if written.is_err() {
+        // It may never have been made.
+        let _ = fs::remove_file(&unfinished);
+    }
+    written
 }

@@ -12,15 +12,15 @@ use crate::wasm::{VersionPolicy, check_lock};
 
 use super::components::{not_pushed, unloaded};
 use super::error::known;
-use super::whole::write_whole;
-use super::{LockChange, LockDocument, Service, ServiceError};
+use super::kept::write_whole;
+use super::{LockChange, LockDocument, Remedy, Service, ServiceError};
 
 /// Which entries may change.
 #[derive(Debug, Clone, Default)]
 pub struct LockRequest {
-    /// Those of these components.
+    /// The entries of these components.
     pub update: Vec<String>,
-    /// All of them.
+    /// All entries.
     pub update_all: bool,
 }
 
@@ -36,7 +36,7 @@ impl Service {
         let config = self.config();
         let Some(file) = &config.file else {
             let message = "there is no `wasm-runner.toml` here or above, and so nothing to lock";
-            return Err(ServiceError::invalid(message).with_hint("`--config FILE` names another file"));
+            return Err(ServiceError::invalid(message).with_remedy(Remedy::NameConfiguration));
         };
         let components: Vec<_> = config.components.iter().filter(|component| component.is_in_file).collect();
         let names = || components.iter().map(|component| &*component.name);
@@ -98,7 +98,7 @@ fn document(name: &str, entry: &LockedComponent, change: LockChange) -> LockDocu
     LockDocument { name: name.to_owned(), digest: entry.digest, source: entry.source.clone(), change }
 }
 
-/// What components are at this moment.
+/// The components as they are at this moment.
 struct Now<'s> {
     service: &'s Service,
     /// Of each name the newest comes first.
@@ -114,7 +114,7 @@ impl Now<'_> {
                 let found = self.service.registry().resolve(reference);
                 found
                     .map(|found| found.digest)
-                    .map_err(|error| unloaded(component, reference.to_string(), error.to_string()))
+                    .map_err(|message| unloaded(component, reference.to_string(), message))
             }
             ComponentOrigin::Store => {
                 let newest =

@@ -7,10 +7,12 @@
 
 mod call;
 mod cancel;
+mod check;
 mod components;
 mod documents;
 mod error;
 mod executor;
+mod inspect;
 mod kept;
 mod lock;
 mod packages;
@@ -21,35 +23,32 @@ mod read;
 mod registry;
 mod retry;
 mod run;
-mod shelf;
 mod stores;
 mod submit;
 mod wait;
-pub mod whole;
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 pub use call::Call;
-pub use cancel::{CancelRequest, Cancelling};
+pub use cancel::CancelRequest;
 pub use components::Loading;
 pub use documents::{
-    CancelDocument, CancelOutcome, ComponentDocument, Copied, Found, InspectionDocument, InvocationDocument,
-    LockChange, LockDocument, LogDocument, PauseDocument, PruneDocument, QueueDocument, RetryDocument,
-    RightDocument, SchemaDocument, SubmitDocument, TaskDocument, TransitionDocument,
+    CancelDocument, CancelOutcome, ChangedTask, CheckDocument, ComponentDocument, Copied, DiffDocument,
+    Found, InspectionDocument, InvocationDocument, LockChange, LockDocument, PauseDocument, ProblemDocument,
+    PruneDocument, QueueDocument, RetryDocument, RightChanges, RightDocument, RunnerDocument, SchemaDocument,
+    SubmitDocument, TaskChanges, TaskDocument,
 };
-pub use error::{NO_COMPONENTS_HINT, ServiceError};
+pub use error::{Remedy, ServiceError};
+pub use inspect::{Inspected, component_name};
 pub use lock::LockRequest;
-pub use packages::{Pulling, Pushing};
-pub use patience::Patience;
+pub use patience::{Patience, Transactions};
 pub use pause::PauseRequest;
 pub use prune::PruneRequest;
 pub use read::{ListRequest, Logs, Selection, Tree};
-pub use retry::{Retried, RetryRequest, Retrying};
-pub use stores::hint as store_hint;
-pub use submit::Submission;
-pub use wait::{Waited, Waiter};
+pub use retry::{Retried, RetryRequest};
+pub use wait::{WaitGuard, Waited, Waiter};
 
 use crate::config::{Config, ConfigError, read_secrets};
 use crate::model::{Clock, InvocationId, SystemClock};
@@ -60,6 +59,10 @@ use patience::Access;
 /// Everything that can be done with one configuration, its store and its components. A
 /// handle: clones share the open store and the loaded components. Every method may be
 /// called from any thread, and blocks it.
+///
+/// Besides the errors that each names, methods fail with [`ServiceError::Store`] if the store
+/// can't be used, and with [`ServiceError::Unknown`] for an id that no invocation has, or a name
+/// that nothing or several things have.
 #[derive(Clone)]
 pub struct Service {
     shared: Arc<Shared>,
@@ -87,8 +90,8 @@ enum Opened {
 }
 
 impl Service {
-    /// A service over what a configuration names. Nothing is opened or loaded before it
-    /// is needed. `compiler` compiles components.
+    /// Makes a service of a configuration and a compiler of components. Nothing is opened or
+    /// loaded before it is needed.
     pub fn new(config: Config, compiler: Compiler) -> Self {
         Self::of(Shared {
             config,
@@ -105,17 +108,17 @@ impl Service {
         Self { shared: Arc::new(shared) }
     }
 
-    /// The same with a store that is open already, whatever the configuration says.
+    /// Makes a service with a store that is open already, whatever the configuration says.
     pub fn with_store(&self, store: Arc<dyn Store>) -> Self {
         Self::of(Shared { opened: Mutex::new(Opened::There(store)), ..self.copy() })
     }
 
-    /// The same with a new store in memory.
+    /// Makes a service with a new store in memory.
     pub fn in_memory(&self) -> Self {
         self.with_store(self.memory_store())
     }
 
-    /// The same with another patience.
+    /// Makes a service with another patience.
     pub fn with_patience(&self, patience: Patience) -> Self {
         Self::of(Shared { patience, ..self.copy() })
     }
@@ -143,12 +146,12 @@ impl Service {
         &self.shared.clock
     }
 
-    /// How far the loading of components has come, for whoever shows it.
+    /// Returns the progress of loading components.
     pub fn loading(&self) -> Arc<Loading> {
         Arc::clone(&self.shared.loading)
     }
 
-    /// Reads the secrets that components are granted: for whoever runs guests.
+    /// Reads the secrets that components are granted, before guests are run.
     ///
     /// # Errors
     ///
@@ -172,7 +175,7 @@ impl Service {
         Ok(store)
     }
 
-    /// Why nothing is found in the store, if it did not exist when it was last asked.
+    /// Says why nothing is found in the store, if it did not exist when it was last asked.
     pub fn missing(&self) -> Option<String> {
         match &*self.shared.opened.lock() {
             Opened::Missing(_) => Some(format!("the store `{}` does not exist yet", self.config().store.url)),
@@ -186,12 +189,12 @@ impl Service {
         self.existing().ok()?.store().counts(root).ok()
     }
 
-    /// The store to put something into.
+    /// Opens the store to put something into it.
     fn access(&self) -> Result<Access, ServiceError> {
         Ok(Access::new(self.store()?, self.shared.patience))
     }
 
-    /// The store to look for something in it: an empty one if it does not exist. Nothing
+    /// Opens the store to look for something in it: an empty one if it does not exist. Nothing
     /// is created.
     fn existing(&self) -> Result<Access, ServiceError> {
         let mut opened = self.shared.opened.lock();

@@ -7,26 +7,13 @@ use std::sync::Arc;
 use crate::config::{Component, ComponentOrigin, in_backticks};
 use crate::model::ComponentDigest;
 use crate::store::{Batch, NewComponent, PushedComponent};
-use crate::wasm::{Library, LoadError, check_lock};
+use crate::wasm::{LoadError, check_lock};
 
 use super::components::unloaded;
-use super::error::{NO_COMPONENTS_HINT, known};
-use super::patience::Access;
+use super::error::{Remedy, known};
+use super::patience::Transactions;
 use super::registry::Registry;
 use super::{ComponentDocument, Service, ServiceError};
-
-/// A push under way: an iterator over the components, each pushed when it is asked for.
-pub struct Pushing {
-    access: Access,
-    pushes: VecDeque<NewComponent>,
-}
-
-/// A pull under way: an iterator over the components, each fetched when it is asked for.
-pub struct Pulling {
-    service: Service,
-    registry: Registry,
-    names: VecDeque<Arc<str>>,
-}
 
 impl Service {
     /// Begins to put configured components into the store. All are looked at before any
@@ -35,16 +22,13 @@ impl Service {
     /// # Errors
     ///
     /// If one of them is unknown or can't be used, or the store can't.
-    pub fn push(&self, names: &[String]) -> Result<Pushing, ServiceError> {
+    pub fn push(&self, names: &[String]) -> Result<Transactions<ComponentDocument>, ServiceError> {
         let files = names.iter().map(|name| self.pushable(name)).collect::<Result<Vec<_>, _>>()?;
         let config = self.config();
         let mut pushes = VecDeque::with_capacity(files.len());
         for (component, path) in files {
             let load = |message: String| unloaded(component, path.display().to_string(), message);
-            let cache = config.cache_directory.as_deref();
-            let compiler = self.shared.compiler.clone();
-            let inspection = Library::inspect(&component.name, path, cache, compiler)
-                .map_err(|error| ServiceError::Load(vec![error]))?;
+            let inspection = self.look_into(&component.name, path, config.cache_directory.as_deref())?;
             let bytes =
                 std::fs::read(path).map_err(|error| load(format!("the file can't be read: {error}")))?;
             if let Some(lock) = &config.lock
@@ -60,7 +44,13 @@ impl Service {
             let name = Arc::clone(&component.name);
             pushes.push_back(NewComponent { name, digest: inspection.digest, bytes: bytes.into() });
         }
-        Ok(Pushing { access: self.access()?, pushes })
+        let access = self.access()?;
+        Ok(Transactions::new(move || {
+            let Some(push) = pushes.pop_front() else { return Ok(None) };
+            let (name, digest, size) = (Arc::clone(&push.name), push.digest, push.bytes.len() as u64);
+            access.commit(&Batch { pushes: vec![push], ..Batch::default() })?;
+            Ok(Some(ComponentDocument { name, digest, size, pushed_at: None, newest: true }))
+        }))
     }
 
     /// Begins to fetch configured components from their registries: all that come from
@@ -69,33 +59,53 @@ impl Service {
     /// # Errors
     ///
     /// If a component that is named does not come from a registry.
-    pub fn pull(&self, names: &[String]) -> Result<Pulling, ServiceError> {
+    pub fn pull(
+        &self,
+        names: &[String],
+    ) -> Result<impl Iterator<Item = Result<ComponentDocument, LoadError>>, ServiceError> {
         let components = self.config().components.iter();
         let registered: Vec<_> = components.filter(|one| one.origin.registry().is_some()).collect();
-        let mut names: VecDeque<Arc<str>> = names.iter().map(|name| Arc::from(name.as_str())).collect();
-        for name in &names {
-            if !registered.iter().any(|one| one.name == *name) {
+        for name in names {
+            if !registered.iter().any(|one| *one.name == **name) {
                 let error = ServiceError::invalid(format!("no component `{name}` comes from a registry"));
                 let known = registered.iter().map(|one| &*one.name);
-                return Err(match registered.is_empty() {
-                    true => {
-                        error.with_hint("`source = \"oci://HOST/REPOSITORY:TAG\"` in its section says so")
-                    }
-                    false => error.with_hint(format!("those that do: {}", in_backticks(known))),
-                });
+                return Err(error.with_remedy(match registered.is_empty() {
+                    true => "`source = \"oci://HOST/REPOSITORY:TAG\"` in its section says so".to_owned(),
+                    false => format!("those that do: {}", in_backticks(known)),
+                }));
             }
         }
-        if names.is_empty() {
-            names.extend(registered.iter().map(|one| Arc::clone(&one.name)));
-        }
-        Ok(Pulling { service: self.clone(), registry: self.registry(), names })
+        let is_meant = |one: &&Component| names.is_empty() || names.iter().any(|name| **name == *one.name);
+        let meant: Vec<_> = registered.into_iter().filter(is_meant).collect();
+        let registry = self.registry();
+        Ok(meant.into_iter().map(move |component| self.pull_one(component, &registry)))
+    }
+
+    fn pull_one(&self, component: &Component, registry: &Registry) -> Result<ComponentDocument, LoadError> {
+        let (name, reference) =
+            (&component.name, component.origin.registry().expect("it was chosen for that"));
+        let locked = self.config().lock.as_ref().and_then(|lock| lock.components.get(&**name));
+        let found = match locked {
+            None => registry.resolve(reference),
+            Some(entry) => match entry.moved(name, &reference.to_string()) {
+                Some(message) => Err(message),
+                None => registry
+                    .load(reference, Some(entry.digest))
+                    .and_then(|found| check_lock(name, found.digest, entry.digest).map(|()| found)),
+            },
+        };
+        let path = reference.to_string();
+        let found = found.map_err(|message| LoadError { component: name.to_string(), path, message })?;
+        Ok(ComponentDocument {
+            size: std::fs::metadata(&found.path).map_or(0, |metadata| metadata.len()),
+            name: Arc::clone(name),
+            digest: found.digest,
+            pushed_at: None,
+            newest: true,
+        })
     }
 
     /// Lists the components in the store, by name, of one name the newest first.
-    ///
-    /// # Errors
-    ///
-    /// If the store can't be read.
     pub fn components(&self) -> Result<Vec<ComponentDocument>, ServiceError> {
         let components = self.existing()?.ask(|store| store.components())?;
         let is_newest = |index: usize, one: &PushedComponent| {
@@ -117,8 +127,8 @@ impl Service {
         let Some(component) = config.component(name) else {
             let names = || config.components.iter().map(|component| &*component.name);
             let otherwise = match config.components.is_empty() {
-                true => NO_COMPONENTS_HINT.to_owned(),
-                false => known(names()),
+                true => Remedy::AddComponents,
+                false => known(names()).into(),
             };
             return Err(ServiceError::unknown("component", name, names(), otherwise));
         };
@@ -126,66 +136,12 @@ impl Service {
             ComponentOrigin::File(path) => Ok((component, path)),
             ComponentOrigin::Registry(_) => {
                 let error = ServiceError::invalid(format!("the component `{name}` comes from a registry"));
-                Err(error.with_hint("whoever needs it gets it from there, as this configuration does"))
+                Err(error.with_remedy("whoever needs it gets it from there, as this configuration does"))
             }
             ComponentOrigin::Store => {
-                let error =
-                    ServiceError::invalid(format!("the component `{name}` comes from the store itself"));
-                Err(error.with_hint(format!("give its file: `--component {name}=PATH`")))
+                let message = format!("the component `{name}` comes from the store itself");
+                Err(ServiceError::invalid(message).with_remedy(Remedy::GiveFile(name.to_owned())))
             }
         }
-    }
-}
-
-impl Iterator for Pushing {
-    type Item = Result<ComponentDocument, ServiceError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let push = self.pushes.pop_front()?;
-        let document = ComponentDocument {
-            name: Arc::clone(&push.name),
-            digest: push.digest,
-            size: push.bytes.len() as u64,
-            pushed_at: None,
-            newest: true,
-        };
-        let pushed = self.access.commit(&Batch { pushes: vec![push], ..Batch::default() });
-        if pushed.is_err() {
-            self.pushes.clear();
-        }
-        Some(pushed.map(|_| document).map_err(ServiceError::from))
-    }
-}
-
-impl Iterator for Pulling {
-    type Item = Result<ComponentDocument, LoadError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let name = self.names.pop_front()?;
-        let config = self.service.config();
-        let reference = config.component(&name)?.origin.registry()?;
-        let locked = config.lock.as_ref().and_then(|lock| lock.components.get(&*name));
-        let moved = locked.and_then(|entry| entry.moved(&name, &reference.to_string()));
-        let found = match (moved, locked) {
-            (Some(message), _) => Err(message),
-            (None, Some(entry)) => self
-                .registry
-                .load(reference, Some(entry.digest))
-                .map_err(|error| error.to_string())
-                .and_then(|found| check_lock(&name, found.digest, entry.digest).map(|()| found)),
-            (None, None) => self.registry.resolve(reference).map_err(|error| error.to_string()),
-        };
-        Some(match found {
-            Ok(found) => Ok(ComponentDocument {
-                size: std::fs::metadata(&found.path).map_or(0, |metadata| metadata.len()),
-                name,
-                digest: found.digest,
-                pushed_at: None,
-                newest: true,
-            }),
-            Err(message) => {
-                Err(LoadError { component: name.to_string(), path: reference.to_string(), message })
-            }
-        })
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::ServiceError;
 use crate::store::{Batch, Receipt, Store, StoreError};
 
 /// The most invocations that one transaction of an operation on many changes.
@@ -50,12 +51,8 @@ impl Access {
         &self.store
     }
 
-    /// Asks for something that can be asked twice, again if the store can't be reached
-    /// now.
-    ///
-    /// # Errors
-    ///
-    /// What the store said last.
+    /// Asks for something that can be asked twice, again if the store can't be reached now. The
+    /// error is the last one.
     pub(super) fn ask<T>(&self, ask: impl Fn(&dyn Store) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let began = Instant::now();
         let Patience { total, first_pause: mut pause, last_pause } = self.patience;
@@ -74,12 +71,34 @@ impl Access {
 
     /// Commits a batch, again if the answer was lost: submits carry their ids, and what
     /// else operations ask for changes nothing the second time.
-    ///
-    /// # Errors
-    ///
-    /// As [`ask`](Self::ask).
     pub(super) fn commit(&self, batch: &Batch) -> Result<Receipt, StoreError> {
         self.ask(|store| store.commit(batch))
+    }
+}
+
+/// An operation in several transactions: an iterator that makes the next one when it is asked
+/// for it, and none after one that failed. Dropping it ends the operation between two.
+pub struct Transactions<T> {
+    next: Box<dyn FnMut() -> Result<Option<T>, ServiceError> + Send>,
+    is_over: bool,
+}
+
+impl<T> Transactions<T> {
+    pub(super) fn new(next: impl FnMut() -> Result<Option<T>, ServiceError> + Send + 'static) -> Self {
+        Self { next: Box::new(next), is_over: false }
+    }
+}
+
+impl<T> Iterator for Transactions<T> {
+    type Item = Result<T, ServiceError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
+        let next = (self.next)();
+        self.is_over = !matches!(next, Ok(Some(_)));
+        next.transpose()
     }
 }
 

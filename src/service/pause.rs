@@ -9,7 +9,7 @@ use super::{PauseDocument, QueueDocument, Service, ServiceError};
 use crate::model::{DEFAULT_QUEUE, TaskId};
 use crate::store::{Batch, Pause, PauseTarget};
 
-/// What to hold back, or to let go on.
+/// A pause of queues and tasks, or its end.
 #[derive(Debug, Clone)]
 pub struct PauseRequest {
     /// Queues by name.
@@ -48,10 +48,6 @@ impl Service {
     }
 
     /// Lists tasks with their queues, rules and pauses, by queue.
-    ///
-    /// # Errors
-    ///
-    /// If the store can't be read.
     pub fn queues(&self) -> Result<Vec<QueueDocument>, ServiceError> {
         let access = self.existing()?;
         let paused = access.ask(|store| store.paused())?;
@@ -77,7 +73,7 @@ impl Service {
         Ok(documents)
     }
 
-    /// The queue of that name, if the configuration or the store knows one.
+    /// Finds the queue of that name, if the configuration or the store knows one.
     fn known_queue(&self, name: &str, access: &Access) -> Result<Arc<str>, ServiceError> {
         let mut known = self.config().queues();
         known.extend(access.ask(|store| store.rules())?.into_iter().map(|rule| rule.queue));
@@ -89,7 +85,7 @@ impl Service {
         choose_queue(name, &known)
     }
 
-    /// The full id of a task that the configuration or the store knows.
+    /// Finds the full id of a task that the configuration or the store knows.
     fn known_task(&self, name: &str, access: &Access) -> Result<Arc<str>, ServiceError> {
         match self.stored_task(name, access)? {
             Some(id) => Ok(id),

@@ -3,18 +3,18 @@
 use std::time::{Duration, Instant};
 
 use super::patience::{CHUNK, give_way};
-use super::{PruneDocument, Service, ServiceError};
+use super::{PruneDocument, Remedy, Service, ServiceError};
 use crate::model::Status;
 use crate::store::{Batch, Keep, Prune};
 
-/// What to remove. If nothing says how old or how many, what is configured holds.
+/// A prune. If nothing says how old or how many, the configuration does.
 #[derive(Debug, Clone, Default)]
 pub struct PruneRequest {
     /// Only those with one of these final statuses; empty means all.
     pub statuses: Vec<Status>,
-    /// Those that ended longer ago than this.
+    /// The age since the end from which on invocations are removed.
     pub older_than: Option<Duration>,
-    /// All but so many of each status, the latest to end.
+    /// The number of each status that is kept: the latest to end.
     pub keep: Option<usize>,
 }
 
@@ -46,7 +46,7 @@ impl Service {
     }
 }
 
-/// What is to be kept: as the request says, or as it is configured.
+/// Decides what is kept: as the request says, or as it is configured.
 fn keep(request: &PruneRequest, configured: &[Keep]) -> Result<Vec<Keep>, ServiceError> {
     let is_meant = |status: Status| request.statuses.is_empty() || request.statuses.contains(&status);
     if request.older_than.is_some() || request.keep.is_some() {
@@ -62,7 +62,7 @@ fn keep(request: &PruneRequest, configured: &[Keep]) -> Result<Vec<Keep>, Servic
         true => "nothing says what is old: there is no `[retention]` in the configuration",
         false => "nothing says what is old: `[retention]` keeps everything with that status",
     };
-    Err(ServiceError::invalid(message).with_hint("give `--older-than DURATION` or `--keep N`"))
+    Err(ServiceError::invalid(message).with_remedy(Remedy::SayWhatIsOld))
 }
 
 #[cfg(test)]

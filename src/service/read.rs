@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::error::known;
 use super::patience::Access;
-use super::{InvocationDocument, LogDocument, Service, ServiceError, TransitionDocument};
-use crate::model::{Invocation, InvocationId, Status, TaskId};
+use super::{InvocationDocument, Remedy, Service, ServiceError};
+use crate::model::{Invocation, InvocationId, LogEntry, Status, TaskId, Transition};
 use crate::store::Filter;
 
-/// Which invocations to list.
+/// A choice of invocations by their properties.
 #[derive(Debug, Clone, Default)]
 pub struct ListRequest {
     /// Only those with one of these statuses; empty means all, or what an operation that
@@ -23,7 +23,7 @@ pub struct ListRequest {
     pub limit: Option<usize>,
 }
 
-/// Which invocations to change.
+/// A choice of invocations to change.
 #[derive(Debug, Clone)]
 pub enum Selection {
     /// These.
@@ -44,39 +44,27 @@ pub struct Tree {
     pub is_uprooted: bool,
 }
 
-/// What the guests of an invocation wrote.
+/// The output and the logs of an invocation's guests.
 #[derive(Debug)]
 pub struct Logs {
     /// The latest attempt.
     pub attempt: u32,
     /// In order.
-    pub entries: Vec<LogDocument>,
+    pub entries: Vec<LogEntry>,
 }
 
 impl Service {
     /// Reads one invocation.
-    ///
-    /// # Errors
-    ///
-    /// [`ServiceError::Unknown`] if nobody has that id.
     pub fn status(&self, id: InvocationId) -> Result<InvocationDocument, ServiceError> {
         self.invocation(id).map(InvocationDocument::from)
     }
 
     /// Reads the arguments of an invocation as JSON text; `None` if nobody has that id.
-    ///
-    /// # Errors
-    ///
-    /// If the store can't be read.
     pub fn arguments(&self, id: InvocationId) -> Result<Option<Arc<str>>, ServiceError> {
         Ok(self.existing()?.ask(|store| store.arguments(id))?)
     }
 
     /// Lists invocations, newest first, without values.
-    ///
-    /// # Errors
-    ///
-    /// If the task is unknown, or the store can't be read.
     pub fn list(&self, request: &ListRequest) -> Result<Vec<InvocationDocument>, ServiceError> {
         let access = self.existing()?;
         let filter = self.filter(request, Vec::new())?;
@@ -85,10 +73,6 @@ impl Service {
     }
 
     /// Reads the tree that an invocation belongs to, without values.
-    ///
-    /// # Errors
-    ///
-    /// [`ServiceError::Unknown`] if nobody has that id.
     pub fn tree(&self, id: InvocationId) -> Result<Tree, ServiceError> {
         let found = self.invocation(id)?;
         let root = found.root;
@@ -101,43 +85,30 @@ impl Service {
     }
 
     /// Reads the transitions of an invocation, in the order in which they happened.
-    ///
-    /// # Errors
-    ///
-    /// [`ServiceError::Unknown`] if nobody has that id.
-    pub fn history(&self, id: InvocationId) -> Result<Vec<TransitionDocument>, ServiceError> {
+    pub fn history(&self, id: InvocationId) -> Result<Vec<Transition>, ServiceError> {
         let history = self.existing()?.ask(|store| store.history(id))?;
         // Every invocation was submitted, and that is in its history.
         if history.is_empty() {
             return Err(self.unknown(id));
         }
-        Ok(history.into_iter().map(TransitionDocument::from).collect())
+        Ok(history)
     }
 
     /// Reads what the guests of an invocation wrote.
-    ///
-    /// # Errors
-    ///
-    /// [`ServiceError::Unknown`] if nobody has that id.
     pub fn logs(&self, id: InvocationId) -> Result<Logs, ServiceError> {
         let attempt = self.invocation(id)?.attempt;
         let entries = self.existing()?.ask(|store| store.logs(id))?;
-        Ok(Logs { attempt, entries: entries.into_iter().map(LogDocument::from).collect() })
+        Ok(Logs { attempt, entries })
     }
 
-    /// The error for an id that nobody has.
+    /// Makes the error for an id that nobody has.
     pub fn unknown(&self, id: InvocationId) -> ServiceError {
-        let hint = match self.missing() {
-            Some(missing) => format!("{missing}: give the one it was submitted to with `--store URL`"),
-            None => format!(
-                "the store is `{}`; `run-wasm-runner list` shows what is in it",
-                self.existing().map_or_else(
-                    |_| self.config().store.url.to_string(),
-                    |access| access.store().url().to_owned()
-                )
-            ),
+        let url = || match self.existing() {
+            Ok(access) => access.store().url().to_owned(),
+            Err(_) => self.config().store.url.to_string(),
         };
-        ServiceError::Unknown { message: format!("unknown invocation `{id}`"), hint: Some(hint) }
+        let remedy = self.missing().map_or_else(|| Remedy::ListInvocations(url()), Remedy::NameStore);
+        ServiceError::Unknown { message: format!("unknown invocation `{id}`"), remedy: Some(remedy) }
     }
 
     pub(super) fn invocation(&self, id: InvocationId) -> Result<Invocation, ServiceError> {
@@ -145,7 +116,7 @@ impl Service {
         found.ok_or_else(|| self.unknown(id))
     }
 
-    /// The ids that an operation is to work through: as they are named, or the oldest
+    /// Finds the ids that an operation is to work through: as they are named, or the oldest
     /// first, so that a parent comes before its children.
     pub(super) fn select(
         &self,
@@ -187,7 +158,7 @@ impl Service {
         Ok(Some(stored.iter().map(|rule| Arc::clone(&rule.task)).filter(is_meant).collect()))
     }
 
-    /// What the store is asked for; `statuses` if the request names none.
+    /// Makes the filter of a request; with `statuses` if it names none.
     fn filter(&self, request: &ListRequest, statuses: Vec<Status>) -> Result<Filter, ServiceError> {
         Ok(Filter {
             statuses: if request.statuses.is_empty() { statuses } else { request.statuses.clone() },

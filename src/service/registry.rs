@@ -1,32 +1,30 @@
 //! Components in OCI registries: fetched by digest, verified, kept as files.
 //!
-//! What is kept is never asked for again: a reference by digest, and a tag that
-//! the lock file pins, need the network once.
+//! A kept file is never asked for again: a reference by digest, and a tag that the lock file
+//! pins, need the network once.
 
 mod credentials;
 mod identity;
 
 use std::path::PathBuf;
-use std::pin::Pin;
-use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::manifest::OciDescriptor;
 use oci_client::{Client, Reference};
 use serde::Deserialize;
-use tokio::io::AsyncWrite;
 
 use crate::config::{Config, RegistryReference, RegistryVersion};
 use crate::model::ComponentDigest;
 
-use super::kept::{KeepError, Kept};
+use super::kept::Kept;
 use credentials::Credentials;
 use identity::PATIENCE;
 
-/// What a component's configuration is called in a registry.
+/// The media type of a component's configuration.
 const CONFIG_TYPE: &str = "application/vnd.wasm.config.v0+json";
-/// What a component is called in a registry.
+/// The media type of a component.
 const LAYER_TYPE: &str = "application/wasm";
 /// Manifests that are asked for; an index only to say what is wrong with it.
 const MANIFEST_TYPES: [&str; 2] =
@@ -34,43 +32,8 @@ const MANIFEST_TYPES: [&str; 2] =
 /// The most bytes of a manifest that is looked into.
 const MAX_MANIFEST: usize = 1 << 20;
 
-/// For everything together.
+/// The time for everything together.
 const ALL_PATIENCE: Duration = Duration::from_secs(15 * 60);
-
-/// Why a component can't be had from a registry.
-#[derive(Debug, thiserror::Error)]
-pub enum RegistryError {
-    /// Its tag may stand for something else tomorrow.
-    #[error("`{0}` is a tag, which can be moved: `run-wasm-runner lock` pins what it stands for now")]
-    Unlocked(String),
-    /// The registry did not give it.
-    #[error("`{reference}` can't be fetched: {reason}")]
-    Unavailable {
-        /// What was asked for.
-        reference: String,
-        /// What the registry, or the network, said.
-        reason: String,
-    },
-    /// It is no component, or not the one that was asked for.
-    #[error("`{reference}`: {reason}")]
-    Unusable {
-        /// What was asked for.
-        reference: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// Credentials can't be read.
-    #[error("the credentials for `{host}` can't be read: {reason}")]
-    Credentials {
-        /// The registry.
-        host: String,
-        /// Why, without a word of them.
-        reason: String,
-    },
-    /// It can't be kept.
-    #[error(transparent)]
-    File(#[from] KeepError),
-}
 
 /// Registries, and the files in which this user keeps what came from them.
 pub struct Registry {
@@ -107,7 +70,7 @@ struct Descriptor {
 }
 
 impl Registry {
-    /// With the files of a configuration.
+    /// Uses the cache directory of a configuration.
     pub fn new(config: &Config) -> Self {
         Self {
             components: Kept::components(config),
@@ -116,17 +79,13 @@ impl Registry {
         }
     }
 
-    /// A component to load: from its file if there is one, else from its registry.
+    /// Finds a component to load: from its file if there is one, else from its registry.
     /// `locked` is the digest that the lock file has of it.
-    ///
-    /// # Errors
-    ///
-    /// [`RegistryError`].
     pub fn load(
         &self,
         reference: &RegistryReference,
         locked: Option<ComponentDigest>,
-    ) -> Result<Found, RegistryError> {
+    ) -> Result<Found, String> {
         if let Some(digest) = locked {
             if let Some((path, _)) = self.components.find(digest) {
                 return Ok(Found { path, digest });
@@ -136,17 +95,15 @@ impl Registry {
                 return self.fetch(reference, digest, None);
             }
         } else if let RegistryVersion::Tag(_) = reference.version {
-            return Err(RegistryError::Unlocked(reference.to_string()));
+            return Err(format!(
+                "`{reference}` is a tag, which can be moved: `run-wasm-runner lock` pins what it stands for now"
+            ));
         }
         self.resolve(reference)
     }
 
-    /// What a reference stands for now, and its file, fetched if need be.
-    ///
-    /// # Errors
-    ///
-    /// [`RegistryError`].
-    pub fn resolve(&self, reference: &RegistryReference) -> Result<Found, RegistryError> {
+    /// Finds what a reference stands for now, and its file, fetched if need be.
+    pub fn resolve(&self, reference: &RegistryReference) -> Result<Found, String> {
         let manifest = match reference.version {
             RegistryVersion::Tag(_) => self.manifest(reference)?,
             RegistryVersion::Manifest(digest) => match self.manifests.find(digest) {
@@ -154,56 +111,50 @@ impl Registry {
                 None => self.manifest(reference)?,
             },
         };
-        let (digest, size) = read_manifest(&manifest)
-            .map_err(|reason| RegistryError::Unusable { reference: reference.to_string(), reason })?;
+        let (digest, size) = read_manifest(&manifest).map_err(|reason| format!("`{reference}`: {reason}"))?;
         match self.components.find(digest) {
             Some((path, _)) => Ok(Found { path, digest }),
             None => self.fetch(reference, digest, Some(size)),
         }
     }
 
-    /// The bytes of a manifest, from its registry.
-    fn manifest(&self, reference: &RegistryReference) -> Result<Vec<u8>, RegistryError> {
-        let unavailable =
-            |reason: String| RegistryError::Unavailable { reference: reference.to_string(), reason };
+    /// Fetches the bytes of a manifest.
+    fn manifest(&self, reference: &RegistryReference) -> Result<Vec<u8>, String> {
         let session = Session::new(reference)?;
-        let pulled = session.run(async {
+        let pulled = run(&session.runtime, async {
             let auth = &session.auth;
             let pulled = session.client.pull_manifest_raw(&session.image, auth, &MANIFEST_TYPES).await;
             pulled.map_err(|error| error.to_string())
         });
-        let (bytes, _) = pulled.map_err(unavailable)?;
+        let (bytes, _) = pulled.map_err(unavailable(reference))?;
         if bytes.len() > MAX_MANIFEST {
-            return Err(unavailable(format!("its manifest has {} bytes", bytes.len())));
+            return Err(unavailable(reference)(format!("its manifest has {} bytes", bytes.len())));
         }
         let found = ComponentDigest::of(&bytes);
         if let RegistryVersion::Manifest(wanted) = reference.version
             && found != wanted
         {
-            let reason = format!("the registry answered with the manifest `{found}`");
-            return Err(RegistryError::Unusable { reference: reference.to_string(), reason });
+            return Err(format!("`{reference}`: the registry answered with the manifest `{found}`"));
         }
         self.manifests.keep(found, &bytes)?;
         Ok(bytes.to_vec())
     }
 
-    /// The bytes with a digest, from a registry; `size` is what the manifest says of
-    /// them.
+    /// Fetches the bytes with a digest; the manifest says that there are `size` of them.
     fn fetch(
         &self,
         reference: &RegistryReference,
         wanted: ComponentDigest,
         size: Option<u64>,
-    ) -> Result<Found, RegistryError> {
-        let unusable = |reason: String| RegistryError::Unusable { reference: reference.to_string(), reason };
+    ) -> Result<Found, String> {
         let most = self.max_bytes;
         if size.is_some_and(|size| size > most) {
-            let reason = format!("it has more than the {most} bytes that `compile.component` allows");
-            return Err(unusable(reason));
+            return Err(format!(
+                "`{reference}`: it has more than the {most} bytes that `compile.component` allows"
+            ));
         }
         let session = Session::new(reference)?;
-        let mut sink = Sink { bytes: Vec::new(), most: size.unwrap_or(most) };
-        let pulled = session.run(async {
+        let pulled = run(&session.runtime, async {
             let (client, image) = (&session.client, &session.image);
             client.store_auth_if_needed(image.resolve_registry(), &session.auth).await;
             let descriptor = OciDescriptor {
@@ -211,20 +162,35 @@ impl Registry {
                 digest: wanted.to_string(),
                 ..OciDescriptor::default()
             };
-            client.pull_blob(image, &descriptor, &mut sink).await.map_err(|error| error.to_string())
+            let stream = client.pull_blob_stream(image, &descriptor).await;
+            let mut stream = stream.map_err(|error| error.to_string())?;
+            let most = size.unwrap_or(most);
+            let mut bytes = Vec::new();
+            while let Some(more) = stream.try_next().await.map_err(|error| error.to_string())? {
+                bytes.extend_from_slice(&more);
+                if bytes.len() as u64 > most {
+                    return Err(format!("it has more than the {most} bytes that it may have"));
+                }
+            }
+            Ok(bytes)
         });
-        pulled.map_err(|reason| RegistryError::Unavailable { reference: reference.to_string(), reason })?;
+        let bytes = pulled.map_err(unavailable(reference))?;
         // Whatever the library compared.
-        let found = ComponentDigest::of(&sink.bytes);
+        let found = ComponentDigest::of(&bytes);
         if found != wanted {
-            return Err(unusable(format!("the registry answered `{found}` for `{wanted}`")));
+            return Err(format!("`{reference}`: the registry answered `{found}` for `{wanted}`"));
         }
-        let path = self.components.keep(wanted, &sink.bytes)?;
+        let path = self.components.keep(wanted, &bytes)?;
         Ok(Found { path, digest: wanted })
     }
 }
 
-/// The component that a manifest names: the digest of its bytes, and how many there
+/// Says that a registry did not give what was asked for.
+fn unavailable(reference: &RegistryReference) -> impl Fn(String) -> String + '_ {
+    move |reason| format!("`{reference}` can't be fetched: {reason}")
+}
+
+/// Reads which component a manifest names: the digest of its bytes, and how many there
 /// are.
 fn read_manifest(bytes: &[u8]) -> Result<(ComponentDigest, u64), String> {
     let manifest: Manifest = serde_json::from_slice(bytes)
@@ -254,7 +220,7 @@ fn read_manifest(bytes: &[u8]) -> Result<(ComponentDigest, u64), String> {
     Ok((digest, layer.size))
 }
 
-/// What it takes to ask one registry.
+/// The means to ask one registry.
 struct Session {
     client: Client,
     image: Reference,
@@ -263,11 +229,10 @@ struct Session {
 }
 
 impl Session {
-    fn new(reference: &RegistryReference) -> Result<Self, RegistryError> {
-        let unavailable =
-            |reason: String| RegistryError::Unavailable { reference: reference.to_string(), reason };
+    fn new(reference: &RegistryReference) -> Result<Self, String> {
+        let unavailable = unavailable(reference);
         let credentials = credentials::find(reference)
-            .map_err(|reason| RegistryError::Credentials { host: reference.host.clone(), reason })?;
+            .map_err(|reason| format!("the credentials for `{}` can't be read: {reason}", reference.host))?;
         // Another part of this process may have done it: it is the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let protocol = match reference.is_plain() {
@@ -296,14 +261,10 @@ impl Session {
             // What comes of it is good for a minute or so: not to be kept for another
             // session.
             Credentials::Identity(token) => {
-                run(&runtime, identity::exchange(reference, &token)).map_err(unavailable)?
+                run(&runtime, identity::exchange(reference, &token)).map_err(&unavailable)?
             }
         };
         Ok(Self { client, image, auth, runtime })
-    }
-
-    fn run<T>(&self, work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-        run(&self.runtime, work)
     }
 }
 
@@ -317,35 +278,6 @@ fn run<T>(
             Err(_) => Err(format!("it was not here after {ALL_PATIENCE:?}")),
         }
     })
-}
-
-/// Bytes in memory, and no more than were announced.
-struct Sink {
-    bytes: Vec<u8>,
-    most: u64,
-}
-
-impl AsyncWrite for &mut Sink {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        _: &mut TaskContext<'_>,
-        buffer: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        if (self.bytes.len() + buffer.len()) as u64 > self.most {
-            let message = format!("it has more than the {} bytes that it may have", self.most);
-            return Poll::Ready(Err(std::io::Error::other(message)));
-        }
-        self.bytes.extend_from_slice(buffer);
-        Poll::Ready(Ok(buffer.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<std::io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<std::io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
 }
 
 #[cfg(test)]

@@ -4,24 +4,24 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::patience::{Access, CHUNK, CHUNK_BYTES, give_way};
-use super::{Copied, RetryDocument, Selection, Service, ServiceError};
+use super::patience::{Access, CHUNK, CHUNK_BYTES, Transactions, give_way};
+use super::{Copied, Remedy, RetryDocument, Selection, Service, ServiceError};
 use crate::model::{Differing, Invocation, InvocationId, PreparedCall, Status, SubmitOptions};
 use crate::store::{Batch, NewInvocation, SubmitError, Submitted};
 
 /// The label that says which invocation one is a copy of.
 const RETRY_OF: &str = "retry-of";
 
-/// What to retry.
+/// A retry of invocations.
 #[derive(Debug, Clone)]
 pub struct RetryRequest {
-    /// Which invocations; those that failed, if no status is named.
+    /// The invocations; those that failed, if no status is named.
     pub selection: Selection,
     /// Whether those that are named may have succeeded.
     pub even_succeeded: bool,
 }
 
-/// What became of the retry of one invocation.
+/// The end of the retry of one invocation.
 #[derive(Debug)]
 pub enum Retried {
     /// There is a copy of it.
@@ -30,25 +30,22 @@ pub enum Retried {
     Gone(InvocationId),
 }
 
-/// A retry under way: an iterator over its transactions, each made when it is asked for.
-/// Between two it pauses, so that runners get at the store.
-pub struct Retrying {
+/// A retry under way.
+struct Retrying {
     access: Access,
     ids: VecDeque<InvocationId>,
+    /// The beginning of the last transaction.
     began: Option<Instant>,
     /// Told after the rest of its transaction.
     conflict: Option<ServiceError>,
 }
 
 impl Service {
-    /// Begins to retry invocations. Each is submitted anew, as the root of a tree of its
+    /// Begins to retry invocations. Between two transactions it pauses, so that runners get at
+    /// the store. Each is submitted anew, as the root of a tree of its
     /// own, unless it was before. Those that are named are checked first: if one of them
     /// is not to be retried, none is.
-    ///
-    /// # Errors
-    ///
-    /// If an id is unknown or not to be retried, or the store can't be used.
-    pub fn retry(&self, request: RetryRequest) -> Result<Retrying, ServiceError> {
+    pub fn retry(&self, request: RetryRequest) -> Result<Transactions<Vec<Retried>>, ServiceError> {
         let access = self.existing()?;
         if let Selection::Ids(ids) = &request.selection {
             for id in ids {
@@ -56,7 +53,12 @@ impl Service {
             }
         }
         let ids = self.select(&access, request.selection, vec![Status::Failed])?;
-        Ok(Retrying { access, ids: ids.into(), began: None, conflict: None })
+        let mut retrying = Retrying { access, ids: ids.into(), began: None, conflict: None };
+        Ok(Transactions::new(move || match retrying.conflict.take() {
+            Some(conflict) => Err(conflict),
+            None if retrying.ids.is_empty() => Ok(None),
+            None => retrying.chunk().map(Some),
+        }))
     }
 }
 
@@ -64,17 +66,16 @@ impl Service {
 fn check(id: InvocationId, status: Status, even_succeeded: bool) -> Result<(), ServiceError> {
     if !status.is_final() {
         let message = format!("invocation `{id}` is {status}: only what is final can be retried");
-        let hint = format!("wait for it, or cancel it first: `run-wasm-runner cancel {id}`");
-        return Err(ServiceError::invalid(message).with_hint(hint));
+        return Err(ServiceError::invalid(message).with_remedy(Remedy::CancelFirst(id)));
     }
     if status == Status::Succeeded && !even_succeeded {
         let message = format!("invocation `{id}` has {status}");
-        return Err(ServiceError::invalid(message).with_hint("`--even-succeeded` runs it again all the same"));
+        return Err(ServiceError::invalid(message).with_remedy(Remedy::RetrySucceeded));
     }
     Ok(())
 }
 
-/// The same, as the root of a tree of its own.
+/// Copies an invocation, as the root of a tree of its own.
 fn copy(invocation: &Invocation, arguments: Arc<str>) -> Result<NewInvocation, SubmitError> {
     let id = invocation.id;
     let others = invocation.labels.iter().filter(|(key, _)| key != RETRY_OF);
@@ -139,8 +140,7 @@ impl Retrying {
                 Submitted::Existing(id) if id == new.id => (id, Copied::Now),
                 Submitted::Existing(id) => {
                     let found = self.access.ask(|store| store.get(&[id]))?.pop().flatten();
-                    let key = found.and_then(|found| found.key);
-                    let is_copy = key == new.key;
+                    let is_copy = found.and_then(|found| found.key) == new.key;
                     (id, if is_copy { Copied::Before } else { Copied::Same })
                 }
                 Submitted::KeyConflict(id) => {
@@ -151,7 +151,7 @@ impl Retrying {
                             "`{original}` can't be retried: the key `{key}` is taken by `{id}`, which has other \
                              arguments"
                         ),
-                        hint: None,
+                        remedy: None,
                     });
                     continue;
                 }
@@ -162,24 +162,5 @@ impl Retrying {
         }
         self.began = Some(began);
         Ok(told)
-    }
-}
-
-impl Iterator for Retrying {
-    type Item = Result<Vec<Retried>, ServiceError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if let Some(conflict) = self.conflict.take() {
-            self.ids.clear();
-            return Some(Err(conflict));
-        }
-        if self.ids.is_empty() {
-            return None;
-        }
-        let chunk = self.chunk();
-        if chunk.is_err() {
-            self.ids.clear();
-        }
-        Some(chunk)
     }
 }

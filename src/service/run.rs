@@ -3,14 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::config::{ConfigError, Origin, Problem};
 use crate::model::InvocationId;
 use crate::runner::{LogObserver, Observers, Runner, RunnerOptions, adopt};
 use crate::store::TaskSet;
 use crate::wasm::Library;
 
 use super::Service;
-use super::error::{NO_COMPONENTS_HINT, ServiceError, known};
+use super::error::{ServiceError, known};
 
 impl Service {
     /// Opens the store and loads the components for a runner.
@@ -21,8 +20,7 @@ impl Service {
     pub fn prepare_runner(&self) -> Result<Arc<Library>, ServiceError> {
         let existing = self.existing()?;
         if self.config().components.is_empty() && existing.ask(|store| store.components())?.is_empty() {
-            let problem = Problem::new(Origin::File, "there is nothing to run");
-            return Err(ConfigError::from(problem.hint(NO_COMPONENTS_HINT)).into());
+            return Err(ServiceError::NoComponents("there is nothing to run".to_owned()));
         }
         self.read_secrets()?;
         // The store first: a wrong one is told at once, not after a long compile.
@@ -84,9 +82,6 @@ impl Service {
 }
 
 /// Finds a queue by its name.
-///
-/// # Errors
-///
 /// [`ServiceError::Unknown`] with the known ones.
 pub(super) fn choose_queue(name: &str, all: &BTreeSet<Arc<str>>) -> Result<Arc<str>, ServiceError> {
     if let Some(found) = all.get(name) {

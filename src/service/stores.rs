@@ -8,7 +8,7 @@ use crate::config::{Config, StoreUrl};
 use crate::model::Clock;
 use crate::store::{PostgresStore, PostgresUrl, SqliteStore, Store, StoreError};
 
-use super::ServiceError;
+use super::{Remedy, ServiceError};
 
 /// A store that outlives its process.
 enum Durable<'c> {
@@ -49,27 +49,13 @@ pub(super) fn open_existing(
     }
 }
 
-/// The hint for an error of a store, by its kind.
-pub fn hint(error: &StoreError) -> Option<&'static str> {
-    match error {
-        StoreError::Unavailable { url, .. }
-            if matches!(StoreUrl::parse(url, Path::new("/")), Ok(StoreUrl::Sqlite(_))) =>
-        {
-            Some("is the path right, and may it be written to? (`--store sqlite:PATH` names another store)")
-        }
-        _ => None,
-    }
-}
-
 fn durable(config: &Config) -> Result<Durable<'_>, ServiceError> {
     match &config.store.url {
         StoreUrl::Sqlite(path) => Ok(Durable::Sqlite(path)),
         StoreUrl::Postgres(url) => Ok(Durable::Postgres(url)),
         StoreUrl::Memory => {
-            let error = ServiceError::invalid(
-                "the store `memory:` ends with each process: nothing would be found in it",
-            );
-            Err(error.with_hint("use `--store sqlite:PATH`, or `call` to run an invocation here and now"))
+            let message = "the store `memory:` ends with each process: nothing would be found in it";
+            Err(ServiceError::invalid(message).with_remedy(Remedy::NameLastingStore))
         }
     }
 }

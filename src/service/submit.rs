@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::patience::{Access, CHUNK_BYTES};
-use super::{Found, Service, ServiceError, SubmitDocument};
+use super::patience::{Access, CHUNK_BYTES, Transactions};
+use super::{Found, Remedy, Service, ServiceError, SubmitDocument};
 use crate::model::{InvocationId, SubmitOptions};
 use crate::runner::adoptions;
 use crate::store::{Adoption, Batch, NewInvocation, StoreError, SubmitError, Submitted, TaskRule};
@@ -15,10 +15,8 @@ use crate::wasm::Task;
 /// still being written.
 const CHUNK: usize = 5_000;
 
-/// A submit under way: an iterator over its transactions, each made when it is asked for.
-/// Dropping it submits no more. In each, one answer per invocation, in order: what a rule
-/// refuses does not keep the others from being submitted.
-pub struct Submission {
+/// A submit under way.
+struct Submission {
     access: Access,
     task: Task,
     arguments: Vec<Arc<str>>,
@@ -54,18 +52,20 @@ impl Service {
             };
             let message = format!("arguments must be a JSON array or object, found {found}");
             let is_json = serde_json::from_str::<serde::de::IgnoredAny>(trimmed).is_ok();
-            return Err(ServiceError::invalid(message).with_hint(match is_json {
+            return Err(ServiceError::invalid(message).with_remedy(match is_json {
                 true => format!("put it into an array: `'[{trimmed}]'`"),
                 false => format!("an array has one value for each parameter: `'[{}]'`", example(task)),
             }));
         }
         self.library()?.check_arguments(task, trimmed).map_err(|error| {
-            ServiceError::invalid(error.to_string()).with_hint(format!("the task is `{}`", task.signature()))
+            ServiceError::invalid(error.to_string())
+                .with_remedy(format!("the task is `{}`", task.signature()))
         })
     }
 
     /// Begins to submit invocations of a task, one for each of the checked `arguments`.
-    /// Nothing is submitted before the first transaction is asked for.
+    /// Nothing is submitted before the first transaction is asked for. Each has one answer per
+    /// invocation, in order: what a rule refuses does not keep the others from being submitted.
     ///
     /// # Errors
     ///
@@ -75,14 +75,18 @@ impl Service {
         task: Task,
         arguments: Vec<Arc<str>>,
         options: SubmitOptions,
-    ) -> Result<Submission, ServiceError> {
+    ) -> Result<Transactions<Vec<Result<SubmitDocument, ServiceError>>>, ServiceError> {
         SubmitError::check_keys(arguments.len(), options.key.is_some())?;
         if let Some(first) = arguments.first() {
             NewInvocation::of(task.prepared(Arc::clone(first)), options.clone())?;
         }
         let access = self.access()?;
         let adoptions = self.adoptions_of(&task)?;
-        Ok(Submission { access, task, arguments, options, adoptions, done: 0 })
+        let mut submission = Submission { access, task, arguments, options, adoptions, done: 0 };
+        Ok(Transactions::new(move || match submission.done == submission.arguments.len() {
+            true => Ok(None),
+            false => submission.chunk().map(Some),
+        }))
     }
 }
 
@@ -118,26 +122,8 @@ impl Submission {
     }
 }
 
-impl Iterator for Submission {
-    type Item = Result<Vec<Result<SubmitDocument, ServiceError>>, ServiceError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.done == self.arguments.len() {
-            return None;
-        }
-        let chunk = self.chunk();
-        if chunk.is_err() {
-            self.done = self.arguments.len();
-        }
-        Some(chunk)
-    }
-}
-
-/// The invocation that a submit was answered with.
-///
-/// # Errors
-///
-/// [`ServiceError::Conflict`] if a key or a rule refuses it.
+/// Finds the invocation that a submit was answered with; [`ServiceError::Conflict`] if a key or
+/// a rule refuses it.
 pub(super) fn answer(
     access: &Access,
     task: &Task,
@@ -159,8 +145,8 @@ pub(super) fn answer(
         Submitted::KeyConflict(id) => {
             let key = new.key.as_deref().unwrap_or_default();
             let message = format!("the key `{key}` is taken by invocation `{id}` with other arguments");
-            let hint = Some("submit the same arguments, or use another key".to_owned());
-            Err(ServiceError::Conflict { id, message, hint })
+            let remedy = Some("submit the same arguments, or use another key".into());
+            Err(ServiceError::Conflict { id, message, remedy })
         }
         Submitted::UniqueConflict(id) => {
             let message = format!(
@@ -168,8 +154,7 @@ pub(super) fn answer(
                  arguments: {}",
                 differences(id)?
             );
-            let hint = format!("wait for it with `run-wasm-runner result {id} --wait`, or cancel it");
-            Err(ServiceError::Conflict { id, message, hint: Some(hint) })
+            Err(ServiceError::Conflict { id, message, remedy: Some(Remedy::WaitOrCancel(id)) })
         }
         Submitted::Orphan | Submitted::BehindAncestor(_) => {
             unreachable!("only children have parents and ancestors")
@@ -177,7 +162,7 @@ pub(super) fn answer(
     }
 }
 
-/// Where arguments differ from those of another invocation: ``point: `{"x":0}` there,
+/// Says where arguments differ from those of another invocation: ``point: `{"x":0}` there,
 /// `{"x":1}` here``.
 fn differences(
     access: &Access,

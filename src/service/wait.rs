@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, never};
+
 use super::patience::Access;
 use super::{InvocationDocument, Service, ServiceError};
 use crate::model::{InvocationId, Outcome, Status};
-use crate::store::{Changes, LookUp, StoreError};
+use crate::store::{Changes, LookUp};
 
 /// Events may be lost where the operating system says so (a full queue, a file
 /// system over a network): look again after this long without one.
@@ -16,7 +18,7 @@ const FALLBACK: Duration = Duration::from_secs(5);
 pub enum Waited {
     /// It is final.
     Final(Outcome),
-    /// The time was over first.
+    /// The time was over first, or the wait was given up.
     Unfinished(Status),
     /// Nobody has that id.
     Unknown,
@@ -26,25 +28,23 @@ pub enum Waited {
 pub struct Waiter {
     access: Access,
     changes: Changes,
+    given_up: Receiver<()>,
 }
+
+/// Keeps a [`Waiter`] waiting: when this is dropped, by whatever thread, the wait ends.
+pub struct WaitGuard(#[expect(dead_code, reason = "dropping it disconnects the waiter")] Sender<()>);
 
 impl Service {
     /// Begins to watch the store: an end after this is not missed.
-    ///
-    /// # Errors
-    ///
-    /// If the store can't be watched.
     pub fn waiter(&self) -> Result<Waiter, ServiceError> {
         let access = self.existing()?;
         let changes = access.ask(|_| Changes::of(access.store()))?;
-        Ok(Waiter { access, changes })
+        Ok(Waiter { access, changes, given_up: never() })
     }
 
-    /// Waits until an invocation is final, or the time is over; what it is then.
-    ///
-    /// # Errors
-    ///
-    /// If nobody has that id, or the store can't be read or watched.
+    /// Waits until an invocation is final, or the time is over; what it is then. Blocks the
+    /// thread until then: a caller that may give up takes a [`waiter`](Self::waiter), and drops
+    /// its [`guard`](Waiter::guard).
     pub fn wait(
         &self,
         id: InvocationId,
@@ -57,12 +57,15 @@ impl Service {
 }
 
 impl Waiter {
-    /// Waits until an invocation is final, or the deadline.
-    ///
-    /// # Errors
-    ///
-    /// If the store can't be read, or can't be watched any more.
-    pub fn wait(&mut self, id: InvocationId, deadline: Option<Instant>) -> Result<Waited, StoreError> {
+    /// Lets another thread end the waits of this one: nothing is left behind then.
+    pub fn guard(&mut self) -> WaitGuard {
+        let (guard, given_up) = bounded(0);
+        self.given_up = given_up;
+        WaitGuard(guard)
+    }
+
+    /// Waits until an invocation is final, or the deadline, or the guard is dropped.
+    pub fn wait(&mut self, id: InvocationId, deadline: Option<Instant>) -> Result<Waited, ServiceError> {
         loop {
             // Watching began before this look: a change after it is told.
             let found = self.access.ask(|store| store.look_up(&[id]))?;
@@ -72,10 +75,11 @@ impl Waiter {
                 Some(LookUp::Unknown) | None => return Ok(Waited::Unknown),
             };
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left == Some(Duration::ZERO) {
+            if left == Some(Duration::ZERO) || self.given_up.try_recv() == Err(TryRecvError::Disconnected) {
                 return Ok(Waited::Unfinished(status));
             }
-            self.changes.wait(left.map_or(FALLBACK, |left| left.min(FALLBACK)))?;
+            let pause = left.map_or(FALLBACK, |left| left.min(FALLBACK));
+            self.changes.wait_unless(pause, &self.given_up)?;
         }
     }
 }

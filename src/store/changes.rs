@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, bounded, never, select};
 
 use super::{Store, StoreError, Watch};
 
@@ -40,16 +40,26 @@ impl Changes {
         Ok(Self { start, changed, watch, since: Instant::now(), pause: FIRST_PAUSE })
     }
 
-    /// Waits until something may have changed, but no longer than this. A change after
-    /// the last return is told by the next one.
+    /// Waits as [`wait_unless`](Self::wait_unless), and is not given up.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait_unless`](Self::wait_unless).
+    pub fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
+        self.wait_unless(at_most, &never())
+    }
+
+    /// Waits until something may have changed, but no longer than this, and no longer than the
+    /// sender of `given_up` lives. A change after the last return is told by the next one.
     ///
     /// # Errors
     ///
     /// If the store has stopped telling and can't be watched anew.
-    pub fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
-        match self.changed.recv_timeout(at_most) {
-            Ok(()) | Err(RecvTimeoutError::Timeout) => return Ok(()),
-            Err(RecvTimeoutError::Disconnected) => {}
+    pub fn wait_unless(&mut self, at_most: Duration, given_up: &Receiver<()>) -> Result<(), StoreError> {
+        select! {
+            recv(self.changed) -> change => if change.is_ok() { return Ok(()) },
+            recv(given_up) -> _ => return Ok(()),
+            default(at_most) => return Ok(()),
         }
         tracing::warn!("the store has stopped telling of changes: it is watched anew");
         if self.since.elapsed() > LAST_PAUSE {

@@ -15,7 +15,6 @@ use crate::store::Cancelled;
 pub struct Submit {
     /// The id that was drawn for it.
     pub id: InvocationId,
-    /// Its task.
     pub kind: Kind,
     /// The delay from the submit to the earliest start.
     pub delay: Duration,
@@ -26,7 +25,6 @@ pub struct Submit {
 /// A cancel.
 #[derive(Debug, Clone)]
 pub struct CancelAsked {
-    /// The invocation.
     pub id: InvocationId,
     /// The store's answer; `None` if the commit failed, and the cancel may have happened or
     /// not.

@@ -4,24 +4,27 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use serde::Serialize;
 
 use super::kind::Kind;
 use super::random::Random;
 use super::runners::Runners;
+use super::site::Setting;
 
 /// Ends of processes and poisonous tasks are looked for this often. Nothing hangs
 /// on it but how soon they are noticed.
 pub const LOOK: Duration = Duration::from_millis(10);
 
-/// The counts of everything that was done to the runners.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// The counts of everything that was done to the runners, as the report has them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Done {
     /// The processes that were started.
-    pub starts: u64,
-    /// The kills at a moment that chance chose.
+    pub runner_processes: u64,
     pub kills: u64,
+    /// The kills at a moment that chance chose.
+    pub kills_by_chance: u64,
     /// The kills because a poisonous task had started.
-    pub poisoned: u64,
+    pub kills_for_poison: u64,
     /// The stops for longer than a lease.
     pub long_stops: u64,
     /// The stops that ended within a lease.
@@ -32,29 +35,13 @@ pub struct Done {
     pub given_back: u64,
 }
 
-/// The roughness of the chaos.
-#[derive(Debug, Clone, Copy)]
-pub struct Roughness {
-    /// The number of runners at a time.
-    pub runners: usize,
-    /// The mean pause between two kills.
-    pub kill_every: Duration,
-    /// The lease of the runners.
-    pub lease: Duration,
-}
-
 /// Kills, stops and replaces runners.
 pub struct Chaos<'c, 'a> {
-    /// The runners.
-    pub runners: &'c mut Runners<'a>,
-    /// The source of all choices.
-    pub random: Random,
-    /// The roughness of the chaos.
-    pub roughness: Roughness,
-    /// The counts so far.
-    pub done: Done,
-    /// Receives the user's interrupts.
-    pub interrupted: &'c Receiver<()>,
+    runners: &'c mut Runners<'a>,
+    random: Random,
+    setting: &'c Setting,
+    done: Done,
+    interrupted: &'c Receiver<()>,
     /// The stopped runners, with the moment at which they go on.
     stopped: Vec<(usize, Instant)>,
 }
@@ -62,7 +49,6 @@ pub struct Chaos<'c, 'a> {
 /// The way in which an ordeal ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// By itself.
     Regularly,
     /// Because the user wanted it.
     Interrupted,
@@ -71,18 +57,10 @@ pub enum Ended {
 /// The treatment of the runners.
 pub trait Ordeal {
     /// Treats the runners for so long.
-    ///
-    /// # Errors
-    ///
-    /// If the system refuses a runner.
     fn run(&mut self, duration: Duration) -> io::Result<Ended>;
 
     /// Lets everything that is left come to its end, with fresh runners. Returns whether it
     /// did, in time.
-    ///
-    /// # Errors
-    ///
-    /// If the system refuses a runner.
     fn settle(&mut self, patience: Duration) -> io::Result<(Ended, bool)>;
 
     /// Returns the counts so far.
@@ -94,20 +72,22 @@ impl<'c, 'a> Chaos<'c, 'a> {
     pub fn new(
         runners: &'c mut Runners<'a>,
         random: Random,
-        roughness: Roughness,
+        setting: &'c Setting,
         interrupted: &'c Receiver<()>,
     ) -> Self {
-        Self { runners, random, roughness, done: Done::default(), interrupted, stopped: Vec::new() }
+        Self { runners, random, setting, done: Done::default(), interrupted, stopped: Vec::new() }
     }
 
     fn start(&mut self, is_until_idle: bool) -> io::Result<()> {
-        self.done.starts += 1;
+        self.done.runner_processes += 1;
         self.runners.start(is_until_idle)
     }
 
     fn kill_poisoned(&mut self) -> io::Result<()> {
         for number in self.runners.poisoned(Kind::Poison.name())? {
-            self.done.poisoned += u64::from(self.runners.kill(number));
+            let was_killed = u64::from(self.runners.kill(number));
+            self.done.kills_for_poison += was_killed;
+            self.done.kills += was_killed;
         }
         Ok(())
     }
@@ -119,10 +99,9 @@ impl<'c, 'a> Chaos<'c, 'a> {
             true => self.runners.stopped(),
             false => self.runners.working(),
         };
-        let Some(index) = self.random.index(candidates.len()) else {
-            return false;
-        };
-        let was_killed = self.runners.kill(candidates[index]);
+        let Some(number) = self.random.choose(&candidates) else { return false };
+        let was_killed = self.runners.kill(number);
+        self.done.kills_by_chance += u64::from(was_killed);
         self.done.kills += u64::from(was_killed);
         was_killed
     }
@@ -130,25 +109,18 @@ impl<'c, 'a> Chaos<'c, 'a> {
     fn stop_one(&mut self) -> bool {
         let working = self.runners.working();
         // One at least goes on, or nobody could take over.
-        if self.stopped.len() + 1 >= self.roughness.runners && self.roughness.runners > 1 {
+        if self.stopped.len() + 1 >= self.setting.runners && self.setting.runners > 1 {
             return false;
         }
-        let Some(index) = self.random.index(working.len()) else {
-            return false;
+        let Some(number) = self.random.choose(&working) else { return false };
+        let lease = self.setting.lease;
+        let (count, percent) = match self.random.chance(70) {
+            true => (&mut self.done.long_stops, self.random.within(120..=220)),
+            false => (&mut self.done.short_stops, self.random.within(10..=80)),
         };
-        let lease = self.roughness.lease;
-        let how_long = match self.random.chance(70) {
-            true => {
-                self.done.long_stops += 1;
-                lease.mul_f64(self.random.within(120..=220) as f64 / 100.0)
-            }
-            false => {
-                self.done.short_stops += 1;
-                lease.mul_f64(self.random.within(10..=80) as f64 / 100.0)
-            }
-        };
-        self.runners.stop(working[index]);
-        self.stopped.push((working[index], Instant::now() + how_long));
+        *count += 1;
+        self.runners.stop(number);
+        self.stopped.push((number, Instant::now() + lease.mul_f64(percent as f64 / 100.0)));
         true
     }
 
@@ -165,10 +137,8 @@ impl<'c, 'a> Chaos<'c, 'a> {
 
     fn drain_one(&mut self) -> bool {
         let working = self.runners.working();
-        let Some(index) = self.random.index(working.len()) else {
-            return false;
-        };
-        self.runners.drain(working[index]);
+        let Some(number) = self.random.choose(&working) else { return false };
+        self.runners.drain(number);
         self.done.drains += 1;
         true
     }
@@ -177,7 +147,7 @@ impl<'c, 'a> Chaos<'c, 'a> {
 impl Ordeal for Chaos<'_, '_> {
     fn run(&mut self, duration: Duration) -> io::Result<Ended> {
         let began = Instant::now();
-        let kill_every = self.roughness.kill_every;
+        let kill_every = self.setting.kill_every;
         // A kill is what this is about; the others come in between.
         let (stop_every, drain_every) = (kill_every * 6, kill_every * 8);
         let mut next_kill = began + self.random.pause(kill_every);
@@ -185,7 +155,7 @@ impl Ordeal for Chaos<'_, '_> {
         let mut next_drain = began + self.random.pause(drain_every);
         while began.elapsed() < duration {
             self.runners.reap()?;
-            for _ in 0..self.runners.missing(self.roughness.runners) {
+            for _ in 0..self.runners.missing(self.setting.runners) {
                 self.start(false)?;
             }
             self.kill_poisoned()?;
@@ -214,13 +184,13 @@ impl Ordeal for Chaos<'_, '_> {
         self.runners.retire();
         let began = Instant::now();
         let mut have_ended = 0;
-        while have_ended < self.roughness.runners {
+        while have_ended < self.setting.runners {
             // Those that ended because nothing is left are not replaced; those
             // that were killed are. The first to end sees that all is done.
             self.runners.reap()?;
             self.kill_poisoned()?;
             have_ended = self.runners.idle();
-            for _ in 0..self.runners.missing(self.roughness.runners.saturating_sub(have_ended)) {
+            for _ in 0..self.runners.missing(self.setting.runners.saturating_sub(have_ended)) {
                 self.start(true)?;
             }
             if began.elapsed() > patience {

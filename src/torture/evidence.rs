@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::book::{CancelAsked, Pages, Submit};
+use super::book::{CancelAsked, Submit};
 use super::kind::Kind;
 use super::runners::Record;
 use super::witness::Line;
@@ -17,13 +17,9 @@ const AT_ONCE: usize = 500;
 /// The evidence.
 #[derive(Debug, Clone)]
 pub struct Evidence {
-    /// The lease of the runners.
     pub lease: Duration,
-    /// The slots of each.
     pub slots: usize,
-    /// The submits.
     pub submits: Vec<Submit>,
-    /// The cancels.
     pub cancels: Vec<CancelAsked>,
     /// The outcome of each when it was first seen to be final.
     pub seen: HashMap<InvocationId, String>,
@@ -42,13 +38,9 @@ pub struct Evidence {
 /// An invocation, as the store tells it.
 #[derive(Debug, Clone)]
 pub struct Life {
-    /// Its task.
     pub kind: Kind,
-    /// Its arguments.
     pub arguments: Vec<u64>,
-    /// The record.
     pub invocation: Invocation,
-    /// Its history.
     pub history: Vec<Transition>,
 }
 
@@ -60,10 +52,6 @@ impl Life {
 }
 
 /// Reads all invocations of these tasks from the store.
-///
-/// # Errors
-///
-/// If it can't be read.
 pub fn lives(
     store: &dyn Store,
     tasks: impl IntoIterator<Item = (Kind, String)>,
@@ -71,8 +59,7 @@ pub fn lives(
     let mut lives = BTreeMap::new();
     for (kind, task) in tasks {
         let filter = Filter { statuses: Vec::new(), tasks: Some(vec![task.into()]), limit: usize::MAX };
-        let ids: Vec<_> = store.list(&filter)?.iter().map(|invocation| invocation.id).collect();
-        for ids in ids.chunks(AT_ONCE) {
+        for ids in store.ids(&filter)?.chunks(AT_ONCE) {
             for invocation in store.get(ids)?.into_iter().flatten() {
                 let id = invocation.id;
                 let arguments = store.arguments(id)?;
@@ -93,20 +80,7 @@ pub fn lives(
 }
 
 impl Evidence {
-    /// Puts the parts together.
-    pub fn new(
-        lease: Duration,
-        slots: usize,
-        pages: Pages,
-        lives: BTreeMap<InvocationId, Life>,
-        (lines, unreadable): (Vec<Line>, Vec<String>),
-        runners: Vec<Record>,
-    ) -> Self {
-        let Pages { submits, cancels, seen, contradictions, .. } = pages;
-        Self { lease, slots, submits, cancels, seen, contradictions, lives, lines, unreadable, runners }
-    }
-
-    /// What clocks of processes may differ by, and what a runner that has lost its
+    /// Returns what clocks of processes may differ by, and what a runner that has lost its
     /// lease may need to notice: the part of a lease that runners don't trust.
     pub fn margin(&self) -> Duration {
         self.lease / 10

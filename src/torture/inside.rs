@@ -26,19 +26,14 @@ pub type Told = Arc<Mutex<Option<RunnerHandle>>>;
 
 /// Stops and replaces a runner of this process.
 pub struct Inside<'a> {
-    /// Starts a runner.
     pub start: &'a StartRunner<'a>,
-    /// The store.
     pub store: Arc<dyn Store>,
-    /// The source of all choices.
     pub random: Random,
     /// The mean pause between two stops.
     pub stop_every: Duration,
-    /// Receives the user's interrupts.
     pub interrupted: &'a Receiver<()>,
     /// The runner that works now.
     pub told: Told,
-    /// The counts so far.
     pub done: Done,
     /// The ends of those that were stopped.
     pub records: Vec<Record>,
@@ -48,7 +43,7 @@ impl Inside<'_> {
     fn start(&mut self) -> io::Result<Runner> {
         let runner = (self.start)()?;
         *self.told.lock() = Some(runner.handle());
-        self.done.starts += 1;
+        self.done.runner_processes += 1;
         Ok(runner)
     }
 

@@ -26,13 +26,10 @@ pub const LABEL: &str = "torture";
 
 /// Submits until it is told to stop.
 pub struct Load {
-    /// The store.
     pub store: Arc<dyn Store>,
-    /// The tasks.
     pub tasks: HashMap<Kind, Task>,
     /// The book in which everything is noted.
     pub book: Arc<Book>,
-    /// The source of all choices.
     pub random: Random,
     /// The seed, for the label.
     pub seed: u64,
@@ -177,22 +174,15 @@ impl Load {
     /// Cancels one that is not final, or a descendant of it.
     fn cancel(&mut self) -> Result<(), StoreError> {
         let pending: Vec<_> = self.book.with(|pages| pages.pending.iter().copied().collect());
-        let Some(mut id) = self.random.index(pending.len()).map(|index| pending[index]) else {
-            return Ok(());
-        };
+        let Some(mut id) = self.random.choose(&pending) else { return Ok(()) };
         if self.random.chance(40) {
             let tree = self.store.tree(id)?;
-            let alive: Vec<_> = tree.iter().filter(|member| !member.status.is_final()).collect();
-            if let Some(index) = self.random.index(alive.len()) {
-                id = alive[index].id;
-            }
+            let alive = tree.iter().filter(|member| !member.status.is_final()).map(|member| member.id);
+            id = self.random.choose(&alive.collect::<Vec<_>>()).unwrap_or(id);
         }
         let cancel = Cancel { id, message: "cancelled by torture".to_owned() };
         let committed = self.store.commit(&Batch { cancels: vec![cancel], ..Batch::default() });
-        let answer = match &committed {
-            Ok(receipt) => receipt.cancels.first().copied(),
-            Err(_) => None,
-        };
+        let answer = committed.as_ref().ok().and_then(|receipt| receipt.cancels.first().copied());
         self.book.with(|pages| pages.cancels.push(CancelAsked { id, answer }));
         committed.map(|_| ())
     }
@@ -200,7 +190,6 @@ impl Load {
 
 /// Notes the outcome of each invocation when it is first seen to be final.
 pub struct Reader {
-    /// The store.
     pub store: Arc<dyn Store>,
     /// The book in which outcomes are noted.
     pub book: Arc<Book>,
@@ -209,7 +198,7 @@ pub struct Reader {
 impl Reader {
     /// Looks whenever the store has changed, until `stop` is disconnected.
     pub fn run(&self, stop: &Receiver<()>) {
-        /// What changes all the time is looked at no more often than this.
+        /// The shortest pause between two looks, however often the store changes.
         const BREATH: Duration = Duration::from_millis(30);
         /// This process's own commits are not told of.
         const FALLBACK: Duration = Duration::from_millis(300);
@@ -229,10 +218,6 @@ impl Reader {
     }
 
     /// Looks once.
-    ///
-    /// # Errors
-    ///
-    /// If the store can't be read.
     pub fn look(&self) -> Result<(), StoreError> {
         let pending: Vec<_> = self.book.with(|pages| pages.pending.iter().copied().collect());
         let mut rest = &pending[..];

@@ -32,12 +32,12 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 
-use crate::model::Clock;
+use crate::model::{Clock, Status};
 use crate::runner::Runner;
 use crate::store::{Batch, Cancel, Filter, Store, StoreError};
 use crate::wasm::Task;
 use book::Book;
-use chaos::{Chaos, Done, Ended, Ordeal, Roughness};
+use chaos::{Chaos, Done, Ended, Ordeal};
 use evidence::Evidence;
 use inside::{Inside, Told};
 use load::{Load, Reader};
@@ -46,8 +46,8 @@ use runners::{Record, Runners};
 use witness::{Line, Tail};
 
 pub use kind::Kind;
-pub use report::{Report, Setting};
-pub use site::{Settings, Site};
+pub use report::Report;
+pub use site::{Setting, Site};
 
 /// The component names, and so the task ids, of all runs begin with this.
 pub const PREFIX: &str = "torture-";
@@ -63,7 +63,6 @@ pub type StartRunner<'a> = dyn Fn() -> io::Result<Runner> + 'a;
 
 /// The store, its tasks and its runners.
 pub struct Means<'a> {
-    /// The store.
     pub store: Arc<dyn Store>,
     /// The store's URL for other processes, with its password.
     pub url: String,
@@ -103,10 +102,6 @@ pub struct Tortured {
 }
 
 /// Loads the store, kills and stops its runners for a while, and waits for the end of everything.
-///
-/// # Errors
-///
-/// [`TortureError`] if that can't be done.
 pub fn torture(setting: &Setting, site: &Site, means: &Means<'_>) -> Result<Tortured, TortureError> {
     let store = &means.store;
     let is_inside = means.start_inside.is_some();
@@ -155,9 +150,7 @@ pub fn torture(setting: &Setting, site: &Site, means: &Means<'_>) -> Result<Tort
         (is_settled, inside.done(), lines, inside.records)
     } else {
         let mut runners = Runners::new(site, means.clock, means.url.clone(), means.no_store)?;
-        let roughness =
-            Roughness { runners: setting.runners, kill_every: setting.kill_every, lease: setting.lease };
-        let mut chaos = Chaos::new(&mut runners, random, roughness, means.interrupted);
+        let mut chaos = Chaos::new(&mut runners, random, setting, means.interrupted);
         let is_settled = unleash(setting, load, &mut chaos)?;
         let done = chaos.done();
         (is_settled, done, runners.lines()?, runners.end())
@@ -167,16 +160,23 @@ pub fn torture(setting: &Setting, site: &Site, means: &Means<'_>) -> Result<Tort
 
 impl Tortured {
     /// Checks the traces against the store.
-    ///
-    /// # Errors
-    ///
-    /// If the store can't be read.
     pub fn judge(self, setting: &Setting, site: &Site, store: &dyn Store) -> Result<Report, TortureError> {
         let lives = evidence::lives(store, Kind::ALL.map(|kind| (kind, site.task(kind))))?;
         let pages = self.book.close();
-        let store_errors = pages.store_errors.clone();
-        let evidence = Evidence::new(setting.lease, setting.slots, pages, lives, self.lines, self.records);
-        Ok(Report::new(setting, store.url(), &self.done, &evidence, self.is_settled, store_errors))
+        let (lines, unreadable) = self.lines;
+        let evidence = Evidence {
+            lease: setting.lease,
+            slots: setting.slots,
+            submits: pages.submits,
+            cancels: pages.cancels,
+            seen: pages.seen,
+            contradictions: pages.contradictions,
+            lives,
+            lines,
+            unreadable,
+            runners: self.records,
+        };
+        Ok(Report::new(setting, store.url(), &self.done, &evidence, self.is_settled, pages.store_errors))
     }
 }
 
@@ -217,26 +217,19 @@ fn spawn<'scope>(
 
 /// Cancels what earlier runs left unfinished, because they were killed
 /// themselves. Returns how many.
-///
-/// # Errors
-///
-/// If the store can't be used.
 pub fn clean(store: &dyn Store) -> Result<usize, StoreError> {
     const AT_ONCE: usize = 1_000;
-    let mut count = 0;
-    for (task, _) in store.unfinished_by_task()? {
-        if !task.starts_with(PREFIX) {
-            continue;
-        }
-        let filter = Filter { statuses: Vec::new(), tasks: Some(vec![task]), limit: usize::MAX };
-        let left: Vec<_> =
-            store.list(&filter)?.into_iter().filter(|invocation| !invocation.status.is_final()).collect();
-        for chunk in left.chunks(AT_ONCE) {
-            let message = "left over from an earlier run of torture".to_owned();
-            let cancels = chunk.iter().map(|one| Cancel { id: one.id, message: message.clone() }).collect();
-            store.commit(&Batch { cancels, ..Batch::default() })?;
-            count += chunk.len();
-        }
+    let tasks = store.unfinished_by_task()?.into_iter().map(|(task, _)| task);
+    let filter = Filter {
+        statuses: Status::ALL.into_iter().filter(|status| !status.is_final()).collect(),
+        tasks: Some(tasks.filter(|task| task.starts_with(PREFIX)).collect()),
+        limit: usize::MAX,
+    };
+    let left = store.ids(&filter)?;
+    for ids in left.chunks(AT_ONCE) {
+        let message = "left over from an earlier run of torture".to_owned();
+        let cancels = ids.iter().map(|id| Cancel { id: *id, message: message.clone() }).collect();
+        store.commit(&Batch { cancels, ..Batch::default() })?;
     }
-    Ok(count)
+    Ok(left.len())
 }

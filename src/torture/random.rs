@@ -42,7 +42,12 @@ impl Random {
         usize::try_from(self.within(0..=last)).ok()
     }
 
-    /// A pause between events that come by chance, `mean` apart on average and
+    /// Draws one of these; `None` of nothing.
+    pub fn choose<T: Copy>(&mut self, among: &[T]) -> Option<T> {
+        self.index(among.len()).map(|index| among[index])
+    }
+
+    /// Draws a pause between events that come by chance, `mean` apart on average and
     /// at most five times that.
     pub fn pause(&mut self, mean: Duration) -> Duration {
         // From above 0 to 1, in the 53 bits that a double holds.

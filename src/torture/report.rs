@@ -1,32 +1,14 @@
 //! The report: what was done, and which claims held.
 
-use std::time::Duration;
-
 use serde::Serialize;
 
 use super::chaos::Done;
 use super::check::{self, Finding};
 use super::evidence::Evidence;
 use super::runners::Fate;
+use super::site::Setting;
 use crate::model::{Reason, Status};
 use crate::store::Cancelled;
-
-/// The settings of a run.
-#[derive(Debug, Clone)]
-pub struct Setting {
-    /// The seed of all choices.
-    pub seed: u64,
-    /// The time for which runners were killed.
-    pub duration: Duration,
-    /// The number of runners at a time.
-    pub runners: usize,
-    /// The slots of each.
-    pub slots: usize,
-    /// Their lease.
-    pub lease: Duration,
-    /// The mean pause between two kills.
-    pub kill_every: Duration,
-}
 
 /// The whole report; `--json` prints it as it is.
 #[derive(Debug, Serialize)]
@@ -62,15 +44,8 @@ pub struct Did {
     pub attempts_retried: usize,
     pub attempts_released: usize,
     pub witness_lines: usize,
-    pub runner_processes: u64,
-    pub kills: u64,
-    pub kills_by_chance: u64,
-    pub kills_for_poison: u64,
-    pub long_stops: u64,
-    pub short_stops: u64,
-    pub drains: u64,
-    /// The runners of a store in memory that gave everything back at once.
-    pub given_back: u64,
+    #[serde(flatten)]
+    pub done: Done,
     /// Runners that found no store when they started.
     pub starts_without_store: usize,
     /// The longest that a guest went on beside the next attempt of its
@@ -107,35 +82,23 @@ impl Report {
 
     /// Names the claims that did not hold; `None` if all did.
     pub fn violation(&self) -> Option<String> {
-        if self.ok {
-            return None;
-        }
         let violated: Vec<_> =
             self.held.iter().filter(|finding| finding.violated > 0).map(|finding| finding.check).collect();
-        Some(match (violated.is_empty(), self.did.settled) {
-            (true, _) => "not everything came to its end in time".to_owned(),
-            (false, true) => format!("this did not hold: {}", violated.join(", ")),
-            (false, false) => {
-                format!(
-                    "not everything came to its end in time, and this did not hold: {}",
-                    violated.join(", ")
-                )
-            }
-        })
+        let held = (!violated.is_empty()).then(|| format!("this did not hold: {}", violated.join(", ")));
+        let settled = (!self.did.settled).then(|| "not everything came to its end in time".to_owned());
+        settled.into_iter().chain(held).reduce(|settled, held| format!("{settled}, and {held}"))
     }
 }
 
 impl Did {
     fn new(done: &Done, evidence: &Evidence, settled: bool, store_errors: u64) -> Self {
         let lives = || evidence.lives.values();
+        let fates = || evidence.runners.iter().map(|record| &record.fate);
         let with = |status: Status| lives().filter(|life| life.invocation.status == status).count();
         let moved = |reason: Reason| {
             lives().flat_map(|life| &life.history).filter(|step| step.reason == reason).count()
         };
-        let lost = lives()
-            .filter_map(|life| life.invocation.outcome.as_ref())
-            .filter(|outcome| super::book::short(outcome) == "!lost")
-            .count();
+        let lost = lives().filter(|life| life.is_lost()).count();
         let acknowledged = evidence.submits.iter().filter(|submit| submit.is_acknowledged).count();
         let cancelled =
             evidence.cancels.iter().filter(|cancel| cancel.answer == Some(Cancelled::Done)).count();
@@ -153,19 +116,8 @@ impl Did {
             attempts_retried: moved(Reason::Retry),
             attempts_released: moved(Reason::Released),
             witness_lines: evidence.lines.len(),
-            runner_processes: done.starts,
-            kills: done.kills + done.poisoned,
-            kills_by_chance: done.kills,
-            kills_for_poison: done.poisoned,
-            long_stops: done.long_stops,
-            short_stops: done.short_stops,
-            drains: done.drains,
-            given_back: done.given_back,
-            starts_without_store: evidence
-                .runners
-                .iter()
-                .filter(|record| record.fate == Fate::NoStore)
-                .count(),
+            done: *done,
+            starts_without_store: fates().filter(|fate| **fate == Fate::NoStore).count(),
             longest_overlap_ms: check::longest_overlap(evidence).as_secs_f64() * 1e3,
             store_errors,
             settled,

@@ -49,7 +49,6 @@ pub struct Record {
     pub process: usize,
     /// The times for which it was stopped.
     pub stops: Vec<(UnixMicros, UnixMicros)>,
-    /// Its end.
     pub fate: Fate,
     /// The most guests that it ran at once, if it lived to say so.
     pub peak_running: Option<u64>,
@@ -57,14 +56,8 @@ pub struct Record {
 
 /// Parts the lines that can be read from those that can't.
 pub fn sort_lines(all: Vec<Result<Line, String>>) -> (Vec<Line>, Vec<String>) {
-    let (mut lines, mut unreadable) = (Vec::new(), Vec::new());
-    for line in all {
-        match line {
-            Ok(line) => lines.push(line),
-            Err(text) => unreadable.push(text),
-        }
-    }
-    (lines, unreadable)
+    let (lines, unreadable): (Vec<_>, Vec<_>) = all.into_iter().partition(Result::is_ok);
+    (lines.into_iter().flatten().collect(), unreadable.into_iter().filter_map(Result::err).collect())
 }
 
 /// Names the working directory of a process.
@@ -112,10 +105,6 @@ pub struct Runners<'a> {
 
 impl<'a> Runners<'a> {
     /// Begins with no process.
-    ///
-    /// # Errors
-    ///
-    /// If the path of this program is not known.
     pub fn new(site: &'a Site, clock: &'a dyn Clock, url: String, no_store: i32) -> io::Result<Self> {
         Ok(Self {
             site,
@@ -132,10 +121,6 @@ impl<'a> Runners<'a> {
 
     /// Starts one more. The system kills it when the thread that calls this
     /// ends, however it ends.
-    ///
-    /// # Errors
-    ///
-    /// If the system refuses.
     pub fn start(&mut self, is_until_idle: bool) -> io::Result<()> {
         let number = self.next;
         self.next += 1;
@@ -211,16 +196,13 @@ impl<'a> Runners<'a> {
         for number in self.stopped() {
             self.go_on(number);
         }
-        let working = self.working();
-        let numbers: Vec<_> = self.processes.iter().map(|process| process.number).collect();
-        for number in numbers {
-            match working.contains(&number) {
-                true => self.drain(number),
-                false if self.find(number).is_some_and(|process| matches!(process.state, State::Working)) => {
-                    self.kill(number);
-                }
-                false => {}
-            }
+        for number in self.working() {
+            self.drain(number);
+        }
+        // Those that work and are not draining now have not begun to.
+        let idle = self.processes.iter().filter(|process| matches!(process.state, State::Working));
+        for number in idle.map(|process| process.number).collect::<Vec<_>>() {
+            self.kill(number);
         }
     }
 
@@ -287,10 +269,6 @@ impl<'a> Runners<'a> {
     }
 
     /// Takes note of those that have ended, and kills those that hang.
-    ///
-    /// # Errors
-    ///
-    /// If the system can't tell.
     pub fn reap(&mut self) -> io::Result<()> {
         let mut index = 0;
         while let Some(process) = self.processes.get_mut(index) {
@@ -314,10 +292,6 @@ impl<'a> Runners<'a> {
 
     /// The numbers of those in which a task has started that wants its runner
     /// dead.
-    ///
-    /// # Errors
-    ///
-    /// If what guests wrote can't be read.
     pub fn poisoned(&mut self, task: &str) -> io::Result<Vec<usize>> {
         let mut poisoned = Vec::new();
         for process in &mut self.processes {
@@ -332,10 +306,6 @@ impl<'a> Runners<'a> {
 
     /// Everything that the guests of all processes wrote, and what of it is no
     /// line.
-    ///
-    /// # Errors
-    ///
-    /// If it can't be read.
     pub fn lines(&self) -> io::Result<(Vec<Line>, Vec<String>)> {
         let mut all = Vec::new();
         for number in 0..self.next {

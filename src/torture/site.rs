@@ -17,35 +17,35 @@ pub const GUEST: &[u8] = include_bytes!("../../guest-tasks/task-torture/torture.
 /// The time that a runner has to finish what runs when it is told to stop.
 pub const GRACE: Duration = Duration::from_secs(1);
 
+/// The settings of a run.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    pub seed: u64,
+    /// The time for which runners were killed.
+    pub duration: Duration,
+    pub runners: usize,
+    pub slots: usize,
+    pub lease: Duration,
+    /// The mean pause between two kills.
+    pub kill_every: Duration,
+}
+
 /// The working directory; removed when dropped, unless it is to be kept.
 #[derive(Debug)]
 pub struct Site {
     directory: PathBuf,
     component: String,
-    settings: Settings,
+    setting: Setting,
     /// True if it stays when this is dropped.
     pub is_kept: bool,
-}
-
-/// The settings of the runners.
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// The guests that each may run at once.
-    pub slots: usize,
-    /// The time for which a claim is good without a sign of life.
-    pub lease: Duration,
 }
 
 /// One process's part of it.
 #[derive(Debug)]
 pub struct Place {
-    /// Its working directory.
     pub directory: PathBuf,
-    /// Its configuration file.
     pub config: PathBuf,
-    /// The file of its standard output.
     pub stdout: PathBuf,
-    /// The file of its standard error.
     pub stderr: PathBuf,
     /// The directory that its guests write to.
     pub witness: PathBuf,
@@ -54,20 +54,15 @@ pub struct Place {
 impl Site {
     /// Creates the directory with the guest in it. `component` is the name that
     /// the guest's task ids begin with.
-    ///
-    /// # Errors
-    ///
-    /// If the system refuses.
-    pub fn create(component: String, settings: Settings) -> io::Result<Self> {
+    pub fn create(component: String, setting: &Setting) -> io::Result<Self> {
         let directory = std::env::temp_dir().join(format!("run-wasm-runner-{component}"));
         // For the user alone: the arguments and the values may be theirs.
         DirBuilder::new().mode(0o700).create(&directory)?;
-        let site = Self { directory, component, settings, is_kept: false };
+        let site = Self { directory, component, setting: setting.clone(), is_kept: false };
         fs::write(site.guest(), GUEST)?;
         Ok(site)
     }
 
-    /// Returns its path.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
@@ -92,10 +87,6 @@ impl Site {
     }
 
     /// Makes the part of one process ready.
-    ///
-    /// # Errors
-    ///
-    /// If the system refuses.
     pub fn place(&self, name: &str) -> io::Result<Place> {
         let directory = self.directory.join(name);
         let place = Place {
@@ -114,7 +105,7 @@ impl Site {
 
     /// The configuration of a runner whose guests write into `witness`.
     fn config(&self, witness: &Path) -> String {
-        let Self { component, settings, .. } = self;
+        let Self { component, setting, .. } = self;
         let mut text = format!(
             "slots = {}\n\
              grace = \"{}ms\"\n\
@@ -125,10 +116,10 @@ impl Site {
              path = {}\n\
              directory = [{{ host = {}, guest = \"/witness\", access = \"read-write\" }}]\n\
              limits = {{ time = \"60s\", memory = \"16MiB\" }}\n",
-            settings.slots,
+            setting.slots,
             GRACE.as_millis(),
             quoted(&self.cache()),
-            settings.lease.as_millis(),
+            setting.lease.as_millis(),
             quoted(&self.guest()),
             quoted(witness),
         );

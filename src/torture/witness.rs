@@ -1,5 +1,5 @@
-//! What guests wrote down, read back. `guest-tasks/task-torture/src/witness.rs`
-//! says what the lines look like.
+//! The lines of guests, read back. `guest-tasks/task-torture/src/witness.rs` says what they look
+//! like.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -12,17 +12,15 @@ use crate::model::{InvocationId, UnixMicros};
 pub struct Line {
     /// The number of the runner process in which it was written.
     pub process: usize,
-    /// Whose attempt wrote it.
+    /// The invocation whose attempt wrote it.
     pub id: InvocationId,
-    /// The attempt.
     pub attempt: u32,
-    /// When, by the guest's clock.
+    /// The time, by the guest's clock.
     pub at: UnixMicros,
-    /// What.
     pub told: Told,
 }
 
-/// What an attempt says.
+/// The content of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
     /// It runs this function.
@@ -63,17 +61,13 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// Of the file in a directory that guests were granted.
+    /// Begins with the file in a directory that guests were granted.
     pub fn new(process: usize, witness: &Path) -> Self {
         Self { process, path: witness.join("log"), offset: 0 }
     }
 
-    /// The lines that were completed since the last time. What is no line is
-    /// given as an error, as text.
-    ///
-    /// # Errors
-    ///
-    /// If the file can't be read.
+    /// Reads the lines that were completed since the last time. Anything else is given as an
+    /// error, as text.
     pub fn read(&mut self) -> io::Result<Vec<Result<Line, String>>> {
         let mut file = File::open(&self.path)?;
         file.seek(SeekFrom::Start(self.offset))?;

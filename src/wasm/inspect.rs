@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde::Serialize;
+
 use super::cache::Cache;
 use super::compile::Compiler;
 use super::discover::Import;
@@ -30,11 +32,12 @@ pub struct Inspection {
 }
 
 /// An imported interface and what stands behind it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Capability {
     /// The name of the import, with its version.
     pub import: String,
     /// The functions of it that the component uses.
+    #[serde(skip)]
     pub functions: Vec<String>,
     /// A description of what it asks for and who provides it.
     pub provided_by: String,

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::model::{ComponentDigest, TaskId, TaskOptions};
 
 /// A task.
@@ -31,16 +33,17 @@ impl Task {
 }
 
 /// A parameter of a task.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Parameter {
     /// Its name, in kebab-case as in WIT.
     pub name: String,
     /// Its WIT type.
+    #[serde(rename = "type")]
     pub type_name: String,
 }
 
 /// The JSON Schemas (2020-12) of a task's arguments and results, each a document of its own.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct TaskSchema {
     /// The schema of its arguments, as an array or as an object.
     pub arguments: serde_json::Value,
@@ -51,11 +54,12 @@ pub struct TaskSchema {
 }
 
 /// An exported function that is not a task, with the reason.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct NotTask {
     /// The id that it would have.
     pub id: String,
     /// The configured name of its component.
+    #[serde(skip)]
     pub component: Arc<str>,
     /// The reason why it can't be a task.
     pub reason: String,

@@ -7,8 +7,8 @@ use std::time::Duration;
 use run_wasm_runner::config::{Config, Flags, Surroundings};
 use run_wasm_runner::model::{InvocationId, Status, SubmitOptions, SystemClock};
 use run_wasm_runner::service::{
-    CancelOutcome, CancelRequest, ListRequest, Patience, PauseRequest, PruneRequest, Retried, RetryRequest,
-    Selection, Service, ServiceError,
+    CancelOutcome, CancelRequest, ListRequest, Patience, PauseRequest, PruneRequest, Remedy, Retried,
+    RetryRequest, Selection, Service, ServiceError, Waited,
 };
 use run_wasm_runner::store::{MemoryStore, Store};
 use run_wasm_runner::wasm::Compiler;
@@ -87,9 +87,24 @@ fn a_call_runs_here_and_now() {
     let document = service.call(&task, arguments).expect("it starts").wait().expect("it ends");
     assert_eq!(serde_json::to_value(&document).expect("a document")["result"], json!(144));
     let refused = service.check_arguments(&task, "12").expect_err("no array");
-    assert!(matches!(&refused, ServiceError::Invalid { hint: Some(hint), .. } if hint.contains("'[12]'")));
+    assert!(
+        matches!(&refused, ServiceError::Invalid { remedy: Some(Remedy::Text(text)), .. } if text.contains("'[12]'"))
+    );
     assert!(matches!(service.task("nothing"), Err(ServiceError::Unknown { .. })));
     assert!(matches!(service.status(InvocationId::generate()), Err(ServiceError::Unknown { .. })));
+}
+
+#[test]
+fn a_wait_that_is_given_up_ends() {
+    let sandbox = Sandbox::new();
+    let service = service(&sandbox);
+    let ids = submit(&service, &["[1]"], delayed()).expect("it is submitted");
+    let mut waiter = service.waiter().expect("the store is watched");
+    let guard = waiter.guard();
+    let waiting = std::thread::spawn(move || waiter.wait(ids[0], None));
+    drop(guard);
+    let waited = waiting.join().expect("it does not panic").expect("the store is there");
+    assert!(matches!(waited, Waited::Unfinished(Status::Queued)), "{waited:?}");
 }
 
 #[test]
@@ -234,9 +249,7 @@ fn patience_ends_and_is_for_remote_stores_alone() {
     service.library().expect("it is loaded");
     for (name, operation) in OPERATIONS {
         let ground = Ground::new(&service);
-        // A submit first reads which tasks are known: only its second call is in doubt.
-        let call = if name == "submit" { 2 } else { 1 };
-        let remote = FaultyStore::remote(Arc::clone(&ground.store), (Fault::DiesBefore, call));
+        let remote = FaultyStore::remote(Arc::clone(&ground.store), (Fault::DiesBefore, 1));
         let error = operation(&service.with_store(Arc::clone(&remote) as _), &ground).expect_err(name);
         match name {
             "submit" => assert!(matches!(error, ServiceError::Uncertain { count: 2, .. }), "{error:?}"),

@@ -20,40 +20,25 @@ const ZIG: Tool = Tool {
 };
 
 /// The differences between the two languages.
-struct Dialect {
+pub struct Dialect {
     bindings: &'static str,
     compiler: &'static str,
     extension: &'static str,
     flags: &'static [&'static str],
 }
 
-const C: Dialect = Dialect { bindings: "c", compiler: "cc", extension: "c", flags: &["-std=gnu23"] };
-const CPP: Dialect = Dialect {
+/// C.
+pub const C: Dialect = Dialect { bindings: "c", compiler: "cc", extension: "c", flags: &["-std=gnu23"] };
+/// C++.
+pub const CPP: Dialect = Dialect {
     bindings: "cpp",
     compiler: "c++",
     extension: "cpp",
     flags: &["-std=c++23", "-fno-exceptions", "-fno-rtti"],
 };
 
-/// Builds all C files below `src`; the component gets the name of the world.
-///
-/// # Errors
-///
-/// [`AuthoringError::Build`].
-pub fn build(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringError> {
-    build_dialect(project, host, &C)
-}
-
-/// Builds all C++ files below `src`; the component gets the name of the world.
-///
-/// # Errors
-///
-/// [`AuthoringError::Build`].
-pub fn build_cpp(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringError> {
-    build_dialect(project, host, &CPP)
-}
-
-fn build_dialect(project: &Project, host: &dyn Host, dialect: &Dialect) -> Result<PathBuf, AuthoringError> {
+/// Builds all files of the language below `src`; the component gets the name of the world.
+pub fn build(project: &Project, host: &dyn Host, dialect: &Dialect) -> Result<PathBuf, AuthoringError> {
     let mut zig = ZIG.command(project)?;
     let steps = Steps::new(project, host)?;
     steps.bind(&json!(dialect.bindings))?;
@@ -80,8 +65,7 @@ fn find(
     found: &mut Vec<PathBuf>,
 ) -> Result<(), AuthoringError> {
     let entries = fs::read_dir(project.path(folder)).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let entries =
-        entries.map_err(|error| AuthoringError::build(format!("`{folder}` can't be read: {error}")))?;
+    let entries = entries.map_err(AuthoringError::cannot("read", Path::new(folder)))?;
     let mut names: Vec<_> = entries.into_iter().map(|entry| entry.file_name()).collect();
     names.sort();
     for name in names {

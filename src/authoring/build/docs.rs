@@ -14,13 +14,8 @@ use crate::wasm::{DOCS_SECTION, append_custom_section, core_modules, custom_sect
 const WIT_SECTION: &str = "wasm-runner:wit";
 
 /// Adds them to a component that was built.
-///
-/// # Errors
-///
-/// [`AuthoringError::Build`] if files can't be read or written.
 pub fn attach(project: &Project, component: &Path) -> Result<(), AuthoringError> {
-    let read = |error| AuthoringError::build(format!("`{}` can't be read: {error}", component.display()));
-    let mut bytes = fs::read(component).map_err(read)?;
+    let mut bytes = fs::read(component).map_err(AuthoringError::cannot("read", component))?;
     let made = project.path("build/wit");
     let docs = if project.has_wit()? {
         PackageDocs::read(names::full_texts(&project.path("wit"))?.iter().map(String::as_str))
@@ -33,10 +28,7 @@ pub fn attach(project: &Project, component: &Path) -> Result<(), AuthoringError>
     let Some(section) = docs.section() else { return Ok(()) };
     append_custom_section(&mut bytes, DOCS_SECTION, &section);
     let name = component.file_stem().unwrap_or_default().to_string_lossy();
-    let written = project.produce(&name, |draft| {
-        fs::write(draft, &bytes).map_err(|error| {
-            AuthoringError::build(format!("`{}` can't be written: {error}", draft.display()))
-        })
-    });
+    let written = project
+        .produce(&name, |draft| fs::write(draft, &bytes).map_err(AuthoringError::cannot("written", draft)));
     written.map(drop)
 }

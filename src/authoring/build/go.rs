@@ -1,7 +1,7 @@
 //! Go: its own compiler makes a core module.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -19,16 +19,12 @@ const GO: Tool = Tool {
 };
 
 /// Builds the module's main package; the component gets the name of the world.
-///
-/// # Errors
-///
-/// [`AuthoringError::Build`].
 pub fn build(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringError> {
     let mut go = GO.command(project)?;
     let go_mod = fs::read_to_string(project.path("go.mod"));
-    let go_mod = go_mod.map_err(|error| AuthoringError::build(format!("`go.mod` can't be read: {error}")))?;
-    let path =
-        module_path(&go_mod).ok_or_else(|| AuthoringError::build("`go.mod` has no line `module PATH`"))?;
+    let go_mod = go_mod.map_err(AuthoringError::cannot("read", Path::new("go.mod")))?;
+    let no_module = || AuthoringError::build("`go.mod` has no line `module PATH`");
+    let path = module_path(&go_mod).ok_or_else(no_module)?;
     let steps = Steps::new(project, host)?;
     steps.bind(&json!({"go": path}))?;
     project.produce(steps.world(), |draft| {

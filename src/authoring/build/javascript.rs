@@ -20,20 +20,12 @@ const fn of_npm(name: &'static str) -> Tool {
 }
 
 /// Builds the module `src/app.js`; the component gets the name of the world.
-///
-/// # Errors
-///
-/// [`AuthoringError::Build`].
 pub fn build(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringError> {
     componentize(project, host, &project.world()?, "wit", "src/app.js")
 }
 
 /// Checks the types, bundles what `src/app.ts` imports, and goes on as for
 /// JavaScript.
-///
-/// # Errors
-///
-/// [`AuthoringError::Build`].
 pub fn build_typescript(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringError> {
     let has_wit = project.has_wit()? || !project.path("src/app.ts").is_file();
     let world = if has_wit { Some(project.world()?) } else { None };

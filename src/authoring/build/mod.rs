@@ -20,10 +20,7 @@ pub use project::Project;
 pub use steps::componentize;
 
 /// Builds the component of a project, and returns its path.
-///
-/// # Errors
-///
-/// [`AuthoringError`]: a tool is missing or failed.
+/// An error says which tool is missing or failed.
 pub fn build(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringError> {
     let path = match project.language {
         Language::Rust => rust::build(project, host),
@@ -31,8 +28,8 @@ pub fn build(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringErr
         Language::JavaScript => javascript::build(project, host),
         Language::TypeScript => javascript::build_typescript(project, host),
         Language::Go => go::build(project, host),
-        Language::C => c::build(project, host),
-        Language::Cpp => c::build_cpp(project, host),
+        Language::C => c::build(project, host, &c::C),
+        Language::Cpp => c::build(project, host, &c::CPP),
     }?;
     docs::attach(project, &path)?;
     Ok(path)

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::authoring::AuthoringError;
 use crate::authoring::Language;
 use crate::authoring::wit::names;
+use crate::config::in_backticks;
 
 /// The files that a language is known by, the more exact one first: the first line of
 /// which a file is there decides.
@@ -31,9 +32,6 @@ pub struct Project {
 impl Project {
     /// Looks for a project in a directory. `language` says what it is in, if it
     /// isn't obvious.
-    ///
-    /// # Errors
-    ///
     /// A usage error if there is none, or if it could be in several languages.
     pub fn find(directory: &Path, language: Option<Language>) -> Result<Self, AuthoringError> {
         let shown = directory.display();
@@ -43,10 +41,7 @@ impl Project {
                 hint: None,
             });
         }
-        let language = match language {
-            Some(language) => language,
-            None => detect(directory)?,
-        };
+        let language = language.map_or_else(|| detect(directory), Ok)?;
         Ok(Self { directory: directory.to_owned(), language })
     }
 
@@ -62,19 +57,11 @@ impl Project {
 
     /// Puts the package `wasm-runner:task` where the language's tools look for it,
     /// if the project imports it and does not have it.
-    ///
-    /// # Errors
-    ///
-    /// If it can't be written.
     pub fn provide_task_wit(&self) -> Result<(), AuthoringError> {
         names::provide_task_package(&self.path("wit"))
     }
 
     /// Tells whether the project says in `wit` which tasks it has; `wit/deps` is of others.
-    ///
-    /// # Errors
-    ///
-    /// If it can't be read.
     pub fn has_wit(&self) -> Result<bool, AuthoringError> {
         let wit = self.path("wit");
         Ok(wit.is_dir() && names::has_files(&wit)?)
@@ -82,9 +69,6 @@ impl Project {
 
     /// Reads the world that the project's component is made for: the only one that its
     /// WIT declares.
-    ///
-    /// # Errors
-    ///
     /// [`AuthoringError::Build`] if there is none, or there are several.
     pub fn world(&self) -> Result<String, AuthoringError> {
         names::only_world(&self.path("wit"))
@@ -92,10 +76,6 @@ impl Project {
 
     /// Makes the file of the component `name`, and returns its path. `make` writes a draft
     /// first: a build that fails leaves the previous component as it was.
-    ///
-    /// # Errors
-    ///
-    /// Those of `make`, or if the file can't be put in its place.
     pub fn produce(
         &self,
         name: &str,
@@ -104,14 +84,14 @@ impl Project {
         let folder = self.path("build");
         let path = folder.join(format!("{name}.wasm"));
         let draft = folder.join(format!("{name}.draft.wasm"));
-        let failed = |error| AuthoringError::build(format!("`{}` can't be written: {error}", path.display()));
-        fs::create_dir_all(&folder).map_err(failed)?;
-        let made = make(&draft).and_then(|()| fs::rename(&draft, &path).map_err(failed));
+        let failed = AuthoringError::cannot("written", &path);
+        fs::create_dir_all(&folder).map_err(&failed)?;
+        let made = make(&draft).and_then(|()| fs::rename(&draft, &path).map_err(&failed));
         if made.is_err() {
             // What is left of it is of no use; if it can't be removed, so be it.
             let _ = fs::remove_file(&draft);
         }
-        made.map(|()| path)
+        made.map(|()| path.clone())
     }
 }
 
@@ -126,17 +106,16 @@ fn detect(directory: &Path) -> Result<Language, AuthoringError> {
     match *found {
         [language] => Ok(language),
         [] => {
-            let known: Vec<_> =
-                MARKS.iter().flat_map(|(_, files)| *files).map(|file| format!("`{file}`")).collect();
+            let known = in_backticks(MARKS.iter().flat_map(|(_, files)| *files).copied());
             Err(AuthoringError::usage(
-                format!("there is no project in `{shown}`: no {}", known.join(", ")),
+                format!("there is no project in `{shown}`: no {known}"),
                 "`run-wasm-runner new LANGUAGE NAME` makes one",
             ))
         }
         _ => {
-            let names: Vec<_> = found.iter().map(|language| format!("`{language}`")).collect();
+            let names = in_backticks(found.iter().map(|language| language.name()));
             Err(AuthoringError::usage(
-                format!("the project in `{shown}` could be in several languages: {}", names.join(", ")),
+                format!("the project in `{shown}` could be in several languages: {names}"),
                 format!("say which with `--language {}`", found[0]),
             ))
         }

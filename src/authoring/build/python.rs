@@ -19,10 +19,6 @@ const COMPONENTIZE: Tool = Tool {
 const PYTHON: Tool = Tool { name: "python3", alias: Some("python"), ..COMPONENTIZE };
 
 /// Builds the module `src/app.py`; the component gets the name of the world.
-///
-/// # Errors
-///
-/// [`AuthoringError::Build`].
 pub fn build(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringError> {
     if !project.has_wit()? && project.path("src/app.py").is_file() {
         return build_without_wit(project, host);

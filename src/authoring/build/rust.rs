@@ -9,6 +9,7 @@ use super::Host;
 use super::project::Project;
 use super::tool::{self, Tool};
 use crate::authoring::AuthoringError;
+use crate::config::in_backticks;
 
 const TARGET: &str = "wasm32-wasip2";
 
@@ -31,18 +32,13 @@ struct Message {
 }
 
 /// Builds the project; the component gets the name of the cargo target.
-///
-/// # Errors
-///
-/// [`AuthoringError::Build`].
 pub fn build(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringError> {
     let mut cargo = CARGO.command(project)?;
     refuse_missing_target(project)?;
     cargo.args(["build", "--release", "--target", TARGET, "--message-format=json-render-diagnostics"]);
     let messages = tool::read(host, &mut cargo)?;
     let manifest = fs::canonicalize(project.path("Cargo.toml"));
-    let manifest =
-        manifest.map_err(|error| AuthoringError::build(format!("`Cargo.toml` can't be read: {error}")))?;
+    let manifest = manifest.map_err(AuthoringError::cannot("read", Path::new("Cargo.toml")))?;
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
     let ours =
         messages.filter(|message| message.reason == "compiler-artifact" && message.manifest_path == manifest);
@@ -51,13 +47,8 @@ pub fn build(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringErr
         components.filter(|file| file.extension().is_some_and(|end| end == "wasm")).collect();
     match &*components {
         [component] => {
-            let copy = |to: &Path| {
-                let copied = fs::copy(component, to).map(drop);
-                copied.map_err(|error| {
-                    AuthoringError::build(format!("`{}` can't be copied: {error}", component.display()))
-                })
-            };
-            project.produce(&name(component), copy)
+            let cannot = AuthoringError::cannot("copied", component);
+            project.produce(&name(component), |to| fs::copy(component, to).map(drop).map_err(cannot))
         }
         [] => Err(AuthoringError::Build {
             message: "the package made no component".to_owned(),
@@ -66,8 +57,9 @@ pub fn build(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringErr
             ),
         }),
         _ => {
-            let names: Vec<_> = components.iter().map(|path| format!("`{}`", name(path))).collect();
-            Err(AuthoringError::build(format!("the package made several components: {}", names.join(", "))))
+            let names: Vec<_> = components.iter().map(|path| name(path)).collect();
+            let names = in_backticks(names.iter().map(String::as_str));
+            Err(AuthoringError::build(format!("the package made several components: {names}")))
         }
     }
 }
@@ -80,9 +72,7 @@ fn name(component: &Path) -> String {
 fn refuse_missing_target(project: &Project) -> Result<(), AuthoringError> {
     let mut rustc = RUSTC.command(project)?;
     rustc.args(["--print", "target-libdir", "--target", TARGET]);
-    let output = rustc.output();
-    let output =
-        output.map_err(|error| AuthoringError::build(format!("`rustc` can't be started: {error}")))?;
+    let output = rustc.output().map_err(AuthoringError::cannot("started", Path::new("rustc")))?;
     let folder = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     if output.status.success() && !Path::new(&folder).is_dir() {
         return Err(tool::missing(TARGET, &format!("rustup target add {TARGET}"), project));

@@ -2,6 +2,7 @@
 //! program that makes WIT of their types. `build` puts them into place.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use crate::authoring::AuthoringError;
@@ -24,32 +25,23 @@ pub const PYTHON: &[File] = files!(
 /// The files for `build/sdk`.
 pub const TYPESCRIPT: &[File] = files!("typescript": "describe.mjs", "event-loop.ts", "wasm-runner.ts");
 
-/// Removes the WIT that an earlier build made, so that none is left of what is gone.
-///
-/// # Errors
-///
-/// [`AuthoringError::Build`] if it can't be removed.
-pub fn clear(wit: &Path) -> Result<(), AuthoringError> {
-    if !wit.exists() {
-        return Ok(());
+/// Removes a directory that an earlier build made, so that nothing is left of what is gone.
+pub fn clear(folder: &Path) -> Result<(), AuthoringError> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(AuthoringError::cannot("removed", folder)(error))
+        }
+        _ => Ok(()),
     }
-    fs::remove_dir_all(wit)
-        .map_err(|error| AuthoringError::build(format!("`{}` can't be removed: {error}", wit.display())))
 }
 
 /// Writes files below a directory.
-///
-/// # Errors
-///
-/// [`AuthoringError::Build`] if they can't be written.
 pub fn write(folder: &Path, files: &[File]) -> Result<(), AuthoringError> {
     for (path, text) in files {
         let path = folder.join(path);
         let parent = path.parent().unwrap_or(folder);
         let written = fs::create_dir_all(parent).and_then(|()| fs::write(&path, text));
-        written.map_err(|error| {
-            AuthoringError::build(format!("`{}` can't be written: {error}", path.display()))
-        })?;
+        written.map_err(AuthoringError::cannot("written", &path))?;
     }
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! The steps of a build that no tool of the language itself does: bindings for C, C++
 //! and Go, and the step from a core module to a component.
 
-use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -10,16 +9,13 @@ use serde_json::{Value, json};
 
 use super::Host;
 use super::project::Project;
+use super::sdk;
 use crate::authoring::AuthoringError;
 
 /// The component, compressed; `cargo xtask componentize` refreshes it.
 const COMPONENT: &[u8] = include_bytes!("../../../sdk/componentize.wasm.gz");
 
 /// Unpacks the component that makes components; its source is `sdk/componentize`.
-///
-/// # Errors
-///
-/// Never, unless this program is damaged.
 pub fn componentize() -> io::Result<Vec<u8>> {
     let mut component = Vec::new();
     GzDecoder::new(COMPONENT).read_to_end(&mut component)?;
@@ -35,10 +31,6 @@ pub struct Steps<'a> {
 
 impl<'a> Steps<'a> {
     /// Reads the world that the project's component is made for.
-    ///
-    /// # Errors
-    ///
-    /// If the project has no single world.
     pub fn new(project: &'a Project, host: &'a dyn Host) -> Result<Self, AuthoringError> {
         Ok(Self { project, host, world: project.world()? })
     }
@@ -50,26 +42,12 @@ impl<'a> Steps<'a> {
 
     /// Writes the bindings for a language into `build/bindings`, and removes what was
     /// there before.
-    ///
-    /// # Errors
-    ///
-    /// [`AuthoringError::Build`] with the mistake in the WIT.
     pub fn bind(&self, language: &Value) -> Result<(), AuthoringError> {
-        let folder = self.project.path("build/bindings");
-        if folder.exists() {
-            let removed = fs::remove_dir_all(&folder);
-            removed.map_err(|error| {
-                AuthoringError::build(format!("`{}` can't be removed: {error}", folder.display()))
-            })?;
-        }
+        sdk::clear(&self.project.path("build/bindings"))?;
         self.host.call(self.project, "bind", &json!([language, self.world]))
     }
 
     /// Makes a component of a core module. Both are in `build`.
-    ///
-    /// # Errors
-    ///
-    /// [`AuthoringError::Build`] with the mistake in the module.
     pub fn assemble(&self, module: &str, component: &Path) -> Result<(), AuthoringError> {
         let component = component.file_name().unwrap_or_default().to_string_lossy();
         self.host.call(self.project, "assemble", &json!([module, self.world, component]))

@@ -25,9 +25,6 @@ pub struct Tool {
 
 impl Tool {
     /// Makes a command that runs it in the project's directory.
-    ///
-    /// # Errors
-    ///
     /// [`AuthoringError::Build`] with the command that installs it, if it isn't there.
     pub fn command(&self, project: &Project) -> Result<Command, AuthoringError> {
         let found = self.find(project).ok_or_else(|| missing(self.name, self.install, project))?;
@@ -69,25 +66,17 @@ pub fn missing(what: &str, install: &str, project: &Project) -> AuthoringError {
 }
 
 /// Runs a command to its end; all of its output goes to standard error.
-///
-/// # Errors
-///
 /// [`AuthoringError::Build`] if it can't be started or fails.
 pub fn run(host: &dyn Host, command: &mut Command) -> Result<(), AuthoringError> {
-    let stderr = io::stderr().as_fd().try_clone_to_owned();
-    let stderr =
-        stderr.map_err(|error| AuthoringError::build(format!("standard error can't be shared: {error}")))?;
-    command.stdout(stderr);
+    let shared = io::stderr().as_fd().try_clone_to_owned();
+    let cannot = |error| AuthoringError::build(format!("standard error can't be shared: {error}"));
+    command.stdout(shared.map_err(cannot)?);
     let status = started(host, command)?.wait();
     judge(command, status)
 }
 
 /// Runs a command to its end and returns its standard output; its standard error stays
 /// what it is.
-///
-/// # Errors
-///
-/// As [`run`].
 pub fn read(host: &dyn Host, command: &mut Command) -> Result<String, AuthoringError> {
     command.stdout(Stdio::piped());
     let mut child = started(host, command)?;
@@ -100,20 +89,15 @@ pub fn read(host: &dyn Host, command: &mut Command) -> Result<String, AuthoringE
 
 fn started(host: &dyn Host, command: &mut Command) -> Result<Child, AuthoringError> {
     host.note(&format!("$ {}", shown(command)));
-    command
-        .spawn()
-        .map_err(|error| AuthoringError::build(format!("`{}` can't be started: {error}", shown(command))))
+    command.spawn().map_err(AuthoringError::cannot("started", Path::new(&shown(command))))
 }
 
 fn judge(command: &Command, status: io::Result<std::process::ExitStatus>) -> Result<(), AuthoringError> {
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => {
-            Err(AuthoringError::build(format!("`{}` failed with {status}: see above", shown(command))))
-        }
-        Err(error) => {
-            Err(AuthoringError::build(format!("`{}` can't be waited for: {error}", shown(command))))
-        }
+    let command = shown(command);
+    let status = status.map_err(AuthoringError::cannot("waited for", Path::new(&command)))?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(AuthoringError::build(format!("`{command}` failed with {status}: see above"))),
     }
 }
 

@@ -20,9 +20,6 @@ pub struct Imports {
 impl Imports {
     /// Reads the imports of the project in `directory`. Puts the package `wasm-runner:task`
     /// there if the project imports it.
-    ///
-    /// # Errors
-    ///
     /// A usage error if the project has no WIT, or [`AuthoringError::Build`] if files can't be
     /// read.
     pub fn read(directory: &Path) -> Result<Self, AuthoringError> {
@@ -54,12 +51,9 @@ impl Imports {
 
     /// Writes the interface of each wanted import into `wit/deps`, under the version that is
     /// asked for, so that the languages' tools find it.
-    ///
-    /// # Errors
-    ///
-    /// [`AuthoringError::System`] if files can't be written.
     pub fn write<'i>(&self, found: &[(&'i str, &'i Interface)]) -> Result<Vec<Written<'i>>, AuthoringError> {
-        let versions = found.iter().map(|(import, interface)| (*interface, version_of(import)));
+        let version = |import: &'i str| import.split_once('@').map(|(_, version)| version);
+        let versions = found.iter().map(|(import, interface)| (*interface, version(import)));
         Packages::new(versions).write(&self.deps)
     }
 }
@@ -67,11 +61,6 @@ impl Imports {
 /// Cuts an import down to its package: `local:other` of `local:other/tasks@1.0.0`.
 fn package_of(import: &str) -> &str {
     import.split('/').next().unwrap_or_default()
-}
-
-/// Cuts an import down to its version: `1.0.0` of `local:other/tasks@1.0.0`.
-fn version_of(import: &str) -> Option<&str> {
-    import.split_once('@').map(|(_, version)| version)
 }
 
 /// Finds the file or directory in `deps` that has a package and was not written here.

@@ -66,10 +66,6 @@ impl<'i> Packages<'i> {
     /// Writes each interface into a file of its own below `folder`, in a directory for its
     /// package, where tools look for it if `folder` is `wit/deps`. Removes files of earlier
     /// calls whose interfaces are gone.
-    ///
-    /// # Errors
-    ///
-    /// [`AuthoringError::System`] if files can't be written.
     pub fn write(&self, folder: &Path) -> Result<Vec<Written<'i>>, AuthoringError> {
         let mut written: Vec<Written<'i>> = Vec::new();
         for ((package, version), interfaces) in &self.0 {
@@ -79,7 +75,7 @@ impl<'i> Packages<'i> {
             {
                 place = folder.join(format!("{}-{version}", folder_of(package)));
             }
-            fs::create_dir_all(&place).map_err(|error| AuthoringError::unwritable(&place, &error))?;
+            fs::create_dir_all(&place).map_err(AuthoringError::unwritable(&place))?;
             let version = version.map(|version| format!("@{version}")).unwrap_or_default();
             for interface in interfaces {
                 let path = place.join(format!("{}.wit", interface.name));
@@ -89,7 +85,7 @@ impl<'i> Packages<'i> {
                 );
                 // A file that is right already keeps its time.
                 if !fs::read_to_string(&path).is_ok_and(|present| present == text) {
-                    fs::write(&path, text).map_err(|error| AuthoringError::unwritable(&path, &error))?;
+                    fs::write(&path, text).map_err(AuthoringError::unwritable(&path))?;
                 }
                 written.push(Written { interface, path });
             }
@@ -101,10 +97,10 @@ impl<'i> Packages<'i> {
 
 /// Removes the files of earlier calls that are not among these.
 fn remove_others(place: &Path, written: &[Written<'_>]) -> Result<(), AuthoringError> {
-    let entries = fs::read_dir(place).map_err(|error| AuthoringError::unwritable(place, &error))?;
+    let entries = fs::read_dir(place).map_err(AuthoringError::unwritable(place))?;
     for path in entries.flatten().map(|entry| entry.path()) {
         if is_ours(&path) && !written.iter().any(|file| file.path == path) {
-            fs::remove_file(&path).map_err(|error| AuthoringError::unwritable(&path, &error))?;
+            fs::remove_file(&path).map_err(AuthoringError::unwritable(&path))?;
         }
     }
     Ok(())

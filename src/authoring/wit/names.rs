@@ -7,16 +7,13 @@ use std::path::{Path, PathBuf};
 
 use crate::authoring::AuthoringError;
 use crate::authoring::templates::TASK_WIT;
+use crate::config::in_backticks;
 
 /// The package that this program provides.
 pub const TASK_PACKAGE: &str = "wasm-runner:task";
 
 /// Writes the package `wasm-runner:task` below `folder`, if something there
 /// mentions it and nothing there is it.
-///
-/// # Errors
-///
-/// [`AuthoringError::Build`] if files can't be read or written.
 pub fn provide_task_package(folder: &Path) -> Result<(), AuthoringError> {
     if !folder.is_dir() {
         return Ok(());
@@ -29,36 +26,31 @@ pub fn provide_task_package(folder: &Path) -> Result<(), AuthoringError> {
     let place = folder.join("deps/wasm-runner-task");
     let path = place.join("task.wit");
     let written = fs::create_dir_all(&place).and_then(|()| fs::write(&path, TASK_WIT));
-    written.map_err(|error| failed(format!("`{}` can't be written: {error}", path.display())))
+    written.map_err(AuthoringError::cannot("written", &path))
 }
 
 /// Finds the only world that the files directly in `folder` declare.
-///
-/// # Errors
-///
 /// [`AuthoringError::Build`] if there is none, or there are several.
 pub fn only_world(folder: &Path) -> Result<String, AuthoringError> {
     let shown = folder.display();
     if !folder.is_dir() {
-        return Err(failed(format!("there is no directory `{shown}`, which declares the tasks")));
+        return Err(AuthoringError::build(format!(
+            "there is no directory `{shown}`, which declares the tasks"
+        )));
     }
     let texts = texts(folder, false)?;
     let worlds: Vec<String> = texts.iter().flat_map(|text| worlds(text)).collect();
     match &*worlds {
         [world] => Ok(world.clone()),
-        [] => Err(failed(format!("no file in `{shown}` declares a world"))),
+        [] => Err(AuthoringError::build(format!("no file in `{shown}` declares a world"))),
         _ => {
-            let names: Vec<_> = worlds.iter().map(|world| format!("`{world}`")).collect();
-            Err(failed(format!("the files in `{shown}` declare several worlds: {}", names.join(", "))))
+            let names = in_backticks(worlds.iter().map(String::as_str));
+            Err(AuthoringError::build(format!("the files in `{shown}` declare several worlds: {names}")))
         }
     }
 }
 
 /// Lists the namespaces of all packages in and below `folder`.
-///
-/// # Errors
-///
-/// [`AuthoringError::Build`] if files can't be read.
 pub fn namespaces(folder: &Path) -> Result<BTreeSet<String>, AuthoringError> {
     let texts = texts(folder, true)?;
     let names = texts.iter().flat_map(|text| packages(text));
@@ -66,19 +58,11 @@ pub fn namespaces(folder: &Path) -> Result<BTreeSet<String>, AuthoringError> {
 }
 
 /// Tells whether a directory itself has WIT in it.
-///
-/// # Errors
-///
-/// [`AuthoringError::Build`] if files can't be read.
 pub fn has_files(folder: &Path) -> Result<bool, AuthoringError> {
     Ok(!texts(folder, false)?.is_empty())
 }
 
 /// Lists the packages that are declared in a directory itself, or by a file.
-///
-/// # Errors
-///
-/// [`AuthoringError::Build`] if files can't be read.
 pub fn packages_in(path: &Path) -> Result<Vec<String>, AuthoringError> {
     let texts = match path.is_dir() {
         true => texts(path, false)?,
@@ -90,19 +74,11 @@ pub fn packages_in(path: &Path) -> Result<Vec<String>, AuthoringError> {
 
 /// Lists the interfaces of other packages that the files directly in `folder` import or use,
 /// each once, with its version.
-///
-/// # Errors
-///
-/// [`AuthoringError::Build`] if files can't be read.
 pub fn imports(folder: &Path) -> Result<BTreeSet<String>, AuthoringError> {
     Ok(texts(folder, false)?.iter().flat_map(|text| imports_of(text)).collect())
 }
 
 /// Reads the `.wit` files directly in `folder`, comments included.
-///
-/// # Errors
-///
-/// [`AuthoringError::Build`] if files can't be read.
 pub fn full_texts(folder: &Path) -> Result<Vec<String>, AuthoringError> {
     files(folder, false)?.iter().map(|path| read(path)).collect()
 }
@@ -118,7 +94,7 @@ fn files(folder: &Path, below: bool) -> Result<Vec<PathBuf>, AuthoringError> {
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         let entries = fs::read_dir(&folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-        let entries = entries.map_err(|error| cannot_read(&folder, &error))?;
+        let entries = entries.map_err(AuthoringError::cannot("read", &folder))?;
         let mut paths: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
         paths.sort();
         for path in paths {
@@ -137,19 +113,11 @@ fn text(path: &Path) -> Result<String, AuthoringError> {
 }
 
 fn read(path: &Path) -> Result<String, AuthoringError> {
-    fs::read_to_string(path).map_err(|error| cannot_read(path, &error))
+    fs::read_to_string(path).map_err(AuthoringError::cannot("read", path))
 }
 
 fn is_wit(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "wit")
-}
-
-fn cannot_read(path: &Path, error: &std::io::Error) -> AuthoringError {
-    failed(format!("`{}` can't be read: {error}", path.display()))
-}
-
-fn failed(message: String) -> AuthoringError {
-    AuthoringError::build(message)
 }
 
 /// Leaves comments out: those to the end of the line, and those that may contain others.

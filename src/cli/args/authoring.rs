@@ -6,7 +6,6 @@ use clap::{Args, Subcommand, ValueHint};
 
 use crate::authoring::Language;
 
-/// Flags of `tasks`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -27,7 +26,6 @@ pub struct TasksArgs {
     pub schema: bool,
 }
 
-/// Flags of `new`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -37,11 +35,9 @@ Examples:
 Exit codes: 2 if NAME can't be a name or exists.")]
 pub struct NewArgs {
     /// Language
-    #[arg(value_name = "LANGUAGE")]
     pub language: Language,
 
     /// Name of the project, its directory and its component: words joined by `-`
-    #[arg(value_name = "NAME")]
     pub name: String,
 
     /// Take the types of the tasks from the code: no WIT is to be written
@@ -51,7 +47,6 @@ pub struct NewArgs {
     pub no_wit: bool,
 }
 
-/// Flags of `build`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -65,11 +60,10 @@ pub struct BuildArgs {
     pub directory: PathBuf,
 
     /// Language, where its files do not say it
-    #[arg(long, value_name = "LANGUAGE")]
+    #[arg(long)]
     pub language: Option<Language>,
 }
 
-/// Flags of `wit`.
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -90,12 +84,11 @@ pub struct WitArgs {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub output: Option<PathBuf>,
 
-    /// What else.
     #[command(subcommand)]
     pub command: Option<WitCommand>,
 }
 
-/// What else is to be done with WIT.
+/// The commands of `wit`.
 #[derive(Debug, Subcommand)]
 pub enum WitCommand {
     /// Fetch what a project imports from the components that export it
@@ -107,7 +100,6 @@ pub enum WitCommand {
     Deps(WitDepsArgs),
 }
 
-/// Flags of `wit deps`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -4,14 +4,22 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
 
-/// What to do with components.
+/// The commands of `component`.
 #[derive(Debug, Subcommand)]
 pub enum ComponentCommand {
     /// Put configured components into the store
     ///
     /// Prints name and digest of each. The last that is pushed under a name is what
     /// runners get; earlier ones are kept for invocations that are pinned to them.
-    Push(ComponentPushArgs),
+    #[command(after_help = "\
+Examples:
+  run-wasm-runner component push wordcount
+  run-wasm-runner --component fib=fib.wasm component push fib")]
+    Push {
+        /// Their names in the configuration
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+    },
     /// List the components in the store, of each name the newest first
     List,
     /// Show which rights and tasks an upgrade adds, removes and changes
@@ -24,24 +32,19 @@ pub enum ComponentCommand {
     ///
     /// Prints name and digest of each. What was fetched is kept in the cache
     /// directory and never asked for again: other commands need no network then.
-    Pull(ComponentPullArgs),
-}
-
-/// Flags of `component pull`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
+    #[command(after_help = "\
 Examples:
   run-wasm-runner component pull
   WASM_RUNNER_REGISTRY_AUTH=ghcr.io=me:$TOKEN run-wasm-runner component pull math
 
 Credentials: WASM_RUNNER_REGISTRY_AUTH (HOST=USER:PASSWORD), or docker's config.json.")]
-pub struct ComponentPullArgs {
-    /// Their names in the configuration [default: all that come from a registry]
-    #[arg(value_name = "NAME")]
-    pub names: Vec<String>,
+    Pull {
+        /// Their names in the configuration [default: all that come from a registry]
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
 }
 
-/// Flags of `lock`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -59,19 +62,6 @@ pub struct LockArgs {
     pub update_all: bool,
 }
 
-/// Flags of `component push`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  run-wasm-runner component push wordcount
-  run-wasm-runner --component fib=fib.wasm component push fib")]
-pub struct ComponentPushArgs {
-    /// Their names in the configuration
-    #[arg(value_name = "NAME", required = true)]
-    pub names: Vec<String>,
-}
-
-/// Flags of `component diff`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -81,11 +71,11 @@ Examples:
 Exit codes: 1 with --deny-new-rights if NEW asks for more than OLD.")]
 pub struct ComponentDiffArgs {
     /// Component file, or the name of a configured component
-    #[arg(value_name = "OLD", value_hint = ValueHint::FilePath)]
+    #[arg(value_hint = ValueHint::FilePath)]
     pub old: PathBuf,
 
     /// Component file, or the name of a configured component
-    #[arg(value_name = "NEW", value_hint = ValueHint::FilePath)]
+    #[arg(value_hint = ValueHint::FilePath)]
     pub new: PathBuf,
 
     /// Fail if NEW asks for a right that OLD does not ask for
@@ -93,7 +83,6 @@ pub struct ComponentDiffArgs {
     pub deny_new_rights: bool,
 }
 
-/// Flags of `inspect`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -103,6 +92,6 @@ Examples:
   run-wasm-runner inspect math.wasm --json | jq .imports")]
 pub struct InspectArgs {
     /// Component file, or the name of a configured component
-    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
 }

@@ -1,6 +1,5 @@
-//! Who we are to a registry: from a variable, or from where docker keeps it.
-//!
-//! Nothing of it is ever part of a message.
+//! The user's credentials for a registry: from a variable, or from docker's files. They are
+//! never part of a message.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -21,12 +20,12 @@ const VARIABLE: &str = "WASM_RUNNER_REGISTRY_AUTH";
 /// The user whose password is an identity token, as helpers of docker's write it.
 const TOKEN_USER: &str = "<token>";
 
-/// Who we are.
+/// The credentials for one registry.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Credentials {
-    /// What can be shown to the registry as it is.
+    /// The registry takes these as they are.
     Auth(RegistryAuth),
-    /// What its token server is to be shown first.
+    /// The registry's token server takes this, and gives a token for the registry.
     Identity(IdentityToken),
 }
 
@@ -60,7 +59,7 @@ struct DockerAuth {
     identitytoken: Option<String>,
 }
 
-/// What a helper of docker's answers.
+/// The answer of one of docker's helpers.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct HelperAnswer {
@@ -68,12 +67,8 @@ struct HelperAnswer {
     secret: String,
 }
 
-/// The credentials for a registry; none if there are none, or if they would travel
+/// Finds the credentials for a registry; none if there are none, or if they would travel
 /// over the network for everybody to read.
-///
-/// # Errors
-///
-/// Why those that there are can't be read.
 pub(super) fn find(reference: &RegistryReference) -> Result<Credentials, String> {
     if reference.is_plain() && !reference.is_loopback() {
         return Ok(Credentials::NONE);
@@ -136,7 +131,7 @@ fn of_docker(config: &DockerConfig, host: &str) -> Result<Credentials, String> {
     Ok(pair.map_or(Credentials::NONE, |(user, password)| Credentials::of(user, password)))
 }
 
-/// Asks a helper of docker's; `None` if it knows nothing of that registry.
+/// Asks one of docker's helpers; `None` if it knows nothing of that registry.
 fn ask(helper: &str, host: &str) -> Result<Option<Credentials>, String> {
     let program = format!("docker-credential-{helper}");
     let failed = |error: std::io::Error| format!("`{program}`: {error}");

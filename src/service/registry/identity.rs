@@ -12,9 +12,9 @@ use serde::Deserialize;
 
 use crate::config::RegistryReference;
 
-/// Until a registry has to answer, and between two pieces of what it sends.
+/// The time for a registry's answer, and between two pieces of it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
-/// What it is called that asks, for the token server's log.
+/// The name of the client, for the token server's log.
 const CLIENT: &str = "run-wasm-runner";
 
 /// The most bytes of an answer that is looked into.
@@ -36,27 +36,23 @@ impl std::fmt::Debug for IdentityToken {
     }
 }
 
-/// What a token server answers.
+/// The answer of a token server.
 #[derive(Deserialize)]
 struct Answer {
     access_token: Option<String>,
-    /// As older ones call it.
+    /// The name of older servers for it.
     token: Option<String>,
 }
 
-/// Where a registry wants tokens to come from.
+/// The token server that a registry names.
 #[derive(Debug, PartialEq, Eq)]
 struct Challenge {
     realm: String,
     service: Option<String>,
 }
 
-/// What opens a repository for reading, for an identity token: asks the registry where
-/// its token server is, and that server, by OAuth 2.
-///
-/// # Errors
-///
-/// What failed, without a word of any token.
+/// Exchanges an identity token for one that opens a repository for reading: asks the registry
+/// where its token server is, and that server, by OAuth 2. Errors have no word of any token.
 pub(super) async fn exchange(
     reference: &RegistryReference,
     identity: &IdentityToken,
@@ -120,7 +116,7 @@ fn failed(host: &str, error: reqwest::Error) -> String {
     format!("`{host}` can't be asked: {}", cause.map_or_else(|| error.to_string(), ToString::to_string))
 }
 
-/// Where tokens come from, if a header of a registry says so.
+/// Reads a header of a registry that names its token server.
 fn challenge(header: &str) -> Option<Challenge> {
     let challenges = http_auth::parse_challenges(header).ok()?;
     let bearer = challenges.iter().find(|one| one.scheme.eq_ignore_ascii_case("bearer"))?;
@@ -132,7 +128,7 @@ fn challenge(header: &str) -> Option<Challenge> {
     Some(Challenge { realm: find("realm")?, service: find("service") })
 }
 
-/// The address of a token server, if what it is sent does not travel in the open.
+/// Reads the address of a token server, and refuses one to which tokens travel in the open.
 fn realm(reference: &RegistryReference, realm: &str) -> Result<Url, String> {
     let url = Url::parse(realm).map_err(|_| "its token server's address is no URL".to_owned())?;
     let is_safe = match url.scheme() {
@@ -158,7 +154,7 @@ fn realm(reference: &RegistryReference, realm: &str) -> Result<Url, String> {
     }
 }
 
-/// A body as forms are sent.
+/// Writes fields as the body of a form.
 fn form(fields: &[(&str, &str)]) -> Result<String, String> {
     let fields = fields.iter().filter(|(_, value)| !value.is_empty());
     let url = Url::parse_with_params("form:", fields).map_err(|error| error.to_string())?;

@@ -1,4 +1,4 @@
-//! What one check found.
+//! The finding of one check.
 
 use serde::Serialize;
 
@@ -8,7 +8,6 @@ const TOLD: usize = 100;
 /// The finding of one check.
 #[derive(Debug, Clone, Serialize)]
 pub struct Finding {
-    /// Its name.
     pub check: &'static str,
     /// The claim that must hold.
     pub claim: &'static str,

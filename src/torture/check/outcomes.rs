@@ -27,8 +27,7 @@ pub fn none_changes(evidence: &Evidence) -> Finding {
     finding
 }
 
-/// What the guest of the last attempt wrote that it returns is what was
-/// committed.
+/// The committed outcome is the one that the guest of the last attempt wrote down.
 pub fn each_is_what_its_guest_returned(evidence: &Evidence) -> Finding {
     let mut finding =
         Finding::new("witness", "the committed outcome is what the guest of the last attempt returned");

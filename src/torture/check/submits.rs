@@ -37,8 +37,7 @@ pub fn every_one_is_final_once(evidence: &Evidence) -> Finding {
     finding
 }
 
-/// What was cancelled stays cancelled, and what was final before stays what it
-/// was.
+/// A cancelled invocation stays cancelled, and one that was final before stays as it was.
 pub fn no_cancel_is_forgotten(evidence: &Evidence) -> Finding {
     let mut finding =
         Finding::new("cancels", "each acknowledged cancel is what the invocation is in the end");

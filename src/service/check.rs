@@ -1,0 +1,48 @@
+//! Checking a configuration and everything in it.
+
+use std::path::Path;
+
+use super::{CheckDocument, Service, ServiceError};
+use crate::config::{ConfigError, Origin, Problem, read_secrets};
+
+impl Service {
+    /// Checks the components of the configuration, and that their directories and secrets are
+    /// there. The document has no problems in it: they are the second part.
+    pub fn check(&self) -> (CheckDocument, Result<(), ServiceError>) {
+        let config = self.config();
+        let mut document = CheckDocument {
+            file: config.file.as_ref().map(|path| path.display().to_string()),
+            components: config.components.len(),
+            ..CheckDocument::default()
+        };
+        let checked = self.check_into(&mut document);
+        document.ok = checked.is_ok();
+        (document, checked)
+    }
+
+    fn check_into(&self, document: &mut CheckDocument) -> Result<(), ServiceError> {
+        let config = self.config();
+        if config.file.is_none() && config.components.is_empty() {
+            let message = "there is nothing to check: no `wasm-runner.toml` here or above";
+            return Err(ServiceError::NoComponents(message.to_owned()));
+        }
+        let library = self.library()?;
+        document.tasks = library.tasks().len();
+        document.not_tasks = library.not_tasks().len();
+        let missing = config.components.iter().flat_map(|component| {
+            let missing = component.grants.directories.iter().filter(|grant| !Path::is_dir(&grant.host));
+            missing.map(|grant| {
+                let message = format!(
+                    "component `{}`: the directory `{}` that it is granted as `{}` does not exist",
+                    component.name,
+                    grant.host.display(),
+                    grant.guest
+                );
+                Problem::new(Origin::File, message).hint("create it, or remove the grant")
+            })
+        });
+        let mut missing: Vec<_> = missing.collect();
+        missing.extend(read_secrets(&config.components).err().unwrap_or_default());
+        if missing.is_empty() { Ok(()) } else { Err(ConfigError(missing).into()) }
+    }
+}

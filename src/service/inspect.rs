@@ -1,0 +1,128 @@
+//! Looking into component files: the content of one, and what an upgrade changes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{ChangedTask, DiffDocument, InspectionDocument, RightChanges, RightDocument, TaskChanges};
+use super::{Service, ServiceError};
+use crate::config::{Origin, check_component_name};
+use crate::wasm::{Grants, Inspection, Library, Right, rights};
+
+/// A component that was looked into.
+#[derive(Debug)]
+pub struct Inspected {
+    /// Its file.
+    pub path: PathBuf,
+    /// Its content.
+    pub inspection: Inspection,
+    /// Its name in the configuration and its grants, if it is configured.
+    pub configured: Option<(Arc<str>, Grants)>,
+}
+
+impl Inspected {
+    /// Makes its document.
+    pub fn document(&self) -> InspectionDocument<'_> {
+        let configured = self.configured.as_ref().map(|(name, grants)| (&**name, grants));
+        InspectionDocument::new(&self.inspection, configured)
+    }
+}
+
+impl Service {
+    /// Looks into a component: a file, configured or not, or what is configured under a name.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError::Load`] if it can't be read, or is no component.
+    pub fn inspect(&self, file: &Path) -> Result<Inspected, ServiceError> {
+        let source = if file.is_file() {
+            let real = fs::canonicalize(file).ok();
+            let is_it = |path: &Path| real.is_some() && fs::canonicalize(path).ok() == real;
+            let mut components = self.config().components.iter();
+            let found = components.find(|component| component.origin.file().is_some_and(is_it));
+            found.map(|component| component.at(file.to_owned(), Vec::new()))
+        } else {
+            file.to_str().map_or(Ok(None), |name| self.source(name))?
+        };
+        match source {
+            Some(source) => {
+                let inspection = self.look_into(&source.name, &source.path, None)?;
+                let configured = Some((source.name, source.grants));
+                Ok(Inspected { path: source.path, inspection, configured })
+            }
+            None => {
+                let inspection = self.look_into(&component_name(file), file, None)?;
+                Ok(Inspected { path: file.to_owned(), inspection, configured: None })
+            }
+        }
+    }
+
+    /// Looks into a file that was built, and keeps its compiled code for those who run it.
+    pub fn inspect_built(&self, file: &Path) -> Result<Inspected, ServiceError> {
+        let cache = self.config().cache_directory.as_deref();
+        let inspection = self.look_into(&component_name(file), file, cache)?;
+        Ok(Inspected { path: file.to_owned(), inspection, configured: None })
+    }
+
+    /// Compares two components, each as [`inspect`](Self::inspect) finds it.
+    pub fn diff(&self, old: &Path, new: &Path) -> Result<DiffDocument, ServiceError> {
+        let (old, new) = (self.inspect(old)?.inspection, self.inspect(new)?.inspection);
+        let (before, after) = (rights(&old.imports), rights(&new.imports));
+        Ok(DiffDocument {
+            old: old.digest,
+            new: new.digest,
+            rights: RightChanges { added: more(&after, &before), removed: more(&before, &after) },
+            tasks: task_changes(&old, &new),
+        })
+    }
+
+    pub(super) fn look_into(
+        &self,
+        name: &str,
+        file: &Path,
+        cache: Option<&Path>,
+    ) -> Result<Inspection, ServiceError> {
+        let compiler = self.shared.compiler.clone();
+        Library::inspect(name, file, cache, compiler).map_err(|error| ServiceError::Load(vec![error]))
+    }
+}
+
+/// Names a component as its file would be called in a configuration.
+pub fn component_name(file: &Path) -> String {
+    let stem = file.file_stem().map(|stem| stem.to_string_lossy().replace(['_', '.', ' '], "-"));
+    let is_name = |stem: &String| check_component_name(stem, Origin::Flag).is_ok();
+    stem.filter(is_name).unwrap_or_else(|| "component".to_owned())
+}
+
+/// Lists the rights of which `these` have more than others, without the uses that both have.
+fn more(these: &[Right], than: &[Right]) -> Vec<RightDocument> {
+    let more = these.iter().filter_map(|right| {
+        let Some(other) = than.iter().find(|other| other.kind == right.kind) else {
+            return Some(right.clone());
+        };
+        let uses: Vec<_> = right.uses.iter().filter(|used| !other.uses.contains(used)).cloned().collect();
+        (!uses.is_empty()).then_some(Right { kind: right.kind, uses })
+    });
+    more.map(|right| RightDocument::new(&right, None)).collect()
+}
+
+/// Compares tasks by function: files are called as they like.
+fn task_changes(old: &Inspection, new: &Inspection) -> TaskChanges {
+    let by_function = |inspection: &Inspection| {
+        let tasks = inspection.tasks.iter();
+        let signatures = tasks.map(|task| (task.function().to_owned(), task.signature_as(task.function())));
+        signatures.collect::<BTreeMap<_, _>>()
+    };
+    let (before, mut after) = (by_function(old), by_function(new));
+    let mut changes = TaskChanges::default();
+    for (function, old) in before {
+        match after.remove(&function) {
+            None => changes.removed.push(old),
+            Some(new) if new != old => changes.changed.push(ChangedTask { function, old, new }),
+            Some(_) => {}
+        }
+    }
+    changes.added = after.into_values().collect();
+    changes
+}
