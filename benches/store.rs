@@ -41,7 +41,7 @@ fn child_of(parent: &Claim, index: usize) -> NewInvocation {
             parent_runner: parent.runner,
             parent_attempt: parent.attempt,
         }),
-        ..new("work")
+        ..new("bench::work")
     }
 }
 
@@ -52,7 +52,7 @@ fn request(runner: RunnerId, max: usize) -> ClaimRequest {
         max,
         awaited: Vec::new(),
         only_awaited: false,
-        tasks: Arc::new(TaskSet::from(["work".into()])),
+        tasks: Arc::new(TaskSet::from(["bench::work".into()])),
         root: None,
     }
 }
@@ -110,10 +110,10 @@ fn say(what: &str, submitted: Option<Duration>, worked: Duration) {
 fn lives(store: &dyn Store, name: &str) {
     let runner = RunnerId::generate();
     for _ in 0..3 {
-        let submitted = submit(store, (0..LIVES).map(|_| new("work")).collect());
+        let submitted = submit(store, (0..LIVES).map(|_| new("bench::work")).collect());
         say(name, Some(submitted), work(store, runner, LIVES));
     }
-    submit(store, vec![new("work")]);
+    submit(store, vec![new("bench::work")]);
     let batch = Batch { claim: Some(request(runner, 1)), ..Batch::default() };
     let parent = store.commit(&batch).expect("it commits").claimed.remove(0);
     let children = (0..LIVES).map(|index| child_of(&parent, index)).collect();
@@ -128,20 +128,20 @@ fn beside_finished(store: &dyn Store, count: usize) {
     let measure = |what: &str| {
         // The best of some: others use this machine too.
         let runs = (0..5).map(|_| {
-            let submitted = submit(store, (0..LIVES).map(|_| new("work")).collect());
+            let submitted = submit(store, (0..LIVES).map(|_| new("bench::work")).collect());
             (submitted, work(store, runner, LIVES))
         });
         let (submitted, worked): (Vec<_>, Vec<_>) = runs.unzip();
         let (submitted, worked) = (submitted.into_iter().min(), worked.into_iter().min());
         say(what, submitted, worked.unwrap_or_default());
     };
-    let cancelled: Vec<_> = (0..10).map(|_| new("work")).collect();
+    let cancelled: Vec<_> = (0..10).map(|_| new("bench::work")).collect();
     let cancels = cancelled.iter().map(|one| Cancel { id: one.id, message: String::new() }).collect();
     let batch = Batch { submits: cancelled, cancels, ..Batch::default() };
     store.commit(&batch).expect("it commits");
     measure("sqlite, beside nothing");
     for _ in 0..count / LIVES {
-        submit(store, (0..LIVES).map(|_| new("work")).collect());
+        submit(store, (0..LIVES).map(|_| new("bench::work")).collect());
         work(store, runner, LIVES);
     }
     measure(&format!("sqlite, beside {count} finished"));
@@ -175,7 +175,7 @@ fn durable(store: &dyn Store, other: &dyn Store, name: &str, queue: usize) {
     lives(store, name);
     let start = Instant::now();
     for _ in 0..100 {
-        submit(store, vec![new("work")]);
+        submit(store, vec![new("bench::work")]);
     }
     println!("{name}: one submit, one commit: {:?}", start.elapsed() / 100);
 
@@ -191,7 +191,7 @@ fn durable(store: &dyn Store, other: &dyn Store, name: &str, queue: usize) {
     }
     let mut times = Vec::new();
     for _ in 0..100 {
-        submit(store, vec![new("work")]);
+        submit(store, vec![new("bench::work")]);
         let committed = Instant::now();
         let noticed = tell.recv().expect("it is told");
         times.push(noticed.saturating_duration_since(committed));
@@ -200,7 +200,7 @@ fn durable(store: &dyn Store, other: &dyn Store, name: &str, queue: usize) {
     println!("{name}: another process notices within {:?}, {:?} in the middle", times[99], times[50]);
     drop(watch);
 
-    for (task, delay) in [("work", 3600), ("foreign", 0), ("work", 0)] {
+    for (task, delay) in [("bench::work", 3600), ("bench::foreign", 0), ("bench::work", 0)] {
         for _ in 0..queue / LIVES {
             let delay = Duration::from_secs(delay);
             let delayed = |_| NewInvocation { delay, ..new(task) };

@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use run_wasm_runner::model::{InvocationId, RunnerId, Status};
 use run_wasm_runner::store::{
-    Batch, EndKind, Keep, NewInvocation, Prune, SqliteStore, Store, StoreError, Submitted, Watch,
+    Adoption, Batch, ClaimRequest, EndKind, Keep, NewInvocation, Prune, SqliteStore, Store, StoreError,
+    Submitted, Watch,
 };
 use rusqlite::Connection;
 
 use crate::store_contract::harness::{
-    Bench, assert_store_is_consistent, child_of, failure, ids, new, request,
+    Bench, assert_store_is_consistent, child_of, failure, ids, new, request, tasks,
 };
 use crate::support::clock::TestClock;
 
@@ -383,6 +384,26 @@ fn two_stores_on_one_file_hand_out_each_invocation_once() {
     assert_eq!(claimed.len(), 100);
     let counts = stores[0].counts(None).unwrap();
     assert_eq!(counts.get(Status::Claimed), 100);
+}
+
+#[test]
+fn a_store_that_met_a_former_id_claims_it_after_another_process_has_adopted_it() {
+    const FORMER: &str = "acme:plugins/filter.apply";
+    const FULL: &str = "one::acme:plugins/filter.apply";
+    let (_directory, path) = closed_store();
+    let (store, other) = (open(&path).unwrap(), open(&path).unwrap());
+    let id = submit(&store, new(FORMER)).unwrap();
+    let claim = Batch {
+        claim: Some(ClaimRequest { tasks: tasks(&[FULL]), ..request(RunnerId::generate(), 1) }),
+        ..Batch::default()
+    };
+    assert_eq!(ids(&store.commit(&claim).unwrap()), []);
+    let component_digest = new(FORMER).component_digest;
+    let adoption = Adoption { from: FORMER.into(), to: FULL.into(), component_digest, has_rivals: false };
+    let adopted = other.commit(&Batch { adoptions: vec![adoption], ..Batch::default() }).unwrap().adopted;
+    assert_eq!(adopted, [true]);
+    let claimed = store.commit(&claim).unwrap().claimed;
+    assert_eq!(claimed.iter().map(|claim| (claim.id, &*claim.task)).collect::<Vec<_>>(), [(id, FULL)]);
 }
 
 /// Watches a store; what it tells arrives in the channel.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::sql::{Sql, column};
-use crate::model::ComponentDigest;
+use crate::model::{ComponentDigest, TaskId};
 
 /// The numbers that this process has met. Numbers never change once committed;
 /// after a transaction that was not, [`Names::forget`] all.
@@ -43,8 +43,10 @@ impl Names {
 
     /// The task with a number.
     pub(super) fn task(&mut self, sql: &Connection, key: i64) -> rusqlite::Result<&Arc<str>> {
+        // Another process may have adopted an id that names no component since it was read here.
+        let is_known = self.tasks.get(&key).is_some_and(|name| TaskId::split(name).0.is_some());
         // Not an entry: it would need the key's slot while the other map changes.
-        if !self.tasks.contains_key(&key) {
+        if !is_known {
             let name: Arc<str> = sql
                 .prepare_cached("SELECT name FROM task WHERE key = ?1")?
                 .query_row([key], |row| row.get(0))?;
