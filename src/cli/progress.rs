@@ -108,5 +108,10 @@ mod tests {
         counts.add(Status::Succeeded, 40);
         counts.add(Status::Failed, 1);
         assert_eq!(facts(&counts), "0 running, 12 queued, 40 succeeded, 1 failed");
+        for status in Status::ALL {
+            let mut counts = Counts::default();
+            counts.add(status, 7);
+            assert!(facts(&counts).contains("7 "), "{status} is left out");
+        }
     }
 }

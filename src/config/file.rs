@@ -202,7 +202,11 @@ impl<'t> Section<'t> {
         let elsewhere = elsewhere.ok()?;
         match &elsewhere {
             Some(origin) if self.has("path") => {
-                let what = if *origin == ComponentOrigin::Store { "store" } else { "registry" };
+                let what = match origin {
+                    ComponentOrigin::File(_) => "file",
+                    ComponentOrigin::Store => "store",
+                    ComponentOrigin::Registry(_) => "registry",
+                };
                 let message = "has a `path`, and its source is the";
                 self.problem(start, format!("`[{}]` {message} {what}: it can't be both", self.name));
             }

@@ -91,51 +91,53 @@ impl FromStr for Status {
     }
 }
 
-/// The events in the life of an invocation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Event {
-    /// A runner took it; the attempt is counted.
-    Claim,
-    /// Its guest was given a slot.
-    Start,
-    /// Its guest gave the slot back to await results.
-    Await,
-    /// Its guest has a slot again.
-    Resume,
-    /// The attempt produced a value.
-    Succeed,
-    /// The attempt failed and was the last one.
-    Fail,
-    /// The attempt failed and another one follows.
-    Retry,
-    /// Its runner gave it back unfinished; the attempt is not counted.
-    Release,
-    /// Its runner's lease ran out; another attempt follows.
-    ExpireLease,
-    /// Somebody no longer wants it.
-    Cancel,
-    /// A concurrency rule forbids it.
-    Skip,
-    /// Its deadline has passed: nobody wants it any more.
-    Expire,
+words! {
+    /// The events in the life of an invocation.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum Event {
+        /// A runner took it; the attempt is counted.
+        Claim = "claim",
+        /// Its guest was given a slot.
+        Start = "start",
+        /// Its guest gave the slot back to await results.
+        Await = "await",
+        /// Its guest has a slot again.
+        Resume = "resume",
+        /// The attempt produced a value.
+        Succeed = "succeed",
+        /// The attempt failed and was the last one.
+        Fail = "fail",
+        /// The attempt failed and another one follows.
+        Retry = "retry",
+        /// Its runner gave it back unfinished; the attempt is not counted.
+        Release = "release",
+        /// Its runner's lease ran out; another attempt follows.
+        ExpireLease = "expire-lease",
+        /// Somebody no longer wants it.
+        Cancel = "cancel",
+        /// A concurrency rule forbids it.
+        Skip = "skip",
+        /// Its deadline has passed: nobody wants it any more.
+        Expire = "expire",
+    }
 }
 
 impl Event {
-    /// Every event.
-    pub const ALL: [Self; 12] = [
-        Self::Claim,
-        Self::Start,
-        Self::Await,
-        Self::Resume,
-        Self::Succeed,
-        Self::Fail,
-        Self::Retry,
-        Self::Release,
-        Self::ExpireLease,
-        Self::Cancel,
-        Self::Skip,
-        Self::Expire,
-    ];
+    /// Whether it only tells where a guest stands: a crash may lose it, and it comes before the end of an attempt.
+    pub fn is_observation(self) -> bool {
+        match self {
+            Self::Start | Self::Await | Self::Resume => true,
+            Self::Claim
+            | Self::Succeed
+            | Self::Fail
+            | Self::Retry
+            | Self::Release
+            | Self::ExpireLease
+            | Self::Cancel
+            | Self::Skip
+            | Self::Expire => false,
+        }
+    }
 
     /// The reason that the history records for this event.
     pub fn reason(self) -> Reason {

@@ -36,8 +36,8 @@ macro_rules! usage {
             /// Units of fuel; `None` if nobody counted them.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub fuel: Option<u64>,
-            /// Whether it has the bill of an attempt that somebody else ended, of which there is one at most:
-            /// it is not added twice.
+            /// Whether it includes the late bill: that of an attempt which a cancel, a deadline or a parent ended.
+            /// There is at most one, and it is never added twice.
             #[serde(skip_serializing_if = "std::ops::Not::not")]
             pub has_late: bool,
         }

@@ -23,7 +23,6 @@
 //! Nothing here polls: every wait is for an event or for a moment known in
 //! advance.
 
-mod adopt;
 mod client;
 mod core;
 mod executor;
@@ -51,7 +50,6 @@ mod trust;
 mod turn;
 mod wait;
 
-pub use adopt::{adopt, adoptions};
 pub use executor::{Executor, Guest, GuestFuture};
 pub use final_outcome::FinalOutcome;
 pub use lifecycle::{Runner, RunnerHandle};

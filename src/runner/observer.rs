@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{Claim, InvocationId, RunnerId};
-use crate::store::{AttemptEnd, StoreError};
+use crate::store::{AttemptEnd, Batch, Receipt, StoreError};
 
 /// Is told what a runner does.
 ///
@@ -76,6 +76,16 @@ impl Observers {
     /// Whether nobody observes.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Tells all of them of a commit that took so long.
+    pub(super) fn tell_commit(&self, took: Duration, batch: &Batch, receipt: &Receipt) {
+        self.tell(|| Observation::Committed {
+            took,
+            submits: batch.submits.len(),
+            reports: batch.reports.len(),
+            claims: receipt.claimed.len(),
+        });
     }
 
     /// Tells all of them. Nothing is made to be told while nobody observes.

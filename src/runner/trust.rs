@@ -21,7 +21,7 @@ pub(super) struct Trust {
 }
 
 struct State {
-    /// The id under which the runner claims; `None` from the end of the time until there is another id.
+    /// The id under which the runner claims; `None` once the lease has ended, until there is another id.
     runner: Option<RunnerId>,
     /// `None` while nothing is owned.
     until: Option<Instant>,

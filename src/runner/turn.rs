@@ -215,12 +215,7 @@ fn settle(core: &Arc<Core>, ledger: &mut Ledger, plan: Plan, receipt: Receipt, b
         core.trust.extend(began, core.options.lease);
     }
     let now = Instant::now();
-    core.options.observers.tell(|| Observation::Committed {
-        took: now.duration_since(began),
-        submits: plan.batch.submits.len(),
-        reports: plan.batch.reports.len(),
-        claims: receipt.claimed.len(),
-    });
+    core.options.observers.tell_commit(now.duration_since(began), &plan.batch, &receipt);
     let committed =
         Committed { began, now, lease: core.options.lease, is_trusted: core.trust.is_good(ledger.runner) };
     let mut effects = std::mem::take(&mut ledger.effects);
@@ -279,7 +274,10 @@ fn sweep(core: &Core, ledger: &mut Ledger, view: &View<'_>) {
     let committed = core.store.commit(&batch);
     let now = Instant::now();
     match committed {
-        Ok(receipt) => ledger.sweep.settle(&batch, &receipt, began, now),
+        Ok(receipt) => {
+            core.options.observers.tell_commit(now.duration_since(began), &batch, &receipt);
+            ledger.sweep.settle(&batch, &receipt, began, now);
+        }
         Err(error) => {
             ledger.sweep.fail(&batch, began, now);
             if let StoreError::Upgraded { .. } = error {

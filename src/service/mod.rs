@@ -5,6 +5,7 @@
 //! Nothing here prints, exits, or knows of flags. What is told besides results (how far
 //! loading has come, what a submit found) is a value for whoever shows it.
 
+mod adopt;
 mod call;
 mod cancel;
 mod check;

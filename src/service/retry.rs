@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::patience::{Access, CHUNK, CHUNK_BYTES, Transactions, give_way};
 use super::{Copied, Remedy, RetryDocument, Selection, Service, ServiceError};
@@ -97,7 +97,13 @@ fn copy(invocation: &Invocation, arguments: Arc<str>) -> Result<NewInvocation, S
     let options = SubmitOptions {
         // Pressed twice, it is the same retry.
         key: Some(retry_key(id).into()),
-        ..SubmitOptions::default()
+        // It may start at once, and has no parent to outlive.
+        delay: Duration::ZERO,
+        detached: false,
+        // The call has these.
+        deadline: None,
+        priority: None,
+        labels: Vec::new(),
     };
     // One that has as many labels as a submit may give gets one more.
     let labels = others.cloned().chain([(RETRY_OF.to_owned(), id.to_string())]).collect();

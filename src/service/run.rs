@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::model::InvocationId;
-use crate::runner::{LogObserver, Observers, Runner, RunnerOptions, adopt};
+use crate::runner::{LogObserver, Observers, Runner, RunnerOptions};
 use crate::store::TaskSet;
 use crate::wasm::Library;
 
 use super::Service;
+use super::adopt::adopt;
 use super::error::{ServiceError, known};
 
 impl Service {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::adopt::adoptions;
 use super::patience::{Access, CHUNK_BYTES, Transactions};
 use super::{Found, Remedy, Service, ServiceError, SubmitDocument};
 use crate::model::{InvocationId, SubmitOptions};
-use crate::runner::adoptions;
 use crate::store::{Adoption, Batch, NewInvocation, StoreError, SubmitError, Submitted, TaskRule};
 use crate::wasm::Task;
 

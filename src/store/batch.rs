@@ -47,20 +47,37 @@ pub struct Batch {
 impl Batch {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.adoptions.is_empty()
-            && self.rules.is_empty()
-            && self.default_rules.is_empty()
-            && self.pauses.is_empty()
-            && self.pushes.is_empty()
-            && self.submits.is_empty()
-            && self.bills.is_empty()
-            && self.reports.is_empty()
-            && self.cancels.is_empty()
-            && self.inventory.is_none()
-            && self.heartbeat.is_none()
-            && !self.recover
-            && self.claim.is_none()
-            && self.prune.is_none()
+        // Names each field, so that a new one is asked, too.
+        let Self {
+            adoptions,
+            rules,
+            default_rules,
+            pauses,
+            pushes,
+            submits,
+            bills,
+            reports,
+            cancels,
+            inventory,
+            heartbeat,
+            recover,
+            claim,
+            prune,
+        } = self;
+        adoptions.is_empty()
+            && rules.is_empty()
+            && default_rules.is_empty()
+            && pauses.is_empty()
+            && pushes.is_empty()
+            && submits.is_empty()
+            && bills.is_empty()
+            && reports.is_empty()
+            && cancels.is_empty()
+            && inventory.is_none()
+            && heartbeat.is_none()
+            && !recover
+            && claim.is_none()
+            && prune.is_none()
     }
 }
 

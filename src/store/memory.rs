@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use self::lanes::{Lane, LaneId};
 use self::records::{Records, Seq};
+use super::order;
 use super::read::submitted;
 use super::rules::{self, Place, Step};
 use super::{
@@ -602,7 +603,7 @@ impl State {
     /// Puts a queued invocation where claims, or its lane, find it.
     fn enqueue(&mut self, seq: Seq, now: UnixMicros) {
         let record = &mut self.records[seq];
-        let order_key = rules::order_key(record.available_at, record.priority);
+        let order_key = order::order_key(record.available_at, record.priority);
         if record.available_at > now {
             record.place = Some(Place::Delayed);
             self.delayed.insert((record.available_at.0, seq));
@@ -620,7 +621,7 @@ impl State {
         let Some(place) = record.place.take() else {
             return;
         };
-        let order_key = rules::order_key(record.available_at, record.priority);
+        let order_key = order::order_key(record.available_at, record.priority);
         match place {
             Place::Ready => drop(self.tasks[record.task].ready.remove(&(order_key, seq))),
             Place::Delayed => drop(self.delayed.remove(&(record.available_at.0, seq))),

@@ -9,12 +9,6 @@ use crate::model::{
     TaskId, UnixMicros, Usage,
 };
 
-/// One minute of waiting weighs as much as one step of priority: the ageing that
-/// keeps low priorities from starving. Claims are ordered by
-/// `available_at - priority * AGEING_STEP`, which never changes while an
-/// invocation waits, so the order is an index and not a computation.
-pub const AGEING_STEP: Duration = Duration::from_secs(60);
-
 /// How long a store remembers that it took claims away from a runner. One that
 /// was suspended for longer is no longer told that it lost its lease; what it
 /// reports is stale all the same.
@@ -119,13 +113,6 @@ pub(super) fn window_micros(window: Duration) -> i64 {
     i64::try_from(window.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Where an invocation stands in the queue: smaller is sooner. It never changes
-/// while the invocation waits.
-pub(super) fn order_key(available_at: UnixMicros, priority: i32) -> i64 {
-    let step = i64::try_from(AGEING_STEP.as_micros()).unwrap_or(i64::MAX);
-    available_at.0.saturating_sub(i64::from(priority).saturating_mul(step))
-}
-
 /// Whether a task takes the place of an id that named no component and that the store knows.
 /// `tasks` are all that it knows; `waits_for_others` says whether unfinished invocations were
 /// submitted for other components.
@@ -167,8 +154,7 @@ pub(super) fn plan(status: Status, report: &Report, steps: &mut Vec<Step>) -> bo
     let observed = report.observed.iter().copied();
     let end = report.end.iter().map(|end| (end.at, end_event(&end.how)));
     for (index, (at, event)) in observed.chain(end).enumerate() {
-        let is_observation = matches!(event, Event::Start | Event::Await | Event::Resume);
-        if is_observation != (index < report.observed.len()) {
+        if event.is_observation() != (index < report.observed.len()) {
             return false;
         }
         let Ok(next) = at_status.apply(event) else {

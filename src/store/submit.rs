@@ -160,7 +160,7 @@ pub struct ChildOf {
     pub root: InvocationId,
     /// The parent's depth plus 1.
     pub depth: u32,
-    /// The how-manieth child of the parent's attempt it is, from 0. A repeated
+    /// The number of submits that the parent's attempt made before it. A repeated
     /// attempt of the parent that submits the same task and arguments at the
     /// same place is answered with the child that exists.
     pub index: u32,

@@ -12,7 +12,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use super::control::GuestControl;
 use super::denials::Denials;
 use super::files::{self, Files, FilesView};
-use super::limits::MemoryLimit;
+use super::memory_limit::MemoryLimit;
 use super::network::{Gate, Http, OpenSocket};
 use super::output::{GuestOutput, harmless};
 use super::submits::Submits;

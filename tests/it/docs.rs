@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use run_wasm_runner::model::{Combined, LIMITS, Limit, LimitUnit, USAGE};
+use run_wasm_runner::model::{Combined, FailureKind, LIMITS, Limit, LimitUnit, Status, USAGE};
 use run_wasm_runner::wasm::GRANTS;
 
 fn root() -> &'static Path {
@@ -189,6 +189,30 @@ fn the_table_of_grants_is_the_one_of_the_source() {
     assert_eq!(table("docs/configuration.md", "| key | allows | a part of the right |"), rows);
     let keys = run_wasm_runner::config::fuzzing::keys();
     assert!(GRANTS.iter().all(|grant| keys.contains(&grant.key)));
+}
+
+/// The places that no compiler compares with the enums of the source.
+#[test]
+fn guests_and_sdks_know_every_status_and_every_kind_of_failure() {
+    let text = |path: &str| std::fs::read_to_string(root().join(path)).expect("a file");
+    let wit = text("wit/task.wit");
+    let [rust, typescript, template, python] = [
+        "sdk/rust/src/invocation.rs",
+        "sdk/typescript/wasm-runner.ts",
+        "sdk/templates/typescript/src/wasm-runner-task.d.ts",
+        "sdk/python/wasm_runner/__init__.py",
+    ]
+    .map(text);
+    for kind in FailureKind::ALL {
+        assert!(wit.contains(&format!("        {kind}(")), "`{kind}` is a case of `failure`");
+        assert!(rust.contains(&format!("(\"{kind}\", message)")), "`{kind}` in Rust");
+        assert!(typescript.contains(&format!("| \"{kind}\"")), "`{kind}` in TypeScript");
+        assert!(template.contains(&format!("| \"{kind}\"")), "`{kind}` in projects in TypeScript");
+        assert!(python.contains(&format!("`{kind}`")), "`{kind}` in Python");
+    }
+    for status in Status::ALL {
+        assert!(wit.contains(&format!("        {status},")), "`{status}` is a case of `status`");
+    }
 }
 
 #[test]

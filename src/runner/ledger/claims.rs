@@ -1,6 +1,6 @@
 //! Claims: the amount of work that a runner asks for, and its choice.
 
-use super::prefetch::prefetch;
+use super::prefetch::{AWAITED_PER_SLOT, prefetch};
 use super::view::View;
 use crate::runner::stage::Stage;
 use crate::store::ClaimRequest;
@@ -31,8 +31,10 @@ impl Claims {
         // A nearly full runner claims only what it may start.
         let above = load.deepest.filter(|_| !std::mem::take(&mut self.takes_any_depth));
         let awaited_room = match above {
-            None => (2 * slots).saturating_sub(load.awaited).max(usize::from(load.deepest.is_some())),
-            Some(_) => (2 * slots).saturating_sub(load.startable),
+            None => (AWAITED_PER_SLOT * slots)
+                .saturating_sub(load.awaited)
+                .max(usize::from(load.deepest.is_some())),
+            Some(_) => (AWAITED_PER_SLOT * slots).saturating_sub(load.startable),
         };
         let room = match load.may_start_unawaited {
             true => (load.idle + slots * prefetch(view.slice)).saturating_sub(load.ready),

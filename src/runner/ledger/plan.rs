@@ -1,6 +1,6 @@
 //! Planning: makes one batch of everything that a turn has to write, and takes it back if its commit fails.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::held::{self, Attempt};
 use super::state::Ledger;
@@ -37,28 +37,31 @@ impl Ledger {
     /// are due. Large messages are split: their rest waits for the next turn.
     pub(in crate::runner) fn plan(&mut self, messages: Messages, view: &View<'_>) -> Plan {
         let mut batch = Batch::default();
-        for duty in self.joined() {
-            duty.plan(view, &mut batch);
-        }
-        self.claims.may_have_work |=
-            batch.recover || !messages.submits.is_empty() || self.held.may_free_lane();
+        self.claims.may_have_work |= !messages.submits.is_empty() || self.held.may_free_lane();
         self.later = self.held.split_share();
         if !self.has_told_rules {
             batch.rules = view.executor.rules();
         }
+        let mut soonest: Option<Duration> = None;
         let mut submits = Vec::with_capacity(messages.submits.len());
         for mut rest in messages.submits {
             let later = rest.children.split_off(held::share_of_children(&rest.children));
             let mut children = std::mem::replace(&mut rest.children, later);
             let first = children.first().map(|child| child.id);
             submits.push(PendingSubmit { children: children.len(), first, rest });
-            for deadline in children.iter().filter_map(|child| child.deadline) {
-                self.recovery.look_by(view.now + deadline);
-            }
+            soonest = children.iter().filter_map(|child| child.deadline).chain(soonest).min();
             match batch.submits.is_empty() {
                 true => batch.submits = children,
                 false => batch.submits.append(&mut children),
             }
+        }
+        // After the submits of guests, whose answers are the first of the receipt.
+        for duty in self.joined() {
+            duty.plan(view, &mut batch);
+        }
+        self.claims.may_have_work |= batch.recover;
+        if let Some(deadline) = soonest {
+            self.recovery.look_by(view.now + deadline);
         }
         let cancels;
         (batch.cancels, cancels) = messages.cancels.into_iter().map(|one| (one.cancel, one.reply)).unzip();

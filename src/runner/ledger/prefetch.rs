@@ -10,6 +10,9 @@ const PREFETCH_TIME: Duration = Duration::from_millis(20);
 /// A runner never claims ahead more than this many for each slot.
 const PREFETCH_MAX: usize = 512;
 
+/// A runner claims of what guests await at most this many for each slot, however deep it is.
+pub(super) const AWAITED_PER_SLOT: usize = 2;
+
 /// Claimed work that no slot has taken for this long is given back: guests run longer than was guessed.
 pub(in crate::runner) const STALE_PREFETCH: Duration = Duration::from_millis(500);
 

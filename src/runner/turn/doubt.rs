@@ -82,7 +82,10 @@ pub(super) fn write_one_by_one(core: &Arc<Core>, ledger: &mut Ledger) {
     }
     while let Some((report, attempt)) = ledger.held.pop() {
         let batch = Batch { reports: vec![report], ..Batch::default() };
-        let committed = core.store.commit(&batch);
+        let began = Instant::now();
+        let committed = core.store.commit(&batch).inspect(|receipt| {
+            core.options.observers.tell_commit(began.elapsed(), &batch, receipt);
+        });
         let Some(report) = batch.reports.into_iter().next() else { break };
         match committed.map(|receipt| receipt.reports.first().copied()) {
             Ok(Some(applied)) => {

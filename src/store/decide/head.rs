@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use crate::model::{Event, InvocationId, Progress, Reason, RuleKey, RunnerId, Status, UnixMicros, Usage};
 use crate::store::NewInvocation;
-use crate::store::rules::{self, Place};
+use crate::store::order;
+use crate::store::rules::Place;
 
 use super::Contradiction;
 
@@ -92,7 +93,7 @@ impl Head {
     }
 
     pub fn rank(&self) -> Rank {
-        (rules::order_key(self.available_at, self.priority), self.seq)
+        (order::order_key(self.available_at, self.priority), self.seq)
     }
 
     /// Where `event` takes it. A row that can't go there contradicts the query that

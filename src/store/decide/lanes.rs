@@ -46,8 +46,8 @@ impl Lane {
         self.rule.room(self.count.owned, self.count.started)
     }
 
-    /// Up to which moment starts are to be forgotten. Starts that make no difference are
-    /// left for later: for an idle lane, until the moment comes at which it can be forgotten.
+    /// Returns the moment up to which starts must be forgotten now. Starts that decide nothing stay: those of
+    /// an idle lane until it can be forgotten as a whole.
     pub fn forgets(&self, now: UnixMicros) -> Option<i64> {
         let waits = self.count.ready + self.count.blocked;
         let is_faded = waits + self.count.owned == 0 && self.opens_at.is_some_and(|at| at <= now);
@@ -110,7 +110,7 @@ impl Lane {
 /// When a lane must be looked at although nothing happens to it.
 enum Opening {
     At(Option<UnixMicros>),
-    /// When the start leaves the window that has so many before it.
+    /// When the start with this index in the window, from 0 for the oldest, leaves it.
     AfterStart(i64),
 }
 
@@ -131,8 +131,8 @@ pub struct Lanes {
     newly_blocked: HashSet<InvocationId>,
     /// Those among them that are not written as blocked.
     pub arrivals: Vec<InvocationId>,
-    /// Where the blocked may be more urgent than the ready, because some came: the best
-    /// order key of those.
+    /// The lanes in which newly blocked invocations may be more urgent than ready ones, with the best order key
+    /// among the newly blocked.
     unordered: HashMap<LaneId, i64>,
 }
 
@@ -210,9 +210,8 @@ impl Lanes {
         }
     }
 
-    /// A claim whose guest never started is not counted as a start. The oldest
-    /// start is forgotten instead of its own, which keeps the others in the window
-    /// for longer, never for shorter.
+    /// Takes back the start of a claim whose guest never started. The oldest start is removed in its place: the
+    /// remaining ones are as new or newer, so the window never lets in too many.
     pub(super) fn refund_start(&mut self, head: &Head) {
         if let Some(lane) = head.lane() {
             *self.refunds.entry(lane).or_default() += 1;

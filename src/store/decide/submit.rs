@@ -50,7 +50,7 @@ impl<'b> State<'b> {
         Ok(self.collisions.unconfirmed.iter().map(|index| all[*index].id).collect())
     }
 
-    /// Answers those of them whose ids exist once more, by that.
+    /// Answers each unconfirmed submit whose id exists: it is a repetition of one that was committed.
     pub fn confirm(&mut self, existing: &HashSet<InvocationId>, all: &[NewInvocation]) {
         for index in std::mem::take(&mut self.collisions.unconfirmed) {
             let id = all[index].id;

@@ -107,9 +107,8 @@ impl State {
         self.dirty.insert(lane);
     }
 
-    /// A claim whose guest never started is not counted as a start. The oldest
-    /// start is forgotten instead of its own, which keeps the others in the window
-    /// for longer, never for shorter.
+    /// Takes back the start of a claim whose guest never started. The oldest start is removed in its place: the
+    /// remaining ones are as new or newer, so the window never lets in too many.
     pub(super) fn refund_start(&mut self, id: LaneId, now: UnixMicros) {
         let rate = self.tasks[id.0].rule.as_ref().and_then(|rule| rule.rate);
         if let Some(lane) = self.lanes.get_mut(&id) {

@@ -207,7 +207,7 @@ impl<'a> Work<'a> {
         Ok(work)
     }
 
-    /// Sees to it that what the batch names has numbers: not what orphans name.
+    /// Gives numbers to the tasks and components that the batch names, except those that only orphans name.
     async fn learn_names(&mut self, batch: &Batch) -> Result<(), Fault> {
         let submits: Vec<_> = batch.submits.iter().filter(|new| !self.state.is_orphan(new)).collect();
         let rules = batch.rules.iter().chain(&batch.default_rules);

@@ -108,9 +108,8 @@ impl<'a> Work<'a> {
         self.take(chosen, request.runner)
     }
 
-    /// Has the delayed that are due wait for room in their lanes; whether some were left
-    /// over. What is due and without a lane was moved away before, so that these are found
-    /// at once.
+    /// Moves delayed invocations that are due and have lanes to the blocked ones of their lanes. Returns whether
+    /// some were left over. Those without lanes were moved before, so the index begins with these.
     fn promote_in_lanes(&mut self) -> rusqlite::Result<bool> {
         let due = self.load_all(
             concat!(

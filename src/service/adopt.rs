@@ -14,7 +14,7 @@ use crate::wasm::{Library, Task};
 /// # Errors
 ///
 /// [`StoreError`].
-pub fn adopt(store: &dyn Store, library: &Library) -> Result<Vec<Arc<str>>, StoreError> {
+pub(super) fn adopt(store: &dyn Store, library: &Library) -> Result<Vec<Arc<str>>, StoreError> {
     let known: BTreeSet<Arc<str>> = store.rules()?.into_iter().map(|rule| rule.task).collect();
     let mut adoptions = adoptions(library.tasks());
     adoptions.retain(|adoption| known.contains(&adoption.from));
@@ -36,7 +36,7 @@ pub fn adopt(store: &dyn Store, library: &Library) -> Result<Vec<Arc<str>>, Stor
 
 /// The ids that tasks had before ids named components, as a store may have them still. Of
 /// several tracks of a component the newest is meant, which the earlier program would have run.
-pub fn adoptions(tasks: &[Task]) -> Vec<Adoption> {
+pub(super) fn adoptions(tasks: &[Task]) -> Vec<Adoption> {
     let mut exporters: BTreeMap<String, BTreeMap<&str, &Task>> = BTreeMap::new();
     for task in tasks {
         let Some(id) = TaskId::parse(&task.id) else { continue };
