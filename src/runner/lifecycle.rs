@@ -9,9 +9,9 @@ use super::core::Core;
 use super::executor::Executor;
 use super::final_outcome::FinalOutcome;
 use super::inbox::CancelMessage;
-use super::metrics::Gauge;
 use super::options::{RunnerError, RunnerOptions};
 use super::stage::Stage;
+use super::totals::Gauge;
 use super::{slot, turn};
 use crate::model::{Clock, InvocationId, Outcome, Refusal, TaskClient};
 use crate::store::{Cancel, Store, StoreError, Watch};
@@ -218,7 +218,7 @@ impl RunnerHandle {
         self.core.fault.get().cloned()
     }
 
-    /// Reads the runner's metrics.
+    /// Reads the runner's totals.
     pub fn gauge(&self) -> Gauge {
         self.core.counters.read()
     }

@@ -18,7 +18,7 @@
 //! * **The registry** (`registry.rs`) holds the waits, and caches final outcomes.
 //! * **The scheduler** (`scheduler.rs`) holds what is to run next.
 //! * **Observers** (`observer.rs`) are told of claims, ends and commits: the hook for metrics
-//!   and logs. Totals are kept in `metrics.rs` whether anybody observes or not.
+//!   and logs. Totals are kept in `totals.rs` whether anybody observes or not.
 //!
 //! Nothing here polls: every wait is for an event or for a moment known in
 //! advance.
@@ -34,7 +34,6 @@ mod inbox;
 mod ledger;
 mod lifecycle;
 mod log_observer;
-mod metrics;
 mod observer;
 mod options;
 mod parking;
@@ -46,6 +45,7 @@ mod stage;
 mod starts;
 #[cfg(test)]
 mod tests;
+mod totals;
 mod trust;
 mod turn;
 mod wait;
@@ -54,6 +54,6 @@ pub use executor::{Executor, Guest, GuestFuture};
 pub use final_outcome::FinalOutcome;
 pub use lifecycle::{Runner, RunnerHandle};
 pub use log_observer::LogObserver;
-pub use metrics::Gauge;
 pub use observer::{Observation, Observer, Observers};
 pub use options::{RunnerError, RunnerOptions};
+pub use totals::Gauge;

@@ -1,4 +1,4 @@
-//! The metrics of a runner: totals that its threads add to, and a reading of them.
+//! The totals of a runner: its threads add to them, and a caller reads them.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::model::Outcome;
 use crate::store::EndKind;
 
-/// A reading of a runner's metrics.
+/// A reading of a runner's totals.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Gauge {
     /// Guests that hold a slot now.
