@@ -97,7 +97,7 @@ struct Overlap<'s, K> {
 /// Each guest beside the next attempt of its invocation.
 ///
 /// A process that was stopped can't know that its lease has run out before it
-/// goes on: its time counts from there.
+/// goes on: its time counts from there, and further stops do not count.
 fn overlaps<'s, K: Copy>(
     evidence: &Evidence,
     stays: &'s BTreeMap<K, Vec<Stay>>,
@@ -110,7 +110,9 @@ fn overlaps<'s, K: Copy>(
         let stops = stops.get(&stay.process).map_or(&[][..], Vec::as_slice);
         let ends = stops.iter().filter(|(from, until)| (*from..=*until).contains(&next.began));
         let could_know = ends.map(|(_, until)| *until).max().unwrap_or(next.began);
-        Overlap { of, stay, next, too_long: stay.last.since(could_know) }
+        let stopped: Duration =
+            stops.iter().map(|(from, until)| stay.last.min(*until).since(could_know.max(*from))).sum();
+        Overlap { of, stay, next, too_long: stay.last.since(could_know).saturating_sub(stopped) }
     })
 }
 

@@ -543,6 +543,12 @@ fn a_lost_runner_that_claims_again_is_seen() {
 fn a_guest_that_goes_on_beside_its_successor_is_seen() {
     let seen = seen_by(|evidence| evidence.lines.insert(2, line(0, LEAF, 1, 5_500, Told::Beat)));
     assert_eq!(seen, ["overlaps"], "long after its runner was continued");
+    let seen = seen_by(|evidence| {
+        evidence.lines.insert(2, line(0, LEAF, 1, 5_500, Told::Beat));
+        let (_, until) = evidence.runners[0].stops[0];
+        evidence.runners[0].stops.push((until.plus(Duration::from_millis(1)), at(5_500)));
+    });
+    assert!(seen.is_empty(), "its runner was stopped again at once: {seen:?}");
     let seen = seen_by(|evidence| evidence.runners[0].stops.clear());
     assert_eq!(seen, ["overlaps"], "its runner was never stopped");
     let seen = seen_by(|evidence| evidence.runners[0].stops = vec![(at(4_000), at(5_000))]);
