@@ -93,8 +93,9 @@ impl Host for Steps {
             let arguments = service.check_arguments(&task, &arguments.to_string())?;
             service.call(&task, arguments)?.wait()
         };
-        let called = call().map_err(|error| {
-            AuthoringError::build(format!("the step `{function}` can't be taken: {error}"))
+        let called = call().map_err(|error| match error {
+            ServiceError::System(message) => AuthoringError::System(message),
+            error => AuthoringError::build(format!("the step `{function}` can't be taken: {error}")),
         })?;
         match called.outcome {
             Some(Outcome::Value(_)) => Ok(()),

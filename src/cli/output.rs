@@ -122,12 +122,15 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_harmful) {
         return Cow::Borrowed(text);
     }
-    let escape = |c: char| match c {
-        '\r' => "\\r".to_owned(),
-        c if is_harmful(c) => c.escape_unicode().to_string(),
-        c => c.to_string(),
-    };
-    Cow::Owned(text.chars().map(escape).collect())
+    let mut safe = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            '\r' => safe.push_str("\\r"),
+            c if is_harmful(c) => safe.extend(c.escape_unicode()),
+            c => safe.push(c),
+        }
+    }
+    Cow::Owned(safe)
 }
 
 /// Makes text harmless for a cell of a table or one line: newlines and tabs are escaped as
@@ -148,11 +151,14 @@ fn escape_json_controls(json: &str) -> Cow<'_, str> {
     if !json.chars().any(is_harmful) {
         return Cow::Borrowed(json);
     }
-    let escape = |c: char| match is_harmful(c) && c != '\r' {
-        true => format!("\\u{:04x}", u32::from(c)),
-        false => c.to_string(),
-    };
-    Cow::Owned(json.chars().map(escape).collect())
+    let mut safe = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        match is_harmful(c) && c != '\r' {
+            true => safe.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => safe.push(c),
+        }
+    }
+    Cow::Owned(safe)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::{Component, ComponentOrigin, in_backticks};
+use crate::config::{Component, ComponentOrigin, RegistryReference, in_backticks};
 use crate::model::ComponentDigest;
 use crate::store::{Batch, NewComponent, PushedComponent};
 use crate::wasm::{LoadError, check_lock};
@@ -64,27 +64,34 @@ impl Service {
         names: &[String],
     ) -> Result<impl Iterator<Item = Result<ComponentDocument, LoadError>>, ServiceError> {
         let components = self.config().components.iter();
-        let registered: Vec<_> = components.filter(|one| one.origin.registry().is_some()).collect();
+        let registered: Vec<_> =
+            components.filter_map(|one| Some((&*one.name, one.origin.registry()?))).collect();
+        let mut meant = Vec::with_capacity(names.len());
         for name in names {
-            if !registered.iter().any(|one| *one.name == **name) {
+            let Some(found) = registered.iter().find(|(known, _)| known == name) else {
                 let error = ServiceError::invalid(format!("no component `{name}` comes from a registry"));
-                let known = registered.iter().map(|one| &*one.name);
+                let known = registered.iter().map(|(name, _)| *name);
                 return Err(error.with_remedy(match registered.is_empty() {
                     true => "`source = \"oci://HOST/REPOSITORY:TAG\"` in its section says so".to_owned(),
                     false => format!("those that do: {}", in_backticks(known)),
                 }));
-            }
+            };
+            meant.push(*found);
         }
-        let is_meant = |one: &&Component| names.is_empty() || names.iter().any(|name| **name == *one.name);
-        let meant: Vec<_> = registered.into_iter().filter(is_meant).collect();
+        if names.is_empty() {
+            meant = registered;
+        }
         let registry = self.registry();
-        Ok(meant.into_iter().map(move |component| self.pull_one(component, &registry)))
+        Ok(meant.into_iter().map(move |(name, reference)| self.pull_one(name, reference, &registry)))
     }
 
-    fn pull_one(&self, component: &Component, registry: &Registry) -> Result<ComponentDocument, LoadError> {
-        let (name, reference) =
-            (&component.name, component.origin.registry().expect("it was chosen for that"));
-        let locked = self.config().lock.as_ref().and_then(|lock| lock.components.get(&**name));
+    fn pull_one(
+        &self,
+        name: &str,
+        reference: &RegistryReference,
+        registry: &Registry,
+    ) -> Result<ComponentDocument, LoadError> {
+        let locked = self.config().lock.as_ref().and_then(|lock| lock.components.get(name));
         let found = match locked {
             None => registry.resolve(reference),
             Some(entry) => match entry.moved(name, &reference.to_string()) {
@@ -98,7 +105,7 @@ impl Service {
         let found = found.map_err(|message| LoadError { component: name.to_string(), path, message })?;
         Ok(ComponentDocument {
             size: std::fs::metadata(&found.path).map_or(0, |metadata| metadata.len()),
-            name: Arc::clone(name),
+            name: name.into(),
             digest: found.digest,
             pushed_at: None,
             newest: true,
