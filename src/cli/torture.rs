@@ -15,12 +15,9 @@ use super::exit_code;
 use super::output::{self, Output};
 use super::render::{cell, duration, plural, thousands};
 use super::signals::Registered;
-use crate::config::{Config, Flags, MAX_SLOTS, StoreUrl, Surroundings};
+use crate::config::{Config, ConfigError, Flags, MAX_SLOTS, Origin, StoreUrl, Surroundings, check_lease};
 use crate::service::ServiceError;
 use crate::torture::{self, Kind, Means, OWN, PREFIX, Report, Setting, Site, StartRunner, TortureError};
-
-/// The shortest lease that a runner accepts.
-const MIN_LEASE: Duration = Duration::from_secs(1);
 
 /// Runs the command.
 /// [`CliError::Violated`] if something did not hold; others if it could not be
@@ -127,10 +124,8 @@ fn context(cli: &Cli, site: &Site) -> Result<Context, CliError> {
 
 fn refuse_nonsense(setting: &Setting) -> Result<(), CliError> {
     let Setting { slots, runners, lease, kill_every, .. } = setting;
-    let (message, hint) = if *lease < MIN_LEASE {
-        let hint = "heartbeats come several times within it: make it at least `1s`";
-        (format!("a lease of `{lease:?}` is too short"), hint)
-    } else if !(1..=MAX_SLOTS).contains(slots) {
+    check_lease(*lease, Origin::Flag).map_err(ConfigError::from)?;
+    let (message, hint) = if !(1..=MAX_SLOTS).contains(slots) {
         (format!("`--slots` can't be `{slots}`"), "from 1 to 1024")
     } else if !(1..=64).contains(runners) {
         (format!("`--runners` can't be `{runners}`"), "from 1 to 64: each is a process of its own")

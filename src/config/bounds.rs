@@ -41,7 +41,8 @@ pub(super) fn check_max_live(
     Ok(())
 }
 
-pub(super) fn check_lease(lease: Duration, origin: Origin) -> Result<(), Problem> {
+/// Checks that a lease is long enough for heartbeats.
+pub fn check_lease(lease: Duration, origin: Origin) -> Result<(), Problem> {
     if lease >= MIN_LEASE {
         return Ok(());
     }

@@ -17,7 +17,7 @@ mod surroundings;
 mod tests;
 mod units;
 
-pub use bounds::MAX_SLOTS;
+pub use bounds::{MAX_SLOTS, check_lease};
 pub use component::{Component, ComponentOrigin, SubmitPattern, check_component_name};
 pub use lock::{Lock, LockedComponent};
 pub use problem::{ConfigError, Origin, Problem, in_backticks, nearest};

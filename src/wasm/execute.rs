@@ -81,8 +81,15 @@ pub(super) async fn run(
         (program.export.entry == Entry::Command).then(|| program.limits.most(LimitKind::Result));
     // The secrets were read before any guest runs.
     let scrubber = program.scrubber.get_or_init(|| Scrubber::new(&program.grants.secrets).map(Arc::new));
-    let (kept, scrubber) = (Arc::clone(&control), scrubber.clone());
-    let output = GuestOutput::new(clock, kept, claim.attempt, log_bytes, value_bytes, scrubber, sink);
+    let output = GuestOutput::new(
+        clock,
+        Arc::clone(&control),
+        claim.attempt,
+        log_bytes,
+        value_bytes,
+        scrubber.clone(),
+        sink,
+    );
     let outcome = attempt(&program, claim, caller, client, &output, &control).await;
     output.finish();
     match outcome {

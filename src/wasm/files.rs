@@ -17,7 +17,7 @@ use wasmtime_wasi::p2::{
 };
 
 use super::control::GuestControl;
-use super::meter::{Allowance, Counter, Meter};
+use super::meter::{Allowance, Counter, Meter, Place};
 use super::scratch::{End, FileKey, Quota, ScratchGrant};
 use crate::model::LimitKind;
 use types::{
@@ -27,9 +27,6 @@ use types::{
 
 /// A handle of an open file or directory.
 type Fd = Resource<Descriptor>;
-
-/// The most bytes that one read of a stream gives.
-const MAX_READ: usize = 64 << 10;
 
 /// Replaces the `wasi:filesystem` that a linker has already.
 pub(super) fn add_to_linker<T: Send + 'static>(
@@ -73,7 +70,7 @@ struct Scratch {
 
 /// A file that is open, for its descriptor and for streams that outlive that.
 struct Open {
-    places: Arc<Allowance>,
+    _place: Place,
     /// Whether it is in the scratch directory.
     is_scratch: bool,
     /// Its identity there, if it is a file.
@@ -92,7 +89,6 @@ impl Drop for Open {
         if let Some((quota, key)) = &self.counted {
             quota.close(*key);
         }
-        self.places.give_back(1);
     }
 }
 
@@ -115,14 +111,14 @@ impl Files {
 
     /// Takes a place for one more open file.
     fn take_place(&self) -> FsResult<Open> {
-        if !self.places.take(1) {
+        let Some(place) = self.places.place() else {
             let limit = self.places.limit;
             let message = format!("the guest wanted more than its limit of {limit} open files");
             self.control.refuse(LimitKind::Files, message);
             // WASI has no error for too many open files.
             return Err(ErrorCode::Quota.into());
-        }
-        Ok(Open { places: Arc::clone(&self.places), is_scratch: false, counted: None })
+        };
+        Ok(Open { _place: place, is_scratch: false, counted: None })
     }
 
     fn opened(&self, descriptor: &Fd) -> Option<Arc<Open>> {
@@ -469,12 +465,6 @@ struct Reader {
 }
 
 impl Reader {
-    /// Takes room for a read of at most `size` bytes; `None` if there is none.
-    fn room(&self, size: usize) -> Option<usize> {
-        let taken = self.files.bytes.take_up_to(size.min(MAX_READ) as u64);
-        if taken == 0 && size > 0 { None } else { usize::try_from(taken).ok() }
-    }
-
     /// Counts the bytes of a read for which there was room.
     fn count(&self, read: StreamResult<Bytes>, room: usize) -> StreamResult<Bytes> {
         let bytes = read.as_ref().map_or(0, |bytes| bytes.len() as u64);
@@ -499,7 +489,7 @@ impl Pollable for Reader {
 #[async_trait]
 impl InputStream for Reader {
     fn read(&mut self, size: usize) -> StreamResult<Bytes> {
-        let Some(room) = self.room(size) else {
+        let Some(room) = self.files.bytes.room(size) else {
             let read = self.inner.read(1);
             return self.refuse(read);
         };
@@ -508,7 +498,7 @@ impl InputStream for Reader {
     }
 
     async fn blocking_read(&mut self, size: usize) -> StreamResult<Bytes> {
-        let Some(room) = self.room(size) else {
+        let Some(room) = self.files.bytes.room(size) else {
             let read = self.inner.blocking_read(1).await;
             return self.refuse(read);
         };

@@ -129,13 +129,14 @@ pub(super) fn provider(
     };
     let exporter = components[index];
     for (function, signature) in functions {
-        let imports = format!("imports `{}.{function}`", import.name);
+        let imports = || format!("imports `{}.{function}`", import.name);
         let signature =
-            signature.as_ref().map_err(|reason| format!("{imports}, which can't be a task: {reason}"))?;
+            signature.as_ref().map_err(|reason| format!("{}, which can't be a task: {reason}", imports()))?;
         let export = exporter.export(interface, function);
-        let export = export.ok_or_else(|| format!("{imports}, which `{}` does not export", exporter.name))?;
+        let export =
+            export.ok_or_else(|| format!("{}, which `{}` does not export", imports(), exporter.name))?;
         signature.is_satisfied_by(&export.signature).map_err(|difference| {
-            format!("{imports} with other types than `{}` exports it: {difference}", exporter.name)
+            format!("{} with other types than `{}` exports it: {difference}", imports(), exporter.name)
         })?;
     }
     Ok(Provider::Component(index, interface.into()))

@@ -1,5 +1,6 @@
 //! The counters of one attempt, and limits that are used up bit by bit.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::model::Usage;
@@ -63,6 +64,9 @@ impl Meter {
     }
 }
 
+/// The most bytes that one read of a file or a connection gives.
+const MAX_READ: usize = 64 << 10;
+
 /// A limit and the rest of it. Several threads may take from it at once, and together never get more than it.
 #[derive(Debug)]
 pub(super) struct Allowance {
@@ -84,6 +88,17 @@ impl Allowance {
         before.unwrap_or_else(|left| left).min(wanted)
     }
 
+    /// Takes room for a read of at most `wanted` bytes; `None` if there is none.
+    pub(super) fn room(&self, wanted: usize) -> Option<usize> {
+        let taken = self.take_up_to(wanted.min(MAX_READ) as u64);
+        if taken == 0 && wanted > 0 { None } else { usize::try_from(taken).ok() }
+    }
+
+    /// Takes one until the returned value is dropped; `None` if none is left.
+    pub(super) fn place(self: &Arc<Self>) -> Option<Place> {
+        self.take(1).then(|| Place(Arc::clone(self)))
+    }
+
     /// Takes `wanted`, or nothing if less than that is left.
     pub(super) fn take(&self, wanted: u64) -> bool {
         let take = |left: u64| left.checked_sub(wanted);
@@ -93,6 +108,16 @@ impl Allowance {
     /// Gives back a part that was taken and not used.
     pub(super) fn give_back(&self, unused: u64) {
         self.left.fetch_add(unused, Ordering::AcqRel);
+    }
+}
+
+/// One of an allowance: it is given back when this is dropped.
+#[derive(Debug)]
+pub(super) struct Place(Arc<Allowance>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.give_back(1);
     }
 }
 

@@ -189,7 +189,10 @@ impl<'t> Section<'t> {
         let allow_private = self.boolean("allow-private").unwrap_or(false);
         let (schemes, host) = (schemes.unwrap_or_else(|| vec![Scheme::Https]), host?);
         // Ports that are wrong are not left out.
-        let ports = ports.map_or(Some(None), |ports| ports.map(Some))?;
+        let ports = match ports {
+            Some(ports) => Some(ports?),
+            None => None,
+        };
         Some(HttpGrant { host, schemes, ports, methods, paths, allow_private })
     }
 

@@ -46,7 +46,9 @@ impl Section<'_> {
             set(&mut rules.lane, &lane);
             rules.concurrency = concurrency.or(rules.concurrency);
             rules.rate = rate.or(rules.rate);
-            set(&mut rules.unique, &unique.clone().map(Some));
+            if unique.is_some() {
+                rules.unique.clone_from(&unique);
+            }
         })
     }
 

@@ -20,7 +20,7 @@ use super::traffic::Traffic;
 use crate::model::LimitKind;
 use crate::wasm::denials::Denials;
 use crate::wasm::grants::Grants;
-use crate::wasm::meter::Allowance;
+use crate::wasm::meter::{Allowance, Place};
 
 /// The most addresses of looked-up names that are remembered for an attempt. More push out the oldest.
 const MOST_LEARNED: usize = 1024;
@@ -230,8 +230,8 @@ impl Gate {
     /// Counts one more open socket until the returned value is dropped; `None`, which is logged, if the
     /// limit is reached.
     pub(super) fn open(&self) -> Option<OpenSocket> {
-        if self.sockets.take(1) {
-            return Some(OpenSocket(Arc::clone(&self.sockets)));
+        if let Some(place) = self.sockets.place() {
+            return Some(place);
         }
         let why = format!("the limit of {} open `sockets` is reached", self.sockets.limit);
         self.denials.say_limit(LimitKind::Sockets, "opening one more socket", &why);
@@ -242,13 +242,7 @@ impl Gate {
 const NEVER_LISTENS: &str = "no grant allows that: guests connect, and never listen";
 
 /// One open socket, lookup or request, counted until it is dropped.
-pub(in crate::wasm) struct OpenSocket(Arc<Allowance>);
-
-impl Drop for OpenSocket {
-    fn drop(&mut self) {
-        self.0.give_back(1);
-    }
-}
+pub(in crate::wasm) type OpenSocket = Place;
 
 /// The lookups that may run at once in the whole process. Each takes a thread until the system's resolver
 /// gives up, whether or not anybody still waits for it.

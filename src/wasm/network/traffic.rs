@@ -19,9 +19,6 @@ use crate::wasm::control::GuestControl;
 use crate::wasm::denials::Denials;
 use crate::wasm::meter::Allowance;
 
-/// The most bytes that are received at once. One connection takes them off the limit beforehand.
-const CHUNK: usize = 64 << 10;
-
 /// The bytes that one attempt sends and receives, over sockets and requests together.
 pub(in crate::wasm) struct Traffic {
     control: Arc<GuestControl>,
@@ -55,13 +52,6 @@ impl Traffic {
     /// Makes room for bytes that are sent as a whole. On an error, which is the limit, none may be sent.
     pub(super) fn make_room(&self, bytes: u64) -> io::Result<()> {
         if self.allowance.take(bytes) { Ok(()) } else { Err(self.refuse()) }
-    }
-
-    /// Takes room for a read of at most `wanted` bytes; `None` if there is none.
-    fn room(&self, wanted: usize) -> Option<usize> {
-        let wanted = CHUNK.min(wanted);
-        let taken = self.allowance.take_up_to(wanted as u64) as usize;
-        (taken > 0 || wanted == 0).then_some(taken)
     }
 
     /// Counts the bytes that were received, and gives back the rest of the room that was taken.
@@ -119,7 +109,7 @@ impl<S: DerefMut<Target: Pollable> + Send + 'static> Pollable for Counted<S> {
 #[async_trait]
 impl InputStream for Counted<DynInputStream> {
     fn read(&mut self, size: usize) -> StreamResult<Bytes> {
-        let Some(room) = self.traffic.room(size) else {
+        let Some(room) = self.traffic.allowance.room(size) else {
             // Nothing more to read is no error.
             let is_end = self.inner.read(1)?.is_empty();
             return if is_end { Ok(Bytes::new()) } else { Err(failed(self.traffic.refuse())) };
@@ -164,7 +154,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let Some(room) = this.traffic.room(buffer.remaining()) else {
+        let Some(room) = this.traffic.allowance.room(buffer.remaining()) else {
             // Nothing more to read is no error.
             let mut one = [0];
             let mut one = ReadBuf::new(&mut one);
