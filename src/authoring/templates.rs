@@ -25,6 +25,9 @@ impl File {
 }
 
 macro_rules! files {
+    (project $folder:literal: $($more:tt)*) => {
+        files!($folder: "README.md", "gitignore" => ".gitignore", $($more)*)
+    };
     ($folder:literal: $($source:literal $(=> $path:literal)?),* $(,)?) => {
         &[$(File {
             path: files!(@path $source $($path)?),
@@ -68,33 +71,32 @@ const SDK_RUST: &[File] = files!(
 /// The files of a project with WIT that no other has.
 fn own(language: Language) -> &'static [File] {
     match language {
-        // Git and cargo would take these two for their own where they stand in `sdk`.
+        // Cargo would take this one for its own where it stands in `sdk`, as Git would `.gitignore`.
         Language::Rust => files!(
-            "templates/rust": "Cargo.toml.template" => "Cargo.toml", "README.md", "gitignore" => ".gitignore",
-            "src/lib.rs",
+            project "templates/rust": "Cargo.toml.template" => "Cargo.toml", "src/lib.rs",
         ),
         Language::Python => files!(
-            "templates/python": "README.md", "gitignore" => ".gitignore", "requirements.txt", "src/app.py",
+            project "templates/python": "requirements.txt", "src/app.py",
             "src/geometry.py", "tests/test_geometry.py",
         ),
         Language::JavaScript => files!(
-            "templates/javascript": "README.md", "gitignore" => ".gitignore", "package.json", "src/app.js",
+            project "templates/javascript": "package.json", "src/app.js",
             "src/geometry.js", "test/geometry.test.js",
         ),
         Language::TypeScript => files!(
-            "templates/typescript": "README.md", "gitignore" => ".gitignore", "package.json", "src/app.ts",
+            project "templates/typescript": "package.json", "src/app.ts",
             "src/geometry.ts", "src/wasm-runner-task.d.ts", "test/geometry.test.ts", "tsconfig.json",
         ),
         Language::Go => files!(
-            "templates/go": "README.md", "gitignore" => ".gitignore", "go.mod", "main.go", "tasks/tasks.go",
+            project "templates/go": "go.mod", "main.go", "tasks/tasks.go",
             "tasks/tasks_test.go",
         ),
         Language::C => files!(
-            "templates/c": "README.md", "gitignore" => ".gitignore", "src/geometry.c", "src/geometry.h",
+            project "templates/c": "src/geometry.c", "src/geometry.h",
             "src/tasks.c", "test/geometry.c",
         ),
         Language::Cpp => files!(
-            "templates/cpp": "README.md", "gitignore" => ".gitignore", "src/geometry.hpp", "src/tasks.cpp",
+            project "templates/cpp": "src/geometry.hpp", "src/tasks.cpp",
             "test/geometry.cpp",
         ),
     }
@@ -105,15 +107,14 @@ fn own(language: Language) -> &'static [File] {
 fn own_without_wit(language: Language) -> Option<&'static [File]> {
     match language {
         Language::Rust => Some(files!(
-            "templates/rust-no-wit": "Cargo.toml.template" => "Cargo.toml", "README.md",
-            "gitignore" => ".gitignore", "src/lib.rs",
+            project "templates/rust-no-wit": "Cargo.toml.template" => "Cargo.toml", "src/lib.rs",
         )),
         Language::Python => Some(files!(
-            "templates/python-no-wit": "README.md", "gitignore" => ".gitignore", "src/app.py",
+            project "templates/python-no-wit": "src/app.py",
             "tests/test_app.py",
         )),
         Language::TypeScript => Some(files!(
-            "templates/typescript-no-wit": "README.md", "gitignore" => ".gitignore", "package.json",
+            project "templates/typescript-no-wit": "package.json",
             "src/app.ts", "test/app.test.ts", "tsconfig.json",
         )),
         Language::JavaScript | Language::Go | Language::C | Language::Cpp => None,

@@ -32,7 +32,7 @@ pub fn cancel(args: &CancelArgs, context: &Context) -> Result<(), CliError> {
                 _ => {}
             }
         }
-        // What is durable is told before anything else can fail.
+        // The durable part is printed before anything else can fail.
         output.flush()?;
     }
     if args.chosen.ids.is_empty() {

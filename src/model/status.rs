@@ -36,6 +36,11 @@ impl Status {
         }
     }
 
+    /// Lists the statuses that are not final.
+    pub fn unfinished() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|status| !status.is_final())
+    }
+
     /// Whether a runner owns the invocation: exactly then it has a lease.
     pub fn is_owned(self) -> bool {
         match self {

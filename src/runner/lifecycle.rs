@@ -68,7 +68,7 @@ impl Runner {
             }
         }))?;
         let threads = Threads { slots: Vec::new(), ledger: None, lease: None, _watch: watch, reactor };
-        // Whatever fails from here on, dropping it ends the threads that have started.
+        // If anything fails from here on, its drop ends the threads that have started.
         let mut runner = Self { core, threads: Some(threads) };
         runner.start_threads()?;
         Ok(runner)

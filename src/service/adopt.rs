@@ -80,7 +80,7 @@ mod tests {
         }
     }
 
-    /// What may take the place of which id, and whether it has rivals.
+    /// Lists the adoptions: the former id, the full id, and whether it has rivals.
     fn ways(tasks: &[Task]) -> Vec<(String, String, bool)> {
         let all = adoptions(tasks).into_iter();
         all.map(|one| (one.from.to_string(), one.to.to_string(), one.has_rivals)).collect()

@@ -22,8 +22,7 @@ impl Service {
     /// the store.
     pub fn cancel(&self, request: CancelRequest) -> Result<Transactions<Vec<CancelDocument>>, ServiceError> {
         let access = self.existing()?;
-        let unfinished = Status::ALL.into_iter().filter(|status| !status.is_final()).collect();
-        let ids = self.select(&access, request.selection, unfinished)?;
+        let ids = self.select(&access, request.selection, Status::unfinished().collect())?;
         let message = request.message;
         let (mut done, mut last_began) = (0, None);
         Ok(Transactions::new(move || {

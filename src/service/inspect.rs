@@ -45,22 +45,19 @@ impl Service {
         } else {
             file.to_str().map_or(Ok(None), |name| self.source(name))?
         };
-        match source {
-            Some(source) => {
-                let inspection = self.look_into(&source.name, &source.path, None)?;
-                let configured = Some((source.name, source.grants));
-                Ok(Inspected { path: source.path, inspection, configured })
-            }
-            None => {
-                let inspection = self.look_into(&component_name(file), file, None)?;
-                Ok(Inspected { path: file.to_owned(), inspection, configured: None })
-            }
-        }
+        let Some(source) = source else {
+            return self.inspect_unconfigured(file, None);
+        };
+        let inspection = self.look_into(&source.name, &source.path, None)?;
+        Ok(Inspected { path: source.path, inspection, configured: Some((source.name, source.grants)) })
     }
 
     /// Looks into a file that was built, and keeps its compiled code for those who run it.
     pub fn inspect_built(&self, file: &Path) -> Result<Inspected, ServiceError> {
-        let cache = self.config().cache_directory.as_deref();
+        self.inspect_unconfigured(file, self.config().cache_directory.as_deref())
+    }
+
+    fn inspect_unconfigured(&self, file: &Path, cache: Option<&Path>) -> Result<Inspected, ServiceError> {
         let inspection = self.look_into(&component_name(file), file, cache)?;
         Ok(Inspected { path: file.to_owned(), inspection, configured: None })
     }

@@ -41,10 +41,9 @@ struct Retrying {
 }
 
 impl Service {
-    /// Begins to retry invocations. Between two transactions it pauses, so that runners get at
-    /// the store. Each is submitted anew, as the root of a tree of its
-    /// own, unless it was before. Those that are named are checked first: if one of them
-    /// is not to be retried, none is.
+    /// Begins to retry invocations. Each is submitted anew, as the root of a tree of its own, unless it was
+    /// before. Named ones are checked first: if one of them must not be retried, none is. Between two
+    /// transactions it pauses, so that runners get at the store.
     pub fn retry(&self, request: RetryRequest) -> Result<Transactions<Vec<Retried>>, ServiceError> {
         let access = self.existing()?;
         if let Selection::Ids(ids) = &request.selection {

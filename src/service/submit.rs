@@ -21,15 +21,14 @@ struct Submission {
     task: Task,
     arguments: Vec<Arc<str>>,
     options: SubmitOptions,
-    /// What the first transaction does about the task's former id.
+    /// The adoptions of the task's former id, for the first transaction.
     adoptions: Vec<Adoption>,
     done: usize,
 }
 
 impl Service {
-    /// Has a task take the place of the id that it had before ids named components, if a store
-    /// still has that: whoever submits first under the full id says so, because an id that the
-    /// store knows already is not adopted any more.
+    /// Lists the adoptions by which a task takes over the id that it had before ids named components. The first
+    /// submit under the full id must carry them: once the store knows that id, nothing is adopted.
     pub(super) fn adoptions_of(&self, task: &Task) -> Result<Vec<Adoption>, ServiceError> {
         let mut adoptions = adoptions(self.library()?.tasks());
         adoptions.retain(|adoption| adoption.to == task.id);

@@ -83,7 +83,7 @@ impl Counts {
 
     /// How many are not final.
     pub fn unfinished(&self) -> u64 {
-        Status::ALL.into_iter().filter(|status| !status.is_final()).map(|status| self.get(status)).sum()
+        Status::unfinished().map(|status| self.get(status)).sum()
     }
 }
 

@@ -177,14 +177,13 @@ impl Stored for ComponentDigest {
     }
 }
 
-const STREAMS: [LogStream; 4] = [LogStream::Stdout, LogStream::Stderr, LogStream::Log, LogStream::Runner];
-
-macro_rules! words {
-    ($($type:ty: $all:expr;)+) => {
+/// Stores enums as the words that their `as_str` gives.
+macro_rules! stored_words {
+    ($($type:ty),+) => {
         $(impl Stored for $type {
             fn read(value: Value<'_>) -> Result<Self, String> {
                 let text = text(&value)?;
-                let found = $all.into_iter().find(|word| word.as_str() == text);
+                let found = <$type>::ALL.into_iter().find(|word| word.as_str() == text);
                 found.ok_or_else(|| format!("unknown word `{text}`"))
             }
         }
@@ -196,14 +195,7 @@ macro_rules! words {
         })+
     };
 }
-words! {
-    Status: Status::ALL;
-    Reason: Reason::ALL;
-    Blocked: Blocked::ALL;
-    Place: Place::ALL;
-    LogStream: STREAMS;
-    PauseKind: PauseKind::ALL;
-}
+stored_words!(Status, Reason, Blocked, Place, LogStream, PauseKind);
 
 impl<'v> From<&'v str> for Value<'v> {
     fn from(value: &'v str) -> Self {

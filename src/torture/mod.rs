@@ -221,7 +221,7 @@ pub fn clean(store: &dyn Store) -> Result<usize, StoreError> {
     const AT_ONCE: usize = 1_000;
     let tasks = store.unfinished_by_task()?.into_iter().map(|(task, _)| task);
     let filter = Filter {
-        statuses: Status::ALL.into_iter().filter(|status| !status.is_final()).collect(),
+        statuses: Status::unfinished().collect(),
         tasks: Some(tasks.filter(|task| task.starts_with(PREFIX)).collect()),
         limit: usize::MAX,
     };

@@ -199,7 +199,7 @@ impl<'a> Runners<'a> {
         for number in self.working() {
             self.drain(number);
         }
-        // Those that work and are not draining now have not begun to.
+        // A process that works and does not drain now has never begun to drain.
         let idle = self.processes.iter().filter(|process| matches!(process.state, State::Working));
         for number in idle.map(|process| process.number).collect::<Vec<_>>() {
             self.kill(number);

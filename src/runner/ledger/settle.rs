@@ -81,7 +81,7 @@ impl Ledger {
             if !request.only_awaited {
                 self.claims.may_have_work = receipt.more;
             }
-            // What is still ours of the claims is handed on, the others are given back.
+            // The claims are handed on if they are still ours, or else given back.
             if receipt.claimed.is_empty() {
                 return;
             }

@@ -129,7 +129,7 @@ pub struct Lanes {
     refunds: BTreeMap<LaneId, i64>,
     /// Invocations that were blocked in this transaction.
     newly_blocked: HashSet<InvocationId>,
-    /// Those among them that are not written as blocked.
+    /// The newly blocked invocations that are not written as blocked.
     pub arrivals: Vec<InvocationId>,
     /// The lanes in which newly blocked invocations may be more urgent than ready ones, with the best order key
     /// among the newly blocked.

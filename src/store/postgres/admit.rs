@@ -53,8 +53,8 @@ pub(super) fn ask_what_is_due(runner: RunnerId, now: Option<i64>, asks: &mut Vec
             )
         };
     }
-    // Those of a lane have to wait for room in it. What is due and without a lane is moved away
-    // before, so that these are found at once.
+    // Invocations with a lane have to wait for room in it. Those without one are moved away before, so that
+    // these are found at once.
     let [promote, block] = [promote!(Ready, "IS NULL"), promote!(Blocked, "IS NOT NULL")].map(Ask::new);
     let (limit, runner) = (PROMOTED_AT_ONCE as i64, uuid(runner.as_bytes()));
     asks.push(promote.with(now).with(limit).with(runner));

@@ -95,12 +95,11 @@ async fn adopt_known(link: &Link, adoption: &Adoption, task: i64) -> Result<bool
          WHERE c.digest <> $2 AND NOT EXISTS ( \
              SELECT 1 FROM @pushed WHERE name = $3 AND digest = c.digest OFFSET 0) LIMIT 1",
     );
-    let unfinished = Status::ALL.into_iter().filter(|status| !status.is_final());
     let waits_for_others = waits_for_others
         .with(task)
         .with(&adoption.component_digest.as_bytes()[..])
         .with(TaskId::split(&adoption.to).0)
-        .with(unfinished.map(Status::as_str).collect::<Vec<_>>());
+        .with(Status::unfinished().map(Status::as_str).collect::<Vec<_>>());
     let mut answers = link.ask(vec![ask_rules(), waits_for_others]).await?.into_iter();
     let mut next = || answers.next().unwrap_or_default();
     let tasks = read_rules(&next())?;

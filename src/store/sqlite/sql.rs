@@ -78,8 +78,7 @@ impl StoredRow for Row<'_> {
 
 /// The statuses that are not final, as SQL has a list of them.
 pub(super) fn unfinished_words() -> String {
-    let unfinished = Status::ALL.into_iter().filter(|status| !status.is_final());
-    unfinished.map(|status| format!("'{status}'")).collect::<Vec<_>>().join(", ")
+    Status::unfinished().map(|status| format!("'{status}'")).collect::<Vec<_>>().join(", ")
 }
 
 /// Where the columns that are shown come from. CROSS JOIN fixes the order of the loops.
