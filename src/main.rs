@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use run_wasm_runner::cli::{self, Cli, exit_code};
+use run_wasm_runner::cli::{self, exit_code};
 
 fn main() -> ExitCode {
     // Prints help, the version or a usage error (exit code 2) by itself. A pipe
     // that was closed meanwhile is success: whoever read it has seen enough.
-    let cli = match Cli::try_parse() {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let cli = match cli::parse(&arguments) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();

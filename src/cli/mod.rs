@@ -35,11 +35,34 @@ mod tree;
 mod wit;
 mod wit_deps;
 
+use std::ffi::OsString;
+
+use clap::{Args, Parser};
+
 pub use args::Cli;
 pub use error::CliError;
 
-use args::{Command, ComponentCommand};
+use args::{Command, ComponentCommand, ComponentFlag, Global};
 use context::Context;
+
+/// Reads the command line.
+///
+/// # Errors
+///
+/// Help, a version or a usage error, to be printed.
+pub fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    let mut cli = Cli::try_parse_from(arguments)?;
+    if let Command::List(_) = cli.command {
+        // Its own `--component` takes the place of the global one. The values of that are read once more: they
+        // stand before the command.
+        let before = Global::augment_args(clap::Command::new("before")).allow_external_subcommands(true);
+        let before = before.try_get_matches_from(arguments)?;
+        let added = before.get_many::<ComponentFlag>("components").into_iter().flatten();
+        let added: Vec<_> = added.filter(|flag| !cli.global.components.contains(flag)).cloned().collect();
+        cli.global.components.splice(..0, added);
+    }
+    Ok(cli)
+}
 
 /// Runs a command.
 ///

@@ -148,7 +148,11 @@ impl Service {
         let names: BTreeSet<&str> = configured.chain(of_stored).collect();
         let names = || names.iter().copied();
         if let Some(name) = request.components.iter().find(|name| !names().any(|known| known == **name)) {
-            return Err(ServiceError::unknown("component", name, names(), known(names())));
+            let otherwise = match names().next() {
+                Some(_) => known(names()),
+                None => "none is configured, and the store has no tasks".to_owned(),
+            };
+            return Err(ServiceError::unknown("component", name, names(), otherwise));
         }
         let is_meant = |id: &Arc<str>| {
             let component = TaskId::split(id).0;

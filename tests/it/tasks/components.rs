@@ -70,6 +70,13 @@ fn a_list_is_of_one_component_or_of_several() {
     let added = format!("fib={}", guest("fib").display());
     assert_eq!(list(&["--component", &added]), submitted);
     assert_eq!(list(&["--component", &added, "--component", "shift"]), [&*submitted[1]]);
+    // So it is before the command, where a component that has no invocations is known as well.
+    let before = |name: &str| setup.run(["--component", &added, "list", "--json", "--component", name]);
+    assert_eq!(before("shift").expect(0).json_lines().len(), 1);
+    assert_eq!(before("fib").expect(0).json_lines().len(), 0);
+    let nowhere = crate::support::cli::Sandbox::new();
+    let output = nowhere.run(["--store", "sqlite:new.db", "list", "--component", "fib"]).expect(2);
+    assert!(output.stderr.contains("hint: none is configured, and the store has no tasks"), "{output:?}");
     let output = setup.run(["status", "--component", "shift"]).expect(2);
     assert!(output.stderr.contains("expected `NAME=PATH`"), "{output:?}");
 }
