@@ -13,7 +13,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use run_wasm_runner::model::{
     Answer, AwaitMode, Caller, ChildRequest, Claim, Clock, Interrupt, InvocationId, LogEntry, Outcome,
-    Progress, Refusal, RunnerId, SlotControl, Status, SystemClock, TaskClient,
+    Progress, Refusal, RunnerId, RunnerSettings, SlotControl, Status, SystemClock, TaskClient,
 };
 use run_wasm_runner::runner::{Runner, RunnerOptions};
 use run_wasm_runner::store::{Batch, MemoryStore, NewInvocation, Store};
@@ -107,7 +107,11 @@ impl Bench {
     fn burn_down(&self, slots: usize, submits: Vec<NewInvocation>) -> Duration {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::clone(&self.clock)));
         store.commit(&Batch { submits, ..Batch::default() }).expect("memory takes it");
-        let options = RunnerOptions { slots, max_live: 1_000, ..RunnerOptions::default() };
+        let options = RunnerOptions {
+            slots,
+            settings: RunnerSettings { max_live: 1_000, ..RunnerSettings::default() },
+            ..RunnerOptions::default()
+        };
         let started = std::time::Instant::now();
         let runner =
             Runner::start(Arc::clone(&store), self.library.clone(), Arc::clone(&self.clock), options)

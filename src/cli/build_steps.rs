@@ -16,7 +16,7 @@ use super::progress::Progress;
 use crate::authoring::AuthoringError;
 use crate::authoring::build::{Host, Project, componentize};
 use crate::config::{Component, ComponentOrigin, Config, Flags, Surroundings};
-use crate::model::Outcome;
+use crate::model::{Outcome, RunnerSettings};
 use crate::service::{InvocationDocument, Service, ServiceError};
 use crate::wasm::{CompileLimits, Compiler, DirectoryAccess, DirectoryGrant};
 
@@ -73,7 +73,7 @@ impl Steps {
         let nothing = Config::resolve(&Flags::default(), &Surroundings::default());
         Ok(Config {
             slots: 1,
-            max_live: MAX_LIVE,
+            runner: RunnerSettings { max_live: MAX_LIVE, ..RunnerSettings::default() },
             cache_directory: self.cache_directory.clone(),
             components: vec![component],
             ..nothing.map_err(|error| AuthoringError::build(error.to_string()))?

@@ -17,7 +17,7 @@ pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
     let library = context.loading(Service::prepare_runner)?;
     let signals = Registered::new()?;
-    let runner = context.service.start_runner(None, &args.queues)?;
+    let runner = context.service.start_runner(None, &args.queues, [])?;
     let (first, second, handle) = (runner.handle(), runner.handle(), runner.handle());
     let signals = signals.act(
         move || {

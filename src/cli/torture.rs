@@ -78,7 +78,7 @@ fn run_in(args: &TortureArgs, cli: &Cli, setting: &Setting, site: &Site) -> Resu
         },
     )?;
     let start: &StartRunner<'_> = &|| {
-        let started = context.service.start_runner(None, &[]);
+        let started = context.service.start_runner(None, &[], []);
         started.map_err(|error| io::Error::other(error.to_string()))
     };
     let means = Means {

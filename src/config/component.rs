@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::problem::{Origin, Problem};
-use super::registry::RegistryReference;
+use super::registry::{OCI_SCHEME, RegistryReference};
 use crate::model::{ComponentDigest, TaskOptions};
 use crate::wasm::{ComponentSource, Glob, Grants, ImportChoices, TaskSection, VersionPolicy};
 
@@ -21,6 +21,29 @@ pub enum ComponentOrigin {
 }
 
 impl ComponentOrigin {
+    /// Reads what `source` says, without TLS for a registry if it `is_insecure`; `None` for a file, which has a
+    /// `path` besides.
+    pub(super) fn parse(text: &str, is_insecure: bool) -> Result<Option<Self>, String> {
+        if text.starts_with(OCI_SCHEME) {
+            let reference = RegistryReference::parse(text)?;
+            return Ok(Some(Self::Registry(RegistryReference { is_insecure, ..reference })));
+        }
+        match text {
+            "file" => Ok(None),
+            "store" => Ok(Some(Self::Store)),
+            other => Err(format!("it can't be `{other}` (known: `file`, `store`, `{OCI_SCHEME}…`)")),
+        }
+    }
+
+    /// The word for it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::File(_) => "file",
+            Self::Store => "store",
+            Self::Registry(_) => "registry",
+        }
+    }
+
     /// The path of the file that it is.
     pub fn file(&self) -> Option<&Path> {
         match self {

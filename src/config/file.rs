@@ -19,13 +19,12 @@ use toml::de::{DeTable, DeValue};
 use super::bounds::check_slots;
 use super::component::{Component, ComponentOrigin, SubmitPattern, check_component_name};
 use super::problem::{Origin, Problem};
-use super::registry::{OCI_SCHEME, RegistryReference};
 use super::store_url::StoreUrl;
 use super::units::parse_age;
-use crate::model::{Status, TaskOptions};
+use crate::model::{SETTING_KEYS, SETTINGS, Setting, Status, TaskOptions};
 use crate::store::Keep;
 use crate::wasm::{CompileLimits, ImportChoices, TaskSection, VersionPolicy};
-use keys::{COMPILE_KEYS, COMPONENT_KEYS, KEEP_KEYS, RUNNER_KEYS, TASK_KEYS, TOP_KEYS};
+use keys::{COMPILE_KEYS, COMPONENT_KEYS, KEEP_KEYS, TASK_KEYS, TOP_KEYS};
 use section::{MANY, Section, Source, Value};
 
 pub(super) use keys::keys;
@@ -40,10 +39,8 @@ pub(super) struct File {
     pub(super) slots: Option<usize>,
     pub(super) grace: Option<Duration>,
     pub(super) cache_directory: Option<PathBuf>,
-    pub(super) max_live: Option<usize>,
-    pub(super) lease: Option<Duration>,
-    pub(super) final_cache_entries: Option<usize>,
-    pub(super) final_cache_bytes: Option<usize>,
+    /// The settings of a runner that it sets, by their keys, in their units.
+    pub(super) settings: Vec<(&'static str, u64)>,
     pub(super) retention: Vec<Keep>,
     pub(super) compile: CompileLimits,
     pub(super) components: Vec<Component>,
@@ -80,11 +77,9 @@ impl<'t> Section<'t> {
             compile: self.compile(),
             ..File::default()
         };
-        if let Some(runner) = self.table("runner", &RUNNER_KEYS) {
-            file.max_live = runner.integer("max-live", 1..=MANY);
-            file.lease = runner.duration("lease");
-            file.final_cache_entries = runner.integer("final-cache-entries", 0..=MANY);
-            file.final_cache_bytes = runner.size("final-cache-size");
+        if let Some(runner) = self.table("runner", &SETTING_KEYS) {
+            let read = |setting: &Setting| Some((setting.key, runner.in_unit(setting.key, setting.unit)?));
+            file.settings = SETTINGS.iter().filter_map(read).collect();
         }
         if let Some(components) = self.open_table("component") {
             let read = |(name, value)| self.component(name, value);
@@ -202,13 +197,8 @@ impl<'t> Section<'t> {
         let elsewhere = elsewhere.ok()?;
         match &elsewhere {
             Some(origin) if self.has("path") => {
-                let what = match origin {
-                    ComponentOrigin::File(_) => "file",
-                    ComponentOrigin::Store => "store",
-                    ComponentOrigin::Registry(_) => "registry",
-                };
-                let message = "has a `path`, and its source is the";
-                self.problem(start, format!("`[{}]` {message} {what}: it can't be both", self.name));
+                let (message, kind) = ("has a `path`, and its source is the", origin.kind());
+                self.problem(start, format!("`[{}]` {message} {kind}: it can't be both", self.name));
             }
             None if !self.has("path") => {
                 let hint = "say where its file is: `path = \"NAME.wasm\"`; or `source = \"store\"` for what was pushed";
@@ -226,21 +216,7 @@ impl<'t> Section<'t> {
         let Some(text) = self.string("source") else {
             return if self.has("source") { Err(()) } else { Ok(None) };
         };
-        if text.starts_with(OCI_SCHEME) {
-            let reference = self.accept("source", RegistryReference::parse(text)).ok_or(())?;
-            return Ok(Some(ComponentOrigin::Registry(RegistryReference { is_insecure, ..reference })));
-        }
-        match text {
-            "file" => Ok(None),
-            "store" => Ok(Some(ComponentOrigin::Store)),
-            other => {
-                self.wrong(
-                    "source",
-                    &format!("can't be `{other}` (known: `file`, `store`, `{OCI_SCHEME}…`)"),
-                );
-                Err(())
-            }
-        }
+        self.accept("source", ComponentOrigin::parse(text, is_insecure)).ok_or(())
     }
 
     fn task(&self, task: &Spanned<Cow<'_, str>>, value: &'t Value<'t>) -> Option<TaskSection> {

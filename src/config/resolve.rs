@@ -11,16 +11,14 @@ use super::file;
 use super::lock::Lock;
 use super::problem::{ConfigError, Origin, Problem};
 use super::store_url::StoreUrl;
-use super::surroundings::{Environment, Surroundings, unknown_variables};
+use super::surroundings::{Environment, Surroundings, unknown_variables, variable_of};
 use super::units::{parse_flag_duration, parse_size};
+use crate::model::{LimitUnit, RunnerSettings, SETTINGS, Setting};
 use crate::store::Keep;
 use crate::wasm::{CompileLimits, TaskSection};
 
 /// The name of the configuration file that is searched upward.
 pub const FILE_NAME: &str = "wasm-runner.toml";
-
-/// The default of live instances. The usual `vm.max_map_count` bears more, but each reserves address space.
-pub(super) const DEFAULT_MAX_LIVE: usize = 4_096;
 
 /// The values of flags; `None` for a flag that is not given.
 #[derive(Debug, Clone, Default)]
@@ -59,14 +57,8 @@ pub struct Config {
     pub grace: Duration,
     /// Where compiled code is kept; `None` if the user has no cache directory.
     pub cache_directory: Option<PathBuf>,
-    /// The most instances that live at once, running and parked.
-    pub max_live: usize,
-    /// How long a claim outlives the last sign of life of its runner.
-    pub lease: Duration,
-    /// The most final invocations that are kept in memory for waiters.
-    pub final_cache_entries: usize,
-    /// The most bytes of them.
-    pub final_cache_bytes: usize,
+    /// The settings of the section `[runner]`.
+    pub runner: RunnerSettings,
     /// How much is kept of each final status; of statuses that are not here, everything.
     pub retention: Vec<Keep>,
     /// The limits of compiling one component.
@@ -108,10 +100,11 @@ impl Config {
         let env_slots = environment.read("SLOTS", parse_count);
         let env_grace = environment.read("GRACE", parse_flag_duration);
         let env_cache = environment.read("CACHE_DIR", |text| Ok(around.directory.join(text)));
-        let env_max_live = environment.read("MAX_LIVE", parse_count);
-        let env_lease = environment.read("LEASE", parse_flag_duration);
-        let env_entries = environment.read("FINAL_CACHE_ENTRIES", parse_count);
-        let env_bytes = environment.read("FINAL_CACHE_SIZE", parse_size);
+        let mut env_settings = Vec::new();
+        for Setting { key, unit } in SETTINGS {
+            let value = environment.read(&variable_of(key), |text| parse_in_unit(text, unit));
+            env_settings.extend(value.map(|value| (key, value)));
+        }
 
         let flag_store = flags.store.as_deref().and_then(|text| {
             StoreUrl::parse(text, &around.directory)
@@ -130,22 +123,19 @@ impl Config {
         let slots = choose(flags.slots, env_slots, file.slots);
         problems.extend(slots.and_then(|(slots, origin)| check_slots(slots, origin).err()));
         let slots = slots.map_or_else(|| around.processors.clamp(1, MAX_SLOTS), |(slots, _)| slots);
-        let max_live = choose(None, env_max_live, file.max_live);
-        problems
-            .extend(max_live.and_then(|(most, origin)| check_max_live(most, slots, origin, around).err()));
-        let default = DEFAULT_MAX_LIVE.min(around.most_live()).max(slots);
-        let max_live = max_live.map_or(default, |(max_live, _)| max_live);
-        let lease = choose(None, env_lease, file.lease);
-        problems.extend(lease.and_then(|(lease, origin)| check_lease(lease, origin).err()));
-        let lease = lease.map_or(Duration::from_secs(10), |(lease, _)| lease);
+        let mut runner = RunnerSettings::default();
+        runner.max_live = runner.max_live.min(around.most_live()).max(slots);
+        file.settings.iter().chain(&env_settings).for_each(|(key, value)| runner.set(key, *value));
+        let said = [(&env_settings, Origin::Environment), (&file.settings, Origin::File)];
+        let origin =
+            |key| said.iter().find(|(said, _)| said.iter().any(|(said, _)| *said == key)).map(|(_, of)| *of);
+        let max_live =
+            origin("max-live").map(|origin| check_max_live(runner.max_live, slots, origin, around));
+        let lease = origin("lease").map(|origin| check_lease(runner.lease, origin));
+        problems.extend(max_live.into_iter().chain(lease).filter_map(Result::err));
         let grace = flags.grace.or(env_grace).or(file.grace).unwrap_or(Duration::from_secs(30));
         let user_cache = || around.user_cache.as_ref().map(|directory| directory.join("run-wasm-runner"));
         let cache_directory = env_cache.or(file.cache_directory).or_else(user_cache);
-        let final_cache_entries = env_entries.or(file.final_cache_entries).unwrap_or(10_000);
-        let final_cache_bytes = env_bytes
-            .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
-            .or(file.final_cache_bytes)
-            .unwrap_or(64 << 20);
 
         let lock = path.as_deref().map_or(Ok(None), Lock::read_beside).unwrap_or_else(|problem| {
             problems.push(problem);
@@ -163,10 +153,7 @@ impl Config {
             slots,
             grace,
             cache_directory,
-            max_live,
-            lease,
-            final_cache_entries,
-            final_cache_bytes,
+            runner,
             retention: file.retention,
             compile: file.compile,
             components,
@@ -202,6 +189,19 @@ impl Config {
 
 fn parse_count(text: &str) -> Result<usize, String> {
     text.trim().parse().map_err(|_| format!("`{text}` is not a whole number"))
+}
+
+/// Reads the number that a variable holds, in a unit.
+fn parse_in_unit(text: &str, unit: LimitUnit) -> Result<u64, String> {
+    match unit {
+        LimitUnit::Time => {
+            parse_flag_duration(text).map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+        }
+        LimitUnit::Bytes => parse_size(text),
+        LimitUnit::Count | LimitUnit::Positive | LimitUnit::OfGrant => {
+            parse_count(text).map(|count| count as u64)
+        }
+    }
 }
 
 fn choose<T>(flag: Option<T>, variable: Option<T>, file: Option<T>) -> Option<(T, Origin)> {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::problem::{ConfigError, Origin, Problem, in_backticks, nearest};
+use crate::model::SETTING_KEYS;
 use crate::wasm::live_for_maps;
 
 /// The usual value of `vm.max_map_count`.
@@ -70,21 +71,20 @@ impl Surroundings {
 
 const PREFIX: &str = "WASM_RUNNER_";
 
-/// The variables that are read, without their prefix. `LOG` is read where logs
+/// The variables that are read besides those of settings, without their prefix. `LOG` is read where logs
 /// are set up, `REGISTRY_AUTH`, which is a secret, where a registry asks for it.
-pub(super) const VARIABLES: [&str; 11] = [
-    "CONFIG",
-    "STORE",
-    "SLOTS",
-    "GRACE",
-    "CACHE_DIR",
-    "MAX_LIVE",
-    "LEASE",
-    "FINAL_CACHE_ENTRIES",
-    "FINAL_CACHE_SIZE",
-    "LOG",
-    "REGISTRY_AUTH",
-];
+const VARIABLES: [&str; 7] = ["CONFIG", "STORE", "SLOTS", "GRACE", "CACHE_DIR", "LOG", "REGISTRY_AUTH"];
+
+/// The variable of a setting of a runner, without its prefix.
+pub(super) fn variable_of(key: &str) -> String {
+    key.to_ascii_uppercase().replace('-', "_")
+}
+
+/// Lists every variable that is read, without its prefix.
+pub(super) fn variables() -> Vec<String> {
+    let settings = SETTING_KEYS.into_iter().map(variable_of);
+    VARIABLES.into_iter().map(str::to_owned).chain(settings).collect()
+}
 
 /// The variables, and everything that is wrong with them.
 pub(super) struct Environment<'a> {
@@ -106,15 +106,16 @@ impl Environment<'_> {
 
 /// A warning for each variable that nobody reads.
 pub(super) fn unknown_variables(around: &Surroundings) -> Vec<Problem> {
+    let variables = variables();
     let names = around.variables.iter().filter_map(|(name, _)| name.strip_prefix(PREFIX));
     names
-        .filter(|name| !VARIABLES.contains(name))
+        .filter(|name| !variables.iter().any(|known| known == name))
         .map(|name| {
-            let known: Vec<_> = VARIABLES.iter().map(|known| format!("{PREFIX}{known}")).collect();
+            let known: Vec<_> = variables.iter().map(|known| format!("{PREFIX}{known}")).collect();
             let list = in_backticks(known.iter().map(String::as_str));
             let message = format!("the variable `{PREFIX}{name}` is not known and does nothing");
             let problem = Problem::new(Origin::Environment, message);
-            match nearest(&name.replace('_', "-"), VARIABLES) {
+            match nearest(&name.replace('_', "-"), variables.iter().map(String::as_str)) {
                 Some(near) => problem.hint(format!("did you mean `{PREFIX}{near}`?")),
                 None => problem.hint(format!("known: {list}")),
             }

@@ -4,10 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::resolve::DEFAULT_MAX_LIVE;
-use super::surroundings::VARIABLES;
+use super::surroundings::variables;
 use super::*;
-use crate::model::{FailureKind, LimitKind, RetryBudget, RetryPolicy, Status, TaskOptions};
+use crate::model::{FailureKind, LimitKind, RetryBudget, RetryPolicy, RunnerSettings, Status, TaskOptions};
 use crate::store::Keep;
 use crate::wasm::{CompileLimits, DirectoryAccess};
 
@@ -62,7 +61,7 @@ fn without_a_file_there_are_defaults() {
     assert_eq!(config.store.origin, None);
     assert_eq!(config.cache_directory.as_deref(), Some(Path::new("/cache/run-wasm-runner")));
     assert!(config.components.is_empty() && config.warnings.is_empty());
-    assert_eq!(config.max_live, DEFAULT_MAX_LIVE);
+    assert_eq!(config.runner, RunnerSettings::default());
 }
 
 #[test]
@@ -116,8 +115,8 @@ fn a_whole_file_is_read_relative_to_itself() {
     assert_eq!(config.store.url, StoreUrl::Sqlite(directory.path().join("x.db")));
     assert_eq!((config.slots, config.grace), (2, Duration::from_secs(90)));
     assert_eq!(config.cache_directory, Some(directory.path().join("cache")));
-    assert_eq!((config.max_live, config.lease), (100, Duration::from_secs(5)));
-    assert_eq!((config.final_cache_entries, config.final_cache_bytes), (7, 1 << 20));
+    assert_eq!((config.runner.max_live, config.runner.lease), (100, Duration::from_secs(5)));
+    assert_eq!((config.runner.final_cache_entries, config.runner.final_cache_bytes), (7, 1 << 20));
     let [component] = &config.components[..] else { panic!("one component") };
     assert_eq!(component.origin, ComponentOrigin::File(directory.path().join("wordcount.wasm")));
     let [grant] = &component.grants.directories[..] else { panic!("one directory") };
@@ -160,7 +159,7 @@ fn the_documented_file_is_a_right_one() {
     assert_eq!(&*task.rules.queue, "bulk");
     assert_eq!(task.rules.concurrency.map(|concurrency| concurrency.limit), Some(2));
     assert_eq!(task.rules.rate.map(|rate| rate.window), Some(Duration::from_secs(60)));
-    for name in VARIABLES {
+    for name in variables() {
         assert!(page.contains(&format!("WASM_RUNNER_{name}")), "{name} is not documented");
     }
 }

@@ -11,6 +11,7 @@ mod limits;
 mod outcome;
 mod retry;
 mod rules;
+mod settings;
 mod status;
 mod task;
 mod task_id;
@@ -33,6 +34,7 @@ pub use retry::{DEFAULT_BUDGET_WINDOW, RetryBudget, RetryPolicy, spread};
 pub use rules::{
     Blocked, Concurrency, DEFAULT_QUEUE, Differing, MAX_RULE_LIMIT, Per, Rate, RuleKey, TaskRules, Unique,
 };
+pub use settings::{RunnerSettings, SETTING_KEYS, SETTINGS, Setting};
 pub use status::{Event, IllegalTransition, Reason, Status};
 pub use task::{DEFAULT_MAX_ATTEMPTS, MAX_PRIORITY, TaskOptions, is_valid_priority};
 pub use task_id::{FunctionName, TaskId};

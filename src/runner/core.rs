@@ -60,8 +60,8 @@ impl Core {
         let id = RunnerId::generate();
         Self {
             ledger: Mutex::new(Ledger::new(id, &options, Instant::now())),
-            scheduler: Scheduler::new(options.max_live),
-            registry: Registry::new(options.final_cache_entries, options.final_cache_bytes),
+            scheduler: Scheduler::new(options.settings.max_live),
+            registry: Registry::new(options.settings.final_cache_entries, options.settings.final_cache_bytes),
             inbox: Inbox::default(),
             trust: Trust::new(id),
             live: Mutex::new(HashMap::new()),
@@ -132,7 +132,7 @@ impl Core {
             let message = format!(
                 "all {} live instances that this runner may have are parked in waits, and the awaited {id} can't \
                  start (raise `max-live`, or await less at once)",
-                self.options.max_live
+                self.options.settings.max_live
             );
             wait.refuse(Refusal::bound(message));
         }

@@ -48,10 +48,10 @@ impl Runner {
         if options.slots == 0 {
             return Err(RunnerError::Options("a runner needs at least 1 slot".to_owned()));
         }
-        if options.max_live < options.slots {
+        if options.settings.max_live < options.slots {
             return Err(RunnerError::Options(format!(
                 "max-live (`{}`) must be at least slots (`{}`)",
-                options.max_live, options.slots
+                options.settings.max_live, options.slots
             )));
         }
         let reactor = tokio::runtime::Builder::new_multi_thread()

@@ -67,17 +67,14 @@ pub enum Observation<'a> {
 #[derive(Clone, Default)]
 pub struct Observers(Vec<Arc<dyn Observer>>);
 
+/// They are told in their order.
+impl FromIterator<Arc<dyn Observer>> for Observers {
+    fn from_iter<I: IntoIterator<Item = Arc<dyn Observer>>>(observers: I) -> Self {
+        Self(observers.into_iter().collect())
+    }
+}
+
 impl Observers {
-    /// Adds one, which is told after those before it.
-    pub fn add(&mut self, observer: Arc<dyn Observer>) {
-        self.0.push(observer);
-    }
-
-    /// Whether nobody observes.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Tells all of them of a commit that took so long.
     pub(super) fn tell_commit(&self, took: Duration, batch: &Batch, receipt: &Receipt) {
         self.tell(|| Observation::Committed {

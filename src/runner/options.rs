@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::executor::Executor;
 use super::observer::Observers;
-use crate::model::InvocationId;
+use crate::model::{InvocationId, RunnerSettings};
 use crate::store::{Keep, StoreError, TaskSet};
 
 /// The options of a runner.
@@ -13,14 +13,8 @@ use crate::store::{Keep, StoreError, TaskSet};
 pub struct RunnerOptions {
     /// Guests that may run at once, at least 1.
     pub slots: usize,
-    /// Instances that may live at once, running and parked, at least `slots`.
-    pub max_live: usize,
-    /// Entries of the final cache.
-    pub final_cache_entries: usize,
-    /// Bytes of the final cache.
-    pub final_cache_bytes: usize,
-    /// The time for which a claim is good without a heartbeat.
-    pub lease: Duration,
+    /// The settings of the section `[runner]`.
+    pub settings: RunnerSettings,
     /// The time that running guests have to end after a stop was asked for.
     pub grace: Duration,
     /// Run nothing but this tree.
@@ -44,10 +38,7 @@ impl Default for RunnerOptions {
     fn default() -> Self {
         Self {
             slots: std::thread::available_parallelism().map_or(1, usize::from),
-            max_live: 4096,
-            final_cache_entries: 10_000,
-            final_cache_bytes: 64 << 20,
-            lease: Duration::from_secs(10),
+            settings: RunnerSettings::default(),
             grace: Duration::from_secs(30),
             only_root: None,
             retention: Vec::new(),

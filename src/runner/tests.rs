@@ -216,7 +216,7 @@ fn a_runner_that_loses_its_lease_kills_its_guests_and_goes_on_as_another() {
     let guests = Arc::new(guests);
     let id = store.submit("sleeper", &[]);
     let lease = Duration::from_millis(100);
-    let runner = start(&store, &guests, RunnerOptions { lease, ..options(1) });
+    let runner = start(&store, &guests, with_lease(lease, options(1)));
     let deadline = Instant::now() + PATIENCE;
     while store.one(id).status != Status::Running {
         assert!(Instant::now() < deadline);
@@ -269,7 +269,7 @@ fn a_claim_that_is_told_after_its_lease_is_not_started() {
     let runner = {
         let _closed = store.claim_gate.lock();
         let lease = Duration::from_millis(100);
-        let runner = start(&store, &guests, RunnerOptions { lease, ..options(1) });
+        let runner = start(&store, &guests, with_lease(lease, options(1)));
         let deadline = Instant::now() + PATIENCE;
         while store.one(id).status != Status::Claimed {
             assert!(Instant::now() < deadline);
@@ -305,7 +305,7 @@ fn a_runner_whose_store_is_away_for_a_lease_kills_its_guests_and_runs_them_again
     let guests = Arc::new(guests);
     let id = store.submit("second-time-lucky", &[]);
     let lease = Duration::from_millis(200);
-    let runner = start(&store, &guests, RunnerOptions { lease, ..options(1) });
+    let runner = start(&store, &guests, with_lease(lease, options(1)));
     let deadline = Instant::now() + PATIENCE;
     while store.one(id).status != Status::Running {
         assert!(Instant::now() < deadline);

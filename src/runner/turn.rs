@@ -212,12 +212,16 @@ fn view_of<'a>(core: &'a Core, ledger: &Ledger, now: Instant) -> View<'a> {
 /// Settles a receipt and performs its effects.
 fn settle(core: &Arc<Core>, ledger: &mut Ledger, plan: Plan, receipt: Receipt, began: Instant) {
     if extends_lease(&plan.batch, &receipt) {
-        core.trust.extend(began, core.options.lease);
+        core.trust.extend(began, core.options.settings.lease);
     }
     let now = Instant::now();
     core.options.observers.tell_commit(now.duration_since(began), &plan.batch, &receipt);
-    let committed =
-        Committed { began, now, lease: core.options.lease, is_trusted: core.trust.is_good(ledger.runner) };
+    let committed = Committed {
+        began,
+        now,
+        lease: core.options.settings.lease,
+        is_trusted: core.trust.is_good(ledger.runner),
+    };
     let mut effects = std::mem::take(&mut ledger.effects);
     ledger.settle(plan, receipt, &committed, &mut effects);
     perform(core, ledger, &mut effects);
@@ -246,7 +250,7 @@ fn fail(core: &Arc<Core>, ledger: &mut Ledger, plan: Plan, began: Instant, error
 /// Keeps questions until the store is back, or tells that there will be no answer.
 fn put_off(core: &Core, ledger: &mut Ledger, messages: Messages, why: &str) {
     let waits = core.store.is_remote() && !core.is_stopping();
-    let patience = waits.then_some(core.options.lease);
+    let patience = waits.then_some(core.options.settings.lease);
     if let Some(unanswered) = ledger.outage.put_off(messages, patience, Instant::now()) {
         refuse_all(unanswered, why);
     }

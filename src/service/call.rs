@@ -46,7 +46,7 @@ impl Service {
                 });
             }
         }
-        let runner = self.start_runner(Some(id), &[])?;
+        let runner = self.start_runner(Some(id), &[], [])?;
         Ok(Call { service: self.clone(), runner, id })
     }
 }

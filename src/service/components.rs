@@ -2,7 +2,6 @@
 //! file, fetched if need be, loaded.
 
 use std::borrow::Cow;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,6 +12,7 @@ use crate::wasm::{ComponentSource, Interfaces, Library, LibraryOptions, LoadErro
 
 use super::error::{Remedy, ServiceError};
 use super::kept::Shelf;
+use super::origin::unloaded;
 use super::patience::Access;
 use super::registry::Registry;
 use super::{Opened, Service};
@@ -133,7 +133,7 @@ impl Service {
         let options = LibraryOptions {
             cache_directory: shared.config.cache_directory.clone(),
             compiler: shared.compiler.clone(),
-            max_live: shared.config.max_live,
+            max_live: shared.config.runner.max_live,
             loaded: Arc::clone(&loading.loaded),
         };
         loading.loaded.store(0, Ordering::Relaxed);
@@ -202,14 +202,7 @@ impl Service {
         store: Option<&Access>,
     ) -> Result<ComponentSource, ServiceError> {
         let locked = self.locked(component)?;
-        let path = match &component.origin {
-            ComponentOrigin::File(path) => path.clone(),
-            ComponentOrigin::Registry(reference) => {
-                let found = self.registry().load(reference, locked.first().copied());
-                found.map_err(|message| unloaded(component, reference.to_string(), message))?.path
-            }
-            ComponentOrigin::Store => self.fetch_pushed(component, locked.first().copied(), pushed, store)?,
-        };
+        let path = self.fetch(component, locked.first().copied(), pushed, store)?;
         Ok(component.at(path, locked))
     }
 
@@ -232,39 +225,4 @@ impl Service {
         }
         Ok(entry.allowed())
     }
-
-    /// Gets the file of a component from the store.
-    fn fetch_pushed(
-        &self,
-        component: &Component,
-        locked: Option<ComponentDigest>,
-        pushed: &[PushedComponent],
-        store: Option<&Access>,
-    ) -> Result<PathBuf, ServiceError> {
-        let url = self.config().store.url.to_string();
-        // Of each name the newest comes first.
-        let newest = pushed.iter().find(|one| one.name == component.name).map(|one| one.digest);
-        let (Some(digest), Some(store)) = (locked.or(newest), store) else {
-            return Err(unloaded(component, url, not_pushed(&component.name)));
-        };
-        match Shelf::new(store.clone(), self.config()).find(digest) {
-            Ok(Some((path, _))) => Ok(path),
-            Ok(None) => {
-                let message = format!("the lock file has `{digest}`, which nobody has pushed");
-                Err(unloaded(component, url, message))
-            }
-            Err(ServiceError::System(message)) => Err(unloaded(component, url, message)),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-/// Says that the store has nothing under a component's name.
-pub(super) fn not_pushed(name: &str) -> String {
-    format!("nothing was pushed under that name (`run-wasm-runner component push {name}` where it is)")
-}
-
-pub(super) fn unloaded(component: &Component, path: String, message: impl Into<String>) -> ServiceError {
-    let (component, message) = (component.name.to_string(), message.into());
-    ServiceError::Load(vec![LoadError { component, path, message }])
 }

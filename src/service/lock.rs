@@ -1,18 +1,15 @@
 //! Writing the lock file: which bytes each configured component has.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
 
-use crate::config::{Component, ComponentOrigin, Lock, LockedComponent};
+use crate::config::{Component, Lock, LockedComponent};
 use crate::model::ComponentDigest;
 use crate::store::PushedComponent;
 use crate::wasm::{VersionPolicy, check_lock};
 
-use super::components::{not_pushed, unloaded};
 use super::error::known;
 use super::kept::write_whole;
+use super::origin::unloaded;
 use super::{LockChange, LockDocument, Remedy, Service, ServiceError};
 
 /// Which entries may change.
@@ -108,24 +105,8 @@ struct Now<'s> {
 impl Now<'_> {
     /// The digest of a component, wherever it is.
     fn digest(&mut self, component: &Component) -> Result<ComponentDigest, ServiceError> {
-        let config = self.service.config();
-        match &component.origin {
-            ComponentOrigin::Registry(reference) => {
-                let found = self.service.registry().resolve(reference);
-                found
-                    .map(|found| found.digest)
-                    .map_err(|message| unloaded(component, reference.to_string(), message))
-            }
-            ComponentOrigin::Store => {
-                let newest =
-                    self.pushed()?.iter().find(|one| one.name == component.name).map(|one| one.digest);
-                newest.ok_or_else(|| {
-                    unloaded(component, config.store.url.to_string(), not_pushed(&component.name))
-                })
-            }
-            ComponentOrigin::File(path) => digest_of_file(path, config.compile.component_bytes)
-                .map_err(|message| unloaded(component, path.display().to_string(), message)),
-        }
+        let service = self.service;
+        service.digest_now(component, || self.pushed())
     }
 
     /// Checks that what the lock says still holds. What a registry or the store has
@@ -153,14 +134,4 @@ impl Now<'_> {
         }
         Ok(self.pushed.as_deref().unwrap_or_default())
     }
-}
-
-fn digest_of_file(path: &Path, most: u64) -> Result<ComponentDigest, String> {
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes));
-    read.map_err(|error| format!("the file can't be read: {error}"))?;
-    if bytes.len() as u64 > most {
-        return Err(format!("it has more than the {most} bytes that `compile.component` allows"));
-    }
-    Ok(ComponentDigest::of(&bytes))
 }

@@ -16,6 +16,7 @@ mod executor;
 mod inspect;
 mod kept;
 mod lock;
+mod origin;
 mod packages;
 mod patience;
 mod pause;

@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::{Component, ComponentOrigin, RegistryReference, in_backticks};
+use crate::config::{Component, RegistryReference, in_backticks};
 use crate::model::ComponentDigest;
 use crate::store::{Batch, NewComponent, PushedComponent};
 use crate::wasm::{LoadError, check_lock};
 
-use super::components::unloaded;
 use super::error::{Remedy, known};
+use super::origin::{pushable, unloaded};
 use super::patience::Transactions;
 use super::registry::Registry;
 use super::{ComponentDocument, Service, ServiceError};
@@ -139,16 +139,6 @@ impl Service {
             };
             return Err(ServiceError::unknown("component", name, names(), otherwise));
         };
-        match &component.origin {
-            ComponentOrigin::File(path) => Ok((component, path)),
-            ComponentOrigin::Registry(_) => {
-                let error = ServiceError::invalid(format!("the component `{name}` comes from a registry"));
-                Err(error.with_remedy("whoever needs it gets it from there, as this configuration does"))
-            }
-            ComponentOrigin::Store => {
-                let message = format!("the component `{name}` comes from the store itself");
-                Err(ServiceError::invalid(message).with_remedy(Remedy::GiveFile(name.to_owned())))
-            }
-        }
+        Ok((component, pushable(component)?))
     }
 }

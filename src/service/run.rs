@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::model::InvocationId;
-use crate::runner::{LogObserver, Observers, Runner, RunnerOptions};
+use crate::runner::{LogObserver, Observer, Runner, RunnerOptions};
 use crate::store::TaskSet;
 use crate::wasm::Library;
 
@@ -30,7 +30,7 @@ impl Service {
     }
 
     /// Starts a runner as it is configured: for one tree, or else for everything of some
-    /// queues, or of all if none are named.
+    /// queues, or of all if none are named. The observers are told what it does, after the program's own log.
     ///
     /// # Errors
     ///
@@ -39,6 +39,7 @@ impl Service {
         &self,
         only_root: Option<InvocationId>,
         queues: &[String],
+        observers: impl IntoIterator<Item = Arc<dyn Observer>>,
     ) -> Result<Runner, ServiceError> {
         let (store, library, config) = (self.store()?, self.library()?, self.config());
         // Before the runner tells the rules of its tasks.
@@ -48,21 +49,15 @@ impl Service {
                  component for which they were submitted"
             );
         }
-        let mut observers = Observers::default();
-        if LogObserver::is_enabled() {
-            observers.add(Arc::new(LogObserver));
-        }
+        let log = LogObserver::is_enabled().then(|| Arc::new(LogObserver) as _);
         let options = RunnerOptions {
             slots: config.slots,
-            max_live: config.max_live,
-            final_cache_entries: config.final_cache_entries,
-            final_cache_bytes: config.final_cache_bytes,
-            lease: config.lease,
+            settings: config.runner.clone(),
             grace: config.grace,
             only_root,
             // What runs one tree leaves the rest of the store alone.
             retention: if only_root.is_none() { config.retention.clone() } else { Vec::new() },
-            observers,
+            observers: log.into_iter().chain(observers).collect(),
             only_tasks: self.tasks_of(&library, queues)?,
         };
         Ok(Runner::start(store, library, Arc::clone(self.clock()), options)?)

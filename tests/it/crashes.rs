@@ -15,7 +15,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use run_wasm_runner::model::{Clock, InvocationId, LogEntry, LogStream, Outcome, Progress, Reason, Status};
+use run_wasm_runner::model::{
+    Clock, InvocationId, LogEntry, LogStream, Outcome, Progress, Reason, RunnerSettings, Status,
+};
 use run_wasm_runner::runner::{Runner, RunnerHandle, RunnerOptions};
 use run_wasm_runner::store::{
     Batch, Cancel, Cancelled, MemoryStore, NewInvocation, PostgresStore, PostgresUrl, SqliteStore, Store,
@@ -210,8 +212,7 @@ impl Ground {
     fn start(&self, store: &Arc<FaultyStore>, guests: &Arc<Closures>) -> Option<Runner> {
         let options = RunnerOptions {
             slots: 2,
-            final_cache_entries: 3,
-            lease: LEASE,
+            settings: RunnerSettings { final_cache_entries: 3, lease: LEASE, ..RunnerSettings::default() },
             grace: Duration::ZERO,
             ..RunnerOptions::default()
         };

@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use run_wasm_runner::config::{Config, Flags, Surroundings};
 use run_wasm_runner::model::{InvocationId, Status, SubmitOptions, SystemClock};
+use run_wasm_runner::runner::{Observation, Observer};
 use run_wasm_runner::service::{
     CancelOutcome, CancelRequest, ListRequest, Patience, PauseRequest, PruneRequest, Remedy, Retried,
     RetryRequest, Selection, Service, ServiceError, Waited,
@@ -49,6 +51,26 @@ fn submit(
     Ok(ids)
 }
 
+/// Counts what a runner does.
+#[derive(Default)]
+struct Notebook {
+    claims: AtomicUsize,
+    ends: AtomicUsize,
+    commits: AtomicUsize,
+}
+
+impl Observer for Notebook {
+    fn observe(&self, observation: &Observation<'_>) {
+        let count = match observation {
+            Observation::Claimed { .. } => &self.claims,
+            Observation::Ended { .. } => &self.ends,
+            Observation::Committed { .. } => &self.commits,
+            _ => return,
+        };
+        count.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 fn delayed() -> SubmitOptions {
     SubmitOptions { delay: LATER, ..SubmitOptions::default() }
 }
@@ -63,10 +85,18 @@ fn a_submitted_invocation_runs_and_can_be_awaited() {
         let ids = submit(&service, &["[5]", r#"{"n": 6}"#], options).expect("they are submitted");
         let queued = service.wait(ids[0], Some(Duration::ZERO)).expect("it is there");
         assert_eq!(queued.status, Status::Queued);
-        let runner = service.start_runner(None, &[]).expect("it starts");
+        let notebook = Arc::new(Notebook::default());
+        let runner = service.start_runner(None, &[], [Arc::clone(&notebook) as _]).expect("it starts");
         runner.wait_idle();
         let document = service.wait(ids[1], TIMEOUT).expect("it is final");
         runner.stop();
+        // Each of the two and of the children that the second has.
+        let Notebook { claims, ends, commits } = &*notebook;
+        let [claims, ends, commits] = [claims, ends, commits].map(|count| count.load(Ordering::SeqCst));
+        assert!(
+            claims == ends && claims >= 2 && commits > 0,
+            "{claims} claims, {ends} ends, {commits} commits"
+        );
         let json = serde_json::to_value(&document).expect("a document");
         assert_eq!((&json["status"], &json["result"]), (&json!("succeeded"), &json!(8)));
         assert_eq!((&json["id"], &json["labels"]), (&json!(ids[1]), &json!({ "k": "v" })));

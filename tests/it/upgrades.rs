@@ -14,7 +14,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use run_wasm_runner::model::{
-    Event, InvocationId, LogEntry, LogStream, Progress, RunnerId, Status, SystemClock,
+    Event, InvocationId, LogEntry, LogStream, Progress, RunnerId, RunnerSettings, Status, SystemClock,
 };
 use run_wasm_runner::runner::{Runner, RunnerOptions};
 use run_wasm_runner::store::{
@@ -355,7 +355,11 @@ fn a_runner_whose_disk_fails_while_its_store_is_upgraded_stops_too() {
     });
     let submits = vec![root("hang", &[])];
     store.commit(&Batch { submits, ..Batch::default() }).expect("a commit");
-    let options = RunnerOptions { slots: 1, lease: Duration::from_secs(300), ..RunnerOptions::default() };
+    let options = RunnerOptions {
+        slots: 1,
+        settings: RunnerSettings { lease: Duration::from_secs(300), ..RunnerSettings::default() },
+        ..RunnerOptions::default()
+    };
     let runner = Runner::start(store.clone(), Arc::new(guests), clock, options).expect("it starts");
     has_started.recv_timeout(Duration::from_secs(30)).expect("its guest runs");
     // From here on nothing can be written: not that it has started, if that was not

@@ -1,11 +1,10 @@
 //! The keys of the configuration file, by section.
 
-use crate::model::LIMIT_KEYS;
+use crate::model::{LIMIT_KEYS, SETTING_KEYS};
 use crate::wasm::GRANT_KEYS;
 
 pub(super) const TOP_KEYS: [&str; 9] =
     ["store", "slots", "grace", "cache-dir", "runner", "retention", "compile", "component", "task"];
-pub(super) const RUNNER_KEYS: [&str; 4] = ["max-live", "lease", "final-cache-entries", "final-cache-size"];
 pub(super) const COMPONENT_KEYS: [&str; 21] = joined(&[
     &["path", "source", "insecure", "version", "imports"],
     &GRANT_KEYS,
@@ -44,7 +43,7 @@ const fn joined<const N: usize>(lists: &[&[&'static str]]) -> [&'static str; N] 
 
 /// Sections, with the keys that may be looked for there.
 const SECTIONS: [(&[&str], &str); 11] = [
-    (&RUNNER_KEYS, "runner"),
+    (&SETTING_KEYS, "runner"),
     (&KEEP_KEYS, "retention.STATUS"),
     (&LIMIT_KEYS, "component.NAME.limits"),
     (&RETRY_KEYS, "component.NAME.retry"),

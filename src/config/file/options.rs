@@ -69,14 +69,18 @@ impl Section<'_> {
         if limit.default.is_none() && self.is_unlimited(limit.key) {
             return Some(None);
         }
-        let most = match limit.unit {
-            LimitUnit::Time => u64::try_from(self.time_to_run(limit.key)?.as_nanos()).ok(),
-            LimitUnit::Bytes => self.size(limit.key),
-            LimitUnit::Count => self.integer(limit.key, 0..=MANY),
-            LimitUnit::Positive => self.integer(limit.key, 1..=MANY),
+        self.in_unit(limit.key, limit.unit).map(Some)
+    }
+
+    /// Reads a number that is written in a unit.
+    pub(super) fn in_unit(&self, key: &str, unit: LimitUnit) -> Option<u64> {
+        match unit {
+            LimitUnit::Time => u64::try_from(self.time_to_run(key)?.as_nanos()).ok(),
+            LimitUnit::Bytes => self.size(key),
+            LimitUnit::Count => self.integer(key, 0..=MANY),
+            LimitUnit::Positive => self.integer(key, 1..=MANY),
             LimitUnit::OfGrant => None,
-        };
-        most.map(Some)
+        }
     }
 
     fn retry(&self) -> Option<Change<RetryPolicy>> {

@@ -51,7 +51,7 @@ impl Claims {
         }
         Some(ClaimRequest {
             runner: view.runner,
-            lease: view.options.lease,
+            lease: view.options.settings.lease,
             max,
             only_awaited,
             awaited,

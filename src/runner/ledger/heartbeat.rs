@@ -39,7 +39,7 @@ impl Duty for HeartbeatDuty {
             self.stop();
         }
         if self.next.is_some_and(|due| due <= view.now) {
-            let lease = view.options.lease;
+            let lease = view.options.settings.lease;
             self.restart(view.now, lease);
             batch.heartbeat = Some(Heartbeat { runner: view.runner, lease });
         }

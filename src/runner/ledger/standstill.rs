@@ -34,7 +34,7 @@ impl Ledger {
             return None;
         }
         let can_claim = |above| !view.registry.wanted(1, above).is_empty();
-        if load.live >= view.options.max_live {
+        if load.live >= view.options.settings.max_live {
             return match load.awaited {
                 0 => can_claim(None).then_some(Standstill::Claim),
                 _ => Some(Standstill::GiveUpAtCap),

@@ -10,7 +10,7 @@ use super::state::Ledger;
 use super::view::View;
 use crate::model::{
     AwaitMode, Claim, ComponentDigest, Failure, Interrupt, InvocationId, Outcome, PreparedCall, Refusal,
-    RunnerId, TaskClient, UnixMicros, Usage,
+    RunnerId, RunnerSettings, TaskClient, UnixMicros, Usage,
 };
 use crate::runner::executor::{Executor, Guest};
 use crate::runner::fiber::{Fiber, Resume};
@@ -90,7 +90,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self::with(RunnerOptions { slots: SLOTS, max_live: 100, lease: LEASE, ..RunnerOptions::default() })
+        Self::with(RunnerOptions {
+            slots: SLOTS,
+            settings: RunnerSettings { max_live: 100, lease: LEASE, ..RunnerSettings::default() },
+            ..RunnerOptions::default()
+        })
     }
 
     fn with(options: RunnerOptions) -> Self {

@@ -1,7 +1,7 @@
 //! Tests of observers.
 
 use super::*;
-use crate::runner::observer::{Observation, Observer, Observers};
+use crate::runner::observer::{Observation, Observer};
 use crate::store::EndKind;
 
 /// Keeps what it is told, in words.
@@ -47,8 +47,7 @@ impl Notebook {
 
 fn observed(slots: usize) -> (Arc<Notebook>, RunnerOptions) {
     let notebook = Arc::new(Notebook::default());
-    let mut observers = Observers::default();
-    observers.add(Arc::clone(&notebook) as _);
+    let observers = [Arc::clone(&notebook) as _].into_iter().collect();
     (notebook, RunnerOptions { observers, ..options(slots) })
 }
 
@@ -86,7 +85,7 @@ fn observers_are_told_of_failed_commits_and_lost_leases() {
     let store = Slow::new(false);
     let guests = Arc::new(Closures::default().with("endless", |_| std::future::pending()));
     let (notebook, options) = observed(1);
-    let runner = start(&store, &guests, RunnerOptions { lease: Duration::from_millis(300), ..options });
+    let runner = start(&store, &guests, with_lease(Duration::from_millis(300), options));
     store.submit("endless", &[]);
     runner.handle().look_again();
     notebook.wait_for("claimed endless");

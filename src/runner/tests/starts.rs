@@ -121,7 +121,7 @@ fn a_stop_does_not_wait_for_a_guest_in_the_making() {
 fn a_lost_lease_ends_the_making_of_a_guest() {
     let store = Slow::new(false);
     let lease = Duration::from_millis(100);
-    let (runner, tells, id) = making(&store, RunnerOptions { lease, ..options(1) });
+    let (runner, tells, id) = making(&store, with_lease(lease, options(1)));
     let other = RunnerId::generate();
     let deadline = Instant::now() + PATIENCE;
     {

@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use super::*;
 use crate::model::{
     Caller, ChildRequest, Claim, ComponentDigest, Failure, FailureKind, Interrupt, Invocation, LogEntry,
-    Outcome, PreparedCall, Refusal, SlotControl, Status, SubmitOptions, SystemClock, TaskClient, Transition,
-    Usage,
+    Outcome, PreparedCall, Refusal, RunnerSettings, SlotControl, Status, SubmitOptions, SystemClock,
+    TaskClient, Transition, Usage,
 };
 use crate::store::{
     Batch, Counts, Filter, LookUp, MemoryStore, NewInvocation, NextDue, PauseTarget, PushedComponent,
@@ -379,10 +379,14 @@ pub(super) fn size(depth: u32, width: u64) -> u64 {
     (0..=depth).map(|level| width.pow(level)).sum()
 }
 
+pub(super) fn with_lease(lease: Duration, options: RunnerOptions) -> RunnerOptions {
+    RunnerOptions { settings: RunnerSettings { lease, ..options.settings }, ..options }
+}
+
 pub(super) fn options(slots: usize) -> RunnerOptions {
     RunnerOptions {
         slots,
-        final_cache_entries: 10,
+        settings: RunnerSettings { final_cache_entries: 10, ..RunnerSettings::default() },
         grace: Duration::from_millis(200),
         ..RunnerOptions::default()
     }

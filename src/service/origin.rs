@@ -1,0 +1,121 @@
+//! What can be done with a component by where its bytes come from: the one place that goes by it.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::config::{Component, ComponentOrigin};
+use crate::model::ComponentDigest;
+use crate::store::PushedComponent;
+use crate::wasm::LoadError;
+
+use super::Service;
+use super::error::{Remedy, ServiceError};
+use super::kept::Shelf;
+use super::patience::Access;
+
+impl Service {
+    /// Gets the file of a component: with the digest that its lock says, if it says one.
+    pub(super) fn fetch(
+        &self,
+        component: &Component,
+        locked: Option<ComponentDigest>,
+        pushed: &[PushedComponent],
+        store: Option<&Access>,
+    ) -> Result<PathBuf, ServiceError> {
+        match &component.origin {
+            ComponentOrigin::File(path) => Ok(path.clone()),
+            ComponentOrigin::Registry(reference) => {
+                let found = self.registry().load(reference, locked);
+                let found = found.map_err(|message| unloaded(component, reference.to_string(), message))?;
+                Ok(found.path)
+            }
+            ComponentOrigin::Store => self.fetch_pushed(component, locked, pushed, store),
+        }
+    }
+
+    /// Finds the digest that a component has at this moment.
+    pub(super) fn digest_now<'p>(
+        &self,
+        component: &Component,
+        pushed: impl FnOnce() -> Result<&'p [PushedComponent], ServiceError>,
+    ) -> Result<ComponentDigest, ServiceError> {
+        let config = self.config();
+        let (place, found) = match &component.origin {
+            ComponentOrigin::File(path) => {
+                (path.display().to_string(), digest_of_file(path, config.compile.component_bytes))
+            }
+            ComponentOrigin::Registry(reference) => {
+                (reference.to_string(), self.registry().resolve(reference).map(|found| found.digest))
+            }
+            ComponentOrigin::Store => {
+                let newest = newest(pushed()?, component);
+                (config.store.url.to_string(), newest.ok_or_else(|| not_pushed(&component.name)))
+            }
+        };
+        found.map_err(|message| unloaded(component, place, message))
+    }
+
+    /// Gets the file of a component from the store.
+    fn fetch_pushed(
+        &self,
+        component: &Component,
+        locked: Option<ComponentDigest>,
+        pushed: &[PushedComponent],
+        store: Option<&Access>,
+    ) -> Result<PathBuf, ServiceError> {
+        let url = self.config().store.url.to_string();
+        let (Some(digest), Some(store)) = (locked.or_else(|| newest(pushed, component)), store) else {
+            return Err(unloaded(component, url, not_pushed(&component.name)));
+        };
+        match Shelf::new(store.clone(), self.config()).find(digest) {
+            Ok(Some((path, _))) => Ok(path),
+            Ok(None) => {
+                let message = format!("the lock file has `{digest}`, which nobody has pushed");
+                Err(unloaded(component, url, message))
+            }
+            Err(ServiceError::System(message)) => Err(unloaded(component, url, message)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Returns the file of a component that can be pushed into the store: only what is in a file can.
+pub(super) fn pushable(component: &Component) -> Result<&Path, ServiceError> {
+    let name = &component.name;
+    match &component.origin {
+        ComponentOrigin::File(path) => Ok(path),
+        ComponentOrigin::Registry(_) => {
+            let error = ServiceError::invalid(format!("the component `{name}` comes from a registry"));
+            Err(error.with_remedy("whoever needs it gets it from there, as this configuration does"))
+        }
+        ComponentOrigin::Store => {
+            let message = format!("the component `{name}` comes from the store itself");
+            Err(ServiceError::invalid(message).with_remedy(Remedy::GiveFile(name.to_string())))
+        }
+    }
+}
+
+/// The newest that was pushed under a component's name: of each name it comes first.
+fn newest(pushed: &[PushedComponent], component: &Component) -> Option<ComponentDigest> {
+    pushed.iter().find(|one| one.name == component.name).map(|one| one.digest)
+}
+
+fn not_pushed(name: &str) -> String {
+    format!("nothing was pushed under that name (`run-wasm-runner component push {name}` where it is)")
+}
+
+pub(super) fn unloaded(component: &Component, path: String, message: impl Into<String>) -> ServiceError {
+    let (component, message) = (component.name.to_string(), message.into());
+    ServiceError::Load(vec![LoadError { component, path, message }])
+}
+
+fn digest_of_file(path: &Path, most: u64) -> Result<ComponentDigest, String> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes));
+    read.map_err(|error| format!("the file can't be read: {error}"))?;
+    if bytes.len() as u64 > most {
+        return Err(format!("it has more than the {most} bytes that `compile.component` allows"));
+    }
+    Ok(ComponentDigest::of(&bytes))
+}
