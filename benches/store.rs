@@ -145,7 +145,7 @@ fn beside_finished(store: &dyn Store, count: usize) {
         work(store, runner, LIVES);
     }
     measure(&format!("sqlite, beside {count} finished"));
-    let filter = Filter { statuses: vec![Status::Cancelled], tasks: None, limit: 50 };
+    let filter = Filter { statuses: vec![Status::Cancelled], limit: 50, ..Filter::default() };
     let start = Instant::now();
     assert_eq!(store.list(&filter).expect("it lists").len(), 10);
     println!("sqlite: the oldest 10, of another status, are listed in {:?}", start.elapsed());

@@ -400,6 +400,19 @@ pub struct ListArgs {
     pub limit: usize,
 }
 
+impl ListArgs {
+    /// What is to be listed.
+    pub fn request(&self) -> ListRequest {
+        let named = self.components.iter().filter(|flag| flag.path.is_none());
+        ListRequest {
+            statuses: self.statuses.clone(),
+            task: self.task.clone(),
+            components: named.map(|flag| flag.name.clone()).collect(),
+            limit: Some(self.limit).filter(|limit| *limit > 0),
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -438,8 +451,8 @@ impl Chosen {
             [] => Selection::Listed(ListRequest {
                 statuses: statuses.to_vec(),
                 task: self.task.clone(),
-                components: Vec::new(),
                 limit: self.limit,
+                ..ListRequest::default()
             }),
             ids => Selection::Ids(ids.to_vec()),
         }

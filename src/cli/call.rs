@@ -1,7 +1,8 @@
 //! `call`: one invocation, here and now.
 
-use crate::config::{Origin, StoreUrl};
+use crate::config::Origin;
 use crate::model::{LogStream, Outcome};
+use crate::store::StoreUrl;
 
 use super::args::CallArgs;
 use super::context::{Context, show_counts};

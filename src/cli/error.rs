@@ -4,10 +4,10 @@ use std::io;
 use std::path::Path;
 
 use crate::authoring::AuthoringError;
-use crate::config::{ConfigError, StoreUrl};
+use crate::config::ConfigError;
 use crate::model::ExitClass;
 use crate::service::{Remedy, ServiceError};
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreUrl};
 use crate::wasm::JobError;
 
 /// Tells what to do if there are no components.
@@ -105,7 +105,7 @@ fn hint(error: &ServiceError) -> Option<String> {
         ServiceError::NoComponents(_) => Some(NO_COMPONENTS_HINT.to_owned()),
         ServiceError::Store(error) | ServiceError::Uncertain { source: error, .. } => match error {
             StoreError::Unavailable { url, .. }
-                if matches!(StoreUrl::parse(url, Path::new("/")), Ok(StoreUrl::Sqlite(_))) =>
+                if StoreUrl::parse(url, Path::new("/")).is_ok_and(|url| url.file().is_some()) =>
             {
                 let hint = "is the path right, and may it be written to? (`--store sqlite:PATH` names another store)";
                 Some(hint.to_owned())

@@ -1,7 +1,7 @@
 //! `list`: the newest invocations.
 
 use crate::model::{Outcome, Status, UnixMicros};
-use crate::service::{InvocationDocument, ListRequest};
+use crate::service::InvocationDocument;
 
 use super::args::ListArgs;
 use super::context::Context;
@@ -15,14 +15,7 @@ const SHOWN_CHARS: usize = 60;
 /// Runs the command.
 pub fn run(args: &ListArgs, context: &Context) -> Result<(), CliError> {
     let mut output = Output::stdout();
-    let named = args.components.iter().filter(|flag| flag.path.is_none());
-    let request = ListRequest {
-        statuses: args.statuses.clone(),
-        task: args.task.clone(),
-        components: named.map(|flag| flag.name.clone()).collect(),
-        limit: Some(args.limit).filter(|limit| *limit > 0),
-    };
-    let invocations = context.loading(|service| service.list(&request))?;
+    let invocations = context.loading(|service| service.list(&args.request()))?;
     if context.json {
         return output.documents(&invocations);
     }

@@ -15,8 +15,9 @@ use super::exit_code;
 use super::output::{self, Output};
 use super::render::{cell, duration, plural, thousands};
 use super::signals::Registered;
-use crate::config::{Config, ConfigError, Flags, MAX_SLOTS, Origin, StoreUrl, Surroundings, check_lease};
+use crate::config::{Config, ConfigError, Flags, MAX_SLOTS, Origin, Surroundings, check_lease};
 use crate::service::ServiceError;
+use crate::store::StoreUrl;
 use crate::torture::{self, Kind, Means, OWN, PREFIX, Report, Setting, Site, StartRunner, TortureError};
 
 /// Runs the command.

@@ -11,7 +11,6 @@ mod problem;
 mod registry;
 mod resolve;
 mod secrets;
-mod store_url;
 mod surroundings;
 #[cfg(test)]
 mod tests;
@@ -24,6 +23,5 @@ pub use problem::{ConfigError, Origin, Problem, in_backticks, nearest};
 pub use registry::{OCI_SCHEME, RegistryReference, RegistryVersion};
 pub use resolve::{Config, FILE_NAME, Flags, StoreChoice};
 pub use secrets::read_secrets;
-pub use store_url::{KNOWN_STORE_URLS, StoreUrl};
 pub use surroundings::Surroundings;
 pub use units::{parse_age, parse_duration, parse_flag_duration, parse_size};

@@ -10,11 +10,10 @@ use super::component::{Component, ComponentOrigin, SubmitPattern, check_componen
 use super::file;
 use super::lock::Lock;
 use super::problem::{ConfigError, Origin, Problem};
-use super::store_url::StoreUrl;
 use super::surroundings::{Environment, Surroundings, unknown_variables, variable_of};
 use super::units::{parse_flag_duration, parse_size};
 use crate::model::{LimitUnit, RunnerSettings, SETTINGS, Setting};
-use crate::store::Keep;
+use crate::store::{Keep, StoreUrl};
 use crate::wasm::{CompileLimits, TaskSection};
 
 /// The name of the configuration file that is searched upward.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::surroundings::variables;
 use super::*;
 use crate::model::{FailureKind, LimitKind, RetryBudget, RetryPolicy, RunnerSettings, Status, TaskOptions};
-use crate::store::Keep;
+use crate::store::{Keep, StoreUrl};
 use crate::wasm::{CompileLimits, DirectoryAccess};
 
 fn around(directory: &Path, variables: &[(&str, &str)]) -> Surroundings {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::config::{Component, ComponentOrigin, ConfigError, Origin, Problem, StoreUrl};
+use crate::config::{Component, ComponentOrigin, ConfigError, Origin, Problem};
 use crate::model::ComponentDigest;
 use crate::store::PushedComponent;
 use crate::wasm::{ComponentSource, Interfaces, Library, LibraryOptions, LoadError, Names, Task};
@@ -160,7 +160,7 @@ impl Service {
     /// The store, if it is there and components come from it.
     fn store_of_components(&self) -> Result<Option<Access>, ServiceError> {
         let config = self.config();
-        if matches!(config.store.url, StoreUrl::Memory) || !config.needs_store_for_components() {
+        if !config.store.url.is_durable() || !config.needs_store_for_components() {
             return Ok(None);
         }
         let existing = self.existing()?;

@@ -86,11 +86,11 @@ impl Store for MemoryStore {
     }
 
     fn list(&self, filter: &Filter) -> Result<Vec<Invocation>, StoreError> {
-        self.read(|state| state.matching(filter).map(|record| state.without_value(record)).collect())
+        self.read(|state| state.matching(filter).collect())
     }
 
     fn ids(&self, filter: &Filter) -> Result<Vec<InvocationId>, StoreError> {
-        self.read(|state| state.matching(filter).map(|record| record.id).collect())
+        self.read(|state| state.matching(filter).map(|one| one.id).collect())
     }
 
     fn counts(&self, root: Option<InvocationId>) -> Result<Counts, StoreError> {
@@ -170,6 +170,10 @@ impl Store for MemoryStore {
 
     fn is_instant(&self) -> bool {
         true
+    }
+
+    fn is_remote(&self) -> bool {
+        false
     }
 
     fn url(&self) -> &str {
@@ -306,15 +310,9 @@ impl State {
         self.by_id.get(id).map(|&seq| &self.records[seq])
     }
 
-    fn matching(&self, filter: &Filter) -> impl Iterator<Item = &Record> {
-        self.records
-            .iter()
-            .rev()
-            .filter(|record| filter.statuses.is_empty() || filter.statuses.contains(&record.status))
-            .filter(|record| {
-                filter.tasks.as_ref().is_none_or(|tasks| tasks.contains(&self.tasks[record.task].name))
-            })
-            .take(filter.limit)
+    fn matching(&self, filter: &Filter) -> impl Iterator<Item = Invocation> {
+        let all = self.records.iter().rev().map(|record| self.without_value(record));
+        all.filter(|one| filter.lets_through(one)).take(filter.limit)
     }
 
     fn whole(&self, record: &Record) -> Invocation {

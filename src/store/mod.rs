@@ -18,6 +18,7 @@ mod columns;
 mod decide;
 mod ended;
 mod error;
+mod filter;
 mod memory;
 mod order;
 mod postgres;
@@ -26,6 +27,7 @@ mod read;
 mod rules;
 mod setting;
 mod sqlite;
+mod store_url;
 mod submit;
 mod value;
 
@@ -41,13 +43,15 @@ pub use batch::{Batch, Receipt};
 pub use changes::Changes;
 pub use ended::{Cancel, Cancelled, Ended};
 pub use error::StoreError;
+pub use filter::Filter;
 pub use memory::MemoryStore;
 pub use order::AGEING_STEP;
 pub use postgres::{PostgresStore, PostgresUrl};
 pub use prune::{Keep, Prune, PrunePosition, Pruned};
-pub use read::{Counts, Filter, LOOK_UP_BYTES, LookUp, NextDue};
+pub use read::{Counts, LOOK_UP_BYTES, LookUp, NextDue};
 pub use setting::{Adoption, NewComponent, Pause, PauseTarget, PushedComponent, TaskRule};
 pub use sqlite::SqliteStore;
+pub use store_url::StoreUrl;
 pub use submit::{ChildOf, NewInvocation, SubmitError, Submitted};
 
 /// A durable home of invocations.
@@ -170,16 +174,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Whether a commit is a matter of microseconds and never waits for a disk
     /// or a network: then a runner may commit on a slot thread.
-    fn is_instant(&self) -> bool {
-        false
-    }
+    fn is_instant(&self) -> bool;
 
     /// Whether it is reached over a connection that can be lost: then an
     /// [`StoreError::Unavailable`] may pass by itself, and a batch whose answer was lost
     /// is worth repeating.
-    fn is_remote(&self) -> bool {
-        false
-    }
+    fn is_remote(&self) -> bool;
 
     /// The URL under which it was opened, for messages.
     fn url(&self) -> &str;

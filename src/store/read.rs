@@ -1,7 +1,5 @@
 //! Questions to a store, and their answers.
 
-use std::sync::Arc;
-
 use crate::model::{Outcome, Reason, Status, Transition, UnixMicros};
 
 /// When something happens by itself.
@@ -35,17 +33,6 @@ impl LookUp {
             Self::Unknown | Self::Unfinished(_) => 0,
         }
     }
-}
-
-/// Which invocations to list.
-#[derive(Debug, Clone)]
-pub struct Filter {
-    /// Only those with one of these statuses; empty means all.
-    pub statuses: Vec<Status>,
-    /// Only those of these tasks (full ids); `None` means of all.
-    pub tasks: Option<Vec<Arc<str>>>,
-    /// At most this many.
-    pub limit: usize,
 }
 
 /// The first transition of an invocation: its submit.

@@ -58,7 +58,7 @@ pub fn lives(
 ) -> Result<BTreeMap<InvocationId, Life>, StoreError> {
     let mut lives = BTreeMap::new();
     for (kind, task) in tasks {
-        let filter = Filter { statuses: Vec::new(), tasks: Some(vec![task.into()]), limit: usize::MAX };
+        let filter = Filter { tasks: Some(vec![task.into()]), ..Filter::default() };
         for ids in store.ids(&filter)?.chunks(AT_ONCE) {
             for invocation in store.get(ids)?.into_iter().flatten() {
                 let id = invocation.id;

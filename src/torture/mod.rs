@@ -223,7 +223,7 @@ pub fn clean(store: &dyn Store) -> Result<usize, StoreError> {
     let filter = Filter {
         statuses: Status::unfinished().collect(),
         tasks: Some(tasks.filter(|task| task.starts_with(PREFIX)).collect()),
-        limit: usize::MAX,
+        ..Filter::default()
     };
     let left = store.ids(&filter)?;
     for ids in left.chunks(AT_ONCE) {

@@ -7,13 +7,27 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::keys::{DIRECTORY_KEYS, HTTP_KEYS, NETWORK_KEYS, SCRATCH_KEYS, SECRET_KEYS};
 use super::section::{MANY, Section, Value, describe};
 use crate::config::component::SubmitPattern;
 use crate::wasm::{
     DirectoryAccess, DirectoryGrant, Glob, Grants, HostPattern, HttpGrant, NetworkGrant, Ports, Scheme,
     ScratchGrant, SecretGrant, SecretSource,
 };
+
+const DIRECTORY_KEYS: [&str; 3] = ["host", "guest", "access"];
+const SCRATCH_KEYS: [&str; 3] = ["guest", "size", "files"];
+const SECRET_KEYS: [&str; 2] = ["file", "environment"];
+const NETWORK_KEYS: [&str; 3] = ["host", "ports", "allow-private"];
+const HTTP_KEYS: [&str; 6] = ["host", "schemes", "ports", "methods", "paths", "allow-private"];
+
+/// The sections of grants: their keys, and the section's name where a key alone tells that it is meant.
+pub(super) const GRANT_SECTIONS: [(&[&str], Option<&str>); 5] = [
+    (&NETWORK_KEYS, Some("[component.NAME.network]")),
+    (&HTTP_KEYS, Some("[component.NAME.http]")),
+    (&DIRECTORY_KEYS, None),
+    (&SCRATCH_KEYS, None),
+    (&SECRET_KEYS, None),
+];
 
 /// A scratch directory of which nothing more is said.
 const SCRATCH_GUEST: &str = "/tmp";

@@ -1,5 +1,6 @@
 //! The keys of the configuration file, by section.
 
+use super::grants::GRANT_SECTIONS;
 use crate::model::{LIMIT_KEYS, SETTING_KEYS};
 use crate::wasm::GRANT_KEYS;
 
@@ -13,11 +14,6 @@ pub(super) const COMPONENT_KEYS: [&str; 21] = joined(&[
 pub(super) const TASK_KEYS: [&str; 9] =
     ["max-attempts", "priority", "deadline", "limits", "retry", "queue", "concurrency", "rate", "unique"];
 pub(super) const COMPILE_KEYS: [&str; 5] = ["time", "cpu", "memory", "code", "component"];
-pub(super) const DIRECTORY_KEYS: [&str; 3] = ["host", "guest", "access"];
-pub(super) const SCRATCH_KEYS: [&str; 3] = ["guest", "size", "files"];
-pub(super) const SECRET_KEYS: [&str; 2] = ["file", "environment"];
-pub(super) const NETWORK_KEYS: [&str; 3] = ["host", "ports", "allow-private"];
-pub(super) const HTTP_KEYS: [&str; 6] = ["host", "schemes", "ports", "methods", "paths", "allow-private"];
 pub(super) const KEEP_KEYS: [&str; 2] = ["age", "count"];
 pub(super) const RETRY_KEYS: [&str; 8] =
     ["on", "cases", "delay", "factor", "max-delay", "jitter", "budget", "budget-window"];
@@ -42,7 +38,7 @@ const fn joined<const N: usize>(lists: &[&[&'static str]]) -> [&'static str; N] 
 }
 
 /// Sections, with the keys that may be looked for there.
-const SECTIONS: [(&[&str], &str); 11] = [
+const SECTIONS: [(&[&str], &str); 9] = [
     (&SETTING_KEYS, "runner"),
     (&KEEP_KEYS, "retention.STATUS"),
     (&LIMIT_KEYS, "component.NAME.limits"),
@@ -50,19 +46,19 @@ const SECTIONS: [(&[&str], &str); 11] = [
     (&CONCURRENCY_KEYS, "component.NAME.concurrency"),
     (&RATE_KEYS, "component.NAME.rate"),
     (&UNIQUE_KEYS, "component.NAME.unique"),
-    (&NETWORK_KEYS, "[component.NAME.network]"),
-    (&HTTP_KEYS, "[component.NAME.http]"),
     (&COMPONENT_KEYS, "component.NAME"),
     (&COMPILE_KEYS, "compile"),
 ];
 
 /// Finds the section in which a key would be right that is wrong where it stands.
 pub(super) fn elsewhere(key: &str) -> Option<&'static str> {
-    SECTIONS.into_iter().find(|(keys, _)| keys.contains(&key)).map(|(_, section)| section)
+    let of_grants = GRANT_SECTIONS.into_iter().filter_map(|(keys, section)| Some((keys, section?)));
+    SECTIONS.into_iter().chain(of_grants).find(|(keys, _)| keys.contains(&key)).map(|(_, section)| section)
 }
 
 /// Lists every key, wherever it may stand.
 pub(in crate::config) fn keys() -> Vec<&'static str> {
-    let others: [&[&str]; 5] = [&TOP_KEYS, &TASK_KEYS, &DIRECTORY_KEYS, &SCRATCH_KEYS, &SECRET_KEYS];
-    SECTIONS.into_iter().map(|(keys, _)| keys).chain(others).flatten().copied().collect()
+    let of_grants = GRANT_SECTIONS.into_iter().map(|(keys, _)| keys);
+    let sections = SECTIONS.into_iter().map(|(keys, _)| keys).chain(of_grants);
+    sections.chain([&TOP_KEYS[..], &TASK_KEYS]).flatten().copied().collect()
 }

@@ -214,7 +214,7 @@ impl Slow {
     }
 
     pub(super) fn all(&self) -> Vec<Invocation> {
-        let filter = Filter { statuses: Vec::new(), tasks: None, limit: usize::MAX };
+        let filter = Filter::default();
         self.store.list(&filter).expect("a read")
     }
 }
@@ -292,6 +292,9 @@ impl Store for Slow {
     }
     fn is_instant(&self) -> bool {
         self.is_instant
+    }
+    fn is_remote(&self) -> bool {
+        false
     }
     fn url(&self) -> &str {
         self.store.url()

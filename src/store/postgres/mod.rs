@@ -286,6 +286,10 @@ impl Store for PostgresStore {
         Ok(Watch::new(guard))
     }
 
+    fn is_instant(&self) -> bool {
+        false
+    }
+
     fn is_remote(&self) -> bool {
         true
     }

@@ -1,7 +1,7 @@
 //! Reads that change nothing: one statement each, so each
 //! answer is of one moment.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use tokio_postgres::Row;
 
@@ -12,6 +12,7 @@ use crate::model::{Failure, Invocation, InvocationId, LogEntry, Outcome, RunnerI
 use crate::store::columns::{
     invocation_columns, log_entry, read_invocation, read_log_entry, read_transition, transition,
 };
+use crate::store::filter::{CONDITIONS, Condition};
 use crate::store::read::submitted;
 use crate::store::value::Fields;
 use crate::store::{Counts, Filter, LOOK_UP_BYTES, LookUp};
@@ -115,51 +116,54 @@ pub(super) async fn arguments(link: &Link, id: InvocationId) -> Result<Option<Ar
     rows.first().map(|row| column(row, 0)).transpose()
 }
 
-/// The numbers that a filter lets through, newest first: `found`. `$1` are the
-/// statuses, `$2` the names of tasks or null, `$3` is the limit.
+/// Makes a statement about the numbers that a filter lets through, `found`, newest first. `$1` is the limit, and
+/// the conditions have a parameter each, NULL for one that does not apply.
 ///
-/// The tally says how many there are: the walk through the table, newest first,
-/// ends with the last of them.
-macro_rules! found {
-    () => {
-        "WITH wanted AS (SELECT key FROM @task WHERE name = ANY($2)), \
-         there_are AS (SELECT coalesce(sum(n), 0)::bigint AS n FROM @tally \
-             WHERE (cardinality($1) = 0 OR status = ANY($1)) \
-             AND ($2 IS NULL OR task = ANY(ARRAY(SELECT key FROM wanted)))), \
-         found AS MATERIALIZED (SELECT seq FROM @invocation \
-             WHERE (cardinality($1) = 0 OR status = ANY($1)) \
-             AND ($2 IS NULL OR task = ANY(ARRAY(SELECT key FROM wanted))) \
-             ORDER BY seq DESC LIMIT least($3, (SELECT n FROM there_are)))"
+/// The tally says how many there are: the walk through the table, newest first, ends with the last of them.
+fn of_found(rest: &str) -> String {
+    let conditions = |of_tally: bool| -> String {
+        let all = CONDITIONS.iter().zip(2..).filter(|(condition, _)| condition.is_tallied || !of_tally);
+        let one = |(condition, number): (&Condition, i32)| {
+            let parameter = format!("${number}");
+            format!(" AND ({parameter} IS NULL OR {})", condition.postgres.replace('#', &parameter))
+        };
+        all.map(one).collect()
     };
+    let (of_tally, of_table) = (conditions(true), conditions(false));
+    format!(
+        "WITH there_are AS (SELECT coalesce(sum(n), 0)::bigint AS n FROM @tally WHERE true{of_tally}), \
+         found AS MATERIALIZED (SELECT seq FROM @invocation WHERE true{of_table} \
+             ORDER BY seq DESC LIMIT least($1, (SELECT n FROM there_are))) {rest}"
+    )
 }
 
-/// A question about what [`found`] finds.
+/// A question about what [`of_found`] finds.
 fn ask_filtered<'a>(sql: &'static str, filter: &'a Filter) -> Ask<'a> {
-    let statuses: Vec<&str> = filter.statuses.iter().map(|status| status.as_str()).collect();
-    let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
-    let tasks = filter.tasks.as_ref().map(|tasks| tasks.iter().map(|task| &**task).collect::<Vec<_>>());
-    Ask::new(sql).with(statuses).with(tasks).with(limit)
+    let ask = Ask::new(sql).with(i64::try_from(filter.limit).unwrap_or(i64::MAX));
+    filter.parameters().into_iter().fold(ask, Ask::with)
 }
 
 pub(super) async fn list(link: &Link, filter: &Filter) -> Result<Vec<Invocation>, Fault> {
-    let sql = concat!(
-        found!(),
-        " SELECT ",
-        invocation_columns!(),
-        " FROM found f JOIN @invocation i ON i.seq = ANY(ARRAY[f.seq]) ",
-        invocation_joins!(),
-        " ORDER BY f.seq DESC"
-    );
-    let rows = link.read(ask_filtered(sql, filter)).await?;
+    static SQL: LazyLock<String> = LazyLock::new(|| {
+        of_found(concat!(
+            "SELECT ",
+            invocation_columns!(),
+            " FROM found f JOIN @invocation i ON i.seq = ANY(ARRAY[f.seq]) ",
+            invocation_joins!(),
+            " ORDER BY f.seq DESC"
+        ))
+    });
+    let rows = link.read(ask_filtered(&SQL, filter)).await?;
     rows.iter().map(|row| read_invocation(&mut Fields::new(row))).collect()
 }
 
 pub(super) async fn ids(link: &Link, filter: &Filter) -> Result<Vec<InvocationId>, Fault> {
-    let sql = concat!(
-        found!(),
-        " SELECT i.id FROM found f JOIN @invocation i ON i.seq = ANY(ARRAY[f.seq]) ORDER BY f.seq DESC"
-    );
-    let rows = link.read(ask_filtered(sql, filter)).await?;
+    static SQL: LazyLock<String> = LazyLock::new(|| {
+        of_found(
+            "SELECT i.id FROM found f JOIN @invocation i ON i.seq = ANY(ARRAY[f.seq]) ORDER BY f.seq DESC",
+        )
+    });
+    let rows = link.read(ask_filtered(&SQL, filter)).await?;
     rows.iter().map(|row| column(row, 0)).collect()
 }
 

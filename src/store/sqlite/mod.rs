@@ -186,6 +186,14 @@ impl Store for SqliteStore {
         })
     }
 
+    fn is_instant(&self) -> bool {
+        false
+    }
+
+    fn is_remote(&self) -> bool {
+        false
+    }
+
     fn url(&self) -> &str {
         &self.url
     }

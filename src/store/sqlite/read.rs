@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::sql::{Sql, column, from_invocation, unfinished_words};
 use crate::model::{Failure, Invocation, InvocationId, LogEntry, Outcome, RunnerId, Status, Transition};
 use crate::store::columns::{
     invocation_columns, log_entry, read_invocation, read_log_entry, read_transition, transition,
 };
+use crate::store::filter::CONDITIONS;
 use crate::store::read::submitted;
 use crate::store::value::Fields;
 use crate::store::{Counts, Filter, LOOK_UP_BYTES, LookUp};
@@ -99,66 +100,60 @@ pub(super) fn arguments(sql: &Connection, id: InvocationId) -> rusqlite::Result<
         .optional()
 }
 
-/// The names of a filter's tasks as a parameter: a JSON list, or null.
-fn task_names(filter: &Filter) -> Option<String> {
-    let tasks = filter.tasks.as_ref()?;
-    Some(serde_json::to_string(tasks).expect("names are JSON"))
+/// The conditions of a filter that apply, with those parameters that they have; of the tally or of the table.
+fn conditions(filter: &Filter, of_tally: bool) -> (String, Vec<String>) {
+    let (mut text, mut parameters) = (String::new(), Vec::new());
+    for (condition, parameter) in CONDITIONS.iter().zip(filter.parameters()) {
+        let Some(parameter) = parameter.filter(|_| condition.is_tallied || !of_tally) else { continue };
+        parameters.push(serde_json::to_string(&parameter).expect("texts are JSON"));
+        text.push_str(" AND ");
+        text.push_str(&condition.sqlite.replace('#', &format!("?{}", parameters.len())));
+    }
+    (text, parameters)
 }
 
-/// The statement of the numbers that a filter lets through, newest first, with
-/// [`task_names`] as its parameter; `None` if there are none.
-fn matching(sql: &Connection, filter: &Filter) -> rusqlite::Result<Option<String>> {
-    let statuses: Vec<_> = filter.statuses.iter().map(|status| format!("'{status}'")).collect();
-    let by_status = match statuses.is_empty() {
-        true => String::new(),
-        false => format!("AND status IN ({})", statuses.join(", ")),
-    };
-    let by_task = match filter.tasks {
-        Some(_) => "AND task IN (SELECT key FROM task WHERE name IN (SELECT value FROM json_each(?1)))",
-        None => "AND ?1 IS NULL",
-    };
-    let count = |condition: &str| {
-        let query = format!("SELECT coalesce(sum(n), 0) FROM tally WHERE ?1 IS NOT '' {condition}");
-        sql.prepare_cached(&query)?.query_row([task_names(filter)], |row| column::<u64>(row, 0))
+/// The statement of the numbers that a filter lets through, newest first, and its parameters; `None` if there
+/// are none.
+fn matching(sql: &Connection, filter: &Filter) -> rusqlite::Result<Option<(String, Vec<String>)>> {
+    let count = |filter: &Filter| {
+        let (conditions, parameters) = conditions(filter, true);
+        let query = format!("SELECT coalesce(sum(n), 0) FROM tally WHERE true{conditions}");
+        sql.prepare_cached(&query)?.query_row(params_from_iter(parameters), |row| column::<u64>(row, 0))
     };
     // The tally says how many there are: the walk through the table, newest
     // first, ends with the last of them.
-    let there_are = count(&format!("{by_status} {by_task}"))?;
+    let there_are = count(filter)?;
     // Few final ones among many are found by their index, in any order, and
     // sorted.
-    let are_final = !filter.statuses.is_empty() && filter.statuses.iter().all(|status| status.is_final());
-    let by_index = match are_final && count(&by_status)?.saturating_mul(FEW) < count("")? {
+    let of_statuses = Filter { statuses: filter.statuses.clone(), ..Filter::default() };
+    let are_few =
+        filter.is_of_final() && count(&of_statuses)?.saturating_mul(FEW) < count(&Filter::default())?;
+    let by_index = match are_few {
         true => "INDEXED BY invocation_final WHERE place IS NULL",
         false => "WHERE true",
     };
     let limit = there_are.min(filter.limit.try_into().unwrap_or(u64::MAX));
-    Ok((limit > 0).then(|| {
-        format!(
-            "SELECT seq AS found FROM invocation {by_index} {by_status} {by_task} \
-             ORDER BY seq DESC LIMIT {limit}"
-        )
-    }))
+    let (conditions, parameters) = conditions(filter, false);
+    let query =
+        format!("SELECT seq AS found FROM invocation {by_index}{conditions} ORDER BY seq DESC LIMIT {limit}");
+    Ok((limit > 0).then_some((query, parameters)))
 }
 
 pub(super) fn list(sql: &Connection, filter: &Filter) -> rusqlite::Result<Vec<Invocation>> {
-    let Some(matching) = matching(sql, filter)? else {
-        return Ok(Vec::new());
-    };
+    let Some((matching, parameters)) = matching(sql, filter)? else { return Ok(Vec::new()) };
     let query = format!(
         "SELECT {} FROM ({matching}) CROSS JOIN {} WHERE i.seq = found ORDER BY found DESC",
         invocation_columns!(),
         from_invocation!()
     );
-    collect(sql, &query, [task_names(filter)], |row| read_invocation(&mut Fields::new(row)))
+    collect(sql, &query, params_from_iter(parameters), |row| read_invocation(&mut Fields::new(row)))
 }
 
 pub(super) fn ids(sql: &Connection, filter: &Filter) -> rusqlite::Result<Vec<InvocationId>> {
-    let Some(matching) = matching(sql, filter)? else {
-        return Ok(Vec::new());
-    };
+    let Some((matching, parameters)) = matching(sql, filter)? else { return Ok(Vec::new()) };
     let query =
         format!("SELECT id FROM ({matching}) CROSS JOIN invocation ON seq = found ORDER BY found DESC");
-    collect(sql, &query, [task_names(filter)], |row| column(row, 0))
+    collect(sql, &query, params_from_iter(parameters), |row| column(row, 0))
 }
 
 pub(super) fn counts(sql: &Connection, root: Option<InvocationId>) -> rusqlite::Result<Counts> {

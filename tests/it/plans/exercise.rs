@@ -345,7 +345,7 @@ impl Exercise<'_> {
 
     fn read(&mut self) {
         let store = &self.bench.store;
-        let all = Filter { statuses: Vec::new(), tasks: None, limit: BATCH };
+        let all = Filter { limit: BATCH, ..Filter::default() };
         let by_status = Filter { statuses: vec![Status::Failed, Status::Queued], ..all.clone() };
         let by_task = Filter { tasks: Some(vec!["work".into()]), ..by_status.clone() };
         let final_ones = Filter { statuses: vec![Status::Cancelled], ..all.clone() };

@@ -198,6 +198,6 @@ pub fn get(store: &dyn Store, id: InvocationId) -> Invocation {
 /// Every invocation.
 #[track_caller]
 pub fn all(store: &dyn Store) -> Vec<Invocation> {
-    let filter = Filter { statuses: Vec::new(), tasks: None, limit: usize::MAX };
+    let filter = Filter::default();
     store.list(&filter).expect("the store can be read")
 }

@@ -244,7 +244,7 @@ pub fn ids(receipt: &Receipt) -> Vec<InvocationId> {
 }
 
 pub fn everything() -> Filter {
-    Filter { statuses: Vec::new(), tasks: None, limit: usize::MAX }
+    Filter::default()
 }
 
 /// The event that a reason records.

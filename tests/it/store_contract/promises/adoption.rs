@@ -25,7 +25,7 @@ fn adopts(bench: &Bench, adoption: Adoption) -> bool {
 }
 
 fn listed(bench: &Bench, task: &str) -> Vec<InvocationId> {
-    let filter = Filter { statuses: Vec::new(), tasks: Some(vec![task.into()]), limit: 10 };
+    let filter = Filter { tasks: Some(vec![task.into()]), limit: 10, ..Filter::default() };
     bench.store.ids(&filter).unwrap()
 }
 

@@ -1,12 +1,14 @@
-//! Which store a URL means.
+//! The URLs of stores: which store one means, and opening it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::store::PostgresUrl;
+use super::{MemoryStore, PostgresStore, PostgresUrl, SqliteStore, Store, StoreError};
+use crate::model::Clock;
 
 /// The forms of a store's URL, for messages.
-pub const KNOWN_STORE_URLS: &str = "known: `memory:`, `sqlite:PATH`, `postgres://USER@HOST/DATABASE`";
+const KNOWN_STORE_URLS: &str = "known: `memory:`, `sqlite:PATH`, `postgres://USER@HOST/DATABASE`";
 
 /// A store's URL, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +53,51 @@ impl StoreUrl {
 }
 
 impl StoreUrl {
+    /// Opens the store, and creates it if need be.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`], with the URL and without its password.
+    pub fn open(&self, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Store>, StoreError> {
+        Ok(match self {
+            Self::Memory => Arc::new(MemoryStore::new(Arc::clone(clock))),
+            Self::Sqlite(path) => Arc::new(SqliteStore::open(path, Arc::clone(clock))?),
+            // By the server's clock: machines differ.
+            Self::Postgres(url) => Arc::new(PostgresStore::open(url, None)?),
+        })
+    }
+
+    /// Opens the store; `None` if it does not exist. Nothing is created.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_existing(&self, clock: &Arc<dyn Clock>) -> Result<Option<Arc<dyn Store>>, StoreError> {
+        match self {
+            Self::Memory => Ok(None),
+            Self::Sqlite(path) => match std::fs::symlink_metadata(path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                _ => self.open(clock).map(Some),
+            },
+            Self::Postgres(url) => {
+                Ok(PostgresStore::open_existing(url)?.map(|store| Arc::new(store) as Arc<dyn Store>))
+            }
+        }
+    }
+
+    /// Whether the store outlives the process that opened it.
+    pub fn is_durable(&self) -> bool {
+        *self != Self::Memory
+    }
+
+    /// The file that it is, if it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Sqlite(path) => Some(path),
+            Self::Memory | Self::Postgres(_) => None,
+        }
+    }
+
     /// Returns the URL with its password: for processes of our own, not for messages.
     pub fn with_secrets(&self) -> String {
         match self {
