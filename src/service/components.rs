@@ -12,7 +12,6 @@ use crate::wasm::{ComponentSource, Interfaces, Library, LibraryOptions, LoadErro
 
 use super::error::{Remedy, ServiceError};
 use super::kept::Shelf;
-use super::origin::unloaded;
 use super::patience::Access;
 use super::registry::Registry;
 use super::{Opened, Service};
@@ -215,13 +214,13 @@ impl Service {
                 return Ok(Vec::new());
             }
             let message = "it is not in the lock file: `run-wasm-runner lock` adds it";
-            return Err(unloaded(component, component.origin.to_string(), message));
+            return Err(ServiceError::unloaded(component, component.origin.to_string(), message));
         };
         if component.origin.registry().is_some()
             && let said = component.origin.to_string()
             && let Some(message) = entry.moved(&component.name, &said)
         {
-            return Err(unloaded(component, said, message));
+            return Err(ServiceError::unloaded(component, said, message));
         }
         Ok(entry.allowed())
     }

@@ -1,6 +1,6 @@
 //! Why an operation was not done.
 
-use crate::config::{ConfigError, in_backticks, nearest};
+use crate::config::{Component, ConfigError, in_backticks, nearest};
 use crate::model::{InvocationId, Refusal};
 use crate::runner::RunnerError;
 use crate::store::{Store, StoreError, SubmitError};
@@ -86,6 +86,12 @@ pub enum ServiceError {
 }
 
 impl ServiceError {
+    /// Says why a component, from `path`, can't be loaded.
+    pub(super) fn unloaded(component: &Component, path: String, message: impl Into<String>) -> Self {
+        let (component, message) = (component.name.to_string(), message.into());
+        Self::Load(vec![LoadError { component, path, message }])
+    }
+
     /// Refuses a request.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::Invalid { message: message.into(), remedy: None }

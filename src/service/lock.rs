@@ -9,7 +9,6 @@ use crate::wasm::{VersionPolicy, check_lock};
 
 use super::error::known;
 use super::kept::write_whole;
-use super::origin::unloaded;
 use super::{LockChange, LockDocument, Remedy, Service, ServiceError};
 
 /// Which entries may change.
@@ -120,12 +119,12 @@ impl Now<'_> {
         let Some(path) = component.origin.file() else {
             return match entry.moved(&component.name, said) {
                 None => Ok(()),
-                Some(message) => Err(unloaded(component, said.to_owned(), message)),
+                Some(message) => Err(ServiceError::unloaded(component, said.to_owned(), message)),
             };
         };
         let found = self.digest(component)?;
         check_lock(&component.name, found, entry.digest)
-            .map_err(|message| unloaded(component, path.display().to_string(), message))
+            .map_err(|message| ServiceError::unloaded(component, path.display().to_string(), message))
     }
 
     fn pushed(&mut self) -> Result<&[PushedComponent], ServiceError> {

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use crate::config::{Component, ComponentOrigin};
 use crate::model::ComponentDigest;
 use crate::store::PushedComponent;
-use crate::wasm::LoadError;
 
 use super::Service;
 use super::error::{Remedy, ServiceError};
@@ -27,7 +26,8 @@ impl Service {
             ComponentOrigin::File(path) => Ok(path.clone()),
             ComponentOrigin::Registry(reference) => {
                 let found = self.registry().load(reference, locked);
-                let found = found.map_err(|message| unloaded(component, reference.to_string(), message))?;
+                let found = found
+                    .map_err(|message| ServiceError::unloaded(component, reference.to_string(), message))?;
                 Ok(found.path)
             }
             ComponentOrigin::Store => self.fetch_pushed(component, locked, pushed, store),
@@ -53,7 +53,7 @@ impl Service {
                 (config.store.url.to_string(), newest.ok_or_else(|| not_pushed(&component.name)))
             }
         };
-        found.map_err(|message| unloaded(component, place, message))
+        found.map_err(|message| ServiceError::unloaded(component, place, message))
     }
 
     /// Gets the file of a component from the store.
@@ -66,15 +66,15 @@ impl Service {
     ) -> Result<PathBuf, ServiceError> {
         let url = self.config().store.url.to_string();
         let (Some(digest), Some(store)) = (locked.or_else(|| newest(pushed, component)), store) else {
-            return Err(unloaded(component, url, not_pushed(&component.name)));
+            return Err(ServiceError::unloaded(component, url, not_pushed(&component.name)));
         };
         match Shelf::new(store.clone(), self.config()).find(digest) {
             Ok(Some((path, _))) => Ok(path),
             Ok(None) => {
                 let message = format!("the lock file has `{digest}`, which nobody has pushed");
-                Err(unloaded(component, url, message))
+                Err(ServiceError::unloaded(component, url, message))
             }
-            Err(ServiceError::System(message)) => Err(unloaded(component, url, message)),
+            Err(ServiceError::System(message)) => Err(ServiceError::unloaded(component, url, message)),
             Err(error) => Err(error),
         }
     }
@@ -103,11 +103,6 @@ fn newest(pushed: &[PushedComponent], component: &Component) -> Option<Component
 
 fn not_pushed(name: &str) -> String {
     format!("nothing was pushed under that name (`run-wasm-runner component push {name}` where it is)")
-}
-
-pub(super) fn unloaded(component: &Component, path: String, message: impl Into<String>) -> ServiceError {
-    let (component, message) = (component.name.to_string(), message.into());
-    ServiceError::Load(vec![LoadError { component, path, message }])
 }
 
 fn digest_of_file(path: &Path, most: u64) -> Result<ComponentDigest, String> {

@@ -10,7 +10,7 @@ use crate::store::{Batch, NewComponent, PushedComponent};
 use crate::wasm::{LoadError, check_lock};
 
 use super::error::{Remedy, known};
-use super::origin::{pushable, unloaded};
+use super::origin::pushable;
 use super::patience::Transactions;
 use super::registry::Registry;
 use super::{ComponentDocument, Service, ServiceError};
@@ -27,7 +27,8 @@ impl Service {
         let config = self.config();
         let mut pushes = VecDeque::with_capacity(files.len());
         for (component, path) in files {
-            let load = |message: String| unloaded(component, path.display().to_string(), message);
+            let load =
+                |message: String| ServiceError::unloaded(component, path.display().to_string(), message);
             let inspection = self.look_into(&component.name, path, config.cache_directory.as_deref())?;
             let bytes =
                 std::fs::read(path).map_err(|error| load(format!("the file can't be read: {error}")))?;

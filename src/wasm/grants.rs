@@ -99,6 +99,8 @@ impl fmt::Display for RightKind {
 pub struct GrantKind {
     /// The key.
     pub key: &'static str,
+    /// The keys of its section, if it has one.
+    pub section: &'static [&'static str],
     /// The kind of right of which it grants a part.
     pub right: RightKind,
     /// The meaning of a grant, for the docs.
@@ -112,12 +114,14 @@ pub struct GrantKind {
 pub const GRANTS: [GrantKind; 7] = [
     GrantKind {
         key: "directory",
+        section: &["host", "guest", "access"],
         right: RightKind::Files,
         allows: "a directory of the host, to read or to write too; one block for each",
         granted: |grants| grants.directories.iter().map(ToString::to_string).collect(),
     },
     GrantKind {
         key: "scratch",
+        section: &["guest", "size", "files"],
         right: RightKind::Files,
         allows: "an empty directory of each attempt's own, with limits of size and files",
         granted: |grants| {
@@ -129,6 +133,7 @@ pub const GRANTS: [GrantKind; 7] = [
     },
     GrantKind {
         key: "environment",
+        section: &[],
         right: RightKind::Environment,
         allows: "variables with these values",
         // Names only: values may be confidential.
@@ -136,24 +141,28 @@ pub const GRANTS: [GrantKind; 7] = [
     },
     GrantKind {
         key: "secrets",
+        section: &["file", "environment"],
         right: RightKind::Environment,
         allows: "variables whose values are read from a file or a variable of the runner, and never shown",
         granted: |grants| grants.secrets.iter().map(|secret| format!("{} (secret)", secret.name)).collect(),
     },
     GrantKind {
         key: "network",
+        section: &["host", "ports", "allow-private"],
         right: RightKind::Network,
         allows: "TCP, UDP and names of a host, at some ports; one block for each",
         granted: |grants| grants.network.iter().map(ToString::to_string).collect(),
     },
     GrantKind {
         key: "http",
+        section: &["host", "schemes", "ports", "methods", "paths", "allow-private"],
         right: RightKind::Http,
         allows: "requests to a host; one block for each",
         granted: |grants| grants.http.iter().map(ToString::to_string).collect(),
     },
     GrantKind {
         key: "may-submit",
+        section: &[],
         right: RightKind::Submits,
         allows: "submits of these tasks, also by importing them; without it, of every task",
         granted: |grants| {
@@ -161,6 +170,11 @@ pub const GRANTS: [GrantKind; 7] = [
         },
     },
 ];
+
+/// The keys of the section of a kind of grant.
+pub fn grant_section(key: &str) -> &'static [&'static str] {
+    GRANTS.iter().find(|kind| kind.key == key).map_or(&[], |kind| kind.section)
+}
 
 /// The keys of the kinds of grant.
 pub const GRANT_KEYS: [&str; GRANTS.len()] = {

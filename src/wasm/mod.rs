@@ -47,7 +47,7 @@ pub use engine::{live_for_maps, maps_for_live};
 pub use glob::Glob;
 pub use grants::{
     DirectoryAccess, DirectoryGrant, GRANT_KEYS, GRANTS, GrantKind, Grants, RightKind, SecretGrant,
-    SecretSource,
+    SecretSource, grant_section,
 };
 pub use inspect::{Capability, Inspection};
 pub use interfaces::{Interface, Interfaces};

@@ -4,6 +4,8 @@ mod imports;
 
 use std::path::{Path, PathBuf};
 
+use run_wasm_runner::model::{LogStream, Status};
+
 /// Finds all files below a directory.
 fn files(directory: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(directory).expect("a directory") {
@@ -104,4 +106,33 @@ fn no_circle_of_imports_is_larger_than_two_files() {
         .map(|circle| format!("{} files:\n{}", circle.len(), sources.explain(&circle)))
         .collect();
     assert!(circles.is_empty(), "circles of imports: {}", circles.join("\n"));
+}
+
+/// A word that a constraint of the schema does not know can't be stored: a new one needs a migration of both stores.
+#[test]
+fn the_constraints_of_the_newest_schema_know_every_word_of_the_model() {
+    let statuses: Vec<_> = Status::ALL.iter().map(|status| status.as_str()).collect();
+    let streams: Vec<_> = LogStream::ALL.iter().map(|stream| stream.as_str()).collect();
+    for store in ["sqlite", "postgres"] {
+        let mut migrations = Vec::new();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store").join(store).join("migrations");
+        files(&folder, &mut migrations);
+        migrations.sort();
+        let texts: Vec<_> =
+            migrations.iter().map(|path| std::fs::read_to_string(path).expect("SQL")).collect();
+        for (name, words) in
+            [("invocation_status", &statuses[..]), ("history_status", &statuses), ("log_stream", &streams)]
+        {
+            let start = format!("ADD CONSTRAINT {name} CHECK (");
+            let newest = texts.iter().rev().find_map(|text| text.split_once(&start));
+            let (_, rest) = newest.unwrap_or_else(|| panic!("{store} has the constraint {name}"));
+            let constraint = rest.split_once(';').map_or(rest, |(constraint, _)| constraint);
+            for word in words {
+                assert!(
+                    constraint.contains(&format!("'{word}'")),
+                    "{name} of {store} does not know `{word}`"
+                );
+            }
+        }
+    }
 }

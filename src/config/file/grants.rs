@@ -11,23 +11,8 @@ use super::section::{MANY, Section, Value, describe};
 use crate::config::component::SubmitPattern;
 use crate::wasm::{
     DirectoryAccess, DirectoryGrant, Glob, Grants, HostPattern, HttpGrant, NetworkGrant, Ports, Scheme,
-    ScratchGrant, SecretGrant, SecretSource,
+    ScratchGrant, SecretGrant, SecretSource, grant_section,
 };
-
-const DIRECTORY_KEYS: [&str; 3] = ["host", "guest", "access"];
-const SCRATCH_KEYS: [&str; 3] = ["guest", "size", "files"];
-const SECRET_KEYS: [&str; 2] = ["file", "environment"];
-const NETWORK_KEYS: [&str; 3] = ["host", "ports", "allow-private"];
-const HTTP_KEYS: [&str; 6] = ["host", "schemes", "ports", "methods", "paths", "allow-private"];
-
-/// The sections of grants: their keys, and the section's name where a key alone tells that it is meant.
-pub(super) const GRANT_SECTIONS: [(&[&str], Option<&str>); 5] = [
-    (&NETWORK_KEYS, Some("[component.NAME.network]")),
-    (&HTTP_KEYS, Some("[component.NAME.http]")),
-    (&DIRECTORY_KEYS, None),
-    (&SCRATCH_KEYS, None),
-    (&SECRET_KEYS, None),
-];
 
 /// A scratch directory of which nothing more is said.
 const SCRATCH_GUEST: &str = "/tmp";
@@ -36,14 +21,14 @@ const SCRATCH_FILES: u64 = 10_000;
 
 impl<'t> Section<'t> {
     pub(super) fn grants(&self) -> Grants {
-        let directories = self.blocks("directory", "directory", &DIRECTORY_KEYS, Self::directory);
+        let directories = self.blocks("directory", "directory", grant_section("directory"), Self::directory);
         Grants {
             scratch: self.scratch(&directories),
             directories,
             environment: self.environment(),
             secrets: self.secrets(),
-            network: self.blocks("network", "host", &NETWORK_KEYS, Self::network).into(),
-            http: self.blocks("http", "host", &HTTP_KEYS, Self::http).into(),
+            network: self.blocks("network", "host", grant_section("network"), Self::network).into(),
+            http: self.blocks("http", "host", grant_section("http"), Self::http).into(),
             may_submit: self.may_submit(),
         }
     }
@@ -112,8 +97,10 @@ impl<'t> Section<'t> {
                 secrets.problem(key.span().start, message);
             }
             // If it is no table, its value is not told: somebody may have written the secret itself.
-            let source =
-                value.get_ref().as_table().and_then(|_| secrets.table(&name, &SECRET_KEYS)?.secret());
+            let source = value
+                .get_ref()
+                .as_table()
+                .and_then(|_| secrets.table(&name, grant_section("secrets"))?.secret());
             match source {
                 Some(source) => found.push(SecretGrant::new(name, source)),
                 None => secrets.wrong_with_hint(
@@ -146,7 +133,7 @@ impl<'t> Section<'t> {
     }
 
     fn scratch(&self, directories: &[DirectoryGrant]) -> Option<ScratchGrant> {
-        let scratch = self.table("scratch", &SCRATCH_KEYS)?;
+        let scratch = self.table("scratch", grant_section("scratch"))?;
         let guest = scratch.string("guest").unwrap_or(SCRATCH_GUEST);
         if guest.is_empty() {
             scratch.wrong_with_hint(

@@ -1,8 +1,7 @@
 //! The keys of the configuration file, by section.
 
-use super::grants::GRANT_SECTIONS;
 use crate::model::{LIMIT_KEYS, SETTING_KEYS};
-use crate::wasm::GRANT_KEYS;
+use crate::wasm::{GRANT_KEYS, GRANTS, grant_section};
 
 pub(super) const TOP_KEYS: [&str; 9] =
     ["store", "slots", "grace", "cache-dir", "runner", "retention", "compile", "component", "task"];
@@ -52,13 +51,14 @@ const SECTIONS: [(&[&str], &str); 9] = [
 
 /// Finds the section in which a key would be right that is wrong where it stands.
 pub(super) fn elsewhere(key: &str) -> Option<&'static str> {
-    let of_grants = GRANT_SECTIONS.into_iter().filter_map(|(keys, section)| Some((keys, section?)));
+    let of_grants = [("network", "[component.NAME.network]"), ("http", "[component.NAME.http]")];
+    let of_grants = of_grants.map(|(key, section)| (grant_section(key), section));
     SECTIONS.into_iter().chain(of_grants).find(|(keys, _)| keys.contains(&key)).map(|(_, section)| section)
 }
 
 /// Lists every key, wherever it may stand.
 pub(in crate::config) fn keys() -> Vec<&'static str> {
-    let of_grants = GRANT_SECTIONS.into_iter().map(|(keys, _)| keys);
+    let of_grants = GRANTS.iter().map(|kind| kind.section);
     let sections = SECTIONS.into_iter().map(|(keys, _)| keys).chain(of_grants);
     sections.chain([&TOP_KEYS[..], &TASK_KEYS]).flatten().copied().collect()
 }
