@@ -82,16 +82,11 @@ pub fn suspend<T>(write: impl FnOnce() -> T) -> T {
 
 /// `3 running, 12 queued, 40 succeeded, 1 failed`.
 pub fn facts(counts: &Counts) -> String {
-    let shown = [
-        (counts.get(Status::Running), "running"),
-        (counts.get(Status::Waiting), "waiting"),
-        (counts.get(Status::Claimed) + counts.get(Status::Queued), "queued"),
-        (counts.get(Status::Succeeded), "succeeded"),
-        (counts.get(Status::Failed), "failed"),
-        (counts.get(Status::Cancelled), "cancelled"),
-        (counts.get(Status::Skipped), "skipped"),
-    ];
-    let parts = shown.iter().filter(|(count, word)| *count > 0 || *word == "running");
+    let of = |status: Status| (counts.get(status), status.as_str());
+    let queued = (counts.get(Status::Claimed) + counts.get(Status::Queued), "queued");
+    let finals = Status::ALL.into_iter().filter(|status| status.is_final()).map(of);
+    let shown = [of(Status::Running), of(Status::Waiting), queued].into_iter().chain(finals);
+    let parts = shown.filter(|(count, word)| *count > 0 || *word == "running");
     parts.map(|(count, word)| format!("{count} {word}")).collect::<Vec<_>>().join(", ")
 }
 

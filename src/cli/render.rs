@@ -72,12 +72,11 @@ pub fn status_word(status: Status, has_colours: bool) -> String {
 
 fn colour(status: Status) -> Option<(Color, u8)> {
     match status {
-        Status::Queued | Status::Claimed => None,
         Status::Running => Some((Color::DarkCyan, 36)),
         Status::Waiting => Some((Color::DarkBlue, 34)),
         Status::Succeeded => Some((Color::DarkGreen, 32)),
         Status::Failed => Some((Color::DarkRed, 31)),
-        Status::Cancelled | Status::Skipped => Some((Color::DarkYellow, 33)),
+        _ => status.is_final().then_some((Color::DarkYellow, 33)),
     }
 }
 
@@ -99,10 +98,8 @@ pub fn run_time(invocation: &InvocationDocument, now: UnixMicros) -> Option<Dura
     let started = invocation.started_at?;
     match invocation.status {
         Status::Queued | Status::Claimed => None,
-        Status::Running | Status::Waiting => Some(now.since(started)),
-        Status::Succeeded | Status::Failed | Status::Cancelled | Status::Skipped => {
-            Some(invocation.finished_at?.since(started))
-        }
+        status if status.is_final() => Some(invocation.finished_at?.since(started)),
+        _ => Some(now.since(started)),
     }
 }
 

@@ -23,15 +23,7 @@ impl Outcome {
     pub fn status(&self) -> Status {
         match self {
             Self::Value(_) => Status::Succeeded,
-            Self::Failure(failure) => match failure.kind {
-                FailureKind::Cancelled => Status::Cancelled,
-                FailureKind::Skipped => Status::Skipped,
-                FailureKind::Returned
-                | FailureKind::Trapped
-                | FailureKind::TimedOut
-                | FailureKind::LimitExceeded
-                | FailureKind::Lost => Status::Failed,
-            },
+            Self::Failure(failure) => failure.kind.status(),
         }
     }
 
@@ -104,36 +96,65 @@ impl Failure {
     }
 }
 
-words! {
-    /// The kinds of failure, as in the `failure` variant of the WIT package.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-    pub enum FailureKind {
-        /// The task returned the `err` of its result.
-        Returned = "returned",
-        /// The guest trapped, panicked or exited, or a child's failure ended it.
-        Trapped = "trapped",
-        /// The time limit ended it, or its deadline passed.
-        TimedOut = "timed-out",
-        /// Another limit ended it: the failure names it.
-        LimitExceeded = "limit-exceeded",
-        /// Somebody cancelled it, or its parent became final.
-        Cancelled = "cancelled",
-        /// A concurrency rule said that it must never run.
-        Skipped = "skipped",
-        /// Its runner disappeared in every attempt.
-        Lost = "lost",
-    }
+/// Makes [`FailureKind`] of the rows.
+macro_rules! failure_kinds {
+    ($($(#[$doc:meta])* $kind:ident = $word:literal, $status:ident, $class:ident, $retryable:literal;)+) => {
+        words! {
+            /// The kinds of failure, as in the `failure` variant of the WIT package.
+            #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+            pub enum FailureKind {
+                $($(#[$doc])* $kind = $word,)+
+            }
+        }
+
+        impl FailureKind {
+            /// The final status of an invocation that failed so.
+            pub fn status(self) -> Status {
+                match self {
+                    $(Self::$kind => Status::$status,)+
+                }
+            }
+
+            /// The class of exit code by which scripts tell what happened.
+            pub fn exit_class(self) -> ExitClass {
+                match self {
+                    $(Self::$kind => ExitClass::$class,)+
+                }
+            }
+
+            /// Whether a policy can have it retried: not if nobody wants it any more, or if leases repeat it.
+            pub fn is_retryable(self) -> bool {
+                match self {
+                    $(Self::$kind => $retryable,)+
+                }
+            }
+        }
+    };
+}
+
+// A kind is one row here, with the final status, the class of exit code and whether it can be retried; the code that
+// makes such a failure; and its case in `wit/task.wit`.
+failure_kinds! {
+    /// The task returned the `err` of its result.
+    Returned = "returned", Failed, Returned, true;
+    /// The guest trapped, panicked or exited, or a child's failure ended it.
+    Trapped = "trapped", Failed, Trapped, true;
+    /// The time limit ended it, or its deadline passed.
+    TimedOut = "timed-out", Failed, Limit, true;
+    /// Another limit ended it: the failure names it.
+    LimitExceeded = "limit-exceeded", Failed, Limit, true;
+    /// Somebody cancelled it, or its parent became final.
+    Cancelled = "cancelled", Cancelled, NotWanted, false;
+    /// A concurrency rule said that it must never run.
+    Skipped = "skipped", Skipped, NotWanted, false;
+    /// Its runner disappeared in every attempt.
+    Lost = "lost", Failed, Trapped, false;
 }
 
 impl FailureKind {
-    /// The class of exit code by which scripts tell what happened.
-    pub fn exit_class(self) -> ExitClass {
-        match self {
-            Self::Returned => ExitClass::Returned,
-            Self::Trapped | Self::Lost => ExitClass::Trapped,
-            Self::TimedOut | Self::LimitExceeded => ExitClass::Limit,
-            Self::Cancelled | Self::Skipped => ExitClass::NotWanted,
-        }
+    /// Lists the kinds that can be retried.
+    pub fn retryable() -> impl Iterator<Item = Self> + Clone {
+        Self::ALL.into_iter().filter(|kind| kind.is_retryable())
     }
 }
 

@@ -55,10 +55,6 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// The kinds of failure that can be retried.
-    pub const KINDS: [FailureKind; 4] =
-        [FailureKind::Returned, FailureKind::Trapped, FailureKind::TimedOut, FailureKind::LimitExceeded];
-
     /// Returns the pause after a failed attempt, from 1; `None` if the failure is final.
     pub fn next(&self, failure: &Failure, attempt: u32, max_attempts: u32, random: f64) -> Option<Duration> {
         (attempt < max_attempts && self.applies_to(failure)).then(|| self.delay(attempt, random))
@@ -66,15 +62,12 @@ impl RetryPolicy {
 
     /// Whether a failure is of a kind, and a case, that is retried.
     pub fn applies_to(&self, failure: &Failure) -> bool {
-        let can_be_retried = match failure.kind {
-            FailureKind::Trapped | FailureKind::TimedOut | FailureKind::LimitExceeded => true,
-            FailureKind::Returned => match &self.returned_cases {
-                None => true,
-                Some(cases) => case_of(failure).is_some_and(|case| cases.iter().any(|one| **one == *case)),
-            },
-            FailureKind::Cancelled | FailureKind::Skipped | FailureKind::Lost => false,
+        let is_case = |cases: &Arc<[Box<str>]>| {
+            case_of(failure).is_some_and(|case| cases.iter().any(|one| **one == *case))
         };
-        can_be_retried && self.on.contains(&failure.kind)
+        failure.kind.is_retryable()
+            && self.on.contains(&failure.kind)
+            && (failure.kind != FailureKind::Returned || self.returned_cases.as_ref().is_none_or(is_case))
     }
 
     /// Returns the pause after a failed attempt. `random` is from 0 (the longest) to 1 (the shortest).
@@ -143,7 +136,7 @@ mod tests {
 
     #[test]
     fn nothing_is_retried_by_default() {
-        for kind in RetryPolicy::KINDS {
+        for kind in FailureKind::retryable() {
             assert_eq!(RetryPolicy::default().next(&Failure::new(kind, ""), 1, 9, 0.0), None);
         }
     }

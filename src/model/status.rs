@@ -4,49 +4,72 @@ use std::str::FromStr;
 
 use super::words::words;
 
-words! {
-    /// Where an invocation stands.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-    pub enum Status {
-        /// Waits to be claimed. If it is delayed or retried, its `available_at` is in the future.
-        Queued = "queued",
-        /// A runner owns it; its guest has not started.
-        Claimed = "claimed",
-        /// Its guest holds a slot. An observation: a crash may lose the latest.
-        Running = "running",
-        /// Its guest awaits results and holds no slot. An observation, as above.
-        Waiting = "waiting",
-        /// Final: there is a value.
-        Succeeded = "succeeded",
-        /// Final: there is a failure, and nothing is tried again.
-        Failed = "failed",
-        /// Final: somebody no longer wanted it.
-        Cancelled = "cancelled",
-        /// Final: a concurrency rule said that it must never run.
-        Skipped = "skipped",
-    }
+/// The part of its life in which an invocation is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// No runner owns it.
+    Free,
+    /// A runner owns it.
+    Owned,
+    /// Nothing will ever change again.
+    Final,
+}
+
+/// Makes [`Status`] of the rows.
+macro_rules! statuses {
+    ($($(#[$doc:meta])* $status:ident = $word:literal, $part:ident;)+) => {
+        words! {
+            /// Where an invocation stands.
+            #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+            pub enum Status {
+                $($(#[$doc])* $status = $word,)+
+            }
+        }
+
+        impl Status {
+            fn part(self) -> Part {
+                match self {
+                    $(Self::$status => Part::$part,)+
+                }
+            }
+        }
+    };
+}
+
+// A status is one row here, the events that `apply` lets lead to it, and its case in `wit/task.wit`.
+statuses! {
+    /// Waits to be claimed. If it is delayed or retried, its `available_at` is in the future.
+    Queued = "queued", Free;
+    /// A runner owns it; its guest has not started.
+    Claimed = "claimed", Owned;
+    /// Its guest holds a slot. An observation: a crash may lose the latest.
+    Running = "running", Owned;
+    /// Its guest awaits results and holds no slot. An observation, as above.
+    Waiting = "waiting", Owned;
+    /// Final: there is a value.
+    Succeeded = "succeeded", Final;
+    /// Final: there is a failure, and nothing is tried again.
+    Failed = "failed", Final;
+    /// Final: somebody no longer wanted it.
+    Cancelled = "cancelled", Final;
+    /// Final: a concurrency rule said that it must never run.
+    Skipped = "skipped", Final;
 }
 
 impl Status {
     /// Whether nothing will ever change again.
     pub fn is_final(self) -> bool {
-        match self {
-            Self::Succeeded | Self::Failed | Self::Cancelled | Self::Skipped => true,
-            Self::Queued | Self::Claimed | Self::Running | Self::Waiting => false,
-        }
+        self.part() == Part::Final
+    }
+
+    /// Whether a runner owns the invocation: exactly then it has a lease.
+    pub fn is_owned(self) -> bool {
+        self.part() == Part::Owned
     }
 
     /// Lists the statuses that are not final.
     pub fn unfinished() -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().filter(|status| !status.is_final())
-    }
-
-    /// Whether a runner owns the invocation: exactly then it has a lease.
-    pub fn is_owned(self) -> bool {
-        match self {
-            Self::Claimed | Self::Running | Self::Waiting => true,
-            Self::Queued | Self::Succeeded | Self::Failed | Self::Cancelled | Self::Skipped => false,
-        }
     }
 
     /// Decides what `event` makes of an invocation in this status: the only place that does.
@@ -96,103 +119,71 @@ impl FromStr for Status {
     }
 }
 
-words! {
-    /// The events in the life of an invocation.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-    pub enum Event {
-        /// A runner took it; the attempt is counted.
-        Claim = "claim",
-        /// Its guest was given a slot.
-        Start = "start",
-        /// Its guest gave the slot back to await results.
-        Await = "await",
-        /// Its guest has a slot again.
-        Resume = "resume",
-        /// The attempt produced a value.
-        Succeed = "succeed",
-        /// The attempt failed and was the last one.
-        Fail = "fail",
-        /// The attempt failed and another one follows.
-        Retry = "retry",
-        /// Its runner gave it back unfinished; the attempt is not counted.
-        Release = "release",
-        /// Its runner's lease ran out; another attempt follows.
-        ExpireLease = "expire-lease",
-        /// Somebody no longer wants it.
-        Cancel = "cancel",
-        /// A concurrency rule forbids it.
-        Skip = "skip",
-        /// Its deadline has passed: nobody wants it any more.
-        Expire = "expire",
-    }
+/// Makes [`Event`] and [`Reason`] of the rows.
+macro_rules! events {
+    ($($(#[$doc:meta])* $event:ident => $reason:ident = $word:literal;)+) => {
+        /// The events in the life of an invocation.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Event {
+            $($(#[$doc])* $event,)+
+        }
+
+        impl Event {
+            /// Every event, in the order of the declaration.
+            pub const ALL: [Self; [$($word),+].len()] = [$(Self::$event),+];
+
+            /// The reason that the history records for this event.
+            pub fn reason(self) -> Reason {
+                match self {
+                    $(Self::$event => Reason::$reason,)+
+                }
+            }
+        }
+
+        words! {
+            /// Why an invocation moved, as its history tells it: its submit, or an [`Event`].
+            #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+            pub enum Reason {
+                /// Somebody submitted it.
+                Submitted = "submitted",
+                $($(#[$doc])* $reason = $word,)+
+            }
+        }
+    };
+}
+
+// An event is one row here, with its reason in histories, an arm in `Status::apply`, and the code that reports it.
+events! {
+    /// A runner took it; the attempt is counted.
+    Claim => Claimed = "claimed";
+    /// Its guest was given a slot.
+    Start => Started = "started";
+    /// Its guest gave the slot back to await results.
+    Await => Awaiting = "awaiting";
+    /// The results that it awaited are there; its guest has a slot again.
+    Resume => Resumed = "resumed";
+    /// The attempt produced a value.
+    Succeed => Succeeded = "succeeded";
+    /// The attempt failed and was the last one.
+    Fail => Failed = "failed";
+    /// The attempt failed and another one follows.
+    Retry => Retry = "retry";
+    /// Its runner gave it back unfinished; the attempt is not counted.
+    Release => Released = "released";
+    /// Its runner's lease ran out; if it has attempts left, another one follows.
+    ExpireLease => LeaseExpired = "lease-expired";
+    /// Somebody no longer wants it, or its parent is final.
+    Cancel => Cancelled = "cancelled";
+    /// A concurrency rule forbids it.
+    Skip => Skipped = "skipped";
+    /// Its deadline passed before it was final: nobody wants it any more.
+    Expire => Expired = "expired";
 }
 
 impl Event {
     /// Whether it only tells where a guest stands: a crash may lose it, and it comes before the end of an attempt.
     pub fn is_observation(self) -> bool {
-        match self {
-            Self::Start | Self::Await | Self::Resume => true,
-            Self::Claim
-            | Self::Succeed
-            | Self::Fail
-            | Self::Retry
-            | Self::Release
-            | Self::ExpireLease
-            | Self::Cancel
-            | Self::Skip
-            | Self::Expire => false,
-        }
-    }
-
-    /// The reason that the history records for this event.
-    pub fn reason(self) -> Reason {
-        match self {
-            Self::Claim => Reason::Claimed,
-            Self::Start => Reason::Started,
-            Self::Await => Reason::Awaiting,
-            Self::Resume => Reason::Resumed,
-            Self::Succeed => Reason::Succeeded,
-            Self::Fail => Reason::Failed,
-            Self::Retry => Reason::Retry,
-            Self::Release => Reason::Released,
-            Self::ExpireLease => Reason::LeaseExpired,
-            Self::Cancel => Reason::Cancelled,
-            Self::Skip => Reason::Skipped,
-            Self::Expire => Reason::Expired,
-        }
-    }
-}
-
-words! {
-    /// Why an invocation moved, as its history tells it.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-    pub enum Reason {
-        /// Somebody submitted it.
-        Submitted = "submitted",
-        /// A runner claimed it.
-        Claimed = "claimed",
-        /// Its guest got a slot.
-        Started = "started",
-        /// Its guest awaits results and gave its slot back.
-        Awaiting = "awaiting",
-        /// The results that it awaited are there; its guest has a slot again.
-        Resumed = "resumed",
-        /// There is a value.
-        Succeeded = "succeeded",
-        /// There is a failure, for good.
-        Failed = "failed",
-        /// The attempt failed; another one follows.
-        Retry = "retry",
-        /// Its runner gave it back, without using up the attempt.
-        Released = "released",
-        /// Its runner's lease ran out.
-        LeaseExpired = "lease-expired",
-        /// Somebody cancelled it, or its parent is final.
-        Cancelled = "cancelled",
-        /// A concurrency rule forbids it.
-        Skipped = "skipped",
-        /// Its deadline passed before it was final.
-        Expired = "expired",
+        matches!(self, Self::Start | Self::Await | Self::Resume)
     }
 }
 

@@ -123,21 +123,22 @@ impl Section<'_> {
     }
 
     fn failure_kinds(&self) -> Option<Vec<FailureKind>> {
-        let known = RetryPolicy::KINDS.map(FailureKind::as_str);
+        let known = FailureKind::retryable().map(FailureKind::as_str);
         let mut kinds = Vec::new();
         for (word, offset) in self.strings("on")? {
-            if let Some(kind) = RetryPolicy::KINDS.into_iter().find(|kind| kind.as_str() == word) {
+            if let Some(kind) = FailureKind::retryable().find(|kind| kind.as_str() == word) {
                 kinds.push(kind);
                 continue;
             }
             let key = self.key("on");
-            let message = format!("`{key}` can't have `{word}` in it (known: {})", in_backticks(known));
+            let message =
+                format!("`{key}` can't have `{word}` in it (known: {})", in_backticks(known.clone()));
             let hint = match word {
                 "cancelled" | "skipped" => Some("nobody wants it any more".to_owned()),
                 "lost" => {
                     Some("an invocation whose runner dies gets its next attempt without this".to_owned())
                 }
-                _ => did_you_mean(word, known),
+                _ => did_you_mean(word, known.clone()),
             };
             self.complain(offset, message, hint);
         }
