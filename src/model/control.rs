@@ -1,11 +1,30 @@
-//! How a slot limits and ends the guest that it runs.
+//! A guest that is ready to run, and how a slot limits and ends it.
 
 use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{Failure, Usage};
+use super::{ComponentDigest, Failure, Outcome, RetryPolicy, Usage};
+
+/// A started guest, which runs on the thread that polls it, ends with its outcome, and dies when dropped.
+pub type GuestFuture = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// A guest that is ready to be polled.
+pub struct Guest {
+    /// The guest.
+    pub future: GuestFuture,
+    /// Its switch and its clock.
+    pub control: Arc<dyn SlotControl>,
+    /// The component that it is an instance of.
+    pub digest: ComponentDigest,
+    /// The number of live instances that it counts for.
+    pub weight: usize,
+    /// The retries of the task, if the attempt fails.
+    pub retry: Arc<RetryPolicy>,
+}
 
 /// The switch and the clock of one guest, as the slot that runs it needs them.
 ///

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::core::Core;
 use super::fiber::Fiber;
 use super::inbox::{CancelMessage, Messages, Reply, SubmitMessage, SubmitReply};
-use super::parking::AwaitOutcomes;
+use super::outcomes::AwaitOutcomes;
 use super::scheduler::handover::soon_free;
 use super::stage::stopped;
 use super::wait::WaitFor;

@@ -1,7 +1,6 @@
 //! The state that the threads of one runner share.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -9,17 +8,16 @@ use parking_lot::Mutex;
 
 use super::executor::Executor;
 use super::fiber::{Fiber, Kill, Notes, Resume};
-use super::idle::Idle;
 use super::inbox::Inbox;
 use super::ledger::Ledger;
 use super::options::RunnerOptions;
 use super::registry::Registry;
 use super::retry_budget::RetryBudgets;
 use super::scheduler::Scheduler;
-use super::stage::Stage;
+use super::stage::{Stage, Stages};
 use super::starts::Starts;
-use super::totals::Counters;
-use super::trust::{self, Trust};
+use super::totals::Totals;
+use super::trust::Trust;
 use crate::model::{Claim, Clock, Interrupt, InvocationId, Refusal, RunnerId, Usage};
 use crate::store::{Bill, Store, StoreError, TaskSet};
 
@@ -29,6 +27,8 @@ pub(super) struct Core {
     pub(super) executor: Arc<dyn Executor>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) options: RunnerOptions,
+    /// The tasks that this runner claims.
+    pub(super) tasks: Arc<TaskSet>,
     pub(super) scheduler: Scheduler,
     pub(super) registry: Registry,
     pub(super) trust: Trust,
@@ -39,12 +39,9 @@ pub(super) struct Core {
     pub(super) live: Mutex<HashMap<InvocationId, Arc<Fiber>>>,
     /// Guests in the making.
     pub(super) starts: Starts,
-    pub(super) stage: AtomicU8,
-    /// When the grace time is over, once draining has begun.
-    pub(super) grace_ends: Mutex<Option<Instant>>,
-    pub(super) counters: Counters,
+    pub(super) stages: Stages,
+    pub(super) totals: Mutex<Totals>,
     pub(super) retry_budgets: RetryBudgets,
-    pub(super) idle: Idle,
     /// The reason for which the runner ended by itself, if it did.
     pub(super) fault: OnceLock<StoreError>,
 }
@@ -59,6 +56,7 @@ impl Core {
     ) -> Self {
         let id = RunnerId::generate();
         Self {
+            tasks: options.only_tasks.clone().unwrap_or_else(|| executor.tasks()),
             ledger: Mutex::new(Ledger::new(id, &options, Instant::now())),
             scheduler: Scheduler::new(options.settings.max_live),
             registry: Registry::new(options.settings.final_cache_entries, options.settings.final_cache_bytes),
@@ -66,11 +64,9 @@ impl Core {
             trust: Trust::new(id),
             live: Mutex::new(HashMap::new()),
             starts: Starts::new(options.slots),
-            stage: AtomicU8::new(Stage::Working as u8),
-            grace_ends: Mutex::new(None),
-            counters: Counters::default(),
+            stages: Stages::new(options.grace),
+            totals: Mutex::default(),
             retry_budgets: RetryBudgets::default(),
-            idle: Idle::default(),
             fault: OnceLock::new(),
             store,
             executor,
@@ -79,29 +75,10 @@ impl Core {
         }
     }
 
-    /// Returns the stage of the runner.
-    pub(super) fn stage(&self) -> Stage {
-        match self.stage.load(Ordering::Acquire) {
-            0 => Stage::Working,
-            1 => Stage::Draining,
-            2 => Stage::Killing,
-            _ => Stage::Stopped,
-        }
-    }
-
-    /// Moves on to `stage`, if the runner has not got there already.
+    /// Moves on to `stage`, and has the ledger thread look at it.
     pub(super) fn advance(&self, stage: Stage) {
-        self.stage.fetch_max(stage as u8, Ordering::AcqRel);
-        if stage == Stage::Draining {
-            self.grace_ends.lock().get_or_insert_with(|| Instant::now() + self.options.grace);
-        }
-        self.idle.notify();
+        self.stages.advance(stage);
         self.inbox.call();
-    }
-
-    /// Whether the runner was asked to stop.
-    pub(super) fn is_stopping(&self) -> bool {
-        self.stage() != Stage::Working
     }
 
     /// Tells the ledger that another process has changed the store, or may have.
@@ -138,11 +115,6 @@ impl Core {
         }
     }
 
-    /// The tasks that this runner claims.
-    pub(super) fn tasks(&self) -> Arc<TaskSet> {
-        self.options.tasks_of(&*self.executor)
-    }
-
     /// Finds the live fiber of an invocation.
     pub(super) fn live_fiber(&self, id: InvocationId) -> Option<Arc<Fiber>> {
         self.live.lock().get(&id).cloned()
@@ -156,13 +128,13 @@ impl Core {
     /// Adds a fiber to the live ones.
     pub(super) fn add_live_fiber(&self, fiber: &Arc<Fiber>) {
         self.live.lock().insert(fiber.id(), Arc::clone(fiber));
-        self.counters.add_live();
+        self.totals.lock().add_live();
     }
 
     /// Removes a fiber from the live ones.
     pub(super) fn remove_live_fiber(&self, fiber: &Arc<Fiber>) {
         let mut live = self.live.lock();
-        self.counters.remove_live();
+        self.totals.lock().gauge.live -= 1;
         // The next attempt may have taken its place already.
         if live.get(&fiber.id()).is_some_and(|other| Arc::ptr_eq(other, fiber)) {
             live.remove(&fiber.id());
@@ -171,7 +143,7 @@ impl Core {
 
     /// Counts a fiber as running, and starts its clock.
     pub(super) fn enter_slot(&self, fiber: &Fiber) {
-        self.counters.enter_slot();
+        self.totals.lock().enter_slot();
         self.executor.guest_runs(true);
         fiber.control.begin_slice();
     }
@@ -179,7 +151,7 @@ impl Core {
     /// Counts a fiber as running no longer, after a slice this long.
     pub(super) fn leave_slot(&self, slice: Duration) {
         self.executor.guest_runs(false);
-        self.counters.leave_slot(slice);
+        self.totals.lock().leave_slot(slice);
     }
 
     /// Drops the claim, the start and the guest of an invocation, in the order in which a claim moves on.
@@ -197,7 +169,7 @@ impl Core {
         let interrupt = self.starts.begin(slot, claim.id);
         if !self.trust.is_good(claim.runner) || !self.registry.owns(claim.id, claim.attempt) {
             self.starts.kill(Kill::NotOurs, |one| one == claim.id);
-        } else if self.stage() >= Stage::Draining {
+        } else if self.stages.now() >= Stage::Draining {
             self.starts.kill(Kill::Release, |one| one == claim.id);
         }
         interrupt
@@ -216,16 +188,6 @@ impl Core {
             self.registry.disown(fiber.id());
             fiber.kill(Kill::NotOurs);
         }
-    }
-
-    /// Runs the thread that watches the lease.
-    pub(super) fn watch_lease(&self) {
-        trust::watch(&self.trust, || {
-            self.disown_everything();
-            if self.stage() < Stage::Stopped {
-                self.inbox.call();
-            }
-        });
     }
 }
 

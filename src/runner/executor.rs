@@ -1,31 +1,9 @@
 //! Running guests: the trait by which a runner knows tasks.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::model::{
-    Claim, ComponentDigest, Failure, Interrupt, Outcome, PreparedCall, Refusal, RetryPolicy, SlotControl,
-    TaskClient,
-};
+use crate::model::{Claim, Failure, Guest, Interrupt, PreparedCall, Refusal, TaskClient};
 use crate::store::{TaskRule, TaskSet};
-
-/// A started guest, which runs on the thread that polls it, ends with its outcome, and dies when dropped.
-pub type GuestFuture = Pin<Box<dyn Future<Output = Outcome> + Send>>;
-
-/// A guest that is ready to be polled.
-pub struct Guest {
-    /// The guest.
-    pub future: GuestFuture,
-    /// Its switch and its clock.
-    pub control: Arc<dyn SlotControl>,
-    /// The component that it is an instance of.
-    pub digest: ComponentDigest,
-    /// The number of live instances that it counts for.
-    pub weight: usize,
-    /// The retries of the task, if the attempt fails.
-    pub retry: Arc<RetryPolicy>,
-}
 
 /// Runs guests. A runner knows tasks through this trait only, and nothing of WebAssembly.
 pub trait Executor: Send + Sync + 'static {

@@ -7,9 +7,9 @@ use std::thread::Thread;
 
 use parking_lot::Mutex;
 
-use super::executor::{Guest, GuestFuture};
 use crate::model::{
-    Claim, ComponentDigest, Event, InvocationId, LogEntry, Progress, RetryPolicy, SlotControl, UnixMicros,
+    Claim, ComponentDigest, Event, Guest, GuestFuture, InvocationId, LogEntry, Progress, RetryPolicy,
+    SlotControl, UnixMicros,
 };
 use crate::store::{AttemptEnd, Report};
 

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use super::client::RunnerClient;
 use super::core::Core;
 use super::executor::Executor;
-use super::final_outcome::FinalOutcome;
 use super::inbox::CancelMessage;
 use super::options::{RunnerError, RunnerOptions};
+use super::outcomes::FinalOutcome;
 use super::stage::Stage;
 use super::totals::Gauge;
 use super::{slot, turn};
@@ -79,7 +79,14 @@ impl Runner {
         let core = Arc::clone(&self.core);
         threads.ledger = Some(spawn("ledger", "the ledger thread", move || turn::run(&core))?);
         let core = Arc::clone(&self.core);
-        threads.lease = Some(spawn("lease", "the lease thread", move || core.watch_lease())?);
+        threads.lease = Some(spawn("lease", "the lease thread", move || {
+            core.trust.watch(|| {
+                core.disown_everything();
+                if core.stages.now() < Stage::Stopped {
+                    core.inbox.call();
+                }
+            });
+        })?);
         let client: Arc<dyn TaskClient> = Arc::new(RunnerClient::new(&Arc::downgrade(&self.core)));
         for number in 0..self.core.options.slots {
             let (core, client) = (Arc::clone(&self.core), Arc::clone(&client));
@@ -99,15 +106,15 @@ impl Runner {
 
     /// Waits until the store has nothing left that this runner could run, or until it is asked to stop.
     pub fn wait_idle(&self) {
-        self.core.idle.want();
+        self.core.stages.want_idle();
         self.core.inbox.put(|messages| messages.is_hungry = true);
         self.core.inbox.ring();
-        self.core.idle.wait(|| self.core.is_stopping());
+        self.core.stages.wait_idle();
     }
 
     /// Waits until the runner was asked to stop, or can't go on.
     pub fn wait_stopping(&self) {
-        self.core.idle.wait_stopping(|| self.core.is_stopping());
+        self.core.stages.wait_stopping();
     }
 
     /// Waits until `id` is final and returns its outcome; `None` if `timeout`
@@ -144,7 +151,7 @@ impl Runner {
         for thread in threads.slots {
             // The ledger has waited for every guest that could be ended. A thread that still has one, or
             // makes one, hangs in the operating system; the invocation was given back without it.
-            if self.core.counters.live() == 0 && self.core.scheduler.load().busy == 0 {
+            if self.core.totals.lock().gauge.live == 0 && self.core.scheduler.load().busy == 0 {
                 join(thread);
             }
         }
@@ -220,6 +227,6 @@ impl RunnerHandle {
 
     /// Reads the runner's totals.
     pub fn gauge(&self) -> Gauge {
-        self.core.counters.read()
+        self.core.totals.lock().gauge
     }
 }

@@ -11,7 +11,7 @@ use crate::store::{AttemptEnd, Batch, Receipt, StoreError};
 ///
 /// The thread that takes the runner's turn tells it, in the order of the events, after their commit, with no
 /// lock but the ledger's. An observer must be quick, and must neither wait nor call the runner.
-pub trait Observer: Send + Sync + 'static {
+pub trait Observer: fmt::Debug + Send + Sync + 'static {
     /// Takes note of one event.
     fn observe(&self, observation: &Observation<'_>);
 }
@@ -63,39 +63,20 @@ pub enum Observation<'a> {
     },
 }
 
-/// The observers of a runner; none by default.
-#[derive(Clone, Default)]
-pub struct Observers(Vec<Arc<dyn Observer>>);
-
-/// They are told in their order.
-impl FromIterator<Arc<dyn Observer>> for Observers {
-    fn from_iter<I: IntoIterator<Item = Arc<dyn Observer>>>(observers: I) -> Self {
-        Self(observers.into_iter().collect())
-    }
+/// Tells all observers of a commit that took so long.
+pub(super) fn tell_commit(observers: &[Arc<dyn Observer>], took: Duration, batch: &Batch, receipt: &Receipt) {
+    tell(observers, || Observation::Committed {
+        took,
+        submits: batch.submits.len(),
+        reports: batch.reports.len(),
+        claims: receipt.claimed.len(),
+    });
 }
 
-impl Observers {
-    /// Tells all of them of a commit that took so long.
-    pub(super) fn tell_commit(&self, took: Duration, batch: &Batch, receipt: &Receipt) {
-        self.tell(|| Observation::Committed {
-            took,
-            submits: batch.submits.len(),
-            reports: batch.reports.len(),
-            claims: receipt.claimed.len(),
-        });
-    }
-
-    /// Tells all of them. Nothing is made to be told while nobody observes.
-    pub(super) fn tell<'a>(&self, observation: impl FnOnce() -> Observation<'a>) {
-        if !self.0.is_empty() {
-            let observation = observation();
-            self.0.iter().for_each(|observer| observer.observe(&observation));
-        }
-    }
-}
-
-impl fmt::Debug for Observers {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} observers", self.0.len())
+/// Tells all observers. Nothing is made to be told while nobody observes.
+pub(super) fn tell<'a>(observers: &[Arc<dyn Observer>], observation: impl FnOnce() -> Observation<'a>) {
+    if !observers.is_empty() {
+        let observation = observation();
+        observers.iter().for_each(|observer| observer.observe(&observation));
     }
 }

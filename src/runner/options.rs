@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::executor::Executor;
-use super::observer::Observers;
+use super::observer::Observer;
 use crate::model::{InvocationId, RunnerSettings};
 use crate::store::{Keep, StoreError, TaskSet};
 
@@ -23,15 +22,8 @@ pub struct RunnerOptions {
     pub retention: Vec<Keep>,
     /// Run nothing but these of the executor's tasks.
     pub only_tasks: Option<Arc<TaskSet>>,
-    /// Are told what the runner does.
-    pub observers: Observers,
-}
-
-impl RunnerOptions {
-    /// Returns the tasks that a runner with this executor claims.
-    pub(super) fn tasks_of(&self, executor: &dyn Executor) -> Arc<TaskSet> {
-        self.only_tasks.clone().unwrap_or_else(|| executor.tasks())
-    }
+    /// Told in this order what the runner does.
+    pub observers: Vec<Arc<dyn Observer>>,
 }
 
 impl Default for RunnerOptions {
@@ -43,7 +35,7 @@ impl Default for RunnerOptions {
             only_root: None,
             retention: Vec::new(),
             only_tasks: None,
-            observers: Observers::default(),
+            observers: Vec::new(),
         }
     }
 }

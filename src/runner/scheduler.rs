@@ -24,7 +24,7 @@ pub(super) mod handover {
 
     /// Promises that this thread will ask the scheduler for work, or call
     /// [`hand_over_kept`](super::Scheduler::hand_over_kept), before it runs a guest.
-    pub(in crate::runner) fn soon_free<T>(act: impl FnOnce() -> T) -> T {
+    pub(crate) fn soon_free<T>(act: impl FnOnce() -> T) -> T {
         IS_FREE_SOON.set(true);
         let result = act();
         IS_FREE_SOON.set(false);

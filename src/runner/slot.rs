@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::core::Core;
-use super::executor::GuestFuture;
 use super::fiber::{Fiber, Kill, Phase};
-use super::parking::poll_guest;
+use super::outcomes::poll_guest;
 use super::scheduler::Work;
 use super::scheduler::handover::soon_free;
 use super::stage::Stage;
-use crate::model::{Claim, Event, Failure, FailureKind, Outcome, TaskClient, Usage};
+use crate::model::{Claim, Event, Failure, FailureKind, GuestFuture, Outcome, TaskClient, Usage};
 use crate::store::{AttemptEnd, EndKind};
 
 /// Runs a slot thread.
@@ -95,7 +94,7 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
             core.leave_slot(slice);
             core.scheduler.leave_slot(0, fiber.claim.depth);
             // It was parked after the drain looked at the parked fibers: it is given back here.
-            if core.stage() >= Stage::Draining {
+            if core.stages.now() >= Stage::Draining {
                 fiber.kill(Kill::Release);
             }
             return;
@@ -117,7 +116,7 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
             let bytes = how.outcome_bytes();
             let end = AttemptEnd { at: core.clock.now(), how, has_children: children > 0, usage };
             core.inbox.put(|messages| messages.ends.push((Arc::clone(fiber), end)));
-            if core.stage() == Stage::Working {
+            if core.stages.now() == Stage::Working {
                 core.scheduler.add_unwritten(bytes);
             }
         }

@@ -74,23 +74,23 @@ impl Trust {
         self.state.lock().is_stopped = true;
         self.changed.notify_one();
     }
-}
 
-/// Runs the watching thread, and calls `on_over` each time the lease may be trusted no longer.
-pub(super) fn watch(trust: &Trust, on_over: impl Fn()) {
-    let mut state = trust.state.lock();
-    while !state.is_stopped {
-        match state.until {
-            None => trust.changed.wait(&mut state),
-            Some(until) if until > Instant::now() => drop(trust.changed.wait_until(&mut state, until)),
-            Some(_) => {
-                state.runner = None;
-                state.until = None;
-                state.is_over = true;
-                drop(state);
-                tracing::warn!("nothing was heard of the lease for too long: guests are killed");
-                on_over();
-                state = trust.state.lock();
+    /// Runs the watching thread, and calls `on_over` each time the lease may be trusted no longer.
+    pub(super) fn watch(&self, on_over: impl Fn()) {
+        let mut state = self.state.lock();
+        while !state.is_stopped {
+            match state.until {
+                None => self.changed.wait(&mut state),
+                Some(until) if until > Instant::now() => drop(self.changed.wait_until(&mut state, until)),
+                Some(_) => {
+                    state.runner = None;
+                    state.until = None;
+                    state.is_over = true;
+                    drop(state);
+                    tracing::warn!("nothing was heard of the lease for too long: guests are killed");
+                    on_over();
+                    state = self.state.lock();
+                }
             }
         }
     }

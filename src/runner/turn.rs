@@ -13,7 +13,7 @@ use self::perform::{give_up, leave_alone, perform, refuse_all};
 use super::core::Core;
 use super::inbox::Messages;
 use super::ledger::{Committed, Duty, Effect, Ledger, Plan, STALE_PREFETCH, Standstill, View, extends_lease};
-use super::observer::Observation;
+use super::observer::{Observation, tell, tell_commit};
 use super::stage::{Stage, stopped};
 use crate::model::InvocationId;
 use crate::store::{Batch, Receipt, StoreError};
@@ -27,7 +27,7 @@ pub(super) fn run(core: &Arc<Core>) {
         let alarm = {
             let mut ledger = core.ledger.lock();
             turn(core, &mut ledger);
-            if core.stage() >= Stage::Draining && stop::is_done(core, &ledger) {
+            if core.stages.now() >= Stage::Draining && stop::is_done(core, &ledger) {
                 core.advance(Stage::Stopped);
                 core.registry.refuse_outsiders(&stopped());
                 return;
@@ -76,7 +76,7 @@ impl Core {
 
     /// Tells the ledger that a slot has nothing to do.
     pub(super) fn tell_idle_slot(self: &Arc<Self>) {
-        if self.is_stopping() {
+        if self.stages.is_stopping() {
             // The ledger thread may wait for just this.
             return self.inbox.call();
         }
@@ -95,8 +95,8 @@ fn turn_for_ledger_thread(core: &Arc<Core>, ledger: &mut Ledger) {
 }
 
 fn next_alarm(core: &Core, ledger: &mut Ledger) -> Option<Instant> {
-    let stage = core.stage();
-    let grace_ends = if stage == Stage::Draining { *core.grace_ends.lock() } else { None };
+    let stage = core.stages.now();
+    let grace_ends = if stage == Stage::Draining { core.stages.grace_ends() } else { None };
     ledger.next_alarm(stage, grace_ends)
 }
 
@@ -104,7 +104,7 @@ fn next_alarm(core: &Core, ledger: &mut Ledger) -> Option<Instant> {
 fn turn(core: &Arc<Core>, ledger: &mut Ledger) {
     take_turn(core, ledger);
     let takes_another = ledger.end_turn();
-    let unwritten = match core.stage() {
+    let unwritten = match core.stages.now() {
         Stage::Working => ledger.outcome_bytes() + core.inbox.outcome_bytes(),
         // Slots are needed to end what they hold, whatever the store does.
         _ => 0,
@@ -117,7 +117,7 @@ fn turn(core: &Arc<Core>, ledger: &mut Ledger) {
 
 fn take_turn(core: &Arc<Core>, ledger: &mut Ledger) {
     let messages = gather(core, ledger);
-    if ledger.back_off.is_on(Instant::now()) {
+    if ledger.outage.is_paused(Instant::now()) {
         return put_off(core, ledger, messages, "the store can't be used now");
     }
     if ledger.is_in_doubt
@@ -163,7 +163,7 @@ fn take_turn(core: &Arc<Core>, ledger: &mut Ledger) {
     sweep(core, ledger, &view);
     look_up::announce_idle(core, ledger);
     // A failure in this turn has begun a pause that is not over yet.
-    ledger.back_off.end_if_over(Instant::now());
+    ledger.outage.end_pause_if_over(Instant::now());
 }
 
 /// Drains the inbox, and tells the ledger of a foreign change, a lease that is over, a stop.
@@ -183,10 +183,10 @@ fn gather(core: &Arc<Core>, ledger: &mut Ledger) -> Messages {
     if core.trust.take_over() {
         perform(core, ledger, &mut vec![Effect::ChangeRunner]);
     }
-    if core.is_stopping() {
+    if core.stages.is_stopping() {
         stop::advance(core, ledger, &mut messages);
     } else if ledger.is_prefetch_stale(&core.scheduler.load(), Instant::now()) {
-        core.counters.set_slice(STALE_PREFETCH);
+        core.totals.lock().slice = Some(STALE_PREFETCH);
         stop::give_back_claimed(core, &mut messages);
     }
     ledger.collect(&mut messages);
@@ -199,9 +199,10 @@ fn view_of<'a>(core: &'a Core, ledger: &Ledger, now: Instant) -> View<'a> {
     View {
         now,
         runner: ledger.runner,
-        stage: core.stage(),
+        stage: core.stages.now(),
         load,
-        slice: core.counters.slice(),
+        slice: core.totals.lock().slice,
+        tasks: &core.tasks,
         owns_work: load.live > 0 || load.ready > 0 || !ledger.held.is_empty(),
         options: &core.options,
         executor: &*core.executor,
@@ -215,7 +216,7 @@ fn settle(core: &Arc<Core>, ledger: &mut Ledger, plan: Plan, receipt: Receipt, b
         core.trust.extend(began, core.options.settings.lease);
     }
     let now = Instant::now();
-    core.options.observers.tell_commit(now.duration_since(began), &plan.batch, &receipt);
+    tell_commit(&core.options.observers, now.duration_since(began), &plan.batch, &receipt);
     let committed = Committed {
         began,
         now,
@@ -239,7 +240,7 @@ fn fail(core: &Arc<Core>, ledger: &mut Ledger, plan: Plan, began: Instant, error
     let pause = ledger.doubt(now);
     let held = ledger.held.reports.len();
     tracing::warn!(%error, ?pause, held, "the store can't be written to; trying again");
-    core.options.observers.tell(|| Observation::CommitFailed { error, pause });
+    tell(&core.options.observers, || Observation::CommitFailed { error, pause });
     // The store may not take one of the reports, larger than the disk say: the others must be written.
     if held > 1 {
         doubt::write_one_by_one(core, ledger);
@@ -249,7 +250,7 @@ fn fail(core: &Arc<Core>, ledger: &mut Ledger, plan: Plan, began: Instant, error
 
 /// Keeps questions until the store is back, or tells that there will be no answer.
 fn put_off(core: &Core, ledger: &mut Ledger, messages: Messages, why: &str) {
-    let waits = core.store.is_remote() && !core.is_stopping();
+    let waits = core.store.is_remote() && !core.stages.is_stopping();
     let patience = waits.then_some(core.options.settings.lease);
     if let Some(unanswered) = ledger.outage.put_off(messages, patience, Instant::now()) {
         refuse_all(unanswered, why);
@@ -279,7 +280,7 @@ fn sweep(core: &Core, ledger: &mut Ledger, view: &View<'_>) {
     let now = Instant::now();
     match committed {
         Ok(receipt) => {
-            core.options.observers.tell_commit(now.duration_since(began), &batch, &receipt);
+            tell_commit(&core.options.observers, now.duration_since(began), &batch, &receipt);
             ledger.sweep.settle(&batch, &receipt, began, now);
         }
         Err(error) => {

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::model::{Claim, Failure, FailureKind, Interrupt, LimitKind, PreparedCall, Refusal, TaskClient};
-use crate::runner::{Executor, Guest};
+use crate::model::{
+    Claim, Failure, FailureKind, Guest, Interrupt, LimitKind, PreparedCall, Refusal, TaskClient,
+};
+use crate::runner::Executor;
 use crate::store::{TaskRule, TaskSet};
 use crate::wasm::Library;
 
@@ -22,15 +24,8 @@ impl Executor for Library {
         client: &Arc<dyn TaskClient>,
         interrupt: &Interrupt,
     ) -> Result<Guest, Failure> {
-        let started = Library::start(self, claim, client, interrupt)
-            .map_err(|message| Failure::new(FailureKind::Trapped, message))?;
-        Ok(Guest {
-            future: started.future,
-            control: started.control,
-            digest: started.digest,
-            weight: started.weight,
-            retry: started.retry,
-        })
+        Library::start(self, claim, client, interrupt)
+            .map_err(|message| Failure::new(FailureKind::Trapped, message))
     }
 
     fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedCall, Refusal> {

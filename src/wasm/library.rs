@@ -22,7 +22,7 @@ use super::source::{ComponentSource, LoadError, load_error};
 use super::task::{ArgumentError, NotTask, ResolveError, Task, TaskSchema};
 use super::values::{Shape, arguments_schema, normalise_arguments, value_schema};
 use super::versions::{Shelf, Versions};
-use crate::model::{Claim, Clock, ComponentDigest, Interrupt, LimitKind, Outcome, RetryPolicy, TaskClient};
+use crate::model::{Claim, Clock, Guest, Interrupt, LimitKind, TaskClient};
 
 /// Options of loading components.
 #[derive(Debug, Clone)]
@@ -48,20 +48,6 @@ pub struct Library {
     pub(super) versions: Versions,
     ticker: EpochTicker,
     clock: Arc<dyn Clock>,
-}
-
-/// A guest that was made from a claim.
-pub struct StartedGuest {
-    /// The guest: polling it runs it, dropping it kills it.
-    pub future: std::pin::Pin<Box<dyn Future<Output = Outcome> + Send>>,
-    /// Its kill switch and its clock.
-    pub control: Arc<GuestControl>,
-    /// The component that it is an instance of.
-    pub digest: ComponentDigest,
-    /// The number of live instances that it counts for.
-    pub weight: usize,
-    /// The policy for its failed attempts.
-    pub retry: Arc<RetryPolicy>,
 }
 
 impl Library {
@@ -252,7 +238,7 @@ impl Library {
         claim: &Claim,
         client: &Arc<dyn TaskClient>,
         interrupt: &Interrupt,
-    ) -> Result<StartedGuest, String> {
+    ) -> Result<Guest, String> {
         let current = self
             .programs
             .get(&claim.task)
@@ -278,7 +264,7 @@ impl Library {
             Arc::clone(&self.clock),
             Arc::clone(&control),
         );
-        Ok(StartedGuest {
+        Ok(Guest {
             future: Box::pin(future),
             control,
             digest: if version.is_some() { submitted_for } else { task.digest },

@@ -51,7 +51,7 @@ pub use grants::{
 };
 pub use inspect::{Capability, Inspection};
 pub use interfaces::{Interface, Interfaces};
-pub use library::{Library, LibraryOptions, StartedGuest};
+pub use library::{Library, LibraryOptions};
 pub use loaded::check_lock;
 pub use names::Names;
 pub use network::{HostPattern, HttpGrant, NetworkGrant, Ports, Scheme};

@@ -52,7 +52,7 @@ fn submit(
 }
 
 /// Counts what a runner does.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Notebook {
     claims: AtomicUsize,
     ends: AtomicUsize,

@@ -1,5 +1,7 @@
 //! Claims: the amount of work that a runner asks for, and its choice.
 
+use std::sync::Arc;
+
 use super::prefetch::{AWAITED_PER_SLOT, prefetch};
 use super::view::View;
 use crate::runner::stage::Stage;
@@ -55,7 +57,7 @@ impl Claims {
             max,
             only_awaited,
             awaited,
-            tasks: view.tasks(),
+            tasks: Arc::clone(view.tasks),
             root: view.options.only_root,
         })
     }

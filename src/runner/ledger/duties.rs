@@ -10,7 +10,7 @@ use crate::store::{Batch, Keep, NextDue, Prune, PrunePosition, Receipt};
 ///
 /// Each turn calls [`plan`](Self::plan); then [`settle`](Self::settle) or [`fail`](Self::fail) with the same
 /// batch, if there was anything to commit. The batch tells whether the duty had added something.
-pub(in crate::runner) trait Duty {
+pub(crate) trait Duty {
     /// When it is next due, if time alone makes it due in this stage.
     fn next_due(&self, stage: Stage) -> Option<Instant>;
 
@@ -92,7 +92,7 @@ const LOOKED_AT_ONCE: usize = 200;
 const PAUSE_FACTOR: u32 = 3;
 
 /// The progress of the sweep through the final invocations.
-pub(in crate::runner) struct SweepDuty {
+pub(crate) struct SweepDuty {
     /// The retention. If it is empty, everything is kept, and there is no sweep.
     keep: Vec<Keep>,
     /// When it goes on.

@@ -9,7 +9,7 @@ use crate::runner::wait::Wait;
 use crate::store::AttemptEnd;
 
 /// One thing to do. Effects are performed in the order in which they were found.
-pub(in crate::runner) enum Effect {
+pub(crate) enum Effect {
     /// Answers a guest that waits for the ids of its children.
     AnswerSubmit(Reply<Vec<InvocationId>>, Result<Vec<InvocationId>, Refusal>),
     /// Submits the rest of a large submit with the next turn.

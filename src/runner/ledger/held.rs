@@ -17,7 +17,7 @@ const CHILDREN: usize = 1_000;
 const CHILDREN_BYTES: usize = 1 << 20;
 
 /// Ids that one turn looks up.
-pub(in crate::runner) const LOOK_UPS: usize = 1_000;
+pub(crate) const LOOK_UPS: usize = 1_000;
 
 /// A report with more bytes is large.
 const LARGE: usize = 64 << 10;
@@ -26,7 +26,7 @@ const LARGE: usize = 64 << 10;
 const REPORTS_BYTES: usize = 4 << 20;
 
 /// The attempt that a report is about.
-pub(in crate::runner) enum Attempt {
+pub(crate) enum Attempt {
     /// It has had a guest.
     Started(Arc<Fiber>),
     /// It never had one; its task.
@@ -35,11 +35,11 @@ pub(in crate::runner) enum Attempt {
 
 /// Reports that are not written yet, each with its attempt.
 #[derive(Default)]
-pub(in crate::runner) struct Held {
-    pub(in crate::runner) reports: Vec<Report>,
+pub(crate) struct Held {
+    pub(crate) reports: Vec<Report>,
     pub(super) attempts: Vec<Attempt>,
     /// The first so many were in a commit that failed, and may be written.
-    pub(in crate::runner) doubtful: usize,
+    pub(crate) doubtful: usize,
 }
 
 impl Held {
@@ -50,12 +50,12 @@ impl Held {
     }
 
     /// Takes one from the end.
-    pub(in crate::runner) fn pop(&mut self) -> Option<(Report, Attempt)> {
+    pub(crate) fn pop(&mut self) -> Option<(Report, Attempt)> {
         Some((self.reports.pop()?, self.attempts.pop()?))
     }
 
     /// Puts one to the other end, so that the next attempt to write begins with another.
-    pub(in crate::runner) fn put_first(&mut self, report: Report, attempt: Attempt) {
+    pub(crate) fn put_first(&mut self, report: Report, attempt: Attempt) {
         self.reports.insert(0, report);
         self.attempts.insert(0, attempt);
     }
@@ -67,7 +67,7 @@ impl Held {
     }
 
     /// Whether there are none.
-    pub(in crate::runner) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.reports.is_empty()
     }
 

@@ -10,16 +10,24 @@ use std::time::{Duration, Instant};
 
 use crate::runner::inbox::Messages;
 
-/// Since when the store can't be reached, and the questions that wait for it.
+/// A store that can't be used is tried again after this long, doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// The longest pause.
+const LAST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Since when the store can't be reached, until when it is left alone, and the questions that wait for it.
 #[derive(Default)]
-pub(in crate::runner) struct Outage {
+pub(crate) struct Outage {
     since: Option<Instant>,
     waiting: Messages,
+    /// The end of the pause, and how long it is.
+    pause: Option<(Instant, Duration)>,
 }
 
 impl Outage {
     /// Puts the questions that wait for the store before the new ones.
-    pub(in crate::runner) fn ask_again(&mut self, messages: &mut Messages) {
+    pub(crate) fn ask_again(&mut self, messages: &mut Messages) {
         let waiting = std::mem::take(&mut self.waiting);
         drop(messages.submits.splice(..0, waiting.submits));
         drop(messages.cancels.splice(..0, waiting.cancels));
@@ -27,7 +35,7 @@ impl Outage {
     }
 
     /// Keeps questions for at most `patience` since the outage began; returns them if it is over.
-    pub(in crate::runner) fn put_off(
+    pub(crate) fn put_off(
         &mut self,
         mut messages: Messages,
         patience: Option<Duration>,
@@ -42,50 +50,30 @@ impl Outage {
         Some(messages)
     }
 
-    /// Ends the outage: the store has answered.
-    pub(super) fn end(&mut self) {
-        self.since = None;
-    }
-}
-
-/// A store that can't be used is tried again after this long, doubled each time.
-const FIRST_BACK_OFF: Duration = Duration::from_millis(50);
-
-/// The longest pause.
-const LAST_BACK_OFF: Duration = Duration::from_secs(5);
-
-/// Until when the store is left alone.
-#[derive(Default)]
-pub(in crate::runner) struct StoreBackOff {
-    /// The end of the pause, and how long it is.
-    pause: Option<(Instant, Duration)>,
-}
-
-impl StoreBackOff {
     /// Leaves the store alone for twice as long as the last time. Returns how long that is.
-    pub(in crate::runner) fn lengthen(&mut self, now: Instant) -> Duration {
-        let pause = self.pause.map_or(FIRST_BACK_OFF, |(_, last)| (last * 2).min(LAST_BACK_OFF));
+    pub(crate) fn lengthen_pause(&mut self, now: Instant) -> Duration {
+        let pause = self.pause.map_or(FIRST_PAUSE, |(_, last)| (last * 2).min(LAST_PAUSE));
         self.pause = Some((now + pause, pause));
         pause
     }
 
     /// Whether the store is left alone.
-    pub(in crate::runner) fn is_on(&self, now: Instant) -> bool {
+    pub(crate) fn is_paused(&self, now: Instant) -> bool {
         self.pause.is_some_and(|(until, _)| now < until)
     }
 
     /// When the store is tried again.
-    pub(super) fn until(&self) -> Option<Instant> {
+    pub(super) fn paused_until(&self) -> Option<Instant> {
         self.pause.map(|(until, _)| until)
     }
 
-    /// Forgets the pause: the store has answered.
+    /// Ends the outage and its pause: the store has answered.
     pub(super) fn end(&mut self) {
-        self.pause = None;
+        (self.since, self.pause) = (None, None);
     }
 
     /// Forgets a pause that is over, after a turn in which nothing failed.
-    pub(in crate::runner) fn end_if_over(&mut self, now: Instant) {
+    pub(crate) fn end_pause_if_over(&mut self, now: Instant) {
         self.pause = self.pause.filter(|(until, _)| *until > now);
     }
 }

@@ -19,23 +19,23 @@ pub(super) struct PendingSubmit {
 }
 
 /// One batch, and the means to settle it.
-pub(in crate::runner) struct Plan {
-    pub(in crate::runner) batch: Batch,
+pub(crate) struct Plan {
+    pub(crate) batch: Batch,
     /// The questions that the receipt answers, in the order of the batch.
     pub(super) submits: Vec<PendingSubmit>,
     pub(super) cancels: Vec<Reply<bool>>,
     /// The questions that are answered by a read after the commit.
-    pub(in crate::runner) statuses: Vec<StatusMessage>,
+    pub(crate) statuses: Vec<StatusMessage>,
     /// The attempts that the batch's reports are about.
     pub(super) attempts: Vec<Attempt>,
     /// Whether to ask the store when something happens by itself, though there is no room to claim.
-    pub(in crate::runner) asks_next_due: bool,
+    pub(crate) asks_next_due: bool,
 }
 
 impl Ledger {
     /// Makes one batch of the messages, of the reports that are held, and of the duties that
     /// are due. Large messages are split: their rest waits for the next turn.
-    pub(in crate::runner) fn plan(&mut self, messages: Messages, view: &View<'_>) -> Plan {
+    pub(crate) fn plan(&mut self, messages: Messages, view: &View<'_>) -> Plan {
         let mut batch = Batch::default();
         self.claims.may_have_work |= !messages.submits.is_empty() || self.held.may_free_lane();
         self.later = self.held.split_share();
@@ -77,7 +77,7 @@ impl Ledger {
     }
 
     /// Takes back a plan whose commit has failed: the next turn plans it again. Returns guests' questions.
-    pub(in crate::runner) fn take_back(&mut self, plan: Plan, began: Instant, now: Instant) -> Messages {
+    pub(crate) fn take_back(&mut self, plan: Plan, began: Instant, now: Instant) -> Messages {
         let Plan { batch, submits, cancels, statuses, attempts, .. } = plan;
         for duty in self.joined() {
             duty.fail(&batch, began, now);

@@ -14,7 +14,7 @@ const PREFETCH_MAX: usize = 512;
 pub(super) const AWAITED_PER_SLOT: usize = 2;
 
 /// Claimed work that no slot has taken for this long is given back: guests run longer than was guessed.
-pub(in crate::runner) const STALE_PREFETCH: Duration = Duration::from_millis(500);
+pub(crate) const STALE_PREFETCH: Duration = Duration::from_millis(500);
 
 /// Returns the number to claim ahead for each slot, if a guest holds its slot for `slice`.
 pub(super) fn prefetch(slice: Option<Duration>) -> usize {

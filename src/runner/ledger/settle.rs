@@ -12,22 +12,22 @@ use crate::runner::inbox::{SubmitMessage, SubmitReply};
 use crate::store::{Applied, Batch, Cancelled, EndKind, Lease, Receipt, Report, Submitted};
 
 /// The circumstances of a commit.
-pub(in crate::runner) struct Committed {
-    pub(in crate::runner) began: Instant,
-    pub(in crate::runner) now: Instant,
-    pub(in crate::runner) lease: Duration,
+pub(crate) struct Committed {
+    pub(crate) began: Instant,
+    pub(crate) now: Instant,
+    pub(crate) lease: Duration,
     /// Whether the lease may still be trusted. If not, others may be about to take what was claimed.
-    pub(in crate::runner) is_trusted: bool,
+    pub(crate) is_trusted: bool,
 }
 
 /// Whether a receipt says that the runner's lease was extended.
-pub(in crate::runner) fn extends_lease(batch: &Batch, receipt: &Receipt) -> bool {
+pub(crate) fn extends_lease(batch: &Batch, receipt: &Receipt) -> bool {
     receipt.lease == Some(Lease::Held) && (batch.heartbeat.is_some() || !receipt.claimed.is_empty())
 }
 
 impl Ledger {
     /// Turns the receipt of a plan into effects, and updates the ledger for the next plans.
-    pub(in crate::runner) fn settle(
+    pub(crate) fn settle(
         &mut self,
         plan: Plan,
         receipt: Receipt,
@@ -36,7 +36,6 @@ impl Ledger {
     ) {
         let Plan { batch, submits, cancels, attempts, .. } = plan;
         self.has_told_rules = true;
-        self.back_off.end();
         self.outage.end();
         self.claims.must_take_inventory = false;
         for duty in self.joined() {
@@ -97,7 +96,7 @@ impl Ledger {
     }
 
     /// Settles one report, of a batch or of a commit whose answer was lost.
-    pub(in crate::runner) fn settle_report(
+    pub(crate) fn settle_report(
         &mut self,
         report: Report,
         of: Attempt,
@@ -137,12 +136,7 @@ impl Ledger {
 
     /// Settles the first reports that are held, of a commit whose answer was lost: those that
     /// were applied are written, the others are merged and written again.
-    pub(in crate::runner) fn settle_doubtful(
-        &mut self,
-        applied: &[bool],
-        now: Instant,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(crate) fn settle_doubtful(&mut self, applied: &[bool], now: Instant, effects: &mut Vec<Effect>) {
         let held = std::mem::take(&mut self.held);
         for (place, (report, attempt)) in held.reports.into_iter().zip(held.attempts).enumerate() {
             if applied.get(place) == Some(&true) {
@@ -155,11 +149,7 @@ impl Ledger {
     }
 
     /// Gives up what another process has made final, and has it looked up for its waiters.
-    pub(in crate::runner) fn give_up(
-        &mut self,
-        ids: impl IntoIterator<Item = InvocationId>,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(crate) fn give_up(&mut self, ids: impl IntoIterator<Item = InvocationId>, effects: &mut Vec<Effect>) {
         for id in ids {
             effects.push(Effect::GiveUp(id));
             self.look_ups.push(id);

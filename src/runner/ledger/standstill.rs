@@ -6,7 +6,7 @@ use crate::runner::stage::Stage;
 
 /// The way out of a standstill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::runner) enum Standstill {
+pub(crate) enum Standstill {
     /// Claim something that is awaited: it may start.
     Claim,
     /// Let the most urgent of the claimed start, although it is not deep enough.
@@ -18,11 +18,7 @@ pub(in crate::runner) enum Standstill {
 impl Ledger {
     /// Finds the way out, if the runner stands still. To be asked after a turn, with a view
     /// of that moment; `is_called` says that a message waits, and so the next turn.
-    pub(in crate::runner) fn break_standstill(
-        &mut self,
-        view: &View<'_>,
-        is_called: bool,
-    ) -> Option<Standstill> {
+    pub(crate) fn break_standstill(&mut self, view: &View<'_>, is_called: bool) -> Option<Standstill> {
         let load = &view.load;
         if load.may_start_unawaited
             || load.busy > 0

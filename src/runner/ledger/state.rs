@@ -8,7 +8,7 @@ use super::duties::{Duty, RecoveryDuty, SweepDuty};
 use super::effect::Effect;
 use super::heartbeat::HeartbeatDuty;
 use super::held::{Attempt, Held};
-use super::outage::{Outage, StoreBackOff};
+use super::outage::Outage;
 use super::prefetch::Prefetch;
 use super::stopping::Stopping;
 use crate::model::{InvocationId, RunnerId};
@@ -19,39 +19,38 @@ use crate::runner::stage::Stage;
 use crate::store::{Bill, NextDue, Report};
 
 /// The state of the only writer. Touched only by the holder of its lock, for one turn.
-pub(in crate::runner) struct Ledger {
+pub(crate) struct Ledger {
     /// The id under which the runner claims.
-    pub(in crate::runner) runner: RunnerId,
+    pub(crate) runner: RunnerId,
     pub(super) claims: Claims,
     pub(super) prefetch: Prefetch,
     pub(super) heartbeat: HeartbeatDuty,
     pub(super) recovery: RecoveryDuty,
     /// Has transactions of its own, so that whatever is wrong with it holds nothing else up.
-    pub(in crate::runner) sweep: SweepDuty,
+    pub(crate) sweep: SweepDuty,
     /// Reports that are not written yet.
-    pub(in crate::runner) held: Held,
+    pub(crate) held: Held,
     /// Reports that this turn defers to the next.
     pub(super) later: Held,
     /// Bills that are not written yet. They can't be doubtful: one that comes twice is added once.
     pub(super) bills: Vec<Bill>,
     /// Ids that a waiter must know about, while the store can't be read.
-    pub(in crate::runner) look_ups: Vec<InvocationId>,
+    pub(crate) look_ups: Vec<InvocationId>,
     /// Whether a commit has failed of which nobody knows what it has done.
-    pub(in crate::runner) is_in_doubt: bool,
-    pub(in crate::runner) back_off: StoreBackOff,
-    pub(in crate::runner) outage: Outage,
-    pub(in crate::runner) stopping: Stopping,
+    pub(crate) is_in_doubt: bool,
+    pub(crate) outage: Outage,
+    pub(crate) stopping: Stopping,
     /// Whether the store knows the rules of this runner's configuration.
     pub(super) has_told_rules: bool,
     /// When the ledger thread wakes by itself.
-    pub(in crate::runner) alarm: Option<Instant>,
+    pub(crate) alarm: Option<Instant>,
     /// The buffer for the effects of a receipt; empty between turns.
-    pub(in crate::runner) effects: Vec<Effect>,
+    pub(crate) effects: Vec<Effect>,
 }
 
 impl Ledger {
     /// Makes the state of a runner that knows nothing of its store.
-    pub(in crate::runner) fn new(runner: RunnerId, options: &RunnerOptions, now: Instant) -> Self {
+    pub(crate) fn new(runner: RunnerId, options: &RunnerOptions, now: Instant) -> Self {
         Self {
             runner,
             claims: Claims::new(),
@@ -64,7 +63,6 @@ impl Ledger {
             bills: Vec::new(),
             look_ups: Vec::new(),
             is_in_doubt: false,
-            back_off: StoreBackOff::default(),
             outage: Outage::default(),
             stopping: Stopping::default(),
             has_told_rules: false,
@@ -79,7 +77,7 @@ impl Ledger {
     }
 
     /// Takes over what slots have told. Ends come first: an end takes the notes of its fiber with it.
-    pub(in crate::runner) fn collect(&mut self, messages: &mut Messages) {
+    pub(crate) fn collect(&mut self, messages: &mut Messages) {
         self.bills.append(&mut messages.bills);
         self.look_ups.append(&mut messages.look_ups);
         for (claim, end) in messages.unstarted.drain(..) {
@@ -99,17 +97,17 @@ impl Ledger {
     }
 
     /// Looks for work with the next plan: there may be some.
-    pub(in crate::runner) fn expect_work(&mut self) {
+    pub(crate) fn expect_work(&mut self) {
         self.claims.may_have_work = true;
     }
 
     /// Whether time makes the store worth a look in this turn.
-    pub(in crate::runner) fn is_recovery_due(&self, now: Instant) -> bool {
+    pub(crate) fn is_recovery_due(&self, now: Instant) -> bool {
         self.recovery.is_due(now)
     }
 
     /// Learns the answer of the store to what happens by itself; without one, it is asked again at once.
-    pub(in crate::runner) fn learn_next_due(&mut self, began: Instant, answer: Option<NextDue>) {
+    pub(crate) fn learn_next_due(&mut self, began: Instant, answer: Option<NextDue>) {
         match answer {
             Some(answer) => self.recovery.learn(began, answer),
             None => self.recovery.look_by(began),
@@ -117,14 +115,14 @@ impl Ledger {
     }
 
     /// Whether what was claimed ahead has lain too long: then it is given back.
-    pub(in crate::runner) fn is_prefetch_stale(&mut self, load: &Load, now: Instant) -> bool {
+    pub(crate) fn is_prefetch_stale(&mut self, load: &Load, now: Instant) -> bool {
         let is_stale = self.prefetch.is_stale(load, now);
         self.claims.may_have_work |= is_stale;
         is_stale
     }
 
     /// Goes on under another id, of whose claims nothing is known, lost receipts or not.
-    pub(in crate::runner) fn change_runner(&mut self, runner: RunnerId) {
+    pub(crate) fn change_runner(&mut self, runner: RunnerId) {
         self.runner = runner;
         self.claims.must_take_inventory = false;
         self.claims.may_have_work = true;
@@ -132,39 +130,35 @@ impl Ledger {
     }
 
     /// Whether no message is deferred to a later turn: nobody will be woken by one.
-    pub(in crate::runner) fn is_through(&self) -> bool {
+    pub(crate) fn is_through(&self) -> bool {
         self.held.is_empty() && self.later.is_empty() && self.look_ups.is_empty()
     }
 
     /// Whether every report and bill is written.
-    pub(in crate::runner) fn has_reported(&self) -> bool {
+    pub(crate) fn has_reported(&self) -> bool {
         self.held.is_empty() && self.bills.is_empty()
     }
 
     /// Whether everything is written, and nothing is left to be looked up.
-    pub(in crate::runner) fn is_written(&self) -> bool {
+    pub(crate) fn is_written(&self) -> bool {
         self.is_through() && self.bills.is_empty()
     }
 
     /// Ends a turn: what it deferred comes first in the next. Returns whether there should be one at once.
-    pub(in crate::runner) fn end_turn(&mut self) -> bool {
+    pub(crate) fn end_turn(&mut self) -> bool {
         let is_left = !self.later.is_empty() || !self.look_ups.is_empty();
         self.held.append(&mut self.later);
-        is_left && self.back_off.until().is_none()
+        is_left && self.outage.paused_until().is_none()
     }
 
     /// The size of the outcomes that are not written yet, in bytes.
-    pub(in crate::runner) fn outcome_bytes(&self) -> usize {
+    pub(crate) fn outcome_bytes(&self) -> usize {
         self.held.outcome_bytes()
     }
 
     /// When there must be a turn although nobody says so.
-    pub(in crate::runner) fn next_alarm(
-        &mut self,
-        stage: Stage,
-        grace_ends: Option<Instant>,
-    ) -> Option<Instant> {
-        let store_is_back = self.back_off.until();
+    pub(crate) fn next_alarm(&mut self, stage: Stage, grace_ends: Option<Instant>) -> Option<Instant> {
+        let store_is_back = self.outage.paused_until();
         let other = match stage {
             Stage::Working => self.prefetch.stale_at(),
             Stage::Draining => grace_ends,
@@ -178,15 +172,15 @@ impl Ledger {
     }
 
     /// Leaves the store alone for a while, which is returned. The next turn finds out what the commit did.
-    pub(in crate::runner) fn doubt(&mut self, now: Instant) -> Duration {
+    pub(crate) fn doubt(&mut self, now: Instant) -> Duration {
         self.claims.may_have_work = true;
         self.is_in_doubt = true;
         self.held.doubtful = self.held.reports.len();
-        self.back_off.lengthen(now)
+        self.outage.lengthen_pause(now)
     }
 
     /// Forgets everything that was to be written: the runner can never write again.
-    pub(in crate::runner) fn abandon(&mut self) {
+    pub(crate) fn abandon(&mut self) {
         (self.held, self.later) = Default::default();
         self.look_ups.clear();
         self.bills.clear();

@@ -6,7 +6,7 @@ use crate::runner::stage::{KILL_PATIENCE, Stage};
 
 /// The progress of a stop.
 #[derive(Default)]
-pub(in crate::runner) struct Stopping {
+pub(crate) struct Stopping {
     /// Whether what was claimed and parked has been given back.
     has_drained: bool,
     /// When guests were first told to die.
@@ -15,25 +15,20 @@ pub(in crate::runner) struct Stopping {
 
 /// The steps that a turn takes to stop the runner.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(in crate::runner) struct StopSteps {
+pub(crate) struct StopSteps {
     /// Give back what is claimed, parked or in the making.
-    pub(in crate::runner) gives_back: bool,
+    pub(crate) gives_back: bool,
     /// The grace time is over: move on to [`Stage::Killing`].
-    pub(in crate::runner) ends_grace: bool,
+    pub(crate) ends_grace: bool,
     /// Kill what still runs.
-    pub(in crate::runner) kills: bool,
+    pub(crate) kills: bool,
     /// Give back what is stuck in the operating system without waiting for it.
-    pub(in crate::runner) abandons_stuck: bool,
+    pub(crate) abandons_stuck: bool,
 }
 
 impl Stopping {
     /// Decides what this turn does. Each step but the last is done once.
-    pub(in crate::runner) fn advance(
-        &mut self,
-        stage: Stage,
-        grace_ends: Option<Instant>,
-        now: Instant,
-    ) -> StopSteps {
+    pub(crate) fn advance(&mut self, stage: Stage, grace_ends: Option<Instant>, now: Instant) -> StopSteps {
         let mut steps = StopSteps::default();
         if stage == Stage::Working {
             return steps;
@@ -49,12 +44,12 @@ impl Stopping {
     }
 
     /// Whether what was claimed and parked has been given back.
-    pub(in crate::runner) fn has_drained(&self) -> bool {
+    pub(crate) fn has_drained(&self) -> bool {
         self.has_drained
     }
 
     /// Whether guests had their time to die.
-    pub(in crate::runner) fn is_out_of_patience(&self, now: Instant) -> bool {
+    pub(crate) fn is_out_of_patience(&self, now: Instant) -> bool {
         self.killing_since.is_some_and(|since| now.duration_since(since) > KILL_PATIENCE)
     }
 

@@ -9,10 +9,10 @@ use super::settle::Committed;
 use super::state::Ledger;
 use super::view::View;
 use crate::model::{
-    AwaitMode, Claim, ComponentDigest, Failure, Interrupt, InvocationId, Outcome, PreparedCall, Refusal,
-    RunnerId, RunnerSettings, TaskClient, UnixMicros, Usage,
+    AwaitMode, Claim, ComponentDigest, Failure, Guest, Interrupt, InvocationId, Outcome, PreparedCall,
+    Refusal, RunnerId, RunnerSettings, TaskClient, UnixMicros, Usage,
 };
-use crate::runner::executor::{Executor, Guest};
+use crate::runner::executor::Executor;
 use crate::runner::fiber::{Fiber, Resume};
 use crate::runner::inbox::{Messages, SubmitMessage, SubmitReply};
 use crate::runner::options::RunnerOptions;
@@ -64,6 +64,7 @@ macro_rules! view {
             stage: $bench.stage,
             load: $bench.load,
             slice: $bench.slice,
+            tasks: &$bench.tasks,
             owns_work: $bench.owns_work,
             options: &$bench.options,
             executor: &Idler,
@@ -85,6 +86,7 @@ struct Bench {
     stage: Stage,
     slice: Option<Duration>,
     owns_work: bool,
+    tasks: Arc<TaskSet>,
     now: Instant,
 }
 
@@ -120,6 +122,7 @@ impl Bench {
             stage: Stage::Working,
             slice: None,
             owns_work: true,
+            tasks: Idler.tasks(),
             now,
         }
     }

@@ -12,29 +12,24 @@ use crate::runner::stage::Stage;
 use crate::store::TaskSet;
 
 /// The rest of the runner, as one turn sees it. A plan reads it and changes nothing of it.
-pub(in crate::runner) struct View<'a> {
+pub(crate) struct View<'a> {
     /// The present moment.
-    pub(in crate::runner) now: Instant,
+    pub(crate) now: Instant,
     /// The id under which the runner claims.
-    pub(in crate::runner) runner: RunnerId,
+    pub(crate) runner: RunnerId,
     /// The stage of the runner.
-    pub(in crate::runner) stage: Stage,
+    pub(crate) stage: Stage,
     /// The load of the scheduler.
-    pub(in crate::runner) load: Load,
+    pub(crate) load: Load,
     /// The time for which a guest holds a slot on average.
-    pub(in crate::runner) slice: Option<Duration>,
+    pub(crate) slice: Option<Duration>,
     /// Whether anything is claimed, live or not written: then there is a lease to keep.
-    pub(in crate::runner) owns_work: bool,
-    pub(in crate::runner) options: &'a RunnerOptions,
-    /// Names the tasks that it can run, and their rules.
-    pub(in crate::runner) executor: &'a dyn Executor,
-    /// Names the awaited invocations, and the owned ones.
-    pub(in crate::runner) registry: &'a Registry,
-}
-
-impl View<'_> {
+    pub(crate) owns_work: bool,
     /// The tasks that this runner claims.
-    pub(super) fn tasks(&self) -> Arc<TaskSet> {
-        self.options.tasks_of(self.executor)
-    }
+    pub(crate) tasks: &'a Arc<TaskSet>,
+    pub(crate) options: &'a RunnerOptions,
+    /// Names the rules of its tasks.
+    pub(crate) executor: &'a dyn Executor,
+    /// Names the awaited invocations, and the owned ones.
+    pub(crate) registry: &'a Registry,
 }

@@ -5,7 +5,7 @@ use crate::runner::observer::{Observation, Observer};
 use crate::store::EndKind;
 
 /// Keeps what it is told, in words.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Notebook(Mutex<Vec<String>>);
 
 impl Observer for Notebook {
@@ -47,7 +47,7 @@ impl Notebook {
 
 fn observed(slots: usize) -> (Arc<Notebook>, RunnerOptions) {
     let notebook = Arc::new(Notebook::default());
-    let observers = [Arc::clone(&notebook) as _].into_iter().collect();
+    let observers = vec![Arc::clone(&notebook) as _];
     (notebook, RunnerOptions { observers, ..options(slots) })
 }
 

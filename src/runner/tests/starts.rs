@@ -3,7 +3,9 @@
 use std::sync::mpsc::{Receiver, Sender};
 
 use super::*;
-use crate::model::{Claim, Failure, FailureKind, Interrupt, PreparedCall, Refusal, SystemClock, TaskClient};
+use crate::model::{
+    Claim, Failure, FailureKind, Guest, Interrupt, PreparedCall, Refusal, SystemClock, TaskClient,
+};
 use crate::runner::fiber::Kill;
 use crate::store::TaskSet;
 

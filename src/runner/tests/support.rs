@@ -12,9 +12,9 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::model::{
-    Caller, ChildRequest, Claim, ComponentDigest, Failure, FailureKind, Interrupt, Invocation, LogEntry,
-    Outcome, PreparedCall, Refusal, RunnerSettings, SlotControl, Status, SubmitOptions, SystemClock,
-    TaskClient, Transition, Usage,
+    Caller, ChildRequest, Claim, ComponentDigest, Failure, FailureKind, Guest, Interrupt, Invocation,
+    LogEntry, Outcome, PreparedCall, Refusal, RunnerSettings, SlotControl, Status, SubmitOptions,
+    SystemClock, TaskClient, Transition, Usage,
 };
 use crate::store::{
     Batch, Counts, Filter, LookUp, MemoryStore, NewInvocation, NextDue, PauseTarget, PushedComponent,
@@ -25,7 +25,7 @@ pub(super) type Body = Pin<Box<dyn Future<Output = Result<u64, String>> + Send>>
 
 /// The switch of a guest that may take its time.
 #[derive(Default)]
-pub(in crate::runner) struct Switch {
+pub(crate) struct Switch {
     is_killed: AtomicBool,
     slice_began: Mutex<Option<Instant>>,
 }

@@ -9,6 +9,7 @@ use super::perform::{give_up, perform};
 use crate::model::{Invocation, Transition};
 use crate::runner::core::Core;
 use crate::runner::ledger::Ledger;
+use crate::runner::observer::tell_commit;
 use crate::store::{Batch, Report, Store, StoreError};
 
 /// Whether the store has applied a report. It does so as a whole or not at all.
@@ -84,7 +85,7 @@ pub(super) fn write_one_by_one(core: &Arc<Core>, ledger: &mut Ledger) {
         let batch = Batch { reports: vec![report], ..Batch::default() };
         let began = Instant::now();
         let committed = core.store.commit(&batch).inspect(|receipt| {
-            core.options.observers.tell_commit(began.elapsed(), &batch, receipt);
+            tell_commit(&core.options.observers, began.elapsed(), &batch, receipt);
         });
         let Some(report) = batch.reports.into_iter().next() else { break };
         match committed.map(|receipt| receipt.reports.first().copied()) {

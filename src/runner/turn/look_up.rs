@@ -48,7 +48,7 @@ fn unknown_invocation(id: InvocationId) -> Refusal {
 
 /// Tells the threads that wait for it that nothing is left to do, if so.
 pub(super) fn announce_idle(core: &Core, ledger: &mut Ledger) {
-    if !core.idle.is_wanted() || core.is_stopping() {
+    if !core.stages.is_idle_wanted() || core.stages.is_stopping() {
         return;
     }
     let load = core.scheduler.load();
@@ -62,9 +62,8 @@ pub(super) fn announce_idle(core: &Core, ledger: &mut Ledger) {
         Ok(read) => read,
         Err(error) => return leave_alone(ledger, &error),
     };
-    let mine = core.tasks();
-    let mine = |task: &Arc<str>| mine.contains(task) && !paused.contains(task);
+    let mine = |task: &Arc<str>| core.tasks.contains(task) && !paused.contains(task);
     if !left.iter().any(|(task, count)| *count > 0 && mine(task)) {
-        core.idle.announce();
+        core.stages.announce_idle();
     }
 }

@@ -9,7 +9,7 @@ use crate::runner::core::Core;
 use crate::runner::fiber::Kill;
 use crate::runner::inbox::{Messages, SubmitReply};
 use crate::runner::ledger::{Effect, Ledger};
-use crate::runner::observer::Observation;
+use crate::runner::observer::{Observation, tell};
 use crate::store::{EndKind, StoreError};
 
 /// Performs effects in their order; none is left.
@@ -38,8 +38,8 @@ fn perform_one(core: &Arc<Core>, ledger: &mut Ledger, effect: Effect) {
         Effect::RefuseWait(wait, refusal) => wait.refuse(refusal),
         Effect::AnswerCancel(reply, answer) => drop(reply.send(answer)),
         Effect::End { id, attempt, task, end } => {
-            core.counters.count_end(&end.how);
-            core.options.observers.tell(|| Observation::Ended { id, attempt, task: &task, end: &end });
+            core.totals.lock().count_end(&end.how);
+            tell(&core.options.observers, || Observation::Ended { id, attempt, task: &task, end: &end });
             match end.how {
                 EndKind::Final(outcome) => core.registry.finish(id, &outcome),
                 EndKind::Retry(..) | EndKind::Release => core.registry.disown(id),
@@ -63,7 +63,7 @@ fn perform_one(core: &Arc<Core>, ledger: &mut Ledger, effect: Effect) {
         Effect::ChangeRunner => {
             let (lost, now) = (ledger.runner, RunnerId::generate());
             tracing::warn!(%lost, %now, "the lease was lost: guests are killed, their work is run again");
-            core.options.observers.tell(|| Observation::LeaseLost { lost, now });
+            tell(&core.options.observers, || Observation::LeaseLost { lost, now });
             ledger.change_runner(now);
             core.disown_everything();
             core.trust.begin_again(now);
@@ -71,7 +71,7 @@ fn perform_one(core: &Arc<Core>, ledger: &mut Ledger, effect: Effect) {
         Effect::GiveBack(claims) => core.inbox.put(|messages| give_back(core, claims, messages)),
         Effect::Start(claims) => {
             for claim in &claims {
-                core.options.observers.tell(|| Observation::Claimed { claim });
+                tell(&core.options.observers, || Observation::Claimed { claim });
             }
             let claims = claims.into_iter().map(|claim| {
                 let urgency = core.registry.own(claim.id, claim.attempt);
@@ -92,7 +92,7 @@ pub(super) fn give_up(core: &Arc<Core>, ledger: &mut Ledger, ids: Vec<Invocation
 /// Leaves the store alone for a while, after a read that failed.
 pub(super) fn leave_alone(ledger: &mut Ledger, error: &StoreError) {
     tracing::warn!(%error, "the store can't be read; trying again");
-    ledger.back_off.lengthen(Instant::now());
+    ledger.outage.lengthen_pause(Instant::now());
 }
 
 /// Makes the ledger take another turn, to claim.

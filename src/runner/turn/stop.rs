@@ -12,8 +12,8 @@ use crate::store::{AttemptEnd, EndKind, StoreError};
 
 /// Takes the steps of a stop that are due.
 pub(super) fn advance(core: &Core, ledger: &mut Ledger, messages: &mut Messages) {
-    let grace_ends = *core.grace_ends.lock();
-    let steps = ledger.stopping.advance(core.stage(), grace_ends, Instant::now());
+    let grace_ends = core.stages.grace_ends();
+    let steps = ledger.stopping.advance(core.stages.now(), grace_ends, Instant::now());
     if steps.gives_back {
         give_back_claimed(core, messages);
         core.starts.kill(Kill::Release, |_| true);

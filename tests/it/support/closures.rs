@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use run_wasm_runner::model::{
-    AwaitMode, Caller, ChildRequest, Claim, ComponentDigest, Failure, FailureKind, Interrupt, InvocationId,
-    Outcome, PreparedCall, Refusal, RetryPolicy, SubmitOptions, TaskClient,
+    AwaitMode, Caller, ChildRequest, Claim, ComponentDigest, Failure, FailureKind, Guest, Interrupt,
+    InvocationId, Outcome, PreparedCall, Refusal, RetryPolicy, SubmitOptions, TaskClient,
 };
-use run_wasm_runner::runner::{Executor, Guest};
+use run_wasm_runner::runner::Executor;
 use run_wasm_runner::store::{NewInvocation, TaskSet};
 use run_wasm_runner::wasm::GuestControl;
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::Status;
 use crate::runner::ledger::duties::Duty;
-use crate::runner::ledger::outage::{Outage, StoreBackOff};
+use crate::runner::ledger::outage::Outage;
 use crate::runner::ledger::prefetch::{Prefetch, STALE_PREFETCH, prefetch};
 use crate::runner::ledger::stopping::{StopSteps, Stopping};
 use crate::runner::stage::KILL_PATIENCE;
@@ -178,14 +178,14 @@ fn a_prefetch_that_no_slot_takes_becomes_stale() {
 
 #[test]
 fn a_store_that_fails_is_left_alone_for_longer_and_longer() {
-    let (mut back_off, mut now) = (StoreBackOff::default(), Instant::now());
-    let pauses: Vec<_> = (0..9).map(|_| back_off.lengthen(now).as_millis()).collect();
+    let (mut outage, mut now) = (Outage::default(), Instant::now());
+    let pauses: Vec<_> = (0..9).map(|_| outage.lengthen_pause(now).as_millis()).collect();
     assert_eq!(pauses, [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
-    assert!(back_off.is_on(now + Duration::from_millis(4999)));
+    assert!(outage.is_paused(now + Duration::from_millis(4999)));
     now += Duration::from_secs(5);
-    assert!(!back_off.is_on(now));
-    back_off.end_if_over(now);
-    assert_eq!(back_off.lengthen(now).as_millis(), 50);
+    assert!(!outage.is_paused(now));
+    outage.end_pause_if_over(now);
+    assert_eq!(outage.lengthen_pause(now).as_millis(), 50);
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! Waiting for one invocation from outside of the guests: by a future, or by a thread.
+//! Futures that wait for outcomes: those of guests, which park meanwhile, and those of threads outside.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,10 +9,66 @@ use std::thread::Thread;
 use std::time::Instant;
 
 use super::core::Core;
-use super::parking::AwaitOutcomes;
 use super::stage::{Stage, stopped};
-use super::wait::WaitFor;
+use super::wait::{Wait, WaitFor};
 use crate::model::{AwaitMode, InvocationId, Outcome, Refusal};
+
+thread_local! {
+    /// Whether the future that this thread polls has stopped in a wait for results, and may be set aside.
+    static AWAITS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Polls a guest and says whether it stopped in a wait for results; otherwise it is in I/O or asleep.
+pub(super) fn poll_guest<T>(poll: impl FnOnce() -> Poll<T>) -> (Poll<T>, bool) {
+    AWAITS.set(false);
+    let polled = poll();
+    (polled, AWAITS.take())
+}
+
+/// A wait for results, as the future that the guest's host call polls. Unregisters when dropped.
+pub(super) struct AwaitOutcomes {
+    core: Arc<Core>,
+    wait: Arc<Wait>,
+}
+
+impl AwaitOutcomes {
+    /// Registers a wait. Returns it, and the ids that must be looked up: see `Registry::register`.
+    pub(super) fn register(
+        core: &Arc<Core>,
+        wait_for: WaitFor,
+    ) -> Result<(Self, Vec<InvocationId>), Refusal> {
+        let (wait, unknown) = core.registry.register(wait_for)?;
+        Ok((Self::new(Arc::clone(core), wait), unknown))
+    }
+
+    pub(super) fn new(core: Arc<Core>, wait: Arc<Wait>) -> Self {
+        Self { core, wait }
+    }
+}
+
+impl Future for AwaitOutcomes {
+    type Output = Result<Vec<(usize, Outcome)>, Refusal>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.wait.poll(context.waker()) {
+            Some(answer) => {
+                // The guest goes on instead of giving up its slot.
+                self.core.scheduler.hand_over_kept();
+                Poll::Ready(answer)
+            }
+            None => {
+                AWAITS.set(true);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for AwaitOutcomes {
+    fn drop(&mut self) {
+        self.core.registry.unregister(&self.wait);
+    }
+}
 
 /// A wait for an outcome: see [`RunnerHandle::outcome`](super::RunnerHandle::outcome). Dropping it ends it.
 pub struct FinalOutcome {
@@ -62,7 +119,7 @@ impl FinalOutcome {
                 Poll::Ready(answer.map(|mut outcomes| outcomes.pop().map(|(_, outcome)| outcome)))
             }
             // A wait that was registered too late to be refused by the stopping runner sees the stage here.
-            Poll::Pending if self.core.stage() == Stage::Stopped => Poll::Ready(Ok(None)),
+            Poll::Pending if self.core.stages.now() == Stage::Stopped => Poll::Ready(Ok(None)),
             Poll::Pending => Poll::Pending,
         }
     }
