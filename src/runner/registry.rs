@@ -1,16 +1,21 @@
 //! The waits of a runner, and its final cache.
 //!
-//! Registering a waiter and asking whether its result is already there happen
-//! under one lock, the registry's, so a wake-up can't be lost between them. A
-//! finishing invocation puts its outcome into the final cache and takes its
+//! Registering a waiter of an invocation and asking whether its result is already
+//! there happen under one lock, the registry's, so a wake-up can't be lost between
+//! them. A finishing invocation puts its outcome into the final cache and takes its
 //! waiters under the same lock, and fills them after it.
+//!
+//! All guests share this lock, so nothing under it costs more than a constant, or
+//! logarithm, for each of [`AT_ONCE`] ids: a wait for more takes the lock again. The
+//! look for cycles goes from both ends, and costs no more than twice the cheaper.
 //!
 //! Lock order: the registry's, then one wait's. Nothing calls a guest, a store or
 //! a waker while it holds the registry's.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -31,17 +36,93 @@ impl Urgency {
     }
 }
 
+/// The ids of a wait for which the lock is taken once.
+const AT_ONCE: usize = 1_000;
+
 /// The waits of one runner, and its final cache.
 #[derive(Debug)]
 pub(super) struct Registry {
     inner: Mutex<Inner>,
+    next_sequence: AtomicU64,
+}
+
+/// One end of a look for a cycle.
+struct Search {
+    start: InvocationId,
+    /// The step before each invocation that it has reached.
+    came_from: HashMap<InvocationId, InvocationId>,
+    /// Reached, and not gone on from.
+    open: Vec<InvocationId>,
+    /// The steps so far.
+    cost: usize,
+}
+
+impl Search {
+    fn new(start: InvocationId) -> Self {
+        Self { start, came_from: HashMap::new(), open: vec![start], cost: 0 }
+    }
+
+    fn has_reached(&self, id: InvocationId) -> bool {
+        id == self.start || self.came_from.contains_key(&id)
+    }
+
+    /// Goes on from `from` to `ids`. Returns the first that the other end has reached.
+    fn go(
+        &mut self,
+        from: InvocationId,
+        ids: impl Iterator<Item = InvocationId>,
+        other: &Self,
+    ) -> Option<InvocationId> {
+        for id in ids {
+            if other.has_reached(id) {
+                return Some(id);
+            }
+            if !self.has_reached(id) {
+                self.came_from.insert(id, from);
+                self.open.push(id);
+            }
+        }
+        None
+    }
+
+    /// Lists the way from `id` back to the start.
+    fn way_from(&self, id: InvocationId) -> Vec<InvocationId> {
+        std::iter::successors(Some(id), |at| self.came_from.get(at).copied()).collect()
+    }
+}
+
+/// The waits for one invocation.
+#[derive(Debug, Default)]
+struct Waiters {
+    /// By their age, with the index of the invocation in each.
+    waits: BTreeMap<u64, (Arc<Wait>, usize)>,
+    /// The number of them at each depth.
+    depths: BTreeMap<u32, usize>,
+}
+
+impl Waiters {
+    fn add(&mut self, wait: &Arc<Wait>, index: usize) {
+        if self.waits.insert(wait.sequence, (Arc::clone(wait), index)).is_none() {
+            *self.depths.entry(wait.depth).or_default() += 1;
+        }
+    }
+
+    fn remove(&mut self, wait: &Wait) {
+        if self.waits.remove(&wait.sequence).is_some()
+            && let Some(count) = self.depths.get_mut(&wait.depth)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.depths.remove(&wait.depth);
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Inner {
     finals: FinalCache,
-    /// The waits for each awaited invocation, with the place in the list of each wait.
-    waiters: HashMap<InvocationId, Vec<(Arc<Wait>, usize)>>,
+    waiters: HashMap<InvocationId, Waiters>,
     /// The wait of each waiting invocation: the graph in which cycles are looked for.
     waiting: HashMap<InvocationId, Arc<Wait>>,
     /// The attempts that this runner has claimed and not settled: only it makes their invocations final.
@@ -53,7 +134,6 @@ struct Inner {
     aside: HashSet<InvocationId>,
     /// The awaited whose submit is on its way: the store does not know them yet, and is not asked.
     unsubmitted: HashSet<InvocationId>,
-    next_sequence: u64,
 }
 
 impl Registry {
@@ -68,8 +148,8 @@ impl Registry {
                 urgency: HashMap::new(),
                 aside: HashSet::new(),
                 unsubmitted: HashSet::new(),
-                next_sequence: 0,
             }),
+            next_sequence: AtomicU64::new(0),
         }
     }
 
@@ -81,22 +161,38 @@ impl Registry {
     ///
     /// [`Refusal::Cycle`] if the wait would wait for its own caller.
     pub(super) fn register(&self, wait_for: WaitFor) -> Result<(Arc<Wait>, Vec<InvocationId>), Refusal> {
-        let mut inner = self.inner.lock();
-        if let Some((caller, task)) = &wait_for.caller {
-            inner.refuse_cycle(*caller, task, &wait_for.ids)?;
-        }
-        let outcomes = wait_for.ids.iter().map(|id| inner.finals.get(*id)).collect();
-        let wait = Wait::new(wait_for, inner.next_sequence, outcomes);
-        inner.next_sequence += 1;
+        let wait = Wait::new(wait_for, self.next_sequence.fetch_add(1, Ordering::Relaxed));
         let mut unknown = Vec::new();
-        let is_open = wait.visit_missing(|id, place| {
-            inner.add_waiter(id, &wait, place);
-            if !inner.owned.contains_key(&id) {
-                unknown.push(id);
+        let mut first = 0;
+        loop {
+            let mut inner = self.inner.lock();
+            let part = wait.ids(first, AT_ONCE);
+            for (id, index) in part.iter().zip(first..) {
+                match inner.finals.get(*id) {
+                    Some(outcome) => wait.fill(index, &outcome),
+                    None => {
+                        inner.add_waiter(*id, &wait, index);
+                        if !inner.owned.contains_key(id) {
+                            unknown.push(*id);
+                        }
+                    }
+                }
             }
-        });
-        if is_open && let Some((caller, _)) = wait.caller {
-            inner.waiting.insert(caller, Arc::clone(&wait));
+            first += part.len();
+            let is_open = !wait.is_answered();
+            if is_open && part.len() == AT_ONCE {
+                continue;
+            }
+            let Some((caller, task)) = &wait.caller else { break };
+            if let Err(refusal) = inner.refuse_cycle(*caller, task, &wait) {
+                drop(inner);
+                self.unregister(&wait);
+                return Err(refusal);
+            }
+            if is_open {
+                inner.waiting.insert(*caller, Arc::clone(&wait));
+            }
+            break;
         }
         Ok((wait, unknown))
     }
@@ -110,19 +206,31 @@ impl Registry {
     /// Turns a wait for a duplicate to the other invocation. Returns whether that must be looked up.
     pub(super) fn redirect(&self, wait: &Arc<Wait>, to: InvocationId) -> bool {
         let mut inner = self.inner.lock();
-        let ids = wait.retarget(to);
-        inner.remove_waiter(wait, &ids);
+        for id in wait.ids(0, 1) {
+            inner.remove_waiter(wait, id);
+        }
+        wait.retarget(to);
         inner.add_waiter(to, wait, 0);
         !inner.owned.contains_key(&to)
     }
 
     /// Forgets a waiter, answered or not.
     pub(super) fn unregister(&self, wait: &Arc<Wait>) {
-        let mut inner = self.inner.lock();
-        if let Some((caller, _)) = &wait.caller {
-            inner.waiting.remove(caller);
+        let mut first = 0;
+        loop {
+            let mut inner = self.inner.lock();
+            if let Some((caller, _)) = &wait.caller
+                && inner.waiting.get(caller).is_some_and(|other| Arc::ptr_eq(other, wait))
+            {
+                inner.waiting.remove(caller);
+            }
+            let part = wait.ids(first, AT_ONCE);
+            part.iter().for_each(|id| inner.remove_waiter(wait, *id));
+            first += part.len();
+            if part.len() < AT_ONCE {
+                return;
+            }
         }
-        wait.with_ids(|ids| inner.remove_waiter(wait, ids));
     }
 
     /// Keeps the outcome of an invocation that is final, and answers its waiters.
@@ -135,7 +243,7 @@ impl Registry {
             inner.forget_want(id);
             inner.waiters.remove(&id)
         };
-        for (wait, index) in waiters.into_iter().flatten() {
+        for (wait, index) in waiters.into_iter().flat_map(|waiters| waiters.waits.into_values()) {
             wait.fill(index, outcome);
         }
     }
@@ -147,7 +255,7 @@ impl Registry {
             inner.forget_want(id);
             inner.waiters.remove(&id)
         };
-        for (wait, _) in waiters.into_iter().flatten() {
+        for (wait, _) in waiters.into_iter().flat_map(|waiters| waiters.waits.into_values()) {
             wait.refuse(refusal.clone());
         }
     }
@@ -158,7 +266,7 @@ impl Registry {
         let outside: Vec<_> = inner
             .waiters
             .values()
-            .flatten()
+            .flat_map(|waiters| waiters.waits.values())
             .filter(|(wait, _)| wait.caller.is_none())
             .map(|(wait, _)| Arc::clone(wait))
             .collect();
@@ -275,38 +383,33 @@ impl Registry {
     /// Finds the most recent wait for `id`.
     pub(super) fn youngest_wait_for(&self, id: InvocationId) -> Option<Arc<Wait>> {
         let inner = self.inner.lock();
-        let waiters = inner.waiters.get(&id)?;
-        waiters.iter().max_by_key(|(wait, _)| wait.sequence).map(|(wait, _)| Arc::clone(wait))
+        inner.waiters.get(&id)?.waits.values().next_back().map(|(wait, _)| Arc::clone(wait))
     }
 }
 
 impl Inner {
     fn add_waiter(&mut self, id: InvocationId, wait: &Arc<Wait>, index: usize) {
-        self.waiters.entry(id).or_default().push((Arc::clone(wait), index));
+        self.waiters.entry(id).or_default().add(wait, index);
         self.update_want(id);
     }
 
-    /// Removes a wait for `ids`.
-    fn remove_waiter(&mut self, wait: &Arc<Wait>, ids: &[InvocationId]) {
-        for id in ids {
-            self.unsubmitted.remove(id);
-            let Some(waiters) = self.waiters.get_mut(id) else {
-                continue;
-            };
-            waiters.retain(|(other, _)| !Arc::ptr_eq(other, wait));
-            if waiters.is_empty() {
-                self.waiters.remove(id);
-                self.aside.remove(id);
-            }
-            self.update_want(*id);
+    /// Removes a wait for `id`.
+    fn remove_waiter(&mut self, wait: &Wait, id: InvocationId) {
+        self.unsubmitted.remove(&id);
+        let Some(waiters) = self.waiters.get_mut(&id) else { return };
+        waiters.remove(wait);
+        if waiters.waits.is_empty() {
+            self.waiters.remove(&id);
+            self.aside.remove(&id);
         }
+        self.update_want(id);
     }
 
     fn urgency_of(&self, id: InvocationId) -> Option<Urgency> {
         let waiters = self.waiters.get(&id)?;
-        let (oldest, _) = waiters.iter().min_by_key(|(wait, _)| wait.sequence)?;
-        let depth = waiters.iter().map(|(wait, _)| wait.depth).max()?;
-        Some(Urgency(Reverse(waiters.len()), Reverse(depth), oldest.sequence, id))
+        let (oldest, _) = waiters.waits.first_key_value()?;
+        let (depth, _) = waiters.depths.last_key_value()?;
+        Some(Urgency(Reverse(waiters.waits.len()), Reverse(*depth), *oldest, id))
     }
 
     /// Brings `wanted` in line with the waiters of `id`.
@@ -326,43 +429,46 @@ impl Inner {
         }
     }
 
-    /// Looks for a way from the invocations that `caller` wants to await back to `caller`.
-    fn refuse_cycle(&self, caller: InvocationId, task: &str, ids: &[InvocationId]) -> Result<(), Refusal> {
-        let mut came_from: HashMap<InvocationId, InvocationId> = HashMap::new();
-        let mut open: Vec<InvocationId> = Vec::new();
-        let visit = |from, ids: &[InvocationId], open: &mut Vec<_>, came_from: &mut HashMap<_, _>| {
-            for id in ids {
-                if *id == caller || self.waiting.contains_key(id) {
-                    came_from.entry(*id).or_insert_with(|| {
-                        open.push(*id);
-                        from
-                    });
-                }
+    /// Looks for a way from `caller`, by its new wait and those of others, back to `caller`: from both ends,
+    /// always on at the one that has cost less, until they meet or one can't go on.
+    fn refuse_cycle(&self, caller: InvocationId, task: &str, wait: &Arc<Wait>) -> Result<(), Refusal> {
+        let wait_of = |id: InvocationId| if id == caller { Some(wait) } else { self.waiting.get(&id) };
+        let mut ahead = Search::new(caller);
+        let mut behind = Search::new(caller);
+        let met = loop {
+            let (Some(next), Some(before)) = (ahead.open.last().copied(), behind.open.last().copied()) else {
+                return Ok(());
+            };
+            let cost = |id| wait_of(id).map_or(0, |wait| wait.len());
+            let waiters = |id| self.waiters.get(&id).map(|waiters| &waiters.waits);
+            let cost_behind = waiters(before).map_or(0, BTreeMap::len);
+            let met = if ahead.cost + cost(next) <= behind.cost + cost_behind {
+                ahead.cost += cost(next);
+                ahead.open.pop();
+                let ids = wait_of(next).map(|wait| wait.ids(0, usize::MAX)).unwrap_or_default();
+                let ids = ids.into_iter().filter(|id| wait_of(*id).is_some());
+                ahead.go(next, ids, &behind).map(|id| (next, id))
+            } else {
+                behind.cost += cost_behind;
+                behind.open.pop();
+                let waits = waiters(before).into_iter().flat_map(BTreeMap::values);
+                let callers = waits.filter_map(|(of, _)| {
+                    let (id, _) = of.caller.as_ref()?;
+                    wait_of(*id).is_some_and(|present| Arc::ptr_eq(present, of)).then_some(*id)
+                });
+                behind.go(before, callers, &ahead).map(|id| (id, before))
+            };
+            if let Some(met) = met {
+                break met;
             }
         };
-        visit(caller, ids, &mut open, &mut came_from);
-        while let Some(id) = open.pop() {
-            if id == caller {
-                let mut path = vec![caller];
-                let mut at = came_from[&caller];
-                while at != caller {
-                    path.push(at);
-                    at = came_from[&at];
-                }
-                path.push(caller);
-                path.reverse();
-                let task_of = |id| self.waiting.get(id).and_then(|wait| Some(&*wait.caller.as_ref()?.1));
-                let names: Vec<_> =
-                    path.iter().map(|id| format!("{} ({id})", task_of(id).unwrap_or(task))).collect();
-                let what =
-                    if path.len() == 2 { "an invocation can't await itself" } else { "a cycle of waits" };
-                return Err(Refusal::Cycle(format!("{what}: {}", names.join(" awaits "))));
-            }
-            if let Some(wait) = self.waiting.get(&id) {
-                wait.with_ids(|ids| visit(id, ids, &mut open, &mut came_from));
-            }
-        }
-        Ok(())
+        let mut path = ahead.way_from(met.0);
+        path.reverse();
+        path.extend(behind.way_from(met.1));
+        let task_of = |id| self.waiting.get(id).and_then(|wait| Some(&*wait.caller.as_ref()?.1));
+        let names: Vec<_> = path.iter().map(|id| format!("{} ({id})", task_of(id).unwrap_or(task))).collect();
+        let what = if path.len() == 2 { "an invocation can't await itself" } else { "a cycle of waits" };
+        Err(Refusal::Cycle(format!("{what}: {}", names.join(" awaits "))))
     }
 }
 
@@ -415,7 +521,7 @@ mod tests {
         let registry = registry();
         let (a, b) = (id(), id());
         let (wait, unknown) = registry.register(wait_for(Some(id()), &[a, b, a], AwaitMode::All)).unwrap();
-        assert_eq!(unknown, [a, b, a]);
+        assert_eq!(unknown, [a, b]);
         let count = Arc::new(CountingWaker(AtomicUsize::new(0)));
         let waker = Waker::from(Arc::clone(&count));
         assert!(wait.poll(&waker).is_none());

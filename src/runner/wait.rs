@@ -1,5 +1,6 @@
 //! One wait: for all of some invocations, or for the first of them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -29,61 +30,68 @@ pub(super) struct Wait {
     pub(super) depth: u32,
     /// Order of registration: the age of the wait.
     pub(super) sequence: u64,
+    /// The index in `ids` of each id that was asked for, if some were asked for more than once.
+    places: Option<Vec<usize>>,
     state: Mutex<WaitState>,
 }
 
 /// The part of a wait that outcomes change.
 #[derive(Debug)]
 struct WaitState {
+    /// The awaited, each once.
     ids: Vec<InvocationId>,
-    outcomes: Vec<Option<Outcome>>,
+    /// The outcome of each, and the times that it was asked for.
+    outcomes: Vec<(Option<Outcome>, usize)>,
     missing: usize,
-    /// The size of the outcomes, in bytes.
+    /// The size of the answer, in bytes.
     bytes: usize,
-    /// The place of the first outcome that came, for a wait for any.
+    /// The index of the first outcome that came, for a wait for any.
     first: Option<usize>,
     refused: Option<Refusal>,
     waker: Option<Waker>,
 }
 
 impl Wait {
-    /// Makes a wait that knows the outcomes that are there already.
-    pub(super) fn new(wait_for: WaitFor, sequence: u64, outcomes: Vec<Option<Outcome>>) -> Arc<Self> {
-        let WaitFor { caller, depth, ids, mode } = wait_for;
-        let mut state = WaitState {
-            missing: outcomes.iter().filter(|outcome| outcome.is_none()).count(),
-            bytes: outcomes.iter().flatten().map(Outcome::approximate_bytes).sum(),
-            first: outcomes.iter().position(Option::is_some),
-            ids,
-            outcomes,
-            refused: None,
-            waker: None,
-        };
-        if mode == AwaitMode::All {
-            state.refuse_too_much();
+    /// Makes a wait that knows no outcome yet. Ids that are asked for more than once are awaited once.
+    pub(super) fn new(wait_for: WaitFor, sequence: u64) -> Arc<Self> {
+        let WaitFor { caller, depth, ids: asked, mode } = wait_for;
+        let (mut ids, mut outcomes) = (Vec::with_capacity(asked.len()), Vec::with_capacity(asked.len()));
+        let mut known = HashMap::new();
+        let mut places = Vec::new();
+        for id in asked {
+            let place = *known.entry(id).or_insert(ids.len());
+            places.push(place);
+            if place == ids.len() {
+                ids.push(id);
+                outcomes.push((None, 0));
+            }
+            outcomes[place].1 += 1;
         }
-        Arc::new(Self { caller, mode, depth: depth + 1, sequence, state: Mutex::new(state) })
+        let places = (places.len() > ids.len()).then_some(places);
+        let missing = ids.len();
+        let state = WaitState { ids, outcomes, missing, bytes: 0, first: None, refused: None, waker: None };
+        Arc::new(Self { caller, mode, depth: depth + 1, sequence, places, state: Mutex::new(state) })
     }
 
-    /// Visits the awaited whose outcomes are missing, with their places. Returns whether the wait goes on.
-    pub(super) fn visit_missing(&self, mut visit: impl FnMut(InvocationId, usize)) -> bool {
+    /// Whether the answer is there.
+    pub(super) fn is_answered(&self) -> bool {
         let state = self.state.lock();
-        let is_open = !self.is_satisfied(&state) && state.refused.is_none();
-        if is_open {
-            let missing = state.ids.iter().enumerate().filter(|(place, _)| state.outcomes[*place].is_none());
-            missing.for_each(|(place, id)| visit(*id, place));
-        }
-        is_open
+        self.is_satisfied(&state) || state.refused.is_some()
     }
 
-    /// Looks at the list of the awaited.
-    pub(super) fn with_ids(&self, look: impl FnOnce(&[InvocationId])) {
-        look(&self.state.lock().ids);
+    /// Returns at most `count` of the awaited, from an index on.
+    pub(super) fn ids(&self, from: usize, count: usize) -> Vec<InvocationId> {
+        self.state.lock().ids.iter().skip(from).take(count).copied().collect()
     }
 
-    /// Makes it a wait for `to` alone. Returns what it waited for before.
-    pub(super) fn retarget(&self, to: InvocationId) -> Vec<InvocationId> {
-        std::mem::replace(&mut self.state.lock().ids, vec![to])
+    /// The number of the awaited.
+    pub(super) fn len(&self) -> usize {
+        self.state.lock().ids.len()
+    }
+
+    /// Makes a wait for one invocation a wait for `to`.
+    pub(super) fn retarget(&self, to: InvocationId) {
+        self.state.lock().ids = vec![to];
     }
 
     /// Returns the answer, if it is there; otherwise keeps `waker` for the moment when it is.
@@ -100,9 +108,23 @@ impl Wait {
         }
         let outcomes = match (self.mode, state.first) {
             (AwaitMode::Any | AwaitMode::AnyWithin(_), Some(first)) => {
-                state.outcomes[first].take().map(|outcome| (first, outcome)).into_iter().collect()
+                let place = self
+                    .places
+                    .as_ref()
+                    .map_or(Some(first), |places| places.iter().position(|place| *place == first));
+                place.zip(state.outcomes[first].0.take()).into_iter().collect()
             }
-            _ => std::mem::take(&mut state.outcomes).into_iter().flatten().enumerate().collect(),
+            _ => {
+                let outcomes =
+                    std::mem::take(&mut state.outcomes).into_iter().filter_map(|(outcome, _)| outcome);
+                match &self.places {
+                    None => outcomes.enumerate().collect(),
+                    Some(places) => {
+                        let outcomes: Vec<_> = outcomes.collect();
+                        places.iter().filter_map(|place| outcomes.get(*place).cloned()).enumerate().collect()
+                    }
+                }
+            }
         };
         Some(Ok(outcomes))
     }
@@ -119,12 +141,13 @@ impl Wait {
         let mut state = self.state.lock();
         // What came first is the whole answer to a wait for any.
         let is_superfluous = self.is_satisfied(&state) || state.refused.is_some();
-        if is_superfluous || state.outcomes.get(index).is_none_or(Option::is_some) {
+        let Some((place @ None, copies)) = state.outcomes.get_mut(index).filter(|_| !is_superfluous) else {
             return;
-        }
-        state.outcomes[index] = Some(outcome.clone());
+        };
+        *place = Some(outcome.clone());
+        let bytes = outcome.approximate_bytes().saturating_mul(*copies);
         state.missing -= 1;
-        state.bytes += outcome.approximate_bytes();
+        state.bytes = state.bytes.saturating_add(bytes);
         state.first.get_or_insert(index);
         state.refuse_too_much();
         if self.is_satisfied(&state) || state.refused.is_some() {
@@ -152,7 +175,7 @@ impl WaitState {
     /// Refuses the wait if its results are too large for one answer: they would stay in the host's memory.
     fn refuse_too_much(&mut self) {
         if self.bytes > MAX_AWAITED_BYTES {
-            self.outcomes.iter_mut().for_each(|outcome| *outcome = None);
+            self.outcomes.iter_mut().for_each(|(outcome, _)| *outcome = None);
             self.refused = Some(Refusal::bound(format!(
                 "the results that are awaited at once have more than {MAX_AWAITED_BYTES} bytes together: \
                  await fewer of them at a time"
