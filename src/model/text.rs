@@ -1,5 +1,7 @@
 //! Text that comes from guests.
 
+use std::fmt::{self, Display, Write};
+
 /// Whether a terminal could obey this character or be fooled by it: control characters except line feed and
 /// tab, and those that turn the direction of text around.
 ///
@@ -20,9 +22,48 @@ pub fn clip(text: &str, chars: usize) -> std::borrow::Cow<'_, str> {
     }
 }
 
+/// Writes a value up to `bytes` bytes, and `…` if there is more. It stops there: no more of the value is
+/// even made, for a short name can stand for a very long text.
+pub fn write_cut(value: impl Display, bytes: usize) -> String {
+    struct Cut {
+        text: String,
+        bytes: usize,
+    }
+
+    impl Write for Cut {
+        fn write_str(&mut self, more: &str) -> fmt::Result {
+            let end = more.floor_char_boundary(self.bytes - self.text.len());
+            self.text.push_str(&more[..end]);
+            if end < more.len() { Err(fmt::Error) } else { Ok(()) }
+        }
+    }
+
+    let mut cut = Cut { text: String::new(), bytes };
+    if write!(cut, "{value}").is_err() {
+        cut.text.push('…');
+    }
+    cut.text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_not_made_beyond_its_cut() {
+        assert_eq!(write_cut("abc", 3), "abc");
+        assert_eq!(write_cut("abcd", 3), "abc…");
+        assert_eq!(write_cut("éé", 3), "é…");
+        struct Endless;
+        impl Display for Endless {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                loop {
+                    f.write_str("more ")?;
+                }
+            }
+        }
+        assert_eq!(write_cut(Endless, 7), "more mo…");
+    }
 
     #[test]
     fn controls_and_overrides_are_found_and_text_is_not() {

@@ -17,14 +17,14 @@ use super::host::HostState;
 use super::link::ChildFailed;
 use super::memory_limit::MemoryLimit;
 use super::network::{Gate, Http, SystemResolver, Traffic};
-use super::output::GuestOutput;
+use super::output::{GuestOutput, harmless};
 use super::scratch::{ScratchDirectory, ScratchGrant};
 use super::scrub::Scrubber;
 use super::submits::Submits;
 use super::values::{WriteError, arguments_from_json, to_json};
 use crate::model::{
     Caller, Claim, Clock, Failure, FailureKind, LimitKind, LogStream, Outcome, SlotControl, TaskClient,
-    TaskLimits,
+    TaskLimits, write_cut,
 };
 
 /// Bytes that a guest may hand to the host in one call; each element of a list counts as a [`Val`].
@@ -35,6 +35,12 @@ const MAX_RESOURCES: usize = 65_536;
 
 /// Frames of a backtrace that are kept.
 const MAX_FRAMES: usize = 32;
+
+/// Bytes of a name in a backtrace that are kept. A mangled name of a few bytes can stand for a megabyte.
+const NAME_BYTES: usize = 256;
+
+/// Bytes of an error of the engine that are read: it may contain a backtrace of names.
+const ERROR_BYTES: usize = 8_000;
 
 /// Everything that is the same for every instance of one task.
 pub(super) struct Program {
@@ -377,7 +383,7 @@ fn explain(program: &Program, store: &mut Store<HostState>, error: &wasmtime::Er
         return with_backtrace(failure, error);
     }
     let Some(trap) = trap else {
-        let text = format!("{error:#}");
+        let text = write_cut(format_args!("{error:#}"), ERROR_BYTES);
         // wasmtime has no type for this one.
         if text.contains("fuel allocated for hostcalls has been exhausted") {
             let message = format!(
@@ -424,7 +430,7 @@ fn with_backtrace(failure: Failure, error: &wasmtime::Error) -> Failure {
     let line = |frame: &FrameInfo| {
         let name = frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), demangle);
         match frame.module().name() {
-            Some(module) => format!("{name} in {module}"),
+            Some(module) => format!("{name} in {}", harmless(&write_cut(module, NAME_BYTES))),
             None => name,
         }
     };
@@ -433,5 +439,29 @@ fn with_backtrace(failure: Failure, error: &wasmtime::Error) -> Failure {
 
 /// Writes a name as its language does, without the hash at its end and without terminal controls.
 fn demangle(name: &str) -> String {
-    super::output::harmless(&format!("{:#}", rustc_demangle::demangle(name))).into_owned()
+    let name = rustc_demangle::demangle(name);
+    harmless(&write_cut(format_args!("{name:#}"), NAME_BYTES)).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A mangled name of a type that doubles at each level.
+    fn doubling(levels: usize) -> String {
+        let number = |n: usize| format!("{}_", char::from_digit(u32::try_from(n - 1).unwrap(), 36).unwrap());
+        let place = |level: usize| number("IC1a".len() + level + 1);
+        let close: String = (0..levels).rev().map(|level| format!("B{}E", place(level))).collect();
+        format!("_RIC1a{}u{close}E", "T".repeat(levels))
+    }
+
+    #[test]
+    fn a_name_that_stands_for_a_megabyte_is_cut_before_it_is_made() {
+        let name = doubling(16);
+        assert!(name.len() < 100, "{name}");
+        let whole = format!("{:#}", rustc_demangle::demangle(&name));
+        assert!(whole.len() > 100_000, "{whole:.100}");
+        assert!(demangle(&name).len() <= NAME_BYTES + '…'.len_utf8());
+        assert!(demangle(&"x".repeat(1 << 20)).len() <= NAME_BYTES + '…'.len_utf8());
+    }
 }

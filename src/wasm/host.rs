@@ -218,7 +218,8 @@ impl invocations::Host for HostState {
         how: SubmitOptions,
     ) -> Result<Vec<String>, Refusal> {
         let task = self.submits.resolve(&task, &self.denials).map_err(refusal)?;
-        // Before they are copied for each child.
+        // Before anything is made for each child.
+        self.more_children(arguments.len()).map_err(refusal)?;
         how.key.as_deref().map_or(Ok(()), check_key).map_err(refusal)?;
         check_labels(&how.labels).map_err(refusal)?;
         let how = options(how);
