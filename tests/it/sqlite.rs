@@ -481,6 +481,43 @@ fn a_bell_that_is_taken_away_is_replaced() {
 }
 
 #[test]
+fn a_database_has_one_bell_under_all_its_names() {
+    let (directory, path) = closed_store();
+    std::os::unix::fs::symlink(&path, directory.path().join("file-link.db")).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(directory.path(), elsewhere.path().join("link")).unwrap();
+    let relative = directory.path().join("..").join(directory.path().file_name().unwrap()).join("state.db");
+    for name in [directory.path().join("file-link.db"), elsewhere.path().join("link/state.db"), relative] {
+        let (mine, other) = (open(&path).unwrap(), open(&name).unwrap());
+        let (_watch, told) = watch(&mine);
+        submit(&other, new("work")).unwrap();
+        told.recv_timeout(LONG).expect("the one with the plain name is told");
+        let (_watch, told) = watch(&other);
+        submit(&mine, new("work")).unwrap();
+        told.recv_timeout(LONG).expect("the one with the link is told");
+    }
+    assert!(!directory.path().join("file-link.db-bell").exists());
+}
+
+#[test]
+fn a_bell_that_is_a_link_or_a_pipe_is_refused_and_left_alone() {
+    let (directory, path) = closed_store();
+    let (bell, victim) = (path.with_file_name("state.db-bell"), directory.path().join("victim"));
+    fs::write(&victim, "precious").unwrap();
+    fs::remove_file(&bell).unwrap();
+    std::os::unix::fs::symlink(&victim, &bell).unwrap();
+    let says = |words: &str| {
+        let error = open(&path).map(drop).expect_err("the bell is not one").to_string();
+        assert!(error.contains(words), "{error}");
+    };
+    says("state.db-bell` can't be opened: it is a symbolic link: remove it");
+    assert_eq!(fs::read(&victim).unwrap(), b"precious");
+    fs::remove_file(&bell).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &bell, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    says("it is no ordinary file: remove it");
+}
+
+#[test]
 fn a_dropped_watch_notifies_nobody() {
     let (_directory, path) = closed_store();
     let (mine, other) = (open(&path).unwrap(), open(&path).unwrap());

@@ -26,6 +26,8 @@ use std::time::SystemTime;
 use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask};
 use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 /// Room for a few hundred events; they all say the same.
 const EVENT_BUFFER_BYTES: usize = 4096;
@@ -45,7 +47,7 @@ struct OpenBell {
 
 impl OpenBell {
     fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let file = open_own(path, OpenOptions::new().write(true).create(true).truncate(false).mode(0o600))?;
         let metadata = file.metadata()?;
         let identity = (metadata.dev(), metadata.ino());
         Ok(Self { file, identity })
@@ -58,6 +60,20 @@ impl OpenBell {
     }
 }
 
+/// Opens a bell. Refuses a link, which could lead to a file that is not ours, and a pipe, which would keep us
+/// waiting.
+fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let refused = |what: &str| io::Error::other(format!("it is {what}: remove it"));
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let opened = options.custom_flags(flags.bits().cast_signed()).open(path);
+    let file = opened.map_err(|error| match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::LOOP) => refused("a symbolic link"),
+        Some(Errno::NXIO) => refused("no ordinary file"),
+        _ => error,
+    })?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(refused("no ordinary file")) }
+}
+
 impl Bell {
     pub(super) fn open(path: PathBuf) -> io::Result<Self> {
         let file = Mutex::new(OpenBell::open(&path)?);
@@ -67,7 +83,7 @@ impl Bell {
     /// Waits for the lock that openers of the database take in turn. It ends
     /// with the file that is returned.
     pub(super) fn lock(&self) -> io::Result<File> {
-        let file = File::open(&self.path)?;
+        let file = open_own(&self.path, OpenOptions::new().read(true))?;
         file.lock()?;
         Ok(file)
     }
@@ -141,7 +157,8 @@ fn watch(inotify: &Inotify, path: &Path) -> io::Result<WatchDescriptor> {
         | WatchMask::CLOSE_WRITE
         | WatchMask::ATTRIB
         | WatchMask::DELETE_SELF
-        | WatchMask::MOVE_SELF;
+        | WatchMask::MOVE_SELF
+        | WatchMask::DONT_FOLLOW;
     inotify.watches().add(path, mask)
 }
 
@@ -161,7 +178,7 @@ impl ListenerThread {
                 PollFd::from_borrowed_fd(self.inotify.as_fd(), PollFlags::IN),
             ];
             match poll(&mut ready, None) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => {
                     tracing::error!(%error, "the store can't wait for other processes");
                     return;

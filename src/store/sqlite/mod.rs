@@ -101,6 +101,9 @@ impl SqliteStore {
         // `file:x` or `:memory:` means something else to SQLite.
         let path = std::path::absolute(path)
             .map_err(|error| StoreError::unusable(&url, format!("bad path: {error}")))?;
+        // SQLite keeps its log beside the file that a link leads to. The bell lies there, too: every name of
+        // the database has the same one.
+        let path = open::resolve(path);
         let opened = open::open(&path, &url, vfs)?;
         Ok(Self {
             clock,

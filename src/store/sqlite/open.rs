@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,8 +50,15 @@ pub(super) fn open(path: &Path, url: &str, vfs: Option<&str>) -> Result<Opened, 
     })?;
     let sort = |error: rusqlite::Error| fault::sort(url, &error);
     let bell = Bell::open(beside(path, "-bell")).map_err(|error| {
-        StoreError::unavailable(url, format!("`{}-bell` can't be created: {error}", path.display()))
+        StoreError::unavailable(url, format!("`{}-bell` can't be opened: {error}", path.display()))
     })?;
+    if path.metadata().is_ok_and(|metadata| metadata.nlink() > 1) {
+        tracing::warn!(
+            store = url,
+            "the database has more than one name (hard links): it must never be opened by another one, for SQLite would \
+             not see what was committed by this one"
+        );
+    }
     let mut writer = connect(path, vfs, false).map_err(sort)?;
     // Two processes that create one database at once: SQLite itself does not wait
     // for the lock when it switches a file to WAL.
@@ -114,6 +121,17 @@ fn prepare(sql: &mut Connection, url: &str) -> Result<(), StoreError> {
     let version = read_identity(&transaction).map_err(sort)?.judge(url)?;
     schema::migrate(&transaction, version).map_err(sort)?;
     transaction.commit().map_err(sort)
+}
+
+/// Follows the links in a path, as far as it exists.
+pub(super) fn resolve(path: PathBuf) -> PathBuf {
+    if let Ok(whole) = path.canonicalize() {
+        return whole;
+    }
+    match (path.parent().map(Path::canonicalize), path.file_name()) {
+        (Some(Ok(directory)), Some(name)) => directory.join(name),
+        _ => path,
+    }
 }
 
 /// Creates directory and file, readable by this user only, if they are missing.
