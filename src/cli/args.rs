@@ -91,7 +91,7 @@ pub enum Command {
     Submit(SubmitArgs),
     /// Run invocations from the store until a signal
     ///
-    /// The first SIGINT (Ctrl-C) or SIGTERM drains: nothing more is claimed, what
+    /// The first SIGINT (Ctrl-C), SIGTERM or SIGHUP drains: nothing more is claimed, what
     /// runs is finished within the grace time, the rest is given back to the store
     /// without using up an attempt. The second one kills guests and gives them
     /// back. The third one exits at once.

@@ -74,6 +74,7 @@ pub fn run(cli: &Cli) -> Result<(), CliError> {
     if let Command::Compile { job } = &cli.command {
         return crate::wasm::compile(job).map_err(CliError::Compile);
     }
+    signals::survive_file_size_limits()?;
     logging::start(cli.global.verbose, matches!(cli.command, Command::Start(_)))?;
     // What needs no configuration works with a broken one.
     let context = || Context::new(cli);

@@ -1,9 +1,11 @@
-//! SIGINT and SIGTERM, in stages.
+//! Signals: those that stop a runner, in stages, and those that must not end it.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::{Handle, Signals};
 
 use super::error::CliError;
@@ -23,10 +25,26 @@ fn refused(error: io::Error) -> CliError {
     CliError::system(format!("signals can't be handled: {error}"))
 }
 
+/// Makes a write beyond the limit of a file's size (`ulimit -f`) an error instead of the end of the process.
+/// A process that is started from this one has the usual effect again.
+pub fn survive_file_size_limits() -> Result<(), CliError> {
+    // The flag is not asked: the handler alone is what counts.
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop).map_err(refused)
+}
+
+/// Whether this process was started with a signal ignored, as `nohup` does.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
 impl Registered {
     /// Takes the place of the signals' usual effect.
     pub fn new() -> Result<Self, CliError> {
-        Signals::new([SIGINT, SIGTERM]).map(Self).map_err(refused)
+        let hang_up = (!is_ignored(SIGHUP)).then_some(SIGHUP);
+        Signals::new([SIGINT, SIGTERM].into_iter().chain(hang_up)).map(Self).map_err(refused)
     }
 
     /// Calls `first` on the first signal and `second` on the second. The third

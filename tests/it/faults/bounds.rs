@@ -56,6 +56,22 @@ fn a_flood_of_open_files_is_told_no() {
     assert_eq!(failed.failure["limit"], "files");
 }
 
+/// The limit on the size of files that a shell sets sends a signal whose usual effect is the end of the process.
+#[test]
+fn a_file_beyond_the_limit_of_the_process_is_an_error_of_the_guest_alone() {
+    let setup = with_data("");
+    setup.run(["check"]).expect(0);
+    let large = setup.submit("grants.fill", r#"["/data/large", 12000]"#);
+    let small = setup.submit("grants.fill", r#"["/data/small", 100]"#);
+    let script = r#"ulimit -S -f 20000; exec "$0" "$@""#;
+    setup.command(["start", "--until-idle"]).through(script).run().expect(0);
+    assert_eq!(setup.status(&small)["status"], "succeeded");
+    let status = setup.status(&large);
+    assert_eq!(status["failure"]["kind"], "returned", "{status}");
+    let error = status["failure"]["error"].as_str().expect("a text");
+    assert!(error.starts_with("after 10000 KiB: ") || error.starts_with("after 99"), "{error}");
+}
+
 #[test]
 fn a_flood_of_open_files_leaves_a_neighbour_alone() {
     let setup = with_data("");

@@ -44,7 +44,7 @@ impl SmallDisk {
         match self.is_mounted {
             true => self.command(args),
             // In blocks of 512 bytes.
-            false => self.command(args).through(r#"trap '' XFSZ; ulimit -S -f 4000; exec "$0" "$@""#),
+            false => self.command(args).through(r#"ulimit -S -f 4000; exec "$0" "$@""#),
         }
     }
 
@@ -108,7 +108,7 @@ fn a_runner_keeps_what_it_could_not_write_until_there_is_space() {
         disk.fill_but_for(200_000);
         disk.command(&["start", "--until-idle"]).spawn()
     } else {
-        let script = r#"trap '' XFSZ; ulimit -S -f 900; exec "$0" "$@""#;
+        let script = r#"ulimit -S -f 900; exec "$0" "$@""#;
         disk.command(&["start", "--until-idle"]).through(script).spawn()
     };
     running.wait_for_stderr("the store can't be written to; trying again");

@@ -140,7 +140,7 @@ fn a_second_signal_kills_at_once() {
 #[test]
 fn an_idle_runner_stops_at_once() {
     let site = Site::new();
-    for signal in [Signal::TERM, Signal::INT] {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let running = site.start(&["--grace", "1h"]);
         let id = site.submit("square", json!([3]));
         assert_eq!(site.await_value(id), 9);
