@@ -39,17 +39,28 @@ impl StoreUrl {
             }
             return Ok(Self::Sqlite(base.join(path)));
         }
-        if let Some((scheme @ ("postgres" | "postgresql"), _)) = text.split_once(':') {
-            // Not the whole URL: it may hold a password.
-            return match PostgresUrl::parse(text) {
+        let (scheme, rest) = text.split_once(':').unwrap_or_default();
+        let scheme = scheme.to_ascii_lowercase();
+        if matches!(&*scheme, "postgres" | "postgresql") {
+            return match PostgresUrl::parse(&format!("{scheme}:{rest}")) {
                 Ok(url) => Ok(Self::Postgres(Box::new(url))),
                 Err(message) => {
                     Err(format!("store `{scheme}:…` can't be read: {message} ({KNOWN_STORE_URLS})"))
                 }
             };
         }
-        Err(format!("unknown store `{text}` ({KNOWN_STORE_URLS})"))
+        Err(format!("unknown store `{}` ({KNOWN_STORE_URLS})", shown(text)))
     }
+}
+
+/// The part of something that may be meant as a URL which can't hold a password, however it is spelled.
+fn shown(text: &str) -> String {
+    if !text.contains(['@', '=', '?']) {
+        return text.to_owned();
+    }
+    let scheme = text.split_once(':').map(|(scheme, _)| scheme.trim());
+    let scheme = scheme.filter(|scheme| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    format!("{}:…", scheme.unwrap_or_default())
 }
 
 impl StoreUrl {
@@ -143,6 +154,20 @@ mod tests {
         let bad = "postgres://ann:secret@h/d?sslmode=full";
         let message = StoreUrl::parse(bad, Path::new("/")).unwrap_err();
         assert!(message.contains("`sslmode` `full`") && !message.contains("secret"), "{message}");
+        for bad in [
+            "postgre://ann:secret@h/d",
+            " postgres://ann:secret@h/d",
+            "ann:secret@h/d",
+            "secret@h",
+            "//ann:secret@h",
+            "host=h password=secret",
+            "jdbc:postgresql://h/d?user=ann&password=secret",
+        ] {
+            let message = StoreUrl::parse(bad, Path::new("/")).unwrap_err();
+            assert!(message.contains("unknown store `") && !message.contains("secret"), "{message}");
+        }
+        let url = StoreUrl::parse("POSTGRES://ann:secret@h/d", Path::new("/")).unwrap();
+        assert_eq!(url.to_string(), "postgres://ann@h:5432/d");
         let url = StoreUrl::parse("postgres://ann:secret@h/d", Path::new("/")).unwrap();
         assert_eq!(url.to_string(), "postgres://ann@h:5432/d");
     }
