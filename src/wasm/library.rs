@@ -20,7 +20,7 @@ use super::names::Names;
 use super::scratch::ScratchPlace;
 use super::source::{ComponentSource, LoadError, load_error};
 use super::task::{ArgumentError, NotTask, ResolveError, Task, TaskSchema};
-use super::values::{Shape, arguments_schema, normalise_arguments, value_schema};
+use super::values::{Shape, arguments_schema, canonical_arguments, value_schema};
 use super::versions::{Shelf, Versions};
 use crate::model::{Claim, Clock, Guest, Interrupt, LimitKind, TaskClient};
 
@@ -204,7 +204,7 @@ impl Library {
             );
             return Err(error(message, true));
         }
-        normalise_arguments(arguments, &linked.program.export.signature.parameters)
+        canonical_arguments(arguments, &linked.program.export.signature.parameters)
             .map_err(|misfit| error(misfit.to_string(), misfit.is_too_large))
     }
 

@@ -1,7 +1,8 @@
 //! Reading of values from JSON text.
 //!
-//! One pass, driven by the shape: a serde seed that accepts exactly the JSON of its type. serde's errors
-//! carry no path, so the real error is kept in [`Context`] and gathers its path on the way out.
+//! One pass, driven by the shape: a serde seed that accepts exactly the JSON of its type, and either builds
+//! the value or writes its canonical text. serde's errors carry no path, so the real error is kept in
+//! [`Context`] and gathers its path on the way out.
 
 mod arguments;
 
@@ -10,12 +11,14 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::alphabet;
+use base64::engine::general_purpose::STANDARD as BASE64_PADDED;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use wasmtime::component::Val;
 
-pub(in crate::wasm) use self::arguments::{arguments_from_json, normalise_arguments};
+pub(in crate::wasm) use self::arguments::{arguments_from_json, canonical_arguments};
+use super::to_json::to_json;
 use super::{Field, Shape};
 use crate::model::clip;
 use crate::wasm::suggest::{list, unknown};
@@ -56,7 +59,7 @@ const VALUES_BYTES: usize = 1 << 30;
 pub(in crate::wasm) fn value_from_json(text: &str, shape: &Shape, root: &str) -> Result<Val, ValueError> {
     let context = Context::default();
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let seed = Seed { shape, context: &context, build: true };
+    let seed = Seed { shape, context: &context, writes: false };
     let result = context.enter(seed.deserialize(&mut deserializer), || root.to_owned());
     let result = result.and_then(|value| deserializer.end().map(|()| value));
     result.map_err(|error| context.into_error(&error, root))
@@ -68,16 +71,20 @@ const VALUE_BYTES: usize = size_of::<Val>();
 /// The size of the name of a record's value, without its letters.
 const NAME_BYTES: usize = size_of::<String>();
 
-/// The state of one reading: the error, once there is one, and the room that is left.
+/// The most bytes of a `list<u8>` that its canonical text has as an array, for readers; more are base64.
+const ARRAY_BYTES: usize = 64;
+
+/// The state of one reading: the error, once there is one, the room that is left, and the canonical text.
 struct Context {
     failure: RefCell<Option<Failure>>,
     /// Bytes that further values may take.
     left: Cell<usize>,
+    text: RefCell<String>,
 }
 
 impl Default for Context {
     fn default() -> Self {
-        Self { failure: RefCell::default(), left: Cell::new(VALUES_BYTES) }
+        Self { failure: RefCell::default(), left: Cell::new(VALUES_BYTES), text: RefCell::default() }
     }
 }
 
@@ -104,6 +111,36 @@ impl Context {
                 Err(self.keep(Failure { path: Vec::new(), message, is_too_large: true }))
             }
         }
+    }
+
+    fn write(&self, text: &str) {
+        self.text.borrow_mut().push_str(text);
+    }
+
+    /// Writes a value without parts.
+    fn write_value<E: Error>(&self, value: &Val) -> Result<(), E> {
+        let mut text = self.text.borrow_mut();
+        to_json(value, &mut text, usize::MAX).map_err(|error| self.fail(error.to_string()))
+    }
+
+    /// Writes the bytes of a `list<u8>`.
+    fn write_bytes<E: Error>(&self, bytes: &[u8]) -> Result<(), E> {
+        if bytes.len() <= ARRAY_BYTES {
+            return self.write_value(&Val::List(bytes.iter().copied().map(Val::U8).collect()));
+        }
+        self.write(&format!("{{\"{BASE64_KEY}\":\""));
+        BASE64_PADDED.encode_string(bytes, &mut self.text.borrow_mut());
+        self.write("\"}");
+        Ok(())
+    }
+
+    /// Writes the end of an array whose elements were written with a comma after each.
+    fn close_array(&self) {
+        let mut text = self.text.borrow_mut();
+        if text.ends_with(',') {
+            text.pop();
+        }
+        text.push(']');
     }
 
     /// Keeps the message of a misfit, and makes the error that serde wants.
@@ -154,14 +191,17 @@ fn kind_of(json: &str) -> &'static str {
     }
 }
 
+/// The largest integer that no other one shares its float with.
+const EXACT: f64 = 9_007_199_254_740_991.0;
+
 /// Reads one value of a shape.
 #[derive(Clone, Copy)]
 struct Seed<'a> {
     shape: &'a Shape,
     context: &'a Context,
-    /// Whether the value is wanted. If not, it is only checked, and the returned one is of no use: 20 MB of
-    /// bytes would otherwise take half a gigabyte, a [`Val`] for each.
-    build: bool,
+    /// Whether it writes the canonical text of the value. The returned value is of no use then: 20 MB of bytes
+    /// would otherwise take half a gigabyte, a [`Val`] for each.
+    writes: bool,
 }
 
 impl<'a> Seed<'a> {
@@ -184,6 +224,20 @@ impl<'de> DeserializeSeed<'de> for Seed<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Val, D::Error> {
         self.context.charge(VALUE_BYTES)?;
+        if self.writes && !self.shape.has_parts() {
+            let value = Self { writes: false, ..self }.read(deserializer)?;
+            self.context.write_value(&value)?;
+            return Ok(WRITTEN);
+        }
+        self.read(deserializer)
+    }
+}
+
+/// The value that is returned for one that was written.
+const WRITTEN: Val = Val::Bool(false);
+
+impl Seed<'_> {
+    fn read<'de, D: Deserializer<'de>>(self, deserializer: D) -> Result<Val, D::Error> {
         match self.shape {
             Shape::Option(_) => deserializer.deserialize_option(OptionVisitor(self)),
             // serde_json reads f32 by way of f64, and floats exactly only with a feature. The standard
@@ -206,10 +260,11 @@ impl<'de> Visitor<'de> for OptionVisitor<'_> {
     }
 
     fn visit_none<E: Error>(self) -> Result<Val, E> {
-        Ok(Val::Option(None))
+        self.visit_unit()
     }
 
     fn visit_unit<E: Error>(self) -> Result<Val, E> {
+        self.0.put("null");
         Ok(Val::Option(None))
     }
 
@@ -271,9 +326,11 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Val, E> {
-        // `-0` is an integer in JSON, but serde_json has no other way to say it.
-        if value == 0.0 && value.is_sign_negative() {
-            return self.integer(0u64);
+        // A number without a fraction is an integer, however it is written: `1.0`, `1e3`, `-0`. Beyond 2⁵³ its
+        // last digits may be lost already.
+        if value.fract() == 0.0 && value.abs() <= EXACT {
+            #[expect(clippy::cast_possible_truncation, reason = "it is an integer of 53 bits")]
+            return self.integer(value as i64);
         }
         if self.shape.is_integer() {
             Err(self.mismatch(format_args!("{value:?}")))
@@ -290,7 +347,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
         match self.shape {
             Shape::String => {
                 self.context.charge(value.len())?;
-                Ok(Val::String(if self.build { value.to_owned() } else { String::new() }))
+                Ok(Val::String(value.to_owned()))
             }
             Shape::Char => {
                 let mut chars = value.chars();
@@ -306,7 +363,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
             },
             Shape::Variant(cases) => match cases.iter().find(|case| same_name(value, &case.name)) {
                 Some(case) => match &case.payload {
-                    None => Ok(Val::Variant((*case.name).to_owned(), None)),
+                    None => self.case_without_payload(&case.name),
                     Some(payload) => Err(self.context.fail(format!(
                         "case `{name}` carries {}: write `{{\"{name}\": …}}`",
                         payload.name(),
@@ -321,30 +378,45 @@ impl<'de> Visitor<'de> for Seed<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Val, A::Error> {
         match self.shape {
+            Shape::List(element) if self.writes && **element == Shape::U8 => {
+                let byte = Self { writes: false, ..self };
+                let mut bytes = Vec::new();
+                while let Some(Val::U8(value)) = byte.element(&mut seq, element, bytes.len())? {
+                    bytes.push(value);
+                }
+                self.context.write_bytes(&bytes)?;
+                Ok(WRITTEN)
+            }
             Shape::List(element) => {
                 let mut values = Vec::new();
                 let mut index = 0;
+                self.put("[");
                 while let Some(value) = self.element(&mut seq, element, index)? {
-                    if self.build {
+                    self.put(",");
+                    if !self.writes {
                         values.push(value);
                     }
                     index += 1;
                 }
+                self.close_array();
                 Ok(Val::List(values))
             }
             Shape::Tuple(shapes) => {
                 let mut values = Vec::with_capacity(shapes.len());
+                self.put("[");
                 for (index, shape) in shapes.iter().enumerate() {
                     let value = self.element(&mut seq, shape, index)?;
                     values.push(value.ok_or_else(|| self.mismatch(format_args!("an array of {index}")))?);
+                    self.put(",");
                 }
+                self.close_array();
                 match count_rest(&mut seq)? {
                     0 => Ok(Val::Tuple(values)),
                     more => Err(self.mismatch(format_args!("an array of {}", shapes.len() + more))),
                 }
             }
             Shape::Flags(names) => {
-                let string = Seed { shape: &Shape::String, build: true, ..self };
+                let string = self.with(&Shape::String);
                 let mut set = vec![false; names.len()];
                 let mut index = 0;
                 while let Some(Val::String(given)) = string.element(&mut seq, string.shape, index)? {
@@ -370,11 +442,21 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Val, A::Error> {
         match self.shape {
             Shape::Record(fields) => {
-                let values = read_members(&mut map, fields, self.context, self.build, "field", |name| {
+                let values = read_members(&mut map, fields, self.context, self.writes, "field", |name| {
                     format!(".{name}")
                 })?;
                 // Each value of a record has its name with it.
                 self.context.charge(fields.iter().map(|field| NAME_BYTES + field.name.len()).sum())?;
+                if self.writes {
+                    for (index, (field, text)) in fields.iter().zip(values).enumerate() {
+                        self.put(if index == 0 { "{\"" } else { ",\"" });
+                        self.put(&field.name);
+                        self.put("\":");
+                        self.put_text(&text);
+                    }
+                    self.put(if fields.is_empty() { "{}" } else { "}" });
+                    return Ok(WRITTEN);
+                }
                 let values = fields.iter().zip(values);
                 Ok(Val::Record(values.map(|(field, value)| ((*field.name).to_owned(), value)).collect()))
             }
@@ -382,6 +464,10 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 let names = || cases.iter().map(|case| &*case.name);
                 let index = self.only_key(&mut map, "case", names())?;
                 let case = &cases[index];
+                if case.payload.is_none() {
+                    self.no_payload(&mut map, &case.name)?;
+                    return self.case_without_payload(&case.name);
+                }
                 let payload = self.payload(&mut map, case.payload.as_ref(), &case.name)?;
                 Ok(Val::Variant((*case.name).to_owned(), payload))
             }
@@ -397,8 +483,8 @@ impl<'de> Visitor<'de> for Seed<'_> {
             }
             Shape::List(element) if **element == Shape::U8 => {
                 self.only_key(&mut map, "key", [BASE64_KEY])?;
-                let text =
-                    Seed { build: true, ..self }.payload(&mut map, Some(&Shape::String), BASE64_KEY)?;
+                let reads = Self { writes: false, ..self };
+                let text = reads.payload(&mut map, Some(&Shape::String), BASE64_KEY)?;
                 let Some(Val::String(text)) = text.as_deref() else {
                     return Err(self.mismatch("something else"));
                 };
@@ -407,7 +493,10 @@ impl<'de> Visitor<'de> for Seed<'_> {
                     .map_err(|error| self.context.fail(format!("expected base64: {error}")));
                 let bytes = self.context.enter(bytes, || format!(".{BASE64_KEY}"))?;
                 self.context.charge(bytes.len().saturating_mul(VALUE_BYTES))?;
-                let bytes = if self.build { bytes } else { Vec::new() };
+                if self.writes {
+                    self.context.write_bytes(&bytes)?;
+                    return Ok(WRITTEN);
+                }
                 Ok(Val::List(bytes.into_iter().map(Val::U8).collect()))
             }
             _ => Err(self.mismatch("object")),
@@ -423,8 +512,36 @@ impl Seed<'_> {
         shape: &Shape,
         index: usize,
     ) -> Result<Option<Val>, A::Error> {
-        let seed = Seed { shape, context: self.context, build: self.build };
+        let seed = Seed { shape, context: self.context, writes: self.writes };
         self.context.enter(seq.next_element_seed(seed), || format!("[{index}]"))
+    }
+
+    /// Writes a part of the canonical text, if it is wanted.
+    fn put(&self, text: &str) {
+        if self.writes {
+            self.context.write(text);
+        }
+    }
+
+    /// Writes a member that [`read_members`] read.
+    fn put_text(&self, member: &Val) {
+        if let Val::String(text) = member {
+            self.put(text);
+        }
+    }
+
+    fn close_array(&self) {
+        if self.writes {
+            self.context.close_array();
+        }
+    }
+
+    fn case_without_payload<E: Error>(&self, name: &str) -> Result<Val, E> {
+        let value = Val::Variant(name.to_owned(), None);
+        if self.writes {
+            self.context.write_value(&value)?;
+        }
+        Ok(value)
     }
 
     fn integer<E: Error>(self, value: impl Copy + fmt::Display + TryInto<i128>) -> Result<Val, E> {
@@ -494,22 +611,54 @@ impl Seed<'_> {
         shape: Option<&Shape>,
         name: &str,
     ) -> Result<Option<Box<Val>>, A::Error> {
+        self.put(&format!("{{\"{name}\":"));
         let value = match shape {
             Some(shape) => {
-                let seed = Seed { shape, context: self.context, build: self.build };
-                Some(Box::new(self.context.enter(map.next_value_seed(seed), || format!(".{name}"))?))
+                let seed = self.with(shape);
+                let value = self.context.enter(map.next_value_seed(seed), || format!(".{name}"))?;
+                self.only_member(map)?;
+                Some(Box::new(value))
             }
-            None if map.next_value::<&RawValue>()?.get() == "null" => None,
-            None => return Err(self.context.fail(format!("case `{name}` carries nothing: expected null"))),
+            None => {
+                self.no_payload(map, name)?;
+                self.put("null");
+                None
+            }
         };
+        self.put("}");
+        Ok(value)
+    }
+
+    /// Reads the null of a case that carries nothing.
+    fn no_payload<'de, A: MapAccess<'de>>(&self, map: &mut A, name: &str) -> Result<(), A::Error> {
+        if map.next_value::<&RawValue>()?.get() != "null" {
+            return Err(self.context.fail(format!("case `{name}` carries nothing: expected null")));
+        }
+        self.only_member(map)
+    }
+
+    fn only_member<'de, A: MapAccess<'de>>(&self, map: &mut A) -> Result<(), A::Error> {
         match map.next_key::<IgnoredAny>()? {
-            None => Ok(value),
+            None => Ok(()),
             Some(_) => Err(self.mismatch("an object with several keys")),
         }
     }
 }
 
 impl Shape {
+    /// Whether its values have parts that are values. Those of flags are names.
+    fn has_parts(&self) -> bool {
+        matches!(
+            self,
+            Self::Option(_)
+                | Self::List(_)
+                | Self::Tuple(_)
+                | Self::Record(_)
+                | Self::Variant(_)
+                | Self::Result { .. }
+        )
+    }
+
     fn is_integer(&self) -> bool {
         matches!(
             self,
@@ -526,12 +675,13 @@ fn count_rest<'de, A: SeqAccess<'de>>(seq: &mut A) -> Result<usize, A::Error> {
     Ok(count)
 }
 
-/// Reads the members of an object with the given fields: a value for each field, in their order.
+/// Reads the members of an object with the given fields: a value for each field, in their order, or its
+/// canonical text as a string.
 fn read_members<'de, A: MapAccess<'de>>(
     map: &mut A,
     fields: &[Field],
     context: &Context,
-    build: bool,
+    writes: bool,
     what: &str,
     step: impl Fn(&str) -> String,
 ) -> Result<Vec<Val>, A::Error> {
@@ -555,14 +705,19 @@ fn read_members<'de, A: MapAccess<'de>>(
         if values[index].is_some() {
             return Err(context.fail(format!("{what} `{}` is given twice", field.name)));
         }
-        let seed = Seed { shape: &field.shape, context, build };
-        values[index] = Some(context.enter(map.next_value_seed(seed), || step(&field.name))?);
+        let seed = Seed { shape: &field.shape, context, writes };
+        let start = context.text.borrow().len();
+        let value = context.enter(map.next_value_seed(seed), || step(&field.name))?;
+        // They may come in any order.
+        let text = || Val::String(context.text.borrow_mut().split_off(start));
+        values[index] = Some(if writes { text() } else { value });
         likely = index + 1;
     }
     let mut complete = Vec::with_capacity(fields.len());
     for (field, value) in fields.iter().zip(values) {
         match value {
             Some(value) => complete.push(value),
+            None if field.shape.is_option() && writes => complete.push(Val::String("null".to_owned())),
             None if field.shape.is_option() => complete.push(Val::Option(None)),
             None => {
                 let message = format!("missing {what} `{}` ({})", field.name, field.shape.name());

@@ -12,7 +12,7 @@ mod schema;
 mod shape;
 mod to_json;
 
-pub(super) use from_json::{arguments_from_json, normalise_arguments, value_from_json};
+pub(super) use from_json::{arguments_from_json, canonical_arguments, value_from_json};
 pub(super) use schema::{arguments_schema, value_schema};
 pub(super) use shape::{Case, Field, Shape, same_shape};
 pub(super) use to_json::{WriteError, to_json};

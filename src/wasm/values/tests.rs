@@ -70,8 +70,14 @@ fn integers_keep_all_their_digits_and_their_bounds() {
     refused("-129", &Shape::S8, "v: expected s8, found -129");
     refused("9223372036854775808", &Shape::S64, "v: expected s64, found 9223372036854775808");
     refused("18446744073709551616", &Shape::U64, "v: expected u64, found 1.8446744073709552e19");
-    refused("1.0", &Shape::U8, "v: expected u8, found 1.0");
-    refused("1e2", &Shape::S32, "v: expected s32, found 100.0");
+    // As in JSON Schema, a number without a fraction is an integer.
+    assert_eq!(echo("1.0", &Shape::U8), "1");
+    assert_eq!(echo("-0.0", &Shape::U8), "0");
+    assert_eq!(echo("1e2", &Shape::S32), "100");
+    refused("256.0", &Shape::U8, "v: expected u8, found 256");
+    refused("1.5", &Shape::U8, "v: expected u8, found 1.5");
+    // This one is 9007199254740993 when it is written exactly.
+    refused("9007199254740993.0", &Shape::S64, "v: expected s64, found 9007199254740992.0");
     refused("\"1\"", &Shape::S32, "v: expected s32, found string");
     refused("null", &Shape::S32, "v: expected s32, found null");
     refused("[]", &Shape::S32, "v: expected s32, found array");
@@ -259,16 +265,16 @@ fn arguments_come_by_position_or_by_name() {
         r#" {"note":null,"right_side": 2 ,"left":1} "#,
     ] {
         assert_eq!(arguments_from_json(text, &known), values, "{text}");
-        let normal = normalise_arguments(text, &known).unwrap();
+        let normal = canonical_arguments(text, &known).unwrap();
         assert_eq!(arguments_from_json(&normal, &known), values, "{normal}");
         assert_eq!(serde_json::from_str::<Vec<serde_json::Value>>(&normal).unwrap().len(), 3);
     }
-    assert_eq!(&*normalise_arguments(" [ 1, 2 ] ", &known).unwrap(), "[ 1, 2,null]");
-    assert_eq!(&*normalise_arguments(r#"{"right_side":2,"left":1}"#, &known).unwrap(), "[1,2,null]");
+    assert_eq!(&*canonical_arguments(" [ 1, 2 ] ", &known).unwrap(), "[1,2,null]");
+    assert_eq!(&*canonical_arguments(r#"{"right_side":2,"left":1}"#, &known).unwrap(), "[1,2,null]");
 
     let error = |text| {
         let error = arguments_from_json(text, &known).unwrap_err();
-        assert_eq!(normalise_arguments(text, &known).unwrap_err(), error);
+        assert_eq!(canonical_arguments(text, &known).unwrap_err(), error);
         error.to_string()
     };
     let the_parameters = "the parameters are (left: u8, right-side: u8, note: option<string>)";
@@ -293,16 +299,47 @@ fn arguments_come_by_position_or_by_name() {
 }
 
 #[test]
+fn equal_arguments_have_one_canonical_text() {
+    let same = |shape: Shape, texts: &[&str], canonical: &str| {
+        let known = parameters([("a", shape)]);
+        for text in texts.iter().chain([&canonical]) {
+            let written = canonical_arguments(&format!("[{text}]"), &known).unwrap();
+            assert_eq!(*written, format!("[{canonical}]"), "{text}");
+            let by_name = canonical_arguments(&format!("{{ \"a\" :{text}}}"), &known).unwrap();
+            assert_eq!(by_name, written, "{text}");
+        }
+    };
+    let point = record([("x-y", Shape::S32), ("z", option(Shape::S32))]);
+    same(point, &[r#"{"z":null,"x_y":2}"#, r#"{ "x-y" : 2.0 }"#], r#"{"x-y":2,"z":null}"#);
+    same(Shape::String, &[r#""\u00e9\/\u000a""#], r#""é/\n""#);
+    same(Shape::F64, &["2", "2.00", "0.2e1"], "2.0");
+    same(Shape::F32, &["0.1", "0.10000000149011612"], "0.1");
+    same(Shape::S32, &["-0", "0.0", "-0.0"], "0");
+    same(Shape::Flags(names(&["a", "b", "c"])), &[r#"["c","a"]"#], r#"["a","c"]"#);
+    let cases = || variant([("plain", None), ("with", Some(Shape::U8))]);
+    same(cases(), &[r#"{"plain":null}"#], r#""plain""#);
+    same(option(option(Shape::U8)), &[r#"{"some" : 1}"#], r#"{"some":1}"#);
+    same(result(None, Some(Shape::U8)), &[r#"{ "ok": null }"#], r#"{"ok":null}"#);
+    let bytes = || list(Shape::U8);
+    same(bytes(), &[r#"{"$base64":"AQL/"}"#, "[ 1,2 , 255]"], "[1,2,255]");
+    let (array, base64) =
+        (format!("[{}0]", "0,".repeat(64)), format!("{{\"$base64\":\"{}AA=\"}}", "A".repeat(85)));
+    same(bytes(), &[&array, &base64.replace('=', "")], &base64);
+    // The signs of zeros differ, as floats.
+    same(Shape::F64, &["-0"], "-0.0");
+}
+
+#[test]
 fn a_task_without_parameters_takes_an_empty_array_or_object() {
-    assert_eq!(&*normalise_arguments("[]", &[]).unwrap(), "[]");
-    assert_eq!(&*normalise_arguments("{}", &[]).unwrap(), "[]");
-    let error = normalise_arguments("[1]", &[]).unwrap_err().to_string();
+    assert_eq!(&*canonical_arguments("[]", &[]).unwrap(), "[]");
+    assert_eq!(&*canonical_arguments("{}", &[]).unwrap(), "[]");
+    let error = canonical_arguments("[1]", &[]).unwrap_err().to_string();
     assert_eq!(error, "expected 0 arguments, found 1; the task has no parameters");
-    let error = normalise_arguments(r#"{"a":1}"#, &[]).unwrap_err().to_string();
+    let error = canonical_arguments(r#"{"a":1}"#, &[]).unwrap_err().to_string();
     assert_eq!(error, "unknown parameter `a` (there are no parameters)");
     let options = parameters([("a", option(Shape::U8)), ("b", option(Shape::U8))]);
-    assert_eq!(&*normalise_arguments("[ ]", &options).unwrap(), "[null,null]");
-    assert_eq!(&*normalise_arguments("{}", &options).unwrap(), "[null,null]");
+    assert_eq!(&*canonical_arguments("[ ]", &options).unwrap(), "[null,null]");
+    assert_eq!(&*canonical_arguments("{}", &options).unwrap(), "[null,null]");
 }
 
 #[test]
@@ -310,7 +347,7 @@ fn a_document_that_is_nested_a_thousand_deep_is_an_error() {
     let nested = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
     for shape in [Shape::U8, list(list(Shape::U8)), Shape::F64, record([("a", Shape::U8)])] {
         assert!(read(&nested, &shape).is_err());
-        assert!(normalise_arguments(&nested, &parameters([("a", shape)])).is_err());
+        assert!(canonical_arguments(&nested, &parameters([("a", shape)])).is_err());
     }
     let nested = format!("{}1{}", r#"{"some":"#.repeat(100_000), "}".repeat(100_000));
     let mut shape = Shape::U8;
@@ -506,7 +543,66 @@ pub(super) fn any_shape_and_val() -> impl Strategy<Value = (Shape, Val)> {
     })
 }
 
+/// The text of a value, written as differently as it can be.
+fn respell(val: &Val) -> String {
+    let text = |text: &str| {
+        let units: String = text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect();
+        format!("\"{units}\"")
+    };
+    let array = |texts: Vec<String>| format!("[ {} ]", texts.join(" ,\n"));
+    let integer = |value: i128| match value.abs() < 1 << 53 {
+        true => format!("{value}.0"),
+        false => value.to_string(),
+    };
+    let member = |name: &str, val: Option<&Val>| {
+        format!("{{ {}: {} }}", text(&name.replace('-', "_")), val.map_or("null".to_owned(), respell))
+    };
+    match val {
+        Val::S8(value) => integer((*value).into()),
+        Val::U16(value) => integer((*value).into()),
+        Val::S16(value) => integer((*value).into()),
+        Val::U32(value) => integer((*value).into()),
+        Val::S32(value) => integer((*value).into()),
+        Val::U64(value) => integer((*value).into()),
+        Val::S64(value) => integer((*value).into()),
+        Val::Float64(value) if value.is_finite() => format!("{value:e}"),
+        Val::Float32(value) if value.is_finite() => format!("{:e}", f64::from(*value)),
+        Val::String(value) | Val::Enum(value) => text(value),
+        Val::Char(value) => text(&value.to_string()),
+        Val::List(values) if values.iter().all(|value| matches!(value, Val::U8(_))) && !values.is_empty() => {
+            let bytes = values.iter().map(|value| if let Val::U8(byte) = value { *byte } else { 0 });
+            let encoded =
+                base64::Engine::encode(&base64::prelude::BASE64_STANDARD_NO_PAD, bytes.collect::<Vec<_>>());
+            format!("{{\"$base64\" : \"{encoded}\"}}")
+        }
+        Val::List(values) | Val::Tuple(values) => array(values.iter().map(respell).collect()),
+        Val::Record(fields) => {
+            let members = fields.iter().rev().filter(|(_, val)| *val != Val::Option(None));
+            let members =
+                members.map(|(name, val)| format!("{} :{}", text(&name.replace('-', "_")), respell(val)));
+            format!("{{{}}}", members.collect::<Vec<_>>().join(" , "))
+        }
+        Val::Flags(names) => array(names.iter().rev().map(|name| text(name)).collect()),
+        Val::Variant(name, payload) => member(name, payload.as_deref()),
+        Val::Result(Ok(payload)) => member("ok", payload.as_deref()),
+        Val::Result(Err(payload)) => member("err", payload.as_deref()),
+        Val::Option(Some(inner)) if matches!(**inner, Val::Option(_)) => member("some", Some(inner)),
+        Val::Option(Some(inner)) => respell(inner),
+        other => write(other),
+    }
+}
+
 proptest! {
+    #[test]
+    fn however_a_value_is_spelled_its_canonical_text_is_one((shape, val) in any_shape_and_val()) {
+        let known = parameters([("a-b", shape)]);
+        let plain = canonical_arguments(&format!("[{}]", write(&val)), &known).unwrap();
+        let other = canonical_arguments(&format!(" {{\"a_b\":{} }}", respell(&val)), &known).unwrap();
+        prop_assert_eq!(&plain, &other, "{}", respell(&val));
+        prop_assert_eq!(&canonical_arguments(&plain, &known).unwrap(), &plain);
+        prop_assert_eq!(arguments_from_json(&plain, &known), Ok(vec![val]));
+    }
+
     #[test]
     fn any_value_survives_json((shape, val) in any_shape_and_val()) {
         let text = write(&val);
@@ -516,7 +612,7 @@ proptest! {
         let parameters = parameters([("a-b", shape)]);
         let by_name = format!("{{\"a_b\":{text}}}");
         prop_assert_eq!(arguments_from_json(&by_name, &parameters), Ok(vec![val]));
-        let normal = normalise_arguments(&by_name, &parameters).unwrap();
+        let normal = canonical_arguments(&by_name, &parameters).unwrap();
         prop_assert_eq!(serde_json::from_str::<Vec<serde_json::Value>>(&normal).unwrap(), vec![tree]);
     }
 
@@ -526,7 +622,7 @@ proptest! {
         let _ = read(&text, &other);
         let end = text.floor_char_boundary((text.len() as f64 * cut) as usize);
         let _ = read(&text[..end], &shape);
-        let _ = normalise_arguments(&junk, &parameters([("a", shape)]));
+        let _ = canonical_arguments(&junk, &parameters([("a", shape)]));
     }
 }
 

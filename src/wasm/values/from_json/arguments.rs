@@ -1,15 +1,13 @@
 //! Reading of a function's arguments from JSON text.
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
 use wasmtime::component::Val;
 
-use super::{Context, Field, Seed, VALUES_BYTES, ValueError, count_rest, kind_of, read_members, same_name};
+use super::{Context, Field, Seed, VALUES_BYTES, ValueError, count_rest, kind_of, read_members};
 
 /// Reads the arguments of a function: a JSON array by position or an object by
 /// parameter name, in which an `option` parameter may be left out (in the array:
@@ -20,85 +18,49 @@ use super::{Context, Field, Seed, VALUES_BYTES, ValueError, count_rest, kind_of,
 /// ``points[3].x: expected f64, found string``, or what is unknown, missing, given
 /// twice or too much, with a list of what is known.
 pub(in crate::wasm) fn arguments_from_json(text: &str, parameters: &[Field]) -> Result<Vec<Val>, ValueError> {
-    Ok(read_arguments(text, parameters, true)?.values)
+    Ok(read_arguments(VALUES_BYTES, text, parameters, false)?.0)
 }
 
-/// Checks arguments as [`arguments_from_json`] does, and returns them as the text of a
-/// JSON array with one element for each parameter.
+/// Checks arguments as [`arguments_from_json`] does, and returns their canonical text: a JSON array with one
+/// element for each parameter. Equal values have equal texts, whatever the form, the order of members, the
+/// escapes and the spaces in which they were given, and what was left out is `null`.
 ///
 /// # Errors
 ///
 /// As [`arguments_from_json`].
-pub(in crate::wasm) fn normalise_arguments(text: &str, parameters: &[Field]) -> Result<Arc<str>, ValueError> {
-    let read = read_arguments(text, parameters, false)?;
-    let text = text.trim_ascii();
-    if let Some(elements) = read.elements {
-        if elements == parameters.len() {
-            // By far the most common case: it is right as it is.
-            return Ok(text.into());
-        }
-        // Only options can be missing, at the end.
-        let open = text.strip_suffix(']').unwrap_or(text).trim_ascii_end();
-        let mut padded = String::with_capacity(text.len() + ",null".len() * (parameters.len() - elements));
-        padded.push_str(open);
-        for index in elements..parameters.len() {
-            padded.push_str(if index == 0 { "null" } else { ",null" });
-        }
-        padded.push(']');
-        return Ok(padded.into());
-    }
-    let members: HashMap<String, &RawValue> = serde_json::from_str(text)
-        .map_err(|error| ValueError::misfit(format!("the arguments are not JSON: {error}")))?;
-    let mut array = String::with_capacity(text.len());
-    for (index, parameter) in parameters.iter().enumerate() {
-        array.push(if index == 0 { '[' } else { ',' });
-        let value = members.iter().find(|(key, _)| same_name(key, &parameter.name));
-        array.push_str(value.map_or("null", |(_, raw)| raw.get()));
-    }
-    array.push_str(if parameters.is_empty() { "[]" } else { "]" });
-    Ok(array.into())
+pub(in crate::wasm) fn canonical_arguments(text: &str, parameters: &[Field]) -> Result<Arc<str>, ValueError> {
+    Ok(read_arguments(VALUES_BYTES, text, parameters, true)?.1.into())
 }
 
-/// Arguments as they were read.
-struct ReadArguments {
-    /// One for each parameter.
-    values: Vec<Val>,
-    /// The number of elements of the array; `None` if it was an object.
-    elements: Option<usize>,
-}
-
-fn read_arguments(text: &str, parameters: &[Field], build: bool) -> Result<ReadArguments, ValueError> {
-    read_arguments_within(VALUES_BYTES, text, parameters, build)
-}
-
-/// Reads arguments, with room for `room` bytes of values.
-fn read_arguments_within(
+/// Reads arguments, with room for `room` bytes of values: as values, or as their canonical text.
+fn read_arguments(
     room: usize,
     text: &str,
     parameters: &[Field],
-    build: bool,
-) -> Result<ReadArguments, ValueError> {
+    writes: bool,
+) -> Result<(Vec<Val>, String), ValueError> {
     let context = Context { left: Cell::new(room), ..Context::default() };
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let arguments = Arguments { parameters, context: &context, build };
+    let arguments = Arguments { parameters, context: &context, writes };
     let result = (&mut deserializer).deserialize_any(arguments);
     let result = result.and_then(|values| deserializer.end().map(|()| values));
-    result.map_err(|error| {
+    match result {
+        Ok(values) => Ok((values, context.text.into_inner())),
         // JSON that is neither an array nor an object.
-        if error.is_data() && context.failure.borrow().is_none() {
+        Err(error) if error.is_data() && context.failure.borrow().is_none() => {
             let found = kind_of(text.trim_ascii_start());
             let expected = "expected the arguments as an array or an object";
-            return ValueError::misfit(format!("{expected}, found {found}; {}", known(parameters)));
+            Err(ValueError::misfit(format!("{expected}, found {found}; {}", known(parameters))))
         }
-        context.into_error(&error, "the arguments")
-    })
+        Err(error) => Err(context.into_error(&error, "the arguments")),
+    }
 }
 
 /// Reads the arguments of a function.
 struct Arguments<'a> {
     parameters: &'a [Field],
     context: &'a Context,
-    build: bool,
+    writes: bool,
 }
 
 /// Lists the parameters, for messages.
@@ -113,7 +75,7 @@ fn known(parameters: &[Field]) -> String {
 }
 
 impl<'de> Visitor<'de> for Arguments<'_> {
-    type Value = ReadArguments;
+    type Value = Vec<Val>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array or an object")
@@ -121,13 +83,20 @@ impl<'de> Visitor<'de> for Arguments<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         let mut values = Vec::with_capacity(self.parameters.len());
+        let write = |text: &str| {
+            if self.writes {
+                self.context.write(text)
+            }
+        };
+        write("[");
         for parameter in self.parameters {
-            let seed = Seed { shape: &parameter.shape, context: self.context, build: self.build };
+            let seed = Seed { shape: &parameter.shape, context: self.context, writes: self.writes };
             let value = self.context.enter(seq.next_element_seed(seed), || parameter.name.to_string())?;
             match value {
                 Some(value) => values.push(value),
                 None => break,
             }
+            write(",");
         }
         let given = values.len() + count_rest(&mut seq)?;
         let missing = self.parameters.get(given..).unwrap_or_default();
@@ -140,13 +109,27 @@ impl<'de> Visitor<'de> for Arguments<'_> {
             return Err(self.context.fail(format!("expected {expected}, found {given}; {known}")));
         }
         values.extend(missing.iter().map(|_| Val::Option(None)));
-        Ok(ReadArguments { values, elements: Some(given) })
+        missing.iter().for_each(|_| write("null,"));
+        if self.writes {
+            self.context.close_array();
+        }
+        Ok(values)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let values =
-            read_members(&mut map, self.parameters, self.context, self.build, "parameter", str::to_owned)?;
-        Ok(ReadArguments { values, elements: None })
+            read_members(&mut map, self.parameters, self.context, self.writes, "parameter", str::to_owned)?;
+        if self.writes {
+            self.context.write("[");
+            for text in &values {
+                if let Val::String(text) = text {
+                    self.context.write(text);
+                    self.context.write(",");
+                }
+            }
+            self.context.close_array();
+        }
+        Ok(values)
     }
 }
 
@@ -161,10 +144,10 @@ mod tests {
         vec![Field { name: "values".into(), shape }]
     }
 
-    /// Whether it is too large, built or only checked.
+    /// Whether it is too large, built or written.
     fn is_too_large(text: &str, shape: Shape) -> bool {
         let parameters = parameters(shape);
-        let read = [true, false].map(|build| match read_arguments_within(ROOM, text, &parameters, build) {
+        let read = [true, false].map(|writes| match read_arguments(ROOM, text, &parameters, writes) {
             Ok(_) => false,
             Err(error) => {
                 assert!(error.is_too_large, "{error}");
@@ -201,7 +184,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_its_type_is_not_too_large() {
-        let error = read_arguments("[[1,256]]", &parameters(Shape::List(Box::new(Shape::U8))), true);
+        let error = read_arguments(ROOM, "[[1,256]]", &parameters(Shape::List(Box::new(Shape::U8))), true);
         assert!(error.is_err_and(|error| !error.is_too_large));
     }
 }
