@@ -8,10 +8,10 @@
 
 use std::ffi::OsStr;
 use std::fmt::Display;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Seek};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -23,6 +23,7 @@ use wasmtime::component::Component;
 use super::compile::{self, CompileError, Compiler};
 use super::sealed::{HEADER, seal, unseal};
 use super::sections::classify;
+use super::trusted::{is_ours, make_trusted};
 use crate::model::{ComponentDigest, Interrupt};
 
 /// The extension of files of compiled code.
@@ -53,7 +54,7 @@ impl Cache {
     }
 
     fn with_bound(directory: Option<&Path>, compiler: Compiler, max_bytes: u64) -> Self {
-        let directory = directory.and_then(|directory| match prepare(directory) {
+        let directory = directory.and_then(|directory| match make_trusted(directory) {
             Ok(directory) => Some(directory),
             Err(error) => {
                 warn!("not keeping compiled code in `{}`: {error}", directory.display());
@@ -187,29 +188,6 @@ fn key(engine: &Engine, digest: &ComponentDigest) -> blake3::Hash {
     // Covers the version of wasmtime, the target and every setting that compiled code depends on.
     engine.precompile_compatibility_hash().hash(&mut stable);
     stable.0.finalize()
-}
-
-/// Makes the directory and returns its path without links, which others could point elsewhere. The error says
-/// why the directory can't be trusted.
-fn prepare(directory: &Path) -> io::Result<PathBuf> {
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let directory = directory.canonicalize()?;
-    let metadata = fs::symlink_metadata(&directory)?;
-    if !metadata.is_dir() {
-        return Err(io::ErrorKind::NotADirectory.into());
-    }
-    if !is_ours(&metadata) {
-        return Err(io::Error::other("it belongs to another user"));
-    }
-    if metadata.mode() & 0o022 != 0 {
-        return Err(io::Error::other("other users can write to it; `chmod go-w` makes it usable"));
-    }
-    Ok(directory)
-}
-
-/// Whether a file belongs to the user that we run as.
-fn is_ours(metadata: &fs::Metadata) -> bool {
-    metadata.uid() == rustix::process::geteuid().as_raw()
 }
 
 /// Loads the component whose code is in a file, if it is there and can be used.

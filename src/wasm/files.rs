@@ -2,6 +2,8 @@
 //! counted.
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +11,7 @@ use parking_lot::Mutex;
 use rustix::io::Errno;
 use wasmtime::component::{HasData, Linker, Resource};
 use wasmtime_wasi::async_trait;
-use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
+use wasmtime_wasi::filesystem::{OpenMode, WasiFilesystemCtxView};
 use wasmtime_wasi::p2::bindings::filesystem::{preopens, types};
 use wasmtime_wasi::p2::{
     DynInputStream, DynOutputStream, FsError, FsResult, InputStream, OutputStream, Pollable, StreamError,
@@ -183,10 +185,39 @@ impl FilesView<'_> {
         Some((hash.lower, hash.upper))
     }
 
+    /// Refuses to open a pipe, a socket or a device: opening it may keep a thread until somebody else opens it,
+    /// whatever becomes of the guest. Files and directories that are not there are left to the call itself.
+    async fn refuse_devices(&mut self, directory: &Fd, flags: PathFlags, path: &str) -> FsResult<()> {
+        let directory = Resource::new_borrow(directory.rep());
+        let Ok(found) = self.wasi.stat_at(directory, flags, path.to_owned()).await else { return Ok(()) };
+        match found.type_ {
+            DescriptorType::RegularFile | DescriptorType::Directory | DescriptorType::SymbolicLink => Ok(()),
+            _ => Err(ErrorCode::NotPermitted.into()),
+        }
+    }
+
     /// Checks that there is room for one more name in the scratch directory.
     fn make_room_for_entry(&self, quota: Option<&Arc<Quota>>) -> FsResult<()> {
         let has_room = quota.is_none_or(|quota| quota.has_room_for_entry());
         if has_room { Ok(()) } else { Err(self.files.refuse_room().into()) }
+    }
+
+    /// Makes an output stream of a file in the scratch directory. Each write is over when it returns, unlike those
+    /// of wasmtime-wasi: a change of size that comes after it finds it in the file, and in the quota.
+    fn write_to_scratch(
+        &mut self,
+        file: &Fd,
+        open: Option<&Arc<Open>>,
+        position: Option<u64>,
+    ) -> FsResult<Option<Resource<DynOutputStream>>> {
+        let Some(open) = open.filter(|open| open.counted.is_some()) else { return Ok(None) };
+        let Descriptor::File(opened) = self.wasi.table.get(file)? else { return Ok(None) };
+        if !opened.open_mode.contains(OpenMode::WRITE) {
+            return Ok(None);
+        }
+        let inner = Box::new(ScratchWriter { file: Arc::clone(&opened.file), position });
+        let writer = Writer { inner, files: Arc::clone(&self.files), open: Some(Arc::clone(open)), position };
+        Ok(Some(self.wasi.table.push(Box::new(writer) as DynOutputStream)?))
     }
 
     /// Replaces an output stream of wasmtime-wasi by a counted one.
@@ -347,6 +378,7 @@ impl HostDescriptor for FilesView<'_> {
     ) -> FsResult<Fd> {
         let mut open = self.files.take_place()?;
         let Some(quota) = self.files.quota(&directory) else {
+            self.refuse_devices(&directory, path_flags, &path).await?;
             let opened = self.wasi.open_at(directory, path_flags, path, open_flags, flags).await?;
             self.files.opened.lock().insert(opened.rep(), Arc::new(open));
             return Ok(opened);
@@ -440,12 +472,18 @@ impl HostDescriptor for FilesView<'_> {
 
     fn write_via_stream(&mut self, file: Fd, offset: Filesize) -> FsResult<Resource<DynOutputStream>> {
         let open = self.files.opened(&file);
+        if let Some(stream) = self.write_to_scratch(&file, open.as_ref(), Some(offset))? {
+            return Ok(stream);
+        }
         let stream = self.wasi.write_via_stream(file, offset)?;
         self.counted(open, Some(offset), stream)
     }
 
     fn append_via_stream(&mut self, file: Fd) -> FsResult<Resource<DynOutputStream>> {
         let open = self.files.opened(&file);
+        if let Some(stream) = self.write_to_scratch(&file, open.as_ref(), None)? {
+            return Ok(stream);
+        }
         let stream = self.wasi.append_via_stream(file)?;
         self.counted(open, None, stream)
     }
@@ -508,6 +546,42 @@ impl InputStream for Reader {
 
     async fn cancel(&mut self) {
         self.inner.cancel().await;
+    }
+}
+
+/// The most bytes that one write of a file in the scratch directory takes.
+const SCRATCH_WRITE: usize = 64 << 10;
+
+/// A file in the scratch directory that is written as a stream.
+struct ScratchWriter {
+    file: Arc<File>,
+    /// The position of the next byte; `None` at the end of the file.
+    position: Option<u64>,
+}
+
+#[async_trait]
+impl Pollable for ScratchWriter {
+    async fn ready(&mut self) {}
+}
+
+#[async_trait]
+impl OutputStream for ScratchWriter {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        let written = match self.position {
+            Some(position) => self.file.write_all_at(&bytes, position),
+            None => self.file.metadata().and_then(|metadata| self.file.write_all_at(&bytes, metadata.len())),
+        };
+        written.map_err(|error| StreamError::LastOperationFailed(error.into()))?;
+        self.position = self.position.map(|position| position.saturating_add(bytes.len() as u64));
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(SCRATCH_WRITE)
     }
 }
 

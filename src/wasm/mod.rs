@@ -37,6 +37,7 @@ mod suggest;
 mod task;
 #[cfg(test)]
 mod testing;
+mod trusted;
 mod values;
 mod versions;
 

@@ -8,8 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fd::OwnedFd;
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, flock, openat, renameat, statat, unlinkat,
+};
+use rustix::io::Errno;
 use uuid::Uuid;
+
+use super::trusted::make_trusted;
 
 /// A scratch directory that guests are given.
 #[derive(Debug, Clone)]
@@ -56,6 +62,7 @@ struct Own {
     _locked: File,
     /// Scratch directories made so far.
     made: u64,
+    left: Left,
 }
 
 impl ScratchPlace {
@@ -77,10 +84,12 @@ impl ScratchPlace {
             Some(own) => own,
             none => none.insert(Own::new(&self.shared)?),
         };
+        let left: Vec<_> = std::mem::take(&mut *own.left.lock());
+        own.left.lock().extend(left.into_iter().filter(|directory| remove(directory).is_err()));
         let path = own.directory.join(own.made.to_string());
         own.made += 1;
         private().create(&path)?;
-        Ok(ScratchDirectory { path })
+        Ok(ScratchDirectory { path, left: Arc::clone(&own.left) })
     }
 }
 
@@ -90,9 +99,12 @@ fn private() -> fs::DirBuilder {
     builder
 }
 
+/// The directories whose removal failed: it is tried again before the next one is made.
+type Left = Arc<Mutex<Vec<PathBuf>>>;
+
 impl Own {
     fn new(shared: &Path) -> io::Result<Self> {
-        private().recursive(true).create(shared)?;
+        let shared = &make_trusted(shared)?;
         remove_stale(shared);
         loop {
             let name = Uuid::now_v7().to_string();
@@ -105,16 +117,17 @@ impl Own {
                 continue;
             }
             private().create(&directory)?;
-            return Ok(Self { directory, lock, _locked: locked, made: 0 });
+            return Ok(Self { directory, lock, _locked: locked, made: 0, left: Left::default() });
         }
     }
 }
 
 impl Drop for Own {
     fn drop(&mut self) {
-        remove(&self.directory);
         // Last: a directory without a lock file is not found any more.
-        let _ = fs::remove_file(&self.lock);
+        if remove(&self.directory).is_ok() {
+            let _ = fs::remove_file(&self.lock);
+        }
     }
 }
 
@@ -126,38 +139,106 @@ fn remove_stale(shared: &Path) {
             continue;
         }
         let Ok(file) = OpenOptions::new().write(true).open(&lock) else { continue };
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            remove(&lock.with_extension(""));
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+            && remove(&lock.with_extension("")).is_ok()
+        {
             let _ = fs::remove_file(&lock);
         }
     }
 }
 
-/// Removes a directory with all that is in it.
-fn remove(directory: &Path) {
-    // An operation of a guest that was dropped meanwhile may put one more file into it.
-    for _ in 0..3 {
-        match fs::remove_dir_all(directory) {
-            Ok(()) => return,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
-            Err(error) => {
-                tracing::warn!(directory = %directory.display(), %error, "a scratch directory can't be removed");
-                return;
+/// Removes a directory with all that is in it, and says so in the log if it can't.
+fn remove(directory: &Path) -> io::Result<()> {
+    let removed = remove_flat(directory);
+    removed.inspect_err(|error| {
+        tracing::warn!(
+            directory = %directory.display(), %error,
+            "a scratch directory can't be removed now; it is tried again"
+        );
+    })
+}
+
+/// Removes a directory with a handful of descriptors and paths of two names, however deep it is: the
+/// directories in a directory in it are moved up before it is removed.
+fn remove_flat(directory: &Path) -> io::Result<()> {
+    const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+    let top = match openat(CWD, directory, DIRECTORY, Mode::empty()) {
+        Ok(top) => top,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut moved = 0_u64;
+    loop {
+        // What an operation of a guest that was dropped meanwhile puts into it is found in the next round.
+        let mut is_empty = true;
+        for (name, kind) in entries(&top)? {
+            is_empty = false;
+            if kind != FileType::Directory {
+                unlinkat(&top, &name, AtFlags::empty())?;
+                continue;
+            }
+            let inner = openat(&top, &name, DIRECTORY, Mode::empty())?;
+            for (child, kind) in entries(&inner)? {
+                if kind != FileType::Directory {
+                    unlinkat(&inner, &child, AtFlags::empty())?;
+                    continue;
+                }
+                // The guest may have given the same name.
+                loop {
+                    moved += 1;
+                    match renameat(&inner, &child, &top, format!("moved-{moved}")) {
+                        Ok(()) => break,
+                        Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            }
+            match unlinkat(&top, &name, AtFlags::REMOVEDIR) {
+                Ok(()) | Err(Errno::NOTEMPTY) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if is_empty {
+            match unlinkat(CWD, directory, AtFlags::REMOVEDIR) {
+                Err(Errno::NOTEMPTY) => {}
+                removed => return Ok(removed?),
             }
         }
     }
+}
+
+/// Lists a directory: names and kinds.
+fn entries(directory: &OwnedFd) -> io::Result<Vec<(std::ffi::CString, FileType)>> {
+    let mut listed = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == c"." || name == c".." {
+            continue;
+        }
+        let kind = match entry.file_type() {
+            FileType::Unknown => {
+                FileType::from_raw_mode(statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode)
+            }
+            kind => kind,
+        };
+        listed.push((name.to_owned(), kind));
+    }
+    Ok(listed)
 }
 
 /// The scratch directory of one attempt. Removed by the thread that drops it: a slot gets its next guest only
 /// after that, so directories do not pile up.
 pub(super) struct ScratchDirectory {
     pub(super) path: PathBuf,
+    left: Left,
 }
 
 impl Drop for ScratchDirectory {
     fn drop(&mut self) {
-        remove(&self.path);
+        if remove(&self.path).is_err() {
+            self.left.lock().push(std::mem::take(&mut self.path));
+        }
     }
 }
 
@@ -332,6 +413,46 @@ mod tests {
         assert!(!quota.grow(B, End::At(1)));
         quota.remove_entry(Some(A));
         assert!(quota.grow(B, End::At(100)));
+    }
+
+    #[test]
+    fn a_tree_of_any_depth_is_removed_with_few_descriptors() {
+        let cache = tempfile::tempdir().unwrap();
+        let place = ScratchPlace::new(Some(cache.path()));
+        let directory = place.create().unwrap();
+        let path = directory.path.clone();
+        // Deeper than a path may be long, with names that the removal itself would give.
+        let mut at = openat(CWD, &path, OFlags::DIRECTORY, Mode::empty()).unwrap();
+        for depth in 0..3_000 {
+            let name = format!("moved-{}", depth % 7 + 1);
+            rustix::fs::mkdirat(&at, &name, Mode::RWXU).unwrap();
+            if depth % 100 == 0 {
+                let flags = OFlags::CREATE | OFlags::WRONLY;
+                openat(&at, "a-file", flags, Mode::RUSR).unwrap();
+                rustix::fs::symlinkat("/", &at, "a-link").unwrap();
+                rustix::fs::mkdirat(&at, "aside", Mode::RWXU).unwrap();
+            }
+            at = openat(&at, &name, OFlags::DIRECTORY, Mode::empty()).unwrap();
+        }
+        drop(at);
+        drop(directory);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_directory_that_others_could_change_is_not_trusted() {
+        let cache = tempfile::tempdir().unwrap();
+        let shared = cache.path().join("scratch");
+        fs::create_dir(&shared).unwrap();
+        let with_mode = |path: &Path, mode: u32| {
+            use std::os::unix::fs::PermissionsExt;
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+            ScratchPlace::new(Some(cache.path())).create().map(drop).map_err(|error| error.to_string())
+        };
+        assert!(with_mode(&shared, 0o777).unwrap_err().contains("other users can write to it"));
+        assert_eq!(with_mode(&shared, 0o700), Ok(()));
+        assert!(with_mode(cache.path(), 0o777).unwrap_err().contains("other users can write to `"));
+        assert_eq!(with_mode(cache.path(), 0o1777), Ok(()), "nobody can rename another's file there");
     }
 
     #[test]
