@@ -324,6 +324,8 @@ mod tests {
 
     use tempfile::TempDir;
 
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
     use crate::wasm::testing::{component, function};
     use crate::wasm::values::Shape;
