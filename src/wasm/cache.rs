@@ -320,11 +320,9 @@ fn discard(path: &Path, reason: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use tempfile::TempDir;
-
-    use std::os::unix::fs::MetadataExt;
 
     use super::*;
     use crate::wasm::testing::{component, function};

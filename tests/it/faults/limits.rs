@@ -58,7 +58,10 @@ fn a_pipe_in_a_granted_directory_is_not_opened() {
     let piped = setup.status(&piped);
     // Opening it would keep a thread until somebody writes to it, however long ago the guest has ended.
     assert_eq!(piped["failure"]["kind"], "returned", "{piped}");
-    assert!(piped["failure"]["error"].as_str().is_some_and(|error| error.contains("not permitted")), "{piped}");
+    assert!(
+        piped["failure"]["error"].as_str().is_some_and(|error| error.contains("not permitted")),
+        "{piped}"
+    );
     assert_eq!(setup.status(&good)["result"], "text");
 }
 
