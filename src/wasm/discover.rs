@@ -9,7 +9,7 @@ use super::docs::InterfaceDocs;
 use super::suggest::list;
 use super::task::NotTask;
 use super::values::{Field, Shape, same_shape};
-use crate::model::{FunctionName, TaskId, compare_versions, split_version};
+use crate::model::{FunctionName, TaskId, clip, compare_versions, split_version};
 
 /// The interface that every command-line program exports.
 const WASI_RUN: &str = "wasi:cli/run";
@@ -35,7 +35,10 @@ impl Signature {
         }
         let parameters = function
             .params()
-            .map(|(name, ty)| Ok(Field { name: name.into(), shape: Shape::within(&ty, parts)? }))
+            .map(|(name, ty)| {
+                let name = Shape::name_within(name, parts)?;
+                Ok(Field { name, shape: Shape::within(&ty, parts)? })
+            })
             .collect::<Result<_, String>>()?;
         let result = function.results().next().map(|ty| Shape::within(&ty, parts)).transpose()?;
         Ok(Self { parameters, result })
@@ -169,6 +172,12 @@ impl Import {
 /// is large when written out.
 const MAX_PARTS: usize = 1_000_000;
 
+/// The most functions of a component that are looked at.
+const MAX_FUNCTIONS: usize = 10_000;
+
+/// The most bytes of the name of an interface or a function. They are copied into the id of each task.
+const MAX_NAME: usize = 1024;
+
 /// The exports and imports of a component.
 #[derive(Default)]
 pub(super) struct Discovery {
@@ -180,6 +189,8 @@ pub(super) struct Discovery {
     pub imports: Vec<Import>,
     /// The parts of types that are left to take.
     parts: usize,
+    /// Functions beyond the bound.
+    left_out: usize,
 }
 
 /// Lists the exports and imports of a component, which is called `name` in the configuration.
@@ -267,6 +278,17 @@ fn imported_interface(component: &Component, instance: &ComponentInstance, parts
 impl Discovery {
     /// Adds an exported function: as a task, or with the reason why it is none.
     fn add(&mut self, place: &Place<'_>, name: &str, function: &ComponentFunc) {
+        if self.exports.len() + self.rejected.len() >= MAX_FUNCTIONS {
+            self.left_out += 1;
+            return;
+        }
+        if let Some(long) =
+            [name, place.interface.unwrap_or_default()].into_iter().find(|n| n.len() > MAX_NAME)
+        {
+            let id = format!("{}::{}", place.name, clip(long, 80));
+            let reason = format!("its name has {} bytes, more than {MAX_NAME}", long.len());
+            return self.rejected.push(NotTask { id, component: Arc::clone(place.name), reason });
+        }
         let interface = place.interface.map(|interface| split_version(interface).0);
         let is_command = interface == Some(WASI_RUN) && name == "run";
         let (entry, id_of) =
@@ -316,6 +338,11 @@ impl Discovery {
             is_same
         });
         self.rejected.sort_by(|a, b| a.id.cmp(&b.id));
+        if self.left_out > 0 {
+            let id = format!("{component}::…");
+            let reason = format!("{} more functions: a component has at most {MAX_FUNCTIONS}", self.left_out);
+            self.rejected.push(NotTask { id, component: Arc::clone(component), reason });
+        }
     }
 }
 
@@ -339,6 +366,26 @@ mod tests {
 
     fn ids(discovery: &Discovery) -> Vec<&str> {
         discovery.exports.iter().map(|export| &*export.id).collect()
+    }
+
+    #[test]
+    fn a_function_with_a_very_long_name_is_no_task() {
+        let long: &'static str = "n".repeat(2_000).leak();
+        let function_of = |name: &'static str| function(name, [("p", Shape::U8)], None);
+        let found = discovered(&[], &[function_of(&long[..1_025]), function_of(&long[..1_024])], &[]);
+        assert_eq!(found.exports.len(), 1);
+        assert_eq!(found.rejected[0].reason, "its name has 1025 bytes, more than 1024");
+        assert!(found.rejected[0].id.len() < 200);
+    }
+
+    #[test]
+    fn more_functions_than_a_component_may_have_are_left_out() {
+        let names: Vec<&'static str> = (0..MAX_FUNCTIONS + 7).map(|n| &*format!("f{n}").leak()).collect();
+        let functions: Vec<_> = names.iter().map(|name| function(name, [], None)).collect();
+        let found = discovered(&[], &functions, &[]);
+        assert_eq!(found.exports.len(), MAX_FUNCTIONS);
+        assert_eq!(found.rejected.len(), 1);
+        assert_eq!(found.rejected[0].reason, "7 more functions: a component has at most 10000");
     }
 
     #[test]

@@ -8,6 +8,9 @@ use wasmtime::component::Type;
 /// gigabytes when written out.
 const MAX_NODES: usize = 10_000;
 
+/// The bytes of a name that count as one more node: names are copied wherever their type is used.
+const NODE_BYTES: usize = 64;
+
 /// The most nodes of all types together that an interface gives names to.
 const MAX_NAMED_NODES: usize = 100_000;
 
@@ -57,6 +60,13 @@ pub(in crate::wasm) struct Case {
     pub payload: Option<Shape>,
 }
 
+/// Subtracts from the nodes that are left.
+fn charge(nodes: &mut usize, count: usize) -> Result<(), String> {
+    let left = nodes.checked_sub(count);
+    *nodes = left.unwrap_or(0);
+    left.map(drop).ok_or_else(|| format!("its type has more than {MAX_NODES} parts"))
+}
+
 impl Shape {
     /// Reads a type of wasmtime, and subtracts its parts from those that are `left` to its component.
     ///
@@ -88,9 +98,21 @@ impl Shape {
         taken.collect()
     }
 
+    /// Copies a name, and subtracts what it counts.
+    pub(in crate::wasm) fn name_within(name: &str, nodes: &mut usize) -> Result<Box<str>, String> {
+        charge(nodes, 1 + name.len() / NODE_BYTES)?;
+        Ok(name.into())
+    }
+
     fn take(ty: &Type, nodes: &mut usize) -> Result<Self, String> {
-        *nodes = nodes.checked_sub(1).ok_or_else(|| format!("its type has more than {MAX_NODES} parts"))?;
+        charge(nodes, 1)?;
         let boxed = |ty: &Type, nodes: &mut usize| Self::take(ty, nodes).map(Box::new);
+        fn names<'n>(
+            names: impl Iterator<Item = &'n str>,
+            nodes: &mut usize,
+        ) -> Result<Box<[Box<str>]>, String> {
+            names.map(|name| Shape::name_within(name, nodes)).collect()
+        }
         Ok(match ty {
             Type::Bool => Self::Bool,
             Type::S8 => Self::S8,
@@ -107,9 +129,10 @@ impl Shape {
             Type::String => Self::String,
             Type::List(list) => Self::List(boxed(&list.ty(), nodes)?),
             Type::Record(record) => {
-                let fields = record
-                    .fields()
-                    .map(|field| Ok(Field { name: field.name.into(), shape: Self::take(&field.ty, nodes)? }));
+                let fields = record.fields().map(|field| {
+                    let name = Self::name_within(field.name, nodes)?;
+                    Ok(Field { name, shape: Self::take(&field.ty, nodes)? })
+                });
                 Self::Record(fields.collect::<Result<_, String>>()?)
             }
             Type::Tuple(tuple) => {
@@ -117,18 +140,19 @@ impl Shape {
             }
             Type::Variant(variant) => {
                 let cases = variant.cases().map(|case| {
+                    let name = Self::name_within(case.name, nodes)?;
                     let payload = case.ty.map(|ty| Self::take(&ty, nodes)).transpose()?;
-                    Ok(Case { name: case.name.into(), payload })
+                    Ok(Case { name, payload })
                 });
                 Self::Variant(cases.collect::<Result<_, String>>()?)
             }
-            Type::Enum(cases) => Self::Enum(cases.names().map(Into::into).collect()),
+            Type::Enum(cases) => Self::Enum(names(cases.names(), nodes)?),
             Type::Option(option) => Self::Option(boxed(&option.ty(), nodes)?),
             Type::Result(result) => Self::Result {
                 ok: result.ok().map(|ty| boxed(&ty, nodes)).transpose()?,
                 err: result.err().map(|ty| boxed(&ty, nodes)).transpose()?,
             },
-            Type::Flags(flags) => Self::Flags(flags.names().map(Into::into).collect()),
+            Type::Flags(flags) => Self::Flags(names(flags.names(), nodes)?),
             Type::Own(_) | Type::Borrow(_) => return Err("it takes or returns a resource".into()),
             Type::Future(_) => return Err("it takes or returns a future".into()),
             Type::Stream(_) => return Err("it takes or returns a stream".into()),

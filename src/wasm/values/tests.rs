@@ -441,6 +441,23 @@ fn a_type_that_explodes_is_refused() {
     assert_eq!((Shape::within(&types[1], &mut left), left), (Err(together.to_owned()), 0));
 }
 
+/// In a small file ten thousand functions can take one type.
+#[test]
+fn names_count_wherever_their_type_is_used() {
+    let long = "n".repeat(100 * 64);
+    let takes = |shape: Shape, nodes: usize| {
+        let taken = types(&Engine::default(), &[shape]);
+        let mut left = 2 * nodes;
+        assert!(Shape::within(&taken[0], &mut left).is_ok() && left == nodes, "{left} are left of {nodes}");
+        assert!(Shape::within(&taken[0], &mut left).is_ok());
+        assert!(Shape::within(&taken[0], &mut left).is_err());
+    };
+    takes(record([(&*long, Shape::U8)]), 103);
+    takes(variant([(&*long, None), ("b", None)]), 103);
+    takes(Shape::Enum(names(&["a", &long])), 103);
+    takes(Shape::Flags(names(&["a", &long, "b"])), 104);
+}
+
 /// `Shape`, and all that walks it, recurse: wasmtime must keep types shallow.
 #[test]
 fn wasmtime_refuses_types_that_are_too_deep() {
