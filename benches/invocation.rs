@@ -13,7 +13,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use run_wasm_runner::model::{
     Answer, AwaitMode, Caller, ChildRequest, Claim, Clock, Interrupt, InvocationId, LogEntry, Outcome,
-    Progress, Refusal, RunnerId, RunnerSettings, SlotControl, Status, SystemClock, TaskClient,
+    Progress, Refusal, RunnerId, RunnerSettings, Status, SystemClock, TaskClient,
 };
 use run_wasm_runner::runner::{Runner, RunnerOptions};
 use run_wasm_runner::store::{Batch, MemoryStore, NewInvocation, Store};
@@ -139,7 +139,7 @@ fn floor(criterion: &mut Criterion) {
         root: InvocationId::generate(),
         depth: 0,
         deadline: None,
-        labels: Vec::new(),
+        labels: Arc::default(),
         has_lane: false,
     };
     let client: Arc<dyn TaskClient> = Arc::new(Nobody);

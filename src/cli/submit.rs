@@ -29,7 +29,7 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
         priority: args.priority,
         key: args.key.as_deref().map(Arc::from),
         detached: false,
-        labels: args.labels.clone(),
+        labels: args.labels.as_slice().into(),
     };
     let submission = service.submit(task.clone(), all_arguments, options)?;
     // Watching begins before the submit, so that no end is missed.

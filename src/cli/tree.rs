@@ -173,7 +173,7 @@ mod tests {
             detached: false,
             priority: 0,
             key: None,
-            labels: Vec::new(),
+            labels: std::sync::Arc::default(),
             runner: None,
             submitted_at: UnixMicros(0),
             available_at: UnixMicros(0),

@@ -60,11 +60,14 @@ pub struct SubmitOptions {
     /// Whether it outlives its parent, if it has one.
     pub detached: bool,
     /// Free text about it.
-    pub labels: Vec<(String, String)>,
+    pub labels: Labels,
 }
 
 /// The most bytes of an idempotency key. It stands in an index of every store.
 pub const MAX_KEY_BYTES: usize = 1024;
+
+/// Names and values, shared by all invocations that one submit makes.
+pub type Labels = Arc<[(String, String)]>;
 
 /// The most labels of one invocation, and the most bytes of their names and values together.
 pub const MAX_LABELS: usize = 64;

@@ -1,5 +1,6 @@
 //! The record of one invocation, and what hangs on it.
 
+use super::Labels;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -37,7 +38,7 @@ pub struct Invocation {
     /// The idempotency key it was submitted with.
     pub key: Option<Arc<str>>,
     /// Free text given at submit.
-    pub labels: Vec<(String, String)>,
+    pub labels: Labels,
     /// The runner that owns it, or the last one that did.
     pub runner: Option<RunnerId>,
     /// When it was submitted.
@@ -91,7 +92,7 @@ pub struct Claim {
     /// When it ends as failed unless it is final before.
     pub deadline: Option<UnixMicros>,
     /// Free text given at submit.
-    pub labels: Vec<(String, String)>,
+    pub labels: Labels,
     /// Whether a concurrency or rate rule counts it: others may wait for its end.
     pub has_lane: bool,
 }

@@ -22,8 +22,8 @@ mod version;
 mod words;
 
 pub use client::{
-    Answer, AwaitMode, Caller, ChildRequest, MAX_AWAITED, MAX_AWAITED_BYTES, PreparedCall, Progress, Refusal,
-    SubmitOptions, TaskClient, check_key, check_labels,
+    Answer, AwaitMode, Caller, ChildRequest, Labels, MAX_AWAITED, MAX_AWAITED_BYTES, PreparedCall, Progress,
+    Refusal, SubmitOptions, TaskClient, check_key, check_labels,
 };
 pub use control::{Guest, GuestFuture, Interrupt, SlotControl};
 pub use ids::{ComponentDigest, IdError, InvocationId, RunnerId};

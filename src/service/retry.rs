@@ -102,7 +102,7 @@ fn copy(invocation: &Invocation, arguments: Arc<str>) -> Result<NewInvocation, S
         // The call has these.
         deadline: None,
         priority: None,
-        labels: Vec::new(),
+        labels: Arc::default(),
     };
     // One that has as many labels as a submit may give gets one more.
     let labels = others.cloned().chain([(RETRY_OF.to_owned(), id.to_string())]).collect();

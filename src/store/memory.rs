@@ -22,8 +22,8 @@ use super::{
     PauseTarget, PushedComponent, Receipt, Store, StoreError, Submitted, TaskRule, Watch,
 };
 use crate::model::{
-    Clock, ComponentDigest, DEFAULT_QUEUE, Differing, Event, InvocationId, LogEntry, Outcome, Progress,
-    RuleKey, RunnerId, Status, TaskId, Transition, UnixMicros, Usage,
+    Clock, ComponentDigest, DEFAULT_QUEUE, Differing, Event, InvocationId, Labels, LogEntry, Outcome,
+    Progress, RuleKey, RunnerId, Status, TaskId, Transition, UnixMicros, Usage,
 };
 
 /// A store that lives and dies with its process.
@@ -276,7 +276,7 @@ struct Record {
     detached: bool,
     priority: i32,
     key: Option<Arc<str>>,
-    labels: Vec<(String, String)>,
+    labels: Labels,
     runner: Option<RunnerId>,
     submitted_at: UnixMicros,
     available_at: UnixMicros,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    ComponentDigest, Differing, InvocationId, MAX_PRIORITY, PreparedCall, Refusal, RuleKey, RunnerId,
+    ComponentDigest, Differing, InvocationId, Labels, MAX_PRIORITY, PreparedCall, Refusal, RuleKey, RunnerId,
     SubmitOptions, check_key, check_labels, is_valid_priority,
 };
 
@@ -38,7 +38,7 @@ pub struct NewInvocation {
     /// The key by which the task's uniqueness rule knows it.
     pub unique: Option<(RuleKey, Differing)>,
     /// Free text.
-    pub labels: Vec<(String, String)>,
+    pub labels: Labels,
     /// Where it hangs in its tree; `None` for a root.
     pub child_of: Option<ChildOf>,
 }
@@ -145,7 +145,7 @@ impl NewInvocation {
             key: None,
             lane: None,
             unique: None,
-            labels: Vec::new(),
+            labels: Arc::default(),
             child_of: None,
         }
     }

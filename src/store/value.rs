@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 use super::rules::Place;
 use super::setting::PauseKind;
 use crate::model::{
-    Blocked, ComponentDigest, Failure, InvocationId, LogStream, Progress, Reason, RuleKey, RunnerId, Status,
-    UnixMicros, Usage,
+    Blocked, ComponentDigest, Failure, InvocationId, Labels, LogStream, Progress, Reason, RuleKey, RunnerId,
+    Status, UnixMicros, Usage,
 };
 
 /// The value of a column, on its way in or out.
@@ -236,13 +236,11 @@ impl Stored for Vec<u8> {
     }
 }
 
-/// Pairs of free text; NULL if there are none.
-pub(super) type Labels = Vec<(String, String)>;
-
+/// NULL if there are none.
 impl Stored for Labels {
     fn read(value: Value<'_>) -> Result<Self, String> {
         match value {
-            Value::Null => Ok(Self::new()),
+            Value::Null => Ok(Self::default()),
             value => from_json(&value),
         }
     }

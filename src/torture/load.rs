@@ -133,7 +133,7 @@ impl Load {
             delay,
             deadline,
             key: self.random.chance(25).then(|| InvocationId::generate().to_string().into()),
-            labels: vec![(LABEL.to_owned(), self.seed.to_string())],
+            labels: [(LABEL.to_owned(), self.seed.to_string())].into(),
             detached: false,
         };
         let new =

@@ -194,7 +194,7 @@ fn options(options: SubmitOptions) -> model::SubmitOptions {
         priority: options.priority,
         key: options.key.map(Arc::from),
         detached: options.detached,
-        labels: options.labels,
+        labels: options.labels.into(),
     }
 }
 
@@ -314,7 +314,7 @@ impl context::Host for HostState {
     }
 
     async fn labels(&mut self) -> Vec<(String, String)> {
-        self.claim.labels.clone()
+        self.claim.labels.to_vec()
     }
 
     async fn progress(&mut self, done: u64, total: u64, message: String) {

@@ -81,7 +81,7 @@ fn a_submitted_invocation_runs_and_can_be_awaited() {
     let service = service(&sandbox);
     for service in [service.clone(), service.in_memory()] {
         let options =
-            SubmitOptions { labels: vec![("k".to_owned(), "v".to_owned())], ..SubmitOptions::default() };
+            SubmitOptions { labels: [("k".to_owned(), "v".to_owned())].into(), ..SubmitOptions::default() };
         let ids = submit(&service, &["[5]", r#"{"n": 6}"#], options).expect("they are submitted");
         let queued = service.wait(ids[0], Some(Duration::ZERO)).expect("it is there");
         assert_eq!(queued.status, Status::Queued);

@@ -273,7 +273,7 @@ fn reopen_keeps_everything() {
     let before = bench(&path);
     let root = before.create(NewInvocation {
         key: Some("key".into()),
-        labels: vec![("a".into(), "b".into())],
+        labels: [("a".into(), "b".into())].into(),
         ..new("work")
     });
     let runner = RunnerId::generate();

@@ -53,7 +53,7 @@ fn version_of_today() -> u32 {
 pub fn furnish(bench: &Bench) {
     let (dead, one, other) = (RunnerId::generate(), RunnerId::generate(), RunnerId::generate());
     let labelled = |task: &str, what: &str| NewInvocation {
-        labels: vec![("is".to_owned(), what.to_owned())],
+        labels: [("is".to_owned(), what.to_owned())].into(),
         ..new(task)
     };
     let claim = |runner, what: &str| {

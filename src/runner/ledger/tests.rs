@@ -210,7 +210,7 @@ fn claim(runner: RunnerId) -> Claim {
         root: id,
         depth: 0,
         deadline: None,
-        labels: Vec::new(),
+        labels: Arc::default(),
         has_lane: false,
     }
 }

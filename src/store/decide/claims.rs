@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Contradiction;
 use super::state::{State, loaded};
-use crate::model::{Claim, ComponentDigest, Event, InvocationId, RunnerId};
+use crate::model::{Claim, ComponentDigest, Event, InvocationId, Labels, RunnerId};
 use crate::store::{ClaimRequest, Lease};
 
 /// The fields of a claim besides the head.
@@ -15,7 +15,7 @@ pub struct ClaimRest {
     pub arguments: Arc<str>,
     pub root: InvocationId,
     pub depth: u32,
-    pub labels: Vec<(String, String)>,
+    pub labels: Labels,
 }
 
 /// Chooses among the awaited, in the order asked: `find` answers those that can be had.

@@ -37,7 +37,7 @@ fn own(state: &mut State<'_>, id: InvocationId, runner: RunnerId) {
         arguments: "[1]".into(),
         root: id,
         depth: 0,
-        labels: Vec::new(),
+        labels: std::sync::Arc::default(),
     };
     state.take(id, runner, rest).unwrap();
 }

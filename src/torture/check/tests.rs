@@ -94,7 +94,7 @@ fn life(n: u8, kind: Kind, arguments: &[u64], steps: &[(Reason, u8, i64)], outco
         detached: false,
         priority: 0,
         key: None,
-        labels: Vec::new(),
+        labels: Arc::default(),
         runner: None,
         submitted_at: at(0),
         available_at: at(0),

@@ -35,7 +35,7 @@ impl Fixture {
         let submit = NewInvocation {
             max_attempts: 3,
             priority: 7,
-            labels: vec![("customer".to_owned(), "ac\u{1b}me".to_owned())],
+            labels: [("customer".to_owned(), "ac\u{1b}me".to_owned())].into(),
             child_of,
             ..NewInvocation::new(task, ComponentDigest::from_bytes([0xab; 32]), "[1]")
         };

@@ -50,7 +50,7 @@ fn a_retry_is_a_copy_and_is_made_once() {
     assert_eq!((&new.task, new.component_digest), (&original.task, original.component_digest));
     assert_eq!((new.priority, new.max_attempts), (original.priority, original.max_attempts));
     let label = ("retry-of".to_owned(), failed.clone());
-    assert_eq!(new.labels, [original.labels.clone(), vec![label]].concat());
+    assert_eq!(*new.labels, [original.labels.to_vec(), vec![label]].concat());
     assert_eq!(fixture.store.arguments(new.id).expect("a read").as_deref(), Some("[1]"));
     assert_eq!(original.status, Status::Failed);
 

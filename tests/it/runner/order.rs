@@ -31,7 +31,7 @@ fn a_delay_given_by_a_guest_holds() {
     let child = all(&site.store()).into_iter().find(|one| one.parent == Some(id)).expect("a child");
     let waited = child.started_at.expect("it has run").since(child.submitted_at);
     assert!(waited >= Duration::from_millis(700), "{waited:?}");
-    assert_eq!(child.labels, [("why".to_owned(), "test".to_owned())]);
+    assert_eq!(*child.labels, [("why".to_owned(), "test".to_owned())]);
 }
 
 #[test]

@@ -19,7 +19,8 @@ pub fn claim_hands_each_invocation_to_one_runner(bench: &Bench) {
 }
 
 pub fn a_claim_carries_what_its_runner_needs(bench: &Bench) {
-    let root = bench.create(NewInvocation { labels: vec![("a".to_owned(), "b".to_owned())], ..new("work") });
+    let root =
+        bench.create(NewInvocation { labels: [("a".to_owned(), "b".to_owned())].into(), ..new("work") });
     let runner = RunnerId::generate();
     let parent = bench.claim_one(runner);
     assert_eq!(parent.id, root);
@@ -28,7 +29,7 @@ pub fn a_claim_carries_what_its_runner_needs(bench: &Bench) {
     assert_eq!((&*parent.task, &*parent.arguments), ("work", "[1]"));
     assert_eq!(parent.component_digest, ComponentDigest::from_bytes([1; 32]));
     assert_eq!((parent.parent, parent.root, parent.depth), (None, root, 0));
-    assert_eq!(parent.labels, [("a".to_owned(), "b".to_owned())]);
+    assert_eq!(*parent.labels, [("a".to_owned(), "b".to_owned())]);
 
     bench.create(child_of(&parent, 0));
     let child = bench.claim_one(runner);

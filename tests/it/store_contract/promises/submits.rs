@@ -11,7 +11,7 @@ pub fn a_submitted_invocation_is_queued_as_it_was_submitted(bench: &Bench) {
         priority: 7,
         delay: SECOND,
         key: Some("key".into()),
-        labels: vec![("customer".to_owned(), "acme".to_owned())],
+        labels: [("customer".to_owned(), "acme".to_owned())].into(),
         ..new("work")
     };
     let id = bench.create(new.clone());
