@@ -36,7 +36,7 @@ pub use rules::{
 };
 pub use settings::{RunnerSettings, SETTING_KEYS, SETTINGS, Setting};
 pub use status::{Event, IllegalTransition, Reason, Status};
-pub use task::{DEFAULT_MAX_ATTEMPTS, MAX_PRIORITY, TaskOptions, is_valid_priority};
+pub use task::{DEFAULT_MAX_ATTEMPTS, MAX_DELAY, MAX_PRIORITY, TaskOptions, is_valid_priority};
 pub use task_id::{FunctionName, TaskId};
 pub use text::{clip, is_terminal_control, write_cut};
 pub use time::{Clock, SystemClock, UnixMicros};

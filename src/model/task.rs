@@ -17,6 +17,9 @@ pub fn is_valid_priority(priority: i32) -> bool {
     (-MAX_PRIORITY..=MAX_PRIORITY).contains(&priority)
 }
 
+/// The longest delay and deadline of a submit: ten years.
+pub const MAX_DELAY: Duration = Duration::from_secs(3_650 * 24 * 60 * 60);
+
 /// Options of one task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskOptions {

@@ -159,7 +159,7 @@ impl From<SubmitError> for ServiceError {
         match error {
             SubmitError::SharedKey(_) => invalid.with_remedy("submit them one by one, each with its own key"),
             SubmitError::Deadline { .. } => invalid.with_remedy(Remedy::LaterDeadline),
-            SubmitError::Priority(_) | SubmitError::Bound(_) => invalid,
+            SubmitError::Priority(_) | SubmitError::TooLong(..) | SubmitError::Bound(_) => invalid,
         }
     }
 }

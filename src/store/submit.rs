@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    ComponentDigest, Differing, InvocationId, Labels, MAX_PRIORITY, PreparedCall, Refusal, RuleKey, RunnerId,
-    SubmitOptions, check_key, check_labels, is_valid_priority,
+    ComponentDigest, Differing, InvocationId, Labels, MAX_DELAY, MAX_PRIORITY, PreparedCall, Refusal,
+    RuleKey, RunnerId, SubmitOptions, check_key, check_labels, is_valid_priority,
 };
 
 /// An invocation to be created. Its arguments were checked already.
@@ -49,6 +49,9 @@ pub enum SubmitError {
     /// The priority is out of bounds.
     #[error("priority `{0}` is not between -{MAX_PRIORITY} and {MAX_PRIORITY}")]
     Priority(i32),
+    /// The delay or the deadline is too long.
+    #[error("the {0} of `{1:?}` is longer than 3650 days")]
+    TooLong(&'static str, Duration),
     /// The key or the labels are too large.
     #[error(transparent)]
     Bound(Refusal),
@@ -110,6 +113,11 @@ impl NewInvocation {
         options.key.as_deref().map_or(Ok(()), check_key).map_err(SubmitError::Bound)?;
         check_labels(&options.labels).map_err(SubmitError::Bound)?;
         let deadline = options.deadline.or(call.deadline);
+        for (what, time) in [("delay", options.delay), ("deadline", deadline.unwrap_or_default())] {
+            if time > MAX_DELAY {
+                return Err(SubmitError::TooLong(what, time));
+            }
+        }
         if let Some(deadline) = deadline.filter(|deadline| *deadline <= options.delay) {
             let is_configured = options.deadline.is_none();
             return Err(SubmitError::Deadline { deadline, delay: options.delay, is_configured });
@@ -238,6 +246,13 @@ mod tests {
 
     #[test]
     fn what_no_store_could_keep_is_refused() {
+        for options in [
+            SubmitOptions { delay: MAX_DELAY + Duration::from_nanos(1), ..SubmitOptions::default() },
+            SubmitOptions { deadline: Some(Duration::MAX), ..SubmitOptions::default() },
+        ] {
+            let error = NewInvocation::of(call(None), options).unwrap_err();
+            assert!(error.to_string().ends_with("is longer than 3650 days"), "{error}");
+        }
         let options = SubmitOptions { priority: Some(1001), ..SubmitOptions::default() };
         let error = NewInvocation::of(call(None), options).expect_err("refused");
         assert_eq!(error.to_string(), "priority `1001` is not between -1000 and 1000");

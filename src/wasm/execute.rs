@@ -56,6 +56,8 @@ pub(super) struct Program {
     pub(super) scrubber: OnceLock<Option<Arc<Scrubber>>>,
     pub(super) submits: Submits,
     pub(super) limits: TaskLimits,
+    /// The priority of the task: children that its guests submit have no higher one.
+    pub(super) priority: i32,
 }
 
 /// The reasons for which the epoch callback ends a guest.
@@ -150,6 +152,7 @@ async fn attempt(
         )),
         children: 0,
         max_children: most(LimitKind::Children),
+        max_priority: program.priority,
     };
     let mut guest = Instance { store: Store::new(&program.engine, state), fuel: None };
     let store = &mut guest.store;

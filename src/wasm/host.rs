@@ -62,6 +62,8 @@ pub(super) struct HostState {
     /// Children that were submitted, and the most that may be.
     pub(super) children: u64,
     pub(super) max_children: u64,
+    /// The highest priority that a child is given by its submit.
+    pub(super) max_priority: i32,
 }
 
 impl HostState {
@@ -222,7 +224,8 @@ impl invocations::Host for HostState {
         self.more_children(arguments.len()).map_err(refusal)?;
         how.key.as_deref().map_or(Ok(()), check_key).map_err(refusal)?;
         check_labels(&how.labels).map_err(refusal)?;
-        let how = options(how);
+        let mut how = options(how);
+        how.priority = how.priority.map(|priority| priority.min(self.max_priority));
         let children = arguments
             .into_iter()
             .map(|arguments| ChildRequest {

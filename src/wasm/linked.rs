@@ -107,6 +107,7 @@ pub(super) fn link_one(
             scrubber: OnceLock::new(),
             submits: submits.clone(),
             limits: options.limits.clone(),
+            priority: options.priority,
         });
         let retry = Arc::clone(&options.retry);
         let own = LinkedTask { index: 0, program, weight, retry };

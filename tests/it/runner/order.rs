@@ -35,6 +35,25 @@ fn a_delay_given_by_a_guest_holds() {
 }
 
 #[test]
+fn a_guest_gives_its_children_no_higher_priority_than_its_task_has() {
+    let site = Site::new();
+    for (asked, given) in [(1000, 0), (-7, -7)] {
+        let arguments = json!(["demo:workflow/basics.square", "[4]", 0, asked, ["asked", asked.to_string()]]);
+        let id = site.submit_with("call-with", arguments, &["--priority", "500"]);
+        site.run_all(&[]);
+        assert_eq!(site.value(id), "16");
+        let child = all(&site.store()).into_iter().find(|one| one.parent == Some(id)).expect("a child");
+        assert_eq!(child.priority, given);
+    }
+    // A delay without end is refused: the invocation would never run, and keep its key.
+    let arguments = json!(["demo:workflow/basics.square", "[4]", u64::MAX, 0, ["a", "b"]]);
+    let id = site.submit("call-with", arguments);
+    site.run_all(&[]);
+    let failure = get(&site.store(), id).outcome.expect("an outcome");
+    assert!(format!("{failure:?}").contains("is longer than 3650 days"), "{failure:?}");
+}
+
+#[test]
 fn higher_priority_first_then_age() {
     let site = Site::new();
     let priorities = ["0", "10", "-10", "1000", "10", "-1000", "0"];
