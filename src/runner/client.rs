@@ -20,17 +20,11 @@ use crate::model::{
 use crate::store::{Cancel, ChildOf, NewInvocation, SubmitError};
 
 /// The client of one runner's guests. It holds the runner weakly: a guest that outlives it is refused.
-pub(super) struct RunnerClient {
-    core: Weak<Core>,
-}
+pub(super) struct RunnerClient(pub(super) Weak<Core>);
 
 impl RunnerClient {
-    pub(super) fn new(core: &Weak<Core>) -> Self {
-        Self { core: Weak::clone(core) }
-    }
-
     fn core(&self) -> Result<Arc<Core>, Refusal> {
-        self.core.upgrade().ok_or_else(stopped)
+        self.0.upgrade().ok_or_else(stopped)
     }
 
     fn core_and_fiber(&self, caller: &Caller) -> Result<(Arc<Core>, Arc<Fiber>), Refusal> {
@@ -102,7 +96,11 @@ impl TaskClient for RunnerClient {
                 return Ok(Box::pin(std::future::ready(Ok(Vec::new()))));
             }
             Ok(ask(&core, |messages, reply| {
-                messages.submits.push(SubmitMessage::new(children, SubmitReply::Ids(reply)));
+                messages.submits.push(SubmitMessage {
+                    children,
+                    reply: SubmitReply::Ids(reply),
+                    submitted: Vec::new(),
+                });
             }))
         })
     }
@@ -119,8 +117,9 @@ impl TaskClient for RunnerClient {
                 WaitFor { caller: parent, depth: caller.depth, ids: vec![id], mode: AwaitMode::All };
             let (wait, _) = core.registry.register(wait_for)?;
             let reply = SubmitReply::Result(Arc::clone(&wait));
+            let submit = SubmitMessage { children, reply, submitted: Vec::new() };
             // The caller is about to wait: this thread can run the child.
-            soon_free(|| core.tell(|messages| messages.submits.push(SubmitMessage::new(children, reply))));
+            soon_free(|| core.tell(|messages| messages.submits.push(submit)));
             let outcomes = AwaitOutcomes::new(core, wait);
             Ok(Box::pin(async move {
                 match outcomes.await?.pop() {

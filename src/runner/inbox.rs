@@ -31,13 +31,6 @@ pub(super) struct SubmitMessage {
     pub(super) submitted: Vec<InvocationId>,
 }
 
-impl SubmitMessage {
-    /// Submits children of which none is in the store yet.
-    pub(super) fn new(children: Vec<NewInvocation>, reply: SubmitReply) -> Self {
-        Self { children, reply, submitted: Vec::new() }
-    }
-}
-
 /// The receiver of the answer to a submit.
 pub(super) enum SubmitReply {
     /// A guest that waits for the ids.

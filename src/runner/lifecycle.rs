@@ -87,7 +87,7 @@ impl Runner {
                 }
             });
         })?);
-        let client: Arc<dyn TaskClient> = Arc::new(RunnerClient::new(&Arc::downgrade(&self.core)));
+        let client: Arc<dyn TaskClient> = Arc::new(RunnerClient(Arc::downgrade(&self.core)));
         for number in 0..self.core.options.slots {
             let (core, client) = (Arc::clone(&self.core), Arc::clone(&client));
             let reactor = threads.reactor.handle().clone();

@@ -263,13 +263,8 @@ impl Registry {
     /// Ends every wait of a thread outside without an answer.
     pub(super) fn refuse_outsiders(&self, refusal: &Refusal) {
         let inner = self.inner.lock();
-        let outside: Vec<_> = inner
-            .waiters
-            .values()
-            .flat_map(|waiters| waiters.waits.values())
-            .filter(|(wait, _)| wait.caller.is_none())
-            .map(|(wait, _)| Arc::clone(wait))
-            .collect();
+        let waits = inner.waiters.values().flat_map(|waiters| waiters.waits.values()).map(|(wait, _)| wait);
+        let outside: Vec<_> = waits.filter(|wait| wait.caller.is_none()).cloned().collect();
         drop(inner);
         for wait in outside {
             wait.refuse(refusal.clone());
@@ -340,18 +335,14 @@ impl Registry {
     /// Wants everything again that was set aside: its time may have come, or a process changed something.
     pub(super) fn want_again(&self) {
         let mut inner = self.inner.lock();
-        for id in std::mem::take(&mut inner.aside) {
-            inner.update_want(id);
-        }
+        std::mem::take(&mut inner.aside).into_iter().for_each(|id| inner.update_want(id));
     }
 
     /// Wants again what a rule kept back: it can be claimed now.
     pub(super) fn mark_unblocked(&self, ids: &[InvocationId]) {
         let mut inner = self.inner.lock();
         for id in ids {
-            if inner.aside.remove(id) {
-                inner.update_want(*id);
-            }
+            inner.bring_back(*id);
         }
     }
 
@@ -360,11 +351,7 @@ impl Registry {
     pub(super) fn mark_submitted(&self, id: InvocationId) -> bool {
         let mut inner = self.inner.lock();
         inner.unsubmitted.remove(&id);
-        let was_aside = inner.aside.remove(&id);
-        if was_aside {
-            inner.update_want(id);
-        }
-        was_aside
+        inner.bring_back(id)
     }
 
     /// Whether something awaited was set aside: time or another runner will bring it.
@@ -421,6 +408,15 @@ impl Inner {
             self.wanted.insert(urgency);
             self.urgency.insert(id, urgency);
         }
+    }
+
+    /// Wants `id` again if it was set aside. Returns whether it was.
+    fn bring_back(&mut self, id: InvocationId) -> bool {
+        let was_aside = self.aside.remove(&id);
+        if was_aside {
+            self.update_want(id);
+        }
+        was_aside
     }
 
     fn forget_want(&mut self, id: InvocationId) {

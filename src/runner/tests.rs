@@ -14,12 +14,15 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use self::support::*;
+use super::ledger::View;
+use super::ledger::duties::Duty;
+use super::stage::Stage;
 use super::*;
 use crate::model::{
-    AwaitMode, ChildRequest, Invocation, InvocationId, LogEntry, LogStream, RunnerId, SlotControl, Status,
-    SubmitOptions,
+    AwaitMode, ChildRequest, ComponentDigest, Invocation, InvocationId, LogEntry, LogStream, RunnerId,
+    SlotControl, Status, SubmitOptions,
 };
-use crate::store::{Batch, Cancel, ClaimRequest, Store};
+use crate::store::{Batch, Cancel, ClaimRequest, NewInvocation, Receipt, Store, Submitted};
 
 /// Whatever takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -460,5 +463,51 @@ fn many_children_are_submitted_a_share_at_a_time() {
         let most = store.most_submits.load(Ordering::SeqCst);
         assert!((2..=1_000).contains(&most), "{most}");
         assert_eq!(store.all().len() as u64, COUNT + 1);
+    }
+}
+
+/// Submits one invocation, at once and never again.
+struct Once {
+    is_done: bool,
+    submitted: std::sync::mpsc::Sender<InvocationId>,
+}
+
+impl Duty for Once {
+    fn next_due(&self, _stage: Stage) -> Option<Instant> {
+        (!self.is_done).then(Instant::now)
+    }
+
+    fn plan(&mut self, view: &View<'_>, batch: &mut Batch) {
+        if self.next_due(view.stage).is_some() {
+            batch.submits.push(NewInvocation::new(
+                "good",
+                ComponentDigest::from_bytes([0; 32]),
+                "[]".to_owned(),
+            ));
+        }
+    }
+
+    fn settle(&mut self, _batch: &Batch, receipt: &Receipt, _began: Instant, _now: Instant) {
+        let [Submitted::Created(id)] = receipt.submits[..] else { panic!("{:?}", receipt.submits) };
+        self.is_done = true;
+        self.submitted.send(id).expect("the test listens");
+    }
+
+    fn fail(&mut self, _batch: &Batch, _began: Instant, _now: Instant) {}
+}
+
+#[test]
+fn a_duty_gets_the_answers_to_what_it_submits_and_the_runner_runs_it() {
+    for is_instant in [true, false] {
+        let store = Slow::new(is_instant);
+        let guests = Arc::new(Closures::default().with("good", |_| async { Ok(7) }));
+        let runner = start(&store, &guests, options(1));
+        let (submitted, ids) = channel();
+        let duty = Once { is_done: false, submitted };
+        runner.core.ledger.lock().duties.push(("nothing was submitted", Box::new(duty)));
+        runner.core.inbox.call();
+        let id = ids.recv_timeout(PATIENCE).expect("it is submitted");
+        assert_eq!(value(&runner, id), Ok(7));
+        assert_eq!(runner.stop().succeeded, 1);
     }
 }

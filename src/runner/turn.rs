@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use self::perform::{give_up, leave_alone, perform, refuse_all};
 use super::core::Core;
 use super::inbox::Messages;
-use super::ledger::{Committed, Duty, Effect, Ledger, Plan, STALE_PREFETCH, Standstill, View, extends_lease};
+use super::ledger::{Committed, Effect, Ledger, Plan, STALE_PREFETCH, Standstill, View, extends_lease};
 use super::observer::{Observation, tell, tell_commit};
 use super::stage::{Stage, stopped};
 use crate::model::InvocationId;
@@ -61,7 +61,15 @@ impl Core {
     fn turn_while_urgent(self: &Arc<Self>) {
         while self.inbox.is_urgent() {
             match self.ledger.try_lock() {
-                Some(mut ledger) => turn_for_ledger_thread(self, &mut ledger),
+                Some(mut ledger) => {
+                    turn(self, &mut ledger);
+                    let next = next_alarm(self, &mut ledger);
+                    // The ledger thread is told if it has to get up earlier.
+                    if next.is_some_and(|next| ledger.alarm.is_none_or(|alarm| next < alarm)) {
+                        ledger.alarm = next;
+                        self.inbox.call();
+                    }
+                }
                 None => return,
             }
         }
@@ -84,16 +92,6 @@ impl Core {
     }
 }
 
-/// Takes a turn on another thread than the ledger's, which is told if it has to get up earlier.
-fn turn_for_ledger_thread(core: &Arc<Core>, ledger: &mut Ledger) {
-    turn(core, ledger);
-    let next = next_alarm(core, ledger);
-    if next.is_some_and(|next| ledger.alarm.is_none_or(|alarm| next < alarm)) {
-        ledger.alarm = next;
-        core.inbox.call();
-    }
-}
-
 fn next_alarm(core: &Core, ledger: &mut Ledger) -> Option<Instant> {
     let stage = core.stages.now();
     let grace_ends = if stage == Stage::Draining { core.stages.grace_ends() } else { None };
@@ -105,7 +103,7 @@ fn turn(core: &Arc<Core>, ledger: &mut Ledger) {
     take_turn(core, ledger);
     let takes_another = ledger.end_turn();
     let unwritten = match core.stages.now() {
-        Stage::Working => ledger.outcome_bytes() + core.inbox.outcome_bytes(),
+        Stage::Working => ledger.held.outcome_bytes() + core.inbox.outcome_bytes(),
         // Slots are needed to end what they hold, whatever the store does.
         _ => 0,
     };
@@ -131,7 +129,7 @@ fn take_turn(core: &Arc<Core>, ledger: &mut Ledger) {
         return put_off(core, ledger, messages, &error.to_string());
     }
     let now = Instant::now();
-    if ledger.is_recovery_due(now) {
+    if ledger.recovery.is_due(now) {
         core.registry.want_again();
     }
     let view = view_of(core, ledger, now);
@@ -160,7 +158,7 @@ fn take_turn(core: &Arc<Core>, ledger: &mut Ledger) {
     look_up::look_up(core, ledger, statuses);
     let view = view_of(core, ledger, Instant::now());
     break_standstill(core, ledger, &view);
-    sweep(core, ledger, &view);
+    run_duties(core, ledger, &view);
     look_up::announce_idle(core, ledger);
     // A failure in this turn has begun a pause that is not over yet.
     ledger.outage.end_pause_if_over(Instant::now());
@@ -171,7 +169,7 @@ fn gather(core: &Arc<Core>, ledger: &mut Ledger) -> Messages {
     let mut messages = core.inbox.take();
     ledger.outage.ask_again(&mut messages);
     if messages.has_foreign_change {
-        ledger.expect_work();
+        ledger.claims.may_have_work = true;
         ledger.look_ups.extend(core.registry.awaited_elsewhere());
         core.registry.want_again();
         match core.store.revoked(ledger.runner) {
@@ -268,27 +266,36 @@ fn break_standstill(core: &Core, ledger: &mut Ledger, view: &View<'_>) {
     }
 }
 
-/// Removes old invocations, if that is due, in a transaction of its own.
-fn sweep(core: &Core, ledger: &mut Ledger, view: &View<'_>) {
-    let mut batch = Batch::default();
-    ledger.sweep.plan(view, &mut batch);
-    if batch.is_empty() {
-        return;
-    }
-    let began = Instant::now();
-    let committed = core.store.commit(&batch);
-    let now = Instant::now();
-    match committed {
-        Ok(receipt) => {
-            tell_commit(&core.options.observers, now.duration_since(began), &batch, &receipt);
-            ledger.sweep.settle(&batch, &receipt, began, now);
+/// Runs the duties that are due, each in a transaction of its own.
+fn run_duties(core: &Core, ledger: &mut Ledger, view: &View<'_>) {
+    let mut duties = std::mem::take(&mut ledger.duties);
+    for (failure, duty) in &mut duties {
+        let mut batch = Batch::default();
+        duty.plan(view, &mut batch);
+        if batch.is_empty() {
+            continue;
         }
-        Err(error) => {
-            ledger.sweep.fail(&batch, began, now);
-            if let StoreError::Upgraded { .. } = error {
-                return stop::abandon(core, ledger, &error);
+        let began = Instant::now();
+        let committed = core.store.commit(&batch);
+        let now = Instant::now();
+        match committed {
+            Ok(receipt) => {
+                tell_commit(&core.options.observers, now.duration_since(began), &batch, &receipt);
+                duty.settle(&batch, &receipt, began, now);
+                if !receipt.submits.is_empty() {
+                    ledger.claims.may_have_work = true;
+                    core.inbox.put(|messages| messages.is_hungry = true);
+                }
             }
-            tracing::warn!(%error, "old invocations could not be removed; trying again later");
+            Err(error) => {
+                duty.fail(&batch, began, now);
+                if let StoreError::Upgraded { .. } = error {
+                    stop::abandon(core, ledger, &error);
+                    break;
+                }
+                tracing::warn!(%error, "{failure}; trying again later");
+            }
         }
     }
+    ledger.duties = duties;
 }

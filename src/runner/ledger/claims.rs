@@ -8,9 +8,9 @@ use crate::runner::stage::Stage;
 use crate::store::ClaimRequest;
 
 /// The knowledge of the work in the store.
-pub(super) struct Claims {
+pub(crate) struct Claims {
     /// Whether the store may hold something to claim.
-    pub(super) may_have_work: bool,
+    pub(crate) may_have_work: bool,
     /// Whether the next claim of a nearly full runner may be of anything awaited, however deep.
     pub(super) takes_any_depth: bool,
     /// Whether the receipt of a claim never came: this runner may own what it has never heard of.

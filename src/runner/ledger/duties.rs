@@ -1,4 +1,4 @@
-//! The duties: work that comes back by itself. Looks at the store and the sweep are here, heartbeats in `heartbeat`.
+//! The duties: work that comes back by itself. Recovery and the sweep are here, heartbeats in `heartbeat`.
 
 use std::time::{Duration, Instant};
 
@@ -9,8 +9,9 @@ use crate::store::{Batch, Keep, NextDue, Prune, PrunePosition, Receipt};
 /// Work that a runner does again and again: heartbeats, recovery, sweeps.
 ///
 /// Each turn calls [`plan`](Self::plan); then [`settle`](Self::settle) or [`fail`](Self::fail) with the same
-/// batch, if there was anything to commit. The batch tells whether the duty had added something.
-pub(crate) trait Duty {
+/// batch, if there was anything to commit. The batch tells whether the duty had added something. A duty in
+/// `Ledger::duties` has a batch of its own: it may submit, and the receipt has its answers alone.
+pub(crate) trait Duty: Send {
     /// When it is next due, if time alone makes it due in this stage.
     fn next_due(&self, stage: Stage) -> Option<Instant>;
 
@@ -25,7 +26,7 @@ pub(crate) trait Duty {
 }
 
 /// When something happens by itself, as far as the store's clock tells.
-pub(super) struct RecoveryDuty {
+pub(crate) struct RecoveryDuty {
     next: Option<Instant>,
 }
 
@@ -36,7 +37,7 @@ impl RecoveryDuty {
     }
 
     /// Whether it is time to look.
-    pub(super) fn is_due(&self, now: Instant) -> bool {
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.next.is_some_and(|due| due <= now)
     }
 
@@ -92,7 +93,7 @@ const LOOKED_AT_ONCE: usize = 200;
 const PAUSE_FACTOR: u32 = 3;
 
 /// The progress of the sweep through the final invocations.
-pub(crate) struct SweepDuty {
+pub(super) struct SweepDuty {
     /// The retention. If it is empty, everything is kept, and there is no sweep.
     keep: Vec<Keep>,
     /// When it goes on.

@@ -78,7 +78,7 @@ impl Held {
     }
 
     /// The size of the outcomes, in bytes.
-    pub(super) fn outcome_bytes(&self) -> usize {
+    pub(crate) fn outcome_bytes(&self) -> usize {
         let ends = self.reports.iter().filter_map(|report| report.end.as_ref());
         ends.map(|end| end.how.outcome_bytes()).sum()
     }

@@ -4,7 +4,7 @@
 //! `turn.rs` gathers, commits and performs; see `docs/design/runner-turn.md`.
 
 mod claims;
-mod duties;
+pub(super) mod duties;
 mod effect;
 mod heartbeat;
 mod held;
@@ -19,7 +19,6 @@ mod stopping;
 mod tests;
 mod view;
 
-pub(super) use duties::Duty;
 pub(super) use effect::Effect;
 pub(super) use held::LOOK_UPS;
 pub(super) use plan::Plan;

@@ -22,12 +22,13 @@ use crate::store::{Bill, NextDue, Report};
 pub(crate) struct Ledger {
     /// The id under which the runner claims.
     pub(crate) runner: RunnerId,
-    pub(super) claims: Claims,
+    pub(crate) claims: Claims,
     pub(super) prefetch: Prefetch,
     pub(super) heartbeat: HeartbeatDuty,
-    pub(super) recovery: RecoveryDuty,
-    /// Has transactions of its own, so that whatever is wrong with it holds nothing else up.
-    pub(crate) sweep: SweepDuty,
+    pub(crate) recovery: RecoveryDuty,
+    /// The duties with transactions of their own, so that whatever is wrong with one holds nothing else up;
+    /// each with the warning that it failed.
+    pub(crate) duties: Vec<(&'static str, Box<dyn Duty>)>,
     /// Reports that are not written yet.
     pub(crate) held: Held,
     /// Reports that this turn defers to the next.
@@ -57,7 +58,10 @@ impl Ledger {
             prefetch: Prefetch::default(),
             heartbeat: HeartbeatDuty::default(),
             recovery: RecoveryDuty::new(now),
-            sweep: SweepDuty::new(options.retention.clone(), now),
+            duties: vec![(
+                "old invocations could not be removed",
+                Box::new(SweepDuty::new(options.retention.clone(), now)),
+            )],
             held: Held::default(),
             later: Held::default(),
             bills: Vec::new(),
@@ -94,16 +98,6 @@ impl Ledger {
                 self.held.push(report, Attempt::Started(fiber));
             }
         }
-    }
-
-    /// Looks for work with the next plan: there may be some.
-    pub(crate) fn expect_work(&mut self) {
-        self.claims.may_have_work = true;
-    }
-
-    /// Whether time makes the store worth a look in this turn.
-    pub(crate) fn is_recovery_due(&self, now: Instant) -> bool {
-        self.recovery.is_due(now)
     }
 
     /// Learns the answer of the store to what happens by itself; without one, it is asked again at once.
@@ -151,11 +145,6 @@ impl Ledger {
         is_left && self.outage.paused_until().is_none()
     }
 
-    /// The size of the outcomes that are not written yet, in bytes.
-    pub(crate) fn outcome_bytes(&self) -> usize {
-        self.held.outcome_bytes()
-    }
-
     /// When there must be a turn although nobody says so.
     pub(crate) fn next_alarm(&mut self, stage: Stage, grace_ends: Option<Instant>) -> Option<Instant> {
         let store_is_back = self.outage.paused_until();
@@ -165,8 +154,8 @@ impl Ledger {
             Stage::Killing | Stage::Stopped => self.stopping.patience_ends(),
         };
         let joined = self.joined().into_iter().filter_map(|duty| duty.next_due(stage)).min();
+        let due = self.duties.iter().filter_map(|(_, duty)| duty.next_due(stage)).chain(joined).min();
         // A duty needs the store, and has to wait for it.
-        let due = joined.into_iter().chain(self.sweep.next_due(stage)).min();
         let due = due.map(|moment| store_is_back.map_or(moment, |until| moment.max(until)));
         [store_is_back, other, due].into_iter().flatten().min()
     }

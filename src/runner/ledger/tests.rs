@@ -245,6 +245,6 @@ fn ends(hows: Vec<EndKind>) -> Messages {
 fn submit(children: usize) -> (Messages, tokio::sync::oneshot::Receiver<Result<Vec<InvocationId>, Refusal>>) {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let children = vec![NewInvocation::new("a.task", digest(), "[]".to_owned()); children];
-    let message = SubmitMessage::new(children, SubmitReply::Ids(sender));
+    let message = SubmitMessage { children, reply: SubmitReply::Ids(sender), submitted: Vec::new() };
     (Messages { submits: vec![message], ..Messages::default() }, receiver)
 }

@@ -60,7 +60,7 @@ pub(super) fn settle(core: &Arc<Core>, ledger: &mut Ledger) -> Result<(), StoreE
     // Outcomes, claimable work and submits that a commit of ours may have brought.
     ledger.look_ups.extend(core.registry.awaited_elsewhere());
     core.registry.want_again();
-    ledger.expect_work();
+    ledger.claims.may_have_work = true;
     ledger.is_in_doubt = false;
     Ok(())
 }

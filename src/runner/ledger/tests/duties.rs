@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::model::Status;
-use crate::runner::ledger::duties::Duty;
 use crate::runner::ledger::outage::Outage;
 use crate::runner::ledger::prefetch::{Prefetch, STALE_PREFETCH, prefetch};
 use crate::runner::ledger::stopping::{StopSteps, Stopping};
@@ -12,7 +11,7 @@ use crate::store::{Batch, Keep, Lease, PrunePosition, Pruned};
 /// A ledger that has just claimed something.
 fn claimed() -> Bench {
     let mut bench = Bench::settled();
-    bench.ledger.expect_work();
+    bench.ledger.claims.may_have_work = true;
     let plan = bench.plan(Messages::default());
     assert!(plan.batch.claim.is_some());
     let claimed = vec![claim(bench.ledger.runner)];
@@ -81,7 +80,7 @@ fn a_runner_that_can_claim_nothing_asks_when_something_happens() {
     {
         let mut bench = Bench::settled();
         bench.load.is_congested = is_congested;
-        bench.ledger.expect_work();
+        bench.ledger.claims.may_have_work = true;
         let messages = Messages { has_foreign_change, ..Messages::default() };
         assert_eq!(bench.plan(messages).asks_next_due, asks, "{has_foreign_change} {is_congested}");
     }
@@ -89,7 +88,7 @@ fn a_runner_that_can_claim_nothing_asks_when_something_happens() {
     let mut bench = Bench::settled();
     let began = bench.now;
     bench.ledger.learn_next_due(began, None);
-    assert!(bench.ledger.is_recovery_due(bench.now));
+    assert!(bench.ledger.recovery.is_due(bench.now));
 }
 
 #[test]
@@ -124,13 +123,13 @@ fn a_sweep_goes_on_soon_and_begins_again_later() {
         let mut sweep = |bench: &mut Bench| {
             let (began, now) = (bench.now, bench.now + millis(10));
             let (view, mut batch) = (view!(bench), Batch::default());
-            bench.ledger.sweep.plan(&view, &mut batch);
+            bench.ledger.duties[0].1.plan(&view, &mut batch);
             count += usize::from(batch.prune.is_some());
             let next = has_more.then_some(position);
             let receipt = Receipt { pruned: Some(Pruned { removed: 3, next }), ..Receipt::default() };
             match is_done {
-                true => bench.ledger.sweep.settle(&batch, &receipt, began, now),
-                false => bench.ledger.sweep.fail(&batch, began, now),
+                true => bench.ledger.duties[0].1.settle(&batch, &receipt, began, now),
+                false => bench.ledger.duties[0].1.fail(&batch, began, now),
             }
             bench.now = now;
             count

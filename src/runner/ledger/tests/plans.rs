@@ -5,7 +5,7 @@ use crate::runner::ledger::standstill::Standstill;
 
 /// What is claimed: how many at most, and whether only of the awaited.
 fn claims(bench: &mut Bench) -> Option<(usize, bool)> {
-    bench.ledger.expect_work();
+    bench.ledger.claims.may_have_work = true;
     bench.plan(Messages::default()).batch.claim.map(|request| (request.max, request.only_awaited))
 }
 
@@ -65,7 +65,7 @@ fn nothing_is_claimed_without_need() {
         change(&mut bench);
         let is_empty = when == "while the store has nothing";
         if !is_empty {
-            bench.ledger.expect_work();
+            bench.ledger.claims.may_have_work = true;
             bench.want(1);
         }
         assert!(bench.plan(Messages::default()).batch.is_empty(), "{when}");
@@ -82,7 +82,7 @@ fn a_new_runner_tells_its_rules_until_the_store_knows_them() {
     let plan = bench.plan(Messages::default());
     assert_eq!(plan.batch.rules.len(), 1);
     bench.settle(plan, Receipt::default());
-    bench.ledger.expect_work();
+    bench.ledger.claims.may_have_work = true;
     assert!(bench.plan(Messages::default()).batch.rules.is_empty());
 }
 
@@ -91,7 +91,7 @@ fn a_claim_whose_receipt_is_lost_brings_an_inventory() {
     let mut bench = Bench::settled();
     let owned = InvocationId::generate();
     bench.registry.own(owned, 2);
-    bench.ledger.expect_work();
+    bench.ledger.claims.may_have_work = true;
     let plan = bench.plan(Messages::default());
     assert!(plan.batch.claim.is_some() && plan.batch.inventory.is_none());
     let (began, now) = (bench.now, bench.now);
@@ -101,7 +101,7 @@ fn a_claim_whose_receipt_is_lost_brings_an_inventory() {
     let inventory = plan.batch.inventory.as_ref().expect("an inventory");
     assert_eq!((inventory.runner, &inventory.owned), (bench.ledger.runner, &vec![(owned, 2)]));
     bench.settle(plan, Receipt::default());
-    bench.ledger.expect_work();
+    bench.ledger.claims.may_have_work = true;
     assert!(bench.plan(Messages::default()).batch.inventory.is_none(), "it was told");
     // A commit without a claim has handed nothing out.
     let mut bench = Bench::settled();
