@@ -21,8 +21,8 @@ impl LogObserver {
 impl Observer for LogObserver {
     fn observe(&self, observation: &Observation<'_>) {
         match observation {
-            Observation::Committed { took, submits, reports, claims } => {
-                tracing::trace!(?took, submits, reports, claims, "a batch was committed");
+            Observation::Committed { took, submits, reports, claims, removed } => {
+                tracing::trace!(?took, submits, reports, claims, removed, "a batch was committed");
             }
             Observation::Claimed { claim } => {
                 tracing::trace!(id = %claim.id, task = &*claim.task, attempt = claim.attempt, "claimed");

@@ -30,6 +30,8 @@ pub enum Observation<'a> {
         reports: usize,
         /// The number of invocations that it claimed.
         claims: usize,
+        /// The number of old invocations that it removed.
+        removed: usize,
     },
     /// A commit failed; the batch is tried again after the pause.
     CommitFailed {
@@ -70,6 +72,7 @@ pub(super) fn tell_commit(observers: &[Arc<dyn Observer>], took: Duration, batch
         submits: batch.submits.len(),
         reports: batch.reports.len(),
         claims: receipt.claimed.len(),
+        removed: receipt.pruned.map_or(0, |pruned| pruned.removed),
     });
 }
 

@@ -37,26 +37,37 @@ fn a_runner_keeps_what_it_is_told_to_keep() {
 }
 
 #[test]
-fn runners_that_sweep_at_once_beside_their_work_remove_everything_once() {
-    let site = Site::with_sections("[retention.succeeded]\nage = \"0s\"\n");
+fn runners_and_a_prune_that_remove_at_once_remove_everything_once() {
+    let site = Site::new();
     let old = 3_000;
     site.submit_all("square", (0..old).map(|n| json!([n])));
-    // Nobody sweeps what they finish: a sweep begins before the work, and again
-    // only after a minute.
     site.run_all(&["--slots", "2"]);
     let finished = site.store().counts(None).expect("a read").get(Status::Succeeded);
     assert_eq!(finished, old);
+    let configuration = std::fs::read_to_string(site.path().join("wasm-runner.toml")).expect("a text");
+    site.write("wasm-runner.toml", &format!("{configuration}[retention.succeeded]\nage = \"0s\"\n"));
     let parent = site.submit("sum-of-children", json!([200]));
-    let runners: Vec<_> = (0..3).map(|_| site.start(&["--slots", "1"])).collect();
+    let start = || {
+        let command = site.command(["start", "--json", "--slots", "1"]);
+        let mut runner = command.env("WASM_RUNNER_LOG", "info,run_wasm_runner::runner=trace").spawn();
+        runner.wait_for_stderr("the runner has started");
+        runner
+    };
+    let runners: Vec<_> = (0..3).map(|_| start()).collect();
     assert_eq!(site.await_value(parent), 200 * 201 * 401 / 6);
     // Ends are told to whoever watches, removals are not: look when asked.
-    let removed = site.run(["prune", "--json"]).expect(0).json()["removed"].as_u64().expect("a number");
-    assert!(removed >= 201, "what the runners have just finished is there for this: {removed}");
+    let by_prune = site.run(["prune", "--json"]).expect(0).json()["removed"].as_u64().expect("a number");
     assert!(all(&site.store()).is_empty());
+    let mut by_runners = 0;
     for runner in runners {
         runner.signal(Signal::TERM);
-        runner.wait().expect(0);
+        let log = runner.wait().expect(0).stderr;
+        let commits = log.lines().filter(|line| line.contains("a batch was committed"));
+        let removed =
+            commits.filter_map(|line| line.split_once("removed=")?.1.split(' ').next()?.parse::<u64>().ok());
+        by_runners += removed.sum::<u64>();
     }
+    assert_eq!(by_runners + by_prune, old + 201, "{by_runners} by runners");
     assert_eq!(site.store().counts(None).expect("a read"), Default::default());
 }
 
