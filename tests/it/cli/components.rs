@@ -72,7 +72,7 @@ fn stores(ground: &Sandbox) -> [String; 2] {
 }
 
 #[test]
-fn what_one_machine_pushes_another_runs_with_nothing_but_the_url() {
+fn a_component_pushed_on_one_machine_runs_on_another_that_has_only_the_url() {
     let ground = Sandbox::new();
     for store in stores(&ground) {
         let here = Machine::new(&store, &configured("fib", &guest("fib"), ""));
@@ -98,7 +98,7 @@ fn what_one_machine_pushes_another_runs_with_nothing_but_the_url() {
 }
 
 #[test]
-fn what_was_never_pushed_is_told_with_what_to_do() {
+fn a_component_that_was_never_pushed_is_an_error_with_a_hint() {
     let ground = Sandbox::new();
     for store in stores(&ground) {
         let machine = Machine::new(&store, "[component.fib]\nsource = \"store\"\n");
@@ -117,7 +117,7 @@ fn what_was_never_pushed_is_told_with_what_to_do() {
 }
 
 #[test]
-fn a_pinned_invocation_runs_on_what_it_was_submitted_for_another_on_the_newest() {
+fn a_pinned_invocation_runs_on_the_version_that_it_was_submitted_for() {
     let ground = Sandbox::new();
     let (old, old_digest) = version_of("echo", &ground, 1);
     let (new, new_digest) = version_of("echo", &ground, 2);
@@ -164,7 +164,7 @@ fn a_pinned_digest_that_nobody_has_fails_its_invocation_and_nothing_else() {
 }
 
 #[test]
-fn bytes_that_are_not_those_of_their_digest_are_refused() {
+fn bytes_with_another_digest_are_refused() {
     let ground = Sandbox::new();
     let [store, _] = stores(&ground);
     let here = Machine::new(&store, &configured("fib", &guest("fib"), ""));

@@ -60,7 +60,7 @@ fn stores_that_cannot_be_used_say_why() {
 }
 
 #[test]
-fn a_bad_store_in_the_file_is_the_files_fault() {
+fn a_bad_store_url_in_the_file_is_a_configuration_error() {
     let sandbox = Sandbox::new();
     sandbox.write("wasm-runner.toml", "\nstore = \"redis://x\"\n");
     insta::assert_snapshot!(transcript(&sandbox, &[&["list"], &["--store", "sqlite:x.db", "list"]]));
@@ -138,7 +138,7 @@ fn without_components_there_is_nothing_to_run() {
 }
 
 #[test]
-fn variables_stand_in_for_flags() {
+fn environment_variables_replace_flags() {
     let sandbox = Sandbox::new();
     let output = sandbox.command(["list"]).env("WASM_RUNNER_STORE", "memory:").run().expect(2);
     assert!(output.stderr.contains("`memory:`"), "{output:?}");

@@ -70,7 +70,7 @@ fn help_of_component_pull_is_as_reviewed() {
 }
 
 #[test]
-fn every_command_is_known_here() {
+fn every_command_has_a_reviewed_help() {
     let help = Sandbox::new().run(["--help"]).expect(0);
     let commands = help.stdout().split_once("Commands:\n").expect("commands are listed").1;
     let names = commands.lines().take_while(|line| !line.is_empty());
@@ -112,7 +112,7 @@ fn there_is_a_manual_page_for_every_command() {
 }
 
 #[test]
-fn a_broken_configuration_does_not_stand_between_a_user_and_help() {
+fn help_works_with_a_broken_configuration() {
     let sandbox = Sandbox::new();
     sandbox.write("wasm-runner.toml", "[[[");
     sandbox.run(["completions", "bash"]).expect(0);

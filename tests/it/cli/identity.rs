@@ -69,7 +69,7 @@ fn a_helper_and_the_variable_can_give_an_identity_token() {
 }
 
 #[test]
-fn an_identity_token_that_is_not_taken_says_so_and_is_not_told() {
+fn a_rejected_identity_token_is_reported_and_not_printed() {
     let (registry, tokens, source) = closed();
     let refused = machine(&source, &registry, &json!({ "identitytoken": "another one" }));
     let output = refused.run(&["-vv", "component", "pull"]).expect(78);
@@ -80,7 +80,7 @@ fn an_identity_token_that_is_not_taken_says_so_and_is_not_told() {
 }
 
 #[test]
-fn an_identity_token_goes_nowhere_without_tls() {
+fn an_identity_token_is_sent_only_over_tls() {
     let tokens = TokenServer::start();
     let elsewhere = Registry::start_with_tokens("http://auth.example/token", &tokens.certificate());
     let source = format!("oci://{}/acme/fib:latest", elsewhere.host());

@@ -69,7 +69,7 @@ fn a_retry_is_a_copy_and_is_made_once() {
 }
 
 #[test]
-fn a_retry_is_counted_with_what_the_first_was_counted_with() {
+fn a_retry_keeps_the_keys_of_its_tasks_rules() {
     let fixture = Fixture::new();
     let (lane, unique) = (RuleKey::from_bytes([7; 16]), RuleKey::from_bytes([8; 16]));
     let submit = || {
@@ -94,7 +94,7 @@ fn a_retry_is_counted_with_what_the_first_was_counted_with() {
 }
 
 #[test]
-fn what_must_not_be_retried_is_refused_as_a_whole() {
+fn nothing_is_retried_if_one_of_several_can_not_be() {
     let fixture = Fixture::new();
     let failed = fixture.failed(FailureKind::Returned).to_string();
     let succeeded = fixture.succeeded("1").to_string();
@@ -200,7 +200,7 @@ fn prune_removes_what_the_flags_or_the_configuration_say() {
 }
 
 #[test]
-fn what_hung_on_a_removed_root_is_shown_alone() {
+fn the_rest_of_a_tree_without_its_root_is_shown_alone() {
     let fixture = Fixture::new();
     let root = fixture.submit(TASKS[0], None);
     fixture.claim();

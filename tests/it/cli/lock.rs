@@ -93,7 +93,7 @@ fn a_lock_is_written_once_and_holds() {
 }
 
 #[test]
-fn other_bytes_are_refused_by_every_command_until_they_are_accepted() {
+fn changed_bytes_are_refused_by_every_command_until_they_are_accepted() {
     let place = Place::of_fib();
     place.run(&["lock"]).expect(0);
     let (old, text) = (place.digest(), place.text());
@@ -131,7 +131,7 @@ fn other_bytes_are_refused_by_every_command_until_they_are_accepted() {
 }
 
 #[test]
-fn what_is_not_in_the_lock_is_refused_and_what_is_not_configured_leaves_it() {
+fn unlocked_components_are_refused_and_unconfigured_ones_leave_the_lock() {
     let place = Place::of_fib();
     place.run(&["lock"]).expect(0);
     let two = format!("[component.fib]\npath = \"fib.wasm\"\n[component.echo]\npath = {:?}\n", guest("echo"));
@@ -149,7 +149,7 @@ fn what_is_not_in_the_lock_is_refused_and_what_is_not_configured_leaves_it() {
 }
 
 #[test]
-fn a_lock_file_that_cannot_be_understood_is_not_as_good_as_none() {
+fn an_unreadable_lock_file_is_an_error() {
     let place = Place::of_fib();
     for text in ["", "version = 1\n<<<<<<< ours", "version = 2\n"] {
         place.sandbox.write("wasm-runner.lock", text);
@@ -169,7 +169,7 @@ fn without_a_configuration_file_there_is_nothing_to_lock() {
 
 /// The store may have a newer one: the lock says which is taken.
 #[test]
-fn of_a_component_in_the_store_the_lock_says_which_version_is_taken() {
+fn the_lock_chooses_the_version_of_a_component_in_the_store() {
     let place = Place::of_fib();
     let push = |version| {
         place.put(version);
@@ -199,7 +199,7 @@ fn of_a_component_in_the_store_the_lock_says_which_version_is_taken() {
 /// A pinned component keeps what it was: invocations that were submitted for it
 /// may still run on it, and on nothing that was never accepted.
 #[test]
-fn a_pinned_invocation_runs_on_what_the_lock_had_before() {
+fn a_pinned_invocation_runs_on_the_version_that_was_locked_before() {
     let place = Place::new("[component.fib]\npath = \"fib.wasm\"\nversion = \"pinned\"\n");
     let submit = |version| {
         place.put(version);

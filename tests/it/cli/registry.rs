@@ -50,7 +50,7 @@ fn push(registry: &Registry, version: u8) -> String {
 }
 
 #[test]
-fn a_component_by_digest_needs_its_registry_once() {
+fn a_component_named_by_its_digest_is_fetched_once() {
     let registry = Registry::start();
     let manifest = push(&registry, 1);
     let machine = Machine::new(&format!("oci://{}/acme/fib@{manifest}", registry.host()));
@@ -73,7 +73,7 @@ fn a_component_by_digest_needs_its_registry_once() {
 }
 
 #[test]
-fn a_command_fetches_what_nobody_has_pulled() {
+fn a_command_fetches_components_that_were_not_pulled() {
     let registry = Registry::start();
     let manifest = push(&registry, 1);
     let machine = Machine::new(&format!("oci://{}/acme/fib@{manifest}", registry.host()));
@@ -81,7 +81,7 @@ fn a_command_fetches_what_nobody_has_pulled() {
 }
 
 #[test]
-fn a_tag_is_what_the_lock_says_that_it_is() {
+fn a_tag_means_the_digest_in_the_lock() {
     let registry = Registry::start();
     push(&registry, 1);
     let source = format!("oci://{}/acme/fib:latest", registry.host());
@@ -118,7 +118,7 @@ fn a_tag_is_what_the_lock_says_that_it_is() {
 }
 
 #[test]
-fn bytes_that_are_not_those_of_their_digest_are_refused() {
+fn bytes_with_another_digest_are_refused() {
     let registry = Registry::start();
     let manifest = push(&registry, 1);
     let machine = Machine::new(&format!("oci://{}/acme/fib@{manifest}", registry.host()));
@@ -144,7 +144,7 @@ fn bytes_that_are_not_those_of_their_digest_are_refused() {
 }
 
 #[test]
-fn what_is_no_component_or_not_there_says_so() {
+fn a_missing_artifact_or_one_without_a_component_is_reported() {
     let registry = Registry::start();
     let image = "application/vnd.oci.image.config.v1+json";
     let manifest = registry.push("acme/image", "latest", &fib(1), image, &RegistryAuth::Anonymous);
@@ -169,7 +169,7 @@ fn what_is_no_component_or_not_there_says_so() {
 }
 
 #[test]
-fn a_registry_that_asks_who_we_are_is_told_and_nobody_else() {
+fn credentials_go_only_to_the_registry_that_asks_for_them() {
     // `acme:open sesame`, as `htpasswd -B` writes it.
     let registry =
         Registry::start_closed("acme:$2y$05$abcdefghijklmnopqrstuupx2xBUC4954936wVIjyyPHmUBFu0wCW\n");

@@ -113,7 +113,7 @@ fn the_exit_code_of_a_call_tells_what_happened() {
 }
 
 #[test]
-fn what_a_guest_writes_cannot_move_the_terminal() {
+fn output_of_guests_cannot_control_the_terminal() {
     let output = configured(&["faults"], "").run(["call", "faults.escape-codes"]).expect(0);
     assert_eq!(output.stdout(), "null\n");
     assert!(output.stderr.contains("red"), "{output:?}");
@@ -161,7 +161,7 @@ fn an_interrupted_call_is_cancelled() {
 }
 
 #[test]
-fn submitted_work_is_done_by_start() {
+fn start_runs_submitted_invocations() {
     let sandbox = configured(&["fib", "echo"], "");
     let ids = submit(&sandbox, &["fib", "[7]", "[8]"]);
     let summary = sandbox.run(["start", "--until-idle", "--json"]).expect(0);
@@ -174,7 +174,7 @@ fn submitted_work_is_done_by_start() {
 }
 
 #[test]
-fn a_submit_is_kept_with_all_that_was_said() {
+fn a_submit_stores_all_of_its_options() {
     let sandbox = configured(&["echo"], "");
     let flags = ["--priority", "-5", "--label", "a=b", "--label", "c=", "--delay", "1h", "--key", "k"];
     let id = submit(&sandbox, &[&["echo.hello", "[\"x\"]"][..], &flags].concat())[0];

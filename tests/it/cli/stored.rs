@@ -6,7 +6,7 @@ use super::fixture::{Fixture, TASKS};
 use crate::support::cli::Sandbox;
 
 #[test]
-fn a_value_is_printed_as_it_was_made() {
+fn a_value_is_printed_with_its_digits_and_order() {
     let fixture = Fixture::new();
     let value = r#"{"b":18446744073709551615,"a":1.50}"#;
     let id = fixture.succeeded(value).to_string();
@@ -176,7 +176,7 @@ fn a_tree_is_drawn_from_any_of_its_members() {
 }
 
 #[test]
-fn cancelling_says_what_became_of_each() {
+fn cancel_reports_the_effect_on_each_invocation() {
     let fixture = Fixture::new();
     let queued = fixture.submit(TASKS[0], None).to_string();
     let done = fixture.succeeded("1").to_string();

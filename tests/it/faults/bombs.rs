@@ -207,7 +207,7 @@ fn patient() -> String {
 }
 
 #[test]
-fn code_meets_its_own_limit() {
+fn compiled_code_beyond_its_limit_is_refused() {
     // `fib` makes less than a megabyte of it.
     let setup = strict("code = \"1MiB\"");
     let bytes = around(&many_calls(200_000));
@@ -215,7 +215,7 @@ fn code_meets_its_own_limit() {
 }
 
 #[test]
-fn a_big_file_is_refused_before_it_is_looked_at() {
+fn a_big_file_is_refused_before_it_is_parsed() {
     let setup = strict("component = \"1MiB\"");
     let bytes = vec![0; (1 << 20) + 1];
     refused(&setup, &bytes, &["more than the 1048576 bytes", "`compile.component`"]);
@@ -469,7 +469,7 @@ impl Besieged {
 }
 
 #[test]
-fn a_compiler_is_killed_when_what_it_was_for_is_cancelled() {
+fn a_compiler_is_killed_when_its_invocation_is_cancelled() {
     let mut besieged = Besieged::new();
     let bomb = besieged.submit(&[]);
     let compiler = besieged.compiler();

@@ -42,7 +42,7 @@ fn processor_time_has_its_own_limit() {
 }
 
 #[test]
-fn a_flood_of_open_files_is_told_no() {
+fn a_flood_of_open_files_is_refused() {
     let setup = with_data("[component.grants.limits]\nfiles = 20\n");
     let error = error(&setup, "open-many", &json!(["/data", 1_000]));
     // The granted directory itself does not count.
@@ -149,7 +149,7 @@ fn a_flood_of_large_arguments_leaves_a_neighbour_alone() {
 }
 
 #[test]
-fn files_are_read_and_written_up_to_a_limit_of_bytes_and_not_a_byte_further() {
+fn bytes_of_files_stop_exactly_at_their_limit() {
     let directory = "[[component.workflow.directory]]\nhost = \"data\"\nguest = \"/data\"\n";
     let setup = with_data("");
     setup.sandbox.write("data/there", "x".repeat(3_000));
@@ -174,7 +174,7 @@ fn files_are_read_and_written_up_to_a_limit_of_bytes_and_not_a_byte_further() {
 }
 
 #[test]
-fn what_is_read_and_written_is_on_the_bill() {
+fn bytes_read_and_written_are_billed() {
     let setup = with_data("");
     setup.sandbox.write("data/there", "x".repeat(3_000));
     let bill = |task: &str, arguments: &str| {

@@ -20,7 +20,7 @@ fn call(setup: &Setup, cache: &Path) -> Output {
 }
 
 #[test]
-fn damaged_compiled_code_is_told_and_made_anew() {
+fn damaged_compiled_code_is_reported_and_compiled_again() {
     let setup = Setup::new(&["not-tasks"]);
     let cache = setup.path().join("cache");
     assert_eq!(call(&setup, &cache).stderr, "");

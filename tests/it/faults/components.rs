@@ -48,7 +48,7 @@ fn a_file_that_is_cut_short_says_so_wherever_it_is_cut() {
 }
 
 #[test]
-fn files_that_are_something_else_say_so() {
+fn files_that_are_no_components_are_named_for_what_they_are() {
     let setup = Setup::new(&[]);
     refused(&setup, &setup.sandbox.write("empty.wasm", ""), &["it is empty"]);
     refused(&setup, &setup.sandbox.write("text.wasm", "hello\n"), &["it is not WebAssembly"]);
@@ -95,7 +95,7 @@ fn files_that_cannot_be_read_say_why() {
 }
 
 #[test]
-fn a_component_that_needs_too_much_says_what() {
+fn a_component_that_needs_too_many_memories_says_so() {
     refused(
         &Setup::new(&[]),
         &guest("too-many-memories"),

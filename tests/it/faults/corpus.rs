@@ -317,7 +317,7 @@ fn took((began, ended): &Span) -> Duration {
 }
 
 #[test]
-fn nothing_ends_the_runner_slows_its_neighbour_by_half_or_leaves_anything_behind() {
+fn no_fault_ends_the_runner_slows_its_neighbour_by_half_or_leaves_anything_behind() {
     let items = items();
     leaves_its_neighbour_alone(&hostile(&items), &items);
 }

@@ -40,7 +40,7 @@ fn a_large_key_is_refused() {
 }
 
 #[test]
-fn awaiting_more_than_anybody_submits_is_refused() {
+fn awaiting_too_many_invocations_at_once_is_refused() {
     let setup = Setup::new(&["faults"]);
     let error = refusal(&setup, "faults.await-strangers", "[100001]");
     assert!(error.contains("100001 results are awaited at once, more than 100000"), "{error}");
@@ -49,7 +49,7 @@ fn awaiting_more_than_anybody_submits_is_refused() {
 }
 
 #[test]
-fn what_is_no_id_is_not_repeated_whole() {
+fn a_long_text_that_is_no_id_is_cut_in_the_message() {
     let setup = Setup::new(&["faults"]);
     let length = setup.value("faults.ask-strangely", "[1000000]").as_u64().expect("a number");
     assert!((100..1000).contains(&length), "{length}");
@@ -58,7 +58,7 @@ fn what_is_no_id_is_not_repeated_whole() {
 /// Forty results of 16 MiB: 640 MiB that the parent has no room for, and that the runner
 /// does not collect for it either. Nor are they made faster than they are written.
 #[test]
-fn results_that_nobody_has_room_for_are_not_collected() {
+fn results_too_large_for_one_wait_are_not_collected() {
     const MOST: u64 = 640 << 20;
     let setup = Setup::new(&["faults", "echo"]);
     let mut runner = setup.command(["start", "--slots", "2"]).patience(Duration::from_secs(300)).spawn();

@@ -66,14 +66,14 @@ fn a_pipe_in_a_granted_directory_is_not_opened() {
 }
 
 #[test]
-fn what_stays_within_its_time_is_not_ended() {
+fn a_guest_that_stays_within_its_time_is_not_ended() {
     let setup = Setup::with(&["faults"], "[component.faults.limits]\ntime = \"20s\"\n");
     assert_eq!(setup.value("faults.sleep", "[50]"), serde_json::Value::Null);
     assert_eq!(setup.value("faults.spin-ms", "[50]"), serde_json::Value::Null);
 }
 
 #[test]
-fn a_limit_of_one_task_is_not_that_of_its_neighbours() {
+fn a_limit_of_one_task_does_not_hold_for_others() {
     let setup = Setup::with(
         &["faults"],
         "[component.faults.limits]\ntime = \"20s\"\n[task.\"faults.spin\"]\nlimits = { time = \"100ms\" }\n",
@@ -105,7 +105,7 @@ fn a_refused_allocation_that_ends_the_guest_names_the_memory_limit() {
 }
 
 #[test]
-fn a_guest_that_asks_for_memory_politely_is_told_no() {
+fn growing_a_memory_beyond_the_limit_fails_and_the_guest_goes_on() {
     let setup = Setup::with(&["faults"], "[component.faults.limits]\nmemory = \"32MiB\"\n");
     let failed = setup.failure("faults.grow-politely", "[64]", 1, "returned");
     let error = failed.failure["error"].as_str().expect("an error");

@@ -54,7 +54,7 @@ fn an_address_that_is_granted_is_reached_and_no_other() {
 }
 
 #[test]
-fn a_name_leads_to_private_addresses_only_if_that_is_granted() {
+fn a_name_resolves_to_private_addresses_only_if_that_is_granted() {
     let server = TcpServer::shouting();
     let arguments = json!([format!("localhost:{}", server.port), "hello"]);
     let with = setup(&[("localhost", server.port, true)], "");
@@ -95,7 +95,7 @@ fn without_a_grant_nothing_is_opened() {
 }
 
 #[test]
-fn datagrams_go_where_they_may_and_nowhere_else() {
+fn datagrams_go_only_to_granted_addresses() {
     let port = shouting_datagrams();
     let private = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     private.set_nonblocking(true).expect("a socket that can be asked");
@@ -118,7 +118,7 @@ fn datagrams_go_where_they_may_and_nowhere_else() {
 }
 
 #[test]
-fn nobody_listens_whatever_is_granted() {
+fn listening_is_refused_whatever_is_granted() {
     let setup = setup(&[("*", 8080, true), ("0.0.0.0/0", 8081, true)], "");
     for address in ["0.0.0.0:8080", "127.0.0.1:8080", "127.0.0.1:0", "[::]:8080"] {
         denied(
@@ -133,7 +133,7 @@ fn nobody_listens_whatever_is_granted() {
 }
 
 #[test]
-fn an_address_in_disguise_is_the_same_address() {
+fn an_address_in_another_notation_is_the_same_address() {
     let server = TcpServer::shouting();
     // Everything on this port, but for what is not of the open internet.
     let setup = setup(&[("*", server.port, false), ("::/0", server.port, false)], "");
@@ -192,7 +192,7 @@ pub fn traffic(setup: &Setup, task: &str, arguments: &Value) -> (u64, u64) {
 }
 
 #[test]
-fn what_goes_over_sockets_is_on_the_bill() {
+fn traffic_of_sockets_is_billed() {
     let (server, port) = (TcpServer::shouting(), shouting_datagrams());
     let setup = setup(&[("127.0.0.1", server.port, false), ("127.0.0.1", port, false)], "");
     let exchange = json!([format!("127.0.0.1:{}", server.port), "hello"]);
@@ -205,7 +205,7 @@ fn what_goes_over_sockets_is_on_the_bill() {
 }
 
 #[test]
-fn traffic_ends_at_its_limit_and_not_a_byte_later() {
+fn traffic_stops_exactly_at_its_limit() {
     let (server, port) = (TcpServer::shouting(), shouting_datagrams());
     let grants = [("127.0.0.1", server.port, false), ("127.0.0.1", port, false)];
     let with = |bytes: u32| setup(&grants, &format!("[component.network.limits]\ntraffic = \"{bytes}\"\n"));

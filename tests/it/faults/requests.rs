@@ -83,7 +83,7 @@ fn without_a_grant_no_request_is_made() {
 }
 
 #[test]
-fn a_name_leads_to_private_addresses_only_if_that_is_granted() {
+fn a_name_resolves_to_private_addresses_only_if_that_is_granted() {
     let server = HttpServer::start();
     let grant = |host: &str, private: bool| {
         format!(
@@ -162,7 +162,7 @@ fn requests_at_once_are_limited_with_the_sockets() {
 }
 
 #[test]
-fn the_times_that_a_guest_sets_are_kept() {
+fn timeouts_that_a_guest_sets_hold() {
     let server = HttpServer::start();
     let full = FullPort::new();
     let grant =
@@ -205,7 +205,7 @@ fn a_server_that_takes_its_time_does_not_outlive_the_time_limit() {
 }
 
 #[test]
-fn what_is_no_proper_answer_is_an_error() {
+fn a_malformed_response_is_an_error() {
     let server = HttpServer::start();
     let setup = everything(&server, "");
     for (path, expected) in [
@@ -229,7 +229,7 @@ fn a_body_over_its_limit_that_ends_the_guest_names_the_limit() {
 }
 
 #[test]
-fn what_goes_over_connections_for_requests_is_on_the_bill() {
+fn traffic_of_requests_is_billed() {
     let server = HttpServer::start();
     let setup = everything(&server, "");
     // Heads are traffic too.
@@ -264,7 +264,7 @@ fn a_port_that_is_closed_refuses_the_connection() {
 }
 
 #[test]
-fn a_server_must_be_who_its_certificate_says() {
+fn a_server_must_match_its_certificate() {
     let files = tempfile::tempdir().expect("a temporary directory");
     let new_key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
     let path = |name: &str| files.path().join(name);

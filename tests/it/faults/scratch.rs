@@ -25,7 +25,7 @@ fn directories(cache: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn it_is_empty_at_first_and_gone_at_last() {
+fn a_scratch_directory_is_empty_at_first_and_removed_at_the_end() {
     let setup = Setup::with(&["grants"], SCRATCH);
     let cache = setup.path().join("cache");
     let call = |task: &str, arguments: &str| {
@@ -43,7 +43,7 @@ fn it_is_empty_at_first_and_gone_at_last() {
 }
 
 #[test]
-fn a_flood_of_bytes_is_told_that_there_is_no_room() {
+fn a_flood_of_bytes_fails_for_lack_of_space() {
     let setup = Setup::with(&["grants"], SCRATCH);
     let full = error(&setup, "fill", &json!(["/tmp/file", 1_000]));
     // Rust's library makes an input or output error of whatever a stream says.
@@ -63,7 +63,7 @@ fn a_flood_of_bytes_is_told_that_there_is_no_room() {
 }
 
 #[test]
-fn a_flood_of_files_is_told_that_there_is_no_room() {
+fn a_flood_of_files_fails_for_lack_of_space() {
     let setup = Setup::with(&["grants"], SCRATCH);
     let full = error(&setup, "create-many", &json!(["/tmp", 10_000]));
     assert!(full.starts_with("after 20: ") && full.contains("No space left"), "{full}");
@@ -71,7 +71,7 @@ fn a_flood_of_files_is_told_that_there_is_no_room() {
 }
 
 #[test]
-fn nothing_is_carried_over_its_bounds_by_another_name() {
+fn files_cannot_be_moved_or_linked_into_a_scratch_directory() {
     let more =
         "[[component.grants.directory]]\nhost = \"data\"\nguest = \"/data\"\naccess = \"read-write\"\n";
     let setup = Setup::with(&["grants"], &format!("{SCRATCH}{more}"));
@@ -99,7 +99,7 @@ fn a_flood_leaves_a_neighbour_alone() {
 }
 
 #[test]
-fn what_a_killed_runner_left_is_removed_by_the_next_and_what_a_living_one_has_is_not() {
+fn scratch_of_a_killed_runner_is_removed_by_the_next_and_that_of_a_living_one_is_not() {
     let setup = Setup::with(&["grants"], SCRATCH);
     let cache = setup.path().join("cache");
     let command = |args: &[&str]| -> Cli { setup.command(args).env("WASM_RUNNER_CACHE_DIR", &cache) };

@@ -62,7 +62,7 @@ fn a_trap_at_start_is_a_failure_of_the_attempt() {
 }
 
 #[test]
-fn values_that_break_the_rules_are_refused() {
+fn invalid_strings_pointers_lengths_and_characters_are_traps() {
     let setup = Setup::new(&["bad-values"]);
     for (function, says) in [
         ("not-utf8", "utf-8"),
