@@ -10,7 +10,7 @@ use super::core::Core;
 use super::fiber::Fiber;
 use super::inbox::{CancelMessage, Messages, Reply, SubmitMessage, SubmitReply};
 use super::outcomes::AwaitOutcomes;
-use super::scheduler::handover::soon_free;
+use super::scheduler::soon_free;
 use super::stage::stopped;
 use super::wait::WaitFor;
 use crate::model::{

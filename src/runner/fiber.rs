@@ -117,11 +117,6 @@ impl Fiber {
         self.phase.load(Ordering::Acquire) == phase as u8
     }
 
-    /// Whether it is on no slot: parked, or waiting to be resumed.
-    pub(super) fn is_off_slot(&self) -> bool {
-        self.is(Phase::Parked) || self.is(Phase::Queued)
-    }
-
     /// Takes the fiber for polling, whatever its phase: for the slot thread that holds it.
     pub(super) fn set_polled(&self) {
         self.phase.store(Phase::Polled as u8, Ordering::Release);

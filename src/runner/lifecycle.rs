@@ -106,10 +106,10 @@ impl Runner {
 
     /// Waits until the store has nothing left that this runner could run, or until it is asked to stop.
     pub fn wait_idle(&self) {
-        self.core.stages.want_idle();
-        self.core.inbox.put(|messages| messages.is_hungry = true);
-        self.core.inbox.ring();
-        self.core.stages.wait_idle();
+        self.core.stages.wait_idle(|| {
+            self.core.inbox.put(|messages| messages.is_hungry = true);
+            self.core.inbox.ring();
+        });
     }
 
     /// Waits until the runner was asked to stop, or can't go on.
@@ -201,7 +201,6 @@ impl RunnerHandle {
 
     /// Asks the runner to stop now: kill what runs and give it back. Returns at once.
     pub fn kill(&self) {
-        self.core.advance(Stage::Draining);
         self.core.advance(Stage::Killing);
     }
 

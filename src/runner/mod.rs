@@ -31,7 +31,6 @@ mod final_cache;
 mod inbox;
 mod ledger;
 mod lifecycle;
-mod log_observer;
 mod observer;
 mod options;
 mod outcomes;
@@ -50,8 +49,7 @@ mod wait;
 
 pub use executor::Executor;
 pub use lifecycle::{Runner, RunnerHandle};
-pub use log_observer::LogObserver;
-pub use observer::{Observation, Observer};
+pub use observer::{LogObserver, Observation, Observer};
 pub use options::{RunnerError, RunnerOptions};
 pub use outcomes::FinalOutcome;
 pub use totals::Gauge;

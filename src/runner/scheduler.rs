@@ -4,6 +4,7 @@
 //! guest, a store or a waker. A condition variable wakes idle slot threads, one
 //! for each piece of work.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -13,31 +14,20 @@ use super::fiber::Fiber;
 use super::registry::Urgency;
 use crate::model::{Claim, InvocationId};
 
-/// The means by which a slot thread that will soon be free keeps one piece of work for itself.
-pub(super) mod handover {
-    use std::cell::Cell;
+thread_local! {
+    /// Whether this thread will ask for work before it runs a guest: it may keep one piece of work for itself.
+    static IS_FREE_SOON: Cell<bool> = const { Cell::new(false) };
+    /// Whether it has kept one.
+    static HAS_KEPT: Cell<bool> = const { Cell::new(false) };
+}
 
-    thread_local! {
-        static IS_FREE_SOON: Cell<bool> = const { Cell::new(false) };
-        static HAS_KEPT: Cell<bool> = const { Cell::new(false) };
-    }
-
-    /// Promises that this thread will ask the scheduler for work, or call
-    /// [`hand_over_kept`](super::Scheduler::hand_over_kept), before it runs a guest.
-    pub(crate) fn soon_free<T>(act: impl FnOnce() -> T) -> T {
-        IS_FREE_SOON.set(true);
-        let result = act();
-        IS_FREE_SOON.set(false);
-        result
-    }
-
-    pub(super) fn keep_one() -> bool {
-        IS_FREE_SOON.get() && !HAS_KEPT.replace(true)
-    }
-
-    pub(super) fn take_kept() -> bool {
-        HAS_KEPT.take()
-    }
+/// Promises that this thread will ask the scheduler for work, or call
+/// [`hand_over_kept`](Scheduler::hand_over_kept), before it runs a guest.
+pub(super) fn soon_free<T>(act: impl FnOnce() -> T) -> T {
+    IS_FREE_SOON.set(true);
+    let result = act();
+    IS_FREE_SOON.set(false);
+    result
 }
 
 /// While outcomes of more bytes than this wait for the store, no guest gets a slot.
@@ -126,7 +116,7 @@ impl Scheduler {
     /// Waits for work; `None` once stopped with nothing resumed. Calls `when_idle` without the lock first.
     pub(super) fn next(&self, mut when_idle: impl FnMut()) -> Option<Work> {
         // Whatever this thread has kept for itself it takes now.
-        handover::take_kept();
+        HAS_KEPT.take();
         let mut told = false;
         let mut queues = self.queues.lock();
         loop {
@@ -189,15 +179,15 @@ impl Scheduler {
     /// Wakes so many idle slot threads; one fewer if this slot thread looks for work itself at once. Handing
     /// a child to another thread while this one runs dry costs two thread switches a step.
     fn wake(&self, count: usize) {
-        let count = if count > 0 && handover::keep_one() { count - 1 } else { count };
-        for _ in 0..count {
+        let keeps_one = count > 0 && IS_FREE_SOON.get() && !HAS_KEPT.replace(true);
+        for _ in 0..count - usize::from(keeps_one) {
             self.work_or_stop.notify_one();
         }
     }
 
     /// Wakes an idle slot thread for the work that this one had kept and does not take after all.
     pub(super) fn hand_over_kept(&self) {
-        if handover::take_kept() {
+        if HAS_KEPT.take() {
             self.work_or_stop.notify_one();
         }
     }

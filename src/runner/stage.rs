@@ -82,16 +82,11 @@ impl Stages {
     /// Moves on to `stage`, if the runner has not got there already.
     pub(super) fn advance(&self, stage: Stage) {
         self.now.fetch_max(stage as u8, Ordering::AcqRel);
-        if stage == Stage::Draining {
+        if stage != Stage::Working {
             self.grace_ends.get_or_init(|| Instant::now() + self.grace);
         }
         drop(self.idle.lock());
         self.changed.notify_all();
-    }
-
-    /// Announces that a thread will [wait](Self::wait_idle) for the runner to be idle.
-    pub(super) fn want_idle(&self) {
-        *self.idle.lock() = Idle::Wanted;
     }
 
     /// Whether a thread waits for the runner to be idle.
@@ -105,8 +100,10 @@ impl Stages {
         self.changed.notify_all();
     }
 
-    /// Waits until the runner is idle, or stops.
-    pub(super) fn wait_idle(&self) {
+    /// Waits until the runner is idle, or stops; `ask` has the ledger look whether it is.
+    pub(super) fn wait_idle(&self, ask: impl FnOnce()) {
+        *self.idle.lock() = Idle::Wanted;
+        ask();
         let mut idle = self.idle.lock();
         self.changed.wait_while(&mut idle, |idle| *idle == Idle::Wanted && !self.is_stopping());
     }

@@ -151,9 +151,13 @@ fn take_turn(core: &Arc<Core>, ledger: &mut Ledger) {
     }
     if asks_next_due {
         let began = Instant::now();
-        let answer = core.store.next_due(ledger.runner);
-        let answer = answer.inspect_err(|error| leave_alone(ledger, error)).ok();
-        ledger.learn_next_due(began, answer);
+        match core.store.next_due(ledger.runner) {
+            Ok(answer) => ledger.recovery.learn(began, answer),
+            Err(error) => {
+                leave_alone(ledger, &error);
+                ledger.recovery.look_by(began);
+            }
+        }
     }
     look_up::look_up(core, ledger, statuses);
     let view = view_of(core, ledger, Instant::now());
@@ -183,7 +187,8 @@ fn gather(core: &Arc<Core>, ledger: &mut Ledger) -> Messages {
     }
     if core.stages.is_stopping() {
         stop::advance(core, ledger, &mut messages);
-    } else if ledger.is_prefetch_stale(&core.scheduler.load(), Instant::now()) {
+    } else if ledger.prefetch.is_stale(&core.scheduler.load(), Instant::now()) {
+        ledger.claims.may_have_work = true;
         core.totals.lock().slice = Some(STALE_PREFETCH);
         stop::give_back_claimed(core, &mut messages);
     }

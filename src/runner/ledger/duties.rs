@@ -42,13 +42,13 @@ impl RecoveryDuty {
     }
 
     /// Looks at `moment` at the latest.
-    pub(super) fn look_by(&mut self, moment: Instant) {
+    pub(crate) fn look_by(&mut self, moment: Instant) {
         self.next = Some(self.next.map_or(moment, |next| next.min(moment)));
     }
 
     /// Learns the answer to a question asked at `began`. The store looked at its clock after that, so the
     /// next look is early rather than late, and is told the rest of the way.
-    pub(super) fn learn(&mut self, began: Instant, answer: NextDue) {
+    pub(crate) fn learn(&mut self, began: Instant, answer: NextDue) {
         if let Some(at) = answer.at {
             self.look_by(began + at.since(answer.now));
         }

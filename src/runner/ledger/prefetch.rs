@@ -24,14 +24,14 @@ pub(super) fn prefetch(slice: Option<Duration>) -> usize {
 
 /// Whether slots take what was claimed ahead.
 #[derive(Default)]
-pub(super) struct Prefetch {
+pub(crate) struct Prefetch {
     /// Since when slots have taken none of it, and how much they had taken before.
     untaken_since: Option<(Instant, usize)>,
 }
 
 impl Prefetch {
     /// Whether claimed work has lain too long. If so, it is given back.
-    pub(super) fn is_stale(&mut self, load: &Load, now: Instant) -> bool {
+    pub(crate) fn is_stale(&mut self, load: &Load, now: Instant) -> bool {
         if load.ready == 0 || !load.may_start_unawaited {
             self.untaken_since = None;
             return false;

@@ -14,16 +14,15 @@ use super::stopping::Stopping;
 use crate::model::{InvocationId, RunnerId};
 use crate::runner::inbox::Messages;
 use crate::runner::options::RunnerOptions;
-use crate::runner::scheduler::Load;
 use crate::runner::stage::Stage;
-use crate::store::{Bill, NextDue, Report};
+use crate::store::{Bill, Report};
 
 /// The state of the only writer. Touched only by the holder of its lock, for one turn.
 pub(crate) struct Ledger {
     /// The id under which the runner claims.
     pub(crate) runner: RunnerId,
     pub(crate) claims: Claims,
-    pub(super) prefetch: Prefetch,
+    pub(crate) prefetch: Prefetch,
     pub(super) heartbeat: HeartbeatDuty,
     pub(crate) recovery: RecoveryDuty,
     /// The duties with transactions of their own, so that whatever is wrong with one holds nothing else up;
@@ -34,7 +33,7 @@ pub(crate) struct Ledger {
     /// Reports that this turn defers to the next.
     pub(super) later: Held,
     /// Bills that are not written yet. They can't be doubtful: one that comes twice is added once.
-    pub(super) bills: Vec<Bill>,
+    pub(crate) bills: Vec<Bill>,
     /// Ids that a waiter must know about, while the store can't be read.
     pub(crate) look_ups: Vec<InvocationId>,
     /// Whether a commit has failed of which nobody knows what it has done.
@@ -100,21 +99,6 @@ impl Ledger {
         }
     }
 
-    /// Learns the answer of the store to what happens by itself; without one, it is asked again at once.
-    pub(crate) fn learn_next_due(&mut self, began: Instant, answer: Option<NextDue>) {
-        match answer {
-            Some(answer) => self.recovery.learn(began, answer),
-            None => self.recovery.look_by(began),
-        }
-    }
-
-    /// Whether what was claimed ahead has lain too long: then it is given back.
-    pub(crate) fn is_prefetch_stale(&mut self, load: &Load, now: Instant) -> bool {
-        let is_stale = self.prefetch.is_stale(load, now);
-        self.claims.may_have_work |= is_stale;
-        is_stale
-    }
-
     /// Goes on under another id, of whose claims nothing is known, lost receipts or not.
     pub(crate) fn change_runner(&mut self, runner: RunnerId) {
         self.runner = runner;
@@ -126,11 +110,6 @@ impl Ledger {
     /// Whether no message is deferred to a later turn: nobody will be woken by one.
     pub(crate) fn is_through(&self) -> bool {
         self.held.is_empty() && self.later.is_empty() && self.look_ups.is_empty()
-    }
-
-    /// Whether every report and bill is written.
-    pub(crate) fn has_reported(&self) -> bool {
-        self.held.is_empty() && self.bills.is_empty()
     }
 
     /// Whether everything is written, and nothing is left to be looked up.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::model::Claim;
 use crate::runner::core::Core;
-use crate::runner::fiber::Kill;
+use crate::runner::fiber::{Kill, Phase};
 use crate::runner::inbox::Messages;
 use crate::runner::ledger::Ledger;
 use crate::runner::stage::Stage;
@@ -18,7 +18,7 @@ pub(super) fn advance(core: &Core, ledger: &mut Ledger, messages: &mut Messages)
         give_back_claimed(core, messages);
         core.starts.kill(Kill::Release, |_| true);
         for fiber in core.live_fibers() {
-            if fiber.is_off_slot() {
+            if fiber.is(Phase::Parked) || fiber.is(Phase::Queued) {
                 fiber.kill(Kill::Release);
             }
         }
@@ -62,7 +62,8 @@ pub(super) fn is_done(core: &Core, ledger: &Ledger) -> bool {
     }
     let is_settled = core.live.lock().is_empty()
         && core.scheduler.load().busy == 0
-        && ledger.has_reported()
+        && ledger.held.is_empty()
+        && ledger.bills.is_empty()
         && !core.inbox.is_urgent();
     ledger.stopping.has_drained() && (is_settled || is_given_up)
 }
@@ -73,7 +74,6 @@ pub(super) fn abandon(core: &Core, ledger: &mut Ledger, fault: &StoreError) {
     core.disown_everything();
     if core.fault.set(fault.clone()).is_ok() {
         tracing::error!(error = %fault, "the runner stops");
-        core.advance(Stage::Draining);
         core.advance(Stage::Killing);
     }
 }

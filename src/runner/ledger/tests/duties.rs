@@ -87,7 +87,7 @@ fn a_runner_that_can_claim_nothing_asks_when_something_happens() {
     // Without an answer it asks again at once.
     let mut bench = Bench::settled();
     let began = bench.now;
-    bench.ledger.learn_next_due(began, None);
+    bench.ledger.recovery.look_by(began);
     assert!(bench.ledger.recovery.is_due(bench.now));
 }
 
