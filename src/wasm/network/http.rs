@@ -14,6 +14,7 @@ use futures_util::future::{Either, select};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1;
+use hyper::header::{HOST, HeaderValue};
 use hyper::{Request, Response, Uri};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
@@ -127,6 +128,8 @@ async fn send(
         .await
         .map_err(|error| cause(&error))?;
 
+    let host = HeaderValue::try_from(target.host_header()).map_err(|_| Error::HttpRequestUriInvalid)?;
+    request.headers_mut().insert(HOST, host);
     // A server expects the path only; the host is in a header.
     *request.uri_mut() = Uri::builder()
         .path_and_query(request.uri().path_and_query().map_or("/", |path| path.as_str()))

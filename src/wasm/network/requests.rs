@@ -77,7 +77,11 @@ impl Target {
         // A wrong port must not be taken for the scheme's own.
         let port = match authority.as_str().strip_prefix(authority.host()).unwrap_or_default() {
             "" => Some(scheme.port()),
-            after => after.strip_prefix(':').and_then(|port| port.parse().ok()).filter(|port| *port != 0),
+            after => {
+                let digits =
+                    after.strip_prefix(':').filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+                digits.and_then(|port| port.parse().ok()).filter(|port| *port != 0)
+            }
         };
         let port = port.ok_or(Error::HttpRequestUriInvalid)?;
         let host = match parse_address(authority.host()) {
@@ -86,6 +90,12 @@ impl Target {
         };
         let (method, path) = (request.method().as_str().to_owned(), uri.path().to_owned());
         Ok(Self { scheme, host, port, method, path })
+    }
+
+    /// The value of the header `host`: the host that is checked, not the text in which the guest wrote it.
+    pub(super) fn host_header(&self) -> String {
+        let host = bracketed(&self.host);
+        if self.port == self.scheme.port() { host } else { format!("{host}:{}", self.port) }
     }
 
     /// Finds the grants that allow it, whatever its host leads to.
@@ -131,10 +141,13 @@ impl Target {
 /// Leaves out the query, which may be confidential.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = &self.host;
-        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        let host = bracketed(&self.host);
         write!(f, "{} {}://{host}:{}{}", self.method, self.scheme.as_str(), self.port, self.path)
     }
+}
+
+fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
 
 /// Whether every server reads a path as it is written: one with `..` in it, in whatever disguise, may lead
@@ -192,6 +205,20 @@ mod tests {
     fn missing(method: &str, url: &str, grants: &[HttpGrant]) -> &'static str {
         let target = target(method, url).expect("a request that can be made");
         target.granted_by(grants).map_or_else(|(key, _)| key, |_| "nothing")
+    }
+
+    #[test]
+    fn the_host_header_is_the_host_that_is_checked() {
+        for (url, header) in [
+            ("http://API.Example./x", "api.example"),
+            ("http://api.example:80/", "api.example"),
+            ("https://api.example:8443/", "api.example:8443"),
+            ("https://[::1]:8443/", "[::1]:8443"),
+            ("http://[::ffff:127.0.0.1]/", "127.0.0.1"),
+        ] {
+            assert_eq!(target("GET", url).expect("a request").host_header(), header, "{url}");
+        }
+        assert!(target("GET", "http://127.0.0.1:+80/").is_err(), "a sign is no part of a port");
     }
 
     #[test]
