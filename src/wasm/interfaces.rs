@@ -175,15 +175,17 @@ fn text_of(name: &str, exports: &[&Export]) -> String {
     for export in exports {
         let parameters = export.signature.parameters.iter();
         let parameters: Vec<_> = parameters
-            .map(|parameter| format!("{}: {}", id(&parameter.name), reference(&parameter.shape, types)))
+            .map(|parameter| {
+                format!("{}: {}", identifier(&parameter.name), reference(&parameter.shape, types))
+            })
             .collect();
         let result = export.signature.result.as_ref();
         let result = result.map(|shape| format!(" -> {}", reference(shape, types))).unwrap_or_default();
         let comment = comment(docs.function(&export.function), "    ");
-        let function = id(&export.function);
+        let function = identifier(&export.function);
         parts.push(format!("{comment}    {function}: func({}){result};\n", parameters.join(", ")));
     }
-    format!("{}interface {} {{\n{}}}\n", comment(docs.interface(), ""), id(name), parts.join("\n"))
+    format!("{}interface {} {{\n{}}}\n", comment(docs.interface(), ""), identifier(name), parts.join("\n"))
 }
 
 /// Writes documentation as `///` lines.
@@ -192,8 +194,8 @@ fn comment(docs: Option<&str>, indent: &str) -> String {
     lines.map(|line| format!("{indent}/// {line}").trim_end().to_owned() + "\n").collect()
 }
 
-/// Writes a name in WIT.
-fn id(name: &str) -> String {
+/// Writes a name in WIT, where a keyword is one only with `%` before it.
+pub fn identifier(name: &str) -> String {
     let is_keyword = KEYWORDS.split(' ').any(|word| word == name);
     if is_keyword { format!("%{name}") } else { name.to_owned() }
 }
@@ -207,12 +209,12 @@ fn name_of<'t>(shape: &Shape, types: &'t [Field]) -> Option<&'t str> {
 
 /// Writes a type where it is used.
 fn reference(shape: &Shape, types: &[Field]) -> String {
-    shape.name_with(&|shape| name_of(shape, types).map(id))
+    shape.name_with(&|shape| name_of(shape, types).map(identifier))
 }
 
 /// `record name { … }` and the like.
 fn definition(named: &Field, types: &[Field], docs: &InterfaceDocs) -> String {
-    let name = id(&named.name);
+    let name = identifier(&named.name);
     let is_first = name_of(&named.shape, types) == Some(&named.name);
     let comment_of_type = comment(docs.type_named(&named.name), "    ");
     let bare = |names: &[Box<str>]| names.iter().map(|name| (name.clone(), String::new())).collect();
@@ -231,7 +233,11 @@ fn definition(named: &Field, types: &[Field], docs: &InterfaceDocs) -> String {
         shape => return format!("{comment_of_type}    type {name} = {};\n", reference(shape, types)),
     };
     let line = |(item, rest): (Box<str>, String)| {
-        format!("{}        {}{rest},\n", comment(docs.item(&named.name, &item), "        "), id(&item))
+        format!(
+            "{}        {}{rest},\n",
+            comment(docs.item(&named.name, &item), "        "),
+            identifier(&item)
+        )
     };
     let lines: String = items.into_iter().map(line).collect();
     format!("{comment_of_type}    {word} {name} {{\n{lines}    }}\n")

@@ -51,7 +51,7 @@ pub use grants::{
     SecretSource, grant_section,
 };
 pub use inspect::{Capability, Inspection};
-pub use interfaces::{Interface, Interfaces};
+pub use interfaces::{Interface, Interfaces, identifier};
 pub use library::{Library, LibraryOptions};
 pub use loaded::check_lock;
 pub use names::Names;

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::AuthoringError;
-use crate::wasm::Interface;
+use crate::wasm::{Interface, identifier};
 
 /// The first words of the files that are written here, and may be written anew.
 const MARK: &str = "// Written by `run-wasm-runner wit`";
@@ -40,16 +40,12 @@ impl<'i> Packages<'i> {
 
     /// Writes all packages as one text.
     pub fn text(&self) -> String {
-        let package = |(package, version): (&str, Option<&str>)| match version {
-            Some(version) => format!("package {package}@{version}"),
-            None => format!("package {package}"),
-        };
         let body = |interfaces: &[&Interface]| {
             interfaces.iter().map(|interface| &*interface.text).collect::<Vec<_>>().join("\n")
         };
         if self.0.len() == 1 {
             let texts =
-                self.0.iter().map(|(key, interfaces)| format!("{};\n\n{}", package(*key), body(interfaces)));
+                self.0.iter().map(|(key, interfaces)| format!("{};\n\n{}", declared(*key), body(interfaces)));
             return texts.collect();
         }
         let texts = self.0.iter().map(|(key, interfaces)| {
@@ -58,7 +54,7 @@ impl<'i> Packages<'i> {
                 true => "\n".to_owned(),
                 false => format!("    {line}\n"),
             });
-            format!("{} {{\n{}}}\n", package(*key), lines.collect::<String>())
+            format!("{} {{\n{}}}\n", declared(*key), lines.collect::<String>())
         });
         texts.collect::<Vec<_>>().join("\n")
     }
@@ -76,11 +72,11 @@ impl<'i> Packages<'i> {
                 place = folder.join(format!("{}-{version}", folder_of(package)));
             }
             fs::create_dir_all(&place).map_err(AuthoringError::unwritable(&place))?;
-            let version = version.map(|version| format!("@{version}")).unwrap_or_default();
+            let package = declared((*package, *version));
             for interface in interfaces {
                 let path = place.join(format!("{}.wit", interface.name));
                 let text = format!(
-                    "{MARK} from the component `{}`.\n\npackage {package}{version};\n\n{}",
+                    "{MARK} from the component `{}`.\n\n{package};\n\n{}",
                     interface.component, interface.text
                 );
                 // A file that is right already keeps its time.
@@ -93,6 +89,13 @@ impl<'i> Packages<'i> {
         }
         Ok(written)
     }
+}
+
+/// Writes the declaration of a package.
+fn declared((package, version): (&str, Option<&str>)) -> String {
+    let names: Vec<_> = package.split(':').map(identifier).collect();
+    let version = version.map(|version| format!("@{version}")).unwrap_or_default();
+    format!("package {}{version}", names.join(":"))
 }
 
 /// Removes the files of earlier calls that are not among these.
@@ -115,4 +118,16 @@ fn is_ours(path: &Path) -> bool {
 /// Names the directory of a package: `local-hello` for `local:hello`.
 fn folder_of(package: &str) -> String {
     package.replace(':', "-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_keywords_are_escaped() {
+        assert_eq!(declared(("acme:export", Some("1.0.0"))), "package acme:%export@1.0.0");
+        assert_eq!(declared(("interface:math", None)), "package %interface:math");
+        assert_eq!(declared(("demo:exports", None)), "package demo:exports");
+    }
 }
