@@ -146,7 +146,7 @@ impl TaskClient for RunnerClient {
             let wait_for = WaitFor { caller, depth: fiber.claim.depth, ids: ids.clone(), mode };
             let (outcomes, unknown) = AwaitOutcomes::register(&core, wait_for)?;
             core.scheduler.promote(&ids, |id| core.registry.urgency_of(id));
-            core.look_up(unknown);
+            core.look_up(&outcomes.wait, unknown);
             Ok(match mode {
                 AwaitMode::All | AwaitMode::Any => Box::pin(outcomes),
                 // Dropping the wait abandons it. Results go before time: late ones are taken, too.

@@ -39,6 +39,13 @@ pub(super) enum SubmitReply {
     Result(Arc<Wait>),
 }
 
+/// Ids that a wait must know about.
+#[derive(Debug)]
+pub(super) struct LookUpMessage {
+    pub(super) wait: Arc<Wait>,
+    pub(super) ids: Vec<InvocationId>,
+}
+
 /// An invocation to be cancelled, and the receiver of the answer.
 pub(super) struct CancelMessage {
     pub(super) cancel: Cancel,
@@ -57,8 +64,7 @@ pub(super) struct Messages {
     pub(super) unstarted: Vec<(Claim, AttemptEnd)>,
     /// Bills of attempts that another process had ended.
     pub(super) bills: Vec<Bill>,
-    /// Ids that a waiter must know about.
-    pub(super) look_ups: Vec<InvocationId>,
+    pub(super) look_ups: Vec<LookUpMessage>,
     pub(super) cancels: Vec<CancelMessage>,
     pub(super) statuses: Vec<StatusMessage>,
     /// A slot has nothing to do.

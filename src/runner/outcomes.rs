@@ -28,7 +28,7 @@ pub(super) fn poll_guest<T>(poll: impl FnOnce() -> Poll<T>) -> (Poll<T>, bool) {
 /// A wait for results, as the future that the guest's host call polls. Unregisters when dropped.
 pub(super) struct AwaitOutcomes {
     core: Arc<Core>,
-    wait: Arc<Wait>,
+    pub(super) wait: Arc<Wait>,
 }
 
 impl AwaitOutcomes {
@@ -81,7 +81,7 @@ impl FinalOutcome {
     pub(super) fn new(core: &Arc<Core>, id: InvocationId) -> Self {
         let wait_for = WaitFor { caller: None, depth: 0, ids: vec![id], mode: AwaitMode::All };
         let outcomes = AwaitOutcomes::register(core, wait_for).map(|(outcomes, unknown)| {
-            core.look_up(unknown);
+            core.look_up(&outcomes.wait, unknown);
             outcomes
         });
         Self { core: Arc::clone(core), outcomes }

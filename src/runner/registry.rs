@@ -216,6 +216,7 @@ impl Registry {
 
     /// Forgets a waiter, answered or not.
     pub(super) fn unregister(&self, wait: &Arc<Wait>) {
+        wait.end();
         let mut first = 0;
         loop {
             let mut inner = self.inner.lock();

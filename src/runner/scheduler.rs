@@ -207,12 +207,13 @@ impl Scheduler {
 
     /// Moves claims ahead of others that have not started and are awaited from now on.
     pub(super) fn promote(&self, ids: &[InvocationId], urgency_of: impl Fn(InvocationId) -> Option<Urgency>) {
-        let mut queues = self.queues.lock();
-        let count = queues.ready.len();
-        if count == 0 {
+        if self.queues.lock().ready.is_empty() {
             return;
         }
+        // Before the lock: there may be very many.
         let ids: HashSet<_> = ids.iter().collect();
+        let mut queues = self.queues.lock();
+        let count = queues.ready.len();
         for _ in 0..count {
             let Some(claim) = queues.ready.pop_front() else { break };
             match ids.contains(&claim.id).then(|| urgency_of(claim.id)).flatten() {

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use self::perform::{give_up, leave_alone, perform, refuse_all};
 use super::core::Core;
-use super::inbox::Messages;
+use super::inbox::{LookUpMessage, Messages};
 use super::ledger::{Committed, Effect, Ledger, Plan, STALE_PREFETCH, Standstill, View, extends_lease};
 use super::observer::{Observation, tell, tell_commit};
 use super::stage::{Stage, stopped};
+use super::wait::Wait;
 use crate::model::InvocationId;
 use crate::store::{Batch, Receipt, StoreError};
 
@@ -76,9 +77,9 @@ impl Core {
     }
 
     /// Has the ledger look ids up for a waiter.
-    pub(super) fn look_up(self: &Arc<Self>, ids: Vec<InvocationId>) {
+    pub(super) fn look_up(self: &Arc<Self>, wait: &Arc<Wait>, ids: Vec<InvocationId>) {
         if !ids.is_empty() {
-            self.tell(|messages| messages.look_ups.extend(ids));
+            self.tell(|messages| messages.look_ups.push(LookUpMessage { wait: Arc::clone(wait), ids }));
         }
     }
 
@@ -174,7 +175,7 @@ fn gather(core: &Arc<Core>, ledger: &mut Ledger) -> Messages {
     ledger.outage.ask_again(&mut messages);
     if messages.has_foreign_change {
         ledger.claims.may_have_work = true;
-        ledger.look_ups.extend(core.registry.awaited_elsewhere());
+        ledger.look_ups.ask_for_all();
         core.registry.want_again();
         match core.store.revoked(ledger.runner) {
             Ok(revoked) => give_up(core, ledger, revoked),

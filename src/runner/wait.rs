@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 
 use parking_lot::Mutex;
@@ -30,6 +31,7 @@ pub(super) struct Wait {
     pub(super) depth: u32,
     /// Order of registration: the age of the wait.
     pub(super) sequence: u64,
+    is_over: AtomicBool,
     /// The index in `ids` of each id that was asked for, if some were asked for more than once.
     places: Option<Vec<usize>>,
     state: Mutex<WaitState>,
@@ -70,7 +72,25 @@ impl Wait {
         let places = (places.len() > ids.len()).then_some(places);
         let missing = ids.len();
         let state = WaitState { ids, outcomes, missing, bytes: 0, first: None, refused: None, waker: None };
-        Arc::new(Self { caller, mode, depth: depth + 1, sequence, places, state: Mutex::new(state) })
+        Arc::new(Self {
+            caller,
+            mode,
+            depth: depth + 1,
+            sequence,
+            is_over: AtomicBool::new(false),
+            places,
+            state: Mutex::new(state),
+        })
+    }
+
+    /// Ends it: nobody waits any more.
+    pub(super) fn end(&self) {
+        self.is_over.store(true, Ordering::Release);
+    }
+
+    /// Whether nobody waits any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
     }
 
     /// Whether the answer is there.

@@ -8,6 +8,7 @@ pub(super) mod duties;
 mod effect;
 mod heartbeat;
 mod held;
+mod look_ups;
 mod outage;
 mod plan;
 mod prefetch;

@@ -8,10 +8,11 @@ use super::duties::{Duty, RecoveryDuty, SweepDuty};
 use super::effect::Effect;
 use super::heartbeat::HeartbeatDuty;
 use super::held::{Attempt, Held};
+use super::look_ups::LookUps;
 use super::outage::Outage;
 use super::prefetch::Prefetch;
 use super::stopping::Stopping;
-use crate::model::{InvocationId, RunnerId};
+use crate::model::RunnerId;
 use crate::runner::inbox::Messages;
 use crate::runner::options::RunnerOptions;
 use crate::runner::stage::Stage;
@@ -35,7 +36,7 @@ pub(crate) struct Ledger {
     /// Bills that are not written yet. They can't be doubtful: one that comes twice is added once.
     pub(crate) bills: Vec<Bill>,
     /// Ids that a waiter must know about, while the store can't be read.
-    pub(crate) look_ups: Vec<InvocationId>,
+    pub(crate) look_ups: LookUps,
     /// Whether a commit has failed of which nobody knows what it has done.
     pub(crate) is_in_doubt: bool,
     pub(crate) outage: Outage,
@@ -64,7 +65,7 @@ impl Ledger {
             held: Held::default(),
             later: Held::default(),
             bills: Vec::new(),
-            look_ups: Vec::new(),
+            look_ups: LookUps::default(),
             is_in_doubt: false,
             outage: Outage::default(),
             stopping: Stopping::default(),
@@ -82,7 +83,7 @@ impl Ledger {
     /// Takes over what slots have told. Ends come first: an end takes the notes of its fiber with it.
     pub(crate) fn collect(&mut self, messages: &mut Messages) {
         self.bills.append(&mut messages.bills);
-        self.look_ups.append(&mut messages.look_ups);
+        self.look_ups.add(&mut messages.look_ups);
         for (claim, end) in messages.unstarted.drain(..) {
             self.held.push(Report::unstarted(&claim, end), Attempt::Unstarted(claim.task));
         }

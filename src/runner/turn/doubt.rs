@@ -58,7 +58,7 @@ pub(super) fn settle(core: &Arc<Core>, ledger: &mut Ledger) -> Result<(), StoreE
     give_up(core, ledger, lost);
 
     // Outcomes, claimable work and submits that a commit of ours may have brought.
-    ledger.look_ups.extend(core.registry.awaited_elsewhere());
+    ledger.look_ups.ask_for_all();
     core.registry.want_again();
     ledger.claims.may_have_work = true;
     ledger.is_in_doubt = false;

@@ -14,18 +14,21 @@ pub(super) fn look_up(core: &Core, ledger: &mut Ledger, statuses: Vec<StatusMess
     if ledger.look_ups.is_empty() && statuses.is_empty() {
         return;
     }
-    let ids = &ledger.look_ups[..ledger.look_ups.len().min(LOOK_UPS)];
+    ledger.look_ups.fill(|| core.registry.awaited_elsewhere());
+    let mut ids = ledger.look_ups.take(LOOK_UPS);
     let asked: Vec<_> = statuses.iter().map(|(id, _)| *id).collect();
-    let read = core.store.look_up(ids).and_then(|found| Ok((found, core.store.statuses(&asked)?)));
+    let read = core.store.look_up(&ids).and_then(|found| Ok((found, core.store.statuses(&asked)?)));
     let (answers, found) = match read {
         Ok(read) => read,
         Err(error) => {
+            ledger.look_ups.give_back(ids);
             leave_alone(ledger, &error);
             return refuse_all(Messages { statuses, ..Messages::default() }, &error.to_string());
         }
     };
     // The store gives as many at once as are not too large together.
-    for (id, answer) in ledger.look_ups.drain(..answers.len()).zip(answers) {
+    ledger.look_ups.give_back(ids.drain(answers.len().min(ids.len())..));
+    for (id, answer) in ids.into_iter().zip(answers) {
         match answer {
             LookUp::Final(outcome) => core.registry.finish(id, &outcome),
             LookUp::Unknown => core.registry.refuse(id, &unknown_invocation(id)),

@@ -54,7 +54,7 @@ fn stale_reports_kill_guests() {
     let receipt = Receipt { reports: vec![Applied::Stale; 2], ..Receipt::default() };
     // The ended one has no guest any more; its bill and its outcome elsewhere remain.
     assert_eq!(bench.settle(plan, receipt), ["disown", "bill", "disown", "kill"]);
-    assert_eq!(bench.ledger.look_ups, [ended.id()]);
+    assert_eq!(bench.ledger.look_ups.take(10), [ended.id()]);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn effects_come_in_the_order_of_the_receipt() {
         "start 1",
     ];
     assert_eq!(bench.settle(plan, receipt), expected);
-    assert_eq!(bench.ledger.look_ups.len(), 2, "of the stale and of the revoked");
+    assert_eq!(bench.ledger.look_ups.take(10).len(), 2, "of the stale and of the revoked");
 }
 
 #[test]
