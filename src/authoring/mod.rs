@@ -6,10 +6,10 @@
 pub mod build;
 mod error;
 mod language;
+mod languages;
 pub mod new;
-mod templates;
+mod project;
 pub mod wit;
 
 pub use error::AuthoringError;
-pub use language::Language;
-pub use templates::{Style, prepare};
+pub use language::{Language, Style};

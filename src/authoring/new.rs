@@ -5,19 +5,15 @@ use std::io;
 use std::path::Path;
 
 use super::AuthoringError;
-use super::language::Language;
-use super::templates::{self, Style};
+use super::language::{Language, Style};
+use super::languages::LANGUAGES;
 use crate::config::in_backticks;
 
-/// Words that mean something in WIT, in a language that projects can be in, or
-/// within the project itself.
+/// Words that mean something in WIT, or within the project itself.
 const RESERVED: &str = "\
-    abstract alloc and app as assert async await become bool borrow box break case char class const \
-    constructor continue core crate def default del delete do double dyn else enum export exports \
-    extern false final flags float fn for from func future global if impl import imports in include \
-    int interface is lambda let list long loop macro match mod move mut namespace new not option or \
-    own package pass pub record ref resource result return self static std stream string struct super \
-    tasks test trait true tuple type use variant world";
+    app as async bool borrow char constructor enum export exports flags from func future import imports include \
+    interface list option own package record resource result static stream string tasks test tuple type use \
+    variant world";
 
 /// The longest name.
 const MAX_NAME: usize = 64;
@@ -25,7 +21,7 @@ const MAX_NAME: usize = 64;
 /// Writes a new project into the directory `name`, and returns the paths of its files.
 /// A usage error for a name that can't be one or that is taken, or
 /// [`AuthoringError::System`].
-pub fn create(name: &str, language: Language, style: Style) -> Result<Vec<String>, AuthoringError> {
+pub fn create(name: &str, language: &Language, style: Style) -> Result<Vec<String>, AuthoringError> {
     check_name(name)?;
     write(Path::new(name), name, language, style)
 }
@@ -34,13 +30,14 @@ pub fn create(name: &str, language: Language, style: Style) -> Result<Vec<String
 fn write(
     directory: &Path,
     name: &str,
-    language: Language,
+    language: &Language,
     style: Style,
 ) -> Result<Vec<String>, AuthoringError> {
-    let files = templates::files(language, style).ok_or_else(|| {
-        let others = in_backticks(templates::without_wit().map(Language::name));
+    let files = language.files(style).ok_or_else(|| {
+        let others = LANGUAGES.iter().filter(|other| other.files_without_wit.is_some());
+        let others = in_backticks(others.map(|other| other.name));
         AuthoringError::usage(
-            format!("a project in `{language}` needs WIT"),
+            format!("a project in `{}` needs WIT", language.name),
             format!("`--no-wit` is for {others}: their types say enough"),
         )
     })?;
@@ -82,7 +79,8 @@ fn check_name(name: &str) -> Result<(), AuthoringError> {
             ),
         ));
     }
-    if RESERVED.split(' ').any(|word| word == name) {
+    let words = LANGUAGES.iter().map(|language| language.reserved).chain([RESERVED]);
+    if words.flat_map(|words| words.split(' ')).any(|word| word == name) {
         return Err(AuthoringError::usage(
             format!("`{name}` has a meaning of its own in WIT or in some language"),
             format!("choose another name, for example `{name}-tasks`"),
@@ -112,11 +110,11 @@ mod tests {
     fn a_project_is_never_written_over() {
         let place = tempfile::tempdir().expect("a directory");
         let project = place.path().join("hello");
-        write(&project, "hello", Language::Rust, Style::Wit).expect("written");
+        write(&project, "hello", LANGUAGES[0], Style::Wit).expect("written");
         let before = fs::read(project.join("README.md")).expect("it is there");
         fs::write(project.join("README.md"), "mine").expect("written");
         assert!(matches!(
-            write(&project, "hello", Language::Rust, Style::Wit),
+            write(&project, "hello", LANGUAGES[0], Style::Wit),
             Err(AuthoringError::Usage { .. })
         ));
         assert_eq!(fs::read(project.join("README.md")).expect("it is there"), b"mine");

@@ -28,7 +28,7 @@ struct BuildDocument<'a> {
 
 /// Runs the command.
 pub fn run(args: &BuildArgs, cli: &Cli) -> Result<(), CliError> {
-    let project = Project::find(&args.directory, args.language)?;
+    let project = build::find(&args.directory, args.language)?;
     project.provide_task_wit()?;
     let service = service(&project, cli)?;
     let started = Instant::now();
@@ -46,7 +46,7 @@ pub fn run(args: &BuildArgs, cli: &Cli) -> Result<(), CliError> {
     let mut output = Output::stdout();
     if cli.global.json {
         output.json(&BuildDocument {
-            language: project.language.name(),
+            language: project.language.name,
             path: path.display().to_string(),
             seconds,
             inspection: inspected.document(),

@@ -22,12 +22,12 @@ pub fn run(args: &NewArgs, json: bool) -> Result<(), CliError> {
     let files = authoring::new::create(name, language, style)?;
     let mut output = Output::stdout();
     if json {
-        output.json(&NewDocument { name, language: language.name(), files })?;
+        output.json(&NewDocument { name, language: language.name, files })?;
     } else {
         files.iter().try_for_each(|file| output.line(file))?;
     }
     output.flush()?;
-    let prepare = authoring::prepare(language).map(|command| format!("{command} && ")).unwrap_or_default();
+    let prepare = language.prepare.map(|command| format!("{command} && ")).unwrap_or_default();
     output::hint(&format!(
         "`cd {name} && {prepare}run-wasm-runner build`, then `run-wasm-runner call greet '[\"world\"]'`"
     ));

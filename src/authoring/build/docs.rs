@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::project::Project;
 use crate::authoring::AuthoringError;
+use crate::authoring::project::Project;
 use crate::authoring::wit::docs::PackageDocs;
 use crate::authoring::wit::names;
 use crate::wasm::{DOCS_SECTION, append_custom_section, core_modules, custom_sections};

@@ -7,10 +7,8 @@ use std::path::Path;
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 
-use super::Host;
-use super::project::Project;
-use super::sdk;
 use crate::authoring::AuthoringError;
+use crate::authoring::project::{Host, Project};
 
 /// The component, compressed; `cargo xtask componentize` refreshes it.
 const COMPONENT: &[u8] = include_bytes!("../../../sdk/componentize.wasm.gz");
@@ -43,7 +41,7 @@ impl<'a> Steps<'a> {
     /// Writes the bindings for a language into `build/bindings`, and removes what was
     /// there before.
     pub fn bind(&self, language: &Value) -> Result<(), AuthoringError> {
-        sdk::clear(&self.project.path("build/bindings"))?;
+        self.project.clear("build/bindings")?;
         self.host.call(self.project, "bind", &json!([language, self.world]))
     }
 

@@ -6,9 +6,8 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use super::Host;
-use super::project::Project;
 use crate::authoring::AuthoringError;
+use crate::authoring::project::{Host, Project};
 
 /// A program that a build needs.
 #[derive(Debug, Clone, Copy)]
@@ -60,7 +59,7 @@ pub fn missing(what: &str, install: &str, project: &Project) -> AuthoringError {
         false => format!(" in `{}`", project.directory.display()),
     };
     AuthoringError::Build {
-        message: format!("`{what}` is missing: {} projects are built with it", project.language),
+        message: format!("`{what}` is missing: {} projects are built with it", project.language.name),
         hint: Some(format!("install it with `{install}`{place}")),
     }
 }

@@ -6,10 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::authoring::AuthoringError;
-use crate::authoring::templates::TASK_WIT;
 use crate::config::in_backticks;
 
-/// The package that this program provides.
+/// The package that guests import, as this program provides it.
+const TASK_WIT: &str = include_str!("../../../wit/task.wit");
+
+/// The name of that package.
 pub const TASK_PACKAGE: &str = "wasm-runner:task";
 
 /// Writes the package `wasm-runner:task` below `folder`, if something there

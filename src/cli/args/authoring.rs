@@ -35,7 +35,7 @@ Examples:
 Exit codes: 2 if NAME can't be a name or exists.")]
 pub struct NewArgs {
     /// Language
-    pub language: Language,
+    pub language: &'static Language,
 
     /// Name of the project, its directory and its component: words joined by `-`
     pub name: String,
@@ -61,7 +61,7 @@ pub struct BuildArgs {
 
     /// Language, where its files do not say it
     #[arg(long)]
-    pub language: Option<Language>,
+    pub language: Option<&'static Language>,
 }
 
 #[derive(Debug, Args)]

@@ -3,12 +3,51 @@
 
 use std::path::PathBuf;
 
-use super::Host;
-use super::project::Project;
-use super::sdk;
-use super::tool::{self, Tool};
 use crate::authoring::AuthoringError;
+use crate::authoring::build::tool::{self, Tool};
+use crate::authoring::language::{File, Language, files};
+use crate::authoring::project::{Host, Project};
 use crate::authoring::wit::names;
+
+/// JavaScript.
+pub const JAVASCRIPT: Language = Language {
+    name: "javascript",
+    alias: Some("js"),
+    about: "JavaScript, with componentize-qjs",
+    marks: &["package.json"],
+    instead_of: None,
+    prepare: Some("npm install"),
+    reserved: "async await break case class const continue default delete do else enum export false for if import \
+        in let new return static super true",
+    files: files!(
+        "templates/javascript": "README.md", "gitignore" => ".gitignore", "package.json", "src/app.js",
+        "src/geometry.js", "test/geometry.test.js";
+    ),
+    files_without_wit: None,
+    build,
+};
+
+/// TypeScript.
+pub const TYPESCRIPT: Language = Language {
+    name: "typescript",
+    alias: Some("ts"),
+    about: "TypeScript, with tsc, esbuild and componentize-qjs",
+    marks: &["tsconfig.json"],
+    instead_of: Some(JAVASCRIPT.name),
+    files: files!(
+        "templates/typescript": "README.md", "gitignore" => ".gitignore", "package.json", "src/app.ts",
+        "src/geometry.ts", "src/wasm-runner-task.d.ts", "test/geometry.test.ts", "tsconfig.json";
+    ),
+    files_without_wit: Some(files!(
+        "templates/typescript-no-wit": "README.md", "gitignore" => ".gitignore", "package.json", "src/app.ts",
+        "test/app.test.ts", "tsconfig.json";
+    )),
+    build: build_typescript,
+    ..JAVASCRIPT
+};
+
+/// The module that tasks without WIT are written with, and the program that makes WIT of their types.
+const SDK: &[File] = files!("typescript": "describe.mjs", "event-loop.ts", "wasm-runner.ts");
 
 const COMPONENTIZE: Tool = of_npm("componentize-qjs");
 const TSC: Tool = of_npm("tsc");
@@ -20,20 +59,20 @@ const fn of_npm(name: &'static str) -> Tool {
 }
 
 /// Builds the module `src/app.js`; the component gets the name of the world.
-pub fn build(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringError> {
+fn build(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringError> {
     componentize(project, host, &project.world()?, "wit", "src/app.js")
 }
 
 /// Checks the types, bundles what `src/app.ts` imports, and goes on as for
 /// JavaScript.
-pub fn build_typescript(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringError> {
+fn build_typescript(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringError> {
     let has_wit = project.has_wit()? || !project.path("src/app.ts").is_file();
     let world = if has_wit { Some(project.world()?) } else { None };
     // First of all tools that are needed, so that nothing is done in vain.
     COMPONENTIZE.command(project)?;
     let mut esbuild = ESBUILD.command(project)?;
     if !has_wit {
-        sdk::write(&project.path("build/sdk"), sdk::TYPESCRIPT)?;
+        project.install("build/sdk", SDK)?;
     }
     tool::run(host, TSC.command(project)?.args(["--project", ".", "--noEmit"]))?;
     let (world, wit, entry) = match world {
@@ -60,8 +99,8 @@ pub fn build_typescript(project: &Project, host: &dyn Host) -> Result<PathBuf, A
 
 /// Makes WIT of the types in `src/app.ts`, and returns the name of its world.
 fn describe(project: &Project, host: &dyn Host) -> Result<String, AuthoringError> {
+    project.clear("build/wit")?;
     let wit = project.path("build/wit");
-    sdk::clear(&wit)?;
     tool::run(host, NODE.command(project)?.arg("build/sdk/describe.mjs"))?;
     names::provide_task_package(&wit)?;
     names::only_world(&wit)
@@ -76,18 +115,8 @@ fn componentize(
 ) -> Result<PathBuf, AuthoringError> {
     project.produce(world, |draft| {
         let mut componentize = COMPONENTIZE.command(project)?;
-        componentize.args([
-            "--wit",
-            wit,
-            "--world",
-            world,
-            "--js",
-            module,
-            "--module-root",
-            ".",
-            "--sync",
-            "--output",
-        ]);
+        componentize.args(["--wit", wit, "--world", world, "--js", module]);
+        componentize.args(["--module-root", ".", "--sync", "--output"]);
         componentize.arg(project.relative(draft));
         tool::run(host, &mut componentize)
     })

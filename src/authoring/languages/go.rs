@@ -5,13 +5,31 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::Host;
-use super::project::Project;
-use super::steps::Steps;
-use super::tool::{self, Tool};
 use crate::authoring::AuthoringError;
+use crate::authoring::build::steps::Steps;
+use crate::authoring::build::tool::{self, Tool};
+use crate::authoring::language::{Language, files};
+use crate::authoring::project::{Host, Project};
 
-const GO: Tool = Tool {
+/// Go.
+pub const GO: Language = Language {
+    name: "go",
+    alias: None,
+    about: "Go, with its own compiler",
+    marks: &["go.mod"],
+    instead_of: None,
+    // Many have it, and it need not be the project's own.
+    prepare: None,
+    reserved: "break case const continue default else for if import interface package return struct type",
+    files: files!(
+        "templates/go": "README.md", "gitignore" => ".gitignore", "go.mod", "main.go", "tasks/tasks.go",
+        "tasks/tasks_test.go";
+    ),
+    files_without_wit: None,
+    build,
+};
+
+const COMPILER: Tool = Tool {
     name: "go",
     alias: None,
     within: Some(".venv/bin"),
@@ -19,8 +37,8 @@ const GO: Tool = Tool {
 };
 
 /// Builds the module's main package; the component gets the name of the world.
-pub fn build(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringError> {
-    let mut go = GO.command(project)?;
+fn build(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringError> {
+    let mut go = COMPILER.command(project)?;
     let go_mod = fs::read_to_string(project.path("go.mod"));
     let go_mod = go_mod.map_err(AuthoringError::cannot("read", Path::new("go.mod")))?;
     let no_module = || AuthoringError::build("`go.mod` has no line `module PATH`");

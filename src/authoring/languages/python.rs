@@ -3,12 +3,38 @@
 
 use std::path::PathBuf;
 
-use super::Host;
-use super::project::Project;
-use super::sdk;
-use super::tool::{self, Tool};
 use crate::authoring::AuthoringError;
+use crate::authoring::build::tool::{self, Tool};
+use crate::authoring::language::{File, Language, files};
+use crate::authoring::project::{Host, Project};
 use crate::authoring::wit::names;
+
+/// Python.
+pub const PYTHON: Language = Language {
+    name: "python",
+    alias: None,
+    about: "Python, with componentize-py",
+    marks: &["pyproject.toml", "requirements.txt"],
+    instead_of: None,
+    prepare: Some(COMPONENTIZE.install),
+    reserved: "and as assert async await break class continue def del else for from global if import in is lambda \
+        not or pass return",
+    files: files!(
+        "templates/python": "README.md", "gitignore" => ".gitignore", "requirements.txt", "src/app.py",
+        "src/geometry.py", "tests/test_geometry.py";
+    ),
+    files_without_wit: Some(files!(
+        "templates/python-no-wit": "README.md", "gitignore" => ".gitignore", "src/app.py", "tests/test_app.py";
+        "templates/python": "requirements.txt";
+    )),
+    build,
+};
+
+/// The module that tasks without WIT are written with, and the program that makes WIT of their types.
+const SDK: &[File] = files!(
+    "python": "wasm_runner/__init__.py", "wasm_runner/_build.py", "wasm_runner/_entry.py",
+    "wasm_runner/_loop.py", "wasm_runner/_types.py";
+);
 
 const COMPONENTIZE: Tool = Tool {
     name: "componentize-py",
@@ -16,10 +42,10 @@ const COMPONENTIZE: Tool = Tool {
     within: Some(".venv/bin"),
     install: "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt",
 };
-const PYTHON: Tool = Tool { name: "python3", alias: Some("python"), ..COMPONENTIZE };
+const INTERPRETER: Tool = Tool { name: "python3", alias: Some("python"), ..COMPONENTIZE };
 
 /// Builds the module `src/app.py`; the component gets the name of the world.
-pub fn build(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringError> {
+fn build(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringError> {
     if !project.has_wit()? && project.path("src/app.py").is_file() {
         return build_without_wit(project, host);
     }
@@ -31,10 +57,10 @@ pub fn build(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringErr
 fn build_without_wit(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringError> {
     // First of all what is needed, so that nothing is done in vain.
     COMPONENTIZE.command(project)?;
-    sdk::write(&project.path("build/python"), sdk::PYTHON)?;
+    project.install("build/python", SDK)?;
+    project.clear("build/wit")?;
     let wit = project.path("build/wit");
-    sdk::clear(&wit)?;
-    let mut python = PYTHON.command(project)?;
+    let mut python = INTERPRETER.command(project)?;
     python.env("PYTHONPATH", "build/python:src");
     tool::run(host, python.args(["-B", "-m", "wasm_runner._build", "app", "build"]))?;
     names::provide_task_package(&wit)?;

@@ -5,11 +5,46 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::Host;
-use super::project::Project;
-use super::tool::{self, Tool};
 use crate::authoring::AuthoringError;
+use crate::authoring::build::tool::{self, Tool};
+use crate::authoring::language::{Language, files};
+use crate::authoring::project::{Host, Project};
 use crate::config::in_backticks;
+
+/// Rust.
+pub const RUST: Language = Language {
+    name: "rust",
+    alias: None,
+    about: "Rust, with cargo and wit-bindgen",
+    marks: &["Cargo.toml"],
+    instead_of: None,
+    prepare: None,
+    reserved: "abstract alloc as async await become box break const continue core crate default do dyn else enum \
+        extern false final fn for if impl in let loop macro match mod move mut pub ref return self static std \
+        struct super test trait true type use",
+    // Cargo would take this one for its own where it stands in `sdk`, as Git would `.gitignore`.
+    files: files!(
+        "templates/rust": "README.md", "gitignore" => ".gitignore", "Cargo.toml.template" => "Cargo.toml", "src/lib.rs";
+    ),
+    files_without_wit: Some(files!(
+        "templates/rust-no-wit": "README.md", "gitignore" => ".gitignore",
+        "Cargo.toml.template" => "Cargo.toml", "src/lib.rs";
+        // The crate that its tasks are written with.
+        "rust": "Cargo.toml" => "vendor/wasm-runner/Cargo.toml",
+        "macros/Cargo.toml" => "vendor/wasm-runner/macros/Cargo.toml",
+        "macros/src/expand.rs" => "vendor/wasm-runner/macros/src/expand.rs",
+        "macros/src/lib.rs" => "vendor/wasm-runner/macros/src/lib.rs",
+        "macros/src/names.rs" => "vendor/wasm-runner/macros/src/names.rs",
+        "macros/src/read.rs" => "vendor/wasm-runner/macros/src/read.rs",
+        "macros/src/types.rs" => "vendor/wasm-runner/macros/src/types.rs",
+        "src/invocation.rs" => "vendor/wasm-runner/src/invocation.rs",
+        "src/json.rs" => "vendor/wasm-runner/src/json.rs",
+        "src/lib.rs" => "vendor/wasm-runner/src/lib.rs",
+        "src/value.rs" => "vendor/wasm-runner/src/value.rs",
+        "wit/task.wit" => "vendor/wasm-runner/wit/task.wit";
+    )),
+    build,
+};
 
 const TARGET: &str = "wasm32-wasip2";
 
@@ -32,7 +67,7 @@ struct Message {
 }
 
 /// Builds the project; the component gets the name of the cargo target.
-pub fn build(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringError> {
+fn build(project: &Project, host: &dyn Host) -> Result<PathBuf, AuthoringError> {
     let mut cargo = CARGO.command(project)?;
     refuse_missing_target(project)?;
     cargo.args(["build", "--release", "--target", TARGET, "--message-format=json-render-diagnostics"]);
