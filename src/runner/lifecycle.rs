@@ -193,6 +193,12 @@ impl RunnerHandle {
         self.core.tell_foreign_change();
     }
 
+    /// Returns a function that does so for whoever does not keep the runner alive; false once it is gone.
+    pub fn teller(&self) -> impl Fn() -> bool + Send + 'static {
+        let core = Arc::downgrade(&self.core);
+        move || core.upgrade().inspect(|core| core.tell_foreign_change()).is_some()
+    }
+
     /// Asks the runner to stop: claim nothing more, finish what runs within the grace time, give back what is
     /// claimed and parked. Returns at once; may be called again.
     pub fn drain(&self) {

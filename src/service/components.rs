@@ -71,25 +71,24 @@ impl Service {
     /// The id of a task whose invocations are to be found in the store: one that the store
     /// knows, else a configured one. What looks like an id is taken as it is.
     pub fn task_id(&self, name: &str) -> Result<Arc<str>, ServiceError> {
-        if let Some(id) = self.stored_task(name, &self.existing()?)? {
+        if let Some(id) = stored_task(name, self.stored_tasks(&self.existing()?)?)? {
             return Ok(id);
         }
+        self.unstored_task(name)
+    }
+
+    /// The id of a task that the store does not know.
+    pub(super) fn unstored_task(&self, name: &str) -> Result<Arc<str>, ServiceError> {
         if name.contains('/') || name.contains("::") || self.config().components.is_empty() {
             return Ok(name.into());
         }
         Ok(self.task(name)?.id)
     }
 
-    /// The id of a task that the store knows; its component may be gone while its
+    /// The ids of the tasks that the store knows; the component of one may be gone while its
     /// invocations are still there.
-    pub(super) fn stored_task(&self, name: &str, access: &Access) -> Result<Option<Arc<str>>, ServiceError> {
-        let stored = access.ask(|store| store.rules())?;
-        let stored = Names::new(stored.into_iter().map(|rule| (rule.task, None)));
-        match stored.resolve(name, None) {
-            Ok(id) => Ok(Some(Arc::clone(id))),
-            Err(message) if stored.knows(name) => Err(ServiceError::Unknown { message, remedy: None }),
-            Err(_) => Ok(None),
-        }
+    pub(super) fn stored_tasks(&self, access: &Access) -> Result<Vec<Arc<str>>, ServiceError> {
+        Ok(access.ask(|store| store.rules())?.into_iter().map(|rule| rule.task).collect())
     }
 
     /// The interfaces of every component that can be read, and what is wrong with
@@ -120,7 +119,7 @@ impl Service {
     fn load(&self) -> Result<Arc<Library>, ServiceError> {
         let shared = &*self.shared;
         let opened = match &*shared.opened.lock() {
-            Opened::There(store) => Some(Access::new(Arc::clone(store), shared.patience)),
+            Opened::There(store) => Some(self.access_to(Arc::clone(store))),
             Opened::Not | Opened::Missing(_) => None,
         };
         let store = match opened {
@@ -223,5 +222,18 @@ impl Service {
             return Err(ServiceError::unloaded(component, said, message));
         }
         Ok(entry.allowed())
+    }
+}
+
+/// Finds the one task that a name means among those that a store knows; `None` if nothing is called so.
+pub(super) fn stored_task(
+    name: &str,
+    ids: impl IntoIterator<Item = Arc<str>>,
+) -> Result<Option<Arc<str>>, ServiceError> {
+    let stored = Names::new(ids.into_iter().map(|id| (id, None)));
+    match stored.resolve(name, None) {
+        Ok(id) => Ok(Some(Arc::clone(id))),
+        Err(message) if stored.knows(name) => Err(ServiceError::Unknown { message, remedy: None }),
+        Err(_) => Ok(None),
     }
 }

@@ -56,7 +56,7 @@ use crate::config::{Config, ConfigError, read_secrets};
 use crate::model::{Clock, InvocationId, SystemClock};
 use crate::store::{Counts, MemoryStore, Store};
 use crate::wasm::{Compiler, Library};
-use patience::Access;
+use patience::{Access, Neighbours};
 
 /// Everything that can be done with one configuration, its store and its components. A
 /// handle: clones share the open store and the loaded components. Every method may be
@@ -80,6 +80,8 @@ struct Shared {
     /// Held while components are loaded.
     library: Mutex<Option<Arc<Library>>>,
     loading: Arc<Loading>,
+    /// The users of the store among all clones.
+    neighbours: Arc<Neighbours>,
 }
 
 /// The store, as far as somebody has asked for it.
@@ -103,6 +105,7 @@ impl Service {
             opened: Mutex::new(Opened::Not),
             library: Mutex::default(),
             loading: Arc::default(),
+            neighbours: Arc::default(),
         })
     }
 
@@ -112,7 +115,8 @@ impl Service {
 
     /// Makes a service with a store that is open already, whatever the configuration says.
     pub fn with_store(&self, store: Arc<dyn Store>) -> Self {
-        Self::of(Shared { opened: Mutex::new(Opened::There(store)), ..self.copy() })
+        let neighbours = Arc::default();
+        Self::of(Shared { opened: Mutex::new(Opened::There(store)), neighbours, ..self.copy() })
     }
 
     /// Makes a service with a new store in memory.
@@ -135,6 +139,7 @@ impl Service {
             opened: Mutex::new(shared.opened.lock().clone()),
             library: Mutex::new(shared.library.lock().clone()),
             loading: Arc::clone(&shared.loading),
+            neighbours: Arc::clone(&shared.neighbours),
         }
     }
 
@@ -193,7 +198,7 @@ impl Service {
 
     /// Opens the store to put something into it.
     fn access(&self) -> Result<Access, ServiceError> {
-        Ok(Access::new(self.store()?, self.shared.patience))
+        Ok(self.access_to(self.store()?))
     }
 
     /// Opens the store to look for something in it: an empty one if it does not exist. Nothing
@@ -211,7 +216,12 @@ impl Service {
         let (Opened::There(store) | Opened::Missing(store)) = &*opened else {
             unreachable!("it was looked for above")
         };
-        Ok(Access::new(Arc::clone(store), self.shared.patience))
+        Ok(self.access_to(Arc::clone(store)))
+    }
+
+    fn access_to(&self, store: Arc<dyn Store>) -> Access {
+        let Shared { patience, neighbours, .. } = &*self.shared;
+        Access { store, patience: *patience, neighbours: Arc::clone(neighbours) }
     }
 
     fn memory_store(&self) -> Arc<dyn Store> {

@@ -1,9 +1,13 @@
-//! Patience with a store that is away, and consideration for others who use it.
+//! Patience with a store that is away, and consideration for others who use it, in this process too.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
 use super::ServiceError;
+use crate::runner::{Observation, Observer};
 use crate::store::{Batch, Receipt, Store, StoreError};
 
 /// The most invocations that one transaction of an operation on many changes.
@@ -34,18 +38,52 @@ impl Default for Patience {
     }
 }
 
-/// A store, and the patience with which it is asked.
+/// Functions to be called after commits. One that returns false is not called again.
+#[derive(Default)]
+pub(super) struct Listeners(Mutex<Vec<Box<dyn Fn() -> bool + Send>>>);
+
+impl Listeners {
+    pub(super) fn add(&self, tell: impl Fn() -> bool + Send + 'static) {
+        self.0.lock().push(Box::new(tell));
+    }
+
+    fn tell(&self) {
+        self.0.lock().retain(|tell| tell());
+    }
+}
+
+impl fmt::Debug for Listeners {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} listeners", self.0.lock().len())
+    }
+}
+
+/// The users of one store in this process: a store notifies them of the commits of other processes only.
+#[derive(Debug, Default)]
+pub(super) struct Neighbours {
+    /// Called after the commits of operations.
+    pub(super) runners: Listeners,
+    /// Called after the commits of operations and of runners.
+    pub(super) waiters: Listeners,
+}
+
+impl Observer for Neighbours {
+    fn observe(&self, observation: &Observation<'_>) {
+        if let Observation::Committed { .. } = observation {
+            self.waiters.tell();
+        }
+    }
+}
+
+/// A store, the patience with which it is asked, and its other users here.
 #[derive(Clone)]
 pub(super) struct Access {
-    store: Arc<dyn Store>,
-    patience: Patience,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) patience: Patience,
+    pub(super) neighbours: Arc<Neighbours>,
 }
 
 impl Access {
-    pub(super) fn new(store: Arc<dyn Store>, patience: Patience) -> Self {
-        Self { store, patience }
-    }
-
     /// The store itself, without patience: for runners, which have their own.
     pub(super) fn store(&self) -> &Arc<dyn Store> {
         &self.store
@@ -72,7 +110,10 @@ impl Access {
     /// Commits a batch, again if the answer was lost: submits carry their ids, and what
     /// else operations ask for changes nothing the second time.
     pub(super) fn commit(&self, batch: &Batch) -> Result<Receipt, StoreError> {
-        self.ask(|store| store.commit(batch))
+        let receipt = self.ask(|store| store.commit(batch))?;
+        self.neighbours.runners.tell();
+        self.neighbours.waiters.tell();
+        Ok(receipt)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::components::stored_task;
 use super::patience::Access;
 use super::run::choose_queue;
 use super::{PauseDocument, QueueDocument, Service, ServiceError};
@@ -87,7 +88,7 @@ impl Service {
 
     /// Finds the full id of a task that the configuration or the store knows.
     fn known_task(&self, name: &str, access: &Access) -> Result<Arc<str>, ServiceError> {
-        match self.stored_task(name, access)? {
+        match stored_task(name, self.stored_tasks(access)?)? {
             Some(id) => Ok(id),
             None => Ok(self.task(name)?.id),
         }

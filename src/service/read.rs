@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::components::stored_task;
 use super::error::known;
 use super::patience::Access;
 use super::{InvocationDocument, Remedy, Service, ServiceError};
 use crate::model::{Invocation, InvocationId, LogEntry, Status, TaskId, Transition};
 use crate::store::Filter;
+use crate::wasm::Names;
 
 /// A choice of invocations by their properties.
 #[derive(Debug, Clone, Default)]
@@ -15,7 +17,7 @@ pub struct ListRequest {
     /// Only those with one of these statuses; empty means all, or what an operation that
     /// changes them says.
     pub statuses: Vec<Status>,
-    /// Only those of this task, in any form that names only one.
+    /// Only those of this task, in any form that names only one: of these components, if some are named.
     pub task: Option<String>,
     /// Only those of the tasks of these components; empty means of all.
     pub components: Vec<String>,
@@ -138,13 +140,13 @@ impl Service {
     /// Finds the ids of the tasks that a request names, by themselves or by their components;
     /// `None` if it names none.
     fn requested_tasks(&self, request: &ListRequest) -> Result<Option<Vec<Arc<str>>>, ServiceError> {
-        let task = request.task.as_deref().map(|name| self.task_id(name)).transpose()?;
+        let task = request.task.as_deref();
         if request.components.is_empty() {
-            return Ok(task.map(|task| vec![task]));
+            return Ok(task.map(|name| self.task_id(name)).transpose()?.map(|task| vec![task]));
         }
-        let stored = self.existing()?.ask(|store| store.rules())?;
+        let stored = self.stored_tasks(&self.existing()?)?;
         let configured = self.config().components.iter().map(|component| &*component.name);
-        let of_stored = stored.iter().filter_map(|rule| TaskId::split(&rule.task).0);
+        let of_stored = stored.iter().filter_map(|id| TaskId::split(id).0);
         let names: BTreeSet<&str> = configured.chain(of_stored).collect();
         let names = || names.iter().copied();
         if let Some(name) = request.components.iter().find(|name| !names().any(|known| known == **name)) {
@@ -154,12 +156,20 @@ impl Service {
             };
             return Err(ServiceError::unknown("component", name, names(), otherwise));
         }
-        let is_meant = |id: &Arc<str>| {
+        let is_of_them = |id: &&Arc<str>| {
             let component = TaskId::split(id).0;
             request.components.iter().any(|name| component == Some(name))
-                && task.as_ref().is_none_or(|task| task == id)
         };
-        Ok(Some(stored.iter().map(|rule| Arc::clone(&rule.task)).filter(is_meant).collect()))
+        let mut tasks: Vec<_> = stored.iter().filter(is_of_them).cloned().collect();
+        if let Some(name) = task {
+            let found = stored_task(name, tasks)?;
+            // One of another component has none here, and a name of nothing is refused.
+            if found.is_none() && !Names::new(stored.into_iter().map(|id| (id, None))).knows(name) {
+                self.unstored_task(name)?;
+            }
+            tasks = found.into_iter().collect();
+        }
+        Ok(Some(tasks))
     }
 
     /// Makes the filter of a request; with `statuses` if it names none.

@@ -50,6 +50,7 @@ impl Service {
             );
         }
         let log = LogObserver::is_enabled().then(|| Arc::new(LogObserver) as _);
+        let neighbours = &self.shared.neighbours;
         let options = RunnerOptions {
             slots: config.slots,
             settings: config.runner.clone(),
@@ -57,10 +58,14 @@ impl Service {
             only_root,
             // What runs one tree leaves the rest of the store alone.
             retention: if only_root.is_none() { config.retention.clone() } else { Vec::new() },
-            observers: log.into_iter().chain(observers).collect(),
+            observers: log.into_iter().chain(observers).chain([Arc::clone(neighbours) as _]).collect(),
             only_tasks: self.tasks_of(&library, queues)?,
         };
-        Ok(Runner::start(store, library, Arc::clone(self.clock()), options)?)
+        let runner = Runner::start(store, library, Arc::clone(self.clock()), options)?;
+        neighbours.runners.add(runner.handle().teller());
+        // Of a commit before that it was not told.
+        runner.handle().look_again();
+        Ok(runner)
     }
 
     /// The tasks of some queues; `None` if all queues are meant.

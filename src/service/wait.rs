@@ -1,5 +1,6 @@
-//! Waiting for invocations that some other process runs.
+//! Waiting for invocations, whoever runs them.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, never};
@@ -24,7 +25,8 @@ pub enum Waited {
     Unknown,
 }
 
-/// Waits for changes of a store by other processes.
+/// Waits for changes of a store: by other processes, and by the operations and runners of this one that share its
+/// service.
 pub struct Waiter {
     access: Access,
     changes: Changes,
@@ -38,7 +40,14 @@ impl Service {
     /// Begins to watch the store: an end after this is not missed.
     pub fn waiter(&self) -> Result<Waiter, ServiceError> {
         let access = self.existing()?;
-        let changes = access.ask(|_| Changes::of(access.store()))?;
+        let changes = access.ask(|_| {
+            let Access { store, neighbours, .. } = access.clone();
+            Changes::new(Box::new(move |notify| {
+                let own = Arc::downgrade(&notify);
+                neighbours.waiters.add(move || own.upgrade().inspect(|notify| notify()).is_some());
+                store.watch(notify)
+            }))
+        })?;
         Ok(Waiter { access, changes, given_up: never() })
     }
 
@@ -81,5 +90,30 @@ impl Waiter {
             let pause = left.map_or(FALLBACK, |left| left.min(FALLBACK));
             self.changes.wait_unless(pause, &self.given_up)?;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Flags, Surroundings};
+    use crate::runner::{Observation, Observer};
+    use crate::store::Batch;
+    use crate::wasm::Compiler;
+
+    const LONG: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn commits_of_operations_and_of_runners_wake_the_waiters_of_their_process() {
+        let config = Config::resolve(&Flags::default(), &Surroundings::default()).expect("a configuration");
+        let service = Service::new(config, Compiler::InProcess).in_memory();
+        let mut waiter = service.waiter().expect("the store is watched");
+        let began = Instant::now();
+        service.access().expect("a store").commit(&Batch::default()).expect("a commit");
+        waiter.changes.wait(LONG).expect("a change is told");
+        let committed = Observation::Committed { took: Duration::ZERO, submits: 0, reports: 1, claims: 0, removed: 0 };
+        service.shared.neighbours.observe(&committed);
+        waiter.changes.wait(LONG).expect("a change is told");
+        assert!(began.elapsed() < LONG, "nobody waits for the time to be over");
     }
 }

@@ -35,7 +35,12 @@ impl Changes {
         Self::new(Box::new(move |notify| store.watch(notify)))
     }
 
-    fn new(start: Box<StartWatch>) -> Result<Self, StoreError> {
+    /// Begins to watch, with the call that does so.
+    ///
+    /// # Errors
+    ///
+    /// If the store can't be watched.
+    pub(crate) fn new(start: Box<StartWatch>) -> Result<Self, StoreError> {
         let (changed, watch) = begin(&*start)?;
         Ok(Self { start, changed, watch, since: Instant::now(), pause: FIRST_PAUSE })
     }

@@ -125,6 +125,20 @@ fn a_call_runs_here_and_now() {
 }
 
 #[test]
+fn a_submit_wakes_the_idle_runner_of_its_own_process() {
+    let sandbox = Sandbox::new();
+    let service = service(&sandbox);
+    for service in [service.clone(), service.in_memory()] {
+        let runner = service.start_runner(None, &[], []).expect("it starts");
+        runner.wait_idle();
+        let ids = submit(&service, &["[5]"], SubmitOptions::default()).expect("it is submitted");
+        let document = service.wait(ids[0], TIMEOUT).expect("it is there");
+        assert_eq!(document.status, Status::Succeeded);
+        runner.stop();
+    }
+}
+
+#[test]
 fn a_wait_that_is_given_up_ends() {
     let sandbox = Sandbox::new();
     let service = service(&sandbox);

@@ -64,6 +64,14 @@ fn a_list_is_of_one_component_or_of_several() {
     assert_eq!(list(&["--component", "shift", "--task", "scale::apply"]), [""; 0]);
     assert_eq!(list(&["--component", "scale", "--task", "scale::apply", "--status", "queued"]).len(), 2);
     assert_eq!(list(&["--component", "workflow"]), [""; 0]);
+    // A short name means the task of the component that is named.
+    assert_eq!(list(&["--component", "scale", "--task", "apply"]), [&*submitted[0], &submitted[2]]);
+    assert_eq!(list(&["--component", "workflow", "--task", "apply"]), [""; 0]);
+    let both = ["list", "--component", "scale", "--component", "shift", "--task", "apply"];
+    let output = setup.run(both).expect(2);
+    assert!(output.stderr.contains(&format!("`{SCALE}`, `{SHIFT}`")), "{output:?}");
+    let output = setup.run(["list", "--component", "scale", "--task", "aply"]).expect(2);
+    assert!(output.stderr.contains("unknown task `aply`"), "{output:?}");
     let output = setup.run(["list", "--component", "shit"]).expect(2);
     assert!(output.stderr.contains("unknown component `shit`\nhint: did you mean `shift`?"), "{output:?}");
     // With a path it is what it is for every command.
