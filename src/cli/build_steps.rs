@@ -10,15 +10,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::args::Command;
+use super::context::{compiler, default_config};
 use super::output;
 use super::progress::Progress;
 use crate::authoring::AuthoringError;
 use crate::authoring::build::{Host, Project, componentize};
-use crate::config::{Component, ComponentOrigin, Config, Flags, Surroundings};
+use crate::config::{Component, ComponentOrigin, Config};
 use crate::model::{Outcome, RunnerSettings};
 use crate::service::{InvocationDocument, Service, ServiceError};
-use crate::wasm::{CompileLimits, Compiler, DirectoryAccess, DirectoryGrant};
+use crate::wasm::{CompileLimits, DirectoryAccess, DirectoryGrant};
 
 /// The instances that may live at once: there is one step at a time.
 const MAX_LIVE: usize = 4;
@@ -48,7 +48,7 @@ impl Steps {
             .and_then(|bytes| fs::write(&file, bytes));
         written.map_err(AuthoringError::cannot("written", &file))?;
         // Ours: what the configuration says is for components that are not.
-        let compiler = Compiler::this_program(Command::COMPILE, CompileLimits::default());
+        let compiler = compiler(CompileLimits::default());
         let service = Service::new(self.config(project, &file)?, compiler).in_memory();
         let progress = Progress::start(|| Some("preparing".to_owned()));
         let loaded = service.library();
@@ -70,13 +70,12 @@ impl Steps {
         let mut component = Component::new("componentize".into(), origin);
         component.grants.directories =
             vec![grant("wit", DirectoryAccess::ReadOnly)?, grant("build", DirectoryAccess::ReadWrite)?];
-        let nothing = Config::resolve(&Flags::default(), &Surroundings::default());
         Ok(Config {
             slots: 1,
             runner: RunnerSettings { max_live: MAX_LIVE, ..RunnerSettings::default() },
             cache_directory: self.cache_directory.clone(),
             components: vec![component],
-            ..nothing.map_err(|error| AuthoringError::build(error.to_string()))?
+            ..default_config().map_err(|error| AuthoringError::build(error.to_string()))?
         })
     }
 }

@@ -1,17 +1,130 @@
-//! `cancel`, `retry` and `prune`: commands that change many invocations.
+//! `cancel`, `retry`, `prune`, `pause` and `resume`: commands that change many invocations.
 
-use crate::model::Status;
-use crate::service::{CancelOutcome, CancelRequest, Copied, PruneRequest, Retried, RetryRequest};
+use std::time::Duration;
 
-use super::args::{CancelArgs, PruneArgs, RetryArgs};
+use clap::Args;
+
+use crate::config::parse_age;
+use crate::model::{InvocationId, Status};
+use crate::service::{
+    CancelOutcome, CancelRequest, Copied, ListRequest, PauseDocument, PauseRequest, PruneRequest, Retried,
+    RetryRequest, Selection,
+};
+
 use super::context::Context;
 use super::error::CliError;
-use super::output::{self, Output};
+use super::output;
 use super::render::plural;
+use super::values::{at_least_one, count, final_status, unfinished_status};
+
+/// The choice of invocations, by id or by filter.
+#[derive(Debug, Args)]
+pub struct Chosen {
+    /// Invocations
+    #[arg(value_name = "ID", required_unless_present_any = ["statuses", "task"],
+        conflicts_with_all = ["statuses", "task", "limit"])]
+    pub ids: Vec<InvocationId>,
+
+    /// All of this task instead
+    #[arg(long)]
+    pub task: Option<String>,
+
+    /// No more than this many, the newest
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub limit: Option<usize>,
+}
+
+impl Chosen {
+    /// Selects them: by their ids, or else those that are listed with these statuses.
+    pub fn selection(&self, statuses: &[Status]) -> Selection {
+        match &*self.ids {
+            [] => Selection::Listed(ListRequest {
+                statuses: statuses.to_vec(),
+                task: self.task.clone(),
+                limit: self.limit,
+                ..ListRequest::default()
+            }),
+            ids => Selection::Ids(ids.to_vec()),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner cancel 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f
+  run-wasm-runner cancel --status queued --task fib
+  run-wasm-runner cancel --task fib --limit 10
+
+Exit codes: 0 if all are final now, cancelled or not; 2 if one is unknown (the others are cancelled).")]
+pub struct CancelArgs {
+    /// All with one of these statuses instead; repeatable [default with --task: all that are not final]
+    #[arg(long = "status", value_name = "STATUS", value_delimiter = ',', value_parser = unfinished_status)]
+    pub statuses: Vec<Status>,
+
+    #[command(flatten)]
+    pub chosen: Chosen,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner retry 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f
+  run-wasm-runner retry --status failed
+  run-wasm-runner retry --task fib --limit 100 --json
+
+Exit codes: 2 if one is unknown or not final (then none is submitted).")]
+pub struct RetryArgs {
+    /// All with one of these final statuses instead; repeatable [default with --task: failed]
+    #[arg(long = "status", value_name = "STATUS", value_delimiter = ',', value_parser = final_status)]
+    pub statuses: Vec<Status>,
+
+    #[command(flatten)]
+    pub chosen: Chosen,
+
+    /// Run also those IDs again that succeeded
+    #[arg(long)]
+    pub even_succeeded: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner prune
+  run-wasm-runner prune --status succeeded --older-than 7d
+  run-wasm-runner prune --status failed,cancelled --keep 1000")]
+pub struct PruneArgs {
+    /// Only those with one of these final statuses; repeatable [default: all of them]
+    #[arg(long = "status", value_name = "STATUS", value_delimiter = ',', value_parser = final_status)]
+    pub statuses: Vec<Status>,
+
+    /// Remove what ended longer ago than this, whatever is configured: `12h`, `30d`
+    #[arg(long, value_name = "DURATION", value_parser = parse_age)]
+    pub older_than: Option<Duration>,
+
+    /// Keep this many of each status, the latest to end, whatever is configured
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub keep: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner pause --queue bulk
+  run-wasm-runner resume --queue bulk --task acme:text/count.words")]
+pub struct PauseArgs {
+    /// Every task of this queue; repeatable
+    #[arg(long = "queue", value_name = "NAME", required_unless_present = "tasks")]
+    pub queues: Vec<String>,
+
+    /// This task; repeatable
+    #[arg(long = "task", value_name = "TASK")]
+    pub tasks: Vec<String>,
+}
 
 /// Runs `cancel`. A usage error if an id is unknown, after the others are cancelled.
 pub fn cancel(args: &CancelArgs, context: &Context) -> Result<(), CliError> {
-    let mut output = Output::stdout();
+    let mut output = context.output();
     let selection = args.chosen.selection(&args.statuses);
     let request = CancelRequest { selection, message: "cancelled from the command line".to_owned() };
     let mut first_unknown = None;
@@ -45,7 +158,7 @@ pub fn cancel(args: &CancelArgs, context: &Context) -> Result<(), CliError> {
 /// Runs `retry`. A usage error if an id is unknown or not to be retried: nothing is submitted
 /// then.
 pub fn retry(args: &RetryArgs, context: &Context) -> Result<(), CliError> {
-    let mut output = Output::stdout();
+    let mut output = context.output();
     let selection = args.chosen.selection(&args.statuses);
     let request = RetryRequest { selection, even_succeeded: args.even_succeeded };
     let mut count = 0;
@@ -66,10 +179,7 @@ pub fn retry(args: &RetryArgs, context: &Context) -> Result<(), CliError> {
                     "`{original}` need not run again: `{id}` is unfinished and the same"
                 )),
             }
-            match context.json {
-                true => output.json(&document)?,
-                false => output.line(&id.to_string())?,
-            }
+            output.document(&document, || id.to_string())?;
         }
         output.flush()?;
     }
@@ -81,15 +191,26 @@ pub fn retry(args: &RetryArgs, context: &Context) -> Result<(), CliError> {
 
 /// Runs `prune`. A usage error if nothing says what is old.
 pub fn prune(args: &PruneArgs, context: &Context) -> Result<(), CliError> {
-    let mut output = Output::stdout();
+    let mut output = context.output();
     let document = context.service.prune(&PruneRequest {
         statuses: args.statuses.clone(),
         older_than: args.older_than,
         keep: args.keep,
     })?;
-    match context.json {
-        true => output.json(&document)?,
-        false => output.line(&format!("removed {}", plural(document.removed, "invocation")))?,
+    output.document(&document, || format!("removed {}", plural(document.removed, "invocation")))?;
+    output.flush()
+}
+
+/// Runs `pause` and `resume`.
+pub fn pause(args: &PauseArgs, paused: bool, context: &Context) -> Result<(), CliError> {
+    let mut output = context.output();
+    let request = PauseRequest { queues: args.queues.clone(), tasks: args.tasks.clone(), paused };
+    for document in context.loading(|service| service.pause(&request))? {
+        let word = if paused { "paused" } else { "resumed" };
+        output.document(&document, || match &document {
+            PauseDocument::Queue { queue, .. } => format!("queue {queue} {word}"),
+            PauseDocument::Task { task, .. } => format!("task {task} {word}"),
+        })?;
     }
     output.flush()
 }

@@ -4,7 +4,7 @@ use clap::CommandFactory;
 
 use clap_complete::Shell;
 
-use super::args::Cli;
+use super::Cli;
 use super::error::CliError;
 use super::output::Output;
 
@@ -12,7 +12,7 @@ use super::output::Output;
 pub fn completions(shell: Shell) -> Result<(), CliError> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "run-wasm-runner", &mut script);
-    let mut output = Output::stdout();
+    let mut output = Output::stdout(false);
     output.bytes(&script)?;
     output.flush()
 }
@@ -34,7 +34,7 @@ pub fn man(name: Option<&str>) -> Result<(), CliError> {
     };
     let mut page = Vec::new();
     clap_mangen::Man::new(command).render(&mut page).map_err(CliError::output)?;
-    let mut output = Output::stdout();
+    let mut output = Output::stdout(false);
     output.bytes(&page)?;
     output.flush()
 }

@@ -1,13 +1,15 @@
 //! The service that commands call, and how they show what it does.
 
-use crate::config::{Config, Surroundings};
+use comfy_table::Cell;
+use serde::Serialize;
+
+use crate::config::{Config, ConfigError, Flags, Surroundings};
 use crate::model::InvocationId;
 use crate::service::{Service, ServiceError};
-use crate::wasm::Compiler;
+use crate::wasm::{CompileLimits, Compiler};
 
-use super::args::{Cli, Command};
 use super::error::CliError;
-use super::output;
+use super::output::{self, Output};
 use super::progress::{self, Progress};
 use super::render::plural;
 
@@ -21,23 +23,42 @@ pub struct Context {
 
 impl Context {
     /// Resolves the configuration, and says on standard error what is odd.
-    pub fn new(cli: &Cli) -> Result<Self, CliError> {
-        let config = Config::resolve(&cli.flags(), &Surroundings::of_process()?)?;
+    pub fn new(flags: &Flags, json: bool) -> Result<Self, CliError> {
+        let config = Config::resolve(flags, &Surroundings::of_process()?)?;
         for warning in &config.warnings {
             output::warn(&warning.to_string(), warning.hint.as_deref());
         }
-        Ok(Self::of(config, cli))
+        Ok(Self::of(config, json))
     }
 
     /// Makes a context with this configuration.
-    pub fn of(config: Config, cli: &Cli) -> Self {
-        let compiler = Compiler::this_program(Command::COMPILE, config.compile);
-        Self { service: Service::new(config, compiler), json: cli.global.json }
+    pub fn of(config: Config, json: bool) -> Self {
+        let compiler = compiler(config.compile);
+        Self { service: Service::new(config, compiler), json }
+    }
+
+    /// Makes a context with the default configuration in the place of one that is wrong, and warns of it: of
+    /// what holds `instead`.
+    pub fn or_defaults(
+        config: Result<Config, ConfigError>,
+        instead: &str,
+        json: bool,
+    ) -> Result<Self, CliError> {
+        let config = config.or_else(|error| {
+            output::warn(&error.ignored(instead), None);
+            default_config()
+        });
+        Ok(Self::of(config?, json))
     }
 
     /// The configuration.
     pub fn config(&self) -> &Config {
         self.service.config()
+    }
+
+    /// Takes standard output.
+    pub fn output(&self) -> Output {
+        Output::stdout(self.json)
     }
 
     /// Does something that may load components, and shows how far that has come.
@@ -51,6 +72,32 @@ impl Context {
         drop(progress);
         Ok(done?)
     }
+
+    /// Prints what is in the store, as documents or as a table with a row for each; if there is nothing, says
+    /// why, or `none`.
+    pub fn list<T: Serialize>(
+        &self,
+        documents: &[T],
+        none: &str,
+        headings: &[&str],
+        row: impl Fn(&T) -> Vec<Cell>,
+    ) -> Result<(), CliError> {
+        if documents.is_empty() && !self.json {
+            output::note(self.service.missing().as_deref().unwrap_or(none));
+            return Ok(());
+        }
+        self.output().table(headings, documents, row)
+    }
+}
+
+/// Resolves a configuration without a file, flags or variables.
+pub fn default_config() -> Result<Config, ConfigError> {
+    Config::resolve(&Flags::default(), &Surroundings::default())
+}
+
+/// Makes a compiler that starts this program with its command `compile`.
+pub fn compiler(limits: CompileLimits) -> Compiler {
+    Compiler::this_program("compile", limits)
 }
 
 /// Shows how many invocations of a tree, or of the whole store, have which status.

@@ -1,21 +1,56 @@
-//! `inspect` and `component diff`: the content of component files.
+//! `inspect`, `component diff` and `check`: the content of component files, and of the configuration.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueHint};
 
 use crate::config::{Config, Flags, Surroundings};
-use crate::service::{DiffDocument, Inspected, RightDocument};
+use crate::service::{CheckDocument, DiffDocument, Inspected, ProblemDocument, RightDocument};
 
-use super::args::{Cli, ComponentDiffArgs, InspectArgs};
 use super::context::Context;
 use super::error::CliError;
-use super::output::{self, Output, harmless_line};
+use super::output::{Output, harmless_line};
 use super::render::{plural, size};
 
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner inspect math.wasm
+  run-wasm-runner inspect wordcount
+  run-wasm-runner inspect wordcount --json | jq '.rights[] | select(.extent == \"denied\")'
+  run-wasm-runner inspect math.wasm --json | jq .imports")]
+pub struct InspectArgs {
+    /// Component file, or the name of a configured component
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner component diff wordcount build/wordcount.wasm
+  run-wasm-runner component diff --deny-new-rights old.wasm new.wasm
+
+Exit codes: 1 with --deny-new-rights if NEW asks for more than OLD.")]
+pub struct ComponentDiffArgs {
+    /// Component file, or the name of a configured component
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub old: PathBuf,
+
+    /// Component file, or the name of a configured component
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub new: PathBuf,
+
+    /// Fail if NEW asks for a right that OLD does not ask for
+    #[arg(long)]
+    pub deny_new_rights: bool,
+}
+
 /// Runs `inspect`.
-pub fn run(args: &InspectArgs, cli: &Cli) -> Result<(), CliError> {
-    let mut output = Output::stdout();
-    let inspected = context(&[&args.file], cli)?.service.inspect(&args.file)?;
-    match cli.global.json {
+pub fn run(args: &InspectArgs, flags: &Flags, json: bool) -> Result<(), CliError> {
+    let mut output = Output::stdout(json);
+    let inspected = context(&[&args.file], flags)?.service.inspect(&args.file)?;
+    match json {
         true => output.json(&inspected.document())?,
         false => show(&mut output, &inspected)?,
     }
@@ -24,23 +59,20 @@ pub fn run(args: &InspectArgs, cli: &Cli) -> Result<(), CliError> {
 
 /// Makes a context in which a configuration that is wrong does not keep files from being
 /// looked into. A name needs the configuration.
-fn context(files: &[&Path], cli: &Cli) -> Result<Context, CliError> {
-    let config = match Config::resolve(&cli.flags(), &Surroundings::of_process()?) {
-        Err(error) if files.iter().all(|file| file.is_file()) => {
-            let instead = "nothing is known of grants, and the default limits of compiling hold";
-            output::warn(&error.ignored(instead), None);
-            Config::resolve(&Flags::default(), &Surroundings::default())
-        }
-        resolved => resolved,
-    };
-    Ok(Context::of(config?, cli))
+fn context(files: &[&Path], flags: &Flags) -> Result<Context, CliError> {
+    let config = Config::resolve(flags, &Surroundings::of_process()?);
+    if !files.iter().all(|file| file.is_file()) {
+        return Ok(Context::of(config?, false));
+    }
+    let instead = "nothing is known of grants, and the default limits of compiling hold";
+    Context::or_defaults(config, instead, false)
 }
 
 /// Runs `component diff`. [`CliError::Violated`] if there are new rights that there must not be.
-pub fn diff(args: &ComponentDiffArgs, cli: &Cli) -> Result<(), CliError> {
-    let mut output = Output::stdout();
-    let document = context(&[&args.old, &args.new], cli)?.service.diff(&args.old, &args.new)?;
-    match cli.global.json {
+pub fn diff(args: &ComponentDiffArgs, flags: &Flags, json: bool) -> Result<(), CliError> {
+    let mut output = Output::stdout(json);
+    let document = context(&[&args.old, &args.new], flags)?.service.diff(&args.old, &args.new)?;
+    match json {
         true => output.json(&document)?,
         false => show_diff(&mut output, &document)?,
     }
@@ -122,4 +154,33 @@ pub fn show(output: &mut Output, inspected: &Inspected) -> Result<(), CliError> 
 fn right_line(right: &RightDocument) -> String {
     let uses = if right.uses.is_empty() { String::new() } else { format!(" ({})", right.uses.join(", ")) };
     harmless_line(&format!("{}{uses}", right.right))
+}
+
+/// Runs `check`; the error is everything that is wrong.
+pub fn check(flags: &Flags, json: bool) -> Result<(), CliError> {
+    let mut output = Output::stdout(json);
+    let (mut document, checked) = match Context::new(flags, json) {
+        Ok(context) => {
+            let (document, checked) = context.loading(|service| Ok(service.check()))?;
+            (document, checked.map_err(CliError::from))
+        }
+        Err(error) => (CheckDocument::default(), Err(error)),
+    };
+    if json {
+        let lines = checked.as_ref().err().map(CliError::lines).unwrap_or_default();
+        let problem = |(message, hint)| ProblemDocument { message, hint };
+        document.problems = lines.into_iter().map(problem).collect();
+        output.json(&document)?;
+        output.flush()?;
+    }
+    checked?;
+    if !json {
+        let (components, tasks) = (plural(document.components, "component"), plural(document.tasks, "task"));
+        let others = match document.not_tasks {
+            0 => String::new(),
+            count => format!(", {} that can't be tasks", plural(count, "exported function")),
+        };
+        output.line(&format!("{components}, {tasks}{others}: everything is in order"))?;
+    }
+    output.flush()
 }

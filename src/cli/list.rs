@@ -1,28 +1,82 @@
-//! `list`: the newest invocations.
+//! `list`, `queues` and `tasks`: the newest invocations, and what can be invoked.
+
+use clap::Args;
 
 use crate::model::{Outcome, Status, UnixMicros};
-use crate::service::InvocationDocument;
+use crate::service::{InvocationDocument, ListRequest, SchemaDocument, Service, TaskDocument};
+use crate::wasm::Task;
 
-use super::args::ListArgs;
 use super::context::Context;
-use super::error::CliError;
-use super::output::{self, Output};
+use super::error::{CliError, NO_COMPONENTS_HINT};
+use super::output::{self, harmless_line};
 use super::render::{cell, duration, run_time, status_cell};
+use super::values::{ComponentFlag, component_flag, count, status};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner list
+  run-wasm-runner list --status queued,running --limit 100
+  run-wasm-runner list --task fib --status failed --json
+  run-wasm-runner list --component math")]
+pub struct ListArgs {
+    /// Only those with one of these statuses; repeatable
+    #[arg(long = "status", value_name = "STATUS", value_delimiter = ',', value_parser = status)]
+    pub statuses: Vec<Status>,
+
+    /// Only those of this task
+    #[arg(long)]
+    pub task: Option<String>,
+
+    /// Only those of this component; repeatable [`NAME=PATH` adds a component, as everywhere]
+    // It stands in the place of the global one, which has the same id.
+    #[arg(id = "components", long = "component", value_name = "NAME", value_parser = component_flag)]
+    pub components: Vec<ComponentFlag>,
+
+    /// At most this many; 0 lists them all
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = count)]
+    pub limit: usize,
+}
+
+impl ListArgs {
+    /// Returns the request that the flags make.
+    fn request(&self) -> ListRequest {
+        let named = self.components.iter().filter(|flag| flag.path.is_none());
+        ListRequest {
+            statuses: self.statuses.clone(),
+            task: self.task.clone(),
+            components: named.map(|flag| flag.name.clone()).collect(),
+            limit: Some(self.limit).filter(|limit| *limit > 0),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner tasks
+  run-wasm-runner tasks fib --schema | jq .arguments
+  run-wasm-runner --component math=math.wasm tasks --json | jq -r .task")]
+pub struct TasksArgs {
+    /// Only these tasks [default: all]
+    #[arg(value_name = "TASK")]
+    pub tasks: Vec<String>,
+
+    /// Print JSON Schemas of the arguments, of the value and of the error that may be returned
+    ///
+    /// One document a line: `task`, `component`, `arguments`, `result` and `returned`, each of the
+    /// last three a schema of its own (2020-12) or, for `returned`, null. They describe what this
+    /// program writes; it reads names in snake_case too.
+    #[arg(long)]
+    pub schema: bool,
+}
 
 /// So much of a failure's message is shown.
 const SHOWN_CHARS: usize = 60;
 
-/// Runs the command.
+/// Runs `list`.
 pub fn run(args: &ListArgs, context: &Context) -> Result<(), CliError> {
-    let mut output = Output::stdout();
     let invocations = context.loading(|service| service.list(&args.request()))?;
-    if context.json {
-        return output.documents(&invocations);
-    }
-    if invocations.is_empty() {
-        output::note(context.service.missing().as_deref().unwrap_or("no invocations"));
-        return Ok(());
-    }
     let now = context.service.clock().now();
     let is_of_the_failed = !args.statuses.is_empty()
         && args.statuses.iter().all(|status| status.is_final() && *status != Status::Succeeded);
@@ -31,7 +85,7 @@ pub fn run(args: &ListArgs, context: &Context) -> Result<(), CliError> {
         true => (["ENDED", "FAILURE"], when_and_why),
     };
     let headings = [&["ID", "TASK", "STATUS", "ATTEMPT"][..], &headings].concat();
-    let rows = invocations.iter().map(|invocation| {
+    context.list(&invocations, "no invocations", &headings, |invocation| {
         let mut cells = vec![
             cell(&invocation.id.to_string()),
             cell(&invocation.task),
@@ -40,9 +94,8 @@ pub fn run(args: &ListArgs, context: &Context) -> Result<(), CliError> {
         ];
         cells.extend(row(invocation, now).iter().map(|text| cell(text)));
         cells
-    });
-    output.table(&headings, rows)?;
-    if invocations.len() == args.limit {
+    })?;
+    if !context.json && !invocations.is_empty() && invocations.len() == args.limit {
         output::note(&format!("there may be more than {}: `--limit 0` lists them all", args.limit));
     }
     Ok(())
@@ -65,4 +118,60 @@ fn when_and_why(invocation: &InvocationDocument, now: UnixMicros) -> [String; 2]
         Some(Outcome::Value(_)) | None => String::new(),
     };
     [ended.unwrap_or_default(), why]
+}
+
+/// Runs `queues`.
+pub fn queues(context: &Context) -> Result<(), CliError> {
+    let queues = context.service.queues()?;
+    let headings = ["QUEUE", "TASK", "STATE", "UNFINISHED", "CONCURRENCY", "RATE"];
+    context.list(&queues, "no tasks are known to the store", &headings, |queue| {
+        let concurrency = queue.concurrency.zip(queue.blocked);
+        let rate = queue.rate.zip(queue.rate_window);
+        vec![
+            cell(&queue.queue),
+            cell(&queue.task),
+            cell(if queue.paused { "paused" } else { "open" }),
+            cell(&queue.unfinished.to_string()),
+            cell(&concurrency.map(|(limit, blocked)| format!("{limit} ({blocked})")).unwrap_or_default()),
+            cell(&rate.map(|(limit, window)| format!("{limit} in {window:?}")).unwrap_or_default()),
+        ]
+    })
+}
+
+/// Runs `tasks`.
+pub fn tasks(args: &TasksArgs, context: &Context) -> Result<(), CliError> {
+    let mut output = context.output();
+    let library = context.loading(Service::library)?;
+    let tasks: Vec<Task> = match &*args.tasks {
+        [] => library.tasks().to_vec(),
+        names => names.iter().map(|name| context.service.task(name)).collect::<Result<_, _>>()?,
+    };
+    if args.schema {
+        for task in &tasks {
+            if let Some(schema) = library.schema(task) {
+                output.json(&SchemaDocument::new(task, &schema))?;
+            }
+        }
+        return output.flush();
+    }
+    if context.json {
+        return output.documents(&tasks.iter().map(TaskDocument::new).collect::<Vec<_>>());
+    }
+    if tasks.is_empty() {
+        output::note("no tasks");
+        if context.config().components.is_empty() {
+            output::hint(NO_COMPONENTS_HINT);
+        }
+    } else {
+        let lines = tasks.iter().flat_map(|task| {
+            let summary = task.summary().map(|line| format!("  {line}"));
+            [task.signature()].into_iter().chain(summary)
+        });
+        output.rows(&["TASK"], lines.map(|line| vec![cell(&line)]))?;
+    }
+    // Whoever asks for some tasks does not ask for these.
+    for not in library.not_tasks().iter().filter(|_| args.tasks.is_empty()) {
+        output::note(&harmless_line(&format!("not a task: `{}`: {}", not.id, not.reason)));
+    }
+    Ok(())
 }

@@ -16,13 +16,16 @@ use crate::model::is_terminal_control;
 pub struct Output {
     writer: BufWriter<StdoutLock<'static>>,
     is_terminal: bool,
+    /// Whether documents are written as JSON.
+    is_json: bool,
 }
 
 impl Output {
-    /// Takes standard output.
-    pub fn stdout() -> Self {
+    /// Takes standard output, for JSON or for people.
+    pub fn stdout(is_json: bool) -> Self {
         let stdout = io::stdout().lock();
-        Self { is_terminal: stdout.is_terminal(), writer: BufWriter::with_capacity(64 << 10, stdout) }
+        let is_terminal = stdout.is_terminal();
+        Self { writer: BufWriter::with_capacity(64 << 10, stdout), is_terminal, is_json }
     }
 
     /// Whether a person sees it in colours.
@@ -42,10 +45,24 @@ impl Output {
         self.line(&json)
     }
 
+    /// Writes a value for people, as JSON too.
+    pub fn value(&mut self, json: &str) -> Result<(), CliError> {
+        if self.is_json { Ok(()) } else { self.json_text(json) }
+    }
+
     /// Writes a document as one line of JSON.
     pub fn json(&mut self, document: &impl Serialize) -> Result<(), CliError> {
         let json = serde_json::to_string(document).expect("documents have string keys and no failing parts");
         self.json_text(&json)
+    }
+
+    /// Writes a document: as JSON, or as a line for people.
+    pub fn document(
+        &mut self,
+        document: &impl Serialize,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), CliError> {
+        if self.is_json { self.json(document) } else { self.line(&text()) }
     }
 
     /// Writes documents, one a line, and hands them over.
@@ -54,8 +71,21 @@ impl Output {
         self.flush()
     }
 
+    /// Writes documents, or a table with a row for each, and hands them over.
+    pub fn table<T: Serialize>(
+        &mut self,
+        headings: &[&str],
+        documents: &[T],
+        row: impl Fn(&T) -> Vec<Cell>,
+    ) -> Result<(), CliError> {
+        if self.is_json {
+            return self.documents(documents);
+        }
+        self.rows(headings, documents.iter().map(row))
+    }
+
     /// Writes columns for people, and hands them over.
-    pub fn table(
+    pub fn rows(
         &mut self,
         headings: &[&str],
         rows: impl IntoIterator<Item = Vec<Cell>>,

@@ -1,20 +1,51 @@
 //! `start`: the runner loop until a signal.
 
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::config::parse_flag_duration;
 use crate::model::Status;
 use crate::runner::Gauge;
 use crate::service::{RunnerDocument, Service, ServiceError};
 
-use super::args::StartArgs;
 use super::context::{Context, show_counts};
 use super::error::CliError;
-use super::output::{self, Output};
+use super::output;
 use super::render::thousands;
 use super::signals::Registered;
+use super::values::count;
 
-/// Runs the command.
-/// Failed invocations are no error.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner start
+  run-wasm-runner start --slots 4 --grace 1m
+  run-wasm-runner start --queue default --queue bulk
+  run-wasm-runner start --until-idle --json
+
+Exit codes: 0 after a clean stop, whatever became of the invocations.")]
+pub struct StartArgs {
+    /// Guests that may run at once, each on a thread of its own [default: number of processors]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub slots: Option<usize>,
+
+    /// Stop when nothing is left that this runner could run
+    #[arg(long)]
+    pub until_idle: bool,
+
+    /// Run only tasks of this queue; repeatable [default: all queues]
+    #[arg(long = "queue", value_name = "NAME")]
+    pub queues: Vec<String>,
+
+    /// How long guests may finish after the first signal; a bare number is seconds [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_flag_duration)]
+    pub grace: Option<Duration>,
+}
+
+/// Runs `start`. Failed invocations are no error.
 pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
-    let mut output = Output::stdout();
+    let mut output = context.output();
     let library = context.loading(Service::prepare_runner)?;
     let signals = Registered::new()?;
     let runner = context.service.start_runner(None, &args.queues, [])?;

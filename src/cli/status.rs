@@ -1,39 +1,69 @@
-//! `status`, `history` and `logs`: what the store knows of one invocation.
+//! `status`, `history`, `logs` and `result`: what the store knows of one invocation.
 
-use crate::model::{InvocationId, Outcome, UnixMicros};
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::config::parse_flag_duration;
+use crate::model::{InvocationId, Outcome, Status, UnixMicros};
 use crate::service::InvocationDocument;
 
-use super::context::Context;
+use super::context::{Context, show_counts};
 use super::error::CliError;
-use super::output::{Output, harmless, harmless_line};
+use super::output::{harmless, harmless_line};
 use super::render::{cell, duration, log_lines, run_time, status_cell, status_word, usage_line};
+use super::value;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner result 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f
+  run-wasm-runner result 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f --wait --timeout 30s
+  run-wasm-runner result 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f --raw > picture.png
+
+Exit codes: 75 if it is not final; 1, 3, 4 or 5 if it failed.")]
+pub struct ResultArgs {
+    /// Invocation
+    pub id: InvocationId,
+
+    /// Wait until it is final
+    #[arg(long)]
+    pub wait: bool,
+
+    /// Wait, but no longer than this; a bare number is seconds [default: no limit]
+    #[arg(long, value_name = "DURATION", value_parser = parse_flag_duration)]
+    pub timeout: Option<Duration>,
+
+    /// Write a string or `list<u8>` value as its bytes, without a newline
+    #[arg(long, conflicts_with = "json")]
+    pub raw: bool,
+}
 
 /// Values and arguments longer than this are cut for people.
 const SHOWN_CHARS: usize = 400;
 
 /// Runs `history`.
 pub fn history(id: InvocationId, context: &Context) -> Result<(), CliError> {
-    let mut output = Output::stdout();
     let history = context.service.history(id)?;
-    if context.json {
-        return output.documents(&history);
-    }
-    let rows = history.iter().map(|transition| {
-        vec![
-            cell(&transition.at.to_rfc3339()),
-            status_cell(transition.to),
-            cell(transition.reason.as_str()),
-            cell(&transition.attempt.to_string()),
-            cell(&transition.runner.map(|runner| runner.to_string()).unwrap_or_default()),
-            cell(transition.detail.as_deref().unwrap_or_default()),
-        ]
-    });
-    output.table(&["AT", "STATUS", "REASON", "ATTEMPT", "RUNNER", "DETAIL"], rows)
+    context.output().table(
+        &["AT", "STATUS", "REASON", "ATTEMPT", "RUNNER", "DETAIL"],
+        &history,
+        |transition| {
+            vec![
+                cell(&transition.at.to_rfc3339()),
+                status_cell(transition.to),
+                cell(transition.reason.as_str()),
+                cell(&transition.attempt.to_string()),
+                cell(&transition.runner.map(|runner| runner.to_string()).unwrap_or_default()),
+                cell(transition.detail.as_deref().unwrap_or_default()),
+            ]
+        },
+    )
 }
 
 /// Runs `logs`.
 pub fn logs(id: InvocationId, context: &Context) -> Result<(), CliError> {
-    let mut output = Output::stdout();
+    let mut output = context.output();
     let logs = context.service.logs(id)?;
     if context.json {
         return output.documents(&logs.entries);
@@ -49,7 +79,7 @@ pub fn logs(id: InvocationId, context: &Context) -> Result<(), CliError> {
 
 /// Runs `status`.
 pub fn run(id: InvocationId, context: &Context) -> Result<(), CliError> {
-    let mut output = Output::stdout();
+    let mut output = context.output();
     let invocation = context.service.status(id)?;
     if context.json {
         output.json(&invocation)?;
@@ -61,6 +91,39 @@ pub fn run(id: InvocationId, context: &Context) -> Result<(), CliError> {
         output.line(&format!("{:<12} {text}", format!("{name}:")))?;
     }
     output.flush()
+}
+
+/// Runs `result`. A failed task is [`CliError::Task`].
+pub fn result(args: &ResultArgs, context: &Context) -> Result<(), CliError> {
+    let mut output = context.output();
+    let mut invocation = context.service.status(args.id)?;
+    if invocation.outcome.is_none() && (args.wait || args.timeout.is_some()) {
+        let progress = show_counts(&context.service, Some(invocation.root));
+        let waited = context.service.wait(args.id, args.timeout);
+        drop(progress);
+        invocation = waited?;
+    }
+    if context.json && invocation.outcome.is_some() {
+        output.json(&invocation)?;
+        output.flush()?;
+    }
+    match &invocation.outcome {
+        Some(outcome) => {
+            let what = format!("invocation `{}`", args.id);
+            value::show(outcome, &invocation.task, &what, args.raw, &mut output)
+        }
+        None => Err(not_final(args, invocation.status)),
+    }
+}
+
+fn not_final(args: &ResultArgs, status: Status) -> CliError {
+    let when = args.timeout.map(|timeout| format!(" after {}", duration(timeout))).unwrap_or_default();
+    let message = format!("invocation `{}` is not final{when}: it is {status}", args.id);
+    let hint = match status {
+        Status::Queued => "a runner must be there to run it: `run-wasm-runner start`",
+        _ => "`--wait` waits for it",
+    };
+    CliError::NotFinal { message, hint: Some(hint.to_owned()) }
 }
 
 fn facts(

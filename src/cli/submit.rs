@@ -1,23 +1,156 @@
-//! `submit`: invocations into the store.
+//! `call` and `submit`: invocations made on the command line, with arguments from there, from files and from
+//! standard input.
 
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{InvocationId, Outcome, SubmitOptions};
+use clap::{Args, ValueHint};
+
+use crate::config::{Origin, parse_flag_duration};
+use crate::model::{InvocationId, LogStream, Outcome, SubmitOptions};
 use crate::service::{Found, ServiceError, SubmitDocument, Waited, Waiter};
+use crate::store::StoreUrl;
 use crate::wasm::Task;
 
-use super::args::SubmitArgs;
-use super::arguments;
 use super::context::{Context, show_counts};
 use super::error::CliError;
 use super::output::{self, Output};
-use super::render::complain_of_failure;
+use super::render::{complain_of_failure, log_lines};
+use super::signals::Registered;
+use super::value;
+use super::values::{count, label, priority};
 
-/// Runs the command.
-/// The error is, with `--wait`, that of the first failed task.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner call fib '[18]'
+  run-wasm-runner call acme:text/count.words @arguments.json
+  echo '{\"width\": 640}' | run-wasm-runner call render - --raw > picture.png
+
+Exit codes: that of the task's outcome (1, 3, 4 or 5 if it failed).")]
+pub struct CallArgs {
+    /// Task: its id, or any shorter form that names only one
+    pub task: String,
+
+    /// Arguments: a JSON array or object, `@FILE`, or `-` for standard input [default: `[]`]
+    #[arg(value_name = "ARGS")]
+    pub arguments: Option<String>,
+
+    /// Write a string or `list<u8>` value as its bytes, without a newline
+    #[arg(long, conflicts_with = "json")]
+    pub raw: bool,
+
+    /// Guests that may run at once [default: number of processors]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub slots: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner submit fib '[18]' '[19]' '[20]'
+  run-wasm-runner submit fib --batch arguments.jsonl --wait
+  run-wasm-runner submit report --key 2026-11-23 --delay 1h --label customer=acme
+
+Exit codes: with --wait, that of the first invocation that failed.")]
+pub struct SubmitArgs {
+    /// Task: its id, or any shorter form that names only one
+    pub task: String,
+
+    /// Arguments of one invocation each: a JSON array or object, `@FILE`, or `-` [default: one `[]`]
+    #[arg(value_name = "ARGS")]
+    pub arguments: Vec<String>,
+
+    /// Submit one invocation for each line of a file; `-` is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "arguments", value_hint = ValueHint::FilePath)]
+    pub batch: Option<PathBuf>,
+
+    /// Wait until all are final, and print their values
+    #[arg(long)]
+    pub wait: bool,
+
+    /// Start no earlier than this from now: `30s`, `1m30s`; a bare number is seconds [default: 0]
+    #[arg(long, value_name = "DURATION", value_parser = parse_flag_duration)]
+    pub delay: Option<Duration>,
+
+    /// Fail unless final within this from now, with the whole tree [default: the task's, or none]
+    #[arg(long, value_name = "DURATION", value_parser = parse_flag_duration)]
+    pub deadline: Option<Duration>,
+
+    /// From -1000 to 1000, higher first [default: the task's, which is 0 unless configured]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = priority)]
+    pub priority: Option<i32>,
+
+    /// Idempotency key: a second submit of the same task and key prints the first one's id
+    #[arg(long)]
+    pub key: Option<String>,
+
+    /// Free text to keep with the invocation; repeatable
+    #[arg(long = "label", value_name = "K=V", value_parser = label)]
+    pub labels: Vec<(String, String)>,
+}
+
+/// Runs `call`. A failed task is [`CliError::Task`].
+pub fn call(args: &CallArgs, context: &Context) -> Result<(), CliError> {
+    let mut output = context.output();
+    context.service.read_secrets()?;
+    let task = context.loading(|service| service.task(&args.task))?;
+    if args.raw {
+        value::check_type(task.result.as_deref())?;
+    }
+    let arguments = read(args.arguments.as_deref().unwrap_or("[]"))?;
+    let arguments = context.service.check_arguments(&task, &arguments)?;
+    // The configured store is for work that lasts; only a flag asks for it here.
+    let choice = &context.config().store;
+    let service = match choice.origin {
+        Some(Origin::Flag) if choice.url != StoreUrl::Memory => context.service.clone(),
+        _ => context.service.in_memory(),
+    };
+    let signals = Registered::new()?;
+    let call = service.call(&task, arguments)?;
+    let (id, first, second) = (call.id(), call.handle(), call.handle());
+    let signals = signals.act(
+        move || {
+            output::note("cancelling: press Ctrl-C again to kill it");
+            first.cancel(id, "interrupted by a signal");
+        },
+        move || second.kill(),
+    )?;
+    let progress = show_counts(&service, Some(id));
+    let called = call.wait();
+    drop(progress);
+    drop(signals);
+    let invocation = called?;
+    // The guest's streams as they are, its log with levels.
+    for entry in service.logs(id)?.entries {
+        match entry.stream {
+            LogStream::Stdout | LogStream::Stderr => {
+                let text = output::harmless(&entry.text);
+                output::note(text.strip_suffix('\n').unwrap_or(&text));
+            }
+            LogStream::Log | LogStream::Runner => {
+                log_lines(&entry).iter().for_each(|line| output::note(line))
+            }
+        }
+    }
+    if context.json {
+        output.json(&invocation)?;
+        output.flush()?;
+    }
+    match invocation.outcome {
+        Some(outcome) => value::show(&outcome, &task.id, &format!("`{}`", task.id), args.raw, &mut output),
+        None => {
+            let message = format!("the runner stopped before invocation `{id}` was final");
+            Err(CliError::NotFinal { message, hint: None })
+        }
+    }
+}
+
+/// Runs `submit`. The error is, with `--wait`, that of the first failed task.
 pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
-    let mut output = Output::stdout();
+    let mut output = context.output();
     let service = &context.service;
     let task = context.loading(|service| service.task(&args.task))?;
     // Everything is checked before anything is submitted.
@@ -51,10 +184,9 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
                     continue;
                 }
             };
-            match (args.wait, context.json) {
-                (true, _) => output::note(&id.to_string()),
-                (false, true) => output.json(&SubmitDocument { id, found: None })?,
-                (false, false) => output.line(&id.to_string())?,
+            match args.wait {
+                true => output::note(&id.to_string()),
+                false => output.document(&SubmitDocument { id, found: None }, || id.to_string())?,
             }
             ids.push(id);
         }
@@ -97,7 +229,7 @@ fn tell_uncertain(error: &ServiceError) {
 fn read_all(args: &SubmitArgs, context: &Context, task: &Task) -> Result<Vec<Arc<str>>, CliError> {
     let service = &context.service;
     if let Some(path) = &args.batch {
-        let text = arguments::read_file(path)?;
+        let text = read_file(path)?;
         let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
         return lines
             .map(|(index, line)| {
@@ -118,7 +250,7 @@ fn read_all(args: &SubmitArgs, context: &Context, task: &Task) -> Result<Vec<Arc
     let numbered = args.arguments.iter().enumerate();
     numbered
         .map(|(index, text)| {
-            service.check_arguments(task, &arguments::read(text)?).map_err(|error| match is_one {
+            service.check_arguments(task, &read(text)?).map_err(|error| match is_one {
                 true => error.into(),
                 false => error.at(&format!("arguments {}", index + 1)).into(),
             })
@@ -163,4 +295,41 @@ fn wait(
         }
     }
     first_failure.map_or(Ok(()), |class| Err(CliError::Task(class)))
+}
+
+/// Reads one ARGS: JSON text, `@FILE`, or `-` for standard input.
+/// A usage error if it can't be read.
+fn read(text: &str) -> Result<String, CliError> {
+    match text.strip_prefix('@') {
+        Some(path) => read_file(Path::new(path)),
+        None if text == "-" => read_stdin(),
+        None => Ok(text.to_owned()),
+    }
+}
+
+/// Reads a file, or standard input if it is called `-`.
+/// A usage error if it can't be read, or is not UTF-8.
+fn read_file(path: &Path) -> Result<String, CliError> {
+    if path.as_os_str() == "-" {
+        return read_stdin();
+    }
+    let bytes = std::fs::read(path).map_err(|error| {
+        CliError::usage(format!("the arguments file `{}` can't be read: {error}", path.display()))
+    })?;
+    utf8(bytes, &format!("the arguments file `{}`", path.display()))
+}
+
+fn read_stdin() -> Result<String, CliError> {
+    let mut bytes = Vec::new();
+    std::io::stdin()
+        .lock()
+        .read_to_end(&mut bytes)
+        .map_err(|error| CliError::usage(format!("standard input can't be read: {error}")))?;
+    utf8(bytes, "standard input")
+}
+
+fn utf8(bytes: Vec<u8>, what: &str) -> Result<String, CliError> {
+    String::from_utf8(bytes).map_err(|error| {
+        CliError::usage(format!("{what} is not UTF-8 (at byte {})", error.utf8_error().valid_up_to()))
+    })
 }

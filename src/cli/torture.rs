@@ -6,24 +6,69 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use clap::Args;
 use crossbeam_channel::bounded;
 
-use super::args::{Cli, TortureArgs};
 use super::context::{Context, show_counts};
 use super::error::CliError;
 use super::exit_code;
 use super::output::{self, Output};
 use super::render::{cell, duration, plural, thousands};
 use super::signals::Registered;
-use crate::config::{Config, ConfigError, Flags, MAX_SLOTS, Origin, Surroundings, check_lease};
+use super::values::count;
+use crate::config::{
+    Config, ConfigError, Flags, MAX_SLOTS, Origin, Surroundings, check_lease, parse_flag_duration,
+};
 use crate::service::ServiceError;
 use crate::store::StoreUrl;
 use crate::torture::{self, Kind, Means, OWN, PREFIX, Report, Setting, Site, StartRunner, TortureError};
 
-/// Runs the command.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner torture
+  run-wasm-runner torture --duration 10m --runners 5 --json
+  run-wasm-runner torture --store sqlite:.wasm-runner/state.db --seed 42 --keep
+
+Exit codes: 1 if something did not hold; 75 if interrupted twice, before anything was checked.")]
+pub struct TortureArgs {
+    /// How long runners are killed; a bare number is seconds [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_flag_duration)]
+    pub duration: Option<Duration>,
+
+    /// Runner processes at a time [default: 3]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub runners: Option<usize>,
+
+    /// Guests that each may run at once [default: 2]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub slots: Option<usize>,
+
+    /// Make the choices of an earlier run: what is submitted, who is killed and when [default: any]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
+    /// How long a claim outlives its runner's last sign of life, at least 1s [default: 2s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_flag_duration)]
+    pub lease: Option<Duration>,
+
+    /// The mean pause between two kills [default: 400ms]
+    #[arg(long, value_name = "DURATION", value_parser = parse_flag_duration)]
+    pub kill_every: Option<Duration>,
+
+    /// First cancel what interrupted runs of torture left in the store
+    #[arg(long)]
+    pub clean: bool,
+
+    /// Keep the working directory: what runners said and guests wrote
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// Runs `torture`.
 /// [`CliError::Violated`] if something did not hold; others if it could not be
 /// found out.
-pub fn run(args: &TortureArgs, cli: &Cli) -> Result<(), CliError> {
+pub fn run(args: &TortureArgs, flags: &Flags, json: bool) -> Result<(), CliError> {
     let setting = Setting {
         seed: args.seed.unwrap_or_else(any_seed),
         duration: args.duration.unwrap_or(Duration::from_secs(30)),
@@ -38,7 +83,7 @@ pub fn run(args: &TortureArgs, cli: &Cli) -> Result<(), CliError> {
     let component = format!("{PREFIX}{:x}-{:x}", setting.seed, seconds_now());
     let mut site = Site::create(component, &setting).map_err(TortureError::System)?;
     site.is_kept = args.keep;
-    let tortured = run_in(args, cli, &setting, &site);
+    let tortured = run_in(args, context(flags, json, &site)?, &setting, &site);
     if matches!(tortured, Err(CliError::Violated { .. })) {
         site.is_kept = true;
     }
@@ -48,8 +93,7 @@ pub fn run(args: &TortureArgs, cli: &Cli) -> Result<(), CliError> {
     tortured
 }
 
-fn run_in(args: &TortureArgs, cli: &Cli, setting: &Setting, site: &Site) -> Result<(), CliError> {
-    let mut context = context(cli, site)?;
+fn run_in(args: &TortureArgs, mut context: Context, setting: &Setting, site: &Site) -> Result<(), CliError> {
     let is_inside = context.config().store.url == StoreUrl::Memory;
     if is_inside {
         context.service = context.service.in_memory();
@@ -101,7 +145,12 @@ fn run_in(args: &TortureArgs, cli: &Cli, setting: &Setting, site: &Site) -> Resu
         let message = format!("torture itself could not use the store {times}: {}", report.last_store_error);
         output::warn(&message, None);
     }
-    print(&report, context.json)?;
+    let mut output = context.output();
+    match context.json {
+        true => output.json(&report)?,
+        false => print_tables(&report, &mut output)?,
+    }
+    output.flush()?;
     let hint = "please report it with the seed, the table above and the working directory";
     match report.violation() {
         None => Ok(()),
@@ -111,16 +160,16 @@ fn run_in(args: &TortureArgs, cli: &Cli, setting: &Setting, site: &Site) -> Resu
 
 /// Makes the configuration that the command works with. The user's configuration is left alone, except
 /// for the store that the command line names.
-fn context(cli: &Cli, site: &Site) -> Result<Context, CliError> {
+fn context(flags: &Flags, json: bool, site: &Site) -> Result<Context, CliError> {
     let own = site.place(OWN).map_err(TortureError::System)?;
-    let store = match &cli.global.store {
+    let store = match &flags.store {
         Some(url) => url.clone(),
         None => StoreUrl::Sqlite(site.store()).to_string(),
     };
     let flags = Flags { config: Some(own.config), store: Some(store), ..Flags::default() };
     let around = Surroundings { variables: Vec::new(), ..Surroundings::of_process()? };
     let config = Config::resolve(&flags, &around)?;
-    Ok(Context::of(config, cli))
+    Ok(Context::of(config, json))
 }
 
 fn refuse_nonsense(setting: &Setting) -> Result<(), CliError> {
@@ -137,17 +186,6 @@ fn refuse_nonsense(setting: &Setting) -> Result<(), CliError> {
         return Ok(());
     };
     Err(CliError::usage(message).with_hint(hint))
-}
-
-/// Prints a report.
-fn print(report: &Report, as_json: bool) -> Result<(), CliError> {
-    let mut output = Output::stdout();
-    if as_json {
-        output.json(report)?;
-    } else {
-        print_tables(report, &mut output)?;
-    }
-    output.flush()
 }
 
 fn print_tables(report: &Report, output: &mut Output) -> Result<(), CliError> {
@@ -191,13 +229,13 @@ fn print_tables(report: &Report, output: &mut Output) -> Result<(), CliError> {
             format!("{lines} lines; a guest went on beside its successor for at most {overlap:.1} ms"),
         ),
     ];
-    output.table(&["DID", ""], rows.map(|(name, text)| vec![cell(name), cell(&text)]))?;
+    output.rows(&["DID", ""], rows.map(|(name, text)| vec![cell(name), cell(&text)]))?;
     output.line("")?;
     let rows = report.held.iter().map(|finding| {
         let counts = [finding.checked, finding.violated].map(|count| cell(&thousands(count)));
         [vec![cell(finding.check)], counts.to_vec(), vec![cell(finding.claim)]].concat()
     });
-    output.table(&["CHECK", "LOOKED AT", "VIOLATED", "WHAT MUST HOLD"], rows)?;
+    output.rows(&["CHECK", "LOOKED AT", "VIOLATED", "WHAT MUST HOLD"], rows)?;
     for finding in &report.held {
         for violation in &finding.violations {
             output.line(&format!("{}: {}", finding.check, output::harmless_line(violation)))?;

@@ -2,15 +2,30 @@
 
 use std::collections::{HashMap, HashSet};
 
+use clap::Args;
+
 use crate::model::{InvocationId, Outcome, Status, UnixMicros};
 use crate::service::{InvocationDocument, Tree};
 use crate::store::Counts;
 
-use super::args::TreeArgs;
 use super::context::Context;
 use super::error::CliError;
-use super::output::{self, Output, harmless_line};
+use super::output::{self, harmless_line};
 use super::render::{duration, run_time, status_word, thousands};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner tree 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f
+  run-wasm-runner tree 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f --all")]
+pub struct TreeArgs {
+    /// Any invocation of the tree
+    pub id: InvocationId,
+
+    /// Draw every child
+    #[arg(long)]
+    pub all: bool,
+}
 
 /// Children of one parent that are drawn without `--all`.
 const SHOWN_CHILDREN: usize = 10;
@@ -18,9 +33,9 @@ const SHOWN_CHILDREN: usize = 10;
 /// Lines that are drawn without `--all`.
 const SHOWN_LINES: usize = 1_000;
 
-/// Runs the command.
+/// Runs `tree`.
 pub fn run(args: &TreeArgs, context: &Context) -> Result<(), CliError> {
-    let mut output = Output::stdout();
+    let mut output = context.output();
     let Tree { root, members, is_uprooted } = context.service.tree(args.id)?;
     if is_uprooted {
         let message = format!("the root `{root}` was removed: what hung on it can't be drawn as a tree");

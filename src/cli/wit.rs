@@ -1,16 +1,68 @@
-//! `wit`: the WIT of tasks, so that other projects can import them.
+//! `wit` and `wit deps`: the WIT of tasks, and what a project imports of others.
 
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueHint};
 use serde::Serialize;
 
-use super::args::{WitArgs, WitCommand};
 use super::context::Context;
 use super::error::{CliError, NO_COMPONENTS_HINT};
-use super::output::Output;
+use super::output;
 use super::progress::Progress;
-use super::wit_deps;
+use crate::authoring::AuthoringError;
 use crate::authoring::wit::Packages;
+use crate::authoring::wit::deps::Imports;
 use crate::service::ServiceError;
 use crate::wasm::{Interface, Interfaces, LoadError};
+
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  run-wasm-runner wit math
+  run-wasm-runner wit acme:math/ops.add --output wit/deps
+  run-wasm-runner wit deps parent
+
+Exit codes: 2 if a name is unknown or has nothing that can be imported."
+)]
+pub struct WitArgs {
+    /// Components, or tasks: of those the interface [default: all components]
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+
+    /// Write files below this directory, for example `wit/deps`
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub output: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub command: Option<WitCommand>,
+}
+
+/// The commands of `wit`.
+#[derive(Debug, Subcommand)]
+pub enum WitCommand {
+    /// Fetch what a project imports from the components that export it
+    ///
+    /// Looks for imports of other packages in DIR/wit, and writes each interface to
+    /// `DIR/wit/deps/NAMESPACE-PACKAGE`. Components that can't be read are no error unless
+    /// one of them is needed: what DIR itself makes need not be there yet. What somebody
+    /// else put into `wit/deps` stays.
+    Deps(WitDepsArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  run-wasm-runner wit deps parent
+  run-wasm-runner --component child=../child/build/child.wasm wit deps
+
+Exit codes: 78 if an import has no provider, or several.")]
+pub struct WitDepsArgs {
+    /// The project's directory
+    #[arg(value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
+    pub directory: PathBuf,
+}
 
 /// The remedy for tasks without an interface.
 const BY_NAME_HINT: &str = "tasks at a component's root can be submitted by name, with `wasm-runner:task`";
@@ -26,10 +78,18 @@ struct WitDocument<'a> {
     wit: &'a str,
 }
 
-/// Runs the command.
+/// A line of `wit deps --json`.
+#[derive(Debug, Serialize)]
+struct DepDocument<'a> {
+    import: &'a str,
+    component: &'a str,
+    path: String,
+}
+
+/// Runs `wit`.
 pub fn run(args: &WitArgs, context: &Context) -> Result<(), CliError> {
     if let Some(WitCommand::Deps(args)) = &args.command {
-        return wit_deps::run(args, context);
+        return deps(args, context);
     }
     let (interfaces, errors) = interfaces(context)?;
     let chosen = match &*args.names {
@@ -42,7 +102,7 @@ pub fn run(args: &WitArgs, context: &Context) -> Result<(), CliError> {
         let is_empty = context.config().components.is_empty();
         return Err(error.with_hint(if is_empty { NO_COMPONENTS_HINT } else { BY_NAME_HINT }));
     }
-    let mut output = Output::stdout();
+    let mut output = context.output();
     let packages = Packages::new(chosen.iter().map(|interface| (*interface, interface.version.as_deref())));
     let written = args.output.as_ref().map(|folder| packages.write(folder)).transpose()?;
     match &written {
@@ -104,7 +164,58 @@ fn choose<'i>(
 }
 
 /// The interfaces of every component that can be read, and what is wrong with the others.
-pub fn interfaces(context: &Context) -> Result<(Interfaces, Vec<LoadError>), CliError> {
+fn interfaces(context: &Context) -> Result<(Interfaces, Vec<LoadError>), CliError> {
     let _progress = Progress::start(|| Some("reading components".to_owned()));
     Ok(context.service.interfaces()?)
+}
+
+/// Runs `wit deps`. Nothing is written unless everything is found.
+fn deps(args: &WitDepsArgs, context: &Context) -> Result<(), CliError> {
+    let imports = Imports::read(&args.directory)?;
+    for (import, place) in &imports.provided {
+        let place = place.display();
+        output::note(&format!("`{import}` is in `{place}`, which is not of this command: it stays"));
+    }
+    let wanted = &imports.wanted;
+    let mut output = context.output();
+    if wanted.is_empty() {
+        output::note("nothing to fetch: no tasks of other components are imported");
+        return output.flush();
+    }
+    if context.config().components.is_empty() {
+        let message = format!("`{}` can't be found: there are no components", wanted[0]);
+        return Err(CliError::usage(message).with_hint(NO_COMPONENTS_HINT));
+    }
+    let (interfaces, errors) = interfaces(context)?;
+    // The project may be a component whose configuration says who is meant.
+    let root = args.directory.canonicalize().ok();
+    let own = context.config().components.iter().find(|component| {
+        let path = component.origin.file().and_then(|path| path.canonicalize().ok());
+        path.zip(root.as_ref()).is_some_and(|(path, root)| path.starts_with(root))
+    });
+    let chosen = |import: &str| own?.imports.find(import).map(|(_, component)| component);
+    let found: Vec<Result<&Interface, String>> =
+        wanted.iter().map(|import| interfaces.provider(import, chosen(import))).collect();
+    let missing: Vec<_> = found.iter().filter_map(|found| found.as_ref().err().cloned()).collect();
+    if !missing.is_empty() {
+        // Perhaps it is one of those that can't be read.
+        let unread: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        let hint = match unread.is_empty() {
+            true => "`run-wasm-runner wit` shows what the configured components export".to_owned(),
+            false => format!("these can't be read, and may have it: {}", unread.join("; ")),
+        };
+        return Err(AuthoringError::Build { message: missing.join("\n"), hint: Some(hint) }.into());
+    }
+    let found: Vec<(&str, &Interface)> =
+        wanted.iter().map(String::as_str).zip(found.into_iter().flatten()).collect();
+    let written = imports.write(&found)?;
+    for (import, interface) in found {
+        let Some(file) = written.iter().find(|file| std::ptr::eq(file.interface, interface)) else {
+            continue;
+        };
+        let path = file.path.display().to_string();
+        let document = DepDocument { import, component: &interface.component, path };
+        output.document(&document, || document.path.clone())?;
+    }
+    output.flush()
 }

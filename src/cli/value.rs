@@ -1,12 +1,36 @@
-//! `--raw`: a value as its bytes.
+//! The value of an invocation on standard output: as JSON, or with `--raw` as its bytes.
 
 use base64::Engine;
 
+use crate::model::Outcome;
+
 use super::error::CliError;
+use super::output::Output;
+use super::render::complain_of_failure;
+
+/// Writes the value of an invocation of `task`, unless its document was written, or tells why it has none:
+/// [`CliError::Task`] then.
+pub fn show(
+    outcome: &Outcome,
+    task: &str,
+    what: &str,
+    raw: bool,
+    output: &mut Output,
+) -> Result<(), CliError> {
+    match outcome {
+        Outcome::Value(json) if raw => output.bytes(&bytes(json)?)?,
+        Outcome::Value(json) => output.value(json)?,
+        Outcome::Failure(failure) => {
+            complain_of_failure(what, task, failure);
+            return Err(CliError::Task(failure.kind.exit_class()));
+        }
+    }
+    output.flush()
+}
 
 /// The bytes of a string or `list<u8>` value.
 /// A usage error for any other value.
-pub fn bytes(json: &str) -> Result<Vec<u8>, CliError> {
+fn bytes(json: &str) -> Result<Vec<u8>, CliError> {
     #[derive(serde::Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Base64 {
