@@ -42,3 +42,4 @@ pub use text::{clip, is_terminal_control, write_cut};
 pub use time::{Clock, SystemClock, UnixMicros};
 pub use usage::{Combined, USAGE, Usage, UsageEntry};
 pub use version::{compare_versions, is_compatible, is_on_track, split_version, track};
+pub(crate) use words::words;

@@ -147,8 +147,7 @@ written! {
     }
 }
 
-/// Declares what a statement reads, in this order: a macro with the columns as text, and the
-/// function that reads them. `from` names columns that are no fields themselves, `plus` the
+/// Declares what a statement reads, in this order: the columns as text, and the function that reads them. `from` names columns that are no fields themselves, `plus` the
 /// fields that follow from others.
 macro_rules! record {
     (
@@ -163,12 +162,8 @@ macro_rules! record {
         }
     ) => {
         $(#[$doc])*
-        macro_rules! $columns {
-            () => {
-                concat!($first_column $(, ", ", $column)* $(, ", ", $source_column)*)
-            };
-        }
-        pub(super) use $columns;
+        pub(super) const $columns: &str =
+            concat!($first_column $(, ", ", $column)* $(, ", ", $source_column)*);
 
         /// Reads those columns.
         pub(super) fn $read<R: StoredRow>(
@@ -185,7 +180,7 @@ macro_rules! record {
 
 record! {
     /// The columns that decisions need of the invocation `i`.
-    head, fn read_head() -> Head {
+    HEAD_COLUMNS, fn read_head() -> Head {
         seq: "i.seq",
         id: "i.id",
         task: "i.task",
@@ -218,7 +213,7 @@ record! {
 record! {
     /// The columns that are shown of the invocation `i`, with its task `t`, component `c` and
     /// outcome `o`. The value of an outcome, which may be megabytes, is not among them.
-    invocation_columns, fn read_invocation() -> Invocation {
+    INVOCATION_COLUMNS, fn read_invocation() -> Invocation {
         id: "i.id",
         task: "t.name",
         component_digest: "c.digest",
@@ -254,7 +249,7 @@ record! {
 
 record! {
     /// The columns of the move `h`.
-    transition, fn read_transition(from: Option<Status>) -> Transition {
+    TRANSITION_COLUMNS, fn read_transition(from: Option<Status>) -> Transition {
         at: "h.at",
         to: "h.status",
         reason: "h.reason",
@@ -269,7 +264,7 @@ record! {
 
 record! {
     /// The columns of the line `l` of a guest's.
-    log_entry, fn read_log_entry() -> LogEntry {
+    LOG_COLUMNS, fn read_log_entry() -> LogEntry {
         at: "l.at",
         attempt: "l.attempt",
         stream: "l.stream",
@@ -282,7 +277,7 @@ record! {
 
 record! {
     /// The columns of the rule of the task `t`.
-    rule, fn read_rule() -> TaskRule {
+    RULE_COLUMNS, fn read_rule() -> TaskRule {
         task: "t.name",
     } from {
         queue: Option<std::sync::Arc<str>> = "t.queue",

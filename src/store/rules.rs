@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use const_format::formatcp;
+
 use super::{Adoption, AttemptEnd, Bill, EndKind, Keep, NewInvocation, Report, TaskRule};
 use crate::model::{
     Blocked, Concurrency, Event, Failure, FailureKind, InvocationId, Outcome, Rate, Reason, RunnerId, Status,
-    TaskId, UnixMicros, Usage,
+    TaskId, UnixMicros, Usage, words,
 };
 
 /// How long a store remembers that it took claims away from a runner. One that
@@ -20,56 +22,26 @@ pub(super) const SKIPPED_AT_ONCE: usize = 1_000;
 /// transaction, not counting the descendants that they take along.
 pub(super) const EXPIRED_AT_ONCE: usize = 1_000;
 
-/// The words of the column `place`.
-macro_rules! word {
-    (Ready) => {
-        "ready"
-    };
-    (Delayed) => {
-        "delayed"
-    };
-    (Blocked) => {
-        "blocked"
-    };
-    (Owned) => {
-        "owned"
-    };
-}
-
-/// A [`Place`] as SQL has it, as text that `concat!` takes.
-macro_rules! place {
-    ($place:ident) => {
-        concat!("'", crate::store::rules::word!($place), "'")
-    };
-}
-pub(super) use {place, word};
-
-/// Where others look for an invocation that is not final; the words are those of the
-/// column `place`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    /// In the queue of its task.
-    Ready,
-    /// Among those whose time has not come.
-    Delayed,
-    /// Kept back in its lane.
-    Blocked,
-    /// With its runner.
-    Owned,
-}
-
-impl Place {
-    pub(super) const ALL: [Self; 4] = [Self::Ready, Self::Delayed, Self::Blocked, Self::Owned];
-
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Ready => word!(Ready),
-            Self::Delayed => word!(Delayed),
-            Self::Blocked => word!(Blocked),
-            Self::Owned => word!(Owned),
-        }
+words! {
+    /// The index that holds an invocation which is not final, as the column `place` has it.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Place {
+        /// In the queue of its task.
+        Ready = "ready",
+        /// Among those whose time has not come.
+        Delayed = "delayed",
+        /// Kept back in its lane.
+        Blocked = "blocked",
+        /// With its runner.
+        Owned = "owned",
     }
 }
+
+/// The places as literals of SQL.
+pub(super) const READY: &str = formatcp!("'{}'", Place::Ready.as_str());
+pub(super) const DELAYED: &str = formatcp!("'{}'", Place::Delayed.as_str());
+pub(super) const BLOCKED: &str = formatcp!("'{}'", Place::Blocked.as_str());
+pub(super) const OWNED: &str = formatcp!("'{}'", Place::Owned.as_str());
 
 /// The rules of a task for its lanes.
 #[derive(Debug, Clone, Copy, Default)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{ComponentDigest, Concurrency, Rate, TaskRules, UnixMicros};
+use crate::model::{ComponentDigest, Concurrency, Rate, TaskRules, UnixMicros, words};
 
 /// The rules of a task, as far as they concern stores.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,24 +47,16 @@ pub enum PauseTarget {
     Task(Arc<str>),
 }
 
-/// The kind of a [`PauseTarget`], as databases have it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PauseKind {
-    Queue,
-    Task,
+words! {
+    /// The kind of a [`PauseTarget`]; words and variants have the same order.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum PauseKind {
+        Queue = "queue",
+        Task = "task",
+    }
 }
 
 impl PauseKind {
-    pub(super) const ALL: [Self; 2] = [Self::Queue, Self::Task];
-
-    /// The word for it; in the alphabet they follow each other as the variants do.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Queue => "queue",
-            Self::Task => "task",
-        }
-    }
-
     pub(super) fn target(self, name: Arc<str>) -> PauseTarget {
         match self {
             Self::Queue => PauseTarget::Queue(name),

@@ -1,35 +1,30 @@
 //! Settling lanes: who of the blocked may be claimed, and when more will.
 
+use const_format::formatcp;
 use tokio_postgres::Row;
 
-use super::claim::PRESENT;
+use super::claim::ASK_TIME;
 use super::fault::Fault;
 use super::lanes::key;
 use super::link::Ask;
-use super::rows::{joins, read_candidates, read_heads, rest};
-use super::sql::{column, present, server_time, uuid};
+use super::rows::{JOINS, REST_COLUMNS, read_candidates, read_heads};
+use super::sql::{PRESENT, column, uuid};
 use super::work::{Due, Work};
 use crate::model::{InvocationId, RunnerId};
 use crate::store::ClaimRequest;
-use crate::store::columns::head;
+use crate::store::columns::HEAD_COLUMNS;
 use crate::store::decide::{Lane, OPENED_AT_ONCE, PROMOTED_AT_ONCE, lane_of};
-use crate::store::rules::{Place, place};
+use crate::store::rules::{BLOCKED, DELAYED, Place, READY};
 
 /// The moment at which a rate lets a blocked invocation start, as an expression.
-macro_rules! next_opening {
-    () => {
-        "(SELECT opens_at FROM @lane WHERE opens_at IS NOT NULL AND blocked > 0 ORDER BY opens_at LIMIT 1)"
-    };
-}
-pub(super) use next_opening;
+pub(super) const NEXT_OPENING: &str =
+    "(SELECT opens_at FROM @lane WHERE opens_at IS NOT NULL AND blocked > 0 ORDER BY opens_at LIMIT 1)";
 
-const OPENED: &str = concat!(
-    "(SELECT task, key FROM @lane WHERE opens_at IS NOT NULL AND blocked > 0 AND opens_at <= ",
-    present!(),
-    " ORDER BY opens_at LIMIT $2) UNION ALL \
-     (SELECT task, key FROM @lane WHERE opens_at IS NOT NULL AND blocked = 0 AND opens_at <= ",
-    present!(),
-    " ORDER BY opens_at LIMIT $2)"
+const OPENED: &str = formatcp!(
+    "(SELECT task, key FROM @lane WHERE opens_at IS NOT NULL AND blocked > 0 AND opens_at <= {PRESENT} \
+     ORDER BY opens_at LIMIT $2) UNION ALL \
+     (SELECT task, key FROM @lane WHERE opens_at IS NOT NULL AND blocked = 0 AND opens_at <= {PRESENT} \
+     ORDER BY opens_at LIMIT $2)"
 );
 
 /// Makes the delayed that are due claimable, or blocked, and finds the lanes whose
@@ -37,25 +32,20 @@ const OPENED: &str = concat!(
 pub(super) fn ask_what_is_due(runner: RunnerId, now: Option<i64>, asks: &mut Vec<Ask<'_>>) {
     macro_rules! promote {
         ($place:ident, $lane:literal) => {
-            concat!(
-                "WITH promoted AS (UPDATE @invocation SET place = ",
-                place!($place),
-                " WHERE seq = ANY(ARRAY( \
-                     SELECT seq FROM @invocation WHERE place = ",
-                place!(Delayed),
-                " AND available_at <= ",
-                present!(),
-                " AND lane ",
-                $lane,
-                " AND NOT EXISTS (SELECT 1 FROM @runner WHERE id = $3 AND is_lost) \
+            formatcp!(
+                "WITH promoted AS (UPDATE @invocation SET place = {} WHERE seq = ANY(ARRAY( \
+                     SELECT seq FROM @invocation WHERE place = {DELAYED} AND available_at <= {PRESENT} \
+                     AND lane {} AND NOT EXISTS (SELECT 1 FROM @runner WHERE id = $3 AND is_lost) \
                      ORDER BY available_at LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING id, task, lane) \
-                 SELECT id, task, lane FROM promoted"
+                 SELECT id, task, lane FROM promoted",
+                $place,
+                $lane
             )
         };
     }
     // Invocations with a lane have to wait for room in it. Those without one are moved away before, so that
     // these are found at once.
-    let [promote, block] = [promote!(Ready, "IS NULL"), promote!(Blocked, "IS NOT NULL")].map(Ask::new);
+    let [promote, block] = [promote!(READY, "IS NULL"), promote!(BLOCKED, "IS NOT NULL")].map(Ask::new);
     let (limit, runner) = (PROMOTED_AT_ONCE as i64, uuid(runner.as_bytes()));
     asks.push(promote.with(now).with(limit).with(runner));
     asks.push(block.with(now).with(limit).with(runner));
@@ -183,7 +173,7 @@ impl Work<'_> {
             // They are written before the look, which finds them.
             self.admitted.clear();
         }
-        let present = looks.then(|| Ask::new(PRESENT));
+        let present = looks.then(|| Ask::new(ASK_TIME));
         let asks = best.into_iter().chain(worst).chain(look).chain(present).collect();
         let mut answers = self.write_and_ask(asks).await?.into_iter();
         if admits {
@@ -236,41 +226,30 @@ macro_rules! of_lanes {
         of_lanes!($which, $order, "", "")
     };
     ($which:expr, $order:literal, $columns:expr, $joins:expr) => {
-        concat!(
-            "SELECT ",
-            head!(),
-            $columns,
-            " FROM unnest($1, $2, $3) AS l(task, key, n) CROSS JOIN LATERAL ( \
-             SELECT * FROM @invocation b WHERE b.task = l.task AND b.lane = l.key AND b.place = ",
-            $which,
-            " ORDER BY ",
-            $order,
-            " LIMIT l.n FOR UPDATE SKIP LOCKED) i ",
-            $joins,
-            " ORDER BY i.task, i.lane, i.order_key, i.seq"
+        formatcp!(
+            "SELECT {HEAD_COLUMNS}{columns} FROM unnest($1, $2, $3) AS l(task, key, n) CROSS JOIN LATERAL ( \
+             SELECT * FROM @invocation b WHERE b.task = l.task AND b.lane = l.key AND b.place = {which} \
+             ORDER BY {order} LIMIT l.n FOR UPDATE SKIP LOCKED) i {joins} \
+             ORDER BY i.task, i.lane, i.order_key, i.seq",
+            columns = $columns,
+            which = $which,
+            order = $order,
+            joins = $joins
         )
     };
 }
 
-const BEST_BLOCKED: &str = of_lanes!(place!(Blocked), "b.order_key, b.seq");
+const BEST_BLOCKED: &str = of_lanes!(BLOCKED, "b.order_key, b.seq");
 /// With what a claim needs.
 const BEST_BLOCKED_TO_CLAIM: &str =
-    of_lanes!(place!(Blocked), "b.order_key, b.seq", concat!(", ", rest!()), joins!());
+    of_lanes!(BLOCKED, "b.order_key, b.seq", formatcp!(", {REST_COLUMNS}"), JOINS);
 // Found by their lane, and not by the queue of the task: so the planner is not told that all
 // are in that queue.
 const WORST_READY: &str = of_lanes!(
-    concat!(
-        "(SELECT ",
-        place!(Ready),
-        ") AND (b.place = ",
-        place!(Ready),
-        " OR b.place = ",
-        place!(Blocked),
-        ")"
-    ),
+    formatcp!("(SELECT {READY}) AND (b.place = {READY} OR b.place = {BLOCKED})"),
     "b.order_key DESC, b.seq DESC"
 );
-const NEVER_RUN: &str = of_lanes!(concat!(place!(Blocked), " AND b.attempt = 0"), "b.order_key, b.seq");
+const NEVER_RUN: &str = of_lanes!(formatcp!("{BLOCKED} AND b.attempt = 0"), "b.order_key, b.seq");
 
 /// Asks about those lanes for which `number` is something; the statement finds task,
 /// key and number in `$1`, `$2` and `$3`.

@@ -3,18 +3,19 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+use const_format::formatcp;
 use tokio_postgres::Row;
 
-use super::admit::next_opening;
+use super::admit::NEXT_OPENING;
 use super::fault::Fault;
 use super::link::{Ask, Link};
-use super::rows::{Candidate, joins, read_candidate, read_candidates, rest};
-use super::sql::{column, server_time, uuid, uuids};
+use super::rows::{Candidate, JOINS, REST_COLUMNS, read_candidate, read_candidates};
+use super::sql::{SERVER_TIME, column, uuid, uuids};
 use super::work::Work;
 use crate::model::{InvocationId, RunnerId, UnixMicros};
-use crate::store::columns::head;
+use crate::store::columns::HEAD_COLUMNS;
 use crate::store::decide::{Head, choose_awaited};
-use crate::store::rules::place;
+use crate::store::rules::{DELAYED, OWNED, READY};
 use crate::store::value::Fields;
 use crate::store::{ClaimRequest, Heartbeat, NextDue};
 
@@ -27,7 +28,7 @@ const LOOK_AHEAD: i64 = 64;
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The server's time.
-pub(super) const PRESENT: &str = concat!("SELECT ", server_time!());
+pub(super) const ASK_TIME: &str = formatcp!("SELECT {SERVER_TIME}");
 
 impl Work<'_> {
     pub(super) async fn claim(&mut self, request: &ClaimRequest) -> Result<(), Fault> {
@@ -67,12 +68,12 @@ impl Work<'_> {
     /// Writes everything that is not written yet, and looks for what can be claimed.
     async fn look(&mut self, ask: Ask<'_>) -> Result<Vec<Row>, Fault> {
         self.admitted.clear();
-        let mut answers = self.write_and_ask(vec![ask, Ask::new(PRESENT)]).await?;
+        let mut answers = self.write_and_ask(vec![ask, Ask::new(ASK_TIME)]).await?;
         self.take_time(&answers.pop().unwrap_or_default())?;
         Ok(answers.pop().unwrap_or_default())
     }
 
-    /// Reads the answer to [`PRESENT`]. The transaction may have waited for a lane since
+    /// Reads the answer to [`ASK_TIME`]. The transaction may have waited for a lane since
     /// it began, or its process may have stood still: what it sees now may have been
     /// submitted since, and is not claimed before that.
     pub(super) fn take_time(&mut self, rows: &[Row]) -> Result<(), Fault> {
@@ -117,19 +118,10 @@ impl Work<'_> {
 
     /// The awaited invocations that can be claimed now, locked.
     fn awaited(&self, request: &ClaimRequest) -> Ask<'static> {
-        Ask::new(concat!(
-            "SELECT ",
-            head!(),
-            ", ",
-            rest!(),
-            " FROM @invocation i ",
-            joins!(),
-            " WHERE i.id = ANY($1) AND (i.place = ",
-            place!(Ready),
-            " \
-                 OR i.place = ",
-            place!(Delayed),
-            " AND i.available_at <= $2 AND i.lane IS NULL) \
+        Ask::new(formatcp!(
+            "SELECT {HEAD_COLUMNS}, {REST_COLUMNS} FROM @invocation i {JOINS} WHERE i.id = ANY($1) \
+             AND (i.place = {READY} \
+                 OR i.place = {DELAYED} AND i.available_at <= $2 AND i.lane IS NULL) \
              AND (i.deadline IS NULL OR i.deadline > $2) FOR UPDATE OF i SKIP LOCKED"
         ))
         .with(uuids(&request.awaited))
@@ -203,25 +195,16 @@ impl Work<'_> {
     fn queue(&self, request: &ClaimRequest, wanted: usize, taken: &[InvocationId]) -> Ask<'static> {
         macro_rules! from_queue {
             ($queue:expr) => {
-                concat!(
-                    "WITH queue AS MATERIALIZED (",
-                    $queue,
-                    "), seen AS (SELECT count(*) AS n FROM queue), locked AS MATERIALIZED (SELECT ",
-                    head!(),
-                    ", i.root, i.depth, i.labels, q.order_key \
-                 FROM queue q JOIN @invocation i ON i.seq = ANY(ARRAY[q.seq]) \
-                 WHERE i.place = (SELECT ",
-                    place!(Ready),
-                    ") \
-                 AND (i.deadline IS NULL OR i.deadline > $5) \
-                 ORDER BY q.order_key, q.seq LIMIT $2 FOR UPDATE OF i SKIP LOCKED) \
-                 SELECT seen.n, i.seq IS NOT NULL, ",
-                    head!(),
-                    ", ",
-                    rest!(),
-                    " FROM seen LEFT JOIN (locked i ",
-                    joins!(),
-                    ") ON true ORDER BY i.order_key, i.seq"
+                formatcp!(
+                    "WITH queue AS MATERIALIZED ({}), \
+                     seen AS (SELECT count(*) AS n FROM queue), \
+                     locked AS MATERIALIZED (SELECT {HEAD_COLUMNS}, i.root, i.depth, i.labels, q.order_key \
+                         FROM queue q JOIN @invocation i ON i.seq = ANY(ARRAY[q.seq]) \
+                         WHERE i.place = (SELECT {READY}) AND (i.deadline IS NULL OR i.deadline > $5) \
+                         ORDER BY q.order_key, q.seq LIMIT $2 FOR UPDATE OF i SKIP LOCKED) \
+                     SELECT seen.n, i.seq IS NOT NULL, {HEAD_COLUMNS}, {REST_COLUMNS} \
+                     FROM seen LEFT JOIN (locked i {JOINS}) ON true ORDER BY i.order_key, i.seq",
+                    $queue
                 )
             };
         }
@@ -229,31 +212,24 @@ impl Work<'_> {
         let tasks = request.tasks.iter().filter(|task| !self.paused.contains(*task));
         let tasks: Vec<String> = tasks.map(|task| task.as_ref().to_owned()).collect();
         let ask = match request.root {
-            None => Ask::new(from_queue!(concat!(
+            None => Ask::new(from_queue!(formatcp!(
                 "SELECT r.seq, r.order_key FROM @task t CROSS JOIN LATERAL ( \
-                 SELECT seq, order_key FROM @invocation WHERE place = ",
-                place!(Ready),
-                " AND task = t.key \
-                 AND id <> ALL($3) ORDER BY order_key, seq LIMIT $4) r \
-             WHERE t.name = ANY($1) ORDER BY r.order_key, r.seq LIMIT $4"
+                     SELECT seq, order_key FROM @invocation WHERE place = {READY} AND task = t.key \
+                     AND id <> ALL($3) ORDER BY order_key, seq LIMIT $4) r \
+                 WHERE t.name = ANY($1) ORDER BY r.order_key, r.seq LIMIT $4"
             ))),
             // The root itself is not in the index of its descendants.
-            Some(_) => Ask::new(from_queue!(concat!(
+            Some(_) => Ask::new(from_queue!(formatcp!(
                 "SELECT r.seq, r.order_key FROM ( \
-                 (SELECT seq, order_key FROM @invocation \
-                  WHERE NOT (place IS DISTINCT FROM ",
-                place!(Ready),
-                ") AND root = $6 \
-                  AND task = ANY(ARRAY(SELECT key FROM @task WHERE name = ANY($1))) \
-                  AND id <> ALL($3) ORDER BY order_key, seq LIMIT $4) \
-                 UNION ALL \
-                 (SELECT seq, order_key FROM @invocation WHERE id = $6 AND root IS NULL \
-                  AND place = (SELECT ",
-                place!(Ready),
-                ") \
-                  AND task = ANY(ARRAY(SELECT key FROM @task WHERE name = ANY($1))) \
-                  AND id <> ALL($3))) r \
-             ORDER BY r.order_key, r.seq LIMIT $4"
+                     (SELECT seq, order_key FROM @invocation \
+                      WHERE NOT (place IS DISTINCT FROM {READY}) AND root = $6 \
+                      AND task = ANY(ARRAY(SELECT key FROM @task WHERE name = ANY($1))) \
+                      AND id <> ALL($3) ORDER BY order_key, seq LIMIT $4) UNION ALL \
+                     (SELECT seq, order_key FROM @invocation WHERE id = $6 AND root IS NULL \
+                      AND place = (SELECT {READY}) \
+                      AND task = ANY(ARRAY(SELECT key FROM @task WHERE name = ANY($1))) \
+                      AND id <> ALL($3))) r \
+                 ORDER BY r.order_key, r.seq LIMIT $4"
             ))),
         };
         let ask = ask.with(tasks).with(wanted).with(uuids(taken));
@@ -268,23 +244,15 @@ impl Work<'_> {
 /// Asks when something happens without a commit by `runner`, after `now`; `None`: the
 /// server's present.
 pub(super) fn ask_next_due(runner: RunnerId, now: Option<UnixMicros>) -> Ask<'static> {
-    Ask::new(concat!(
-        "WITH present AS MATERIALIZED (SELECT coalesce($2, ",
-        server_time!(),
-        ") AS at) \
+    Ask::new(formatcp!(
+        "WITH present AS MATERIALIZED (SELECT coalesce($2, {SERVER_TIME}) AS at) \
          SELECT (SELECT at FROM present), least( \
-             (SELECT available_at FROM @invocation WHERE place = ",
-        place!(Delayed),
-        " \
+             (SELECT available_at FROM @invocation WHERE place = {DELAYED} \
                  AND available_at > (SELECT at FROM present) ORDER BY available_at LIMIT 1), \
              (SELECT deadline FROM @invocation WHERE deadline IS NOT NULL AND place IS NOT NULL \
-                 ORDER BY deadline LIMIT 1), ",
-        next_opening!(),
-        ", \
+                 ORDER BY deadline LIMIT 1), {NEXT_OPENING}, \
              (SELECT min(r.lease_until) FROM @runner r WHERE NOT r.is_lost AND r.id <> $1 AND EXISTS ( \
-                 SELECT 1 FROM @invocation i WHERE i.runner = r.id AND i.place = ",
-        place!(Owned),
-        " OFFSET 0)))",
+                 SELECT 1 FROM @invocation i WHERE i.runner = r.id AND i.place = {OWNED} OFFSET 0)))"
     ))
     .with(uuid(runner.as_bytes()))
     .with(now.map(|now| now.0))

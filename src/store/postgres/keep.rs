@@ -2,23 +2,24 @@
 
 use std::collections::{HashMap, HashSet};
 
+use const_format::formatcp;
+
 use super::fault::Fault;
 use super::link::Ask;
 use super::rows::read_heads;
-use super::sql::{column, present, server_time, uuids};
+use super::sql::{PRESENT, column, uuids};
 use super::work::Work;
 use crate::model::{InvocationId, Status, UnixMicros};
-use crate::store::columns::head;
+use crate::store::columns::HEAD_COLUMNS;
 use crate::store::decide::{Ancestry, Old, Walk};
 use crate::store::{Prune, rules};
 
 /// Asks whether anything is past its deadline, by the clock `now` or the server's:
 /// a row if so.
 pub(super) fn look_for_overdue(now: Option<i64>) -> Ask<'static> {
-    Ask::new(concat!(
-        "SELECT 1 FROM @invocation WHERE deadline IS NOT NULL AND place IS NOT NULL AND deadline <= ",
-        present!(),
-        " LIMIT 1"
+    Ask::new(formatcp!(
+        "SELECT 1 FROM @invocation WHERE deadline IS NOT NULL AND place IS NOT NULL \
+         AND deadline <= {PRESENT} LIMIT 1"
     ))
     .with(now)
 }
@@ -50,10 +51,9 @@ impl Work<'_> {
         while self.state.may_expire && left > 0 {
             // What is locked, its owner is about to end, perhaps; if not, the next
             // commit finds it. No claim takes it meanwhile.
-            let ask = Ask::new(concat!(
-                "SELECT ",
-                head!(),
-                " FROM @invocation i WHERE i.deadline IS NOT NULL AND i.place IS NOT NULL \
+            let ask = Ask::new(formatcp!(
+                "SELECT {HEAD_COLUMNS} FROM @invocation i WHERE i.deadline IS NOT NULL \
+                 AND i.place IS NOT NULL \
                  AND i.deadline <= $1 ORDER BY i.deadline, i.seq LIMIT $2 FOR UPDATE SKIP LOCKED"
             ));
             let ask = ask.with(self.state.now.0).with(rules::EXPIRED_AT_ONCE as i64);

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use const_format::formatcp;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -63,12 +64,12 @@ impl Work<'_> {
     pub(super) async fn lock_more_lanes(&mut self, ids: &BTreeSet<LaneId>) -> Result<(), Fault> {
         macro_rules! lock {
             ($passing_over:literal) => {
-                concat!(
+                formatcp!(
                     "SELECT l.task, l.key, l.ready, l.blocked, l.owned, l.started, l.opens_at \
                      FROM unnest($1, $2) AS w(task, key) \
                      JOIN @lane l ON l.task = ANY(ARRAY[w.task]) AND l.key = w.key \
-                     ORDER BY w.task, w.key FOR UPDATE OF l",
-                    $passing_over
+                     ORDER BY w.task, w.key FOR UPDATE OF l{passing_over}",
+                    passing_over = $passing_over
                 )
             };
         }

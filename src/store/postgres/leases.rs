@@ -1,25 +1,24 @@
 //! The leases of runners: heartbeats, stock-taking, recovery.
 
+use const_format::formatcp;
+
 use super::fault::Fault;
 use super::link::Ask;
 use super::rows::read_heads;
 use super::sql::{column, uuid};
 use super::work::Work;
 use crate::model::{InvocationId, RunnerId};
-use crate::store::columns::head;
+use crate::store::columns::HEAD_COLUMNS;
 use crate::store::decide::FORGOTTEN_AT_ONCE;
-use crate::store::rules::place;
+use crate::store::rules::OWNED;
 use crate::store::{Heartbeat, Inventory};
 
 impl Work<'_> {
     /// Gives back what a runner owns without knowing of it.
     pub(super) async fn take_stock(&mut self, inventory: &Inventory) -> Result<(), Fault> {
-        let ask = Ask::new(concat!(
-            "SELECT ",
-            head!(),
-            " FROM @invocation i WHERE i.runner = $1 AND i.place = ",
-            place!(Owned),
-            " ORDER BY i.seq + 0 FOR UPDATE"
+        let ask = Ask::new(formatcp!(
+            "SELECT {HEAD_COLUMNS} FROM @invocation i WHERE i.runner = $1 AND i.place = {OWNED} \
+             ORDER BY i.seq + 0 FOR UPDATE"
         ));
         let ask = ask.with(uuid(inventory.runner.as_bytes()));
         let rows = self.write_and_ask(vec![ask]).await?.pop().unwrap_or_default();
@@ -58,11 +57,9 @@ impl Work<'_> {
     /// Takes the claims of dead runners away.
     pub(super) async fn recover(&mut self) -> Result<(), Fault> {
         // One that is locked is giving a sign of life.
-        let ask = Ask::new(concat!(
+        let ask = Ask::new(formatcp!(
             "SELECT r.id FROM @runner r WHERE NOT r.is_lost AND r.lease_until <= $1 AND EXISTS ( \
-                 SELECT 1 FROM @invocation i WHERE i.runner = r.id AND i.place = ",
-            place!(Owned),
-            " OFFSET 0) \
+                 SELECT 1 FROM @invocation i WHERE i.runner = r.id AND i.place = {OWNED} OFFSET 0) \
              ORDER BY r.id FOR UPDATE SKIP LOCKED"
         ));
         let dead = self.write_and_ask(vec![ask.with(self.state.now.0)]).await?.pop().unwrap_or_default();
@@ -70,12 +67,9 @@ impl Work<'_> {
         if !dead.is_empty() {
             self.state.lost.extend(&dead);
             let runners: Vec<_> = dead.iter().map(|runner| uuid(runner.as_bytes())).collect();
-            let owned = Ask::new(concat!(
-                "SELECT ",
-                head!(),
-                " FROM @invocation i WHERE i.runner = ANY($1) AND i.place = ",
-                place!(Owned),
-                " ORDER BY i.seq + 0 FOR UPDATE"
+            let owned = Ask::new(formatcp!(
+                "SELECT {HEAD_COLUMNS} FROM @invocation i WHERE i.runner = ANY($1) AND i.place = {OWNED} \
+                 ORDER BY i.seq + 0 FOR UPDATE"
             ));
             let mark = Ask::new("UPDATE @runner SET is_lost = true WHERE id = ANY($1)");
             let asks = vec![mark.with(runners.clone()), owned.with(runners)];
@@ -97,15 +91,12 @@ impl Work<'_> {
         let mut asks = Vec::new();
         for (is_lost, before) in self.state.forgotten_before() {
             asks.push(
-                Ask::new(concat!(
+                Ask::new(formatcp!(
                     "DELETE FROM @runner WHERE id = ANY(ARRAY( \
-                         SELECT r.id FROM @runner r WHERE r.is_lost = $1 AND r.lease_until <= $2 \
-                         AND NOT EXISTS ( \
-                             SELECT 1 FROM @invocation i WHERE i.runner = r.id AND i.place = ",
-                    place!(Owned),
-                    " \
-                             OFFSET 0) \
-                         LIMIT $3 FOR UPDATE SKIP LOCKED))"
+                     SELECT r.id FROM @runner r WHERE r.is_lost = $1 AND r.lease_until <= $2 \
+                     AND NOT EXISTS ( \
+                         SELECT 1 FROM @invocation i WHERE i.runner = r.id AND i.place = {OWNED} \
+                         OFFSET 0) LIMIT $3 FOR UPDATE SKIP LOCKED))"
                 ))
                 .with(is_lost)
                 .with(before)

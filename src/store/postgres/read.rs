@@ -3,14 +3,15 @@
 
 use std::sync::{Arc, LazyLock};
 
+use const_format::formatcp;
 use tokio_postgres::Row;
 
 use super::fault::Fault;
 use super::link::{Ask, Link};
-use super::sql::{column, invocation_joins, uuid, uuids};
+use super::sql::{INVOCATION_JOINS, column, uuid, uuids};
 use crate::model::{Failure, Invocation, InvocationId, LogEntry, Outcome, RunnerId, Status, Transition};
 use crate::store::columns::{
-    invocation_columns, log_entry, read_invocation, read_log_entry, read_transition, transition,
+    INVOCATION_COLUMNS, LOG_COLUMNS, TRANSITION_COLUMNS, read_invocation, read_log_entry, read_transition,
 };
 use crate::store::filter::{CONDITIONS, Condition};
 use crate::store::read::submitted;
@@ -21,15 +22,11 @@ pub(super) use super::components::{component, components};
 pub(super) use super::rules::{paused, rules};
 
 /// All invocations of the tree `$1`. Follows the children, so roots need no index.
-macro_rules! tree {
-    () => {
-        "WITH RECURSIVE tree(seq, id) AS ( \
+const TREE: &str = "WITH RECURSIVE tree(seq, id) AS ( \
              SELECT seq, id FROM @invocation WHERE id = $1 AND root IS NULL \
              UNION ALL \
              SELECT c.seq, c.id FROM tree CROSS JOIN LATERAL ( \
-                 SELECT seq, id FROM @invocation WHERE parent = tree.id OFFSET 0) c)"
-    };
-}
+                 SELECT seq, id FROM @invocation WHERE parent = tree.id OFFSET 0) c)";
 
 /// Puts each row where its ordinal, its first column, says.
 fn place<T>(
@@ -47,12 +44,9 @@ fn place<T>(
 }
 
 pub(super) async fn get(link: &Link, ids: &[InvocationId]) -> Result<Vec<Option<Invocation>>, Fault> {
-    let ask = Ask::new(concat!(
-        "SELECT w.n, ",
-        invocation_columns!(),
-        ", o.value FROM unnest($1) WITH ORDINALITY AS w(id, n) \
-         JOIN @invocation i ON i.id = ANY(ARRAY[w.id]) ",
-        invocation_joins!()
+    let ask = Ask::new(formatcp!(
+        "SELECT w.n, {INVOCATION_COLUMNS}, o.value FROM unnest($1) WITH ORDINALITY AS w(id, n) \
+         JOIN @invocation i ON i.id = ANY(ARRAY[w.id]) {INVOCATION_JOINS}"
     ));
     let rows = link.read(ask.with(uuids(ids))).await?;
     let mut found = vec![None; ids.len()];
@@ -145,12 +139,9 @@ fn ask_filtered<'a>(sql: &'static str, filter: &'a Filter) -> Ask<'a> {
 
 pub(super) async fn list(link: &Link, filter: &Filter) -> Result<Vec<Invocation>, Fault> {
     static SQL: LazyLock<String> = LazyLock::new(|| {
-        of_found(concat!(
-            "SELECT ",
-            invocation_columns!(),
-            " FROM found f JOIN @invocation i ON i.seq = ANY(ARRAY[f.seq]) ",
-            invocation_joins!(),
-            " ORDER BY f.seq DESC"
+        of_found(formatcp!(
+            "SELECT {INVOCATION_COLUMNS} FROM found f \
+             JOIN @invocation i ON i.seq = ANY(ARRAY[f.seq]) {INVOCATION_JOINS} ORDER BY f.seq DESC"
         ))
     });
     let rows = link.read(ask_filtered(&SQL, filter)).await?;
@@ -170,9 +161,8 @@ pub(super) async fn ids(link: &Link, filter: &Filter) -> Result<Vec<InvocationId
 pub(super) async fn counts(link: &Link, root: Option<InvocationId>) -> Result<Counts, Fault> {
     let ask = match root {
         None => Ask::new("SELECT status, sum(n)::bigint FROM @tally GROUP BY status"),
-        Some(root) => Ask::new(concat!(
-            tree!(),
-            " SELECT i.status, count(*) FROM tree JOIN @invocation i ON i.seq = ANY(ARRAY[tree.seq]) \
+        Some(root) => Ask::new(formatcp!(
+            "{TREE} SELECT i.status, count(*) FROM tree JOIN @invocation i ON i.seq = ANY(ARRAY[tree.seq]) \
              GROUP BY i.status"
         ))
         .with(uuid(root.as_bytes())),
@@ -207,23 +197,18 @@ pub(super) async fn unfinished_by_task(link: &Link) -> Result<Vec<(Arc<str>, u64
 
 pub(super) async fn tree(link: &Link, root: InvocationId) -> Result<Vec<Invocation>, Fault> {
     // In the order of submits, which puts parents before children.
-    let ask = Ask::new(concat!(
-        tree!(),
-        " SELECT ",
-        invocation_columns!(),
-        " FROM tree JOIN @invocation i ON i.seq = ANY(ARRAY[tree.seq]) ",
-        invocation_joins!(),
-        " ORDER BY i.seq"
+    let ask = Ask::new(formatcp!(
+        "{TREE} SELECT {INVOCATION_COLUMNS} FROM tree \
+         JOIN @invocation i ON i.seq = ANY(ARRAY[tree.seq]) {INVOCATION_JOINS} ORDER BY i.seq"
     ));
     let rows = link.read(ask.with(uuid(root.as_bytes()))).await?;
     rows.iter().map(|row| read_invocation(&mut Fields::new(row))).collect()
 }
 
 pub(super) async fn history(link: &Link, id: InvocationId) -> Result<Vec<Transition>, Fault> {
-    let ask = Ask::new(concat!(
-        "SELECT i.submitted_at, h.n IS NOT NULL, ",
-        transition!(),
-        " FROM @invocation i LEFT JOIN @history h ON h.seq = ANY(ARRAY[i.seq]) WHERE i.id = $1 ORDER BY h.n",
+    let ask = Ask::new(formatcp!(
+        "SELECT i.submitted_at, h.n IS NOT NULL, {TRANSITION_COLUMNS} FROM @invocation i \
+         LEFT JOIN @history h ON h.seq = ANY(ARRAY[i.seq]) WHERE i.id = $1 ORDER BY h.n"
     ));
     let rows = link.read(ask.with(uuid(id.as_bytes()))).await?;
     let mut history: Vec<Transition> = Vec::with_capacity(rows.len() + 1);
@@ -243,10 +228,9 @@ pub(super) async fn history(link: &Link, id: InvocationId) -> Result<Vec<Transit
 }
 
 pub(super) async fn logs(link: &Link, id: InvocationId) -> Result<Vec<LogEntry>, Fault> {
-    let ask = Ask::new(concat!(
-        "SELECT ",
-        log_entry!(),
-        " FROM @invocation i JOIN @log l ON l.seq = ANY(ARRAY[i.seq]) WHERE i.id = $1 ORDER BY l.n",
+    let ask = Ask::new(formatcp!(
+        "SELECT {LOG_COLUMNS} FROM @invocation i JOIN @log l ON l.seq = ANY(ARRAY[i.seq]) WHERE i.id = $1 \
+         ORDER BY l.n"
     ));
     let rows = link.read(ask.with(uuid(id.as_bytes()))).await?;
     rows.iter().map(|row| read_log_entry(&mut Fields::new(row))).collect()

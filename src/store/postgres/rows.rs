@@ -9,20 +9,11 @@ use crate::store::decide::{ClaimRest, Head};
 use crate::store::value::Fields;
 
 /// The columns of a [`ClaimRest`], of the invocation `i`.
-macro_rules! rest {
-    () => {
-        "t.name, c.digest, a.json, i.root, i.depth, i.labels"
-    };
-}
+pub(super) const REST_COLUMNS: &str = "t.name, c.digest, a.json, i.root, i.depth, i.labels";
 
 /// The joins that those columns need besides the invocation `i`.
-macro_rules! joins {
-    () => {
-        "JOIN @arguments a ON a.seq = ANY(ARRAY[i.seq]) JOIN @task t ON t.key = ANY(ARRAY[i.task]) \
-         JOIN @component c ON c.key = ANY(ARRAY[i.component])"
-    };
-}
-pub(super) use {joins, rest};
+pub(super) const JOINS: &str = "JOIN @arguments a ON a.seq = ANY(ARRAY[i.seq]) JOIN @task t ON t.key = ANY(ARRAY[i.task]) \
+         JOIN @component c ON c.key = ANY(ARRAY[i.component])";
 
 pub(super) fn read_heads(rows: &[Row]) -> Result<Vec<Head>, Fault> {
     rows.iter().map(|row| read_head(&mut Fields::new(row))).collect()
@@ -34,7 +25,7 @@ pub(super) struct Candidate {
     pub(super) rest: ClaimRest,
 }
 
-/// Reads the columns [`head`](crate::store::columns::head) and [`rest`].
+/// Reads the columns [`HEAD_COLUMNS`](crate::store::columns::HEAD_COLUMNS) and [`REST_COLUMNS`].
 pub(super) fn read_candidate(fields: &mut Fields<'_, Row>) -> Result<(Head, Candidate), Fault> {
     let head = read_head(fields)?;
     let id = head.id;

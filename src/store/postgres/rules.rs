@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
+use const_format::formatcp;
 use tokio_postgres::Row;
 
 use super::fault::Fault;
@@ -10,7 +11,7 @@ use super::link::{Ask, Link};
 use super::sql::column;
 use super::work::Work;
 use crate::model::{Status, TaskId};
-use crate::store::columns::{RULE, read_rule, rule, rule_values};
+use crate::store::columns::{RULE, RULE_COLUMNS, read_rule, rule_values};
 use crate::store::decide::{held_back, takes_over};
 use crate::store::rules::{LaneRule, is_adopted};
 use crate::store::setting::PauseKind;
@@ -23,7 +24,7 @@ static SET_RULE: LazyLock<String> = LazyLock::new(|| {
     format!("UPDATE @task SET {} WHERE key = $1", set.collect::<Vec<_>>().join(", "))
 });
 
-/// Reads the columns `t.key, t.queue IS NOT NULL` and [`rule`]: a task's number, and its rule;
+/// Reads the columns `t.key, t.queue IS NOT NULL` and [`RULE_COLUMNS`]: a task's number, and its rule;
 /// `None` if nobody has said anything of it.
 fn read_known_rule(row: &Row) -> Result<(i64, Option<TaskRule>), Fault> {
     let mut fields = Fields::new(row);
@@ -45,7 +46,7 @@ fn changes<'r>(known: Option<&TaskRule>, said: &[(&'r TaskRule, bool)]) -> Optio
 }
 
 fn ask_rules() -> Ask<'static> {
-    Ask::new(concat!("SELECT ", rule!(), " FROM @task t ORDER BY t.name COLLATE \"C\""))
+    Ask::new(formatcp!("SELECT {RULE_COLUMNS} FROM @task t ORDER BY t.name COLLATE \"C\""))
 }
 
 fn read_rules(rows: &[Row]) -> Result<Vec<TaskRule>, Fault> {
@@ -119,10 +120,8 @@ async fn adopt_known(link: &Link, adoption: &Adoption, task: i64) -> Result<bool
 /// The statements with which a transaction learns what holds: the rules of lanes,
 /// and whether anything is paused. Pauses of the batch come before that.
 pub(super) fn ask_what_holds(batch: &Batch, asks: &mut Vec<Ask<'_>>) {
-    asks.push(Ask::new(concat!(
-        "SELECT t.key, ",
-        rule!(),
-        " FROM @task t WHERE t.concurrency IS NOT NULL OR t.rate IS NOT NULL"
+    asks.push(Ask::new(formatcp!(
+        "SELECT t.key, {RULE_COLUMNS} FROM @task t WHERE t.concurrency IS NOT NULL OR t.rate IS NOT NULL"
     )));
     for pause in &batch.pauses {
         let (kind, name) = pause.target.parts();
@@ -170,11 +169,9 @@ impl Work<'_> {
         }
         macro_rules! select {
             ($which:literal) => {
-                concat!(
-                    "SELECT t.key, t.queue IS NOT NULL, ",
-                    rule!(),
-                    " FROM @task t WHERE t.key = ",
-                    $which
+                formatcp!(
+                    "SELECT t.key, t.queue IS NOT NULL, {RULE_COLUMNS} FROM @task t WHERE t.key = {which}",
+                    which = $which
                 )
             };
         }

@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use bytes::BytesMut;
+use const_format::formatcp;
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use uuid::Uuid;
@@ -12,21 +13,11 @@ use crate::model::InvocationId;
 use crate::store::value::{Kind, Stored, StoredRow, Value};
 
 /// The server's time in microseconds, as an expression.
-macro_rules! server_time {
-    () => {
-        "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
-    };
-}
-pub(super) use server_time;
+pub(super) const SERVER_TIME: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
 /// The time in `$1`, or the server's if that is NULL, as a value that an index can be
 /// searched for.
-macro_rules! present {
-    () => {
-        concat!("(SELECT coalesce($1, ", server_time!(), "))")
-    };
-}
-pub(super) use present;
+pub(super) const PRESENT: &str = formatcp!("(SELECT coalesce($1, {SERVER_TIME}))");
 
 /// A value that can be bound, and the type that the server is told: nothing is
 /// left to its guesses, so every statement works with and without a name.
@@ -145,10 +136,5 @@ impl StoredRow for Row {
 }
 
 /// The joins that the columns that are shown need besides the invocation `i`.
-macro_rules! invocation_joins {
-    () => {
-        "JOIN @task t ON t.key = ANY(ARRAY[i.task]) JOIN @component c ON c.key = ANY(ARRAY[i.component]) \
-         LEFT JOIN @outcome o ON o.seq = ANY(ARRAY[i.seq])"
-    };
-}
-pub(super) use invocation_joins;
+pub(super) const INVOCATION_JOINS: &str = "JOIN @task t ON t.key = ANY(ARRAY[i.task]) JOIN @component c ON c.key = ANY(ARRAY[i.component]) \
+         LEFT JOIN @outcome o ON o.seq = ANY(ARRAY[i.seq])";

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use const_format::formatcp;
 use tokio_postgres::Row;
 
 use super::fault::Fault;
@@ -25,12 +26,12 @@ pub(super) struct Looks {
 /// arguments.
 macro_rules! taken {
     ($which:literal) => {
-        concat!(
+        formatcp!(
             "SELECT w.n, i.id, a.json = w.json FROM unnest($1, $2, $3, $4) AS w(n, task, json, key) \
              JOIN @task t ON t.name = ANY(ARRAY[w.task]) CROSS JOIN LATERAL ( \
-                 SELECT seq, id FROM @invocation WHERE task = t.key AND ",
-            $which,
-            " OFFSET 0) i JOIN @arguments a ON a.seq = ANY(ARRAY[i.seq])"
+                 SELECT seq, id FROM @invocation WHERE task = t.key AND {which} OFFSET 0) i \
+                 JOIN @arguments a ON a.seq = ANY(ARRAY[i.seq])",
+            which = $which
         )
     };
 }

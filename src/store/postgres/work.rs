@@ -1,12 +1,14 @@
 //! A transaction under way.
 
+use const_format::formatcp;
+
 use super::fault::Fault;
 use super::link::{Ask, Link};
 use super::names::Names;
 use super::rows::{Candidate, read_heads};
 use super::sql::uuids;
 use crate::model::InvocationId;
-use crate::store::columns::head;
+use crate::store::columns::HEAD_COLUMNS;
 use crate::store::decide::{Head, LaneId, State};
 use crate::store::{Heartbeat, TaskSet};
 
@@ -55,18 +57,16 @@ impl Work<'_> {
         // its parent was waited for. Each is followed once, however many of its ancestors
         // are asked about.
         while !parents.is_empty() {
-            let ask = Ask::new(concat!(
+            let ask = Ask::new(formatcp!(
                 "WITH RECURSIVE doomed(seq, id) AS ( \
                      SELECT c.seq, c.id FROM unnest($1) AS p(id) CROSS JOIN LATERAL ( \
                          SELECT seq, id FROM @invocation \
-                         WHERE parent = p.id AND place IS NOT NULL AND NOT detached OFFSET 0) c \
-                     UNION \
+                         WHERE parent = p.id AND place IS NOT NULL AND NOT detached OFFSET 0) c UNION \
                      SELECT c.seq, c.id FROM doomed d CROSS JOIN LATERAL ( \
                          SELECT seq, id FROM @invocation \
                          WHERE parent = d.id AND place IS NOT NULL AND NOT detached OFFSET 0) c) \
-                 SELECT ",
-                head!(),
-                " FROM (SELECT DISTINCT seq FROM doomed) d JOIN @invocation i ON i.seq = ANY(ARRAY[d.seq]) \
+                 SELECT {HEAD_COLUMNS} FROM (SELECT DISTINCT seq FROM doomed) d \
+                 JOIN @invocation i ON i.seq = ANY(ARRAY[d.seq]) \
                  WHERE i.place IS NOT NULL ORDER BY d.seq FOR UPDATE OF i"
             ));
             let rows = self.link.ask_one(ask.with(uuids(&parents))).await?;

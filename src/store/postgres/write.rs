@@ -13,6 +13,7 @@
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 
+use const_format::formatcp;
 use tokio_postgres::Row;
 
 use super::admit;
@@ -24,11 +25,11 @@ use super::names::Names;
 use super::rows::read_heads;
 use super::rules;
 use super::schema::VERSION;
-use super::sql::{column, server_time, uuid, uuids};
+use super::sql::{SERVER_TIME, column, uuid, uuids};
 use super::submit::Looks;
 use super::work::Work;
 use crate::model::{Clock, InvocationId, RunnerId};
-use crate::store::columns::head;
+use crate::store::columns::HEAD_COLUMNS;
 use crate::store::decide::{LastMove, State, Step, named, runners, steps};
 use crate::store::{Batch, Bill, Lease, Receipt};
 
@@ -135,10 +136,9 @@ impl<'a> Work<'a> {
         // From an empty list the planner concludes anything, also that every row is in any index.
         if !ids.is_empty() {
             asks.push(
-                Ask::new(concat!(
-                    "SELECT ",
-                    head!(),
-                    " FROM @invocation i WHERE i.id = ANY($1) ORDER BY i.seq + 0 FOR UPDATE"
+                Ask::new(formatcp!(
+                    "SELECT {HEAD_COLUMNS} FROM @invocation i WHERE i.id = ANY($1) ORDER BY i.seq + 0 \
+                     FOR UPDATE"
                 ))
                 .with(uuids(&ids)),
             );
@@ -156,7 +156,7 @@ impl<'a> Work<'a> {
         }
         // Read when everything is locked: time does not go back from one
         // transaction on an invocation to the next.
-        asks.push(Ask::new(concat!("SELECT ", server_time!(), ", version FROM @schema_version")));
+        asks.push(Ask::new(formatcp!("SELECT {SERVER_TIME}, version FROM @schema_version")));
         asks.push(keep::look_for_overdue(fixed));
         let mut answers = place.link.ask(asks).await?.into_iter().skip(begun);
         let mut next = || answers.next().unwrap_or_default();

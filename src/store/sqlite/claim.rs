@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 
+use const_format::formatcp;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use super::fault::Fault;
@@ -12,9 +13,9 @@ use super::names::Names;
 use super::sql::{Sql, column};
 use super::work::Work;
 use crate::model::{InvocationId, RunnerId, UnixMicros};
-use crate::store::columns::{head, read_head};
+use crate::store::columns::{HEAD_COLUMNS, read_head};
 use crate::store::decide::{ClaimRest, PROMOTED_AT_ONCE, Rank, choose_awaited};
-use crate::store::rules::place;
+use crate::store::rules::{DELAYED, OWNED, READY};
 use crate::store::value::Fields;
 use crate::store::{ClaimRequest, Heartbeat, TaskSet};
 
@@ -26,15 +27,11 @@ fn queued(row: &Row<'_>) -> rusqlite::Result<(Rank, i64)> {
 /// Makes the delayed that are due and have no lane claimable; whether some were left over.
 pub(super) fn promote(sql: &Connection, now: UnixMicros) -> rusqlite::Result<bool> {
     let promoted = sql
-        .prepare_cached(concat!(
-            "UPDATE invocation SET place = ",
-            place!(Ready),
-            " WHERE seq IN ( \
-                 SELECT seq FROM invocation INDEXED BY invocation_delayed \
-                 WHERE place = ",
-            place!(Delayed),
-            " AND available_at <= ?1 AND lane IS NULL \
-                 ORDER BY available_at LIMIT ?2)"
+        .prepare_cached(formatcp!(
+            "UPDATE invocation SET place = {READY} WHERE seq IN ( \
+             SELECT seq FROM invocation INDEXED BY invocation_delayed \
+             WHERE place = {DELAYED} AND available_at <= ?1 AND lane IS NULL \
+             ORDER BY available_at LIMIT ?2)"
         ))?
         .execute(params![Sql(now), PROMOTED_AT_ONCE as i64])?;
     Ok(promoted == PROMOTED_AT_ONCE)
@@ -61,14 +58,10 @@ impl Wanted<'_> {
         now: UnixMicros,
     ) -> rusqlite::Result<Option<i64>> {
         let found = sql
-            .prepare_cached(concat!(
+            .prepare_cached(formatcp!(
                 "SELECT seq, task, root FROM invocation \
                  WHERE id = ?1 AND \
-                 (place = ",
-                place!(Ready),
-                " OR place = ",
-                place!(Delayed),
-                " AND available_at <= ?2 AND lane IS NULL)"
+                 (place = {READY} OR place = {DELAYED} AND available_at <= ?2 AND lane IS NULL)"
             ))?
             .query_row(params![Sql(id), Sql(now)], |row| {
                 Ok((row.get(0)?, row.get(1)?, column::<Option<_>>(row, 2)?))
@@ -112,13 +105,9 @@ impl<'a> Work<'a> {
     /// some were left over. Those without lanes were moved before, so the index begins with these.
     fn promote_in_lanes(&mut self) -> rusqlite::Result<bool> {
         let due = self.load_all(
-            concat!(
-                "SELECT ",
-                head!(),
-                " FROM invocation i INDEXED BY invocation_delayed \
-                 WHERE place = ",
-                place!(Delayed),
-                " AND available_at <= ?1 AND lane IS NOT NULL \
+            formatcp!(
+                "SELECT {HEAD_COLUMNS} FROM invocation i INDEXED BY invocation_delayed \
+                 WHERE place = {DELAYED} AND available_at <= ?1 AND lane IS NOT NULL \
                  ORDER BY available_at LIMIT ?2"
             ),
             params![Sql(self.state.now), PROMOTED_AT_ONCE as i64],
@@ -176,11 +165,9 @@ impl<'a> Work<'a> {
     /// may have: order key, number, task.
     fn task_cursors(&mut self, wanted: &Wanted<'_>) -> rusqlite::Result<Vec<CachedStatement<'a>>> {
         // From task to task, not from row to row.
-        let mut next = self.sql.prepare_cached(concat!(
+        let mut next = self.sql.prepare_cached(formatcp!(
             "SELECT task FROM invocation INDEXED BY invocation_ready \
-             WHERE place = ",
-            place!(Ready),
-            " AND task > ?1 ORDER BY task LIMIT 1"
+             WHERE place = {READY} AND task > ?1 ORDER BY task LIMIT 1"
         ))?;
         let mut cursors = Vec::new();
         let mut last = i64::MIN;
@@ -188,12 +175,8 @@ impl<'a> Work<'a> {
             if wanted.has(self.sql, self.names, task)? {
                 // The comment makes a statement of its own of each, which the cache can keep.
                 let mut cursor = self.sql.prepare_cached(&format!(
-                    concat!(
-                        "SELECT order_key, seq, task FROM invocation INDEXED BY invocation_ready \
-                     WHERE place = ",
-                        place!(Ready),
-                        " AND task = ?1 ORDER BY order_key, seq /* {} */"
-                    ),
+                    "SELECT order_key, seq, task FROM invocation INDEXED BY invocation_ready \
+                         WHERE place = {READY} AND task = ?1 ORDER BY order_key, seq /* {} */",
                     cursors.len()
                 ))?;
                 cursor.raw_bind_parameter(1, task)?;
@@ -213,26 +196,22 @@ impl<'a> Work<'a> {
             Ok(cursor)
         };
         Ok(vec![
-            cursor(concat!(
+            cursor(formatcp!(
                 "SELECT order_key, seq, task FROM invocation \
-                 WHERE id = ?1 AND root IS NULL AND place = ",
-                place!(Ready)
+                 WHERE id = ?1 AND root IS NULL AND place = {READY}"
             ))?,
-            cursor(concat!(
+            cursor(formatcp!(
                 "SELECT order_key, seq, task FROM invocation INDEXED BY invocation_ready_in_tree \
-                 WHERE place = ",
-                place!(Ready),
-                " AND root = ?1 ORDER BY order_key, seq"
+                 WHERE place = {READY} AND root = ?1 ORDER BY order_key, seq"
             ))?,
         ])
     }
 
     /// Claims queued invocations, by number.
     fn take(&mut self, chosen: Vec<i64>, runner: RunnerId) -> Result<(), Fault> {
-        let mut select = self.sql.prepare_cached(concat!(
-            "SELECT i.id, i.task, i.component, a.json, i.root, i.depth, i.labels, ",
-            head!(),
-            " FROM invocation i CROSS JOIN arguments a ON a.seq = i.seq WHERE i.seq = ?1"
+        let mut select = self.sql.prepare_cached(formatcp!(
+            "SELECT i.id, i.task, i.component, a.json, i.root, i.depth, i.labels, {HEAD_COLUMNS} \
+             FROM invocation i CROSS JOIN arguments a ON a.seq = i.seq WHERE i.seq = ?1"
         ))?;
         for seq in chosen {
             let mut rows = select.query([seq])?;
@@ -264,22 +243,18 @@ pub(super) fn next_due(
     now: UnixMicros,
 ) -> rusqlite::Result<Option<UnixMicros>> {
     let delayed: Option<UnixMicros> = sql
-        .prepare_cached(concat!(
+        .prepare_cached(formatcp!(
             "SELECT available_at FROM invocation INDEXED BY invocation_delayed \
-             WHERE place = ",
-            place!(Delayed),
-            " AND available_at > ?1 ORDER BY available_at LIMIT 1"
+             WHERE place = {DELAYED} AND available_at > ?1 ORDER BY available_at LIMIT 1"
         ))?
         .query_row([Sql(now)], |row| column(row, 0))
         .optional()?;
     let expiring: Option<UnixMicros> = sql
-        .prepare_cached(concat!(
+        .prepare_cached(formatcp!(
             "SELECT lease_until FROM runner r INDEXED BY runner_lease \
              WHERE is_lost = 0 AND id <> ?1 AND EXISTS ( \
                  SELECT 1 FROM invocation i INDEXED BY invocation_owned \
-                 WHERE i.runner = r.id AND i.place = ",
-            place!(Owned),
-            ") \
+                 WHERE i.runner = r.id AND i.place = {OWNED}) \
              ORDER BY lease_until LIMIT 1"
         ))?
         .query_row([Sql(runner)], |row| column(row, 0))

@@ -1,12 +1,13 @@
 //! Deadlines, and what is removed at last.
 
+use const_format::formatcp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::fault::Fault;
 use super::sql::{Sql, column};
 use super::work::Work;
 use crate::model::{InvocationId, Status, UnixMicros};
-use crate::store::columns::head;
+use crate::store::columns::HEAD_COLUMNS;
 use crate::store::decide::{Ancestry, Old, Walk};
 use crate::store::{Prune, rules};
 
@@ -61,10 +62,8 @@ impl Work<'_> {
         while self.state.may_expire && left > 0 {
             self.write_all()?;
             let overdue = self.load_all(
-                concat!(
-                    "SELECT ",
-                    head!(),
-                    " FROM invocation i INDEXED BY invocation_deadline \
+                formatcp!(
+                    "SELECT {HEAD_COLUMNS} FROM invocation i INDEXED BY invocation_deadline \
                      WHERE deadline IS NOT NULL AND place IS NOT NULL AND deadline <= ?1 \
                      ORDER BY deadline, seq LIMIT ?2"
                 ),

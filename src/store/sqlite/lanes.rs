@@ -1,14 +1,15 @@
 //! Lanes: who of those that a rule counts together may be claimed.
 
+use const_format::formatcp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::fault::Fault;
 use super::sql::{Sql, column};
 use super::work::Work;
 use crate::model::UnixMicros;
-use crate::store::columns::head;
+use crate::store::columns::HEAD_COLUMNS;
 use crate::store::decide::{Count, Head, Lane, LaneId, OPENED_AT_ONCE, lane_of};
-use crate::store::rules::place;
+use crate::store::rules::{BLOCKED, READY};
 
 /// When the earliest rate lets a blocked invocation start.
 pub(super) fn next_opening(sql: &Connection) -> rusqlite::Result<Option<UnixMicros>> {
@@ -23,27 +24,21 @@ pub(super) fn next_opening(sql: &Connection) -> rusqlite::Result<Option<UnixMicr
 /// The statement that finds so many of a lane that are at a place, in an order.
 macro_rules! of_lane {
     ($which:expr, $order:literal) => {
-        concat!(
-            "SELECT ",
-            head!(),
-            " FROM invocation i INDEXED BY invocation_",
-            $which,
-            " ORDER BY ",
-            $order,
-            " LIMIT ?3"
+        formatcp!(
+            "SELECT {HEAD_COLUMNS} FROM invocation i INDEXED BY invocation_{which} ORDER BY {order} LIMIT ?3",
+            which = $which,
+            order = $order
         )
     };
 }
-const BEST_BLOCKED: &str = of_lane!(
-    concat!("blocked WHERE task = ?1 AND lane = ?2 AND place = ", place!(Blocked)),
-    "order_key, seq"
-);
+const BEST_BLOCKED: &str =
+    of_lane!(formatcp!("blocked WHERE task = ?1 AND lane = ?2 AND place = {BLOCKED}"), "order_key, seq");
 const NEVER_RUN: &str = of_lane!(
-    concat!("blocked WHERE task = ?1 AND lane = ?2 AND place = ", place!(Blocked), " AND attempt = 0"),
+    formatcp!("blocked WHERE task = ?1 AND lane = ?2 AND place = {BLOCKED} AND attempt = 0"),
     "order_key, seq"
 );
 const WORST_READY: &str = of_lane!(
-    concat!("ready WHERE place = ", place!(Ready), " AND task = ?1 AND lane = ?2"),
+    formatcp!("ready WHERE place = {READY} AND task = ?1 AND lane = ?2"),
     "order_key DESC, seq DESC"
 );
 

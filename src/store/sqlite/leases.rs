@@ -1,29 +1,27 @@
 //! The leases of runners: heartbeats, stock-taking, recovery.
 
+use const_format::formatcp;
 use rusqlite::params;
 
 use super::fault::Fault;
 use super::sql::{Sql, column};
 use super::work::Work;
 use crate::model::RunnerId;
-use crate::store::columns::head;
+use crate::store::columns::HEAD_COLUMNS;
 use crate::store::decide::FORGOTTEN_AT_ONCE;
-use crate::store::rules::place;
+use crate::store::rules::OWNED;
 use crate::store::{Heartbeat, Inventory};
 
-const OWNED: &str = concat!(
-    "SELECT ",
-    head!(),
-    " FROM invocation i INDEXED BY invocation_owned WHERE runner = ?1 AND place = ",
-    place!(Owned),
-    " ORDER BY seq"
+const OF_RUNNER: &str = formatcp!(
+    "SELECT {HEAD_COLUMNS} FROM invocation i INDEXED BY invocation_owned WHERE runner = ?1 \
+     AND place = {OWNED} ORDER BY seq"
 );
 
 impl Work<'_> {
     /// Gives back what a runner owns without knowing of it.
     pub(super) fn take_stock(&mut self, inventory: &Inventory) -> Result<(), Fault> {
         self.write_all()?;
-        let owned = self.load_all(OWNED, [Sql(inventory.runner)])?;
+        let owned = self.load_all(OF_RUNNER, [Sql(inventory.runner)])?;
         Ok(self.state.take_stock(inventory, &owned)?)
     }
 
@@ -58,14 +56,11 @@ impl Work<'_> {
         self.write_all()?;
         let dead: Vec<RunnerId> = self
             .sql
-            .prepare_cached(concat!(
+            .prepare_cached(formatcp!(
                 "SELECT id FROM runner r INDEXED BY runner_lease \
                  WHERE is_lost = 0 AND lease_until <= ?1 AND EXISTS ( \
                      SELECT 1 FROM invocation i INDEXED BY invocation_owned \
-                     WHERE i.runner = r.id AND i.place = ",
-                place!(Owned),
-                ") \
-                 ORDER BY id"
+                     WHERE i.runner = r.id AND i.place = {OWNED}) ORDER BY id"
             ))?
             .query_map([Sql(self.state.now)], |row| column(row, 0))?
             .collect::<rusqlite::Result<_>>()?;
@@ -73,7 +68,7 @@ impl Work<'_> {
         let mut owned = Vec::new();
         for runner in dead {
             self.sql.prepare_cached("UPDATE runner SET is_lost = 1 WHERE id = ?1")?.execute([Sql(runner)])?;
-            owned.extend(self.load_all(OWNED, [Sql(runner)])?.into_iter().map(|id| (runner, id)));
+            owned.extend(self.load_all(OF_RUNNER, [Sql(runner)])?.into_iter().map(|id| (runner, id)));
         }
         self.load_descendants(self.state.doomed_by_recovery(&owned))?;
         self.state.recover(&owned)?;
@@ -81,15 +76,12 @@ impl Work<'_> {
         // Who owns nothing and is not to be told anything can be forgotten.
         for (is_lost, before) in self.state.forgotten_before() {
             self.sql
-                .prepare_cached(concat!(
+                .prepare_cached(formatcp!(
                     "DELETE FROM runner WHERE id IN ( \
-                         SELECT id FROM runner r INDEXED BY runner_lease \
-                         WHERE is_lost = ?1 AND lease_until <= ?2 AND NOT EXISTS ( \
-                             SELECT 1 FROM invocation i INDEXED BY invocation_owned \
-                             WHERE i.runner = r.id AND i.place = ",
-                    place!(Owned),
-                    ") \
-                         LIMIT ?3)"
+                     SELECT id FROM runner r INDEXED BY runner_lease \
+                     WHERE is_lost = ?1 AND lease_until <= ?2 AND NOT EXISTS ( \
+                         SELECT 1 FROM invocation i INDEXED BY invocation_owned \
+                         WHERE i.runner = r.id AND i.place = {OWNED}) LIMIT ?3)"
                 ))?
                 .execute(params![is_lost, before, FORGOTTEN_AT_ONCE])?;
         }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use const_format::formatcp;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
-use super::sql::{Sql, column, from_invocation, unfinished_words};
+use super::sql::{FROM_INVOCATION, Sql, column, unfinished_words};
 use crate::model::{Failure, Invocation, InvocationId, LogEntry, Outcome, RunnerId, Status, Transition};
 use crate::store::columns::{
-    invocation_columns, log_entry, read_invocation, read_log_entry, read_transition, transition,
+    INVOCATION_COLUMNS, LOG_COLUMNS, TRANSITION_COLUMNS, read_invocation, read_log_entry, read_transition,
 };
 use crate::store::filter::CONDITIONS;
 use crate::store::read::submitted;
@@ -38,12 +39,8 @@ fn collect<T>(
 }
 
 pub(super) fn get(sql: &Connection, ids: &[InvocationId]) -> rusqlite::Result<Vec<Option<Invocation>>> {
-    let mut statement = sql.prepare_cached(concat!(
-        "SELECT ",
-        invocation_columns!(),
-        ", o.value FROM ",
-        from_invocation!(),
-        " WHERE i.id = ?1"
+    let mut statement = sql.prepare_cached(formatcp!(
+        "SELECT {INVOCATION_COLUMNS}, o.value FROM {FROM_INVOCATION} WHERE i.id = ?1"
     ))?;
     let mut read = |id: &InvocationId| {
         let found = statement.query_row([Sql(*id)], |row| {
@@ -142,9 +139,8 @@ fn matching(sql: &Connection, filter: &Filter) -> rusqlite::Result<Option<(Strin
 pub(super) fn list(sql: &Connection, filter: &Filter) -> rusqlite::Result<Vec<Invocation>> {
     let Some((matching, parameters)) = matching(sql, filter)? else { return Ok(Vec::new()) };
     let query = format!(
-        "SELECT {} FROM ({matching}) CROSS JOIN {} WHERE i.seq = found ORDER BY found DESC",
-        invocation_columns!(),
-        from_invocation!()
+        "SELECT {INVOCATION_COLUMNS} FROM ({matching}) CROSS JOIN {FROM_INVOCATION} \
+         WHERE i.seq = found ORDER BY found DESC"
     );
     collect(sql, &query, params_from_iter(parameters), |row| read_invocation(&mut Fields::new(row)))
 }
@@ -189,10 +185,8 @@ pub(super) fn unfinished_by_task(sql: &Connection) -> rusqlite::Result<Vec<(Arc<
 pub(super) fn tree(sql: &Connection, root: InvocationId) -> rusqlite::Result<Vec<Invocation>> {
     // In the order of submits, which puts parents before children.
     let query = format!(
-        "{TREE} SELECT {} FROM (SELECT seq AS found FROM tree) CROSS JOIN {} \
-         WHERE i.seq = found ORDER BY found",
-        invocation_columns!(),
-        from_invocation!()
+        "{TREE} SELECT {INVOCATION_COLUMNS} FROM (SELECT seq AS found FROM tree) CROSS JOIN {FROM_INVOCATION} \
+         WHERE i.seq = found ORDER BY found"
     );
     collect(sql, &query, [Sql(root)], |row| read_invocation(&mut Fields::new(row)))
 }
@@ -206,10 +200,9 @@ pub(super) fn history(sql: &Connection, id: InvocationId) -> rusqlite::Result<Ve
         return Ok(Vec::new());
     };
     let mut history = vec![submitted(submitted_at)];
-    let mut statement = sql.prepare_cached(concat!(
-        "SELECT ",
-        transition!(),
-        " FROM invocation i CROSS JOIN history h ON h.seq = i.seq WHERE i.id = ?1 ORDER BY h.n"
+    let mut statement = sql.prepare_cached(formatcp!(
+        "SELECT {TRANSITION_COLUMNS} FROM invocation i CROSS JOIN history h ON h.seq = i.seq \
+         WHERE i.id = ?1 ORDER BY h.n"
     ))?;
     let mut rows = statement.query([Sql(id)])?;
     while let Some(row) = rows.next()? {
@@ -220,10 +213,9 @@ pub(super) fn history(sql: &Connection, id: InvocationId) -> rusqlite::Result<Ve
 }
 
 pub(super) fn logs(sql: &Connection, id: InvocationId) -> rusqlite::Result<Vec<LogEntry>> {
-    let query = concat!(
-        "SELECT ",
-        log_entry!(),
-        " FROM invocation i CROSS JOIN log l ON l.seq = i.seq WHERE i.id = ?1 ORDER BY l.n"
+    let query = formatcp!(
+        "SELECT {LOG_COLUMNS} FROM invocation i CROSS JOIN log l ON l.seq = i.seq WHERE i.id = ?1 \
+         ORDER BY l.n"
     );
     collect(sql, query, [Sql(id)], |row| read_log_entry(&mut Fields::new(row)))
 }

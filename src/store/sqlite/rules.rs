@@ -2,12 +2,13 @@
 
 use std::sync::LazyLock;
 
+use const_format::formatcp;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::sql::{Sql, column, unfinished_words};
 use super::work::Work;
 use crate::model::TaskId;
-use crate::store::columns::{RULE, read_rule, rule, rule_values};
+use crate::store::columns::{RULE, RULE_COLUMNS, read_rule, rule_values};
 use crate::store::decide::{held_back, takes_over};
 use crate::store::rules::{LaneRule, is_adopted};
 use crate::store::setting::PauseKind;
@@ -21,14 +22,14 @@ static SET_RULE: LazyLock<String> = LazyLock::new(|| {
 });
 
 pub(super) fn rules(sql: &Connection) -> rusqlite::Result<Vec<TaskRule>> {
-    sql.prepare_cached(concat!("SELECT ", rule!(), " FROM task t ORDER BY t.name"))?
+    sql.prepare_cached(formatcp!("SELECT {RULE_COLUMNS} FROM task t ORDER BY t.name"))?
         .query_map([], |row| read_rule(&mut Fields::new(row)))?
         .collect()
 }
 
 /// The rule of a task, and whether anybody has said it.
 fn rule_of(sql: &Connection, task: i64) -> rusqlite::Result<(bool, TaskRule)> {
-    sql.prepare_cached(concat!("SELECT t.queue IS NOT NULL, ", rule!(), " FROM task t WHERE t.key = ?1"))?
+    sql.prepare_cached(formatcp!("SELECT t.queue IS NOT NULL, {RULE_COLUMNS} FROM task t WHERE t.key = ?1"))?
         .query_row([task], |row| {
             let mut fields = Fields::new(row);
             Ok((fields.take()?, read_rule(&mut fields)?))

@@ -82,10 +82,5 @@ pub(super) fn unfinished_words() -> String {
 }
 
 /// Where the columns that are shown come from. CROSS JOIN fixes the order of the loops.
-macro_rules! from_invocation {
-    () => {
-        "invocation i CROSS JOIN task t ON t.key = i.task CROSS JOIN component c ON c.key = i.component \
-         LEFT JOIN outcome o ON o.seq = i.seq"
-    };
-}
-pub(super) use from_invocation;
+pub(super) const FROM_INVOCATION: &str = "invocation i CROSS JOIN task t ON t.key = i.task CROSS JOIN component c ON c.key = i.component \
+         LEFT JOIN outcome o ON o.seq = i.seq";

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use const_format::formatcp;
 use rusqlite::{OptionalExtension, Params, params};
 
 use super::fault::Fault;
@@ -15,11 +16,11 @@ use crate::store::{ChildOf, NewInvocation};
 /// arguments.
 macro_rules! taken {
     ($index:literal, $which:literal) => {
-        concat!(
-            "SELECT id, json = ?3 FROM invocation ",
-            $index,
-            " CROSS JOIN arguments USING (seq) WHERE task = ?1 AND ",
-            $which
+        formatcp!(
+            "SELECT id, json = ?3 FROM invocation {index} CROSS JOIN arguments USING (seq) WHERE task = ?1 \
+             AND {which}",
+            index = $index,
+            which = $which
         )
     };
 }

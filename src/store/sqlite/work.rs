@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use const_format::formatcp;
 use rusqlite::{Connection, OptionalExtension, Params};
 
 use super::fault::Fault;
 use super::names::Names;
 use super::sql::Sql;
 use crate::model::InvocationId;
-use crate::store::columns::{head, read_head};
+use crate::store::columns::{HEAD_COLUMNS, read_head};
 use crate::store::decide::{Head, Rank, State};
 use crate::store::value::Fields;
 
@@ -33,7 +34,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Loads what a statement with the columns [`head`] finds; the ids.
+    /// Loads what a statement with the columns [`HEAD_COLUMNS`] finds; the ids.
     pub(super) fn load_all(&mut self, sql: &str, params: impl Params) -> rusqlite::Result<Vec<InvocationId>> {
         let heads = self.heads(sql, params)?;
         let ids = heads.iter().map(|head| head.id).collect();
@@ -41,7 +42,7 @@ impl Work<'_> {
         Ok(ids)
     }
 
-    /// Reads the heads that a statement with the columns [`head`] finds.
+    /// Reads the heads that a statement with the columns [`HEAD_COLUMNS`] finds.
     pub(super) fn heads(&self, sql: &str, params: impl Params) -> rusqlite::Result<Vec<Head>> {
         self.sql.prepare_cached(sql)?.query_map(params, |row| read_head(&mut Fields::new(row)))?.collect()
     }
@@ -49,7 +50,7 @@ impl Work<'_> {
     /// Loads those of `ids` that are there.
     pub(super) fn load_named(&mut self, ids: impl Iterator<Item = InvocationId>) -> rusqlite::Result<()> {
         let mut select =
-            self.sql.prepare_cached(concat!("SELECT ", head!(), " FROM invocation i WHERE i.id = ?1"))?;
+            self.sql.prepare_cached(formatcp!("SELECT {HEAD_COLUMNS} FROM invocation i WHERE i.id = ?1"))?;
         let mut last = None;
         for id in ids {
             if last.replace(id) == Some(id) || self.state.heads.contains_key(&id) {
@@ -68,17 +69,14 @@ impl Work<'_> {
         for parent in parents {
             // Below a final child there is nothing to end: its own end did that.
             self.load_all(
-                concat!(
+                formatcp!(
                     "WITH RECURSIVE doomed(found, child) AS ( \
                          SELECT seq, id FROM invocation INDEXED BY invocation_child \
-                         WHERE parent = ?1 AND place IS NOT NULL AND NOT detached \
-                         UNION ALL \
+                         WHERE parent = ?1 AND place IS NOT NULL AND NOT detached UNION ALL \
                          SELECT c.seq, c.id FROM doomed \
                          CROSS JOIN invocation c INDEXED BY invocation_child ON c.parent = child \
                          WHERE c.place IS NOT NULL AND NOT c.detached) \
-                     SELECT ",
-                    head!(),
-                    " FROM doomed CROSS JOIN invocation i ON i.seq = found"
+                     SELECT {HEAD_COLUMNS} FROM doomed CROSS JOIN invocation i ON i.seq = found"
                 ),
                 [Sql(parent)],
             )?;
