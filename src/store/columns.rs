@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::TaskRule;
-use super::decide::{Fresh, Head, Move};
+use super::decide::{Fresh, Head, Move, Old};
 use super::rules::{Place, window_micros};
 use super::value::{Fields, Kind, StoredRow, Value};
 use crate::model::{
@@ -244,6 +244,20 @@ record! {
         root: root.unwrap_or(id),
         blocked: place == Some(Place::Blocked),
         outcome: failure.map(|failure| Outcome::Failure(failure.into())),
+    }
+}
+
+record! {
+    /// The columns that a prune needs.
+    OLD_COLUMNS, fn read_old() -> Old {
+        seq: "seq",
+        finished_at: "finished_at",
+        id: "id",
+        task: "task",
+        parent: "parent",
+        has_children: "has_children",
+    } from {
+    } plus {
     }
 }
 

@@ -171,6 +171,12 @@ macro_rules! ids {
 }
 ids!(InvocationId, RunnerId, RuleKey);
 
+impl<'v> From<&'v ComponentDigest> for Value<'v> {
+    fn from(value: &'v ComponentDigest) -> Self {
+        Self::Bytes(value.as_bytes())
+    }
+}
+
 impl Stored for ComponentDigest {
     fn read(value: Value<'_>) -> Result<Self, String> {
         bytes(&value).map(|bytes| Self::from_bytes(*bytes))

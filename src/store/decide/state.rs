@@ -20,6 +20,7 @@ pub struct Fresh<'b> {
 /// The loaded rows of a transaction as they are now, and everything that it is to
 /// write. A store takes out what it writes; what it loads again later is ignored
 /// where something newer is here.
+#[derive(Default)]
 pub struct State<'b> {
     pub now: UnixMicros,
     pub receipt: Receipt,
@@ -52,24 +53,8 @@ pub struct State<'b> {
 impl<'b> State<'b> {
     /// Nothing but a moment; there will be room for so many invocations.
     pub fn new(now: UnixMicros, capacity: usize) -> Self {
-        Self {
-            now,
-            receipt: Receipt { now, ..Receipt::default() },
-            is_news: false,
-            may_expire: false,
-            lost: HashSet::new(),
-            heads: HashMap::with_capacity(capacity),
-            children: HashMap::new(),
-            last_moves: HashMap::new(),
-            collisions: Collisions::default(),
-            lanes: Lanes::default(),
-            fresh: Vec::new(),
-            moves: Moves::default(),
-            outcomes: Vec::new(),
-            logs: Vec::new(),
-            revoked: Vec::new(),
-            steps: Vec::new(),
-        }
+        let receipt = Receipt { now, ..Receipt::default() };
+        Self { now, receipt, heads: HashMap::with_capacity(capacity), ..Self::default() }
     }
 
     /// Takes a loaded row in; `false` if what is here is newer.

@@ -9,8 +9,9 @@ use tokio_postgres::Row;
 use super::admit::NEXT_OPENING;
 use super::fault::Fault;
 use super::link::{Ask, Link};
-use super::rows::{Candidate, JOINS, REST_COLUMNS, read_candidate, read_candidates};
-use super::sql::{SERVER_TIME, column, uuid, uuids};
+use super::sql::{
+    Candidate, JOINS, REST_COLUMNS, SERVER_TIME, column, read_candidate, read_candidates, uuid, uuids,
+};
 use super::work::Work;
 use crate::model::{InvocationId, RunnerId, UnixMicros};
 use crate::store::columns::HEAD_COLUMNS;

@@ -6,12 +6,12 @@ use const_format::formatcp;
 
 use super::fault::Fault;
 use super::link::Ask;
-use super::rows::read_heads;
-use super::sql::{PRESENT, column, uuids};
+use super::sql::{PRESENT, column, read_heads, uuids};
 use super::work::Work;
 use crate::model::{InvocationId, Status, UnixMicros};
-use crate::store::columns::HEAD_COLUMNS;
+use crate::store::columns::{HEAD_COLUMNS, OLD_COLUMNS, read_old};
 use crate::store::decide::{Ancestry, Old, Walk};
+use crate::store::value::Fields;
 use crate::store::{Prune, rules};
 
 /// Asks whether anything is past its deadline, by the clock `now` or the server's:
@@ -105,25 +105,14 @@ impl Work<'_> {
         (at, seq): (UnixMicros, i64),
         limit: usize,
     ) -> Result<Vec<Old>, Fault> {
-        let ask = Ask::new(
-            "SELECT seq, finished_at, id, task, parent, has_children FROM @invocation \
+        let ask = Ask::new(formatcp!(
+            "SELECT {OLD_COLUMNS} FROM @invocation \
              WHERE place IS NULL AND status = $1 AND (finished_at, seq) > ($2, $3) \
-             ORDER BY finished_at, seq LIMIT $4",
-        );
+             ORDER BY finished_at, seq LIMIT $4"
+        ));
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = self.link.ask_one(ask.with(status.as_str()).with(at.0).with(seq).with(limit)).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Old {
-                    seq: column(row, 0)?,
-                    finished_at: column(row, 1)?,
-                    id: column(row, 2)?,
-                    task: column(row, 3)?,
-                    parent: column(row, 4)?,
-                    has_children: column(row, 5)?,
-                })
-            })
-            .collect()
+        rows.iter().map(|row| read_old(&mut Fields::new(row))).collect()
     }
 
     /// Loads the ancestors and children of invocations that may be removed.

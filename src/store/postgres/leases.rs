@@ -4,8 +4,7 @@ use const_format::formatcp;
 
 use super::fault::Fault;
 use super::link::Ask;
-use super::rows::read_heads;
-use super::sql::{column, uuid};
+use super::sql::{column, read_heads, uuid};
 use super::work::Work;
 use crate::model::{InvocationId, RunnerId};
 use crate::store::columns::HEAD_COLUMNS;

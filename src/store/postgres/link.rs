@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use const_format::formatcp;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
@@ -26,47 +27,36 @@ const SENT_AT_ONCE: usize = 30;
 /// plan for each statement"). And a session whose process stands still lets go of its locks.
 macro_rules! settings {
     ($set:literal) => {
-        concat!(
-            $set,
-            " enable_seqscan = off; ",
-            $set,
-            " enable_bitmapscan = off; ",
-            $set,
-            " enable_hashjoin = off; ",
-            $set,
-            " enable_mergejoin = off; ",
-            $set,
-            " jit = off; ",
-            $set,
-            " max_parallel_workers_per_gather = 0; ",
-            $set,
-            " lock_timeout = '10s'; ",
-            $set,
-            " idle_in_transaction_session_timeout = '5s'; "
+        formatcp!(
+            "{set} enable_seqscan = off; {set} enable_bitmapscan = off; {set} enable_hashjoin = off; \
+             {set} enable_mergejoin = off; {set} jit = off; {set} max_parallel_workers_per_gather = 0; \
+             {set} lock_timeout = '10s'; {set} idle_in_transaction_session_timeout = '5s'; ",
+            set = $set
         )
     };
 }
 
-/// The settings of a session of our own. A commit is on the disk when it
-/// returns, whatever the server's default.
-pub(super) const SESSION: &str = concat!(
-    settings!("SET"),
-    "SELECT set_config('synchronous_commit', 'on', false) \
-     WHERE current_setting('synchronous_commit') IN ('off', 'local')"
-);
+/// Has a commit on the disk when it returns, whatever the server's default, in this transaction or for good.
+macro_rules! durable {
+    ($is_local:literal) => {
+        formatcp!(
+            "SELECT set_config('synchronous_commit', 'on', {}) \
+             WHERE current_setting('synchronous_commit') IN ('off', 'local')",
+            $is_local
+        )
+    };
+}
+
+/// The settings of a session of our own.
+pub(super) const SESSION: &str = formatcp!("{}{}", settings!("SET"), durable!(false));
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 
 /// Begins a transaction in a session that may have been anybody's.
-const BEGIN_POOLED: &str = concat!(
-    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; ",
-    settings!("SET LOCAL"),
-    "SELECT set_config('synchronous_commit', 'on', true) \
-     WHERE current_setting('synchronous_commit') IN ('off', 'local')"
-);
+const BEGIN_POOLED: &str = formatcp!("{BEGIN}; {}{}", settings!("SET LOCAL"), durable!(true));
 
 const BEGIN_READING_POOLED: &str =
-    concat!("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; ", settings!("SET LOCAL"));
+    formatcp!("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; {}", settings!("SET LOCAL"));
 
 /// A connection. Dropped, it is cut, whatever is under way.
 pub(super) struct Link {

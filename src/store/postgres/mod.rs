@@ -25,7 +25,6 @@ mod names;
 mod notify;
 mod open;
 mod read;
-mod rows;
 mod rules;
 mod schema;
 mod sql;
@@ -185,9 +184,8 @@ impl PostgresStore {
             }
             let Some(open) = link.as_ref() else { continue };
             let is_committing = Cell::new(false);
-            let mut place = write::Surroundings {
+            let place = write::Surroundings {
                 link: open,
-                names,
                 clock: self.clock.as_deref(),
                 channel: &self.channel,
                 sender: &self.sender,
@@ -197,7 +195,7 @@ impl PostgresStore {
                 is_committing: &is_committing,
             };
             let committed =
-                wait::wait(write::commit(&mut place, batch), deadline).unwrap_or(Err(Fault::TimedOut));
+                wait::wait(write::commit(&place, names, batch), deadline).unwrap_or(Err(Fault::TimedOut));
             let fault = match committed {
                 Ok(receipt) => return Ok(receipt),
                 Err(fault) => fault,

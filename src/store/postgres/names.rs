@@ -1,12 +1,14 @@
 //! Task names and component digests, written once and referred to by a number.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use super::fault::Fault;
 use super::link::{Ask, Link};
-use super::sql::column;
+use super::sql::{Arg, column};
 use crate::model::ComponentDigest;
+use crate::store::value::Stored;
 
 /// The numbers that this process has met. Numbers never change once committed;
 /// after a transaction that was not, [`Names::forget`] all.
@@ -21,53 +23,19 @@ impl Names {
         *self = Self::default();
     }
 
-    /// Sees to it that tasks and components have numbers, which are drawn in this
-    /// order.
+    /// Sees to it that tasks and components have numbers, which are drawn in this order.
     pub(super) async fn learn<'n>(
         &mut self,
         link: &Link,
         tasks: impl Iterator<Item = &'n Arc<str>>,
-        digests: impl Iterator<Item = ComponentDigest>,
+        digests: impl Iterator<Item = &'n ComponentDigest>,
     ) -> Result<(), Fault> {
-        let mut seen = HashSet::new();
-        let tasks = tasks.map(|task| &**task);
-        let tasks: Vec<&str> =
-            tasks.filter(|task| !self.tasks.contains_key(*task) && seen.insert(*task)).collect();
-        let mut seen = HashSet::new();
-        let digests: Vec<_> =
-            digests.filter(|digest| !self.components.contains_key(digest) && seen.insert(*digest)).collect();
-        if !tasks.is_empty() {
-            let known = || Ask::new("SELECT name, key FROM @task WHERE name = ANY($1)").with(tasks.clone());
-            let mut rows = link.ask_one(known()).await?;
-            if rows.len() < tasks.len() {
-                let insert = "INSERT INTO @task (name) SELECT unnest($1) ON CONFLICT DO NOTHING";
-                let known_now: HashSet<Arc<str>> =
-                    rows.iter().map(|row| column(row, 0)).collect::<Result<_, _>>()?;
-                let new: Vec<&str> =
-                    tasks.iter().copied().filter(|task| !known_now.contains(*task)).collect();
-                link.ask_one(Ask::new(insert).with(new)).await?;
-                rows = link.ask_one(known()).await?;
-            }
-            for row in rows {
-                self.tasks.insert(column(&row, 0)?, column(&row, 1)?);
-            }
-        }
-        if !digests.is_empty() {
-            let digests: Vec<&[u8]> = digests.iter().map(|digest| &digest.as_bytes()[..]).collect();
-            let known = || {
-                Ask::new("SELECT digest, key FROM @component WHERE digest = ANY($1)").with(digests.clone())
-            };
-            let mut rows = link.ask_one(known()).await?;
-            if rows.len() < digests.len() {
-                let insert = "INSERT INTO @component (digest) SELECT unnest($1) ON CONFLICT DO NOTHING";
-                link.ask_one(Ask::new(insert).with(digests.clone())).await?;
-                rows = link.ask_one(known()).await?;
-            }
-            for row in rows {
-                self.components.insert(column(&row, 0)?, column(&row, 1)?);
-            }
-        }
-        Ok(())
+        let known = "SELECT name, key FROM @task WHERE name = ANY($1)";
+        let insert = "INSERT INTO @task (name) SELECT unnest($1) ON CONFLICT DO NOTHING";
+        learn(link, &mut self.tasks, tasks, [known, insert], |task| task.to_string()).await?;
+        let known = "SELECT digest, key FROM @component WHERE digest = ANY($1)";
+        let insert = "INSERT INTO @component (digest) SELECT unnest($1) ON CONFLICT DO NOTHING";
+        learn(link, &mut self.components, digests, [known, insert], |digest| digest.as_bytes().to_vec()).await
     }
 
     /// The number of a task that was learnt.
@@ -81,4 +49,26 @@ impl Names {
         let key = self.components.get(&digest).copied();
         key.ok_or_else(|| Fault::Damaged(format!("the component `{digest}` has no number")))
     }
+}
+
+/// Reads the numbers of names, as `bind` makes arguments of them, and draws those that are missing.
+async fn learn<'n, K: Stored + Eq + Hash + 'n, N: Arg + Sync + Send>(
+    link: &Link,
+    numbers: &mut HashMap<K, i64>,
+    names: impl Iterator<Item = &'n K>,
+    [known, insert]: [&'static str; 2],
+    bind: fn(&K) -> N,
+) -> Result<(), Fault> {
+    let mut seen = HashSet::new();
+    let mut new: Vec<&K> = names.filter(|name| !numbers.contains_key(*name) && seen.insert(*name)).collect();
+    let ask = |sql, names: &[&K]| Ask::new(sql).with(names.iter().map(|name| bind(name)).collect::<Vec<N>>());
+    let mut asks = vec![ask(known, &new)];
+    while !new.is_empty() {
+        for row in link.ask(asks).await?.pop().unwrap_or_default() {
+            numbers.insert(column(&row, 0)?, column(&row, 1)?);
+        }
+        new.retain(|name| !numbers.contains_key(*name));
+        asks = vec![ask(insert, &new), ask(known, &new)];
+    }
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Rules and pauses: what configurations and operators say of tasks.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use const_format::formatcp;
 use tokio_postgres::Row;
@@ -69,17 +69,27 @@ pub(super) async fn paused(link: &Link) -> Result<Vec<PauseTarget>, Fault> {
     read_paused(&link.read(ask_paused()).await?)
 }
 
-/// Gives tasks of earlier programs full ids; which of the adoptions did. Those that know the
-/// old id are locked, so that nobody else adopts it or claims what is under it meanwhile.
-pub(super) async fn adopt(link: &Link, adoptions: &[Adoption]) -> Result<Vec<bool>, Fault> {
+/// Gives tasks of earlier programs full ids, after `before` was asked; which of the adoptions did. Those that
+/// know the old id are locked, so that nobody else adopts it or claims what is under it meanwhile.
+pub(super) async fn adopt<'a>(
+    link: &Link,
+    mut before: Vec<Ask<'a>>,
+    adoptions: &'a [Adoption],
+) -> Result<Vec<bool>, Fault> {
+    let known = Ask::new("SELECT name, key FROM @task WHERE name = ANY($1) ORDER BY key FOR UPDATE");
+    before.push(known.with(adoptions.iter().map(|adoption| &*adoption.from).collect::<Vec<&str>>()));
+    let known = link.ask(before).await?.pop().unwrap_or_default();
+    let read = |row| Ok((column(row, 0)?, column(row, 1)?));
+    let mut known = known.iter().map(read).collect::<Result<HashMap<Arc<str>, i64>, Fault>>()?;
     let mut adopted = Vec::with_capacity(adoptions.len());
     for adoption in adoptions {
-        let known = Ask::new("SELECT key FROM @task WHERE name = $1 FOR UPDATE").with(&*adoption.from);
-        let known = link.ask_one(known).await?;
-        let is_adopted = match known.first() {
-            Some(row) => adopt_known(link, adoption, column(row, 0)?).await?,
+        let is_adopted = match known.get(&adoption.from) {
+            Some(task) => adopt_known(link, adoption, *task).await?,
             None => false,
         };
+        if is_adopted {
+            known.remove(&adoption.from);
+        }
         adopted.push(is_adopted);
     }
     Ok(adopted)

@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
+use crate::model::words;
+
 /// The schema that is used if the URL names none.
 const DEFAULT_SCHEMA: &str = "wasm_runner";
 
@@ -19,29 +21,21 @@ const DEAD_AFTER: Duration = Duration::from_secs(10);
 /// The longest name that PostgreSQL does not cut.
 const MAX_NAME_BYTES: usize = 63;
 
-/// How much of TLS is asked for, in libpq's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tls {
-    /// None.
-    Disable,
-    /// Encrypt if the server can.
-    Prefer,
-    /// Encrypt; whoever answers is believed.
-    Require,
-    /// Encrypt, and check who signed the server's certificate.
-    VerifyCa,
-    /// Encrypt, check who signed the certificate, and the server's name.
-    VerifyFull,
-}
-
-impl Tls {
-    const ALL: [(&str, Self); 5] = [
-        ("disable", Self::Disable),
-        ("prefer", Self::Prefer),
-        ("require", Self::Require),
-        ("verify-ca", Self::VerifyCa),
-        ("verify-full", Self::VerifyFull),
-    ];
+words! {
+    /// How much of TLS is asked for, in libpq's words.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Tls {
+        /// None.
+        Disable = "disable",
+        /// Encrypt if the server can.
+        Prefer = "prefer",
+        /// Encrypt; whoever answers is believed.
+        Require = "require",
+        /// Encrypt, and check who signed the server's certificate.
+        VerifyCa = "verify-ca",
+        /// Encrypt, check who signed the certificate, and the server's name.
+        VerifyFull = "verify-full",
+    }
 }
 
 /// A URL of a PostgreSQL store, read. Shown, it has no password.
@@ -205,9 +199,8 @@ impl fmt::Debug for PostgresUrl {
 }
 
 fn read_tls(value: &str) -> Result<Tls, String> {
-    let known = Tls::ALL.iter().find(|(name, _)| *name == value);
-    known.map(|(_, tls)| *tls).ok_or_else(|| {
-        let names: Vec<_> = Tls::ALL.iter().map(|(name, _)| format!("`{name}`")).collect();
+    Tls::ALL.into_iter().find(|tls| tls.as_str() == value).ok_or_else(|| {
+        let names = Tls::ALL.map(|tls| format!("`{tls}`"));
         format!("unknown `sslmode` `{value}` (known: {})", names.join(", "))
     })
 }

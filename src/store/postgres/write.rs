@@ -22,10 +22,9 @@ use super::fault::Fault;
 use super::keep;
 use super::link::{Ask, Link};
 use super::names::Names;
-use super::rows::read_heads;
 use super::rules;
 use super::schema::VERSION;
-use super::sql::{SERVER_TIME, column, uuid, uuids};
+use super::sql::{SERVER_TIME, column, read_heads, uuid, uuids};
 use super::submit::Looks;
 use super::work::Work;
 use crate::model::{Clock, InvocationId, RunnerId};
@@ -36,7 +35,6 @@ use crate::store::{Batch, Bill, Lease, Receipt};
 /// The wider surroundings of a transaction.
 pub(super) struct Surroundings<'a> {
     pub(super) link: &'a Link,
-    pub(super) names: &'a mut Names,
     /// A clock instead of the server's.
     pub(super) clock: Option<&'a dyn Clock>,
     /// The channel that commits are told on, and who tells.
@@ -53,21 +51,17 @@ pub(super) struct Surroundings<'a> {
     pub(super) is_committing: &'a Cell<bool>,
 }
 
-/// The surroundings that a transaction needs for its end.
-struct End<'a> {
-    channel: &'a str,
-    sender: &'a str,
-    folds: bool,
-    is_committing: &'a Cell<bool>,
-}
-
 /// Applies a batch.
-pub(super) async fn commit(place: &mut Surroundings<'_>, batch: &Batch) -> Result<Receipt, Fault> {
+pub(super) async fn commit(
+    place: &Surroundings<'_>,
+    names: &mut Names,
+    batch: &Batch,
+) -> Result<Receipt, Fault> {
     let link = place.link;
-    let committed = transact(place, batch).await;
+    let committed = transact(place, names, batch).await;
     if let Err(fault) = &committed {
         // Numbers that were drawn in it do not exist.
-        place.names.forget();
+        names.forget();
         if !fault.breaks_connection() {
             link.ask_one(Ask::simple("ROLLBACK")).await?;
         }
@@ -75,14 +69,8 @@ pub(super) async fn commit(place: &mut Surroundings<'_>, batch: &Batch) -> Resul
     committed
 }
 
-async fn transact(place: &mut Surroundings<'_>, batch: &Batch) -> Result<Receipt, Fault> {
-    let end = End {
-        channel: place.channel,
-        sender: place.sender,
-        folds: place.folds,
-        is_committing: place.is_committing,
-    };
-    let mut work = Work::begin(place, batch).await?;
+async fn transact(place: &Surroundings<'_>, names: &mut Names, batch: &Batch) -> Result<Receipt, Fault> {
+    let mut work = Work::begin(place, names, batch).await?;
     for step in steps(batch) {
         match step {
             Step::SetRules => work.set_rules(batch).await?,
@@ -107,12 +95,12 @@ async fn transact(place: &mut Surroundings<'_>, batch: &Batch) -> Result<Receipt
     }
     let claimer = batch.claim.as_ref().map(|request| request.runner);
     let claimer = claimer.filter(|_| work.state.receipt.lease == Some(Lease::Held));
-    work.finish(claimer, end).await
+    work.finish(claimer, place).await
 }
 
 impl<'a> Work<'a> {
     /// Begins the transaction: locks and reads what the batch speaks of.
-    async fn begin(place: &'a mut Surroundings<'_>, batch: &'a Batch) -> Result<Self, Fault> {
+    async fn begin(place: &Surroundings<'a>, names: &'a mut Names, batch: &'a Batch) -> Result<Self, Fault> {
         let mut asks = vec![
             place.link.begin(),
             Ask::new("SELECT pg_advisory_xact_lock_shared($1)").with(place.migration_lock),
@@ -120,10 +108,9 @@ impl<'a> Work<'a> {
         let mut adopted = Vec::new();
         if !batch.adoptions.is_empty() {
             // Before anything that the batch names is looked up by the full id.
-            place.link.ask(std::mem::take(&mut asks)).await?;
-            adopted = rules::adopt(place.link, &batch.adoptions).await?;
+            adopted = rules::adopt(place.link, std::mem::take(&mut asks), &batch.adoptions).await?;
             if adopted.contains(&true) {
-                place.names.forget();
+                names.forget();
             }
         }
         let begun = asks.len();
@@ -185,7 +172,7 @@ impl<'a> Work<'a> {
         state.last_moves = read_last_moves(&last_moves)?;
         let mut work = Self {
             link: place.link,
-            names: place.names,
+            names,
             state,
             has_server_time: place.clock.is_none(),
             due: None,
@@ -212,13 +199,14 @@ impl<'a> Work<'a> {
         let submits: Vec<_> = batch.submits.iter().filter(|new| !self.state.is_orphan(new)).collect();
         let rules = batch.rules.iter().chain(&batch.default_rules);
         let tasks = rules.map(|rule| &rule.task).chain(submits.iter().map(|new| &new.task));
-        let digests = submits.iter().map(|new| new.component_digest);
-        let digests = digests.chain(batch.reports.iter().filter_map(|report| report.component_digest));
+        let digests = submits.iter().map(|new| &new.component_digest);
+        let digests =
+            digests.chain(batch.reports.iter().filter_map(|report| report.component_digest.as_ref()));
         self.names.learn(self.link, tasks, digests).await
     }
 
     /// Writes the rest, tells the others, and commits.
-    async fn finish(mut self, claimer: Option<RunnerId>, end: End<'_>) -> Result<Receipt, Fault> {
+    async fn finish(mut self, claimer: Option<RunnerId>, place: &Surroundings<'_>) -> Result<Receipt, Fault> {
         self.state.close_receipt();
         let mut asks = self.write_all()?;
         self.write_lanes(&mut asks);
@@ -234,7 +222,7 @@ impl<'a> Work<'a> {
                     .with(tally.iter().map(|(_, change)| *change).collect::<Vec<_>>()),
             );
         }
-        if end.folds {
+        if place.folds {
             // Whoever comes second while it is folded has nothing left to fold.
             asks.push(Ask::new(
                 "WITH gone AS (DELETE FROM @tally WHERE ctid = ANY(ARRAY( \
@@ -245,7 +233,9 @@ impl<'a> Work<'a> {
         }
         if self.state.is_news {
             asks.push(
-                Ask::new("SELECT pg_notify($1, $2)").with(end.channel.to_owned()).with(end.sender.to_owned()),
+                Ask::new("SELECT pg_notify($1, $2)")
+                    .with(place.channel.to_owned())
+                    .with(place.sender.to_owned()),
             );
         }
         // After a statement that failed, the server takes this for a rollback; the
@@ -255,7 +245,7 @@ impl<'a> Work<'a> {
             asks.push(claim::ask_next_due(runner, Some(self.state.now)));
         }
         asks.push(Ask::simple("COMMIT"));
-        end.is_committing.set(true);
+        place.is_committing.set(true);
         let answers = self.link.ask(asks).await?;
         if claimer.is_some() {
             let due = claim::read_next_due(&answers[due])?.at;

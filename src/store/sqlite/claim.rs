@@ -10,7 +10,7 @@ use super::fault::Fault;
 use super::keep;
 use super::lanes;
 use super::names::Names;
-use super::sql::{Sql, column};
+use super::sql::{bound, column};
 use super::work::Work;
 use crate::model::{InvocationId, RunnerId, UnixMicros};
 use crate::store::columns::{HEAD_COLUMNS, read_head};
@@ -33,7 +33,7 @@ pub(super) fn promote(sql: &Connection, now: UnixMicros) -> rusqlite::Result<boo
              WHERE place = {DELAYED} AND available_at <= ?1 AND lane IS NULL \
              ORDER BY available_at LIMIT ?2)"
         ))?
-        .execute(params![Sql(now), PROMOTED_AT_ONCE as i64])?;
+        .execute(params![bound(now), PROMOTED_AT_ONCE as i64])?;
     Ok(promoted == PROMOTED_AT_ONCE)
 }
 
@@ -63,7 +63,7 @@ impl Wanted<'_> {
                  WHERE id = ?1 AND \
                  (place = {READY} OR place = {DELAYED} AND available_at <= ?2 AND lane IS NULL)"
             ))?
-            .query_row(params![Sql(id), Sql(now)], |row| {
+            .query_row(params![bound(id), bound(now)], |row| {
                 Ok((row.get(0)?, row.get(1)?, column::<Option<_>>(row, 2)?))
             })
             .optional()?;
@@ -110,7 +110,7 @@ impl<'a> Work<'a> {
                  WHERE place = {DELAYED} AND available_at <= ?1 AND lane IS NOT NULL \
                  ORDER BY available_at LIMIT ?2"
             ),
-            params![Sql(self.state.now), PROMOTED_AT_ONCE as i64],
+            params![bound(self.state.now), PROMOTED_AT_ONCE as i64],
         )?;
         self.state.promote(&due);
         Ok(due.len() == PROMOTED_AT_ONCE)
@@ -192,7 +192,7 @@ impl<'a> Work<'a> {
     fn tree_cursors(&self, root: InvocationId) -> rusqlite::Result<Vec<CachedStatement<'a>>> {
         let cursor = |sql| -> rusqlite::Result<_> {
             let mut cursor = self.sql.prepare_cached(sql)?;
-            cursor.raw_bind_parameter(1, Sql(root))?;
+            cursor.raw_bind_parameter(1, bound(root))?;
             Ok(cursor)
         };
         Ok(vec![
@@ -247,7 +247,7 @@ pub(super) fn next_due(
             "SELECT available_at FROM invocation INDEXED BY invocation_delayed \
              WHERE place = {DELAYED} AND available_at > ?1 ORDER BY available_at LIMIT 1"
         ))?
-        .query_row([Sql(now)], |row| column(row, 0))
+        .query_row([bound(now)], |row| column(row, 0))
         .optional()?;
     let expiring: Option<UnixMicros> = sql
         .prepare_cached(formatcp!(
@@ -257,7 +257,7 @@ pub(super) fn next_due(
                  WHERE i.runner = r.id AND i.place = {OWNED}) \
              ORDER BY lease_until LIMIT 1"
         ))?
-        .query_row([Sql(runner)], |row| column(row, 0))
+        .query_row([bound(runner)], |row| column(row, 0))
         .optional()?;
     let overdue = keep::next_deadline(sql)?;
     let opening = lanes::next_opening(sql)?;

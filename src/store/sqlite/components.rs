@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::sql::{Sql, column};
+use super::sql::{bound, column};
 use super::work::Work;
 use crate::model::ComponentDigest;
 use crate::store::{NewComponent, PushedComponent};
@@ -12,19 +12,19 @@ impl Work<'_> {
         let is_there = self
             .sql
             .prepare_cached("SELECT 1 FROM component_bytes WHERE digest = ?1")?
-            .exists([Sql(new.digest)])?;
+            .exists([bound(&new.digest)])?;
         if !is_there {
             self.sql
                 .prepare_cached("INSERT INTO component_bytes (digest, bytes) VALUES (?1, ?2)")?
-                .execute(params![Sql(new.digest), &*new.bytes])?;
+                .execute(params![bound(&new.digest), &*new.bytes])?;
         }
         // A new row: the last one is the newest.
         self.sql
             .prepare_cached("DELETE FROM pushed WHERE name = ?1 AND digest = ?2")?
-            .execute(params![new.name, Sql(new.digest)])?;
+            .execute(params![new.name, bound(&new.digest)])?;
         self.sql
             .prepare_cached("INSERT INTO pushed (name, digest, at) VALUES (?1, ?2, ?3)")?
-            .execute(params![new.name, Sql(new.digest), Sql(self.state.now)])?;
+            .execute(params![new.name, bound(&new.digest), bound(self.state.now)])?;
         self.state.is_news = true;
         Ok(())
     }
@@ -48,6 +48,6 @@ pub(super) fn components(sql: &Connection) -> rusqlite::Result<Vec<PushedCompone
 
 pub(super) fn component(sql: &Connection, digest: ComponentDigest) -> rusqlite::Result<Option<Vec<u8>>> {
     sql.prepare_cached("SELECT bytes FROM component_bytes WHERE digest = ?1")?
-        .query_row([Sql(digest)], |row| row.get(0))
+        .query_row([bound(&digest)], |row| row.get(0))
         .optional()
 }

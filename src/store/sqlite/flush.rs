@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use rusqlite::{Connection, Statement, params};
 
 use super::fault::Fault;
-use super::sql::Sql;
+use super::sql::bound;
 use super::work::Work;
 use crate::model::Outcome;
 use crate::store::Report;
@@ -86,7 +86,7 @@ impl Work<'_> {
         for (runner, id) in std::mem::take(&mut self.state.revoked) {
             self.sql
                 .prepare_cached("INSERT OR IGNORE INTO revoked (runner, id) VALUES (?1, ?2)")?
-                .execute(params![Sql(runner), Sql(id)])?;
+                .execute(params![bound(runner), bound(id)])?;
         }
         Ok(())
     }
@@ -156,7 +156,7 @@ impl Work<'_> {
              ON CONFLICT DO UPDATE SET n = n + excluded.n",
         )?;
         for ((task, status), change) in self.state.moves.tally.drain().filter(|(_, change)| *change != 0) {
-            write.execute(params![task, Sql(status), change])?;
+            write.execute(params![task, bound(status), change])?;
         }
         Ok(())
     }

@@ -4,11 +4,12 @@ use const_format::formatcp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::fault::Fault;
-use super::sql::{Sql, column};
+use super::sql::{bound, column};
 use super::work::Work;
 use crate::model::{InvocationId, Status, UnixMicros};
-use crate::store::columns::HEAD_COLUMNS;
+use crate::store::columns::{HEAD_COLUMNS, OLD_COLUMNS, read_old};
 use crate::store::decide::{Ancestry, Old, Walk};
+use crate::store::value::Fields;
 use crate::store::{Prune, rules};
 
 /// The earliest deadline of what is not final.
@@ -27,7 +28,7 @@ pub(super) fn has_overdue(sql: &Connection, now: UnixMicros) -> rusqlite::Result
         "SELECT 1 FROM invocation INDEXED BY invocation_deadline \
          WHERE deadline IS NOT NULL AND place IS NOT NULL AND deadline <= ?1 LIMIT 1",
     )?
-    .exists([Sql(now)])
+    .exists([bound(now)])
 }
 
 /// Looks up the relatives of what may be removed.
@@ -40,7 +41,7 @@ impl Ancestry for Family<'_> {
         let found = self
             .0
             .prepare_cached("SELECT parent, place IS NOT NULL FROM invocation WHERE id = ?1")?
-            .query_row([Sql(id)], |row| Ok((column(row, 0)?, row.get(1)?)));
+            .query_row([bound(id)], |row| Ok((column(row, 0)?, row.get(1)?)));
         Ok(found.optional()?)
     }
 
@@ -51,7 +52,7 @@ impl Ancestry for Family<'_> {
                 "SELECT 1 FROM invocation INDEXED BY invocation_detached \
                  WHERE parent = ?1 AND detached = 1 AND place IS NOT NULL",
             )?
-            .exists([Sql(id)])?)
+            .exists([bound(id)])?)
     }
 }
 
@@ -67,7 +68,7 @@ impl Work<'_> {
                      WHERE deadline IS NOT NULL AND place IS NOT NULL AND deadline <= ?1 \
                      ORDER BY deadline, seq LIMIT ?2"
                 ),
-                params![Sql(self.state.now), rules::EXPIRED_AT_ONCE as i64],
+                params![bound(self.state.now), rules::EXPIRED_AT_ONCE as i64],
             )?;
             self.load_descendants(self.state.parents_among(overdue.iter().copied()))?;
             self.state.may_expire = !overdue.is_empty();
@@ -102,7 +103,7 @@ impl Work<'_> {
         let before: i64 = self
             .sql
             .prepare_cached("SELECT coalesce(sum(n), 0) FROM tally WHERE status = ?1")?
-            .query_row([Sql(status)], |row| row.get(0))?;
+            .query_row([bound(status)], |row| row.get(0))?;
         Ok(before + self.state.moves.counted(status))
     }
 
@@ -114,22 +115,15 @@ impl Work<'_> {
         limit: usize,
     ) -> rusqlite::Result<Vec<Old>> {
         self.sql
-            .prepare_cached(
-                "SELECT seq, finished_at, id, task, parent, has_children \
-                 FROM invocation INDEXED BY invocation_final \
+            .prepare_cached(formatcp!(
+                "SELECT {OLD_COLUMNS} FROM invocation INDEXED BY invocation_final \
                  WHERE place IS NULL AND status = ?1 AND finished_at >= ?2 \
-                 AND (finished_at > ?2 OR seq > ?3) ORDER BY finished_at, seq LIMIT ?4",
+                 AND (finished_at > ?2 OR seq > ?3) ORDER BY finished_at, seq LIMIT ?4"
+            ))?
+            .query_map(
+                params![bound(status), bound(at), seq, i64::try_from(limit).unwrap_or(i64::MAX)],
+                |row| read_old(&mut Fields::new(row)),
             )?
-            .query_map(params![Sql(status), Sql(at), seq, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-                Ok(Old {
-                    seq: row.get(0)?,
-                    finished_at: column(row, 1)?,
-                    id: column(row, 2)?,
-                    task: row.get(3)?,
-                    parent: column(row, 4)?,
-                    has_children: row.get(5)?,
-                })
-            })?
             .collect()
     }
 

@@ -4,7 +4,7 @@ use const_format::formatcp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::fault::Fault;
-use super::sql::{Sql, column};
+use super::sql::{bound, column};
 use super::work::Work;
 use crate::model::UnixMicros;
 use crate::store::columns::HEAD_COLUMNS;
@@ -52,7 +52,7 @@ impl Work<'_> {
                 "SELECT task, key FROM lane INDEXED BY {index} \
                  WHERE opens_at IS NOT NULL AND {condition} AND opens_at <= ?1 ORDER BY opens_at LIMIT ?2"
             ))?;
-            let mut rows = query.query(params![Sql(self.state.now), OPENED_AT_ONCE as i64])?;
+            let mut rows = query.query(params![bound(self.state.now), OPENED_AT_ONCE as i64])?;
             while let Some(row) = rows.next()? {
                 self.state.lanes.look_at((row.get(0)?, column(row, 1)?));
                 opened += 1;
@@ -96,8 +96,8 @@ impl Work<'_> {
             self.write_all()?;
             let (mut best, mut worst) = (Vec::new(), Vec::new());
             for (lane, _) in lanes.iter().zip(may_swap).filter(|(_, may_swap)| *may_swap) {
-                best.extend(self.heads(BEST_BLOCKED, params![lane.id.0, Sql(lane.id.1), 1])?);
-                worst.extend(self.heads(WORST_READY, params![lane.id.0, Sql(lane.id.1), 1])?);
+                best.extend(self.heads(BEST_BLOCKED, params![lane.id.0, bound(lane.id.1), 1])?);
+                worst.extend(self.heads(WORST_READY, params![lane.id.0, bound(lane.id.1), 1])?);
             }
             if !self.state.swap(lanes, best, worst)? {
                 break;
@@ -121,7 +121,7 @@ impl Work<'_> {
             if !std::mem::replace(&mut is_written, true) {
                 self.write_all()?;
             }
-            found.extend(self.heads(sql, params![lane.id.0, Sql(lane.id.1), number])?);
+            found.extend(self.heads(sql, params![lane.id.0, bound(lane.id.1), number])?);
         }
         Ok(found)
     }
@@ -145,7 +145,7 @@ impl Work<'_> {
                         "UPDATE start SET n = n - 1 WHERE task = ?1 AND key = ?2 AND at = \
                          (SELECT min(at) FROM start WHERE task = ?1 AND key = ?2 AND n > 0)",
                     )?
-                    .execute(params![id.0, Sql(id.1)])?;
+                    .execute(params![id.0, bound(id.1)])?;
                 lane.count.started -= i64::from(refunded > 0);
             }
         }
@@ -161,7 +161,7 @@ impl Work<'_> {
                 "SELECT ready, blocked, owned, started, last_ready, opens_at FROM lane \
                  WHERE task = ?1 AND key = ?2",
             )?
-            .query_row(params![id.0, Sql(id.1)], |row| {
+            .query_row(params![id.0, bound(id.1)], |row| {
                 let count = Count {
                     ready: row.get(0)?,
                     blocked: row.get(1)?,
@@ -182,7 +182,7 @@ impl Work<'_> {
         let forgotten: Vec<i64> = self
             .sql
             .prepare_cached("DELETE FROM start WHERE task = ?1 AND key = ?2 AND at <= ?3 RETURNING n")?
-            .query_map(params![lane.id.0, Sql(lane.id.1), before], |row| row.get(0))?
+            .query_map(params![lane.id.0, bound(lane.id.1), before], |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
         lane.count.started -= forgotten.iter().sum::<i64>();
         Ok(())
@@ -194,7 +194,7 @@ impl Work<'_> {
             let mut starts = self
                 .sql
                 .prepare_cached("SELECT at, n FROM start WHERE task = ?1 AND key = ?2 ORDER BY at")?;
-            let mut rows = starts.query(params![id.0, Sql(id.1)])?;
+            let mut rows = starts.query(params![id.0, bound(id.1)])?;
             let mut at: Option<UnixMicros> = None;
             while let Some(row) = rows.next()?
                 && before >= 0
@@ -215,13 +215,13 @@ impl Work<'_> {
                     "INSERT INTO start (task, key, at, n) VALUES (?1, ?2, ?3, ?4) \
                      ON CONFLICT DO UPDATE SET n = n + excluded.n",
                 )?
-                .execute(params![id.0, Sql(id.1), Sql(self.state.now), starts.len() as i64])?;
+                .execute(params![id.0, bound(id.1), bound(self.state.now), starts.len() as i64])?;
         }
         let (empty, kept) = self.state.lanes.take_changed();
         for lane in empty {
             self.sql
                 .prepare_cached("DELETE FROM lane WHERE task = ?1 AND key = ?2")?
-                .execute(params![lane.id.0, Sql(lane.id.1)])?;
+                .execute(params![lane.id.0, bound(lane.id.1)])?;
         }
         for lane in kept {
             self.sql
@@ -234,13 +234,13 @@ impl Work<'_> {
                 )?
                 .execute(params![
                     lane.id.0,
-                    Sql(lane.id.1),
+                    bound(lane.id.1),
                     lane.count.ready,
                     lane.count.blocked,
                     lane.count.owned,
                     lane.count.started,
                     lane.last_ready,
-                    lane.opens_at.map(Sql)
+                    lane.opens_at.map(bound)
                 ])?;
         }
         Ok(())

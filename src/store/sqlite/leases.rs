@@ -4,7 +4,7 @@ use const_format::formatcp;
 use rusqlite::params;
 
 use super::fault::Fault;
-use super::sql::{Sql, column};
+use super::sql::{bound, column};
 use super::work::Work;
 use crate::model::RunnerId;
 use crate::store::columns::HEAD_COLUMNS;
@@ -21,7 +21,7 @@ impl Work<'_> {
     /// Gives back what a runner owns without knowing of it.
     pub(super) fn take_stock(&mut self, inventory: &Inventory) -> Result<(), Fault> {
         self.write_all()?;
-        let owned = self.load_all(OF_RUNNER, [Sql(inventory.runner)])?;
+        let owned = self.load_all(OF_RUNNER, [bound(inventory.runner)])?;
         Ok(self.state.take_stock(inventory, &owned)?)
     }
 
@@ -34,7 +34,7 @@ impl Work<'_> {
         self.state.receipt.revoked = self
             .sql
             .prepare_cached("DELETE FROM revoked WHERE runner = ?1 RETURNING id")?
-            .query_map([Sql(heartbeat.runner)], |row| column(row, 0))?
+            .query_map([bound(heartbeat.runner)], |row| column(row, 0))?
             .collect::<rusqlite::Result<_>>()?;
         self.state.receipt.revoked.sort_unstable();
         Ok(())
@@ -47,7 +47,7 @@ impl Work<'_> {
                 "INSERT INTO runner (id, lease_until, is_lost) VALUES (?1, ?2, 0) \
                  ON CONFLICT DO UPDATE SET lease_until = max(lease_until, excluded.lease_until)",
             )?
-            .execute(params![Sql(heartbeat.runner), Sql(self.state.now.plus(heartbeat.lease))])
+            .execute(params![bound(heartbeat.runner), bound(self.state.now.plus(heartbeat.lease))])
             .map(|_| ())
     }
 
@@ -62,13 +62,15 @@ impl Work<'_> {
                      SELECT 1 FROM invocation i INDEXED BY invocation_owned \
                      WHERE i.runner = r.id AND i.place = {OWNED}) ORDER BY id"
             ))?
-            .query_map([Sql(self.state.now)], |row| column(row, 0))?
+            .query_map([bound(self.state.now)], |row| column(row, 0))?
             .collect::<rusqlite::Result<_>>()?;
         self.state.lost.extend(&dead);
         let mut owned = Vec::new();
         for runner in dead {
-            self.sql.prepare_cached("UPDATE runner SET is_lost = 1 WHERE id = ?1")?.execute([Sql(runner)])?;
-            owned.extend(self.load_all(OF_RUNNER, [Sql(runner)])?.into_iter().map(|id| (runner, id)));
+            self.sql
+                .prepare_cached("UPDATE runner SET is_lost = 1 WHERE id = ?1")?
+                .execute([bound(runner)])?;
+            owned.extend(self.load_all(OF_RUNNER, [bound(runner)])?.into_iter().map(|id| (runner, id)));
         }
         self.load_descendants(self.state.doomed_by_recovery(&owned))?;
         self.state.recover(&owned)?;

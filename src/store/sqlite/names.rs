@@ -1,21 +1,21 @@
 //! Task names and component digests, written once and referred to by a number.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::sql::{Sql, column};
+use super::sql::column;
 use crate::model::{ComponentDigest, TaskId};
+use crate::store::value::{Stored, Value};
 
 /// The numbers that this process has met. Numbers never change once committed;
 /// after a transaction that was not, [`Names::forget`] all.
 #[derive(Default)]
 pub(super) struct Names {
-    task_keys: HashMap<Arc<str>, i64>,
-    tasks: HashMap<i64, Arc<str>>,
-    component_keys: HashMap<ComponentDigest, i64>,
-    components: HashMap<i64, ComponentDigest>,
+    tasks: Numbers<Arc<str>>,
+    components: Numbers<ComponentDigest>,
 }
 
 impl Names {
@@ -25,35 +25,17 @@ impl Names {
 
     /// The number of a task, drawn now if it has none.
     pub(super) fn task_key(&mut self, sql: &Connection, name: &Arc<str>) -> rusqlite::Result<i64> {
-        if let Some(key) = self.task_keys.get(name) {
-            return Ok(*key);
-        }
-        let known = sql
-            .prepare_cached("SELECT key FROM task WHERE name = ?1")?
-            .query_row([name], |row| row.get(0))
-            .optional()?;
-        let key = match known {
-            Some(key) => key,
-            None => sql.prepare_cached("INSERT INTO task (name) VALUES (?1)")?.insert([name])?,
-        };
-        self.task_keys.insert(name.clone(), key);
-        self.tasks.insert(key, name.clone());
-        Ok(key)
+        let select = "SELECT key FROM task WHERE name = ?1";
+        self.tasks.key(sql, name, select, "INSERT INTO task (name) VALUES (?1)")
     }
 
     /// The task with a number.
     pub(super) fn task(&mut self, sql: &Connection, key: i64) -> rusqlite::Result<&Arc<str>> {
         // Another process may have adopted an id that names no component since it was read here.
-        let is_known = self.tasks.get(&key).is_some_and(|name| TaskId::split(name).0.is_some());
-        // Not an entry: it would need the key's slot while the other map changes.
-        if !is_known {
-            let name: Arc<str> = sql
-                .prepare_cached("SELECT name FROM task WHERE key = ?1")?
-                .query_row([key], |row| row.get(0))?;
-            self.task_keys.insert(name.clone(), key);
-            self.tasks.insert(key, name);
+        if self.tasks.names.get(&key).is_some_and(|name| TaskId::split(name).0.is_none()) {
+            self.tasks.names.remove(&key);
         }
-        self.tasks.get(&key).ok_or(rusqlite::Error::QueryReturnedNoRows)
+        self.tasks.name(sql, key, "SELECT name FROM task WHERE key = ?1")
     }
 
     /// The number of a component, drawn now if it has none.
@@ -62,34 +44,54 @@ impl Names {
         sql: &Connection,
         digest: ComponentDigest,
     ) -> rusqlite::Result<i64> {
-        if let Some(key) = self.component_keys.get(&digest) {
-            return Ok(*key);
-        }
-        let known = sql
-            .prepare_cached("SELECT key FROM component WHERE digest = ?1")?
-            .query_row([Sql(digest)], |row| row.get(0))
-            .optional()?;
-        let key = match known {
-            Some(key) => key,
-            None => {
-                sql.prepare_cached("INSERT INTO component (digest) VALUES (?1)")?.insert([Sql(digest)])?
-            }
-        };
-        self.component_keys.insert(digest, key);
-        self.components.insert(key, digest);
-        Ok(key)
+        let select = "SELECT key FROM component WHERE digest = ?1";
+        self.components.key(sql, &digest, select, "INSERT INTO component (digest) VALUES (?1)")
     }
 
     /// The component with a number.
     pub(super) fn component(&mut self, sql: &Connection, key: i64) -> rusqlite::Result<ComponentDigest> {
-        if let Some(digest) = self.components.get(&key) {
-            return Ok(*digest);
+        self.components.name(sql, key, "SELECT digest FROM component WHERE key = ?1").copied()
+    }
+}
+
+/// Numbers and what they stand for.
+struct Numbers<K> {
+    keys: HashMap<K, i64>,
+    names: HashMap<i64, K>,
+}
+
+impl<K> Default for Numbers<K> {
+    fn default() -> Self {
+        Self { keys: HashMap::new(), names: HashMap::new() }
+    }
+}
+
+impl<K: Stored + Clone + Eq + Hash> Numbers<K>
+where
+    for<'v> Value<'v>: From<&'v K>,
+{
+    fn key(&mut self, sql: &Connection, name: &K, select: &str, insert: &str) -> rusqlite::Result<i64> {
+        if let Some(key) = self.keys.get(name) {
+            return Ok(*key);
         }
-        let digest = sql
-            .prepare_cached("SELECT digest FROM component WHERE key = ?1")?
-            .query_row([key], |row| column(row, 0))?;
-        self.component_keys.insert(digest, key);
-        self.components.insert(key, digest);
-        Ok(digest)
+        let known =
+            sql.prepare_cached(select)?.query_row([Value::from(name)], |row| row.get(0)).optional()?;
+        let key = match known {
+            Some(key) => key,
+            None => sql.prepare_cached(insert)?.insert([Value::from(name)])?,
+        };
+        self.keys.insert(name.clone(), key);
+        self.names.insert(key, name.clone());
+        Ok(key)
+    }
+
+    fn name(&mut self, sql: &Connection, key: i64, select: &str) -> rusqlite::Result<&K> {
+        // Not an entry: it would need the key's slot while the other map changes.
+        if !self.names.contains_key(&key) {
+            let name: K = sql.prepare_cached(select)?.query_row([key], |row| column(row, 0))?;
+            self.keys.insert(name.clone(), key);
+            self.names.insert(key, name);
+        }
+        self.names.get(&key).ok_or(rusqlite::Error::QueryReturnedNoRows)
     }
 }

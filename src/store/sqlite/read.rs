@@ -5,7 +5,7 @@ use std::sync::Arc;
 use const_format::formatcp;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
-use super::sql::{FROM_INVOCATION, Sql, column, unfinished_words};
+use super::sql::{FROM_INVOCATION, bound, column, unfinished_words};
 use crate::model::{Failure, Invocation, InvocationId, LogEntry, Outcome, RunnerId, Status, Transition};
 use crate::store::columns::{
     INVOCATION_COLUMNS, LOG_COLUMNS, TRANSITION_COLUMNS, read_invocation, read_log_entry, read_transition,
@@ -43,7 +43,7 @@ pub(super) fn get(sql: &Connection, ids: &[InvocationId]) -> rusqlite::Result<Ve
         "SELECT {INVOCATION_COLUMNS}, o.value FROM {FROM_INVOCATION} WHERE i.id = ?1"
     ))?;
     let mut read = |id: &InvocationId| {
-        let found = statement.query_row([Sql(*id)], |row| {
+        let found = statement.query_row([bound(*id)], |row| {
             let mut fields = Fields::new(row);
             let mut invocation = read_invocation(&mut fields)?;
             let value: Option<Arc<str>> = fields.take()?;
@@ -63,7 +63,7 @@ pub(super) fn look_up(sql: &Connection, ids: &[InvocationId]) -> rusqlite::Resul
     let mut found = Vec::with_capacity(ids.len());
     let mut bytes = 0;
     for id in ids {
-        let one = statement.query_row([Sql(*id)], |row| {
+        let one = statement.query_row([bound(*id)], |row| {
             let mut fields = Fields::new(row);
             let status: Status = fields.take()?;
             if let Some(failure) = fields.take::<Option<Failure>>()? {
@@ -84,16 +84,18 @@ pub(super) fn look_up(sql: &Connection, ids: &[InvocationId]) -> rusqlite::Resul
 
 pub(super) fn statuses(sql: &Connection, ids: &[InvocationId]) -> rusqlite::Result<Vec<Option<Status>>> {
     let mut statement = sql.prepare_cached("SELECT status FROM invocation WHERE id = ?1")?;
-    ids.iter().map(|id| statement.query_row([Sql(*id)], |row| column(row, 0)).optional()).collect()
+    ids.iter().map(|id| statement.query_row([bound(*id)], |row| column(row, 0)).optional()).collect()
 }
 
 pub(super) fn revoked(sql: &Connection, runner: RunnerId) -> rusqlite::Result<Vec<InvocationId>> {
-    collect(sql, "SELECT id FROM revoked WHERE runner = ?1 ORDER BY id", [Sql(runner)], |row| column(row, 0))
+    collect(sql, "SELECT id FROM revoked WHERE runner = ?1 ORDER BY id", [bound(runner)], |row| {
+        column(row, 0)
+    })
 }
 
 pub(super) fn arguments(sql: &Connection, id: InvocationId) -> rusqlite::Result<Option<Arc<str>>> {
     sql.prepare_cached("SELECT json FROM invocation CROSS JOIN arguments USING (seq) WHERE id = ?1")?
-        .query_row([Sql(id)], |row| row.get(0))
+        .query_row([bound(id)], |row| row.get(0))
         .optional()
 }
 
@@ -162,7 +164,7 @@ pub(super) fn counts(sql: &Connection, root: Option<InvocationId>) -> rusqlite::
                 "{TREE} SELECT status, count(*) FROM tree CROSS JOIN invocation USING (seq) \
                  GROUP BY status"
             ),
-            [Sql(root)],
+            [bound(root)],
             read,
         ),
     }?;
@@ -188,13 +190,13 @@ pub(super) fn tree(sql: &Connection, root: InvocationId) -> rusqlite::Result<Vec
         "{TREE} SELECT {INVOCATION_COLUMNS} FROM (SELECT seq AS found FROM tree) CROSS JOIN {FROM_INVOCATION} \
          WHERE i.seq = found ORDER BY found"
     );
-    collect(sql, &query, [Sql(root)], |row| read_invocation(&mut Fields::new(row)))
+    collect(sql, &query, [bound(root)], |row| read_invocation(&mut Fields::new(row)))
 }
 
 pub(super) fn history(sql: &Connection, id: InvocationId) -> rusqlite::Result<Vec<Transition>> {
     let submitted_at = sql
         .prepare_cached("SELECT submitted_at FROM invocation WHERE id = ?1")?
-        .query_row([Sql(id)], |row| column(row, 0))
+        .query_row([bound(id)], |row| column(row, 0))
         .optional()?;
     let Some(submitted_at) = submitted_at else {
         return Ok(Vec::new());
@@ -204,7 +206,7 @@ pub(super) fn history(sql: &Connection, id: InvocationId) -> rusqlite::Result<Ve
         "SELECT {TRANSITION_COLUMNS} FROM invocation i CROSS JOIN history h ON h.seq = i.seq \
          WHERE i.id = ?1 ORDER BY h.n"
     ))?;
-    let mut rows = statement.query([Sql(id)])?;
+    let mut rows = statement.query([bound(id)])?;
     while let Some(row) = rows.next()? {
         let from = history.last().map(|before| before.to);
         history.push(read_transition(&mut Fields::new(row), from)?);
@@ -217,5 +219,5 @@ pub(super) fn logs(sql: &Connection, id: InvocationId) -> rusqlite::Result<Vec<L
         "SELECT {LOG_COLUMNS} FROM invocation i CROSS JOIN log l ON l.seq = i.seq WHERE i.id = ?1 \
          ORDER BY l.n"
     );
-    collect(sql, query, [Sql(id)], |row| read_log_entry(&mut Fields::new(row)))
+    collect(sql, query, [bound(id)], |row| read_log_entry(&mut Fields::new(row)))
 }

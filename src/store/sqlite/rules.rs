@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use const_format::formatcp;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
-use super::sql::{Sql, column, unfinished_words};
+use super::sql::{bound, column, unfinished_words};
 use super::work::Work;
 use crate::model::TaskId;
 use crate::store::columns::{RULE, RULE_COLUMNS, read_rule, rule_values};
@@ -83,7 +83,7 @@ impl Work<'_> {
         let component = TaskId::split(&adoption.to).0;
         let waits_for_others = self.sql.prepare_cached(&WAITS_FOR_OTHERS)?.exists(params![
             task,
-            Sql(adoption.component_digest),
+            bound(&adoption.component_digest),
             component
         ])?;
         let tasks = rules(self.sql)?;
@@ -103,7 +103,7 @@ impl Work<'_> {
         // Every lane of it is looked at by the next claims.
         self.sql
             .prepare_cached("UPDATE lane SET opens_at = ?2 WHERE task = ?1")?
-            .execute(params![task, Sql(self.state.now)])?;
+            .execute(params![task, bound(self.state.now)])?;
         self.state.is_news = true;
         Ok(())
     }

@@ -5,30 +5,12 @@ use std::borrow::Cow;
 use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
-use crate::model::{ComponentDigest, InvocationId, RuleKey, RunnerId, Status, UnixMicros};
+use crate::model::Status;
 use crate::store::value::{Stored, StoredRow, Value};
 
-/// A word of the vocabulary to be bound.
-#[derive(Clone, Copy)]
-pub(super) struct Sql<T>(pub(super) T);
-
-macro_rules! bound {
-    ($($type:ty, $value:ident => $bound:expr;)+) => {
-        $(impl ToSql for Sql<$type> {
-            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-                let $value = &self.0;
-                Ok(ToSqlOutput::Borrowed($bound))
-            }
-        })+
-    };
-}
-bound! {
-    InvocationId, id => ValueRef::Blob(id.as_bytes());
-    RunnerId, id => ValueRef::Blob(id.as_bytes());
-    ComponentDigest, digest => ValueRef::Blob(digest.as_bytes());
-    RuleKey, key => ValueRef::Blob(key.as_bytes());
-    Status, status => ValueRef::Text(status.as_str().as_bytes());
-    UnixMicros, at => ValueRef::Integer(at.0);
+/// Makes a parameter of a word of the vocabulary.
+pub(super) fn bound<'v>(word: impl Into<Value<'v>>) -> Value<'v> {
+    word.into()
 }
 
 impl ToSql for Value<'_> {

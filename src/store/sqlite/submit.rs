@@ -6,7 +6,7 @@ use const_format::formatcp;
 use rusqlite::{OptionalExtension, Params, params};
 
 use super::fault::Fault;
-use super::sql::{Sql, column};
+use super::sql::{bound, column};
 use super::work::Work;
 use crate::model::{InvocationId, Status};
 use crate::store::decide::Above;
@@ -84,7 +84,7 @@ impl<'a> Work<'a> {
         }
         if let Some((key, _)) = new.unique {
             let sql = taken!("INDEXED BY invocation_unique", "unique_key = ?2 AND place IS NOT NULL");
-            let first = self.taken(sql, params![task, Sql(key), new.arguments])?;
+            let first = self.taken(sql, params![task, bound(key), new.arguments])?;
             self.state.collisions.by_unique.extend(first.map(|first| (index, first)));
         }
         if new.lane.is_some() {
@@ -101,7 +101,7 @@ impl<'a> Work<'a> {
     }
 
     fn exists(&self, id: InvocationId) -> rusqlite::Result<bool> {
-        self.sql.prepare_cached("SELECT 1 FROM invocation WHERE id = ?1")?.exists([Sql(id)])
+        self.sql.prepare_cached("SELECT 1 FROM invocation WHERE id = ?1")?.exists([bound(id)])
     }
 
     /// The child that an earlier attempt submitted at the same place.
@@ -120,7 +120,7 @@ impl<'a> Work<'a> {
                     .prepare_cached(
                         "SELECT max(child_index) FROM invocation INDEXED BY invocation_child WHERE parent = ?1",
                     )?
-                    .query_row([Sql(place.parent)], |row| row.get(0))?;
+                    .query_row([bound(place.parent)], |row| row.get(0))?;
                 let from = last.map_or(0, |last| last.saturating_add(1));
                 *free = Some((place.parent, from));
                 from
@@ -135,7 +135,7 @@ impl<'a> Work<'a> {
                  CROSS JOIN arguments USING (seq) \
                  WHERE parent = ?1 AND child_index = ?2 AND task = ?3 AND json = ?4 ORDER BY seq",
             )?
-            .query_row(params![Sql(place.parent), place.index, task, new.arguments], |row| column(row, 0))
+            .query_row(params![bound(place.parent), place.index, task, new.arguments], |row| column(row, 0))
             .optional()
     }
 
@@ -154,7 +154,7 @@ impl<'a> Work<'a> {
                      CROSS JOIN invocation i ON i.id = ancestor.parent) \
                  SELECT id, task, lane, status FROM ancestor ORDER BY distance",
             )?
-            .query_map([Sql(parent)], |row| {
+            .query_map([bound(parent)], |row| {
                 Ok(Above {
                     id: column(row, 0)?,
                     task: row.get(1)?,

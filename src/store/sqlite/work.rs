@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Params};
 
 use super::fault::Fault;
 use super::names::Names;
-use super::sql::Sql;
+use super::sql::bound;
 use crate::model::InvocationId;
 use crate::store::columns::{HEAD_COLUMNS, read_head};
 use crate::store::decide::{Head, Rank, State};
@@ -56,7 +56,7 @@ impl Work<'_> {
             if last.replace(id) == Some(id) || self.state.heads.contains_key(&id) {
                 continue;
             }
-            let head = select.query_row([Sql(id)], |row| read_head(&mut Fields::new(row)));
+            let head = select.query_row([bound(id)], |row| read_head(&mut Fields::new(row)));
             if let Some(head) = head.optional()? {
                 self.load(head)?;
             }
@@ -78,7 +78,7 @@ impl Work<'_> {
                          WHERE c.place IS NOT NULL AND NOT c.detached) \
                      SELECT {HEAD_COLUMNS} FROM doomed CROSS JOIN invocation i ON i.seq = found"
                 ),
-                [Sql(parent)],
+                [bound(parent)],
             )?;
         }
         Ok(())

@@ -13,7 +13,7 @@ use super::fault::Fault;
 use super::keep;
 use super::names::Names;
 use super::schema;
-use super::sql::{Sql, column};
+use super::sql::{bound, column};
 use super::work::Work;
 use crate::model::{Clock, RunnerId};
 use crate::store::decide::{State, Step, named, runners, steps};
@@ -127,7 +127,7 @@ impl<'a> Work<'a> {
 
     /// Whether claims were taken away from a runner.
     fn is_lost(&self, runner: RunnerId) -> rusqlite::Result<bool> {
-        self.sql.prepare_cached("SELECT 1 FROM runner WHERE id = ?1 AND is_lost")?.exists([Sql(runner)])
+        self.sql.prepare_cached("SELECT 1 FROM runner WHERE id = ?1 AND is_lost")?.exists([bound(runner)])
     }
 
     /// Loads how the invocation moved last that a bill is about.
@@ -139,7 +139,7 @@ impl<'a> Work<'a> {
                  FROM invocation i CROSS JOIN history h ON h.seq = i.seq AND h.n = i.moves \
                  WHERE i.id = ?1",
             )?
-            .query_row([Sql(bill.id)], |row| Ok((column(row, 0)?, column(row, 1)?, row.get(2)?)))
+            .query_row([bound(bill.id)], |row| Ok((column(row, 0)?, column(row, 1)?, row.get(2)?)))
             .optional()?;
         self.state.last_moves.extend(last.map(|last| (bill.id, last)));
         Ok(())
