@@ -8,6 +8,7 @@ mod records;
 mod settle;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -22,8 +23,8 @@ use super::{
     PauseTarget, PushedComponent, Receipt, Store, StoreError, Submitted, TaskRule, Watch,
 };
 use crate::model::{
-    Clock, ComponentDigest, DEFAULT_QUEUE, Differing, Event, InvocationId, Labels, LogEntry, Outcome,
-    Progress, RuleKey, RunnerId, Status, TaskId, Transition, UnixMicros, Usage,
+    Clock, ComponentDigest, DEFAULT_QUEUE, Differing, Event, InvocationId, LogEntry, Outcome, RuleKey,
+    RunnerId, Status, TaskId, Transition, UnixMicros,
 };
 
 /// A store that lives and dies with its process.
@@ -54,7 +55,7 @@ impl Store for MemoryStore {
     }
 
     fn get(&self, ids: &[InvocationId]) -> Result<Vec<Option<Invocation>>, StoreError> {
-        self.read(|state| ids.iter().map(|id| Some(state.whole(state.record(id)?))).collect())
+        self.read(|state| ids.iter().map(|id| state.record(id).map(Record::whole)).collect())
     }
 
     fn look_up(&self, ids: &[InvocationId]) -> Result<Vec<LookUp>, StoreError> {
@@ -150,7 +151,7 @@ impl Store for MemoryStore {
 
     fn tree(&self, root: InvocationId) -> Result<Vec<Invocation>, StoreError> {
         self.read(|state| {
-            state.tree(root).into_iter().map(|seq| state.without_value(&state.records[seq])).collect()
+            state.tree(root).into_iter().map(|seq| state.records[seq].without_value()).collect()
         })
     }
 
@@ -258,39 +259,43 @@ struct Runner {
 }
 
 struct Record {
-    id: InvocationId,
+    /// Everything that is shown of it, but for `blocked`, which follows from its place.
+    shown: Invocation,
+    /// The index of its task.
     task: usize,
-    component_digest: ComponentDigest,
     arguments: Arc<str>,
-    status: Status,
     /// `None` when it is final.
     place: Option<Place>,
-    lane: Option<RuleKey>,
-    unique: Option<RuleKey>,
-    attempt: u32,
-    max_attempts: u32,
-    parent: Option<InvocationId>,
     child_index: Option<u32>,
-    root: InvocationId,
-    depth: u32,
-    detached: bool,
-    priority: i32,
-    key: Option<Arc<str>>,
-    labels: Labels,
-    runner: Option<RunnerId>,
-    submitted_at: UnixMicros,
-    available_at: UnixMicros,
-    deadline: Option<UnixMicros>,
-    started_at: Option<UnixMicros>,
-    finished_at: Option<UnixMicros>,
-    progress: Option<Progress>,
-    usage: Option<Usage>,
-    outcome: Option<Outcome>,
     history: Vec<Transition>,
     logs: Vec<LogEntry>,
 }
 
+impl Deref for Record {
+    type Target = Invocation;
+
+    fn deref(&self) -> &Invocation {
+        &self.shown
+    }
+}
+
+impl DerefMut for Record {
+    fn deref_mut(&mut self) -> &mut Invocation {
+        &mut self.shown
+    }
+}
+
 impl Record {
+    fn whole(&self) -> Invocation {
+        Invocation { blocked: self.place == Some(Place::Blocked), ..self.shown.clone() }
+    }
+
+    fn without_value(&self) -> Invocation {
+        let mut one = self.whole();
+        one.outcome = one.outcome.filter(|outcome| matches!(outcome, Outcome::Failure(_)));
+        one
+    }
+
     fn is_owned_by(&self, runner: RunnerId, attempt: u32) -> bool {
         self.status.is_owned() && self.runner == Some(runner) && self.attempt == attempt
     }
@@ -311,45 +316,8 @@ impl State {
     }
 
     fn matching(&self, filter: &Filter) -> impl Iterator<Item = Invocation> {
-        let all = self.records.iter().rev().map(|record| self.without_value(record));
+        let all = self.records.iter().rev().map(Record::without_value);
         all.filter(|one| filter.lets_through(one)).take(filter.limit)
-    }
-
-    fn whole(&self, record: &Record) -> Invocation {
-        Invocation { outcome: record.outcome.clone(), ..self.without_value(record) }
-    }
-
-    fn without_value(&self, record: &Record) -> Invocation {
-        Invocation {
-            id: record.id,
-            task: self.tasks[record.task].name.clone(),
-            component_digest: record.component_digest,
-            status: record.status,
-            attempt: record.attempt,
-            max_attempts: record.max_attempts,
-            parent: record.parent,
-            root: record.root,
-            depth: record.depth,
-            detached: record.detached,
-            priority: record.priority,
-            key: record.key.clone(),
-            labels: record.labels.clone(),
-            runner: record.runner,
-            submitted_at: record.submitted_at,
-            available_at: record.available_at,
-            blocked: record.place == Some(Place::Blocked),
-            lane: record.lane,
-            unique: record.unique,
-            deadline: record.deadline,
-            started_at: record.started_at,
-            finished_at: record.finished_at,
-            progress: record.progress.clone(),
-            usage: record.usage,
-            outcome: match &record.outcome {
-                Some(Outcome::Failure(failure)) => Some(Outcome::Failure(failure.clone())),
-                Some(Outcome::Value(_)) | None => None,
-            },
-        }
     }
 
     fn children_of(&self, parent: InvocationId) -> impl Iterator<Item = Seq> {
@@ -453,6 +421,9 @@ impl State {
         }
         self.task_by_name.remove(&adoption.from);
         self.task_by_name.insert(Arc::clone(&adoption.to), task);
+        for record in self.records.iter_mut().filter(|record| record.task == task) {
+            record.shown.task = Arc::clone(&adoption.to);
+        }
         let renamed = &mut self.tasks[task];
         renamed.name = Arc::clone(&adoption.to);
         if let Some(rule) = &mut renamed.rule {
@@ -514,37 +485,42 @@ impl State {
             return Submitted::BehindAncestor(ancestor);
         }
 
-        let available_at = now.plus(new.delay);
         let parents = new.child_of.as_ref().and_then(|place| self.record(&place.parent)?.deadline);
         let deadline = rules::deadline(new, parents, now);
-        let seq = self.records.push(Record {
+        let child_of = new.child_of.as_ref();
+        let shown = Invocation {
             id: new.id,
-            task,
+            task: Arc::clone(&new.task),
             component_digest: new.component_digest,
-            arguments: new.arguments.clone(),
             status: Status::Queued,
-            place: None,
-            lane: new.lane,
-            unique: new.unique.map(|(key, _)| key),
             attempt: 0,
             max_attempts: new.max_attempts.max(1),
-            parent: new.child_of.as_ref().map(|place| place.parent),
-            child_index: new.child_of.as_ref().map(|place| place.index),
-            root: new.child_of.as_ref().map_or(new.id, |place| place.root),
-            depth: new.child_of.as_ref().map_or(0, |place| place.depth),
-            detached: new.child_of.as_ref().is_some_and(|place| place.detached),
+            parent: child_of.map(|place| place.parent),
+            root: child_of.map_or(new.id, |place| place.root),
+            depth: child_of.map_or(0, |place| place.depth),
+            detached: child_of.is_some_and(|place| place.detached),
             priority: new.priority,
             key: new.key.clone(),
             labels: new.labels.clone(),
             runner: None,
             submitted_at: now,
-            available_at,
+            available_at: now.plus(new.delay),
+            blocked: false,
+            lane: new.lane,
+            unique: new.unique.map(|(key, _)| key),
             deadline,
             started_at: None,
             finished_at: None,
             progress: None,
             usage: None,
             outcome: None,
+        };
+        let seq = self.records.push(Record {
+            shown,
+            task,
+            arguments: new.arguments.clone(),
+            place: None,
+            child_index: child_of.map(|place| place.index),
             history: vec![submitted(now)],
             logs: Vec::new(),
         });

@@ -37,6 +37,11 @@ impl<Record> Records<Record> {
         removed
     }
 
+    /// All of them, to be changed.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Record> {
+        self.places.iter_mut().filter_map(Option::as_deref_mut)
+    }
+
     /// All of them, the oldest first.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Record> {
         self.places.iter().filter_map(Option::as_deref)
