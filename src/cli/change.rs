@@ -13,9 +13,9 @@ use crate::service::{
 
 use super::context::Context;
 use super::error::CliError;
+use super::flags::{at_least_one, count, final_status, unfinished_status};
 use super::output;
 use super::render::plural;
-use super::values::{at_least_one, count, final_status, unfinished_status};
 
 /// The choice of invocations, by id or by filter.
 #[derive(Debug, Args)]

@@ -8,9 +8,9 @@ use crate::wasm::Task;
 
 use super::context::Context;
 use super::error::{CliError, NO_COMPONENTS_HINT};
+use super::flags::{ComponentFlag, component_flag, count, status};
 use super::output::{self, harmless_line};
 use super::render::{cell, duration, run_time, status_cell};
-use super::values::{ComponentFlag, component_flag, count, status};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\

@@ -11,6 +11,7 @@ mod component;
 mod context;
 mod error;
 pub mod exit_code;
+mod flags;
 mod inspect;
 mod list;
 mod logging;
@@ -24,7 +25,6 @@ mod submit;
 mod torture;
 mod tree;
 mod value;
-mod values;
 mod wit;
 
 use std::ffi::OsString;
@@ -38,7 +38,7 @@ pub use error::CliError;
 use crate::config::Flags;
 use crate::model::InvocationId;
 use context::Context;
-use values::ComponentFlag;
+use flags::ComponentFlag;
 
 /// Runs tasks that are WebAssembly components: every exported function is a
 /// task, every invocation a fresh instance in a sandbox.
@@ -84,7 +84,7 @@ pub struct Global {
     pub store: Option<String>,
 
     /// Add a component, or replace the file of a configured one; repeatable
-    #[arg(long = "component", global = true, value_name = "NAME=PATH", value_parser = values::named_file)]
+    #[arg(long = "component", global = true, value_name = "NAME=PATH", value_parser = flags::named_file)]
     pub components: Vec<ComponentFlag>,
 
     /// Print JSON: one document, or one a line for lists

@@ -11,10 +11,10 @@ use crate::service::{RunnerDocument, Service, ServiceError};
 
 use super::context::{Context, show_counts};
 use super::error::CliError;
+use super::flags::count;
 use super::output;
 use super::render::thousands;
 use super::signals::Registered;
-use super::values::count;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\

@@ -16,11 +16,11 @@ use crate::wasm::Task;
 
 use super::context::{Context, show_counts};
 use super::error::CliError;
+use super::flags::{count, label, priority};
 use super::output::{self, Output};
 use super::render::{complain_of_failure, log_lines};
 use super::signals::Registered;
 use super::value;
-use super::values::{count, label, priority};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\

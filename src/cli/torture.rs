@@ -12,10 +12,10 @@ use crossbeam_channel::bounded;
 use super::context::{Context, show_counts};
 use super::error::CliError;
 use super::exit_code;
+use super::flags::count;
 use super::output::{self, Output};
 use super::render::{cell, duration, plural, thousands};
 use super::signals::Registered;
-use super::values::count;
 use crate::config::{
     Config, ConfigError, Flags, MAX_SLOTS, Origin, Surroundings, check_lease, parse_flag_duration,
 };
