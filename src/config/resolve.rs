@@ -192,14 +192,14 @@ fn parse_count(text: &str) -> Result<usize, String> {
 
 /// Reads the number that a variable holds, in a unit.
 fn parse_in_unit(text: &str, unit: LimitUnit) -> Result<u64, String> {
-    match unit {
-        LimitUnit::Time => {
-            parse_flag_duration(text).map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
-        }
-        LimitUnit::Bytes => parse_size(text),
-        LimitUnit::Count | LimitUnit::Positive | LimitUnit::OfGrant => {
-            parse_count(text).map(|count| count as u64)
-        }
+    let number = match unit {
+        LimitUnit::Time => u64::try_from(parse_flag_duration(text)?.as_nanos()).unwrap_or(u64::MAX),
+        LimitUnit::Bytes => parse_size(text)?,
+        LimitUnit::Count | LimitUnit::Positive | LimitUnit::OfGrant => parse_count(text)? as u64,
+    };
+    match number < unit.least() {
+        true => Err(format!("`{text}` is too little")),
+        false => Ok(number),
     }
 }
 

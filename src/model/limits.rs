@@ -20,6 +20,16 @@ pub enum LimitUnit {
     OfGrant,
 }
 
+impl LimitUnit {
+    /// The least number in this unit that can be set.
+    pub fn least(self) -> u64 {
+        match self {
+            Self::Time | Self::Positive => 1,
+            Self::Bytes | Self::Count | Self::OfGrant => 0,
+        }
+    }
+}
+
 /// A limit, as the table has it.
 #[derive(Debug, Clone, Copy)]
 pub struct Limit {

@@ -5,11 +5,12 @@ use crate::wasm::{GRANT_KEYS, GRANTS, grant_section};
 
 pub(super) const TOP_KEYS: [&str; 9] =
     ["store", "slots", "grace", "cache-dir", "runner", "retention", "compile", "component", "task"];
-pub(super) const COMPONENT_KEYS: [&str; 21] = joined(&[
+pub(super) const COMPONENT_KEYS: [&str; count(COMPONENT_LISTS)] = joined(COMPONENT_LISTS);
+const COMPONENT_LISTS: &[&[&str]] = &[
     &["path", "source", "insecure", "version", "imports"],
     &GRANT_KEYS,
     &["limits", "max-attempts", "priority", "deadline", "retry", "queue", "concurrency", "rate", "unique"],
-]);
+];
 pub(super) const TASK_KEYS: [&str; 9] =
     ["max-attempts", "priority", "deadline", "limits", "retry", "queue", "concurrency", "rate", "unique"];
 pub(super) const COMPILE_KEYS: [&str; 5] = ["time", "cpu", "memory", "code", "component"];
@@ -19,6 +20,16 @@ pub(super) const RETRY_KEYS: [&str; 8] =
 pub(super) const CONCURRENCY_KEYS: [&str; 3] = ["limit", "per", "blocked"];
 pub(super) const RATE_KEYS: [&str; 3] = ["limit", "window", "per"];
 pub(super) const UNIQUE_KEYS: [&str; 2] = ["per", "differing"];
+
+/// Counts the keys of lists.
+const fn count(lists: &[&[&str]]) -> usize {
+    let (mut list, mut count) = (0, 0);
+    while list < lists.len() {
+        count += lists[list].len();
+        list += 1;
+    }
+    count
+}
 
 /// Joins lists of keys, which have `N` together.
 const fn joined<const N: usize>(lists: &[&[&'static str]]) -> [&'static str; N] {

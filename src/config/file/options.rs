@@ -77,8 +77,7 @@ impl Section<'_> {
         match unit {
             LimitUnit::Time => u64::try_from(self.time_to_run(key)?.as_nanos()).ok(),
             LimitUnit::Bytes => self.size(key),
-            LimitUnit::Count => self.integer(key, 0..=MANY),
-            LimitUnit::Positive => self.integer(key, 1..=MANY),
+            LimitUnit::Count | LimitUnit::Positive => self.integer(key, unit.least().into()..=MANY),
             LimitUnit::OfGrant => None,
         }
     }
