@@ -119,9 +119,20 @@ impl FromStr for Status {
     }
 }
 
+/// How an event comes about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The owner, or a rule, moves the invocation.
+    Move,
+    /// It only tells where a guest stands: a crash may lose it.
+    Observation,
+    /// It ends the invocation, whoever owns it: the attempt under way is billed later.
+    Outside,
+}
+
 /// Makes [`Event`] and [`Reason`] of the rows.
 macro_rules! events {
-    ($($(#[$doc:meta])* $event:ident => $reason:ident = $word:literal;)+) => {
+    ($($(#[$doc:meta])* $event:ident => $reason:ident = $word:literal, $kind:ident;)+) => {
         /// The events in the life of an invocation.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Event {
@@ -138,6 +149,12 @@ macro_rules! events {
                     $(Self::$event => Reason::$reason,)+
                 }
             }
+
+            fn kind(self) -> Kind {
+                match self {
+                    $(Self::$event => Kind::$kind,)+
+                }
+            }
         }
 
         words! {
@@ -149,41 +166,57 @@ macro_rules! events {
                 $($(#[$doc])* $reason = $word,)+
             }
         }
+
+        impl Reason {
+            fn kind(self) -> Kind {
+                match self {
+                    Self::Submitted => Kind::Move,
+                    $(Self::$reason => Kind::$kind,)+
+                }
+            }
+        }
     };
 }
 
-// An event is one row here, with its reason in histories, an arm in `Status::apply`, and the code that reports it.
+// An event is one row here, with its reason in histories and its kind, an arm in `Status::apply`, and the code that reports it.
 events! {
     /// A runner took it; the attempt is counted.
-    Claim => Claimed = "claimed";
+    Claim => Claimed = "claimed", Move;
     /// Its guest was given a slot.
-    Start => Started = "started";
+    Start => Started = "started", Observation;
     /// Its guest gave the slot back to await results.
-    Await => Awaiting = "awaiting";
+    Await => Awaiting = "awaiting", Observation;
     /// The results that it awaited are there; its guest has a slot again.
-    Resume => Resumed = "resumed";
+    Resume => Resumed = "resumed", Observation;
     /// The attempt produced a value.
-    Succeed => Succeeded = "succeeded";
+    Succeed => Succeeded = "succeeded", Move;
     /// The attempt failed and was the last one.
-    Fail => Failed = "failed";
+    Fail => Failed = "failed", Move;
     /// The attempt failed and another one follows.
-    Retry => Retry = "retry";
+    Retry => Retry = "retry", Move;
     /// Its runner gave it back unfinished; the attempt is not counted.
-    Release => Released = "released";
+    Release => Released = "released", Move;
     /// Its runner's lease ran out; if it has attempts left, another one follows.
-    ExpireLease => LeaseExpired = "lease-expired";
+    ExpireLease => LeaseExpired = "lease-expired", Move;
     /// Somebody no longer wants it, or its parent is final.
-    Cancel => Cancelled = "cancelled";
+    Cancel => Cancelled = "cancelled", Outside;
     /// A concurrency rule forbids it.
-    Skip => Skipped = "skipped";
+    Skip => Skipped = "skipped", Move;
     /// Its deadline passed before it was final: nobody wants it any more.
-    Expire => Expired = "expired";
+    Expire => Expired = "expired", Outside;
 }
 
 impl Event {
     /// Whether it only tells where a guest stands: a crash may lose it, and it comes before the end of an attempt.
     pub fn is_observation(self) -> bool {
-        matches!(self, Self::Start | Self::Await | Self::Resume)
+        self.kind() == Kind::Observation
+    }
+}
+
+impl Reason {
+    /// Whether it ended the invocation whoever owned it, so that the bill of the attempt under way comes later.
+    pub fn is_end_from_outside(self) -> bool {
+        self.kind() == Kind::Outside
     }
 }
 

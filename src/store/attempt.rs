@@ -71,6 +71,18 @@ impl Report {
         }
     }
 
+    /// Appends what a later report says of the same attempt.
+    pub fn follow_with(&mut self, later: Self) {
+        // Each field by its name: a new one must decide what becomes of it.
+        let Self { id: _, runner: _, attempt: _, mut observed, mut logs, progress, component_digest, end } =
+            later;
+        self.observed.append(&mut observed);
+        self.logs.append(&mut logs);
+        self.progress = progress.or(self.progress.take());
+        self.component_digest = component_digest.or(self.component_digest);
+        self.end = end;
+    }
+
     /// The moves that it reports, in order.
     pub fn moves(&self) -> impl Iterator<Item = (UnixMicros, Event)> {
         let end = self.end.iter().map(|end| (end.at, rules::end_event(&end.how)));

@@ -156,8 +156,7 @@ pub(super) fn late(
     bill: &Bill,
 ) -> Option<Usage> {
     let (reason, runner, attempt) = last;
-    let was_ended = matches!(reason, Reason::Cancelled | Reason::Expired)
-        && (runner, attempt) == (Some(bill.runner), bill.attempt);
+    let was_ended = reason.is_end_from_outside() && (runner, attempt) == (Some(bill.runner), bill.attempt);
     let before = before.unwrap_or_default();
     (was_ended && !before.has_late).then(|| Usage { has_late: true, ..before.and(bill.usage) })
 }

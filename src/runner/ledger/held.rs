@@ -88,14 +88,11 @@ impl Held {
         let mut places: HashMap<(InvocationId, u32), usize> = HashMap::new();
         let mut merged = Self::default();
         let held = std::mem::take(self);
-        for (mut report, attempt) in held.reports.into_iter().zip(held.attempts) {
+        for (report, attempt) in held.reports.into_iter().zip(held.attempts) {
             // A release gives the attempt's number back: what follows is another's.
             match places.get(&(report.id, report.attempt)).map(|place| &mut merged.reports[*place]) {
                 Some(earlier) if earlier.end.is_none() && earlier.runner == report.runner => {
-                    earlier.observed.append(&mut report.observed);
-                    earlier.logs.append(&mut report.logs);
-                    earlier.progress = report.progress.or(earlier.progress.take());
-                    earlier.end = report.end;
+                    earlier.follow_with(report);
                 }
                 _ => {
                     places.insert((report.id, report.attempt), merged.reports.len());

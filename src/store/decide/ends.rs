@@ -37,23 +37,25 @@ impl<'b> State<'b> {
     /// Applies a report, or nothing of it. `component` is the number of the component
     /// that it names.
     fn report(&mut self, report: &'b Report, component: Option<i64>) -> Result<Applied, Contradiction> {
-        let Some(head) = self.heads.get_mut(&report.id) else {
+        // Each field by its name: a new one must decide what becomes of it. The digest is `component`.
+        let Report { id, runner, attempt, observed, logs, progress, component_digest: _, end } = report;
+        let Some(head) = self.heads.get_mut(id) else {
             return Ok(Applied::Stale);
         };
         let mut steps = std::mem::take(&mut self.steps);
-        if !head.is_owned_by(report.runner, report.attempt) || !rules::plan(head.status, report, &mut steps) {
+        if !head.is_owned_by(*runner, *attempt) || !rules::plan(head.status, report, &mut steps) {
             self.steps = steps;
             return Ok(Applied::Stale);
         }
         self.is_news = true;
         head.is_changed = true;
         // A claim that is given back before its guest got a slot.
-        let has_started = head.status != Status::Claimed || !report.observed.is_empty();
+        let has_started = head.status != Status::Claimed || !observed.is_empty();
         for (at, event, _, to) in steps.drain(..) {
             if event == Event::Start {
                 head.started_at = Some(at);
             }
-            let detail = report.end.as_ref().and_then(|end| match &end.how {
+            let detail = end.as_ref().and_then(|end| match &end.how {
                 EndKind::Final(outcome) | EndKind::Retry(outcome, _) if !to.is_owned() => {
                     rules::detail(outcome)
                 }
@@ -62,14 +64,14 @@ impl<'b> State<'b> {
             self.moves.step(head, at, event, to, detail);
         }
         self.steps = steps;
-        if let Some(progress) = &report.progress {
+        if let Some(progress) = progress {
             head.progress = Some(progress.clone());
         }
         head.component = component.unwrap_or(head.component);
-        if !report.logs.is_empty() {
+        if !logs.is_empty() {
             self.logs.push((head.seq, report));
         }
-        let Some(end) = &report.end else { return Ok(Applied::Done) };
+        let Some(end) = end else { return Ok(Applied::Done) };
         head.usage = rules::usage(head.usage, end);
         match &end.how {
             EndKind::Final(outcome) => {
@@ -77,7 +79,7 @@ impl<'b> State<'b> {
                 head.finished_at = Some(end.at);
                 self.outcomes.push((head.seq, outcome.clone()));
                 let status = head.status;
-                self.end_children(report.id, status)?;
+                self.end_children(*id, status)?;
             }
             EndKind::Retry(_, delay) => {
                 head.available_at = self.now.plus(*delay);

@@ -12,31 +12,31 @@ use crate::store::{
 
 impl State {
     pub(super) fn report(&mut self, report: &Report, now: UnixMicros, ended: &mut Vec<Ended>) -> Applied {
-        let Some(&seq) = self.by_id.get(&report.id) else {
+        // Each field by its name: a new one must decide what becomes of it.
+        let Report { id, runner, attempt, observed, logs, progress, component_digest, end } = report;
+        let Some(&seq) = self.by_id.get(id) else {
             return Applied::Stale;
         };
         let record = &mut self.records[seq];
         let mut steps = std::mem::take(&mut self.steps);
-        if !record.is_owned_by(report.runner, report.attempt)
-            || !rules::plan(record.status, report, &mut steps)
-        {
+        if !record.is_owned_by(*runner, *attempt) || !rules::plan(record.status, report, &mut steps) {
             self.steps = steps;
             return Applied::Stale;
         }
-        record.logs.extend_from_slice(&report.logs);
-        if let Some(progress) = &report.progress {
+        record.logs.extend_from_slice(logs);
+        if let Some(progress) = progress {
             record.progress = Some(progress.clone());
         }
-        if let Some(digest) = report.component_digest {
+        if let Some(digest) = *component_digest {
             record.component_digest = digest;
         }
-        if let Some(end) = &report.end {
+        if let Some(end) = end {
             record.usage = rules::usage(record.usage, end);
         }
         // A claim that is given back before its guest got a slot.
-        let has_started = record.status != Status::Claimed || !report.observed.is_empty();
+        let has_started = record.status != Status::Claimed || !observed.is_empty();
         for (at, event, _, to) in steps.drain(..) {
-            match report.end.as_ref().filter(|_| !to.is_owned()) {
+            match end.as_ref().filter(|_| !to.is_owned()) {
                 None => {
                     if event == Event::Start {
                         self.records[seq].started_at = Some(at);
@@ -46,7 +46,7 @@ impl State {
                 Some(end) => match &end.how {
                     EndKind::Final(outcome) => {
                         self.finish(seq, at, event, to, outcome.clone());
-                        self.end_children(report.id, to, now, ended);
+                        self.end_children(*id, to, now, ended);
                     }
                     EndKind::Retry(outcome, delay) => {
                         self.unlist(seq);
