@@ -60,6 +60,14 @@ impl ComponentOrigin {
         }
     }
 
+    /// Whether a lock is for exactly this place: another reference to a registry is another component.
+    pub fn is_bound_by_lock(&self) -> bool {
+        match self {
+            Self::Registry(_) => true,
+            Self::File(_) | Self::Store => false,
+        }
+    }
+
     /// The text that stands for it in the lock file beside `file`: paths are relative where they can be.
     pub fn in_lock_of(&self, file: &Path) -> String {
         let beside = file.parent().and_then(|directory| self.file()?.strip_prefix(directory).ok());

@@ -215,7 +215,7 @@ impl Service {
             let message = "it is not in the lock file: `run-wasm-runner lock` adds it";
             return Err(ServiceError::unloaded(component, component.origin.to_string(), message));
         };
-        if component.origin.registry().is_some()
+        if component.origin.is_bound_by_lock()
             && let said = component.origin.to_string()
             && let Some(message) = entry.moved(&component.name, &said)
         {
