@@ -13,3 +13,4 @@ pub mod wit;
 
 pub use error::AuthoringError;
 pub use language::{Language, Style};
+pub use languages::LANGUAGES;

@@ -7,8 +7,8 @@ use clap::{Args, ValueHint};
 use serde::Serialize;
 
 use crate::authoring::build::{self, Project};
-use crate::authoring::{Language, Style, new};
-use crate::config::{Config, Flags, Surroundings};
+use crate::authoring::{LANGUAGES, Language, Style, new};
+use crate::config::{Config, Flags, Surroundings, in_backticks};
 use crate::service::{InspectionDocument, Service, component_name};
 
 use super::build_steps::Steps;
@@ -33,9 +33,7 @@ pub struct NewArgs {
     pub name: String,
 
     /// Take the types of the tasks from the code: no WIT is to be written
-    ///
-    /// For `python`, `typescript` and `rust`. The build makes the WIT; the tasks are the same as with it.
-    #[arg(long)]
+    #[arg(long, long_help = about_no_wit())]
     pub no_wit: bool,
 }
 
@@ -54,6 +52,28 @@ pub struct BuildArgs {
     /// Language, where its files do not say it
     #[arg(long)]
     pub language: Option<&'static Language>,
+}
+
+/// Returns the long help of `--no-wit`.
+fn about_no_wit() -> String {
+    let languages = LANGUAGES.iter().filter(|language| language.files_without_wit.is_some());
+    let languages = in_backticks(languages.map(|language| language.name));
+    format!(
+        "Take the types of the tasks from the code: no WIT is to be written\n\nFor {languages}. \
+         The build makes the WIT; the tasks are the same as with it."
+    )
+}
+
+/// Returns the long description of `build`.
+pub fn about() -> String {
+    let marks = LANGUAGES.iter().map(|language| in_backticks(language.marks.iter().copied()));
+    let marks = marks.collect::<Vec<_>>().join(", ");
+    format!(
+        "Build a project's component with its language's own tools\n\n\
+         What the tools say goes to standard error. The component goes to `build/NAME.wasm` in the \
+         project's directory, and what `inspect` shows of it to standard output. NAME is the world in \
+         `wit/`, or cargo's name of the target. The language is known by its files: {marks}."
+    )
 }
 
 /// The document of `new --json`.

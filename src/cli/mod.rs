@@ -32,11 +32,13 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
+use const_format::formatcp;
 
 pub use error::CliError;
 
 use crate::config::Flags;
 use crate::model::InvocationId;
+use crate::store::KNOWN_STORE_URLS;
 use context::Context;
 use flags::ComponentFlag;
 
@@ -70,6 +72,9 @@ pub struct Cli {
     pub command: Command,
 }
 
+const STORE_HELP: &str =
+    formatcp!("Store, one of {KNOWN_STORE_URLS} [default: `sqlite:.wasm-runner/state.db`]");
+
 /// Flags that every command takes.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
@@ -78,9 +83,8 @@ pub struct Global {
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
 
-    /// Store: `sqlite:PATH`, `postgres://USER@HOST/DATABASE` or `memory:` [default:
-    /// `sqlite:.wasm-runner/state.db`]
-    #[arg(long, global = true, value_name = "URL")]
+    /// The URL of the store.
+    #[arg(long, global = true, value_name = "URL", help = STORE_HELP)]
     pub store: Option<String>,
 
     /// Add a component, or replace the file of a configured one; repeatable
@@ -216,13 +220,7 @@ Examples:
     /// Prints the files, one a line. Nothing that exists is ever written over.
     New(build::NewArgs),
     /// Build a project's component with its language's own tools
-    ///
-    /// What the tools say goes to standard error. The component goes to
-    /// `build/NAME.wasm` in the project's directory, and what `inspect` shows of it
-    /// to standard output. NAME is the world in `wit/`, or cargo's name of the
-    /// target. The language is known by its files: `Cargo.toml`; `pyproject.toml` or
-    /// `requirements.txt`; `tsconfig.json`; `package.json`; `go.mod`; `src/tasks.c`;
-    /// `src/tasks.cpp`.
+    #[command(long_about = build::about())]
     Build(build::BuildArgs),
     /// Show what a component exports, imports and asks for
     ///

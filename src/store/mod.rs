@@ -51,7 +51,7 @@ pub use prune::{Keep, Prune, PrunePosition, Pruned};
 pub use read::{Counts, LOOK_UP_BYTES, LookUp, NextDue};
 pub use setting::{Adoption, NewComponent, Pause, PauseTarget, PushedComponent, TaskRule};
 pub use sqlite::SqliteStore;
-pub use store_url::StoreUrl;
+pub use store_url::{KNOWN_STORE_URLS, StoreUrl};
 pub use submit::{ChildOf, NewInvocation, SubmitError, Submitted};
 
 /// A durable home of invocations.

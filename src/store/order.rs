@@ -1,7 +1,7 @@
 //! The order in which ready invocations are claimed.
 //!
-//! The key is stored with each invocation, because the order is an index: a change of it needs a
-//! migration of every store.
+//! The key is stored with each invocation, because the order is an index, and in SQLite with each lane
+//! (`lane.last_ready`): a change of it needs a migration of every store.
 
 use std::time::Duration;
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::{MemoryStore, PostgresStore, PostgresUrl, SqliteStore, Store, StoreError};
 use crate::model::Clock;
 
-/// The forms of a store's URL, for messages.
-const KNOWN_STORE_URLS: &str = "known: `memory:`, `sqlite:PATH`, `postgres://USER@HOST/DATABASE`";
+/// The forms of a store's URL, for messages and help.
+pub const KNOWN_STORE_URLS: &str = "`sqlite:PATH`, `postgres://USER@HOST/DATABASE`, `memory:`";
 
 /// A store's URL, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl StoreUrl {
             // `sqlite:///absolute` is how other programs write it.
             let path = rest.strip_prefix("//").unwrap_or(rest);
             if path.is_empty() {
-                return Err(format!("store `{text}` has no path ({KNOWN_STORE_URLS})"));
+                return Err(format!("store `{text}` has no path (known: {KNOWN_STORE_URLS})"));
             }
             return Ok(Self::Sqlite(base.join(path)));
         }
@@ -45,11 +45,11 @@ impl StoreUrl {
             return match PostgresUrl::parse(&format!("{scheme}:{rest}")) {
                 Ok(url) => Ok(Self::Postgres(Box::new(url))),
                 Err(message) => {
-                    Err(format!("store `{scheme}:…` can't be read: {message} ({KNOWN_STORE_URLS})"))
+                    Err(format!("store `{scheme}:…` can't be read: {message} (known: {KNOWN_STORE_URLS})"))
                 }
             };
         }
-        Err(format!("unknown store `{}` ({KNOWN_STORE_URLS})", shown(text)))
+        Err(format!("unknown store `{}` (known: {KNOWN_STORE_URLS})", shown(text)))
     }
 }
 

@@ -212,6 +212,7 @@ fn guests_and_sdks_know_every_status_and_every_kind_of_failure() {
     }
     for status in Status::ALL {
         assert!(wit.contains(&format!("        {status},")), "`{status}` is a case of `status`");
+        assert!(template.contains(&format!("| \"{status}\"")), "`{status}` in projects in TypeScript");
     }
 }
 

@@ -84,4 +84,13 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn every_language_has_tests_of_its_own() {
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/languages");
+        for language in LANGUAGES {
+            let own = tests.join(language.name);
+            assert!(own.is_dir() || own.with_extension("rs").is_file(), "{}", own.display());
+        }
+    }
 }
