@@ -10,7 +10,7 @@ use super::admit::NEXT_OPENING;
 use super::fault::Fault;
 use super::link::{Ask, Link};
 use super::sql::{
-    Candidate, JOINS, REST_COLUMNS, SERVER_TIME, column, read_candidate, read_candidates, uuid, uuids,
+    BEGAN, Candidate, JOINS, REST_COLUMNS, SERVER_TIME, column, read_candidate, read_candidates, uuid, uuids,
 };
 use super::work::Work;
 use crate::model::{InvocationId, RunnerId, UnixMicros};
@@ -244,12 +244,15 @@ impl Work<'_> {
 
 /// Asks when something happens without a commit by `runner`, after `now`; `None`: the
 /// server's present.
+///
+/// What was delayed until before the transaction began is claimable by now, unless somebody else is moving it. What
+/// came due later may have come too late to be moved by this transaction: it is due at once.
 pub(super) fn ask_next_due(runner: RunnerId, now: Option<UnixMicros>) -> Ask<'static> {
     Ask::new(formatcp!(
         "WITH present AS MATERIALIZED (SELECT coalesce($2, {SERVER_TIME}) AS at) \
          SELECT (SELECT at FROM present), least( \
              (SELECT available_at FROM @invocation WHERE place = {DELAYED} \
-                 AND available_at > (SELECT at FROM present) ORDER BY available_at LIMIT 1), \
+                 AND available_at > least((SELECT at FROM present), {BEGAN}) ORDER BY available_at LIMIT 1), \
              (SELECT deadline FROM @invocation WHERE deadline IS NOT NULL AND place IS NOT NULL \
                  ORDER BY deadline LIMIT 1), {NEXT_OPENING}, \
              (SELECT min(r.lease_until) FROM @runner r WHERE NOT r.is_lost AND r.id <> $1 AND EXISTS ( \

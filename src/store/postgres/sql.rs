@@ -17,6 +17,9 @@ use crate::store::value::{Fields, Kind, Stored, StoredRow, Value};
 /// The server's time in microseconds, as an expression.
 pub(super) const SERVER_TIME: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
+/// The server's time when the transaction began.
+pub(super) const BEGAN: &str = "(extract(epoch FROM transaction_timestamp()) * 1000000)::bigint";
+
 /// The time in `$1`, or the server's if that is NULL, as a value that an index can be
 /// searched for.
 pub(super) const PRESENT: &str = formatcp!("(SELECT coalesce($1, {SERVER_TIME}))");

@@ -165,6 +165,39 @@ fn a_claim_that_waited_is_not_dated_before_the_submits_that_it_takes() {
 }
 
 #[test]
+fn an_invocation_that_comes_due_during_a_claim_is_claimed_by_it_or_due_at_once() {
+    let url = shared().url();
+    let (store, other) = (open(&url), open(&url));
+    let runner = RunnerId::generate();
+    let claim =
+        move || Batch { claim: Some(ClaimRequest { lease: LONG, ..request(runner, 1) }), ..Batch::default() };
+    // The first claim prepares the statements, so that the second has no locks before it executes them.
+    store.commit(&claim()).expect("it commits");
+    let late = NewInvocation { delay: Duration::from_secs(1), ..new("work") };
+    other.commit(&Batch { submits: vec![late], ..Batch::default() }).expect("it commits");
+
+    // The claim has moved what is due when it reads the version, and the time after that.
+    let version = format!("\"{}\".schema_version", schema(&url));
+    let held = shared().hold("tests", &format!("LOCK TABLE {version} IN ACCESS EXCLUSIVE MODE"));
+    let waiting = {
+        let store = Arc::clone(&store);
+        std::thread::spawn(move || store.commit(&claim()).expect("it commits"))
+    };
+    let is_waiting = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{version}%'"
+    );
+    let began = std::time::Instant::now();
+    while shared().psql("tests", &is_waiting) == "0" {
+        assert!(began.elapsed() < LONG, "the claim never waited for the version");
+    }
+    shared().psql("tests", "SELECT pg_sleep(1.1)");
+    drop(held);
+    let receipt = waiting.join().expect("no panic");
+    let is_due = receipt.next_due.is_some_and(|due| due <= receipt.now);
+    assert!(is_due || receipt.claimed.len() == 1, "{receipt:?}");
+}
+
+#[test]
 fn runners_with_many_lanes_in_common_do_not_wait_for_each_other_in_a_circle() {
     const COUNT: usize = 2_000;
     const LANES: u64 = 13;
