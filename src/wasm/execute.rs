@@ -21,7 +21,7 @@ use super::output::{GuestOutput, harmless};
 use super::scratch::{ScratchDirectory, ScratchGrant};
 use super::scrub::Scrubber;
 use super::submits::Submits;
-use super::values::{WriteError, arguments_from_json, to_json};
+use super::values::{WriteError, arguments_from_json, bytes_to_json, to_json};
 use crate::model::{
     Caller, Claim, Clock, Failure, FailureKind, LimitKind, LogStream, Outcome, SlotControl, TaskClient,
     TaskLimits, write_cut,
@@ -99,6 +99,9 @@ pub(super) async fn run(
         sink,
     );
     let outcome = attempt(&program, claim, caller, client, &output, &control).await;
+    if outcome.is_err() {
+        output.log_value();
+    }
     output.finish();
     match outcome {
         Ok(value) => Outcome::Value(value.into()),
@@ -237,7 +240,7 @@ async fn call(
             let message = format!("standard output is larger than the limit of {limit} bytes for a value");
             CallError::Failure(Failure::limit(LimitKind::Result, message))
         })?;
-        let json = serde_json::to_string(&value).map_err(wasmtime::Error::from)?;
+        let json = bytes_to_json(value);
         store.data().control.meter.result.add(json.len() as u64);
         return Ok(json);
     }

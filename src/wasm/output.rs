@@ -161,13 +161,23 @@ impl GuestOutput {
     }
 
     /// Takes standard output as the value of a command; `Err` with the limit if there was more.
-    pub(super) fn take_value(&self) -> Result<String, usize> {
-        let Some(value) = self.0.lock().value.take() else { return Ok(String::new()) };
-        if value.is_over {
-            return Err(value.limit);
+    pub(super) fn take_value(&self) -> Result<Vec<u8>, usize> {
+        let mut inner = self.0.lock();
+        match &inner.value {
+            Some(value) if value.is_over => Err(value.limit),
+            _ => Ok(inner.value.take().map_or_else(Vec::new, |value| value.bytes)),
         }
-        Ok(String::from_utf8(value.bytes)
-            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    }
+
+    /// Keeps standard output as a log after all: of a command that failed it is no value.
+    pub(super) fn log_value(&self) {
+        let mut inner = self.0.lock();
+        let Some(Value { mut bytes, .. }) = inner.value.take() else { return };
+        let beyond = bytes.len().saturating_sub(inner.room);
+        bytes.truncate(inner.room);
+        inner.write(LogStream::Stdout, &bytes);
+        inner.control.meter.output.add(beyond as u64);
+        inner.dropped += beyond as u64;
     }
 }
 
@@ -176,12 +186,9 @@ impl Inner {
         if stream == LogStream::Stdout
             && let Some(value) = &mut self.value
         {
-            if value.bytes.len() + bytes.len() > value.limit {
-                value.is_over = true;
-                value.bytes = Vec::new();
-            } else if !value.is_over {
-                value.bytes.extend_from_slice(bytes);
-            }
+            let kept = bytes.len().min(value.limit - value.bytes.len());
+            value.bytes.extend_from_slice(&bytes[..kept]);
+            value.is_over |= kept < bytes.len();
             return;
         }
         self.control.meter.output.add(bytes.len() as u64);
@@ -451,12 +458,24 @@ mod tests {
         command.finish();
         assert_eq!(
             command.take_value(),
-            Ok("\x1b[1m value".to_owned()),
+            Ok(b"\x1b[1m value".to_vec()),
             "a value is data: nothing is filtered"
         );
         assert!(entries.lock().is_empty());
         let (command, _) = output(1000, Some(3));
         write(&command, LogStream::Stdout, b"value");
         assert_eq!(command.take_value(), Err(3));
+    }
+
+    #[test]
+    fn standard_output_that_is_no_value_is_a_log() {
+        let (command, entries) = output(70, Some(100));
+        write(&command, LogStream::Stderr, b"!");
+        write(&command, LogStream::Stdout, &[b'x'; 72]);
+        command.log_value();
+        command.finish();
+        let texts = texts(&entries);
+        assert_eq!(texts[..2], [(LogStream::Stderr, "!".to_owned()), (LogStream::Stdout, "x".repeat(69))]);
+        assert!(texts[2].1.starts_with("3 more bytes were dropped"), "{texts:?}");
     }
 }

@@ -4,7 +4,7 @@
 //! the runner sees every code but 0 as 1.)
 //!
 //! ```text
-//! greet-cli [NAME]… [--stderr TEXT] [--big MB] [--panic] [--exit CODE]
+//! greet-cli [NAME]… [--stderr TEXT] [--big MB] [--bytes BYTE,BYTE…] [--panic] [--exit CODE]
 //! ```
 
 use std::io::{self, Write};
@@ -25,6 +25,10 @@ fn main() -> io::Result<ExitCode> {
                     out.write_all(&line)?;
                     out.write_all(b"\n")?;
                 }
+            }
+            "--bytes" => {
+                let bytes: Result<Vec<u8>, _> = value().split(',').map(str::parse).collect();
+                out.write_all(&bytes.unwrap_or_else(|_| usage(&argument)))?;
             }
             "--panic" => panic!("asked to panic"),
             "--exit" => exit_code = value().parse().unwrap_or_else(|_| usage(&argument)),

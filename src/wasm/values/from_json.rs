@@ -19,12 +19,9 @@ use wasmtime::component::Val;
 
 pub(in crate::wasm) use self::arguments::{arguments_from_json, canonical_arguments};
 use super::to_json::to_json;
-use super::{Field, Shape};
+use super::{BASE64_KEY, Field, Shape};
 use crate::model::clip;
 use crate::wasm::suggest::{list, unknown};
-
-/// The key of the object that holds a `list<u8>` as base64.
-const BASE64_KEY: &str = "$base64";
 
 /// Base64 with or without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(

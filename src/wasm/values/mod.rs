@@ -15,7 +15,10 @@ mod to_json;
 pub(super) use from_json::{arguments_from_json, canonical_arguments, value_from_json};
 pub(super) use schema::{arguments_schema, value_schema};
 pub(super) use shape::{Case, Field, Shape, same_shape};
-pub(super) use to_json::{WriteError, to_json};
+pub(super) use to_json::{WriteError, bytes_to_json, to_json};
+
+/// The key of the object that holds bytes as base64.
+const BASE64_KEY: &str = "$base64";
 
 #[cfg(test)]
 mod schema_tests;

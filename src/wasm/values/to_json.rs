@@ -2,7 +2,12 @@
 
 use std::fmt::Write;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 use wasmtime::component::Val;
+
+use super::BASE64_KEY;
 
 /// A value that could not be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +34,15 @@ pub(in crate::wasm) fn to_json(val: &Val, out: &mut String, max_bytes: usize) ->
     let mut writer = Writer { limit: out.len().saturating_add(max_bytes), max_bytes, out };
     writer.value(val)?;
     writer.check(0)
+}
+
+/// Writes bytes as JSON: text as a string, anything else as `{"$base64": …}`.
+pub(in crate::wasm) fn bytes_to_json(bytes: Vec<u8>) -> String {
+    match String::from_utf8(bytes) {
+        Ok(text) => Value::from(text),
+        Err(error) => json!({BASE64_KEY: STANDARD.encode(error.as_bytes())}),
+    }
+    .to_string()
 }
 
 struct Writer<'a> {

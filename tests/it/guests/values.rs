@@ -231,6 +231,31 @@ fn a_command_gets_arguments_and_its_output_is_the_value() {
 }
 
 #[test]
+fn the_output_of_a_command_may_be_any_bytes() {
+    let setup = Setup::new(&["greet-cli"]);
+    let arguments = r#"[["--bytes", "97,0,98,255,254,195,40"]]"#;
+    let output = setup.call("greet-cli.run", arguments).expect(0);
+    assert_eq!(output.stdout(), "{\"$base64\":\"YQBi//7DKA==\"}\n");
+    let id = setup.submit("greet-cli.run", arguments);
+    setup.run_all();
+    assert_eq!(setup.run(["result", "--raw", &id]).expect(0).stdout, [97, 0, 98, 255, 254, 195, 40]);
+}
+
+#[test]
+fn the_output_of_a_command_that_failed_is_in_its_log() {
+    let setup = Setup::new(&["greet-cli"]);
+    let arguments = r#"[["Ann", "--stderr", "E", "--exit", "3"]]"#;
+    let output = setup.call("greet-cli.run", arguments).expect(3);
+    assert!(output.stderr.contains("Hello, Ann!\n") && output.stdout.is_empty(), "{output:?}");
+    for arguments in [arguments, r#"[["Ann", "--panic"]]"#, r#"[["Ann", "--big", "100"]]"#] {
+        let id = setup.submit("greet-cli.run", arguments);
+        setup.run_all();
+        let logs = setup.run(["logs", &id]).expect(0);
+        assert!(logs.stdout().contains("Hello, Ann!\n"), "{arguments}: {logs:?}");
+    }
+}
+
+#[test]
 fn a_command_that_exits_with_another_code_than_zero_failed() {
     let setup = Setup::new(&["greet-cli"]);
     let failed = setup.failure("greet-cli.run", r#"[["--exit", "5"]]"#, 3, "trapped");
