@@ -40,7 +40,7 @@ pub enum Observation<'a> {
         /// The time for which the store is left alone.
         pause: Duration,
     },
-    /// An invocation was claimed, and goes to the slots.
+    /// An invocation was claimed. Its attempt is over with an `Ended`, a `Taken`, or a `LeaseLost`.
     Claimed {
         /// The claim.
         claim: &'a Claim,
@@ -55,6 +55,16 @@ pub enum Observation<'a> {
         task: &'a str,
         /// Its end, with its usage.
         end: &'a AttemptEnd,
+    },
+    /// Somebody else ended an attempt of this runner, or has taken it over: a cancel, a deadline, the end of the
+    /// parent, another runner.
+    Taken {
+        /// The invocation.
+        id: InvocationId,
+        /// The attempt, from 1.
+        attempt: u32,
+        /// The invocation's outcome, if a commit of this runner made it final.
+        outcome: Option<&'a Outcome>,
     },
     /// The lease was lost, and everything owned with it.
     LeaseLost {
@@ -119,6 +129,9 @@ impl Observer for LogObserver {
                 }
                 EndKind::Release => tracing::debug!(%id, task, attempt, "given back"),
             },
+            Observation::Taken { id, attempt, .. } => {
+                tracing::debug!(%id, attempt, "ended, or taken over, by somebody else");
+            }
             Observation::CommitFailed { .. } | Observation::LeaseLost { .. } => {}
         }
     }

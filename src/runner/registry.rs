@@ -234,19 +234,20 @@ impl Registry {
         }
     }
 
-    /// Keeps the outcome of an invocation that is final, and answers its waiters.
-    pub(super) fn finish(&self, id: InvocationId, outcome: &Outcome) {
-        let waiters = {
+    /// Keeps the outcome of an invocation that is final, and answers its waiters. Returns the attempt of it
+    /// that this runner owned.
+    pub(super) fn finish(&self, id: InvocationId, outcome: &Outcome) -> Option<u32> {
+        let (owned, waiters) = {
             let mut inner = self.inner.lock();
             inner.finals.insert(id, outcome.clone());
-            inner.owned.remove(&id);
             inner.aside.remove(&id);
             inner.forget_want(id);
-            inner.waiters.remove(&id)
+            (inner.owned.remove(&id), inner.waiters.remove(&id))
         };
         for (wait, index) in waiters.into_iter().flat_map(|waiters| waiters.waits.into_values()) {
             wait.fill(index, outcome);
         }
+        owned
     }
 
     /// Ends every wait for `id` without an answer.
@@ -282,11 +283,12 @@ impl Registry {
         urgency
     }
 
-    /// Marks `id` as claimed no longer; it may not be final.
-    pub(super) fn disown(&self, id: InvocationId) {
+    /// Marks `id` as claimed no longer; it may not be final. Returns the attempt that this runner owned.
+    pub(super) fn disown(&self, id: InvocationId) -> Option<u32> {
         let mut inner = self.inner.lock();
-        inner.owned.remove(&id);
+        let owned = inner.owned.remove(&id);
         inner.update_want(id);
+        owned
     }
 
     /// Marks an attempt whose guest is gone as claimed no longer: the next may be this runner's by then.
@@ -562,7 +564,7 @@ mod tests {
 
         // One of them is not too much, whatever else is there.
         let registry = Registry::new(10, 10 * MAX_AWAITED_BYTES);
-        ids.iter().for_each(|id| registry.finish(*id, &large));
+        ids.iter().for_each(|id| assert_eq!(registry.finish(*id, &large), None));
         let (any, _) = registry.register(wait_for(None, &ids, AwaitMode::Any)).unwrap();
         assert!(matches!(any.poll(Waker::noop()), Some(Ok(found)) if found.len() == 1));
         let (all, _) = registry.register(wait_for(None, &ids, AwaitMode::All)).unwrap();

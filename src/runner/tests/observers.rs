@@ -25,6 +25,7 @@ impl Observer for Notebook {
                 };
                 format!("ended {how}: {} {attempt}", task)
             }
+            Observation::Taken { attempt, outcome, .. } => format!("taken {attempt} {}", outcome.is_some()),
             Observation::LeaseLost { .. } => "lease lost".to_owned(),
         };
         self.0.lock().push(words);
@@ -77,6 +78,35 @@ fn observers_are_told_of_claims_and_ends_after_their_commit() {
         );
         let ends = told.iter().filter(|words| words.starts_with("ended")).count();
         assert_eq!(ends as u64, gauge.succeeded + gauge.failed);
+    }
+}
+
+#[test]
+fn every_claim_that_observers_are_told_of_has_its_end() {
+    for is_instant in [true, false] {
+        let store = Slow::new(is_instant);
+        let guests = Closures::default()
+            .with("good", |_| async { Ok(7) })
+            .with("here", |_| std::future::pending())
+            .with("elsewhere", |_| std::future::pending());
+        let (notebook, options) = observed(3);
+        let runner = start(&store, &Arc::new(guests), options);
+        let good = store.submit("good", &[]);
+        let (here, elsewhere) = (store.submit("here", &[]), store.submit("elsewhere", &[]));
+        assert_eq!(value(&runner, good), Ok(7));
+        runner.handle().look_again();
+        notebook.wait_for("claimed here");
+        notebook.wait_for("claimed elsewhere");
+        runner.handle().cancel(here, "as asked");
+        let cancel = Cancel { id: elsewhere, message: "as asked".to_owned() };
+        store.store.commit(&Batch { cancels: vec![cancel], ..Batch::default() }).expect("a commit");
+        runner.handle().look_again();
+        notebook.wait_for("taken 1 false");
+        notebook.wait_for("taken 1 true");
+        runner.stop();
+        let told = notebook.0.lock().clone();
+        let count = |word: &str| told.iter().filter(|one| one.starts_with(word)).count();
+        assert_eq!((count("claimed"), count("ended"), count("taken")), (3, 1, 2), "{told:?}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::perform::{leave_alone, refuse_all};
+use super::perform::{leave_alone, refuse_all, tell_taken};
 use crate::model::{InvocationId, Refusal};
 use crate::runner::core::Core;
 use crate::runner::inbox::{Messages, StatusMessage};
@@ -30,7 +30,10 @@ pub(super) fn look_up(core: &Core, ledger: &mut Ledger, statuses: Vec<StatusMess
     ledger.look_ups.give_back(ids.drain(answers.len().min(ids.len())..));
     for (id, answer) in ids.into_iter().zip(answers) {
         match answer {
-            LookUp::Final(outcome) => core.registry.finish(id, &outcome),
+            LookUp::Final(outcome) => {
+                let owned = core.registry.finish(id, &outcome);
+                tell_taken(core, id, owned, None);
+            }
             LookUp::Unknown => core.registry.refuse(id, &unknown_invocation(id)),
             LookUp::Unfinished(_) => {}
         }

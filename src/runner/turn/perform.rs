@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::stop::give_back;
-use crate::model::{InvocationId, Refusal, RunnerId};
+use crate::model::{Claim, InvocationId, Outcome, Refusal, RunnerId};
 use crate::runner::core::Core;
 use crate::runner::fiber::Kill;
 use crate::runner::inbox::{Messages, SubmitReply};
@@ -43,18 +43,20 @@ fn perform_one(core: &Arc<Core>, ledger: &mut Ledger, effect: Effect) {
             match end.how {
                 EndKind::Final(outcome) => core.registry.finish(id, &outcome),
                 EndKind::Retry(..) | EndKind::Release => core.registry.disown(id),
-            }
+            };
         }
         // The registry first: a slot that has just taken it asks whose it is.
         Effect::Finish(id, outcome) => {
-            core.registry.finish(id, &outcome);
+            let owned = core.registry.finish(id, &outcome);
             core.end_here(id);
+            tell_taken(core, id, owned, Some(&outcome));
         }
         Effect::GiveUp(id) => {
-            core.registry.disown(id);
+            let owned = core.registry.disown(id);
             core.end_here(id);
+            tell_taken(core, id, owned, None);
         }
-        Effect::Disown(id) => core.registry.disown(id),
+        Effect::Disown(id) => tell_taken(core, id, core.registry.disown(id), None),
         Effect::Kill(fiber) => fiber.kill(Kill::NotOurs),
         Effect::Bill(id, runner, attempt, usage) => core.leave_bill(id, runner, attempt, usage),
         Effect::MarkUnblocked(ids) => core.registry.mark_unblocked(&ids),
@@ -68,17 +70,31 @@ fn perform_one(core: &Arc<Core>, ledger: &mut Ledger, effect: Effect) {
             core.disown_everything();
             core.trust.begin_again(now);
         }
-        Effect::GiveBack(claims) => core.inbox.put(|messages| give_back(core, claims, messages)),
+        Effect::GiveBack(claims) => {
+            tell_claimed(core, &claims);
+            core.inbox.put(|messages| give_back(core, claims, messages));
+        }
         Effect::Start(claims) => {
-            for claim in &claims {
-                tell(&core.options.observers, || Observation::Claimed { claim });
-            }
+            tell_claimed(core, &claims);
             let claims = claims.into_iter().map(|claim| {
                 let urgency = core.registry.own(claim.id, claim.attempt);
                 (claim, urgency)
             });
             core.scheduler.push_claimed(claims.collect());
         }
+    }
+}
+
+fn tell_claimed(core: &Core, claims: &[Claim]) {
+    for claim in claims {
+        tell(&core.options.observers, || Observation::Claimed { claim });
+    }
+}
+
+/// Tells that an attempt is over which this runner owned, if it did.
+pub(super) fn tell_taken(core: &Core, id: InvocationId, owned: Option<u32>, outcome: Option<&Outcome>) {
+    if let Some(attempt) = owned {
+        tell(&core.options.observers, || Observation::Taken { id, attempt, outcome });
     }
 }
 
