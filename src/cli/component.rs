@@ -91,7 +91,7 @@ fn push(names: &[String], context: &Context) -> Result<(), CliError> {
 
 fn pull(names: &[String], context: &Context) -> Result<(), CliError> {
     let mut output = context.output();
-    if names.is_empty() && context.config().components.iter().all(|one| one.origin.registry().is_none()) {
+    if names.is_empty() && context.config().components.iter().all(|one| !one.origin.is_reference()) {
         output::note("no component comes from a registry");
     }
     let mut errors = Vec::new();

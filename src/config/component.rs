@@ -52,16 +52,9 @@ impl ComponentOrigin {
         }
     }
 
-    /// The reference to the registry that it is.
-    pub fn registry(&self) -> Option<&RegistryReference> {
-        match self {
-            Self::Registry(reference) => Some(reference),
-            Self::File(_) | Self::Store => None,
-        }
-    }
-
-    /// Whether a lock is for exactly this place: another reference to a registry is another component.
-    pub fn is_bound_by_lock(&self) -> bool {
+    /// Whether it is a reference to another place: `component pull` fetches the bytes, and a lock is for exactly
+    /// this reference.
+    pub fn is_reference(&self) -> bool {
         match self {
             Self::Registry(_) => true,
             Self::File(_) | Self::Store => false,

@@ -215,7 +215,7 @@ impl Service {
             let message = "it is not in the lock file: `run-wasm-runner lock` adds it";
             return Err(ServiceError::unloaded(component, component.origin.to_string(), message));
         };
-        if component.origin.is_bound_by_lock()
+        if component.origin.is_reference()
             && let said = component.origin.to_string()
             && let Some(message) = entry.moved(&component.name, &said)
         {

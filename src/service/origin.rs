@@ -12,6 +12,7 @@ use super::Service;
 use super::error::{Remedy, ServiceError};
 use super::kept::Shelf;
 use super::patience::Access;
+use super::registry::Found;
 
 impl Service {
     /// Gets the file of a component: with the digest that its lock says, if it says one.
@@ -54,6 +55,21 @@ impl Service {
             }
         };
         found.map_err(|message| ServiceError::unloaded(component, place, message))
+    }
+
+    /// Fetches a component from where its reference leads: the bytes with a digest, or those that it stands for now.
+    pub(super) fn pull_now(
+        &self,
+        component: &Component,
+        locked: Option<ComponentDigest>,
+    ) -> Result<Found, String> {
+        match (&component.origin, locked) {
+            (ComponentOrigin::Registry(reference), None) => self.registry().resolve(reference),
+            (ComponentOrigin::Registry(reference), locked) => self.registry().load(reference, locked),
+            (ComponentOrigin::File(_) | ComponentOrigin::Store, _) => {
+                Err("its origin is no reference to another place".to_owned())
+            }
+        }
     }
 
     /// Gets the file of a component from the store.

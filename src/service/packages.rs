@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::{Component, RegistryReference, in_backticks};
+use crate::config::{Component, in_backticks};
 use crate::model::ComponentDigest;
 use crate::store::{Batch, NewComponent, PushedComponent};
 use crate::wasm::{LoadError, check_lock};
@@ -12,7 +12,6 @@ use crate::wasm::{LoadError, check_lock};
 use super::error::{Remedy, known};
 use super::origin::pushable;
 use super::patience::Transactions;
-use super::registry::Registry;
 use super::{ComponentDocument, Service, ServiceError};
 
 impl Service {
@@ -65,13 +64,12 @@ impl Service {
         names: &[String],
     ) -> Result<impl Iterator<Item = Result<ComponentDocument, LoadError>>, ServiceError> {
         let components = self.config().components.iter();
-        let registered: Vec<_> =
-            components.filter_map(|one| Some((&*one.name, one.origin.registry()?))).collect();
+        let registered: Vec<_> = components.filter(|one| one.origin.is_reference()).collect();
         let mut meant = Vec::with_capacity(names.len());
         for name in names {
-            let Some(found) = registered.iter().find(|(known, _)| known == name) else {
+            let Some(found) = registered.iter().find(|known| *known.name == **name) else {
                 let error = ServiceError::invalid(format!("no component `{name}` comes from a registry"));
-                let known = registered.iter().map(|(name, _)| *name);
+                let known = registered.iter().map(|known| &*known.name);
                 return Err(error.with_remedy(match registered.is_empty() {
                     true => "`source = \"oci://HOST/REPOSITORY:TAG\"` in its section says so".to_owned(),
                     false => format!("those that do: {}", in_backticks(known)),
@@ -82,31 +80,25 @@ impl Service {
         if names.is_empty() {
             meant = registered;
         }
-        let registry = self.registry();
-        Ok(meant.into_iter().map(move |(name, reference)| self.pull_one(name, reference, &registry)))
+        Ok(meant.into_iter().map(|component| self.pull_one(component)))
     }
 
-    fn pull_one(
-        &self,
-        name: &str,
-        reference: &RegistryReference,
-        registry: &Registry,
-    ) -> Result<ComponentDocument, LoadError> {
-        let locked = self.config().lock.as_ref().and_then(|lock| lock.components.get(name));
-        let found = match locked {
-            None => registry.resolve(reference),
-            Some(entry) => match entry.moved(name, &reference.to_string()) {
-                Some(message) => Err(message),
-                None => registry
-                    .load(reference, Some(entry.digest))
-                    .and_then(|found| check_lock(name, found.digest, entry.digest).map(|()| found)),
-            },
+    fn pull_one(&self, component: &Component) -> Result<ComponentDocument, LoadError> {
+        let name = &component.name;
+        let locked = self.config().lock.as_ref().and_then(|lock| lock.components.get(&**name));
+        let path = component.origin.to_string();
+        let found = match locked.and_then(|entry| entry.moved(name, &path)) {
+            Some(message) => Err(message),
+            None => self.pull_now(component, locked.map(|entry| entry.digest)),
         };
-        let path = reference.to_string();
+        let found = found.and_then(|found| match locked {
+            Some(entry) => check_lock(name, found.digest, entry.digest).map(|()| found),
+            None => Ok(found),
+        });
         let found = found.map_err(|message| LoadError { component: name.to_string(), path, message })?;
         Ok(ComponentDocument {
             size: std::fs::metadata(&found.path).map_or(0, |metadata| metadata.len()),
-            name: name.into(),
+            name: Arc::clone(name),
             digest: found.digest,
             pushed_at: None,
             newest: true,
