@@ -97,9 +97,9 @@ pub fn duration(duration: Duration) -> String {
 pub fn run_time(invocation: &InvocationDocument, now: UnixMicros) -> Option<Duration> {
     let started = invocation.started_at?;
     match invocation.status {
-        Status::Queued | Status::Claimed => None,
         status if status.is_final() => Some(invocation.finished_at?.since(started)),
-        _ => Some(now.since(started)),
+        status if status.has_guest() => Some(now.since(started)),
+        _ => None,
     }
 }
 

@@ -9,8 +9,10 @@ use super::words::words;
 enum Part {
     /// No runner owns it.
     Free,
-    /// A runner owns it.
-    Owned,
+    /// A runner owns it; its guest has not started.
+    Taken,
+    /// A runner owns it, and its guest has started.
+    Started,
     /// Nothing will ever change again.
     Final,
 }
@@ -41,11 +43,11 @@ statuses! {
     /// Waits to be claimed. If it is delayed or retried, its `available_at` is in the future.
     Queued = "queued", Free;
     /// A runner owns it; its guest has not started.
-    Claimed = "claimed", Owned;
+    Claimed = "claimed", Taken;
     /// Its guest holds a slot. An observation: a crash may lose the latest.
-    Running = "running", Owned;
+    Running = "running", Started;
     /// Its guest awaits results and holds no slot. An observation, as above.
-    Waiting = "waiting", Owned;
+    Waiting = "waiting", Started;
     /// Final: there is a value.
     Succeeded = "succeeded", Final;
     /// Final: there is a failure, and nothing is tried again.
@@ -64,7 +66,12 @@ impl Status {
 
     /// Whether a runner owns the invocation: exactly then it has a lease.
     pub fn is_owned(self) -> bool {
-        self.part() == Part::Owned
+        matches!(self.part(), Part::Taken | Part::Started)
+    }
+
+    /// Whether a runner owns the invocation and its guest has started.
+    pub fn has_guest(self) -> bool {
+        self.part() == Part::Started
     }
 
     /// Lists the statuses that are not final.
@@ -122,11 +129,13 @@ impl FromStr for Status {
 /// How an event comes about.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// The owner, or a rule, moves the invocation.
-    Move,
+    /// The store decides it.
+    Decision,
+    /// The owner reports the end of its attempt.
+    Report,
     /// It only tells where a guest stands: a crash may lose it.
     Observation,
-    /// It ends the invocation, whoever owns it: the attempt under way is billed later.
+    /// It ends the invocation, whoever owns it: an attempt under way is billed later.
     Outside,
 }
 
@@ -170,7 +179,7 @@ macro_rules! events {
         impl Reason {
             fn kind(self) -> Kind {
                 match self {
-                    Self::Submitted => Kind::Move,
+                    Self::Submitted => Kind::Decision,
                     $(Self::$reason => Kind::$kind,)+
                 }
             }
@@ -181,7 +190,7 @@ macro_rules! events {
 // An event is one row here, with its reason in histories and its kind, an arm in `Status::apply`, and the code that reports it.
 events! {
     /// A runner took it; the attempt is counted.
-    Claim => Claimed = "claimed", Move;
+    Claim => Claimed = "claimed", Decision;
     /// Its guest was given a slot.
     Start => Started = "started", Observation;
     /// Its guest gave the slot back to await results.
@@ -189,19 +198,19 @@ events! {
     /// The results that it awaited are there; its guest has a slot again.
     Resume => Resumed = "resumed", Observation;
     /// The attempt produced a value.
-    Succeed => Succeeded = "succeeded", Move;
+    Succeed => Succeeded = "succeeded", Report;
     /// The attempt failed and was the last one.
-    Fail => Failed = "failed", Move;
+    Fail => Failed = "failed", Report;
     /// The attempt failed and another one follows.
-    Retry => Retry = "retry", Move;
+    Retry => Retry = "retry", Report;
     /// Its runner gave it back unfinished; the attempt is not counted.
-    Release => Released = "released", Move;
+    Release => Released = "released", Report;
     /// Its runner's lease ran out; if it has attempts left, another one follows.
-    ExpireLease => LeaseExpired = "lease-expired", Move;
+    ExpireLease => LeaseExpired = "lease-expired", Decision;
     /// Somebody no longer wants it, or its parent is final.
     Cancel => Cancelled = "cancelled", Outside;
     /// A concurrency rule forbids it.
-    Skip => Skipped = "skipped", Move;
+    Skip => Skipped = "skipped", Decision;
     /// Its deadline passed before it was final: nobody wants it any more.
     Expire => Expired = "expired", Outside;
 }
@@ -214,6 +223,11 @@ impl Event {
 }
 
 impl Reason {
+    /// Whether the owner itself told it. A failure of an invocation that was lost is the exception.
+    pub fn is_told_by_owner(self) -> bool {
+        matches!(self.kind(), Kind::Observation | Kind::Report)
+    }
+
     /// Whether it ended the invocation whoever owned it, so that the bill of the attempt under way comes later.
     pub fn is_end_from_outside(self) -> bool {
         self.kind() == Kind::Outside

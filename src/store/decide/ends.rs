@@ -50,7 +50,7 @@ impl<'b> State<'b> {
         self.is_news = true;
         head.is_changed = true;
         // A claim that is given back before its guest got a slot.
-        let has_started = head.status != Status::Claimed || !observed.is_empty();
+        let has_started = head.status.has_guest() || !observed.is_empty();
         for (at, event, _, to) in steps.drain(..) {
             if event == Event::Start {
                 head.started_at = Some(at);

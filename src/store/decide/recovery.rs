@@ -25,7 +25,7 @@ impl State<'_> {
                 continue;
             }
             let to = head.after(Event::Release)?;
-            if head.status == Status::Claimed {
+            if !head.status.has_guest() {
                 self.lanes.refund_start(head);
             }
             self.moves.step(head, self.now, Event::Release, to, None);

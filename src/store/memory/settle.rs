@@ -34,7 +34,7 @@ impl State {
             record.usage = rules::usage(record.usage, end);
         }
         // A claim that is given back before its guest got a slot.
-        let has_started = record.status != Status::Claimed || !observed.is_empty();
+        let has_started = record.status.has_guest() || !observed.is_empty();
         for (at, event, _, to) in steps.drain(..) {
             match end.as_ref().filter(|_| !to.is_owned()) {
                 None => {
@@ -145,7 +145,7 @@ impl State {
             if known.contains(&(record.id, record.attempt)) {
                 continue;
             }
-            let refunded = record.lane().filter(|_| record.status == Status::Claimed);
+            let refunded = record.lane().filter(|_| !record.status.has_guest());
             self.unlist(seq);
             if let Some(lane) = refunded {
                 self.refund_start(lane, now);

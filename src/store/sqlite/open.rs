@@ -289,13 +289,8 @@ fn look_inside(path: &Path, url: &str, alone: bool) -> Result<(), StoreError> {
         return Ok(());
     }
     // The outer path of every tree: page 1 of each table, first row and last.
-    for table in TABLES {
+    for (table, key) in TABLES {
         for direction in ["ASC", "DESC"] {
-            let key = if matches!(table, "history" | "runner" | "tally" | "lane" | "start" | "paused") {
-                "1"
-            } else {
-                "rowid"
-            };
             let query = format!("SELECT * FROM {table} ORDER BY {key} {direction} LIMIT 1");
             let mut statement = sql.prepare(&query).map_err(sort)?;
             let mut rows = statement.query([]).map_err(sort)?;
@@ -350,12 +345,12 @@ impl Identity {
                 ),
             ));
         }
-        let is_missing = |table: &&&str| !self.tables.iter().any(|name| name == *table);
+        let is_missing = |(table, _): &&(&str, &str)| !self.tables.iter().any(|name| name == table);
         if self.version < 1 {
             return Err(fault::damaged(url, "its schema has no version"));
         }
         if self.version == VERSION
-            && let Some(table) = TABLES.iter().find(is_missing)
+            && let Some((table, _)) = TABLES.iter().find(is_missing)
         {
             return Err(fault::damaged(url, format!("it has no table `{table}`")));
         }

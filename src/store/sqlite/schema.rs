@@ -21,20 +21,23 @@ const MIGRATIONS: [&str; 6] = [
 /// The version that this program writes.
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
 
-/// The tables of [`VERSION`].
-pub(super) const TABLES: [&str; 12] = [
-    "task",
-    "component",
-    "invocation",
-    "arguments",
-    "outcome",
-    "history",
-    "log",
-    "runner",
-    "tally",
-    "lane",
-    "start",
-    "paused",
+/// The tables of [`VERSION`], each with the name of its key.
+pub(super) const TABLES: [(&str, &str); 15] = [
+    ("task", "rowid"),
+    ("component", "rowid"),
+    ("pushed", "rowid"),
+    ("component_bytes", "rowid"),
+    ("invocation", "rowid"),
+    ("arguments", "rowid"),
+    ("outcome", "rowid"),
+    ("history", "1"),
+    ("log", "rowid"),
+    ("runner", "1"),
+    ("revoked", "1"),
+    ("tally", "1"),
+    ("lane", "1"),
+    ("start", "1"),
+    ("paused", "1"),
 ];
 
 /// Brings a database from `version` to [`VERSION`], within the caller's
@@ -55,5 +58,25 @@ pub(super) fn check(sql: &Connection) -> Result<(), Fault> {
     match sql.prepare_cached("PRAGMA user_version")?.query_row([], |row| row.get(0))? {
         VERSION => Ok(()),
         found => Err(Fault::OtherVersion { found, known: VERSION }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_is_listed() {
+        let sql = Connection::open_in_memory().expect("a database");
+        migrate(&sql, 0).expect("migrated");
+        let mut tables = sql
+            .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
+            .expect("SQL");
+        let tables = tables.query_map([], |row| row.get(0)).expect("rows");
+        let mut tables = tables.collect::<rusqlite::Result<Vec<String>>>().expect("names");
+        tables.sort_unstable();
+        let mut listed = TABLES.map(|(table, _)| table);
+        listed.sort_unstable();
+        assert_eq!(tables, listed);
     }
 }

@@ -42,11 +42,8 @@ fn peaks(evidence: &Evidence) -> BTreeMap<RunnerId, i64> {
     for life in evidence.lives.values() {
         for steps in life.history.windows(2) {
             let [from, to] = steps else { continue };
-            let is_told_by_its_runner = match to.reason {
-                Reason::Awaiting | Reason::Succeeded | Reason::Retry | Reason::Released => true,
-                Reason::Failed => !life.is_lost(),
-                _ => false,
-            };
+            let is_lost = to.reason == Reason::Failed && life.is_lost();
+            let is_told_by_its_runner = to.reason.is_told_by_owner() && !is_lost;
             if from.to == Status::Running
                 && is_told_by_its_runner
                 && let Some(runner) = to.runner
