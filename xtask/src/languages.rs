@@ -127,6 +127,17 @@ mod tests {
     }
 
     #[test]
+    fn every_template_has_a_row() {
+        let templates = fs::read_dir(root().join("sdk/templates")).unwrap();
+        let templates = templates.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut templates: Vec<_> = templates.filter(|name| name != "common").collect();
+        templates.sort_unstable();
+        let mut rows = LANGUAGES.map(|(language, _)| language);
+        rows.sort_unstable();
+        assert_eq!(templates, rows);
+    }
+
+    #[test]
     fn every_language_has_a_row() {
         for document in ["README.md", "docs/languages.md"] {
             let text = fs::read_to_string(root().join(document)).unwrap();
