@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 
 use const_format::formatcp;
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, Rows, params};
 
 use super::fault::Fault;
 use super::keep;
@@ -35,6 +35,33 @@ pub(super) fn promote(sql: &Connection, now: UnixMicros) -> rusqlite::Result<boo
         ))?
         .execute(params![bound(now), PROMOTED_AT_ONCE as i64])?;
     Ok(promoted == PROMOTED_AT_ONCE)
+}
+
+/// The cursors that a claim opens, each with a statement of its own that the cache can keep: a task beyond them
+/// costs no more than a look for each row.
+const CURSORS: usize = 64;
+
+/// A queue of claimable invocations, in its order.
+enum Queue<'s> {
+    /// Rows of a statement of its own.
+    Rows(Rows<'s>),
+    /// The rest of a task's queue, behind this rank, which one statement looks up for all of them.
+    Behind(i64, Rank),
+}
+
+impl Queue<'_> {
+    fn next(&mut self, look: &mut CachedStatement<'_>) -> rusqlite::Result<Option<(Rank, i64)>> {
+        match self {
+            Self::Rows(rows) => rows.next()?.map(queued).transpose(),
+            Self::Behind(task, rank) => {
+                let found = look.query_row(params![*task, rank.0, rank.1], queued).optional()?;
+                if let Some((next, _)) = found {
+                    *rank = next;
+                }
+                Ok(found)
+            }
+        }
+    }
 }
 
 /// Looks whether a claim may have the task with a number.
@@ -129,19 +156,19 @@ impl<'a> Work<'a> {
         let mut admitted = admitted.into_iter();
         // The queues of the tasks, or of the tree, merged: a cursor each, so that nothing is
         // read that is not wanted.
-        let mut cursors = match wanted.request.root {
+        let (mut cursors, others) = match wanted.request.root {
             None => self.task_cursors(wanted)?,
-            Some(root) => self.tree_cursors(root)?,
+            Some(root) => (self.tree_cursors(root)?, Vec::new()),
         };
-        let mut queues = Vec::with_capacity(cursors.len());
-        for cursor in &mut cursors {
-            queues.push(cursor.raw_query());
-        }
+        let mut look = self.sql.prepare_cached(formatcp!(
+            "SELECT order_key, seq, task FROM invocation INDEXED BY invocation_ready \
+             WHERE place = {READY} AND task = ?1 AND (order_key, seq) > (?2, ?3) ORDER BY order_key, seq LIMIT 1"
+        ))?;
+        let mut queues: Vec<_> = cursors.iter_mut().map(|cursor| Queue::Rows(cursor.raw_query())).collect();
+        queues.extend(others.into_iter().map(|task| Queue::Behind(task, (i64::MIN, i64::MIN))));
         let mut heads = BinaryHeap::with_capacity(queues.len());
         for (index, queue) in queues.iter_mut().enumerate() {
-            if let Some(row) = queue.next()? {
-                heads.push(Reverse((queued(row)?, index)));
-            }
+            heads.extend(queue.next(&mut look)?.map(|one| Reverse((one, index))));
         }
         heads.extend(admitted.next().map(|one| Reverse((one, queues.len()))));
         while let Some(Reverse((((_, seq), task), index))) = heads.pop() {
@@ -153,7 +180,7 @@ impl<'a> Work<'a> {
                 chosen.push(seq);
             }
             let next = match queues.get_mut(index) {
-                Some(queue) => queue.next()?.map(queued).transpose()?,
+                Some(queue) => queue.next(&mut look)?,
                 None => admitted.next(),
             };
             heads.extend(next.map(|one| Reverse((one, index))));
@@ -161,18 +188,24 @@ impl<'a> Work<'a> {
         Ok(false)
     }
 
-    /// Cursors on the queues of the tasks that have claimable invocations and that a claim
-    /// may have: order key, number, task.
-    fn task_cursors(&mut self, wanted: &Wanted<'_>) -> rusqlite::Result<Vec<CachedStatement<'a>>> {
+    /// Opens cursors on the queues of the tasks that have claimable invocations and that a claim
+    /// may have: order key, number, task. Returns the tasks beyond [`CURSORS`], too.
+    fn task_cursors(
+        &mut self,
+        wanted: &Wanted<'_>,
+    ) -> rusqlite::Result<(Vec<CachedStatement<'a>>, Vec<i64>)> {
         // From task to task, not from row to row.
         let mut next = self.sql.prepare_cached(formatcp!(
             "SELECT task FROM invocation INDEXED BY invocation_ready \
              WHERE place = {READY} AND task > ?1 ORDER BY task LIMIT 1"
         ))?;
-        let mut cursors = Vec::new();
+        let (mut cursors, mut others) = (Vec::new(), Vec::new());
         let mut last = i64::MIN;
         while let Some(task) = next.query_row([last], |row| row.get(0)).optional()? {
-            if wanted.has(self.sql, self.names, task)? {
+            let is_wanted = wanted.has(self.sql, self.names, task)?;
+            if is_wanted && cursors.len() == CURSORS {
+                others.push(task);
+            } else if is_wanted {
                 // The comment makes a statement of its own of each, which the cache can keep.
                 let mut cursor = self.sql.prepare_cached(&format!(
                     "SELECT order_key, seq, task FROM invocation INDEXED BY invocation_ready \
@@ -184,7 +217,7 @@ impl<'a> Work<'a> {
             }
             last = task;
         }
-        Ok(cursors)
+        Ok((cursors, others))
     }
 
     /// Cursors on the queue of a tree, of all tasks. The root itself is not in the index of its

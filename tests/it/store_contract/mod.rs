@@ -88,6 +88,7 @@ contract! {
     claims_come_by_priority_then_age
     low_priority_does_not_starve
     tasks_share_one_order
+    any_number_of_tasks_share_one_order
     awaited_invocations_come_first_in_the_order_asked
     a_claim_names_the_awaited_that_cannot_be_claimed
     a_claim_of_awaited_work_takes_nothing_else

@@ -1,11 +1,12 @@
 //! Which work is handed out, to whom, and in which order.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use run_wasm_runner::model::{Clock, ComponentDigest, InvocationId, RunnerId};
 use run_wasm_runner::store::{ClaimRequest, EndKind, NewInvocation};
 
-use super::super::harness::*;
+use super::super::harness::{self, *};
 use super::SECOND;
 
 pub fn claim_hands_each_invocation_to_one_runner(bench: &Bench) {
@@ -75,6 +76,30 @@ pub fn tasks_share_one_order(bench: &Bench) {
     assert_eq!(ids(&first), submitted[..4]);
     assert!(first.more);
     assert_eq!(bench.drain(), submitted[4..]);
+}
+
+pub fn any_number_of_tasks_share_one_order(bench: &Bench) {
+    const TASKS: usize = 150;
+    let tasks: Vec<String> = (0..TASKS).map(|n| format!("task-{n}")).collect();
+    // Each task has two of every priority, and the tasks are submitted in another order each time.
+    let submit = |n: usize| {
+        let (round, place) = (n / TASKS, n % TASKS);
+        let priority = if round % 2 == 0 { 0 } else { 5 };
+        NewInvocation { priority, ..new(&tasks[place * (2 * round + 1) % TASKS]) }
+    };
+    let submitted: Vec<_> = (0..4 * TASKS).map(|n| bench.create(submit(n))).collect();
+    let names: Vec<&str> = tasks.iter().map(|task| &**task).collect();
+    let wanted = harness::tasks(&names);
+    let mut claimed = Vec::new();
+    while claimed.len() < submitted.len() {
+        let request = ClaimRequest { tasks: Arc::clone(&wanted), ..request(RunnerId::generate(), 70) };
+        let receipt = bench.claim(request);
+        assert!(!receipt.claimed.is_empty(), "after {}", claimed.len());
+        claimed.extend(ids(&receipt));
+    }
+    let of_round = |round: usize| submitted[round * TASKS..(round + 1) * TASKS].iter().copied();
+    let order: Vec<_> = [1, 3, 0, 2].into_iter().flat_map(of_round).collect();
+    assert_eq!(claimed, order);
 }
 
 pub fn awaited_invocations_come_first_in_the_order_asked(bench: &Bench) {
