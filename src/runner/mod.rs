@@ -46,6 +46,7 @@ mod totals;
 mod trust;
 mod turn;
 mod wait;
+mod waiters;
 
 pub use executor::Executor;
 pub use lifecycle::{Runner, RunnerHandle};

@@ -13,7 +13,8 @@
 //! a waker while it holds the registry's.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,6 +22,7 @@ use parking_lot::Mutex;
 
 use super::final_cache::FinalCache;
 use super::wait::{Wait, WaitFor};
+use super::waiters::Waiters;
 use crate::model::{InvocationId, Outcome, Refusal};
 
 /// The urgency of an awaited invocation: most waiters first, then the deepest, then the oldest wait. Deepest
@@ -91,34 +93,6 @@ impl Search {
     }
 }
 
-/// The waits for one invocation.
-#[derive(Debug, Default)]
-struct Waiters {
-    /// By their age, with the index of the invocation in each.
-    waits: BTreeMap<u64, (Arc<Wait>, usize)>,
-    /// The number of them at each depth.
-    depths: BTreeMap<u32, usize>,
-}
-
-impl Waiters {
-    fn add(&mut self, wait: &Arc<Wait>, index: usize) {
-        if self.waits.insert(wait.sequence, (Arc::clone(wait), index)).is_none() {
-            *self.depths.entry(wait.depth).or_default() += 1;
-        }
-    }
-
-    fn remove(&mut self, wait: &Wait) {
-        if self.waits.remove(&wait.sequence).is_some()
-            && let Some(count) = self.depths.get_mut(&wait.depth)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.depths.remove(&wait.depth);
-            }
-        }
-    }
-}
-
 #[derive(Debug)]
 struct Inner {
     finals: FinalCache,
@@ -184,7 +158,10 @@ impl Registry {
                 continue;
             }
             let Some((caller, task)) = &wait.caller else { break };
-            if let Err(refusal) = inner.refuse_cycle(*caller, task, &wait) {
+            // Seen under one lock, ids that wait for nothing lead nowhere.
+            let leads_on =
+                first > part.len() || part.iter().any(|id| id == caller || inner.waiting.contains_key(id));
+            if leads_on && let Err(refusal) = inner.refuse_cycle(*caller, task, &wait) {
                 drop(inner);
                 self.unregister(&wait);
                 return Err(refusal);
@@ -244,7 +221,7 @@ impl Registry {
             inner.forget_want(id);
             (inner.owned.remove(&id), inner.waiters.remove(&id))
         };
-        for (wait, index) in waiters.into_iter().flat_map(|waiters| waiters.waits.into_values()) {
+        for (wait, index) in waiters.into_iter().flat_map(Waiters::into_waiters) {
             wait.fill(index, outcome);
         }
         owned
@@ -257,7 +234,7 @@ impl Registry {
             inner.forget_want(id);
             inner.waiters.remove(&id)
         };
-        for (wait, _) in waiters.into_iter().flat_map(|waiters| waiters.waits.into_values()) {
+        for (wait, _) in waiters.into_iter().flat_map(Waiters::into_waiters) {
             wait.refuse(refusal.clone());
         }
     }
@@ -265,7 +242,7 @@ impl Registry {
     /// Ends every wait of a thread outside without an answer.
     pub(super) fn refuse_outsiders(&self, refusal: &Refusal) {
         let inner = self.inner.lock();
-        let waits = inner.waiters.values().flat_map(|waiters| waiters.waits.values()).map(|(wait, _)| wait);
+        let waits = inner.waiters.values().flat_map(Waiters::iter).map(|(wait, _)| wait);
         let outside: Vec<_> = waits.filter(|wait| wait.caller.is_none()).cloned().collect();
         drop(inner);
         for wait in outside {
@@ -373,13 +350,17 @@ impl Registry {
     /// Finds the most recent wait for `id`.
     pub(super) fn youngest_wait_for(&self, id: InvocationId) -> Option<Arc<Wait>> {
         let inner = self.inner.lock();
-        inner.waiters.get(&id)?.waits.values().next_back().map(|(wait, _)| Arc::clone(wait))
+        inner.waiters.get(&id)?.iter().next_back().map(|(wait, _)| Arc::clone(wait))
     }
 }
 
 impl Inner {
     fn add_waiter(&mut self, id: InvocationId, wait: &Arc<Wait>, index: usize) {
-        self.waiters.entry(id).or_default().add(wait, index);
+        let waiter = (Arc::clone(wait), index);
+        match self.waiters.entry(id) {
+            Entry::Vacant(entry) => drop(entry.insert(Waiters::One(waiter))),
+            Entry::Occupied(mut entry) => entry.get_mut().add(waiter),
+        }
         self.update_want(id);
     }
 
@@ -387,8 +368,7 @@ impl Inner {
     fn remove_waiter(&mut self, wait: &Wait, id: InvocationId) {
         self.unsubmitted.remove(&id);
         let Some(waiters) = self.waiters.get_mut(&id) else { return };
-        waiters.remove(wait);
-        if waiters.waits.is_empty() {
+        if waiters.remove(wait) {
             self.waiters.remove(&id);
             self.aside.remove(&id);
         }
@@ -397,9 +377,7 @@ impl Inner {
 
     fn urgency_of(&self, id: InvocationId) -> Option<Urgency> {
         let waiters = self.waiters.get(&id)?;
-        let (oldest, _) = waiters.waits.first_key_value()?;
-        let (depth, _) = waiters.depths.last_key_value()?;
-        Some(Urgency(Reverse(waiters.waits.len()), Reverse(*depth), *oldest, id))
+        Some(Urgency(Reverse(waiters.len()), Reverse(waiters.depth()), waiters.oldest(), id))
     }
 
     /// Brings `wanted` in line with the waiters of `id`.
@@ -439,8 +417,7 @@ impl Inner {
                 return Ok(());
             };
             let cost = |id| wait_of(id).map_or(0, |wait| wait.len());
-            let waiters = |id| self.waiters.get(&id).map(|waiters| &waiters.waits);
-            let cost_behind = waiters(before).map_or(0, BTreeMap::len);
+            let cost_behind = self.waiters.get(&before).map_or(0, Waiters::len);
             let met = if ahead.cost + cost(next) <= behind.cost + cost_behind {
                 ahead.cost += cost(next);
                 ahead.open.pop();
@@ -450,7 +427,7 @@ impl Inner {
             } else {
                 behind.cost += cost_behind;
                 behind.open.pop();
-                let waits = waiters(before).into_iter().flat_map(BTreeMap::values);
+                let waits = self.waiters.get(&before).into_iter().flat_map(Waiters::iter);
                 let callers = waits.filter_map(|(of, _)| {
                     let (id, _) = of.caller.as_ref()?;
                     wait_of(*id).is_some_and(|present| Arc::ptr_eq(present, of)).then_some(*id)

@@ -115,8 +115,9 @@ fn turn(core: &Arc<Core>, ledger: &mut Ledger) {
 }
 
 fn take_turn(core: &Arc<Core>, ledger: &mut Ledger) {
-    let messages = gather(core, ledger);
-    if ledger.outage.is_paused(Instant::now()) {
+    let mut now = Instant::now();
+    let messages = gather(core, ledger, now);
+    if ledger.outage.is_paused(now) {
         return put_off(core, ledger, messages, "the store can't be used now");
     }
     if ledger.is_in_doubt
@@ -129,7 +130,6 @@ fn take_turn(core: &Arc<Core>, ledger: &mut Ledger) {
         leave_alone(ledger, &error);
         return put_off(core, ledger, messages, &error.to_string());
     }
-    let now = Instant::now();
     if ledger.recovery.is_due(now) {
         core.registry.want_again();
     }
@@ -141,12 +141,11 @@ fn take_turn(core: &Arc<Core>, ledger: &mut Ledger) {
     let asks_next_due = plan.asks_next_due;
     let statuses = std::mem::take(&mut plan.statuses);
     if !plan.batch.is_empty() {
-        let began = Instant::now();
         match core.store.commit(&plan.batch) {
-            Ok(receipt) => settle(core, ledger, plan, receipt, began),
+            Ok(receipt) => now = settle(core, ledger, plan, receipt, now),
             Err(error) => {
                 plan.statuses = statuses;
-                return fail(core, ledger, plan, began, &error);
+                return fail(core, ledger, plan, now, &error);
             }
         }
     }
@@ -161,16 +160,16 @@ fn take_turn(core: &Arc<Core>, ledger: &mut Ledger) {
         }
     }
     look_up::look_up(core, ledger, statuses);
-    let view = view_of(core, ledger, Instant::now());
+    let view = view_of(core, ledger, now);
     break_standstill(core, ledger, &view);
     run_duties(core, ledger, &view);
     look_up::announce_idle(core, ledger);
     // A failure in this turn has begun a pause that is not over yet.
-    ledger.outage.end_pause_if_over(Instant::now());
+    ledger.outage.end_pause_if_over(now);
 }
 
 /// Drains the inbox, and tells the ledger of a foreign change, a lease that is over, a stop.
-fn gather(core: &Arc<Core>, ledger: &mut Ledger) -> Messages {
+fn gather(core: &Arc<Core>, ledger: &mut Ledger, now: Instant) -> Messages {
     let mut messages = core.inbox.take();
     ledger.outage.ask_again(&mut messages);
     if messages.has_foreign_change {
@@ -188,7 +187,7 @@ fn gather(core: &Arc<Core>, ledger: &mut Ledger) -> Messages {
     }
     if core.stages.is_stopping() {
         stop::advance(core, ledger, &mut messages);
-    } else if ledger.prefetch.is_stale(&core.scheduler.load(), Instant::now()) {
+    } else if ledger.prefetch.is_stale(&core.scheduler.load(), now) {
         ledger.claims.may_have_work = true;
         core.totals.lock().slice = Some(STALE_PREFETCH);
         stop::give_back_claimed(core, &mut messages);
@@ -214,8 +213,8 @@ fn view_of<'a>(core: &'a Core, ledger: &Ledger, now: Instant) -> View<'a> {
     }
 }
 
-/// Settles a receipt and performs its effects.
-fn settle(core: &Arc<Core>, ledger: &mut Ledger, plan: Plan, receipt: Receipt, began: Instant) {
+/// Settles a receipt and performs its effects. Returns when the commit was over.
+fn settle(core: &Arc<Core>, ledger: &mut Ledger, plan: Plan, receipt: Receipt, began: Instant) -> Instant {
     if extends_lease(&plan.batch, &receipt) {
         core.trust.extend(began, core.options.settings.lease);
     }
@@ -231,6 +230,7 @@ fn settle(core: &Arc<Core>, ledger: &mut Ledger, plan: Plan, receipt: Receipt, b
     ledger.settle(plan, receipt, &committed, &mut effects);
     perform(core, ledger, &mut effects);
     ledger.effects = effects;
+    now
 }
 
 /// Takes the plan of a failed commit back, and sees to it that it is tried again.

@@ -59,9 +59,10 @@ impl Wait {
         let WaitFor { caller, depth, ids: asked, mode } = wait_for;
         let (mut ids, mut outcomes) = (Vec::with_capacity(asked.len()), Vec::with_capacity(asked.len()));
         let mut known = HashMap::new();
-        let mut places = Vec::new();
+        let mut places = Vec::with_capacity(asked.len());
+        let is_one = asked.len() == 1;
         for id in asked {
-            let place = *known.entry(id).or_insert(ids.len());
+            let place = if is_one { 0 } else { *known.entry(id).or_insert(ids.len()) };
             places.push(place);
             if place == ids.len() {
                 ids.push(id);
