@@ -56,7 +56,7 @@ impl TaskClient for Nobody {
         Self::refuse()
     }
 
-    fn cancel(&self, _: InvocationId) -> Answer<bool> {
+    fn cancel(&self, _: &Caller, _: InvocationId) -> Answer<bool> {
         Self::refuse()
     }
 

@@ -136,7 +136,8 @@ fn beside_finished(store: &dyn Store, count: usize) {
         say(what, submitted, worked.unwrap_or_default());
     };
     let cancelled: Vec<_> = (0..10).map(|_| new("bench::work")).collect();
-    let cancels = cancelled.iter().map(|one| Cancel { id: one.id, message: String::new() }).collect();
+    let cancels =
+        cancelled.iter().map(|one| Cancel { id: one.id, by: None, message: String::new() }).collect();
     let batch = Batch { submits: cancelled, cancels, ..Batch::default() };
     store.commit(&batch).expect("it commits");
     measure("sqlite, beside nothing");

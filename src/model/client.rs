@@ -212,7 +212,8 @@ pub trait TaskClient: Send + Sync + 'static {
     fn status(&self, id: InvocationId) -> Answer<Status>;
 
     /// Cancels an invocation and its attached descendants; `false` if it was final already.
-    fn cancel(&self, id: InvocationId) -> Answer<bool>;
+    /// Denied if it is the caller, or above it.
+    fn cancel(&self, caller: &Caller, id: InvocationId) -> Answer<bool>;
 
     /// Notes how far the caller has come. Never waits.
     fn progress(&self, caller: &Caller, progress: Progress);

@@ -161,8 +161,8 @@ impl TaskClient for RunnerClient {
         answer(|| Ok(ask(&self.core()?, |messages, reply| messages.statuses.push((id, reply)))))
     }
 
-    fn cancel(&self, id: InvocationId) -> Answer<bool> {
-        let cancel = Cancel { id, message: "cancelled by another task".to_owned() };
+    fn cancel(&self, caller: &Caller, id: InvocationId) -> Answer<bool> {
+        let cancel = Cancel { id, by: Some(caller.id), message: "cancelled by another task".to_owned() };
         let put = |messages: &mut Messages, reply| messages.cancels.push(CancelMessage { cancel, reply });
         answer(|| Ok(ask(&self.core()?, put)))
     }

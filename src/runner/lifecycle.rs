@@ -212,7 +212,7 @@ impl RunnerHandle {
 
     /// Asks to cancel an invocation with its attached descendants, and their guests here. Returns at once.
     pub fn cancel(&self, id: InvocationId, message: &str) {
-        let cancel = Cancel { id, message: message.to_owned() };
+        let cancel = Cancel { id, by: None, message: message.to_owned() };
         // Nobody waits for the answer.
         let (reply, _) = tokio::sync::oneshot::channel();
         self.core.tell(|messages| messages.cancels.push(CancelMessage { cancel, reply }));

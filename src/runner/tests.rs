@@ -196,7 +196,7 @@ fn a_guest_whose_reports_are_stale_is_killed() {
             std::thread::yield_now();
         }
         // Somebody else cancels it, and the store tells nobody.
-        let cancel = Cancel { id, message: "from elsewhere".to_owned() };
+        let cancel = Cancel { id, by: None, message: "from elsewhere".to_owned() };
         store.store.commit(&Batch { cancels: vec![cancel], ..Batch::default() }).expect("a commit");
         assert_eq!(drops.recv_timeout(PATIENCE), Ok(id));
         assert_eq!(store.one(id).status, Status::Cancelled);

@@ -32,7 +32,7 @@ impl Service {
             }
             last_began.take().into_iter().for_each(give_way);
             last_began = Some(Instant::now());
-            let cancel = |id: &InvocationId| Cancel { id: *id, message: message.clone() };
+            let cancel = |id: &InvocationId| Cancel { id: *id, by: None, message: message.clone() };
             let batch = Batch { cancels: ids.iter().map(cancel).collect(), ..Batch::default() };
             let receipt = access.commit(&batch)?;
             done += ids.len();
@@ -40,7 +40,8 @@ impl Service {
                 let (outcome, status) = match cancelled {
                     Cancelled::Done => (CancelOutcome::Cancelled, Some(Status::Cancelled)),
                     Cancelled::AlreadyFinal(status) => (CancelOutcome::AlreadyFinal, Some(status)),
-                    Cancelled::Unknown => (CancelOutcome::Unknown, None),
+                    // Nobody outside is denied anything.
+                    Cancelled::Unknown | Cancelled::Denied => (CancelOutcome::Unknown, None),
                 };
                 CancelDocument { id: *id, outcome, status }
             });

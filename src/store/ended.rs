@@ -7,6 +7,8 @@ use crate::model::{InvocationId, Outcome, RunnerId, Status};
 pub struct Cancel {
     /// The invocation.
     pub id: InvocationId,
+    /// The invocation whose guest asks; `None` if somebody outside does.
+    pub by: Option<InvocationId>,
     /// For people: why.
     pub message: String,
 }
@@ -20,6 +22,9 @@ pub enum Cancelled {
     AlreadyFinal(Status),
     /// No invocation has that id.
     Unknown,
+    /// It is the one whose guest asks, or above it: nobody ends who called. So is whatever is
+    /// so far above that nobody looks. Never the answer to somebody outside.
+    Denied,
 }
 
 /// An invocation that became final without a report.

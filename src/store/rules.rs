@@ -161,6 +161,20 @@ pub(super) fn late(
     (was_ended && !before.has_late).then(|| Usage { has_late: true, ..before.and(bill.usage) })
 }
 
+/// A cancel by a guest looks at most so many generations up.
+pub(super) const GENERATIONS_LOOKED_AT: u32 = 100;
+
+/// Who is above an invocation whose guest asks to cancel another of its tree that is no farther from
+/// the root: its ancestor (or itself) in the generation of the other, or
+/// the one at which the look ended; and how many generations above it that is.
+pub(super) type CallerAbove = (InvocationId, u32);
+
+/// Whether an invocation called the one whose guest asks to cancel it, or is that itself. So
+/// far up that nobody looks, whatever is in its tree passes for one that did.
+pub(super) fn calls(id: InvocationId, above: Option<CallerAbove>) -> bool {
+    above.is_some_and(|(above, generations)| above == id || generations >= GENERATIONS_LOOKED_AT)
+}
+
 /// The message that the history keeps of an outcome.
 pub(super) fn detail(outcome: &Outcome) -> Option<&str> {
     match outcome {

@@ -180,7 +180,7 @@ impl Load {
             let alive = tree.iter().filter(|member| !member.status.is_final()).map(|member| member.id);
             id = self.random.choose(&alive.collect::<Vec<_>>()).unwrap_or(id);
         }
-        let cancel = Cancel { id, message: "cancelled by torture".to_owned() };
+        let cancel = Cancel { id, by: None, message: "cancelled by torture".to_owned() };
         let committed = self.store.commit(&Batch { cancels: vec![cancel], ..Batch::default() });
         let answer = committed.as_ref().ok().and_then(|receipt| receipt.cancels.first().copied());
         self.book.with(|pages| pages.cancels.push(CancelAsked { id, answer }));

@@ -228,7 +228,7 @@ pub fn clean(store: &dyn Store) -> Result<usize, StoreError> {
     let left = store.ids(&filter)?;
     for ids in left.chunks(AT_ONCE) {
         let message = "left over from an earlier run of torture".to_owned();
-        let cancels = ids.iter().map(|id| Cancel { id: *id, message: message.clone() }).collect();
+        let cancels = ids.iter().map(|id| Cancel { id: *id, by: None, message: message.clone() }).collect();
         store.commit(&Batch { cancels, ..Batch::default() })?;
     }
     Ok(left.len())

@@ -284,7 +284,12 @@ impl invocations::Host for HostState {
     }
 
     async fn cancel(&mut self, id: String) -> Result<bool, Refusal> {
-        self.client.cancel(parse_id(&id)?).await.map_err(refusal)
+        let id = parse_id(&id)?;
+        let cancelled = self.client.cancel(&self.caller, id).await;
+        if let Err(model::Refusal::Denied(why)) = &cancelled {
+            self.denials.say(&format!("cancelling `{id}`"), why);
+        }
+        cancelled.map_err(refusal)
     }
 }
 

@@ -351,7 +351,7 @@ impl Pass {
         let cancels: Vec<_> = workload
             .iter()
             .filter(|(_, expected, _)| matches!(expected, Expected::Cancelled))
-            .map(|(submit, ..)| Cancel { id: submit.id, message: "not wanted".to_owned() })
+            .map(|(submit, ..)| Cancel { id: submit.id, by: None, message: "not wanted".to_owned() })
             .collect();
         self.insist(&Batch { cancels: cancels.clone(), ..Batch::default() });
 

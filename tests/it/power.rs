@@ -177,7 +177,7 @@ impl Script {
             self.claim(10);
             self.end(1, || EndKind::Release);
             self.end(1, || EndKind::Retry(value("0"), std::time::Duration::from_secs(1)));
-            let cancel = Cancel { id: ids[2], message: "not wanted".to_owned() };
+            let cancel = Cancel { id: ids[2], by: None, message: "not wanted".to_owned() };
             let heartbeat = Some(Heartbeat { runner: self.runner, lease: LEASE });
             self.commit(&Batch { cancels: vec![cancel], heartbeat, ..Batch::default() });
             self.clock.advance(std::time::Duration::from_secs(2));

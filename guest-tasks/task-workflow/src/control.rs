@@ -93,6 +93,15 @@ impl Guest for Workflow {
         Ok(await_result(&id).unwrap_or_else(|text| text))
     }
 
+    fn cancel_callers() -> Vec<String> {
+        let callers = [Some(context::root()), context::parent(), Some(context::id())];
+        let cancel = |id: String| match invocations::cancel(&id) {
+            Ok(is_cancelled) => is_cancelled.to_string(),
+            Err(refusal) => refusal_text(refusal),
+        };
+        callers.into_iter().flatten().map(cancel).collect()
+    }
+
     fn submit_twice(task: String, arguments_json: String, key: String) -> Result<(String, String), String> {
         let options = SubmitOptions { key: Some(key), ..plain() };
         let submit = || invocations::submit(&task, &arguments_json, &options).map_err(refusal_text);

@@ -55,6 +55,9 @@ impl Ledger {
                 Cancelled::Done => Ok(true),
                 Cancelled::AlreadyFinal(_) => Ok(false),
                 Cancelled::Unknown => Err(Refusal::UnknownInvocation("no invocation has that id".to_owned())),
+                Cancelled::Denied => Err(Refusal::Denied(
+                    "a guest can't cancel its own invocation, nor what called it".to_owned(),
+                )),
             };
             effects.push(Effect::AnswerCancel(reply, answer));
         }

@@ -27,8 +27,8 @@ impl<'b> State<'b> {
             let applied = self.report(report, component)?;
             self.receipt.reports.push(applied);
         }
-        for cancel in &batch.cancels {
-            let cancelled = self.cancel(cancel)?;
+        for (index, cancel) in batch.cancels.iter().enumerate() {
+            let cancelled = self.cancel(index, cancel)?;
             self.receipt.cancels.push(cancelled);
         }
         Ok(())
@@ -111,13 +111,16 @@ impl<'b> State<'b> {
         Applied::Done
     }
 
-    /// Cancels an invocation and its attached descendants.
-    fn cancel(&mut self, cancel: &Cancel) -> Result<Cancelled, Contradiction> {
+    /// Cancels an invocation and its attached descendants, as the batch asks at `index`.
+    fn cancel(&mut self, index: usize, cancel: &Cancel) -> Result<Cancelled, Contradiction> {
         let Some(head) = self.heads.get(&cancel.id) else {
             return Ok(Cancelled::Unknown);
         };
         if head.status.is_final() {
             return Ok(Cancelled::AlreadyFinal(head.status));
+        }
+        if rules::calls(cancel.id, self.callers.get(&index).copied()) {
+            return Ok(Cancelled::Denied);
         }
         self.end(cancel.id, Event::Cancel, rules::cancelled(&cancel.message))?;
         self.end_children(cancel.id, Status::Cancelled)?;

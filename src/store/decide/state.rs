@@ -7,7 +7,7 @@ use super::collisions::Collisions;
 use super::head::{Head, LastMove, Moves};
 use super::lanes::Lanes;
 use crate::model::{InvocationId, Outcome, RunnerId, UnixMicros};
-use crate::store::rules::{self, Step};
+use crate::store::rules::{self, CallerAbove, Step};
 use crate::store::{Batch, EndKind, NewInvocation, Receipt, Report};
 
 /// An invocation that the batch creates; its [`Head`] says where it is by now.
@@ -37,6 +37,9 @@ pub struct State<'b> {
     pub(super) children: HashMap<InvocationId, Vec<InvocationId>>,
     /// How the invocations that the batch has bills of moved last, before it.
     pub last_moves: HashMap<InvocationId, LastMove>,
+    /// By the position of a cancel in the batch, if a guest asks for it and what it asks about may be
+    /// above it.
+    pub callers: HashMap<usize, CallerAbove>,
     pub collisions: Collisions,
     pub lanes: Lanes,
     /// Created, and not written yet.

@@ -85,7 +85,7 @@ fn a_report_is_applied_once_and_its_end_frees_the_lane() {
             usage: Usage::default(),
         }),
     };
-    let cancels = vec![Cancel { id, message: String::new() }];
+    let cancels = vec![Cancel { id, by: None, message: String::new() }];
     let batch = Batch { reports: vec![report.clone(), report], cancels, ..Batch::default() };
     let mut other = State::new(NOW, 0);
     std::mem::swap(&mut other.heads, &mut state.heads);

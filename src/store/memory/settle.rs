@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::{Runner, State};
+use super::{Record, Runner, State};
 use crate::model::{Event, InvocationId, RunnerId, Status, UnixMicros};
 use crate::store::rules;
 use crate::store::{
@@ -96,10 +96,27 @@ impl State {
         let Ok(to) = record.status.apply(Event::Cancel) else {
             return Cancelled::AlreadyFinal(record.status);
         };
+        if cancel.by.is_some_and(|by| self.is_called_by(by, record)) {
+            return Cancelled::Denied;
+        }
         let outcome = rules::cancelled(&cancel.message);
         ended.push(self.end(seq, now, Event::Cancel, to, outcome));
         self.end_children(cancel.id, to, now, ended);
         Cancelled::Done
+    }
+
+    /// Whether an invocation was called by another, or is that itself.
+    fn is_called_by(&self, id: InvocationId, other: &Record) -> bool {
+        let mut generations = 0;
+        let mut next = self.record(&id).filter(|one| one.root == other.root);
+        while let Some(one) = next.filter(|one| one.depth >= other.depth) {
+            if one.id == other.id || generations == rules::GENERATIONS_LOOKED_AT {
+                return true;
+            }
+            generations += 1;
+            next = one.parent.and_then(|parent| self.record(&parent));
+        }
+        false
     }
 
     /// Cancels the attached descendants of an invocation that became final.

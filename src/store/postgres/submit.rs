@@ -103,8 +103,8 @@ impl Looks {
     }
 }
 
-/// The position of the submit that a row is about.
-fn index(row: &Row) -> Result<usize, Fault> {
+/// The position in the batch that a row is about.
+pub(super) fn index(row: &Row) -> Result<usize, Fault> {
     usize::try_from(column::<i64>(row, 0)?).map_err(|error| Fault::Damaged(error.to_string()))
 }
 

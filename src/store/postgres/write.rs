@@ -25,11 +25,12 @@ use super::names::Names;
 use super::rules;
 use super::schema::VERSION;
 use super::sql::{SERVER_TIME, column, read_heads, uuid, uuids};
-use super::submit::Looks;
+use super::submit::{Looks, index};
 use super::work::Work;
 use crate::model::{Clock, InvocationId, RunnerId};
 use crate::store::columns::HEAD_COLUMNS;
 use crate::store::decide::{LastMove, State, Step, named, runners, steps};
+use crate::store::rules::{CallerAbove, GENERATIONS_LOOKED_AT};
 use crate::store::{Batch, Bill, Lease, Receipt};
 
 /// The wider surroundings of a transaction.
@@ -133,6 +134,13 @@ impl<'a> Work<'a> {
         if !batch.bills.is_empty() {
             asks.push(ask_last_moves(&batch.bills));
         }
+        let callers: Vec<_> = (0..)
+            .zip(&batch.cancels)
+            .filter_map(|(index, cancel)| Some((index, cancel.id, cancel.by?)))
+            .collect();
+        if !callers.is_empty() {
+            asks.push(ask_who_is_above(&callers));
+        }
         let looks = Looks::ask(place.is_careful, batch, &mut asks);
         rules::ask_what_holds(batch, &mut asks);
         let fixed = place.clock.map(|clock| clock.now().0);
@@ -150,6 +158,7 @@ impl<'a> Work<'a> {
         let runners = next();
         let rows = if ids.is_empty() { Vec::new() } else { next() };
         let last_moves = if batch.bills.is_empty() { Vec::new() } else { next() };
+        let above = if callers.is_empty() { Vec::new() } else { next() };
         let collisions = looks.read(&mut next)?;
         let (lane_rules, has_pauses) = rules::read_what_holds(batch, &mut next)?;
         let due = claim.is_some().then(|| [next(), next(), next()]);
@@ -170,6 +179,7 @@ impl<'a> Work<'a> {
         state.collisions = collisions;
         state.lanes.rules = lane_rules;
         state.last_moves = read_last_moves(&last_moves)?;
+        state.callers = read_who_is_above(&above)?;
         let mut work = Self {
             link: place.link,
             names,
@@ -268,5 +278,31 @@ fn ask_last_moves<'a>(bills: &[Bill]) -> Ask<'a> {
 /// Reads the answer.
 fn read_last_moves(rows: &[Row]) -> Result<HashMap<InvocationId, LastMove>, Fault> {
     let read = |row| Ok((column(row, 0)?, (column(row, 1)?, column(row, 2)?, column(row, 3)?)));
+    rows.iter().map(read).collect()
+}
+
+/// Asks who is above the guests that ask for cancels: each with its position in the batch, what is to
+/// be cancelled, and whose guest asks.
+fn ask_who_is_above<'a>(cancels: &[(i64, InvocationId, InvocationId)]) -> Ask<'a> {
+    // Whose child somebody is never changes: nothing is locked.
+    Ask::new(formatcp!(
+        "WITH RECURSIVE above(n, id, parent, depth, target, generations) AS ( \
+             SELECT w.n, i.id, i.parent, i.depth, t.depth, 0::bigint FROM unnest($1, $2, $3) AS w(n, id, by) \
+             JOIN @invocation t ON t.id = ANY(ARRAY[w.id]) JOIN @invocation i ON i.id = ANY(ARRAY[w.by]) \
+             WHERE i.depth >= t.depth AND coalesce(i.root, i.id) = coalesce(t.root, t.id) \
+             UNION ALL \
+             SELECT a.n, i.id, i.parent, i.depth, a.target, a.generations + 1 \
+             FROM above a JOIN @invocation i ON i.id = ANY(ARRAY[a.parent]) \
+             WHERE a.depth > a.target AND a.generations < {GENERATIONS_LOOKED_AT}) \
+         SELECT DISTINCT ON (n) n, id, generations FROM above ORDER BY n, generations DESC"
+    ))
+    .with(cancels.iter().map(|(index, ..)| *index).collect::<Vec<_>>())
+    .with(uuids(cancels.iter().map(|(_, id, _)| id)))
+    .with(uuids(cancels.iter().map(|(.., by)| by)))
+}
+
+/// Reads the answer.
+fn read_who_is_above(rows: &[Row]) -> Result<HashMap<usize, CallerAbove>, Fault> {
+    let read = |row| Ok((index(row)?, (column(row, 1)?, column(row, 2)?)));
     rows.iter().map(read).collect()
 }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use const_format::formatcp;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::claim;
@@ -17,7 +18,8 @@ use super::sql::{bound, column};
 use super::work::Work;
 use crate::model::{Clock, RunnerId};
 use crate::store::decide::{State, Step, named, runners, steps};
-use crate::store::{Batch, Bill, Lease, Receipt};
+use crate::store::rules::GENERATIONS_LOOKED_AT;
+use crate::store::{Batch, Bill, Cancel, Lease, Receipt};
 
 /// Applies a batch. `true` with the receipt if other processes may want to know.
 pub(super) fn commit(
@@ -122,6 +124,9 @@ impl<'a> Work<'a> {
         let promotes_more = claims && claim::promote(self.sql, self.state.now)?;
         self.load_named(named(batch))?;
         batch.bills.iter().try_for_each(|bill| self.load_last_move(bill))?;
+        for (index, cancel) in batch.cancels.iter().enumerate() {
+            self.load_caller(index, cancel)?;
+        }
         Ok(promotes_more)
     }
 
@@ -142,6 +147,29 @@ impl<'a> Work<'a> {
             .query_row([bound(bill.id)], |row| Ok((column(row, 0)?, column(row, 1)?, row.get(2)?)))
             .optional()?;
         self.state.last_moves.extend(last.map(|last| (bill.id, last)));
+        Ok(())
+    }
+
+    /// Loads who is above the guest that asks for a cancel.
+    fn load_caller(&mut self, index: usize, cancel: &Cancel) -> rusqlite::Result<()> {
+        let Some(by) = cancel.by else { return Ok(()) };
+        let above = self
+            .sql
+            .prepare_cached(formatcp!(
+                "WITH RECURSIVE above(id, parent, depth, target, generations) AS ( \
+                     SELECT i.id, i.parent, i.depth, t.depth, 0 \
+                     FROM invocation t CROSS JOIN invocation i ON i.id = ?2 \
+                     WHERE t.id = ?1 AND i.depth >= t.depth \
+                     AND coalesce(i.root, i.id) = coalesce(t.root, t.id) \
+                     UNION ALL \
+                     SELECT i.id, i.parent, i.depth, target, generations + 1 \
+                     FROM above CROSS JOIN invocation i ON i.id = above.parent \
+                     WHERE above.depth > target AND generations < {GENERATIONS_LOOKED_AT}) \
+                 SELECT id, generations FROM above ORDER BY generations DESC LIMIT 1"
+            ))?
+            .query_row([bound(cancel.id), bound(by)], |row| Ok((column(row, 0)?, row.get(1)?)))
+            .optional()?;
+        self.state.callers.extend(above.map(|above| (index, above)));
         Ok(())
     }
 }

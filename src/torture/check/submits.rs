@@ -45,8 +45,9 @@ pub fn no_cancel_is_forgotten(evidence: &Evidence) -> Finding {
         let expected = match cancel.answer {
             Some(Cancelled::Done) => Status::Cancelled,
             Some(Cancelled::AlreadyFinal(status)) => status,
-            Some(Cancelled::Unknown) => {
-                finding.expect(false, || format!("{} was not known when it was cancelled", cancel.id));
+            Some(Cancelled::Unknown | Cancelled::Denied) => {
+                finding
+                    .expect(false, || format!("{} was {:?} when it was cancelled", cancel.id, cancel.answer));
                 continue;
             }
             None => continue,

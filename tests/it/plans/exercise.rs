@@ -7,8 +7,8 @@ use run_wasm_runner::model::{
     RuleKey, RunnerId, Status, Usage,
 };
 use run_wasm_runner::store::{
-    Adoption, Applied, Batch, Bill, Cancel, ClaimRequest, EndKind, Filter, Heartbeat, Inventory, Keep,
-    NewComponent, NewInvocation, Pause, PauseTarget, Prune, Receipt, Submitted, TaskRule,
+    Adoption, Applied, Batch, Bill, Cancel, Cancelled, ClaimRequest, EndKind, Filter, Heartbeat, Inventory,
+    Keep, NewComponent, NewInvocation, Pause, PauseTarget, Prune, Receipt, Submitted, TaskRule,
 };
 
 use super::BATCH;
@@ -138,7 +138,7 @@ impl Exercise<'_> {
             let receipt = self.commit(Batch { adoptions: vec![adoption], ..Batch::default() });
             assert_eq!(receipt.adopted, [true]);
         }
-        let cancel = |id| Cancel { id, message: "enough".to_owned() };
+        let cancel = |id| Cancel { id, by: None, message: "enough".to_owned() };
         self.commit(Batch { cancels: ids.into_iter().map(cancel).collect(), ..Batch::default() });
     }
 
@@ -257,9 +257,15 @@ impl Exercise<'_> {
         self.submit(children(&below));
         let starts = below.iter().map(|claim| self.bench.observed(claim, &[Event::Start])).collect();
         self.commit(Batch { reports: starts, ..Batch::default() });
+        // None of them may cancel what called it.
+        let cancels =
+            below.iter().map(|claim| Cancel { id: root, by: Some(claim.id), message: "enough".to_owned() });
+        let receipt = self.commit(Batch { cancels: cancels.collect(), ..Batch::default() });
+        assert!(receipt.cancels.iter().all(|cancelled| *cancelled == Cancelled::Denied));
         // The end of one takes its descendants along, and so does a cancel.
         self.end(&parents[1..2], |_| EndKind::Final(value("1")));
-        let cancels = parents.iter().map(|parent| Cancel { id: parent.id, message: "enough".to_owned() });
+        let cancels =
+            parents.iter().map(|parent| Cancel { id: parent.id, by: None, message: "enough".to_owned() });
         self.commit(Batch { cancels: cancels.collect(), ..Batch::default() });
         let bills = below.iter().map(|claim| Bill {
             id: claim.id,

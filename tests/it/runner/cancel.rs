@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use run_wasm_runner::model::{InvocationId, Reason, Status};
+use run_wasm_runner::store::Store;
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::histories::{count, legal_history};
 use super::site::{Site, all, get};
@@ -158,6 +159,34 @@ fn a_guest_cancels_its_child() {
         let output = site.run(["call", "cancel-child", &arguments, "--slots", slots]).expect(0);
         let value = output.json();
         assert!(value.as_str().is_some_and(|text| text.starts_with("cancelled: ")), "{value}");
+    }
+}
+
+#[test]
+fn a_guest_cancels_nothing_that_called_it() {
+    let site = Site::new();
+    let of = |task: &str, arguments: &Value| {
+        json!([format!("demo:workflow/control.{task}"), arguments.to_string()])
+    };
+    let root = site.submit("call", of("call", &of("cancel-callers", &json!([]))));
+    site.run_all(&[]);
+    // Each of them returns the value of the one below as text.
+    let value = site.value(root).to_string();
+    assert_eq!(
+        value.matches("denied: a guest can't cancel its own invocation, nor what called it").count(),
+        3,
+        "{value}"
+    );
+    let store = site.store();
+    let family = all(&store);
+    assert_eq!(family.len(), 3);
+    assert!(family.iter().all(|one| one.status == Status::Succeeded), "{family:#?}");
+    let callee = family.iter().find(|one| one.depth == 2).expect("the callee");
+    let lines: Vec<_> =
+        store.logs(callee.id).expect("the store reads").into_iter().map(|line| line.text).collect();
+    for one in &family {
+        let denial = format!("denied: cancelling `{}`: ", one.id);
+        assert_eq!(lines.iter().filter(|line| line.starts_with(&denial)).count(), 1, "{lines:#?}");
     }
 }
 

@@ -186,10 +186,17 @@ impl Bench {
     #[track_caller]
     pub fn cancel(&self, id: InvocationId) -> (Cancelled, Receipt) {
         let receipt = self.commit(Batch {
-            cancels: vec![Cancel { id, message: "not needed any more".to_owned() }],
+            cancels: vec![Cancel { id, by: None, message: "not needed any more".to_owned() }],
             ..Batch::default()
         });
         (receipt.cancels[0], receipt)
+    }
+
+    /// Cancels as the guest of another invocation.
+    #[track_caller]
+    pub fn cancel_by(&self, by: InvocationId, id: InvocationId) -> Cancelled {
+        let cancel = Cancel { id, by: Some(by), message: "cancelled by another task".to_owned() };
+        self.commit(Batch { cancels: vec![cancel], ..Batch::default() }).cancels[0]
     }
 
     #[track_caller]

@@ -124,6 +124,8 @@ contract! {
     cancel_is_final_at_once
     a_runner_learns_which_of_its_invocations_others_ended
     cancel_descends_through_attached_children
+    a_guest_cancels_nothing_that_called_it
+    a_guest_far_below_cancels_nothing_that_is_far_above
     a_final_parent_ends_its_attached_children
     a_released_parent_keeps_its_children
     a_deep_tree_is_cancelled_whole

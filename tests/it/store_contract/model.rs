@@ -34,7 +34,8 @@ struct Plan {
     submits: Vec<PlannedSubmit>,
     reports: Vec<PlannedReport>,
     bills: Vec<PlannedBill>,
-    cancels: Vec<usize>,
+    /// Whoever may ask for it is one of the latest claims.
+    cancels: Vec<(usize, Option<usize>)>,
     inventory: Option<usize>,
     heartbeat: Option<usize>,
     recover: bool,
@@ -214,7 +215,7 @@ fn plans() -> impl Strategy<Value = Plan> {
         ),
         vec(submits(), 0..5),
         vec(reports(), 0..5),
-        (vec(bills(), 0..3), vec(any::<usize>(), 0..2)),
+        (vec(bills(), 0..3), vec((any::<usize>(), proptest::option::of(0..12_usize)), 0..2)),
         (proptest::option::weighted(0.1, 0..3_usize), proptest::option::of(0..3_usize)),
         any::<bool>(),
         proptest::option::weighted(0.8, claims()),
@@ -410,7 +411,11 @@ impl World {
             cancels: plan
                 .cancels
                 .iter()
-                .map(|number| Cancel { id: self.known(*number), message: "enough".to_owned() })
+                .map(|(number, by)| Cancel {
+                    id: self.known(*number),
+                    by: by.and_then(|by| Some(self.recent(by)?.id)),
+                    message: "enough".to_owned(),
+                })
                 .collect(),
             // Of every other claim, whatever has become of it.
             inventory: plan.inventory.map(|runner| Inventory {

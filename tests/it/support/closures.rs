@@ -63,7 +63,7 @@ impl Hands {
     }
 
     pub async fn cancel(&self, id: InvocationId) -> Result<bool, String> {
-        self.client.cancel(id).await.map_err(said)
+        self.client.cancel(&self.caller(), id).await.map_err(said)
     }
 }
 

@@ -76,7 +76,7 @@ fn effects_come_in_the_order_of_the_receipt() {
     messages.unstarted =
         ends(vec![EndKind::Final(value(1)), EndKind::Release, EndKind::Final(value(1))]).unstarted;
     let (reply, _told) = tokio::sync::oneshot::channel();
-    let cancel = crate::store::Cancel { id: InvocationId::generate(), message: String::new() };
+    let cancel = crate::store::Cancel { id: InvocationId::generate(), by: None, message: String::new() };
     messages.cancels.push(crate::runner::inbox::CancelMessage { cancel, reply });
     bench.ledger.collect(&mut messages);
     bench.ledger.claims.may_have_work = true;

@@ -118,7 +118,7 @@ fn a_plan_that_is_taken_back_is_planned_again() {
     messages.unstarted = ends(vec![EndKind::Release]).unstarted;
     let (reply, _told) = tokio::sync::oneshot::channel();
     let id = InvocationId::generate();
-    let cancel = crate::store::Cancel { id, message: "no need".to_owned() };
+    let cancel = crate::store::Cancel { id, by: None, message: "no need".to_owned() };
     messages.cancels.push(crate::runner::inbox::CancelMessage { cancel, reply });
     bench.ledger.collect(&mut messages);
     let plan = bench.plan(messages);

@@ -109,6 +109,57 @@ pub fn cancel_descends_through_attached_children(bench: &Bench) {
     assert_family_ended(bench, &family);
 }
 
+pub fn a_guest_cancels_nothing_that_called_it(bench: &Bench) {
+    let runner = RunnerId::generate();
+    bench.create(new("work"));
+    let root = bench.claim_one(runner);
+    bench.create(detached(child_of(&root, 0)));
+    let parent = bench.claim_one(runner);
+    let uncle = bench.create(child_of(&root, 1));
+    bench.claim_one(runner);
+    bench.create(child_of(&parent, 0));
+    let guest = bench.claim_one(runner);
+    let sibling = bench.create(child_of(&parent, 1));
+    bench.claim_one(runner);
+    let child = bench.create(child_of(&guest, 0));
+    bench.claim_one(runner);
+    let stranger = bench.create(new("work"));
+    for above in [root.id, parent.id, guest.id] {
+        assert_eq!(bench.cancel_by(guest.id, above), Cancelled::Denied);
+        assert!(!bench.status(above).is_final());
+    }
+    for other in [uncle, sibling, child, stranger] {
+        assert_eq!(bench.cancel_by(guest.id, other), Cancelled::Done);
+        assert_eq!(bench.cancel_by(guest.id, other), Cancelled::AlreadyFinal(Status::Cancelled));
+    }
+    // Whoever called may end what it called, and whatever is over may be asked about.
+    assert_eq!(bench.cancel_by(root.id, parent.id), Cancelled::Done);
+    assert_eq!(bench.status(guest.id), Status::Cancelled);
+    assert_eq!(bench.cancel_by(guest.id, parent.id), Cancelled::AlreadyFinal(Status::Cancelled));
+    assert_eq!(bench.cancel_by(guest.id, InvocationId::generate()), Cancelled::Unknown);
+}
+
+/// However deep a tree is, a cancel looks only so far.
+pub fn a_guest_far_below_cancels_nothing_that_is_far_above(bench: &Bench) {
+    const GENERATIONS: usize = 100;
+    let runner = RunnerId::generate();
+    bench.create(new("work"));
+    let mut chain = vec![bench.claim_one(runner)];
+    let uncles: Vec<_> = (1..3).map(|place| bench.create(child_of(&chain[0], place))).collect();
+    for _ in 0..=GENERATIONS {
+        let child = child_of(&chain[chain.len() - 1], 0);
+        let claim = ClaimRequest { awaited: vec![child.id], only_awaited: true, ..request(runner, 1) };
+        let receipt = bench.commit(Batch { submits: vec![child], claim: Some(claim), ..Batch::default() });
+        chain.extend(receipt.claimed);
+    }
+    // The guest at index `n` is `n` generations below the root, and `n - 1` below its uncles' generation.
+    assert_eq!(bench.cancel_by(chain[GENERATIONS + 1].id, uncles[0]), Cancelled::Denied);
+    assert_eq!(bench.cancel_by(chain[GENERATIONS].id, uncles[0]), Cancelled::Done);
+    assert_eq!(bench.cancel_by(chain[GENERATIONS + 1].id, chain[0].id), Cancelled::Denied);
+    // What is as deep, or deeper, called nobody here.
+    assert_eq!(bench.cancel_by(uncles[1], chain[GENERATIONS + 1].id), Cancelled::Done);
+}
+
 pub fn a_final_parent_ends_its_attached_children(bench: &Bench) {
     for how in [EndKind::Final(value("1")), EndKind::Final(failure("broke"))] {
         let family = family(bench);

@@ -397,7 +397,7 @@ pub fn a_prune_continues_where_the_last_one_stopped(bench: &Bench) {
         finished(bench);
     }
     let cancelled: Vec<_> = (0..3).map(|_| bench.create(new("work"))).collect();
-    let cancels = cancelled.iter().map(|id| Cancel { id: *id, message: String::new() }).collect();
+    let cancels = cancelled.iter().map(|id| Cancel { id: *id, by: None, message: String::new() }).collect();
     bench.commit(Batch { cancels, ..Batch::default() });
     let keep = [all_of(Status::Succeeded), all_of(Status::Cancelled)];
     let (mut removed, mut after, mut batches) = (0, None, 0);

@@ -249,7 +249,7 @@ pub fn usage_of_an_attempt_that_others_ended_is_added_once(bench: &Bench) {
     // In a batch bills come before whatever ends something, and so too early.
     let receipt = bench.commit(Batch {
         bills: vec![bill(&second)],
-        cancels: vec![Cancel { id: second.id, message: "enough".to_owned() }],
+        cancels: vec![Cancel { id: second.id, by: None, message: "enough".to_owned() }],
         ..Batch::default()
     });
     assert_eq!((receipt.bills[0], receipt.cancels[0]), (Applied::Stale, Cancelled::Done));
@@ -311,7 +311,7 @@ pub fn a_batch_is_applied_in_the_order_of_its_fields(bench: &Bench) {
             bench.ended(&parent, EndKind::Final(value("1"))),
             bench.ended(&parent, EndKind::Final(value("2"))),
         ],
-        cancels: vec![Cancel { id: child.id, message: String::new() }],
+        cancels: vec![Cancel { id: child.id, by: None, message: String::new() }],
         // Of what it owned it has just reported the end.
         inventory: Some(Inventory { runner, owned: Vec::new() }),
         heartbeat: Some(Heartbeat { runner, lease: LEASE }),
