@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ComponentDigest, Differing, InvocationId, LimitKind, LogEntry, Outcome, RuleKey, Status};
+use super::{
+    ComponentDigest, Differing, InvocationId, LimitKind, LogEntry, Outcome, RuleKey, Status, Submitter,
+};
 
 /// The invocation whose guest makes a call.
 #[derive(Debug, Clone)]
@@ -55,7 +57,7 @@ pub struct SubmitOptions {
     pub deadline: Option<Duration>,
     /// Its priority, if not the task's own.
     pub priority: Option<i32>,
-    /// Its idempotency key.
+    /// Its idempotency key, as the submitter has chosen it.
     pub key: Option<Arc<str>>,
     /// Whether it outlives its parent, if it has one.
     pub detached: bool,
@@ -80,15 +82,18 @@ pub const MAX_AWAITED: usize = 100_000;
 /// The most bytes of results, as JSON, that one wait gets: they are in memory until all are there.
 pub const MAX_AWAITED_BYTES: usize = 256 << 20;
 
-/// Checks an idempotency key: every store can keep it.
+/// Checks an idempotency key that somebody has chosen: every store can keep it.
 ///
 /// # Errors
 ///
-/// [`Refusal::Limit`], with what is wrong.
+/// [`Refusal::Limit`] or [`Refusal::BadArguments`], with what is wrong.
 pub fn check_key(key: &str) -> Result<(), Refusal> {
     if key.len() > MAX_KEY_BYTES {
         let length = key.len();
         return Err(Refusal::bound(format!("the key has {length} bytes, more than {MAX_KEY_BYTES}")));
+    }
+    if !Submitter::may_choose(key) {
+        return Err(Refusal::BadArguments("a key can't have a NUL character in it".to_owned()));
     }
     Ok(())
 }

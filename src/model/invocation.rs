@@ -35,7 +35,8 @@ pub struct Invocation {
     pub detached: bool,
     /// From -1000 to 1000, higher first.
     pub priority: i32,
-    /// The idempotency key it was submitted with.
+    /// The idempotency key it was submitted with, which says whose it is;
+    /// [`chosen_key`](super::chosen_key) is what somebody has written.
     pub key: Option<Arc<str>>,
     /// Free text given at submit.
     pub labels: Labels,

@@ -13,6 +13,7 @@ mod retry;
 mod rules;
 mod settings;
 mod status;
+mod submitter;
 mod task;
 mod task_id;
 mod text;
@@ -36,6 +37,7 @@ pub use rules::{
 };
 pub use settings::{RunnerSettings, SETTING_KEYS, SETTINGS, Setting};
 pub use status::{Event, IllegalTransition, Reason, Status};
+pub use submitter::{Submitter, chosen_key};
 pub use task::{DEFAULT_MAX_ATTEMPTS, MAX_DELAY, MAX_PRIORITY, TaskOptions, is_valid_priority};
 pub use task_id::{FunctionName, TaskId};
 pub use text::{clip, is_terminal_control, write_cut};

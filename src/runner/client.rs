@@ -15,7 +15,7 @@ use super::stage::stopped;
 use super::wait::WaitFor;
 use crate::model::{
     Answer, AwaitMode, Caller, ChildRequest, InvocationId, LimitKind, LogEntry, Outcome, Progress, Refusal,
-    Status, TaskClient,
+    Status, Submitter, TaskClient,
 };
 use crate::store::{Cancel, ChildOf, NewInvocation, SubmitError};
 
@@ -55,11 +55,12 @@ fn new_children(
     requests: Vec<ChildRequest>,
 ) -> Result<Vec<NewInvocation>, Refusal> {
     SubmitError::check_keys(requests.len(), requests.iter().any(|request| request.options.key.is_some()))?;
+    let submitter = Submitter::guest_of(&fiber.claim.task);
     let mut children = Vec::with_capacity(requests.len());
     for request in requests {
         let call = core.executor.prepare(&request.task, &request.arguments)?;
         let detached = request.options.detached;
-        children.push((NewInvocation::of(call, request.options)?, detached));
+        children.push((NewInvocation::of(call, request.options, submitter)?, detached));
     }
     let count = u32::try_from(children.len()).map_err(|_| Refusal::Limit {
         limit: Some(LimitKind::Children),

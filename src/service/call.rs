@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::submit::answer;
 use super::{Found, InvocationDocument, Remedy, Service, ServiceError};
-use crate::model::{InvocationId, SubmitOptions};
+use crate::model::{InvocationId, SubmitOptions, Submitter};
 use crate::runner::{Runner, RunnerHandle};
 use crate::store::{Batch, NewInvocation};
 use crate::wasm::Task;
@@ -26,7 +26,7 @@ impl Service {
     /// beside.
     pub fn call(&self, task: &Task, arguments: Arc<str>) -> Result<Call, ServiceError> {
         let access = self.access()?;
-        let new = NewInvocation::of(task.prepared(arguments), SubmitOptions::default())?;
+        let new = NewInvocation::of(task.prepared(arguments), SubmitOptions::default(), Submitter::Outside)?;
         let id = new.id;
         let adoptions = self.adoptions_of(task)?;
         let batch = Batch { adoptions, submits: vec![new], ..Batch::default() };

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::model::{
     ComponentDigest, Failure, Invocation, InvocationId, Outcome, Progress, RunnerId, Status, TaskId,
-    TaskLimits, UnixMicros, Usage,
+    TaskLimits, UnixMicros, Usage, chosen_key,
 };
 use crate::runner::Gauge;
 use crate::wasm::{Capability, Grants, Inspection, NotTask, Parameter, Right, Task, TaskSchema, rights};
@@ -103,7 +103,7 @@ impl From<Invocation> for InvocationDocument {
             started_at,
             finished_at,
             priority,
-            key,
+            key: key.map(|key| chosen_key(&key).into()),
             labels: labels.to_vec(),
             progress,
             usage,

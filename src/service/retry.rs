@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::patience::{Access, CHUNK, CHUNK_BYTES, Transactions, give_way};
 use super::{Copied, Remedy, RetryDocument, Selection, Service, ServiceError};
-use crate::model::{Differing, Invocation, InvocationId, PreparedCall, Status, SubmitOptions};
+use crate::model::{Differing, Invocation, InvocationId, PreparedCall, Status, SubmitOptions, Submitter};
 use crate::store::{Batch, NewInvocation, SubmitError, Submitted};
 
 /// The label that says which invocation one is a copy of.
@@ -90,7 +90,7 @@ fn copy(invocation: &Invocation, arguments: Arc<str>) -> Result<NewInvocation, S
             .filter(|_| invocation.parent.is_none())
             .map(|deadline| deadline.since(invocation.submitted_at)),
         lane: invocation.lane,
-        // What is like it and unfinished will do as well.
+        // What is like it and unfinished will do as well, of the submits of whoever submitted it.
         unique: invocation.unique.map(|key| (key, Differing::Existing)),
     };
     let options = SubmitOptions {
@@ -106,7 +106,7 @@ fn copy(invocation: &Invocation, arguments: Arc<str>) -> Result<NewInvocation, S
     };
     // One that has as many labels as a submit may give gets one more.
     let labels = others.cloned().chain([(RETRY_OF.to_owned(), id.to_string())]).collect();
-    Ok(NewInvocation { labels, ..NewInvocation::of(call, options)? })
+    Ok(NewInvocation { labels, ..NewInvocation::of(call, options, Submitter::Outside)? })
 }
 
 fn retry_key(original: InvocationId) -> String {

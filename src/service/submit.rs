@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::adopt::adoptions;
 use super::patience::{Access, CHUNK_BYTES, Transactions};
 use super::{Found, Remedy, Service, ServiceError, SubmitDocument};
-use crate::model::{InvocationId, SubmitOptions};
+use crate::model::{InvocationId, SubmitOptions, Submitter};
 use crate::store::{Adoption, Batch, NewInvocation, StoreError, SubmitError, Submitted, TaskRule};
 use crate::wasm::Task;
 
@@ -77,7 +77,7 @@ impl Service {
     ) -> Result<Transactions<Vec<Result<SubmitDocument, ServiceError>>>, ServiceError> {
         SubmitError::check_keys(arguments.len(), options.key.is_some())?;
         if let Some(first) = arguments.first() {
-            NewInvocation::of(task.prepared(Arc::clone(first)), options.clone())?;
+            NewInvocation::of(task.prepared(Arc::clone(first)), options.clone(), Submitter::Outside)?;
         }
         let access = self.access()?;
         let adoptions = self.adoptions_of(&task)?;
@@ -100,7 +100,8 @@ impl Submission {
         let rest = &self.arguments[self.done..];
         let count = rest.iter().take(CHUNK).take_while(fits).count().max(1);
         let new = |arguments: &Arc<str>| {
-            NewInvocation::of(self.task.prepared(Arc::clone(arguments)), self.options.clone())
+            let call = self.task.prepared(Arc::clone(arguments));
+            NewInvocation::of(call, self.options.clone(), Submitter::Outside)
         };
         let submits = rest[..count].iter().map(new).collect::<Result<_, _>>()?;
         let default_rules = vec![TaskRule::new(&self.task.id, &self.task.options.rules)];

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::{
     ComponentDigest, Differing, InvocationId, Labels, MAX_DELAY, MAX_PRIORITY, PreparedCall, Refusal,
-    RuleKey, RunnerId, SubmitOptions, check_key, check_labels, is_valid_priority,
+    RuleKey, RunnerId, SubmitOptions, Submitter, check_key, check_labels, is_valid_priority,
 };
 
 /// An invocation to be created. Its arguments were checked already.
@@ -30,12 +30,12 @@ pub struct NewInvocation {
     /// How long after now it ends as failed, unless it is final before. An
     /// attached child never gets a later deadline than its parent has.
     pub deadline: Option<Duration>,
-    /// Idempotency key: unique among the invocations of one task.
+    /// Idempotency key: unique among the invocations of one task. It says whose it is ([`Submitter`]).
     pub key: Option<Arc<str>>,
     /// The key by which the task's concurrency and rate rules count it; `None` if it has
     /// none.
     pub lane: Option<RuleKey>,
-    /// The key by which the task's uniqueness rule knows it.
+    /// The key by which the task's uniqueness rule knows it among those of its submitter.
     pub unique: Option<(RuleKey, Differing)>,
     /// Free text.
     pub labels: Labels,
@@ -100,12 +100,17 @@ impl From<SubmitError> for Refusal {
 
 impl NewInvocation {
     /// Makes the invocation that a submit of a call asks for, as the root of a tree.
-    /// Every submit, of a command, a guest or a program, is made here.
+    /// Every submit, of a command, a guest or a program, is made here; whoever submits does so with keys
+    /// of its own.
     ///
     /// # Errors
     ///
     /// [`SubmitError`].
-    pub fn of(call: PreparedCall, options: SubmitOptions) -> Result<Self, SubmitError> {
+    pub fn of(
+        call: PreparedCall,
+        options: SubmitOptions,
+        submitter: Submitter<'_>,
+    ) -> Result<Self, SubmitError> {
         let priority = options.priority.unwrap_or(call.priority);
         if !is_valid_priority(priority) {
             return Err(SubmitError::Priority(priority));
@@ -131,9 +136,9 @@ impl NewInvocation {
             priority,
             delay: options.delay,
             deadline,
-            key: options.key,
+            key: options.key.map(|chosen| submitter.key(&chosen)),
             lane: call.lane,
-            unique: call.unique,
+            unique: call.unique.map(|(key, differing)| (submitter.unique(key), differing)),
             labels: options.labels,
             child_of: None,
         })
@@ -223,18 +228,22 @@ mod tests {
 
     #[test]
     fn a_submit_overrides_its_task() {
-        let new = NewInvocation::of(call(Some(9)), SubmitOptions::default()).expect("it fits");
+        let new =
+            NewInvocation::of(call(Some(9)), SubmitOptions::default(), Submitter::Outside).expect("it fits");
         assert_eq!((new.priority, new.deadline), (5, Some(Duration::from_secs(9))));
         let deadline = Some(Duration::from_secs(1));
         let options = SubmitOptions { priority: Some(-7), deadline, ..SubmitOptions::default() };
-        let new = NewInvocation::of(call(Some(9)), options).expect("it fits");
+        let new = NewInvocation::of(call(Some(9)), options, Submitter::Outside).expect("it fits");
         assert_eq!((new.priority, new.deadline, new.max_attempts), (-7, deadline, 2));
     }
 
     #[test]
     fn what_could_never_run_is_refused() {
         let delay = Duration::from_secs(3);
-        let of = |own, options| NewInvocation::of(call(own), options).expect_err("refused").to_string();
+        let of = |own, options| {
+            let refused = NewInvocation::of(call(own), options, Submitter::Outside);
+            refused.expect_err("refused").to_string()
+        };
         let late = SubmitOptions { delay, ..SubmitOptions::default() };
         let configured = "the configured deadline of `3s` is over before the delay of `3s`";
         assert_eq!(of(Some(3), late.clone()), configured);
@@ -250,15 +259,18 @@ mod tests {
             SubmitOptions { delay: MAX_DELAY + Duration::from_nanos(1), ..SubmitOptions::default() },
             SubmitOptions { deadline: Some(Duration::MAX), ..SubmitOptions::default() },
         ] {
-            let error = NewInvocation::of(call(None), options).unwrap_err();
+            let error = NewInvocation::of(call(None), options, Submitter::Outside).unwrap_err();
             assert!(error.to_string().ends_with("is longer than 3650 days"), "{error}");
         }
         let options = SubmitOptions { priority: Some(1001), ..SubmitOptions::default() };
-        let error = NewInvocation::of(call(None), options).expect_err("refused");
+        let error = NewInvocation::of(call(None), options, Submitter::Outside).expect_err("refused");
         assert_eq!(error.to_string(), "priority `1001` is not between -1000 and 1000");
         let options = SubmitOptions { key: Some("k".repeat(1025).into()), ..SubmitOptions::default() };
-        let error = NewInvocation::of(call(None), options).expect_err("refused");
+        let error = NewInvocation::of(call(None), options, Submitter::Outside).expect_err("refused");
         assert!(matches!(Refusal::from(error), Refusal::Limit { limit: None, .. }));
+        let options = SubmitOptions { key: Some("one\0key".into()), ..SubmitOptions::default() };
+        let error = NewInvocation::of(call(None), options, Submitter::Outside).expect_err("refused");
+        assert_eq!(error.to_string(), "a key can't have a NUL character in it");
         assert_eq!(SubmitError::check_keys(2, true), Err(SubmitError::SharedKey(2)));
         assert_eq!(SubmitError::check_keys(1, true).and(SubmitError::check_keys(2, false)), Ok(()));
     }

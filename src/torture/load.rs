@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use super::book::{Book, CancelAsked, Submit, full};
 use super::kind::Kind;
 use super::random::Random;
-use crate::model::{InvocationId, SubmitOptions};
+use crate::model::{InvocationId, SubmitOptions, Submitter};
 use crate::store::{Batch, Cancel, Changes, LookUp, NewInvocation, Store, StoreError, Submitted, TaskRule};
 use crate::wasm::Task;
 
@@ -136,8 +136,8 @@ impl Load {
             labels: [(LABEL.to_owned(), self.seed.to_string())].into(),
             detached: false,
         };
-        let new =
-            NewInvocation::of(task.prepared(arguments_json.into()), options).expect("it is within bounds");
+        let new = NewInvocation::of(task.prepared(arguments_json.into()), options, Submitter::Outside)
+            .expect("it is within bounds");
         (Submit { id: new.id, kind, delay, is_acknowledged: false }, new)
     }
 

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use run_wasm_runner::model::Status;
+use run_wasm_runner::model::{InvocationId, Status};
 use serde_json::json;
 
 use super::site::{Site, all, get};
+use crate::support::guests::guest;
 
 #[test]
 fn a_delayed_invocation_starts_when_its_time_has_come() {
@@ -114,6 +115,36 @@ fn a_guest_that_submits_twice_with_one_key_gets_one_child() {
     let value = site.value(id);
     assert_eq!(value[0], value[1], "{value}");
     assert_eq!(all(&site.store()).len(), 2);
+}
+
+#[test]
+fn guests_have_keys_of_their_own() {
+    const SQUARE: &str = "workflow::demo:workflow/basics.square";
+    let site = Site::with_sections(&format!("[component.other]\npath = {:?}\n", guest("workflow")));
+    let mondays = |arguments| site.submit_with(SQUARE, arguments, &["--key", "monday"]);
+    let operators = mondays(json!([3]));
+    // Of two components: with the same key for the same task, and other arguments each.
+    let submit = |component: &str, arguments: &str| {
+        let task = format!("{component}::demo:workflow/control.submit-twice");
+        site.submit(&task, json!([SQUARE, arguments, "monday"]))
+    };
+    let parents = [submit("workflow", "[4]"), submit("other", "[5]")];
+    site.run_all(&[]);
+    let mut children = parents.map(|parent| {
+        let ids = site.value(parent);
+        assert_eq!(ids[0], ids[1], "its own key is kept");
+        let child: InvocationId = ids[0].as_str().expect("an id").parse().expect("an id");
+        let status = site.status(child);
+        assert_eq!((&status["parent"], &status["key"]), (&json!(parent.to_string()), &json!("monday")));
+        child
+    });
+    children.sort_unstable();
+    assert!(children[0] != children[1] && !children.contains(&operators));
+    assert_eq!(mondays(json!([3])), operators);
+    // Guests of the same component share their keys.
+    let again = submit("other", "[5]");
+    site.run_all(&[]);
+    assert_eq!(site.value(again), site.value(parents[1]));
 }
 
 #[test]

@@ -241,6 +241,24 @@ fn a_submit_that_repeats_an_unfinished_invocation_is_answered_with_its_id() {
 }
 
 #[test]
+fn a_guest_takes_no_place_of_an_operators_unfinished_invocation() {
+    let site = Site::with_sections("[task.\"basics.square\".unique]\nper = \"arguments\"\n");
+    // Two guests: their child is one, and lies in wait for an hour.
+    let arguments = json!(["demo:workflow/basics.square", "[4]", 3_600_000, 0, ["a", "b"]]);
+    let parents = [(); 2].map(|()| site.submit("call-with", arguments.clone()));
+    let runner = site.start(&["--slots", "2"]);
+    site.wait_for_count(Status::Waiting, 2);
+    let operators = site.submit("basics.square", json!([4]));
+    assert_eq!(site.await_value(operators), 16);
+    let store = site.store();
+    let lying = of_task(&store, "square").into_iter().filter(|one| one.id != operators);
+    let lying: Vec<_> =
+        lying.map(|one| (one.parent.is_some_and(|id| parents.contains(&id)), one.status)).collect();
+    assert_eq!(lying, [(true, Status::Queued)]);
+    drop(runner);
+}
+
+#[test]
 fn uniqueness_and_concurrency_of_one_task_have_keys_of_their_own() {
     let site = Site::with_sections(
         "[task.\"basics.append-line\".unique]\nper = \"arguments\"\n\
