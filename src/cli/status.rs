@@ -5,13 +5,13 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::config::parse_flag_duration;
-use crate::model::{InvocationId, Outcome, Status, UnixMicros};
+use crate::model::{InvocationId, Outcome, Status, Transition, UnixMicros};
 use crate::service::InvocationDocument;
 
 use super::context::{Context, show_counts};
 use super::error::CliError;
 use super::output::{harmless, harmless_line};
-use super::render::{cell, duration, log_lines, run_time, status_cell, status_word, usage_line};
+use super::render::{cell, duration, log_lines, run_time, status_cell, status_word, thousands, usage_line};
 use super::value;
 
 #[derive(Debug, Args)]
@@ -55,10 +55,19 @@ pub fn history(id: InvocationId, context: &Context) -> Result<(), CliError> {
                 cell(transition.reason.as_str()),
                 cell(&transition.attempt.to_string()),
                 cell(&transition.runner.map(|runner| runner.to_string()).unwrap_or_default()),
-                cell(transition.detail.as_deref().unwrap_or_default()),
+                cell(&detail(transition)),
             ]
         },
     )
+}
+
+/// What is to be said of a move, and of those after it that left no row.
+fn detail(transition: &Transition) -> String {
+    let mut parts = Vec::from_iter(transition.detail.clone());
+    if transition.unrecorded > 0 {
+        parts.push(format!("(then {} times awaiting or resumed)", thousands(transition.unrecorded)));
+    }
+    parts.join(" ")
 }
 
 /// Runs `logs`.

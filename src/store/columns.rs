@@ -273,6 +273,7 @@ record! {
     } from {
     } plus {
         from: from,
+        unrecorded: 0,
     }
 }
 

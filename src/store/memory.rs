@@ -267,6 +267,8 @@ struct Record {
     /// `None` when it is final.
     place: Option<Place>,
     child_index: Option<u32>,
+    /// Since its submit, with those that are not in its history.
+    moves: u64,
     history: Vec<Transition>,
     logs: Vec<LogEntry>,
 }
@@ -521,6 +523,7 @@ impl State {
             arguments: new.arguments.clone(),
             place: None,
             child_index: child_of.map(|place| place.index),
+            moves: 0,
             history: vec![submitted(now)],
             logs: Vec::new(),
         });
@@ -619,15 +622,17 @@ impl State {
         let counts = &mut self.tasks[record.task].counts;
         counts.subtract(record.status, 1);
         counts.add(to, 1);
-        record.history.push(Transition {
-            at,
-            from: Some(record.status),
-            to,
-            reason: event.reason(),
-            runner: record.runner.filter(|_| record.status.is_owned() || to.is_owned()),
-            attempt: record.attempt,
-            detail,
-        });
+        record.moves += 1;
+        let runner = record.runner.filter(|_| record.status.is_owned() || to.is_owned());
+        let attempt = record.attempt;
+        let last = record.history.last_mut();
+        if rules::is_recorded(event, record.moves) {
+            let from = last.map(|last| last.to);
+            let reason = event.reason();
+            record.history.push(Transition { at, from, to, reason, runner, attempt, detail, unrecorded: 0 });
+        } else if let Some(last) = last {
+            last.unrecorded += 1;
+        }
         record.status = to;
     }
 

@@ -45,6 +45,48 @@ pub(super) fn submitted(at: UnixMicros) -> Transition {
         runner: None,
         attempt: 0,
         detail: None,
+        unrecorded: 0,
+    }
+}
+
+/// A history that is read from its rows.
+pub(super) struct History {
+    steps: Vec<Transition>,
+    /// The number of the last of them among all moves.
+    last: i64,
+    /// How many moves there are.
+    moves: i64,
+}
+
+impl History {
+    /// Begins with the submit of an invocation that has moved so often since.
+    pub(super) fn new(submitted_at: UnixMicros, moves: i64) -> Self {
+        Self { steps: vec![submitted(submitted_at)], last: 0, moves }
+    }
+
+    /// The status before the next move.
+    pub(super) fn status(&self) -> Option<Status> {
+        self.steps.last().map(|last| last.to)
+    }
+
+    /// Adds the move with the number `n`.
+    pub(super) fn push(&mut self, n: i64, step: Transition) {
+        self.skip_to(n);
+        self.steps.push(step);
+    }
+
+    /// Returns all of it.
+    pub(super) fn end(mut self) -> Vec<Transition> {
+        self.skip_to(self.moves + 1);
+        self.steps
+    }
+
+    fn skip_to(&mut self, n: i64) {
+        let unrecorded = u64::try_from(n - self.last - 1).unwrap_or(0);
+        if let Some(last) = self.steps.last_mut() {
+            last.unrecorded = unrecorded;
+        }
+        self.last = n;
     }
 }
 

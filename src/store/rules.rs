@@ -138,6 +138,21 @@ pub(super) fn plan(status: Status, report: &Report, steps: &mut Vec<Step>) -> bo
     true
 }
 
+/// Beyond so many moves of an invocation, its waits leave no rows in its history: guests choose how often they
+/// wait, and nothing else that moves an invocation is theirs to repeat.
+pub(super) const RECORDED_MOVES: u64 = 1_000;
+
+/// Whether a move leaves a row in the history of an invocation; it is the one with the number `n` of
+/// all, from 1. Whatever is left out, the rows are a path of statuses: a resume has a row exactly
+/// if the await before it has one.
+pub(super) fn is_recorded(event: Event, n: u64) -> bool {
+    match event {
+        Event::Await => n < RECORDED_MOVES,
+        Event::Resume => n <= RECORDED_MOVES,
+        _ => true,
+    }
+}
+
 /// Returns the usage of an invocation after the end of another attempt. One that never
 /// started has used nothing and leaves no bill.
 pub(super) fn usage(before: Option<Usage>, end: &AttemptEnd) -> Option<Usage> {

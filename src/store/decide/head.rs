@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::model::{Event, InvocationId, Progress, Reason, RuleKey, RunnerId, Status, UnixMicros, Usage};
 use crate::store::NewInvocation;
 use crate::store::order;
-use crate::store::rules::Place;
+use crate::store::rules::{self, Place};
 
 use super::Contradiction;
 
@@ -24,6 +24,7 @@ pub struct Head {
     pub status: Status,
     pub attempt: u32,
     pub max_attempts: u32,
+    /// Moves since its submit, with those that left no row.
     pub moves: i64,
     pub priority: i32,
     pub available_at: UnixMicros,
@@ -139,21 +140,23 @@ impl Moves {
         self.tally.iter().filter(|((_, of), _)| *of == status).map(|(_, change)| change).sum()
     }
 
-    /// Moves an invocation.
+    /// Moves an invocation, and records that unless it has waited very often.
     pub fn step(&mut self, head: &mut Head, at: UnixMicros, event: Event, to: Status, detail: Option<&str>) {
         self.count(head.task, head.status, -1);
         self.count(head.task, to, 1);
         head.moves += 1;
-        self.rows.push(Move {
-            seq: head.seq,
-            n: head.moves,
-            at,
-            to,
-            reason: event.reason(),
-            runner: head.runner.filter(|_| head.status.is_owned() || to.is_owned()),
-            attempt: head.attempt,
-            detail: detail.map(Box::from),
-        });
+        if rules::is_recorded(event, head.moves.unsigned_abs()) {
+            self.rows.push(Move {
+                seq: head.seq,
+                n: head.moves,
+                at,
+                to,
+                reason: event.reason(),
+                runner: head.runner.filter(|_| head.status.is_owned() || to.is_owned()),
+                attempt: head.attempt,
+                detail: detail.map(Box::from),
+            });
+        }
         head.status = to;
         head.is_changed = true;
     }

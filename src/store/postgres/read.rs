@@ -14,7 +14,7 @@ use crate::store::columns::{
     INVOCATION_COLUMNS, LOG_COLUMNS, TRANSITION_COLUMNS, read_invocation, read_log_entry, read_transition,
 };
 use crate::store::filter::{CONDITIONS, Condition};
-use crate::store::read::submitted;
+use crate::store::read::History;
 use crate::store::value::Fields;
 use crate::store::{Counts, Filter, LOOK_UP_BYTES, LookUp};
 
@@ -207,24 +207,22 @@ pub(super) async fn tree(link: &Link, root: InvocationId) -> Result<Vec<Invocati
 
 pub(super) async fn history(link: &Link, id: InvocationId) -> Result<Vec<Transition>, Fault> {
     let ask = Ask::new(formatcp!(
-        "SELECT i.submitted_at, h.n IS NOT NULL, {TRANSITION_COLUMNS} FROM @invocation i \
+        "SELECT i.submitted_at, i.moves, h.n, {TRANSITION_COLUMNS} FROM @invocation i \
          LEFT JOIN @history h ON h.seq = ANY(ARRAY[i.seq]) WHERE i.id = $1 ORDER BY h.n"
     ));
     let rows = link.read(ask.with(uuid(id.as_bytes()))).await?;
-    let mut history: Vec<Transition> = Vec::with_capacity(rows.len() + 1);
+    let mut history = None;
     for row in &rows {
         let mut fields = Fields::new(row);
-        let at = fields.take()?;
-        if history.is_empty() {
-            history.push(submitted(at));
-        }
+        let (submitted_at, moves) = (fields.take()?, fields.take()?);
+        let history = history.get_or_insert_with(|| History::new(submitted_at, moves));
         // An invocation that has not moved yet is a row without a move.
-        if fields.take()? {
-            let from = history.last().map(|before| before.to);
-            history.push(read_transition(&mut fields, from)?);
+        if let Some(n) = fields.take()? {
+            let step = read_transition(&mut fields, history.status())?;
+            history.push(n, step);
         }
     }
-    Ok(history)
+    Ok(history.map(History::end).unwrap_or_default())
 }
 
 pub(super) async fn logs(link: &Link, id: InvocationId) -> Result<Vec<LogEntry>, Fault> {

@@ -11,7 +11,7 @@ use crate::store::columns::{
     INVOCATION_COLUMNS, LOG_COLUMNS, TRANSITION_COLUMNS, read_invocation, read_log_entry, read_transition,
 };
 use crate::store::filter::CONDITIONS;
-use crate::store::read::submitted;
+use crate::store::read::History;
 use crate::store::value::Fields;
 use crate::store::{Counts, Filter, LOOK_UP_BYTES, LookUp};
 
@@ -194,24 +194,26 @@ pub(super) fn tree(sql: &Connection, root: InvocationId) -> rusqlite::Result<Vec
 }
 
 pub(super) fn history(sql: &Connection, id: InvocationId) -> rusqlite::Result<Vec<Transition>> {
-    let submitted_at = sql
-        .prepare_cached("SELECT submitted_at FROM invocation WHERE id = ?1")?
-        .query_row([bound(id)], |row| column(row, 0))
+    let invocation = sql
+        .prepare_cached("SELECT submitted_at, moves FROM invocation WHERE id = ?1")?
+        .query_row([bound(id)], |row| Ok((column(row, 0)?, row.get(1)?)))
         .optional()?;
-    let Some(submitted_at) = submitted_at else {
+    let Some((submitted_at, moves)) = invocation else {
         return Ok(Vec::new());
     };
-    let mut history = vec![submitted(submitted_at)];
+    let mut history = History::new(submitted_at, moves);
     let mut statement = sql.prepare_cached(formatcp!(
-        "SELECT {TRANSITION_COLUMNS} FROM invocation i CROSS JOIN history h ON h.seq = i.seq \
+        "SELECT h.n, {TRANSITION_COLUMNS} FROM invocation i CROSS JOIN history h ON h.seq = i.seq \
          WHERE i.id = ?1 ORDER BY h.n"
     ))?;
     let mut rows = statement.query([bound(id)])?;
     while let Some(row) = rows.next()? {
-        let from = history.last().map(|before| before.to);
-        history.push(read_transition(&mut Fields::new(row), from)?);
+        let mut fields = Fields::new(row);
+        let n = fields.take()?;
+        let step = read_transition(&mut fields, history.status())?;
+        history.push(n, step);
     }
-    Ok(history)
+    Ok(history.end())
 }
 
 pub(super) fn logs(sql: &Connection, id: InvocationId) -> rusqlite::Result<Vec<LogEntry>> {

@@ -44,7 +44,9 @@ fn peaks(evidence: &Evidence) -> BTreeMap<RunnerId, i64> {
             let [from, to] = steps else { continue };
             let is_lost = to.reason == Reason::Failed && life.is_lost();
             let is_told_by_its_runner = to.reason.is_told_by_owner() && !is_lost;
+            // It has waited in between if waits have left no rows.
             if from.to == Status::Running
+                && from.unrecorded == 0
                 && is_told_by_its_runner
                 && let Some(runner) = to.runner
             {

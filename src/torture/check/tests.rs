@@ -63,6 +63,7 @@ fn life(n: u8, kind: Kind, arguments: &[u64], steps: &[(Reason, u8, i64)], outco
         runner: None,
         attempt: 0,
         detail: None,
+        unrecorded: 0,
     }];
     let (mut status, mut attempt) = (Status::Queued, 0);
     for (reason, process, ms) in steps {
@@ -77,6 +78,7 @@ fn life(n: u8, kind: Kind, arguments: &[u64], steps: &[(Reason, u8, i64)], outco
             runner: (status.is_owned() || to.is_owned()).then(|| runner(*process)),
             attempt,
             detail: None,
+            unrecorded: 0,
         });
         attempt -= u32::from(event == Event::Release);
         status = to;

@@ -60,3 +60,20 @@ fn a_fork_bomb_that_would_never_end_is_ended_by_a_signal() {
     assert!(output.stderr.contains("failed (cancelled)"), "{output:?}");
     assert_eq!(count("queued,claimed,running,waiting"), 0, "its descendants went with it");
 }
+
+#[test]
+fn a_guest_that_waits_in_a_loop_leaves_a_bounded_history() {
+    let setup = Setup::new(&["workflow"]);
+    let id = setup.submit("workflow.fan-out-sequence", r#"["demo:workflow/basics.nothing", "[]", 600]"#);
+    // On the only slot no child runs before its parent waits.
+    setup.run(["start", "--until-idle", "--slots", "1"]).expect(0);
+    assert_eq!(setup.status(&id)["result"], 600);
+    let history = setup.run(["history", "--json", &id]).expect(0).json_lines();
+    // Submitted, claimed, started, 499 waits, succeeded.
+    assert_eq!(history.len(), 3 + 998 + 1);
+    let told: Vec<_> = history.iter().filter_map(|step| step["unrecorded"].as_u64()).collect();
+    assert_eq!(told, [1_200 - 998]);
+    assert_eq!(history[1_000]["unrecorded"], 202, "after the last wait that has its rows");
+    let shown = setup.run(["history", &id]).expect(0);
+    assert_eq!(shown.stdout().matches("(then 202 times awaiting or resumed)").count(), 1);
+}

@@ -38,7 +38,10 @@ pub fn legal_history(store: &dyn Store, invocation: &Invocation) -> Vec<Transiti
         }
         status = step.to;
     }
-    assert_eq!(status, invocation.status, "{}", told());
+    // It may wait at the moment without a row that says so.
+    if history.last().is_some_and(|last| last.unrecorded == 0) || invocation.status.is_final() {
+        assert_eq!(status, invocation.status, "{}", told());
+    }
     assert_eq!(attempt, invocation.attempt, "{}", told());
     history
 }
@@ -92,6 +95,7 @@ fn the_peak_counts_overlapping_runs() {
                 runner: None,
                 attempt: 1,
                 detail: None,
+                unrecorded: 0,
             };
             from = to;
             step

@@ -311,7 +311,10 @@ pub fn assert_store_is_consistent(store: &dyn Store) {
             );
             status = step.to;
         }
-        assert_eq!(status, invocation.status, "{id}: history and status");
+        // It may wait at the moment without a row that says so.
+        if history.last().is_some_and(|last| last.unrecorded == 0) || invocation.status.is_final() {
+            assert_eq!(status, invocation.status, "{id}: history and status");
+        }
         let claims = history.iter().filter(|step| step.reason == Reason::Claimed).count();
         let released = history.iter().filter(|step| step.reason == Reason::Released).count();
         assert_eq!(claims - released, invocation.attempt as usize, "{id}");

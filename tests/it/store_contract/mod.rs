@@ -138,6 +138,7 @@ contract! {
     tree_has_parents_before_children
     logs_come_in_order
     history_tells_every_move
+    an_invocation_that_waits_very_often_has_a_bounded_history
     progress_and_component_are_kept
     usage_is_summed_over_attempts
     usage_of_an_attempt_that_others_ended_is_added_once

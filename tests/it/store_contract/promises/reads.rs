@@ -7,8 +7,8 @@ use run_wasm_runner::model::{
     Claim, Clock, ComponentDigest, Event, InvocationId, Progress, Reason, RunnerId, Status, Usage,
 };
 use run_wasm_runner::store::{
-    Applied, Batch, Bill, Cancel, Cancelled, ClaimRequest, EndKind, Filter, Heartbeat, Inventory, Invocation,
-    Lease, LookUp, NewComponent, NewInvocation, Report,
+    Applied, AttemptEnd, Batch, Bill, Cancel, Cancelled, ClaimRequest, EndKind, Filter, Heartbeat, Inventory,
+    Invocation, Lease, LookUp, NewComponent, NewInvocation, Report,
 };
 
 use super::super::harness::*;
@@ -159,6 +159,60 @@ pub fn history_tells_every_move(bench: &Bench) {
             (ended_at, Some(Running), Failed, Reason::Failed, Some(runner), 1, Some("it broke".to_owned())),
         ]
     );
+}
+
+pub fn an_invocation_that_waits_very_often_has_a_bounded_history(bench: &Bench) {
+    // After so many moves, waits leave no rows.
+    const RECORDED: usize = 1_000;
+    let once = [Event::Await, Event::Resume];
+    let observe = |claim: &Claim, events: &[Event]| bench.report(bench.observed(claim, events)).0;
+    // With an even and with an odd number of moves before its waits.
+    for is_retried in [false, true] {
+        let id = bench.create(new("work"));
+        if is_retried {
+            bench.end(
+                &bench.claim_one(RunnerId::generate()),
+                EndKind::Retry(failure("again"), Duration::ZERO),
+            );
+        }
+        let claim = bench.claim_one(RunnerId::generate());
+        bench.start(&claim);
+        let before = bench.history(id).len() - 1;
+        for _ in 0..3 {
+            assert_eq!(observe(&claim, &once.repeat(400)), Applied::Done);
+        }
+        // The two moves of a wait leave two rows, or none.
+        let recorded = RECORDED - (RECORDED - before) % 2;
+        let history = bench.history(id);
+        assert_eq!(history.len() - 1, recorded);
+        assert_eq!(history[recorded].reason, Reason::Resumed);
+        assert_eq!(history[recorded].unrecorded as usize, before + 2_400 - recorded);
+        // The status goes on all the same.
+        assert_eq!(observe(&claim, &once[..1]), Applied::Done);
+        assert_eq!(bench.status(id), Status::Waiting);
+        assert_eq!(observe(&claim, &once[..1]), Applied::Stale, "it waits already");
+        // Everything else leaves its row.
+        let how = EndKind::Release;
+        let end = AttemptEnd { at: bench.clock.now(), how, has_children: false, usage: Usage::default() };
+        let report = Report { end: Some(end), ..bench.observed(&claim, &[]) };
+        assert_eq!(bench.report(report).0, Applied::Done);
+        let claim = bench.claim_one(RunnerId::generate());
+        bench.start(&claim);
+        assert_eq!(observe(&claim, &once), Applied::Done);
+        assert_eq!(bench.cancel(id).0, Cancelled::Done);
+        let usage = Usage { cpu_micros: 5, ..Usage::default() };
+        let bill = Bill { id, runner: claim.runner, attempt: claim.attempt, usage };
+        let receipt = bench.commit(Batch { bills: vec![bill], ..Batch::default() });
+        assert_eq!(receipt.bills, [Applied::Done]);
+        let history = bench.history(id);
+        let ends: Vec<_> =
+            history[recorded..].iter().map(|step| (step.reason.as_str(), step.unrecorded as usize)).collect();
+        let unrecorded = before + 2_401 - recorded;
+        assert_eq!(
+            ends,
+            [("resumed", unrecorded), ("released", 0), ("claimed", 0), ("started", 2), ("cancelled", 0)]
+        );
+    }
 }
 
 pub fn progress_and_component_are_kept(bench: &Bench) {
