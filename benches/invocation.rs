@@ -75,6 +75,7 @@ impl Bench {
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target");
         let sources: Vec<_> = ["workflow", "fib"]
             .map(|name| ComponentSource {
+                may_be_left_out: false,
                 name: name.into(),
                 version: Default::default(),
                 locked: Vec::new(),

@@ -97,6 +97,8 @@ pub struct Component {
     pub tasks: Arc<[TaskSection]>,
     /// The components that stand behind its imports.
     pub imports: ImportChoices,
+    /// Whether the others are used without it if it can't be.
+    pub may_be_left_out: bool,
 }
 
 impl Component {
@@ -111,6 +113,7 @@ impl Component {
             defaults: TaskOptions::default(),
             tasks: Arc::default(),
             imports: ImportChoices::default(),
+            may_be_left_out: false,
         }
     }
 
@@ -125,6 +128,7 @@ impl Component {
             defaults: self.defaults.clone(),
             tasks: Arc::clone(&self.tasks),
             imports: self.imports.clone(),
+            may_be_left_out: self.may_be_left_out,
         }
     }
 }

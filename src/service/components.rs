@@ -94,9 +94,10 @@ impl Service {
     /// The interfaces of every component that can be read, and what is wrong with
     /// those that can't.
     pub fn interfaces(&self) -> Result<(Interfaces, Vec<LoadError>), ServiceError> {
-        let sources = self.sources(self.store_of_components()?.as_ref())?;
+        let (sources, left_out) = self.sources(self.store_of_components()?.as_ref())?;
         let cache = self.config().cache_directory.as_deref();
-        Ok(Interfaces::load(&sources, cache, self.shared.compiler.clone()))
+        let (interfaces, errors) = Interfaces::load(&sources, cache, self.shared.compiler.clone());
+        Ok((interfaces, left_out.into_iter().chain(errors).collect()))
     }
 
     /// Finds a configured component with its file, which is fetched if need be; `None` if
@@ -126,7 +127,7 @@ impl Service {
             Some(opened) => Some(opened),
             None => self.store_of_components()?,
         };
-        let sources = self.sources(store.as_ref())?;
+        let (sources, mut left_out) = self.sources(store.as_ref())?;
         let loading = &shared.loading;
         let options = LibraryOptions {
             cache_directory: shared.config.cache_directory.clone(),
@@ -139,6 +140,10 @@ impl Service {
         let library = Library::load(&sources, &options, Arc::clone(&shared.clock));
         loading.total.store(0, Ordering::Relaxed);
         let mut library = library.map_err(ServiceError::Load)?;
+        left_out.extend_from_slice(library.left_out());
+        for error in left_out {
+            tracing::warn!("left out: {error}");
+        }
         if let Some(store) = store {
             library.fetch_versions_from(Box::new(Shelf::new(store, &shared.config)));
         }
@@ -165,8 +170,12 @@ impl Service {
         Ok(self.missing().is_none().then_some(existing))
     }
 
-    /// The components to load, each with its file, and what the lock file says of it.
-    fn sources(&self, store: Option<&Access>) -> Result<Vec<ComponentSource>, ServiceError> {
+    /// The components to load, each with its file, and what the lock file says of it; and what keeps some from
+    /// being loaded that nobody has asked for by name.
+    fn sources(
+        &self,
+        store: Option<&Access>,
+    ) -> Result<(Vec<ComponentSource>, Vec<LoadError>), ServiceError> {
         let config = self.config();
         let mut components = Cow::Borrowed(&config.components[..]);
         let pushed = match store.filter(|_| config.needs_store_for_components()) {
@@ -178,18 +187,25 @@ impl Service {
             names.dedup();
             components.to_mut().extend(names.into_iter().map(|name| Component {
                 tasks: Arc::clone(&config.task_sections),
+                // Whoever pushes one must not stop every runner that takes what is there.
+                may_be_left_out: true,
                 ..Component::new(name, ComponentOrigin::Store)
             }));
         }
-        let (mut sources, mut errors) = (Vec::with_capacity(components.len()), Vec::new());
+        let mut sources = Vec::with_capacity(components.len());
+        let (mut errors, mut left_out) = (Vec::new(), Vec::new());
         for component in components.iter() {
             match self.prepare(component, &pushed, store) {
                 Ok(source) => sources.push(source),
-                Err(ServiceError::Load(mut found)) => errors.append(&mut found),
+                Err(ServiceError::Load(found)) if component.may_be_left_out => left_out.extend(found),
+                Err(ServiceError::Load(found)) => errors.extend(found),
                 Err(error) => return Err(error),
             }
         }
-        if errors.is_empty() { Ok(sources) } else { Err(ServiceError::Load(errors)) }
+        if sources.is_empty() {
+            errors.append(&mut left_out);
+        }
+        if errors.is_empty() { Ok((sources, left_out)) } else { Err(ServiceError::Load(errors)) }
     }
 
     /// Finds out which digests a component may have, and gets its file from wherever it comes from.

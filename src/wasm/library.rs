@@ -15,7 +15,7 @@ use super::engine::{EpochTicker, new_engine};
 use super::execute;
 use super::glob::Glob;
 use super::linked::{Linked, LinkedTask, link_one};
-use super::loaded::{in_parallel, load_one, names_of};
+use super::loaded::{Loaded, in_parallel, load_one, names_of};
 use super::names::Names;
 use super::scratch::ScratchPlace;
 use super::source::{ComponentSource, LoadError, load_error};
@@ -42,6 +42,7 @@ pub struct LibraryOptions {
 pub struct Library {
     tasks: Vec<Task>,
     not_tasks: Vec<NotTask>,
+    left_out: Vec<LoadError>,
     names: Arc<Names>,
     programs: HashMap<Arc<str>, LinkedTask>,
     task_set: Arc<HashSet<Arc<str>>>,
@@ -55,7 +56,8 @@ impl Library {
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with every component, not just the first.
+    /// Everything that is wrong with every component, not just the first. What is wrong with one that may be
+    /// left out is no error, as long as there are others.
     pub fn load(
         sources: &[ComponentSource],
         options: &LibraryOptions,
@@ -70,7 +72,7 @@ impl Library {
         let scratch = sources.iter().filter_map(|source| source.grants.scratch.as_ref());
         scratch.for_each(|grant| grant.make_in(&place));
         let cache = Cache::new(options.cache_directory.as_deref(), options.compiler.clone());
-        let mut errors = Vec::new();
+        let (mut errors, mut left_out) = (Vec::new(), Vec::new());
         let mut loaded = Vec::new();
         let mut used_sources = Vec::new();
         let engine =
@@ -87,24 +89,31 @@ impl Library {
                     loaded.push(component);
                     used_sources.push(source);
                 }
+                Err(error) if source.may_be_left_out => left_out.push(error),
                 Err(error) => errors.push(error),
             }
         }
         let engines = std::iter::once(plain).chain(metered).collect();
         let ticker = EpochTicker::start(engines)
             .map_err(|reason| error(format!("the epoch thread can't be started: {reason}")))?;
-        let names = Arc::new(names_of(&loaded));
-        let all: Vec<_> = loaded.iter().collect();
-        let Linked { mut programs, mut tasks, mut not_tasks } = Linked::default();
-        for (one, source) in loaded.iter().zip(&used_sources) {
-            match link_one(one, source, &all, &names) {
-                Ok(linked) => {
-                    programs.extend(linked.programs);
-                    tasks.extend(linked.tasks);
-                    not_tasks.extend(linked.not_tasks);
-                }
-                Err(wrong) => errors.extend(wrong),
+        let (Linked { mut programs, mut tasks, not_tasks }, names) = loop {
+            let names = Arc::new(names_of(&loaded));
+            let (linked, wrong) = link_all(&loaded, &used_sources, &names);
+            let is_out = |(index, _): &(usize, _)| used_sources[*index].may_be_left_out;
+            let (out, wrong): (Vec<_>, Vec<_>) = wrong.into_iter().partition(is_out);
+            errors.extend(wrong.into_iter().flat_map(|(_, errors)| errors));
+            if out.is_empty() || !errors.is_empty() {
+                break (linked, names);
             }
+            // Others may have been linked to those that are left out: all are linked anew without them.
+            for (index, errors) in out.into_iter().rev() {
+                loaded.remove(index);
+                used_sources.remove(index);
+                left_out.extend(errors);
+            }
+        };
+        if loaded.is_empty() {
+            errors.append(&mut left_out);
         }
         if !errors.is_empty() {
             return Err(errors);
@@ -118,7 +127,12 @@ impl Library {
         let task_set = Arc::new(programs.keys().cloned().collect());
         let sources = used_sources.into_iter().cloned().collect();
         let versions = Versions::new(loaded, sources, cache.beside_guests(), Arc::clone(&names));
-        Ok(Self { tasks, not_tasks, names, programs, task_set, versions, ticker, clock })
+        Ok(Self { tasks, not_tasks, left_out, names, programs, task_set, versions, ticker, clock })
+    }
+
+    /// What is wrong with the components that were left out.
+    pub fn left_out(&self) -> &[LoadError] {
+        &self.left_out
     }
 
     /// Sets the source of other versions of pinned components.
@@ -277,4 +291,25 @@ impl Library {
     pub fn guest_runs(&self, runs: bool) {
         self.ticker.guest_runs(runs);
     }
+}
+
+/// Links components with each other. Returns what is wrong with those, by their place, that can't be linked.
+fn link_all(
+    loaded: &[Loaded],
+    sources: &[&ComponentSource],
+    names: &Arc<Names>,
+) -> (Linked, Vec<(usize, Vec<LoadError>)>) {
+    let all: Vec<_> = loaded.iter().collect();
+    let (mut linked, mut wrong) = (Linked::default(), Vec::new());
+    for (index, (one, source)) in loaded.iter().zip(sources).enumerate() {
+        match link_one(one, source, &all, names) {
+            Ok(Linked { programs, tasks, not_tasks }) => {
+                linked.programs.extend(programs);
+                linked.tasks.extend(tasks);
+                linked.not_tasks.extend(not_tasks);
+            }
+            Err(errors) => wrong.push((index, errors)),
+        }
+    }
+    (linked, wrong)
 }

@@ -26,6 +26,8 @@ pub struct ComponentSource {
     pub tasks: Arc<[TaskSection]>,
     /// The chosen providers of its imports.
     pub imports: ImportChoices,
+    /// Whether the others are used without it if it can't be: nobody has asked for it by name.
+    pub may_be_left_out: bool,
 }
 
 /// Options for the tasks of a name: a full id, a shorter form, a function of all components that export it,

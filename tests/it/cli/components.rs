@@ -98,6 +98,42 @@ fn a_component_pushed_on_one_machine_runs_on_another_that_has_only_the_url() {
 }
 
 #[test]
+fn a_pushed_component_that_can_not_be_linked_stops_no_runner() {
+    let ground = Sandbox::new();
+    for store in stores(&ground) {
+        let push = |name: &str, guest_name: &str| {
+            Machine::new(&store, &configured(name, &guest(guest_name), ""))
+                .run(&["component", "push", name])
+                .expect(0);
+        };
+        let empty = Machine::new(&store, "");
+        // It imports what nobody exports, and there is nothing else.
+        push("calculator", "calculator");
+        let output = empty.run(&["start", "--until-idle"]).expect(78);
+        assert!(output.stderr.contains("which no configured component exports"), "{output:?}");
+        push("one", "adder");
+        push("fib", "fib");
+        assert!(empty.run(&["tasks"]).expect(0).stdout().contains("calculator::"));
+        // Now two export it: which is meant?
+        push("two", "adder");
+        let output = empty.run(&["tasks"]).expect(0);
+        assert!(!output.stdout().contains("calculator::") && output.stdout().contains("two::"), "{output:?}");
+        assert!(output.stderr.contains("left out: component `calculator`"), "{output:?}");
+        assert!(output.stderr.contains("which several components export"), "{output:?}");
+        let id = empty.submit(&["fib", "[6]"]);
+        empty.run_all();
+        assert_eq!(empty.run(&["result", &id]).expect(0).json(), 8);
+        // Whoever names it wants it: an error, or a choice.
+        let all =
+            ["calculator", "one", "two"].map(|name| format!("[component.{name}]\nsource = \"store\"\n"));
+        Machine::new(&store, &all.concat()).run(&["start", "--until-idle"]).expect(78);
+        let choice = "[component.calculator.imports]\n\"demo:calc/add\" = \"two\"\n";
+        let chosen = Machine::new(&store, &(all.concat() + choice));
+        assert!(chosen.run(&["tasks"]).expect(0).stdout().contains("calculator::"));
+    }
+}
+
+#[test]
 fn a_component_that_was_never_pushed_is_an_error_with_a_hint() {
     let ground = Sandbox::new();
     for store in stores(&ground) {
