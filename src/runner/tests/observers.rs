@@ -98,7 +98,7 @@ fn every_claim_that_observers_are_told_of_has_its_end() {
         notebook.wait_for("claimed here");
         notebook.wait_for("claimed elsewhere");
         runner.handle().cancel(here, "as asked");
-        let cancel = Cancel { id: elsewhere, message: "as asked".to_owned() };
+        let cancel = Cancel { id: elsewhere, by: None, message: "as asked".to_owned() };
         store.store.commit(&Batch { cancels: vec![cancel], ..Batch::default() }).expect("a commit");
         runner.handle().look_again();
         notebook.wait_for("taken 1 false");
