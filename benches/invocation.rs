@@ -151,7 +151,7 @@ fn floor(criterion: &mut Criterion) {
             let mut guest = bench.library.start(&claim, &client, &Interrupt::default()).expect("a guest");
             guest.control.begin_slice();
             match guest.future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(Outcome::Value(_)) => {}
+                Poll::Ready(Ok(Outcome::Value(_))) => {}
                 other => panic!("{other:?}"),
             }
         });

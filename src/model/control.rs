@@ -7,10 +7,39 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{ComponentDigest, Failure, Outcome, RetryPolicy, Usage};
+use super::{ComponentDigest, Failure, FailureKind, Outcome, RetryPolicy, Usage};
 
-/// A started guest, which runs on the thread that polls it, ends with its outcome, and dies when dropped.
-pub type GuestFuture = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+/// A started guest, which runs on the thread that polls it, ends with its outcome, and dies when dropped. Of a
+/// shortage there is no outcome: none of the guest has run.
+pub type GuestFuture = Pin<Box<dyn Future<Output = Result<Outcome, Shortage>> + Send>>;
+
+/// A lack of something that the machine or the process has only so much of, in words: nobody's failure. The
+/// attempt that met it is given back, and tried again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Shortage(pub String);
+
+/// The reasons why there is no guest.
+#[derive(Debug)]
+pub enum NoGuest {
+    /// The attempt has failed.
+    Failed(Failure),
+    /// It is to be tried again.
+    Short(Shortage),
+}
+
+impl NoGuest {
+    /// Fails an attempt that can't even start.
+    pub fn trapped(message: impl Into<String>) -> Self {
+        Self::Failed(Failure::new(FailureKind::Trapped, message))
+    }
+}
+
+impl From<Failure> for NoGuest {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
 
 /// A guest that is ready to be polled.
 pub struct Guest {

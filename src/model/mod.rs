@@ -26,7 +26,7 @@ pub use client::{
     Answer, AwaitMode, Caller, ChildRequest, Labels, MAX_AWAITED, MAX_AWAITED_BYTES, PreparedCall, Progress,
     Refusal, SubmitOptions, TaskClient, check_key, check_labels,
 };
-pub use control::{Guest, GuestFuture, Interrupt, SlotControl};
+pub use control::{Guest, GuestFuture, Interrupt, NoGuest, Shortage, SlotControl};
 pub use ids::{ComponentDigest, IdError, InvocationId, RunnerId};
 pub use invocation::{Claim, Invocation, LogEntry, LogStream, Transition};
 pub use limits::{LIMIT_KEYS, LIMITS, Limit, LimitKind, LimitUnit, TaskLimits};

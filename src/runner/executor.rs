@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Claim, Failure, Guest, Interrupt, PreparedCall, Refusal, TaskClient};
+use crate::model::{Claim, Guest, Interrupt, NoGuest, PreparedCall, Refusal, TaskClient};
 use crate::store::{TaskRule, TaskSet};
 
 /// Runs guests. A runner knows tasks through this trait only, and nothing of WebAssembly.
@@ -20,13 +20,13 @@ pub trait Executor: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// The failure of the attempt, if it can't even start.
+    /// The failure of the attempt, if it can't even start, or what the host is short of.
     fn start(
         &self,
         claim: &Claim,
         client: &Arc<dyn TaskClient>,
         interrupt: &Interrupt,
-    ) -> Result<Guest, Failure>;
+    ) -> Result<Guest, NoGuest>;
 
     /// Resolves the task of a child and checks its arguments.
     ///

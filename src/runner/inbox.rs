@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::fiber::Fiber;
 use super::wait::Wait;
-use crate::model::{Claim, InvocationId, Refusal, Status};
+use crate::model::{Claim, InvocationId, Refusal, Shortage, Status};
 use crate::store::{AttemptEnd, Bill, Cancel, NewInvocation};
 
 /// The way on which the ledger answers a question.
@@ -62,6 +62,8 @@ pub(super) struct Messages {
     pub(super) ends: Vec<(Arc<Fiber>, AttemptEnd)>,
     /// Claims that ended without ever becoming a fiber.
     pub(super) unstarted: Vec<(Claim, AttemptEnd)>,
+    /// The shortages for which some of these attempts were given back.
+    pub(super) shortages: Vec<Shortage>,
     /// Bills of attempts that another process had ended.
     pub(super) bills: Vec<Bill>,
     pub(super) look_ups: Vec<LookUpMessage>,
@@ -79,6 +81,7 @@ impl Messages {
         !(self.submits.is_empty()
             && self.ends.is_empty()
             && self.unstarted.is_empty()
+            && self.shortages.is_empty()
             && self.bills.is_empty()
             && self.look_ups.is_empty()
             && self.cancels.is_empty()

@@ -12,7 +12,7 @@ use super::options::{RunnerError, RunnerOptions};
 use super::outcomes::FinalOutcome;
 use super::stage::Stage;
 use super::totals::Gauge;
-use super::{slot, turn};
+use super::{descriptors, slot, turn};
 use crate::model::{Clock, InvocationId, Outcome, Refusal, TaskClient};
 use crate::store::{Cancel, Store, StoreError, Watch};
 
@@ -54,6 +54,7 @@ impl Runner {
                 options.settings.max_live, options.slots
             )));
         }
+        descriptors::raise_limit();
         let reactor = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("reactor")

@@ -25,6 +25,7 @@
 
 mod client;
 mod core;
+mod descriptors;
 mod executor;
 mod fiber;
 mod final_cache;

@@ -72,6 +72,9 @@ struct Queues {
     stopping: bool,
     /// Bytes of outcomes that wait for the store.
     unwritten: usize,
+    /// Whether the host was short of something for the last start: nothing starts until a guest is gone, or
+    /// some time has passed.
+    is_short: bool,
 }
 
 /// The load of a runner.
@@ -99,6 +102,8 @@ pub(super) struct Load {
     pub(super) startable: usize,
     /// Whether nothing gets a slot until the store has taken what was made.
     pub(super) is_congested: bool,
+    /// Whether nothing starts because the host is short of something.
+    pub(super) is_short: bool,
 }
 
 impl Scheduler {
@@ -146,19 +151,28 @@ impl Scheduler {
     /// Counts a slot as free: its guest has parked, or is gone with `freed` live instances of that depth.
     pub(super) fn leave_slot(&self, freed: usize, depth: u32) {
         let mut queues = self.queues.lock();
-        queues.busy -= 1;
-        queues.live -= freed;
-        if freed > 0
-            && let Some(live) = queues.depths.get_mut(&depth)
-        {
-            *live -= 1;
-            if *live == 0 {
-                queues.depths.remove(&depth);
-            }
-        }
+        queues.leave_slot(freed, depth);
+        // What it held may be what others are short of.
+        queues.is_short &= freed == 0;
         if freed > 0 && queues.idle > 0 && (!queues.awaited.is_empty() || !queues.ready.is_empty()) {
             // Somebody may have stopped at the cap.
             self.work_or_stop.notify_one();
+        }
+    }
+
+    /// Counts a slot as free whose guest could not begin for a shortage: nothing starts for now.
+    pub(super) fn leave_slot_short(&self, freed: usize, depth: u32) {
+        let mut queues = self.queues.lock();
+        queues.leave_slot(freed, depth);
+        queues.is_short = true;
+    }
+
+    /// Lets guests start again after a shortage.
+    pub(super) fn end_shortage(&self) {
+        let mut queues = self.queues.lock();
+        queues.is_short = false;
+        if queues.idle > 0 {
+            self.work_or_stop.notify_all();
         }
     }
 
@@ -302,6 +316,7 @@ impl Scheduler {
             live: queues.live,
             may_start_unawaited,
             is_congested: queues.is_congested(),
+            is_short: queues.is_short,
         }
     }
 
@@ -313,6 +328,20 @@ impl Scheduler {
 }
 
 impl Queues {
+    /// Counts a slot as free, and what its guest held.
+    fn leave_slot(&mut self, freed: usize, depth: u32) {
+        self.busy -= 1;
+        self.live -= freed;
+        if freed > 0
+            && let Some(live) = self.depths.get_mut(&depth)
+        {
+            *live -= 1;
+            if *live == 0 {
+                self.depths.remove(&depth);
+            }
+        }
+    }
+
     /// The depth of the deepest live instance.
     fn deepest(&self) -> Option<u32> {
         self.depths.last_key_value().map(|(depth, _)| *depth)
@@ -330,7 +359,7 @@ impl Queues {
         if let Some(fiber) = self.resumed.pop_front() {
             return Some(Work::Resume(fiber));
         }
-        if self.stopping || self.live >= max_live {
+        if self.stopping || self.is_short || self.live >= max_live {
             return None;
         }
         let claim = if self.live + reserve < max_live {

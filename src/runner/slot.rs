@@ -9,7 +9,9 @@ use super::fiber::{Fiber, Kill, Phase};
 use super::outcomes::poll_guest;
 use super::scheduler::{Work, soon_free};
 use super::stage::Stage;
-use crate::model::{Claim, Event, Failure, FailureKind, GuestFuture, Outcome, TaskClient, Usage};
+use crate::model::{
+    Claim, Event, Failure, FailureKind, GuestFuture, NoGuest, Outcome, Shortage, TaskClient, Usage,
+};
 use crate::store::{AttemptEnd, EndKind};
 
 /// Runs a slot thread.
@@ -31,10 +33,10 @@ fn start(core: &Arc<Core>, client: &Arc<dyn TaskClient>, slot: usize, claim: Cla
     let interrupt = core.begin_start(slot, &claim);
     let started = match interrupt.is_thrown() {
         // Nobody reads this message: the reason of the throw counts.
-        true => Ok(Err(Failure::new(FailureKind::Cancelled, "nobody wants it any more"))),
+        true => Ok(Err(Failure::new(FailureKind::Cancelled, "nobody wants it any more").into())),
         false => catch_unwind(AssertUnwindSafe(|| core.executor.start(&claim, client, &interrupt))),
     };
-    let failure = match started {
+    let none = match started {
         Ok(Ok(guest)) => {
             core.scheduler.add_live(guest.weight.saturating_sub(1));
             let fiber = Fiber::new(Arc::<Core>::downgrade(core) as _, claim, guest);
@@ -45,25 +47,38 @@ fn start(core: &Arc<Core>, client: &Arc<dyn TaskClient>, slot: usize, claim: Cla
             }
             return Some(fiber);
         }
-        Ok(Err(failure)) => failure,
-        Err(panic) => host_panic(panic.as_ref()),
+        Ok(Err(none)) => none,
+        Err(panic) => host_panic(panic.as_ref()).into(),
     };
     // A start that was interrupted has not failed.
-    let how = match core.starts.end(slot) {
-        Some(Kill::NotOurs) => {
+    let (how, shortage) = match (core.starts.end(slot), none) {
+        (Some(Kill::NotOurs), _) => {
             core.registry.disown_attempt(claim.id, claim.attempt);
             core.scheduler.leave_slot(1, claim.depth);
             return None;
         }
-        Some(Kill::Release) => EndKind::Release,
-        None => EndKind::Final(Outcome::Failure(Arc::new(failure))),
+        (Some(Kill::Release), _) => (EndKind::Release, None),
+        (None, NoGuest::Short(shortage)) => (EndKind::Release, Some(shortage)),
+        (None, NoGuest::Failed(failure)) => (EndKind::Final(Outcome::Failure(Arc::new(failure))), None),
     };
     let (depth, end) = (claim.depth, AttemptEnd::unstarted(core.clock.now(), how));
     // Before the slot is free: a runner is done when all slots are free and nothing lies in the inbox.
     core.inbox.put(|messages| messages.unstarted.push((claim, end)));
-    core.scheduler.leave_slot(1, depth);
+    leave_slot(core, 1, depth, shortage);
     core.see_to_messages();
     None
+}
+
+/// Counts a slot as free. After a shortage nothing else starts for a while.
+fn leave_slot(core: &Core, freed: usize, depth: u32, shortage: Option<Shortage>) {
+    match shortage {
+        None => core.scheduler.leave_slot(freed, depth),
+        Some(shortage) => {
+            core.scheduler.leave_slot_short(freed, depth);
+            // After that: the pause that follows from it is to end it.
+            core.inbox.put(|messages| messages.shortages.push(shortage));
+        }
+    }
 }
 
 /// The way in which a guest left its slot.
@@ -74,6 +89,8 @@ enum Left {
     Ended(Outcome),
     /// It was killed.
     Killed(Kill),
+    /// It could not begin.
+    Short(Shortage),
 }
 
 /// Runs a guest from here to its end or its next wait.
@@ -88,6 +105,7 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
     fiber.set_thread(Some(std::thread::current()));
     core.enter_slot(fiber);
     let left = run_guest(core, fiber, future);
+    let mut shortage = None;
     let how = match left {
         Left::Parked(slice) => {
             core.leave_slot(slice);
@@ -103,6 +121,10 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
         }
         Left::Killed(Kill::Release) => Some(EndKind::Release),
         Left::Killed(Kill::NotOurs) => None,
+        Left::Short(short_of) => {
+            shortage = Some(short_of);
+            Some(EndKind::Release)
+        }
     };
     core.leave_slot(fiber.control.end_slice());
     fiber.set_thread(None);
@@ -124,7 +146,7 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
             core.leave_bill(fiber.id(), fiber.claim.runner, fiber.claim.attempt, usage);
         }
     }
-    core.scheduler.leave_slot(fiber.weight, fiber.claim.depth);
+    leave_slot(core, fiber.weight, fiber.claim.depth, shortage);
     // This thread can run next what this end sets free: a waiting parent, for one.
     soon_free(|| core.see_to_messages());
 }
@@ -152,12 +174,13 @@ fn run_guest(core: &Arc<Core>, fiber: &Arc<Fiber>, mut future: GuestFuture) -> L
             }
         };
         match poll {
-            Poll::Ready(outcome) => {
+            Poll::Ready(ended) => {
                 drop_guest(future);
                 // The failure of an interrupted guest is the interruption.
-                return match (fiber.killed(), &outcome) {
-                    (Some(why), Outcome::Failure(_)) => Left::Killed(why),
-                    _ => Left::Ended(outcome),
+                return match (fiber.killed(), ended) {
+                    (Some(why), Ok(Outcome::Failure(_)) | Err(_)) => Left::Killed(why),
+                    (_, Ok(outcome)) => Left::Ended(outcome),
+                    (None, Err(shortage)) => Left::Short(shortage),
                 };
             }
             Poll::Pending if awaits_results => {

@@ -3,6 +3,7 @@
 
 mod observers;
 mod outcomes;
+mod shortages;
 mod starts;
 pub(super) mod support;
 

@@ -192,6 +192,15 @@ fn gather(core: &Arc<Core>, ledger: &mut Ledger, now: Instant) -> Messages {
         core.totals.lock().slice = Some(STALE_PREFETCH);
         stop::give_back_claimed(core, &mut messages);
     }
+    let now = Instant::now();
+    if let Some(last) = messages.shortages.last()
+        && let Some(attempts) = ledger.shortages.note(messages.shortages.len(), now)
+    {
+        tracing::warn!(attempts, "short of {last}; attempts are given back, and tried again");
+    }
+    if ledger.shortages.end_pause(now) {
+        core.scheduler.end_shortage();
+    }
     ledger.collect(&mut messages);
     messages
 }

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{
-    Claim, Failure, FailureKind, Guest, Interrupt, LimitKind, PreparedCall, Refusal, TaskClient,
-};
+use crate::model::{Claim, Guest, Interrupt, LimitKind, NoGuest, PreparedCall, Refusal, TaskClient};
 use crate::runner::Executor;
 use crate::store::{TaskRule, TaskSet};
 use crate::wasm::Library;
@@ -23,9 +21,8 @@ impl Executor for Library {
         claim: &Claim,
         client: &Arc<dyn TaskClient>,
         interrupt: &Interrupt,
-    ) -> Result<Guest, Failure> {
+    ) -> Result<Guest, NoGuest> {
         Library::start(self, claim, client, interrupt)
-            .map_err(|message| Failure::new(FailureKind::Trapped, message))
     }
 
     fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedCall, Refusal> {

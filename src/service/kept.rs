@@ -82,6 +82,13 @@ impl Shelf {
         if let Some(found) = self.kept.find(wanted) {
             return Ok(Some(found));
         }
+        let Some(bytes) = self.read(wanted)? else { return Ok(None) };
+        let path = self.kept.keep(wanted, &bytes).map_err(ServiceError::System)?;
+        Ok(Some((path, bytes)))
+    }
+
+    /// Reads the bytes with that digest from the store.
+    fn read(&self, wanted: ComponentDigest) -> Result<Option<Vec<u8>>, ServiceError> {
         let Some(bytes) = self.store.ask(|store| store.component(wanted))? else {
             return Ok(None);
         };
@@ -90,15 +97,21 @@ impl Shelf {
             let message = format!("what the store keeps as `{wanted}` is `{found}`: push it again");
             return Err(ServiceError::System(message));
         }
-        let path = self.kept.keep(wanted, &bytes).map_err(ServiceError::System)?;
-        Ok(Some((path, bytes)))
+        Ok(Some(bytes))
     }
 }
 
 impl wasm::Shelf for Shelf {
     fn fetch(&self, wanted: ComponentDigest) -> Result<Option<Vec<u8>>, String> {
-        let found = self.find(wanted).map_err(|error| error.to_string())?;
-        Ok(found.map(|(_, bytes)| bytes))
+        if let Some((_, bytes)) = self.kept.find(wanted) {
+            return Ok(Some(bytes));
+        }
+        let read = self.read(wanted).map_err(|error| error.to_string())?;
+        // The file only saves time.
+        if let Some(Err(error)) = read.as_deref().map(|bytes| self.kept.keep(wanted, bytes)) {
+            tracing::debug!("a component from the store is not kept: {error}");
+        }
+        Ok(read)
     }
 }
 

@@ -23,6 +23,7 @@ use wasmtime::component::Component;
 use super::compile::{self, CompileError, Compiler};
 use super::sealed::{HEADER, seal, unseal};
 use super::sections::classify;
+use super::shortage::shortage_of;
 use super::trusted::{is_ours, make_trusted};
 use crate::model::{ComponentDigest, Interrupt};
 
@@ -74,7 +75,7 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// Only if `bytes` can't be compiled, or the wait was ended.
+    /// Only if `bytes` can't be compiled, the host is short of something, or the wait was ended.
     pub(super) fn load(
         &self,
         engine: &Engine,
@@ -88,7 +89,7 @@ impl Cache {
             .directory
             .as_deref()
             .map(|directory| directory.join(format!("{}.{EXTENSION}", key(engine, digest))));
-        if let Some(component) = path.as_deref().and_then(|path| kept(engine, path)) {
+        if let Some(component) = path.as_deref().map_or(Ok(None), |path| kept(engine, path))? {
             return Ok(component);
         }
         let not_kept = |path: &Path, error: &dyn Display| {
@@ -191,20 +192,30 @@ fn key(engine: &Engine, digest: &ComponentDigest) -> blake3::Hash {
 }
 
 /// Loads the component whose code is in a file, if it is there and can be used.
-fn kept(engine: &Engine, path: &Path) -> Option<Component> {
+///
+/// # Errors
+///
+/// Only a shortage of the host: compiling again would meet it too.
+fn kept(engine: &Engine, path: &Path) -> Result<Option<Component>, CompileError> {
     match read(path) {
         Ok(code) => match deserialize(engine, &code) {
             Ok(component) => {
                 touch(path);
-                return Some(component);
+                return Ok(Some(component));
             }
-            Err(error) => discard(path, &format!("{error:#}")),
+            Err(error) => match shortage_of(&*error) {
+                Some(shortage) => return Err(CompileError::Short(shortage)),
+                None => discard(path, &format!("{error:#}")),
+            },
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) if error.kind() == io::ErrorKind::InvalidData => discard(path, &error.to_string()),
-        Err(error) => warn!("can't read compiled code from `{}`: {error}", path.display()),
+        Err(error) => match shortage_of(&error) {
+            Some(shortage) => return Err(CompileError::Short(shortage)),
+            None => warn!("can't read compiled code from `{}`: {error}", path.display()),
+        },
     }
-    None
+    Ok(None)
 }
 
 /// Loads code that [`read`] or [`whole`] found to be as it was written.
@@ -249,9 +260,8 @@ struct Draft {
 
 impl Draft {
     fn in_memory() -> Result<Self, CompileError> {
-        let file = compile::in_memory("compiled").map_err(|error| {
-            CompileError::Failed(format!("there is no room for what is compiled: {error}"))
-        })?;
+        let file = compile::in_memory("compiled")
+            .map_err(|error| CompileError::failed("there is no room for what is compiled", &error))?;
         Ok(Self { file, path: None })
     }
 
@@ -267,9 +277,11 @@ impl Draft {
 
     /// Loads the component whose code was written.
     fn load(&mut self, engine: &Engine) -> Result<Component, CompileError> {
-        let code = self.file.rewind().and_then(|()| whole(&mut self.file)).map_err(|error| {
-            CompileError::Failed(format!("what the compiler wrote can't be used: {error}"))
-        })?;
+        let code = self
+            .file
+            .rewind()
+            .and_then(|()| whole(&mut self.file))
+            .map_err(|error| CompileError::failed("what the compiler wrote can't be used", &error))?;
         deserialize(engine, &code).map_err(|error| {
             let reason = format!("{error:#}");
             // wasmtime has no type for this one: the component is right, but there is no room for it.
@@ -278,7 +290,9 @@ impl Draft {
                     "it needs more than an instance may have here: {reason}"
                 ));
             }
-            CompileError::Failed(format!("what the compiler made can't be loaded: {reason}"))
+            let what = "what the compiler made can't be loaded";
+            shortage_of(&*error)
+                .map_or_else(|| CompileError::Failed(format!("{what}: {reason}")), CompileError::Short)
         })
     }
 

@@ -9,6 +9,7 @@
 mod child;
 mod filter;
 
+use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
@@ -25,7 +26,8 @@ use wasmtime::Engine;
 
 pub use child::{JobError, compile};
 
-use crate::model::Interrupt;
+use super::shortage::shortage_of;
+use crate::model::{Interrupt, Shortage};
 
 /// The most bytes that are kept of a child's standard error.
 const MAX_SAID: usize = 64 << 10;
@@ -87,9 +89,19 @@ pub(super) enum CompileError {
     /// Compiling failed this time.
     #[error("{0}")]
     Failed(String),
+    /// The host is short of something that compiling takes.
+    #[error("this host is short of {0}")]
+    Short(Shortage),
     /// There was no room to write the code.
     #[error("{0}")]
     Unwritten(String),
+}
+
+impl CompileError {
+    /// Makes the error of a step that failed this time: a shortage, or else the message.
+    pub(super) fn failed(what: &str, error: &(dyn Error + 'static)) -> Self {
+        shortage_of(error).map_or_else(|| Self::Failed(format!("{what}: {error}")), Self::Short)
+    }
 }
 
 /// The instructions of a child: everything that it needs but the bytes.
@@ -134,10 +146,7 @@ impl ChildCompiler {
         polite: bool,
         interrupt: &Interrupt,
     ) -> Result<(), CompileError> {
-        let failed = |what: &str| {
-            let what = what.to_owned();
-            move |error: io::Error| CompileError::Failed(format!("{what}: {error}"))
-        };
+        let failed = |what: &'static str| move |error: io::Error| CompileError::failed(what, &error);
         let job = Job {
             parent: rustix::process::getpid().as_raw_nonzero().get(),
             // At least one, or it could not even start.
@@ -212,6 +221,7 @@ impl ChildCompiler {
             }
             (Some(child::UNWRITTEN), _) => CompileError::Unwritten(message()),
             (Some(child::NOT_BEGUN), _) => CompileError::Failed(message()),
+            (Some(child::SHORT), _) => CompileError::Short(Shortage(message())),
             (code, _) => {
                 let (code, reason) = (code.unwrap_or(-1), last_line(said));
                 CompileError::Refused(format!("the compiler gave up on it (exit code {code}{reason})"))

@@ -29,8 +29,18 @@ const TABLE_ELEMENTS: usize = 50_000;
 pub(super) const MAX_MEMORIES: u32 = 16;
 pub(super) const MAX_TABLES: u32 = 64;
 
+/// The most core instances that one component may have, with those of the components in it.
+pub(super) const MAX_CORE_INSTANCES: u32 = 200;
+
 /// Tables that a live instance may have for each unit of its weight.
 pub(super) const TABLES_PER_WEIGHT: u32 = 4;
+
+/// Core instances that a live instance may have for each unit of its weight.
+pub(super) const CORE_INSTANCES_PER_WEIGHT: u32 = 32;
+
+/// Units of weight beyond the live instances: for those being dropped, and because each slot may start a heavy one
+/// when there is room for one unit.
+const SPARE: u32 = 64;
 
 /// Memory maps that a live guest takes (measured): 2 for its stack, 4 for its memory once it runs.
 const MAPS_PER_GUEST: usize = 6;
@@ -57,14 +67,15 @@ pub fn maps_for_live(live: usize) -> usize {
 pub(super) fn new_engine(max_live: usize, fuel: bool) -> Result<Engine, String> {
     let live = u32::try_from(max_live).unwrap_or(u32::MAX / 16);
     let mut pool = PoolingAllocationConfig::new();
-    // A guest with several memories or tables counts as several live ones, so these totals can't be exceeded;
-    // a little more is for those being dropped.
-    pool.total_component_instances(live)
-        .total_core_instances(live.saturating_mul(32))
-        .total_memories(live.saturating_add(64))
-        .total_tables(live.saturating_mul(TABLES_PER_WEIGHT).saturating_add(64))
-        .total_stacks(live.saturating_add(64))
-        .max_core_instances_per_component(200)
+    // A guest with several memories, or with many tables or core instances, counts as several live ones. If they
+    // are used up all the same, a start waits like one that is short of anything else.
+    let units = live.saturating_add(SPARE);
+    pool.total_component_instances(units)
+        .total_core_instances(units.saturating_mul(CORE_INSTANCES_PER_WEIGHT))
+        .total_memories(units)
+        .total_tables(units.saturating_mul(TABLES_PER_WEIGHT))
+        .total_stacks(units)
+        .max_core_instances_per_component(MAX_CORE_INSTANCES)
         .max_memories_per_component(MAX_MEMORIES)
         .max_tables_per_component(MAX_TABLES)
         .max_memories_per_module(MAX_MEMORIES)

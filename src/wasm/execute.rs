@@ -20,11 +20,12 @@ use super::network::{Gate, Http, SystemResolver, Traffic};
 use super::output::{GuestOutput, harmless};
 use super::scratch::{ScratchDirectory, ScratchGrant};
 use super::scrub::Scrubber;
+use super::shortage::no_guest;
 use super::submits::Submits;
 use super::values::{WriteError, arguments_from_json, bytes_to_json, to_json};
 use crate::model::{
-    Caller, Claim, Clock, Failure, FailureKind, LimitKind, LogStream, Outcome, SlotControl, TaskClient,
-    TaskLimits, write_cut,
+    Caller, Claim, Clock, Failure, FailureKind, LimitKind, LogStream, NoGuest, Outcome, Shortage,
+    SlotControl, TaskClient, TaskLimits, write_cut,
 };
 
 /// Bytes that a guest may hand to the host in one call; each element of a list counts as a [`Val`].
@@ -71,14 +72,15 @@ enum Interrupted {
     UsedUp,
 }
 
-/// Runs one attempt. Nothing happens before the first poll of the returned future.
+/// Runs one attempt. Nothing happens before the first poll of the returned future. It is a shortage of the
+/// host only if none of the guest has run.
 pub(super) async fn run(
     program: Arc<Program>,
     claim: Claim,
     client: Arc<dyn TaskClient>,
     clock: Arc<dyn Clock>,
     control: Arc<GuestControl>,
-) -> Outcome {
+) -> Result<Outcome, Shortage> {
     let caller = Caller { id: claim.id, attempt: claim.attempt, root: claim.root, depth: claim.depth };
     let sink = {
         let (client, caller) = (Arc::clone(&client), caller.clone());
@@ -104,8 +106,9 @@ pub(super) async fn run(
     }
     output.finish();
     match outcome {
-        Ok(value) => Outcome::Value(value.into()),
-        Err(failure) => Outcome::Failure(Arc::new(output.scrub_failure(failure))),
+        Ok(value) => Ok(Outcome::Value(value.into())),
+        Err(NoGuest::Failed(failure)) => Ok(Outcome::Failure(Arc::new(output.scrub_failure(failure)))),
+        Err(NoGuest::Short(shortage)) => Err(shortage),
     }
 }
 
@@ -116,7 +119,7 @@ async fn attempt(
     client: Arc<dyn TaskClient>,
     output: &GuestOutput,
     control: &Arc<GuestControl>,
-) -> Result<String, Failure> {
+) -> Result<String, NoGuest> {
     let arguments =
         arguments_from_json(&claim.arguments, &program.export.signature.parameters).map_err(|error| {
             // They were checked at submit: by another version of the component.
@@ -131,8 +134,9 @@ async fn attempt(
     let gate = Gate::new(&program.grants, Arc::clone(&denials), sockets, traffic, resolver);
     // Before the instance, so that it is removed after it.
     let scratch = program.grants.scratch.as_ref().map(ScratchGrant::create).transpose();
-    let scratch =
-        scratch.map_err(|error| trapped(format!("the scratch directory can't be made: {error}")))?;
+    let scratch = scratch.map_err(|error| {
+        no_guest(&error, || trapped(format!("the scratch directory can't be made: {error}")))
+    })?;
     let state = HostState {
         wasi: wasi_context(program, &claim.task, &arguments, output, &gate, scratch.as_ref())?,
         table,
@@ -182,8 +186,9 @@ async fn attempt(
         }
     });
     call(program, store, &arguments).await.map_err(|error| match error {
-        CallError::Failure(failure) => failure,
-        CallError::Wasm(error) => explain(program, store, &error),
+        CallError::Failure(failure) => failure.into(),
+        CallError::Unprepared(error) => no_guest(&*error, || explain(program, store, &error)),
+        CallError::Wasm(error) => explain(program, store, &error).into(),
     })
 }
 
@@ -207,6 +212,8 @@ impl Drop for Instance {
 
 enum CallError {
     Failure(Failure),
+    /// There is no instance.
+    Unprepared(wasmtime::Error),
     Wasm(wasmtime::Error),
 }
 
@@ -221,7 +228,7 @@ async fn call(
     store: &mut Store<HostState>,
     arguments: &[Val],
 ) -> Result<String, CallError> {
-    let instance = program.pre.instantiate_async(&mut *store).await?;
+    let instance = program.pre.instantiate_async(&mut *store).await.map_err(CallError::Unprepared)?;
     let function = instance.get_func(&mut *store, program.export.index).ok_or_else(|| {
         CallError::Failure(trapped("the component does not export the function that it was found to export"))
     })?;
@@ -290,7 +297,7 @@ fn wasi_context(
     output: &GuestOutput,
     gate: &Arc<Gate>,
     scratch: Option<&ScratchDirectory>,
-) -> Result<WasiCtx, Failure> {
+) -> Result<WasiCtx, NoGuest> {
     let mut wasi = WasiCtxBuilder::new();
     gate.allow_sockets(&mut wasi);
     wasi.stdout(output.stream(LogStream::Stdout)).stderr(output.stream(LogStream::Stderr));
@@ -322,12 +329,19 @@ fn wasi_context(
             DirectoryAccess::ReadWrite => FsPerms::ReadWrite,
         };
         wasi.preopened_dir(&grant.host, &grant.guest, access).map_err(|error| {
-            trapped(format!("the granted directory `{}` can't be opened: {error:#}", grant.host.display()))
+            let failure = || {
+                trapped(format!(
+                    "the granted directory `{}` can't be opened: {error:#}",
+                    grant.host.display()
+                ))
+            };
+            no_guest(&*error, failure)
         })?;
     }
     if let (Some(directory), Some(grant)) = (scratch, &program.grants.scratch) {
-        wasi.preopened_dir(&directory.path, &grant.guest, FsPerms::ReadWrite)
-            .map_err(|error| trapped(format!("the scratch directory can't be opened: {error:#}")))?;
+        wasi.preopened_dir(&directory.path, &grant.guest, FsPerms::ReadWrite).map_err(|error| {
+            no_guest(&*error, || trapped(format!("the scratch directory can't be opened: {error:#}")))
+        })?;
     }
     Ok(wasi.build())
 }

@@ -22,7 +22,7 @@ use super::source::{ComponentSource, LoadError, load_error};
 use super::task::{ArgumentError, NotTask, ResolveError, Task, TaskSchema};
 use super::values::{Shape, arguments_schema, canonical_arguments, value_schema};
 use super::versions::{Shelf, Versions};
-use crate::model::{Claim, Clock, Guest, Interrupt, LimitKind, TaskClient};
+use crate::model::{Claim, Clock, Guest, Interrupt, LimitKind, NoGuest, TaskClient};
 
 /// Options of loading components.
 #[derive(Debug, Clone)]
@@ -246,17 +246,16 @@ impl Library {
     ///
     /// # Errors
     ///
-    /// The reason why there can't be one, for the failure of the invocation.
+    /// The reason why there is none: the failure of the attempt, or a shortage.
     pub fn start(
         &self,
         claim: &Claim,
         client: &Arc<dyn TaskClient>,
         interrupt: &Interrupt,
-    ) -> Result<Guest, String> {
-        let current = self
-            .programs
-            .get(&claim.task)
-            .ok_or_else(|| format!("no component exports the task `{}` any more", claim.task))?;
+    ) -> Result<Guest, NoGuest> {
+        let current = self.programs.get(&claim.task).ok_or_else(|| {
+            NoGuest::trapped(format!("no component exports the task `{}` any more", claim.task))
+        })?;
         let task = &self.tasks[current.index];
         let submitted_for = claim.component_digest;
         let version = match task.digest == submitted_for {
@@ -266,7 +265,10 @@ impl Library {
         let linked = match &version {
             None => current,
             Some(version) => version.programs.get(&claim.task).ok_or_else(|| {
-                format!("the component `{submitted_for}` does not export the task `{}`", claim.task)
+                NoGuest::trapped(format!(
+                    "the component `{submitted_for}` does not export the task `{}`",
+                    claim.task
+                ))
             })?,
         };
         let control =

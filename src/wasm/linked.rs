@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::Linker;
 
 use super::discover::Export;
-use super::engine::{MAX_MEMORIES, MAX_TABLES, TABLES_PER_WEIGHT};
+use super::engine::{CORE_INSTANCES_PER_WEIGHT, MAX_MEMORIES, MAX_TABLES, TABLES_PER_WEIGHT};
 use super::execute::Program;
 use super::link::{self, Provider};
 use super::loaded::Loaded;
@@ -74,7 +74,7 @@ pub(super) fn link_one(
             }
         }
     }
-    let weight = weight(&one.component).unwrap_or_else(|message| {
+    let weight = weight(one).unwrap_or_else(|message| {
         errors.push(one.error(message));
         1
     });
@@ -171,15 +171,18 @@ fn check_cases(export: &Export, retry: &RetryPolicy, of_component: &RetryPolicy)
 }
 
 /// The number of live instances that one instance counts for: pools are sized for guests with one memory.
-fn weight(component: &Component) -> Result<usize, String> {
-    let needs = component.resources_required().ok_or("it imports core modules, which nothing can provide")?;
+fn weight(one: &Loaded) -> Result<usize, String> {
+    let needs =
+        one.component.resources_required().ok_or("it imports core modules, which nothing can provide")?;
     if needs.num_memories > MAX_MEMORIES || needs.num_tables > MAX_TABLES {
         return Err(format!(
             "it needs {} memories and {} tables, more than the {MAX_MEMORIES} and {MAX_TABLES} that an instance may have",
             needs.num_memories, needs.num_tables
         ));
     }
-    Ok(needs.num_memories.max(needs.num_tables.div_ceil(TABLES_PER_WEIGHT)).max(1) as usize)
+    let tables = needs.num_tables.div_ceil(TABLES_PER_WEIGHT);
+    let instances = one.core_instances.div_ceil(CORE_INSTANCES_PER_WEIGHT);
+    Ok(needs.num_memories.max(tables).max(instances).max(1) as usize)
 }
 
 /// Describes a task of a component, with its options.

@@ -14,6 +14,7 @@ use super::cache::Cache;
 use super::compile::CompileError;
 use super::discover::{Discovery, Export, discover};
 use super::docs;
+use super::instances::core_instances;
 use super::names::Names;
 use super::source::{LoadError, load_error};
 use crate::model::{ComponentDigest, Interrupt};
@@ -25,6 +26,8 @@ pub(super) struct Loaded {
     pub(super) digest: ComponentDigest,
     pub(super) component: Component,
     pub(super) discovery: Discovery,
+    /// The core instances that one instance of it has.
+    pub(super) core_instances: u32,
 }
 
 impl Loaded {
@@ -73,7 +76,8 @@ pub(super) fn load_one(
     }
     // A signal ends the whole process, and the compiler with it.
     let never = Interrupt::default();
-    load_bytes(engine, fuel, name, path, (digest, &bytes), cache, &never).map_err(|unloaded| unloaded.error)
+    load_bytes(engine, fuel, name, path, (digest, &bytes), cache, &never)
+        .map_err(|error| load_error(name, path, error.to_string()))
 }
 
 /// Checks that a component has the digest of the lock file.
@@ -91,13 +95,6 @@ pub fn check_lock(name: &str, found: ComponentDigest, locked: ComponentDigest) -
     ))
 }
 
-/// A component that was not loaded.
-pub(super) struct Unloaded {
-    pub(super) error: LoadError,
-    /// Whether the same bytes would be refused again.
-    pub(super) is_final: bool,
-}
-
 /// Compiles a component, of which the digest is known; `path` is for messages.
 pub(super) fn load_bytes(
     engine: &Engine,
@@ -107,20 +104,18 @@ pub(super) fn load_bytes(
     (digest, bytes): (ComponentDigest, &[u8]),
     cache: &Cache,
     interrupt: &Interrupt,
-) -> Result<Loaded, Unloaded> {
-    let refused = |message: String, is_final| Unloaded { error: load_error(name, path, message), is_final };
+) -> Result<Loaded, CompileError> {
     let most = cache.compiler.max_component_bytes();
     if bytes.len() as u64 > most {
         let message = format!("it has more than the {most} bytes that `compile.component` allows");
-        return Err(refused(message, true));
+        return Err(CompileError::Refused(message));
     }
-    let component = cache
-        .load(engine, fuel, &digest, bytes, interrupt)
-        .map_err(|error| refused(error.to_string(), matches!(error, CompileError::Refused(_))))?;
+    let component = cache.load(engine, fuel, &digest, bytes, interrupt)?;
     let name = Arc::from(name);
     let mut discovery = discover(&component, &name);
     docs::attach(bytes, &mut discovery.exports);
-    Ok(Loaded { name, path: path.to_owned(), digest, component, discovery })
+    let core_instances = core_instances(bytes);
+    Ok(Loaded { name, path: path.to_owned(), digest, component, discovery, core_instances })
 }
 
 /// Does something with every item, on as many threads as there are processors, and returns the results in the

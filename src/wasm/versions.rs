@@ -9,11 +9,12 @@ use lru::LruCache;
 use parking_lot::Mutex;
 
 use super::cache::Cache;
+use super::compile::CompileError;
 use super::linked::{Linked, link_one};
 use super::loaded::{Loaded, load_bytes};
 use super::names::Names;
 use super::source::{ComponentSource, VersionPolicy};
-use crate::model::{ComponentDigest, Interrupt};
+use crate::model::{ComponentDigest, Interrupt, NoGuest};
 
 /// The most other versions that are kept linked. Further ones are linked anew, from compiled code.
 const KEPT: NonZeroUsize = NonZeroUsize::new(32).expect("more than none");
@@ -65,7 +66,7 @@ impl Versions {
         name: &str,
         digest: ComponentDigest,
         interrupt: &Interrupt,
-    ) -> Result<Option<Arc<Linked>>, String> {
+    ) -> Result<Option<Arc<Linked>>, NoGuest> {
         let place = self.loaded.iter().position(|one| &*one.name == name);
         let Some(place) = place.filter(|place| self.sources[*place].version == VersionPolicy::Pinned) else {
             return Ok(None);
@@ -78,47 +79,51 @@ impl Versions {
         Ok(Some(linked))
     }
 
-    fn link(&self, place: usize, digest: ComponentDigest, interrupt: &Interrupt) -> Result<Linked, String> {
+    fn link(&self, place: usize, digest: ComponentDigest, interrupt: &Interrupt) -> Result<Linked, NoGuest> {
         let (current, source) = (&self.loaded[place], &self.sources[place]);
         let what = format!("`{}` is pinned to the component `{digest}`", current.name);
         if let Some(reason) = self.refused.lock().get(&digest) {
-            return Err(format!("{what}: {reason}"));
+            return Err(NoGuest::trapped(format!("{what}: {reason}")));
         }
         if !source.locked.is_empty() && !source.locked.contains(&digest) {
-            return Err(format!(
+            return Err(NoGuest::trapped(format!(
                 "{what}, which the lock file does not have: `earlier` lists there what else may run"
-            ));
+            )));
         }
         let fetched = self.shelf.as_ref().map_or(Ok(None), |shelf| shelf.fetch(digest));
-        let fetched = fetched.map_err(|error| format!("{what}, which can't be fetched: {error}"))?;
+        let fetched =
+            fetched.map_err(|error| NoGuest::trapped(format!("{what}, which can't be fetched: {error}")))?;
         let bytes = fetched.ok_or_else(|| {
-            format!(
+            NoGuest::trapped(format!(
                 "{what}, which this runner does not have and nobody has pushed \
                  (`run-wasm-runner component push {}` where it is)",
                 current.name
-            )
+            ))
         })?;
         let found = ComponentDigest::of(&bytes);
         if found != digest {
-            return Err(format!("{what}, and what is stored as that is `{found}`: push it again"));
+            let message = format!("{what}, and what is stored as that is `{found}`: push it again");
+            return Err(NoGuest::trapped(message));
         }
         let path = format!("store:{digest}");
         let engine = current.component.engine();
         let fuel = source.wants_fuel();
         let read = (digest, &*bytes);
         let loaded = load_bytes(engine, fuel, &current.name, Path::new(&path), read, &self.cache, interrupt);
-        let version = loaded.map_err(|unloaded| {
-            let reason = unloaded.error.message;
-            if unloaded.is_final {
-                self.refused.lock().put(digest, reason.clone());
+        let version = loaded.map_err(|error| {
+            let message = format!("{what}: {error}");
+            match error {
+                CompileError::Short(shortage) => return NoGuest::Short(shortage),
+                CompileError::Refused(reason) => drop(self.refused.lock().put(digest, reason)),
+                CompileError::Failed(_) | CompileError::Unwritten(_) => {}
             }
-            format!("{what}: {reason}")
+            NoGuest::trapped(message)
         })?;
         let mut all: Vec<_> = self.loaded.iter().collect();
         all[place] = &version;
         link_one(&version, source, &all, &self.names).map_err(|errors| {
             let errors: Vec<_> = errors.into_iter().map(|error| error.message).collect();
-            format!("{what}, which can't be linked: {}", errors.join("; "))
+            NoGuest::trapped(format!("{what}, which can't be linked: {}", errors.join("; ")))
         })
     }
 }

@@ -26,7 +26,7 @@ impl Claims {
     /// Asks for as much as the slots get through soon; for nothing if there can't be anything.
     pub(super) fn request(&mut self, view: &View<'_>) -> Option<ClaimRequest> {
         let load = &view.load;
-        if view.stage != Stage::Working || load.is_congested {
+        if view.stage != Stage::Working || load.is_congested || load.is_short {
             return None;
         }
         let slots = view.options.slots;

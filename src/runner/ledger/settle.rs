@@ -111,10 +111,14 @@ impl Ledger {
         match (applied, end) {
             (Applied::Done, None) => {}
             (Applied::Done, Some(end)) => {
-                if let EndKind::Retry(_, delay) = &end.how {
-                    self.claims.may_have_work = true;
-                    // The store counted the pause from the commit, a moment ago.
-                    self.recovery.look_by(now + *delay);
+                match &end.how {
+                    EndKind::Final(_) => {}
+                    EndKind::Release => self.claims.may_have_work = true,
+                    EndKind::Retry(_, delay) => {
+                        self.claims.may_have_work = true;
+                        // The store counted the pause from the commit, a moment ago.
+                        self.recovery.look_by(now + *delay);
+                    }
                 }
                 let task = match of {
                     Attempt::Started(fiber) => Arc::clone(&fiber.claim.task),

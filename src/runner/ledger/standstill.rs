@@ -24,6 +24,8 @@ impl Ledger {
             || load.busy > 0
             || load.resumed > 0
             || view.stage != Stage::Working
+            // Time, or the end of a guest, lets something start.
+            || load.is_short
             || !self.is_through()
             || is_called
         {

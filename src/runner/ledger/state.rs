@@ -11,6 +11,7 @@ use super::held::{Attempt, Held};
 use super::look_ups::LookUps;
 use super::outage::Outage;
 use super::prefetch::Prefetch;
+use super::shortage::Shortages;
 use super::stopping::Stopping;
 use crate::model::RunnerId;
 use crate::runner::inbox::Messages;
@@ -40,6 +41,7 @@ pub(crate) struct Ledger {
     /// Whether a commit has failed of which nobody knows what it has done.
     pub(crate) is_in_doubt: bool,
     pub(crate) outage: Outage,
+    pub(crate) shortages: Shortages,
     pub(crate) stopping: Stopping,
     /// Whether the store knows the rules of this runner's configuration.
     pub(super) has_told_rules: bool,
@@ -68,6 +70,7 @@ impl Ledger {
             look_ups: LookUps::default(),
             is_in_doubt: false,
             outage: Outage::default(),
+            shortages: Shortages::default(),
             stopping: Stopping::default(),
             has_told_rules: false,
             alarm: None,
@@ -129,7 +132,7 @@ impl Ledger {
     pub(crate) fn next_alarm(&mut self, stage: Stage, grace_ends: Option<Instant>) -> Option<Instant> {
         let store_is_back = self.outage.paused_until();
         let other = match stage {
-            Stage::Working => self.prefetch.stale_at(),
+            Stage::Working => self.prefetch.stale_at().into_iter().chain(self.shortages.paused_until()).min(),
             Stage::Draining => grace_ends,
             Stage::Killing | Stage::Stopped => self.stopping.patience_ends(),
         };

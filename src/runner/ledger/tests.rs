@@ -9,7 +9,7 @@ use super::settle::Committed;
 use super::state::Ledger;
 use super::view::View;
 use crate::model::{
-    AwaitMode, Claim, ComponentDigest, Failure, Guest, Interrupt, InvocationId, Outcome, PreparedCall,
+    AwaitMode, Claim, ComponentDigest, Guest, Interrupt, InvocationId, NoGuest, Outcome, PreparedCall,
     Refusal, RunnerId, RunnerSettings, TaskClient, UnixMicros, Usage,
 };
 use crate::runner::executor::Executor;
@@ -40,7 +40,7 @@ impl Executor for Idler {
     fn rules(&self) -> Vec<TaskRule> {
         vec![TaskRule::new(&"a.task".into(), &crate::model::TaskRules::default())]
     }
-    fn start(&self, _: &Claim, _: &Arc<dyn TaskClient>, _: &Interrupt) -> Result<Guest, Failure> {
+    fn start(&self, _: &Claim, _: &Arc<dyn TaskClient>, _: &Interrupt) -> Result<Guest, NoGuest> {
         unreachable!("nothing runs here")
     }
     fn prepare(&self, _: &str, _: &str) -> Result<PreparedCall, Refusal> {
@@ -113,6 +113,7 @@ impl Bench {
             resumed: 0,
             startable: 0,
             is_congested: false,
+            is_short: false,
         };
         Self {
             ledger: Ledger::new(RunnerId::generate(), &options, now),

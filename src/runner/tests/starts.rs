@@ -3,9 +3,7 @@
 use std::sync::mpsc::{Receiver, Sender};
 
 use super::*;
-use crate::model::{
-    Claim, Failure, FailureKind, Guest, Interrupt, PreparedCall, Refusal, SystemClock, TaskClient,
-};
+use crate::model::{Claim, Guest, Interrupt, NoGuest, PreparedCall, Refusal, SystemClock, TaskClient};
 use crate::runner::fiber::Kill;
 use crate::store::TaskSet;
 
@@ -41,7 +39,7 @@ impl Executor for Makers {
         claim: &Claim,
         client: &Arc<dyn TaskClient>,
         interrupt: &Interrupt,
-    ) -> Result<Guest, Failure> {
+    ) -> Result<Guest, NoGuest> {
         if &*claim.task == "slow" {
             // The test may be over.
             let _ = self.told.send(Making::Begun(claim.id, claim.attempt));
@@ -49,7 +47,7 @@ impl Executor for Makers {
                 std::thread::yield_now();
             }
             let _ = self.told.send(Making::Interrupted(claim.id, claim.attempt));
-            return Err(Failure::new(FailureKind::Trapped, "this is for nobody"));
+            return Err(NoGuest::trapped("this is for nobody"));
         }
         self.closures.start(claim, client, interrupt)
     }

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use super::*;
 use crate::model::{
     Caller, ChildRequest, Claim, ComponentDigest, Failure, FailureKind, Guest, Interrupt, Invocation,
-    LogEntry, Outcome, PreparedCall, Refusal, RunnerSettings, SlotControl, Status, SubmitOptions,
+    LogEntry, NoGuest, Outcome, PreparedCall, Refusal, RunnerSettings, SlotControl, Status, SubmitOptions,
     SystemClock, TaskClient, Transition, Usage,
 };
 use crate::store::{
@@ -126,16 +126,16 @@ impl Executor for Closures {
         Arc::new(self.guests.keys().cloned().collect())
     }
 
-    fn start(&self, claim: &Claim, client: &Arc<dyn TaskClient>, _: &Interrupt) -> Result<Guest, Failure> {
+    fn start(&self, claim: &Claim, client: &Arc<dyn TaskClient>, _: &Interrupt) -> Result<Guest, NoGuest> {
         assert!(&*claim.task != "panic-at-start", "as asked");
         let control = Arc::<Switch>::default();
         let hands = Hands { claim: claim.clone(), client: Arc::clone(client), control: Arc::clone(&control) };
         let body = self.guests[&claim.task](hands);
         let future = Box::pin(async move {
-            match body.await {
+            Ok(match body.await {
                 Ok(value) => Outcome::Value(value.to_string().into()),
                 Err(message) => Outcome::Failure(Arc::new(Failure::new(FailureKind::Trapped, message))),
-            }
+            })
         });
         Ok(Guest { future, control, digest: claim.component_digest, weight: 1, retry: Arc::default() })
     }

@@ -12,6 +12,7 @@ use super::Job;
 use super::filter::give_up_calls;
 use crate::wasm::engine::compiling_engine;
 use crate::wasm::sealed::seal;
+use crate::wasm::shortage::shortage_of;
 
 /// Exit code: the component is not valid.
 pub(super) const INVALID: i32 = 65;
@@ -21,6 +22,8 @@ pub(super) const TOO_MUCH_CODE: i32 = 66;
 pub(super) const UNWRITTEN: i32 = 74;
 /// Exit code: compiling has not begun, which is not the component's fault.
 pub(super) const NOT_BEGUN: i32 = 71;
+/// Exit code: compiling has not begun, because the host is short of what standard error says.
+pub(super) const SHORT: i32 = 75;
 
 /// The nice value of a child beside guests.
 const POLITENESS: i32 = 10;
@@ -54,7 +57,10 @@ pub fn compile(job: &str) -> Result<(), JobError> {
     let job: Job = serde_json::from_str(job).map_err(not_begun)?;
     confine(&job).map_err(not_begun)?;
     let engine = compiling_engine(job.fuel).map_err(not_begun)?;
-    start_threads().map_err(not_begun)?;
+    start_threads().map_err(|error| match shortage_of(&error) {
+        Some(shortage) => JobError::new(SHORT, shortage.to_string()),
+        None => not_begun(error),
+    })?;
     give_up_calls().map_err(not_begun)?;
     let mut bytes = Vec::new();
     io::stdin().lock().read_to_end(&mut bytes).map_err(not_begun)?;

@@ -13,5 +13,6 @@ mod network;
 mod output;
 mod requests;
 mod scratch;
+mod shortages;
 mod stores;
 mod traps;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use run_wasm_runner::model::{
     AwaitMode, Caller, ChildRequest, Claim, ComponentDigest, Failure, FailureKind, Guest, Interrupt,
-    InvocationId, Outcome, PreparedCall, Refusal, RetryPolicy, SubmitOptions, TaskClient,
+    InvocationId, NoGuest, Outcome, PreparedCall, Refusal, RetryPolicy, SubmitOptions, TaskClient,
 };
 use run_wasm_runner::runner::Executor;
 use run_wasm_runner::store::{NewInvocation, TaskSet};
@@ -112,13 +112,13 @@ impl Executor for Closures {
         Arc::new(self.guests.keys().cloned().collect())
     }
 
-    fn start(&self, claim: &Claim, client: &Arc<dyn TaskClient>, _: &Interrupt) -> Result<Guest, Failure> {
+    fn start(&self, claim: &Claim, client: &Arc<dyn TaskClient>, _: &Interrupt) -> Result<Guest, NoGuest> {
         let body = self.guests[&claim.task](Hands { claim: claim.clone(), client: Arc::clone(client) });
         let future = Box::pin(async move {
-            match body.await {
+            Ok(match body.await {
                 Ok(value) => Outcome::Value(value.to_string().into()),
                 Err(message) => Outcome::Failure(Arc::new(Failure::new(FailureKind::Trapped, message))),
-            }
+            })
         });
         let retry = RetryPolicy {
             on: vec![FailureKind::Trapped],

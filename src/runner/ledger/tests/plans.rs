@@ -54,10 +54,11 @@ fn a_nearly_full_runner_claims_only_what_is_deeper() {
 #[test]
 fn nothing_is_claimed_without_need() {
     type Change = fn(&mut Bench);
-    let rows: [(&str, Change); 4] = [
+    let rows: [(&str, Change); 5] = [
         ("while draining", |bench| bench.stage = Stage::Draining),
         ("while killing", |bench| bench.stage = Stage::Killing),
         ("while outcomes wait for the store", |bench| bench.load.is_congested = true),
+        ("while the host is short of something", |bench| bench.load.is_short = true),
         ("while the store has nothing", |_| {}),
     ];
     for (when, change) in rows {
