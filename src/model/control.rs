@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 
 use super::{ComponentDigest, Failure, FailureKind, Outcome, RetryPolicy, Usage};
 
-/// A started guest, which runs on the thread that polls it, ends with its outcome, and dies when dropped. Of a
-/// shortage there is no outcome: none of the guest has run.
+/// A started guest, which runs on the thread that polls it, ends with its outcome, and dies when dropped. If there
+/// is a shortage before it is an instance, there is no outcome.
 pub type GuestFuture = Pin<Box<dyn Future<Output = Result<Outcome, Shortage>> + Send>>;
 
 /// A lack of something that the machine or the process has only so much of, in words: nobody's failure. The

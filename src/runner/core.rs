@@ -108,7 +108,8 @@ impl Core {
         if let Some(wait) = self.registry.youngest_wait_for(id) {
             let message = format!(
                 "all {} live instances that this runner may have are parked in waits, and the awaited {id} can't \
-                 start (raise `max-live`, or await less at once)",
+                 start (raise `max-live`, or await less at once; one with many memories, core instances or granted \
+                 directories counts several times)",
                 self.options.settings.max_live
             );
             wait.refuse(Refusal::bound(message));

@@ -49,6 +49,9 @@ impl Service {
                  component for which they were submitted"
             );
         }
+        if let Some(message) = library.few_descriptors() {
+            tracing::info!("{message}");
+        }
         let log = LogObserver::is_enabled().then(|| Arc::new(LogObserver) as _);
         let neighbours = &self.shared.neighbours;
         let options = RunnerOptions {

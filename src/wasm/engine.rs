@@ -6,7 +6,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
+use rustix::process::{Resource, getrlimit};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy};
+
+use super::shortage::shortage_of;
 
 /// The interval at which running guests check whether they must end: the grain of time limits and kills.
 pub(super) const TICK: Duration = Duration::from_millis(10);
@@ -59,6 +62,35 @@ pub fn maps_for_live(live: usize) -> usize {
     live.saturating_mul(MAPS_PER_GUEST).saturating_add(MAPS_RESERVED)
 }
 
+/// File descriptors left to everything else: stores, threads, compilers, files and sockets that guests open.
+const DESCRIPTORS_RESERVED: u64 = 64;
+
+/// The room that the live instances of a runner share.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// The most live instances.
+    pub(super) max_live: usize,
+    /// The most open file descriptors; `None` is no limit.
+    pub(super) descriptors: Option<u64>,
+}
+
+impl Room {
+    /// The room in this process, whose runner raises its limit as far as it may.
+    pub(super) fn of_process(max_live: usize) -> Self {
+        Self { max_live, descriptors: getrlimit(Resource::Nofile).maximum }
+    }
+
+    /// The number of live instances that one counts for that holds so many descriptors: if it counted for fewer,
+    /// so many could live that there are no descriptors for the next.
+    pub(super) fn weight_of(&self, descriptors: usize) -> usize {
+        let Some(limit) = self.descriptors else { return 1 };
+        // Where there are very few, half of them.
+        let shared = limit.saturating_sub(DESCRIPTORS_RESERVED).max(limit / 2).max(1);
+        let wanted = (descriptors as u64).saturating_mul(self.max_live as u64);
+        usize::try_from(wanted.div_ceil(shared)).unwrap_or(usize::MAX).clamp(1, self.max_live.max(1))
+    }
+}
+
 /// Makes an engine whose pools hold `max_live` instances.
 ///
 /// # Errors
@@ -91,7 +123,10 @@ pub(super) fn new_engine(max_live: usize, fuel: bool) -> Result<Engine, String> 
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .max_wasm_stack(WASM_STACK)
         .async_stack_size(FIBER_STACK);
-    Engine::new(&config).map_err(|error| format!("the WebAssembly engine can't be made: {error:#}"))
+    Engine::new(&config).map_err(|error| {
+        let short = shortage_of(&*error).map(|shortage| format!(" (this host is short of {shortage})"));
+        format!("the WebAssembly engine can't be made: {error:#}{}", short.unwrap_or_default())
+    })
 }
 
 /// Makes an engine that only compiles, for engines of [`new_engine`].
@@ -180,5 +215,27 @@ impl Drop for EpochTicker {
             // It does nothing that could panic.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guests_that_hold_descriptors_count_so_that_all_that_live_can_have_them() {
+        for descriptors in [20, 80, 1024, 20_000, 1 << 20] {
+            for max_live in [1, 64, 4096, 100_000] {
+                let room = Room { max_live, descriptors: Some(descriptors) };
+                for held in 1..20 {
+                    let live = (max_live / room.weight_of(held)) as u64;
+                    assert!(live == 1 || live * held as u64 <= descriptors, "{room:?} {held}");
+                }
+            }
+        }
+        let plenty = Room { max_live: 4096, descriptors: Some(1 << 20) };
+        assert_eq!((plenty.weight_of(0), plenty.weight_of(1), plenty.weight_of(20)), (1, 1, 1));
+        assert_eq!(Room { descriptors: None, ..plenty }.weight_of(1000), 1);
+        assert_eq!(Room { descriptors: Some(1024), ..plenty }.weight_of(1), 5);
     }
 }

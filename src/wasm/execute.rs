@@ -72,8 +72,8 @@ enum Interrupted {
     UsedUp,
 }
 
-/// Runs one attempt. Nothing happens before the first poll of the returned future. It is a shortage of the
-/// host only if none of the guest has run.
+/// Runs one attempt. Nothing happens before the first poll of the returned future. A shortage of the host is one
+/// only before there is an instance.
 pub(super) async fn run(
     program: Arc<Program>,
     claim: Claim,

@@ -28,6 +28,13 @@ pub struct Grants {
     pub may_submit: Option<Arc<[Glob]>>,
 }
 
+impl Grants {
+    /// The file descriptors that each guest holds for as long as it lives.
+    pub(super) fn descriptors(&self) -> usize {
+        self.directories.len() + usize::from(self.scratch.is_some())
+    }
+}
+
 /// A directory of the host that guests see.
 #[derive(Debug, Clone)]
 pub struct DirectoryGrant {

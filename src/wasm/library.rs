@@ -11,7 +11,7 @@ use super::compile::Compiler;
 use super::control::GuestControl;
 use super::discover::Export;
 use super::docs::describe;
-use super::engine::{EpochTicker, new_engine};
+use super::engine::{EpochTicker, Room, new_engine};
 use super::execute;
 use super::glob::Glob;
 use super::linked::{Linked, LinkedTask, link_one};
@@ -49,6 +49,8 @@ pub struct Library {
     pub(super) versions: Versions,
     ticker: EpochTicker,
     clock: Arc<dyn Clock>,
+    /// Says for which component the limit of file descriptors leaves less room than `max-live`.
+    few_descriptors: Option<String>,
 }
 
 impl Library {
@@ -96,9 +98,10 @@ impl Library {
         let engines = std::iter::once(plain).chain(metered).collect();
         let ticker = EpochTicker::start(engines)
             .map_err(|reason| error(format!("the epoch thread can't be started: {reason}")))?;
+        let room = Room::of_process(max_live);
         let (Linked { mut programs, mut tasks, not_tasks }, names) = loop {
             let names = Arc::new(names_of(&loaded));
-            let (linked, wrong) = link_all(&loaded, &used_sources, &names);
+            let (linked, wrong) = link_all(&loaded, &used_sources, &names, room);
             let is_out = |(index, _): &(usize, _)| used_sources[*index].may_be_left_out;
             let (out, wrong): (Vec<_>, Vec<_>) = wrong.into_iter().partition(is_out);
             errors.extend(wrong.into_iter().flat_map(|(_, errors)| errors));
@@ -112,6 +115,7 @@ impl Library {
                 left_out.extend(errors);
             }
         };
+        let few_descriptors = few_descriptors(&used_sources, room);
         if loaded.is_empty() {
             errors.append(&mut left_out);
         }
@@ -126,8 +130,19 @@ impl Library {
         }
         let task_set = Arc::new(programs.keys().cloned().collect());
         let sources = used_sources.into_iter().cloned().collect();
-        let versions = Versions::new(loaded, sources, cache.beside_guests(), Arc::clone(&names));
-        Ok(Self { tasks, not_tasks, left_out, names, programs, task_set, versions, ticker, clock })
+        let versions = Versions::new(loaded, sources, cache.beside_guests(), Arc::clone(&names), room);
+        Ok(Self {
+            tasks,
+            not_tasks,
+            left_out,
+            names,
+            programs,
+            task_set,
+            versions,
+            ticker,
+            clock,
+            few_descriptors,
+        })
     }
 
     /// What is wrong with the components that were left out.
@@ -138,6 +153,11 @@ impl Library {
     /// Sets the source of other versions of pinned components.
     pub fn fetch_versions_from(&mut self, shelf: Box<dyn Shelf>) {
         self.versions.shelf = Some(shelf);
+    }
+
+    /// Says how many guests can live at once, if the limit of file descriptors bounds that.
+    pub fn few_descriptors(&self) -> Option<&str> {
+        self.few_descriptors.as_deref()
     }
 
     /// All tasks, sorted by id.
@@ -300,11 +320,12 @@ fn link_all(
     loaded: &[Loaded],
     sources: &[&ComponentSource],
     names: &Arc<Names>,
+    room: Room,
 ) -> (Linked, Vec<(usize, Vec<LoadError>)>) {
     let all: Vec<_> = loaded.iter().collect();
     let (mut linked, mut wrong) = (Linked::default(), Vec::new());
     for (index, (one, source)) in loaded.iter().zip(sources).enumerate() {
-        match link_one(one, source, &all, names) {
+        match link_one(one, source, &all, names, room) {
             Ok(Linked { programs, tasks, not_tasks }) => {
                 linked.programs.extend(programs);
                 linked.tasks.extend(tasks);
@@ -314,4 +335,18 @@ fn link_all(
         }
     }
     (linked, wrong)
+}
+
+/// Says for which of the components the limit of file descriptors leaves the least room, if it does for any.
+fn few_descriptors(sources: &[&ComponentSource], room: Room) -> Option<String> {
+    let weights = sources.iter().map(|source| (room.weight_of(source.grants.descriptors()), source));
+    let (weight, source) = weights.filter(|(weight, _)| *weight > 1).max_by_key(|(weight, _)| *weight)?;
+    Some(format!(
+        "the limit of {} file descriptors bears {} guests of `{}` at once, and `max-live` is {}; raise it \
+         (`ulimit -n`) if more are to live",
+        room.descriptors.unwrap_or(u64::MAX),
+        (room.max_live / weight).max(1),
+        source.name,
+        room.max_live
+    ))
 }

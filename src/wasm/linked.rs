@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 use wasmtime::component::Linker;
 
 use super::discover::Export;
-use super::engine::{CORE_INSTANCES_PER_WEIGHT, MAX_MEMORIES, MAX_TABLES, TABLES_PER_WEIGHT};
+use super::engine::{CORE_INSTANCES_PER_WEIGHT, MAX_MEMORIES, MAX_TABLES, Room, TABLES_PER_WEIGHT};
+
 use super::execute::Program;
 use super::link::{self, Provider};
 use super::loaded::Loaded;
@@ -41,6 +42,7 @@ pub(super) fn link_one(
     source: &ComponentSource,
     all: &[&Loaded],
     names: &Arc<Names>,
+    room: Room,
 ) -> Result<Linked, Vec<LoadError>> {
     let submits = Submits::new(source.grants.may_submit.as_deref(), names);
     let mut linked = Linked::default();
@@ -74,7 +76,7 @@ pub(super) fn link_one(
             }
         }
     }
-    let weight = weight(one).unwrap_or_else(|message| {
+    let weight = weight(one, room.weight_of(source.grants.descriptors())).unwrap_or_else(|message| {
         errors.push(one.error(message));
         1
     });
@@ -170,8 +172,9 @@ fn check_cases(export: &Export, retry: &RetryPolicy, of_component: &RetryPolicy)
     ))
 }
 
-/// The number of live instances that one instance counts for: pools are sized for guests with one memory.
-fn weight(one: &Loaded) -> Result<usize, String> {
+/// The number of live instances that one instance counts for: pools are sized for guests with one memory. It is
+/// `of_descriptors` at least.
+fn weight(one: &Loaded, of_descriptors: usize) -> Result<usize, String> {
     let needs =
         one.component.resources_required().ok_or("it imports core modules, which nothing can provide")?;
     if needs.num_memories > MAX_MEMORIES || needs.num_tables > MAX_TABLES {
@@ -182,7 +185,7 @@ fn weight(one: &Loaded) -> Result<usize, String> {
     }
     let tables = needs.num_tables.div_ceil(TABLES_PER_WEIGHT);
     let instances = one.core_instances.div_ceil(CORE_INSTANCES_PER_WEIGHT);
-    Ok(needs.num_memories.max(tables).max(instances).max(1) as usize)
+    Ok(of_descriptors.max(needs.num_memories.max(tables).max(instances) as usize))
 }
 
 /// Describes a task of a component, with its options.

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::cache::Cache;
 use super::compile::CompileError;
+use super::engine::Room;
 use super::linked::{Linked, link_one};
 use super::loaded::{Loaded, load_bytes};
 use super::names::Names;
@@ -36,6 +37,7 @@ pub(super) struct Versions {
     sources: Vec<ComponentSource>,
     cache: Cache,
     names: Arc<Names>,
+    room: Room,
     /// The source of other versions.
     pub(super) shelf: Option<Box<dyn Shelf>>,
     /// Never held while a version is fetched or compiled: two slots may do the same work once.
@@ -53,10 +55,11 @@ impl Versions {
         sources: Vec<ComponentSource>,
         cache: Cache,
         names: Arc<Names>,
+        room: Room,
     ) -> Self {
         let linked = Mutex::new(LruCache::new(KEPT));
         let refused = Mutex::new(LruCache::new(REFUSED_KEPT));
-        Self { loaded, sources, cache, names, shelf: None, linked, refused }
+        Self { loaded, sources, cache, names, room, shelf: None, linked, refused }
     }
 
     /// Returns the version of a component that an invocation was submitted for; `None` if the component is
@@ -121,7 +124,7 @@ impl Versions {
         })?;
         let mut all: Vec<_> = self.loaded.iter().collect();
         all[place] = &version;
-        link_one(&version, source, &all, &self.names).map_err(|errors| {
+        link_one(&version, source, &all, &self.names, self.room).map_err(|errors| {
             let errors: Vec<_> = errors.into_iter().map(|error| error.message).collect();
             NoGuest::trapped(format!("{what}, which can't be linked: {}", errors.join("; ")))
         })

@@ -26,7 +26,8 @@ fn submit_parking(setup: &Setup, count: usize, ms: u64) {
 #[track_caller]
 fn run_all(setup: &Setup, limits: &str) -> (Value, String) {
     let script = format!(r#"{limits}; exec "$0" "$@""#);
-    let command = setup.command(["start", "--until-idle", "--json"]).through(&script).patience(PATIENCE);
+    let args = ["start", "--until-idle", "--json", "--slots", "2"];
+    let command = setup.command(args).through(&script).patience(PATIENCE);
     let output = command.run().expect(0);
     (output.json(), output.stderr)
 }
@@ -42,13 +43,50 @@ fn assert_all_succeeded(setup: &Setup, count: usize) {
 }
 
 #[test]
-fn more_guests_than_descriptors_wait_for_each_other_and_all_succeed() {
+fn the_limit_of_descriptors_bounds_the_guests_that_live_at_once() {
     let setup = Setup::with(&["crowd"], DIRECTORY);
     submit_parking(&setup, 150, 300);
     let (summary, log) = run_all(&setup, "ulimit -n 80");
     assert_all_succeeded(&setup, 150);
+    assert!(log.contains("the limit of 80 file descriptors bears 39 guests of `crowd` at once"), "{log}");
     let peak = summary["peak_live"].as_u64().expect("a number");
-    assert!((20..80).contains(&peak), "as many as the descriptors bear: {summary}");
+    // A quarter is for what somebody awaits.
+    assert!((20..40).contains(&peak), "{summary}");
+    assert!(!log.contains("short of"), "{log}");
+}
+
+/// Deeper than there are descriptors: the parents would wait for ever for what they hold.
+#[test]
+fn parents_that_hold_all_descriptors_are_told_so() {
+    let setup = Setup::with(&["fib"], &DIRECTORY.replace("crowd", "fib"));
+    let id = setup.submit("fib", "[70]");
+    run_all(&setup, "ulimit -n 80");
+    assert_eq!(setup.status(&id)["failure"]["kind"], "trapped");
+    let failed = setup.run(["list", "--json", "--limit", "0", "--status", "failed"]).expect(0).json_lines();
+    let messages: Vec<_> = failed
+        .iter()
+        .map(|one| setup.status(one["id"].as_str().expect("an id"))["failure"]["message"].to_string())
+        .collect();
+    let says_why = |message: &String| {
+        message.contains("live instances") && message.contains("granted directories counts several times")
+    };
+    assert!(messages.iter().any(says_why), "{messages:?}");
+}
+
+#[test]
+fn guests_that_find_no_descriptor_are_tried_again_and_all_succeed() {
+    let setup = Setup::with(&["crowd"], DIRECTORY);
+    let cramped = Cramped::new(setup);
+    // Fewer than it began with: it did not know.
+    cramped.allow(Some(80));
+    let lines = "[300]\n".repeat(150);
+    let submitted = cramped.setup.command(["submit", "park", "--batch", "-"]).stdin(lines).run().expect(0);
+    for id in submitted.stdout().lines() {
+        cramped.setup.run(["result", id, "--wait", "--timeout", "60s"]).expect(0);
+    }
+    assert_all_succeeded(&cramped.setup, 150);
+    cramped.runner.signal(rustix::process::Signal::TERM);
+    let log = cramped.runner.wait().expect(0).stderr;
     let told: Vec<_> = log.lines().filter(|line| line.contains("short of")).collect();
     let words = "short of file descriptors: 80 of 80 open; raise the limit (`ulimit -n`)";
     assert!(told.iter().all(|line| line.contains(words) && line.contains("WARN")), "{log}");
