@@ -192,7 +192,6 @@ fn gather(core: &Arc<Core>, ledger: &mut Ledger, now: Instant) -> Messages {
         core.totals.lock().slice = Some(STALE_PREFETCH);
         stop::give_back_claimed(core, &mut messages);
     }
-    let now = Instant::now();
     if let Some(last) = messages.shortages.last()
         && let Some(attempts) = ledger.shortages.note(messages.shortages.len(), now)
     {
