@@ -17,7 +17,7 @@ use super::observer::{Observation, tell, tell_commit};
 use super::stage::{Stage, stopped};
 use super::wait::Wait;
 use crate::model::InvocationId;
-use crate::store::{Batch, Receipt, StoreError};
+use crate::store::{Batch, EndKind, Receipt, StoreError};
 
 /// Notes wait this long for company before they are written on their own.
 const NOTES_BEAT: Duration = Duration::from_millis(25);
@@ -192,9 +192,9 @@ fn gather(core: &Arc<Core>, ledger: &mut Ledger, now: Instant) -> Messages {
         core.totals.lock().slice = Some(STALE_PREFETCH);
         stop::give_back_claimed(core, &mut messages);
     }
-    if let Some(last) = messages.shortages.last()
-        && let Some(attempts) = ledger.shortages.note(messages.shortages.len(), now)
-    {
+    let has_freed = messages.ends.iter().any(|(_, end)| !matches!(end.how, EndKind::Release));
+    let told = ledger.shortages.note(messages.shortages.len(), has_freed, now);
+    if let (Some(attempts), Some(last)) = (told, messages.shortages.last()) {
         tracing::warn!(attempts, "short of {last}; attempts are given back, and tried again");
     }
     if ledger.shortages.end_pause(now) {

@@ -24,9 +24,14 @@ pub(crate) struct Shortages {
 }
 
 impl Shortages {
-    /// Takes note of the attempts that a shortage ended in this turn: starts pause, unless they do already.
+    /// Takes note of the attempts that a shortage ended in this turn: starts pause, unless they do already. If
+    /// guests have ended, what they held is free: there is no reason for a long pause.
     /// Returns how many such attempts there were since the log has told of one, if it is to tell again.
-    pub(crate) fn note(&mut self, attempts: usize, now: Instant) -> Option<usize> {
+    pub(crate) fn note(&mut self, attempts: usize, has_freed: bool, now: Instant) -> Option<usize> {
+        if has_freed {
+            let shorter = |(until, _): (Instant, Duration)| (until.min(now + FIRST_PAUSE), FIRST_PAUSE);
+            self.pause = self.pause.filter(|_| self.is_paused).map(shorter);
+        }
         if attempts == 0 {
             return None;
         }
@@ -68,9 +73,9 @@ mod tests {
         let mut now = Instant::now();
         let mut pauses = Vec::new();
         for _ in 0..9 {
-            shortages.note(1, now);
+            shortages.note(1, false, now);
             // Another slot met the same.
-            shortages.note(1, now + FIRST_PAUSE / 2);
+            shortages.note(1, false, now + FIRST_PAUSE / 2);
             let until = shortages.paused_until().expect("nothing starts");
             pauses.push((until - now).as_millis());
             assert!(!shortages.end_pause(until - Duration::from_nanos(1)));
@@ -79,17 +84,37 @@ mod tests {
         }
         assert_eq!(pauses, [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
         now += LAST_PAUSE;
-        shortages.note(1, now);
+        shortages.note(1, false, now);
         assert_eq!(shortages.paused_until(), Some(now + FIRST_PAUSE));
+    }
+
+    #[test]
+    fn the_end_of_a_guest_makes_the_pauses_short_again() {
+        let mut shortages = Shortages::default();
+        let mut now = Instant::now();
+        for _ in 0..5 {
+            shortages.note(1, false, now);
+            now = shortages.paused_until().expect("nothing starts");
+            assert!(shortages.end_pause(now));
+        }
+        // Between two pauses.
+        shortages.note(1, true, now);
+        assert_eq!(shortages.paused_until(), Some(now + FIRST_PAUSE));
+        // Within one.
+        assert!(shortages.end_pause(now + FIRST_PAUSE));
+        shortages.note(1, false, now + FIRST_PAUSE);
+        assert_eq!(shortages.paused_until(), Some(now + 3 * FIRST_PAUSE));
+        shortages.note(0, true, now + FIRST_PAUSE);
+        assert_eq!(shortages.paused_until(), Some(now + 2 * FIRST_PAUSE));
     }
 
     #[test]
     fn the_log_tells_of_many_shortages_once_in_a_few_seconds() {
         let mut shortages = Shortages::default();
         let now = Instant::now();
-        assert_eq!(shortages.note(0, now), None);
-        assert_eq!(shortages.note(2, now), Some(2));
-        assert_eq!(shortages.note(1, now + TELL_PAUSE / 2), None);
-        assert_eq!(shortages.note(3, now + TELL_PAUSE), Some(4));
+        assert_eq!(shortages.note(0, false, now), None);
+        assert_eq!(shortages.note(2, false, now), Some(2));
+        assert_eq!(shortages.note(1, false, now + TELL_PAUSE / 2), None);
+        assert_eq!(shortages.note(3, false, now + TELL_PAUSE), Some(4));
     }
 }
