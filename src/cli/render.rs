@@ -18,6 +18,7 @@ pub fn usage_line(usage: &Usage) -> String {
             Some(format!("memory {}{fuel}", size(value)))
         }
         _ if value == 0 => None,
+        "peak_host_memory_bytes" => Some(format!("host memory {}", size(value))),
         _ => Some(match field.strip_suffix("_bytes") {
             Some(what) => format!("{what} {}", size(value)),
             None => format!("{field} {}", thousands(value)),

@@ -87,6 +87,9 @@ limits! {
     Memory "memory" "memory_bytes" Bytes Some(256 * MIB),
         "bytes of all linear memories and tables together",
         "growing fails";
+    HostMemory "host-memory" "host_memory_bytes" Bytes Some(128 * MIB),
+        "bytes that the runner holds for the guest outside of its memory: handles and what hangs on them",
+        "the attempt ends: `limit-exceeded`; opening sockets and making requests fail";
     Fuel "fuel" "fuel" Positive None,
         "instructions, roughly",
         "the attempt ends: `limit-exceeded`";
@@ -230,7 +233,7 @@ mod tests {
         limits.set(LimitKind::Cpu, Some(SECOND / 2));
         assert_eq!(
             serde_json::to_string(&limits).unwrap(),
-            r#"{"time_seconds":60.0,"cpu_seconds":0.5,"memory_bytes":268435456,"fuel":null,"arguments_bytes":67108864,"result_bytes":67108864,"log_bytes":1048576,"children":100000,"files":256,"file_bytes":68719476736,"sockets":64,"request_body_bytes":67108864,"response_body_bytes":67108864,"traffic_bytes":1073741824}"#
+            r#"{"time_seconds":60.0,"cpu_seconds":0.5,"memory_bytes":268435456,"host_memory_bytes":134217728,"fuel":null,"arguments_bytes":67108864,"result_bytes":67108864,"log_bytes":1048576,"children":100000,"files":256,"file_bytes":68719476736,"sockets":64,"request_body_bytes":67108864,"response_body_bytes":67108864,"traffic_bytes":1073741824}"#
         );
     }
 }

@@ -72,6 +72,8 @@ usage! {
     cpu_micros: Sum, Cpu;
     /// The most bytes that all memories and tables of one attempt had together.
     peak_memory_bytes: Largest, Memory;
+    /// The most bytes that the runner held for one attempt outside of its memories.
+    peak_host_memory_bytes: Largest, HostMemory;
     /// The most children that one attempt submitted: a repeated attempt finds those of the one before.
     children: Largest, Children;
     /// Bytes of log messages, kept or dropped.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use serde_json::value::RawValue;
-use wasmtime::component::{InstancePre, ResourceTable, ResourceTableError, Val};
+use wasmtime::component::{InstancePre, ResourceTableError, Val};
 use wasmtime::{Engine, FrameInfo, Store, Trap, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder};
 
@@ -13,7 +13,9 @@ use super::denials::Denials;
 use super::discover::{Entry, Export};
 use super::files::Files;
 use super::grants::{DirectoryAccess, Grants};
+use super::handles::Handles;
 use super::host::HostState;
+use super::host_memory::{HostMemory, HostMemoryExceeded};
 use super::link::ChildFailed;
 use super::memory_limit::MemoryLimit;
 use super::network::{Gate, Http, SystemResolver, Traffic};
@@ -30,9 +32,6 @@ use crate::model::{
 
 /// Bytes that a guest may hand to the host in one call; each element of a list counts as a [`Val`].
 const HAND_OVER_BYTES: usize = 512 << 20;
-
-/// Resources of the host that one guest may hold: open files, streams, pollables. More is a trap.
-const MAX_RESOURCES: usize = 65_536;
 
 /// Frames of a backtrace that are kept.
 const MAX_FRAMES: usize = 32;
@@ -125,13 +124,13 @@ async fn attempt(
             // They were checked at submit: by another version of the component.
             trapped(format!("the arguments do not fit this version of the task: {error}"))
         })?;
-    let mut table = ResourceTable::new();
-    table.set_max_capacity(MAX_RESOURCES);
-    let denials = Denials::new(Arc::clone(&program.component), claim.id, output.clone(), Arc::clone(control));
     let most = |kind| program.limits.most(kind);
+    let host_memory = HostMemory::new(most(LimitKind::HostMemory), Arc::clone(control));
+    let handles = Handles::new(&host_memory, program.grants.directories.len() + 1);
+    let denials = Denials::new(Arc::clone(&program.component), claim.id, output.clone(), Arc::clone(control));
     let traffic = Traffic::new(most(LimitKind::Traffic), Arc::clone(control), Arc::clone(&denials));
     let (sockets, resolver) = (most(LimitKind::Sockets), Arc::new(SystemResolver));
-    let gate = Gate::new(&program.grants, Arc::clone(&denials), sockets, traffic, resolver);
+    let gate = Gate::new(&program.grants, Arc::clone(&denials), sockets, &host_memory, traffic, resolver);
     // Before the instance, so that it is removed after it.
     let scratch = program.grants.scratch.as_ref().map(ScratchGrant::create).transpose();
     let scratch = scratch.map_err(|error| {
@@ -139,7 +138,8 @@ async fn attempt(
     })?;
     let state = HostState {
         wasi: wasi_context(program, &claim.task, &arguments, output, &gate, scratch.as_ref())?,
-        table,
+        table: Handles::table(),
+        handles,
         memory: MemoryLimit::new(most(LimitKind::Memory), Arc::clone(control)),
         caller,
         client,
@@ -389,9 +389,12 @@ fn explain(program: &Program, store: &mut Store<HostState>, error: &wasmtime::Er
             _ => exited(*code, &said),
         };
     }
+    if let Some(exceeded) = error.downcast_ref::<HostMemoryExceeded>() {
+        return with_backtrace(exceeded.into(), error);
+    }
     if let Some(ResourceTableError::Full) = error.downcast_ref::<ResourceTableError>() {
-        let message = format!("the guest holds more than {MAX_RESOURCES} handles of the host's");
-        return with_backtrace(trapped(message), error);
+        let message = state.handles.full();
+        return with_backtrace(Failure::limit(LimitKind::HostMemory, message), error);
     }
     let trap = error.downcast_ref::<Trap>();
     if trap == Some(&Trap::OutOfFuel) {

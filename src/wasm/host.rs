@@ -12,6 +12,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use super::control::GuestControl;
 use super::denials::Denials;
 use super::files::{self, Files, FilesView};
+use super::handles::Handles;
 use super::memory_limit::MemoryLimit;
 use super::network::{Gate, Http, OpenSocket};
 use super::output::{GuestOutput, harmless};
@@ -46,6 +47,7 @@ const PROGRESS_BYTES: usize = 1_000;
 pub(super) struct HostState {
     pub(super) wasi: WasiCtx,
     pub(super) table: ResourceTable,
+    pub(super) handles: Handles,
     pub(super) memory: MemoryLimit,
     pub(super) caller: Caller,
     pub(super) client: Arc<dyn TaskClient>,
@@ -132,7 +134,9 @@ impl HostState {
 }
 
 impl WasiView for HostState {
+    /// Every call of WASI begins here.
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.handles.make_room(&mut self.table);
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }

@@ -10,6 +10,7 @@ use crate::model::Usage;
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     peak_memory: Counter,
+    peak_host_memory: Counter,
     /// One more than the units used; 0 if nobody counts them.
     fuel: Counter,
     pub(super) log: Counter,
@@ -42,6 +43,11 @@ impl Meter {
         self.peak_memory.0.fetch_max(bytes, Ordering::Relaxed);
     }
 
+    /// Notes the present bytes that the host holds for the guest.
+    pub(super) fn note_host_memory(&self, bytes: u64) {
+        self.peak_host_memory.0.fetch_max(bytes, Ordering::Relaxed);
+    }
+
     /// Notes the units of fuel that the guest has used in all.
     pub(super) fn note_fuel(&self, units: u64) {
         self.fuel.0.store(units.saturating_add(1), Ordering::Relaxed);
@@ -51,6 +57,7 @@ impl Meter {
     pub(super) fn usage(&self) -> Usage {
         Usage {
             peak_memory_bytes: self.peak_memory.get(),
+            peak_host_memory_bytes: self.peak_host_memory.get(),
             fuel: self.fuel.get().checked_sub(1),
             log_bytes: self.log.get(),
             output_bytes: self.output.get(),
@@ -103,6 +110,11 @@ impl Allowance {
     pub(super) fn take(&self, wanted: u64) -> bool {
         let take = |left: u64| left.checked_sub(wanted);
         self.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
+    }
+
+    /// What is taken at present.
+    pub(super) fn taken(&self) -> u64 {
+        self.limit.saturating_sub(self.left.load(Ordering::Acquire))
     }
 
     /// Gives back a part that was taken and not used.

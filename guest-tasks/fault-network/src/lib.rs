@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 
 use exports::demo::network::sockets::Guest;
 
+mod hoards;
 mod requests;
 
 wit_bindgen::generate!({

@@ -2,11 +2,12 @@
 
 /// Each takes a database from the version that is its index to the next one.
 /// Released migrations never change.
-pub(super) const MIGRATIONS: [&str; 4] = [
+pub(super) const MIGRATIONS: [&str; 5] = [
     include_str!("migrations/0001_invocations.sql"),
     include_str!("migrations/0002_components.sql"),
     include_str!("migrations/0003_usage.sql"),
     include_str!("migrations/0004_checks.sql"),
+    include_str!("migrations/0005_host_memory.sql"),
 ];
 
 /// The version that this program writes.

@@ -9,13 +9,14 @@ pub(super) const APPLICATION_ID: i32 = 0x7277_7273;
 
 /// Each takes a database from the version that is its index to the next one.
 /// Released migrations never change.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("migrations/0001_invocations.sql"),
     include_str!("migrations/0002_deadlines_and_retention.sql"),
     include_str!("migrations/0003_rules.sql"),
     include_str!("migrations/0004_components.sql"),
     include_str!("migrations/0005_usage.sql"),
     include_str!("migrations/0006_checks.sql"),
+    include_str!("migrations/0007_host_memory.sql"),
 ];
 
 /// The version that this program writes.

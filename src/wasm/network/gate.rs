@@ -20,6 +20,7 @@ use super::traffic::Traffic;
 use crate::model::LimitKind;
 use crate::wasm::denials::Denials;
 use crate::wasm::grants::Grants;
+use crate::wasm::host_memory::{Held, HostMemory};
 use crate::wasm::meter::{Allowance, Place};
 
 /// The most addresses of looked-up names that are remembered for an attempt. More push out the oldest.
@@ -36,6 +37,8 @@ pub(in crate::wasm) struct Gate {
     learned: Mutex<Vec<(IpAddr, usize)>>,
     /// Sockets that may still be opened.
     sockets: Arc<Allowance>,
+    /// The account on which what is open is.
+    host_memory: Arc<HostMemory>,
     /// The counters of bytes sent and received.
     pub(super) traffic: Arc<Traffic>,
 }
@@ -54,17 +57,20 @@ pub(super) enum LookupError {
 }
 
 impl Gate {
-    /// Lets through what is granted, with at most `sockets` open at once.
+    /// Lets through what is granted, with at most `sockets` open at once, on an account.
     pub(in crate::wasm) fn new(
         grants: &Grants,
         denials: Arc<Denials>,
         sockets: u64,
+        host_memory: &Arc<HostMemory>,
         traffic: Arc<Traffic>,
         resolver: Arc<dyn Resolver>,
     ) -> Arc<Self> {
         let (network, http) = (Arc::clone(&grants.network), Arc::clone(&grants.http));
         let sockets = Arc::new(Allowance::new(sockets));
-        Arc::new(Self { network, http, resolver, denials, learned: Mutex::default(), sockets, traffic })
+        let host_memory = Arc::clone(host_memory);
+        let learned = Mutex::default();
+        Arc::new(Self { network, http, resolver, denials, learned, sockets, host_memory, traffic })
     }
 
     /// Allows sockets in a context, if any are granted, with a check of each address.
@@ -230,19 +236,32 @@ impl Gate {
     /// Counts one more open socket until the returned value is dropped; `None`, which is logged, if the
     /// limit is reached.
     pub(super) fn open(&self) -> Option<OpenSocket> {
-        if let Some(place) = self.sockets.place() {
-            return Some(place);
+        const TRIED: &str = "opening one more socket";
+        let Some(place) = self.sockets.place() else {
+            let why = format!("the limit of {} open `sockets` is reached", self.sockets.limit);
+            self.denials.say_limit(LimitKind::Sockets, TRIED, &why);
+            return None;
+        };
+        match self.host_memory.hold(SOCKET_BYTES) {
+            Ok(held) => Some(OpenSocket { _place: place, _held: held }),
+            Err(error) => {
+                self.denials.say_limit(LimitKind::HostMemory, TRIED, &error.to_string());
+                None
+            }
         }
-        let why = format!("the limit of {} open `sockets` is reached", self.sockets.limit);
-        self.denials.say_limit(LimitKind::Sockets, "opening one more socket", &why);
-        None
     }
 }
 
 const NEVER_LISTENS: &str = "no grant allows that: guests connect, and never listen";
 
+/// Bytes of an open socket, lookup or request: the buffers of its connection, of TLS and of HTTP.
+const SOCKET_BYTES: u64 = 192 << 10;
+
 /// One open socket, lookup or request, counted until it is dropped.
-pub(in crate::wasm) type OpenSocket = Place;
+pub(in crate::wasm) struct OpenSocket {
+    _place: Place,
+    _held: Held,
+}
 
 /// The lookups that may run at once in the whole process. Each takes a thread until the system's resolver
 /// gives up, whether or not anybody still waits for it.

@@ -47,6 +47,9 @@ const HEAD_BYTES: usize = 32 << 10;
 /// hold many.
 const FIELDS_BYTES: usize = 16 << 10;
 
+/// The most bytes of one write to a request's body. Two of them may wait for their sender.
+pub(super) const CHUNK_BYTES: usize = 64 << 10;
+
 /// The state of `wasi:http` of one attempt.
 pub(in crate::wasm) struct Http {
     pub(super) context: WasiHttpCtx,
@@ -97,6 +100,10 @@ impl WasiHttpHooks for Sender {
         _: Driver,
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Driver), Error>> + Send> {
         Box::new(send(self.clone(), request, options.unwrap_or_default()))
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK_BYTES
     }
 }
 
@@ -376,5 +383,21 @@ impl From<LookupError> for Error {
             LookupError::TooMany => Self::ConnectionLimitReached,
             LookupError::Unresolvable => Self::DnsError { rcode: None, info_code: None },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wasm::network::http_handles::SENDING_BYTES;
+
+    fn bytes_of_future<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_task_that_sends_a_request_is_not_larger_than_its_price() {
+        let bytes = bytes_of_future(send) as u64;
+        assert!(bytes < SENDING_BYTES / 2, "{bytes} bytes, and what it points to");
     }
 }

@@ -18,11 +18,11 @@ use wasmtime_wasi::p2::{
 };
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, poll_noop, spawn};
 use wasmtime_wasi::sockets::WasiSocketsView;
-use wasmtime_wasi_http::p2::bindings::http::types as http;
-use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
+use wasmtime_wasi_http::WasiHttpCtxView;
 
 use super::gate::{Gate, LookupError};
-use super::http::{Http, body_error};
+use super::http::Http;
+use super::http_handles::{self, HttpHandles};
 use crate::wasm::host::HostState;
 
 /// Replaces the drop of sockets: a dropped one no longer counts as open.
@@ -129,29 +129,14 @@ pub(in crate::wasm) fn add_sockets_to_linker(linker: &mut Linker<HostState>) -> 
     Ok(())
 }
 
-impl WasiHttpView for HostState {
-    fn http(&mut self) -> WasiHttpCtxView<'_> {
-        let Http { context, sender } = &mut self.http;
-        WasiHttpCtxView { hooks: sender, table: &mut self.table, ctx: context }
-    }
-}
-
 /// Adds the outgoing half of `wasi:http`.
 pub(in crate::wasm) fn add_http_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
-    // wasmtime's own does not know the errors of bodies.
-    linker.allow_shadowing(true);
-    linker.instance("wasi:http/types@0.2.12")?.func_wrap(
-        "http-error-code",
-        |store, (error,): (Resource<wasmtime::Error>,)| {
-            let state: &HostState = store.data();
-            let error = state.table.get(&error)?;
-            let code = error.downcast_ref::<http::ErrorCode>().cloned();
-            Ok((code.or_else(|| error.downcast_ref().and_then(body_error)),))
-        },
-    )?;
-    linker.allow_shadowing(false);
-    Ok(())
+    http_handles::add_to_linker(linker, |state| {
+        state.handles.make_room(&mut state.table);
+        let Http { context, sender } = &mut state.http;
+        let http = WasiHttpCtxView { hooks: sender, table: &mut state.table, ctx: context };
+        HttpHandles { http, handles: &mut state.handles }
+    })
 }
 
 // Needed by the two interfaces below, for their errors.

@@ -4,6 +4,7 @@ mod address;
 mod gate;
 mod grants;
 mod http;
+mod http_handles;
 mod imports;
 mod requests;
 #[cfg(test)]

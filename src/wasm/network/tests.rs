@@ -15,6 +15,7 @@ use crate::model::{InvocationId, SystemClock};
 use crate::wasm::control::GuestControl;
 use crate::wasm::denials::Denials;
 use crate::wasm::grants::Grants;
+use crate::wasm::host_memory::HostMemory;
 use crate::wasm::output::GuestOutput;
 
 /// Answers each lookup of a name with the next of its answers, and stays at the
@@ -76,8 +77,9 @@ fn gate(grants: &[(&str, u16, bool)], names: &[(&str, &[&[&str]])], limit: u64) 
     let grants = Grants { network: grants.into(), ..Grants::default() };
     let denials =
         Denials::new("guest".into(), InvocationId::generate(), output.clone(), Arc::clone(&control));
+    let account = HostMemory::new(1 << 20, Arc::clone(&control));
     let traffic = Traffic::new(1000, control, Arc::clone(&denials));
-    let gate = Gate::new(&grants, denials, limit, traffic, Script::with(names));
+    let gate = Gate::new(&grants, denials, limit, &account, traffic, Script::with(names));
     (gate, Notes { output, kept: notes })
 }
 

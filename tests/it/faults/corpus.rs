@@ -82,7 +82,7 @@ fn items() -> Vec<Item> {
         limit("faults.grow", "[200]", 4, "memory"),
         limit("huge-minimum.nothing", "[]", 30, "memory"),
         limit("faults.huge-result", "[2]", 20, "result"),
-        failed("handles.hold", "[100000000]", 4, "trapped"),
+        limit("handles.hold", "[100000000]", 4, "host-memory"),
         failed("handles.hold-and-trap", "[1000]", 30, "trapped"),
         item("many-memories.grow-all", "[40]", 4, Ends::Value(json!(3))),
     ]
@@ -381,9 +381,10 @@ fn waiting_for_threads_is_refused_since_there_are_none() {
 }
 
 #[test]
-fn a_guest_that_hoards_handles_is_ended_when_its_table_is_full() {
+fn a_guest_that_hoards_handles_is_ended_when_its_account_bears_no_more() {
     let setup = Setup::with(&["handles"], "[component.handles.limits]\ntime = \"20s\"\n");
     assert_eq!(setup.value("handles.hold", "[10000]"), 10_000);
-    let failed = setup.failure("handles.hold", "[100000000]", 3, "trapped");
-    failed.says(&["handles"]);
+    let failed = setup.failure("handles.hold", "[100000000]", 4, "limit-exceeded");
+    failed.says(&["131072 handles of the host's that its limit of 134217728 bytes bears"]);
+    assert_eq!(failed.failure["limit"], "host-memory");
 }

@@ -76,3 +76,46 @@ fn results_too_large_for_one_wait_are_not_collected() {
     runner.signal(rustix::process::Signal::TERM);
     runner.wait().expect(0);
 }
+
+/// Handles of `wasi:http` need no grant. What is behind each is in the memory of the runner: gigabytes, if nobody counts.
+#[test]
+fn handles_of_requests_are_on_the_account_of_their_guest() {
+    const LIMIT: u64 = 32 << 20;
+    const MOST: u64 = 200 << 20;
+    let limits = "[component.network.limits]\nmemory = \"16MiB\"\nhost-memory = \"32MiB\"\n";
+    let setup = Setup::with(&["network", "echo"], limits);
+    let mut runner = setup.command(["start", "--slots", "2"]).patience(Duration::from_secs(300)).spawn();
+    runner.wait_for_stderr("the runner has started");
+    for (task, arguments) in [
+        ("hoards.bodies", "[4000]"),
+        ("hoards.methods", "[2000, 1000000]"),
+        ("hoards.addresses", "[20000]"),
+        ("hoards.fields", "[60000]"),
+        ("hoards.headers", "[60000]"),
+        ("hoards.refused", "[60000]"),
+    ] {
+        let hostile = setup.command(["submit", "--wait", "--json", task, arguments]);
+        let hostile = hostile.patience(Duration::from_secs(60)).spawn();
+        let neighbour = setup.run(["submit", "--wait", "--json", "echo.echo-u32", "[7]"]).expect(0);
+        assert_eq!(neighbour.json_lines()[0]["result"], json!(7));
+        let status = hostile.wait().expect(4).json_lines().remove(0);
+        assert_eq!(status["failure"]["kind"], "limit-exceeded", "{task}: {status}");
+        assert_eq!(status["failure"]["limit"], "host-memory", "{task}: {status}");
+        let peak = status["usage"]["peak_host_memory_bytes"].as_u64().expect("a number");
+        assert!((LIMIT / 2..=LIMIT).contains(&peak), "{task}: {status}");
+    }
+    let peak = resident_peak(runner.pid());
+    eprintln!("the runner had {} MiB at most", peak >> 20);
+    assert!(peak < MOST, "{peak} bytes");
+    runner.signal(rustix::process::Signal::TERM);
+    runner.wait().expect(0);
+}
+
+#[test]
+fn what_hung_on_a_handle_is_off_the_account_when_it_is_dropped() {
+    let setup = Setup::with(&["network"], "[component.network.limits]\nhost-memory = \"512KiB\"\n");
+    setup.run(["call", "hoards.one-after-another", "[300]"]).expect(0);
+    let failed = setup.failure("hoards.bodies", "[10]", 4, "limit-exceeded");
+    failed.says(&["more than its limit of 524288"]);
+    assert!(failed.stderr.contains("raise `host-memory`"), "{}", failed.stderr);
+}

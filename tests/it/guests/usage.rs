@@ -42,6 +42,7 @@ fn memory_output_and_results_are_counted() {
     assert_eq!(grown["fuel"], Value::Null, "nobody counts");
     let small = usage(&setup, "faults.nothing", "[]");
     assert!(small["peak_memory_bytes"].as_u64().expect("a number") < 4 << 20, "{small}");
+    assert!(small["peak_host_memory_bytes"].as_u64().expect("a number") < 1 << 20, "{small}");
     // Also what is not kept.
     let written = usage(&setup, "faults.huge-output", "[3]");
     assert_eq!((&written["output_bytes"], &written["log_bytes"]), (&json!(3 << 20), &json!(0)));

@@ -1,0 +1,1 @@
+-- Failures may name the limit `host-memory`, which an older program can't read.
