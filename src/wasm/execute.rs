@@ -15,7 +15,7 @@ use super::files::Files;
 use super::grants::{DirectoryAccess, Grants};
 use super::handles::Handles;
 use super::host::HostState;
-use super::host_memory::{HostMemory, HostMemoryExceeded};
+use super::host_memory::{Held, HostMemory, HostMemoryExceeded};
 use super::link::ChildFailed;
 use super::memory_limit::MemoryLimit;
 use super::network::{Gate, Http, SystemResolver, Traffic};
@@ -86,8 +86,9 @@ pub(super) async fn run(
         Box::new(move |entries| client.log(&caller, entries))
     };
     let log_bytes = program.limits.most(LimitKind::Logs);
-    let value_bytes =
-        (program.export.entry == Entry::Command).then(|| program.limits.most(LimitKind::Result));
+    let host_memory = HostMemory::new(program.limits.most(LimitKind::HostMemory), Arc::clone(&control));
+    let value_bytes = (program.export.entry == Entry::Command)
+        .then(|| (program.limits.most(LimitKind::Result), Held::nothing(&host_memory)));
     // The secrets were read before any guest runs.
     let scrubber = program.scrubber.get_or_init(|| Scrubber::new(&program.grants.secrets).map(Arc::new));
     let output = GuestOutput::new(
@@ -99,7 +100,7 @@ pub(super) async fn run(
         scrubber.clone(),
         sink,
     );
-    let outcome = attempt(&program, claim, caller, client, &output, &control).await;
+    let outcome = attempt(&program, claim, caller, client, &output, &control, host_memory).await;
     if outcome.is_err() {
         output.log_value();
     }
@@ -118,6 +119,7 @@ async fn attempt(
     client: Arc<dyn TaskClient>,
     output: &GuestOutput,
     control: &Arc<GuestControl>,
+    host_memory: Arc<HostMemory>,
 ) -> Result<String, NoGuest> {
     let arguments =
         arguments_from_json(&claim.arguments, &program.export.signature.parameters).map_err(|error| {
@@ -125,7 +127,6 @@ async fn attempt(
             trapped(format!("the arguments do not fit this version of the task: {error}"))
         })?;
     let most = |kind| program.limits.most(kind);
-    let host_memory = HostMemory::new(most(LimitKind::HostMemory), Arc::clone(control));
     let handles = Handles::new(&host_memory, program.grants.directories.len() + 1);
     let denials = Denials::new(Arc::clone(&program.component), claim.id, output.clone(), Arc::clone(control));
     let traffic = Traffic::new(most(LimitKind::Traffic), Arc::clone(control), Arc::clone(&denials));
@@ -156,6 +157,7 @@ async fn attempt(
             most(LimitKind::FileBytes),
             program.grants.scratch.as_ref(),
             Arc::clone(control),
+            host_memory,
         )),
         children: 0,
         max_children: most(LimitKind::Children),
@@ -243,10 +245,7 @@ async fn call(
         if matches!(results[0], Val::Result(Err(_))) {
             return Err(CallError::Failure(exited(1, "")));
         }
-        let value = store.data().output.take_value().map_err(|limit| {
-            let message = format!("standard output is larger than the limit of {limit} bytes for a value");
-            CallError::Failure(Failure::limit(LimitKind::Result, message))
-        })?;
+        let value = store.data().output.take_value().map_err(CallError::Failure)?;
         let json = bytes_to_json(value);
         store.data().control.meter.result.add(json.len() as u64);
         return Ok(json);
@@ -254,13 +253,20 @@ async fn call(
     let mut results = [Val::Bool(false)];
     let results = &mut results[..usize::from(program.export.signature.result.is_some())];
     function.call_async(&mut *store, arguments, results).await?;
-    let max_bytes = usize::try_from(program.limits.most(LimitKind::Result)).unwrap_or(usize::MAX);
+    let (limit, left) = (program.limits.most(LimitKind::Result), store.data().handles.account.left());
+    let max_bytes = usize::try_from(limit.min(left)).unwrap_or(usize::MAX);
     let mut json = String::new();
     let mut write = |value: &Val| {
         to_json(value, &mut json, max_bytes).map_err(|error| match error {
-            WriteError::TooLarge { max_bytes } => CallError::Failure(Failure::limit(
+            WriteError::TooLarge { max_bytes } if limit <= left => CallError::Failure(Failure::limit(
                 LimitKind::Result,
                 format!("the value is larger than the limit of {max_bytes} bytes as JSON"),
+            )),
+            WriteError::TooLarge { max_bytes } => CallError::Failure(Failure::limit(
+                LimitKind::HostMemory,
+                format!(
+                    "the value is larger as JSON than the {max_bytes} bytes that the runner may still hold"
+                ),
             )),
             WriteError::Unsupported => CallError::Failure(trapped("the value can't travel as JSON")),
         })

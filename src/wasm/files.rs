@@ -3,11 +3,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rustix::fs::{Dir, Mode, OFlags, openat};
 use rustix::io::Errno;
 use wasmtime::component::{HasData, Linker, Resource};
 use wasmtime_wasi::async_trait;
@@ -17,8 +19,10 @@ use wasmtime_wasi::p2::{
     DynInputStream, DynOutputStream, FsError, FsResult, InputStream, OutputStream, Pollable, StreamError,
     StreamResult,
 };
+use wasmtime_wasi::runtime::spawn_blocking;
 
 use super::control::GuestControl;
+use super::host_memory::{Held, HostMemory, HostMemoryExceeded};
 use super::meter::{Allowance, Counter, Meter, Place};
 use super::scratch::{End, FileKey, Quota, ScratchGrant};
 use crate::model::LimitKind;
@@ -56,6 +60,10 @@ pub(super) struct Files {
     places: Arc<Allowance>,
     /// Bytes that may be read and written.
     bytes: Allowance,
+    /// The account on which streams and listings are.
+    host_memory: Arc<HostMemory>,
+    /// The names of directories that are being listed, by the handles of the listings.
+    listings: Mutex<HashMap<u32, Held>>,
     /// The files that the guest has opened, by their descriptors, without the granted directories.
     opened: Mutex<HashMap<u32, Arc<Open>>>,
     scratch: Option<Scratch>,
@@ -101,6 +109,7 @@ impl Files {
         bytes: u64,
         scratch: Option<&ScratchGrant>,
         control: Arc<GuestControl>,
+        host_memory: Arc<HostMemory>,
     ) -> Self {
         let scratch = scratch.map(|grant| Scratch {
             guest: grant.guest.clone(),
@@ -108,7 +117,8 @@ impl Files {
             roots: Mutex::default(),
         });
         let (places, bytes) = (Arc::new(Allowance::new(places)), Allowance::new(bytes));
-        Self { control, places, bytes, opened: Mutex::default(), scratch }
+        let (opened, listings) = (Mutex::default(), Mutex::default());
+        Self { control, places, bytes, host_memory, listings, opened, scratch }
     }
 
     /// Takes a place for one more open file.
@@ -148,6 +158,17 @@ impl Files {
             format!("the guest wanted to read and write more than its limit of {limit} bytes of files");
         self.control.refuse(LimitKind::FileBytes, message);
         ErrorCode::Quota
+    }
+
+    /// Charges bytes that the host will hold.
+    fn hold(&self, bytes: u64) -> FsResult<Held> {
+        self.host_memory.hold(bytes).map_err(|exceeded| self.refuse_memory(&exceeded).into())
+    }
+
+    /// Notes that the account of the host's memory refused something, and returns the error for it.
+    fn refuse_memory(&self, exceeded: &HostMemoryExceeded) -> ErrorCode {
+        self.control.refuse(LimitKind::HostMemory, exceeded.to_string());
+        ErrorCode::InsufficientMemory
     }
 
     /// Notes that the scratch directory is full, and returns the error for it.
@@ -216,8 +237,8 @@ impl FilesView<'_> {
             return Ok(None);
         }
         let inner = Box::new(ScratchWriter { file: Arc::clone(&opened.file), position });
-        let writer = Writer { inner, files: Arc::clone(&self.files), open: Some(Arc::clone(open)), position };
-        Ok(Some(self.wasi.table.push(Box::new(writer) as DynOutputStream)?))
+        let writer = self.writer(inner, Some(Arc::clone(open)), position)?;
+        Ok(Some(self.wasi.table.push(writer)?))
     }
 
     /// Replaces an output stream of wasmtime-wasi by a counted one.
@@ -228,8 +249,19 @@ impl FilesView<'_> {
         stream: Resource<DynOutputStream>,
     ) -> FsResult<Resource<DynOutputStream>> {
         let inner = self.wasi.table.delete(stream)?;
-        let writer = Writer { inner, files: Arc::clone(&self.files), open: descriptor, position };
-        Ok(self.wasi.table.push(Box::new(writer) as DynOutputStream)?)
+        let writer = self.writer(inner, descriptor, position)?;
+        Ok(self.wasi.table.push(writer)?)
+    }
+
+    /// Counts what an output stream writes.
+    fn writer(
+        &self,
+        inner: DynOutputStream,
+        open: Option<Arc<Open>>,
+        position: Option<u64>,
+    ) -> FsResult<DynOutputStream> {
+        let held = self.files.hold(STREAM_BYTES as u64)?;
+        Ok(Box::new(Writer { inner, files: Arc::clone(&self.files), open, position, _held: held }))
     }
 }
 
@@ -266,7 +298,10 @@ impl types::HostDirectoryEntryStream for FilesView<'_> {
     }
 
     fn drop(&mut self, stream: Resource<types::DirectoryEntryStream>) -> wasmtime::Result<()> {
-        types::HostDirectoryEntryStream::drop(&mut self.wasi, stream)
+        let listing = stream.rep();
+        types::HostDirectoryEntryStream::drop(&mut self.wasi, stream)?;
+        self.files.listings.lock().remove(&listing);
+        Ok(())
     }
 }
 
@@ -290,7 +325,6 @@ impl HostDescriptor for FilesView<'_> {
         async fn set_times_at(
             directory: Fd, flags: PathFlags, path: String, accessed: NewTimestamp, modified: NewTimestamp
         ) -> FsResult<()>;
-        async fn read_directory(directory: Fd) -> FsResult<Resource<types::DirectoryEntryStream>>;
         async fn readlink_at(directory: Fd, path: String) -> FsResult<String>;
         async fn stat(file: Fd) -> FsResult<types::DescriptorStat>;
         async fn stat_at(directory: Fd, flags: PathFlags, path: String) -> FsResult<types::DescriptorStat>;
@@ -299,6 +333,22 @@ impl HostDescriptor for FilesView<'_> {
         async fn metadata_hash_at(
             directory: Fd, flags: PathFlags, path: String
         ) -> FsResult<MetadataHashValue>;
+    }
+
+    async fn read_directory(&mut self, directory: Fd) -> FsResult<Resource<types::DirectoryEntryStream>> {
+        let held = match self.wasi.table.get(&directory)? {
+            Descriptor::Dir(opened) => {
+                let (opened, held) = (Arc::clone(&opened.dir), Held::nothing(&self.files.host_memory));
+                let charged = spawn_blocking(move || charge_names(&opened, held)).await?;
+                Some(charged.map_err(|exceeded| self.files.refuse_memory(&exceeded))?)
+            }
+            // That is an error.
+            Descriptor::File(_) => None,
+        };
+        // wasmtime-wasi reads all of them at once.
+        let listing = self.wasi.read_directory(directory).await?;
+        self.files.listings.lock().extend(held.map(|held| (listing.rep(), held)));
+        Ok(listing)
     }
 
     async fn set_size(&mut self, file: Fd, size: Filesize) -> FsResult<()> {
@@ -463,10 +513,10 @@ impl HostDescriptor for FilesView<'_> {
     }
 
     fn read_via_stream(&mut self, file: Fd, offset: Filesize) -> FsResult<Resource<DynInputStream>> {
-        let open = self.files.opened(&file);
+        let (open, held) = (self.files.opened(&file), self.files.hold(STREAM_BYTES as u64)?);
         let stream = self.wasi.read_via_stream(file, offset)?;
         let inner = self.wasi.table.delete(stream)?;
-        let reader = Reader { inner, files: Arc::clone(&self.files), _open: open };
+        let reader = Reader { inner, files: Arc::clone(&self.files), _open: open, _held: held };
         Ok(self.wasi.table.push(Box::new(reader) as DynInputStream)?)
     }
 
@@ -492,7 +542,26 @@ impl HostDescriptor for FilesView<'_> {
 /// Turns a refusal into the error of a stream, which is the system's.
 fn failed_with(refusal: ErrorCode) -> StreamError {
     let error = if refusal == ErrorCode::Quota { Errno::DQUOT } else { Errno::NOSPC };
-    StreamError::LastOperationFailed(std::io::Error::from(error).into())
+    StreamError::LastOperationFailed(io::Error::from(error).into())
+}
+
+/// The most bytes that a stream of a file holds, read or to be written, on their way.
+const STREAM_BYTES: usize = 64 << 10;
+
+/// The bytes of a directory's entry besides its name.
+const ENTRY_BYTES: u64 = 96;
+
+/// Charges the names in a directory to an account.
+fn charge_names(directory: &File, mut held: Held) -> io::Result<Result<Held, HostMemoryExceeded>> {
+    // The guest's own is good for paths only.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    for entry in Dir::new(openat(directory, c".", flags, Mode::empty())?)? {
+        let bytes = entry?.file_name().count_bytes() as u64 + ENTRY_BYTES;
+        if let Err(exceeded) = held.grow(bytes) {
+            return Ok(Err(exceeded));
+        }
+    }
+    Ok(Ok(held))
 }
 
 /// A file that is read as a stream.
@@ -500,6 +569,7 @@ struct Reader {
     inner: DynInputStream,
     files: Arc<Files>,
     _open: Option<Arc<Open>>,
+    _held: Held,
 }
 
 impl Reader {
@@ -549,9 +619,6 @@ impl InputStream for Reader {
     }
 }
 
-/// The most bytes that one write of a file in the scratch directory takes.
-const SCRATCH_WRITE: usize = 64 << 10;
-
 /// A file in the scratch directory that is written as a stream.
 struct ScratchWriter {
     file: Arc<File>,
@@ -581,7 +648,7 @@ impl OutputStream for ScratchWriter {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(SCRATCH_WRITE)
+        Ok(STREAM_BYTES)
     }
 }
 
@@ -592,6 +659,7 @@ struct Writer {
     open: Option<Arc<Open>>,
     /// The position of the next byte; `None` at the end of the file.
     position: Option<u64>,
+    _held: Held,
 }
 
 impl Writer {
@@ -641,7 +709,7 @@ impl OutputStream for Writer {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        self.inner.check_write()
+        Ok(self.inner.check_write()?.min(STREAM_BYTES))
     }
 
     async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {

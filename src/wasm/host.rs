@@ -13,6 +13,7 @@ use super::control::GuestControl;
 use super::denials::Denials;
 use super::files::{self, Files, FilesView};
 use super::handles::Handles;
+use super::host_memory::Held;
 use super::memory_limit::MemoryLimit;
 use super::network::{Gate, Http, OpenSocket};
 use super::output::{GuestOutput, harmless};
@@ -42,6 +43,12 @@ pub(super) const PACKAGE: &str = "wasm-runner:task/";
 
 /// The longest text of a progress report that is kept.
 const PROGRESS_BYTES: usize = 1_000;
+
+/// Bytes of a child besides its arguments, until it is in the store.
+const CHILD_BYTES: u64 = 512;
+
+/// Bytes of an awaited invocation, until its outcome is there.
+const WAIT_BYTES: u64 = 256;
 
 /// The state of one guest, for its host calls.
 pub(super) struct HostState {
@@ -85,8 +92,10 @@ impl HostState {
     pub(super) async fn call_child(
         &mut self,
         task: Arc<str>,
-        arguments: Arc<str>,
+        arguments: String,
     ) -> Result<(InvocationId, Outcome), model::Refusal> {
+        let _held = self.hold(arguments.len() as u64 + CHILD_BYTES)?;
+        let arguments = arguments.into();
         let child = ChildRequest { task, arguments, options: model::SubmitOptions::default() };
         // It counts before it is submitted: after an error it may have been submitted all the same.
         self.children = self.more_children(1)?;
@@ -105,11 +114,28 @@ impl HostState {
             let message = format!("{} results are awaited at once, more than {MAX_AWAITED}", ids.len());
             return Err(Refusal::Limit(message));
         }
+        let wait = self.hold(ids.len() as u64 * WAIT_BYTES).map_err(refusal)?;
         let ids = ids.iter().map(|id| parse_id(id)).collect::<Result<_, _>>()?;
         self.output.hand_over();
         let outcomes = self.client.await_outcomes(&self.caller, ids, mode).await.map_err(refusal)?;
+        let copies = self.hold(outcomes.iter().map(|(_, found)| outcome_bytes(found)).sum());
+        let held = (wait, copies.map_err(refusal)?);
         let index = |index| u32::try_from(index).unwrap_or(u32::MAX);
-        Ok(outcomes.into_iter().map(move |(place, found)| (index(place), outcome(&found))))
+        Ok(outcomes.into_iter().map(move |(place, found)| {
+            // As long as there are more.
+            let _ = &held;
+            (index(place), outcome(&found))
+        }))
+    }
+
+    /// Charges bytes that the host will hold.
+    fn hold(&self, bytes: u64) -> Result<Held, model::Refusal> {
+        self.handles.account.hold(bytes).map_err(|exceeded| {
+            let refusal =
+                model::Refusal::Limit { limit: Some(LimitKind::HostMemory), message: exceeded.to_string() };
+            self.note_limit(&refusal);
+            refusal
+        })
     }
 
     /// Remembers a limit that refused something, for the failure.
@@ -177,6 +203,17 @@ fn failure(failure: &model::Failure) -> Failure {
     }
 }
 
+/// The bytes of an outcome's copy for the guest, about.
+fn outcome_bytes(outcome: &Outcome) -> u64 {
+    let text = match outcome {
+        Outcome::Value(json) => json.len(),
+        Outcome::Failure(failed) => {
+            failed.message.len() + failed.error.as_deref().map_or(0, |error| error.get().len())
+        }
+    };
+    text as u64
+}
+
 fn outcome(outcome: &Outcome) -> Result<String, Failure> {
     match outcome {
         Outcome::Value(json) => Ok(json.to_string()),
@@ -228,6 +265,8 @@ impl invocations::Host for HostState {
         self.more_children(arguments.len()).map_err(refusal)?;
         how.key.as_deref().map_or(Ok(()), check_key).map_err(refusal)?;
         check_labels(&how.labels).map_err(refusal)?;
+        let bytes = arguments.iter().map(|arguments| arguments.len() as u64 + CHILD_BYTES).sum();
+        let _held = self.hold(bytes).map_err(refusal)?;
         let mut how = options(how);
         how.priority = how.priority.map(|priority| priority.min(self.max_priority));
         let children = arguments
@@ -269,7 +308,7 @@ impl invocations::Host for HostState {
     async fn call(&mut self, task: String, arguments: String) -> Result<String, Error> {
         let refused = |refused| Error::Refused(refusal(refused));
         let task = self.submits.resolve(&task, &self.denials).map_err(refused)?;
-        let (_, found) = self.call_child(task, arguments.into()).await.map_err(refused)?;
+        let (_, found) = self.call_child(task, arguments).await.map_err(refused)?;
         outcome(&found).map_err(Error::Failed)
     }
 

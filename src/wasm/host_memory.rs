@@ -34,6 +34,11 @@ impl HostMemory {
         self.allowance.limit
     }
 
+    /// The bytes that may still be charged.
+    pub(super) fn left(&self) -> u64 {
+        self.limit() - self.allowance.taken()
+    }
+
     /// Charges bytes until the returned value is dropped.
     ///
     /// # Errors

@@ -193,7 +193,7 @@ async fn call(
         to_json(argument, &mut json, MAX_ARGUMENTS_BYTES)?;
     }
     json.push(']');
-    let called = store.data_mut().call_child(Arc::clone(&task), json.into()).await;
+    let called = store.data_mut().call_child(Arc::clone(&task), json).await;
     let (id, outcome) = called.map_err(|refusal| ChildFailed {
         id: None,
         message: format!("the call of `{task}` was refused: {refusal}"),

@@ -10,8 +10,9 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use super::control::GuestControl;
+use super::host_memory::Held;
 use super::scrub::Scrubber;
-use crate::model::{Clock, Failure, LogEntry, LogStream, is_terminal_control};
+use crate::model::{Clock, Failure, LimitKind, LogEntry, LogStream, is_terminal_control};
 
 /// Output is handed over when this much has gathered, and when the guest waits or ends.
 const HAND_OVER_BYTES: usize = 16 << 10;
@@ -56,23 +57,45 @@ struct Inner {
 struct Value {
     bytes: Vec<u8>,
     limit: usize,
-    is_over: bool,
+    held: Held,
+    /// The reason why there is no value.
+    refused: Option<Failure>,
+}
+
+impl Value {
+    /// Keeps as much as its limit and the account allow.
+    fn write(&mut self, bytes: &[u8]) {
+        if self.refused.is_some() {
+            return;
+        }
+        let limit = self.limit;
+        let kept = bytes.len().min(limit - self.bytes.len());
+        if let Err(exceeded) = self.held.grow(kept as u64) {
+            self.refused = Some(Failure::from(&exceeded));
+            return;
+        }
+        self.bytes.extend_from_slice(&bytes[..kept]);
+        if kept < bytes.len() {
+            let message = format!("standard output is larger than the limit of {limit} bytes for a value");
+            self.refused = Some(Failure::limit(LimitKind::Result, message));
+        }
+    }
 }
 
 impl GuestOutput {
     /// Keeps at most `log_bytes`, and hands them to `sink`. With `value_bytes`, standard output is the task's
-    /// value instead of a log, of at most so many bytes.
+    /// value instead of a log, of at most so many bytes, which are charged to what is held.
     pub(super) fn new(
         clock: Arc<dyn Clock>,
         control: Arc<GuestControl>,
         attempt: u32,
         log_bytes: u64,
-        value_bytes: Option<u64>,
+        value_bytes: Option<(u64, Held)>,
         scrubber: Option<Arc<Scrubber>>,
         sink: Sink,
     ) -> Self {
         let to_usize = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
-        let value = |limit| Value { bytes: Vec::new(), limit: to_usize(limit), is_over: false };
+        let value = |(limit, held)| Value { bytes: Vec::new(), limit: to_usize(limit), held, refused: None };
         Self(Arc::new(Mutex::new(Inner {
             clock,
             control,
@@ -160,11 +183,15 @@ impl GuestOutput {
         self.0.lock().last_error.trim().to_owned()
     }
 
-    /// Takes standard output as the value of a command; `Err` with the limit if there was more.
-    pub(super) fn take_value(&self) -> Result<Vec<u8>, usize> {
+    /// Takes standard output as the value of a command.
+    ///
+    /// # Errors
+    ///
+    /// There was more of it than a limit allows.
+    pub(super) fn take_value(&self) -> Result<Vec<u8>, Failure> {
         let mut inner = self.0.lock();
         match &inner.value {
-            Some(value) if value.is_over => Err(value.limit),
+            Some(Value { refused: Some(refused), .. }) => Err(refused.clone()),
             _ => Ok(inner.value.take().map_or_else(Vec::new, |value| value.bytes)),
         }
     }
@@ -186,9 +213,7 @@ impl Inner {
         if stream == LogStream::Stdout
             && let Some(value) = &mut self.value
         {
-            let kept = bytes.len().min(value.limit - value.bytes.len());
-            value.bytes.extend_from_slice(&bytes[..kept]);
-            value.is_over |= kept < bytes.len();
+            value.write(bytes);
             return;
         }
         self.control.meter.output.add(bytes.len() as u64);
@@ -357,6 +382,7 @@ impl Pollable for OutputPipe {
 mod tests {
     use super::*;
     use crate::model::SystemClock;
+    use crate::wasm::host_memory::HostMemory;
 
     type Entries = Arc<Mutex<Vec<LogEntry>>>;
 
@@ -366,6 +392,8 @@ mod tests {
         let sink: Sink = Box::new(move |new| sink.lock().extend(new));
         let control = Arc::new(GuestControl::new(std::time::Duration::from_secs(1)));
         let clock = Arc::new(SystemClock::new());
+        let account = HostMemory::new(100, Arc::clone(&control));
+        let value_bytes = value_bytes.map(|limit| (limit, Held::nothing(&account)));
         (GuestOutput::new(clock, control, 1, log_bytes, value_bytes, None, sink), entries)
     }
 
@@ -456,15 +484,15 @@ mod tests {
         let (command, entries) = output(1000, Some(10));
         write(&command, LogStream::Stdout, b"\x1b[1m value");
         command.finish();
-        assert_eq!(
-            command.take_value(),
-            Ok(b"\x1b[1m value".to_vec()),
-            "a value is data: nothing is filtered"
-        );
+        assert_eq!(command.take_value().unwrap(), b"\x1b[1m value", "a value is data: nothing is filtered");
         assert!(entries.lock().is_empty());
         let (command, _) = output(1000, Some(3));
         write(&command, LogStream::Stdout, b"value");
-        assert_eq!(command.take_value(), Err(3));
+        assert_eq!(command.take_value().unwrap_err().limit, Some(LimitKind::Result));
+        let (command, _) = output(1000, Some(1000));
+        write(&command, LogStream::Stdout, &[b'x'; 60]);
+        write(&command, LogStream::Stdout, &[b'x'; 60]);
+        assert_eq!(command.take_value().unwrap_err().limit, Some(LimitKind::HostMemory));
     }
 
     #[test]

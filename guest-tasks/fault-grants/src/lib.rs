@@ -6,6 +6,8 @@ use std::hint::black_box;
 use std::io::{self, Seek, SeekFrom, Write};
 
 use exports::demo::grants::grants::Guest;
+use wasip2::filesystem::preopens::get_directories;
+use wasip2::filesystem::types::{Descriptor, DescriptorFlags, ErrorCode, OpenFlags, PathFlags};
 use wasm_runner::task::context;
 use wasm_runner::task::invocations;
 use wasm_runner::task::log::{Level, log};
@@ -77,6 +79,28 @@ impl Guest for Grants {
             entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
         names.sort();
         Ok(names)
+    }
+
+    fn hoard_streams(directory: String, count: u32) -> Result<u32, String> {
+        fs::write(format!("{directory}/file"), vec![b'x'; 64 * KIB]).map_err(|error| error.to_string())?;
+        let flags = (PathFlags::empty(), OpenFlags::empty(), DescriptorFlags::READ);
+        let file = granted(&directory)?.open_at(flags.0, "file", flags.1, flags.2);
+        let file = file.map_err(|error| error.to_string())?;
+        keep(count, || {
+            let stream = file.read_via_stream(0)?;
+            stream.read(64 * KIB as u64).expect("the file can be read");
+            stream.subscribe().block();
+            Ok(stream)
+        })
+    }
+
+    fn hoard_listings(directory: String, count: u32) -> Result<u32, String> {
+        let long = "x".repeat(200);
+        for number in 0..1_000 {
+            File::create(format!("{directory}/{number}{long}")).map_err(|error| error.to_string())?;
+        }
+        let directory = granted(&directory)?;
+        keep(count, || directory.read_directory())
     }
 
     fn fill_and_spin(path: String, kib: u32) {
@@ -161,6 +185,24 @@ impl Guest for Grants {
 
 fn value_of(variable: &str) -> String {
     std::env::var(variable).unwrap_or_default()
+}
+
+/// Makes things and keeps them all.
+fn keep<T>(count: u32, mut make: impl FnMut() -> Result<T, ErrorCode>) -> Result<u32, String> {
+    let mut kept = Vec::new();
+    for _ in 0..count {
+        kept.push(make().map_err(|error| format!("after {}: {}", kept.len(), error.name()))?);
+    }
+    Ok(count)
+}
+
+/// A granted directory, as the bare interface has it.
+fn granted(path: &str) -> Result<Descriptor, String> {
+    let mut directories = get_directories().into_iter();
+    directories
+        .find(|(_, name)| name == path)
+        .map(|(directory, _)| directory)
+        .ok_or("no such grant".to_owned())
 }
 
 fn open_many(directory: &str, count: u32) -> Result<u32, (u32, io::Error)> {

@@ -46,7 +46,7 @@ impl Guest for Network {
         keep(count, refused)
     }
 
-    fn one_after_another(count: u32) {
+    fn make_and_drop(count: u32) {
         for _ in 0..count {
             drop(body());
             drop(refused());

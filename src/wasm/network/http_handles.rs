@@ -29,6 +29,9 @@ const FIELD_BYTES: u64 = 256;
 /// Bytes of the body that a guest writes: two chunks that nobody has sent yet, and their queue.
 const BODY_BYTES: u64 = 2 * CHUNK_BYTES as u64 + 4096;
 
+/// Bytes of the trailers of a response, which may come when the connection is not on the account any more.
+const TRAILERS_BYTES: u64 = 64 << 10;
+
 /// Bytes of a request that is sent, or was refused, besides its own: the task that sends it.
 pub(super) const SENDING_BYTES: u64 = 16 << 10;
 
@@ -391,7 +394,11 @@ impl types::HostFutureTrailers for HttpHandles<'_> {
         &mut self,
         trailers: Resource<FutureTrailers>,
     ) -> wasmtime::Result<Option<Result<Result<Option<Resource<Fields>>, ErrorCode>, ()>>> {
+        let handle = trailers.rep();
         let got = types::HostFutureTrailers::get(&mut self.http, trailers)?;
+        if got.is_some() {
+            self.handles.take(handle);
+        }
         if let Some(Ok(Ok(Some(fields)))) = &got {
             let bytes = fields_bytes(self.http.table.get(fields)?);
             let held = self.hold(bytes)?;
@@ -456,15 +463,21 @@ impl types::HostOutgoingBody for HttpHandles<'_> {
     }
 }
 
-// Nothing hangs on these, or nobody has one: requests come in nowhere.
-
 impl types::HostIncomingBody for HttpHandles<'_> {
     pass_on! { HostIncomingBody:
         fn stream(body: Resource<IncomingBody>) -> wasmtime::Result<Result<Resource<DynInputStream>, ()>>;
-        fn finish(body: Resource<IncomingBody>) -> wasmtime::Result<Resource<FutureTrailers>>;
         fn drop(body: Resource<IncomingBody>) -> wasmtime::Result<()>;
     }
+
+    fn finish(&mut self, body: Resource<IncomingBody>) -> wasmtime::Result<Resource<FutureTrailers>> {
+        let held = self.hold(TRAILERS_BYTES)?;
+        let trailers = types::HostIncomingBody::finish(&mut self.http, body)?;
+        self.handles.hang(trailers.rep(), held);
+        Ok(trailers)
+    }
 }
+
+// Nothing hangs on these, or nobody has one: requests come in nowhere.
 
 impl types::HostRequestOptions for HttpHandles<'_> {
     pass_on! { HostRequestOptions:

@@ -19,6 +19,9 @@ use crate::wasm::control::GuestControl;
 use crate::wasm::denials::Denials;
 use crate::wasm::meter::Allowance;
 
+/// The most bytes of one write to a socket. They may wait for the system to take them.
+const WRITE_BYTES: usize = 64 << 10;
+
 /// The bytes that one attempt sends and receives, over sockets and requests together.
 pub(in crate::wasm) struct Traffic {
     control: Arc<GuestControl>,
@@ -139,7 +142,7 @@ impl OutputStream for Counted<DynOutputStream> {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        self.inner.check_write()
+        Ok(self.inner.check_write()?.min(WRITE_BYTES))
     }
 
     async fn cancel(&mut self) {

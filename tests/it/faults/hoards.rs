@@ -114,8 +114,37 @@ fn handles_of_requests_are_on_the_account_of_their_guest() {
 #[test]
 fn what_hung_on_a_handle_is_off_the_account_when_it_is_dropped() {
     let setup = Setup::with(&["network"], "[component.network.limits]\nhost-memory = \"512KiB\"\n");
-    setup.run(["call", "hoards.one-after-another", "[300]"]).expect(0);
+    setup.run(["call", "hoards.make-and-drop", "[300]"]).expect(0);
     let failed = setup.failure("hoards.bodies", "[10]", 4, "limit-exceeded");
     failed.says(&["more than its limit of 524288"]);
     assert!(failed.stderr.contains("raise `host-memory`"), "{}", failed.stderr);
+}
+
+/// Streams that have read something, and lists of directories, have it in the memory of the runner.
+#[test]
+fn what_is_read_of_files_and_directories_is_on_the_account_of_the_guest() {
+    let more = "[component.grants.scratch]\nsize = \"8MiB\"\nfiles = 2000\n\
+                [component.grants.limits]\nhost-memory = \"16MiB\"\n";
+    let setup = Setup::with(&["grants"], more);
+    for (task, most) in [("grants.hoard-streams", 256), ("grants.hoard-listings", 80)] {
+        let failed = setup.failure(task, r#"["/tmp", 100000]"#, 1, "returned");
+        let error = failed.failure["error"].as_str().expect("a text");
+        let got = error.strip_prefix("after ").and_then(|error| error.strip_suffix(": insufficient-memory"));
+        let got: u64 = got.and_then(|got| got.parse().ok()).unwrap_or_else(|| panic!("{task}: {error}"));
+        assert!((most / 2..most).contains(&got), "{task}: {error}");
+        assert_eq!(setup.value(task, &format!(r#"["/tmp", {}]"#, got / 2)), got / 2);
+    }
+}
+
+#[test]
+fn children_and_results_on_their_way_are_on_the_account_of_the_guest() {
+    let limits = |name: &str| format!("[component.{name}.limits]\nhost-memory = \"2MiB\"\n");
+    let setup = Setup::with(&["grants", "faults"], &(limits("grants") + &limits("faults")));
+    let error = refusal(&setup, "grants.large-argument", "[2048]");
+    assert!(error.contains("to hold 2"), "{error}");
+    assert!(setup.value("grants.large-argument", "[1024]").is_null());
+    let error = refusal(&setup, "faults.await-strangers", "[10000]");
+    assert!(error.contains("to hold 2"), "{error}");
+    let error = refusal(&setup, "faults.gather", "[3, 1]");
+    assert!(error.contains("to hold 3"), "{error}");
 }
