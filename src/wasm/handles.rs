@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use wasmtime::component::ResourceTable;
+use wasmtime::component::{Resource, ResourceTable};
 
 use super::host_memory::{Held, HostMemory, HostMemoryExceeded};
 
@@ -24,6 +24,8 @@ pub(super) struct Handles {
     places: Held,
     /// The places that a call may take.
     spare: usize,
+    /// Places that are taken for a moment.
+    taken: Vec<Resource<()>>,
     /// What hangs on handles, by their index in the table.
     hung: HashMap<u32, Held>,
 }
@@ -35,6 +37,7 @@ impl Handles {
             account: Arc::clone(account),
             places: Held::nothing(account),
             spare: MOST_IN_A_CALL + directories,
+            taken: Vec::new(),
             hung: HashMap::new(),
         }
     }
@@ -50,10 +53,9 @@ impl Handles {
     /// it is, and a call that finds no room in it ends the guest.
     pub(super) fn make_room(&mut self, table: &mut ResourceTable) {
         // The table does not tell its free places: they are taken and given back.
-        let mut taken = Vec::with_capacity(self.spare);
-        while taken.len() < self.spare {
+        while self.taken.len() < self.spare {
             match table.push(()) {
-                Ok(place) => taken.push(place),
+                Ok(place) => self.taken.push(place),
                 Err(_) => {
                     if self.places.grow(STEP as u64 * HANDLE_BYTES).is_err() {
                         break;
@@ -62,7 +64,7 @@ impl Handles {
                 }
             }
         }
-        for place in taken.into_iter().rev() {
+        for place in self.taken.drain(..).rev() {
             // It was taken above.
             let _ = table.delete(place);
         }
@@ -100,5 +102,34 @@ impl Handles {
     /// Takes what hangs on a handle that is gone.
     pub(super) fn take(&mut self, handle: u32) -> Option<Held> {
         self.hung.remove(&handle)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wasm::control::GuestControl;
+
+    #[test]
+    fn a_table_has_room_as_long_as_the_account_bears_it() {
+        let control = Arc::new(GuestControl::new(std::time::Duration::from_secs(1)));
+        let account = HostMemory::new(3 * STEP as u64 * HANDLE_BYTES + 1, control);
+        let (mut handles, mut table) = (Handles::new(&account, 20), Handles::table());
+        assert!(table.push(0_u8).is_err(), "nothing was paid for");
+        handles.make_room(&mut table);
+        let mut kept: Vec<_> = (0..MOST_IN_A_CALL + 20).map(|_| table.push(0_u8).unwrap()).collect();
+        let mut make = |table: &mut ResourceTable| {
+            handles.make_room(table);
+            table.push(0_u8)
+        };
+        kept.extend(std::iter::from_fn(|| make(&mut table).ok()));
+        assert_eq!(kept.len(), 3 * STEP);
+        assert_eq!(account.left(), 1);
+        // What is dropped makes room again.
+        for handle in kept.drain(..STEP) {
+            table.delete(handle).unwrap();
+        }
+        kept.extend(std::iter::from_fn(|| make(&mut table).ok()));
+        assert_eq!(kept.len(), 3 * STEP);
     }
 }

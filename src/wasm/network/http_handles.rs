@@ -26,10 +26,10 @@ use types::{
 /// Bytes of one field besides its name and its value: its places in a map that has room for as many again.
 const FIELD_BYTES: u64 = 256;
 
-/// Bytes of the body that a guest writes: two chunks that nobody has sent yet, and their queue.
-const BODY_BYTES: u64 = 2 * CHUNK_BYTES as u64 + 4096;
+/// Bytes of the body that a guest writes: two chunks that nobody has sent yet, their queue, and trailers.
+const BODY_BYTES: u64 = 2 * CHUNK_BYTES as u64 + TRAILERS_BYTES;
 
-/// Bytes of the trailers of a response, which may come when the connection is not on the account any more.
+/// Bytes of trailers. Those of a response may come when the connection is not on the account any more.
 const TRAILERS_BYTES: u64 = 64 << 10;
 
 /// Bytes of a request that is sent, or was refused, besides its own: the task that sends it.
