@@ -265,8 +265,10 @@ impl invocations::Host for HostState {
         self.more_children(arguments.len()).map_err(refusal)?;
         how.key.as_deref().map_or(Ok(()), check_key).map_err(refusal)?;
         check_labels(&how.labels).map_err(refusal)?;
-        let bytes = arguments.iter().map(|arguments| arguments.len() as u64 + CHILD_BYTES).sum();
-        let _held = self.hold(bytes).map_err(refusal)?;
+        // Labels are shared by all of them.
+        let labels = how.labels.iter().map(|(name, value)| (name.len() + value.len()) as u64);
+        let texts = arguments.iter().map(|arguments| arguments.len() as u64 + CHILD_BYTES);
+        let _held = self.hold(labels.chain(texts).sum()).map_err(refusal)?;
         let mut how = options(how);
         how.priority = how.priority.map(|priority| priority.min(self.max_priority));
         let children = arguments
