@@ -577,7 +577,7 @@ fn a_full_disk_is_an_error_that_passes() {
     for _ in 0..10 {
         submit(&store, new("work")).unwrap();
     }
-    let error = (0..5000).find_map(|_| submit(&store, new("work")).err()).expect("the disk is full");
+    let error = (0..50_000).find_map(|_| submit(&store, new("work")).err()).expect("the disk is full");
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
     assert!(store.get(&[before]).unwrap()[0].is_some(), "still readable");
 
@@ -588,6 +588,21 @@ fn a_full_disk_is_an_error_that_passes() {
     assert_store_is_consistent(&store);
     drop(store);
     assert_store_is_consistent(&open(&path).unwrap());
+}
+
+#[test]
+fn the_log_leaves_the_database_the_room_to_take_it_in() {
+    let Some(disk) = SmallDisk::new() else {
+        return;
+    };
+    let store = open(&disk.0.path().join("state.db")).unwrap();
+    // A megabyte, which makes two of log: both together are more than the disk has.
+    for n in 0..50 {
+        let arguments = format!("[\"{}\"]", "x".repeat(20_000)).into();
+        submit(&store, NewInvocation { arguments, ..new("work") })
+            .unwrap_or_else(|error| panic!("{n}: {error}"));
+    }
+    assert_store_is_consistent(&store);
 }
 
 #[test]

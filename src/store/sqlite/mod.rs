@@ -73,6 +73,8 @@ pub struct SqliteStore {
 struct Writer {
     sql: Connection,
     names: Names,
+    /// The file of the log.
+    log: PathBuf,
 }
 
 impl SqliteStore {
@@ -105,12 +107,15 @@ impl SqliteStore {
         // the database has the same one.
         let path = open::resolve(path);
         let opened = open::open(&path, &url, vfs)?;
+        let mut log = path.clone().into_os_string();
+        log.push("-wal");
+        let log = PathBuf::from(log);
         Ok(Self {
             clock,
             url,
             path,
             vfs: vfs.map(Box::from),
-            writer: Arc::new(Mutex::new(Writer { sql: opened.writer, names: Names::default() })),
+            writer: Arc::new(Mutex::new(Writer { sql: opened.writer, names: Names::default(), log })),
             readers: Mutex::default(),
             bell: opened.bell,
         })
@@ -218,6 +223,10 @@ fn payload(batch: &Batch) -> usize {
 
 impl Writer {
     fn commit(&mut self, clock: &dyn Clock, batch: &Batch) -> Result<(Receipt, bool), Fault> {
+        if self.log_needs_space() {
+            // If it fails, the disk is full, and the commit tells so.
+            let _ = self.empty_log("TRUNCATE");
+        }
         if payload(batch) > LARGE_BATCH_BYTES {
             self.empty_log("PASSIVE")?;
         }
@@ -232,6 +241,14 @@ impl Writer {
             }
         }
         committed
+    }
+
+    /// Whether the log is so large, and the disk so full, that the database may soon have no room to take it in:
+    /// then neither could grow any more, whatever is freed bit by bit.
+    fn log_needs_space(&self) -> bool {
+        let size = std::fs::metadata(&self.log).map_or(0, |log| log.len());
+        let space = || rustix::fs::statvfs(&self.log).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        size > 0 && space().is_ok_and(|space| size > space / 2)
     }
 
     /// Moves the log into the database, as far as that goes without waiting for
