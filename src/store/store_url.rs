@@ -113,7 +113,7 @@ impl StoreUrl {
     pub fn with_secrets(&self) -> String {
         match self {
             Self::Postgres(url) => url.with_secrets().to_owned(),
-            other => other.to_string(),
+            Self::Memory | Self::Sqlite(_) => self.to_string(),
         }
     }
 }

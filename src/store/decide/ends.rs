@@ -38,7 +38,7 @@ impl<'b> State<'b> {
     /// that it names.
     fn report(&mut self, report: &'b Report, component: Option<i64>) -> Result<Applied, Contradiction> {
         // Each field by its name: a new one must decide what becomes of it. The digest is `component`.
-        let Report { id, runner, attempt, observed, logs, progress, component_digest: _, end } = report;
+        let Report { id, runner, attempt, observed: _, logs, progress, component_digest: _, end } = report;
         let Some(head) = self.heads.get_mut(id) else {
             return Ok(Applied::Stale);
         };
@@ -50,7 +50,7 @@ impl<'b> State<'b> {
         self.is_news = true;
         head.is_changed = true;
         // A claim that is given back before its guest got a slot.
-        let has_started = head.status.has_guest() || !observed.is_empty();
+        let has_started = head.status.has_guest() || steps.iter().any(|(_, _, _, to)| to.has_guest());
         for (at, event, _, to) in steps.drain(..) {
             if event == Event::Start {
                 head.started_at = Some(at);

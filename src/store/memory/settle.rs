@@ -13,7 +13,7 @@ use crate::store::{
 impl State {
     pub(super) fn report(&mut self, report: &Report, now: UnixMicros, ended: &mut Vec<Ended>) -> Applied {
         // Each field by its name: a new one must decide what becomes of it.
-        let Report { id, runner, attempt, observed, logs, progress, component_digest, end } = report;
+        let Report { id, runner, attempt, observed: _, logs, progress, component_digest, end } = report;
         let Some(&seq) = self.by_id.get(id) else {
             return Applied::Stale;
         };
@@ -34,7 +34,7 @@ impl State {
             record.usage = rules::usage(record.usage, end);
         }
         // A claim that is given back before its guest got a slot.
-        let has_started = record.status.has_guest() || !observed.is_empty();
+        let has_started = record.status.has_guest() || steps.iter().any(|(_, _, _, to)| to.has_guest());
         for (at, event, _, to) in steps.drain(..) {
             match end.as_ref().filter(|_| !to.is_owned()) {
                 None => {
