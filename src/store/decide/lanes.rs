@@ -251,11 +251,6 @@ impl Lanes {
         self.held.extend(lanes.into_iter().map(|lane| (lane.id, lane)));
     }
 
-    /// Whether any lane is loaded.
-    pub fn holds_any(&self) -> bool {
-        !self.held.is_empty()
-    }
-
     /// Whether an invocation's lane, if it has one, is loaded.
     pub fn holds(&self, head: &Head) -> bool {
         head.lane().is_none_or(|lane| self.held.contains_key(&lane))

@@ -8,7 +8,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use const_format::formatcp;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -59,21 +58,13 @@ impl Work<'_> {
         Ok(lanes)
     }
 
-    /// Locks further lanes, if need be without those that somebody else has: waiting
-    /// for them with others in hand could be for ever.
+    /// Locks further lanes, but for those that somebody else has: rows of the queue are in hand, and who has the
+    /// lane may wait for one of them.
     pub(super) async fn lock_more_lanes(&mut self, ids: &BTreeSet<LaneId>) -> Result<(), Fault> {
-        macro_rules! lock {
-            ($passing_over:literal) => {
-                formatcp!(
-                    "SELECT l.task, l.key, l.ready, l.blocked, l.owned, l.started, l.opens_at \
-                     FROM unnest($1, $2) AS w(task, key) \
-                     JOIN @lane l ON l.task = ANY(ARRAY[w.task]) AND l.key = w.key \
-                     ORDER BY w.task, w.key FOR UPDATE OF l{passing_over}",
-                    passing_over = $passing_over
-                )
-            };
-        }
-        let sql = if self.state.lanes.holds_any() { lock!(" SKIP LOCKED") } else { lock!("") };
+        let sql = "SELECT l.task, l.key, l.ready, l.blocked, l.owned, l.started, l.opens_at \
+             FROM unnest($1, $2) AS w(task, key) \
+             JOIN @lane l ON l.task = ANY(ARRAY[w.task]) AND l.key = w.key \
+             ORDER BY w.task, w.key FOR UPDATE OF l SKIP LOCKED";
         let rows = self.link.ask_one(Ask::new(sql).with(tasks(ids)).with(keys(ids))).await?;
         let lanes = rows.iter().map(|row| self.read_lane(row, false)).collect::<Result<_, _>>()?;
         self.state.lanes.hold(lanes);
