@@ -70,8 +70,8 @@ fn an_idle_runner_sleeps() {
     assert_eq!(site.await_value(id), 49);
     let usage = Usage::over(running.pid(), Duration::from_secs(12));
     println!("idle: {usage}");
-    // One tick of 10 ms, the unit of the measurement, in 12 s is 0.083 %.
-    assert!(usage.share_of_a_core() < 0.001, "{usage}");
+    // A few wake-ups on a busy machine cost some milliseconds of the twelve seconds; whoever polls wakes up.
+    assert!(usage.share_of_a_core() < 0.005, "{usage}");
     assert!(usage.switches_per_second() < 5.0, "{usage}");
 }
 
