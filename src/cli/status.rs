@@ -61,7 +61,7 @@ pub fn history(id: InvocationId, context: &Context) -> Result<(), CliError> {
     )
 }
 
-/// What is to be said of a move, and of those after it that left no row.
+/// Returns the text for a move, and for the moves after it that left no row.
 fn detail(transition: &Transition) -> String {
     let mut parts = Vec::from_iter(transition.detail.clone());
     if transition.unrecorded > 0 {

@@ -117,13 +117,8 @@ pub struct Transition {
     pub detail: Option<String>,
     /// The number of moves between this one and the next that left no row: `awaiting` and `resumed`, in turn,
     /// of an invocation that has moved very often.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "super::usage::is_zero")]
     pub unrecorded: u64,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
 }
 
 words! {

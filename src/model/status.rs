@@ -158,12 +158,6 @@ macro_rules! events {
                     $(Self::$event => Reason::$reason,)+
                 }
             }
-
-            fn kind(self) -> Kind {
-                match self {
-                    $(Self::$event => Kind::$kind,)+
-                }
-            }
         }
 
         words! {
@@ -218,7 +212,7 @@ events! {
 impl Event {
     /// Whether it only tells where a guest stands: a crash may lose it, and it comes before the end of an attempt.
     pub fn is_observation(self) -> bool {
-        self.kind() == Kind::Observation
+        self.reason().kind() == Kind::Observation
     }
 }
 

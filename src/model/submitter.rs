@@ -1,4 +1,4 @@
-//! Who submits, and so whose keys a submit meets.
+//! The submitters, among whose submits keys are compared.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::{RuleKey, TaskId};
 /// holds it.
 const SEPARATOR: char = '\0';
 
-/// Whoever submits: a key means something among the submits of one submitter only, so none can
+/// A submitter: a key means something among the submits of one submitter only, so none can
 /// take the keys of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Submitter<'a> {

@@ -101,8 +101,9 @@ impl Combined {
     }
 }
 
+/// Whether a number is left out of a document.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
-fn is_zero(number: &u64) -> bool {
+pub(super) fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 

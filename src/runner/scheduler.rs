@@ -152,7 +152,7 @@ impl Scheduler {
     pub(super) fn leave_slot(&self, freed: usize, depth: u32) {
         let mut queues = self.queues.lock();
         queues.leave_slot(freed, depth);
-        // What it held may be what others are short of.
+        // Others may be short of the things that it held.
         queues.is_short &= freed == 0;
         if freed > 0 && queues.idle > 0 && (!queues.awaited.is_empty() || !queues.ready.is_empty()) {
             // Somebody may have stopped at the cap.

@@ -141,11 +141,12 @@ fn take_turn(core: &Arc<Core>, ledger: &mut Ledger) {
     let asks_next_due = plan.asks_next_due;
     let statuses = std::mem::take(&mut plan.statuses);
     if !plan.batch.is_empty() {
+        let began = Instant::now();
         match core.store.commit(&plan.batch) {
-            Ok(receipt) => now = settle(core, ledger, plan, receipt, now),
+            Ok(receipt) => now = settle(core, ledger, plan, receipt, began),
             Err(error) => {
                 plan.statuses = statuses;
-                return fail(core, ledger, plan, now, &error);
+                return fail(core, ledger, plan, began, &error);
             }
         }
     }

@@ -187,7 +187,7 @@ impl Service {
             names.dedup();
             components.to_mut().extend(names.into_iter().map(|name| Component {
                 tasks: Arc::clone(&config.task_sections),
-                // Whoever pushes one must not stop every runner that takes what is there.
+                // One that can't be used must not stop every runner that takes all that were pushed.
                 may_be_left_out: true,
                 ..Component::new(name, ComponentOrigin::Store)
             }));

@@ -90,7 +90,7 @@ fn copy(invocation: &Invocation, arguments: Arc<str>) -> Result<NewInvocation, S
             .filter(|_| invocation.parent.is_none())
             .map(|deadline| deadline.since(invocation.submitted_at)),
         lane: invocation.lane,
-        // What is like it and unfinished will do as well, of the submits of whoever submitted it.
+        // An unfinished one like it, of the same submitter, will do as well.
         unique: invocation.unique.map(|key| (key, Differing::Existing)),
     };
     let options = SubmitOptions {

@@ -153,6 +153,12 @@ pub(super) fn is_recorded(event: Event, n: u64) -> bool {
     }
 }
 
+/// Whether an invocation has had a guest in this attempt, or has one by the steps of a report. Otherwise its
+/// claim, given back, has cost nothing.
+pub(super) fn has_started(status: Status, steps: &[Step]) -> bool {
+    status.has_guest() || steps.iter().any(|(_, _, _, to)| to.has_guest())
+}
+
 /// Returns the usage of an invocation after the end of another attempt. One that never
 /// started has used nothing and leaves no bill.
 pub(super) fn usage(before: Option<Usage>, end: &AttemptEnd) -> Option<Usage> {
@@ -179,7 +185,7 @@ pub(super) fn late(
 /// A cancel by a guest looks at most so many generations up.
 pub(super) const GENERATIONS_LOOKED_AT: u32 = 100;
 
-/// Who is above an invocation whose guest asks to cancel another of its tree that is no farther from
+/// The invocation above one whose guest asks to cancel another of its tree that is no farther from
 /// the root: its ancestor (or itself) in the generation of the other, or
 /// the one at which the look ended; and how many generations above it that is.
 pub(super) type CallerAbove = (InvocationId, u32);

@@ -26,7 +26,7 @@ pub(super) struct Handles {
     spare: usize,
     /// Places that are taken for a moment.
     taken: Vec<Resource<()>>,
-    /// What hangs on handles, by their index in the table.
+    /// Charged bytes that hang on handles, by their index in the table.
     hung: HashMap<u32, Held>,
 }
 
@@ -125,7 +125,7 @@ mod tests {
         kept.extend(std::iter::from_fn(|| make(&mut table).ok()));
         assert_eq!(kept.len(), 3 * STEP);
         assert_eq!(account.left(), 1);
-        // What is dropped makes room again.
+        // A dropped handle makes room again.
         for handle in kept.drain(..STEP) {
             table.delete(handle).unwrap();
         }

@@ -7,12 +7,12 @@ use wasmparser::{
 
 use super::engine::MAX_CORE_INSTANCES;
 
-/// What is known of one component, while it is read.
+/// A component, as far as it was read.
 #[derive(Default)]
 struct Scope {
     /// The core instances that an instance of it has so far.
     count: u32,
-    /// Those of an instance of each component in its index space.
+    /// The core instances of an instance of each component in its index space.
     components: Vec<u32>,
 }
 

@@ -145,7 +145,7 @@ impl Library {
         })
     }
 
-    /// What is wrong with the components that were left out.
+    /// Lists the errors of the components that were left out.
     pub fn left_out(&self) -> &[LoadError] {
         &self.left_out
     }

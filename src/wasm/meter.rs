@@ -112,7 +112,7 @@ impl Allowance {
         self.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
     }
 
-    /// What is taken at present.
+    /// Returns the amount that is taken at present.
     pub(super) fn taken(&self) -> u64 {
         self.limit.saturating_sub(self.left.load(Ordering::Acquire))
     }

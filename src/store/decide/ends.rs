@@ -49,8 +49,7 @@ impl<'b> State<'b> {
         }
         self.is_news = true;
         head.is_changed = true;
-        // A claim that is given back before its guest got a slot.
-        let has_started = head.status.has_guest() || steps.iter().any(|(_, _, _, to)| to.has_guest());
+        let has_started = rules::has_started(head.status, &steps);
         for (at, event, _, to) in steps.drain(..) {
             if event == Event::Start {
                 head.started_at = Some(at);

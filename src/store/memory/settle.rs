@@ -33,8 +33,7 @@ impl State {
         if let Some(end) = end {
             record.usage = rules::usage(record.usage, end);
         }
-        // A claim that is given back before its guest got a slot.
-        let has_started = record.status.has_guest() || steps.iter().any(|(_, _, _, to)| to.has_guest());
+        let has_started = rules::has_started(record.status, &steps);
         for (at, event, _, to) in steps.drain(..) {
             match end.as_ref().filter(|_| !to.is_owned()) {
                 None => {

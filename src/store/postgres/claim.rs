@@ -245,8 +245,8 @@ impl Work<'_> {
 /// Asks when something happens without a commit by `runner`, after `now`; `None`: the
 /// server's present.
 ///
-/// What was delayed until before the transaction began is claimable by now, unless somebody else is moving it. What
-/// came due later may have come too late to be moved by this transaction: it is due at once.
+/// An invocation that was due before the transaction began is claimable by now, unless somebody else is moving it.
+/// One that came due later may have come too late to be moved by this transaction: it is due at once.
 pub(super) fn ask_next_due(runner: RunnerId, now: Option<UnixMicros>) -> Ask<'static> {
     Ask::new(formatcp!(
         "WITH present AS MATERIALIZED (SELECT coalesce($2, {SERVER_TIME}) AS at) \

@@ -333,7 +333,7 @@ impl outgoing_handler::Host for HttpHandles<'_> {
         options: Option<Resource<RequestOptions>>,
     ) -> HttpResult<Resource<FutureIncomingResponse>> {
         self.handles.grow(request.rep(), SENDING_BYTES).map_err(HttpError::trap)?;
-        // Whatever becomes of it, the request is no handle any more.
+        // The request is no handle any more, sent or not.
         let held = self.handles.take(request.rep());
         let response = outgoing_handler::Host::handle(&mut self.http, request, options)?;
         if let Some(held) = held {
