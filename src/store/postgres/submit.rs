@@ -59,9 +59,10 @@ impl Looks {
             let ask = ask_about(
                 "SELECT DISTINCT ON (w.n) w.n, i.id \
                  FROM unnest($1, $2, $3, $4, $5) AS w(n, task, json, parent, child_index) \
-                 JOIN @task t ON t.name = ANY(ARRAY[w.task]) CROSS JOIN LATERAL ( \
-                     SELECT seq, id FROM @invocation \
-                     WHERE parent = w.parent AND child_index = w.child_index AND task = t.key OFFSET 0) i \
+                 CROSS JOIN LATERAL ( \
+                     SELECT seq, id, task FROM @invocation \
+                     WHERE parent = w.parent AND child_index = w.child_index OFFSET 0) i \
+                 CROSS JOIN LATERAL (SELECT FROM @task WHERE key = i.task AND name = w.task OFFSET 0) t \
                  JOIN @arguments a ON a.seq = ANY(ARRAY[i.seq]) AND a.json = w.json ORDER BY w.n, i.seq",
                 &placed,
             );
