@@ -165,9 +165,26 @@ impl Guest for Faults {
     }
 
     fn await_strangers(count: u32) -> Result<u32, String> {
-        let ids: Vec<_> = (0..count).map(|n| format!("01939f5e-7a2b-7c3d-8e4f-{n:012x}")).collect();
+        let outcomes = invocations::await_all(&strangers(count)).map_err(|refusal| format!("{refusal:?}"))?;
+        Ok(outcomes.len() as u32)
+    }
+
+    fn await_copies(copies: u32) -> Result<u32, String> {
+        let id = invocations::submit(NOTHING, "[]", &plain()).map_err(|refusal| format!("{refusal:?}"))?;
+        let ids = vec![id; copies as usize];
         let outcomes = invocations::await_all(&ids).map_err(|refusal| format!("{refusal:?}"))?;
         Ok(outcomes.len() as u32)
+    }
+
+    fn await_briefly(count: u32, times: u32) -> u32 {
+        let ids = strangers(count);
+        (0..times).filter(|_| matches!(invocations::await_any_within(&ids, 0), Ok(None) | Err(_))).count() as u32
+    }
+
+    fn blink(times: u32) {
+        for _ in 0..times {
+            invocations::await_any_within(&[], 0).expect("a wait for nothing ends");
+        }
     }
 
     fn ask_strangely(bytes: u32) -> u32 {
@@ -182,6 +199,11 @@ impl Guest for Faults {
         let outcomes = invocations::await_all(&ids).map_err(|refusal| format!("{refusal:?}"))?;
         Ok(outcomes.len() as u32)
     }
+}
+
+/// Ids that nobody has.
+fn strangers(count: u32) -> Vec<String> {
+    (0..count).map(|n| format!("01939f5e-7a2b-7c3d-8e4f-{n:012x}")).collect()
 }
 
 fn plain() -> SubmitOptions {

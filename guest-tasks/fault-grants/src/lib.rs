@@ -103,6 +103,39 @@ impl Guest for Grants {
         keep(count, || directory.read_directory())
     }
 
+    fn nest(directory: String, depth: u32) -> Result<u32, String> {
+        let mut inner = granted(&directory)?;
+        for level in 0..depth {
+            let made = inner.create_directory_at("d").and_then(|()| {
+                inner.open_at(PathFlags::empty(), "d", OpenFlags::DIRECTORY, DescriptorFlags::MUTATE_DIRECTORY)
+            });
+            // One descriptor at a time: the last is dropped here.
+            inner = made.map_err(|error| format!("after {level}: {error}"))?;
+        }
+        Ok(depth)
+    }
+
+    fn shrink_behind(directory: String, times: u32) -> Result<u32, String> {
+        let flags = (PathFlags::empty(), OpenFlags::CREATE, DescriptorFlags::WRITE);
+        let file = granted(&directory)?.open_at(flags.0, "file", flags.1, flags.2);
+        let file = file.map_err(|error| error.to_string())?;
+        let piece = [b'x'; 64 * KIB];
+        let mut streams = Vec::new();
+        for time in 0..times {
+            // What a stream has taken may be written later, behind the end that the file has then.
+            let stream = file.write_via_stream(u64::from(time % 64) * piece.len() as u64);
+            let stream = stream.map_err(|error| error.to_string())?;
+            if let Ok(room) = stream.check_write() {
+                let bytes = &piece[..piece.len().min(room as usize)];
+                stream.write(bytes).map_err(|error| format!("the {time}th time: {error}"))?;
+            }
+            file.set_size(0).map_err(|error| format!("the {time}th time: {error}"))?;
+            streams.push(stream);
+            streams.drain(..streams.len().saturating_sub(8));
+        }
+        Ok(times)
+    }
+
     fn fill_and_spin(path: String, kib: u32) {
         fill(&path, kib).expect("there is room");
         loop {

@@ -105,6 +105,50 @@ fn hostile(items: &[Item]) -> String {
     text
 }
 
+const HOARDERS: [&str; 4] = ["faults", "grants", "network", "long-names"];
+
+/// The calls that make the runner hold or do much for a guest that has few rights: handles, waits, names, fields.
+fn hoards() -> Vec<Item> {
+    let item =
+        |task, arguments: Value, copies, ends| Item { task, arguments: arguments.to_string(), copies, ends };
+    let account =
+        |task, arguments| item(task, arguments, 4, Ends::Failed("limit-exceeded", Some("host-memory")));
+    vec![
+        account("hoards.bodies", json!([4_000])),
+        account("hoards.methods", json!([2_000, 1_000_000])),
+        account("hoards.addresses", json!([20_000])),
+        account("hoards.fields", json!([60_000])),
+        account("hoards.headers", json!([60_000])),
+        account("hoards.refused", json!([60_000])),
+        item("hoards.make-and-drop", json!([300]), 4, Ends::Value(Value::Null)),
+        item("faults.label", json!([100_000, 10_000_000]), 8, Ends::Returned("more than 8192")),
+        item("faults.key", json!([50_000_000]), 4, Ends::Returned("more than 1024")),
+        item("faults.await-copies", json!([100_000]), 4, Ends::Value(json!(100_000))),
+        item("faults.await-copies", json!([100_001]), 4, Ends::Returned("more than 100000")),
+        item("faults.await-briefly", json!([20_000, 10]), 4, Ends::Value(json!(10))),
+        item("faults.await-strangers", json!([20_000]), 4, Ends::Returned("no invocation has the id")),
+        item("faults.blink", json!([300]), 4, Ends::Value(Value::Null)),
+        item("faults.ask-strangely", json!([50_000_000]), 4, Ends::Value(json!(200))),
+        item("grants.hoard-streams", json!(["/tmp", 100_000]), 4, Ends::Returned("insufficient-memory")),
+        item("grants.hoard-listings", json!(["/tmp", 100_000]), 4, Ends::Returned("insufficient-memory")),
+        item("grants.nest", json!(["/tmp", 700]), 4, Ends::Value(json!(700))),
+        item("grants.nest", json!(["/tmp", 10_000]), 4, Ends::Returned("after 1000: ")),
+        item("grants.shrink-behind", json!(["/tmp", 2_000]), 4, Ends::Value(json!(2_000))),
+        item("long-names.trap", json!([]), 20, Ends::Failed("trapped", None)),
+    ]
+}
+
+/// The configuration of what hoards do.
+fn hoarding() -> String {
+    let components = HOARDERS.map(|name| {
+        format!("[component.{name}]\npath = {:?}\n{HOARDERS_LIMITS}", crate::support::guests::guest(name))
+    });
+    components.concat() + "[component.grants.scratch]\nsize = \"8MiB\"\nfiles = 1000\n"
+}
+
+const HOARDERS_LIMITS: &str = "limits = { time = \"20s\", memory = \"160MiB\", host-memory = \"32MiB\" }\n\
+                               concurrency = { limit = 1, per = \"task\" }\n";
+
 /// Servers for guests that flood them.
 struct Servers {
     silent: TcpServer,
@@ -326,6 +370,11 @@ fn no_fault_ends_the_runner_slows_its_neighbour_by_half_or_leaves_anything_behin
 fn no_flood_slows_its_neighbour_by_half_or_leaves_anything_behind() {
     let servers = Servers { silent: TcpServer::silent(), http: HttpServer::start() };
     leaves_its_neighbour_alone(&flooding(&servers), &floods(&servers));
+}
+
+#[test]
+fn no_hoard_slows_its_neighbour_by_half_or_leaves_anything_behind() {
+    leaves_its_neighbour_alone(&hoarding(), &hoards());
 }
 
 /// A runner meets all of it in two rounds.
