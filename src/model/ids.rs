@@ -27,9 +27,63 @@ impl IdError {
 }
 
 /// The id of one invocation: a UUID, version 7, so ids sort by age.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Eq, Serialize, Deserialize)]
+#[cfg_attr(not(test), derive(PartialEq, Hash, PartialOrd, Ord))]
 #[serde(transparent)]
 pub struct InvocationId(Uuid);
+
+/// In tests, ids count how often they are compared and hashed: everything that a runner shares among guests is found by
+/// id, so this is the work that a call does.
+#[cfg(test)]
+pub(crate) mod steps {
+    use std::cell::Cell;
+    use std::cmp::Ordering;
+    use std::hash::{Hash, Hasher};
+
+    use super::InvocationId;
+
+    thread_local! {
+        static STEPS: Cell<u64> = const { Cell::new(0) };
+    }
+
+    fn step() {
+        STEPS.set(STEPS.get() + 1);
+    }
+
+    /// Returns how often ids are compared and hashed while `act` runs on this thread.
+    pub(crate) fn steps(act: impl FnOnce()) -> u64 {
+        let before = STEPS.get();
+        act();
+        STEPS.get() - before
+    }
+
+    impl PartialEq for InvocationId {
+        fn eq(&self, other: &Self) -> bool {
+            step();
+            self.0 == other.0
+        }
+    }
+
+    impl Hash for InvocationId {
+        fn hash<H: Hasher>(&self, state: &mut H) {
+            step();
+            self.0.hash(state);
+        }
+    }
+
+    impl Ord for InvocationId {
+        fn cmp(&self, other: &Self) -> Ordering {
+            step();
+            self.0.cmp(&other.0)
+        }
+    }
+
+    impl PartialOrd for InvocationId {
+        fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+            Some(self.cmp(other))
+        }
+    }
+}
 
 /// The id of one runner: drawn anew each time a runner starts, and again when it
 /// has lost its lease, so a fenced runner can never be taken for its successor.

@@ -27,6 +27,8 @@ pub use client::{
     Refusal, SubmitOptions, TaskClient, check_key, check_labels,
 };
 pub use control::{Guest, GuestFuture, Interrupt, NoGuest, Shortage, SlotControl};
+#[cfg(test)]
+pub(crate) use ids::steps;
 pub use ids::{ComponentDigest, IdError, InvocationId, RunnerId};
 pub use invocation::{Claim, Invocation, LogEntry, LogStream, Transition};
 pub use limits::{LIMIT_KEYS, LIMITS, Limit, LimitKind, LimitUnit, TaskLimits};

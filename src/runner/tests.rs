@@ -5,6 +5,7 @@ mod observers;
 mod outcomes;
 mod shortages;
 mod starts;
+mod steps;
 pub(super) mod support;
 
 use std::sync::Arc;
