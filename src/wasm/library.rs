@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::cache::Cache;
 use super::compile::Compiler;
 use super::control::GuestControl;
-use super::discover::Export;
+use super::discover::{Entry, Export};
 use super::docs::describe;
 use super::engine::{EpochTicker, Room, new_engine};
 use super::execute;
@@ -20,7 +20,7 @@ use super::names::Names;
 use super::scratch::ScratchPlace;
 use super::source::{ComponentSource, LoadError, load_error};
 use super::task::{ArgumentError, NotTask, ResolveError, Task, TaskSchema};
-use super::values::{Shape, arguments_schema, canonical_arguments, value_schema};
+use super::values::{Shape, arguments_schema, canonical_arguments, output_schema, value_schema};
 use super::versions::{Shelf, Versions};
 use crate::model::{Claim, Clock, Guest, Interrupt, LimitKind, NoGuest, TaskClient};
 
@@ -245,13 +245,14 @@ impl Library {
     /// The JSON Schemas of a task; `None` if it is not of this library.
     pub fn schema(&self, task: &Task) -> Option<TaskSchema> {
         let linked = self.programs.get(&task.id)?;
-        let Export { signature, types, docs, .. } = &linked.program.export;
+        let Export { signature, types, docs, entry, .. } = &linked.program.export;
         let value = |shape: Option<&Shape>| {
             let mut schema = value_schema(shape, types);
             docs.describe_types(&mut schema);
             schema
         };
         let (result, returned) = match &signature.result {
+            _ if *entry == Entry::Command => (output_schema(), None),
             Some(Shape::Result { ok, err }) => (value(ok.as_deref()), Some(value(err.as_deref()))),
             result => (value(result.as_ref()), None),
         };

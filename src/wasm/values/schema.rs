@@ -32,6 +32,17 @@ pub(in crate::wasm) fn value_schema(shape: Option<&Shape>, names: &[Field]) -> V
     writer.document(schema)
 }
 
+/// Makes the schema of what a program wrote to its standard output: text, or bytes that are no UTF-8.
+pub(in crate::wasm) fn output_schema() -> Value {
+    let writer = Writer { names: &[], is_input: false, defs: Map::new() };
+    writer.document(one_of("anyOf", vec![json!({"type": "string"}), base64()]))
+}
+
+/// Bytes as base64.
+fn base64() -> Value {
+    member("$base64", json!({"type": "string", "contentEncoding": "base64", "pattern": BASE64_PATTERN}))
+}
+
 struct Writer<'a> {
     names: &'a [Field],
     /// Whether the values are input: options may be left out, and bytes may be base64.
@@ -84,9 +95,7 @@ impl Writer<'_> {
             Shape::List(element) => {
                 let list = json!({"type": "array", "items": self.schema(element)});
                 if **element == Shape::U8 && self.is_input {
-                    let text =
-                        json!({"type": "string", "contentEncoding": "base64", "pattern": BASE64_PATTERN});
-                    return one_of("anyOf", vec![list, member("$base64", text)]);
+                    return one_of("anyOf", vec![list, base64()]);
                 }
                 list
             }

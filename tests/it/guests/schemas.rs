@@ -164,3 +164,17 @@ fn schemas_describe_values_and_errors() {
 
     setup.run(["tasks", "--schema", "nobody"]).expect(2);
 }
+
+/// A program's output is text if it can be, else bytes.
+#[test]
+fn a_schema_of_a_program_has_both_forms_of_its_output() {
+    let setup = Setup::new(&["greet-cli"]);
+    let schema = setup.run(["tasks", "--schema", "greet-cli.run"]).expect(0).json();
+    let text = setup.value("greet-cli.run", r#"[["Ann"]]"#);
+    let bytes = setup.value("greet-cli.run", r#"[["--bytes", "97,0,254"]]"#);
+    assert!(text.is_string() && bytes["$base64"].is_string(), "{text} {bytes}");
+    let instances = [text, bytes, json!({"$base64": "YQD+", "more": 1}), json!(7)];
+    let verdicts = judge(&[json!({"schema": schema["result"], "instances": instances})]);
+    assert_eq!(verdicts, [[true, true, false, false]]);
+    assert_eq!(schema["returned"], Value::Null);
+}
