@@ -184,7 +184,7 @@ fn weight(one: &Loaded, of_descriptors: usize) -> Result<usize, String> {
         ));
     }
     let tables = needs.num_tables.div_ceil(TABLES_PER_WEIGHT);
-    let instances = one.core_instances.div_ceil(CORE_INSTANCES_PER_WEIGHT);
+    let instances = one.contents.core_instances.div_ceil(CORE_INSTANCES_PER_WEIGHT);
     Ok(of_descriptors.max(needs.num_memories.max(tables).max(instances) as usize))
 }
 

@@ -12,9 +12,9 @@ use wasmtime::component::Component;
 
 use super::cache::Cache;
 use super::compile::CompileError;
+use super::contents::Contents;
 use super::discover::{Discovery, Export, discover};
 use super::docs;
-use super::instances::core_instances;
 use super::names::Names;
 use super::source::{LoadError, load_error};
 use crate::model::{ComponentDigest, Interrupt};
@@ -26,8 +26,7 @@ pub(super) struct Loaded {
     pub(super) digest: ComponentDigest,
     pub(super) component: Component,
     pub(super) discovery: Discovery,
-    /// The core instances that one instance of it has.
-    pub(super) core_instances: u32,
+    pub(super) contents: Contents,
 }
 
 impl Loaded {
@@ -110,12 +109,13 @@ pub(super) fn load_bytes(
         let message = format!("it has more than the {most} bytes that `compile.component` allows");
         return Err(CompileError::Refused(message));
     }
+    // Before anything else looks at the bytes, or at what the compiler makes of them.
+    let contents = Contents::of(bytes).map_err(CompileError::Refused)?;
     let component = cache.load(engine, fuel, &digest, bytes, interrupt)?;
     let name = Arc::from(name);
     let mut discovery = discover(&component, &name);
     docs::attach(bytes, &mut discovery.exports);
-    let core_instances = core_instances(bytes);
-    Ok(Loaded { name, path: path.to_owned(), digest, component, discovery, core_instances })
+    Ok(Loaded { name, path: path.to_owned(), digest, component, discovery, contents })
 }
 
 /// Does something with every item, on as many threads as there are processors, and returns the results in the

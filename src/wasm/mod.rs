@@ -2,6 +2,7 @@
 
 mod cache;
 mod compile;
+mod contents;
 mod control;
 mod denials;
 mod discover;
@@ -17,7 +18,6 @@ mod handles;
 mod host;
 mod host_memory;
 mod inspect;
-mod instances;
 mod interfaces;
 mod library;
 mod link;
