@@ -90,6 +90,7 @@ impl Bench {
             compiler: Compiler::InProcess,
             cache_directory: Some(root.join("bench-cache")),
             max_live: 1_000,
+            memory_budget: u64::MAX,
             loaded: Default::default(),
         };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());

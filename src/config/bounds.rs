@@ -41,6 +41,17 @@ pub(super) fn check_max_live(
     Ok(())
 }
 
+/// The least memory budget: one guest of a small kind.
+const MIN_MEMORY_BUDGET: u64 = 16 << 20;
+
+pub(super) fn check_memory_budget(bytes: u64, origin: Origin) -> Result<(), Problem> {
+    if bytes >= MIN_MEMORY_BUDGET {
+        return Ok(());
+    }
+    let problem = Problem::new(origin, format!("a `memory-budget` of {bytes} bytes is too small"));
+    Err(problem.hint("it is for all guests together: make it at least `16MiB`"))
+}
+
 /// Checks that a lease is long enough for heartbeats.
 pub fn check_lease(lease: Duration, origin: Origin) -> Result<(), Problem> {
     if lease >= MIN_LEASE {

@@ -7,6 +7,7 @@ mod file;
 #[doc(hidden)]
 pub mod fuzzing;
 mod lock;
+mod memory;
 mod problem;
 mod registry;
 mod resolve;

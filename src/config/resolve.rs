@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bounds::{MAX_SLOTS, check_lease, check_max_live, check_slots};
+use super::bounds::{MAX_SLOTS, check_lease, check_max_live, check_memory_budget, check_slots};
 use super::component::{Component, ComponentOrigin, SubmitPattern, check_component_name};
 use super::file;
 use super::lock::Lock;
@@ -124,14 +124,16 @@ impl Config {
         let slots = slots.map_or_else(|| around.processors.clamp(1, MAX_SLOTS), |(slots, _)| slots);
         let mut runner = RunnerSettings::default();
         runner.max_live = runner.max_live.min(around.most_live()).max(slots);
+        runner.memory_budget = around.memory_budget();
         file.settings.iter().chain(&env_settings).for_each(|(key, value)| runner.set(key, *value));
         let said = [(&env_settings, Origin::Environment), (&file.settings, Origin::File)];
         let origin =
             |key| said.iter().find(|(said, _)| said.iter().any(|(said, _)| *said == key)).map(|(_, of)| *of);
         let max_live =
             origin("max-live").map(|origin| check_max_live(runner.max_live, slots, origin, around));
+        let budget = origin("memory-budget").map(|origin| check_memory_budget(runner.memory_budget, origin));
         let lease = origin("lease").map(|origin| check_lease(runner.lease, origin));
-        problems.extend(max_live.into_iter().chain(lease).filter_map(Result::err));
+        problems.extend(max_live.into_iter().chain(budget).chain(lease).filter_map(Result::err));
         let grace = flags.grace.or(env_grace).or(file.grace).unwrap_or(Duration::from_secs(30));
         let user_cache = || around.user_cache.as_ref().map(|directory| directory.join("run-wasm-runner"));
         let cache_directory = env_cache.or(file.cache_directory).or_else(user_cache);

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::memory::memory_of_process;
 use super::problem::{ConfigError, Origin, Problem, in_backticks, nearest};
 use crate::model::SETTING_KEYS;
 use crate::wasm::live_for_maps;
@@ -22,6 +23,8 @@ pub struct Surroundings {
     pub processors: usize,
     /// `vm.max_map_count`, if the system has such a thing.
     pub max_maps: Option<usize>,
+    /// The bytes of memory that this process may take, if the system says.
+    pub memory: Option<u64>,
 }
 
 impl Surroundings {
@@ -54,7 +57,14 @@ impl Surroundings {
             max_maps: std::fs::read_to_string("/proc/sys/vm/max_map_count")
                 .ok()
                 .and_then(|text| text.trim().parse().ok()),
+            memory: memory_of_process(),
         })
+    }
+
+    /// The memory that guests may take unless somebody says otherwise: the rest is for the program, the system's
+    /// caches, and what guests take for a moment.
+    pub(super) fn memory_budget(&self) -> u64 {
+        self.memory.map_or(u64::MAX, |memory| memory / 4 * 3)
     }
 
     /// The value of a variable, by its name without the prefix.

@@ -17,6 +17,7 @@ fn around(directory: &Path, variables: &[(&str, &str)]) -> Surroundings {
         user_cache: Some("/cache".into()),
         processors: 3,
         max_maps: None,
+        memory: None,
     }
 }
 
@@ -162,6 +163,21 @@ fn the_documented_file_is_a_right_one() {
     for name in variables() {
         assert!(page.contains(&format!("WASM_RUNNER_{name}")), "{name} is not documented");
     }
+}
+
+#[test]
+fn guests_have_three_quarters_of_the_memory_unless_somebody_says_otherwise() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let budget = |memory, variables: &[(&str, &str)]| {
+        let around = Surroundings { memory, ..around(directory.path(), variables) };
+        Config::resolve(&Flags::default(), &around).map(|config| config.runner.memory_budget)
+    };
+    assert_eq!(budget(Some(4096), &[]).expect("nothing is wrong"), 3072);
+    assert_eq!(budget(None, &[]).expect("nothing is wrong"), u64::MAX);
+    let said = [("WASM_RUNNER_MEMORY_BUDGET", "1GiB")];
+    assert_eq!(budget(Some(4096), &said).expect("nothing is wrong"), 1 << 30);
+    let error = budget(None, &[("WASM_RUNNER_MEMORY_BUDGET", "1MiB")]).expect_err("it is too small");
+    assert!(error.to_string().contains("`memory-budget` of 1048576 bytes is too small"), "{error}");
 }
 
 #[test]

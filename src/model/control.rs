@@ -81,6 +81,16 @@ pub trait SlotControl: Send + Sync {
     /// Returns what was used so far but for children, asked between polls.
     fn usage(&self) -> Usage;
 
+    /// Returns the bytes of the runner's memory budget that the guest has now.
+    fn memory(&self) -> u64 {
+        0
+    }
+
+    /// Returns the bytes of that budget for which the guest waits, if it does: nobody wakes it for them.
+    fn wanted_memory(&self) -> Option<u64> {
+        None
+    }
+
     /// Returns the time on slots that is left.
     fn remaining(&self) -> Duration;
 

@@ -8,6 +8,7 @@ mod control;
 mod ids;
 mod invocation;
 mod limits;
+mod memory_budget;
 mod outcome;
 mod retry;
 mod rules;
@@ -32,6 +33,7 @@ pub(crate) use ids::steps;
 pub use ids::{ComponentDigest, IdError, InvocationId, RunnerId};
 pub use invocation::{Claim, Invocation, LogEntry, LogStream, Transition};
 pub use limits::{LIMIT_KEYS, LIMITS, Limit, LimitKind, LimitUnit, TaskLimits};
+pub use memory_budget::MemoryBudget;
 pub use outcome::{ExitClass, Failure, FailureKind, Outcome};
 pub use retry::{DEFAULT_BUDGET_WINDOW, RetryBudget, RetryPolicy, spread};
 pub use rules::{

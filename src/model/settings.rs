@@ -25,6 +25,12 @@ impl Value for usize {
     }
 }
 
+impl Value for u64 {
+    fn of(number: u64) -> Self {
+        number
+    }
+}
+
 impl Value for Duration {
     fn of(number: u64) -> Self {
         Duration::from_nanos(number)
@@ -70,6 +76,8 @@ macro_rules! settings {
 settings! {
     max_live: usize, "max-live" Positive 4_096,
         "Instances that may live at once, running and parked, at least as many as slots.";
+    memory_budget: u64, "memory-budget" Bytes u64::MAX,
+        "Bytes that all guests may take together, running and parked.";
     lease: Duration, "lease" Time Duration::from_secs(10),
         "The time for which a claim is good without a heartbeat.";
     final_cache_entries: usize, "final-cache-entries" Count 10_000,

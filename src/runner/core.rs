@@ -18,7 +18,7 @@ use super::stage::{Stage, Stages};
 use super::starts::Starts;
 use super::totals::Totals;
 use super::trust::Trust;
-use crate::model::{Claim, Clock, Interrupt, InvocationId, Refusal, RunnerId, Usage};
+use crate::model::{Claim, Clock, Interrupt, InvocationId, MemoryBudget, Refusal, RunnerId, Shortage, Usage};
 use crate::store::{Bill, Store, StoreError, TaskSet};
 
 /// The state that the threads of one runner share.
@@ -30,6 +30,8 @@ pub(super) struct Core {
     /// The tasks that this runner claims.
     pub(super) tasks: Arc<TaskSet>,
     pub(super) scheduler: Scheduler,
+    /// The memory that all guests may take together.
+    pub(super) budget: Arc<MemoryBudget>,
     pub(super) registry: Registry,
     pub(super) trust: Trust,
     pub(super) inbox: Inbox,
@@ -55,10 +57,12 @@ impl Core {
         options: RunnerOptions,
     ) -> Self {
         let id = RunnerId::generate();
+        let budget = executor.memory_budget();
         Self {
             tasks: options.only_tasks.clone().unwrap_or_else(|| executor.tasks()),
             ledger: Mutex::new(Ledger::new(id, &options, Instant::now())),
-            scheduler: Scheduler::new(options.settings.max_live),
+            scheduler: Scheduler::new(options.settings.max_live, Arc::clone(&budget)),
+            budget,
             registry: Registry::new(options.settings.final_cache_entries, options.settings.final_cache_bytes),
             inbox: Inbox::default(),
             trust: Trust::new(id),
@@ -114,6 +118,13 @@ impl Core {
             );
             wait.refuse(Refusal::bound(message));
         }
+    }
+
+    /// Says that the guests have all of their memory.
+    pub(super) fn shortage_of_memory(&self) -> Shortage {
+        let mib = |bytes| bytes >> 20;
+        let (used, total) = (mib(self.budget.used()), mib(self.budget.total()));
+        Shortage(format!("memory: guests have {used} MiB of the `memory-budget` of {total} MiB"))
     }
 
     /// Finds the live fiber of an invocation.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Claim, Guest, Interrupt, NoGuest, PreparedCall, Refusal, TaskClient};
+use crate::model::{Claim, Guest, Interrupt, MemoryBudget, NoGuest, PreparedCall, Refusal, TaskClient};
 use crate::store::{TaskRule, TaskSet};
 
 /// Runs guests. A runner knows tasks through this trait only, and nothing of WebAssembly.
@@ -34,6 +34,11 @@ pub trait Executor: Send + Sync + 'static {
     ///
     /// The refusal that the guest gets.
     fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedCall, Refusal>;
+
+    /// The memory that its guests may take together.
+    fn memory_budget(&self) -> Arc<MemoryBudget> {
+        Arc::default()
+    }
 
     /// Notes that a guest begins to run on this slot thread, or ends: in between it must be interruptible.
     fn guest_runs(&self, runs: bool);

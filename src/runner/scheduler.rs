@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::fiber::Fiber;
 use super::registry::Urgency;
-use crate::model::{Claim, InvocationId};
+use crate::model::{Claim, InvocationId, MemoryBudget};
 
 thread_local! {
     /// Whether this thread will ask for work before it runs a guest: it may keep one piece of work for itself.
@@ -45,8 +45,46 @@ pub(super) enum Work {
 pub(super) struct Scheduler {
     queues: Mutex<Queues>,
     work_or_stop: Condvar,
+    room: Room,
+}
+
+/// The room for live instances, in both of the things that bound them.
+struct Room {
+    /// The most live instances by weight.
     max_live: usize,
-    reserve: usize,
+    budget: Arc<MemoryBudget>,
+}
+
+/// How full a runner is: the fullest of the things that bound its live instances counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fill {
+    /// Anything may start.
+    Open,
+    /// The last quarter is for awaited work that is deeper than every live instance: other work can't take what
+    /// parked parents need to go on.
+    Nearly,
+    /// Nothing may start.
+    Full,
+}
+
+impl Room {
+    /// How full the runner is with so many live instances.
+    fn fill(&self, live: usize) -> Fill {
+        let of_live = Fill::of(live as u64, self.max_live as u64);
+        // What guests leave behind for a moment keeps nobody from starting alone.
+        let counts = live > 0;
+        of_live.max(if counts { Fill::of(self.budget.used(), self.budget.total()) } else { Fill::Open })
+    }
+}
+
+impl Fill {
+    fn of(used: u64, total: u64) -> Self {
+        match used {
+            _ if used >= total => Self::Full,
+            _ if used.saturating_add(total / 4) >= total => Self::Nearly,
+            _ => Self::Open,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -107,14 +145,12 @@ pub(super) struct Load {
 }
 
 impl Scheduler {
-    /// Makes the queues of a runner with room for `max_live` live instances. A quarter of it is for awaited
-    /// work, so that other work can't take what parked parents need to go on.
-    pub(super) fn new(max_live: usize) -> Self {
+    /// Makes the queues of a runner with room for `max_live` live instances and their memory.
+    pub(super) fn new(max_live: usize, budget: Arc<MemoryBudget>) -> Self {
         Self {
             queues: Mutex::new(Queues::default()),
             work_or_stop: Condvar::new(),
-            max_live,
-            reserve: max_live / 4,
+            room: Room { max_live, budget },
         }
     }
 
@@ -125,7 +161,7 @@ impl Scheduler {
         let mut told = false;
         let mut queues = self.queues.lock();
         loop {
-            if let Some(work) = queues.take(self.max_live, self.reserve) {
+            if let Some(work) = queues.take(&self.room) {
                 queues.busy += 1;
                 return Some(work);
             }
@@ -155,8 +191,8 @@ impl Scheduler {
         // Others may be short of the things that it held.
         queues.is_short &= freed == 0;
         if freed > 0 && queues.idle > 0 && (!queues.awaited.is_empty() || !queues.ready.is_empty()) {
-            // Somebody may have stopped at the cap.
-            self.work_or_stop.notify_one();
+            // Somebody may have stopped for want of room; one large guest leaves room for several.
+            self.work_or_stop.notify_all();
         }
     }
 
@@ -262,7 +298,7 @@ impl Scheduler {
     /// cap while every slot is free: only the end of a wait lets anything move.
     pub(super) fn stuck_at_cap(&self) -> Option<InvocationId> {
         let queues = self.queues.lock();
-        if queues.busy > 0 || !queues.resumed.is_empty() || queues.live < self.max_live {
+        if queues.busy > 0 || !queues.resumed.is_empty() || queues.live < self.room.max_live {
             return None;
         }
         queues.awaited.values().next().map(|claim| claim.id)
@@ -297,14 +333,13 @@ impl Scheduler {
     /// Reads the load.
     pub(super) fn load(&self) -> Load {
         let queues = self.queues.lock();
-        let may_start_unawaited = queues.live + self.reserve < self.max_live;
-        let has_room = queues.live < self.max_live;
-        let deepest = (!may_start_unawaited && has_room).then(|| queues.deepest()).flatten();
+        let fill = self.room.fill(queues.live);
+        let deepest = (fill == Fill::Nearly).then(|| queues.deepest()).flatten();
         Load {
             deepest,
             resumed: queues.resumed.len(),
             startable: match deepest {
-                _ if !has_room => 0,
+                _ if fill == Fill::Full => 0,
                 None => queues.awaited.len(),
                 Some(deepest) => queues.awaited.keys().filter(|urgency| urgency.depth() > deepest).count(),
             },
@@ -314,7 +349,7 @@ impl Scheduler {
             idle: queues.idle,
             busy: queues.busy,
             live: queues.live,
-            may_start_unawaited,
+            may_start_unawaited: fill == Fill::Open,
             is_congested: queues.is_congested(),
             is_short: queues.is_short,
         }
@@ -352,17 +387,18 @@ impl Queues {
         self.unwritten > MAX_UNWRITTEN
     }
 
-    fn take(&mut self, max_live: usize, reserve: usize) -> Option<Work> {
+    fn take(&mut self, room: &Room) -> Option<Work> {
         if self.is_congested() && !self.stopping {
             return None;
         }
         if let Some(fiber) = self.resumed.pop_front() {
             return Some(Work::Resume(fiber));
         }
-        if self.stopping || self.is_short || self.live >= max_live {
+        let fill = room.fill(self.live);
+        if self.stopping || self.is_short || fill == Fill::Full {
             return None;
         }
-        let claim = if self.live + reserve < max_live {
+        let claim = if fill == Fill::Open {
             match self.awaited.pop_first() {
                 Some((_, claim)) => claim,
                 None => self.ready.pop_front()?,

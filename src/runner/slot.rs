@@ -173,6 +173,10 @@ fn run_guest(core: &Arc<Core>, fiber: &Arc<Fiber>, mut future: GuestFuture) -> L
                 return Left::Ended(Outcome::Failure(Arc::new(host_panic(panic.as_ref()))));
             }
         };
+        if poll.is_pending() && fiber.control.wanted_memory().is_some() {
+            drop_guest(future);
+            return Left::Short(core.shortage_of_memory());
+        }
         match poll {
             Poll::Ready(ended) => {
                 drop_guest(future);

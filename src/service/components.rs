@@ -133,6 +133,7 @@ impl Service {
             cache_directory: shared.config.cache_directory.clone(),
             compiler: shared.compiler.clone(),
             max_live: shared.config.runner.max_live,
+            memory_budget: shared.config.runner.memory_budget,
             loaded: Arc::clone(&loading.loaded),
         };
         loading.loaded.store(0, Ordering::Relaxed);

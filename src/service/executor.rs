@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::model::{Claim, Guest, Interrupt, LimitKind, NoGuest, PreparedCall, Refusal, TaskClient};
+use crate::model::{
+    Claim, Guest, Interrupt, LimitKind, MemoryBudget, NoGuest, PreparedCall, Refusal, TaskClient,
+};
 use crate::runner::Executor;
 use crate::store::{TaskRule, TaskSet};
 use crate::wasm::Library;
@@ -32,6 +34,10 @@ impl Executor for Library {
             false => Refusal::BadArguments(error.to_string()),
         })?;
         Ok(task.prepared(arguments))
+    }
+
+    fn memory_budget(&self) -> Arc<MemoryBudget> {
+        Arc::clone(Library::memory_budget(self))
     }
 
     fn guest_runs(&self, runs: bool) {

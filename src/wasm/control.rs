@@ -1,13 +1,14 @@
 //! The kill switch, the clocks and the counters of one guest.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
+use super::budget::GuestMemory;
 use super::meter::Meter;
-use crate::model::{Failure, LimitKind, SlotControl, Usage};
+use crate::model::{Failure, LimitKind, MemoryBudget, SlotControl, Usage};
 
 /// The control of one guest, shared by the slot thread that runs it and the epoch callback inside it. The
 /// slot uses it as a [`SlotControl`]: killing it ends a guest that computes at its next epoch tick.
@@ -27,6 +28,8 @@ pub struct GuestControl {
     poll_began: AtomicU64,
     /// The counters of everything but time.
     pub(super) meter: Meter,
+    /// The part of the guest in the budget of its runner.
+    pub(super) memory: GuestMemory,
     /// The first refusal by a limit: the limit and the message.
     refused: OnceLock<(LimitKind, String)>,
 }
@@ -43,8 +46,15 @@ impl GuestControl {
             cpu: AtomicU64::new(0),
             poll_began: AtomicU64::new(0),
             meter: Meter::default(),
+            memory: GuestMemory::default(),
             refused: OnceLock::new(),
         }
+    }
+
+    /// Counts the guest's memory on a budget.
+    #[must_use]
+    pub fn on_budget(self, budget: Arc<MemoryBudget>) -> Self {
+        Self { memory: GuestMemory::new(budget), ..self }
     }
 
     /// Time of a processor that the guest has used, asked from within a poll.
@@ -113,6 +123,14 @@ impl SlotControl for GuestControl {
 
     fn usage(&self) -> Usage {
         Usage { cpu_micros: self.cpu.load(Ordering::Acquire).div_ceil(1_000), ..self.meter.usage() }
+    }
+
+    fn memory(&self) -> u64 {
+        self.memory.held()
+    }
+
+    fn wanted_memory(&self) -> Option<u64> {
+        self.memory.wanted()
     }
 
     fn remaining(&self) -> Duration {

@@ -165,7 +165,7 @@ async fn attempt(
     };
     let mut guest = Instance { store: Store::new(&program.engine, state), fuel: None };
     let store = &mut guest.store;
-    store.limiter(|state| &mut state.memory);
+    store.limiter_async(|state| &mut state.memory);
     store.set_hostcall_fuel(HAND_OVER_BYTES);
     if program.is_metered {
         let fuel = most(LimitKind::Fuel);
@@ -445,9 +445,8 @@ fn explain(program: &Program, store: &mut Store<HostState>, error: &wasmtime::Er
 fn limit_failure(state: &HostState, then: &str) -> Option<Failure> {
     let memory = &state.memory;
     if let Some(wanted) = memory.refused {
-        let limit = memory.limit;
-        let message =
-            format!("the guest wanted {wanted} bytes of memory, more than its limit of {limit}, and {then}");
+        let bound = memory.bound(wanted);
+        let message = format!("the guest wanted {wanted} bytes of memory, more than {bound}, and {then}");
         return Some(Failure::limit(LimitKind::Memory, message));
     }
     let (limit, message) = state.control.refused()?;

@@ -6,11 +6,12 @@ use super::control::GuestControl;
 use super::meter::Allowance;
 use crate::model::{Failure, LimitKind};
 
-/// The bytes that the host holds for one guest. Each part of them is charged before it is allocated.
+/// The bytes that the host holds for one guest. Each part of them is charged before it is allocated. They are on the
+/// budget of the runner too, which can't refuse them: its next growth or start waits.
 #[derive(Debug)]
 pub(super) struct HostMemory {
     allowance: Allowance,
-    /// Gets the peak.
+    /// Gets the peak, and has the part in the budget.
     control: Arc<GuestControl>,
 }
 
@@ -87,7 +88,10 @@ impl Held {
             let wanted = allowance.taken().saturating_add(more);
             return Err(HostMemoryExceeded { wanted, limit: allowance.limit });
         }
-        allowance.give_back(self.bytes.saturating_sub(bytes));
+        control.memory.add(more);
+        let less = self.bytes.saturating_sub(bytes);
+        allowance.give_back(less);
+        control.memory.give_back(less);
         self.bytes = bytes;
         control.meter.note_host_memory(allowance.taken());
         Ok(())
@@ -105,7 +109,9 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.account.allowance.give_back(self.bytes);
+        let HostMemory { allowance, control } = &*self.account;
+        allowance.give_back(self.bytes);
+        control.memory.give_back(self.bytes);
     }
 }
 
@@ -122,6 +128,7 @@ mod tests {
         let refused = account.hold(41).unwrap_err();
         assert_eq!((refused.wanted, refused.limit), (101, 100));
         let other = account.hold(40).unwrap();
+        assert_eq!(control.memory(), 100);
         assert!(one.grow(1).is_err(), "nothing is left");
         one.resize(10).unwrap();
         drop(other);
@@ -129,5 +136,6 @@ mod tests {
         one.resize(0).unwrap();
         assert!(account.hold(100).is_ok(), "all of it was given back");
         assert_eq!(control.usage().peak_host_memory_bytes, 100);
+        assert_eq!(control.memory(), 0);
     }
 }

@@ -22,7 +22,7 @@ use super::source::{ComponentSource, LoadError, load_error};
 use super::task::{ArgumentError, NotTask, ResolveError, Task, TaskSchema};
 use super::values::{Shape, arguments_schema, canonical_arguments, output_schema, value_schema};
 use super::versions::{Shelf, Versions};
-use crate::model::{Claim, Clock, Guest, Interrupt, LimitKind, NoGuest, TaskClient};
+use crate::model::{Claim, Clock, Guest, Interrupt, LimitKind, MemoryBudget, NoGuest, TaskClient};
 
 /// Options of loading components.
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub struct LibraryOptions {
     /// The most instances, running and parked together, that may live at once: the size of the engine's
     /// pools. At most [`live_for_maps`](super::live_for_maps).
     pub max_live: usize,
+    /// The bytes of memory that all guests may take together.
+    pub memory_budget: u64,
     /// Counts the components that are loaded or refused, for a progress display.
     pub loaded: Arc<AtomicUsize>,
 }
@@ -49,6 +51,7 @@ pub struct Library {
     pub(super) versions: Versions,
     ticker: EpochTicker,
     clock: Arc<dyn Clock>,
+    memory_budget: Arc<MemoryBudget>,
     /// Says for which component the limit of file descriptors leaves less room than `max-live`.
     few_descriptors: Option<String>,
 }
@@ -141,6 +144,7 @@ impl Library {
             versions,
             ticker,
             clock,
+            memory_budget: Arc::new(MemoryBudget::new(options.memory_budget)),
             few_descriptors,
         })
     }
@@ -292,8 +296,8 @@ impl Library {
                 ))
             })?,
         };
-        let control =
-            Arc::new(GuestControl::new(linked.program.limits.time(LimitKind::Time).unwrap_or(Duration::MAX)));
+        let time = linked.program.limits.time(LimitKind::Time).unwrap_or(Duration::MAX);
+        let control = Arc::new(GuestControl::new(time).on_budget(Arc::clone(&self.memory_budget)));
         let future = execute::run(
             Arc::clone(&linked.program),
             claim.clone(),
@@ -308,6 +312,11 @@ impl Library {
             weight: linked.weight,
             retry: Arc::clone(&linked.retry),
         })
+    }
+
+    /// The memory that its guests may take together.
+    pub fn memory_budget(&self) -> &Arc<MemoryBudget> {
+        &self.memory_budget
     }
 
     /// Notes that a guest gets a slot, or gives it back: it can be interrupted only in between.

@@ -1,5 +1,6 @@
 //! Everything that touches WebAssembly: the only layer that says `wasmtime`.
 
+mod budget;
 mod cache;
 mod compile;
 mod contents;

@@ -2,6 +2,7 @@
 
 mod bombs;
 mod bounds;
+mod budget;
 mod caches;
 mod components;
 mod corpus;

@@ -1,0 +1,75 @@
+//! Guests that have more memory together than their runner.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::guests::setup::Setup;
+use crate::support::process::resident_peak;
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The program itself, with what it keeps of guests that are gone.
+const PROGRAM: u64 = 200 << 20;
+
+fn setup(budget: &str, more: &str) -> Setup {
+    let limits = "[component.large.limits]\nmemory = \"600MiB\"\n";
+    Setup::with(&["large", "echo"], &format!("{limits}[runner]\nmemory-budget = \"{budget}\"\n{more}"))
+}
+
+/// Runs everything that was submitted. Returns the summary, the log, and the most memory that the runner had.
+#[track_caller]
+fn run_all(setup: &Setup, slots: &str) -> (Value, String, u64) {
+    let command = setup.command(["start", "--json", "--slots", slots]).patience(PATIENCE);
+    let mut runner = command.spawn();
+    runner.wait_for_stderr("the runner has started");
+    let ids = setup.run(["list", "--json", "--limit", "0"]).expect(0).json_lines();
+    for one in ids {
+        let id = one["id"].as_str().expect("an id");
+        setup.command(["result", id, "--wait", "--timeout", "100s"]).patience(PATIENCE).run();
+    }
+    let peak = resident_peak(runner.pid());
+    runner.signal(rustix::process::Signal::TERM);
+    let output = runner.wait().expect(0);
+    eprintln!("{} MiB at most\n{}", peak >> 20, output.everything());
+    (output.json(), output.stderr, peak)
+}
+
+#[track_caller]
+fn submit(setup: &Setup, task: &str, arguments: &str, count: usize) {
+    let lines = format!("{arguments}\n").repeat(count);
+    setup.command(["submit", task, "--batch", "-"]).stdin(lines).run().expect(0);
+}
+
+/// Asserts that so many invocations succeeded in their first attempt that counts.
+#[track_caller]
+fn assert_all_succeeded(setup: &Setup, count: usize) {
+    let listed = setup.run(["list", "--json", "--limit", "0"]).expect(0).json_lines();
+    assert_eq!(listed.len(), count);
+    for one in listed {
+        assert_eq!(one["status"], json!("succeeded"), "{one}");
+    }
+}
+
+#[test]
+fn work_waits_for_memory_before_it_starts() {
+    let setup = setup("256MiB", "");
+    submit(&setup, "park", "[60, 300]", 12);
+    let (summary, log, peak) = run_all(&setup, "1");
+    assert_all_succeeded(&setup, 12);
+    assert_eq!((&summary["peak_live"], &summary["released"]), (&json!(4), &json!(0)), "{summary}");
+    assert!(!log.contains("short of"), "{log}");
+    assert!(peak < (256 << 20) + PROGRAM, "{peak}");
+}
+
+#[test]
+fn one_guest_has_no_more_than_the_whole_budget() {
+    let setup = setup("100MiB", "");
+    let id = setup.submit("park", "[200, 0]");
+    setup.submit("park", "[90, 0]");
+    run_all(&setup, "2");
+    let failure = &setup.status(&id)["failure"];
+    assert_eq!(failure["kind"], "limit-exceeded", "{failure}");
+    let message = failure["message"].as_str().expect("a message");
+    assert!(message.contains("the `memory-budget` of 104857600 of this runner"), "{message}");
+}
