@@ -19,7 +19,8 @@ pub struct CancelRequest {
 
 impl Service {
     /// Begins to cancel invocations. Between two transactions it pauses, so that runners get at
-    /// the store.
+    /// the store. Of large trees it cancels a part in each transaction; if it is given up in
+    /// between, runners go on.
     pub fn cancel(&self, request: CancelRequest) -> Result<Transactions<Vec<CancelDocument>>, ServiceError> {
         let access = self.existing()?;
         let ids = self.select(&access, request.selection, Status::unfinished().collect())?;
@@ -35,6 +36,11 @@ impl Service {
             let cancel = |id: &InvocationId| Cancel { id: *id, by: None, message: message.clone() };
             let batch = Batch { cancels: ids.iter().map(cancel).collect(), ..Batch::default() };
             let receipt = access.commit(&batch)?;
+            let mut has_cascade = receipt.has_cascade;
+            while has_cascade {
+                last_began.replace(Instant::now()).into_iter().for_each(give_way);
+                has_cascade = access.commit(&Batch { recover: true, ..Batch::default() })?.has_cascade;
+            }
             done += ids.len();
             let documents = ids.iter().zip(receipt.cancels).map(|(id, cancelled)| {
                 let (outcome, status) = match cancelled {

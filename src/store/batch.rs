@@ -36,7 +36,7 @@ pub struct Batch {
     pub heartbeat: Option<Heartbeat>,
     /// Take claims away from runners whose lease has run out: each such
     /// invocation is queued again, or failed as lost if its attempts are used
-    /// up.
+    /// up. Also goes on with the descendants of what ended, as a claim does.
     pub recover: bool,
     /// Asks for work.
     pub claim: Option<ClaimRequest>,
@@ -103,6 +103,9 @@ pub struct Receipt {
     /// guest. In the order in which they ended; descendants follow the one that
     /// took them along, in the order of their submits.
     pub ended: Vec<Ended>,
+    /// Whether descendants of what ended are left to be cancelled: one transaction cancels
+    /// 1,000 at most. The next one that recovers or claims, whoever's it is, goes on.
+    pub has_cascade: bool,
     /// How many claims the inventory did not have: they were given back.
     pub given_back: usize,
     /// Invocations that were taken from the heartbeat's runner since its last

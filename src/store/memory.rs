@@ -217,6 +217,10 @@ struct State {
     /// Invocations that were blocked in the commit under way.
     newly_blocked: HashSet<Seq>,
     paused: BTreeSet<PauseTarget>,
+    /// Final invocations that may have attached children which are not final yet.
+    cascade: Vec<(InvocationId, Status)>,
+    /// How many more descendants the commit under way may cancel.
+    cascade_room: usize,
     /// Room for [`rules::plan`], kept to spare an allocation per report.
     steps: Vec<Step>,
 }
@@ -347,6 +351,7 @@ impl State {
 
     fn commit(&mut self, batch: &Batch, now: UnixMicros) -> Receipt {
         let mut receipt = Receipt { now, ..Receipt::default() };
+        self.cascade_room = rules::CASCADED_AT_ONCE;
         for adoption in &batch.adoptions {
             receipt.adopted.push(self.adopt(adoption));
         }
@@ -387,6 +392,9 @@ impl State {
         }
         if batch.recover || batch.claim.is_some() {
             receipt.more = self.expire(now, &mut receipt);
+            for (parent, status) in std::mem::take(&mut self.cascade) {
+                self.end_children(parent, status, now, &mut receipt.ended);
+            }
         }
         if batch.recover {
             self.recover(now, &mut receipt);
@@ -403,6 +411,7 @@ impl State {
         receipt.unblocked.sort_unstable();
         receipt.unblocked.dedup();
         self.newly_blocked.clear();
+        receipt.has_cascade = !self.cascade.is_empty();
         receipt.pruned = batch.prune.as_ref().map(|prune| self.prune(prune, now));
         receipt
     }

@@ -21,6 +21,9 @@ pub(super) const SKIPPED_AT_ONCE: usize = 1_000;
 /// At most so many invocations that are past their deadline end in one
 /// transaction, not counting the descendants that they take along.
 pub(super) const EXPIRED_AT_ONCE: usize = 1_000;
+/// At most so many descendants of what ended are cancelled in one transaction. The others
+/// follow in later ones, level by level: a tree may have millions.
+pub(super) const CASCADED_AT_ONCE: usize = 1_000;
 
 words! {
     /// The index that holds an invocation which is not final, as the column `place` has it.

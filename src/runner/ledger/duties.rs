@@ -67,9 +67,12 @@ impl Duty for RecoveryDuty {
         }
     }
 
-    fn settle(&mut self, batch: &Batch, receipt: &Receipt, began: Instant, _now: Instant) {
+    fn settle(&mut self, batch: &Batch, receipt: &Receipt, began: Instant, now: Instant) {
         if batch.claim.is_some() {
             self.learn(began, NextDue { now: receipt.now, at: receipt.next_due });
+        }
+        if receipt.has_cascade {
+            self.look_by(now);
         }
     }
 

@@ -16,6 +16,8 @@ pub enum Step<'b> {
     Heartbeat(&'b Heartbeat),
     /// Ends overdue invocations before anything is taken away or handed out.
     Expire,
+    /// Cancels descendants that earlier transactions have left.
+    Cascade,
     Recover,
     Claim(&'b ClaimRequest),
     /// Every lane that changed is brought in accord with its rules.
@@ -35,6 +37,7 @@ pub fn steps(batch: &Batch) -> impl Iterator<Item = Step<'_>> {
         batch.inventory.as_ref().map(Step::TakeStock),
         batch.heartbeat.as_ref().map(Step::Heartbeat),
         expires.then_some(Step::Expire),
+        expires.then_some(Step::Cascade),
         batch.recover.then_some(Step::Recover),
         batch.claim.as_ref().map(Step::Claim),
         Some(Step::SettleLanes),

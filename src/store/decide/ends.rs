@@ -166,8 +166,13 @@ impl<'b> State<'b> {
         Ok(())
     }
 
-    /// Cancels the attached descendants of an invocation that became final. All of
-    /// them are loaded.
+    /// Cancels the loaded descendants of `parents`, which became final in earlier transactions.
+    pub fn cascade(&mut self, parents: &[(InvocationId, Status)]) -> Result<(), Contradiction> {
+        parents.iter().try_for_each(|(parent, status)| self.end_children(*parent, *status))
+    }
+
+    /// Cancels the loaded descendants of an invocation that became final, but for those that are
+    /// detached.
     pub(super) fn end_children(&mut self, parent: InvocationId, status: Status) -> Result<(), Contradiction> {
         if !self.children.contains_key(&parent) {
             return Ok(());

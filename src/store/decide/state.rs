@@ -1,12 +1,12 @@
 //! The rows that a transaction has loaded, and those that it is to write.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::Contradiction;
 use super::collisions::Collisions;
 use super::head::{Head, LastMove, Moves};
 use super::lanes::Lanes;
-use crate::model::{InvocationId, Outcome, RunnerId, UnixMicros};
+use crate::model::{InvocationId, Outcome, RunnerId, Status, UnixMicros};
 use crate::store::rules::{self, CallerAbove, Step};
 use crate::store::{Batch, EndKind, NewInvocation, Receipt, Report};
 
@@ -33,6 +33,12 @@ pub struct State<'b> {
     /// Every invocation that was loaded. What was changed and is not written yet is
     /// marked.
     pub heads: HashMap<InvocationId, Head>,
+    /// Whether earlier transactions have left descendants of what ended.
+    pub may_cascade: bool,
+    /// How many more descendants may be loaded to be cancelled.
+    pub(super) cascade_room: usize,
+    /// Invocations that may have attached children beyond the loaded ones.
+    passed_over: Vec<InvocationId>,
     /// Attached children that are not final, of whatever may end.
     pub(super) children: HashMap<InvocationId, Vec<InvocationId>>,
     /// How the invocations that the batch has bills of moved last, before it.
@@ -57,7 +63,13 @@ impl<'b> State<'b> {
     /// Nothing but a moment; there will be room for so many invocations.
     pub fn new(now: UnixMicros, capacity: usize) -> Self {
         let receipt = Receipt { now, ..Receipt::default() };
-        Self { now, receipt, heads: HashMap::with_capacity(capacity), ..Self::default() }
+        Self {
+            now,
+            receipt,
+            heads: HashMap::with_capacity(capacity),
+            cascade_room: rules::CASCADED_AT_ONCE,
+            ..Self::default()
+        }
     }
 
     /// Takes a loaded row in; `false` if what is here is newer.
@@ -92,6 +104,32 @@ impl<'b> State<'b> {
             .filter(|(id, has_children)| *has_children || knows(id))
             .map(|(id, _)| id)
             .collect()
+    }
+
+    /// How many more descendants may be loaded to be cancelled.
+    pub fn cascade_room(&self) -> usize {
+        self.cascade_room
+    }
+
+    /// Counts the descendants of `parents` that a store has found. If there was no room for more of them
+    /// (`is_full`), what is below all of these is left for later.
+    pub fn count_cascade(&mut self, parents: Vec<InvocationId>, found: &[InvocationId], is_full: bool) {
+        self.cascade_room = self.cascade_room.saturating_sub(found.len());
+        if is_full {
+            let below = self.parents_among(found.iter().copied());
+            self.passed_over.extend(parents.into_iter().chain(below));
+        }
+    }
+
+    /// Takes out what is final and may still have attached children that are not: number, id and status,
+    /// for a later transaction to go on with.
+    pub fn take_cascade(&mut self) -> BTreeMap<i64, (InvocationId, Status)> {
+        let passed_over = std::mem::take(&mut self.passed_over);
+        let heads = passed_over.into_iter().filter_map(|id| self.heads.get(&id));
+        let finals = heads.filter(|head| head.status.is_final());
+        let cascade: BTreeMap<_, _> = finals.map(|head| (head.seq, (head.id, head.status))).collect();
+        self.receipt.has_cascade |= !cascade.is_empty();
+        cascade
     }
 
     /// The moment before which a lost runner that owns nothing is forgotten, and one

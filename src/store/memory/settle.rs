@@ -1,7 +1,7 @@
 //! Reports, what the end of one invocation does to others, and the leases of
 //! runners.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use super::{Record, Runner, State};
 use crate::model::{Event, InvocationId, RunnerId, Status, UnixMicros};
@@ -118,7 +118,8 @@ impl State {
         false
     }
 
-    /// Cancels the attached descendants of an invocation that became final.
+    /// Cancels the attached descendants of an invocation that became final, level by level, as far as the
+    /// commit has room for them.
     pub(super) fn end_children(
         &mut self,
         parent: InvocationId,
@@ -128,16 +129,22 @@ impl State {
     ) {
         // A list of work, not recursion: a tree may be as deep as it likes.
         let mut doomed = Vec::new();
-        let mut parents = vec![(parent, parent_status)];
-        while let Some((parent, parent_status)) = parents.pop() {
-            for seq in self.children_of(parent) {
-                let child = &self.records[seq];
-                if !child.detached && !child.status.is_final() {
-                    doomed.push((seq, parent, parent_status));
-                    parents.push((child.id, Status::Cancelled));
-                }
+        let mut parents = VecDeque::from([(parent, parent_status)]);
+        while let Some((parent, parent_status)) = parents.pop_front() {
+            let room = self.cascade_room - doomed.len();
+            let attached = self.children_of(parent).filter(|seq| {
+                let child = &self.records[*seq];
+                !child.detached && !child.status.is_final()
+            });
+            let before = doomed.len();
+            doomed.extend(attached.take(room).map(|seq| (seq, parent, parent_status)));
+            parents
+                .extend(doomed[before..].iter().map(|(seq, ..)| (self.records[*seq].id, Status::Cancelled)));
+            if doomed.len() == self.cascade_room {
+                self.cascade.push((parent, parent_status));
             }
         }
+        self.cascade_room -= doomed.len();
         doomed.sort_unstable_by_key(|&(seq, ..)| seq);
         for (seq, parent, parent_status) in doomed {
             let record = &self.records[seq];

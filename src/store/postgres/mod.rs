@@ -12,6 +12,7 @@
 //! - `sql`, `names`, `fault`: columns, numbers for names, errors
 
 mod admit;
+mod cascade;
 mod claim;
 mod components;
 mod engine;

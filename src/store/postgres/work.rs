@@ -50,12 +50,15 @@ impl Work<'_> {
         new.collect()
     }
 
-    /// Locks the attached descendants of `parents` that are not final.
-    pub(super) async fn lock_descendants(&mut self, mut parents: Vec<InvocationId>) -> Result<(), Fault> {
+    /// Locks the attached descendants of `parents` that are not final, level by level, as far as there is
+    /// room for them. Returns whether they are all.
+    pub(super) async fn lock_descendants(&mut self, mut parents: Vec<InvocationId>) -> Result<bool, Fault> {
+        let mut is_all = true;
         // Once more when some were found: a child may have been submitted while
         // its parent was waited for. Each is followed once, however many of its ancestors
         // are asked about.
         while !parents.is_empty() {
+            let room = self.state.cascade_room();
             let ask = Ask::new(formatcp!(
                 "WITH RECURSIVE doomed(seq, id) AS ( \
                      SELECT c.seq, c.id FROM unnest($1) AS p(id) CROSS JOIN LATERAL ( \
@@ -64,13 +67,17 @@ impl Work<'_> {
                      SELECT c.seq, c.id FROM doomed d CROSS JOIN LATERAL ( \
                          SELECT seq, id FROM @invocation \
                          WHERE parent = d.id AND place IS NOT NULL AND NOT detached OFFSET 0) c) \
-                 SELECT {HEAD_COLUMNS} FROM (SELECT DISTINCT seq FROM doomed) d \
+                 SELECT {HEAD_COLUMNS} FROM (SELECT seq FROM doomed LIMIT $2) d \
                  JOIN @invocation i ON i.seq = ANY(ARRAY[d.seq]) \
                  WHERE i.place IS NOT NULL ORDER BY d.seq FOR UPDATE OF i"
             ));
-            let rows = self.link.ask_one(ask.with(uuids(&parents))).await?;
-            parents = self.load(read_heads(&rows)?);
+            let rows = self.link.ask_one(ask.with(uuids(&parents)).with(room as i64)).await?;
+            let is_full = rows.len() >= room;
+            is_all &= !is_full;
+            let found = self.load(read_heads(&rows)?);
+            self.state.count_cascade(parents, &found, is_full);
+            parents = if is_full { Vec::new() } else { found };
         }
-        Ok(())
+        Ok(is_all)
     }
 }

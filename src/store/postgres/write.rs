@@ -17,6 +17,7 @@ use const_format::formatcp;
 use tokio_postgres::Row;
 
 use super::admit;
+use super::cascade;
 use super::claim;
 use super::fault::Fault;
 use super::keep;
@@ -85,6 +86,7 @@ async fn transact(place: &Surroundings<'_>, names: &mut Names, batch: &Batch) ->
             Step::TakeStock(inventory) => work.take_stock(inventory).await?,
             Step::Heartbeat(heartbeat) => work.heartbeat(heartbeat).await?,
             Step::Expire => work.expire().await?,
+            Step::Cascade => work.cascade().await?,
             Step::Recover => work.recover().await?,
             Step::Claim(request) => work.claim(request).await?,
             Step::SettleLanes => {
@@ -153,6 +155,7 @@ impl<'a> Work<'a> {
         // transaction on an invocation to the next.
         asks.push(Ask::new(formatcp!("SELECT {SERVER_TIME}, version FROM @schema_version")));
         asks.push(keep::look_for_overdue(fixed));
+        asks.push(cascade::look_for_rest());
         let mut answers = place.link.ask(asks).await?.into_iter().skip(begun);
         let mut next = || answers.next().unwrap_or_default();
         let runners = next();
@@ -164,6 +167,7 @@ impl<'a> Work<'a> {
         let due = claim.is_some().then(|| [next(), next(), next()]);
         let state = next().pop().ok_or_else(|| Fault::Damaged("it has no version".to_owned()))?;
         let has_overdue = !next().is_empty();
+        let may_cascade = !next().is_empty();
         let version: i64 = column(&state, 1)?;
         if version != VERSION {
             return Err(Fault::Upgraded(version));
@@ -174,6 +178,7 @@ impl<'a> Work<'a> {
         };
         let mut state = State::new(now, rows.len() + batch.submits.len());
         state.may_expire = has_overdue;
+        state.may_cascade = may_cascade;
         state.is_news = adopted.contains(&true);
         state.receipt.adopted = adopted;
         state.collisions = collisions;
@@ -219,6 +224,7 @@ impl<'a> Work<'a> {
     async fn finish(mut self, claimer: Option<RunnerId>, place: &Surroundings<'_>) -> Result<Receipt, Fault> {
         self.state.close_receipt();
         let mut asks = self.write_all()?;
+        self.write_cascade(&mut asks);
         self.write_lanes(&mut asks);
         if let Some(heartbeat) = self.extends.take() {
             asks.push(self.extend_lease(&heartbeat));

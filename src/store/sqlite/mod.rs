@@ -9,6 +9,7 @@
 //! - `sql`, `schema`, `fault`: columns, versions, errors
 
 mod bell;
+mod cascade;
 mod claim;
 mod components;
 mod fault;

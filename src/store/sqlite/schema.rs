@@ -9,7 +9,7 @@ pub(super) const APPLICATION_ID: i32 = 0x7277_7273;
 
 /// Each takes a database from the version that is its index to the next one.
 /// Released migrations never change.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("migrations/0001_invocations.sql"),
     include_str!("migrations/0002_deadlines_and_retention.sql"),
     include_str!("migrations/0003_rules.sql"),
@@ -17,13 +17,14 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("migrations/0005_usage.sql"),
     include_str!("migrations/0006_checks.sql"),
     include_str!("migrations/0007_host_memory.sql"),
+    include_str!("migrations/0008_cascade.sql"),
 ];
 
 /// The version that this program writes.
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
 
 /// The tables of [`VERSION`], each with the name of its key.
-pub(super) const TABLES: [(&str, &str); 15] = [
+pub(super) const TABLES: [(&str, &str); 16] = [
     ("task", "rowid"),
     ("component", "rowid"),
     ("pushed", "rowid"),
@@ -35,6 +36,7 @@ pub(super) const TABLES: [(&str, &str); 15] = [
     ("log", "rowid"),
     ("runner", "1"),
     ("revoked", "1"),
+    ("cascade", "rowid"),
     ("tally", "1"),
     ("lane", "1"),
     ("start", "1"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use const_format::formatcp;
-use rusqlite::{Connection, OptionalExtension, Params};
+use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::fault::Fault;
 use super::names::Names;
@@ -64,23 +64,29 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Loads the attached descendants of `parents` that are not final.
-    pub(super) fn load_descendants(&mut self, parents: Vec<InvocationId>) -> Result<(), Fault> {
+    /// Loads the attached descendants of `parents` that are not final, those of one parent level by level, as
+    /// far as there is room for them. Returns whether they are all.
+    pub(super) fn load_descendants(&mut self, parents: Vec<InvocationId>) -> Result<bool, Fault> {
+        let mut is_all = true;
         for parent in parents {
-            // Below a final child there is nothing to end: its own end did that.
-            self.load_all(
+            let room = self.state.cascade_room();
+            // Below a final child there is nothing to end: its own end did that, or is on its way to it.
+            let found = self.load_all(
                 formatcp!(
                     "WITH RECURSIVE doomed(found, child) AS ( \
                          SELECT seq, id FROM invocation INDEXED BY invocation_child \
                          WHERE parent = ?1 AND place IS NOT NULL AND NOT detached UNION ALL \
                          SELECT c.seq, c.id FROM doomed \
                          CROSS JOIN invocation c INDEXED BY invocation_child ON c.parent = child \
-                         WHERE c.place IS NOT NULL AND NOT c.detached) \
+                         WHERE c.place IS NOT NULL AND NOT c.detached LIMIT ?2) \
                      SELECT {HEAD_COLUMNS} FROM doomed CROSS JOIN invocation i ON i.seq = found"
                 ),
-                [bound(parent)],
+                params![bound(parent), i64::try_from(room).unwrap_or(i64::MAX)],
             )?;
+            let is_full = found.len() == room;
+            is_all &= !is_full;
+            self.state.count_cascade(vec![parent], &found, is_full);
         }
-        Ok(())
+        Ok(is_all)
     }
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use const_format::formatcp;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
+use super::cascade;
 use super::claim;
 use super::fault::Fault;
 use super::keep;
@@ -85,6 +86,7 @@ impl<'a> Work<'a> {
                 Step::TakeStock(inventory) => self.take_stock(inventory)?,
                 Step::Heartbeat(heartbeat) => self.heartbeat(heartbeat)?,
                 Step::Expire => self.expire()?,
+                Step::Cascade => self.cascade()?,
                 Step::Recover => self.recover()?,
                 Step::Claim(request) => self.claim(request, promotes_more)?,
                 Step::SettleLanes => {
@@ -96,6 +98,7 @@ impl<'a> Work<'a> {
         }
         self.state.close_receipt();
         self.write_all()?;
+        self.write_cascade()?;
         self.write_lanes()?;
         self.write_history()?;
         self.write_tally()?;
@@ -119,6 +122,7 @@ impl<'a> Work<'a> {
         }
         if batch.recover || batch.claim.is_some() {
             self.state.may_expire = keep::has_overdue(self.sql, self.state.now)?;
+            self.state.may_cascade = cascade::is_left(self.sql)?;
         }
         let claims = batch.claim.as_ref().is_some_and(|claim| !self.state.lost.contains(&claim.runner));
         let promotes_more = claims && claim::promote(self.sql, self.state.now)?;

@@ -20,6 +20,36 @@ fn a_flood_of_submits_ends_with_its_parent() {
     assert_eq!(count("succeeded") + count("cancelled"), 3000);
 }
 
+/// A guest submits a tree and ends. In one transaction its end would last longer than the lease.
+#[test]
+fn the_end_of_a_large_tree_leaves_a_neighbour_and_the_lease_alone() {
+    const CHILDREN: u64 = 40_000;
+    let setup = Setup::with(&["faults", "echo"], "[runner]\nlease = \"1s\"\n");
+    let mut runner = setup.command(["start", "--slots", "2"]).patience(Duration::from_secs(300)).spawn();
+    runner.wait_for_stderr("the runner has started");
+    let hostile = setup.command(["submit", "--wait", "--json", "faults.label", &format!("[{CHILDREN}, 1]")]);
+    let hostile = hostile.patience(Duration::from_secs(120)).spawn();
+    let neighbour = || setup.run(["submit", "--wait", "--json", "echo.echo-u32", "[7]"]).expect(0);
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let unfinished = || {
+        let queues = setup.run(["queues", "--json"]).expect(0).json_lines();
+        queues.iter().filter_map(|queue| queue["unfinished"].as_u64()).sum::<u64>()
+    };
+    let status = hostile.wait().expect(0).json_lines().remove(0);
+    assert_eq!(status["result"], CHILDREN, "{status}");
+    let mut beside = 0;
+    while unfinished() > 0 {
+        assert!(Instant::now() < deadline, "{} are left", unfinished());
+        beside += 1;
+        let status = neighbour().json_lines().remove(0);
+        assert_eq!((&status["result"], &status["attempt"]), (&7.into(), &1.into()), "{status}");
+    }
+    assert!(beside > 0, "the tree ends before a neighbour comes");
+    runner.signal(rustix::process::Signal::TERM);
+    let output = runner.wait().expect(0);
+    assert!(!output.stderr.contains("lease"), "{}", output.stderr);
+}
+
 #[test]
 fn a_bounded_fork_bomb_runs_to_its_end() {
     let setup = Setup::new(&["faults"]);

@@ -153,6 +153,7 @@ contract! {
     only_recoveries_and_claims_fail_overdue_invocations
     an_overdue_invocation_cancels_its_attached_children
     many_overdue_invocations_fail_in_bounded_transactions
+    a_large_tree_ends_in_bounded_transactions
     next_due_knows_the_earliest_deadline
     a_prune_removes_old_invocations_with_all_their_rows
     a_prune_keeps_the_latest_to_end

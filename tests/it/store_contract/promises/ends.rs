@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use run_wasm_runner::model::{Clock, FailureKind, InvocationId, RunnerId, Status};
-use run_wasm_runner::store::{Applied, Batch, Cancelled, ClaimRequest, EndKind, NewInvocation};
+use run_wasm_runner::store::{Applied, Batch, Cancelled, ClaimRequest, EndKind, NewInvocation, Receipt};
 
 use super::super::harness::*;
 use super::SECOND;
@@ -92,6 +92,76 @@ fn assert_family_ended(bench: &Bench, family: &Family) {
     assert_eq!(bench.status(family.below_detached), Status::Queued);
     let (applied, _) = bench.report(bench.ended(&family.attached, EndKind::Release));
     assert_eq!(applied, Applied::Stale);
+}
+
+/// The most descendants of what ended that one transaction cancels.
+const CASCADED_AT_ONCE: usize = 1_000;
+
+/// A parent with more attached children than one transaction cancels, every fifth of them a parent itself. Returns
+/// the parent, and every descendant with its own parent.
+fn large_family(bench: &Bench) -> (run_wasm_runner::model::Claim, Vec<(InvocationId, InvocationId)>) {
+    let runner = RunnerId::generate();
+    bench.create(new("work"));
+    let parent = bench.claim_one(runner);
+    let count = 2 * CASCADED_AT_ONCE + 500;
+    let children: Vec<_> = (0..).map(|index| child_of(&parent, index)).take(count).collect();
+    let mut descendants: Vec<_> = children.iter().map(|child| (child.id, parent.id)).collect();
+    bench.commit(Batch { submits: children, ..Batch::default() });
+    let claimed = bench.claim(request(runner, count / 5)).claimed;
+    assert_eq!(claimed.len(), count / 5);
+    for child in claimed {
+        descendants.push((bench.create(child_of(&child, 0)), child.id));
+    }
+    (parent, descendants)
+}
+
+/// Commits batches until no descendants are left. Returns what each of them has ended.
+fn cascade(bench: &Bench, first: Receipt, mut next: impl FnMut() -> Batch) -> Vec<InvocationId> {
+    let (mut ended, mut receipt) = (Vec::new(), first);
+    loop {
+        assert!(receipt.ended.len() <= CASCADED_AT_ONCE, "{} ended at once", receipt.ended.len());
+        ended.extend(receipt.ended.iter().map(|one| one.id));
+        if !receipt.has_cascade {
+            return ended;
+        }
+        receipt = bench.commit(next());
+    }
+}
+
+pub fn a_large_tree_ends_in_bounded_transactions(bench: &Bench) {
+    let claims = |runner| Batch { claim: Some(request(runner, 1)), ..Batch::default() };
+    let recovers = || Batch { recover: true, ..Batch::default() };
+    for ends_by_cancel in [true, false] {
+        let (parent, descendants) = large_family(bench);
+        let other = bench.create(new("other"));
+        let first = if ends_by_cancel {
+            let mut receipt = bench.cancel(parent.id).1;
+            assert_eq!(receipt.ended.remove(0).id, parent.id);
+            receipt
+        } else {
+            let mut report = bench.ended(&parent, EndKind::Final(value("1")));
+            report.end.as_mut().expect("an end").has_children = true;
+            let (applied, receipt) = bench.report(report);
+            assert_eq!(applied, Applied::Done);
+            receipt
+        };
+        assert!(first.has_cascade && first.ended.len() == CASCADED_AT_ONCE);
+        // Whoever recovers or claims goes on.
+        let runner = RunnerId::generate();
+        let mut ended = cascade(bench, first, || if ends_by_cancel { recovers() } else { claims(runner) });
+        for (id, parent) in &descendants {
+            let outcome = bench.get(*id).outcome.expect("it is final");
+            assert_eq!(kind(&outcome), Some(FailureKind::Cancelled));
+            assert!(text(&outcome).contains(&parent.to_string()), "{}", text(&outcome));
+        }
+        ended.sort_unstable();
+        ended.dedup();
+        assert!(ended.len() <= descendants.len(), "each once");
+        assert_eq!(ended.len(), descendants.len());
+        assert!(!bench.commit(recovers()).has_cascade);
+        assert!(!bench.status(other).is_final());
+        bench.cancel(other);
+    }
 }
 
 pub fn cancel_descends_through_attached_children(bench: &Bench) {
@@ -201,7 +271,10 @@ pub fn a_deep_tree_is_cancelled_whole(bench: &Bench) {
         });
         last = receipt.claimed.into_iter().next().unwrap();
     }
-    assert_eq!(bench.cancel(root).1.ended.len(), DEPTH);
+    let mut receipt = bench.cancel(root).1;
+    assert_eq!(receipt.ended.remove(0).id, root);
+    let ended = cascade(bench, receipt, || Batch { recover: true, ..Batch::default() });
+    assert_eq!(ended.len(), DEPTH - 1);
     assert_eq!(bench.store.counts(Some(root)).unwrap().get(Status::Cancelled), DEPTH as u64);
 }
 

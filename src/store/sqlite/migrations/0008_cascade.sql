@@ -1,0 +1,7 @@
+-- Final invocations that may have attached children which are not final yet: a
+-- transaction cancels 1,000 descendants at most, and later ones go on from here.
+CREATE TABLE cascade (
+    seq    INTEGER PRIMARY KEY,
+    id     BLOB NOT NULL,
+    status TEXT NOT NULL
+) STRICT;
