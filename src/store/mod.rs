@@ -24,6 +24,7 @@ mod order;
 mod postgres;
 mod prune;
 mod read;
+mod round;
 mod rules;
 mod setting;
 mod sqlite;

@@ -12,10 +12,11 @@ use super::link::{Ask, Link};
 use super::sql::{
     BEGAN, Candidate, JOINS, REST_COLUMNS, SERVER_TIME, column, read_candidate, read_candidates, uuid, uuids,
 };
-use super::work::Work;
+use super::work::{LookedAt, Work};
 use crate::model::{InvocationId, RunnerId, UnixMicros};
 use crate::store::columns::HEAD_COLUMNS;
 use crate::store::decide::{Head, choose_awaited};
+use crate::store::round::TASKS_AT_ONCE;
 use crate::store::rules::{DELAYED, OWNED, READY};
 use crate::store::value::Fields;
 use crate::store::{ClaimRequest, Heartbeat, NextDue};
@@ -38,9 +39,15 @@ impl Work<'_> {
         }
         self.learn_paused().await?;
         self.open_lanes(request).await?;
-        let mut rows = match self.settle_lanes(Some(request)).await? {
+        let looks_at_all = request.tasks.len() <= TASKS_AT_ONCE || request.root.is_some();
+        let mut rows = match self.settle_lanes(looks_at_all.then_some(request)).await? {
             Some(rows) => rows,
-            None => self.look(self.first_look(request)).await?,
+            None => {
+                if !(looks_at_all || request.only_awaited) {
+                    self.choose_tasks(request).await?;
+                }
+                self.look(self.first_look(request)).await?
+            }
         };
 
         let mut chosen = Vec::new();
@@ -63,6 +70,36 @@ impl Work<'_> {
         for Candidate { id, rest } in chosen {
             self.state.take(id, request.runner, rest)?;
         }
+        Ok(())
+    }
+
+    /// Finds the tasks that have claimable invocations, as many as a look takes behind those of the last look, and
+    /// which of them the claim may have.
+    async fn choose_tasks(&mut self, request: &ClaimRequest) -> Result<(), Fault> {
+        self.admitted.clear();
+        // From task to task, not from row to row.
+        let ask = Ask::new(formatcp!(
+            "WITH RECURSIVE step(task, n) AS ( \
+                 (SELECT task, 1 FROM @invocation WHERE place = {READY} AND task > $1 \
+                  ORDER BY task, order_key, seq LIMIT 1) UNION ALL \
+                 SELECT r.task, s.n + 1 FROM step s CROSS JOIN LATERAL ( \
+                     SELECT task FROM @invocation WHERE place = {READY} AND task > s.task \
+                     ORDER BY task, order_key, seq LIMIT 1) r WHERE s.n < $2) \
+             SELECT s.task, t.name FROM step s JOIN @task t ON t.key = ANY(ARRAY[s.task]) ORDER BY s.n"
+        ));
+        let ask = ask.with(self.round.begin()).with(TASKS_AT_ONCE as i32);
+        let rows = self.write_and_ask(vec![ask]).await?.pop().unwrap_or_default();
+        let mut looked_at = LookedAt { names: Vec::new(), last: None };
+        for row in &rows {
+            let name: String = column(row, 1)?;
+            if request.tasks.contains(&*name) && !self.paused.contains(&*name) {
+                looked_at.names.push(name);
+            }
+        }
+        if let Some(last) = rows.last().filter(|_| rows.len() == TASKS_AT_ONCE) {
+            looked_at.last = Some(column(last, 0)?);
+        }
+        self.looked_at = Some(looked_at);
         Ok(())
     }
 
@@ -179,7 +216,11 @@ impl Work<'_> {
             found.sort_by_cached_key(|one| self.state.heads.get(&one.id).map(Head::rank));
         }
         let wanted = request.max - chosen.len();
-        self.state.receipt.more |= has_more_rows || found.len() > wanted;
+        let has_left = has_more_rows || found.len() > wanted;
+        self.state.receipt.more |= match request.root {
+            None => self.round.note(self.looked_at.as_ref().and_then(|tasks| tasks.last), has_left),
+            Some(_) => has_left,
+        };
         if has_more_rows && found.len() < wanted {
             self.look_again();
         }
@@ -190,7 +231,7 @@ impl Work<'_> {
     /// Asks for `wanted` invocations in the order of the queue, without `taken`.
     ///
     /// The queues of the tasks are merged without a lock, a little further than
-    /// wanted; then rows are locked from the front, one by one, until there are enough:
+    /// wanted, and of no more tasks than that, those with the best heads; then rows are locked from the front, one by one, until there are enough:
     /// what others hold is passed over, and no more is held than is taken. With each row
     /// comes how many there were to choose from.
     fn queue(&self, request: &ClaimRequest, wanted: usize, taken: &[InvocationId]) -> Ask<'static> {
@@ -210,14 +251,23 @@ impl Work<'_> {
             };
         }
         let wanted = i64::try_from(wanted).unwrap_or(i64::MAX / 2);
-        let tasks = request.tasks.iter().filter(|task| !self.paused.contains(*task));
-        let tasks: Vec<String> = tasks.map(|task| task.as_ref().to_owned()).collect();
+        let tasks = match &self.looked_at {
+            Some(looked_at) => looked_at.names.clone(),
+            None => {
+                let tasks = request.tasks.iter().filter(|task| !self.paused.contains(*task));
+                tasks.map(|task| task.as_ref().to_owned()).collect()
+            }
+        };
         let ask = match request.root {
             None => Ask::new(from_queue!(formatcp!(
-                "SELECT r.seq, r.order_key FROM @task t CROSS JOIN LATERAL ( \
-                     SELECT seq, order_key FROM @invocation WHERE place = {READY} AND task = t.key \
+                "SELECT r.seq, r.order_key FROM ( \
+                     SELECT t.key FROM @task t CROSS JOIN LATERAL ( \
+                         SELECT seq, order_key FROM @invocation WHERE place = {READY} AND task = t.key \
+                         AND id <> ALL($3) ORDER BY order_key, seq LIMIT 1) h \
+                     WHERE t.name = ANY($1) ORDER BY h.order_key, h.seq LIMIT $4) best CROSS JOIN LATERAL ( \
+                     SELECT seq, order_key FROM @invocation WHERE place = {READY} AND task = best.key \
                      AND id <> ALL($3) ORDER BY order_key, seq LIMIT $4) r \
-                 WHERE t.name = ANY($1) ORDER BY r.order_key, r.seq LIMIT $4"
+                 ORDER BY r.order_key, r.seq LIMIT $4"
             ))),
             // The root itself is not in the index of its descendants.
             Some(_) => Ask::new(from_queue!(formatcp!(

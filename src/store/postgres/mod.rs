@@ -51,6 +51,7 @@ use self::link::Link;
 use self::names::Names;
 use self::notify::{Listener, Listening, Watchers};
 use super::read::reading_methods;
+use super::round::Round;
 use super::{
     Batch, Counts, Filter, Invocation, LookUp, NextDue, PauseTarget, PushedComponent, Receipt, Store,
     StoreError, TaskRule, Watch,
@@ -94,6 +95,7 @@ pub struct PostgresStore {
 struct Writer {
     link: Option<Link>,
     names: Names,
+    round: Round,
     commits: u64,
 }
 
@@ -173,7 +175,7 @@ impl PostgresStore {
     /// lost before the commit was sent.
     fn try_commit(&self, batch: &Batch) -> Result<Receipt, Fault> {
         let mut writer = self.writer.lock();
-        let Writer { link, names, commits } = &mut *writer;
+        let Writer { link, names, round, commits } = &mut *writer;
         let deadline = Instant::now() + PATIENCE;
         *commits += 1;
         let folds = batch.recover || *commits % FOLDED_EVERY == 0;
@@ -195,8 +197,8 @@ impl PostgresStore {
                 folds,
                 is_committing: &is_committing,
             };
-            let committed =
-                wait::wait(write::commit(&place, names, batch), deadline).unwrap_or(Err(Fault::TimedOut));
+            let committed = wait::wait(write::commit(&place, (&mut *names, &mut *round), batch), deadline)
+                .unwrap_or(Err(Fault::TimedOut));
             let fault = match committed {
                 Ok(receipt) => return Ok(receipt),
                 Err(fault) => fault,

@@ -8,7 +8,7 @@ pub(super) const MIGRATIONS: [&str; 6] = [
     include_str!("migrations/0003_usage.sql"),
     include_str!("migrations/0004_checks.sql"),
     include_str!("migrations/0005_host_memory.sql"),
-    include_str!("migrations/0006_cascade.sql"),
+    include_str!("migrations/0006_cascade_and_rules.sql"),
 ];
 
 /// The version that this program writes.

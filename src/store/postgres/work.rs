@@ -9,12 +9,14 @@ use super::sql::{Candidate, read_heads, uuids};
 use crate::model::InvocationId;
 use crate::store::columns::HEAD_COLUMNS;
 use crate::store::decide::{Head, LaneId, State};
+use crate::store::round::Round;
 use crate::store::{Heartbeat, TaskSet};
 
 /// A transaction under way.
 pub(super) struct Work<'a> {
     pub(super) link: &'a Link,
     pub(super) names: &'a mut Names,
+    pub(super) round: &'a mut Round,
     /// The locked rows as they are now, and what is to be written. Its time may be the
     /// server's.
     pub(super) state: State<'a>,
@@ -30,6 +32,16 @@ pub(super) struct Work<'a> {
     pub(super) has_pauses: bool,
     /// The tasks that are held back, once a claim has asked.
     pub(super) paused: TaskSet,
+    /// The tasks that a claim looks at, if it does not look at all of its own.
+    pub(super) looked_at: Option<LookedAt>,
+}
+
+/// Some of the tasks that have claimable invocations.
+pub(super) struct LookedAt {
+    /// Those of them that the claim may have.
+    pub(super) names: Vec<String>,
+    /// The last of all, if there may be more.
+    pub(super) last: Option<i64>,
 }
 
 /// The lanes that a claim finds due.

@@ -31,6 +31,7 @@ use super::work::Work;
 use crate::model::{Clock, InvocationId, RunnerId};
 use crate::store::columns::HEAD_COLUMNS;
 use crate::store::decide::{LastMove, State, Step, named, runners, steps};
+use crate::store::round::Round;
 use crate::store::rules::{CallerAbove, GENERATIONS_LOOKED_AT};
 use crate::store::{Batch, Bill, Lease, Receipt};
 
@@ -56,14 +57,16 @@ pub(super) struct Surroundings<'a> {
 /// Applies a batch.
 pub(super) async fn commit(
     place: &Surroundings<'_>,
-    names: &mut Names,
+    (names, round): (&mut Names, &mut Round),
     batch: &Batch,
 ) -> Result<Receipt, Fault> {
     let link = place.link;
-    let committed = transact(place, names, batch).await;
+    let committed = transact(place, (&mut *names, &mut *round), batch).await;
     if let Err(fault) = &committed {
         // Numbers that were drawn in it do not exist.
         names.forget();
+        // What it was to hand out is still there.
+        *round = Round::default();
         if !fault.breaks_connection() {
             link.ask_one(Ask::simple("ROLLBACK")).await?;
         }
@@ -71,8 +74,12 @@ pub(super) async fn commit(
     committed
 }
 
-async fn transact(place: &Surroundings<'_>, names: &mut Names, batch: &Batch) -> Result<Receipt, Fault> {
-    let mut work = Work::begin(place, names, batch).await?;
+async fn transact(
+    place: &Surroundings<'_>,
+    memory: (&mut Names, &mut Round),
+    batch: &Batch,
+) -> Result<Receipt, Fault> {
+    let mut work = Work::begin(place, memory, batch).await?;
     for step in steps(batch) {
         match step {
             Step::SetRules => work.set_rules(batch).await?,
@@ -103,7 +110,11 @@ async fn transact(place: &Surroundings<'_>, names: &mut Names, batch: &Batch) ->
 
 impl<'a> Work<'a> {
     /// Begins the transaction: locks and reads what the batch speaks of.
-    async fn begin(place: &Surroundings<'a>, names: &'a mut Names, batch: &'a Batch) -> Result<Self, Fault> {
+    async fn begin(
+        place: &Surroundings<'a>,
+        (names, round): (&'a mut Names, &'a mut Round),
+        batch: &'a Batch,
+    ) -> Result<Self, Fault> {
         let mut asks = vec![
             place.link.begin(),
             Ask::new("SELECT pg_advisory_xact_lock_shared($1)").with(place.migration_lock),
@@ -188,6 +199,7 @@ impl<'a> Work<'a> {
         let mut work = Self {
             link: place.link,
             names,
+            round,
             state,
             has_server_time: place.clock.is_none(),
             due: None,
@@ -195,6 +207,7 @@ impl<'a> Work<'a> {
             admitted: Vec::new(),
             has_pauses,
             paused: HashSet::new(),
+            looked_at: None,
         };
         for row in runners {
             if column(&row, 1)? {

@@ -15,6 +15,7 @@ use super::work::Work;
 use crate::model::{InvocationId, RunnerId, UnixMicros};
 use crate::store::columns::{HEAD_COLUMNS, read_head};
 use crate::store::decide::{ClaimRest, PROMOTED_AT_ONCE, Rank, choose_awaited};
+use crate::store::round::TASKS_AT_ONCE;
 use crate::store::rules::{DELAYED, OWNED, READY};
 use crate::store::value::Fields;
 use crate::store::{ClaimRequest, Heartbeat, TaskSet};
@@ -41,6 +42,14 @@ pub(super) fn promote(sql: &Connection, now: UnixMicros) -> rusqlite::Result<boo
 /// costs no more than a look for each row.
 const CURSORS: usize = 64;
 
+/// The tasks that a claim looks at.
+#[derive(Default)]
+struct Tasks {
+    keys: Vec<i64>,
+    /// The last that was looked at, if there may be more.
+    last: Option<i64>,
+}
+
 /// A queue of claimable invocations, in its order.
 enum Queue<'s> {
     /// Rows of a statement of its own.
@@ -50,10 +59,15 @@ enum Queue<'s> {
 }
 
 impl Queue<'_> {
-    fn next(&mut self, look: &mut CachedStatement<'_>) -> rusqlite::Result<Option<(Rank, i64)>> {
+    fn next(&mut self, sql: &Connection) -> rusqlite::Result<Option<(Rank, i64)>> {
         match self {
             Self::Rows(rows) => rows.next()?.map(queued).transpose(),
             Self::Behind(task, rank) => {
+                let mut look = sql.prepare_cached(formatcp!(
+                    "SELECT order_key, seq, task FROM invocation INDEXED BY invocation_ready \
+                     WHERE place = {READY} AND task = ?1 AND (order_key, seq) > (?2, ?3) \
+                     ORDER BY order_key, seq LIMIT 1"
+                ))?;
                 let found = look.query_row(params![*task, rank.0, rank.1], queued).optional()?;
                 if let Some((next, _)) = found {
                     *rank = next;
@@ -119,7 +133,15 @@ impl<'a> Work<'a> {
         let (sql, names, now) = (self.sql, &mut *self.names, self.state.now);
         let mut chosen = choose_awaited(request, &mut self.state, |id| wanted.find(sql, names, id, now))?;
         if !request.only_awaited {
-            self.state.receipt.more |= self.choose(&wanted, &mut chosen)?;
+            let tasks = match request.root {
+                None => self.tasks_to_look_at(&wanted)?,
+                Some(_) => Tasks::default(),
+            };
+            let has_left = self.choose(&wanted, &tasks, &mut chosen)?;
+            self.state.receipt.more |= match request.root {
+                None => self.round.note(tasks.last, has_left),
+                Some(_) => has_left,
+            };
         }
         if !chosen.is_empty() {
             self.extend_lease(&Heartbeat { runner: request.runner, lease: request.lease })?;
@@ -144,7 +166,12 @@ impl<'a> Work<'a> {
     }
 
     /// Fills `chosen` up in the order of the queue; whether there is more.
-    fn choose(&mut self, wanted: &Wanted<'_>, chosen: &mut Vec<i64>) -> rusqlite::Result<bool> {
+    fn choose(
+        &mut self,
+        wanted: &Wanted<'_>,
+        tasks: &Tasks,
+        chosen: &mut Vec<i64>,
+    ) -> rusqlite::Result<bool> {
         let awaited: HashSet<i64> = chosen.iter().copied().collect();
         // What was admitted to its lane a moment ago.
         let mut admitted = Vec::new();
@@ -156,19 +183,16 @@ impl<'a> Work<'a> {
         let mut admitted = admitted.into_iter();
         // The queues of the tasks, or of the tree, merged: a cursor each, so that nothing is
         // read that is not wanted.
-        let (mut cursors, others) = match wanted.request.root {
-            None => self.task_cursors(wanted)?,
-            Some(root) => (self.tree_cursors(root)?, Vec::new()),
+        let (first, others) = tasks.keys.split_at(tasks.keys.len().min(CURSORS));
+        let mut cursors = match wanted.request.root {
+            None => self.task_cursors(first)?,
+            Some(root) => self.tree_cursors(root)?,
         };
-        let mut look = self.sql.prepare_cached(formatcp!(
-            "SELECT order_key, seq, task FROM invocation INDEXED BY invocation_ready \
-             WHERE place = {READY} AND task = ?1 AND (order_key, seq) > (?2, ?3) ORDER BY order_key, seq LIMIT 1"
-        ))?;
         let mut queues: Vec<_> = cursors.iter_mut().map(|cursor| Queue::Rows(cursor.raw_query())).collect();
-        queues.extend(others.into_iter().map(|task| Queue::Behind(task, (i64::MIN, i64::MIN))));
+        queues.extend(others.iter().map(|task| Queue::Behind(*task, (i64::MIN, i64::MIN))));
         let mut heads = BinaryHeap::with_capacity(queues.len());
         for (index, queue) in queues.iter_mut().enumerate() {
-            heads.extend(queue.next(&mut look)?.map(|one| Reverse((one, index))));
+            heads.extend(queue.next(self.sql)?.map(|one| Reverse((one, index))));
         }
         heads.extend(admitted.next().map(|one| Reverse((one, queues.len()))));
         while let Some(Reverse((((_, seq), task), index))) = heads.pop() {
@@ -180,7 +204,7 @@ impl<'a> Work<'a> {
                 chosen.push(seq);
             }
             let next = match queues.get_mut(index) {
-                Some(queue) => queue.next(&mut look)?,
+                Some(queue) => queue.next(self.sql)?,
                 None => admitted.next(),
             };
             heads.extend(next.map(|one| Reverse((one, index))));
@@ -188,36 +212,47 @@ impl<'a> Work<'a> {
         Ok(false)
     }
 
-    /// Opens cursors on the queues of the tasks that have claimable invocations and that a claim
-    /// may have: order key, number, task. Returns the tasks beyond [`CURSORS`], too.
-    fn task_cursors(
-        &mut self,
-        wanted: &Wanted<'_>,
-    ) -> rusqlite::Result<(Vec<CachedStatement<'a>>, Vec<i64>)> {
+    /// Finds the tasks that have claimable invocations and that a claim may have: all of them, or so many behind
+    /// those of the last look.
+    fn tasks_to_look_at(&mut self, wanted: &Wanted<'_>) -> rusqlite::Result<Tasks> {
         // From task to task, not from row to row.
         let mut next = self.sql.prepare_cached(formatcp!(
             "SELECT task FROM invocation INDEXED BY invocation_ready \
              WHERE place = {READY} AND task > ?1 ORDER BY task LIMIT 1"
         ))?;
-        let (mut cursors, mut others) = (Vec::new(), Vec::new());
-        let mut last = i64::MIN;
-        while let Some(task) = next.query_row([last], |row| row.get(0)).optional()? {
-            let is_wanted = wanted.has(self.sql, self.names, task)?;
-            if is_wanted && cursors.len() == CURSORS {
-                others.push(task);
-            } else if is_wanted {
-                // The comment makes a statement of its own of each, which the cache can keep.
-                let mut cursor = self.sql.prepare_cached(&format!(
-                    "SELECT order_key, seq, task FROM invocation INDEXED BY invocation_ready \
-                         WHERE place = {READY} AND task = ?1 ORDER BY order_key, seq /* {} */",
-                    cursors.len()
-                ))?;
-                cursor.raw_bind_parameter(1, task)?;
-                cursors.push(cursor);
+        let has_many = wanted.request.tasks.len() > TASKS_AT_ONCE;
+        let mut tasks = Tasks::default();
+        let mut last = if has_many { self.round.begin() } else { i64::MIN };
+        for _ in 0..TASKS_AT_ONCE {
+            let Some(task) = next.query_row([last], |row| row.get(0)).optional()? else { return Ok(tasks) };
+            if wanted.has(self.sql, self.names, task)? {
+                tasks.keys.push(task);
             }
             last = task;
         }
-        Ok((cursors, others))
+        if has_many {
+            return Ok(Tasks { last: Some(last), ..tasks });
+        }
+        // Most are those of others: a runner with few looks for its own.
+        let mut own = Tasks::default();
+        for name in wanted.request.tasks.iter().filter(|name| !wanted.paused.contains(*name)) {
+            own.keys.extend(self.names.known_task(self.sql, name)?);
+        }
+        Ok(own)
+    }
+
+    /// Opens cursors on the queues of some tasks: order key, number, task.
+    fn task_cursors(&self, tasks: &[i64]) -> rusqlite::Result<Vec<CachedStatement<'a>>> {
+        let cursor = |(index, task): (usize, &i64)| {
+            // The comment makes a statement of its own of each, which the cache can keep.
+            let mut cursor = self.sql.prepare_cached(&format!(
+                "SELECT order_key, seq, task FROM invocation INDEXED BY invocation_ready \
+                 WHERE place = {READY} AND task = ?1 ORDER BY order_key, seq /* {index} */"
+            ))?;
+            cursor.raw_bind_parameter(1, task)?;
+            Ok(cursor)
+        };
+        tasks.iter().enumerate().map(cursor).collect()
     }
 
     /// Cursors on the queue of a tree, of all tasks. The root itself is not in the index of its

@@ -40,6 +40,7 @@ use self::bell::{Bell, Listener};
 use self::fault::Fault;
 use self::names::Names;
 use super::read::reading_methods;
+use super::round::Round;
 use super::{
     Batch, Counts, EndKind, Filter, Invocation, LookUp, NextDue, PauseTarget, PushedComponent, Receipt,
     Store, StoreError, TaskRule, Watch,
@@ -74,6 +75,7 @@ pub struct SqliteStore {
 struct Writer {
     sql: Connection,
     names: Names,
+    round: Round,
     /// The file of the log.
     log: PathBuf,
 }
@@ -116,7 +118,12 @@ impl SqliteStore {
             url,
             path,
             vfs: vfs.map(Box::from),
-            writer: Arc::new(Mutex::new(Writer { sql: opened.writer, names: Names::default(), log })),
+            writer: Arc::new(Mutex::new(Writer {
+                sql: opened.writer,
+                names: Names::default(),
+                round: Round::default(),
+                log,
+            })),
             readers: Mutex::default(),
             bell: opened.bell,
         })
@@ -231,7 +238,7 @@ impl Writer {
         if payload(batch) > LARGE_BATCH_BYTES {
             self.empty_log("PASSIVE")?;
         }
-        let committed = write::commit(&mut self.sql, &mut self.names, clock, batch);
+        let committed = write::commit(&mut self.sql, (&mut self.names, &mut self.round), clock, batch);
         if let Err(Fault::Sql(error)) = &committed
             && error.sqlite_error_code() == Some(ErrorCode::DiskFull)
         {

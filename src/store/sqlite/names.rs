@@ -29,6 +29,16 @@ impl Names {
         self.tasks.key(sql, name, select, "INSERT INTO task (name) VALUES (?1)")
     }
 
+    /// The number of a task, if it has one.
+    pub(super) fn known_task(&self, sql: &Connection, name: &Arc<str>) -> rusqlite::Result<Option<i64>> {
+        if let Some(key) = self.tasks.keys.get(name) {
+            return Ok(Some(*key));
+        }
+        sql.prepare_cached("SELECT key FROM task WHERE name = ?1")?
+            .query_row([Value::from(name)], |row| row.get(0))
+            .optional()
+    }
+
     /// The task with a number.
     pub(super) fn task(&mut self, sql: &Connection, key: i64) -> rusqlite::Result<&Arc<str>> {
         // Another process may have adopted an id that names no component since it was read here.

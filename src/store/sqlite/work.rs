@@ -11,12 +11,14 @@ use super::sql::bound;
 use crate::model::InvocationId;
 use crate::store::columns::{HEAD_COLUMNS, read_head};
 use crate::store::decide::{Head, Rank, State};
+use crate::store::round::Round;
 use crate::store::value::Fields;
 
 /// A transaction under way.
 pub(super) struct Work<'a> {
     pub(super) sql: &'a Connection,
     pub(super) names: &'a mut Names,
+    pub(super) round: &'a mut Round,
     /// The loaded rows as they are now, and what is to be written.
     pub(super) state: State<'a>,
     /// Invocations that were admitted to their lanes and are not written yet: the task, by rank. A claim

@@ -19,21 +19,24 @@ use super::sql::{bound, column};
 use super::work::Work;
 use crate::model::{Clock, RunnerId};
 use crate::store::decide::{State, Step, named, runners, steps};
+use crate::store::round::Round;
 use crate::store::rules::GENERATIONS_LOOKED_AT;
 use crate::store::{Batch, Bill, Cancel, Lease, Receipt};
 
 /// Applies a batch. `true` with the receipt if other processes may want to know.
 pub(super) fn commit(
     sql: &mut Connection,
-    names: &mut Names,
+    (names, round): (&mut Names, &mut Round),
     clock: &dyn Clock,
     batch: &Batch,
 ) -> Result<(Receipt, bool), Fault> {
     let mut attempt = |is_careful| {
-        let committed = transact(sql, names, clock, batch, is_careful);
+        let committed = transact(sql, (&mut *names, &mut *round), clock, batch, is_careful);
         if committed.is_err() {
             // Numbers that were drawn in it do not exist.
             names.forget();
+            // What it was to hand out is still there.
+            *round = Round::default();
         }
         committed
     };
@@ -46,7 +49,7 @@ pub(super) fn commit(
 
 fn transact(
     sql: &mut Connection,
-    names: &mut Names,
+    (names, round): (&mut Names, &mut Round),
     clock: &dyn Clock,
     batch: &Batch,
     is_careful: bool,
@@ -58,7 +61,7 @@ fn transact(
     // transaction to the next.
     let now = clock.now();
     let state = State::new(now, batch.submits.len() + batch.reports.len());
-    let mut work = Work { sql: &transaction, names, state, admitted: BTreeMap::new() };
+    let mut work = Work { sql: &transaction, names, round, state, admitted: BTreeMap::new() };
     work.apply(batch, is_careful)?;
     let State { receipt, is_news, .. } = work.state;
     transaction.commit()?;

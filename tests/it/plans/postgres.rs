@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::backlog::{Dialect, LAST, of_final, of_unfinished};
 use super::exercise::exercise;
-use super::{BATCH, FEW, MANY, Touched};
+use super::{BATCH, FEW, MANY, TASKS, Touched, assert_bounded_by_looks, claim_among, fill_with_tasks};
 use crate::store_contract::harness::Bench;
 use crate::support::clock::TestClock;
 use crate::support::database::Cluster;
@@ -105,12 +105,16 @@ impl<'c> Schema<'c> {
             if round != 0 && round != ROUNDS - 1 {
                 continue;
             }
-            for plan in plans.iter().map(|plan| read_plan(plan)) {
-                let statement = plan["Query Text"].as_str().unwrap_or_default().replace(&self.name, "");
-                touched.note(&statement, rows(&plan["Plan"]), || outline(&plan["Plan"]));
-            }
+            self.note(&plans, &mut touched);
         }
         touched.assert_bounded(state, BOUND, STATEMENTS);
+    }
+
+    fn note(&self, plans: &[String], touched: &mut Touched) {
+        for plan in plans.iter().map(|plan| read_plan(plan)) {
+            let statement = plan["Query Text"].as_str().unwrap_or_default().replace(&self.name, "");
+            touched.note(&statement, rows(&plan["Plan"]), || outline(&plan["Plan"]));
+        }
     }
 
     /// The plans of the statements that were executed since the last time, as JSON that the
@@ -214,4 +218,21 @@ fn postgresql_touches_only_the_rows_of_a_batch_with_plans_made_for_empty_tables(
     schema.fill(&of_final(&DIALECT, FEW, schema.began));
     schema.fill(&of_unfinished(&DIALECT, FEW, schema.began));
     schema.assert_bounded("planned while everything was empty", &early);
+}
+
+#[test]
+fn a_claim_takes_no_longer_with_very_many_tasks_in_postgresql() {
+    let cluster = cluster();
+    let schema = Schema::new(&cluster);
+    let bench = schema.open();
+    let mut filled = 0;
+    let work = TASKS.map(|tasks| {
+        fill_with_tasks(&bench, std::mem::replace(&mut filled, tasks), tasks);
+        schema.take_plans();
+        claim_among(&bench, tasks);
+        let mut touched = Touched::default();
+        schema.note(&schema.take_plans(), &mut touched);
+        touched.total
+    });
+    assert_bounded_by_looks(work, 20);
 }

@@ -12,7 +12,7 @@ use rusqlite::{Connection, ffi};
 
 use super::backlog::{Dialect, of_final, of_unfinished};
 use super::exercise::exercise;
-use super::{BATCH, MANY, Touched};
+use super::{BATCH, MANY, TASKS, Touched, assert_bounded_by_looks, claim_among, fill_with_tasks};
 use crate::store_contract::harness::Bench;
 use crate::support::clock::TestClock;
 
@@ -126,4 +126,22 @@ fn sqlite_touches_only_the_rows_of_a_batch_whatever_its_statistics_say() {
     file.assert_bounded("analysed with a full queue");
     file.run("DROP TABLE sqlite_stat1; DROP TABLE sqlite_stat4");
     file.assert_bounded("never analysed");
+}
+
+#[test]
+fn a_claim_takes_no_longer_with_very_many_tasks_in_sqlite() {
+    count_from_now_on();
+    let directory = tempfile::tempdir().expect("a directory");
+    let clock = TestClock::new();
+    let path = directory.path().canonicalize().expect("it is there").join("state.db");
+    let file = File { path, began: clock.now(), clock };
+    let bench = file.open();
+    let mut filled = 0;
+    let work = TASKS.map(|tasks| {
+        fill_with_tasks(&bench, std::mem::replace(&mut filled, tasks), tasks);
+        TOUCHED.lock().expect("nobody panicked").insert(file.path.clone(), Touched::default());
+        claim_among(&bench, tasks);
+        TOUCHED.lock().expect("nobody panicked").remove(&file.path).expect("it is there").total
+    });
+    assert_bounded_by_looks(work, 150);
 }

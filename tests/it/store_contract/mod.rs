@@ -89,6 +89,7 @@ contract! {
     low_priority_does_not_starve
     tasks_share_one_order
     any_number_of_tasks_share_one_order
+    claims_go_round_among_more_tasks_than_one_looks_at
     awaited_invocations_come_first_in_the_order_asked
     a_claim_names_the_awaited_that_cannot_be_claimed
     a_claim_of_awaited_work_takes_nothing_else

@@ -1,10 +1,11 @@
 //! Which work is handed out, to whom, and in which order.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use run_wasm_runner::model::{Clock, ComponentDigest, InvocationId, RunnerId};
-use run_wasm_runner::store::{ClaimRequest, EndKind, NewInvocation};
+use run_wasm_runner::store::{Batch, ClaimRequest, EndKind, NewInvocation, TaskSet};
 
 use super::super::harness::{self, *};
 use super::SECOND;
@@ -38,6 +39,38 @@ pub fn a_claim_carries_what_its_runner_needs(bench: &Bench) {
     let invocation = bench.get(child.id);
     assert_eq!(invocation.runner, Some(runner));
     assert_eq!((invocation.parent, invocation.root, invocation.depth), (Some(root), root, 1));
+}
+
+/// More tasks than one claim looks at.
+const VERY_MANY: usize = 2_500;
+
+pub fn claims_go_round_among_more_tasks_than_one_looks_at(bench: &Bench) {
+    let names: Vec<String> = (0..VERY_MANY).map(|n| format!("task {n}")).collect();
+    let submits: Vec<_> = names.iter().chain(&names).map(|name| new(name)).collect();
+    let mut left: BTreeSet<_> = submits.iter().map(|submit| submit.id).collect();
+    bench.commit(Batch { submits, ..Batch::default() });
+    // Whoever has few tasks finds its own among them at once.
+    let runner = RunnerId::generate();
+    let own = bench.create(new("work"));
+    let receipt = bench.claim(request(runner, 10));
+    assert_eq!((ids(&receipt), receipt.more), (vec![own], false));
+
+    let tasks: Arc<TaskSet> = Arc::new(names.iter().map(|name| Arc::from(&**name)).collect());
+    let claim = || bench.claim(ClaimRequest { tasks: Arc::clone(&tasks), ..request(runner, 100) });
+    let (mut claims, mut empty) = (0, 0);
+    while !left.is_empty() {
+        let receipt = claim();
+        assert!(receipt.more || receipt.claimed.len() == left.len(), "nobody would look for the rest");
+        empty += usize::from(receipt.claimed.is_empty());
+        claims += 1;
+        assert!(ids(&receipt).iter().all(|id| left.remove(id)), "each is claimed once");
+    }
+    assert!(claims <= 2 * VERY_MANY / 100 + 10 && empty <= 3, "{claims} claims, {empty} of nothing");
+    // A round of looks ends by itself.
+    let looks = (0..4).take_while(|_| claim().more).count();
+    assert!(looks < 4, "there is nothing more to claim");
+    let late = bench.create(new("task 7"));
+    assert_eq!(ids(&claim()), [late]);
 }
 
 pub fn claims_come_by_priority_then_age(bench: &Bench) {

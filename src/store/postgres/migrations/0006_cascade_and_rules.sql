@@ -5,3 +5,6 @@ CREATE TABLE @cascade (
     id     uuid NOT NULL,
     status text NOT NULL
 );
+
+-- Every batch reads the rules of the tasks that have lanes: they are few, and a store may know very many tasks.
+CREATE INDEX task_with_lanes ON @task (key) WHERE concurrency IS NOT NULL OR rate IS NOT NULL;
