@@ -120,11 +120,13 @@ impl Core {
         }
     }
 
-    /// Says that the guests have all of their memory.
-    pub(super) fn shortage_of_memory(&self) -> Shortage {
-        let mib = |bytes| bytes >> 20;
-        let (used, total) = (mib(self.budget.used()), mib(self.budget.total()));
-        Shortage(format!("memory: guests have {used} MiB of the `memory-budget` of {total} MiB"))
+    /// Says that the guests have all of their memory, if so many bytes more are wanted.
+    pub(super) fn shortage_of_memory(&self, wanted: u64) -> Shortage {
+        let [used, total, wanted] =
+            [self.budget.used(), self.budget.total(), wanted].map(|bytes| bytes >> 20);
+        Shortage(format!(
+            "memory: guests have {used} MiB of the `memory-budget` of {total} MiB, and one wants {wanted} MiB more"
+        ))
     }
 
     /// Finds the live fiber of an invocation.

@@ -62,7 +62,7 @@ pub(super) struct Notes {
 pub(super) enum Kill {
     /// The store says that the attempt is not ours: nothing is reported.
     NotOurs,
-    /// The runner stops: the invocation is given back.
+    /// The runner stops, or has no memory for it: the invocation is given back.
     Release,
 }
 
@@ -130,9 +130,15 @@ impl Fiber {
     /// Kills the guest: its slot thread notices at the next epoch tick, or is unparked; a parked one is
     /// queued for a slot thread to drop. The first reason counts.
     pub(super) fn kill(self: &Arc<Self>, why: Kill) {
-        self.kill.lock().get_or_insert(why);
-        self.control.kill();
+        self.mark_killed(why);
         Arc::clone(self).wake();
+    }
+
+    /// Does the same for whoever holds the guest: nobody is told. Returns the first reason.
+    pub(super) fn mark_killed(&self, why: Kill) -> Kill {
+        let first = *self.kill.lock().get_or_insert(why);
+        self.control.kill();
+        first
     }
 
     /// Returns the reason for which it is to be killed, if it is.

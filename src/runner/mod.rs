@@ -37,6 +37,7 @@ mod options;
 mod outcomes;
 mod registry;
 mod retry_budget;
+mod room;
 mod scheduler;
 mod slot;
 mod stage;

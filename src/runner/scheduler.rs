@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::task::Wake;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -73,7 +74,11 @@ impl Room {
         let of_live = Fill::of(live as u64, self.max_live as u64);
         // What guests leave behind for a moment keeps nobody from starting alone.
         let counts = live > 0;
-        of_live.max(if counts { Fill::of(self.budget.used(), self.budget.total()) } else { Fill::Open })
+        of_live.max(if counts { self.memory() } else { Fill::Open })
+    }
+
+    fn memory(&self) -> Fill {
+        Fill::of(self.budget.used(), self.budget.total())
     }
 }
 
@@ -113,6 +118,20 @@ struct Queues {
     /// Whether the host was short of something for the last start: nothing starts until a guest is gone, or
     /// some time has passed.
     is_short: bool,
+    /// The guest that may wait for others to leave it memory.
+    grower: Option<Arc<Fiber>>,
+    /// Whether it does: nothing starts meanwhile.
+    grower_waits: bool,
+}
+
+/// The guests besides the one that waits for memory, none of which is parked.
+pub(super) enum Others {
+    /// Some are on slots.
+    Run,
+    /// There is no slot for one whose results have come. Whoever has it here must end it.
+    Queued(Arc<Fiber>),
+    /// There are none.
+    Gone,
 }
 
 /// The load of a runner.
@@ -142,6 +161,8 @@ pub(super) struct Load {
     pub(super) is_congested: bool,
     /// Whether nothing starts because the host is short of something.
     pub(super) is_short: bool,
+    /// Whether the live instances have all of the memory budget.
+    pub(super) is_out_of_memory: bool,
 }
 
 impl Scheduler {
@@ -188,6 +209,7 @@ impl Scheduler {
     pub(super) fn leave_slot(&self, freed: usize, depth: u32) {
         let mut queues = self.queues.lock();
         queues.leave_slot(freed, depth);
+        queues.wake_grower();
         // Others may be short of the things that it held.
         queues.is_short &= freed == 0;
         if freed > 0 && queues.idle > 0 && (!queues.awaited.is_empty() || !queues.ready.is_empty()) {
@@ -200,7 +222,54 @@ impl Scheduler {
     pub(super) fn leave_slot_short(&self, freed: usize, depth: u32) {
         let mut queues = self.queues.lock();
         queues.leave_slot(freed, depth);
+        queues.wake_grower();
         queues.is_short = true;
+    }
+
+    /// Counts a parked guest as gone that was given back for its memory: nothing starts for now.
+    pub(super) fn free_parked(&self, freed: usize, depth: u32) {
+        let mut queues = self.queues.lock();
+        queues.free(freed, depth);
+        queues.wake_grower();
+        queues.is_short = true;
+    }
+
+    /// Lets a guest wait until others leave it memory, unless another one may.
+    pub(super) fn begin_growth(&self, fiber: &Arc<Fiber>) -> bool {
+        let mut queues = self.queues.lock();
+        let is_first = queues.grower.is_none();
+        queues.grower.get_or_insert_with(|| Arc::clone(fiber));
+        is_first
+    }
+
+    /// Lets nothing start for the guest that may wait, and says whom it waits for. It is woken when one of them leaves
+    /// its slot.
+    pub(super) fn wait_for_others(&self) -> Others {
+        let mut queues = self.queues.lock();
+        queues.grower_waits = true;
+        match queues.busy {
+            1 if queues.idle == 0 => queues.resumed.pop_back().map_or(Others::Gone, Others::Queued),
+            1 if queues.resumed.is_empty() => Others::Gone,
+            _ => Others::Run,
+        }
+    }
+
+    /// Lets work start again: the guest goes on.
+    pub(super) fn stop_waiting(&self) {
+        self.stop_growth(|_| {});
+    }
+
+    /// Lets another guest wait for memory.
+    pub(super) fn end_growth(&self) {
+        self.stop_growth(|queues| queues.grower = None);
+    }
+
+    fn stop_growth(&self, change: impl FnOnce(&mut Queues)) {
+        let mut queues = self.queues.lock();
+        change(&mut queues);
+        if std::mem::take(&mut queues.grower_waits) && queues.idle > 0 {
+            self.work_or_stop.notify_all();
+        }
     }
 
     /// Lets guests start again after a shortage.
@@ -351,7 +420,8 @@ impl Scheduler {
             live: queues.live,
             may_start_unawaited: fill == Fill::Open,
             is_congested: queues.is_congested(),
-            is_short: queues.is_short,
+            is_short: queues.is_short || queues.grower_waits,
+            is_out_of_memory: queues.live > 0 && self.room.memory() == Fill::Full,
         }
     }
 
@@ -366,6 +436,19 @@ impl Queues {
     /// Counts a slot as free, and what its guest held.
     fn leave_slot(&mut self, freed: usize, depth: u32) {
         self.busy -= 1;
+        self.free(freed, depth);
+    }
+
+    /// Wakes the guest that waits for others to leave it memory.
+    fn wake_grower(&self) {
+        if let Some(grower) = self.grower.as_ref().filter(|_| self.grower_waits) {
+            // It is on a slot: its waker takes no lock of ours.
+            Arc::clone(grower).wake();
+        }
+    }
+
+    /// Counts what a guest held as free.
+    fn free(&mut self, freed: usize, depth: u32) {
         self.live -= freed;
         if freed > 0
             && let Some(live) = self.depths.get_mut(&depth)
@@ -395,7 +478,7 @@ impl Queues {
             return Some(Work::Resume(fiber));
         }
         let fill = room.fill(self.live);
-        if self.stopping || self.is_short || fill == Fill::Full {
+        if self.stopping || self.is_short || self.grower_waits || fill == Fill::Full {
             return None;
         }
         let claim = if fill == Fill::Open {

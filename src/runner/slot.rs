@@ -3,10 +3,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use super::core::Core;
 use super::fiber::{Fiber, Kill, Phase};
 use super::outcomes::poll_guest;
+use super::room::{Turn, make_room};
 use super::scheduler::{Work, soon_free};
 use super::stage::Stage;
 use crate::model::{
@@ -84,7 +86,7 @@ fn leave_slot(core: &Core, freed: usize, depth: u32, shortage: Option<Shortage>)
 /// The way in which a guest left its slot.
 enum Left {
     /// It awaits results, after a slice this long. Another thread may run it already.
-    Parked(std::time::Duration),
+    Parked(Duration),
     /// Its attempt produced this.
     Ended(Outcome),
     /// It was killed.
@@ -128,6 +130,29 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
     };
     core.leave_slot(fiber.control.end_slice());
     fiber.set_thread(None);
+    end(core, fiber, how);
+    leave_slot(core, fiber.weight, fiber.claim.depth, shortage);
+    // This thread can run next what this end sets free: a waiting parent, for one.
+    soon_free(|| core.see_to_messages());
+}
+
+/// Gives a parked guest back that this thread holds: it takes memory that another one needs.
+pub(super) fn give_back(core: &Arc<Core>, fiber: &Arc<Fiber>, shortage: Shortage) {
+    let how = match fiber.mark_killed(Kill::Release) {
+        Kill::Release => Some(EndKind::Release),
+        Kill::NotOurs => None,
+    };
+    let guest = fiber.future.lock().take();
+    guest.into_iter().for_each(drop_guest);
+    end(core, fiber, how);
+    core.scheduler.free_parked(fiber.weight, fiber.claim.depth);
+    // After that: the pause that follows from it is to end it.
+    core.inbox.put(|messages| messages.shortages.push(shortage));
+    core.see_to_messages();
+}
+
+/// Reports the end of an attempt whose guest is gone; `None` if it was not this runner's any more.
+fn end(core: &Core, fiber: &Arc<Fiber>, how: Option<EndKind>) {
     core.remove_live_fiber(fiber);
     let children = fiber.children.load(std::sync::atomic::Ordering::Acquire);
     let usage = Usage { children: children.into(), ..fiber.control.usage() };
@@ -146,9 +171,6 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
             core.leave_bill(fiber.id(), fiber.claim.runner, fiber.claim.attempt, usage);
         }
     }
-    leave_slot(core, fiber.weight, fiber.claim.depth, shortage);
-    // This thread can run next what this end sets free: a waiting parent, for one.
-    soon_free(|| core.see_to_messages());
 }
 
 fn run_guest(core: &Arc<Core>, fiber: &Arc<Fiber>, mut future: GuestFuture) -> Left {
@@ -158,6 +180,7 @@ fn run_guest(core: &Arc<Core>, fiber: &Arc<Fiber>, mut future: GuestFuture) -> L
         let event = (core.clock.now(), fiber.next_start());
         core.note(fiber, |notes| notes.observed.push(event));
     }
+    let mut turn: Option<Turn<'_>> = None;
     loop {
         if let Some(why) = fiber.killed() {
             drop_guest(future);
@@ -173,9 +196,16 @@ fn run_guest(core: &Arc<Core>, fiber: &Arc<Fiber>, mut future: GuestFuture) -> L
                 return Left::Ended(Outcome::Failure(Arc::new(host_panic(panic.as_ref()))));
             }
         };
-        if poll.is_pending() && fiber.control.wanted_memory().is_some() {
-            drop_guest(future);
-            return Left::Short(core.shortage_of_memory());
+        if poll.is_pending()
+            && let Some(bytes) = fiber.control.wanted_memory()
+        {
+            match make_room(core, fiber, bytes, &mut turn) {
+                Ok(()) => continue,
+                Err(shortage) => {
+                    drop_guest(future);
+                    return Left::Short(shortage);
+                }
+            }
         }
         match poll {
             Poll::Ready(ended) => {
@@ -193,6 +223,7 @@ fn run_guest(core: &Arc<Core>, fiber: &Arc<Fiber>, mut future: GuestFuture) -> L
                 let at = core.clock.now();
                 core.note(fiber, |notes| notes.observed.push((at, Event::Await)));
                 let slice = fiber.control.end_slice();
+                turn = None;
                 if fiber.step(Phase::Polled, Phase::Parked) {
                     return Left::Parked(slice);
                 }
@@ -216,20 +247,25 @@ fn run_guest(core: &Arc<Core>, fiber: &Arc<Fiber>, mut future: GuestFuture) -> L
     }
 }
 
-/// Waits on the slot thread until a guest that sleeps or does I/O can go on; `Some` if it must not.
-fn block(core: &Core, fiber: &Arc<Fiber>) -> Option<Left> {
+/// Sleeps on the slot thread until something wakes the guest, or no time is left.
+pub(super) fn sleep_until_woken(core: &Core, fiber: &Fiber, left: impl Fn() -> Duration) {
     if fiber.step(Phase::Polled, Phase::Blocked) {
         // It holds its slot, but computes nothing that would need interrupting.
         core.executor.guest_runs(false);
         while fiber.is(Phase::Blocked) {
-            let remaining = fiber.control.remaining();
-            if remaining.is_zero() {
+            let left = left();
+            if left.is_zero() {
                 break;
             }
-            std::thread::park_timeout(remaining);
+            std::thread::park_timeout(left);
         }
         core.executor.guest_runs(true);
     }
+}
+
+/// Waits on the slot thread until a guest that sleeps or does I/O can go on; `Some` if it must not.
+fn block(core: &Core, fiber: &Arc<Fiber>) -> Option<Left> {
+    sleep_until_woken(core, fiber, || fiber.control.remaining());
     fiber.set_polled();
     if let Some(why) = fiber.killed() {
         return Some(Left::Killed(why));

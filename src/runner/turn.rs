@@ -278,6 +278,7 @@ fn break_standstill(core: &Core, ledger: &mut Ledger, view: &View<'_>) {
         Some(Standstill::Claim) => core.inbox.put(|messages| messages.is_hungry = true),
         Some(Standstill::MakeException) => core.scheduler.make_exception(),
         Some(Standstill::GiveUpAtCap) => core.give_up_at_cap(),
+        Some(Standstill::MakeRoom) => core.give_back_largest(),
     }
 }
 

@@ -13,6 +13,8 @@ pub(crate) enum Standstill {
     MakeException,
     /// End the youngest wait with an error: nothing else can ever move.
     GiveUpAtCap,
+    /// Give a parked guest back: there is no memory for anything else.
+    MakeRoom,
 }
 
 impl Ledger {
@@ -36,6 +38,12 @@ impl Ledger {
             return match load.awaited {
                 0 => can_claim(None).then_some(Standstill::Claim),
                 _ => Some(Standstill::GiveUpAtCap),
+            };
+        }
+        if load.is_out_of_memory {
+            return match load.awaited {
+                0 => can_claim(None).then_some(Standstill::Claim),
+                _ => Some(Standstill::MakeRoom),
             };
         }
         if load.startable > 0 {

@@ -114,6 +114,7 @@ impl Bench {
             startable: 0,
             is_congested: false,
             is_short: false,
+            is_out_of_memory: false,
         };
         Self {
             ledger: Ledger::new(RunnerId::generate(), &options, now),

@@ -73,3 +73,49 @@ fn one_guest_has_no_more_than_the_whole_budget() {
     let message = failure["message"].as_str().expect("a message");
     assert!(message.contains("the `memory-budget` of 104857600 of this runner"), "{message}");
 }
+
+/// Forty guests of 240 MB, each within its limit, had the kernel end the runner.
+#[test]
+fn parked_guests_that_are_too_large_together_all_succeed() {
+    let setup = setup("1GiB", "");
+    submit(&setup, "park", "[240, 500]", 40);
+    let (_, _, peak) = run_all(&setup, "4");
+    assert_all_succeeded(&setup, 40);
+    assert!(peak < (1 << 30) + PROGRAM, "{peak}");
+}
+
+#[test]
+fn a_parent_makes_room_for_its_child_and_finds_it_again() {
+    let setup = setup("256MiB", "");
+    let id = setup.submit("ask", r#"[100, 2, "park", "[200, 20]"]"#);
+    let (summary, log, _) = run_all(&setup, "1");
+    // Each child is there once.
+    assert_all_succeeded(&setup, 3);
+    assert_eq!(summary["released"], 2, "{summary}");
+    assert!(
+        log.contains("short of memory: guests have 10") && log.contains("of 256 MiB, and one wants 200 MiB"),
+        "{log}"
+    );
+    // To be given back does not count.
+    assert_eq!(setup.status(&id)["attempt"], 1);
+}
+
+#[test]
+fn families_that_fit_only_alone_all_get_through() {
+    let setup = setup("256MiB", "");
+    submit(&setup, "ask", r#"[120, 2, "park", "[150, 10]"]"#, 8);
+    let (summary, _, peak) = run_all(&setup, "4");
+    assert_all_succeeded(&setup, 24);
+    assert_eq!(summary["failed"], 0, "{summary}");
+    assert!(peak < (256 << 20) + PROGRAM, "{peak}");
+}
+
+/// Of the size of parents in Python.
+#[test]
+fn hundreds_of_parked_parents_share_a_small_budget() {
+    let setup = setup("512MiB", "");
+    submit(&setup, "ask", r#"[6, 1, "park", "[6, 100]"]"#, 300);
+    let (_, _, peak) = run_all(&setup, "2");
+    assert_all_succeeded(&setup, 600);
+    assert!(peak < (512 << 20) + PROGRAM, "{peak}");
+}
