@@ -1,6 +1,7 @@
 //! The tasks of a developer of the runner besides `cargo build`: builds the guests,
 //! runs the tests and checks, shows the demo.
 
+mod adversary;
 mod checks;
 mod compare;
 mod componentize;
@@ -30,6 +31,8 @@ usage: cargo xtask COMMAND
   fuzz [--seconds N] [--seed N] [TARGET]
                                  run the fuzz targets in tests/fuzz (default: for 60 seconds in all)
   fuzz TARGET FILE…              run a fuzz target on these inputs only
+  adversary [--minutes N] [--seed N] [--rounds N] [--memory SIZE]
+                                 run generated guests beside a neighbour, and watch the runner (default: a minute)
   compare BEFORE [--rounds N] [--postgres URL]
                                  time an earlier program and a release build of this one in turn, on each store
   fixtures                       write databases of the current schemas into tests/fixtures, before you add a migration
@@ -62,6 +65,7 @@ fn run() -> Result<ExitCode> {
         ("languages", []) => languages::measure().map(|()| ExitCode::SUCCESS),
         ("fixtures", []) => fixtures::write().map(|()| ExitCode::SUCCESS),
         ("fuzz", arguments) => fuzz::command(arguments),
+        ("adversary", arguments) => adversary::command(arguments),
         ("compare", arguments) => compare::command(arguments),
         ("ci", []) => checks::ci(),
         ("demo", []) => demo::run(demo::Profile::Release),
