@@ -31,7 +31,7 @@ usage: cargo xtask COMMAND
   fuzz [--seconds N] [--seed N] [TARGET]
                                  run the fuzz targets in tests/fuzz (default: for 60 seconds in all)
   fuzz TARGET FILE…              run a fuzz target on these inputs only
-  adversary [--minutes N] [--seed N] [--rounds N] [--memory SIZE]
+  adversary [--minutes N] [--seed N] [--rounds N] [--memory SIZE] [--cgroup SIZE]
                                  run generated guests beside a neighbour, and watch the runner (default: a minute)
   compare BEFORE [--rounds N] [--postgres URL]
                                  time an earlier program and a release build of this one in turn, on each store

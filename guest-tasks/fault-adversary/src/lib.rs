@@ -4,11 +4,14 @@
 use exports::demo::adversary::programs::{Guest, Instruction, Operand};
 use machine::Machine;
 
+mod files;
 mod guest;
 mod http;
 mod invocations;
 mod machine;
 mod output;
+mod sockets;
+mod streams;
 mod time;
 
 wit_bindgen::generate!({
@@ -34,7 +37,17 @@ pub const fn entry(name: &'static str, operands: &'static [Operand], run: fn(&mu
 }
 
 fn table() -> impl Iterator<Item = &'static Entry> {
-    [invocations::TABLE, guest::TABLE, output::TABLE, time::TABLE, http::TABLE].into_iter().flatten()
+    let tables = [
+        invocations::TABLE,
+        guest::TABLE,
+        output::TABLE,
+        time::TABLE,
+        http::TABLE,
+        streams::TABLE,
+        files::TABLE,
+        sockets::TABLE,
+    ];
+    tables.into_iter().flatten()
 }
 
 impl Guest for Adversary {

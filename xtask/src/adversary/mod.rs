@@ -3,8 +3,10 @@
 
 mod finding;
 mod generate;
+mod group;
 mod kernel;
 mod round;
+mod server;
 mod site;
 
 use std::path::PathBuf;
@@ -17,6 +19,7 @@ use crate::guests;
 use crate::process::{cargo, run, target_dir};
 use finding::{Finding, Kind};
 use generate::{Case, Instructions, Random};
+use group::Group;
 use round::Seen;
 use site::{Grants, Site};
 
@@ -24,7 +27,7 @@ const RUNNER: &str = "run-wasm-runner";
 /// The time for which cases are submitted to one runner.
 const ROUND: Duration = Duration::from_secs(8);
 /// The time in which what one case does by itself must show.
-const ALONE: Duration = Duration::from_secs(5);
+const ALONE: Duration = Duration::from_secs(4);
 /// The last cases of a round that are tried in groups, then one by one, so many of each at once: one for each slot.
 const SUSPECTS: usize = 8;
 const GROUPS: usize = 6;
@@ -36,6 +39,7 @@ struct Plan {
     rounds: Option<u64>,
     seed: u64,
     memory: u64,
+    cgroup: Option<u64>,
     program: Option<PathBuf>,
     is_shrunk: bool,
 }
@@ -48,6 +52,7 @@ impl Plan {
             rounds: None,
             seed: now.as_secs() * 1_000,
             memory: 1 << 30,
+            cgroup: None,
             program: None,
             is_shrunk: true,
         };
@@ -59,12 +64,18 @@ impl Plan {
                 "--rounds" => plan.rounds = Some(value()?.parse().context("`--rounds` takes a number")?),
                 "--seed" => plan.seed = value()?.parse().context("`--seed` takes a number")?,
                 "--memory" => plan.memory = size(value()?)?,
+                "--cgroup" => plan.cgroup = Some(size(value()?)?),
                 "--program" => plan.program = Some(PathBuf::from(value()?)),
                 "--whole" => plan.is_shrunk = false,
                 other => bail!("`adversary` does not take `{other}`"),
             }
         }
         Ok(plan)
+    }
+
+    /// What a runner with the budget may have: half of it more, for the runner itself and the system's library.
+    fn most_memory(&self) -> u64 {
+        self.memory / 2 * 3
     }
 }
 
@@ -95,7 +106,8 @@ pub fn command(arguments: &[String]) -> Result<ExitCode> {
 /// Runs rounds, and returns the kinds of what was found.
 fn attack(plan: &Plan, program: PathBuf) -> Result<Vec<Kind>> {
     let directory = target_dir().join("adversary").join(std::process::id().to_string());
-    let site = Site::new(program, directory, plan.memory, "127.0.0.1:9")?;
+    let group = plan.cgroup.map(Group::new).transpose()?;
+    let site = Site::new(program, directory, plan.memory, &server::start()?, group)?;
     let output = site.command(&["call", "programs.instructions"]).output()?;
     let instructions = serde_json::from_slice(&output.stdout).with_context(|| {
         format!("the guest lists no instructions: {}", String::from_utf8_lossy(&output.stderr))
@@ -112,7 +124,7 @@ fn attack(plan: &Plan, program: PathBuf) -> Result<Vec<Kind>> {
         let mut random = Random::new(seed);
         let grants = if random.is_true() { Grants::Everything } else { Grants::Nothing };
         let drawn = std::iter::repeat_with(|| Case::generate(&mut random, &instructions));
-        let seen = round::run(&site, plan.memory, grants, ROUND, drawn)?;
+        let seen = round::run(&site, plan.most_memory(), grants, ROUND, drawn)?;
         rounds += 1;
         cases += seen.cases.len();
         calls += seen.calls;
@@ -177,7 +189,7 @@ fn smallest(
     cases: &[Case],
 ) -> Result<Option<(Case, Finding)>> {
     let again = |cases: Vec<Case>| -> Result<Option<Finding>> {
-        let seen = round::run(site, plan.memory, grants, ALONE, cases.into_iter())?;
+        let seen = round::run(site, plan.most_memory(), grants, ALONE, cases.into_iter())?;
         Ok(seen.finding.filter(|finding| finding.kind == kind))
     };
     let alone = |case: &Case| again(vec![case.clone(); COPIES]);

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::finding::{Finding, Kind};
 use super::generate::{Case, RUN};
 use super::kernel::{Resources, processor, resources};
-use super::site::{GRACE, Grants, Runner, Site};
+use super::site::{GRACE, Grants, Runner, SCRATCH, Site};
 
 /// The pause between two calls of the neighbour.
 const PACE: Duration = Duration::from_millis(100);
@@ -25,6 +25,7 @@ pub const SLOW: Duration = Duration::from_millis(2_500);
 /// A runner that used less of a processor than this, while a call was waiting, had nothing to do.
 const IDLE_SHARE: f64 = 0.5;
 const PACE_OF_WATCHER: Duration = Duration::from_millis(10);
+const PACE_OF_SCRATCH: Duration = Duration::from_secs(1);
 /// Guests, the reactor, the store, and threads that read files.
 const MOST_THREADS: u64 = 1_000;
 /// `max-live` guests, with what they may open.
@@ -81,7 +82,7 @@ impl Shared<'_> {
     }
 }
 
-/// Runs cases, one after another for as long as the round takes, in a runner with so much memory.
+/// Runs cases, a few at a time for as long as the round takes, in a runner that must stay below so much memory.
 pub fn run(
     site: &Site,
     memory: u64,
@@ -103,10 +104,12 @@ pub fn run(
     let mut seen = Seen::default();
     thread::scope(|scope| {
         let neighbour = scope.spawn(|| call_in_a_loop(&shared));
+        let scratch = scope.spawn(|| watch_scratch(&shared));
         let feeder = scope.spawn(|| feed(&shared, time, cases));
         seen.most = watch(&shared, &mut runner, memory, time)?;
         shared.is_over.store(true, Ordering::Relaxed);
         (seen.calls, seen.slowest_call) = neighbour.join().expect("the neighbour does not panic")?;
+        scratch.join().expect("the watcher of scratch directories does not panic")?;
         seen.cases = feeder.join().expect("the feeder does not panic");
         anyhow::Ok(())
     })?;
@@ -197,6 +200,20 @@ fn watch(shared: &Shared, runner: &mut Runner, memory: u64, time: Duration) -> R
         thread::sleep(PACE_OF_WATCHER);
     }
     Ok(most)
+}
+
+/// Looks into scratch directories until the round is over.
+fn watch_scratch(shared: &Shared) -> Result<()> {
+    while !shared.is_over() {
+        if let Some((attempt, bytes)) = shared.site.fullest_scratch()?
+            && bytes > SCRATCH
+        {
+            let message = format!("{bytes} bytes in `{}`, more than {SCRATCH}", attempt.display());
+            shared.found(Finding::new(Kind::Scratch, message));
+        }
+        shared.pause(PACE_OF_SCRATCH);
+    }
+    Ok(())
 }
 
 /// The neighbour: a call of another component through the same store.

@@ -1,7 +1,9 @@
 //! A directory with a configuration, and a runner in it.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -10,13 +12,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::group::Group;
 use super::kernel::terminate;
 use crate::guests;
+use crate::process::show;
 
 /// Guests that run at once.
 const SLOTS: usize = 4;
 /// The time that a case has on a slot. All slots are in use, so a neighbour waits for a part of it.
 pub const TIME_OF_A_CASE: Duration = Duration::from_millis(500);
+/// The bytes of a scratch directory.
+pub const SCRATCH: u64 = 8 << 20;
 /// The time that guests have to finish when a runner stops.
 pub const GRACE: Duration = Duration::from_secs(1);
 /// The time in which a runner or a command that nothing is wrong with has started, or ended.
@@ -32,6 +38,7 @@ pub struct Site {
     /// The part of the configuration that all rounds have, and what grants everything.
     configuration: String,
     grants: String,
+    group: Option<Group>,
 }
 
 /// The rights of the component that runs programs.
@@ -72,7 +79,7 @@ fn configuration(memory: u64) -> String {
 fn grants(server: &str) -> String {
     format!(
         "[component.adversary.environment]\nSERVER = {server:?}\n\
-         [component.adversary.scratch]\nguest = \"/scratch\"\nsize = \"8MiB\"\nfiles = 2000\n\
+         [component.adversary.scratch]\nguest = \"/scratch\"\nsize = \"{SCRATCH}\"\nfiles = 2000\n\
          [[component.adversary.directory]]\nhost = \"round/granted\"\nguest = \"/granted\"\naccess = \"read-write\"\n\
          [[component.adversary.network]]\nhost = \"127.0.0.1\"\nports = \"any\"\nallow-private = true\n\
          [[component.adversary.http]]\nhost = \"127.0.0.1\"\nschemes = [\"http\"]\nports = \"any\"\n\
@@ -82,13 +89,19 @@ fn grants(server: &str) -> String {
 
 impl Site {
     /// Prepares a directory for a program, with the settings that it knows.
-    pub fn new(program: PathBuf, directory: PathBuf, memory: u64, server: &str) -> Result<Self> {
+    pub fn new(
+        program: PathBuf,
+        directory: PathBuf,
+        memory: u64,
+        server: &str,
+        group: Option<Group>,
+    ) -> Result<Self> {
         if directory.exists() {
             fs::remove_dir_all(&directory)?;
         }
         fs::create_dir_all(&directory)?;
         let mut site =
-            Self { program, directory, configuration: configuration(memory), grants: grants(server) };
+            Self { program, directory, configuration: configuration(memory), grants: grants(server), group };
         loop {
             site.prepare(Grants::Everything)?;
             let output = site.command(&["check"]).output()?;
@@ -106,14 +119,19 @@ impl Site {
 
     /// Makes the directory of a round anew, with an empty store, and the configuration for it.
     fn prepare(&self, rights: Grants) -> Result<()> {
-        let round = self.round();
-        if round.exists() {
-            fs::remove_dir_all(&round).context("failed to remove the directory of the last round")?;
-        }
-        fs::create_dir_all(round.join("granted"))?;
+        let (round, granted) = (self.round(), self.round().join("granted"));
+        // Not in Rust: directories that are nested thousands deep need as many descriptors there.
+        run(Command::new("rm").arg("-rf").args([&round, &self.scratch_directory()]))?;
+        fs::create_dir_all(&granted)?;
+        run(Command::new("mkfifo").arg(granted.join("pipe")))?;
+        UnixListener::bind(granted.join("socket")).context("failed to make a socket")?;
         let grants = if rights == Grants::Everything { &self.grants } else { "" };
         fs::write(self.directory.join("wasm-runner.toml"), self.configuration.clone() + grants)?;
         Ok(())
+    }
+
+    fn scratch_directory(&self) -> PathBuf {
+        self.directory.join("cache/scratch")
     }
 
     /// The directory of the round that is under way.
@@ -137,6 +155,9 @@ impl Site {
     pub fn start(&self, grants: Grants) -> Result<Runner> {
         self.prepare(grants)?;
         let mut command = self.command(&["start"]);
+        if let Some(group) = &self.group {
+            command = group.inside(&command);
+        }
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().context("failed to start the runner")?;
         let said = Arc::new(Mutex::new(Vec::new()));
@@ -169,11 +190,35 @@ impl Site {
         files.into_iter().flatten().map(|file| file.len()).sum()
     }
 
+    /// Returns the scratch directory with the most bytes in its files, and these.
+    pub fn fullest_scratch(&self) -> Result<Option<(PathBuf, u64)>> {
+        let directory = self.scratch_directory();
+        if !directory.exists() {
+            return Ok(None);
+        }
+        // What goes while it looks is no matter, and it gets along with any depth.
+        let mut find = Command::new("find");
+        find.arg(&directory).args(["-type", "f", "-printf", "%i %s %P\\n"]).stderr(Stdio::null());
+        let output = find.output().context("failed to start `find`")?;
+        // A file counts once, however many names it has.
+        let mut files: HashMap<PathBuf, HashMap<String, u64>> = HashMap::new();
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            let mut words = line.splitn(3, ' ');
+            let (Some(file), Some(size), Some(path)) = (words.next(), words.next(), words.next()) else {
+                continue;
+            };
+            let attempt = Path::new(path).components().take(2).collect();
+            files.entry(attempt).or_default().insert(file.to_owned(), size.parse().unwrap_or(0));
+        }
+        let sums = files.into_iter().map(|(attempt, files)| (attempt, files.values().sum()));
+        Ok(sums.max_by_key(|&(_, bytes)| bytes))
+    }
+
     /// The scratch directories of attempts, one after another.
     pub fn scratch(&self) -> Vec<PathBuf> {
         let below =
             |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-        let processes = below(&self.directory.join("cache/scratch")).filter(|path| path.is_dir());
+        let processes = below(&self.scratch_directory()).filter(|path| path.is_dir());
         processes.flat_map(|process| below(&process).collect::<Vec<_>>()).collect()
     }
 }
@@ -218,4 +263,12 @@ impl Drop for Runner {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Runs a command whose output nobody needs.
+fn run(command: &mut Command) -> Result<()> {
+    let output = command.output().with_context(|| format!("failed to start `{}`", show(command)))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "`{}` failed: {said}", show(command));
+    Ok(())
 }
