@@ -97,14 +97,36 @@ impl Project {
 
     /// Writes files of `sdk` below a directory.
     pub fn install(&self, folder: &str, files: &[File]) -> Result<(), AuthoringError> {
-        for file in files {
-            let path = self.path(folder).join(file.path);
-            let parent = path.parent().unwrap_or(&self.directory);
-            let written = fs::create_dir_all(parent).and_then(|()| fs::write(&path, file.template));
-            written.map_err(AuthoringError::cannot("written", &path))?;
-        }
-        Ok(())
+        files.iter().try_for_each(|file| self.write(&format!("{folder}/{}", file.path), file.template))
     }
+
+    /// Writes a file, and the directories that it is in.
+    pub fn write(&self, path: &str, text: &str) -> Result<(), AuthoringError> {
+        let path = self.path(path);
+        let parent = path.parent().unwrap_or(&self.directory);
+        let written = fs::create_dir_all(parent).and_then(|()| fs::write(&path, text));
+        written.map_err(AuthoringError::cannot("written", &path))
+    }
+
+    /// Copies all files below a directory, and nothing else is left in the copy. Returns its path.
+    pub fn copy(&self, from: &str, to: &str) -> Result<PathBuf, AuthoringError> {
+        self.clear(to)?;
+        let to = self.path(to);
+        copy(&self.path(from), &to).map_err(AuthoringError::cannot("written", &to))?;
+        Ok(to)
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let (path, to) = entry.map(|entry| (entry.path(), to.join(entry.file_name())))?;
+        match path.is_dir() {
+            true => copy(&path, &to)?,
+            false => drop(fs::copy(&path, &to)?),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

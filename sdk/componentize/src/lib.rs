@@ -18,6 +18,7 @@ use wit_bindgen_core::{Files, WorldGenerator};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{Resolve, WorldId};
 
+mod flush;
 mod go;
 
 wit_bindgen::generate!({ world: "componentize" });
@@ -56,6 +57,12 @@ fn bind(language: Language, world: &str) -> Result<Vec<String>> {
     };
     let mut files = Files::default();
     generator.generate(&mut resolve, world, &mut files)?;
+    match &language {
+        Language::C => files.push("flush.c", flush::source().as_bytes()),
+        Language::Cpp => files.push("flush.cpp", flush::source().as_bytes()),
+        // Go's own output is not kept back.
+        Language::Go(_) => {}
+    }
     if let Language::Go(module) = &language {
         go::refuse_async(&files)?;
         for (name, text) in go::bridges(&resolve, world, module, &files)? {
@@ -83,7 +90,8 @@ fn write(name: &str, bytes: &[u8]) -> Result<()> {
 fn assemble(module: &str, world: &str, component: &str) -> Result<()> {
     let (resolve, world) = parse(world)?;
     let build = Path::new("/build");
-    let mut bytes = fs::read(build.join(module)).with_context(|| format!("`{module}` can't be read"))?;
+    let bytes = fs::read(build.join(module)).with_context(|| format!("`{module}` can't be read"))?;
+    let mut bytes = flush::before_returns(&bytes)?;
     embed_component_metadata(&mut bytes, &resolve, world, StringEncoding::UTF8)?;
     let bytes = ComponentEncoder::default()
         .validate(true)

@@ -49,6 +49,10 @@ pub const TYPESCRIPT: Language = Language {
 /// The module that tasks without WIT are written with, and the program that makes WIT of their types.
 const SDK: &[File] = files!("typescript": "describe.mjs", "event-loop.ts", "wasm-runner.ts");
 
+/// The package of random numbers, and what makes each instance have its own.
+const RANDOM: &str = "wasi:random";
+const INSTANCE: &[File; 2] = files!("javascript": "random.wit", "instance.mjs");
+
 const COMPONENTIZE: Tool = of_npm("componentize-qjs");
 const TSC: Tool = of_npm("tsc");
 const ESBUILD: Tool = of_npm("esbuild");
@@ -106,6 +110,7 @@ fn describe(project: &Project, host: &dyn Host) -> Result<String, AuthoringError
     names::only_world(&wit)
 }
 
+/// Makes the component of a module, with what each instance has of its own before it.
 fn componentize(
     project: &Project,
     host: &dyn Host,
@@ -113,10 +118,29 @@ fn componentize(
     wit: &str,
     module: &str,
 ) -> Result<PathBuf, AuthoringError> {
+    let mut componentize = COMPONENTIZE.command(project)?;
+    let whole = project.copy(wit, "build/instance/wit")?;
+    let [wit, source] = INSTANCE;
+    let version = names::free_version(&whole, RANDOM)?;
+    let with_random = format!("{world}-with-random");
+    let start = format!(
+        "import {{ built }} from \"./instance.mjs\";\nexport * from \"../../{module}\";\n\nbuilt();\n"
+    );
+    let files = [
+        ("instance.mjs", source.template.replace("{{version}}", &version)),
+        ("start.mjs", start),
+        ("wit/deps/run-wasm-runner-random/random.wit", wit.template.replace("{{version}}", &version)),
+        (
+            "wit/run-wasm-runner.wit",
+            format!("world {with_random} {{\n  include {world};\n  import {RANDOM}/random@{version};\n}}\n"),
+        ),
+    ];
+    for (path, text) in files {
+        project.write(&format!("build/instance/{path}"), &text)?;
+    }
     project.produce(world, |draft| {
-        let mut componentize = COMPONENTIZE.command(project)?;
-        componentize.args(["--wit", wit, "--world", world, "--js", module]);
-        componentize.args(["--module-root", ".", "--sync", "--output"]);
+        componentize.args(["--wit", "build/instance/wit", "--world", &with_random]);
+        componentize.args(["--js", "build/instance/start.mjs", "--module-root", ".", "--sync", "--output"]);
         componentize.arg(project.relative(draft));
         tool::run(host, &mut componentize)
     })

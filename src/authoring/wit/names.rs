@@ -64,6 +64,17 @@ pub fn has_files(folder: &Path) -> Result<bool, AuthoringError> {
     Ok(!texts(folder, false)?.is_empty())
 }
 
+/// Chooses a version 0.2 of a package that nothing in and below `folder` has.
+pub fn free_version(folder: &Path, package: &str) -> Result<String, AuthoringError> {
+    let texts = texts(folder, true)?;
+    let declared: BTreeSet<&str> = texts.iter().flat_map(|text| declared(text)).collect();
+    let mut patch = 0;
+    while declared.contains(&*format!("{package}@0.2.{patch}")) {
+        patch += 1;
+    }
+    Ok(format!("0.2.{patch}"))
+}
+
 /// Lists the packages that are declared in a directory itself, or by a file.
 pub fn packages_in(path: &Path) -> Result<Vec<String>, AuthoringError> {
     let texts = match path.is_dir() {
@@ -174,9 +185,14 @@ fn worlds(text: &str) -> Vec<String> {
 
 /// Lists the packages that a text declares, without their versions.
 fn packages(text: &str) -> Vec<String> {
+    declared(text).iter().map(|name| name.split('@').next().unwrap_or_default().to_owned()).collect()
+}
+
+/// Lists the packages that a text declares.
+fn declared(text: &str) -> Vec<&str> {
     let words = words(text);
     let declared = words.windows(3).filter(|three| three[0] == "package" && matches!(three[2], ";" | "{"));
-    declared.map(|three| three[1].split('@').next().unwrap_or_default().to_owned()).collect()
+    declared.map(|three| three[1]).collect()
 }
 
 /// Lists the interfaces of other packages that a text imports or uses types of.
@@ -205,6 +221,17 @@ mod tests {
         assert_eq!(worlds(&without_comments("/* world a {")), Vec::<String>::new());
         assert_eq!(worlds(&without_comments(TASK_WIT)), ["task"]);
         assert_eq!(packages(&without_comments(TASK_WIT)), [TASK_PACKAGE]);
+    }
+
+    #[test]
+    fn a_version_that_no_package_has_is_free() {
+        let place = tempfile::tempdir().expect("a directory");
+        let put = |text: &str| fs::write(place.path().join("world.wit"), text).expect("written");
+        let free = || free_version(place.path(), "wasi:random").expect("read");
+        put("package a:b; world c { import wasi:random/random@0.2.0; }");
+        assert_eq!(free(), "0.2.0");
+        put("package a:b; package wasi:random@0.2.0 {} package wasi:random@0.2.12 {}");
+        assert_eq!(free(), "0.2.1");
     }
 
     #[test]

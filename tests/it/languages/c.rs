@@ -16,6 +16,28 @@ fn a_c_project_works_from_new_to_call() {
 }
 
 #[test]
+fn everything_that_was_written_before_a_task_returned_is_kept() {
+    let project = project();
+    std::fs::create_dir(project.path("out")).expect("created");
+    let grant =
+        "[[component.first-steps.directory]]\nhost = \"out\"\nguest = \"/out\"\naccess = \"read-write\"\n";
+    project.edit("wasm-runner.toml", "[component.", &format!("{grant}[component."));
+    let greeting = r#"printf("first\nsecond\nthird");
+    FILE *file = fopen("/out/file", "w");
+    if (file == NULL || fprintf(file, "in a file") < 0) {
+        abort();
+    }
+    char *greeting;"#;
+    project.edit("src/tasks.c", "char *greeting;", greeting);
+    project.run(["build"]).expect(0);
+    project.writes("greet", "first\nsecond\nthird");
+    assert_eq!(std::fs::read_to_string(project.path("out/file")).expect("it is there"), "in a file");
+    // What a task returns is still there after that.
+    assert_eq!(project.run(["call", "greet", "[\"x\"]"]).expect(0).json(), "Hello, x!");
+    assert_eq!(project.run(["call", "square", "[3]"]).expect(0).json(), 9);
+}
+
+#[test]
 fn errors_of_the_compiler_are_shown() {
     let project = project();
     project.edit("src/tasks.c", "uint32_t square;", "uint32_t squares;");

@@ -27,6 +27,18 @@ fn a_go_project_works_from_new_to_call() {
 }
 
 #[test]
+fn everything_that_was_written_before_a_task_returned_is_kept() {
+    let project = project();
+    project.edit(
+        "tasks/tasks.go",
+        "return fmt.Sprintf(\"Hello",
+        "fmt.Print(\"first\\nsecond\")\n\treturn fmt.Sprintf(\"Hello",
+    );
+    project.run(["build"]).expect(0);
+    project.writes("greet", "first\nsecond");
+}
+
+#[test]
 fn the_packages_that_bindings_import_hold_their_own_tests() {
     let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk/componentize/go");
     let mut go = Command::new(toolchains::native().join("go"));

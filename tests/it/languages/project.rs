@@ -150,6 +150,31 @@ impl Project {
         self.measure(&built, build);
     }
 
+    /// Asserts that two instances of a task see other random numbers, of which it returns three, and that
+    /// all else that it returns is `true`.
+    #[track_caller]
+    pub fn gives_each_instance_its_own(&self, task: &str) {
+        let seen = || self.value(task, &json!([""])).as_str().expect("a text").to_owned();
+        let (one, other) = (seen(), seen());
+        let (one, other): (Vec<_>, Vec<_>) = (one.split(' ').collect(), other.split(' ').collect());
+        assert!(one.len() > 3 && one.len() == other.len(), "{one:?} {other:?}");
+        for place in 0..3 {
+            assert_ne!(one[place], other[place], "{one:?} {other:?}");
+        }
+        assert!(one[3..].iter().chain(&other[3..]).all(|word| *word == "true"), "{one:?} {other:?}");
+    }
+
+    /// Asserts that a task's standard output is this text.
+    #[track_caller]
+    pub fn writes(&self, task: &str, text: &str) {
+        let id = self.run(["submit", task, "[\"\"]"]).expect(0).stdout().trim().to_owned();
+        self.run(["start", "--until-idle"]).expect(0);
+        let entries = self.run(["logs", &id, "--json"]).expect(0).json_lines();
+        let written = entries.iter().filter(|entry| entry["stream"] == "stdout");
+        let written: String = written.map(|entry| entry["text"].as_str().expect("a text")).collect();
+        assert_eq!(written, text, "{entries:?}");
+    }
+
     /// Asserts that the comments of a task are there for its users.
     #[track_caller]
     fn is_documented(&self, built: &Value) {

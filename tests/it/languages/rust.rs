@@ -62,6 +62,11 @@ fn a_rust_project_without_wit_works_from_new_to_call() {
         "{wit:?}"
     );
 
+    // What was written before a task returned is kept, and the last line too.
+    project.edit("src/lib.rs", "format!(\"Hello,", "print!(\"first\\nsecond\"); format!(\"Hello,");
+    project.run(["build"]).expect(0);
+    project.writes("greet", "first\nsecond");
+
     // What has no type in WIT is told where it stands.
     project.edit("src/lib.rs", "greet(name: String)", "greet(name: &str)");
     let output = project.run(["build"]).expect(78);

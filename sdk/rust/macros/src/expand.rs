@@ -184,7 +184,10 @@ fn serve(function: &Function) -> TokenStream {
     let result = result.as_ref().map(|ty| quote!(#ty)).unwrap_or_else(|| quote!(()));
     quote! {
         fn #theirs(#(#names: <#types as ::wasm_runner::Value>::Wit),*) -> <#result as ::wasm_runner::Value>::Wit {
-            ::wasm_runner::Value::lower(#ident(#(::wasm_runner::Value::lift(#names)),*))
+            let result = #ident(#(::wasm_runner::Value::lift(#names)),*);
+            // Nobody else writes what the library has kept back of the last line: a component does not end.
+            let _ = ::std::io::Write::flush(&mut ::std::io::stdout());
+            ::wasm_runner::Value::lower(result)
         }
     }
 }

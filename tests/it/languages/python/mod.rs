@@ -16,6 +16,26 @@ fn a_python_project_works_from_new_to_call() {
     assert!(trapped.stderr.contains("OverflowError: 4294967296 needs more than 32 bits"), "{trapped:?}");
 }
 
+/// Tells what a task sees of chance, time and its environment.
+const SEEN: &str = r#"print("first"); print("second", end="")
+        own = [str(random.random()), str(uuid.uuid4()), secrets.token_hex(8)]
+        is_now = at_build < time.time() and 0 <= time.monotonic() < 60
+        return " ".join(own + [str(right).lower() for right in [is_now, os.environ == {"GIVEN": "yes"}]])"#;
+
+#[test]
+fn every_instance_has_random_numbers_a_clock_and_an_environment_of_its_own_and_its_output_is_kept() {
+    let project = Project::new("python").with_tools(&toolchains::python());
+    let imports = "import os\nimport random\nimport secrets\nimport time\nimport uuid\n\nimport geometry\n\n\
+                   at_build = time.time()\nrandom.random()";
+    project.edit("src/app.py", "import geometry", imports);
+    project.edit("src/app.py", "return f\"Hello, {name}!\"", SEEN);
+    let given = "[component.first-steps.environment]\nGIVEN = \"yes\"\n[component.";
+    project.edit("wasm-runner.toml", "[component.", given);
+    project.run(["build"]).expect(0);
+    project.gives_each_instance_its_own("greet");
+    project.writes("greet", "first\nsecond");
+}
+
 #[test]
 fn a_module_that_fails_to_import_fails_the_build() {
     let project = Project::new("python").with_tools(&toolchains::python());

@@ -53,6 +53,22 @@ fn a_typescript_project_without_wit_works_from_new_to_call() {
     );
 }
 
+/// Tells what a task sees of chance and time.
+const SEEN: &str = r#"{
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  const isOrderly = performance.now() >= 0 && performance.now() < 60_000;
+  return [Math.random(), crypto.randomUUID(), bytes.join(), isOrderly].join(" ");
+}"#;
+
+#[test]
+fn every_instance_has_random_numbers_and_a_clock_of_its_own() {
+    for project in [project(), project_without_wit()] {
+        project.edit("src/app.ts", "return `Hello, ${name}!`;", SEEN);
+        project.run(["build"]).expect(0);
+        project.gives_each_instance_its_own("greet");
+    }
+}
+
 /// Every type, and errors of every kind, through a child and back.
 const KINDS: &str = r#"
 import { asCompleted, gather, submit, submitAll, submitWith, TaskFailed } from "wasm-runner";
