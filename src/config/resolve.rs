@@ -14,7 +14,7 @@ use super::surroundings::{Environment, Surroundings, unknown_variables, variable
 use super::units::{parse_flag_duration, parse_size};
 use crate::model::{LimitUnit, RunnerSettings, SETTINGS, Setting};
 use crate::store::{Keep, StoreUrl};
-use crate::wasm::{CompileLimits, TaskSection};
+use crate::wasm::{CompileLimits, TaskSection, check_trusted};
 
 /// The name of the configuration file that is searched upward.
 pub const FILE_NAME: &str = "wasm-runner.toml";
@@ -48,6 +48,8 @@ pub struct StoreChoice {
 pub struct Config {
     /// The configuration file, if there is one.
     pub file: Option<PathBuf>,
+    /// Whether somebody named the file, and so trusts it and what is beside it; otherwise it was searched.
+    pub is_named: bool,
     /// The store.
     pub store: StoreChoice,
     /// Guests that run at the same time.
@@ -84,7 +86,9 @@ impl Config {
     pub fn resolve(flags: &Flags, around: &Surroundings) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
         let warnings = unknown_variables(around);
-        let path = find_file(flags, around)?;
+        let asked = named_file(flags, around)?;
+        let is_named = asked.is_some();
+        let path = asked.map_or_else(|| search_file(around), |path| Ok(Some(path)))?;
         let file_directory = path.as_deref().and_then(Path::parent).unwrap_or(&around.directory).to_owned();
         let file = match &path {
             None => file::File::default(),
@@ -138,7 +142,14 @@ impl Config {
         let user_cache = || around.user_cache.as_ref().map(|directory| directory.join("run-wasm-runner"));
         let cache_directory = env_cache.or(file.cache_directory).or_else(user_cache);
 
-        let lock = path.as_deref().map_or(Ok(None), Lock::read_beside).unwrap_or_else(|problem| {
+        let lock = path.as_deref().map_or(Ok(None), |file| {
+            let lock = Lock::read_beside(file)?;
+            if lock.is_some() && !is_named {
+                refuse_untrusted(&Lock::path_beside(file), "the lock file", file)?;
+            }
+            Ok(lock)
+        });
+        let lock = lock.unwrap_or_else(|problem| {
             problems.push(problem);
             None
         });
@@ -150,6 +161,7 @@ impl Config {
         Ok(Self {
             lock,
             file: path,
+            is_named,
             store,
             slots,
             grace,
@@ -211,27 +223,42 @@ fn choose<T>(flag: Option<T>, variable: Option<T>, file: Option<T>) -> Option<(T
         .or(file.map(|value| (value, Origin::File)))
 }
 
-/// Finds the configuration file: the one that is asked for, else the first upward from the directory.
-fn find_file(flags: &Flags, around: &Surroundings) -> Result<Option<PathBuf>, ConfigError> {
-    let asked = match (&flags.config, around.variable("CONFIG")) {
-        (Some(path), _) => Some((path.clone(), "--config")),
-        (None, Some(path)) => Some((PathBuf::from(path), "the variable WASM_RUNNER_CONFIG")),
-        (None, None) => None,
+/// Returns the configuration file that is asked for, if one is.
+fn named_file(flags: &Flags, around: &Surroundings) -> Result<Option<PathBuf>, ConfigError> {
+    let (path, who) = match (&flags.config, around.variable("CONFIG")) {
+        (Some(path), _) => (path.clone(), "--config"),
+        (None, Some(path)) => (PathBuf::from(path), "the variable WASM_RUNNER_CONFIG"),
+        (None, None) => return Ok(None),
     };
-    if let Some((path, who)) = asked {
-        let absolute = around.directory.join(&path);
-        if absolute.is_file() {
-            return Ok(Some(absolute));
-        }
-        let what = if absolute.is_dir() { "is a directory" } else { "does not exist" };
-        // A missing file is the file's fault, whoever asked for it: exit code 78.
-        let problem =
-            Problem::new(Origin::File, format!("the configuration file `{}` {what}", path.display()));
-        return Err(problem.at(who).into());
+    let absolute = around.directory.join(&path);
+    if absolute.is_file() {
+        return Ok(Some(absolute));
     }
+    let what = if absolute.is_dir() { "is a directory" } else { "does not exist" };
+    // A missing file is the file's fault, whoever asked for it: exit code 78.
+    let problem = Problem::new(Origin::File, format!("the configuration file `{}` {what}", path.display()));
+    Err(problem.at(who).into())
+}
+
+/// Finds the first configuration file upward from the directory. Whoever may write above it could put one there,
+/// and with it grant what is ours, so that it must be ours or root's.
+fn search_file(around: &Surroundings) -> Result<Option<PathBuf>, ConfigError> {
     let above = around.directory.ancestors().map(|directory| directory.join(FILE_NAME));
     // Without a directory there is no file.
-    Ok(above.filter(|path| path.is_absolute()).find(|path| path.is_file()))
+    let found = above.filter(|path| path.is_absolute()).find(|path| path.is_file());
+    if let Some(path) = &found {
+        refuse_untrusted(path, "the configuration file", path)?;
+    }
+    Ok(found)
+}
+
+/// Refuses what was found, and not named, if another user can have changed it.
+fn refuse_untrusted(path: &Path, what: &str, file: &Path) -> Result<(), Problem> {
+    check_trusted(path).map_err(|error| {
+        Problem::new(Origin::File, format!("{what} was found here and is not trusted: {error}"))
+            .at(path.display().to_string())
+            .hint(format!("if you trust it, name it: `--config {}`", file.display()))
+    })
 }
 
 fn read_file(path: &Path, directory: &Path, around: &Surroundings) -> Result<file::File, Vec<Problem>> {

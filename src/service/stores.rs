@@ -3,9 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError, Origin, Problem};
 use crate::model::Clock;
 use crate::store::{Store, StoreError, StoreUrl};
+use crate::wasm::check_trusted;
 
 use super::{Remedy, ServiceError};
 
@@ -32,7 +33,24 @@ fn durable(config: &Config) -> Result<&StoreUrl, ServiceError> {
         return Err(ServiceError::invalid(message).with_remedy(Remedy::NameLastingStore));
     }
     refuse_missing_directory(config)?;
+    refuse_untrusted_default(config)?;
     Ok(url)
+}
+
+/// Refuses the default store if nobody named it or the file beside it, and another user can have changed it, or could
+/// change where it would be made.
+fn refuse_untrusted_default(config: &Config) -> Result<(), ServiceError> {
+    let Some(path) = config.store.url.file().filter(|_| config.store.origin.is_none() && !config.is_named)
+    else {
+        return Ok(());
+    };
+    let Some(there) = path.ancestors().find(|path| path.symlink_metadata().is_ok()) else { return Ok(()) };
+    check_trusted(there).map_err(|error| {
+        let message = format!("the default store is not trusted here: {error}");
+        let hint = format!("if you trust it, name it: `--store {}`", config.store.url);
+        let problem = Problem::new(Origin::File, message).at(config.store.url.to_string()).hint(hint);
+        ConfigError::from(problem).into()
+    })
 }
 
 /// Refuses a store in a directory that is not there, unless it is the default one, which

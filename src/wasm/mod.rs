@@ -66,4 +66,5 @@ pub use scratch::ScratchGrant;
 pub use sections::{append_custom_section, core_modules, custom_sections};
 pub use source::{ComponentSource, ImportChoices, Layer, LoadError, TaskSection, VersionPolicy};
 pub use task::{ArgumentError, NotTask, Parameter, ResolveError, Task, TaskSchema};
+pub use trusted::check_trusted;
 pub use versions::Shelf;

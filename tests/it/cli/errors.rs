@@ -1,6 +1,10 @@
 //! Exit codes and messages of everything that needs no component.
 
-use crate::support::cli::Sandbox;
+use std::fs::{Permissions, set_permissions};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::Path;
+
+use crate::support::cli::{Cli, Sandbox};
 
 const SOME_ID: &str = "01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f";
 
@@ -154,4 +158,57 @@ fn environment_variables_replace_flags() {
     // An empty variable is none.
     let output = sandbox.command(["list"]).env("WASM_RUNNER_SLOTS", "").run().expect(0);
     assert!(!output.stderr.contains("warning"), "{output:?}");
+}
+
+/// Lets others write to a file, and takes it back.
+fn while_others_may_write(path: &Path, check: impl FnOnce()) {
+    let before = path.metadata().expect("it is there").permissions();
+    let with = before.mode() | 0o002;
+    set_permissions(path, Permissions::from_mode(with)).expect("the mode is changed");
+    check();
+    set_permissions(path, before).expect("the mode is changed back");
+}
+
+#[test]
+fn what_another_user_could_have_written_is_used_only_if_it_is_named() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.write("wasm-runner.toml", "slots = 1\n");
+    let lock = sandbox.write("wasm-runner.lock", "version = 1\n");
+    let below = sandbox.path().join("below");
+    std::fs::create_dir(&below).expect("a directory");
+    let list = |args: &[&str]| -> Cli { sandbox.command(args.iter().copied()).directory(&below) };
+    list(&["list"]).run().expect(0);
+    let refused = |path: &Path, why: &str| {
+        let all = list(&["list"]).run().expect(78).stderr;
+        assert!(all.contains("is not trusted: ") && all.contains(why), "{all}");
+        let name = path.file_name().expect("it has a name").to_string_lossy().into_owned();
+        assert!(all.contains(&name) && all.contains("hint: if you trust it, name it: `--"), "{all}");
+        list(&["--config", "../wasm-runner.toml", "list"]).run().expect(0);
+        list(&["list"]).env("WASM_RUNNER_CONFIG", "../wasm-runner.toml").run().expect(0);
+    };
+    for path in [&*file, &*lock, sandbox.path()] {
+        while_others_may_write(path, || refused(path, "other users can write to `"));
+    }
+    // Only who runs the tests as root can give files away.
+    if chown(&file, Some(65534), None).is_ok() {
+        refused(&file, "belongs to another user (uid 65534)");
+        // A link is somebody's decision, too: what it leads to is read relative to the link.
+        std::fs::rename(&file, sandbox.path().join("theirs.toml")).expect("it is moved");
+        symlink("theirs.toml", &file).expect("a link");
+        refused(&file, "belongs to another user (uid 65534)");
+    }
+}
+
+#[test]
+fn a_default_store_that_another_user_could_have_made_is_used_only_if_it_is_named() {
+    let sandbox = Sandbox::new();
+    let directory = sandbox.path().join(".wasm-runner");
+    std::fs::create_dir(&directory).expect("a directory");
+    while_others_may_write(&directory, || {
+        let output = sandbox.run(["list"]).expect(78);
+        assert!(output.stderr.contains("the default store is not trusted here: "), "{output:?}");
+        assert!(output.stderr.contains("hint: if you trust it, name it: `--store sqlite:"), "{output:?}");
+        sandbox.run(["--store", "sqlite:.wasm-runner/state.db", "list"]).expect(0);
+    });
+    sandbox.run(["list"]).expect(0);
 }
