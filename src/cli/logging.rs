@@ -3,12 +3,11 @@
 use std::io::{self, IsTerminal, Write};
 
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::{ConfigError, Origin, Problem};
 
 use super::output::wants_colours;
-use super::progress;
+use super::stderr;
 
 /// The variable that says more exactly than `-v` what to log.
 const VARIABLE: &str = "WASM_RUNNER_LOG";
@@ -39,29 +38,19 @@ pub fn start(verbose: u8, is_server: bool) -> Result<(), ConfigError> {
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal() && wants_colours())
         .with_target(verbose > 0)
-        .with_writer(AroundProgress);
+        .with_writer(|| Line);
+    stderr::start(is_server);
     // Only a test that runs commands twice in one process could have one.
     let _ = subscriber.try_init();
     Ok(())
 }
 
-/// Standard error, without tearing the progress line.
-struct AroundProgress;
-
-impl<'a> MakeWriter<'a> for AroundProgress {
-    type Writer = Line;
-
-    fn make_writer(&'a self) -> Line {
-        Line
-    }
-}
-
+/// A line of the log on its way.
 struct Line;
 
 impl Write for Line {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // A closed standard error must not end the program.
-        let _ = progress::suspend(|| io::stderr().lock().write_all(bytes));
+        stderr::log(bytes);
         Ok(bytes.len())
     }
 

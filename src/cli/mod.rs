@@ -21,6 +21,7 @@ mod render;
 mod signals;
 mod start;
 mod status;
+mod stderr;
 mod submit;
 mod torture;
 mod tree;
@@ -296,6 +297,12 @@ pub fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
 ///
 /// [`CliError`]; it is not yet told to anybody, see [`report`].
 pub fn run(cli: &Cli) -> Result<(), CliError> {
+    let done = execute(cli);
+    stderr::finish();
+    done
+}
+
+fn execute(cli: &Cli) -> Result<(), CliError> {
     // Before anything is opened or read: it is started without an environment.
     if let Command::Compile { job } = &cli.command {
         return crate::wasm::compile(job).map_err(CliError::Compile);
@@ -340,6 +347,7 @@ pub fn run(cli: &Cli) -> Result<(), CliError> {
 /// Tells an error on standard error.
 pub fn report(error: &CliError) {
     output::complain(&error.lines());
+    stderr::finish();
 }
 
 impl Cli {

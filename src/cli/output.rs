@@ -112,11 +112,9 @@ pub fn wants_colours() -> bool {
     !no_color && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// Writes a line to standard error. Nobody can be told if that fails.
+/// Writes a line to standard error.
 pub fn note(text: &str) {
-    super::progress::suspend(|| {
-        let _ = writeln!(io::stderr().lock(), "{text}");
-    });
+    super::stderr::note(text);
 }
 
 /// Writes `error: …` and `hint: …` lines to standard error.

@@ -1,10 +1,10 @@
 //! A line of facts on a terminal during long waits.
 
 use std::io::{self, IsTerminal};
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 
@@ -22,9 +22,16 @@ const SHARE: u32 = 20;
 /// Held only while a line is written.
 static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
+/// How long the end of a line waits for the terminal, which may be stopped (Ctrl-S).
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Whether a line was left as it is, since its terminal is stopped: nobody may wait for it any more.
+static IS_STUCK: AtomicBool = AtomicBool::new(false);
+
 /// Shows a line until dropped; does nothing if standard error is not a terminal.
 pub struct Progress {
-    thread: Option<(Sender<()>, JoinHandle<()>)>,
+    /// Dropping the first ends the thread; the second is closed by its end.
+    thread: Option<(Sender<()>, Receiver<()>)>,
 }
 
 impl Progress {
@@ -35,7 +42,9 @@ impl Progress {
             return Self { thread: None };
         }
         let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
+        let (end, ended) = crossbeam_channel::bounded::<()>(0);
         let thread = std::thread::Builder::new().name("progress".to_owned()).spawn(move || {
+            let _end = end;
             let style =
                 ProgressStyle::with_template("{spinner} {msg} ({elapsed})").expect("the template is right");
             let bar = ProgressBar::new_spinner().with_style(style);
@@ -57,22 +66,26 @@ impl Progress {
             bar.finish_and_clear();
         });
         // Without a thread there is no line, and everything else goes on.
-        Self { thread: thread.ok().map(|thread| (stop, thread)) }
+        Self { thread: thread.ok().map(|_| (stop, ended)) }
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Some((stop, thread)) = self.thread.take() {
+        if let Some((stop, ended)) = self.thread.take() {
             drop(stop);
-            // It only draws: if it panicked, there is nothing left to clean up.
-            let _ = thread.join();
+            if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                IS_STUCK.store(true, Ordering::Relaxed);
+            }
         }
     }
 }
 
 /// Writes other lines without tearing the progress line.
 pub fn suspend<T>(write: impl FnOnce() -> T) -> T {
+    if IS_STUCK.load(Ordering::Relaxed) {
+        return write();
+    }
     let shown = SHOWN.lock();
     match &*shown {
         Some(bar) => bar.suspend(write),

@@ -48,7 +48,7 @@ impl Registered {
     }
 
     /// Calls `first` on the first signal and `second` on the second. The third
-    /// one ends the process at once: whatever the second one was to end hangs.
+    /// one ends the process at once: whatever the others were to end hangs, or they do.
     pub fn act(
         self,
         first: impl FnOnce() + Send + 'static,
@@ -56,17 +56,26 @@ impl Registered {
     ) -> Result<Stages, CliError> {
         let Self(mut signals) = self;
         let handle = signals.handle();
+        // On a thread of its own, so that nothing that they wait for keeps later signals from being seen.
+        let (next, stages) = crossbeam_channel::bounded::<()>(2);
+        let act = std::thread::Builder::new().name("stages".to_owned()).spawn(move || {
+            let is_next = || stages.recv().is_ok();
+            if is_next() {
+                first();
+            }
+            if is_next() {
+                second();
+            }
+        });
+        act.map_err(refused)?;
         let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-            let (mut first, mut second) = (Some(first), Some(second));
-            for signal in signals.forever() {
-                if let Some(first) = first.take() {
-                    first();
-                } else if let Some(second) = second.take() {
-                    second();
-                } else {
+            for (before, signal) in signals.forever().enumerate() {
+                if before >= 2 {
                     // What a shell reports for a process that a signal ended.
                     signal_hook::low_level::exit(128 + signal);
                 }
+                // There is room for both. If a stage panicked, the next ones do nothing.
+                let _ = next.try_send(());
             }
         });
         Ok(Stages { handle, thread: Some(thread.map_err(refused)?) })

@@ -50,7 +50,8 @@ pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
     let signals = Registered::new()?;
     let runner = context.service.start_runner(None, &args.queues, [])?;
     let (first, second, handle) = (runner.handle(), runner.handle(), runner.handle());
-    let signals = signals.act(
+    // In force to the very end: also what waits for a reader of the output can be ended.
+    let _stages = signals.act(
         move || {
             let gauge = first.gauge();
             output::note(&match gauge.live {
@@ -76,10 +77,8 @@ pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
     } else {
         runner.wait_stopping();
     }
-    // Still draining or killing: the signals stay in force until that is over.
     let gauge = runner.stop();
     drop(progress);
-    drop(signals);
 
     output::note(&summary(&gauge, context.config().slots));
     if context.json {

@@ -111,7 +111,8 @@ pub fn call(args: &CallArgs, context: &Context) -> Result<(), CliError> {
     let signals = Registered::new()?;
     let call = service.call(&task, arguments)?;
     let (id, first, second) = (call.id(), call.handle(), call.handle());
-    let signals = signals.act(
+    // In force to the very end: also what waits for a reader of the output can be ended.
+    let _stages = signals.act(
         move || {
             output::note("cancelling: press Ctrl-C again to kill it");
             first.cancel(id, "interrupted by a signal");
@@ -121,7 +122,6 @@ pub fn call(args: &CallArgs, context: &Context) -> Result<(), CliError> {
     let progress = show_counts(&service, Some(id));
     let called = call.wait();
     drop(progress);
-    drop(signals);
     let invocation = called?;
     // The guest's streams as they are, its log with levels.
     for entry in service.logs(id)?.entries {

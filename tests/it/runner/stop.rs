@@ -201,3 +201,23 @@ fn a_stop_says_that_it_drains_and_sums_up() {
     running.wait_for_stderr("0 succeeded, 0 failed; peak 0 of");
     running.wait().expect(0);
 }
+
+/// A shell that starts the program with a pipe as its standard error that is full, and that nobody reads.
+const WITH_FULL_PIPE: &str =
+    "mkfifo full && exec 3<>full && head -c 65536 /dev/zero >&3 && exec \"$0\" \"$@\" 2>&3";
+
+#[test]
+fn a_runner_whose_standard_error_nobody_reads_goes_on_and_stops_in_time() {
+    let site = Site::new();
+    let start = site.command(["start", "--slots", "1", "-vvv", "--grace", "20s", "--json"]);
+    let running = start.through(WITH_FULL_PIPE).spawn();
+    for n in 0..20_u64 {
+        let id = site.submit("square", json!([n]));
+        assert_eq!(site.await_value(id), n * n);
+    }
+    let began = Instant::now();
+    running.signal(Signal::TERM);
+    let (summary, took) = end(running, began);
+    assert_eq!(summary["succeeded"], 20, "{summary}");
+    assert!(took < Duration::from_secs(10), "it waited for nobody: {took:?}");
+}
