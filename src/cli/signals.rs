@@ -9,6 +9,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::{Handle, Signals};
 
 use super::error::CliError;
+use crate::store::is_ignored;
 
 /// Signals that no longer have their usual effect, and wait for somebody to act
 /// on them: registered before there is anything to stop, so that none falls
@@ -30,14 +31,6 @@ fn refused(error: io::Error) -> CliError {
 pub fn survive_file_size_limits() -> Result<(), CliError> {
     // The flag is not asked: the handler alone is what counts.
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop).map_err(refused)
-}
-
-/// Whether this process was started with a signal ignored, as `nohup` does.
-fn is_ignored(signal: i32) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 impl Registered {

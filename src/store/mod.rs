@@ -52,6 +52,7 @@ pub use prune::{Keep, Prune, PrunePosition, Pruned};
 pub use read::{Counts, LOOK_UP_BYTES, LookUp, NextDue};
 pub use setting::{Adoption, NewComponent, Pause, PauseTarget, PushedComponent, TaskRule};
 pub use sqlite::SqliteStore;
+pub(crate) use sqlite::is_ignored;
 pub use store_url::{KNOWN_STORE_URLS, StoreUrl};
 pub use submit::{ChildOf, NewInvocation, SubmitError, Submitted};
 

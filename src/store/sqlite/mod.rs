@@ -5,6 +5,7 @@
 //! - `write`: one batch, one transaction; `submit`, `claim`, `lanes`, `leases` and
 //!   `keep` are its parts
 //! - `read`: everything that changes nothing
+//! - `suspend`: no lock is kept by a process that is stopped from its terminal
 //! - `bell`: how processes learn of each other's commits
 //! - `sql`, `schema`, `fault`: columns, versions, errors
 
@@ -24,6 +25,7 @@ mod rules;
 mod schema;
 mod sql;
 mod submit;
+mod suspend;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -45,6 +47,8 @@ use super::{
     Batch, Counts, EndKind, Filter, Invocation, LookUp, NextDue, PauseTarget, PushedComponent, Receipt,
     Store, StoreError, TaskRule, Watch,
 };
+pub(crate) use suspend::is_ignored;
+
 use crate::model::{Clock, ComponentDigest, InvocationId, LogEntry, RunnerId, Status, Transition};
 
 /// Idle connections that are kept for readers.
@@ -109,6 +113,7 @@ impl SqliteStore {
         // SQLite keeps its log beside the file that a link leads to. The bell lies there, too: every name of
         // the database has the same one.
         let path = open::resolve(path);
+        let _held = suspend::hold();
         let opened = open::open(&path, &url, vfs)?;
         let mut log = path.clone().into_os_string();
         log.push("-wal");
@@ -163,9 +168,10 @@ impl Store for SqliteStore {
     reading_methods!(method);
 
     fn commit(&self, batch: &Batch) -> Result<Receipt, StoreError> {
+        let held = suspend::hold();
         let mut writer = self.writer.lock();
         let committed = writer.commit(&*self.clock, batch);
-        drop(writer);
+        drop((writer, held));
         let (receipt, is_news) = committed.map_err(|fault| fault.sort(&self.url))?;
         if is_news {
             self.bell.ring();

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use run_wasm_runner::model::{InvocationId, Reason, Status};
 use run_wasm_runner::store::{Batch, LookUp, NewInvocation, Store};
-use rustix::process::Signal;
+use rusqlite::Connection;
+use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 use serde_json::json;
 
 use super::histories::{count, legal_history};
@@ -169,4 +170,24 @@ fn a_suspended_runner_that_lost_its_lease_kills_its_guest_and_goes_on() {
     suspended.signal(Signal::TERM);
     let summary = suspended.wait().expect(0).json();
     assert_eq!(summary["succeeded"], 1, "{summary}");
+}
+
+#[test]
+fn a_process_that_is_stopped_from_its_terminal_keeps_no_lock() {
+    let site = Site::new();
+    let lines = "[1]\n".repeat(100_000);
+    let mut submit = site.command(["submit", "square", "--batch", "-"]).stdin(lines).spawn();
+    // So many that it is writing nearly all the time from now on.
+    submit.wait_for_stdout("-");
+    let sql = Connection::open(site.path().join(".wasm-runner/state.db")).expect("the database opens");
+    sql.busy_timeout(Duration::ZERO).expect("it is told not to wait");
+    let pid = i32::try_from(submit.pid()).ok().and_then(Pid::from_raw);
+    for _ in 0..20 {
+        submit.signal(Signal::TSTP);
+        let (_, status) =
+            waitpid(pid, WaitOptions::UNTRACED).expect("it is there").expect("it was waited for");
+        assert!(status.stopped(), "{status:?}");
+        sql.execute_batch("BEGIN IMMEDIATE; ROLLBACK").expect("nobody has the lock");
+        submit.signal(Signal::CONT);
+    }
 }
