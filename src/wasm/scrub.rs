@@ -1,4 +1,4 @@
-//! The search for secrets in the output of guests: as they are, quoted, or in common encodings. They are
+//! The search for secrets in the output of guests: as they are, escaped, or in common encodings. They are
 //! replaced by their names.
 
 use std::borrow::Cow;
@@ -25,6 +25,9 @@ enum Form {
     /// Each byte as it is, or as `%` and two hexadecimal digits: libraries differ in which bytes they encode.
     /// A space may be `+`.
     Percent(Box<[u8]>),
+    /// Each character as it is, or escaped as in a string of JSON or of a programming language, so many times
+    /// over: libraries differ in which characters they escape, and how.
+    Escaped { secret: Box<str>, times: u8 },
 }
 
 /// The result of comparing the beginning of a text with a form.
@@ -49,6 +52,7 @@ impl Form {
                 (other, _) => other,
             },
             Self::Percent(bytes) => percent(bytes, text),
+            Self::Escaped { secret, times } => escaped(secret, *times, text),
         }
     }
 
@@ -63,6 +67,19 @@ impl Form {
                 let second = || plain(bytes[1]).chain([b'%']);
                 let plain = plain(bytes[0]).flat_map(|first| second().map(move |second| [first, second]));
                 plain.chain(escaped).collect()
+            }
+            Self::Escaped { secret, times } => {
+                let mut chars = secret.chars();
+                let first = chars.next();
+                let second = match secret.as_bytes()[1] {
+                    // Within the first character nothing is escaped.
+                    byte if first.is_some_and(|first| !first.is_ascii()) => vec![byte],
+                    byte => vec![byte, b'\\'],
+                };
+                let plain = second.into_iter().map(|second| [secret.as_bytes()[0], second]);
+                let short = (0..=127_u8).filter(|letter| short(char::from(*letter)) == first);
+                let escapes = short.chain(*b"ux").chain((*times > 1).then_some(b'\\'));
+                plain.chain(escapes.map(|letter| [b'\\', letter])).collect()
             }
         }
     }
@@ -96,6 +113,105 @@ fn percent(bytes: &[u8], text: &[u8]) -> Match {
     Match::Whole(at)
 }
 
+fn escaped(secret: &str, times: u8, text: &[u8]) -> Match {
+    let mut at = 0;
+    for wanted in secret.chars() {
+        match unescape(text, &mut at, times) {
+            Ok(found) if found == wanted => {}
+            Ok(_) | Err(Stop::Wrong) => return Match::No,
+            Err(Stop::End) => return Match::Begun,
+        }
+    }
+    Match::Whole(at)
+}
+
+/// Why no character can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// The text ends before it does.
+    End,
+    /// There is none.
+    Wrong,
+}
+
+/// Reads the next character of a text that was escaped so many times.
+fn unescape(text: &[u8], at: &mut usize, times: u8) -> Result<char, Stop> {
+    let Some(inner) = times.checked_sub(1) else { return character(text, at) };
+    let mut next = || unescape(text, at, inner);
+    let plain = next()?;
+    if plain != '\\' {
+        return Ok(plain);
+    }
+    let code = match next()? {
+        'x' => number(2, &mut next)?,
+        'u' => {
+            let high = number(4, &mut next)?;
+            let is_pair = (0xd800..0xdc00).contains(&high);
+            if is_pair && !(next()? == '\\' && next()? == 'u') {
+                return Err(Stop::Wrong);
+            }
+            match is_pair {
+                // As in UTF-16, which JSON counts in.
+                true => 0x10000 + ((high - 0xd800) << 10) + (number(4, &mut next)? & 0x3ff),
+                false => high,
+            }
+        }
+        letter => return short(letter).ok_or(Stop::Wrong),
+    };
+    char::from_u32(code).ok_or(Stop::Wrong)
+}
+
+/// Reads a hexadecimal number of so many digits, or of any digits in braces.
+fn number(digits: u32, next: &mut impl FnMut() -> Result<char, Stop>) -> Result<u32, Stop> {
+    let value = |digit: char| digit.to_digit(16).ok_or(Stop::Wrong);
+    let first = next()?;
+    let mut number = 0;
+    if first == '{' {
+        // No character has more.
+        for _ in 0..7 {
+            match next()? {
+                '}' => return Ok(number),
+                digit => number = number << 4 | value(digit)?,
+            }
+        }
+        return Err(Stop::Wrong);
+    }
+    number = value(first)?;
+    for _ in 1..digits {
+        number = number << 4 | value(next()?)?;
+    }
+    Ok(number)
+}
+
+/// What a letter stands for behind a backslash.
+fn short(letter: char) -> Option<char> {
+    Some(match letter {
+        'b' => '\u{8}',
+        'f' => '\u{c}',
+        'n' => '\n',
+        'r' => '\r',
+        't' => '\t',
+        '0' => '\0',
+        '"' | '\'' | '/' | '\\' => letter,
+        _ => return None,
+    })
+}
+
+/// Reads the next character as it is.
+fn character(text: &[u8], at: &mut usize) -> Result<char, Stop> {
+    let text = &text[*at..];
+    let width = match text.first().ok_or(Stop::End)? {
+        0..=0x7f => 1,
+        0xc2..=0xdf => 2,
+        0xe0..=0xef => 3,
+        0xf0..=0xf4 => 4,
+        _ => return Err(Stop::Wrong),
+    };
+    let bytes = text.get(..width).ok_or(Stop::End)?;
+    *at += width;
+    std::str::from_utf8(bytes).ok().and_then(|text| text.chars().next()).ok_or(Stop::Wrong)
+}
+
 /// Whether a byte is a digit of either base64 alphabet.
 fn is_digit(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte)
@@ -112,23 +228,13 @@ fn in_base64(secret: &[u8], alphabet: &GeneralPurpose) -> [Form; 3] {
     })
 }
 
-/// Removes the quotes around a text.
-fn unquoted(text: &str) -> String {
-    text.get(1..text.len().saturating_sub(1)).unwrap_or_default().to_owned()
-}
-
 /// Makes all forms of a secret, each with the length of its shortest telling beginning.
 fn forms(secret: &str) -> Vec<(Form, usize)> {
-    // As JSON and Rust quote it, also within each other: a guest that reports a failed child quotes its
-    // message again.
-    let json = |text: &str| unquoted(&serde_json::to_string(text).unwrap_or_default());
-    let debug = |text: &str| unquoted(&format!("{text:?}"));
-    let (once, as_rust) = (json(secret), debug(secret));
     let lower: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
     let upper = lower.to_ascii_uppercase();
     let exact = |text: &String| Form::Exact(text.as_bytes().into());
-    let quoted = [json(&once), debug(&once), once, as_rust];
-    let quoted = quoted.iter().map(|text| (exact(text), TELLING));
+    // Twice: a guest that reports a failed child quotes its message again.
+    let escaped = [1, 2].map(|times| (Form::Escaped { secret: secret.into(), times }, TELLING));
     let hex = [lower, upper];
     let hex = hex.iter().map(|text| (exact(text), TELLING_HEX));
     let base64 = [STANDARD_NO_PAD, URL_SAFE_NO_PAD];
@@ -136,7 +242,7 @@ fn forms(secret: &str) -> Vec<(Form, usize)> {
     let base64 = base64.map(|form| (form, TELLING_BASE64));
     // This is also the plain secret, with nothing encoded.
     let percent = (Form::Percent(secret.as_bytes().into()), TELLING);
-    std::iter::once(percent).chain(quoted).chain(hex).chain(base64).collect()
+    std::iter::once(percent).chain(escaped).chain(hex).chain(base64).collect()
 }
 
 /// A form and its replacement.
@@ -330,6 +436,32 @@ mod tests {
         let scrubber = scrubber(&["a\"b\\c\nd"]);
         assert_eq!(scrubber.scrub(r#"{"x":"a\"b\\c\nd"}"#), r#"{"x":"[secret S0]"}"#);
         assert_eq!(scrubber.scrub("a\"b\\c\nd"), "[secret S0]");
+    }
+
+    #[test]
+    fn escaped_forms_are_found_whichever_library_made_them() {
+        let one = scrubber(&["S3cr\"et<&w\u{f6}rd/+x\u{1f980}\u{2028}\\n"]);
+        for text in [
+            // serde_json, JSON.stringify
+            "S3cr\\\"et<&w\u{f6}rd/+x\u{1f980}\u{2028}\\\\n".to_owned(),
+            // encoding/json of Go
+            "S3cr\\\"et\\u003c\\u0026w\u{f6}rd/+x\u{1f980}\\u2028\\\\n".to_owned(),
+            // json.dumps of Python
+            r#"S3cr\"et<&w\u00f6rd/+x\ud83e\udd80\u2028\\n"#.to_owned(),
+            // json_encode of PHP
+            r#"S3cr\"et<&w\u00f6rd\/+x\ud83e\udd80\u2028\\n"#.to_owned(),
+            // Others, with upper case
+            r#"S3cr\u0022et\u003C\x26w\xF6rd\u002F\u002B\x78\uD83E\uDD80\u2028\u005Cn"#.to_owned(),
+            // Rust
+            format!("{:?}", "S3cr\"et<&w\u{f6}rd/+x\u{1f980}\u{2028}\\n").trim_matches('"').to_owned(),
+        ] {
+            is_found(&one, &format!("key={text}."), "key=[secret S0].");
+            let twice = serde_json::to_string(&text).unwrap();
+            is_found(&one, &format!("key={twice}."), "key=\"[secret S0]\".");
+        }
+        for text in [r#"S3cr\"et\u003d"#, r"S3cr\u{", r"S3cr\q", r"\ud83ex", r"\u"] {
+            is_found(&one, text, text);
+        }
     }
 
     /// A secret whose base64 differs in the two alphabets, and that has what is quoted
