@@ -14,6 +14,20 @@ pub fn is_terminal_control(c: char) -> bool {
     }
 }
 
+/// Whether this character could make a line on a screen say something else than it seems to: what a terminal could
+/// obey, and what can't be seen, such as marks of direction, separators of lines, spaces without width and tags. (Two
+/// joiners remain, without which some scripts and pictures fall apart.)
+///
+/// What is kept has these characters, but for those of [`is_terminal_control`]: whoever prints it escapes them.
+pub fn is_invisible(c: char) -> bool {
+    match c {
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'
+        | '\u{2029}' => true,
+        '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}' => true,
+        c => is_terminal_control(c),
+    }
+}
+
 /// The first `chars` characters of a text that someone else chose the length of.
 pub fn clip(text: &str, chars: usize) -> std::borrow::Cow<'_, str> {
     match text.char_indices().nth(chars) {
@@ -63,6 +77,19 @@ mod tests {
             }
         }
         assert_eq!(write_cut(Endless, 7), "more mo…");
+    }
+
+    #[test]
+    fn what_can_not_be_seen_is_found_and_text_is_not() {
+        let marks = ['\u{61c}', '\u{200e}', '\u{200f}', '\u{202e}', '\u{2066}', '\u{2028}', '\u{2029}'];
+        let empty =
+            ['\u{200b}', '\u{2060}', '\u{feff}', '\u{e0001}', '\u{e0041}', '\u{e007f}', '\u{9b}', '\u{1b}'];
+        for c in marks.into_iter().chain(empty) {
+            assert!(is_invisible(c), "{c:?}");
+        }
+        for c in ['\n', '\t', ' ', 'a', 'é', '\u{a0}', '\u{200c}', '\u{200d}', '🦀', '\u{fe0f}'] {
+            assert!(!is_invisible(c), "{c:?}");
+        }
     }
 
     #[test]

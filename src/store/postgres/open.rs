@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::engine::Connector;
 use super::fault::{self, Fault};
 use super::link::{Ask, Link};
-use super::schema::{MIGRATIONS, VERSION, in_schema};
+use super::schema::{MIGRATIONS, VERSION, in_schema, without_comments};
 use super::sql::column;
 use super::wait::wait;
 
@@ -115,7 +115,7 @@ async fn migrate(connector: &Connector, link: &Link, migration_lock: i64) -> Res
         }
     };
     for migration in MIGRATIONS.iter().skip(usize::try_from(done).unwrap_or(0)) {
-        link.run(&in_schema(migration, &connector.schema)).await?;
+        link.run(&in_schema(&without_comments(migration), &connector.schema)).await?;
     }
     let ask = Ask::new("UPDATE @schema_version SET version = $1").with(VERSION);
     link.ask(vec![ask, Ask::simple("COMMIT")]).await?;

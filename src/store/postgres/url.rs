@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
-use crate::model::words;
+use crate::model::{is_invisible, words};
 
 /// The schema that is used if the URL names none.
 const DEFAULT_SCHEMA: &str = "wasm_runner";
@@ -207,9 +207,11 @@ fn read_tls(value: &str) -> Result<Tls, String> {
 
 fn check_schema(name: String) -> Result<String, String> {
     let is_reserved = name.starts_with("pg_") || name == "information_schema";
-    if name.is_empty() || name.len() > MAX_NAME_BYTES || name.contains('\0') || is_reserved {
+    let is_plain = !name.contains(is_invisible) && !name.contains(char::is_control);
+    if name.is_empty() || name.len() > MAX_NAME_BYTES || !is_plain || is_reserved {
         return Err(format!(
-            "`schema={name}` can't be used: choose a name of 1 to {MAX_NAME_BYTES} bytes that is not the system's"
+            "`schema={}` can't be used: choose a name of 1 to {MAX_NAME_BYTES} bytes that is not the system's, without control characters",
+            name.escape_debug()
         ));
     }
     Ok(name)
@@ -285,6 +287,9 @@ mod tests {
             ("sslmode=full", "unknown `sslmode` `full`"),
             ("listen=maybe", "`listen` is `on` or `off`, not `maybe`"),
             ("schema=", "`schema=` can't be used"),
+            ("schema=a%0ab", r"`schema=a\nb` can't be used"),
+            ("schema=a%1b", "can't be used"),
+            ("schema=a%e2%80%ae", "can't be used"),
             ("schema=pg_catalog", "`schema=pg_catalog` can't be used"),
             ("colour=red", "colour"),
             ("schema=%zz", "hexadecimal"),
