@@ -5,13 +5,11 @@ use std::process::ExitCode;
 use run_wasm_runner::cli::{self, exit_code};
 
 fn main() -> ExitCode {
-    // Prints help, the version or a usage error (exit code 2) by itself. A pipe
-    // that was closed meanwhile is success: whoever read it has seen enough.
     let arguments: Vec<_> = std::env::args_os().collect();
     let cli = match cli::parse(&arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
+            cli::print(&error);
             return if error.use_stderr() { exit_code::USAGE } else { exit_code::SUCCESS }.into();
         }
     };

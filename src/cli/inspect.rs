@@ -9,7 +9,8 @@ use crate::service::{CheckDocument, DiffDocument, Inspected, ProblemDocument, Ri
 
 use super::context::Context;
 use super::error::CliError;
-use super::output::{Output, harmless_line};
+use super::harmless::harmless_line;
+use super::output::Output;
 use super::render::{plural, size};
 
 #[derive(Debug, Args)]

@@ -9,7 +9,8 @@ use crate::wasm::Task;
 use super::context::Context;
 use super::error::{CliError, NO_COMPONENTS_HINT};
 use super::flags::{ComponentFlag, component_flag, count, status};
-use super::output::{self, harmless_line};
+use super::harmless::harmless_line;
+use super::output;
 use super::render::{cell, duration, run_time, status_cell};
 
 #[derive(Debug, Args)]

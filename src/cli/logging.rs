@@ -6,6 +6,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{ConfigError, Origin, Problem};
 
+use super::harmless::harmless;
 use super::output::wants_colours;
 use super::stderr;
 
@@ -50,7 +51,13 @@ struct Line;
 
 impl Write for Line {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        stderr::log(bytes);
+        // The escapes in it are colours: those in values were taken out where the line was made.
+        let text = String::from_utf8_lossy(bytes);
+        let parts = text.split_inclusive('\u{1b}').map(|part| match part.strip_suffix('\u{1b}') {
+            Some(part) => harmless(part) + "\u{1b}",
+            None => harmless(part),
+        });
+        stderr::log(parts.collect::<String>().as_bytes());
         Ok(bytes.len())
     }
 

@@ -12,6 +12,7 @@ mod context;
 mod error;
 pub mod exit_code;
 mod flags;
+mod harmless;
 mod inspect;
 mod list;
 mod logging;
@@ -342,6 +343,19 @@ fn execute(cli: &Cli) -> Result<(), CliError> {
         Command::Component(command) => component::run(command, &context()?),
         Command::Tasks(args) => list::tasks(args, &context()?),
     }
+}
+
+/// Prints help, the version or a usage error, which repeats arguments: whatever is in them.
+pub fn print(answer: &clap::Error) {
+    if answer.use_stderr() {
+        let plain = answer.render().to_string();
+        let harmless = harmless::harmless(&plain);
+        if matches!(harmless, std::borrow::Cow::Owned(_)) {
+            return output::note(harmless.trim_end());
+        }
+    }
+    // A pipe that was closed meanwhile is success: whoever read it has seen enough.
+    let _ = answer.print();
 }
 
 /// Tells an error on standard error.

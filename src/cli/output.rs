@@ -1,4 +1,4 @@
-//! Standard output, standard error, and what may be written to a terminal.
+//! Standard output, and notes on standard error.
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
@@ -7,8 +7,8 @@ use comfy_table::Cell;
 use serde::Serialize;
 
 use super::error::CliError;
+use super::harmless::{escape_json_controls, harmless};
 use super::render::columns;
-use crate::model::is_terminal_control;
 
 /// Standard output, for data.
 ///
@@ -114,20 +114,25 @@ pub fn wants_colours() -> bool {
 
 /// Writes a line to standard error.
 pub fn note(text: &str) {
-    super::stderr::note(text);
+    super::stderr::note(&harmless(text));
+}
+
+/// Writes a line with a label to standard error.
+fn labelled(word: &str, colour: &str, text: &str) {
+    super::stderr::note(&format!("{} {}", label(word, colour), harmless(text)));
 }
 
 /// Writes `error: …` and `hint: …` lines to standard error.
 pub fn complain(lines: &[(String, Option<String>)]) {
     for (message, text) in lines {
-        note(&format!("{} {}", label("error", "31"), harmless(message)));
+        labelled("error", "31", message);
         text.as_deref().into_iter().for_each(hint);
     }
 }
 
 /// Writes a `hint: …` line to standard error.
 pub fn hint(text: &str) {
-    note(&format!("{} {}", label("hint", "36"), harmless(text)));
+    labelled("hint", "36", text);
 }
 
 fn label(word: &str, colour: &str) -> String {
@@ -140,73 +145,6 @@ fn label(word: &str, colour: &str) -> String {
 
 /// Writes a `warning: …` line to standard error.
 pub fn warn(message: &str, text: Option<&str>) {
-    note(&format!("{} {}", label("warning", "33"), harmless(message)));
+    labelled("warning", "33", message);
     text.into_iter().for_each(hint);
-}
-
-/// Makes text from a guest or a store harmless for a terminal: control
-/// characters other than newline and tab are written as escapes.
-pub fn harmless(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_harmful) {
-        return Cow::Borrowed(text);
-    }
-    let mut safe = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        match c {
-            '\r' => safe.push_str("\\r"),
-            c if is_harmful(c) => safe.extend(c.escape_unicode()),
-            c => safe.push(c),
-        }
-    }
-    Cow::Owned(safe)
-}
-
-/// Makes text harmless for a cell of a table or one line: newlines and tabs are escaped as
-/// well.
-pub fn harmless_line(text: &str) -> String {
-    harmless(text).replace('\n', "\\n").replace('\t', "\\t")
-}
-
-fn is_harmful(c: char) -> bool {
-    // On screen the marks of direction go too: they are invisible, and could
-    // make a line of ours say something else.
-    is_terminal_control(c) || matches!(c, '\u{200e}' | '\u{200f}')
-}
-
-/// JSON without the control characters that JSON allows unescaped. They can
-/// only stand within strings, where an escape means the same.
-fn escape_json_controls(json: &str) -> Cow<'_, str> {
-    if !json.chars().any(is_harmful) {
-        return Cow::Borrowed(json);
-    }
-    let mut safe = String::with_capacity(json.len() + 16);
-    for c in json.chars() {
-        match is_harmful(c) && c != '\r' {
-            true => safe.push_str(&format!("\\u{:04x}", u32::from(c))),
-            false => safe.push(c),
-        }
-    }
-    Cow::Owned(safe)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn escapes_of_a_terminal_are_made_harmless() {
-        assert_eq!(harmless("plain\n\ttext é"), "plain\n\ttext é");
-        assert_eq!(harmless("\u{1b}[2Jx\r\u{9b}1m\u{7f}"), "\\u{1b}[2Jx\\r\\u{9b}1m\\u{7f}");
-        assert_eq!(harmless_line("a\nb\u{202e}c"), "a\\nb\\u{202e}c");
-    }
-
-    #[test]
-    fn escaped_json_means_the_same() {
-        let json = "[\"a\u{9b}b\u{7f}\"]";
-        let safe = escape_json_controls(json);
-        assert_eq!(safe, "[\"a\\u009bb\\u007f\"]");
-        let values: [serde_json::Value; 2] =
-            [json, &safe].map(|text| serde_json::from_str(text).expect("valid"));
-        assert_eq!(values[0], values[1]);
-    }
 }

@@ -7,7 +7,8 @@ use comfy_table::{Cell, Color, Table, presets};
 use crate::model::{Failure, LimitKind, LogEntry, Status, UnixMicros, Usage};
 use crate::service::InvocationDocument;
 
-use super::output::{self, harmless, harmless_line};
+use super::harmless::{harmless, harmless_line};
+use super::output;
 
 /// Writes the bill of an invocation in a line for people: what was not used is left out.
 pub fn usage_line(usage: &Usage) -> String {

@@ -10,7 +10,7 @@ use crate::service::InvocationDocument;
 
 use super::context::{Context, show_counts};
 use super::error::CliError;
-use super::output::{harmless, harmless_line};
+use super::harmless::{harmless, harmless_line};
 use super::render::{cell, duration, log_lines, run_time, status_cell, status_word, thousands, usage_line};
 use super::value;
 

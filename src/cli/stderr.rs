@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::harmless::harmless;
 use super::progress;
 
 /// The most lines that wait to be written.
@@ -43,7 +44,7 @@ pub fn start(is_server: bool) {
             if trace.status() == std::backtrace::BacktraceStatus::Captured {
                 text.push_str(&trace.to_string());
             }
-            log(text.as_bytes());
+            log(harmless(&text).as_bytes());
             // It may be the end of the process.
             flush(Some(PATIENCE));
         }));

@@ -17,6 +17,7 @@ use crate::wasm::Task;
 use super::context::{Context, show_counts};
 use super::error::CliError;
 use super::flags::{count, label, priority};
+use super::harmless::harmless;
 use super::output::{self, Output};
 use super::render::{complain_of_failure, log_lines};
 use super::signals::Registered;
@@ -127,7 +128,7 @@ pub fn call(args: &CallArgs, context: &Context) -> Result<(), CliError> {
     for entry in service.logs(id)?.entries {
         match entry.stream {
             LogStream::Stdout | LogStream::Stderr => {
-                let text = output::harmless(&entry.text);
+                let text = harmless(&entry.text);
                 output::note(text.strip_suffix('\n').unwrap_or(&text));
             }
             LogStream::Log | LogStream::Runner => {

@@ -13,6 +13,7 @@ use super::context::{Context, show_counts};
 use super::error::CliError;
 use super::exit_code;
 use super::flags::count;
+use super::harmless::harmless_line;
 use super::output::{self, Output};
 use super::render::{cell, duration, plural, thousands};
 use super::signals::Registered;
@@ -238,7 +239,7 @@ fn print_tables(report: &Report, output: &mut Output) -> Result<(), CliError> {
     output.rows(&["CHECK", "LOOKED AT", "VIOLATED", "WHAT MUST HOLD"], rows)?;
     for finding in &report.held {
         for violation in &finding.violations {
-            output.line(&format!("{}: {}", finding.check, output::harmless_line(violation)))?;
+            output.line(&format!("{}: {}", finding.check, harmless_line(violation)))?;
         }
     }
     Ok(())

@@ -10,7 +10,8 @@ use crate::store::Counts;
 
 use super::context::Context;
 use super::error::CliError;
-use super::output::{self, harmless_line};
+use super::harmless::harmless_line;
+use super::output;
 use super::render::{duration, run_time, status_word, thousands};
 
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::error::{CliError, NO_COMPONENTS_HINT};
+use super::harmless::harmless;
 use super::output;
 use super::progress::Progress;
 use crate::authoring::AuthoringError;
@@ -120,7 +121,7 @@ pub fn run(args: &WitArgs, context: &Context) -> Result<(), CliError> {
         Some(written) => {
             written.iter().try_for_each(|file| output.line(&file.path.display().to_string()))?;
         }
-        None => output.line(packages.text().trim_end())?,
+        None => output.line(&harmless(packages.text().trim_end()))?,
     }
     output.flush()
 }

@@ -212,3 +212,28 @@ fn a_default_store_that_another_user_could_have_made_is_used_only_if_it_is_named
     });
     sandbox.run(["list"]).expect(0);
 }
+
+#[test]
+fn what_can_not_be_seen_is_escaped_in_every_message() {
+    let sandbox = Sandbox::new();
+    let bad = "a\u{1b}[2J\u{9b}\u{202e}\u{61c}\u{200b}\u{2028}\u{feff}\u{e0041}b";
+    let url = format!("sqlite:{bad}.db");
+    let commands: &[&[&str]] = &[
+        &[bad],
+        &["list", bad],
+        &["list", "--status", bad],
+        &["status", bad],
+        &["--component", bad, "tasks"],
+        &["--config", bad, "list"],
+        &["--store", bad, "list"],
+        &["--store", &url, "list"],
+        &["--store", &url, "status", SOME_ID],
+    ];
+    for args in commands {
+        let output = sandbox.run(*args);
+        let everything = output.everything();
+        let is_bad = |c: char| c != '\n' && (c.is_control() || (!c.is_ascii() && bad.contains(c)));
+        assert!(!everything.contains(is_bad), "{args:?}: {everything:?}");
+        assert!(everything.contains(r"\u{202e}\u{61c}\u{200b}\u{2028}\u{feff}\u{e0041}b"), "{everything}");
+    }
+}
