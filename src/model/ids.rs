@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use uuid::Uuid;
+use uuid::{ContextV7, Timestamp, Uuid};
 
 use super::clip;
 
@@ -91,12 +93,25 @@ pub(crate) mod steps {
 #[serde(transparent)]
 pub struct RunnerId(Uuid);
 
+/// Draws a UUID, version 7. Those that one process draws are strictly increasing.
+pub fn draw_uuid() -> Uuid {
+    /// The last moment, and what tells those of one moment apart. Held while one is drawn.
+    static LAST: Mutex<ContextV7> = Mutex::new(ContextV7::new());
+    draw(&LAST.lock(), SystemTime::now())
+}
+
+/// A moment before 1970, as of a machine whose clock has no battery, counts as 1970.
+fn draw(last: &ContextV7, now: SystemTime) -> Uuid {
+    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Uuid::new_v7(Timestamp::from_unix(last, since.as_secs(), since.subsec_nanos()))
+}
+
 macro_rules! uuid_id {
     ($name:ident, $expected:literal) => {
         impl $name {
             /// Draws a new id. Ids drawn by one process are strictly increasing.
             pub fn generate() -> Self {
-                Self(Uuid::now_v7())
+                Self(draw_uuid())
             }
 
             /// The id as its 16 bytes, for a store.
@@ -201,7 +216,23 @@ impl<'de> Deserialize<'de> for ComponentDigest {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn ids_are_drawn_at_any_time_that_a_clock_may_have() {
+        let day = Duration::from_secs(86_400);
+        let (epoch, now) = (SystemTime::UNIX_EPOCH, SystemTime::now());
+        let (context, mut last) = (ContextV7::new(), Uuid::nil());
+        for moment in [epoch - day, epoch, epoch - day, now, epoch - day, now - day, now + 365 * day, now] {
+            let next = draw(&context, moment);
+            assert!(next > last, "{moment:?}");
+            last = next;
+        }
+        draw(&context, epoch + 4_000_000_000 * day);
+        draw(&context, now);
+    }
 
     #[test]
     fn ids_survive_their_text_form() {

@@ -30,7 +30,7 @@ pub use client::{
 pub use control::{Guest, GuestFuture, Interrupt, NoGuest, Shortage, SlotControl};
 #[cfg(test)]
 pub(crate) use ids::steps;
-pub use ids::{ComponentDigest, IdError, InvocationId, RunnerId};
+pub use ids::{ComponentDigest, IdError, InvocationId, RunnerId, draw_uuid};
 pub use invocation::{Claim, Invocation, LogEntry, LogStream, Transition};
 pub use limits::{LIMIT_KEYS, LIMITS, Limit, LimitKind, LimitUnit, TaskLimits};
 pub use memory_budget::MemoryBudget;

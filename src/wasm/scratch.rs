@@ -13,9 +13,9 @@ use rustix::fs::{
     AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, flock, openat, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
-use uuid::Uuid;
 
 use super::trusted::make_trusted;
+use crate::model::draw_uuid;
 
 /// A scratch directory that guests are given.
 #[derive(Debug, Clone)]
@@ -107,7 +107,7 @@ impl Own {
         let shared = &make_trusted(shared)?;
         remove_stale(shared);
         loop {
-            let name = Uuid::now_v7().to_string();
+            let name = draw_uuid().to_string();
             let (directory, lock) = (shared.join(&name), shared.join(format!("{name}.lock")));
             let locked = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&lock)?;
             // Another process may have found it before it was locked, and taken it for a stale one.

@@ -41,7 +41,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use uuid::Uuid;
 
 pub use self::url::PostgresUrl;
 
@@ -56,7 +55,7 @@ use super::{
     Batch, Counts, Filter, Invocation, LookUp, NextDue, PauseTarget, PushedComponent, Receipt, Store,
     StoreError, TaskRule, Watch,
 };
-use crate::model::{Clock, ComponentDigest, InvocationId, LogEntry, RunnerId, Status, Transition};
+use crate::model::{Clock, ComponentDigest, InvocationId, LogEntry, RunnerId, Status, Transition, draw_uuid};
 
 /// Idle connections that are kept for readers.
 const IDLE_READERS: usize = 2;
@@ -145,7 +144,7 @@ impl PostgresStore {
             shown: url.to_string(),
             connector,
             channel: format!("wasm_runner_{migration_lock:016x}"),
-            sender: Uuid::now_v7().simple().to_string(),
+            sender: draw_uuid().simple().to_string(),
             migration_lock,
             writer: Mutex::new(Writer { link: Some(link), ..Writer::default() }),
             readers: Mutex::default(),
