@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Wake;
 use std::thread::Thread;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -49,9 +50,17 @@ pub(super) struct Fiber {
     resume: Weak<dyn Resume>,
 }
 
+/// The reports without an end that an attempt makes as soon as it has notes.
+const SOON: u32 = 100;
+/// The least time between two reports without an end, after those.
+const SELDOM: Duration = Duration::from_secs(1);
+
 /// The notes of an attempt that are not reported yet.
 #[derive(Default)]
 pub(super) struct Notes {
+    /// The reports without an end so far, and when the last one was made.
+    reports: u32,
+    reported: Option<Instant>,
     pub(super) observed: Vec<(UnixMicros, Event)>,
     pub(super) logs: Vec<LogEntry>,
     pub(super) progress: Option<Progress>,
@@ -156,9 +165,18 @@ impl Fiber {
         add(&mut self.notes.lock());
     }
 
+    /// When the notes are to be reported: a guest whose status changes all the time has it written now and then.
+    pub(super) fn report_at(&self) -> Option<Instant> {
+        let notes = self.notes.lock();
+        notes.reported.filter(|_| notes.reports >= SOON).map(|last| last + SELDOM)
+    }
+
     /// Reports everything noted since the last report; `None` if that is nothing and there is no end.
     pub(super) fn report(&self, end: Option<AttemptEnd>) -> Option<Report> {
-        let notes = std::mem::take(&mut *self.notes.lock());
+        let mut own = self.notes.lock();
+        let notes = std::mem::take(&mut *own);
+        (own.reports, own.reported) = (notes.reports.saturating_add(1), Some(Instant::now()));
+        drop(own);
         if end.is_none() && notes.observed.is_empty() && notes.logs.is_empty() && notes.progress.is_none() {
             return None;
         }

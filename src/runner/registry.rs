@@ -103,6 +103,8 @@ struct Inner {
     owned: HashMap<InvocationId, u32>,
     /// The awaited that this runner has not claimed yet, most urgent first.
     wanted: BTreeSet<Urgency>,
+    /// The same, deepest first.
+    deepest: BTreeSet<(Reverse<u32>, Urgency)>,
     urgency: HashMap<InvocationId, Urgency>,
     /// The awaited that could not be claimed when asked for: delayed, or owned by another runner.
     aside: HashSet<InvocationId>,
@@ -119,6 +121,7 @@ impl Registry {
                 waiting: HashMap::new(),
                 owned: HashMap::new(),
                 wanted: BTreeSet::new(),
+                deepest: BTreeSet::new(),
                 urgency: HashMap::new(),
                 aside: HashSet::new(),
                 unsubmitted: HashSet::new(),
@@ -293,12 +296,17 @@ impl Registry {
         self.inner.lock().urgency_of(id)
     }
 
-    /// Lists the most urgent awaited ones that this runner has not claimed, of those deeper than `above`.
+    /// Lists awaited ones that this runner has not claimed: the most urgent, or the deepest of those that are deeper
+    /// than `above`. It steps over none that it does not list.
     pub(super) fn wanted(&self, max: usize, above: Option<u32>) -> Vec<InvocationId> {
         let inner = self.inner.lock();
-        let wanted = inner.wanted.iter();
-        let deep = wanted.filter(|urgency| above.is_none_or(|above| urgency.depth() > above));
-        deep.take(max).map(|urgency| urgency.3).collect()
+        match above {
+            None => inner.wanted.iter().take(max).map(|urgency| urgency.3).collect(),
+            Some(above) => {
+                let deep = inner.deepest.iter().take_while(|(depth, _)| depth.0 > above);
+                deep.take(max).map(|(_, urgency)| urgency.3).collect()
+            }
+        }
     }
 
     /// Sets awaited invocations aside that can't be claimed now, so that others are asked for.
@@ -387,6 +395,7 @@ impl Inner {
             && let Some(urgency) = self.urgency_of(id)
         {
             self.wanted.insert(urgency);
+            self.deepest.insert((urgency.1, urgency));
             self.urgency.insert(id, urgency);
         }
     }
@@ -403,6 +412,7 @@ impl Inner {
     fn forget_want(&mut self, id: InvocationId) {
         if let Some(urgency) = self.urgency.remove(&id) {
             self.wanted.remove(&urgency);
+            self.deepest.remove(&(urgency.1, urgency));
         }
     }
 
@@ -627,7 +637,27 @@ mod tests {
         registry.unregister(&second.0);
         registry.unregister(&first.0);
         assert!(registry.wanted(10, None).is_empty());
-        assert!(registry.inner.lock().waiters.is_empty(), "nothing is left behind");
+        let inner = registry.inner.lock();
+        assert!(inner.waiters.is_empty() && inner.deepest.is_empty(), "nothing is left behind");
+    }
+
+    #[test]
+    fn in_the_reserve_the_deepest_are_wanted_first_and_the_others_are_not_looked_at() {
+        let registry = registry();
+        let at_depth = |depth, ids: &[InvocationId]| WaitFor { depth, ..wait_for(None, ids, AwaitMode::All) };
+        let shallow: Vec<_> = (0..10_000).map(|_| id()).collect();
+        let (popular, deep, deepest) = (id(), id(), id());
+        let mut waits = vec![registry.register(at_depth(0, &shallow)).unwrap()];
+        for (depth, one) in [(2, popular), (2, popular), (2, deep), (3, deepest)] {
+            waits.push(registry.register(at_depth(depth, &[one])).unwrap());
+        }
+        assert_eq!(registry.wanted(10, Some(1)), [deepest, popular, deep]);
+        assert_eq!(registry.wanted(1, Some(1)), [deepest]);
+        assert_eq!(registry.wanted(10, Some(3)), [deepest]);
+        assert!(registry.wanted(10, Some(4)).is_empty());
+        registry.own(deepest, 1);
+        assert_eq!(registry.wanted(10, Some(1)), [popular, deep]);
+        assert_eq!(registry.wanted(1, None), [popular]);
     }
 
     #[test]

@@ -201,7 +201,7 @@ fn gather(core: &Arc<Core>, ledger: &mut Ledger, now: Instant) -> Messages {
     if ledger.shortages.end_pause(now) {
         core.scheduler.end_shortage();
     }
-    ledger.collect(&mut messages);
+    ledger.collect(&mut messages, now);
     messages
 }
 

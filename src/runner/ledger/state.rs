@@ -1,5 +1,7 @@
 //! The memory of a runner from one turn to the next.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -14,6 +16,7 @@ use super::prefetch::Prefetch;
 use super::shortage::Shortages;
 use super::stopping::Stopping;
 use crate::model::RunnerId;
+use crate::runner::fiber::Fiber;
 use crate::runner::inbox::Messages;
 use crate::runner::options::RunnerOptions;
 use crate::runner::stage::Stage;
@@ -32,6 +35,8 @@ pub(crate) struct Ledger {
     pub(crate) duties: Vec<(&'static str, Box<dyn Duty>)>,
     /// Reports that are not written yet.
     pub(crate) held: Held,
+    /// Fibers whose notes are reported later, the soonest first.
+    noted: VecDeque<(Instant, Arc<Fiber>)>,
     /// Reports that this turn defers to the next.
     pub(super) later: Held,
     /// Bills that are not written yet. They can't be doubtful: one that comes twice is added once.
@@ -65,6 +70,7 @@ impl Ledger {
                 Box::new(SweepDuty::new(options.retention.clone(), now)),
             )],
             held: Held::default(),
+            noted: VecDeque::new(),
             later: Held::default(),
             bills: Vec::new(),
             look_ups: LookUps::default(),
@@ -84,7 +90,7 @@ impl Ledger {
     }
 
     /// Takes over what slots have told. Ends come first: an end takes the notes of its fiber with it.
-    pub(crate) fn collect(&mut self, messages: &mut Messages) {
+    pub(crate) fn collect(&mut self, messages: &mut Messages, now: Instant) {
         self.bills.append(&mut messages.bills);
         self.look_ups.add(&mut messages.look_ups);
         for (claim, end) in messages.unstarted.drain(..) {
@@ -95,7 +101,19 @@ impl Ledger {
                 self.held.push(report, Attempt::Started(fiber));
             }
         }
+        let due = self.noted.partition_point(|(at, _)| *at <= now);
+        let mut noted: Vec<_> = self.noted.drain(..due).map(|(_, fiber)| fiber).collect();
         for fiber in messages.noted.drain(..) {
+            match fiber.report_at().filter(|at| *at > now) {
+                // It stays noted: what it notes until then is reported then.
+                Some(at) => {
+                    let place = self.noted.partition_point(|(other, _)| *other <= at);
+                    self.noted.insert(place, (at, fiber));
+                }
+                None => noted.push(fiber),
+            }
+        }
+        for fiber in noted {
             fiber.is_noted.store(false, Ordering::Release);
             if let Some(report) = fiber.report(None) {
                 self.held.push(report, Attempt::Started(fiber));
@@ -132,7 +150,10 @@ impl Ledger {
     pub(crate) fn next_alarm(&mut self, stage: Stage, grace_ends: Option<Instant>) -> Option<Instant> {
         let store_is_back = self.outage.paused_until();
         let other = match stage {
-            Stage::Working => self.prefetch.stale_at().into_iter().chain(self.shortages.paused_until()).min(),
+            Stage::Working => {
+                let noted = self.noted.front().map(|(at, _)| *at);
+                self.prefetch.stale_at().into_iter().chain(self.shortages.paused_until()).chain(noted).min()
+            }
             Stage::Draining => grace_ends,
             Stage::Killing | Stage::Stopped => self.stopping.patience_ends(),
         };
@@ -154,6 +175,7 @@ impl Ledger {
     /// Forgets everything that was to be written: the runner can never write again.
     pub(crate) fn abandon(&mut self) {
         (self.held, self.later) = Default::default();
+        self.noted.clear();
         self.look_ups.clear();
         self.bills.clear();
         self.is_in_doubt = false;

@@ -99,7 +99,7 @@ fn deadlines_and_retries_bring_a_look_at_the_store() {
     bench.plan(messages);
     assert_eq!(bench.ledger.next_alarm(Stage::Working, None), Some(bench.now + Duration::from_secs(7)));
     let mut messages = ends(vec![EndKind::Retry(value(1), Duration::from_secs(2))]);
-    bench.ledger.collect(&mut messages);
+    bench.ledger.collect(&mut messages, Instant::now());
     let plan = bench.plan(messages);
     let receipt = Receipt { reports: vec![crate::store::Applied::Done], ..Receipt::default() };
     assert_eq!(bench.settle(plan, receipt), ["end: retry"]);

@@ -49,12 +49,49 @@ fn stale_reports_kill_guests() {
     let mut messages = Messages::default();
     messages.ends.push((Arc::clone(&ended), end(EndKind::Final(value(1)))));
     messages.noted.push(noted);
-    bench.ledger.collect(&mut messages);
+    bench.ledger.collect(&mut messages, Instant::now());
     let plan = bench.plan(messages);
     let receipt = Receipt { reports: vec![Applied::Stale; 2], ..Receipt::default() };
     // The ended one has no guest any more; its bill and its outcome elsewhere remain.
     assert_eq!(bench.settle(plan, receipt), ["disown", "bill", "disown", "kill"]);
     assert_eq!(bench.ledger.look_ups.take(10), [ended.id()]);
+}
+
+#[test]
+fn a_guest_whose_status_changes_all_the_time_is_written_once_a_second() {
+    let mut bench = Bench::settled();
+    let (restless, calm) = (fiber(claim(bench.ledger.runner)), fiber(claim(bench.ledger.runner)));
+    let mut written = |fibers: &[&Arc<Fiber>], now| {
+        let mut messages = Messages::default();
+        for fiber in fibers {
+            fiber.note(|notes| notes.observed.push((UnixMicros(1), crate::model::Event::Await)));
+            if !fiber.is_noted.swap(true, std::sync::atomic::Ordering::AcqRel) {
+                messages.noted.push(Arc::clone(fiber));
+            }
+        }
+        bench.ledger.collect(&mut messages, now);
+        let alarm = bench.ledger.next_alarm(Stage::Working, None);
+        let reports = std::mem::take(&mut bench.ledger.held).reports;
+        (reports.into_iter().map(|report| (report.id, report.observed.len())).collect::<Vec<_>>(), alarm)
+    };
+    let now = Instant::now();
+    for _ in 0..100 {
+        assert_eq!(written(&[&restless], now).0, [(restless.id(), 1)]);
+    }
+    let (reports, alarm) = written(&[&restless], now);
+    assert!(
+        reports.is_empty() && alarm.is_some_and(|alarm| alarm <= Instant::now() + Duration::from_secs(1))
+    );
+    // Others are written as before, and what it notes meanwhile is kept.
+    assert_eq!(written(&[&restless, &calm], now).0, [(calm.id(), 1)]);
+    // It is not told again that there is something.
+    let later = Instant::now() + Duration::from_secs(1);
+    assert_eq!(written(&[], later).0, [(restless.id(), 2)]);
+    // An end takes along what was not written.
+    assert!(written(&[&restless], now).0.is_empty());
+    let report = restless.report(Some(end(EndKind::Final(value(1))))).expect("it has ended");
+    assert_eq!(report.observed.len(), 1);
+    assert!(written(&[], later + Duration::from_secs(2)).0.is_empty(), "nothing is left");
 }
 
 #[test]
@@ -64,7 +101,7 @@ fn the_end_of_one_that_a_rule_counts_lets_another_start() {
         let fiber = fiber(Claim { has_lane, ..claim(bench.ledger.runner) });
         let mut messages = Messages::default();
         messages.ends.push((fiber, end(EndKind::Final(value(1)))));
-        bench.ledger.collect(&mut messages);
+        bench.ledger.collect(&mut messages, Instant::now());
         assert_eq!(bench.plan(messages).batch.claim.is_some(), has_lane);
     }
 }
@@ -78,7 +115,7 @@ fn effects_come_in_the_order_of_the_receipt() {
     let (reply, _told) = tokio::sync::oneshot::channel();
     let cancel = crate::store::Cancel { id: InvocationId::generate(), by: None, message: String::new() };
     messages.cancels.push(crate::runner::inbox::CancelMessage { cancel, reply });
-    bench.ledger.collect(&mut messages);
+    bench.ledger.collect(&mut messages, Instant::now());
     bench.ledger.claims.may_have_work = true;
     let plan = bench.plan(messages);
     let id = InvocationId::generate;
@@ -172,7 +209,7 @@ fn reports_of_a_commit_whose_answer_was_lost_are_written_once() {
     let mut bench = Bench::settled();
     let mut messages = ends(vec![EndKind::Final(value(1)), EndKind::Release]);
     let ids: Vec<_> = messages.unstarted.iter().map(|(claim, _)| claim.id).collect();
-    bench.ledger.collect(&mut messages);
+    bench.ledger.collect(&mut messages, Instant::now());
     let plan = bench.plan(messages);
     let (began, now) = (bench.now, bench.now);
     bench.ledger.take_back(plan, began, now);

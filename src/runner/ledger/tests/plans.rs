@@ -121,7 +121,7 @@ fn a_plan_that_is_taken_back_is_planned_again() {
     let id = InvocationId::generate();
     let cancel = crate::store::Cancel { id, by: None, message: "no need".to_owned() };
     messages.cancels.push(crate::runner::inbox::CancelMessage { cancel, reply });
-    bench.ledger.collect(&mut messages);
+    bench.ledger.collect(&mut messages, Instant::now());
     let plan = bench.plan(messages);
     let sizes = |plan: &Plan| (plan.batch.submits.len(), plan.batch.reports.len(), plan.batch.cancels.len());
     assert_eq!(sizes(&plan), (1000, 1, 1));
@@ -159,7 +159,7 @@ fn a_turn_takes_a_share_of_what_is_large() {
     // Of large outcomes one, and what is small.
     let large = || EndKind::Final(value(5 << 20));
     let mut messages = ends(vec![large(), large(), EndKind::Final(value(1))]);
-    bench.ledger.collect(&mut messages);
+    bench.ledger.collect(&mut messages, Instant::now());
     assert_eq!(bench.plan(messages).batch.reports.len(), 2);
     assert!(bench.ledger.end_turn(), "another turn takes the rest");
     assert_eq!(bench.plan(Messages::default()).batch.reports.len(), 1);
