@@ -124,7 +124,7 @@ fn a_lane_has_room_for_what_its_rules_leave() {
 fn a_step_comes_after_those_that_it_builds_on() {
     let all = Batch { submits: vec![new()], recover: true, ..Batch::default() };
     let names: Vec<_> = steps(&all).map(|step| format!("{step:?}")).collect();
-    assert_eq!(names, ["SetRules", "Submit", "Expire", "Recover", "SettleLanes"]);
+    assert_eq!(names, ["SetRules", "Submit", "Expire", "Cascade", "Recover", "SettleLanes"]);
 }
 
 /// Nobody has relatives but the one.

@@ -1,8 +1,8 @@
 //! JSON Schemas of shapes, for the JSON that the conversion reads and writes.
 //!
-//! A schema describes the canonical form. It would be unreadable if it covered four details: the conversion
-//! also accepts names in snake_case and a case without a payload as `{"case": null}`; it refuses the integer
-//! `1.0` and a float that no 64 bits hold, which JSON Schema calls numbers.
+//! A schema describes the canonical form. It would be unreadable if it covered three details: the conversion
+//! also accepts names in snake_case and a case without a payload as `{"case": null}`; it refuses a float that no
+//! 64 bits hold, which JSON Schema calls a number.
 
 use serde_json::{Map, Value, json};
 

@@ -23,8 +23,12 @@ fn fits(schema: &Value, root: &Value, document: &Value) -> bool {
             "boolean" => document.is_boolean(),
             "string" => document.is_string(),
             "number" => document.is_number(),
-            // What the conversion takes for one: `1.0` is none.
-            "integer" => document.is_i64() || document.is_u64(),
+            // `1.0` is one, for JSON Schema and for the conversion.
+            "integer" => {
+                document.is_i64()
+                    || document.is_u64()
+                    || document.as_f64().is_some_and(|number| number.fract() == 0.0)
+            }
             "array" => document.is_array(),
             "object" => document.is_object(),
             other => panic!("unknown type {other}"),
