@@ -68,6 +68,7 @@ pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
     tracing::info!(
         store = context.service.store()?.url(),
         slots = context.config().slots,
+        memory_budget_mib = context.config().runner.memory_budget >> 20,
         tasks = library.tasks().len(),
         "the runner has started"
     );

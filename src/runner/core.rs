@@ -58,10 +58,11 @@ impl Core {
     ) -> Self {
         let id = RunnerId::generate();
         let budget = executor.memory_budget();
+        let tasks = options.only_tasks.clone().unwrap_or_else(|| executor.tasks());
         Self {
-            tasks: options.only_tasks.clone().unwrap_or_else(|| executor.tasks()),
             ledger: Mutex::new(Ledger::new(id, &options, Instant::now())),
-            scheduler: Scheduler::new(options.settings.max_live, Arc::clone(&budget)),
+            scheduler: Scheduler::new(options.settings.max_live, Arc::clone(&budget), &tasks),
+            tasks,
             budget,
             registry: Registry::new(options.settings.final_cache_entries, options.settings.final_cache_bytes),
             inbox: Inbox::default(),

@@ -1,6 +1,6 @@
 //! One live invocation: a guest, parked or on a slot.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Wake;
 use std::thread::Thread;
@@ -45,6 +45,8 @@ pub(super) struct Fiber {
     has_run: AtomicBool,
     /// Whether the inbox knows that there are notes.
     pub(super) is_noted: AtomicBool,
+    /// The memory that its user was charged for it.
+    charged: AtomicU64,
     /// Children that this attempt has submitted.
     pub(super) children: AtomicU32,
     resume: Weak<dyn Resume>,
@@ -107,6 +109,7 @@ impl Fiber {
             notes: Mutex::new(Notes::default()),
             has_run: AtomicBool::new(false),
             is_noted: AtomicBool::new(false),
+            charged: AtomicU64::new(0),
             children: AtomicU32::new(0),
             resume,
         })
@@ -114,6 +117,12 @@ impl Fiber {
 
     pub(super) fn id(&self) -> InvocationId {
         self.claim.id
+    }
+
+    /// Charges its memory at this moment to its user. Returns the change.
+    pub(super) fn charge_memory(&self) -> i64 {
+        let bytes = self.control.memory();
+        bytes.cast_signed() - self.charged.swap(bytes, Ordering::AcqRel).cast_signed()
     }
 
     /// Moves from one phase to another if it is in the first.

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::fiber::{Fiber, Kill, Phase};
-use super::scheduler::{Others, Scheduler};
+use super::scheduler::{Others, Scheduler, user_of};
 use super::slot::{give_back, sleep_until_woken};
-use crate::model::{Shortage, TaskId};
+use crate::model::Shortage;
 
 /// A guest waits this long for the guests on other slots, which may leave it room.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -88,16 +88,20 @@ fn take_largest_parked(core: &Core) -> Option<Arc<Fiber>> {
 /// Finds the largest parked guest of the largest user: its component. Between guests of one size the size of their
 /// trees decides, then the younger one goes.
 fn largest_parked(live: &[Arc<Fiber>]) -> Option<&Arc<Fiber>> {
-    let user = |fiber: &Arc<Fiber>| TaskId::split(&fiber.claim.task).0.map(str::to_owned);
     let (mut users, mut trees) = (HashMap::new(), HashMap::new());
     for fiber in live {
         let bytes = fiber.control.memory();
-        *users.entry(user(fiber)).or_insert(0) += bytes;
+        *users.entry(user_of(&fiber.claim.task)).or_insert(0) += bytes;
         *trees.entry(fiber.claim.root).or_insert(0) += bytes;
     }
     let parked = live.iter().filter(|fiber| fiber.is(Phase::Parked));
     parked.max_by_key(|fiber| {
-        (users.get(&user(fiber)), fiber.control.memory(), trees.get(&fiber.claim.root), fiber.id())
+        (
+            users.get(user_of(&fiber.claim.task)),
+            fiber.control.memory(),
+            trees.get(&fiber.claim.root),
+            fiber.id(),
+        )
     })
 }
 

@@ -5,7 +5,7 @@
 //! for each piece of work.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::task::Wake;
 
@@ -13,7 +13,8 @@ use parking_lot::{Condvar, Mutex};
 
 use super::fiber::Fiber;
 use super::registry::Urgency;
-use crate::model::{Claim, InvocationId, MemoryBudget};
+use crate::model::{Claim, InvocationId, MemoryBudget, TaskId};
+use crate::store::TaskSet;
 
 thread_local! {
     /// Whether this thread will ask for work before it runs a guest: it may keep one piece of work for itself.
@@ -54,6 +55,8 @@ struct Room {
     /// The most live instances by weight.
     max_live: usize,
     budget: Arc<MemoryBudget>,
+    /// Whether there is more than one user.
+    is_shared: bool,
 }
 
 /// How full a runner is: the fullest of the things that bound its live instances counts.
@@ -108,6 +111,10 @@ struct Queues {
     busy: usize,
     /// The number of live instances of each depth.
     depths: BTreeMap<u32, usize>,
+    /// The part that each component has of what there is only so much of.
+    parts: Vec<Part>,
+    /// The place of each user in `parts`.
+    users: HashMap<Arc<str>, usize>,
     /// The number of claims that may start although they are not deep enough for a full runner.
     exceptions: usize,
     /// The number of claims that slots have ever taken.
@@ -122,6 +129,19 @@ struct Queues {
     grower: Option<Arc<Fiber>>,
     /// Whether it does: nothing starts meanwhile.
     grower_waits: bool,
+}
+
+/// The part of one user in the live instances and in their memory.
+#[derive(Debug, Default)]
+struct Part {
+    live: usize,
+    /// As it was when its guests left their slots last.
+    memory: u64,
+}
+
+/// The user of a runner that a task belongs to: its component.
+pub(super) fn user_of(task: &str) -> &str {
+    TaskId::split(task).0.unwrap_or_default()
 }
 
 /// The guests besides the one that waits for memory, none of which is parked.
@@ -166,12 +186,15 @@ pub(super) struct Load {
 }
 
 impl Scheduler {
-    /// Makes the queues of a runner with room for `max_live` live instances and their memory.
-    pub(super) fn new(max_live: usize, budget: Arc<MemoryBudget>) -> Self {
+    /// Makes the queues of a runner of these tasks, with room for `max_live` live instances and their memory.
+    pub(super) fn new(max_live: usize, budget: Arc<MemoryBudget>, tasks: &TaskSet) -> Self {
+        let mut users = tasks.iter().map(|task| user_of(task));
+        let first = users.next();
+        let is_shared = users.any(|user| Some(user) != first);
         Self {
             queues: Mutex::new(Queues::default()),
             work_or_stop: Condvar::new(),
-            room: Room { max_live, budget },
+            room: Room { max_live, budget, is_shared },
         }
     }
 
@@ -205,10 +228,11 @@ impl Scheduler {
         }
     }
 
-    /// Counts a slot as free: its guest has parked, or is gone with `freed` live instances of that depth.
-    pub(super) fn leave_slot(&self, freed: usize, depth: u32) {
+    /// Counts a slot as free: its guest has parked, or is gone with `freed` live instances. Its memory has changed by
+    /// so much.
+    pub(super) fn leave_slot(&self, freed: usize, claim: &Claim, memory: i64) {
         let mut queues = self.queues.lock();
-        queues.leave_slot(freed, depth);
+        queues.leave_slot(freed, claim, memory);
         queues.wake_grower();
         // Others may be short of the things that it held.
         queues.is_short &= freed == 0;
@@ -219,17 +243,17 @@ impl Scheduler {
     }
 
     /// Counts a slot as free whose guest could not begin for a shortage: nothing starts for now.
-    pub(super) fn leave_slot_short(&self, freed: usize, depth: u32) {
+    pub(super) fn leave_slot_short(&self, freed: usize, claim: &Claim, memory: i64) {
         let mut queues = self.queues.lock();
-        queues.leave_slot(freed, depth);
+        queues.leave_slot(freed, claim, memory);
         queues.wake_grower();
         queues.is_short = true;
     }
 
     /// Counts a parked guest as gone that was given back for its memory: nothing starts for now.
-    pub(super) fn free_parked(&self, freed: usize, depth: u32) {
+    pub(super) fn free_parked(&self, freed: usize, claim: &Claim, memory: i64) {
         let mut queues = self.queues.lock();
-        queues.free(freed, depth);
+        queues.free(freed, claim, memory);
         queues.wake_grower();
         queues.is_short = true;
     }
@@ -282,9 +306,11 @@ impl Scheduler {
     }
 
     /// Counts a guest for more than the one live instance that [`next`](Self::next) counted.
-    pub(super) fn add_live(&self, more: usize) {
+    pub(super) fn add_live(&self, more: usize, claim: &Claim) {
         if more > 0 {
-            self.queues.lock().live += more;
+            let mut queues = self.queues.lock();
+            queues.live += more;
+            queues.part_of(claim).live += more;
         }
     }
 
@@ -351,6 +377,24 @@ impl Scheduler {
         let awaited = std::mem::take(&mut queues.awaited);
         let ready = std::mem::take(&mut queues.ready);
         awaited.into_values().chain(ready).collect()
+    }
+
+    /// Takes back what is claimed of users that have more than their share, and that nobody awaits.
+    pub(super) fn take_over_share(&self) -> Vec<Claim> {
+        let mut queues = self.queues.lock();
+        let over = queues.over_share(&self.room);
+        if over.is_empty() {
+            return Vec::new();
+        }
+        let is_over = |claim: &Claim| over.iter().any(|user| **user == *user_of(&claim.task));
+        let (taken, left) = std::mem::take(&mut queues.ready).into_iter().partition(is_over);
+        queues.ready = left;
+        taken.into()
+    }
+
+    /// Lists the users that have more than their share: of them nothing starts that nobody awaits.
+    pub(super) fn over_share(&self) -> Vec<Arc<str>> {
+        self.queues.lock().over_share(&self.room)
     }
 
     /// Takes one claimed invocation back, if it has not started.
@@ -434,9 +478,9 @@ impl Scheduler {
 
 impl Queues {
     /// Counts a slot as free, and what its guest held.
-    fn leave_slot(&mut self, freed: usize, depth: u32) {
+    fn leave_slot(&mut self, freed: usize, claim: &Claim, memory: i64) {
         self.busy -= 1;
-        self.free(freed, depth);
+        self.free(freed, claim, memory);
     }
 
     /// Wakes the guest that waits for others to leave it memory.
@@ -448,16 +492,53 @@ impl Queues {
     }
 
     /// Counts what a guest held as free.
-    fn free(&mut self, freed: usize, depth: u32) {
+    fn free(&mut self, freed: usize, claim: &Claim, memory: i64) {
         self.live -= freed;
+        let part = self.part_of(claim);
+        part.live -= freed;
+        part.memory = part.memory.saturating_add_signed(memory);
         if freed > 0
-            && let Some(live) = self.depths.get_mut(&depth)
+            && let Some(live) = self.depths.get_mut(&claim.depth)
         {
             *live -= 1;
             if *live == 0 {
-                self.depths.remove(&depth);
+                self.depths.remove(&claim.depth);
             }
         }
+    }
+
+    /// The part of the user that a claim belongs to.
+    fn part_of(&mut self, claim: &Claim) -> &mut Part {
+        let user = user_of(&claim.task);
+        let place = self.users.get(user).copied().unwrap_or_else(|| {
+            self.users.insert(user.into(), self.parts.len());
+            self.parts.push(Part::default());
+            self.parts.len() - 1
+        });
+        &mut self.parts[place]
+    }
+
+    /// Lists the users that have more than half of the live instances or of the memory: two at most. The rest is for
+    /// others, though they need none of it now.
+    fn over_share(&self, room: &Room) -> Vec<Arc<str>> {
+        let (live, memory) = (room.max_live / 2, room.budget.total() / 2);
+        if !room.is_shared || self.live <= live && room.budget.used() <= memory {
+            return Vec::new();
+        }
+        let is_over = |part: &Part| part.live > live || part.memory > memory;
+        let over = self.users.iter().filter(|(_, place)| is_over(&self.parts[**place]));
+        over.map(|(user, _)| Arc::clone(user)).collect()
+    }
+
+    /// Takes the next of the claimed that nobody awaits, of users that have no more than their share.
+    fn take_ready(&mut self, room: &Room) -> Option<Claim> {
+        let over = self.over_share(room);
+        if over.is_empty() {
+            return self.ready.pop_front();
+        }
+        let may_start = |claim: &Claim| over.iter().all(|user| **user != *user_of(&claim.task));
+        let place = self.ready.iter().position(may_start)?;
+        self.ready.remove(place)
     }
 
     /// The depth of the deepest live instance.
@@ -484,7 +565,7 @@ impl Queues {
         let claim = if fill == Fill::Open {
             match self.awaited.pop_first() {
                 Some((_, claim)) => claim,
-                None => self.ready.pop_front()?,
+                None => self.take_ready(room)?,
             }
         } else {
             // Nearly full. More parents would leave their children no room: the rest is for the way down.
@@ -500,6 +581,7 @@ impl Queues {
             self.awaited.remove(&urgency)?
         };
         *self.depths.entry(claim.depth).or_default() += 1;
+        self.part_of(&claim).live += 1;
         self.live += 1;
         self.taken += 1;
         Some(Work::Start(claim))

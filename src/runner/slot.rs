@@ -40,7 +40,7 @@ fn start(core: &Arc<Core>, client: &Arc<dyn TaskClient>, slot: usize, claim: Cla
     };
     let none = match started {
         Ok(Ok(guest)) => {
-            core.scheduler.add_live(guest.weight.saturating_sub(1));
+            core.scheduler.add_live(guest.weight.saturating_sub(1), &claim);
             let fiber = Fiber::new(Arc::<Core>::downgrade(core) as _, claim, guest);
             core.add_live_fiber(&fiber);
             // From here on whoever ends it finds it among the live.
@@ -56,27 +56,28 @@ fn start(core: &Arc<Core>, client: &Arc<dyn TaskClient>, slot: usize, claim: Cla
     let (how, shortage) = match (core.starts.end(slot), none) {
         (Some(Kill::NotOurs), _) => {
             core.registry.disown_attempt(claim.id, claim.attempt);
-            core.scheduler.leave_slot(1, claim.depth);
+            core.scheduler.leave_slot(1, &claim, 0);
             return None;
         }
         (Some(Kill::Release), _) => (EndKind::Release, None),
         (None, NoGuest::Short(shortage)) => (EndKind::Release, Some(shortage)),
         (None, NoGuest::Failed(failure)) => (EndKind::Final(Outcome::Failure(Arc::new(failure))), None),
     };
-    let (depth, end) = (claim.depth, AttemptEnd::unstarted(core.clock.now(), how));
+    let end = AttemptEnd::unstarted(core.clock.now(), how);
+    let told = claim.clone();
     // Before the slot is free: a runner is done when all slots are free and nothing lies in the inbox.
-    core.inbox.put(|messages| messages.unstarted.push((claim, end)));
-    leave_slot(core, 1, depth, shortage);
+    core.inbox.put(|messages| messages.unstarted.push((told, end)));
+    leave_slot(core, 1, &claim, 0, shortage);
     core.see_to_messages();
     None
 }
 
 /// Counts a slot as free. After a shortage nothing else starts for a while.
-fn leave_slot(core: &Core, freed: usize, depth: u32, shortage: Option<Shortage>) {
+fn leave_slot(core: &Core, freed: usize, claim: &Claim, memory: i64, shortage: Option<Shortage>) {
     match shortage {
-        None => core.scheduler.leave_slot(freed, depth),
+        None => core.scheduler.leave_slot(freed, claim, memory),
         Some(shortage) => {
-            core.scheduler.leave_slot_short(freed, depth);
+            core.scheduler.leave_slot_short(freed, claim, memory);
             // After that: the pause that follows from it is to end it.
             core.inbox.put(|messages| messages.shortages.push(shortage));
         }
@@ -101,7 +102,7 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
     let future = fiber.future.lock().take();
     let Some(future) = future else {
         // It ended while it stood in the queue; nothing is left to run.
-        core.scheduler.leave_slot(0, fiber.claim.depth);
+        core.scheduler.leave_slot(0, &fiber.claim, 0);
         return;
     };
     fiber.set_thread(Some(std::thread::current()));
@@ -111,7 +112,7 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
     let how = match left {
         Left::Parked(slice) => {
             core.leave_slot(slice);
-            core.scheduler.leave_slot(0, fiber.claim.depth);
+            core.scheduler.leave_slot(0, &fiber.claim, fiber.charge_memory());
             // It was parked after the drain looked at the parked fibers: it is given back here.
             if core.stages.now() >= Stage::Draining {
                 fiber.kill(Kill::Release);
@@ -131,7 +132,7 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
     core.leave_slot(fiber.control.end_slice());
     fiber.set_thread(None);
     end(core, fiber, how);
-    leave_slot(core, fiber.weight, fiber.claim.depth, shortage);
+    leave_slot(core, fiber.weight, &fiber.claim, fiber.charge_memory(), shortage);
     // This thread can run next what this end sets free: a waiting parent, for one.
     soon_free(|| core.see_to_messages());
 }
@@ -145,7 +146,7 @@ pub(super) fn give_back(core: &Arc<Core>, fiber: &Arc<Fiber>, shortage: Shortage
     let guest = fiber.future.lock().take();
     guest.into_iter().for_each(drop_guest);
     end(core, fiber, how);
-    core.scheduler.free_parked(fiber.weight, fiber.claim.depth);
+    core.scheduler.free_parked(fiber.weight, &fiber.claim, fiber.charge_memory());
     // After that: the pause that follows from it is to end it.
     core.inbox.put(|messages| messages.shortages.push(shortage));
     core.see_to_messages();

@@ -193,6 +193,9 @@ fn gather(core: &Arc<Core>, ledger: &mut Ledger, now: Instant) -> Messages {
         core.totals.lock().slice = Some(STALE_PREFETCH);
         stop::give_back_claimed(core, &mut messages);
     }
+    if !core.stages.is_stopping() {
+        stop::give_back(core, core.scheduler.take_over_share(), &mut messages);
+    }
     let has_freed = messages.ends.iter().any(|(_, end)| !matches!(end.how, EndKind::Release));
     let told = ledger.shortages.note(messages.shortages.len(), has_freed, now);
     if let (Some(attempts), Some(last)) = (told, messages.shortages.last()) {
@@ -214,6 +217,7 @@ fn view_of<'a>(core: &'a Core, ledger: &Ledger, now: Instant) -> View<'a> {
         stage: core.stages.now(),
         load,
         slice: core.totals.lock().slice,
+        over_share: core.scheduler.over_share(),
         tasks: &core.tasks,
         owns_work: load.live > 0 || load.ready > 0 || !ledger.held.is_empty(),
         options: &core.options,

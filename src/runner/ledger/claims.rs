@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::prefetch::{AWAITED_PER_SLOT, prefetch};
 use super::view::View;
+use crate::runner::scheduler::user_of;
 use crate::runner::stage::Stage;
-use crate::store::ClaimRequest;
+use crate::store::{ClaimRequest, TaskSet};
 
 /// The knowledge of the work in the store.
 pub(crate) struct Claims {
@@ -15,12 +16,22 @@ pub(crate) struct Claims {
     pub(super) takes_any_depth: bool,
     /// Whether the receipt of a claim never came: this runner may own what it has never heard of.
     pub(super) must_take_inventory: bool,
+    /// The users that have more than their share, with the tasks of all others.
+    over_share: Option<(Vec<Arc<str>>, Arc<TaskSet>)>,
+    /// Whether the last claim was for what is awaited alone, and one for others has to follow.
+    pub(super) owes_others: bool,
 }
 
 impl Claims {
     /// Knows nothing of the store: there may be work.
     pub(super) fn new() -> Self {
-        Self { may_have_work: true, takes_any_depth: false, must_take_inventory: false }
+        Self {
+            may_have_work: true,
+            takes_any_depth: false,
+            must_take_inventory: false,
+            over_share: None,
+            owes_others: false,
+        }
     }
 
     /// Asks for as much as the slots get through soon; for nothing if there can't be anything.
@@ -46,8 +57,19 @@ impl Claims {
         if max == 0 {
             return None;
         }
-        let awaited = view.registry.wanted(max, above);
-        let only_awaited = room == 0;
+        let mut awaited = view.registry.wanted(max, above);
+        let mut only_awaited = room == 0;
+        let mut tasks = Arc::clone(view.tasks);
+        let is_owed = std::mem::take(&mut self.owes_others);
+        if let Some(others) = self.tasks_of_others(view).filter(|_| !only_awaited) {
+            // What is awaited may be one of their tasks: it is claimed apart, in turn.
+            self.owes_others = !awaited.is_empty() && !is_owed;
+            only_awaited = self.owes_others;
+            if !only_awaited {
+                awaited.clear();
+                tasks = others;
+            }
+        }
         if awaited.is_empty() && (only_awaited || !self.may_have_work) {
             return None;
         }
@@ -57,8 +79,24 @@ impl Claims {
             max,
             only_awaited,
             awaited,
-            tasks: Arc::clone(view.tasks),
+            tasks,
             root: view.options.only_root,
         })
+    }
+
+    /// The tasks of all users but those that have more than their share: of those nothing is claimed that nobody
+    /// awaits. `None` if none has.
+    fn tasks_of_others(&mut self, view: &View<'_>) -> Option<Arc<TaskSet>> {
+        let known = self.over_share.as_ref().map_or(&[][..], |(users, _)| users);
+        if known != view.over_share {
+            // The work of some was not looked for.
+            self.may_have_work = true;
+            let is_others = |task: &&Arc<str>| view.over_share.iter().all(|user| **user != *user_of(task));
+            self.over_share = (!view.over_share.is_empty()).then(|| {
+                let others = view.tasks.iter().filter(is_others).cloned().collect();
+                (view.over_share.clone(), Arc::new(others))
+            });
+        }
+        self.over_share.as_ref().map(|(_, tasks)| Arc::clone(tasks))
     }
 }

@@ -83,6 +83,9 @@ impl Ledger {
             if !request.only_awaited {
                 self.claims.may_have_work = receipt.more;
             }
+            if self.claims.owes_others {
+                effects.push(Effect::ClaimAgain);
+            }
             // The claims are handed on if they are still ours, or else given back.
             if receipt.claimed.is_empty() {
                 return;

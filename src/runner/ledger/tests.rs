@@ -64,6 +64,7 @@ macro_rules! view {
             stage: $bench.stage,
             load: $bench.load,
             slice: $bench.slice,
+            over_share: $bench.over_share.clone(),
             tasks: &$bench.tasks,
             owns_work: $bench.owns_work,
             options: &$bench.options,
@@ -87,6 +88,7 @@ struct Bench {
     slice: Option<Duration>,
     owns_work: bool,
     tasks: Arc<TaskSet>,
+    over_share: Vec<Arc<str>>,
     now: Instant,
 }
 
@@ -125,6 +127,7 @@ impl Bench {
             slice: None,
             owns_work: true,
             tasks: Idler.tasks(),
+            over_share: Vec::new(),
             now,
         }
     }

@@ -57,7 +57,8 @@ fn work_waits_for_memory_before_it_starts() {
     submit(&setup, "park", "[60, 300]", 12);
     let (summary, log, peak) = run_all(&setup, "1");
     assert_all_succeeded(&setup, 12);
-    assert_eq!((&summary["peak_live"], &summary["released"]), (&json!(4), &json!(0)), "{summary}");
+    // More than half of it: the rest is for other components.
+    assert_eq!(summary["peak_live"], 3, "{summary}");
     assert!(!log.contains("short of"), "{log}");
     assert!(peak < (256 << 20) + PROGRAM, "{peak}");
 }

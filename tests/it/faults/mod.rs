@@ -14,6 +14,7 @@ mod network;
 mod output;
 mod requests;
 mod scratch;
+mod shares;
 mod shortages;
 mod stores;
 mod traps;

@@ -197,6 +197,50 @@ fn a_standstill_has_one_way_out() {
     }
 }
 
+#[test]
+fn parked_guests_that_have_all_the_memory_make_room_for_what_is_awaited() {
+    let mut bench = Bench::settled();
+    (bench.load.may_start_unawaited, bench.load.live, bench.load.is_out_of_memory) = (false, 5, true);
+    assert_eq!(decide(&mut bench, false), None, "they wait for time");
+    bench.want(1);
+    assert_eq!(decide(&mut bench, false), Some(Standstill::Claim));
+    bench.load.awaited = 1;
+    assert_eq!(decide(&mut bench, false), Some(Standstill::MakeRoom));
+    bench.load.busy = 1;
+    assert_eq!(decide(&mut bench, false), None, "somebody runs");
+}
+
+#[test]
+fn what_has_more_than_its_share_is_left_out_of_claims_unless_it_is_awaited() {
+    let mut bench = Bench::settled();
+    let all: [Arc<str>; 2] = ["hog::run".into(), "other::run".into()];
+    bench.tasks = Arc::new(all.iter().cloned().collect());
+    let claim = |bench: &mut Bench| {
+        let plan = bench.plan(Messages { is_hungry: true, ..Messages::default() });
+        let request = plan.batch.claim.clone();
+        let receipt = Receipt { more: false, ..Receipt::default() };
+        let follows = bench.settle(plan, receipt);
+        request.map(|request| (request.tasks.len(), request.awaited.len(), follows))
+    };
+    bench.ledger.claims.may_have_work = true;
+    assert_eq!(claim(&mut bench), Some((2, 0, vec![])));
+    assert_eq!(claim(&mut bench), None, "there is nothing");
+
+    bench.over_share = vec!["hog".into()];
+    assert_eq!(claim(&mut bench), Some((1, 0, vec![])));
+    bench.want(1);
+    bench.ledger.claims.may_have_work = true;
+    assert_eq!(
+        claim(&mut bench),
+        Some((2, 1, vec!["claim again".to_owned()])),
+        "the awaited may be one of them"
+    );
+    assert_eq!(claim(&mut bench), Some((1, 0, vec![])));
+
+    bench.over_share.clear();
+    assert_eq!(claim(&mut bench), Some((2, 1, vec![])), "what was left out was not looked for");
+}
+
 fn decide(bench: &mut Bench, is_called: bool) -> Option<Standstill> {
     let view = view!(bench);
     bench.ledger.break_standstill(&view, is_called)
