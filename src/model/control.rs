@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{ComponentDigest, Failure, FailureKind, Outcome, RetryPolicy, Usage};
+use super::{ComponentDigest, Failure, FailureKind, LimitKind, Outcome, RetryPolicy, Usage};
 
 /// A started guest, which runs on the thread that polls it, ends with its outcome, and dies when dropped. If there
 /// is a shortage before it is an instance, there is no outcome.
@@ -96,6 +96,16 @@ pub trait SlotControl: Send + Sync {
 
     /// Makes the failure of a guest whose time is over.
     fn time_out(&self) -> Failure;
+
+    /// Returns the time off its slot that is left.
+    fn parked_remaining(&self) -> Duration {
+        Duration::MAX
+    }
+
+    /// Makes the failure of a guest that was parked for too long.
+    fn parked_out(&self) -> Failure {
+        Failure::limit(LimitKind::Parked, "the guest was parked for longer than its limit")
+    }
 }
 
 /// A switch that ends the making of a guest, thrown once, when nobody wants the guest any more.

@@ -84,6 +84,9 @@ limits! {
     Cpu "cpu" "cpu_seconds" Time None,
         "duration of a processor on a slot, and within `time` anyway",
         "the attempt ends: kind `limit-exceeded`";
+    Parked "parked" "parked_seconds" Time Some(7 * 24 * 3600 * SECOND),
+        "duration off its slot: awaiting results, and then a slot",
+        "the attempt ends: kind `limit-exceeded`";
     Memory "memory" "memory_bytes" Bytes Some(256 * MIB),
         "bytes of all linear memories and tables together",
         "growing fails";
@@ -233,7 +236,7 @@ mod tests {
         limits.set(LimitKind::Cpu, Some(SECOND / 2));
         assert_eq!(
             serde_json::to_string(&limits).unwrap(),
-            r#"{"time_seconds":60.0,"cpu_seconds":0.5,"memory_bytes":268435456,"host_memory_bytes":134217728,"fuel":null,"arguments_bytes":67108864,"result_bytes":67108864,"log_bytes":1048576,"children":100000,"files":256,"file_bytes":68719476736,"sockets":64,"request_body_bytes":67108864,"response_body_bytes":67108864,"traffic_bytes":1073741824}"#
+            r#"{"time_seconds":60.0,"cpu_seconds":0.5,"parked_seconds":604800.0,"memory_bytes":268435456,"host_memory_bytes":134217728,"fuel":null,"arguments_bytes":67108864,"result_bytes":67108864,"log_bytes":1048576,"children":100000,"files":256,"file_bytes":68719476736,"sockets":64,"request_body_bytes":67108864,"response_body_bytes":67108864,"traffic_bytes":1073741824}"#
         );
     }
 }

@@ -11,6 +11,7 @@ use super::fiber::{Fiber, Kill, Notes, Resume};
 use super::inbox::Inbox;
 use super::ledger::Ledger;
 use super::options::RunnerOptions;
+use super::parking::Parking;
 use super::registry::Registry;
 use super::retry_budget::RetryBudgets;
 use super::scheduler::Scheduler;
@@ -42,6 +43,7 @@ pub(super) struct Core {
     /// Guests in the making.
     pub(super) starts: Starts,
     pub(super) stages: Stages,
+    pub(super) parking: Parking,
     pub(super) totals: Mutex<Totals>,
     pub(super) retry_budgets: RetryBudgets,
     /// The reason for which the runner ended by itself, if it did.
@@ -70,6 +72,7 @@ impl Core {
             live: Mutex::new(HashMap::new()),
             starts: Starts::new(options.slots),
             stages: Stages::new(options.grace),
+            parking: Parking::new(),
             totals: Mutex::default(),
             retry_budgets: RetryBudgets::default(),
             fault: OnceLock::new(),

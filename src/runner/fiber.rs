@@ -75,6 +75,8 @@ pub(super) enum Kill {
     NotOurs,
     /// The runner stops, or has no memory for it: the invocation is given back.
     Release,
+    /// It was parked for as long as it may: the attempt fails.
+    ParkedTooLong,
 }
 
 /// The place of a fiber. [`Fiber::wake`] says how a wake-up finds it.

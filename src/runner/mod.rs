@@ -35,6 +35,7 @@ mod lifecycle;
 mod observer;
 mod options;
 mod outcomes;
+mod parking;
 mod registry;
 mod retry_budget;
 mod room;

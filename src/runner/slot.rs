@@ -59,7 +59,7 @@ fn start(core: &Arc<Core>, client: &Arc<dyn TaskClient>, slot: usize, claim: Cla
             core.scheduler.leave_slot(1, &claim, 0);
             return None;
         }
-        (Some(Kill::Release), _) => (EndKind::Release, None),
+        (Some(Kill::Release | Kill::ParkedTooLong), _) => (EndKind::Release, None),
         (None, NoGuest::Short(shortage)) => (EndKind::Release, Some(shortage)),
         (None, NoGuest::Failed(failure)) => (EndKind::Final(Outcome::Failure(Arc::new(failure))), None),
     };
@@ -122,8 +122,7 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
         Left::Ended(outcome) => {
             Some(core.retry_budgets.decide(&fiber.claim, &fiber.retry, outcome, core.clock.now()))
         }
-        Left::Killed(Kill::Release) => Some(EndKind::Release),
-        Left::Killed(Kill::NotOurs) => None,
+        Left::Killed(why) => end_of_killed(core, fiber, why),
         Left::Short(short_of) => {
             shortage = Some(short_of);
             Some(EndKind::Release)
@@ -139,10 +138,7 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
 
 /// Gives a parked guest back that this thread holds: it takes memory that another one needs.
 pub(super) fn give_back(core: &Arc<Core>, fiber: &Arc<Fiber>, shortage: Shortage) {
-    let how = match fiber.mark_killed(Kill::Release) {
-        Kill::Release => Some(EndKind::Release),
-        Kill::NotOurs => None,
-    };
+    let how = end_of_killed(core, fiber, fiber.mark_killed(Kill::Release));
     let guest = fiber.future.lock().take();
     guest.into_iter().for_each(drop_guest);
     end(core, fiber, how);
@@ -150,6 +146,18 @@ pub(super) fn give_back(core: &Arc<Core>, fiber: &Arc<Fiber>, shortage: Shortage
     // After that: the pause that follows from it is to end it.
     core.inbox.put(|messages| messages.shortages.push(shortage));
     core.see_to_messages();
+}
+
+/// Decides how an attempt ends whose guest was killed; `None` if it is not this runner's any more.
+fn end_of_killed(core: &Core, fiber: &Fiber, why: Kill) -> Option<EndKind> {
+    match why {
+        Kill::Release => Some(EndKind::Release),
+        Kill::NotOurs => None,
+        Kill::ParkedTooLong => {
+            let outcome = Outcome::Failure(Arc::new(fiber.control.parked_out()));
+            Some(core.retry_budgets.decide(&fiber.claim, &fiber.retry, outcome, core.clock.now()))
+        }
+    }
 }
 
 /// Reports the end of an attempt whose guest is gone; `None` if it was not this runner's any more.
@@ -219,6 +227,7 @@ fn run_guest(core: &Arc<Core>, fiber: &Arc<Fiber>, mut future: GuestFuture) -> L
                 };
             }
             Poll::Pending if awaits_results => {
+                core.watch_parked(fiber);
                 // Before anybody can resume the fiber, the future must be in place, and the note made.
                 *fiber.future.lock() = Some(future);
                 let at = core.clock.now();

@@ -96,7 +96,8 @@ impl Core {
 fn next_alarm(core: &Core, ledger: &mut Ledger) -> Option<Instant> {
     let stage = core.stages.now();
     let grace_ends = if stage == Stage::Draining { core.stages.grace_ends() } else { None };
-    ledger.next_alarm(stage, grace_ends)
+    let parked_ends = core.parking.next().filter(|_| stage == Stage::Working);
+    ledger.next_alarm(stage, grace_ends).into_iter().chain(parked_ends).min()
 }
 
 /// Drains the inbox, commits one batch, and performs its effects. What is too large waits in part.
@@ -193,6 +194,7 @@ fn gather(core: &Arc<Core>, ledger: &mut Ledger, now: Instant) -> Messages {
         core.totals.lock().slice = Some(STALE_PREFETCH);
         stop::give_back_claimed(core, &mut messages);
     }
+    core.end_parked(now);
     if !core.stages.is_stopping() {
         stop::give_back(core, core.scheduler.take_over_share(), &mut messages);
     }

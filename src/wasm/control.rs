@@ -22,6 +22,7 @@ pub struct GuestControl {
     /// slot.
     slice_began: AtomicU64,
     time_limit: Duration,
+    parked_limit: Duration,
     /// Time of a processor in finished polls, in nanoseconds.
     cpu: AtomicU64,
     /// The clock of the polling thread at the begin of the present poll. Only read by that thread.
@@ -43,12 +44,19 @@ impl GuestControl {
             used: AtomicU64::new(0),
             slice_began: AtomicU64::new(0),
             time_limit,
+            parked_limit: Duration::MAX,
             cpu: AtomicU64::new(0),
             poll_began: AtomicU64::new(0),
             meter: Meter::default(),
             memory: GuestMemory::default(),
             refused: OnceLock::new(),
         }
+    }
+
+    /// Lets the guest be parked for so long in all.
+    #[must_use]
+    pub fn parked_at_most(self, parked_limit: Duration) -> Self {
+        Self { parked_limit, ..self }
     }
 
     /// Counts the guest's memory on a budget.
@@ -135,6 +143,16 @@ impl SlotControl for GuestControl {
 
     fn remaining(&self) -> Duration {
         self.time_limit.saturating_sub(self.used())
+    }
+
+    fn parked_remaining(&self) -> Duration {
+        let off_slot = self.created.elapsed().saturating_sub(self.used());
+        self.parked_limit.saturating_sub(off_slot)
+    }
+
+    fn parked_out(&self) -> Failure {
+        let message = format!("the guest was parked for longer than its limit of {:?}", self.parked_limit);
+        Failure::limit(LimitKind::Parked, message)
     }
 
     fn time_out(&self) -> Failure {

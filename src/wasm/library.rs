@@ -296,8 +296,9 @@ impl Library {
                 ))
             })?,
         };
-        let time = linked.program.limits.time(LimitKind::Time).unwrap_or(Duration::MAX);
-        let control = Arc::new(GuestControl::new(time).on_budget(Arc::clone(&self.memory_budget)));
+        let most = |kind| linked.program.limits.time(kind).unwrap_or(Duration::MAX);
+        let control = GuestControl::new(most(LimitKind::Time)).parked_at_most(most(LimitKind::Parked));
+        let control = Arc::new(control.on_budget(Arc::clone(&self.memory_budget)));
         let future = execute::run(
             Arc::clone(&linked.program),
             claim.clone(),

@@ -160,6 +160,9 @@ fn written(limit: &Limit) -> String {
     match (limit.unit, limit.default) {
         (LimitUnit::OfGrant, _) => "64MiB`, `10000".to_owned(),
         (_, None) => "unlimited".to_owned(),
+        (LimitUnit::Time, Some(nanos)) if nanos % (24 * 3_600_000_000_000) == 0 => {
+            format!("{}d", nanos / (24 * 3_600_000_000_000))
+        }
         (LimitUnit::Time, Some(nanos)) => format!("{}s", nanos / 1_000_000_000),
         (LimitUnit::Bytes, Some(bytes)) if bytes % (1 << 30) == 0 => format!("{}GiB", bytes >> 30),
         (LimitUnit::Bytes, Some(bytes)) => format!("{}MiB", bytes >> 20),

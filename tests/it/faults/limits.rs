@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::guests::setup::Setup;
 
 /// A guest with a time limit ends within this after it.
@@ -177,4 +179,21 @@ fn the_output_of_a_command_is_a_value_and_has_its_limit() {
     let failed = setup.failure("greet-cli.run", r#"[["--big", "100"]]"#, 4, "limit-exceeded");
     failed.says(&["standard output", "limit of 67108864 bytes"]);
     assert_eq!(failed.failure["limit"], "result");
+}
+
+#[test]
+fn a_guest_that_is_parked_for_longer_than_its_limit_ends() {
+    let setup = Setup::with(&["large", "echo"], "[component.large.limits]\nparked = \"300ms\"\n");
+    let long = setup.submit("park", "[0, 3600000]");
+    let short = setup.submit("park", "[0, 1]");
+    setup.run_all();
+    assert_eq!(setup.status(&short)["status"], "succeeded");
+    let failure = &setup.status(&long)["failure"];
+    assert_eq!(
+        (&failure["kind"], &failure["limit"]),
+        (&json!("limit-exceeded"), &json!("parked")),
+        "{failure}"
+    );
+    let message = failure["message"].as_str().expect("a message");
+    assert!(message.contains("parked for longer than its limit of 300ms"), "{message}");
 }

@@ -1,3 +1,5 @@
+-- Failures may name the limit `parked`, which an older program can't read.
+
 -- Final invocations that may have attached children which are not final yet: a
 -- transaction cancels 1,000 descendants at most, and later ones go on from here.
 CREATE TABLE @cascade (
