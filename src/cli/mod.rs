@@ -32,7 +32,8 @@ mod wit;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
+use clap::error::ErrorKind;
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use const_format::formatcp;
 
@@ -282,7 +283,7 @@ Examples:
 ///
 /// Help, a version or a usage error, to be printed.
 pub fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
-    let mut cli = Cli::try_parse_from(arguments)?;
+    let mut cli = Cli::try_parse_from(arguments).map_err(|error| name_argument(error, arguments))?;
     // Values of `--component` behind the command take the place of those before it, which are read once more.
     let before = Global::augment_args(clap::Command::new("before")).allow_external_subcommands(true);
     let before = before.try_get_matches_from(arguments)?;
@@ -290,6 +291,18 @@ pub fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     let added: Vec<_> = added.filter(|flag| !cli.global.components.contains(flag)).cloned().collect();
     cli.global.components.splice(..0, added);
     Ok(cli)
+}
+
+/// Names the arguments that an error about their encoding may mean: paths may be in any.
+fn name_argument(error: clap::Error, arguments: &[OsString]) -> clap::Error {
+    if error.kind() != ErrorKind::InvalidUtf8 {
+        return error;
+    }
+    let wrong = arguments.iter().filter(|argument| argument.to_str().is_none());
+    let wrong: Vec<_> =
+        wrong.map(|argument| format!("`{}`", argument.as_encoded_bytes().escape_ascii())).collect();
+    let message = format!("an argument is not UTF-8: {}\n", wrong.join(" or "));
+    Cli::command().error(ErrorKind::InvalidUtf8, message)
 }
 
 /// Runs a command.
@@ -384,10 +397,10 @@ impl Cli {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use super::*;
 
     #[test]
     fn the_flags_contradict_nothing() {
-        super::Cli::command().debug_assert();
+        Cli::command().debug_assert();
     }
 }

@@ -52,6 +52,14 @@ pub(super) fn check_memory_budget(bytes: u64, origin: Origin) -> Result<(), Prob
     Err(problem.hint("it is for all guests together: make it at least `16MiB`"))
 }
 
+/// The least value of a setting that can't be 0.
+pub(super) fn least_in_words(key: &str) -> String {
+    match key {
+        "lease" => format!("at least `{MIN_LEASE:?}`"),
+        _ => "more than 0".to_owned(),
+    }
+}
+
 /// Checks that a lease is long enough for heartbeats.
 pub fn check_lease(lease: Duration, origin: Origin) -> Result<(), Problem> {
     if lease >= MIN_LEASE {

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bounds::{MAX_SLOTS, check_lease, check_max_live, check_memory_budget, check_slots};
+use super::bounds::{
+    MAX_SLOTS, check_lease, check_max_live, check_memory_budget, check_slots, least_in_words,
+};
 use super::component::{Component, ComponentOrigin, SubmitPattern, check_component_name};
 use super::file;
 use super::lock::Lock;
@@ -105,7 +107,7 @@ impl Config {
         let env_cache = environment.read("CACHE_DIR", |text| Ok(around.directory.join(text)));
         let mut env_settings = Vec::new();
         for Setting { key, unit } in SETTINGS {
-            let value = environment.read(&variable_of(key), |text| parse_in_unit(text, unit));
+            let value = environment.read(&variable_of(key), |text| parse_in_unit(text, key, unit));
             env_settings.extend(value.map(|value| (key, value)));
         }
 
@@ -204,15 +206,15 @@ fn parse_count(text: &str) -> Result<usize, String> {
     text.trim().parse().map_err(|_| format!("`{text}` is not a whole number"))
 }
 
-/// Reads the number that a variable holds, in a unit.
-fn parse_in_unit(text: &str, unit: LimitUnit) -> Result<u64, String> {
+/// Reads the number that the variable of a setting holds, in its unit.
+fn parse_in_unit(text: &str, key: &str, unit: LimitUnit) -> Result<u64, String> {
     let number = match unit {
         LimitUnit::Time => u64::try_from(parse_flag_duration(text)?.as_nanos()).unwrap_or(u64::MAX),
         LimitUnit::Bytes => parse_size(text)?,
         LimitUnit::Count | LimitUnit::Positive | LimitUnit::OfGrant => parse_count(text)? as u64,
     };
     match number < unit.least() {
-        true => Err(format!("`{text}` is too little")),
+        true => Err(format!("`{text}` is too little: it has to be {}", least_in_words(key))),
         false => Ok(number),
     }
 }

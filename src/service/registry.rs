@@ -7,7 +7,7 @@ mod credentials;
 mod identity;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
 use oci_client::client::{ClientConfig, ClientProtocol};
@@ -34,6 +34,11 @@ const MAX_MANIFEST: usize = 1 << 20;
 
 /// The time for everything together.
 const ALL_PATIENCE: Duration = Duration::from_secs(15 * 60);
+/// The time for an answer that is small or has only begun: a manifest, the head of a component.
+const ASK_PATIENCE: Duration = Duration::from_secs(60);
+/// The least bytes of a component that come in a second, on the average of all after the first [`PATIENCE`]. At less
+/// a large one would not be here in time anyway.
+const SLOWEST: u64 = 16 << 10;
 
 /// Registries, and the files in which this user keeps what came from them.
 pub struct Registry {
@@ -123,8 +128,7 @@ impl Registry {
         let session = Session::new(reference)?;
         let pulled = run(&session.runtime, async {
             let auth = &session.auth;
-            let pulled = session.client.pull_manifest_raw(&session.image, auth, &MANIFEST_TYPES).await;
-            pulled.map_err(|error| error.to_string())
+            in_time(session.client.pull_manifest_raw(&session.image, auth, &MANIFEST_TYPES)).await
         });
         let (bytes, _) = pulled.map_err(unavailable(reference))?;
         if bytes.len() > MAX_MANIFEST {
@@ -162,8 +166,8 @@ impl Registry {
                 digest: wanted.to_string(),
                 ..OciDescriptor::default()
             };
-            let stream = client.pull_blob_stream(image, &descriptor).await;
-            let mut stream = stream.map_err(|error| error.to_string())?;
+            let mut stream = in_time(client.pull_blob_stream(image, &descriptor)).await?;
+            let began = Instant::now();
             let most = size.unwrap_or(most);
             let mut bytes = Vec::new();
             while let Some(more) = stream.try_next().await.map_err(|error| error.to_string())? {
@@ -171,6 +175,7 @@ impl Registry {
                 if bytes.len() as u64 > most {
                     return Err(format!("it has more than the {most} bytes that it may have"));
                 }
+                check_rate(bytes.len() as u64, began.elapsed())?;
             }
             Ok(bytes)
         });
@@ -183,6 +188,25 @@ impl Registry {
         let path = self.components.keep(wanted, &bytes)?;
         Ok(Found { path, digest: wanted })
     }
+}
+
+/// Waits for an answer that does not take long.
+async fn in_time<T>(answer: impl Future<Output = oci_client::errors::Result<T>>) -> Result<T, String> {
+    match tokio::time::timeout(ASK_PATIENCE, answer).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer was here after {ASK_PATIENCE:?}")),
+    }
+}
+
+/// Checks that so many bytes within a time are not too few: a registry that sends one now and then must not hold a
+/// command, or a runner, for as long as it likes.
+fn check_rate(bytes: u64, elapsed: Duration) -> Result<(), String> {
+    let counted = elapsed.saturating_sub(PATIENCE).as_secs();
+    if bytes >= counted.saturating_mul(SLOWEST) {
+        return Ok(());
+    }
+    let seconds = elapsed.as_secs();
+    Err(format!("only {bytes} bytes came within {seconds} s, less than {SLOWEST} in a second"))
 }
 
 /// Says that a registry did not give what was asked for.
@@ -300,6 +324,17 @@ mod tests {
     fn a_manifest_names_one_component() {
         let read = read_manifest(&manifest(CONFIG_TYPE, &[LAYER_TYPE]));
         assert_eq!(read, Ok((ComponentDigest::from_bytes([0xab; 32]), 7)));
+    }
+
+    #[test]
+    fn a_registry_that_trickles_is_given_up() {
+        assert_eq!(check_rate(0, PATIENCE), Ok(()), "it may need a while to begin");
+        let later = PATIENCE + Duration::from_secs(10);
+        assert_eq!(check_rate(10 * SLOWEST, later), Ok(()));
+        let error = check_rate(10 * SLOWEST - 1, later).expect_err("it is too slow");
+        assert!(error.contains("163839 bytes") && error.contains("less than 16384"), "{error}");
+        // One byte now and then does not help, however long it goes on.
+        assert!(check_rate(40, Duration::from_secs(40)).is_err());
     }
 
     #[test]

@@ -178,7 +178,14 @@ impl ChildCompiler {
             .stdout(output)
             .stderr(Stdio::piped())
             .spawn();
-        let child = child.map_err(failed("the compiler can't be started"))?;
+        let child = child.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => CompileError::Failed(
+                "the compiler can't be started: this program starts itself by `/proc/self/exe`, and `/proc` is not \
+                 mounted here"
+                    .to_owned(),
+            ),
+            _ => CompileError::failed("the compiler can't be started", &error),
+        })?;
         let pid = child.id();
         tracing::debug!(pid, bytes = bytes.len(), "compiling a component");
         let (status, said, end) =

@@ -114,6 +114,11 @@ impl Fault {
             Self::Connect(error) => unavailable(explain_connect(error, place)),
             Self::Sql(error) => match error.as_db_error() {
                 None => unavailable(format!("the connection to {place} was lost: {}", causes(error))),
+                Some(db) if is_of_pooler(db.code()) => unusable(format!(
+                    "the server says: {} (behind a pooler that gives each transaction another session, add \
+                     `listen=off` to the URL)",
+                    db.message()
+                )),
                 Some(db) if is_damage(db.code()) => {
                     unusable(format!("the server says: {} ({})", db.message(), db.code().code()))
                 }
@@ -121,6 +126,12 @@ impl Fault {
             },
         }
     }
+}
+
+/// Codes for a prepared statement that is there already, or not at all: another client has used this session, or it
+/// is another one.
+fn is_of_pooler(code: &SqlState) -> bool {
+    matches!(*code, SqlState::DUPLICATE_PSTATEMENT | SqlState::INVALID_SQL_STATEMENT_NAME)
 }
 
 /// Codes that no later try changes: a statement that the schema does not fit, a

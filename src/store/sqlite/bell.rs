@@ -125,8 +125,8 @@ impl Listener {
         make_has_news: impl FnOnce() -> F,
         notify: Arc<dyn Fn() + Send + Sync>,
     ) -> io::Result<Self> {
-        let inotify = Inotify::init()?;
-        let watched = watch(&inotify, &bell.path)?;
+        let inotify = Inotify::init().map_err(name_shortage)?;
+        let watched = watch(&inotify, &bell.path).map_err(name_shortage)?;
         let end = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let listener = ListenerThread { path: bell.path.clone(), inotify, watched, end: Arc::clone(&end) };
         let has_news = make_has_news();
@@ -149,6 +149,19 @@ impl Drop for Listener {
             let _ = thread.join();
         }
     }
+}
+
+/// Names what is used up, which the system calls too many open files, or no space left.
+fn name_shortage(error: io::Error) -> io::Error {
+    let what = match Errno::from_io_error(&error) {
+        Some(Errno::MFILE) => {
+            "all inotify instances of this user are taken (`fs.inotify.max_user_instances`), or all file descriptors \
+             (`ulimit -n`)"
+        }
+        Some(Errno::NOSPC) => "all inotify watches of this user are taken (`fs.inotify.max_user_watches`)",
+        _ => return error,
+    };
+    io::Error::new(error.kind(), what)
 }
 
 fn watch(inotify: &Inotify, path: &Path) -> io::Result<WatchDescriptor> {

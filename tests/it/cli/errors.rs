@@ -1,6 +1,7 @@
 //! Exit codes and messages of everything that needs no component.
 
 use std::fs::{Permissions, set_permissions};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 
@@ -44,6 +45,21 @@ fn wrong_flags_are_usage_errors() {
         sandbox.run(*args).expect(2);
     }
     insta::assert_snapshot!(transcript(&sandbox, commands));
+}
+
+#[test]
+fn an_argument_that_is_not_utf_8_is_named() {
+    let text = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    let arguments = ["submit".as_ref(), "greet".as_ref(), text];
+    let output = Sandbox::new().run(arguments).expect(2);
+    assert!(output.stderr.contains(r"an argument is not UTF-8: `caf\xe9`"), "{}", output.stderr);
+}
+
+#[test]
+fn a_lease_of_nothing_says_what_the_least_is() {
+    let sandbox = Sandbox::new();
+    let output = sandbox.command(["list"]).env("WASM_RUNNER_LEASE", "0s").run().expect(2);
+    assert!(output.stderr.contains("`0s` is too little: it has to be at least `1s`"), "{}", output.stderr);
 }
 
 #[test]
