@@ -50,7 +50,7 @@ fn wrong_flags_are_usage_errors() {
 #[test]
 fn an_argument_that_is_not_utf_8_is_named() {
     let text = std::ffi::OsStr::from_bytes(b"caf\xe9");
-    let arguments = ["submit".as_ref(), "greet".as_ref(), text];
+    let arguments: [&std::ffi::OsStr; 3] = ["submit".as_ref(), "greet".as_ref(), text];
     let output = Sandbox::new().run(arguments).expect(2);
     assert!(output.stderr.contains(r"an argument is not UTF-8: `caf\xe9`"), "{}", output.stderr);
 }
