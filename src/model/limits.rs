@@ -91,7 +91,7 @@ limits! {
         "bytes of all linear memories and tables together",
         "growing fails";
     HostMemory "host-memory" "host_memory_bytes" Bytes Some(128 * MIB),
-        "bytes that the runner holds for the guest outside of its memory: handles and what hangs on them, children and results on their way",
+        "bytes that the runner holds for the guest outside of its memory: arguments and values (40 bytes for each element of a list), captured output, handles and what hangs on them, children and results on their way",
         "the attempt ends: `limit-exceeded`; what has an error for it fails (`insufficient-memory`, the refusal `limit`, sockets, requests)";
     Fuel "fuel" "fuel" Positive None,
         "instructions, roughly",

@@ -24,7 +24,7 @@ use super::scratch::{ScratchDirectory, ScratchGrant};
 use super::scrub::Scrubber;
 use super::shortage::no_guest;
 use super::submits::Submits;
-use super::values::{WriteError, arguments_from_json, bytes_to_json, to_json};
+use super::values::{WriteError, bytes_of, charged_arguments, charged_bytes_to_json, to_charged_json};
 use crate::model::{
     Caller, Claim, Clock, Failure, FailureKind, LimitKind, LogStream, NoGuest, Outcome, Shortage,
     SlotControl, TaskClient, TaskLimits, write_cut,
@@ -87,8 +87,8 @@ pub(super) async fn run(
     };
     let log_bytes = program.limits.most(LimitKind::Logs);
     let host_memory = HostMemory::new(program.limits.most(LimitKind::HostMemory), Arc::clone(&control));
-    let value_bytes = (program.export.entry == Entry::Command)
-        .then(|| (program.limits.most(LimitKind::Result), Held::nothing(&host_memory)));
+    let value_bytes =
+        (program.export.entry == Entry::Command).then(|| program.limits.most(LimitKind::Result));
     // The secrets were read before any guest runs.
     let scrubber = program.scrubber.get_or_init(|| Scrubber::new(&program.grants.secrets).map(Arc::new));
     let output = GuestOutput::new(
@@ -98,6 +98,7 @@ pub(super) async fn run(
         log_bytes,
         value_bytes,
         scrubber.clone(),
+        &host_memory,
         sink,
     );
     let outcome = attempt(&program, claim, caller, client, &output, &control, host_memory).await;
@@ -121,11 +122,12 @@ async fn attempt(
     control: &Arc<GuestControl>,
     host_memory: Arc<HostMemory>,
 ) -> Result<String, NoGuest> {
-    let arguments =
-        arguments_from_json(&claim.arguments, &program.export.signature.parameters).map_err(|error| {
-            // They were checked at submit: by another version of the component.
-            trapped(format!("the arguments do not fit this version of the task: {error}"))
-        })?;
+    let arguments = charged_arguments(&claim.arguments, &program.export.signature.parameters, &host_memory);
+    let (arguments, _held) = arguments.map_err(|error| match &error.unpaid {
+        Some(exceeded) => Failure::from(exceeded),
+        // They were checked at submit: by another version of the component.
+        None => trapped(format!("the arguments do not fit this version of the task: {error}")),
+    })?;
     let most = |kind| program.limits.most(kind);
     let handles = Handles::new(&host_memory, program.grants.directories.len() + 1);
     let denials = Denials::new(Arc::clone(&program.component), claim.id, output.clone(), Arc::clone(control));
@@ -141,6 +143,7 @@ async fn attempt(
         wasi: wasi_context(program, &claim.task, &arguments, output, &gate, scratch.as_ref())?,
         table: Handles::table(),
         handles,
+        returned: None,
         memory: MemoryLimit::new(most(LimitKind::Memory), Arc::clone(control)),
         caller,
         client,
@@ -166,7 +169,9 @@ async fn attempt(
     let mut guest = Instance { store: Store::new(&program.engine, state), fuel: None };
     let store = &mut guest.store;
     store.limiter_async(|state| &mut state.memory);
-    store.set_hostcall_fuel(HAND_OVER_BYTES);
+    // What is handed over is charged by what keeps it: until then it is no more than the account has left now.
+    let left = usize::try_from(store.data().handles.account.left()).unwrap_or(usize::MAX);
+    store.set_hostcall_fuel(HAND_OVER_BYTES.min(left));
     if program.is_metered {
         let fuel = most(LimitKind::Fuel);
         store
@@ -245,29 +250,30 @@ async fn call(
         if matches!(results[0], Val::Result(Err(_))) {
             return Err(CallError::Failure(exited(1, "")));
         }
-        let value = store.data().output.take_value().map_err(CallError::Failure)?;
-        let json = bytes_to_json(value);
+        let (value, held) = store.data().output.take_value().map_err(CallError::Failure)?;
+        let mut json_held = Held::nothing(&store.data().handles.account);
+        let json = charged_bytes_to_json(value, &mut json_held);
+        let json = json.map_err(|exceeded| CallError::Failure(Failure::from(&exceeded)))?;
+        drop(held);
         store.data().control.meter.result.add(json.len() as u64);
         return Ok(json);
     }
     let mut results = [Val::Bool(false)];
     let results = &mut results[..usize::from(program.export.signature.result.is_some())];
     function.call_async(&mut *store, arguments, results).await?;
-    let (limit, left) = (program.limits.most(LimitKind::Result), store.data().handles.account.left());
-    let max_bytes = usize::try_from(limit.min(left)).unwrap_or(usize::MAX);
+    let account = &store.data().handles.account;
+    let unpaid = |exceeded| CallError::Failure(Failure::from(&exceeded));
+    let _held = account.hold(bytes_of(&*results)).map_err(unpaid)?;
+    let mut json_held = Held::nothing(account);
+    let max_bytes = usize::try_from(program.limits.most(LimitKind::Result)).unwrap_or(usize::MAX);
     let mut json = String::new();
     let mut write = |value: &Val| {
-        to_json(value, &mut json, max_bytes).map_err(|error| match error {
-            WriteError::TooLarge { max_bytes } if limit <= left => CallError::Failure(Failure::limit(
+        to_charged_json(value, &mut json, max_bytes, &mut json_held).map_err(|error| match error {
+            WriteError::TooLarge { max_bytes } => CallError::Failure(Failure::limit(
                 LimitKind::Result,
                 format!("the value is larger than the limit of {max_bytes} bytes as JSON"),
             )),
-            WriteError::TooLarge { max_bytes } => CallError::Failure(Failure::limit(
-                LimitKind::HostMemory,
-                format!(
-                    "the value is larger as JSON than the {max_bytes} bytes that the runner may still hold"
-                ),
-            )),
+            WriteError::Unpaid(exceeded) => unpaid(exceeded),
             WriteError::Unsupported => CallError::Failure(trapped("the value can't travel as JSON")),
         })
     };
@@ -415,12 +421,14 @@ fn explain(program: &Program, store: &mut Store<HostState>, error: &wasmtime::Er
         let text = write_cut(format_args!("{error:#}"), ERROR_BYTES);
         // wasmtime has no type for this one.
         if text.contains("fuel allocated for hostcalls has been exhausted") {
+            let most = store.hostcall_fuel();
+            let kind = if most < HAND_OVER_BYTES { LimitKind::HostMemory } else { LimitKind::Result };
             let message = format!(
-                "the guest handed more to the host in one call than the limit of {HAND_OVER_BYTES} bytes, where each \
-                 element of a list counts as {} bytes or more",
+                "the guest handed more to the host in one call than the {most} bytes that the runner may hold for \
+                 it, where each element of a list counts as {} bytes or more",
                 size_of::<Val>()
             );
-            return Failure::limit(LimitKind::Result, message);
+            return Failure::limit(kind, message);
         }
         return with_backtrace(trapped(format!("the guest trapped: {text}")), error);
     };

@@ -36,7 +36,7 @@ mod bindings {
 use bindings::wasm_runner::task::invocations::{
     Error, Failure, InvocationStatus as Status, Refusal, SubmitOptions,
 };
-use bindings::wasm_runner::task::{context, invocations, log, types};
+pub(super) use bindings::wasm_runner::task::{context, invocations, log, types};
 
 /// The package that these imports belong to.
 pub(super) const PACKAGE: &str = "wasm-runner:task/";
@@ -47,6 +47,9 @@ const PROGRESS_BYTES: usize = 1_000;
 /// Bytes of a child besides its arguments, until it is in the store.
 const CHILD_BYTES: u64 = 512;
 
+/// Bytes of an id as a text.
+const ID_BYTES: u64 = 64;
+
 /// Bytes of an awaited invocation, until its outcome is there.
 const WAIT_BYTES: u64 = 256;
 
@@ -55,6 +58,9 @@ pub(super) struct HostState {
     pub(super) wasi: WasiCtx,
     pub(super) table: ResourceTable,
     pub(super) handles: Handles,
+    /// What the last call gave back: until it lies in the guest's memory it lies here, and when the next call begins
+    /// it does.
+    pub(super) returned: Option<Held>,
     pub(super) memory: MemoryLimit,
     pub(super) caller: Caller,
     pub(super) client: Arc<dyn TaskClient>,
@@ -94,6 +100,7 @@ impl HostState {
         task: Arc<str>,
         arguments: String,
     ) -> Result<(InvocationId, Outcome), model::Refusal> {
+        self.returned = None;
         let _held = self.hold(arguments.len() as u64 + CHILD_BYTES)?;
         let arguments = arguments.into();
         let child = ChildRequest { task, arguments, options: model::SubmitOptions::default() };
@@ -114,16 +121,17 @@ impl HostState {
             let message = format!("{} results are awaited at once, more than {MAX_AWAITED}", ids.len());
             return Err(Refusal::Limit(message));
         }
+        self.returned = None;
         let wait = self.hold(ids.len() as u64 * WAIT_BYTES).map_err(refusal)?;
         let ids = ids.iter().map(|id| parse_id(id)).collect::<Result<_, _>>()?;
         self.output.hand_over();
         let outcomes = self.client.await_outcomes(&self.caller, ids, mode).await.map_err(refusal)?;
         let copies = self.hold(outcomes.iter().map(|(_, found)| outcome_bytes(found)).sum());
-        let held = (wait, copies.map_err(refusal)?);
+        self.returned = Some(copies.map_err(refusal)?);
         let index = |index| u32::try_from(index).unwrap_or(u32::MAX);
         Ok(outcomes.into_iter().map(move |(place, found)| {
             // As long as there are more.
-            let _ = &held;
+            let _ = &wait;
             (index(place), outcome(&found))
         }))
     }
@@ -162,6 +170,7 @@ impl HostState {
 impl WasiView for HostState {
     /// Every call of WASI begins here.
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.returned = None;
         self.handles.make_room(&mut self.table);
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
@@ -268,7 +277,8 @@ impl invocations::Host for HostState {
         // Labels are shared by all of them.
         let labels = how.labels.iter().map(|(name, value)| (name.len() + value.len()) as u64);
         let texts = arguments.iter().map(|arguments| arguments.len() as u64 + CHILD_BYTES);
-        let _held = self.hold(labels.chain(texts).sum()).map_err(refusal)?;
+        self.returned = None;
+        let mut held = self.hold(labels.chain(texts).sum()).map_err(refusal)?;
         let mut how = options(how);
         how.priority = how.priority.map(|priority| priority.min(self.max_priority));
         let children = arguments
@@ -280,6 +290,9 @@ impl invocations::Host for HostState {
             })
             .collect();
         let ids = self.submit_children(children).await.map_err(refusal)?;
+        // Less than for the children.
+        let _ = held.resize(ids.len() as u64 * ID_BYTES);
+        self.returned = Some(held);
         Ok(ids.iter().map(InvocationId::to_string).collect())
     }
 
@@ -311,6 +324,7 @@ impl invocations::Host for HostState {
         let refused = |refused| Error::Refused(refusal(refused));
         let task = self.submits.resolve(&task, &self.denials).map_err(refused)?;
         let (_, found) = self.call_child(task, arguments).await.map_err(refused)?;
+        self.returned = Some(self.hold(outcome_bytes(&found)).map_err(refused)?);
         outcome(&found).map_err(Error::Failed)
     }
 

@@ -15,8 +15,11 @@ pub(super) struct HostMemory {
     control: Arc<GuestControl>,
 }
 
+/// Bytes that are charged at once for what grows bit by bit.
+const STEP: u64 = 4 << 10;
+
 /// The account has no room for something, and nothing was allocated for it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the guest wanted the runner to hold {wanted} bytes for it, more than its limit of {limit}")]
 pub(super) struct HostMemoryExceeded {
     /// The bytes that it would have held in all.
@@ -76,6 +79,15 @@ impl Held {
         self.bytes
     }
 
+    /// Charges bytes of something else to the same account.
+    ///
+    /// # Errors
+    ///
+    /// The account has no room for them: it is unchanged.
+    pub(super) fn beside(&self, bytes: u64) -> Result<Self, HostMemoryExceeded> {
+        self.account.hold(bytes)
+    }
+
     /// Makes it so many bytes; fewer are always possible.
     ///
     /// # Errors
@@ -95,6 +107,18 @@ impl Held {
         self.bytes = bytes;
         control.meter.note_host_memory(allowance.taken());
         Ok(())
+    }
+
+    /// Makes it so many bytes or more: for what grows bit by bit.
+    ///
+    /// # Errors
+    ///
+    /// The account has no room for them: it is unchanged.
+    pub(super) fn cover(&mut self, bytes: u64) -> Result<(), HostMemoryExceeded> {
+        if bytes <= self.bytes {
+            return Ok(());
+        }
+        self.resize(bytes.next_multiple_of(STEP)).or_else(|_| self.resize(bytes))
     }
 
     /// Charges more bytes.
@@ -119,6 +143,20 @@ impl Drop for Held {
 mod tests {
     use super::*;
     use crate::model::SlotControl;
+
+    #[test]
+    fn what_grows_bit_by_bit_is_charged_in_steps_as_long_as_the_account_bears_them() {
+        let control = Arc::new(GuestControl::new(std::time::Duration::from_secs(1)));
+        let account = HostMemory::new(STEP + 10, control);
+        let mut held = Held::nothing(&account);
+        held.cover(1).unwrap();
+        assert_eq!(held.bytes(), STEP);
+        held.cover(STEP).unwrap();
+        assert_eq!(held.bytes(), STEP);
+        held.cover(STEP + 5).unwrap();
+        assert_eq!(held.bytes(), STEP + 5, "another step is not left");
+        assert!(held.cover(STEP + 11).is_err());
+    }
 
     #[test]
     fn what_is_held_is_charged_until_it_is_dropped_and_the_peak_stays() {

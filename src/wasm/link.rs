@@ -7,10 +7,11 @@ use wasmtime::component::{Linker, Val};
 
 use super::discover::{Export, Import, ImportKind, Signature};
 use super::host::{self, HostState};
+use super::host_memory::Held;
 use super::loaded::Loaded;
 use super::source::ImportChoices;
 use super::suggest::list;
-use super::values::{Shape, to_json, value_from_json};
+use super::values::{Shape, WriteError, bytes_of, charged_value, to_charged_json};
 use crate::model::{FailureKind, InvocationId, Outcome, compare_versions, is_compatible, split_version};
 
 /// The most bytes of one typed call's arguments as JSON.
@@ -185,12 +186,21 @@ async fn call(
     arguments: &[Val],
     results: &mut [Val],
 ) -> wasmtime::Result<()> {
+    let account = Arc::clone(&store.data().handles.account);
+    let handed_over = account.hold(bytes_of(arguments))?;
+    let mut text = Held::nothing(&account);
     let mut json = String::from("[");
     for (index, argument) in arguments.iter().enumerate() {
         if index > 0 {
             json.push(',');
         }
-        to_json(argument, &mut json, MAX_ARGUMENTS_BYTES)?;
+        to_charged_json(argument, &mut json, MAX_ARGUMENTS_BYTES, &mut text).map_err(
+            |error| match error {
+                // An error of its own, by which the failure names the limit.
+                WriteError::Unpaid(exceeded) => exceeded.into(),
+                error => wasmtime::Error::from(error),
+            },
+        )?;
     }
     json.push(']');
     let called = store.data_mut().call_child(Arc::clone(&task), json).await;
@@ -198,12 +208,22 @@ async fn call(
         id: None,
         message: format!("the call of `{task}` was refused: {refusal}"),
     })?;
+    drop((text, handed_over));
     let failed = |message| ChildFailed { id: Some(id), message };
-    let read = |json: &str, shape: &Shape| {
-        value_from_json(json, shape, "value")
-            .map_err(|error| failed(format!("the value of the child `{task}` ({id}) does not fit: {error}")))
+    let mut held = None;
+    let mut read = |json: &str, shape: &Shape| match charged_value(json, shape, "value", &account) {
+        Ok((value, bytes)) => {
+            held = Some(bytes);
+            Ok(value)
+        }
+        Err(error) => Err(match error.unpaid {
+            Some(exceeded) => exceeded.into(),
+            None => wasmtime::Error::from(failed(format!(
+                "the value of the child `{task}` ({id}) does not fit: {error}"
+            ))),
+        }),
     };
-    let payload = |json: &str, shape: &Option<Box<Shape>>| {
+    let mut payload = |json: &str, shape: &Option<Box<Shape>>| {
         shape.as_deref().map(|shape| read(json, shape).map(Box::new)).transpose()
     };
     let value = match (&outcome, &signature.result) {
@@ -224,5 +244,6 @@ async fn call(
     if let (Some(value), Some(result)) = (value, results.first_mut()) {
         *result = value;
     }
+    store.data_mut().returned = held;
     Ok(())
 }

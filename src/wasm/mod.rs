@@ -20,6 +20,8 @@ mod host;
 mod host_memory;
 mod inspect;
 mod interfaces;
+#[cfg(test)]
+mod lag_tests;
 mod library;
 mod link;
 mod linked;

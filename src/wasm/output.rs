@@ -10,7 +10,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use super::control::GuestControl;
-use super::host_memory::Held;
+use super::host_memory::{Held, HostMemory};
 use super::scrub::Scrubber;
 use crate::model::{Clock, Failure, LimitKind, LogEntry, LogStream, is_terminal_control};
 
@@ -21,7 +21,7 @@ const HAND_OVER_BYTES: usize = 16 << 10;
 const ENTRY_BYTES: usize = 64;
 
 /// One write is accepted up to this size; guests loop over larger ones.
-const WRITE_BYTES: usize = 1 << 20;
+const WRITE_BYTES: usize = 64 << 10;
 
 /// Receives the entries that are handed over.
 pub(super) type Sink = Box<dyn Fn(Vec<LogEntry>) + Send + Sync>;
@@ -52,6 +52,10 @@ struct Inner {
     last_error: String,
     /// Standard output as the value of a command, if it is one.
     value: Option<Value>,
+    /// What was kept, with twice the room of its text, since a text that grows has up to so much. It is charged until the
+    /// end: nobody tells when the store has taken it.
+    charged: Held,
+    kept_bytes: u64,
 }
 
 struct Value {
@@ -70,9 +74,16 @@ impl Value {
         }
         let limit = self.limit;
         let kept = bytes.len().min(limit - self.bytes.len());
-        if let Err(exceeded) = self.held.grow(kept as u64) {
-            self.refused = Some(Failure::from(&exceeded));
-            return;
+        let wanted = self.bytes.len() + kept;
+        if wanted > self.bytes.capacity() {
+            // It doubles, so that it seldom moves, as long as that is borne.
+            let most = wanted.max(self.bytes.capacity() * 2).min(limit);
+            let room = if self.held.resize(most as u64).is_ok() { most } else { wanted };
+            if let Err(exceeded) = self.held.resize(room as u64) {
+                self.refused = Some(Failure::from(&exceeded));
+                return;
+            }
+            self.bytes.reserve_exact(room - self.bytes.len());
         }
         self.bytes.extend_from_slice(&bytes[..kept]);
         if kept < bytes.len() {
@@ -84,18 +95,20 @@ impl Value {
 
 impl GuestOutput {
     /// Keeps at most `log_bytes`, and hands them to `sink`. With `value_bytes`, standard output is the task's
-    /// value instead of a log, of at most so many bytes, which are charged to what is held.
+    /// value instead of a log, of at most so many bytes. All of it is charged to `account`.
     pub(super) fn new(
         clock: Arc<dyn Clock>,
         control: Arc<GuestControl>,
         attempt: u32,
         log_bytes: u64,
-        value_bytes: Option<(u64, Held)>,
+        value_bytes: Option<u64>,
         scrubber: Option<Arc<Scrubber>>,
+        account: &Arc<HostMemory>,
         sink: Sink,
     ) -> Self {
         let to_usize = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
-        let value = |(limit, held)| Value { bytes: Vec::new(), limit: to_usize(limit), held, refused: None };
+        let held = || Held::nothing(account);
+        let value = |limit| Value { bytes: Vec::new(), limit: to_usize(limit), held: held(), refused: None };
         Self(Arc::new(Mutex::new(Inner {
             clock,
             control,
@@ -111,6 +124,8 @@ impl GuestOutput {
             partial: Default::default(),
             last_error: String::new(),
             value: value_bytes.map(value),
+            charged: held(),
+            kept_bytes: 0,
         })))
     }
 
@@ -183,16 +198,18 @@ impl GuestOutput {
         self.0.lock().last_error.trim().to_owned()
     }
 
-    /// Takes standard output as the value of a command.
+    /// Takes standard output as the value of a command, with what is held for it.
     ///
     /// # Errors
     ///
     /// There was more of it than a limit allows.
-    pub(super) fn take_value(&self) -> Result<Vec<u8>, Failure> {
+    pub(super) fn take_value(&self) -> Result<(Vec<u8>, Option<Held>), Failure> {
         let mut inner = self.0.lock();
         match &inner.value {
             Some(Value { refused: Some(refused), .. }) => Err(refused.clone()),
-            _ => Ok(inner.value.take().map_or_else(Vec::new, |value| value.bytes)),
+            _ => {
+                Ok(inner.value.take().map_or_else(Default::default, |value| (value.bytes, Some(value.held))))
+            }
         }
     }
 
@@ -281,6 +298,14 @@ impl Inner {
         if text.is_empty() && (is_full || !is_message) {
             return;
         }
+        let bytes =
+            self.kept_bytes + 2 * text.len() as u64 + if goes_on { 0 } else { 2 * ENTRY_BYTES as u64 };
+        if self.charged.cover(bytes).is_err() {
+            self.dropped += text.len() as u64;
+            self.room = 0;
+            return;
+        }
+        self.kept_bytes = bytes;
         self.pending_bytes += text.len();
         match self.pending.last_mut() {
             Some(last) if goes_on => last.text.push_str(text),
@@ -382,19 +407,21 @@ impl Pollable for OutputPipe {
 mod tests {
     use super::*;
     use crate::model::SystemClock;
-    use crate::wasm::host_memory::HostMemory;
 
     type Entries = Arc<Mutex<Vec<LogEntry>>>;
 
     fn output(log_bytes: u64, value_bytes: Option<u64>) -> (GuestOutput, Entries) {
+        output_on(100_000, log_bytes, value_bytes)
+    }
+
+    fn output_on(account_bytes: u64, log_bytes: u64, value_bytes: Option<u64>) -> (GuestOutput, Entries) {
         let entries = Entries::default();
         let sink = Arc::clone(&entries);
         let sink: Sink = Box::new(move |new| sink.lock().extend(new));
         let control = Arc::new(GuestControl::new(std::time::Duration::from_secs(1)));
         let clock = Arc::new(SystemClock::new());
-        let account = HostMemory::new(100, Arc::clone(&control));
-        let value_bytes = value_bytes.map(|limit| (limit, Held::nothing(&account)));
-        (GuestOutput::new(clock, control, 1, log_bytes, value_bytes, None, sink), entries)
+        let account = HostMemory::new(account_bytes, Arc::clone(&control));
+        (GuestOutput::new(clock, control, 1, log_bytes, value_bytes, None, &account, sink), entries)
     }
 
     fn write(output: &GuestOutput, stream: LogStream, bytes: &[u8]) {
@@ -459,6 +486,18 @@ mod tests {
     }
 
     #[test]
+    fn what_the_account_does_not_bear_is_dropped() {
+        let (output, entries) = output_on(1000, 100_000, None);
+        output.log("info", &"x".repeat(300));
+        output.log("info", &"y".repeat(300));
+        output.log("info", "z");
+        output.finish();
+        let texts = texts(&entries);
+        assert_eq!(texts[0].1, "x".repeat(300));
+        assert!(texts[1].1.starts_with("301 more bytes were dropped"), "{texts:?}");
+    }
+
+    #[test]
     fn a_character_split_between_writes_stays_whole() {
         let (output, entries) = output(1000, None);
         for byte in "\u{20ac}\u{1f980}".as_bytes() {
@@ -484,12 +523,12 @@ mod tests {
         let (command, entries) = output(1000, Some(10));
         write(&command, LogStream::Stdout, b"\x1b[1m value");
         command.finish();
-        assert_eq!(command.take_value().unwrap(), b"\x1b[1m value", "a value is data: nothing is filtered");
+        assert_eq!(command.take_value().unwrap().0, b"\x1b[1m value", "a value is data: nothing is filtered");
         assert!(entries.lock().is_empty());
         let (command, _) = output(1000, Some(3));
         write(&command, LogStream::Stdout, b"value");
         assert_eq!(command.take_value().unwrap_err().limit, Some(LimitKind::Result));
-        let (command, _) = output(1000, Some(1000));
+        let (command, _) = output_on(100, 1000, Some(1000));
         write(&command, LogStream::Stdout, &[b'x'; 60]);
         write(&command, LogStream::Stdout, &[b'x'; 60]);
         assert_eq!(command.take_value().unwrap_err().limit, Some(LimitKind::HostMemory));

@@ -64,8 +64,9 @@ fn gate(grants: &[(&str, u16, bool)], names: &[(&str, &[&[&str]])], limit: u64) 
         kept.lock().extend(entries.into_iter().map(|entry| entry.text));
     });
     let control = Arc::new(GuestControl::new(std::time::Duration::from_secs(1)));
-    let output =
-        GuestOutput::new(Arc::new(SystemClock::new()), Arc::clone(&control), 1, 1000, None, None, sink);
+    let account = HostMemory::new(1 << 20, Arc::clone(&control));
+    let clock = Arc::new(SystemClock::new());
+    let output = GuestOutput::new(clock, Arc::clone(&control), 1, 1000, None, None, &account, sink);
     let grants: Vec<_> = grants
         .iter()
         .map(|(host, port, allow_private)| NetworkGrant {

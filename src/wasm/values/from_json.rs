@@ -8,6 +8,7 @@ mod arguments;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -17,10 +18,11 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use serde_json::value::RawValue;
 use wasmtime::component::Val;
 
-pub(in crate::wasm) use self::arguments::{arguments_from_json, canonical_arguments};
+pub(in crate::wasm) use self::arguments::{canonical_arguments, charged_arguments};
 use super::to_json::to_json;
 use super::{BASE64_KEY, Field, Shape};
 use crate::model::clip;
+use crate::wasm::host_memory::{Held, HostMemory, HostMemoryExceeded};
 use crate::wasm::suggest::{list, unknown};
 
 /// Base64 with or without padding.
@@ -36,11 +38,13 @@ pub(in crate::wasm) struct ValueError {
     message: String,
     /// Whether it fits its type, and is too large.
     pub(in crate::wasm) is_too_large: bool,
+    /// That the account did not bear it.
+    pub(in crate::wasm) unpaid: Option<HostMemoryExceeded>,
 }
 
 impl ValueError {
     fn misfit(message: String) -> Self {
-        Self { message, is_too_large: false }
+        Self { message, is_too_large: false, unpaid: None }
     }
 }
 
@@ -54,12 +58,34 @@ const VALUES_BYTES: usize = 1 << 30;
 ///
 /// ``root[3].x: expected f64, found string``.
 pub(in crate::wasm) fn value_from_json(text: &str, shape: &Shape, root: &str) -> Result<Val, ValueError> {
-    let context = Context::default();
+    Ok(read_value(Context::new(VALUES_BYTES, None), text, shape, root)?.0)
+}
+
+/// Does the same, and charges the value's bytes to an account.
+///
+/// # Errors
+///
+/// As [`value_from_json`].
+pub(in crate::wasm) fn charged_value(
+    text: &str,
+    shape: &Shape,
+    root: &str,
+    account: &Arc<HostMemory>,
+) -> Result<(Val, Held), ValueError> {
+    let (value, context) = read_value(Context::new(VALUES_BYTES, Some(account)), text, shape, root)?;
+    Ok((value, context.into_held(account)))
+}
+
+fn read_value(context: Context, text: &str, shape: &Shape, root: &str) -> Result<(Val, Context), ValueError> {
+    let scratch = context.scratch(text)?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let seed = Seed { shape, context: &context, writes: false };
     let result = context.enter(seed.deserialize(&mut deserializer), || root.to_owned());
-    let result = result.and_then(|value| deserializer.end().map(|()| value));
-    result.map_err(|error| context.into_error(&error, root))
+    drop(scratch);
+    match result.and_then(|value| deserializer.end().map(|()| value)) {
+        Ok(value) => Ok((value, context)),
+        Err(error) => Err(context.into_error(&error, root)),
+    }
 }
 
 /// The size of a value, without the memory that it points to.
@@ -67,6 +93,9 @@ const VALUE_BYTES: usize = size_of::<Val>();
 
 /// The size of the name of a record's value, without its letters.
 const NAME_BYTES: usize = size_of::<String>();
+
+/// Bytes of an element that a list has room for.
+const SPARE: i64 = VALUE_BYTES as i64;
 
 /// The most bytes of a `list<u8>` that its canonical text has as an array, for readers; more are base64.
 const ARRAY_BYTES: usize = 64;
@@ -76,13 +105,17 @@ struct Context {
     failure: RefCell<Option<Failure>>,
     /// Bytes that further values may take.
     left: Cell<usize>,
+    account: Option<RefCell<Account>>,
     text: RefCell<String>,
 }
 
-impl Default for Context {
-    fn default() -> Self {
-        Self { failure: RefCell::default(), left: Cell::new(VALUES_BYTES), text: RefCell::default() }
-    }
+/// The account that bears the values.
+struct Account {
+    held: Held,
+    /// Bytes of values.
+    used: u64,
+    /// Bytes of elements that lists have room for and do not have yet, and of what is read from.
+    spare: u64,
 }
 
 struct Failure {
@@ -90,22 +123,66 @@ struct Failure {
     path: Vec<String>,
     message: String,
     is_too_large: bool,
+    unpaid: Option<HostMemoryExceeded>,
 }
 
 impl Context {
+    /// Makes room for so many bytes of values.
+    fn new(room: usize, account: Option<&Arc<HostMemory>>) -> Self {
+        let account = account.map(|account| Account { held: Held::nothing(account), used: 0, spare: 0 });
+        let account = account.map(RefCell::new);
+        Self { failure: RefCell::default(), left: Cell::new(room), account, text: RefCell::default() }
+    }
+
+    /// Charges for the copy that the reader makes of a string with escapes.
+    fn scratch(&self, text: &str) -> Result<Option<Held>, ValueError> {
+        let Some(account) = &self.account else { return Ok(None) };
+        if !text.contains('\\') {
+            return Ok(None);
+        }
+        let held = account.borrow().held.beside(text.len() as u64);
+        held.map(Some).map_err(|unpaid| ValueError {
+            message: unpaid.to_string(),
+            is_too_large: false,
+            unpaid: Some(unpaid),
+        })
+    }
+
+    /// Charges more bytes of values, and more or fewer that are held only for a moment.
+    fn pay<E: Error>(&self, more: usize, spare: i64) -> Result<(), E> {
+        let Some(account) = &self.account else { return Ok(()) };
+        let mut account = account.borrow_mut();
+        account.used = account.used.saturating_add(more as u64);
+        account.spare = account.spare.saturating_add_signed(spare);
+        let all = account.used.saturating_add(account.spare);
+        account.held.cover(all).map_err(|unpaid| {
+            let message = unpaid.to_string();
+            self.keep(Failure { path: Vec::new(), message, is_too_large: false, unpaid: Some(unpaid) })
+        })
+    }
+
+    /// Takes what is held for the values that were read.
+    fn into_held(self, account: &Arc<HostMemory>) -> Held {
+        let Some(read) = self.account.map(RefCell::into_inner) else { return Held::nothing(account) };
+        let mut held = read.held;
+        // It was charged in steps; less is always possible.
+        let _ = held.resize(read.used);
+        held
+    }
+
     /// Takes room for a part of a value.
     fn charge<E: Error>(&self, bytes: usize) -> Result<(), E> {
         match self.left.get().checked_sub(bytes) {
             Some(left) => {
                 self.left.set(left);
-                Ok(())
+                self.pay(bytes, 0)
             }
             None => {
                 let message = format!(
                     "too large: the values take more than {VALUES_BYTES} bytes, where each element of a list \
                      takes {VALUE_BYTES} or more"
                 );
-                Err(self.keep(Failure { path: Vec::new(), message, is_too_large: true }))
+                Err(self.keep(Failure { path: Vec::new(), message, is_too_large: true, unpaid: None }))
             }
         }
     }
@@ -142,7 +219,8 @@ impl Context {
 
     /// Keeps the message of a misfit, and makes the error that serde wants.
     fn fail<E: Error>(&self, message: impl Into<String>) -> E {
-        self.keep(Failure { path: Vec::new(), message: message.into(), is_too_large: false })
+        let message = message.into();
+        self.keep(Failure { path: Vec::new(), message, is_too_large: false, unpaid: None })
     }
 
     fn keep<E: Error>(&self, failure: Failure) -> E {
@@ -162,12 +240,12 @@ impl Context {
 
     /// Makes the error of the whole reading. `what` names the text, if it is not JSON.
     fn into_error(self, error: &serde_json::Error, what: &str) -> ValueError {
-        let Some(Failure { mut path, message, is_too_large }) = self.failure.into_inner() else {
+        let Some(Failure { mut path, message, is_too_large, unpaid }) = self.failure.into_inner() else {
             return ValueError::misfit(format!("{what}: not valid JSON: {error}"));
         };
         path.reverse();
         let message = if path.is_empty() { message } else { format!("{}: {message}", path.concat()) };
-        ValueError { message, is_too_large }
+        ValueError { message, is_too_large, unpaid }
     }
 }
 
@@ -355,7 +433,10 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 }
             }
             Shape::Enum(names) => match names.iter().find(|name| same_name(value, name)) {
-                Some(name) => Ok(Val::Enum((**name).to_owned())),
+                Some(name) => {
+                    self.context.charge(name.len())?;
+                    Ok(Val::Enum((**name).to_owned()))
+                }
                 None => Err(self.context.fail(unknown("case", value, names.iter().map(|name| &**name)))),
             },
             Shape::Variant(cases) => match cases.iter().find(|case| same_name(value, &case.name)) {
@@ -391,11 +472,16 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 while let Some(value) = self.element(&mut seq, element, index)? {
                     self.put(",");
                     if !self.writes {
+                        self.make_room(&mut values)?;
                         values.push(value);
+                        self.context.pay(0, -SPARE)?;
                     }
                     index += 1;
                 }
                 self.close_array();
+                let spare = values.capacity() - values.len();
+                values.shrink_to_fit();
+                self.context.pay(0, -SPARE * spare as i64)?;
                 Ok(Val::List(values))
             }
             Shape::Tuple(shapes) => {
@@ -428,8 +514,9 @@ impl<'de> Visitor<'de> for Seed<'_> {
                     };
                     return self.context.enter(Err(self.context.fail(error)), || format!("[{index}]"));
                 }
-                let names =
-                    names.iter().zip(set).filter(|(_, set)| *set).map(|(name, _)| (**name).to_owned());
+                let names = names.iter().zip(set).filter(|(_, set)| *set).map(|(name, _)| name);
+                self.context.charge(names.clone().map(|name| NAME_BYTES + name.len()).sum())?;
+                let names = names.map(|name| (**name).to_owned());
                 Ok(Val::Flags(names.collect()))
             }
             _ => Err(self.mismatch("array")),
@@ -466,6 +553,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
                     return self.case_without_payload(&case.name);
                 }
                 let payload = self.payload(&mut map, case.payload.as_ref(), &case.name)?;
+                self.context.charge(case.name.len())?;
                 Ok(Val::Variant((*case.name).to_owned(), payload))
             }
             Shape::Result { ok, err } => {
@@ -485,6 +573,9 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 let Some(Val::String(text)) = text.as_deref() else {
                     return Err(self.mismatch("something else"));
                 };
+                // What is decoded is shorter than the text.
+                let decoded = text.len() as i64;
+                self.context.pay(0, decoded)?;
                 let bytes = BASE64
                     .decode(text)
                     .map_err(|error| self.context.fail(format!("expected base64: {error}")));
@@ -494,7 +585,10 @@ impl<'de> Visitor<'de> for Seed<'_> {
                     self.context.write_bytes(&bytes)?;
                     return Ok(WRITTEN);
                 }
-                Ok(Val::List(bytes.into_iter().map(Val::U8).collect()))
+                let values = bytes.iter().copied().map(Val::U8).collect();
+                drop(bytes);
+                self.context.pay(0, -decoded)?;
+                Ok(Val::List(values))
             }
             _ => Err(self.mismatch("object")),
         }
@@ -511,6 +605,17 @@ impl Seed<'_> {
     ) -> Result<Option<Val>, A::Error> {
         let seed = Seed { shape, context: self.context, writes: self.writes };
         self.context.enter(seq.next_element_seed(seed), || format!("[{index}]"))
+    }
+
+    /// Makes room for one more element, which is charged before it is there.
+    fn make_room<E: Error>(&self, values: &mut Vec<Val>) -> Result<(), E> {
+        if values.len() < values.capacity() {
+            return Ok(());
+        }
+        let more = (values.len() / 2).max(4);
+        self.context.pay(0, SPARE * more as i64)?;
+        values.reserve_exact(more);
+        Ok(())
     }
 
     /// Writes a part of the canonical text, if it is wanted.
@@ -534,6 +639,7 @@ impl Seed<'_> {
     }
 
     fn case_without_payload<E: Error>(&self, name: &str) -> Result<Val, E> {
+        self.context.charge(name.len())?;
         let value = Val::Variant(name.to_owned(), None);
         if self.writes {
             self.context.write_value(&value)?;
@@ -715,7 +821,10 @@ fn read_members<'de, A: MapAccess<'de>>(
         match value {
             Some(value) => complete.push(value),
             None if field.shape.is_option() && writes => complete.push(Val::String("null".to_owned())),
-            None if field.shape.is_option() => complete.push(Val::Option(None)),
+            None if field.shape.is_option() => {
+                context.charge(VALUE_BYTES)?;
+                complete.push(Val::Option(None));
+            }
             None => {
                 let message = format!("missing {what} `{}` ({})", field.name, field.shape.name());
                 return Err(context.fail(format!("{message}; the {what}s are {}", list(names()))));

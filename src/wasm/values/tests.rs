@@ -1,9 +1,15 @@
+use std::sync::Arc;
+use std::time::Duration;
+
 use proptest::prelude::*;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker, Type, Val};
 use wasmtime::{Engine, Store};
 
+use super::from_json::ValueError;
 use super::*;
+use crate::wasm::control::GuestControl;
+use crate::wasm::host_memory::HostMemory;
 use crate::wasm::testing::{TestImport, component, function};
 
 fn record<'a>(fields: impl IntoIterator<Item = (&'a str, Shape)>) -> Shape {
@@ -40,6 +46,14 @@ fn parameters<'a>(fields: impl IntoIterator<Item = (&'a str, Shape)>) -> Vec<Fie
 
 pub(super) fn read(text: &str, shape: &Shape) -> Result<Val, String> {
     value_from_json(text, shape, "v").map_err(|error| error.to_string())
+}
+
+/// Reads arguments that an account without an end bears, and checks that it bears all of their bytes.
+fn arguments(text: &str, parameters: &[Field]) -> Result<Vec<Val>, ValueError> {
+    let account = HostMemory::new(u64::MAX, Arc::new(GuestControl::new(Duration::from_secs(1))));
+    let (values, held) = charged_arguments(text, parameters, &account)?;
+    assert!(held.bytes() >= bytes_of(&values), "{} for {values:?}", held.bytes());
+    Ok(values)
 }
 
 pub(super) fn write(val: &Val) -> String {
@@ -148,7 +162,7 @@ fn records_take_both_cases_of_names_and_refuse_what_they_do_not_know() {
 #[test]
 fn an_error_says_where_it_is() {
     let points = parameters([("points", list(point())), ("scale", Shape::F64)]);
-    let error = |text: &str| arguments_from_json(text, &points).unwrap_err().to_string();
+    let error = |text: &str| arguments(text, &points).unwrap_err().to_string();
     let good = r#"{"x":1,"y-pos":2}"#;
     assert_eq!(
         error(&format!(r#"[[{good},{good},{good},{{"x":"no"}}],1]"#)),
@@ -264,16 +278,16 @@ fn arguments_come_by_position_or_by_name() {
         r#"{"left":1,"right-side":2}"#,
         r#" {"note":null,"right_side": 2 ,"left":1} "#,
     ] {
-        assert_eq!(arguments_from_json(text, &known), values, "{text}");
+        assert_eq!(arguments(text, &known), values, "{text}");
         let normal = canonical_arguments(text, &known).unwrap();
-        assert_eq!(arguments_from_json(&normal, &known), values, "{normal}");
+        assert_eq!(arguments(&normal, &known), values, "{normal}");
         assert_eq!(serde_json::from_str::<Vec<serde_json::Value>>(&normal).unwrap().len(), 3);
     }
     assert_eq!(&*canonical_arguments(" [ 1, 2 ] ", &known).unwrap(), "[1,2,null]");
     assert_eq!(&*canonical_arguments(r#"{"right_side":2,"left":1}"#, &known).unwrap(), "[1,2,null]");
 
     let error = |text| {
-        let error = arguments_from_json(text, &known).unwrap_err();
+        let error = arguments(text, &known).unwrap_err();
         assert_eq!(canonical_arguments(text, &known).unwrap_err(), error);
         error.to_string()
     };
@@ -617,7 +631,7 @@ proptest! {
         let other = canonical_arguments(&format!(" {{\"a_b\":{} }}", respell(&val)), &known).unwrap();
         prop_assert_eq!(&plain, &other, "{}", respell(&val));
         prop_assert_eq!(&canonical_arguments(&plain, &known).unwrap(), &plain);
-        prop_assert_eq!(arguments_from_json(&plain, &known), Ok(vec![val]));
+        prop_assert_eq!(arguments(&plain, &known), Ok(vec![val]));
     }
 
     #[test]
@@ -628,7 +642,7 @@ proptest! {
         let tree: serde_json::Value = serde_json::from_str(&text).unwrap();
         let parameters = parameters([("a-b", shape)]);
         let by_name = format!("{{\"a_b\":{text}}}");
-        prop_assert_eq!(arguments_from_json(&by_name, &parameters), Ok(vec![val]));
+        prop_assert_eq!(arguments(&by_name, &parameters), Ok(vec![val]));
         let normal = canonical_arguments(&by_name, &parameters).unwrap();
         prop_assert_eq!(serde_json::from_str::<Vec<serde_json::Value>>(&normal).unwrap(), vec![tree]);
     }

@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
 use wasmtime::component::Val;
 
 use super::BASE64_KEY;
+use crate::wasm::host_memory::{Held, HostMemoryExceeded};
 
 /// A value that could not be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +23,9 @@ pub(in crate::wasm) enum WriteError {
     /// [`Shape::within`]: super::Shape::within
     #[error("the value holds something that can't travel as JSON")]
     Unsupported,
+    /// The account does not bear its text.
+    #[error(transparent)]
+    Unpaid(#[from] HostMemoryExceeded),
 }
 
 /// Appends a value to `out` as JSON of at most `max_bytes`, and stops soon after going over.
@@ -31,18 +34,60 @@ pub(in crate::wasm) enum WriteError {
 ///
 /// [`WriteError`]; what `out` holds then is of no use.
 pub(in crate::wasm) fn to_json(val: &Val, out: &mut String, max_bytes: usize) -> Result<(), WriteError> {
-    let mut writer = Writer { limit: out.len().saturating_add(max_bytes), max_bytes, out };
+    write(val, out, max_bytes, None)
+}
+
+/// Does the same, with an account that bears the whole of `out`.
+///
+/// # Errors
+///
+/// As [`to_json`].
+pub(in crate::wasm) fn to_charged_json(
+    val: &Val,
+    out: &mut String,
+    max_bytes: usize,
+    held: &mut Held,
+) -> Result<(), WriteError> {
+    write(val, out, max_bytes, Some(held))
+}
+
+fn write(val: &Val, out: &mut String, max_bytes: usize, held: Option<&mut Held>) -> Result<(), WriteError> {
+    let mut writer = Writer { limit: out.len().saturating_add(max_bytes), max_bytes, out, held };
     writer.value(val)?;
     writer.check(0)
 }
 
-/// Writes bytes as JSON: text as a string, anything else as `{"$base64": …}`.
-pub(in crate::wasm) fn bytes_to_json(bytes: Vec<u8>) -> String {
-    match String::from_utf8(bytes) {
-        Ok(text) => Value::from(text),
-        Err(error) => json!({BASE64_KEY: STANDARD.encode(error.as_bytes())}),
+/// More than what a value takes that is neither text nor made of others, and the marks around any other.
+const SMALL_BYTES: usize = 64;
+
+/// Writes bytes as JSON: text as a string, anything else as `{"$base64": …}`. An account bears the text.
+///
+/// # Errors
+///
+/// The account has no room for it.
+pub(in crate::wasm) fn charged_bytes_to_json(
+    bytes: Vec<u8>,
+    held: &mut Held,
+) -> Result<String, HostMemoryExceeded> {
+    let mut json = String::new();
+    let written = match String::from_utf8(bytes) {
+        Ok(text) => to_charged_json(&Val::String(text), &mut json, usize::MAX, held),
+        Err(error) => {
+            let bytes = error.as_bytes();
+            let room = bytes.len().div_ceil(3) * 4 + SMALL_BYTES;
+            held.resize(room as u64)?;
+            json.reserve_exact(room);
+            json.push_str(&format!("{{\"{BASE64_KEY}\":\""));
+            STANDARD.encode_string(bytes, &mut json);
+            json.push_str("\"}");
+            Ok(())
+        }
+    };
+    match written {
+        Err(WriteError::Unpaid(exceeded)) => Err(exceeded),
+        // Nothing else can be wrong with a text.
+        _ => Ok(json),
     }
-    .to_string()
 }
 
 struct Writer<'a> {
@@ -50,9 +95,24 @@ struct Writer<'a> {
     /// The length that `out` may reach.
     limit: usize,
     max_bytes: usize,
+    held: Option<&'a mut Held>,
 }
 
 impl Writer<'_> {
+    /// Charges for `more` bytes of text before there is room for them.
+    fn pay(&mut self, more: usize) -> Result<(), WriteError> {
+        let Some(held) = &mut self.held else { return Ok(()) };
+        let wanted = self.out.len().saturating_add(more);
+        if wanted > self.out.capacity() {
+            // It doubles, so that it seldom moves, as long as that is borne.
+            let most = wanted.max(self.out.capacity().saturating_mul(2));
+            let room = if held.resize(most as u64).is_ok() { most } else { wanted };
+            held.resize(room as u64)?;
+            self.out.reserve_exact(room - self.out.len());
+        }
+        Ok(())
+    }
+
     /// Checks that `more` bytes still fit.
     fn check(&self, more: usize) -> Result<(), WriteError> {
         if self.out.len().saturating_add(more) > self.limit {
@@ -62,6 +122,7 @@ impl Writer<'_> {
     }
 
     fn value(&mut self, val: &Val) -> Result<(), WriteError> {
+        self.pay(SMALL_BYTES)?;
         match val {
             Val::Bool(value) => self.out.push_str(if *value { "true" } else { "false" }),
             Val::U8(value) => self.integer(*value),
@@ -168,6 +229,9 @@ impl Writer<'_> {
 
     fn string(&mut self, text: &str) -> Result<(), WriteError> {
         self.check(text.len().saturating_add(2))?;
+        // An escape is six bytes at most.
+        let escaped = text.bytes().filter(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\')).count();
+        self.pay(text.len().saturating_add(5 * escaped).saturating_add(SMALL_BYTES))?;
         self.out.push('"');
         let mut done = 0;
         // Everything that must be escaped is one byte of ASCII, so each index is a character boundary.

@@ -434,6 +434,6 @@ fn a_guest_that_hoards_handles_is_ended_when_its_account_bears_no_more() {
     let setup = Setup::with(&["handles"], "[component.handles.limits]\ntime = \"20s\"\n");
     assert_eq!(setup.value("handles.hold", "[10000]"), 10_000);
     let failed = setup.failure("handles.hold", "[100000000]", 4, "limit-exceeded");
-    failed.says(&["131072 handles of the host's that its limit of 134217728 bytes bears"]);
+    failed.says(&["131008 handles of the host's that its limit of 134217728 bytes bears"]);
     assert_eq!(failed.failure["limit"], "host-memory");
 }

@@ -133,7 +133,8 @@ fn twenty_megabytes_of_argument_are_fine() {
 
 #[test]
 fn ten_megabytes_of_bytes_are_fine_and_too_many_name_their_limit() {
-    let setup = Setup::new(&["echo"]);
+    // In the host each of them is a value of 40 bytes, as an argument and as a result.
+    let setup = Setup::with(&["echo"], "[component.echo.limits]\nhost-memory = \"1GiB\"\n");
     // Every three bytes are four characters of base64.
     let arguments = |bytes: usize| format!(r#"[{{"$base64": "{}"}}]"#, "AAEC".repeat(bytes / 3));
     setup.sandbox.write("big.json", arguments(9_999_999));
@@ -143,6 +144,12 @@ fn ten_megabytes_of_bytes_are_fine_and_too_many_name_their_limit() {
     setup.sandbox.write("big.json", arguments(24_000_000));
     let failed = setup.failure("echo-bytes", "@big.json", 4, "limit-exceeded");
     failed.says(&["handed more to the host in one call", "each element of a list counts as"]);
+    assert_eq!(failed.failure["limit"], "host-memory");
+    // By default there is room for a part of that: here not even for the arguments.
+    setup.configure(&["echo"], "");
+    setup.sandbox.write("big.json", arguments(9_999_999));
+    let failed = setup.failure("echo-bytes", "@big.json", 4, "limit-exceeded");
+    failed.says(&["wanted the runner to hold", "more than its limit of 134217728"]);
 }
 
 #[test]

@@ -1,51 +1,60 @@
 //! Reading of a function's arguments from JSON text.
 
-use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use wasmtime::component::Val;
 
-use super::{Context, Field, Seed, VALUES_BYTES, ValueError, count_rest, kind_of, read_members};
+use crate::wasm::host_memory::{Held, HostMemory};
+
+use super::{Context, Field, Seed, VALUE_BYTES, VALUES_BYTES, ValueError, count_rest, kind_of, read_members};
 
 /// Reads the arguments of a function: a JSON array by position or an object by
 /// parameter name, in which an `option` parameter may be left out (in the array:
-/// at its end).
+/// at its end). Charges their bytes to an account.
 ///
 /// # Errors
 ///
 /// ``points[3].x: expected f64, found string``, or what is unknown, missing, given
 /// twice or too much, with a list of what is known.
-pub(in crate::wasm) fn arguments_from_json(text: &str, parameters: &[Field]) -> Result<Vec<Val>, ValueError> {
-    Ok(read_arguments(VALUES_BYTES, text, parameters, false)?.0)
+pub(in crate::wasm) fn charged_arguments(
+    text: &str,
+    parameters: &[Field],
+    account: &Arc<HostMemory>,
+) -> Result<(Vec<Val>, Held), ValueError> {
+    let context = Context::new(VALUES_BYTES, Some(account));
+    let (values, context) = read_arguments(context, text, parameters, false)?;
+    Ok((values, context.into_held(account)))
 }
 
-/// Checks arguments as [`arguments_from_json`] does, and returns their canonical text: a JSON array with one
+/// Checks arguments as [`charged_arguments`] does, and returns their canonical text: a JSON array with one
 /// element for each parameter. Equal values have equal texts, whatever the form, the order of members, the
 /// escapes and the spaces in which they were given, and what was left out is `null`.
 ///
 /// # Errors
 ///
-/// As [`arguments_from_json`].
+/// As [`charged_arguments`].
 pub(in crate::wasm) fn canonical_arguments(text: &str, parameters: &[Field]) -> Result<Arc<str>, ValueError> {
-    Ok(read_arguments(VALUES_BYTES, text, parameters, true)?.1.into())
+    let (_, context) = read_arguments(Context::new(VALUES_BYTES, None), text, parameters, true)?;
+    Ok(context.text.into_inner().into())
 }
 
-/// Reads arguments, with room for `room` bytes of values: as values, or as their canonical text.
+/// Reads arguments: as values, or as their canonical text.
 fn read_arguments(
-    room: usize,
+    context: Context,
     text: &str,
     parameters: &[Field],
     writes: bool,
-) -> Result<(Vec<Val>, String), ValueError> {
-    let context = Context { left: Cell::new(room), ..Context::default() };
+) -> Result<(Vec<Val>, Context), ValueError> {
+    let scratch = context.scratch(text)?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let arguments = Arguments { parameters, context: &context, writes };
     let result = (&mut deserializer).deserialize_any(arguments);
     let result = result.and_then(|values| deserializer.end().map(|()| values));
+    drop(scratch);
     match result {
-        Ok(values) => Ok((values, context.text.into_inner())),
+        Ok(values) => Ok((values, context)),
         // JSON that is neither an array nor an object.
         Err(error) if error.is_data() && context.failure.borrow().is_none() => {
             let found = kind_of(text.trim_ascii_start());
@@ -108,6 +117,7 @@ impl<'de> Visitor<'de> for Arguments<'_> {
             let known = known(self.parameters);
             return Err(self.context.fail(format!("expected {expected}, found {given}; {known}")));
         }
+        self.context.charge(missing.len() * VALUE_BYTES)?;
         values.extend(missing.iter().map(|_| Val::Option(None)));
         missing.iter().for_each(|_| write("null,"));
         if self.writes {
@@ -135,7 +145,7 @@ impl<'de> Visitor<'de> for Arguments<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{NAME_BYTES, Shape, VALUE_BYTES};
+    use super::super::{NAME_BYTES, Shape};
     use super::*;
 
     const ROOM: usize = 10_000;
@@ -147,12 +157,14 @@ mod tests {
     /// Whether it is too large, built or written.
     fn is_too_large(text: &str, shape: Shape) -> bool {
         let parameters = parameters(shape);
-        let read = [true, false].map(|writes| match read_arguments(ROOM, text, &parameters, writes) {
-            Ok(_) => false,
-            Err(error) => {
-                assert!(error.is_too_large, "{error}");
-                assert!(error.to_string().contains("too large: the values take more than"), "{error}");
-                true
+        let read = [true, false].map(|writes| {
+            match read_arguments(Context::new(ROOM, None), text, &parameters, writes) {
+                Ok(_) => false,
+                Err(error) => {
+                    assert!(error.is_too_large, "{error}");
+                    assert!(error.to_string().contains("too large: the values take more than"), "{error}");
+                    true
+                }
             }
         });
         assert_eq!(read[0], read[1]);
@@ -184,7 +196,12 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_its_type_is_not_too_large() {
-        let error = read_arguments(ROOM, "[[1,256]]", &parameters(Shape::List(Box::new(Shape::U8))), true);
+        let error = read_arguments(
+            Context::new(ROOM, None),
+            "[[1,256]]",
+            &parameters(Shape::List(Box::new(Shape::U8))),
+            true,
+        );
         assert!(error.is_err_and(|error| !error.is_too_large));
     }
 }
