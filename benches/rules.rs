@@ -55,6 +55,7 @@ fn request(runner: RunnerId, max: usize, task: &str) -> ClaimRequest {
         runner,
         lease: Duration::from_secs(600),
         max,
+        max_bytes: usize::MAX,
         awaited: Vec::new(),
         only_awaited: false,
         tasks: Arc::new(TaskSet::from([task.into()])),

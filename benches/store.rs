@@ -50,6 +50,7 @@ fn request(runner: RunnerId, max: usize) -> ClaimRequest {
         runner,
         lease: Duration::from_secs(600),
         max,
+        max_bytes: usize::MAX,
         awaited: Vec::new(),
         only_awaited: false,
         tasks: Arc::new(TaskSet::from(["bench::work".into()])),

@@ -235,6 +235,7 @@ fn a_runner_that_loses_its_lease_kills_its_guests_and_goes_on_as_another() {
             runner: other,
             lease: PATIENCE,
             max: 1,
+            max_bytes: usize::MAX,
             awaited: Vec::new(),
             only_awaited: false,
             tasks: guests.tasks(),

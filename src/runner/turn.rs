@@ -117,6 +117,9 @@ fn turn(core: &Arc<Core>, ledger: &mut Ledger) {
 
 fn take_turn(core: &Arc<Core>, ledger: &mut Ledger) {
     let mut now = Instant::now();
+    if !extend_lease(core, ledger, now) {
+        return;
+    }
     let messages = gather(core, ledger, now);
     if ledger.outage.is_paused(now) {
         return put_off(core, ledger, messages, "the store can't be used now");
@@ -168,6 +171,48 @@ fn take_turn(core: &Arc<Core>, ledger: &mut Ledger) {
     look_up::announce_idle(core, ledger);
     // A failure in this turn has begun a pause that is not over yet.
     ledger.outage.end_pause_if_over(now);
+}
+
+/// Extends the lease by a commit of its own, if it can't wait for what guests have to write. Returns whether the
+/// store can be used; if not, it is left alone for a while.
+fn extend_lease(core: &Arc<Core>, ledger: &mut Ledger, now: Instant) -> bool {
+    if ledger.outage.is_paused(now) || !core.trust.is_good(ledger.runner) {
+        return true;
+    }
+    let view = view_of(core, ledger, now);
+    let Some(batch) = ledger.plan_heartbeat(&view) else { return true };
+    let began = Instant::now();
+    let committed = core.store.commit(&batch);
+    let now = Instant::now();
+    match committed {
+        Ok(receipt) => {
+            note_commit(core, &batch, &receipt, began, now);
+            let mut effects = std::mem::take(&mut ledger.effects);
+            ledger.settle_heartbeat(receipt, &mut effects);
+            perform(core, ledger, &mut effects);
+            ledger.effects = effects;
+            true
+        }
+        Err(error) => {
+            ledger.take_back_heartbeat(&batch, began, now);
+            if let StoreError::Upgraded { .. } = error {
+                stop::abandon(core, ledger, &error);
+                return false;
+            }
+            let pause = ledger.outage.lengthen_pause(now);
+            tracing::warn!(%error, ?pause, "the lease can't be extended; trying again");
+            tell(&core.options.observers, || Observation::CommitFailed { error: &error, pause });
+            false
+        }
+    }
+}
+
+/// Tells who watches of a commit, and whoever watches the lease.
+fn note_commit(core: &Core, batch: &Batch, receipt: &Receipt, began: Instant, now: Instant) {
+    if extends_lease(batch, receipt) {
+        core.trust.extend(began, core.options.settings.lease);
+    }
+    tell_commit(&core.options.observers, now.duration_since(began), batch, receipt);
 }
 
 /// Drains the inbox, and tells the ledger of a foreign change, a lease that is over, a stop.
@@ -230,11 +275,8 @@ fn view_of<'a>(core: &'a Core, ledger: &Ledger, now: Instant) -> View<'a> {
 
 /// Settles a receipt and performs its effects. Returns when the commit was over.
 fn settle(core: &Arc<Core>, ledger: &mut Ledger, plan: Plan, receipt: Receipt, began: Instant) -> Instant {
-    if extends_lease(&plan.batch, &receipt) {
-        core.trust.extend(began, core.options.settings.lease);
-    }
     let now = Instant::now();
-    tell_commit(&core.options.observers, now.duration_since(began), &plan.batch, &receipt);
+    note_commit(core, &plan.batch, &receipt, began, now);
     let committed = Committed {
         began,
         now,

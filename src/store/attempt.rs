@@ -20,6 +20,9 @@ pub struct ClaimRequest {
     pub lease: Duration,
     /// The most invocations to claim.
     pub max: usize,
+    /// Once the claimed arguments have so many bytes, nothing more is claimed: they go beyond it by one
+    /// invocation at most.
+    pub max_bytes: usize,
     /// Invocations that somebody awaits, most urgent first: claimed ahead of all
     /// others.
     pub awaited: Vec<InvocationId>,

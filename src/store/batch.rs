@@ -128,7 +128,8 @@ pub struct Receipt {
     /// of the request's tasks or tree, or unknown. Those behind the last that was claimed are not looked
     /// at: they are neither claimed nor here, and `more` is set.
     pub unclaimable: Vec<InvocationId>,
-    /// Whether there was, or may have been, more to claim than was asked for; also
+    /// Whether there was, or may have been, more to claim than was asked for, or than
+    /// [`ClaimRequest::max_bytes`] let in; also
     /// if more were past their deadline than one transaction ends: then nothing
     /// was claimed.
     pub more: bool,

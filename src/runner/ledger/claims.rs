@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::prefetch::{AWAITED_PER_SLOT, prefetch};
+use super::share::TURN_BYTES;
 use super::view::View;
 use crate::runner::scheduler::user_of;
 use crate::runner::stage::Stage;
@@ -77,6 +78,7 @@ impl Claims {
             runner: view.runner,
             lease: view.options.settings.lease,
             max,
+            max_bytes: TURN_BYTES,
             only_awaited,
             awaited,
             tasks,

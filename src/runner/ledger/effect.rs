@@ -14,6 +14,8 @@ pub(crate) enum Effect {
     AnswerSubmit(Reply<Vec<InvocationId>>, Result<Vec<InvocationId>, Refusal>),
     /// Submits the rest of a large submit with the next turn.
     SubmitRest(SubmitMessage),
+    /// Submits with the next turn, before all others, what this one had no room for.
+    SubmitDeferred(Vec<SubmitMessage>),
     /// Tells the registry that an awaited child is in the store now.
     MarkSubmitted(InvocationId),
     /// Turns a wait to the invocation of which the child is a duplicate.

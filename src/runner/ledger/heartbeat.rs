@@ -10,17 +10,33 @@ use crate::store::{Batch, Heartbeat};
 /// The heartbeats in the time of a lease: all but one of them may fail.
 const HEARTBEATS_IN_LEASE: u32 = 3;
 
+/// A heartbeat that is late by this part of a lease no longer waits for anything that guests have to write: it has
+/// a commit of its own.
+const LATE: u32 = 6;
+
 /// When the lease must be extended.
 #[derive(Default)]
 pub(super) struct HeartbeatDuty {
     /// `None` while nothing is owned.
     next: Option<Instant>,
+    /// Whether the last one failed.
+    has_failed: bool,
 }
 
 impl HeartbeatDuty {
     /// Begins an interval: the lease was extended just now.
     pub(super) fn restart(&mut self, now: Instant, lease: Duration) {
         self.next = Some(now + lease / HEARTBEATS_IN_LEASE);
+        self.has_failed = false;
+    }
+
+    /// Makes a batch of the heartbeat alone, if it must not wait for a commit of guests' data.
+    pub(super) fn plan_alone(&mut self, view: &View<'_>) -> Option<Batch> {
+        let late = if self.has_failed { Duration::ZERO } else { view.options.settings.lease / LATE };
+        self.next.filter(|due| view.owns_work && *due + late <= view.now)?;
+        let mut batch = Batch::default();
+        self.plan(view, &mut batch);
+        Some(batch)
     }
 
     /// Ends the heartbeats: there is no lease.
@@ -48,6 +64,7 @@ impl Duty for HeartbeatDuty {
     fn fail(&mut self, batch: &Batch, _began: Instant, now: Instant) {
         if batch.heartbeat.is_some() {
             self.next = Some(now);
+            self.has_failed = true;
         }
     }
 }

@@ -1,29 +1,23 @@
-//! Reports on their way into the store, and the share of large messages that one turn takes.
+//! Reports on their way into the store, and those that one turn takes.
 //!
 //! Everybody's commit waits for the one before it: a guest that submits a hundred thousand
 //! children, awaits as many, or returns megabytes, must not make its neighbours wait for
-//! all of that. So each turn takes a share of it, and small reports go before the rest. Guests that
+//! all of that. So each turn takes a [`Share`] of it, and small reports go before the rest. Guests that
 //! produce more than the store can take have to wait for it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::share::{LARGE, Share};
 use crate::model::InvocationId;
 use crate::runner::fiber::Fiber;
 use crate::store::{NewInvocation, Report};
 
-/// Children of one submit that one turn takes: so many, or one that is as large.
-const CHILDREN: usize = 1_000;
+/// The bytes of children that one turn takes of one submit, or one child that is larger.
 const CHILDREN_BYTES: usize = 1 << 20;
 
 /// Ids that one turn looks up.
 pub(crate) const LOOK_UPS: usize = 1_000;
-
-/// A report with more bytes is large.
-const LARGE: usize = 64 << 10;
-
-/// A turn takes one large report, or several that are not larger together than this.
-const REPORTS_BYTES: usize = 4 << 20;
 
 /// The attempt that a report is about.
 pub(crate) enum Attempt {
@@ -104,41 +98,37 @@ impl Held {
     }
 
     /// Takes out the reports beyond one turn's share. Those of one invocation stay in their order.
-    pub(super) fn split_share(&mut self) -> Self {
+    pub(super) fn split_share(&mut self, share: &mut Share) -> Self {
         let mut later = Self::default();
-        let mut left = REPORTS_BYTES;
-        let mut has_large = false;
-        let is_over = |bytes: usize, left: usize, has_large: bool| bytes > LARGE && has_large && bytes > left;
-        if !self.reports.iter().any(|report| bytes(report) > LARGE) {
+        // As a rule there is little, and nothing to sort.
+        let all: usize = self.reports.iter().map(bytes).sum();
+        if all <= LARGE && share.take(all) {
             return later;
         }
         let mut is_later = HashSet::new();
         let all = std::mem::take(self);
         for (report, attempt) in all.reports.into_iter().zip(all.attempts) {
-            let bytes = bytes(&report);
-            if is_later.contains(&report.id) || is_over(bytes, left, has_large) {
+            if is_later.contains(&report.id) || !share.take(bytes(&report)) {
                 is_later.insert(report.id);
                 later.push(report, attempt);
-                continue;
+            } else {
+                self.push(report, attempt);
             }
-            if bytes > LARGE {
-                has_large = true;
-                left = left.saturating_sub(bytes);
-            }
-            self.push(report, attempt);
         }
         later
     }
 }
 
-/// Counts the children that are the share of one turn.
-pub(super) fn share_of_children(children: &[NewInvocation]) -> usize {
-    let mut bytes = 0;
+/// Counts the children of a submit that one turn takes, `most` at most.
+pub(super) fn take_children(children: &[NewInvocation], most: usize, share: &mut Share) -> usize {
+    let mut before = 0;
     let fits = |child: &&NewInvocation| {
-        bytes += child.arguments.len();
-        bytes <= CHILDREN_BYTES
+        let bytes = child.arguments.len();
+        let is_in_turn = before == 0 || before + bytes <= CHILDREN_BYTES;
+        before += bytes;
+        is_in_turn && share.take(bytes)
     };
-    children.iter().take(CHILDREN).take_while(fits).count().max(children.len().min(1))
+    children.iter().take(most).take_while(fits).count()
 }
 
 fn bytes(report: &Report) -> usize {
@@ -150,6 +140,7 @@ fn bytes(report: &Report) -> usize {
 mod tests {
     use super::*;
     use crate::model::{ComponentDigest, InvocationId, Outcome, RunnerId, UnixMicros};
+    use crate::runner::ledger::share::{CHILDREN, TURN_BYTES};
     use crate::store::{AttemptEnd, EndKind};
 
     fn child(bytes: usize) -> NewInvocation {
@@ -172,16 +163,29 @@ mod tests {
 
     #[test]
     fn a_share_of_children_has_a_number_and_a_size() {
-        assert_eq!(share_of_children(&[]), 0);
-        assert_eq!(share_of_children(&vec![child(2); CHILDREN]), CHILDREN);
-        assert_eq!(share_of_children(&vec![child(2); CHILDREN + 1]), CHILDREN);
-        assert_eq!(share_of_children(&[child(CHILDREN_BYTES), child(2)]), 1);
-        assert_eq!(
-            share_of_children(&[child(CHILDREN_BYTES + 1), child(2)]),
-            1,
-            "what is larger than a share is one"
-        );
-        assert_eq!(share_of_children(&[child(2), child(CHILDREN_BYTES)]), 1);
+        let taken = |children: &[NewInvocation]| take_children(children, CHILDREN, &mut Share::new());
+        assert_eq!(taken(&[]), 0);
+        assert_eq!(taken(&vec![child(2); CHILDREN]), CHILDREN);
+        assert_eq!(taken(&vec![child(2); CHILDREN + 1]), CHILDREN);
+        assert_eq!(taken(&[child(CHILDREN_BYTES), child(2)]), 1);
+        assert_eq!(taken(&[child(CHILDREN_BYTES + 1), child(2)]), 1, "what is larger than a share is one");
+        assert_eq!(taken(&[child(2), child(CHILDREN_BYTES)]), 1);
+    }
+
+    #[test]
+    fn submits_and_reports_have_one_share_together() {
+        let mut share = Share::new();
+        let large = [child(60 << 20), child(2)];
+        assert_eq!(take_children(&large, CHILDREN, &mut share), 1);
+        assert_eq!(take_children(&large, CHILDREN, &mut share), 0, "another's waits");
+        assert_eq!(take_children(&[child(2)], CHILDREN, &mut share), 1, "what is small does not");
+        let mut held = Held::default();
+        for bytes in [60 << 20, 10] {
+            held.push(report(InvocationId::generate(), bytes), Attempt::Unstarted("task".into()));
+        }
+        let later = held.split_share(&mut share);
+        assert_eq!((held.reports.len(), later.reports.len()), (1, 1));
+        assert!(later.outcome_bytes() >= 60 << 20);
     }
 
     #[test]
@@ -189,10 +193,10 @@ mod tests {
         let ids: Vec<_> = (0..4).map(|_| InvocationId::generate()).collect();
         let mut held = Held::default();
         // The last is of the same invocation as the second, which has to wait.
-        for (id, bytes) in [(0, REPORTS_BYTES), (1, LARGE + 1), (2, 10), (3, LARGE), (1, 10)] {
+        for (id, bytes) in [(0, TURN_BYTES), (1, LARGE + 1), (2, 10), (3, LARGE), (1, 10)] {
             held.push(report(ids[id], bytes), Attempt::Unstarted("task".into()));
         }
-        let later = held.split_share();
+        let later = held.split_share(&mut Share::new());
         let of = |held: &Held| held.reports.iter().map(|report| report.id).collect::<Vec<_>>();
         assert_eq!(of(&held), [ids[0], ids[2], ids[3]]);
         assert_eq!(of(&later), [ids[1], ids[1]]);
@@ -200,7 +204,7 @@ mod tests {
         assert_eq!(later.outcome_bytes(), LARGE + 11);
 
         let mut later = later;
-        assert!(later.split_share().is_empty(), "a large one goes if there is no other");
+        assert!(later.split_share(&mut Share::new()).is_empty(), "a large one goes if there is no other");
         held.append(&mut later);
         assert_eq!(of(&held).len(), 5);
     }

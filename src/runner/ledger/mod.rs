@@ -13,6 +13,7 @@ mod outage;
 mod plan;
 mod prefetch;
 mod settle;
+mod share;
 mod shortage;
 mod standstill;
 mod state;

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::duties::Duty;
 use super::held::{self, Attempt};
+use super::share::{self, Share};
 use super::state::Ledger;
 use super::view::View;
 use crate::model::InvocationId;
@@ -23,6 +25,8 @@ pub(crate) struct Plan {
     pub(crate) batch: Batch,
     /// The questions that the receipt answers, in the order of the batch.
     pub(super) submits: Vec<PendingSubmit>,
+    /// Submits of which this turn takes nothing.
+    pub(super) deferred: Vec<SubmitMessage>,
     pub(super) cancels: Vec<Reply<bool>>,
     /// The questions that are answered by a read after the commit.
     pub(crate) statuses: Vec<StatusMessage>,
@@ -38,14 +42,25 @@ impl Ledger {
     pub(crate) fn plan(&mut self, messages: Messages, view: &View<'_>) -> Plan {
         let mut batch = Batch::default();
         self.claims.may_have_work |= !messages.submits.is_empty() || self.held.may_free_lane();
-        self.later = self.held.split_share();
+        let mut share = Share::new();
+        // In turns, so that neither keeps the other out.
+        self.takes_submits_first = !self.takes_submits_first;
+        if !self.takes_submits_first {
+            self.later = self.held.split_share(&mut share);
+        }
         if !self.has_told_rules {
             batch.rules = view.executor.rules();
         }
         let mut soonest: Option<Duration> = None;
-        let mut submits = Vec::with_capacity(messages.submits.len());
+        let (mut submits, mut deferred) = (Vec::with_capacity(messages.submits.len()), Vec::new());
+        let most = share::children_of_each(messages.submits.len());
         for mut rest in messages.submits {
-            let later = rest.children.split_off(held::share_of_children(&rest.children));
+            let count = held::take_children(&rest.children, most, &mut share);
+            if count == 0 && !rest.children.is_empty() {
+                deferred.push(rest);
+                continue;
+            }
+            let later = rest.children.split_off(count);
             let mut children = std::mem::replace(&mut rest.children, later);
             let first = children.first().map(|child| child.id);
             submits.push(PendingSubmit { children: children.len(), first, rest });
@@ -54,6 +69,9 @@ impl Ledger {
                 true => batch.submits = children,
                 false => batch.submits.append(&mut children),
             }
+        }
+        if self.takes_submits_first {
+            self.later = self.held.split_share(&mut share);
         }
         // After the submits of guests, whose answers are the first of the receipt.
         for duty in self.joined() {
@@ -73,12 +91,22 @@ impl Ledger {
         }
         batch.claim = self.claims.request(view);
         let asks_next_due = batch.claim.is_none() && (batch.recover || messages.has_foreign_change);
-        Plan { batch, submits, cancels, statuses: messages.statuses, attempts, asks_next_due }
+        Plan { batch, submits, deferred, cancels, statuses: messages.statuses, attempts, asks_next_due }
+    }
+
+    /// Makes a batch of the heartbeat alone, if the lease can't wait for a commit of guests' data.
+    pub(crate) fn plan_heartbeat(&mut self, view: &View<'_>) -> Option<Batch> {
+        self.heartbeat.plan_alone(view)
+    }
+
+    /// Takes back a heartbeat whose commit has failed.
+    pub(crate) fn take_back_heartbeat(&mut self, batch: &Batch, began: Instant, now: Instant) {
+        self.heartbeat.fail(batch, began, now);
     }
 
     /// Takes back a plan whose commit has failed: the next turn plans it again. Returns guests' questions.
     pub(crate) fn take_back(&mut self, plan: Plan, began: Instant, now: Instant) -> Messages {
-        let Plan { batch, submits, cancels, statuses, attempts, .. } = plan;
+        let Plan { batch, submits, deferred, cancels, statuses, attempts, .. } = plan;
         for duty in self.joined() {
             duty.fail(&batch, began, now);
         }
@@ -92,7 +120,7 @@ impl Ledger {
         });
         let cancels = batch.cancels.into_iter().zip(cancels);
         Messages {
-            submits: submits.collect(),
+            submits: submits.chain(deferred).collect(),
             cancels: cancels.map(|(cancel, reply)| CancelMessage { cancel, reply }).collect(),
             statuses,
             ..Messages::default()

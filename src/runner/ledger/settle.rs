@@ -34,7 +34,7 @@ impl Ledger {
         committed: &Committed,
         effects: &mut Vec<Effect>,
     ) {
-        let Plan { batch, submits, cancels, attempts, .. } = plan;
+        let Plan { batch, submits, deferred, cancels, attempts, .. } = plan;
         self.has_told_rules = true;
         self.outage.end();
         self.claims.must_take_inventory = false;
@@ -46,6 +46,9 @@ impl Ledger {
             let (mine, others) = answers.split_at(submit.children.min(answers.len()));
             settle_submit(submit, mine, effects);
             answers = others;
+        }
+        if !deferred.is_empty() {
+            effects.push(Effect::SubmitDeferred(deferred));
         }
         for ((report, attempt), applied) in batch.reports.into_iter().zip(attempts).zip(receipt.reports) {
             self.settle_report(report, attempt, applied, committed.now, effects);
@@ -62,7 +65,7 @@ impl Ledger {
             effects.push(Effect::AnswerCancel(reply, answer));
         }
         effects.extend(receipt.ended.into_iter().map(|ended| Effect::Finish(ended.id, ended.outcome)));
-        self.give_up(receipt.revoked, effects);
+        let is_lost = self.settle_lease(receipt.lease, receipt.revoked, effects);
         if !receipt.unblocked.is_empty() {
             let is_claimed = |id: &InvocationId| receipt.claimed.iter().any(|one| one.id == *id);
             let are_claimed = receipt.unblocked.iter().all(is_claimed);
@@ -72,10 +75,6 @@ impl Ledger {
                 effects.push(Effect::ClaimAgain);
             }
         }
-        let is_lost = receipt.lease == Some(Lease::Lost);
-        if is_lost {
-            effects.push(Effect::ChangeRunner);
-        }
         if let Some(request) = batch.claim {
             if !receipt.unclaimable.is_empty() {
                 effects.push(Effect::MarkUnclaimable(receipt.unclaimable));
@@ -83,7 +82,9 @@ impl Ledger {
             if !request.only_awaited {
                 self.claims.may_have_work = receipt.more;
             }
-            if self.claims.owes_others {
+            // Or their arguments were too large to be claimed together.
+            let is_cut = receipt.more && (1..request.max).contains(&receipt.claimed.len());
+            if self.claims.owes_others || is_cut {
                 effects.push(Effect::ClaimAgain);
             }
             // The claims are handed on if they are still ours, or else given back.
@@ -92,13 +93,34 @@ impl Ledger {
             }
             if !is_lost && committed.is_trusted {
                 // The claim extended the lease.
-                self.heartbeat.restart(committed.now, committed.lease);
+                self.heartbeat.restart(committed.began, committed.lease);
                 effects.push(Effect::Start(receipt.claimed));
             } else {
                 self.claims.may_have_work = true;
                 effects.push(Effect::GiveBack(receipt.claimed));
             }
         }
+    }
+
+    /// Settles what the store says of the lease. Returns whether it was lost.
+    fn settle_lease(
+        &mut self,
+        lease: Option<Lease>,
+        revoked: Vec<InvocationId>,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        self.give_up(revoked, effects);
+        let is_lost = lease == Some(Lease::Lost);
+        if is_lost {
+            effects.push(Effect::ChangeRunner);
+        }
+        is_lost
+    }
+
+    /// Settles a heartbeat that had a commit of its own.
+    pub(crate) fn settle_heartbeat(&mut self, receipt: Receipt, effects: &mut Vec<Effect>) {
+        self.outage.end();
+        self.settle_lease(receipt.lease, receipt.revoked, effects);
     }
 
     /// Settles one report, of a batch or of a commit whose answer was lost.

@@ -39,6 +39,8 @@ pub(crate) struct Ledger {
     noted: VecDeque<(Instant, Arc<Fiber>)>,
     /// Reports that this turn defers to the next.
     pub(super) later: Held,
+    /// Whether submits had their share of this turn before reports had theirs.
+    pub(super) takes_submits_first: bool,
     /// Bills that are not written yet. They can't be doubtful: one that comes twice is added once.
     pub(crate) bills: Vec<Bill>,
     /// Ids that a waiter must know about, while the store can't be read.
@@ -72,6 +74,7 @@ impl Ledger {
             held: Held::default(),
             noted: VecDeque::new(),
             later: Held::default(),
+            takes_submits_first: false,
             bills: Vec::new(),
             look_ups: LookUps::default(),
             is_in_doubt: false,
@@ -177,6 +180,7 @@ impl Ledger {
         (self.held, self.later) = Default::default();
         self.noted.clear();
         self.look_ups.clear();
+        self.heartbeat.stop();
         self.bills.clear();
         self.is_in_doubt = false;
     }

@@ -141,6 +141,11 @@ impl Bench {
         self.ledger.plan(messages, &view)
     }
 
+    fn plan_heartbeat(&mut self) -> Option<crate::store::Batch> {
+        let view = view!(self);
+        self.ledger.plan_heartbeat(&view)
+    }
+
     /// Settles a plan, and says what follows.
     fn settle(&mut self, plan: Plan, receipt: Receipt) -> Vec<String> {
         self.settle_if(plan, receipt, true)
@@ -177,6 +182,7 @@ fn name(effect: &Effect) -> String {
         Effect::AnswerSubmit(_, Ok(ids)) => format!("answer submit with {}", ids.len()),
         Effect::AnswerSubmit(_, Err(refusal)) => format!("refuse submit: {refusal}"),
         Effect::SubmitRest(rest) => format!("submit rest of {}", rest.children.len()),
+        Effect::SubmitDeferred(submits) => format!("submit {} later", submits.len()),
         Effect::MarkSubmitted(_) => "mark submitted".to_owned(),
         Effect::Redirect(..) => "redirect".to_owned(),
         Effect::RefuseWait(_, refusal) => format!("refuse wait: {refusal}"),

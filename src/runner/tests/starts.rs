@@ -77,6 +77,7 @@ fn claim(store: &Slow, runner: RunnerId) -> Option<Claim> {
         runner,
         lease: PATIENCE,
         max: 1,
+        max_bytes: usize::MAX,
         awaited: Vec::new(),
         only_awaited: false,
         tasks: Arc::new(std::iter::once("slow".into()).collect()),

@@ -133,6 +133,7 @@ mod tests {
             runner: RunnerId::generate(),
             lease: std::time::Duration::from_secs(60),
             max: 1,
+            max_bytes: usize::MAX,
             awaited: Vec::new(),
             only_awaited: false,
             tasks: Arc::new(TaskSet::from(["work".into()])),

@@ -24,6 +24,9 @@ fn perform_one(core: &Arc<Core>, ledger: &mut Ledger, effect: Effect) {
         // A guest that was killed meanwhile no longer listens.
         Effect::AnswerSubmit(reply, answer) => drop(reply.send(answer)),
         Effect::SubmitRest(rest) => core.inbox.put(|messages| messages.submits.push(rest)),
+        Effect::SubmitDeferred(deferred) => {
+            core.inbox.put(|messages| drop(messages.submits.splice(..0, deferred)));
+        }
         Effect::MarkSubmitted(id) => {
             // A claim between its wait and its submit has asked for it in vain.
             if core.registry.mark_submitted(id) {

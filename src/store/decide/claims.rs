@@ -54,6 +54,13 @@ impl State<'_> {
         !is_lost && !self.receipt.more
     }
 
+    /// Whether a claim may go on after what it has taken.
+    pub fn bears_another(&mut self, request: &ClaimRequest) -> bool {
+        let bears = self.claimed_bytes < request.max_bytes;
+        self.receipt.more |= !bears;
+        bears
+    }
+
     /// Claims a queued invocation, which is loaded.
     pub fn take(&mut self, id: InvocationId, runner: RunnerId, rest: ClaimRest) -> Result<(), Contradiction> {
         let head = loaded(&mut self.heads, id)?;
@@ -63,6 +70,7 @@ impl State<'_> {
         self.moves.step(head, self.now, Event::Claim, to, None);
         self.lanes.own(head);
         self.is_news = true;
+        self.claimed_bytes += rest.arguments.len();
         self.receipt.claimed.push(Claim {
             id,
             runner,

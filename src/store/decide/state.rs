@@ -55,6 +55,8 @@ pub struct State<'b> {
     pub logs: Vec<(i64, &'b Report)>,
     /// Invocations that runners are to be told that they have lost.
     pub revoked: Vec<(RunnerId, InvocationId)>,
+    /// The bytes of the arguments that were claimed.
+    pub(super) claimed_bytes: usize,
     /// Room for [`rules::plan`].
     pub(super) steps: Vec<Step>,
 }

@@ -55,8 +55,14 @@ impl State {
             let heartbeat = Heartbeat { runner: request.runner, lease: request.lease };
             self.heartbeat(&heartbeat, now);
         }
+        let mut bytes = 0;
         for seq in chosen {
+            if bytes >= request.max_bytes {
+                receipt.more = true;
+                break;
+            }
             let claim = self.take(seq, request.runner, now);
+            bytes += claim.as_ref().map_or(0, |claim| claim.arguments.len());
             receipt.claimed.extend(claim);
         }
     }

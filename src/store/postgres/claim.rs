@@ -67,7 +67,16 @@ impl Work<'_> {
         if !chosen.is_empty() {
             self.extends = Some(Heartbeat { runner: request.runner, lease: request.lease });
         }
-        for Candidate { id, rest } in chosen {
+        for Candidate { id, mut rest, unread } in chosen {
+            if !self.state.bears_another(request) {
+                break;
+            }
+            if let Some(seq) = unread {
+                let ask = Ask::new("SELECT json FROM @arguments WHERE seq = $1").with(seq);
+                let rows = self.link.ask_one(ask).await?;
+                let row = rows.first().ok_or_else(|| Fault::Damaged(format!("`{id}` has no arguments")))?;
+                rest.arguments = column(row, 0)?;
+            }
             self.state.take(id, request.runner, rest)?;
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! How values go to the server, and how they come back.
 
 use std::error::Error;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use const_format::formatcp;
@@ -144,14 +145,22 @@ impl StoredRow for Row {
 pub(super) const INVOCATION_JOINS: &str = "JOIN @task t ON t.key = ANY(ARRAY[i.task]) JOIN @component c ON c.key = ANY(ARRAY[i.component]) \
          LEFT JOIN @outcome o ON o.seq = ANY(ARRAY[i.seq])";
 
-/// The columns of a [`ClaimRest`], of the invocation `i`.
+/// The columns of a [`ClaimRest`], of the invocation `i`. Arguments with more than [`CARRIED_BYTES`] are NULL.
 pub(super) const REST_COLUMNS: &str = "t.name, c.digest, a.json, i.root, i.depth, i.labels";
+
+/// Arguments with more bytes, stored or written out, do not come with the row: a claim asks for those that it takes.
+/// What is stored is compared first, so that nothing large is read for it.
+const CARRIED_BYTES: usize = 64 << 10;
 
 /// The joins that those columns need besides the invocation `i`. Every claimed row passes
 /// them: a sub-select costs half a microsecond less than `ANY(ARRAY[…])`.
-pub(super) const JOINS: &str = "CROSS JOIN LATERAL (SELECT json FROM @arguments WHERE seq = i.seq OFFSET 0) a \
+pub(super) const JOINS: &str = formatcp!(
+    "CROSS JOIN LATERAL (SELECT CASE WHEN pg_column_size(json) > {CARRIED_BYTES} THEN NULL \
+             WHEN octet_length(json) > {CARRIED_BYTES} THEN NULL ELSE json END AS json \
+             FROM @arguments WHERE seq = i.seq OFFSET 0) a \
          CROSS JOIN LATERAL (SELECT name FROM @task WHERE key = i.task OFFSET 0) t \
-         CROSS JOIN LATERAL (SELECT digest FROM @component WHERE key = i.component OFFSET 0) c";
+         CROSS JOIN LATERAL (SELECT digest FROM @component WHERE key = i.component OFFSET 0) c"
+);
 
 pub(super) fn read_heads(rows: &[Row]) -> Result<Vec<Head>, Fault> {
     rows.iter().map(|row| read_head(&mut Fields::new(row))).collect()
@@ -161,21 +170,26 @@ pub(super) fn read_heads(rows: &[Row]) -> Result<Vec<Head>, Fault> {
 pub(super) struct Candidate {
     pub(super) id: InvocationId,
     pub(super) rest: ClaimRest,
+    /// The number of an invocation whose arguments are still to be read.
+    pub(super) unread: Option<i64>,
 }
 
 /// Reads the columns [`HEAD_COLUMNS`](crate::store::columns::HEAD_COLUMNS) and [`REST_COLUMNS`].
 pub(super) fn read_candidate(fields: &mut Fields<'_, Row>) -> Result<(Head, Candidate), Fault> {
     let head = read_head(fields)?;
     let id = head.id;
+    let (task, component_digest) = (fields.take()?, fields.take()?);
+    let arguments: Option<Arc<str>> = fields.take()?;
+    let unread = arguments.is_none().then_some(head.seq);
     let rest = ClaimRest {
-        task: fields.take()?,
-        component_digest: fields.take()?,
-        arguments: fields.take()?,
+        task,
+        component_digest,
+        arguments: arguments.unwrap_or_default(),
         root: fields.take::<Option<_>>()?.unwrap_or(id),
         depth: fields.take()?,
         labels: fields.take()?,
     };
-    Ok((head, Candidate { id, rest }))
+    Ok((head, Candidate { id, rest, unread }))
 }
 
 /// Reads the candidate of each row.

@@ -147,7 +147,7 @@ impl<'a> Work<'a> {
             self.extend_lease(&Heartbeat { runner: request.runner, lease: request.lease })?;
         }
         self.state.receipt.claimed.reserve(chosen.len());
-        self.take(chosen, request.runner)
+        self.take(chosen, request)
     }
 
     /// Moves delayed invocations that are due and have lanes to the blocked ones of their lanes. Returns whether
@@ -276,12 +276,15 @@ impl<'a> Work<'a> {
     }
 
     /// Claims queued invocations, by number.
-    fn take(&mut self, chosen: Vec<i64>, runner: RunnerId) -> Result<(), Fault> {
+    fn take(&mut self, chosen: Vec<i64>, request: &ClaimRequest) -> Result<(), Fault> {
         let mut select = self.sql.prepare_cached(formatcp!(
             "SELECT i.id, i.task, i.component, a.json, i.root, i.depth, i.labels, {HEAD_COLUMNS} \
              FROM invocation i CROSS JOIN arguments a ON a.seq = i.seq WHERE i.seq = ?1"
         ))?;
         for seq in chosen {
+            if !self.state.bears_another(request) {
+                break;
+            }
             let mut rows = select.query([seq])?;
             let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
             let mut fields = Fields::new(row);
@@ -298,7 +301,7 @@ impl<'a> Work<'a> {
                 Some(head) => drop(self.admitted.remove(&head.rank())),
                 None => self.load(read_head(&mut fields)?)?,
             }
-            self.state.take(id, runner, rest)?;
+            self.state.take(id, request.runner, rest)?;
         }
         Ok(())
     }

@@ -66,6 +66,7 @@ impl Fixture {
             runner: self.runner,
             lease: Duration::from_secs(600),
             max: 100_000,
+            max_bytes: usize::MAX,
             awaited: Vec::new(),
             only_awaited: false,
             tasks: Arc::new(TASKS.into_iter().map(Arc::from).collect()),

@@ -63,6 +63,7 @@ pub fn request(runner: RunnerId, max: usize) -> ClaimRequest {
         runner,
         lease: LEASE,
         max,
+        max_bytes: usize::MAX,
         awaited: Vec::new(),
         only_awaited: false,
         tasks: tasks(&["work", "child", "other"]),

@@ -98,6 +98,7 @@ contract! {
     only_the_tree_asked_for_is_claimed
     only_tasks_asked_for_are_claimed
     a_claim_reports_whether_work_is_left
+    a_claim_ends_where_the_arguments_are_too_large_together
     the_same_id_is_submitted_once
     the_same_key_returns_the_first_id
     the_same_key_with_other_arguments_is_a_conflict

@@ -96,6 +96,8 @@ struct PlannedBill {
 struct PlannedClaim {
     runner: usize,
     max: usize,
+    /// Arguments have three bytes.
+    max_bytes: usize,
     awaited: Vec<usize>,
     only_awaited: bool,
     tasks: usize,
@@ -171,15 +173,16 @@ fn bills() -> impl Strategy<Value = PlannedBill> {
 fn claims() -> impl Strategy<Value = PlannedClaim> {
     (
         0..3_usize,
-        0..6_usize,
+        (0..6_usize, prop_oneof![4 => Just(usize::MAX), 1 => 1..8_usize]),
         vec(any::<usize>(), 0..4),
         proptest::bool::weighted(0.2),
         0..5_usize,
         proptest::option::weighted(0.2, any::<usize>()),
     )
-        .prop_map(|(runner, max, awaited, only_awaited, tasks, root)| PlannedClaim {
+        .prop_map(|(runner, (max, max_bytes), awaited, only_awaited, tasks, root)| PlannedClaim {
             runner,
             max,
+            max_bytes,
             awaited,
             only_awaited,
             tasks,
@@ -436,6 +439,7 @@ impl World {
                 runner: self.runners[claim.runner],
                 lease: LEASE,
                 max: claim.max,
+                max_bytes: claim.max_bytes,
                 awaited: claim.awaited.iter().map(|number| self.known(*number)).collect(),
                 only_awaited: claim.only_awaited,
                 tasks: match claim.tasks {

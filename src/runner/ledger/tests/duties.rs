@@ -16,8 +16,31 @@ fn claimed() -> Bench {
     assert!(plan.batch.claim.is_some());
     let claimed = vec![claim(bench.ledger.runner)];
     let receipt = Receipt { lease: Some(Lease::Held), claimed, more: true, ..Receipt::default() };
-    assert_eq!(bench.settle(plan, receipt), ["start 1"]);
+    assert_eq!(bench.settle(plan, receipt), ["claim again", "start 1"]);
     bench
+}
+
+#[test]
+fn a_heartbeat_goes_alone_when_half_of_the_lease_is_gone() {
+    let half = LEASE.as_millis() as u64 / 2;
+    for (owns_work, passed, is_alone) in [(true, half - 1, false), (true, half, true), (false, half, false)] {
+        let mut bench = claimed();
+        bench.pass(passed);
+        bench.owns_work = owns_work;
+        let alone = bench.plan_heartbeat();
+        assert_eq!(alone.is_some(), is_alone, "{owns_work} {passed}");
+        let Some(batch) = alone else { continue };
+        assert!(batch.heartbeat.is_some() && batch.claim.is_none() && !batch.recover);
+        assert!(bench.plan(Messages::default()).batch.heartbeat.is_none(), "once");
+        // After one that failed the next does not wait.
+        let (began, now) = (bench.now, bench.now);
+        bench.ledger.take_back_heartbeat(&batch, began, now);
+        assert!(bench.plan_heartbeat().is_some());
+        let mut effects = Vec::new();
+        let receipt = Receipt { lease: Some(Lease::Lost), ..Receipt::default() };
+        bench.ledger.settle_heartbeat(receipt, &mut effects);
+        assert_eq!(effects.iter().map(name).collect::<Vec<_>>(), ["change runner"]);
+    }
 }
 
 #[test]

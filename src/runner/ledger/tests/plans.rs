@@ -166,6 +166,71 @@ fn a_turn_takes_a_share_of_what_is_large() {
     assert!(!bench.ledger.end_turn());
 }
 
+/// Submits one child with so many bytes of arguments for a guest.
+fn submit_bytes(bytes: usize) -> SubmitMessage {
+    let mut message = submit(1).0.submits.remove(0);
+    message.children[0].arguments = "x".repeat(bytes).into();
+    message
+}
+
+#[test]
+fn guests_that_submit_and_return_much_have_one_share_of_a_turn_and_take_turns() {
+    const LARGE: usize = 5 << 20;
+    let mut bench = Bench::settled();
+    let mut messages = ends((0..3).map(|_| EndKind::Final(value(LARGE))).collect());
+    messages.submits = [LARGE, LARGE, LARGE, 10].map(submit_bytes).into();
+    bench.ledger.collect(&mut messages);
+    let (mut submits, mut reports) = (messages.submits, 3);
+    for turn in 0..6 {
+        // Whoever was here before.
+        let first = submits.first().map(|submit| submit.children[0].id);
+        let plan = bench.plan(Messages { submits, ..Messages::default() });
+        let large = |new: &&NewInvocation| new.arguments.len() > 10;
+        let submitted: Vec<_> = plan.batch.submits.iter().filter(large).map(|new| new.id).collect();
+        assert_eq!(
+            plan.batch.submits.len() - submitted.len(),
+            usize::from(turn == 0),
+            "what is small goes first"
+        );
+        assert_eq!(submitted.len() + plan.batch.reports.len(), 1, "one of all of them");
+        assert!(submitted.is_empty() || Some(submitted[0]) == first);
+        reports -= plan.batch.reports.len();
+        let answers = plan.batch.submits.iter().map(|new| crate::store::Submitted::Created(new.id)).collect();
+        let applied = plan.batch.reports.iter().map(|_| crate::store::Applied::Done).collect();
+        let receipt = Receipt { submits: answers, reports: applied, ..Receipt::default() };
+        let committed = Committed { began: bench.now, now: bench.now, lease: LEASE, is_trusted: true };
+        let mut effects = Vec::new();
+        bench.ledger.settle(plan, receipt, &committed, &mut effects);
+        submits = effects
+            .into_iter()
+            .find_map(|effect| if let Effect::SubmitDeferred(later) = effect { Some(later) } else { None })
+            .unwrap_or_default();
+        bench.ledger.end_turn();
+    }
+    assert_eq!((submits.len(), reports), (0, 0), "nothing is left");
+}
+
+#[test]
+fn a_submit_that_had_to_wait_is_kept_if_the_commit_fails() {
+    let mut bench = Bench::settled();
+    let submits = [5 << 20, 5 << 20].map(submit_bytes).into();
+    let plan = bench.plan(Messages { submits, ..Messages::default() });
+    assert_eq!(plan.batch.submits.len(), 1);
+    let (began, now) = (bench.now, bench.now);
+    assert_eq!(bench.ledger.take_back(plan, began, now).submits.len(), 2);
+}
+
+#[test]
+fn what_was_too_large_to_be_claimed_together_is_claimed_next() {
+    let mut bench = Bench::settled();
+    bench.ledger.claims.may_have_work = true;
+    let plan = bench.plan(Messages::default());
+    let claimed = vec![claim(bench.ledger.runner)];
+    let lease = Some(crate::store::Lease::Held);
+    let receipt = Receipt { lease, claimed, more: true, ..Receipt::default() };
+    assert_eq!(bench.settle(plan, receipt), ["claim again", "start 1"]);
+}
+
 #[test]
 fn a_standstill_has_one_way_out() {
     let claimed = |bench: &mut Bench| (bench.load.ready, bench.load.awaited) = (1, 1);

@@ -266,3 +266,28 @@ pub fn a_claim_reports_whether_work_is_left(bench: &Bench) {
     assert!(!bench.claim(request(RunnerId::generate(), 1)).more);
     assert!(!bench.claim(request(RunnerId::generate(), 1)).more);
 }
+
+pub fn a_claim_ends_where_the_arguments_are_too_large_together(bench: &Bench) {
+    // Of a kind that is stored as it is, and of one that needs little room.
+    let noise: String = (0..50_000).map(|n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_string()).collect();
+    let large = [format!("[\"{noise}\"]"), format!("[\"{}\"]", "x".repeat(noise.len()))];
+    let create = |n: usize| bench.create(NewInvocation { arguments: (*large[n % 2]).into(), ..new("work") });
+    let submitted: Vec<_> = (0..6).map(create).collect();
+    let two = ClaimRequest { max_bytes: large[0].len() + 1, ..request(RunnerId::generate(), 10) };
+    let receipt = bench.claim(two.clone());
+    assert_eq!(ids(&receipt), submitted[..2], "the second goes beyond it");
+    assert!(receipt.more);
+    for (claim, arguments) in receipt.claimed.iter().zip(&large) {
+        assert!(*claim.arguments == **arguments, "they are whole");
+    }
+
+    let awaited = vec![submitted[5], submitted[4], submitted[3]];
+    let receipt = bench.claim(ClaimRequest { awaited, only_awaited: true, ..two.clone() });
+    assert_eq!(ids(&receipt), [submitted[5], submitted[4]]);
+    assert!(receipt.more && receipt.unclaimable.is_empty());
+
+    let small = bench.create(new("work"));
+    let receipt = bench.claim(ClaimRequest { max_bytes: usize::MAX, ..two });
+    assert_eq!(ids(&receipt), [submitted[2], submitted[3], small]);
+    assert!(!receipt.more);
+}
