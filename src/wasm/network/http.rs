@@ -29,6 +29,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks};
 
 use super::gate::{Gate, LookupError, OpenSocket};
+use super::pace::{Interim, Paced};
 use super::requests::{Scheme, Target};
 use super::traffic::{Counted, Traffic};
 use crate::model::LimitKind;
@@ -129,9 +130,10 @@ async fn send(
     };
     let traffic = &gate.traffic;
     let stream = timeout_at(until, connecting).await.map_err(|_| Error::ConnectionTimeout)??;
+    let interim = Interim::default();
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD_BYTES)
-        .handshake(TokioIo::new(Counted::new(stream, traffic)))
+        .handshake(TokioIo::new(Paced::new(Counted::new(stream, traffic), interim.clone())))
         .await
         .map_err(|error| cause(&error))?;
 
@@ -143,8 +145,9 @@ async fn send(
         .build()
         .map_err(|_| Error::HttpRequestUriInvalid)?;
     let is_over = Arc::new(AtomicBool::new(false));
-    let request =
+    let mut request =
         request.map(|body| RequestBody { body, left: request_bytes, is_over: Arc::clone(&is_over) });
+    interim.count(&mut request);
 
     let first_byte = options.first_byte_timeout.unwrap_or(PATIENCE);
     let sending = Box::pin(timeout(first_byte, sender.send_request(request)));
@@ -157,6 +160,7 @@ async fn send(
         _ if is_over.load(Ordering::Acquire) => {
             return Err(too_large(&gate.denials, "request", request_bytes));
         }
+        _ if interim.are_too_many() => return Err(Error::HttpProtocolError),
         Ok(Ok(response)) => response,
         _ if traffic.is_over() => return Err(Error::HttpRequestDenied),
         Ok(Err(error)) => return Err(cause(&error)),

@@ -219,6 +219,17 @@ fn a_malformed_response_is_an_error() {
 }
 
 #[test]
+fn interim_responses_are_passed_over_and_too_many_are_an_error() {
+    let server = HttpServer::start();
+    let setup = everything(&server, "");
+    assert_eq!(get(&setup, &server.url("/interim?16")), json!({"status": 200, "body": "hello"}));
+    for path in ["/interim?17", "/interim"] {
+        let error = code(&setup, "requests.get", &json!([server.url(path)]));
+        assert!(error.contains("HttpProtocolError"), "{path}: {error}");
+    }
+}
+
+#[test]
 fn a_body_over_its_limit_that_ends_the_guest_names_the_limit() {
     let server = HttpServer::start();
     let setup = everything(&server, "[component.network.limits]\nresponse-body = \"64KiB\"\n");

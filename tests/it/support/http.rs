@@ -23,6 +23,7 @@ use super::servers::TcpServer;
 /// - `/silent`: nothing, ever
 /// - `/half`: less than was promised
 /// - `/headers`: headers without end
+/// - `/interim?COUNT`: so many interim responses, and `hello`; without a number they never end
 /// - `/garbage`: no HTTP
 /// - all others: 404
 pub struct HttpServer {
@@ -136,6 +137,11 @@ fn answer(stream: Box<dyn Duplex>, seen: &Mutex<Vec<String>>) -> std::io::Result
                 out.write_all(format!("x-{number}: {}\r\n", "x".repeat(1000)).as_bytes())?;
             }
             Ok(())
+        }
+        "/interim" => {
+            let count = query.parse().unwrap_or(u64::MAX);
+            (0..count).try_for_each(|_| out.write_all(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"))?;
+            reply(out, "200 OK", "", b"hello")
         }
         "/garbage" => out.write_all(b"220 mail.example ESMTP\r\n\r\n").and_then(|()| out.flush()),
         _ => reply(out, "404 Not Found", "", b"nothing here"),
