@@ -132,7 +132,7 @@ async fn attempt(
     let handles = Handles::new(&host_memory, program.grants.directories.len() + 1);
     let denials = Denials::new(Arc::clone(&program.component), claim.id, output.clone(), Arc::clone(control));
     let traffic = Traffic::new(most(LimitKind::Traffic), Arc::clone(control), Arc::clone(&denials));
-    let (sockets, resolver) = (most(LimitKind::Sockets), Arc::new(SystemResolver));
+    let (sockets, resolver) = (most(LimitKind::Sockets), Arc::new(SystemResolver::of(&program.component)));
     let gate = Gate::new(&program.grants, Arc::clone(&denials), sockets, &host_memory, traffic, resolver);
     // Before the instance, so that it is removed after it.
     let scratch = program.grants.scratch.as_ref().map(ScratchGrant::create).transpose();

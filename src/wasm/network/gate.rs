@@ -5,9 +5,10 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p2::bindings::sockets::network::ErrorCode;
 use wasmtime_wasi::sockets::SocketAddrUse;
@@ -15,6 +16,7 @@ use wasmtime_wasi_http::Error;
 
 use super::address::special;
 use super::grants::{NetworkGrant, normalise, parse_address};
+use super::lookups::LOOKUPS;
 use super::requests::{HttpGrant, Target};
 use super::traffic::Traffic;
 use crate::model::LimitKind;
@@ -25,6 +27,9 @@ use crate::wasm::meter::{Allowance, Place};
 
 /// The most addresses of looked-up names that are remembered for an attempt. More push out the oldest.
 const MOST_LEARNED: usize = 1024;
+
+/// The most time of one lookup. The thread that does it stays until the system's resolver gives up.
+const LOOKUP_TIME: Duration = Duration::from_secs(20);
 
 /// The hosts that one attempt may reach, and the addresses that it has looked up.
 pub(in crate::wasm) struct Gate {
@@ -148,7 +153,7 @@ impl Gate {
             return Err(LookupError::Denied);
         }
         let _open = self.open().ok_or(LookupError::TooMany)?;
-        let found = self.resolver.resolve(&name).await.map_err(|_| LookupError::Unresolvable)?;
+        let found = self.resolve(&name, LOOKUP_TIME).await?;
         let found: Vec<IpAddr> = found.into_iter().map(|address| address.to_canonical()).collect();
         let mut learned = self.learned.lock();
         let mut given = Vec::new();
@@ -180,6 +185,14 @@ impl Gate {
         }
     }
 
+    /// Looks a name up within a time, in which it waits for its turn, too.
+    pub(super) async fn resolve(&self, name: &str, time: Duration) -> Result<Vec<IpAddr>, LookupError> {
+        match timeout(time, self.resolver.resolve(name)).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(_)) | Err(_) => Err(LookupError::Unresolvable),
+        }
+    }
+
     /// The addresses that a request may be sent to.
     pub(super) async fn addresses_for(&self, target: &Target) -> Result<Vec<IpAddr>, Error> {
         let section = format!("[[component.{}.http]]", self.denials.component);
@@ -203,8 +216,7 @@ impl Gate {
             Some(address) => vec![address],
             None => {
                 let _open = self.open().ok_or(LookupError::TooMany)?;
-                let found = self.resolver.resolve(&target.host).await;
-                found.map_err(|_| LookupError::Unresolvable)?
+                self.resolve(&target.host, LOOKUP_TIME).await?
             }
         };
         let allowed: Vec<_> = found.iter().map(IpAddr::to_canonical).filter(is_allowed).collect();
@@ -263,10 +275,6 @@ pub(in crate::wasm) struct OpenSocket {
     _held: Held,
 }
 
-/// The lookups that may run at once in the whole process. Each takes a thread until the system's resolver
-/// gives up, whether or not anybody still waits for it.
-static LOOKUPS: Semaphore = Semaphore::const_new(32);
-
 /// The addresses of a name.
 pub(in crate::wasm) type Addresses = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 
@@ -276,14 +284,21 @@ pub(in crate::wasm) trait Resolver: Send + Sync {
     fn resolve(&self, name: &str) -> Addresses;
 }
 
-/// The resolver of the system: `/etc/hosts`, and the servers of `/etc/resolv.conf`.
-pub(in crate::wasm) struct SystemResolver;
+/// The resolver of the system: `/etc/hosts`, and the servers of `/etc/resolv.conf`. It looks names up for a component.
+pub(in crate::wasm) struct SystemResolver(Arc<str>);
+
+impl SystemResolver {
+    /// Looks names up in the share of a component.
+    pub(in crate::wasm) fn of(component: &Arc<str>) -> Self {
+        Self(Arc::clone(component))
+    }
+}
 
 impl Resolver for SystemResolver {
     fn resolve(&self, name: &str) -> Addresses {
-        let name = name.to_owned();
+        let (component, name) = (Arc::clone(&self.0), name.to_owned());
         Box::pin(async move {
-            let permit = LOOKUPS.acquire().await.map_err(io::Error::other)?;
+            let place = LOOKUPS.place(&component).await?;
             let lookup = tokio::task::spawn_blocking(move || {
                 let found = (name.as_str(), 0).to_socket_addrs()?;
                 let mut addresses: Vec<IpAddr> = Vec::new();
@@ -292,7 +307,7 @@ impl Resolver for SystemResolver {
                         addresses.push(address);
                     }
                 }
-                drop(permit);
+                drop(place);
                 Ok(addresses)
             });
             lookup.await.map_err(io::Error::other)?

@@ -6,6 +6,7 @@ mod grants;
 mod http;
 mod http_handles;
 mod imports;
+mod lookups;
 mod pace;
 mod requests;
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::wasm::host_memory::HostMemory;
 use crate::wasm::output::GuestOutput;
 
 /// Answers each lookup of a name with the next of its answers, and stays at the
-/// last.
+/// last. Of a name without answers it is never heard again.
 #[derive(Default)]
 struct Script(Mutex<HashMap<String, Vec<Vec<IpAddr>>>>);
 
@@ -36,6 +36,10 @@ impl Script {
 impl Resolver for Script {
     fn resolve(&self, name: &str) -> Addresses {
         let mut names = self.0.lock();
+        let is_silent = names.get(name).is_some_and(Vec::is_empty);
+        if is_silent {
+            return Box::pin(std::future::pending());
+        }
         let answer = names.get_mut(name).map(|answers| match answers.len() {
             1 => answers[0].clone(),
             _ => answers.remove(0),
@@ -84,8 +88,12 @@ fn gate(grants: &[(&str, u16, bool)], names: &[(&str, &[&[&str]])], limit: u64) 
     (gate, Notes { output, kept: notes })
 }
 
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+}
+
 fn look_up(gate: &Gate, name: &str) -> Result<Vec<String>, LookupError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = runtime();
     let found = runtime.block_on(gate.look_up(name));
     found.map(|found| found.iter().map(IpAddr::to_string).collect())
 }
@@ -106,6 +114,13 @@ fn only_what_a_granted_name_led_to_is_connected() {
     assert!(!connects(&gate, "8.8.8.8:443"), "another address");
     assert_eq!(look_up(&gate, "other.example"), Err(LookupError::Denied));
     assert!(!connects(&gate, "8.8.8.8:443"));
+}
+
+#[test]
+fn a_lookup_has_a_limit_of_time() {
+    let (gate, _) = gate(&[("*.example", 443, false)], &[("silent.example", &[])], 9);
+    let looking = gate.resolve("silent.example", std::time::Duration::from_millis(1));
+    assert_eq!(runtime().block_on(looking), Err(LookupError::Unresolvable));
 }
 
 #[test]
