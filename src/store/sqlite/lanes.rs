@@ -37,10 +37,8 @@ const NEVER_RUN: &str = of_lane!(
     formatcp!("blocked WHERE task = ?1 AND lane = ?2 AND place = {BLOCKED} AND attempt = 0"),
     "order_key, seq"
 );
-const WORST_READY: &str = of_lane!(
-    formatcp!("ready WHERE place = {READY} AND task = ?1 AND lane = ?2"),
-    "order_key DESC, seq DESC"
-);
+const WORST_READY: &str =
+    of_lane!(formatcp!("lane WHERE task = ?1 AND lane = ?2 AND place = {READY}"), "order_key DESC, seq DESC");
 
 impl Work<'_> {
     /// Has the lanes whose moment has come settled; whether some were left over.

@@ -17,7 +17,7 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("migrations/0005_usage.sql"),
     include_str!("migrations/0006_checks.sql"),
     include_str!("migrations/0007_host_memory.sql"),
-    include_str!("migrations/0008_cascade.sql"),
+    include_str!("migrations/0008_cascade_and_lanes.sql"),
 ];
 
 /// The version that this program writes.

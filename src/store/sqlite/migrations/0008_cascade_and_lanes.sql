@@ -7,3 +7,7 @@ CREATE TABLE cascade (
     id     BLOB NOT NULL,
     status TEXT NOT NULL
 ) STRICT;
+
+-- The last of the ready of a lane gives way to what is more urgent: found by its lane, however long the queue of its
+-- task is.
+CREATE INDEX invocation_lane ON invocation (task, lane, order_key) WHERE lane IS NOT NULL AND place = 'ready';
