@@ -19,7 +19,7 @@ use super::host_memory::{Held, HostMemory, HostMemoryExceeded};
 use super::link::ChildFailed;
 use super::memory_limit::MemoryLimit;
 use super::network::{Gate, Http, SystemResolver, Traffic};
-use super::output::{GuestOutput, harmless};
+use super::output::{GuestOutput, Most, harmless};
 use super::scratch::{ScratchDirectory, ScratchGrant};
 use super::scrub::Scrubber;
 use super::shortage::no_guest;
@@ -85,18 +85,16 @@ pub(super) async fn run(
         let (client, caller) = (Arc::clone(&client), caller.clone());
         Box::new(move |entries| client.log(&caller, entries))
     };
-    let log_bytes = program.limits.most(LimitKind::Logs);
+    let log = program.limits.most(LimitKind::Logs);
     let host_memory = HostMemory::new(program.limits.most(LimitKind::HostMemory), Arc::clone(&control));
-    let value_bytes =
-        (program.export.entry == Entry::Command).then(|| program.limits.most(LimitKind::Result));
+    let value = (program.export.entry == Entry::Command).then(|| program.limits.most(LimitKind::Result));
     // The secrets were read before any guest runs.
     let scrubber = program.scrubber.get_or_init(|| Scrubber::new(&program.grants.secrets).map(Arc::new));
     let output = GuestOutput::new(
         clock,
         Arc::clone(&control),
         claim.attempt,
-        log_bytes,
-        value_bytes,
+        Most { log, value },
         scrubber.clone(),
         &host_memory,
         sink,

@@ -23,7 +23,7 @@ use super::host_memory::{Held, HostMemory};
 use super::memory_limit::MemoryLimit;
 use super::names::Names;
 use super::network::{Gate, Http, SystemResolver, Traffic};
-use super::output::GuestOutput;
+use super::output::{GuestOutput, Most};
 use super::submits::Submits;
 use super::values::{Field, Shape, charged_arguments, charged_value, to_charged_json};
 use crate::model::{
@@ -265,10 +265,18 @@ fn guest(outcome_bytes: usize) -> HostState {
     // What was handed over stays with the store.
     let kept = parking_lot::Mutex::new(Vec::new());
     let sink = Box::new(move |entries: Vec<LogEntry>| kept.lock().push(entries));
-    let output = GuestOutput::new(clock, Arc::clone(&control), 1, LIMIT, None, None, &host_memory, sink);
+    let output = GuestOutput::new(
+        clock,
+        Arc::clone(&control),
+        1,
+        Most { log: LIMIT, value: None },
+        None,
+        &host_memory,
+        sink,
+    );
     let denials = Denials::new("guest".into(), id, output.clone(), Arc::clone(&control));
     let traffic = Traffic::new(LIMIT, Arc::clone(&control), Arc::clone(&denials));
-    let resolver = Arc::new(SystemResolver);
+    let resolver = Arc::new(SystemResolver::of(&"guest".into()));
     let gate = Gate::new(&Grants::default(), Arc::clone(&denials), 9, &host_memory, traffic, resolver);
     let names = Arc::new(Names::new([(Arc::from("guest::a:b/c.d"), None)]));
     let claim = Claim {

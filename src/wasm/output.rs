@@ -93,15 +93,21 @@ impl Value {
     }
 }
 
+/// The most bytes that are kept of a guest's output.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Most {
+    pub(super) log: u64,
+    /// If standard output is the task's value instead of a log.
+    pub(super) value: Option<u64>,
+}
+
 impl GuestOutput {
-    /// Keeps at most `log_bytes`, and hands them to `sink`. With `value_bytes`, standard output is the task's
-    /// value instead of a log, of at most so many bytes. All of it is charged to `account`.
+    /// Keeps the `most` bytes, and hands those of the log to `sink`. All of it is charged to `account`.
     pub(super) fn new(
         clock: Arc<dyn Clock>,
         control: Arc<GuestControl>,
         attempt: u32,
-        log_bytes: u64,
-        value_bytes: Option<u64>,
+        most: Most,
         scrubber: Option<Arc<Scrubber>>,
         account: &Arc<HostMemory>,
         sink: Sink,
@@ -114,8 +120,8 @@ impl GuestOutput {
             control,
             sink,
             attempt,
-            room: to_usize(log_bytes),
-            entries: to_usize(log_bytes) / ENTRY_BYTES + 1,
+            room: to_usize(most.log),
+            entries: to_usize(most.log) / ENTRY_BYTES + 1,
             dropped: 0,
             scrubber,
             held: Default::default(),
@@ -123,7 +129,7 @@ impl GuestOutput {
             pending_bytes: 0,
             partial: Default::default(),
             last_error: String::new(),
-            value: value_bytes.map(value),
+            value: most.value.map(value),
             charged: held(),
             kept_bytes: 0,
         })))
@@ -414,14 +420,15 @@ mod tests {
         output_on(100_000, log_bytes, value_bytes)
     }
 
-    fn output_on(account_bytes: u64, log_bytes: u64, value_bytes: Option<u64>) -> (GuestOutput, Entries) {
+    fn output_on(account_bytes: u64, log: u64, value: Option<u64>) -> (GuestOutput, Entries) {
+        let most = Most { log, value };
         let entries = Entries::default();
         let sink = Arc::clone(&entries);
         let sink: Sink = Box::new(move |new| sink.lock().extend(new));
         let control = Arc::new(GuestControl::new(std::time::Duration::from_secs(1)));
         let clock = Arc::new(SystemClock::new());
         let account = HostMemory::new(account_bytes, Arc::clone(&control));
-        (GuestOutput::new(clock, control, 1, log_bytes, value_bytes, None, &account, sink), entries)
+        (GuestOutput::new(clock, control, 1, most, None, &account, sink), entries)
     }
 
     fn write(output: &GuestOutput, stream: LogStream, bytes: &[u8]) {

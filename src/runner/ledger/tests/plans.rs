@@ -179,7 +179,7 @@ fn guests_that_submit_and_return_much_have_one_share_of_a_turn_and_take_turns() 
     let mut bench = Bench::settled();
     let mut messages = ends((0..3).map(|_| EndKind::Final(value(LARGE))).collect());
     messages.submits = [LARGE, LARGE, LARGE, 10].map(submit_bytes).into();
-    bench.ledger.collect(&mut messages);
+    bench.ledger.collect(&mut messages, Instant::now());
     let (mut submits, mut reports) = (messages.submits, 3);
     for turn in 0..6 {
         // Whoever was here before.
