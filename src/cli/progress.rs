@@ -19,7 +19,6 @@ const INTERVAL: Duration = Duration::from_millis(300);
 const SHARE: u32 = 20;
 
 /// The line on the terminal, so that other lines can be written around it.
-/// Held only while a line is written.
 static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
 /// How long the end of a line waits for the terminal, which may be stopped (Ctrl-S).
@@ -83,13 +82,11 @@ impl Drop for Progress {
 
 /// Writes other lines without tearing the progress line.
 pub fn suspend<T>(write: impl FnOnce() -> T) -> T {
-    if IS_STUCK.load(Ordering::Relaxed) {
-        return write();
-    }
-    let shown = SHOWN.lock();
-    match &*shown {
-        Some(bar) => bar.suspend(write),
-        None => write(),
+    // The lock is not held while it writes: whoever writes elsewhere must not wait for a terminal that is stopped.
+    let shown = SHOWN.lock().clone();
+    match shown {
+        Some(bar) if !IS_STUCK.load(Ordering::Relaxed) => bar.suspend(write),
+        _ => write(),
     }
 }
 
