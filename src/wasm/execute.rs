@@ -19,7 +19,7 @@ use super::host_memory::{Held, HostMemory, HostMemoryExceeded};
 use super::link::ChildFailed;
 use super::memory_limit::MemoryLimit;
 use super::network::{Gate, Http, SystemResolver, Traffic};
-use super::output::{GuestOutput, Most, harmless};
+use super::output::{Bounds, GuestOutput, harmless};
 use super::scratch::{ScratchDirectory, ScratchGrant};
 use super::scrub::Scrubber;
 use super::shortage::no_guest;
@@ -85,16 +85,19 @@ pub(super) async fn run(
         let (client, caller) = (Arc::clone(&client), caller.clone());
         Box::new(move |entries| client.log(&caller, entries))
     };
-    let log = program.limits.most(LimitKind::Logs);
     let host_memory = HostMemory::new(program.limits.most(LimitKind::HostMemory), Arc::clone(&control));
-    let value = (program.export.entry == Entry::Command).then(|| program.limits.most(LimitKind::Result));
+    let is_command = program.export.entry == Entry::Command;
+    let bounds = Bounds {
+        log: program.limits.most(LimitKind::Logs),
+        value: is_command.then(|| program.limits.most(LimitKind::Result)),
+    };
     // The secrets were read before any guest runs.
     let scrubber = program.scrubber.get_or_init(|| Scrubber::new(&program.grants.secrets).map(Arc::new));
     let output = GuestOutput::new(
         clock,
         Arc::clone(&control),
         claim.attempt,
-        Most { log, value },
+        bounds,
         scrubber.clone(),
         &host_memory,
         sink,

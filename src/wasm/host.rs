@@ -47,8 +47,8 @@ const PROGRESS_BYTES: usize = 1_000;
 /// Bytes of a child besides its arguments, until it is in the store.
 const CHILD_BYTES: u64 = 512;
 
-/// Bytes of an id as a text.
-const ID_BYTES: u64 = 64;
+/// Bytes of an id, and of the same as a text.
+const ID_BYTES: u64 = 96;
 
 /// Bytes of an awaited invocation, until its outcome is there.
 const WAIT_BYTES: u64 = 256;

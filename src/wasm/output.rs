@@ -26,6 +26,14 @@ const WRITE_BYTES: usize = 64 << 10;
 /// Receives the entries that are handed over.
 pub(super) type Sink = Box<dyn Fn(Vec<LogEntry>) + Send + Sync>;
 
+/// The bytes that are kept of a guest's output.
+pub(super) struct Bounds {
+    /// As its log.
+    pub(super) log: u64,
+    /// As the task's value, if its standard output is that instead of a log.
+    pub(super) value: Option<u64>,
+}
+
 /// Gathers the output of one guest.
 #[derive(Clone)]
 pub(super) struct GuestOutput(Arc<Mutex<Inner>>);
@@ -52,8 +60,8 @@ struct Inner {
     last_error: String,
     /// Standard output as the value of a command, if it is one.
     value: Option<Value>,
-    /// What was kept, with twice the room of its text, since a text that grows has up to so much. It is charged until the
-    /// end: nobody tells when the store has taken it.
+    /// What was kept, with twice the room of its text, since a text that grows has up to so much. It is charged
+    /// until the end: nobody tells when the store has taken it.
     charged: Held,
     kept_bytes: u64,
 }
@@ -93,21 +101,13 @@ impl Value {
     }
 }
 
-/// The most bytes that are kept of a guest's output.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Most {
-    pub(super) log: u64,
-    /// If standard output is the task's value instead of a log.
-    pub(super) value: Option<u64>,
-}
-
 impl GuestOutput {
-    /// Keeps the `most` bytes, and hands those of the log to `sink`. All of it is charged to `account`.
+    /// Keeps output within bounds, and hands the log to `sink`. All of it is charged to `account`.
     pub(super) fn new(
         clock: Arc<dyn Clock>,
         control: Arc<GuestControl>,
         attempt: u32,
-        most: Most,
+        bounds: Bounds,
         scrubber: Option<Arc<Scrubber>>,
         account: &Arc<HostMemory>,
         sink: Sink,
@@ -120,8 +120,8 @@ impl GuestOutput {
             control,
             sink,
             attempt,
-            room: to_usize(most.log),
-            entries: to_usize(most.log) / ENTRY_BYTES + 1,
+            room: to_usize(bounds.log),
+            entries: to_usize(bounds.log) / ENTRY_BYTES + 1,
             dropped: 0,
             scrubber,
             held: Default::default(),
@@ -129,7 +129,7 @@ impl GuestOutput {
             pending_bytes: 0,
             partial: Default::default(),
             last_error: String::new(),
-            value: most.value.map(value),
+            value: bounds.value.map(value),
             charged: held(),
             kept_bytes: 0,
         })))
@@ -420,15 +420,15 @@ mod tests {
         output_on(100_000, log_bytes, value_bytes)
     }
 
-    fn output_on(account_bytes: u64, log: u64, value: Option<u64>) -> (GuestOutput, Entries) {
-        let most = Most { log, value };
+    fn output_on(account_bytes: u64, log_bytes: u64, value_bytes: Option<u64>) -> (GuestOutput, Entries) {
         let entries = Entries::default();
         let sink = Arc::clone(&entries);
         let sink: Sink = Box::new(move |new| sink.lock().extend(new));
         let control = Arc::new(GuestControl::new(std::time::Duration::from_secs(1)));
         let clock = Arc::new(SystemClock::new());
         let account = HostMemory::new(account_bytes, Arc::clone(&control));
-        (GuestOutput::new(clock, control, 1, most, None, &account, sink), entries)
+        let bounds = Bounds { log: log_bytes, value: value_bytes };
+        (GuestOutput::new(clock, control, 1, bounds, None, &account, sink), entries)
     }
 
     fn write(output: &GuestOutput, stream: LogStream, bytes: &[u8]) {

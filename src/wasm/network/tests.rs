@@ -16,7 +16,7 @@ use crate::wasm::control::GuestControl;
 use crate::wasm::denials::Denials;
 use crate::wasm::grants::Grants;
 use crate::wasm::host_memory::HostMemory;
-use crate::wasm::output::{GuestOutput, Most};
+use crate::wasm::output::{Bounds, GuestOutput};
 
 /// Answers each lookup of a name with the next of its answers, and stays at the
 /// last. Of a name without answers it is never heard again.
@@ -69,16 +69,9 @@ fn gate(grants: &[(&str, u16, bool)], names: &[(&str, &[&[&str]])], limit: u64) 
     });
     let control = Arc::new(GuestControl::new(std::time::Duration::from_secs(1)));
     let account = HostMemory::new(1 << 20, Arc::clone(&control));
+    let bounds = Bounds { log: 1000, value: None };
     let clock = Arc::new(SystemClock::new());
-    let output = GuestOutput::new(
-        clock,
-        Arc::clone(&control),
-        1,
-        Most { log: 1000, value: None },
-        None,
-        &account,
-        sink,
-    );
+    let output = GuestOutput::new(clock, Arc::clone(&control), 1, bounds, None, &account, sink);
     let grants: Vec<_> = grants
         .iter()
         .map(|(host, port, allow_private)| NetworkGrant {
