@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::{Handle, Signals};
@@ -20,7 +21,12 @@ pub struct Registered(Signals);
 pub struct Stages {
     handle: Handle,
     thread: Option<JoinHandle<()>>,
+    /// Closed once the stages, and what they held of the runner, are gone.
+    is_over: crossbeam_channel::Receiver<()>,
 }
+
+/// How long the end waits for a stage that hangs.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 fn refused(error: io::Error) -> CliError {
     CliError::system(format!("signals can't be handled: {error}"))
@@ -51,7 +57,11 @@ impl Registered {
         let handle = signals.handle();
         // On a thread of its own, so that nothing that they wait for keeps later signals from being seen.
         let (next, stages) = crossbeam_channel::bounded::<()>(2);
+        let (over, is_over) = crossbeam_channel::bounded::<()>(0);
         let act = std::thread::Builder::new().name("stages".to_owned()).spawn(move || {
+            // Dropped last, after the stages that nobody has asked for.
+            let _over = over;
+            let (first, second) = (first, second);
             let is_next = || stages.recv().is_ok();
             if is_next() {
                 first();
@@ -71,7 +81,7 @@ impl Registered {
                 let _ = next.try_send(());
             }
         });
-        Ok(Stages { handle, thread: Some(thread.map_err(refused)?) })
+        Ok(Stages { handle, thread: Some(thread.map_err(refused)?), is_over })
     }
 }
 
@@ -81,6 +91,8 @@ impl Drop for Stages {
         if let Some(thread) = self.thread.take() {
             // Its panic was printed, and the handlers have nothing to clean up.
             let _ = thread.join();
+            // What the stages hold of the runner must not outlive it: its end removes directories.
+            let _ = self.is_over.recv_timeout(PATIENCE);
         }
     }
 }

@@ -112,8 +112,8 @@ fn components_of_many_core_instances_wait_and_leave_their_neighbours_alone() {
     setup.command(["submit", "echo-u32", "--batch", "-"]).stdin(lines).run().expect(0);
     let (summary, log) = run_all(&setup, ":");
     assert_all_succeeded(&setup, 160);
-    // They wait before they start: the pool is never used up.
-    assert!(!log.contains("short of") && summary["released"] == 0, "{log}");
+    // They wait before they start, or are given back for what is beyond their share: the pool is never used up.
+    assert!(!log.contains("short of"), "{log}");
     let peak = summary["peak_live"].as_u64().expect("a number");
     assert!(peak <= 64 / 7 + 4, "{summary}");
 }
