@@ -35,6 +35,10 @@ pub(super) fn soon_free<T>(act: impl FnOnce() -> T) -> T {
 /// While outcomes of more bytes than this wait for the store, no guest gets a slot.
 const MAX_UNWRITTEN: usize = 64 << 20;
 
+/// After so many resumed fibers something starts, if anything may: guests that sleep for a moment in a loop are
+/// resumed without end.
+const RESUMED_IN_A_ROW: usize = 8;
+
 /// A piece of work for a slot thread.
 pub(super) enum Work {
     /// A claimed invocation: make a guest of it.
@@ -99,6 +103,8 @@ impl Fill {
 struct Queues {
     /// First: they hold memory, and somebody waits for them.
     resumed: VecDeque<Arc<Fiber>>,
+    /// How many of them slots have taken since the last start.
+    resumed_in_a_row: usize,
     /// Then the claimed that somebody awaits, most urgent first.
     awaited: BTreeMap<Urgency, Claim>,
     /// Then the other claimed, in the order of the store: priority and age.
@@ -555,9 +561,22 @@ impl Queues {
         if self.is_congested() && !self.stopping {
             return None;
         }
+        if self.resumed_in_a_row >= RESUMED_IN_A_ROW
+            && let Some(claim) = self.take_start(room)
+        {
+            self.resumed_in_a_row = 0;
+            return Some(Work::Start(claim));
+        }
         if let Some(fiber) = self.resumed.pop_front() {
+            self.resumed_in_a_row += 1;
             return Some(Work::Resume(fiber));
         }
+        self.resumed_in_a_row = 0;
+        self.take_start(room).map(Work::Start)
+    }
+
+    /// Takes the next of the claimed that may start.
+    fn take_start(&mut self, room: &Room) -> Option<Claim> {
         let fill = room.fill(self.live);
         if self.stopping || self.is_short || self.grower_waits || fill == Fill::Full {
             return None;
@@ -584,6 +603,6 @@ impl Queues {
         self.part_of(&claim).live += 1;
         self.live += 1;
         self.taken += 1;
-        Some(Work::Start(claim))
+        Some(claim)
     }
 }

@@ -9,7 +9,7 @@ mod steps;
 pub(super) mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -85,6 +85,46 @@ fn many_waiters_of_one_result_are_all_woken() {
         open.send(()).expect("the gate listens");
         for id in ids {
             assert_eq!(value(&runner, id), Ok(7));
+        }
+    }
+}
+
+/// Each of them computes for a moment and sleeps for less than the others need together: there is always one to resume.
+#[test]
+fn guests_that_sleep_in_a_loop_do_not_keep_others_from_starting() {
+    const SLEEPERS: usize = 200;
+    for is_instant in [true, false] {
+        let store = Slow::new(is_instant);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&is_over);
+        let guests = Closures::default()
+            .with("sleeper", move |hands| {
+                let ends = Arc::clone(&ends);
+                async move {
+                    while !ends.load(Ordering::SeqCst) {
+                        let began = Instant::now();
+                        while began.elapsed() < Duration::from_micros(100) {
+                            std::hint::spin_loop();
+                        }
+                        hands.wait(Vec::new(), AwaitMode::AnyWithin(Duration::from_millis(1))).await?;
+                    }
+                    Ok(0)
+                }
+            })
+            .with("hello", |_| async { Ok(7) });
+        let guests = Arc::new(guests);
+        let sleepers: Vec<_> = (0..SLEEPERS).map(|_| store.submit("sleeper", &[])).collect();
+        let runner = start(&store, &guests, options(1));
+        let deadline = Instant::now() + PATIENCE;
+        while runner.handle().gauge().live < SLEEPERS {
+            assert!(Instant::now() < deadline, "{:?}", runner.handle().gauge());
+            std::thread::yield_now();
+        }
+        let hello = store.submit("hello", &[]);
+        assert_eq!(value(&runner, hello), Ok(7));
+        is_over.store(true, Ordering::SeqCst);
+        for id in sleepers {
+            assert_eq!(value(&runner, id), Ok(0));
         }
     }
 }

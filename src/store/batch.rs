@@ -130,8 +130,7 @@ pub struct Receipt {
     pub unclaimable: Vec<InvocationId>,
     /// Whether there was, or may have been, more to claim than was asked for, or than
     /// [`ClaimRequest::max_bytes`] let in; also
-    /// if more were past their deadline than one transaction ends: then nothing
-    /// was claimed.
+    /// if more were past their deadline than one transaction ends.
     pub more: bool,
     /// When something happens by itself: the earliest `available_at` of a
     /// delayed invocation that is not due yet, the earliest moment at which a rate

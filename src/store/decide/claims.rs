@@ -50,8 +50,7 @@ impl State<'_> {
     pub fn may_claim(&mut self, runner: RunnerId) -> bool {
         let is_lost = self.lost.contains(&runner);
         self.receipt.lease = Some(if is_lost { Lease::Lost } else { Lease::Held });
-        // Something overdue may be left, and must not be claimed.
-        !is_lost && !self.receipt.more
+        !is_lost
     }
 
     /// Whether a claim may go on after what it has taken.
@@ -61,9 +60,13 @@ impl State<'_> {
         bears
     }
 
-    /// Claims a queued invocation, which is loaded.
+    /// Claims a queued invocation, which is loaded, unless it is overdue.
     pub fn take(&mut self, id: InvocationId, runner: RunnerId, rest: ClaimRest) -> Result<(), Contradiction> {
         let head = loaded(&mut self.heads, id)?;
+        // More may be overdue than one transaction ends.
+        if head.deadline.is_some_and(|deadline| deadline <= self.now) {
+            return Ok(());
+        }
         let to = head.after(Event::Claim)?;
         head.attempt += 1;
         head.runner = Some(runner);

@@ -16,10 +16,6 @@ impl State {
             return;
         }
         receipt.lease = Some(Lease::Held);
-        if receipt.more {
-            // Something overdue may be left, and must not be claimed.
-            return;
-        }
         while let Some(&(available_at, seq)) = self.delayed.first()
             && available_at <= now.0
         {
@@ -109,6 +105,10 @@ impl State {
 
     /// Claims one queued invocation.
     fn take(&mut self, seq: Seq, runner: RunnerId, now: UnixMicros) -> Option<Claim> {
+        // More may be overdue than one transaction ends.
+        if self.records[seq].deadline.is_some_and(|deadline| deadline <= now) {
+            return None;
+        }
         let to = self.records[seq].status.apply(Event::Claim).ok()?;
         self.unlist(seq);
         let record = &mut self.records[seq];

@@ -101,7 +101,7 @@ impl Work<'_> {
         }
         let due = self.due.take().unwrap_or_default();
         due.opened.into_iter().for_each(|id| self.state.lanes.look_at(id));
-        self.state.receipt.more = due.is_full;
+        self.state.receipt.more |= due.is_full;
         Ok(())
     }
 

@@ -121,7 +121,7 @@ impl<'a> Work<'a> {
         if !self.state.may_claim(request.runner) {
             return Ok(());
         }
-        self.state.receipt.more = promotes_more | self.promote_in_lanes()? | self.open_lanes()?;
+        self.state.receipt.more |= promotes_more | self.promote_in_lanes()? | self.open_lanes()?;
         self.settle_lanes()?;
         if request.awaited.is_empty() && request.root.is_none() {
             self.write_but_admitted()?;

@@ -291,9 +291,6 @@ impl Exercise<'_> {
         self.submit(in_lane("laned", 0, 100));
         let claims = self.claim(|request| request.tasks = tasks(&["laned"]));
         self.end(&claims, |_| EndKind::Final(value("1")));
-        // A full lane before the queue of its task, and what is more urgent than the last of it.
-        (0..=ROOM / BATCH).for_each(|_| drop(self.submit(in_lane("laned", 200, 10))));
-        self.submit(in_lane("laned", 200, 20));
         self.submit(in_lane("rated", 0, 0));
         self.claim(|request| request.tasks = tasks(&["rated"]));
         // Claims that are given back before they start are no starts.
