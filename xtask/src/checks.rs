@@ -68,8 +68,7 @@ impl Choice {
 }
 
 /// Runs the tests whose names contain one of the filters, the quick part, or all; all of them with
-/// a minute of fuzzing, of which each target counts as a test, and a minute of the adversary, which
-/// counts as one. The last line is
+/// a minute of fuzzing, of which each target counts as a test. The last line is
 /// `N passed, N failed`.
 pub fn test(arguments: &[String]) -> Result<ExitCode> {
     let choice = Choice::parse(arguments)?;
@@ -84,14 +83,12 @@ pub fn test(arguments: &[String]) -> Result<ExitCode> {
     count.conclude()
 }
 
-/// Runs the tests that the filters choose, or all with a minute of fuzzing and one of the adversary.
+/// Runs the tests that the filters choose, or all with a minute of fuzzing.
 fn all_or(filters: &[String]) -> Result<Count> {
     let mut count = Count::default();
     if filters.is_empty() {
         let fuzzed = crate::fuzz::run_all(FUZZ_SECONDS)?;
         count.add_all(&Count { passed: fuzzed.held, failed: fuzzed.failed });
-        let held = crate::adversary::holds_for_a_minute()?;
-        count.add_all(&Count { passed: held.into(), failed: (!held).into() });
     }
     let mut command = cargo();
     count.run(command.args(["test", "--workspace", "--no-fail-fast"]).arg("--").args(filters))?;

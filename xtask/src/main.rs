@@ -22,8 +22,7 @@ usage: cargo xtask COMMAND
 
   guests                         build guest-tasks/ into target/guests/NAME.wasm
   torture-guest                  the same, and put the component that the program contains beside its source
-  test [FILTER]…                 build the guests, run the tests, count them; without a filter also fuzz for a minute,
-                                 and run the adversary for one
+  test [FILTER]…                 build the guests, run the tests, count them; without a filter also fuzz for a minute
   test --quick                   only the unit tests, the store contract, the runner and the command line's texts
   test --profile [--quick|FILTER…]
                                  run them and print the time of each module and of the slowest tests

@@ -178,7 +178,8 @@ impl Guest for Faults {
 
     fn await_briefly(count: u32, times: u32) -> u32 {
         let ids = strangers(count);
-        (0..times).filter(|_| matches!(invocations::await_any_within(&ids, 0), Ok(None) | Err(_))).count() as u32
+        (0..times).filter(|_| matches!(invocations::await_any_within(&ids, 0), Ok(None) | Err(_))).count()
+            as u32
     }
 
     fn blink(times: u32) {

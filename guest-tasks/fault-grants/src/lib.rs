@@ -107,7 +107,12 @@ impl Guest for Grants {
         let mut inner = granted(&directory)?;
         for level in 0..depth {
             let made = inner.create_directory_at("d").and_then(|()| {
-                inner.open_at(PathFlags::empty(), "d", OpenFlags::DIRECTORY, DescriptorFlags::MUTATE_DIRECTORY)
+                inner.open_at(
+                    PathFlags::empty(),
+                    "d",
+                    OpenFlags::DIRECTORY,
+                    DescriptorFlags::MUTATE_DIRECTORY,
+                )
             });
             // One descriptor at a time: the last is dropped here.
             inner = made.map_err(|error| format!("after {level}: {error}"))?;

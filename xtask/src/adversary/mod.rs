@@ -88,20 +88,6 @@ fn size(text: &str) -> Result<u64> {
     number.checked_mul(1 << shift).with_context(|| format!("`{text}` is too large"))
 }
 
-/// What the runner is known not to bear yet, and what a short run does not count as a failure: nothing keeps guests
-/// that sleep for ever from taking all live instances, or all memory while they are parked
-/// (docs/design/sandbox.md, "not yet").
-const KNOWN: [Kind; 1] = [Kind::Starved];
-
-/// Tries a debug build for as long as a plan without flags takes, from a seed that is printed, and tells whether
-/// everything held that is known to hold.
-pub fn holds_for_a_minute() -> Result<bool> {
-    let plan = Plan { is_shrunk: false, ..Plan::parse(&[])? };
-    run(cargo().args(["build", "--package", RUNNER]))?;
-    let found = attack(&plan, target_dir().join("debug").join(RUNNER))?;
-    Ok(found.iter().all(|kind| KNOWN.contains(kind)))
-}
-
 /// Runs the command with what the command line says.
 pub fn command(arguments: &[String]) -> Result<ExitCode> {
     let plan = Plan::parse(arguments)?;
