@@ -1,4 +1,4 @@
-//! What may be written to a terminal.
+//! Text that may be written to a terminal.
 
 use std::borrow::Cow;
 

@@ -91,7 +91,7 @@ impl Drop for Stages {
         if let Some(thread) = self.thread.take() {
             // Its panic was printed, and the handlers have nothing to clean up.
             let _ = thread.join();
-            // What the stages hold of the runner must not outlive it: its end removes directories.
+            // The handles that the stages hold must not outlive the runner: its end removes directories.
             let _ = self.is_over.recv_timeout(PATIENCE);
         }
     }

@@ -186,7 +186,9 @@ impl Fiber {
     pub(super) fn report(&self, end: Option<AttemptEnd>) -> Option<Report> {
         let mut own = self.notes.lock();
         let notes = std::mem::take(&mut *own);
-        (own.reports, own.reported) = (notes.reports.saturating_add(1), Some(Instant::now()));
+        if end.is_none() {
+            (own.reports, own.reported) = (notes.reports.saturating_add(1), Some(Instant::now()));
+        }
         drop(own);
         if end.is_none() && notes.observed.is_empty() && notes.logs.is_empty() && notes.progress.is_none() {
             return None;

@@ -79,7 +79,7 @@ impl Room {
     /// How full the runner is with so many live instances.
     fn fill(&self, live: usize) -> Fill {
         let of_live = Fill::of(live as u64, self.max_live as u64);
-        // What guests leave behind for a moment keeps nobody from starting alone.
+        // Memory that guests leave behind for a moment keeps nobody from starting alone.
         let counts = live > 0;
         of_live.max(if counts { self.memory() } else { Fill::Open })
     }

@@ -1,4 +1,4 @@
-//! What a component contains, by one pass over its bytes before anything else looks at them: the numbers that are
+//! The contents of a component, by one pass over its bytes before anything else looks at them: the numbers that are
 //! bounded, and the core instances of an instance of it, which wasmtime does not tell.
 
 use wasmparser::{
@@ -17,7 +17,7 @@ pub(super) struct Contents {
     pub(super) core_instances: u32,
 }
 
-/// What is counted in a whole file, the components and core modules in it included.
+/// A number that is counted in a whole file, with the components and core modules in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Bound {
     Levels,
@@ -124,7 +124,7 @@ impl Contents {
     ///
     /// # Errors
     ///
-    /// What it is instead of a component, or the bound that it exceeds; as a sentence about `it`.
+    /// The kind of file that it is instead of a component, or the bound that it exceeds; as a sentence about `it`.
     pub(super) fn of(bytes: &[u8]) -> Result<Self, String> {
         classify(bytes)?;
         match core_instances(bytes) {

@@ -170,7 +170,7 @@ async fn attempt(
     let mut guest = Instance { store: Store::new(&program.engine, state), fuel: None };
     let store = &mut guest.store;
     store.limiter_async(|state| &mut state.memory);
-    // What is handed over is charged by what keeps it: until then it is no more than the account has left now.
+    // Values that are handed over are charged by whatever keeps them: until then they are no more than the account has left now.
     let left = usize::try_from(store.data().handles.account.left()).unwrap_or(usize::MAX);
     store.set_hostcall_fuel(HAND_OVER_BYTES.min(left));
     if program.is_metered {

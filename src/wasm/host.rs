@@ -58,7 +58,7 @@ pub(super) struct HostState {
     pub(super) wasi: WasiCtx,
     pub(super) table: ResourceTable,
     pub(super) handles: Handles,
-    /// What the last call gave back: until it lies in the guest's memory it lies here, and when the next call begins
+    /// The result of the last call: until it lies in the guest's memory it lies here, and when the next call begins
     /// it does.
     pub(super) returned: Option<Held>,
     pub(super) memory: MemoryLimit,

@@ -158,7 +158,7 @@ unsafe impl GlobalAlloc for Attributing {
 fn lag<T>(account: &Arc<HostMemory>, run: impl FnOnce() -> T) -> (T, i64) {
     let charged = account.limit() - account.left();
     let bytes: &'static Bytes = Box::leak(Box::new(Bytes {
-        // What was charged before is of somebody else.
+        // Earlier charges are of somebody else.
         held: AtomicI64::new(charged as i64),
         lag: AtomicI64::new(0),
         account: Arc::clone(account),
@@ -265,7 +265,7 @@ fn guest(outcome_bytes: usize) -> HostState {
     let id = InvocationId::generate();
     let caller = Caller { id, attempt: 1, root: id, depth: 0 };
     let clock = Arc::new(SystemClock::new());
-    // What was handed over stays with the store.
+    // The entries that were handed over stay with the store.
     let kept = parking_lot::Mutex::new(Vec::new());
     let sink = Box::new(move |entries: Vec<LogEntry>| kept.lock().push(entries));
     let bounds = Bounds { log: LIMIT, value: None };
@@ -327,10 +327,10 @@ macro_rules! calls {
         [$(($name, (|$guest, $size, $count| {
             let _ = ($size, $count);
             $(let $argument = $value;)*
-            // What the call before gave back is gone.
+            // The result of the call before is gone.
             $guest.returned = None;
             let account = Arc::clone(&$guest.handles.account);
-            // What it gives back lies here until it was lowered.
+            // Its result lies here until it was lowered.
             let (_given, lag) = lag(&account, || now($call));
             lag
         }) as Call)),*]

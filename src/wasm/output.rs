@@ -60,7 +60,7 @@ struct Inner {
     last_error: String,
     /// Standard output as the value of a command, if it is one.
     value: Option<Value>,
-    /// What was kept, with twice the room of its text, since a text that grows has up to so much. It is charged
+    /// The bytes that were kept, with twice the room of its text, since a text that grows has up to so much. It is charged
     /// until the end: nobody tells when the store has taken it.
     charged: Held,
     kept_bytes: u64,

@@ -183,7 +183,7 @@ fn number(digits: u32, next: &mut impl FnMut() -> Result<char, Stop>) -> Result<
     Ok(number)
 }
 
-/// What a letter stands for behind a backslash.
+/// Returns the character that a letter behind a backslash stands for.
 fn short(letter: char) -> Option<char> {
     Some(match letter {
         'b' => '\u{8}',

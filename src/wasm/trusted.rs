@@ -1,4 +1,4 @@
-//! What the runner trusts of what it finds in the file system: what nobody else can have changed.
+//! The files and directories that the runner trusts: nobody else can have changed them.
 
 use std::fs::{self, DirBuilder, Metadata};
 use std::io;

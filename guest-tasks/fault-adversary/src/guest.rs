@@ -1,4 +1,4 @@
-//! What a guest can do without the host: memory, loops, traps, results.
+//! Instructions that need no host: memory, loops, traps, results.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

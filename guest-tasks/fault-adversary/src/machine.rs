@@ -1,4 +1,4 @@
-//! What a program has while it runs.
+//! The state of a program while it runs.
 
 use std::any::Any;
 

@@ -127,7 +127,7 @@ impl Guest for Grants {
         let piece = [b'x'; 64 * KIB];
         let mut streams = Vec::new();
         for time in 0..times {
-            // What a stream has taken may be written later, behind the end that the file has then.
+            // The bytes that a stream has taken may be written later, behind the end that the file has then.
             let stream = file.write_via_stream(u64::from(time % 64) * piece.len() as u64);
             let stream = stream.map_err(|error| error.to_string())?;
             if let Ok(room) = stream.check_write() {

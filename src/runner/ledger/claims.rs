@@ -63,7 +63,7 @@ impl Claims {
         let mut tasks = Arc::clone(view.tasks);
         let is_owed = std::mem::take(&mut self.owes_others);
         if let Some(others) = self.tasks_of_others(view).filter(|_| !only_awaited) {
-            // What is awaited may be one of their tasks: it is claimed apart, in turn.
+            // An awaited invocation may be of one of their tasks: it is claimed apart, in turn.
             self.owes_others = !awaited.is_empty() && !is_owed;
             only_awaited = self.owes_others;
             if !only_awaited {

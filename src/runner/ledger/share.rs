@@ -15,7 +15,7 @@ pub(super) const TURN_BYTES: usize = 4 << 20;
 pub(super) const TURN_CHILDREN: usize = 4_000;
 pub(super) const CHILDREN: usize = 1_000;
 
-/// What is left of one turn's share. What is small has a part of its own, and need not wait for what is large.
+/// The rest of one turn's share. Small things have a part of their own, and need not wait for large ones.
 pub(super) struct Share {
     small: usize,
     large: usize,

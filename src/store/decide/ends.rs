@@ -166,8 +166,10 @@ impl<'b> State<'b> {
         Ok(())
     }
 
-    /// Cancels the loaded descendants of `parents`, which became final in earlier transactions.
-    pub fn cascade(&mut self, parents: &[(InvocationId, Status)]) -> Result<(), Contradiction> {
+    /// Cancels the loaded descendants of `parents`, which became final in earlier transactions. If they are not
+    /// all (`is_all`), or if there may be more such parents, some are left for later.
+    pub fn cascade(&mut self, parents: &[(InvocationId, Status)], is_all: bool) -> Result<(), Contradiction> {
+        self.receipt.has_cascade |= !is_all || parents.len() == rules::CASCADED_AT_ONCE;
         parents.iter().try_for_each(|(parent, status)| self.end_children(*parent, *status))
     }
 

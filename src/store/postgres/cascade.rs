@@ -29,8 +29,7 @@ impl Work<'_> {
             let done = rows.iter().map(|row| column(row, 0)).collect::<Result<Vec<i64>, Fault>>()?;
             self.link.ask_one(Ask::new("DELETE FROM @cascade WHERE seq = ANY($1)").with(done)).await?;
         }
-        self.state.receipt.has_cascade |= !is_all || parents.len() == CASCADED_AT_ONCE;
-        Ok(self.state.cascade(&parents)?)
+        Ok(self.state.cascade(&parents, is_all)?)
     }
 
     /// Notes whose children are left for later.

@@ -149,7 +149,7 @@ pub(super) const INVOCATION_JOINS: &str = "JOIN @task t ON t.key = ANY(ARRAY[i.t
 pub(super) const REST_COLUMNS: &str = "t.name, c.digest, a.json, i.root, i.depth, i.labels";
 
 /// Arguments with more bytes, stored or written out, do not come with the row: a claim asks for those that it takes.
-/// What is stored is compared first, so that nothing large is read for it.
+/// The stored size is compared first, so that nothing large is read for it.
 const CARRIED_BYTES: usize = 64 << 10;
 
 /// The joins that those columns need besides the invocation `i`. Every claimed row passes

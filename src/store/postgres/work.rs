@@ -38,7 +38,7 @@ pub(super) struct Work<'a> {
 
 /// Some of the tasks that have claimable invocations.
 pub(super) struct LookedAt {
-    /// Those of them that the claim may have.
+    /// The tasks among them that the claim may have.
     pub(super) names: Vec<String>,
     /// The last of all, if there may be more.
     pub(super) last: Option<i64>,

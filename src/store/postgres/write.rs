@@ -65,7 +65,7 @@ pub(super) async fn commit(
     if let Err(fault) = &committed {
         // Numbers that were drawn in it do not exist.
         names.forget();
-        // What it was to hand out is still there.
+        // The work that it was to hand out is still there.
         *round = Round::default();
         if !fault.breaks_connection() {
             link.ask_one(Ask::simple("ROLLBACK")).await?;

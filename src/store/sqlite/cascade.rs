@@ -30,9 +30,8 @@ impl Work<'_> {
             let mut delete = self.sql.prepare_cached("DELETE FROM cascade WHERE seq = ?1")?;
             parents.iter().try_for_each(|(seq, ..)| delete.execute([seq]).map(|_| ()))?;
         }
-        self.state.receipt.has_cascade |= !is_all || parents.len() == CASCADED_AT_ONCE;
         let parents: Vec<_> = parents.into_iter().map(|(_, id, status)| (id, status)).collect();
-        Ok(self.state.cascade(&parents)?)
+        Ok(self.state.cascade(&parents, is_all)?)
     }
 
     /// Notes whose children are left for later.

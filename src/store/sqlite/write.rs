@@ -35,7 +35,7 @@ pub(super) fn commit(
         if committed.is_err() {
             // Numbers that were drawn in it do not exist.
             names.forget();
-            // What it was to hand out is still there.
+            // The work that it was to hand out is still there.
             *round = Round::default();
         }
         committed

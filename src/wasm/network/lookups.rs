@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// The lookups that may run at once in the whole process.
 const AT_ONCE: usize = 32;
 
-/// Those of one component.
+/// The look-ups of one component.
 const OF_COMPONENT: usize = 8;
 
 /// The lookups of this process.

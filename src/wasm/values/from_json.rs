@@ -573,7 +573,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 let Some(Val::String(text)) = text.as_deref() else {
                     return Err(self.mismatch("something else"));
                 };
-                // What is decoded is shorter than the text.
+                // The decoded bytes are shorter than the text.
                 let decoded = text.len() as i64;
                 self.context.pay(0, decoded)?;
                 let bytes = BASE64

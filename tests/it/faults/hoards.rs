@@ -140,7 +140,7 @@ fn what_is_read_of_files_and_directories_is_on_the_account_of_the_guest() {
 fn children_and_results_on_their_way_are_on_the_account_of_the_guest() {
     let limits = |name: &str| format!("[component.{name}.limits]\nhost-memory = \"2MiB\"\n");
     let setup = Setup::with(&["grants", "faults"], &(limits("grants") + &limits("faults")));
-    // What is more than the whole account is not even taken over.
+    // A value of more than the whole account is not even taken over.
     let failed = setup.failure("grants.large-argument", "[2048]", 4, "limit-exceeded");
     failed.says(&["handed more to the host in one call"]);
     assert!(setup.value("grants.large-argument", "[1024]").is_null());

@@ -32,7 +32,7 @@ fn everything_that_was_written_before_a_task_returned_is_kept() {
     project.run(["build"]).expect(0);
     project.writes("greet", "first\nsecond\nthird");
     assert_eq!(std::fs::read_to_string(project.path("out/file")).expect("it is there"), "in a file");
-    // What a task returns is still there after that.
+    // The value that a task returns is still there after that.
     assert_eq!(project.run(["call", "greet", "[\"x\"]"]).expect(0).json(), "Hello, x!");
     assert_eq!(project.run(["call", "square", "[3]"]).expect(0).json(), 9);
 }

@@ -38,7 +38,7 @@ const SEEN: &str = r#"
 fn every_instance_has_random_numbers_and_a_clock_of_its_own() {
     let project = project();
     project.edit("src/app.js", "return `Hello, ${name}!`;", SEEN);
-    // What the build uses of both is not what tasks go on from.
+    // Tasks do not go on from the state in which the build leaves both.
     project.edit(
         "src/app.js",
         "export const tasks",

@@ -62,7 +62,7 @@ fn a_rust_project_without_wit_works_from_new_to_call() {
         "{wit:?}"
     );
 
-    // What was written before a task returned is kept, and the last line too.
+    // Everything that was written before a task returned is kept, the last line too.
     project.edit("src/lib.rs", "format!(\"Hello,", "print!(\"first\\nsecond\"); format!(\"Hello,");
     project.run(["build"]).expect(0);
     project.writes("greet", "first\nsecond");

@@ -38,7 +38,7 @@ const TASKS: [usize; 3] = [200, 2_000, 20_000];
 struct Touched {
     /// The most that one statement has touched, by its text, and its plan.
     most: BTreeMap<String, (u64, String)>,
-    /// What all of them have touched together.
+    /// The rows that all of them have touched together.
     total: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What must not happen to a runner, whatever its guests do.
+//! Findings: events that must not happen to a runner, whatever its guests do.
 
 use std::fmt;
 

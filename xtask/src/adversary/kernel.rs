@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 /// The kernel counts processor time in hundredths of a second.
 const TICK: Duration = Duration::from_millis(10);
 
-/// What a process has at a moment. `None` of everything that ended.
+/// The resources of a process at a moment. All are 0 if it has ended.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Resources {
     pub memory: u64,

@@ -33,7 +33,7 @@ const SUSPECTS: usize = 8;
 const GROUPS: usize = 6;
 const COPIES: usize = 4;
 
-/// What is tried, and for how long.
+/// The cases to try, and for how long.
 struct Plan {
     minutes: f64,
     rounds: Option<u64>,
@@ -73,7 +73,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// What a runner with the budget may have: half of it more, for the runner itself and the system's library.
+    /// The memory that a runner with the budget may have: half of it more, for the runner itself and the system's library.
     fn most_memory(&self) -> u64 {
         self.memory / 2 * 3
     }
@@ -144,7 +144,7 @@ fn attack(plan: &Plan, program: PathBuf) -> Result<Vec<Kind>> {
     Ok(found)
 }
 
-/// What was seen in a round, in one line.
+/// Writes the observations of a round in one line.
 fn line(seed: u64, grants: Grants, seen: &Seen) -> String {
     format!(
         "seed {seed} ({}): {} cases, {} calls, the slowest {:.0?}; {} MiB, {} threads, {} descriptors, store {} MiB",

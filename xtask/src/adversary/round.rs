@@ -32,14 +32,14 @@ const PACE_OF_SCRATCH: Duration = Duration::from_secs(1);
 const MOST_THREADS: u64 = 1_000;
 /// `max-live` guests, with what they may open.
 const MOST_DESCRIPTORS: u64 = 20_000;
-/// What a store may have whatever is in it, and beyond that for each invocation: arguments, a result and logs
+/// The bytes that a store may have whatever is in it, and beyond that for each invocation: arguments, a result and logs
 /// of 64 KiB each, labels, and a thousand rows of history.
 const ROOM_OF_STORE: u64 = 64 << 20;
 const MOST_OF_INVOCATION: u64 = 512 << 10;
 /// The time that a runner has to stop, beyond the grace of its guests.
 const TIME_TO_STOP: Duration = Duration::from_secs(5);
 
-/// What was seen in a round.
+/// The observations of a round.
 #[derive(Default)]
 pub struct Seen {
     pub finding: Option<Finding>,
@@ -55,7 +55,7 @@ pub struct Seen {
     pub store_bytes: u64,
 }
 
-/// What the threads of a round share.
+/// The state that the threads of a round share.
 struct Shared<'s> {
     site: &'s Site,
     pid: u32,

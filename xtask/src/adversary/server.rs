@@ -27,7 +27,7 @@ pub fn start() -> Result<String> {
             }
             let open = Arc::clone(&open);
             thread::spawn(move || {
-                // Whoever is at the other end may be gone.
+                // The other end may be gone.
                 let _ = answer(stream);
                 open.fetch_sub(1, Ordering::Relaxed);
             });
@@ -60,7 +60,7 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
             stream.write_all(
                 b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: T\r\n\r\n2\r\nok\r\n0\r\nT: t\r\n\r\n",
             )?;
-            // What still comes is taken: a connection that is closed early would be an error of the guest's request.
+            // Bytes that still come are taken: a connection that is closed early would be an error of the guest's request.
             while stream.read(&mut buffer)? > 0 {}
         }
     }

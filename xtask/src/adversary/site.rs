@@ -196,7 +196,7 @@ impl Site {
         if !directory.exists() {
             return Ok(None);
         }
-        // What goes while it looks is no matter, and it gets along with any depth.
+        // Files that go while it looks are no matter, and it gets along with any depth.
         let mut find = Command::new("find");
         find.arg(&directory).args(["-type", "f", "-printf", "%i %s %P\\n"]).stderr(Stdio::null());
         let output = find.output().context("failed to start `find`")?;
@@ -234,7 +234,7 @@ impl Runner {
         self.child.id()
     }
 
-    /// What it has said so far.
+    /// The lines that it has said so far.
     pub fn said(&self) -> Vec<String> {
         self.said.lock().expect("nobody panics with it").clone()
     }

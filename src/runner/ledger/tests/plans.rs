@@ -182,7 +182,7 @@ fn guests_that_submit_and_return_much_have_one_share_of_a_turn_and_take_turns() 
     bench.ledger.collect(&mut messages, Instant::now());
     let (mut submits, mut reports) = (messages.submits, 3);
     for turn in 0..6 {
-        // Whoever was here before.
+        // The one that was here before.
         let first = submits.first().map(|submit| submit.children[0].id);
         let plan = bench.plan(Messages { submits, ..Messages::default() });
         let large = |new: &&NewInvocation| new.arguments.len() > 10;

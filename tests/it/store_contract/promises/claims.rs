@@ -49,7 +49,7 @@ pub fn claims_go_round_among_more_tasks_than_one_looks_at(bench: &Bench) {
     let submits: Vec<_> = names.iter().chain(&names).map(|name| new(name)).collect();
     let mut left: BTreeSet<_> = submits.iter().map(|submit| submit.id).collect();
     bench.commit(Batch { submits, ..Batch::default() });
-    // Whoever has few tasks finds its own among them at once.
+    // A runner with few tasks finds its own among them at once.
     let runner = RunnerId::generate();
     let own = bench.create(new("work"));
     let receipt = bench.claim(request(runner, 10));

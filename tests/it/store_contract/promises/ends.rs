@@ -146,7 +146,7 @@ pub fn a_large_tree_ends_in_bounded_transactions(bench: &Bench) {
             receipt
         };
         assert!(first.has_cascade && first.ended.len() == CASCADED_AT_ONCE);
-        // Whoever recovers or claims goes on.
+        // Any batch that recovers or claims goes on.
         let runner = RunnerId::generate();
         let mut ended = cascade(bench, first, || if ends_by_cancel { recovers() } else { claims(runner) });
         for (id, parent) in &descendants {
