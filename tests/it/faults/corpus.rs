@@ -172,7 +172,7 @@ fn floods(servers: &Servers) -> Vec<Item> {
         item("sockets.one-after-another", json!([silent, 100]), 4, Ends::Value(Value::Null)),
         item("sockets.exchange", json!([silent, "hello"]), 4, Ends::Failed("timed-out", Some("time"))),
         item("requests.at-once", json!([url("/hello"), 30]), 4, Ends::Value(json!(30))),
-        item("requests.get", json!([url("/endless")]), 4, Ends::Returned("HttpResponseBodySize")),
+        item("requests.get", json!([url("/endless")]), 100, Ends::Returned("HttpResponseBodySize")),
         item("requests.upload", json!([url("/echo"), 64 << 20]), 4, Ends::Returned("HttpRequestBodySize")),
     ]
 }
