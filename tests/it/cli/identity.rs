@@ -1,5 +1,6 @@
 //! Identity tokens: a real registry whose token server takes nothing else.
 
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 
 use oci_client::secrets::RegistryAuth;
@@ -8,6 +9,7 @@ use serde_json::{Value, json};
 use super::registry::{Machine, WASM, fib};
 use crate::support::cli::Output;
 use crate::support::registry::Registry;
+use crate::support::servers::TcpServer;
 use crate::support::tokens::{IDENTITY, TokenServer};
 
 /// A registry with a component, its token server, and the component's reference.
@@ -100,4 +102,24 @@ fn a_registry_that_wants_a_password_says_so() {
     let output = machine.run(&["-vv", "lock"]).expect(78);
     assert!(output.stderr.contains("does not say where to take it: give it a password"), "{output:?}");
     tells_no_token(&output);
+}
+
+#[test]
+fn a_token_that_no_header_can_carry_is_reported() {
+    let tokens = TcpServer::start(|mut stream| {
+        let head = BufReader::new(stream.try_clone().expect("a socket can be shared")).lines();
+        head.map_while(Result::ok).take_while(|line| !line.is_empty()).for_each(drop);
+        let answer = json!({ "token": "a\u{1}b" }).to_string();
+        let _ = write!(
+            stream,
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{answer}",
+            answer.len()
+        );
+    });
+    let realm = format!("http://127.0.0.1:{}/token", tokens.port);
+    let registry = Registry::start_with_tokens(&realm, &TokenServer::start().certificate());
+    let machine = Machine::new(&format!("oci://{}/acme/fib:latest", registry.host()));
+    let output = machine.run(&["lock"]).expect(78);
+    assert!(output.stderr.contains("its answer can't be used"), "{output:?}");
+    assert!(tokens.accepted() > 0);
 }

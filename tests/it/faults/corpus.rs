@@ -38,6 +38,8 @@ enum Ends {
 /// than the guests would take.
 const BOUND: Duration = Duration::from_secs(5);
 
+const NEIGHBOUR: &str = "echo.echo-string";
+
 /// Short calls of the neighbour in one measurement.
 const CALLS: usize = 150;
 
@@ -120,12 +122,12 @@ fn hoards() -> Vec<Item> {
         account("hoards.fields", json!([60_000])),
         account("hoards.headers", json!([60_000])),
         account("hoards.refused", json!([60_000])),
-        item("hoards.make-and-drop", json!([300]), 4, Ends::Value(Value::Null)),
+        item("hoards.make-and-drop", json!([100]), 4, Ends::Value(Value::Null)),
         item("faults.label", json!([100_000, 10_000_000]), 8, Ends::Returned("more than 8192")),
         item("faults.key", json!([20_000_000]), 4, Ends::Returned("more than 1024")),
         item("faults.await-copies", json!([100_000]), 4, Ends::Value(json!(100_000))),
         item("faults.await-copies", json!([100_001]), 4, Ends::Returned("more than 100000")),
-        item("faults.await-briefly", json!([20_000, 10]), 4, Ends::Value(json!(10))),
+        item("faults.await-briefly", json!([4_000, 10]), 4, Ends::Value(json!(10))),
         item("faults.await-strangers", json!([20_000]), 4, Ends::Returned("no invocation has the id")),
         item("faults.blink", json!([300]), 4, Ends::Value(Value::Null)),
         item("faults.ask-strangely", json!([20_000_000]), 4, Ends::Value(json!(200))),
@@ -172,7 +174,7 @@ fn floods(servers: &Servers) -> Vec<Item> {
         item("sockets.one-after-another", json!([silent, 100]), 4, Ends::Value(Value::Null)),
         item("sockets.exchange", json!([silent, "hello"]), 4, Ends::Failed("timed-out", Some("time"))),
         item("requests.at-once", json!([url("/hello"), 30]), 4, Ends::Value(json!(30))),
-        item("requests.get", json!([url("/endless")]), 100, Ends::Returned("HttpResponseBodySize")),
+        item("requests.get", json!([url("/endless")]), 10, Ends::Returned("HttpResponseBodySize")),
         item("requests.upload", json!([url("/echo"), 64 << 20]), 4, Ends::Returned("HttpRequestBodySize")),
     ]
 }
@@ -233,16 +235,27 @@ impl Arena {
         Self { setup, runner }
     }
 
+    /// Submits, and returns once the invocations are in the store.
     fn submit(&self, args: &[&str]) -> Running {
         let command = self.setup.command(["submit", "--wait", "--json"].iter().chain(args));
-        command.patience(Duration::from_secs(120)).spawn()
+        let mut running = command.patience(Duration::from_secs(120)).spawn();
+        running.wait_for_stderr("-");
+        running
     }
 
-    /// Runs the neighbour, and returns the median of how long its calls took, and when
+    fn submit_neighbour(&self) -> Running {
+        self.submit(&[NEIGHBOUR, "--batch", "neighbour.jsonl"])
+    }
+
+    /// Runs the neighbour alone. Returns the median of how long its calls took.
+    fn neighbour_alone(&self) -> Duration {
+        Self::neighbour(self.submit_neighbour()).0
+    }
+
+    /// Waits for the neighbour. Returns the median of how long its calls took, and when
     /// the first began and the last ended.
-    fn neighbour(&self) -> (Duration, Span) {
-        let output = self.submit(&["echo.echo-string", "--batch", "neighbour.jsonl"]).wait().expect(0);
-        let statuses = output.json_lines();
+    fn neighbour(running: Running) -> (Duration, Span) {
+        let statuses = running.wait().expect(0).json_lines();
         assert_eq!(statuses.len(), CALLS);
         for (n, status) in statuses.iter().enumerate() {
             assert_eq!(status["result"], neighbour_value(n), "the neighbour's value is right");
@@ -260,8 +273,12 @@ impl Arena {
     fn meet(&self, item: &Item) -> Option<(Duration, Duration)> {
         let arguments = vec![item.arguments.as_str(); item.copies];
         let args: Vec<_> = [item.task].into_iter().chain(arguments).collect();
-        let hostile = self.submit(&args);
-        let (beside, (first, last)) = self.neighbour();
+        // Both begin at one moment, however long the commands take to start.
+        let tasks = ["--task", item.task, "--task", NEIGHBOUR];
+        self.setup.run(["pause"].iter().chain(&tasks)).expect(0);
+        let (hostile, neighbour) = (self.submit(&args), self.submit_neighbour());
+        self.setup.run(["resume"].iter().chain(&tasks)).expect(0);
+        let (beside, (first, last)) = Self::neighbour(neighbour);
         // What fails is told by the exit code of the first.
         let output = hostile.wait();
         let statuses = output.json_lines();
@@ -381,7 +398,7 @@ fn no_hoard_slows_its_neighbour_by_half_or_leaves_anything_behind() {
 #[track_caller]
 fn leaves_its_neighbour_alone(components: &str, items: &[Item]) {
     let arena = Arena::new(components);
-    arena.neighbour();
+    arena.neighbour_alone();
     let files_before = files(&arena.setup);
     let before = arena.holds();
     let mut after_first = None;
@@ -392,7 +409,7 @@ fn leaves_its_neighbour_alone(components: &str, items: &[Item]) {
             // limit that does not hold would let it go on for too long each time.
             let mut tries = Vec::new();
             let is_good = (0..5).any(|_| {
-                let (alone, met) = (arena.neighbour().0, arena.meet(item));
+                let (alone, met) = (arena.neighbour_alone(), arena.meet(item));
                 tries.push((alone, met));
                 met.is_some_and(|(beside, slowest)| beside <= 2 * alone && slowest < BOUND)
             });
