@@ -32,7 +32,7 @@ use crate::support::disk::{Disk, Failure};
 use crate::support::faulty_store::{Fault, FaultyStore, Fired, ShiftedClock};
 
 /// A pass that takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Longer than any pass takes; whoever crashed is recovered by moving the clock.
 const LEASE: Duration = Duration::from_secs(300);

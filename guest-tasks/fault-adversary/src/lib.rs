@@ -36,24 +36,29 @@ pub const fn entry(name: &'static str, operands: &'static [Operand], run: fn(&mu
     Entry { name, operands, run }
 }
 
-fn table() -> impl Iterator<Item = &'static Entry> {
-    let tables = [
-        invocations::TABLE,
-        guest::TABLE,
-        output::TABLE,
-        time::TABLE,
-        http::TABLE,
-        streams::TABLE,
-        files::TABLE,
-        sockets::TABLE,
-    ];
-    tables.into_iter().flatten()
+/// The instructions by subject.
+const TABLES: [(&str, &[Entry]); 8] = [
+    ("invocations", invocations::TABLE),
+    ("guest", guest::TABLE),
+    ("output", output::TABLE),
+    ("time", time::TABLE),
+    ("http", http::TABLE),
+    ("streams", streams::TABLE),
+    ("files", files::TABLE),
+    ("sockets", sockets::TABLE),
+];
+
+fn table() -> impl Iterator<Item = (&'static str, &'static Entry)> {
+    TABLES.into_iter().flat_map(|(subject, entries)| entries.iter().map(move |entry| (subject, entry)))
 }
 
 impl Guest for Adversary {
     fn instructions() -> Vec<Instruction> {
-        let shown =
-            |entry: &Entry| Instruction { name: entry.name.to_owned(), operands: entry.operands.to_vec() };
+        let shown = |(subject, entry): (&str, &Entry)| Instruction {
+            name: entry.name.to_owned(),
+            subject: subject.to_owned(),
+            operands: entry.operands.to_vec(),
+        };
         table().map(shown).collect()
     }
 
@@ -75,7 +80,8 @@ impl Guest for Adversary {
 fn run_step(machine: &mut Machine, step: &str) -> Result<(), String> {
     let mut words = step.split(' ');
     let name = words.next().unwrap_or_default();
-    let entry = table().find(|entry| entry.name == name).ok_or(format!("no instruction `{name}`"))?;
+    let (_, entry) =
+        table().find(|(_, entry)| entry.name == name).ok_or(format!("no instruction `{name}`"))?;
     let numbers: Vec<u64> =
         words.map(str::parse).collect::<Result<_, _>>().map_err(|error| format!("`{step}`: {error}"))?;
     if numbers.len() != entry.operands.len() {

@@ -93,8 +93,14 @@ impl Operand {
     }
 }
 
+struct Instruction {
+    name: String,
+    subject: String,
+    operands: Vec<Operand>,
+}
+
 /// The instructions of the guest.
-pub struct Instructions(Vec<(String, Vec<Operand>)>);
+pub struct Instructions(Vec<Instruction>);
 
 impl Instructions {
     /// Reads the value of `programs.instructions`.
@@ -105,7 +111,13 @@ impl Instructions {
                 let name = name.as_str().unwrap_or_default();
                 Operand::of(name).with_context(|| format!("no kind of operand is `{name}`"))
             });
-            Ok((one["name"].as_str().context("a name")?.to_owned(), operands.collect::<Result<_>>()?))
+            let text =
+                |field: &str| Ok(one[field].as_str().with_context(|| format!("a {field}"))?.to_owned());
+            Ok(Instruction {
+                name: text("name")?,
+                subject: text("subject")?,
+                operands: operands.collect::<Result<_>>()?,
+            })
         });
         Ok(Self(instructions.collect::<Result<_>>()?))
     }
@@ -125,11 +137,18 @@ const STEPS: usize = 6;
 const DEPTH: u32 = 3;
 /// The instructions of which a case is made. All at once would mostly get into each other's way.
 const VARIETY: usize = 5;
+/// The subjects of which they are: a submit and a wait for many do more together than each with a socket.
+const SUBJECTS: usize = 2;
 
 impl Case {
     pub fn generate(random: &mut Random, instructions: &Instructions) -> Self {
+        let mut subjects: Vec<_> = instructions.0.iter().map(|one| &*one.subject).collect();
+        subjects.dedup();
+        let among = 1 + random.below(SUBJECTS);
+        let subjects: Vec<_> = (0..among).map(|_| *random.among(&subjects)).collect();
+        let of_them: Vec<_> = instructions.0.iter().filter(|one| subjects.contains(&&*one.subject)).collect();
         let variety = 1 + random.below(VARIETY);
-        let chosen: Vec<_> = (0..variety).map(|_| random.among(&instructions.0)).collect();
+        let chosen: Vec<_> = (0..variety).map(|_| *random.among(&of_them)).collect();
         let count = 1 + random.below(PROGRAMS);
         let programs = (0..count).map(|_| {
             let steps = 1 + random.below(STEPS);
@@ -165,9 +184,9 @@ impl Case {
 }
 
 /// Draws the numbers of a step, in a set of so many programs.
-fn step(random: &mut Random, (name, operands): &(String, Vec<Operand>), programs: usize) -> String {
-    let mut step = name.clone();
-    for operand in operands {
+fn step(random: &mut Random, instruction: &Instruction, programs: usize) -> String {
+    let mut step = instruction.name.clone();
+    for operand in &instruction.operands {
         let number = match operand {
             // One beyond the programs of a set is the task that does nothing.
             Operand::Program => random.below(programs + 1) as u64,
