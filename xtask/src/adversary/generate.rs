@@ -111,8 +111,9 @@ impl Instructions {
                 let name = name.as_str().unwrap_or_default();
                 Operand::of(name).with_context(|| format!("no kind of operand is `{name}`"))
             });
-            let text =
-                |field: &str| Ok(one[field].as_str().with_context(|| format!("a {field}"))?.to_owned());
+            let text = |field: &str| {
+                anyhow::Ok(one[field].as_str().with_context(|| format!("a {field}"))?.to_owned())
+            };
             Ok(Instruction {
                 name: text("name")?,
                 subject: text("subject")?,
