@@ -42,6 +42,9 @@ const NAME_BYTES: usize = 256;
 /// Bytes of an error of the engine that are read: it may contain a backtrace of names.
 const ERROR_BYTES: usize = 8_000;
 
+/// The words with which wasmtime begins to write a backtrace.
+const BACKTRACE: &str = "error while executing at wasm backtrace:";
+
 /// Everything that is the same for every instance of one task.
 pub(super) struct Program {
     /// The name of its component.
@@ -419,7 +422,7 @@ fn explain(program: &Program, store: &mut Store<HostState>, error: &wasmtime::Er
         return with_backtrace(failure, error);
     }
     let Some(trap) = trap else {
-        let text = write_cut(format_args!("{error:#}"), ERROR_BYTES);
+        let text = causes(error);
         // wasmtime has no type for this one.
         if text.contains("fuel allocated for hostcalls has been exhausted") {
             let most = store.hostcall_fuel();
@@ -460,6 +463,22 @@ fn limit_failure(state: &HostState, then: &str) -> Option<Failure> {
     }
     let (limit, message) = state.control.refused()?;
     Some(Failure::limit(limit, format!("{message}, and {then}")))
+}
+
+/// Writes the causes of an error, without the guest's backtrace: wasmtime writes each name in it as a whole, however
+/// long, and only then passes it on to be cut.
+fn causes(error: &wasmtime::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        // No more is made of it than tells a backtrace from other causes.
+        if write_cut(cause, BACKTRACE.len()).starts_with(BACKTRACE) {
+            continue;
+        }
+        let separator = if text.is_empty() { "" } else { ": " };
+        let left = ERROR_BYTES.saturating_sub(text.len() + separator.len());
+        text = text + separator + &write_cut(cause, left);
+    }
+    text
 }
 
 fn with_backtrace(failure: Failure, error: &wasmtime::Error) -> Failure {

@@ -137,6 +137,7 @@ fn hoards() -> Vec<Item> {
         item("grants.nest", json!(["/tmp", 10_000]), 4, Ends::Returned("after 1000: ")),
         item("grants.shrink-behind", json!(["/tmp", 2_000]), 4, Ends::Value(json!(2_000))),
         item("long-names.trap", json!([]), 20, Ends::Failed("trapped", None)),
+        item("long-names.ask", json!([]), 20, Ends::Failed("trapped", None)),
     ]
 }
 
