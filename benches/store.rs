@@ -155,8 +155,9 @@ fn beside_finished(store: &dyn Store, count: usize) {
     let (mut removed, mut worst) = (0, Duration::ZERO);
     let start = Instant::now();
     loop {
-        let keep = vec![Keep { status: Status::Succeeded, age: None, count: Some(0) }];
-        let batch = Batch { prune: Some(Prune { keep, max: 200, after }), ..Batch::default() };
+        let keep = vec![Keep { status: Status::Succeeded, age: None, count: Some(0), at_least: 0 }];
+        let batch =
+            Batch { prune: Some(Prune { keep, max: 200, after, only_counts: false }), ..Batch::default() };
         let began = Instant::now();
         let pruned = store.commit(&batch).expect("it commits").pruned.expect("it was asked for");
         worst = worst.max(began.elapsed());

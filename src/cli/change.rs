@@ -5,49 +5,17 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::config::parse_age;
-use crate::model::{InvocationId, Status};
+use crate::model::Status;
 use crate::service::{
-    CancelOutcome, CancelRequest, Copied, ListRequest, PauseDocument, PauseRequest, PruneRequest, Retried,
-    RetryRequest, Selection,
+    CancelOutcome, CancelRequest, Copied, PauseDocument, PauseRequest, PruneRequest, Retried, RetryRequest,
 };
 
+use super::choice::Chosen;
 use super::context::Context;
 use super::error::CliError;
-use super::flags::{at_least_one, count, final_status, unfinished_status};
+use super::flags::{count, final_status, unfinished_status};
 use super::output;
-use super::render::plural;
-
-/// The choice of invocations, by id or by filter.
-#[derive(Debug, Args)]
-pub struct Chosen {
-    /// Invocations
-    #[arg(value_name = "ID", required_unless_present_any = ["statuses", "task"],
-        conflicts_with_all = ["statuses", "task", "limit"])]
-    pub ids: Vec<InvocationId>,
-
-    /// All of this task instead
-    #[arg(long)]
-    pub task: Option<String>,
-
-    /// No more than this many, the newest
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
-    pub limit: Option<usize>,
-}
-
-impl Chosen {
-    /// Selects them: by their ids, or else those that are listed with these statuses.
-    pub fn selection(&self, statuses: &[Status]) -> Selection {
-        match &*self.ids {
-            [] => Selection::Listed(ListRequest {
-                statuses: statuses.to_vec(),
-                task: self.task.clone(),
-                limit: self.limit,
-                ..ListRequest::default()
-            }),
-            ids => Selection::Ids(ids.to_vec()),
-        }
-    }
-}
+use super::render::{plural, size};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -55,10 +23,11 @@ Examples:
   run-wasm-runner cancel 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f
   run-wasm-runner cancel --status queued --task fib
   run-wasm-runner cancel --task fib --limit 10
+  run-wasm-runner cancel --queue bulk --label customer=acme --since 1h
 
 Exit codes: 0 if all are final now, cancelled or not; 2 if one is unknown (the others are cancelled).")]
 pub struct CancelArgs {
-    /// All with one of these statuses instead; repeatable [default with --task: all that are not final]
+    /// All with one of these statuses instead; repeatable [default with another filter: all that are not final]
     #[arg(long = "status", value_name = "STATUS", value_delimiter = ',', value_parser = unfinished_status)]
     pub statuses: Vec<Status>,
 
@@ -72,10 +41,11 @@ Examples:
   run-wasm-runner retry 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f
   run-wasm-runner retry --status failed
   run-wasm-runner retry --task fib --limit 100 --json
+  run-wasm-runner retry --component math --since 24h
 
 Exit codes: 2 if one is unknown or not final (then none is submitted).")]
 pub struct RetryArgs {
-    /// All with one of these final statuses instead; repeatable [default with --task: failed]
+    /// All with one of these final statuses instead; repeatable [default with another filter: failed]
     #[arg(long = "status", value_name = "STATUS", value_delimiter = ',', value_parser = final_status)]
     pub statuses: Vec<Status>,
 
@@ -92,7 +62,8 @@ pub struct RetryArgs {
 Examples:
   run-wasm-runner prune
   run-wasm-runner prune --status succeeded --older-than 7d
-  run-wasm-runner prune --status failed,cancelled --keep 1000")]
+  run-wasm-runner prune --status failed,cancelled --keep 1000
+  run-wasm-runner prune --older-than 30d --keep 100 --dry-run")]
 pub struct PruneArgs {
     /// Only those with one of these final statuses; repeatable [default: all of them]
     #[arg(long = "status", value_name = "STATUS", value_delimiter = ',', value_parser = final_status)]
@@ -103,8 +74,14 @@ pub struct PruneArgs {
     pub older_than: Option<Duration>,
 
     /// Keep this many of each status, the latest to end, whatever is configured
+    ///
+    /// With --older-than they are kept however old they are; without it all others are removed.
     #[arg(long, value_name = "N", value_parser = count)]
     pub keep: Option<usize>,
+
+    /// Remove nothing: only say how many would be removed
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -122,15 +99,19 @@ pub struct PauseArgs {
     pub tasks: Vec<String>,
 }
 
+/// Says that filters select nothing.
+pub const NOTHING: &str = "no invocation is selected by these filters";
+
 /// Runs `cancel`. A usage error if an id is unknown, after the others are cancelled.
 pub fn cancel(args: &CancelArgs, context: &Context) -> Result<(), CliError> {
     let mut output = context.output();
-    let selection = args.chosen.selection(&args.statuses);
+    let selection = args.chosen.selection(&args.statuses, context)?;
     let request = CancelRequest { selection, message: "cancelled from the command line".to_owned() };
     let mut first_unknown = None;
-    let mut count = 0;
+    let (mut count, mut found) = (0, false);
     for chunk in context.loading(|service| service.cancel(request))? {
         for document in chunk? {
+            found = true;
             // The children of those that were cancelled count as well.
             count += usize::from(document.status == Some(Status::Cancelled));
             if context.json {
@@ -149,7 +130,10 @@ pub fn cancel(args: &CancelArgs, context: &Context) -> Result<(), CliError> {
         output.flush()?;
     }
     if args.chosen.ids.is_empty() {
-        output::note(&format!("cancelled {}", plural(count, "invocation")));
+        output::note(&match found {
+            true => format!("cancelled {}", plural(count, "invocation")),
+            false => NOTHING.to_owned(),
+        });
         return Ok(());
     }
     first_unknown.map_or(Ok(()), |id| Err(context.service.unknown(id).into()))
@@ -159,11 +143,12 @@ pub fn cancel(args: &CancelArgs, context: &Context) -> Result<(), CliError> {
 /// then.
 pub fn retry(args: &RetryArgs, context: &Context) -> Result<(), CliError> {
     let mut output = context.output();
-    let selection = args.chosen.selection(&args.statuses);
+    let selection = args.chosen.selection(&args.statuses, context)?;
     let request = RetryRequest { selection, even_succeeded: args.even_succeeded };
-    let mut count = 0;
+    let (mut count, mut found) = (0, false);
     for chunk in context.loading(|service| service.retry(request))? {
         for retried in chunk? {
+            found = true;
             let document = match retried {
                 Retried::Gone(id) => {
                     output::note(&format!("`{id}` is gone from the store"));
@@ -184,10 +169,16 @@ pub fn retry(args: &RetryArgs, context: &Context) -> Result<(), CliError> {
         output.flush()?;
     }
     if args.chosen.ids.is_empty() {
-        output::note(&format!("submitted {} again", plural(count, "invocation")));
+        output::note(&match found {
+            true => format!("submitted {} again", plural(count, "invocation")),
+            false => NOTHING.to_owned(),
+        });
     }
     Ok(())
 }
+
+/// So many free bytes in the store's file are worth telling of.
+const WORTH_TELLING: u64 = 1 << 20;
 
 /// Runs `prune`. A usage error if nothing says what is old.
 pub fn prune(args: &PruneArgs, context: &Context) -> Result<(), CliError> {
@@ -196,9 +187,22 @@ pub fn prune(args: &PruneArgs, context: &Context) -> Result<(), CliError> {
         statuses: args.statuses.clone(),
         older_than: args.older_than,
         keep: args.keep,
+        only_counts: args.dry_run,
     })?;
-    output.document(&document, || format!("removed {}", plural(document.removed, "invocation")))?;
-    output.flush()
+    output.document(&document, || match document.would_remove {
+        Some(count) => format!("would remove {}", plural(count, "invocation")),
+        None => format!("removed {}", plural(document.removed, "invocation")),
+    })?;
+    output.flush()?;
+    if document.removed > 0 && document.free_bytes >= WORTH_TELLING {
+        let free = size(document.free_bytes);
+        output::note(&format!("{free} of the store's file are free for new invocations, and stay in it"));
+        output::hint(
+            "a file of an earlier version gives them back with `sqlite3 FILE 'PRAGMA auto_vacuum = 2; VACUUM'`, \
+             while no runner runs; so does `prune` from then on",
+        );
+    }
+    Ok(())
 }
 
 /// Runs `pause` and `resume`.

@@ -130,6 +130,7 @@ fn in_words(remedy: &Remedy) -> String {
         }
         Remedy::NameLastingStore => "use `--store sqlite:PATH`, or `call` to run an invocation here and now",
         Remedy::NameConfiguration => "`--config FILE` names another file",
+        Remedy::MoreDigits => "give more of its digits, from the beginning or the end",
         Remedy::SayWhatIsOld => "give `--older-than DURATION` or `--keep N`",
         Remedy::LaterDeadline => "give a longer `--deadline`: both count from the submit",
         Remedy::RetrySucceeded => "`--even-succeeded` runs it again all the same",

@@ -1,17 +1,21 @@
 //! `list`, `queues` and `tasks`: the newest invocations, and what can be invoked.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 
 use crate::model::{Outcome, Status, UnixMicros};
-use crate::service::{InvocationDocument, ListRequest, SchemaDocument, Service, TaskDocument};
+use crate::service::{InvocationDocument, ListRequest, Listing, SchemaDocument, Service, TaskDocument};
 use crate::wasm::Task;
 
+use super::change::NOTHING;
+use super::choice::{FilterArgs, is_everything};
 use super::context::Context;
 use super::error::{CliError, NO_COMPONENTS_HINT};
-use super::flags::{ComponentFlag, component_flag, count, status};
+use super::flags::{count, status};
 use super::harmless::harmless_line;
 use super::output;
-use super::render::{cell, duration, run_time, status_cell};
+use super::render::{Ids, cell, duration, run_time, status_cell, thousands};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -19,20 +23,15 @@ Examples:
   run-wasm-runner list
   run-wasm-runner list --status queued,running --limit 100
   run-wasm-runner list --task fib --status failed --json
-  run-wasm-runner list --component math")]
+  run-wasm-runner list --component math
+  run-wasm-runner list --status failed --since 1h --label customer=acme")]
 pub struct ListArgs {
     /// Only those with one of these statuses; repeatable
     #[arg(long = "status", value_name = "STATUS", value_delimiter = ',', value_parser = status)]
     pub statuses: Vec<Status>,
 
-    /// Only those of this task
-    #[arg(long)]
-    pub task: Option<String>,
-
-    /// Only those of this component; repeatable [`NAME=PATH` adds a component, as everywhere]
-    // It stands in the place of the global one, which has the same id.
-    #[arg(id = "components", long = "component", value_name = "NAME", value_parser = component_flag)]
-    pub components: Vec<ComponentFlag>,
+    #[command(flatten)]
+    pub filter: FilterArgs,
 
     /// At most this many; 0 lists them all
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = count)]
@@ -42,13 +41,7 @@ pub struct ListArgs {
 impl ListArgs {
     /// Returns the request that the flags make.
     fn request(&self) -> ListRequest {
-        let named = self.components.iter().filter(|flag| flag.path.is_none());
-        ListRequest {
-            statuses: self.statuses.clone(),
-            task: self.task.clone(),
-            components: named.map(|flag| flag.name.clone()).collect(),
-            limit: Some(self.limit).filter(|limit| *limit > 0),
-        }
+        self.filter.request(&self.statuses, Some(self.limit).filter(|limit| *limit > 0))
     }
 }
 
@@ -77,7 +70,11 @@ const SHOWN_CHARS: usize = 60;
 
 /// Runs `list`.
 pub fn run(args: &ListArgs, context: &Context) -> Result<(), CliError> {
-    let invocations = context.loading(|service| service.list(&args.request()))?;
+    let request = args.request();
+    let Listing { invocations, looked_at } = context.loading(|service| service.list(&request))?;
+    let shown: BTreeSet<_> =
+        invocations.iter().flat_map(|one| [Some(one.id), one.retried_as]).flatten().collect();
+    let ids = Ids::of(shown, output::is_terminal());
     let now = context.service.clock().now();
     let is_of_the_failed = !args.statuses.is_empty()
         && args.statuses.iter().all(|status| status.is_final() && *status != Status::Succeeded);
@@ -85,19 +82,28 @@ pub fn run(args: &ListArgs, context: &Context) -> Result<(), CliError> {
         false => (["SUBMITTED", "TIME"], when_and_how_long),
         true => (["ENDED", "FAILURE"], when_and_why),
     };
-    let headings = [&["ID", "TASK", "STATUS", "ATTEMPT"][..], &headings].concat();
-    context.list(&invocations, "no invocations", &headings, |invocation| {
+    let has_retried = invocations.iter().any(|one| one.retried_as.is_some());
+    let retried: &[&str] = if has_retried { &["RETRIED AS"] } else { &[] };
+    let headings = [&["ID", "TASK", "STATUS", "ATTEMPT"][..], retried, &headings].concat();
+    let none = if is_everything(&request) { "no invocations" } else { NOTHING };
+    context.list(&invocations, none, &headings, |invocation| {
         let mut cells = vec![
-            cell(&invocation.id.to_string()),
+            cell(&ids.show(invocation.id)),
             cell(&invocation.task),
             status_cell(invocation.status),
             cell(&format!("{}/{}", invocation.attempt, invocation.max_attempts)),
         ];
+        if has_retried {
+            cells.push(cell(&invocation.retried_as.map(|id| ids.show(id)).unwrap_or_default()));
+        }
         cells.extend(row(invocation, now).iter().map(|text| cell(text)));
         cells
     })?;
     if !context.json && !invocations.is_empty() && invocations.len() == args.limit {
         output::note(&format!("there may be more than {}: `--limit 0` lists them all", args.limit));
+    }
+    if let Some(count) = looked_at {
+        output::note(&format!("only the {} newest invocations were looked at", thousands(count)));
     }
     Ok(())
 }

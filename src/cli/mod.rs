@@ -6,6 +6,7 @@
 mod build;
 mod build_steps;
 mod change;
+mod choice;
 mod completions;
 mod component;
 mod context;
@@ -40,7 +41,7 @@ use const_format::formatcp;
 pub use error::CliError;
 
 use crate::config::Flags;
-use crate::model::InvocationId;
+use crate::model::InvocationName;
 use crate::store::KNOWN_STORE_URLS;
 use context::Context;
 use flags::ComponentFlag;
@@ -137,8 +138,8 @@ Examples:
   run-wasm-runner status 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f
   run-wasm-runner status 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f --json | jq .status")]
     Status {
-        /// Invocation
-        id: InvocationId,
+        /// Invocation: its id, or at least 6 of its first or last digits
+        id: InvocationName,
     },
     /// List invocations, newest first
     List(list::ListArgs),
@@ -153,16 +154,21 @@ Examples:
   run-wasm-runner history 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f
   run-wasm-runner history 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f --json | jq -r .reason")]
     History {
-        /// Invocation
-        id: InvocationId,
+        /// Invocation: its id, or at least 6 of its first or last digits
+        id: InvocationName,
     },
     /// Show what the guests of an invocation wrote and logged
     #[command(after_help = "\
 Examples:
-  run-wasm-runner logs 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f")]
+  run-wasm-runner logs 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f
+  run-wasm-runner logs 7c8d9e0f --tree")]
     Logs {
-        /// Invocation
-        id: InvocationId,
+        /// Invocation: its id, or at least 6 of its first or last digits
+        id: InvocationName,
+
+        /// With those of all its descendants, in the order of time, each line with the last digits of its id
+        #[arg(long)]
+        tree: bool,
     },
     /// Cancel invocations with their attached descendants
     ///
@@ -174,7 +180,8 @@ Examples:
     /// A final status never changes: each is submitted anew, as the root of a new
     /// tree, with the same task, arguments and options, and the label
     /// `retry-of=ID`. Prints the new ids, one a line. One that was retried before
-    /// is not submitted again: the id of that time is printed.
+    /// is not submitted again, unless that copy was cancelled: the id of that time
+    /// is printed.
     Retry(change::RetryArgs),
     /// Remove final invocations that are old
     ///
@@ -340,11 +347,12 @@ fn execute(cli: &Cli) -> Result<(), CliError> {
         Command::Submit(args) => submit::run(args, &context()?),
         Command::Start(args) => start::run(args, &context()?),
         Command::Result(args) => status::result(args, &context()?),
-        Command::Status { id } => status::run(*id, &context()?),
+        Command::Status { id } => status::run(id, &context()?),
         Command::List(args) => list::run(args, &context()?),
         Command::Tree(args) => tree::run(args, &context()?),
-        Command::History { id } => status::history(*id, &context()?),
-        Command::Logs { id } => status::logs(*id, &context()?),
+        Command::History { id } => status::history(id, &context()?),
+        Command::Logs { id, tree: true } => status::logs_of_tree(id, &context()?),
+        Command::Logs { id, tree: false } => status::logs(id, &context()?),
         Command::Cancel(args) => change::cancel(args, &context()?),
         Command::Retry(args) => change::retry(args, &context()?),
         Command::Prune(args) => change::prune(args, &context()?),

@@ -105,6 +105,11 @@ impl Output {
     }
 }
 
+/// Whether a person reads standard output.
+pub fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
 /// Whether the user wants colours where a terminal could show them.
 pub fn wants_colours() -> bool {
     // https://no-color.org: any value but the empty one.

@@ -1,10 +1,11 @@
 //! Documents, for people.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use comfy_table::{Cell, Color, Table, presets};
 
-use crate::model::{Failure, LimitKind, LogEntry, Status, UnixMicros, Usage};
+use crate::model::{Failure, InvocationId, LimitKind, LogEntry, Status, UnixMicros, Usage};
 use crate::service::InvocationDocument;
 
 use super::harmless::{harmless, harmless_line};
@@ -48,6 +49,34 @@ pub fn columns(headings: &[&str], rows: impl IntoIterator<Item = Vec<Cell>>, has
         line.strip_prefix(' ').unwrap_or(line).to_owned()
     });
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// How the ids of a list are shown: short on a terminal, if that tells them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ids {
+    /// By their last digits.
+    Short,
+    /// In full.
+    Whole,
+}
+
+impl Ids {
+    /// Chooses the form for a list of these, on a terminal or not.
+    pub fn of(ids: impl IntoIterator<Item = InvocationId>, is_terminal: bool) -> Self {
+        let mut shown = HashSet::new();
+        match is_terminal && ids.into_iter().all(|id| shown.insert(id.short())) {
+            true => Self::Short,
+            false => Self::Whole,
+        }
+    }
+
+    /// Shows one.
+    pub fn show(self, id: InvocationId) -> String {
+        match self {
+            Self::Short => id.short(),
+            Self::Whole => id.to_string(),
+        }
+    }
 }
 
 /// Makes a cell with text from anywhere.

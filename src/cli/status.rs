@@ -1,17 +1,21 @@
 //! `status`, `history`, `logs` and `result`: what the store knows of one invocation.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clap::Args;
 
 use crate::config::parse_flag_duration;
-use crate::model::{InvocationId, Outcome, Status, Transition, UnixMicros};
-use crate::service::InvocationDocument;
+use crate::model::{InvocationName, Outcome, Status, Transition, UnixMicros};
+use crate::service::{InvocationDocument, TreeLogDocument, TreeLogs};
 
 use super::context::{Context, show_counts};
 use super::error::CliError;
 use super::harmless::{harmless, harmless_line};
-use super::render::{cell, duration, log_lines, run_time, status_cell, status_word, thousands, usage_line};
+use super::output;
+use super::render::{
+    Ids, cell, duration, log_lines, run_time, status_cell, status_word, thousands, usage_line,
+};
 use super::value;
 
 #[derive(Debug, Args)]
@@ -23,8 +27,8 @@ Examples:
 
 Exit codes: 75 if it is not final; 1, 3, 4 or 5 if it failed.")]
 pub struct ResultArgs {
-    /// Invocation
-    pub id: InvocationId,
+    /// Invocation: its id, or at least 6 of its first or last digits
+    pub id: InvocationName,
 
     /// Wait until it is final
     #[arg(long)]
@@ -43,7 +47,8 @@ pub struct ResultArgs {
 const SHOWN_CHARS: usize = 400;
 
 /// Runs `history`.
-pub fn history(id: InvocationId, context: &Context) -> Result<(), CliError> {
+pub fn history(name: &InvocationName, context: &Context) -> Result<(), CliError> {
+    let id = context.service.resolve(name)?;
     let history = context.service.history(id)?;
     context.output().table(
         &["AT", "STATUS", "REASON", "ATTEMPT", "RUNNER", "DETAIL"],
@@ -71,7 +76,8 @@ fn detail(transition: &Transition) -> String {
 }
 
 /// Runs `logs`.
-pub fn logs(id: InvocationId, context: &Context) -> Result<(), CliError> {
+pub fn logs(name: &InvocationName, context: &Context) -> Result<(), CliError> {
+    let id = context.service.resolve(name)?;
     let mut output = context.output();
     let logs = context.service.logs(id)?;
     if context.json {
@@ -86,8 +92,28 @@ pub fn logs(id: InvocationId, context: &Context) -> Result<(), CliError> {
     output.flush()
 }
 
+/// Runs `logs --tree`.
+pub fn logs_of_tree(name: &InvocationName, context: &Context) -> Result<(), CliError> {
+    let mut output = context.output();
+    let TreeLogs { entries, left_out } = context.service.logs_of_tree(context.service.resolve(name)?)?;
+    if left_out > 0 {
+        output::note(&format!("the logs of {} descendants are left out", thousands(left_out as u64)));
+    }
+    if context.json {
+        return output.documents(&entries);
+    }
+    let ids = Ids::of(entries.iter().map(|one| one.id).collect::<BTreeSet<_>>(), true);
+    for TreeLogDocument { id, entry } in entries {
+        let attempt = if entry.attempt > 1 { format!(" [{}]", entry.attempt) } else { String::new() };
+        let prefix = format!("{} {}{attempt}", entry.at, ids.show(id));
+        log_lines(&entry).iter().try_for_each(|line| output.line(&format!("{prefix} {line}")))?;
+    }
+    output.flush()
+}
+
 /// Runs `status`.
-pub fn run(id: InvocationId, context: &Context) -> Result<(), CliError> {
+pub fn run(name: &InvocationName, context: &Context) -> Result<(), CliError> {
+    let id = context.service.resolve(name)?;
     let mut output = context.output();
     let invocation = context.service.status(id)?;
     if context.json {
@@ -105,10 +131,11 @@ pub fn run(id: InvocationId, context: &Context) -> Result<(), CliError> {
 /// Runs `result`. A failed task is [`CliError::Task`].
 pub fn result(args: &ResultArgs, context: &Context) -> Result<(), CliError> {
     let mut output = context.output();
-    let mut invocation = context.service.status(args.id)?;
+    let id = context.service.resolve(&args.id)?;
+    let mut invocation = context.service.status(id)?;
     if invocation.outcome.is_none() && (args.wait || args.timeout.is_some()) {
         let progress = show_counts(&context.service, Some(invocation.root));
-        let waited = context.service.wait(args.id, args.timeout);
+        let waited = context.service.wait(id, args.timeout);
         drop(progress);
         invocation = waited?;
     }
@@ -118,16 +145,17 @@ pub fn result(args: &ResultArgs, context: &Context) -> Result<(), CliError> {
     }
     match &invocation.outcome {
         Some(outcome) => {
-            let what = format!("invocation `{}`", args.id);
+            let what = format!("invocation `{id}`");
             value::show(outcome, &invocation.task, &what, args.raw, &mut output)
         }
-        None => Err(not_final(args, invocation.status)),
+        None => Err(not_final(args, &invocation)),
     }
 }
 
-fn not_final(args: &ResultArgs, status: Status) -> CliError {
+fn not_final(args: &ResultArgs, invocation: &InvocationDocument) -> CliError {
+    let (id, status) = (invocation.id, invocation.status);
     let when = args.timeout.map(|timeout| format!(" after {}", duration(timeout))).unwrap_or_default();
-    let message = format!("invocation `{}` is not final{when}: it is {status}", args.id);
+    let message = format!("invocation `{id}` is not final{when}: it is {status}");
     let hint = match status {
         Status::Queued => "a runner must be there to run it: `run-wasm-runner start`",
         _ => "`--wait` waits for it",
@@ -160,6 +188,8 @@ fn facts(
     facts.extend(invocation.key.as_ref().map(|key| ("key", harmless_line(key))));
     let labels = invocation.labels.iter();
     facts.extend(labels.map(|(key, value)| ("label", harmless_line(&format!("{key}={value}")))));
+    facts.extend(invocation.retry_of.map(|id| ("retry of", id.to_string())));
+    facts.extend(invocation.retried_as.map(|id| ("retried as", id.to_string())));
     facts.push(("submitted", invocation.submitted_at.to_rfc3339()));
     if invocation.available_at > invocation.submitted_at && !invocation.status.is_final() {
         facts.push(("available", invocation.available_at.to_rfc3339()));

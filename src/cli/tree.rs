@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use clap::Args;
 
-use crate::model::{InvocationId, Outcome, Status, UnixMicros};
+use crate::model::{InvocationId, InvocationName, Outcome, Status, UnixMicros};
 use crate::service::{InvocationDocument, Tree};
 use crate::store::Counts;
 
@@ -12,7 +12,7 @@ use super::context::Context;
 use super::error::CliError;
 use super::harmless::harmless_line;
 use super::output;
-use super::render::{duration, run_time, status_word, thousands};
+use super::render::{Ids, duration, run_time, status_word, thousands};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -20,8 +20,8 @@ Examples:
   run-wasm-runner tree 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f
   run-wasm-runner tree 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f --all")]
 pub struct TreeArgs {
-    /// Any invocation of the tree
-    pub id: InvocationId,
+    /// Any invocation of the tree: its id, or at least 6 of its first or last digits
+    pub id: InvocationName,
 
     /// Draw every child
     #[arg(long)]
@@ -37,7 +37,8 @@ const SHOWN_LINES: usize = 1_000;
 /// Runs `tree`.
 pub fn run(args: &TreeArgs, context: &Context) -> Result<(), CliError> {
     let mut output = context.output();
-    let Tree { root, members, is_uprooted } = context.service.tree(args.id)?;
+    let id = context.service.resolve(&args.id)?;
+    let Tree { root, members, is_uprooted } = context.service.tree(id)?;
     if is_uprooted {
         let message = format!("the root `{root}` was removed: what hung on it can't be drawn as a tree");
         output::note(&message);
@@ -49,7 +50,8 @@ pub fn run(args: &TreeArgs, context: &Context) -> Result<(), CliError> {
     let drawing = Drawing {
         shown,
         lines,
-        marked: Some(args.id).filter(|id| *id != root),
+        marked: Some(id).filter(|id| *id != root),
+        ids: Ids::of(members.iter().map(|one| one.id), output::is_terminal()),
         now: context.service.clock().now(),
         has_colours: output.has_colours(),
     };
@@ -64,6 +66,7 @@ struct Drawing {
     lines: usize,
     /// The invocation that was asked for.
     marked: Option<InvocationId>,
+    ids: Ids,
     now: UnixMicros,
     has_colours: bool,
 }
@@ -143,7 +146,7 @@ impl Drawing {
         if invocation.detached {
             text.push_str(" (detached)");
         }
-        text.push_str(&format!("  {}", invocation.id));
+        text.push_str(&format!("  {}", self.ids.show(invocation.id)));
         if self.marked == Some(invocation.id) {
             text.push_str("  ◄");
         }
@@ -206,8 +209,14 @@ mod tests {
     }
 
     fn draw(invocations: &[InvocationDocument], shown: usize) -> String {
-        let drawing =
-            Drawing { shown, lines: 2_000, marked: None, now: UnixMicros(2_000_000), has_colours: false };
+        let drawing = Drawing {
+            shown,
+            lines: 2_000,
+            marked: None,
+            ids: Ids::Whole,
+            now: UnixMicros(2_000_000),
+            has_colours: false,
+        };
         let mut text = String::from("\n");
         drawing
             .draw(invocations, &mut |line| {

@@ -115,7 +115,7 @@ impl<'t> Section<'t> {
                 self.problem_with_hint(start, message, "leave it out to keep everything");
             }
             let age = section.with_units("age", "a duration such as `\"30d\"`", parse_age);
-            Some(Keep { status, age, count: section.integer("count", 0..=MANY) })
+            Some(Keep { status, age, count: section.integer("count", 0..=MANY), at_least: 0 })
         };
         finals.into_iter().filter_map(keep).collect()
     }

@@ -391,8 +391,8 @@ fn what_is_kept_is_read_by_status() {
     let config = resolve(text, &Flags::default(), &[]).expect("nothing is wrong");
     let hours = |hours: u64| Some(Duration::from_secs(hours * 3600));
     let kept = [
-        Keep { status: Status::Succeeded, age: hours(36), count: Some(0) },
-        Keep { status: Status::Failed, age: hours(730 * 24), count: None },
+        Keep { status: Status::Succeeded, age: hours(36), count: Some(0), at_least: 0 },
+        Keep { status: Status::Failed, age: hours(730 * 24), count: None, at_least: 0 },
     ];
     assert_eq!(config.retention, kept);
     let [component] = &config.components[..] else { panic!("one component") };

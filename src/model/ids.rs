@@ -1,5 +1,6 @@
 //! Identifiers.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::SystemTime;
@@ -16,7 +17,7 @@ use super::clip;
 #[error("`{text}` is not {expected}")]
 pub struct IdError {
     text: String,
-    expected: &'static str,
+    expected: Cow<'static, str>,
 }
 
 /// The most characters of what is no id that its error repeats: guests make them up.
@@ -24,7 +25,13 @@ const SHOWN: usize = 80;
 
 impl IdError {
     fn new(text: &str, expected: &'static str) -> Self {
-        Self { text: clip(text, SHOWN).into_owned(), expected }
+        Self { text: clip(text, SHOWN).into_owned(), expected: expected.into() }
+    }
+
+    /// Says that so many of the first or last digits would do, too.
+    pub(super) fn or_a_part(self, fewest: usize) -> Self {
+        let expected = format!("{}, or {fewest} or more of its first or last digits", self.expected);
+        Self { expected: expected.into(), ..self }
     }
 }
 

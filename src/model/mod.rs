@@ -13,6 +13,7 @@ mod outcome;
 mod retry;
 mod rules;
 mod settings;
+mod short_id;
 mod status;
 mod submitter;
 mod task;
@@ -40,6 +41,7 @@ pub use rules::{
     Blocked, Concurrency, DEFAULT_QUEUE, Differing, MAX_RULE_LIMIT, Per, Rate, RuleKey, TaskRules, Unique,
 };
 pub use settings::{RunnerSettings, SETTING_KEYS, SETTINGS, Setting};
+pub use short_id::{IdPart, InvocationName};
 pub use status::{Event, IllegalTransition, Reason, Status};
 pub use submitter::{Submitter, chosen_key};
 pub use task::{DEFAULT_MAX_ATTEMPTS, MAX_DELAY, MAX_PRIORITY, TaskOptions, is_valid_priority};

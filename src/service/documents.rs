@@ -8,9 +8,10 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
+use super::copies::retry_of;
 use crate::model::{
-    ComponentDigest, Failure, Invocation, InvocationId, Outcome, Progress, RunnerId, Status, TaskId,
-    TaskLimits, UnixMicros, Usage, chosen_key,
+    ComponentDigest, Failure, Invocation, InvocationId, LogEntry, Outcome, Progress, RunnerId, Status,
+    TaskId, TaskLimits, UnixMicros, Usage, chosen_key,
 };
 use crate::runner::Gauge;
 use crate::wasm::{Capability, Grants, Inspection, NotTask, Parameter, Right, Task, TaskSchema, rights};
@@ -43,6 +44,10 @@ pub struct InvocationDocument {
     pub key: Option<Arc<str>>,
     #[serde(serialize_with = "as_map")]
     pub labels: Vec<(String, String)>,
+    /// The invocation that it was submitted for anew.
+    pub retry_of: Option<InvocationId>,
+    /// The last invocation that was submitted for it anew; where that was not asked for, none.
+    pub retried_as: Option<InvocationId>,
     pub progress: Option<Progress>,
     #[serde(serialize_with = "usage")]
     pub usage: Option<Usage>,
@@ -104,12 +109,24 @@ impl From<Invocation> for InvocationDocument {
             finished_at,
             priority,
             key: key.map(|key| chosen_key(&key).into()),
+            retry_of: retry_of(&labels),
+            retried_as: None,
             labels: labels.to_vec(),
             progress,
             usage,
             outcome,
         }
     }
+}
+
+/// A line of a guest in the logs of a tree.
+#[derive(Debug, Clone, Serialize)]
+pub struct TreeLogDocument {
+    /// The invocation whose guest wrote it.
+    pub id: InvocationId,
+    /// The line.
+    #[serde(flatten)]
+    pub entry: LogEntry,
 }
 
 /// The answer to a submit.
@@ -181,10 +198,17 @@ pub enum CancelOutcome {
 }
 
 /// The answer to a prune.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct PruneDocument {
     /// The number of invocations that were removed.
     pub removed: usize,
+    /// The number that would be removed, if they were only counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would_remove: Option<usize>,
+    /// The bytes that the store's file gave back to the disk.
+    pub freed_bytes: u64,
+    /// The bytes of the file that are free for new rows, and that it can't give back.
+    pub free_bytes: u64,
 }
 
 /// The answer to a pause, or to its end.
@@ -463,6 +487,8 @@ pub struct CheckDocument {
     pub not_tasks: usize,
     /// Everything that is wrong.
     pub problems: Vec<ProblemDocument>,
+    /// What is odd, and may be meant so.
+    pub warnings: Vec<ProblemDocument>,
 }
 
 /// One thing that is wrong, and what to do about it in the words of whoever tells it.

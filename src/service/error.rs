@@ -23,6 +23,8 @@ pub enum Remedy {
     NameLastingStore,
     /// To name the configuration file.
     NameConfiguration,
+    /// To name more digits of an id.
+    MoreDigits,
     /// To say how old, or how many.
     SayWhatIsOld,
     /// To submit with a later deadline.

@@ -10,6 +10,7 @@ mod call;
 mod cancel;
 mod check;
 mod components;
+mod copies;
 mod documents;
 mod error;
 mod executor;
@@ -40,7 +41,7 @@ pub use documents::{
     CancelDocument, CancelOutcome, ChangedTask, CheckDocument, ComponentDocument, Copied, DiffDocument,
     Found, InspectionDocument, InvocationDocument, LockChange, LockDocument, PauseDocument, ProblemDocument,
     PruneDocument, QueueDocument, RetryDocument, RightChanges, RightDocument, RunnerDocument, SchemaDocument,
-    SubmitDocument, TaskChanges, TaskDocument,
+    SubmitDocument, TaskChanges, TaskDocument, TreeLogDocument,
 };
 pub use error::{Remedy, ServiceError};
 pub use inspect::{Inspected, component_name};
@@ -48,7 +49,7 @@ pub use lock::LockRequest;
 pub use patience::{Patience, Transactions};
 pub use pause::PauseRequest;
 pub use prune::PruneRequest;
-pub use read::{ListRequest, Logs, Selection, Tree};
+pub use read::{ListRequest, Listing, Logs, Selection, Tree, TreeLogs};
 pub use retry::{Retried, RetryRequest};
 pub use wait::{WaitGuard, Waited, Waiter};
 

@@ -75,7 +75,7 @@ impl Service {
     }
 
     /// Finds the queue of that name, if the configuration or the store knows one.
-    fn known_queue(&self, name: &str, access: &Access) -> Result<Arc<str>, ServiceError> {
+    pub(super) fn known_queue(&self, name: &str, access: &Access) -> Result<Arc<str>, ServiceError> {
         let mut known = self.config().queues();
         known.extend(access.ask(|store| store.rules())?.into_iter().map(|rule| rule.queue));
         known.extend(access.ask(|store| store.paused())?.into_iter().filter_map(|target| match target {

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::patience::{CHUNK, give_way};
+use super::patience::{Access, CHUNK, give_way};
 use super::{PruneDocument, Remedy, Service, ServiceError};
 use crate::model::Status;
-use crate::store::{Batch, Keep, Prune};
+use crate::store::{Batch, Keep, Prune, Shrunk};
 
 /// A prune. If nothing says how old or how many, the configuration does.
 #[derive(Debug, Clone, Default)]
@@ -14,8 +14,10 @@ pub struct PruneRequest {
     pub statuses: Vec<Status>,
     /// The age since the end from which on invocations are removed.
     pub older_than: Option<Duration>,
-    /// The number of each status that is kept: the latest to end.
+    /// The number of each status that is kept, however old: the latest to end. Without an age the rest is removed.
     pub keep: Option<usize>,
+    /// Removes nothing, and counts.
+    pub only_counts: bool,
 }
 
 impl Service {
@@ -28,11 +30,12 @@ impl Service {
     pub fn prune(&self, request: &PruneRequest) -> Result<PruneDocument, ServiceError> {
         let keep = keep(request, &self.config().retention)?;
         let access = self.existing()?;
+        let only_counts = request.only_counts;
         let mut removed = 0;
         let mut after = None;
         loop {
             let began = Instant::now();
-            let prune = Prune { keep: keep.clone(), max: CHUNK, after };
+            let prune = Prune { keep: keep.clone(), max: CHUNK, after, only_counts };
             let receipt = access.commit(&Batch { prune: Some(prune), ..Batch::default() })?;
             let Some(pruned) = receipt.pruned else { break };
             removed += pruned.removed;
@@ -42,7 +45,25 @@ impl Service {
             }
             give_way(began);
         }
-        Ok(PruneDocument { removed })
+        if only_counts {
+            return Ok(PruneDocument { removed: 0, would_remove: Some(removed), ..PruneDocument::default() });
+        }
+        let Shrunk { given_back, stays } = shrink(&access)?;
+        Ok(PruneDocument { removed, would_remove: None, freed_bytes: given_back, free_bytes: stays })
+    }
+}
+
+/// Gives the space of removed rows back to the disk, a part in each transaction.
+fn shrink(access: &Access) -> Result<Shrunk, ServiceError> {
+    let mut given_back = 0;
+    loop {
+        let began = Instant::now();
+        let shrunk = access.ask(|store| store.shrink())?;
+        given_back += shrunk.given_back;
+        if shrunk.given_back == 0 {
+            return Ok(Shrunk { given_back, ..shrunk });
+        }
+        give_way(began);
     }
 }
 
@@ -51,8 +72,11 @@ fn keep(request: &PruneRequest, configured: &[Keep]) -> Result<Vec<Keep>, Servic
     let is_meant = |status: Status| request.statuses.is_empty() || request.statuses.contains(&status);
     if request.older_than.is_some() || request.keep.is_some() {
         let statuses = Status::ALL.into_iter().filter(|status| status.is_final() && is_meant(*status));
-        let count = request.keep.map(|count| count as u64);
-        return Ok(statuses.map(|status| Keep { status, age: request.older_than, count }).collect());
+        let number = request.keep.map(|count| count as u64);
+        let age = request.older_than;
+        // Beside an age the number is what is kept of the old, too.
+        let (count, at_least) = if age.is_some() { (None, number.unwrap_or(0)) } else { (number, 0) };
+        return Ok(statuses.map(|status| Keep { status, age, count, at_least }).collect());
     }
     let keep: Vec<_> = configured.iter().filter(|keep| is_meant(keep.status)).copied().collect();
     if !keep.is_empty() {
@@ -70,14 +94,15 @@ mod tests {
     use super::*;
 
     fn request(statuses: &[Status], older_than: Option<u64>, keep: Option<usize>) -> PruneRequest {
-        PruneRequest { statuses: statuses.to_vec(), older_than: older_than.map(Duration::from_secs), keep }
+        let older_than = older_than.map(Duration::from_secs);
+        PruneRequest { statuses: statuses.to_vec(), older_than, keep, only_counts: false }
     }
 
     #[test]
     fn a_request_wins_over_the_configuration() {
         let day = Some(Duration::from_secs(86_400));
-        let failed = Keep { status: Status::Failed, age: day, count: None };
-        let skipped = Keep { status: Status::Skipped, age: day, count: Some(7) };
+        let failed = Keep { status: Status::Failed, age: day, count: None, at_least: 0 };
+        let skipped = Keep { status: Status::Skipped, age: day, count: Some(7), at_least: 0 };
         let configured = [failed, skipped];
         assert_eq!(keep(&request(&[], None, None), &configured).unwrap(), configured);
         assert_eq!(keep(&request(&[Status::Skipped], None, None), &configured).unwrap(), [skipped]);
@@ -86,7 +111,10 @@ mod tests {
         let all = keep(&request(&[], None, Some(3)), &configured).unwrap();
         assert_eq!(all.len(), 4);
         assert!(all.iter().all(|keep| keep.status.is_final() && (keep.age, keep.count) == (None, Some(3))));
-        let one = keep(&request(&[Status::Failed], Some(5), None), &configured).unwrap();
-        assert_eq!(one, [Keep { status: Status::Failed, age: Some(Duration::from_secs(5)), count: None }]);
+        let old = Keep { age: Some(Duration::from_secs(5)), ..failed };
+        assert_eq!(keep(&request(&[Status::Failed], Some(5), None), &configured).unwrap(), [old]);
+        // Beside an age, the number is a floor.
+        let floor = Keep { at_least: 3, ..old };
+        assert_eq!(keep(&request(&[Status::Failed], Some(5), Some(3)), &configured).unwrap(), [floor]);
     }
 }

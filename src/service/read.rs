@@ -1,14 +1,17 @@
 //! Reading: what the store has of invocations.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::components::stored_task;
+use super::copies::last_copies;
 use super::error::known;
 use super::patience::Access;
-use super::{InvocationDocument, Remedy, Service, ServiceError};
-use crate::model::{Invocation, InvocationId, LogEntry, Status, TaskId, Transition};
-use crate::store::Filter;
+use super::{InvocationDocument, Remedy, Service, ServiceError, TreeLogDocument};
+use crate::config::in_backticks;
+use crate::model::{Invocation, InvocationId, InvocationName, LogEntry, Status, TaskId, Transition};
+use crate::store::{CANDIDATES, Filter, LOOK, StoreError};
 use crate::wasm::Names;
 
 /// A choice of invocations by their properties.
@@ -21,8 +24,25 @@ pub struct ListRequest {
     pub task: Option<String>,
     /// Only those of the tasks of these components; empty means of all.
     pub components: Vec<String>,
+    /// Only those of the tasks of these queues; empty means of all.
+    pub queues: Vec<String>,
+    /// Only those that were submitted within this time.
+    pub since: Option<Duration>,
+    /// Only those that have all of these labels.
+    pub labels: Vec<(String, String)>,
+    /// Only those of the tree with this root.
+    pub root: Option<InvocationName>,
     /// At most this many, the newest; `None` means all.
     pub limit: Option<usize>,
+}
+
+/// The invocations that a request chooses.
+#[derive(Debug)]
+pub struct Listing {
+    /// They, newest first, without values.
+    pub invocations: Vec<InvocationDocument>,
+    /// The number of invocations that were looked at, the newest, if there are more that were not.
+    pub looked_at: Option<u64>,
 }
 
 /// A choice of invocations to change.
@@ -55,10 +75,30 @@ pub struct Logs {
     pub entries: Vec<LogEntry>,
 }
 
+/// Makes the documents of invocations, with the copies of what was retried.
+fn documents(access: &Access, invocations: Vec<Invocation>) -> Result<Vec<InvocationDocument>, ServiceError> {
+    let copies = last_copies(access, &invocations)?;
+    let documents = invocations.into_iter().map(InvocationDocument::from).zip(copies);
+    Ok(documents.map(|(document, retried_as)| InvocationDocument { retried_as, ..document }).collect())
+}
+
+/// The output and the logs of the guests of an invocation and of its descendants.
+#[derive(Debug)]
+pub struct TreeLogs {
+    /// By the time at which they were written.
+    pub entries: Vec<TreeLogDocument>,
+    /// How many descendants were left out, because there are too many.
+    pub left_out: usize,
+}
+
+/// The most invocations whose logs are put together.
+const TOLD_TOGETHER: usize = 10_000;
+
 impl Service {
     /// Reads one invocation.
     pub fn status(&self, id: InvocationId) -> Result<InvocationDocument, ServiceError> {
-        self.invocation(id).map(InvocationDocument::from)
+        let found = vec![self.invocation(id)?];
+        Ok(documents(&self.existing()?, found)?.remove(0))
     }
 
     /// Reads the arguments of an invocation as JSON text; `None` if nobody has that id.
@@ -66,12 +106,48 @@ impl Service {
         Ok(self.existing()?.ask(|store| store.arguments(id))?)
     }
 
-    /// Lists invocations, newest first, without values.
-    pub fn list(&self, request: &ListRequest) -> Result<Vec<InvocationDocument>, ServiceError> {
+    /// Lists invocations, newest first, without values. For a time or for labels it looks at the [`LOOK`] newest
+    /// invocations of the store.
+    pub fn list(&self, request: &ListRequest) -> Result<Listing, ServiceError> {
         let access = self.existing()?;
-        let filter = self.filter(request, Vec::new())?;
+        let mut filter = self.filter(request, Vec::new())?;
+        let is_walk = filter.root.is_none() && (filter.since.is_some() || !filter.labels.is_empty());
+        filter.look = is_walk.then_some(LOOK);
         let found = access.ask(|store| store.list(&filter))?;
-        Ok(found.into_iter().map(InvocationDocument::from).collect())
+        let has_more = || {
+            let counts = access.ask(|store| store.counts(None))?;
+            Ok::<_, StoreError>(Status::ALL.into_iter().map(|status| counts.get(status)).sum::<u64>() > LOOK)
+        };
+        let is_cut = is_walk && found.len() < filter.limit && has_more()?;
+        let invocations = documents(&access, found)?;
+        Ok(Listing { invocations, looked_at: is_cut.then_some(LOOK) })
+    }
+
+    /// Finds the id that is named.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError::Unknown`] if no id begins or ends so, or several do.
+    pub fn resolve(&self, name: &InvocationName) -> Result<InvocationId, ServiceError> {
+        let part = match name {
+            InvocationName::Whole(id) => return Ok(*id),
+            InvocationName::Part(part) => part,
+        };
+        let found = self.existing()?.ask(|store| store.find(part))?;
+        match &*found {
+            [id] => Ok(*id),
+            [] => Err(self.unknown(name.clone())),
+            several => {
+                let ids: Vec<_> = several.iter().take(CANDIDATES - 1).map(ToString::to_string).collect();
+                let mut listed = in_backticks(ids.iter().map(String::as_str));
+                if several.len() == CANDIDATES {
+                    listed.push_str(" and more");
+                }
+                let message = format!("several invocations have ids with `{name}`: {listed}");
+                let remedy = Some(Remedy::MoreDigits);
+                Err(ServiceError::Unknown { message, remedy })
+            }
+        }
     }
 
     /// Reads the tree that an invocation belongs to, without values.
@@ -83,7 +159,7 @@ impl Service {
         if is_uprooted {
             members.push(found);
         }
-        Ok(Tree { root, members: members.into_iter().map(InvocationDocument::from).collect(), is_uprooted })
+        Ok(Tree { root, members: documents(&self.existing()?, members)?, is_uprooted })
     }
 
     /// Reads the transitions of an invocation, in the order in which they happened.
@@ -103,14 +179,40 @@ impl Service {
         Ok(Logs { attempt, entries })
     }
 
+    /// Reads what the guests of an invocation and of its descendants wrote, of the first 10,000 of them.
+    pub fn logs_of_tree(&self, id: InvocationId) -> Result<TreeLogs, ServiceError> {
+        let found = self.invocation(id)?;
+        let access = self.existing()?;
+        let members = access.ask(|store| store.tree(found.root))?;
+        // Parents come before their children.
+        let (mut ids, mut known) = (vec![id], HashSet::from([id]));
+        for one in members {
+            if one.parent.is_some_and(|parent| known.contains(&parent)) && known.insert(one.id) {
+                ids.push(one.id);
+            }
+        }
+        let left_out = ids.len().saturating_sub(TOLD_TOGETHER);
+        ids.truncate(TOLD_TOGETHER);
+        let mut entries = Vec::new();
+        for id in ids {
+            let logs = access.ask(|store| store.logs(id))?;
+            entries.extend(logs.into_iter().map(|entry| TreeLogDocument { id, entry }));
+        }
+        entries.sort_by_key(|one| one.entry.at);
+        Ok(TreeLogs { entries, left_out })
+    }
+
     /// Makes the error for an id that nobody has.
-    pub fn unknown(&self, id: InvocationId) -> ServiceError {
+    pub fn unknown(&self, name: impl Into<InvocationName>) -> ServiceError {
         let url = || match self.existing() {
             Ok(access) => access.store().url().to_owned(),
             Err(_) => self.config().store.url.to_string(),
         };
         let remedy = self.missing().map_or_else(|| Remedy::ListInvocations(url()), Remedy::NameStore);
-        ServiceError::Unknown { message: format!("unknown invocation `{id}`"), remedy: Some(remedy) }
+        ServiceError::Unknown {
+            message: format!("unknown invocation `{}`", name.into()),
+            remedy: Some(remedy),
+        }
     }
 
     pub(super) fn invocation(&self, id: InvocationId) -> Result<Invocation, ServiceError> {
@@ -137,9 +239,25 @@ impl Service {
         }
     }
 
+    /// Finds the ids of the tasks that a request names, by themselves, their components or their queues; `None` if
+    /// it names none.
+    fn requested_tasks(&self, request: &ListRequest) -> Result<Option<Vec<Arc<str>>>, ServiceError> {
+        let named = self.named_tasks(request)?;
+        if request.queues.is_empty() {
+            return Ok(named);
+        }
+        let access = self.existing()?;
+        let queues = request.queues.iter().map(|name| self.known_queue(name, &access));
+        let queues = queues.collect::<Result<BTreeSet<_>, _>>()?;
+        let rules = access.ask(|store| store.rules())?;
+        let queued = rules.into_iter().filter(|rule| queues.contains(&rule.queue)).map(|rule| rule.task);
+        let is_named = |task: &Arc<str>| named.as_ref().is_none_or(|named| named.contains(task));
+        Ok(Some(queued.filter(is_named).collect()))
+    }
+
     /// Finds the ids of the tasks that a request names, by themselves or by their components;
     /// `None` if it names none.
-    fn requested_tasks(&self, request: &ListRequest) -> Result<Option<Vec<Arc<str>>>, ServiceError> {
+    fn named_tasks(&self, request: &ListRequest) -> Result<Option<Vec<Arc<str>>>, ServiceError> {
         let task = request.task.as_deref();
         if request.components.is_empty() {
             return Ok(task.map(|name| self.task_id(name)).transpose()?.map(|task| vec![task]));
@@ -177,7 +295,21 @@ impl Service {
         Ok(Filter {
             statuses: if request.statuses.is_empty() { statuses } else { request.statuses.clone() },
             tasks: self.requested_tasks(request)?,
+            since: request.since.map(|age| self.clock().now().minus(age)),
+            labels: request.labels.clone(),
+            root: request.root.as_ref().map(|name| self.root(name)).transpose()?,
             limit: request.limit.unwrap_or(usize::MAX),
+            look: None,
         })
+    }
+
+    /// Finds the root that is named.
+    fn root(&self, name: &InvocationName) -> Result<InvocationId, ServiceError> {
+        let found = self.invocation(self.resolve(name)?)?;
+        if found.root == found.id {
+            return Ok(found.id);
+        }
+        let message = format!("invocation `{}` is not a root", found.id);
+        Err(ServiceError::invalid(message).with_remedy(format!("its root is `{}`", found.root)))
     }
 }

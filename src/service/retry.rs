@@ -4,13 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::copies::{FOLLOWED, RETRY_OF, retry_key};
 use super::patience::{Access, CHUNK, CHUNK_BYTES, Transactions, give_way};
 use super::{Copied, Remedy, RetryDocument, Selection, Service, ServiceError};
 use crate::model::{Differing, Invocation, InvocationId, PreparedCall, Status, SubmitOptions, Submitter};
 use crate::store::{Batch, NewInvocation, SubmitError, Submitted};
-
-/// The label that says which invocation one is a copy of.
-const RETRY_OF: &str = "retry-of";
 
 /// A retry of invocations.
 #[derive(Debug, Clone)]
@@ -30,10 +28,20 @@ pub enum Retried {
     Gone(InvocationId),
 }
 
+/// An invocation that is to be retried.
+#[derive(Clone, Copy)]
+struct Wanted {
+    original: InvocationId,
+    /// What is copied: it, or the last of its copies that was cancelled.
+    last: InvocationId,
+    /// How many copies were followed to that one.
+    followed: usize,
+}
+
 /// A retry under way.
 struct Retrying {
     access: Access,
-    ids: VecDeque<InvocationId>,
+    wanted: VecDeque<Wanted>,
     /// The beginning of the last transaction.
     began: Option<Instant>,
     /// Told after the rest of its transaction.
@@ -42,7 +50,7 @@ struct Retrying {
 
 impl Service {
     /// Begins to retry invocations. Each is submitted anew, as the root of a tree of its own, unless it was
-    /// before. Named ones are checked first: if one of them must not be retried, none is. Between two
+    /// before: then the copy counts, if it was not cancelled. One that was is copied in its place. Named ones are checked first: if one of them must not be retried, none is. Between two
     /// transactions it pauses, so that runners get at the store.
     pub fn retry(&self, request: RetryRequest) -> Result<Transactions<Vec<Retried>>, ServiceError> {
         let access = self.existing()?;
@@ -52,10 +60,11 @@ impl Service {
             }
         }
         let ids = self.select(&access, request.selection, vec![Status::Failed])?;
-        let mut retrying = Retrying { access, ids: ids.into(), began: None, conflict: None };
+        let wanted = ids.into_iter().map(|id| Wanted { original: id, last: id, followed: 0 }).collect();
+        let mut retrying = Retrying { access, wanted, began: None, conflict: None };
         Ok(Transactions::new(move || match retrying.conflict.take() {
             Some(conflict) => Err(conflict),
-            None if retrying.ids.is_empty() => Ok(None),
+            None if retrying.wanted.is_empty() => Ok(None),
             None => retrying.chunk().map(Some),
         }))
     }
@@ -109,28 +118,25 @@ fn copy(invocation: &Invocation, arguments: Arc<str>) -> Result<NewInvocation, S
     Ok(NewInvocation { labels, ..NewInvocation::of(call, options, Submitter::Outside)? })
 }
 
-fn retry_key(original: InvocationId) -> String {
-    format!("{RETRY_OF}:{original}")
-}
-
 impl Retrying {
     fn chunk(&mut self) -> Result<Vec<Retried>, ServiceError> {
         self.began.take().into_iter().for_each(give_way);
         let (mut told, mut originals, mut submits) = (Vec::new(), Vec::new(), Vec::new());
         let mut bytes = 0;
         while submits.len() < CHUNK && bytes < CHUNK_BYTES {
-            let Some(id) = self.ids.pop_front() else { break };
+            let Some(wanted) = self.wanted.pop_front() else { break };
+            let id = wanted.last;
             // One by one: their values may be large.
             let found = self.access.ask(|store| store.get(&[id]))?.pop().flatten();
             let arguments = self.access.ask(|store| store.arguments(id))?;
             let (Some(invocation), Some(arguments)) = (found, arguments) else {
                 // Retention was faster.
-                told.push(Retried::Gone(id));
+                told.push(Retried::Gone(wanted.original));
                 continue;
             };
             bytes += arguments.len();
             submits.push(copy(&invocation, arguments)?);
-            originals.push(id);
+            originals.push(wanted);
         }
         if submits.is_empty() {
             return Ok(told);
@@ -138,18 +144,25 @@ impl Retrying {
         let began = Instant::now();
         let batch = Batch { submits, ..Batch::default() };
         let receipt = self.access.commit(&batch)?;
-        for ((original, new), submitted) in originals.into_iter().zip(&batch.submits).zip(receipt.submits) {
+        let mut again = Vec::new();
+        for ((wanted, new), submitted) in originals.into_iter().zip(&batch.submits).zip(receipt.submits) {
+            let Wanted { original, last, followed } = wanted;
             let (id, copied) = match submitted {
                 Submitted::Created(id) => (id, Copied::Now),
                 // The answer to the first try was lost.
                 Submitted::Existing(id) if id == new.id => (id, Copied::Now),
                 Submitted::Existing(id) => {
                     let found = self.access.ask(|store| store.get(&[id]))?.pop().flatten();
-                    let is_copy = found.and_then(|found| found.key) == new.key;
+                    let is_copy = found.as_ref().is_some_and(|found| found.key == new.key);
+                    let is_cancelled = found.is_some_and(|found| found.status == Status::Cancelled);
+                    if is_copy && is_cancelled && followed < FOLLOWED {
+                        again.push(Wanted { original, last: id, followed: followed + 1 });
+                        continue;
+                    }
                     (id, if is_copy { Copied::Before } else { Copied::Same })
                 }
                 Submitted::KeyConflict(id) => {
-                    let key = retry_key(original);
+                    let key = retry_key(last);
                     self.conflict.get_or_insert_with(|| ServiceError::Conflict {
                         id,
                         message: format!(
@@ -165,6 +178,7 @@ impl Retrying {
             };
             told.push(Retried::Copied(RetryDocument { id, retry_of: original, copied }));
         }
+        self.wanted.extend(again);
         self.began = Some(began);
         Ok(told)
     }

@@ -19,12 +19,13 @@ use super::order;
 use super::read::submitted;
 use super::rules::{self, Place, Step};
 use super::{
-    Adoption, Batch, Counts, Ended, Filter, Invocation, Lease, LookUp, NewComponent, NewInvocation, NextDue,
-    PauseTarget, PushedComponent, Receipt, Store, StoreError, Submitted, TaskRule, Watch,
+    Adoption, Batch, CANDIDATES, Counts, Ended, Filter, Invocation, Lease, LookUp, NewComponent,
+    NewInvocation, NextDue, PauseTarget, PushedComponent, Receipt, Store, StoreError, Submitted, TaskRule,
+    Watch,
 };
 use crate::model::{
-    Clock, ComponentDigest, DEFAULT_QUEUE, Differing, Event, InvocationId, LogEntry, Outcome, RuleKey,
-    RunnerId, Status, TaskId, Transition, UnixMicros,
+    Clock, ComponentDigest, DEFAULT_QUEUE, Differing, Event, IdPart, InvocationId, LogEntry, Outcome,
+    RuleKey, RunnerId, Status, TaskId, Transition, UnixMicros,
 };
 
 /// A store that lives and dies with its process.
@@ -157,6 +158,25 @@ impl Store for MemoryStore {
 
     fn history(&self, id: InvocationId) -> Result<Vec<Transition>, StoreError> {
         self.read(|state| state.record(&id).map(|record| record.history.clone()).unwrap_or_default())
+    }
+
+    fn find(&self, part: &IdPart) -> Result<Vec<InvocationId>, StoreError> {
+        self.read(|state| {
+            let mut found: Vec<_> = state.by_id.keys().copied().filter(|id| part.is_of(*id)).collect();
+            found.sort_unstable();
+            found.truncate(CANDIDATES);
+            found
+        })
+    }
+
+    fn keyed(&self, keys: &[(Arc<str>, Arc<str>)]) -> Result<Vec<Option<InvocationId>>, StoreError> {
+        self.read(|state| {
+            let by_key = |(task, key): &(Arc<str>, Arc<str>)| {
+                let task = &state.tasks[*state.task_by_name.get(task)?];
+                task.by_key.get(key).map(|&seq| state.records[seq].id)
+            };
+            keys.iter().map(by_key).collect()
+        })
     }
 
     fn logs(&self, id: InvocationId) -> Result<Vec<LogEntry>, StoreError> {
@@ -322,8 +342,13 @@ impl State {
     }
 
     fn matching(&self, filter: &Filter) -> impl Iterator<Item = Invocation> {
-        let all = self.records.iter().rev().map(Record::without_value);
-        all.filter(|one| filter.lets_through(one)).take(filter.limit)
+        let look = filter.look.and_then(|look| usize::try_from(look).ok()).unwrap_or(usize::MAX);
+        let looked_at: Vec<&Record> = match filter.root {
+            Some(root) => self.tree(root).into_iter().rev().map(|seq| &self.records[seq]).collect(),
+            None => self.records.iter().rev().take(look).collect(),
+        };
+        let shown = looked_at.into_iter().map(Record::without_value);
+        shown.filter(|one| filter.lets_through(one)).take(filter.limit)
     }
 
     fn children_of(&self, parent: InvocationId) -> impl Iterator<Item = Seq> {
@@ -359,7 +384,7 @@ impl State {
             self.set_rule(rule, false, now);
         }
         for rule in &batch.default_rules {
-            self.set_rule(rule, true, now);
+            self.set_rule(rule, true, None, now);
         }
         for pause in &batch.pauses {
             self.set_pause(pause);

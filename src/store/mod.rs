@@ -1,6 +1,6 @@
 //! The durable home of invocations: one trait, batch-first, and its promises.
 //!
-//! A store is written to through [`Store::commit`] alone: one [`Batch`], one transaction, one
+//! A store is written to through [`Store::commit`] alone (but [`Store::shrink`] moves rows in their file): one [`Batch`], one transaction, one
 //! [`Receipt`]. A runner gathers everything that happened since
 //! its last commit into one batch, so the price of durability is paid once per
 //! batch and not once per step. What a batch asks for is applied in the order of
@@ -35,7 +35,7 @@ mod value;
 use std::sync::Arc;
 
 pub use crate::model::Invocation;
-use crate::model::{ComponentDigest, InvocationId, LogEntry, RunnerId, Status, Transition};
+use crate::model::{ComponentDigest, IdPart, InvocationId, LogEntry, RunnerId, Status, Transition};
 
 pub use attempt::{
     Applied, AttemptEnd, Bill, ClaimRequest, EndKind, Heartbeat, Inventory, Lease, Report, TaskSet,
@@ -48,8 +48,8 @@ pub use filter::Filter;
 pub use memory::MemoryStore;
 pub use order::AGEING_STEP;
 pub use postgres::{PostgresStore, PostgresUrl};
-pub use prune::{Keep, Prune, PrunePosition, Pruned};
-pub use read::{Counts, LOOK_UP_BYTES, LookUp, NextDue};
+pub use prune::{Keep, Prune, PrunePosition, Pruned, Shrunk};
+pub use read::{CANDIDATES, Counts, LOOK, LOOK_UP_BYTES, LookUp, NextDue};
 pub use setting::{Adoption, NewComponent, Pause, PauseTarget, PushedComponent, TaskRule};
 pub use sqlite::SqliteStore;
 pub(crate) use sqlite::is_ignored;
@@ -116,6 +116,14 @@ pub trait Store: Send + Sync + 'static {
     /// The ids of those that [`list`](Self::list) lists, in the same order.
     fn ids(&self, filter: &Filter) -> Result<Vec<InvocationId>, StoreError>;
 
+    /// Finds the ids that begin with this part, and those among the [`LOOK`] newest that end with it: the least
+    /// [`CANDIDATES`] of them, in order.
+    fn find(&self, part: &IdPart) -> Result<Vec<InvocationId>, StoreError>;
+
+    /// Finds the invocation of each task that was submitted with this idempotency key, in the order of `keys`;
+    /// `None` where none was.
+    fn keyed(&self, keys: &[(Arc<str>, Arc<str>)]) -> Result<Vec<Option<InvocationId>>, StoreError>;
+
     /// Counts invocations by status, of one tree or of the whole store.
     fn counts(&self, root: Option<InvocationId>) -> Result<Counts, StoreError>;
 
@@ -159,6 +167,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Reads the lines that the guests of one invocation wrote, in order.
     fn logs(&self, id: InvocationId) -> Result<Vec<LogEntry>, StoreError>;
+
+    /// Gives some of the space of removed rows back to the disk, in one transaction of bounded size. A store whose
+    /// space somebody else looks after has nothing to do.
+    fn shrink(&self) -> Result<Shrunk, StoreError> {
+        Ok(Shrunk::default())
+    }
 
     /// Calls `notify` soon (at most 50 ms) after another process has, or may
     /// have, committed. Several commits may be told as one; a call may be

@@ -14,6 +14,12 @@ pub struct NextDue {
 /// With outcomes of so many bytes an answer of [`Store::look_up`](super::Store::look_up) ends.
 pub const LOOK_UP_BYTES: usize = 16 << 20;
 
+/// As many of the newest invocations are looked at where no index helps: about a third of a second.
+pub const LOOK: u64 = 1_000_000;
+
+/// The most ids that [`Store::find`](super::Store::find) answers with.
+pub const CANDIDATES: usize = 11;
+
 /// The state of an invocation, as a waiter needs it.
 #[derive(Debug, Clone)]
 pub enum LookUp {
@@ -127,6 +133,8 @@ macro_rules! reading_methods {
         $method!(arguments(id: InvocationId) -> Option<Arc<str>>);
         $method!(list(filter: &Filter) -> Vec<Invocation>);
         $method!(ids(filter: &Filter) -> Vec<InvocationId>);
+        $method!(find(part: &IdPart) -> Vec<InvocationId>);
+        $method!(keyed(keys: &[(Arc<str>, Arc<str>)]) -> Vec<Option<InvocationId>>);
         $method!(counts(root: Option<InvocationId>) -> Counts);
         $method!(unfinished_by_task() -> Vec<(Arc<str>, u64)>);
         $method!(rules() -> Vec<TaskRule>);

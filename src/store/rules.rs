@@ -230,10 +230,12 @@ pub(super) fn expired(deadline: UnixMicros) -> Outcome {
     Outcome::Failure(Arc::new(Failure::new(FailureKind::TimedOut, message)))
 }
 
-/// Whether `keep` no longer keeps an invocation: it is among the oldest `surplus`
-/// of its status, or too old.
-pub(super) fn is_surplus(keep: &Keep, finished_at: UnixMicros, surplus: u64, now: UnixMicros) -> bool {
-    surplus > 0 || keep.age.is_some_and(|age| finished_at.plus(age) <= now)
+/// Whether `keep` no longer keeps the oldest invocation of its status but `left - 1` younger ones: there are too many,
+/// or it is too old, and enough stay without it.
+pub(super) fn is_surplus(keep: &Keep, finished_at: UnixMicros, left: u64, now: UnixMicros) -> bool {
+    let is_beyond = keep.count.is_some_and(|count| left > count);
+    let is_old = keep.age.is_some_and(|age| finished_at.plus(age) <= now);
+    (is_beyond || is_old) && (keep.at_least == 0 || left > keep.at_least)
 }
 
 /// The outcome of an attached child whose parent became final first.

@@ -264,8 +264,13 @@ fn from_json<T: DeserializeOwned>(value: &Value<'_>) -> Result<T, String> {
 
 /// A value as JSON text.
 pub(super) fn json(value: &impl Serialize) -> Value<'static> {
+    Value::Text(Cow::Owned(json_text(value)))
+}
+
+/// The JSON text of something that is stored.
+pub(super) fn json_text(value: &impl Serialize) -> String {
     // Nothing that is stored has maps with other keys than text, or writes anywhere.
-    Value::Text(Cow::Owned(serde_json::to_string(value).expect("it has a form in JSON")))
+    serde_json::to_string(value).expect("it has a form in JSON")
 }
 
 macro_rules! documents {

@@ -153,7 +153,7 @@ async fn attempt(
         client,
         control: Arc::clone(control),
         output: output.clone(),
-        denials,
+        denials: Arc::clone(&denials),
         http: Http::new(Arc::clone(&gate), most(LimitKind::RequestBody), most(LimitKind::ResponseBody)),
         gate,
         open_sockets: HashMap::new(),
@@ -165,6 +165,7 @@ async fn attempt(
             program.grants.scratch.as_ref(),
             Arc::clone(control),
             host_memory,
+            Arc::clone(&denials),
         )),
         children: 0,
         max_children: most(LimitKind::Children),
@@ -196,10 +197,17 @@ async fn attempt(
             Ok(UpdateDeadline::Continue(1))
         }
     });
-    call(program, store, &arguments).await.map_err(|error| match error {
-        CallError::Failure(failure) => failure.into(),
-        CallError::Unprepared(error) => no_guest(&*error, || explain(program, store, &error)),
-        CallError::Wasm(error) => explain(program, store, &error).into(),
+    call(program, store, &arguments).await.map_err(|error| {
+        let no_guest = match error {
+            CallError::Failure(failure) => failure.into(),
+            CallError::Unprepared(error) => no_guest(&*error, || explain(program, store, &error)),
+            CallError::Wasm(error) => explain(program, store, &error).into(),
+        };
+        if let NoGuest::Failed(failure) = &no_guest {
+            let state = store.data();
+            state.files.refusals().tell_failure(failure, &state.output.last_error());
+        }
+        no_guest
     })
 }
 

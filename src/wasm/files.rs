@@ -22,6 +22,8 @@ use wasmtime_wasi::p2::{
 use wasmtime_wasi::runtime::spawn_blocking;
 
 use super::control::GuestControl;
+use super::denials::Denials;
+use super::file_refusals::{OPENING_TO_WRITE, Refusals};
 use super::host_memory::{Held, HostMemory, HostMemoryExceeded};
 use super::meter::{Allowance, Counter, Meter, Place};
 use super::scratch::{End, FileKey, Quota, ScratchGrant};
@@ -67,6 +69,7 @@ pub(super) struct Files {
     /// The files that the guest has opened, by their descriptors, without the granted directories.
     opened: Mutex<HashMap<u32, Arc<Open>>>,
     scratch: Option<Scratch>,
+    refusals: Refusals,
 }
 
 /// The scratch directory of one guest, with its quota.
@@ -110,6 +113,7 @@ impl Files {
         scratch: Option<&ScratchGrant>,
         control: Arc<GuestControl>,
         host_memory: Arc<HostMemory>,
+        denials: Arc<Denials>,
     ) -> Self {
         let scratch = scratch.map(|grant| Scratch {
             guest: grant.guest.clone(),
@@ -118,7 +122,21 @@ impl Files {
         });
         let (places, bytes) = (Arc::new(Allowance::new(places)), Allowance::new(bytes));
         let (opened, listings) = (Mutex::default(), Mutex::default());
-        Self { control, places, bytes, host_memory, listings, opened, scratch }
+        Self {
+            control,
+            places,
+            bytes,
+            host_memory,
+            listings,
+            opened,
+            scratch,
+            refusals: Refusals::new(denials),
+        }
+    }
+
+    /// Tells what is denied of files.
+    pub(super) fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     /// Takes a place for one more open file.
@@ -268,6 +286,7 @@ impl FilesView<'_> {
 impl preopens::Host for FilesView<'_> {
     fn get_directories(&mut self) -> wasmtime::Result<Vec<(Fd, String)>> {
         let directories = preopens::Host::get_directories(&mut self.wasi)?;
+        self.files.refusals.note_directories(directories.len());
         if let Some(scratch) = &self.files.scratch {
             let roots = directories.iter().filter(|(_, guest)| *guest == scratch.guest);
             scratch.roots.lock().extend(roots.map(|(directory, _)| directory.rep()));
@@ -278,7 +297,9 @@ impl preopens::Host for FilesView<'_> {
 
 impl types::Host for FilesView<'_> {
     fn convert_error_code(&mut self, error: FsError) -> wasmtime::Result<ErrorCode> {
-        self.wasi.convert_error_code(error)
+        let code = self.wasi.convert_error_code(error)?;
+        self.files.refusals.tell(code);
+        Ok(code)
     }
 
     fn filesystem_error_code(
@@ -322,17 +343,39 @@ impl HostDescriptor for FilesView<'_> {
         async fn get_flags(file: Fd) -> FsResult<types::DescriptorFlags>;
         async fn get_type(file: Fd) -> FsResult<types::DescriptorType>;
         async fn set_times(file: Fd, accessed: NewTimestamp, modified: NewTimestamp) -> FsResult<()>;
-        async fn set_times_at(
-            directory: Fd, flags: PathFlags, path: String, accessed: NewTimestamp, modified: NewTimestamp
-        ) -> FsResult<()>;
-        async fn readlink_at(directory: Fd, path: String) -> FsResult<String>;
         async fn stat(file: Fd) -> FsResult<types::DescriptorStat>;
-        async fn stat_at(directory: Fd, flags: PathFlags, path: String) -> FsResult<types::DescriptorStat>;
         async fn is_same_object(a: Fd, b: Fd) -> wasmtime::Result<bool>;
         async fn metadata_hash(file: Fd) -> FsResult<MetadataHashValue>;
         async fn metadata_hash_at(
             directory: Fd, flags: PathFlags, path: String
         ) -> FsResult<MetadataHashValue>;
+    }
+
+    async fn set_times_at(
+        &mut self,
+        directory: Fd,
+        flags: PathFlags,
+        path: String,
+        accessed: NewTimestamp,
+        modified: NewTimestamp,
+    ) -> FsResult<()> {
+        self.files.refusals.begin("changing the times of", &path);
+        self.wasi.set_times_at(directory, flags, path, accessed, modified).await
+    }
+
+    async fn readlink_at(&mut self, directory: Fd, path: String) -> FsResult<String> {
+        self.files.refusals.begin("reading the link", &path);
+        self.wasi.readlink_at(directory, path).await
+    }
+
+    async fn stat_at(
+        &mut self,
+        directory: Fd,
+        flags: PathFlags,
+        path: String,
+    ) -> FsResult<types::DescriptorStat> {
+        self.files.refusals.begin("looking at", &path);
+        self.wasi.stat_at(directory, flags, path).await
     }
 
     async fn read_directory(&mut self, directory: Fd) -> FsResult<Resource<types::DirectoryEntryStream>> {
@@ -392,6 +435,7 @@ impl HostDescriptor for FilesView<'_> {
     }
 
     async fn create_directory_at(&mut self, directory: Fd, path: String) -> FsResult<()> {
+        self.files.refusals.begin("making the directory", &path);
         let quota = self.files.quota(&directory);
         self.make_room_for_entry(quota.as_ref())?;
         self.wasi.create_directory_at(directory, path).await?;
@@ -407,6 +451,7 @@ impl HostDescriptor for FilesView<'_> {
         new_directory: Fd,
         new_path: String,
     ) -> FsResult<()> {
+        self.files.refusals.begin("linking", &path);
         let Some(quota) = self.files.common_quota(&directory, &new_directory)? else {
             return self.wasi.link_at(directory, flags, path, new_directory, new_path).await;
         };
@@ -426,6 +471,9 @@ impl HostDescriptor for FilesView<'_> {
         open_flags: OpenFlags,
         flags: types::DescriptorFlags,
     ) -> FsResult<Fd> {
+        let is_change = open_flags.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE)
+            || flags.intersects(types::DescriptorFlags::WRITE | types::DescriptorFlags::MUTATE_DIRECTORY);
+        self.files.refusals.begin(if is_change { OPENING_TO_WRITE } else { "opening" }, &path);
         let mut open = self.files.take_place()?;
         let Some(quota) = self.files.quota(&directory) else {
             self.refuse_devices(&directory, path_flags, &path).await?;
@@ -467,6 +515,7 @@ impl HostDescriptor for FilesView<'_> {
     }
 
     async fn remove_directory_at(&mut self, directory: Fd, path: String) -> FsResult<()> {
+        self.files.refusals.begin("removing the directory", &path);
         let quota = self.files.quota(&directory);
         self.wasi.remove_directory_at(directory, path).await?;
         quota.iter().for_each(|quota| quota.remove_entry(None));
@@ -480,6 +529,7 @@ impl HostDescriptor for FilesView<'_> {
         new_directory: Fd,
         new_path: String,
     ) -> FsResult<()> {
+        self.files.refusals.begin("renaming", &path);
         let Some(quota) = self.files.common_quota(&directory, &new_directory)? else {
             return self.wasi.rename_at(directory, path, new_directory, new_path).await;
         };
@@ -495,6 +545,7 @@ impl HostDescriptor for FilesView<'_> {
     }
 
     async fn symlink_at(&mut self, directory: Fd, target: String, path: String) -> FsResult<()> {
+        self.files.refusals.begin("making the link", &path);
         let quota = self.files.quota(&directory);
         self.make_room_for_entry(quota.as_ref())?;
         self.wasi.symlink_at(directory, target, path).await?;
@@ -503,6 +554,7 @@ impl HostDescriptor for FilesView<'_> {
     }
 
     async fn unlink_file_at(&mut self, directory: Fd, path: String) -> FsResult<()> {
+        self.files.refusals.begin("removing", &path);
         let Some(quota) = self.files.quota(&directory) else {
             return self.wasi.unlink_file_at(directory, path).await;
         };

@@ -10,6 +10,7 @@ mod discover;
 mod docs;
 mod engine;
 mod execute;
+mod file_refusals;
 mod files;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -102,7 +102,7 @@ fn a_submitted_invocation_runs_and_can_be_awaited() {
         assert_eq!((&json["id"], &json["labels"]), (&json!(ids[1]), &json!({ "k": "v" })));
         let history = service.history(ids[1]).expect("a history");
         assert_eq!(history.last().map(|last| last.to), Some(Status::Succeeded));
-        let listed = service.list(&ListRequest::default()).expect("a list");
+        let listed = service.list(&ListRequest::default()).expect("a list").invocations;
         let roots = listed.iter().filter(|one| one.parent.is_none()).map(|one| one.id);
         assert_eq!(roots.collect::<HashSet<_>>(), ids.into_iter().collect());
     }
@@ -237,7 +237,9 @@ const OPERATIONS: [(&str, Operation); 14] = [
     }),
     ("components", |service, _| service.components().map(|components| components.len().to_string())),
     ("queues", |service, _| service.queues().map(|queues| format!("{queues:?}"))),
-    ("list", |service, _| service.list(&ListRequest::default()).map(|list| list.len().to_string())),
+    ("list", |service, _| {
+        service.list(&ListRequest::default()).map(|list| list.invocations.len().to_string())
+    }),
     ("status and arguments", |service, ground| {
         let document = service.status(ground.delayed)?;
         Ok(format!("{} {:?}", document.status, service.arguments(ground.delayed)?))

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::model::{
-    Caller, ChildRequest, Claim, ComponentDigest, Failure, FailureKind, Guest, Interrupt, Invocation,
+    Caller, ChildRequest, Claim, ComponentDigest, Failure, FailureKind, Guest, IdPart, Interrupt, Invocation,
     LogEntry, NoGuest, Outcome, PreparedCall, Refusal, RunnerSettings, SlotControl, Status, SubmitOptions,
     SystemClock, TaskClient, Transition, Usage,
 };
@@ -259,6 +259,12 @@ impl Store for Slow {
     }
     fn ids(&self, filter: &Filter) -> Result<Vec<InvocationId>, StoreError> {
         self.store.ids(filter)
+    }
+    fn find(&self, part: &IdPart) -> Result<Vec<InvocationId>, StoreError> {
+        self.store.find(part)
+    }
+    fn keyed(&self, keys: &[(Arc<str>, Arc<str>)]) -> Result<Vec<Option<InvocationId>>, StoreError> {
+        self.store.keyed(keys)
     }
     fn counts(&self, root: Option<InvocationId>) -> Result<Counts, StoreError> {
         self.store.counts(root)

@@ -51,7 +51,7 @@ impl<'p> Walk<'p> {
 
     /// Returns the rule of the status that is looked at next: the first of it to become final after
     /// [`after`](Self::after), [`limit`](Self::limit) of them; and how many have the status
-    /// if it keeps a number.
+    /// if that matters to it.
     pub fn keep(&self) -> Option<&'p Keep> {
         self.prune.keep.get(self.position.keep)
     }
@@ -70,12 +70,9 @@ impl<'p> Walk<'p> {
     /// `there_are` with its status. `true` if nothing of that status is left to look at
     /// after them.
     pub fn choose(&self, keep: &Keep, there_are: i64, now: UnixMicros, old: &mut Vec<Old>) -> bool {
-        let there_are = u64::try_from(there_are).unwrap_or(0);
-        let surplus = keep
-            .count
-            .map_or(0, |count| there_are.saturating_sub(count).saturating_sub(self.position.passed));
+        let left = u64::try_from(there_are).unwrap_or(0).saturating_sub(self.position.passed);
         let goes = |(before, one): (u64, &Old)| {
-            rules::is_surplus(keep, one.finished_at, surplus.saturating_sub(before), now)
+            rules::is_surplus(keep, one.finished_at, left.saturating_sub(before), now)
         };
         let first_to_keep = (0..).zip(&*old).position(|one| !goes(one));
         old.truncate(first_to_keep.unwrap_or(old.len()));
@@ -130,9 +127,17 @@ impl<'p> Walk<'p> {
         Ok(false)
     }
 
-    /// Notes how many were removed, and goes on to the next status.
+    /// Whether what goes is to be removed, and not only counted.
+    pub fn removes(&self) -> bool {
+        !self.prune.only_counts
+    }
+
+    /// Notes how many were removed, or only counted, and goes on to the next status.
     pub fn note_removed(&mut self, removed: usize, status_is_done: bool) {
         self.removed += removed;
+        if self.prune.only_counts {
+            self.position.passed += removed as u64;
+        }
         if status_is_done {
             self.position = PrunePosition { keep: self.position.keep + 1, last: None, passed: 0 };
         }

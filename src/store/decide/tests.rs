@@ -144,8 +144,8 @@ impl Ancestry for OneHasChildren {
 
 #[test]
 fn a_prune_passes_by_what_is_needed_and_goes_on_where_it_stopped() {
-    let keep = Keep { status: Status::Succeeded, age: None, count: Some(1) };
-    let mut prune = Prune { keep: vec![keep], max: 2, after: None };
+    let keep = Keep { status: Status::Succeeded, age: None, count: Some(1), at_least: 0 };
+    let mut prune = Prune { keep: vec![keep], max: 2, after: None, only_counts: false };
     let ids: Vec<_> = (0..4).map(|_| InvocationId::generate()).collect();
     let all = |from: usize| -> Vec<Old> {
         let one = |(seq, id): (i64, &InvocationId)| Old {

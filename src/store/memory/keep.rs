@@ -39,21 +39,25 @@ impl State {
                 true => start,
                 false => PrunePosition { keep: index, last: None, passed: 0 },
             };
-            let mut surplus = self.surplus(keep, position.passed);
+            let mut left = self.left(keep, position.passed);
             while let Some((finished_at, seq)) = self.next_final(keep, position.last)
-                && rules::is_surplus(keep, finished_at, surplus, now)
+                && rules::is_surplus(keep, finished_at, left, now)
             {
                 if looked_at == prune.max {
                     return Pruned { removed, next: Some(position) };
                 }
                 looked_at += 1;
-                surplus = surplus.saturating_sub(1);
+                left = left.saturating_sub(1);
                 position.last = Some((finished_at, seq as i64));
                 if self.is_needed(seq) {
                     position.passed += 1;
+                    continue;
+                }
+                removed += 1;
+                if prune.only_counts {
+                    position.passed += 1;
                 } else {
                     self.remove(seq);
-                    removed += 1;
                 }
             }
         }
@@ -66,11 +70,10 @@ impl State {
         self.finals[keep.status as usize].range(after..).next().copied()
     }
 
-    /// How many more of a status there are than its rule keeps, without those
-    /// that were passed by.
-    fn surplus(&self, keep: &Keep, passed: u64) -> u64 {
+    /// How many of a status there are, without those that were passed by.
+    fn left(&self, keep: &Keep, passed: u64) -> u64 {
         let there_are: u64 = self.tasks.iter().map(|task| task.counts.get(keep.status)).sum();
-        keep.count.map_or(0, |count| there_are.saturating_sub(count).saturating_sub(passed))
+        there_are.saturating_sub(passed)
     }
 
     /// Whether something that is not final may still look for it.

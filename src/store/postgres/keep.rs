@@ -75,12 +75,15 @@ impl Work<'_> {
         self.link.ask(asks).await?;
         let mut walk = Walk::new(prune);
         while let Some(keep) = walk.keep() {
-            let there_are = if keep.count.is_some() { self.counted(keep.status).await? } else { 0 };
+            let there_are = if keep.depends_on_number() { self.counted(keep.status).await? } else { 0 };
             let mut old = self.final_since(keep.status, walk.after(), walk.limit()).await?;
             let is_all = walk.choose(keep, there_are, self.state.now, &mut old);
             let mut family = self.family(&old).await?;
             let (gone, is_tired) = walk.pass(old, &mut family)?;
-            let removed = self.remove(gone.iter().map(|one| one.seq).collect(), keep.status).await?;
+            let removed = match walk.removes() {
+                true => self.remove(gone.iter().map(|one| one.seq).collect(), keep.status).await?,
+                false => gone.len(),
+            };
             walk.note_removed(removed, is_all && !is_tired);
             if !is_all || is_tired {
                 break;

@@ -55,7 +55,9 @@ use super::{
     Batch, Counts, Filter, Invocation, LookUp, NextDue, PauseTarget, PushedComponent, Receipt, Store,
     StoreError, TaskRule, Watch,
 };
-use crate::model::{Clock, ComponentDigest, InvocationId, LogEntry, RunnerId, Status, Transition, draw_uuid};
+use crate::model::{
+    Clock, ComponentDigest, IdPart, InvocationId, LogEntry, RunnerId, Status, Transition, draw_uuid,
+};
 
 /// Idle connections that are kept for readers.
 const IDLE_READERS: usize = 2;

@@ -1,6 +1,7 @@
 //! Reads that change nothing: one statement each, so each
 //! answer is of one moment.
 
+use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
 use const_format::formatcp;
@@ -9,14 +10,16 @@ use tokio_postgres::Row;
 use super::fault::Fault;
 use super::link::{Ask, Link};
 use super::sql::{INVOCATION_JOINS, column, uuid, uuids};
-use crate::model::{Failure, Invocation, InvocationId, LogEntry, Outcome, RunnerId, Status, Transition};
+use crate::model::{
+    Failure, IdPart, Invocation, InvocationId, LogEntry, Outcome, RunnerId, Status, Transition,
+};
 use crate::store::columns::{
     INVOCATION_COLUMNS, LOG_COLUMNS, TRANSITION_COLUMNS, read_invocation, read_log_entry, read_transition,
 };
 use crate::store::filter::{CONDITIONS, Condition};
 use crate::store::read::History;
 use crate::store::value::Fields;
-use crate::store::{Counts, Filter, LOOK_UP_BYTES, LookUp};
+use crate::store::{CANDIDATES, Counts, Filter, LOOK, LOOK_UP_BYTES, LookUp};
 
 pub(super) use super::components::{component, components};
 pub(super) use super::rules::{paused, rules};
@@ -110,13 +113,14 @@ pub(super) async fn arguments(link: &Link, id: InvocationId) -> Result<Option<Ar
     rows.first().map(|row| column(row, 0)).transpose()
 }
 
-/// Makes a statement about the numbers that a filter lets through, `found`, newest first. `$1` is the limit, and
-/// the conditions have a parameter each, NULL for one that does not apply.
+/// Makes a statement about the numbers that a filter lets through, `found`, newest first: of the whole store, or of
+/// a tree. `$1` is the root, `$2` the limit, `$3` the most rows to look at, and the conditions have a parameter
+/// each, NULL for one that does not apply.
 ///
 /// The tally says how many there are: the walk through the table, newest first, ends with the last of them.
-fn of_found(rest: &str) -> String {
+fn of_found(in_tree: bool, rest: &str) -> String {
     let conditions = |of_tally: bool| -> String {
-        let all = CONDITIONS.iter().zip(2..).filter(|(condition, _)| condition.is_tallied || !of_tally);
+        let all = CONDITIONS.iter().zip(4..).filter(|(condition, _)| condition.is_tallied || !of_tally);
         let one = |(condition, number): (&Condition, i32)| {
             let parameter = format!("${number}");
             format!(" AND ({parameter} IS NULL OR {})", condition.postgres.replace('#', &parameter))
@@ -124,38 +128,82 @@ fn of_found(rest: &str) -> String {
         all.map(one).collect()
     };
     let (of_tally, of_table) = (conditions(true), conditions(false));
+    let source = match in_tree {
+        true => format!(
+            "({TREE} SELECT i.* FROM tree JOIN @invocation i ON i.seq = ANY(ARRAY[tree.seq])) AS i \
+             WHERE $3 IS NOT NULL"
+        ),
+        false => "@invocation WHERE $1 IS NULL AND seq > (SELECT max(seq) FROM @invocation) - $3".to_owned(),
+    };
     format!(
         "WITH there_are AS (SELECT coalesce(sum(n), 0)::bigint AS n FROM @tally WHERE true{of_tally}), \
-         found AS MATERIALIZED (SELECT seq FROM @invocation WHERE true{of_table} \
-             ORDER BY seq DESC LIMIT least($1, (SELECT n FROM there_are))) {rest}"
+         found AS MATERIALIZED (SELECT seq FROM {source}{of_table} \
+             ORDER BY seq DESC LIMIT least($2, (SELECT n FROM there_are))) {rest}"
     )
 }
 
-/// A question about what [`of_found`] finds.
-fn ask_filtered<'a>(sql: &'static str, filter: &'a Filter) -> Ask<'a> {
-    let ask = Ask::new(sql).with(i64::try_from(filter.limit).unwrap_or(i64::MAX));
-    filter.parameters().into_iter().fold(ask, Ask::with)
+/// A question about what [`of_found`] finds: in the whole store, or in a tree.
+struct Filtered([LazyLock<String>; 2]);
+
+impl Filtered {
+    fn ask<'a>(&'static self, filter: &'a Filter) -> Ask<'a> {
+        let ask = Ask::new(&self.0[usize::from(filter.root.is_some())])
+            .with(filter.root.map(|root| uuid(root.as_bytes())))
+            .with(i64::try_from(filter.limit).unwrap_or(i64::MAX))
+            .with(filter.look.and_then(|look| i64::try_from(look).ok()).unwrap_or(i64::MAX));
+        filter.parameters().into_iter().fold(ask, |ask, texts| {
+            ask.with(texts.map(|texts| texts.into_iter().map(Cow::into_owned).collect::<Vec<String>>()))
+        })
+    }
 }
 
 pub(super) async fn list(link: &Link, filter: &Filter) -> Result<Vec<Invocation>, Fault> {
-    static SQL: LazyLock<String> = LazyLock::new(|| {
-        of_found(formatcp!(
-            "SELECT {INVOCATION_COLUMNS} FROM found f \
-             JOIN @invocation i ON i.seq = ANY(ARRAY[f.seq]) {INVOCATION_JOINS} ORDER BY f.seq DESC"
-        ))
-    });
-    let rows = link.read(ask_filtered(&SQL, filter)).await?;
+    const REST: &str = formatcp!(
+        "SELECT {INVOCATION_COLUMNS} FROM found f \
+         JOIN @invocation i ON i.seq = ANY(ARRAY[f.seq]) {INVOCATION_JOINS} ORDER BY f.seq DESC"
+    );
+    static SQL: Filtered =
+        Filtered([LazyLock::new(|| of_found(false, REST)), LazyLock::new(|| of_found(true, REST))]);
+    let rows = link.read(SQL.ask(filter)).await?;
     rows.iter().map(|row| read_invocation(&mut Fields::new(row))).collect()
 }
 
 pub(super) async fn ids(link: &Link, filter: &Filter) -> Result<Vec<InvocationId>, Fault> {
-    static SQL: LazyLock<String> = LazyLock::new(|| {
-        of_found(
-            "SELECT i.id FROM found f JOIN @invocation i ON i.seq = ANY(ARRAY[f.seq]) ORDER BY f.seq DESC",
-        )
-    });
-    let rows = link.read(ask_filtered(&SQL, filter)).await?;
+    const REST: &str =
+        "SELECT i.id FROM found f JOIN @invocation i ON i.seq = ANY(ARRAY[f.seq]) ORDER BY f.seq DESC";
+    static SQL: Filtered =
+        Filtered([LazyLock::new(|| of_found(false, REST)), LazyLock::new(|| of_found(true, REST))]);
+    let rows = link.read(SQL.ask(filter)).await?;
     rows.iter().map(|row| column(row, 0)).collect()
+}
+
+pub(super) async fn find(link: &Link, part: &IdPart) -> Result<Vec<InvocationId>, Fault> {
+    let [least, greatest] = part.range();
+    // The newest by the time in their ids: the index of the ids alone is read.
+    let ask = Ask::new(formatcp!(
+        "(SELECT id FROM @invocation WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT {CANDIDATES}) \
+         UNION SELECT id FROM (SELECT id FROM @invocation ORDER BY id DESC LIMIT {LOOK}) AS newest \
+         WHERE right(replace(id::text, '-', ''), length($3)) = $3 ORDER BY id LIMIT {CANDIDATES}"
+    ));
+    let ask = ask.with(uuid(least.as_bytes())).with(uuid(greatest.as_bytes())).with(part.digits());
+    link.read(ask).await?.iter().map(|row| column(row, 0)).collect()
+}
+
+pub(super) async fn keyed(
+    link: &Link,
+    keys: &[(Arc<str>, Arc<str>)],
+) -> Result<Vec<Option<InvocationId>>, Fault> {
+    let ask = Ask::new(
+        "SELECT w.n, i.id FROM unnest($1, $2) WITH ORDINALITY AS w(task, key, n) \
+         JOIN @task t ON t.name = ANY(ARRAY[w.task]) CROSS JOIN LATERAL ( \
+             SELECT id FROM @invocation WHERE task = t.key AND idempotency_key = w.key OFFSET 0) i",
+    );
+    let (tasks, keys): (Vec<&str>, Vec<&[u8]>) =
+        keys.iter().map(|(task, key)| (&**task, key.as_bytes())).unzip();
+    let mut found = vec![None; tasks.len()];
+    let rows = link.read(ask.with(tasks).with(keys)).await?;
+    place(&rows, &mut found, |fields| fields.take().map(Some))?;
+    Ok(found)
 }
 
 pub(super) async fn counts(link: &Link, root: Option<InvocationId>) -> Result<Counts, Fault> {

@@ -84,11 +84,13 @@ impl Work<'_> {
         self.write_history()?;
         let mut walk = Walk::new(prune);
         while let Some(keep) = walk.keep() {
-            let there_are = if keep.count.is_some() { self.counted(keep.status)? } else { 0 };
+            let there_are = if keep.depends_on_number() { self.counted(keep.status)? } else { 0 };
             let mut old = self.final_since(keep.status, walk.after(), walk.limit())?;
             let is_all = walk.choose(keep, there_are, self.state.now, &mut old);
             let (gone, is_tired) = walk.pass(old, &mut Family(self.sql))?;
-            gone.iter().try_for_each(|one| self.remove(one, keep.status))?;
+            if walk.removes() {
+                gone.iter().try_for_each(|one| self.remove(one, keep.status))?;
+            }
             walk.note_removed(gone.len(), is_all && !is_tired);
             if !is_all || is_tired {
                 break;

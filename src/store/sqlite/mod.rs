@@ -23,6 +23,7 @@ mod open;
 mod read;
 mod rules;
 mod schema;
+mod shrink;
 mod sql;
 mod submit;
 mod suspend;
@@ -45,11 +46,11 @@ use super::read::reading_methods;
 use super::round::Round;
 use super::{
     Batch, Counts, EndKind, Filter, Invocation, LookUp, NextDue, PauseTarget, PushedComponent, Receipt,
-    Store, StoreError, TaskRule, Watch,
+    Shrunk, Store, StoreError, TaskRule, Watch,
 };
 pub(crate) use suspend::is_ignored;
 
-use crate::model::{Clock, ComponentDigest, InvocationId, LogEntry, RunnerId, Status, Transition};
+use crate::model::{Clock, ComponentDigest, IdPart, InvocationId, LogEntry, RunnerId, Status, Transition};
 
 /// Idle connections that are kept for readers.
 const IDLE_READERS: usize = 2;
@@ -177,6 +178,18 @@ impl Store for SqliteStore {
             self.bell.ring();
         }
         Ok(receipt)
+    }
+
+    fn shrink(&self) -> Result<Shrunk, StoreError> {
+        let _held = suspend::hold();
+        let mut writer = self.writer.lock();
+        let shrunk = shrink::shrink(&mut writer.sql).map_err(|fault| fault.sort(&self.url))?;
+        if shrunk.given_back == 0 {
+            // The file itself is cut when the log is moved into it. Readers may keep that from happening now:
+            // then a later move does it.
+            let _ = writer.empty_log("TRUNCATE");
+        }
+        Ok(shrunk)
     }
 
     fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError> {

@@ -1,19 +1,22 @@
 //! Reads that change nothing.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use const_format::formatcp;
-use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params, params_from_iter};
 
 use super::sql::{FROM_INVOCATION, bound, column, unfinished_words};
-use crate::model::{Failure, Invocation, InvocationId, LogEntry, Outcome, RunnerId, Status, Transition};
+use crate::model::{
+    Failure, IdPart, Invocation, InvocationId, LogEntry, Outcome, RunnerId, Status, Transition,
+};
 use crate::store::columns::{
     INVOCATION_COLUMNS, LOG_COLUMNS, TRANSITION_COLUMNS, read_invocation, read_log_entry, read_transition,
 };
 use crate::store::filter::CONDITIONS;
 use crate::store::read::History;
-use crate::store::value::Fields;
-use crate::store::{Counts, Filter, LOOK_UP_BYTES, LookUp};
+use crate::store::value::{Fields, json_text};
+use crate::store::{CANDIDATES, Counts, Filter, LOOK, LOOK_UP_BYTES, LookUp};
 
 pub(super) use super::components::{component, components};
 pub(super) use super::rules::{paused, rules};
@@ -99,43 +102,64 @@ pub(super) fn arguments(sql: &Connection, id: InvocationId) -> rusqlite::Result<
         .optional()
 }
 
-/// The conditions of a filter that apply, with those parameters that they have; of the tally or of the table.
-fn conditions(filter: &Filter, of_tally: bool) -> (String, Vec<String>) {
-    let (mut text, mut parameters) = (String::new(), Vec::new());
+/// Adds the conditions of a filter that apply, of the tally or of the table, and the parameters that they have.
+fn conditions(filter: &Filter, of_tally: bool, parameters: &mut Vec<Box<dyn ToSql>>) -> String {
+    let mut text = String::new();
     for (condition, parameter) in CONDITIONS.iter().zip(filter.parameters()) {
         let Some(parameter) = parameter.filter(|_| condition.is_tallied || !of_tally) else { continue };
-        parameters.push(serde_json::to_string(&parameter).expect("texts are JSON"));
+        parameters.push(Box::new(json_text(&parameter)));
         text.push_str(" AND ");
         text.push_str(&condition.sqlite.replace('#', &format!("?{}", parameters.len())));
     }
-    (text, parameters)
+    text
 }
+
+/// A statement and its parameters.
+type Bound = (String, Vec<Box<dyn ToSql>>);
 
 /// The statement of the numbers that a filter lets through, newest first, and its parameters; `None` if there
 /// are none.
-fn matching(sql: &Connection, filter: &Filter) -> rusqlite::Result<Option<(String, Vec<String>)>> {
+fn matching(sql: &Connection, filter: &Filter) -> rusqlite::Result<Option<Bound>> {
     let count = |filter: &Filter| {
-        let (conditions, parameters) = conditions(filter, true);
+        let mut parameters = Vec::new();
+        let conditions = conditions(filter, true, &mut parameters);
         let query = format!("SELECT coalesce(sum(n), 0) FROM tally WHERE true{conditions}");
         sql.prepare_cached(&query)?.query_row(params_from_iter(parameters), |row| column::<u64>(row, 0))
     };
     // The tally says how many there are: the walk through the table, newest
     // first, ends with the last of them.
     let there_are = count(filter)?;
+    let limit = there_are.min(filter.limit.try_into().unwrap_or(u64::MAX));
+    let mut parameters: Vec<Box<dyn ToSql>> = Vec::new();
+    let source = match filter.root {
+        Some(root) => {
+            parameters.push(Box::new(root.as_bytes().to_vec()));
+            format!("({TREE} SELECT i.* FROM tree CROSS JOIN invocation i USING (seq)) WHERE true").into()
+        }
+        None => walk(filter, count)?,
+    };
+    let conditions = conditions(filter, false, &mut parameters);
+    let query = format!("SELECT seq AS found FROM {source}{conditions} ORDER BY seq DESC LIMIT {limit}");
+    Ok((limit > 0).then_some((query, parameters)))
+}
+
+/// Chooses the walk through the table: `count` says how many of the tally a filter lets through.
+fn walk(
+    filter: &Filter,
+    count: impl Fn(&Filter) -> rusqlite::Result<u64>,
+) -> rusqlite::Result<Cow<'static, str>> {
     // Few final ones among many are found by their index, in any order, and
     // sorted.
     let of_statuses = Filter { statuses: filter.statuses.clone(), ..Filter::default() };
     let are_few =
         filter.is_of_final() && count(&of_statuses)?.saturating_mul(FEW) < count(&Filter::default())?;
-    let by_index = match are_few {
-        true => "INDEXED BY invocation_final WHERE place IS NULL",
-        false => "WHERE true",
-    };
-    let limit = there_are.min(filter.limit.try_into().unwrap_or(u64::MAX));
-    let (conditions, parameters) = conditions(filter, false);
-    let query =
-        format!("SELECT seq AS found FROM invocation {by_index}{conditions} ORDER BY seq DESC LIMIT {limit}");
-    Ok((limit > 0).then_some((query, parameters)))
+    Ok(match filter.look {
+        _ if are_few => "invocation INDEXED BY invocation_final WHERE place IS NULL".into(),
+        None => "invocation WHERE true".into(),
+        Some(look) => {
+            format!("invocation WHERE seq > (SELECT max(seq) FROM invocation) - {}", look.min(1 << 62)).into()
+        }
+    })
 }
 
 pub(super) fn list(sql: &Connection, filter: &Filter) -> rusqlite::Result<Vec<Invocation>> {
@@ -152,6 +176,31 @@ pub(super) fn ids(sql: &Connection, filter: &Filter) -> rusqlite::Result<Vec<Inv
     let query =
         format!("SELECT id FROM ({matching}) CROSS JOIN invocation ON seq = found ORDER BY found DESC");
     collect(sql, &query, params_from_iter(parameters), |row| column(row, 0))
+}
+
+pub(super) fn find(sql: &Connection, part: &IdPart) -> rusqlite::Result<Vec<InvocationId>> {
+    let [least, greatest] = part.range();
+    // The newest by the time in their ids: the index of the ids alone is read.
+    let query = formatcp!(
+        "SELECT id FROM (SELECT id FROM invocation WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT {CANDIDATES}) \
+         UNION SELECT id FROM (SELECT id FROM invocation ORDER BY id DESC LIMIT {LOOK}) \
+         WHERE substr(hex(id), -length(?3)) = ?3 ORDER BY id LIMIT {CANDIDATES}"
+    );
+    let end = part.digits().to_ascii_uppercase();
+    collect(sql, query, params![bound(least), bound(greatest), end], |row| column(row, 0))
+}
+
+pub(super) fn keyed(
+    sql: &Connection,
+    keys: &[(Arc<str>, Arc<str>)],
+) -> rusqlite::Result<Vec<Option<InvocationId>>> {
+    let mut statement = sql.prepare_cached(
+        "SELECT id FROM task CROSS JOIN invocation ON task = key WHERE name = ?1 AND idempotency_key = ?2",
+    )?;
+    let mut find = |(task, key): &(Arc<str>, Arc<str>)| {
+        statement.query_row([task, key], |row| column(row, 0)).optional()
+    };
+    keys.iter().map(&mut find).collect()
 }
 
 pub(super) fn counts(sql: &Connection, root: Option<InvocationId>) -> rusqlite::Result<Counts> {

@@ -3,6 +3,8 @@
 use run_wasm_runner::model::{ComponentDigest, Differing, FailureKind, InvocationId, RuleKey, Status};
 use run_wasm_runner::store::{Batch, NewInvocation, Store};
 
+use serde_json::json;
+
 use super::fixture::{Fixture, TASKS};
 
 impl Fixture {
@@ -156,7 +158,8 @@ fn cancelling_by_filter_cancels_just_those() {
     assert_eq!(lines, [format!("{parent} cancelled"), child, format!("{other} cancelled")]);
     assert_eq!(fixture.store.counts(None).expect("a read").unfinished(), 0);
     let output = fixture.sandbox.run(["cancel", "--task", TASKS[0]]).expect(0);
-    assert!(output.stdout.is_empty() && output.stderr.contains("cancelled 0 invocations"), "{output:?}");
+    let nothing = "no invocation is selected by these filters";
+    assert!(output.stdout.is_empty() && output.stderr.contains(nothing), "{output:?}");
 
     fixture.sandbox.run(["cancel", &other, "--task", TASKS[0]]).expect(2);
     fixture.sandbox.run(["cancel", "--limit", "3"]).expect(2);
@@ -193,10 +196,57 @@ fn prune_removes_what_the_flags_or_the_configuration_say() {
     assert_eq!(fixture.lines(&["prune", "--status", "failed"]), ["removed 1 invocation"]);
     fixture.sandbox.run(["status", &failed]).expect(2);
     let output = fixture.sandbox.run(["prune", "--json"]).expect(0);
-    assert_eq!(output.json(), serde_json::json!({ "removed": 2 }));
+    assert_eq!(output.json()["removed"], serde_json::json!(2));
     assert_eq!(fixture.lines(&["list", "--status", "succeeded", "--json"]).len(), 1);
     assert_eq!(fixture.lines(&["prune", "--older-than", "0s"]), ["removed 1 invocation"]);
     assert_eq!(fixture.one(&queued).status, Status::Queued, "what is not final stays");
+}
+
+#[test]
+fn prune_keeps_so_many_however_old_they_are_and_can_only_count() {
+    let fixture = Fixture::new();
+    (0..6).for_each(|_| _ = fixture.succeeded("1"));
+    let count = |args: &[&str]| fixture.lines(&[&["prune", "--older-than", "0s"][..], args].concat());
+    assert_eq!(count(&["--keep", "4", "--dry-run"]), ["would remove 2 invocations"]);
+    let output = fixture.sandbox.run(["prune", "--keep", "1", "--dry-run", "--json"]).expect(0);
+    let json = output.json();
+    assert_eq!((&json["removed"], &json["would_remove"]), (&0.into(), &5.into()), "{json}");
+    assert_eq!(fixture.count(Status::Succeeded), 6);
+    assert_eq!(count(&["--keep", "4"]), ["removed 2 invocations"]);
+    assert_eq!(count(&["--keep", "4"]), ["removed 0 invocations"]);
+    assert_eq!(count(&[]), ["removed 4 invocations"]);
+}
+
+#[test]
+fn a_cancelled_retry_can_be_retried() {
+    let fixture = Fixture::new();
+    let failed = fixture.failed(FailureKind::Trapped).to_string();
+    let mut copies: Vec<String> = Vec::new();
+    for _ in 0..3 {
+        let output = fixture.sandbox.run(["retry", "--task", TASKS[1]]).expect(0);
+        assert!(output.stderr.contains("submitted 1 invocation again"), "{output:?}");
+        copies.push(output.stdout().trim().to_owned());
+        // Until it is cancelled, it counts.
+        let output = fixture.sandbox.run(["retry", &failed, "--json"]).expect(0);
+        let last = &copies[copies.len() - 1];
+        assert_eq!(output.json(), serde_json::json!({ "id": last, "retry_of": failed }));
+        assert!(output.stderr.contains("was retried before"), "{output:?}");
+        fixture.sandbox.run(["cancel", "--task", TASKS[1]]).expect(0);
+    }
+    assert_eq!(fixture.count(Status::Cancelled), 3);
+    // Each is a copy of the one before, and all tell of the last.
+    let one = |id: &str| fixture.sandbox.run(["status", id, "--json"]).expect(0).json();
+    assert_eq!(
+        (&one(&failed)["retry_of"], &one(&failed)["retried_as"]),
+        (&().into(), &copies[2].clone().into())
+    );
+    let second = one(&copies[1]);
+    assert_eq!((&second["retry_of"], &second["retried_as"]), (&json!(copies[0]), &json!(copies[2])));
+    assert_eq!(one(&copies[2])["retried_as"], serde_json::json!(null));
+    let output = fixture.sandbox.run(["list", "--status", "failed"]).expect(0);
+    assert!(output.stdout().contains("RETRIED AS") && output.stdout().contains(&copies[2]), "{output:?}");
+    let output = fixture.sandbox.run(["list", "--json", "--status", "failed"]).expect(0);
+    assert_eq!(output.json()["retried_as"], serde_json::json!(copies[2]));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod components;
 mod errors;
+mod filters;
 mod fixture;
 mod help;
 mod identity;

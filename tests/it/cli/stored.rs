@@ -121,6 +121,33 @@ fn history_tells_every_move() {
 }
 
 #[test]
+fn logs_of_a_tree_are_in_the_order_of_time() {
+    let fixture = Fixture::new();
+    let root = fixture.submit(TASKS[0], None);
+    fixture.claim();
+    let child = fixture.submit_child(root, 0);
+    fixture.claim();
+    fixture.succeed(&[child], "1");
+    fixture.succeed(&[root], "2");
+    let other = fixture.succeeded("3");
+    let output = fixture.sandbox.run(["logs", "--tree", &root.to_string()]).expect(0);
+    let lines: Vec<_> = output.stdout().lines().map(|line| line.split_once(' ').expect("a time").1).collect();
+    let of = |id: InvocationId| {
+        ["stdout: one", "stdout: two", "log warn: care\\u{9b}ful"]
+            .map(|text| format!("{} {text}", id.short()))
+    };
+    // The root was submitted, and so wrote, before its child.
+    assert_eq!(lines, [of(root), of(child)].concat());
+    assert!(!output.stdout().contains(&other.short()));
+    let json = fixture.sandbox.run(["logs", "--tree", "--json", &child.short()]).expect(0).json_lines();
+    assert_eq!(json.len(), 2, "{json:?}");
+    assert!(
+        json.iter().all(|line| line["id"] == child.to_string() && line["stream"].is_string()),
+        "{json:?}"
+    );
+}
+
+#[test]
 fn logs_show_streams_and_levels() {
     let fixture = Fixture::new();
     let id = fixture.succeeded("1").to_string();

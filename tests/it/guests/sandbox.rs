@@ -27,6 +27,9 @@ fn no_files_are_granted_by_default() {
         denied(&setup, "append-line", &json!([path, "more"]));
     }
     assert_eq!(std::fs::read_to_string(inside).expect("it is still there"), "text");
+    let output = setup.call("read-text", r#"["here.txt"]"#);
+    let line = "denied: files: no directory is granted: a `[[component.workflow.directory]]` would";
+    assert!(output.stderr.contains(line), "{output:?}");
 }
 
 #[test]
@@ -86,6 +89,11 @@ fn a_read_only_directory_can_be_read_and_not_written() {
         denied(&setup, "write-text", &json!([path, "x"]));
         denied(&setup, "append-line", &json!([path, "x"]));
     }
+    let output = setup.call("write-text", r#"["/ro/new.txt", "x"]"#);
+    let line = "denied: opening to write `new.txt`: the directory is not granted for writing";
+    assert!(output.stderr.contains(line), "{output:?}");
+    let output = setup.call("read-text", r#"["/ro/../secret.txt"]"#);
+    assert!(output.stderr.contains("denied: "), "{output:?}");
     assert_eq!(std::fs::read_to_string(setup.path().join("ro/a.txt")).expect("it is there"), "a");
     assert!(!setup.path().join("ro/new.txt").exists() && !setup.path().join("ro/sub/new.txt").exists());
 }

@@ -134,6 +134,14 @@ contract! {
     a_lost_invocation_cancels_its_attached_children
     unknown_ids_are_no_error
     list_filters_newest_first
+    a_filter_takes_labels_as_a_whole
+    a_filter_takes_those_submitted_since_a_moment
+    a_filter_takes_the_tree_of_a_root
+    a_look_at_the_newest_ends
+    parts_of_ids_are_found
+    invocations_are_found_by_their_keys
+    a_prune_keeps_at_least_so_many
+    a_prune_that_only_counts_removes_nothing
     lists_leave_values_out
     counts_are_by_status_and_tree
     unfinished_invocations_are_counted_by_task

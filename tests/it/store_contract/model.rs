@@ -378,10 +378,16 @@ impl World {
             status: Status::ALL[Status::ALL.len() - 1 - status],
             age: age.map(Duration::from_secs),
             count,
+            at_least: count.map_or(0, |count| count % 3),
         };
         let fresh = || plan.keep.iter().map(keep).collect();
         let going_on = self.pruned.clone().filter(|_| plan.goes_on);
-        Prune { keep: going_on.unwrap_or_else(fresh), max: plan.max, after: None }
+        Prune {
+            keep: going_on.unwrap_or_else(fresh),
+            max: plan.max,
+            after: None,
+            only_counts: plan.max % 4 == 3,
+        }
     }
 
     fn batch(&mut self, plan: &Plan) -> Batch {

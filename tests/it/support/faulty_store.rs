@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use run_wasm_runner::model::{
-    Clock, ComponentDigest, Invocation, InvocationId, LogEntry, RunnerId, Status, SystemClock, Transition,
-    UnixMicros,
+    Clock, ComponentDigest, IdPart, Invocation, InvocationId, LogEntry, RunnerId, Status, SystemClock,
+    Transition, UnixMicros,
 };
 use run_wasm_runner::store::{
-    Batch, Counts, Filter, LookUp, NextDue, PauseTarget, PushedComponent, Receipt, Store, StoreError,
+    Batch, Counts, Filter, LookUp, NextDue, PauseTarget, PushedComponent, Receipt, Shrunk, Store, StoreError,
     TaskRule, Watch,
 };
 
@@ -191,6 +191,12 @@ impl Store for FaultyStore {
     fn list(&self, filter: &Filter) -> Result<Vec<Invocation>, StoreError> {
         self.read("list", |store| store.list(filter))
     }
+    fn find(&self, part: &IdPart) -> Result<Vec<InvocationId>, StoreError> {
+        self.read("find", |store| store.find(part))
+    }
+    fn keyed(&self, keys: &[(Arc<str>, Arc<str>)]) -> Result<Vec<Option<InvocationId>>, StoreError> {
+        self.read("keyed", |store| store.keyed(keys))
+    }
     fn counts(&self, root: Option<InvocationId>) -> Result<Counts, StoreError> {
         self.read("counts", |store| store.counts(root))
     }
@@ -217,6 +223,9 @@ impl Store for FaultyStore {
     }
     fn logs(&self, id: InvocationId) -> Result<Vec<LogEntry>, StoreError> {
         self.read("logs", |store| store.logs(id))
+    }
+    fn shrink(&self) -> Result<Shrunk, StoreError> {
+        self.read("shrink", |store| store.shrink())
     }
     fn watch(&self, notify: Arc<dyn Fn() + Send + Sync>) -> Result<Watch, StoreError> {
         self.read("watch", |store| store.watch(notify))

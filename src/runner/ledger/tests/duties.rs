@@ -131,7 +131,7 @@ fn deadlines_and_retries_bring_a_look_at_the_store() {
 
 #[test]
 fn a_sweep_goes_on_soon_and_begins_again_later() {
-    let keep = Keep { status: Status::Succeeded, age: None, count: Some(1) };
+    let keep = Keep { status: Status::Succeeded, age: None, count: Some(1), at_least: 0 };
     let options = RunnerOptions { retention: vec![keep], ..RunnerOptions::default() };
     let millis = Duration::from_millis;
     let position = PrunePosition { keep: 0, last: None, passed: 0 };

@@ -206,11 +206,11 @@ pub fn next_due_knows_the_earliest_deadline(bench: &Bench) {
 
 /// Everything is to be removed, whenever it ended.
 fn all_of(status: Status) -> Keep {
-    Keep { status, age: Some(Duration::ZERO), count: None }
+    Keep { status, age: Some(Duration::ZERO), count: None, at_least: 0 }
 }
 
 fn no_more_than(status: Status, count: u64) -> Keep {
-    Keep { status, age: None, count: Some(count) }
+    Keep { status, age: None, count: Some(count), at_least: 0 }
 }
 
 fn everything_final() -> Vec<Keep> {
@@ -219,7 +219,7 @@ fn everything_final() -> Vec<Keep> {
 
 #[track_caller]
 fn prune(bench: &Bench, keep: &[Keep], max: usize, after: Option<PrunePosition>) -> Pruned {
-    let prune = Prune { keep: keep.to_vec(), max, after };
+    let prune = Prune { keep: keep.to_vec(), max, after, only_counts: false };
     bench.commit(Batch { prune: Some(prune), ..Batch::default() }).pruned.expect("it was asked for")
 }
 
@@ -258,7 +258,7 @@ pub fn a_prune_removes_old_invocations_with_all_their_rows(bench: &Bench) {
     bench.report(report);
     bench.clock.advance(SECOND * 10);
     let young = finished(bench);
-    let keep = [Keep { status: Status::Succeeded, age: Some(SECOND * 10), count: None }];
+    let keep = [Keep { status: Status::Succeeded, age: Some(SECOND * 10), count: None, at_least: 0 }];
     bench.clock.advance(SECOND * 10 - Duration::from_micros(1));
     assert_eq!(prune_all(bench, &keep), 1);
     assert_gone(bench, old);
@@ -293,11 +293,64 @@ pub fn a_prune_keeps_the_latest_to_end(bench: &Bench) {
     ended[..3].iter().for_each(|id| assert_gone(bench, *id));
     ended[3..].iter().for_each(|id| assert_eq!(bench.status(*id), Status::Succeeded));
     // Either bound removes.
-    let both = Keep { status: Status::Succeeded, age: Some(SECOND), count: Some(2) };
+    let both = Keep { status: Status::Succeeded, age: Some(SECOND), count: Some(2), at_least: 0 };
     bench.clock.advance(Duration::from_millis(500));
     assert_eq!(prune_all(bench, &[both]), 1);
     assert_gone(bench, ended[3]);
     assert_eq!(bench.status(cancelled), Status::Cancelled, "of no other status");
+}
+
+pub fn a_prune_keeps_at_least_so_many(bench: &Bench) {
+    let ended: Vec<_> = (0..5).map(|_| finished(bench)).collect();
+    let cancelled = bench.create(new("work"));
+    bench.cancel(cancelled);
+    bench.clock.advance(SECOND);
+    let floor = |at_least| Keep { at_least, ..all_of(Status::Succeeded) };
+    assert_eq!(prune_all(bench, &[floor(5)]), 0);
+    assert_eq!(prune_all(bench, &[floor(6)]), 0);
+    // One at a time, as with many.
+    let mut after = None;
+    for left in [4, 3] {
+        let pruned = prune(bench, &[floor(3)], 1, after);
+        assert_eq!((pruned.removed, bench.store.counts(None).unwrap().get(Status::Succeeded)), (1, left));
+        after = pruned.next;
+    }
+    assert_eq!(prune_all(bench, &[floor(3), floor(3)]), 0);
+    ended[2..].iter().for_each(|id| assert_eq!(bench.status(*id), Status::Succeeded));
+    let both = Keep { at_least: 2, ..no_more_than(Status::Succeeded, 1) };
+    assert_eq!(prune_all(bench, &[both]), 1);
+    assert_eq!(prune_all(bench, &[Keep { at_least: 1, ..all_of(Status::Cancelled) }]), 0);
+}
+
+pub fn a_prune_that_only_counts_removes_nothing(bench: &Bench) {
+    let (root, child, grandchild) = three_generations(bench);
+    for _ in 0..4 {
+        finished(bench);
+    }
+    let count = |keep: Keep, max| {
+        let (mut counted, mut after) = (0, None);
+        loop {
+            let prune = Prune { keep: vec![keep], max, after, only_counts: true };
+            let pruned = bench.commit(Batch { prune: Some(prune), ..Batch::default() }).pruned.unwrap();
+            counted += pruned.removed;
+            after = pruned.next;
+            if after.is_none() {
+                return counted;
+            }
+        }
+    };
+    // Two must stay, because their parent is not final.
+    for max in [1, 2, 100] {
+        assert_eq!(count(all_of(Status::Succeeded), max), 4);
+        assert_eq!(count(no_more_than(Status::Succeeded, 3), max), 1);
+        assert_eq!(count(Keep { at_least: 2, ..all_of(Status::Succeeded) }, max), 2);
+    }
+    assert_eq!(bench.store.counts(None).unwrap().get(Status::Succeeded), 6);
+    assert_eq!(prune_all(bench, &[no_more_than(Status::Succeeded, 3)]), 1);
+    assert_eq!(prune_all(bench, &[all_of(Status::Succeeded)]), 3);
+    for id in [root.id, child, grandchild] {
+        assert!(bench.store.get(&[id]).unwrap()[0].is_some());
+    }
 }
 
 pub fn a_prune_removes_only_final_invocations(bench: &Bench) {
@@ -431,7 +484,7 @@ pub fn a_prune_comes_last_in_its_batch(bench: &Bench) {
     let claim = bench.claim_one(RunnerId::generate());
     let receipt = bench.commit(Batch {
         reports: vec![bench.ended(&claim, EndKind::Final(value("1")))],
-        prune: Some(Prune { keep: everything_final(), max: 10, after: None }),
+        prune: Some(Prune { keep: everything_final(), max: 10, after: None, only_counts: false }),
         ..Batch::default()
     });
     assert_eq!(receipt.reports, [Applied::Done]);

@@ -39,7 +39,7 @@ pub fn list_filters_newest_first(bench: &Bench) {
     bench.succeed(&bench.claim_one(RunnerId::generate()));
     let list = |statuses: &[Status], tasks: Option<&[&str]>, limit| {
         let tasks = tasks.map(|names| names.iter().map(|name| Arc::from(*name)).collect());
-        let filter = Filter { statuses: statuses.to_vec(), tasks, limit };
+        let filter = Filter { statuses: statuses.to_vec(), tasks, limit, ..Filter::default() };
         let listed = bench.store.list(&filter).unwrap();
         listed.iter().map(|one| one.id).collect::<Vec<_>>()
     };

@@ -1,0 +1,122 @@
+//! Filters of lists, parts of ids, and keys: how invocations are found.
+
+use run_wasm_runner::model::{IdPart, InvocationId, InvocationName, RunnerId, Status};
+use run_wasm_runner::store::{CANDIDATES, Filter, NewInvocation};
+
+use super::super::harness::*;
+use super::SECOND;
+
+fn labelled(labels: &[(&str, &str)]) -> NewInvocation {
+    let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    NewInvocation { labels: labels.collect(), ..new("work") }
+}
+
+#[track_caller]
+fn assert_found(bench: &Bench, filter: &Filter, expected: &[InvocationId]) {
+    let listed: Vec<_> = bench.store.list(filter).unwrap().iter().map(|one| one.id).collect();
+    assert_eq!(listed, expected, "{filter:?}");
+    assert_eq!(bench.store.ids(filter).unwrap(), expected, "{filter:?}");
+}
+
+pub fn a_filter_takes_labels_as_a_whole(bench: &Bench) {
+    let acme = bench.create(labelled(&[("customer", "acme"), ("tier", "gold")]));
+    let tricky = bench.create(labelled(&[("note", r#"["customer","acme"]"#), ("a\"b", "c\\\u{1}ü")]));
+    let other = bench.create(labelled(&[("customer", "acme2"), ("xcustomer", "acme")]));
+    bench.create(new("work"));
+    let find = |labels: &[(&str, &str)], expected: &[InvocationId]| {
+        let filter = Filter { labels: labelled(labels).labels.to_vec(), ..everything() };
+        assert_found(bench, &filter, expected);
+    };
+    find(&[("customer", "acme")], &[acme]);
+    find(&[("tier", "gold"), ("customer", "acme")], &[acme]);
+    find(&[("tier", "gold"), ("customer", "acme2")], &[]);
+    find(&[("a\"b", "c\\\u{1}ü")], &[tricky]);
+    find(&[("xcustomer", "acme")], &[other]);
+    find(&[("customer", "acm")], &[]);
+    let filter =
+        Filter { labels: vec![("customer".to_owned(), "acme".to_owned())], limit: 1, ..everything() };
+    let again = bench.create(labelled(&[("customer", "acme")]));
+    assert_found(bench, &filter, &[again]);
+    assert_found(bench, &Filter { statuses: vec![Status::Failed], ..filter }, &[]);
+}
+
+pub fn a_filter_takes_those_submitted_since_a_moment(bench: &Bench) {
+    let old = bench.create(new("work"));
+    bench.clock.advance(SECOND);
+    let young = bench.create(new("work"));
+    let at = |id| Some(bench.get(id).submitted_at);
+    assert_found(bench, &Filter { since: at(old), ..everything() }, &[young, old]);
+    assert_found(bench, &Filter { since: at(young), ..everything() }, &[young]);
+    bench.clock.advance(SECOND);
+    let other = bench.create(new("other"));
+    let tasks = Some(vec!["work".into()]);
+    assert_found(bench, &Filter { since: at(young), tasks, ..everything() }, &[young]);
+    assert_found(bench, &Filter { since: at(other).map(|at| at.plus(SECOND)), ..everything() }, &[]);
+}
+
+pub fn a_filter_takes_the_tree_of_a_root(bench: &Bench) {
+    let before = bench.create(new("work"));
+    let runner = RunnerId::generate();
+    let root = bench.claim_one(runner);
+    assert_eq!(root.id, before);
+    let child = bench.create(child_of(&root, 0));
+    let middle = bench.claim_one(runner);
+    let grandchild = bench.create(child_of(&middle, 0));
+    bench.create(new("work"));
+    let in_tree = Filter { root: Some(root.id), ..everything() };
+    assert_found(bench, &in_tree, &[grandchild, child, root.id]);
+    assert_found(bench, &Filter { limit: 2, ..in_tree.clone() }, &[grandchild, child]);
+    assert_found(bench, &Filter { statuses: vec![Status::Queued], ..in_tree.clone() }, &[grandchild]);
+    // A tree is looked at to its end.
+    assert_found(bench, &Filter { look: Some(1), ..in_tree }, &[grandchild, child, root.id]);
+    assert_found(bench, &Filter { root: Some(child), ..everything() }, &[]);
+}
+
+pub fn a_look_at_the_newest_ends(bench: &Bench) {
+    let all: Vec<_> = (0..5).map(|_| bench.create(new("work"))).collect();
+    let since = Some(bench.get(all[0]).submitted_at);
+    assert_found(bench, &Filter { since, look: Some(2), ..everything() }, &[all[4], all[3]]);
+    assert_found(bench, &Filter { since, look: Some(0), ..everything() }, &[]);
+    assert_found(bench, &Filter { since, look: Some(u64::MAX), limit: 1, ..everything() }, &[all[4]]);
+}
+
+fn part(text: &str) -> IdPart {
+    match text.parse() {
+        Ok(InvocationName::Part(part)) => part,
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
+pub fn parts_of_ids_are_found(bench: &Bench) {
+    let id = |n: u32| -> InvocationId {
+        format!("01939f5e-7a2b-7c3d-8e4f-{:04x}7c8d9e0f", 0x1000 + n).parse().unwrap()
+    };
+    for n in [3, 1, 2] {
+        bench.create(NewInvocation { id: id(n), ..new("work") });
+    }
+    let other = bench.create(new("work"));
+    let find = |text: &str| bench.store.find(&part(text)).unwrap();
+    assert_eq!(find("01939f5e"), [id(1), id(2), id(3)]);
+    assert_eq!(find("7C8D9E0F"), [id(1), id(2), id(3)]);
+    assert_eq!(find("0027c8d9e0f"), [id(2)]);
+    assert_eq!(find("01939f5e-7a2b-7c3d-8e4f-1001"), [id(1)]);
+    assert_eq!(find(&other.short()), [other]);
+    assert!(find("939f5e").is_empty() && find("7c8d9e0").is_empty());
+    for n in 4..20 {
+        bench.create(NewInvocation { id: id(n), ..new("work") });
+    }
+    assert_eq!(find("01939f").len(), CANDIDATES);
+    assert_eq!(find("8d9e0f")[..2], [id(1), id(2)]);
+}
+
+pub fn invocations_are_found_by_their_keys(bench: &Bench) {
+    let keyed = |task: &str, key: &str| NewInvocation { key: Some(key.into()), ..new(task) };
+    let (one, two) = (bench.create(keyed("work", "k")), bench.create(keyed("other", "k")));
+    let find = |keys: &[(&str, &str)]| {
+        let keys: Vec<_> = keys.iter().map(|(task, key)| ((*task).into(), (*key).into())).collect();
+        bench.store.keyed(&keys).unwrap()
+    };
+    let keys = [("other", "k"), ("work", "x"), ("nothing", "k"), ("work", "k"), ("other", "k")];
+    assert_eq!(find(&keys), [Some(two), None, None, Some(one), Some(two)]);
+    assert!(find(&[]).is_empty());
+}
