@@ -6,7 +6,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{ConfigError, Origin, Problem};
 
-use super::harmless::harmless;
+use super::harmless::{escape_json_controls, harmless};
+use super::json_log::JsonLines;
 use super::output::wants_colours;
 use super::stderr;
 
@@ -16,10 +17,20 @@ const VARIABLE: &str = "WASM_RUNNER_LOG";
 /// These warn of what a guest did wrong, as often as it does.
 const QUIET: &str = ",wasmtime_wasi=error,wasmtime_wasi_http=error";
 
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
 /// Starts to log: `WASM_RUNNER_LOG` (`info`, `run_wasm_runner::runner=debug`) if
-/// set, else by the number of `-v` above what the command logs anyway.
+/// set, else by the number of `-v` above what the command logs anyway. A server says in which form.
 /// [`ConfigError`] if the variable can't be read as a filter.
-pub fn start(verbose: u8, is_server: bool) -> Result<(), ConfigError> {
+pub fn start(verbose: u8, server: Option<LogFormat>) -> Result<(), ConfigError> {
+    let is_server = server.is_some();
     let filter = match std::env::var(VARIABLE).ok().filter(|value| !value.is_empty()) {
         Some(text) => EnvFilter::try_new(&text).map_err(|error| {
             let message = format!("`{text}` is not a log filter: {error}");
@@ -35,14 +46,15 @@ pub fn start(verbose: u8, is_server: bool) -> Result<(), ConfigError> {
             _ => "trace".to_owned(),
         }),
     };
+    let is_json = server == Some(LogFormat::Json);
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(io::stderr().is_terminal() && wants_colours())
+        .with_ansi(!is_json && io::stderr().is_terminal() && wants_colours())
         .with_target(verbose > 0)
         .with_writer(|| Line);
-    stderr::start(is_server);
+    stderr::start(is_server, is_json);
     // Only a test that runs commands twice in one process could have one.
-    let _ = subscriber.try_init();
+    let _ = if is_json { subscriber.event_format(JsonLines).try_init() } else { subscriber.try_init() };
     Ok(())
 }
 
@@ -51,6 +63,10 @@ struct Line;
 
 impl Write for Line {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if stderr::is_json() {
+            stderr::log(escape_json_controls(&String::from_utf8_lossy(bytes)).as_bytes());
+            return Ok(bytes.len());
+        }
         // The escapes in it are colours: those in values were taken out where the line was made.
         let text = String::from_utf8_lossy(bytes);
         let parts = text.split_inclusive('\u{1b}').map(|part| match part.strip_suffix('\u{1b}') {

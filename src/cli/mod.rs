@@ -15,6 +15,7 @@ pub mod exit_code;
 mod flags;
 mod harmless;
 mod inspect;
+mod json_log;
 mod list;
 mod logging;
 mod output;
@@ -329,7 +330,8 @@ fn execute(cli: &Cli) -> Result<(), CliError> {
         return crate::wasm::compile(job).map_err(CliError::Compile);
     }
     signals::survive_file_size_limits()?;
-    logging::start(cli.global.verbose, matches!(cli.command, Command::Start(_)))?;
+    let format = if let Command::Start(start) = &cli.command { Some(start.log) } else { None };
+    logging::start(cli.global.verbose, format)?;
     let (flags, json) = (&cli.flags(), cli.global.json);
     // What needs no configuration works with a broken one.
     let context = || Context::new(flags, json);

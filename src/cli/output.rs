@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::error::CliError;
 use super::harmless::{escape_json_controls, harmless};
+use super::json_log;
 use super::render::columns;
 
 /// Standard output, for data.
@@ -119,11 +120,23 @@ pub fn wants_colours() -> bool {
 
 /// Writes a line to standard error.
 pub fn note(text: &str) {
-    super::stderr::note(&harmless(text));
+    let text = harmless(text);
+    match super::stderr::is_json() {
+        true => super::stderr::note(&json_log::note("info", &text)),
+        false => super::stderr::note(&text),
+    }
 }
 
 /// Writes a line with a label to standard error.
 fn labelled(word: &str, colour: &str, text: &str) {
+    if super::stderr::is_json() {
+        let level = match word {
+            "error" => "error",
+            "warning" => "warn",
+            _ => "info",
+        };
+        return super::stderr::note(&json_log::note(level, &harmless(text)));
+    }
     super::stderr::note(&format!("{} {}", label(word, colour), harmless(text)));
 }
 

@@ -12,6 +12,7 @@ use crate::service::{RunnerDocument, Service, ServiceError};
 use super::context::{Context, show_counts};
 use super::error::CliError;
 use super::flags::count;
+use super::logging::LogFormat;
 use super::output;
 use super::render::thousands;
 use super::signals::Registered;
@@ -37,6 +38,10 @@ pub struct StartArgs {
     /// Run only tasks of this queue; repeatable [default: all queues]
     #[arg(long = "queue", value_name = "NAME")]
     pub queues: Vec<String>,
+
+    /// How log lines and notes on standard error are written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log: LogFormat,
 
     /// How long guests may finish after the first signal; a bare number is seconds [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = parse_flag_duration)]
@@ -92,7 +97,14 @@ pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
 fn summary(gauge: &Gauge, slots: usize) -> String {
     let mut text =
         format!("{} {}, {} {}", thousands(gauge.succeeded), Status::Succeeded, gauge.failed, Status::Failed);
-    for (count, what) in [(gauge.retried, "retried"), (gauge.released, "given back")] {
+    let others = [
+        (gauge.cancelled, "cancelled"),
+        (gauge.skipped, "skipped"),
+        (gauge.retried, "retried"),
+        (gauge.released, "given back"),
+        (gauge.taken, "taken over by another runner"),
+    ];
+    for (count, what) in others {
         if count > 0 {
             text.push_str(&format!(", {count} {what}"));
         }
@@ -114,5 +126,8 @@ mod tests {
             summary(&gauge, 4),
             "1,040 succeeded, 1 failed, 2 retried, 3 given back; peak 2 of 4 slots"
         );
+        let gauge = Gauge { cancelled: 4, skipped: 5, taken: 6, ..gauge };
+        let others = "4 cancelled, 5 skipped, 2 retried, 3 given back, 6 taken over by another runner";
+        assert!(summary(&gauge, 4).contains(others));
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::harmless::harmless;
+use super::json_log;
 use super::progress;
 
 /// The most lines that wait to be written.
@@ -30,21 +31,27 @@ struct Log {
     lines: Lines,
     /// Whether this process has a lease and must end in time, so that notes for people don't wait either.
     is_server: bool,
+    /// Whether each line is a JSON object.
+    is_json: bool,
 }
 
 /// Starts the thread that writes the log. Without it everything is written where it is said.
-pub fn start(is_server: bool) {
-    let Ok(lines) = Lines::start(write_now) else { return };
+pub fn start(is_server: bool, is_json: bool) {
+    let Ok(lines) = Lines::start(is_json, write_now) else { return };
     // Only a test that runs commands twice in one process could have one.
-    if LOG.set(Log { lines, is_server }).is_ok() {
-        std::panic::set_hook(Box::new(|panic| {
+    if LOG.set(Log { lines, is_server, is_json }).is_ok() {
+        std::panic::set_hook(Box::new(move |panic| {
             let thread = std::thread::current();
             let mut text = format!("thread '{}' {panic}\n", thread.name().unwrap_or("unnamed"));
             let trace = std::backtrace::Backtrace::capture();
             if trace.status() == std::backtrace::BacktraceStatus::Captured {
                 text.push_str(&trace.to_string());
             }
-            log(harmless(&text).as_bytes());
+            let text = harmless(&text);
+            match is_json {
+                true => log(format!("{}\n", json_log::note("error", text.trim_end())).as_bytes()),
+                false => log(text.as_bytes()),
+            }
             // It may be the end of the process.
             flush(Some(PATIENCE));
         }));
@@ -57,6 +64,11 @@ pub fn log(lines: &[u8]) {
         Some(log) => log.lines.push(lines.to_vec()),
         None => write_now(lines),
     }
+}
+
+/// Whether each line is a JSON object.
+pub fn is_json() -> bool {
+    LOG.get().is_some_and(|log| log.is_json)
 }
 
 /// Writes a line: at once, after what was logged before; a server, some time.
@@ -108,12 +120,12 @@ struct State {
 }
 
 impl Lines {
-    fn start(write: impl Fn(&[u8]) + Send + 'static) -> io::Result<Self> {
+    fn start(is_json: bool, write: impl Fn(&[u8]) + Send + 'static) -> io::Result<Self> {
         let (queue, entries) = crossbeam_channel::bounded(MOST_LINES);
         let state = Arc::new(State::default());
         let lines = Self { queue, state: Arc::clone(&state) };
         let thread = std::thread::Builder::new().name("log".to_owned());
-        thread.spawn(move || write_all(&entries, &state, write)).map(|_| lines)
+        thread.spawn(move || write_all(&entries, &state, is_json, write)).map(|_| lines)
     }
 
     /// Queues a line, unless there is no room.
@@ -141,7 +153,7 @@ impl Lines {
     }
 }
 
-fn write_all(entries: &Receiver<Entry>, state: &State, write: impl Fn(&[u8])) {
+fn write_all(entries: &Receiver<Entry>, state: &State, is_json: bool, write: impl Fn(&[u8])) {
     let mut told = Instant::now();
     for entry in entries {
         let flush = match entry {
@@ -156,7 +168,9 @@ fn write_all(entries: &Receiver<Entry>, state: &State, write: impl Fn(&[u8])) {
             let lost = state.lost.swap(0, Ordering::Relaxed);
             if lost > 0 {
                 let s = if lost == 1 { "" } else { "s" };
-                write(format!("{lost} line{s} lost: standard error was not read in time\n").as_bytes());
+                let text = format!("{lost} line{s} lost: standard error was not read in time");
+                let text = if is_json { json_log::note("warn", &text) } else { text };
+                write(format!("{text}\n").as_bytes());
                 told = Instant::now();
             }
         }
@@ -174,7 +188,7 @@ mod tests {
     fn whoever_logs_waits_for_nobody_and_what_was_lost_is_counted() {
         let (written, gate) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(())));
         let shut = gate.lock();
-        let lines = Lines::start({
+        let lines = Lines::start(false, {
             let (written, gate) = (Arc::clone(&written), Arc::clone(&gate));
             move |line| {
                 let _open = gate.lock();

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Claim, InvocationId, Outcome, RunnerId, clip};
+use crate::model::{Claim, FailureKind, InvocationId, Outcome, RunnerId, clip};
 use crate::store::{AttemptEnd, Batch, EndKind, Receipt, StoreError};
 
 /// Is told what a runner does.
@@ -32,6 +32,8 @@ pub enum Observation<'a> {
         claims: usize,
         /// The number of old invocations that it removed.
         removed: usize,
+        /// The number of attempts that it took over from runners whose lease had run out.
+        recovered: usize,
     },
     /// A commit failed; the batch is tried again after the pause.
     CommitFailed {
@@ -66,6 +68,14 @@ pub enum Observation<'a> {
         /// The invocation's outcome, if a commit of this runner made it final.
         outcome: Option<&'a Outcome>,
     },
+    /// The store made an invocation final in a commit of this runner, without a report: it was cancelled, its deadline
+    /// passed, it was skipped, or its last attempt died with its runner. Not told if another runner owned it.
+    Finished {
+        /// The invocation.
+        id: InvocationId,
+        /// Its outcome.
+        outcome: &'a Outcome,
+    },
     /// The lease was lost, and everything owned with it.
     LeaseLost {
         /// The id under which the runner owned it.
@@ -83,6 +93,7 @@ pub(super) fn tell_commit(observers: &[Arc<dyn Observer>], took: Duration, batch
         reports: batch.reports.len(),
         claims: receipt.claimed.len(),
         removed: receipt.pruned.map_or(0, |pruned| pruned.removed),
+        recovered: receipt.recovered,
     });
 }
 
@@ -97,21 +108,48 @@ pub(super) fn tell<'a>(observers: &[Arc<dyn Observer>], observation: impl FnOnce
 /// The most characters of a guest's message in a log line.
 const MESSAGE_CHARS: usize = 200;
 
-/// Logs ends of attempts at `debug`, commits and claims at `trace`. The runner warns of the rest itself.
+/// Logs failures and takeovers, ends of other attempts at `debug`, commits and claims at `trace`. The runner warns of
+/// outages and lost leases itself. `docs/design/operating.md` has the lines.
 #[derive(Debug, Clone, Copy)]
-pub struct LogObserver;
+pub struct LogObserver {
+    /// Whether failures are news: not to somebody who waits for the outcome anyway.
+    pub tells_failures: bool,
+}
 
 impl LogObserver {
     /// Whether any of its lines would be written: otherwise there is no use for it.
-    pub fn is_enabled() -> bool {
-        tracing::enabled!(tracing::Level::DEBUG)
+    pub fn is_enabled(&self) -> bool {
+        let least = if self.tells_failures { tracing::Level::WARN } else { tracing::Level::DEBUG };
+        match least {
+            tracing::Level::WARN => tracing::enabled!(tracing::Level::WARN),
+            _ => tracing::enabled!(tracing::Level::DEBUG),
+        }
     }
+}
+
+/// Logs at the first level if failures are told, or else at `debug`.
+macro_rules! failure {
+    ($tells:expr, $level:ident, $($fields:tt)+) => {
+        match $tells {
+            true => tracing::$level!($($fields)+),
+            false => tracing::debug!($($fields)+),
+        }
+    };
 }
 
 impl Observer for LogObserver {
     fn observe(&self, observation: &Observation<'_>) {
+        let tells = self.tells_failures;
         match observation {
-            Observation::Committed { took, submits, reports, claims, removed } => {
+            Observation::Committed { took, submits, reports, claims, removed, recovered } => {
+                if *recovered > 0 {
+                    let attempts = *recovered;
+                    tracing::warn!(
+                        event = "takeover",
+                        attempts,
+                        "took over the work of a runner whose lease has run out"
+                    );
+                }
                 tracing::trace!(?took, submits, reports, claims, removed, "a batch was committed");
             }
             Observation::Claimed { claim } => {
@@ -122,17 +160,37 @@ impl Observer for LogObserver {
                 EndKind::Final(Outcome::Failure(failure)) => {
                     // Quoted: what a guest says may try to look like more lines.
                     let said = clip(&failure.message, MESSAGE_CHARS);
-                    tracing::debug!(%id, task, attempt, kind = failure.kind.as_str(), ?said, "failed");
+                    let kind = failure.kind.as_str();
+                    failure!(tells, warn, event = "failed", %id, task, attempt, kind, ?said, "failed");
                 }
-                EndKind::Retry(_, pause) => {
-                    tracing::debug!(%id, task, attempt, ?pause, "failed, and is tried again");
+                EndKind::Retry(outcome, pause) => {
+                    let (kind, said) = match outcome {
+                        Outcome::Failure(failure) => (failure.kind.as_str(), &*failure.message),
+                        Outcome::Value(_) => ("", ""),
+                    };
+                    let said = clip(said, MESSAGE_CHARS);
+                    failure!(
+                        tells, info, event = "attempt-failed", %id, task, attempt, kind, ?said, ?pause,
+                        "failed, and is tried again"
+                    );
                 }
                 EndKind::Release => tracing::debug!(%id, task, attempt, "given back"),
             },
             Observation::Taken { id, attempt, .. } => {
                 tracing::debug!(%id, attempt, "ended, or taken over, by somebody else");
             }
-            Observation::CommitFailed { .. } | Observation::LeaseLost { .. } => {}
+            Observation::Finished { id, outcome: Outcome::Failure(failure) } => {
+                let (kind, said) = (failure.kind.as_str(), clip(&failure.message, MESSAGE_CHARS));
+                match failure.kind {
+                    FailureKind::Cancelled | FailureKind::Skipped => {
+                        tracing::debug!(%id, kind, ?said, "ended by the store");
+                    }
+                    _ => failure!(tells, warn, event = "failed", %id, kind, ?said, "failed"),
+                }
+            }
+            Observation::Finished { .. }
+            | Observation::CommitFailed { .. }
+            | Observation::LeaseLost { .. } => {}
         }
     }
 }
@@ -144,7 +202,7 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::*;
-    use crate::model::{Failure, FailureKind, UnixMicros};
+    use crate::model::{Failure, UnixMicros};
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -173,9 +231,10 @@ mod tests {
             let how = EndKind::Final(Outcome::Failure(Arc::new(failure)));
             let end = AttemptEnd::unstarted(UnixMicros(0), how);
             let id = InvocationId::generate();
-            LogObserver.observe(&Observation::Ended { id, attempt: 2, task: "a.task", end: &end });
+            let observer = LogObserver { tells_failures: true };
+            observer.observe(&Observation::Ended { id, attempt: 2, task: "a.task", end: &end });
             let end = AttemptEnd::unstarted(UnixMicros(0), EndKind::Release);
-            LogObserver.observe(&Observation::Ended { id, attempt: 3, task: "a.task", end: &end });
+            observer.observe(&Observation::Ended { id, attempt: 3, task: "a.task", end: &end });
         });
         let text = String::from_utf8(lines.0.lock().clone()).expect("a text");
         let lines: Vec<_> = text.lines().collect();

@@ -1,9 +1,10 @@
 //! The totals of a runner: its threads add to them, and a caller reads them.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::model::Outcome;
-use crate::store::EndKind;
+use crate::model::{InvocationId, Outcome, Status};
+use crate::store::{EndKind, LookUp};
 
 /// A reading of a runner's totals.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -18,12 +19,19 @@ pub struct Gauge {
     pub peak_live: usize,
     /// Attempts of this runner that succeeded.
     pub succeeded: u64,
-    /// Attempts of this runner that failed.
+    /// Invocations that failed: by an attempt of this runner, or by a commit of it that found them past their deadline or
+    /// lost.
     pub failed: u64,
+    /// Invocations that were cancelled: attempts of this runner, and what ended with them.
+    pub cancelled: u64,
+    /// Invocations that a rule skipped, by a commit of this runner.
+    pub skipped: u64,
     /// Attempts of this runner that failed and are followed by another.
     pub retried: u64,
     /// Attempts that were given back.
     pub released: u64,
+    /// Attempts of this runner that another one has taken over.
+    pub taken: u64,
 }
 
 /// The totals of one runner.
@@ -32,6 +40,9 @@ pub(super) struct Totals {
     pub(super) gauge: Gauge,
     /// The time for which a guest holds a slot, as a moving average: sizes the prefetch. `None` before any has.
     pub(super) slice: Option<Duration>,
+    /// Attempts that are no longer this runner's, until the store has said whether they are final. They are counted
+    /// as taken over so far.
+    taken: HashSet<InvocationId>,
 }
 
 impl Totals {
@@ -57,11 +68,43 @@ impl Totals {
     /// Counts the end of an attempt.
     pub(super) fn count_end(&mut self, how: &EndKind) {
         let counter = match how {
-            EndKind::Final(Outcome::Value(_)) => &mut self.gauge.succeeded,
-            EndKind::Final(Outcome::Failure(_)) => &mut self.gauge.failed,
+            EndKind::Final(outcome) => return self.count_outcome(outcome),
             EndKind::Retry(..) => &mut self.gauge.retried,
             EndKind::Release => &mut self.gauge.released,
         };
         *counter += 1;
+    }
+
+    /// Counts an invocation that became final.
+    pub(super) fn count_outcome(&mut self, outcome: &Outcome) {
+        let counter = match outcome.status() {
+            Status::Succeeded => &mut self.gauge.succeeded,
+            Status::Cancelled => &mut self.gauge.cancelled,
+            Status::Skipped => &mut self.gauge.skipped,
+            _ => &mut self.gauge.failed,
+        };
+        *counter += 1;
+    }
+
+    /// Counts an attempt that somebody else ended or took over.
+    pub(super) fn count_taken(&mut self, id: InvocationId) {
+        if self.taken.insert(id) {
+            self.gauge.taken += 1;
+        }
+    }
+
+    /// Learns what the store says of invocations: of one that is final its outcome is counted.
+    pub(super) fn learn<'a>(&mut self, answers: impl IntoIterator<Item = (InvocationId, &'a LookUp)>) {
+        if self.taken.is_empty() {
+            return;
+        }
+        for (id, answer) in answers {
+            if self.taken.remove(&id)
+                && let LookUp::Final(outcome) = answer
+            {
+                self.gauge.taken -= 1;
+                self.count_outcome(outcome);
+            }
+        }
     }
 }

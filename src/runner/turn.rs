@@ -9,7 +9,7 @@ mod stop;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::perform::{give_up, leave_alone, perform, refuse_all};
+use self::perform::{give_up, leave_alone, perform, refuse_all, tell_end_of_outage, tell_failure};
 use super::core::Core;
 use super::inbox::{LookUpMessage, Messages};
 use super::ledger::{Committed, Effect, Ledger, Plan, STALE_PREFETCH, Standstill, View, extends_lease};
@@ -189,6 +189,7 @@ fn extend_lease(core: &Arc<Core>, ledger: &mut Ledger, now: Instant) -> bool {
             note_commit(core, &batch, &receipt, began, now);
             let mut effects = std::mem::take(&mut ledger.effects);
             ledger.settle_heartbeat(receipt, &mut effects);
+            tell_end_of_outage(ledger);
             perform(core, ledger, &mut effects);
             ledger.effects = effects;
             true
@@ -200,7 +201,7 @@ fn extend_lease(core: &Arc<Core>, ledger: &mut Ledger, now: Instant) -> bool {
                 return false;
             }
             let pause = ledger.outage.lengthen_pause(now);
-            tracing::warn!(%error, ?pause, "the lease can't be extended; trying again");
+            tell_failure(ledger, &error, pause, "the lease can't be extended; trying again");
             tell(&core.options.observers, || Observation::CommitFailed { error: &error, pause });
             false
         }
@@ -285,6 +286,7 @@ fn settle(core: &Arc<Core>, ledger: &mut Ledger, plan: Plan, receipt: Receipt, b
     };
     let mut effects = std::mem::take(&mut ledger.effects);
     ledger.settle(plan, receipt, &committed, &mut effects);
+    tell_end_of_outage(ledger);
     perform(core, ledger, &mut effects);
     ledger.effects = effects;
     now
@@ -300,7 +302,7 @@ fn fail(core: &Arc<Core>, ledger: &mut Ledger, plan: Plan, began: Instant, error
     }
     let pause = ledger.doubt(now);
     let held = ledger.held.reports.len();
-    tracing::warn!(%error, ?pause, held, "the store can't be written to; trying again");
+    tell_failure(ledger, error, pause, "the store can't be written to; trying again");
     tell(&core.options.observers, || Observation::CommitFailed { error, pause });
     // The store may not take one of the reports, larger than the disk say: the others must be written.
     if held > 1 {

@@ -505,8 +505,11 @@ pub struct ProblemDocument {
 pub struct RunnerDocument {
     pub succeeded: u64,
     pub failed: u64,
+    pub cancelled: u64,
+    pub skipped: u64,
     pub retried: u64,
     pub released: u64,
+    pub taken: u64,
     pub slots: usize,
     pub peak_running: usize,
     pub peak_live: usize,
@@ -515,8 +518,30 @@ pub struct RunnerDocument {
 impl RunnerDocument {
     /// The document of a runner with so many slots.
     pub fn new(gauge: &Gauge, slots: usize) -> Self {
-        let Gauge { succeeded, failed, retried, released, peak_running, peak_live, .. } = *gauge;
-        Self { succeeded, failed, retried, released, slots, peak_running, peak_live }
+        let Gauge {
+            succeeded,
+            failed,
+            cancelled,
+            skipped,
+            retried,
+            released,
+            taken,
+            peak_running,
+            peak_live,
+            ..
+        } = *gauge;
+        Self {
+            succeeded,
+            failed,
+            cancelled,
+            skipped,
+            retried,
+            released,
+            taken,
+            slots,
+            peak_running,
+            peak_live,
+        }
     }
 }
 

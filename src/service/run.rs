@@ -52,7 +52,9 @@ impl Service {
         if let Some(message) = library.few_descriptors() {
             tracing::info!("{message}");
         }
-        let log = LogObserver::is_enabled().then(|| Arc::new(LogObserver) as _);
+        // Whoever runs one tree waits for its outcome.
+        let log = LogObserver { tells_failures: only_root.is_none() };
+        let log = log.is_enabled().then(|| Arc::new(log) as _);
         let neighbours = &self.shared.neighbours;
         let options = RunnerOptions {
             slots: config.slots,

@@ -112,7 +112,7 @@ mod tests {
         service.access().expect("a store").commit(&Batch::default()).expect("a commit");
         waiter.changes.wait(LONG).expect("a change is told");
         let committed =
-            Observation::Committed { took: Duration::ZERO, submits: 0, reports: 1, claims: 0, removed: 0 };
+            Observation::Committed { took: Duration::ZERO, submits: 0, reports: 1, claims: 0, removed: 0, recovered: 0 };
         service.shared.neighbours.observe(&committed);
         waiter.changes.wait(LONG).expect("a change is told");
         assert!(began.elapsed() < LONG, "nobody waits for the time to be over");

@@ -26,8 +26,9 @@ pub(crate) enum Effect {
     AnswerCancel(Reply<bool>, Result<bool, Refusal>),
     /// Counts the end of an attempt, which the store has, and answers the waiters if it was the last.
     End { id: InvocationId, attempt: u32, task: Arc<str>, end: AttemptEnd },
-    /// An invocation is final by the store's decision: answers its waiters and ends its guest.
-    Finish(InvocationId, Outcome),
+    /// An invocation is final by the store's decision: answers its waiters and ends its guest. It is counted and told
+    /// here, unless another runner owned it, which does that.
+    Finish { id: InvocationId, outcome: Outcome, is_counted: bool },
     /// Gives up an invocation that is another's now, or final, with its guest.
     GiveUp(InvocationId),
     /// Forgets that this runner owns an invocation.

@@ -23,6 +23,10 @@ pub(crate) struct Outage {
     waiting: Messages,
     /// The end of the pause, and how long it is.
     pause: Option<(Instant, Duration)>,
+    /// The first of the failures without an answer in between, and how many there were.
+    failures: Option<(Instant, u32)>,
+    /// How long an outage was that has just ended.
+    ended: Option<Duration>,
 }
 
 impl Outage {
@@ -54,7 +58,19 @@ impl Outage {
     pub(crate) fn lengthen_pause(&mut self, now: Instant) -> Duration {
         let pause = self.pause.map_or(FIRST_PAUSE, |(_, last)| (last * 2).min(LAST_PAUSE));
         self.pause = Some((now + pause, pause));
+        let (since, count) = self.failures.unwrap_or((now, 0));
+        self.failures = Some((since, count.saturating_add(1)));
         pause
+    }
+
+    /// Whether the last failure was the first of an outage.
+    pub(crate) fn has_just_begun(&self) -> bool {
+        self.failures.is_some_and(|(_, count)| count == 1)
+    }
+
+    /// Returns how long an outage was that has ended since the last call.
+    pub(crate) fn take_ended(&mut self) -> Option<Duration> {
+        self.ended.take()
     }
 
     /// Whether the store is left alone.
@@ -70,6 +86,9 @@ impl Outage {
     /// Ends the outage and its pause: the store has answered.
     pub(super) fn end(&mut self) {
         (self.since, self.pause) = (None, None);
+        if let Some((since, _)) = self.failures.take() {
+            self.ended = Some(since.elapsed());
+        }
     }
 
     /// Forgets a pause that is over, after a turn in which nothing failed.

@@ -7,9 +7,9 @@ use super::effect::Effect;
 use super::held::Attempt;
 use super::plan::{PendingSubmit, Plan};
 use super::state::Ledger;
-use crate::model::{InvocationId, Refusal};
+use crate::model::{FailureKind, InvocationId, Outcome, Refusal};
 use crate::runner::inbox::{SubmitMessage, SubmitReply};
-use crate::store::{Applied, Batch, Cancelled, EndKind, Lease, Receipt, Report, Submitted};
+use crate::store::{Applied, Batch, Cancelled, EndKind, Ended, Lease, Receipt, Report, Submitted};
 
 /// The circumstances of a commit.
 pub(crate) struct Committed {
@@ -64,7 +64,12 @@ impl Ledger {
             };
             effects.push(Effect::AnswerCancel(reply, answer));
         }
-        effects.extend(receipt.ended.into_iter().map(|ended| Effect::Finish(ended.id, ended.outcome)));
+        effects.extend(receipt.ended.into_iter().map(|Ended { id, runner, outcome }| {
+            // A dead runner counts nothing any more.
+            let is_lost = matches!(&outcome, Outcome::Failure(failure) if failure.kind == FailureKind::Lost);
+            let is_counted = is_lost || runner.is_none_or(|runner| runner == self.runner);
+            Effect::Finish { id, outcome, is_counted }
+        }));
         let is_lost = self.settle_lease(receipt.lease, receipt.revoked, effects);
         if !receipt.unblocked.is_empty() {
             let is_claimed = |id: &InvocationId| receipt.claimed.iter().any(|one| one.id == *id);

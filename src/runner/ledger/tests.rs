@@ -193,7 +193,7 @@ fn name(effect: &Effect) -> String {
             EndKind::Retry(..) => "end: retry".to_owned(),
             EndKind::Release => "end: release".to_owned(),
         },
-        Effect::Finish(..) => "finish".to_owned(),
+        Effect::Finish { .. } => "finish".to_owned(),
         Effect::GiveUp(_) => "give up".to_owned(),
         Effect::Disown(_) => "disown".to_owned(),
         Effect::Kill(_) => "kill".to_owned(),

@@ -26,6 +26,7 @@ impl Observer for Notebook {
                 format!("ended {how}: {} {attempt}", task)
             }
             Observation::Taken { attempt, outcome, .. } => format!("taken {attempt} {}", outcome.is_some()),
+            Observation::Finished { .. } => "finished".to_owned(),
             Observation::LeaseLost { .. } => "lease lost".to_owned(),
         };
         self.0.lock().push(words);

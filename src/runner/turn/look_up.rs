@@ -28,6 +28,7 @@ pub(super) fn look_up(core: &Core, ledger: &mut Ledger, statuses: Vec<StatusMess
     };
     // The store gives as many at once as are not too large together.
     ledger.look_ups.give_back(ids.drain(answers.len().min(ids.len())..));
+    core.totals.lock().learn(ids.iter().copied().zip(&answers));
     for (id, answer) in ids.into_iter().zip(answers) {
         match answer {
             LookUp::Final(outcome) => {

@@ -1,7 +1,7 @@
 //! Carrying out the effects of a receipt.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::stop::give_back;
 use crate::model::{Claim, InvocationId, Outcome, Refusal, RunnerId};
@@ -49,17 +49,21 @@ fn perform_one(core: &Arc<Core>, ledger: &mut Ledger, effect: Effect) {
             };
         }
         // The registry first: a slot that has just taken it asks whose it is.
-        Effect::Finish(id, outcome) => {
+        Effect::Finish { id, outcome, is_counted } => {
             let owned = core.registry.finish(id, &outcome);
             core.end_here(id);
             tell_taken(core, id, owned, Some(&outcome));
+            if is_counted {
+                core.totals.lock().count_outcome(&outcome);
+                tell(&core.options.observers, || Observation::Finished { id, outcome: &outcome });
+            }
         }
         Effect::GiveUp(id) => {
             let owned = core.registry.disown(id);
             core.end_here(id);
-            tell_taken(core, id, owned, None);
+            count_taken(core, id, owned);
         }
-        Effect::Disown(id) => tell_taken(core, id, core.registry.disown(id), None),
+        Effect::Disown(id) => count_taken(core, id, core.registry.disown(id)),
         Effect::Kill(fiber) => fiber.kill(Kill::NotOurs),
         Effect::Bill(id, runner, attempt, usage) => core.leave_bill(id, runner, attempt, usage),
         Effect::MarkUnblocked(ids) => core.registry.mark_unblocked(&ids),
@@ -94,6 +98,14 @@ fn tell_claimed(core: &Core, claims: &[Claim]) {
     }
 }
 
+/// Counts and tells that somebody else has ended an attempt of this runner or taken it over, if it was one.
+fn count_taken(core: &Core, id: InvocationId, owned: Option<u32>) {
+    if owned.is_some() {
+        core.totals.lock().count_taken(id);
+    }
+    tell_taken(core, id, owned, None);
+}
+
 /// Tells that an attempt is over which this runner owned, if it did.
 pub(super) fn tell_taken(core: &Core, id: InvocationId, owned: Option<u32>, outcome: Option<&Outcome>) {
     if let Some(attempt) = owned {
@@ -110,8 +122,23 @@ pub(super) fn give_up(core: &Arc<Core>, ledger: &mut Ledger, ids: Vec<Invocation
 
 /// Leaves the store alone for a while, after a read that failed.
 pub(super) fn leave_alone(ledger: &mut Ledger, error: &StoreError) {
-    tracing::warn!(%error, "the store can't be read; trying again");
-    ledger.outage.lengthen_pause(Instant::now());
+    let pause = ledger.outage.lengthen_pause(Instant::now());
+    tell_failure(ledger, error, pause, "the store can't be read; trying again");
+}
+
+/// Logs that the store can't be used: the first time in an outage as a warning.
+pub(super) fn tell_failure(ledger: &Ledger, error: &StoreError, pause: Duration, what: &str) {
+    match ledger.outage.has_just_begun() {
+        true => tracing::warn!(event = "store-away", %error, ?pause, "{what}"),
+        false => tracing::debug!(%error, ?pause, "{what}"),
+    }
+}
+
+/// Logs the end of an outage, if the store has just answered after one.
+pub(super) fn tell_end_of_outage(ledger: &mut Ledger) {
+    if let Some(away) = ledger.outage.take_ended() {
+        tracing::warn!(event = "store-back", ?away, "the store is back");
+    }
 }
 
 /// Makes the ledger take another turn, to claim.
