@@ -10,7 +10,7 @@ use crate::service::{CheckDocument, DiffDocument, Inspected, ProblemDocument, Ri
 use super::context::Context;
 use super::error::CliError;
 use super::harmless::harmless_line;
-use super::output::Output;
+use super::output::{self, Output};
 use super::render::{plural, size};
 
 #[derive(Debug, Args)]
@@ -173,6 +173,11 @@ pub fn check(flags: &Flags, json: bool) -> Result<(), CliError> {
         document.problems = lines.into_iter().map(problem).collect();
         output.json(&document)?;
         output.flush()?;
+    }
+    if !json {
+        for ProblemDocument { message, hint } in &document.warnings {
+            output::warn(message, hint.as_deref());
+        }
     }
     checked?;
     if !json {

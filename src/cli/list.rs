@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use clap::Args;
 
 use crate::model::{Outcome, Status, UnixMicros};
-use crate::service::{InvocationDocument, ListRequest, Listing, SchemaDocument, Service, TaskDocument};
+use crate::service::{
+    InvocationDocument, ListRequest, Listing, QueueDocument, SchemaDocument, Service, TaskDocument,
+};
 use crate::wasm::Task;
 
 use super::change::NOTHING;
@@ -130,7 +132,8 @@ fn when_and_why(invocation: &InvocationDocument, now: UnixMicros) -> [String; 2]
 /// Runs `queues`.
 pub fn queues(context: &Context) -> Result<(), CliError> {
     let queues = context.service.queues()?;
-    let headings = ["QUEUE", "TASK", "STATE", "UNFINISHED", "CONCURRENCY", "RATE"];
+    let now = context.service.clock().now();
+    let headings = ["QUEUE", "TASK", "STATE", "UNFINISHED", "CONCURRENCY", "RATE", "SET BY"];
     context.list(&queues, "no tasks are known to the store", &headings, |queue| {
         let concurrency = queue.concurrency.zip(queue.blocked);
         let rate = queue.rate.zip(queue.rate_window);
@@ -141,8 +144,16 @@ pub fn queues(context: &Context) -> Result<(), CliError> {
             cell(&queue.unfinished.to_string()),
             cell(&concurrency.map(|(limit, blocked)| format!("{limit} ({blocked})")).unwrap_or_default()),
             cell(&rate.map(|(limit, window)| format!("{limit} in {window:?}")).unwrap_or_default()),
+            cell(&set_by(queue, now)),
         ]
     })
+}
+
+/// Says on which machine, by which configuration and when the rule of a task was set.
+fn set_by(queue: &QueueDocument, now: UnixMicros) -> String {
+    let Some((by, at)) = queue.rule_by.as_ref().zip(queue.rule_at) else { return String::new() };
+    let config = by.config.as_deref().unwrap_or("no configuration file");
+    format!("{}, {config}, {} ago", by.host, duration(now.since(at)))
 }
 
 /// Runs `tasks`.

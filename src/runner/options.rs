@@ -22,8 +22,19 @@ pub struct RunnerOptions {
     pub retention: Vec<Keep>,
     /// Run nothing but these of the executor's tasks.
     pub only_tasks: Option<Arc<TaskSet>>,
+    /// The machine and the configuration that rules come from: for whoever asks who has set them.
+    pub rules_from: Option<RulesFrom>,
     /// Told in this order what the runner does.
     pub observers: Vec<Arc<dyn Observer>>,
+}
+
+/// Where the rules of a runner come from.
+#[derive(Debug, Clone)]
+pub struct RulesFrom {
+    /// The name of the machine.
+    pub host: Arc<str>,
+    /// The path of the configuration file, if there is one.
+    pub config: Option<Arc<str>>,
 }
 
 impl Default for RunnerOptions {
@@ -35,6 +46,7 @@ impl Default for RunnerOptions {
             only_root: None,
             retention: Vec::new(),
             only_tasks: None,
+            rules_from: None,
             observers: Vec::new(),
         }
     }

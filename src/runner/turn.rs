@@ -14,6 +14,7 @@ use super::core::Core;
 use super::inbox::{LookUpMessage, Messages};
 use super::ledger::{Committed, Effect, Ledger, Plan, STALE_PREFETCH, Standstill, View, extends_lease};
 use super::observer::{Observation, tell, tell_commit};
+use super::rule_watch::tell_replaced;
 use super::stage::{Stage, stopped};
 use super::wait::Wait;
 use crate::model::InvocationId;
@@ -168,6 +169,7 @@ fn take_turn(core: &Arc<Core>, ledger: &mut Ledger) {
     let view = view_of(core, ledger, now);
     break_standstill(core, ledger, &view);
     run_duties(core, ledger, &view);
+    watch_rules(core, ledger, now);
     look_up::announce_idle(core, ledger);
     // A failure in this turn has begun a pause that is not over yet.
     ledger.outage.end_pause_if_over(now);
@@ -223,6 +225,7 @@ fn gather(core: &Arc<Core>, ledger: &mut Ledger, now: Instant) -> Messages {
     if messages.has_foreign_change {
         ledger.claims.may_have_work = true;
         ledger.look_ups.ask_for_all();
+        ledger.rule_watch.note_change();
         core.registry.want_again();
         match core.store.revoked(ledger.runner) {
             Ok(revoked) => give_up(core, ledger, revoked),
@@ -284,6 +287,7 @@ fn settle(core: &Arc<Core>, ledger: &mut Ledger, plan: Plan, receipt: Receipt, b
         lease: core.options.settings.lease,
         is_trusted: core.trust.is_good(ledger.runner),
     };
+    tell_replaced(&receipt.replaced);
     let mut effects = std::mem::take(&mut ledger.effects);
     ledger.settle(plan, receipt, &committed, &mut effects);
     tell_end_of_outage(ledger);
@@ -309,6 +313,17 @@ fn fail(core: &Arc<Core>, ledger: &mut Ledger, plan: Plan, began: Instant, error
         doubt::write_one_by_one(core, ledger);
     }
     put_off(core, ledger, messages, &error.to_string());
+}
+
+/// Looks whether another runner has set rules that contradict those of this one.
+fn watch_rules(core: &Core, ledger: &mut Ledger, now: Instant) {
+    if core.options.rules_from.is_none() || !ledger.rule_watch.is_due(now) {
+        return;
+    }
+    if let Err(error) = ledger.rule_watch.look(&*core.store, &core.executor.rules(), now) {
+        tracing::debug!(%error, "the rules can't be read");
+        ledger.rule_watch.note_change();
+    }
 }
 
 /// Keeps questions until the store is back, or tells that there will be no answer.

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use super::{CheckDocument, Service, ServiceError};
+use super::{CheckDocument, ProblemDocument, Service, ServiceError};
 use crate::config::{ConfigError, Origin, Problem, read_secrets};
+use crate::store::TaskRule;
+use crate::wasm::Library;
 
 impl Service {
     /// Checks the components of the configuration, and that their directories and secrets are
@@ -43,6 +45,34 @@ impl Service {
         });
         let mut missing: Vec<_> = missing.collect();
         missing.extend(read_secrets(&config.components).err().unwrap_or_default());
+        document.warnings = self.contradictions(&library);
         if missing.is_empty() { Ok(()) } else { Err(ConfigError(missing).into()) }
+    }
+
+    /// Lists the rules in the store that contradict those of the configuration. A store that does not exist or can't be
+    /// read has none.
+    fn contradictions(&self, library: &Library) -> Vec<ProblemDocument> {
+        let read = || {
+            let access = self.existing()?;
+            Ok::<_, ServiceError>((access.store().rules()?, access.store().rule_marks()?))
+        };
+        let Ok((rules, marks)) = read() else { return Vec::new() };
+        let own = library.tasks().iter().map(|task| TaskRule::new(&task.id, &task.options.rules));
+        let pairs = own.filter(TaskRule::says_something).filter_map(|own| {
+            let stored = rules.iter().find(|rule| rule.task == own.task && **rule != own)?;
+            let mark = marks.iter().find(|mark| mark.task == own.task)?;
+            Some(ProblemDocument {
+                message: format!(
+                    "task `{}`: the store has other rules ({stored}), set by {} at {}",
+                    own.task,
+                    mark.by,
+                    mark.at.to_rfc3339()
+                ),
+                hint: Some(format!(
+                    "the next runner that starts with this configuration replaces them ({own})"
+                )),
+            })
+        });
+        pairs.collect()
     }
 }

@@ -14,6 +14,7 @@ use crate::model::{
     TaskId, TaskLimits, UnixMicros, Usage, chosen_key,
 };
 use crate::runner::Gauge;
+use crate::store::RuleOrigin;
 use crate::wasm::{Capability, Grants, Inspection, NotTask, Parameter, Right, Task, TaskSchema, rights};
 
 /// An invocation.
@@ -255,6 +256,10 @@ pub struct QueueDocument {
     /// The window.
     #[serde(rename = "rate_window_ms", serialize_with = "millis")]
     pub rate_window: Option<Duration>,
+    /// The runner that has set this, if one is known.
+    pub rule_by: Option<RuleOrigin>,
+    /// When it did.
+    pub rule_at: Option<UnixMicros>,
 }
 
 /// A component that travels with the store, or comes from a registry.

@@ -54,9 +54,15 @@ impl Service {
         let paused = access.ask(|store| store.paused())?;
         let unfinished: BTreeMap<_, _> =
             access.ask(|store| store.unfinished_by_task())?.into_iter().collect();
-        let rules = access.ask(|store| store.rules())?.into_iter();
+        let marks = access.ask(|store| store.rule_marks())?;
+        let mut marks: BTreeMap<_, _> =
+            marks.into_iter().map(|mark| (Arc::clone(&mark.task), mark)).collect();
+        let rules = access.ask(|store| store.rules())?.into_iter().map(|rule| {
+            let mark = marks.remove(&rule.task);
+            (rule, mark)
+        });
         let mut documents: Vec<_> = rules
-            .map(|rule| QueueDocument {
+            .map(|(rule, mark)| QueueDocument {
                 component: TaskId::split(&rule.task).0.map(Arc::from),
                 function: TaskId::split(&rule.task).1.into(),
                 paused: paused.contains(&PauseTarget::Queue(Arc::clone(&rule.queue)))
@@ -66,6 +72,8 @@ impl Service {
                 blocked: rule.concurrency.map(|concurrency| concurrency.blocked.as_str()),
                 rate: rule.rate.map(|rate| rate.limit),
                 rate_window: rule.rate.map(|rate| rate.window),
+                rule_at: mark.as_ref().map(|mark| mark.at),
+                rule_by: mark.map(|mark| mark.by),
                 queue: rule.queue,
                 task: rule.task,
             })

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::model::InvocationId;
-use crate::runner::{LogObserver, Observer, Runner, RunnerOptions};
+use crate::config::Config;
+use crate::runner::{LogObserver, Observer, RulesFrom, Runner, RunnerOptions};
 use crate::store::TaskSet;
 use crate::wasm::Library;
 
@@ -65,6 +66,7 @@ impl Service {
             retention: if only_root.is_none() { config.retention.clone() } else { Vec::new() },
             observers: log.into_iter().chain(observers).chain([Arc::clone(neighbours) as _]).collect(),
             only_tasks: self.tasks_of(&library, queues)?,
+            rules_from: only_root.is_none().then(|| rules_from(config)),
         };
         let runner = Runner::start(store, library, Arc::clone(self.clock()), options)?;
         neighbours.runners.add(runner.handle().teller());
@@ -85,6 +87,14 @@ impl Service {
         let tasks = library.tasks().iter().filter(|task| queues.contains(&task.options.rules.queue));
         Ok(Some(Arc::new(tasks.map(|task| Arc::clone(&task.id)).collect())))
     }
+}
+
+/// Says where the rules of this configuration come from.
+fn rules_from(config: &Config) -> RulesFrom {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    let host = name.map_or_else(|_| "an unnamed machine".into(), |name| name.trim().into());
+    let file = config.file.as_ref().map(|file| file.display().to_string().into());
+    RulesFrom { host, config: file }
 }
 
 /// Finds a queue by its name.

@@ -2,7 +2,7 @@
 
 use super::{
     Adoption, Applied, Bill, Cancel, Cancelled, ClaimRequest, Ended, Heartbeat, Inventory, Lease,
-    NewComponent, NewInvocation, Pause, Prune, Pruned, Report, Submitted, TaskRule,
+    NewComponent, NewInvocation, Pause, Prune, Pruned, ReplacedRule, Report, RuleOrigin, Submitted, TaskRule,
 };
 use crate::model::{Claim, InvocationId, UnixMicros};
 
@@ -14,6 +14,8 @@ pub struct Batch {
     /// Rules that a runner's configuration has for its tasks: from now on, that is
     /// what holds.
     pub rules: Vec<TaskRule>,
+    /// The runner whose rules those are.
+    pub rules_by: Option<RuleOrigin>,
     /// Rules of somebody who only submits: they hold for tasks that no rules
     /// were ever written for.
     pub default_rules: Vec<TaskRule>,
@@ -51,6 +53,7 @@ impl Batch {
         let Self {
             adoptions,
             rules,
+            rules_by: _,
             default_rules,
             pauses,
             pushes,
@@ -89,6 +92,8 @@ pub struct Receipt {
     pub now: UnixMicros,
     /// One per adoption: whether the task has taken the place of the old id.
     pub adopted: Vec<bool>,
+    /// Rules that were in force and that other rules of the batch have replaced.
+    pub replaced: Vec<ReplacedRule>,
     /// One per submit.
     pub submits: Vec<Submitted>,
     /// One per bill.

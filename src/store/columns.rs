@@ -7,13 +7,13 @@
 
 use std::time::Duration;
 
-use super::TaskRule;
 use super::decide::{Fresh, Head, Move, Old};
 use super::rules::{Place, window_micros};
 use super::value::{Fields, Kind, StoredRow, Value};
+use super::{RuleMark, RuleOrigin, TaskRule};
 use crate::model::{
     Blocked, Concurrency, DEFAULT_QUEUE, Failure, Invocation, InvocationId, LogEntry, Outcome, Rate, Status,
-    Transition,
+    Transition, UnixMicros,
 };
 
 /// Columns that are written together: their names, and how they are kept.
@@ -138,12 +138,14 @@ written! {
 
 written! {
     /// The columns of a task that its rule sets.
-    RULE, fn rule_values<'v>(rule: &'v TaskRule) {
+    RULE, fn rule_values<'v>(rule: &'v TaskRule, mark: Option<(&'v RuleOrigin, UnixMicros)>) {
         queue: Text = &rule.queue;
         concurrency: Integer = rule.concurrency.map(|concurrency| concurrency.limit);
         blocked: Text = rule.concurrency.map(|concurrency| concurrency.blocked);
         rate: Integer = rule.rate.map(|rate| rate.limit);
         rate_window: Integer = rule.rate.map(|rate| window_micros(rate.window));
+        rule_by: Text = mark.map(|(by, _)| by);
+        rule_at: Integer = mark.map(|(_, at)| at);
     }
 }
 
@@ -285,6 +287,17 @@ record! {
         stream: "l.stream",
         level: "l.level",
         text: "l.text",
+    } from {
+    } plus {
+    }
+}
+
+record! {
+    /// The columns of the mark of the rule of the task `t`, which has one.
+    MARK_COLUMNS, fn read_mark() -> RuleMark {
+        task: "t.name",
+        by: "t.rule_by",
+        at: "t.rule_at",
     } from {
     } plus {
     }

@@ -20,8 +20,8 @@ use super::read::submitted;
 use super::rules::{self, Place, Step};
 use super::{
     Adoption, Batch, CANDIDATES, Counts, Ended, Filter, Invocation, Lease, LookUp, NewComponent,
-    NewInvocation, NextDue, PauseTarget, PushedComponent, Receipt, Store, StoreError, Submitted, TaskRule,
-    Watch,
+    NewInvocation, NextDue, PauseTarget, PushedComponent, Receipt, RuleMark, Store, StoreError, Submitted,
+    TaskRule, Watch,
 };
 use crate::model::{
     Clock, ComponentDigest, DEFAULT_QUEUE, Differing, Event, IdPart, InvocationId, LogEntry, Outcome,
@@ -132,6 +132,14 @@ impl Store for MemoryStore {
         let mut rules: Vec<_> = state.tasks.iter().map(Task::known_rule).collect();
         rules.sort_unstable_by(|a, b| a.task.cmp(&b.task));
         Ok(rules)
+    }
+
+    fn rule_marks(&self) -> Result<Vec<RuleMark>, StoreError> {
+        let state = self.state.lock();
+        let name = |task: &Task| Some(RuleMark { task: Arc::clone(&task.name), ..task.mark.clone()? });
+        let mut marks: Vec<_> = state.tasks.iter().filter_map(name).collect();
+        marks.sort_unstable_by(|a, b| a.task.cmp(&b.task));
+        Ok(marks)
     }
 
     fn paused(&self) -> Result<Vec<PauseTarget>, StoreError> {
@@ -255,6 +263,8 @@ struct Task {
     counts: Counts,
     /// `None` until somebody says what they are.
     rule: Option<TaskRule>,
+    /// Who has said it.
+    mark: Option<RuleMark>,
 }
 
 impl Task {
@@ -381,7 +391,8 @@ impl State {
             receipt.adopted.push(self.adopt(adoption));
         }
         for rule in &batch.rules {
-            self.set_rule(rule, false, now);
+            let by = batch.rules_by.as_ref();
+            receipt.replaced.extend(self.set_rule(rule, false, by, now));
         }
         for rule in &batch.default_rules {
             self.set_rule(rule, true, None, now);
@@ -591,6 +602,7 @@ impl State {
             by_unique: HashMap::new(),
             counts: Counts::default(),
             rule: None,
+            mark: None,
         });
         self.task_by_name.insert(name.clone(), task);
         task

@@ -50,7 +50,9 @@ pub use order::AGEING_STEP;
 pub use postgres::{PostgresStore, PostgresUrl};
 pub use prune::{Keep, Prune, PrunePosition, Pruned, Shrunk};
 pub use read::{CANDIDATES, Counts, LOOK, LOOK_UP_BYTES, LookUp, NextDue};
-pub use setting::{Adoption, NewComponent, Pause, PauseTarget, PushedComponent, TaskRule};
+pub use setting::{
+    Adoption, NewComponent, Pause, PauseTarget, PushedComponent, ReplacedRule, RuleMark, RuleOrigin, TaskRule,
+};
 pub use sqlite::SqliteStore;
 pub(crate) use sqlite::is_ignored;
 pub use store_url::{KNOWN_STORE_URLS, StoreUrl};
@@ -134,6 +136,9 @@ pub trait Store: Send + Sync + 'static {
     /// The rules that are in force, and the tasks that are known without any, by
     /// task.
     fn rules(&self) -> Result<Vec<TaskRule>, StoreError>;
+
+    /// Says who has set the rules, as far as that is known, by task.
+    fn rule_marks(&self) -> Result<Vec<RuleMark>, StoreError>;
 
     /// Lists the paused queues and tasks, queues first, each by name.
     fn paused(&self) -> Result<Vec<PauseTarget>, StoreError>;

@@ -138,6 +138,7 @@ macro_rules! reading_methods {
         $method!(counts(root: Option<InvocationId>) -> Counts);
         $method!(unfinished_by_task() -> Vec<(Arc<str>, u64)>);
         $method!(rules() -> Vec<TaskRule>);
+        $method!(rule_marks() -> Vec<RuleMark>);
         $method!(paused() -> Vec<PauseTarget>);
         $method!(components() -> Vec<PushedComponent>);
         $method!(component(digest: ComponentDigest) -> Option<Vec<u8>>);

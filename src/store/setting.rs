@@ -1,8 +1,11 @@
 //! Rules and pauses of tasks, and the components that travel with a store.
 
+use std::fmt;
 use std::sync::Arc;
 
-use crate::model::{ComponentDigest, Concurrency, Rate, TaskRules, UnixMicros, words};
+use serde::{Deserialize, Serialize};
+
+use crate::model::{ComponentDigest, Concurrency, Rate, RunnerId, TaskRules, UnixMicros, words};
 
 /// The rules of a task, as far as they concern stores.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +30,60 @@ impl TaskRule {
             rate: rules.rate,
         }
     }
+
+    /// Whether it is another rule than the one of a task of which nothing is configured.
+    pub fn says_something(&self) -> bool {
+        *self != Self::new(&self.task, &TaskRules::default())
+    }
+}
+
+/// The runner that has set rules, and its configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleOrigin {
+    /// The runner.
+    pub runner: RunnerId,
+    /// The name of its machine.
+    pub host: Arc<str>,
+    /// The path of its configuration file, if it has one.
+    pub config: Option<Arc<str>>,
+}
+
+impl fmt::Display for RuleOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "runner {} on {}", self.runner, self.host)?;
+        self.config.as_ref().map_or(Ok(()), |config| write!(f, " by {config}"))
+    }
+}
+
+/// Says what the rule is, for people.
+impl fmt::Display for TaskRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "queue {}", self.queue)?;
+        if let Some(Concurrency { limit, blocked }) = self.concurrency {
+            write!(f, ", concurrency {limit} ({})", blocked.as_str())?;
+        }
+        self.rate.map_or(Ok(()), |Rate { limit, window }| write!(f, ", rate {limit} in {window:?}"))
+    }
+}
+
+/// Who has set the rule of a task, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleMark {
+    /// The full id of the task.
+    pub task: Arc<str>,
+    /// The runner that has set it.
+    pub by: RuleOrigin,
+    /// When it did.
+    pub at: UnixMicros,
+}
+
+/// A rule that another one has replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplacedRule {
+    /// The rule before.
+    pub old: TaskRule,
+    /// Who had set it, if that is known.
+    pub mark: Option<RuleMark>,
 }
 
 /// Asks to hold something back, or to let it go on.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::RuleOrigin;
 use super::rules::Place;
 use super::setting::PauseKind;
 use crate::model::{
@@ -288,4 +289,4 @@ macro_rules! documents {
         })+
     };
 }
-documents!(Usage, Progress, Failure);
+documents!(Usage, Progress, Failure, RuleOrigin);

@@ -1,5 +1,6 @@
 //! Planning: makes one batch of everything that a turn has to write, and takes it back if its commit fails.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::duties::Duty;
@@ -9,7 +10,7 @@ use super::state::Ledger;
 use super::view::View;
 use crate::model::InvocationId;
 use crate::runner::inbox::{CancelMessage, Messages, Reply, StatusMessage, SubmitMessage};
-use crate::store::{Batch, Inventory};
+use crate::store::{Batch, Inventory, RuleOrigin};
 
 /// A submit of which some children are in the batch: the next so many answers are theirs.
 pub(super) struct PendingSubmit {
@@ -50,6 +51,11 @@ impl Ledger {
         }
         if !self.has_told_rules {
             batch.rules = view.executor.rules();
+            batch.rules_by = view.options.rules_from.as_ref().map(|from| RuleOrigin {
+                runner: view.runner,
+                host: Arc::clone(&from.host),
+                config: from.config.clone(),
+            });
         }
         let mut soonest: Option<Duration> = None;
         let (mut submits, mut deferred) = (Vec::with_capacity(messages.submits.len()), Vec::new());

@@ -19,6 +19,7 @@ use crate::model::RunnerId;
 use crate::runner::fiber::Fiber;
 use crate::runner::inbox::Messages;
 use crate::runner::options::RunnerOptions;
+use crate::runner::rule_watch::RuleWatch;
 use crate::runner::stage::Stage;
 use crate::store::{Bill, Report};
 
@@ -52,6 +53,7 @@ pub(crate) struct Ledger {
     pub(crate) stopping: Stopping,
     /// Whether the store knows the rules of this runner's configuration.
     pub(super) has_told_rules: bool,
+    pub(crate) rule_watch: RuleWatch,
     /// When the ledger thread wakes by itself.
     pub(crate) alarm: Option<Instant>,
     /// The buffer for the effects of a receipt; empty between turns.
@@ -82,6 +84,7 @@ impl Ledger {
             shortages: Shortages::default(),
             stopping: Stopping::default(),
             has_told_rules: false,
+            rule_watch: RuleWatch::default(),
             alarm: None,
             effects: Vec::new(),
         }
@@ -164,7 +167,9 @@ impl Ledger {
         let due = self.duties.iter().filter_map(|(_, duty)| duty.next_due(stage)).chain(joined).min();
         // A duty needs the store, and has to wait for it.
         let due = due.map(|moment| store_is_back.map_or(moment, |until| moment.max(until)));
-        [store_is_back, other, due].into_iter().flatten().min()
+        let rules = self.rule_watch.next().filter(|_| stage == Stage::Working);
+        let rules = rules.map(|moment| store_is_back.map_or(moment, |until| moment.max(until)));
+        [store_is_back, other, due, rules].into_iter().flatten().min()
     }
 
     /// Leaves the store alone for a while, which is returned. The next turn finds out what the commit did.

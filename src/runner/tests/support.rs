@@ -18,7 +18,7 @@ use crate::model::{
 };
 use crate::store::{
     Batch, Counts, Filter, LookUp, MemoryStore, NewInvocation, NextDue, PauseTarget, PushedComponent,
-    Receipt, StoreError, TaskRule, TaskSet, Watch,
+    Receipt, RuleMark, StoreError, TaskRule, TaskSet, Watch,
 };
 
 pub(super) type Body = Pin<Box<dyn Future<Output = Result<u64, String>> + Send>>;
@@ -274,6 +274,9 @@ impl Store for Slow {
     }
     fn rules(&self) -> Result<Vec<TaskRule>, StoreError> {
         self.store.rules()
+    }
+    fn rule_marks(&self) -> Result<Vec<RuleMark>, StoreError> {
+        self.store.rule_marks()
     }
     fn paused(&self) -> Result<Vec<PauseTarget>, StoreError> {
         self.store.paused()

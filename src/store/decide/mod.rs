@@ -28,7 +28,7 @@ pub use collisions::{Above, Collisions};
 pub use head::{Head, LaneId, LastMove, Move, Rank};
 pub use lanes::{Count, Lane, lane_of};
 pub use prune::{Ancestry, Old, Walk};
-pub use settings::{held_back, takes_over};
+pub use settings::{held_back, is_marked_now, takes_over};
 pub use state::{Fresh, State};
 
 use crate::model::IllegalTransition;

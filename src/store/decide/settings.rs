@@ -1,10 +1,20 @@
 //! Rules and pauses: what configurations and operators say of tasks.
 
-use crate::store::{PauseTarget, TaskRule, TaskSet};
+use crate::store::{PauseTarget, RuleOrigin, TaskRule, TaskSet};
 
 /// Whether what somebody says of a task takes over from what is `known`.
 pub fn takes_over(known: Option<&TaskRule>, new: &TaskRule, only_if_new: bool) -> bool {
     known.is_none_or(|known| !only_if_new && known != new)
+}
+
+/// Whether a rule that is in force, and that nobody is known to have set, is now known to be `by`'s: he says the same.
+pub fn is_marked_now(
+    known: Option<&TaskRule>,
+    is_marked: bool,
+    new: &TaskRule,
+    by: Option<&RuleOrigin>,
+) -> bool {
+    !is_marked && by.is_some() && known == Some(new)
 }
 
 /// The tasks that an operator holds back, themselves or with their queue.

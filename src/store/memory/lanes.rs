@@ -3,10 +3,12 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::{Seq, State};
+use super::{Seq, State, Task};
 use crate::model::{Blocked, Event, InvocationId, Rate, RuleKey, UnixMicros};
 use crate::store::rules::{self, LaneRule, Place, SKIPPED_AT_ONCE};
-use crate::store::{NewInvocation, Pause, PauseTarget, Receipt, TaskRule};
+use crate::store::{
+    NewInvocation, Pause, PauseTarget, Receipt, ReplacedRule, RuleMark, RuleOrigin, TaskRule,
+};
 
 /// A task and what its rules count by.
 pub(super) type LaneId = (usize, RuleKey);
@@ -38,13 +40,29 @@ impl Lane {
 
 impl State {
     /// Takes over what a configuration says.
-    pub(super) fn set_rule(&mut self, rule: &TaskRule, only_if_new: bool, now: UnixMicros) {
+    /// Returns the rule that was in force, if another takes its place.
+    pub(super) fn set_rule(
+        &mut self,
+        rule: &TaskRule,
+        only_if_new: bool,
+        by: Option<&RuleOrigin>,
+        now: UnixMicros,
+    ) -> Option<ReplacedRule> {
         let task = self.task(&rule.task);
-        let stored = &mut self.tasks[task].rule;
-        if stored.as_ref() == Some(rule) || (only_if_new && stored.is_some()) {
-            return;
+        let new_mark = by.map(|by| RuleMark { task: Arc::clone(&rule.task), by: by.clone(), at: now });
+        let Task { rule: stored, mark, name, .. } = &mut self.tasks[task];
+        if stored.as_ref() == Some(rule) {
+            if mark.is_none() {
+                *mark = new_mark;
+            }
+            return None;
         }
-        *stored = Some(rule.clone());
+        if only_if_new && stored.is_some() {
+            return None;
+        }
+        let old_mark =
+            std::mem::replace(mark, new_mark).map(|mark| RuleMark { task: Arc::clone(name), ..mark });
+        let replaced = stored.replace(rule.clone()).map(|old| ReplacedRule { old, mark: old_mark });
         // Every lane of it is looked at by the next claim.
         for ((_, key), lane) in self.lanes.iter_mut().filter(|((of, _), _)| *of == task) {
             if let Some(opens_at) = lane.opens_at.replace(now.0) {
@@ -54,6 +72,7 @@ impl State {
             let moments = if lane.blocked.is_empty() { &mut self.fading } else { &mut self.opening };
             moments.insert((now.0, task, *key));
         }
+        replaced
     }
 
     pub(super) fn set_pause(&mut self, pause: &Pause) {

@@ -52,8 +52,8 @@ use self::notify::{Listener, Listening, Watchers};
 use super::read::reading_methods;
 use super::round::Round;
 use super::{
-    Batch, Counts, Filter, Invocation, LookUp, NextDue, PauseTarget, PushedComponent, Receipt, Store,
-    StoreError, TaskRule, Watch,
+    Batch, Counts, Filter, Invocation, LookUp, NextDue, PauseTarget, PushedComponent, Receipt, RuleMark,
+    Store, StoreError, TaskRule, Watch,
 };
 use crate::model::{
     Clock, ComponentDigest, IdPart, InvocationId, LogEntry, RunnerId, Status, Transition, draw_uuid,

@@ -11,12 +11,12 @@ use super::link::{Ask, Link};
 use super::sql::column;
 use super::work::Work;
 use crate::model::{Status, TaskId};
-use crate::store::columns::{RULE, RULE_COLUMNS, read_rule, rule_values};
-use crate::store::decide::{held_back, takes_over};
+use crate::store::columns::{MARK_COLUMNS, RULE, RULE_COLUMNS, read_mark, read_rule, rule_values};
+use crate::store::decide::{held_back, is_marked_now, takes_over};
 use crate::store::rules::{LaneRule, is_adopted};
 use crate::store::setting::PauseKind;
 use crate::store::value::Fields;
-use crate::store::{Adoption, Batch, PauseTarget, TaskRule};
+use crate::store::{Adoption, Batch, PauseTarget, ReplacedRule, RuleMark, RuleOrigin, TaskRule};
 
 /// Gives a task another rule.
 static SET_RULE: LazyLock<String> = LazyLock::new(|| {
@@ -24,13 +24,30 @@ static SET_RULE: LazyLock<String> = LazyLock::new(|| {
     format!("UPDATE @task SET {} WHERE key = $1", set.collect::<Vec<_>>().join(", "))
 });
 
-/// Reads the columns `t.key, t.queue IS NOT NULL` and [`RULE_COLUMNS`]: a task's number, and its rule;
-/// `None` if nobody has said anything of it.
-fn read_known_rule(row: &Row) -> Result<(i64, Option<TaskRule>), Fault> {
-    let mut fields = Fields::new(row);
-    let (task, is_known) = (fields.take()?, fields.take::<bool>()?);
-    let rule = read_rule(&mut fields)?;
-    Ok((task, is_known.then_some(rule)))
+/// What is known of a task: its number, its rule, if anybody has said one, and who did.
+struct Known {
+    task: i64,
+    rule: Option<TaskRule>,
+    mark: Option<RuleMark>,
+}
+
+impl Known {
+    /// Reads the columns `t.key, t.queue IS NOT NULL, t.rule_by IS NOT NULL`, [`RULE_COLUMNS`] and [`MARK_COLUMNS`].
+    fn read(row: &Row) -> Result<Self, Fault> {
+        let mut fields = Fields::new(row);
+        let (task, is_known, is_marked) = (fields.take()?, fields.take::<bool>()?, fields.take::<bool>()?);
+        let rule = read_rule(&mut fields)?;
+        let mark = if is_marked { Some(read_mark(&mut fields)?) } else { None };
+        Ok(Self { task, rule: is_known.then_some(rule), mark })
+    }
+
+    /// Returns the rule that is known to be `by`'s now: he says the same.
+    fn marked_now<'r>(&self, said: &[(&'r TaskRule, bool)], by: Option<&RuleOrigin>) -> Option<&'r TaskRule> {
+        let is_same = |(rule, only_if_new): &&(&'r TaskRule, bool)| {
+            !only_if_new && is_marked_now(self.rule.as_ref(), self.mark.is_some(), rule, by)
+        };
+        said.iter().find(is_same).map(|(rule, _)| *rule)
+    }
 }
 
 /// Returns the rule that a task gets when these are said of it, one after another, each
@@ -55,6 +72,13 @@ fn read_rules(rows: &[Row]) -> Result<Vec<TaskRule>, Fault> {
 
 pub(super) async fn rules(link: &Link) -> Result<Vec<TaskRule>, Fault> {
     read_rules(&link.read(ask_rules()).await?)
+}
+
+pub(super) async fn rule_marks(link: &Link) -> Result<Vec<RuleMark>, Fault> {
+    let ask = Ask::new(formatcp!(
+        "SELECT {MARK_COLUMNS} FROM @task t WHERE t.rule_by IS NOT NULL ORDER BY t.name COLLATE \"C\""
+    ));
+    link.read(ask).await?.iter().map(|row| read_mark(&mut Fields::new(row))).collect()
 }
 
 fn ask_paused() -> Ask<'static> {
@@ -169,6 +193,7 @@ impl Work<'_> {
     /// what is known already, and must not wait for anybody to do so.
     pub(super) async fn set_rules(&mut self, batch: &Batch) -> Result<(), Fault> {
         self.state.is_news |= !batch.pauses.is_empty();
+        let by = batch.rules_by.as_ref();
         let sure = batch.rules.iter().map(|rule| (rule, false));
         let mut said: BTreeMap<i64, Vec<(&TaskRule, bool)>> = BTreeMap::new();
         for (rule, only_if_new) in sure.chain(batch.default_rules.iter().map(|rule| (rule, true))) {
@@ -180,7 +205,8 @@ impl Work<'_> {
         macro_rules! select {
             ($which:literal) => {
                 formatcp!(
-                    "SELECT t.key, t.queue IS NOT NULL, {RULE_COLUMNS} FROM @task t WHERE t.key = {which}",
+                    "SELECT t.key, t.queue IS NOT NULL, t.rule_by IS NOT NULL, {RULE_COLUMNS}, {MARK_COLUMNS} \
+                     FROM @task t WHERE t.key = {which}",
                     which = $which
                 )
             };
@@ -188,15 +214,26 @@ impl Work<'_> {
         let ask = Ask::new(select!("ANY($1)"));
         let rows = self.link.ask_one(ask.with(said.keys().copied().collect::<Vec<_>>())).await?;
         for row in &rows {
-            let (task, known) = read_known_rule(row)?;
-            said.retain(|key, rules| *key != task || changes(known.as_ref(), rules).is_some());
+            let known = Known::read(row)?;
+            said.retain(|key, rules| {
+                *key != known.task
+                    || changes(known.rule.as_ref(), rules).is_some()
+                    || known.marked_now(rules, by).is_some()
+            });
         }
         for (task, rules) in said {
             // It may have changed before the lock was there.
             let rows = self.link.ask_one(Ask::new(select!("$1 FOR UPDATE")).with(task)).await?;
             let row = rows.first().ok_or_else(|| Fault::Damaged(format!("task {task} is gone")))?;
-            if let Some(rule) = changes(read_known_rule(row)?.1.as_ref(), &rules) {
-                self.set_rule(task, rule).await?;
+            let known = Known::read(row)?;
+            // What somebody who only submits says is nobody's.
+            let is_of_runner = |new: &TaskRule| rules.iter().any(|(rule, only)| !only && *rule == new);
+            if let Some(rule) = changes(known.rule.as_ref(), &rules) {
+                self.set_rule(task, rule, by.filter(|_| is_of_runner(rule)), true).await?;
+                let replaced = known.rule.map(|old| ReplacedRule { old, mark: known.mark });
+                self.state.receipt.replaced.extend(replaced);
+            } else if let Some(rule) = known.marked_now(&rules, by) {
+                self.set_rule(task, rule, by, false).await?;
             }
         }
         if batch.claim.is_some() {
@@ -205,10 +242,20 @@ impl Work<'_> {
         Ok(())
     }
 
-    async fn set_rule(&mut self, task: i64, new: &TaskRule) -> Result<(), Fault> {
+    async fn set_rule(
+        &mut self,
+        task: i64,
+        new: &TaskRule,
+        by: Option<&RuleOrigin>,
+        is_change: bool,
+    ) -> Result<(), Fault> {
         let mut write = Ask::new(&SET_RULE).with(task);
-        for ((_, kind), value) in RULE.iter().zip(rule_values(new)) {
+        for ((_, kind), value) in RULE.iter().zip(rule_values(new, by.map(|by| (by, self.state.now)))) {
             write = write.with_value(*kind, value);
+        }
+        if !is_change {
+            self.link.ask_one(write).await?;
+            return Ok(());
         }
         // Every lane of it is looked at by the next claims.
         let open = Ask::new("UPDATE @lane SET opens_at = $2 WHERE task = $1");

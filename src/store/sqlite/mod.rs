@@ -46,7 +46,7 @@ use super::read::reading_methods;
 use super::round::Round;
 use super::{
     Batch, Counts, EndKind, Filter, Invocation, LookUp, NextDue, PauseTarget, PushedComponent, Receipt,
-    Shrunk, Store, StoreError, TaskRule, Watch,
+    RuleMark, Shrunk, Store, StoreError, TaskRule, Watch,
 };
 pub(crate) use suspend::is_ignored;
 

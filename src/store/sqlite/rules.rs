@@ -8,12 +8,12 @@ use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 use super::sql::{bound, column, unfinished_words};
 use super::work::Work;
 use crate::model::TaskId;
-use crate::store::columns::{RULE, RULE_COLUMNS, read_rule, rule_values};
-use crate::store::decide::{held_back, takes_over};
+use crate::store::columns::{MARK_COLUMNS, RULE, RULE_COLUMNS, read_mark, read_rule, rule_values};
+use crate::store::decide::{held_back, is_marked_now, takes_over};
 use crate::store::rules::{LaneRule, is_adopted};
 use crate::store::setting::PauseKind;
 use crate::store::value::{Fields, Value};
-use crate::store::{Adoption, Pause, PauseTarget, TaskRule, TaskSet};
+use crate::store::{Adoption, Pause, PauseTarget, ReplacedRule, RuleMark, RuleOrigin, TaskRule, TaskSet};
 
 /// Gives a task another rule.
 static SET_RULE: LazyLock<String> = LazyLock::new(|| {
@@ -27,13 +27,27 @@ pub(super) fn rules(sql: &Connection) -> rusqlite::Result<Vec<TaskRule>> {
         .collect()
 }
 
-/// The rule of a task, and whether anybody has said it.
-fn rule_of(sql: &Connection, task: i64) -> rusqlite::Result<(bool, TaskRule)> {
-    sql.prepare_cached(formatcp!("SELECT t.queue IS NOT NULL, {RULE_COLUMNS} FROM task t WHERE t.key = ?1"))?
-        .query_row([task], |row| {
-            let mut fields = Fields::new(row);
-            Ok((fields.take()?, read_rule(&mut fields)?))
-        })
+pub(super) fn rule_marks(sql: &Connection) -> rusqlite::Result<Vec<RuleMark>> {
+    sql.prepare_cached(formatcp!(
+        "SELECT {MARK_COLUMNS} FROM task t WHERE t.rule_by IS NOT NULL ORDER BY t.name"
+    ))?
+    .query_map([], |row| read_mark(&mut Fields::new(row)))?
+    .collect()
+}
+
+/// The rule of a task, if anybody has said it, and who did.
+fn rule_of(sql: &Connection, task: i64) -> rusqlite::Result<(Option<TaskRule>, Option<RuleMark>)> {
+    sql.prepare_cached(formatcp!(
+        "SELECT t.queue IS NOT NULL, t.rule_by IS NOT NULL, {RULE_COLUMNS}, {MARK_COLUMNS} \
+         FROM task t WHERE t.key = ?1"
+    ))?
+    .query_row([task], |row| {
+        let mut fields = Fields::new(row);
+        let (is_known, is_marked): (bool, bool) = (fields.take()?, fields.take()?);
+        let rule = read_rule(&mut fields)?;
+        let mark = if is_marked { Some(read_mark(&mut fields)?) } else { None };
+        Ok((is_known.then_some(rule), mark))
+    })
 }
 
 pub(super) fn paused(sql: &Connection) -> rusqlite::Result<Vec<PauseTarget>> {
@@ -90,15 +104,26 @@ impl Work<'_> {
         Ok(is_adopted(adoption, tasks.iter().map(|rule| &rule.task), waits_for_others))
     }
 
-    /// Takes over what a configuration says.
-    pub(super) fn set_rule(&mut self, new: &TaskRule, only_if_new: bool) -> rusqlite::Result<()> {
+    /// Takes over what the configuration of somebody says.
+    pub(super) fn set_rule(
+        &mut self,
+        new: &TaskRule,
+        only_if_new: bool,
+        by: Option<&RuleOrigin>,
+    ) -> rusqlite::Result<()> {
         let task = self.names.task_key(self.sql, &new.task)?;
-        let (is_known, stored) = rule_of(self.sql, task)?;
-        if !takes_over(is_known.then_some(&stored), new, only_if_new) {
+        let (stored, mark) = rule_of(self.sql, task)?;
+        let is_change = takes_over(stored.as_ref(), new, only_if_new);
+        if !is_change && !is_marked_now(stored.as_ref(), mark.is_some(), new, by) {
             return Ok(());
         }
-        let values = std::iter::once(Value::Int(task)).chain(rule_values(new));
+        let values = rule_values(new, by.map(|by| (by, self.state.now)));
+        let values = std::iter::once(Value::Int(task)).chain(values);
         self.sql.prepare_cached(&SET_RULE)?.execute(params_from_iter(values))?;
+        if !is_change {
+            return Ok(());
+        }
+        self.state.receipt.replaced.extend(stored.map(|old| ReplacedRule { old, mark }));
         self.state.lanes.rules.insert(task, LaneRule::of(new));
         // Every lane of it is looked at by the next claims.
         self.sql
@@ -128,7 +153,10 @@ impl Work<'_> {
     /// Learns what the rules of a task say about its lanes.
     pub(super) fn learn_rule(&mut self, task: i64) -> rusqlite::Result<()> {
         if !self.state.lanes.rules.contains_key(&task) {
-            let (_, rule) = rule_of(self.sql, task)?;
+            let rule = self
+                .sql
+                .prepare_cached(formatcp!("SELECT {RULE_COLUMNS} FROM task t WHERE t.key = ?1"))?
+                .query_row([task], |row| read_rule(&mut Fields::new(row)))?;
             self.state.lanes.rules.insert(task, LaneRule::of(&rule));
         }
         Ok(())

@@ -74,8 +74,11 @@ impl<'a> Work<'a> {
         for step in steps(batch) {
             match step {
                 Step::SetRules => {
-                    batch.rules.iter().try_for_each(|rule| self.set_rule(rule, false))?;
-                    batch.default_rules.iter().try_for_each(|rule| self.set_rule(rule, true))?;
+                    batch
+                        .rules
+                        .iter()
+                        .try_for_each(|rule| self.set_rule(rule, false, batch.rules_by.as_ref()))?;
+                    batch.default_rules.iter().try_for_each(|rule| self.set_rule(rule, true, None))?;
                     batch.pauses.iter().try_for_each(|pause| self.set_pause(pause))?;
                 }
                 Step::PushComponents => batch.pushes.iter().try_for_each(|push| self.push(push))?,

@@ -5,6 +5,7 @@ mod cap;
 mod deadlines;
 pub mod histories;
 mod kill;
+mod operating;
 mod order;
 mod regression;
 mod retention;

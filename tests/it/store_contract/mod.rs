@@ -134,6 +134,7 @@ contract! {
     a_lost_invocation_cancels_its_attached_children
     unknown_ids_are_no_error
     list_filters_newest_first
+    rules_have_an_origin
     a_filter_takes_labels_as_a_whole
     a_filter_takes_those_submitted_since_a_moment
     a_filter_takes_the_tree_of_a_root

@@ -11,8 +11,8 @@ use run_wasm_runner::model::{
 };
 use run_wasm_runner::store::{
     Adoption, AttemptEnd, Batch, Bill, Cancel, ClaimRequest, EndKind, Filter, Heartbeat, Inventory, Keep,
-    Lease, MemoryStore, NewInvocation, Pause, PauseTarget, Prune, PrunePosition, Report, SqliteStore, Store,
-    TaskRule,
+    Lease, MemoryStore, NewInvocation, Pause, PauseTarget, Prune, PrunePosition, Report, RuleOrigin,
+    SqliteStore, Store, TaskRule,
 };
 
 use super::harness::{
@@ -422,6 +422,11 @@ impl World {
         let batch = Batch {
             adoptions: adoption.into_iter().collect(),
             rules,
+            rules_by: plan.pause.is_none().then(|| RuleOrigin {
+                runner: RunnerId::from_bytes([7; 16]),
+                host: "host".into(),
+                config: None,
+            }),
             default_rules,
             pauses: pauses.collect(),
             reports: plan.reports.iter().filter_map(|report| self.report(report)).collect(),
@@ -475,6 +480,7 @@ fn portrait(store: &dyn Store, world: &World) -> String {
         store.unfinished_by_task().unwrap(),
     );
     portrait += &format!("{:?}\n{:?}\n", store.rules().unwrap(), store.paused().unwrap());
+    portrait += &format!("{:?}\n", store.rule_marks().unwrap());
     for runner in world.runners {
         portrait += &format!("{:?}\n", store.next_due(runner).unwrap());
     }

@@ -10,8 +10,8 @@ use run_wasm_runner::model::{
     Transition, UnixMicros,
 };
 use run_wasm_runner::store::{
-    Batch, Counts, Filter, LookUp, NextDue, PauseTarget, PushedComponent, Receipt, Shrunk, Store, StoreError,
-    TaskRule, Watch,
+    Batch, Counts, Filter, LookUp, NextDue, PauseTarget, PushedComponent, Receipt, RuleMark, Shrunk, Store,
+    StoreError, TaskRule, Watch,
 };
 
 /// The way in which it fails.
@@ -205,6 +205,9 @@ impl Store for FaultyStore {
     }
     fn rules(&self) -> Result<Vec<TaskRule>, StoreError> {
         self.read("rules", |store| store.rules())
+    }
+    fn rule_marks(&self) -> Result<Vec<RuleMark>, StoreError> {
+        self.read("rule_marks", |store| store.rule_marks())
     }
     fn paused(&self) -> Result<Vec<PauseTarget>, StoreError> {
         self.read("paused", |store| store.paused())

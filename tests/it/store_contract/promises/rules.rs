@@ -7,7 +7,8 @@ use run_wasm_runner::model::{
     Blocked, Claim, Clock, Concurrency, Differing, FailureKind, InvocationId, Rate, RuleKey, RunnerId, Status,
 };
 use run_wasm_runner::store::{
-    Applied, Batch, EndKind, NewInvocation, Pause, PauseTarget, Receipt, Submitted, TaskRule,
+    Applied, Batch, EndKind, NewInvocation, Pause, PauseTarget, Receipt, ReplacedRule, RuleMark, RuleOrigin,
+    Submitted, TaskRule,
 };
 
 use super::SECOND;
@@ -32,6 +33,38 @@ fn per_time(limit: u32, window: Duration) -> TaskRule {
 #[track_caller]
 fn set(bench: &Bench, rule: TaskRule) -> Receipt {
     bench.commit(Batch { rules: vec![rule], ..Batch::default() })
+}
+
+pub fn rules_have_an_origin(bench: &Bench) {
+    let origin = |host: &str| RuleOrigin {
+        runner: RunnerId::generate(),
+        host: host.into(),
+        config: Some("/etc/wasm-runner.toml".into()),
+    };
+    let set_by = |rule: TaskRule, by: &RuleOrigin| {
+        bench.commit(Batch { rules: vec![rule], rules_by: Some(by.clone()), ..Batch::default() }).replaced
+    };
+    let marks = || bench.store.rule_marks().unwrap();
+    let (one, other) = (origin("one"), origin("other"));
+    // A submit says nothing about who rules; whoever says the same as it is the first.
+    bench.commit(Batch { default_rules: vec![plain("work")], ..Batch::default() });
+    assert!(marks().is_empty());
+    assert!(set_by(plain("work"), &one).is_empty());
+    let first = RuleMark { task: "work".into(), by: one.clone(), at: bench.clock.now() };
+    assert_eq!(marks(), std::slice::from_ref(&first));
+    bench.clock.advance(SECOND);
+    assert!(set_by(plain("work"), &other).is_empty(), "they agree");
+    assert_eq!(marks(), std::slice::from_ref(&first));
+    let replaced = set_by(at_once(1, Blocked::Wait), &other);
+    assert_eq!(replaced, [ReplacedRule { old: plain("work"), mark: Some(first) }]);
+    let second = RuleMark { task: "work".into(), by: other, at: bench.clock.now() };
+    assert_eq!(marks(), std::slice::from_ref(&second));
+    bench.commit(Batch { default_rules: vec![plain("work")], ..Batch::default() });
+    assert_eq!(marks(), std::slice::from_ref(&second));
+    // Nobody knows who.
+    let replaced = bench.commit(Batch { rules: vec![plain("work")], ..Batch::default() }).replaced;
+    assert_eq!(replaced, [ReplacedRule { old: at_once(1, Blocked::Wait), mark: Some(second) }]);
+    assert!(marks().is_empty());
 }
 
 fn in_lane(lane: u8) -> NewInvocation {

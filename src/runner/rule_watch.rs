@@ -1,0 +1,128 @@
+//! Contradictions between the rules of this runner and those of others, told once each.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::store::{ReplacedRule, RuleMark, Store, StoreError, TaskRule};
+
+/// The rules are read again no sooner than this after the last time.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// The most rules that are told at once.
+const MOST: usize = 20;
+
+/// What this runner knows of rules that others have set for its tasks.
+#[derive(Default)]
+pub(super) struct RuleWatch {
+    /// Whether another process has committed something since they were read.
+    has_changed: bool,
+    last: Option<Instant>,
+    /// The tasks whose rules are not this runner's, as was told.
+    told: HashSet<Arc<str>>,
+}
+
+impl RuleWatch {
+    /// Notes that another process has committed.
+    pub(super) fn note_change(&mut self) {
+        self.has_changed = true;
+    }
+
+    /// Returns the moment at which the rules are to be read.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.last.filter(|_| self.has_changed).map(|last| last + PAUSE)
+    }
+
+    /// Whether the rules are to be read now.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.has_changed && self.last.is_none_or(|last| now >= last + PAUSE)
+    }
+
+    /// Reads the rules, and logs those that contradict `own`.
+    pub(super) fn look(
+        &mut self,
+        store: &dyn Store,
+        own: &[TaskRule],
+        now: Instant,
+    ) -> Result<(), StoreError> {
+        (self.has_changed, self.last) = (false, Some(now));
+        let in_force = if own.iter().any(TaskRule::says_something) { store.rules()? } else { Vec::new() };
+        let new = self.compare(own, &in_force);
+        if new.is_empty() {
+            return Ok(());
+        }
+        let marks = store.rule_marks()?;
+        for rule in new.iter().take(MOST) {
+            let by = who(marks.iter().find(|mark| mark.task == rule.task));
+            let task = &*rule.task;
+            tracing::warn!(event = "rules-replaced", task, by, now = %rule, "this runner's rules are not in force");
+        }
+        tell_rest(new.len());
+        Ok(())
+    }
+
+    /// Returns the rules in force that contradict `own`, and that were not told yet.
+    fn compare<'r>(&mut self, own: &[TaskRule], in_force: &'r [TaskRule]) -> Vec<&'r TaskRule> {
+        let is_other = |rule: &&TaskRule| {
+            own.iter().any(|own| own.says_something() && own.task == rule.task && own != *rule)
+        };
+        let others: Vec<_> = in_force.iter().filter(is_other).collect();
+        self.told.retain(|task| others.iter().any(|rule| rule.task == *task));
+        others.into_iter().filter(|rule| self.told.insert(Arc::clone(&rule.task))).collect()
+    }
+}
+
+/// Logs that rules of this runner have taken the places of others.
+pub(super) fn tell_replaced(replaced: &[ReplacedRule]) {
+    for ReplacedRule { old, mark } in replaced.iter().take(MOST) {
+        let (task, by) = (&*old.task, who(mark.as_ref()));
+        tracing::warn!(event = "rules-replaced", task, by, before = %old, "this runner's rules replace others");
+    }
+    tell_rest(replaced.len());
+}
+
+fn who(mark: Option<&RuleMark>) -> String {
+    mark.map_or_else(|| "nobody knows".to_owned(), |mark| mark.by.to_string())
+}
+
+fn tell_rest(count: usize) {
+    if count > MOST {
+        tracing::warn!(event = "rules-replaced", tasks = count - MOST, "the same holds for more tasks");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Blocked, Concurrency, TaskRules};
+
+    fn rule(task: &str, limit: Option<u32>) -> TaskRule {
+        let concurrency = limit.map(|limit| Concurrency { limit, blocked: Blocked::Wait });
+        TaskRule { concurrency, ..TaskRule::new(&task.into(), &TaskRules::default()) }
+    }
+
+    #[test]
+    fn a_contradiction_is_told_once_until_it_is_over() {
+        let own = [rule("a", Some(1)), rule("b", None)];
+        let mut watch = RuleWatch::default();
+        let in_force = [rule("a", Some(2)), rule("b", Some(3)), rule("c", Some(4))];
+        // What says nothing contradicts nobody.
+        assert_eq!(watch.compare(&own, &in_force), [&in_force[0]]);
+        assert!(watch.compare(&own, &in_force).is_empty());
+        assert!(watch.compare(&own, &own).is_empty());
+        assert_eq!(watch.compare(&own, &in_force), [&in_force[0]]);
+    }
+
+    #[test]
+    fn rules_are_read_after_a_change_and_not_too_often() {
+        let (mut watch, now) = (RuleWatch::default(), Instant::now());
+        assert!(!watch.is_due(now) && watch.next().is_none());
+        watch.note_change();
+        assert!(watch.is_due(now));
+        let store = crate::store::MemoryStore::new(Arc::new(crate::model::SystemClock::new()));
+        watch.look(&store, &[rule("a", Some(1))], now).expect("a read");
+        assert!(!watch.is_due(now + PAUSE));
+        watch.note_change();
+        assert!(!watch.is_due(now) && watch.next() == Some(now + PAUSE) && watch.is_due(now + PAUSE));
+    }
+}

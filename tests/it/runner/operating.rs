@@ -1,0 +1,88 @@
+//! What an operator learns: log lines, summaries, the origin of rules.
+
+use serde_json::{Value, json};
+
+use super::site::Site;
+use run_wasm_runner::model::Status;
+
+const FLAKY: &str = "[task.\"basics.flaky\"]\nmax-attempts = 2\n[task.\"basics.flaky\".retry]\non = [\"returned\"]\ndelay = \"1ms\"\n";
+
+/// The lines of standard error, each a JSON object with the fields that all have.
+#[track_caller]
+fn lines(stderr: &str) -> Vec<Value> {
+    let parse = |line: &str| {
+        let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        for field in ["at", "level", "message"] {
+            assert!(line[field].is_string(), "{field}: {line}");
+        }
+        line
+    };
+    stderr.lines().map(parse).collect()
+}
+
+#[test]
+fn each_failed_attempt_and_each_failure_is_a_line_and_is_counted() {
+    let site = Site::with_sections(FLAKY);
+    let flaky = site.submit("flaky", json!([9, "not yet"])).to_string();
+    let late = site.submit_with("spin", json!([]), &["--deadline", "1s"]).to_string();
+    let output = site.run(["start", "--until-idle", "--json", "--log", "json", "--slots", "2"]).expect(0);
+    let lines = lines(&output.stderr);
+    let of = |event: &str| -> Vec<&Value> { lines.iter().filter(|line| line["event"] == event).collect() };
+    let attempts = of("attempt-failed");
+    assert_eq!(attempts.len(), 1, "{lines:#?}");
+    assert_eq!((&attempts[0]["id"], &attempts[0]["attempt"]), (&json!(flaky), &json!(1)), "{lines:#?}");
+    assert_eq!((&attempts[0]["level"], &attempts[0]["kind"]), (&json!("info"), &json!("returned")));
+    assert!(attempts[0]["task"].as_str().is_some_and(|task| task.ends_with("basics.flaky")), "{lines:#?}");
+    let failed = of("failed");
+    let ids: Vec<_> = failed.iter().map(|line| line["id"].clone()).collect();
+    assert!(ids.len() == 2 && ids.contains(&json!(flaky)) && ids.contains(&json!(late)), "{lines:#?}");
+    assert!(failed.iter().all(|line| line["level"] == "warn" && line["said"].is_string()), "{lines:#?}");
+    let summary = output.json();
+    assert_eq!((&summary["failed"], &summary["retried"]), (&json!(2), &json!(1)), "{summary}");
+    assert_eq!((&summary["succeeded"], &summary["taken"]), (&json!(0), &json!(0)), "{summary}");
+}
+
+#[test]
+fn a_cancel_by_another_process_is_counted() {
+    let site = Site::new();
+    let runner = site.start(&["--slots", "1"]);
+    let id = site.submit("spin", json!([]));
+    site.wait_for(id, Status::Running);
+    site.run(["cancel", &id.to_string()]).expect(0);
+    // What comes after it runs when the slot is free.
+    let next = site.submit("fib", json!([1]));
+    assert_eq!(site.await_value(next), 1);
+    runner.signal(rustix::process::Signal::TERM);
+    let summary = runner.wait().expect(0).json();
+    assert_eq!((&summary["cancelled"], &summary["succeeded"]), (&json!(1), &json!(1)), "{summary}");
+    assert_eq!((&summary["failed"], &summary["taken"]), (&json!(0), &json!(0)), "{summary}");
+}
+
+#[test]
+fn contradictions_between_runners_are_told_in_both_logs_and_by_check() {
+    let rule = |limit: u32| format!("[task.\"fib\"]\nconcurrency = {limit}\n");
+    let site = Site::with_sections(&rule(1));
+    let mut first = site.command(["start", "--log", "json"]).spawn();
+    first.wait_for_stderr("the runner has started");
+    site.wait_until("the rules are there", |store| !store.rule_marks().expect("a read").is_empty());
+    site.run(["check"]).expect(0);
+    let config = std::fs::read_to_string(site.path().join("wasm-runner.toml")).expect("a configuration");
+    site.write("other.toml", &config.replace(&rule(1), &rule(2)));
+    let check = site.run(["--config", "other.toml", "check"]).expect(0);
+    assert!(check.stderr.contains("the store has other rules (queue default, concurrency 1"), "{check:?}");
+    let mut second = site.command(["--config", "other.toml", "start", "--log", "json"]).spawn();
+    let told = second.wait_for_stderr("this runner's rules replace others");
+    let line: Value = serde_json::from_str(&told).expect("JSON");
+    assert!(line["task"].as_str().is_some_and(|task| task.ends_with("fib")), "{line}");
+    assert!(line["by"].as_str().is_some_and(|by| by.contains("/wasm-runner.toml")), "{line}");
+    first.wait_for_stderr("this runner's rules are not in force");
+    let queues = site.run(["queues", "--json"]).expect(0).json_lines();
+    let fib = queues.iter().find(|queue| queue["concurrency"] == 2).expect("the rule in force");
+    assert!(fib["rule_by"]["config"].as_str().is_some_and(|path| path.ends_with("other.toml")), "{fib}");
+    assert!(fib["rule_at"].is_string() && fib["rule_by"]["host"].is_string(), "{fib}");
+    for runner in [&mut first, &mut second] {
+        runner.signal(rustix::process::Signal::TERM);
+    }
+    first.wait().expect(0);
+    second.wait().expect(0);
+}
