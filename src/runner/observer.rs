@@ -160,8 +160,9 @@ impl Observer for LogObserver {
                 EndKind::Final(Outcome::Failure(failure)) => {
                     // Quoted: what a guest says may try to look like more lines.
                     let said = clip(&failure.message, MESSAGE_CHARS);
+                    let said = &*said;
                     let kind = failure.kind.as_str();
-                    failure!(tells, warn, event = "failed", %id, task, attempt, kind, ?said, "failed");
+                    failure!(tells, warn, event = "failed", %id, task, attempt, kind, said, "failed");
                 }
                 EndKind::Retry(outcome, pause) => {
                     let (kind, said) = match outcome {
@@ -169,8 +170,9 @@ impl Observer for LogObserver {
                         Outcome::Value(_) => ("", ""),
                     };
                     let said = clip(said, MESSAGE_CHARS);
+                    let said = &*said;
                     failure!(
-                        tells, info, event = "attempt-failed", %id, task, attempt, kind, ?said, ?pause,
+                        tells, info, event = "attempt-failed", %id, task, attempt, kind, said, ?pause,
                         "failed, and is tried again"
                     );
                 }
@@ -180,12 +182,13 @@ impl Observer for LogObserver {
                 tracing::debug!(%id, attempt, "ended, or taken over, by somebody else");
             }
             Observation::Finished { id, outcome: Outcome::Failure(failure) } => {
-                let (kind, said) = (failure.kind.as_str(), clip(&failure.message, MESSAGE_CHARS));
+                let said = clip(&failure.message, MESSAGE_CHARS);
+                let (kind, said) = (failure.kind.as_str(), &*said);
                 match failure.kind {
                     FailureKind::Cancelled | FailureKind::Skipped => {
-                        tracing::debug!(%id, kind, ?said, "ended by the store");
+                        tracing::debug!(%id, kind, said, "ended by the store");
                     }
-                    _ => failure!(tells, warn, event = "failed", %id, kind, ?said, "failed"),
+                    _ => failure!(tells, warn, event = "failed", %id, kind, said, "failed"),
                 }
             }
             Observation::Finished { .. }

@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 use crate::store::{ReplacedRule, RuleMark, Store, StoreError, TaskRule};
 
 /// The rules are read again no sooner than this after the last time.
-const PAUSE: Duration = Duration::from_secs(10);
+const LEAST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Nor sooner than so many times as long as that took: of very many tasks it takes a while.
+const SHARE: u32 = 100;
 
 /// The most rules that are told at once.
 const MOST: usize = 20;
@@ -18,6 +21,8 @@ pub(super) struct RuleWatch {
     /// Whether another process has committed something since they were read.
     has_changed: bool,
     last: Option<Instant>,
+    /// The pause after that.
+    pause: Duration,
     /// The tasks whose rules are not this runner's, as was told.
     told: HashSet<Arc<str>>,
 }
@@ -30,12 +35,12 @@ impl RuleWatch {
 
     /// Returns the moment at which the rules are to be read.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.last.filter(|_| self.has_changed).map(|last| last + PAUSE)
+        self.last.filter(|_| self.has_changed).map(|last| last + self.pause)
     }
 
     /// Whether the rules are to be read now.
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.has_changed && self.last.is_none_or(|last| now >= last + PAUSE)
+        self.has_changed && self.last.is_none_or(|last| now >= last + self.pause)
     }
 
     /// Reads the rules, and logs those that contradict `own`.
@@ -46,8 +51,10 @@ impl RuleWatch {
         now: Instant,
     ) -> Result<(), StoreError> {
         (self.has_changed, self.last) = (false, Some(now));
+        let began = Instant::now();
         let in_force = if own.iter().any(TaskRule::says_something) { store.rules()? } else { Vec::new() };
         let new = self.compare(own, &in_force);
+        self.pause = LEAST_PAUSE.max(began.elapsed() * SHARE);
         if new.is_empty() {
             return Ok(());
         }
@@ -121,8 +128,9 @@ mod tests {
         assert!(watch.is_due(now));
         let store = crate::store::MemoryStore::new(Arc::new(crate::model::SystemClock::new()));
         watch.look(&store, &[rule("a", Some(1))], now).expect("a read");
-        assert!(!watch.is_due(now + PAUSE));
+        let next = now + watch.pause;
+        assert!(next >= now + LEAST_PAUSE && !watch.is_due(next));
         watch.note_change();
-        assert!(!watch.is_due(now) && watch.next() == Some(now + PAUSE) && watch.is_due(now + PAUSE));
+        assert!(!watch.is_due(now) && watch.next() == Some(next) && watch.is_due(next));
     }
 }

@@ -32,7 +32,7 @@ fn each_failed_attempt_and_each_failure_is_a_line_and_is_counted() {
     assert_eq!(attempts.len(), 1, "{lines:#?}");
     assert_eq!((&attempts[0]["id"], &attempts[0]["attempt"]), (&json!(flaky), &json!(1)), "{lines:#?}");
     assert_eq!((&attempts[0]["level"], &attempts[0]["kind"]), (&json!("info"), &json!("returned")));
-    assert!(attempts[0]["task"].as_str().is_some_and(|task| task.ends_with("basics.flaky")), "{lines:#?}");
+    assert!(attempts[0]["task"].as_str().is_some_and(|task| task.ends_with("basics@0.1.flaky")), "{lines:#?}");
     let failed = of("failed");
     let ids: Vec<_> = failed.iter().map(|line| line["id"].clone()).collect();
     assert!(ids.len() == 2 && ids.contains(&json!(flaky)) && ids.contains(&json!(late)), "{lines:#?}");
@@ -60,7 +60,7 @@ fn a_cancel_by_another_process_is_counted() {
 
 #[test]
 fn contradictions_between_runners_are_told_in_both_logs_and_by_check() {
-    let rule = |limit: u32| format!("[task.\"fib\"]\nconcurrency = {limit}\n");
+    let rule = |limit: u32| format!("[task.\"fib\".concurrency]\nlimit = {limit}\n");
     let site = Site::with_sections(&rule(1));
     let mut first = site.command(["start", "--log", "json"]).spawn();
     first.wait_for_stderr("the runner has started");
