@@ -211,6 +211,23 @@ fn a_store_that_fails_is_left_alone_for_longer_and_longer() {
 }
 
 #[test]
+fn an_outage_begins_once_and_ends_once() {
+    let (mut outage, now) = (Outage::default(), Instant::now());
+    outage.end();
+    assert!(!outage.has_just_begun() && outage.take_ended().is_none(), "there was none");
+    for _ in 0..2 {
+        outage.lengthen_pause(now);
+        assert!(outage.has_just_begun());
+        outage.lengthen_pause(now);
+        assert!(!outage.has_just_begun());
+        outage.end();
+        assert!(outage.take_ended().is_some());
+        outage.end();
+        assert!(outage.take_ended().is_none());
+    }
+}
+
+#[test]
 fn questions_wait_for_a_remote_store_as_long_as_a_lease() {
     let now = Instant::now();
     let mut outage = Outage::default();
