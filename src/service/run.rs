@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::model::InvocationId;
 use crate::config::Config;
+use crate::model::InvocationId;
 use crate::runner::{LogObserver, Observer, RulesFrom, Runner, RunnerOptions};
 use crate::store::TaskSet;
 use crate::wasm::Library;

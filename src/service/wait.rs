@@ -111,8 +111,14 @@ mod tests {
         let began = Instant::now();
         service.access().expect("a store").commit(&Batch::default()).expect("a commit");
         waiter.changes.wait(LONG).expect("a change is told");
-        let committed =
-            Observation::Committed { took: Duration::ZERO, submits: 0, reports: 1, claims: 0, removed: 0, recovered: 0 };
+        let committed = Observation::Committed {
+            took: Duration::ZERO,
+            submits: 0,
+            reports: 1,
+            claims: 0,
+            removed: 0,
+            recovered: 0,
+        };
         service.shared.neighbours.observe(&committed);
         waiter.changes.wait(LONG).expect("a change is told");
         assert!(began.elapsed() < LONG, "nobody waits for the time to be over");

@@ -32,7 +32,10 @@ fn each_failed_attempt_and_each_failure_is_a_line_and_is_counted() {
     assert_eq!(attempts.len(), 1, "{lines:#?}");
     assert_eq!((&attempts[0]["id"], &attempts[0]["attempt"]), (&json!(flaky), &json!(1)), "{lines:#?}");
     assert_eq!((&attempts[0]["level"], &attempts[0]["kind"]), (&json!("info"), &json!("returned")));
-    assert!(attempts[0]["task"].as_str().is_some_and(|task| task.ends_with("basics@0.1.flaky")), "{lines:#?}");
+    assert!(
+        attempts[0]["task"].as_str().is_some_and(|task| task.ends_with("basics@0.1.flaky")),
+        "{lines:#?}"
+    );
     let failed = of("failed");
     let ids: Vec<_> = failed.iter().map(|line| line["id"].clone()).collect();
     assert!(ids.len() == 2 && ids.contains(&json!(flaky)) && ids.contains(&json!(late)), "{lines:#?}");
@@ -84,5 +87,21 @@ fn contradictions_between_runners_are_told_in_both_logs_and_by_check() {
         runner.signal(rustix::process::Signal::TERM);
     }
     first.wait().expect(0);
+    second.wait().expect(0);
+}
+
+#[test]
+fn a_takeover_is_a_line() {
+    let site = Site::with("[runner]\nlease = \"1s\"\n");
+    let first = site.start(&["--slots", "1"]);
+    let id = site.submit("spin", json!([]));
+    site.wait_for(id, Status::Running);
+    first.signal(rustix::process::Signal::KILL);
+    first.wait();
+    let mut second = site.command(["start", "--log", "json", "--slots", "1"]).spawn();
+    let line: Value = serde_json::from_str(&second.wait_for_stderr("took over the work")).expect("JSON");
+    assert_eq!((&line["event"], &line["attempts"]), (&json!("takeover"), &json!(1)), "{line}");
+    site.run(["cancel", &id.to_string()]).expect(0);
+    second.signal(rustix::process::Signal::TERM);
     second.wait().expect(0);
 }
