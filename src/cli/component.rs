@@ -1,12 +1,15 @@
 //! `component` and `lock`: components that travel with the store, and the bytes that each must
 //! have.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
-use crate::service::{LockChange, LockRequest, ServiceError};
+use crate::service::{LockChange, LockRequest, PushRequest, Pushed, ServiceError};
 
 use super::context::Context;
 use super::error::CliError;
+use super::flags::label;
 use super::inspect::ComponentDiffArgs;
 use super::output;
 use super::render::{cell, duration, thousands};
@@ -14,19 +17,23 @@ use super::render::{cell, duration, thousands};
 /// The commands of `component`.
 #[derive(Debug, Subcommand)]
 pub enum ComponentCommand {
-    /// Put configured components into the store
+    /// Put components into the store: a file under a name, or configured ones
     ///
     /// Prints name and digest of each. The last that is pushed under a name is what
-    /// runners get; earlier ones are kept for invocations that are pinned to them.
+    /// new invocations get, within a second on every runner; earlier ones finish what
+    /// was submitted for them. An import that one other component in the store
+    /// provides is bound to that one, and stays so, whatever is pushed later.
     #[command(after_help = "\
 Examples:
+  run-wasm-runner component push customer-7 plugin.wasm --label customer=7
   run-wasm-runner component push wordcount
-  run-wasm-runner --component fib=fib.wasm component push fib")]
-    Push {
-        /// Their names in the configuration
-        #[arg(value_name = "NAME", required = true)]
-        names: Vec<String>,
-    },
+  run-wasm-runner component push")]
+    Push(PushArgs),
+    /// Remove a component from the store
+    ///
+    /// Nothing is submitted for it any more, and runners know within a second.
+    /// Its bytes are kept until nothing that was submitted for it is unfinished.
+    Remove(RemoveArgs),
     /// List the components in the store, of each name the newest first
     List,
     /// Show which rights and tasks an upgrade adds, removes and changes
@@ -53,6 +60,42 @@ Credentials: WASM_RUNNER_REGISTRY_AUTH (HOST=USER:PASSWORD), or docker's config.
 }
 
 #[derive(Debug, Args)]
+pub struct PushArgs {
+    /// A name and a file; or names in the configuration [default: all that are configured with a file]
+    #[arg(value_name = "NAME [FILE]")]
+    pub names: Vec<String>,
+
+    /// Free text about it, shown by `component list`; repeatable
+    #[arg(long = "label", value_name = "K=V", value_parser = label)]
+    pub labels: Vec<(String, String)>,
+
+    /// The component that provides one of its imports, if several do; repeatable
+    #[arg(long = "import", value_name = "INTERFACE=COMPONENT", value_parser = label)]
+    pub imports: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub struct RemoveArgs {
+    /// Its name
+    #[arg(value_name = "NAME")]
+    pub name: String,
+
+    /// What becomes of its unfinished invocations: `keep` lets runners finish them, `cancel` cancels them
+    /// [default: `on-remove` of the configuration, or else keep]
+    #[arg(long, value_name = "WHAT")]
+    pub unfinished: Option<Unfinished>,
+}
+
+/// What becomes of the unfinished invocations of a component that is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Unfinished {
+    /// Runners finish them.
+    Keep,
+    /// They are cancelled.
+    Cancel,
+}
+
+#[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   run-wasm-runner lock
@@ -72,21 +115,52 @@ pub struct LockArgs {
 /// Runs `component`.
 pub fn run(command: &ComponentCommand, context: &Context) -> Result<(), CliError> {
     match command {
-        ComponentCommand::Push { names } => push(names, context),
+        ComponentCommand::Push(args) => push(args, context),
+        ComponentCommand::Remove(args) => remove(args, context),
         ComponentCommand::List => list(context),
         ComponentCommand::Pull { names } => pull(names, context),
         ComponentCommand::Diff(_) => unreachable!("it needs no store and was done already"),
     }
 }
 
-fn push(names: &[String], context: &Context) -> Result<(), CliError> {
+fn push(args: &PushArgs, context: &Context) -> Result<(), CliError> {
+    let is_configured = |name: &str| context.config().component(name).is_some();
+    let components = match &args.names[..] {
+        [name, path] if !is_configured(path) => {
+            Pushed::File { name: name.clone(), path: PathBuf::from(path) }
+        }
+        names => Pushed::Configured(names.to_vec()),
+    };
+    let request =
+        PushRequest { components, labels: args.labels.clone().into(), imports: args.imports.clone() };
     let mut output = context.output();
-    for document in context.service.push(names)? {
+    for document in context.service.push(&request)? {
         let document = document?;
         output.document(&document, || format!("{} {}", document.name, document.digest))?;
         output.flush()?;
+        for (import, _) in document.imports.iter().filter(|(_, provider)| provider.is_none()) {
+            output::note(&format!(
+                "`{}` imports `{import}`, which no component in the store provides, or several do: it runs when \
+                 one is pushed, or when `--import {import}=COMPONENT` says which",
+                document.name
+            ));
+        }
     }
     Ok(())
+}
+
+fn remove(args: &RemoveArgs, context: &Context) -> Result<(), CliError> {
+    let cancels = args.unfinished == Some(Unfinished::Cancel);
+    let document = context.service.remove(&args.name, cancels)?;
+    let mut output = context.output();
+    output.document(&document, || match (document.unfinished, cancels) {
+        (0, _) => format!("removed {}", document.name),
+        (left, false) => {
+            format!("removed {}; {} unfinished are kept until they are done", document.name, thousands(left))
+        }
+        (_, true) => format!("removed {}; {} cancelled", document.name, thousands(document.cancelled)),
+    })?;
+    output.flush()
 }
 
 fn pull(names: &[String], context: &Context) -> Result<(), CliError> {
@@ -110,14 +184,23 @@ fn pull(names: &[String], context: &Context) -> Result<(), CliError> {
 fn list(context: &Context) -> Result<(), CliError> {
     let components = context.service.components()?;
     let now = context.service.clock().now();
-    context.list(&components, "no components", &["COMPONENT", "DIGEST", "BYTES", "PUSHED", ""], |one| {
+    let headings = ["COMPONENT", "DIGEST", "BYTES", "PUSHED", "TASKS", "LABELS", ""];
+    context.list(&components, "no components", &headings, |one| {
         let pushed = one.pushed_at.map(|at| format!("{} ago", duration(now.since(at))));
+        let tasks = one.functions.as_ref().map(|functions| thousands(functions.len() as u64));
+        let labels: Vec<_> = one.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         vec![
             cell(&one.name),
             cell(&one.digest.to_string()),
             cell(&thousands(one.size)),
             cell(&pushed.unwrap_or_default()),
-            cell(if one.newest { "newest" } else { "" }),
+            cell(&tasks.unwrap_or_default()),
+            cell(&labels.join(" ")),
+            cell(match (one.newest, one.removed_at) {
+                (true, _) => "newest",
+                (false, Some(_)) => "removed",
+                (false, None) => "",
+            }),
         ]
     })
 }

@@ -5,6 +5,7 @@
 
 mod client;
 mod control;
+mod facts;
 mod ids;
 mod invocation;
 mod limits;
@@ -29,6 +30,7 @@ pub use client::{
     Refusal, SubmitOptions, TaskClient, check_key, check_labels,
 };
 pub use control::{Guest, GuestFuture, Interrupt, NoGuest, Shortage, SlotControl};
+pub use facts::ComponentFacts;
 #[cfg(test)]
 pub(crate) use ids::steps;
 pub use ids::{ComponentDigest, IdError, InvocationId, RunnerId, draw_uuid};

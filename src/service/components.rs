@@ -184,7 +184,8 @@ impl Service {
             None => Vec::new(),
         };
         if components.is_empty() {
-            let mut names: Vec<_> = pushed.iter().map(|one| Arc::clone(&one.name)).collect();
+            let live = pushed.iter().filter(|one| one.removed_at.is_none());
+            let mut names: Vec<_> = live.map(|one| Arc::clone(&one.name)).collect();
             names.dedup();
             components.to_mut().extend(names.into_iter().map(|name| Component {
                 tasks: Arc::clone(&config.task_sections),

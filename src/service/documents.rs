@@ -1,6 +1,7 @@
 //! The documents of operations: typed values whose JSON form is what `--json` prints, and
 //! what an HTTP server answers with. Names and order of their fields are a contract.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use serde_json::value::RawValue;
 
 use super::copies::retry_of;
 use crate::model::{
-    ComponentDigest, Failure, Invocation, InvocationId, LogEntry, Outcome, Progress, RunnerId, Status,
-    TaskId, TaskLimits, UnixMicros, Usage, chosen_key,
+    ComponentDigest, ComponentFacts, Failure, Invocation, InvocationId, LogEntry, Outcome, Progress,
+    RunnerId, Status, TaskId, TaskLimits, UnixMicros, Usage, chosen_key,
 };
 use crate::runner::Gauge;
 use crate::store::RuleOrigin;
@@ -276,6 +277,54 @@ pub struct ComponentDocument {
     pub pushed_at: Option<UnixMicros>,
     /// Whether it is what runners get under that name.
     pub newest: bool,
+    /// Free text about it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// The functions that are tasks, if they are known without its bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub functions: Option<Vec<String>>,
+    /// The interfaces that another component provides for it, each with the name of that component, if there
+    /// is one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub imports: BTreeMap<String, Option<Arc<str>>>,
+    /// When it was removed, if it is kept for unfinished invocations alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removed_at: Option<UnixMicros>,
+}
+
+impl ComponentDocument {
+    /// Makes the document of one that was just pushed or fetched.
+    pub(super) fn of(name: Arc<str>, digest: ComponentDigest, size: u64) -> Self {
+        Self {
+            name,
+            digest,
+            size,
+            pushed_at: None,
+            newest: true,
+            labels: BTreeMap::new(),
+            functions: None,
+            imports: BTreeMap::new(),
+            removed_at: None,
+        }
+    }
+
+    /// Adds what is known of it.
+    pub(super) fn with(self, labels: &[(String, String)], facts: Option<ComponentFacts>) -> Self {
+        let (functions, imports) = facts.map(|facts| (facts.functions, facts.imports)).unzip();
+        let labels = labels.iter().cloned().collect();
+        Self { labels, functions, imports: imports.unwrap_or_default(), ..self }
+    }
+}
+
+/// The removal of a component.
+#[derive(Debug, Clone, Serialize)]
+pub struct RemovalDocument {
+    /// Its name.
+    pub name: Arc<str>,
+    /// How many invocations of its tasks were unfinished.
+    pub unfinished: u64,
+    /// How many of them were cancelled.
+    pub cancelled: u64,
 }
 
 /// An entry of the lock file.

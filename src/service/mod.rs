@@ -40,12 +40,13 @@ pub use components::Loading;
 pub use documents::{
     CancelDocument, CancelOutcome, ChangedTask, CheckDocument, ComponentDocument, Copied, DiffDocument,
     Found, InspectionDocument, InvocationDocument, LockChange, LockDocument, PauseDocument, ProblemDocument,
-    PruneDocument, QueueDocument, RetryDocument, RightChanges, RightDocument, RunnerDocument, SchemaDocument,
-    SubmitDocument, TaskChanges, TaskDocument, TreeLogDocument,
+    PruneDocument, QueueDocument, RemovalDocument, RetryDocument, RightChanges, RightDocument,
+    RunnerDocument, SchemaDocument, SubmitDocument, TaskChanges, TaskDocument, TreeLogDocument,
 };
 pub use error::{Remedy, ServiceError};
 pub use inspect::{Inspected, component_name};
 pub use lock::LockRequest;
+pub use packages::{PushRequest, Pushed};
 pub use patience::{Patience, Transactions};
 pub use pause::PauseRequest;
 pub use prune::PruneRequest;

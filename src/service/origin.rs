@@ -114,7 +114,8 @@ pub(super) fn pushable(component: &Component) -> Result<&Path, ServiceError> {
 
 /// The newest that was pushed under a component's name: of each name it comes first.
 fn newest(pushed: &[PushedComponent], component: &Component) -> Option<ComponentDigest> {
-    pushed.iter().find(|one| one.name == component.name).map(|one| one.digest)
+    let mut live = pushed.iter().filter(|one| one.removed_at.is_none());
+    live.find(|one| one.name == component.name).map(|one| one.digest)
 }
 
 fn not_pushed(name: &str) -> String {

@@ -1,56 +1,158 @@
 //! Components that travel: into the store, and out of registries.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::config::{Component, in_backticks};
-use crate::model::ComponentDigest;
-use crate::store::{Batch, NewComponent, PushedComponent};
+use crate::config::{Component, ComponentOrigin, Origin, check_component_name, in_backticks};
+use crate::model::{ComponentDigest, Labels, TaskId, check_labels};
+use crate::store::{Batch, NewComponent};
 use crate::wasm::{LoadError, check_lock};
 
 use super::error::{Remedy, known};
 use super::origin::pushable;
 use super::patience::Transactions;
-use super::{ComponentDocument, Service, ServiceError};
+use super::{
+    CancelDocument, CancelOutcome, CancelRequest, ComponentDocument, ListRequest, RemovalDocument, Selection,
+    Service, ServiceError,
+};
+
+/// The components that a push is of.
+#[derive(Debug, Clone)]
+pub enum Pushed {
+    /// Those of the configuration with these names; all that are in files, if none is named.
+    Configured(Vec<String>),
+    /// One in a file, whatever is configured under its name.
+    File {
+        /// The name under which it is pushed.
+        name: String,
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// A push of components.
+#[derive(Debug, Clone)]
+pub struct PushRequest {
+    /// The components.
+    pub components: Pushed,
+    /// Free text about each of them.
+    pub labels: Labels,
+    /// The chosen providers of imports, by interface.
+    pub imports: Vec<(String, String)>,
+}
 
 impl Service {
-    /// Begins to put configured components into the store. All are looked at before any
-    /// is pushed.
+    /// Begins to put components into the store. All are looked at before any is pushed.
     ///
     /// # Errors
     ///
     /// If one of them is unknown or can't be used, or the store can't.
-    pub fn push(&self, names: &[String]) -> Result<Transactions<ComponentDocument>, ServiceError> {
-        let files = names.iter().map(|name| self.pushable(name)).collect::<Result<Vec<_>, _>>()?;
-        let config = self.config();
-        let mut pushes = VecDeque::with_capacity(files.len());
-        for (component, path) in files {
-            let load =
-                |message: String| ServiceError::unloaded(component, path.display().to_string(), message);
-            let inspection = self.look_into(&component.name, path, config.cache_directory.as_deref())?;
-            let bytes =
-                std::fs::read(path).map_err(|error| load(format!("the file can't be read: {error}")))?;
-            if let Some(lock) = &config.lock
-                && let Some(entry) = lock.components.get(&*component.name)
-            {
-                check_lock(&component.name, inspection.digest, entry.digest).map_err(load)?;
+    pub fn push(&self, request: &PushRequest) -> Result<Transactions<ComponentDocument>, ServiceError> {
+        check_labels(&request.labels).map_err(|refusal| ServiceError::invalid(refusal.to_string()))?;
+        let components = match &request.components {
+            Pushed::File { name, path } => {
+                check_component_name(name, Origin::Flag).map_err(|problem| {
+                    let error = ServiceError::invalid(problem.to_string());
+                    error.with_remedy(problem.hint.unwrap_or_default())
+                })?;
+                vec![Component::new(name.as_str().into(), ComponentOrigin::File(path.clone()))]
             }
-            if ComponentDigest::of(&bytes) != inspection.digest {
-                let path = path.display();
-                let message = format!("`{path}` was changed while it was read: push it again");
-                return Err(ServiceError::System(message));
+            Pushed::Configured(names) if names.is_empty() => self.all_pushable()?,
+            Pushed::Configured(names) => {
+                let named = names.iter().map(|name| self.pushable(name).cloned());
+                named.collect::<Result<Vec<_>, _>>()?
             }
-            let name = Arc::clone(&component.name);
-            pushes.push_back(NewComponent { name, digest: inspection.digest, bytes: bytes.into() });
-        }
+        };
+        let looked_at = components.iter().map(|component| self.prepare_push(component, request));
+        let mut pushes = looked_at.collect::<Result<VecDeque<_>, _>>()?;
         let access = self.access()?;
         Ok(Transactions::new(move || {
             let Some(push) = pushes.pop_front() else { return Ok(None) };
             let (name, digest, size) = (Arc::clone(&push.name), push.digest, push.bytes.len() as u64);
+            let document = ComponentDocument::of(Arc::clone(&name), digest, size);
+            let labels = Arc::clone(&push.labels);
             access.commit(&Batch { pushes: vec![push], ..Batch::default() })?;
-            Ok(Some(ComponentDocument { name, digest, size, pushed_at: None, newest: true }))
+            let stored = access.ask(|store| store.components())?;
+            let facts = stored.into_iter().find(|one| one.name == name).and_then(|one| one.facts);
+            Ok(Some(document.with(&labels, facts)))
         }))
+    }
+
+    /// Reads a component that is to be pushed, and looks into it.
+    fn prepare_push(
+        &self,
+        component: &Component,
+        request: &PushRequest,
+    ) -> Result<NewComponent, ServiceError> {
+        let (config, path) = (self.config(), pushable(component)?);
+        let load = |message: String| ServiceError::unloaded(component, path.display().to_string(), message);
+        let inspection = self.look_into(&component.name, path, config.cache_directory.as_deref())?;
+        let bytes = std::fs::read(path).map_err(|error| load(format!("the file can't be read: {error}")))?;
+        if let Some(lock) = &config.lock
+            && let Some(entry) = lock.components.get(&*component.name)
+        {
+            check_lock(&component.name, inspection.digest, entry.digest).map_err(load)?;
+        }
+        if ComponentDigest::of(&bytes) != inspection.digest {
+            let message = format!("`{}` was changed while it was read: push it again", path.display());
+            return Err(ServiceError::System(message));
+        }
+        let mut facts = inspection.facts();
+        for (interface, provider) in &request.imports {
+            let known = || facts.imports.keys().map(String::as_str);
+            if !facts.imports.contains_key(interface) {
+                let otherwise = match known().next() {
+                    Some(_) => format!("it imports {}", in_backticks(known())),
+                    None => "it imports nothing of other components".to_owned(),
+                };
+                return Err(ServiceError::unknown("import", interface, known(), otherwise));
+            }
+            facts.imports.insert(interface.clone(), Some(provider.as_str().into()));
+        }
+        Ok(NewComponent {
+            name: Arc::clone(&component.name),
+            digest: inspection.digest,
+            bytes: bytes.into(),
+            labels: Arc::clone(&request.labels),
+            facts,
+        })
+    }
+
+    /// Removes a component from the store: nothing is served under its name any more. Unfinished invocations of
+    /// its tasks are cancelled, or else finished by runners, which keep its bytes for them.
+    ///
+    /// # Errors
+    ///
+    /// If nothing was pushed under that name.
+    pub fn remove(&self, name: &str, cancels: bool) -> Result<RemovalDocument, ServiceError> {
+        let access = self.existing()?;
+        let removal = Batch { removals: vec![name.into()], ..Batch::default() };
+        if access.commit(&removal)?.removed != [true] {
+            let pushed = access.ask(|store| store.components())?;
+            let mut names: Vec<_> = pushed.iter().map(|one| &*one.name).collect();
+            names.dedup();
+            let otherwise = match names.is_empty() {
+                true => "nothing was pushed".to_owned(),
+                false => known(names.iter().copied()),
+            };
+            return Err(ServiceError::unknown("component", name, names.iter().copied(), otherwise));
+        }
+        let tasks = access.ask(|store| store.unfinished_by_task())?;
+        let of_it = tasks.iter().filter(|(task, _)| TaskId::split(task).0 == Some(name));
+        let unfinished = of_it.map(|(_, count)| count).sum();
+        let mut document = RemovalDocument { name: name.into(), unfinished, cancelled: 0 };
+        if cancels && unfinished > 0 {
+            let listed = ListRequest { components: vec![name.to_owned()], ..ListRequest::default() };
+            let message = format!("the component `{name}` was removed");
+            let request = CancelRequest { selection: Selection::Listed(listed), message };
+            for cancelled in self.cancel(request)? {
+                let done = |one: &&CancelDocument| one.outcome == CancelOutcome::Cancelled;
+                document.cancelled += cancelled?.iter().filter(done).count() as u64;
+            }
+            access.commit(&Batch { forgets_removed: true, ..Batch::default() })?;
+        }
+        Ok(document)
     }
 
     /// Begins to fetch configured components from their registries: all that come from
@@ -96,33 +198,40 @@ impl Service {
             None => Ok(found),
         });
         let found = found.map_err(|message| LoadError { component: name.to_string(), path, message })?;
-        Ok(ComponentDocument {
-            size: std::fs::metadata(&found.path).map_or(0, |metadata| metadata.len()),
-            name: Arc::clone(name),
-            digest: found.digest,
-            pushed_at: None,
-            newest: true,
-        })
+        let size = std::fs::metadata(&found.path).map_or(0, |metadata| metadata.len());
+        Ok(ComponentDocument::of(Arc::clone(name), found.digest, size))
     }
 
     /// Lists the components in the store, by name, of one name the newest first.
     pub fn components(&self) -> Result<Vec<ComponentDocument>, ServiceError> {
         let components = self.existing()?.ask(|store| store.components())?;
-        let is_newest = |index: usize, one: &PushedComponent| {
-            index.checked_sub(1).is_none_or(|before| components[before].name != one.name)
-        };
-        let documents = components.iter().enumerate().map(|(index, one)| ComponentDocument {
-            name: Arc::clone(&one.name),
-            digest: one.digest,
-            size: one.size,
-            pushed_at: Some(one.pushed_at),
-            newest: is_newest(index, one),
+        let mut last = None;
+        let documents = components.into_iter().map(|one| {
+            let is_first = last.replace(Arc::clone(&one.name)).as_ref() != Some(&one.name);
+            let document = ComponentDocument {
+                pushed_at: Some(one.pushed_at),
+                newest: is_first && one.removed_at.is_none(),
+                removed_at: one.removed_at,
+                ..ComponentDocument::of(one.name, one.digest, one.size)
+            };
+            document.with(&one.labels, one.facts)
         });
         Ok(documents.collect())
     }
 
-    /// A component of the configuration, with its file.
-    fn pushable(&self, name: &str) -> Result<(&Component, &Path), ServiceError> {
+    /// The components of the configuration that can be pushed.
+    fn all_pushable(&self) -> Result<Vec<Component>, ServiceError> {
+        let all = self.config().components.iter();
+        let pushable: Vec<_> = all.filter(|one| pushable(one).is_ok()).cloned().collect();
+        if !pushable.is_empty() {
+            return Ok(pushable);
+        }
+        let error = ServiceError::invalid("no component of the configuration is in a file");
+        Err(error.with_remedy("name one and its file: `run-wasm-runner component push NAME FILE`"))
+    }
+
+    /// A component of the configuration that can be pushed.
+    fn pushable(&self, name: &str) -> Result<&Component, ServiceError> {
         let config = self.config();
         let Some(component) = config.component(name) else {
             let names = || config.components.iter().map(|component| &*component.name);
@@ -132,6 +241,6 @@ impl Service {
             };
             return Err(ServiceError::unknown("component", name, names(), otherwise));
         };
-        Ok((component, pushable(component)?))
+        pushable(component).map(|_| component)
     }
 }

@@ -1,5 +1,7 @@
 //! The request and the answer of one transaction.
 
+use std::sync::Arc;
+
 use super::{
     Adoption, Applied, Bill, Cancel, Cancelled, ClaimRequest, Ended, Heartbeat, Inventory, Lease,
     NewComponent, NewInvocation, Pause, Prune, Pruned, ReplacedRule, Report, RuleOrigin, Submitted, TaskRule,
@@ -24,6 +26,11 @@ pub struct Batch {
     /// Components for runners that do not have them. What is there already is not
     /// written again, but becomes the newest of its name.
     pub pushes: Vec<NewComponent>,
+    /// Names of components that are to be removed: nothing is served under them any more. What was pushed is
+    /// kept until no invocation of their tasks is unfinished.
+    pub removals: Vec<Arc<str>>,
+    /// Forgets the removed components that no unfinished invocation needs any more. Pushes and removals do, too.
+    pub forgets_removed: bool,
     /// New invocations.
     pub submits: Vec<NewInvocation>,
     /// The usage of attempts that somebody else had ended, in an earlier transaction.
@@ -57,6 +64,8 @@ impl Batch {
             default_rules,
             pauses,
             pushes,
+            removals,
+            forgets_removed,
             submits,
             bills,
             reports,
@@ -72,6 +81,8 @@ impl Batch {
             && default_rules.is_empty()
             && pauses.is_empty()
             && pushes.is_empty()
+            && removals.is_empty()
+            && !forgets_removed
             && submits.is_empty()
             && bills.is_empty()
             && reports.is_empty()
@@ -94,6 +105,8 @@ pub struct Receipt {
     pub adopted: Vec<bool>,
     /// Rules that were in force and that other rules of the batch have replaced.
     pub replaced: Vec<ReplacedRule>,
+    /// One per removal: whether anything was there under the name.
+    pub removed: Vec<bool>,
     /// One per submit.
     pub submits: Vec<Submitted>,
     /// One per bill.

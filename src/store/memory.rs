@@ -2,6 +2,7 @@
 //! It survives nothing.
 
 mod claim;
+mod components;
 mod keep;
 mod lanes;
 mod records;
@@ -150,8 +151,13 @@ impl Store for MemoryStore {
         let state = self.state.lock();
         // Of one name the newest first: the sort keeps their order.
         let mut components: Vec<_> = state.pushed.iter().rev().cloned().collect();
-        components.sort_by(|a, b| a.name.cmp(&b.name));
+        let place = |one: &PushedComponent| (Arc::clone(&one.name), one.removed_at.is_some());
+        components.sort_by_key(place);
         Ok(components)
+    }
+
+    fn components_version(&self) -> Result<i64, StoreError> {
+        self.read(|state| state.components_version)
     }
 
     fn component(&self, digest: ComponentDigest) -> Result<Option<Vec<u8>>, StoreError> {
@@ -232,7 +238,9 @@ struct State {
     finals: [BTreeSet<(UnixMicros, Seq)>; Status::ALL.len()],
     runners: HashMap<RunnerId, Runner>,
     /// Components, the newest last.
+    /// In the order of their pushes.
     pushed: Vec<PushedComponent>,
+    components_version: i64,
     component_bytes: HashMap<ComponentDigest, Arc<[u8]>>,
     /// Invocations that rules count together; empty lanes are forgotten.
     lanes: HashMap<LaneId, Lane>,
@@ -400,8 +408,8 @@ impl State {
         for pause in &batch.pauses {
             self.set_pause(pause);
         }
-        for push in &batch.pushes {
-            self.push(push, now);
+        if batch.forgets_removed || !(batch.pushes.is_empty() && batch.removals.is_empty()) {
+            receipt.removed = self.change_components(batch, now);
         }
         for submit in &batch.submits {
             receipt.submits.push(self.submit(submit, now));
@@ -480,17 +488,6 @@ impl State {
             self.paused.insert(PauseTarget::Task(Arc::clone(&adoption.to)));
         }
         true
-    }
-
-    fn push(&mut self, new: &NewComponent, now: UnixMicros) {
-        self.component_bytes.entry(new.digest).or_insert_with(|| Arc::clone(&new.bytes));
-        self.pushed.retain(|known| (&known.name, known.digest) != (&new.name, new.digest));
-        self.pushed.push(PushedComponent {
-            name: Arc::clone(&new.name),
-            digest: new.digest,
-            size: new.bytes.len() as u64,
-            pushed_at: now,
-        });
     }
 
     fn submit(&mut self, new: &NewInvocation, now: UnixMicros) -> Submitted {

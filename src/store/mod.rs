@@ -4,7 +4,7 @@
 //! [`Receipt`]. A runner gathers everything that happened since
 //! its last commit into one batch, so the price of durability is paid once per
 //! batch and not once per step. What a batch asks for is applied in the order of
-//! its fields: adoptions, rules, pauses, pushes, submits, bills, reports, cancels, inventory,
+//! its fields: adoptions, rules, pauses, pushes, removals, submits, bills, reports, cancels, inventory,
 //! heartbeat, recovery, claim, prune. Before a recovery or a claim, whatever is past its
 //! deadline is ended.
 //!
@@ -156,8 +156,12 @@ pub trait Store: Send + Sync + 'static {
         Ok(decide::held_back(&paused, self.rules()?))
     }
 
-    /// The components that were pushed, by name; of one name the newest first.
+    /// The components that were pushed, by name; of one name the newest first, and those that were removed last.
     fn components(&self) -> Result<Vec<PushedComponent>, StoreError>;
+
+    /// A number that grows with each change of [`components`](Self::components). Cheap: a runner asks
+    /// whenever another process has committed.
+    fn components_version(&self) -> Result<i64, StoreError>;
 
     /// The bytes of a pushed component. Whoever uses them checks the digest.
     fn component(&self, digest: ComponentDigest) -> Result<Option<Vec<u8>>, StoreError>;

@@ -141,6 +141,7 @@ macro_rules! reading_methods {
         $method!(rule_marks() -> Vec<RuleMark>);
         $method!(paused() -> Vec<PauseTarget>);
         $method!(components() -> Vec<PushedComponent>);
+        $method!(components_version() -> i64);
         $method!(component(digest: ComponentDigest) -> Option<Vec<u8>>);
         $method!(tree(root: InvocationId) -> Vec<Invocation>);
         $method!(history(id: InvocationId) -> Vec<Transition>);

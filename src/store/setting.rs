@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ComponentDigest, Concurrency, Rate, RunnerId, TaskRules, UnixMicros, words};
+use crate::model::{
+    ComponentDigest, ComponentFacts, Concurrency, Labels, Rate, RunnerId, TaskRules, UnixMicros, words,
+};
 
 /// The rules of a task, as far as they concern stores.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,6 +162,10 @@ pub struct NewComponent {
     pub digest: ComponentDigest,
     /// The component in binary form.
     pub bytes: Arc<[u8]>,
+    /// Free text about it.
+    pub labels: Labels,
+    /// What is known of it. Imports that name a provider are bound to that one.
+    pub facts: ComponentFacts,
 }
 
 /// A component that travels with the store.
@@ -173,4 +179,10 @@ pub struct PushedComponent {
     pub size: u64,
     /// When it was pushed under this name, last.
     pub pushed_at: UnixMicros,
+    /// The labels of that push.
+    pub labels: Labels,
+    /// What is known of it; `None` if an earlier program pushed it.
+    pub facts: Option<ComponentFacts>,
+    /// When its name was removed. It is kept as long as invocations of its tasks are unfinished.
+    pub removed_at: Option<UnixMicros>,
 }

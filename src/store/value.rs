@@ -13,8 +13,8 @@ use super::RuleOrigin;
 use super::rules::Place;
 use super::setting::PauseKind;
 use crate::model::{
-    Blocked, ComponentDigest, Failure, InvocationId, Labels, LogStream, Progress, Reason, RuleKey, RunnerId,
-    Status, UnixMicros, Usage,
+    Blocked, ComponentDigest, ComponentFacts, Failure, InvocationId, Labels, LogStream, Progress, Reason,
+    RuleKey, RunnerId, Status, UnixMicros, Usage,
 };
 
 /// The value of a column, on its way in or out.
@@ -289,4 +289,4 @@ macro_rules! documents {
         })+
     };
 }
-documents!(Usage, Progress, Failure, RuleOrigin);
+documents!(Usage, Progress, Failure, RuleOrigin, ComponentFacts);

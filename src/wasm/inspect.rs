@@ -14,7 +14,7 @@ use super::linked::task;
 use super::loaded::load_one;
 use super::source::{ImportChoices, LoadError, load_error};
 use super::task::{NotTask, Task};
-use crate::model::{ComponentDigest, TaskOptions};
+use crate::model::{ComponentDigest, ComponentFacts, TaskOptions};
 
 /// The content of a component file.
 #[derive(Debug, Clone)]
@@ -27,8 +27,22 @@ pub struct Inspection {
     pub tasks: Vec<Task>,
     /// The functions that it exports and that can't be tasks.
     pub not_tasks: Vec<NotTask>,
+    /// The interfaces that it exports tasks from, with their versions.
+    pub exports: Vec<String>,
     /// Its imports, and who would provide each.
     pub imports: Vec<Capability>,
+}
+
+impl Inspection {
+    /// The facts that are kept of it when it is pushed.
+    pub fn facts(&self) -> ComponentFacts {
+        let others = self.imports.iter().filter(|import| !import.is_provided);
+        ComponentFacts {
+            functions: self.tasks.iter().map(|task| task.function().to_owned()).collect(),
+            exports: self.exports.clone(),
+            imports: others.map(|import| (import.import.clone(), None)).collect(),
+        }
+    }
 }
 
 /// An imported interface and what stands behind it.
@@ -79,6 +93,8 @@ impl Library {
             }
         };
         let imports = loaded.discovery.imports.iter().map(capability).collect();
+        let mut exports: Vec<_> = loaded.interfaces().map(str::to_owned).collect();
+        exports.dedup();
         Ok(Inspection {
             digest: loaded.digest,
             bytes,
@@ -88,6 +104,7 @@ impl Library {
                 .map(|export| task(&loaded, export, TaskOptions::default()))
                 .collect(),
             not_tasks: loaded.discovery.rejected,
+            exports,
             imports,
         })
     }

@@ -9,8 +9,8 @@ use run_wasm_runner::config::{Config, Flags, Surroundings};
 use run_wasm_runner::model::{InvocationId, Status, SubmitOptions, SystemClock};
 use run_wasm_runner::runner::{Observation, Observer};
 use run_wasm_runner::service::{
-    CancelOutcome, CancelRequest, ListRequest, Patience, PauseRequest, PruneRequest, Remedy, Retried,
-    RetryRequest, Selection, Service, ServiceError, Waited,
+    CancelOutcome, CancelRequest, ListRequest, Patience, PauseRequest, PruneRequest, PushRequest, Pushed,
+    Remedy, Retried, RetryRequest, Selection, Service, ServiceError, Waited,
 };
 use run_wasm_runner::store::{MemoryStore, Store};
 use run_wasm_runner::wasm::Compiler;
@@ -232,7 +232,7 @@ const OPERATIONS: [(&str, Operation); 14] = [
         service.pause(&request).map(|paused| format!("{paused:?}"))
     }),
     ("push", |service, _| {
-        let pushed = service.push(&["fib".to_owned()])?.collect::<Result<Vec<_>, _>>()?;
+        let pushed = service.push(&push_of("fib"))?.collect::<Result<Vec<_>, _>>()?;
         Ok(format!("{pushed:?}"))
     }),
     ("components", |service, _| service.components().map(|components| components.len().to_string())),
@@ -306,4 +306,10 @@ fn patience_ends_and_is_for_remote_stores_alone() {
         assert!(matches!(error, ServiceError::Store(_)), "{name}: {error:?}");
         assert_eq!(local.calls(), 1, "{name} asks a local store once");
     }
+}
+
+/// A push of one configured component.
+fn push_of(name: &str) -> PushRequest {
+    let components = Pushed::Configured(vec![name.to_owned()]);
+    PushRequest { components, labels: Arc::default(), imports: Vec::new() }
 }

@@ -8,7 +8,8 @@ use crate::store::{Batch, ClaimRequest, Heartbeat, Inventory, Prune};
 pub enum Step<'b> {
     /// Rules, then default rules, then pauses.
     SetRules,
-    PushComponents,
+    /// Pushes, removals, and what was removed and is not needed any more.
+    ChangeComponents,
     Submit,
     /// Bills, reports, cancels.
     Attempts,
@@ -28,10 +29,11 @@ pub enum Step<'b> {
 /// The steps of a batch, in their order.
 pub fn steps(batch: &Batch) -> impl Iterator<Item = Step<'_>> {
     let has_attempts = !(batch.bills.is_empty() && batch.reports.is_empty() && batch.cancels.is_empty());
+    let changes_components = batch.forgets_removed || !(batch.pushes.is_empty() && batch.removals.is_empty());
     let expires = batch.recover || batch.claim.is_some();
     [
         Some(Step::SetRules),
-        (!batch.pushes.is_empty()).then_some(Step::PushComponents),
+        changes_components.then_some(Step::ChangeComponents),
         (!batch.submits.is_empty()).then_some(Step::Submit),
         has_attempts.then_some(Step::Attempts),
         batch.inventory.as_ref().map(Step::TakeStock),

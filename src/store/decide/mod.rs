@@ -6,11 +6,12 @@
 //!
 //! - `batch`: the order of the steps
 //! - `state`, `head`, `collisions`: what is loaded, and what is to be written
-//! - `settings`, `submit`, `ends`, `recovery`, `lanes`, `claims`, `prune`: what the steps decide
+//! - `settings`, `components`, `submit`, `ends`, `recovery`, `lanes`, `claims`, `prune`: what the steps decide
 
 mod batch;
 mod claims;
 mod collisions;
+mod components;
 mod ends;
 mod head;
 mod lanes;
@@ -25,6 +26,7 @@ mod tests;
 pub use batch::{Step, named, runners, steps};
 pub use claims::{ClaimRest, choose_awaited};
 pub use collisions::{Above, Collisions};
+pub use components::{bind, task_range};
 pub use head::{Head, LaneId, LastMove, Move, Rank};
 pub use lanes::{Count, Lane, lane_of};
 pub use prune::{Ancestry, Old, Walk};

@@ -83,7 +83,7 @@ async fn transact(
     for step in steps(batch) {
         match step {
             Step::SetRules => work.set_rules(batch).await?,
-            Step::PushComponents => work.push(batch).await?,
+            Step::ChangeComponents => work.change_components(batch).await?,
             Step::Submit => work.submit(&batch.submits).await?,
             Step::Attempts => {
                 work.lock_descendants(work.state.doomed_parents(batch)).await?;

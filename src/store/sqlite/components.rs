@@ -1,14 +1,38 @@
 //! Components that travel with the store.
 
+use std::sync::Arc;
+
+use const_format::formatcp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::sql::{bound, column};
+use super::sql::{bound, column, unfinished_words};
 use super::work::Work;
 use crate::model::ComponentDigest;
-use crate::store::{NewComponent, PushedComponent};
+use crate::store::decide::{bind, task_range};
+use crate::store::{Batch, NewComponent, PushedComponent};
+
+const PUSHED: &str = "SELECT name, digest, length(bytes), at, labels, facts, removed_at \
+     FROM pushed CROSS JOIN component_bytes USING (digest)";
 
 impl Work<'_> {
-    pub(super) fn push(&mut self, new: &NewComponent) -> rusqlite::Result<()> {
+    /// Pushes, removes, and forgets what was removed and is not needed any more.
+    pub(super) fn change_components(&mut self, batch: &Batch) -> rusqlite::Result<()> {
+        batch.pushes.iter().try_for_each(|push| self.push(push))?;
+        for name in &batch.removals {
+            let removed = self
+                .sql
+                .prepare_cached("UPDATE pushed SET removed_at = ?2 WHERE name = ?1 AND removed_at IS NULL")?
+                .execute(params![name, bound(self.state.now)])?;
+            self.state.receipt.removed.push(removed > 0);
+        }
+        if self.forget_removed()? || !batch.pushes.is_empty() || self.state.receipt.removed.contains(&true) {
+            self.sql.prepare_cached("UPDATE deployment SET version = version + 1")?.execute([])?;
+            self.state.is_news = true;
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, new: &NewComponent) -> rusqlite::Result<()> {
         let is_there = self
             .sql
             .prepare_cached("SELECT 1 FROM component_bytes WHERE digest = ?1")?
@@ -18,32 +42,85 @@ impl Work<'_> {
                 .prepare_cached("INSERT INTO component_bytes (digest, bytes) VALUES (?1, ?2)")?
                 .execute(params![bound(&new.digest), &*new.bytes])?;
         }
+        let known = components(self.sql)?;
+        let (facts, others) = bind(&known, new);
+        for (place, facts) in others {
+            self.sql
+                .prepare_cached("UPDATE pushed SET facts = ?3 WHERE name = ?1 AND digest = ?2")?
+                .execute(params![known[place].name, bound(&known[place].digest), bound(&facts)])?;
+        }
         // A new row: the last one is the newest.
         self.sql
             .prepare_cached("DELETE FROM pushed WHERE name = ?1 AND digest = ?2")?
             .execute(params![new.name, bound(&new.digest)])?;
         self.sql
-            .prepare_cached("INSERT INTO pushed (name, digest, at) VALUES (?1, ?2, ?3)")?
-            .execute(params![new.name, bound(&new.digest), bound(self.state.now)])?;
-        self.state.is_news = true;
+            .prepare_cached(
+                "INSERT INTO pushed (name, digest, at, labels, facts) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![
+                new.name,
+                bound(&new.digest),
+                bound(self.state.now),
+                bound(&new.labels),
+                bound(&facts)
+            ])?;
         Ok(())
+    }
+
+    /// Forgets the removed components of which no invocation is unfinished. Returns whether there were any.
+    fn forget_removed(&mut self) -> rusqlite::Result<bool> {
+        let removed = self
+            .sql
+            .prepare_cached("SELECT DISTINCT name FROM pushed WHERE removed_at IS NOT NULL")?
+            .query_map([], |row| row.get(0))?
+            .collect::<rusqlite::Result<Vec<Arc<str>>>>()?;
+        let mut forgotten = 0;
+        for name in removed {
+            let tasks = task_range(&name);
+            let is_needed = self
+                .sql
+                .prepare_cached(&format!(
+                    "SELECT 1 FROM task t CROSS JOIN tally y ON y.task = t.key \
+                     WHERE t.name >= ?1 AND t.name < ?2 AND y.n > 0 AND y.status IN ({})",
+                    unfinished_words()
+                ))?
+                .exists([tasks.start, tasks.end])?;
+            if !is_needed {
+                forgotten += self
+                    .sql
+                    .prepare_cached("DELETE FROM pushed WHERE name = ?1 AND removed_at IS NOT NULL")?
+                    .execute([name])?;
+            }
+        }
+        if forgotten > 0 {
+            self.sql
+                .prepare_cached(
+                    "DELETE FROM component_bytes WHERE digest NOT IN (SELECT digest FROM pushed)",
+                )?
+                .execute([])?;
+        }
+        Ok(forgotten > 0)
     }
 }
 
 pub(super) fn components(sql: &Connection) -> rusqlite::Result<Vec<PushedComponent>> {
-    sql.prepare_cached(
-        "SELECT name, digest, length(bytes), at FROM pushed CROSS JOIN component_bytes USING (digest) \
-         ORDER BY name, pushed.n DESC",
-    )?
-    .query_map([], |row| {
-        Ok(PushedComponent {
-            name: row.get(0)?,
-            digest: column(row, 1)?,
-            size: column(row, 2)?,
-            pushed_at: column(row, 3)?,
-        })
-    })?
-    .collect()
+    sql.prepare_cached(formatcp!("{PUSHED} ORDER BY name, removed_at IS NOT NULL, pushed.n DESC"))?
+        .query_map([], |row| {
+            Ok(PushedComponent {
+                name: row.get(0)?,
+                digest: column(row, 1)?,
+                size: column(row, 2)?,
+                pushed_at: column(row, 3)?,
+                labels: column(row, 4)?,
+                facts: column(row, 5)?,
+                removed_at: column(row, 6)?,
+            })
+        })?
+        .collect()
+}
+
+pub(super) fn components_version(sql: &Connection) -> rusqlite::Result<i64> {
+    sql.prepare_cached("SELECT version FROM deployment")?.query_row([], |row| row.get(0))
 }
 
 pub(super) fn component(sql: &Connection, digest: ComponentDigest) -> rusqlite::Result<Option<Vec<u8>>> {

@@ -81,7 +81,7 @@ impl<'a> Work<'a> {
                     batch.default_rules.iter().try_for_each(|rule| self.set_rule(rule, true, None))?;
                     batch.pauses.iter().try_for_each(|pause| self.set_pause(pause))?;
                 }
-                Step::PushComponents => batch.pushes.iter().try_for_each(|push| self.push(push))?,
+                Step::ChangeComponents => self.change_components(batch)?,
                 Step::Submit => self.submit(&batch.submits, is_careful)?,
                 Step::Attempts => {
                     self.load_descendants(self.state.doomed_parents(batch))?;

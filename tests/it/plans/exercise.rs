@@ -159,6 +159,8 @@ impl Exercise<'_> {
                 name: "pushed".into(),
                 digest: ComponentDigest::from_bytes([round as u8; 32]),
                 bytes: [1, 2, 3].into(),
+                labels: Default::default(),
+                facts: Default::default(),
             }],
             ..Batch::default()
         });
@@ -375,6 +377,7 @@ impl Exercise<'_> {
         store.rules().expect("the store reads");
         store.paused().expect("the store reads");
         store.components().expect("the store reads");
+        store.components_version().expect("the store reads");
         store.component(ComponentDigest::from_bytes([0; 32])).expect("the store reads");
     }
 }

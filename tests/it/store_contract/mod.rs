@@ -122,6 +122,8 @@ contract! {
     claims_missing_from_an_inventory_are_released
     a_pushed_component_comes_back_whole
     the_last_push_of_a_name_is_its_newest
+    a_removed_component_is_kept_for_what_is_unfinished
+    the_provider_of_an_import_is_the_first_and_stays_so
     a_receipt_tells_the_stores_time
     cancel_is_final_at_once
     a_runner_learns_which_of_its_invocations_others_ended

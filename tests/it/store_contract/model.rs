@@ -463,6 +463,8 @@ impl World {
             submits: submits.clone(),
             prune: plan.prune.as_ref().map(|prune| self.prune(prune)),
             pushes: Vec::new(),
+            removals: Vec::new(),
+            forgets_removed: false,
         };
         self.submitted.extend(submits);
         batch

@@ -215,6 +215,9 @@ impl Store for FaultyStore {
     fn components(&self) -> Result<Vec<PushedComponent>, StoreError> {
         self.read("components", |store| store.components())
     }
+    fn components_version(&self) -> Result<i64, StoreError> {
+        self.read("components_version", |store| store.components_version())
+    }
     fn component(&self, digest: ComponentDigest) -> Result<Option<Vec<u8>>, StoreError> {
         self.read("component", |store| store.component(digest))
     }

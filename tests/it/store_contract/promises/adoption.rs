@@ -77,7 +77,13 @@ pub fn an_id_that_may_be_anothers_is_adopted_by_its_bytes(bench: &Bench) {
     bench.create(new("two::acme:plugins/filter@2.apply"));
     assert!(!adopts(bench, Adoption { component_digest: digest(3), ..adoption() }));
     // So do bytes that were pushed under the name of the component, and not those of others.
-    let push = |name: &str| NewComponent { name: name.into(), digest: digest(1), bytes: [1].into() };
+    let push = |name: &str| NewComponent {
+        name: name.into(),
+        digest: digest(1),
+        bytes: [1].into(),
+        labels: Default::default(),
+        facts: Default::default(),
+    };
     bench.commit(Batch { pushes: vec![push("two")], ..Batch::default() });
     assert!(!adopts(bench, rivalling(3)));
     bench.commit(Batch { pushes: vec![push("one")], ..Batch::default() });
