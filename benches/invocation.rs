@@ -16,6 +16,7 @@ use run_wasm_runner::model::{
     Progress, Refusal, RunnerId, RunnerSettings, Status, SystemClock, TaskClient,
 };
 use run_wasm_runner::runner::{Runner, RunnerOptions};
+use run_wasm_runner::service::Live;
 use run_wasm_runner::store::{Batch, MemoryStore, NewInvocation, Store};
 use run_wasm_runner::wasm::{Compiler, ComponentSource, Library, LibraryOptions};
 
@@ -84,6 +85,8 @@ impl Bench {
                 defaults: Default::default(),
                 tasks: Default::default(),
                 imports: Default::default(),
+                is_retired: false,
+                is_kept: false,
             })
             .into();
         let options = LibraryOptions {
@@ -91,6 +94,7 @@ impl Bench {
             cache_directory: Some(root.join("bench-cache")),
             max_live: 1_000,
             memory_budget: u64::MAX,
+            may_count_fuel: false,
             loaded: Default::default(),
         };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -115,9 +119,13 @@ impl Bench {
             ..RunnerOptions::default()
         };
         let started = std::time::Instant::now();
-        let runner =
-            Runner::start(Arc::clone(&store), self.library.clone(), Arc::clone(&self.clock), options)
-                .expect("a runner");
+        let runner = Runner::start(
+            Arc::clone(&store),
+            Arc::new(Live::new(Arc::clone(&self.library))),
+            Arc::clone(&self.clock),
+            options,
+        )
+        .expect("a runner");
         runner.wait_idle();
         let took = started.elapsed();
         let gauge = runner.stop();

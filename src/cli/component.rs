@@ -1,10 +1,11 @@
 //! `component` and `lock`: components that travel with the store, and the bytes that each must
 //! have.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
+use crate::config::OnRemove;
 use crate::service::{LockChange, LockRequest, PushRequest, Pushed, ServiceError};
 
 use super::context::Context;
@@ -124,11 +125,13 @@ pub fn run(command: &ComponentCommand, context: &Context) -> Result<(), CliError
 }
 
 fn push(args: &PushArgs, context: &Context) -> Result<(), CliError> {
-    let is_configured = |name: &str| context.config().component(name).is_some();
+    // What has a dot or a slash in it is no name.
+    let is_file = |text: &str| {
+        let is_configured = context.config().component(text).is_some();
+        !is_configured && (text.contains(['.', '/']) || Path::new(text).is_file())
+    };
     let components = match &args.names[..] {
-        [name, path] if !is_configured(path) => {
-            Pushed::File { name: name.clone(), path: PathBuf::from(path) }
-        }
+        [name, path] if is_file(path) => Pushed::File { name: name.clone(), path: PathBuf::from(path) },
         names => Pushed::Configured(names.to_vec()),
     };
     let request =
@@ -150,15 +153,18 @@ fn push(args: &PushArgs, context: &Context) -> Result<(), CliError> {
 }
 
 fn remove(args: &RemoveArgs, context: &Context) -> Result<(), CliError> {
-    let cancels = args.unfinished == Some(Unfinished::Cancel);
-    let document = context.service.remove(&args.name, cancels)?;
+    let on_remove = args.unfinished.map(|what| match what {
+        Unfinished::Keep => OnRemove::Keep,
+        Unfinished::Cancel => OnRemove::Cancel,
+    });
+    let document = context.service.remove(&args.name, on_remove)?;
     let mut output = context.output();
-    output.document(&document, || match (document.unfinished, cancels) {
+    output.document(&document, || match (document.unfinished, document.cancelled) {
         (0, _) => format!("removed {}", document.name),
-        (left, false) => {
+        (left, 0) => {
             format!("removed {}; {} unfinished are kept until they are done", document.name, thousands(left))
         }
-        (_, true) => format!("removed {}; {} cancelled", document.name, thousands(document.cancelled)),
+        (_, cancelled) => format!("removed {}; {} cancelled", document.name, thousands(cancelled)),
     })?;
     output.flush()
 }

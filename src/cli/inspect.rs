@@ -21,7 +21,7 @@ Examples:
   run-wasm-runner inspect wordcount --json | jq '.rights[] | select(.extent == \"denied\")'
   run-wasm-runner inspect math.wasm --json | jq .imports")]
 pub struct InspectArgs {
-    /// Component file, or the name of a configured component
+    /// Component file, or the name of a component that is configured or was pushed
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
 }
@@ -34,11 +34,11 @@ Examples:
 
 Exit codes: 1 with --deny-new-rights if NEW asks for more than OLD.")]
 pub struct ComponentDiffArgs {
-    /// Component file, or the name of a configured component
+    /// Component file, or the name of a component that is configured or was pushed
     #[arg(value_hint = ValueHint::FilePath)]
     pub old: PathBuf,
 
-    /// Component file, or the name of a configured component
+    /// Component file, or the name of a component that is configured or was pushed
     #[arg(value_hint = ValueHint::FilePath)]
     pub new: PathBuf,
 

@@ -1,12 +1,13 @@
 //! Components, as the configuration describes them.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::problem::{Origin, Problem};
 use super::registry::{OCI_SCHEME, RegistryReference};
-use crate::model::{ComponentDigest, TaskOptions};
+use crate::model::{ComponentDigest, TaskOptions, clip};
 use crate::wasm::{ComponentSource, Glob, Grants, ImportChoices, TaskSection, VersionPolicy};
 
 /// Where the bytes of a component come from.
@@ -49,6 +50,15 @@ impl ComponentOrigin {
         match self {
             Self::File(path) => Some(path),
             Self::Store | Self::Registry(_) => None,
+        }
+    }
+
+    /// The bytes that invocations run which were submitted for others, if nobody says: the store has those that
+    /// were pushed.
+    pub fn default_version(&self) -> VersionPolicy {
+        match self {
+            Self::Store => VersionPolicy::Kept,
+            Self::File(_) | Self::Registry(_) => VersionPolicy::Newest,
         }
     }
 
@@ -99,21 +109,59 @@ pub struct Component {
     pub imports: ImportChoices,
     /// Whether the others are used without it if it can't be.
     pub may_be_left_out: bool,
+    /// What becomes of its unfinished invocations when it is removed from a store.
+    pub on_remove: OnRemove,
+}
+
+/// What becomes of the unfinished invocations of a component that is removed from a store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnRemove {
+    /// Runners finish them.
+    #[default]
+    Keep,
+    /// They are cancelled.
+    Cancel,
+}
+
+/// What holds for every pushed component whose name fits a pattern.
+#[derive(Debug, Clone)]
+pub struct ComponentPattern {
+    glob: Glob,
+    /// The characters that are not `*`.
+    exactness: usize,
+    /// The settings, under the pattern as the name.
+    pub component: Component,
+}
+
+impl ComponentPattern {
+    /// Takes settings; their name is the pattern.
+    pub(super) fn new(component: Component) -> Self {
+        let exactness = component.name.chars().filter(|c| *c != '*').count();
+        Self { glob: Glob::new(&component.name), exactness, component }
+    }
+
+    /// Finds the most exact of the patterns that a name fits: the one with the most characters that are not `*`,
+    /// of equals the first in the alphabet.
+    pub(super) fn find<'p>(patterns: &'p [Self], name: &str) -> Option<&'p Self> {
+        let fitting = patterns.iter().filter(|pattern| pattern.glob.matches(name));
+        fitting.min_by_key(|pattern| (Reverse(pattern.exactness), &pattern.component.name))
+    }
 }
 
 impl Component {
     /// A component that nothing is said of but where its bytes are.
     pub fn new(name: Arc<str>, origin: ComponentOrigin) -> Self {
         Self {
+            version: origin.default_version(),
             name,
             origin,
             is_in_file: false,
-            version: VersionPolicy::default(),
             grants: Grants::default(),
             defaults: TaskOptions::default(),
             tasks: Arc::default(),
             imports: ImportChoices::default(),
             may_be_left_out: false,
+            on_remove: OnRemove::default(),
         }
     }
 
@@ -129,6 +177,8 @@ impl Component {
             tasks: Arc::clone(&self.tasks),
             imports: self.imports.clone(),
             may_be_left_out: self.may_be_left_out,
+            is_retired: false,
+            is_kept: self.origin == ComponentOrigin::Store,
         }
     }
 }
@@ -144,12 +194,23 @@ pub struct SubmitPattern {
     pub place: String,
 }
 
+/// The most bytes of a component's name. It stands in the ids of tasks and in the keys that guests choose, which
+/// are in indexes of every store.
+pub const MAX_COMPONENT_NAME: usize = 128;
+
 /// Checks that a component may be called `name`.
 ///
 /// # Errors
 ///
 /// A [`Problem`] that says what names look like.
 pub fn check_component_name(name: &str, origin: Origin) -> Result<(), Problem> {
+    if name.len() > MAX_COMPONENT_NAME {
+        let (start, length) = (clip(name, 40), name.len());
+        let message = format!("`{start}` can't be the name of a component: it has {length} bytes");
+        return Err(
+            Problem::new(origin, message).hint(format!("a name has at most {MAX_COMPONENT_NAME} bytes"))
+        );
+    }
     let is_word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if name.split('-').all(is_word) {
         return Ok(());
@@ -157,4 +218,21 @@ pub fn check_component_name(name: &str, origin: Origin) -> Result<(), Problem> {
     let problem = Problem::new(origin, format!("`{name}` can't be the name of a component"));
     // Task ids have `.`, `:` and `/` in them; a name must not look like one.
     Err(problem.hint("a name is letters and digits in words joined by `-`, for example `word-count`"))
+}
+
+/// Checks that a text can be a pattern of names of components.
+///
+/// # Errors
+///
+/// A [`Problem`] that says what patterns look like.
+pub(super) fn check_component_pattern(pattern: &str) -> Result<(), Problem> {
+    let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'*');
+    if pattern.len() <= MAX_COMPONENT_NAME && pattern.bytes().all(is_fine) {
+        return Ok(());
+    }
+    let problem =
+        Problem::new(Origin::File, format!("`{}` can't be a pattern of components", clip(pattern, 40)));
+    Err(problem.hint(format!(
+        "a pattern is letters, digits, `-` and `*`, which stands for anything, at most {MAX_COMPONENT_NAME} bytes: `customer-*`"
+    )))
 }

@@ -10,6 +10,7 @@ mod rules;
 mod section;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,14 +18,17 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::bounds::check_slots;
-use super::component::{Component, ComponentOrigin, SubmitPattern, check_component_name};
-use super::problem::{Origin, Problem};
+use super::component::{
+    Component, ComponentOrigin, ComponentPattern, OnRemove, SubmitPattern, check_component_name,
+    check_component_pattern,
+};
+use super::problem::{Origin, Problem, in_backticks};
 use super::units::parse_age;
 use crate::model::{SETTING_KEYS, SETTINGS, Setting, Status, TaskOptions};
 use crate::store::{Keep, StoreUrl};
-use crate::wasm::{CompileLimits, ImportChoices, TaskSection, VersionPolicy};
-use keys::{COMPILE_KEYS, COMPONENT_KEYS, KEEP_KEYS, TASK_KEYS, TOP_KEYS};
-use section::{MANY, Section, Source, Value};
+use crate::wasm::{CompileLimits, Grants, ImportChoices, TaskSection, VersionPolicy};
+use keys::{COMPILE_KEYS, COMPONENT_KEYS, KEEP_KEYS, PATTERN_KEYS, PROFILE_KEYS, TASK_KEYS, TOP_KEYS};
+use section::{MANY, Section, Source, Value, did_you_mean};
 
 pub(super) use keys::keys;
 
@@ -43,6 +47,8 @@ pub(super) struct File {
     pub(super) retention: Vec<Keep>,
     pub(super) compile: CompileLimits,
     pub(super) components: Vec<Component>,
+    /// What holds for components by patterns of their names.
+    pub(super) patterns: Vec<ComponentPattern>,
     pub(super) tasks: Vec<TaskSection>,
     pub(super) submits: Vec<SubmitPattern>,
 }
@@ -64,6 +70,33 @@ pub(super) fn parse(text: &str, directory: &Path, shown_as: &str) -> Result<File
     }
 }
 
+/// The settings of components that a section has, or a profile.
+#[derive(Default)]
+struct Settings {
+    version: Option<VersionPolicy>,
+    imports: ImportChoices,
+    on_remove: OnRemove,
+    grants: Grants,
+    defaults: TaskOptions,
+}
+
+impl Settings {
+    /// Gives them to a component.
+    fn of(self, component: Component) -> Component {
+        Component {
+            version: self.version.unwrap_or(component.version),
+            imports: self.imports,
+            on_remove: self.on_remove,
+            grants: self.grants,
+            defaults: self.defaults,
+            ..component
+        }
+    }
+}
+
+/// Profiles by name.
+type Profiles = BTreeMap<String, Settings>;
+
 impl<'t> Section<'t> {
     fn file(&self) -> File {
         self.refuse_unknown_keys(&TOP_KEYS);
@@ -80,9 +113,18 @@ impl<'t> Section<'t> {
             let read = |setting: &Setting| Some((setting.key, runner.in_unit(setting.key, setting.unit)?));
             file.settings = SETTINGS.iter().filter_map(read).collect();
         }
+        let mut profiles = Profiles::new();
+        if let Some(sections) = self.open_table("profile") {
+            let read = |(name, value)| sections.profile(name, value);
+            profiles.extend(sections.table.iter().filter_map(read));
+        }
         if let Some(components) = self.open_table("component") {
-            let read = |(name, value)| self.component(name, value);
-            file.components = components.table.iter().filter_map(read).collect();
+            let (patterns, named): (Vec<_>, Vec<_>) =
+                components.table.iter().partition(|(name, _)| name.get_ref().contains('*'));
+            let read = |(name, value)| self.component(name, value, &profiles);
+            file.components = named.into_iter().filter_map(read).collect();
+            let read = |(name, value)| self.pattern(name, value, &profiles);
+            file.patterns = patterns.into_iter().filter_map(read).collect();
         }
         file.submits = self.source.submits.take();
         if let Some(tasks) = self.open_table("task") {
@@ -147,7 +189,12 @@ impl<'t> Section<'t> {
         limits
     }
 
-    fn component(&self, name: &Spanned<Cow<'_, str>>, value: &'t Value<'t>) -> Option<Component> {
+    fn component(
+        &self,
+        name: &Spanned<Cow<'_, str>>,
+        value: &'t Value<'t>,
+        profiles: &Profiles,
+    ) -> Option<Component> {
         let start = name.span().start;
         if let Err(problem) = check_component_name(name.get_ref(), Origin::File) {
             self.source.push(start, problem);
@@ -155,15 +202,70 @@ impl<'t> Section<'t> {
         let section = self.table_of(value, format!("component.{}", name.get_ref()))?;
         section.refuse_unknown_keys(&COMPONENT_KEYS);
         let origin = section.origin(start);
-        let versions = [("newest", VersionPolicy::Newest), ("pinned", VersionPolicy::Pinned)];
+        let settings = section.with_profile(profiles);
+        let origin = origin?;
         Some(Component {
             is_in_file: true,
-            version: section.one_of("version", &versions).unwrap_or_default(),
-            imports: section.imports(),
-            grants: section.grants(),
-            defaults: section.options().over(&TaskOptions::default()),
-            ..Component::new(name.get_ref().as_ref().into(), origin?)
+            ..settings.of(Component::new(name.get_ref().as_ref().into(), origin))
         })
+    }
+
+    /// Reads what holds for all components whose names fit a pattern.
+    fn pattern(
+        &self,
+        name: &Spanned<Cow<'_, str>>,
+        value: &'t Value<'t>,
+        profiles: &Profiles,
+    ) -> Option<ComponentPattern> {
+        if let Err(problem) = check_component_pattern(name.get_ref()) {
+            self.source.push(name.span().start, problem);
+        }
+        let section = self.table_of(value, format!("component.\"{}\"", name.get_ref()))?;
+        section.refuse_unknown_keys(&PATTERN_KEYS);
+        let settings = section.with_profile(profiles);
+        let component = Component::new(name.get_ref().as_ref().into(), ComponentOrigin::Store);
+        Some(ComponentPattern::new(settings.of(component)))
+    }
+
+    /// Reads a profile, by its name.
+    fn profile(&self, name: &Spanned<Cow<'_, str>>, value: &'t Value<'t>) -> Option<(String, Settings)> {
+        if let Err(problem) = check_component_name(name.get_ref(), Origin::File) {
+            self.source.push(
+                name.span().start,
+                Problem { message: problem.message.replace("a component", "a profile"), ..problem },
+            );
+        }
+        let section = self.table_of(value, format!("profile.{}", name.get_ref()))?;
+        section.refuse_unknown_keys(&PROFILE_KEYS);
+        Some((name.get_ref().to_string(), section.settings(&Settings::default())))
+    }
+
+    /// Reads the settings of a component or a pattern, over those of the profile that it names.
+    fn with_profile(&self, profiles: &Profiles) -> Settings {
+        let none = Settings::default();
+        let Some(name) = self.string("profile") else { return self.settings(&none) };
+        let profile = profiles.get(name).unwrap_or_else(|| {
+            let known = profiles.keys().map(String::as_str);
+            let is_what = format!("is `{name}`, and there is no `[profile.{name}]`");
+            let hint = did_you_mean(name, known.clone());
+            let hint = hint.unwrap_or_else(|| format!("known: {}", in_backticks(known)));
+            self.wrong_with_hint("profile", &is_what, hint);
+            &none
+        });
+        self.settings(profile)
+    }
+
+    /// Reads settings, over others.
+    fn settings(&self, below: &Settings) -> Settings {
+        let versions = [("newest", VersionPolicy::Newest), ("pinned", VersionPolicy::Pinned)];
+        let ends = [("keep", OnRemove::Keep), ("cancel", OnRemove::Cancel)];
+        Settings {
+            version: self.one_of("version", &versions).or(below.version),
+            imports: if self.has("imports") { self.imports() } else { below.imports.clone() },
+            on_remove: self.one_of("on-remove", &ends).unwrap_or(below.on_remove),
+            grants: self.grants(&below.grants),
+            defaults: self.options().over(&below.defaults),
+        }
     }
 
     /// Reads the components that stand behind imports, by interface.

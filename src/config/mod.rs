@@ -18,7 +18,10 @@ mod tests;
 mod units;
 
 pub use bounds::{MAX_SLOTS, check_lease};
-pub use component::{Component, ComponentOrigin, SubmitPattern, check_component_name};
+pub use component::{
+    Component, ComponentOrigin, ComponentPattern, MAX_COMPONENT_NAME, OnRemove, SubmitPattern,
+    check_component_name,
+};
 pub use lock::{Lock, LockedComponent};
 pub use problem::{ConfigError, Origin, Problem, in_backticks, nearest};
 pub use registry::{OCI_SCHEME, RegistryReference, RegistryVersion};

@@ -8,13 +8,13 @@ use std::time::Duration;
 use super::bounds::{
     MAX_SLOTS, check_lease, check_max_live, check_memory_budget, check_slots, least_in_words,
 };
-use super::component::{Component, ComponentOrigin, SubmitPattern, check_component_name};
+use super::component::{Component, ComponentOrigin, ComponentPattern, SubmitPattern, check_component_name};
 use super::file;
 use super::lock::Lock;
 use super::problem::{ConfigError, Origin, Problem};
 use super::surroundings::{Environment, Surroundings, unknown_variables, variable_of};
 use super::units::{parse_flag_duration, parse_size};
-use crate::model::{LimitUnit, RunnerSettings, SETTINGS, Setting};
+use crate::model::{LimitKind, LimitUnit, RunnerSettings, SETTINGS, Setting, TaskOptions};
 use crate::store::{Keep, StoreUrl};
 use crate::wasm::{CompileLimits, TaskSection, check_trusted};
 
@@ -68,6 +68,8 @@ pub struct Config {
     pub compile: CompileLimits,
     /// The components, sorted by name.
     pub components: Vec<Component>,
+    /// What holds for pushed components by patterns of their names.
+    pub patterns: Vec<ComponentPattern>,
     /// The lock file beside the configuration file, if there is one.
     pub lock: Option<Lock>,
     /// The `[task."…"]` sections. They are in every component's `tasks` already; this is
@@ -156,6 +158,10 @@ impl Config {
             None
         });
         let task_sections: Arc<[_]> = file.tasks.into();
+        let mut patterns = file.patterns;
+        for pattern in &mut patterns {
+            pattern.component.tasks = Arc::clone(&task_sections);
+        }
         let components = components(flags, around, file.components, &task_sections, &mut problems);
         if !problems.is_empty() {
             return Err(ConfigError(problems));
@@ -172,6 +178,7 @@ impl Config {
             retention: file.retention,
             compile: file.compile,
             components,
+            patterns,
             task_sections,
             submits: file.submits,
             warnings,
@@ -185,15 +192,45 @@ impl Config {
         self.components.iter().find(|component| *component.name == *name)
     }
 
-    /// Whether the bytes of any component are in the store, which they are of all if none is configured.
+    /// Whether the bytes of any component are in the store.
     pub fn needs_store_for_components(&self) -> bool {
-        self.components.is_empty() || self.components.iter().any(|one| one.origin == ComponentOrigin::Store)
+        self.takes_all_pushed() || self.components.iter().any(|one| one.origin == ComponentOrigin::Store)
+    }
+
+    /// Whether all components that were pushed are used: if none is configured by its name, or some by a pattern.
+    pub fn takes_all_pushed(&self) -> bool {
+        self.components.is_empty() || !self.patterns.is_empty()
+    }
+
+    /// The components, and what holds for those whose names fit a pattern.
+    pub fn components_and_patterns(&self) -> impl Iterator<Item = &Component> {
+        self.components.iter().chain(self.patterns.iter().map(|pattern| &pattern.component))
+    }
+
+    /// What holds for a component that was pushed, and that nobody has configured by its name.
+    pub fn pushed_component(&self, name: Arc<str>) -> Component {
+        let found = ComponentPattern::find(&self.patterns, &name);
+        Component {
+            name: Arc::clone(&name),
+            tasks: Arc::clone(&self.task_sections),
+            // One that can't be used must not stop every runner that takes all that were pushed.
+            may_be_left_out: true,
+            ..found.map_or_else(|| Component::new(name, ComponentOrigin::Store), |one| one.component.clone())
+        }
+    }
+
+    /// Whether fuel may be limited, for a component that comes later too.
+    pub fn may_count_fuel(&self) -> bool {
+        let is_limited = |options: &TaskOptions| options.limits[LimitKind::Fuel].is_some();
+        let base = TaskOptions::default();
+        self.task_sections.iter().any(|section| is_limited(&section.options.over(&base)))
+            || self.patterns.iter().any(|pattern| is_limited(&pattern.component.defaults))
     }
 
     /// The queues that tasks and components are configured with.
     pub fn queues(&self) -> BTreeSet<Arc<str>> {
         let mut queues = BTreeSet::new();
-        for component in &self.components {
+        for component in self.components_and_patterns() {
             let sections = component.tasks.iter().map(|section| section.options.over(&component.defaults));
             queues.extend(sections.map(|options| Arc::clone(&options.rules.queue)));
             queues.insert(Arc::clone(&component.defaults.rules.queue));

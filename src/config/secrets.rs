@@ -15,7 +15,7 @@ const LONGEST: u64 = 64 << 10;
 /// # Errors
 ///
 /// A problem for each that can't be had. None has a value in it.
-pub fn read_secrets(components: &[Component]) -> Result<(), Vec<Problem>> {
+pub fn read_secrets<'c>(components: impl Iterator<Item = &'c Component>) -> Result<(), Vec<Problem>> {
     let mut problems = Vec::new();
     for component in components {
         for secret in &component.grants.secrets {

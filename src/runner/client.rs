@@ -58,7 +58,7 @@ fn new_children(
     let submitter = Submitter::guest_of(&fiber.claim.task);
     let mut children = Vec::with_capacity(requests.len());
     for request in requests {
-        let call = core.executor.prepare(&request.task, &request.arguments)?;
+        let call = core.executor.prepare_for(&fiber.claim.task, &request.task, &request.arguments)?;
         let detached = request.options.detached;
         children.push((NewInvocation::of(call, request.options, submitter)?, detached));
     }

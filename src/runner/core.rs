@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::executor::Executor;
 use super::fiber::{Fiber, Kill, Notes, Resume};
-use super::inbox::Inbox;
+use super::inbox::{Inbox, NewRules};
 use super::ledger::Ledger;
 use super::options::RunnerOptions;
 use super::parking::Parking;
@@ -28,8 +28,8 @@ pub(super) struct Core {
     pub(super) executor: Arc<dyn Executor>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) options: RunnerOptions,
-    /// The tasks that this runner claims.
-    pub(super) tasks: Arc<TaskSet>,
+    /// The tasks that this runner claims. Replaced as a whole when components come and go.
+    tasks: RwLock<Arc<TaskSet>>,
     pub(super) scheduler: Scheduler,
     /// The memory that all guests may take together.
     pub(super) budget: Arc<MemoryBudget>,
@@ -64,7 +64,7 @@ impl Core {
         Self {
             ledger: Mutex::new(Ledger::new(id, &options, Instant::now())),
             scheduler: Scheduler::new(options.settings.max_live, Arc::clone(&budget), &tasks),
-            tasks,
+            tasks: RwLock::new(tasks),
             budget,
             registry: Registry::new(options.settings.final_cache_entries, options.settings.final_cache_bytes),
             inbox: Inbox::default(),
@@ -81,6 +81,23 @@ impl Core {
             clock,
             options,
         }
+    }
+
+    /// The tasks that this runner claims.
+    pub(super) fn tasks(&self) -> Arc<TaskSet> {
+        Arc::clone(&self.tasks.read())
+    }
+
+    /// Replaces the tasks that this runner claims, and has the rules of new ones told to the store.
+    pub(super) fn replace_tasks(&self, tasks: Arc<TaskSet>, rules: NewRules) {
+        self.scheduler.replace_tasks(&tasks);
+        *self.tasks.write() = tasks;
+        self.inbox.put(|messages| {
+            messages.new_rules.configured.extend(rules.configured);
+            messages.new_rules.default.extend(rules.default);
+        });
+        // There may be work of theirs.
+        self.tell_foreign_change();
     }
 
     /// Moves on to `stage`, and has the ledger thread look at it.

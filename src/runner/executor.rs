@@ -10,8 +10,13 @@ pub trait Executor: Send + Sync + 'static {
     /// The full ids of the tasks that it can run.
     fn tasks(&self) -> Arc<TaskSet>;
 
-    /// The rules of those tasks.
+    /// The rules that somebody has configured for those tasks.
     fn rules(&self) -> Vec<TaskRule> {
+        Vec::new()
+    }
+
+    /// The rules of those tasks that nobody has configured: they take nothing over from a store that knows better.
+    fn default_rules(&self) -> Vec<TaskRule> {
         Vec::new()
     }
 
@@ -34,6 +39,15 @@ pub trait Executor: Send + Sync + 'static {
     ///
     /// The refusal that the guest gets.
     fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedCall, Refusal>;
+
+    /// Does so for a guest of the task `caller`.
+    ///
+    /// # Errors
+    ///
+    /// As [`prepare`](Self::prepare).
+    fn prepare_for(&self, _caller: &str, task: &str, arguments: &str) -> Result<PreparedCall, Refusal> {
+        self.prepare(task, arguments)
+    }
 
     /// The memory that its guests may take together.
     fn memory_budget(&self) -> Arc<MemoryBudget> {

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::fiber::Fiber;
 use super::wait::Wait;
 use crate::model::{Claim, InvocationId, Refusal, Shortage, Status};
-use crate::store::{AttemptEnd, Bill, Cancel, NewInvocation};
+use crate::store::{AttemptEnd, Bill, Cancel, NewInvocation, TaskRule};
 
 /// The way on which the ledger answers a question.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -52,6 +52,15 @@ pub(super) struct CancelMessage {
     pub(super) reply: Reply<bool>,
 }
 
+/// The rules of tasks that a runner is given while it runs.
+#[derive(Debug, Default)]
+pub struct NewRules {
+    /// Those that somebody has configured.
+    pub configured: Vec<TaskRule>,
+    /// Those that nobody has.
+    pub default: Vec<TaskRule>,
+}
+
 /// The messages since the ledger last drained the inbox.
 #[derive(Default)]
 pub(super) struct Messages {
@@ -71,6 +80,8 @@ pub(super) struct Messages {
     pub(super) statuses: Vec<StatusMessage>,
     /// A slot has nothing to do.
     pub(super) is_hungry: bool,
+    /// The rules of new tasks.
+    pub(super) new_rules: NewRules,
     /// The store may have changed without us.
     pub(super) has_foreign_change: bool,
 }

@@ -1,5 +1,6 @@
 //! Runners: starting their threads, waiting for them, steering and stopping them.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -7,19 +8,21 @@ use std::time::{Duration, Instant};
 use super::client::RunnerClient;
 use super::core::Core;
 use super::executor::Executor;
-use super::inbox::CancelMessage;
+use super::inbox::{CancelMessage, NewRules};
 use super::options::{RunnerError, RunnerOptions};
 use super::outcomes::FinalOutcome;
 use super::stage::Stage;
 use super::totals::Gauge;
 use super::{descriptors, slot, turn};
 use crate::model::{Clock, InvocationId, Outcome, Refusal, TaskClient};
-use crate::store::{Cancel, Store, StoreError, Watch};
+use crate::store::{Cancel, Store, StoreError, TaskSet, Watch};
 
 /// A running runner. Dropping it stops it as [`stop`](Runner::stop) does.
 pub struct Runner {
     pub(super) core: Arc<Core>,
     threads: Option<Threads>,
+    /// Dropped when the runner has stopped.
+    companions: Vec<Box<dyn Any + Send + Sync>>,
 }
 
 /// The threads of a runner, and what ends with them.
@@ -70,7 +73,7 @@ impl Runner {
         }))?;
         let threads = Threads { slots: Vec::new(), ledger: None, lease: None, _watch: watch, reactor };
         // If anything fails from here on, its drop ends the threads that have started.
-        let mut runner = Self { core, threads: Some(threads) };
+        let mut runner = Self { core, threads: Some(threads), companions: Vec::new() };
         runner.start_threads()?;
         Ok(runner)
     }
@@ -98,6 +101,11 @@ impl Runner {
             })?);
         }
         Ok(())
+    }
+
+    /// Keeps something until the runner has stopped, a thread that works for it say.
+    pub fn keep(&mut self, companion: impl Any + Send + Sync) {
+        self.companions.push(Box::new(companion));
     }
 
     /// Returns a handle for other threads: it steers the runner also while this one waits for it.
@@ -157,6 +165,7 @@ impl Runner {
             }
         }
         threads.reactor.shutdown_background();
+        self.companions.clear();
     }
 }
 
@@ -198,6 +207,13 @@ impl RunnerHandle {
     pub fn teller(&self) -> impl Fn() -> bool + Send + 'static {
         let core = Arc::downgrade(&self.core);
         move || core.upgrade().inspect(|core| core.tell_foreign_change()).is_some()
+    }
+
+    /// Returns a function that replaces the tasks of the runner, and tells the store the rules of new ones, for
+    /// whoever does not keep the runner alive; false once it is gone.
+    pub fn task_replacer(&self) -> impl Fn(Arc<TaskSet>, NewRules) -> bool + Send + 'static {
+        let core = Arc::downgrade(&self.core);
+        move |tasks, rules| core.upgrade().inspect(|core| core.replace_tasks(tasks, rules)).is_some()
     }
 
     /// Asks the runner to stop: claim nothing more, finish what runs within the grace time, give back what is

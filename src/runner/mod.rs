@@ -53,6 +53,7 @@ mod wait;
 mod waiters;
 
 pub use executor::Executor;
+pub use inbox::NewRules;
 pub use lifecycle::{Runner, RunnerHandle};
 pub use observer::{LogObserver, Observation, Observer};
 pub use options::{RulesFrom, RunnerError, RunnerOptions};

@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Wake;
 
 use parking_lot::{Condvar, Mutex};
@@ -60,7 +61,7 @@ struct Room {
     max_live: usize,
     budget: Arc<MemoryBudget>,
     /// Whether there is more than one user.
-    is_shared: bool,
+    is_shared: AtomicBool,
 }
 
 /// How full a runner is: the fullest of the things that bound its live instances counts.
@@ -150,6 +151,13 @@ pub(super) fn user_of(task: &str) -> &str {
     TaskId::split(task).0.unwrap_or_default()
 }
 
+/// Whether tasks belong to more than one user.
+fn is_shared(tasks: &TaskSet) -> bool {
+    let mut users = tasks.iter().map(|task| user_of(task));
+    let first = users.next();
+    users.any(|user| Some(user) != first)
+}
+
 /// The guests besides the one that waits for memory, none of which is parked.
 pub(super) enum Others {
     /// Some are on slots.
@@ -194,14 +202,17 @@ pub(super) struct Load {
 impl Scheduler {
     /// Makes the queues of a runner of these tasks, with room for `max_live` live instances and their memory.
     pub(super) fn new(max_live: usize, budget: Arc<MemoryBudget>, tasks: &TaskSet) -> Self {
-        let mut users = tasks.iter().map(|task| user_of(task));
-        let first = users.next();
-        let is_shared = users.any(|user| Some(user) != first);
+        let is_shared = AtomicBool::new(is_shared(tasks));
         Self {
             queues: Mutex::new(Queues::default()),
             work_or_stop: Condvar::new(),
             room: Room { max_live, budget, is_shared },
         }
+    }
+
+    /// Takes note of other tasks.
+    pub(super) fn replace_tasks(&self, tasks: &TaskSet) {
+        self.room.is_shared.store(is_shared(tasks), Ordering::Relaxed);
     }
 
     /// Waits for work; `None` once stopped with nothing resumed. Calls `when_idle` without the lock first.
@@ -528,7 +539,7 @@ impl Queues {
     /// others, though they need none of it now.
     fn over_share(&self, room: &Room) -> Vec<Arc<str>> {
         let (live, memory) = (room.max_live / 2, room.budget.total() / 2);
-        if !room.is_shared || self.live <= live && room.budget.used() <= memory {
+        if !room.is_shared.load(Ordering::Relaxed) || self.live <= live && room.budget.used() <= memory {
             return Vec::new();
         }
         let is_over = |part: &Part| part.live > live || part.memory > memory;

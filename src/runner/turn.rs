@@ -269,7 +269,7 @@ fn view_of<'a>(core: &'a Core, ledger: &Ledger, now: Instant) -> View<'a> {
         load,
         slice: core.totals.lock().slice,
         over_share: core.scheduler.over_share(),
-        tasks: &core.tasks,
+        tasks: core.tasks(),
         owns_work: load.live > 0 || load.ready > 0 || !ledger.held.is_empty(),
         options: &core.options,
         executor: &*core.executor,

@@ -31,7 +31,7 @@ impl Service {
         let library = self.library()?;
         document.tasks = library.tasks().len();
         document.not_tasks = library.not_tasks().len();
-        let missing = config.components.iter().flat_map(|component| {
+        let missing = config.components_and_patterns().flat_map(|component| {
             let missing = component.grants.directories.iter().filter(|grant| !Path::is_dir(&grant.host));
             missing.map(|grant| {
                 let message = format!(
@@ -44,7 +44,7 @@ impl Service {
             })
         });
         let mut missing: Vec<_> = missing.collect();
-        missing.extend(read_secrets(&config.components).err().unwrap_or_default());
+        missing.extend(read_secrets(config.components_and_patterns()).err().unwrap_or_default());
         document.warnings = self.contradictions(&library);
         if missing.is_empty() { Ok(()) } else { Err(ConfigError(missing).into()) }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::config::{Component, ComponentOrigin, ConfigError, Origin, Problem};
-use crate::model::ComponentDigest;
+use crate::model::{ComponentDigest, TaskId};
 use crate::store::PushedComponent;
 use crate::wasm::{ComponentSource, Interfaces, Library, LibraryOptions, LoadError, Names, Task};
 
@@ -59,7 +59,13 @@ impl Service {
     /// As [`library`](Self::library); [`ServiceError::Unknown`] with the candidates.
     pub fn task(&self, name: &str) -> Result<Task, ServiceError> {
         let library = self.library()?;
-        library.resolve(name).cloned().map_err(|error| ServiceError::Unknown {
+        let found = library.resolve(name).cloned();
+        if let Ok(task) = &found
+            && library.is_retired(&task.id)
+        {
+            return Err(removed(&task.id));
+        }
+        found.map_err(|error| ServiceError::Unknown {
             message: error.to_string(),
             remedy: Some(match self.config().components.is_empty() {
                 true => Remedy::AddComponents,
@@ -100,16 +106,29 @@ impl Service {
         Ok((interfaces, left_out.into_iter().chain(errors).collect()))
     }
 
-    /// Finds a configured component with its file, which is fetched if need be; `None` if
-    /// none has that name.
+    /// Finds a component with its file, which is fetched if need be: one that is configured, or that was pushed;
+    /// `None` if none has that name.
     pub(super) fn source(&self, name: &str) -> Result<Option<ComponentSource>, ServiceError> {
-        let Some(component) = self.config().component(name) else { return Ok(None) };
+        let Some(component) = self.config().component(name) else { return self.pushed_source(name) };
         if let Some(path) = component.origin.file() {
             return Ok(Some(component.at(path.to_owned(), Vec::new())));
         }
         let store = self.store_of_components()?;
         let pushed = store.as_ref().map_or(Ok(Vec::new()), |store| store.ask(|store| store.components()))?;
         self.prepare(component, &pushed, store.as_ref()).map(Some)
+    }
+
+    /// Finds a component that was pushed and is not configured by its name.
+    fn pushed_source(&self, name: &str) -> Result<Option<ComponentSource>, ServiceError> {
+        if !self.config().store.url.is_durable() {
+            return Ok(None);
+        }
+        let store = self.existing()?;
+        let pushed = store.ask(|store| store.components())?;
+        if !pushed.iter().any(|one| *one.name == *name && one.removed_at.is_none()) {
+            return Ok(None);
+        }
+        self.prepare(&self.config().pushed_component(name.into()), &pushed, Some(&store)).map(Some)
     }
 
     /// Registries, with what was fetched from them.
@@ -134,13 +153,14 @@ impl Service {
             compiler: shared.compiler.clone(),
             max_live: shared.config.runner.max_live,
             memory_budget: shared.config.runner.memory_budget,
+            may_count_fuel: shared.config.may_count_fuel(),
             loaded: Arc::clone(&loading.loaded),
         };
         loading.loaded.store(0, Ordering::Relaxed);
         loading.total.store(sources.len(), Ordering::Relaxed);
         let library = Library::load(&sources, &options, Arc::clone(&shared.clock));
         loading.total.store(0, Ordering::Relaxed);
-        let mut library = library.map_err(ServiceError::Load)?;
+        let library = library.map_err(ServiceError::Load)?;
         left_out.extend_from_slice(library.left_out());
         for error in left_out {
             tracing::warn!("left out: {error}");
@@ -162,7 +182,7 @@ impl Service {
     }
 
     /// The store, if it is there and components come from it.
-    fn store_of_components(&self) -> Result<Option<Access>, ServiceError> {
+    pub(super) fn store_of_components(&self) -> Result<Option<Access>, ServiceError> {
         let config = self.config();
         if !config.store.url.is_durable() || !config.needs_store_for_components() {
             return Ok(None);
@@ -178,25 +198,13 @@ impl Service {
         store: Option<&Access>,
     ) -> Result<(Vec<ComponentSource>, Vec<LoadError>), ServiceError> {
         let config = self.config();
-        let mut components = Cow::Borrowed(&config.components[..]);
         let pushed = match store.filter(|_| config.needs_store_for_components()) {
             Some(store) => store.ask(|store| store.components())?,
             None => Vec::new(),
         };
-        if components.is_empty() {
-            let live = pushed.iter().filter(|one| one.removed_at.is_none());
-            let mut names: Vec<_> = live.map(|one| Arc::clone(&one.name)).collect();
-            names.dedup();
-            components.to_mut().extend(names.into_iter().map(|name| Component {
-                tasks: Arc::clone(&config.task_sections),
-                // One that can't be used must not stop every runner that takes all that were pushed.
-                may_be_left_out: true,
-                ..Component::new(name, ComponentOrigin::Store)
-            }));
-        }
-        let mut sources = Vec::with_capacity(components.len());
+        let mut sources = Vec::new();
         let (mut errors, mut left_out) = (Vec::new(), Vec::new());
-        for component in components.iter() {
+        for component in self.served(&pushed).iter() {
             match self.prepare(component, &pushed, store) {
                 Ok(source) => sources.push(source),
                 Err(ServiceError::Load(found)) if component.may_be_left_out => left_out.extend(found),
@@ -210,6 +218,61 @@ impl Service {
         if errors.is_empty() { Ok((sources, left_out)) } else { Err(ServiceError::Load(errors)) }
     }
 
+    /// The components that are used: those of the configuration, and if it takes all that were pushed, those.
+    fn served<'c>(&'c self, pushed: &[PushedComponent]) -> Cow<'c, [Component]> {
+        let config = self.config();
+        let mut components = Cow::Borrowed(&config.components[..]);
+        if config.takes_all_pushed() {
+            let live = pushed.iter().filter(|one| one.removed_at.is_none());
+            let mut names: Vec<_> = live.map(|one| Arc::clone(&one.name)).collect();
+            names.dedup();
+            names.retain(|name| config.component(name).is_none());
+            if !names.is_empty() {
+                components.to_mut().extend(names.into_iter().map(|name| config.pushed_component(name)));
+            }
+        }
+        components
+    }
+
+    /// The components for a runner: those that are used, and those that are there only to finish what was submitted
+    /// for them, because they were removed or replaced by others without these tasks.
+    pub(super) fn sources_of_runner(
+        &self,
+        store: &Access,
+    ) -> Result<(Vec<ComponentSource>, Vec<LoadError>), ServiceError> {
+        let (mut sources, left_out) = self.sources(Some(store))?;
+        let pushed = store.ask(|store| store.components())?;
+        let unfinished = store.ask(|store| store.unfinished_by_task())?;
+        for (task, _) in unfinished.iter().filter(|(_, count)| *count > 0) {
+            let (Some(name), function) = TaskId::split(task) else { continue };
+            let of_name = || pushed.iter().filter(|one| *one.name == *name);
+            let is_served = sources.iter().any(|source| *source.name == *name && !source.is_retired);
+            // One that a configuration does not take is not this runner's.
+            let Some(newest) = of_name().next() else { continue };
+            if newest.removed_at.is_none() && (!is_served || exports(newest, function)) {
+                continue;
+            }
+            let component = match self.config().component(name) {
+                Some(component) if component.origin == ComponentOrigin::Store => component.clone(),
+                None if self.config().takes_all_pushed() => self.config().pushed_component(name.into()),
+                Some(_) | None => continue,
+            };
+            let Some(old) = of_name().find(|one| exports(one, function)) else { continue };
+            let path = match Shelf::new(store.clone(), self.config()).find(old.digest)? {
+                Some((path, _)) => path,
+                None => continue,
+            };
+            if sources.iter().any(|source| *source.name == *name && source.path == path) {
+                continue;
+            }
+            let mut retired = Component { may_be_left_out: true, ..component }.at(path, Vec::new());
+            bind_imports(&mut retired, old);
+            retired.is_retired = true;
+            sources.push(retired);
+        }
+        Ok((sources, left_out))
+    }
+
     /// Finds out which digests a component may have, and gets its file from wherever it comes from.
     fn prepare(
         &self,
@@ -219,7 +282,13 @@ impl Service {
     ) -> Result<ComponentSource, ServiceError> {
         let locked = self.locked(component)?;
         let path = self.fetch(component, locked.first().copied(), pushed, store)?;
-        Ok(component.at(path, locked))
+        let mut source = component.at(path, locked);
+        if component.origin == ComponentOrigin::Store
+            && let Some(newest) = pushed.iter().find(|one| one.name == component.name)
+        {
+            bind_imports(&mut source, newest);
+        }
+        Ok(source)
     }
 
     /// The digests that a component may have; any if there is none. One that only a flag
@@ -241,6 +310,26 @@ impl Service {
         }
         Ok(entry.allowed())
     }
+}
+
+/// The error of a submit for what was removed.
+fn removed(task: &str) -> ServiceError {
+    let message = format!("unknown task `{task}`: its component was removed, or does not export it any more");
+    ServiceError::Unknown { message, remedy: Some(Remedy::ListTasks) }
+}
+
+/// Binds the imports of a pushed component to the providers that the store knows.
+fn bind_imports(source: &mut ComponentSource, pushed: &PushedComponent) {
+    for (import, provider) in pushed.facts.iter().flat_map(|facts| &facts.imports) {
+        if let Some(provider) = provider {
+            source.imports.bind(import.clone(), Arc::clone(provider));
+        }
+    }
+}
+
+/// Whether a pushed component exports a function; it may, if an earlier program pushed it.
+fn exports(one: &PushedComponent, function: &str) -> bool {
+    one.facts.as_ref().is_none_or(|facts| facts.functions.iter().any(|known| known == function))
 }
 
 /// Finds the one task that a name means among those that a store knows; `None` if nothing is called so.

@@ -1,21 +1,68 @@
-//! Running components: a library is what a runner runs its claims with.
+//! Running components: a runner runs its claims with a library, which is replaced when components come and go.
 
 use std::sync::Arc;
 
-use crate::model::{
-    Claim, Guest, Interrupt, LimitKind, MemoryBudget, NoGuest, PreparedCall, Refusal, TaskClient,
-};
-use crate::runner::Executor;
-use crate::store::{TaskRule, TaskSet};
-use crate::wasm::Library;
+use parking_lot::RwLock;
 
-impl Executor for Library {
+use crate::model::{
+    Claim, Guest, Interrupt, LimitKind, MemoryBudget, NoGuest, PreparedCall, Refusal, TaskClient, TaskId,
+    TaskRules,
+};
+use crate::runner::{Executor, NewRules};
+use crate::store::{TaskRule, TaskSet};
+use crate::wasm::{Library, Task};
+
+/// The library of a runner, as it is now.
+pub struct Live(RwLock<Arc<Library>>);
+
+impl Live {
+    /// Begins with a library.
+    pub fn new(library: Arc<Library>) -> Self {
+        Self(RwLock::new(library))
+    }
+
+    /// The library as it is now. One that is replaced lives on as long as somebody uses it.
+    pub fn library(&self) -> Arc<Library> {
+        Arc::clone(&self.0.read())
+    }
+
+    /// Puts another library in its place. Returns the rules of the tasks that are new, or have other rules.
+    pub(super) fn replace(&self, library: Arc<Library>) -> NewRules {
+        let old = std::mem::replace(&mut *self.0.write(), Arc::clone(&library));
+        let known = |task: &Task| {
+            let known = old.tasks().binary_search_by(|one| one.id.cmp(&task.id));
+            known.is_ok_and(|place| old.tasks()[place].options.rules == task.options.rules)
+        };
+        rules_of(&library, |task| !known(task))
+    }
+}
+
+/// The rules of some tasks. Nobody has configured those of a component that is not configured, as long as they
+/// are what every task has.
+fn rules_of(library: &Library, mut is_meant: impl FnMut(&Task) -> bool) -> NewRules {
+    let is_default = |task: &&Task| {
+        let component = TaskId::split(&task.id).0.unwrap_or_default();
+        *task.options.rules == TaskRules::default() && !library.is_named(component)
+    };
+    let tasks = library.tasks().iter().filter(|task| is_meant(task));
+    let (default, configured): (Vec<_>, Vec<_>) = tasks.partition(is_default);
+    let rules = |tasks: Vec<&Task>| -> Vec<_> {
+        tasks.into_iter().map(|task| TaskRule::new(&task.id, &task.options.rules)).collect()
+    };
+    NewRules { configured: rules(configured), default: rules(default) }
+}
+
+impl Executor for Live {
     fn tasks(&self) -> Arc<TaskSet> {
-        self.task_set()
+        self.library().task_set()
     }
 
     fn rules(&self) -> Vec<TaskRule> {
-        Library::tasks(self).iter().map(|task| TaskRule::new(&task.id, &task.options.rules)).collect()
+        rules_of(&self.library(), |_| true).configured
+    }
+
+    fn default_rules(&self) -> Vec<TaskRule> {
+        rules_of(&self.library(), |_| true).default
     }
 
     fn start(
@@ -24,23 +71,37 @@ impl Executor for Library {
         client: &Arc<dyn TaskClient>,
         interrupt: &Interrupt,
     ) -> Result<Guest, NoGuest> {
-        Library::start(self, claim, client, interrupt)
+        self.library().start(claim, client, interrupt)
     }
 
     fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedCall, Refusal> {
-        let task = self.resolve(task).map_err(|error| Refusal::UnknownTask(error.to_string()))?;
-        let arguments = self.check_arguments(task, arguments).map_err(|error| match error.is_over_limit {
-            true => Refusal::Limit { limit: Some(LimitKind::Arguments), message: error.to_string() },
-            false => Refusal::BadArguments(error.to_string()),
-        })?;
+        let library = self.library();
+        let task = library.resolve(task).map_err(|error| Refusal::UnknownTask(error.to_string()))?;
+        let arguments =
+            library.check_arguments(task, arguments).map_err(|error| match error.is_over_limit {
+                true => Refusal::Limit { limit: Some(LimitKind::Arguments), message: error.to_string() },
+                false => Refusal::BadArguments(error.to_string()),
+            })?;
         Ok(task.prepared(arguments))
     }
 
+    fn prepare_for(&self, caller: &str, task: &str, arguments: &str) -> Result<PreparedCall, Refusal> {
+        let call = self.prepare(task, arguments)?;
+        // What was begun is finished, also by calls of itself.
+        if self.library().is_retired(&call.task) && TaskId::split(&call.task).0 != TaskId::split(caller).0 {
+            return Err(Refusal::UnknownTask(format!(
+                "unknown task `{}`: its component was removed, or does not export it any more",
+                call.task
+            )));
+        }
+        Ok(call)
+    }
+
     fn memory_budget(&self) -> Arc<MemoryBudget> {
-        Arc::clone(Library::memory_budget(self))
+        Arc::clone(self.library().memory_budget())
     }
 
     fn guest_runs(&self, runs: bool) {
-        Library::guest_runs(self, runs);
+        self.library().guest_runs(runs);
     }
 }

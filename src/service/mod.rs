@@ -11,6 +11,7 @@ mod cancel;
 mod check;
 mod components;
 mod copies;
+mod deploy;
 mod documents;
 mod error;
 mod executor;
@@ -44,6 +45,7 @@ pub use documents::{
     RunnerDocument, SchemaDocument, SubmitDocument, TaskChanges, TaskDocument, TreeLogDocument,
 };
 pub use error::{Remedy, ServiceError};
+pub use executor::Live;
 pub use inspect::{Inspected, component_name};
 pub use lock::LockRequest;
 pub use packages::{PushRequest, Pushed};
@@ -166,7 +168,7 @@ impl Service {
     ///
     /// [`ServiceError::Config`] with all that can't be had.
     pub fn read_secrets(&self) -> Result<(), ServiceError> {
-        read_secrets(&self.config().components).map_err(|problems| ConfigError(problems).into())
+        read_secrets(self.config().components_and_patterns()).map_err(|problems| ConfigError(problems).into())
     }
 
     /// Opens the store, and creates it if need be.
@@ -196,6 +198,11 @@ impl Service {
     /// progress, so that a store that is away is not waited for; `None` then.
     pub fn counts(&self, root: Option<InvocationId>) -> Option<Counts> {
         self.existing().ok()?.store().counts(root).ok()
+    }
+
+    /// Has later operations of this process use the library that a runner has by now.
+    fn replace_library(&self, library: &Arc<Library>) {
+        *self.shared.library.lock() = Some(Arc::clone(library));
     }
 
     /// Opens the store to put something into it.

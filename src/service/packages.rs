@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::config::{Component, ComponentOrigin, Origin, check_component_name, in_backticks};
+use crate::config::{Component, ComponentOrigin, OnRemove, Origin, check_component_name, in_backticks};
 use crate::model::{ComponentDigest, Labels, TaskId, check_labels};
 use crate::store::{Batch, NewComponent};
 use crate::wasm::{LoadError, check_lock};
@@ -120,12 +120,19 @@ impl Service {
     }
 
     /// Removes a component from the store: nothing is served under its name any more. Unfinished invocations of
-    /// its tasks are cancelled, or else finished by runners, which keep its bytes for them.
+    /// its tasks are cancelled, or else finished by runners, which keep its bytes for them: as its configuration says,
+    /// if nothing else is asked for.
     ///
     /// # Errors
     ///
     /// If nothing was pushed under that name.
-    pub fn remove(&self, name: &str, cancels: bool) -> Result<RemovalDocument, ServiceError> {
+    pub fn remove(&self, name: &str, on_remove: Option<OnRemove>) -> Result<RemovalDocument, ServiceError> {
+        let config = self.config();
+        let configured = || match config.component(name) {
+            Some(component) => component.on_remove,
+            None => config.pushed_component(name.into()).on_remove,
+        };
+        let cancels = on_remove.unwrap_or_else(configured) == OnRemove::Cancel;
         let access = self.existing()?;
         let removal = Batch { removals: vec![name.into()], ..Batch::default() };
         if access.commit(&removal)?.removed != [true] {

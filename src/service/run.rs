@@ -11,7 +11,9 @@ use crate::wasm::Library;
 
 use super::Service;
 use super::adopt::adopt;
+use super::deploy::Deployment;
 use super::error::{ServiceError, known};
+use super::executor::Live;
 
 impl Service {
     /// Opens the store and loads the components for a runner.
@@ -53,6 +55,17 @@ impl Service {
         if let Some(message) = library.few_descriptors() {
             tracing::info!("{message}");
         }
+        let live = Arc::new(Live::new(Arc::clone(&library)));
+        let deploys = only_root.is_none() && store.url() != "memory:";
+        let store_of_components = if deploys { self.store_of_components()? } else { None };
+        let mut deployment = store_of_components
+            .map(|access| Deployment::new(self.clone(), access, Arc::clone(&live), queues));
+        // What was removed and is not finished belongs to it from the start.
+        if let Some(deployment) = &mut deployment {
+            deployment.refresh()?;
+        }
+        let library = live.library();
+        let (bell, ends) = deployment.as_ref().map(Deployment::observer).unzip();
         // Whoever runs one tree waits for its outcome.
         let log = LogObserver { tells_failures: only_root.is_none() };
         let log = log.is_enabled().then(|| Arc::new(log) as _);
@@ -64,19 +77,32 @@ impl Service {
             only_root,
             // What runs one tree leaves the rest of the store alone.
             retention: if only_root.is_none() { config.retention.clone() } else { Vec::new() },
-            observers: log.into_iter().chain(observers).chain([Arc::clone(neighbours) as _]).collect(),
+            observers: log
+                .into_iter()
+                .chain(observers)
+                .chain([Arc::clone(neighbours) as _])
+                .chain(ends.map(|ends| ends as _))
+                .collect(),
             only_tasks: self.tasks_of(&library, queues)?,
             rules_from: only_root.is_none().then(|| rules_from(config)),
         };
-        let runner = Runner::start(store, library, Arc::clone(self.clock()), options)?;
+        let mut runner = Runner::start(store, live, Arc::clone(self.clock()), options)?;
         neighbours.runners.add(runner.handle().teller());
         // Of a commit before that it was not told.
         runner.handle().look_again();
+        if let (Some(deployment), Some(bell)) = (deployment, bell) {
+            let deploying = deployment.start(&runner, bell)?;
+            runner.keep(deploying);
+        }
         Ok(runner)
     }
 
     /// The tasks of some queues; `None` if all queues are meant.
-    fn tasks_of(&self, library: &Library, queues: &[String]) -> Result<Option<Arc<TaskSet>>, ServiceError> {
+    pub(super) fn tasks_of(
+        &self,
+        library: &Library,
+        queues: &[String],
+    ) -> Result<Option<Arc<TaskSet>>, ServiceError> {
         if queues.is_empty() {
             return Ok(None);
         }

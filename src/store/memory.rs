@@ -20,9 +20,8 @@ use super::order;
 use super::read::submitted;
 use super::rules::{self, Place, Step};
 use super::{
-    Adoption, Batch, CANDIDATES, Counts, Ended, Filter, Invocation, Lease, LookUp, NewComponent,
-    NewInvocation, NextDue, PauseTarget, PushedComponent, Receipt, RuleMark, Store, StoreError, Submitted,
-    TaskRule, Watch,
+    Adoption, Batch, CANDIDATES, Counts, Ended, Filter, Invocation, Lease, LookUp, NewInvocation, NextDue,
+    PauseTarget, PushedComponent, Receipt, RuleMark, Store, StoreError, Submitted, TaskRule, Watch,
 };
 use crate::model::{
     Clock, ComponentDigest, DEFAULT_QUEUE, Differing, Event, IdPart, InvocationId, LogEntry, Outcome,

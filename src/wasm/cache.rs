@@ -36,7 +36,7 @@ const MAX_BYTES: u64 = 4 << 30;
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The directory of compiled code, and the compiler for what is not there.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Cache {
     /// `None` if there is none, or none that can be trusted.
     directory: Option<PathBuf>,
@@ -83,13 +83,10 @@ impl Cache {
         bytes: &[u8],
         interrupt: &Interrupt,
     ) -> Result<Component, CompileError> {
-        let path = self
-            .directory
-            .as_deref()
-            .map(|directory| directory.join(format!("{}.{EXTENSION}", key(engine, digest))));
-        if let Some(component) = path.as_deref().map_or(Ok(None), |path| kept(engine, path))? {
+        if let Some(component) = self.find(engine, digest)? {
             return Ok(component);
         }
+        let path = self.path(engine, digest);
         let not_kept = |path: &Path, error: &dyn Display| {
             warn!("can't keep compiled code in `{}`: {error}", path.display());
         };
@@ -114,6 +111,24 @@ impl Cache {
             }
         }
         Ok(component)
+    }
+
+    /// Loads the compiled code of a component, if it is kept.
+    ///
+    /// # Errors
+    ///
+    /// Only a shortage of the host.
+    pub(super) fn find(
+        &self,
+        engine: &Engine,
+        digest: &ComponentDigest,
+    ) -> Result<Option<Component>, CompileError> {
+        self.path(engine, digest).map_or(Ok(None), |path| kept(engine, &path))
+    }
+
+    fn path(&self, engine: &Engine, digest: &ComponentDigest) -> Option<PathBuf> {
+        let directory = self.directory.as_deref()?;
+        Some(directory.join(format!("{}.{EXTENSION}", key(engine, digest))))
     }
 
     fn compile(

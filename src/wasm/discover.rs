@@ -101,8 +101,6 @@ pub(super) struct Export {
     pub interface: Option<Box<str>>,
     /// The function's name.
     pub function: Box<str>,
-    /// Its index, which belongs to this one [`Component`].
-    pub index: ComponentExportIndex,
     pub entry: Entry,
     /// Its types; for a command those of the task, not of the function.
     pub signature: Signature,
@@ -306,12 +304,11 @@ impl Discovery {
         let found = index.ok_or_else(|| "it can't be found by its name".to_owned());
         let function_name = FunctionName::exported(id_of, name);
         let id = TaskId { component: place.name, function: function_name }.to_string();
-        match signature.and_then(|signature| Ok((signature, found?))) {
-            Ok((signature, index)) => self.exports.push(Export {
+        match signature.and_then(|signature| found.map(|_| signature)) {
+            Ok(signature) => self.exports.push(Export {
                 id: id.into(),
                 interface: place.interface.map(Into::into),
                 function: name.into(),
-                index,
                 entry,
                 signature,
                 types: Arc::clone(&place.types),
@@ -422,19 +419,6 @@ mod tests {
         assert_eq!(&*paint.function, "paint");
         assert_eq!(paint.signature.parameters[0], Field { name: "with".into(), shape: colour });
         assert_eq!(discovery.exports[2].signature, Signature { parameters: vec![], result: None });
-    }
-
-    #[test]
-    fn a_task_can_be_called_by_its_index() {
-        let engine = Engine::default();
-        let bytes =
-            component(&[], &[], &[("acme:demo/tasks", vec![function("take", [("a", Shape::String)], None)])]);
-        let component = Component::new(&engine, bytes).unwrap();
-        let take = &discover(&component, &"COMP".into()).exports[0];
-        let mut store = wasmtime::Store::new(&engine, ());
-        let instance = wasmtime::component::Linker::new(&engine).instantiate(&mut store, &component).unwrap();
-        let function = instance.get_func(&mut store, take.index).unwrap();
-        function.call(&mut store, &[wasmtime::component::Val::String("x".into())], &mut []).unwrap();
     }
 
     #[test]

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use serde_json::value::RawValue;
-use wasmtime::component::{InstancePre, ResourceTableError, Val};
+use wasmtime::component::{ResourceTableError, Val};
 use wasmtime::{Engine, FrameInfo, Store, Trap, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder};
 
+use super::code::{Link, Ready};
 use super::control::GuestControl;
 use super::denials::Denials;
 use super::discover::{Entry, Export};
@@ -52,7 +53,10 @@ pub(super) struct Program {
     pub(super) engine: Engine,
     /// Whether the engine counts fuel: for all tasks of a component, if one of them has a limit of it.
     pub(super) is_metered: bool,
-    pub(super) pre: InstancePre<HostState>,
+    /// Its code with its imports, in memory or not.
+    pub(super) link: Arc<Link>,
+    /// Its place among the component's exports.
+    pub(super) place: usize,
     pub(super) export: Export,
     pub(super) grants: Grants,
     /// The search for the secrets among the grants; made for the first attempt.
@@ -78,6 +82,7 @@ enum Interrupted {
 /// only before there is an instance.
 pub(super) async fn run(
     program: Arc<Program>,
+    ready: Arc<Ready>,
     claim: Claim,
     client: Arc<dyn TaskClient>,
     clock: Arc<dyn Clock>,
@@ -105,7 +110,7 @@ pub(super) async fn run(
         &host_memory,
         sink,
     );
-    let outcome = attempt(&program, claim, caller, client, &output, &control, host_memory).await;
+    let outcome = attempt(&program, &ready, claim, caller, client, &output, &control, host_memory).await;
     if outcome.is_err() {
         output.log_value();
     }
@@ -119,6 +124,7 @@ pub(super) async fn run(
 
 async fn attempt(
     program: &Program,
+    ready: &Ready,
     claim: Claim,
     caller: Caller,
     client: Arc<dyn TaskClient>,
@@ -197,7 +203,7 @@ async fn attempt(
             Ok(UpdateDeadline::Continue(1))
         }
     });
-    call(program, store, &arguments).await.map_err(|error| {
+    call(program, ready, store, &arguments).await.map_err(|error| {
         let no_guest = match error {
             CallError::Failure(failure) => failure.into(),
             CallError::Unprepared(error) => no_guest(&*error, || explain(program, store, &error)),
@@ -244,11 +250,12 @@ impl From<wasmtime::Error> for CallError {
 
 async fn call(
     program: &Program,
+    ready: &Ready,
     store: &mut Store<HostState>,
     arguments: &[Val],
 ) -> Result<String, CallError> {
-    let instance = program.pre.instantiate_async(&mut *store).await.map_err(CallError::Unprepared)?;
-    let function = instance.get_func(&mut *store, program.export.index).ok_or_else(|| {
+    let instance = ready.pre.instantiate_async(&mut *store).await.map_err(CallError::Unprepared)?;
+    let function = instance.get_func(&mut *store, ready.functions[program.place]).ok_or_else(|| {
         CallError::Failure(trapped("the component does not export the function that it was found to export"))
     })?;
     if program.export.entry == Entry::Command {

@@ -77,7 +77,7 @@ impl Library {
         let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         let (alone, none) = ([&loaded], ImportChoices::default());
         let capability = |import: &Import| {
-            let provider = link::provider(import, &loaded.name, &alone, &none);
+            let provider = link::provider(import, &loaded, &alone, &none);
             let provided_by = match &provider {
                 Ok(Provider::Wasi) => wasi_capability(&import.name),
                 Ok(Provider::Runner) => "the runner",

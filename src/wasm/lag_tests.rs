@@ -24,7 +24,7 @@ use super::memory_limit::MemoryLimit;
 use super::names::Names;
 use super::network::{Gate, Http, SystemResolver, Traffic};
 use super::output::{Bounds, GuestOutput};
-use super::submits::Submits;
+use super::submits::{KnownNames, Submits};
 use super::values::{Field, Shape, charged_arguments, charged_value, to_charged_json};
 use crate::model::{
     Answer, AwaitMode, Caller, ChildRequest, Claim, ComponentDigest, Failure, FailureKind, InvocationId,
@@ -274,7 +274,8 @@ fn guest(outcome_bytes: usize) -> HostState {
     let traffic = Traffic::new(LIMIT, Arc::clone(&control), Arc::clone(&denials));
     let resolver = Arc::new(SystemResolver::of(&"guest".into()));
     let gate = Gate::new(&Grants::default(), Arc::clone(&denials), 9, &host_memory, traffic, resolver);
-    let names = Arc::new(Names::new([(Arc::from("guest::a:b/c.d"), None)]));
+    let names = Arc::new(KnownNames::default());
+    names.replace(Arc::new(Names::new([(Arc::from("guest::a:b/c.d"), None)])));
     let claim = Claim {
         id,
         runner: RunnerId::generate(),

@@ -6,8 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use wasmtime::Engine;
+
 use super::cache::Cache;
-use super::compile::Compiler;
+use super::code::{Reload, Shelf};
+use super::compile::{CompileError, Compiler};
 use super::control::GuestControl;
 use super::discover::{Entry, Export};
 use super::docs::describe;
@@ -19,10 +22,13 @@ use super::loaded::{Loaded, in_parallel, load_one, names_of};
 use super::names::Names;
 use super::scratch::ScratchPlace;
 use super::source::{ComponentSource, LoadError, load_error};
+use super::submits::KnownNames;
 use super::task::{ArgumentError, NotTask, ResolveError, Task, TaskSchema};
 use super::values::{Shape, arguments_schema, canonical_arguments, output_schema, value_schema};
-use super::versions::{Shelf, Versions};
-use crate::model::{Claim, Clock, Guest, Interrupt, LimitKind, MemoryBudget, NoGuest, TaskClient};
+use super::versions::Versions;
+use crate::model::{
+    Claim, Clock, ComponentDigest, Guest, Interrupt, LimitKind, MemoryBudget, NoGuest, TaskClient,
+};
 
 /// Options of loading components.
 #[derive(Debug, Clone)]
@@ -36,22 +42,50 @@ pub struct LibraryOptions {
     pub max_live: usize,
     /// The bytes of memory that all guests may take together.
     pub memory_budget: u64,
+    /// Whether components may come later whose fuel is limited.
+    pub may_count_fuel: bool,
     /// Counts the components that are loaded or refused, for a progress display.
     pub loaded: Arc<AtomicUsize>,
 }
 
-/// The loaded components and their tasks.
+/// What a library and those that come after it in the same runner have in common: engines with their pools, the
+/// clock that interrupts guests, names, other versions.
+struct Base {
+    plain: Engine,
+    /// For components whose fuel is limited, if any may come.
+    metered: Option<Engine>,
+    place: Arc<ScratchPlace>,
+    ticker: EpochTicker,
+    room: Room,
+    clock: Arc<dyn Clock>,
+    memory_budget: Arc<MemoryBudget>,
+    names: Arc<KnownNames>,
+    versions: Versions,
+    options: LibraryOptions,
+}
+
+/// A component of a library.
+#[derive(Clone)]
+pub(super) struct Member {
+    pub(super) loaded: Arc<Loaded>,
+    pub(super) source: Arc<ComponentSource>,
+    pub(super) linked: Option<Arc<Linked>>,
+}
+
+/// The loaded components and their tasks. It never changes: when components come and go, another library takes its
+/// place, and has everything in common with it that is the same.
 pub struct Library {
+    base: Arc<Base>,
+    members: Vec<Member>,
     tasks: Vec<Task>,
     not_tasks: Vec<NotTask>,
     left_out: Vec<LoadError>,
     names: Arc<Names>,
-    programs: HashMap<Arc<str>, LinkedTask>,
+    /// By full id, with the index among `tasks`.
+    programs: HashMap<Arc<str>, (Arc<LinkedTask>, usize)>,
     task_set: Arc<HashSet<Arc<str>>>,
-    pub(super) versions: Versions,
-    ticker: EpochTicker,
-    clock: Arc<dyn Clock>,
-    memory_budget: Arc<MemoryBudget>,
+    /// The tasks of retired components.
+    retired: HashSet<Arc<str>>,
     /// Says for which component the limit of file descriptors leaves less room than `max-live`.
     few_descriptors: Option<String>,
 }
@@ -71,82 +105,178 @@ impl Library {
         let max_live = options.max_live;
         let error = |message: String| vec![load_error("*", Path::new("*"), message)];
         let plain = new_engine(max_live, false).map_err(error)?;
-        let wants_fuel = sources.iter().any(ComponentSource::wants_fuel);
+        let wants_fuel = options.may_count_fuel || sources.iter().any(ComponentSource::wants_fuel);
         let metered = wants_fuel.then(|| new_engine(max_live, true)).transpose().map_err(error)?;
-        let place = Arc::new(ScratchPlace::new(options.cache_directory.as_deref()));
-        let scratch = sources.iter().filter_map(|source| source.grants.scratch.as_ref());
-        scratch.for_each(|grant| grant.make_in(&place));
+        let engines = std::iter::once(&plain).chain(&metered).cloned().collect();
+        let ticker = EpochTicker::start(engines)
+            .map_err(|reason| error(format!("the epoch thread can't be started: {reason}")))?;
+        let room = Room::of_process(max_live);
+        let names = Arc::new(KnownNames::default());
         let cache = Cache::new(options.cache_directory.as_deref(), options.compiler.clone());
+        let base = Base {
+            plain,
+            metered,
+            place: Arc::new(ScratchPlace::new(options.cache_directory.as_deref())),
+            ticker,
+            room,
+            clock,
+            memory_budget: Arc::new(MemoryBudget::new(options.memory_budget)),
+            versions: Versions::new(
+                Arc::new(Reload::new(cache.clone().beside_guests(), warm_bytes(options.memory_budget))),
+                Arc::clone(&names),
+                room,
+            ),
+            names,
+            options: options.clone(),
+        };
+        Self::assemble(Arc::new(base), &cache, &[], sources, true)
+    }
+
+    /// Makes the library that takes the place of this one: of these components, of which those that it has are not
+    /// loaded again. Guests that run go on, and see the new names.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load), but that there may be no component at all.
+    pub fn updated(&self, sources: &[ComponentSource]) -> Result<Self, Vec<LoadError>> {
+        let cache = self.base.versions.reload.cache.clone();
+        let updated = Self::assemble(Arc::clone(&self.base), &cache, &self.members, sources, false)?;
+        // Whoever was submitted for the bytes that were replaced goes on with what is linked already.
+        for old in &self.members {
+            let is_there =
+                |new: &Member| new.loaded.digest == old.loaded.digest && new.loaded.name == old.loaded.name;
+            if let Some(linked) = old.linked.as_ref().filter(|_| !updated.members.iter().any(is_there)) {
+                self.base.versions.keep(&old.loaded.name, old.loaded.digest, linked);
+            }
+        }
+        Ok(updated)
+    }
+
+    fn assemble(
+        base: Arc<Base>,
+        cache: &Cache,
+        known: &[Member],
+        sources: &[ComponentSource],
+        needs_some: bool,
+    ) -> Result<Self, Vec<LoadError>> {
+        let scratch = sources.iter().filter_map(|source| source.grants.scratch.as_ref());
+        scratch.for_each(|grant| grant.make_in(&base.place));
         let (mut errors, mut left_out) = (Vec::new(), Vec::new());
-        let mut loaded = Vec::new();
-        let mut used_sources = Vec::new();
-        let engine =
-            |source: &ComponentSource| metered.as_ref().filter(|_| source.wants_fuel()).unwrap_or(&plain);
+        let find_known = |source: &ComponentSource| {
+            let is_it = |one: &&Member| one.source.name == source.name && one.source.path == source.path;
+            known.iter().find(is_it)
+        };
         let results = in_parallel(sources, |source| {
-            let (engine, fuel) = (engine(source), source.wants_fuel());
-            let result = load_one(engine, fuel, &source.name, &source.path, source.locked.first(), &cache);
-            options.loaded.fetch_add(1, Ordering::Relaxed);
-            result
+            let member = |loaded, linked| Member { loaded, source: Arc::new(source.clone()), linked };
+            if let Some(known) = find_known(source) {
+                return Ok(member(Arc::clone(&known.loaded), known.linked.clone()));
+            }
+            let fuel = source.wants_fuel();
+            let engine = base.metered.as_ref().filter(|_| fuel).unwrap_or(&base.plain);
+            let result = load_one(engine, fuel, &source.name, &source.path, source.locked.first(), cache);
+            base.options.loaded.fetch_add(1, Ordering::Relaxed);
+            let loaded = Loaded { is_named: !source.may_be_left_out, ..result? };
+            if source.is_kept {
+                loaded.code.may_go(&base.versions.reload);
+            }
+            Ok(member(Arc::new(loaded), None))
         });
+        let mut members = Vec::new();
         for (source, result) in sources.iter().zip(results) {
             match result {
-                Ok(component) => {
-                    loaded.push(component);
-                    used_sources.push(source);
-                }
+                Ok(member) => members.push(member),
                 Err(error) if source.may_be_left_out => left_out.push(error),
                 Err(error) => errors.push(error),
             }
         }
-        let engines = std::iter::once(plain).chain(metered).collect();
-        let ticker = EpochTicker::start(engines)
-            .map_err(|reason| error(format!("the epoch thread can't be started: {reason}")))?;
-        let room = Room::of_process(max_live);
-        let (Linked { mut programs, mut tasks, not_tasks }, names) = loop {
-            let names = Arc::new(names_of(&loaded));
-            let (linked, wrong) = link_all(&loaded, &used_sources, &names, room);
-            let is_out = |(index, _): &(usize, _)| used_sources[*index].may_be_left_out;
+        let names = loop {
+            // What a retired one exports alone is known, too: what was submitted for it runs.
+            let names = Arc::new(names_of(members.iter().map(|member| &*member.loaded)));
+            base.names.replace(Arc::clone(&names));
+            let wrong = link_all(&mut members, &base.names, base.room);
+            let is_out = |(index, _): &(usize, _)| members[*index].source.may_be_left_out;
             let (out, wrong): (Vec<_>, Vec<_>) = wrong.into_iter().partition(is_out);
             errors.extend(wrong.into_iter().flat_map(|(_, errors)| errors));
             if out.is_empty() || !errors.is_empty() {
-                break (linked, names);
+                break names;
             }
             // Others may have been linked to those that are left out: all are linked anew without them.
             for (index, errors) in out.into_iter().rev() {
-                loaded.remove(index);
-                used_sources.remove(index);
+                members.remove(index);
                 left_out.extend(errors);
             }
         };
-        let few_descriptors = few_descriptors(&used_sources, room);
-        if loaded.is_empty() {
+        let few_descriptors = few_descriptors(&members, base.room);
+        if members.is_empty() && needs_some {
             errors.append(&mut left_out);
         }
         if !errors.is_empty() {
             return Err(errors);
         }
-        tasks.sort_by(|a, b| a.id.cmp(&b.id));
-        for (index, task) in tasks.iter().enumerate() {
-            if let Some(linked) = programs.get_mut(&task.id) {
-                linked.index = index;
-            }
-        }
-        let task_set = Arc::new(programs.keys().cloned().collect());
-        let sources = used_sources.into_iter().cloned().collect();
-        let versions = Versions::new(loaded, sources, cache.beside_guests(), Arc::clone(&names), room);
-        Ok(Self {
-            tasks,
-            not_tasks,
+        let mut library = Self {
+            base,
+            members: Vec::new(),
+            tasks: Vec::new(),
+            not_tasks: Vec::new(),
             left_out,
             names,
-            programs,
-            task_set,
-            versions,
-            ticker,
-            clock,
-            memory_budget: Arc::new(MemoryBudget::new(options.memory_budget)),
+            programs: HashMap::new(),
+            task_set: Arc::default(),
+            retired: HashSet::new(),
             few_descriptors,
-        })
+        };
+        // Retired ones last: what others export is not theirs any more.
+        members.sort_by_key(|member| member.source.is_retired);
+        members.iter().for_each(|member| library.add(member));
+        library.members = members;
+        library.tasks.sort_by(|a, b| a.id.cmp(&b.id));
+        for (index, task) in library.tasks.iter().enumerate() {
+            if let Some((_, place)) = library.programs.get_mut(&task.id) {
+                *place = index;
+            }
+        }
+        library.task_set = Arc::new(library.programs.keys().cloned().collect());
+        Ok(library)
+    }
+
+    /// Adds the tasks of a component.
+    fn add(&mut self, member: &Member) {
+        let Some(linked) = &member.linked else { return };
+        for task in &linked.tasks {
+            if self.programs.contains_key(&task.id) {
+                continue;
+            }
+            let Some(program) = linked.programs.get(&task.id) else { continue };
+            if member.source.is_retired {
+                self.retired.insert(Arc::clone(&task.id));
+            }
+            self.programs.insert(Arc::clone(&task.id), (Arc::clone(program), 0));
+            self.tasks.push(task.clone());
+        }
+        if !member.source.is_retired {
+            self.not_tasks.extend(linked.not_tasks.iter().cloned());
+        }
+    }
+
+    /// Whether a task is there only to finish what was submitted for it.
+    pub fn is_retired(&self, task: &str) -> bool {
+        self.retired.contains(task)
+    }
+
+    /// The tasks that are there only to finish what was submitted for them.
+    pub fn retired(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.retired.iter()
+    }
+
+    /// Whether somebody has asked for a component by name.
+    pub fn is_named(&self, component: &str) -> bool {
+        self.members.iter().any(|member| *member.loaded.name == *component && member.loaded.is_named)
+    }
+
+    /// The names of its components with their digests, without retired ones.
+    pub fn components(&self) -> impl Iterator<Item = (&Arc<str>, ComponentDigest)> {
+        let live = self.members.iter().filter(|member| !member.source.is_retired);
+        live.map(|member| (&member.loaded.name, member.loaded.digest))
     }
 
     /// Lists the errors of the components that were left out.
@@ -155,8 +285,9 @@ impl Library {
     }
 
     /// Sets the source of other versions of pinned components.
-    pub fn fetch_versions_from(&mut self, shelf: Box<dyn Shelf>) {
-        self.versions.shelf = Some(shelf);
+    pub fn fetch_versions_from(&self, shelf: Box<dyn Shelf>) {
+        // The first is as good as any: they are of the same store.
+        let _ = self.base.versions.reload.shelf.set(shelf);
     }
 
     /// Says how many guests can live at once, if the limit of file descriptors bounds that.
@@ -188,7 +319,7 @@ impl Library {
         let id = self.names.resolve(name, None).map_err(|message| ResolveError { message })?;
         self.programs
             .get(id)
-            .and_then(|linked| self.tasks.get(linked.index))
+            .and_then(|(_, index)| self.tasks.get(*index))
             .ok_or_else(|| ResolveError { message: format!("task `{id}` is not linked") })
     }
 
@@ -229,7 +360,7 @@ impl Library {
     /// [`ArgumentError`] with the path and both types.
     pub fn check_arguments(&self, task: &Task, arguments: &str) -> Result<Arc<str>, ArgumentError> {
         let error = |message, is_over_limit| ArgumentError { message, is_over_limit };
-        let linked = self
+        let (linked, _) = self
             .programs
             .get(&task.id)
             .ok_or_else(|| error(format!("task `{}` is not linked", task.id), false))?;
@@ -248,7 +379,7 @@ impl Library {
 
     /// The JSON Schemas of a task; `None` if it is not of this library.
     pub fn schema(&self, task: &Task) -> Option<TaskSchema> {
-        let linked = self.programs.get(&task.id)?;
+        let (linked, _) = self.programs.get(&task.id)?;
         let Export { signature, types, docs, entry, .. } = &linked.program.export;
         let value = |shape: Option<&Shape>| {
             let mut schema = value_schema(shape, types);
@@ -278,14 +409,14 @@ impl Library {
         client: &Arc<dyn TaskClient>,
         interrupt: &Interrupt,
     ) -> Result<Guest, NoGuest> {
-        let current = self.programs.get(&claim.task).ok_or_else(|| {
+        let (current, index) = self.programs.get(&claim.task).ok_or_else(|| {
             NoGuest::trapped(format!("no component exports the task `{}` any more", claim.task))
         })?;
-        let task = &self.tasks[current.index];
+        let task = &self.tasks[*index];
         let submitted_for = claim.component_digest;
         let version = match task.digest == submitted_for {
             true => None,
-            false => self.versions.pinned(&task.component, submitted_for, interrupt)?,
+            false => self.base.versions.pinned(&self.members, &task.component, submitted_for, interrupt)?,
         };
         let linked = match &version {
             None => current,
@@ -298,12 +429,17 @@ impl Library {
         };
         let most = |kind| linked.program.limits.time(kind).unwrap_or(Duration::MAX);
         let control = GuestControl::new(most(LimitKind::Time)).parked_at_most(most(LimitKind::Parked));
-        let control = Arc::new(control.on_budget(Arc::clone(&self.memory_budget)));
+        let control = Arc::new(control.on_budget(Arc::clone(&self.base.memory_budget)));
+        let ready = linked.program.link.ready(interrupt).map_err(|error| match error {
+            CompileError::Short(shortage) => NoGuest::Short(shortage),
+            error => NoGuest::trapped(format!("the code of `{}` can't be loaded: {error}", claim.task)),
+        })?;
         let future = execute::run(
             Arc::clone(&linked.program),
+            ready,
             claim.clone(),
             Arc::clone(client),
-            Arc::clone(&self.clock),
+            Arc::clone(&self.base.clock),
             Arc::clone(&control),
         );
         Ok(Guest {
@@ -315,42 +451,58 @@ impl Library {
         })
     }
 
+    /// Lets go of code that nobody has used for a while. Returns the time after which there will be more of it.
+    pub fn let_go_of_cold_code(&self) -> Option<Duration> {
+        self.base.versions.reload.let_go()
+    }
+
     /// The memory that its guests may take together.
     pub fn memory_budget(&self) -> &Arc<MemoryBudget> {
-        &self.memory_budget
+        &self.base.memory_budget
     }
 
     /// Notes that a guest gets a slot, or gives it back: it can be interrupted only in between.
     pub fn guest_runs(&self, runs: bool) {
-        self.ticker.guest_runs(runs);
+        self.base.ticker.guest_runs(runs);
     }
 }
 
-/// Links components with each other. Returns what is wrong with those, by their place, that can't be linked.
-fn link_all(
-    loaded: &[Loaded],
-    sources: &[&ComponentSource],
-    names: &Arc<Names>,
-    room: Room,
-) -> (Linked, Vec<(usize, Vec<LoadError>)>) {
-    let all: Vec<_> = loaded.iter().collect();
-    let (mut linked, mut wrong) = (Linked::default(), Vec::new());
-    for (index, (one, source)) in loaded.iter().zip(sources).enumerate() {
-        match link_one(one, source, &all, names, room) {
-            Ok(Linked { programs, tasks, not_tasks }) => {
-                linked.programs.extend(programs);
-                linked.tasks.extend(tasks);
-                linked.not_tasks.extend(not_tasks);
-            }
+/// The most bytes of code, of components that can be loaded again, that stay in memory: a quarter of what guests
+/// may have.
+fn warm_bytes(memory_budget: u64) -> u64 {
+    (memory_budget / 4).max(256 << 20)
+}
+
+/// Links components with each other, but for those that are linked to the same already. Returns what is wrong
+/// with those, by their place, that can't be linked.
+fn link_all(members: &mut [Member], names: &Arc<KnownNames>, room: Room) -> Vec<(usize, Vec<LoadError>)> {
+    let loaded: Vec<_> = members.iter().map(|member| Arc::clone(&member.loaded)).collect();
+    // Nobody is linked to a retired one but itself.
+    let live: Vec<_> =
+        members.iter().filter(|one| !one.source.is_retired).map(|one| Arc::clone(&one.loaded)).collect();
+    let mut wrong = Vec::new();
+    for (index, (member, one)) in members.iter_mut().zip(&loaded).enumerate() {
+        let mut all: Vec<&Loaded> = live.iter().map(|one| &**one).collect();
+        if member.source.is_retired {
+            all.retain(|other| other.name != one.name);
+            all.push(one);
+        }
+        if member.linked.as_ref().is_some_and(|linked| linked.is_as_now(one, &member.source, &all)) {
+            continue;
+        }
+        member.linked = None;
+        match link_one(one, &member.source, &all, names, room) {
+            Ok(linked) => member.linked = Some(Arc::new(linked)),
             Err(errors) => wrong.push((index, errors)),
         }
     }
-    (linked, wrong)
+    wrong
 }
 
 /// Says for which of the components the limit of file descriptors leaves the least room, if it does for any.
-fn few_descriptors(sources: &[&ComponentSource], room: Room) -> Option<String> {
-    let weights = sources.iter().map(|source| (room.weight_of(source.grants.descriptors()), source));
+fn few_descriptors(members: &[Member], room: Room) -> Option<String> {
+    let sources = members.iter().map(|member| &member.source);
+    let weights = sources.map(|source| (room.weight_of(source.grants.descriptors()), source));
     let (weight, source) = weights.filter(|(weight, _)| *weight > 1).max_by_key(|(weight, _)| *weight)?;
     Some(format!(
         "the limit of {} file descriptors bears {} guests of `{}` at once, and `max-live` is {}; raise it \

@@ -49,15 +49,18 @@ pub(super) fn check_choices(
     ))
 }
 
-/// Finds the provider of an import: the component that was chosen for it, else the importer itself, else the
-/// only one that exports it.
+/// Finds the provider of an import: the component that was chosen for it, else the importer itself, else the one
+/// that the store has bound it to, else the only one that exports it.
+///
+/// Components that nobody has asked for by name are whatever anybody has pushed: they provide nothing for those
+/// that somebody has asked for, and do not make ambiguous which of these is meant.
 ///
 /// # Errors
 ///
 /// The reason: no component exports it, several do, or its types differ.
 pub(super) fn provider(
     import: &Import,
-    importer: &str,
+    importing: &Loaded,
     components: &[&Loaded],
     choices: &ImportChoices,
 ) -> Result<Provider, String> {
@@ -76,6 +79,7 @@ pub(super) fn provider(
     if *has_resources {
         return Err(format!("imports `{}`, which has resources: no task can provide those", import.name));
     }
+    let importer = &*importing.name;
     let own_section = format!("[component.{importer}.imports]");
     let choice = choices.find(&import.name);
     if let Some((key, chosen)) = choice
@@ -95,7 +99,23 @@ pub(super) fn provider(
         let newest = fitting.max_by(|one, other| compare_versions(version(one), version(other)));
         candidates.extend(newest.map(|interface| (index, interface)));
     }
-    let own = candidates.iter().find(|(index, _)| *components[*index].name == *importer);
+    let own = candidates.iter().find(|(index, _)| *components[*index].name == *importer).copied();
+    if let (None, None, Some(bound)) = (choice, own, choices.bound(&import.name)) {
+        candidates.retain(|(index, _)| *components[*index].name == *bound);
+        if candidates.is_empty() {
+            return Err(format!(
+                "imports `{}`, which `{bound}` provided: it is not there any more (`component push {importer} FILE \
+                 --import {}=COMPONENT` chooses another)",
+                import.name, import.name
+            ));
+        }
+    } else if choice.is_none() {
+        let is_named = |(index, _): &(usize, &str)| components[*index].is_named;
+        if importing.is_named || candidates.iter().any(is_named) {
+            candidates.retain(is_named);
+        }
+    }
+    let own = own.as_ref();
     let (index, interface) = match (&*candidates, own, choice) {
         (_, Some(own), _) | ([own], ..) => *own,
         ([], None, Some((key, chosen))) => {

@@ -3,26 +3,26 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use wasmtime::component::Linker;
+use wasmtime::component::{Component, Linker};
 
+use super::code::Link;
 use super::discover::Export;
 use super::engine::{CORE_INSTANCES_PER_WEIGHT, MAX_MEMORIES, MAX_TABLES, Room, TABLES_PER_WEIGHT};
 
 use super::execute::Program;
+use super::host::HostState;
 use super::link::{self, Provider};
 use super::loaded::Loaded;
 use super::names::Names;
 use super::source::{ComponentSource, LoadError};
-use super::submits::Submits;
+use super::submits::{KnownNames, Submits};
 use super::task::{NotTask, Parameter, Task};
 use super::values::{Field, Shape};
 use super::{host, network, rules};
-use crate::model::{RetryPolicy, TaskId, TaskOptions};
+use crate::model::{ComponentDigest, RetryPolicy, TaskId, TaskOptions};
 
 /// A task with everything that its attempts need.
 pub(super) struct LinkedTask {
-    /// Its index in the tasks of the library.
-    pub(super) index: usize,
     pub(super) program: Arc<Program>,
     pub(super) weight: usize,
     pub(super) retry: Arc<RetryPolicy>,
@@ -31,9 +31,36 @@ pub(super) struct LinkedTask {
 /// A component with everything that it imports.
 #[derive(Default)]
 pub(super) struct Linked {
-    pub(super) programs: HashMap<Arc<str>, LinkedTask>,
+    pub(super) programs: HashMap<Arc<str>, Arc<LinkedTask>>,
     pub(super) tasks: Vec<Task>,
     pub(super) not_tasks: Vec<NotTask>,
+    /// The components that provide something for it.
+    providers: Vec<ProvidedBy>,
+}
+
+/// A component that provides an import: the import, its name, digest and interface.
+type ProvidedBy = (Box<str>, Arc<str>, ComponentDigest, Box<str>);
+
+impl Linked {
+    /// Whether linking would come to the same again: the same bytes provide the same imports.
+    pub(super) fn is_as_now(&self, one: &Loaded, source: &ComponentSource, all: &[&Loaded]) -> bool {
+        let mut now = Vec::new();
+        for import in &one.discovery.imports {
+            match link::provider(import, one, all, &source.imports) {
+                Ok(Provider::Component(index, interface)) => {
+                    now.push((
+                        import.name.clone(),
+                        Arc::clone(&all[index].name),
+                        all[index].digest,
+                        interface,
+                    ));
+                }
+                Ok(Provider::Wasi | Provider::Runner | Provider::Types) => {}
+                Err(_) => return false,
+            }
+        }
+        now == self.providers
+    }
 }
 
 /// Links a component with those that it imports, which are among `all`. It is one of them itself.
@@ -41,37 +68,37 @@ pub(super) fn link_one(
     one: &Loaded,
     source: &ComponentSource,
     all: &[&Loaded],
-    names: &Arc<Names>,
+    known: &Arc<KnownNames>,
     room: Room,
 ) -> Result<Linked, Vec<LoadError>> {
-    let submits = Submits::new(source.grants.may_submit.as_deref(), names);
+    let names = &*known.now();
+    let submits = Submits::new(source.grants.may_submit.as_ref(), known);
     let mut linked = Linked::default();
     let mut errors = Vec::new();
-    let mut linker = Linker::new(one.component.engine());
-    let prepared = wasmtime_wasi::p2::add_to_linker_async(&mut linker)
-        .and_then(|()| host::add_to_linker(&mut linker))
-        .and_then(|()| network::add_sockets_to_linker(&mut linker));
-    let wants_http = one.discovery.imports.iter().any(|import| import.name.starts_with("wasi:http/"));
-    prepared
-        .and_then(|()| if wants_http { network::add_http_to_linker(&mut linker) } else { Ok(()) })
-        .map_err(|error| vec![one.error(format!("the imports can't be prepared: {error:#}"))])?;
+    // The tasks behind its imports, by import.
+    let mut children = Vec::new();
     if let Err(message) = link::check_choices(&one.name, &one.discovery.imports, &source.imports) {
         errors.push(one.error(message));
     }
     for import in &one.discovery.imports {
-        match link::provider(import, &one.name, all, &source.imports) {
+        match link::provider(import, one, all, &source.imports) {
             Err(message) => errors.push(one.error(message)),
             Ok(Provider::Wasi | Provider::Runner | Provider::Types) => {}
             Ok(Provider::Component(index, interface)) => {
-                let exports = all[index].exports().iter();
+                let provider = all[index];
+                linked.providers.push((
+                    import.name.clone(),
+                    Arc::clone(&provider.name),
+                    provider.digest,
+                    interface.clone(),
+                ));
+                let exports = provider.exports().iter();
                 for export in exports.filter(|export| export.interface.as_deref() == Some(&interface)) {
                     let id = &export.id;
-                    if import.uses(&export.function) && !submits.allows(id) {
+                    if import.uses(&export.function) && !submits.allows(id, names) {
                         errors.push(one.error(format!("imports `{id}`, and `may-submit` does not name it")));
                     }
-                    if let Err(error) = link::define(&mut linker, &import.name, export) {
-                        errors.push(one.error(format!("import `{}`: {error:#}", import.name)));
-                    }
+                    children.push((import.name.clone(), export.clone()));
                 }
             }
         }
@@ -90,10 +117,16 @@ pub(super) fn link_one(
     if !errors.is_empty() {
         return Err(errors);
     }
-    let pre =
-        linker.instantiate_pre(&one.component).map_err(|error| vec![one.error(format!("{error:#}"))])?;
+    let wants_http = one.discovery.imports.iter().any(|import| import.name.starts_with("wasi:http/"));
+    let functions = one.exports().iter().map(|export| (export.interface.clone(), export.function.clone()));
+    let link = Link::new(
+        &one.code,
+        functions.collect(),
+        Box::new(move |component| linker(component, wants_http, &children)?.instantiate_pre(component)),
+    );
+    let link = link.map_err(|error| vec![one.error(error.to_string())])?;
     linked.not_tasks.clone_from(&one.discovery.rejected);
-    for export in &one.discovery.exports {
+    for (place, export) in one.discovery.exports.iter().enumerate() {
         let mut options = options.remove(&export.id).unwrap_or_else(|| source.defaults.clone());
         if options.retry.returned_cases.is_some() && error_cases(export).is_none() {
             // The JSON of a string can look like a case.
@@ -101,9 +134,10 @@ pub(super) fn link_one(
         }
         let program = Arc::new(Program {
             component: Arc::clone(&one.name),
-            engine: one.component.engine().clone(),
+            engine: one.code.engine.clone(),
             is_metered: source.wants_fuel(),
-            pre: pre.clone(),
+            link: Arc::clone(&link),
+            place,
             export: export.clone(),
             grants: source.grants.clone(),
             scrubber: OnceLock::new(),
@@ -112,11 +146,30 @@ pub(super) fn link_one(
             priority: options.priority,
         });
         let retry = Arc::clone(&options.retry);
-        let own = LinkedTask { index: 0, program, weight, retry };
-        linked.programs.insert(Arc::clone(&export.id), own);
+        let own = LinkedTask { program, weight, retry };
+        linked.programs.insert(Arc::clone(&export.id), Arc::new(own));
         linked.tasks.push(task(one, export, options));
     }
     Ok(linked)
+}
+
+/// Makes a linker with everything that a component may import.
+fn linker(
+    component: &Component,
+    wants_http: bool,
+    children: &[(Box<str>, Export)],
+) -> wasmtime::Result<Linker<HostState>> {
+    let mut linker = Linker::new(component.engine());
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    host::add_to_linker(&mut linker)?;
+    network::add_sockets_to_linker(&mut linker)?;
+    if wants_http {
+        network::add_http_to_linker(&mut linker)?;
+    }
+    for (import, export) in children {
+        link::define(&mut linker, import, export)?;
+    }
+    Ok(linker)
 }
 
 /// Makes the options of each task of this component that a section is for: of several sections, the more
@@ -175,8 +228,7 @@ fn check_cases(export: &Export, retry: &RetryPolicy, of_component: &RetryPolicy)
 /// The number of live instances that one instance counts for: pools are sized for guests with one memory. It is
 /// `of_descriptors` at least.
 fn weight(one: &Loaded, of_descriptors: usize) -> Result<usize, String> {
-    let needs =
-        one.component.resources_required().ok_or("it imports core modules, which nothing can provide")?;
+    let needs = one.needs.as_ref().ok_or("it imports core modules, which nothing can provide")?;
     if needs.num_memories > MAX_MEMORIES || needs.num_tables > MAX_TABLES {
         return Err(format!(
             "it needs {} memories and {} tables, more than the {MAX_MEMORIES} and {MAX_TABLES} that an instance may have",

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use rayon::ThreadPoolBuilder;
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 use wasmtime::Engine;
-use wasmtime::component::Component;
+use wasmtime::ResourcesRequired;
 
 use super::cache::Cache;
+use super::code::Code;
 use super::compile::CompileError;
 use super::contents::Contents;
 use super::discover::{Discovery, Export, discover};
@@ -22,11 +23,15 @@ use crate::model::{ComponentDigest, Interrupt};
 /// A component that was read and compiled.
 pub(super) struct Loaded {
     pub(super) name: Arc<str>,
-    path: PathBuf,
+    pub(super) path: PathBuf,
     pub(super) digest: ComponentDigest,
-    pub(super) component: Component,
+    pub(super) code: Arc<Code>,
+    /// What an instance takes; `None` if it imports core modules.
+    pub(super) needs: Option<ResourcesRequired>,
     pub(super) discovery: Discovery,
     pub(super) contents: Contents,
+    /// Whether somebody has asked for it by name.
+    pub(super) is_named: bool,
 }
 
 impl Loaded {
@@ -115,7 +120,10 @@ pub(super) fn load_bytes(
     let name = Arc::from(name);
     let mut discovery = discover(&component, &name);
     docs::attach(bytes, &mut discovery.exports);
-    Ok(Loaded { name, path: path.to_owned(), digest, component, discovery, contents })
+    let path = path.to_owned();
+    let needs = component.resources_required();
+    let code = Arc::new(Code::new(component, digest, fuel));
+    Ok(Loaded { name, path, digest, code, needs, discovery, contents, is_named: true })
 }
 
 /// Does something with every item, on as many threads as there are processors, and returns the results in the

@@ -2,6 +2,7 @@
 
 mod budget;
 mod cache;
+mod code;
 mod compile;
 mod contents;
 mod control;
@@ -49,6 +50,7 @@ mod trusted;
 mod values;
 mod versions;
 
+pub use code::Shelf;
 pub use compile::{CompileLimits, Compiler, JobError, compile};
 pub use control::GuestControl;
 pub use docs::DOCS_SECTION;
@@ -70,4 +72,3 @@ pub use sections::{append_custom_section, core_modules, custom_sections};
 pub use source::{ComponentSource, ImportChoices, Layer, LoadError, TaskSection, VersionPolicy};
 pub use task::{ArgumentError, NotTask, Parameter, ResolveError, Task, TaskSchema};
 pub use trusted::check_trusted;
-pub use versions::Shelf;

@@ -28,6 +28,11 @@ pub struct ComponentSource {
     pub imports: ImportChoices,
     /// Whether the others are used without it if it can't be: nobody has asked for it by name.
     pub may_be_left_out: bool,
+    /// Whether only what was submitted for it is run: its name was removed, or what is pushed now under it does
+    /// not export these tasks any more.
+    pub is_retired: bool,
+    /// Whether its bytes can be fetched again by their digest: its code may be let go of.
+    pub is_kept: bool,
 }
 
 /// Options for the tasks of a name: a full id, a shorter form, a function of all components that export it,
@@ -66,17 +71,32 @@ impl std::fmt::Debug for Layer {
 
 /// The chosen providers of imports, by interface: with a version or a track, or without.
 #[derive(Debug, Clone, Default)]
-pub struct ImportChoices(BTreeMap<String, Arc<str>>);
+pub struct ImportChoices {
+    /// By the configuration.
+    chosen: BTreeMap<String, Arc<str>>,
+    /// By the store, which bound them when a provider was pushed.
+    bound: BTreeMap<String, Arc<str>>,
+}
 
 impl ImportChoices {
     /// Chooses a component for an interface.
     pub fn insert(&mut self, interface: String, component: Arc<str>) {
-        self.0.insert(interface, component);
+        self.chosen.insert(interface, component);
+    }
+
+    /// Binds an import to a component, unless the configuration has chosen one.
+    pub fn bind(&mut self, import: String, component: Arc<str>) {
+        self.bound.insert(import, component);
+    }
+
+    /// Finds the component that the store has bound an import to.
+    pub(super) fn bound(&self, import: &str) -> Option<&str> {
+        self.bound.get(import).map(|component| &**component)
     }
 
     /// The interfaces that a component was chosen for.
     pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(|key| &**key)
+        self.chosen.keys().map(|key| &**key)
     }
 
     /// Finds the choice for an import: the interface as the configuration writes it, on the import's track or
@@ -89,7 +109,7 @@ impl ImportChoices {
             of == name && wanted.is_none_or(is_on_track)
         };
         // Keys with a version are sorted behind the one without.
-        let found = self.0.iter().rev().find(|(key, _)| fits(key));
+        let found = self.chosen.iter().rev().find(|(key, _)| fits(key));
         found.map(|(key, component)| (&**key, &**component))
     }
 }
@@ -111,6 +131,8 @@ pub enum VersionPolicy {
     Newest,
     /// The bytes that it was submitted for. A runner that has others fetches them.
     Pinned,
+    /// The bytes that it was submitted for if the store has them, or else the runner's.
+    Kept,
 }
 
 /// A component that can't be used.

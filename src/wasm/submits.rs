@@ -1,35 +1,50 @@
 //! The tasks that a component may submit.
 
-use std::collections::HashSet;
 use std::sync::Arc;
+
+use parking_lot::RwLock;
 
 use super::denials::Denials;
 use super::glob::Glob;
 use super::names::Names;
 use crate::model::Refusal;
 
+/// The names of all tasks that a runner knows. They are replaced as a whole when components come and go, also
+/// for guests that run.
+#[derive(Default)]
+pub(super) struct KnownNames(RwLock<Arc<Names>>);
+
+impl KnownNames {
+    /// Replaces the names.
+    pub(super) fn replace(&self, names: Arc<Names>) {
+        *self.0.write() = names;
+    }
+
+    /// The names as they are now.
+    pub(super) fn now(&self) -> Arc<Names> {
+        Arc::clone(&self.0.read())
+    }
+}
+
 /// The tasks that guests of one component may submit.
 #[derive(Clone)]
 pub(super) struct Submits {
-    /// By full id; `None`: every one.
-    allowed: Option<Arc<HashSet<Arc<str>>>>,
+    /// Patterns of the tasks; `None`: every one.
+    patterns: Option<Arc<[Glob]>>,
     /// Resolves short names.
-    names: Arc<Names>,
+    names: Arc<KnownNames>,
 }
 
 impl Submits {
     /// Allows the known tasks that the patterns stand for; without patterns all.
-    pub(super) fn new(patterns: Option<&[Glob]>, names: &Arc<Names>) -> Self {
-        let allowed = patterns.map(|patterns| {
-            let fits = |id: &&Arc<str>| patterns.iter().any(|pattern| names.fits(pattern, id));
-            Arc::new(names.ids().filter(fits).cloned().collect())
-        });
-        Self { allowed, names: Arc::clone(names) }
+    pub(super) fn new(patterns: Option<&Arc<[Glob]>>, names: &Arc<KnownNames>) -> Self {
+        Self { patterns: patterns.cloned(), names: Arc::clone(names) }
     }
 
     /// Whether a task may be submitted, by its full id.
-    pub(super) fn allows(&self, id: &str) -> bool {
-        self.allowed.as_ref().is_none_or(|allowed| allowed.contains(id))
+    pub(super) fn allows(&self, id: &str, names: &Names) -> bool {
+        let fits = |pattern: &Glob| names.fits(pattern, id);
+        self.patterns.as_ref().is_none_or(|patterns| patterns.iter().any(fits))
     }
 
     /// Finds the task that a guest means by a name: of several called so, that of its own component.
@@ -39,8 +54,9 @@ impl Submits {
     /// A refusal if no task or several are called so, or if it may not be submitted, which is logged.
     pub(super) fn resolve(&self, name: &str, denials: &Denials) -> Result<Arc<str>, Refusal> {
         let component = &*denials.component;
-        let id = self.names.resolve(name, Some(component)).map_err(Refusal::UnknownTask)?;
-        if self.allows(id) {
+        let names = self.names.now();
+        let id = names.resolve(name, Some(component)).map_err(Refusal::UnknownTask)?;
+        if self.allows(id, &names) {
             return Ok(Arc::clone(id));
         }
         let missing = format!("`may-submit` of `[component.{component}]` would have to name it");

@@ -8,40 +8,27 @@ use std::sync::Arc;
 use lru::LruCache;
 use parking_lot::Mutex;
 
-use super::cache::Cache;
+use super::code::Reload;
 use super::compile::CompileError;
 use super::engine::Room;
+use super::library::Member;
 use super::linked::{Linked, link_one};
 use super::loaded::{Loaded, load_bytes};
-use super::names::Names;
-use super::source::{ComponentSource, VersionPolicy};
-use crate::model::{ComponentDigest, Interrupt, NoGuest};
+use super::source::VersionPolicy;
+use super::submits::KnownNames;
+use crate::model::{ComponentDigest, Interrupt, NoGuest, Shortage};
 
 /// The most other versions that are kept linked. Further ones are linked anew, from compiled code.
 const KEPT: NonZeroUsize = NonZeroUsize::new(32).expect("more than none");
 
-/// A source of components by digest.
-pub trait Shelf: Send + Sync {
-    /// Fetches the bytes with a digest; `None` if nobody has them.
-    ///
-    /// # Errors
-    ///
-    /// The reason why they can't be fetched now.
-    fn fetch(&self, digest: ComponentDigest) -> Result<Option<Vec<u8>>, String>;
-}
-
 /// The versions that were needed so far, and the means to make more.
 pub(super) struct Versions {
-    loaded: Vec<Loaded>,
-    /// One for each of `loaded`.
-    sources: Vec<ComponentSource>,
-    cache: Cache,
-    names: Arc<Names>,
+    pub(super) reload: Arc<Reload>,
+    names: Arc<KnownNames>,
     room: Room,
-    /// The source of other versions.
-    pub(super) shelf: Option<Box<dyn Shelf>>,
-    /// Never held while a version is fetched or compiled: two slots may do the same work once.
-    linked: Mutex<LruCache<ComponentDigest, Arc<Linked>>>,
+    /// By the name of the component, whose grants they have. Never held while a version is fetched or compiled:
+    /// two slots may do the same work once.
+    linked: Mutex<LruCache<(Arc<str>, ComponentDigest), Arc<Linked>>>,
     /// The digests that can't be compiled, with the reason: each costs its limits once.
     refused: Mutex<LruCache<ComponentDigest, String>>,
 }
@@ -50,69 +37,94 @@ pub(super) struct Versions {
 const REFUSED_KEPT: NonZeroUsize = NonZeroUsize::new(1024).expect("more than none");
 
 impl Versions {
-    pub(super) fn new(
-        loaded: Vec<Loaded>,
-        sources: Vec<ComponentSource>,
-        cache: Cache,
-        names: Arc<Names>,
-        room: Room,
-    ) -> Self {
+    pub(super) fn new(reload: Arc<Reload>, names: Arc<KnownNames>, room: Room) -> Self {
         let linked = Mutex::new(LruCache::new(KEPT));
         let refused = Mutex::new(LruCache::new(REFUSED_KEPT));
-        Self { loaded, sources, cache, names, room, shelf: None, linked, refused }
+        Self { reload, names, room, linked, refused }
     }
 
-    /// Returns the version of a component that an invocation was submitted for; `None` if the component is
-    /// not pinned. `interrupt` ends the wait for its compiler.
+    /// Keeps a version that was linked as the current one.
+    pub(super) fn keep(&self, name: &Arc<str>, digest: ComponentDigest, linked: &Arc<Linked>) {
+        self.linked.lock().put((Arc::clone(name), digest), Arc::clone(linked));
+    }
+
+    /// Returns the version of a component that an invocation was submitted for; `None` if it runs on the
+    /// current one. `interrupt` ends the wait for its compiler.
     pub(super) fn pinned(
         &self,
-        name: &str,
+        members: &[Member],
+        name: &Arc<str>,
         digest: ComponentDigest,
         interrupt: &Interrupt,
     ) -> Result<Option<Arc<Linked>>, NoGuest> {
-        let place = self.loaded.iter().position(|one| &*one.name == name);
-        let Some(place) = place.filter(|place| self.sources[*place].version == VersionPolicy::Pinned) else {
-            return Ok(None);
+        let is_it = |one: &&Member| one.loaded.name == *name;
+        // A retired one besides it may have the bytes, and not the name.
+        let Some(member) = members.iter().find(is_it) else { return Ok(None) };
+        let source = &*member.source;
+        let is_locked_out = !source.locked.is_empty() && !source.locked.contains(&digest);
+        let only_if_kept = match source.version {
+            VersionPolicy::Newest => return Ok(None),
+            VersionPolicy::Kept if is_locked_out => return Ok(None),
+            VersionPolicy::Kept => true,
+            VersionPolicy::Pinned => false,
         };
-        if let Some(linked) = self.linked.lock().get(&digest) {
-            return Ok(Some(Arc::clone(linked)));
-        }
-        let linked = Arc::new(self.link(place, digest, interrupt)?);
-        self.linked.lock().put(digest, Arc::clone(&linked));
-        Ok(Some(linked))
-    }
-
-    fn link(&self, place: usize, digest: ComponentDigest, interrupt: &Interrupt) -> Result<Linked, NoGuest> {
-        let (current, source) = (&self.loaded[place], &self.sources[place]);
-        let what = format!("`{}` is pinned to the component `{digest}`", current.name);
-        if let Some(reason) = self.refused.lock().get(&digest) {
-            return Err(NoGuest::trapped(format!("{what}: {reason}")));
-        }
-        if !source.locked.is_empty() && !source.locked.contains(&digest) {
+        let what = format!("`{name}` is pinned to the component `{digest}`");
+        if is_locked_out {
             return Err(NoGuest::trapped(format!(
                 "{what}, which the lock file does not have: `earlier` lists there what else may run"
             )));
         }
-        let fetched = self.shelf.as_ref().map_or(Ok(None), |shelf| shelf.fetch(digest));
-        let fetched =
-            fetched.map_err(|error| NoGuest::trapped(format!("{what}, which can't be fetched: {error}")))?;
-        let bytes = fetched.ok_or_else(|| {
-            NoGuest::trapped(format!(
+        let key = (Arc::clone(name), digest);
+        if let Some(linked) = self.linked.lock().get(&key) {
+            return Ok(Some(Arc::clone(linked)));
+        }
+        let Some(bytes) = self.fetch(&what, digest)? else {
+            if only_if_kept {
+                return Ok(None);
+            }
+            return Err(NoGuest::trapped(format!(
                 "{what}, which this runner does not have and nobody has pushed \
-                 (`run-wasm-runner component push {}` where it is)",
-                current.name
-            ))
-        })?;
+                 (`run-wasm-runner component push {name}` where it is)"
+            )));
+        };
+        let linked = Arc::new(self.link(&what, members, member, (digest, &bytes), interrupt)?);
+        self.linked.lock().put(key, Arc::clone(&linked));
+        Ok(Some(linked))
+    }
+
+    /// Fetches bytes, which are compared with their digest.
+    fn fetch(&self, what: &str, digest: ComponentDigest) -> Result<Option<Vec<u8>>, NoGuest> {
+        let fetched = self.reload.shelf.get().map_or(Ok(None), |shelf| shelf.fetch(digest));
+        // It may be there when it is tried again: a store that is away comes back.
+        let fetched = fetched
+            .map_err(|error| NoGuest::Short(Shortage(format!("{what}, which can't be fetched: {error}"))))?;
+        let Some(bytes) = fetched else { return Ok(None) };
         let found = ComponentDigest::of(&bytes);
         if found != digest {
             let message = format!("{what}, and what is stored as that is `{found}`: push it again");
             return Err(NoGuest::trapped(message));
         }
+        Ok(Some(bytes))
+    }
+
+    fn link(
+        &self,
+        what: &str,
+        members: &[Member],
+        member: &Member,
+        (digest, bytes): (ComponentDigest, &[u8]),
+        interrupt: &Interrupt,
+    ) -> Result<Linked, NoGuest> {
+        let (current, source) = (&*member.loaded, &*member.source);
+        if let Some(reason) = self.refused.lock().get(&digest) {
+            return Err(NoGuest::trapped(format!("{what}: {reason}")));
+        }
         let path = format!("store:{digest}");
-        let engine = current.component.engine();
+        let engine = &current.code.engine;
         let fuel = source.wants_fuel();
-        let read = (digest, &*bytes);
-        let loaded = load_bytes(engine, fuel, &current.name, Path::new(&path), read, &self.cache, interrupt);
+        let read = (digest, bytes);
+        let loaded =
+            load_bytes(engine, fuel, &current.name, Path::new(&path), read, &self.reload.cache, interrupt);
         let version = loaded.map_err(|error| {
             let message = format!("{what}: {error}");
             match error {
@@ -122,8 +134,11 @@ impl Versions {
             }
             NoGuest::trapped(message)
         })?;
-        let mut all: Vec<_> = self.loaded.iter().collect();
-        all[place] = &version;
+        let version = Loaded { is_named: current.is_named, ..version };
+        version.code.may_go(&self.reload);
+        let others = members.iter().filter(|one| !one.source.is_retired && one.loaded.name != current.name);
+        let mut all: Vec<_> = others.map(|one| &*one.loaded).collect();
+        all.push(&version);
         link_one(&version, source, &all, &self.names, self.room).map_err(|errors| {
             let errors: Vec<_> = errors.into_iter().map(|error| error.message).collect();
             NoGuest::trapped(format!("{what}, which can't be linked: {}", errors.join("; ")))

@@ -20,16 +20,33 @@ const SCRATCH_BYTES: u64 = 64 << 20;
 const SCRATCH_FILES: u64 = 10_000;
 
 impl<'t> Section<'t> {
-    pub(super) fn grants(&self) -> Grants {
-        let directories = self.blocks("directory", "directory", grant_section("directory"), Self::directory);
+    /// Reads what is granted. Of a kind that is not mentioned here, what `profile` grants.
+    pub(super) fn grants(&self, profile: &Grants) -> Grants {
+        let directories = match self.has("directory") {
+            true => self.blocks("directory", "directory", grant_section("directory"), Self::directory),
+            false => profile.directories.clone(),
+        };
+        let mentioned = |key: &str| self.has(key);
         Grants {
-            scratch: self.scratch(&directories),
+            scratch: match mentioned("scratch") {
+                true => self.scratch(&directories),
+                false => profile.scratch.clone(),
+            },
+            environment: match mentioned("environment") {
+                true => self.environment(),
+                false => profile.environment.clone(),
+            },
+            secrets: if mentioned("secrets") { self.secrets() } else { profile.secrets.clone() },
+            network: match mentioned("network") {
+                true => self.blocks("network", "host", grant_section("network"), Self::network).into(),
+                false => Arc::clone(&profile.network),
+            },
+            http: match mentioned("http") {
+                true => self.blocks("http", "host", grant_section("http"), Self::http).into(),
+                false => Arc::clone(&profile.http),
+            },
+            may_submit: if mentioned("may-submit") { self.may_submit() } else { profile.may_submit.clone() },
             directories,
-            environment: self.environment(),
-            secrets: self.secrets(),
-            network: self.blocks("network", "host", grant_section("network"), Self::network).into(),
-            http: self.blocks("http", "host", grant_section("http"), Self::http).into(),
-            may_submit: self.may_submit(),
         }
     }
 

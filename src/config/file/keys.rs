@@ -3,14 +3,29 @@
 use crate::model::{LIMIT_KEYS, SETTING_KEYS};
 use crate::wasm::{GRANT_KEYS, GRANTS, grant_section};
 
-pub(super) const TOP_KEYS: [&str; 9] =
-    ["store", "slots", "grace", "cache-dir", "runner", "retention", "compile", "component", "task"];
+pub(super) const TOP_KEYS: [&str; 10] = [
+    "store",
+    "slots",
+    "grace",
+    "cache-dir",
+    "runner",
+    "retention",
+    "compile",
+    "component",
+    "profile",
+    "task",
+];
 pub(super) const COMPONENT_KEYS: [&str; count(COMPONENT_LISTS)] = joined(COMPONENT_LISTS);
-const COMPONENT_LISTS: &[&[&str]] = &[
-    &["path", "source", "insecure", "version", "imports"],
+const COMPONENT_LISTS: &[&[&str]] = &[&["path", "source", "insecure", "profile"], &PROFILE_KEYS];
+/// The keys of a profile; a section for a pattern of names has `profile` besides.
+pub(super) const PROFILE_KEYS: [&str; count(PROFILE_LISTS)] = joined(PROFILE_LISTS);
+const PROFILE_LISTS: &[&[&str]] = &[
+    &["version", "imports", "on-remove"],
     &GRANT_KEYS,
     &["limits", "max-attempts", "priority", "deadline", "retry", "queue", "concurrency", "rate", "unique"],
 ];
+pub(super) const PATTERN_KEYS: [&str; count(PATTERN_LISTS)] = joined(PATTERN_LISTS);
+const PATTERN_LISTS: &[&[&str]] = &[&["profile"], &PROFILE_KEYS];
 pub(super) const TASK_KEYS: [&str; 9] =
     ["max-attempts", "priority", "deadline", "limits", "retry", "queue", "concurrency", "rate", "unique"];
 pub(super) const COMPILE_KEYS: [&str; 5] = ["time", "cpu", "memory", "code", "component"];

@@ -19,6 +19,8 @@ pub(crate) struct Claims {
     pub(super) must_take_inventory: bool,
     /// The users that have more than their share, with the tasks of all others.
     over_share: Option<(Vec<Arc<str>>, Arc<TaskSet>)>,
+    /// The tasks of the runner when it was found out.
+    tasks: Arc<TaskSet>,
     /// Whether the last claim was for what is awaited alone, and one for others has to follow.
     pub(super) owes_others: bool,
 }
@@ -31,6 +33,7 @@ impl Claims {
             takes_any_depth: false,
             must_take_inventory: false,
             over_share: None,
+            tasks: Arc::default(),
             owes_others: false,
         }
     }
@@ -60,7 +63,7 @@ impl Claims {
         }
         let mut awaited = view.registry.wanted(max, above);
         let mut only_awaited = room == 0;
-        let mut tasks = Arc::clone(view.tasks);
+        let mut tasks = Arc::clone(&view.tasks);
         let is_owed = std::mem::take(&mut self.owes_others);
         if let Some(others) = self.tasks_of_others(view).filter(|_| !only_awaited) {
             // An awaited invocation may be of one of their tasks: it is claimed apart, in turn.
@@ -90,7 +93,8 @@ impl Claims {
     /// awaits. `None` if none has.
     fn tasks_of_others(&mut self, view: &View<'_>) -> Option<Arc<TaskSet>> {
         let known = self.over_share.as_ref().map_or(&[][..], |(users, _)| users);
-        if known != view.over_share {
+        if known != view.over_share || !Arc::ptr_eq(&self.tasks, &view.tasks) {
+            self.tasks = Arc::clone(&view.tasks);
             // The work of some was not looked for.
             self.may_have_work = true;
             let is_others = |task: &&Arc<str>| view.over_share.iter().all(|user| **user != *user_of(task));

@@ -9,7 +9,7 @@ use super::share::{self, Share};
 use super::state::Ledger;
 use super::view::View;
 use crate::model::InvocationId;
-use crate::runner::inbox::{CancelMessage, Messages, Reply, StatusMessage, SubmitMessage};
+use crate::runner::inbox::{CancelMessage, Messages, NewRules, Reply, StatusMessage, SubmitMessage};
 use crate::store::{Batch, Inventory, RuleOrigin};
 
 /// A submit of which some children are in the batch: the next so many answers are theirs.
@@ -49,8 +49,15 @@ impl Ledger {
         if !self.takes_submits_first {
             self.later = self.held.split_share(&mut share);
         }
-        if !self.has_told_rules {
-            batch.rules = view.executor.rules();
+        if self.has_told_rules {
+            NewRules { configured: batch.rules, default: batch.default_rules } =
+                std::mem::take(&mut self.new_rules);
+        } else {
+            // Those of all tasks, new ones included.
+            (batch.rules, batch.default_rules) = (view.executor.rules(), view.executor.default_rules());
+            self.new_rules = NewRules::default();
+        }
+        if !(batch.rules.is_empty() && batch.default_rules.is_empty()) {
             batch.rules_by = view.options.rules_from.as_ref().map(|from| RuleOrigin {
                 runner: view.runner,
                 host: Arc::clone(&from.host),
@@ -119,6 +126,9 @@ impl Ledger {
         self.claims.must_take_inventory |= batch.claim.is_some();
         (self.held.reports, self.held.attempts) = (batch.reports, attempts);
         self.bills = batch.bills;
+        if self.has_told_rules {
+            self.new_rules = NewRules { configured: batch.rules, default: batch.default_rules };
+        }
         let mut children = batch.submits.into_iter();
         let submits = submits.into_iter().map(|PendingSubmit { children: count, rest, .. }| SubmitMessage {
             children: children.by_ref().take(count).chain(rest.children).collect(),

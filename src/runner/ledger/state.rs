@@ -17,7 +17,7 @@ use super::shortage::Shortages;
 use super::stopping::Stopping;
 use crate::model::RunnerId;
 use crate::runner::fiber::Fiber;
-use crate::runner::inbox::Messages;
+use crate::runner::inbox::{Messages, NewRules};
 use crate::runner::options::RunnerOptions;
 use crate::runner::rule_watch::RuleWatch;
 use crate::runner::stage::Stage;
@@ -54,6 +54,8 @@ pub(crate) struct Ledger {
     /// Whether the store knows the rules of this runner's configuration.
     pub(super) has_told_rules: bool,
     pub(crate) rule_watch: RuleWatch,
+    /// The rules of tasks that came later, until they are told.
+    pub(super) new_rules: NewRules,
     /// When the ledger thread wakes by itself.
     pub(crate) alarm: Option<Instant>,
     /// The buffer for the effects of a receipt; empty between turns.
@@ -85,6 +87,7 @@ impl Ledger {
             stopping: Stopping::default(),
             has_told_rules: false,
             rule_watch: RuleWatch::default(),
+            new_rules: NewRules::default(),
             alarm: None,
             effects: Vec::new(),
         }
@@ -98,6 +101,8 @@ impl Ledger {
     /// Takes over what slots have told. Ends come first: an end takes the notes of its fiber with it.
     pub(crate) fn collect(&mut self, messages: &mut Messages, now: Instant) {
         self.bills.append(&mut messages.bills);
+        self.new_rules.configured.append(&mut messages.new_rules.configured);
+        self.new_rules.default.append(&mut messages.new_rules.default);
         self.look_ups.add(&mut messages.look_ups);
         for (claim, end) in messages.unstarted.drain(..) {
             self.held.push(Report::unstarted(&claim, end), Attempt::Unstarted(claim.task));

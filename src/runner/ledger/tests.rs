@@ -65,7 +65,7 @@ macro_rules! view {
             load: $bench.load,
             slice: $bench.slice,
             over_share: $bench.over_share.clone(),
-            tasks: &$bench.tasks,
+            tasks: Arc::clone(&$bench.tasks),
             owns_work: $bench.owns_work,
             options: &$bench.options,
             executor: &Idler,

@@ -28,7 +28,7 @@ pub(crate) struct View<'a> {
     /// Whether anything is claimed, live or not written: then there is a lease to keep.
     pub(crate) owns_work: bool,
     /// The tasks that this runner claims.
-    pub(crate) tasks: &'a Arc<TaskSet>,
+    pub(crate) tasks: Arc<TaskSet>,
     pub(crate) options: &'a RunnerOptions,
     /// Names the rules of its tasks.
     pub(crate) executor: &'a dyn Executor,

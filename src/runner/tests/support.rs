@@ -284,6 +284,9 @@ impl Store for Slow {
     fn components(&self) -> Result<Vec<PushedComponent>, StoreError> {
         self.store.components()
     }
+    fn components_version(&self) -> Result<i64, StoreError> {
+        self.store.components_version()
+    }
     fn component(&self, digest: ComponentDigest) -> Result<Option<Vec<u8>>, StoreError> {
         self.store.component(digest)
     }

@@ -69,7 +69,8 @@ pub(super) fn announce_idle(core: &Core, ledger: &mut Ledger) {
         Ok(read) => read,
         Err(error) => return leave_alone(ledger, &error),
     };
-    let mine = |task: &Arc<str>| core.tasks.contains(task) && !paused.contains(task);
+    let tasks = core.tasks();
+    let mine = |task: &Arc<str>| tasks.contains(task) && !paused.contains(task);
     if !left.iter().any(|(task, count)| *count > 0 && mine(task)) {
         core.stages.announce_idle();
     }

@@ -138,7 +138,8 @@ fn is_of_pooler(code: &SqlState) -> bool {
 /// damaged table, a broken rule.
 fn is_damage(code: &SqlState) -> bool {
     let class = &code.code()[..2];
-    matches!(class, "XX" | "22" | "23") || (class == "42" && *code != SqlState::INSUFFICIENT_PRIVILEGE)
+    // A value that is too large for an index is one of "54": no outage.
+    matches!(class, "XX" | "22" | "23" | "54") || (class == "42" && *code != SqlState::INSUFFICIENT_PRIVILEGE)
 }
 
 /// The message of an error with those of its causes.

@@ -114,19 +114,38 @@ fn a_pushed_component_that_can_not_be_linked_stops_no_runner() {
         push("one", "adder");
         push("fib", "fib");
         assert!(empty.run(&["tasks"]).expect(0).stdout().contains("calculator::"));
-        // Now two export it: which is meant?
+        // Somebody else pushes another provider: it changes nothing for those that have one.
         push("two", "adder");
         let output = empty.run(&["tasks"]).expect(0);
-        assert!(!output.stdout().contains("calculator::") && output.stdout().contains("two::"), "{output:?}");
-        assert!(output.stderr.contains("left out: component `calculator`"), "{output:?}");
+        assert!(output.stdout().contains("calculator::") && output.stdout().contains("two::"), "{output:?}");
+        assert!(!output.stderr.contains("left out"), "{output:?}");
+        let id = empty.submit(&["calculator::total", "[[1, 2]]"]);
+        empty.run_all();
+        assert_eq!(empty.run(&["result", &id]).expect(0).json(), 3);
+        let children = empty.run(&["list", "--json", "--component", "one"]).expect(0).json_lines();
+        assert!(!children.is_empty(), "it goes on with the first");
+        // One that comes later has two to choose from.
+        let output = Machine::new(&store, "")
+            .run(&["component", "push", "late", &guest("calculator").display().to_string()])
+            .expect(0);
+        assert!(output.stderr.contains("`late` imports `demo:calc/add"), "{output:?}");
+        let output = empty.run(&["tasks"]).expect(0);
+        assert!(output.stderr.contains("left out: component `late`"), "{output:?}");
         assert!(output.stderr.contains("which several components export"), "{output:?}");
+        let import =
+            output.stderr.split('`').find(|word| word.starts_with("demo:calc/add")).expect("it is named");
+        let calculator = guest("calculator").display().to_string();
+        let chosen = ["component", "push", "late", &calculator, "--import", &format!("{import}=two")];
+        empty.run(&chosen).expect(0);
+        assert!(empty.run(&["tasks"]).expect(0).stdout().contains("late::"));
+        empty.run(&["component", "remove", "late"]).expect(0);
         let id = empty.submit(&["fib", "[6]"]);
         empty.run_all();
         assert_eq!(empty.run(&["result", &id]).expect(0).json(), 8);
-        // Whoever names it wants it: an error, or a choice.
+        // Whoever names it can choose.
         let all =
             ["calculator", "one", "two"].map(|name| format!("[component.{name}]\nsource = \"store\"\n"));
-        Machine::new(&store, &all.concat()).run(&["start", "--until-idle"]).expect(78);
+        Machine::new(&store, &all.concat()).run(&["start", "--until-idle"]).expect(0);
         let choice = "[component.calculator.imports]\n\"demo:calc/add\" = \"two\"\n";
         let chosen = Machine::new(&store, &(all.concat() + choice));
         assert!(chosen.run(&["tasks"]).expect(0).stdout().contains("calculator::"));
@@ -217,4 +236,143 @@ fn bytes_with_another_digest_are_refused() {
     let id = cached.submit(&["fib", "[3]"]);
     cached.run_all();
     assert_eq!(cached.run(&["result", &id]).expect(0).json(), 2);
+}
+
+#[test]
+fn a_component_is_pushed_by_name_and_file_with_labels_and_removed() {
+    let ground = Sandbox::new();
+    for store in stores(&ground) {
+        let machine = Machine::new(&store, "");
+        let fib = guest("fib").display().to_string();
+        let labels = ["--label", "customer=7", "--label", "plan=free"];
+        machine.run(&[&["component", "push", "customer-7", &fib][..], &labels].concat()).expect(0);
+        let listed = machine.run(&["component", "list", "--json"]).expect(0).json_lines();
+        assert_eq!(listed[0]["labels"], json!({ "customer": "7", "plan": "free" }));
+        assert!(listed[0]["functions"].to_string().contains("fib"), "{listed:?}");
+        assert!(listed[0]["pushed_at"].is_string());
+        assert!(machine.run(&["component", "list"]).expect(0).stdout().contains("customer=7 plan=free"));
+        // What was submitted is finished, and nothing more is taken.
+        let id = machine.submit(&["customer-7::fib", "[6]"]);
+        let output = machine.run(&["component", "remove", "customer-7", "--json"]).expect(0).json();
+        assert_eq!(output, json!({ "name": "customer-7", "unfinished": 1, "cancelled": 0 }));
+        let listed = machine.run(&["component", "list", "--json"]).expect(0).json_lines();
+        assert!(listed[0]["removed_at"].is_string() && listed[0]["newest"] == false, "{listed:?}");
+        machine.run(&["component", "remove", "customer-7"]).expect(2);
+        // Or it is cancelled.
+        machine.run(&["component", "push", "customer-8", &fib]).expect(0);
+        let other = machine.submit(&["customer-8::fib", "[6]"]);
+        let removed = machine.run(&["component", "remove", "customer-8", "--unfinished", "cancel"]).expect(0);
+        assert_eq!(removed.stdout().trim(), "removed customer-8; 1 cancelled");
+        assert_eq!(machine.status(&other)["status"], "cancelled");
+        machine.run_all();
+        assert_eq!(machine.run(&["result", &id]).expect(0).json(), 8);
+        let output = machine.run(&["submit", "customer-7::fib", "[6]"]).expect(2);
+        assert!(output.stderr.contains("unknown task"), "{output:?}");
+        let listed = machine.run(&["component", "list", "--json"]).expect(0).json_lines();
+        assert_eq!(listed, [] as [Value; 0], "nothing needs it any more");
+        let output = machine.run(&["component", "remove", "customer-7"]).expect(2);
+        assert!(output.stderr.contains("unknown component `customer-7`"), "{output:?}");
+    }
+}
+
+#[test]
+fn a_push_without_a_name_is_of_all_that_are_configured_with_a_file() {
+    let ground = Sandbox::new();
+    let [store, _] = stores(&ground);
+    let config = configured("fib", &guest("fib"), "") + &configured("echo", &guest("echo"), "");
+    let machine = Machine::new(&store, &(config + "[component.other]\nsource = \"store\"\n"));
+    let pushed = machine.run(&["component", "push"]).expect(0).stdout().to_owned();
+    let names: Vec<_> = pushed.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(names, ["echo", "fib"]);
+    let output = Machine::new(&store, "").run(&["component", "push"]).expect(2);
+    assert!(output.stderr.contains("component push NAME FILE"), "{output:?}");
+}
+
+/// Waits until a command's output has a text, for at most some seconds: what is waited for comes by itself.
+#[track_caller]
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = std::time::Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < std::time::Duration::from_secs(30), "{what}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_running_runner_takes_over_what_is_pushed_replaced_and_removed() {
+    let ground = Sandbox::new();
+    let (old, old_digest) = version_of("echo", &ground, 1);
+    let (new, new_digest) = version_of("echo", &ground, 2);
+    let fib = guest("fib").display().to_string();
+    for store in stores(&ground) {
+        let machine = Machine::new(&store, "");
+        let push = |name: &str, path: &std::path::Path| {
+            machine.run(&["component", "push", name, &path.display().to_string()]).expect(0);
+        };
+        push("fib", std::path::Path::new(&fib));
+        let mut runner = machine.command(&["start"]).spawn();
+        runner.wait_for_stderr("the runner has started");
+        push("echo", &old);
+        let wait = |id: &str| machine.run(&["result", id, "--wait", "--timeout", "30s"]).expect(0).json();
+        let first = machine.submit(&["echo::hello", "[\"you\"]"]);
+        assert_eq!(wait(&first), "Hello, you!");
+        assert_eq!(machine.status(&first)["component_digest"], json!(old_digest));
+        // What was submitted for the old bytes runs on them, whenever it runs.
+        let delayed = machine.submit(&["echo::hello", "[\"late\"]", "--delay", "3s"]);
+        push("echo", &new);
+        let second = machine.submit(&["echo::hello", "[\"me\"]"]);
+        assert_eq!(wait(&second), "Hello, me!");
+        assert_eq!(machine.status(&second)["component_digest"], json!(new_digest));
+        assert_eq!(wait(&delayed), "Hello, late!");
+        assert_eq!(machine.status(&delayed)["component_digest"], json!(old_digest));
+        // What was begun is finished after a removal too, and then nothing of it is left.
+        let last = machine.submit(&["echo::hello", "[\"last\"]", "--delay", "2s"]);
+        machine.run(&["component", "remove", "echo"]).expect(0);
+        assert_eq!(wait(&last), "Hello, last!");
+        eventually("it is forgotten", || {
+            machine.run(&["component", "list", "--json"]).expect(0).json_lines().len() == 1
+        });
+        // The same name again.
+        push("echo", &old);
+        let again = machine.submit(&["echo::hello", "[\"again\"]"]);
+        assert_eq!(wait(&again), "Hello, again!");
+        runner.signal(rustix::process::Signal::TERM);
+        let output = runner.wait().expect(0);
+        assert!(!output.stderr.contains("can't be taken over"), "{output:?}");
+    }
+}
+
+#[test]
+fn tasks_that_new_bytes_do_not_export_are_finished_by_the_old_ones() {
+    let ground = Sandbox::new();
+    for store in stores(&ground) {
+        let machine = Machine::new(&store, "");
+        let push = |guest_name: &str| {
+            let path = guest(guest_name).display().to_string();
+            machine.run(&["component", "push", "plugin", &path]).expect(0);
+        };
+        push("fib");
+        let id = machine.submit(&["plugin::fib", "[6]"]);
+        push("echo");
+        let output = machine.run(&["submit", "plugin::fib", "[6]"]).expect(2);
+        assert!(output.stderr.contains("unknown task"), "{output:?}");
+        machine.run_all();
+        assert_eq!(machine.run(&["result", &id]).expect(0).json(), 8);
+    }
+}
+
+#[test]
+fn a_runner_that_has_nothing_configured_overwrites_no_rules() {
+    let ground = Sandbox::new();
+    for store in stores(&ground) {
+        let limited = "[component.fib.concurrency]\nlimit = 1\n[task.\"fib::*\"]\nqueue = \"slow\"\n";
+        let here = Machine::new(&store, &configured("fib", &guest("fib"), limited));
+        here.run(&["component", "push"]).expect(0);
+        here.run_all();
+        let queues = || here.run(&["queues", "--json"]).expect(0).stdout().to_owned();
+        let before = queues();
+        assert!(before.contains("slow"), "{before}");
+        Machine::new(&store, "").run_all();
+        assert_eq!(queues(), before);
+    }
 }

@@ -52,6 +52,12 @@ fn help_of_component_push_is_as_reviewed() {
 }
 
 #[test]
+fn help_of_component_remove_is_as_reviewed() {
+    let output = Sandbox::new().run(["component", "remove", "--help"]).expect(0);
+    insta::assert_snapshot!(output.stdout());
+}
+
+#[test]
 fn help_of_component_diff_is_as_reviewed() {
     let output = Sandbox::new().run(["component", "diff", "--help"]).expect(0);
     insta::assert_snapshot!(output.stdout());

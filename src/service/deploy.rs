@@ -1,0 +1,248 @@
+//! Hot deployment: a runner learns of components that are pushed, replaced and removed while it runs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
+
+use crate::model::ComponentDigest;
+use crate::runner::{NewRules, Observation, Observer, Runner};
+use crate::store::{Batch, Changes, TaskSet};
+use crate::wasm::Library;
+
+use super::executor::Live;
+use super::patience::Access;
+use super::{Service, ServiceError};
+
+/// The least time from one look at the store to the next, however often it changes.
+const BEAT: Duration = Duration::from_millis(200);
+
+/// The time after which a look that failed is repeated.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Longer than anybody waits: something always tells of changes.
+const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Keeps the library of one runner up to date.
+pub(super) struct Deployment {
+    service: Service,
+    store: Access,
+    live: Arc<Live>,
+    /// The queues that the runner is for; all if there are none.
+    queues: Vec<String>,
+    /// The version of the components in the store that the library has.
+    version: Option<i64>,
+    /// The components that were left out last, with the reason: each is told once.
+    left_out: BTreeMap<String, String>,
+}
+
+/// Tells the deployment that something may have changed.
+type Notify = Arc<dyn Fn() + Send + Sync>;
+
+/// Told of the ends of attempts: a retired component may not be needed any more.
+#[derive(Default)]
+pub(super) struct Bell(Mutex<Option<Weak<dyn Fn() + Send + Sync>>>);
+
+impl Bell {
+    fn ring(&self) {
+        if let Some(notify) = self.0.lock().as_ref().and_then(Weak::upgrade) {
+            notify();
+        }
+    }
+}
+
+impl fmt::Debug for Bell {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Bell")
+    }
+}
+
+/// Rings when an attempt of a retired component ends.
+pub(super) struct Ends {
+    live: Arc<Live>,
+    bell: Arc<Bell>,
+}
+
+impl fmt::Debug for Ends {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Ends")
+    }
+}
+
+impl Observer for Ends {
+    fn observe(&self, observation: &Observation<'_>) {
+        if let Observation::Ended { task, .. } = observation
+            && self.live.library().is_retired(task)
+        {
+            self.bell.ring();
+        }
+    }
+}
+
+impl Deployment {
+    /// Prepares to keep a library up to date.
+    pub(super) fn new(service: Service, store: Access, live: Arc<Live>, queues: &[String]) -> Self {
+        let left_out = live
+            .library()
+            .left_out()
+            .iter()
+            .map(|one| (one.component.clone(), one.message.clone()))
+            .collect();
+        Self { service, store, live, queues: queues.to_vec(), version: None, left_out }
+    }
+
+    /// Makes the observer that the runner needs, and what it rings.
+    pub(super) fn observer(&self) -> (Arc<Bell>, Arc<Ends>) {
+        let bell = Arc::new(Bell::default());
+        (Arc::clone(&bell), Arc::new(Ends { live: Arc::clone(&self.live), bell }))
+    }
+
+    /// Takes over what the store has. Returns the new rules, if anything has changed.
+    pub(super) fn refresh(&mut self) -> Result<Option<NewRules>, ServiceError> {
+        // Read first: what changes after that is found by the next look.
+        let version = self.store.store().components_version()?;
+        self.forget_retired()?;
+        if self.version == Some(version) && self.store.store().components_version()? == version {
+            return Ok(None);
+        }
+        let (sources, mut left_out) = self.service.sources_of_runner(&self.store)?;
+        let old = self.live.library();
+        let new = Arc::new(old.updated(&sources).map_err(ServiceError::Load)?);
+        left_out.extend_from_slice(new.left_out());
+        let left_out: BTreeMap<_, _> =
+            left_out.into_iter().map(|one| (one.component.clone(), one.message)).collect();
+        for (component, message) in &left_out {
+            if self.left_out.get(component) != Some(message) {
+                tracing::warn!("left out: component `{component}`: {message}");
+            }
+        }
+        self.left_out = left_out;
+        self.version = Some(version);
+        self.service.replace_library(&new);
+        let rules = self.live.replace(Arc::clone(&new));
+        log_changes(&old, &new);
+        Ok(Some(rules))
+    }
+
+    /// Has the store forget removed components of which nothing is unfinished any more.
+    fn forget_retired(&self) -> Result<(), ServiceError> {
+        let library = self.live.library();
+        let mut retired = library.retired().peekable();
+        if retired.peek().is_none() {
+            return Ok(());
+        }
+        let unfinished = self.store.store().unfinished_by_task()?;
+        let is_needed = |task: &Arc<str>| unfinished.iter().any(|(other, count)| other == task && *count > 0);
+        if !retired.all(is_needed) {
+            self.store.store().commit(&Batch { forgets_removed: true, ..Batch::default() })?;
+        }
+        Ok(())
+    }
+
+    /// The tasks that the runner is to claim.
+    fn tasks(&self) -> Result<Arc<TaskSet>, ServiceError> {
+        let library = self.live.library();
+        Ok(self.service.tasks_of(&library, &self.queues)?.unwrap_or_else(|| library.task_set()))
+    }
+
+    /// Keeps the runner's library up to date until the returned guard is dropped.
+    pub(super) fn start(mut self, runner: &Runner, bell: Arc<Bell>) -> Result<Deploying, ServiceError> {
+        let replace = runner.handle().task_replacer();
+        let (give_up, given_up) = bounded::<()>(0);
+        let store = Arc::clone(self.store.store());
+        let neighbours = Arc::clone(&self.store.neighbours);
+        let begin = Box::new(move |notify: Notify| {
+            let weak = Arc::downgrade(&notify);
+            *bell.0.lock() = Some(weak.clone());
+            neighbours.runners.add(move || weak.upgrade().inspect(|notify| notify()).is_some());
+            store.watch(notify)
+        });
+        let mut changes = Changes::new(begin)?;
+        let work = move || {
+            let (mut pause, mut looked_at) = (Duration::ZERO, Instant::now());
+            loop {
+                let _ = given_up.recv_timeout(pause.saturating_sub(looked_at.elapsed()));
+                looked_at = Instant::now();
+                match self.refresh() {
+                    Ok(None) => pause = BEAT,
+                    Ok(Some(rules)) => {
+                        pause = BEAT;
+                        match self.tasks().map(|tasks| replace(tasks, rules)) {
+                            Ok(true) => {}
+                            // The runner is gone.
+                            Ok(false) => return,
+                            Err(error) => tracing::warn!("components were not taken over: {error}"),
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!(
+                            "components that were pushed or removed can't be taken over now: {error}"
+                        );
+                        pause = AGAIN;
+                    }
+                }
+                if is_over(&given_up) {
+                    return;
+                }
+                let cold = self.live.library().let_go_of_cold_code().unwrap_or(FOR_EVER);
+                let at_most = if pause == AGAIN { AGAIN } else { cold };
+                if let Err(error) = changes.wait_unless(at_most, &given_up) {
+                    tracing::warn!("the store does not tell of pushed components: {error}");
+                    let _ = given_up.recv_timeout(AGAIN);
+                }
+                if is_over(&given_up) {
+                    // What was finished last may have been all that was needed of it.
+                    let _ = self.forget_retired();
+                    return;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("deploy".to_owned()).spawn(work);
+        let thread =
+            thread.map_err(|error| ServiceError::System(format!("no thread for deployments: {error}")))?;
+        Ok(Deploying { give_up: Some(give_up), thread: Some(thread) })
+    }
+}
+
+fn is_over(given_up: &Receiver<()>) -> bool {
+    matches!(given_up.try_recv(), Err(crossbeam_channel::TryRecvError::Disconnected))
+}
+
+/// Says which components have come, changed and gone.
+fn log_changes(old: &Library, new: &Library) {
+    let of = |library: &Library| -> BTreeMap<Arc<str>, ComponentDigest> {
+        library.components().map(|(name, digest)| (Arc::clone(name), digest)).collect()
+    };
+    let (before, after) = (of(old), of(new));
+    for (component, digest) in &after {
+        match before.get(component) {
+            None => tracing::info!(%component, %digest, "a component was added"),
+            Some(known) if known != digest => tracing::info!(%component, %digest, "a component was replaced"),
+            Some(_) => {}
+        }
+    }
+    for (component, _) in before.iter().filter(|(name, _)| !after.contains_key(*name)) {
+        tracing::info!(%component, "a component was removed");
+    }
+}
+
+/// The thread that keeps a library up to date. Ends, and is waited for, when dropped.
+pub(super) struct Deploying {
+    give_up: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Deploying {
+    fn drop(&mut self) {
+        drop(self.give_up.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the deploy thread panicked");
+        }
+    }
+}
