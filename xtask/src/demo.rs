@@ -80,9 +80,10 @@ pub fn run(profile: Profile) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-struct Demo {
-    binary: PathBuf,
-    directory: PathBuf,
+/// The runner, in a directory.
+pub(crate) struct Demo {
+    pub(crate) binary: PathBuf,
+    pub(crate) directory: PathBuf,
 }
 
 impl Demo {
@@ -117,6 +118,8 @@ impl Demo {
 
         heading("Throughput: a fresh instance per invocation, every outcome durable");
         self.throughput()?;
+
+        crate::platform::show(&self.binary, &self.directory.join("platform"))?;
 
         self.say_what_to_try();
         Ok(())
@@ -218,11 +221,11 @@ impl Demo {
     }
 
     /// Shows the command and what it prints, and returns that.
-    fn print(&self, arguments: &[&str]) -> Result<String> {
+    pub(crate) fn print(&self, arguments: &[&str]) -> Result<String> {
         self.print_expecting(0, arguments)
     }
 
-    fn print_expecting(&self, code: i32, arguments: &[&str]) -> Result<String> {
+    pub(crate) fn print_expecting(&self, code: i32, arguments: &[&str]) -> Result<String> {
         println!("{}", prompt(arguments));
         let text = text(self.output(code, arguments)?)?;
         print!("{text}");
@@ -275,7 +278,7 @@ impl Demo {
         Ok(output.stdout)
     }
 
-    fn write(&self, name: &str, text: &str) -> Result<()> {
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<()> {
         let path = self.directory.join(name);
         fs::write(&path, text).with_context(|| format!("failed to write `{}`", path.display()))
     }
@@ -297,11 +300,11 @@ fn beginning(text: &str, characters: usize) -> String {
     }
 }
 
-fn heading(text: &str) {
+pub(crate) fn heading(text: &str) {
     println!("\n── {text}\n");
 }
 
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     println!("{text}");
 }
 

@@ -102,10 +102,11 @@ fn compile() -> Result<BTreeMap<String, Vec<u8>>> {
     Ok(components)
 }
 
-/// The components that are written as text, `NAME.wat` in either folder.
+/// The components that are written as text, `NAME.wat` in any of the folders.
 fn assemble() -> Result<Vec<(String, Vec<u8>)>> {
     let mut components = assemble_folder("guest-tasks/faults-as-text")?;
     components.append(&mut assemble_folder("guest-tasks/tasks-as-text")?);
+    components.append(&mut assemble_folder("guest-tasks/platform")?);
     Ok(components)
 }
 

@@ -10,6 +10,7 @@ mod fixtures;
 mod fuzz;
 mod guests;
 mod languages;
+mod platform;
 mod process;
 mod suite;
 

@@ -3,4 +3,5 @@
 
 mod components;
 mod earlier;
+mod platform;
 mod stores;

@@ -1,0 +1,165 @@
+//! The platform of `guest-tasks/platform`: plugins that are pushed while a runner runs, called by name.
+
+use std::path::Path;
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::support::cli::{Output, Sandbox};
+use crate::support::database::shared;
+use crate::support::guests::guest;
+
+const TASK: &str = "dispatcher::transform";
+
+struct Platform {
+    place: Sandbox,
+    store: String,
+}
+
+impl Platform {
+    /// With the configuration of the example, word for word but for the place of the dispatcher.
+    fn new(store: &str) -> Self {
+        let place = Sandbox::new();
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest-tasks/platform/wasm-runner.toml");
+        let text = std::fs::read_to_string(example).expect("it is there");
+        let dispatcher = guest("dispatcher").display().to_string();
+        place.write("wasm-runner.toml", text.replace("dispatcher.wasm", &dispatcher));
+        Self { place, store: store.to_owned() }
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.place.command(args).env("WASM_RUNNER_STORE", &self.store).run()
+    }
+
+    #[track_caller]
+    fn push(&self, customer: &str, guest_name: &str) {
+        let path = guest(guest_name).display().to_string();
+        self.run(&["component", "push", customer, &path, "--label", "plan=free"]).expect(0);
+    }
+
+    fn transform(&self, customer: &str) -> Output {
+        let arguments = json!([customer, "hello world"]).to_string();
+        self.run(&["submit", "--wait", TASK, &arguments])
+    }
+}
+
+fn plugins_come_and_go(store: &str) {
+    let platform = Platform::new(store);
+    let mut runner = platform.place.command(["start"]).env("WASM_RUNNER_STORE", store).spawn();
+    runner.wait_for_stderr("the runner has started");
+    let output = platform.transform("customer-anna").expect(1);
+    assert!(output.stderr.contains("has no plugin"), "{output:?}");
+    platform.push("customer-anna", "upper");
+    // The push is in the store; the runner hears of it.
+    runner.wait_for_stderr("customer-anna");
+    assert_eq!(platform.transform("customer-anna").expect(0).json(), "HELLO WORLD");
+    platform.push("customer-eve", "greedy");
+    runner.wait_for_stderr("customer-eve");
+    let output = platform.transform("customer-eve").expect(1);
+    assert!(output.stderr.contains("the plugin of `customer-eve` was stopped"), "{output:?}");
+    assert_eq!(platform.transform("customer-anna").expect(0).json(), "HELLO WORLD");
+    // A name that would name something else.
+    for name in ["customer-anna::platform", "dispatcher.transform", ""] {
+        let output = platform.transform(name).expect(1);
+        assert!(output.stderr.contains("is no customer"), "{output:?}");
+    }
+    let other = guest("workflow").display().to_string();
+    let diff = platform.run(&["component", "diff", "customer-anna", &other, "--deny-new-rights"]).expect(1);
+    assert!(diff.stdout().contains("- task platform:plugin/text@1.transform"), "{diff:?}");
+    // Its unfinished invocations go with it: the profile says so.
+    let task = "customer-eve::platform:plugin/text@1.transform";
+    let waiting = platform.run(&["submit", task, "[\"x\"]", "--delay", "1h"]).expect(0);
+    let removed = platform.run(&["component", "remove", "customer-eve"]).expect(0);
+    assert_eq!(removed.stdout().trim(), "removed customer-eve; 1 cancelled");
+    let status = platform.run(&["status", waiting.stdout().trim(), "--json"]).expect(0).json();
+    assert_eq!(status["status"], "cancelled");
+    runner.signal(Signal::TERM);
+    runner.wait().expect(0);
+}
+
+#[test]
+fn plugins_come_and_go_on_sqlite() {
+    let place = Sandbox::new();
+    plugins_come_and_go(&format!("sqlite:{}", place.path().join("state.db").display()));
+}
+
+#[test]
+fn plugins_come_and_go_on_postgres() {
+    plugins_come_and_go(&shared().url());
+}
+
+#[test]
+fn the_most_exact_section_holds_alone() {
+    let place = Sandbox::new();
+    let store = format!("sqlite:{}", place.path().join("state.db").display());
+    place.write(
+        "wasm-runner.toml",
+        format!(
+            "store = {store:?}\n[profile.low]\nmax-attempts = 2\npriority = -5\n[profile.low.limits]\ntime = \"1s\"\n\
+             [component.\"customer-*\"]\nprofile = \"low\"\npriority = 1\n\
+             [component.\"customer-paid-*\"]\nmax-attempts = 7\n\
+             [component.customer-named]\nsource = \"store\"\nmax-attempts = 9\n"
+        ),
+    );
+    for name in ["customer-a", "customer-paid-b", "customer-named", "other"] {
+        place.run(["component", "push", name, &guest("upper").display().to_string()]).expect(0);
+    }
+    let of = |name: &str| {
+        let task = format!("{name}::transform");
+        let id = place.run(["submit", &task, "[\"x\"]"]).expect(0).stdout().trim().to_owned();
+        let status = place.run(["status", &id, "--json"]).expect(0).json();
+        (status["max_attempts"].as_u64(), status["priority"].as_i64())
+    };
+    let plain = of("other");
+    assert_eq!(of("customer-a"), (Some(2), Some(1)), "its profile is beneath it");
+    assert_eq!(of("customer-paid-b"), (Some(7), plain.1), "of the other pattern it has nothing");
+    assert_eq!(of("customer-named"), (Some(9), plain.1));
+    let checked = place.run(["check"]).expect(0);
+    assert!(checked.stdout().contains("4 tasks"), "{checked:?}");
+}
+
+#[test]
+fn what_is_wrong_with_patterns_and_profiles_is_told() {
+    let place = Sandbox::new();
+    let long = "x".repeat(129);
+    place.write(
+        "wasm-runner.toml",
+        format!(
+            "[profile.low]\npath = \"x.wasm\"\n[component.\"customer-*\"]\nprofile = \"lou\"\n\
+             [component.\"a.*\"]\n[component.\"b-*\"]\nsource = \"store\"\n[component.{long}]\nsource = \"store\"\n"
+        ),
+    );
+    let output = place.run(["check"]).expect(78);
+    for problem in [
+        "unknown key `path` in `[profile.low]`",
+        "did you mean `low`?",
+        "`a.*` can't be a pattern of components",
+        "unknown key `source` in `[component.\"b-*\"]`",
+        "it has 129 bytes",
+    ] {
+        assert!(output.stderr.contains(problem), "{problem} is not in {}", output.stderr);
+    }
+    let fresh = Sandbox::new();
+    let output = fresh.run(["component", "push", &long, &guest("upper").display().to_string()]).expect(2);
+    assert!(output.stderr.contains("a name has at most 128 bytes"), "{output:?}");
+}
+
+#[test]
+fn the_longest_names_and_keys_fit_into_every_store() {
+    let place = Sandbox::new();
+    let name = "n".repeat(128);
+    // What can't be compressed.
+    let key: String =
+        (0..1024_u32).map(|n| char::from(b'!' + (n.wrapping_mul(2_654_435_761) >> 25) as u8 % 90)).collect();
+    for store in [format!("sqlite:{}", place.path().join("state.db").display()), shared().url()] {
+        let run = |args: &[&str]| place.command(args).env("WASM_RUNNER_STORE", &store).run();
+        run(&["component", "push", &name, &guest("workflow").display().to_string()]).expect(0);
+        // A guest's key is stored with the name of its component.
+        let arguments = json!([format!("{name}::basics.nothing"), "[]", key]).to_string();
+        let task = format!("{name}::control.submit-twice");
+        let id = run(&["submit", &task, &arguments, "--key", &key]).expect(0);
+        run(&["start", "--until-idle"]).expect(0);
+        let status = run(&["status", id.stdout().trim(), "--json"]).expect(0).json();
+        assert_eq!(status["status"], "succeeded", "{status}");
+    }
+}
