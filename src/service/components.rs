@@ -100,7 +100,7 @@ impl Service {
     /// The interfaces of every component that can be read, and what is wrong with
     /// those that can't.
     pub fn interfaces(&self) -> Result<(Interfaces, Vec<LoadError>), ServiceError> {
-        let (sources, left_out) = self.sources(self.store_of_components()?.as_ref())?;
+        let (sources, left_out) = self.sources(self.store_of_components()?.as_ref(), false)?;
         let cache = self.config().cache_directory.as_deref();
         let (interfaces, errors) = Interfaces::load(&sources, cache, self.shared.compiler.clone());
         Ok((interfaces, left_out.into_iter().chain(errors).collect()))
@@ -146,7 +146,7 @@ impl Service {
             Some(opened) => Some(opened),
             None => self.store_of_components()?,
         };
-        let (sources, mut left_out) = self.sources(store.as_ref())?;
+        let (sources, mut left_out) = self.sources(store.as_ref(), false)?;
         let loading = &shared.loading;
         let options = LibraryOptions {
             cache_directory: shared.config.cache_directory.clone(),
@@ -192,10 +192,11 @@ impl Service {
     }
 
     /// The components to load, each with its file, and what the lock file says of it; and what keeps some from
-    /// being loaded that nobody has asked for by name.
+    /// being loaded that nobody has asked for by name, or, if `leaves_out_any`, others too.
     fn sources(
         &self,
         store: Option<&Access>,
+        leaves_out_any: bool,
     ) -> Result<(Vec<ComponentSource>, Vec<LoadError>), ServiceError> {
         let config = self.config();
         let pushed = match store.filter(|_| config.needs_store_for_components()) {
@@ -207,12 +208,14 @@ impl Service {
         for component in self.served(&pushed).iter() {
             match self.prepare(component, &pushed, store) {
                 Ok(source) => sources.push(source),
-                Err(ServiceError::Load(found)) if component.may_be_left_out => left_out.extend(found),
+                Err(ServiceError::Load(found)) if component.may_be_left_out || leaves_out_any => {
+                    left_out.extend(found)
+                }
                 Err(ServiceError::Load(found)) => errors.extend(found),
                 Err(error) => return Err(error),
             }
         }
-        if sources.is_empty() {
+        if sources.is_empty() && !leaves_out_any {
             errors.append(&mut left_out);
         }
         if errors.is_empty() { Ok((sources, left_out)) } else { Err(ServiceError::Load(errors)) }
@@ -235,12 +238,14 @@ impl Service {
     }
 
     /// The components for a runner: those that are used, and those that are there only to finish what was submitted
-    /// for them, because they were removed or replaced by others without these tasks.
+    /// for them, because they were removed or replaced by others without these tasks. While a runner runs, any
+    /// component may be left out: a removal or a bad push of one must not keep the runner from taking over others.
     pub(super) fn sources_of_runner(
         &self,
         store: &Access,
+        leaves_out_any: bool,
     ) -> Result<(Vec<ComponentSource>, Vec<LoadError>), ServiceError> {
-        let (mut sources, left_out) = self.sources(Some(store))?;
+        let (mut sources, left_out) = self.sources(Some(store), leaves_out_any)?;
         let pushed = store.ask(|store| store.components())?;
         let unfinished = store.ask(|store| store.unfinished_by_task())?;
         for (task, _) in unfinished.iter().filter(|(_, count)| *count > 0) {

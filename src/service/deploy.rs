@@ -109,7 +109,7 @@ impl Deployment {
         if self.version == Some(version) && self.store.store().components_version()? == version {
             return Ok(None);
         }
-        let (sources, mut left_out) = self.service.sources_of_runner(&self.store)?;
+        let (sources, mut left_out) = self.service.sources_of_runner(&self.store, self.version.is_some())?;
         let old = self.live.library();
         let new = Arc::new(old.updated(&sources).map_err(ServiceError::Load)?);
         left_out.extend_from_slice(new.left_out());

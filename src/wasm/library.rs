@@ -129,18 +129,18 @@ impl Library {
             names,
             options: options.clone(),
         };
-        Self::assemble(Arc::new(base), &cache, &[], sources, true)
+        Self::assemble(Arc::new(base), &cache, &[], sources, false)
     }
 
     /// Makes the library that takes the place of this one: of these components, of which those that it has are not
-    /// loaded again. Guests that run go on, and see the new names.
+    /// loaded again. Guests that run go on, and see the new names. Any component that can't be used is left out.
     ///
     /// # Errors
     ///
-    /// As [`load`](Self::load), but that there may be no component at all.
+    /// None is known.
     pub fn updated(&self, sources: &[ComponentSource]) -> Result<Self, Vec<LoadError>> {
         let cache = self.base.versions.reload.cache.clone();
-        let updated = Self::assemble(Arc::clone(&self.base), &cache, &self.members, sources, false)?;
+        let updated = Self::assemble(Arc::clone(&self.base), &cache, &self.members, sources, true)?;
         // Whoever was submitted for the bytes that were replaced goes on with what is linked already.
         for old in &self.members {
             let is_there =
@@ -157,7 +157,7 @@ impl Library {
         cache: &Cache,
         known: &[Member],
         sources: &[ComponentSource],
-        needs_some: bool,
+        leaves_out_any: bool,
     ) -> Result<Self, Vec<LoadError>> {
         let scratch = sources.iter().filter_map(|source| source.grants.scratch.as_ref());
         scratch.for_each(|grant| grant.make_in(&base.place));
@@ -185,7 +185,7 @@ impl Library {
         for (source, result) in sources.iter().zip(results) {
             match result {
                 Ok(member) => members.push(member),
-                Err(error) if source.may_be_left_out => left_out.push(error),
+                Err(error) if source.may_be_left_out || leaves_out_any => left_out.push(error),
                 Err(error) => errors.push(error),
             }
         }
@@ -194,7 +194,7 @@ impl Library {
             let names = Arc::new(names_of(members.iter().map(|member| &*member.loaded)));
             base.names.replace(Arc::clone(&names));
             let wrong = link_all(&mut members, &base.names, base.room);
-            let is_out = |(index, _): &(usize, _)| members[*index].source.may_be_left_out;
+            let is_out = |(index, _): &(usize, _)| leaves_out_any || members[*index].source.may_be_left_out;
             let (out, wrong): (Vec<_>, Vec<_>) = wrong.into_iter().partition(is_out);
             errors.extend(wrong.into_iter().flat_map(|(_, errors)| errors));
             if out.is_empty() || !errors.is_empty() {
@@ -207,7 +207,7 @@ impl Library {
             }
         };
         let few_descriptors = few_descriptors(&members, base.room);
-        if members.is_empty() && needs_some {
+        if members.is_empty() && !leaves_out_any {
             errors.append(&mut left_out);
         }
         if !errors.is_empty() {

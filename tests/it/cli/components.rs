@@ -376,3 +376,28 @@ fn a_runner_that_has_nothing_configured_overwrites_no_rules() {
         assert_eq!(queues(), before);
     }
 }
+
+#[test]
+fn a_configured_component_that_is_removed_keeps_a_runner_from_nothing() {
+    let ground = Sandbox::new();
+    let [store, _] = stores(&ground);
+    let named = "[component.fib]\nsource = \"store\"\n[component.\"customer-*\"]\n";
+    let machine = Machine::new(&store, named);
+    let push = |name: &str, guest_name: &str| {
+        machine.run(&["component", "push", name, &guest(guest_name).display().to_string()]).expect(0);
+    };
+    push("fib", "fib");
+    let mut runner = machine.command(&["start"]).spawn();
+    runner.wait_for_stderr("the runner has started");
+    machine.run(&["component", "remove", "fib"]).expect(0);
+    runner.wait_for_stderr("left out: component `fib`");
+    push("customer-1", "echo");
+    let other = Machine::new(&store, "");
+    let id = other.submit(&["customer-1::hello", "[\"you\"]"]);
+    assert_eq!(other.run(&["result", &id, "--wait", "--timeout", "30s"]).expect(0).json(), "Hello, you!");
+    push("fib", "fib");
+    let id = other.submit(&["fib::fib", "[6]"]);
+    assert_eq!(other.run(&["result", &id, "--wait", "--timeout", "30s"]).expect(0).json(), 8);
+    runner.signal(rustix::process::Signal::TERM);
+    runner.wait().expect(0);
+}
