@@ -110,7 +110,7 @@ pub(super) async fn run(
         &host_memory,
         sink,
     );
-    let outcome = attempt(&program, &ready, claim, caller, client, &output, &control, host_memory).await;
+    let outcome = attempt((&program, &ready), claim, caller, client, &output, &control, host_memory).await;
     if outcome.is_err() {
         output.log_value();
     }
@@ -123,8 +123,7 @@ pub(super) async fn run(
 }
 
 async fn attempt(
-    program: &Program,
-    ready: &Ready,
+    (program, ready): (&Program, &Ready),
     claim: Claim,
     caller: Caller,
     client: Arc<dyn TaskClient>,

@@ -21,6 +21,9 @@ use crate::model::{ComponentDigest, Interrupt, NoGuest, Shortage};
 /// The most other versions that are kept linked. Further ones are linked anew, from compiled code.
 const KEPT: NonZeroUsize = NonZeroUsize::new(32).expect("more than none");
 
+/// A version: the name of its component, and its digest.
+type Version = (Arc<str>, ComponentDigest);
+
 /// The versions that were needed so far, and the means to make more.
 pub(super) struct Versions {
     pub(super) reload: Arc<Reload>,
@@ -28,7 +31,7 @@ pub(super) struct Versions {
     room: Room,
     /// By the name of the component, whose grants they have. Never held while a version is fetched or compiled:
     /// two slots may do the same work once.
-    linked: Mutex<LruCache<(Arc<str>, ComponentDigest), Arc<Linked>>>,
+    linked: Mutex<LruCache<Version, Arc<Linked>>>,
     /// The digests that can't be compiled, with the reason: each costs its limits once.
     refused: Mutex<LruCache<ComponentDigest, String>>,
 }
