@@ -60,7 +60,7 @@ impl RuleWatch {
         }
         let marks = store.rule_marks()?;
         for rule in new.iter().take(MOST) {
-            let by = who(marks.iter().find(|mark| mark.task == rule.task));
+            let by = origin_of(marks.iter().find(|mark| mark.task == rule.task));
             let task = &*rule.task;
             tracing::warn!(event = "rules-replaced", task, by, now = %rule, "this runner's rules are not in force");
         }
@@ -82,14 +82,14 @@ impl RuleWatch {
 /// Logs that rules of this runner have taken the places of others.
 pub(super) fn tell_replaced(replaced: &[ReplacedRule]) {
     for ReplacedRule { old, mark } in replaced.iter().take(MOST) {
-        let (task, by) = (&*old.task, who(mark.as_ref()));
+        let (task, by) = (&*old.task, origin_of(mark.as_ref()));
         tracing::warn!(event = "rules-replaced", task, by, before = %old, "this runner's rules replace others");
     }
     tell_rest(replaced.len());
 }
 
-fn who(mark: Option<&RuleMark>) -> String {
-    mark.map_or_else(|| "nobody knows".to_owned(), |mark| mark.by.to_string())
+fn origin_of(mark: Option<&RuleMark>) -> String {
+    mark.map_or_else(|| "unknown".to_owned(), |mark| mark.by.to_string())
 }
 
 fn tell_rest(count: usize) {

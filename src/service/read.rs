@@ -39,7 +39,7 @@ pub struct ListRequest {
 /// The invocations that a request chooses.
 #[derive(Debug)]
 pub struct Listing {
-    /// They, newest first, without values.
+    /// The invocations, newest first, without values.
     pub invocations: Vec<InvocationDocument>,
     /// The number of invocations that were looked at, the newest, if there are more that were not.
     pub looked_at: Option<u64>,

@@ -7,7 +7,7 @@ pub fn takes_over(known: Option<&TaskRule>, new: &TaskRule, only_if_new: bool) -
     known.is_none_or(|known| !only_if_new && known != new)
 }
 
-/// Whether a rule that is in force, and that nobody is known to have set, is now known to be `by`'s: he says the same.
+/// Whether `by` becomes the origin of a rule that is in force and has none: its configuration says the same.
 pub fn is_marked_now(
     known: Option<&TaskRule>,
     is_marked: bool,

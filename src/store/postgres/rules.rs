@@ -41,7 +41,7 @@ impl Known {
         Ok(Self { task, rule: is_known.then_some(rule), mark })
     }
 
-    /// Returns the rule that is known to be `by`'s now: he says the same.
+    /// Returns the rule in force of which `by` becomes the origin.
     fn marked_now<'r>(&self, said: &[(&'r TaskRule, bool)], by: Option<&RuleOrigin>) -> Option<&'r TaskRule> {
         let is_same = |(rule, only_if_new): &&(&'r TaskRule, bool)| {
             !only_if_new && is_marked_now(self.rule.as_ref(), self.mark.is_some(), rule, by)
