@@ -198,7 +198,7 @@ pub fn prune(args: &PruneArgs, context: &Context) -> Result<(), CliError> {
         let free = size(document.free_bytes);
         output::note(&format!("{free} of the store's file are free for new invocations, and stay in it"));
         output::hint(
-            "a file of an earlier version gives them back with `sqlite3 FILE 'PRAGMA auto_vacuum = 2; VACUUM'`, \
+            "it gives them back after `sqlite3 FILE 'PRAGMA auto_vacuum = 2; VACUUM'`, \
              while no runner runs; so does `prune` from then on",
         );
     }

@@ -105,8 +105,6 @@ fn connect(path: &Path, vfs: Option<&str>, only_reads: bool) -> rusqlite::Result
 /// Switches to WAL and brings the schema up to date.
 fn prepare(sql: &mut Connection, url: &str) -> Result<(), StoreError> {
     let sort = |error: rusqlite::Error| fault::sort(url, &error);
-    // Only a new file takes it: then free pages can be given back to the disk. Nothing moves by itself.
-    sql.execute_batch("PRAGMA auto_vacuum = INCREMENTAL").map_err(sort)?;
     let mode: String = sql.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(sort)?;
     if mode != "wal" {
         return Err(StoreError::unavailable(

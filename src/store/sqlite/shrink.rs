@@ -9,8 +9,8 @@ use crate::store::Shrunk;
 /// The pages that one transaction gives back at most: each costs the move of another page into its place.
 const PAGES_AT_ONCE: u64 = 500;
 
-/// The value of `auto_vacuum` of a file whose pages can be given back one by one. Files of earlier versions have
-/// another one.
+/// The value of `auto_vacuum` of a file whose pages can be given back one by one. A file has it after
+/// `PRAGMA auto_vacuum = 2; VACUUM` (`docs/design/deadlines-and-retention.md`).
 const INCREMENTAL: i64 = 2;
 
 /// Gives free pages at the end of the database back, and moves others to get free ones there.
