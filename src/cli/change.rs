@@ -198,8 +198,8 @@ pub fn prune(args: &PruneArgs, context: &Context) -> Result<(), CliError> {
         let free = size(document.free_bytes);
         output::note(&format!("{free} of the store's file are free for new invocations, and stay in it"));
         output::hint(
-            "it gives them back after `sqlite3 FILE 'PRAGMA auto_vacuum = 2; VACUUM'`, \
-             while no runner runs; so does `prune` from then on",
+            "`sqlite3 FILE 'PRAGMA auto_vacuum = 2; VACUUM'`, while no runner runs, gives them back to the disk, and \
+             lets `prune` do so from then on",
         );
     }
     Ok(())
