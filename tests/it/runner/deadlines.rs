@@ -123,7 +123,7 @@ fn an_invocation_that_is_queued_past_its_deadline_never_runs() {
     let site = Site::new();
     let id = site.submit_with("square", json!([2]), &["--deadline", "0.001"]);
     let summary = site.run_all(&[]);
-    assert_eq!((&summary["succeeded"], &summary["failed"]), (&json!(0), &json!(0)), "{summary}");
+    assert_eq!((&summary["succeeded"], &summary["failed"]), (&json!(0), &json!(1)), "{summary}");
     let store = site.store();
     let invocation = get(&store, id);
     assert_eq!((invocation.status, invocation.attempt), (Status::Failed, 0));
