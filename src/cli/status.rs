@@ -182,6 +182,9 @@ fn facts(
         facts.push(("root", invocation.root.to_string()));
     }
     facts.extend(invocation.runner.map(|runner| ("runner", runner.to_string())));
+    if invocation.component.as_deref().unwrap_or_default() != &*invocation.fairness_key {
+        facts.push(("fairness", invocation.fairness_key.to_string()));
+    }
     if invocation.priority != 0 {
         facts.push(("priority", invocation.priority.to_string()));
     }

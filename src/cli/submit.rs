@@ -88,6 +88,10 @@ pub struct SubmitArgs {
     #[arg(long)]
     pub key: Option<String>,
 
+    /// Key by which it shares the slots with others, by weight [default: the component of the task]
+    #[arg(long, value_name = "KEY")]
+    pub fairness_key: Option<String>,
+
     /// Free text to keep with the invocation; repeatable
     #[arg(long = "label", value_name = "K=V", value_parser = label)]
     pub labels: Vec<(String, String)>,
@@ -164,6 +168,7 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
         key: args.key.as_deref().map(Arc::from),
         detached: false,
         labels: args.labels.as_slice().into(),
+        fairness_key: args.fairness_key.as_deref().map(Arc::from),
     };
     let submission = service.submit(task.clone(), all_arguments, options)?;
     // Watching begins before the submit, so that no end is missed.

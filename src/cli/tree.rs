@@ -192,6 +192,7 @@ mod tests {
             detached: false,
             priority: 0,
             key: None,
+            fairness_key: "k".into(),
             labels: std::sync::Arc::default(),
             runner: None,
             submitted_at: UnixMicros(0),

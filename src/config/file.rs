@@ -24,10 +24,12 @@ use super::component::{
 };
 use super::problem::{Origin, Problem, in_backticks};
 use super::units::parse_age;
-use crate::model::{SETTING_KEYS, SETTINGS, Setting, Status, TaskOptions};
-use crate::store::{Keep, StoreUrl};
+use crate::model::{SETTING_KEYS, SETTINGS, Setting, Status, TaskOptions, check_fairness_key};
+use crate::store::{FAIRNESS_WEIGHTS, FairnessWeight, Keep, StoreUrl};
 use crate::wasm::{CompileLimits, Grants, ImportChoices, TaskSection, VersionPolicy};
-use keys::{COMPILE_KEYS, COMPONENT_KEYS, KEEP_KEYS, PATTERN_KEYS, PROFILE_KEYS, TASK_KEYS, TOP_KEYS};
+use keys::{
+    COMPILE_KEYS, COMPONENT_KEYS, FAIRNESS_KEYS, KEEP_KEYS, PATTERN_KEYS, PROFILE_KEYS, TASK_KEYS, TOP_KEYS,
+};
 use section::{MANY, Section, Source, Value, did_you_mean};
 
 pub(super) use keys::keys;
@@ -45,6 +47,7 @@ pub(super) struct File {
     /// The settings of a runner that it sets, by their keys, in their units.
     pub(super) settings: Vec<(&'static str, u64)>,
     pub(super) retention: Vec<Keep>,
+    pub(super) weights: Option<Vec<FairnessWeight>>,
     pub(super) compile: CompileLimits,
     pub(super) components: Vec<Component>,
     /// What holds for components by patterns of their names.
@@ -106,6 +109,7 @@ impl<'t> Section<'t> {
             grace: self.duration("grace"),
             cache_directory: self.path("cache-dir"),
             retention: self.retention(),
+            weights: self.weights(),
             compile: self.compile(),
             ..File::default()
         };
@@ -142,6 +146,20 @@ impl<'t> Section<'t> {
         let slots = self.integer("slots", 0..=MANY)?;
         let refuse = |problem| self.source.push(self.start_of("slots"), problem);
         check_slots(slots, Origin::File).map_err(refuse).ok().map(|()| slots)
+    }
+
+    /// Reads the weights of fairness keys.
+    fn weights(&self) -> Option<Vec<FairnessWeight>> {
+        let weights = self.table("fairness", &FAIRNESS_KEYS)?.open_table("weights")?;
+        let [least, most] = FAIRNESS_WEIGHTS;
+        let read = |key: &Spanned<Cow<'_, str>>| {
+            let keys = key.get_ref();
+            if let Err(error) = check_fairness_key(keys) {
+                weights.problem(key.span().start, format!("`{}`: {error}", weights.name));
+            }
+            FairnessWeight::new(keys, weights.number(keys, least..=most)?)
+        };
+        Some(weights.table.keys().filter_map(read).collect())
     }
 
     /// Reads how much is kept of each final status.

@@ -15,7 +15,7 @@ use super::problem::{ConfigError, Origin, Problem};
 use super::surroundings::{Environment, Surroundings, unknown_variables, variable_of};
 use super::units::{parse_flag_duration, parse_size};
 use crate::model::{LimitKind, LimitUnit, RunnerSettings, SETTINGS, Setting, TaskOptions};
-use crate::store::{Keep, StoreUrl};
+use crate::store::{FairnessWeight, Keep, StoreUrl};
 use crate::wasm::{CompileLimits, TaskSection, check_trusted};
 
 /// The name of the configuration file that is searched upward.
@@ -64,6 +64,8 @@ pub struct Config {
     pub runner: RunnerSettings,
     /// How much is kept of each final status; of statuses that are not here, everything.
     pub retention: Vec<Keep>,
+    /// The section `[fairness.weights]`; `None` if there is none.
+    pub weights: Option<Vec<FairnessWeight>>,
     /// The limits of compiling one component.
     pub compile: CompileLimits,
     /// The components, sorted by name.
@@ -176,6 +178,7 @@ impl Config {
             cache_directory,
             runner,
             retention: file.retention,
+            weights: file.weights,
             compile: file.compile,
             components,
             patterns,

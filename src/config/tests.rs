@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::surroundings::variables;
 use super::*;
 use crate::model::{FailureKind, LimitKind, RetryBudget, RetryPolicy, RunnerSettings, Status, TaskOptions};
-use crate::store::{Keep, StoreUrl};
+use crate::store::{FairnessWeight, Keep, StoreUrl};
 use crate::wasm::{CompileLimits, DirectoryAccess};
 
 fn around(directory: &Path, variables: &[(&str, &str)]) -> Surroundings {
@@ -540,5 +540,27 @@ fn imports_are_chosen_by_interface() {
         "wasm-runner.toml:4: `ops` in `[component.a.imports]` is not the name of an interface\n  \
          hint: write it as the component imports it: `\"acme:math/ops\" = \"COMPONENT\"`\n\
          wasm-runner.toml:5: `component.a.imports.acme:math/ops` must be a string, found `1`\n"
+    );
+}
+
+#[test]
+fn weights_are_of_fairness_keys() {
+    let config = resolve("", &Flags::default(), &[]).expect("nothing is wrong");
+    assert_eq!(config.weights, None, "the store keeps what it has");
+    let text = "[fairness.weights]\nacme = 4\n\"trial-*\" = 0.5\n";
+    let weights = resolve(text, &Flags::default(), &[]).expect("nothing is wrong").weights;
+    let expected = [("acme", 4.0), ("trial-*", 0.5)];
+    assert_eq!(
+        weights,
+        Some(expected.map(|(keys, of)| FairnessWeight::new(keys, of).expect("valid")).to_vec())
+    );
+    assert_eq!(
+        problems("[fairness.weights]\nacme = 0\n\"a\\tb\" = 1\nb = \"2\"\n[fairness]\nweight = 1\n"),
+        "wasm-runner.toml:2: `fairness.weights.acme` must be a number from 0.01 to 1000, found `0`\n\
+         wasm-runner.toml:3: `fairness.weights`: a fairness key has one character at least, and no control \
+         characters\n\
+         wasm-runner.toml:4: `fairness.weights.b` must be a number from 0.01 to 1000, found the string `2`\n\
+         wasm-runner.toml:6: unknown key `weight` in `[fairness]` (known: `weights`)\n  \
+         hint: did you mean `weights`?\n"
     );
 }

@@ -63,6 +63,8 @@ pub struct SubmitOptions {
     pub detached: bool,
     /// Free text about it.
     pub labels: Labels,
+    /// Its fairness key, if not the default. Guests don't choose one.
+    pub fairness_key: Option<Arc<str>>,
 }
 
 /// The most bytes of an idempotency key. It stands in an index of every store.
@@ -94,6 +96,27 @@ pub fn check_key(key: &str) -> Result<(), Refusal> {
     }
     if !Submitter::may_choose(key) {
         return Err(Refusal::BadArguments("a key can't have a NUL character in it".to_owned()));
+    }
+    Ok(())
+}
+
+/// The most bytes of a fairness key.
+pub const MAX_FAIRNESS_KEY_BYTES: usize = 200;
+
+/// Checks a fairness key that somebody has chosen.
+///
+/// # Errors
+///
+/// [`Refusal::Limit`] or [`Refusal::BadArguments`], with what is wrong.
+pub fn check_fairness_key(key: &str) -> Result<(), Refusal> {
+    if key.len() > MAX_FAIRNESS_KEY_BYTES {
+        let length = key.len();
+        let message = format!("the fairness key has {length} bytes, more than {MAX_FAIRNESS_KEY_BYTES}");
+        return Err(Refusal::bound(message));
+    }
+    if key.is_empty() || key.contains(char::is_control) {
+        let message = "a fairness key has one character at least, and no control characters";
+        return Err(Refusal::BadArguments(message.to_owned()));
     }
     Ok(())
 }

@@ -38,6 +38,8 @@ pub struct Invocation {
     /// The idempotency key it was submitted with, which says whose it is;
     /// [`chosen_key`](super::chosen_key) is what somebody has written.
     pub key: Option<Arc<str>>,
+    /// The key by which it shares the slots with others.
+    pub fairness_key: Arc<str>,
     /// Free text given at submit.
     pub labels: Labels,
     /// The runner that owns it, or the last one that did.

@@ -6,6 +6,7 @@
 mod client;
 mod control;
 mod facts;
+mod glob;
 mod ids;
 mod invocation;
 mod limits;
@@ -27,10 +28,11 @@ mod words;
 
 pub use client::{
     Answer, AwaitMode, Caller, ChildRequest, Labels, MAX_AWAITED, MAX_AWAITED_BYTES, PreparedCall, Progress,
-    Refusal, SubmitOptions, TaskClient, check_key, check_labels,
+    Refusal, SubmitOptions, TaskClient, check_fairness_key, check_key, check_labels,
 };
 pub use control::{Guest, GuestFuture, Interrupt, NoGuest, Shortage, SlotControl};
 pub use facts::ComponentFacts;
+pub use glob::Glob;
 #[cfg(test)]
 pub(crate) use ids::steps;
 pub use ids::{ComponentDigest, IdError, InvocationId, RunnerId, draw_uuid};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::observer::Observer;
 use crate::model::{InvocationId, RunnerSettings};
-use crate::store::{Keep, StoreError, TaskSet};
+use crate::store::{FairnessWeight, Keep, StoreError, TaskSet};
 
 /// The options of a runner.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub struct RunnerOptions {
     pub only_root: Option<InvocationId>,
     /// The retention of each final status; a status that is not here keeps everything.
     pub retention: Vec<Keep>,
+    /// The weights of fairness keys; `None` leaves those of the store.
+    pub weights: Option<Vec<FairnessWeight>>,
     /// Run nothing but these of the executor's tasks.
     pub only_tasks: Option<Arc<TaskSet>>,
     /// The machine and the configuration that rules come from: for whoever asks who has set them.
@@ -45,6 +47,7 @@ impl Default for RunnerOptions {
             grace: Duration::from_secs(30),
             only_root: None,
             retention: Vec::new(),
+            weights: None,
             only_tasks: None,
             rules_from: None,
             observers: Vec::new(),

@@ -44,6 +44,7 @@ pub struct InvocationDocument {
     pub finished_at: Option<UnixMicros>,
     pub priority: i32,
     pub key: Option<Arc<str>>,
+    pub fairness_key: Arc<str>,
     #[serde(serialize_with = "as_map")]
     pub labels: Vec<(String, String)>,
     /// The invocation that it was submitted for anew.
@@ -74,6 +75,7 @@ impl From<Invocation> for InvocationDocument {
             detached,
             priority,
             key,
+            fairness_key,
             labels,
             runner,
             submitted_at,
@@ -111,6 +113,7 @@ impl From<Invocation> for InvocationDocument {
             finished_at,
             priority,
             key: key.map(|key| chosen_key(&key).into()),
+            fairness_key,
             retry_of: retry_of(&labels),
             retried_as: None,
             labels: labels.to_vec(),
@@ -636,6 +639,7 @@ mod tests {
             detached: false,
             priority: 0,
             key: None,
+            fairness_key: "k".into(),
             labels: [("k".to_owned(), "v".to_owned())].into(),
             runner: None,
             submitted_at: UnixMicros(0),

@@ -112,6 +112,8 @@ fn copy(invocation: &Invocation, arguments: Arc<str>) -> Result<NewInvocation, S
         deadline: None,
         priority: None,
         labels: Arc::default(),
+        // Earlier programs kept none.
+        fairness_key: Some(&invocation.fairness_key).filter(|key| !key.is_empty()).cloned(),
     };
     // One that has as many labels as a submit may give gets one more.
     let labels = others.cloned().chain([(RETRY_OF.to_owned(), id.to_string())]).collect();

@@ -77,6 +77,7 @@ impl Service {
             only_root,
             // What runs one tree leaves the rest of the store alone.
             retention: if only_root.is_none() { config.retention.clone() } else { Vec::new() },
+            weights: config.weights.clone().filter(|_| only_root.is_none()),
             observers: log
                 .into_iter()
                 .chain(observers)

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::{
-    Adoption, Applied, Bill, Cancel, Cancelled, ClaimRequest, Ended, Heartbeat, Inventory, Lease,
-    NewComponent, NewInvocation, Pause, Prune, Pruned, ReplacedRule, Report, RuleOrigin, Submitted, TaskRule,
+    Adoption, Applied, Bill, Cancel, Cancelled, ClaimRequest, Ended, FairnessWeight, Heartbeat, Inventory,
+    Lease, NewComponent, NewInvocation, Pause, Prune, Pruned, ReplacedRule, Report, RuleOrigin, Submitted,
+    TaskRule,
 };
 use crate::model::{Claim, InvocationId, UnixMicros};
 
@@ -21,6 +22,9 @@ pub struct Batch {
     /// Rules of somebody who only submits: they hold for tasks that no rules
     /// were ever written for.
     pub default_rules: Vec<TaskRule>,
+    /// The weights of fairness keys that a runner's configuration has: all of them from now on. `None` if it says
+    /// nothing of weights.
+    pub weights: Option<Vec<FairnessWeight>>,
     /// Queues and tasks to hold back or to let go on.
     pub pauses: Vec<Pause>,
     /// Components for runners that do not have them. What is there already is not
@@ -62,6 +66,7 @@ impl Batch {
             rules,
             rules_by: _,
             default_rules,
+            weights,
             pauses,
             pushes,
             removals,
@@ -79,6 +84,7 @@ impl Batch {
         adoptions.is_empty()
             && rules.is_empty()
             && default_rules.is_empty()
+            && weights.is_none()
             && pauses.is_empty()
             && pushes.is_empty()
             && removals.is_empty()

@@ -89,6 +89,7 @@ invocation! {
         idempotency_key: FreeText = fresh.new.key.as_ref();
         labels: Text = &fresh.new.labels;
         lane: Id = head.lane;
+        fairness_key: Integer = head.fairness_key;
         unique_key: Id = fresh.new.unique.map(|(key, _)| key);
     }
     anywhere {
@@ -103,7 +104,8 @@ invocation! {
     with_place {
         place: Text = head.place;
         attempt: Integer = head.attempt;
-        order_key: Integer = head.rank().0;
+        order_key: Integer = head.order_key;
+        turn: Integer = head.turn;
         available_at: Integer = head.available_at;
         finished_at: Integer = head.finished_at;
         runner: Id = head.runner;
@@ -193,6 +195,9 @@ record! {
         moves: "i.moves",
         priority: "i.priority",
         available_at: "i.available_at",
+        order_key: "i.order_key",
+        fairness_key: "i.fairness_key",
+        turn: "i.turn",
         started_at: "i.started_at",
         finished_at: "i.finished_at",
         runner: "i.runner",
@@ -213,7 +218,7 @@ record! {
 }
 
 record! {
-    /// The columns that are shown of the invocation `i`, with its task `t`, component `c` and
+    /// The columns that are shown of the invocation `i`, with its task `t`, component `c`, fairness key `k` and
     /// outcome `o`. The value of an outcome, which may be megabytes, is not among them.
     INVOCATION_COLUMNS, fn read_invocation() -> Invocation {
         id: "i.id",
@@ -227,6 +232,7 @@ record! {
         detached: "i.detached",
         priority: "i.priority",
         key: "i.idempotency_key",
+        fairness_key: "k.name",
         labels: "i.labels",
         runner: "i.runner",
         submitted_at: "i.submitted_at",
@@ -258,6 +264,7 @@ record! {
         task: "task",
         parent: "parent",
         has_children: "has_children",
+        fairness_key: "fairness_key",
     } from {
     } plus {
     }

@@ -3,6 +3,7 @@
 
 mod claim;
 mod components;
+mod fairness;
 mod keep;
 mod lanes;
 mod records;
@@ -14,9 +15,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use self::fairness::Fairness;
 use self::lanes::{Lane, LaneId};
 use self::records::{Records, Seq};
-use super::order;
 use super::read::submitted;
 use super::rules::{self, Place, Step};
 use super::{
@@ -251,6 +252,7 @@ struct State {
     fading: BTreeSet<(i64, usize, RuleKey)>,
     /// Invocations that were blocked in the commit under way.
     newly_blocked: HashSet<Seq>,
+    fairness: Fairness,
     paused: BTreeSet<PauseTarget>,
     /// Final invocations that may have attached children which are not final yet.
     cascade: Vec<(InvocationId, Status)>,
@@ -304,6 +306,11 @@ struct Record {
     shown: Invocation,
     /// The index of its task.
     task: usize,
+    /// The number of its fairness key.
+    fairness: usize,
+    /// Its place in the queue, and the cost with which it got it.
+    order_key: i64,
+    turn: i64,
     arguments: Arc<str>,
     /// `None` when it is final.
     place: Option<Place>,
@@ -404,6 +411,9 @@ impl State {
         for rule in &batch.default_rules {
             self.set_rule(rule, true, None, now);
         }
+        if let Some(weights) = &batch.weights {
+            self.fairness.set_weights(weights);
+        }
         for pause in &batch.pauses {
             self.set_pause(pause);
         }
@@ -446,6 +456,7 @@ impl State {
             self.claim(request, now, &mut receipt);
         }
         self.settle(now, &mut receipt);
+        self.move_clock();
         if let Some(request) = &batch.claim
             && receipt.lease == Some(Lease::Held)
         {
@@ -530,6 +541,7 @@ impl State {
 
         let parents = new.child_of.as_ref().and_then(|place| self.record(&place.parent)?.deadline);
         let deadline = rules::deadline(new, parents, now);
+        let fairness = self.fairness_key(new);
         let child_of = new.child_of.as_ref();
         let shown = Invocation {
             id: new.id,
@@ -544,6 +556,7 @@ impl State {
             detached: child_of.is_some_and(|place| place.detached),
             priority: new.priority,
             key: new.key.clone(),
+            fairness_key: self.fairness.name(fairness),
             labels: new.labels.clone(),
             runner: None,
             submitted_at: now,
@@ -561,6 +574,9 @@ impl State {
         let seq = self.records.push(Record {
             shown,
             task,
+            fairness,
+            order_key: 0,
+            turn: 0,
             arguments: new.arguments.clone(),
             place: None,
             child_index: child_of.map(|place| place.index),
@@ -582,6 +598,9 @@ impl State {
             self.deadlines.insert((deadline, seq));
         }
         self.tasks[task].counts.add(Status::Queued, 1);
+        if rules::is_at_once(new.delay) {
+            self.place(seq);
+        }
         self.enqueue(seq, now);
         Submitted::Created(new.id)
     }
@@ -622,7 +641,7 @@ impl State {
     /// Puts a queued invocation where claims, or its lane, find it.
     fn enqueue(&mut self, seq: Seq, now: UnixMicros) {
         let record = &mut self.records[seq];
-        let order_key = order::order_key(record.available_at, record.priority);
+        let order_key = record.order_key;
         if record.available_at > now {
             record.place = Some(Place::Delayed);
             self.delayed.insert((record.available_at.0, seq));
@@ -640,7 +659,7 @@ impl State {
         let Some(place) = record.place.take() else {
             return;
         };
-        let order_key = order::order_key(record.available_at, record.priority);
+        let order_key = record.order_key;
         match place {
             Place::Ready => drop(self.tasks[record.task].ready.remove(&(order_key, seq))),
             Place::Delayed => drop(self.delayed.remove(&(record.available_at.0, seq))),

@@ -46,12 +46,12 @@ pub use ended::{Cancel, Cancelled, Ended};
 pub use error::StoreError;
 pub use filter::Filter;
 pub use memory::MemoryStore;
-pub use order::AGEING_STEP;
 pub use postgres::{PostgresStore, PostgresUrl};
 pub use prune::{Keep, Prune, PrunePosition, Pruned, Shrunk};
 pub use read::{CANDIDATES, Counts, LOOK, LOOK_UP_BYTES, LookUp, NextDue};
 pub use setting::{
-    Adoption, NewComponent, Pause, PauseTarget, PushedComponent, ReplacedRule, RuleMark, RuleOrigin, TaskRule,
+    Adoption, FAIRNESS_WEIGHTS, FairnessWeight, NewComponent, Pause, PauseTarget, PushedComponent,
+    ReplacedRule, RuleMark, RuleOrigin, TaskRule,
 };
 pub use sqlite::SqliteStore;
 pub(crate) use sqlite::is_ignored;

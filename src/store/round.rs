@@ -1,6 +1,8 @@
 //! The tasks that a claim looks at, if more have ready invocations than one look takes: some of them each time, in
 //! turn.
 
+use super::order::LateFlows;
+
 /// The most tasks that one claim looks at. Among so many the order of claims is exact.
 pub(super) const TASKS_AT_ONCE: usize = 1_000;
 
@@ -12,9 +14,18 @@ pub(super) struct Round {
     last: Option<i64>,
     /// Whether a look of this round has left something that could be claimed.
     has_left: bool,
+    /// How far the late invocations of tasks have been claimed.
+    pub(super) late: LateFlows,
+    /// What the clock was to be moved by when somebody else was at it.
+    pub(super) owed: i64,
 }
 
 impl Round {
+    /// Begins a new round: what the last look was to hand out is still there.
+    pub(super) fn begin_anew(&mut self) {
+        *self = Self { late: std::mem::take(&mut self.late), owed: self.owed, ..Self::default() };
+    }
+
     /// The task behind which the next look begins.
     pub(super) fn begin(&self) -> i64 {
         self.last.unwrap_or(i64::MIN)

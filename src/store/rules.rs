@@ -108,6 +108,11 @@ pub(super) fn is_adopted<'t>(
     !(is_ambiguous && waits_for_others)
 }
 
+/// Whether something that is delayed so long can be claimed at the same moment.
+pub(super) fn is_at_once(delay: Duration) -> bool {
+    delay.as_micros() == 0
+}
+
 /// The event that an end of an attempt is.
 pub(super) fn end_event(how: &EndKind) -> Event {
     match how {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::order::TURN;
 use crate::model::{
-    ComponentDigest, ComponentFacts, Concurrency, Labels, Rate, RunnerId, TaskRules, UnixMicros, words,
+    ComponentDigest, ComponentFacts, Concurrency, Glob, Labels, Rate, RunnerId, TaskRules, UnixMicros, words,
 };
 
 /// The rules of a task, as far as they concern stores.
@@ -86,6 +87,35 @@ pub struct ReplacedRule {
     pub old: TaskRule,
     /// Who had set it, if that is known.
     pub mark: Option<RuleMark>,
+}
+
+/// The least weight of a fairness key, and the greatest.
+pub const FAIRNESS_WEIGHTS: [f64; 2] = [0.01, 1000.0];
+
+/// The weight of the fairness keys that a pattern stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FairnessWeight {
+    /// The keys.
+    pub keys: Glob,
+    /// The cost of one invocation, in the units of virtual time.
+    pub(super) cost: i64,
+}
+
+impl FairnessWeight {
+    /// `None` if the weight is not one of [`FAIRNESS_WEIGHTS`], or between them.
+    pub fn new(keys: &str, weight: f64) -> Option<Self> {
+        let [least, most] = FAIRNESS_WEIGHTS;
+        let is_valid = (least..=most).contains(&weight);
+        // At least a thousandth of a turn.
+        is_valid.then(|| Self { keys: Glob::new(keys), cost: (TURN as f64 / weight).round() as i64 })
+    }
+}
+
+impl FairnessWeight {
+    /// A weight as a store keeps it.
+    pub(super) fn stored(keys: &str, cost: i64) -> Self {
+        Self { keys: Glob::new(keys), cost }
+    }
 }
 
 /// Asks to hold something back, or to let it go on.

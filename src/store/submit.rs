@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::model::{
     ComponentDigest, Differing, InvocationId, Labels, MAX_DELAY, MAX_PRIORITY, PreparedCall, Refusal,
-    RuleKey, RunnerId, SubmitOptions, Submitter, check_key, check_labels, is_valid_priority,
+    RuleKey, RunnerId, SubmitOptions, Submitter, TaskId, check_fairness_key, check_key, check_labels,
+    is_valid_priority,
 };
 
 /// An invocation to be created. Its arguments were checked already.
@@ -37,6 +38,9 @@ pub struct NewInvocation {
     pub lane: Option<RuleKey>,
     /// The key by which the task's uniqueness rule knows it among those of its submitter.
     pub unique: Option<(RuleKey, Differing)>,
+    /// The key by which it shares the slots with others, if not the component of its task. A child has that of its
+    /// parent.
+    pub fairness_key: Option<Arc<str>>,
     /// Free text.
     pub labels: Labels,
     /// Where it hangs in its tree; `None` for a root.
@@ -117,6 +121,7 @@ impl NewInvocation {
         }
         options.key.as_deref().map_or(Ok(()), check_key).map_err(SubmitError::Bound)?;
         check_labels(&options.labels).map_err(SubmitError::Bound)?;
+        options.fairness_key.as_deref().map_or(Ok(()), check_fairness_key).map_err(SubmitError::Bound)?;
         let deadline = options.deadline.or(call.deadline);
         for (what, time) in [("delay", options.delay), ("deadline", deadline.unwrap_or_default())] {
             if time > MAX_DELAY {
@@ -139,9 +144,16 @@ impl NewInvocation {
             key: options.key.map(|chosen| submitter.key(&chosen)),
             lane: call.lane,
             unique: call.unique.map(|(key, differing)| (submitter.unique(key), differing)),
+            fairness_key: options.fairness_key,
             labels: options.labels,
             child_of: None,
         })
+    }
+
+    /// The fairness key of a root.
+    pub(super) fn fairness_key(&self) -> &str {
+        let component = || TaskId::split(&self.task).0.unwrap_or_default();
+        self.fairness_key.as_deref().unwrap_or_else(component)
     }
 
     /// A root that can be claimed at once, once, and that no rule knows of.
@@ -158,6 +170,7 @@ impl NewInvocation {
             key: None,
             lane: None,
             unique: None,
+            fairness_key: None,
             labels: Arc::default(),
             child_of: None,
         }

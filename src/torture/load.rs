@@ -135,6 +135,7 @@ impl Load {
             key: self.random.chance(25).then(|| InvocationId::generate().to_string().into()),
             labels: [(LABEL.to_owned(), self.seed.to_string())].into(),
             detached: false,
+            fairness_key: None,
         };
         let new = NewInvocation::of(task.prepared(arguments_json.into()), options, Submitter::Outside)
             .expect("it is within bounds");

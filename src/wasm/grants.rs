@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use super::glob::Glob;
 use super::network::{HttpGrant, NetworkGrant};
 use super::scratch::ScratchGrant;
+use crate::model::Glob;
 
 /// Everything that the guests of a component are granted. By default they may submit every task, and nothing
 /// else.

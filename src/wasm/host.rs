@@ -247,6 +247,7 @@ fn options(options: SubmitOptions) -> model::SubmitOptions {
         key: options.key.map(Arc::from),
         detached: options.detached,
         labels: options.labels.into(),
+        fairness_key: None,
     }
 }
 

@@ -16,7 +16,6 @@ use super::discover::{Entry, Export};
 use super::docs::describe;
 use super::engine::{EpochTicker, Room, new_engine};
 use super::execute;
-use super::glob::Glob;
 use super::linked::{Linked, LinkedTask, link_one};
 use super::loaded::{Loaded, in_parallel, load_one, names_of};
 use super::names::Names;
@@ -27,7 +26,7 @@ use super::task::{ArgumentError, NotTask, ResolveError, Task, TaskSchema};
 use super::values::{Shape, arguments_schema, canonical_arguments, output_schema, value_schema};
 use super::versions::Versions;
 use crate::model::{
-    Claim, Clock, ComponentDigest, Guest, Interrupt, LimitKind, MemoryBudget, NoGuest, TaskClient,
+    Claim, Clock, ComponentDigest, Glob, Guest, Interrupt, LimitKind, MemoryBudget, NoGuest, TaskClient,
 };
 
 /// Options of loading components.

@@ -15,7 +15,6 @@ mod file_refusals;
 mod files;
 #[doc(hidden)]
 pub mod fuzzing;
-mod glob;
 mod grants;
 mod handles;
 mod host;
@@ -50,12 +49,12 @@ mod trusted;
 mod values;
 mod versions;
 
+pub use crate::model::Glob;
 pub use code::Shelf;
 pub use compile::{CompileLimits, Compiler, JobError, compile};
 pub use control::GuestControl;
 pub use docs::DOCS_SECTION;
 pub use engine::{live_for_maps, maps_for_live};
-pub use glob::Glob;
 pub use grants::{
     DirectoryAccess, DirectoryGrant, GRANT_KEYS, GRANTS, GrantKind, Grants, RightKind, SecretGrant,
     SecretSource, grant_section,

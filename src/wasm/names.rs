@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::glob::Glob;
 use super::suggest::{list, nearest, unknown_near};
+use crate::model::Glob;
 use crate::model::{FunctionName, TaskId, clip, is_on_track};
 
 /// The exactness with which a name says which tasks it means, in ascending order.

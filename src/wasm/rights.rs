@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::glob::Glob;
 use super::grants::{GRANTS, Grants, RightKind};
 use super::inspect::Capability;
+use crate::model::Glob;
 use crate::model::{FunctionName, TaskId, split_version};
 
 /// A right that a component asks for.

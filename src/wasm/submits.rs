@@ -5,8 +5,8 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::denials::Denials;
-use super::glob::Glob;
 use super::names::Names;
+use crate::model::Glob;
 use crate::model::Refusal;
 
 /// The names of all tasks that a runner knows. They are replaced as a whole when components come and go, also

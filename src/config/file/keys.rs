@@ -3,13 +3,14 @@
 use crate::model::{LIMIT_KEYS, SETTING_KEYS};
 use crate::wasm::{GRANT_KEYS, GRANTS, grant_section};
 
-pub(super) const TOP_KEYS: [&str; 10] = [
+pub(super) const TOP_KEYS: [&str; 11] = [
     "store",
     "slots",
     "grace",
     "cache-dir",
     "runner",
     "retention",
+    "fairness",
     "compile",
     "component",
     "profile",
@@ -29,6 +30,7 @@ const PATTERN_LISTS: &[&[&str]] = &[&["profile"], &PROFILE_KEYS];
 pub(super) const TASK_KEYS: [&str; 9] =
     ["max-attempts", "priority", "deadline", "limits", "retry", "queue", "concurrency", "rate", "unique"];
 pub(super) const COMPILE_KEYS: [&str; 5] = ["time", "cpu", "memory", "code", "component"];
+pub(super) const FAIRNESS_KEYS: [&str; 1] = ["weights"];
 pub(super) const KEEP_KEYS: [&str; 2] = ["age", "count"];
 pub(super) const RETRY_KEYS: [&str; 8] =
     ["on", "cases", "delay", "factor", "max-delay", "jitter", "budget", "budget-window"];
@@ -63,7 +65,8 @@ const fn joined<const N: usize>(lists: &[&[&'static str]]) -> [&'static str; N] 
 }
 
 /// Sections, with the keys that may be looked for there.
-const SECTIONS: [(&[&str], &str); 9] = [
+const SECTIONS: [(&[&str], &str); 10] = [
+    (&FAIRNESS_KEYS, "fairness"),
     (&SETTING_KEYS, "runner"),
     (&KEEP_KEYS, "retention.STATUS"),
     (&LIMIT_KEYS, "component.NAME.limits"),

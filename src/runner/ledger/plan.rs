@@ -56,6 +56,7 @@ impl Ledger {
             // Those of all tasks, new ones included.
             (batch.rules, batch.default_rules) = (view.executor.rules(), view.executor.default_rules());
             self.new_rules = NewRules::default();
+            batch.weights = view.options.weights.clone();
         }
         if !(batch.rules.is_empty() && batch.default_rules.is_empty()) {
             batch.rules_by = view.options.rules_from.as_ref().map(|from| RuleOrigin {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Contradiction;
 use super::state::{State, loaded};
 use crate::model::{Claim, ComponentDigest, Event, InvocationId, Labels, RunnerId};
+use crate::store::order::Taken;
 use crate::store::{ClaimRequest, Lease};
 
 /// The fields of a claim besides the head.
@@ -18,11 +19,18 @@ pub struct ClaimRest {
     pub labels: Labels,
 }
 
+/// An awaited invocation that can be had.
+pub struct Awaited<T> {
+    pub one: T,
+    /// Whether it is so far ahead of the clock that it takes its turn.
+    pub takes_its_turn: bool,
+}
+
 /// Chooses among the awaited, in the order asked: `find` answers those that can be had.
 pub fn choose_awaited<T, E>(
     request: &ClaimRequest,
     state: &mut State<'_>,
-    mut find: impl FnMut(InvocationId) -> Result<Option<T>, E>,
+    mut find: impl FnMut(InvocationId) -> Result<Option<Awaited<T>>, E>,
 ) -> Result<Vec<T>, E> {
     let mut chosen = Vec::new();
     let mut taken = HashSet::new();
@@ -35,14 +43,21 @@ pub fn choose_awaited<T, E>(
             break;
         }
         match find(*id)? {
-            Some(one) => {
+            Some(found) => {
                 taken.insert(*id);
-                chosen.push(one);
+                if keeps_to_what_it_asks(request) || !found.takes_its_turn {
+                    chosen.push(found.one);
+                }
             }
             None => state.receipt.unclaimable.push(*id),
         }
     }
     Ok(chosen)
+}
+
+/// Whether a claim takes nothing but what it asks for, whoever's turn it is.
+fn keeps_to_what_it_asks(request: &ClaimRequest) -> bool {
+    request.only_awaited || request.root.is_some()
 }
 
 impl State<'_> {
@@ -61,13 +76,25 @@ impl State<'_> {
     }
 
     /// Claims a queued invocation, which is loaded, unless it is overdue.
-    pub fn take(&mut self, id: InvocationId, runner: RunnerId, rest: ClaimRest) -> Result<(), Contradiction> {
+    pub fn take(
+        &mut self,
+        id: InvocationId,
+        request: &ClaimRequest,
+        taken: Taken,
+        rest: ClaimRest,
+    ) -> Result<(), Contradiction> {
+        let runner = request.runner;
+        let taken = if keeps_to_what_it_asks(request) { Taken::OutOfTurn } else { taken };
         let head = loaded(&mut self.heads, id)?;
         // More may be overdue than one transaction ends.
         if head.deadline.is_some_and(|deadline| deadline <= self.now) {
             return Ok(());
         }
         let to = head.after(Event::Claim)?;
+        self.fairness.progress.add(head.order_key, head.priority, head.turn, taken);
+        if let Taken::Late(rank) = taken {
+            self.fairness.late.note(head.task, rank, head.turn, self.fairness.clock);
+        }
         head.attempt += 1;
         head.runner = Some(runner);
         self.moves.step(head, self.now, Event::Claim, to, None);

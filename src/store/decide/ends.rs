@@ -82,6 +82,9 @@ impl<'b> State<'b> {
             }
             EndKind::Retry(_, delay) => {
                 head.available_at = self.now.plus(*delay);
+                if rules::is_at_once(*delay) {
+                    self.fairness.place(head)?;
+                }
                 self.lanes.enqueue(head, self.now);
             }
             EndKind::Release => {

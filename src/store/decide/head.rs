@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use crate::model::{Event, InvocationId, Progress, Reason, RuleKey, RunnerId, Status, UnixMicros, Usage};
 use crate::store::NewInvocation;
-use crate::store::order;
 use crate::store::rules::{self, Place};
 
 use super::Contradiction;
@@ -28,6 +27,11 @@ pub struct Head {
     pub moves: i64,
     pub priority: i32,
     pub available_at: UnixMicros,
+    /// Its place in the queue, once it has one.
+    pub order_key: i64,
+    /// The number of its fairness key, and the cost with which it got its place.
+    pub fairness_key: i64,
+    pub turn: i64,
     pub started_at: Option<UnixMicros>,
     pub finished_at: Option<UnixMicros>,
     pub runner: Option<RunnerId>,
@@ -51,7 +55,7 @@ impl Head {
     /// A new invocation that has no place yet.
     pub fn new(
         new: &NewInvocation,
-        [seq, task, component]: [i64; 3],
+        [seq, task, component, fairness_key]: [i64; 4],
         deadline: Option<UnixMicros>,
         now: UnixMicros,
     ) -> Self {
@@ -67,6 +71,9 @@ impl Head {
             moves: 0,
             priority: new.priority,
             available_at: now.plus(new.delay),
+            order_key: 0,
+            fairness_key,
+            turn: 0,
             started_at: None,
             finished_at: None,
             runner: None,
@@ -94,7 +101,7 @@ impl Head {
     }
 
     pub fn rank(&self) -> Rank {
-        (order::order_key(self.available_at, self.priority), self.seq)
+        (self.order_key, self.seq)
     }
 
     /// Where `event` takes it. A row that can't go there contradicts the query that

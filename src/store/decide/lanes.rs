@@ -188,12 +188,6 @@ impl Lanes {
         *best = order_key.min(*best);
     }
 
-    /// Takes note of one that a statement has moved from the delayed to the blocked.
-    pub fn note_blocked(&mut self, id: InvocationId, lane: LaneId, order_key: i64) {
-        self.note_arrival(id, lane, order_key);
-        self.count(lane, Place::Blocked, 1);
-    }
-
     /// Has a lane settled although nothing has changed in it.
     pub fn look_at(&mut self, id: LaneId) {
         self.dirty.entry(id).or_default();
@@ -349,13 +343,22 @@ impl State<'_> {
         }
     }
 
-    /// Lets what was delayed and is due now wait for room in its lane.
-    pub fn promote(&mut self, due: &[InvocationId]) {
+    /// Makes what was delayed and is due now claimable, or lets it wait for room in its lane. Returns whether its
+    /// fairness key was loaded for all of it: the rest stays delayed.
+    pub fn promote(&mut self, due: &[InvocationId]) -> Result<bool, Contradiction> {
+        let mut is_all = true;
         for id in due {
-            if let Some(head) = self.heads.get_mut(id).filter(|head| head.place == Some(Place::Delayed)) {
-                self.lanes.enqueue(head, self.now);
+            let is_due =
+                |head: &&mut Head| head.place == Some(Place::Delayed) && head.available_at <= self.now;
+            let Some(head) = self.heads.get_mut(id).filter(is_due) else { continue };
+            if !self.fairness.keys.contains_key(&head.fairness_key) {
+                is_all = false;
+                continue;
             }
+            self.fairness.place(head)?;
+            self.lanes.enqueue(head, self.now);
         }
+        Ok(is_all)
     }
 
     /// Gives the best of the blocked room in their lanes.

@@ -6,13 +6,14 @@
 //!
 //! - `batch`: the order of the steps
 //! - `state`, `head`, `collisions`: what is loaded, and what is to be written
-//! - `settings`, `components`, `submit`, `ends`, `recovery`, `lanes`, `claims`, `prune`: what the steps decide
+//! - `settings`, `components`, `submit`, `fairness`, `ends`, `recovery`, `lanes`, `claims`, `prune`: what the steps decide
 
 mod batch;
 mod claims;
 mod collisions;
 mod components;
 mod ends;
+mod fairness;
 mod head;
 mod lanes;
 mod prune;
@@ -24,9 +25,10 @@ mod submit;
 mod tests;
 
 pub use batch::{Step, named, runners, steps};
-pub use claims::{ClaimRest, choose_awaited};
+pub use claims::{Awaited, ClaimRest, choose_awaited};
 pub use collisions::{Above, Collisions};
 pub use components::{bind, task_range};
+pub use fairness::{Fairness, Share, tried_again};
 pub use head::{Head, LaneId, LastMove, Move, Rank};
 pub use lanes::{Count, Lane, lane_of};
 pub use prune::{Ancestry, Old, Walk};
@@ -37,7 +39,7 @@ use crate::model::IllegalTransition;
 
 /// At most so many delayed invocations become claimable in one transaction; if
 /// more are due, the claim's answer says that there is more.
-pub const PROMOTED_AT_ONCE: usize = 10_000;
+pub const PROMOTED_AT_ONCE: usize = 1_000;
 
 /// At most so many lanes are looked at in one transaction because of the time.
 pub const OPENED_AT_ONCE: usize = 1_000;

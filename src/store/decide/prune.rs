@@ -18,6 +18,7 @@ pub struct Old {
     pub task: i64,
     pub parent: Option<InvocationId>,
     pub has_children: bool,
+    pub fairness_key: i64,
 }
 
 /// Answers what stands above and below those that may be removed.

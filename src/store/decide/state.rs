@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::Contradiction;
 use super::collisions::Collisions;
+use super::fairness::Fairness;
 use super::head::{Head, LastMove, Moves};
 use super::lanes::Lanes;
 use crate::model::{InvocationId, Outcome, RunnerId, Status, UnixMicros};
@@ -48,6 +49,7 @@ pub struct State<'b> {
     pub callers: HashMap<usize, CallerAbove>,
     pub collisions: Collisions,
     pub lanes: Lanes,
+    pub fairness: Fairness,
     /// Created, and not written yet.
     pub fresh: Vec<Fresh<'b>>,
     pub moves: Moves,

@@ -171,7 +171,15 @@ impl<'b> State<'b> {
         let seq = seq.ok_or_else(|| Contradiction("no numbers are left".to_owned()))?;
         let parents = child_of.and_then(|place| self.heads.get(&place.parent)?.deadline);
         let deadline = rules::deadline(new, parents, self.now);
-        let mut head = Head::new(new, [seq, task, component], deadline, self.now);
+        let key = match child_of.and_then(|place| self.heads.get(&place.parent)) {
+            Some(parent) => parent.fairness_key,
+            None => self.fairness.number(new.fairness_key())?,
+        };
+        let mut head = Head::new(new, [seq, task, component, key], deadline, self.now);
+        self.fairness.count(key)?;
+        if head.available_at <= self.now {
+            self.fairness.place(&mut head)?;
+        }
         self.lanes.enqueue(&mut head, self.now);
         self.may_expire |= deadline.is_some_and(|deadline| deadline <= self.now);
         self.moves.count(task, Status::Queued, 1);

@@ -8,9 +8,10 @@ use crate::model::{
     Blocked, ComponentDigest, Concurrency, Event, InvocationId, Outcome, Rate, RuleKey, RunnerId, Status,
     UnixMicros, Usage,
 };
+use crate::store::order::{TURN, Taken};
 use crate::store::rules::{LaneRule, Place};
 use crate::store::{
-    Applied, AttemptEnd, Batch, Cancel, EndKind, Keep, NewInvocation, Prune, Report, Submitted,
+    Applied, AttemptEnd, Batch, Cancel, ClaimRequest, EndKind, Keep, NewInvocation, Prune, Report, Submitted,
 };
 
 const NOW: UnixMicros = UnixMicros(1_000_000);
@@ -22,6 +23,8 @@ fn new() -> NewInvocation {
 fn state<'b>(numbers: i64) -> State<'b> {
     let mut state = State::new(NOW, 0);
     state.collisions.numbers = (1..=numbers).rev().collect();
+    state.fairness.by_name.insert(String::new(), 0);
+    state.fairness.keys.insert(0, Share::new(0, TURN));
     state
 }
 
@@ -39,7 +42,17 @@ fn own(state: &mut State<'_>, id: InvocationId, runner: RunnerId) {
         depth: 0,
         labels: std::sync::Arc::default(),
     };
-    state.take(id, runner, rest).unwrap();
+    let request = ClaimRequest {
+        runner,
+        lease: Duration::from_secs(1),
+        max: 1,
+        max_bytes: 1,
+        awaited: Vec::new(),
+        only_awaited: false,
+        tasks: std::sync::Arc::default(),
+        root: None,
+    };
+    state.take(id, &request, Taken::InTurn, rest).unwrap();
 }
 
 #[test]
@@ -155,6 +168,7 @@ fn a_prune_passes_by_what_is_needed_and_goes_on_where_it_stopped() {
             task: 1,
             parent: None,
             has_children: true,
+            fairness_key: 0,
         };
         (0..).zip(&ids).map(one).skip(from).collect()
     };

@@ -1,12 +1,23 @@
 //! Handing out work.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::{BinaryHeap, HashSet, btree_set};
 
 use super::{Runner, Seq, State};
 use crate::model::{Claim, Event, RunnerId, UnixMicros};
+use crate::store::decide::PROMOTED_AT_ONCE;
+use crate::store::order::{self, Flow, Progress, Taken};
 use crate::store::rules::Place;
-use crate::store::{ClaimRequest, Heartbeat, Lease, Receipt};
+use crate::store::{ClaimRequest, Heartbeat, Lease, NewInvocation, Receipt};
+
+/// A part of the queue of a task, on which a claim walks along.
+struct Queue<'s> {
+    task: usize,
+    rest: btree_set::Range<'s, (i64, Seq)>,
+    flow: Flow,
+    /// Whether what is not late is another part.
+    is_split: bool,
+}
 
 impl State {
     pub(super) fn claim(&mut self, request: &ClaimRequest, now: UnixMicros, receipt: &mut Receipt) {
@@ -16,12 +27,7 @@ impl State {
             return;
         }
         receipt.lease = Some(Lease::Held);
-        while let Some(&(available_at, seq)) = self.delayed.first()
-            && available_at <= now.0
-        {
-            self.delayed.pop_first();
-            self.enqueue(seq, now);
-        }
+        receipt.more |= self.promote(now);
         self.open_lanes(now);
         self.settle(now, receipt);
 
@@ -38,7 +44,12 @@ impl State {
             match self.by_id.get(id) {
                 Some(&seq) if self.is_claimable(seq, request) => {
                     taken.insert(*id);
-                    chosen.push(seq);
+                    let record = &self.records[seq];
+                    let runs_ahead =
+                        order::takes_its_turn(record.order_key, record.priority, self.fairness.clock);
+                    if request.only_awaited || request.root.is_some() || !runs_ahead {
+                        chosen.push((seq, Taken::OutOfTurn));
+                    }
                 }
                 _ => receipt.unclaimable.push(*id),
             }
@@ -51,16 +62,61 @@ impl State {
             let heartbeat = Heartbeat { runner: request.runner, lease: request.lease };
             self.heartbeat(&heartbeat, now);
         }
-        let mut bytes = 0;
-        for seq in chosen {
+        let (mut bytes, mut progress) = (0, Progress::default());
+        for (seq, taken) in chosen {
             if bytes >= request.max_bytes {
                 receipt.more = true;
                 break;
             }
-            let claim = self.take(seq, request.runner, now);
-            bytes += claim.as_ref().map_or(0, |claim| claim.arguments.len());
-            receipt.claimed.extend(claim);
+            let Some(claim) = self.take(seq, request.runner, now) else { continue };
+            bytes += claim.arguments.len();
+            receipt.claimed.push(claim);
+            let record = &self.records[seq];
+            progress.add(record.order_key, record.priority, record.turn, taken);
+            if let Taken::Late(rank) = taken {
+                let (task, clock) = (record.task as i64, self.fairness.clock);
+                self.fairness.late.note(task, rank, record.turn, clock);
+            }
         }
+        self.fairness.progress = progress;
+    }
+
+    /// The number of the fairness key of a new invocation.
+    pub(super) fn fairness_key(&mut self, new: &NewInvocation) -> usize {
+        let parent = new.child_of.as_ref().and_then(|place| self.record(&place.parent));
+        match parent.map(|parent| parent.fairness) {
+            Some(parent) => self.fairness.follow(parent),
+            None => self.fairness.enter(new),
+        }
+    }
+
+    /// Gives an invocation that becomes claimable its place in the queue.
+    pub(super) fn place(&mut self, seq: Seq) {
+        let record = &mut self.records[seq];
+        (record.order_key, record.turn) = self.fairness.place(record.fairness, record.shown.priority);
+    }
+
+    /// Moves the clock by what was claimed.
+    pub(super) fn move_clock(&mut self) {
+        let progress = std::mem::take(&mut self.fairness.progress);
+        if progress.latest.is_some() {
+            let is_empty = self.tasks.iter().all(|task| task.ready.is_empty());
+            self.fairness.clock = progress.clock(self.fairness.clock, is_empty);
+        }
+    }
+
+    /// Makes delayed invocations that are due claimable; whether some may be left.
+    fn promote(&mut self, now: UnixMicros) -> bool {
+        for _ in 0..PROMOTED_AT_ONCE {
+            let Some(&(available_at, seq)) = self.delayed.first() else { return false };
+            if available_at > now.0 {
+                return false;
+            }
+            self.delayed.pop_first();
+            self.place(seq);
+            self.enqueue(seq, now);
+        }
+        true
     }
 
     fn is_claimable(&self, seq: Seq, request: &ClaimRequest) -> bool {
@@ -72,35 +128,73 @@ impl State {
     }
 
     /// Fills `chosen` up in the order of the queue; whether there is more.
-    fn choose(&self, request: &ClaimRequest, chosen: &mut Vec<Seq>) -> bool {
-        let awaited: HashSet<Seq> = chosen.iter().copied().collect();
+    fn choose(&self, request: &ClaimRequest, chosen: &mut Vec<(Seq, Taken)>) -> bool {
+        let awaited: HashSet<Seq> = chosen.iter().map(|(seq, _)| *seq).collect();
         let mut queues: Vec<_> = self
             .tasks
             .iter()
             .enumerate()
             .filter(|(_, task)| !task.ready.is_empty() && request.tasks.contains(&task.name))
             .filter(|(task, _)| !self.is_paused(*task))
-            .map(|(_, task)| task.ready.iter())
+            .map(|(task, _)| self.queue(task, i64::MIN, i64::MAX))
             .collect();
-        let mut heads: BinaryHeap<_> = queues
-            .iter_mut()
-            .enumerate()
-            .filter_map(|(queue, rest)| Some(Reverse((*rest.next()?, queue))))
-            .collect();
-        while let Some(Reverse(((_, seq), queue))) = heads.pop() {
-            if let Some(&next) = queues[queue].next() {
-                heads.push(Reverse((next, queue)));
-            }
+        let mut heads = BinaryHeap::with_capacity(queues.len());
+        let is_wanted = |seq: Seq| {
             let is_of_tree = request.root.is_none_or(|root| root == self.records[seq].root);
-            if awaited.contains(&seq) || !is_of_tree {
-                continue;
+            is_of_tree && !awaited.contains(&seq)
+        };
+        let keeps_order = request.root.is_some();
+        let mut begun = 0;
+        loop {
+            while begun < queues.len() {
+                let (next, rest) = self.advance(&mut queues[begun], is_wanted, keeps_order);
+                heads.extend(next.map(|next| Reverse((next, begun))));
+                queues.extend(rest);
+                begun += 1;
             }
+            let Some(Reverse(((_, seq, taken), queue))) = heads.pop() else { return false };
             if chosen.len() == request.max {
                 return true;
             }
-            chosen.push(seq);
+            chosen.push((seq, taken));
+            let (next, rest) = self.advance(&mut queues[queue], is_wanted, keeps_order);
+            heads.extend(next.map(|next| Reverse((next, queue))));
+            queues.extend(rest);
         }
-        false
+    }
+
+    /// The part of the queue of a task between two order keys.
+    fn queue(&self, task: usize, from: i64, to: i64) -> Queue<'_> {
+        let rest = self.tasks[task].ready.range((from, 0)..(to, 0));
+        Queue { task, rest, flow: Flow::default(), is_split: false }
+    }
+
+    /// Finds the next of a queue that a claim may have: its rank among the queues, its number, how it would be taken.
+    /// With the first late one comes the rest of the queue that is not late: late ones are a flow of their own.
+    fn advance<'s>(
+        &'s self,
+        queue: &mut Queue<'s>,
+        is_wanted: impl Fn(Seq) -> bool,
+        keeps_order: bool,
+    ) -> (Option<(i64, Seq, Taken)>, Option<Queue<'s>>) {
+        let clock = self.fairness.clock;
+        let late_before = order::late_before(clock);
+        let Some(&(order_key, seq)) = queue.rest.by_ref().find(|(_, seq)| is_wanted(*seq)) else {
+            return (None, None);
+        };
+        if order_key >= late_before || keeps_order {
+            return (Some((order_key, seq, Taken::InTurn)), None);
+        }
+        let record = &self.records[seq];
+        let first = || self.fairness.late.rank(queue.task as i64, clock);
+        let (rank, taken) = queue.flow.rank([order_key, record.turn], record.priority, clock, first);
+        if taken == Taken::InTurn || queue.is_split {
+            return (Some((rank, seq, taken)), None);
+        }
+        let task = &self.tasks[queue.task];
+        queue.rest = task.ready.range((order_key, seq + 1)..(late_before.max(order_key + 1), 0));
+        queue.is_split = true;
+        (Some((rank, seq, taken)), Some(self.queue(queue.task, late_before, i64::MAX)))
     }
 
     /// Claims one queued invocation.

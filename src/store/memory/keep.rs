@@ -111,5 +111,6 @@ impl State {
             task.by_key.remove(key);
         }
         task.counts.subtract(record.status, 1);
+        self.fairness.leave(record.fairness);
     }
 }

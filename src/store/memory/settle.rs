@@ -52,6 +52,9 @@ impl State {
                         let detail = rules::detail(outcome).map(str::to_owned);
                         self.step(seq, at, event, to, detail);
                         self.records[seq].available_at = now.plus(*delay);
+                        if rules::is_at_once(*delay) {
+                            self.place(seq);
+                        }
                         self.enqueue(seq, now);
                     }
                     EndKind::Release => {

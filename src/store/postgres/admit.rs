@@ -4,16 +4,18 @@ use const_format::formatcp;
 use tokio_postgres::Row;
 
 use super::claim::ASK_TIME;
+use super::fairness::{ask_keys_of_due, read_keys};
 use super::fault::Fault;
 use super::lanes::key;
 use super::link::Ask;
 use super::sql::{JOINS, PRESENT, REST_COLUMNS, column, read_candidates, read_heads, uuid};
 use super::work::{Due, Work};
-use crate::model::{InvocationId, RunnerId};
+use crate::model::RunnerId;
 use crate::store::ClaimRequest;
 use crate::store::columns::HEAD_COLUMNS;
 use crate::store::decide::{Lane, OPENED_AT_ONCE, PROMOTED_AT_ONCE, lane_of};
-use crate::store::rules::{BLOCKED, DELAYED, Place, READY};
+use crate::store::order;
+use crate::store::rules::{BLOCKED, DELAYED, READY};
 
 /// The moment at which a rate lets a blocked invocation start, as an expression.
 pub(super) const NEXT_OPENING: &str =
@@ -26,48 +28,29 @@ const OPENED: &str = formatcp!(
      ORDER BY opens_at LIMIT $2)"
 );
 
-/// Makes the delayed that are due claimable, or blocked, and finds the lanes whose
-/// moment has come: three statements. Nothing happens for a runner that was lost.
+/// Locks the delayed that are due, and finds their fairness keys and the lanes whose moment has come: three
+/// statements. There are none for a runner that was lost.
 pub(super) fn ask_what_is_due(runner: RunnerId, now: Option<i64>, asks: &mut Vec<Ask<'_>>) {
-    macro_rules! promote {
-        ($place:ident, $lane:literal) => {
-            formatcp!(
-                "WITH promoted AS (UPDATE @invocation SET place = {} WHERE seq = ANY(ARRAY( \
-                     SELECT seq FROM @invocation WHERE place = {DELAYED} AND available_at <= {PRESENT} \
-                     AND lane {} AND NOT EXISTS (SELECT 1 FROM @runner WHERE id = $3 AND is_lost) \
-                     ORDER BY available_at LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING id, task, lane) \
-                 SELECT id, task, lane FROM promoted",
-                $place,
-                $lane
-            )
-        };
-    }
-    // Invocations with a lane have to wait for room in it. Those without one are moved away before, so that
-    // these are found at once.
-    let [promote, block] = [promote!(READY, "IS NULL"), promote!(BLOCKED, "IS NOT NULL")].map(Ask::new);
-    let (limit, runner) = (PROMOTED_AT_ONCE as i64, uuid(runner.as_bytes()));
-    asks.push(promote.with(now).with(limit).with(runner));
-    asks.push(block.with(now).with(limit).with(runner));
+    let due = Ask::new(formatcp!(
+        "SELECT {HEAD_COLUMNS} FROM @invocation i WHERE i.place = {DELAYED} AND i.available_at <= {PRESENT} \
+         AND NOT EXISTS (SELECT 1 FROM @runner WHERE id = $3 AND is_lost) \
+         ORDER BY i.available_at LIMIT $2 FOR UPDATE OF i SKIP LOCKED"
+    ));
+    asks.push(due.with(now).with(PROMOTED_AT_ONCE as i64).with(uuid(runner.as_bytes())));
+    asks.push(ask_keys_of_due(now));
     asks.push(Ask::new(OPENED).with(now).with(OPENED_AT_ONCE as i64));
 }
 
 impl Work<'_> {
     /// Reads the answers to [`ask_what_is_due`].
-    pub(super) fn read_what_is_due(
-        &mut self,
-        [promoted, blocked, opened]: [Vec<Row>; 3],
-    ) -> Result<(), Fault> {
-        let is_full = promoted.len() >= PROMOTED_AT_ONCE || blocked.len() >= PROMOTED_AT_ONCE;
-        self.due = Some(Due { is_full, opened: Vec::new() });
-        for row in &promoted {
-            self.place(column(row, 0)?, Place::Ready);
-        }
-        for row in &blocked {
-            let id = column(row, 0)?;
-            self.place(id, Place::Blocked);
-            // How urgent it is was not asked: it may be the most urgent of all.
-            self.state.lanes.note_blocked(id, (column(row, 1)?, column(row, 2)?), i64::MIN);
-        }
+    pub(super) fn read_what_is_due(&mut self, [due, keys, opened]: [Vec<Row>; 3]) -> Result<(), Fault> {
+        let is_full = due.len() >= PROMOTED_AT_ONCE;
+        let mut heads = read_heads(&due)?;
+        heads.sort_by_key(|head| (head.available_at, head.seq));
+        let delayed = heads.iter().map(|head| head.id).collect();
+        self.load(heads);
+        read_keys(&keys, &mut self.state.fairness.keys)?;
+        self.due = Some(Due { is_full, delayed, opened: Vec::new() });
         self.read_openings(&opened)
     }
 
@@ -100,17 +83,11 @@ impl Work<'_> {
             self.read_what_is_due(answers)?;
         }
         let due = self.due.take().unwrap_or_default();
+        // Keys are looked for before it is known whose rows others have: then one may be missing.
+        self.state.receipt.more |= !self.state.promote(&due.delayed)?;
         due.opened.into_iter().for_each(|id| self.state.lanes.look_at(id));
         self.state.receipt.more |= due.is_full;
         Ok(())
-    }
-
-    /// Notes what a statement has done to a row.
-    fn place(&mut self, id: InvocationId, place: Place) {
-        if let Some(head) = self.state.heads.get_mut(&id) {
-            head.place = Some(place);
-            head.stored_place = Some(place);
-        }
     }
 
     /// Brings every lane that changed in accord with its rules. For a claim, looks for
@@ -196,7 +173,10 @@ impl Work<'_> {
         }
         let looked = answers.next();
         self.take_time(&answers.next().unwrap_or_default())?;
-        Ok(looked.filter(|_| !keeps_back))
+        // Late ones are not taken by their order keys, but as a part of the queue of their task.
+        let late_before = order::late_before(self.state.fairness.clock);
+        let has_late = self.admitted.iter().any(|one| one.rank.0 < late_before);
+        Ok(looked.filter(|_| !(keeps_back || has_late)))
     }
 
     /// While a blocked invocation is more urgent than one that is ready, they change

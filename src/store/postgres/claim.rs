@@ -15,7 +15,8 @@ use super::sql::{
 use super::work::{LookedAt, Work};
 use crate::model::{InvocationId, RunnerId, UnixMicros};
 use crate::store::columns::HEAD_COLUMNS;
-use crate::store::decide::{Head, choose_awaited};
+use crate::store::decide::{Awaited, Head, choose_awaited};
+use crate::store::order::{self, PRIORITY_STEP, Taken};
 use crate::store::round::TASKS_AT_ONCE;
 use crate::store::rules::{DELAYED, OWNED, READY};
 use crate::store::value::Fields;
@@ -28,6 +29,10 @@ const LOOK_AHEAD: i64 = 64;
 /// If others held the whole head of the queue, look again after this long. They
 /// tell when they commit; but one that dies in the middle tells nobody.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Whether the invocation `h` of a queue is late, as [`order::is_late`] says it.
+const IS_LATE: &str =
+    formatcp!("greatest(h.order_key + h.priority::bigint * {PRIORITY_STEP}, h.order_key) < $6");
 
 /// The server's time.
 pub(super) const ASK_TIME: &str = formatcp!("SELECT {SERVER_TIME}");
@@ -67,7 +72,7 @@ impl Work<'_> {
         if !chosen.is_empty() {
             self.extends = Some(Heartbeat { runner: request.runner, lease: request.lease });
         }
-        for Candidate { id, mut rest, unread } in chosen {
+        for Candidate { id, mut rest, unread, rank: _, taken } in chosen {
             if !self.state.bears_another(request) {
                 break;
             }
@@ -77,7 +82,7 @@ impl Work<'_> {
                 let row = rows.first().ok_or_else(|| Fault::Damaged(format!("`{id}` has no arguments")))?;
                 rest.arguments = column(row, 0)?;
             }
-            self.state.take(id, request.runner, rest)?;
+            self.state.take(id, request, taken, rest)?;
         }
         Ok(())
     }
@@ -167,9 +172,7 @@ impl Work<'_> {
     fn awaited(&self, request: &ClaimRequest) -> Ask<'static> {
         Ask::new(formatcp!(
             "SELECT {HEAD_COLUMNS}, {REST_COLUMNS} FROM @invocation i {JOINS} WHERE i.id = ANY($1) \
-             AND (i.place = {READY} \
-                 OR i.place = {DELAYED} AND i.available_at <= $2 AND i.lane IS NULL) \
-             AND (i.deadline IS NULL OR i.deadline > $2) FOR UPDATE OF i SKIP LOCKED"
+             AND i.place = (SELECT {READY}) AND (i.deadline IS NULL OR i.deadline > $2) FOR UPDATE OF i SKIP LOCKED"
         ))
         .with(uuids(&request.awaited))
         .with(self.state.now.0)
@@ -192,7 +195,15 @@ impl Work<'_> {
         self.admitted = others;
         found.extend(awaited.into_iter().map(|one| (one.id, one)));
         found.retain(|_, one| self.is_wanted(request, one));
-        choose_awaited(request, &mut self.state, |id| Ok(found.remove(&id)))
+        let clock = self.state.fairness.clock;
+        let mut awaited = HashMap::new();
+        for (id, one) in found {
+            let Some(head) = self.state.heads.get(&id) else { continue };
+            let takes_its_turn = order::takes_its_turn(head.order_key, head.priority, clock);
+            let one = Candidate { taken: Taken::OutOfTurn, ..one };
+            awaited.insert(id, Awaited { one, takes_its_turn });
+        }
+        choose_awaited(request, &mut self.state, |id| Ok(awaited.remove(&id)))
     }
 
     /// Takes the first of what the queue has handed out and what was admitted just now.
@@ -209,9 +220,12 @@ impl Work<'_> {
         for row in rows {
             let mut fields = Fields::new(row);
             seen = fields.take()?;
-            // A row that only tells how many there were has no invocation in it.
+            // A row that only tells how many there were has no invocation in it: the rest is NULL.
             if fields.take()? {
-                let (head, candidate) = read_candidate(&mut fields)?;
+                let (rank, is_late) = (fields.take()?, fields.take()?);
+                let (head, mut candidate) = read_candidate(&mut fields)?;
+                candidate.rank = (rank, head.seq);
+                candidate.taken = if is_late { Taken::Late(rank) } else { Taken::InTurn };
                 heads.push(head);
                 found.push(candidate);
             }
@@ -222,10 +236,11 @@ impl Work<'_> {
         admitted.retain(|one| self.is_wanted(request, one));
         if !admitted.is_empty() {
             found.extend(admitted);
-            found.sort_by_cached_key(|one| self.state.heads.get(&one.id).map(Head::rank));
+            found.sort_unstable_by_key(|one| one.rank);
         }
         let wanted = request.max - chosen.len();
         let has_left = has_more_rows || found.len() > wanted;
+        self.has_left = has_left;
         self.state.receipt.more |= match request.root {
             None => self.round.note(self.looked_at.as_ref().and_then(|tasks| tasks.last), has_left),
             Some(_) => has_left,
@@ -242,19 +257,19 @@ impl Work<'_> {
     /// The queues of the tasks are merged without a lock, a little further than
     /// wanted, and of no more tasks than that, those with the best heads; then rows are locked from the front, one by one, until there are enough:
     /// what others hold is passed over, and no more is held than is taken. With each row
-    /// comes how many there were to choose from.
+    /// comes how many there were to choose from. The late ones of a task have the ranks of a flow.
     fn queue(&self, request: &ClaimRequest, wanted: usize, taken: &[InvocationId]) -> Ask<'static> {
         macro_rules! from_queue {
             ($queue:expr) => {
                 formatcp!(
                     "WITH queue AS MATERIALIZED ({}), \
                      seen AS (SELECT count(*) AS n FROM queue), \
-                     locked AS MATERIALIZED (SELECT {HEAD_COLUMNS}, i.root, i.depth, i.labels, q.order_key \
+                     locked AS MATERIALIZED (SELECT {HEAD_COLUMNS}, i.root, i.depth, i.labels, q.rank, q.is_late \
                          FROM queue q JOIN @invocation i ON i.seq = ANY(ARRAY[q.seq]) \
                          WHERE i.place = (SELECT {READY}) AND (i.deadline IS NULL OR i.deadline > $5) \
-                         ORDER BY q.order_key, q.seq LIMIT $2 FOR UPDATE OF i SKIP LOCKED) \
-                     SELECT seen.n, i.seq IS NOT NULL, {HEAD_COLUMNS}, {REST_COLUMNS} \
-                     FROM seen LEFT JOIN (locked i {JOINS}) ON true ORDER BY i.order_key, i.seq",
+                         ORDER BY q.rank, q.seq LIMIT $2 FOR UPDATE OF i SKIP LOCKED) \
+                     SELECT seen.n, i.seq IS NOT NULL, i.rank, i.is_late, {HEAD_COLUMNS}, {REST_COLUMNS} \
+                     FROM seen LEFT JOIN (locked i {JOINS}) ON true ORDER BY i.rank, i.seq",
                     $queue
                 )
             };
@@ -269,18 +284,31 @@ impl Work<'_> {
         };
         let ask = match request.root {
             None => Ask::new(from_queue!(formatcp!(
-                "SELECT r.seq, r.order_key FROM ( \
+                "SELECT r.seq, r.rank, r.is_late FROM ( \
                      SELECT t.key FROM @task t CROSS JOIN LATERAL ( \
-                         SELECT seq, order_key FROM @invocation WHERE place = {READY} AND task = t.key \
+                         SELECT seq, order_key, priority FROM @invocation WHERE place = {READY} AND task = t.key \
                          AND id <> ALL($3) ORDER BY order_key, seq LIMIT 1) h \
-                     WHERE t.name = ANY($1) ORDER BY h.order_key, h.seq LIMIT $4) best CROSS JOIN LATERAL ( \
-                     SELECT seq, order_key FROM @invocation WHERE place = {READY} AND task = best.key \
-                     AND id <> ALL($3) ORDER BY order_key, seq LIMIT $4) r \
-                 ORDER BY r.order_key, r.seq LIMIT $4"
+                     WHERE t.name = ANY($1) \
+                     ORDER BY CASE WHEN {IS_LATE} THEN $7 ELSE h.order_key END, h.seq LIMIT $4) best \
+                 CROSS JOIN LATERAL (SELECT coalesce( \
+                     (SELECT l.finish FROM unnest($8, $9) AS l(task, finish) WHERE l.task = best.key), $7) AS finish) f \
+                 CROSS JOIN LATERAL ( \
+                     (SELECT l.seq, CASE WHEN l.is_late THEN greatest(f.finish, $7) - l.turn \
+                             + sum(CASE WHEN l.is_late THEN l.turn ELSE 0 END) OVER in_order \
+                             ELSE l.order_key END::bigint AS rank, l.is_late FROM ( \
+                         SELECT h.*, bool_or({IS_LATE}) OVER (ORDER BY h.order_key, h.seq) AS is_late FROM ( \
+                             SELECT seq, order_key, priority, turn FROM @invocation WHERE place = {READY} \
+                             AND task = best.key AND order_key < $6 AND id <> ALL($3) \
+                             ORDER BY order_key, seq LIMIT $4) h) l WINDOW in_order AS (ORDER BY l.order_key, l.seq)) \
+                     UNION ALL \
+                     (SELECT seq, order_key, false FROM @invocation WHERE place = {READY} \
+                         AND task = best.key AND order_key >= $6 AND id <> ALL($3) \
+                         ORDER BY order_key, seq LIMIT $4)) r \
+                 ORDER BY r.rank, r.seq LIMIT $4"
             ))),
             // The root itself is not in the index of its descendants.
             Some(_) => Ask::new(from_queue!(formatcp!(
-                "SELECT r.seq, r.order_key FROM ( \
+                "SELECT r.seq, r.order_key AS rank, false AS is_late FROM ( \
                      (SELECT seq, order_key FROM @invocation \
                       WHERE NOT (place IS DISTINCT FROM {READY}) AND root = $6 \
                       AND task = ANY(ARRAY(SELECT key FROM @task WHERE name = ANY($1))) \
@@ -295,7 +323,11 @@ impl Work<'_> {
         let ask = ask.with(tasks).with(wanted).with(uuids(taken));
         let ask = ask.with(wanted.saturating_add(LOOK_AHEAD)).with(self.state.now.0);
         match request.root {
-            None => ask,
+            None => {
+                let clock = self.state.fairness.clock;
+                let (tasks, finishes) = self.state.fairness.late.ahead(clock);
+                ask.with(order::late_before(clock)).with(clock).with(tasks).with(finishes)
+            }
             Some(root) => ask.with(uuid(root.as_bytes())),
         }
     }

@@ -163,13 +163,14 @@ impl Work<'_> {
         let ask = Ask::new(
             "DELETE FROM @invocation WHERE seq = ANY(ARRAY( \
                  SELECT seq FROM @invocation WHERE seq = ANY($1) AND coalesce(place, '') = '' \
-                 ORDER BY seq FOR UPDATE SKIP LOCKED)) RETURNING seq, task",
+                 ORDER BY seq FOR UPDATE SKIP LOCKED)) RETURNING seq, task, fairness_key",
         );
         let rows = self.link.ask_one(ask.with(seqs)).await?;
         let mut gone = Vec::with_capacity(rows.len());
         for row in &rows {
             gone.push(column::<i64>(row, 0)?);
             self.state.moves.count(column(row, 1)?, status, -1);
+            self.state.fairness.release(column(row, 2)?);
         }
         let deletes = [
             "DELETE FROM @arguments WHERE seq = ANY($1)",

@@ -16,6 +16,7 @@ mod cascade;
 mod claim;
 mod components;
 mod engine;
+mod fairness;
 mod fault;
 mod flush;
 mod keep;

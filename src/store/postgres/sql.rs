@@ -12,7 +12,8 @@ use uuid::Uuid;
 use super::fault::Fault;
 use crate::model::InvocationId;
 use crate::store::columns::read_head;
-use crate::store::decide::{ClaimRest, Head};
+use crate::store::decide::{ClaimRest, Head, Rank};
+use crate::store::order::Taken;
 use crate::store::value::{Fields, Kind, Stored, StoredRow, Value};
 
 /// The server's time in microseconds, as an expression.
@@ -143,6 +144,7 @@ impl StoredRow for Row {
 
 /// The joins that the columns that are shown need besides the invocation `i`.
 pub(super) const INVOCATION_JOINS: &str = "JOIN @task t ON t.key = ANY(ARRAY[i.task]) JOIN @component c ON c.key = ANY(ARRAY[i.component]) \
+         JOIN @fairness_key k ON k.key = ANY(ARRAY[i.fairness_key]) \
          LEFT JOIN @outcome o ON o.seq = ANY(ARRAY[i.seq])";
 
 /// The columns of a [`ClaimRest`], of the invocation `i`. Arguments with more than [`CARRIED_BYTES`] are NULL.
@@ -172,12 +174,16 @@ pub(super) struct Candidate {
     pub(super) rest: ClaimRest,
     /// The number of an invocation whose arguments are still to be read.
     pub(super) unread: Option<i64>,
+    /// Its rank among those that the claim may take, and how it would be taken.
+    pub(super) rank: Rank,
+    pub(super) taken: Taken,
 }
 
 /// Reads the columns [`HEAD_COLUMNS`](crate::store::columns::HEAD_COLUMNS) and [`REST_COLUMNS`].
 pub(super) fn read_candidate(fields: &mut Fields<'_, Row>) -> Result<(Head, Candidate), Fault> {
     let head = read_head(fields)?;
     let id = head.id;
+    let rank = head.rank();
     let (task, component_digest) = (fields.take()?, fields.take()?);
     let arguments: Option<Arc<str>> = fields.take()?;
     let unread = arguments.is_none().then_some(head.seq);
@@ -189,7 +195,7 @@ pub(super) fn read_candidate(fields: &mut Fields<'_, Row>) -> Result<(Head, Cand
         depth: fields.take()?,
         labels: fields.take()?,
     };
-    Ok((head, Candidate { id, rest, unread }))
+    Ok((head, Candidate { id, rest, unread, rank, taken: Taken::InTurn }))
 }
 
 /// Reads the candidate of each row.

@@ -32,6 +32,8 @@ pub(super) struct Work<'a> {
     pub(super) has_pauses: bool,
     /// The tasks that are held back, once a claim has asked.
     pub(super) paused: TaskSet,
+    /// Whether the claim has left something that it could have had.
+    pub(super) has_left: bool,
     /// The tasks that a claim looks at, if it does not look at all of its own.
     pub(super) looked_at: Option<LookedAt>,
 }
@@ -48,6 +50,8 @@ pub(super) struct LookedAt {
 #[derive(Default)]
 pub(super) struct Due {
     pub(super) opened: Vec<LaneId>,
+    /// The delayed invocations whose time has come.
+    pub(super) delayed: Vec<InvocationId>,
     /// Whether more is due.
     pub(super) is_full: bool,
 }

@@ -19,6 +19,7 @@ use tokio_postgres::Row;
 use super::admit;
 use super::cascade;
 use super::claim;
+use super::fairness::Keys;
 use super::fault::Fault;
 use super::keep;
 use super::link::{Ask, Link};
@@ -30,7 +31,7 @@ use super::submit::{Looks, index};
 use super::work::Work;
 use crate::model::{Clock, InvocationId, RunnerId};
 use crate::store::columns::HEAD_COLUMNS;
-use crate::store::decide::{LastMove, State, Step, named, runners, steps};
+use crate::store::decide::{Fairness, LastMove, State, Step, named, runners, steps};
 use crate::store::round::Round;
 use crate::store::rules::{CallerAbove, GENERATIONS_LOOKED_AT};
 use crate::store::{Batch, Bill, Lease, Receipt};
@@ -66,7 +67,7 @@ pub(super) async fn commit(
         // Numbers that were drawn in it do not exist.
         names.forget();
         // The work that it was to hand out is still there.
-        *round = Round::default();
+        round.begin_anew();
         if !fault.breaks_connection() {
             link.ask_one(Ask::simple("ROLLBACK")).await?;
         }
@@ -82,7 +83,12 @@ async fn transact(
     let mut work = Work::begin(place, memory, batch).await?;
     for step in steps(batch) {
         match step {
-            Step::SetRules => work.set_rules(batch).await?,
+            Step::SetRules => {
+                work.set_rules(batch).await?;
+                if let Some(weights) = &batch.weights {
+                    work.set_weights(weights).await?;
+                }
+            }
             Step::ChangeComponents => work.change_components(batch).await?,
             Step::Submit => work.submit(&batch.submits).await?,
             Step::Attempts => {
@@ -155,6 +161,7 @@ impl<'a> Work<'a> {
             asks.push(ask_who_is_above(&callers));
         }
         let looks = Looks::ask(place.is_careful, batch, &mut asks);
+        let keys = Keys::ask(batch, &mut asks);
         rules::ask_what_holds(batch, &mut asks);
         let fixed = place.clock.map(|clock| clock.now().0);
         // A recovery may take the claiming runner's lease away, and nothing is due for it then.
@@ -164,7 +171,9 @@ impl<'a> Work<'a> {
         }
         // Read when everything is locked: time does not go back from one
         // transaction on an invocation to the next.
-        asks.push(Ask::new(formatcp!("SELECT {SERVER_TIME}, version FROM @schema_version")));
+        asks.push(Ask::new(formatcp!(
+            "SELECT {SERVER_TIME}, version, (SELECT now FROM @fairness_clock) FROM @schema_version"
+        )));
         asks.push(keep::look_for_overdue(fixed));
         asks.push(cascade::look_for_rest());
         let mut answers = place.link.ask(asks).await?.into_iter().skip(begun);
@@ -174,6 +183,9 @@ impl<'a> Work<'a> {
         let last_moves = if batch.bills.is_empty() { Vec::new() } else { next() };
         let above = if callers.is_empty() { Vec::new() } else { next() };
         let collisions = looks.read(&mut next)?;
+        let mut fairness = Fairness::default();
+        fairness.late = round.late.clone();
+        let (missing, weights) = keys.read(&mut fairness.keys, &mut fairness.by_name, &mut next)?;
         let (lane_rules, has_pauses) = rules::read_what_holds(batch, &mut next)?;
         let due = claim.is_some().then(|| [next(), next(), next()]);
         let state = next().pop().ok_or_else(|| Fault::Damaged("it has no version".to_owned()))?;
@@ -187,6 +199,7 @@ impl<'a> Work<'a> {
             Some(clock) => clock.now(),
             None => column(&state, 0)?,
         };
+        fairness.clock = column(&state, 2)?;
         let mut state = State::new(now, rows.len() + batch.submits.len());
         state.may_expire = has_overdue;
         state.may_cascade = may_cascade;
@@ -194,6 +207,7 @@ impl<'a> Work<'a> {
         state.receipt.adopted = adopted;
         state.collisions = collisions;
         state.lanes.rules = lane_rules;
+        state.fairness = fairness;
         state.last_moves = read_last_moves(&last_moves)?;
         state.callers = read_who_is_above(&above)?;
         let mut work = Self {
@@ -207,6 +221,7 @@ impl<'a> Work<'a> {
             admitted: Vec::new(),
             has_pauses,
             paused: HashSet::new(),
+            has_left: false,
             looked_at: None,
         };
         for row in runners {
@@ -219,6 +234,7 @@ impl<'a> Work<'a> {
             work.read_what_is_due(answers)?;
         }
         work.learn_names(batch).await?;
+        work.make_keys(missing, &weights).await?;
         Ok(work)
     }
 
@@ -242,6 +258,7 @@ impl<'a> Work<'a> {
         if let Some(heartbeat) = self.extends.take() {
             asks.push(self.extend_lease(&heartbeat));
         }
+        self.write_keys(&mut asks);
         let tally: Vec<_> = self.state.moves.tally.drain().filter(|(_, change)| *change != 0).collect();
         if !tally.is_empty() {
             let ask = Ask::new("INSERT INTO @tally (task, status, n) SELECT * FROM unnest($1, $2, $3)");
@@ -267,6 +284,10 @@ impl<'a> Work<'a> {
                     .with(place.sender.to_owned()),
             );
         }
+        let clock = asks.len();
+        let moves = self.ask_to_move_clock();
+        let is_moving = moves.is_some();
+        asks.extend(moves);
         // After a statement that failed, the server takes this for a rollback; the
         // error of that statement is what comes out here.
         let due = asks.len();
@@ -280,6 +301,11 @@ impl<'a> Work<'a> {
             let due = claim::read_next_due(&answers[due])?.at;
             self.state.receipt.next_due = due.into_iter().chain(self.state.receipt.next_due).min();
         }
+        if is_moving {
+            let owed = self.round.owed.saturating_add(self.state.fairness.progress.cost);
+            self.round.owed = if answers[clock].is_empty() { owed } else { 0 };
+        }
+        self.round.late = self.state.fairness.late;
         Ok(self.state.receipt)
     }
 }

@@ -14,7 +14,8 @@ use super::sql::{bound, column};
 use super::work::Work;
 use crate::model::{InvocationId, RunnerId, UnixMicros};
 use crate::store::columns::{HEAD_COLUMNS, read_head};
-use crate::store::decide::{ClaimRest, PROMOTED_AT_ONCE, Rank, choose_awaited};
+use crate::store::decide::{Awaited, ClaimRest, PROMOTED_AT_ONCE, Rank, choose_awaited};
+use crate::store::order::{self, Flow, Taken};
 use crate::store::round::TASKS_AT_ONCE;
 use crate::store::rules::{DELAYED, OWNED, READY};
 use crate::store::value::Fields;
@@ -23,19 +24,6 @@ use crate::store::{ClaimRequest, Heartbeat, TaskSet};
 /// A row of a queue: where it stands, and its task.
 fn queued(row: &Row<'_>) -> rusqlite::Result<(Rank, i64)> {
     Ok(((row.get(0)?, row.get(1)?), row.get(2)?))
-}
-
-/// Makes the delayed that are due and have no lane claimable; whether some were left over.
-pub(super) fn promote(sql: &Connection, now: UnixMicros) -> rusqlite::Result<bool> {
-    let promoted = sql
-        .prepare_cached(formatcp!(
-            "UPDATE invocation SET place = {READY} WHERE seq IN ( \
-             SELECT seq FROM invocation INDEXED BY invocation_delayed \
-             WHERE place = {DELAYED} AND available_at <= ?1 AND lane IS NULL \
-             ORDER BY available_at LIMIT ?2)"
-        ))?
-        .execute(params![bound(now), PROMOTED_AT_ONCE as i64])?;
-    Ok(promoted == PROMOTED_AT_ONCE)
 }
 
 /// The cursors that a claim opens, each with a statement of its own that the cache can keep: a task beyond them
@@ -56,6 +44,25 @@ enum Queue<'s> {
     Rows(Rows<'s>),
     /// The rest of a task's queue, behind this rank, which one statement looks up for all of them.
     Behind(i64, Rank),
+}
+
+/// An invocation of a queue: the rank by which queues are merged, its number, its task, and how it would be taken.
+type Next = ((i64, i64), i64, Taken);
+
+/// A queue, and the flow of the late invocations at its head.
+struct Walk<'s> {
+    queue: Queue<'s>,
+    flow: Flow,
+    /// Order keys from here on are those of another walk along the queue of this task.
+    end: i64,
+    /// Whether it is the queue of a tree, in which nothing is late.
+    is_of_tree: bool,
+}
+
+impl<'s> Walk<'s> {
+    fn new(queue: Queue<'s>) -> Self {
+        Self { queue, flow: Flow::default(), end: i64::MAX, is_of_tree: false }
+    }
 }
 
 impl Queue<'_> {
@@ -96,42 +103,44 @@ impl Wanted<'_> {
         sql: &Connection,
         names: &mut Names,
         id: InvocationId,
-        now: UnixMicros,
-    ) -> rusqlite::Result<Option<i64>> {
+        clock: i64,
+    ) -> rusqlite::Result<Option<Awaited<i64>>> {
         let found = sql
             .prepare_cached(formatcp!(
-                "SELECT seq, task, root FROM invocation \
-                 WHERE id = ?1 AND \
-                 (place = {READY} OR place = {DELAYED} AND available_at <= ?2 AND lane IS NULL)"
+                "SELECT seq, task, root, order_key, priority FROM invocation WHERE id = ?1 AND place = {READY}"
             ))?
-            .query_row(params![bound(id), bound(now)], |row| {
-                Ok((row.get(0)?, row.get(1)?, column::<Option<_>>(row, 2)?))
+            .query_row([bound(id)], |row| {
+                let takes_its_turn = order::takes_its_turn(row.get(3)?, row.get(4)?, clock);
+                let awaited = Awaited { one: row.get(0)?, takes_its_turn };
+                Ok((awaited, row.get(1)?, column::<Option<_>>(row, 2)?))
             })
             .optional()?;
-        let Some((seq, task, root)) = found else {
+        let Some((awaited, task, root)) = found else {
             return Ok(None);
         };
         let is_of_tree = self.request.root.is_none_or(|wanted| wanted == root.unwrap_or(id));
-        Ok((is_of_tree && self.has(sql, names, task)?).then_some(seq))
+        Ok((is_of_tree && self.has(sql, names, task)?).then_some(awaited))
     }
 }
 
 impl<'a> Work<'a> {
-    pub(super) fn claim(&mut self, request: &ClaimRequest, promotes_more: bool) -> Result<(), Fault> {
+    pub(super) fn claim(&mut self, request: &ClaimRequest) -> Result<(), Fault> {
         if !self.state.may_claim(request.runner) {
             return Ok(());
         }
-        self.state.receipt.more |= promotes_more | self.promote_in_lanes()? | self.open_lanes()?;
+        self.state.receipt.more |= self.promote()? | self.open_lanes()?;
         self.settle_lanes()?;
-        if request.awaited.is_empty() && request.root.is_none() {
+        let has_late = || self.admitted.keys().next().is_some_and(|rank| rank.0 < self.late_before());
+        if request.awaited.is_empty() && request.root.is_none() && !has_late() {
             self.write_but_admitted()?;
         } else {
             // They are looked for in the database.
             self.write_all()?;
         }
         let wanted = Wanted { request, paused: self.paused_tasks()? };
-        let (sql, names, now) = (self.sql, &mut *self.names, self.state.now);
-        let mut chosen = choose_awaited(request, &mut self.state, |id| wanted.find(sql, names, id, now))?;
+        let (sql, names, clock) = (self.sql, &mut *self.names, self.state.fairness.clock);
+        let awaited = choose_awaited(request, &mut self.state, |id| wanted.find(sql, names, id, clock))?;
+        let mut chosen: Vec<_> = awaited.into_iter().map(|seq| (seq, Taken::OutOfTurn)).collect();
         if !request.only_awaited {
             let tasks = match request.root {
                 None => self.tasks_to_look_at(&wanted)?,
@@ -150,19 +159,69 @@ impl<'a> Work<'a> {
         self.take(chosen, request)
     }
 
-    /// Moves delayed invocations that are due and have lanes to the blocked ones of their lanes. Returns whether
-    /// some were left over. Those without lanes were moved before, so the index begins with these.
-    fn promote_in_lanes(&mut self) -> rusqlite::Result<bool> {
+    /// Makes delayed invocations that are due claimable, or lets them wait in their lanes. Returns whether some were
+    /// left over.
+    fn promote(&mut self) -> Result<bool, Fault> {
+        let look = formatcp!(
+            "SELECT 1 FROM invocation INDEXED BY invocation_delayed \
+             WHERE place = {DELAYED} AND available_at <= ?1 LIMIT 1"
+        );
+        if !self.sql.prepare_cached(look)?.exists([bound(self.state.now)])? {
+            return Ok(false);
+        }
         let due = self.load_all(
             formatcp!(
                 "SELECT {HEAD_COLUMNS} FROM invocation i INDEXED BY invocation_delayed \
-                 WHERE place = {DELAYED} AND available_at <= ?1 AND lane IS NOT NULL \
-                 ORDER BY available_at LIMIT ?2"
+                 WHERE place = {DELAYED} AND available_at <= ?1 ORDER BY available_at, seq LIMIT ?2"
             ),
             params![bound(self.state.now), PROMOTED_AT_ONCE as i64],
         )?;
-        self.state.promote(&due);
+        for id in &due {
+            if let Some(key) = self.state.heads.get(id).map(|head| head.fairness_key) {
+                self.load_key(key)?;
+            }
+        }
+        self.state.promote(&due)?;
         Ok(due.len() == PROMOTED_AT_ONCE)
+    }
+
+    /// No order key from here on is late.
+    fn late_before(&self) -> i64 {
+        order::late_before(self.state.fairness.clock)
+    }
+
+    /// Finds the next invocation of a queue that is not awaited. When the first late one is met, the rest of the
+    /// queue that is not late is another walk, which is returned, too.
+    fn advance<'s>(
+        &self,
+        walk: &mut Walk<'s>,
+        awaited: &HashSet<i64>,
+    ) -> rusqlite::Result<(Option<Next>, Option<Walk<'s>>)> {
+        let late_before = self.late_before();
+        loop {
+            let Some(((order_key, seq), task)) = walk.queue.next(self.sql)? else { return Ok((None, None)) };
+            if order_key >= walk.end {
+                return Ok((None, None));
+            }
+            if awaited.contains(&seq) {
+                continue;
+            }
+            if order_key >= late_before || walk.is_of_tree {
+                return Ok((Some(((order_key, seq), task, Taken::InTurn)), None));
+            }
+            let (priority, cost) = self
+                .sql
+                .prepare_cached("SELECT priority, turn FROM invocation WHERE seq = ?1")?
+                .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let (clock, late) = (self.state.fairness.clock, &self.state.fairness.late);
+            let (rank, taken) = walk.flow.rank([order_key, cost], priority, clock, || late.rank(task, clock));
+            let is_first = taken != Taken::InTurn && walk.end == i64::MAX;
+            if is_first {
+                walk.end = late_before;
+            }
+            let rest = is_first.then(|| Walk::new(Queue::Behind(task, (late_before, i64::MIN))));
+            return Ok((Some(((rank, seq), task, taken)), rest));
+        }
     }
 
     /// Fills `chosen` up in the order of the queue; whether there is more.
@@ -170,9 +229,9 @@ impl<'a> Work<'a> {
         &mut self,
         wanted: &Wanted<'_>,
         tasks: &Tasks,
-        chosen: &mut Vec<i64>,
+        chosen: &mut Vec<(i64, Taken)>,
     ) -> rusqlite::Result<bool> {
-        let awaited: HashSet<i64> = chosen.iter().copied().collect();
+        let awaited: HashSet<i64> = chosen.iter().map(|(seq, _)| *seq).collect();
         // What was admitted to its lane a moment ago.
         let mut admitted = Vec::new();
         for (rank, task) in &self.admitted {
@@ -188,28 +247,44 @@ impl<'a> Work<'a> {
             None => self.task_cursors(first)?,
             Some(root) => self.tree_cursors(root)?,
         };
-        let mut queues: Vec<_> = cursors.iter_mut().map(|cursor| Queue::Rows(cursor.raw_query())).collect();
-        queues.extend(others.iter().map(|task| Queue::Behind(*task, (i64::MIN, i64::MIN))));
-        let mut heads = BinaryHeap::with_capacity(queues.len());
-        for (index, queue) in queues.iter_mut().enumerate() {
-            heads.extend(queue.next(self.sql)?.map(|one| Reverse((one, index))));
+        let mut walks: Vec<_> =
+            cursors.iter_mut().map(|cursor| Walk::new(Queue::Rows(cursor.raw_query()))).collect();
+        walks.extend(others.iter().map(|task| Walk::new(Queue::Behind(*task, (i64::MIN, i64::MIN)))));
+        if wanted.request.root.is_some() {
+            // Within a tree the order is that of the queue.
+            walks.iter_mut().for_each(|walk| walk.is_of_tree = true);
         }
-        heads.extend(admitted.next().map(|one| Reverse((one, queues.len()))));
-        while let Some(Reverse((((_, seq), task), index))) = heads.pop() {
+        let mut heads = BinaryHeap::with_capacity(walks.len());
+        let mut fresh = 0;
+        let mut from = Some(admitted.next());
+        loop {
+            // New walks begin; their number may grow meanwhile.
+            while fresh < walks.len() {
+                let (next, rest) = self.advance(&mut walks[fresh], &awaited)?;
+                heads.extend(next.map(|next| Reverse((next, Some(fresh)))));
+                walks.extend(rest);
+                fresh += 1;
+            }
+            heads.extend(
+                from.take().flatten().map(|(rank, task)| Reverse(((rank, task, Taken::InTurn), None))),
+            );
+            let Some(Reverse((((_, seq), task, taken), index))) = heads.pop() else { return Ok(false) };
             let is_wanted = wanted.request.root.is_none() || wanted.has(self.sql, self.names, task)?;
             if is_wanted && !awaited.contains(&seq) {
                 if chosen.len() == wanted.request.max {
                     return Ok(true);
                 }
-                chosen.push(seq);
+                chosen.push((seq, taken));
             }
-            let next = match queues.get_mut(index) {
-                Some(queue) => queue.next(self.sql)?,
-                None => admitted.next(),
-            };
-            heads.extend(next.map(|one| Reverse((one, index))));
+            match index {
+                Some(index) => {
+                    let (next, rest) = self.advance(&mut walks[index], &awaited)?;
+                    heads.extend(next.map(|next| Reverse((next, Some(index)))));
+                    walks.extend(rest);
+                }
+                None => from = Some(admitted.next()),
+            }
         }
-        Ok(false)
     }
 
     /// Finds the tasks that have claimable invocations and that a claim may have: all of them, or so many behind
@@ -276,12 +351,12 @@ impl<'a> Work<'a> {
     }
 
     /// Claims queued invocations, by number.
-    fn take(&mut self, chosen: Vec<i64>, request: &ClaimRequest) -> Result<(), Fault> {
+    fn take(&mut self, chosen: Vec<(i64, Taken)>, request: &ClaimRequest) -> Result<(), Fault> {
         let mut select = self.sql.prepare_cached(formatcp!(
             "SELECT i.id, i.task, i.component, a.json, i.root, i.depth, i.labels, {HEAD_COLUMNS} \
              FROM invocation i CROSS JOIN arguments a ON a.seq = i.seq WHERE i.seq = ?1"
         ))?;
-        for seq in chosen {
+        for (seq, taken) in chosen {
             if !self.state.bears_another(request) {
                 break;
             }
@@ -301,7 +376,7 @@ impl<'a> Work<'a> {
                 Some(head) => drop(self.admitted.remove(&head.rank())),
                 None => self.load(read_head(&mut fields)?)?,
             }
-            self.state.take(id, request.runner, rest)?;
+            self.state.take(id, request, taken, rest)?;
         }
         Ok(())
     }

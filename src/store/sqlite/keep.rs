@@ -140,6 +140,7 @@ impl Work<'_> {
             self.sql.prepare_cached(delete)?.execute([old.seq])?;
         }
         self.state.moves.count(old.task, status, -1);
+        self.state.fairness.release(old.fairness_key);
         Ok(())
     }
 }

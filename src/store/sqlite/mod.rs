@@ -13,6 +13,7 @@ mod bell;
 mod cascade;
 mod claim;
 mod components;
+mod fairness;
 mod fault;
 mod flush;
 mod keep;

@@ -9,7 +9,7 @@ pub(super) const APPLICATION_ID: i32 = 0x7277_7273;
 
 /// Each takes a database from the version that is its index to the next one.
 /// Released migrations never change.
-const MIGRATIONS: [&str; 10] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("migrations/0001_invocations.sql"),
     include_str!("migrations/0002_deadlines_and_retention.sql"),
     include_str!("migrations/0003_rules.sql"),
@@ -17,16 +17,14 @@ const MIGRATIONS: [&str; 10] = [
     include_str!("migrations/0005_usage.sql"),
     include_str!("migrations/0006_checks.sql"),
     include_str!("migrations/0007_host_memory.sql"),
-    include_str!("migrations/0008_cascade_and_lanes.sql"),
-    include_str!("migrations/0011_operator.sql"),
-    include_str!("migrations/0010_plugins.sql"),
+    include_str!("migrations/0008_plugins_and_fairness.sql"),
 ];
 
 /// The version that this program writes.
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
 
 /// The tables of [`VERSION`], each with the name of its key.
-pub(super) const TABLES: [(&str, &str); 17] = [
+pub(super) const TABLES: [(&str, &str); 20] = [
     ("task", "rowid"),
     ("component", "rowid"),
     ("pushed", "rowid"),
@@ -44,6 +42,9 @@ pub(super) const TABLES: [(&str, &str); 17] = [
     ("lane", "1"),
     ("start", "1"),
     ("paused", "1"),
+    ("fairness_key", "rowid"),
+    ("fairness_weight", "1"),
+    ("fairness_clock", "rowid"),
 ];
 
 /// Brings a database from `version` to [`VERSION`], within the caller's

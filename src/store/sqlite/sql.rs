@@ -65,4 +65,5 @@ pub(super) fn unfinished_words() -> String {
 
 /// Where the columns that are shown come from. CROSS JOIN fixes the order of the loops.
 pub(super) const FROM_INVOCATION: &str = "invocation i CROSS JOIN task t ON t.key = i.task CROSS JOIN component c ON c.key = i.component \
+         CROSS JOIN fairness_key k ON k.key = i.fairness_key \
          LEFT JOIN outcome o ON o.seq = i.seq";

@@ -44,6 +44,7 @@ impl<'a> Work<'a> {
             }
             if !self.state.is_orphan(new) {
                 self.load_collisions(index, new, &mut free)?;
+                self.load_key_of(new)?;
             }
         }
         let (sql, names) = (self.sql, &mut *self.names);

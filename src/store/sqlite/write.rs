@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::cascade;
 use super::claim;
+use super::fairness;
 use super::fault::Fault;
 use super::keep;
 use super::names::Names;
@@ -36,7 +37,7 @@ pub(super) fn commit(
             // Numbers that were drawn in it do not exist.
             names.forget();
             // The work that it was to hand out is still there.
-            *round = Round::default();
+            round.begin_anew();
         }
         committed
     };
@@ -60,17 +61,20 @@ fn transact(
     // Read when nobody else can write any more: time does not go back from one
     // transaction to the next.
     let now = clock.now();
-    let state = State::new(now, batch.submits.len() + batch.reports.len());
+    let mut state = State::new(now, batch.submits.len() + batch.reports.len());
+    state.fairness.clock = fairness::clock(&transaction)?;
+    state.fairness.late = round.late.clone();
     let mut work = Work { sql: &transaction, names, round, state, admitted: BTreeMap::new() };
     work.apply(batch, is_careful)?;
-    let State { receipt, is_news, .. } = work.state;
+    let State { receipt, is_news, fairness, .. } = work.state;
     transaction.commit()?;
+    round.late = fairness.late;
     Ok((receipt, is_news))
 }
 
 impl<'a> Work<'a> {
     fn apply(&mut self, batch: &'a Batch, is_careful: bool) -> Result<(), Fault> {
-        let promotes_more = self.begin(batch)?;
+        self.begin(batch)?;
         for step in steps(batch) {
             match step {
                 Step::SetRules => {
@@ -79,12 +83,14 @@ impl<'a> Work<'a> {
                         .iter()
                         .try_for_each(|rule| self.set_rule(rule, false, batch.rules_by.as_ref()))?;
                     batch.default_rules.iter().try_for_each(|rule| self.set_rule(rule, true, None))?;
+                    batch.weights.iter().try_for_each(|weights| self.set_weights(weights))?;
                     batch.pauses.iter().try_for_each(|pause| self.set_pause(pause))?;
                 }
                 Step::ChangeComponents => self.change_components(batch)?,
                 Step::Submit => self.submit(&batch.submits, is_careful)?,
                 Step::Attempts => {
                     self.load_descendants(self.state.doomed_parents(batch))?;
+                    self.load_keys_of_retries(batch)?;
                     let (sql, names) = (self.sql, &mut *self.names);
                     let component = |digest| -> Result<i64, Fault> { Ok(names.component_key(sql, digest)?) };
                     self.state.apply_attempts(batch, component)?;
@@ -94,7 +100,7 @@ impl<'a> Work<'a> {
                 Step::Expire => self.expire()?,
                 Step::Cascade => self.cascade()?,
                 Step::Recover => self.recover()?,
-                Step::Claim(request) => self.claim(request, promotes_more)?,
+                Step::Claim(request) => self.claim(request)?,
                 Step::SettleLanes => {
                     self.settle_lanes()?;
                     self.find_openings()?;
@@ -108,6 +114,8 @@ impl<'a> Work<'a> {
         self.write_lanes()?;
         self.write_history()?;
         self.write_tally()?;
+        self.write_keys()?;
+        self.move_clock()?;
         if let Some(request) = &batch.claim
             && self.state.receipt.lease == Some(Lease::Held)
         {
@@ -116,9 +124,8 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Loads what the batch speaks of; and makes what is due claimable for it, as long as
-    /// that is nowhere else than in the database: whether some of that was left over.
-    fn begin(&mut self, batch: &Batch) -> Result<bool, Fault> {
+    /// Loads what the batch speaks of.
+    fn begin(&mut self, batch: &Batch) -> Result<(), Fault> {
         // Before anything that the batch names is looked up by the full id.
         batch.adoptions.iter().try_for_each(|adoption| self.adopt(adoption))?;
         for runner in runners(batch) {
@@ -130,14 +137,12 @@ impl<'a> Work<'a> {
             self.state.may_expire = keep::has_overdue(self.sql, self.state.now)?;
             self.state.may_cascade = cascade::is_left(self.sql)?;
         }
-        let claims = batch.claim.as_ref().is_some_and(|claim| !self.state.lost.contains(&claim.runner));
-        let promotes_more = claims && claim::promote(self.sql, self.state.now)?;
         self.load_named(named(batch))?;
         batch.bills.iter().try_for_each(|bill| self.load_last_move(bill))?;
         for (index, cancel) in batch.cancels.iter().enumerate() {
             self.load_caller(index, cancel)?;
         }
-        Ok(promotes_more)
+        Ok(())
     }
 
     /// Whether claims were taken away from a runner.

@@ -96,6 +96,7 @@ fn life(n: u8, kind: Kind, arguments: &[u64], steps: &[(Reason, u8, i64)], outco
         detached: false,
         priority: 0,
         key: None,
+        fairness_key: "k".into(),
         labels: Arc::default(),
         runner: None,
         submitted_at: at(0),

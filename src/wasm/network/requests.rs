@@ -6,7 +6,7 @@ use hyper::Request;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::grants::{HostPattern, Ports, normalise, parse_address};
-use crate::wasm::glob::Glob;
+use crate::model::Glob;
 
 /// Requests that guests may make by `wasi:http`.
 #[derive(Debug, Clone, PartialEq, Eq)]

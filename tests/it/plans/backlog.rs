@@ -166,5 +166,12 @@ pub(super) fn of_unfinished(dialect: &Dialect, count: usize, now: UnixMicros) ->
         runner = id("g"),
         runners = (dialect.series)(10),
     );
+    // Very many keys, and the clock where the backlog is.
+    sql += &format!(
+        "INSERT INTO fairness_key (name, cost, finish, uses) \
+         SELECT 'key ' || g, 1000000, {now}, 1 FROM {series} WHERE NOT EXISTS ( \
+             SELECT 1 FROM fairness_key k WHERE k.name = 'key ' || g); \
+         UPDATE fairness_key SET finish = {now}; UPDATE fairness_clock SET now = {now}; ",
+    );
     sql + COUNT
 }

@@ -65,6 +65,7 @@ pub(super) fn exercise(bench: &Bench, round: u32) {
     exercise.work_off_the_queue();
     exercise.wait_and_expire();
     exercise.submit_what_is_there();
+    exercise.share();
     exercise.grow_a_tree_and_cut_it();
     exercise.fill_lanes();
     exercise.lose_claims();
@@ -240,6 +241,17 @@ impl Exercise<'_> {
         self.submit(again.clone());
         let receipt = self.commit(Batch { submits: again, ..Batch::default() });
         assert!(receipt.submits.iter().all(|submitted| matches!(submitted, Submitted::Existing(_))));
+    }
+
+    /// Keys that are new and keys that are there, with the weights that hold. (Others look at every key.)
+    fn share(&mut self) {
+        self.commit(Batch { weights: Some(Vec::new()), ..Batch::default() });
+        for keys in ["mine", "mine", "yours"] {
+            let new = |n| NewInvocation { fairness_key: Some(format!("{keys} {n}").into()), ..new("work") };
+            self.submit((0..BATCH).map(new).collect());
+        }
+        let claims = self.claim(|_| {});
+        self.end(&claims, |_| EndKind::Final(value("1")));
     }
 
     fn grow_a_tree_and_cut_it(&mut self) {

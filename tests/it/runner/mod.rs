@@ -3,6 +3,7 @@
 mod cancel;
 mod cap;
 mod deadlines;
+mod fairness;
 pub mod histories;
 mod kill;
 mod operating;

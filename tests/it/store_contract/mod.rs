@@ -3,6 +3,7 @@
 pub mod harness;
 mod model;
 mod promises;
+mod shares;
 
 use std::sync::Arc;
 
@@ -94,6 +95,16 @@ contract! {
     a_claim_names_the_awaited_that_cannot_be_claimed
     a_claim_of_awaited_work_takes_nothing_else
     delayed_invocations_are_not_claimed_before_their_time
+    a_fairness_key_is_the_component_unless_chosen_and_children_inherit_it
+    keys_share_claims_by_weight
+    weights_stay_until_a_configuration_says_others
+    a_newcomer_waits_for_one_turn_of_each_key
+    a_key_that_was_alone_is_not_punished
+    a_paused_backlog_shares_with_others_when_it_goes_on
+    a_backlog_that_nobody_served_does_not_keep_a_newcomer_of_its_task_waiting
+    delayed_invocations_take_their_turn_when_they_are_due
+    a_tree_that_submits_without_end_leaves_turns_to_others
+    a_pruned_fairness_key_can_be_used_again
     next_due_is_the_next_moment_at_which_time_changes_something
     only_the_tree_asked_for_is_claimed
     only_tasks_asked_for_are_claimed

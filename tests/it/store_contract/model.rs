@@ -10,9 +10,9 @@ use run_wasm_runner::model::{
     Rate, RuleKey, RunnerId, Status, Usage,
 };
 use run_wasm_runner::store::{
-    Adoption, AttemptEnd, Batch, Bill, Cancel, ClaimRequest, EndKind, Filter, Heartbeat, Inventory, Keep,
-    Lease, MemoryStore, NewInvocation, Pause, PauseTarget, Prune, PrunePosition, Report, RuleOrigin,
-    SqliteStore, Store, TaskRule,
+    Adoption, AttemptEnd, Batch, Bill, Cancel, ClaimRequest, EndKind, FairnessWeight, Filter, Heartbeat,
+    Inventory, Keep, Lease, MemoryStore, NewInvocation, Pause, PauseTarget, Prune, PrunePosition, Report,
+    RuleOrigin, SqliteStore, Store, TaskRule,
 };
 
 use super::harness::{
@@ -259,6 +259,10 @@ fn plans() -> impl Strategy<Value = Plan> {
         )
 }
 
+fn weights(weights: &[(&str, f64)]) -> Vec<FairnessWeight> {
+    weights.iter().map(|(keys, weight)| FairnessWeight::new(keys, *weight).unwrap()).collect()
+}
+
 /// The state that the test has built up so far.
 struct World {
     clock: Arc<TestClock>,
@@ -303,6 +307,8 @@ impl World {
             priority: plan.priority,
             delay: Duration::from_secs(plan.delay),
             deadline: plan.deadline.map(Duration::from_secs),
+            // The number among the children of a parent means nothing for a root.
+            fairness_key: [None, None, Some("a"), Some("b")][plan.index as usize % 4].map(Into::into),
             key: plan.key.map(|key| format!("key {key}").into()),
             lane: plan.lane.map(|lane| RuleKey::from_bytes([lane; 16])),
             unique: plan.unique.map(|(key, refuse)| {
@@ -465,6 +471,13 @@ impl World {
             pushes: Vec::new(),
             removals: Vec::new(),
             forgets_removed: false,
+            // Of the time that passes, as bytes are of other numbers.
+            weights: match plan.advance % 7 {
+                3 => Some(weights(&[("a", 4.0), ("b*", 0.25)])),
+                5 => Some(weights(&[])),
+                6 => Some(weights(&[("a", 0.01), ("*", 2.0)])),
+                _ => None,
+            },
         };
         self.submitted.extend(submits);
         batch

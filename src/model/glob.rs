@@ -12,6 +12,11 @@ impl Glob {
         Self(pattern.into())
     }
 
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Whether it stands for the whole of `text`.
     pub fn matches(&self, text: &str) -> bool {
         let mut parts = self.0.split('*');

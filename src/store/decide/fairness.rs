@@ -1,0 +1,106 @@
+//! Fairness keys: the places in the queue that invocations get, and the clock of virtual time.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::Contradiction;
+use super::head::Head;
+use crate::model::InvocationId;
+use crate::store::order::{self, LateFlows, Progress};
+use crate::store::{Batch, EndKind, rules};
+
+/// A fairness key whose row was loaded.
+#[derive(Debug, Clone, Copy)]
+pub struct Share {
+    /// When the last of its invocations ends, in virtual time.
+    pub finish: i64,
+    /// The cost of an invocation.
+    pub cost: i64,
+    /// The costs of the invocations that were given a place by this transaction.
+    pub added: i64,
+    /// The number of invocations that this transaction adds to those that have the key.
+    pub uses: i64,
+}
+
+impl Share {
+    /// A key as its row is.
+    pub fn new(finish: i64, cost: i64) -> Self {
+        Self { finish, cost, added: 0, uses: 0 }
+    }
+}
+
+/// The fairness keys of a transaction, and the clock.
+#[derive(Default)]
+pub struct Fairness {
+    /// The clock when the transaction began.
+    pub clock: i64,
+    /// By the number of the key.
+    pub keys: HashMap<i64, Share>,
+    /// The numbers of the keys of new roots.
+    pub by_name: HashMap<String, i64>,
+    /// How many invocations of a key were removed.
+    released: BTreeMap<i64, i64>,
+    /// What the claim moves the clock by.
+    pub progress: Progress,
+    /// What this process remembers of late invocations.
+    pub late: LateFlows,
+}
+
+impl Fairness {
+    /// Gives an invocation that becomes claimable its place in the queue.
+    pub(super) fn place(&mut self, head: &mut Head) -> Result<(), Contradiction> {
+        let clock = self.clock;
+        let share = self.share(head.fairness_key)?;
+        let start = share.finish.max(clock);
+        share.finish = start.saturating_add(share.cost);
+        share.added = share.added.saturating_add(share.cost);
+        head.order_key = order::order_key(start, head.priority);
+        head.turn = share.cost;
+        head.is_changed = true;
+        Ok(())
+    }
+
+    /// Counts a new invocation of a key.
+    pub(super) fn count(&mut self, key: i64) -> Result<(), Contradiction> {
+        self.share(key)?.uses += 1;
+        Ok(())
+    }
+
+    /// The number of the key of a new root.
+    pub(super) fn number(&self, name: &str) -> Result<i64, Contradiction> {
+        let number = self.by_name.get(name).copied();
+        number.ok_or_else(|| Contradiction(format!("the fairness key `{name}` has no number")))
+    }
+
+    fn share(&mut self, key: i64) -> Result<&mut Share, Contradiction> {
+        self.keys.get_mut(&key).ok_or_else(|| Contradiction(format!("the fairness key {key} was not loaded")))
+    }
+
+    /// Counts an invocation out that is removed. Its key need not be loaded.
+    pub fn release(&mut self, key: i64) {
+        *self.released.entry(key).or_default() += 1;
+    }
+
+    /// Takes out the keys to be written, and those that nothing may have any more.
+    pub fn take_changed(&mut self) -> (BTreeMap<i64, Share>, Vec<i64>) {
+        let released = std::mem::take(&mut self.released);
+        let unloaded = |uses: i64| Share { uses, ..Share::new(i64::MIN, 0) };
+        let mut changed: BTreeMap<_, _> =
+            released.iter().map(|(key, count)| (*key, unloaded(-count))).collect();
+        for (key, share) in &mut self.keys {
+            if share.added != 0 || share.uses != 0 {
+                let released = changed.insert(*key, *share).map_or(0, |released| released.uses);
+                changed.entry(*key).and_modify(|share| share.uses += released);
+                (share.added, share.uses) = (0, 0);
+            }
+        }
+        (changed, released.into_keys().collect())
+    }
+}
+
+/// The invocations that the reports of a batch make claimable again at once: their keys are to be loaded.
+pub fn tried_again(batch: &Batch) -> impl Iterator<Item = InvocationId> {
+    batch.reports.iter().filter_map(|report| {
+        let how = &report.end.as_ref()?.how;
+        matches!(how, EndKind::Retry(_, delay) if rules::is_at_once(*delay)).then_some(report.id)
+    })
+}

@@ -1,0 +1,97 @@
+//! Fairness keys: the places of invocations in the queue, and the clock of virtual time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::store::order::{self, LateFlows, Progress};
+use crate::store::{FairnessWeight, NewInvocation};
+
+/// A fairness key.
+struct Key {
+    name: Arc<str>,
+    /// The cost of an invocation.
+    cost: i64,
+    /// When the last of its invocations ends, in virtual time.
+    finish: i64,
+    /// The number of invocations that have it.
+    uses: usize,
+}
+
+/// The fairness keys and the clock.
+#[derive(Default)]
+pub(super) struct Fairness {
+    pub(super) clock: i64,
+    /// What the claim of the commit under way moves it by.
+    pub(super) progress: Progress,
+    pub(super) late: LateFlows,
+    weights: Vec<FairnessWeight>,
+    /// By their numbers; unused ones are free.
+    keys: Vec<Key>,
+    free: Vec<usize>,
+    by_name: HashMap<Arc<str>, usize>,
+}
+
+impl Fairness {
+    /// Takes over the weights of a configuration.
+    pub(super) fn set_weights(&mut self, weights: &[FairnessWeight]) {
+        self.weights = order::sorted(weights);
+        for key in &mut self.keys {
+            key.cost = order::cost(&self.weights, &key.name);
+        }
+    }
+
+    /// The key of a new root, which gets one more invocation.
+    pub(super) fn enter(&mut self, new: &NewInvocation) -> usize {
+        let name = new.fairness_key();
+        let number = match self.by_name.get(name) {
+            Some(number) => *number,
+            None => {
+                let key =
+                    Key { name: name.into(), cost: order::cost(&self.weights, name), finish: 0, uses: 0 };
+                let name = Arc::clone(&key.name);
+                let number = match self.free.pop() {
+                    Some(number) => {
+                        self.keys[number] = key;
+                        number
+                    }
+                    None => {
+                        self.keys.push(key);
+                        self.keys.len() - 1
+                    }
+                };
+                self.by_name.insert(name, number);
+                number
+            }
+        };
+        self.keys[number].uses += 1;
+        number
+    }
+
+    /// The key of a new child, which has that of its parent.
+    pub(super) fn follow(&mut self, parent: usize) -> usize {
+        self.keys[parent].uses += 1;
+        parent
+    }
+
+    pub(super) fn name(&self, key: usize) -> Arc<str> {
+        Arc::clone(&self.keys[key].name)
+    }
+
+    /// Gives an invocation its place in the queue.
+    pub(super) fn place(&mut self, key: usize, priority: i32) -> (i64, i64) {
+        let key = &mut self.keys[key];
+        let start = key.finish.max(self.clock);
+        key.finish = start + key.cost;
+        (order::order_key(start, priority), key.cost)
+    }
+
+    /// Takes one invocation away from a key, and forgets the key if nothing has it and nothing follows from it.
+    pub(super) fn leave(&mut self, number: usize) {
+        let key = &mut self.keys[number];
+        key.uses -= 1;
+        if key.uses == 0 && key.finish <= self.clock {
+            self.by_name.remove(&key.name);
+            self.free.push(number);
+        }
+    }
+}

@@ -1,3 +1,0 @@
--- The runner that has set the rule of a task, as JSON, and when: NULL if nobody is known.
-ALTER TABLE @task ADD COLUMN rule_by text;
-ALTER TABLE @task ADD COLUMN rule_at bigint;
