@@ -171,6 +171,9 @@ impl ChildCompiler {
         let child = Command::new("/proc/self/exe")
             .args([&self.subcommand, &job])
             .env_clear()
+            // The allocator reserves a gibibyte in advance, which would count as memory of the job.
+            .env("MIMALLOC_ARENA_EAGER_COMMIT", "0")
+            .env("MIMALLOC_ARENA_RESERVE", "16MiB")
             .current_dir("/")
             // A Ctrl-C at the terminal is for the runner, which decides.
             .process_group(0)
