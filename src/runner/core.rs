@@ -127,10 +127,12 @@ impl Core {
 
     /// Ends the youngest wait with an error, if parked parents fill the runner and none can ever go on.
     pub(super) fn give_up_at_cap(&self) {
-        let Some(id) = self.scheduler.stuck_at_cap() else {
-            return;
-        };
-        if let Some(wait) = self.registry.youngest_wait_for(id) {
+        while let Some(id) = self.scheduler.stuck_at_cap() {
+            let Some(wait) = self.registry.youngest_wait_for(id) else {
+                // The wait for it was given up before: it must not hide those that are awaited still.
+                self.scheduler.lay_back(id);
+                continue;
+            };
             let message = format!(
                 "all {} live instances that this runner may have are parked in waits, and the awaited {id} can't \
                  start (raise `max-live`, or await less at once; one with many memories, core instances or granted \
@@ -138,6 +140,7 @@ impl Core {
                 self.options.settings.max_live
             );
             wait.refuse(Refusal::bound(message));
+            return;
         }
     }
 

@@ -189,6 +189,8 @@ pub(super) struct Load {
     pub(super) deepest: Option<u32>,
     /// Resumed, and not taken by a slot yet.
     pub(super) resumed: usize,
+    /// Whether so many were resumed in a row that the next slot should start something.
+    pub(super) owes_start: bool,
     /// Claimed and awaited, and a slot may take it.
     pub(super) startable: usize,
     /// Whether nothing gets a slot until the store has taken what was made.
@@ -431,7 +433,21 @@ impl Scheduler {
         if queues.busy > 0 || !queues.resumed.is_empty() || queues.live < self.room.max_live {
             return None;
         }
-        queues.awaited.values().next().map(|claim| claim.id)
+        // Of the user that has most of them: the others have not filled the runner.
+        let live = |claim: &Claim| {
+            let place = queues.users.get(user_of(&claim.task));
+            place.map_or(0, |place| queues.parts[*place].live)
+        };
+        queues.awaited.values().rev().max_by_key(|claim| live(claim)).map(|claim| claim.id)
+    }
+
+    /// Queues an awaited claim behind those that nobody awaits, if it is here: its wait is over.
+    pub(super) fn lay_back(&self, id: InvocationId) {
+        let mut queues = self.queues.lock();
+        let found = queues.awaited.iter().find(|(_, claim)| claim.id == id).map(|(urgency, _)| *urgency);
+        if let Some(claim) = found.and_then(|urgency| queues.awaited.remove(&urgency)) {
+            queues.ready.push_back(claim);
+        }
     }
 
     /// Lets one awaited invocation start that is not deep enough for a runner as full as this.
@@ -468,6 +484,7 @@ impl Scheduler {
         Load {
             deepest,
             resumed: queues.resumed.len(),
+            owes_start: queues.resumed_in_a_row >= RESUMED_IN_A_ROW,
             startable: match deepest {
                 _ if fill == Fill::Full => 0,
                 None => queues.awaited.len(),

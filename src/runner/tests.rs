@@ -1,6 +1,7 @@
 //! The runner with guests that are closures: what would be slow or impossible to
 //! provoke with components.
 
+mod cap;
 mod observers;
 mod outcomes;
 mod shortages;

@@ -54,7 +54,10 @@ impl Claims {
             Some(_) => (AWAITED_PER_SLOT * slots).saturating_sub(load.startable),
         };
         let room = match load.may_start_unawaited {
-            true => (load.idle + slots * prefetch(view.slice)).saturating_sub(load.ready),
+            true => {
+                let ahead = (slots * prefetch(view.slice)).max(usize::from(load.owes_start));
+                (load.idle + ahead).saturating_sub(load.ready)
+            }
             false => 0,
         };
         let max = room.max(awaited_room);

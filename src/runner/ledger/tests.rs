@@ -113,6 +113,7 @@ impl Bench {
             may_start_unawaited: true,
             deepest: None,
             resumed: 0,
+            owes_start: false,
             startable: 0,
             is_congested: false,
             is_short: false,

@@ -32,6 +32,17 @@ fn claims_fill_the_free_slots_and_the_prefetch() {
 }
 
 #[test]
+fn one_is_claimed_ahead_when_many_were_resumed_in_a_row() {
+    let mut bench = Bench::settled();
+    (bench.load.idle, bench.slice) = (0, Some(Duration::from_secs(1)));
+    assert_eq!(claims(&mut bench), None);
+    bench.load.owes_start = true;
+    assert_eq!(claims(&mut bench), Some((2 * SLOTS, false)));
+    bench.load.ready = 1;
+    assert_eq!(claims(&mut bench), None);
+}
+
+#[test]
 fn awaited_work_is_claimed_though_no_slot_is_free() {
     let mut bench = Bench::settled();
     bench.load.idle = 0;
