@@ -21,8 +21,16 @@ pub(crate) struct Claims {
     over_share: Option<(Vec<Arc<str>>, Arc<TaskSet>)>,
     /// The tasks of the runner when it was found out.
     tasks: Arc<TaskSet>,
-    /// Whether the last claim was for what is awaited alone, and one for others has to follow.
-    pub(super) owes_others: bool,
+    /// The claim that has to follow the last one, which could not ask for everything.
+    pub(super) owed: Option<Owed>,
+}
+
+/// While some have more than their share, a claim is either for awaited work, whoever's it is, or for the work of all
+/// others: they take turns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owed {
+    Awaited,
+    Others,
 }
 
 impl Claims {
@@ -34,7 +42,7 @@ impl Claims {
             must_take_inventory: false,
             over_share: None,
             tasks: Arc::default(),
-            owes_others: false,
+            owed: None,
         }
     }
 
@@ -67,12 +75,14 @@ impl Claims {
         let mut awaited = view.registry.wanted(max, above);
         let mut only_awaited = room == 0;
         let mut tasks = Arc::clone(&view.tasks);
-        let is_owed = std::mem::take(&mut self.owes_others);
+        let owed = self.owed.take();
         if let Some(others) = self.tasks_of_others(view).filter(|_| !only_awaited) {
-            // An awaited invocation may be of one of their tasks: it is claimed apart, in turn.
-            self.owes_others = !awaited.is_empty() && !is_owed;
-            only_awaited = self.owes_others;
-            if !only_awaited {
+            let is_for_others = awaited.is_empty() || self.may_have_work && owed == Some(Owed::Others);
+            if self.may_have_work && !awaited.is_empty() {
+                self.owed = Some(if is_for_others { Owed::Awaited } else { Owed::Others });
+            }
+            only_awaited = !is_for_others;
+            if is_for_others {
                 awaited.clear();
                 tasks = others;
             }

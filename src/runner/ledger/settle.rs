@@ -89,7 +89,7 @@ impl Ledger {
             }
             // Or their arguments were too large to be claimed together.
             let is_cut = receipt.more && (1..request.max).contains(&receipt.claimed.len());
-            if self.claims.owes_others || is_cut {
+            if self.claims.owed.is_some() || is_cut {
                 effects.push(Effect::ClaimAgain);
             }
             // The claims are handed on if they are still ours, or else given back.

@@ -179,8 +179,7 @@ fn a_wrapper_sits_between_a_caller_and_what_it_wraps() {
     let components: Vec<_> = components.iter().rev().map(|one| one["component"].clone()).collect();
     assert_eq!(components, ["ask", "wrap", "scale"]);
     // Without a choice it means itself, without an end.
-    let setup =
-        Setup::with(&["wrap", "scale"], "[component.wrap.limits]\nchildren = 1\n[runner]\nmax-live = 200\n");
+    let setup = Setup::with(&["wrap", "scale"], "[component.wrap.limits]\nchildren = 1\n");
     setup.run(["check"]).expect(0);
     let output = setup.run(["call", "wrap::apply", "[7]", "--json"]);
     assert_ne!(output.code, Some(0), "{output:?}");
