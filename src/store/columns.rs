@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::decide::{Fresh, Head, Move, Old};
 use super::rules::{Place, window_micros};
 use super::value::{Fields, Kind, StoredRow, Value};
-use super::{RuleMark, RuleOrigin, TaskRule};
+use super::{PushedComponent, RuleMark, RuleOrigin, TaskRule};
 use crate::model::{
     Blocked, Concurrency, DEFAULT_QUEUE, Failure, Invocation, InvocationId, LogEntry, Outcome, Rate, Status,
     Transition, UnixMicros,
@@ -324,5 +324,20 @@ record! {
         queue: queue.unwrap_or_else(|| DEFAULT_QUEUE.into()),
         concurrency: limit.map(|limit| Concurrency { limit, blocked: blocked.unwrap_or(Blocked::Wait) }),
         rate: starts.zip(window).map(|(limit, window)| Rate { limit, window: Duration::from_micros(window) }),
+    }
+}
+
+record! {
+    /// The columns of the pushed component `p`, with its bytes `b`.
+    PUSHED_COLUMNS, fn read_pushed() -> PushedComponent {
+        name: "p.name",
+        digest: "p.digest",
+        size: "CAST(octet_length(b.bytes) AS bigint)",
+        pushed_at: "p.at",
+        labels: "p.labels",
+        facts: "p.facts",
+        removed_at: "p.removed_at",
+    } from {
+    } plus {
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use const_format::formatcp;
 use tokio_postgres::Row;
 
 use super::fault::Fault;
@@ -9,8 +10,9 @@ use super::link::{Ask, Link};
 use super::sql::column;
 use super::work::Work;
 use crate::model::{ComponentDigest, Status};
+use crate::store::columns::{PUSHED_COLUMNS, read_pushed};
 use crate::store::decide::bind;
-use crate::store::value::json_text;
+use crate::store::value::{Fields, json_text};
 use crate::store::{Batch, NewComponent, PushedComponent};
 
 impl Work<'_> {
@@ -95,26 +97,14 @@ impl Work<'_> {
 }
 
 fn ask_components() -> Ask<'static> {
-    Ask::new(
-        "SELECT p.name, p.digest, octet_length(b.bytes)::bigint, p.at, p.labels, p.facts, p.removed_at \
-         FROM @pushed p JOIN @component_bytes b ON b.digest = p.digest \
-         ORDER BY p.name COLLATE \"C\", p.removed_at IS NOT NULL, p.n DESC",
-    )
+    Ask::new(formatcp!(
+        "SELECT {PUSHED_COLUMNS} FROM @pushed p JOIN @component_bytes b ON b.digest = p.digest \
+         ORDER BY p.name COLLATE \"C\", p.removed_at IS NOT NULL, p.n DESC"
+    ))
 }
 
 fn read_components(rows: &[Row]) -> Result<Vec<PushedComponent>, Fault> {
-    let read = |row: &Row| {
-        Ok(PushedComponent {
-            name: column(row, 0)?,
-            digest: column(row, 1)?,
-            size: column(row, 2)?,
-            pushed_at: column(row, 3)?,
-            labels: column(row, 4)?,
-            facts: column(row, 5)?,
-            removed_at: column(row, 6)?,
-        })
-    };
-    rows.iter().map(read).collect()
+    rows.iter().map(|row| read_pushed(&mut Fields::new(row))).collect()
 }
 
 pub(super) async fn components(link: &Link) -> Result<Vec<PushedComponent>, Fault> {

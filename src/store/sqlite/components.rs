@@ -5,14 +5,13 @@ use std::sync::Arc;
 use const_format::formatcp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::sql::{bound, column, unfinished_words};
+use super::sql::{bound, unfinished_words};
 use super::work::Work;
 use crate::model::ComponentDigest;
+use crate::store::columns::{PUSHED_COLUMNS, read_pushed};
 use crate::store::decide::{bind, task_range};
+use crate::store::value::Fields;
 use crate::store::{Batch, NewComponent, PushedComponent};
-
-const PUSHED: &str = "SELECT name, digest, length(bytes), at, labels, facts, removed_at \
-     FROM pushed CROSS JOIN component_bytes USING (digest)";
 
 impl Work<'_> {
     /// Pushes, removes, and forgets what was removed and is not needed any more.
@@ -104,19 +103,12 @@ impl Work<'_> {
 }
 
 pub(super) fn components(sql: &Connection) -> rusqlite::Result<Vec<PushedComponent>> {
-    sql.prepare_cached(formatcp!("{PUSHED} ORDER BY name, removed_at IS NOT NULL, pushed.n DESC"))?
-        .query_map([], |row| {
-            Ok(PushedComponent {
-                name: row.get(0)?,
-                digest: column(row, 1)?,
-                size: column(row, 2)?,
-                pushed_at: column(row, 3)?,
-                labels: column(row, 4)?,
-                facts: column(row, 5)?,
-                removed_at: column(row, 6)?,
-            })
-        })?
-        .collect()
+    sql.prepare_cached(formatcp!(
+        "SELECT {PUSHED_COLUMNS} FROM pushed p CROSS JOIN component_bytes b ON b.digest = p.digest \
+         ORDER BY p.name, p.removed_at IS NOT NULL, p.n DESC"
+    ))?
+    .query_map([], |row| read_pushed(&mut Fields::new(row)))?
+    .collect()
 }
 
 pub(super) fn components_version(sql: &Connection) -> rusqlite::Result<i64> {
