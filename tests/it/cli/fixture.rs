@@ -60,6 +60,16 @@ impl Fixture {
         self.submit(TASKS[1], Some(child_of))
     }
 
+    /// Submits and claims a parent and its child, of which the child has succeeded.
+    pub fn parent_of_succeeded(&self) -> (InvocationId, InvocationId) {
+        let root = self.submit(TASKS[0], None);
+        self.claim();
+        let child = self.submit_child(root, 0);
+        self.claim();
+        self.succeed(&[child], "1");
+        (root, child)
+    }
+
     /// Claims everything.
     pub fn claim(&self) {
         let claim = ClaimRequest {

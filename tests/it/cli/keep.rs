@@ -252,11 +252,7 @@ fn a_cancelled_retry_can_be_retried() {
 #[test]
 fn the_rest_of_a_tree_without_its_root_is_shown_alone() {
     let fixture = Fixture::new();
-    let root = fixture.submit(TASKS[0], None);
-    fixture.claim();
-    let child = fixture.submit_child(root, 0);
-    fixture.claim();
-    fixture.succeed(&[child], "1");
+    let (root, child) = fixture.parent_of_succeeded();
     fixture.sandbox.run(["cancel", &root.to_string()]).expect(0);
     fixture.sandbox.run(["prune", "--status", "cancelled", "--older-than", "0s"]).expect(0);
     let output = fixture.sandbox.run(["tree", &child.to_string()]).expect(0);

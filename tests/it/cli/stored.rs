@@ -123,11 +123,7 @@ fn history_tells_every_move() {
 #[test]
 fn logs_of_a_tree_are_in_the_order_of_time() {
     let fixture = Fixture::new();
-    let root = fixture.submit(TASKS[0], None);
-    fixture.claim();
-    let child = fixture.submit_child(root, 0);
-    fixture.claim();
-    fixture.succeed(&[child], "1");
+    let (root, child) = fixture.parent_of_succeeded();
     fixture.succeed(&[root], "2");
     let other = fixture.succeeded("3");
     let output = fixture.sandbox.run(["logs", "--tree", &root.to_string()]).expect(0);
