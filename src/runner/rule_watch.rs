@@ -15,7 +15,7 @@ const SHARE: u32 = 100;
 /// The most rules that are told at once.
 const MOST: usize = 20;
 
-/// What this runner knows of rules that others have set for its tasks.
+/// Knows which rules others have set for this runner's tasks.
 #[derive(Default)]
 pub(super) struct RuleWatch {
     /// Whether another process has committed something since they were read.
@@ -70,12 +70,11 @@ impl RuleWatch {
 
     /// Returns the rules in force that contradict `own`, and that were not told yet.
     fn compare<'r>(&mut self, own: &[TaskRule], in_force: &'r [TaskRule]) -> Vec<&'r TaskRule> {
-        let is_other = |rule: &&TaskRule| {
-            own.iter().any(|own| own.says_something() && own.task == rule.task && own != *rule)
-        };
-        let others: Vec<_> = in_force.iter().filter(is_other).collect();
-        self.told.retain(|task| others.iter().any(|rule| rule.task == *task));
-        others.into_iter().filter(|rule| self.told.insert(Arc::clone(&rule.task))).collect()
+        let others = TaskRule::contradictions(own, in_force);
+        let tasks: HashSet<_> = others.iter().map(|(_, rule)| &rule.task).collect();
+        self.told.retain(|task| tasks.contains(task));
+        let others = others.into_iter().map(|(_, rule)| rule);
+        others.filter(|rule| self.told.insert(Arc::clone(&rule.task))).collect()
     }
 }
 
@@ -113,7 +112,7 @@ mod tests {
         let own = [rule("a", Some(1)), rule("b", None)];
         let mut watch = RuleWatch::default();
         let in_force = [rule("a", Some(2)), rule("b", Some(3)), rule("c", Some(4))];
-        // What says nothing contradicts nobody.
+        // A rule that says nothing contradicts nobody.
         assert_eq!(watch.compare(&own, &in_force), [&in_force[0]]);
         assert!(watch.compare(&own, &in_force).is_empty());
         assert!(watch.compare(&own, &own).is_empty());

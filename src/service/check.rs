@@ -1,5 +1,6 @@
 //! Checking a configuration and everything in it.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::{CheckDocument, ProblemDocument, Service, ServiceError};
@@ -58,9 +59,10 @@ impl Service {
         };
         let Ok((rules, marks)) = read() else { return Vec::new() };
         let own = library.tasks().iter().map(|task| TaskRule::new(&task.id, &task.options.rules));
-        let pairs = own.filter(TaskRule::says_something).filter_map(|own| {
-            let stored = rules.iter().find(|rule| rule.task == own.task && **rule != own)?;
-            let mark = marks.iter().find(|mark| mark.task == own.task)?;
+        let own: Vec<_> = own.collect();
+        let marks: HashMap<_, _> = marks.iter().map(|mark| (&mark.task, mark)).collect();
+        let pairs = TaskRule::contradictions(&own, &rules).into_iter().filter_map(|(own, stored)| {
+            let mark = marks.get(&own.task)?;
             Some(ProblemDocument {
                 message: format!(
                     "task `{}`: the store has other rules ({stored}), set by {} at {}",

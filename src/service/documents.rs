@@ -544,7 +544,7 @@ pub struct CheckDocument {
     pub not_tasks: usize,
     /// Everything that is wrong.
     pub problems: Vec<ProblemDocument>,
-    /// What is odd, and may be meant so.
+    /// Oddities that may be intended.
     pub warnings: Vec<ProblemDocument>,
 }
 
@@ -575,29 +575,17 @@ pub struct RunnerDocument {
 impl RunnerDocument {
     /// The document of a runner with so many slots.
     pub fn new(gauge: &Gauge, slots: usize) -> Self {
-        let Gauge {
-            succeeded,
-            failed,
-            cancelled,
-            skipped,
-            retried,
-            released,
-            taken,
-            peak_running,
-            peak_live,
-            ..
-        } = *gauge;
         Self {
-            succeeded,
-            failed,
-            cancelled,
-            skipped,
-            retried,
-            released,
-            taken,
+            succeeded: gauge.succeeded,
+            failed: gauge.failed,
+            cancelled: gauge.cancelled,
+            skipped: gauge.skipped,
+            retried: gauge.retried,
+            released: gauge.released,
+            taken: gauge.taken,
             slots,
-            peak_running,
-            peak_live,
+            peak_running: gauge.peak_running,
+            peak_live: gauge.peak_live,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Rules and pauses of tasks, and the components that travel with a store.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -38,6 +39,14 @@ impl TaskRule {
     pub fn says_something(&self) -> bool {
         *self != Self::new(&self.task, &TaskRules::default())
     }
+
+    /// Pairs each of one's `own` rules that says something with the rule in force of its task, where that is another.
+    pub fn contradictions<'o, 'r>(own: &'o [Self], in_force: &'r [Self]) -> Vec<(&'o Self, &'r Self)> {
+        let own: HashMap<_, _> =
+            own.iter().filter(|own| own.says_something()).map(|own| (&own.task, own)).collect();
+        let pairs = in_force.iter().filter_map(|rule| Some((*own.get(&rule.task)?, rule)));
+        pairs.filter(|(own, rule)| own != rule).collect()
+    }
 }
 
 /// The runner that has set rules, and its configuration.
@@ -69,7 +78,7 @@ impl fmt::Display for TaskRule {
     }
 }
 
-/// Who has set the rule of a task, and when.
+/// The origin of a task's rule, and the time at which it was set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleMark {
     /// The full id of the task.
@@ -85,7 +94,7 @@ pub struct RuleMark {
 pub struct ReplacedRule {
     /// The rule before.
     pub old: TaskRule,
-    /// Who had set it, if that is known.
+    /// Its origin, if that is known.
     pub mark: Option<RuleMark>,
 }
 
@@ -194,7 +203,7 @@ pub struct NewComponent {
     pub bytes: Arc<[u8]>,
     /// Free text about it.
     pub labels: Labels,
-    /// What is known of it. Imports that name a provider are bound to that one.
+    /// The facts of it. Imports that name a provider are bound to that one.
     pub facts: ComponentFacts,
 }
 
@@ -211,7 +220,7 @@ pub struct PushedComponent {
     pub pushed_at: UnixMicros,
     /// The labels of that push.
     pub labels: Labels,
-    /// What is known of it; `None` if an earlier program pushed it.
+    /// The facts of it; `None` if an earlier program pushed it.
     pub facts: Option<ComponentFacts>,
     /// When its name was removed. It is kept as long as invocations of its tasks are unfinished.
     pub removed_at: Option<UnixMicros>,
