@@ -87,7 +87,7 @@ pub struct RemoveArgs {
     pub unfinished: Option<Unfinished>,
 }
 
-/// What becomes of the unfinished invocations of a component that is removed.
+/// The fate of the unfinished invocations of a component that is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Unfinished {
     /// Runners finish them.
@@ -125,7 +125,7 @@ pub fn run(command: &ComponentCommand, context: &Context) -> Result<(), CliError
 }
 
 fn push(args: &PushArgs, context: &Context) -> Result<(), CliError> {
-    // What has a dot or a slash in it is no name.
+    // A text with a dot or a slash in it is no name.
     let is_file = |text: &str| {
         let is_configured = context.config().component(text).is_some();
         !is_configured && (text.contains(['.', '/']) || Path::new(text).is_file())

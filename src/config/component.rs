@@ -109,11 +109,11 @@ pub struct Component {
     pub imports: ImportChoices,
     /// Whether the others are used without it if it can't be.
     pub may_be_left_out: bool,
-    /// What becomes of its unfinished invocations when it is removed from a store.
+    /// The fate of its unfinished invocations when it is removed from a store.
     pub on_remove: OnRemove,
 }
 
-/// What becomes of the unfinished invocations of a component that is removed from a store.
+/// The fate of the unfinished invocations of a component that is removed from a store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnRemove {
     /// Runners finish them.
@@ -123,7 +123,7 @@ pub enum OnRemove {
     Cancel,
 }
 
-/// What holds for every pushed component whose name fits a pattern.
+/// The section that holds for every pushed component whose name fits a pattern.
 #[derive(Debug, Clone)]
 pub struct ComponentPattern {
     glob: Glob,

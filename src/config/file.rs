@@ -50,7 +50,7 @@ pub(super) struct File {
     pub(super) weights: Option<Vec<FairnessWeight>>,
     pub(super) compile: CompileLimits,
     pub(super) components: Vec<Component>,
-    /// What holds for components by patterns of their names.
+    /// The sections that hold for components by patterns of their names.
     pub(super) patterns: Vec<ComponentPattern>,
     pub(super) tasks: Vec<TaskSection>,
     pub(super) submits: Vec<SubmitPattern>,

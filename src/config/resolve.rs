@@ -70,7 +70,7 @@ pub struct Config {
     pub compile: CompileLimits,
     /// The components, sorted by name.
     pub components: Vec<Component>,
-    /// What holds for pushed components by patterns of their names.
+    /// The sections that hold for pushed components, by patterns of their names.
     pub patterns: Vec<ComponentPattern>,
     /// The lock file beside the configuration file, if there is one.
     pub lock: Option<Lock>,
@@ -210,7 +210,7 @@ impl Config {
         self.components.iter().chain(self.patterns.iter().map(|pattern| &pattern.component))
     }
 
-    /// What holds for a component that was pushed, and that nobody has configured by its name.
+    /// Makes the configuration of a pushed component that nobody has configured by its name.
     pub fn pushed_component(&self, name: Arc<str>) -> Component {
         let found = ComponentPattern::find(&self.patterns, &name);
         Component {

@@ -55,9 +55,9 @@ pub(super) struct CancelMessage {
 /// The rules of tasks that a runner is given while it runs.
 #[derive(Debug, Default)]
 pub struct NewRules {
-    /// Those that somebody has configured.
+    /// The rules that somebody has configured.
     pub configured: Vec<TaskRule>,
-    /// Those that nobody has.
+    /// The rules that nobody has configured.
     pub default: Vec<TaskRule>,
 }
 

@@ -195,7 +195,7 @@ impl Deployment {
                     let _ = given_up.recv_timeout(AGAIN);
                 }
                 if is_over(&given_up) {
-                    // What was finished last may have been all that was needed of it.
+                    // Its last invocation may have been finished just now.
                     let _ = self.forget_retired();
                     return;
                 }

@@ -87,7 +87,7 @@ impl Executor for Live {
 
     fn prepare_for(&self, caller: &str, task: &str, arguments: &str) -> Result<PreparedCall, Refusal> {
         let call = self.prepare(task, arguments)?;
-        // What was begun is finished, also by calls of itself.
+        // A removed component finishes its invocations, also by calls of itself.
         if self.library().is_retired(&call.task) && TaskId::split(&call.task).0 != TaskId::split(caller).0 {
             return Err(Refusal::UnknownTask(format!(
                 "unknown task `{}`: its component was removed, or does not export it any more",

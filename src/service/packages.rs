@@ -20,7 +20,7 @@ use super::{
 /// The components that a push is of.
 #[derive(Debug, Clone)]
 pub enum Pushed {
-    /// Those of the configuration with these names; all that are in files, if none is named.
+    /// The configured components with these names; all that are in files, if none is named.
     Configured(Vec<String>),
     /// One in a file, whatever is configured under its name.
     File {

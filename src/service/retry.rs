@@ -32,7 +32,7 @@ pub enum Retried {
 #[derive(Clone, Copy)]
 struct Wanted {
     original: InvocationId,
-    /// What is copied: it, or the last of its copies that was cancelled.
+    /// The invocation that is copied: the original, or the last of its copies that was cancelled.
     last: InvocationId,
     /// How many copies were followed to that one.
     followed: usize,

@@ -60,13 +60,13 @@ impl Service {
         let store_of_components = if deploys { self.store_of_components()? } else { None };
         let mut deployment = store_of_components
             .map(|access| Deployment::new(self.clone(), access, Arc::clone(&live), queues));
-        // What was removed and is not finished belongs to it from the start.
+        // Removed components with unfinished invocations belong to it from the start.
         if let Some(deployment) = &mut deployment {
             deployment.refresh()?;
         }
         let library = live.library();
         let (bell, ends) = deployment.as_ref().map(Deployment::observer).unzip();
-        // Whoever runs one tree waits for its outcome.
+        // A command that runs one tree tells its outcome itself.
         let log = LogObserver { tells_failures: only_root.is_none() };
         let log = log.is_enabled().then(|| Arc::new(log) as _);
         let neighbours = &self.shared.neighbours;

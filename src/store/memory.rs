@@ -272,7 +272,7 @@ struct Task {
     counts: Counts,
     /// `None` until somebody says what they are.
     rule: Option<TaskRule>,
-    /// Who has said it.
+    /// The origin of the rule.
     mark: Option<RuleMark>,
 }
 

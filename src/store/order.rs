@@ -82,7 +82,7 @@ pub enum Taken {
     Late(i64),
 }
 
-/// What a claim moves the clock by.
+/// The claims by which a batch moves the clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Progress {
     /// The latest that was claimed in its turn.

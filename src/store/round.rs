@@ -16,7 +16,7 @@ pub(super) struct Round {
     has_left: bool,
     /// How far the late invocations of tasks have been claimed.
     pub(super) late: LateFlows,
-    /// What the clock was to be moved by when somebody else was at it.
+    /// The time by which the clock was to be moved when another transaction held it.
     pub(super) owed: i64,
 }
 

@@ -98,7 +98,7 @@ pub(super) struct Code {
 struct State {
     component: Option<Component>,
     used: Instant,
-    /// What is linked with it.
+    /// The components that are linked with it.
     links: Vec<Weak<Link>>,
 }
 
@@ -274,7 +274,7 @@ mod tests {
         assert!(!is_warm() && link.ready.lock().is_none(), "neither the code nor what is linked with it");
         let ready = link.ready(&never).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!((ready.functions.len(), fetched.load(Ordering::Relaxed)), (1, 1));
-        // Whoever has it keeps it.
+        // Code that somebody has is kept.
         assert_eq!(reload.let_go(), None, "nothing is warm");
         assert!(!is_warm());
         assert_eq!(ready.functions.len(), 1);

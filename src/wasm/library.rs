@@ -47,7 +47,7 @@ pub struct LibraryOptions {
     pub loaded: Arc<AtomicUsize>,
 }
 
-/// What a library and those that come after it in the same runner have in common: engines with their pools, the
+/// The things that a library shares with the ones that come after it in the same runner: engines with their pools, the
 /// clock that interrupts guests, names, other versions.
 struct Base {
     plain: Engine,
@@ -140,7 +140,7 @@ impl Library {
     pub fn updated(&self, sources: &[ComponentSource]) -> Result<Self, Vec<LoadError>> {
         let cache = self.base.versions.reload.cache.clone();
         let updated = Self::assemble(Arc::clone(&self.base), &cache, &self.members, sources, true)?;
-        // Whoever was submitted for the bytes that were replaced goes on with what is linked already.
+        // An invocation of the bytes that were replaced goes on with the component that is linked already.
         for old in &self.members {
             let is_there =
                 |new: &Member| new.loaded.digest == old.loaded.digest && new.loaded.name == old.loaded.name;
@@ -189,7 +189,7 @@ impl Library {
             }
         }
         let names = loop {
-            // What a retired one exports alone is known, too: what was submitted for it runs.
+            // The tasks that a retired component exports alone are known, too: their invocations still run.
             let names = Arc::new(names_of(members.iter().map(|member| &*member.loaded)));
             base.names.replace(Arc::clone(&names));
             let wrong = link_all(&mut members, &base.names, base.room);

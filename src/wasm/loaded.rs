@@ -26,7 +26,7 @@ pub(super) struct Loaded {
     pub(super) path: PathBuf,
     pub(super) digest: ComponentDigest,
     pub(super) code: Arc<Code>,
-    /// What an instance takes; `None` if it imports core modules.
+    /// The resources that an instance takes; `None` if it imports core modules.
     pub(super) needs: Option<ResourcesRequired>,
     pub(super) discovery: Discovery,
     pub(super) contents: Contents,

@@ -53,7 +53,7 @@ impl Ledger {
             NewRules { configured: batch.rules, default: batch.default_rules } =
                 std::mem::take(&mut self.new_rules);
         } else {
-            // Those of all tasks, new ones included.
+            // The rules of all tasks, new ones included.
             (batch.rules, batch.default_rules) = (view.executor.rules(), view.executor.default_rules());
             self.new_rules = NewRules::default();
             batch.weights = view.options.weights.clone();

@@ -132,7 +132,7 @@ mod tests {
             bind(&known, &new("calc", imports("a:b/c@1.1.0", None))).0,
             imports("a:b/c@1.1.0", Some("one"))
         );
-        // Whoever pushes may say which.
+        // A push may say which.
         let chosen = imports("a:b/c@1.1.0", Some("two"));
         assert_eq!(bind(&known, &new("calc", chosen.clone())).0, chosen);
         // Of several nobody knows which is meant.

@@ -39,9 +39,9 @@ pub struct Fairness {
     pub by_name: HashMap<String, i64>,
     /// How many invocations of a key were removed.
     released: BTreeMap<i64, i64>,
-    /// What the claim moves the clock by.
+    /// The claims by which the clock moves.
     pub progress: Progress,
-    /// What this process remembers of late invocations.
+    /// The late flows that this process remembers.
     pub late: LateFlows,
 }
 

@@ -21,7 +21,7 @@ struct Key {
 #[derive(Default)]
 pub(super) struct Fairness {
     pub(super) clock: i64,
-    /// What the claim of the commit under way moves it by.
+    /// The claims of the commit under way, by which the clock moves.
     pub(super) progress: Progress,
     pub(super) late: LateFlows,
     weights: Vec<FairnessWeight>,

@@ -24,7 +24,7 @@ static SET_RULE: LazyLock<String> = LazyLock::new(|| {
     format!("UPDATE @task SET {} WHERE key = $1", set.collect::<Vec<_>>().join(", "))
 });
 
-/// What is known of a task: its number, its rule, if anybody has said one, and who did.
+/// A task's number, its rule, if it was given one, and the origin of that rule.
 struct Known {
     task: i64,
     rule: Option<TaskRule>,
@@ -226,7 +226,7 @@ impl Work<'_> {
             let rows = self.link.ask_one(Ask::new(select!("$1 FOR UPDATE")).with(task)).await?;
             let row = rows.first().ok_or_else(|| Fault::Damaged(format!("task {task} is gone")))?;
             let known = Known::read(row)?;
-            // What somebody who only submits says is nobody's.
+            // A rule of a process that only submits has no origin.
             let is_of_runner = |new: &TaskRule| rules.iter().any(|(rule, only)| !only && *rule == new);
             if let Some(rule) = changes(known.rule.as_ref(), &rules) {
                 self.set_rule(task, rule, by.filter(|_| is_of_runner(rule)), true).await?;

@@ -142,7 +142,7 @@ fn a_pushed_component_that_can_not_be_linked_stops_no_runner() {
         let id = empty.submit(&["fib", "[6]"]);
         empty.run_all();
         assert_eq!(empty.run(&["result", &id]).expect(0).json(), 8);
-        // Whoever names it can choose.
+        // A caller that names it can choose.
         let all =
             ["calculator", "one", "two"].map(|name| format!("[component.{name}]\nsource = \"store\"\n"));
         Machine::new(&store, &all.concat()).run(&["start", "--until-idle"]).expect(0);
@@ -251,7 +251,7 @@ fn a_component_is_pushed_by_name_and_file_with_labels_and_removed() {
         assert!(listed[0]["functions"].to_string().contains("fib"), "{listed:?}");
         assert!(listed[0]["pushed_at"].is_string());
         assert!(machine.run(&["component", "list"]).expect(0).stdout().contains("customer=7 plan=free"));
-        // What was submitted is finished, and nothing more is taken.
+        // Submitted invocations are finished, and no more are taken.
         let id = machine.submit(&["customer-7::fib", "[6]"]);
         let output = machine.run(&["component", "remove", "customer-7", "--json"]).expect(0).json();
         assert_eq!(output, json!({ "name": "customer-7", "unfinished": 1, "cancelled": 0 }));
@@ -317,7 +317,7 @@ fn a_running_runner_takes_over_what_is_pushed_replaced_and_removed() {
         let first = machine.submit(&["echo::hello", "[\"you\"]"]);
         assert_eq!(wait(&first), "Hello, you!");
         assert_eq!(machine.status(&first)["component_digest"], json!(old_digest));
-        // What was submitted for the old bytes runs on them, whenever it runs.
+        // An invocation of the old bytes runs on them, whenever it runs.
         let delayed = machine.submit(&["echo::hello", "[\"late\"]", "--delay", "3s"]);
         push("echo", &new);
         let second = machine.submit(&["echo::hello", "[\"me\"]"]);
@@ -325,7 +325,7 @@ fn a_running_runner_takes_over_what_is_pushed_replaced_and_removed() {
         assert_eq!(machine.status(&second)["component_digest"], json!(new_digest));
         assert_eq!(wait(&delayed), "Hello, late!");
         assert_eq!(machine.status(&delayed)["component_digest"], json!(old_digest));
-        // What was begun is finished after a removal too, and then nothing of it is left.
+        // Unfinished invocations are finished after a removal too, and then nothing of it is left.
         let last = machine.submit(&["echo::hello", "[\"last\"]", "--delay", "2s"]);
         machine.run(&["component", "remove", "echo"]).expect(0);
         assert_eq!(wait(&last), "Hello, last!");

@@ -436,7 +436,7 @@ fn leaves_its_neighbour_alone(components: &str, items: &[Item]) {
     runner.signal(rustix::process::Signal::TERM);
     let output = runner.wait().expect(0);
     assert_eq!(files(&setup), files_before, "no file is left");
-    // What guests said stands within a line of the log.
+    // The words of guests stand within a line of the log.
     let is_panic = |line: &str| line.starts_with("thread '") && line.contains("panicked at");
     assert!(!output.stderr.lines().any(is_panic), "a thread of the runner panicked: {output:?}");
 }

@@ -1,4 +1,4 @@
-//! What an operator learns: log lines, summaries, the origin of rules.
+//! Messages to the operator: log lines, summaries, the origin of rules.
 
 use serde_json::{Value, json};
 
@@ -52,7 +52,7 @@ fn a_cancel_by_another_process_is_counted() {
     let id = site.submit("spin", json!([]));
     site.wait_for(id, Status::Running);
     site.run(["cancel", &id.to_string()]).expect(0);
-    // What comes after it runs when the slot is free.
+    // The next one runs when the slot is free.
     let next = site.submit("fib", json!([1]));
     assert_eq!(site.await_value(next), 1);
     runner.signal(rustix::process::Signal::TERM);

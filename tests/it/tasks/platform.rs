@@ -148,7 +148,7 @@ fn what_is_wrong_with_patterns_and_profiles_is_told() {
 fn the_longest_names_and_keys_fit_into_every_store() {
     let place = Sandbox::new();
     let name = "n".repeat(128);
-    // What can't be compressed.
+    // A text that can't be compressed.
     let key: String =
         (0..1024_u32).map(|n| char::from(b'!' + (n.wrapping_mul(2_654_435_761) >> 25) as u8 % 90)).collect();
     for store in [format!("sqlite:{}", place.path().join("state.db").display()), shared().url()] {
