@@ -100,7 +100,9 @@ impl Service {
     /// The interfaces of every component that can be read, and what is wrong with
     /// those that can't.
     pub fn interfaces(&self) -> Result<(Interfaces, Vec<LoadError>), ServiceError> {
-        let (sources, left_out) = self.sources(self.store_of_components()?.as_ref(), false)?;
+        let store = self.store_of_components()?;
+        let pushed = self.pushed(store.as_ref())?;
+        let (sources, left_out) = self.sources(&pushed, store.as_ref(), false)?;
         let cache = self.config().cache_directory.as_deref();
         let (interfaces, errors) = Interfaces::load(&sources, cache, self.shared.compiler.clone());
         Ok((interfaces, left_out.into_iter().chain(errors).collect()))
@@ -146,7 +148,8 @@ impl Service {
             Some(opened) => Some(opened),
             None => self.store_of_components()?,
         };
-        let (sources, mut left_out) = self.sources(store.as_ref(), false)?;
+        let pushed = self.pushed(store.as_ref())?;
+        let (sources, mut left_out) = self.sources(&pushed, store.as_ref(), false)?;
         let loading = &shared.loading;
         let options = LibraryOptions {
             cache_directory: shared.config.cache_directory.clone(),
@@ -191,22 +194,26 @@ impl Service {
         Ok(self.missing().is_none().then_some(existing))
     }
 
+    /// Reads the components that were pushed, if the configuration takes any of them.
+    fn pushed(&self, store: Option<&Access>) -> Result<Vec<PushedComponent>, ServiceError> {
+        match store.filter(|_| self.config().needs_store_for_components()) {
+            Some(store) => Ok(store.ask(|store| store.components())?),
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// The components to load, each with its file, and what the lock file says of it; and what keeps some from
     /// being loaded that nobody has asked for by name, or, if `leaves_out_any`, others too.
     fn sources(
         &self,
+        pushed: &[PushedComponent],
         store: Option<&Access>,
         leaves_out_any: bool,
     ) -> Result<(Vec<ComponentSource>, Vec<LoadError>), ServiceError> {
-        let config = self.config();
-        let pushed = match store.filter(|_| config.needs_store_for_components()) {
-            Some(store) => store.ask(|store| store.components())?,
-            None => Vec::new(),
-        };
         let mut sources = Vec::new();
         let (mut errors, mut left_out) = (Vec::new(), Vec::new());
-        for component in self.served(&pushed).iter() {
-            match self.prepare(component, &pushed, store) {
+        for component in self.served(pushed).iter() {
+            match self.prepare(component, pushed, store) {
                 Ok(source) => sources.push(source),
                 Err(ServiceError::Load(found)) if component.may_be_left_out || leaves_out_any => {
                     left_out.extend(found)
@@ -245,8 +252,8 @@ impl Service {
         store: &Access,
         leaves_out_any: bool,
     ) -> Result<(Vec<ComponentSource>, Vec<LoadError>), ServiceError> {
-        let (mut sources, left_out) = self.sources(Some(store), leaves_out_any)?;
-        let pushed = store.ask(|store| store.components())?;
+        let pushed = self.pushed(Some(store))?;
+        let (mut sources, left_out) = self.sources(&pushed, Some(store), leaves_out_any)?;
         let unfinished = store.ask(|store| store.unfinished_by_task())?;
         for (task, _) in unfinished.iter().filter(|(_, count)| *count > 0) {
             let (Some(name), function) = TaskId::split(task) else { continue };
