@@ -51,10 +51,10 @@ fn plugins_come_and_go(store: &str) {
     assert!(output.stderr.contains("has no plugin"), "{output:?}");
     platform.push("customer-anna", "upper");
     // The push is in the store; the runner hears of it.
-    runner.wait_for_stderr("customer-anna");
+    runner.wait_for_stderr("a component was added component=customer-anna");
     assert_eq!(platform.transform("customer-anna").expect(0).json(), "HELLO WORLD");
     platform.push("customer-eve", "greedy");
-    runner.wait_for_stderr("customer-eve");
+    runner.wait_for_stderr("a component was added component=customer-eve");
     let output = platform.transform("customer-eve").expect(1);
     assert!(output.stderr.contains("the plugin of `customer-eve` was stopped"), "{output:?}");
     assert_eq!(platform.transform("customer-anna").expect(0).json(), "HELLO WORLD");
