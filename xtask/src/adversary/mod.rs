@@ -222,8 +222,8 @@ mod tests {
 
     fn cases(seed: u64) -> Vec<Case> {
         let instructions = json!([
-            {"name": "submit-all", "operands": ["count", "program", "choice"]},
-            {"name": "rest", "operands": ["times", "time"]},
+            {"name": "submit-all", "subject": "tasks", "operands": ["count", "program", "choice"]},
+            {"name": "rest", "subject": "clocks", "operands": ["times", "time"]},
         ]);
         let instructions = Instructions::of(&instructions).unwrap();
         let mut random = Random::new(seed);
