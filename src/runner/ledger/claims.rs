@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::prefetch::{AWAITED_PER_SLOT, prefetch};
+use super::prefetch::{AWAITED_PER_SLOT, Prefetch};
 use super::share::TURN_BYTES;
 use super::view::View;
 use crate::runner::scheduler::user_of;
@@ -47,7 +47,7 @@ impl Claims {
     }
 
     /// Asks for as much as the slots get through soon; for nothing if there can't be anything.
-    pub(super) fn request(&mut self, view: &View<'_>) -> Option<ClaimRequest> {
+    pub(super) fn request(&mut self, prefetch: &Prefetch, view: &View<'_>) -> Option<ClaimRequest> {
         let load = &view.load;
         if view.stage != Stage::Working || load.is_congested || load.is_short {
             return None;
@@ -63,7 +63,7 @@ impl Claims {
         };
         let room = match load.may_start_unawaited {
             true => {
-                let ahead = (slots * prefetch(view.slice)).max(usize::from(load.owes_start));
+                let ahead = (slots * prefetch.ahead(view.slice)).max(usize::from(load.owes_start));
                 (load.idle + ahead).saturating_sub(load.ready)
             }
             false => 0,

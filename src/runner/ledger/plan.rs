@@ -103,7 +103,7 @@ impl Ledger {
         if self.claims.must_take_inventory {
             batch.inventory = Some(Inventory { runner: view.runner, owned: view.registry.owned() });
         }
-        batch.claim = self.claims.request(view);
+        batch.claim = self.claims.request(&self.prefetch, view);
         let asks_next_due = batch.claim.is_none() && (batch.recover || messages.has_foreign_change);
         Plan { batch, submits, deferred, cancels, statuses: messages.statuses, attempts, asks_next_due }
     }

@@ -4,8 +4,15 @@ use std::time::{Duration, Instant};
 
 use crate::runner::scheduler::Load;
 
-/// A runner claims ahead at most what its slots get through in this time, so that little is late for it.
+/// A runner claims ahead what its slots get through in this time, so that little is late for it.
 const PREFETCH_TIME: Duration = Duration::from_millis(20);
+
+/// Or in so many commits, if those take longer: what is claimed comes with the end of a commit, and the next claim
+/// only with the end of the next one.
+const PREFETCH_COMMITS: u32 = 2;
+
+/// However long commits take, it claims ahead no more than what its slots get through in this time.
+const PREFETCH_TIME_MAX: Duration = Duration::from_millis(200);
 
 /// A runner never claims ahead more than this many for each slot.
 const PREFETCH_MAX: usize = 512;
@@ -16,20 +23,34 @@ pub(super) const AWAITED_PER_SLOT: usize = 2;
 /// Claimed work that no slot has taken for this long is given back: guests run longer than was guessed.
 pub(crate) const STALE_PREFETCH: Duration = Duration::from_millis(500);
 
-/// Returns the number to claim ahead for each slot, if a guest holds its slot for `slice`.
-pub(super) fn prefetch(slice: Option<Duration>) -> usize {
-    let fits = slice.map_or(0, |slice| PREFETCH_TIME.as_nanos() / slice.as_nanos().max(1));
+/// Returns the number to claim ahead for each slot, if a guest holds its slot for `slice`, and a commit takes
+/// `commit`.
+pub(super) fn prefetch(slice: Option<Duration>, commit: Duration) -> usize {
+    let time = (commit * PREFETCH_COMMITS).clamp(PREFETCH_TIME, PREFETCH_TIME_MAX);
+    let fits = slice.map_or(0, |slice| time.as_nanos() / slice.as_nanos().max(1));
     usize::try_from(fits).unwrap_or(usize::MAX).min(PREFETCH_MAX)
 }
 
-/// Whether slots take what was claimed ahead.
+/// Whether slots take what was claimed ahead, and how long it takes to claim more.
 #[derive(Default)]
 pub(crate) struct Prefetch {
+    /// The average time of the last commits.
+    commit: Duration,
     /// Since when slots have taken none of it, and how much they had taken before.
     untaken_since: Option<(Instant, usize)>,
 }
 
 impl Prefetch {
+    /// Returns the number to claim ahead for each slot, if a guest holds its slot for `slice`.
+    pub(super) fn ahead(&self, slice: Option<Duration>) -> usize {
+        prefetch(slice, self.commit)
+    }
+
+    /// Notes that a commit took so long.
+    pub(super) fn note_commit(&mut self, took: Duration) {
+        self.commit = self.commit - self.commit / 8 + took.min(PREFETCH_TIME_MAX) / 8;
+    }
+
     /// Whether claimed work has lain too long. If so, it is given back.
     pub(crate) fn is_stale(&mut self, load: &Load, now: Instant) -> bool {
         if load.ready == 0 || !load.may_start_unawaited {

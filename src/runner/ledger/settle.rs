@@ -37,6 +37,7 @@ impl Ledger {
         let Plan { batch, submits, deferred, cancels, attempts, .. } = plan;
         self.has_told_rules = true;
         self.outage.end();
+        self.prefetch.note_commit(committed.now.saturating_duration_since(committed.began));
         self.claims.must_take_inventory = false;
         for duty in self.joined() {
             duty.settle(&batch, &receipt, committed.began, committed.now);

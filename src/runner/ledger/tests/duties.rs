@@ -175,7 +175,11 @@ fn a_sweep_goes_on_soon_and_begins_again_later() {
 fn a_runner_claims_ahead_what_its_slots_get_through_soon() {
     let micros = Duration::from_micros;
     let slices = [None, Some(Duration::from_secs(1)), Some(micros(5000)), Some(micros(1)), Some(micros(0))];
-    assert_eq!(slices.map(prefetch), [0, 0, 4, 512, 512]);
+    let of = |commit| slices.map(|slice| prefetch(slice, commit));
+    assert_eq!(of(Duration::ZERO), [0, 0, 4, 512, 512]);
+    assert_eq!(of(micros(10_000)), [0, 0, 4, 512, 512]);
+    assert_eq!(of(micros(30_000)), [0, 0, 12, 512, 512], "two commits");
+    assert_eq!(of(Duration::from_secs(9)), [0, 0, 40, 512, 512]);
 }
 
 #[test]
