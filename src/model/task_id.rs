@@ -37,7 +37,11 @@ impl<'a> TaskId<'a> {
 
     /// Splits an id into the name of its component, if it has one, and the text of its function.
     pub fn split(text: &'a str) -> (Option<&'a str>, &'a str) {
-        text.split_once(SEPARATOR).map_or((None, text), |(component, function)| (Some(component), function))
+        // By bytes: a search for a pattern takes several times as long, and each claim is asked for its component.
+        match text.as_bytes().windows(SEPARATOR.len()).position(|bytes| bytes == SEPARATOR.as_bytes()) {
+            Some(at) => (Some(&text[..at]), &text[at + SEPARATOR.len()..]),
+            None => (None, text),
+        }
     }
 
     /// Returns the id that this task had before all ids named components.
