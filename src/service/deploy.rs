@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
-use crate::model::ComponentDigest;
+use crate::model::{ComponentDigest, Interrupt};
 use crate::runner::{NewRules, Observation, Observer, Runner};
 use crate::store::{Batch, Changes, TaskSet};
 use crate::wasm::Library;
@@ -38,6 +38,8 @@ pub(super) struct Deployment {
     version: Option<i64>,
     /// The components that were left out last, with the reason: each is told once.
     left_out: BTreeMap<String, String>,
+    /// Thrown when the runner is gone: nobody waits for a compiler any more.
+    interrupt: Arc<Interrupt>,
 }
 
 /// Tells the deployment that something may have changed.
@@ -92,7 +94,8 @@ impl Deployment {
             .iter()
             .map(|one| (one.component.clone(), one.message.clone()))
             .collect();
-        Self { service, store, live, queues: queues.to_vec(), version: None, left_out }
+        let (version, interrupt) = (None, Arc::default());
+        Self { service, store, live, queues: queues.to_vec(), version, left_out, interrupt }
     }
 
     /// Makes the observer that the runner needs, and what it rings.
@@ -111,7 +114,10 @@ impl Deployment {
         }
         let (sources, mut left_out) = self.service.sources_of_runner(&self.store, self.version.is_some())?;
         let old = self.live.library();
-        let new = Arc::new(old.updated(&sources).map_err(ServiceError::Load)?);
+        let new = Arc::new(old.updated(&sources, &self.interrupt).map_err(ServiceError::Load)?);
+        if self.interrupt.is_thrown() {
+            return Ok(None);
+        }
         left_out.extend_from_slice(new.left_out());
         let left_out: BTreeMap<_, _> =
             left_out.into_iter().map(|one| (one.component.clone(), one.message)).collect();
@@ -152,6 +158,7 @@ impl Deployment {
     /// Keeps the runner's library up to date until the returned guard is dropped.
     pub(super) fn start(mut self, runner: &Runner, bell: Arc<Bell>) -> Result<Deploying, ServiceError> {
         let replace = runner.handle().task_replacer();
+        let interrupt = Arc::clone(&self.interrupt);
         let (give_up, given_up) = bounded::<()>(0);
         let store = Arc::clone(self.store.store());
         let neighbours = Arc::clone(&self.store.neighbours);
@@ -204,7 +211,7 @@ impl Deployment {
         let thread = std::thread::Builder::new().name("deploy".to_owned()).spawn(work);
         let thread =
             thread.map_err(|error| ServiceError::System(format!("no thread for deployments: {error}")))?;
-        Ok(Deploying { give_up: Some(give_up), thread: Some(thread) })
+        Ok(Deploying { give_up: Some(give_up), interrupt, thread: Some(thread) })
     }
 }
 
@@ -233,12 +240,14 @@ fn log_changes(old: &Library, new: &Library) {
 /// The thread that keeps a library up to date. Ends, and is waited for, when dropped.
 pub(super) struct Deploying {
     give_up: Option<Sender<()>>,
+    interrupt: Arc<Interrupt>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Drop for Deploying {
     fn drop(&mut self) {
         drop(self.give_up.take());
+        self.interrupt.throw();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {

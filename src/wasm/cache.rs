@@ -13,6 +13,7 @@ use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Seek};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -24,6 +25,7 @@ use super::compile::{self, CompileError, Compiler};
 use super::sealed::{HEADER, seal, unseal};
 use super::shortage::shortage_of;
 use super::trusted::{is_ours, make_trusted};
+use super::turns::Turns;
 use crate::model::{ComponentDigest, Interrupt};
 
 /// The extension of files of compiled code.
@@ -44,6 +46,8 @@ pub(super) struct Cache {
     pub(super) compiler: Compiler,
     /// Whether guests run while something is compiled.
     beside_guests: bool,
+    /// Shared by all clones.
+    turns: Arc<Turns>,
 }
 
 impl Cache {
@@ -61,7 +65,7 @@ impl Cache {
                 None
             }
         });
-        Self { directory, max_bytes, compiler, beside_guests: false }
+        Self { directory, max_bytes, compiler, beside_guests: false, turns: Arc::default() }
     }
 
     /// Turns it into a cache that compiles with low priority, because guests run.
@@ -87,6 +91,17 @@ impl Cache {
             return Ok(component);
         }
         let path = self.path(engine, digest);
+        let _turn = match &path {
+            Some(path) => {
+                let turn = self.turns.take(path, interrupt).ok_or_else(CompileError::interrupted)?;
+                // Another thread may have compiled it meanwhile.
+                if let Some(component) = self.find(engine, digest)? {
+                    return Ok(component);
+                }
+                Some(turn)
+            }
+            None => None,
+        };
         let not_kept = |path: &Path, error: &dyn Display| {
             warn!("can't keep compiled code in `{}`: {error}", path.display());
         };

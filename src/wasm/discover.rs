@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wasmtime::component::types::{ComponentFunc, ComponentInstance, ComponentItem};
+use wasmtime::component::types::{ComponentExtern, ComponentFunc, ComponentInstance, ComponentItem};
 use wasmtime::component::{Component, ComponentExportIndex};
 
 use super::docs::InterfaceDocs;
@@ -144,11 +144,6 @@ pub(super) enum ImportKind {
 }
 
 impl Import {
-    /// Whether it is an interface of which the component uses this function.
-    pub(super) fn uses(&self, function: &str) -> bool {
-        self.functions().any(|name| name == function)
-    }
-
     /// The functions of an interface that the component uses.
     pub(super) fn functions(&self) -> impl Iterator<Item = &str> {
         let functions: &[_] =
@@ -168,10 +163,17 @@ impl Import {
 
 /// The most parts of all types of a component together: in a small file many functions can take a type that
 /// is large when written out.
-const MAX_PARTS: usize = 1_000_000;
+const MAX_PARTS: usize = 200_000;
 
 /// The most functions of a component that are looked at.
 const MAX_FUNCTIONS: usize = 10_000;
+
+/// The most functions and types of all interfaces that a component imports. In a small file many imports can have one
+/// type of a thousand functions, and each function is linked for each import. All of WASI has a few hundred.
+const MAX_IMPORTED: usize = 2_000;
+
+/// The most functions and types of all interfaces that a component exports, tasks or not.
+const MAX_EXPORTED: usize = 100_000;
 
 /// The most bytes of the name of an interface or a function. They are copied into the id of each task.
 const MAX_NAME: usize = 1024;
@@ -192,10 +194,16 @@ pub(super) struct Discovery {
 }
 
 /// Lists the exports and imports of a component, which is called `name` in the configuration.
-pub(super) fn discover(component: &Component, name: &Arc<str>) -> Discovery {
+///
+/// # Errors
+///
+/// The bound that it exceeds, as a sentence about `it`.
+pub(super) fn discover(component: &Component, name: &Arc<str>) -> Result<Discovery, String> {
     let mut discovery = Discovery { parts: MAX_PARTS, ..Discovery::default() };
     let engine = component.engine();
     let ty = component.component_type();
+    check_size("imports", component, ty.imports(engine), MAX_IMPORTED)?;
+    check_size("exports", component, ty.exports(engine), MAX_EXPORTED)?;
     let at_root: Vec<_> = ty.exports(engine).chain(ty.imports(engine)).collect();
     let types = named_types(at_root.iter().map(|(name, item)| (*name, &item.ty)));
     let root = Place { component, name, interface: None, instance: None, types };
@@ -227,7 +235,7 @@ pub(super) fn discover(component: &Component, name: &Arc<str>) -> Discovery {
     };
     discovery.imports =
         ty.imports(engine).map(|(name, item)| Import { name: name.into(), kind: kind(item.ty) }).collect();
-    discovery
+    Ok(discovery)
 }
 
 /// A place at which functions are exported.
@@ -256,6 +264,26 @@ fn is_left_over(interface: Option<&str>, name: &str, function: &ComponentFunc) -
     let parameters = ["shim", "script", "entry-path", "disable-gc"];
     let is_qjs = || function.params().map(|(name, _)| name).eq(parameters);
     name == "init" && (interface == Some("exports") || interface.is_none() && is_qjs())
+}
+
+/// Checks that the interfaces of a component have no more functions and types together than `most`.
+fn check_size<'c>(
+    direction: &str,
+    component: &Component,
+    items: impl Iterator<Item = (&'c str, ComponentExtern<'c>)>,
+    most: usize,
+) -> Result<(), String> {
+    let mut left = most;
+    for (_, item) in items {
+        let count = match item.ty {
+            ComponentItem::ComponentInstance(instance) => instance.exports(component.engine()).len(),
+            _ => 1,
+        };
+        left = left.checked_sub(count).ok_or_else(|| {
+            format!("it {direction} more than the {most} functions and types that a component may have there")
+        })?;
+    }
+    Ok(())
 }
 
 fn imported_interface(component: &Component, instance: &ComponentInstance, parts: &mut usize) -> ImportKind {
@@ -358,11 +386,21 @@ mod tests {
         interfaces: &[(&str, Vec<crate::wasm::testing::TestFunction>)],
     ) -> Discovery {
         let bytes = component(imports, root, interfaces);
-        discover(&Component::new(&Engine::default(), bytes).unwrap(), &"COMP".into())
+        discover(&Component::new(&Engine::default(), bytes).unwrap(), &"COMP".into()).unwrap()
     }
 
-    fn ids(discovery: &Discovery) -> Vec<&str> {
-        discovery.exports.iter().map(|export| &*export.id).collect()
+    #[test]
+    fn the_functions_that_a_component_imports_are_bounded() {
+        let imports = |count| {
+            let functions = || (0..count).map(|n| function(format!("f{n}").leak(), [], None)).collect();
+            let names = ["acme:math/ops@1.0.0", "wasi:math/ops@1.0.0"];
+            let bytes =
+                component(&names.map(|name| TestImport::Interface(name, functions(), true)), &[], &[]);
+            discover(&Component::new(&Engine::default(), bytes).unwrap(), &"COMP".into())
+        };
+        assert_eq!(imports(1_000).unwrap().imports.len(), 2);
+        let expected = "it imports more than the 2000 functions and types that a component may have there";
+        assert_eq!(imports(1_001).err().as_deref(), Some(expected));
     }
 
     #[test]

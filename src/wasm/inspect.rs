@@ -9,12 +9,12 @@ use super::compile::Compiler;
 use super::discover::Import;
 use super::engine::new_engine;
 use super::library::Library;
-use super::link::{self, Provider};
+use super::link::{self, Exporters, Provider};
 use super::linked::task;
 use super::loaded::load_one;
 use super::source::{ImportChoices, LoadError, load_error};
 use super::task::{NotTask, Task};
-use crate::model::{ComponentDigest, ComponentFacts, TaskOptions};
+use crate::model::{ComponentDigest, ComponentFacts, Interrupt, TaskOptions};
 
 /// The content of a component file.
 #[derive(Debug, Clone)]
@@ -73,9 +73,9 @@ impl Library {
     ) -> Result<Inspection, LoadError> {
         let engine = new_engine(1, false).map_err(|message| load_error(name, path, message))?;
         let cache = Cache::new(cache_directory, compiler);
-        let loaded = load_one(&engine, false, name, path, None, &cache)?;
+        let loaded = load_one(&engine, false, name, path, None, &cache, &Interrupt::default())?;
         let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-        let (alone, none) = ([&loaded], ImportChoices::default());
+        let (alone, none) = (Exporters::new(vec![&loaded]), ImportChoices::default());
         let capability = |import: &Import| {
             let provider = link::provider(import, &loaded, &alone, &none);
             let provided_by = match &provider {

@@ -18,7 +18,7 @@ use super::source::{ComponentSource, LoadError, load_error};
 use super::suggest::list;
 use super::task::ResolveError;
 use super::values::{Case, Field, Shape};
-use crate::model::{is_compatible, split_version};
+use crate::model::{Interrupt, is_compatible, split_version};
 
 /// Keywords of WIT, which are names only with `%` before them.
 const KEYWORDS: &str = "\
@@ -71,9 +71,9 @@ impl Interfaces {
             Ok(engine) => engine,
             Err(message) => return (Self::default(), vec![load_error("*", Path::new("*"), message)]),
         };
-        let cache = Cache::new(cache_directory, compiler);
+        let (cache, never) = (Cache::new(cache_directory, compiler), Interrupt::default());
         let loaded = in_parallel(sources, |source| {
-            load_one(&engine, false, &source.name, &source.path, source.locked.first(), &cache)
+            load_one(&engine, false, &source.name, &source.path, source.locked.first(), &cache, &never)
         });
         let mut errors = Vec::new();
         let loaded = loaded.into_iter().filter_map(|one| one.map_err(|error| errors.push(error)).ok());

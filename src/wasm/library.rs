@@ -16,6 +16,7 @@ use super::discover::{Entry, Export};
 use super::docs::describe;
 use super::engine::{EpochTicker, Room, new_engine};
 use super::execute;
+use super::link::Exporters;
 use super::linked::{Linked, LinkedTask, link_one};
 use super::loaded::{Loaded, in_parallel, load_one, names_of};
 use super::names::Names;
@@ -128,18 +129,25 @@ impl Library {
             names,
             options: options.clone(),
         };
-        Self::assemble(Arc::new(base), &cache, &[], sources, false)
+        // A signal ends the whole process, and the compiler with it.
+        let never = Interrupt::default();
+        Self::assemble(Arc::new(base), &cache, &[], sources, false, &never)
     }
 
     /// Makes the library that takes the place of this one: of these components, of which those that it has are not
-    /// loaded again. Guests that run go on, and see the new names. Any component that can't be used is left out.
+    /// loaded again. Guests that run go on, and see the new names. Any component that can't be used is left out, also
+    /// one whose compiler is interrupted.
     ///
     /// # Errors
     ///
     /// None is known.
-    pub fn updated(&self, sources: &[ComponentSource]) -> Result<Self, Vec<LoadError>> {
-        let cache = self.base.versions.reload.cache.clone();
-        let updated = Self::assemble(Arc::clone(&self.base), &cache, &self.members, sources, true)?;
+    pub fn updated(
+        &self,
+        sources: &[ComponentSource],
+        interrupt: &Interrupt,
+    ) -> Result<Self, Vec<LoadError>> {
+        let (base, cache) = (Arc::clone(&self.base), self.base.versions.reload.cache.clone());
+        let updated = Self::assemble(base, &cache, &self.members, sources, true, interrupt)?;
         // An invocation of the bytes that were replaced goes on with the component that is linked already.
         for old in &self.members {
             let is_there =
@@ -157,6 +165,7 @@ impl Library {
         known: &[Member],
         sources: &[ComponentSource],
         leaves_out_any: bool,
+        interrupt: &Interrupt,
     ) -> Result<Self, Vec<LoadError>> {
         let scratch = sources.iter().filter_map(|source| source.grants.scratch.as_ref());
         scratch.for_each(|grant| grant.make_in(&base.place));
@@ -172,7 +181,8 @@ impl Library {
             }
             let fuel = source.wants_fuel();
             let engine = base.metered.as_ref().filter(|_| fuel).unwrap_or(&base.plain);
-            let result = load_one(engine, fuel, &source.name, &source.path, source.locked.first(), cache);
+            let result =
+                load_one(engine, fuel, &source.name, &source.path, source.locked.first(), cache, interrupt);
             base.options.loaded.fetch_add(1, Ordering::Relaxed);
             let loaded = Loaded { is_named: !source.may_be_left_out, ..result? };
             if source.is_kept {
@@ -479,18 +489,20 @@ fn link_all(members: &mut [Member], names: &Arc<KnownNames>, room: Room) -> Vec<
     // Nobody is linked to a retired one but itself.
     let live: Vec<_> =
         members.iter().filter(|one| !one.source.is_retired).map(|one| Arc::clone(&one.loaded)).collect();
+    let live: Vec<&Loaded> = live.iter().map(|one| &**one).collect();
+    let of_live = Exporters::new(live.clone());
     let mut wrong = Vec::new();
     for (index, (member, one)) in members.iter_mut().zip(&loaded).enumerate() {
-        let mut all: Vec<&Loaded> = live.iter().map(|one| &**one).collect();
-        if member.source.is_retired {
-            all.retain(|other| other.name != one.name);
-            all.push(one);
-        }
-        if member.linked.as_ref().is_some_and(|linked| linked.is_as_now(one, &member.source, &all)) {
+        let of_retired = member.source.is_retired.then(|| {
+            let others = live.iter().copied().filter(|other| other.name != one.name);
+            Exporters::new(others.chain([&**one]).collect())
+        });
+        let all = of_retired.as_ref().unwrap_or(&of_live);
+        if member.linked.as_ref().is_some_and(|linked| linked.is_as_now(one, &member.source, all)) {
             continue;
         }
         member.linked = None;
-        match link_one(one, &member.source, &all, names, room) {
+        match link_one(one, &member.source, all, names, room) {
             Ok(linked) => member.linked = Some(Arc::new(linked)),
             Err(errors) => wrong.push((index, errors)),
         }

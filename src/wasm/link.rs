@@ -1,5 +1,6 @@
 //! Imports of other tasks' interfaces: each call becomes a child invocation.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use wasmtime::StoreContextMut;
@@ -27,6 +28,33 @@ pub(super) enum Provider {
     Types,
     /// A component's tasks: the index of the component, and the interface as it exports it.
     Component(usize, Box<str>),
+}
+
+/// The components that may provide imports.
+pub(super) struct Exporters<'l> {
+    pub(super) components: Vec<&'l Loaded>,
+    /// The interfaces that they export, each once, by its name without its version: the index of the component, and
+    /// the whole name. A component may have thousands, and so may those that look for them.
+    by_interface: HashMap<&'l str, Vec<(usize, &'l str)>>,
+}
+
+impl<'l> Exporters<'l> {
+    /// Lists the interfaces of components.
+    pub(super) fn new(components: Vec<&'l Loaded>) -> Self {
+        let mut by_interface: HashMap<_, Vec<_>> = HashMap::new();
+        for (index, component) in components.iter().enumerate() {
+            let interfaces: BTreeSet<_> = component.interfaces().collect();
+            for interface in interfaces {
+                by_interface.entry(split_version(interface).0).or_default().push((index, interface));
+            }
+        }
+        Self { components, by_interface }
+    }
+
+    /// The exported interfaces with the name of an import, in all versions.
+    fn of_name(&self, import: &str) -> &[(usize, &'l str)] {
+        self.by_interface.get(split_version(import).0).map_or(&[], Vec::as_slice)
+    }
 }
 
 /// Checks that each choice is for something that a component imports.
@@ -61,9 +89,10 @@ pub(super) fn check_choices(
 pub(super) fn provider(
     import: &Import,
     importing: &Loaded,
-    components: &[&Loaded],
+    exporters: &Exporters<'_>,
     choices: &ImportChoices,
 ) -> Result<Provider, String> {
+    let components = &exporters.components;
     if import.name.starts_with("wasi:") {
         return Ok(Provider::Wasi);
     }
@@ -93,11 +122,13 @@ pub(super) fn provider(
     // Of each component the newest version that fits.
     let mut candidates: Vec<(usize, &str)> = Vec::new();
     let chosen = |name: &str| choice.is_none_or(|(_, chosen)| chosen == name);
-    for (index, component) in components.iter().enumerate().filter(|(_, component)| chosen(&component.name)) {
-        let fitting = component.interfaces().filter(|interface| is_compatible(&import.name, interface));
-        let version = |interface| split_version(interface).1;
-        let newest = fitting.max_by(|one, other| compare_versions(version(one), version(other)));
-        candidates.extend(newest.map(|interface| (index, interface)));
+    let version = |interface| split_version(interface).1;
+    for of_one in exporters.of_name(&import.name).chunk_by(|(one, _), (other, _)| one == other) {
+        let fitting = of_one.iter().filter(|(index, interface)| {
+            chosen(&components[*index].name) && is_compatible(&import.name, interface)
+        });
+        candidates
+            .extend(fitting.max_by(|(_, one), (_, other)| compare_versions(version(one), version(other))));
     }
     let own = candidates.iter().find(|(index, _)| *components[*index].name == *importer).copied();
     if let (None, None, Some(bound)) = (choice, own, choices.bound(&import.name)) {
@@ -119,7 +150,7 @@ pub(super) fn provider(
     let (index, interface) = match (&*candidates, own, choice) {
         (_, Some(own), _) | ([own], ..) => *own,
         ([], None, Some((key, chosen))) => {
-            let others = other_versions(&import.name, components).join(", ");
+            let others = other_versions(&import.name, exporters).join(", ");
             let others = if others.is_empty() { others } else { format!(" (exported are {others})") };
             return Err(format!(
                 "imports `{}`, which `{chosen}` does not export, though `{own_section}` has it for `{key}`{others}",
@@ -127,7 +158,7 @@ pub(super) fn provider(
             ));
         }
         ([], None, None) => {
-            let others = other_versions(&import.name, components).join(", ");
+            let others = other_versions(&import.name, exporters).join(", ");
             let hint = match others.is_empty() {
                 true => "hint: add the component that does".to_owned(),
                 false => format!("other versions do not fit: {others}"),
@@ -163,18 +194,11 @@ pub(super) fn provider(
     Ok(Provider::Component(index, interface.into()))
 }
 
-/// Lists the exported interfaces with the name of an import, in all versions.
-fn other_versions(import: &str, components: &[&Loaded]) -> Vec<String> {
-    let mut found = Vec::new();
-    for component in components {
-        for interface in component.interfaces() {
-            let other = format!("`{interface}` of `{}`", component.name);
-            if split_version(interface).0 == split_version(import).0 && !found.contains(&other) {
-                found.push(other);
-            }
-        }
-    }
-    found
+/// Names the exported interfaces with the name of an import, in all versions.
+fn other_versions(import: &str, exporters: &Exporters<'_>) -> Vec<String> {
+    let all = exporters.of_name(import).iter();
+    all.map(|(index, interface)| format!("`{interface}` of `{}`", exporters.components[*index].name))
+        .collect()
 }
 
 /// A child that ended without a value, and its parent with it: a typed import has no error case.

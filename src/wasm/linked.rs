@@ -11,7 +11,7 @@ use super::engine::{CORE_INSTANCES_PER_WEIGHT, MAX_MEMORIES, MAX_TABLES, Room, T
 
 use super::execute::Program;
 use super::host::HostState;
-use super::link::{self, Provider};
+use super::link::{self, Exporters, Provider};
 use super::loaded::Loaded;
 use super::names::Names;
 use super::source::{ComponentSource, LoadError};
@@ -43,17 +43,13 @@ type ProvidedBy = (Box<str>, Arc<str>, ComponentDigest, Box<str>);
 
 impl Linked {
     /// Whether linking would come to the same again: the same bytes provide the same imports.
-    pub(super) fn is_as_now(&self, one: &Loaded, source: &ComponentSource, all: &[&Loaded]) -> bool {
+    pub(super) fn is_as_now(&self, one: &Loaded, source: &ComponentSource, all: &Exporters<'_>) -> bool {
         let mut now = Vec::new();
         for import in &one.discovery.imports {
             match link::provider(import, one, all, &source.imports) {
                 Ok(Provider::Component(index, interface)) => {
-                    now.push((
-                        import.name.clone(),
-                        Arc::clone(&all[index].name),
-                        all[index].digest,
-                        interface,
-                    ));
+                    let provider = all.components[index];
+                    now.push((import.name.clone(), Arc::clone(&provider.name), provider.digest, interface));
                 }
                 Ok(Provider::Wasi | Provider::Runner | Provider::Types) => {}
                 Err(_) => return false,
@@ -67,7 +63,7 @@ impl Linked {
 pub(super) fn link_one(
     one: &Loaded,
     source: &ComponentSource,
-    all: &[&Loaded],
+    all: &Exporters<'_>,
     known: &Arc<KnownNames>,
     room: Room,
 ) -> Result<Linked, Vec<LoadError>> {
@@ -85,17 +81,16 @@ pub(super) fn link_one(
             Err(message) => errors.push(one.error(message)),
             Ok(Provider::Wasi | Provider::Runner | Provider::Types) => {}
             Ok(Provider::Component(index, interface)) => {
-                let provider = all[index];
+                let provider = all.components[index];
                 linked.providers.push((
                     import.name.clone(),
                     Arc::clone(&provider.name),
                     provider.digest,
                     interface.clone(),
                 ));
-                let exports = provider.exports().iter();
-                for export in exports.filter(|export| export.interface.as_deref() == Some(&interface)) {
+                for export in import.functions().filter_map(|name| provider.export(&interface, name)) {
                     let id = &export.id;
-                    if import.uses(&export.function) && !submits.allows(id, names) {
+                    if !submits.allows(id, names) {
                         errors.push(one.error(format!("imports `{id}`, and `may-submit` does not name it")));
                     }
                     children.push((import.name.clone(), export.clone()));

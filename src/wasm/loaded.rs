@@ -18,7 +18,7 @@ use super::discover::{Discovery, Export, discover};
 use super::docs;
 use super::names::Names;
 use super::source::{LoadError, load_error};
-use crate::model::{ComponentDigest, Interrupt};
+use crate::model::{ComponentDigest, FunctionName, Interrupt, TaskId};
 
 /// A component that was read and compiled.
 pub(super) struct Loaded {
@@ -47,10 +47,11 @@ impl Loaded {
 
     /// The task of a function of an exported interface.
     pub(super) fn export(&self, interface: &str, function: &str) -> Option<&Export> {
-        let is_it = |export: &&Export| {
-            export.interface.as_deref() == Some(interface) && &*export.function == function
-        };
-        self.exports().iter().find(is_it)
+        let name = FunctionName::exported(Some(interface), function);
+        let id = TaskId { component: &self.name, function: name }.to_string();
+        // They are sorted by id.
+        let place = self.exports().binary_search_by(|export| (*export.id).cmp(&*id)).ok()?;
+        Some(&self.exports()[place]).filter(|export| export.interface.as_deref() == Some(interface))
     }
 
     pub(super) fn error(&self, message: impl Into<String>) -> LoadError {
@@ -58,7 +59,8 @@ impl Loaded {
     }
 }
 
-/// Reads a component from its file, compares it with the digest of the lock, and compiles it.
+/// Reads a component from its file, compares it with the digest of the lock, and compiles it. `interrupt` ends the
+/// wait for the compiler.
 pub(super) fn load_one(
     engine: &Engine,
     fuel: bool,
@@ -66,6 +68,7 @@ pub(super) fn load_one(
     path: &Path,
     locked: Option<&ComponentDigest>,
     cache: &Cache,
+    interrupt: &Interrupt,
 ) -> Result<Loaded, LoadError> {
     let most = cache.compiler.max_component_bytes();
     let mut bytes = Vec::new();
@@ -78,9 +81,7 @@ pub(super) fn load_one(
     if let Some(locked) = locked {
         check_lock(name, digest, *locked).map_err(|message| load_error(name, path, message))?;
     }
-    // A signal ends the whole process, and the compiler with it.
-    let never = Interrupt::default();
-    load_bytes(engine, fuel, name, path, (digest, &bytes), cache, &never)
+    load_bytes(engine, fuel, name, path, (digest, &bytes), cache, interrupt)
         .map_err(|error| load_error(name, path, error.to_string()))
 }
 
@@ -118,7 +119,7 @@ pub(super) fn load_bytes(
     let contents = Contents::of(bytes).map_err(CompileError::Refused)?;
     let component = cache.load(engine, fuel, &digest, bytes, interrupt)?;
     let name = Arc::from(name);
-    let mut discovery = discover(&component, &name);
+    let mut discovery = discover(&component, &name).map_err(CompileError::Refused)?;
     docs::attach(bytes, &mut discovery.exports);
     let path = path.to_owned();
     let needs = component.resources_required();

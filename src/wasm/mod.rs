@@ -46,6 +46,7 @@ mod task;
 #[cfg(test)]
 mod testing;
 mod trusted;
+mod turns;
 mod values;
 mod versions;
 

@@ -12,6 +12,7 @@ use super::code::Reload;
 use super::compile::CompileError;
 use super::engine::Room;
 use super::library::Member;
+use super::link::Exporters;
 use super::linked::{Linked, link_one};
 use super::loaded::{Loaded, load_bytes};
 use super::source::VersionPolicy;
@@ -142,7 +143,7 @@ impl Versions {
         let others = members.iter().filter(|one| !one.source.is_retired && one.loaded.name != current.name);
         let mut all: Vec<_> = others.map(|one| &*one.loaded).collect();
         all.push(&version);
-        link_one(&version, source, &all, &self.names, self.room).map_err(|errors| {
+        link_one(&version, source, &Exporters::new(all), &self.names, self.room).map_err(|errors| {
             let errors: Vec<_> = errors.into_iter().map(|error| error.message).collect();
             NoGuest::trapped(format!("{what}, which can't be linked: {}", errors.join("; ")))
         })
