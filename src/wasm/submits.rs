@@ -51,16 +51,22 @@ impl Submits {
     ///
     /// # Errors
     ///
-    /// A refusal if no task or several are called so, or if it may not be submitted, which is logged.
+    /// A refusal if no task or several are called so, or if it may not be submitted, which is logged. To a component
+    /// that may submit only some, it names no tasks that the guest has not named: those of others are not its business.
     pub(super) fn resolve(&self, name: &str, denials: &Denials) -> Result<Arc<str>, Refusal> {
         let component = &*denials.component;
         let names = self.names.now();
-        let id = names.resolve(name, Some(component)).map_err(Refusal::UnknownTask)?;
+        let id = names.resolve(name, Some(component)).map_err(|message| {
+            Refusal::UnknownTask(match self.patterns {
+                Some(_) => format!("unknown task `{name}`, or a name of several"),
+                None => message,
+            })
+        })?;
         if self.allows(id, &names) {
             return Ok(Arc::clone(id));
         }
         let missing = format!("`may-submit` of `[component.{component}]` would have to name it");
         denials.say(&format!("submitting `{id}`"), &missing);
-        Err(Refusal::Denied(format!("the component `{component}` may not submit `{id}`: {missing}")))
+        Err(Refusal::Denied(format!("the component `{component}` may not submit `{name}`: {missing}")))
     }
 }
