@@ -157,7 +157,7 @@ pub fn call(args: &CallArgs, context: &Context) -> Result<(), CliError> {
 pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
     let mut output = context.output();
     let service = &context.service;
-    let task = context.loading(|service| service.task(&args.task))?;
+    let task = context.loading(|service| service.task_to_submit(&args.task))?;
     // Everything is checked before anything is submitted.
     let all_arguments = read_all(args, context, &task)?;
     let total = all_arguments.len();

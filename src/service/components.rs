@@ -2,11 +2,12 @@
 //! file, fetched if need be, loaded.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::config::{Component, ComponentOrigin, ConfigError, Origin, Problem};
-use crate::model::{ComponentDigest, TaskId};
+use crate::model::{ComponentDigest, TaskId, is_compatible};
 use crate::store::PushedComponent;
 use crate::wasm::{ComponentSource, Interfaces, Library, LibraryOptions, LoadError, Names, Task};
 
@@ -47,9 +48,28 @@ impl Service {
         if let Some(library) = &*library {
             return Ok(Arc::clone(library));
         }
-        let loaded = self.load()?;
+        let loaded = self.load(None)?;
         *library = Some(Arc::clone(&loaded));
         Ok(loaded)
+    }
+
+    /// Finds the task of a submit. If nothing is loaded yet, and it is a full id of a component that is only known
+    /// because it was pushed, then no other pushed components are loaded than the one and those that it is linked
+    /// to: a store may have thousands. This service knows only those from then on.
+    ///
+    /// # Errors
+    ///
+    /// As [`task`](Self::task).
+    pub fn task_to_submit(&self, name: &str) -> Result<Task, ServiceError> {
+        if let (Some(component), _) = TaskId::split(name)
+            && self.config().component(component).is_none()
+        {
+            let mut library = self.shared.library.lock();
+            if library.is_none() {
+                *library = Some(self.load(Some(component))?);
+            }
+        }
+        self.task(name)
     }
 
     /// Finds a task by its id, or by a shorter form that names only one.
@@ -127,7 +147,7 @@ impl Service {
         }
         let store = self.existing()?;
         let pushed = store.ask(|store| store.components())?;
-        if !pushed.iter().any(|one| *one.name == *name && one.removed_at.is_none()) {
+        if !is_live(&pushed, name) {
             return Ok(None);
         }
         self.prepare(&self.config().pushed_component(name.into()), &pushed, Some(&store)).map(Some)
@@ -138,7 +158,9 @@ impl Service {
         Registry::new(self.config())
     }
 
-    fn load(&self) -> Result<Arc<Library>, ServiceError> {
+    /// Loads the components that are used; if there is a component that `only` is asked for, of the others that were
+    /// pushed those that it needs.
+    fn load(&self, only: Option<&str>) -> Result<Arc<Library>, ServiceError> {
         let shared = &*self.shared;
         let opened = match &*shared.opened.lock() {
             Opened::There(store) => Some(self.access_to(Arc::clone(store))),
@@ -148,7 +170,11 @@ impl Service {
             Some(opened) => Some(opened),
             None => self.store_of_components()?,
         };
-        let pushed = self.pushed(store.as_ref())?;
+        let mut pushed = self.pushed(store.as_ref())?;
+        if let Some(only) = only.filter(|only| is_live(&pushed, only)) {
+            let needed = needed_by(&pushed, only);
+            pushed.retain(|one| needed.contains(&one.name));
+        }
         let (sources, mut left_out) = self.sources(&pushed, store.as_ref(), false)?;
         let loading = &shared.loading;
         let options = LibraryOptions {
@@ -322,6 +348,42 @@ impl Service {
         }
         Ok(entry.allowed())
     }
+}
+
+/// Whether there is a pushed component of that name that was not removed.
+fn is_live(pushed: &[PushedComponent], name: &str) -> bool {
+    pushed.iter().any(|one| *one.name == *name && one.removed_at.is_none())
+}
+
+/// Finds the pushed component of that name, and all that provide something for it, directly or not. A component
+/// without facts may need any.
+fn needed_by(pushed: &[PushedComponent], name: &str) -> BTreeSet<Arc<str>> {
+    let mut needed = BTreeSet::new();
+    let mut next = vec![Arc::from(name)];
+    while let Some(name) = next.pop() {
+        let Some(newest) = pushed.iter().find(|one| one.name == name) else { continue };
+        if !needed.insert(name) {
+            continue;
+        }
+        let Some(facts) = &newest.facts else {
+            return pushed.iter().map(|one| Arc::clone(&one.name)).collect();
+        };
+        for (import, provider) in &facts.imports {
+            match provider {
+                Some(provider) => next.push(Arc::clone(provider)),
+                // It may be linked to any that exports it, or be ambiguous.
+                None => next.extend(
+                    pushed.iter().filter(|one| provides(one, import)).map(|one| Arc::clone(&one.name)),
+                ),
+            }
+        }
+    }
+    needed
+}
+
+/// Whether a pushed component exports an interface that an import fits; it may, if an earlier program pushed it.
+fn provides(one: &PushedComponent, import: &str) -> bool {
+    one.facts.as_ref().is_none_or(|facts| facts.exports.iter().any(|export| is_compatible(import, export)))
 }
 
 /// The error of a submit for what was removed.
