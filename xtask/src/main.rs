@@ -11,6 +11,7 @@ mod fuzz;
 mod guests;
 mod languages;
 mod platform;
+mod plugins;
 mod process;
 mod suite;
 
@@ -36,6 +37,8 @@ usage: cargo xtask COMMAND
                                  run generated guests beside a neighbour, and watch the runner (default: a minute)
   compare BEFORE [--rounds N] [--postgres URL]
                                  time an earlier program and a release build of this one in turn, on each store
+  plugins [--components N] [--invocations N] [--memory SIZE] [--store URL]
+                                 push a thousand components, and call, replace and remove them while two runners run
   fixtures                       write databases of the current schemas into tests/fixtures, before you add a migration
   ci                             format, clippy, docs, the demo, then all tests; as root, the quick ones as `nobody`, too
   demo [--profile dev|release]   build everything and show what the runner does
@@ -68,6 +71,7 @@ fn run() -> Result<ExitCode> {
         ("fuzz", arguments) => fuzz::command(arguments),
         ("adversary", arguments) => adversary::command(arguments),
         ("compare", arguments) => compare::command(arguments),
+        ("plugins", arguments) => plugins::command(arguments),
         ("ci", []) => checks::ci(),
         ("demo", []) => demo::run(demo::Profile::Release),
         ("demo", [flag, profile]) if flag == "--profile" => demo::run(profile.parse()?),
