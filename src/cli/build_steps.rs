@@ -16,7 +16,7 @@ use super::progress::Progress;
 use crate::authoring::AuthoringError;
 use crate::authoring::build::{Host, Project, componentize};
 use crate::config::{Component, ComponentOrigin, Config};
-use crate::model::{Outcome, RunnerSettings};
+use crate::model::{Outcome, RunnerSettings, SubmitLimits};
 use crate::service::{InvocationDocument, Service, ServiceError};
 use crate::wasm::{CompileLimits, DirectoryAccess, DirectoryGrant};
 
@@ -90,7 +90,7 @@ impl Host for Steps {
         let call = || -> Result<InvocationDocument, ServiceError> {
             let task = service.task(function)?;
             let arguments = service.check_arguments(&task, &arguments.to_string())?;
-            service.call(&task, arguments)?.wait()
+            service.call(&task, arguments, SubmitLimits::default())?.wait()
         };
         let called = call().map_err(|error| match error {
             ServiceError::System(message) => AuthoringError::System(message),

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use comfy_table::{Cell, Color, Table, presets};
 
-use crate::model::{Failure, InvocationId, LimitKind, LogEntry, Status, UnixMicros, Usage};
+use crate::model::{
+    Failure, InvocationId, LimitKind, LimitUnit, LogEntry, Status, SubmitLimits, UnixMicros, Usage,
+};
 use crate::service::InvocationDocument;
 
 use super::harmless::{harmless, harmless_line};
@@ -27,6 +29,19 @@ pub fn usage_line(usage: &Usage) -> String {
         }),
     };
     usage.entries().filter_map(part).collect::<Vec<_>>().join(", ")
+}
+
+/// Writes the limits of a submit in a line for people.
+pub fn limits_line(limits: &SubmitLimits) -> String {
+    let part = |(kind, most): (LimitKind, u64)| {
+        let most = match kind.limit().unit {
+            LimitUnit::Time => duration(Duration::from_nanos(most)),
+            LimitUnit::Bytes => size(most),
+            LimitUnit::Count | LimitUnit::Positive | LimitUnit::OfGrant => thousands(most),
+        };
+        format!("{kind} {most}")
+    };
+    limits.entries().map(part).collect::<Vec<_>>().join(", ")
 }
 
 /// Lays out columns for people: without lines around them, and without the spaces that would
@@ -162,9 +177,9 @@ pub fn plural(count: usize, word: &str) -> String {
     format!("{} {word}{s}", thousands(count as u64))
 }
 
-/// Tells a failure of an invocation of `task` on standard error: kind, message,
+/// Tells a failure of an invocation of a task, with limits of its own, on standard error: kind, message,
 /// call stack, and what could be done about it.
-pub fn complain_of_failure(what: &str, task: &str, failure: &Failure) {
+pub fn complain_of_failure(what: &str, (task, limits): (&str, &SubmitLimits), failure: &Failure) {
     let message = format!("{what} failed ({}): {}", failure.kind.as_str(), failure.message);
     output::complain(&[(message, None)]);
     if let Some(child) = failure.child {
@@ -186,6 +201,11 @@ pub fn complain_of_failure(what: &str, task: &str, failure: &Failure) {
         ),
         Some(LimitKind::Arguments) => {
             output::hint("raise `arguments` in the limits of the task that was called if it may get more");
+        }
+        Some(limit) if limits.get(limit).is_some() => {
+            output::hint(&format!(
+                "the submit has set `{limit}` for this invocation: the lower of that and of the task's own holds"
+            ));
         }
         Some(limit) => {
             output::hint(&format!("raise `{limit}` in `[task.\"{task}\".limits]` if the task may use more"))

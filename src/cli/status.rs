@@ -14,7 +14,7 @@ use super::error::CliError;
 use super::harmless::{harmless, harmless_line};
 use super::output;
 use super::render::{
-    Ids, cell, duration, log_lines, run_time, status_cell, status_word, thousands, usage_line,
+    Ids, cell, duration, limits_line, log_lines, run_time, status_cell, status_word, thousands, usage_line,
 };
 use super::value;
 
@@ -146,7 +146,7 @@ pub fn result(args: &ResultArgs, context: &Context) -> Result<(), CliError> {
     match &invocation.outcome {
         Some(outcome) => {
             let what = format!("invocation `{id}`");
-            value::show(outcome, &invocation.task, &what, args.raw, &mut output)
+            value::show(outcome, (&invocation.task, &invocation.limits), &what, args.raw, &mut output)
         }
         None => Err(not_final(args, &invocation)),
     }
@@ -191,6 +191,9 @@ fn facts(
     facts.extend(invocation.key.as_ref().map(|key| ("key", harmless_line(key))));
     let labels = invocation.labels.iter();
     facts.extend(labels.map(|(key, value)| ("label", harmless_line(&format!("{key}={value}")))));
+    if !invocation.limits.is_empty() {
+        facts.push(("limits", limits_line(&invocation.limits)));
+    }
     facts.extend(invocation.retry_of.map(|id| ("retry of", id.to_string())));
     facts.extend(invocation.retried_as.map(|id| ("retried as", id.to_string())));
     facts.push(("submitted", invocation.submitted_at.to_rfc3339()));

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueHint};
 
-use crate::config::{Origin, parse_flag_duration};
-use crate::model::{InvocationId, LogStream, Outcome, SubmitOptions};
+use crate::config::{Origin, parse_flag_duration, parse_limit};
+use crate::model::{InvocationId, LimitKind, LogStream, Outcome, SubmitLimits, SubmitOptions};
 use crate::service::{Found, ServiceError, SubmitDocument, Waited, Waiter};
 use crate::store::StoreUrl;
 use crate::wasm::Task;
@@ -46,6 +46,10 @@ pub struct CallArgs {
     /// Guests that may run at once [default: number of processors]
     #[arg(long, value_name = "N", value_parser = count)]
     pub slots: Option<usize>,
+
+    /// Lower a limit of it and of what it submits: `cpu=50ms`, `memory=16MiB`; repeatable [default: the tasks' limits]
+    #[arg(long = "limit", value_name = "KEY=VALUE", value_parser = parse_limit)]
+    pub limits: Vec<(LimitKind, u64)>,
 }
 
 #[derive(Debug, Args)]
@@ -92,6 +96,10 @@ pub struct SubmitArgs {
     #[arg(long, value_name = "KEY")]
     pub fairness_key: Option<String>,
 
+    /// Lower a limit of it and of what it submits: `cpu=50ms`, `memory=16MiB`; repeatable [default: the tasks' limits]
+    #[arg(long = "limit", value_name = "KEY=VALUE", value_parser = parse_limit)]
+    pub limits: Vec<(LimitKind, u64)>,
+
     /// Free text to keep with the invocation; repeatable
     #[arg(long = "label", value_name = "K=V", value_parser = label)]
     pub labels: Vec<(String, String)>,
@@ -107,6 +115,7 @@ pub fn call(args: &CallArgs, context: &Context) -> Result<(), CliError> {
     }
     let arguments = read(args.arguments.as_deref().unwrap_or("[]"))?;
     let arguments = context.service.check_arguments(&task, &arguments)?;
+    let limits = SubmitLimits::of(args.limits.iter().copied());
     // The configured store is for work that lasts; only a flag asks for it here.
     let choice = &context.config().store;
     let service = match choice.origin {
@@ -114,7 +123,7 @@ pub fn call(args: &CallArgs, context: &Context) -> Result<(), CliError> {
         _ => context.service.in_memory(),
     };
     let signals = Registered::new()?;
-    let call = service.call(&task, arguments)?;
+    let call = service.call(&task, arguments, limits)?;
     let (id, first, second) = (call.id(), call.handle(), call.handle());
     // In force to the very end: also what waits for a reader of the output can be ended.
     let _stages = signals.act(
@@ -145,7 +154,10 @@ pub fn call(args: &CallArgs, context: &Context) -> Result<(), CliError> {
         output.flush()?;
     }
     match invocation.outcome {
-        Some(outcome) => value::show(&outcome, &task.id, &format!("`{}`", task.id), args.raw, &mut output),
+        Some(outcome) => {
+            let what = format!("`{}`", task.id);
+            value::show(&outcome, (&task.id, &invocation.limits), &what, args.raw, &mut output)
+        }
         None => {
             let message = format!("the runner stopped before invocation `{id}` was final");
             Err(CliError::NotFinal { message, hint: None })
@@ -161,6 +173,7 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
     // Everything is checked before anything is submitted.
     let all_arguments = read_all(args, context, &task)?;
     let total = all_arguments.len();
+    let limits = SubmitLimits::of(args.limits.iter().copied());
     let options = SubmitOptions {
         delay: args.delay.unwrap_or(Duration::ZERO),
         deadline: args.deadline,
@@ -168,6 +181,7 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
         key: args.key.as_deref().map(Arc::from),
         detached: false,
         labels: args.labels.as_slice().into(),
+        limits: limits.clone(),
         fairness_key: args.fairness_key.as_deref().map(Arc::from),
     };
     let submission = service.submit(task.clone(), all_arguments, options)?;
@@ -200,7 +214,7 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
         output.flush()?;
     }
     if let Some(waiter) = &mut waiter {
-        wait(&ids, &task, waiter, context, &mut output)?;
+        wait(&ids, (&task, &limits), waiter, context, &mut output)?;
     }
     if is_refused {
         let count = total - ids.len();
@@ -267,7 +281,7 @@ fn read_all(args: &SubmitArgs, context: &Context, task: &Task) -> Result<Vec<Arc
 /// Waits for all, in the order of the submit, which is the order of the output.
 fn wait(
     ids: &[InvocationId],
-    task: &Task,
+    (task, limits): (&Task, &SubmitLimits),
     waiter: &mut Waiter,
     context: &Context,
     output: &mut Output,
@@ -296,7 +310,7 @@ fn wait(
         }
         output.flush()?;
         if let Outcome::Failure(failure) = outcome {
-            complain_of_failure(&format!("invocation `{id}`"), &task.id, &failure);
+            complain_of_failure(&format!("invocation `{id}`"), (&task.id, limits), &failure);
             first_failure.get_or_insert(failure.kind.exit_class());
         }
     }

@@ -175,7 +175,7 @@ fn more(rest: &[&InvocationDocument]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ComponentDigest, Failure, FailureKind, Invocation};
+    use crate::model::{ComponentDigest, Failure, FailureKind, Invocation, SubmitLimits};
 
     fn invocation(task: &str, parent: Option<&InvocationDocument>, status: Status) -> InvocationDocument {
         let id = InvocationId::generate();
@@ -194,6 +194,7 @@ mod tests {
             key: None,
             fairness_key: "k".into(),
             labels: std::sync::Arc::default(),
+            limits: SubmitLimits::default(),
             runner: None,
             submitted_at: UnixMicros(0),
             available_at: UnixMicros(0),

@@ -2,17 +2,17 @@
 
 use base64::Engine;
 
-use crate::model::Outcome;
+use crate::model::{Outcome, SubmitLimits};
 
 use super::error::CliError;
 use super::output::Output;
 use super::render::complain_of_failure;
 
-/// Writes the value of an invocation of `task`, unless its document was written, or tells why it has none:
+/// Writes the value of an invocation of a task, with limits of its own, unless its document was written, or tells why it has none:
 /// [`CliError::Task`] then.
 pub fn show(
     outcome: &Outcome,
-    task: &str,
+    of: (&str, &SubmitLimits),
     what: &str,
     raw: bool,
     output: &mut Output,
@@ -21,7 +21,7 @@ pub fn show(
         Outcome::Value(json) if raw => output.bytes(&bytes(json)?)?,
         Outcome::Value(json) => output.value(json)?,
         Outcome::Failure(failure) => {
-            complain_of_failure(what, task, failure);
+            complain_of_failure(what, of, failure);
             return Err(CliError::Task(failure.kind.exit_class()));
         }
     }

@@ -6,6 +6,7 @@ mod component;
 mod file;
 #[doc(hidden)]
 pub mod fuzzing;
+mod limit;
 mod lock;
 mod memory;
 mod problem;
@@ -22,6 +23,7 @@ pub use component::{
     Component, ComponentOrigin, ComponentPattern, MAX_COMPONENT_NAME, OnRemove, SubmitPattern,
     check_component_name,
 };
+pub use limit::parse_limit;
 pub use lock::{Lock, LockedComponent};
 pub use problem::{ConfigError, Origin, Problem, in_backticks, nearest};
 pub use registry::{OCI_SCHEME, RegistryReference, RegistryVersion};

@@ -11,7 +11,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ComponentDigest, Differing, InvocationId, LimitKind, LogEntry, Outcome, RuleKey, Status, Submitter,
+    ComponentDigest, Differing, InvocationId, LimitKind, LogEntry, Outcome, RuleKey, Status, SubmitLimits,
+    Submitter,
 };
 
 /// The invocation whose guest makes a call.
@@ -63,6 +64,8 @@ pub struct SubmitOptions {
     pub detached: bool,
     /// Free text about it.
     pub labels: Labels,
+    /// Limits for it and for what it submits, where they are lower than those of the tasks. Guests don't set any.
+    pub limits: SubmitLimits,
     /// Its fairness key, if not the default. Guests don't choose one.
     pub fairness_key: Option<Arc<str>>,
 }

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::words::words;
 use super::{
-    ComponentDigest, InvocationId, Outcome, Progress, Reason, RuleKey, RunnerId, Status, UnixMicros, Usage,
+    ComponentDigest, InvocationId, Outcome, Progress, Reason, RuleKey, RunnerId, Status, SubmitLimits,
+    UnixMicros, Usage,
 };
 
 /// One request to run a task, as the store knows it.
@@ -42,6 +43,8 @@ pub struct Invocation {
     pub fairness_key: Arc<str>,
     /// Free text given at submit.
     pub labels: Labels,
+    /// The limits that its submit has set, or that of the invocation above it.
+    pub limits: SubmitLimits,
     /// The runner that owns it, or the last one that did.
     pub runner: Option<RunnerId>,
     /// When it was submitted.
@@ -96,6 +99,8 @@ pub struct Claim {
     pub deadline: Option<UnixMicros>,
     /// Free text given at submit.
     pub labels: Labels,
+    /// The limits that its submit has set, or that of the invocation above it.
+    pub limits: SubmitLimits,
     /// Whether a concurrency or rate rule counts it: others may wait for its end.
     pub has_lane: bool,
 }

@@ -1,6 +1,8 @@
 //! The limits of an attempt: one row for each, from which everything else that must know them follows.
 
+use std::collections::HashMap;
 use std::ops::Index;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,14 @@ pub enum LimitUnit {
 }
 
 impl LimitUnit {
+    /// A limit in this unit as programs read it: times in seconds.
+    fn json(self, most: Option<u64>) -> serde_json::Value {
+        match self {
+            Self::Time => serde_json::json!(most.map(|most| Duration::from_nanos(most).as_secs_f64())),
+            _ => serde_json::json!(most),
+        }
+    }
+
     /// The least number in this unit that can be set.
     pub fn least(self) -> u64 {
         match self {
@@ -203,16 +213,66 @@ impl Default for TaskLimits {
 impl Serialize for TaskLimits {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let said = LIMITS.iter().filter(|limit| limit.unit != LimitUnit::OfGrant);
-        serializer.collect_map(said.map(|limit| {
-            let most = self[limit.kind];
-            let value = match limit.unit {
-                LimitUnit::Time => {
-                    serde_json::json!(most.map(|most| Duration::from_nanos(most).as_secs_f64()))
-                }
-                _ => serde_json::json!(most),
-            };
-            (limit.field, value)
-        }))
+        serializer.collect_map(said.map(|limit| (limit.field, limit.unit.json(self[limit.kind]))))
+    }
+}
+
+/// The limits that a submit sets for its invocation and for what that submits. At each attempt the lower of such a
+/// limit and of the task's own holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SubmitLimits(Arc<[(LimitKind, u64)]>);
+
+impl SubmitLimits {
+    /// Makes them of limits in the units of their rows: of several of one kind the lowest counts.
+    pub fn of(limits: impl IntoIterator<Item = (LimitKind, u64)>) -> Self {
+        let mut limits: Vec<_> = limits.into_iter().collect();
+        limits.sort_unstable_by_key(|(kind, most)| (*kind as usize, *most));
+        limits.dedup_by_key(|(kind, _)| *kind);
+        Self(limits.into())
+    }
+
+    /// Whether a submit can set a limit. `arguments` bounds the submit itself, and that of the scratch directory is
+    /// part of its grant.
+    pub fn can_set(kind: LimitKind) -> bool {
+        kind != LimitKind::Arguments && kind.limit().unit != LimitUnit::OfGrant
+    }
+
+    /// The limits that are set, in the order of the table.
+    pub fn entries(&self) -> impl Iterator<Item = (LimitKind, u64)> {
+        self.0.iter().copied()
+    }
+
+    /// The limit of a kind, if it is set.
+    pub fn get(&self, kind: LimitKind) -> Option<u64> {
+        self.entries().find(|(set, _)| *set == kind).map(|(_, most)| most)
+    }
+
+    /// Whether none is set.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The lower of such a limit and of a task's own.
+    pub fn lower(&self, kind: LimitKind, own: Option<u64>) -> Option<u64> {
+        self.get(kind).into_iter().chain(own).min()
+    }
+
+    /// The limits that are set, for programs: names with their units, and times in seconds.
+    pub fn fields(&self) -> impl Iterator<Item = (&'static str, serde_json::Value)> {
+        self.entries().map(|(kind, most)| (kind.limit().field, kind.limit().unit.json(Some(most))))
+    }
+}
+
+/// As they are stored: keys of the table, and numbers in the units of its rows.
+impl Serialize for SubmitLimits {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.entries())
+    }
+}
+
+impl<'de> Deserialize<'de> for SubmitLimits {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        HashMap::<LimitKind, u64>::deserialize(deserializer).map(Self::of)
     }
 }
 
@@ -228,6 +288,24 @@ mod tests {
             let is_said = LIMIT_KEYS.contains(&limit.key);
             assert_eq!(is_said, limit.unit != LimitUnit::OfGrant, "{}", limit.key);
         }
+    }
+
+    #[test]
+    fn the_limits_of_a_submit_lower_those_of_a_task_and_raise_none() {
+        use LimitKind::{Cpu, Memory, Sockets};
+        let limits = SubmitLimits::of([(Memory, 9), (Cpu, 70), (Memory, 5), (Cpu, 80)]);
+        assert_eq!(limits.entries().collect::<Vec<_>>(), [(Cpu, 70), (Memory, 5)]);
+        let lower = |kind, own| limits.lower(kind, own);
+        assert_eq!([lower(Memory, Some(4)), lower(Memory, Some(6))], [Some(4), Some(5)]);
+        assert_eq!(
+            [lower(Cpu, None), lower(Sockets, None), lower(Sockets, Some(1))],
+            [Some(70), None, Some(1)]
+        );
+        let stored = serde_json::to_string(&limits).unwrap();
+        assert_eq!(stored, r#"{"cpu":70,"memory":5}"#);
+        assert_eq!(serde_json::from_str::<SubmitLimits>(&stored).unwrap(), limits);
+        let settable = LIMITS.iter().filter(|limit| SubmitLimits::can_set(limit.kind)).count();
+        assert_eq!(settable, LIMITS.len() - 2);
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub use glob::Glob;
 pub(crate) use ids::steps;
 pub use ids::{ComponentDigest, IdError, InvocationId, RunnerId, draw_uuid};
 pub use invocation::{Claim, Invocation, LogEntry, LogStream, Transition};
-pub use limits::{LIMIT_KEYS, LIMITS, Limit, LimitKind, LimitUnit, TaskLimits};
+pub use limits::{LIMIT_KEYS, LIMITS, Limit, LimitKind, LimitUnit, SubmitLimits, TaskLimits};
 pub use memory_budget::MemoryBudget;
 pub use outcome::{ExitClass, Failure, FailureKind, Outcome};
 pub use retry::{DEFAULT_BUDGET_WINDOW, RetryBudget, RetryPolicy, spread};

@@ -83,6 +83,7 @@ fn new_children(
         .zip(first..)
         .map(|((child, detached), index)| NewInvocation {
             child_of: Some(child_of(index, detached)),
+            limits: claim.limits.clone(),
             ..child
         })
         .collect())

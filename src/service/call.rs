@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::submit::answer;
+use super::submit::{answer, check_limits};
 use super::{Found, InvocationDocument, Remedy, Service, ServiceError};
-use crate::model::{InvocationId, SubmitOptions, Submitter};
+use crate::model::{InvocationId, SubmitLimits, SubmitOptions, Submitter};
 use crate::runner::{Runner, RunnerHandle};
 use crate::store::{Batch, NewInvocation};
 use crate::wasm::Task;
@@ -17,16 +17,18 @@ pub struct Call {
 }
 
 impl Service {
-    /// Submits one invocation, with checked arguments, and starts a runner for its tree
+    /// Submits one invocation, with checked arguments and limits of its own, and starts a runner for its tree
     /// alone.
     ///
     /// # Errors
     ///
     /// [`ServiceError`]: also if there is one like it that the task's rules leave no room
     /// beside.
-    pub fn call(&self, task: &Task, arguments: Arc<str>) -> Result<Call, ServiceError> {
+    pub fn call(&self, task: &Task, arguments: Arc<str>, limits: SubmitLimits) -> Result<Call, ServiceError> {
+        check_limits(task, &limits)?;
         let access = self.access()?;
-        let new = NewInvocation::of(task.prepared(arguments), SubmitOptions::default(), Submitter::Outside)?;
+        let options = SubmitOptions { limits, ..SubmitOptions::default() };
+        let new = NewInvocation::of(task.prepared(arguments), options, Submitter::Outside)?;
         let id = new.id;
         let adoptions = self.adoptions_of(task)?;
         let batch = Batch { adoptions, submits: vec![new], ..Batch::default() };

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::copies::retry_of;
 use crate::model::{
     ComponentDigest, ComponentFacts, Failure, Invocation, InvocationId, LogEntry, Outcome, Progress,
-    RunnerId, Status, TaskId, TaskLimits, UnixMicros, Usage, chosen_key,
+    RunnerId, Status, SubmitLimits, TaskId, TaskLimits, UnixMicros, Usage, chosen_key,
 };
 use crate::runner::Gauge;
 use crate::store::RuleOrigin;
@@ -47,6 +47,9 @@ pub struct InvocationDocument {
     pub fairness_key: Arc<str>,
     #[serde(serialize_with = "as_map")]
     pub labels: Vec<(String, String)>,
+    /// The limits that its submit has set, or that of the invocation above it.
+    #[serde(serialize_with = "limits")]
+    pub limits: SubmitLimits,
     /// The invocation that it was submitted for anew.
     pub retry_of: Option<InvocationId>,
     /// The last invocation that was submitted for it anew; where that was not asked for, none.
@@ -77,6 +80,7 @@ impl From<Invocation> for InvocationDocument {
             key,
             fairness_key,
             labels,
+            limits,
             runner,
             submitted_at,
             available_at,
@@ -117,6 +121,7 @@ impl From<Invocation> for InvocationDocument {
             retry_of: retry_of(&labels),
             retried_as: None,
             labels: labels.to_vec(),
+            limits,
             progress,
             usage,
             outcome,
@@ -356,6 +361,10 @@ pub enum LockChange {
 
 fn millis<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)).serialize(serializer)
+}
+
+fn limits<S: Serializer>(limits: &SubmitLimits, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(limits.fields())
 }
 
 fn as_map<S: Serializer>(labels: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
@@ -629,6 +638,7 @@ mod tests {
             key: None,
             fairness_key: "k".into(),
             labels: [("k".to_owned(), "v".to_owned())].into(),
+            limits: SubmitLimits::default(),
             runner: None,
             submitted_at: UnixMicros(0),
             available_at: UnixMicros(0),

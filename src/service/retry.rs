@@ -113,6 +113,7 @@ fn copy(invocation: &Invocation, arguments: Arc<str>) -> Result<NewInvocation, S
         priority: None,
         labels: Arc::default(),
         // Earlier programs kept none.
+        limits: invocation.limits.clone(),
         fairness_key: Some(&invocation.fairness_key).filter(|key| !key.is_empty()).cloned(),
     };
     // One that has as many labels as a submit may give gets one more.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::adopt::adoptions;
 use super::patience::{Access, CHUNK_BYTES, Transactions};
 use super::{Found, Remedy, Service, ServiceError, SubmitDocument};
-use crate::model::{InvocationId, SubmitOptions, Submitter};
+use crate::model::{InvocationId, LimitKind, SubmitLimits, SubmitOptions, Submitter};
 use crate::store::{Adoption, Batch, NewInvocation, StoreError, SubmitError, Submitted, TaskRule};
 use crate::wasm::Task;
 
@@ -76,6 +76,7 @@ impl Service {
         options: SubmitOptions,
     ) -> Result<Transactions<Vec<Result<SubmitDocument, ServiceError>>>, ServiceError> {
         SubmitError::check_keys(arguments.len(), options.key.is_some())?;
+        check_limits(&task, &options.limits)?;
         if let Some(first) = arguments.first() {
             NewInvocation::of(task.prepared(Arc::clone(first)), options.clone(), Submitter::Outside)?;
         }
@@ -87,6 +88,24 @@ impl Service {
             false => submission.chunk().map(Some),
         }))
     }
+}
+
+/// Refuses a limit that no attempt of the task could keep.
+pub(super) fn check_limits(task: &Task, limits: &SubmitLimits) -> Result<(), ServiceError> {
+    if let Some((kind, _)) = limits.entries().find(|(kind, _)| !SubmitLimits::can_set(*kind)) {
+        return Err(ServiceError::invalid(format!("a submit can't limit `{kind}`")));
+    }
+    if limits.get(LimitKind::Fuel).is_some() && task.options.limits[LimitKind::Fuel].is_none() {
+        let message = format!(
+            "a submit can limit `fuel` only of a task that has a limit of it, and `{}` has none",
+            task.id
+        );
+        return Err(ServiceError::invalid(message).with_remedy(format!(
+            "`cpu` limits the processor time of any task; `fuel` in `[task.\"{}\".limits]` lets fuel be counted",
+            task.id
+        )));
+    }
+    Ok(())
 }
 
 impl Submission {

@@ -88,6 +88,7 @@ invocation! {
         detached: Flag = head.detached;
         idempotency_key: FreeText = fresh.new.key.as_ref();
         labels: Text = &fresh.new.labels;
+        limits: Text = &fresh.new.limits;
         lane: Id = head.lane;
         fairness_key: Integer = head.fairness_key;
         unique_key: Id = fresh.new.unique.map(|(key, _)| key);
@@ -234,6 +235,7 @@ record! {
         key: "i.idempotency_key",
         fairness_key: "k.name",
         labels: "i.labels",
+        limits: "i.limits",
         runner: "i.runner",
         submitted_at: "i.submitted_at",
         available_at: "i.available_at",

@@ -558,6 +558,7 @@ impl State {
             key: new.key.clone(),
             fairness_key: self.fairness.name(fairness),
             labels: new.labels.clone(),
+            limits: new.limits.clone(),
             runner: None,
             submitted_at: now,
             available_at: now.plus(new.delay),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::model::{
     ComponentDigest, Differing, InvocationId, Labels, MAX_DELAY, MAX_PRIORITY, PreparedCall, Refusal,
-    RuleKey, RunnerId, SubmitOptions, Submitter, TaskId, check_fairness_key, check_key, check_labels,
-    is_valid_priority,
+    RuleKey, RunnerId, SubmitLimits, SubmitOptions, Submitter, TaskId, check_fairness_key, check_key,
+    check_labels, is_valid_priority,
 };
 
 /// An invocation to be created. Its arguments were checked already.
@@ -43,6 +43,8 @@ pub struct NewInvocation {
     pub fairness_key: Option<Arc<str>>,
     /// Free text.
     pub labels: Labels,
+    /// Limits that hold at each attempt where they are lower than those of the task. A child has those of its parent.
+    pub limits: SubmitLimits,
     /// Where it hangs in its tree; `None` for a root.
     pub child_of: Option<ChildOf>,
 }
@@ -146,6 +148,7 @@ impl NewInvocation {
             unique: call.unique.map(|(key, differing)| (submitter.unique(key), differing)),
             fairness_key: options.fairness_key,
             labels: options.labels,
+            limits: options.limits,
             child_of: None,
         })
     }
@@ -172,6 +175,7 @@ impl NewInvocation {
             unique: None,
             fairness_key: None,
             labels: Arc::default(),
+            limits: SubmitLimits::default(),
             child_of: None,
         }
     }

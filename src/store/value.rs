@@ -14,7 +14,7 @@ use super::rules::Place;
 use super::setting::PauseKind;
 use crate::model::{
     Blocked, ComponentDigest, ComponentFacts, Failure, InvocationId, Labels, LogStream, Progress, Reason,
-    RuleKey, RunnerId, Status, UnixMicros, Usage,
+    RuleKey, RunnerId, Status, SubmitLimits, UnixMicros, Usage,
 };
 
 /// The value of a column, on its way in or out.
@@ -256,6 +256,22 @@ impl Stored for Labels {
 impl From<&Labels> for Value<'_> {
     fn from(labels: &Labels) -> Self {
         if labels.is_empty() { Self::Null } else { json(labels) }
+    }
+}
+
+/// NULL if there are none.
+impl Stored for SubmitLimits {
+    fn read(value: Value<'_>) -> Result<Self, String> {
+        match value {
+            Value::Null => Ok(Self::default()),
+            value => from_json(&value),
+        }
+    }
+}
+
+impl From<&SubmitLimits> for Value<'_> {
+    fn from(limits: &SubmitLimits) -> Self {
+        if limits.is_empty() { Self::Null } else { json(limits) }
     }
 }
 

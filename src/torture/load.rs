@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use super::book::{Book, CancelAsked, Submit, full};
 use super::kind::Kind;
 use super::random::Random;
-use crate::model::{InvocationId, SubmitOptions, Submitter};
+use crate::model::{InvocationId, SubmitLimits, SubmitOptions, Submitter};
 use crate::store::{Batch, Cancel, Changes, LookUp, NewInvocation, Store, StoreError, Submitted, TaskRule};
 use crate::wasm::Task;
 
@@ -136,6 +136,7 @@ impl Load {
             labels: [(LABEL.to_owned(), self.seed.to_string())].into(),
             detached: false,
             fairness_key: None,
+            limits: SubmitLimits::default(),
         };
         let new = NewInvocation::of(task.prepared(arguments_json.into()), options, Submitter::Outside)
             .expect("it is within bounds");

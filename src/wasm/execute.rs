@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use serde_json::value::RawValue;
 use wasmtime::component::{ResourceTableError, Val};
@@ -67,6 +68,23 @@ pub(super) struct Program {
     pub(super) priority: i32,
 }
 
+impl Program {
+    /// The limit of an attempt: the lower of the task's own and of that of the submit; `None` is unlimited.
+    fn limit(&self, claim: &Claim, kind: LimitKind) -> Option<u64> {
+        claim.limits.lower(kind, self.limits[kind])
+    }
+
+    /// The most of what a limit of an attempt bounds, which is more than there is if it is unlimited.
+    fn most(&self, claim: &Claim, kind: LimitKind) -> u64 {
+        self.limit(claim, kind).unwrap_or(u64::MAX)
+    }
+
+    /// The limit of a time of an attempt.
+    pub(super) fn time(&self, claim: &Claim, kind: LimitKind) -> Option<Duration> {
+        self.limit(claim, kind).map(Duration::from_nanos)
+    }
+}
+
 /// The reasons for which the epoch callback ends a guest.
 #[derive(Debug, thiserror::Error)]
 enum Interrupted {
@@ -93,11 +111,11 @@ pub(super) async fn run(
         let (client, caller) = (Arc::clone(&client), caller.clone());
         Box::new(move |entries| client.log(&caller, entries))
     };
-    let host_memory = HostMemory::new(program.limits.most(LimitKind::HostMemory), Arc::clone(&control));
+    let host_memory = HostMemory::new(program.most(&claim, LimitKind::HostMemory), Arc::clone(&control));
     let is_command = program.export.entry == Entry::Command;
     let bounds = Bounds {
-        log: program.limits.most(LimitKind::Logs),
-        value: is_command.then(|| program.limits.most(LimitKind::Result)),
+        log: program.most(&claim, LimitKind::Logs),
+        value: is_command.then(|| program.most(&claim, LimitKind::Result)),
     };
     // The secrets were read before any guest runs.
     let scrubber = program.scrubber.get_or_init(|| Scrubber::new(&program.grants.secrets).map(Arc::new));
@@ -131,13 +149,18 @@ async fn attempt(
     control: &Arc<GuestControl>,
     host_memory: Arc<HostMemory>,
 ) -> Result<String, NoGuest> {
+    let most = |kind| program.most(&claim, kind);
+    if !program.is_metered && claim.limits.get(LimitKind::Fuel).is_some() {
+        let message =
+            "the submit limits `fuel`, and no task of this component has a limit of it, so it is not counted";
+        return Err(Failure::limit(LimitKind::Fuel, message).into());
+    }
     let arguments = charged_arguments(&claim.arguments, &program.export.signature.parameters, &host_memory);
     let (arguments, _held) = arguments.map_err(|error| match &error.unpaid {
         Some(exceeded) => Failure::from(exceeded),
         // They were checked at submit: by another version of the component.
         None => trapped(format!("the arguments do not fit this version of the task: {error}")),
     })?;
-    let most = |kind| program.limits.most(kind);
     let handles = Handles::new(&host_memory, program.grants.directories.len() + 1);
     let denials = Denials::new(Arc::clone(&program.component), claim.id, output.clone(), Arc::clone(control));
     let traffic = Traffic::new(most(LimitKind::Traffic), Arc::clone(control), Arc::clone(&denials));
@@ -148,6 +171,7 @@ async fn attempt(
     let scratch = scratch.map_err(|error| {
         no_guest(&error, || trapped(format!("the scratch directory can't be made: {error}")))
     })?;
+    let (fuel, cpu) = (most(LimitKind::Fuel), program.time(&claim, LimitKind::Cpu));
     let state = HostState {
         wasi: wasi_context(program, &claim.task, &arguments, output, &gate, scratch.as_ref())?,
         table: Handles::table(),
@@ -163,7 +187,6 @@ async fn attempt(
         gate,
         open_sockets: HashMap::new(),
         submits: program.submits.clone(),
-        claim,
         files: Arc::new(Files::new(
             most(LimitKind::Files),
             most(LimitKind::FileBytes),
@@ -175,6 +198,7 @@ async fn attempt(
         children: 0,
         max_children: most(LimitKind::Children),
         max_priority: program.priority,
+        claim,
     };
     let mut guest = Instance { store: Store::new(&program.engine, state), fuel: None };
     let store = &mut guest.store;
@@ -183,14 +207,13 @@ async fn attempt(
     let left = usize::try_from(store.data().handles.account.left()).unwrap_or(usize::MAX);
     store.set_hostcall_fuel(HAND_OVER_BYTES.min(left));
     if program.is_metered {
-        let fuel = most(LimitKind::Fuel);
         store
             .set_fuel(fuel)
             .map_err(|error| trapped(format!("the runner could not run the guest: {error:#}")))?;
         guest.fuel = Some(fuel);
     }
     store.set_epoch_deadline(1);
-    let (ticks, cpu) = (Arc::clone(control), program.limits.time(LimitKind::Cpu));
+    let ticks = Arc::clone(control);
     store.epoch_deadline_callback(move |_| {
         if ticks.is_killed() {
             Err(wasmtime::Error::from(Interrupted::Killed))
@@ -283,7 +306,8 @@ async fn call(
     let unpaid = |exceeded| CallError::Failure(Failure::from(&exceeded));
     let _held = account.hold(bytes_of(&*results)).map_err(unpaid)?;
     let mut json_held = Held::nothing(account);
-    let max_bytes = usize::try_from(program.limits.most(LimitKind::Result)).unwrap_or(usize::MAX);
+    let max_bytes =
+        usize::try_from(program.most(&store.data().claim, LimitKind::Result)).unwrap_or(usize::MAX);
     let mut json = String::new();
     let mut write = |value: &Val| {
         to_charged_json(value, &mut json, max_bytes, &mut json_held).map_err(|error| match error {
@@ -392,7 +416,7 @@ fn explain(program: &Program, store: &mut Store<HostState>, error: &wasmtime::Er
     match error.downcast_ref::<Interrupted>() {
         Some(Interrupted::TimedOut) => return with_backtrace(state.control.time_out(), error),
         Some(Interrupted::UsedUp) => {
-            let limit = program.limits.time(LimitKind::Cpu).unwrap_or_default();
+            let limit = program.time(&state.claim, LimitKind::Cpu).unwrap_or_default();
             let message = format!("the guest used more than its limit of {limit:?} of processor time");
             return with_backtrace(Failure::limit(LimitKind::Cpu, message), error);
         }
@@ -428,7 +452,7 @@ fn explain(program: &Program, store: &mut Store<HostState>, error: &wasmtime::Er
     }
     let trap = error.downcast_ref::<Trap>();
     if trap == Some(&Trap::OutOfFuel) {
-        let fuel = program.limits.most(LimitKind::Fuel);
+        let fuel = program.most(&state.claim, LimitKind::Fuel);
         let message = format!("the guest used up its limit of {fuel} units of fuel");
         return with_backtrace(Failure::limit(LimitKind::Fuel, message), error);
     }

@@ -248,6 +248,7 @@ fn options(options: SubmitOptions) -> model::SubmitOptions {
         detached: options.detached,
         labels: options.labels.into(),
         fairness_key: None,
+        limits: model::SubmitLimits::default(),
     }
 }
 

@@ -28,7 +28,7 @@ use super::submits::{KnownNames, Submits};
 use super::values::{Field, Shape, charged_arguments, charged_value, to_charged_json};
 use crate::model::{
     Answer, AwaitMode, Caller, ChildRequest, Claim, ComponentDigest, Failure, FailureKind, InvocationId,
-    LogEntry, Outcome, Progress, RunnerId, Status, SystemClock, TaskClient,
+    LogEntry, Outcome, Progress, RunnerId, Status, SubmitLimits, SystemClock, TaskClient,
 };
 
 /// The most bytes by which the account may lag: what is small and bounded in itself, such as texts of errors, ids and
@@ -289,6 +289,7 @@ fn guest(outcome_bytes: usize) -> HostState {
         depth: 0,
         deadline: None,
         labels: [("a".to_owned(), "b".repeat(8000))].into(),
+        limits: SubmitLimits::default(),
         has_lane: false,
     };
     HostState {

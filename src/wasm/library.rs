@@ -436,7 +436,7 @@ impl Library {
                 ))
             })?,
         };
-        let most = |kind| linked.program.limits.time(kind).unwrap_or(Duration::MAX);
+        let most = |kind| linked.program.time(claim, kind).unwrap_or(Duration::MAX);
         let control = GuestControl::new(most(LimitKind::Time)).parked_at_most(most(LimitKind::Parked));
         let control = Arc::new(control.on_budget(Arc::clone(&self.base.memory_budget)));
         let ready = linked.program.link.ready(interrupt).map_err(|error| match error {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use run_wasm_runner::config::{Config, Flags, Surroundings};
-use run_wasm_runner::model::{InvocationId, Status, SubmitOptions, SystemClock};
+use run_wasm_runner::model::{InvocationId, Status, SubmitLimits, SubmitOptions, SystemClock};
 use run_wasm_runner::runner::{Observation, Observer};
 use run_wasm_runner::service::{
     CancelOutcome, CancelRequest, ListRequest, Patience, PauseRequest, PruneRequest, PushRequest, Pushed,
@@ -114,7 +114,8 @@ fn a_call_runs_here_and_now() {
     let service = service(&sandbox).in_memory();
     let task = service.task("fib").expect("a task");
     let arguments = service.check_arguments(&task, "[12]").expect("they fit");
-    let document = service.call(&task, arguments).expect("it starts").wait().expect("it ends");
+    let document =
+        service.call(&task, arguments, SubmitLimits::default()).expect("it starts").wait().expect("it ends");
     assert_eq!(serde_json::to_value(&document).expect("a document")["result"], json!(144));
     let refused = service.check_arguments(&task, "12").expect_err("no array");
     assert!(

@@ -10,7 +10,7 @@ use super::state::Ledger;
 use super::view::View;
 use crate::model::{
     AwaitMode, Claim, ComponentDigest, Guest, Interrupt, InvocationId, NoGuest, Outcome, PreparedCall,
-    Refusal, RunnerId, RunnerSettings, TaskClient, UnixMicros, Usage,
+    Refusal, RunnerId, RunnerSettings, SubmitLimits, TaskClient, UnixMicros, Usage,
 };
 use crate::runner::executor::Executor;
 use crate::runner::fiber::{Fiber, Resume};
@@ -223,6 +223,7 @@ fn claim(runner: RunnerId) -> Claim {
         depth: 0,
         deadline: None,
         labels: Arc::default(),
+        limits: SubmitLimits::default(),
         has_lane: false,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Contradiction;
 use super::state::{State, loaded};
-use crate::model::{Claim, ComponentDigest, Event, InvocationId, Labels, RunnerId};
+use crate::model::{Claim, ComponentDigest, Event, InvocationId, Labels, RunnerId, SubmitLimits};
 use crate::store::order::Taken;
 use crate::store::{ClaimRequest, Lease};
 
@@ -17,6 +17,7 @@ pub struct ClaimRest {
     pub root: InvocationId,
     pub depth: u32,
     pub labels: Labels,
+    pub limits: SubmitLimits,
 }
 
 /// An awaited invocation that can be had.
@@ -114,6 +115,7 @@ impl State<'_> {
             depth: rest.depth,
             deadline: head.deadline,
             labels: rest.labels,
+            limits: rest.limits,
             has_lane: head.lane.is_some(),
         });
         Ok(())

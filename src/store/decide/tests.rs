@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::model::{
     Blocked, ComponentDigest, Concurrency, Event, InvocationId, Outcome, Rate, RuleKey, RunnerId, Status,
-    UnixMicros, Usage,
+    SubmitLimits, UnixMicros, Usage,
 };
 use crate::store::order::{TURN, Taken};
 use crate::store::rules::{LaneRule, Place};
@@ -41,6 +41,7 @@ fn own(state: &mut State<'_>, id: InvocationId, runner: RunnerId) {
         root: id,
         depth: 0,
         labels: std::sync::Arc::default(),
+        limits: SubmitLimits::default(),
     };
     let request = ClaimRequest {
         runner,

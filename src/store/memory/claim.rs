@@ -230,6 +230,7 @@ impl State {
             depth: record.depth,
             deadline: record.deadline,
             labels: record.labels.clone(),
+            limits: record.limits.clone(),
             has_lane: record.lane.is_some(),
         })
     }

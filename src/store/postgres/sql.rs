@@ -148,7 +148,7 @@ pub(super) const INVOCATION_JOINS: &str = "JOIN @task t ON t.key = ANY(ARRAY[i.t
          LEFT JOIN @outcome o ON o.seq = ANY(ARRAY[i.seq])";
 
 /// The columns of a [`ClaimRest`], of the invocation `i`. Arguments with more than [`CARRIED_BYTES`] are NULL.
-pub(super) const REST_COLUMNS: &str = "t.name, c.digest, a.json, i.root, i.depth, i.labels";
+pub(super) const REST_COLUMNS: &str = "t.name, c.digest, a.json, i.root, i.depth, i.labels, i.limits";
 
 /// Arguments with more bytes, stored or written out, do not come with the row: a claim asks for those that it takes.
 /// The stored size is compared first, so that nothing large is read for it.
@@ -194,6 +194,7 @@ pub(super) fn read_candidate(fields: &mut Fields<'_, Row>) -> Result<(Head, Cand
         root: fields.take::<Option<_>>()?.unwrap_or(id),
         depth: fields.take()?,
         labels: fields.take()?,
+        limits: fields.take()?,
     };
     Ok((head, Candidate { id, rest, unread, rank, taken: Taken::InTurn }))
 }

@@ -6,6 +6,7 @@ mod deadlines;
 mod fairness;
 pub mod histories;
 mod kill;
+mod limits;
 mod operating;
 mod order;
 mod regression;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use run_wasm_runner::model::{
-    Blocked, Claim, Clock, ComponentDigest, Concurrency, Differing, Event, InvocationId, Outcome, Progress,
-    Rate, RuleKey, RunnerId, Status, Usage,
+    Blocked, Claim, Clock, ComponentDigest, Concurrency, Differing, Event, InvocationId, LimitKind, Outcome,
+    Progress, Rate, RuleKey, RunnerId, Status, SubmitLimits, Usage,
 };
 use run_wasm_runner::store::{
     Adoption, AttemptEnd, Batch, Bill, Cancel, ClaimRequest, EndKind, FairnessWeight, Filter, Heartbeat,
@@ -309,6 +309,7 @@ impl World {
             deadline: plan.deadline.map(Duration::from_secs),
             // The number among the children of a parent means nothing for a root.
             fairness_key: [None, None, Some("a"), Some("b")][plan.index as usize % 4].map(Into::into),
+            limits: SubmitLimits::of((plan.index % 3 == 1).then_some((LimitKind::Cpu, plan.index.into()))),
             key: plan.key.map(|key| format!("key {key}").into()),
             lane: plan.lane.map(|lane| RuleKey::from_bytes([lane; 16])),
             unique: plan.unique.map(|(key, refuse)| {

@@ -73,3 +73,6 @@ UPDATE @invocation i SET fairness_key = k.key
 INSERT INTO @fairness_clock (now)
     SELECT coalesce(max(order_key + priority::bigint * 60000000), 0) FROM @invocation
     WHERE place IN ('ready', 'blocked', 'owned');
+
+-- The limits that a submit has lowered for its invocation, as JSON: NULL if there are none.
+ALTER TABLE @invocation ADD COLUMN limits text;

@@ -76,3 +76,6 @@ UPDATE invocation SET fairness_key = coalesce((
 INSERT INTO fairness_clock (n, now)
     SELECT 1, coalesce(max(order_key + priority * 60000000), 0) FROM invocation
     WHERE place = 'ready' OR place = 'blocked' OR place = 'owned';
+
+-- The limits that a submit has lowered for its invocation, as JSON: NULL if there are none.
+ALTER TABLE invocation ADD COLUMN limits TEXT;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use run_wasm_runner::model::{Clock, ComponentDigest, InvocationId, RunnerId};
+use run_wasm_runner::model::{Clock, ComponentDigest, InvocationId, LimitKind, RunnerId, SubmitLimits};
 use run_wasm_runner::store::{Batch, ClaimRequest, EndKind, NewInvocation, TaskSet};
 
 use super::super::harness::{self, *};
@@ -21,8 +21,12 @@ pub fn claim_hands_each_invocation_to_one_runner(bench: &Bench) {
 }
 
 pub fn a_claim_carries_what_its_runner_needs(bench: &Bench) {
-    let root =
-        bench.create(NewInvocation { labels: [("a".to_owned(), "b".to_owned())].into(), ..new("work") });
+    let limits = SubmitLimits::of([(LimitKind::Memory, 1 << 20), (LimitKind::Cpu, 50_000_000)]);
+    let root = bench.create(NewInvocation {
+        labels: [("a".to_owned(), "b".to_owned())].into(),
+        limits: limits.clone(),
+        ..new("work")
+    });
     let runner = RunnerId::generate();
     let parent = bench.claim_one(runner);
     assert_eq!(parent.id, root);
@@ -32,6 +36,7 @@ pub fn a_claim_carries_what_its_runner_needs(bench: &Bench) {
     assert_eq!(parent.component_digest, ComponentDigest::from_bytes([1; 32]));
     assert_eq!((parent.parent, parent.root, parent.depth), (None, root, 0));
     assert_eq!(*parent.labels, [("a".to_owned(), "b".to_owned())]);
+    assert_eq!(parent.limits, limits);
 
     bench.create(child_of(&parent, 0));
     let child = bench.claim_one(runner);
@@ -39,6 +44,11 @@ pub fn a_claim_carries_what_its_runner_needs(bench: &Bench) {
     let invocation = bench.get(child.id);
     assert_eq!(invocation.runner, Some(runner));
     assert_eq!((invocation.parent, invocation.root, invocation.depth), (Some(root), root, 1));
+    // Whoever submits children gives them limits; a store gives none.
+    assert!(child.limits.is_empty() && invocation.limits.is_empty());
+    // Also in the next attempt.
+    bench.end(&parent, EndKind::Retry(failure("once more"), Duration::ZERO));
+    assert_eq!(bench.claim_one(runner).limits, limits);
 }
 
 /// More tasks than one claim looks at.

@@ -1,6 +1,6 @@
 //! Submits, and repeated submits.
 
-use run_wasm_runner::model::{Clock, InvocationId, RunnerId, Status};
+use run_wasm_runner::model::{Clock, InvocationId, LimitKind, RunnerId, Status, SubmitLimits};
 use run_wasm_runner::store::{Batch, ClaimRequest, EndKind, NewInvocation, Submitted};
 
 use super::super::harness::*;
@@ -12,6 +12,7 @@ pub fn a_submitted_invocation_is_queued_as_it_was_submitted(bench: &Bench) {
         delay: SECOND,
         key: Some("key".into()),
         labels: [("customer".to_owned(), "acme".to_owned())].into(),
+        limits: SubmitLimits::of([(LimitKind::Children, 0), (LimitKind::Traffic, u64::MAX)]),
         ..new("work")
     };
     let id = bench.create(new.clone());
@@ -25,7 +26,7 @@ pub fn a_submitted_invocation_is_queued_as_it_was_submitted(bench: &Bench) {
     assert!(!invocation.detached);
     assert_eq!(invocation.priority, 7);
     assert_eq!(invocation.key.as_deref(), Some("key"));
-    assert_eq!(invocation.labels, new.labels);
+    assert_eq!((&invocation.labels, &invocation.limits), (&new.labels, &new.limits));
     assert_eq!(invocation.runner, None);
     assert_eq!(invocation.submitted_at, now);
     assert_eq!(invocation.available_at, now.plus(SECOND));
