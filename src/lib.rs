@@ -8,6 +8,7 @@ mod authoring;
 pub mod cli;
 pub mod config;
 pub mod model;
+mod regular_file;
 pub mod runner;
 pub mod service;
 pub mod store;

@@ -327,7 +327,7 @@ fn read(text: &str) -> Result<String, CliError> {
     }
 }
 
-/// Reads a file, or standard input if it is called `-`.
+/// Reads a file, or standard input if it is called `-`. A pipe will do, unlike for other files: `@<(command)`.
 /// A usage error if it can't be read, or is not UTF-8.
 fn read_file(path: &Path) -> Result<String, CliError> {
     if path.as_os_str() == "-" {

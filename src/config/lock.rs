@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::problem::{Origin, Problem};
 use crate::model::ComponentDigest;
+use crate::regular_file;
 
 /// The comment at the top of the file.
 const COMMENT: &str = "\
@@ -94,10 +95,13 @@ impl Lock {
     pub fn read_beside(file: &Path) -> Result<Option<Self>, Problem> {
         let path = Self::path_beside(file);
         // Something that is there and can't be read must not count as no lock.
-        let text = match std::fs::read_to_string(&path) {
+        let text = match regular_file::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(|error| format!("the lock file can't be read: {error}")),
         };
+        let text = text.and_then(|bytes| {
+            String::from_utf8(bytes).map_err(|_| "the lock file can't be read: it is not UTF-8".to_owned())
+        });
         let read = text.and_then(|text| Self::parse(&text));
         read.map(Some).map_err(|message| {
             Problem::new(Origin::File, message).at(path.display().to_string()).hint(

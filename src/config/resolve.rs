@@ -15,6 +15,7 @@ use super::problem::{ConfigError, Origin, Problem};
 use super::surroundings::{Environment, Surroundings, unknown_variables, variable_of};
 use super::units::{parse_flag_duration, parse_size};
 use crate::model::{LimitKind, LimitUnit, RunnerSettings, SETTINGS, Setting, TaskOptions};
+use crate::regular_file;
 use crate::store::{FairnessWeight, Keep, StoreUrl};
 use crate::wasm::{CompileLimits, TaskSection, check_trusted};
 
@@ -305,7 +306,7 @@ fn refuse_untrusted(path: &Path, what: &str, file: &Path) -> Result<(), Problem>
 
 fn read_file(path: &Path, directory: &Path, around: &Surroundings) -> Result<file::File, Vec<Problem>> {
     let shown = path.strip_prefix(&around.directory).unwrap_or(path).display().to_string();
-    let bytes = std::fs::read(path).map_err(|error| {
+    let bytes = regular_file::read(path).map_err(|error| {
         vec![Problem::new(Origin::File, format!("the configuration file can't be read: {error}")).at(&shown)]
     })?;
     let text = String::from_utf8(bytes)

@@ -2,6 +2,7 @@
 
 use super::component::Component;
 use super::problem::{Origin, Problem};
+use crate::regular_file;
 use crate::wasm::{SecretGrant, SecretSource};
 
 /// The shortest secret, in bytes: a shorter one would be found in any text.
@@ -50,7 +51,7 @@ fn read(secret: &SecretGrant) -> Result<String, String> {
             if metadata.len() > LONGEST {
                 return Err(format!("{shown} has more than {LONGEST} bytes"));
             }
-            let bytes = std::fs::read(path).map_err(wrong)?;
+            let bytes = regular_file::read(path).map_err(wrong)?;
             let text = String::from_utf8(bytes).map_err(|_| format!("{shown} is not UTF-8"))?;
             let line = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
             (line.unwrap_or(&text).to_owned(), shown)

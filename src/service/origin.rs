@@ -1,11 +1,11 @@
 //! What can be done with a component by where its bytes come from: the one place that goes by it.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::config::{Component, ComponentOrigin};
 use crate::model::ComponentDigest;
+use crate::regular_file;
 use crate::store::PushedComponent;
 
 use super::Service;
@@ -124,7 +124,8 @@ fn not_pushed(name: &str) -> String {
 
 fn digest_of_file(path: &Path, most: u64) -> Result<ComponentDigest, String> {
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes));
+    let read =
+        regular_file::open(path).and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes));
     read.map_err(|error| format!("the file can't be read: {error}"))?;
     if bytes.len() as u64 > most {
         return Err(format!("it has more than the {most} bytes that `compile.component` allows"));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::config::{Component, ComponentOrigin, OnRemove, Origin, check_component_name, in_backticks};
 use crate::model::{ComponentDigest, Labels, TaskId, check_labels};
+use crate::regular_file;
 use crate::store::{Batch, NewComponent};
 use crate::wasm::{LoadError, check_lock};
 
@@ -88,7 +89,8 @@ impl Service {
         let (config, path) = (self.config(), pushable(component)?);
         let load = |message: String| ServiceError::unloaded(component, path.display().to_string(), message);
         let inspection = self.look_into(&component.name, path, config.cache_directory.as_deref())?;
-        let bytes = std::fs::read(path).map_err(|error| load(format!("the file can't be read: {error}")))?;
+        let bytes =
+            regular_file::read(path).map_err(|error| load(format!("the file can't be read: {error}")))?;
         if let Some(lock) = &config.lock
             && let Some(entry) = lock.components.get(&*component.name)
         {

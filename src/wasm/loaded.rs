@@ -1,6 +1,5 @@
 //! Components that were read, checked against the lock and compiled, before they are linked.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +18,7 @@ use super::docs;
 use super::names::Names;
 use super::source::{LoadError, load_error};
 use crate::model::{ComponentDigest, FunctionName, Interrupt, TaskId};
+use crate::regular_file;
 
 /// A component that was read and compiled.
 pub(super) struct Loaded {
@@ -73,7 +73,7 @@ pub(super) fn load_one(
     let most = cache.compiler.max_component_bytes();
     let mut bytes = Vec::new();
     // One more than it may have: a file says what it likes about its size.
-    File::open(path)
+    regular_file::open(path)
         .and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes))
         .map_err(|error| load_error(name, path, format!("the file can't be read: {error}")))?;
     let digest = ComponentDigest::of(&bytes);

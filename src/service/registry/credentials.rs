@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::identity::IdentityToken;
 use crate::config::RegistryReference;
+use crate::regular_file;
 
 /// `HOST=USER:PASSWORD`.
 const VARIABLE: &str = "WASM_RUNNER_REGISTRY_AUTH";
@@ -83,7 +84,7 @@ pub(super) fn find(reference: &RegistryReference) -> Result<Credentials, String>
         }
     }
     let Some(path) = docker_config() else { return Ok(Credentials::NONE) };
-    let text = match std::fs::read(&path) {
+    let text = match regular_file::read(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Credentials::NONE),
         other => other.map_err(|error| format!("`{}`: {error}", path.display()))?,
     };

@@ -14,6 +14,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use super::bell::Bell;
 use super::fault;
 use super::schema::{self, APPLICATION_ID, TABLES, VERSION};
+use crate::regular_file;
 use crate::store::StoreError;
 
 /// How long a statement waits for a lock that another process holds.
@@ -156,6 +157,7 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 /// Refuses what is not ours to touch. Nothing is written, neither to the file
 /// nor beside it.
 fn look(path: &Path, url: &str) -> Result<(), StoreError> {
+    refuse_special(path, url)?;
     match look_at_journal(path) {
         Journal::None => {}
         // The transaction that makes a database of an empty file is the only one
@@ -191,6 +193,22 @@ fn look(path: &Path, url: &str) -> Result<(), StoreError> {
     seen
 }
 
+/// Refuses what SQLite would open and wait for: a pipe, a socket or a device in the place of the database, or of a file
+/// that it has beside it.
+fn refuse_special(path: &Path, url: &str) -> Result<(), StoreError> {
+    if let Some(what) = regular_file::special(path) {
+        return Err(StoreError::unusable(url, format!("it is {what}, and no file: choose another path")));
+    }
+    for suffix in ["-journal", "-wal", "-shm"] {
+        let path = beside(path, suffix);
+        if let Some(what) = regular_file::special(&path) {
+            let message = format!("`{}` is {what}: remove it, or choose another path", path.display());
+            return Err(StoreError::unusable(url, message));
+        }
+    }
+    Ok(())
+}
+
 /// The journal of a transaction beside a file.
 enum Journal {
     None,
@@ -204,7 +222,7 @@ fn look_at_journal(path: &Path) -> Journal {
     let start = |path: &Path| {
         let mut bytes = Vec::new();
         // What can't be read is found out by those who need it.
-        let _ = File::open(path).and_then(|file| file.take(28).read_to_end(&mut bytes));
+        let _ = regular_file::open(path).and_then(|file| file.take(28).read_to_end(&mut bytes));
         bytes
     };
     let journal = start(&beside(path, "-journal"));
@@ -229,7 +247,7 @@ fn look_at_journal(path: &Path) -> Journal {
 fn look_at_header(path: &Path, url: &str) -> Result<bool, StoreError> {
     let unreadable =
         |error: std::io::Error| StoreError::unavailable(url, format!("it can't be read: {error}"));
-    let mut file = match File::open(path) {
+    let mut file = match regular_file::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
         Err(error) => return Err(unreadable(error)),

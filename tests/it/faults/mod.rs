@@ -12,6 +12,7 @@ mod hoards;
 mod limits;
 mod network;
 mod output;
+mod pipes;
 mod requests;
 mod scratch;
 mod shares;
