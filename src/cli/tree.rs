@@ -34,6 +34,10 @@ const SHOWN_CHILDREN: usize = 10;
 /// Lines that are drawn without `--all`.
 const SHOWN_LINES: usize = 1_000;
 
+/// Generations below the first that are drawn with lines: those below them stand under each other, or the lines of a
+/// chain of a hundred thousand would be gigabytes.
+const DRAWN_GENERATIONS: usize = 50;
+
 /// Runs `tree`.
 pub fn run(args: &TreeArgs, context: &Context) -> Result<(), CliError> {
     let mut output = context.output();
@@ -73,7 +77,7 @@ struct Drawing {
 
 /// A line that is still to be drawn, with its beginning.
 enum Step<'a> {
-    Invocation { invocation: &'a InvocationDocument, branch: String, below: String },
+    Invocation { invocation: &'a InvocationDocument, depth: usize, branch: String, below: String },
     More { rest: &'a [&'a InvocationDocument], branch: String },
 }
 
@@ -94,7 +98,12 @@ impl Drawing {
         let roots = invocations.iter().filter(|invocation| !invocation.parent.is_some_and(is_there));
         // A stack and not a recursion: chains of children can be very deep.
         let mut steps: Vec<Step<'_>> = roots
-            .map(|invocation| Step::Invocation { invocation, branch: String::new(), below: String::new() })
+            .map(|invocation| Step::Invocation {
+                invocation,
+                depth: 0,
+                branch: String::new(),
+                below: String::new(),
+            })
             .collect();
         let mut lines = 0;
         while let Some(step) = steps.pop() {
@@ -107,8 +116,9 @@ impl Drawing {
             lines += 1;
             match step {
                 Step::More { rest, branch } => line(&format!("{branch}{}", more(rest)))?,
-                Step::Invocation { invocation, branch, below } => {
-                    line(&format!("{branch}{}", self.describe(invocation)))?;
+                Step::Invocation { invocation, depth, branch, below } => {
+                    let deep = if depth > DRAWN_GENERATIONS { format!("({depth}) ") } else { String::new() };
+                    line(&format!("{branch}{deep}{}", self.describe(invocation)))?;
                     let Some(children) = children.get(&invocation.id) else { continue };
                     // One too many is drawn rather than counted.
                     let shown = if children.len() - 1 <= self.shown { children.len() } else { self.shown };
@@ -121,8 +131,13 @@ impl Drawing {
                         let (corner, bar) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
                         steps.push(Step::Invocation {
                             invocation: child,
+                            depth: depth + 1,
                             branch: format!("{below}{corner}"),
-                            below: format!("{below}{bar}"),
+                            below: if depth < DRAWN_GENERATIONS {
+                                format!("{below}{bar}")
+                            } else {
+                                below.clone()
+                            },
                         });
                     }
                 }
@@ -246,6 +261,21 @@ root waiting 2.0 s
 └─ second failed 1.5 ms  trapped: boom\\n
 ";
         assert_eq!(draw(&[root, first, second, leaf], 10), expected);
+    }
+
+    #[test]
+    fn the_lines_of_a_long_chain_stay_short() {
+        let mut chain = vec![invocation("root", None, Status::Succeeded)];
+        for generation in 0..1_000 {
+            chain.push(invocation("child", Some(&chain[generation]), Status::Succeeded));
+        }
+        let drawn = draw(&chain, 10);
+        let lines: Vec<_> = drawn.lines().skip(1).collect();
+        assert_eq!(lines.len(), 1_001);
+        let indent = |text: &str| text.chars().count() - text.trim_start().chars().count();
+        assert_eq!((indent(lines[50]), indent(lines[1_000])), (49 * 3, 49 * 3 + 3), "{}", lines[50]);
+        assert!(lines[50].ends_with("└─ child succeeded 1.5 ms"), "{}", lines[50]);
+        assert!(lines[1_000].ends_with("└─ (1000) child succeeded 1.5 ms"), "{}", lines[1_000]);
     }
 
     #[test]
