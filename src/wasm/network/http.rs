@@ -163,6 +163,10 @@ async fn send(
         _ if interim.are_too_many() => return Err(Error::HttpProtocolError),
         Ok(Ok(response)) => response,
         _ if traffic.is_over() => return Err(Error::HttpRequestDenied),
+        // The same error stands for a body of about 2^64 bytes. A head that is too large is there in part.
+        Ok(Err(error)) if error.is_parse_too_large() && interim.bytes_since() < HEAD_BYTES => {
+            return Err(too_large(&gate.denials, "response", response_bytes));
+        }
         Ok(Err(error)) => return Err(cause(&error)),
         Err(_) => return Err(Error::ConnectionReadTimeout),
     };

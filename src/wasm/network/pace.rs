@@ -8,7 +8,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use hyper::Request;
@@ -22,18 +22,31 @@ const INTERIM: u32 = 16;
 
 /// The interim responses to one request, counted.
 #[derive(Clone, Default)]
-pub(super) struct Interim(Arc<AtomicU32>);
+pub(super) struct Interim {
+    count: Arc<AtomicU32>,
+    /// The bytes that were read since the last of them.
+    bytes: Arc<AtomicUsize>,
+}
 
 impl Interim {
     /// Counts those to a request.
     pub(super) fn count<B>(&self, request: &mut Request<B>) {
-        let count = Arc::clone(&self.0);
-        hyper::ext::on_informational(request, move |_| _ = count.fetch_add(1, Ordering::Relaxed));
+        let Self { count, bytes } = self.clone();
+        hyper::ext::on_informational(request, move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+            bytes.store(0, Ordering::Relaxed);
+        });
     }
 
     /// Whether there were too many.
     pub(super) fn are_too_many(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > INTERIM
+        self.count.load(Ordering::Relaxed) > INTERIM
+    }
+
+    /// The bytes that were read since the last interim response: as long as there is no other, at least those of the
+    /// response's head.
+    pub(super) fn bytes_since(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
     }
 }
 
@@ -68,7 +81,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
         }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
-        self.left = self.left.saturating_sub(buffer.filled().len() - before);
+        let read = buffer.filled().len() - before;
+        self.left = self.left.saturating_sub(read);
+        self.interim.bytes.fetch_add(read, Ordering::Relaxed);
         polled
     }
 }

@@ -212,6 +212,9 @@ fn a_malformed_response_is_an_error() {
         ("/half", "HttpResponseIncomplete"),
         ("/headers", "HttpResponseHeaderSectionSize"),
         ("/garbage", "HttpProtocolError"),
+        // Not the head is too large.
+        ("/promise?18446744073709551615", "HttpResponseBodySize(Some(67108864))"),
+        ("/promise?18446744073709551616", "HttpProtocolError"),
     ] {
         let error = code(&setup, "requests.get", &json!([server.url(path)]));
         assert!(error.contains(expected), "{path}: {error}");

@@ -21,6 +21,7 @@ use super::servers::TcpServer;
 /// - `/endless`: bytes without end
 /// - `/drip`: a byte now and then, without end
 /// - `/silent`: nothing, ever
+/// - `/promise?BYTES`: the head of a response of so many bytes
 /// - `/half`: less than was promised
 /// - `/headers`: headers without end
 /// - `/interim?COUNT`: so many interim responses, and `hello`; without a number they never end
@@ -128,6 +129,10 @@ fn answer(stream: Box<dyn Duplex>, seen: &Mutex<Vec<String>>) -> std::io::Result
             }
         }
         "/silent" => exactly(&mut stream, 1).map(drop),
+        "/promise" => {
+            write!(out, "HTTP/1.1 200 OK\r\ncontent-length: {query}\r\n\r\n").and_then(|()| out.flush())?;
+            exactly(&mut stream, 1).map(drop)
+        }
         "/half" => {
             out.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf").and_then(|()| out.flush())
         }
