@@ -198,7 +198,18 @@ impl Service {
             library.fetch_versions_from(Box::new(Shelf::new(store, &shared.config)));
         }
         let unresolved = shared.config.task_sections.iter().filter_map(|section| {
-            let error = library.check_section(&section.name).err()?;
+            let error = match library.check_section(&section.name) {
+                Ok(None) => return None,
+                Ok(Some(warning)) => {
+                    let name = &section.name;
+                    tracing::warn!(
+                        "{}: `[task.\"{name}\"]` holds for all of these: {warning}",
+                        section.place
+                    );
+                    return None;
+                }
+                Err(error) => error,
+            };
             let message = format!("`[task.\"{}\"]`: {error}", section.name);
             Some(Problem::new(Origin::File, message).at(&section.place))
         });

@@ -332,13 +332,13 @@ impl Library {
             .ok_or_else(|| ResolveError { message: format!("task `{id}` is not linked") })
     }
 
-    /// Checks that the name of a section stands for any task.
+    /// Checks that the name of a section stands for any task. Returns a warning if others have made it ambiguous.
     ///
     /// # Errors
     ///
     /// [`ResolveError`] with the candidates.
-    pub fn check_section(&self, name: &str) -> Result<(), ResolveError> {
-        self.names.matching(name).map(drop).map_err(|message| ResolveError { message })
+    pub fn check_section(&self, name: &str) -> Result<Option<String>, ResolveError> {
+        self.names.matching(name).map(|found| found.warning).map_err(|message| ResolveError { message })
     }
 
     /// Checks that a pattern of `may-submit` stands for any task. `*` always does.

@@ -174,10 +174,10 @@ fn task_options(one: &Loaded, source: &ComponentSource, names: &Names) -> HashMa
     let known =
         source.tasks.iter().filter_map(|section| Some((section, names.matching(&section.name).ok()?)));
     let mut known: Vec<_> = known.collect();
-    known.sort_by(|(a, (_, first)), (b, (_, second))| (first, &a.name).cmp(&(second, &b.name)));
+    known.sort_by(|(a, first), (b, second)| (first.exactness, &a.name).cmp(&(second.exactness, &b.name)));
     let mut options = HashMap::new();
-    for (section, (ids, _)) in known {
-        for id in ids.into_iter().filter(|id| TaskId::split(id).0 == Some(&one.name)) {
+    for (section, found) in known {
+        for id in found.ids.into_iter().filter(|id| TaskId::split(id).0 == Some(&one.name)) {
             let base = options.get(id).unwrap_or(&source.defaults);
             let over = section.options.over(base);
             options.insert(Arc::clone(id), over);

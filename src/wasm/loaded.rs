@@ -141,8 +141,10 @@ pub(super) fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R 
 
 /// Makes the names of the tasks of some components.
 pub(super) fn names_of<'l>(loaded: impl IntoIterator<Item = &'l Loaded>) -> Names {
-    let exports = loaded.into_iter().flat_map(Loaded::exports);
-    Names::new(exports.map(|export| (Arc::clone(&export.id), export.version())))
+    let loaded: Vec<_> = loaded.into_iter().collect();
+    let exports = loaded.iter().flat_map(|one| one.exports());
+    let named = loaded.iter().filter(|one| one.is_named).map(|one| Arc::clone(&one.name));
+    Names::new(exports.map(|export| (Arc::clone(&export.id), export.version()))).with_named(named)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The names of tasks: full ids, shorter forms and patterns.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::suggest::{list, nearest, unknown_near};
@@ -29,6 +29,17 @@ pub struct Names {
     tasks: BTreeMap<Arc<str>, Known>,
     /// The shorter forms without versions, with the tasks that each may mean.
     short: HashMap<Box<str>, Vec<Meaning>>,
+    /// The components that the configuration names, where others have pushed components besides.
+    named: Option<HashSet<Arc<str>>>,
+}
+
+/// The tasks that a section of a configuration is for.
+pub(super) struct Matching<'n> {
+    pub(super) ids: Vec<&'n Arc<str>>,
+    pub(super) exactness: Exactness,
+    /// The warning that its name may stand for several functions of components that the configuration does not name:
+    /// it is for all of them.
+    pub(super) warning: Option<String>,
 }
 
 #[derive(Debug)]
@@ -52,6 +63,11 @@ impl Names {
         let mut names = Self::default();
         tasks.into_iter().for_each(|(id, version)| names.add(&id, version));
         names
+    }
+
+    /// Says which components the configuration names: whoever pushes another one does not change what it means.
+    pub(super) fn with_named(self, components: impl IntoIterator<Item = Arc<str>>) -> Self {
+        Self { named: Some(components.into_iter().collect()), ..self }
     }
 
     fn add(&mut self, id: &Arc<str>, version: Option<&str>) {
@@ -103,14 +119,16 @@ impl Names {
     }
 
     /// Finds the tasks that a section of a configuration is for, and the exactness of its name: the tasks of
-    /// a pattern, one task, or one function of several components.
+    /// a pattern, one task, or one function of several components. If a name may stand for several functions, those
+    /// of components that the configuration names are meant; if it names none of them, all.
     ///
     /// # Errors
     ///
     /// As [`resolve`](Self::resolve); also if a pattern fits no task.
-    pub(super) fn matching(&self, name: &str) -> Result<(Vec<&Arc<str>>, Exactness), String> {
+    pub(super) fn matching(&self, name: &str) -> Result<Matching<'_>, String> {
+        let matching = |ids, exactness| Ok(Matching { ids, exactness, warning: None });
         if let Some((id, _)) = self.tasks.get_key_value(name) {
-            return Ok((vec![id], Exactness::Full));
+            return matching(vec![id], Exactness::Full);
         }
         if name.contains('*') {
             let glob = Glob::new(name);
@@ -118,21 +136,32 @@ impl Names {
             if found.is_empty() {
                 return Err(format!("no task fits the pattern `{name}`"));
             }
-            return Ok((found, Exactness::Pattern(name.len() - name.matches('*').count())));
+            return matching(found, Exactness::Pattern(name.len() - name.matches('*').count()));
         }
-        let meanings = self.meanings(name)?;
+        let mut meanings = self.meanings(name)?;
         let function =
             |one: &Meaning| FunctionName::parse(TaskId::split(&one.id).1).without_track().to_string();
-        let Some(first) = meanings.first() else { return Err(self.unknown(name)) };
-        if meanings.iter().any(|one| function(one) != function(first)) {
-            return Err(ambiguous(name, &meanings));
+        let are_one = |all: &[&Meaning]| all.iter().all(|one| function(one) == function(all[0]));
+        if meanings.is_empty() {
+            return Err(self.unknown(name));
+        }
+        let mut warning = None;
+        if !are_one(&meanings) {
+            let Some(named) = &self.named else { return Err(ambiguous(name, &meanings)) };
+            let is_named = |one: &&Meaning| TaskId::split(&one.id).0.is_some_and(|of| named.contains(of));
+            let of_named: Vec<_> = meanings.iter().copied().filter(is_named).collect();
+            match of_named.first() {
+                Some(_) if are_one(&of_named) => meanings = of_named,
+                Some(_) => return Err(ambiguous(name, &of_named)),
+                None => warning = Some(ambiguous(name, &meanings)),
+            }
         }
         let exactness = match (meanings.iter().all(|one| one.names_component), name.contains('@')) {
             (true, _) => Exactness::Component,
             (false, true) => Exactness::Track,
             (false, false) => Exactness::Function,
         };
-        Ok((meanings.into_iter().map(|one| &one.id).collect(), exactness))
+        Ok(Matching { ids: meanings.into_iter().map(|one| &one.id).collect(), exactness, warning })
     }
 
     /// Whether a name means one task or several.
@@ -353,7 +382,7 @@ mod tests {
             "sharpen::run",
         ]);
         let matching = |name| {
-            let (ids, exactness) = names.matching(name).expect(name);
+            let Matching { ids, exactness, .. } = names.matching(name).map_err(drop).expect(name);
             let mut components: Vec<_> =
                 ids.iter().map(|id| TaskId::split(id).0.expect("it has one")).collect();
             components.sort_unstable();
@@ -378,7 +407,27 @@ mod tests {
         }
         assert!(Exactness::Pattern(100) < Exactness::Function);
         assert!(Exactness::Track < Exactness::Component && Exactness::Component < Exactness::Full);
-        assert_eq!(names.matching("nothing*").unwrap_err(), "no task fits the pattern `nothing*`");
-        assert!(names.matching("aply").unwrap_err().contains("did you mean"));
+        let wrong = |name| names.matching(name).err().expect("it is wrong");
+        assert_eq!(wrong("nothing*"), "no task fits the pattern `nothing*`");
+        assert!(wrong("aply").contains("did you mean"));
+    }
+
+    #[test]
+    fn what_others_push_does_not_change_the_meaning_of_a_section() {
+        let all = ["own::a:b/c.run", "pushed::x:y/z.run", "more::x:y/z.run"];
+        let matching = |named: &[&str]| {
+            let names = names(&all).with_named(named.iter().map(|name| Arc::from(*name)));
+            let found = names.matching("run")?;
+            let ids: Vec<String> = found.ids.iter().map(|id| id.to_string()).collect();
+            Ok::<_, String>((ids.join(" "), found.warning.is_some()))
+        };
+        assert_eq!(matching(&["own"]), Ok(("own::a:b/c.run".to_owned(), false)));
+        assert_eq!(
+            matching(&["pushed", "more"]),
+            Ok(("pushed::x:y/z.run more::x:y/z.run".to_owned(), false))
+        );
+        assert!(matching(&["own", "pushed"]).unwrap_err().contains("ambiguous"));
+        assert_eq!(matching(&[]), Ok((all.join(" "), true)));
+        assert!(names(&all).matching("run").is_err(), "where nobody can have pushed anything");
     }
 }

@@ -98,6 +98,38 @@ fn a_component_pushed_on_one_machine_runs_on_another_that_has_only_the_url() {
 }
 
 #[test]
+fn a_push_that_makes_a_configured_name_ambiguous_stops_no_runner() {
+    const SECTION: &str = "[component.\"plugin-*\"]\n[task.nothing]\nlimits = { time = \"7s\" }\n";
+    let ground = Sandbox::new();
+    let store = format!("sqlite:{}", ground.path().join("store.db").display());
+    let push = |name: &str, guest_name: &str| {
+        Machine::new(&store, "")
+            .run(&["component", "push", name, &guest(guest_name).display().to_string()])
+            .expect(0);
+    };
+    // The seconds that each task called `nothing` has.
+    let times = |machine: &Machine| -> Vec<(String, Value)> {
+        let tasks = machine.run(&["tasks", "--json"]).expect(0).json_lines();
+        let of = |task: &Value| task["task"].as_str().expect("an id").to_owned();
+        let named = tasks.iter().filter(|task| of(task).ends_with("nothing"));
+        named.map(|task| (of(task), task["limits"]["time_seconds"].clone())).collect()
+    };
+    push("plugin-a", "spin-at-start");
+    let own = Machine::new(&store, &configured("faults", &guest("faults"), SECTION));
+    // Two functions are called so: the one of the component that the file names is meant.
+    let faults = "faults::demo:faults/faults@0.1.nothing".to_owned();
+    assert_eq!(times(&own), [(faults, json!(7.0)), ("plugin-a::nothing".to_owned(), json!(60.0))]);
+    own.run_all();
+    // The file names none.
+    let other = Machine::new(&store, SECTION);
+    push("plugin-b", "faults");
+    let both = [("plugin-a::nothing", json!(7.0)), ("plugin-b::demo:faults/faults@0.1.nothing", json!(7.0))];
+    assert_eq!(times(&other), both.map(|(task, time)| (task.to_owned(), time)));
+    let output = other.run(&["start", "--until-idle"]).expect(0);
+    assert!(output.stderr.contains("`[task.\"nothing\"]` holds for all of these"), "{output:?}");
+}
+
+#[test]
 fn a_pushed_component_that_can_not_be_linked_stops_no_runner() {
     let ground = Sandbox::new();
     for store in stores(&ground) {
