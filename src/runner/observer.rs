@@ -1,10 +1,13 @@
 //! The hook for metrics and logs: observers are told what a runner does. One writes log lines.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::model::{Claim, FailureKind, InvocationId, Outcome, RunnerId, clip};
+use parking_lot::Mutex;
+
+use crate::model::{Claim, FailureKind, InvocationId, LineBudget, Outcome, RunnerId, TaskId, clip};
 use crate::store::{AttemptEnd, Batch, EndKind, Receipt, StoreError};
 
 /// Is told what a runner does.
@@ -105,24 +108,84 @@ pub(super) fn tell<'a>(observers: &[Arc<dyn Observer>], observation: impl FnOnce
     }
 }
 
+/// The component of a task.
+fn component_of(task: &str) -> &str {
+    TaskId::split(task).0.unwrap_or_default()
+}
+
 /// The most characters of a guest's message in a log line.
 const MESSAGE_CHARS: usize = 200;
 
-/// Logs failures and takeovers, ends of other attempts at `debug`, commits and claims at `trace`. The runner warns of
-/// outages and lost leases itself. `docs/design/operating.md` has the lines.
-#[derive(Debug, Clone, Copy)]
+/// Logs failures and takeovers, ends of other attempts at `debug`, commits and claims at `trace`. Of the failures of one
+/// component only so many are logged in a minute, and the others at `debug`. The runner warns of outages and lost leases
+/// itself. `docs/design/operating.md` has the lines.
+#[derive(Debug)]
 pub struct LogObserver {
     /// Whether failures are news: not to somebody who waits for the outcome anyway.
-    pub tells_failures: bool,
+    tells_failures: bool,
+    /// The lines about failures in this minute, by component.
+    budgets: Mutex<BTreeMap<Box<str>, LineBudget>>,
 }
 
 impl LogObserver {
+    /// Makes one that tells failures, or logs them at `debug` as well.
+    pub fn new(tells_failures: bool) -> Self {
+        Self { tells_failures, budgets: Mutex::default() }
+    }
+
+    /// Whether a line about a failure of a component is logged as news.
+    fn tells(&self, component: &str) -> bool {
+        if !self.tells_failures {
+            return false;
+        }
+        let (now, mut budgets) = (Instant::now(), self.budgets.lock());
+        match budgets.get_mut(component) {
+            Some(budget) => {
+                tell_left_out(component, budget.end(now));
+                budget.take(now)
+            }
+            None => budgets.entry(component.into()).or_default().take(now),
+        }
+    }
+
+    /// Ends the minutes that are over.
+    fn end_minutes(&self) {
+        let mut budgets = self.budgets.lock();
+        if !budgets.is_empty() {
+            let now = Instant::now();
+            budgets.retain(|component, budget| {
+                tell_left_out(component, budget.end(now));
+                !budget.is_idle()
+            });
+        }
+    }
+
     /// Whether any of its lines would be written: otherwise there is no use for it.
     pub fn is_enabled(&self) -> bool {
         let least = if self.tells_failures { tracing::Level::WARN } else { tracing::Level::DEBUG };
         match least {
             tracing::Level::WARN => tracing::enabled!(tracing::Level::WARN),
             _ => tracing::enabled!(tracing::Level::DEBUG),
+        }
+    }
+}
+
+/// Says how many lines about failures of a component were left out.
+fn tell_left_out(component: &str, lines: Option<u64>) {
+    if let Some(lines) = lines {
+        tracing::warn!(
+            event = "failures-left-out",
+            component,
+            lines,
+            "more failures of one component in a minute than are logged"
+        );
+    }
+}
+
+impl Drop for LogObserver {
+    fn drop(&mut self) {
+        for (component, budget) in self.budgets.get_mut() {
+            tell_left_out(component, budget.finish());
         }
     }
 }
@@ -139,7 +202,6 @@ macro_rules! failure {
 
 impl Observer for LogObserver {
     fn observe(&self, observation: &Observation<'_>) {
-        let tells = self.tells_failures;
         match observation {
             Observation::Committed { took, submits, reports, claims, removed, recovered } => {
                 if *recovered > 0 {
@@ -150,6 +212,7 @@ impl Observer for LogObserver {
                         "took over the work of a runner whose lease has run out"
                     );
                 }
+                self.end_minutes();
                 tracing::trace!(?took, submits, reports, claims, removed, "a batch was committed");
             }
             Observation::Claimed { claim } => {
@@ -162,6 +225,7 @@ impl Observer for LogObserver {
                     let said = clip(&failure.message, MESSAGE_CHARS);
                     let said = &*said;
                     let kind = failure.kind.as_str();
+                    let tells = self.tells(component_of(task));
                     failure!(tells, warn, event = "failed", %id, task, attempt, kind, said, "failed");
                 }
                 EndKind::Retry(outcome, pause) => {
@@ -171,6 +235,7 @@ impl Observer for LogObserver {
                     };
                     let said = clip(said, MESSAGE_CHARS);
                     let said = &*said;
+                    let tells = self.tells(component_of(task));
                     failure!(
                         tells, info, event = "attempt-failed", %id, task, attempt, kind, said, ?pause,
                         "failed, and is tried again"
@@ -188,7 +253,8 @@ impl Observer for LogObserver {
                     FailureKind::Cancelled | FailureKind::Skipped => {
                         tracing::debug!(%id, kind, said, "ended by the store");
                     }
-                    _ => failure!(tells, warn, event = "failed", %id, kind, said, "failed"),
+                    // Whose it is, is not known.
+                    _ => failure!(self.tells(""), warn, event = "failed", %id, kind, said, "failed"),
                 }
             }
             Observation::Finished { .. }
@@ -201,8 +267,6 @@ impl Observer for LogObserver {
 #[cfg(test)]
 mod tests {
     use std::io;
-
-    use parking_lot::Mutex;
 
     use super::*;
     use crate::model::{Failure, UnixMicros};
@@ -221,6 +285,37 @@ mod tests {
     }
 
     #[test]
+    fn a_component_that_fails_fast_writes_a_bounded_log() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::INFO)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let observer = LogObserver::new(true);
+            let failed = || Outcome::Failure(Arc::new(Failure::new(FailureKind::Trapped, "it broke")));
+            let id = InvocationId::generate();
+            let tell = |task: &str, how| {
+                let end = AttemptEnd::unstarted(UnixMicros(0), how);
+                observer.observe(&Observation::Ended { id, attempt: 1, task, end: &end });
+            };
+            for _ in 0..500 {
+                tell("bad::run", EndKind::Retry(failed(), Duration::ZERO));
+                tell("bad::run", EndKind::Final(failed()));
+            }
+            tell("good::run", EndKind::Final(failed()));
+        });
+        let text = String::from_utf8(lines.0.lock().clone()).expect("a text");
+        let of = |part: &str| text.lines().filter(|line| line.contains(part)).count();
+        assert_eq!((of("task=\"bad::run\""), of("task=\"good::run\"")), (60, 1), "{text}");
+        // When the runner ends, or the minute.
+        assert_eq!(of("failures-left-out"), 1, "{text}");
+        assert!(text.contains("component=\"bad\" lines=940"), "{text}");
+    }
+
+    #[test]
     fn a_failure_is_one_line_whatever_the_guest_says() {
         let lines = Lines::default();
         let writer = lines.clone();
@@ -234,7 +329,7 @@ mod tests {
             let how = EndKind::Final(Outcome::Failure(Arc::new(failure)));
             let end = AttemptEnd::unstarted(UnixMicros(0), how);
             let id = InvocationId::generate();
-            let observer = LogObserver { tells_failures: true };
+            let observer = LogObserver::new(true);
             observer.observe(&Observation::Ended { id, attempt: 2, task: "a.task", end: &end });
             let end = AttemptEnd::unstarted(UnixMicros(0), EndKind::Release);
             observer.observe(&Observation::Ended { id, attempt: 3, task: "a.task", end: &end });

@@ -67,7 +67,7 @@ impl Service {
         let library = live.library();
         let (bell, ends) = deployment.as_ref().map(Deployment::observer).unzip();
         // A command that runs one tree tells its outcome itself.
-        let log = LogObserver { tells_failures: only_root.is_none() };
+        let log = LogObserver::new(only_root.is_none());
         let log = log.is_enabled().then(|| Arc::new(log) as _);
         let neighbours = &self.shared.neighbours;
         let options = RunnerOptions {

@@ -1,12 +1,13 @@
 //! Denials of what a guest tried: the guest gets an error value, and the log names the missing grant.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
 use super::control::GuestControl;
 use super::output::{GuestOutput, harmless};
-use crate::model::{InvocationId, LimitKind};
+use crate::model::{InvocationId, LimitKind, LineBudget};
 
 /// The most different denials of one attempt that are logged: a guest that probes everything must not fill
 /// logs.
@@ -23,6 +24,8 @@ pub(super) struct Denials {
     output: GuestOutput,
     control: Arc<GuestControl>,
     said: Mutex<Vec<String>>,
+    /// The lines about all attempts of the component in the log of the process.
+    lines: Arc<Mutex<LineBudget>>,
 }
 
 impl Denials {
@@ -31,8 +34,9 @@ impl Denials {
         invocation: InvocationId,
         output: GuestOutput,
         control: Arc<GuestControl>,
+        lines: Arc<Mutex<LineBudget>>,
     ) -> Arc<Self> {
-        Arc::new(Self { component, invocation, output, control, said: Mutex::default() })
+        Arc::new(Self { component, invocation, output, control, said: Mutex::default(), lines })
     }
 
     /// Logs one denial: the thing that was `tried`, and `why` it is denied.
@@ -52,6 +56,21 @@ impl Denials {
         let text =
             if is_last { "denied: more than that, which is not listed any more".to_owned() } else { text };
         let text = self.output.note(text);
+        let (left_out, is_told) = {
+            let (mut lines, now) = (self.lines.lock(), Instant::now());
+            (lines.end(now), lines.take(now))
+        };
+        if let Some(lines) = left_out {
+            tracing::warn!(
+                event = "denials-left-out",
+                component = &*self.component,
+                lines,
+                "more denials of one component in a minute than are logged"
+            );
+        }
+        if !is_told {
+            return tracing::debug!(component = %self.component, invocation = %self.invocation, "{text}");
+        }
         tracing::warn!(component = %self.component, invocation = %self.invocation, "{text}");
     }
 

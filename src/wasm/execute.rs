@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use wasmtime::component::{ResourceTableError, Val};
 use wasmtime::{Engine, FrameInfo, Store, Trap, UpdateDeadline, WasmBacktrace};
@@ -28,7 +29,7 @@ use super::shortage::no_guest;
 use super::submits::Submits;
 use super::values::{WriteError, bytes_of, charged_arguments, charged_bytes_to_json, to_charged_json};
 use crate::model::{
-    Caller, Claim, Clock, Failure, FailureKind, LimitKind, LogStream, NoGuest, Outcome, Shortage,
+    Caller, Claim, Clock, Failure, FailureKind, LimitKind, LineBudget, LogStream, NoGuest, Outcome, Shortage,
     SlotControl, TaskClient, TaskLimits, write_cut,
 };
 
@@ -63,6 +64,8 @@ pub(super) struct Program {
     /// The search for the secrets among the grants; made for the first attempt.
     pub(super) scrubber: OnceLock<Option<Arc<Scrubber>>>,
     pub(super) submits: Submits,
+    /// The lines about denials of the component in the log.
+    pub(super) denial_lines: Arc<Mutex<LineBudget>>,
     pub(super) limits: TaskLimits,
     /// The priority of the task: children that its guests submit have no higher one.
     pub(super) priority: i32,
@@ -162,7 +165,13 @@ async fn attempt(
         None => trapped(format!("the arguments do not fit this version of the task: {error}")),
     })?;
     let handles = Handles::new(&host_memory, program.grants.directories.len() + 1);
-    let denials = Denials::new(Arc::clone(&program.component), claim.id, output.clone(), Arc::clone(control));
+    let denials = Denials::new(
+        Arc::clone(&program.component),
+        claim.id,
+        output.clone(),
+        Arc::clone(control),
+        Arc::clone(&program.denial_lines),
+    );
     let traffic = Traffic::new(most(LimitKind::Traffic), Arc::clone(control), Arc::clone(&denials));
     let (sockets, resolver) = (most(LimitKind::Sockets), Arc::new(SystemResolver::of(&program.component)));
     let gate = Gate::new(&program.grants, Arc::clone(&denials), sockets, &host_memory, traffic, resolver);

@@ -121,6 +121,7 @@ pub(super) fn link_one(
     );
     let link = link.map_err(|error| vec![one.error(error.to_string())])?;
     linked.not_tasks.clone_from(&one.discovery.rejected);
+    let denial_lines = Arc::default();
     for (place, export) in one.discovery.exports.iter().enumerate() {
         let mut options = options.remove(&export.id).unwrap_or_else(|| source.defaults.clone());
         if options.retry.returned_cases.is_some() && error_cases(export).is_none() {
@@ -137,6 +138,7 @@ pub(super) fn link_one(
             grants: source.grants.clone(),
             scrubber: OnceLock::new(),
             submits: submits.clone(),
+            denial_lines: Arc::clone(&denial_lines),
             limits: options.limits.clone(),
             priority: options.priority,
         });

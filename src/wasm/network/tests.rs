@@ -81,8 +81,13 @@ fn gate(grants: &[(&str, u16, bool)], names: &[(&str, &[&[&str]])], limit: u64) 
         })
         .collect();
     let grants = Grants { network: grants.into(), ..Grants::default() };
-    let denials =
-        Denials::new("guest".into(), InvocationId::generate(), output.clone(), Arc::clone(&control));
+    let denials = Denials::new(
+        "guest".into(),
+        InvocationId::generate(),
+        output.clone(),
+        Arc::clone(&control),
+        Arc::default(),
+    );
     let account = HostMemory::new(1 << 20, Arc::clone(&control));
     let traffic = Traffic::new(1000, control, Arc::clone(&denials));
     let gate = Gate::new(&grants, denials, limit, &account, traffic, Script::with(names));

@@ -46,6 +46,27 @@ fn each_failed_attempt_and_each_failure_is_a_line_and_is_counted() {
 }
 
 #[test]
+fn a_component_that_fails_fast_writes_a_bounded_log() {
+    let site = Site::new();
+    site.submit_all("faults.unreachable", vec![json!([]); 100]);
+    let flaky = site.submit("flaky", json!([9, "not yet"]));
+    let output = site.run(["start", "--until-idle", "--json", "--log", "json"]).expect(0);
+    let lines = lines(&output.stderr);
+    let of = |event: &str| -> Vec<&Value> { lines.iter().filter(|line| line["event"] == event).collect() };
+    let of_others: Vec<_> = of("failed").into_iter().filter(|line| line["id"] == json!(flaky)).collect();
+    assert_eq!(of_others.len(), 1, "a neighbour's failure is told: {lines:#?}");
+    assert_eq!(of("failed").len(), 61, "{lines:#?}");
+    let left_out = of("failures-left-out");
+    assert_eq!(left_out.len(), 1, "{lines:#?}");
+    assert_eq!(
+        (&left_out[0]["component"], &left_out[0]["lines"]),
+        (&json!("faults"), &json!(40)),
+        "{lines:#?}"
+    );
+    assert_eq!(output.json()["failed"], json!(101));
+}
+
+#[test]
 fn a_cancel_by_another_process_is_counted() {
     let site = Site::new();
     let runner = site.start(&["--slots", "1"]);
