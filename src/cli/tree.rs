@@ -190,7 +190,7 @@ fn more(rest: &[&InvocationDocument]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ComponentDigest, Failure, FailureKind, Invocation, SubmitLimits};
+    use crate::model::{Callers, ComponentDigest, Failure, FailureKind, Invocation, SubmitLimits};
 
     fn invocation(task: &str, parent: Option<&InvocationDocument>, status: Status) -> InvocationDocument {
         let id = InvocationId::generate();
@@ -210,6 +210,7 @@ mod tests {
             fairness_key: "k".into(),
             labels: std::sync::Arc::default(),
             limits: SubmitLimits::default(),
+            callers: Callers::default(),
             runner: None,
             submitted_at: UnixMicros(0),
             available_at: UnixMicros(0),

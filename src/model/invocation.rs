@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::words::words;
 use super::{
-    ComponentDigest, InvocationId, Outcome, Progress, Reason, RuleKey, RunnerId, Status, SubmitLimits,
-    UnixMicros, Usage,
+    Callers, ComponentDigest, InvocationId, Outcome, Progress, Reason, RuleKey, RunnerId, Status,
+    SubmitLimits, UnixMicros, Usage,
 };
 
 /// One request to run a task, as the store knows it.
@@ -45,6 +45,8 @@ pub struct Invocation {
     pub labels: Labels,
     /// The limits that its submit has set, or that of the invocation above it.
     pub limits: SubmitLimits,
+    /// The other components above it.
+    pub callers: Callers,
     /// The runner that owns it, or the last one that did.
     pub runner: Option<RunnerId>,
     /// When it was submitted.
@@ -101,6 +103,8 @@ pub struct Claim {
     pub labels: Labels,
     /// The limits that its submit has set, or that of the invocation above it.
     pub limits: SubmitLimits,
+    /// The other components above it.
+    pub callers: Callers,
     /// Whether a concurrency or rate rule counts it: others may wait for its end.
     pub has_lane: bool,
 }

@@ -49,7 +49,7 @@ pub use rules::{
 pub use settings::{RunnerSettings, SETTING_KEYS, SETTINGS, Setting};
 pub use short_id::{IdPart, InvocationName};
 pub use status::{Event, IllegalTransition, Reason, Status};
-pub use submitter::{Submitter, chosen_key};
+pub use submitter::{Callers, Submitter, chosen_key};
 pub use task::{DEFAULT_MAX_ATTEMPTS, MAX_DELAY, MAX_PRIORITY, TaskOptions, is_valid_priority};
 pub use task_id::{FunctionName, TaskId};
 pub use text::{clip, is_invisible, is_terminal_control, write_cut};

@@ -14,8 +14,8 @@ use super::scheduler::soon_free;
 use super::stage::stopped;
 use super::wait::WaitFor;
 use crate::model::{
-    Answer, AwaitMode, Caller, ChildRequest, InvocationId, LimitKind, LogEntry, Outcome, Progress, Refusal,
-    Status, Submitter, TaskClient,
+    Answer, AwaitMode, Caller, Callers, ChildRequest, InvocationId, LimitKind, LogEntry, Outcome, Progress,
+    Refusal, Status, Submitter, TaskClient,
 };
 use crate::store::{Cancel, ChildOf, NewInvocation, SubmitError};
 
@@ -55,7 +55,7 @@ fn new_children(
     requests: Vec<ChildRequest>,
 ) -> Result<Vec<NewInvocation>, Refusal> {
     SubmitError::check_keys(requests.len(), requests.iter().any(|request| request.options.key.is_some()))?;
-    let submitter = Submitter::guest_of(&fiber.claim.task);
+    let submitter = Submitter::guest_of(&fiber.claim.task, &fiber.claim.callers);
     let mut children = Vec::with_capacity(requests.len());
     for request in requests {
         let call = core.executor.prepare_for(&fiber.claim.task, &request.task, &request.arguments)?;
@@ -69,6 +69,15 @@ fn new_children(
     // Places are given only now, so that a refused submit takes none.
     let first = fiber.children.fetch_add(count, Ordering::AcqRel);
     let claim = &fiber.claim;
+    // One submit is of one task, as a rule.
+    let mut last: Option<(Arc<str>, Callers)> = None;
+    let mut callers_of = |task: &Arc<str>| match &last {
+        Some((known, callers)) if known == task => callers.clone(),
+        _ => {
+            let callers = claim.callers.of_child(&claim.task, task);
+            last.insert((Arc::clone(task), callers)).1.clone()
+        }
+    };
     let child_of = |index, detached| ChildOf {
         parent: claim.id,
         root: claim.root,
@@ -84,6 +93,7 @@ fn new_children(
         .map(|((child, detached), index)| NewInvocation {
             child_of: Some(child_of(index, detached)),
             limits: claim.limits.clone(),
+            callers: callers_of(&child.task),
             ..child
         })
         .collect())

@@ -81,6 +81,7 @@ impl From<Invocation> for InvocationDocument {
             fairness_key,
             labels,
             limits,
+            callers: _,
             runner,
             submitted_at,
             available_at,
@@ -619,6 +620,7 @@ impl<'a> SchemaDocument<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Callers;
 
     #[test]
     fn a_value_keeps_its_digits() {
@@ -639,6 +641,7 @@ mod tests {
             fairness_key: "k".into(),
             labels: [("k".to_owned(), "v".to_owned())].into(),
             limits: SubmitLimits::default(),
+            callers: Callers::default(),
             runner: None,
             submitted_at: UnixMicros(0),
             available_at: UnixMicros(0),

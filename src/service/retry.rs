@@ -118,7 +118,9 @@ fn copy(invocation: &Invocation, arguments: Arc<str>) -> Result<NewInvocation, S
     };
     // One that has as many labels as a submit may give gets one more.
     let labels = others.cloned().chain([(RETRY_OF.to_owned(), id.to_string())]).collect();
-    Ok(NewInvocation { labels, ..NewInvocation::of(call, options, Submitter::Outside)? })
+    // Its guests go on with the keys of those that were called so.
+    let callers = invocation.callers.clone();
+    Ok(NewInvocation { labels, callers, ..NewInvocation::of(call, options, Submitter::Outside)? })
 }
 
 impl Retrying {

@@ -89,6 +89,7 @@ invocation! {
         idempotency_key: FreeText = fresh.new.key.as_ref();
         labels: Text = &fresh.new.labels;
         limits: Text = &fresh.new.limits;
+        callers: Text = &fresh.new.callers;
         lane: Id = head.lane;
         fairness_key: Integer = head.fairness_key;
         unique_key: Id = fresh.new.unique.map(|(key, _)| key);
@@ -236,6 +237,7 @@ record! {
         fairness_key: "k.name",
         labels: "i.labels",
         limits: "i.limits",
+        callers: "i.callers",
         runner: "i.runner",
         submitted_at: "i.submitted_at",
         available_at: "i.available_at",

@@ -559,6 +559,7 @@ impl State {
             fairness_key: self.fairness.name(fairness),
             labels: new.labels.clone(),
             limits: new.limits.clone(),
+            callers: new.callers.clone(),
             runner: None,
             submitted_at: now,
             available_at: now.plus(new.delay),

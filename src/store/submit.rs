@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    ComponentDigest, Differing, InvocationId, Labels, MAX_DELAY, MAX_PRIORITY, PreparedCall, Refusal,
-    RuleKey, RunnerId, SubmitLimits, SubmitOptions, Submitter, TaskId, check_fairness_key, check_key,
-    check_labels, is_valid_priority,
+    Callers, ComponentDigest, Differing, InvocationId, Labels, MAX_DELAY, MAX_PRIORITY, PreparedCall,
+    Refusal, RuleKey, RunnerId, SubmitLimits, SubmitOptions, Submitter, TaskId, check_fairness_key,
+    check_key, check_labels, is_valid_priority,
 };
 
 /// An invocation to be created. Its arguments were checked already.
@@ -45,6 +45,8 @@ pub struct NewInvocation {
     pub labels: Labels,
     /// Limits that hold at each attempt where they are lower than those of the task. A child has those of its parent.
     pub limits: SubmitLimits,
+    /// The other components above it: they tell its guests' keys apart.
+    pub callers: Callers,
     /// Where it hangs in its tree; `None` for a root.
     pub child_of: Option<ChildOf>,
 }
@@ -149,6 +151,7 @@ impl NewInvocation {
             fairness_key: options.fairness_key,
             labels: options.labels,
             limits: options.limits,
+            callers: Callers::default(),
             child_of: None,
         })
     }
@@ -176,6 +179,7 @@ impl NewInvocation {
             fairness_key: None,
             labels: Arc::default(),
             limits: SubmitLimits::default(),
+            callers: Callers::default(),
             child_of: None,
         }
     }

@@ -13,8 +13,8 @@ use super::RuleOrigin;
 use super::rules::Place;
 use super::setting::PauseKind;
 use crate::model::{
-    Blocked, ComponentDigest, ComponentFacts, Failure, InvocationId, Labels, LogStream, Progress, Reason,
-    RuleKey, RunnerId, Status, SubmitLimits, UnixMicros, Usage,
+    Blocked, Callers, ComponentDigest, ComponentFacts, Failure, InvocationId, Labels, LogStream, Progress,
+    Reason, RuleKey, RunnerId, Status, SubmitLimits, UnixMicros, Usage,
 };
 
 /// The value of a column, on its way in or out.
@@ -243,37 +243,26 @@ impl Stored for Vec<u8> {
     }
 }
 
-/// NULL if there are none.
-impl Stored for Labels {
-    fn read(value: Value<'_>) -> Result<Self, String> {
-        match value {
-            Value::Null => Ok(Self::default()),
-            value => from_json(&value),
+/// Stores what may be empty as JSON, or NULL if it is.
+macro_rules! sparse {
+    ($($type:ty),+) => {
+        $(impl Stored for $type {
+            fn read(value: Value<'_>) -> Result<Self, String> {
+                match value {
+                    Value::Null => Ok(Self::default()),
+                    value => from_json(&value),
+                }
+            }
         }
-    }
-}
 
-impl From<&Labels> for Value<'_> {
-    fn from(labels: &Labels) -> Self {
-        if labels.is_empty() { Self::Null } else { json(labels) }
-    }
+        impl From<&$type> for Value<'_> {
+            fn from(value: &$type) -> Self {
+                if value.is_empty() { Self::Null } else { json(value) }
+            }
+        })+
+    };
 }
-
-/// NULL if there are none.
-impl Stored for SubmitLimits {
-    fn read(value: Value<'_>) -> Result<Self, String> {
-        match value {
-            Value::Null => Ok(Self::default()),
-            value => from_json(&value),
-        }
-    }
-}
-
-impl From<&SubmitLimits> for Value<'_> {
-    fn from(limits: &SubmitLimits) -> Self {
-        if limits.is_empty() { Self::Null } else { json(limits) }
-    }
-}
+sparse!(Labels, SubmitLimits, Callers);
 
 fn from_json<T: DeserializeOwned>(value: &Value<'_>) -> Result<T, String> {
     serde_json::from_str(text(value)?).map_err(|error| error.to_string())

@@ -27,8 +27,8 @@ use super::output::{Bounds, GuestOutput};
 use super::submits::{KnownNames, Submits};
 use super::values::{Field, Shape, charged_arguments, charged_value, to_charged_json};
 use crate::model::{
-    Answer, AwaitMode, Caller, ChildRequest, Claim, ComponentDigest, Failure, FailureKind, InvocationId,
-    LogEntry, Outcome, Progress, RunnerId, Status, SubmitLimits, SystemClock, TaskClient,
+    Answer, AwaitMode, Caller, Callers, ChildRequest, Claim, ComponentDigest, Failure, FailureKind,
+    InvocationId, LogEntry, Outcome, Progress, RunnerId, Status, SubmitLimits, SystemClock, TaskClient,
 };
 
 /// The most bytes by which the account may lag: what is small and bounded in itself, such as texts of errors, ids and
@@ -290,6 +290,7 @@ fn guest(outcome_bytes: usize) -> HostState {
         deadline: None,
         labels: [("a".to_owned(), "b".repeat(8000))].into(),
         limits: SubmitLimits::default(),
+        callers: Callers::default(),
         has_lane: false,
     };
     HostState {

@@ -9,8 +9,8 @@ use super::settle::Committed;
 use super::state::Ledger;
 use super::view::View;
 use crate::model::{
-    AwaitMode, Claim, ComponentDigest, Guest, Interrupt, InvocationId, NoGuest, Outcome, PreparedCall,
-    Refusal, RunnerId, RunnerSettings, SubmitLimits, TaskClient, UnixMicros, Usage,
+    AwaitMode, Callers, Claim, ComponentDigest, Guest, Interrupt, InvocationId, NoGuest, Outcome,
+    PreparedCall, Refusal, RunnerId, RunnerSettings, SubmitLimits, TaskClient, UnixMicros, Usage,
 };
 use crate::runner::executor::Executor;
 use crate::runner::fiber::{Fiber, Resume};
@@ -224,6 +224,7 @@ fn claim(runner: RunnerId) -> Claim {
         deadline: None,
         labels: Arc::default(),
         limits: SubmitLimits::default(),
+        callers: Callers::default(),
         has_lane: false,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Contradiction;
 use super::state::{State, loaded};
-use crate::model::{Claim, ComponentDigest, Event, InvocationId, Labels, RunnerId, SubmitLimits};
+use crate::model::{Callers, Claim, ComponentDigest, Event, InvocationId, Labels, RunnerId, SubmitLimits};
 use crate::store::order::Taken;
 use crate::store::{ClaimRequest, Lease};
 
@@ -18,6 +18,7 @@ pub struct ClaimRest {
     pub depth: u32,
     pub labels: Labels,
     pub limits: SubmitLimits,
+    pub callers: Callers,
 }
 
 /// An awaited invocation that can be had.
@@ -116,6 +117,7 @@ impl State<'_> {
             deadline: head.deadline,
             labels: rest.labels,
             limits: rest.limits,
+            callers: rest.callers,
             has_lane: head.lane.is_some(),
         });
         Ok(())

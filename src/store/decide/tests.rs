@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::{
-    Blocked, ComponentDigest, Concurrency, Event, InvocationId, Outcome, Rate, RuleKey, RunnerId, Status,
-    SubmitLimits, UnixMicros, Usage,
+    Blocked, Callers, ComponentDigest, Concurrency, Event, InvocationId, Outcome, Rate, RuleKey, RunnerId,
+    Status, SubmitLimits, UnixMicros, Usage,
 };
 use crate::store::order::{TURN, Taken};
 use crate::store::rules::{LaneRule, Place};
@@ -42,6 +42,7 @@ fn own(state: &mut State<'_>, id: InvocationId, runner: RunnerId) {
         depth: 0,
         labels: std::sync::Arc::default(),
         limits: SubmitLimits::default(),
+        callers: Callers::default(),
     };
     let request = ClaimRequest {
         runner,

@@ -231,6 +231,7 @@ impl State {
             deadline: record.deadline,
             labels: record.labels.clone(),
             limits: record.limits.clone(),
+            callers: record.callers.clone(),
             has_lane: record.lane.is_some(),
         })
     }

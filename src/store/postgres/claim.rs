@@ -264,7 +264,7 @@ impl Work<'_> {
                 formatcp!(
                     "WITH queue AS MATERIALIZED ({}), \
                      seen AS (SELECT count(*) AS n FROM queue), \
-                     locked AS MATERIALIZED (SELECT {HEAD_COLUMNS}, i.root, i.depth, i.labels, i.limits, q.rank, q.is_late \
+                     locked AS MATERIALIZED (SELECT {HEAD_COLUMNS}, i.root, i.depth, i.labels, i.limits, i.callers, q.rank, q.is_late \
                          FROM queue q JOIN @invocation i ON i.seq = ANY(ARRAY[q.seq]) \
                          WHERE i.place = (SELECT {READY}) AND (i.deadline IS NULL OR i.deadline > $5) \
                          ORDER BY q.rank, q.seq LIMIT $2 FOR UPDATE OF i SKIP LOCKED) \

@@ -148,7 +148,8 @@ pub(super) const INVOCATION_JOINS: &str = "JOIN @task t ON t.key = ANY(ARRAY[i.t
          LEFT JOIN @outcome o ON o.seq = ANY(ARRAY[i.seq])";
 
 /// The columns of a [`ClaimRest`], of the invocation `i`. Arguments with more than [`CARRIED_BYTES`] are NULL.
-pub(super) const REST_COLUMNS: &str = "t.name, c.digest, a.json, i.root, i.depth, i.labels, i.limits";
+pub(super) const REST_COLUMNS: &str =
+    "t.name, c.digest, a.json, i.root, i.depth, i.labels, i.limits, i.callers";
 
 /// Arguments with more bytes, stored or written out, do not come with the row: a claim asks for those that it takes.
 /// The stored size is compared first, so that nothing large is read for it.
@@ -195,6 +196,7 @@ pub(super) fn read_candidate(fields: &mut Fields<'_, Row>) -> Result<(Head, Cand
         depth: fields.take()?,
         labels: fields.take()?,
         limits: fields.take()?,
+        callers: fields.take()?,
     };
     Ok((head, Candidate { id, rest, unread, rank, taken: Taken::InTurn }))
 }

@@ -353,7 +353,7 @@ impl<'a> Work<'a> {
     /// Claims queued invocations, by number.
     fn take(&mut self, chosen: Vec<(i64, Taken)>, request: &ClaimRequest) -> Result<(), Fault> {
         let mut select = self.sql.prepare_cached(formatcp!(
-            "SELECT i.id, i.task, i.component, a.json, i.root, i.depth, i.labels, i.limits, {HEAD_COLUMNS} \
+            "SELECT i.id, i.task, i.component, a.json, i.root, i.depth, i.labels, i.limits, i.callers, {HEAD_COLUMNS} \
              FROM invocation i CROSS JOIN arguments a ON a.seq = i.seq WHERE i.seq = ?1"
         ))?;
         for (seq, taken) in chosen {
@@ -372,6 +372,7 @@ impl<'a> Work<'a> {
                 depth: fields.take()?,
                 labels: fields.take()?,
                 limits: fields.take()?,
+                callers: fields.take()?,
             };
             match self.state.heads.get(&id) {
                 Some(head) => drop(self.admitted.remove(&head.rank())),

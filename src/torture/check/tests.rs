@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::all;
 use crate::model::{
-    ComponentDigest, Event, Failure, FailureKind, Invocation, InvocationId, Outcome, Reason, RunnerId,
-    Status, SubmitLimits, Transition, UnixMicros,
+    Callers, ComponentDigest, Event, Failure, FailureKind, Invocation, InvocationId, Outcome, Reason,
+    RunnerId, Status, SubmitLimits, Transition, UnixMicros,
 };
 use crate::store::Cancelled;
 use crate::torture::book::{CancelAsked, Submit, full, short};
@@ -99,6 +99,7 @@ fn life(n: u8, kind: Kind, arguments: &[u64], steps: &[(Reason, u8, i64)], outco
         fairness_key: "k".into(),
         labels: Arc::default(),
         limits: SubmitLimits::default(),
+        callers: Callers::default(),
         runner: None,
         submitted_at: at(0),
         available_at: at(0),

@@ -148,6 +148,40 @@ fn guests_have_keys_of_their_own() {
 }
 
 #[test]
+fn guests_of_one_component_have_keys_of_their_own_for_each_that_calls_it() {
+    const SQUARE: &str = "workflow::demo:workflow/basics.square";
+    let copies = ["one", "two", "plugin"]
+        .map(|name| format!("[component.{name}]\npath = {:?}\n", guest("workflow")))
+        .concat();
+    let site = Site::with_sections(&copies);
+    // Calls the plugin, which submits twice with one key, and returns the ids.
+    let call = |component: &str| {
+        let arguments = json!([SQUARE, "[3]", "monday"]).to_string();
+        let arguments = json!(["plugin::demo:workflow/control.submit-twice", arguments]);
+        site.submit(&format!("{component}::demo:workflow/control.call"), arguments)
+    };
+    let roots = [call("one"), call("two"), call("one")];
+    let own = site.submit("plugin::demo:workflow/control.submit-twice", json!([SQUARE, "[3]", "monday"]));
+    site.run_all(&[]);
+    let ids =
+        |root| serde_json::from_str::<[String; 2]>(site.value(root).as_str().expect("JSON")).expect("ids");
+    let [one, two, again] = roots.map(|root| {
+        let [first, second] = ids(root);
+        assert_eq!(first, second);
+        first
+    });
+    assert_eq!(one, again, "for the same caller it has the same keys, in whatever tree");
+    assert!(one != two && site.value(own)[0] != json!(one) && site.value(own)[0] != json!(two));
+    // The key is shown as the guest has chosen it, and a retry keeps whose it is.
+    assert_eq!(site.status(one.parse().expect("an id"))["key"], json!("monday"));
+    let of_one = all(&site.store()).into_iter().find(|one| one.parent == Some(roots[0])).expect("a child");
+    let retried = site.run(["retry", &of_one.id.to_string(), "--even-succeeded"]).expect(0);
+    site.run_all(&[]);
+    let retried = retried.stdout().trim().parse().expect("an id");
+    assert_eq!(site.value(retried)[0], json!(one));
+}
+
+#[test]
 fn a_detached_child_outlives_its_parent() {
     let site = Site::new();
     let parent = site.submit("leave-behind", json!(["demo:workflow/basics.sleep-ms", "[300]", true]));

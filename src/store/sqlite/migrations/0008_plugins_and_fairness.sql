@@ -79,3 +79,6 @@ INSERT INTO fairness_clock (n, now)
 
 -- The limits that a submit has lowered for its invocation, as JSON: NULL if there are none.
 ALTER TABLE invocation ADD COLUMN limits TEXT;
+
+-- The other components above an invocation, as JSON: NULL if there are none. Keys of its guests are apart by them.
+ALTER TABLE invocation ADD COLUMN callers TEXT;

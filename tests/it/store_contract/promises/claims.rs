@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use run_wasm_runner::model::{Clock, ComponentDigest, InvocationId, LimitKind, RunnerId, SubmitLimits};
+use run_wasm_runner::model::{
+    Callers, Clock, ComponentDigest, InvocationId, LimitKind, RunnerId, SubmitLimits,
+};
 use run_wasm_runner::store::{Batch, ClaimRequest, EndKind, NewInvocation, TaskSet};
 
 use super::super::harness::{self, *};
@@ -22,9 +24,11 @@ pub fn claim_hands_each_invocation_to_one_runner(bench: &Bench) {
 
 pub fn a_claim_carries_what_its_runner_needs(bench: &Bench) {
     let limits = SubmitLimits::of([(LimitKind::Memory, 1 << 20), (LimitKind::Cpu, 50_000_000)]);
+    let callers = Callers::default().of_child("a::run", "work");
     let root = bench.create(NewInvocation {
         labels: [("a".to_owned(), "b".to_owned())].into(),
         limits: limits.clone(),
+        callers: callers.clone(),
         ..new("work")
     });
     let runner = RunnerId::generate();
@@ -37,6 +41,7 @@ pub fn a_claim_carries_what_its_runner_needs(bench: &Bench) {
     assert_eq!((parent.parent, parent.root, parent.depth), (None, root, 0));
     assert_eq!(*parent.labels, [("a".to_owned(), "b".to_owned())]);
     assert_eq!(parent.limits, limits);
+    assert_eq!((&parent.callers, &bench.get(root).callers), (&callers, &callers));
 
     bench.create(child_of(&parent, 0));
     let child = bench.claim_one(runner);
