@@ -14,8 +14,8 @@ use super::scheduler::soon_free;
 use super::stage::stopped;
 use super::wait::WaitFor;
 use crate::model::{
-    Answer, AwaitMode, Caller, Callers, ChildRequest, InvocationId, LimitKind, LogEntry, Outcome, Progress,
-    Refusal, Status, Submitter, TaskClient,
+    Answer, AwaitMode, Caller, Callers, ChildRequest, Claim, InvocationId, LimitKind, LogEntry, Outcome,
+    Progress, Refusal, Status, Submitter, TaskClient,
 };
 use crate::store::{Cancel, ChildOf, NewInvocation, SubmitError};
 
@@ -99,6 +99,20 @@ fn new_children(
         .collect())
 }
 
+/// Refuses a wait for an invocation that has called this one, if others' components are above it: every guest knows the
+/// ids of its parent and of its root, and whoever is called does not read the results of whoever called. An attached
+/// child that waits for them waits for its own end anyway.
+fn refuse_caller_of(claim: &Claim, ids: &[InvocationId]) -> Result<(), Refusal> {
+    let above = [claim.parent, Some(claim.root)];
+    let is_above = |id: &InvocationId| *id != claim.id && above.contains(&Some(*id));
+    match ids.iter().find(|id| is_above(id)) {
+        Some(_) if !claim.callers.is_empty() => Err(Refusal::Denied(
+            "a guest can't await what called it, if that is of another component".to_owned(),
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
 impl TaskClient for RunnerClient {
     fn submit(&self, caller: &Caller, children: Vec<ChildRequest>) -> Answer<Vec<InvocationId>> {
         answer(|| {
@@ -154,9 +168,11 @@ impl TaskClient for RunnerClient {
                 let message = "awaiting any of no invocations would never end";
                 return Err(Refusal::BadArguments(message.to_owned()));
             }
-            let caller = Some((caller.id, Arc::clone(&fiber.claim.task)));
-            let wait_for = WaitFor { caller, depth: fiber.claim.depth, ids: ids.clone(), mode };
+            let waiting = Some((caller.id, Arc::clone(&fiber.claim.task)));
+            let wait_for = WaitFor { caller: waiting, depth: fiber.claim.depth, ids: ids.clone(), mode };
             let (outcomes, unknown) = AwaitOutcomes::register(&core, wait_for)?;
+            // After the look for a cycle, which is the better answer. Dropping the wait abandons it.
+            refuse_caller_of(&fiber.claim, &ids)?;
             core.scheduler.promote(&ids, |id| core.registry.urgency_of(id));
             core.look_up(&outcomes.wait, unknown);
             Ok(match mode {

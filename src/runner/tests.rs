@@ -1,6 +1,7 @@
 //! The runner with guests that are closures: what would be slow or impossible to
 //! provoke with components.
 
+mod callers;
 mod cap;
 mod observers;
 mod outcomes;

@@ -125,7 +125,11 @@ impl HostState {
         let wait = self.hold(ids.len() as u64 * WAIT_BYTES).map_err(refusal)?;
         let ids = ids.iter().map(|id| parse_id(id)).collect::<Result<_, _>>()?;
         self.output.hand_over();
-        let outcomes = self.client.await_outcomes(&self.caller, ids, mode).await.map_err(refusal)?;
+        let outcomes = self.client.await_outcomes(&self.caller, ids, mode).await;
+        if let Err(model::Refusal::Denied(why)) = &outcomes {
+            self.denials.say("awaiting results", why);
+        }
+        let outcomes = outcomes.map_err(refusal)?;
         let copies = self.hold(outcomes.iter().map(|(_, found)| outcome_bytes(found)).sum());
         self.returned = Some(copies.map_err(refusal)?);
         let index = |index| u32::try_from(index).unwrap_or(u32::MAX);
