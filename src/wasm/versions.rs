@@ -20,7 +20,7 @@ use super::submits::KnownNames;
 use crate::model::{ComponentDigest, Interrupt, NoGuest, Shortage};
 
 /// The most other versions that are kept linked. Further ones are linked anew, from compiled code.
-const KEPT: NonZeroUsize = NonZeroUsize::new(32).expect("more than none");
+const KEPT: NonZeroUsize = NonZeroUsize::new(8).expect("more than none");
 
 /// A version: the name of its component, and its digest.
 type Version = (Arc<str>, ComponentDigest);
