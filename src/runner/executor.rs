@@ -54,6 +54,9 @@ pub trait Executor: Send + Sync + 'static {
         Arc::default()
     }
 
+    /// Gives up what it can do without and make again, because the host is short of something.
+    fn ease_shortage(&self) {}
+
     /// Notes that a guest begins to run on this slot thread, or ends: in between it must be interruptible.
     fn guest_runs(&self, runs: bool);
 }

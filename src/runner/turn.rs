@@ -248,6 +248,9 @@ fn gather(core: &Arc<Core>, ledger: &mut Ledger, now: Instant) -> Messages {
         stop::give_back(core, core.scheduler.take_over_share(), &mut messages);
     }
     let has_freed = messages.ends.iter().any(|(_, end)| !matches!(end.how, EndKind::Release));
+    if !messages.shortages.is_empty() {
+        core.executor.ease_shortage();
+    }
     let told = ledger.shortages.note(messages.shortages.len(), has_freed, now);
     if let (Some(attempts), Some(last)) = (told, messages.shortages.last()) {
         tracing::warn!(attempts, "short of {last}; attempts are given back, and tried again");

@@ -101,6 +101,10 @@ impl Executor for Live {
         Arc::clone(self.library().memory_budget())
     }
 
+    fn ease_shortage(&self) {
+        self.library().let_go_of_all_code();
+    }
+
     fn guest_runs(&self, runs: bool) {
         self.library().guest_runs(runs);
     }

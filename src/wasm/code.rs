@@ -16,6 +16,9 @@ use crate::model::{ComponentDigest, Interrupt, Shortage};
 /// Code that was not used for so long is let go of.
 const IDLE: Duration = Duration::from_secs(5 * 60);
 
+/// All code is let go of no more often than this: each shortage may be told many times.
+const LET_GO_EVERY: Duration = Duration::from_secs(1);
+
 /// A source of components by digest.
 pub trait Shelf: Send + Sync {
     /// Fetches the bytes with a digest; `None` if nobody has them.
@@ -35,17 +38,17 @@ pub(super) struct Reload {
     codes: Mutex<Vec<Weak<Code>>>,
     /// The most bytes of it that stay in memory.
     most: u64,
+    /// When all of it was let go of last.
+    let_go_at: Mutex<Option<Instant>>,
 }
 
 impl Reload {
     pub(super) fn new(cache: Cache, most: u64) -> Self {
-        Self { cache, shelf: OnceLock::new(), codes: Mutex::default(), most }
+        Self { cache, shelf: OnceLock::new(), codes: Mutex::default(), most, let_go_at: Mutex::default() }
     }
 
-    /// Lets go of code that is cold, and of what was used longest ago if it is too much together. Returns the time
-    /// after which the next will be cold.
-    pub(super) fn let_go(&self) -> Option<Duration> {
-        let now = Instant::now();
+    /// Finds the code that is in memory, the longest unused first: when it was used last, and its bytes.
+    fn warm(&self) -> Vec<(Instant, u64, Arc<Code>)> {
         let mut codes = self.codes.lock();
         codes.retain(|code| code.strong_count() > 0);
         let mut warm: Vec<_> = codes
@@ -58,6 +61,27 @@ impl Reload {
             .collect();
         drop(codes);
         warm.sort_unstable_by_key(|(used, ..)| *used);
+        warm
+    }
+
+    /// Lets go of all code that can be loaded again: it has memory, and a descriptor for each memory with data, and
+    /// the host is short of something. What guests run stays until they end. Does nothing if it did so just now.
+    pub(super) fn let_go_of_all(&self) {
+        {
+            let (mut last, now) = (self.let_go_at.lock(), Instant::now());
+            if last.is_some_and(|last| now.duration_since(last) < LET_GO_EVERY) {
+                return;
+            }
+            *last = Some(now);
+        }
+        self.warm().into_iter().for_each(|(.., code)| code.let_go());
+    }
+
+    /// Lets go of code that is cold, and of what was used longest ago if it is too much together. Returns the time
+    /// after which the next will be cold.
+    pub(super) fn let_go(&self) -> Option<Duration> {
+        let now = Instant::now();
+        let warm = self.warm();
         let mut total: u64 = warm.iter().map(|(_, bytes, _)| bytes).sum();
         for (used, bytes, code) in warm {
             let age = now.saturating_duration_since(used);
@@ -290,10 +314,14 @@ mod tests {
             cache.load(&engine, false, &digest, &bytes, &Interrupt::default()).expect("it compiles");
         let code = Arc::new(Code::new(compiled, digest, false));
         let reload = Arc::new(Reload::new(cache, u64::MAX));
+        assert!(reload.shelf.set(Box::new(Counted(bytes, Arc::default()))).is_ok());
         assert_eq!(reload.let_go(), None, "there is none");
         code.may_go(&reload);
         assert!(code.state.lock().component.is_some());
         assert!(reload.let_go().is_some_and(|left| left <= IDLE));
+        reload.let_go_of_all();
+        assert!(code.state.lock().component.is_none(), "the host is short of something");
+        code.component(&Interrupt::default()).expect("it is loaded again");
         let long_ago = Instant::now().checked_sub(IDLE);
         if let Some(long_ago) = long_ago {
             code.state.lock().used = long_ago;

@@ -465,6 +465,11 @@ impl Library {
         self.base.versions.reload.let_go()
     }
 
+    /// Lets go of all code that can be loaded again, because the host is short of something.
+    pub fn let_go_of_all_code(&self) {
+        self.base.versions.reload.let_go_of_all();
+    }
+
     /// The memory that its guests may take together.
     pub fn memory_budget(&self) -> &Arc<MemoryBudget> {
         &self.base.memory_budget

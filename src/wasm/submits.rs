@@ -6,8 +6,7 @@ use parking_lot::RwLock;
 
 use super::denials::Denials;
 use super::names::Names;
-use crate::model::Glob;
-use crate::model::Refusal;
+use crate::model::{Glob, Refusal, clip};
 
 /// The names of all tasks that a runner knows. They are replaced as a whole when components come and go, also
 /// for guests that run.
@@ -56,17 +55,22 @@ impl Submits {
     pub(super) fn resolve(&self, name: &str, denials: &Denials) -> Result<Arc<str>, Refusal> {
         let component = &*denials.component;
         let names = self.names.now();
-        let id = names.resolve(name, Some(component)).map_err(|message| {
-            Refusal::UnknownTask(match self.patterns {
-                Some(_) => format!("unknown task `{name}`, or a name of several"),
-                None => message,
-            })
-        })?;
+        let unknown =
+            || Refusal::UnknownTask(format!("unknown task `{}`, or a name of several", clip(name, 80)));
+        let id = match self.patterns {
+            // The search for what is meant would take a guest's time that is not its own.
+            Some(_) if !names.knows(name) => return Err(unknown()),
+            Some(_) => names.resolve(name, Some(component)).map_err(|_| unknown())?,
+            None => names.resolve(name, Some(component)).map_err(Refusal::UnknownTask)?,
+        };
         if self.allows(id, &names) {
             return Ok(Arc::clone(id));
         }
         let missing = format!("`may-submit` of `[component.{component}]` would have to name it");
         denials.say(&format!("submitting `{id}`"), &missing);
-        Err(Refusal::Denied(format!("the component `{component}` may not submit `{name}`: {missing}")))
+        Err(Refusal::Denied(format!(
+            "the component `{component}` may not submit `{}`: {missing}",
+            clip(name, 300)
+        )))
     }
 }

@@ -43,14 +43,22 @@ pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     }
 }
 
+/// The most bytes of a name that is compared with others. The measure is quadratic in the lengths, and both names come
+/// from outside.
+const COMPARED_BYTES: usize = 200;
+
+/// The most names that one is compared with: components may have very many.
+const COMPARED: usize = 5_000;
+
 /// Finds the known name that looks most like `given`, if any looks like it at all.
 pub(super) fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // The measure is quadratic in the lengths, and `given` comes from outside.
-    if given.len() > 200 {
+    if given.len() > COMPARED_BYTES {
         return None;
     }
     known
         .into_iter()
+        .take(COMPARED)
+        .filter(|name| name.len() <= COMPARED_BYTES)
         .map(|name| (strsim::jaro_winkler(given, name), name))
         .filter(|(likeness, _)| *likeness > 0.75)
         .max_by(|a, b| a.0.total_cmp(&b.0))
