@@ -102,6 +102,9 @@ fn hint(error: &ServiceError) -> Option<String> {
         ServiceError::Unknown { remedy, .. }
         | ServiceError::Invalid { remedy, .. }
         | ServiceError::Conflict { remedy, .. } => remedy.as_ref().map(in_words),
+        ServiceError::OverQuota { .. } => {
+            Some("`run-wasm-runner quotas` shows all quotas and how much of them is used".to_owned())
+        }
         ServiceError::NoComponents(_) => Some(NO_COMPONENTS_HINT.to_owned()),
         ServiceError::Store(error) | ServiceError::Uncertain { source: error, .. } => match error {
             StoreError::Unavailable { url, .. }

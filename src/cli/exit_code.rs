@@ -16,7 +16,7 @@ pub const RETURNED: u8 = 1;
 pub const USAGE: u8 = 2;
 /// The task trapped or exited, or its runners disappeared.
 pub const TRAPPED: u8 = 3;
-/// A limit ended it: time, memory, fuel, size of the value.
+/// A limit ended it: time, memory, fuel, size of the value; or a quota refused the submit.
 pub const LIMIT: u8 = 4;
 /// It was cancelled or skipped.
 pub const NOT_WANTED: u8 = 5;
@@ -61,6 +61,7 @@ pub fn of(error: &CliError) -> u8 {
 fn of_operation(error: &ServiceError) -> u8 {
     match error {
         ServiceError::Unknown { .. } | ServiceError::Invalid { .. } | ServiceError::Conflict { .. } => USAGE,
+        ServiceError::OverQuota { .. } => LIMIT,
         ServiceError::Config(problems) if problems.is_usage() => USAGE,
         ServiceError::Config(_) | ServiceError::NoComponents(_) | ServiceError::Load(_) => CONFIG,
         ServiceError::Store(StoreError::BadUrl { .. }) => USAGE,
@@ -92,6 +93,7 @@ mod tests {
             (problem(Origin::Environment), 2),
             (CliError::Task(ExitClass::Trapped), 3),
             (CliError::Task(ExitClass::Limit), 4),
+            (ServiceError::OverQuota { message: String::new() }.into(), 4),
             (CliError::Task(ExitClass::NotWanted), 5),
             (ServiceError::Store(unavailable).into(), 69),
             (ServiceError::Store(unusable).into(), 69),

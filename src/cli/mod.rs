@@ -20,6 +20,7 @@ mod list;
 mod logging;
 mod output;
 mod progress;
+mod quotas;
 mod render;
 mod signals;
 mod start;
@@ -202,6 +203,16 @@ Examples:
   run-wasm-runner queues
   run-wasm-runner queues --json | jq -r 'select(.paused) | .task'")]
     Queues,
+    /// List quotas, and how much of each is used
+    ///
+    /// Each quota of components or fairness keys that is in force, and those that it
+    /// holds for and that have something in the store. A submit beyond a quota is
+    /// refused, with exit code 4.
+    #[command(after_help = "\
+Examples:
+  run-wasm-runner quotas
+  run-wasm-runner quotas --json | jq -r 'select(.unfinished >= .unfinished_limit) | .name'")]
+    Quotas,
     /// Put components into the store, or list them
     ///
     /// What is in the store travels with it: a runner, or a submit, whose
@@ -362,6 +373,7 @@ fn execute(cli: &Cli) -> Result<(), CliError> {
         Command::Resume(args) => change::pause(args, false, &context()?),
         Command::Wit(args) => wit::run(args, &context()?),
         Command::Queues => list::queues(&context()?),
+        Command::Quotas => quotas::run(&context()?),
         Command::Lock(args) => component::lock(args, &context()?),
         Command::Component(command) => component::run(command, &context()?),
         Command::Tasks(args) => list::tasks(args, &context()?),

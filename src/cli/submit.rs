@@ -189,7 +189,7 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
     let mut waiter = if args.wait { Some(service.waiter()?) } else { None };
 
     let mut ids = Vec::with_capacity(total);
-    let mut is_refused = false;
+    let mut refused_by_quota = 0;
     for chunk in submission {
         for submitted in chunk.inspect_err(tell_uncertain)? {
             let id = match submitted {
@@ -199,8 +199,8 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
                 }
                 Err(error) if total == 1 => return Err(error.into()),
                 Err(error) => {
+                    refused_by_quota += usize::from(matches!(error, ServiceError::OverQuota { .. }));
                     output::complain(&CliError::from(error).lines());
-                    is_refused = true;
                     continue;
                 }
             };
@@ -216,11 +216,12 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
     if let Some(waiter) = &mut waiter {
         wait(&ids, (&task, &limits), waiter, context, &mut output)?;
     }
-    if is_refused {
-        let count = total - ids.len();
-        return Err(CliError::usage(format!("{count} of {total} were refused, see above")));
+    let message = |count| format!("{count} of {total} were refused, see above");
+    match total - ids.len() {
+        0 => Ok(()),
+        count if count == refused_by_quota => Err(ServiceError::OverQuota { message: message(count) }.into()),
+        count => Err(CliError::usage(message(count))),
     }
-    Ok(())
 }
 
 fn tell_found(submitted: &SubmitDocument) {

@@ -1,13 +1,12 @@
 //! Components, as the configuration describes them.
 
-use std::cmp::Reverse;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::problem::{Origin, Problem};
 use super::registry::{OCI_SCHEME, RegistryReference};
-use crate::model::{ComponentDigest, TaskOptions, clip};
+use crate::model::{ComponentDigest, Quota, TaskOptions, clip};
 use crate::wasm::{ComponentSource, Glob, Grants, ImportChoices, TaskSection, VersionPolicy};
 
 /// Where the bytes of a component come from.
@@ -111,6 +110,8 @@ pub struct Component {
     pub may_be_left_out: bool,
     /// The fate of its unfinished invocations when it is removed from a store.
     pub on_remove: OnRemove,
+    /// The bounds of all invocations of its tasks together; `None` if its section says nothing of them.
+    pub quota: Option<Quota>,
 }
 
 /// The fate of the unfinished invocations of a component that is removed from a store.
@@ -127,8 +128,6 @@ pub enum OnRemove {
 #[derive(Debug, Clone)]
 pub struct ComponentPattern {
     glob: Glob,
-    /// The characters that are not `*`.
-    exactness: usize,
     /// The settings, under the pattern as the name.
     pub component: Component,
 }
@@ -136,15 +135,13 @@ pub struct ComponentPattern {
 impl ComponentPattern {
     /// Takes settings; their name is the pattern.
     pub(super) fn new(component: Component) -> Self {
-        let exactness = component.name.chars().filter(|c| *c != '*').count();
-        Self { glob: Glob::new(&component.name), exactness, component }
+        Self { glob: Glob::new(&component.name), component }
     }
 
     /// Finds the most exact of the patterns that a name fits: the one with the most characters that are not `*`,
     /// of equals the first in the alphabet.
     pub(super) fn find<'p>(patterns: &'p [Self], name: &str) -> Option<&'p Self> {
-        let fitting = patterns.iter().filter(|pattern| pattern.glob.matches(name));
-        fitting.min_by_key(|pattern| (Reverse(pattern.exactness), &pattern.component.name))
+        Glob::most_exact(patterns, |pattern| &pattern.glob, name)
     }
 }
 
@@ -162,6 +159,7 @@ impl Component {
             imports: ImportChoices::default(),
             may_be_left_out: false,
             on_remove: OnRemove::default(),
+            quota: None,
         }
     }
 

@@ -6,6 +6,7 @@
 mod grants;
 mod keys;
 mod options;
+mod quota;
 mod rules;
 mod section;
 
@@ -24,8 +25,10 @@ use super::component::{
 };
 use super::problem::{Origin, Problem, in_backticks};
 use super::units::parse_age;
-use crate::model::{SETTING_KEYS, SETTINGS, Setting, Status, TaskOptions, check_fairness_key};
-use crate::store::{FAIRNESS_WEIGHTS, FairnessWeight, Keep, StoreUrl};
+use crate::model::{
+    Glob, HolderKind, Quota, SETTING_KEYS, SETTINGS, Setting, Status, TaskOptions, check_fairness_key,
+};
+use crate::store::{FAIRNESS_WEIGHTS, FairnessWeight, Keep, QuotaSection, StoreUrl};
 use crate::wasm::{CompileLimits, Grants, ImportChoices, TaskSection, VersionPolicy};
 use keys::{
     COMPILE_KEYS, COMPONENT_KEYS, FAIRNESS_KEYS, KEEP_KEYS, PATTERN_KEYS, PROFILE_KEYS, TASK_KEYS, TOP_KEYS,
@@ -48,6 +51,8 @@ pub(super) struct File {
     pub(super) settings: Vec<(&'static str, u64)>,
     pub(super) retention: Vec<Keep>,
     pub(super) weights: Option<Vec<FairnessWeight>>,
+    /// The quotas of fairness keys.
+    pub(super) key_quotas: Option<QuotaSection>,
     pub(super) compile: CompileLimits,
     pub(super) components: Vec<Component>,
     /// The sections that hold for components by patterns of their names.
@@ -81,6 +86,7 @@ struct Settings {
     on_remove: OnRemove,
     grants: Grants,
     defaults: TaskOptions,
+    quota: Option<Quota>,
 }
 
 impl Settings {
@@ -92,6 +98,7 @@ impl Settings {
             on_remove: self.on_remove,
             grants: self.grants,
             defaults: self.defaults,
+            quota: self.quota,
             ..component
         }
     }
@@ -103,13 +110,15 @@ type Profiles = BTreeMap<String, Settings>;
 impl<'t> Section<'t> {
     fn file(&self) -> File {
         self.refuse_unknown_keys(&TOP_KEYS);
+        let fairness = self.table("fairness", &FAIRNESS_KEYS);
         let mut file = File {
             store: self.store(),
             slots: self.slots(),
             grace: self.duration("grace"),
             cache_directory: self.path("cache-dir"),
             retention: self.retention(),
-            weights: self.weights(),
+            weights: fairness.as_ref().and_then(Section::weights),
+            key_quotas: fairness.as_ref().and_then(Section::key_quotas),
             compile: self.compile(),
             ..File::default()
         };
@@ -148,18 +157,32 @@ impl<'t> Section<'t> {
         check_slots(slots, Origin::File).map_err(refuse).ok().map(|()| slots)
     }
 
-    /// Reads the weights of fairness keys.
+    /// Reads the weights of fairness keys from the section about them.
     fn weights(&self) -> Option<Vec<FairnessWeight>> {
-        let weights = self.table("fairness", &FAIRNESS_KEYS)?.open_table("weights")?;
+        let weights = self.open_table("weights")?;
         let [least, most] = FAIRNESS_WEIGHTS;
         let read = |key: &Spanned<Cow<'_, str>>| {
-            let keys = key.get_ref();
-            if let Err(error) = check_fairness_key(keys) {
-                weights.problem(key.span().start, format!("`{}`: {error}", weights.name));
-            }
-            FairnessWeight::new(keys, weights.number(keys, least..=most)?)
+            weights.check_fairness_key(key);
+            FairnessWeight::new(key.get_ref(), weights.number(key.get_ref(), least..=most)?)
         };
         Some(weights.table.keys().filter_map(read).collect())
+    }
+
+    /// Reads the quotas of fairness keys from the section about them.
+    fn key_quotas(&self) -> Option<QuotaSection> {
+        let quotas = self.open_table("quotas")?;
+        let read = |key: &Spanned<Cow<'_, str>>| {
+            quotas.check_fairness_key(key);
+            Some((Glob::new(key.get_ref()), quotas.quota(key.get_ref())?))
+        };
+        let quotas = quotas.table.keys().filter_map(read).collect();
+        Some(QuotaSection { holder: HolderKind::Key, quotas })
+    }
+
+    fn check_fairness_key(&self, key: &Spanned<Cow<'_, str>>) {
+        if let Err(error) = check_fairness_key(key.get_ref()) {
+            self.problem(key.span().start, format!("`{}`: {error}", self.name));
+        }
     }
 
     /// Reads how much is kept of each final status.
@@ -283,6 +306,10 @@ impl<'t> Section<'t> {
             on_remove: self.one_of("on-remove", &ends).unwrap_or(below.on_remove),
             grants: self.grants(&below.grants),
             defaults: self.options().over(&below.defaults),
+            quota: match self.quota("quota") {
+                Some(quota) => Some(quota.over(below.quota.unwrap_or_default())),
+                None => below.quota,
+            },
         }
     }
 

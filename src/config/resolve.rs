@@ -14,9 +14,9 @@ use super::lock::Lock;
 use super::problem::{ConfigError, Origin, Problem};
 use super::surroundings::{Environment, Surroundings, unknown_variables, variable_of};
 use super::units::{parse_flag_duration, parse_size};
-use crate::model::{LimitKind, LimitUnit, RunnerSettings, SETTINGS, Setting, TaskOptions};
+use crate::model::{Glob, HolderKind, LimitKind, LimitUnit, RunnerSettings, SETTINGS, Setting, TaskOptions};
 use crate::regular_file;
-use crate::store::{FairnessWeight, Keep, StoreUrl};
+use crate::store::{FairnessWeight, Keep, QuotaSection, StoreUrl};
 use crate::wasm::{CompileLimits, TaskSection, check_trusted};
 
 /// The name of the configuration file that is searched upward.
@@ -67,6 +67,8 @@ pub struct Config {
     pub retention: Vec<Keep>,
     /// The section `[fairness.weights]`; `None` if there is none.
     pub weights: Option<Vec<FairnessWeight>>,
+    /// The quotas of components and of fairness keys. Kinds that nothing is configured for are not here.
+    pub quotas: Vec<QuotaSection>,
     /// The limits of compiling one component.
     pub compile: CompileLimits,
     /// The components, sorted by name.
@@ -180,6 +182,7 @@ impl Config {
             runner,
             retention: file.retention,
             weights: file.weights,
+            quotas: component_quotas(&components, &patterns).into_iter().chain(file.key_quotas).collect(),
             compile: file.compile,
             components,
             patterns,
@@ -241,6 +244,18 @@ impl Config {
         }
         queues
     }
+}
+
+/// Lists the quotas of all sections of components, if any section has one: one without keeps less exact ones from its
+/// component.
+fn component_quotas(components: &[Component], patterns: &[ComponentPattern]) -> Option<QuotaSection> {
+    let all = || components.iter().chain(patterns.iter().map(|pattern| &pattern.component));
+    all().any(|component| component.quota.is_some()).then(|| QuotaSection {
+        holder: HolderKind::Component,
+        quotas: all()
+            .map(|component| (Glob::new(&component.name), component.quota.unwrap_or_default()))
+            .collect(),
+    })
 }
 
 fn parse_count(text: &str) -> Result<usize, String> {

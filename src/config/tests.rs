@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use super::surroundings::variables;
 use super::*;
-use crate::model::{FailureKind, LimitKind, RetryBudget, RetryPolicy, RunnerSettings, Status, TaskOptions};
-use crate::store::{FairnessWeight, Keep, StoreUrl};
+use crate::model::{
+    FailureKind, Glob, HolderKind, LimitKind, Quota, Rate, RetryBudget, RetryPolicy, RunnerSettings, Status,
+    TaskOptions,
+};
+use crate::store::{FairnessWeight, Keep, QuotaSection, StoreUrl};
 use crate::wasm::{CompileLimits, DirectoryAccess};
 
 fn around(directory: &Path, variables: &[(&str, &str)]) -> Surroundings {
@@ -560,7 +563,31 @@ fn weights_are_of_fairness_keys() {
          wasm-runner.toml:3: `fairness.weights`: a fairness key has one character at least, and no control \
          characters\n\
          wasm-runner.toml:4: `fairness.weights.b` must be a number from 0.01 to 1000, found the string `2`\n\
-         wasm-runner.toml:6: unknown key `weight` in `[fairness]` (known: `weights`)\n  \
+         wasm-runner.toml:6: unknown key `weight` in `[fairness]` (known: `weights`, `quotas`)\n  \
          hint: did you mean `weights`?\n"
     );
+}
+
+#[test]
+fn quotas_are_of_components_and_of_fairness_keys() {
+    let quotas = |text: &str| resolve(text, &Flags::default(), &[]).expect("nothing is wrong").quotas;
+    let components = "[component.a]\npath = \"a.wasm\"\n[component.\"b-*\"]\nprofile = \"p\"\n[profile.p]\n";
+    assert_eq!(quotas(components), [], "the store keeps what it has");
+    let bounds = "[profile.p.quota]\nunfinished = 5\nstored-bytes = \"1KiB\"\n[component.\"b-*\".quota]\nunfinished = 7\n";
+    let of_components = QuotaSection {
+        holder: HolderKind::Component,
+        quotas: vec![
+            (Glob::new("a"), Quota::default()),
+            (Glob::new("b-*"), Quota { unfinished: Some(7), stored_bytes: Some(1024), submits: None }),
+        ],
+    };
+    assert_eq!(quotas(&format!("{components}{bounds}")), [of_components]);
+    let submits = Some(Rate { limit: 600, window: Duration::from_secs(60) });
+    let of_keys = QuotaSection {
+        holder: HolderKind::Key,
+        quotas: vec![(Glob::new("trial-*"), Quota { submits, ..Quota::default() })],
+    };
+    assert_eq!(quotas("[fairness.quotas.\"trial-*\"]\nsubmits = \"600/1m\"\n"), [of_keys]);
+    let none = QuotaSection { holder: HolderKind::Key, quotas: Vec::new() };
+    assert_eq!(quotas("[fairness.quotas]\n"), [none], "there are none from now on");
 }

@@ -1,5 +1,6 @@
 //! Patterns with `*`.
 
+use std::cmp::Reverse;
 use std::fmt;
 
 /// A pattern in which `*` stands for any run of characters.
@@ -37,6 +38,23 @@ impl Glob {
             None => rest.is_empty(),
         }
     }
+
+    /// Finds the most exact of the patterns that stand for a text: one without `*` before all others, then the one
+    /// with the most characters that are not `*`, of equals the first in the alphabet.
+    pub fn most_exact<'t, T>(
+        patterns: impl IntoIterator<Item = &'t T>,
+        glob: impl Fn(&T) -> &Self,
+        text: &str,
+    ) -> Option<&'t T> {
+        let fitting = patterns.into_iter().filter(|one| glob(one).matches(text));
+        fitting.min_by(|a, b| {
+            let exactness = |one: &&'t T| {
+                let stars = glob(one).0.matches('*').count();
+                (stars > 0, Reverse(glob(one).0.chars().count() - stars))
+            };
+            exactness(a).cmp(&exactness(b)).then_with(|| glob(a).0.cmp(&glob(b).0))
+        })
+    }
 }
 
 impl fmt::Display for Glob {
@@ -48,6 +66,18 @@ impl fmt::Display for Glob {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_most_exact_pattern_is_found() {
+        let patterns = ["*", "acme-*", "*-x", "acme-x", "a*e-*", "b*", "*b"].map(Glob::new);
+        let found = |text| Glob::most_exact(&patterns, |glob| glob, text).map(Glob::as_str);
+        assert_eq!(found("acme-x"), Some("acme-x"));
+        assert_eq!(found("acme-y"), Some("acme-*"));
+        assert_eq!(found("c-x"), Some("*-x"));
+        assert_eq!(found("bb"), Some("*b"), "the first in the alphabet");
+        assert_eq!(found(""), Some("*"));
+        assert_eq!(Glob::most_exact(&patterns[1..2], |glob| glob, "x"), None);
+    }
 
     #[test]
     fn a_star_stands_for_anything() {

@@ -13,6 +13,7 @@ mod limits;
 mod line_budget;
 mod memory_budget;
 mod outcome;
+mod quota;
 mod retry;
 mod rules;
 mod settings;
@@ -42,6 +43,7 @@ pub use limits::{LIMIT_KEYS, LIMITS, Limit, LimitKind, LimitUnit, SubmitLimits, 
 pub use line_budget::LineBudget;
 pub use memory_budget::MemoryBudget;
 pub use outcome::{ExitClass, Failure, FailureKind, Outcome};
+pub use quota::{Bucket, Held, HolderKind, MAX_SUBMITS, OverQuota, Quota, QuotaKind};
 pub use retry::{DEFAULT_BUDGET_WINDOW, RetryBudget, RetryPolicy, spread};
 pub use rules::{
     Blocked, Concurrency, DEFAULT_QUEUE, Differing, MAX_RULE_LIMIT, Per, Rate, RuleKey, TaskRules, Unique,

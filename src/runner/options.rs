@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::observer::Observer;
 use crate::model::{InvocationId, RunnerSettings};
-use crate::store::{FairnessWeight, Keep, StoreError, TaskSet};
+use crate::store::{FairnessWeight, Keep, QuotaSection, StoreError, TaskSet};
 
 /// The options of a runner.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub struct RunnerOptions {
     pub retention: Vec<Keep>,
     /// The weights of fairness keys; `None` leaves those of the store.
     pub weights: Option<Vec<FairnessWeight>>,
+    /// The quotas of the configuration, by the kind of their holders; those of other kinds stay as the store has them.
+    pub quotas: Vec<QuotaSection>,
     /// Run nothing but these of the executor's tasks.
     pub only_tasks: Option<Arc<TaskSet>>,
     /// The machine and the configuration that rules come from: for whoever asks who has set them.
@@ -48,6 +50,7 @@ impl Default for RunnerOptions {
             only_root: None,
             retention: Vec::new(),
             weights: None,
+            quotas: Vec::new(),
             only_tasks: None,
             rules_from: None,
             observers: Vec::new(),

@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 
 use super::copies::retry_of;
 use crate::model::{
-    ComponentDigest, ComponentFacts, Failure, Invocation, InvocationId, LogEntry, Outcome, Progress,
-    RunnerId, Status, SubmitLimits, TaskId, TaskLimits, UnixMicros, Usage, chosen_key,
+    ComponentDigest, ComponentFacts, Failure, HolderKind, Invocation, InvocationId, LogEntry, Outcome,
+    Progress, RunnerId, Status, SubmitLimits, TaskId, TaskLimits, UnixMicros, Usage, chosen_key,
 };
 use crate::runner::Gauge;
 use crate::store::RuleOrigin;
@@ -270,6 +270,36 @@ pub struct QueueDocument {
     pub rule_by: Option<RuleOrigin>,
     /// When it did.
     pub rule_at: Option<UnixMicros>,
+}
+
+/// A quota, or a component or fairness key that it holds for.
+#[derive(Debug, Clone, Serialize)]
+pub struct QuotaDocument {
+    /// Whether it is for components or for fairness keys.
+    pub holder: HolderKind,
+    /// The pattern of the names that the quota is for.
+    pub pattern: Arc<str>,
+    /// The component or fairness key; `None` is the quota itself.
+    pub name: Option<Arc<str>>,
+    /// Its invocations that are not final.
+    pub unfinished: Option<u64>,
+    /// The most of them.
+    pub unfinished_limit: Option<u64>,
+    /// The bytes of its arguments and outcomes.
+    pub stored_bytes: Option<u64>,
+    /// The most of them.
+    pub stored_bytes_limit: Option<u64>,
+    /// Its submits that still count.
+    pub submits: Option<u64>,
+    /// The most of them.
+    pub submits_limit: Option<u32>,
+    /// The time after which none of so many counts any more.
+    #[serde(rename = "submits_window_ms", serialize_with = "millis")]
+    pub submits_window: Option<Duration>,
+    /// The runner that has set the quota, if one is known.
+    pub set_by: Option<RuleOrigin>,
+    /// When it did.
+    pub set_at: UnixMicros,
 }
 
 /// A component that travels with the store, or comes from a registry.

@@ -61,6 +61,9 @@ pub enum ServiceError {
     /// Another invocation is in the way.
     #[error("{message}")]
     Conflict { id: InvocationId, message: String, remedy: Option<Remedy> },
+    /// A component or a fairness key has no room for it.
+    #[error("{message}")]
+    OverQuota { message: String },
     /// There are no components, and so nothing to do.
     #[error("{0}")]
     NoComponents(String),

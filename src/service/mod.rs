@@ -23,6 +23,7 @@ mod packages;
 mod patience;
 mod pause;
 mod prune;
+mod quotas;
 mod read;
 mod registry;
 mod retry;
@@ -41,7 +42,7 @@ pub use components::Loading;
 pub use documents::{
     CancelDocument, CancelOutcome, ChangedTask, CheckDocument, ComponentDocument, Copied, DiffDocument,
     Found, InspectionDocument, InvocationDocument, LockChange, LockDocument, PauseDocument, ProblemDocument,
-    PruneDocument, QueueDocument, RemovalDocument, RetryDocument, RightChanges, RightDocument,
+    PruneDocument, QueueDocument, QuotaDocument, RemovalDocument, RetryDocument, RightChanges, RightDocument,
     RunnerDocument, SchemaDocument, SubmitDocument, TaskChanges, TaskDocument, TreeLogDocument,
 };
 pub use error::{Remedy, ServiceError};

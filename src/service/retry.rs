@@ -178,6 +178,11 @@ impl Retrying {
                     });
                     continue;
                 }
+                Submitted::OverQuota(over) => {
+                    let message = format!("`{original}` can't be retried now: {over}");
+                    self.conflict.get_or_insert(ServiceError::OverQuota { message });
+                    continue;
+                }
                 Submitted::UniqueConflict(_) => unreachable!("it was to take what is there"),
                 Submitted::Orphan | Submitted::BehindAncestor(_) => unreachable!("a root has no parent"),
             };

@@ -78,6 +78,7 @@ impl Service {
             // What runs one tree leaves the rest of the store alone.
             retention: if only_root.is_none() { config.retention.clone() } else { Vec::new() },
             weights: config.weights.clone().filter(|_| only_root.is_none()),
+            quotas: if only_root.is_none() { config.quotas.clone() } else { Vec::new() },
             observers: log
                 .into_iter()
                 .chain(observers)

@@ -142,7 +142,7 @@ impl Submission {
 }
 
 /// Finds the invocation that a submit was answered with; [`ServiceError::Conflict`] if a key or
-/// a rule refuses it.
+/// a rule refuses it, [`ServiceError::OverQuota`] if a quota does.
 pub(super) fn answer(
     access: &Access,
     task: &Task,
@@ -175,6 +175,7 @@ pub(super) fn answer(
             );
             Err(ServiceError::Conflict { id, message, remedy: Some(Remedy::WaitOrCancel(id)) })
         }
+        Submitted::OverQuota(over) => Err(ServiceError::OverQuota { message: over.to_string() }),
         Submitted::Orphan | Submitted::BehindAncestor(_) => {
             unreachable!("only children have parents and ancestors")
         }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{
     Adoption, Applied, Bill, Cancel, Cancelled, ClaimRequest, Ended, FairnessWeight, Heartbeat, Inventory,
-    Lease, NewComponent, NewInvocation, Pause, Prune, Pruned, ReplacedRule, Report, RuleOrigin, Submitted,
-    TaskRule,
+    Lease, NewComponent, NewInvocation, Pause, Prune, Pruned, QuotaSection, ReplacedRule, Report, RuleOrigin,
+    Submitted, TaskRule,
 };
 use crate::model::{Claim, InvocationId, UnixMicros};
 
@@ -17,7 +17,7 @@ pub struct Batch {
     /// Rules that a runner's configuration has for its tasks: from now on, that is
     /// what holds.
     pub rules: Vec<TaskRule>,
-    /// The runner whose rules those are.
+    /// The runner whose rules and quotas those are.
     pub rules_by: Option<RuleOrigin>,
     /// Rules of somebody who only submits: they hold for tasks that no rules
     /// were ever written for.
@@ -25,6 +25,9 @@ pub struct Batch {
     /// The weights of fairness keys that a runner's configuration has: all of them from now on. `None` if it says
     /// nothing of weights.
     pub weights: Option<Vec<FairnessWeight>>,
+    /// The quotas that a runner's configuration has, by the kind of their holders. Of kinds that are not here it says
+    /// nothing.
+    pub quotas: Vec<QuotaSection>,
     /// Queues and tasks to hold back or to let go on.
     pub pauses: Vec<Pause>,
     /// Components for runners that do not have them. What is there already is not
@@ -67,6 +70,7 @@ impl Batch {
             rules_by: _,
             default_rules,
             weights,
+            quotas,
             pauses,
             pushes,
             removals,
@@ -85,6 +89,7 @@ impl Batch {
             && rules.is_empty()
             && default_rules.is_empty()
             && weights.is_none()
+            && quotas.is_empty()
             && pauses.is_empty()
             && pushes.is_empty()
             && removals.is_empty()

@@ -10,10 +10,10 @@ use std::time::Duration;
 use super::decide::{Fresh, Head, Move, Old};
 use super::rules::{Place, window_micros};
 use super::value::{Fields, Kind, StoredRow, Value};
-use super::{PushedComponent, RuleMark, RuleOrigin, TaskRule};
+use super::{PushedComponent, QuotaRule, RuleMark, RuleOrigin, TaskRule};
 use crate::model::{
-    Blocked, Concurrency, DEFAULT_QUEUE, Failure, Invocation, InvocationId, LogEntry, Outcome, Rate, Status,
-    Transition, UnixMicros,
+    Blocked, Concurrency, DEFAULT_QUEUE, Failure, Glob, Invocation, InvocationId, LogEntry, Outcome, Quota,
+    Rate, Status, Transition, UnixMicros,
 };
 
 /// Columns that are written together: their names, and how they are kept.
@@ -151,6 +151,25 @@ written! {
         rule_by: Text = mark.map(|(by, _)| by);
         rule_at: Integer = mark.map(|(_, at)| at);
     }
+}
+
+written! {
+    /// The columns of a quota.
+    QUOTA, fn quota_values<'v>(rule: &'v QuotaRule) {
+        holder: Text = rule.holder;
+        names: Text = rule.names.as_str();
+        unfinished: Integer = rule.quota.unfinished.map(capped);
+        stored_bytes: Integer = rule.quota.stored_bytes.map(capped);
+        submits: Integer = rule.quota.submits.map(|rate| rate.limit);
+        submit_window: Integer = rule.quota.submits.map(|rate| window_micros(rate.window));
+        set_by: Text = rule.by.as_ref();
+        set_at: Integer = rule.at;
+    }
+}
+
+/// A bound as databases keep it.
+fn capped(bound: u64) -> i64 {
+    i64::try_from(bound).unwrap_or(i64::MAX)
 }
 
 /// Declares what a statement reads, in this order: the columns as text, and the function that reads them. `from` names columns that are no fields themselves, `plus` the
@@ -328,6 +347,28 @@ record! {
         queue: queue.unwrap_or_else(|| DEFAULT_QUEUE.into()),
         concurrency: limit.map(|limit| Concurrency { limit, blocked: blocked.unwrap_or(Blocked::Wait) }),
         rate: starts.zip(window).map(|(limit, window)| Rate { limit, window: Duration::from_micros(window) }),
+    }
+}
+
+record! {
+    /// The columns of the quota `q`.
+    QUOTA_COLUMNS, fn read_quota() -> QuotaRule {
+        holder: "q.holder",
+        by: "q.set_by",
+        at: "q.set_at",
+    } from {
+        names: String = "q.names",
+        unfinished: Option<u64> = "q.unfinished",
+        stored_bytes: Option<u64> = "q.stored_bytes",
+        limit: Option<u32> = "q.submits",
+        window: Option<u64> = "q.submit_window",
+    } plus {
+        names: Glob::new(&names),
+        quota: Quota {
+            unfinished,
+            stored_bytes,
+            submits: limit.zip(window).map(|(limit, window)| Rate { limit, window: Duration::from_micros(window) }),
+        },
     }
 }
 

@@ -6,6 +6,7 @@ mod components;
 mod fairness;
 mod keep;
 mod lanes;
+mod quotas;
 mod records;
 mod settle;
 
@@ -17,16 +18,18 @@ use parking_lot::Mutex;
 
 use self::fairness::Fairness;
 use self::lanes::{Lane, LaneId};
+use self::quotas::Quotas;
 use self::records::{Records, Seq};
 use super::read::submitted;
 use super::rules::{self, Place, Step};
 use super::{
-    Adoption, Batch, CANDIDATES, Counts, Ended, Filter, Invocation, Lease, LookUp, NewInvocation, NextDue,
-    PauseTarget, PushedComponent, Receipt, RuleMark, Store, StoreError, Submitted, TaskRule, Watch,
+    Adoption, Batch, CANDIDATES, Counts, Ended, Filter, Holding, Invocation, Lease, LookUp, NewInvocation,
+    NextDue, PauseTarget, PushedComponent, QuotaRule, Receipt, RuleMark, Store, StoreError, Submitted,
+    TaskRule, Watch,
 };
 use crate::model::{
-    Clock, ComponentDigest, DEFAULT_QUEUE, Differing, Event, IdPart, InvocationId, LogEntry, Outcome,
-    RuleKey, RunnerId, Status, TaskId, Transition, UnixMicros,
+    Clock, ComponentDigest, DEFAULT_QUEUE, Differing, Event, Held, HolderKind, IdPart, InvocationId,
+    LogEntry, Outcome, RuleKey, RunnerId, Status, TaskId, Transition, UnixMicros,
 };
 
 /// A store that lives and dies with its process.
@@ -147,6 +150,14 @@ impl Store for MemoryStore {
         self.read(|state| state.paused.iter().cloned().collect())
     }
 
+    fn quotas(&self) -> Result<Vec<QuotaRule>, StoreError> {
+        self.read(State::quotas)
+    }
+
+    fn holdings(&self, holder: HolderKind) -> Result<Vec<Holding>, StoreError> {
+        self.read(|state| state.holdings(holder))
+    }
+
     fn components(&self) -> Result<Vec<PushedComponent>, StoreError> {
         let state = self.state.lock();
         // Of one name the newest first: the sort keeps their order.
@@ -253,6 +264,7 @@ struct State {
     /// Invocations that were blocked in the commit under way.
     newly_blocked: HashSet<Seq>,
     fairness: Fairness,
+    quotas: Quotas,
     paused: BTreeSet<PauseTarget>,
     /// Final invocations that may have attached children which are not final yet.
     cascade: Vec<(InvocationId, Status)>,
@@ -270,6 +282,8 @@ struct Task {
     /// Unfinished invocations by what the uniqueness rule knows them by.
     by_unique: HashMap<RuleKey, Seq>,
     counts: Counts,
+    /// The bytes of arguments and outcomes.
+    bytes: i64,
     /// `None` until somebody says what they are.
     rule: Option<TaskRule>,
     /// The origin of the rule.
@@ -414,6 +428,9 @@ impl State {
         if let Some(weights) = &batch.weights {
             self.fairness.set_weights(weights);
         }
+        for quotas in &batch.quotas {
+            self.set_quotas(quotas, batch.rules_by.as_ref(), now);
+        }
         for pause in &batch.pauses {
             self.set_pause(pause);
         }
@@ -538,6 +555,10 @@ impl State {
         if let Some(ancestor) = self.blocking_ancestor(new, task) {
             return Submitted::BehindAncestor(ancestor);
         }
+        if let Some(over) = self.over_quota(new, now) {
+            return Submitted::OverQuota(Arc::new(over));
+        }
+        self.take_tokens(new, now);
 
         let parents = new.child_of.as_ref().and_then(|place| self.record(&place.parent)?.deadline);
         let deadline = rules::deadline(new, parents, now);
@@ -600,6 +621,8 @@ impl State {
             self.deadlines.insert((deadline, seq));
         }
         self.tasks[task].counts.add(Status::Queued, 1);
+        let bytes = rules::text_bytes(new.arguments.len());
+        self.hold(task, fairness, Held { unfinished: 1, bytes });
         if rules::is_at_once(new.delay) {
             self.place(seq);
         }
@@ -618,6 +641,7 @@ impl State {
             by_key: HashMap::new(),
             by_unique: HashMap::new(),
             counts: Counts::default(),
+            bytes: 0,
             rule: None,
             mark: None,
         });
@@ -716,6 +740,7 @@ impl State {
         self.step(seq, at, event, to, rules::detail(&outcome).map(str::to_owned));
         let record = &mut self.records[seq];
         record.finished_at = Some(at);
+        let (of_task, key, change) = (record.task, record.fairness, quotas::ended(&outcome));
         record.outcome = Some(outcome);
         let (unique, task, deadline) = (record.unique, record.task, record.deadline);
         if let Some(key) = unique {
@@ -725,5 +750,6 @@ impl State {
             self.deadlines.remove(&(deadline, seq));
         }
         self.finals[to as usize].insert((at, seq));
+        self.hold(of_task, key, change);
     }
 }

@@ -23,6 +23,7 @@ mod memory;
 mod order;
 mod postgres;
 mod prune;
+mod quota;
 mod read;
 mod round;
 mod rules;
@@ -35,7 +36,9 @@ mod value;
 use std::sync::Arc;
 
 pub use crate::model::Invocation;
-use crate::model::{ComponentDigest, IdPart, InvocationId, LogEntry, RunnerId, Status, Transition};
+use crate::model::{
+    ComponentDigest, HolderKind, IdPart, InvocationId, LogEntry, RunnerId, Status, Transition,
+};
 
 pub use attempt::{
     Applied, AttemptEnd, Bill, ClaimRequest, EndKind, Heartbeat, Inventory, Lease, Report, TaskSet,
@@ -48,6 +51,7 @@ pub use filter::Filter;
 pub use memory::MemoryStore;
 pub use postgres::{PostgresStore, PostgresUrl};
 pub use prune::{Keep, Prune, PrunePosition, Pruned, Shrunk};
+pub use quota::{Holding, QuotaRule, QuotaSection};
 pub use read::{CANDIDATES, Counts, LOOK, LOOK_UP_BYTES, LookUp, NextDue};
 pub use setting::{
     Adoption, FAIRNESS_WEIGHTS, FairnessWeight, NewComponent, Pause, PauseTarget, PushedComponent,
@@ -155,6 +159,12 @@ pub trait Store: Send + Sync + 'static {
         }
         Ok(decide::held_back(&paused, self.rules()?))
     }
+
+    /// Lists the quotas that are in force, those of components first, each by its pattern.
+    fn quotas(&self) -> Result<Vec<QuotaRule>, StoreError>;
+
+    /// Counts what each component, or each fairness key, has of that which quotas bound, by name. What has nothing is left out.
+    fn holdings(&self, holder: HolderKind) -> Result<Vec<Holding>, StoreError>;
 
     /// The components that were pushed, by name; of one name the newest first, and those that were removed last.
     fn components(&self) -> Result<Vec<PushedComponent>, StoreError>;

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use super::FairnessWeight;
+use crate::model::Glob;
 
 /// The cost of an invocation of weight 1, in the units of the clock of virtual time.
 pub(super) const TURN: i64 = 1_000_000;
@@ -53,14 +54,9 @@ pub(super) fn takes_its_turn(order_key: i64, priority: i32, clock: i64) -> bool 
     start(order_key, priority) > clock.saturating_add(AWAITED_LEAD)
 }
 
-/// The cost of an invocation of a key: that of the most specific pattern, the key itself before all others.
+/// The cost of an invocation of a key: that of the most exact pattern.
 pub(super) fn cost(weights: &[FairnessWeight], key: &str) -> i64 {
-    let matching = weights.iter().filter(|weight| weight.keys.matches(key));
-    let specific = |weight: &&FairnessWeight| {
-        let pattern = weight.keys.as_str();
-        (!pattern.contains('*'), pattern.len(), std::cmp::Reverse(pattern.to_owned()))
-    };
-    matching.max_by_key(specific).map_or(TURN, |weight| weight.cost)
+    Glob::most_exact(weights, |weight| &weight.keys, key).map_or(TURN, |weight| weight.cost)
 }
 
 /// Weights in the order in which stores keep them, each pattern once.

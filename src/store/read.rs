@@ -140,6 +140,8 @@ macro_rules! reading_methods {
         $method!(rules() -> Vec<TaskRule>);
         $method!(rule_marks() -> Vec<RuleMark>);
         $method!(paused() -> Vec<PauseTarget>);
+        $method!(quotas() -> Vec<QuotaRule>);
+        $method!(holdings(holder: HolderKind) -> Vec<Holding>);
         $method!(components() -> Vec<PushedComponent>);
         $method!(components_version() -> i64);
         $method!(component(digest: ComponentDigest) -> Option<Vec<u8>>);

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    Callers, ComponentDigest, Differing, InvocationId, Labels, MAX_DELAY, MAX_PRIORITY, PreparedCall,
-    Refusal, RuleKey, RunnerId, SubmitLimits, SubmitOptions, Submitter, TaskId, check_fairness_key,
-    check_key, check_labels, is_valid_priority,
+    Callers, ComponentDigest, Differing, InvocationId, Labels, MAX_DELAY, MAX_PRIORITY, OverQuota,
+    PreparedCall, Refusal, RuleKey, RunnerId, SubmitLimits, SubmitOptions, Submitter, TaskId,
+    check_fairness_key, check_key, check_labels, is_valid_priority,
 };
 
 /// An invocation to be created. Its arguments were checked already.
@@ -208,7 +208,7 @@ pub struct ChildOf {
 }
 
 /// The answer to a submit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Submitted {
     /// It was created.
     Created(InvocationId),
@@ -228,6 +228,8 @@ pub enum Submitted {
     /// nearest: it could not start before they end, and they would wait for it.
     /// Nothing was created.
     BehindAncestor(InvocationId),
+    /// Its component, or its fairness key, has no room for it. Nothing was created.
+    OverQuota(Arc<OverQuota>),
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use super::RuleOrigin;
 use super::rules::Place;
 use super::setting::PauseKind;
 use crate::model::{
-    Blocked, Callers, ComponentDigest, ComponentFacts, Failure, InvocationId, Labels, LogStream, Progress,
-    Reason, RuleKey, RunnerId, Status, SubmitLimits, UnixMicros, Usage,
+    Blocked, Callers, ComponentDigest, ComponentFacts, Failure, HolderKind, InvocationId, Labels, LogStream,
+    Progress, Reason, RuleKey, RunnerId, Status, SubmitLimits, UnixMicros, Usage,
 };
 
 /// The value of a column, on its way in or out.
@@ -202,7 +202,7 @@ macro_rules! stored_words {
         })+
     };
 }
-stored_words!(Status, Reason, Blocked, Place, LogStream, PauseKind);
+stored_words!(Status, Reason, Blocked, Place, LogStream, PauseKind, HolderKind);
 
 impl<'v> From<&'v str> for Value<'v> {
     fn from(value: &'v str) -> Self {

@@ -31,7 +31,7 @@ fn open(path: &Path) -> Result<SqliteStore, StoreError> {
 
 fn submit(store: &dyn Store, new: NewInvocation) -> Result<InvocationId, StoreError> {
     let batch = Batch { submits: vec![new], ..Batch::default() };
-    match store.commit(&batch)?.submits[0] {
+    match store.commit(&batch)?.submits.remove(0) {
         Submitted::Created(id) => Ok(id),
         other => panic!("not created but {other:?}"),
     }

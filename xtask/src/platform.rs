@@ -46,6 +46,11 @@ pub fn show(binary: &Path, directory: &Path) -> Result<()> {
     say("A hostile one never ends. It is stopped; nobody else notices.");
     let hostile = ["submit", "--wait", "dispatcher::transform", r#"["customer-eve", "hello"]"#];
     demo.print_expecting(1, &hostile).context("a plugin that never ends should be stopped")?;
+    say("It may have a hundred unfinished invocations. The submits beyond are refused.");
+    demo.write("texts", &"[\"hello\"]\n".repeat(120))?;
+    demo.print_expecting(4, &["submit", "customer-eve::transform", "--batch", "texts"])
+        .context("a quota should refuse the submits beyond it")?;
+    demo.print(&["quotas"])?;
     demo.print(&["component", "remove", "customer-eve"])?;
     Ok(())
 }

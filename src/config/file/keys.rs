@@ -21,7 +21,7 @@ const COMPONENT_LISTS: &[&[&str]] = &[&["path", "source", "insecure", "profile"]
 /// The keys of a profile; a section for a pattern of names has `profile` besides.
 pub(super) const PROFILE_KEYS: [&str; count(PROFILE_LISTS)] = joined(PROFILE_LISTS);
 const PROFILE_LISTS: &[&[&str]] = &[
-    &["version", "imports", "on-remove"],
+    &["version", "imports", "on-remove", "quota"],
     &GRANT_KEYS,
     &["limits", "max-attempts", "priority", "deadline", "retry", "queue", "concurrency", "rate", "unique"],
 ];
@@ -30,7 +30,8 @@ const PATTERN_LISTS: &[&[&str]] = &[&["profile"], &PROFILE_KEYS];
 pub(super) const TASK_KEYS: [&str; 9] =
     ["max-attempts", "priority", "deadline", "limits", "retry", "queue", "concurrency", "rate", "unique"];
 pub(super) const COMPILE_KEYS: [&str; 5] = ["time", "cpu", "memory", "code", "component"];
-pub(super) const FAIRNESS_KEYS: [&str; 1] = ["weights"];
+pub(super) const FAIRNESS_KEYS: [&str; 2] = ["weights", "quotas"];
+pub(super) const QUOTA_KEYS: [&str; 3] = ["unfinished", "stored-bytes", "submits"];
 pub(super) const KEEP_KEYS: [&str; 2] = ["age", "count"];
 pub(super) const RETRY_KEYS: [&str; 8] =
     ["on", "cases", "delay", "factor", "max-delay", "jitter", "budget", "budget-window"];
@@ -65,8 +66,9 @@ const fn joined<const N: usize>(lists: &[&[&'static str]]) -> [&'static str; N] 
 }
 
 /// Sections, with the keys that may be looked for there.
-const SECTIONS: [(&[&str], &str); 10] = [
+const SECTIONS: [(&[&str], &str); 11] = [
     (&FAIRNESS_KEYS, "fairness"),
+    (&QUOTA_KEYS, "component.NAME.quota"),
     (&SETTING_KEYS, "runner"),
     (&KEEP_KEYS, "retention.STATUS"),
     (&LIMIT_KEYS, "component.NAME.limits"),

@@ -57,8 +57,9 @@ impl Ledger {
             (batch.rules, batch.default_rules) = (view.executor.rules(), view.executor.default_rules());
             self.new_rules = NewRules::default();
             batch.weights = view.options.weights.clone();
+            batch.quotas.clone_from(&view.options.quotas);
         }
-        if !(batch.rules.is_empty() && batch.default_rules.is_empty()) {
+        if !(batch.rules.is_empty() && batch.default_rules.is_empty() && batch.quotas.is_empty()) {
             batch.rules_by = view.options.rules_from.as_ref().map(|from| RuleOrigin {
                 runner: view.runner,
                 host: Arc::clone(&from.host),

@@ -231,6 +231,7 @@ fn submitted_id(submitted: &Submitted) -> Result<InvocationId, Refusal> {
         Submitted::BehindAncestor(id) => Err(Refusal::Cycle(format!(
             "the concurrency rule of its task would keep it waiting for its ancestor `{id}`, which would wait for it"
         ))),
+        Submitted::OverQuota(over) => Err(Refusal::bound(over.to_string())),
         Submitted::Orphan => Err(Refusal::Unavailable("this attempt is no longer the valid one".to_owned())),
     }
 }

@@ -12,13 +12,13 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::model::{
-    Caller, ChildRequest, Claim, ComponentDigest, Failure, FailureKind, Guest, IdPart, Interrupt, Invocation,
-    LogEntry, NoGuest, Outcome, PreparedCall, Refusal, RunnerSettings, SlotControl, Status, SubmitOptions,
-    SystemClock, TaskClient, Transition, Usage,
+    Caller, ChildRequest, Claim, ComponentDigest, Failure, FailureKind, Guest, HolderKind, IdPart, Interrupt,
+    Invocation, LogEntry, NoGuest, Outcome, PreparedCall, Refusal, RunnerSettings, SlotControl, Status,
+    SubmitOptions, SystemClock, TaskClient, Transition, Usage,
 };
 use crate::store::{
-    Batch, Counts, Filter, LookUp, MemoryStore, NewInvocation, NextDue, PauseTarget, PushedComponent,
-    Receipt, RuleMark, StoreError, TaskRule, TaskSet, Watch,
+    Batch, Counts, Filter, Holding, LookUp, MemoryStore, NewInvocation, NextDue, PauseTarget,
+    PushedComponent, QuotaRule, Receipt, RuleMark, StoreError, TaskRule, TaskSet, Watch,
 };
 
 pub(super) type Body = Pin<Box<dyn Future<Output = Result<u64, String>> + Send>>;
@@ -280,6 +280,12 @@ impl Store for Slow {
     }
     fn paused(&self) -> Result<Vec<PauseTarget>, StoreError> {
         self.store.paused()
+    }
+    fn quotas(&self) -> Result<Vec<QuotaRule>, StoreError> {
+        self.store.quotas()
+    }
+    fn holdings(&self, holder: HolderKind) -> Result<Vec<Holding>, StoreError> {
+        self.store.holdings(holder)
     }
     fn components(&self) -> Result<Vec<PushedComponent>, StoreError> {
         self.store.components()

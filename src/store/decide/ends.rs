@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::Contradiction;
 use super::state::{State, loaded};
-use crate::model::{ComponentDigest, Event, InvocationId, Outcome, Status};
+use crate::model::{ComponentDigest, Event, Held, InvocationId, Outcome, Status};
 use crate::store::rules;
 use crate::store::{Applied, Batch, Bill, Cancel, Cancelled, EndKind, Ended, Report};
 
@@ -78,6 +78,7 @@ impl<'b> State<'b> {
                 head.finished_at = Some(end.at);
                 self.outcomes.push((head.seq, outcome.clone()));
                 let status = head.status;
+                self.count_end(*id, outcome)?;
                 self.end_children(*id, status)?;
             }
             EndKind::Retry(_, delay) => {
@@ -164,8 +165,18 @@ impl<'b> State<'b> {
             // Its owner may be another process, which hears of it from this.
             self.revoked.push((runner, id));
         }
+        self.count_end(id, &outcome)?;
         self.receipt.ended.push(Ended { id, runner, outcome });
         self.is_news = true;
+        Ok(())
+    }
+
+    /// Counts an invocation that became final, with its outcome.
+    fn count_end(&mut self, id: InvocationId, outcome: &Outcome) -> Result<(), Contradiction> {
+        let head = loaded(&mut self.heads, id)?;
+        let bytes = rules::stored_bytes(outcome);
+        self.moves.store(head.task, head.status, bytes);
+        self.quotas.hold(head.fairness_key, Held { unfinished: -1, bytes });
         Ok(())
     }
 

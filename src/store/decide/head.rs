@@ -128,23 +128,42 @@ pub struct Move {
     pub detail: Option<Box<str>>,
 }
 
+/// The changes to the counts of a task and a status.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// The number of invocations.
+    pub n: i64,
+    /// The bytes that a quota counts. They belong to the task: the status is the one of the moment of the change.
+    pub bytes: i64,
+}
+
 /// The history that a transaction writes, and what it adds to the counts.
 #[derive(Default)]
 pub struct Moves {
     pub rows: Vec<Move>,
     /// By task and status.
-    pub tally: HashMap<(i64, Status), i64>,
+    pub tally: HashMap<(i64, Status), Tally>,
 }
 
 impl Moves {
     /// Counts an invocation in or out.
     pub fn count(&mut self, task: i64, status: Status, change: i64) {
-        *self.tally.entry((task, status)).or_default() += change;
+        self.tally.entry((task, status)).or_default().n += change;
+    }
+
+    /// Counts bytes of an invocation that are stored or removed.
+    pub fn store(&mut self, task: i64, status: Status, bytes: i64) {
+        self.tally.entry((task, status)).or_default().bytes += bytes;
+    }
+
+    /// Takes out the changes to the counts.
+    pub fn take_tally(&mut self) -> Vec<((i64, Status), Tally)> {
+        self.tally.drain().filter(|(_, change)| *change != Tally::default()).collect()
     }
 
     /// The changes to the count of a status that are not written yet.
     pub fn counted(&self, status: Status) -> i64 {
-        self.tally.iter().filter(|((_, of), _)| *of == status).map(|(_, change)| change).sum()
+        self.tally.iter().filter(|((_, of), _)| *of == status).map(|(_, change)| change.n).sum()
     }
 
     /// Moves an invocation, and records that unless it has waited very often.

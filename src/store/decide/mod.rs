@@ -6,7 +6,7 @@
 //!
 //! - `batch`: the order of the steps
 //! - `state`, `head`, `collisions`: what is loaded, and what is to be written
-//! - `settings`, `components`, `submit`, `fairness`, `ends`, `recovery`, `lanes`, `claims`, `prune`: what the steps decide
+//! - `settings`, `components`, `submit`, `quotas`, `fairness`, `ends`, `recovery`, `lanes`, `claims`, `prune`: what the steps decide
 
 mod batch;
 mod claims;
@@ -17,6 +17,7 @@ mod fairness;
 mod head;
 mod lanes;
 mod prune;
+mod quotas;
 mod recovery;
 mod settings;
 mod state;

@@ -7,6 +7,7 @@ use super::collisions::Collisions;
 use super::fairness::Fairness;
 use super::head::{Head, LastMove, Moves};
 use super::lanes::Lanes;
+use super::quotas::Quotas;
 use crate::model::{InvocationId, Outcome, RunnerId, Status, UnixMicros};
 use crate::store::rules::{self, CallerAbove, Step};
 use crate::store::{Batch, EndKind, NewInvocation, Receipt, Report};
@@ -50,6 +51,7 @@ pub struct State<'b> {
     pub collisions: Collisions,
     pub lanes: Lanes,
     pub fairness: Fairness,
+    pub quotas: Quotas,
     /// Created, and not written yet.
     pub fresh: Vec<Fresh<'b>>,
     pub moves: Moves,

@@ -83,8 +83,23 @@ impl<'b> State<'b> {
             }
             return Ok(answer);
         }
-        self.create(index, new, task, component)?;
+        let key = self.key_of(new)?;
+        if let Some(over) = self.over_quota(new, key) {
+            if !self.collisions.knows_ids {
+                self.collisions.unconfirmed.push(index);
+            }
+            return Ok(Submitted::OverQuota(Arc::new(over)));
+        }
+        self.create(index, new, [task, component, key])?;
         Ok(Submitted::Created(new.id))
+    }
+
+    /// Returns the number of the fairness key of a new invocation: that of its parent, or its own.
+    pub(super) fn key_of(&self, new: &NewInvocation) -> Result<i64, Contradiction> {
+        match new.child_of.as_ref().and_then(|place| self.heads.get(&place.parent)) {
+            Some(parent) => Ok(parent.fairness_key),
+            None => self.fairness.number(new.fairness_key()),
+        }
     }
 
     /// Returns the answer of the first rung below the id that is taken, and the invocation
@@ -152,8 +167,7 @@ impl<'b> State<'b> {
         &mut self,
         index: usize,
         new: &'b NewInvocation,
-        task: i64,
-        component: i64,
+        [task, component, key]: [i64; 3],
     ) -> Result<(), Contradiction> {
         if let Some(key) = &new.key {
             self.collisions.new_keys.insert((task, Arc::clone(key)), index);
@@ -171,10 +185,6 @@ impl<'b> State<'b> {
         let seq = seq.ok_or_else(|| Contradiction("no numbers are left".to_owned()))?;
         let parents = child_of.and_then(|place| self.heads.get(&place.parent)?.deadline);
         let deadline = rules::deadline(new, parents, self.now);
-        let key = match child_of.and_then(|place| self.heads.get(&place.parent)) {
-            Some(parent) => parent.fairness_key,
-            None => self.fairness.number(new.fairness_key())?,
-        };
         let mut head = Head::new(new, [seq, task, component, key], deadline, self.now);
         self.fairness.count(key)?;
         if head.available_at <= self.now {
@@ -183,6 +193,9 @@ impl<'b> State<'b> {
         self.lanes.enqueue(&mut head, self.now);
         self.may_expire |= deadline.is_some_and(|deadline| deadline <= self.now);
         self.moves.count(task, Status::Queued, 1);
+        let bytes = rules::text_bytes(new.arguments.len());
+        self.moves.store(task, Status::Queued, bytes);
+        self.count_new(new, key, bytes);
         self.fresh.push(Fresh { id: new.id, new, submitted_at: self.now });
         self.heads.insert(new.id, head);
         if let Some(place) = child_of {

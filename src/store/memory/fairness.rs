@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::model::Held;
 use crate::store::order::{self, LateFlows, Progress};
 use crate::store::{FairnessWeight, NewInvocation};
 
@@ -15,6 +16,8 @@ struct Key {
     finish: i64,
     /// The number of invocations that have it.
     uses: usize,
+    /// What these hold.
+    held: Held,
 }
 
 /// The fairness keys and the clock.
@@ -46,8 +49,8 @@ impl Fairness {
         let number = match self.by_name.get(name) {
             Some(number) => *number,
             None => {
-                let key =
-                    Key { name: name.into(), cost: order::cost(&self.weights, name), finish: 0, uses: 0 };
+                let cost = order::cost(&self.weights, name);
+                let key = Key { name: name.into(), cost, finish: 0, uses: 0, held: Held::default() };
                 let name = Arc::clone(&key.name);
                 let number = match self.free.pop() {
                     Some(number) => {
@@ -75,6 +78,21 @@ impl Fairness {
 
     pub(super) fn name(&self, key: usize) -> Arc<str> {
         Arc::clone(&self.keys[key].name)
+    }
+
+    /// Changes what the invocations of a key hold.
+    pub(super) fn hold(&mut self, key: usize, change: Held) {
+        self.keys[key].held.add(change);
+    }
+
+    /// The keys with what their invocations hold.
+    pub(super) fn held(&self) -> impl Iterator<Item = (&Arc<str>, Held)> {
+        self.by_name.iter().map(|(name, key)| (name, self.keys[*key].held))
+    }
+
+    /// What the invocations of a key hold.
+    pub(super) fn held_by(&self, name: &str) -> Held {
+        self.by_name.get(name).map(|key| self.keys[*key].held).unwrap_or_default()
     }
 
     /// Gives an invocation its place in the queue.

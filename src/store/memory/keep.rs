@@ -1,7 +1,7 @@
 //! Deadlines, and what is removed at last.
 
 use super::{Record, Seq, State};
-use crate::model::{Event, UnixMicros};
+use crate::model::{Event, Held, UnixMicros};
 use crate::store::{Keep, Prune, PrunePosition, Pruned, Receipt, rules};
 
 impl State {
@@ -111,6 +111,9 @@ impl State {
             task.by_key.remove(key);
         }
         task.counts.subtract(record.status, 1);
+        let outcome = record.outcome.as_ref().map_or(0, rules::stored_bytes);
+        let bytes = rules::text_bytes(record.arguments.len()) + outcome;
+        self.hold(record.task, record.fairness, Held { unfinished: 0, bytes: -bytes });
         self.fairness.leave(record.fairness);
     }
 }

@@ -8,7 +8,7 @@ use super::fault::Fault;
 use super::link::Ask;
 use super::sql::{PRESENT, column, read_heads, uuids};
 use super::work::Work;
-use crate::model::{InvocationId, Status, UnixMicros};
+use crate::model::{Held, InvocationId, Status, UnixMicros};
 use crate::store::columns::{HEAD_COLUMNS, OLD_COLUMNS, read_old};
 use crate::store::decide::{Ancestry, Old, Walk};
 use crate::store::value::Fields;
@@ -167,18 +167,29 @@ impl Work<'_> {
         );
         let rows = self.link.ask_one(ask.with(seqs)).await?;
         let mut gone = Vec::with_capacity(rows.len());
+        let mut holders = HashMap::with_capacity(rows.len());
         for row in &rows {
-            gone.push(column::<i64>(row, 0)?);
-            self.state.moves.count(column(row, 1)?, status, -1);
-            self.state.fairness.release(column(row, 2)?);
+            let (seq, task, key): (i64, i64, i64) = (column(row, 0)?, column(row, 1)?, column(row, 2)?);
+            gone.push(seq);
+            holders.insert(seq, (task, key));
+            self.state.moves.count(task, status, -1);
+            self.state.fairness.release(key);
         }
         let deletes = [
-            "DELETE FROM @arguments WHERE seq = ANY($1)",
-            "DELETE FROM @outcome WHERE seq = ANY($1)",
+            "DELETE FROM @arguments WHERE seq = ANY($1) RETURNING seq, octet_length(json)::bigint",
+            "DELETE FROM @outcome WHERE seq = ANY($1) \
+             RETURNING seq, coalesce(octet_length(failure), octet_length(value))::bigint",
             "DELETE FROM @history WHERE seq = ANY($1)",
             "DELETE FROM @log WHERE seq = ANY($1)",
         ];
-        self.link.ask(deletes.map(|delete| Ask::new(delete).with(gone.clone())).into()).await?;
+        let answers = self.link.ask(deletes.map(|delete| Ask::new(delete).with(gone.clone())).into()).await?;
+        for row in answers.iter().flatten() {
+            let (seq, bytes): (i64, i64) = (column(row, 0)?, column(row, 1)?);
+            if let Some((task, key)) = holders.get(&seq) {
+                self.state.moves.store(*task, status, -bytes);
+                self.state.quotas.hold(*key, Held { unfinished: 0, bytes: -bytes });
+            }
+        }
         Ok(gone.len())
     }
 }

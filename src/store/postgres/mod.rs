@@ -26,6 +26,7 @@ mod link;
 mod names;
 mod notify;
 mod open;
+mod quotas;
 mod read;
 mod rules;
 mod schema;
@@ -53,11 +54,12 @@ use self::notify::{Listener, Listening, Watchers};
 use super::read::reading_methods;
 use super::round::Round;
 use super::{
-    Batch, Counts, Filter, Invocation, LookUp, NextDue, PauseTarget, PushedComponent, Receipt, RuleMark,
-    Store, StoreError, TaskRule, Watch,
+    Batch, Counts, Filter, Holding, Invocation, LookUp, NextDue, PauseTarget, PushedComponent, QuotaRule,
+    Receipt, RuleMark, Store, StoreError, TaskRule, Watch,
 };
 use crate::model::{
-    Clock, ComponentDigest, IdPart, InvocationId, LogEntry, RunnerId, Status, Transition, draw_uuid,
+    Clock, ComponentDigest, HolderKind, IdPart, InvocationId, LogEntry, RunnerId, Status, Transition,
+    draw_uuid,
 };
 
 /// Idle connections that are kept for readers.

@@ -133,6 +133,7 @@ fn ask_which_exist<'i>(ids: impl IntoIterator<Item = &'i InvocationId>) -> Ask<'
 impl<'a> Work<'a> {
     pub(super) async fn submit(&mut self, submits: &'a [NewInvocation]) -> Result<(), Fault> {
         self.learn_ancestors(submits).await?;
+        self.load_counts(submits).await?;
         let names = &*self.names;
         let numbers = |new: &NewInvocation| -> Result<_, Fault> {
             Ok((names.task(&new.task)?, names.component(new.component_digest)?))

@@ -24,6 +24,7 @@ use super::fault::Fault;
 use super::keep;
 use super::link::{Ask, Link};
 use super::names::Names;
+use super::quotas;
 use super::rules;
 use super::schema::VERSION;
 use super::sql::{SERVER_TIME, column, read_heads, uuid, uuids};
@@ -87,6 +88,9 @@ async fn transact(
                 work.set_rules(batch).await?;
                 if let Some(weights) = &batch.weights {
                     work.set_weights(weights).await?;
+                }
+                for quotas in &batch.quotas {
+                    work.set_quotas(quotas, batch.rules_by.as_ref()).await?;
                 }
             }
             Step::ChangeComponents => work.change_components(batch).await?,
@@ -162,6 +166,9 @@ impl<'a> Work<'a> {
         }
         let looks = Looks::ask(place.is_careful, batch, &mut asks);
         let keys = Keys::ask(batch, &mut asks);
+        if !batch.submits.is_empty() {
+            asks.push(quotas::ask_quotas());
+        }
         rules::ask_what_holds(batch, &mut asks);
         let fixed = place.clock.map(|clock| clock.now().0);
         // A recovery may take the claiming runner's lease away, and nothing is due for it then.
@@ -186,6 +193,7 @@ impl<'a> Work<'a> {
         let mut fairness = Fairness::default();
         fairness.late = round.late.clone();
         let (missing, weights) = keys.read(&mut fairness.keys, &mut fairness.by_name, &mut next)?;
+        let quotas = if batch.submits.is_empty() { Vec::new() } else { quotas::read_quotas(&next())? };
         let (lane_rules, has_pauses) = rules::read_what_holds(batch, &mut next)?;
         let due = claim.is_some().then(|| [next(), next(), next()]);
         let state = next().pop().ok_or_else(|| Fault::Damaged("it has no version".to_owned()))?;
@@ -208,6 +216,7 @@ impl<'a> Work<'a> {
         state.collisions = collisions;
         state.lanes.rules = lane_rules;
         state.fairness = fairness;
+        state.quotas.rules = quotas;
         state.last_moves = read_last_moves(&last_moves)?;
         state.callers = read_who_is_above(&above)?;
         let mut work = Self {
@@ -259,23 +268,28 @@ impl<'a> Work<'a> {
             asks.push(self.extend_lease(&heartbeat));
         }
         self.write_keys(&mut asks);
-        let tally: Vec<_> = self.state.moves.tally.drain().filter(|(_, change)| *change != 0).collect();
+        self.write_counts(&mut asks);
+        let tally = self.state.moves.take_tally();
         if !tally.is_empty() {
-            let ask = Ask::new("INSERT INTO @tally (task, status, n) SELECT * FROM unnest($1, $2, $3)");
+            let insert = "INSERT INTO @tally (task, status, n, bytes) SELECT * FROM unnest($1, $2, $3, $4)";
+            let ask = Ask::new(insert);
             asks.push(
                 ask.with(tally.iter().map(|((task, _), _)| *task).collect::<Vec<_>>())
                     .with(tally.iter().map(|((_, status), _)| status.as_str()).collect::<Vec<_>>())
-                    .with(tally.iter().map(|(_, change)| *change).collect::<Vec<_>>()),
+                    .with(tally.iter().map(|(_, change)| change.n).collect::<Vec<_>>())
+                    .with(tally.iter().map(|(_, change)| change.bytes).collect::<Vec<_>>()),
             );
         }
         if place.folds {
             // Whoever comes second while it is folded has nothing left to fold.
             asks.push(Ask::new(
                 "WITH gone AS (DELETE FROM @tally WHERE ctid = ANY(ARRAY( \
-                     SELECT ctid FROM @tally FOR UPDATE SKIP LOCKED)) RETURNING task, status, n) \
-                 INSERT INTO @tally (task, status, n) \
-                 SELECT task, status, sum(n)::bigint FROM gone GROUP BY task, status HAVING sum(n) <> 0",
+                     SELECT ctid FROM @tally FOR UPDATE SKIP LOCKED)) RETURNING task, status, n, bytes) \
+                 INSERT INTO @tally (task, status, n, bytes) \
+                 SELECT task, status, sum(n)::bigint, sum(bytes)::bigint FROM gone GROUP BY task, status \
+                 HAVING sum(n) <> 0 OR sum(bytes) <> 0",
             ));
+            quotas::fold_counts(&mut asks);
         }
         if self.state.is_news {
             asks.push(

@@ -105,12 +105,22 @@ impl Work<'_> {
     /// Writes the fairness keys that changed, and removes those that nothing has any more.
     pub(super) fn write_keys(&mut self) -> rusqlite::Result<()> {
         let (changed, released) = self.state.fairness.take_changed();
+        let mut held = self.state.quotas.take_held();
         for (key, share) in changed {
+            let held = held.remove(&key).unwrap_or_default();
             self.sql
                 .prepare_cached(
-                    "UPDATE fairness_key SET finish = max(finish + ?2, ?3), uses = uses + ?4 WHERE key = ?1",
+                    "UPDATE fairness_key SET finish = max(finish + ?2, ?3), uses = uses + ?4, \
+                     unfinished = unfinished + ?5, bytes = bytes + ?6 WHERE key = ?1",
                 )?
-                .execute([key, share.added, share.finish, share.uses])?;
+                .execute([key, share.added, share.finish, share.uses, held.unfinished, held.bytes])?;
+        }
+        for (key, held) in held {
+            self.sql
+                .prepare_cached(
+                    "UPDATE fairness_key SET unfinished = unfinished + ?2, bytes = bytes + ?3 WHERE key = ?1",
+                )?
+                .execute([key, held.unfinished, held.bytes])?;
         }
         for key in released {
             self.sql

@@ -152,11 +152,11 @@ impl Work<'_> {
 
     pub(super) fn write_tally(&mut self) -> rusqlite::Result<()> {
         let mut write = self.sql.prepare_cached(
-            "INSERT INTO tally (task, status, n) VALUES (?1, ?2, ?3) \
-             ON CONFLICT DO UPDATE SET n = n + excluded.n",
+            "INSERT INTO tally (task, status, n, bytes) VALUES (?1, ?2, ?3, ?4) \
+             ON CONFLICT DO UPDATE SET n = n + excluded.n, bytes = bytes + excluded.bytes",
         )?;
-        for ((task, status), change) in self.state.moves.tally.drain().filter(|(_, change)| *change != 0) {
-            write.execute(params![task, bound(status), change])?;
+        for ((task, status), change) in self.state.moves.take_tally() {
+            write.execute(params![task, bound(status), change.n, change.bytes])?;
         }
         Ok(())
     }

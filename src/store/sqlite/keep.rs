@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::fault::Fault;
 use super::sql::{bound, column};
 use super::work::Work;
-use crate::model::{InvocationId, Status, UnixMicros};
+use crate::model::{Held, InvocationId, Status, UnixMicros};
 use crate::store::columns::{HEAD_COLUMNS, OLD_COLUMNS, read_old};
 use crate::store::decide::{Ancestry, Old, Walk};
 use crate::store::value::Fields;
@@ -130,15 +130,24 @@ impl Work<'_> {
     }
 
     fn remove(&mut self, old: &Old, status: Status) -> rusqlite::Result<()> {
+        let mut bytes = 0;
+        for delete in [
+            "DELETE FROM arguments WHERE seq = ?1 RETURNING octet_length(json)",
+            "DELETE FROM outcome WHERE seq = ?1 RETURNING coalesce(octet_length(failure), octet_length(value))",
+        ] {
+            let found: Option<i64> =
+                self.sql.prepare_cached(delete)?.query_row([old.seq], |row| row.get(0)).optional()?;
+            bytes += found.unwrap_or(0);
+        }
         for delete in [
             "DELETE FROM invocation WHERE seq = ?1",
-            "DELETE FROM arguments WHERE seq = ?1",
-            "DELETE FROM outcome WHERE seq = ?1",
             "DELETE FROM history WHERE seq = ?1",
             "DELETE FROM log WHERE seq = ?1",
         ] {
             self.sql.prepare_cached(delete)?.execute([old.seq])?;
         }
+        self.state.moves.store(old.task, status, -bytes);
+        self.state.quotas.hold(old.fairness_key, Held { unfinished: 0, bytes: -bytes });
         self.state.moves.count(old.task, status, -1);
         self.state.fairness.release(old.fairness_key);
         Ok(())

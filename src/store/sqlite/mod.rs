@@ -21,6 +21,7 @@ mod lanes;
 mod leases;
 mod names;
 mod open;
+mod quotas;
 mod read;
 mod rules;
 mod schema;
@@ -46,12 +47,14 @@ use self::names::Names;
 use super::read::reading_methods;
 use super::round::Round;
 use super::{
-    Batch, Counts, EndKind, Filter, Invocation, LookUp, NextDue, PauseTarget, PushedComponent, Receipt,
-    RuleMark, Shrunk, Store, StoreError, TaskRule, Watch,
+    Batch, Counts, EndKind, Filter, Holding, Invocation, LookUp, NextDue, PauseTarget, PushedComponent,
+    QuotaRule, Receipt, RuleMark, Shrunk, Store, StoreError, TaskRule, Watch,
 };
 pub(crate) use suspend::is_ignored;
 
-use crate::model::{Clock, ComponentDigest, IdPart, InvocationId, LogEntry, RunnerId, Status, Transition};
+use crate::model::{
+    Clock, ComponentDigest, HolderKind, IdPart, InvocationId, LogEntry, RunnerId, Status, Transition,
+};
 
 /// Idle connections that are kept for readers.
 const IDLE_READERS: usize = 2;

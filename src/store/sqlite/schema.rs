@@ -24,7 +24,7 @@ const MIGRATIONS: [&str; 8] = [
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
 
 /// The tables of [`VERSION`], each with the name of its key.
-pub(super) const TABLES: [(&str, &str); 20] = [
+pub(super) const TABLES: [(&str, &str); 22] = [
     ("task", "rowid"),
     ("component", "rowid"),
     ("pushed", "rowid"),
@@ -45,6 +45,8 @@ pub(super) const TABLES: [(&str, &str); 20] = [
     ("fairness_key", "rowid"),
     ("fairness_weight", "1"),
     ("fairness_clock", "rowid"),
+    ("quota", "1"),
+    ("bucket", "1"),
 ];
 
 /// Brings a database from `version` to [`VERSION`], within the caller's

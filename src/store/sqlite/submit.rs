@@ -47,6 +47,7 @@ impl<'a> Work<'a> {
                 self.load_key_of(new)?;
             }
         }
+        self.load_counts(submits)?;
         let (sql, names) = (self.sql, &mut *self.names);
         let numbers = |new: &NewInvocation| -> Result<_, Fault> {
             Ok((names.task_key(sql, &new.task)?, names.component_key(sql, new.component_digest)?))

@@ -84,6 +84,8 @@ impl<'a> Work<'a> {
                         .try_for_each(|rule| self.set_rule(rule, false, batch.rules_by.as_ref()))?;
                     batch.default_rules.iter().try_for_each(|rule| self.set_rule(rule, true, None))?;
                     batch.weights.iter().try_for_each(|weights| self.set_weights(weights))?;
+                    let by = batch.rules_by.as_ref();
+                    batch.quotas.iter().try_for_each(|quotas| self.set_quotas(quotas, by))?;
                     batch.pauses.iter().try_for_each(|pause| self.set_pause(pause))?;
                 }
                 Step::ChangeComponents => self.change_components(batch)?,
@@ -115,6 +117,7 @@ impl<'a> Work<'a> {
         self.write_history()?;
         self.write_tally()?;
         self.write_keys()?;
+        self.write_buckets()?;
         self.move_clock()?;
         if let Some(request) = &batch.claim
             && self.state.receipt.lease == Some(Lease::Held)

@@ -2,7 +2,7 @@
 
 use crate::support::cli::Sandbox;
 
-const COMMANDS: [&str; 26] = [
+const COMMANDS: [&str; 27] = [
     "call",
     "submit",
     "start",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 26] = [
     "pause",
     "resume",
     "queues",
+    "quotas",
     "component",
     "lock",
     "tasks",

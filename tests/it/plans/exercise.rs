@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use run_wasm_runner::model::{
-    Blocked, Claim, Clock, ComponentDigest, Concurrency, Differing, Event, InvocationId, Progress, Rate,
-    RuleKey, RunnerId, Status, Usage,
+    Blocked, Claim, Clock, ComponentDigest, Concurrency, Differing, Event, Glob, HolderKind, InvocationId,
+    Progress, Quota, Rate, RuleKey, RunnerId, Status, Usage,
 };
 use run_wasm_runner::store::{
     Adoption, Applied, Batch, Bill, Cancel, Cancelled, ClaimRequest, EndKind, Filter, Heartbeat, Inventory,
-    Keep, NewComponent, NewInvocation, Pause, PauseTarget, Prune, Receipt, Submitted, TaskRule,
+    Keep, NewComponent, NewInvocation, Pause, PauseTarget, Prune, QuotaSection, Receipt, Submitted, TaskRule,
 };
 
 use super::BATCH;
@@ -66,6 +66,7 @@ pub(super) fn exercise(bench: &Bench, round: u32) {
     exercise.wait_and_expire();
     exercise.submit_what_is_there();
     exercise.share();
+    exercise.be_bounded();
     exercise.grow_a_tree_and_cut_it();
     exercise.fill_lanes();
     exercise.lose_claims();
@@ -252,6 +253,21 @@ impl Exercise<'_> {
         }
         let claims = self.claim(|_| {});
         self.end(&claims, |_| EndKind::Final(value("1")));
+    }
+
+    /// Keys with quotas. (Those of components read the tally.)
+    fn be_bounded(&mut self) {
+        let submits = Some(Rate { limit: 1_000, window: Duration::from_secs(1) });
+        let quota = Quota { unfinished: Some(1_000), stored_bytes: Some(1 << 20), submits };
+        let section = |quotas| vec![QuotaSection { holder: HolderKind::Key, quotas }];
+        self.commit(Batch { quotas: section(vec![(Glob::new("bounded*"), quota)]), ..Batch::default() });
+        for _ in 0..2 {
+            let new = |n| NewInvocation { fairness_key: Some(format!("bounded {n}").into()), ..new("work") };
+            self.submit((0..BATCH).map(new).collect());
+        }
+        let claims = self.claim(|_| {});
+        self.end(&claims, |_| EndKind::Final(value("1")));
+        self.commit(Batch { quotas: section(Vec::new()), ..Batch::default() });
     }
 
     fn grow_a_tree_and_cut_it(&mut self) {

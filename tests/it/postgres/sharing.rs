@@ -7,15 +7,15 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use run_wasm_runner::model::{
-    Blocked, Clock, Concurrency, Rate, RuleKey, RunnerId, Status, SystemClock, Usage,
+    Blocked, Clock, Concurrency, Glob, HolderKind, Quota, Rate, RuleKey, RunnerId, Status, SystemClock, Usage,
 };
 use run_wasm_runner::store::{
     Applied, AttemptEnd, Batch, ClaimRequest, EndKind, Heartbeat, LookUp, NewInvocation, PostgresStore,
-    Receipt, Report, Store, StoreError, Submitted, TaskRule, Watch,
+    QuotaSection, Receipt, Report, Store, StoreError, Submitted, TaskRule, Watch,
 };
 
 use super::{LONG, open, try_open};
-use crate::store_contract::harness::{assert_store_is_consistent, child_of, new, request, value};
+use crate::store_contract::harness::{assert_store_is_consistent, child_of, new, request, tasks, value};
 use crate::support::database::{Cluster, shared};
 
 fn watch(store: &PostgresStore) -> (Watch, Receiver<()>) {
@@ -248,7 +248,7 @@ fn a_parents_end_misses_no_child_that_is_submitted_at_the_same_moment() {
         let child = child_of(&parent, 0);
         let submits = Batch { submits: vec![child.clone()], ..Batch::default() };
         let other = Arc::clone(&other);
-        let submitting = std::thread::spawn(move || other.commit(&submits).unwrap().submits[0]);
+        let submitting = std::thread::spawn(move || other.commit(&submits).unwrap().submits.remove(0));
         store.commit(&Batch { reports: vec![ended(&parent)], ..Batch::default() }).unwrap();
         let found = match submitting.join().expect("no panic") {
             Submitted::Created(id) => store.look_up(&[id]).unwrap().remove(0),
@@ -354,6 +354,64 @@ fn the_counts_are_folded_and_stay_right() {
     let rows = shared().psql("tests", &format!("SELECT count(*) FROM {}.tally", schema(&url)));
     let rows: u32 = rows.parse().expect("a number");
     assert!(rows < 70, "{rows} rows are left");
+}
+
+#[test]
+fn processes_that_share_a_quota_keep_to_it_but_for_a_batch_of_each_and_count_right() {
+    const MOST: i64 = 100;
+    const BATCH: i64 = 5;
+    let cluster = Cluster::start();
+    let url = cluster.url();
+    let store = open(&url);
+    let unfinished = Quota { unfinished: Some(MOST as u64), ..Quota::default() };
+    let submits = Some(Rate { limit: 100_000, window: Duration::from_secs(1) });
+    let quota = Quota { submits, ..unfinished };
+    let section = |holder, names: &str| QuotaSection { holder, quotas: vec![(Glob::new(names), quota)] };
+    let quotas = vec![section(HolderKind::Key, "*"), section(HolderKind::Component, "acme")];
+    store.commit(&Batch { quotas, ..Batch::default() }).expect("it commits");
+    const TASKS: [&str; 3] = ["acme::a", "acme::b", "acme::c"];
+    let threads: Vec<_> = (0..4_usize)
+        .map(|thread| {
+            let store = open(&url);
+            std::thread::spawn(move || {
+                let runner = RunnerId::generate();
+                let mut reports = Vec::new();
+                for round in 0..60 {
+                    // Keys in another order in each process, which all of them share.
+                    let new = |n: usize| NewInvocation {
+                        fairness_key: Some(format!("key {}", (n * (thread + 1) + round) % 3).into()),
+                        ..new(TASKS[(n + thread) % 3])
+                    };
+                    let claims = ClaimRequest { tasks: tasks(&TASKS), lease: LONG, ..request(runner, 3) };
+                    let batch = Batch {
+                        submits: (0..BATCH as usize).map(new).collect(),
+                        reports: std::mem::take(&mut reports),
+                        // The counts are folded now and then.
+                        recover: round % 7 == 0,
+                        claim: Some(claims),
+                        ..Batch::default()
+                    };
+                    let receipt = store.commit(&batch).expect("it commits");
+                    let is_expected =
+                        |one: &Submitted| matches!(one, Submitted::Created(_) | Submitted::OverQuota(_));
+                    assert!(receipt.submits.iter().all(is_expected), "{receipt:?}");
+                    reports = receipt.claimed.iter().map(ended).collect();
+                    for one in store.holdings(HolderKind::Component).expect("it counts") {
+                        let most = MOST + 4 * BATCH;
+                        assert!(one.held.unfinished <= most, "{one:?}");
+                    }
+                }
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+    assert!(!cluster.log().contains("deadlock"), "{}", cluster.log());
+    assert_store_is_consistent(&*store);
+    // It is met in the end.
+    let submits = (0..MOST + 1).map(|_| new("acme::a")).collect();
+    let receipt = store.commit(&Batch { submits, ..Batch::default() }).expect("it commits");
+    assert!(matches!(receipt.submits.last(), Some(Submitted::OverQuota(_))));
+    assert_store_is_consistent(&*store);
 }
 
 /// Every submit and every start of a runner says what rules it knows. Whoever says

@@ -9,6 +9,7 @@ mod kill;
 mod limits;
 mod operating;
 mod order;
+mod quotas;
 mod regression;
 mod retention;
 mod retries;

@@ -58,6 +58,12 @@ impl Site {
         Self { url: Some(url.to_owned()), ..site }
     }
 
+    /// With the store in PostgreSQL, and more sections.
+    pub fn on_with_sections(url: &str, sections: &str) -> Self {
+        let site = Self::with_both(&format!("store = {url:?}\n"), sections);
+        Self { url: Some(url.to_owned()), ..site }
+    }
+
     /// The directory.
     pub fn path(&self) -> &std::path::Path {
         self.sandbox.path()

@@ -1,13 +1,13 @@
 //! The tools of the promises: a store, a clock that stands still, and short methods for
 //! common steps.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use run_wasm_runner::model::{
-    Claim, Clock, ComponentDigest, Event, Failure, FailureKind, Invocation, InvocationId, LogEntry,
-    LogStream, Outcome, Reason, RunnerId, Status, Transition, Usage,
+    Claim, Clock, ComponentDigest, Event, Failure, FailureKind, Held, HolderKind, Invocation, InvocationId,
+    LogEntry, LogStream, Outcome, Reason, RunnerId, Status, Transition, Usage,
 };
 use run_wasm_runner::store::{
     Applied, AttemptEnd, Batch, Cancel, Cancelled, ChildOf, ClaimRequest, EndKind, Filter, Heartbeat, LookUp,
@@ -106,7 +106,7 @@ impl Bench {
 
     #[track_caller]
     pub fn submit_one(&self, new: NewInvocation) -> Submitted {
-        self.commit(Batch { submits: vec![new], ..Batch::default() }).submits[0]
+        self.commit(Batch { submits: vec![new], ..Batch::default() }).submits.remove(0)
     }
 
     /// Submits what must be new.
@@ -260,6 +260,37 @@ fn event_of(reason: Reason) -> Option<Event> {
     Event::ALL.into_iter().find(|event| event.reason() == reason)
 }
 
+/// Counts again what quotas bound.
+#[track_caller]
+fn assert_counts_are_right(store: &dyn Store, all: &[Option<Invocation>]) {
+    let mut counted: HashMap<(HolderKind, String), Held> = HashMap::new();
+    for one in all.iter().flatten() {
+        let arguments = store.arguments(one.id).unwrap().map_or(0, |json| json.len());
+        let outcome = match &one.outcome {
+            None => 0,
+            Some(Outcome::Value(json)) => json.len(),
+            Some(Outcome::Failure(failure)) => serde_json::to_string(&**failure).unwrap().len(),
+        };
+        let held = Held {
+            unfinished: i64::from(!one.status.is_final()),
+            bytes: i64::try_from(arguments + outcome).unwrap(),
+        };
+        let component = one.task.split_once("::").map(|(name, _)| (HolderKind::Component, name.to_owned()));
+        let key = (HolderKind::Key, one.fairness_key.to_string());
+        for holder in component.into_iter().chain([key]) {
+            counted.entry(holder).or_default().add(held);
+        }
+    }
+    for holder in HolderKind::ALL {
+        let found: BTreeMap<_, _> =
+            store.holdings(holder).unwrap().into_iter().map(|one| (one.name.to_string(), one.held)).collect();
+        let expected =
+            counted.iter().filter(|((kind, _), held)| *kind == holder && **held != Held::default());
+        let expected: BTreeMap<_, _> = expected.map(|((_, name), held)| (name.clone(), *held)).collect();
+        assert_eq!(found, expected, "counts of {holder}s, and the recount");
+    }
+}
+
 /// Checks everything that must hold between what the store says in different
 /// places.
 #[track_caller]
@@ -274,6 +305,7 @@ pub fn assert_store_is_consistent(store: &dyn Store) {
         let listed = listed.iter().filter(|one| one.status == status).count();
         assert_eq!(counts.get(status), listed as u64, "counted and listed as {status}");
     }
+    assert_counts_are_right(store, &whole);
     let unfinished: u64 = store.unfinished_by_task().unwrap().iter().map(|(_, count)| count).sum();
     assert_eq!(unfinished, counts.unfinished());
 

@@ -130,6 +130,15 @@ contract! {
     a_place_decides_before_uniqueness
     a_place_decides_before_ancestors
     uniqueness_decides_before_ancestors
+    a_component_has_as_many_unfinished_invocations_as_its_quota_says
+    a_refusal_says_whose_quota_it_is
+    a_quota_of_bytes_counts_arguments_and_outcomes_until_they_are_removed
+    a_quota_of_submits_fills_again_with_time
+    a_quota_of_keys_is_for_each_key_with_its_children
+    the_most_exact_quota_holds_alone
+    quotas_stay_until_a_configuration_says_others
+    a_quota_holds_for_what_was_there_before_it
+    what_exists_is_answered_although_a_quota_is_full
     claims_missing_from_an_inventory_are_released
     a_pushed_component_comes_back_whole
     the_last_push_of_a_name_is_its_newest

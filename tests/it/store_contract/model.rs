@@ -6,13 +6,13 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use run_wasm_runner::model::{
-    Blocked, Claim, Clock, ComponentDigest, Concurrency, Differing, Event, InvocationId, LimitKind, Outcome,
-    Progress, Rate, RuleKey, RunnerId, Status, SubmitLimits, Usage,
+    Blocked, Bucket, Claim, Clock, ComponentDigest, Concurrency, Differing, Event, Glob, HolderKind,
+    InvocationId, LimitKind, Outcome, Progress, Quota, Rate, RuleKey, RunnerId, Status, SubmitLimits, Usage,
 };
 use run_wasm_runner::store::{
     Adoption, AttemptEnd, Batch, Bill, Cancel, ClaimRequest, EndKind, FairnessWeight, Filter, Heartbeat,
-    Inventory, Keep, Lease, MemoryStore, NewInvocation, Pause, PauseTarget, Prune, PrunePosition, Report,
-    RuleOrigin, SqliteStore, Store, TaskRule,
+    Holding, Inventory, Keep, Lease, MemoryStore, NewInvocation, Pause, PauseTarget, Prune, PrunePosition,
+    QuotaSection, Report, RuleOrigin, SqliteStore, Store, TaskRule,
 };
 
 use super::harness::{
@@ -21,7 +21,8 @@ use super::harness::{
 use super::open_postgres;
 use crate::support::clock::TestClock;
 
-const TASKS: [&str; 3] = ["work", "child", "other"];
+/// The last is of a component, which has quotas now and then.
+const TASKS: [&str; 3] = ["work", "child", "two::other"];
 
 /// One batch, in numbers that are made to fit what exists when it is applied.
 #[derive(Debug, Clone)]
@@ -263,6 +264,32 @@ fn weights(weights: &[(&str, f64)]) -> Vec<FairnessWeight> {
     weights.iter().map(|(keys, weight)| FairnessWeight::new(keys, *weight).unwrap()).collect()
 }
 
+fn quotas(holder: HolderKind, quotas: &[(&str, Quota)]) -> QuotaSection {
+    QuotaSection { holder, quotas: quotas.iter().map(|(names, quota)| (Glob::new(names), *quota)).collect() }
+}
+
+/// The quotas that a batch sets after so many seconds.
+fn quotas_after(seconds: u64) -> Vec<QuotaSection> {
+    use HolderKind::{Component, Key};
+    let unfinished = |most| Quota { unfinished: Some(most), ..Quota::default() };
+    let stored = |most| Quota { stored_bytes: Some(most), ..Quota::default() };
+    let submits = |limit, seconds| Some(Rate { limit, window: Duration::from_secs(seconds) });
+    match seconds % 9 {
+        1 => vec![quotas(Component, &[("two", unfinished(1)), ("*", stored(30))])],
+        2 => {
+            vec![quotas(Key, &[("a", Quota { submits: submits(2, 20), ..stored(60) }), ("*", unfinished(3))])]
+        }
+        4 => vec![quotas(Component, &[("*", Quota { submits: submits(3, 11), ..Quota::default() })])],
+        6 => vec![quotas(
+            Key,
+            &[("b", Quota::default()), ("*", Quota { submits: submits(2, 30), ..stored(100) })],
+        )],
+        7 => vec![quotas(Component, &[]), quotas(Key, &[("", unfinished(4))])],
+        8 => vec![quotas(Key, &[])],
+        _ => Vec::new(),
+    }
+}
+
 /// The state that the test has built up so far.
 struct World {
     clock: Arc<TestClock>,
@@ -421,8 +448,8 @@ impl World {
             paused: *paused,
         });
         let adoption = plan.adoption.map(|(task, digest, has_rivals)| Adoption {
-            from: TASKS[task].into(),
-            to: format!("one::{}", TASKS[task]).into(),
+            from: TASKS[task % 2].into(),
+            to: format!("one::{}", TASKS[task % 2]).into(),
             component_digest: ComponentDigest::from_bytes([digest; 32]),
             has_rivals,
         });
@@ -472,6 +499,7 @@ impl World {
             pushes: Vec::new(),
             removals: Vec::new(),
             forgets_removed: false,
+            quotas: quotas_after(plan.advance),
             // Of the time that passes, as bytes are of other numbers.
             weights: match plan.advance % 7 {
                 3 => Some(weights(&[("a", 4.0), ("b*", 0.25)])),
@@ -497,6 +525,15 @@ fn portrait(store: &dyn Store, world: &World) -> String {
     );
     portrait += &format!("{:?}\n{:?}\n", store.rules().unwrap(), store.paused().unwrap());
     portrait += &format!("{:?}\n", store.rule_marks().unwrap());
+    portrait += &format!("{:?}\n", store.quotas().unwrap());
+    for holder in HolderKind::ALL {
+        // Whether a full bucket has a row is a store's own.
+        let now = Bucket::moment(world.clock.now());
+        let left = |one: &Holding| one.bucket.full_at.saturating_sub(now).max(0);
+        let holdings = store.holdings(holder).unwrap();
+        let holdings: Vec<_> = holdings.iter().map(|one| (&one.name, one.held, left(one))).collect();
+        portrait += &format!("{holdings:?}\n");
+    }
     for runner in world.runners {
         portrait += &format!("{:?}\n", store.next_due(runner).unwrap());
     }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use run_wasm_runner::model::{
-    Clock, ComponentDigest, IdPart, Invocation, InvocationId, LogEntry, RunnerId, Status, SystemClock,
-    Transition, UnixMicros,
+    Clock, ComponentDigest, HolderKind, IdPart, Invocation, InvocationId, LogEntry, RunnerId, Status,
+    SystemClock, Transition, UnixMicros,
 };
 use run_wasm_runner::store::{
-    Batch, Counts, Filter, LookUp, NextDue, PauseTarget, PushedComponent, Receipt, RuleMark, Shrunk, Store,
-    StoreError, TaskRule, Watch,
+    Batch, Counts, Filter, Holding, LookUp, NextDue, PauseTarget, PushedComponent, QuotaRule, Receipt,
+    RuleMark, Shrunk, Store, StoreError, TaskRule, Watch,
 };
 
 /// The way in which it fails.
@@ -211,6 +211,12 @@ impl Store for FaultyStore {
     }
     fn paused(&self) -> Result<Vec<PauseTarget>, StoreError> {
         self.read("paused", |store| store.paused())
+    }
+    fn quotas(&self) -> Result<Vec<QuotaRule>, StoreError> {
+        self.read("quotas", |store| store.quotas())
+    }
+    fn holdings(&self, holder: HolderKind) -> Result<Vec<Holding>, StoreError> {
+        self.read("holdings", |store| store.holdings(holder))
     }
     fn components(&self) -> Result<Vec<PushedComponent>, StoreError> {
         self.read("components", |store| store.components())

@@ -73,6 +73,15 @@ fn plugins_come_and_go(store: &str) {
     assert_eq!(removed.stdout().trim(), "removed customer-eve; 1 cancelled");
     let status = platform.run(&["status", waiting.stdout().trim(), "--json"]).expect(0).json();
     assert_eq!(status["status"], "cancelled");
+    // A flood of one customer ends at its quota. The runner has written it into the store.
+    platform.push("customer-mallory", "greedy");
+    runner.wait_for_stderr("a component was added component=customer-mallory");
+    platform.place.write("texts", "[\"hello\"]\n".repeat(120));
+    let flood = platform.run(&["submit", "customer-mallory::transform", "--batch", "texts"]).expect(4);
+    assert_eq!(flood.stdout().lines().count(), 100);
+    assert!(flood.stderr.contains("(quota `unfinished`: 100)"), "{flood:?}");
+    assert_eq!(platform.transform("customer-anna").expect(0).json(), "HELLO WORLD");
+    platform.run(&["component", "remove", "customer-mallory"]).expect(0);
     runner.signal(Signal::TERM);
     runner.wait().expect(0);
 }

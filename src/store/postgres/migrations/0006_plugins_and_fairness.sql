@@ -79,3 +79,58 @@ ALTER TABLE @invocation ADD COLUMN limits text;
 
 -- The other components above an invocation, as JSON: NULL if there are none. Keys of its guests are apart by them.
 ALTER TABLE @invocation ADD COLUMN callers text;
+
+-- Quotas: how much the invocations of a component, or of a fairness key, may take.
+
+-- What the configurations of runners said last. The kind of the holders, and the pattern of their names.
+CREATE TABLE @quota (
+    holder        text NOT NULL CHECK (holder IN ('component', 'key')),
+    names         text NOT NULL,
+    unfinished    bigint,
+    stored_bytes  bigint,
+    submits       bigint,
+    submit_window bigint,
+    set_by        text,
+    set_at        bigint NOT NULL,
+    PRIMARY KEY (holder, names)
+);
+
+-- When the tokens are all there again that submits of a holder have taken, in nanoseconds. One that has all of them
+-- has no row.
+CREATE TABLE @bucket (
+    holder  text NOT NULL CHECK (holder IN ('component', 'key')),
+    name    text NOT NULL,
+    full_at bigint NOT NULL,
+    PRIMARY KEY (holder, name)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
+CREATE INDEX bucket_full ON @bucket (full_at);
+
+-- The bytes of arguments and outcomes of a task: the sum over all statuses. A row has what was stored and removed
+-- while an invocation was in the status.
+ALTER TABLE @tally ADD COLUMN bytes bigint NOT NULL DEFAULT 0;
+INSERT INTO @tally (task, status, n, bytes)
+    SELECT i.task, i.status, 0, sum(octet_length(a.json) + coalesce(octet_length(o.failure), octet_length(o.value), 0))
+    FROM @invocation i JOIN @arguments a ON a.seq = i.seq LEFT JOIN @outcome o ON o.seq = i.seq
+    GROUP BY i.task, i.status;
+
+-- The tasks of a component.
+CREATE INDEX task_component ON @task (split_part(name, '::', 1));
+
+-- The unfinished invocations of fairness keys, and the bytes of arguments and outcomes of all that have them. Every
+-- transaction appends what it changes, and nobody waits for the row of another; the rows are folded now and then.
+CREATE TABLE @key_count (
+    key        bigint PRIMARY KEY,
+    unfinished bigint NOT NULL,
+    bytes      bigint NOT NULL
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
+CREATE INDEX key_count_empty ON @key_count (key) WHERE unfinished = 0 AND bytes = 0;
+CREATE TABLE @key_change (
+    key        bigint NOT NULL,
+    unfinished bigint NOT NULL,
+    bytes      bigint NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+INSERT INTO @key_count (key, unfinished, bytes)
+    SELECT i.fairness_key, count(i.place),
+        sum(octet_length(a.json) + coalesce(octet_length(o.failure), octet_length(o.value), 0))
+    FROM @invocation i JOIN @arguments a ON a.seq = i.seq LEFT JOIN @outcome o ON o.seq = i.seq
+    GROUP BY i.fairness_key;

@@ -82,3 +82,47 @@ ALTER TABLE invocation ADD COLUMN limits TEXT;
 
 -- The other components above an invocation, as JSON: NULL if there are none. Keys of its guests are apart by them.
 ALTER TABLE invocation ADD COLUMN callers TEXT;
+
+-- Quotas: how much the invocations of a component, or of a fairness key, may take.
+
+-- What the configurations of runners said last. The kind of the holders, and the pattern of their names.
+CREATE TABLE quota (
+    holder        TEXT NOT NULL CHECK (holder IN ('component', 'key')),
+    names         TEXT NOT NULL,
+    unfinished    INTEGER,
+    stored_bytes  INTEGER,
+    submits       INTEGER,
+    submit_window INTEGER,
+    set_by        TEXT,
+    set_at        INTEGER NOT NULL,
+    PRIMARY KEY (holder, names)
+) STRICT, WITHOUT ROWID;
+
+-- When the tokens are all there again that submits of a holder have taken, in nanoseconds. One that has all of them has no row.
+CREATE TABLE bucket (
+    holder  TEXT NOT NULL CHECK (holder IN ('component', 'key')),
+    name    TEXT NOT NULL,
+    full_at INTEGER NOT NULL,
+    PRIMARY KEY (holder, name)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX bucket_full ON bucket (full_at);
+
+-- The bytes of arguments and outcomes of a task: the sum over all statuses. A row has what was stored and removed
+-- while an invocation was in the status.
+ALTER TABLE tally ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+UPDATE tally SET bytes = s.bytes FROM (
+    SELECT i.task, i.status,
+        sum(octet_length(a.json) + coalesce(octet_length(o.failure), octet_length(o.value), 0)) AS bytes
+    FROM invocation i CROSS JOIN arguments a ON a.seq = i.seq LEFT JOIN outcome o ON o.seq = i.seq
+    GROUP BY i.task, i.status) s
+    WHERE s.task = tally.task AND s.status = tally.status;
+
+-- The unfinished invocations of a fairness key, and the bytes of arguments and outcomes of all that have it.
+ALTER TABLE fairness_key ADD COLUMN unfinished INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE fairness_key ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+UPDATE fairness_key SET unfinished = s.unfinished, bytes = s.bytes FROM (
+    SELECT i.fairness_key, sum(i.place IS NOT NULL) AS unfinished,
+        sum(octet_length(a.json) + coalesce(octet_length(o.failure), octet_length(o.value), 0)) AS bytes
+    FROM invocation i CROSS JOIN arguments a ON a.seq = i.seq LEFT JOIN outcome o ON o.seq = i.seq
+    GROUP BY i.fairness_key) s
+    WHERE s.fairness_key = fairness_key.key;

@@ -113,10 +113,10 @@ fn decides(bench: &Bench, upper: Rung, lower: Rung) {
             submits.push(new);
         }
         let receipt = bench.commit(Batch { submits, ..Batch::default() });
-        let [first, second, both] = receipt.submits[takers..] else { panic!("{receipt:?}") };
-        assert_eq!(first, ladder.answer(upper));
-        assert_eq!(second, ladder.answer(lower));
-        assert_eq!(both, ladder.answer(upper), "the upper rung decides");
+        let [first, second, both] = &receipt.submits[takers..] else { panic!("{receipt:?}") };
+        assert_eq!(*first, ladder.answer(upper));
+        assert_eq!(*second, ladder.answer(lower));
+        assert_eq!(*both, ladder.answer(upper), "the upper rung decides");
     }
     assert_eq!(bench.store.list(&everything()).unwrap().len(), 1 + 2 * 4, "nothing was created");
 }

@@ -1,0 +1,160 @@
+//! Quotas: whether components and fairness keys have room for what is submitted, and what the transaction changes of
+//! their counts.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::state::State;
+use crate::model::{Bucket, Held, HolderKind, OverQuota, Quota};
+use crate::store::quota::component_of;
+use crate::store::{NewInvocation, QuotaRule};
+
+/// A component or a fairness key with a quota, and its counts with what this transaction has created.
+struct Metered {
+    name: Arc<str>,
+    quota: Quota,
+    held: Held,
+    bucket: Bucket,
+    /// The time in which the tokens are filled again that this transaction has taken.
+    taken: i64,
+}
+
+/// The tokens that submits of a holder have taken.
+pub struct Taken {
+    pub holder: HolderKind,
+    pub name: Arc<str>,
+    /// The time in which they are filled again, in nanoseconds.
+    pub cost: i64,
+    /// The bucket, as far as this transaction knows.
+    pub bucket: Bucket,
+}
+
+/// The quotas of a transaction.
+#[derive(Default)]
+pub struct Quotas {
+    /// The quotas in force; loaded if the batch submits something.
+    pub rules: Vec<QuotaRule>,
+    /// The components that have a quota, by name.
+    components: HashMap<Arc<str>, Metered>,
+    /// The fairness keys that have a quota, by number.
+    keys: HashMap<i64, Metered>,
+    /// What the transaction changes of the counts of fairness keys, by number.
+    held: BTreeMap<i64, Held>,
+}
+
+impl Quotas {
+    /// Takes in the counts of a component that [`State::components_to_meter`] named.
+    pub fn meter_component(&mut self, name: &str, held: Held, bucket: Bucket) {
+        if let Some(quota) = QuotaRule::of(&self.rules, HolderKind::Component, name) {
+            let name: Arc<str> = name.into();
+            let metered = Metered { name: Arc::clone(&name), quota, held, bucket, taken: 0 };
+            self.components.insert(name, metered);
+        }
+    }
+
+    /// Takes in the counts of a fairness key that [`State::keys_to_meter`] named.
+    pub fn meter_key(&mut self, key: i64, name: Arc<str>, held: Held, bucket: Bucket) {
+        if let Some(quota) = QuotaRule::of(&self.rules, HolderKind::Key, &name) {
+            self.keys.insert(key, Metered { name, quota, held, bucket, taken: 0 });
+        }
+    }
+
+    /// Changes the counts of a fairness key.
+    pub fn hold(&mut self, key: i64, change: Held) {
+        self.held.entry(key).or_default().add(change);
+    }
+
+    /// Takes out the changes to the counts of fairness keys.
+    pub fn take_held(&mut self) -> BTreeMap<i64, Held> {
+        let mut held = std::mem::take(&mut self.held);
+        held.retain(|_, change| *change != Held::default());
+        held
+    }
+
+    /// Takes out the tokens that were taken, in the order of holders.
+    pub fn take_taken(&mut self) -> Vec<Taken> {
+        let components = self.components.values_mut().map(|one| (HolderKind::Component, one));
+        let keys = self.keys.values_mut().map(|one| (HolderKind::Key, one));
+        let mut taken: Vec<_> = components
+            .chain(keys)
+            .filter(|(_, one)| one.taken > 0)
+            .map(|(holder, one)| Taken {
+                holder,
+                name: Arc::clone(&one.name),
+                cost: std::mem::take(&mut one.taken),
+                bucket: one.bucket,
+            })
+            .collect();
+        taken.sort_by(|a, b| (a.holder, &a.name).cmp(&(b.holder, &b.name)));
+        taken
+    }
+
+    /// Whether nothing that the batch submits has a quota.
+    fn is_unmetered(&self) -> bool {
+        self.components.is_empty() && self.keys.is_empty()
+    }
+
+    fn metered(&mut self, task: &str, key: i64) -> [Option<(HolderKind, &mut Metered)>; 2] {
+        let component = component_of(task).and_then(|name| self.components.get_mut(name));
+        [
+            component.map(|one| (HolderKind::Component, one)),
+            self.keys.get_mut(&key).map(|one| (HolderKind::Key, one)),
+        ]
+    }
+}
+
+impl State<'_> {
+    /// Returns the components whose quotas the submits of a batch meet: their counts are to be loaded.
+    pub fn components_to_meter<'n>(&self, submits: &'n [NewInvocation]) -> BTreeSet<&'n str> {
+        let rules = &self.quotas.rules;
+        if !QuotaRule::any(rules, HolderKind::Component) {
+            return BTreeSet::new();
+        }
+        let names =
+            submits.iter().filter(|new| !self.is_orphan(new)).filter_map(|new| component_of(&new.task));
+        let mut names: BTreeSet<_> = names.collect();
+        names.retain(|name| QuotaRule::of(rules, HolderKind::Component, name).is_some());
+        names
+    }
+
+    /// Returns the numbers of the fairness keys whose quotas the submits of a batch may meet: their names and counts are to
+    /// be loaded. The keys themselves are loaded.
+    pub fn keys_to_meter(&self, submits: &[NewInvocation]) -> BTreeSet<i64> {
+        if !QuotaRule::any(&self.quotas.rules, HolderKind::Key) {
+            return BTreeSet::new();
+        }
+        let keys = submits.iter().filter(|new| !self.is_orphan(new)).map(|new| self.key_of(new));
+        // One that was not loaded is an error later.
+        keys.filter_map(Result::ok).collect()
+    }
+
+    /// Answers a submit for which one of its holders has no room.
+    pub(super) fn over_quota(&mut self, new: &NewInvocation, key: i64) -> Option<OverQuota> {
+        if self.quotas.is_unmetered() {
+            return None;
+        }
+        let now = self.now;
+        self.quotas.metered(&new.task, key).into_iter().flatten().find_map(|(holder, one)| {
+            let kind = one.quota.refuses(one.held, one.bucket, new.arguments.len(), now)?;
+            Some(OverQuota { holder, name: Arc::clone(&one.name), kind, quota: one.quota, held: one.held })
+        })
+    }
+
+    /// Counts a new invocation whose arguments have so many bytes.
+    pub(super) fn count_new(&mut self, new: &NewInvocation, key: i64, bytes: i64) {
+        let now = self.now;
+        let change = Held { unfinished: 1, bytes };
+        self.quotas.hold(key, change);
+        if self.quotas.is_unmetered() {
+            return;
+        }
+        for (_, one) in self.quotas.metered(&new.task, key).into_iter().flatten() {
+            one.held.add(change);
+            if let Some(rate) = one.quota.submits {
+                let cost = Bucket::cost(rate);
+                one.bucket.take(cost, now);
+                one.taken = one.taken.saturating_add(cost);
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Quotas, and the counts of components and fairness keys.
+//!
+//! Counts are read without a lock. What transactions add to those of a key is appended, and folded now and then.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
+
+use const_format::formatcp;
+use tokio_postgres::Row;
+
+use super::fault::Fault;
+use super::link::{Ask, Link};
+use super::sql::column;
+use super::work::Work;
+use crate::model::{Bucket, Held, HolderKind, Status};
+use crate::store::columns::{QUOTA, QUOTA_COLUMNS, quota_values, read_quota};
+use crate::store::value::Fields;
+use crate::store::{Holding, NewInvocation, QuotaRule, QuotaSection, RuleOrigin};
+
+/// At most so many rows of full buckets, or of keys without counts, are removed in one transaction.
+const FORGOTTEN_AT_ONCE: i64 = 100;
+
+static INSERT: LazyLock<String> = LazyLock::new(|| {
+    let names: Vec<_> = QUOTA.iter().map(|(name, _)| *name).collect();
+    let places: Vec<_> = (1..=names.len()).map(|number| format!("${number}")).collect();
+    format!("INSERT INTO @quota ({}) SELECT * FROM unnest({})", names.join(", "), places.join(", "))
+});
+
+/// The tasks of components: their numbers, and whose they are.
+const TASKS_OF: &str = "SELECT t.key, w.name FROM unnest($1) AS w(name) CROSS JOIN LATERAL ( \
+         SELECT key, name FROM @task WHERE split_part(name, '::', 1) = w.name OFFSET 0) t \
+     WHERE strpos(t.name, '::') > 0";
+
+/// The counts of the tasks of components, by the numbers of the tasks.
+const COUNTS_OF: &str = "SELECT y.task, coalesce(sum(y.n) FILTER (WHERE y.status = ANY($2)), 0)::bigint, \
+         sum(y.bytes)::bigint FROM @tally y WHERE y.task = ANY(ARRAY( \
+             SELECT t.key FROM unnest($1) AS w(name) CROSS JOIN LATERAL ( \
+                 SELECT key FROM @task WHERE split_part(name, '::', 1) = w.name OFFSET 0) t)) GROUP BY y.task";
+
+/// The buckets of holders.
+const BUCKETS_OF: &str = "SELECT b.name, b.full_at FROM unnest($2) AS w(name) CROSS JOIN LATERAL ( \
+         SELECT name, full_at FROM @bucket WHERE holder = $1 AND name = w.name OFFSET 0) b";
+
+/// The names, counts and buckets of fairness keys.
+const KEYS_OF: &str = "SELECT k.key, k.name, coalesce(c.unfinished, 0) + coalesce(d.unfinished, 0), \
+         coalesce(c.bytes, 0) + coalesce(d.bytes, 0), coalesce(b.full_at, 0) \
+     FROM unnest($1) AS w(key) \
+     CROSS JOIN LATERAL (SELECT key, name FROM @fairness_key WHERE key = w.key OFFSET 0) k \
+     LEFT JOIN LATERAL (SELECT unfinished, bytes FROM @key_count WHERE key = w.key OFFSET 0) c ON true \
+     LEFT JOIN LATERAL (SELECT full_at FROM @bucket WHERE holder = $2 AND name = k.name OFFSET 0) b ON true \
+     CROSS JOIN LATERAL (SELECT sum(unfinished)::bigint AS unfinished, sum(bytes)::bigint AS bytes \
+                   FROM @key_change WHERE key = w.key) d";
+
+/// Asks for the quotas in force.
+pub(super) fn ask_quotas() -> Ask<'static> {
+    Ask::new(formatcp!("SELECT {QUOTA_COLUMNS} FROM @quota q ORDER BY holder, names COLLATE \"C\""))
+}
+
+pub(super) fn read_quotas(rows: &[Row]) -> Result<Vec<QuotaRule>, Fault> {
+    rows.iter().map(|row| read_quota(&mut Fields::new(row))).collect()
+}
+
+pub(super) async fn quotas(link: &Link) -> Result<Vec<QuotaRule>, Fault> {
+    read_quotas(&link.read(ask_quotas()).await?)
+}
+
+pub(super) async fn holdings(link: &Link, holder: HolderKind) -> Result<Vec<Holding>, Fault> {
+    let ask = match holder {
+        HolderKind::Component => Ask::new(
+            "SELECT t.name, coalesce(sum(y.n) FILTER (WHERE y.status = ANY($2)), 0)::bigint, \
+             sum(y.bytes)::bigint, (SELECT full_at FROM @bucket WHERE holder = $1 \
+                 AND name = split_part(t.name, '::', 1)) \
+             FROM @tally y JOIN @task t ON t.key = ANY(ARRAY[y.task]) GROUP BY t.name ORDER BY t.name COLLATE \"C\"",
+        )
+        .with(holder.as_str())
+        .with(Status::unfinished().map(Status::as_str).collect::<Vec<_>>()),
+        HolderKind::Key => Ask::new(
+            "SELECT k.name, s.unfinished, s.bytes, \
+                 (SELECT full_at FROM @bucket WHERE holder = $1 AND name = k.name) FROM ( \
+                 SELECT key, sum(unfinished)::bigint AS unfinished, sum(bytes)::bigint AS bytes FROM ( \
+                     SELECT key, unfinished, bytes FROM @key_count UNION ALL \
+                     SELECT key, unfinished, bytes FROM @key_change) c GROUP BY key) s \
+             JOIN @fairness_key k ON k.key = ANY(ARRAY[s.key]) ORDER BY k.name COLLATE \"C\"",
+        )
+        .with(holder.as_str()),
+    };
+    let (mut counted, mut buckets) = (Vec::new(), HashMap::new());
+    for row in link.read(ask).await? {
+        let name: String = column(&row, 0)?;
+        let full_at: Option<i64> = column(&row, 3)?;
+        let component = crate::store::quota::component_of(&name);
+        let of = if holder == HolderKind::Component { component.unwrap_or_default() } else { &name };
+        buckets.insert(of.to_owned(), Bucket { full_at: full_at.unwrap_or(0) });
+        counted.push((name, Held { unfinished: column(&row, 1)?, bytes: column(&row, 2)? }));
+    }
+    if holder == HolderKind::Component {
+        counted = Holding::of_components(counted);
+    }
+    counted.retain(|(_, held)| *held != Held::default());
+    let holding = |(name, held): (String, Held)| {
+        let bucket = buckets.get(&name).copied().unwrap_or_default();
+        Holding { name: name.into(), held, bucket }
+    };
+    Ok(counted.into_iter().map(holding).collect())
+}
+
+impl Work<'_> {
+    /// Takes over the quotas of a configuration, of one kind of holders.
+    pub(super) async fn set_quotas(
+        &mut self,
+        new: &QuotaSection,
+        by: Option<&RuleOrigin>,
+    ) -> Result<(), Fault> {
+        if new.is_in_force(&read_quotas(&self.link.ask_one(ask_quotas()).await?)?) {
+            return Ok(());
+        }
+        // Two who say different things do not mix. Readers are not kept waiting.
+        let rules = new.rules(by, self.state.now);
+        let asks = vec![
+            Ask::new("LOCK TABLE @quota IN EXCLUSIVE MODE"),
+            Ask::new("DELETE FROM @quota WHERE holder = $1").with(new.holder.as_str()),
+            Ask::new(&INSERT).with_rows(QUOTA, rules.iter().map(quota_values)),
+            ask_quotas(),
+        ];
+        let rows = self.link.ask(asks).await?.pop().unwrap_or_default();
+        self.state.quotas.rules = read_quotas(&rows)?;
+        self.state.is_news = true;
+        Ok(())
+    }
+
+    /// Loads the counts that the quotas for the submits of a batch look at.
+    pub(super) async fn load_counts(&mut self, submits: &[NewInvocation]) -> Result<(), Fault> {
+        let components: Vec<&str> = self.state.components_to_meter(submits).into_iter().collect();
+        let keys: Vec<i64> = self.state.keys_to_meter(submits).into_iter().collect();
+        let mut asks = Vec::new();
+        if !components.is_empty() {
+            let unfinished = Status::unfinished().map(Status::as_str).collect::<Vec<_>>();
+            asks.push(Ask::new(TASKS_OF).with(components.clone()));
+            asks.push(Ask::new(COUNTS_OF).with(components.clone()).with(unfinished));
+            asks.push(Ask::new(BUCKETS_OF).with(HolderKind::Component.as_str()).with(components.clone()));
+        }
+        if !keys.is_empty() {
+            asks.push(Ask::new(KEYS_OF).with(keys.clone()).with(HolderKind::Key.as_str()));
+        }
+        if asks.is_empty() {
+            return Ok(());
+        }
+        let mut answers = self.link.ask(asks).await?.into_iter();
+        let mut next = || answers.next().unwrap_or_default();
+        if !components.is_empty() {
+            let read = |row| Ok((column(row, 0)?, column(row, 1)?));
+            let tasks = next().iter().map(read).collect::<Result<HashMap<i64, String>, Fault>>()?;
+            let mut held: BTreeMap<&str, Held> = BTreeMap::new();
+            for row in next() {
+                let change = Held { unfinished: column(&row, 1)?, bytes: column(&row, 2)? };
+                if let Some(component) = tasks.get(&column(&row, 0)?) {
+                    held.entry(component).or_default().add(change);
+                }
+            }
+            let read = |row| Ok((column(row, 0)?, Bucket { full_at: column(row, 1)? }));
+            let buckets = next().iter().map(read).collect::<Result<HashMap<String, Bucket>, Fault>>()?;
+            for name in components {
+                let held = held.get(name).copied().unwrap_or_default();
+                let bucket = buckets.get(name).copied().unwrap_or_default();
+                self.state.quotas.meter_component(name, held, bucket);
+            }
+        }
+        if !keys.is_empty() {
+            for row in next() {
+                let held = Held { unfinished: column(&row, 2)?, bytes: column(&row, 3)? };
+                let bucket = Bucket { full_at: column(&row, 4)? };
+                self.state.quotas.meter_key(column(&row, 0)?, column(&row, 1)?, held, bucket);
+            }
+        }
+        Ok(())
+    }
+
+    /// The statements that write the changes to the counts of keys, and the buckets that submits have taken tokens
+    /// from, in the order of holders.
+    pub(super) fn write_counts(&mut self, asks: &mut Vec<Ask<'_>>) {
+        let held = self.state.quotas.take_held();
+        if !held.is_empty() {
+            let ask =
+                Ask::new("INSERT INTO @key_change (key, unfinished, bytes) SELECT * FROM unnest($1, $2, $3)");
+            asks.push(
+                ask.with(held.keys().copied().collect::<Vec<_>>())
+                    .with(held.values().map(|change| change.unfinished).collect::<Vec<_>>())
+                    .with(held.values().map(|change| change.bytes).collect::<Vec<_>>()),
+            );
+        }
+        let taken = self.state.quotas.take_taken();
+        if taken.is_empty() {
+            return;
+        }
+        // What others have taken meanwhile is added up.
+        let now = Bucket::moment(self.state.now);
+        let write = Ask::new(
+            "INSERT INTO @bucket AS b (holder, name, full_at) \
+             SELECT w.holder, w.name, $4 + w.cost FROM unnest($1, $2, $3) AS w(holder, name, cost) \
+             ON CONFLICT (holder, name) DO UPDATE SET full_at = greatest(b.full_at, $4) + (excluded.full_at - $4)",
+        );
+        asks.push(
+            write
+                .with(taken.iter().map(|one| one.holder.as_str()).collect::<Vec<_>>())
+                .with(taken.iter().map(|one| one.name.to_string()).collect::<Vec<_>>())
+                .with(taken.iter().map(|one| one.cost).collect::<Vec<_>>())
+                .with(now),
+        );
+        let forget = Ask::new(
+            "DELETE FROM @bucket WHERE ctid = ANY(ARRAY( \
+                 SELECT ctid FROM @bucket WHERE full_at <= $1 ORDER BY full_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
+        );
+        asks.push(forget.with(now).with(FORGOTTEN_AT_ONCE));
+    }
+}
+
+/// The statements that fold the changes to the counts of keys. Whoever comes second has nothing left to fold.
+pub(super) fn fold_counts(asks: &mut Vec<Ask<'_>>) {
+    asks.push(Ask::new(
+        "WITH gone AS (DELETE FROM @key_change WHERE ctid = ANY(ARRAY( \
+             SELECT ctid FROM @key_change FOR UPDATE SKIP LOCKED)) RETURNING key, unfinished, bytes) \
+         INSERT INTO @key_count AS c (key, unfinished, bytes) \
+         SELECT key, sum(unfinished)::bigint, sum(bytes)::bigint FROM gone GROUP BY key ORDER BY key \
+         ON CONFLICT (key) DO UPDATE \
+         SET unfinished = c.unfinished + excluded.unfinished, bytes = c.bytes + excluded.bytes",
+    ));
+    asks.push(
+        Ask::new(
+            "DELETE FROM @key_count WHERE ctid = ANY(ARRAY( \
+                 SELECT ctid FROM @key_count WHERE unfinished = 0 AND bytes = 0 ORDER BY key LIMIT $1 \
+                 FOR UPDATE SKIP LOCKED))",
+        )
+        .with(FORGOTTEN_AT_ONCE),
+    );
+}

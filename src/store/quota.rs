@@ -1,0 +1,103 @@
+//! Quotas as runners set them and stores keep them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::RuleOrigin;
+use crate::model::{Bucket, Glob, Held, HolderKind, Quota, TaskId, UnixMicros};
+
+/// All quotas that a configuration has for components, or for fairness keys: each with the pattern of the names
+/// that it is for. They take the place of all of their kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuotaSection {
+    /// The kind of its holders.
+    pub holder: HolderKind,
+    /// Patterns of names, and the quota of each holder whose name fits. An empty quota keeps less exact ones from it.
+    pub quotas: Vec<(Glob, Quota)>,
+}
+
+/// A quota that is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuotaRule {
+    /// The kind of its holders.
+    pub holder: HolderKind,
+    /// The pattern of their names.
+    pub names: Glob,
+    /// The bounds of each.
+    pub quota: Quota,
+    /// The runner that has set it, if one is known.
+    pub by: Option<RuleOrigin>,
+    /// When it did.
+    pub at: UnixMicros,
+}
+
+/// A component or a fairness key with its counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holding {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its counts.
+    pub held: Held,
+    /// Its tokens for submits, as far as a quota bounds these.
+    pub bucket: Bucket,
+}
+
+impl QuotaSection {
+    /// Makes the rules that it stands for, in the order in which stores keep them, each pattern once.
+    pub(super) fn rules(&self, by: Option<&RuleOrigin>, at: UnixMicros) -> Vec<QuotaRule> {
+        let rule = |(names, quota): &(Glob, Quota)| QuotaRule {
+            holder: self.holder,
+            names: names.clone(),
+            quota: *quota,
+            by: by.cloned(),
+            at,
+        };
+        let mut rules: Vec<_> = self.quotas.iter().map(rule).collect();
+        rules.sort_by(|a, b| a.names.as_str().cmp(b.names.as_str()));
+        rules.dedup_by(|a, b| a.names == b.names);
+        rules
+    }
+
+    /// Whether rules in force say the same of its kind, whoever has set them.
+    pub(super) fn is_in_force(&self, rules: &[QuotaRule]) -> bool {
+        let new = self.rules(None, UnixMicros(0));
+        let there = rules.iter().filter(|rule| rule.holder == self.holder);
+        there.map(|rule| (&rule.names, rule.quota)).eq(new.iter().map(|rule| (&rule.names, rule.quota)))
+    }
+}
+
+impl QuotaRule {
+    /// Finds the rule, among those of one kind, that holds for a name.
+    pub fn most_exact<'r>(rules: impl IntoIterator<Item = &'r Self>, name: &str) -> Option<&'r Self> {
+        Glob::most_exact(rules, |rule| &rule.names, name)
+    }
+
+    /// Finds the quota of a holder; `None` if it has no bound.
+    pub(super) fn of(rules: &[Self], holder: HolderKind, name: &str) -> Option<Quota> {
+        let found = Self::most_exact(rules.iter().filter(|rule| rule.holder == holder), name)?;
+        Some(found.quota).filter(|quota| !quota.is_empty())
+    }
+
+    /// Whether holders of a kind may have a quota.
+    pub(super) fn any(rules: &[Self], holder: HolderKind) -> bool {
+        rules.iter().any(|rule| rule.holder == holder && !rule.quota.is_empty())
+    }
+}
+
+impl Holding {
+    /// Adds up the counts of tasks, by name, for each component.
+    pub(super) fn of_components(tasks: Vec<(String, Held)>) -> Vec<(String, Held)> {
+        let mut components: BTreeMap<String, Held> = BTreeMap::new();
+        for (task, held) in tasks {
+            if let Some(component) = component_of(&task) {
+                components.entry(component.to_owned()).or_default().add(held);
+            }
+        }
+        components.into_iter().collect()
+    }
+}
+
+/// The component that counts the invocations of a task.
+pub(super) fn component_of(task: &str) -> Option<&str> {
+    TaskId::split(task).0
+}

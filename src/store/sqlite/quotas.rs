@@ -1,0 +1,138 @@
+//! Quotas, and the counts of components and fairness keys.
+
+use std::sync::{Arc, LazyLock};
+
+use const_format::formatcp;
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+
+use super::fault::Fault;
+use super::sql::{bound, column, unfinished_words};
+use super::work::Work;
+use crate::model::{Bucket, Held, HolderKind};
+use crate::store::columns::{QUOTA, QUOTA_COLUMNS, quota_values, read_quota};
+use crate::store::value::Fields;
+use crate::store::{Holding, NewInvocation, QuotaRule, QuotaSection, RuleOrigin};
+
+/// At most so many rows of full buckets are removed in one transaction.
+const FORGOTTEN_AT_ONCE: i64 = 100;
+
+/// The counts of one component: its tasks follow each other in the index of names.
+static OF_COMPONENT: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT coalesce(sum(CASE WHEN status IN ({}) THEN n END), 0), coalesce(sum(bytes), 0) \
+         FROM task CROSS JOIN tally ON task = key WHERE name >= ?1 || '::' AND name < ?1 || ':;'",
+        unfinished_words()
+    )
+});
+
+/// The counts of all tasks.
+static OF_TASKS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT name, coalesce(sum(CASE WHEN status IN ({}) THEN n END), 0), coalesce(sum(bytes), 0) \
+         FROM tally CROSS JOIN task ON key = task GROUP BY name ORDER BY name",
+        unfinished_words()
+    )
+});
+
+pub(super) fn quotas(sql: &Connection) -> rusqlite::Result<Vec<QuotaRule>> {
+    sql.prepare_cached(formatcp!("SELECT {QUOTA_COLUMNS} FROM quota q ORDER BY holder, names"))?
+        .query_map([], |row| read_quota(&mut Fields::new(row)))?
+        .collect()
+}
+
+pub(super) fn holdings(sql: &Connection, holder: HolderKind) -> rusqlite::Result<Vec<Holding>> {
+    let held = |row: &rusqlite::Row<'_>| -> rusqlite::Result<(String, Held)> {
+        Ok((row.get(0)?, Held { unfinished: row.get(1)?, bytes: row.get(2)? }))
+    };
+    let counted: Vec<(String, Held)> = match holder {
+        HolderKind::Component => {
+            sql.prepare_cached(&OF_TASKS)?.query_map([], held)?.collect::<Result<_, _>>()
+        }
+        HolderKind::Key => sql
+            .prepare_cached("SELECT name, unfinished, bytes FROM fairness_key ORDER BY name")?
+            .query_map([], held)?
+            .collect(),
+    }?;
+    let counted = match holder {
+        HolderKind::Component => Holding::of_components(counted),
+        HolderKind::Key => counted,
+    };
+    let holding = |(name, held): (String, Held)| -> rusqlite::Result<Holding> {
+        let bucket = bucket(sql, holder, &name)?;
+        Ok(Holding { name: name.into(), held, bucket })
+    };
+    counted.into_iter().filter(|(_, held)| *held != Held::default()).map(holding).collect()
+}
+
+fn bucket(sql: &Connection, holder: HolderKind, name: &str) -> rusqlite::Result<Bucket> {
+    let full_at = sql
+        .prepare_cached("SELECT full_at FROM bucket WHERE holder = ?1 AND name = ?2")?
+        .query_row(params![bound(holder), name], |row| row.get(0))
+        .optional()?;
+    Ok(Bucket { full_at: full_at.unwrap_or(0) })
+}
+
+impl Work<'_> {
+    /// Takes over the quotas of a configuration, of one kind of holders.
+    pub(super) fn set_quotas(&mut self, new: &QuotaSection, by: Option<&RuleOrigin>) -> rusqlite::Result<()> {
+        if new.is_in_force(&quotas(self.sql)?) {
+            return Ok(());
+        }
+        self.sql.execute("DELETE FROM quota WHERE holder = ?1", [bound(new.holder)])?;
+        let names: Vec<_> = QUOTA.iter().map(|(name, _)| *name).collect();
+        let places = vec!["?"; names.len()].join(", ");
+        let insert = format!("INSERT INTO quota ({}) VALUES ({places})", names.join(", "));
+        for rule in new.rules(by, self.state.now) {
+            self.sql.prepare_cached(&insert)?.execute(params_from_iter(quota_values(&rule)))?;
+        }
+        self.state.is_news = true;
+        Ok(())
+    }
+
+    /// Loads the counts that the quotas for the submits of a batch look at.
+    pub(super) fn load_counts(&mut self, submits: &[NewInvocation]) -> Result<(), Fault> {
+        self.state.quotas.rules = quotas(self.sql)?;
+        if self.state.quotas.rules.is_empty() {
+            return Ok(());
+        }
+        for name in self.state.components_to_meter(submits) {
+            let held = self
+                .sql
+                .prepare_cached(&OF_COMPONENT)?
+                .query_row([name], |row| Ok(Held { unfinished: row.get(0)?, bytes: row.get(1)? }))?;
+            let bucket = bucket(self.sql, HolderKind::Component, name)?;
+            self.state.quotas.meter_component(name, held, bucket);
+        }
+        for key in self.state.keys_to_meter(submits) {
+            let (name, held): (Arc<str>, _) = self
+                .sql
+                .prepare_cached("SELECT name, unfinished, bytes FROM fairness_key WHERE key = ?1")?
+                .query_row([key], |row| {
+                    Ok((column(row, 0)?, Held { unfinished: row.get(1)?, bytes: row.get(2)? }))
+                })?;
+            let bucket = bucket(self.sql, HolderKind::Key, &name)?;
+            self.state.quotas.meter_key(key, name, held, bucket);
+        }
+        Ok(())
+    }
+
+    /// Writes the buckets that submits have taken tokens from, and forgets full ones.
+    pub(super) fn write_buckets(&mut self) -> rusqlite::Result<()> {
+        let taken = self.state.quotas.take_taken();
+        if taken.is_empty() {
+            return Ok(());
+        }
+        for one in taken {
+            self.sql
+                .prepare_cached("INSERT OR REPLACE INTO bucket (holder, name, full_at) VALUES (?1, ?2, ?3)")?
+                .execute(params![bound(one.holder), one.name, one.bucket.full_at])?;
+        }
+        self.sql
+            .prepare_cached(
+                "DELETE FROM bucket WHERE (holder, name) IN (SELECT holder, name FROM bucket \
+                     INDEXED BY bucket_full WHERE full_at <= ?1 ORDER BY full_at LIMIT ?2)",
+            )?
+            .execute([Bucket::moment(self.state.now), FORGOTTEN_AT_ONCE])?;
+        Ok(())
+    }
+}

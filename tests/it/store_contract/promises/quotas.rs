@@ -1,0 +1,268 @@
+//! Quotas: the submit beyond is refused, and whatever is answered with an invocation that exists needs no room.
+
+use std::time::Duration;
+
+use run_wasm_runner::model::{
+    Claim, Glob, Held, HolderKind, InvocationId, OverQuota, Quota, QuotaKind, Rate, RunnerId,
+};
+use run_wasm_runner::store::{
+    Batch, ClaimRequest, EndKind, Keep, NewInvocation, Prune, QuotaSection, RuleOrigin, Submitted,
+};
+
+use super::super::harness::{Bench, child_of, detached, failure, new, request, tasks, value};
+use super::SECOND;
+
+const TASK: &str = "acme::a:b/c.d";
+const OTHER_TASK: &str = "acme::a:b/c.e";
+
+fn unfinished(most: u64) -> Quota {
+    Quota { unfinished: Some(most), ..Quota::default() }
+}
+
+fn stored(most: u64) -> Quota {
+    Quota { stored_bytes: Some(most), ..Quota::default() }
+}
+
+fn section(holder: HolderKind, quotas: &[(&str, Quota)]) -> QuotaSection {
+    let quotas = quotas.iter().map(|(names, quota)| (Glob::new(names), *quota)).collect();
+    QuotaSection { holder, quotas }
+}
+
+fn set(bench: &Bench, holder: HolderKind, quotas: &[(&str, Quota)]) {
+    bench.commit(Batch { quotas: vec![section(holder, quotas)], ..Batch::default() });
+}
+
+fn of_key(key: &str) -> NewInvocation {
+    NewInvocation { fairness_key: Some(key.into()), ..new(TASK) }
+}
+
+/// Submits what is refused: by which quota of whom.
+#[track_caller]
+fn refused(bench: &Bench, new: NewInvocation) -> (HolderKind, String, QuotaKind) {
+    let id = new.id;
+    match bench.submit_one(new) {
+        Submitted::OverQuota(over) => {
+            assert_eq!(bench.store.statuses(&[id]).unwrap(), [None], "nothing was created");
+            (over.holder, over.name.to_string(), over.kind)
+        }
+        other => panic!("not refused but {other:?}"),
+    }
+}
+
+fn claim(bench: &Bench) -> Claim {
+    let request = ClaimRequest { tasks: tasks(&[TASK, OTHER_TASK]), ..request(RunnerId::generate(), 1) };
+    bench.claim(request).claimed.remove(0)
+}
+
+fn prune_all(bench: &Bench) {
+    let keep = |status| Keep { status, age: Some(Duration::ZERO), count: None, at_least: 0 };
+    let finals = run_wasm_runner::model::Status::ALL.into_iter().filter(|status| status.is_final());
+    let prune = Prune { keep: finals.map(keep).collect(), max: 100, after: None, only_counts: false };
+    bench.commit(Batch { prune: Some(prune), ..Batch::default() });
+}
+
+fn held(bench: &Bench, holder: HolderKind, name: &str) -> Held {
+    let all = bench.store.holdings(holder).expect("the store reads");
+    all.iter().find(|one| &*one.name == name).map(|one| one.held).unwrap_or_default()
+}
+
+pub fn a_component_has_as_many_unfinished_invocations_as_its_quota_says(bench: &Bench) {
+    use HolderKind::Component;
+    set(bench, Component, &[("acme", unfinished(2))]);
+    let first = bench.create(new(TASK));
+    bench.create(NewInvocation { delay: SECOND, ..new(OTHER_TASK) });
+    let over = (Component, "acme".to_owned(), QuotaKind::Unfinished);
+    assert_eq!(refused(bench, new(TASK)), over);
+    assert_eq!(refused(bench, of_key("mine")), over, "whoever's key it has");
+    bench.create(new("other::a:b/c.d"));
+    bench.create(new("work"));
+    // What runs is unfinished, and so is what is tried again; an attempt is no submit.
+    let running = claim(bench);
+    assert_eq!(running.id, first);
+    assert_eq!(refused(bench, new(TASK)), over);
+    bench.end(&running, EndKind::Retry(failure("once more"), Duration::ZERO));
+    assert_eq!(refused(bench, new(TASK)), over);
+    bench.succeed(&claim(bench));
+    let third = bench.create(new(TASK));
+    assert_eq!(refused(bench, new(TASK)), over);
+    bench.cancel(third);
+    bench.create(new(TASK));
+    assert_eq!(held(bench, Component, "acme").unfinished, 2);
+}
+
+pub fn a_refusal_says_whose_quota_it_is(bench: &Bench) {
+    let quota = Quota { submits: Some(Rate { limit: 1, window: SECOND }), ..unfinished(1) };
+    set(bench, HolderKind::Key, &[("cust*", quota)]);
+    bench.create(of_key("customer 7"));
+    let Submitted::OverQuota(over) = bench.submit_one(of_key("customer 7")) else { panic!("it is created") };
+    let expected = OverQuota {
+        holder: HolderKind::Key,
+        name: "customer 7".into(),
+        kind: QuotaKind::Unfinished,
+        quota,
+        held: Held { unfinished: 1, bytes: 3 },
+    };
+    assert_eq!(*over, expected);
+}
+
+pub fn a_quota_of_bytes_counts_arguments_and_outcomes_until_they_are_removed(bench: &Bench) {
+    use HolderKind::Component;
+    set(bench, Component, &[("acme", stored(20))]);
+    let of = |length: usize| NewInvocation {
+        arguments: format!("[{}]", "1".repeat(length - 2)).into(),
+        ..new(TASK)
+    };
+    bench.create(of(10));
+    let over = (Component, "acme".to_owned(), QuotaKind::StoredBytes);
+    assert_eq!(refused(bench, of(11)), over);
+    bench.create(of(7));
+    assert_eq!(held(bench, Component, "acme"), Held { unfinished: 2, bytes: 17 });
+    // An outcome is never refused, and counts.
+    bench.end(&claim(bench), EndKind::Final(value("\"0123456789\"")));
+    assert_eq!(held(bench, Component, "acme"), Held { unfinished: 1, bytes: 29 });
+    assert_eq!(refused(bench, of(3)), over);
+    bench.end(&claim(bench), EndKind::Final(failure("it broke")));
+    assert_eq!(refused(bench, of(3)), over);
+    prune_all(bench);
+    assert_eq!(held(bench, Component, "acme"), Held::default());
+    bench.create(of(20));
+    assert_eq!(refused(bench, of(3)), over);
+}
+
+pub fn a_quota_of_submits_fills_again_with_time(bench: &Bench) {
+    use HolderKind::Component;
+    let submits = Some(Rate { limit: 4, window: 2 * SECOND });
+    set(bench, Component, &[("acme", Quota { submits, ..Quota::default() })]);
+    let over = (Component, "acme".to_owned(), QuotaKind::Submits);
+    for _ in 0..4 {
+        let id = bench.create(new(TASK));
+        bench.cancel(id);
+    }
+    for _ in 0..3 {
+        assert_eq!(refused(bench, new(TASK)), over, "what is refused does not count");
+    }
+    bench.clock.advance(SECOND / 2);
+    bench.create(new(TASK));
+    assert_eq!(refused(bench, new(TASK)), over);
+    bench.clock.advance(100 * SECOND);
+    let submits = (0..6).map(|_| new(TASK)).collect();
+    let receipt = bench.commit(Batch { submits, ..Batch::default() });
+    let created = receipt.submits.iter().filter(|one| matches!(one, Submitted::Created(_))).count();
+    assert_eq!(created, 4, "time saves no more than the quota");
+}
+
+pub fn a_quota_of_keys_is_for_each_key_with_its_children(bench: &Bench) {
+    use HolderKind::Key;
+    set(bench, Key, &[("cust*", unfinished(2))]);
+    let parent = bench.create(of_key("customer 1"));
+    let parent_claim = claim(bench);
+    assert_eq!(parent_claim.id, parent);
+    let child = |index| NewInvocation { task: OTHER_TASK.into(), ..child_of(&parent_claim, index) };
+    bench.create(detached(child(0)));
+    let over = (Key, "customer 1".to_owned(), QuotaKind::Unfinished);
+    assert_eq!(refused(bench, child(1)), over);
+    assert_eq!(refused(bench, of_key("customer 1")), over);
+    // A child that says another key has that of its parent.
+    assert_eq!(refused(bench, NewInvocation { fairness_key: Some("free".into()), ..child(1) }), over);
+    bench.create(of_key("customer 2"));
+    bench.create(of_key("customer 2"));
+    (0..3).for_each(|_| drop(bench.create(of_key("free"))));
+    assert_eq!(held(bench, Key, "customer 1").unfinished, 2);
+    bench.succeed(&parent_claim);
+    bench.create(of_key("customer 1"));
+}
+
+pub fn the_most_exact_quota_holds_alone(bench: &Bench) {
+    use HolderKind::Component;
+    let quotas =
+        [("*", unfinished(0)), ("ac*", unfinished(1)), ("acm*", Quota::default()), ("acme", stored(0))];
+    set(bench, Component, &quotas);
+    assert_eq!(refused(bench, new(TASK)).2, QuotaKind::StoredBytes);
+    (0..3).for_each(|_| drop(bench.create(new("acm::d"))));
+    bench.create(new("ace::d"));
+    assert_eq!(refused(bench, new("ace::d")).1, "ace");
+    assert_eq!(refused(bench, new("b::d")).1, "b");
+    // Of both holders, each must have room.
+    set(bench, Component, &[]);
+    set(bench, HolderKind::Key, &[("acme", unfinished(0))]);
+    assert_eq!(refused(bench, new(TASK)).0, HolderKind::Key);
+}
+
+pub fn quotas_stay_until_a_configuration_says_others(bench: &Bench) {
+    let origin =
+        |host: &str| RuleOrigin { runner: RunnerId::from_bytes([1; 16]), host: host.into(), config: None };
+    let quotas = vec![
+        section(HolderKind::Key, &[("b", unfinished(1)), ("a", stored(5))]),
+        section(HolderKind::Component, &[("c", unfinished(3)), ("c", unfinished(4))]),
+    ];
+    let by = |host| Batch { quotas: quotas.clone(), rules_by: Some(origin(host)), ..Batch::default() };
+    bench.commit(by("one"));
+    let in_force = bench.store.quotas().expect("the store reads");
+    let names: Vec<_> = in_force.iter().map(|rule| (rule.holder, rule.names.as_str(), rule.quota)).collect();
+    let expected = [
+        (HolderKind::Component, "c", unfinished(3)),
+        (HolderKind::Key, "a", stored(5)),
+        (HolderKind::Key, "b", unfinished(1)),
+    ];
+    assert_eq!(names, expected);
+    assert!(in_force.iter().all(|rule| rule.by == Some(origin("one"))));
+    // Whoever says the same, or nothing, changes nothing.
+    bench.clock.advance(SECOND);
+    bench.commit(by("two"));
+    bench.commit(Batch::default());
+    assert_eq!(bench.store.quotas().expect("the store reads"), in_force);
+    set(bench, HolderKind::Key, &[]);
+    assert_eq!(bench.store.quotas().expect("the store reads"), in_force[..1]);
+}
+
+pub fn a_quota_holds_for_what_was_there_before_it(bench: &Bench) {
+    (0..3).for_each(|_| drop(bench.create(of_key("a"))));
+    bench.succeed(&claim(bench));
+    let quotas = vec![
+        section(HolderKind::Component, &[("acme", unfinished(2))]),
+        section(HolderKind::Key, &[("a", stored(11))]),
+    ];
+    // Set and met in one batch.
+    let submits = vec![new(TASK), of_key("b")];
+    let receipt = bench.commit(Batch { quotas, submits, ..Batch::default() });
+    assert!(receipt.submits.iter().all(|one| matches!(one, Submitted::OverQuota(_))), "{receipt:?}");
+    set(bench, HolderKind::Component, &[]);
+    assert_eq!(
+        refused(bench, of_key("a")).2,
+        QuotaKind::StoredBytes,
+        "three times three, and an outcome of two"
+    );
+}
+
+pub fn what_exists_is_answered_although_a_quota_is_full(bench: &Bench) {
+    let keyed = |id| NewInvocation { id, key: Some("once".into()), ..new(TASK) };
+    let first = keyed(InvocationId::generate());
+    bench.create(first.clone());
+    let parent = claim(bench);
+    let child = bench.create(child_of(&parent, 0));
+    let ends = vec![bench.ended(&parent, EndKind::Release)];
+    set(bench, HolderKind::Key, &[("*", unfinished(0))]);
+    let submits = vec![
+        first.clone(),
+        keyed(InvocationId::generate()),
+        NewInvocation { arguments: "[2]".into(), ..keyed(InvocationId::generate()) },
+        child_of(&parent, 0),
+        child_of(&parent, 1),
+        of_key("new"),
+    ];
+    let receipt = bench.commit(Batch { submits, reports: ends, ..Batch::default() });
+    let [same, by_key, other, by_place, new_child, new] = &receipt.submits[..] else { panic!("{receipt:?}") };
+    assert_eq!(*same, Submitted::Existing(first.id));
+    assert_eq!(*by_key, Submitted::Existing(first.id));
+    assert_eq!(*other, Submitted::KeyConflict(first.id));
+    assert_eq!(*by_place, Submitted::Existing(child));
+    assert!(matches!(new_child, Submitted::OverQuota(_)), "{new_child:?}");
+    assert!(matches!(new, Submitted::OverQuota(_)), "{new:?}");
+    // Its parent was given back: nobody asks whether it has room.
+    assert_eq!(bench.submit_one(child_of(&parent, 2)), Submitted::Orphan);
+    // An answer that was lost: the batch comes again when the quota is full.
+    set(bench, HolderKind::Key, &[("again", unfinished(1))]);
+    let again = of_key("again");
+    bench.create(again.clone());
+    assert_eq!(bench.submit_one(again.clone()), Submitted::Existing(again.id));
+}
