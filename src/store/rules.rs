@@ -191,6 +191,10 @@ pub(super) fn late(
     (was_ended && !before.has_late).then(|| Usage { has_late: true, ..before.and(bill.usage) })
 }
 
+/// The generations above a child that are looked at for those that fill its lane. A chain of detached invocations may
+/// be as long as the store bears, and the look is part of the submit's transaction.
+pub(super) const GENERATIONS_IN_LANE: u32 = 1_000;
+
 /// A cancel by a guest looks at most so many generations up.
 pub(super) const GENERATIONS_LOOKED_AT: u32 = 100;
 

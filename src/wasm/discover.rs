@@ -403,6 +403,10 @@ mod tests {
         assert_eq!(imports(1_001).err().as_deref(), Some(expected));
     }
 
+    fn ids(discovery: &Discovery) -> Vec<&str> {
+        discovery.exports.iter().map(|export| &*export.id).collect()
+    }
+
     #[test]
     fn a_function_with_a_very_long_name_is_no_task() {
         let long: &'static str = "n".repeat(2_000).leak();

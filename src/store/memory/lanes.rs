@@ -255,7 +255,8 @@ impl State {
         let mut nearest = None;
         let mut count = 0;
         let mut next = Some(place.parent);
-        while let Some(ancestor) = next.and_then(|id| self.record(&id)) {
+        for _ in 0..rules::GENERATIONS_IN_LANE {
+            let Some(ancestor) = next.and_then(|id| self.record(&id)) else { break };
             if ancestor.task == task && ancestor.lane == Some(lane) && ancestor.status.is_owned() {
                 nearest = nearest.or(Some(ancestor.id));
                 count += 1;

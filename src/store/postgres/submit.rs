@@ -11,6 +11,7 @@ use super::sql::{Arg, column, uuid, uuids};
 use super::work::Work;
 use crate::model::{InvocationId, Status};
 use crate::store::decide::{Above, Collisions};
+use crate::store::rules::GENERATIONS_IN_LANE;
 use crate::store::{Batch, NewInvocation};
 
 /// Which questions were asked about the submits of a batch.
@@ -159,16 +160,17 @@ impl<'a> Work<'a> {
         }
         parents.sort_unstable();
         parents.dedup();
-        let ask = Ask::new(
-            "WITH RECURSIVE above(below, id, parent, task, lane, status, distance) AS ( \
-                 SELECT i.id, i.id, i.parent, i.task, i.lane, i.status, 0 \
+        let ask = Ask::new(formatcp!(
+            "WITH RECURSIVE above(below, id, parent, task, lane, status, generation) AS ( \
+                 SELECT i.id, i.id, i.parent, i.task, i.lane, i.status, 1 \
                  FROM unnest($1) AS w(id) JOIN @invocation i ON i.id = ANY(ARRAY[w.id]) \
                  UNION ALL \
-                 SELECT a.below, i.id, i.parent, i.task, i.lane, i.status, a.distance + 1 \
-                 FROM above a JOIN @invocation i ON i.id = ANY(ARRAY[a.parent])) \
+                 SELECT a.below, i.id, i.parent, i.task, i.lane, i.status, a.generation + 1 \
+                 FROM above a JOIN @invocation i ON i.id = ANY(ARRAY[a.parent]) \
+                 WHERE a.generation < {GENERATIONS_IN_LANE}) \
              SELECT below, id, task, lane, status FROM above \
-             ORDER BY distance",
-        );
+             ORDER BY generation"
+        ));
         for row in self.link.ask_one(ask.with(uuids(&parents))).await? {
             let above = Above {
                 id: column(&row, 1)?,

@@ -10,6 +10,7 @@ use super::sql::{bound, column};
 use super::work::Work;
 use crate::model::{InvocationId, Status};
 use crate::store::decide::Above;
+use crate::store::rules::GENERATIONS_IN_LANE;
 use crate::store::{ChildOf, NewInvocation};
 
 /// The statement that finds who has taken something of a task, and whether with the same
@@ -148,14 +149,15 @@ impl<'a> Work<'a> {
         }
         let above = self
             .sql
-            .prepare_cached(
-                "WITH RECURSIVE ancestor(id, parent, task, lane, status, distance) AS ( \
-                     SELECT id, parent, task, lane, status, 0 FROM invocation WHERE id = ?1 \
+            .prepare_cached(formatcp!(
+                "WITH RECURSIVE ancestor(id, parent, task, lane, status, generation) AS ( \
+                     SELECT id, parent, task, lane, status, 1 FROM invocation WHERE id = ?1 \
                      UNION ALL \
-                     SELECT i.id, i.parent, i.task, i.lane, i.status, distance + 1 FROM ancestor \
-                     CROSS JOIN invocation i ON i.id = ancestor.parent) \
-                 SELECT id, task, lane, status FROM ancestor ORDER BY distance",
-            )?
+                     SELECT i.id, i.parent, i.task, i.lane, i.status, generation + 1 FROM ancestor \
+                     CROSS JOIN invocation i ON i.id = ancestor.parent \
+                     WHERE generation < {GENERATIONS_IN_LANE}) \
+                 SELECT id, task, lane, status FROM ancestor ORDER BY generation"
+            ))?
             .query_map([bound(parent)], |row| {
                 Ok(Above {
                     id: column(row, 0)?,
