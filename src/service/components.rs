@@ -17,6 +17,9 @@ use super::patience::Access;
 use super::registry::Registry;
 use super::{Opened, Service};
 
+/// The most reasons that are told why one component is left out.
+const TOLD_OF_ONE: usize = 5;
+
 /// How far the loading of components has come.
 #[derive(Debug, Default)]
 pub struct Loading {
@@ -191,8 +194,14 @@ impl Service {
         loading.total.store(0, Ordering::Relaxed);
         let library = library.map_err(ServiceError::Load)?;
         left_out.extend_from_slice(library.left_out());
-        for error in left_out {
-            tracing::warn!("left out: {error}");
+        // Of one component there may be a thousand: each import that nobody provides.
+        for of_one in left_out.chunk_by(|one, other| one.component == other.component) {
+            for error in of_one.iter().take(TOLD_OF_ONE) {
+                tracing::warn!("left out: {error}");
+            }
+            if let (Some(first), more @ 1..) = (of_one.first(), of_one.len().saturating_sub(TOLD_OF_ONE)) {
+                tracing::warn!("left out: component `{}`: {more} more reasons", first.component);
+            }
         }
         if let Some(store) = store {
             library.fetch_versions_from(Box::new(Shelf::new(store, &shared.config)));
