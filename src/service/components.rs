@@ -174,7 +174,8 @@ impl Service {
             None => self.store_of_components()?,
         };
         let mut pushed = self.pushed(store.as_ref())?;
-        if let Some(only) = only.filter(|only| is_live(&pushed, only)) {
+        let only = only.filter(|only| is_live(&pushed, only));
+        if let Some(only) = only {
             let needed = needed_by(&pushed, only);
             pushed.retain(|one| needed.contains(&one.name));
         }
@@ -206,28 +207,47 @@ impl Service {
         if let Some(store) = store {
             library.fetch_versions_from(Box::new(Shelf::new(store, &shared.config)));
         }
-        let unresolved = shared.config.task_sections.iter().filter_map(|section| {
-            let error = match library.check_section(&section.name) {
-                Ok(None) => return None,
+        // The sections of others name none of these.
+        if only.is_none() {
+            self.check_names(&library)?;
+        }
+        Ok(Arc::new(library))
+    }
+
+    /// Checks that the names in the configuration stand for tasks.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError::Config`] with all that stand for none. If components come from the store, those are warnings:
+    /// whoever pushes or removes a component must not be able to keep runners from starting.
+    fn check_names(&self, library: &Library) -> Result<(), ServiceError> {
+        let config = self.config();
+        let unresolved = config.task_sections.iter().filter_map(|section| {
+            let name = &section.name;
+            match library.check_section(name) {
+                Ok(None) => None,
                 Ok(Some(warning)) => {
-                    let name = &section.name;
-                    tracing::warn!(
-                        "{}: `[task.\"{name}\"]` holds for all of these: {warning}",
-                        section.place
-                    );
-                    return None;
+                    let place = &section.place;
+                    tracing::warn!("{place}: `[task.\"{name}\"]` holds for all of these: {warning}");
+                    None
                 }
-                Err(error) => error,
-            };
-            let message = format!("`[task.\"{}\"]`: {error}", section.name);
-            Some(Problem::new(Origin::File, message).at(&section.place))
+                Err(error) => Some((format!("`[task.\"{name}\"]`: {error}"), &section.place)),
+            }
         });
-        let unknown = shared.config.submits.iter().filter_map(|one| {
+        let unknown = config.submits.iter().filter_map(|one| {
             let error = library.check_submits(&one.task).err()?;
-            Some(Problem::new(Origin::File, format!("`{}`: {error}", one.key)).at(&one.place))
+            Some((format!("`{}`: {error}", one.key), &one.place))
         });
-        let unresolved: Vec<_> = unresolved.chain(unknown).collect();
-        if unresolved.is_empty() { Ok(Arc::new(library)) } else { Err(ConfigError(unresolved).into()) }
+        let wrong: Vec<_> = unresolved.chain(unknown).collect();
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        if config.needs_store_for_components() {
+            wrong.iter().for_each(|(message, place)| tracing::warn!("{place}: {message}"));
+            return Ok(());
+        }
+        let problem = |(message, place): (String, &String)| Problem::new(Origin::File, message).at(place);
+        Err(ConfigError(wrong.into_iter().map(problem).collect()).into())
     }
 
     /// The store, if it is there and components come from it.

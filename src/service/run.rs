@@ -22,8 +22,12 @@ impl Service {
     ///
     /// [`ServiceError`]: also if there is nothing to run.
     pub fn prepare_runner(&self) -> Result<Arc<Library>, ServiceError> {
-        let existing = self.existing()?;
-        if self.config().components.is_empty() && existing.ask(|store| store.components())?.is_empty() {
+        let (existing, config) = (self.existing()?, self.config());
+        // With a pattern it waits for components that are pushed later.
+        if config.components.is_empty()
+            && config.patterns.is_empty()
+            && existing.ask(|store| store.components())?.is_empty()
+        {
             return Err(ServiceError::NoComponents("there is nothing to run".to_owned()));
         }
         self.read_secrets()?;

@@ -76,7 +76,8 @@ impl Names {
         let mut spellings = BTreeSet::from([id.to_string(), function.to_string(), plain.clone()]);
         let mut add = |form: String, names_component| {
             let meanings = self.short.entry(form.into()).or_default();
-            match meanings.iter_mut().find(|known| known.id == *id) {
+            // The forms of one task are added one after the other.
+            match meanings.last_mut().filter(|known| known.id == *id) {
                 Some(known) => known.names_component |= names_component,
                 None => meanings.push(Meaning { id: Arc::clone(id), names_component }),
             }
