@@ -198,7 +198,7 @@ mod tests {
                 bucket.take(Bucket::cost(rate), NOW);
             }
             assert!(!may(bucket, NOW), "{limit}");
-            assert_eq!(bucket.taken(rate, NOW), limit.into());
+            assert_eq!(bucket.taken(rate, NOW), u64::from(limit));
             let one = UnixMicros(NOW.0 + 1 + Bucket::cost(rate) / 1_000);
             assert!(may(bucket, one), "{limit}");
             // All are there again after the window, and never more.

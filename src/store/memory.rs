@@ -4,6 +4,7 @@
 mod claim;
 mod components;
 mod fairness;
+mod holders;
 mod keep;
 mod lanes;
 mod quotas;
@@ -20,6 +21,7 @@ use self::fairness::Fairness;
 use self::lanes::{Lane, LaneId};
 use self::quotas::Quotas;
 use self::records::{Records, Seq};
+use super::quota;
 use super::read::submitted;
 use super::rules::{self, Place, Step};
 use super::{
@@ -621,7 +623,7 @@ impl State {
             self.deadlines.insert((deadline, seq));
         }
         self.tasks[task].counts.add(Status::Queued, 1);
-        let bytes = rules::text_bytes(new.arguments.len());
+        let bytes = quota::text_bytes(new.arguments.len());
         self.hold(task, fairness, Held { unfinished: 1, bytes });
         if rules::is_at_once(new.delay) {
             self.place(seq);

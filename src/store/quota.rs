@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::RuleOrigin;
-use crate::model::{Bucket, Glob, Held, HolderKind, Quota, TaskId, UnixMicros};
+use super::value::json_text;
+use crate::model::{Bucket, Glob, Held, HolderKind, Outcome, Quota, TaskId, UnixMicros};
 
 /// All quotas that a configuration has for components, or for fairness keys: each with the pattern of the names
 /// that it is for. They take the place of all of their kind.
@@ -100,4 +101,18 @@ impl Holding {
 /// The component that counts the invocations of a task.
 pub(super) fn component_of(task: &str) -> Option<&str> {
     TaskId::split(task).0
+}
+
+/// The bytes that an outcome takes, as quotas count them: those of its JSON text.
+pub(super) fn stored_bytes(outcome: &Outcome) -> i64 {
+    let bytes = match outcome {
+        Outcome::Value(json) => json.len(),
+        Outcome::Failure(failure) => json_text(&**failure).len(),
+    };
+    text_bytes(bytes)
+}
+
+/// The length of a text, as quotas count it.
+pub(super) fn text_bytes(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }

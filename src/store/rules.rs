@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use const_format::formatcp;
 
-use super::value::json_text;
 use super::{Adoption, AttemptEnd, Bill, EndKind, Keep, NewInvocation, Report, TaskRule};
 use crate::model::{
     Blocked, Concurrency, Event, Failure, FailureKind, InvocationId, Outcome, Rate, Reason, RunnerId, Status,
@@ -207,20 +206,6 @@ pub(super) type CallerAbove = (InvocationId, u32);
 /// far up that nobody looks, whatever is in its tree passes for one that did.
 pub(super) fn calls(id: InvocationId, above: Option<CallerAbove>) -> bool {
     above.is_some_and(|(above, generations)| above == id || generations >= GENERATIONS_LOOKED_AT)
-}
-
-/// The bytes that an outcome takes, as quotas count them: those of its JSON text.
-pub(super) fn stored_bytes(outcome: &Outcome) -> i64 {
-    let bytes = match outcome {
-        Outcome::Value(json) => json.len(),
-        Outcome::Failure(failure) => json_text(&**failure).len(),
-    };
-    text_bytes(bytes)
-}
-
-/// The length of a text, as quotas count it.
-pub(super) fn text_bytes(bytes: usize) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 /// The message that the history keeps of an outcome.

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use super::Contradiction;
 use super::state::{State, loaded};
 use crate::model::{ComponentDigest, Event, Held, InvocationId, Outcome, Status};
-use crate::store::rules;
 use crate::store::{Applied, Batch, Bill, Cancel, Cancelled, EndKind, Ended, Report};
+use crate::store::{quota, rules};
 
 impl<'b> State<'b> {
     /// Applies the bills, reports and cancels of a batch. Everything that they speak of is
@@ -174,7 +174,7 @@ impl<'b> State<'b> {
     /// Counts an invocation that became final, with its outcome.
     fn count_end(&mut self, id: InvocationId, outcome: &Outcome) -> Result<(), Contradiction> {
         let head = loaded(&mut self.heads, id)?;
-        let bytes = rules::stored_bytes(outcome);
+        let bytes = quota::stored_bytes(outcome);
         self.moves.store(head.task, head.status, bytes);
         self.quotas.hold(head.fairness_key, Held { unfinished: -1, bytes });
         Ok(())

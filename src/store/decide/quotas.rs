@@ -1,11 +1,10 @@
 //! Quotas: whether components and fairness keys have room for what is submitted, and what the transaction changes of
 //! their counts.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::state::State;
-use crate::model::{Bucket, Held, HolderKind, OverQuota, Quota};
+use crate::model::{Bucket, Held, HolderKind, OverQuota, Quota, UnixMicros};
 use crate::store::quota::component_of;
 use crate::store::{NewInvocation, QuotaRule};
 
@@ -43,7 +42,7 @@ pub struct Quotas {
 }
 
 impl Quotas {
-    /// Takes in the counts of a component that [`State::components_to_meter`] named.
+    /// Takes in the counts of a component that [`State::components_to_meter`](super::State::components_to_meter) named.
     pub fn meter_component(&mut self, name: &str, held: Held, bucket: Bucket) {
         if let Some(quota) = QuotaRule::of(&self.rules, HolderKind::Component, name) {
             let name: Arc<str> = name.into();
@@ -52,7 +51,7 @@ impl Quotas {
         }
     }
 
-    /// Takes in the counts of a fairness key that [`State::keys_to_meter`] named.
+    /// Takes in the counts of a fairness key that [`State::keys_to_meter`](super::State::keys_to_meter) named.
     pub fn meter_key(&mut self, key: i64, name: Arc<str>, held: Held, bucket: Bucket) {
         if let Some(quota) = QuotaRule::of(&self.rules, HolderKind::Key, &name) {
             self.keys.insert(key, Metered { name, quota, held, bucket, taken: 0 });
@@ -101,54 +100,26 @@ impl Quotas {
             self.keys.get_mut(&key).map(|one| (HolderKind::Key, one)),
         ]
     }
-}
-
-impl State<'_> {
-    /// Returns the components whose quotas the submits of a batch meet: their counts are to be loaded.
-    pub fn components_to_meter<'n>(&self, submits: &'n [NewInvocation]) -> BTreeSet<&'n str> {
-        let rules = &self.quotas.rules;
-        if !QuotaRule::any(rules, HolderKind::Component) {
-            return BTreeSet::new();
-        }
-        let names =
-            submits.iter().filter(|new| !self.is_orphan(new)).filter_map(|new| component_of(&new.task));
-        let mut names: BTreeSet<_> = names.collect();
-        names.retain(|name| QuotaRule::of(rules, HolderKind::Component, name).is_some());
-        names
-    }
-
-    /// Returns the numbers of the fairness keys whose quotas the submits of a batch may meet: their names and counts are to
-    /// be loaded. The keys themselves are loaded.
-    pub fn keys_to_meter(&self, submits: &[NewInvocation]) -> BTreeSet<i64> {
-        if !QuotaRule::any(&self.quotas.rules, HolderKind::Key) {
-            return BTreeSet::new();
-        }
-        let keys = submits.iter().filter(|new| !self.is_orphan(new)).map(|new| self.key_of(new));
-        // One that was not loaded is an error later.
-        keys.filter_map(Result::ok).collect()
-    }
 
     /// Answers a submit for which one of its holders has no room.
-    pub(super) fn over_quota(&mut self, new: &NewInvocation, key: i64) -> Option<OverQuota> {
-        if self.quotas.is_unmetered() {
+    pub(super) fn over(&mut self, new: &NewInvocation, key: i64, now: UnixMicros) -> Option<OverQuota> {
+        if self.is_unmetered() {
             return None;
         }
-        let now = self.now;
-        self.quotas.metered(&new.task, key).into_iter().flatten().find_map(|(holder, one)| {
+        self.metered(&new.task, key).into_iter().flatten().find_map(|(holder, one)| {
             let kind = one.quota.refuses(one.held, one.bucket, new.arguments.len(), now)?;
             Some(OverQuota { holder, name: Arc::clone(&one.name), kind, quota: one.quota, held: one.held })
         })
     }
 
     /// Counts a new invocation whose arguments have so many bytes.
-    pub(super) fn count_new(&mut self, new: &NewInvocation, key: i64, bytes: i64) {
-        let now = self.now;
+    pub(super) fn count_new(&mut self, new: &NewInvocation, key: i64, bytes: i64, now: UnixMicros) {
         let change = Held { unfinished: 1, bytes };
-        self.quotas.hold(key, change);
-        if self.quotas.is_unmetered() {
+        self.hold(key, change);
+        if self.is_unmetered() {
             return;
         }
-        for (_, one) in self.quotas.metered(&new.task, key).into_iter().flatten() {
+        for (_, one) in self.metered(&new.task, key).into_iter().flatten() {
             one.held.add(change);
             if let Some(rate) = one.quota.submits {
                 let cost = Bucket::cost(rate);

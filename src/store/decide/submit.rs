@@ -1,13 +1,13 @@
 //! The ladder of a submit: what a new invocation meets decides what becomes of it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::Contradiction;
 use super::head::Head;
 use super::state::{Fresh, State};
-use crate::model::{Blocked, Differing, InvocationId, Status};
-use crate::store::{ChildOf, NewInvocation, Submitted, rules};
+use crate::model::{Blocked, Differing, HolderKind, InvocationId, Status};
+use crate::store::{ChildOf, NewInvocation, QuotaRule, Submitted, quota, rules};
 
 impl<'b> State<'b> {
     /// Whether the attempt that submits a child still owns the parent.
@@ -84,7 +84,7 @@ impl<'b> State<'b> {
             return Ok(answer);
         }
         let key = self.key_of(new)?;
-        if let Some(over) = self.over_quota(new, key) {
+        if let Some(over) = self.quotas.over(new, key, self.now) {
             if !self.collisions.knows_ids {
                 self.collisions.unconfirmed.push(index);
             }
@@ -94,8 +94,31 @@ impl<'b> State<'b> {
         Ok(Submitted::Created(new.id))
     }
 
+    /// Returns the components whose quotas the submits of a batch meet: their counts are to be loaded.
+    pub fn components_to_meter<'n>(&self, submits: &'n [NewInvocation]) -> BTreeSet<&'n str> {
+        let rules = &self.quotas.rules;
+        if !QuotaRule::any(rules, HolderKind::Component) {
+            return BTreeSet::new();
+        }
+        let submits = submits.iter().filter(|new| !self.is_orphan(new));
+        let mut names: BTreeSet<_> = submits.filter_map(|new| quota::component_of(&new.task)).collect();
+        names.retain(|name| QuotaRule::of(rules, HolderKind::Component, name).is_some());
+        names
+    }
+
+    /// Returns the numbers of the fairness keys whose quotas the submits of a batch may meet: their names and counts are to
+    /// be loaded. The keys themselves are loaded.
+    pub fn keys_to_meter(&self, submits: &[NewInvocation]) -> BTreeSet<i64> {
+        if !QuotaRule::any(&self.quotas.rules, HolderKind::Key) {
+            return BTreeSet::new();
+        }
+        let keys = submits.iter().filter(|new| !self.is_orphan(new)).map(|new| self.key_of(new));
+        // One that was not loaded is an error later.
+        keys.filter_map(Result::ok).collect()
+    }
+
     /// Returns the number of the fairness key of a new invocation: that of its parent, or its own.
-    pub(super) fn key_of(&self, new: &NewInvocation) -> Result<i64, Contradiction> {
+    fn key_of(&self, new: &NewInvocation) -> Result<i64, Contradiction> {
         match new.child_of.as_ref().and_then(|place| self.heads.get(&place.parent)) {
             Some(parent) => Ok(parent.fairness_key),
             None => self.fairness.number(new.fairness_key()),
@@ -193,9 +216,9 @@ impl<'b> State<'b> {
         self.lanes.enqueue(&mut head, self.now);
         self.may_expire |= deadline.is_some_and(|deadline| deadline <= self.now);
         self.moves.count(task, Status::Queued, 1);
-        let bytes = rules::text_bytes(new.arguments.len());
+        let bytes = quota::text_bytes(new.arguments.len());
         self.moves.store(task, Status::Queued, bytes);
-        self.count_new(new, key, bytes);
+        self.quotas.count_new(new, key, bytes, self.now);
         self.fresh.push(Fresh { id: new.id, new, submitted_at: self.now });
         self.heads.insert(new.id, head);
         if let Some(place) = child_of {

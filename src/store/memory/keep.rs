@@ -2,7 +2,7 @@
 
 use super::{Record, Seq, State};
 use crate::model::{Event, Held, UnixMicros};
-use crate::store::{Keep, Prune, PrunePosition, Pruned, Receipt, rules};
+use crate::store::{Keep, Prune, PrunePosition, Pruned, Receipt, quota, rules};
 
 impl State {
     /// Ends what is past its deadline, oldest deadline first; whether some may be
@@ -111,8 +111,8 @@ impl State {
             task.by_key.remove(key);
         }
         task.counts.subtract(record.status, 1);
-        let outcome = record.outcome.as_ref().map_or(0, rules::stored_bytes);
-        let bytes = rules::text_bytes(record.arguments.len()) + outcome;
+        let outcome = record.outcome.as_ref().map_or(0, quota::stored_bytes);
+        let bytes = quota::text_bytes(record.arguments.len()) + outcome;
         self.hold(record.task, record.fairness, Held { unfinished: 0, bytes: -bytes });
         self.fairness.leave(record.fairness);
     }

@@ -30,7 +30,6 @@ fn assert_refused(output: &Output, by: &str) {
 
 fn a_submit_beyond_a_quota_is_refused(site: &Site) {
     start_once(site);
-    // The sandbox of a command without any configuration but the components: the store has the quotas.
     site.submit_all("square", (0..3).map(|n| json!([n])));
     let batch = "[1]\n".repeat(4);
     let output = site.command(["submit", "square", "--batch", "-"]).stdin(batch).run().expect(4);
@@ -133,11 +132,12 @@ fn a_retry_is_a_submit_and_needs_room() {
 fn submits_per_time_are_bounded() {
     let site = Site::with_sections("[component.workflow.quota]\nsubmits = \"3/1h\"\n");
     start_once(&site);
-    let output = site.command(["submit", "nothing", "--batch", "-"]).stdin("[]\n".repeat(5)).run().expect(4);
+    let output =
+        site.command(["submit", "workflow::nothing", "--batch", "-"]).stdin("[]\n".repeat(5)).run().expect(4);
     assert_eq!(output.stdout().lines().count(), 3, "{output:?}");
     assert_refused(&output, "has had as many submits as it may have for now (quota `submits`: 3 in 3600s)");
     site.run_all(&[]);
-    site.run(["submit", "nothing"]).expect(4);
+    site.run(["submit", "workflow::nothing"]).expect(4);
     let of = quota_of(&site, "workflow");
     assert_eq!((&of["submits"], &of["submits_limit"]), (&json!(3), &json!(3)));
 }

@@ -36,6 +36,12 @@ fn of_key(key: &str) -> NewInvocation {
     NewInvocation { fairness_key: Some(key.into()), ..new(TASK) }
 }
 
+/// Submits what must be new.
+#[track_caller]
+fn create(bench: &Bench, new: NewInvocation) {
+    bench.create(new);
+}
+
 /// Submits what is refused: by which quota of whom.
 #[track_caller]
 fn refused(bench: &Bench, new: NewInvocation) -> (HolderKind, String, QuotaKind) {
@@ -166,7 +172,7 @@ pub fn a_quota_of_keys_is_for_each_key_with_its_children(bench: &Bench) {
     assert_eq!(refused(bench, NewInvocation { fairness_key: Some("free".into()), ..child(1) }), over);
     bench.create(of_key("customer 2"));
     bench.create(of_key("customer 2"));
-    (0..3).for_each(|_| drop(bench.create(of_key("free"))));
+    (0..3).map(|_| of_key("free")).for_each(|new| create(bench, new));
     assert_eq!(held(bench, Key, "customer 1").unfinished, 2);
     bench.succeed(&parent_claim);
     bench.create(of_key("customer 1"));
@@ -178,7 +184,7 @@ pub fn the_most_exact_quota_holds_alone(bench: &Bench) {
         [("*", unfinished(0)), ("ac*", unfinished(1)), ("acm*", Quota::default()), ("acme", stored(0))];
     set(bench, Component, &quotas);
     assert_eq!(refused(bench, new(TASK)).2, QuotaKind::StoredBytes);
-    (0..3).for_each(|_| drop(bench.create(new("acm::d"))));
+    (0..3).map(|_| new("acm::d")).for_each(|new| create(bench, new));
     bench.create(new("ace::d"));
     assert_eq!(refused(bench, new("ace::d")).1, "ace");
     assert_eq!(refused(bench, new("b::d")).1, "b");
@@ -216,7 +222,7 @@ pub fn quotas_stay_until_a_configuration_says_others(bench: &Bench) {
 }
 
 pub fn a_quota_holds_for_what_was_there_before_it(bench: &Bench) {
-    (0..3).for_each(|_| drop(bench.create(of_key("a"))));
+    (0..3).map(|_| of_key("a")).for_each(|new| create(bench, new));
     bench.succeed(&claim(bench));
     let quotas = vec![
         section(HolderKind::Component, &[("acme", unfinished(2))]),

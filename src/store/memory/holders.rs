@@ -1,0 +1,98 @@
+//! What components and fairness keys hold, and whether they may have more.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::State;
+use crate::model::{Bucket, Held, HolderKind, OverQuota, TaskId, UnixMicros};
+use crate::store::{Holding, NewInvocation, QuotaRule, QuotaSection, RuleOrigin};
+
+impl State {
+    pub(super) fn quotas(&self) -> Vec<QuotaRule> {
+        self.quotas.rules.clone()
+    }
+
+    /// Takes over the quotas of a configuration, of one kind of holders.
+    pub(super) fn set_quotas(&mut self, new: &QuotaSection, by: Option<&RuleOrigin>, now: UnixMicros) {
+        if new.is_in_force(&self.quotas.rules) {
+            return;
+        }
+        let rules = &mut self.quotas.rules;
+        rules.retain(|rule| rule.holder != new.holder);
+        rules.extend(new.rules(by, now));
+        rules.sort_by_key(|rule| rule.holder);
+    }
+
+    pub(super) fn holdings(&self, holder: HolderKind) -> Vec<Holding> {
+        let mut counts: BTreeMap<Arc<str>, Held> = BTreeMap::new();
+        match holder {
+            HolderKind::Component => {
+                for task in &self.tasks {
+                    if let Some(component) = TaskId::split(&task.name).0 {
+                        let held = Held { unfinished: task.counts.unfinished() as i64, bytes: task.bytes };
+                        counts.entry(component.into()).or_default().add(held);
+                    }
+                }
+            }
+            HolderKind::Key => {
+                counts.extend(self.fairness.held().map(|(name, held)| (Arc::clone(name), held)));
+            }
+        }
+        counts.retain(|_, held| *held != Held::default());
+        let holding = |(name, held)| Holding { bucket: self.bucket(holder, &name), name, held };
+        counts.into_iter().map(holding).collect()
+    }
+
+    fn bucket(&self, holder: HolderKind, name: &Arc<str>) -> Bucket {
+        self.quotas.buckets.get(&(holder, Arc::clone(name))).copied().unwrap_or_default()
+    }
+
+    /// The component and the fairness key that a new invocation counts for.
+    fn holders(&self, new: &NewInvocation) -> Vec<(HolderKind, Arc<str>)> {
+        let component = TaskId::split(&new.task).0.map(|name| (HolderKind::Component, name.into()));
+        let parent = new.child_of.as_ref().and_then(|place| self.record(&place.parent));
+        let key =
+            parent.map_or_else(|| new.fairness_key().into(), |parent| self.fairness.name(parent.fairness));
+        component.into_iter().chain([(HolderKind::Key, key)]).collect()
+    }
+
+    /// Answers a submit for which one of its holders has no room.
+    pub(super) fn over_quota(&self, new: &NewInvocation, now: UnixMicros) -> Option<OverQuota> {
+        if self.quotas.rules.is_empty() {
+            return None;
+        }
+        self.holders(new).into_iter().find_map(|(holder, name)| {
+            let quota = QuotaRule::of(&self.quotas.rules, holder, &name)?;
+            let held = match holder {
+                HolderKind::Component => {
+                    let all = self.holdings(HolderKind::Component);
+                    all.iter().find(|one| one.name == name).map(|one| one.held).unwrap_or_default()
+                }
+                HolderKind::Key => self.fairness.held_by(&name),
+            };
+            let kind = quota.refuses(held, self.bucket(holder, &name), new.arguments.len(), now)?;
+            Some(OverQuota { holder, name, kind, quota, held })
+        })
+    }
+
+    /// Takes tokens for a new invocation.
+    pub(super) fn take_tokens(&mut self, new: &NewInvocation, now: UnixMicros) {
+        if self.quotas.rules.is_empty() {
+            return;
+        }
+        for (holder, name) in self.holders(new) {
+            let quota = QuotaRule::of(&self.quotas.rules, holder, &name);
+            if let Some(rate) = quota.and_then(|quota| quota.submits) {
+                let bucket = self.quotas.buckets.entry((holder, name)).or_default();
+                bucket.take(Bucket::cost(rate), now);
+            }
+        }
+        self.quotas.buckets.retain(|_, bucket| bucket.full_at > Bucket::moment(now));
+    }
+
+    /// Counts what an invocation holds more, or less.
+    pub(super) fn hold(&mut self, task: usize, key: usize, change: Held) {
+        self.tasks[task].bytes += change.bytes;
+        self.fairness.hold(key, change);
+    }
+}
