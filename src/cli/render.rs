@@ -22,6 +22,7 @@ pub fn usage_line(usage: &Usage) -> String {
             Some(format!("memory {}{fuel}", size(value)))
         }
         _ if value == 0 => None,
+        "memory_byte_seconds" => Some(format!("memory time {}", byte_seconds(value))),
         "peak_host_memory_bytes" => Some(format!("host memory {}", size(value))),
         _ => Some(match field.strip_suffix("_bytes") {
             Some(what) => format!("{what} {}", size(value)),
@@ -161,6 +162,11 @@ pub fn size(bytes: u64) -> String {
             units[power as usize - 1]
         ),
     }
+}
+
+/// Writes a number of bytes times seconds for people.
+pub fn byte_seconds(number: u64) -> String {
+    format!("{}·s", size(number))
 }
 
 /// Writes a number with its thousands apart.

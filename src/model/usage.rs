@@ -70,6 +70,8 @@ macro_rules! usage {
 usage! {
     /// Time of a processor on slots, in microseconds.
     cpu_micros: Sum, Cpu;
+    /// Bytes of memories and tables, times the seconds for which an attempt had them, also while it waited.
+    memory_byte_seconds: Sum, Memory;
     /// The most bytes that all memories and tables of one attempt had together.
     peak_memory_bytes: Largest, Memory;
     /// The most bytes that the runner held for one attempt outside of its memories.

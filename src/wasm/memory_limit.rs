@@ -70,6 +70,7 @@ impl MemoryLimit {
 
 impl Drop for MemoryLimit {
     fn drop(&mut self) {
+        self.control.meter.note_memory(0);
         self.control.memory.give_back(self.used + INSTANCE_BYTES);
     }
 }

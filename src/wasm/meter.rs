@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use crate::model::Usage;
 
@@ -10,6 +13,7 @@ use crate::model::Usage;
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     peak_memory: Counter,
+    memory_time: Mutex<MemoryTime>,
     peak_host_memory: Counter,
     /// One more than the units used; 0 if nobody counts them.
     fuel: Counter,
@@ -20,6 +24,33 @@ pub(super) struct Meter {
     pub(super) written: Counter,
     pub(super) sent: Counter,
     pub(super) received: Counter,
+}
+
+/// The memory of a guest, integrated over time.
+#[derive(Debug, Default)]
+struct MemoryTime {
+    byte_nanos: u128,
+    /// The bytes that it has, and since when.
+    held: Option<(u64, Instant)>,
+}
+
+impl MemoryTime {
+    /// The integral up to a moment.
+    fn until(&self, now: Instant) -> u128 {
+        let held =
+            self.held.map_or(0, |(bytes, since)| u128::from(bytes) * now.duration_since(since).as_nanos());
+        self.byte_nanos + held
+    }
+
+    fn hold(&mut self, bytes: u64, now: Instant) {
+        self.byte_nanos = self.until(now);
+        self.held = Some((bytes, now));
+    }
+
+    /// Whole byte-seconds; a part of one counts as one.
+    fn byte_seconds(&self, now: Instant) -> u64 {
+        u64::try_from(self.until(now).div_ceil(1_000_000_000)).unwrap_or(u64::MAX)
+    }
 }
 
 /// A number that several threads may add to.
@@ -41,6 +72,7 @@ impl Meter {
     /// Notes the present bytes of all memories and tables.
     pub(super) fn note_memory(&self, bytes: u64) {
         self.peak_memory.0.fetch_max(bytes, Ordering::Relaxed);
+        self.memory_time.lock().hold(bytes, Instant::now());
     }
 
     /// Notes the present bytes that the host holds for the guest.
@@ -56,6 +88,7 @@ impl Meter {
     /// The usage so far, without time and children, which are counted elsewhere.
     pub(super) fn usage(&self) -> Usage {
         Usage {
+            memory_byte_seconds: self.memory_time.lock().byte_seconds(Instant::now()),
             peak_memory_bytes: self.peak_memory.get(),
             peak_host_memory_bytes: self.peak_host_memory.get(),
             fuel: self.fuel.get().checked_sub(1),
@@ -135,7 +168,23 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn memory_counts_for_as_long_as_it_is_held() {
+        let mut time = MemoryTime::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(time.byte_seconds(at(0)), 0);
+        time.hold(100, at(0));
+        time.hold(300, at(2));
+        assert_eq!(time.byte_seconds(at(3)), 500);
+        assert_eq!(time.byte_seconds(at(3) + Duration::from_nanos(1)), 501);
+        time.hold(0, at(4));
+        assert_eq!(time.byte_seconds(at(9)), 800);
+    }
 
     #[test]
     fn nobody_gets_more_than_there_is() {

@@ -28,7 +28,12 @@ fn computing_is_on_the_bill_and_sleeping_is_not() {
     let cpu = |usage: Value| usage["cpu_ms"].as_f64().expect("a number");
     let busy = cpu(usage(&setup, "faults.spin", "[]"));
     assert!((100.0..1_000.0).contains(&busy), "{busy}");
-    let asleep = cpu(usage(&setup, "faults.sleep", "[400]"));
+    let slept = usage(&setup, "faults.sleep", "[400]");
+    // Its memory is there all the while.
+    let number = |field: &str| slept[field].as_f64().expect("a number");
+    let seconds = number("memory_byte_seconds") / number("peak_memory_bytes");
+    assert!((0.3..60.0).contains(&seconds), "{slept}");
+    let asleep = cpu(slept);
     assert!(asleep > 0.0 && asleep < 100.0, "{asleep}");
 }
 
