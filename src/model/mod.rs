@@ -56,6 +56,6 @@ pub use task::{DEFAULT_MAX_ATTEMPTS, MAX_DELAY, MAX_PRIORITY, TaskOptions, is_va
 pub use task_id::{FunctionName, TaskId};
 pub use text::{clip, is_invisible, is_terminal_control, write_cut};
 pub use time::{Clock, SystemClock, UnixMicros};
-pub use usage::{Combined, USAGE, Usage, UsageEntry};
+pub use usage::{Combined, USAGE, Usage, UsageEntry, UsageSums};
 pub use version::{compare_versions, is_compatible, is_on_track, split_version, track};
 pub(crate) use words::words;

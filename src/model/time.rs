@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Serialize, Serializer};
 
+const HOUR_MICROS: i64 = 3_600_000_000;
+
 /// A moment: microseconds since 1970-01-01 UTC.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UnixMicros(pub i64);
@@ -25,6 +27,24 @@ impl UnixMicros {
     /// How long after `earlier` this moment is; zero if it is not after it.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// The number of its hour since 1970, in UTC.
+    pub fn hour(self) -> i64 {
+        self.0.div_euclid(HOUR_MICROS)
+    }
+
+    /// The beginning of the hour with a number.
+    pub fn of_hour(hour: i64) -> Self {
+        Self(hour.saturating_mul(HOUR_MICROS))
+    }
+
+    /// Reads a date, which means its beginning in UTC, or an RFC 3339 text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let date = || text.parse::<jiff::civil::Date>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
+        let is_date = text.len() == "2026-11-01".len();
+        let moment = if is_date { date()?.timestamp() } else { text.parse::<jiff::Timestamp>().ok()? };
+        Some(Self(moment.as_microsecond()))
     }
 
     /// The moment as RFC 3339 text with microseconds, in UTC.
@@ -98,6 +118,27 @@ mod tests {
     fn moments_are_written_with_microseconds() {
         assert_eq!(UnixMicros(1_700_000_000_000_001).to_rfc3339(), "2023-11-14T22:13:20.000001Z");
         assert_eq!(UnixMicros(0).to_rfc3339(), "1970-01-01T00:00:00.000000Z");
+    }
+
+    #[test]
+    fn dates_and_times_are_read() {
+        let time = |text| UnixMicros::parse(text).map(UnixMicros::to_rfc3339);
+        let midnight = Some("2026-11-01T00:00:00.000000Z".to_owned());
+        assert_eq!(time("2026-11-01"), midnight);
+        assert_eq!(time("2026-11-01T01:00:00+01:00"), midnight);
+        for bad in ["", "2026-11-31", "2026-11-01T25:00:00Z", "2026-11-01T01:00:00", "tomorrow--"] {
+            assert_eq!(time(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_moment_is_in_the_hour_that_has_begun() {
+        let hour = UnixMicros::of_hour(472_222);
+        assert_eq!(hour.to_rfc3339(), "2023-11-14T22:00:00.000000Z");
+        assert_eq!(
+            (hour.hour(), UnixMicros(hour.0 - 1).hour(), UnixMicros(-1).hour()),
+            (472_222, 472_221, -1)
+        );
     }
 
     #[test]

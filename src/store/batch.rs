@@ -1,6 +1,7 @@
 //! The request and the answer of one transaction.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{
     Adoption, Applied, Bill, Cancel, Cancelled, ClaimRequest, Ended, FairnessWeight, Heartbeat, Inventory,
@@ -58,6 +59,8 @@ pub struct Batch {
     pub claim: Option<ClaimRequest>,
     /// Forgets what is final and old.
     pub prune: Option<Prune>,
+    /// Forgets the usage of hours that ended so long ago or longer: 1,000 rows at most.
+    pub prune_usage: Option<Duration>,
 }
 
 impl Batch {
@@ -84,6 +87,7 @@ impl Batch {
             recover,
             claim,
             prune,
+            prune_usage,
         } = self;
         adoptions.is_empty()
             && rules.is_empty()
@@ -103,6 +107,7 @@ impl Batch {
             && !recover
             && claim.is_none()
             && prune.is_none()
+            && prune_usage.is_none()
     }
 }
 
@@ -169,4 +174,6 @@ pub struct Receipt {
     pub next_due: Option<UnixMicros>,
     /// The result of the prune, if the batch has one.
     pub pruned: Option<Pruned>,
+    /// Whether there may be more usage that is as old as that which the batch had removed.
+    pub has_old_usage: bool,
 }

@@ -10,6 +10,7 @@ mod lanes;
 mod quotas;
 mod records;
 mod settle;
+mod usage;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::{Deref, DerefMut};
@@ -21,17 +22,10 @@ use self::fairness::Fairness;
 use self::lanes::{Lane, LaneId};
 use self::quotas::Quotas;
 use self::records::{Records, Seq};
-use super::quota;
+use super::{Adoption, Batch, CANDIDATES, Counts, Ended, Filter, Holding, Invocation, Lease, LookUp, NewInvocation, NextDue, PauseTarget, PushedComponent, QuotaRule, Receipt, RuleMark, Store, StoreError, Submitted, TaskRule, UsageQuery, UsageRow, Watch, quota};
 use super::read::submitted;
-use super::rules::{self, Place, Step};
-use super::{
-    Adoption, Batch, CANDIDATES, Counts, Ended, Filter, Holding, Invocation, Lease, LookUp, NewInvocation,
-    NextDue, PauseTarget, PushedComponent, QuotaRule, Receipt, RuleMark, Store, StoreError, Submitted,
-    TaskRule, Watch,
-};
-use crate::model::{
-    Clock, ComponentDigest, DEFAULT_QUEUE, Differing, Event, Held, HolderKind, IdPart, InvocationId,
-    LogEntry, Outcome, RuleKey, RunnerId, Status, TaskId, Transition, UnixMicros,
+use super::rules::{Place, Step, self};
+use self::usage::Hours;
 };
 
 /// A store that lives and dies with its process.
@@ -210,6 +204,10 @@ impl Store for MemoryStore {
         self.read(|state| state.record(&id).map(|record| record.logs.clone()).unwrap_or_default())
     }
 
+    fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
+        self.read(|state| state.hours.read(query))
+    }
+
     fn watch(&self, notify: Arc<dyn Fn() + Send + Sync>) -> Result<Watch, StoreError> {
         // No other process can commit here, so there is never anything to tell. Kept all
         // the same: whoever watches knows by its drop that the watch has ended.
@@ -267,6 +265,7 @@ struct State {
     newly_blocked: HashSet<Seq>,
     fairness: Fairness,
     quotas: Quotas,
+    hours: Hours,
     paused: BTreeSet<PauseTarget>,
     /// Final invocations that may have attached children which are not final yet.
     cascade: Vec<(InvocationId, Status)>,
@@ -278,6 +277,8 @@ struct State {
 
 struct Task {
     name: Arc<str>,
+    /// The name under which its usage is counted.
+    component: Arc<str>,
     /// Due invocations by order key.
     ready: BTreeSet<(i64, Seq)>,
     by_key: HashMap<Arc<str>, Seq>,
@@ -417,6 +418,7 @@ impl State {
     fn commit(&mut self, batch: &Batch, now: UnixMicros) -> Receipt {
         let mut receipt = Receipt { now, ..Receipt::default() };
         self.cascade_room = rules::CASCADED_AT_ONCE;
+        self.hours.present = now.hour();
         for adoption in &batch.adoptions {
             receipt.adopted.push(self.adopt(adoption));
         }
@@ -486,6 +488,9 @@ impl State {
         self.newly_blocked.clear();
         receipt.has_cascade = !self.cascade.is_empty();
         receipt.pruned = batch.prune.as_ref().map(|prune| self.prune(prune, now));
+        if let Some(age) = batch.prune_usage {
+            receipt.has_old_usage = self.hours.prune(age, now);
+        }
         receipt
     }
 
@@ -510,6 +515,7 @@ impl State {
         }
         let renamed = &mut self.tasks[task];
         renamed.name = Arc::clone(&adoption.to);
+        renamed.component = rules::billed_component(&adoption.to).into();
         if let Some(rule) = &mut renamed.rule {
             rule.task = Arc::clone(&adoption.to);
         }
@@ -639,6 +645,7 @@ impl State {
         let task = self.tasks.len();
         self.tasks.push(Task {
             name: name.clone(),
+            component: rules::billed_component(name).into(),
             ready: BTreeSet::new(),
             by_key: HashMap::new(),
             by_unique: HashMap::new(),
@@ -723,6 +730,23 @@ impl State {
             last.unrecorded += 1;
         }
         record.status = to;
+        if to.is_final() {
+            self.sums_of(seq).count_end(to);
+        }
+    }
+
+    /// Counts the bill of an attempt, if it left one.
+    fn count_bill(&mut self, seq: Seq, bill: Usage) {
+        if bill != Usage::default() {
+            self.sums_of(seq).count_bill(bill);
+        }
+    }
+
+    /// The sums of the present hour that an invocation adds to.
+    fn sums_of(&mut self, seq: Seq) -> &mut UsageSums {
+        let record = &self.records[seq];
+        let component = Arc::clone(&self.tasks[record.task].component);
+        self.hours.of(component, self.fairness.name(record.fairness))
     }
 
     /// Ends an invocation that nobody reported on, and keeps its owner's news.

@@ -5,7 +5,7 @@
 //! its last commit into one batch, so the price of durability is paid once per
 //! batch and not once per step. What a batch asks for is applied in the order of
 //! its fields: adoptions, rules, pauses, pushes, removals, submits, bills, reports, cancels, inventory,
-//! heartbeat, recovery, claim, prune. Before a recovery or a claim, whatever is past its
+//! heartbeat, recovery, claim, prunes. Before a recovery or a claim, whatever is past its
 //! deadline is ended.
 //!
 //! Every implementation passes the same conformance suite
@@ -31,6 +31,7 @@ mod setting;
 mod sqlite;
 mod store_url;
 mod submit;
+mod usage;
 mod value;
 
 use std::sync::Arc;
@@ -61,6 +62,7 @@ pub use sqlite::SqliteStore;
 pub(crate) use sqlite::is_ignored;
 pub use store_url::{KNOWN_STORE_URLS, StoreUrl};
 pub use submit::{ChildOf, NewInvocation, SubmitError, Submitted};
+pub use usage::{UsageBy, UsageQuery, UsageRow};
 
 /// A durable home of invocations.
 ///
@@ -186,6 +188,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Reads the lines that the guests of one invocation wrote, in order.
     fn logs(&self, id: InvocationId) -> Result<Vec<LogEntry>, StoreError>;
+
+    /// Sums up the usage of some hours. The groups are in the order of hour, component and fairness key. Usage is counted in
+    /// the transaction that ends an attempt, or an invocation, or that adds a late bill, in the hour of that transaction by the store's
+    /// clock.
+    fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, StoreError>;
 
     /// Gives some of the space of removed rows back to the disk, in one transaction of bounded size. A store whose
     /// space somebody else looks after has nothing to do.

@@ -148,6 +148,7 @@ macro_rules! reading_methods {
         $method!(tree(root: InvocationId) -> Vec<Invocation>);
         $method!(history(id: InvocationId) -> Vec<Transition>);
         $method!(logs(id: InvocationId) -> Vec<LogEntry>);
+        $method!(usage(query: &UsageQuery) -> Vec<UsageRow>);
     };
 }
 pub(super) use reading_methods;

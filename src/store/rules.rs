@@ -24,6 +24,8 @@ pub(super) const EXPIRED_AT_ONCE: usize = 1_000;
 /// At most so many descendants of what ended are cancelled in one transaction. The others
 /// follow in later ones, level by level: a tree may have millions.
 pub(super) const CASCADED_AT_ONCE: usize = 1_000;
+/// At most so many rows of usage are removed in one transaction.
+pub(super) const USAGE_REMOVED_AT_ONCE: usize = 1_000;
 
 words! {
     /// The index that holds an invocation which is not final, as the column `place` has it.
@@ -86,6 +88,17 @@ impl LaneRule {
 /// The window of a rate as databases keep it.
 pub(super) fn window_micros(window: Duration) -> i64 {
     i64::try_from(window.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// The number of the first hour whose usage is kept, if that of hours is removed which ended `age` ago.
+pub(super) fn first_kept_hour(now: UnixMicros, age: Duration) -> i64 {
+    now.minus(age).hour()
+}
+
+/// The name under which the usage of a task is counted: that of its component, or nothing for an id of an earlier
+/// program that names none.
+pub(super) fn billed_component(task: &str) -> &str {
+    TaskId::split(task).0.unwrap_or_default()
 }
 
 /// Whether a task takes the place of an id that named no component and that the store knows.

@@ -13,8 +13,7 @@ use super::RuleOrigin;
 use super::rules::Place;
 use super::setting::PauseKind;
 use crate::model::{
-    Blocked, Callers, ComponentDigest, ComponentFacts, Failure, HolderKind, InvocationId, Labels, LogStream,
-    Progress, Reason, RuleKey, RunnerId, Status, SubmitLimits, UnixMicros, Usage,
+    Blocked, Callers, ComponentDigest, ComponentFacts, Failure, HolderKind, InvocationId, Labels, LogStream, Progress, Reason, RuleKey, RunnerId, Status, SubmitLimits, UnixMicros, Usage, UsageSums,
 };
 
 /// The value of a column, on its way in or out.
@@ -294,4 +293,4 @@ macro_rules! documents {
         })+
     };
 }
-documents!(Usage, Progress, Failure, RuleOrigin, ComponentFacts);
+documents!(Usage, UsageSums, Progress, Failure, RuleOrigin, ComponentFacts);

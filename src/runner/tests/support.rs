@@ -17,8 +17,7 @@ use crate::model::{
     SubmitOptions, SystemClock, TaskClient, Transition, Usage,
 };
 use crate::store::{
-    Batch, Counts, Filter, Holding, LookUp, MemoryStore, NewInvocation, NextDue, PauseTarget,
-    PushedComponent, QuotaRule, Receipt, RuleMark, StoreError, TaskRule, TaskSet, Watch,
+    Batch, Counts, Filter, Holding, LookUp, MemoryStore, NewInvocation, NextDue, PauseTarget, PushedComponent, QuotaRule, Receipt, RuleMark, StoreError, TaskRule, TaskSet, UsageQuery, UsageRow, Watch,
 };
 
 pub(super) type Body = Pin<Box<dyn Future<Output = Result<u64, String>> + Send>>;
@@ -304,6 +303,9 @@ impl Store for Slow {
     }
     fn logs(&self, id: InvocationId) -> Result<Vec<LogEntry>, StoreError> {
         self.store.logs(id)
+    }
+    fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
+        self.store.usage(query)
     }
     fn watch(&self, notify: Arc<dyn Fn() + Send + Sync>) -> Result<Watch, StoreError> {
         self.store.watch(notify)

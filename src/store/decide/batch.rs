@@ -1,5 +1,7 @@
 //! The order of a batch: what is done before what.
 
+use std::time::Duration;
+
 use crate::model::{InvocationId, RunnerId};
 use crate::store::{Batch, ClaimRequest, Heartbeat, Inventory, Prune};
 
@@ -24,6 +26,8 @@ pub enum Step<'b> {
     /// Every lane that changed is brought in accord with its rules.
     SettleLanes,
     Prune(&'b Prune),
+    /// Removes the usage of hours that ended so long ago.
+    PruneUsage(Duration),
 }
 
 /// The steps of a batch, in their order.
@@ -44,6 +48,7 @@ pub fn steps(batch: &Batch) -> impl Iterator<Item = Step<'_>> {
         batch.claim.as_ref().map(Step::Claim),
         Some(Step::SettleLanes),
         batch.prune.as_ref().map(Step::Prune),
+        batch.prune_usage.map(Step::PruneUsage),
     ]
     .into_iter()
     .flatten()

@@ -72,6 +72,7 @@ impl<'b> State<'b> {
         }
         let Some(end) = end else { return Ok(Applied::Done) };
         head.usage = rules::usage(head.usage, end);
+        self.moves.bill(head, end.usage);
         match &end.how {
             EndKind::Final(outcome) => {
                 self.lanes.relocate(head, None);
@@ -110,6 +111,7 @@ impl<'b> State<'b> {
         };
         head.usage = Some(usage);
         head.is_changed = true;
+        self.moves.bill(head, bill.usage);
         self.is_news = true;
         Applied::Done
     }

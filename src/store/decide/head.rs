@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use crate::model::{Event, InvocationId, Progress, Reason, RuleKey, RunnerId, Status, UnixMicros, Usage};
+use crate::model::{
+    Event, InvocationId, Progress, Reason, RuleKey, RunnerId, Status, UnixMicros, Usage, UsageSums,
+};
 use crate::store::NewInvocation;
 use crate::store::rules::{self, Place};
 
@@ -137,12 +139,14 @@ pub struct Tally {
     pub bytes: i64,
 }
 
-/// The history that a transaction writes, and what it adds to the counts.
+/// The history that a transaction writes, and what it adds to the counts and to the usage.
 #[derive(Default)]
 pub struct Moves {
     pub rows: Vec<Move>,
     /// By task and status.
     pub tally: HashMap<(i64, Status), Tally>,
+    /// What the transaction adds to the usage of its hour, by task and fairness key.
+    pub usage: HashMap<(i64, i64), UsageSums>,
 }
 
 impl Moves {
@@ -183,8 +187,18 @@ impl Moves {
                 detail: detail.map(Box::from),
             });
         }
+        if to.is_final() {
+            self.usage.entry((head.task, head.fairness_key)).or_default().count_end(to);
+        }
         head.status = to;
         head.is_changed = true;
+    }
+
+    /// Counts the bill of an attempt of an invocation.
+    pub fn bill(&mut self, head: &Head, bill: Usage) {
+        if bill != Usage::default() {
+            self.usage.entry((head.task, head.fairness_key)).or_default().count_bill(bill);
+        }
     }
 }
 

@@ -32,8 +32,9 @@ impl State {
         }
         if let Some(end) = end {
             record.usage = rules::usage(record.usage, end);
+            self.count_bill(seq, end.usage);
         }
-        let has_started = rules::has_started(record.status, &steps);
+        let has_started = rules::has_started(self.records[seq].status, &steps);
         for (at, event, _, to) in steps.drain(..) {
             match end.as_ref().filter(|_| !to.is_owned()) {
                 None => {
@@ -77,13 +78,15 @@ impl State {
 
     /// Adds what an attempt used that somebody else ended.
     pub(super) fn add(&mut self, bill: &Bill) -> Applied {
-        let Some(record) = self.by_id.get(&bill.id).map(|&seq| &mut self.records[seq]) else {
+        let Some(&seq) = self.by_id.get(&bill.id) else {
             return Applied::Stale;
         };
+        let record = &mut self.records[seq];
         let last = record.history.last().map(|last| (last.reason, last.runner, last.attempt));
         match last.and_then(|last| rules::late(record.usage, last, bill)) {
             Some(usage) => {
                 record.usage = Some(usage);
+                self.count_bill(seq, bill.usage);
                 Applied::Done
             }
             None => Applied::Stale,

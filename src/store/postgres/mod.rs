@@ -7,7 +7,7 @@
 //! - `open`, `schema`: looking before touching, creating, migrating
 //! - `write`: one batch, one transaction; `submit`, `claim`, `lanes`, `leases` and
 //!   `keep` are its parts
-//! - `read`: everything that changes nothing
+//! - `read`: everything that changes nothing; `usage`: the usage by hour
 //! - `notify`: how processes learn of each other's commits
 //! - `sql`, `names`, `fault`: columns, numbers for names, errors
 
@@ -34,6 +34,7 @@ mod sql;
 mod submit;
 mod tls;
 mod url;
+mod usage;
 mod wait;
 mod work;
 mod write;
@@ -54,8 +55,7 @@ use self::notify::{Listener, Listening, Watchers};
 use super::read::reading_methods;
 use super::round::Round;
 use super::{
-    Batch, Counts, Filter, Holding, Invocation, LookUp, NextDue, PauseTarget, PushedComponent, QuotaRule,
-    Receipt, RuleMark, Store, StoreError, TaskRule, Watch,
+    Batch, Counts, Filter, Holding, Invocation, LookUp, NextDue, PauseTarget, PushedComponent, QuotaRule, Receipt, RuleMark, Store, StoreError, TaskRule, UsageQuery, UsageRow, Watch,
 };
 use crate::model::{
     Clock, ComponentDigest, HolderKind, IdPart, InvocationId, LogEntry, RunnerId, Status, Transition,
@@ -72,7 +72,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A batch that got in another's way is tried again at most so often.
 const CONFLICTS: u32 = 10;
 
-/// The tally is folded with every so many commits.
+/// The tally and the usage are folded with every so many commits.
 const FOLDED_EVERY: u64 = 64;
 
 /// A store in a schema of a PostgreSQL database.
@@ -197,6 +197,7 @@ impl PostgresStore {
                 channel: &self.channel,
                 sender: &self.sender,
                 migration_lock: self.migration_lock,
+                usage_lock: self.migration_lock.wrapping_add(1),
                 is_careful: conflicts > 0,
                 folds,
                 is_committing: &is_committing,

@@ -24,6 +24,7 @@ use crate::store::{CANDIDATES, Counts, Filter, LOOK, LOOK_UP_BYTES, LookUp};
 pub(super) use super::components::{component, components, components_version};
 pub(super) use super::quotas::{holdings, quotas};
 pub(super) use super::rules::{paused, rule_marks, rules};
+pub(super) use super::usage::usage;
 
 /// All invocations of the tree `$1`. Follows the children, so roots need no index.
 const TREE: &str = "WITH RECURSIVE tree(seq, id) AS ( \

@@ -29,6 +29,7 @@ use super::rules;
 use super::schema::VERSION;
 use super::sql::{SERVER_TIME, column, read_heads, uuid, uuids};
 use super::submit::{Looks, index};
+use super::usage;
 use super::work::Work;
 use crate::model::{Clock, InvocationId, RunnerId};
 use crate::store::columns::HEAD_COLUMNS;
@@ -47,9 +48,11 @@ pub(super) struct Surroundings<'a> {
     pub(super) sender: &'a str,
     /// The lock that migrations take for themselves and batches share.
     pub(super) migration_lock: i64,
+    /// The lock of whoever adds up the usage.
+    pub(super) usage_lock: i64,
     /// Whether an id that exists already is to be expected.
     pub(super) is_careful: bool,
-    /// Whether the tally is to be folded.
+    /// Whether the tally and the usage are to be folded.
     pub(super) folds: bool,
     /// Set when the commit is sent: from then on, whatever goes wrong, it may have
     /// been applied.
@@ -111,6 +114,7 @@ async fn transact(
                 work.find_openings().await?;
             }
             Step::Prune(prune) => work.prune(prune).await?,
+            Step::PruneUsage(age) => work.prune_usage(age).await?,
         }
     }
     let claimer = batch.claim.as_ref().map(|request| request.runner);
@@ -269,6 +273,7 @@ impl<'a> Work<'a> {
         }
         self.write_keys(&mut asks);
         self.write_counts(&mut asks);
+        self.write_usage(&mut asks);
         let tally = self.state.moves.take_tally();
         if !tally.is_empty() {
             let insert = "INSERT INTO @tally (task, status, n, bytes) SELECT * FROM unnest($1, $2, $3, $4)";
@@ -290,6 +295,7 @@ impl<'a> Work<'a> {
                  HAVING sum(n) <> 0 OR sum(bytes) <> 0",
             ));
             quotas::fold_counts(&mut asks);
+            asks.push(usage::ask_to_fold(place.usage_lock));
         }
         if self.state.is_news {
             asks.push(

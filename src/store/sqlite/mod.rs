@@ -4,7 +4,7 @@
 //! - `open`: looking before touching, creating, migrating
 //! - `write`: one batch, one transaction; `submit`, `claim`, `lanes`, `leases` and
 //!   `keep` are its parts
-//! - `read`: everything that changes nothing
+//! - `read`: everything that changes nothing; `usage`: the usage by hour
 //! - `suspend`: no lock is kept by a process that is stopped from its terminal
 //! - `bell`: how processes learn of each other's commits
 //! - `sql`, `schema`, `fault`: columns, versions, errors
@@ -31,6 +31,7 @@ mod submit;
 mod suspend;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod work;
 mod write;
 
@@ -47,8 +48,7 @@ use self::names::Names;
 use super::read::reading_methods;
 use super::round::Round;
 use super::{
-    Batch, Counts, EndKind, Filter, Holding, Invocation, LookUp, NextDue, PauseTarget, PushedComponent,
-    QuotaRule, Receipt, RuleMark, Shrunk, Store, StoreError, TaskRule, Watch,
+    Batch, Counts, EndKind, Filter, Holding, Invocation, LookUp, NextDue, PauseTarget, PushedComponent, QuotaRule, Receipt, RuleMark, Shrunk, Store, StoreError, TaskRule, UsageQuery, UsageRow, Watch,
 };
 pub(crate) use suspend::is_ignored;
 

@@ -24,7 +24,7 @@ const MIGRATIONS: [&str; 8] = [
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
 
 /// The tables of [`VERSION`], each with the name of its key.
-pub(super) const TABLES: [(&str, &str); 22] = [
+pub(super) const TABLES: [(&str, &str); 23] = [
     ("task", "rowid"),
     ("component", "rowid"),
     ("pushed", "rowid"),
@@ -47,6 +47,7 @@ pub(super) const TABLES: [(&str, &str); 22] = [
     ("fairness_clock", "rowid"),
     ("quota", "1"),
     ("bucket", "1"),
+    ("usage", "1"),
 ];
 
 /// Brings a database from `version` to [`VERSION`], within the caller's

@@ -108,6 +108,7 @@ impl<'a> Work<'a> {
                     self.find_openings()?;
                 }
                 Step::Prune(prune) => self.prune(prune)?,
+                Step::PruneUsage(age) => self.prune_usage(age)?,
             }
         }
         self.state.close_receipt();
@@ -116,6 +117,7 @@ impl<'a> Work<'a> {
         self.write_lanes()?;
         self.write_history()?;
         self.write_tally()?;
+        self.write_usage()?;
         self.write_keys()?;
         self.write_buckets()?;
         self.move_clock()?;

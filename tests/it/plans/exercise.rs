@@ -12,7 +12,9 @@ use run_wasm_runner::store::{
 };
 
 use super::BATCH;
-use crate::store_contract::harness::{Bench, LEASE, child_of, detached, failure, new, request, tasks, value};
+use crate::store_contract::harness::{
+    Bench, LEASE, child_of, detached, failure, new, request, tasks, usage_query, value,
+};
 
 /// Invocations of a lane of the task `laned` that may be owned at once.
 pub(super) const ROOM: usize = 500;
@@ -378,6 +380,8 @@ impl Exercise<'_> {
             let after = receipt.pruned.and_then(|pruned| pruned.next);
             self.commit(Batch { prune: prune(after), ..Batch::default() });
         }
+        let prune_usage = Some(Duration::from_secs(60));
+        self.commit(Batch { prune_usage, ..Batch::default() });
     }
 
     fn read(&mut self) {
@@ -392,6 +396,7 @@ impl Exercise<'_> {
         }
         let ids = store.ids(&all).expect("the store reads");
         store.get(&ids).expect("the store reads");
+        store.usage(&usage_query()).expect("the store reads");
         store.look_up(&ids).expect("the store reads");
         store.statuses(&ids).expect("the store reads");
         for id in &ids[..2] {

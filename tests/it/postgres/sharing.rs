@@ -10,12 +10,7 @@ use run_wasm_runner::model::{
     Blocked, Clock, Concurrency, Glob, HolderKind, Quota, Rate, RuleKey, RunnerId, Status, SystemClock, Usage,
 };
 use run_wasm_runner::store::{
-    Applied, AttemptEnd, Batch, ClaimRequest, EndKind, Heartbeat, LookUp, NewInvocation, PostgresStore,
-    QuotaSection, Receipt, Report, Store, StoreError, Submitted, TaskRule, Watch,
-};
-
-use super::{LONG, open, try_open};
-use crate::store_contract::harness::{assert_store_is_consistent, child_of, new, request, tasks, value};
+    Applied, AttemptEnd, Batch, Cancel, ClaimRequest, EndKind, Heartbeat, LookUp, NewInvocation, PostgresStore, QuotaSection, Receipt, Report, Store, StoreError, Submitted, TaskRule, UsageBy, UsageQuery, Watch, child_of, new, open, request, tasks, try_open}; use crate::store_contract::harness::{     assert_store_is_consistent, try_open}; use crate::store_contract::harness::{assert_store_is_consistent, usage_query, value, value};, };, };  use super::{LONG,
 use crate::support::database::{Cluster, shared};
 
 fn watch(store: &PostgresStore) -> (Watch, Receiver<()>) {
@@ -460,4 +455,37 @@ fn a_column_of_words_refuses_other_words() {
             ),
         );
     }
+}
+
+#[test]
+fn usage_that_many_processes_add_at_once_is_counted_once() {
+    let url = shared().url();
+    let stores: Vec<_> = (0..4).map(|_| open(&url)).collect();
+    std::thread::scope(|scope| {
+        for store in &stores {
+            scope.spawn(move || {
+                for n in 0..60 {
+                    let new =
+                        |key: &str| NewInvocation { fairness_key: Some(key.into()), ..new("one::work") };
+                    let submits = vec![new("shared"), new(&format!("key {}", n % 3))];
+                    let cancel =
+                        |new: &NewInvocation| Cancel { id: new.id, by: None, message: "no more".to_owned() };
+                    let cancels = submits.iter().map(cancel).collect();
+                    // Every second commit also adds up what all have appended.
+                    let batch = Batch { submits, cancels, recover: n % 2 == 0, ..Batch::default() };
+                    store.commit(&batch).expect("it commits");
+                    let query = UsageQuery { by: UsageBy::default(), ..usage_query() };
+                    let calls = store.usage(&query).expect("it reads")[0].sums.calls;
+                    assert!(calls >= 2 * (n + 1), "{calls} after {n}");
+                }
+            });
+        }
+    });
+    let query = UsageQuery { by: UsageBy { fairness_key: true, ..UsageBy::default() }, ..usage_query() };
+    let rows = stores[0].usage(&query).expect("it reads");
+    let calls: Vec<_> = rows
+        .iter()
+        .map(|row| (row.fairness_key.as_deref().unwrap_or_default(), row.sums.calls, row.sums.cancelled))
+        .collect();
+    assert_eq!(calls, [("key 0", 80, 80), ("key 1", 80, 80), ("key 2", 80, 80), ("shared", 240, 240)]);
 }

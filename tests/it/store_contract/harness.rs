@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use run_wasm_runner::model::{
-    Claim, Clock, ComponentDigest, Event, Failure, FailureKind, Held, HolderKind, Invocation, InvocationId,
-    LogEntry, LogStream, Outcome, Reason, RunnerId, Status, Transition, Usage,
+    Claim, Clock, ComponentDigest, Event, Failure, FailureKind, Held, HolderKind, Invocation, InvocationId, LogEntry, LogStream, Outcome, Reason, RunnerId, Status, Transition, UnixMicros, Usage, UsageSums,
 };
 use run_wasm_runner::store::{
     Applied, AttemptEnd, Batch, Cancel, Cancelled, ChildOf, ClaimRequest, EndKind, Filter, Heartbeat, LookUp,
-    NewInvocation, Receipt, Report, Store, Submitted, TaskSet,
+    NewInvocation, Receipt, Report, Store, Submitted, TaskSet, UsageBy, UsageQuery,
 };
 
 use crate::support::clock::TestClock;
@@ -253,6 +252,35 @@ pub fn ids(receipt: &Receipt) -> Vec<InvocationId> {
 
 pub fn everything() -> Filter {
     Filter::default()
+}
+
+/// A question about all usage, by everything.
+pub fn usage_query() -> UsageQuery {
+    UsageQuery {
+        since: UnixMicros(0),
+        until: None,
+        components: Vec::new(),
+        fairness_keys: Vec::new(),
+        by: UsageBy { component: true, fairness_key: true, hour: true },
+        max: 10_000,
+    }
+}
+
+/// Checks that the usage is the sum of the bills and the ends of all invocations, of which none was removed.
+#[track_caller]
+pub fn assert_usage_is_that_of_the_invocations(store: &dyn Store) {
+    let mut counted = UsageSums::default();
+    store.usage(&usage_query()).unwrap().iter().for_each(|row| counted.add(&row.sums));
+    let mut expected = UsageSums::default();
+    for one in store.list(&everything()).unwrap() {
+        if one.status.is_final() {
+            expected.count_end(one.status);
+        }
+        expected.count_bill(Usage { has_late: false, ..one.usage.unwrap_or_default() });
+    }
+    // An invocation doesn't say how many attempts its bill is of.
+    expected.attempts = counted.attempts;
+    assert_eq!(counted, expected);
 }
 
 /// The event that a reason records.

@@ -175,6 +175,10 @@ contract! {
     progress_and_component_are_kept
     usage_is_summed_over_attempts
     usage_of_an_attempt_that_others_ended_is_added_once
+    usage_is_counted_once_whoever_ends_an_attempt
+    usage_is_grouped_by_component_key_and_hour
+    usage_outlives_its_invocations_and_their_keys
+    old_usage_is_removed_in_bounded_steps
     a_batch_is_applied_in_the_order_of_its_fields
     large_values_come_back_whole
     an_empty_batch_is_fine

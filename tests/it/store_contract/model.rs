@@ -16,7 +16,8 @@ use run_wasm_runner::store::{
 };
 
 use super::harness::{
-    LEASE, assert_store_is_consistent, child_of, detached, everything, failure, new, tasks, value,
+    LEASE, assert_store_is_consistent, assert_usage_is_that_of_the_invocations, child_of, detached,
+    everything, failure, new, tasks, usage_query, value,
 };
 use super::open_postgres;
 use crate::support::clock::TestClock;
@@ -496,6 +497,7 @@ impl World {
             }),
             submits: submits.clone(),
             prune: plan.prune.as_ref().map(|prune| self.prune(prune)),
+            prune_usage: None,
             pushes: Vec::new(),
             removals: Vec::new(),
             forgets_removed: false,
@@ -534,6 +536,7 @@ fn portrait(store: &dyn Store, world: &World) -> String {
         let holdings: Vec<_> = holdings.iter().map(|one| (&one.name, one.held, left(one))).collect();
         portrait += &format!("{holdings:?}\n");
     }
+    portrait += &format!("{:#?}\n", store.usage(&usage_query()).unwrap());
     for runner in world.runners {
         portrait += &format!("{:?}\n", store.next_due(runner).unwrap());
     }
@@ -614,5 +617,42 @@ proptest! {
         assert_store_is_consistent(&postgres);
         assert_store_is_consistent(&memory);
         assert_store_is_consistent(&sqlite);
+    }
+
+    #[test]
+    fn the_usage_is_the_sum_of_the_bills(plans in vec(plans(), 1..40)) {
+        let clock = TestClock::new();
+        let directory = tempfile::tempdir().unwrap();
+        let stores: [Box<dyn Store>; 3] = [
+            Box::new(MemoryStore::new(clock.clone())),
+            Box::new(SqliteStore::open(&directory.path().join("state.db"), clock.clone()).unwrap()),
+            Box::new(open_postgres(&clock)),
+        ];
+        let mut world = World {
+            clock: clock.clone(),
+            runners: std::array::from_fn(|_| RunnerId::generate()),
+            claims: Vec::new(),
+            submitted: Vec::new(),
+            pruned: None,
+        };
+        for plan in &plans {
+            // Some of it in other hours, while claims are held.
+            let hours = if plan.advance == 4 { 3_600 } else { 0 };
+            clock.advance(Duration::from_secs(plan.advance + hours));
+            // What was removed can't be compared any more.
+            let batch = Batch { prune: None, ..world.batch(plan) };
+            let receipts = stores.each_ref().map(|store| store.commit(&batch).unwrap());
+            if receipts[0].lease == Some(Lease::Lost) {
+                world.runners = std::array::from_fn(|_| RunnerId::generate());
+            }
+            let [receipt, ..] = receipts;
+            world.claims.extend(receipt.claimed);
+        }
+        for store in &stores {
+            assert_usage_is_that_of_the_invocations(&**store);
+        }
+        let usage = stores.each_ref().map(|store| store.usage(&usage_query()).unwrap());
+        prop_assert_eq!(&usage[0], &usage[1]);
+        prop_assert_eq!(&usage[0], &usage[2]);
     }
 }

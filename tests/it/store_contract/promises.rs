@@ -13,6 +13,7 @@ mod reads;
 mod recovery;
 mod rules;
 mod submits;
+mod usage;
 
 use std::time::Duration;
 
@@ -29,5 +30,6 @@ pub use reads::*;
 pub use recovery::*;
 pub use rules::*;
 pub use submits::*;
+pub use usage::*;
 
 const SECOND: Duration = Duration::from_secs(1);

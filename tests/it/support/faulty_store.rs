@@ -10,8 +10,7 @@ use run_wasm_runner::model::{
     SystemClock, Transition, UnixMicros,
 };
 use run_wasm_runner::store::{
-    Batch, Counts, Filter, Holding, LookUp, NextDue, PauseTarget, PushedComponent, QuotaRule, Receipt,
-    RuleMark, Shrunk, Store, StoreError, TaskRule, Watch,
+    Batch, Counts, Filter, Holding, LookUp, NextDue, PauseTarget, PushedComponent, QuotaRule, Receipt, RuleMark, Shrunk, Store, StoreError, TaskRule, UsageQuery, UsageRow, Watch,
 };
 
 /// The way in which it fails.
@@ -235,6 +234,9 @@ impl Store for FaultyStore {
     }
     fn logs(&self, id: InvocationId) -> Result<Vec<LogEntry>, StoreError> {
         self.read("logs", |store| store.logs(id))
+    }
+    fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
+        self.read("usage", |store| store.usage(query))
     }
     fn shrink(&self) -> Result<Shrunk, StoreError> {
         self.read("shrink", |store| store.shrink())

@@ -134,3 +134,21 @@ INSERT INTO @key_count (key, unfinished, bytes)
         sum(octet_length(a.json) + coalesce(octet_length(o.failure), octet_length(o.value), 0))
     FROM @invocation i JOIN @arguments a ON a.seq = i.seq LEFT JOIN @outcome o ON o.seq = i.seq
     GROUP BY i.fairness_key;
+
+-- The usage by hour (since 1970), component and fairness key: sums by their names, as a JSON object. It outlives the
+-- invocations, and the keys.
+CREATE TABLE @usage (
+    hour         bigint NOT NULL,
+    component    text NOT NULL,
+    fairness_key text NOT NULL,
+    sums         text NOT NULL,
+    PRIMARY KEY (hour, component, fairness_key)
+) WITH (fillfactor = 50);
+
+-- Every transaction appends what it adds, and nobody waits for another's row; the rows are added up now and then.
+CREATE TABLE @usage_new (
+    hour         bigint NOT NULL,
+    component    text NOT NULL,
+    fairness_key text NOT NULL,
+    sums         text NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);

@@ -126,3 +126,13 @@ UPDATE fairness_key SET unfinished = s.unfinished, bytes = s.bytes FROM (
     FROM invocation i CROSS JOIN arguments a ON a.seq = i.seq LEFT JOIN outcome o ON o.seq = i.seq
     GROUP BY i.fairness_key) s
     WHERE s.fairness_key = fairness_key.key;
+
+-- The usage by hour (since 1970), component and fairness key: sums by their names, as a JSON object. It outlives the
+-- invocations, and the keys.
+CREATE TABLE usage (
+    hour         INTEGER NOT NULL,
+    component    TEXT NOT NULL,
+    fairness_key TEXT NOT NULL,
+    sums         TEXT NOT NULL,
+    PRIMARY KEY (hour, component, fairness_key)
+) STRICT, WITHOUT ROWID;
