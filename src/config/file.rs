@@ -31,7 +31,8 @@ use crate::model::{
 use crate::store::{FAIRNESS_WEIGHTS, FairnessWeight, Keep, QuotaSection, StoreUrl};
 use crate::wasm::{CompileLimits, Grants, ImportChoices, TaskSection, VersionPolicy};
 use keys::{
-    COMPILE_KEYS, COMPONENT_KEYS, FAIRNESS_KEYS, KEEP_KEYS, PATTERN_KEYS, PROFILE_KEYS, TASK_KEYS, TOP_KEYS,
+    COMPILE_KEYS, COMPONENT_KEYS, FAIRNESS_KEYS, KEEP_KEYS, PATTERN_KEYS, PROFILE_KEYS, RETENTION_KEYS,
+    TASK_KEYS, TOP_KEYS,
 };
 use section::{MANY, Section, Source, Value, did_you_mean};
 
@@ -39,6 +40,9 @@ pub(super) use keys::keys;
 
 /// The least memory that is enough to compile the smallest component, in bytes.
 const MIN_COMPILE_MEMORY: u64 = 64 << 20;
+
+/// The form of an age, for messages.
+const AGE_EXPECTED: &str = "a duration such as `\"30d\"`";
 
 /// The content of a configuration file; `None` for what it does not set.
 #[derive(Debug, Default)]
@@ -50,6 +54,8 @@ pub(super) struct File {
     /// The settings of a runner that it sets, by their keys, in their units.
     pub(super) settings: Vec<(&'static str, u64)>,
     pub(super) retention: Vec<Keep>,
+    /// How long the usage by hour is kept.
+    pub(super) usage_retention: Option<Duration>,
     pub(super) weights: Option<Vec<FairnessWeight>>,
     /// The quotas of fairness keys.
     pub(super) key_quotas: Option<QuotaSection>,
@@ -116,12 +122,12 @@ impl<'t> Section<'t> {
             slots: self.slots(),
             grace: self.duration("grace"),
             cache_directory: self.path("cache-dir"),
-            retention: self.retention(),
             weights: fairness.as_ref().and_then(Section::weights),
             key_quotas: fairness.as_ref().and_then(Section::key_quotas),
             compile: self.compile(),
             ..File::default()
         };
+        (file.retention, file.usage_retention) = self.retention();
         if let Some(runner) = self.table("runner", &SETTING_KEYS) {
             let read = |setting: &Setting| Some((setting.key, runner.in_unit(setting.key, setting.unit)?));
             file.settings = SETTINGS.iter().filter_map(read).collect();
@@ -185,11 +191,12 @@ impl<'t> Section<'t> {
         }
     }
 
-    /// Reads how much is kept of each final status.
-    fn retention(&self) -> Vec<Keep> {
+    /// Reads how much is kept of each final status, and how long usage is kept.
+    fn retention(&self) -> (Vec<Keep>, Option<Duration>) {
         let finals: Vec<_> = Status::ALL.into_iter().filter(|status| status.is_final()).collect();
-        let known: Vec<_> = finals.iter().map(|status| status.as_str()).collect();
-        let Some(retention) = self.table("retention", &known) else { return Vec::new() };
+        let known: Vec<_> = finals.iter().map(|status| status.as_str()).chain(RETENTION_KEYS).collect();
+        let Some(retention) = self.table("retention", &known) else { return (Vec::new(), None) };
+        let usage = retention.with_units("usage", AGE_EXPECTED, parse_age);
         let keep = |status: Status| {
             let section = retention.table(status.as_str(), &KEEP_KEYS)?;
             if section.table.is_empty() {
@@ -197,10 +204,10 @@ impl<'t> Section<'t> {
                 let start = retention.start_of(status.as_str());
                 self.problem_with_hint(start, message, "leave it out to keep everything");
             }
-            let age = section.with_units("age", "a duration such as `\"30d\"`", parse_age);
+            let age = section.with_units("age", AGE_EXPECTED, parse_age);
             Some(Keep { status, age, count: section.integer("count", 0..=MANY), at_least: 0 })
         };
-        finals.into_iter().filter_map(keep).collect()
+        (finals.into_iter().filter_map(keep).collect(), usage)
     }
 
     /// Reads how much compiling one component may take.

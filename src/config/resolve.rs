@@ -65,6 +65,8 @@ pub struct Config {
     pub runner: RunnerSettings,
     /// How much is kept of each final status; of statuses that are not here, everything.
     pub retention: Vec<Keep>,
+    /// How long the usage by hour is kept, if that is configured.
+    pub configured_usage_retention: Option<Duration>,
     /// The section `[fairness.weights]`; `None` if there is none.
     pub weights: Option<Vec<FairnessWeight>>,
     /// The quotas of components and of fairness keys. Kinds that nothing is configured for are not here.
@@ -181,6 +183,7 @@ impl Config {
             cache_directory,
             runner,
             retention: file.retention,
+            configured_usage_retention: file.usage_retention,
             weights: file.weights,
             quotas: component_quotas(&components, &patterns).into_iter().chain(file.key_quotas).collect(),
             compile: file.compile,
@@ -193,7 +196,15 @@ impl Config {
     }
 }
 
+/// How long usage is kept by default: the same month of last year is still there.
+const USAGE_RETENTION: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
 impl Config {
+    /// How long the usage by hour is kept.
+    pub fn usage_retention(&self) -> Duration {
+        self.configured_usage_retention.unwrap_or(USAGE_RETENTION)
+    }
+
     /// The component with a name.
     pub fn component(&self, name: &str) -> Option<&Component> {
         self.components.iter().find(|component| *component.name == *name)

@@ -398,6 +398,7 @@ fn what_is_kept_is_read_by_status() {
         Keep { status: Status::Failed, age: hours(730 * 24), count: None, at_least: 0 },
     ];
     assert_eq!(config.retention, kept);
+    assert_eq!(config.usage_retention(), Duration::from_secs(400 * 24 * 3600));
     let [component] = &config.components[..] else { panic!("one component") };
     assert_eq!(component.defaults.deadline, hours(1));
     assert_eq!(
@@ -407,9 +408,17 @@ fn what_is_kept_is_read_by_status() {
 }
 
 #[test]
+fn usage_is_kept_for_as_long_as_the_file_says() {
+    let config = resolve("[retention]\nusage = \"90d\"\n", &Flags::default(), &[]).expect("nothing is wrong");
+    assert_eq!(config.usage_retention(), Duration::from_secs(90 * 24 * 3600));
+    assert!(config.retention.is_empty());
+}
+
+#[test]
 fn everything_wrong_with_retention_is_told_at_once() {
     let text = r#"count = 3
 [retention]
+usage = 30
 finished = 1
 failed = "7d"
 [retention.queued]

@@ -20,6 +20,8 @@ pub struct RunnerOptions {
     pub only_root: Option<InvocationId>,
     /// The retention of each final status; a status that is not here keeps everything.
     pub retention: Vec<Keep>,
+    /// How long the usage by hour is kept; `None` keeps it for ever.
+    pub usage_retention: Option<Duration>,
     /// The weights of fairness keys; `None` leaves those of the store.
     pub weights: Option<Vec<FairnessWeight>>,
     /// The quotas of the configuration, by the kind of their holders; those of other kinds stay as the store has them.
@@ -49,6 +51,7 @@ impl Default for RunnerOptions {
             grace: Duration::from_secs(30),
             only_root: None,
             retention: Vec::new(),
+            usage_retention: None,
             weights: None,
             quotas: Vec::new(),
             only_tasks: None,

@@ -21,14 +21,22 @@ pub struct PruneRequest {
 }
 
 impl Service {
-    /// Removes invocations, in as many transactions as it takes. If the store went away
+    /// Removes invocations, in as many transactions as it takes; usage as well, if the configuration alone says what is
+    /// old. If the store went away
     /// meanwhile, those that were removed without an answer are not counted.
     ///
     /// # Errors
     ///
     /// [`ServiceError::Invalid`] if nothing says what is old.
     pub fn prune(&self, request: &PruneRequest) -> Result<PruneDocument, ServiceError> {
-        let keep = keep(request, &self.config().retention)?;
+        // Flags are about invocations.
+        let is_by_configuration =
+            request.statuses.is_empty() && request.older_than.is_none() && request.keep.is_none();
+        let prunes_usage = is_by_configuration && !request.only_counts;
+        let keep = match keep(request, &self.config().retention) {
+            Err(_) if is_by_configuration && self.config().configured_usage_retention.is_some() => Vec::new(),
+            keep => keep?,
+        };
         let access = self.existing()?;
         let only_counts = request.only_counts;
         let mut removed = 0;
@@ -44,6 +52,15 @@ impl Service {
                 break;
             }
             give_way(began);
+        }
+        let mut has_old_usage = prunes_usage;
+        while has_old_usage {
+            let began = Instant::now();
+            let prune_usage = Some(self.config().usage_retention());
+            has_old_usage = access.commit(&Batch { prune_usage, ..Batch::default() })?.has_old_usage;
+            if has_old_usage {
+                give_way(began);
+            }
         }
         if only_counts {
             return Ok(PruneDocument { removed: 0, would_remove: Some(removed), ..PruneDocument::default() });

@@ -22,10 +22,18 @@ use self::fairness::Fairness;
 use self::lanes::{Lane, LaneId};
 use self::quotas::Quotas;
 use self::records::{Records, Seq};
-use super::{Adoption, Batch, CANDIDATES, Counts, Ended, Filter, Holding, Invocation, Lease, LookUp, NewInvocation, NextDue, PauseTarget, PushedComponent, QuotaRule, Receipt, RuleMark, Store, StoreError, Submitted, TaskRule, UsageQuery, UsageRow, Watch, quota};
-use super::read::submitted;
-use super::rules::{Place, Step, self};
 use self::usage::Hours;
+use super::quota;
+use super::read::submitted;
+use super::rules::{self, Place, Step};
+use super::{
+    Adoption, Batch, CANDIDATES, Counts, Ended, Filter, Holding, Invocation, Lease, LookUp, NewInvocation,
+    NextDue, PauseTarget, PushedComponent, QuotaRule, Receipt, RuleMark, Store, StoreError, Submitted,
+    TaskRule, UsageQuery, UsageRow, Watch,
+};
+use crate::model::{
+    Clock, ComponentDigest, DEFAULT_QUEUE, Differing, Event, Held, HolderKind, IdPart, InvocationId,
+    LogEntry, Outcome, RuleKey, RunnerId, Status, TaskId, Transition, UnixMicros, Usage, UsageSums,
 };
 
 /// A store that lives and dies with its process.

@@ -13,7 +13,8 @@ use super::RuleOrigin;
 use super::rules::Place;
 use super::setting::PauseKind;
 use crate::model::{
-    Blocked, Callers, ComponentDigest, ComponentFacts, Failure, HolderKind, InvocationId, Labels, LogStream, Progress, Reason, RuleKey, RunnerId, Status, SubmitLimits, UnixMicros, Usage, UsageSums,
+    Blocked, Callers, ComponentDigest, ComponentFacts, Failure, HolderKind, InvocationId, Labels, LogStream,
+    Progress, Reason, RuleKey, RunnerId, Status, SubmitLimits, UnixMicros, Usage, UsageSums,
 };
 
 /// The value of a column, on its way in or out.

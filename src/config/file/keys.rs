@@ -33,6 +33,8 @@ pub(super) const COMPILE_KEYS: [&str; 5] = ["time", "cpu", "memory", "code", "co
 pub(super) const FAIRNESS_KEYS: [&str; 2] = ["weights", "quotas"];
 pub(super) const QUOTA_KEYS: [&str; 3] = ["unfinished", "stored-bytes", "submits"];
 pub(super) const KEEP_KEYS: [&str; 2] = ["age", "count"];
+/// Of `[retention]`, besides the statuses.
+pub(super) const RETENTION_KEYS: [&str; 1] = ["usage"];
 pub(super) const RETRY_KEYS: [&str; 8] =
     ["on", "cases", "delay", "factor", "max-delay", "jitter", "budget", "budget-window"];
 pub(super) const CONCURRENCY_KEYS: [&str; 3] = ["limit", "per", "blocked"];
@@ -71,6 +73,7 @@ const SECTIONS: [(&[&str], &str); 11] = [
     (&QUOTA_KEYS, "component.NAME.quota"),
     (&SETTING_KEYS, "runner"),
     (&KEEP_KEYS, "retention.STATUS"),
+    (&RETENTION_KEYS, "retention"),
     (&LIMIT_KEYS, "component.NAME.limits"),
     (&RETRY_KEYS, "component.NAME.retry"),
     (&CONCURRENCY_KEYS, "component.NAME.concurrency"),

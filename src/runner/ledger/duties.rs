@@ -1,4 +1,4 @@
-//! The duties: work that comes back by itself. Recovery and the sweep are here, heartbeats in `heartbeat`.
+//! The duties: work that comes back by itself. Recovery and the sweeps are here, heartbeats in `heartbeat`.
 
 use std::time::{Duration, Instant};
 
@@ -79,6 +79,47 @@ impl Duty for RecoveryDuty {
     fn fail(&mut self, batch: &Batch, _began: Instant, now: Instant) {
         if batch.recover {
             self.next = Some(now);
+        }
+    }
+}
+
+/// Removes the usage of hours that ended long ago.
+pub(super) struct UsageDuty {
+    /// How long usage is kept; `None` if for ever.
+    age: Option<Duration>,
+    next: Instant,
+}
+
+/// There is one more hour to remove once an hour.
+const USAGE_PAUSE: Duration = Duration::from_secs(3600);
+
+impl UsageDuty {
+    pub(super) fn new(age: Option<Duration>, now: Instant) -> Self {
+        Self { age, next: now }
+    }
+}
+
+impl Duty for UsageDuty {
+    fn next_due(&self, stage: Stage) -> Option<Instant> {
+        (stage == Stage::Working && self.age.is_some()).then_some(self.next)
+    }
+
+    fn plan(&mut self, view: &View<'_>, batch: &mut Batch) {
+        if self.next_due(view.stage).is_some_and(|next| next <= view.now) {
+            batch.prune_usage = self.age;
+        }
+    }
+
+    fn settle(&mut self, batch: &Batch, receipt: &Receipt, began: Instant, now: Instant) {
+        if batch.prune_usage.is_some() {
+            let took = now.duration_since(began);
+            self.next = now + if receipt.has_old_usage { took * PAUSE_FACTOR } else { USAGE_PAUSE };
+        }
+    }
+
+    fn fail(&mut self, batch: &Batch, _began: Instant, now: Instant) {
+        if batch.prune_usage.is_some() {
+            self.next = now + SWEEP_PAUSE;
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::claims::Claims;
-use super::duties::{Duty, RecoveryDuty, SweepDuty};
+use super::duties::{Duty, RecoveryDuty, SweepDuty, UsageDuty};
 use super::effect::Effect;
 use super::heartbeat::HeartbeatDuty;
 use super::held::{Attempt, Held};
@@ -71,10 +71,13 @@ impl Ledger {
             prefetch: Prefetch::default(),
             heartbeat: HeartbeatDuty::default(),
             recovery: RecoveryDuty::new(now),
-            duties: vec![(
-                "old invocations could not be removed",
-                Box::new(SweepDuty::new(options.retention.clone(), now)),
-            )],
+            duties: vec![
+                (
+                    "old invocations could not be removed",
+                    Box::new(SweepDuty::new(options.retention.clone(), now)),
+                ),
+                ("old usage could not be removed", Box::new(UsageDuty::new(options.usage_retention, now))),
+            ],
             held: Held::default(),
             noted: VecDeque::new(),
             later: Held::default(),

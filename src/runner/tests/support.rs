@@ -17,7 +17,9 @@ use crate::model::{
     SubmitOptions, SystemClock, TaskClient, Transition, Usage,
 };
 use crate::store::{
-    Batch, Counts, Filter, Holding, LookUp, MemoryStore, NewInvocation, NextDue, PauseTarget, PushedComponent, QuotaRule, Receipt, RuleMark, StoreError, TaskRule, TaskSet, UsageQuery, UsageRow, Watch,
+    Batch, Counts, Filter, Holding, LookUp, MemoryStore, NewInvocation, NextDue, PauseTarget,
+    PushedComponent, QuotaRule, Receipt, RuleMark, StoreError, TaskRule, TaskSet, UsageQuery, UsageRow,
+    Watch,
 };
 
 pub(super) type Body = Pin<Box<dyn Future<Output = Result<u64, String>> + Send>>;

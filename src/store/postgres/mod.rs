@@ -55,7 +55,8 @@ use self::notify::{Listener, Listening, Watchers};
 use super::read::reading_methods;
 use super::round::Round;
 use super::{
-    Batch, Counts, Filter, Holding, Invocation, LookUp, NextDue, PauseTarget, PushedComponent, QuotaRule, Receipt, RuleMark, Store, StoreError, TaskRule, UsageQuery, UsageRow, Watch,
+    Batch, Counts, Filter, Holding, Invocation, LookUp, NextDue, PauseTarget, PushedComponent, QuotaRule,
+    Receipt, RuleMark, Store, StoreError, TaskRule, UsageQuery, UsageRow, Watch,
 };
 use crate::model::{
     Clock, ComponentDigest, HolderKind, IdPart, InvocationId, LogEntry, RunnerId, Status, Transition,

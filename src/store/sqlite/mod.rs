@@ -48,7 +48,8 @@ use self::names::Names;
 use super::read::reading_methods;
 use super::round::Round;
 use super::{
-    Batch, Counts, EndKind, Filter, Holding, Invocation, LookUp, NextDue, PauseTarget, PushedComponent, QuotaRule, Receipt, RuleMark, Shrunk, Store, StoreError, TaskRule, UsageQuery, UsageRow, Watch,
+    Batch, Counts, EndKind, Filter, Holding, Invocation, LookUp, NextDue, PauseTarget, PushedComponent,
+    QuotaRule, Receipt, RuleMark, Shrunk, Store, StoreError, TaskRule, UsageQuery, UsageRow, Watch,
 };
 pub(crate) use suspend::is_ignored;
 

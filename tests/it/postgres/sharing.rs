@@ -10,7 +10,15 @@ use run_wasm_runner::model::{
     Blocked, Clock, Concurrency, Glob, HolderKind, Quota, Rate, RuleKey, RunnerId, Status, SystemClock, Usage,
 };
 use run_wasm_runner::store::{
-    Applied, AttemptEnd, Batch, Cancel, ClaimRequest, EndKind, Heartbeat, LookUp, NewInvocation, PostgresStore, QuotaSection, Receipt, Report, Store, StoreError, Submitted, TaskRule, UsageBy, UsageQuery, Watch, child_of, new, open, request, tasks, try_open}; use crate::store_contract::harness::{     assert_store_is_consistent, try_open}; use crate::store_contract::harness::{assert_store_is_consistent, usage_query, value, value};, };, };  use super::{LONG,
+    Applied, AttemptEnd, Batch, Cancel, ClaimRequest, EndKind, Heartbeat, LookUp, NewInvocation,
+    PostgresStore, QuotaSection, Receipt, Report, Store, StoreError, Submitted, TaskRule, UsageBy,
+    UsageQuery, Watch,
+};
+
+use super::{LONG, open, try_open};
+use crate::store_contract::harness::{
+    assert_store_is_consistent, child_of, new, request, tasks, usage_query, value,
+};
 use crate::support::database::{Cluster, shared};
 
 fn watch(store: &PostgresStore) -> (Watch, Receiver<()>) {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use run_wasm_runner::model::{
-    Claim, Clock, ComponentDigest, Event, Failure, FailureKind, Held, HolderKind, Invocation, InvocationId, LogEntry, LogStream, Outcome, Reason, RunnerId, Status, Transition, UnixMicros, Usage, UsageSums,
+    Claim, Clock, ComponentDigest, Event, Failure, FailureKind, Held, HolderKind, Invocation, InvocationId,
+    LogEntry, LogStream, Outcome, Reason, RunnerId, Status, Transition, UnixMicros, Usage, UsageSums,
 };
 use run_wasm_runner::store::{
     Applied, AttemptEnd, Batch, Cancel, Cancelled, ChildOf, ClaimRequest, EndKind, Filter, Heartbeat, LookUp,

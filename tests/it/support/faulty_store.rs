@@ -10,7 +10,8 @@ use run_wasm_runner::model::{
     SystemClock, Transition, UnixMicros,
 };
 use run_wasm_runner::store::{
-    Batch, Counts, Filter, Holding, LookUp, NextDue, PauseTarget, PushedComponent, QuotaRule, Receipt, RuleMark, Shrunk, Store, StoreError, TaskRule, UsageQuery, UsageRow, Watch,
+    Batch, Counts, Filter, Holding, LookUp, NextDue, PauseTarget, PushedComponent, QuotaRule, Receipt,
+    RuleMark, Shrunk, Store, StoreError, TaskRule, UsageQuery, UsageRow, Watch,
 };
 
 /// The way in which it fails.

@@ -172,6 +172,33 @@ fn a_sweep_goes_on_soon_and_begins_again_later() {
 }
 
 #[test]
+fn old_usage_is_removed_at_once_and_then_hourly() {
+    let age = Duration::from_secs(5);
+    let options = RunnerOptions { usage_retention: Some(age), ..RunnerOptions::default() };
+    let mut bench = Bench::with(options);
+    let hour = Duration::from_secs(3600);
+    // What a transaction of 10 ms answered, and how long after it the next one is due.
+    for (answer, pause) in
+        [(Some(true), Duration::from_millis(30)), (Some(false), hour), (None, Duration::from_secs(60))]
+    {
+        let (began, now) = (bench.now, bench.now + Duration::from_millis(10));
+        let (view, mut batch) = (view!(bench), Batch::default());
+        let duty = &mut bench.ledger.duties[1].1;
+        duty.plan(&view, &mut batch);
+        assert_eq!(batch.prune_usage, Some(age), "{answer:?}");
+        match answer {
+            Some(has_old_usage) => {
+                duty.settle(&batch, &Receipt { has_old_usage, ..Receipt::default() }, began, now);
+            }
+            None => duty.fail(&batch, began, now),
+        }
+        assert_eq!(duty.next_due(Stage::Working), Some(now + pause), "{answer:?}");
+        assert_eq!(duty.next_due(Stage::Draining), None);
+        bench.now = now + pause;
+    }
+}
+
+#[test]
 fn a_runner_claims_ahead_what_its_slots_get_through_soon() {
     let micros = Duration::from_micros;
     let slices = [None, Some(Duration::from_secs(1)), Some(micros(5000)), Some(micros(1)), Some(micros(0))];
