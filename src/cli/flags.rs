@@ -40,6 +40,14 @@ pub fn named_file(text: &str) -> Result<ComponentFlag, String> {
     }
 }
 
+/// Reads a pattern of names of components, or `NAME=PATH`.
+pub fn component_pattern(text: &str) -> Result<ComponentFlag, String> {
+    match text.contains('=') {
+        true => component_flag(text),
+        false => Ok(ComponentFlag { name: text.to_owned(), path: None }),
+    }
+}
+
 /// Reads `K=V`.
 pub fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {

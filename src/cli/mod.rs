@@ -29,6 +29,7 @@ mod stderr;
 mod submit;
 mod torture;
 mod tree;
+mod usage;
 mod value;
 mod wit;
 
@@ -188,7 +189,8 @@ Examples:
     /// Remove final invocations that are old
     ///
     /// Runners do this by themselves if `[retention]` is configured. Nothing is
-    /// removed that an unfinished invocation may still look for.
+    /// removed that an unfinished invocation may still look for. Without --status,
+    /// --older-than and --keep old usage is removed, too.
     Prune(change::PruneArgs),
     /// Hold queues or tasks back
     ///
@@ -213,6 +215,12 @@ Examples:
   run-wasm-runner quotas
   run-wasm-runner quotas --json | jq -r 'select(.unfinished >= .unfinished_limit) | .name'")]
     Quotas,
+
+    /// Show what was used, by hour, component and fairness key
+    ///
+    /// Sums of calls, failures, processor time, memory times the seconds for which it was held, and of
+    /// bytes. They stay when invocations are removed; `[retention] usage` says how long.
+    Usage(usage::UsageArgs),
     /// Put components into the store, or list them
     ///
     /// What is in the store travels with it: a runner, or a submit, whose
@@ -374,6 +382,7 @@ fn execute(cli: &Cli) -> Result<(), CliError> {
         Command::Wit(args) => wit::run(args, &context()?),
         Command::Queues => list::queues(&context()?),
         Command::Quotas => quotas::run(&context()?),
+        Command::Usage(args) => usage::run(args, &context()?),
         Command::Lock(args) => component::lock(args, &context()?),
         Command::Component(command) => component::run(command, &context()?),
         Command::Tasks(args) => list::tasks(args, &context()?),

@@ -12,10 +12,10 @@ use serde_json::value::RawValue;
 use super::copies::retry_of;
 use crate::model::{
     ComponentDigest, ComponentFacts, Failure, HolderKind, Invocation, InvocationId, LogEntry, Outcome,
-    Progress, RunnerId, Status, SubmitLimits, TaskId, TaskLimits, UnixMicros, Usage, chosen_key,
+    Progress, RunnerId, Status, SubmitLimits, TaskId, TaskLimits, UnixMicros, Usage, UsageSums, chosen_key,
 };
 use crate::runner::Gauge;
-use crate::store::RuleOrigin;
+use crate::store::{RuleOrigin, UsageRow};
 use crate::wasm::{Capability, Grants, Inspection, NotTask, Parameter, Right, Task, TaskSchema, rights};
 
 /// An invocation.
@@ -432,6 +432,47 @@ fn usage<S: Serializer>(usage: &Option<Usage>, serializer: S) -> Result<S::Ok, S
             map.serialize_entry("fuel", &usage.fuel)?;
         }
     }
+    map.end()
+}
+
+/// A line of usage.
+#[derive(Debug, Clone, Serialize)]
+pub struct UsageDocument {
+    /// The beginning of the hour, if lines are by hour.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hour: Option<UnixMicros>,
+    /// The component, if lines are by component: `Some(None)` for ids of earlier programs that name none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub component: Option<Option<Arc<str>>>,
+    /// The fairness key, if lines are by key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fairness_key: Option<Arc<str>>,
+    /// The sums.
+    #[serde(flatten, serialize_with = "sums")]
+    pub sums: UsageSums,
+}
+
+impl From<UsageRow> for UsageDocument {
+    fn from(row: UsageRow) -> Self {
+        let UsageRow { hour, component, fairness_key, sums } = row;
+        let component = component.map(|name| Some(name).filter(|name| !name.is_empty()));
+        Self { hour, component, fairness_key, sums }
+    }
+}
+
+/// Writes every sum, named as in the bill of an invocation.
+fn sums<S: Serializer>(sums: &UsageSums, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(None)?;
+    for (name, count) in sums.counts() {
+        map.serialize_entry(name, &count)?;
+    }
+    for (field, value) in sums.entries() {
+        match field {
+            "cpu_micros" => map.serialize_entry("cpu_ms", &(value as f64 / 1e3))?,
+            _ => map.serialize_entry(field, &value)?,
+        }
+    }
+    map.serialize_entry("fuel", &sums.bill.fuel)?;
     map.end()
 }
 

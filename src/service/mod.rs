@@ -30,6 +30,7 @@ mod retry;
 mod run;
 mod stores;
 mod submit;
+mod usage;
 mod wait;
 
 use std::sync::Arc;
@@ -44,6 +45,7 @@ pub use documents::{
     Found, InspectionDocument, InvocationDocument, LockChange, LockDocument, PauseDocument, ProblemDocument,
     PruneDocument, QueueDocument, QuotaDocument, RemovalDocument, RetryDocument, RightChanges, RightDocument,
     RunnerDocument, SchemaDocument, SubmitDocument, TaskChanges, TaskDocument, TreeLogDocument,
+    UsageDocument,
 };
 pub use error::{Remedy, ServiceError};
 pub use executor::Live;
@@ -55,6 +57,7 @@ pub use pause::PauseRequest;
 pub use prune::PruneRequest;
 pub use read::{ListRequest, Listing, Logs, Selection, Tree, TreeLogs};
 pub use retry::{Retried, RetryRequest};
+pub use usage::{UsageOrder, UsageReport, UsageRequest};
 pub use wait::{WaitGuard, Waited, Waiter};
 
 use crate::config::{Config, ConfigError, read_secrets};

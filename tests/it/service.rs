@@ -10,9 +10,9 @@ use run_wasm_runner::model::{InvocationId, Status, SubmitLimits, SubmitOptions, 
 use run_wasm_runner::runner::{Observation, Observer};
 use run_wasm_runner::service::{
     CancelOutcome, CancelRequest, ListRequest, Patience, PauseRequest, PruneRequest, PushRequest, Pushed,
-    Remedy, Retried, RetryRequest, Selection, Service, ServiceError, Waited,
+    Remedy, Retried, RetryRequest, Selection, Service, ServiceError, UsageOrder, UsageRequest, Waited,
 };
-use run_wasm_runner::store::{MemoryStore, Store};
+use run_wasm_runner::store::{MemoryStore, Store, UsageBy};
 use run_wasm_runner::wasm::Compiler;
 use serde_json::json;
 
@@ -206,7 +206,7 @@ impl Ground {
 type Operation = fn(&Service, &Ground) -> Result<String, ServiceError>;
 
 /// Every operation, with an answer that is the same on each ground.
-const OPERATIONS: [(&str, Operation); 14] = [
+const OPERATIONS: [(&str, Operation); 15] = [
     ("submit", |service, _| Ok(submit(service, &["[4]", "[5]"], delayed())?.len().to_string())),
     ("cancel", |service, ground| cancel(service, ground.delayed)),
     ("cancel by filter", |service, _| {
@@ -227,6 +227,18 @@ const OPERATIONS: [(&str, Operation); 14] = [
         service
             .prune(&PruneRequest { keep: Some(0), ..PruneRequest::default() })
             .map(|one| format!("{one:?}"))
+    }),
+    ("usage", |service, _| {
+        let request = UsageRequest {
+            since: service.clock().now().minus(Duration::from_secs(3600)),
+            until: None,
+            components: Vec::new(),
+            fairness_keys: Vec::new(),
+            by: UsageBy::default(),
+            order: UsageOrder::default(),
+            limit: None,
+        };
+        service.usage(&request).map(|report| report.total.calls.to_string())
     }),
     ("pause", |service, _| {
         let request = PauseRequest { queues: vec!["default".to_owned()], tasks: Vec::new(), paused: true };

@@ -19,6 +19,7 @@ const COMMANDS: [&str; 27] = [
     "resume",
     "queues",
     "quotas",
+    "usage",
     "component",
     "lock",
     "tasks",

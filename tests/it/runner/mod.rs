@@ -19,4 +19,5 @@ pub mod site;
 mod slots;
 mod stop;
 mod survival;
+mod usage;
 mod waits;
