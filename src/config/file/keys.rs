@@ -68,7 +68,7 @@ const fn joined<const N: usize>(lists: &[&[&'static str]]) -> [&'static str; N] 
 }
 
 /// Sections, with the keys that may be looked for there.
-const SECTIONS: [(&[&str], &str); 11] = [
+const SECTIONS: [(&[&str], &str); 12] = [
     (&FAIRNESS_KEYS, "fairness"),
     (&QUOTA_KEYS, "component.NAME.quota"),
     (&SETTING_KEYS, "runner"),
