@@ -177,7 +177,8 @@ impl Service {
         let only = only.filter(|only| is_live(&pushed, only));
         if let Some(only) = only {
             let needed = needed_by(&pushed, only);
-            pushed.retain(|one| needed.contains(&one.name));
+            let is_configured = |one: &PushedComponent| self.config().component(&one.name).is_some();
+            pushed.retain(|one| needed.contains(&one.name) || is_configured(one));
         }
         let (sources, mut left_out) = self.sources(&pushed, store.as_ref(), false)?;
         let loading = &shared.loading;

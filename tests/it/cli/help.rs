@@ -2,7 +2,7 @@
 
 use crate::support::cli::Sandbox;
 
-const COMMANDS: [&str; 27] = [
+const COMMANDS: [&str; 28] = [
     "call",
     "submit",
     "start",
