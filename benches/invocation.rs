@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use run_wasm_runner::model::{
-    Answer, AwaitMode, Caller, ChildRequest, Claim, Clock, Interrupt, InvocationId, LogEntry, Outcome,
-    Progress, Refusal, RunnerId, RunnerSettings, Status, SystemClock, TaskClient,
+    Answer, AwaitMode, Caller, Callers, ChildRequest, Claim, Clock, Interrupt, InvocationId, LogEntry,
+    Outcome, Progress, Refusal, RunnerId, RunnerSettings, Status, SubmitLimits, SystemClock, TaskClient,
 };
 use run_wasm_runner::runner::{Runner, RunnerOptions};
 use run_wasm_runner::service::Live;
@@ -149,6 +149,8 @@ fn floor(criterion: &mut Criterion) {
         root: InvocationId::generate(),
         depth: 0,
         deadline: None,
+        callers: Callers::default(),
+        limits: SubmitLimits::default(),
         labels: Arc::default(),
         has_lane: false,
     };

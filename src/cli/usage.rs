@@ -163,7 +163,7 @@ fn table(
     context: &Context,
 ) -> Result<(), CliError> {
     let groups = [(by.hour, "HOUR"), (by.component, "COMPONENT"), (by.fairness_key, "KEY")];
-    let groups = groups.into_iter().filter_map(|(has, heading)| has.then(|| heading.to_owned()));
+    let groups = groups.into_iter().filter(|(has, _)| *has).map(|(_, heading)| heading.to_owned());
     // Of the rest of the bill, what was used at all.
     let used: Vec<_> =
         figures(total).into_iter().filter(|figure| !figure.is_optional || figure.value > 0).collect();

@@ -74,11 +74,13 @@ pub(super) fn like(pattern: &Glob) -> String {
     like
 }
 
+/// Hour, component and fairness key, as far as they are told apart.
+type Group = (Option<i64>, Option<Arc<str>>, Option<Arc<str>>);
+
 /// Groups under way.
 pub(super) struct Groups<'q> {
     query: &'q UsageQuery,
-    /// By hour, component and fairness key.
-    groups: BTreeMap<(Option<i64>, Option<Arc<str>>, Option<Arc<str>>), UsageSums>,
+    groups: BTreeMap<Group, UsageSums>,
 }
 
 impl<'q> Groups<'q> {
@@ -102,7 +104,7 @@ impl<'q> Groups<'q> {
 
     /// Returns the groups, by hour, component and fairness key.
     pub(super) fn end(self) -> Vec<UsageRow> {
-        let row = |((hour, component, fairness_key), sums): ((Option<i64>, _, _), _)| UsageRow {
+        let row = |((hour, component, fairness_key), sums): (Group, _)| UsageRow {
             hour: hour.map(UnixMicros::of_hour),
             component,
             fairness_key,
