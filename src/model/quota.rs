@@ -11,12 +11,12 @@ use super::words::words;
 pub const MAX_SUBMITS: u32 = 1_000_000;
 
 words! {
-    /// Whose invocations a quota counts together.
+    /// The holders whose invocations a quota counts together.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub enum HolderKind {
-        /// Those of a component's tasks.
+        /// A component: the invocations of its tasks.
         Component = "component",
-        /// Those that have a fairness key.
+        /// A fairness key: the invocations that have it.
         Key = "key",
     }
 }

@@ -44,6 +44,11 @@ impl<'a> TaskId<'a> {
         }
     }
 
+    /// Returns the name of the component in an id; empty if the id names none.
+    pub fn component_of(text: &str) -> &str {
+        TaskId::split(text).0.unwrap_or_default()
+    }
+
     /// Returns the id that this task had before all ids named components.
     pub fn former(&self) -> String {
         let FunctionName { interface, name, .. } = self.function;

@@ -194,11 +194,11 @@ type Named = BTreeMap<Box<str>, u64>;
 sums! {
     /// Invocations that became final.
     calls,
-    /// Those of them that failed.
+    /// Calls that failed.
     failures,
-    /// Those of them that were cancelled.
+    /// Calls that were cancelled.
     cancelled,
-    /// Those of them that were skipped.
+    /// Calls that were skipped.
     skipped,
     /// Attempts that left a bill.
     attempts,

@@ -108,11 +108,6 @@ pub(super) fn tell<'a>(observers: &[Arc<dyn Observer>], observation: impl FnOnce
     }
 }
 
-/// The component of a task.
-fn component_of(task: &str) -> &str {
-    TaskId::split(task).0.unwrap_or_default()
-}
-
 /// The most characters of a guest's message in a log line.
 const MESSAGE_CHARS: usize = 200;
 
@@ -225,7 +220,7 @@ impl Observer for LogObserver {
                     let said = clip(&failure.message, MESSAGE_CHARS);
                     let said = &*said;
                     let kind = failure.kind.as_str();
-                    let tells = self.tells(component_of(task));
+                    let tells = self.tells(TaskId::component_of(task));
                     failure!(tells, warn, event = "failed", %id, task, attempt, kind, said, "failed");
                 }
                 EndKind::Retry(outcome, pause) => {
@@ -235,7 +230,7 @@ impl Observer for LogObserver {
                     };
                     let said = clip(said, MESSAGE_CHARS);
                     let said = &*said;
-                    let tells = self.tells(component_of(task));
+                    let tells = self.tells(TaskId::component_of(task));
                     failure!(
                         tells, info, event = "attempt-failed", %id, task, attempt, kind, said, ?pause,
                         "failed, and is tried again"
@@ -253,7 +248,7 @@ impl Observer for LogObserver {
                     FailureKind::Cancelled | FailureKind::Skipped => {
                         tracing::debug!(%id, kind, said, "ended by the store");
                     }
-                    // Whose it is, is not known.
+                    // Its component is not known.
                     _ => failure!(self.tells(""), warn, event = "failed", %id, kind, said, "failed"),
                 }
             }

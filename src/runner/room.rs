@@ -183,7 +183,7 @@ mod tests {
         ];
         assert_eq!(largest_parked(&live, None), Some(1));
         assert_eq!(largest_parked(&live, Some((live[1].id, 1))), Some(1));
-        // What its component would have with the growth counts.
+        // Counts its component as it would be with the growth.
         assert_eq!(largest_parked(&live, Some((live[0].id, 1))), Some(1));
         assert_eq!(largest_parked(&live[3..], None), None);
     }

@@ -148,7 +148,7 @@ struct Part {
 
 /// The user of a runner that a task belongs to: its component.
 pub(super) fn user_of(task: &str) -> &str {
-    TaskId::split(task).0.unwrap_or_default()
+    TaskId::component_of(task)
 }
 
 /// Whether tasks belong to more than one user.

@@ -18,7 +18,7 @@ pub struct UsageRequest {
     pub components: Vec<String>,
     /// Only that of fairness keys that fit one of these patterns; empty means of all.
     pub fairness_keys: Vec<String>,
-    /// What makes a line.
+    /// The marks by which lines are told apart.
     pub by: UsageBy,
     /// The order of the lines.
     pub order: UsageOrder,

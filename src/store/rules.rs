@@ -98,7 +98,7 @@ pub(super) fn first_kept_hour(now: UnixMicros, age: Duration) -> i64 {
 /// The name under which the usage of a task is counted: that of its component, or nothing for an id of an earlier
 /// program that names none.
 pub(super) fn billed_component(task: &str) -> &str {
-    TaskId::split(task).0.unwrap_or_default()
+    TaskId::component_of(task)
 }
 
 /// Whether a task takes the place of an id that named no component and that the store knows.

@@ -158,8 +158,7 @@ impl NewInvocation {
 
     /// The fairness key of a root.
     pub(super) fn fairness_key(&self) -> &str {
-        let component = || TaskId::split(&self.task).0.unwrap_or_default();
-        self.fairness_key.as_deref().unwrap_or_else(component)
+        self.fairness_key.as_deref().unwrap_or_else(|| TaskId::component_of(&self.task))
     }
 
     /// A root that can be claimed at once, once, and that no rule knows of.

@@ -16,13 +16,13 @@ pub struct UsageQuery {
     pub components: Vec<Glob>,
     /// Only that of fairness keys that fit one of these; empty means of all.
     pub fairness_keys: Vec<Glob>,
-    /// What makes a group.
+    /// The marks by which groups are told apart.
     pub by: UsageBy,
     /// The most groups. If there are more, the answer has one more than so many, and they are not whole.
     pub max: usize,
 }
 
-/// What distinguishes groups of usage. With none of it there is one group, or no group if nothing was used.
+/// The marks by which groups of usage are told apart. Without any there is one group, or none if nothing was used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct UsageBy {
     /// The component.

@@ -145,7 +145,7 @@ pub struct Moves {
     pub rows: Vec<Move>,
     /// By task and status.
     pub tally: HashMap<(i64, Status), Tally>,
-    /// What the transaction adds to the usage of its hour, by task and fairness key.
+    /// The usage that the transaction adds to its hour, by task and fairness key.
     pub usage: HashMap<(i64, i64), UsageSums>,
 }
 

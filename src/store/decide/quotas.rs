@@ -37,7 +37,7 @@ pub struct Quotas {
     components: HashMap<Arc<str>, Metered>,
     /// The fairness keys that have a quota, by number.
     keys: HashMap<i64, Metered>,
-    /// What the transaction changes of the counts of fairness keys, by number.
+    /// The changes of the transaction to the counts of fairness keys, by number.
     held: BTreeMap<i64, Held>,
 }
 

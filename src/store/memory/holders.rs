@@ -1,4 +1,4 @@
-//! What components and fairness keys hold, and whether they may have more.
+//! The counts of components and fairness keys, and whether they may have more.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

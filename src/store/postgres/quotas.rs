@@ -192,7 +192,7 @@ impl Work<'_> {
         if taken.is_empty() {
             return;
         }
-        // What others have taken meanwhile is added up.
+        // Adds to the tokens that others have taken meanwhile.
         let now = Bucket::moment(self.state.now);
         let write = Ask::new(
             "INSERT INTO @bucket AS b (holder, name, full_at) \

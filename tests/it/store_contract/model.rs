@@ -303,6 +303,16 @@ struct World {
 }
 
 impl World {
+    fn new(clock: &Arc<TestClock>) -> Self {
+        Self {
+            clock: Arc::clone(clock),
+            runners: std::array::from_fn(|_| RunnerId::generate()),
+            claims: Vec::new(),
+            submitted: Vec::new(),
+            pruned: None,
+        }
+    }
+
     fn known(&self, number: usize) -> InvocationId {
         match number % (self.submitted.len() + 1) {
             0 => InvocationId::from_bytes([0xee; 16]),
@@ -582,13 +592,7 @@ proptest! {
         let memory = MemoryStore::new(clock.clone());
         let sqlite = SqliteStore::open(&directory.path().join("state.db"), clock.clone()).unwrap();
         let postgres = open_postgres(&clock);
-        let mut world = World {
-            clock: clock.clone(),
-            runners: std::array::from_fn(|_| RunnerId::generate()),
-            claims: Vec::new(),
-            submitted: Vec::new(),
-            pruned: None,
-        };
+        let mut world = World::new(&clock);
         // Positions are a store's own.
         let mut positions = [None; 3];
         for plan in &plans {
@@ -641,13 +645,7 @@ proptest! {
             Box::new(SqliteStore::open(&directory.path().join("state.db"), clock.clone()).unwrap()),
             Box::new(open_postgres(&clock)),
         ];
-        let mut world = World {
-            clock: clock.clone(),
-            runners: std::array::from_fn(|_| RunnerId::generate()),
-            claims: Vec::new(),
-            submitted: Vec::new(),
-            pruned: None,
-        };
+        let mut world = World::new(&clock);
         for plan in &plans {
             // Some of it in other hours, while claims are held.
             let hours = if plan.advance == 4 { 3_600 } else { 0 };
