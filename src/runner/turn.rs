@@ -166,9 +166,8 @@ fn take_turn(core: &Arc<Core>, ledger: &mut Ledger) {
         }
     }
     look_up::look_up(core, ledger, statuses);
-    let view = view_of(core, ledger, now);
-    break_standstill(core, ledger, &view);
-    run_duties(core, ledger, &view);
+    break_standstill(core, ledger, now);
+    run_duties(core, ledger, now);
     watch_rules(core, ledger, now);
     look_up::announce_idle(core, ledger);
     // A failure in this turn has begun a pause that is not over yet.
@@ -179,6 +178,9 @@ fn take_turn(core: &Arc<Core>, ledger: &mut Ledger) {
 /// store can be used; if not, it is left alone for a while.
 fn extend_lease(core: &Arc<Core>, ledger: &mut Ledger, now: Instant) -> bool {
     if ledger.outage.is_paused(now) || !core.trust.is_good(ledger.runner) {
+        return true;
+    }
+    if !ledger.has_late_heartbeat(now, core.options.settings.lease) {
         return true;
     }
     let view = view_of(core, ledger, now);
@@ -339,9 +341,12 @@ fn put_off(core: &Core, ledger: &mut Ledger, messages: Messages, why: &str) {
 }
 
 /// Sees to it that something moves, if the runner is nearly full and stands still.
-fn break_standstill(core: &Core, ledger: &mut Ledger, view: &View<'_>) {
-    let is_full = !view.load.may_start_unawaited;
-    match is_full.then(|| ledger.break_standstill(view, core.inbox.is_urgent())).flatten() {
+fn break_standstill(core: &Core, ledger: &mut Ledger, now: Instant) {
+    if core.scheduler.load().may_start_unawaited {
+        return;
+    }
+    let view = view_of(core, ledger, now);
+    match ledger.break_standstill(&view, core.inbox.is_urgent()) {
         None => {}
         Some(Standstill::Claim) => core.inbox.put(|messages| messages.is_hungry = true),
         Some(Standstill::MakeException) => core.scheduler.make_exception(),
@@ -351,11 +356,15 @@ fn break_standstill(core: &Core, ledger: &mut Ledger, view: &View<'_>) {
 }
 
 /// Runs the duties that are due, each in a transaction of its own.
-fn run_duties(core: &Core, ledger: &mut Ledger, view: &View<'_>) {
+fn run_duties(core: &Core, ledger: &mut Ledger, now: Instant) {
+    let stage = core.stages.now();
     let mut duties = std::mem::take(&mut ledger.duties);
     for (failure, duty) in &mut duties {
+        if duty.next_due(stage).is_none_or(|next| next > now) {
+            continue;
+        }
         let mut batch = Batch::default();
-        duty.plan(view, &mut batch);
+        duty.plan(&view_of(core, ledger, now), &mut batch);
         if batch.is_empty() {
             continue;
         }

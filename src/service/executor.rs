@@ -52,6 +52,16 @@ fn rules_of(library: &Library, mut is_meant: impl FnMut(&Task) -> bool) -> NewRu
     NewRules { configured: rules(configured), default: rules(default) }
 }
 
+/// Checks a call of a task of a library.
+fn prepare(library: &Library, task: &str, arguments: &str) -> Result<PreparedCall, Refusal> {
+    let task = library.resolve(task).map_err(|error| Refusal::UnknownTask(error.to_string()))?;
+    let arguments = library.check_arguments(task, arguments).map_err(|error| match error.is_over_limit {
+        true => Refusal::Limit { limit: Some(LimitKind::Arguments), message: error.to_string() },
+        false => Refusal::BadArguments(error.to_string()),
+    })?;
+    Ok(task.prepared(arguments))
+}
+
 impl Executor for Live {
     fn tasks(&self) -> Arc<TaskSet> {
         self.library().task_set()
@@ -75,20 +85,14 @@ impl Executor for Live {
     }
 
     fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedCall, Refusal> {
-        let library = self.library();
-        let task = library.resolve(task).map_err(|error| Refusal::UnknownTask(error.to_string()))?;
-        let arguments =
-            library.check_arguments(task, arguments).map_err(|error| match error.is_over_limit {
-                true => Refusal::Limit { limit: Some(LimitKind::Arguments), message: error.to_string() },
-                false => Refusal::BadArguments(error.to_string()),
-            })?;
-        Ok(task.prepared(arguments))
+        prepare(&self.library(), task, arguments)
     }
 
     fn prepare_for(&self, caller: &str, task: &str, arguments: &str) -> Result<PreparedCall, Refusal> {
-        let call = self.prepare(task, arguments)?;
+        let library = self.library();
+        let call = prepare(&library, task, arguments)?;
         // A removed component finishes its invocations, also by calls of itself.
-        if self.library().is_retired(&call.task) && TaskId::split(&call.task).0 != TaskId::split(caller).0 {
+        if library.is_retired(&call.task) && TaskId::split(&call.task).0 != TaskId::split(caller).0 {
             return Err(Refusal::UnknownTask(format!(
                 "unknown task `{}`: its component was removed, or does not export it any more",
                 call.task

@@ -4,9 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
-
 use super::budget::GuestMemory;
+use super::cpu_clock;
 use super::meter::Meter;
 use crate::model::{Failure, LimitKind, MemoryBudget, SlotControl, Usage};
 
@@ -25,7 +24,7 @@ pub struct GuestControl {
     parked_limit: Duration,
     /// Time of a processor in finished polls, in nanoseconds.
     cpu: AtomicU64,
-    /// The clock of the polling thread at the begin of the present poll. Only read by that thread.
+    /// The begin of the present poll, in nanoseconds after `created`. Only read by the thread that polls.
     poll_began: AtomicU64,
     /// The counters of everything but time.
     pub(super) meter: Meter,
@@ -67,11 +66,12 @@ impl GuestControl {
 
     /// Time of a processor that the guest has used, asked from within a poll.
     pub(super) fn cpu_within_poll(&self) -> Duration {
-        Duration::from_nanos(self.cpu.load(Ordering::Acquire) + self.present_poll())
+        let finished = Duration::from_nanos(self.cpu.load(Ordering::Acquire));
+        finished + cpu_clock::used(self.poll_began(), Instant::now())
     }
 
-    fn present_poll(&self) -> u64 {
-        thread_nanos().saturating_sub(self.poll_began.load(Ordering::Acquire))
+    fn poll_began(&self) -> Instant {
+        self.created + Duration::from_nanos(self.poll_began.load(Ordering::Acquire))
     }
 
     /// Notes that a limit refused something. The guest got an error value and may go on; if it fails, its
@@ -94,7 +94,7 @@ impl GuestControl {
     }
 
     fn since_created(&self) -> u64 {
-        u64::try_from(self.created.elapsed().as_nanos()).unwrap_or(u64::MAX - 1)
+        nanos(self.created.elapsed())
     }
 }
 
@@ -122,11 +122,14 @@ impl SlotControl for GuestControl {
     }
 
     fn begin_poll(&self) {
-        self.poll_began.store(thread_nanos(), Ordering::Release);
+        let now = Instant::now();
+        cpu_clock::begin(now);
+        self.poll_began.store(nanos(now.duration_since(self.created)), Ordering::Release);
     }
 
     fn end_poll(&self) {
-        self.cpu.fetch_add(self.present_poll(), Ordering::AcqRel);
+        let used = cpu_clock::end(self.poll_began(), Instant::now());
+        self.cpu.fetch_add(nanos(used), Ordering::AcqRel);
     }
 
     fn usage(&self) -> Usage {
@@ -163,12 +166,9 @@ impl SlotControl for GuestControl {
     }
 }
 
-/// Time of a processor that this thread has used. It takes a system call, of a fifth of a microsecond: the
-/// kernel does not answer this in user space.
-fn thread_nanos() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+/// Returns a duration in nanoseconds; below `u64::MAX`, so that one can be added.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX - 1)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod code;
 mod compile;
 mod contents;
 mod control;
+mod cpu_clock;
 mod denials;
 mod discover;
 mod docs;

@@ -30,10 +30,17 @@ impl HeartbeatDuty {
         self.has_failed = false;
     }
 
+    /// Whether a heartbeat is so late that it must not wait for a commit of guests' data.
+    pub(super) fn is_late(&self, now: Instant, lease: Duration) -> bool {
+        let late = if self.has_failed { Duration::ZERO } else { lease / LATE };
+        self.next.is_some_and(|due| due + late <= now)
+    }
+
     /// Makes a batch of the heartbeat alone, if it must not wait for a commit of guests' data.
     pub(super) fn plan_alone(&mut self, view: &View<'_>) -> Option<Batch> {
-        let late = if self.has_failed { Duration::ZERO } else { view.options.settings.lease / LATE };
-        self.next.filter(|due| view.owns_work && *due + late <= view.now)?;
+        if !(view.owns_work && self.is_late(view.now, view.options.settings.lease)) {
+            return None;
+        }
         let mut batch = Batch::default();
         self.plan(view, &mut batch);
         Some(batch)

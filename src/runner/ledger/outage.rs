@@ -32,6 +32,9 @@ pub(crate) struct Outage {
 impl Outage {
     /// Puts the questions that wait for the store before the new ones.
     pub(crate) fn ask_again(&mut self, messages: &mut Messages) {
+        if !self.waiting.is_urgent() {
+            return;
+        }
         let waiting = std::mem::take(&mut self.waiting);
         drop(messages.submits.splice(..0, waiting.submits));
         drop(messages.cancels.splice(..0, waiting.cancels));

@@ -109,6 +109,11 @@ impl Ledger {
         Plan { batch, submits, deferred, cancels, statuses: messages.statuses, attempts, asks_next_due }
     }
 
+    /// Whether a heartbeat is so late that the lease can't wait for a commit of guests' data.
+    pub(crate) fn has_late_heartbeat(&self, now: Instant, lease: Duration) -> bool {
+        self.heartbeat.is_late(now, lease)
+    }
+
     /// Makes a batch of the heartbeat alone, if the lease can't wait for a commit of guests' data.
     pub(crate) fn plan_heartbeat(&mut self, view: &View<'_>) -> Option<Batch> {
         self.heartbeat.plan_alone(view)
