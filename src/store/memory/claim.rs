@@ -182,7 +182,10 @@ impl State {
         let Some(&(order_key, seq)) = queue.rest.by_ref().find(|(_, seq)| is_wanted(*seq)) else {
             return (None, None);
         };
-        if order_key >= late_before || keeps_order {
+        if keeps_order {
+            return (Some((order_key, seq, Taken::OutOfTurn)), None);
+        }
+        if order_key >= late_before {
             return (Some((order_key, seq, Taken::InTurn)), None);
         }
         let record = &self.records[seq];

@@ -103,6 +103,7 @@ contract! {
     a_paused_backlog_shares_with_others_when_it_goes_on
     a_backlog_that_nobody_served_does_not_keep_a_newcomer_of_its_task_waiting
     delayed_invocations_take_their_turn_when_they_are_due
+    a_claim_of_one_tree_is_out_of_turn
     a_tree_that_submits_without_end_leaves_turns_to_others
     a_pruned_fairness_key_can_be_used_again
     next_due_is_the_next_moment_at_which_time_changes_something

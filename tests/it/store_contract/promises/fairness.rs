@@ -169,6 +169,17 @@ pub fn delayed_invocations_take_their_turn_when_they_are_due(bench: &Bench) {
     assert!(shares(&served)["delayed"].abs_diff(20) <= 1, "{served:?}");
 }
 
+pub fn a_claim_of_one_tree_is_out_of_turn(bench: &Bench) {
+    flood(bench, "a", "work", 2);
+    let root = bench.create(of_key("a", "work"));
+    let runner = RunnerId::generate();
+    let of_tree = ClaimRequest { root: Some(root), ..request(runner, 1) };
+    assert_eq!(bench.claim(of_tree).claimed.len(), 1);
+    // It was not the turn of the third, so a newcomer does not come after the second.
+    bench.create(of_key("b", "work"));
+    assert_eq!(serve(bench, runner, 3), ["a", "b", "a"]);
+}
+
 pub fn a_tree_that_submits_without_end_leaves_turns_to_others(bench: &Bench) {
     let runner = RunnerId::generate();
     set_weights(bench, &[("tree", 0.01)]);
