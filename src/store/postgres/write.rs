@@ -271,9 +271,10 @@ impl<'a> Work<'a> {
         if let Some(heartbeat) = self.extends.take() {
             asks.push(self.extend_lease(&heartbeat));
         }
+        // By the names of keys, some of which go when nothing has them any more.
+        self.write_usage(&mut asks);
         self.write_keys(&mut asks);
         self.write_counts(&mut asks);
-        self.write_usage(&mut asks);
         let tally = self.state.moves.take_tally();
         if !tally.is_empty() {
             let insert = "INSERT INTO @tally (task, status, n, bytes) SELECT * FROM unnest($1, $2, $3, $4)";

@@ -178,6 +178,7 @@ contract! {
     usage_of_an_attempt_that_others_ended_is_added_once
     usage_is_counted_once_whoever_ends_an_attempt
     usage_is_grouped_by_component_key_and_hour
+    what_ends_and_is_removed_in_one_commit_is_counted
     usage_outlives_its_invocations_and_their_keys
     old_usage_is_removed_in_bounded_steps
     a_batch_is_applied_in_the_order_of_its_fields

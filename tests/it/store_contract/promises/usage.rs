@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use run_wasm_runner::model::{Claim, Clock, Glob, RunnerId, Status, UnixMicros, Usage, UsageSums};
 use run_wasm_runner::store::{
-    Applied, Batch, Bill, ClaimRequest, EndKind, Keep, NewInvocation, Prune, UsageBy, UsageQuery, UsageRow,
+    Applied, Batch, Bill, Cancel, ClaimRequest, EndKind, Keep, NewInvocation, Prune, UsageBy, UsageQuery,
+    UsageRow,
 };
 
 use super::super::harness::{Bench, failure, new, request, tasks, usage_query, value};
@@ -175,6 +176,21 @@ pub fn usage_outlives_its_invocations_and_their_keys(bench: &Bench) {
     end(bench, &claim(bench, "one::work"), EndKind::Final(value("1")), cpu(7));
     let [row] = &of_it(rows(bench))[..] else { panic!("one row") };
     assert_eq!((row.sums.calls, row.sums.bill.cpu_micros), (2, 12));
+}
+
+pub fn what_ends_and_is_removed_in_one_commit_is_counted(bench: &Bench) {
+    // Delayed, its key has no time in the queue for which it would be kept.
+    let new = NewInvocation { delay: Duration::from_secs(60), ..of_key("one::work", Some("brief")) };
+    let id = bench.create(new);
+    let keep = Keep { status: Status::Cancelled, age: None, count: Some(0), at_least: 0 };
+    bench.commit(Batch {
+        cancels: vec![Cancel { id, by: None, message: "not needed".to_owned() }],
+        prune: Some(Prune { keep: vec![keep], max: 10, after: None, only_counts: false }),
+        ..Batch::default()
+    });
+    assert!(matches!(bench.store.get(&[id]).expect("the store reads")[..], [None]), "it was removed");
+    let [row] = &rows(bench)[..] else { panic!("one row") };
+    assert_eq!((row.fairness_key.as_deref(), row.sums.calls, row.sums.cancelled), (Some("brief"), 1, 1));
 }
 
 pub fn old_usage_is_removed_in_bounded_steps(bench: &Bench) {
