@@ -26,6 +26,8 @@ pub enum NoGuest {
     Failed(Failure),
     /// It is to be tried again.
     Short(Shortage),
+    /// Its code is not ready: it is given back until then.
+    Unready,
 }
 
 impl NoGuest {

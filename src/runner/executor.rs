@@ -20,18 +20,27 @@ pub trait Executor: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Makes a guest of a claim; nothing of it runs before the first poll. Cheap, unless another version has
-    /// to be compiled: `interrupt`, thrown when nobody wants the guest any more, ends that soon.
+    /// Makes a guest of a claim; nothing of it runs before the first poll. If it can't be cheap, `interrupt`, thrown
+    /// when nobody wants the guest any more, ends it soon.
     ///
     /// # Errors
     ///
-    /// The failure of the attempt, if it can't even start, or what the host is short of.
+    /// The failure of the attempt, if it can't even start; what the host is short of; or [`NoGuest::Unready`] for a
+    /// component that [`unready`](Self::unready) lists.
     fn start(
         &self,
         claim: &Claim,
         client: &Arc<dyn TaskClient>,
         interrupt: &Interrupt,
     ) -> Result<Guest, NoGuest>;
+
+    /// The components of which nothing can start yet: their code is being made.
+    fn unready(&self) -> Vec<Arc<str>> {
+        Vec::new()
+    }
+
+    /// Has `tell` called whenever something of such a component can start, or fails.
+    fn tell_ready(&self, _tell: Arc<dyn Fn() + Send + Sync>) {}
 
     /// Resolves the task of a child and checks its arguments.
     ///

@@ -71,6 +71,12 @@ impl Runner {
                 core.tell_foreign_change();
             }
         }))?;
+        let teller = Arc::downgrade(&core);
+        core.executor.tell_ready(Arc::new(move || {
+            if let Some(core) = teller.upgrade() {
+                core.tell_foreign_change();
+            }
+        }));
         let threads = Threads { slots: Vec::new(), ledger: None, lease: None, _watch: watch, reactor };
         // If anything fails from here on, its drop ends the threads that have started.
         let mut runner = Self { core, threads: Some(threads), companions: Vec::new() };

@@ -398,14 +398,13 @@ impl Scheduler {
         awaited.into_values().chain(ready).collect()
     }
 
-    /// Takes back what is claimed of users that have more than their share, and that nobody awaits.
-    pub(super) fn take_over_share(&self) -> Vec<Claim> {
-        let mut queues = self.queues.lock();
-        let over = queues.over_share(&self.room);
-        if over.is_empty() {
+    /// Takes back what is claimed of some users, and that nobody awaits.
+    pub(super) fn take_claims_of(&self, users: &[Arc<str>]) -> Vec<Claim> {
+        if users.is_empty() {
             return Vec::new();
         }
-        let is_over = |claim: &Claim| over.iter().any(|user| **user == *user_of(&claim.task));
+        let mut queues = self.queues.lock();
+        let is_over = |claim: &Claim| users.iter().any(|user| **user == *user_of(&claim.task));
         let (taken, left) = std::mem::take(&mut queues.ready).into_iter().partition(is_over);
         queues.ready = left;
         taken.into()

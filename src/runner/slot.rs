@@ -52,6 +52,10 @@ fn start(core: &Arc<Core>, client: &Arc<dyn TaskClient>, slot: usize, claim: Cla
         Ok(Err(none)) => none,
         Err(panic) => host_panic(panic.as_ref()).into(),
     };
+    if let NoGuest::Unready = none {
+        // Awaited or not, it is claimed again when its code is ready.
+        core.registry.mark_unclaimable(&[claim.id]);
+    }
     // A start that was interrupted has not failed.
     let (how, shortage) = match (core.starts.end(slot), none) {
         (Some(Kill::NotOurs), _) => {
@@ -61,6 +65,7 @@ fn start(core: &Arc<Core>, client: &Arc<dyn TaskClient>, slot: usize, claim: Cla
         }
         (Some(Kill::Release | Kill::ParkedTooLong), _) => (EndKind::Release, None),
         (None, NoGuest::Short(shortage)) => (EndKind::Release, Some(shortage)),
+        (None, NoGuest::Unready) => (EndKind::Release, None),
         (None, NoGuest::Failed(failure)) => (EndKind::Final(Outcome::Failure(Arc::new(failure))), None),
     };
     let end = AttemptEnd::unstarted(core.clock.now(), how);

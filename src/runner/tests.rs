@@ -513,13 +513,14 @@ fn many_children_are_submitted_a_share_at_a_time() {
 
 /// Submits one invocation, at once and never again.
 struct Once {
+    due: Instant,
     is_done: bool,
     submitted: std::sync::mpsc::Sender<InvocationId>,
 }
 
 impl Duty for Once {
     fn next_due(&self, _stage: Stage) -> Option<Instant> {
-        (!self.is_done).then(Instant::now)
+        (!self.is_done).then_some(self.due)
     }
 
     fn plan(&mut self, view: &View<'_>, batch: &mut Batch) {
@@ -548,7 +549,7 @@ fn a_duty_gets_the_answers_to_what_it_submits_and_the_runner_runs_it() {
         let guests = Arc::new(Closures::default().with("good", |_| async { Ok(7) }));
         let runner = start(&store, &guests, options(1));
         let (submitted, ids) = channel();
-        let duty = Once { is_done: false, submitted };
+        let duty = Once { due: Instant::now(), is_done: false, submitted };
         runner.core.ledger.lock().duties.push(("nothing was submitted", Box::new(duty)));
         runner.core.inbox.call();
         let id = ids.recv_timeout(PATIENCE).expect("it is submitted");

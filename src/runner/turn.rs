@@ -247,7 +247,7 @@ fn gather(core: &Arc<Core>, ledger: &mut Ledger, now: Instant) -> Messages {
     }
     core.end_parked(now);
     if !core.stages.is_stopping() {
-        stop::give_back(core, core.scheduler.take_over_share(), &mut messages);
+        stop::give_back(core, core.scheduler.take_claims_of(&held_back(core)), &mut messages);
     }
     let has_freed = messages.ends.iter().any(|(_, end)| !matches!(end.how, EndKind::Release));
     if !messages.shortages.is_empty() {
@@ -264,6 +264,14 @@ fn gather(core: &Arc<Core>, ledger: &mut Ledger, now: Instant) -> Messages {
     messages
 }
 
+/// Lists the users of whom nothing starts that nobody awaits: they have more than their share, or their code is being
+/// made.
+fn held_back(core: &Core) -> Vec<Arc<str>> {
+    let mut users = core.scheduler.over_share();
+    users.extend(core.executor.unready());
+    users
+}
+
 /// Reads the rest of the runner, for a plan.
 fn view_of<'a>(core: &'a Core, ledger: &Ledger, now: Instant) -> View<'a> {
     let load = core.scheduler.load();
@@ -273,7 +281,7 @@ fn view_of<'a>(core: &'a Core, ledger: &Ledger, now: Instant) -> View<'a> {
         stage: core.stages.now(),
         load,
         slice: core.totals.lock().slice,
-        over_share: core.scheduler.over_share(),
+        held_back: held_back(core),
         tasks: core.tasks(),
         owns_work: load.live > 0 || load.ready > 0 || !ledger.held.is_empty(),
         options: &core.options,

@@ -12,23 +12,37 @@ use crate::runner::{Executor, NewRules};
 use crate::store::{TaskRule, TaskSet};
 use crate::wasm::{Library, Task};
 
-/// The library of a runner, as it is now.
-pub struct Live(RwLock<Arc<Library>>);
+use super::compiling::Compiling;
+
+/// The library of a runner, as it is now, and the code that is being made for it.
+pub struct Live {
+    library: RwLock<Arc<Library>>,
+    compiling: Arc<Compiling>,
+    /// Thrown: slots wait for no compiler.
+    at_once: Interrupt,
+}
 
 impl Live {
     /// Begins with a library.
     pub fn new(library: Arc<Library>) -> Self {
-        Self(RwLock::new(library))
+        let at_once = Interrupt::default();
+        at_once.throw();
+        Self { library: RwLock::new(library), compiling: Compiling::new(), at_once }
     }
 
     /// The library as it is now. One that is replaced lives on as long as somebody uses it.
     pub fn library(&self) -> Arc<Library> {
-        Arc::clone(&self.0.read())
+        Arc::clone(&self.library.read())
+    }
+
+    /// The code that is being made.
+    pub(super) fn compiling(&self) -> &Arc<Compiling> {
+        &self.compiling
     }
 
     /// Puts another library in its place. Returns the rules of the tasks that are new, or have other rules.
     pub(super) fn replace(&self, library: Arc<Library>) -> NewRules {
-        let old = std::mem::replace(&mut *self.0.write(), Arc::clone(&library));
+        let old = std::mem::replace(&mut *self.library.write(), Arc::clone(&library));
         let known = |task: &Task| {
             let known = old.tasks().binary_search_by(|one| one.id.cmp(&task.id));
             known.is_ok_and(|place| old.tasks()[place].options.rules == task.options.rules)
@@ -81,7 +95,30 @@ impl Executor for Live {
         client: &Arc<dyn TaskClient>,
         interrupt: &Interrupt,
     ) -> Result<Guest, NoGuest> {
-        self.library().start(claim, client, interrupt)
+        let library = self.library();
+        if !library.keeps_code() {
+            // What another thread compiles would be gone again.
+            return library.start(claim, client, interrupt);
+        }
+        let digest = claim.component_digest;
+        if let Some(failure) = self.compiling.take_failure(&claim.task, digest) {
+            return Err(failure);
+        }
+        let started = library.start(claim, client, &self.at_once);
+        if let Err(NoGuest::Unready) = started {
+            let needed_by = claim.clone();
+            let make = move |interrupt: &Interrupt| library.make_ready(&needed_by, interrupt);
+            self.compiling.begin(&claim.task, digest, make).map_err(NoGuest::Short)?;
+        }
+        started
+    }
+
+    fn unready(&self) -> Vec<Arc<str>> {
+        self.compiling.components()
+    }
+
+    fn tell_ready(&self, tell: Arc<dyn Fn() + Send + Sync>) {
+        self.compiling.tell(tell);
     }
 
     fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedCall, Refusal> {

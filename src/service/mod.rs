@@ -9,6 +9,7 @@ mod adopt;
 mod call;
 mod cancel;
 mod check;
+mod compiling;
 mod components;
 mod copies;
 mod deploy;

@@ -11,6 +11,7 @@ use crate::wasm::Library;
 
 use super::Service;
 use super::adopt::adopt;
+use super::compiling::EndsCompiling;
 use super::deploy::Deployment;
 use super::error::{ServiceError, known};
 use super::executor::Live;
@@ -93,7 +94,9 @@ impl Service {
             only_tasks: self.tasks_of(&library, queues)?,
             rules_from: only_root.is_none().then(|| rules_from(config)),
         };
+        let compiling = EndsCompiling(Arc::clone(live.compiling()));
         let mut runner = Runner::start(store, live, Arc::clone(self.clock()), options)?;
+        runner.keep(compiling);
         neighbours.runners.add(runner.handle().teller());
         // Of a commit before that it was not told.
         runner.handle().look_again();

@@ -68,6 +68,11 @@ impl Cache {
         Self { directory, max_bytes, compiler, beside_guests: false, turns: Arc::default() }
     }
 
+    /// Whether code that was compiled is found again.
+    pub(super) fn keeps_code(&self) -> bool {
+        self.directory.is_some()
+    }
+
     /// Turns it into a cache that compiles with low priority, because guests run.
     pub(super) fn beside_guests(self) -> Self {
         Self { beside_guests: true, ..self }
@@ -90,10 +95,13 @@ impl Cache {
         if let Some(component) = self.find(engine, digest)? {
             return Ok(component);
         }
+        if interrupt.is_thrown() {
+            return Err(CompileError::Interrupted);
+        }
         let path = self.path(engine, digest);
         let _turn = match &path {
             Some(path) => {
-                let turn = self.turns.take(path, interrupt).ok_or_else(CompileError::interrupted)?;
+                let turn = self.turns.take(path, interrupt).ok_or(CompileError::Interrupted)?;
                 // Another thread may have compiled it meanwhile.
                 if let Some(component) = self.find(engine, digest)? {
                     return Ok(component);

@@ -95,14 +95,12 @@ pub(super) enum CompileError {
     /// There was no room to write the code.
     #[error("{0}")]
     Unwritten(String),
+    /// Nobody waits for the compiler.
+    #[error("nobody waits for it any more")]
+    Interrupted,
 }
 
 impl CompileError {
-    /// Makes the error of a wait that was interrupted.
-    pub(super) fn interrupted() -> Self {
-        Self::Failed("nobody waits for it any more".to_owned())
-    }
-
     /// Makes the error of a step that failed this time: a shortage, or else the message.
     pub(super) fn failed(what: &str, error: &(dyn Error + 'static)) -> Self {
         shortage_of(error).map_or_else(|| Self::Failed(format!("{what}: {error}")), Self::Short)
@@ -204,7 +202,7 @@ impl ChildCompiler {
             End::OutOfTime => Err(self.over("takes longer than", &format!("{:?}", self.limits.time), "time")),
             End::Interrupted => {
                 tracing::debug!(pid, "the compiler was killed: nobody waits for it any more");
-                Err(CompileError::interrupted())
+                Err(CompileError::Interrupted)
             }
         }
     }

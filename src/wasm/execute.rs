@@ -140,6 +140,7 @@ pub(super) async fn run(
         Ok(value) => Ok(Outcome::Value(value.into())),
         Err(NoGuest::Failed(failure)) => Ok(Outcome::Failure(Arc::new(output.scrub_failure(failure)))),
         Err(NoGuest::Short(shortage)) => Err(shortage),
+        Err(NoGuest::Unready) => unreachable!("its code was ready"),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use wasmtime::Engine;
 
 use super::cache::Cache;
-use super::code::{Reload, Shelf};
+use super::code::{Ready, Reload, Shelf};
 use super::compile::{CompileError, Compiler};
 use super::control::GuestControl;
 use super::discover::{Entry, Export};
@@ -406,43 +406,23 @@ impl Library {
         Some(TaskSchema { arguments, result, returned })
     }
 
-    /// Makes a guest of a claim. Nothing of it runs before the first poll. If the component is pinned, this
-    /// may fetch and compile another version of it: `interrupt` ends the wait for the compiler.
+    /// Makes a guest of a claim. Nothing of it runs before the first poll. If its code is not in memory, this may fetch
+    /// and compile it: `interrupt` ends the wait for the compiler.
     ///
     /// # Errors
     ///
-    /// The reason why there is none: the failure of the attempt, or a shortage.
+    /// The reason why there is none: the failure of the attempt, a shortage, or [`NoGuest::Unready`] if the wait was
+    /// ended.
     pub fn start(
         &self,
         claim: &Claim,
         client: &Arc<dyn TaskClient>,
         interrupt: &Interrupt,
     ) -> Result<Guest, NoGuest> {
-        let (current, index) = self.programs.get(&claim.task).ok_or_else(|| {
-            NoGuest::trapped(format!("no component exports the task `{}` any more", claim.task))
-        })?;
-        let task = &self.tasks[*index];
-        let submitted_for = claim.component_digest;
-        let version = match task.digest == submitted_for {
-            true => None,
-            false => self.base.versions.pinned(&self.members, &task.component, submitted_for, interrupt)?,
-        };
-        let linked = match &version {
-            None => current,
-            Some(version) => version.programs.get(&claim.task).ok_or_else(|| {
-                NoGuest::trapped(format!(
-                    "the component `{submitted_for}` does not export the task `{}`",
-                    claim.task
-                ))
-            })?,
-        };
+        let (linked, ready, digest) = self.find_program(claim, interrupt)?;
         let most = |kind| linked.program.time(claim, kind).unwrap_or(Duration::MAX);
         let control = GuestControl::new(most(LimitKind::Time)).parked_at_most(most(LimitKind::Parked));
         let control = Arc::new(control.on_budget(Arc::clone(&self.base.memory_budget)));
-        let ready = linked.program.link.ready(interrupt).map_err(|error| match error {
-            CompileError::Short(shortage) => NoGuest::Short(shortage),
-            error => NoGuest::trapped(format!("the code of `{}` can't be loaded: {error}", claim.task)),
-        })?;
         let future = execute::run(
             Arc::clone(&linked.program),
             ready,
@@ -454,10 +434,59 @@ impl Library {
         Ok(Guest {
             future: Box::pin(future),
             control,
-            digest: if version.is_some() { submitted_for } else { task.digest },
+            digest,
             weight: linked.weight,
             retry: Arc::clone(&linked.retry),
         })
+    }
+
+    /// Makes the code ready that a claim needs.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn make_ready(&self, claim: &Claim, interrupt: &Interrupt) -> Result<(), NoGuest> {
+        self.find_program(claim, interrupt).map(drop)
+    }
+
+    /// Whether code that was compiled once is found again.
+    pub fn keeps_code(&self) -> bool {
+        self.base.versions.reload.cache.keeps_code()
+    }
+
+    /// Finds the program of a claim, its code, and the digest of the version.
+    fn find_program(
+        &self,
+        claim: &Claim,
+        interrupt: &Interrupt,
+    ) -> Result<(Arc<LinkedTask>, Arc<Ready>, ComponentDigest), NoGuest> {
+        let (current, index) = self.programs.get(&claim.task).ok_or_else(|| {
+            NoGuest::trapped(format!("no component exports the task `{}` any more", claim.task))
+        })?;
+        let task = &self.tasks[*index];
+        let submitted_for = claim.component_digest;
+        let version = match task.digest == submitted_for {
+            true => None,
+            false => self.base.versions.pinned(&self.members, &task.component, submitted_for, interrupt)?,
+        };
+        let (linked, digest) = match &version {
+            None => (current, task.digest),
+            Some(version) => {
+                let linked = version.programs.get(&claim.task).ok_or_else(|| {
+                    NoGuest::trapped(format!(
+                        "the component `{submitted_for}` does not export the task `{}`",
+                        claim.task
+                    ))
+                })?;
+                (linked, submitted_for)
+            }
+        };
+        let ready = linked.program.link.ready(interrupt).map_err(|error| match error {
+            CompileError::Short(shortage) => NoGuest::Short(shortage),
+            CompileError::Interrupted => NoGuest::Unready,
+            error => NoGuest::trapped(format!("the code of `{}` can't be loaded: {error}", claim.task)),
+        })?;
+        Ok((Arc::clone(linked), ready, digest))
     }
 
     /// Lets go of code that nobody has used for a while. Returns the time after which there will be more of it.

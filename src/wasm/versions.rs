@@ -133,6 +133,7 @@ impl Versions {
             let message = format!("{what}: {error}");
             match error {
                 CompileError::Short(shortage) => return NoGuest::Short(shortage),
+                CompileError::Interrupted => return NoGuest::Unready,
                 CompileError::Refused(reason) => drop(self.refused.lock().put(digest, reason)),
                 CompileError::Failed(_) | CompileError::Unwritten(_) => {}
             }

@@ -17,15 +17,15 @@ pub(crate) struct Claims {
     pub(super) takes_any_depth: bool,
     /// Whether the receipt of a claim never came: this runner may own what it has never heard of.
     pub(super) must_take_inventory: bool,
-    /// The users that have more than their share, with the tasks of all others.
-    over_share: Option<(Vec<Arc<str>>, Arc<TaskSet>)>,
+    /// The users that are held back, with the tasks of all others.
+    held_back: Option<(Vec<Arc<str>>, Arc<TaskSet>)>,
     /// The tasks of the runner when it was found out.
     tasks: Arc<TaskSet>,
     /// The claim that has to follow the last one, which could not ask for everything.
     pub(super) owed: Option<Owed>,
 }
 
-/// While some have more than their share, a claim is either for awaited work, whoever's it is, or for the work of all
+/// While some are held back, a claim is either for awaited work, whoever's it is, or for the work of all
 /// others: they take turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owed {
@@ -40,7 +40,7 @@ impl Claims {
             may_have_work: true,
             takes_any_depth: false,
             must_take_inventory: false,
-            over_share: None,
+            held_back: None,
             tasks: Arc::default(),
             owed: None,
         }
@@ -102,20 +102,19 @@ impl Claims {
         })
     }
 
-    /// The tasks of all users but those that have more than their share: of those nothing is claimed that nobody
-    /// awaits. `None` if none has.
+    /// The tasks of all users that are not held back: of the others nothing is claimed that nobody awaits. `None` if none has.
     fn tasks_of_others(&mut self, view: &View<'_>) -> Option<Arc<TaskSet>> {
-        let known = self.over_share.as_ref().map_or(&[][..], |(users, _)| users);
-        if known != view.over_share || !Arc::ptr_eq(&self.tasks, &view.tasks) {
+        let known = self.held_back.as_ref().map_or(&[][..], |(users, _)| users);
+        if known != view.held_back || !Arc::ptr_eq(&self.tasks, &view.tasks) {
             self.tasks = Arc::clone(&view.tasks);
             // The work of some was not looked for.
             self.may_have_work = true;
-            let is_others = |task: &&Arc<str>| view.over_share.iter().all(|user| **user != *user_of(task));
-            self.over_share = (!view.over_share.is_empty()).then(|| {
+            let is_others = |task: &&Arc<str>| view.held_back.iter().all(|user| **user != *user_of(task));
+            self.held_back = (!view.held_back.is_empty()).then(|| {
                 let others = view.tasks.iter().filter(is_others).cloned().collect();
-                (view.over_share.clone(), Arc::new(others))
+                (view.held_back.clone(), Arc::new(others))
             });
         }
-        self.over_share.as_ref().map(|(_, tasks)| Arc::clone(tasks))
+        self.held_back.as_ref().map(|(_, tasks)| Arc::clone(tasks))
     }
 }

@@ -64,7 +64,7 @@ macro_rules! view {
             stage: $bench.stage,
             load: $bench.load,
             slice: $bench.slice,
-            over_share: $bench.over_share.clone(),
+            held_back: $bench.held_back.clone(),
             tasks: Arc::clone(&$bench.tasks),
             owns_work: $bench.owns_work,
             options: &$bench.options,
@@ -88,7 +88,7 @@ struct Bench {
     slice: Option<Duration>,
     owns_work: bool,
     tasks: Arc<TaskSet>,
-    over_share: Vec<Arc<str>>,
+    held_back: Vec<Arc<str>>,
     now: Instant,
 }
 
@@ -128,7 +128,7 @@ impl Bench {
             slice: None,
             owns_work: true,
             tasks: Idler.tasks(),
-            over_share: Vec::new(),
+            held_back: Vec::new(),
             now,
         }
     }

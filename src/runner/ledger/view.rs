@@ -23,8 +23,8 @@ pub(crate) struct View<'a> {
     pub(crate) load: Load,
     /// The time for which a guest holds a slot on average.
     pub(crate) slice: Option<Duration>,
-    /// The users that have more than their share of what there is only so much of.
-    pub(crate) over_share: Vec<Arc<str>>,
+    /// The users that have more than their share of what there is only so much of, or whose code is being made.
+    pub(crate) held_back: Vec<Arc<str>>,
     /// Whether anything is claimed, live or not written: then there is a lease to keep.
     pub(crate) owns_work: bool,
     /// The tasks that this runner claims.

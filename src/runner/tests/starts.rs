@@ -1,6 +1,9 @@
 //! Guests in the making: what ends a guest ends that too.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::mpsc::{Receiver, Sender};
+
+use parking_lot::Mutex;
 
 use super::*;
 use crate::model::{Claim, Guest, Interrupt, NoGuest, PreparedCall, Refusal, SystemClock, TaskClient};
@@ -156,4 +159,94 @@ fn a_claim_that_somebody_ended_on_its_way_is_not_begun() {
     assert_eq!(runner.core.starts.end(0), None);
     runner.stop();
     assert!(tells.try_recv().is_err(), "nobody began");
+}
+
+/// Closures, of which those of the component `slow` can't start until their code is made.
+struct Makeable {
+    closures: Closures,
+    is_made: AtomicBool,
+    /// The starts before that.
+    in_vain: AtomicUsize,
+    tell: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
+}
+
+impl Executor for Makeable {
+    fn tasks(&self) -> Arc<TaskSet> {
+        self.closures.tasks()
+    }
+
+    fn start(
+        &self,
+        claim: &Claim,
+        client: &Arc<dyn TaskClient>,
+        interrupt: &Interrupt,
+    ) -> Result<Guest, NoGuest> {
+        if claim.task.starts_with("slow::") && !self.is_made.load(Ordering::SeqCst) {
+            self.in_vain.fetch_add(1, Ordering::SeqCst);
+            return Err(NoGuest::Unready);
+        }
+        self.closures.start(claim, client, interrupt)
+    }
+
+    fn unready(&self) -> Vec<Arc<str>> {
+        let waits = self.in_vain.load(Ordering::SeqCst) > 0 && !self.is_made.load(Ordering::SeqCst);
+        waits.then(|| "slow".into()).into_iter().collect()
+    }
+
+    fn tell_ready(&self, tell: Arc<dyn Fn() + Send + Sync>) {
+        *self.tell.lock() = Some(tell);
+    }
+
+    fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedCall, Refusal> {
+        self.closures.prepare(task, arguments)
+    }
+
+    fn guest_runs(&self, runs: bool) {
+        self.closures.guest_runs(runs);
+    }
+}
+
+#[test]
+fn guests_without_code_hold_no_slot_and_start_when_it_is_made() {
+    for is_instant in [true, false] {
+        let store = Slow::new(is_instant);
+        let parent = |hands: Hands| async move {
+            let child = hands.submit(vec![child("slow::work", &[])]).await?;
+            Ok(1 + hands.wait(child, AwaitMode::All).await?[0].1)
+        };
+        let closures = Closures::default()
+            .with("quick::work", |_| async { Ok(7) })
+            .with("quick::parent", parent)
+            .with("slow::work", |_| async { Ok(8) });
+        let makeable = Arc::new(Makeable {
+            closures,
+            is_made: AtomicBool::new(false),
+            in_vain: AtomicUsize::new(0),
+            tell: Mutex::new(None),
+        });
+        let slow: Vec<_> = (0..20).map(|_| store.submit("slow::work", &[])).collect();
+        let awaits = store.submit("quick::parent", &[]);
+        let executor: Arc<dyn Executor> = Arc::clone(&makeable) as _;
+        let durable: Arc<dyn Store> = Arc::clone(&store) as _;
+        let runner =
+            Runner::start(durable, executor, Arc::new(SystemClock::new()), options(1)).expect("it starts");
+        for _ in 0..20 {
+            let quick = store.submit("quick::work", &[]);
+            runner.handle().look_again();
+            assert_eq!(value(&runner, quick), Ok(7), "instant {is_instant}");
+        }
+        let in_vain = makeable.in_vain.load(Ordering::SeqCst);
+        // Twenty at first, and the child once for each change of the store that the runner was told.
+        assert!((1..=100).contains(&in_vain), "{in_vain}");
+        makeable.is_made.store(true, Ordering::SeqCst);
+        let tell = makeable.tell.lock().clone().expect("the runner listens");
+        tell();
+        for id in slow {
+            assert_eq!(value(&runner, id), Ok(8), "instant {is_instant}");
+            let one = store.one(id);
+            assert_eq!((one.attempt, one.status), (1, Status::Succeeded), "what did not start is no attempt");
+        }
+        assert_eq!(value(&runner, awaits), Ok(9), "instant {is_instant}");
+        assert_eq!(runner.stop().live, 0);
+    }
 }

@@ -302,7 +302,7 @@ fn what_has_more_than_its_share_is_left_out_of_claims_unless_it_is_awaited() {
     assert_eq!(claim(&mut bench), Some((2, 0, vec![])));
     assert_eq!(claim(&mut bench), None, "there is nothing");
 
-    bench.over_share = vec!["hog".into()];
+    bench.held_back = vec!["hog".into()];
     assert_eq!(claim(&mut bench), Some((1, 0, vec![])));
     bench.want(1);
     bench.ledger.claims.may_have_work = true;
@@ -315,7 +315,7 @@ fn what_has_more_than_its_share_is_left_out_of_claims_unless_it_is_awaited() {
     assert_eq!(claim(&mut bench), Some((1, 0, again())), "it is awaited still");
     assert_eq!(claim(&mut bench), Some((2, 1, vec![])), "the others have nothing");
 
-    bench.over_share.clear();
+    bench.held_back.clear();
     assert_eq!(claim(&mut bench), Some((2, 1, vec![])), "what was left out was not looked for");
 }
 

@@ -1,0 +1,258 @@
+//! Compiling beside the slots: no slot waits for a compiler, so a component that is slow to compile keeps nobody but
+//! its own callers waiting.
+
+use std::collections::VecDeque;
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use lru::LruCache;
+use parking_lot::Mutex;
+
+use crate::model::{ComponentDigest, Interrupt, NoGuest, Shortage, TaskId};
+
+/// The threads that compile at once.
+const THREADS: usize = 2;
+
+/// The failures that are kept for the next attempts.
+const FAILURES_KEPT: NonZeroUsize = NonZeroUsize::new(1024).expect("more than none");
+
+/// What makes the code of a version ready.
+type Make = Box<dyn FnOnce(&Interrupt) -> Result<(), NoGuest> + Send>;
+
+/// A version: the name of its component, and its digest.
+type Version = (Arc<str>, ComponentDigest);
+
+/// The code that is made beside the slots.
+pub(super) struct Compiling {
+    state: Mutex<State>,
+    /// The number of components that wait: nobody takes the lock to learn that there are none.
+    waiting: AtomicUsize,
+    /// The number of failures that nobody has been given.
+    failures: AtomicUsize,
+    /// Thrown at the end.
+    interrupt: Interrupt,
+}
+
+struct State {
+    /// The versions to make, and those that are being made: one of each component at a time.
+    components: Vec<Arc<str>>,
+    queue: VecDeque<(Version, Make)>,
+    /// The reasons why there is no code, for the next attempt that needs it.
+    failed: LruCache<Version, NoGuest>,
+    threads: Vec<JoinHandle<()>>,
+    busy: usize,
+    tell: Option<Arc<dyn Fn() + Send + Sync>>,
+}
+
+impl Compiling {
+    pub(super) fn new() -> Arc<Self> {
+        let state = State {
+            components: Vec::new(),
+            queue: VecDeque::new(),
+            failed: LruCache::new(FAILURES_KEPT),
+            threads: Vec::new(),
+            busy: 0,
+            tell: None,
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            waiting: AtomicUsize::new(0),
+            failures: AtomicUsize::new(0),
+            interrupt: Interrupt::default(),
+        })
+    }
+
+    /// Calls `tell` whenever a component has what it waited for.
+    pub(super) fn tell(&self, tell: Arc<dyn Fn() + Send + Sync>) {
+        self.state.lock().tell = Some(tell);
+    }
+
+    /// Returns the components whose code is being made.
+    pub(super) fn components(&self) -> Vec<Arc<str>> {
+        if self.waiting.load(Ordering::Acquire) == 0 {
+            return Vec::new();
+        }
+        self.state.lock().components.clone()
+    }
+
+    /// Takes the reason why the version that an attempt needs could not be made, if that was tried.
+    pub(super) fn take_failure(&self, task: &str, digest: ComponentDigest) -> Option<NoGuest> {
+        if self.failures.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let mut state = self.state.lock();
+        let failure = state.failed.pop(&(Arc::from(TaskId::component_of(task)), digest));
+        self.failures.store(state.failed.len(), Ordering::Release);
+        failure
+    }
+
+    /// Makes the code of a version of the component of a task, unless one of it is being made.
+    ///
+    /// # Errors
+    ///
+    /// A shortage of threads.
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        task: &str,
+        digest: ComponentDigest,
+        make: impl FnOnce(&Interrupt) -> Result<(), NoGuest> + Send + 'static,
+    ) -> Result<(), Shortage> {
+        let component: Arc<str> = TaskId::component_of(task).into();
+        let mut state = self.state.lock();
+        if state.components.contains(&component) {
+            return Ok(());
+        }
+        if state.busy < THREADS {
+            let shared = Arc::clone(self);
+            let work = std::thread::Builder::new().name("compile".to_owned()).spawn(move || shared.work());
+            let work = work.map_err(|error| Shortage(format!("threads: {error}")))?;
+            state.threads.retain(|thread| !thread.is_finished());
+            state.threads.push(work);
+            state.busy += 1;
+        }
+        state.components.push(Arc::clone(&component));
+        state.queue.push_back(((component, digest), Box::new(make)));
+        self.waiting.store(state.components.len(), Ordering::Release);
+        Ok(())
+    }
+
+    /// Makes one version after the other until there is none to make.
+    fn work(&self) {
+        loop {
+            let (version, make) = {
+                let mut state = self.state.lock();
+                match state.queue.pop_front() {
+                    Some(next) if !self.interrupt.is_thrown() => next,
+                    _ => {
+                        state.busy -= 1;
+                        return;
+                    }
+                }
+            };
+            tracing::debug!(component = %version.0, digest = %version.1, "compiling beside the slots");
+            let made = catch_unwind(AssertUnwindSafe(|| make(&self.interrupt)))
+                .unwrap_or_else(|_| Err(NoGuest::trapped("a bug in the runner: its compiling panicked")));
+            let tell = {
+                let mut state = self.state.lock();
+                state.components.retain(|component| *component != version.0);
+                match made {
+                    Ok(()) | Err(NoGuest::Unready) => {}
+                    Err(failure) => drop(state.failed.put(version, failure)),
+                }
+                self.waiting.store(state.components.len(), Ordering::Release);
+                self.failures.store(state.failed.len(), Ordering::Release);
+                state.tell.clone()
+            };
+            tell.inspect(|tell| tell());
+        }
+    }
+
+    /// Ends what is being made, and waits for that.
+    pub(super) fn end(&self) {
+        self.interrupt.throw();
+        let threads = std::mem::take(&mut self.state.lock().threads);
+        for thread in threads {
+            // The last owner of the runner may have been the teller of one of them.
+            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+                tracing::error!("a thread that compiles panicked");
+            }
+        }
+    }
+}
+
+/// Ends what is being made when it is dropped.
+pub(super) struct EndsCompiling(pub(super) Arc<Compiling>);
+
+impl Drop for EndsCompiling {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Duration;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn digest() -> ComponentDigest {
+        ComponentDigest::from_bytes([1; 32])
+    }
+
+    /// Compiles, tells of each end.
+    fn compiling() -> (Arc<Compiling>, Receiver<()>) {
+        let compiling = Compiling::new();
+        let (tell, told) = channel();
+        compiling.tell(Arc::new(move || tell.send(()).unwrap_or_default()));
+        (compiling, told)
+    }
+
+    /// Begins something that ends when the returned sender says how.
+    fn begin(compiling: &Arc<Compiling>, task: &str) -> Sender<Result<(), NoGuest>> {
+        let (end, ended) = channel();
+        let begun = compiling.begin(task, digest(), move |interrupt| {
+            while !interrupt.is_thrown() {
+                if let Ok(made) = ended.recv_timeout(Duration::from_millis(1)) {
+                    return made;
+                }
+            }
+            Err(NoGuest::Unready)
+        });
+        begun.expect("there are threads");
+        end
+    }
+
+    #[test]
+    fn a_component_waits_until_its_code_is_made() {
+        let (compiling, told) = compiling();
+        assert!(compiling.components().is_empty());
+        let end = begin(&compiling, "slow::work");
+        assert_eq!(compiling.components(), ["slow".into()]);
+        end.send(Ok(())).expect("it is being made");
+        told.recv_timeout(PATIENCE).expect("its end is told");
+        assert!(compiling.components().is_empty());
+        assert!(compiling.take_failure("slow::work", digest()).is_none());
+    }
+
+    #[test]
+    fn a_failure_is_given_to_one_attempt() {
+        let (compiling, told) = compiling();
+        begin(&compiling, "bad::work").send(Err(NoGuest::trapped("no"))).expect("it is being made");
+        told.recv_timeout(PATIENCE).expect("its end is told");
+        assert!(compiling.take_failure("other::work", digest()).is_none());
+        assert!(compiling.take_failure("bad::work", digest()).is_some());
+        assert!(compiling.take_failure("bad::work", digest()).is_none(), "the next one tries again");
+    }
+
+    #[test]
+    fn a_panic_is_a_failure() {
+        let (compiling, told) = compiling();
+        compiling.begin("bad::work", digest(), |_| panic!("a bug")).expect("there are threads");
+        told.recv_timeout(PATIENCE).expect("its end is told");
+        assert!(compiling.components().is_empty());
+        assert!(compiling.take_failure("bad::work", digest()).is_some());
+    }
+
+    #[test]
+    fn components_wait_for_each_other_beyond_the_threads_and_end_together() {
+        let (compiling, told) = compiling();
+        let first = begin(&compiling, "a::work");
+        let _second = begin(&compiling, "b::work");
+        let third = begin(&compiling, "c::work");
+        let _again = begin(&compiling, "a::other");
+        assert_eq!(compiling.components().len(), 3, "one version of each");
+        first.send(Ok(())).expect("it is being made");
+        told.recv_timeout(PATIENCE).expect("its end is told");
+        third.send(Ok(())).expect("it is being made");
+        told.recv_timeout(PATIENCE).expect("its end is told");
+        assert_eq!(compiling.components(), ["b".into()]);
+        compiling.end();
+        assert_eq!(compiling.state.lock().busy, 0);
+    }
+}
