@@ -1,6 +1,7 @@
 //! Running guests: the trait by which a runner knows tasks.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::{Claim, Guest, Interrupt, MemoryBudget, NoGuest, PreparedCall, Refusal, TaskClient};
 use crate::store::{TaskRule, TaskSet};
@@ -25,8 +26,8 @@ pub trait Executor: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// The failure of the attempt, if it can't even start; what the host is short of; or [`NoGuest::Unready`] for a
-    /// component that [`unready`](Self::unready) lists.
+    /// The failure of the attempt, if it can't even start; what the host is short of; or [`NoGuest::Unready`] if its
+    /// code is being made.
     fn start(
         &self,
         claim: &Claim,
@@ -34,12 +35,18 @@ pub trait Executor: Send + Sync + 'static {
         interrupt: &Interrupt,
     ) -> Result<Guest, NoGuest>;
 
-    /// The components of which nothing can start yet: their code is being made.
-    fn unready(&self) -> Vec<Arc<str>> {
+    /// The components of which nothing is to be claimed for now: the code of one of their versions is being made.
+    fn held_back(&self) -> Vec<Arc<str>> {
         Vec::new()
     }
 
-    /// Has `tell` called whenever something of such a component can start, or fails.
+    /// Returns the time after which invocations that were [unready](NoGuest::Unready) may be tried again; `None` if
+    /// there are none.
+    fn unready_for(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Has `tell` called whenever something that was unready can start, or fails.
     fn tell_ready(&self, _tell: Arc<dyn Fn() + Send + Sync>) {}
 
     /// Resolves the task of a child and checks its arguments.

@@ -246,6 +246,10 @@ fn gather(core: &Arc<Core>, ledger: &mut Ledger, now: Instant) -> Messages {
         stop::give_back_claimed(core, &mut messages);
     }
     core.end_parked(now);
+    if let Some(pause) = core.executor.unready_for() {
+        // Others of these components may have their code.
+        ledger.recovery.look_by(now + pause);
+    }
     if !core.stages.is_stopping() {
         stop::give_back(core, core.scheduler.take_claims_of(&held_back(core)), &mut messages);
     }
@@ -268,7 +272,7 @@ fn gather(core: &Arc<Core>, ledger: &mut Ledger, now: Instant) -> Messages {
 /// made.
 fn held_back(core: &Core) -> Vec<Arc<str>> {
     let mut users = core.scheduler.over_share();
-    users.extend(core.executor.unready());
+    users.extend(core.executor.held_back());
     users
 }
 

@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -18,6 +19,9 @@ const THREADS: usize = 2;
 
 /// The failures that are kept for the next attempts.
 const FAILURES_KEPT: NonZeroUsize = NonZeroUsize::new(1024).expect("more than none");
+
+/// A component is held back for so long after one of its invocations had to wait: others of it may have their code.
+const HELD_BACK: Duration = Duration::from_secs(1);
 
 /// What makes the code of a version ready.
 type Make = Box<dyn FnOnce(&Interrupt) -> Result<(), NoGuest> + Send>;
@@ -37,8 +41,9 @@ pub(super) struct Compiling {
 }
 
 struct State {
-    /// The versions to make, and those that are being made: one of each component at a time.
-    components: Vec<Arc<str>>,
+    /// The components of the versions to make, and of those that are being made: one of each at a time. With each the
+    /// moment up to which it is held back.
+    components: Vec<(Arc<str>, Instant)>,
     queue: VecDeque<(Version, Make)>,
     /// The reasons why there is no code, for the next attempt that needs it.
     failed: LruCache<Version, NoGuest>,
@@ -70,12 +75,20 @@ impl Compiling {
         self.state.lock().tell = Some(tell);
     }
 
-    /// Returns the components whose code is being made.
-    pub(super) fn components(&self) -> Vec<Arc<str>> {
+    /// Returns the components whose code is being made, and that are held back.
+    pub(super) fn held_back(&self) -> Vec<Arc<str>> {
         if self.waiting.load(Ordering::Acquire) == 0 {
             return Vec::new();
         }
-        self.state.lock().components.clone()
+        let now = Instant::now();
+        let state = self.state.lock();
+        let held_back = state.components.iter().filter(|(_, until)| *until > now);
+        held_back.map(|(component, _)| Arc::clone(component)).collect()
+    }
+
+    /// Returns the time after which a component that waits may be tried again; `None` if none waits.
+    pub(super) fn again(&self) -> Option<Duration> {
+        (self.waiting.load(Ordering::Acquire) > 0).then_some(HELD_BACK)
     }
 
     /// Takes the reason why the version that an attempt needs could not be made, if that was tried.
@@ -102,7 +115,9 @@ impl Compiling {
     ) -> Result<(), Shortage> {
         let component: Arc<str> = TaskId::component_of(task).into();
         let mut state = self.state.lock();
-        if state.components.contains(&component) {
+        let until = Instant::now() + HELD_BACK;
+        if let Some((_, held_back)) = state.components.iter_mut().find(|(one, _)| *one == component) {
+            *held_back = until;
             return Ok(());
         }
         if state.busy < THREADS {
@@ -113,7 +128,7 @@ impl Compiling {
             state.threads.push(work);
             state.busy += 1;
         }
-        state.components.push(Arc::clone(&component));
+        state.components.push((Arc::clone(&component), until));
         state.queue.push_back(((component, digest), Box::new(make)));
         self.waiting.store(state.components.len(), Ordering::Release);
         Ok(())
@@ -137,7 +152,7 @@ impl Compiling {
                 .unwrap_or_else(|_| Err(NoGuest::trapped("a bug in the runner: its compiling panicked")));
             let tell = {
                 let mut state = self.state.lock();
-                state.components.retain(|component| *component != version.0);
+                state.components.retain(|(component, _)| *component != version.0);
                 match made {
                     Ok(()) | Err(NoGuest::Unready) => {}
                     Err(failure) => drop(state.failed.put(version, failure)),
@@ -175,7 +190,6 @@ impl Drop for EndsCompiling {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
-    use std::time::Duration;
 
     use super::*;
 
@@ -191,6 +205,11 @@ mod tests {
         let (tell, told) = channel();
         compiling.tell(Arc::new(move || tell.send(()).unwrap_or_default()));
         (compiling, told)
+    }
+
+    /// The components that wait.
+    fn waiting(compiling: &Compiling) -> Vec<Arc<str>> {
+        compiling.state.lock().components.iter().map(|(component, _)| Arc::clone(component)).collect()
     }
 
     /// Begins something that ends when the returned sender says how.
@@ -211,13 +230,27 @@ mod tests {
     #[test]
     fn a_component_waits_until_its_code_is_made() {
         let (compiling, told) = compiling();
-        assert!(compiling.components().is_empty());
+        assert!(waiting(&compiling).is_empty());
         let end = begin(&compiling, "slow::work");
-        assert_eq!(compiling.components(), ["slow".into()]);
+        assert_eq!(waiting(&compiling), ["slow".into()]);
         end.send(Ok(())).expect("it is being made");
         told.recv_timeout(PATIENCE).expect("its end is told");
-        assert!(compiling.components().is_empty());
+        assert!(waiting(&compiling).is_empty());
         assert!(compiling.take_failure("slow::work", digest()).is_none());
+    }
+
+    #[test]
+    fn a_component_that_waits_is_held_back_for_a_while() {
+        let (compiling, _told) = compiling();
+        assert_eq!((compiling.held_back(), compiling.again()), (Vec::new(), None));
+        let _end = begin(&compiling, "slow::work");
+        assert_eq!((compiling.held_back(), compiling.again()), (vec!["slow".into()], Some(HELD_BACK)));
+        let until = |moment| compiling.state.lock().components[0].1 = moment;
+        until(Instant::now());
+        assert!(compiling.held_back().is_empty(), "others of it may have their code");
+        let _again = begin(&compiling, "slow::work");
+        assert_eq!(compiling.held_back(), ["slow".into()], "another had to wait");
+        compiling.end();
     }
 
     #[test]
@@ -235,7 +268,7 @@ mod tests {
         let (compiling, told) = compiling();
         compiling.begin("bad::work", digest(), |_| panic!("a bug")).expect("there are threads");
         told.recv_timeout(PATIENCE).expect("its end is told");
-        assert!(compiling.components().is_empty());
+        assert!(waiting(&compiling).is_empty());
         assert!(compiling.take_failure("bad::work", digest()).is_some());
     }
 
@@ -246,12 +279,12 @@ mod tests {
         let _second = begin(&compiling, "b::work");
         let third = begin(&compiling, "c::work");
         let _again = begin(&compiling, "a::other");
-        assert_eq!(compiling.components().len(), 3, "one version of each");
+        assert_eq!(waiting(&compiling).len(), 3, "one version of each");
         first.send(Ok(())).expect("it is being made");
         told.recv_timeout(PATIENCE).expect("its end is told");
         third.send(Ok(())).expect("it is being made");
         told.recv_timeout(PATIENCE).expect("its end is told");
-        assert_eq!(compiling.components(), ["b".into()]);
+        assert_eq!(waiting(&compiling), ["b".into()]);
         compiling.end();
         assert_eq!(compiling.state.lock().busy, 0);
     }

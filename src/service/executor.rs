@@ -1,6 +1,7 @@
 //! Running components: a runner runs its claims with a library, which is replaced when components come and go.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 
@@ -113,8 +114,12 @@ impl Executor for Live {
         started
     }
 
-    fn unready(&self) -> Vec<Arc<str>> {
-        self.compiling.components()
+    fn held_back(&self) -> Vec<Arc<str>> {
+        self.compiling.held_back()
+    }
+
+    fn unready_for(&self) -> Option<Duration> {
+        self.compiling.again()
     }
 
     fn tell_ready(&self, tell: Arc<dyn Fn() + Send + Sync>) {

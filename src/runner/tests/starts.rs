@@ -188,7 +188,7 @@ impl Executor for Makeable {
         self.closures.start(claim, client, interrupt)
     }
 
-    fn unready(&self) -> Vec<Arc<str>> {
+    fn held_back(&self) -> Vec<Arc<str>> {
         let waits = self.in_vain.load(Ordering::SeqCst) > 0 && !self.is_made.load(Ordering::SeqCst);
         waits.then(|| "slow".into()).into_iter().collect()
     }
