@@ -1,5 +1,5 @@
-//! Compiling beside the slots: no slot waits for a compiler, so a component that is slow to compile keeps nobody but
-//! its own callers waiting.
+//! Compiling beside the slots and take-overs: neither waits for a compiler, so a component that is slow to compile keeps
+//! nobody but its own callers waiting.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use lru::LruCache;
 use parking_lot::Mutex;
 
-use crate::model::{ComponentDigest, Interrupt, NoGuest, Shortage, TaskId};
+use crate::model::{Interrupt, NoGuest, Shortage};
 
 /// The threads that compile at once.
 const THREADS: usize = 2;
@@ -26,8 +26,8 @@ const HELD_BACK: Duration = Duration::from_secs(1);
 /// What makes the code of a version ready.
 type Make = Box<dyn FnOnce(&Interrupt) -> Result<(), NoGuest> + Send>;
 
-/// A version: the name of its component, and its digest.
-type Version = (Arc<str>, ComponentDigest);
+/// A version: the name of its component, and its digest or file.
+type Version = (Arc<str>, String);
 
 /// The code that is made beside the slots.
 pub(super) struct Compiling {
@@ -49,7 +49,7 @@ struct State {
     failed: LruCache<Version, NoGuest>,
     threads: Vec<JoinHandle<()>>,
     busy: usize,
-    tell: Option<Arc<dyn Fn() + Send + Sync>>,
+    tell: Vec<Arc<dyn Fn() + Send + Sync>>,
 }
 
 impl Compiling {
@@ -60,7 +60,7 @@ impl Compiling {
             failed: LruCache::new(FAILURES_KEPT),
             threads: Vec::new(),
             busy: 0,
-            tell: None,
+            tell: Vec::new(),
         };
         Arc::new(Self {
             state: Mutex::new(state),
@@ -72,7 +72,7 @@ impl Compiling {
 
     /// Calls `tell` whenever a component has what it waited for.
     pub(super) fn tell(&self, tell: Arc<dyn Fn() + Send + Sync>) {
-        self.state.lock().tell = Some(tell);
+        self.state.lock().tell.push(tell);
     }
 
     /// Returns the components whose code is being made, and that are held back.
@@ -91,35 +91,42 @@ impl Compiling {
         (self.waiting.load(Ordering::Acquire) > 0).then_some(HELD_BACK)
     }
 
-    /// Takes the reason why the version that an attempt needs could not be made, if that was tried.
-    pub(super) fn take_failure(&self, task: &str, digest: ComponentDigest) -> Option<NoGuest> {
+    /// Takes the reason why a version could not be made, if that was tried.
+    pub(super) fn take_failure(&self, component: &str, version: impl Fn() -> String) -> Option<NoGuest> {
         if self.failures.load(Ordering::Acquire) == 0 {
             return None;
         }
         let mut state = self.state.lock();
-        let failure = state.failed.pop(&(Arc::from(TaskId::component_of(task)), digest));
+        let failure = state.failed.pop(&(Arc::from(component), version()));
         self.failures.store(state.failed.len(), Ordering::Release);
         failure
     }
 
-    /// Makes the code of a version of the component of a task, unless one of it is being made.
+    /// Whether the code of some version of a component is being made.
+    pub(super) fn is_making(&self, component: &str) -> bool {
+        self.state.lock().components.iter().any(|(one, _)| **one == *component)
+    }
+
+    /// Makes the code of a version of a component, unless one of it is being made. `holds_back` says whether an
+    /// invocation waits for it. Returns whether it has begun.
     ///
     /// # Errors
     ///
     /// A shortage of threads.
     pub(super) fn begin(
         self: &Arc<Self>,
-        task: &str,
-        digest: ComponentDigest,
+        component: &str,
+        version: String,
+        holds_back: bool,
         make: impl FnOnce(&Interrupt) -> Result<(), NoGuest> + Send + 'static,
-    ) -> Result<(), Shortage> {
-        let component: Arc<str> = TaskId::component_of(task).into();
+    ) -> Result<bool, Shortage> {
         let mut state = self.state.lock();
-        let until = Instant::now() + HELD_BACK;
-        if let Some((_, held_back)) = state.components.iter_mut().find(|(one, _)| *one == component) {
-            *held_back = until;
-            return Ok(());
+        let until = Instant::now() + if holds_back { HELD_BACK } else { Duration::ZERO };
+        if let Some((_, held_back)) = state.components.iter_mut().find(|(one, _)| **one == *component) {
+            *held_back = until.max(*held_back);
+            return Ok(false);
         }
+        let component: Arc<str> = component.into();
         if state.busy < THREADS {
             let shared = Arc::clone(self);
             let work = std::thread::Builder::new().name("compile".to_owned()).spawn(move || shared.work());
@@ -129,9 +136,9 @@ impl Compiling {
             state.busy += 1;
         }
         state.components.push((Arc::clone(&component), until));
-        state.queue.push_back(((component, digest), Box::new(make)));
+        state.queue.push_back(((component, version), Box::new(make)));
         self.waiting.store(state.components.len(), Ordering::Release);
-        Ok(())
+        Ok(true)
     }
 
     /// Makes one version after the other until there is none to make.
@@ -147,7 +154,7 @@ impl Compiling {
                     }
                 }
             };
-            tracing::debug!(component = %version.0, digest = %version.1, "compiling beside the slots");
+            tracing::debug!(component = %version.0, version = %version.1, "compiling beside the slots");
             let made = catch_unwind(AssertUnwindSafe(|| make(&self.interrupt)))
                 .unwrap_or_else(|_| Err(NoGuest::trapped("a bug in the runner: its compiling panicked")));
             let tell = {
@@ -161,7 +168,7 @@ impl Compiling {
                 self.failures.store(state.failed.len(), Ordering::Release);
                 state.tell.clone()
             };
-            tell.inspect(|tell| tell());
+            tell.iter().for_each(|tell| tell());
         }
     }
 
@@ -195,8 +202,8 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    fn digest() -> ComponentDigest {
-        ComponentDigest::from_bytes([1; 32])
+    fn one() -> String {
+        "one".to_owned()
     }
 
     /// Compiles, tells of each end.
@@ -213,9 +220,9 @@ mod tests {
     }
 
     /// Begins something that ends when the returned sender says how.
-    fn begin(compiling: &Arc<Compiling>, task: &str) -> Sender<Result<(), NoGuest>> {
+    fn begin(compiling: &Arc<Compiling>, component: &str) -> Sender<Result<(), NoGuest>> {
         let (end, ended) = channel();
-        let begun = compiling.begin(task, digest(), move |interrupt| {
+        let begun = compiling.begin(component, one(), true, move |interrupt| {
             while !interrupt.is_thrown() {
                 if let Ok(made) = ended.recv_timeout(Duration::from_millis(1)) {
                     return made;
@@ -231,24 +238,27 @@ mod tests {
     fn a_component_waits_until_its_code_is_made() {
         let (compiling, told) = compiling();
         assert!(waiting(&compiling).is_empty());
-        let end = begin(&compiling, "slow::work");
+        let end = begin(&compiling, "slow");
         assert_eq!(waiting(&compiling), ["slow".into()]);
         end.send(Ok(())).expect("it is being made");
         told.recv_timeout(PATIENCE).expect("its end is told");
         assert!(waiting(&compiling).is_empty());
-        assert!(compiling.take_failure("slow::work", digest()).is_none());
+        assert!(compiling.take_failure("slow", one).is_none());
     }
 
     #[test]
     fn a_component_that_waits_is_held_back_for_a_while() {
         let (compiling, _told) = compiling();
         assert_eq!((compiling.held_back(), compiling.again()), (Vec::new(), None));
-        let _end = begin(&compiling, "slow::work");
+        let _end = begin(&compiling, "slow");
         assert_eq!((compiling.held_back(), compiling.again()), (vec!["slow".into()], Some(HELD_BACK)));
         let until = |moment| compiling.state.lock().components[0].1 = moment;
         until(Instant::now());
         assert!(compiling.held_back().is_empty(), "others of it may have their code");
-        let _again = begin(&compiling, "slow::work");
+        let ahead = compiling.begin("slow", "two".to_owned(), false, |_| Ok(()));
+        assert!(!ahead.expect("there are threads") && compiling.is_making("slow"), "one version at a time");
+        assert!(compiling.held_back().is_empty(), "no invocation waits for that");
+        let _again = begin(&compiling, "slow");
         assert_eq!(compiling.held_back(), ["slow".into()], "another had to wait");
         compiling.end();
     }
@@ -256,29 +266,29 @@ mod tests {
     #[test]
     fn a_failure_is_given_to_one_attempt() {
         let (compiling, told) = compiling();
-        begin(&compiling, "bad::work").send(Err(NoGuest::trapped("no"))).expect("it is being made");
+        begin(&compiling, "bad").send(Err(NoGuest::trapped("no"))).expect("it is being made");
         told.recv_timeout(PATIENCE).expect("its end is told");
-        assert!(compiling.take_failure("other::work", digest()).is_none());
-        assert!(compiling.take_failure("bad::work", digest()).is_some());
-        assert!(compiling.take_failure("bad::work", digest()).is_none(), "the next one tries again");
+        assert!(compiling.take_failure("other", one).is_none());
+        assert!(compiling.take_failure("bad", one).is_some());
+        assert!(compiling.take_failure("bad", one).is_none(), "the next one tries again");
     }
 
     #[test]
     fn a_panic_is_a_failure() {
         let (compiling, told) = compiling();
-        compiling.begin("bad::work", digest(), |_| panic!("a bug")).expect("there are threads");
+        compiling.begin("bad", one(), true, |_| panic!("a bug")).expect("there are threads");
         told.recv_timeout(PATIENCE).expect("its end is told");
         assert!(waiting(&compiling).is_empty());
-        assert!(compiling.take_failure("bad::work", digest()).is_some());
+        assert!(compiling.take_failure("bad", one).is_some());
     }
 
     #[test]
     fn components_wait_for_each_other_beyond_the_threads_and_end_together() {
         let (compiling, told) = compiling();
-        let first = begin(&compiling, "a::work");
-        let _second = begin(&compiling, "b::work");
-        let third = begin(&compiling, "c::work");
-        let _again = begin(&compiling, "a::other");
+        let first = begin(&compiling, "a");
+        let _second = begin(&compiling, "b");
+        let third = begin(&compiling, "c");
+        let _again = begin(&compiling, "a");
         assert_eq!(waiting(&compiling).len(), 3, "one version of each");
         first.send(Ok(())).expect("it is being made");
         told.recv_timeout(PATIENCE).expect("its end is told");

@@ -1,6 +1,6 @@
 //! Hot deployment: a runner learns of components that are pushed, replaced and removed while it runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
-use crate::model::{ComponentDigest, Interrupt};
+use crate::model::{ComponentDigest, Interrupt, NoGuest};
 use crate::runner::{NewRules, Observation, Observer, Runner};
 use crate::store::{Batch, Changes, TaskSet};
-use crate::wasm::Library;
+use crate::wasm::{ComponentSource, Library, LoadError};
 
 use super::executor::Live;
 use super::patience::Access;
@@ -38,6 +38,12 @@ pub(super) struct Deployment {
     version: Option<i64>,
     /// The components that were left out last, with the reason: each is told once.
     left_out: BTreeMap<String, String>,
+    /// The components that can't be compiled, with the reason, by the names of their files.
+    refused: BTreeMap<String, LoadError>,
+    /// The files that are compiled ahead of their take-over.
+    ahead: BTreeSet<String>,
+    /// Whether some wait for that.
+    has_unready: bool,
     /// Thrown when the runner is gone: nobody waits for a compiler any more.
     interrupt: Arc<Interrupt>,
 }
@@ -95,7 +101,9 @@ impl Deployment {
             .map(|one| (one.component.clone(), one.message.clone()))
             .collect();
         let (version, interrupt) = (None, Arc::default());
-        Self { service, store, live, queues: queues.to_vec(), version, left_out, interrupt }
+        let (queues, refused) = (queues.to_vec(), BTreeMap::new());
+        let (ahead, has_unready) = (BTreeSet::new(), false);
+        Self { service, store, live, queues, version, left_out, refused, ahead, has_unready, interrupt }
     }
 
     /// Makes the observer that the runner needs, and what it rings.
@@ -109,11 +117,20 @@ impl Deployment {
         // Read first: what changes after that is found by the next look.
         let version = self.store.store().components_version()?;
         self.forget_retired()?;
-        if self.version == Some(version) && self.store.store().components_version()? == version {
+        let is_same = self.version == Some(version);
+        if is_same && !self.has_unready && self.store.store().components_version()? == version {
             return Ok(None);
         }
-        let (sources, mut left_out) = self.service.sources_of_runner(&self.store, self.version.is_some())?;
+        let (mut sources, mut left_out) =
+            self.service.sources_of_runner(&self.store, self.version.is_some())?;
         let old = self.live.library();
+        if !is_same {
+            self.refused.clear();
+        }
+        // At first nothing else runs that a compiler could keep waiting.
+        if self.version.is_some() && old.keeps_code() {
+            sources = self.only_ready(&old, sources, &mut left_out);
+        }
         let new = Arc::new(old.updated(&sources, &self.interrupt).map_err(ServiceError::Load)?);
         if self.interrupt.is_thrown() {
             return Ok(None);
@@ -132,6 +149,63 @@ impl Deployment {
         let rules = self.live.replace(Arc::clone(&new));
         log_changes(&old, &new);
         Ok(Some(rules))
+    }
+
+    /// Leaves out the components that have to be compiled first, and has that done. The bytes that they replace stay
+    /// meanwhile.
+    fn only_ready(
+        &mut self,
+        old: &Arc<Library>,
+        sources: Vec<ComponentSource>,
+        left_out: &mut Vec<LoadError>,
+    ) -> Vec<ComponentSource> {
+        self.has_unready = false;
+        let mut ready = Vec::with_capacity(sources.len());
+        for source in sources {
+            let file = source.path.display().to_string();
+            if let Some(error) = self.refused.get(&file) {
+                left_out.push(error.clone());
+                continue;
+            }
+            if old.has_code(&source) {
+                self.ahead.remove(&file);
+                ready.push(source);
+                continue;
+            }
+            match self.live.compiling().take_failure(&source.name, || file.clone()) {
+                Some(NoGuest::Failed(failure)) => {
+                    let (component, path) = (source.name.to_string(), file.clone());
+                    let error = LoadError { component, path, message: failure.message };
+                    left_out.push(error.clone());
+                    self.ahead.remove(&file);
+                    self.refused.insert(file, error);
+                    continue;
+                }
+                Some(NoGuest::Short(_) | NoGuest::Unready) | None => {}
+            }
+            let compiling = self.live.compiling();
+            if !compiling.is_making(&source.name) && self.ahead.remove(&file) {
+                // It was compiled, and could not be kept: whoever loads it compiles it again.
+                ready.push(source);
+                continue;
+            }
+            self.has_unready = true;
+            if !source.is_retired {
+                ready.extend(old.source(&source.name).cloned());
+            }
+            let (name, library) = (Arc::clone(&source.name), Arc::clone(old));
+            let make = move |interrupt: &Interrupt| {
+                library.compile(&source, interrupt).map_err(|error| NoGuest::trapped(error.message))
+            };
+            match compiling.begin(&name, file.clone(), false, make) {
+                Ok(true) => drop(self.ahead.insert(file)),
+                Ok(false) => {}
+                Err(shortage) => {
+                    tracing::warn!("component `{name}` is compiled later: this host is short of {shortage}");
+                }
+            }
+        }
+        ready
     }
 
     /// Has the store forget removed components of which nothing is unfinished any more.
@@ -162,8 +236,11 @@ impl Deployment {
         let (give_up, given_up) = bounded::<()>(0);
         let store = Arc::clone(self.store.store());
         let neighbours = Arc::clone(&self.store.neighbours);
+        let compiling = Arc::clone(self.live.compiling());
         let begin = Box::new(move |notify: Notify| {
             let weak = Arc::downgrade(&notify);
+            let compiled = weak.clone();
+            compiling.tell(Arc::new(move || drop(compiled.upgrade().inspect(|notify| notify()))));
             *bell.0.lock() = Some(weak.clone());
             neighbours.runners.add(move || weak.upgrade().inspect(|notify| notify()).is_some());
             store.watch(notify)
@@ -196,7 +273,8 @@ impl Deployment {
                     return;
                 }
                 let cold = self.live.library().let_go_of_cold_code().unwrap_or(FOR_EVER);
-                let at_most = if pause == AGAIN { AGAIN } else { cold };
+                // A thread may have been missing for what is unready.
+                let at_most = if pause == AGAIN || self.has_unready { AGAIN } else { cold };
                 if let Err(error) = changes.wait_unless(at_most, &given_up) {
                     tracing::warn!("the store does not tell of pushed components: {error}");
                     let _ = given_up.recv_timeout(AGAIN);

@@ -101,15 +101,15 @@ impl Executor for Live {
             // What another thread compiles would be gone again.
             return library.start(claim, client, interrupt);
         }
-        let digest = claim.component_digest;
-        if let Some(failure) = self.compiling.take_failure(&claim.task, digest) {
+        let (component, digest) = (TaskId::component_of(&claim.task), claim.component_digest);
+        if let Some(failure) = self.compiling.take_failure(component, || digest.to_string()) {
             return Err(failure);
         }
         let started = library.start(claim, client, &self.at_once);
         if let Err(NoGuest::Unready) = started {
             let needed_by = claim.clone();
             let make = move |interrupt: &Interrupt| library.make_ready(&needed_by, interrupt);
-            self.compiling.begin(&claim.task, digest, make).map_err(NoGuest::Short)?;
+            self.compiling.begin(component, digest.to_string(), true, make).map_err(NoGuest::Short)?;
         }
         started
     }

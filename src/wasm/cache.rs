@@ -149,6 +149,11 @@ impl Cache {
         self.path(engine, digest).map_or(Ok(None), |path| kept(engine, &path))
     }
 
+    /// Whether the compiled code of a component is kept.
+    pub(super) fn has(&self, engine: &Engine, digest: &ComponentDigest) -> bool {
+        self.path(engine, digest).is_some_and(|path| path.exists())
+    }
+
     fn path(&self, engine: &Engine, digest: &ComponentDigest) -> Option<PathBuf> {
         let directory = self.directory.as_deref()?;
         Some(directory.join(format!("{}.{EXTENSION}", key(engine, digest))))

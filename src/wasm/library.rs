@@ -18,7 +18,7 @@ use super::engine::{EpochTicker, Room, new_engine};
 use super::execute;
 use super::link::Exporters;
 use super::linked::{Linked, LinkedTask, link_one};
-use super::loaded::{Loaded, in_parallel, load_one, names_of};
+use super::loaded::{Loaded, in_parallel, load_one, names_of, read_component};
 use super::names::Names;
 use super::scratch::ScratchPlace;
 use super::source::{ComponentSource, LoadError, load_error};
@@ -62,6 +62,13 @@ struct Base {
     names: Arc<KnownNames>,
     versions: Versions,
     options: LibraryOptions,
+}
+
+impl Base {
+    /// The engine of a component.
+    fn engine(&self, source: &ComponentSource) -> &Engine {
+        self.metered.as_ref().filter(|_| source.wants_fuel()).unwrap_or(&self.plain)
+    }
 }
 
 /// A component of a library.
@@ -179,8 +186,7 @@ impl Library {
             if let Some(known) = find_known(source) {
                 return Ok(member(Arc::clone(&known.loaded), known.linked.clone()));
             }
-            let fuel = source.wants_fuel();
-            let engine = base.metered.as_ref().filter(|_| fuel).unwrap_or(&base.plain);
+            let (engine, fuel) = (base.engine(source), source.wants_fuel());
             let result =
                 load_one(engine, fuel, &source.name, &source.path, source.locked.first(), cache, interrupt);
             base.options.loaded.fetch_add(1, Ordering::Relaxed);
@@ -447,6 +453,35 @@ impl Library {
     /// As [`start`](Self::start).
     pub fn make_ready(&self, claim: &Claim, interrupt: &Interrupt) -> Result<(), NoGuest> {
         self.find_program(claim, interrupt).map(drop)
+    }
+
+    /// Whether this library has a component, or its compiled code is kept. A file that can't be read is nothing to
+    /// compile: whoever loads it says so.
+    pub fn has_code(&self, source: &ComponentSource) -> bool {
+        let is_it = |one: &Member| one.source.name == source.name && one.source.path == source.path;
+        let most = self.base.options.compiler.max_component_bytes();
+        self.members.iter().any(is_it)
+            || read_component(&source.path, most).map_or(true, |bytes| {
+                let engine = self.base.engine(source);
+                self.base.versions.reload.cache.has(engine, &ComponentDigest::of(&bytes))
+            })
+    }
+
+    /// Finds the source of a component that was loaded.
+    pub fn source(&self, component: &str) -> Option<&ComponentSource> {
+        let is_it = |one: &&Member| *one.source.name == *component && !one.source.is_retired;
+        self.members.iter().find(is_it).map(|one| &*one.source)
+    }
+
+    /// Compiles a component for a library that takes the place of this one, and keeps its code.
+    ///
+    /// # Errors
+    ///
+    /// The reason why it can't be loaded.
+    pub fn compile(&self, source: &ComponentSource, interrupt: &Interrupt) -> Result<(), LoadError> {
+        let (engine, cache) = (self.base.engine(source), &self.base.versions.reload.cache);
+        let locked = source.locked.first();
+        load_one(engine, source.wants_fuel(), &source.name, &source.path, locked, cache, interrupt).map(drop)
     }
 
     /// Whether code that was compiled once is found again.

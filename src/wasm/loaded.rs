@@ -1,6 +1,6 @@
 //! Components that were read, checked against the lock and compiled, before they are linked.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -70,11 +70,7 @@ pub(super) fn load_one(
     cache: &Cache,
     interrupt: &Interrupt,
 ) -> Result<Loaded, LoadError> {
-    let most = cache.compiler.max_component_bytes();
-    let mut bytes = Vec::new();
-    // One more than it may have: a file says what it likes about its size.
-    regular_file::open(path)
-        .and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes))
+    let bytes = read_component(path, cache.compiler.max_component_bytes())
         .map_err(|error| load_error(name, path, format!("the file can't be read: {error}")))?;
     let digest = ComponentDigest::of(&bytes);
     // Before anything else is done with the bytes.
@@ -83,6 +79,14 @@ pub(super) fn load_one(
     }
     load_bytes(engine, fuel, name, path, (digest, &bytes), cache, interrupt)
         .map_err(|error| load_error(name, path, error.to_string()))
+}
+
+/// Reads a file of at most so many bytes, or the beginning of one that has more.
+pub(super) fn read_component(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // One more than it may have: a file says what it likes about its size.
+    regular_file::open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Checks that a component has the digest of the lock file.

@@ -468,6 +468,10 @@ impl Besieged {
     fn new() -> Self {
         let setup = strict("");
         let (bomb, cache, _) = push_bomb(&setup, &[]);
+        // It takes whatever is pushed.
+        let config = setup.path().join("wasm-runner.toml");
+        let text = std::fs::read_to_string(&config).expect("it is there");
+        setup.sandbox.write("wasm-runner.toml", format!("{text}\n[component.\"*\"]\n"));
         let runner = setup
             .command(["start", "--slots", "1", "--grace", "10m", "-vv"])
             .env("WASM_RUNNER_CACHE_DIR", &cache)
@@ -528,6 +532,25 @@ fn an_invocation_ends_and_others_run_while_a_compiler_works() {
     besieged.runner.wait().expect(0);
     // What was interrupted left nothing half-written: the good one's code is all.
     assert_eq!(std::fs::read_dir(&besieged.cache).expect("it was used").count(), 2, "and what was fetched");
+}
+
+/// A push is compiled and taken over while the compiler of another works.
+#[test]
+fn a_push_does_not_wait_for_the_compiler_of_another() {
+    let mut besieged = Besieged::new();
+    // What was pushed before is compiled before it starts.
+    besieged.runner.wait_for_stderr("the runner has started");
+    let file = besieged.setup.path().join("bomb.wasm");
+    let file = file.to_str().expect("a path");
+    careless(&besieged.setup, ["component", "push", "slow", file]);
+    let compiler = besieged.compiler();
+    let echo = guest("echo");
+    let echo = echo.to_str().expect("a path");
+    careless(&besieged.setup, ["component", "push", "quick", echo]);
+    besieged.runner.wait_for_stderr("component=quick");
+    besieged.runner.signal(Signal::TERM);
+    besieged.is_killed(compiler);
+    besieged.runner.wait().expect(0);
 }
 
 /// A runner that stops does not wait for a compiler, whatever its grace time.
