@@ -53,7 +53,7 @@ fn start(core: &Arc<Core>, client: &Arc<dyn TaskClient>, slot: usize, claim: Cla
         Err(panic) => host_panic(panic.as_ref()).into(),
     };
     if let NoGuest::Unready = none {
-        // Awaited or not, it is claimed again when its code is ready.
+        // If it is awaited, it is not asked for until its code is ready.
         core.registry.mark_unclaimable(&[claim.id]);
     }
     // A start that was interrupted has not failed.

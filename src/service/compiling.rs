@@ -23,11 +23,11 @@ const FAILURES_KEPT: NonZeroUsize = NonZeroUsize::new(1024).expect("more than no
 /// A component is held back for so long after one of its invocations had to wait: others of it may have their code.
 const HELD_BACK: Duration = Duration::from_secs(1);
 
-/// What makes the code of a version ready.
+/// Makes the code of a version ready.
 type Make = Box<dyn FnOnce(&Interrupt) -> Result<(), NoGuest> + Send>;
 
 /// A version: the name of its component, and its digest or file.
-type Version = (Arc<str>, String);
+pub(super) type Version = (Arc<str>, String);
 
 /// The code that is made beside the slots.
 pub(super) struct Compiling {
@@ -92,12 +92,12 @@ impl Compiling {
     }
 
     /// Takes the reason why a version could not be made, if that was tried.
-    pub(super) fn take_failure(&self, component: &str, version: impl Fn() -> String) -> Option<NoGuest> {
+    pub(super) fn take_failure(&self, version: impl FnOnce() -> Version) -> Option<NoGuest> {
         if self.failures.load(Ordering::Acquire) == 0 {
             return None;
         }
         let mut state = self.state.lock();
-        let failure = state.failed.pop(&(Arc::from(component), version()));
+        let failure = state.failed.pop(&version());
         self.failures.store(state.failed.len(), Ordering::Release);
         failure
     }
@@ -243,7 +243,7 @@ mod tests {
         end.send(Ok(())).expect("it is being made");
         told.recv_timeout(PATIENCE).expect("its end is told");
         assert!(waiting(&compiling).is_empty());
-        assert!(compiling.take_failure("slow", one).is_none());
+        assert!(compiling.take_failure(|| ("slow".into(), one())).is_none());
     }
 
     #[test]
@@ -268,9 +268,9 @@ mod tests {
         let (compiling, told) = compiling();
         begin(&compiling, "bad").send(Err(NoGuest::trapped("no"))).expect("it is being made");
         told.recv_timeout(PATIENCE).expect("its end is told");
-        assert!(compiling.take_failure("other", one).is_none());
-        assert!(compiling.take_failure("bad", one).is_some());
-        assert!(compiling.take_failure("bad", one).is_none(), "the next one tries again");
+        assert!(compiling.take_failure(|| ("other".into(), one())).is_none());
+        assert!(compiling.take_failure(|| ("bad".into(), one())).is_some());
+        assert!(compiling.take_failure(|| ("bad".into(), one())).is_none(), "the next one tries again");
     }
 
     #[test]
@@ -279,7 +279,7 @@ mod tests {
         compiling.begin("bad", one(), true, |_| panic!("a bug")).expect("there are threads");
         told.recv_timeout(PATIENCE).expect("its end is told");
         assert!(waiting(&compiling).is_empty());
-        assert!(compiling.take_failure("bad", one).is_some());
+        assert!(compiling.take_failure(|| ("bad".into(), one())).is_some());
     }
 
     #[test]

@@ -172,7 +172,7 @@ impl Deployment {
                 ready.push(source);
                 continue;
             }
-            match self.live.compiling().take_failure(&source.name, || file.clone()) {
+            match self.live.compiling().take_failure(|| (Arc::clone(&source.name), file.clone())) {
                 Some(NoGuest::Failed(failure)) => {
                     let (component, path) = (source.name.to_string(), file.clone());
                     let error = LoadError { component, path, message: failure.message };

@@ -98,18 +98,19 @@ impl Executor for Live {
     ) -> Result<Guest, NoGuest> {
         let library = self.library();
         if !library.keeps_code() {
-            // What another thread compiles would be gone again.
+            // Code that another thread compiles would be gone again.
             return library.start(claim, client, interrupt);
         }
-        let (component, digest) = (TaskId::component_of(&claim.task), claim.component_digest);
-        if let Some(failure) = self.compiling.take_failure(component, || digest.to_string()) {
+        // Only called for starts that need it: it searches the id.
+        let version = || (Arc::from(TaskId::component_of(&claim.task)), claim.component_digest.to_string());
+        if let Some(failure) = self.compiling.take_failure(version) {
             return Err(failure);
         }
         let started = library.start(claim, client, &self.at_once);
         if let Err(NoGuest::Unready) = started {
-            let needed_by = claim.clone();
+            let ((component, digest), needed_by) = (version(), claim.clone());
             let make = move |interrupt: &Interrupt| library.make_ready(&needed_by, interrupt);
-            self.compiling.begin(component, digest.to_string(), true, make).map_err(NoGuest::Short)?;
+            self.compiling.begin(&component, digest, true, make).map_err(NoGuest::Short)?;
         }
         started
     }

@@ -1,7 +1,7 @@
 //! The processor time of a poll, with few system calls.
 //!
 //! The kernel does not tell the processor time of a thread in user space, and a system call at the begin and at
-//! the end of each poll was a twentieth of the cost of a small invocation. The clock of the day costs a tenth of
+//! the end of each poll was a twentieth of the cost of a small invocation. The monotonic clock costs a tenth of
 //! that, and no poll uses more processor time than it takes. So a short poll counts as long as it takes, and only
 //! the end of a long one asks the kernel.
 
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// A poll below this counts as it is by the clock of the day.
+/// A poll below this counts as it is by the monotonic clock.
 const SHORT: Duration = Duration::from_micros(100);
 
 /// The age from which the reading of a thread is renewed at the begin of a poll. A long poll counts at most this

@@ -102,7 +102,8 @@ impl Claims {
         })
     }
 
-    /// The tasks of all users that are not held back: of the others nothing is claimed that nobody awaits. `None` if none has.
+    /// The tasks of all users that are not held back: of the others nothing is claimed that nobody
+    /// awaits. `None` if none is held back.
     fn tasks_of_others(&mut self, view: &View<'_>) -> Option<Arc<TaskSet>> {
         let known = self.held_back.as_ref().map_or(&[][..], |(users, _)| users);
         if known != view.held_back || !Arc::ptr_eq(&self.tasks, &view.tasks) {

@@ -538,7 +538,7 @@ fn an_invocation_ends_and_others_run_while_a_compiler_works() {
 #[test]
 fn a_push_does_not_wait_for_the_compiler_of_another() {
     let mut besieged = Besieged::new();
-    // What was pushed before is compiled before it starts.
+    // Earlier pushes are compiled before it starts.
     besieged.runner.wait_for_stderr("the runner has started");
     let file = besieged.setup.path().join("bomb.wasm");
     let file = file.to_str().expect("a path");
