@@ -547,7 +547,8 @@ fn a_push_does_not_wait_for_the_compiler_of_another() {
     let echo = guest("echo");
     let echo = echo.to_str().expect("a path");
     careless(&besieged.setup, ["component", "push", "quick", echo]);
-    besieged.runner.wait_for_stderr("component=quick");
+    // Other lines about it tell that its compiler begins.
+    besieged.runner.wait_for_stderr("a component was added component=quick");
     besieged.runner.signal(Signal::TERM);
     besieged.is_killed(compiler);
     besieged.runner.wait().expect(0);
