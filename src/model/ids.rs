@@ -1,7 +1,9 @@
 //! Identifiers.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::time::SystemTime;
 
@@ -37,9 +39,24 @@ impl IdError {
 
 /// The id of one invocation: a UUID, version 7, so ids sort by age.
 #[derive(Clone, Copy, Eq, Serialize, Deserialize)]
-#[cfg_attr(not(test), derive(PartialEq, Hash, PartialOrd, Ord))]
+#[cfg_attr(not(test), derive(PartialEq, PartialOrd, Ord))]
 #[serde(transparent)]
 pub struct InvocationId(Uuid);
+
+/// Values by the id of an invocation. Each commit looks up dozens, so the hash is a quick one. It is seeded, since a guest
+/// may ask for ids that it has made up.
+pub type IdMap<V> = HashMap<InvocationId, V, foldhash::fast::RandomState>;
+
+/// Ids of invocations: see [`IdMap`].
+pub type IdSet = HashSet<InvocationId, foldhash::fast::RandomState>;
+
+impl Hash for InvocationId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        #[cfg(test)]
+        steps::step();
+        state.write_u128(self.0.as_u128());
+    }
+}
 
 /// In tests, ids count how often they are compared and hashed: everything that a runner shares among guests is found by
 /// id, so this is the work that a call does.
@@ -47,7 +64,6 @@ pub struct InvocationId(Uuid);
 pub(crate) mod steps {
     use std::cell::Cell;
     use std::cmp::Ordering;
-    use std::hash::{Hash, Hasher};
 
     use super::InvocationId;
 
@@ -55,7 +71,7 @@ pub(crate) mod steps {
         static STEPS: Cell<u64> = const { Cell::new(0) };
     }
 
-    fn step() {
+    pub(super) fn step() {
         STEPS.set(STEPS.get() + 1);
     }
 
@@ -70,13 +86,6 @@ pub(crate) mod steps {
         fn eq(&self, other: &Self) -> bool {
             step();
             self.0 == other.0
-        }
-    }
-
-    impl Hash for InvocationId {
-        fn hash<H: Hasher>(&self, state: &mut H) {
-            step();
-            self.0.hash(state);
         }
     }
 

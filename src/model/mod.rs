@@ -37,7 +37,7 @@ pub use facts::ComponentFacts;
 pub use glob::Glob;
 #[cfg(test)]
 pub(crate) use ids::steps;
-pub use ids::{ComponentDigest, IdError, InvocationId, RunnerId, draw_uuid};
+pub use ids::{ComponentDigest, IdError, IdMap, IdSet, InvocationId, RunnerId, draw_uuid};
 pub use invocation::{Claim, Invocation, LogEntry, LogStream, Transition};
 pub use limits::{LIMIT_KEYS, LIMITS, Limit, LimitKind, LimitUnit, SubmitLimits, TaskLimits};
 pub use line_budget::LineBudget;

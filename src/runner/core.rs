@@ -1,6 +1,5 @@
 //! The state that the threads of one runner share.
 
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -19,7 +18,9 @@ use super::stage::{Stage, Stages};
 use super::starts::Starts;
 use super::totals::Totals;
 use super::trust::Trust;
-use crate::model::{Claim, Clock, Interrupt, InvocationId, MemoryBudget, Refusal, RunnerId, Shortage, Usage};
+use crate::model::{
+    Claim, Clock, IdMap, Interrupt, InvocationId, MemoryBudget, Refusal, RunnerId, Shortage, Usage,
+};
 use crate::store::{Bill, Store, StoreError, TaskSet};
 
 /// The state that the threads of one runner share.
@@ -39,7 +40,7 @@ pub(super) struct Core {
     /// Held for one turn: by any thread with an instant store, else by the ledger thread alone.
     pub(super) ledger: Mutex<Ledger>,
     /// Live fibers by invocation.
-    pub(super) live: Mutex<HashMap<InvocationId, Arc<Fiber>>>,
+    pub(super) live: Mutex<IdMap<Arc<Fiber>>>,
     /// Guests in the making.
     pub(super) starts: Starts,
     pub(super) stages: Stages,
@@ -69,7 +70,7 @@ impl Core {
             registry: Registry::new(options.settings.final_cache_entries, options.settings.final_cache_bytes),
             inbox: Inbox::default(),
             trust: Trust::new(id),
-            live: Mutex::new(HashMap::new()),
+            live: Mutex::new(IdMap::default()),
             starts: Starts::new(options.slots),
             stages: Stages::new(options.grace),
             parking: Parking::new(),

@@ -13,8 +13,8 @@
 //! a waker while it holds the registry's.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use super::final_cache::FinalCache;
 use super::wait::{Wait, WaitFor};
 use super::waiters::Waiters;
-use crate::model::{InvocationId, Outcome, Refusal};
+use crate::model::{IdMap, IdSet, InvocationId, Outcome, Refusal};
 
 /// The urgency of an awaited invocation: most waiters first, then the deepest, then the oldest wait. Deepest
 /// before oldest keeps the number of parked parents near the depth of a tree instead of its width. The
@@ -52,7 +52,7 @@ pub(super) struct Registry {
 struct Search {
     start: InvocationId,
     /// The step before each invocation that it has reached.
-    came_from: HashMap<InvocationId, InvocationId>,
+    came_from: IdMap<InvocationId>,
     /// Reached, and not gone on from.
     open: Vec<InvocationId>,
     /// The steps so far.
@@ -61,7 +61,7 @@ struct Search {
 
 impl Search {
     fn new(start: InvocationId) -> Self {
-        Self { start, came_from: HashMap::new(), open: vec![start], cost: 0 }
+        Self { start, came_from: IdMap::default(), open: vec![start], cost: 0 }
     }
 
     fn has_reached(&self, id: InvocationId) -> bool {
@@ -96,20 +96,20 @@ impl Search {
 #[derive(Debug)]
 struct Inner {
     finals: FinalCache,
-    waiters: HashMap<InvocationId, Waiters>,
+    waiters: IdMap<Waiters>,
     /// The wait of each waiting invocation: the graph in which cycles are looked for.
-    waiting: HashMap<InvocationId, Arc<Wait>>,
+    waiting: IdMap<Arc<Wait>>,
     /// The attempts that this runner has claimed and not settled: only it makes their invocations final.
-    owned: HashMap<InvocationId, u32>,
+    owned: IdMap<u32>,
     /// The awaited that this runner has not claimed yet, most urgent first.
     wanted: BTreeSet<Urgency>,
     /// The same, deepest first.
     deepest: BTreeSet<(Reverse<u32>, Urgency)>,
-    urgency: HashMap<InvocationId, Urgency>,
+    urgency: IdMap<Urgency>,
     /// The awaited that could not be claimed when asked for: delayed, or owned by another runner.
-    aside: HashSet<InvocationId>,
+    aside: IdSet,
     /// The awaited whose submit is on its way: the store does not know them yet, and is not asked.
-    unsubmitted: HashSet<InvocationId>,
+    unsubmitted: IdSet,
 }
 
 impl Registry {
@@ -117,14 +117,14 @@ impl Registry {
         Self {
             inner: Mutex::new(Inner {
                 finals: FinalCache::new(cache_entries, cache_bytes),
-                waiters: HashMap::new(),
-                waiting: HashMap::new(),
-                owned: HashMap::new(),
+                waiters: IdMap::default(),
+                waiting: IdMap::default(),
+                owned: IdMap::default(),
                 wanted: BTreeSet::new(),
                 deepest: BTreeSet::new(),
-                urgency: HashMap::new(),
-                aside: HashSet::new(),
-                unsubmitted: HashSet::new(),
+                urgency: IdMap::default(),
+                aside: IdSet::default(),
+                unsubmitted: IdSet::default(),
             }),
             next_sequence: AtomicU64::new(0),
         }

@@ -1,9 +1,8 @@
 //! The totals of a runner: its threads add to them, and a caller reads them.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::model::{InvocationId, Outcome, Status};
+use crate::model::{IdSet, InvocationId, Outcome, Status};
 use crate::store::{EndKind, LookUp};
 
 /// A reading of a runner's totals.
@@ -42,7 +41,7 @@ pub(super) struct Totals {
     pub(super) slice: Option<Duration>,
     /// Attempts that are no longer this runner's, until the store has said whether they are final. They are counted
     /// as taken over so far.
-    taken: HashSet<InvocationId>,
+    taken: IdSet,
 }
 
 impl Totals {

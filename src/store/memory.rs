@@ -32,7 +32,7 @@ use super::{
     TaskRule, UsageQuery, UsageRow, Watch,
 };
 use crate::model::{
-    Clock, ComponentDigest, DEFAULT_QUEUE, Differing, Event, Held, HolderKind, IdPart, InvocationId,
+    Clock, ComponentDigest, DEFAULT_QUEUE, Differing, Event, Held, HolderKind, IdMap, IdPart, InvocationId,
     LogEntry, Outcome, RuleKey, RunnerId, Status, TaskId, Transition, UnixMicros, Usage, UsageSums,
 };
 
@@ -240,7 +240,7 @@ impl Store for MemoryStore {
 struct State {
     /// Every invocation, in the order of submits.
     records: Records<Record>,
-    by_id: HashMap<InvocationId, Seq>,
+    by_id: IdMap<Seq>,
     /// Children by parent and place. Attempts that do different things may put
     /// several children at one place.
     children: BTreeSet<(InvocationId, u32, Seq)>,

@@ -1,9 +1,9 @@
 //! Invocations that submits collide with.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::model::{InvocationId, RuleKey};
+use crate::model::{IdMap, IdSet, InvocationId, RuleKey};
 
 /// The invocations that have what submits of a batch want: an id, key, place or lane. Submits
 /// are told apart by their position in the batch.
@@ -12,7 +12,7 @@ pub struct Collisions {
     /// Numbers for new invocations, in falling order.
     pub numbers: Vec<i64>,
     /// Ids that exist.
-    pub ids: HashSet<InvocationId>,
+    pub ids: IdSet,
     /// Whether all ids were looked up. If not, writing one that exists fails, and the
     /// batch is tried again with all of them.
     pub knows_ids: bool,
@@ -24,7 +24,7 @@ pub struct Collisions {
     /// arguments.
     pub by_unique: HashMap<usize, (InvocationId, bool)>,
     /// By the parent: the invocations above and including it, nearest first.
-    pub above: HashMap<InvocationId, Vec<Above>>,
+    pub above: IdMap<Vec<Above>>,
     /// Positions of the submits by which the batch itself takes keys, unique keys and places.
     pub(super) new_keys: HashMap<(i64, Arc<str>), usize>,
     pub(super) new_uniques: HashMap<(i64, RuleKey), usize>,
@@ -38,7 +38,7 @@ pub struct Collisions {
 
 impl Collisions {
     /// Nothing yet, perhaps with all ids that exist.
-    pub fn new(ids: Option<HashSet<InvocationId>>) -> Self {
+    pub fn new(ids: Option<IdSet>) -> Self {
         Self { knows_ids: ids.is_some(), ids: ids.unwrap_or_default(), ..Self::default() }
     }
 }

@@ -1,12 +1,12 @@
 //! Lanes: how many of the invocations that a task's rules count together may be
 //! claimed, and which.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use super::Contradiction;
 use super::head::{Head, LaneId, Rank};
 use super::state::{State, loaded};
-use crate::model::{Event, InvocationId, UnixMicros};
+use crate::model::{Event, IdSet, InvocationId, UnixMicros};
 use crate::store::rules::{self, LaneRule, Place, SKIPPED_AT_ONCE};
 
 /// How many of a lane are where; or by how many that changes.
@@ -128,7 +128,7 @@ pub struct Lanes {
     pub starts: BTreeMap<LaneId, Vec<i64>>,
     refunds: BTreeMap<LaneId, i64>,
     /// Invocations that were blocked in this transaction.
-    newly_blocked: HashSet<InvocationId>,
+    newly_blocked: IdSet,
     /// The newly blocked invocations that are not written as blocked.
     pub arrivals: Vec<InvocationId>,
     /// The lanes in which newly blocked invocations may be more urgent than ready ones, with the best order key

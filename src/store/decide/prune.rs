@@ -1,9 +1,7 @@
 //! The walk of a prune: oldest ends first, status by status, from where the last one
 //! stopped.
 
-use std::collections::HashSet;
-
-use crate::model::{InvocationId, UnixMicros};
+use crate::model::{IdSet, InvocationId, UnixMicros};
 use crate::store::{Keep, Prune, PrunePosition, Pruned, rules};
 
 /// A prune that has looked at this many ancestors stops early: the rows that it
@@ -40,14 +38,14 @@ pub struct Walk<'p> {
     looked_at: usize,
     removed: usize,
     /// Final with nothing unfinished above.
-    clear: HashSet<InvocationId>,
+    clear: IdSet,
     ancestors: usize,
 }
 
 impl<'p> Walk<'p> {
     pub fn new(prune: &'p Prune) -> Self {
         let position = prune.after.unwrap_or(PrunePosition { keep: 0, last: None, passed: 0 });
-        Self { prune, position, looked_at: 0, removed: 0, clear: HashSet::new(), ancestors: 0 }
+        Self { prune, position, looked_at: 0, removed: 0, clear: IdSet::default(), ancestors: 0 }
     }
 
     /// Returns the rule of the status that is looked at next: the first of it to become final after

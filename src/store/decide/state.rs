@@ -8,7 +8,7 @@ use super::fairness::Fairness;
 use super::head::{Head, LastMove, Moves};
 use super::lanes::Lanes;
 use super::quotas::Quotas;
-use crate::model::{InvocationId, Outcome, RunnerId, Status, UnixMicros};
+use crate::model::{IdMap, InvocationId, Outcome, RunnerId, Status, UnixMicros};
 use crate::store::rules::{self, CallerAbove, Step};
 use crate::store::{Batch, EndKind, NewInvocation, Receipt, Report};
 
@@ -34,7 +34,7 @@ pub struct State<'b> {
     pub lost: HashSet<RunnerId>,
     /// Every invocation that was loaded. What was changed and is not written yet is
     /// marked.
-    pub heads: HashMap<InvocationId, Head>,
+    pub heads: IdMap<Head>,
     /// Whether earlier transactions have left descendants of what ended.
     pub may_cascade: bool,
     /// How many more descendants may be loaded to be cancelled.
@@ -42,9 +42,9 @@ pub struct State<'b> {
     /// Invocations that may have attached children beyond the loaded ones.
     passed_over: Vec<InvocationId>,
     /// Attached children that are not final, of whatever may end.
-    pub(super) children: HashMap<InvocationId, Vec<InvocationId>>,
+    pub(super) children: IdMap<Vec<InvocationId>>,
     /// How the invocations that the batch has bills of moved last, before it.
-    pub last_moves: HashMap<InvocationId, LastMove>,
+    pub last_moves: IdMap<LastMove>,
     /// By the position of a cancel in the batch, if a guest asks for it and what it asks about may be
     /// above it.
     pub callers: HashMap<usize, CallerAbove>,
@@ -72,7 +72,7 @@ impl<'b> State<'b> {
         Self {
             now,
             receipt,
-            heads: HashMap::with_capacity(capacity),
+            heads: IdMap::with_capacity_and_hasher(capacity, Default::default()),
             cascade_room: rules::CASCADED_AT_ONCE,
             ..Self::default()
         }
@@ -153,9 +153,6 @@ impl<'b> State<'b> {
 }
 
 /// The head of an invocation that was loaded before.
-pub(super) fn loaded(
-    heads: &mut HashMap<InvocationId, Head>,
-    id: InvocationId,
-) -> Result<&mut Head, Contradiction> {
+pub(super) fn loaded(heads: &mut IdMap<Head>, id: InvocationId) -> Result<&mut Head, Contradiction> {
     heads.get_mut(&id).ok_or_else(|| Contradiction(format!("`{id}` was not loaded")))
 }

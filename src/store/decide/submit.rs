@@ -1,12 +1,12 @@
 //! The ladder of a submit: what a new invocation meets decides what becomes of it.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Contradiction;
 use super::head::Head;
 use super::state::{Fresh, State};
-use crate::model::{Blocked, Differing, HolderKind, InvocationId, Status};
+use crate::model::{Blocked, Differing, HolderKind, IdSet, InvocationId, Status};
 use crate::store::{ChildOf, NewInvocation, QuotaRule, Submitted, quota, rules};
 
 impl<'b> State<'b> {
@@ -51,7 +51,7 @@ impl<'b> State<'b> {
     }
 
     /// Answers each unconfirmed submit whose id exists: it is a repetition of one that was committed.
-    pub fn confirm(&mut self, existing: &HashSet<InvocationId>, all: &[NewInvocation]) {
+    pub fn confirm(&mut self, existing: &IdSet, all: &[NewInvocation]) {
         for index in std::mem::take(&mut self.collisions.unconfirmed) {
             let id = all[index].id;
             if existing.contains(&id) {

@@ -1,12 +1,11 @@
 //! Decisions about states that no store has loaded.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use super::*;
 use crate::model::{
-    Blocked, Callers, ComponentDigest, Concurrency, Event, InvocationId, Outcome, Rate, RuleKey, RunnerId,
-    Status, SubmitLimits, UnixMicros, Usage,
+    Blocked, Callers, ComponentDigest, Concurrency, Event, IdSet, InvocationId, Outcome, Rate, RuleKey,
+    RunnerId, Status, SubmitLimits, UnixMicros, Usage,
 };
 use crate::store::order::{TURN, Taken};
 use crate::store::rules::{LaneRule, Place};
@@ -69,7 +68,7 @@ fn a_submit_that_met_something_is_confirmed_by_its_id() {
     let before =
         [Submitted::Created(first), Submitted::Existing(first), Submitted::KeyConflict(first), created];
     assert_eq!(state.receipt.submits, before);
-    state.confirm(&HashSet::from([all[2].id]), &all);
+    state.confirm(&IdSet::from_iter([all[2].id]), &all);
     assert_eq!(state.receipt.submits[..2], before[..2]);
     assert_eq!(state.receipt.submits[2], Submitted::Existing(all[2].id), "an id decides before a key");
     let numbers: Vec<_> = state.fresh.iter().map(|fresh| state.heads[&fresh.id].seq).collect();

@@ -1,6 +1,6 @@
 //! Deadlines, and what is removed at last.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use const_format::formatcp;
 
@@ -8,7 +8,7 @@ use super::fault::Fault;
 use super::link::Ask;
 use super::sql::{PRESENT, column, read_heads, uuids};
 use super::work::Work;
-use crate::model::{Held, InvocationId, Status, UnixMicros};
+use crate::model::{Held, IdMap, IdSet, InvocationId, Status, UnixMicros};
 use crate::store::columns::{HEAD_COLUMNS, OLD_COLUMNS, read_old};
 use crate::store::decide::{Ancestry, Old, Walk};
 use crate::store::value::Fields;
@@ -27,9 +27,9 @@ pub(super) fn look_for_overdue(now: Option<i64>) -> Ask<'static> {
 /// The relatives of what may be removed.
 #[derive(Default)]
 struct Family {
-    with_children: HashSet<InvocationId>,
+    with_children: IdSet,
     /// The parent, and whether itself is not final.
-    above: HashMap<InvocationId, (Option<InvocationId>, bool)>,
+    above: IdMap<(Option<InvocationId>, bool)>,
 }
 
 impl Ancestry for Family {
@@ -144,9 +144,8 @@ impl Work<'_> {
         let mut answers =
             self.link.ask(vec![children.with(ids), ancestors.with(uuids(&parents))]).await?.into_iter();
         let mut next = || answers.next().unwrap_or_default();
-        let with_children =
-            next().iter().map(|row| column(row, 0)).collect::<Result<HashSet<InvocationId>, Fault>>()?;
-        let mut above = HashMap::new();
+        let with_children = next().iter().map(|row| column(row, 0)).collect::<Result<IdSet, Fault>>()?;
+        let mut above = IdMap::default();
         for row in next() {
             let (id, parent, is_unfinished): (InvocationId, Option<InvocationId>, bool) =
                 (column(&row, 0)?, column(&row, 1)?, column(&row, 2)?);

@@ -1,7 +1,5 @@
 //! Submits, and the invocations that they collide with.
 
-use std::collections::HashSet;
-
 use const_format::formatcp;
 use tokio_postgres::Row;
 
@@ -9,7 +7,7 @@ use super::fault::Fault;
 use super::link::Ask;
 use super::sql::{Arg, column, uuid, uuids};
 use super::work::Work;
-use crate::model::{InvocationId, Status};
+use crate::model::{IdSet, InvocationId, Status};
 use crate::store::decide::{Above, Collisions};
 use crate::store::rules::GENERATIONS_IN_LANE;
 use crate::store::{Batch, NewInvocation};
@@ -142,7 +140,7 @@ impl<'a> Work<'a> {
         let unconfirmed = self.state.apply_submits(submits, numbers)?;
         if !unconfirmed.is_empty() {
             let rows = self.link.ask_one(ask_which_exist(&unconfirmed)).await?;
-            let existing = rows.iter().map(|row| column(row, 0)).collect::<Result<HashSet<_>, _>>()?;
+            let existing = rows.iter().map(|row| column(row, 0)).collect::<Result<IdSet, _>>()?;
             self.state.confirm(&existing, submits);
         }
         Ok(())

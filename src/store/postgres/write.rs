@@ -31,7 +31,7 @@ use super::sql::{SERVER_TIME, column, read_heads, uuid, uuids};
 use super::submit::{Looks, index};
 use super::usage;
 use super::work::Work;
-use crate::model::{Clock, InvocationId, RunnerId};
+use crate::model::{Clock, IdMap, InvocationId, RunnerId};
 use crate::store::columns::HEAD_COLUMNS;
 use crate::store::decide::{Fairness, LastMove, State, Step, named, runners, steps};
 use crate::store::round::Round;
@@ -342,7 +342,7 @@ fn ask_last_moves<'a>(bills: &[Bill]) -> Ask<'a> {
 }
 
 /// Reads the answer.
-fn read_last_moves(rows: &[Row]) -> Result<HashMap<InvocationId, LastMove>, Fault> {
+fn read_last_moves(rows: &[Row]) -> Result<IdMap<LastMove>, Fault> {
     let read = |row| Ok((column(row, 0)?, (column(row, 1)?, column(row, 2)?, column(row, 3)?)));
     rows.iter().map(read).collect()
 }

@@ -1,14 +1,12 @@
 //! Submits, and the invocations that they collide with.
 
-use std::collections::HashSet;
-
 use const_format::formatcp;
 use rusqlite::{OptionalExtension, Params, params};
 
 use super::fault::Fault;
 use super::sql::{bound, column};
 use super::work::Work;
-use crate::model::{InvocationId, Status};
+use crate::model::{IdSet, InvocationId, Status};
 use crate::store::decide::Above;
 use crate::store::rules::GENERATIONS_IN_LANE;
 use crate::store::{ChildOf, NewInvocation};
@@ -54,7 +52,7 @@ impl<'a> Work<'a> {
             Ok((names.task_key(sql, &new.task)?, names.component_key(sql, new.component_digest)?))
         };
         let unconfirmed = self.state.apply_submits(submits, numbers)?;
-        let mut existing = HashSet::new();
+        let mut existing = IdSet::default();
         for id in unconfirmed {
             if self.exists(id)? {
                 existing.insert(id);
