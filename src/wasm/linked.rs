@@ -136,6 +136,7 @@ pub(super) fn link_one(
             place,
             export: export.clone(),
             grants: source.grants.clone(),
+            section_note: source.section_note.clone(),
             scrubber: OnceLock::new(),
             submits: submits.clone(),
             denial_lines: Arc::clone(&denial_lines),

@@ -172,3 +172,47 @@ fn the_longest_names_and_keys_fit_into_every_store() {
         assert_eq!(status["status"], "succeeded", "{status}");
     }
 }
+
+#[test]
+fn a_section_that_loses_the_profile_of_a_pattern_is_told() {
+    let place = Sandbox::new();
+    let configure = |section: &str| {
+        let text = format!(
+            "store = \"sqlite:state.db\"\n[profile.untrusted.limits]\ntime = \"5s\"\n\
+             [component.\"cust-*\"]\nprofile = \"untrusted\"\n{section}"
+        );
+        place.write("wasm-runner.toml", text);
+    };
+    let warnings = || place.run(["check"]).expect(0).stderr;
+    let denials = || place.run(["call", "cust-anna::read-text", "[\"x\"]"]).expect(1).stderr;
+    configure("");
+    place.run(["component", "push", "cust-anna", &guest("workflow").display().to_string()]).expect(0);
+    // The keys of the pattern are named before there is a section that loses them.
+    assert_eq!(warnings(), "");
+    let note = "would (a section `[component.cust-anna]` replaces `[component.\"cust-*\"]`: it needs \
+                `source = \"store\"` and `profile = \"untrusted\"`)";
+    assert!(denials().contains(note), "{}", denials());
+    configure("[component.cust-anna]\nsource = \"store\"\n");
+    let lost = "`[component.cust-anna]` has no `profile`, and the section `[component.\"cust-*\"]`, which it replaces, \
+                has `profile = \"untrusted\"`: repeat it";
+    assert!(warnings().contains(&format!("wasm-runner.toml:6: {lost}")), "{}", warnings());
+    let checked = place.run(["check", "--json"]).expect(0).json();
+    assert!(checked["warnings"][0]["message"].as_str().expect("a text").ends_with(lost), "{checked}");
+    assert!(denials().contains(&format!("would ({lost})")), "{}", denials());
+    // One that repeats it loses nothing.
+    configure("[component.cust-anna]\nsource = \"store\"\nprofile = \"untrusted\"\n");
+    assert_eq!(warnings(), "");
+    assert!(denials().lines().any(|line| line.ends_with("directory]]` would")), "{}", denials());
+    // A more exact pattern loses it, too, and the section of a file doesn't: what is pushed is all that patterns are for.
+    let file = guest("upper").display().to_string();
+    configure(&format!(
+        "[component.\"cust-paid-*\"]\nmax-attempts = 2\n[component.cust-own]\npath = {file:?}\n"
+    ));
+    assert!(warnings().contains("`[component.\"cust-paid-*\"]` has no `profile`"), "{}", warnings());
+    assert!(!warnings().contains("cust-own"), "{}", warnings());
+    configure("[component.cust-anna]\nmay-submit = []\n");
+    let hint = "`source = \"store\"` for what was pushed, with `profile = \"untrusted\"`, which the section \
+                `[component.\"cust-*\"]` has and this one replaces";
+    let refused = place.run(["check"]).expect(78);
+    assert!(refused.stderr.contains(hint), "{refused:?}");
+}
