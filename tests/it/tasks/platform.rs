@@ -216,3 +216,67 @@ fn a_section_that_loses_the_profile_of_a_pattern_is_told() {
     let refused = place.run(["check"]).expect(78);
     assert!(refused.stderr.contains(hint), "{refused:?}");
 }
+
+#[test]
+fn a_push_that_can_not_be_used_takes_no_working_version_away() {
+    let place = Sandbox::new();
+    place.write("wasm-runner.toml", "store = \"sqlite:state.db\"\n[component.\"cust-*\"]\n");
+    let push = |name: &str, guest_name: &str| {
+        place.run(["component", "push", name, &guest(guest_name).display().to_string()]).expect(0)
+    };
+    let transform = || {
+        let args = ["submit", "--wait", "cust-anna::transform", "[\"hello\"]"];
+        place.run(args).expect(0)
+    };
+    let mut runner = place.command(["start"]).spawn();
+    runner.wait_for_stderr("the runner has started");
+    push("cust-anna", "upper");
+    runner.wait_for_stderr("a component was added component=cust-anna");
+    assert_eq!(transform().json(), "HELLO");
+    // It imports what nobody provides: somebody may push that later, so it is no error.
+    let pushed = push("cust-anna", "unknown-import");
+    assert!(pushed.stderr.contains("an earlier version of `cust-anna` stays in use"), "{pushed:?}");
+    let list = place.run(["component", "list", "--json"]).expect(0).json_lines();
+    let digests: Vec<_> = list.iter().map(|one| one["digest"].as_str().expect("a digest")).collect();
+    let (newer, older) = (digests[0], digests[1]);
+    runner.wait_for_stderr(&format!("component `cust-anna`: the pushed version {newer} can't be used: "));
+    // Another process finds the same version, and so does a runner that starts now.
+    let output = transform();
+    assert_eq!(output.json(), "HELLO");
+    assert!(output.stderr.contains(&format!("; version {older} stays")), "{output:?}");
+    let id = place.run(["submit", "cust-anna::transform", "[\"again\"]"]).expect(0);
+    let status = place.run(["status", id.stdout().trim(), "--json"]).expect(0).json();
+    assert_eq!(status["component_digest"], older);
+    runner.signal(Signal::TERM);
+    let log = runner.wait().expect(0).stderr;
+    assert!(!log.contains("a component was removed"), "{log}");
+    let started = place.run(["start", "--until-idle"]).expect(0);
+    assert!(started.stderr.contains(&format!("; version {older} stays")), "{started:?}");
+    // Whatever is pushed next is taken over.
+    let mut runner = place.command(["start"]).spawn();
+    runner.wait_for_stderr("the runner has started");
+    push("cust-anna", "workflow");
+    runner.wait_for_stderr("a component was replaced component=cust-anna");
+    runner.signal(Signal::TERM);
+    runner.wait().expect(0);
+}
+
+#[test]
+fn a_push_that_no_runner_could_link_is_refused() {
+    let place = Sandbox::new();
+    // A component that imports an interface of the host that the runner does not have, empty but for a function.
+    let name = b"wasi:keyvalue/store@0.2.0";
+    let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
+    // A type: an instance that exports the function `open` without parameters and results.
+    let instance = b"\x01\x42\x02\x01\x40\0\x01\0\x04\0\x04open\x01\0";
+    bytes.extend([7, instance.len() as u8]);
+    bytes.extend(instance);
+    // Its import.
+    bytes.extend([10, name.len() as u8 + 5, 1, 0, name.len() as u8]);
+    bytes.extend(name);
+    bytes.extend([5, 0]);
+    place.write("plugin.wasm", bytes);
+    let refused = place.run(["component", "push", "cust-eve", "plugin.wasm"]).expect(78);
+    assert!(refused.stderr.contains("no runner could link it: "), "{refused:?}");
+    assert!(refused.stderr.contains("wasi:keyvalue/store@0.2.0"), "{refused:?}");
+}
