@@ -157,6 +157,20 @@ impl Service {
         self.prepare(&self.config().pushed_component(name.into()), &pushed, Some(&store)).map(Some)
     }
 
+    /// Refuses a task that nothing runs any more because its component was removed from the store, as far as that can
+    /// be known here: the store forgets what was removed once nothing of it is unfinished.
+    pub(super) fn refuse_removed(&self, task: &str, pushed: &[PushedComponent]) -> Result<(), ServiceError> {
+        let Some(name) = TaskId::split(task).0 else { return Ok(()) };
+        let config = self.config();
+        let is_removed = match config.component(name) {
+            _ if is_live(pushed, name) => false,
+            Some(component) => component.origin == ComponentOrigin::Store,
+            // Without a section for pushed components, it may be in a file of the runner's.
+            None => !config.patterns.is_empty() || pushed.iter().any(|one| *one.name == *name),
+        };
+        if is_removed { Err(removed(task)) } else { Ok(()) }
+    }
+
     /// Registries, with what was fetched from them.
     pub(super) fn registry(&self) -> Registry {
         Registry::new(self.config())

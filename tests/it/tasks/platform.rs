@@ -280,3 +280,29 @@ fn a_push_that_no_runner_could_link_is_refused() {
     assert!(refused.stderr.contains("no runner could link it: "), "{refused:?}");
     assert!(refused.stderr.contains("wasi:keyvalue/store@0.2.0"), "{refused:?}");
 }
+
+#[test]
+fn what_was_removed_is_not_retried() {
+    let place = Sandbox::new();
+    place.write("wasm-runner.toml", "store = \"sqlite:state.db\"\n[component.\"cust-*\"]\n");
+    for name in ["cust-anna", "cust-bob"] {
+        place.run(["component", "push", name, &guest("workflow").display().to_string()]).expect(0);
+    }
+    let submit = |name: &str| {
+        let task = format!("{name}::read-text");
+        place.run(["submit", &task, "[\"nothing\"]"]).expect(0).stdout().trim().to_owned()
+    };
+    let (removed, other) = (submit("cust-anna"), submit("cust-bob"));
+    place.run(["start", "--until-idle"]).expect(0);
+    place.run(["component", "remove", "cust-anna"]).expect(0);
+    // Nothing of it is unfinished: the store has forgotten it.
+    assert!(!place.run(["component", "list"]).expect(0).stdout().contains("cust-anna"));
+    let refused = place.run(["retry", &removed]).expect(2);
+    assert!(refused.stderr.contains("its component was removed"), "{refused:?}");
+    // Of a selection, the others are retried.
+    let output = place.run(["retry", "--status", "failed"]).expect(2);
+    assert!(output.stderr.contains("its component was removed"), "{output:?}");
+    let copies = place.run(["list", "--status", "queued", "--json"]).expect(0).json_lines();
+    assert_eq!(copies.len(), 1, "{copies:?}");
+    assert_eq!(copies[0]["retry_of"], other.as_str());
+}
