@@ -306,3 +306,35 @@ fn what_was_removed_is_not_retried() {
     assert_eq!(copies.len(), 1, "{copies:?}");
     assert_eq!(copies[0]["retry_of"], other.as_str());
 }
+
+#[test]
+fn a_plugin_without_the_interface_does_not_pass() {
+    let place = Sandbox::new();
+    place.write("wasm-runner.toml", "store = \"sqlite:state.db\"\n[component.\"cust-*\"]\n");
+    let (upper, workflow) = (guest("upper").display().to_string(), guest("workflow").display().to_string());
+    let require =
+        |file: &str, interface: &str| place.run(["inspect", file, "--require-interface", interface]);
+    require(&upper, "platform:plugin/text").expect(0);
+    require(&upper, "platform:plugin/text@1.0.0").expect(0);
+    require(&upper, "platform:plugin/text@2.0.0").expect(1);
+    let output = require(&workflow, "platform:plugin/text").expect(1);
+    assert!(output.stderr.contains("exports no tasks from `platform:plugin/text`"), "{output:?}");
+    assert!(output.stderr.contains("it exports tasks from `demo:workflow/"), "{output:?}");
+    let diff = |old: &str, new: &str| place.run(["component", "diff", old, new, "--deny-removed-tasks"]);
+    let output = diff(&upper, &workflow).expect(1);
+    assert!(output.stderr.contains("lacks 1 task of"), "{output:?}");
+    diff(&upper, &upper).expect(0);
+    // A version that was replaced is found by the first digits of its digest.
+    for file in [&upper, &workflow] {
+        place.run(["component", "push", "cust-anna", file]).expect(0);
+    }
+    let list = place.run(["component", "list", "--json"]).expect(0).json_lines();
+    let digest = list[1]["digest"].as_str().expect("a digest");
+    for name in [format!("cust-anna@{digest}"), format!("cust-anna@{}", &digest["sha256:".len()..][..8])] {
+        require(&name, "platform:plugin/text").expect(0);
+        let output = diff(&name, "cust-anna").expect(1);
+        assert!(output.stdout().contains("- task platform:plugin/text@1.transform"), "{output:?}");
+    }
+    let output = require("cust-anna@sha256:zz", "platform:plugin/text").expect(2);
+    assert!(output.stderr.contains(digest), "{output:?}");
+}
