@@ -192,7 +192,7 @@ impl Retrying {
                 }
                 Submitted::OverQuota(over) => {
                     let message = format!("`{original}` can't be retried now: {over}");
-                    self.conflict.get_or_insert(ServiceError::OverQuota { message });
+                    self.conflict.get_or_insert(ServiceError::OverQuota { message, kind: Some(over.kind) });
                     continue;
                 }
                 Submitted::UniqueConflict(_) => unreachable!("it was to take what is there"),

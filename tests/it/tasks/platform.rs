@@ -80,6 +80,8 @@ fn plugins_come_and_go(store: &str) {
     let flood = platform.run(&["submit", "customer-mallory::transform", "--batch", "texts"]).expect(4);
     assert_eq!(flood.stdout().lines().count(), 100);
     assert!(flood.stderr.contains("(quota `unfinished`: 100)"), "{flood:?}");
+    assert_eq!(flood.stderr.matches("quota `unfinished`").count(), 1, "{flood:?}");
+    assert!(flood.stderr.contains("lines 101-120 of `texts`: the component"), "{flood:?}");
     assert_eq!(platform.transform("customer-anna").expect(0).json(), "HELLO WORLD");
     platform.run(&["component", "remove", "customer-mallory"]).expect(0);
     runner.signal(Signal::TERM);
