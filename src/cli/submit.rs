@@ -230,9 +230,12 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
     }
 }
 
-/// The submits that were refused, by their error.
+/// The lines of an error, each with its hint.
+type ErrorLines = Vec<(String, Option<String>)>;
+
+/// The submits that were refused: each error with their numbers.
 #[derive(Default)]
-struct Refused(Vec<(Vec<(String, Option<String>)>, Vec<usize>)>);
+struct Refused(Vec<(ErrorLines, Vec<usize>)>);
 
 impl Refused {
     /// Adds one, with its number.
