@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueHint};
 
 use crate::config::{Config, Flags, Surroundings, in_backticks};
+use crate::model::size;
 use crate::service::{CheckDocument, DiffDocument, Inspected, ProblemDocument, RightDocument};
 
 use super::context::Context;
 use super::error::CliError;
 use super::harmless::harmless_line;
 use super::output::{self, Output};
-use super::render::{plural, size};
+use super::render::plural;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
