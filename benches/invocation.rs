@@ -76,6 +76,7 @@ impl Bench {
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target");
         let sources: Vec<_> = ["workflow", "fib"]
             .map(|name| ComponentSource {
+                section_note: None,
                 may_be_left_out: false,
                 name: name.into(),
                 version: Default::default(),

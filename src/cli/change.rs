@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::config::parse_age;
-use crate::model::Status;
+use crate::model::{Status, size};
 use crate::service::{
     CancelOutcome, CancelRequest, Copied, PauseDocument, PauseRequest, PruneRequest, Retried, RetryRequest,
 };
@@ -15,7 +15,7 @@ use super::context::Context;
 use super::error::CliError;
 use super::flags::{count, final_status, unfinished_status};
 use super::output;
-use super::render::{plural, size};
+use super::render::plural;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\

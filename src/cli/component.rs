@@ -24,6 +24,8 @@ pub enum ComponentCommand {
     /// new invocations get, within a second on every runner; earlier ones finish what
     /// was submitted for them. An import that one other component in the store
     /// provides is bound to that one, and stays so, whatever is pushed later.
+    /// What no runner could link is refused; if a runner can't use what was pushed,
+    /// the version before stays.
     #[command(after_help = "\
 Examples:
   run-wasm-runner component push customer-7 plugin.wasm --label customer=7
@@ -144,8 +146,9 @@ fn push(args: &PushArgs, context: &Context) -> Result<(), CliError> {
         for (import, _) in document.imports.iter().filter(|(_, provider)| provider.is_none()) {
             output::note(&format!(
                 "`{}` imports `{import}`, which no component in the store provides, or several do: it runs when \
-                 one is pushed, or when `--import {import}=COMPONENT` says which",
-                document.name
+                 one is pushed, or when `--import {import}=COMPONENT` says which; until then an earlier version of \
+                 `{}` stays in use, if there is one",
+                document.name, document.name
             ));
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::authoring::AuthoringError;
 use crate::config::ConfigError;
-use crate::model::ExitClass;
+use crate::model::{ExitClass, QuotaKind};
 use crate::service::{Remedy, ServiceError};
 use crate::store::{StoreError, StoreUrl};
 use crate::wasm::JobError;
@@ -102,8 +102,15 @@ fn hint(error: &ServiceError) -> Option<String> {
         ServiceError::Unknown { remedy, .. }
         | ServiceError::Invalid { remedy, .. }
         | ServiceError::Conflict { remedy, .. } => remedy.as_ref().map(in_words),
-        ServiceError::OverQuota { .. } => {
-            Some("`run-wasm-runner quotas` shows all quotas and how much of them is used".to_owned())
+        ServiceError::OverQuota { kind, .. } => {
+            let quotas = "`run-wasm-runner quotas` shows all quotas and how much of them is used";
+            Some(match kind {
+                Some(QuotaKind::StoredBytes) => format!(
+                    "`run-wasm-runner prune` removes what is final, and `[retention]` in the configuration has runners \
+                     do so; {quotas}"
+                ),
+                Some(QuotaKind::Unfinished | QuotaKind::Submits) | None => quotas.to_owned(),
+            })
         }
         ServiceError::NoComponents(_) => Some(NO_COMPONENTS_HINT.to_owned()),
         ServiceError::Store(error) | ServiceError::Uncertain { source: error, .. } => match error {

@@ -93,7 +93,7 @@ mod tests {
             (problem(Origin::Environment), 2),
             (CliError::Task(ExitClass::Trapped), 3),
             (CliError::Task(ExitClass::Limit), 4),
-            (ServiceError::OverQuota { message: String::new() }.into(), 4),
+            (ServiceError::OverQuota { message: String::new(), kind: None }.into(), 4),
             (CliError::Task(ExitClass::NotWanted), 5),
             (ServiceError::Store(unavailable).into(), 69),
             (ServiceError::Store(unusable).into(), 69),

@@ -4,47 +4,63 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
 
-use crate::config::{Config, Flags, Surroundings};
+use crate::config::{Config, Flags, Surroundings, in_backticks};
+use crate::model::size;
 use crate::service::{CheckDocument, DiffDocument, Inspected, ProblemDocument, RightDocument};
 
 use super::context::Context;
 use super::error::CliError;
 use super::harmless::harmless_line;
 use super::output::{self, Output};
-use super::render::{plural, size};
+use super::render::plural;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   run-wasm-runner inspect math.wasm
+  run-wasm-runner inspect plugin.wasm --require-interface acme:plugins/filter
   run-wasm-runner inspect wordcount
   run-wasm-runner inspect wordcount --json | jq '.rights[] | select(.extent == \"denied\")'
-  run-wasm-runner inspect math.wasm --json | jq .imports")]
+  run-wasm-runner inspect math.wasm --json | jq .imports
+
+Exit codes: 1 with --require-interface if it does not export that interface.")]
 pub struct InspectArgs {
     /// Component file, or the name of a component that is configured or was pushed
+    ///
+    /// `NAME@DIGEST` is another version that the store has; the first digits of the digest are enough.
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
+
+    /// Fail unless it exports tasks from this interface, such as `acme:plugins/filter` or
+    /// `acme:plugins/filter@1.2.0`; repeatable
+    #[arg(long, value_name = "INTERFACE")]
+    pub require_interface: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   run-wasm-runner component diff wordcount build/wordcount.wasm
-  run-wasm-runner component diff --deny-new-rights old.wasm new.wasm
+  run-wasm-runner component diff --deny-new-rights --deny-removed-tasks old.wasm new.wasm
+  run-wasm-runner component diff wordcount@sha256:5f2a91 wordcount
 
-Exit codes: 1 with --deny-new-rights if NEW asks for more than OLD.")]
+Exit codes: 1 with --deny-new-rights if NEW asks for more than OLD, with --deny-removed-tasks if it lacks a task.")]
 pub struct ComponentDiffArgs {
-    /// Component file, or the name of a component that is configured or was pushed
+    /// Component file, or the name of a component that is configured or was pushed, or NAME@DIGEST
     #[arg(value_hint = ValueHint::FilePath)]
     pub old: PathBuf,
 
-    /// Component file, or the name of a component that is configured or was pushed
+    /// Component file, or the name of a component that is configured or was pushed, or NAME@DIGEST
     #[arg(value_hint = ValueHint::FilePath)]
     pub new: PathBuf,
 
-    /// Fail if NEW asks for a right that OLD does not ask for
+    /// Fail if NEW asks for a right that OLD does not ask for, other than clocks and random numbers, which all have
     #[arg(long)]
     pub deny_new_rights: bool,
+
+    /// Fail if NEW lacks a task of OLD, or has it with other types
+    #[arg(long)]
+    pub deny_removed_tasks: bool,
 }
 
 /// Runs `inspect`.
@@ -55,7 +71,17 @@ pub fn run(args: &InspectArgs, flags: &Flags, json: bool) -> Result<(), CliError
         true => output.json(&inspected.document())?,
         false => show(&mut output, &inspected)?,
     }
-    output.flush()
+    output.flush()?;
+    let Some(missing) = args.require_interface.iter().find(|name| !inspected.has_interface(name)) else {
+        return Ok(());
+    };
+    let exports = &inspected.inspection.exports;
+    let hint = match exports.is_empty() {
+        true => "it exports tasks from no interface".to_owned(),
+        false => format!("it exports tasks from {}", in_backticks(exports.iter().map(String::as_str))),
+    };
+    let message = format!("`{}` exports no tasks from `{missing}`", args.file.display());
+    Err(CliError::Violated { message, hint })
 }
 
 /// Makes a context in which a configuration that is wrong does not keep files from being
@@ -69,7 +95,7 @@ fn context(files: &[&Path], flags: &Flags) -> Result<Context, CliError> {
     Context::or_defaults(config, instead, false)
 }
 
-/// Runs `component diff`. [`CliError::Violated`] if there are new rights that there must not be.
+/// Runs `component diff`. [`CliError::Violated`] if there are new rights, or tasks are missing, that must not be.
 pub fn diff(args: &ComponentDiffArgs, flags: &Flags, json: bool) -> Result<(), CliError> {
     let mut output = Output::stdout(json);
     let document = context(&[&args.old, &args.new], flags)?.service.diff(&args.old, &args.new)?;
@@ -78,7 +104,20 @@ pub fn diff(args: &ComponentDiffArgs, flags: &Flags, json: bool) -> Result<(), C
         false => show_diff(&mut output, &document)?,
     }
     output.flush()?;
-    let added = &document.rights.added;
+    let lost = document.tasks.removed.iter().chain(document.tasks.changed.iter().map(|task| &task.old));
+    let lost: Vec<_> = lost.map(|task| format!("`{}`", harmless_line(task))).collect();
+    if args.deny_removed_tasks && !lost.is_empty() {
+        let message = format!(
+            "`{}` lacks {} of `{}`, or has other types: {}",
+            args.new.display(),
+            plural(lost.len(), "task"),
+            args.old.display(),
+            lost.join("; ")
+        );
+        let hint = "whoever submits these would be refused; without `--deny-removed-tasks` this is no error";
+        return Err(CliError::Violated { message, hint: hint.to_owned() });
+    }
+    let added: Vec<_> = document.rights.added.iter().filter(|right| !right.is_given()).collect();
     if !args.deny_new_rights || added.is_empty() {
         return Ok(());
     }
@@ -87,7 +126,7 @@ pub fn diff(args: &ComponentDiffArgs, flags: &Flags, json: bool) -> Result<(), C
         args.new.display(),
         plural(added.len(), "right"),
         args.old.display(),
-        added.iter().map(right_line).collect::<Vec<_>>().join("; ")
+        added.iter().map(|right| right_line(right)).collect::<Vec<_>>().join("; ")
     );
     let hint = "it gets none of them unless they are granted in `wasm-runner.toml`; without `--deny-new-rights` this is no error";
     Err(CliError::Violated { message, hint: hint.to_owned() })

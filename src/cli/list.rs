@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 
-use crate::model::{Outcome, Status, UnixMicros};
+use crate::model::{Outcome, Status, UnixMicros, span};
 use crate::service::{
     InvocationDocument, ListRequest, Listing, QueueDocument, SchemaDocument, Service, TaskDocument,
 };
@@ -143,7 +143,7 @@ pub fn queues(context: &Context) -> Result<(), CliError> {
             cell(if queue.paused { "paused" } else { "open" }),
             cell(&queue.unfinished.to_string()),
             cell(&concurrency.map(|(limit, blocked)| format!("{limit} ({blocked})")).unwrap_or_default()),
-            cell(&rate.map(|(limit, window)| format!("{limit} in {window:?}")).unwrap_or_default()),
+            cell(&rate.map(|(limit, window)| format!("{limit} in {}", span(window))).unwrap_or_default()),
             cell(&set_by(queue, now)),
         ]
     })

@@ -2,10 +2,12 @@
 
 use std::fmt::Display;
 
+use crate::model::{size, span};
+use crate::service::QuotaDocument;
+
 use super::context::Context;
 use super::error::CliError;
-use super::render::{cell, duration, size, thousands};
-use crate::service::QuotaDocument;
+use super::render::{cell, duration, thousands};
 
 /// Runs `quotas`.
 pub fn run(context: &Context) -> Result<(), CliError> {
@@ -14,7 +16,8 @@ pub fn run(context: &Context) -> Result<(), CliError> {
     let headings = ["HOLDER", "NAME", "UNFINISHED", "STORED", "SUBMITS", "SET BY"];
     context.list(&quotas, "no quotas are set", &headings, |quota| {
         let submits = quota.submits_limit.zip(quota.submits_window);
-        let submits = submits.map(|(limit, window)| format!("{} in {window:?}", thousands(limit.into())));
+        let submits =
+            submits.map(|(limit, window)| format!("{} in {}", thousands(limit.into()), span(window)));
         let config = quota.set_by.as_ref().and_then(|by| by.config.as_deref());
         let set_by = quota.set_by.as_ref().map_or("", |by| &by.host);
         let config = config.unwrap_or("no configuration file");

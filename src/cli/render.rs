@@ -6,7 +6,7 @@ use std::time::Duration;
 use comfy_table::{Cell, Color, Table, presets};
 
 use crate::model::{
-    Failure, InvocationId, LimitKind, LimitUnit, LogEntry, Status, SubmitLimits, UnixMicros, Usage,
+    Failure, InvocationId, LimitKind, LimitUnit, LogEntry, Status, SubmitLimits, UnixMicros, Usage, size,
 };
 use crate::service::InvocationDocument;
 
@@ -147,20 +147,6 @@ pub fn run_time(invocation: &InvocationDocument, now: UnixMicros) -> Option<Dura
         status if status.is_final() => Some(invocation.finished_at?.since(started)),
         status if status.has_guest() => Some(now.since(started)),
         _ => None,
-    }
-}
-
-/// Writes a number of bytes for people.
-pub fn size(bytes: u64) -> String {
-    let units = ["KiB", "MiB", "GiB", "TiB"];
-    // So often it can be divided by 1024; beyond the last unit numbers grow.
-    match (bytes.max(1).ilog2() / 10).min(4) {
-        0 => format!("{bytes} bytes"),
-        power => format!(
-            "{:.1} {}",
-            bytes as f64 / f64::from(1024_u32).powi(power.cast_signed()),
-            units[power as usize - 1]
-        ),
     }
 }
 

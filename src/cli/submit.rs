@@ -171,7 +171,7 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
     let service = &context.service;
     let task = context.loading(|service| service.task_to_submit(&args.task))?;
     // Everything is checked before anything is submitted.
-    let all_arguments = read_all(args, context, &task)?;
+    let (places, all_arguments): (Vec<_>, Vec<_>) = read_all(args, context, &task)?.into_iter().unzip();
     let total = all_arguments.len();
     let limits = SubmitLimits::of(args.limits.iter().copied());
     let options = SubmitOptions {
@@ -189,9 +189,11 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
     let mut waiter = if args.wait { Some(service.waiter()?) } else { None };
 
     let mut ids = Vec::with_capacity(total);
+    let (mut places, mut refused) = (places.into_iter(), Refused::default());
     let mut refused_by_quota = 0;
     for chunk in submission {
         for submitted in chunk.inspect_err(tell_uncertain)? {
+            let place = places.next().unwrap_or_default();
             let id = match submitted {
                 Ok(submitted) => {
                     tell_found(&submitted);
@@ -200,7 +202,7 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
                 Err(error) if total == 1 => return Err(error.into()),
                 Err(error) => {
                     refused_by_quota += usize::from(matches!(error, ServiceError::OverQuota { .. }));
-                    output::complain(&CliError::from(error).lines());
+                    refused.add(place, error);
                     continue;
                 }
             };
@@ -213,14 +215,71 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
         // Acknowledged is acknowledged: tell it before anything else can fail.
         output.flush()?;
     }
+    let source = args.batch.as_ref().map(|path| path.display().to_string());
+    refused.tell(source.as_deref());
     if let Some(waiter) = &mut waiter {
         wait(&ids, (&task, &limits), waiter, context, &mut output)?;
     }
     let message = |count| format!("{count} of {total} were refused, see above");
     match total - ids.len() {
         0 => Ok(()),
-        count if count == refused_by_quota => Err(ServiceError::OverQuota { message: message(count) }.into()),
+        count if count == refused_by_quota => {
+            Err(ServiceError::OverQuota { message: message(count), kind: None }.into())
+        }
         count => Err(CliError::usage(message(count))),
+    }
+}
+
+/// The lines of an error, each with its hint.
+type ErrorLines = Vec<(String, Option<String>)>;
+
+/// The submits that were refused: each error with their numbers.
+#[derive(Default)]
+struct Refused(Vec<(ErrorLines, Vec<usize>)>);
+
+impl Refused {
+    /// Adds one, with its number.
+    fn add(&mut self, place: usize, error: ServiceError) {
+        let lines = CliError::from(error).lines();
+        match self.0.iter_mut().find(|(known, _)| *known == lines) {
+            Some((_, places)) => places.push(place),
+            None => self.0.push((lines, vec![place])),
+        }
+    }
+
+    /// Tells each error once, with the numbers of the lines of a file, or of the arguments.
+    fn tell(&self, file: Option<&str>) {
+        for (lines, places) in &self.0 {
+            let ranges = ranges(places);
+            let place = match (file, places.len()) {
+                (Some(file), 1) => format!("line {ranges} of `{file}`"),
+                (Some(file), _) => format!("lines {ranges} of `{file}`"),
+                (None, _) => format!("arguments {ranges}"),
+            };
+            let told = lines.iter().enumerate().map(|(index, (message, hint))| match index {
+                0 => (format!("{place}: {message}"), hint.clone()),
+                _ => (message.clone(), hint.clone()),
+            });
+            output::complain(&told.collect::<Vec<_>>());
+        }
+    }
+}
+
+/// Writes ascending numbers as ranges: `1-3, 7`.
+fn ranges(numbers: &[usize]) -> String {
+    /// The most ranges that are listed.
+    const MOST: usize = 20;
+    let ranges: Vec<_> = numbers
+        .chunk_by(|one, next| one + 1 == *next)
+        .filter_map(|range| match range {
+            [one] => Some(one.to_string()),
+            [first, .., last] => Some(format!("{first}-{last}")),
+            [] => None,
+        })
+        .collect();
+    match ranges.len().checked_sub(MOST).filter(|more| *more > 0) {
+        Some(more) => format!("{} and {more} more ranges", ranges[..MOST].join(", ")),
+        None => ranges.join(", "),
     }
 }
 
@@ -247,21 +306,23 @@ fn tell_uncertain(error: &ServiceError) {
     output::note(&format!("{what}: `run-wasm-runner status {first}` will tell"));
 }
 
-fn read_all(args: &SubmitArgs, context: &Context, task: &Task) -> Result<Vec<Arc<str>>, CliError> {
+/// Reads all arguments, each with the number of its line or its place on the command line.
+fn read_all(args: &SubmitArgs, context: &Context, task: &Task) -> Result<Vec<(usize, Arc<str>)>, CliError> {
     let service = &context.service;
     if let Some(path) = &args.batch {
         let text = read_file(path)?;
         let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
         return lines
             .map(|(index, line)| {
-                service.check_arguments(task, line).map_err(|error| {
+                let checked = service.check_arguments(task, line).map_err(|error| {
                     CliError::from(error.at(&format!("line {} of `{}`", index + 1, path.display())))
-                })
+                });
+                Ok((index + 1, checked?))
             })
             .collect();
     }
     if args.arguments.is_empty() {
-        return Ok(vec![service.check_arguments(task, "[]")?]);
+        return Ok(vec![(1, service.check_arguments(task, "[]")?)]);
     }
     if args.arguments.iter().filter(|text| *text == "-").count() > 1 {
         return Err(CliError::usage("standard input can be read only once, and `-` is given twice")
@@ -271,10 +332,11 @@ fn read_all(args: &SubmitArgs, context: &Context, task: &Task) -> Result<Vec<Arc
     let numbered = args.arguments.iter().enumerate();
     numbered
         .map(|(index, text)| {
-            service.check_arguments(task, &read(text)?).map_err(|error| match is_one {
-                true => error.into(),
+            let checked = service.check_arguments(task, &read(text)?).map_err(|error| match is_one {
+                true => CliError::from(error),
                 false => error.at(&format!("arguments {}", index + 1)).into(),
-            })
+            });
+            Ok((index + 1, checked?))
         })
         .collect()
 }

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use comfy_table::Cell;
 
 use crate::config::parse_age;
-use crate::model::{UnixMicros, UsageSums};
+use crate::model::{UnixMicros, UsageSums, size};
 use crate::service::{UsageDocument, UsageOrder, UsageReport, UsageRequest};
 use crate::store::UsageBy;
 
@@ -14,7 +14,7 @@ use super::context::Context;
 use super::error::CliError;
 use super::flags::{ComponentFlag, component_pattern, count};
 use super::output;
-use super::render::{byte_seconds, cell, duration, plural, size, thousands};
+use super::render::{byte_seconds, cell, duration, plural, thousands};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -92,10 +92,10 @@ pub enum Moment {
 
 /// Reads a moment.
 fn moment(text: &str) -> Result<Moment, String> {
-    if !text.contains('-') {
-        return parse_age(text).map(Moment::Ago);
-    }
-    let at = UnixMicros::parse(text).map(Moment::At);
+    let at = match text.contains('-') {
+        true => UnixMicros::parse(text).map(Moment::At),
+        false => parse_age(text).map(Moment::Ago).ok(),
+    };
     at.ok_or_else(|| "expected a time such as `24h`, `2026-11-01` or `2026-11-01T12:00:00Z`".to_owned())
 }
 
@@ -239,7 +239,8 @@ mod tests {
         assert_eq!(moment("24h"), Ok(Moment::Ago(Duration::from_secs(86_400))));
         assert_eq!(moment("1970-01-02"), Ok(Moment::At(UnixMicros(86_400_000_000))));
         for bad in ["", "24", "2026-13-01", "-1h", "yesterday"] {
-            assert!(moment(bad).is_err(), "{bad}");
+            let error = moment(bad).expect_err(bad);
+            assert!(error.contains("`2026-11-01`"), "{error}");
         }
     }
 

@@ -98,6 +98,10 @@ pub struct Component {
     pub is_in_file: bool,
     /// Which bytes an invocation runs that was submitted for others.
     pub version: VersionPolicy,
+    /// The profile that its section names.
+    pub profile: Option<Arc<str>>,
+    /// What a section of its own has to repeat of the section that it replaces; for messages about missing grants.
+    pub section_note: Option<Arc<str>>,
     /// Everything that its guests are granted.
     pub grants: Grants,
     /// The options of its tasks where nothing more exact is said.
@@ -143,6 +147,16 @@ impl ComponentPattern {
     pub(super) fn find<'p>(patterns: &'p [Self], name: &str) -> Option<&'p Self> {
         Glob::most_exact(patterns, |pattern| &pattern.glob, name)
     }
+
+    /// What a section for the component `name` alone has to repeat of this one, which it replaces.
+    pub(super) fn note_for(&self, name: &str) -> String {
+        let profile = self.component.profile.as_ref();
+        let profile = profile.map_or_else(String::new, |profile| format!(" and `profile = \"{profile}\"`"));
+        format!(
+            "a section `[component.{name}]` replaces `[component.\"{}\"]`: it needs `source = \"store\"`{profile}",
+            self.component.name
+        )
+    }
 }
 
 impl Component {
@@ -153,6 +167,8 @@ impl Component {
             name,
             origin,
             is_in_file: false,
+            profile: None,
+            section_note: None,
             grants: Grants::default(),
             defaults: TaskOptions::default(),
             tasks: Arc::default(),
@@ -171,6 +187,7 @@ impl Component {
             version: self.version,
             locked,
             grants: self.grants.clone(),
+            section_note: self.section_note.clone(),
             defaults: self.defaults.clone(),
             tasks: Arc::clone(&self.tasks),
             imports: self.imports.clone(),

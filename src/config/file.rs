@@ -13,6 +13,7 @@ mod section;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::Spanned;
@@ -65,6 +66,8 @@ pub(super) struct File {
     pub(super) patterns: Vec<ComponentPattern>,
     pub(super) tasks: Vec<TaskSection>,
     pub(super) submits: Vec<SubmitPattern>,
+    /// Sections of components that may not mean what they say.
+    pub(super) warnings: Vec<Problem>,
 }
 
 /// Reads the text of a file. Relative paths are relative to `directory`; messages call it `shown_as`.
@@ -87,6 +90,7 @@ pub(super) fn parse(text: &str, directory: &Path, shown_as: &str) -> Result<File
 /// The settings of components that a section has, or a profile.
 #[derive(Default)]
 struct Settings {
+    profile: Option<Arc<str>>,
     version: Option<VersionPolicy>,
     imports: ImportChoices,
     on_remove: OnRemove,
@@ -99,6 +103,7 @@ impl Settings {
     /// Gives them to a component.
     fn of(self, component: Component) -> Component {
         Component {
+            profile: self.profile,
             version: self.version.unwrap_or(component.version),
             imports: self.imports,
             on_remove: self.on_remove,
@@ -140,12 +145,13 @@ impl<'t> Section<'t> {
         if let Some(components) = self.open_table("component") {
             let (patterns, named): (Vec<_>, Vec<_>) =
                 components.table.iter().partition(|(name, _)| name.get_ref().contains('*'));
-            let read = |(name, value)| self.component(name, value, &profiles);
+            let read = |(name, value)| components.component(name, value, &profiles);
             file.components = named.into_iter().filter_map(read).collect();
-            let read = |(name, value)| self.pattern(name, value, &profiles);
+            let read = |(name, value)| components.pattern(name, value, &profiles);
             file.patterns = patterns.into_iter().filter_map(read).collect();
         }
         file.submits = self.source.submits.take();
+        file.warnings = self.source.warnings.take();
         if let Some(tasks) = self.open_table("task") {
             file.tasks = tasks.table.iter().filter_map(|(task, value)| self.task(task, value)).collect();
         }
@@ -249,11 +255,16 @@ impl<'t> Section<'t> {
         }
         let section = self.table_of(value, format!("component.{}", name.get_ref()))?;
         section.refuse_unknown_keys(&COMPONENT_KEYS);
-        let origin = section.origin(start);
+        let replaced = self.replaced_profile(name.get_ref());
+        let origin = section.origin(start, replaced);
         let settings = section.with_profile(profiles);
         let origin = origin?;
+        // Only what was pushed can have the settings of a pattern.
+        let replaced = replaced.filter(|_| origin == ComponentOrigin::Store);
+        let section_note = section.warn_of_lost_profile(start, replaced);
         Some(Component {
             is_in_file: true,
+            section_note,
             ..settings.of(Component::new(name.get_ref().as_ref().into(), origin))
         })
     }
@@ -271,8 +282,39 @@ impl<'t> Section<'t> {
         let section = self.table_of(value, format!("component.\"{}\"", name.get_ref()))?;
         section.refuse_unknown_keys(&PATTERN_KEYS);
         let settings = section.with_profile(profiles);
+        let replaced = self.replaced_profile(name.get_ref());
+        let section_note = section.warn_of_lost_profile(name.span().start, replaced);
         let component = Component::new(name.get_ref().as_ref().into(), ComponentOrigin::Store);
-        Some(ComponentPattern::new(settings.of(component)))
+        Some(ComponentPattern::new(Component { section_note, ..settings.of(component) }))
+    }
+
+    /// Finds the most exact other pattern that the name of a section fits, among the sections of components, and the
+    /// profile that it names.
+    fn replaced_profile(&self, name: &str) -> Option<(&'t str, &'t str)> {
+        let names = self.table.keys().map(|key| key.get_ref().as_ref());
+        let others = names.filter(|other| other.contains('*') && *other != name);
+        let patterns: Vec<_> = others.map(|other| (other, Glob::new(other))).collect();
+        let (pattern, _) = Glob::most_exact(&patterns, |(_, glob)| glob, name)?;
+        let section = self.get(pattern)?.as_table()?;
+        Some((pattern, section.get("profile")?.get_ref().as_str()?))
+    }
+
+    /// Warns of a section without a profile that replaces one with a profile: the pattern and the profile in
+    /// `replaced`. Returns the warning.
+    fn warn_of_lost_profile(&self, start: usize, replaced: Option<(&str, &str)>) -> Option<Arc<str>> {
+        let (pattern, profile) = replaced.filter(|_| !self.has("profile"))?;
+        let message = format!(
+            "`[{}]` has no `profile`, and the section `[component.\"{pattern}\"]`, which it replaces, has \
+             `profile = \"{profile}\"`: repeat it",
+            self.name
+        );
+        let note = message.as_str().into();
+        let warning = Problem::new(Origin::File, message).at(self.source.place(start));
+        self.source
+            .warnings
+            .borrow_mut()
+            .push(warning.hint("if it is to have none of that, name an empty profile"));
+        Some(note)
     }
 
     /// Reads a profile, by its name.
@@ -292,6 +334,7 @@ impl<'t> Section<'t> {
     fn with_profile(&self, profiles: &Profiles) -> Settings {
         let none = Settings::default();
         let Some(name) = self.string("profile") else { return self.settings(&none) };
+        let named = Some(Arc::from(name));
         let profile = profiles.get(name).unwrap_or_else(|| {
             let known = profiles.keys().map(String::as_str);
             let is_what = format!("is `{name}`, and there is no `[profile.{name}]`");
@@ -300,7 +343,7 @@ impl<'t> Section<'t> {
             self.wrong_with_hint("profile", &is_what, hint);
             &none
         });
-        self.settings(profile)
+        Settings { profile: named, ..self.settings(profile) }
     }
 
     /// Reads settings, over others.
@@ -308,6 +351,7 @@ impl<'t> Section<'t> {
         let versions = [("newest", VersionPolicy::Newest), ("pinned", VersionPolicy::Pinned)];
         let ends = [("keep", OnRemove::Keep), ("cancel", OnRemove::Cancel)];
         Settings {
+            profile: None,
             version: self.one_of("version", &versions).or(below.version),
             imports: if self.has("imports") { self.imports() } else { below.imports.clone() },
             on_remove: self.one_of("on-remove", &ends).unwrap_or(below.on_remove),
@@ -337,8 +381,9 @@ impl<'t> Section<'t> {
         chosen
     }
 
-    /// Reads where a component's bytes come from: `path`, `source` and `insecure`. Its name is at `start`.
-    fn origin(&self, start: usize) -> Option<ComponentOrigin> {
+    /// Reads where a component's bytes come from: `path`, `source` and `insecure`. Its name is at `start`; it replaces
+    /// the section of a pattern and its profile, or none.
+    fn origin(&self, start: usize, replaced: Option<(&str, &str)>) -> Option<ComponentOrigin> {
         let path = self.path("path");
         let elsewhere = self.store_or_registry();
         if let Some(value) = self.table.get("insecure")
@@ -355,7 +400,14 @@ impl<'t> Section<'t> {
             }
             None if !self.has("path") => {
                 let hint = "say where its file is: `path = \"NAME.wasm\"`; or `source = \"store\"` for what was pushed";
-                let hint = (!self.has("source")).then(|| hint.to_owned());
+                let replaces = |(pattern, profile)| {
+                    format!(
+                        ", with `profile = \"{profile}\"`, which the section `[component.\"{pattern}\"]` has and this \
+                         one replaces"
+                    )
+                };
+                let repeat = replaced.filter(|_| !self.has("profile")).map_or_else(String::new, replaces);
+                let hint = (!self.has("source")).then(|| format!("{hint}{repeat}"));
                 self.complain(start, format!("`[{}]` has no `path`", self.name), hint);
             }
             _ => {}

@@ -86,6 +86,8 @@ pub struct Config {
     pub submits: Vec<SubmitPattern>,
     /// Warnings: what is odd but not wrong.
     pub warnings: Vec<Problem>,
+    /// Warnings of the sections of components, for `check` and for runners: other commands would repeat them.
+    pub section_warnings: Vec<Problem>,
 }
 
 impl Config {
@@ -192,6 +194,7 @@ impl Config {
             task_sections,
             submits: file.submits,
             warnings,
+            section_warnings: file.warnings,
         })
     }
 }
@@ -228,7 +231,9 @@ impl Config {
     /// Makes the configuration of a pushed component that nobody has configured by its name.
     pub fn pushed_component(&self, name: Arc<str>) -> Component {
         let found = ComponentPattern::find(&self.patterns, &name);
+        let note = found.map(|pattern| Arc::from(pattern.note_for(&name)));
         Component {
+            section_note: found.and_then(|pattern| pattern.component.section_note.clone()).or(note),
             name: Arc::clone(&name),
             tasks: Arc::clone(&self.task_sections),
             // One that can't be used must not stop every runner that takes all that were pushed.

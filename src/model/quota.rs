@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::rules::Rate;
+use super::shown::{size, span};
 use super::time::UnixMicros;
 use super::words::words;
 
@@ -159,15 +160,17 @@ impl fmt::Display for OverQuota {
         write!(f, "{holder} `{name}` ")?;
         match kind {
             QuotaKind::Unfinished => write!(f, "has {} unfinished invocations", held.unfinished)?,
-            QuotaKind::StoredBytes => write!(f, "has {} bytes of arguments and outcomes stored", held.bytes)?,
+            QuotaKind::StoredBytes => {
+                write!(f, "has {} of arguments and outcomes stored", size(held.bytes.max(0).unsigned_abs()))?;
+            }
             QuotaKind::Submits => f.write_str("has had as many submits as it may have for now")?,
         }
         write!(f, " (quota `{}`: ", kind.as_str())?;
         match kind {
             QuotaKind::Unfinished => write!(f, "{}", quota.unfinished.unwrap_or_default())?,
-            QuotaKind::StoredBytes => write!(f, "{} bytes", quota.stored_bytes.unwrap_or_default())?,
+            QuotaKind::StoredBytes => f.write_str(&size(quota.stored_bytes.unwrap_or_default()))?,
             QuotaKind::Submits => {
-                quota.submits.map_or(Ok(()), |rate| write!(f, "{} in {:?}", rate.limit, rate.window))?;
+                quota.submits.map_or(Ok(()), |rate| write!(f, "{} in {}", rate.limit, span(rate.window)))?;
             }
         }
         f.write_str(")")
@@ -240,7 +243,7 @@ mod tests {
         );
         let quota = Quota { submits: Some(rate(600, Duration::from_secs(60))), ..Quota::default() };
         let over = OverQuota { holder: HolderKind::Key, kind: QuotaKind::Submits, quota, ..over };
-        let text = "the fairness key `customer-anna` has had as many submits as it may have for now (quota `submits`: 600 in 60s)";
+        let text = "the fairness key `customer-anna` has had as many submits as it may have for now (quota `submits`: 600 in 1m)";
         assert_eq!(over.to_string(), text);
     }
 }

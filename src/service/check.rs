@@ -46,7 +46,9 @@ impl Service {
         });
         let mut missing: Vec<_> = missing.collect();
         missing.extend(read_secrets(config.components_and_patterns()).err().unwrap_or_default());
-        document.warnings = self.contradictions(&library);
+        let told = config.section_warnings.iter();
+        let told = told.map(|one| ProblemDocument { message: one.to_string(), hint: one.hint.clone() });
+        document.warnings = told.chain(self.contradictions(&library)).collect();
         if missing.is_empty() { Ok(()) } else { Err(ConfigError(missing).into()) }
     }
 

@@ -15,6 +15,7 @@ use super::error::{Remedy, ServiceError};
 use super::kept::Shelf;
 use super::patience::Access;
 use super::registry::Registry;
+use super::versions::{FallBack, bind_imports};
 use super::{Opened, Service};
 
 /// The most reasons that are told why one component is left out.
@@ -156,6 +157,20 @@ impl Service {
         self.prepare(&self.config().pushed_component(name.into()), &pushed, Some(&store)).map(Some)
     }
 
+    /// Refuses a task that nothing runs any more because its component was removed from the store, as far as that can
+    /// be known here: the store forgets what was removed once nothing of it is unfinished.
+    pub(super) fn refuse_removed(&self, task: &str, pushed: &[PushedComponent]) -> Result<(), ServiceError> {
+        let Some(name) = TaskId::split(task).0 else { return Ok(()) };
+        let config = self.config();
+        let is_removed = match config.component(name) {
+            _ if is_live(pushed, name) => false,
+            Some(component) => component.origin == ComponentOrigin::Store,
+            // Without a section for pushed components, it may be in a file of the runner's.
+            None => !config.patterns.is_empty() || pushed.iter().any(|one| *one.name == *name),
+        };
+        if is_removed { Err(removed(task)) } else { Ok(()) }
+    }
+
     /// Registries, with what was fetched from them.
     pub(super) fn registry(&self) -> Registry {
         Registry::new(self.config())
@@ -180,7 +195,7 @@ impl Service {
             let is_configured = |one: &PushedComponent| self.config().component(&one.name).is_some();
             pushed.retain(|one| needed.contains(&one.name) || is_configured(one));
         }
-        let (sources, mut left_out) = self.sources(&pushed, store.as_ref(), false)?;
+        let (mut sources, mut left_out) = self.sources(&pushed, store.as_ref(), false)?;
         let loading = &shared.loading;
         let options = LibraryOptions {
             cache_directory: shared.config.cache_directory.clone(),
@@ -192,9 +207,19 @@ impl Service {
         };
         loading.loaded.store(0, Ordering::Relaxed);
         loading.total.store(sources.len(), Ordering::Relaxed);
-        let library = Library::load(&sources, &options, Arc::clone(&shared.clock));
+        let (mut fall_back, mut stays) = (FallBack::new(&shared.config, &pushed, store.as_ref()), Vec::new());
+        let library = loop {
+            let library = Library::load(&sources, &options, Arc::clone(&shared.clock));
+            let errors = library.as_ref().map_or_else(|errors| &errors[..], Library::left_out);
+            let told = fall_back.go_back(&mut sources, errors);
+            if told.is_empty() {
+                break library;
+            }
+            stays.extend(told);
+        };
         loading.total.store(0, Ordering::Relaxed);
         let library = library.map_err(ServiceError::Load)?;
+        stays.iter().for_each(|sentence| tracing::warn!("{sentence}"));
         left_out.extend_from_slice(library.left_out());
         // Of one component there may be a thousand: each import that nobody provides.
         for of_one in left_out.chunk_by(|one, other| one.component == other.component) {
@@ -431,15 +456,6 @@ fn provides(one: &PushedComponent, import: &str) -> bool {
 fn removed(task: &str) -> ServiceError {
     let message = format!("unknown task `{task}`: its component was removed, or does not export it any more");
     ServiceError::Unknown { message, remedy: Some(Remedy::ListTasks) }
-}
-
-/// Binds the imports of a pushed component to the providers that the store knows.
-fn bind_imports(source: &mut ComponentSource, pushed: &PushedComponent) {
-    for (import, provider) in pushed.facts.iter().flat_map(|facts| &facts.imports) {
-        if let Some(provider) = provider {
-            source.imports.bind(import.clone(), Arc::clone(provider));
-        }
-    }
 }
 
 /// Whether a pushed component exports a function; it may, if an earlier program pushed it.

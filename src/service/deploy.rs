@@ -16,6 +16,7 @@ use crate::wasm::{ComponentSource, Library, LoadError};
 
 use super::executor::Live;
 use super::patience::Access;
+use super::versions::stays;
 use super::{Service, ServiceError};
 
 /// The least time from one look at the store to the next, however often it changes.
@@ -36,8 +37,9 @@ pub(super) struct Deployment {
     queues: Vec<String>,
     /// The version of the components in the store that the library has.
     version: Option<i64>,
-    /// The components that were left out last, with the reason: each is told once.
-    left_out: BTreeMap<String, String>,
+    /// The components that were left out last, or kept their earlier versions, with the sentence that tells of it:
+    /// each is told once.
+    told: BTreeMap<String, String>,
     /// The components that can't be compiled, with the reason, by the names of their files.
     refused: BTreeMap<String, LoadError>,
     /// The files that are compiled ahead of their take-over.
@@ -94,16 +96,12 @@ impl Observer for Ends {
 impl Deployment {
     /// Prepares to keep a library up to date.
     pub(super) fn new(service: Service, store: Access, live: Arc<Live>, queues: &[String]) -> Self {
-        let left_out = live
-            .library()
-            .left_out()
-            .iter()
-            .map(|one| (one.component.clone(), one.message.clone()))
-            .collect();
+        let told =
+            live.library().left_out().iter().map(|one| (one.component.clone(), left_out(one))).collect();
         let (version, interrupt) = (None, Arc::default());
         let (queues, refused) = (queues.to_vec(), BTreeMap::new());
         let (ahead, has_unready) = (BTreeSet::new(), false);
-        Self { service, store, live, queues, version, left_out, refused, ahead, has_unready, interrupt }
+        Self { service, store, live, queues, version, told, refused, ahead, has_unready, interrupt }
     }
 
     /// Makes the observer that the runner needs, and what it rings.
@@ -121,29 +119,34 @@ impl Deployment {
         if is_same && !self.has_unready && self.store.store().components_version()? == version {
             return Ok(None);
         }
-        let (mut sources, mut left_out) =
-            self.service.sources_of_runner(&self.store, self.version.is_some())?;
+        let (mut sources, errors) = self.service.sources_of_runner(&self.store, self.version.is_some())?;
+        let mut told: BTreeMap<_, _> =
+            errors.iter().map(|one| (one.component.clone(), left_out(one))).collect();
         let old = self.live.library();
         if !is_same {
             self.refused.clear();
         }
         // At first nothing else runs that a compiler could keep waiting.
         if self.version.is_some() && old.keeps_code() {
-            sources = self.only_ready(&old, sources, &mut left_out);
+            sources = self.only_ready(&old, sources, &mut told);
         }
-        let new = Arc::new(old.updated(&sources, &self.interrupt).map_err(ServiceError::Load)?);
-        if self.interrupt.is_thrown() {
-            return Ok(None);
-        }
-        left_out.extend_from_slice(new.left_out());
-        let left_out: BTreeMap<_, _> =
-            left_out.into_iter().map(|one| (one.component.clone(), one.message)).collect();
-        for (component, message) in &left_out {
-            if self.left_out.get(component) != Some(message) {
-                tracing::warn!("left out: component `{component}`: {message}");
+        let new = loop {
+            let new = old.updated(&sources, &self.interrupt).map_err(ServiceError::Load)?;
+            if self.interrupt.is_thrown() {
+                return Ok(None);
+            }
+            // The components that were linked to one that is put back may be there again, too.
+            if !put_back(&old, &mut sources, new.left_out(), &mut told) {
+                break Arc::new(new);
+            }
+        };
+        told.extend(new.left_out().iter().map(|one| (one.component.clone(), left_out(one))));
+        for (component, sentence) in &told {
+            if self.told.get(component) != Some(sentence) {
+                tracing::warn!("{sentence}");
             }
         }
-        self.left_out = left_out;
+        self.told = told;
         self.version = Some(version);
         self.service.replace_library(&new);
         let rules = self.live.replace(Arc::clone(&new));
@@ -152,19 +155,19 @@ impl Deployment {
     }
 
     /// Leaves out the components that have to be compiled first, and has that done. The bytes that they replace stay
-    /// meanwhile.
+    /// meanwhile, and for good if they can't be compiled.
     fn only_ready(
         &mut self,
         old: &Arc<Library>,
         sources: Vec<ComponentSource>,
-        left_out: &mut Vec<LoadError>,
+        told: &mut BTreeMap<String, String>,
     ) -> Vec<ComponentSource> {
         self.has_unready = false;
         let mut ready = Vec::with_capacity(sources.len());
         for source in sources {
             let file = source.path.display().to_string();
             if let Some(error) = self.refused.get(&file) {
-                left_out.push(error.clone());
+                leave_out(old, &source, error, &mut ready, told);
                 continue;
             }
             if old.has_code(&source) {
@@ -176,7 +179,7 @@ impl Deployment {
                 Some(NoGuest::Failed(failure)) => {
                     let (component, path) = (source.name.to_string(), file.clone());
                     let error = LoadError { component, path, message: failure.message };
-                    left_out.push(error.clone());
+                    leave_out(old, &source, &error, &mut ready, told);
                     self.ahead.remove(&file);
                     self.refused.insert(file, error);
                     continue;
@@ -295,6 +298,49 @@ impl Deployment {
 
 fn is_over(given_up: &Receiver<()>) -> bool {
     matches!(given_up.try_recv(), Err(crossbeam_channel::TryRecvError::Disconnected))
+}
+
+/// Makes the sentence about a component that is left out.
+fn left_out(error: &LoadError) -> String {
+    format!("left out: component `{}`: {}", error.component, error.message)
+}
+
+/// Leaves out a component that can't be compiled: the version that the library has stays.
+fn leave_out(
+    old: &Library,
+    source: &ComponentSource,
+    error: &LoadError,
+    ready: &mut Vec<ComponentSource>,
+    told: &mut BTreeMap<String, String>,
+) {
+    let known = old.source(&source.name).filter(|_| !source.is_retired);
+    let sentence = known.map_or_else(|| left_out(error), |known| stays(error, source, known));
+    told.insert(error.component.clone(), sentence);
+    ready.extend(known.cloned());
+}
+
+/// Puts back the versions that a library has of components whose newer ones can't be linked. Whether there are any.
+fn put_back(
+    old: &Library,
+    sources: &mut Vec<ComponentSource>,
+    errors: &[LoadError],
+    told: &mut BTreeMap<String, String>,
+) -> bool {
+    let mut again = Vec::new();
+    for source in sources.iter_mut().filter(|source| !source.is_retired) {
+        let Some(error) = errors.iter().find(|error| *error.component == *source.name) else { continue };
+        let Some(known) = old.source(&source.name).filter(|known| known.path != source.path) else {
+            continue;
+        };
+        told.insert(error.component.clone(), stays(error, source, known));
+        *source = known.clone();
+        again.push((Arc::clone(&source.name), source.path.clone()));
+    }
+    // It may be there already, to finish what was submitted for it.
+    let is_again =
+        |one: &ComponentSource| again.iter().any(|(name, path)| *name == one.name && *path == one.path);
+    sources.retain(|source| !(source.is_retired && is_again(source)));
+    !again.is_empty()
 }
 
 /// Says which components have come, changed and gone.

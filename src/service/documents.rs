@@ -16,7 +16,9 @@ use crate::model::{
 };
 use crate::runner::Gauge;
 use crate::store::{RuleOrigin, UsageRow};
-use crate::wasm::{Capability, Grants, Inspection, NotTask, Parameter, Right, Task, TaskSchema, rights};
+use crate::wasm::{
+    Capability, Grants, Inspection, NotTask, Parameter, Right, RightKind, Task, TaskSchema, rights,
+};
 
 /// An invocation.
 #[derive(Debug, Clone, Serialize)]
@@ -547,6 +549,11 @@ impl RightDocument {
             None => (None, Vec::new()),
         };
         Self { right: right.kind.as_str(), uses: right.uses.clone(), extent, granted }
+    }
+
+    /// Whether every guest has it, whatever is granted.
+    pub fn is_given(&self) -> bool {
+        [RightKind::Clocks, RightKind::Random].iter().any(|kind| kind.as_str() == self.right)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Why an operation was not done.
 
 use crate::config::{Component, ConfigError, in_backticks, nearest};
-use crate::model::{InvocationId, Refusal};
+use crate::model::{InvocationId, QuotaKind, Refusal};
 use crate::runner::RunnerError;
 use crate::store::{Store, StoreError, SubmitError};
 use crate::wasm::LoadError;
@@ -63,7 +63,7 @@ pub enum ServiceError {
     Conflict { id: InvocationId, message: String, remedy: Option<Remedy> },
     /// A component or a fairness key has no room for it.
     #[error("{message}")]
-    OverQuota { message: String },
+    OverQuota { message: String, kind: Option<QuotaKind> },
     /// There are no components, and so nothing to do.
     #[error("{0}")]
     NoComponents(String),

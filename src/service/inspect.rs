@@ -5,10 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::kept::Shelf;
 use super::{ChangedTask, DiffDocument, InspectionDocument, RightChanges, RightDocument, TaskChanges};
 use super::{Service, ServiceError};
-use crate::config::{Origin, check_component_name};
-use crate::wasm::{Grants, Inspection, Library, Right, rights};
+use crate::config::{Origin, check_component_name, in_backticks};
+use crate::model::{is_compatible, split_version};
+use crate::store::PushedComponent;
+use crate::wasm::{ComponentSource, Grants, Inspection, Library, Right, rights};
 
 /// A component that was looked into.
 #[derive(Debug)]
@@ -27,6 +30,17 @@ impl Inspected {
         let configured = self.configured.as_ref().map(|(name, grants)| (&**name, grants));
         InspectionDocument::new(&self.inspection, configured)
     }
+
+    /// Whether it exports tasks from an interface: from any version of it, or from one that fits the version that is
+    /// named.
+    pub fn has_interface(&self, interface: &str) -> bool {
+        let is_named = split_version(interface).1.is_some();
+        let fits = |export: &String| match is_named {
+            true => is_compatible(interface, export),
+            false => split_version(export).0 == interface,
+        };
+        self.inspection.exports.iter().any(fits)
+    }
 }
 
 impl Service {
@@ -43,13 +57,43 @@ impl Service {
             let found = components.find(|component| component.origin.file().is_some_and(is_it));
             found.map(|component| component.at(file.to_owned(), Vec::new()))
         } else {
-            file.to_str().map_or(Ok(None), |name| self.source(name))?
+            match file.to_str().map(|name| (name, name.split_once('@'))) {
+                Some((_, Some((name, digest)))) => Some(self.version(name, digest)?),
+                Some((name, None)) => self.source(name)?,
+                None => None,
+            }
         };
         let Some(source) = source else {
             return self.inspect_unconfigured(file, None);
         };
         let inspection = self.look_into(&source.name, &source.path, None)?;
         Ok(Inspected { path: source.path, inspection, configured: Some((source.name, source.grants)) })
+    }
+
+    /// Finds a version of a pushed component by its digest, or by the first digits of it.
+    fn version(&self, name: &str, digest: &str) -> Result<ComponentSource, ServiceError> {
+        let access = self.existing()?;
+        let pushed = access.ask(|store| store.components())?;
+        let digits = |one: &PushedComponent| one.digest.to_string().replacen("sha256:", "", 1);
+        let wanted = digest.strip_prefix("sha256:").unwrap_or(digest);
+        let of_name = || pushed.iter().filter(|one| *one.name == *name);
+        let fitting: Vec<_> = of_name().filter(|one| digits(one).starts_with(wanted)).collect();
+        let [one] = fitting[..] else {
+            let found = if fitting.is_empty() { "no version" } else { "more than one version" };
+            let message =
+                format!("{found} of `{name}` in the store has a digest that begins with `{digest}`");
+            let known: Vec<_> = of_name().map(|one| one.digest.to_string()).collect();
+            let remedy = match known.is_empty() {
+                true => "nothing was pushed under that name: `component list` shows all".to_owned(),
+                false => format!("known: {}", in_backticks(known.iter().map(String::as_str))),
+            };
+            return Err(ServiceError::invalid(message).with_remedy(remedy));
+        };
+        let Some((path, _)) = Shelf::new(access, self.config()).find(one.digest)? else {
+            let message = format!("the bytes of `{name}@{}` are not in the store any more", one.digest);
+            return Err(ServiceError::invalid(message));
+        };
+        Ok(self.config().pushed_component(name.into()).at(path, Vec::new()))
     }
 
     /// Looks into a file that was built, and keeps its compiled code for those who run it.

@@ -43,6 +43,11 @@ impl Kept {
         self.directory.join(format!("{}.{}", digest.to_string().replace(':', "-"), self.extension))
     }
 
+    /// Reads the digest that a file of a directory of kept ones has by its name; `None` for any other file.
+    pub fn digest_by_name(path: &Path) -> Option<ComponentDigest> {
+        path.file_stem()?.to_str()?.replacen('-', ":", 1).parse().ok()
+    }
+
     /// Finds the file with a digest, and the bytes that were in it when they were compared
     /// with it.
     pub fn find(&self, wanted: ComponentDigest) -> Option<(PathBuf, Vec<u8>)> {

@@ -32,6 +32,7 @@ mod run;
 mod stores;
 mod submit;
 mod usage;
+mod versions;
 mod wait;
 
 use std::sync::Arc;

@@ -89,6 +89,9 @@ impl Service {
         let (config, path) = (self.config(), pushable(component)?);
         let load = |message: String| ServiceError::unloaded(component, path.display().to_string(), message);
         let inspection = self.look_into(&component.name, path, config.cache_directory.as_deref())?;
+        if let Some(reason) = &inspection.unlinkable {
+            return Err(load(format!("no runner could link it: {reason}")));
+        }
         let bytes =
             regular_file::read(path).map_err(|error| load(format!("the file can't be read: {error}")))?;
         if let Some(lock) = &config.lock

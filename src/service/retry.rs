@@ -8,7 +8,7 @@ use super::copies::{FOLLOWED, RETRY_OF, retry_key};
 use super::patience::{Access, CHUNK, CHUNK_BYTES, Transactions, give_way};
 use super::{Copied, Remedy, RetryDocument, Selection, Service, ServiceError};
 use crate::model::{Differing, Invocation, InvocationId, PreparedCall, Status, SubmitOptions, Submitter};
-use crate::store::{Batch, NewInvocation, SubmitError, Submitted};
+use crate::store::{Batch, NewInvocation, PushedComponent, SubmitError, Submitted};
 
 /// A retry of invocations.
 #[derive(Debug, Clone)]
@@ -40,7 +40,10 @@ struct Wanted {
 
 /// A retry under way.
 struct Retrying {
+    service: Service,
     access: Access,
+    /// The pushed components, as they were at first.
+    pushed: Vec<PushedComponent>,
     wanted: VecDeque<Wanted>,
     /// The beginning of the last transaction.
     began: Option<Instant>,
@@ -54,14 +57,18 @@ impl Service {
     /// transactions it pauses, so that runners get at the store.
     pub fn retry(&self, request: RetryRequest) -> Result<Transactions<Vec<Retried>>, ServiceError> {
         let access = self.existing()?;
+        let pushed = access.ask(|store| store.components())?;
         if let Selection::Ids(ids) = &request.selection {
             for id in ids {
-                check(*id, self.invocation(*id)?.status, request.even_succeeded)?;
+                let invocation = self.invocation(*id)?;
+                check(*id, invocation.status, request.even_succeeded)?;
+                self.refuse_removed(&invocation.task, &pushed)?;
             }
         }
         let ids = self.select(&access, request.selection, vec![Status::Failed])?;
         let wanted = ids.into_iter().map(|id| Wanted { original: id, last: id, followed: 0 }).collect();
-        let mut retrying = Retrying { access, wanted, began: None, conflict: None };
+        let mut retrying =
+            Retrying { service: self.clone(), access, pushed, wanted, began: None, conflict: None };
         Ok(Transactions::new(move || match retrying.conflict.take() {
             Some(conflict) => Err(conflict),
             None if retrying.wanted.is_empty() => Ok(None),
@@ -139,6 +146,11 @@ impl Retrying {
                 told.push(Retried::Gone(wanted.original));
                 continue;
             };
+            if let Err(error) = self.service.refuse_removed(&invocation.task, &self.pushed) {
+                // The others are retried first.
+                self.conflict.get_or_insert(error);
+                continue;
+            }
             bytes += arguments.len();
             submits.push(copy(&invocation, arguments)?);
             originals.push(wanted);
@@ -180,7 +192,7 @@ impl Retrying {
                 }
                 Submitted::OverQuota(over) => {
                     let message = format!("`{original}` can't be retried now: {over}");
-                    self.conflict.get_or_insert(ServiceError::OverQuota { message });
+                    self.conflict.get_or_insert(ServiceError::OverQuota { message, kind: Some(over.kind) });
                     continue;
                 }
                 Submitted::UniqueConflict(_) => unreachable!("it was to take what is there"),

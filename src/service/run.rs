@@ -31,6 +31,9 @@ impl Service {
         {
             return Err(ServiceError::NoComponents("there is nothing to run".to_owned()));
         }
+        for warning in &config.section_warnings {
+            tracing::warn!("{warning}");
+        }
         self.read_secrets()?;
         // The store first: a wrong one is told at once, not after a long compile.
         self.store()?;

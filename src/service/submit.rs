@@ -175,7 +175,9 @@ pub(super) fn answer(
             );
             Err(ServiceError::Conflict { id, message, remedy: Some(Remedy::WaitOrCancel(id)) })
         }
-        Submitted::OverQuota(over) => Err(ServiceError::OverQuota { message: over.to_string() }),
+        Submitted::OverQuota(over) => {
+            Err(ServiceError::OverQuota { message: over.to_string(), kind: Some(over.kind) })
+        }
         Submitted::Orphan | Submitted::BehindAncestor(_) => {
             unreachable!("only children have parents and ancestors")
         }

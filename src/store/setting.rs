@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::order::TURN;
 use crate::model::{
-    ComponentDigest, ComponentFacts, Concurrency, Glob, Labels, Rate, RunnerId, TaskRules, UnixMicros, words,
+    ComponentDigest, ComponentFacts, Concurrency, Glob, Labels, Rate, RunnerId, TaskRules, UnixMicros, span,
+    words,
 };
 
 /// The rules of a task, as far as they concern stores.
@@ -74,7 +75,7 @@ impl fmt::Display for TaskRule {
         if let Some(Concurrency { limit, blocked }) = self.concurrency {
             write!(f, ", concurrency {limit} ({})", blocked.as_str())?;
         }
-        self.rate.map_or(Ok(()), |Rate { limit, window }| write!(f, ", rate {limit} in {window:?}"))
+        self.rate.map_or(Ok(()), |Rate { limit, window }| write!(f, ", rate {limit} in {}", span(window)))
     }
 }
 

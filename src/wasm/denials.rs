@@ -20,6 +20,8 @@ const TEXT_BYTES: usize = 500;
 pub(super) struct Denials {
     /// The component whose grants are asked for.
     pub(super) component: Arc<str>,
+    /// What its section has to repeat of another.
+    section_note: Option<Arc<str>>,
     invocation: InvocationId,
     output: GuestOutput,
     control: Arc<GuestControl>,
@@ -31,12 +33,13 @@ pub(super) struct Denials {
 impl Denials {
     pub(super) fn new(
         component: Arc<str>,
+        section_note: Option<Arc<str>>,
         invocation: InvocationId,
         output: GuestOutput,
         control: Arc<GuestControl>,
         lines: Arc<Mutex<LineBudget>>,
     ) -> Arc<Self> {
-        Arc::new(Self { component, invocation, output, control, said: Mutex::default(), lines })
+        Arc::new(Self { component, section_note, invocation, output, control, said: Mutex::default(), lines })
     }
 
     /// Logs one denial: the thing that was `tried`, and `why` it is denied.
@@ -72,6 +75,15 @@ impl Denials {
             return tracing::debug!(component = %self.component, invocation = %self.invocation, "{text}");
         }
         tracing::warn!(component = %self.component, invocation = %self.invocation, "{text}");
+    }
+
+    /// Logs one denial for want of a grant: the thing that was `tried`, and the grant in the component's section that
+    /// would allow it.
+    pub(super) fn say_ungranted(&self, tried: &str, missing: &str) {
+        match &self.section_note {
+            Some(note) => self.say(tried, &format!("{missing} ({note})")),
+            None => self.say(tried, missing),
+        }
     }
 
     /// Logs that a limit denied something; the failure names it if the guest ends after that.

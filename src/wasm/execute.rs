@@ -61,6 +61,8 @@ pub(super) struct Program {
     pub(super) place: usize,
     pub(super) export: Export,
     pub(super) grants: Grants,
+    /// The words about its section that messages about missing grants end with.
+    pub(super) section_note: Option<Arc<str>>,
     /// The search for the secrets among the grants; made for the first attempt.
     pub(super) scrubber: OnceLock<Option<Arc<Scrubber>>>,
     pub(super) submits: Submits,
@@ -168,6 +170,7 @@ async fn attempt(
     let handles = Handles::new(&host_memory, program.grants.directories.len() + 1);
     let denials = Denials::new(
         Arc::clone(&program.component),
+        program.section_note.clone(),
         claim.id,
         output.clone(),
         Arc::clone(control),

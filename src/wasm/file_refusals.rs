@@ -59,26 +59,17 @@ impl Refusals {
         if action.is_empty() {
             return;
         }
-        let why = match whose {
-            Some(why) => why.to_owned(),
-            None => self.why(action, path),
-        };
-        self.denials.say(&format!("{action} `{path}`"), &why);
-    }
-
-    fn why(&self, action: &str, path: &str) -> String {
-        if leads_out(Path::new(path)) {
-            return "a path can't lead out of a granted directory".to_owned();
-        }
-        match action {
-            "opening" | "looking at" | "reading the link" => {
-                "it leads out of the granted directory, or is no file and no directory".to_owned()
+        let tried = format!("{action} `{path}`");
+        match whose.or_else(|| not_for_want_of_a_grant(action, path)) {
+            Some(why) => self.denials.say(&tried, why),
+            None => {
+                let missing = format!(
+                    "the directory is not granted for writing: `access = \"read-write\"` in its \
+                     `[[component.{}.directory]]` would",
+                    self.denials.component
+                );
+                self.denials.say_ungranted(&tried, &missing);
             }
-            _ => format!(
-                "the directory is not granted for writing: `access = \"read-write\"` in its \
-                 `[[component.{}.directory]]` would",
-                self.denials.component
-            ),
         }
     }
 
@@ -92,9 +83,18 @@ impl Refusals {
         if NOT_FOUND.iter().any(|words| said.contains(words)) {
             let component = &self.denials.component;
             let why = format!("no directory is granted: a `[[component.{component}.directory]]` would");
-            self.denials.say("files", &why);
+            self.denials.say_ungranted("files", &why);
         }
     }
+}
+
+/// Why a call with a path is refused whatever is granted; `None` if a grant would allow it.
+fn not_for_want_of_a_grant(action: &str, path: &str) -> Option<&'static str> {
+    if leads_out(Path::new(path)) {
+        return Some("a path can't lead out of a granted directory");
+    }
+    let reads = matches!(action, "opening" | "looking at" | "reading the link");
+    reads.then_some("it leads out of the granted directory, or is no file and no directory")
 }
 
 /// Whether a path begins outside of its directory, or goes up from it.

@@ -10,7 +10,7 @@ use super::discover::Import;
 use super::engine::new_engine;
 use super::library::Library;
 use super::link::{self, Exporters, Provider};
-use super::linked::task;
+use super::linked::{check_linkable, task};
 use super::loaded::load_one;
 use super::source::{ImportChoices, LoadError, load_error};
 use super::task::{NotTask, Task};
@@ -31,6 +31,8 @@ pub struct Inspection {
     pub exports: Vec<String>,
     /// Its imports, and who would provide each.
     pub imports: Vec<Capability>,
+    /// The reason why no runner of this version can link it, whatever other components there are.
+    pub unlinkable: Option<String>,
 }
 
 impl Inspection {
@@ -95,7 +97,9 @@ impl Library {
         let imports = loaded.discovery.imports.iter().map(capability).collect();
         let mut exports: Vec<_> = loaded.interfaces().map(str::to_owned).collect();
         exports.dedup();
+        let unlinkable = check_linkable(&loaded).err();
         Ok(Inspection {
+            unlinkable,
             digest: loaded.digest,
             bytes,
             tasks: loaded

@@ -270,7 +270,8 @@ fn guest(outcome_bytes: usize) -> HostState {
     let sink = Box::new(move |entries: Vec<LogEntry>| kept.lock().push(entries));
     let bounds = Bounds { log: LIMIT, value: None };
     let output = GuestOutput::new(clock, Arc::clone(&control), 1, bounds, None, &host_memory, sink);
-    let denials = Denials::new("guest".into(), id, output.clone(), Arc::clone(&control), Arc::default());
+    let denials =
+        Denials::new("guest".into(), None, id, output.clone(), Arc::clone(&control), Arc::default());
     let traffic = Traffic::new(LIMIT, Arc::clone(&control), Arc::clone(&denials));
     let resolver = Arc::new(SystemResolver::of(&"guest".into()));
     let gate = Gate::new(&Grants::default(), Arc::clone(&denials), 9, &host_memory, traffic, resolver);

@@ -77,6 +77,15 @@ pub(super) fn check_choices(
     ))
 }
 
+fn is_of_wasi(import: &str) -> bool {
+    import.starts_with("wasi:")
+}
+
+/// Whether the runner provides an import, or nobody.
+pub(super) fn is_of_host(import: &str) -> bool {
+    is_of_wasi(import) || import.starts_with(host::PACKAGE)
+}
+
 /// Finds the provider of an import: the component that was chosen for it, else the importer itself, else the one
 /// that the store has bound it to, else the only one that exports it.
 ///
@@ -93,21 +102,16 @@ pub(super) fn provider(
     choices: &ImportChoices,
 ) -> Result<Provider, String> {
     let components = &exporters.components;
-    if import.name.starts_with("wasi:") {
+    if is_of_wasi(&import.name) {
         return Ok(Provider::Wasi);
     }
-    if import.name.starts_with(host::PACKAGE) {
+    if is_of_host(&import.name) {
         return Ok(Provider::Runner);
     }
     if import.is_types_only() {
         return Ok(Provider::Types);
     }
-    let ImportKind::Interface { functions, has_resources } = &import.kind else {
-        return Err(format!("imports `{}`, which is not an interface: nothing can provide it", import.name));
-    };
-    if *has_resources {
-        return Err(format!("imports `{}`, which has resources: no task can provide those", import.name));
-    }
+    let functions = functions_of_tasks(import)?;
     let importer = &*importing.name;
     let own_section = format!("[component.{importer}.imports]");
     let choice = choices.find(&import.name);
@@ -182,8 +186,6 @@ pub(super) fn provider(
     let exporter = components[index];
     for (function, signature) in functions {
         let imports = || format!("imports `{}.{function}`", import.name);
-        let signature =
-            signature.as_ref().map_err(|reason| format!("{}, which can't be a task: {reason}", imports()))?;
         let export = exporter.export(interface, function);
         let export =
             export.ok_or_else(|| format!("{}, which `{}` does not export", imports(), exporter.name))?;
@@ -192,6 +194,25 @@ pub(super) fn provider(
         })?;
     }
     Ok(Provider::Component(index, interface.into()))
+}
+
+/// Lists the functions of an import that other components have to provide, with their types.
+///
+/// # Errors
+///
+/// The reason why no component can provide it.
+pub(super) fn functions_of_tasks(import: &Import) -> Result<Vec<(&str, &Signature)>, String> {
+    let ImportKind::Interface { functions, has_resources } = &import.kind else {
+        return Err(format!("imports `{}`, which is not an interface: nothing can provide it", import.name));
+    };
+    if *has_resources {
+        return Err(format!("imports `{}`, which has resources: no task can provide those", import.name));
+    }
+    let functions = functions.iter().map(|(function, signature)| match signature {
+        Ok(signature) => Ok((&**function, signature)),
+        Err(reason) => Err(format!("imports `{}.{function}`, which can't be a task: {reason}", import.name)),
+    });
+    functions.collect()
 }
 
 /// Names the exported interfaces with the name of an import, in all versions.

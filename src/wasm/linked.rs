@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use wasmtime::component::{Component, Linker};
 
 use super::code::Link;
-use super::discover::Export;
+use super::discover::{Export, Import};
 use super::engine::{CORE_INSTANCES_PER_WEIGHT, MAX_MEMORIES, MAX_TABLES, Room, TABLES_PER_WEIGHT};
 
 use super::execute::Program;
@@ -19,7 +19,7 @@ use super::submits::{KnownNames, Submits};
 use super::task::{NotTask, Parameter, Task};
 use super::values::{Field, Shape};
 use super::{host, network, rules};
-use crate::model::{ComponentDigest, RetryPolicy, TaskId, TaskOptions};
+use crate::model::{ComponentDigest, Interrupt, RetryPolicy, TaskId, TaskOptions};
 
 /// A task with everything that its attempts need.
 pub(super) struct LinkedTask {
@@ -112,7 +112,7 @@ pub(super) fn link_one(
     if !errors.is_empty() {
         return Err(errors);
     }
-    let wants_http = one.discovery.imports.iter().any(|import| import.name.starts_with("wasi:http/"));
+    let wants_http = wants_http(one);
     let functions = one.exports().iter().map(|export| (export.interface.clone(), export.function.clone()));
     let link = Link::new(
         &one.code,
@@ -136,6 +136,7 @@ pub(super) fn link_one(
             place,
             export: export.clone(),
             grants: source.grants.clone(),
+            section_note: source.section_note.clone(),
             scrubber: OnceLock::new(),
             submits: submits.clone(),
             denial_lines: Arc::clone(&denial_lines),
@@ -167,6 +168,36 @@ fn linker(
         link::define(&mut linker, import, export)?;
     }
     Ok(linker)
+}
+
+/// Checks that a component can be linked as soon as other components provide what it needs of them.
+///
+/// # Errors
+///
+/// The first reason why it can't, whatever other components there are.
+pub(super) fn check_linkable(one: &Loaded) -> Result<(), String> {
+    weight(one, 1)?;
+    let own = |import: &&Import| !link::is_of_host(&import.name) && !import.is_types_only();
+    let component = one.code.component(&Interrupt::default()).map_err(|error| error.to_string())?;
+    let link = || -> wasmtime::Result<Result<(), String>> {
+        let mut linker = linker(&component, wants_http(one), &[])?;
+        for import in one.discovery.imports.iter().filter(own) {
+            let functions = match link::functions_of_tasks(import) {
+                Ok(functions) => functions,
+                Err(reason) => return Ok(Err(reason)),
+            };
+            let mut interface = linker.instance(&import.name)?;
+            for (function, _) in functions {
+                interface.func_new(function, |_, _, _, _| Ok(()))?;
+            }
+        }
+        linker.instantiate_pre(&component).map(|_| Ok(()))
+    };
+    link().unwrap_or_else(|error| Err(error.to_string()))
+}
+
+fn wants_http(one: &Loaded) -> bool {
+    one.discovery.imports.iter().any(|import| import.name.starts_with("wasi:http/"))
 }
 
 /// Makes the options of each task of this component that a section is for: of several sections, the more

@@ -20,6 +20,8 @@ pub struct ComponentSource {
     pub locked: Vec<ComponentDigest>,
     /// The grants of its guests.
     pub grants: Grants,
+    /// The words about its section that messages about missing grants end with.
+    pub section_note: Option<Arc<str>>,
     /// The options of its tasks, where no section sets others.
     pub defaults: TaskOptions,
     /// The sections for tasks, of this component or of others.

@@ -67,7 +67,7 @@ impl Submits {
             return Ok(Arc::clone(id));
         }
         let missing = format!("`may-submit` of `[component.{component}]` would have to name it");
-        denials.say(&format!("submitting `{id}`"), &missing);
+        denials.say_ungranted(&format!("submitting `{id}`"), &missing);
         Err(Refusal::Denied(format!(
             "the component `{component}` may not submit `{}`: {missing}",
             clip(name, 300)

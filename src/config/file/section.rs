@@ -28,12 +28,15 @@ pub(super) struct Source<'a> {
     problems: RefCell<Vec<(usize, Problem)>>,
     /// The patterns in `may-submit` of all components.
     pub(super) submits: RefCell<Vec<SubmitPattern>>,
+    /// Sections of components that may not mean what they say.
+    pub(super) warnings: RefCell<Vec<Problem>>,
 }
 
 impl<'a> Source<'a> {
     /// Begins to read `text`. Relative paths in it are meant from `directory`; messages call it `shown_as`.
     pub(super) fn new(text: &'a str, directory: &'a Path, shown_as: &'a str) -> Self {
-        Self { text, directory, shown_as, problems: RefCell::default(), submits: RefCell::default() }
+        let (problems, submits, warnings) = Default::default();
+        Self { text, directory, shown_as, problems, submits, warnings }
     }
 
     /// Returns the file and line of an offset.

@@ -92,7 +92,7 @@ impl Gate {
     pub(super) fn open_socket(&self, protocol: &str) -> Result<OpenSocket, ErrorCode> {
         if self.network.is_empty() {
             let missing = self.missing("network", "host` and `ports");
-            self.denials.say(&format!("opening a {protocol} socket"), &missing);
+            self.denials.say_ungranted(&format!("opening a {protocol} socket"), &missing);
             return Err(ErrorCode::AccessDenied);
         }
         self.open().ok_or(ErrorCode::NewSocketLimit)
@@ -121,7 +121,7 @@ impl Gate {
         let allowed = self.allows_remote(address);
         if !allowed && !is_noise {
             let (ip, port) = (address.ip().to_canonical(), address.port());
-            self.denials.say(
+            self.denials.say_ungranted(
                 &format!("{verb} `{ip}` on port {port}"),
                 &self.missing("network", &format!("host = \"{ip}\"` and `ports = [{port}]")),
             );
@@ -149,7 +149,7 @@ impl Gate {
             self.network.iter().enumerate().filter(|(_, grant)| grant.host.has_name(&name)).collect();
         if granted.is_empty() {
             let missing = self.missing("network", &format!("host = \"{name}\"` and its `ports"));
-            self.denials.say(&format!("looking up `{name}`"), &missing);
+            self.denials.say_ungranted(&format!("looking up `{name}`"), &missing);
             return Err(LookupError::Denied);
         }
         let _open = self.open().ok_or(LookupError::TooMany)?;
@@ -203,7 +203,7 @@ impl Gate {
                 "methods" if self.http.is_empty() => format!("no `{section}` allows it"),
                 _ => format!("no `{section}` for `{host}` has `{missing}` among its `{key}`"),
             };
-            self.denials.say(&format!("`{target}`"), &why);
+            self.denials.say_ungranted(&format!("`{target}`"), &why);
             Error::HttpRequestDenied
         })?;
         let is_allowed = |address: &IpAddr| {
@@ -234,7 +234,7 @@ impl Gate {
     fn say_leads_to(&self, name: &str, address: IpAddr, section: &str) {
         let what = special(address).unwrap_or("not granted");
         let component = &self.denials.component;
-        self.denials.say(
+        self.denials.say_ungranted(
             &format!("`{name}`, which leads to `{address}`, an address that is {what}"),
             &format!("`allow-private = true` in its `[[component.{component}.{section}]]` would allow it"),
         );

@@ -83,6 +83,7 @@ fn gate(grants: &[(&str, u16, bool)], names: &[(&str, &[&[&str]])], limit: u64) 
     let grants = Grants { network: grants.into(), ..Grants::default() };
     let denials = Denials::new(
         "guest".into(),
+        None,
         InvocationId::generate(),
         output.clone(),
         Arc::clone(&control),

@@ -105,7 +105,7 @@ fn a_fairness_key_has_a_quota_of_its_own() {
     let long = json!(["x".repeat(600)]).to_string();
     submit("trial-1", &long).expect(0);
     site.run_all(&[]);
-    assert_refused(&submit("trial-1", "[\"a\"]").expect(4), "(quota `stored-bytes`: 1024 bytes)");
+    assert_refused(&submit("trial-1", "[\"a\"]").expect(4), "(quota `stored-bytes`: 1.0 KiB)");
     site.run(["prune", "--older-than", "0s"]).expect(0);
     submit("trial-1", "[\"a\"]").expect(0);
 }
@@ -135,7 +135,7 @@ fn submits_per_time_are_bounded() {
     let output =
         site.command(["submit", "workflow::nothing", "--batch", "-"]).stdin("[]\n".repeat(5)).run().expect(4);
     assert_eq!(output.stdout().lines().count(), 3, "{output:?}");
-    assert_refused(&output, "has had as many submits as it may have for now (quota `submits`: 3 in 3600s)");
+    assert_refused(&output, "has had as many submits as it may have for now (quota `submits`: 3 in 1h)");
     site.run_all(&[]);
     site.run(["submit", "workflow::nothing"]).expect(4);
     let of = quota_of(&site, "workflow");

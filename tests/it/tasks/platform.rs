@@ -80,6 +80,8 @@ fn plugins_come_and_go(store: &str) {
     let flood = platform.run(&["submit", "customer-mallory::transform", "--batch", "texts"]).expect(4);
     assert_eq!(flood.stdout().lines().count(), 100);
     assert!(flood.stderr.contains("(quota `unfinished`: 100)"), "{flood:?}");
+    assert_eq!(flood.stderr.matches("quota `unfinished`").count(), 1, "{flood:?}");
+    assert!(flood.stderr.contains("lines 101-120 of `texts`: the component"), "{flood:?}");
     assert_eq!(platform.transform("customer-anna").expect(0).json(), "HELLO WORLD");
     platform.run(&["component", "remove", "customer-mallory"]).expect(0);
     runner.signal(Signal::TERM);
@@ -171,4 +173,170 @@ fn the_longest_names_and_keys_fit_into_every_store() {
         let status = run(&["status", id.stdout().trim(), "--json"]).expect(0).json();
         assert_eq!(status["status"], "succeeded", "{status}");
     }
+}
+
+#[test]
+fn a_section_that_loses_the_profile_of_a_pattern_is_told() {
+    let place = Sandbox::new();
+    let configure = |section: &str| {
+        let text = format!(
+            "store = \"sqlite:state.db\"\n[profile.untrusted.limits]\ntime = \"5s\"\n\
+             [component.\"cust-*\"]\nprofile = \"untrusted\"\n{section}"
+        );
+        place.write("wasm-runner.toml", text);
+    };
+    let warnings = || place.run(["check"]).expect(0).stderr;
+    let denials = || place.run(["call", "cust-anna::read-text", "[\"x\"]"]).expect(1).stderr;
+    configure("");
+    place.run(["component", "push", "cust-anna", &guest("workflow").display().to_string()]).expect(0);
+    // The keys of the pattern are named before there is a section that loses them.
+    assert_eq!(warnings(), "");
+    let note = "would (a section `[component.cust-anna]` replaces `[component.\"cust-*\"]`: it needs \
+                `source = \"store\"` and `profile = \"untrusted\"`)";
+    assert!(denials().contains(note), "{}", denials());
+    configure("[component.cust-anna]\nsource = \"store\"\n");
+    let lost = "`[component.cust-anna]` has no `profile`, and the section `[component.\"cust-*\"]`, which it replaces, \
+                has `profile = \"untrusted\"`: repeat it";
+    assert!(warnings().contains(&format!("wasm-runner.toml:6: {lost}")), "{}", warnings());
+    let checked = place.run(["check", "--json"]).expect(0).json();
+    assert!(checked["warnings"][0]["message"].as_str().expect("a text").ends_with(lost), "{checked}");
+    assert!(denials().contains(&format!("would ({lost})")), "{}", denials());
+    // One that repeats it loses nothing.
+    configure("[component.cust-anna]\nsource = \"store\"\nprofile = \"untrusted\"\n");
+    assert_eq!(warnings(), "");
+    assert!(denials().lines().any(|line| line.ends_with("directory]]` would")), "{}", denials());
+    // A more exact pattern loses it, too, and the section of a file doesn't: what is pushed is all that patterns are for.
+    let file = guest("upper").display().to_string();
+    configure(&format!(
+        "[component.\"cust-paid-*\"]\nmax-attempts = 2\n[component.cust-own]\npath = {file:?}\n"
+    ));
+    assert!(warnings().contains("`[component.\"cust-paid-*\"]` has no `profile`"), "{}", warnings());
+    assert!(!warnings().contains("cust-own"), "{}", warnings());
+    configure("[component.cust-anna]\nmay-submit = []\n");
+    let hint = "`source = \"store\"` for what was pushed, with `profile = \"untrusted\"`, which the section \
+                `[component.\"cust-*\"]` has and this one replaces";
+    let refused = place.run(["check"]).expect(78);
+    assert!(refused.stderr.contains(hint), "{refused:?}");
+}
+
+#[test]
+fn a_push_that_can_not_be_used_takes_no_working_version_away() {
+    let place = Sandbox::new();
+    place.write("wasm-runner.toml", "store = \"sqlite:state.db\"\n[component.\"cust-*\"]\n");
+    let push = |name: &str, guest_name: &str| {
+        place.run(["component", "push", name, &guest(guest_name).display().to_string()]).expect(0)
+    };
+    let transform = || {
+        let args = ["submit", "--wait", "cust-anna::transform", "[\"hello\"]"];
+        place.run(args).expect(0)
+    };
+    let mut runner = place.command(["start"]).spawn();
+    runner.wait_for_stderr("the runner has started");
+    push("cust-anna", "upper");
+    runner.wait_for_stderr("a component was added component=cust-anna");
+    assert_eq!(transform().json(), "HELLO");
+    // It imports what nobody provides: somebody may push that later, so it is no error.
+    let pushed = push("cust-anna", "unknown-import");
+    assert!(pushed.stderr.contains("an earlier version of `cust-anna` stays in use"), "{pushed:?}");
+    let list = place.run(["component", "list", "--json"]).expect(0).json_lines();
+    let digests: Vec<_> = list.iter().map(|one| one["digest"].as_str().expect("a digest")).collect();
+    let (newer, older) = (digests[0], digests[1]);
+    runner.wait_for_stderr(&format!("component `cust-anna`: the pushed version {newer} can't be used: "));
+    // Another process finds the same version, and so does a runner that starts now.
+    let output = transform();
+    assert_eq!(output.json(), "HELLO");
+    assert!(output.stderr.contains(&format!("; version {older} stays")), "{output:?}");
+    let id = place.run(["submit", "cust-anna::transform", "[\"again\"]"]).expect(0);
+    let status = place.run(["status", id.stdout().trim(), "--json"]).expect(0).json();
+    assert_eq!(status["component_digest"], older);
+    runner.signal(Signal::TERM);
+    let log = runner.wait().expect(0).stderr;
+    assert!(!log.contains("a component was removed"), "{log}");
+    let started = place.run(["start", "--until-idle"]).expect(0);
+    assert!(started.stderr.contains(&format!("; version {older} stays")), "{started:?}");
+    // Whatever is pushed next is taken over.
+    let mut runner = place.command(["start"]).spawn();
+    runner.wait_for_stderr("the runner has started");
+    push("cust-anna", "workflow");
+    runner.wait_for_stderr("a component was replaced component=cust-anna");
+    runner.signal(Signal::TERM);
+    runner.wait().expect(0);
+}
+
+#[test]
+fn a_push_that_no_runner_could_link_is_refused() {
+    let place = Sandbox::new();
+    // A component that imports an interface of the host that the runner does not have, empty but for a function.
+    let name = b"wasi:keyvalue/store@0.2.0";
+    let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
+    // A type: an instance that exports the function `open` without parameters and results.
+    let instance = b"\x01\x42\x02\x01\x40\0\x01\0\x04\0\x04open\x01\0";
+    bytes.extend([7, instance.len() as u8]);
+    bytes.extend(instance);
+    // Its import.
+    bytes.extend([10, name.len() as u8 + 5, 1, 0, name.len() as u8]);
+    bytes.extend(name);
+    bytes.extend([5, 0]);
+    place.write("plugin.wasm", bytes);
+    let refused = place.run(["component", "push", "cust-eve", "plugin.wasm"]).expect(78);
+    assert!(refused.stderr.contains("no runner could link it: "), "{refused:?}");
+    assert!(refused.stderr.contains("wasi:keyvalue/store@0.2.0"), "{refused:?}");
+}
+
+#[test]
+fn what_was_removed_is_not_retried() {
+    let place = Sandbox::new();
+    place.write("wasm-runner.toml", "store = \"sqlite:state.db\"\n[component.\"cust-*\"]\n");
+    for name in ["cust-anna", "cust-bob"] {
+        place.run(["component", "push", name, &guest("workflow").display().to_string()]).expect(0);
+    }
+    let submit = |name: &str| {
+        let task = format!("{name}::read-text");
+        place.run(["submit", &task, "[\"nothing\"]"]).expect(0).stdout().trim().to_owned()
+    };
+    let (removed, other) = (submit("cust-anna"), submit("cust-bob"));
+    place.run(["start", "--until-idle"]).expect(0);
+    place.run(["component", "remove", "cust-anna"]).expect(0);
+    // Nothing of it is unfinished: the store has forgotten it.
+    assert!(!place.run(["component", "list"]).expect(0).stdout().contains("cust-anna"));
+    let refused = place.run(["retry", &removed]).expect(2);
+    assert!(refused.stderr.contains("its component was removed"), "{refused:?}");
+    // Of a selection, the others are retried.
+    let output = place.run(["retry", "--status", "failed"]).expect(2);
+    assert!(output.stderr.contains("its component was removed"), "{output:?}");
+    let copies = place.run(["list", "--status", "queued", "--json"]).expect(0).json_lines();
+    assert_eq!(copies.len(), 1, "{copies:?}");
+    assert_eq!(copies[0]["retry_of"], other.as_str());
+}
+
+#[test]
+fn a_plugin_without_the_interface_does_not_pass() {
+    let place = Sandbox::new();
+    place.write("wasm-runner.toml", "store = \"sqlite:state.db\"\n[component.\"cust-*\"]\n");
+    let (upper, workflow) = (guest("upper").display().to_string(), guest("workflow").display().to_string());
+    let require =
+        |file: &str, interface: &str| place.run(["inspect", file, "--require-interface", interface]);
+    require(&upper, "platform:plugin/text").expect(0);
+    require(&upper, "platform:plugin/text@1.0.0").expect(0);
+    require(&upper, "platform:plugin/text@2.0.0").expect(1);
+    let output = require(&workflow, "platform:plugin/text").expect(1);
+    assert!(output.stderr.contains("exports no tasks from `platform:plugin/text`"), "{output:?}");
+    assert!(output.stderr.contains("it exports tasks from `demo:workflow/"), "{output:?}");
+    let diff = |old: &str, new: &str| place.run(["component", "diff", old, new, "--deny-removed-tasks"]);
+    let output = diff(&upper, &workflow).expect(1);
+    assert!(output.stderr.contains("lacks 1 task of"), "{output:?}");
+    diff(&upper, &upper).expect(0);
+    // A version that was replaced is found by the first digits of its digest.
+    for file in [&upper, &workflow] {
+        place.run(["component", "push", "cust-anna", file]).expect(0);
+    }
+    let list = place.run(["component", "list", "--json"]).expect(0).json_lines();
+    let digest = list[1]["digest"].as_str().expect("a digest");
+    for name in [format!("cust-anna@{digest}"), format!("cust-anna@{}", &digest["sha256:".len()..][..8])] {
+        require(&name, "platform:plugin/text").expect(0);
+        let output = diff(&name, "cust-anna").expect(1);
+        assert!(output.stdout().contains("- task platform:plugin/text@1.transform"), "{output:?}");
+    }
+    let output = require("cust-anna@sha256:zz", "platform:plugin/text").expect(2);
+    assert!(output.stderr.contains(digest), "{output:?}");
 }
