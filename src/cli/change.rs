@@ -10,7 +10,7 @@ use crate::service::{
     CancelOutcome, CancelRequest, Copied, PauseDocument, PauseRequest, PruneRequest, Retried, RetryRequest,
 };
 
-use super::choice::Chosen;
+use super::choice::{Chosen, EndArgs};
 use super::context::Context;
 use super::error::CliError;
 use super::flags::{count, final_status, unfinished_status};
@@ -42,6 +42,7 @@ Examples:
   run-wasm-runner retry --status failed
   run-wasm-runner retry --task fib --limit 100 --json
   run-wasm-runner retry --component math --since 24h
+  run-wasm-runner retry --kind timed-out --ended-since 8h
 
 Exit codes: 2 if one is unknown or not final (then none is submitted).")]
 pub struct RetryArgs {
@@ -51,6 +52,9 @@ pub struct RetryArgs {
 
     #[command(flatten)]
     pub chosen: Chosen,
+
+    #[command(flatten)]
+    pub ends: EndArgs,
 
     /// Run also those IDs again that succeeded
     #[arg(long)]
@@ -105,7 +109,7 @@ pub const NOTHING: &str = "no invocation is selected by these filters";
 /// Runs `cancel`. A usage error if an id is unknown, after the others are cancelled.
 pub fn cancel(args: &CancelArgs, context: &Context) -> Result<(), CliError> {
     let mut output = context.output();
-    let selection = args.chosen.selection(&args.statuses, context)?;
+    let selection = args.chosen.selection(&args.statuses, &EndArgs::default(), context)?;
     let request = CancelRequest { selection, message: "cancelled from the command line".to_owned() };
     let mut first_unknown = None;
     let (mut count, mut found) = (0, false);
@@ -143,7 +147,7 @@ pub fn cancel(args: &CancelArgs, context: &Context) -> Result<(), CliError> {
 /// then.
 pub fn retry(args: &RetryArgs, context: &Context) -> Result<(), CliError> {
     let mut output = context.output();
-    let selection = args.chosen.selection(&args.statuses, context)?;
+    let selection = args.chosen.selection(&args.statuses, &args.ends, context)?;
     let request = RetryRequest { selection, even_succeeded: args.even_succeeded };
     let (mut count, mut found) = (0, false);
     for chunk in context.loading(|service| service.retry(request))? {

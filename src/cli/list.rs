@@ -11,7 +11,7 @@ use crate::service::{
 use crate::wasm::Task;
 
 use super::change::NOTHING;
-use super::choice::{FilterArgs, is_everything};
+use super::choice::{EndArgs, FilterArgs, is_everything};
 use super::context::Context;
 use super::error::{CliError, NO_COMPONENTS_HINT};
 use super::flags::{count, status};
@@ -26,7 +26,9 @@ Examples:
   run-wasm-runner list --status queued,running --limit 100
   run-wasm-runner list --task fib --status failed --json
   run-wasm-runner list --component math
-  run-wasm-runner list --status failed --since 1h --label customer=acme")]
+  run-wasm-runner list --status failed --since 1h --label customer=acme
+  run-wasm-runner list --status failed --ended-since 8h
+  run-wasm-runner list --kind trapped,timed-out --ended-since 2026-11-01T22:00:00Z --ended-until 2026-11-02")]
 pub struct ListArgs {
     /// Only those with one of these statuses; repeatable
     #[arg(long = "status", value_name = "STATUS", value_delimiter = ',', value_parser = status)]
@@ -34,6 +36,9 @@ pub struct ListArgs {
 
     #[command(flatten)]
     pub filter: FilterArgs,
+
+    #[command(flatten)]
+    pub ends: EndArgs,
 
     /// At most this many; 0 lists them all
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = count)]
@@ -43,7 +48,9 @@ pub struct ListArgs {
 impl ListArgs {
     /// Returns the request that the flags make.
     fn request(&self) -> ListRequest {
-        self.filter.request(&self.statuses, Some(self.limit).filter(|limit| *limit > 0))
+        let mut request = self.filter.request(&self.statuses, Some(self.limit).filter(|limit| *limit > 0));
+        self.ends.add_to(&mut request);
+        request
     }
 }
 
@@ -80,7 +87,10 @@ pub fn run(args: &ListArgs, context: &Context) -> Result<(), CliError> {
     let now = context.service.clock().now();
     let is_of_the_failed = !args.statuses.is_empty()
         && args.statuses.iter().all(|status| status.is_final() && *status != Status::Succeeded);
-    let (headings, row): (_, fn(&InvocationDocument, UnixMicros) -> [String; 2]) = match is_of_the_failed {
+    let has_ended =
+        request.ended_since.is_some() || request.ended_until.is_some() || !request.kinds.is_empty();
+    let shows_ends = is_of_the_failed || has_ended;
+    let (headings, row): (_, fn(&InvocationDocument, UnixMicros) -> [String; 2]) = match shows_ends {
         false => (["SUBMITTED", "TIME"], when_and_how_long),
         true => (["ENDED", "FAILURE"], when_and_why),
     };

@@ -136,7 +136,8 @@ fn matching(sql: &Connection, filter: &Filter) -> rusqlite::Result<Option<Bound>
     let source = match filter.root {
         Some(root) => {
             parameters.push(Box::new(root.as_bytes().to_vec()));
-            format!("({TREE} SELECT i.* FROM tree CROSS JOIN invocation i USING (seq)) WHERE true").into()
+            format!("({TREE} SELECT i.* FROM tree CROSS JOIN invocation i USING (seq)) AS i WHERE true")
+                .into()
         }
         None => walk(filter, count)?,
     };
@@ -150,16 +151,20 @@ fn walk(
     filter: &Filter,
     count: impl Fn(&Filter) -> rusqlite::Result<u64>,
 ) -> rusqlite::Result<Cow<'static, str>> {
-    // Few final ones among many are found by their index, in any order, and
+    // Few final ones among many, and those of a time, are found by their index, in any order, and
     // sorted.
-    let of_statuses = Filter { statuses: filter.statuses.clone(), ..Filter::default() };
-    let are_few =
-        filter.is_of_final() && count(&of_statuses)?.saturating_mul(FEW) < count(&Filter::default())?;
+    let are_few = || {
+        let are_few = count(&filter.of_statuses())?.saturating_mul(FEW) < count(&Filter::default())?;
+        Ok::<_, rusqlite::Error>(are_few)
+    };
+    if filter.is_by_end() || (filter.is_of_final() && are_few()?) {
+        return Ok("invocation AS i INDEXED BY invocation_final WHERE place IS NULL".into());
+    }
     Ok(match filter.look {
-        _ if are_few => "invocation INDEXED BY invocation_final WHERE place IS NULL".into(),
-        None => "invocation WHERE true".into(),
+        None => "invocation AS i WHERE true".into(),
         Some(look) => {
-            format!("invocation WHERE seq > (SELECT max(seq) FROM invocation) - {}", look.min(1 << 62)).into()
+            let look = look.min(1 << 62);
+            format!("invocation AS i WHERE seq > (SELECT max(seq) FROM invocation) - {look}").into()
         }
     })
 }

@@ -66,6 +66,38 @@ fn lists_are_filtered_by_label_queue_component_time_and_root() {
 }
 
 #[test]
+fn failures_are_found_by_the_time_of_their_end_and_by_their_kind() {
+    let fixture = Fixture::new();
+    let queued = fixture.submit(TASKS[0], None).to_string();
+    let trapped = fixture.failed(FailureKind::Trapped).to_string();
+    let lost = fixture.failed(FailureKind::Lost).to_string();
+    let fine = fixture.succeeded("1").to_string();
+    let list = |args: &[&str]| fixture.ids(&[&["list"], args].concat());
+    assert_eq!(list(&["--ended-since", "1h"]), [fine.as_str(), &lost, &trapped]);
+    assert_eq!(list(&["--ended-since", "1h", "--status", "failed"]), [lost.as_str(), &trapped]);
+    assert_eq!(list(&["--kind", "trapped,timed-out"]), [trapped.as_str()]);
+    assert_eq!(
+        list(&["--kind", "lost", "--kind", "trapped", "--ended-since", "1h"]),
+        [lost.as_str(), &trapped]
+    );
+    assert_eq!(list(&["--until", "0s"]).len(), 4);
+    assert_eq!(list(&["--since", "2000-01-01", "--until", "2000-01-02T12:00:00Z"]), [""; 0]);
+    assert_eq!(list(&["--ended-until", "2000-01-01"]), [""; 0]);
+    assert_eq!(list(&["--status", "queued"]), [""; 0]);
+    assert!(list(&["--until", "0s"]).contains(&queued));
+    let table = fixture.sandbox.run(["list", "--kind", "lost"]).expect(0);
+    assert!(table.stdout().contains("ENDED") && table.stdout().contains("lost: it went"), "{table:?}");
+    let retried = fixture.sandbox.run(["retry", "--kind", "lost", "--ended-since", "1h", "--json"]).expect(0);
+    assert_eq!(retried.json()["retry_of"], json!(lost));
+    let output = fixture.sandbox.run(["list", "--kind", "trap"]).expect(2);
+    assert!(output.stderr.contains("did you mean `trapped`?"), "{output:?}");
+    let output = fixture.sandbox.run(["list", "--status", "fialed"]).expect(2);
+    assert!(output.stderr.contains("did you mean `failed`?"), "{output:?}");
+    let output = fixture.sandbox.run(["retry", "--ended-since", "yesterday"]).expect(2);
+    assert!(output.stderr.contains("is not a duration"), "{output:?}");
+}
+
+#[test]
 fn filters_that_select_nothing_say_so() {
     let (fixture, [bulk, ..]) = three();
     for command in ["list", "cancel", "retry"] {
