@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::model::{FailureKind, InvocationName, Moment, Status};
+use crate::model::{FailureKind, InvocationName, Moment, RunnerId, Status};
 use crate::service::{ListRequest, Selection};
 
 use super::context::Context;
@@ -37,6 +37,10 @@ pub struct FilterArgs {
     #[arg(long, value_name = "TIME", value_parser = moment)]
     pub until: Option<Moment>,
 
+    /// Only those that this runner has, or was the last to have
+    #[arg(long, value_name = "ID")]
+    pub runner: Option<RunnerId>,
+
     /// Only this root and what came of it
     #[arg(long, value_name = "ID")]
     pub root: Option<InvocationName>,
@@ -70,7 +74,7 @@ impl EndArgs {
 impl FilterArgs {
     /// Makes the request for those with these statuses.
     pub fn request(&self, statuses: &[Status], limit: Option<usize>) -> ListRequest {
-        let Self { task, components, queues, labels, since, until, root } = self.clone();
+        let Self { task, components, queues, labels, since, until, runner, root } = self.clone();
         let named = components.into_iter().filter(|flag| flag.path.is_none());
         ListRequest {
             statuses: statuses.to_vec(),
@@ -79,6 +83,7 @@ impl FilterArgs {
             queues,
             since,
             until,
+            runner,
             labels,
             root,
             limit,
@@ -99,12 +104,14 @@ pub fn is_everything(request: &ListRequest) -> bool {
         ended_since,
         ended_until,
         kinds,
+        runner,
         labels,
         root,
         limit: _,
     } = request;
     (statuses.is_empty() && kinds.is_empty() && labels.is_empty())
-        && (task.is_none() && components.is_empty() && queues.is_empty() && root.is_none())
+        && (task.is_none() && components.is_empty() && queues.is_empty())
+        && (runner.is_none() && root.is_none())
         && [since, until, ended_since, ended_until].iter().all(|moment| moment.is_none())
 }
 

@@ -28,6 +28,7 @@ Examples:
   run-wasm-runner list --component math
   run-wasm-runner list --status failed --since 1h --label customer=acme
   run-wasm-runner list --status failed --ended-since 8h
+  run-wasm-runner list --runner 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f --status running
   run-wasm-runner list --kind trapped,timed-out --ended-since 2026-11-01T22:00:00Z --ended-until 2026-11-02")]
 pub struct ListArgs {
     /// Only those with one of these statuses; repeatable

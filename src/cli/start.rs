@@ -71,6 +71,8 @@ pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
         },
     )?;
     tracing::info!(
+        event = "started",
+        runner = handle.id().map(tracing::field::display),
         store = context.service.store()?.url(),
         slots = context.config().slots,
         memory_budget_mib = context.config().runner.memory_budget >> 20,

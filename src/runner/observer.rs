@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::model::{Claim, FailureKind, InvocationId, LineBudget, Outcome, RunnerId, TaskId, clip};
-use crate::store::{AttemptEnd, Batch, EndKind, Receipt, StoreError};
+use crate::store::{AttemptEnd, Batch, EndKind, Receipt, StoreError, TakenOver};
 
 /// Is told what a runner does.
 ///
@@ -35,8 +35,10 @@ pub enum Observation<'a> {
         claims: usize,
         /// The number of old invocations that it removed.
         removed: usize,
-        /// The number of attempts that it took over from runners whose lease had run out.
-        recovered: usize,
+        /// The id of the runner.
+        runner: RunnerId,
+        /// The attempts that it took over from runners whose lease had run out: its own earlier one may be among them.
+        taken_over: &'a [TakenOver],
     },
     /// A commit failed; the batch is tried again after the pause.
     CommitFailed {
@@ -89,14 +91,21 @@ pub enum Observation<'a> {
 }
 
 /// Tells all observers of a commit that took so long.
-pub(super) fn tell_commit(observers: &[Arc<dyn Observer>], took: Duration, batch: &Batch, receipt: &Receipt) {
+pub(super) fn tell_commit(
+    observers: &[Arc<dyn Observer>],
+    runner: RunnerId,
+    took: Duration,
+    batch: &Batch,
+    receipt: &Receipt,
+) {
     tell(observers, || Observation::Committed {
         took,
         submits: batch.submits.len(),
         reports: batch.reports.len(),
         claims: receipt.claimed.len(),
         removed: receipt.pruned.map_or(0, |pruned| pruned.removed),
-        recovered: receipt.recovered,
+        runner,
+        taken_over: &receipt.taken_over,
     });
 }
 
@@ -185,6 +194,33 @@ impl Drop for LogObserver {
     }
 }
 
+/// Logs which invocations were taken over from a dead runner, or given back because this runner's own lease has run out.
+fn log_takeover(runner: RunnerId, taken: &TakenOver) {
+    let TakenOver { runner: dead, count: attempts, first } = taken;
+    let mut ids = first.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if *attempts > first.len() {
+        ids.push_str(&format!(" and {} more", attempts - first.len()));
+    }
+    if *dead == runner {
+        tracing::warn!(
+            event = "lease-ran-out",
+            %runner,
+            attempts,
+            ids,
+            "this runner's own lease has run out: its work is queued again"
+        );
+    } else {
+        tracing::warn!(
+            event = "takeover",
+            %runner,
+            from = %dead,
+            attempts,
+            ids,
+            "took over the work of a runner whose lease has run out"
+        );
+    }
+}
+
 /// Logs at the first level if failures are told, or else at `debug`.
 macro_rules! failure {
     ($tells:expr, $level:ident, $($fields:tt)+) => {
@@ -198,15 +234,8 @@ macro_rules! failure {
 impl Observer for LogObserver {
     fn observe(&self, observation: &Observation<'_>) {
         match observation {
-            Observation::Committed { took, submits, reports, claims, removed, recovered } => {
-                if *recovered > 0 {
-                    let attempts = *recovered;
-                    tracing::warn!(
-                        event = "takeover",
-                        attempts,
-                        "took over the work of a runner whose lease has run out"
-                    );
-                }
+            Observation::Committed { took, submits, reports, claims, removed, runner, taken_over } => {
+                taken_over.iter().for_each(|taken| log_takeover(*runner, taken));
                 self.end_minutes();
                 tracing::trace!(?took, submits, reports, claims, removed, "a batch was committed");
             }

@@ -10,7 +10,8 @@ use super::patience::Access;
 use super::{InvocationDocument, Remedy, Service, ServiceError, TreeLogDocument};
 use crate::config::in_backticks;
 use crate::model::{
-    FailureKind, Invocation, InvocationId, InvocationName, LogEntry, Moment, Status, TaskId, Transition,
+    FailureKind, Invocation, InvocationId, InvocationName, LogEntry, Moment, RunnerId, Status, TaskId,
+    Transition,
 };
 use crate::store::{CANDIDATES, Filter, LOOK, StoreError};
 use crate::wasm::Names;
@@ -37,6 +38,8 @@ pub struct ListRequest {
     pub ended_until: Option<Moment>,
     /// Only those that ended with a failure of one of these kinds; empty means all.
     pub kinds: Vec<FailureKind>,
+    /// Only those that this runner owns, or was the last to own.
+    pub runner: Option<RunnerId>,
     /// Only those that have all of these labels.
     pub labels: Vec<(String, String)>,
     /// Only those of the tree with this root.
@@ -315,6 +318,7 @@ impl Service {
             ended_since: moment(request.ended_since),
             ended_until: moment(request.ended_until),
             kinds: request.kinds.clone(),
+            runner: request.runner,
             labels: request.labels.clone(),
             root: request.root.as_ref().map(|name| self.root(name)).transpose()?,
             limit: request.limit.unwrap_or(usize::MAX),

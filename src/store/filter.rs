@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::value::json_text;
-use crate::model::{FailureKind, Invocation, InvocationId, Outcome, Status, UnixMicros};
+use crate::model::{FailureKind, Invocation, InvocationId, Outcome, RunnerId, Status, UnixMicros};
 
 /// Which invocations to list.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct Filter {
     pub ended_until: Option<UnixMicros>,
     /// Only those that ended with a failure of one of these kinds; empty means all.
     pub kinds: Vec<FailureKind>,
+    /// Only those that this runner owns, or that no other runner has owned after it.
+    pub runner: Option<RunnerId>,
     /// Only those that have all of these labels.
     pub labels: Vec<(String, String)>,
     /// Only those of the tree with this root, found by their parents.
@@ -46,6 +48,7 @@ impl Default for Filter {
             ended_since: None,
             ended_until: None,
             kinds: Vec::new(),
+            runner: None,
             labels: Vec::new(),
             root: None,
             limit: usize::MAX,
@@ -70,7 +73,7 @@ pub(super) const BY_STATUS: usize = 0;
 pub(super) const BY_END: [usize; 2] = [4, 5];
 
 /// The conditions, in the order of [`Filter::parameters`].
-pub(super) const CONDITIONS: [Condition; 8] = [
+pub(super) const CONDITIONS: [Condition; 9] = [
     Condition {
         sqlite: "status IN (SELECT value FROM json_each(#))",
         postgres: "status = ANY(#)",
@@ -110,6 +113,11 @@ pub(super) const CONDITIONS: [Condition; 8] = [
                    WHERE ended.seq = i.seq AND starts_with(ended.failure, wanted.kind))",
         is_tallied: false,
     },
+    Condition {
+        sqlite: "i.runner = (SELECT unhex(value) FROM json_each(#))",
+        postgres: "i.runner = (#)[1]::uuid",
+        is_tallied: false,
+    },
     // A label is written as `["key","value"]`, with each quote in it escaped: this text stands nowhere else.
     Condition {
         sqlite: "NOT EXISTS (SELECT 1 FROM json_each(#) WHERE instr(coalesce(labels, ''), value) = 0)",
@@ -130,6 +138,7 @@ impl Filter {
             ended_since,
             ended_until,
             kinds,
+            runner,
             labels,
             root: _,
             limit: _,
@@ -145,6 +154,7 @@ impl Filter {
             moment(ended_since),
             moment(ended_until),
             texts(kinds.iter().map(|kind| format!(r#"{{"kind":"{}""#, kind.as_str()).into()).collect()),
+            runner.map(|runner| vec![runner.to_string().replace('-', "").into()]),
             texts(labels.iter().map(|label| json_text(label).into()).collect()),
         ]
     }
@@ -159,6 +169,7 @@ impl Filter {
             ended_since,
             ended_until,
             kinds,
+            runner,
             labels,
             root: _,
             limit: _,
@@ -175,6 +186,7 @@ impl Filter {
             && ended_since.is_none_or(|since| one.finished_at.is_some_and(|at| at >= since))
             && ended_until.is_none_or(|until| one.finished_at.is_some_and(|at| at < until))
             && (kinds.is_empty() || kind.is_some_and(|kind| kinds.contains(&kind)))
+            && runner.is_none_or(|runner| one.runner == Some(runner))
             && labels.iter().all(|label| one.labels.contains(label))
     }
 
@@ -206,7 +218,7 @@ impl Filter {
     /// Whether it may have to pass many invocations that it does not let through, since no index finds the others.
     pub(crate) fn is_walk(&self) -> bool {
         let has_time = self.since.is_some() || self.until.is_some() || self.ended_until.is_some();
-        let has_other = !self.kinds.is_empty() || !self.labels.is_empty();
+        let has_other = !self.kinds.is_empty() || self.runner.is_some() || !self.labels.is_empty();
         self.root.is_none() && !self.is_by_end() && (has_time || has_other)
     }
 

@@ -44,7 +44,7 @@ use crate::model::{
 pub use attempt::{
     Applied, AttemptEnd, Bill, ClaimRequest, EndKind, Heartbeat, Inventory, Lease, Report, TaskSet,
 };
-pub use batch::{Batch, Receipt};
+pub use batch::{Batch, Receipt, TakenOver};
 pub use changes::Changes;
 pub use ended::{Cancel, Cancelled, Ended};
 pub use error::StoreError;

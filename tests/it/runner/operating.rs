@@ -114,14 +114,25 @@ fn contradictions_between_runners_are_told_in_both_logs_and_by_check() {
 #[test]
 fn a_takeover_is_a_line() {
     let site = Site::with("[runner]\nlease = \"1s\"\n");
-    let first = site.start(&["--slots", "1"]);
+    let mut first = site.command(["start", "--log", "json", "--slots", "1"]).spawn();
+    let started: Value =
+        serde_json::from_str(&first.wait_for_stderr("the runner has started")).expect("JSON");
+    assert_eq!(started["event"], json!("started"), "{started}");
+    let dead = started["runner"].as_str().expect("the id of the runner");
     let id = site.submit("spin", json!([]));
+    let list = |runner: &str| site.run(["list", "--runner", runner, "--json"]).expect(0).json_lines();
     site.wait_for(id, Status::Running);
+    assert_eq!(list(dead).iter().map(|one| one["id"].clone()).collect::<Vec<_>>(), [json!(id.to_string())]);
     first.signal(rustix::process::Signal::KILL);
     first.wait();
     let mut second = site.command(["start", "--log", "json", "--slots", "1"]).spawn();
+    let started: Value =
+        serde_json::from_str(&second.wait_for_stderr("the runner has started")).expect("JSON");
     let line: Value = serde_json::from_str(&second.wait_for_stderr("took over the work")).expect("JSON");
     assert_eq!((&line["event"], &line["attempts"]), (&json!("takeover"), &json!(1)), "{line}");
+    assert_eq!((&line["runner"], &line["from"]), (&started["runner"], &json!(dead)), "{line}");
+    assert_eq!(line["ids"], json!(id.to_string()), "{line}");
+    site.wait_until("the second runner has it", |_| list(dead).is_empty());
     site.run(["cancel", &id.to_string()]).expect(0);
     second.signal(rustix::process::Signal::TERM);
     second.wait().expect(0);

@@ -162,6 +162,7 @@ contract! {
     a_filter_takes_those_submitted_since_a_moment
     a_filter_takes_those_submitted_before_a_moment
     a_filter_takes_those_that_ended_within_a_time
+    a_filter_takes_those_of_a_runner
     a_filter_takes_the_tree_of_a_root
     a_look_at_the_newest_ends
     parts_of_ids_are_found

@@ -3,7 +3,7 @@
 use run_wasm_runner::model::{
     Clock, Failure, FailureKind, IdPart, InvocationId, InvocationName, Outcome, RunnerId, Status, UnixMicros,
 };
-use run_wasm_runner::store::{CANDIDATES, EndKind, Filter, NewInvocation};
+use run_wasm_runner::store::{Batch, CANDIDATES, EndKind, Filter, NewInvocation};
 
 use super::super::harness::*;
 use super::SECOND;
@@ -102,6 +102,23 @@ pub fn a_filter_takes_those_that_ended_within_a_time(bench: &Bench) {
     assert_found(bench, &Filter { ended_since: Some(middle), ..of(&FailureKind::ALL) }, &[late]);
     let succeeded = Filter { statuses: vec![Status::Succeeded], ..of(&[FailureKind::Trapped]) };
     assert_found(bench, &succeeded, &[]);
+}
+
+pub fn a_filter_takes_those_of_a_runner(bench: &Bench) {
+    let (first, second) = (RunnerId::generate(), RunnerId::generate());
+    let ids = [(); 3].map(|()| bench.create(new("work")));
+    bench.succeed(&bench.claim_one(first));
+    bench.claim_one(first);
+    let of = |runner| Filter { runner: Some(runner), ..everything() };
+    assert_found(bench, &of(first), &[ids[1], ids[0]]);
+    assert_found(bench, &Filter { statuses: vec![Status::Claimed], ..of(first) }, &[ids[1]]);
+    assert_found(bench, &of(second), &[]);
+    // It dies, and another one takes its work over.
+    bench.clock.advance(LEASE);
+    bench.commit(Batch { recover: true, ..Batch::default() });
+    bench.claim_one(second);
+    assert_found(bench, &of(first), &[ids[0]]);
+    assert_found(bench, &of(second), &[ids[1]]);
 }
 
 pub fn a_filter_takes_the_tree_of_a_root(bench: &Bench) {
