@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 
-use crate::model::{Outcome, Status, UnixMicros};
+use crate::model::{Outcome, Status, UnixMicros, WaitingFor};
 use crate::service::{
-    InvocationDocument, ListRequest, Listing, QueueDocument, SchemaDocument, Service, TaskDocument,
+    InvocationDocument, ListRequest, Listing, QueueDocument, Queues, SchemaDocument, Service, TaskDocument,
 };
 use crate::wasm::Task;
 
@@ -17,7 +17,7 @@ use super::error::{CliError, NO_COMPONENTS_HINT};
 use super::flags::{count, status};
 use super::harmless::harmless_line;
 use super::output;
-use super::render::{Ids, cell, duration, run_time, status_cell, thousands};
+use super::render::{Ids, cell, duration, plural, run_time, standing_cell, thousands};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -75,6 +75,13 @@ pub struct TasksArgs {
     pub schema: bool,
 }
 
+#[derive(Debug, Args)]
+pub struct QueuesArgs {
+    /// List also tasks without unfinished invocations, rule and pause
+    #[arg(long)]
+    pub all: bool,
+}
+
 /// So much of a failure's message is shown.
 const SHOWN_CHARS: usize = 60;
 
@@ -103,7 +110,7 @@ pub fn run(args: &ListArgs, context: &Context) -> Result<(), CliError> {
         let mut cells = vec![
             cell(&ids.show(invocation.id)),
             cell(&invocation.task),
-            status_cell(invocation.status),
+            standing_cell(invocation, now),
             cell(&format!("{}/{}", invocation.attempt, invocation.max_attempts)),
         ];
         if has_retried {
@@ -141,23 +148,50 @@ fn when_and_why(invocation: &InvocationDocument, now: UnixMicros) -> [String; 2]
 }
 
 /// Runs `queues`.
-pub fn queues(context: &Context) -> Result<(), CliError> {
-    let queues = context.service.queues()?;
+pub fn queues(args: &QueuesArgs, context: &Context) -> Result<(), CliError> {
+    let Queues { documents, left_out } = context.service.queues(args.all)?;
     let now = context.service.clock().now();
     let headings = ["QUEUE", "TASK", "STATE", "UNFINISHED", "CONCURRENCY", "RATE", "SET BY"];
-    context.list(&queues, "no tasks are known to the store", &headings, |queue| {
+    let none = match left_out {
+        0 => "no tasks are known to the store",
+        _ => "no task has unfinished invocations, a rule or a pause",
+    };
+    context.list(&documents, none, &headings, |queue| {
         let concurrency = queue.concurrency.zip(queue.blocked);
         let rate = queue.rate.zip(queue.rate_window);
         vec![
             cell(&queue.queue),
-            cell(&queue.task),
+            cell(queue.task.as_deref().unwrap_or("(none)")),
             cell(if queue.paused { "paused" } else { "open" }),
-            cell(&queue.unfinished.to_string()),
+            cell(&unfinished(queue)),
             cell(&concurrency.map(|(limit, blocked)| format!("{limit} ({blocked})")).unwrap_or_default()),
             cell(&rate.map(|(limit, window)| format!("{limit} in {window:?}")).unwrap_or_default()),
             cell(&set_by(queue, now)),
         ]
-    })
+    })?;
+    if left_out > 0 && !context.json {
+        let tasks = plural(left_out, "task");
+        output::note(&format!("{tasks} without unfinished invocations, rule and pause: `--all` lists them"));
+    }
+    Ok(())
+}
+
+/// Writes the number of the unfinished invocations of a task, and how many of them wait for what.
+fn unfinished(queue: &QueueDocument) -> String {
+    let mut parts = Vec::new();
+    let paused = if queue.paused { queue.queued.saturating_sub(queue.delayed) } else { 0 };
+    let blocked = if queue.paused { 0 } else { queue.blocked_by_rule };
+    for (count, reason) in
+        [(queue.delayed, WaitingFor::Time), (paused, WaitingFor::Pause), (blocked, WaitingFor::Rule)]
+    {
+        if count > 0 {
+            parts.push(format!("{count} {}", reason.adjective()));
+        }
+    }
+    match parts.is_empty() {
+        true => queue.unfinished.to_string(),
+        false => format!("{} ({})", queue.unfinished, parts.join(", ")),
+    }
 }
 
 /// Says on which machine, by which configuration and when the rule of a task was set.

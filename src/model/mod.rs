@@ -26,6 +26,7 @@ mod text;
 mod time;
 mod usage;
 mod version;
+mod waiting;
 mod words;
 
 pub use client::{
@@ -58,4 +59,5 @@ pub use text::{clip, is_invisible, is_terminal_control, write_cut};
 pub use time::{Clock, Moment, SystemClock, UnixMicros};
 pub use usage::{Combined, USAGE, Usage, UsageEntry, UsageSums};
 pub use version::{compare_versions, is_compatible, is_on_track, split_version, track};
+pub use waiting::WaitingFor;
 pub(crate) use words::words;

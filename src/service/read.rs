@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::components::stored_task;
-use super::copies::last_copies;
 use super::error::known;
 use super::patience::Access;
+use super::present::documents;
 use super::{InvocationDocument, Remedy, Service, ServiceError, TreeLogDocument};
 use crate::config::in_backticks;
 use crate::model::{
@@ -85,13 +85,6 @@ pub struct Logs {
     pub attempt: u32,
     /// In order.
     pub entries: Vec<LogEntry>,
-}
-
-/// Makes the documents of invocations, with the copies of what was retried.
-fn documents(access: &Access, invocations: Vec<Invocation>) -> Result<Vec<InvocationDocument>, ServiceError> {
-    let copies = last_copies(access, &invocations)?;
-    let documents = invocations.into_iter().map(InvocationDocument::from).zip(copies);
-    Ok(documents.map(|(document, retried_as)| InvocationDocument { retried_as, ..document }).collect())
 }
 
 /// The output and the logs of the guests of an invocation and of its descendants.

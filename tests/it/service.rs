@@ -249,7 +249,7 @@ const OPERATIONS: [(&str, Operation); 15] = [
         Ok(format!("{pushed:?}"))
     }),
     ("components", |service, _| service.components().map(|components| components.len().to_string())),
-    ("queues", |service, _| service.queues().map(|queues| format!("{queues:?}"))),
+    ("queues", |service, _| service.queues(true).map(|queues| format!("{queues:?}"))),
     ("list", |service, _| {
         service.list(&ListRequest::default()).map(|list| list.invocations.len().to_string())
     }),

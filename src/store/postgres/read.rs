@@ -9,9 +9,9 @@ use tokio_postgres::Row;
 
 use super::fault::Fault;
 use super::link::{Ask, Link};
-use super::sql::{INVOCATION_JOINS, column, uuid, uuids};
+use super::sql::{INVOCATION_JOINS, SERVER_TIME, column, uuid, uuids};
 use crate::model::{
-    Failure, IdPart, Invocation, InvocationId, LogEntry, Outcome, RunnerId, Status, Transition,
+    Failure, IdPart, Invocation, InvocationId, LogEntry, Outcome, RunnerId, Status, Transition, UnixMicros,
 };
 use crate::store::columns::{
     INVOCATION_COLUMNS, LOG_COLUMNS, TRANSITION_COLUMNS, read_invocation, read_log_entry, read_transition,
@@ -19,7 +19,7 @@ use crate::store::columns::{
 use crate::store::filter::{BY_END, BY_STATUS, CONDITIONS, Condition};
 use crate::store::read::History;
 use crate::store::value::Fields;
-use crate::store::{CANDIDATES, Counts, Filter, LOOK, LOOK_UP_BYTES, LookUp};
+use crate::store::{CANDIDATES, Counts, Filter, LOOK, LOOK_UP_BYTES, Leases, LookUp, QueuedCounts};
 
 pub(super) use super::components::{component, components, components_version};
 pub(super) use super::quotas::{holdings, quotas};
@@ -280,6 +280,36 @@ pub(super) async fn unfinished_by_task(link: &Link) -> Result<Vec<(Arc<str>, u64
     }
     let there_are = counts.into_iter().filter_map(|(task, count)| Some((task, u64::try_from(count).ok()?)));
     Ok(there_are.filter(|(_, count)| *count > 0).collect())
+}
+
+pub(super) async fn queued_by_task(link: &Link, now: UnixMicros) -> Result<Vec<QueuedCounts>, Fault> {
+    let ask = Ask::new(
+        "SELECT t.name, sum(c.queued)::bigint, sum(c.delayed)::bigint, sum(c.blocked)::bigint FROM ( \
+             SELECT task, n AS queued, 0::bigint AS delayed, 0::bigint AS blocked FROM @tally \
+                 WHERE status = 'queued' \
+             UNION ALL SELECT task, 0, 1, 0 FROM @invocation WHERE place = 'delayed' AND available_at > $1 \
+             UNION ALL SELECT task, 0, 0, blocked FROM @lane WHERE blocked > 0) c \
+         JOIN @task t ON t.key = c.task GROUP BY t.name",
+    );
+    let rows = link.read(ask.with(now.0)).await?;
+    let read = |row: &Row| Ok((column(row, 0)?, [column(row, 1)?, column(row, 2)?, column(row, 3)?]));
+    Ok(QueuedCounts::gather(rows.iter().map(read).collect::<Result<Vec<_>, Fault>>()?))
+}
+
+pub(super) async fn leases(link: &Link, now: Option<UnixMicros>) -> Result<Leases, Fault> {
+    let ask = Ask::new(formatcp!(
+        "SELECT present.at, r.id, r.lease_until FROM (SELECT coalesce($1, {SERVER_TIME}) AS at) present \
+         LEFT JOIN @runner r ON true ORDER BY r.id"
+    ));
+    let rows = link.read(ask.with(now.map(|now| now.0))).await?;
+    let first = rows.first().ok_or_else(|| Fault::Damaged("there is no present".to_owned()))?;
+    let now = column(first, 0)?;
+    let mut ends = Vec::new();
+    for row in &rows {
+        let (runner, end): (Option<RunnerId>, Option<UnixMicros>) = (column(row, 1)?, column(row, 2)?);
+        ends.extend(runner.zip(end));
+    }
+    Ok(Leases { now, ends })
 }
 
 pub(super) async fn tree(link: &Link, root: InvocationId) -> Result<Vec<Invocation>, Fault> {

@@ -1,8 +1,8 @@
 //! Filters that `list`, `cancel` and `retry` share, and short ids.
 
 use run_wasm_runner::model::{ComponentDigest, FailureKind, InvocationId};
-use run_wasm_runner::store::{Batch, NewInvocation, Store, TaskRule};
-use serde_json::json;
+use run_wasm_runner::store::{Batch, NewInvocation, Pause, PauseTarget, Store, TaskRule};
+use serde_json::{Value, json};
 
 use super::fixture::{Fixture, TASKS};
 
@@ -95,6 +95,29 @@ fn failures_are_found_by_the_time_of_their_end_and_by_their_kind() {
     assert!(output.stderr.contains("did you mean `failed`?"), "{output:?}");
     let output = fixture.sandbox.run(["retry", "--ended-since", "yesterday"]).expect(2);
     assert!(output.stderr.contains("is not a duration"), "{output:?}");
+}
+
+#[test]
+fn queues_list_what_has_work_a_rule_or_a_pause() {
+    let (fixture, [bulk, ..]) = three();
+    let pause = |name: &str| Pause { target: PauseTarget::Queue(name.into()), paused: true };
+    fixture.store.commit(&Batch { pauses: vec![pause("renamed")], ..Batch::default() }).expect("a pause");
+    let tasks = |args: &[&str]| -> Vec<_> {
+        let output = fixture.sandbox.run([args, &["--json"]].concat()).expect(0);
+        output.json_lines().into_iter().map(|line| (line["queue"].clone(), line["task"].clone())).collect()
+    };
+    let orphan = (json!("renamed"), Value::Null);
+    let [of_bulk, of_other] = [(json!("bulk"), json!(BULK)), (json!("default"), json!(OTHER))];
+    assert_eq!(tasks(&["queues"]), [of_bulk.clone(), of_other.clone(), orphan.clone()]);
+    fixture.sandbox.run(["cancel", "--component", "text"]).expect(0);
+    fixture.sandbox.run(["cancel", &bulk]).expect(0);
+    // A queue of its own is a rule.
+    assert_eq!(tasks(&["queues"]), [of_bulk.clone(), orphan.clone()]);
+    let output = fixture.sandbox.run(["queues"]).expect(0);
+    assert!(output.stdout().contains("(none)") && output.stderr.contains("1 task without"), "{output:?}");
+    assert_eq!(tasks(&["queues", "--all"]), [of_bulk.clone(), of_other.clone(), orphan]);
+    fixture.sandbox.run(["resume", "--queue", "renamed"]).expect(0);
+    assert_eq!(tasks(&["queues", "--all"]), [of_bulk, of_other]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Messages to the operator: log lines, summaries, the origin of rules.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use super::site::Site;
@@ -125,6 +127,16 @@ fn a_takeover_is_a_line() {
     assert_eq!(list(dead).iter().map(|one| one["id"].clone()).collect::<Vec<_>>(), [json!(id.to_string())]);
     first.signal(rustix::process::Signal::KILL);
     first.wait();
+    // Time alone ends a lease: there is no event to wait for.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !site.status(id)["lease_ran_out_at"].is_string() {
+        assert!(Instant::now() < deadline, "the lease has not run out: {}", site.status(id));
+    }
+    assert_eq!(site.status(id)["status"], "running");
+    for command in [&["list"][..], &["status", &id.to_string()]] {
+        let output = site.run(command).expect(0);
+        assert!(output.stdout().contains("running, but its runner's lease ran out "), "{output:?}");
+    }
     let mut second = site.command(["start", "--log", "json", "--slots", "1"]).spawn();
     let started: Value =
         serde_json::from_str(&second.wait_for_stderr("the runner has started")).expect("JSON");
@@ -133,6 +145,7 @@ fn a_takeover_is_a_line() {
     assert_eq!((&line["runner"], &line["from"]), (&started["runner"], &json!(dead)), "{line}");
     assert_eq!(line["ids"], json!(id.to_string()), "{line}");
     site.wait_until("the second runner has it", |_| list(dead).is_empty());
+    assert_eq!(site.status(id)["lease_ran_out_at"], Value::Null);
     site.run(["cancel", &id.to_string()]).expect(0);
     second.signal(rustix::process::Signal::TERM);
     second.wait().expect(0);

@@ -172,6 +172,8 @@ contract! {
     lists_leave_values_out
     counts_are_by_status_and_tree
     unfinished_invocations_are_counted_by_task
+    queued_invocations_are_counted_by_what_they_wait_for
+    leases_are_told_with_their_end
     tree_has_parents_before_children
     logs_come_in_order
     history_tells_every_move
