@@ -144,7 +144,7 @@ impl Chosen {
         let is_everything = is_everything(&request);
         if self.ids.is_empty() {
             return match is_everything {
-                false => Ok(Selection::Listed(request)),
+                false => Ok(Selection::Listed(Box::new(request))),
                 true => Err(CliError::usage("nothing says which invocations are meant")
                     .with_hint("give their ids, or filters such as `--task` or `--status`")),
             };

@@ -63,7 +63,7 @@ pub enum Selection {
     /// These.
     Ids(Vec<InvocationId>),
     /// All that are listed.
-    Listed(ListRequest),
+    Listed(Box<ListRequest>),
 }
 
 /// A tree of invocations.

@@ -159,7 +159,8 @@ fn a_cancel_by_filter_begins_with_the_oldest() {
     let ids = submit(&service, &["[1]", "[2]", "[3]"], delayed()).expect("they are submitted");
     let listed = |limit| {
         let request = ListRequest { task: Some("fib".to_owned()), limit, ..ListRequest::default() };
-        let request = CancelRequest { selection: Selection::Listed(request), message: "no more".to_owned() };
+        let request =
+            CancelRequest { selection: Selection::Listed(Box::new(request)), message: "no more".to_owned() };
         let cancelling = service.cancel(request).expect("they are found");
         cancelling.flat_map(|chunk| chunk.expect("they are cancelled")).collect::<Vec<_>>()
     };
@@ -210,7 +211,7 @@ const OPERATIONS: [(&str, Operation); 15] = [
     ("submit", |service, _| Ok(submit(service, &["[4]", "[5]"], delayed())?.len().to_string())),
     ("cancel", |service, ground| cancel(service, ground.delayed)),
     ("cancel by filter", |service, _| {
-        let selection = Selection::Listed(ListRequest::default());
+        let selection = Selection::Listed(Box::default());
         let chunks = service.cancel(CancelRequest { selection, message: String::new() })?;
         Ok(chunks.collect::<Result<Vec<_>, _>>()?.concat().len().to_string())
     }),
