@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 
-use crate::model::{Outcome, Status, UnixMicros, WaitingFor};
+use crate::model::{Outcome, Status, UnixMicros, WaitingFor, clip_middle};
 use crate::service::{
     InvocationDocument, ListRequest, Listing, QueueDocument, Queues, SchemaDocument, Service, TaskDocument,
 };
@@ -83,7 +83,7 @@ pub struct QueuesArgs {
 }
 
 /// So much of a failure's message is shown.
-const SHOWN_CHARS: usize = 60;
+const SHOWN_CHARS: usize = 80;
 
 /// Runs `list`.
 pub fn run(args: &ListArgs, context: &Context) -> Result<(), CliError> {
@@ -137,9 +137,7 @@ fn when_and_why(invocation: &InvocationDocument, now: UnixMicros) -> [String; 2]
     let ended = invocation.finished_at.map(|at| format!("{} ago", duration(now.since(at))));
     let why = match &invocation.outcome {
         Some(Outcome::Failure(failure)) => {
-            let message = &failure.message;
-            let cut = message.char_indices().nth(SHOWN_CHARS);
-            let shown = cut.map_or(message.clone(), |(end, _)| format!("{}…", message[..end].trim_end()));
+            let shown = clip_middle(&failure.message, SHOWN_CHARS);
             format!("{}: {shown}", failure.kind.as_str())
         }
         Some(Outcome::Value(_)) | None => String::new(),

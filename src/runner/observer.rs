@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::model::{Claim, FailureKind, InvocationId, LineBudget, Outcome, RunnerId, TaskId, clip};
+use crate::model::{Claim, FailureKind, InvocationId, LineBudget, Outcome, RunnerId, TaskId, clip_middle};
 use crate::store::{AttemptEnd, Batch, EndKind, Receipt, StoreError, TakenOver};
 
 /// Is told what a runner does.
@@ -246,7 +246,7 @@ impl Observer for LogObserver {
                 EndKind::Final(Outcome::Value(_)) => tracing::debug!(%id, task, attempt, "succeeded"),
                 EndKind::Final(Outcome::Failure(failure)) => {
                     // Quoted: what a guest says may try to look like more lines.
-                    let said = clip(&failure.message, MESSAGE_CHARS);
+                    let said = clip_middle(&failure.message, MESSAGE_CHARS);
                     let said = &*said;
                     let kind = failure.kind.as_str();
                     let tells = self.tells(TaskId::component_of(task));
@@ -257,7 +257,7 @@ impl Observer for LogObserver {
                         Outcome::Failure(failure) => (failure.kind.as_str(), &*failure.message),
                         Outcome::Value(_) => ("", ""),
                     };
-                    let said = clip(said, MESSAGE_CHARS);
+                    let said = clip_middle(said, MESSAGE_CHARS);
                     let said = &*said;
                     let tells = self.tells(TaskId::component_of(task));
                     failure!(
@@ -271,7 +271,7 @@ impl Observer for LogObserver {
                 tracing::debug!(%id, attempt, "ended, or taken over, by somebody else");
             }
             Observation::Finished { id, outcome: Outcome::Failure(failure) } => {
-                let said = clip(&failure.message, MESSAGE_CHARS);
+                let said = clip_middle(&failure.message, MESSAGE_CHARS);
                 let (kind, said) = (failure.kind.as_str(), &*said);
                 match failure.kind {
                     FailureKind::Cancelled | FailureKind::Skipped => {
@@ -349,7 +349,7 @@ mod tests {
             .with_writer(move || writer.clone())
             .finish();
         tracing::subscriber::with_default(subscriber, || {
-            let failure = Failure::new(FailureKind::Trapped, format!("one\ntwo{}", "x".repeat(1000)));
+            let failure = Failure::new(FailureKind::Trapped, format!("one\ntwo{}why", "x".repeat(1000)));
             let how = EndKind::Final(Outcome::Failure(Arc::new(failure)));
             let end = AttemptEnd::unstarted(UnixMicros(0), how);
             let id = InvocationId::generate();
@@ -361,7 +361,9 @@ mod tests {
         let text = String::from_utf8(lines.0.lock().clone()).expect("a text");
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 2, "{text}");
-        for part in ["failed", "task=\"a.task\"", "attempt=2", "kind=\"trapped\"", r#"said="one\ntwoxx"#] {
+        for part in
+            ["failed", "task=\"a.task\"", "attempt=2", "kind=\"trapped\"", r#"said="one\ntwoxx"#, "xxwhy\""]
+        {
             assert!(lines[0].contains(part), "{part}: {text}");
         }
         assert!(lines[0].len() < 500 && lines[1].contains("given back"), "{text}");
