@@ -92,7 +92,10 @@ impl Trust {
                     state.until = None;
                     state.is_over = true;
                     drop(state);
-                    tracing::warn!("nothing was heard of the lease for too long: guests are killed");
+                    tracing::warn!(
+                        event = "lease-unheard",
+                        "nothing was heard of the lease for too long: guests are killed"
+                    );
                     on_over();
                     state = self.state.lock();
                 }

@@ -42,6 +42,12 @@ fn each_failed_attempt_and_each_failure_is_a_line_and_is_counted() {
     let ids: Vec<_> = failed.iter().map(|line| line["id"].clone()).collect();
     assert!(ids.len() == 2 && ids.contains(&json!(flaky)) && ids.contains(&json!(late)), "{lines:#?}");
     assert!(failed.iter().all(|line| line["level"] == "warn" && line["said"].is_string()), "{lines:#?}");
+    let told = of("summary");
+    assert_eq!(
+        (told.len(), &told[0]["failed"], &told[0]["retried"]),
+        (1, &json!(2), &json!(1)),
+        "{lines:#?}"
+    );
     let summary = output.json();
     assert_eq!((&summary["failed"], &summary["retried"]), (&json!(2), &json!(1)), "{summary}");
     assert_eq!((&summary["succeeded"], &summary["taken"]), (&json!(0), &json!(0)), "{summary}");
@@ -96,6 +102,7 @@ fn contradictions_between_runners_are_told_in_both_logs_and_by_check() {
     site.write("other.toml", &config.replace(&rule(1), &rule(2)));
     let check = site.run(["--config", "other.toml", "check"]).expect(0);
     assert!(check.stderr.contains("the store has other rules (queue default, concurrency 1"), "{check:?}");
+    assert!(check.stdout().trim_end().ends_with(": 1 warning"), "{check:?}");
     let mut second = site.command(["--config", "other.toml", "start", "--log", "json"]).spawn();
     let told = second.wait_for_stderr("this runner's rules replace others");
     let line: Value = serde_json::from_str(&told).expect("JSON");

@@ -348,7 +348,10 @@ fn a_pause_outlives_its_runner_and_keeps_no_runner_waiting() {
     let site = Site::with_sections(QUEUES);
     site.run(["pause", "--queue", "bulk"]).expect(0);
     let bulk = site.submit("basics.identity", json!(["x"]));
-    site.run_all(&[]);
+    let delayed = site.submit_with("basics.identity", json!(["y"]), &["--delay", "1h"]);
+    let output = site.run(["start", "--until-idle"]).expect(0);
+    assert!(output.stderr.contains("left in the store: 1 delayed, 1 paused ("), "{output:?}");
+    site.run(["cancel", &delayed.to_string()]).expect(0);
     assert_eq!(site.status(bulk)["status"], "queued");
     let output = site.run(["pause", "--queue", "nobody"]).expect(2);
     assert!(output.stderr.contains("unknown queue `nobody`"), "{output:?}");
