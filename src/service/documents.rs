@@ -172,6 +172,13 @@ pub enum Found {
     },
 }
 
+/// An invocation that a cancel or a retry would be about.
+#[derive(Debug, Clone, Serialize)]
+pub struct SelectedDocument {
+    /// The invocation.
+    pub id: InvocationId,
+}
+
 /// The answer to a retry.
 #[derive(Debug, Clone, Serialize)]
 pub struct RetryDocument {

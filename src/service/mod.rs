@@ -46,8 +46,8 @@ pub use documents::{
     CancelDocument, CancelOutcome, ChangedTask, CheckDocument, ComponentDocument, Copied, DiffDocument,
     Found, InspectionDocument, InvocationDocument, LockChange, LockDocument, PauseDocument, ProblemDocument,
     PruneDocument, QueueDocument, QuotaDocument, RemovalDocument, RetryDocument, RightChanges, RightDocument,
-    RunnerDocument, SchemaDocument, SubmitDocument, TaskChanges, TaskDocument, TreeLogDocument,
-    UsageDocument,
+    RunnerDocument, SchemaDocument, SelectedDocument, SubmitDocument, TaskChanges, TaskDocument,
+    TreeLogDocument, UsageDocument,
 };
 pub use error::{Remedy, ServiceError};
 pub use executor::Live;

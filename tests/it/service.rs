@@ -217,7 +217,7 @@ const OPERATIONS: [(&str, Operation); 15] = [
     }),
     ("retry", |service, ground| {
         let selection = Selection::Ids(vec![ground.cancelled]);
-        let chunks = service.retry(RetryRequest { selection, even_succeeded: false })?;
+        let chunks = service.retry(RetryRequest { selection, even_succeeded: false, only_new: false })?;
         let retried = chunks.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().map(|one| match one {
             Retried::Copied(document) => format!("{:?}", document.copied),
             Retried::Gone(_) => "gone".to_owned(),

@@ -156,6 +156,33 @@ fn what_filters_select_is_cancelled_and_retried() {
 }
 
 #[test]
+fn a_dry_run_says_what_would_be_cancelled_or_retried() {
+    let (fixture, [bulk, acme, other]) = three();
+    let dry = |command: &str, args: &[&str]| {
+        let output = fixture.sandbox.run([&[command, "--dry-run"], args].concat()).expect(0);
+        (output.stdout().lines().map(str::to_owned).collect::<Vec<_>>(), output.stderr)
+    };
+    let (ids, told) = dry("cancel", &["--component", "text"]);
+    assert_eq!(ids, [acme.as_str(), &other]);
+    assert!(told.contains("would cancel 2 invocations"), "{told}");
+    assert_eq!(fixture.ids(&["list", "--status", "queued"]).len(), 3, "nothing was cancelled");
+    fixture.sandbox.run(["cancel", "--status", "queued"]).expect(0);
+    fixture.sandbox.run(["retry", &acme]).expect(0);
+    let cancelled = ["--status", "cancelled"];
+    assert_eq!(dry("retry", &cancelled).0, [bulk.as_str(), &acme, &other]);
+    let new = ["--status", "cancelled", "--not-retried"];
+    let (ids, told) = dry("retry", &new);
+    assert_eq!(ids, [bulk.as_str(), &other]);
+    assert!(told.contains("would retry 2 invocations"), "{told}");
+    let retried = fixture.sandbox.run([&["retry", "--json"], &new[..]].concat()).expect(0).json_lines();
+    let of: Vec<_> = retried.iter().map(|line| line["retry_of"].clone()).collect();
+    assert_eq!(of, [json!(bulk), json!(other)]);
+    let (ids, told) = dry("retry", &new);
+    assert!(ids.is_empty() && told.contains("no invocation is selected"), "{told}");
+    fixture.sandbox.run(["retry", "--dry-run", &bulk]).expect(2);
+}
+
+#[test]
 fn a_part_of_an_id_names_an_invocation() {
     let fixture = Fixture::new();
     let id = |time: &str, end: u32| -> InvocationId {
