@@ -5,16 +5,17 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::config::parse_age;
-use crate::model::{Status, size};
+use crate::model::{InvocationId, Status, size};
 use crate::service::{
     CancelOutcome, CancelRequest, Copied, PauseDocument, PauseRequest, PruneRequest, Retried, RetryRequest,
+    SelectedDocument,
 };
 
-use super::choice::Chosen;
+use super::choice::{Chosen, EndArgs};
 use super::context::Context;
 use super::error::CliError;
 use super::flags::{count, final_status, unfinished_status};
-use super::output;
+use super::output::{self, Output};
 use super::render::plural;
 
 #[derive(Debug, Args)]
@@ -23,6 +24,7 @@ Examples:
   run-wasm-runner cancel 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f
   run-wasm-runner cancel --status queued --task fib
   run-wasm-runner cancel --task fib --limit 10
+  run-wasm-runner cancel --task fib --until 1h --dry-run
   run-wasm-runner cancel --queue bulk --label customer=acme --since 1h
 
 Exit codes: 0 if all are final now, cancelled or not; 2 if one is unknown (the others are cancelled).")]
@@ -33,6 +35,10 @@ pub struct CancelArgs {
 
     #[command(flatten)]
     pub chosen: Chosen,
+
+    /// Cancel nothing: print the ids that the filters select, and how many there are
+    #[arg(long, conflicts_with = "ids")]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -42,6 +48,7 @@ Examples:
   run-wasm-runner retry --status failed
   run-wasm-runner retry --task fib --limit 100 --json
   run-wasm-runner retry --component math --since 24h
+  run-wasm-runner retry --kind timed-out --ended-since 8h --not-retried --dry-run
 
 Exit codes: 2 if one is unknown or not final (then none is submitted).")]
 pub struct RetryArgs {
@@ -52,9 +59,20 @@ pub struct RetryArgs {
     #[command(flatten)]
     pub chosen: Chosen,
 
+    #[command(flatten)]
+    pub ends: EndArgs,
+
     /// Run also those IDs again that succeeded
     #[arg(long)]
     pub even_succeeded: bool,
+
+    /// Leave out those that were retried before: otherwise the ids of their copies are printed as well
+    #[arg(long)]
+    pub not_retried: bool,
+
+    /// Submit nothing: print the ids that the filters select, and how many there are
+    #[arg(long, conflicts_with = "ids")]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -102,10 +120,27 @@ pub struct PauseArgs {
 /// Says that filters select nothing.
 pub const NOTHING: &str = "no invocation is selected by these filters";
 
+/// Prints the invocations that a command would change.
+fn tell_selected(verb: &str, ids: &[InvocationId], mut output: Output) -> Result<(), CliError> {
+    for id in ids {
+        output.document(&SelectedDocument { id: *id }, || id.to_string())?;
+    }
+    output.flush()?;
+    output::note(&match ids.len() {
+        0 => NOTHING.to_owned(),
+        count => format!("would {verb} {}", plural(count, "invocation")),
+    });
+    Ok(())
+}
+
 /// Runs `cancel`. A usage error if an id is unknown, after the others are cancelled.
 pub fn cancel(args: &CancelArgs, context: &Context) -> Result<(), CliError> {
     let mut output = context.output();
-    let selection = args.chosen.selection(&args.statuses, context)?;
+    let selection = args.chosen.selection(&args.statuses, &EndArgs::default(), context)?;
+    if args.dry_run {
+        let ids = context.loading(|service| service.would_cancel(selection))?;
+        return tell_selected("cancel", &ids, output);
+    }
     let request = CancelRequest { selection, message: "cancelled from the command line".to_owned() };
     let mut first_unknown = None;
     let (mut count, mut found) = (0, false);
@@ -143,8 +178,13 @@ pub fn cancel(args: &CancelArgs, context: &Context) -> Result<(), CliError> {
 /// then.
 pub fn retry(args: &RetryArgs, context: &Context) -> Result<(), CliError> {
     let mut output = context.output();
-    let selection = args.chosen.selection(&args.statuses, context)?;
-    let request = RetryRequest { selection, even_succeeded: args.even_succeeded };
+    let selection = args.chosen.selection(&args.statuses, &args.ends, context)?;
+    if args.dry_run {
+        let ids = context.loading(|service| service.would_retry(selection, args.not_retried))?;
+        return tell_selected("retry", &ids, output);
+    }
+    let (even_succeeded, only_new) = (args.even_succeeded, args.not_retried);
+    let request = RetryRequest { selection, even_succeeded, only_new };
     let (mut count, mut found) = (0, false);
     for chunk in context.loading(|service| service.retry(request))? {
         for retried in chunk? {

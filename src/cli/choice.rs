@@ -1,16 +1,13 @@
 //! The choice of invocations by `list`, `cancel` and `retry`: by their ids, or by filters that all three share.
 
-use std::time::Duration;
-
 use clap::Args;
 
-use crate::config::parse_age;
-use crate::model::{InvocationName, Status};
+use crate::model::{FailureKind, InvocationName, Moment, RunnerId, Status};
 use crate::service::{ListRequest, Selection};
 
 use super::context::Context;
 use super::error::CliError;
-use super::flags::{ComponentFlag, at_least_one, component_flag, label};
+use super::flags::{ComponentFlag, at_least_one, component_flag, failure_kind, label, moment};
 
 /// Filters by what an invocation is, besides its status.
 #[derive(Debug, Clone, Args)]
@@ -32,19 +29,52 @@ pub struct FilterArgs {
     #[arg(long = "label", value_name = "K=V", value_parser = label)]
     pub labels: Vec<(String, String)>,
 
-    /// Only those submitted within this time: `10m`, `24h`
-    #[arg(long, value_name = "DURATION", value_parser = parse_age)]
-    pub since: Option<Duration>,
+    /// Only those submitted since this time: `10m` ago, `2026-11-01` or `2026-11-01T12:00:00Z`
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub since: Option<Moment>,
+
+    /// Only those submitted before this time
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub until: Option<Moment>,
+
+    /// Only those that this runner has, or was the last to have
+    #[arg(long, value_name = "ID")]
+    pub runner: Option<RunnerId>,
 
     /// Only this root and what came of it
     #[arg(long, value_name = "ID")]
     pub root: Option<InvocationName>,
 }
 
+/// Filters by how an invocation ended.
+#[derive(Debug, Clone, Default, Args)]
+pub struct EndArgs {
+    /// Only those that became final since this time, whenever they were submitted: `8h` ago, `2026-11-01T22:00:00Z`
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub ended_since: Option<Moment>,
+
+    /// Only those that became final before this time
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub ended_until: Option<Moment>,
+
+    /// Only those with a failure of this kind: returned, trapped, timed-out, limit-exceeded, cancelled, skipped or
+    /// lost; repeatable
+    #[arg(long = "kind", value_name = "KIND", value_delimiter = ',', value_parser = failure_kind)]
+    pub kinds: Vec<FailureKind>,
+}
+
+impl EndArgs {
+    /// Adds these filters to a request.
+    pub fn add_to(&self, request: &mut ListRequest) {
+        let Self { ended_since, ended_until, kinds } = self.clone();
+        (request.ended_since, request.ended_until, request.kinds) = (ended_since, ended_until, kinds);
+    }
+}
+
 impl FilterArgs {
     /// Makes the request for those with these statuses.
     pub fn request(&self, statuses: &[Status], limit: Option<usize>) -> ListRequest {
-        let Self { task, components, queues, labels, since, root } = self.clone();
+        let Self { task, components, queues, labels, since, until, runner, root } = self.clone();
         let named = components.into_iter().filter(|flag| flag.path.is_none());
         ListRequest {
             statuses: statuses.to_vec(),
@@ -52,19 +82,37 @@ impl FilterArgs {
             components: named.map(|flag| flag.name).collect(),
             queues,
             since,
+            until,
+            runner,
             labels,
             root,
             limit,
+            ..ListRequest::default()
         }
     }
 }
 
 /// Whether a request lets everything through, but for its limit.
 pub fn is_everything(request: &ListRequest) -> bool {
-    let ListRequest { statuses, task, components, queues, since, labels, root, limit: _ } = request;
-    statuses.is_empty()
+    let ListRequest {
+        statuses,
+        task,
+        components,
+        queues,
+        since,
+        until,
+        ended_since,
+        ended_until,
+        kinds,
+        runner,
+        labels,
+        root,
+        limit: _,
+    } = request;
+    (statuses.is_empty() && kinds.is_empty() && labels.is_empty())
         && (task.is_none() && components.is_empty() && queues.is_empty())
-        && (since.is_none() && labels.is_empty() && root.is_none())
+        && (runner.is_none() && root.is_none())
+        && [since, until, ended_since, ended_until].iter().all(|moment| moment.is_none())
 }
 
 /// The choice of invocations to change, by id or by filter.
@@ -85,12 +133,18 @@ pub struct Chosen {
 impl Chosen {
     /// Selects them: by their ids, or else those that are listed with these statuses. A usage error if neither is
     /// given, or both.
-    pub fn selection(&self, statuses: &[Status], context: &Context) -> Result<Selection, CliError> {
-        let request = self.filter.request(statuses, self.limit);
+    pub fn selection(
+        &self,
+        statuses: &[Status],
+        ends: &EndArgs,
+        context: &Context,
+    ) -> Result<Selection, CliError> {
+        let mut request = self.filter.request(statuses, self.limit);
+        ends.add_to(&mut request);
         let is_everything = is_everything(&request);
         if self.ids.is_empty() {
             return match is_everything {
-                false => Ok(Selection::Listed(request)),
+                false => Ok(Selection::Listed(Box::new(request))),
                 true => Err(CliError::usage("nothing says which invocations are meant")
                     .with_hint("give their ids, or filters such as `--task` or `--status`")),
             };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::config;
-use crate::model::{MAX_PRIORITY, Status, is_valid_priority};
+use crate::model::{FailureKind, MAX_PRIORITY, Moment, Status, UnixMicros, is_valid_priority};
 
 /// A value of `--component`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,9 +72,34 @@ pub fn at_least_one(text: &str) -> Result<usize, String> {
     count(text).and_then(|count| if count > 0 { Ok(count) } else { Err("expected 1 or more".to_owned()) })
 }
 
+/// Reads a moment: an age, a date in UTC, or a time.
+pub fn moment(text: &str) -> Result<Moment, String> {
+    let moment = match text.contains('-') {
+        true => UnixMicros::parse(text).map(Moment::At),
+        false => config::parse_age(text).map(Moment::Ago).ok(),
+    };
+    moment.ok_or_else(|| "expected a time such as `24h`, `2026-11-01` or `2026-11-01T12:00:00Z`".to_owned())
+}
+
+/// Reads a kind of failure.
+pub fn failure_kind(text: &str) -> Result<FailureKind, String> {
+    word("kind of failure", text, &FailureKind::ALL, FailureKind::as_str)
+}
+
 /// Reads a status.
 pub fn status(text: &str) -> Result<Status, String> {
-    text.trim().parse()
+    word("status", text, &Status::ALL, Status::as_str)
+}
+
+/// Reads a word of the vocabulary.
+fn word<T: Copy>(what: &str, text: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, String> {
+    let text = text.trim();
+    let names = || all.iter().map(|one| name(*one));
+    all.iter().copied().find(|one| name(*one) == text).ok_or_else(|| {
+        let near = config::nearest(text, names()).map(|near| format!("did you mean `{near}`? "));
+        let known = config::in_backticks(names());
+        format!("unknown {what} `{text}` ({}known: {known})", near.unwrap_or_default())
+    })
 }
 
 /// Reads a status that is not final.
@@ -113,6 +138,19 @@ mod tests {
         // Where one is only named, it need not have a path.
         assert_eq!((component_flag("a"), component_flag("a=b")), (flag("a", None), flag("a", Some("b"))));
         assert!(component_flag("a=").is_err() && component_flag("a.b").is_err());
+    }
+
+    #[test]
+    fn an_unknown_word_is_answered_with_the_nearest_one() {
+        assert_eq!(status(" failed"), Ok(Status::Failed));
+        assert_eq!(failure_kind("timed-out"), Ok(FailureKind::TimedOut));
+        let error = status("fialed").unwrap_err();
+        assert!(
+            error.starts_with("unknown status `fialed` (did you mean `failed`? known: `queued`"),
+            "{error}"
+        );
+        assert!(failure_kind("trap").unwrap_err().contains("did you mean `trapped`?"));
+        assert!(status("zzz").unwrap_err().starts_with("unknown status `zzz` (known: "));
     }
 
     #[test]

@@ -225,7 +225,11 @@ pub fn check(flags: &Flags, json: bool) -> Result<(), CliError> {
             0 => String::new(),
             count => format!(", {} that can't be tasks", plural(count, "exported function")),
         };
-        output.line(&format!("{components}, {tasks}{others}: everything is in order"))?;
+        let verdict = match document.warnings.len() {
+            0 => "everything is in order".to_owned(),
+            count => plural(count, "warning"),
+        };
+        output.line(&format!("{components}, {tasks}{others}: {verdict}"))?;
     }
     output.flush()
 }

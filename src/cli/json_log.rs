@@ -40,6 +40,15 @@ pub fn note(level: &str, message: &str) -> String {
     line(level, message, None, &Map::new())
 }
 
+/// Makes a line of what is told besides the log, with the fields of a document.
+pub fn note_with(level: &str, message: &str, event: &str, document: &impl serde::Serialize) -> String {
+    let mut fields = Map::from_iter([("event".to_owned(), Value::from(event))]);
+    if let Ok(Value::Object(others)) = serde_json::to_value(document) {
+        fields.extend(others);
+    }
+    line(level, message, None, &fields)
+}
+
 fn line(level: &str, message: &str, target: Option<&str>, others: &Map<String, Value>) -> String {
     let mut bytes = Vec::new();
     let mut serializer = serde_json::Serializer::new(&mut bytes);

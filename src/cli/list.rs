@@ -4,20 +4,20 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 
-use crate::model::{Outcome, Status, UnixMicros, span};
+use crate::model::{Outcome, Status, UnixMicros, WaitingFor, clip_middle, span};
 use crate::service::{
-    InvocationDocument, ListRequest, Listing, QueueDocument, SchemaDocument, Service, TaskDocument,
+    InvocationDocument, ListRequest, Listing, QueueDocument, Queues, SchemaDocument, Service, TaskDocument,
 };
 use crate::wasm::Task;
 
 use super::change::NOTHING;
-use super::choice::{FilterArgs, is_everything};
+use super::choice::{EndArgs, FilterArgs, is_everything};
 use super::context::Context;
 use super::error::{CliError, NO_COMPONENTS_HINT};
 use super::flags::{count, status};
 use super::harmless::harmless_line;
 use super::output;
-use super::render::{Ids, cell, duration, run_time, status_cell, thousands};
+use super::render::{Ids, cell, duration, plural, run_time, standing_cell, thousands};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -26,7 +26,10 @@ Examples:
   run-wasm-runner list --status queued,running --limit 100
   run-wasm-runner list --task fib --status failed --json
   run-wasm-runner list --component math
-  run-wasm-runner list --status failed --since 1h --label customer=acme")]
+  run-wasm-runner list --status failed --since 1h --label customer=acme
+  run-wasm-runner list --status failed --ended-since 8h
+  run-wasm-runner list --runner 01939f5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f --status running
+  run-wasm-runner list --kind trapped,timed-out --ended-since 2026-11-01T22:00:00Z --ended-until 2026-11-02")]
 pub struct ListArgs {
     /// Only those with one of these statuses; repeatable
     #[arg(long = "status", value_name = "STATUS", value_delimiter = ',', value_parser = status)]
@@ -34,6 +37,9 @@ pub struct ListArgs {
 
     #[command(flatten)]
     pub filter: FilterArgs,
+
+    #[command(flatten)]
+    pub ends: EndArgs,
 
     /// At most this many; 0 lists them all
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = count)]
@@ -43,7 +49,9 @@ pub struct ListArgs {
 impl ListArgs {
     /// Returns the request that the flags make.
     fn request(&self) -> ListRequest {
-        self.filter.request(&self.statuses, Some(self.limit).filter(|limit| *limit > 0))
+        let mut request = self.filter.request(&self.statuses, Some(self.limit).filter(|limit| *limit > 0));
+        self.ends.add_to(&mut request);
+        request
     }
 }
 
@@ -67,8 +75,15 @@ pub struct TasksArgs {
     pub schema: bool,
 }
 
+#[derive(Debug, Args)]
+pub struct QueuesArgs {
+    /// List also tasks without unfinished invocations, rule and pause
+    #[arg(long)]
+    pub all: bool,
+}
+
 /// So much of a failure's message is shown.
-const SHOWN_CHARS: usize = 60;
+const SHOWN_CHARS: usize = 80;
 
 /// Runs `list`.
 pub fn run(args: &ListArgs, context: &Context) -> Result<(), CliError> {
@@ -80,7 +95,10 @@ pub fn run(args: &ListArgs, context: &Context) -> Result<(), CliError> {
     let now = context.service.clock().now();
     let is_of_the_failed = !args.statuses.is_empty()
         && args.statuses.iter().all(|status| status.is_final() && *status != Status::Succeeded);
-    let (headings, row): (_, fn(&InvocationDocument, UnixMicros) -> [String; 2]) = match is_of_the_failed {
+    let has_ended =
+        request.ended_since.is_some() || request.ended_until.is_some() || !request.kinds.is_empty();
+    let shows_ends = is_of_the_failed || has_ended;
+    let (headings, row): (_, fn(&InvocationDocument, UnixMicros) -> [String; 2]) = match shows_ends {
         false => (["SUBMITTED", "TIME"], when_and_how_long),
         true => (["ENDED", "FAILURE"], when_and_why),
     };
@@ -92,7 +110,7 @@ pub fn run(args: &ListArgs, context: &Context) -> Result<(), CliError> {
         let mut cells = vec![
             cell(&ids.show(invocation.id)),
             cell(&invocation.task),
-            status_cell(invocation.status),
+            standing_cell(invocation, now),
             cell(&format!("{}/{}", invocation.attempt, invocation.max_attempts)),
         ];
         if has_retried {
@@ -119,9 +137,7 @@ fn when_and_why(invocation: &InvocationDocument, now: UnixMicros) -> [String; 2]
     let ended = invocation.finished_at.map(|at| format!("{} ago", duration(now.since(at))));
     let why = match &invocation.outcome {
         Some(Outcome::Failure(failure)) => {
-            let message = &failure.message;
-            let cut = message.char_indices().nth(SHOWN_CHARS);
-            let shown = cut.map_or(message.clone(), |(end, _)| format!("{}…", message[..end].trim_end()));
+            let shown = clip_middle(&failure.message, SHOWN_CHARS);
             format!("{}: {shown}", failure.kind.as_str())
         }
         Some(Outcome::Value(_)) | None => String::new(),
@@ -130,23 +146,50 @@ fn when_and_why(invocation: &InvocationDocument, now: UnixMicros) -> [String; 2]
 }
 
 /// Runs `queues`.
-pub fn queues(context: &Context) -> Result<(), CliError> {
-    let queues = context.service.queues()?;
+pub fn queues(args: &QueuesArgs, context: &Context) -> Result<(), CliError> {
+    let Queues { documents, left_out } = context.service.queues(args.all)?;
     let now = context.service.clock().now();
     let headings = ["QUEUE", "TASK", "STATE", "UNFINISHED", "CONCURRENCY", "RATE", "SET BY"];
-    context.list(&queues, "no tasks are known to the store", &headings, |queue| {
+    let none = match left_out {
+        0 => "no tasks are known to the store",
+        _ => "no task has unfinished invocations, a rule or a pause",
+    };
+    context.list(&documents, none, &headings, |queue| {
         let concurrency = queue.concurrency.zip(queue.blocked);
         let rate = queue.rate.zip(queue.rate_window);
         vec![
             cell(&queue.queue),
-            cell(&queue.task),
+            cell(queue.task.as_deref().unwrap_or("(none)")),
             cell(if queue.paused { "paused" } else { "open" }),
-            cell(&queue.unfinished.to_string()),
+            cell(&unfinished(queue)),
             cell(&concurrency.map(|(limit, blocked)| format!("{limit} ({blocked})")).unwrap_or_default()),
             cell(&rate.map(|(limit, window)| format!("{limit} in {}", span(window))).unwrap_or_default()),
             cell(&set_by(queue, now)),
         ]
-    })
+    })?;
+    if left_out > 0 && !context.json {
+        let tasks = plural(left_out, "task");
+        output::note(&format!("{tasks} without unfinished invocations, rule and pause: `--all` lists them"));
+    }
+    Ok(())
+}
+
+/// Writes the number of the unfinished invocations of a task, and how many of them wait for what.
+fn unfinished(queue: &QueueDocument) -> String {
+    let mut parts = Vec::new();
+    let paused = if queue.paused { queue.queued.saturating_sub(queue.delayed) } else { 0 };
+    let blocked = if queue.paused { 0 } else { queue.blocked_by_rule };
+    for (count, reason) in
+        [(queue.delayed, WaitingFor::Time), (paused, WaitingFor::Pause), (blocked, WaitingFor::Rule)]
+    {
+        if count > 0 {
+            parts.push(format!("{count} {}", reason.adjective()));
+        }
+    }
+    match parts.is_empty() {
+        true => queue.unfinished.to_string(),
+        false => format!("{} ({})", queue.unfinished, parts.join(", ")),
+    }
 }
 
 /// Says on which machine, by which configuration and when the rule of a task was set.

@@ -200,11 +200,17 @@ Examples:
     /// Let paused queues or tasks go on
     Resume(change::PauseArgs),
     /// List queues with their tasks, rules and pauses
+    ///
+    /// Those that have unfinished invocations, a rule or a pause. UNFINISHED says how many of
+    /// them are delayed (their time has not come), paused, or blocked by a concurrency or rate
+    /// rule. A paused queue that no task belongs to any more has the task `(none)`: `resume`
+    /// ends its pause.
     #[command(after_help = "\
 Examples:
   run-wasm-runner queues
+  run-wasm-runner queues --all
   run-wasm-runner queues --json | jq -r 'select(.paused) | .task'")]
-    Queues,
+    Queues(list::QueuesArgs),
     /// List quotas, and how much of each is used
     ///
     /// Each quota of components or fairness keys that is in force, and those that it
@@ -380,7 +386,7 @@ fn execute(cli: &Cli) -> Result<(), CliError> {
         Command::Pause(args) => change::pause(args, true, &context()?),
         Command::Resume(args) => change::pause(args, false, &context()?),
         Command::Wit(args) => wit::run(args, &context()?),
-        Command::Queues => list::queues(&context()?),
+        Command::Queues(args) => list::queues(args, &context()?),
         Command::Quotas => quotas::run(&context()?),
         Command::Usage(args) => usage::run(args, &context()?),
         Command::Lock(args) => component::lock(args, &context()?),

@@ -127,6 +127,15 @@ pub fn note(text: &str) {
     }
 }
 
+/// Writes a line to standard error; where lines are JSON, with an event and the fields of a document.
+pub fn note_with(text: &str, event: &str, document: &impl Serialize) {
+    let text = harmless(text);
+    match super::stderr::is_json() {
+        true => super::stderr::note(&json_log::note_with("info", &text, event, document)),
+        false => super::stderr::note(&text),
+    }
+}
+
 /// Writes a line with a label to standard error.
 fn labelled(word: &str, colour: &str, text: &str) {
     if super::stderr::is_json() {

@@ -109,6 +109,28 @@ pub fn status_cell(status: Status) -> Cell {
     }
 }
 
+/// Makes a cell with the status of an invocation, and what keeps it from going on.
+pub fn standing_cell(invocation: &InvocationDocument, now: UnixMicros) -> Cell {
+    let status = invocation.status;
+    let cell = match standing(invocation, now) {
+        Some(standing) => Cell::new(format!("{status}, {standing}")),
+        None => Cell::new(status.as_str()),
+    };
+    match colour(status) {
+        Some((colour, _)) => cell.fg(colour),
+        None => cell,
+    }
+}
+
+/// Says what keeps an invocation from going on, if anything does that is known.
+pub fn standing(invocation: &InvocationDocument, now: UnixMicros) -> Option<String> {
+    let waiting = invocation.waiting_for.map(|reason| reason.adjective().to_owned());
+    waiting.or_else(|| {
+        let ago = duration(now.since(invocation.lease_ran_out_at?));
+        Some(format!("but its runner's lease ran out {ago} ago"))
+    })
+}
+
 /// Writes a status in its colour, if there are colours.
 pub fn status_word(status: Status, has_colours: bool) -> String {
     match colour(status).filter(|_| has_colours) {

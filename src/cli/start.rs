@@ -7,7 +7,7 @@ use clap::Args;
 use crate::config::parse_flag_duration;
 use crate::model::Status;
 use crate::runner::Gauge;
-use crate::service::{RunnerDocument, Service, ServiceError};
+use crate::service::{QueueDocument, Queues, RunnerDocument, Service, ServiceError};
 
 use super::context::{Context, show_counts};
 use super::error::CliError;
@@ -71,6 +71,8 @@ pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
         },
     )?;
     tracing::info!(
+        event = "started",
+        runner = handle.id().map(tracing::field::display),
         store = context.service.store()?.url(),
         slots = context.config().slots,
         memory_budget_mib = context.config().runner.memory_budget >> 20,
@@ -86,12 +88,38 @@ pub fn run(args: &StartArgs, context: &Context) -> Result<(), CliError> {
     let gauge = runner.stop();
     drop(progress);
 
-    output::note(&summary(&gauge, context.config().slots));
+    let document = RunnerDocument::new(&gauge, context.config().slots);
+    output::note_with(&summary(&gauge, context.config().slots), "summary", &document);
+    if args.until_idle && handle.fault().is_none() {
+        tell_what_is_left(context);
+    }
     if context.json {
-        output.json(&RunnerDocument::new(&gauge, context.config().slots))?;
+        output.json(&document)?;
     }
     output.flush()?;
     handle.fault().map_or(Ok(()), |fault| Err(ServiceError::from(fault).into()))
+}
+
+/// Says what a runner that stopped because it was idle has left in the store, and why.
+fn tell_what_is_left(context: &Context) {
+    // The runner has done its work: a store that is away now is no failure of it.
+    let Ok(Queues { documents: queues, .. }) = context.service.queues(false) else { return };
+    let sum = |count: fn(&QueueDocument) -> u64| queues.iter().map(count).sum::<u64>();
+    let counts = [
+        (sum(|queue| queue.delayed), "delayed"),
+        (sum(|queue| if queue.paused { queue.queued - queue.delayed } else { 0 }), "paused"),
+        (sum(|queue| if queue.paused { 0 } else { queue.blocked_by_rule }), "blocked by a rule"),
+    ];
+    let unfinished = sum(|queue| queue.unfinished);
+    let others = unfinished.saturating_sub(counts.iter().map(|(count, _)| count).sum());
+    let parts = counts.into_iter().chain([(others, "of other runners, or without one that could run them")]);
+    let parts: Vec<_> = parts
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{} {what}", thousands(count)))
+        .collect();
+    if !parts.is_empty() {
+        output::note(&format!("left in the store: {} (`queues` lists them by task)", parts.join(", ")));
+    }
 }
 
 fn summary(gauge: &Gauge, slots: usize) -> String {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::config::parse_flag_duration;
-use crate::model::{InvocationName, Outcome, Status, Transition, UnixMicros};
+use crate::model::{InvocationName, Outcome, Status, Transition, UnixMicros, WaitingFor};
 use crate::service::{InvocationDocument, TreeLogDocument, TreeLogs};
 
 use super::context::{Context, show_counts};
@@ -14,7 +14,8 @@ use super::error::CliError;
 use super::harmless::{harmless, harmless_line};
 use super::output;
 use super::render::{
-    Ids, cell, duration, limits_line, log_lines, run_time, status_cell, status_word, thousands, usage_line,
+    Ids, cell, duration, limits_line, log_lines, run_time, standing, status_cell, status_word, thousands,
+    usage_line,
 };
 use super::value;
 
@@ -173,7 +174,7 @@ fn facts(
         ("id", invocation.id.to_string()),
         ("task", harmless_line(&invocation.task)),
         ("component", invocation.component_digest.to_string()),
-        ("status", status_word(invocation.status, has_colours)),
+        ("status", status(invocation, now, has_colours)),
         ("attempt", format!("{} of {}", invocation.attempt, invocation.max_attempts)),
     ];
     if let Some(parent) = invocation.parent {
@@ -181,6 +182,7 @@ fn facts(
         facts.push(("parent", format!("{parent}{detached}")));
         facts.push(("root", invocation.root.to_string()));
     }
+    facts.extend(invocation.queue.as_ref().map(|queue| ("queue", harmless_line(queue))));
     facts.extend(invocation.runner.map(|runner| ("runner", runner.to_string())));
     if invocation.component.as_deref().unwrap_or_default() != &*invocation.fairness_key {
         facts.push(("fairness", invocation.fairness_key.to_string()));
@@ -223,6 +225,19 @@ fn facts(
         None => {}
     }
     facts
+}
+
+/// Writes the status, and what keeps the invocation from going on.
+fn status(invocation: &InvocationDocument, now: UnixMicros, has_colours: bool) -> String {
+    let status = status_word(invocation.status, has_colours);
+    let hint = match invocation.waiting_for {
+        Some(WaitingFor::Pause) => "; `resume` lets its queue or task go on",
+        Some(WaitingFor::Time | WaitingFor::Rule) | None => "",
+    };
+    match standing(invocation, now) {
+        Some(standing) => format!("{status}, {standing}{hint}"),
+        None => status,
+    }
 }
 
 fn cut(json: &str) -> String {

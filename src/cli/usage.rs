@@ -5,14 +5,13 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use comfy_table::Cell;
 
-use crate::config::parse_age;
-use crate::model::{UnixMicros, UsageSums, size};
+use crate::model::{Moment, UnixMicros, UsageSums, size};
 use crate::service::{UsageDocument, UsageOrder, UsageReport, UsageRequest};
 use crate::store::UsageBy;
 
 use super::context::Context;
 use super::error::CliError;
-use super::flags::{ComponentFlag, component_pattern, count};
+use super::flags::{ComponentFlag, component_pattern, count, moment};
 use super::output;
 use super::render::{byte_seconds, cell, duration, plural, thousands};
 
@@ -79,33 +78,6 @@ pub enum Sort {
     Failures,
     /// By hour, component and key
     Hour,
-}
-
-/// A moment on the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
-    /// So long ago.
-    Ago(Duration),
-    /// Then.
-    At(UnixMicros),
-}
-
-/// Reads a moment.
-fn moment(text: &str) -> Result<Moment, String> {
-    let at = match text.contains('-') {
-        true => UnixMicros::parse(text).map(Moment::At),
-        false => parse_age(text).map(Moment::Ago).ok(),
-    };
-    at.ok_or_else(|| "expected a time such as `24h`, `2026-11-01` or `2026-11-01T12:00:00Z`".to_owned())
-}
-
-impl Moment {
-    fn before(self, now: UnixMicros) -> UnixMicros {
-        match self {
-            Self::Ago(ago) => now.minus(ago),
-            Self::At(at) => at,
-        }
-    }
 }
 
 impl UsageArgs {

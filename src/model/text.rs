@@ -36,6 +36,18 @@ pub fn clip(text: &str, chars: usize) -> std::borrow::Cow<'_, str> {
     }
 }
 
+/// The first and the last characters of a text that someone else chose the length of, `chars` of them: the reason of a
+/// panic is at the end of its message.
+pub fn clip_middle(text: &str, chars: usize) -> std::borrow::Cow<'_, str> {
+    let count = text.chars().count();
+    if count <= chars {
+        return text.into();
+    }
+    let at = |place: usize| text.char_indices().nth(place).map_or(text.len(), |(at, _)| at);
+    let (end, start) = (at(chars - chars / 2), at(count - chars / 2));
+    format!("{} … {}", text[..end].trim_end(), text[start..].trim_start()).into()
+}
+
 /// Writes a value up to `bytes` bytes, and `…` if there is more. It stops there: no more of the value is
 /// even made, for a short name can stand for a very long text.
 pub fn write_cut(value: impl Display, bytes: usize) -> String {

@@ -57,6 +57,25 @@ impl UnixMicros {
     }
 }
 
+/// A moment as people name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// So long ago.
+    Ago(Duration),
+    /// Then.
+    At(UnixMicros),
+}
+
+impl Moment {
+    /// The moment that is meant now.
+    pub fn before(self, now: UnixMicros) -> UnixMicros {
+        match self {
+            Self::Ago(ago) => now.minus(ago),
+            Self::At(at) => at,
+        }
+    }
+}
+
 /// As [`to_rfc3339`](UnixMicros::to_rfc3339).
 impl Serialize for UnixMicros {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

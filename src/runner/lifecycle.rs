@@ -14,7 +14,7 @@ use super::outcomes::FinalOutcome;
 use super::stage::Stage;
 use super::totals::Gauge;
 use super::{descriptors, slot, turn};
-use crate::model::{Clock, InvocationId, Outcome, Refusal, TaskClient};
+use crate::model::{Clock, InvocationId, Outcome, Refusal, RunnerId, TaskClient};
 use crate::store::{Cancel, Store, StoreError, TaskSet, Watch};
 
 /// A running runner. Dropping it stops it as [`stop`](Runner::stop) does.
@@ -204,6 +204,11 @@ pub struct RunnerHandle {
 }
 
 impl RunnerHandle {
+    /// Returns the id of the runner; `None` while it has lost its lease and has no other id yet.
+    pub fn id(&self) -> Option<RunnerId> {
+        self.core.trust.runner()
+    }
+
     /// Tells the runner that the store has changed: for stores that don't tell within their own process.
     pub fn look_again(&self) {
         self.core.tell_foreign_change();

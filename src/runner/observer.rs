@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::model::{Claim, FailureKind, InvocationId, LineBudget, Outcome, RunnerId, TaskId, clip};
-use crate::store::{AttemptEnd, Batch, EndKind, Receipt, StoreError};
+use crate::model::{Claim, FailureKind, InvocationId, LineBudget, Outcome, RunnerId, TaskId, clip_middle};
+use crate::store::{AttemptEnd, Batch, EndKind, Receipt, StoreError, TakenOver};
 
 /// Is told what a runner does.
 ///
@@ -35,8 +35,10 @@ pub enum Observation<'a> {
         claims: usize,
         /// The number of old invocations that it removed.
         removed: usize,
-        /// The number of attempts that it took over from runners whose lease had run out.
-        recovered: usize,
+        /// The id of the runner.
+        runner: RunnerId,
+        /// The attempts that it took over from runners whose lease had run out: its own earlier one may be among them.
+        taken_over: &'a [TakenOver],
     },
     /// A commit failed; the batch is tried again after the pause.
     CommitFailed {
@@ -89,14 +91,21 @@ pub enum Observation<'a> {
 }
 
 /// Tells all observers of a commit that took so long.
-pub(super) fn tell_commit(observers: &[Arc<dyn Observer>], took: Duration, batch: &Batch, receipt: &Receipt) {
+pub(super) fn tell_commit(
+    observers: &[Arc<dyn Observer>],
+    runner: RunnerId,
+    took: Duration,
+    batch: &Batch,
+    receipt: &Receipt,
+) {
     tell(observers, || Observation::Committed {
         took,
         submits: batch.submits.len(),
         reports: batch.reports.len(),
         claims: receipt.claimed.len(),
         removed: receipt.pruned.map_or(0, |pruned| pruned.removed),
-        recovered: receipt.recovered,
+        runner,
+        taken_over: &receipt.taken_over,
     });
 }
 
@@ -185,6 +194,33 @@ impl Drop for LogObserver {
     }
 }
 
+/// Logs which invocations were taken over from a dead runner, or given back because this runner's own lease has run out.
+fn log_takeover(runner: RunnerId, taken: &TakenOver) {
+    let TakenOver { runner: dead, count: attempts, first } = taken;
+    let mut ids = first.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if *attempts > first.len() {
+        ids.push_str(&format!(" and {} more", attempts - first.len()));
+    }
+    if *dead == runner {
+        tracing::warn!(
+            event = "lease-ran-out",
+            %runner,
+            attempts,
+            ids,
+            "this runner's own lease has run out: its work is queued again"
+        );
+    } else {
+        tracing::warn!(
+            event = "takeover",
+            %runner,
+            from = %dead,
+            attempts,
+            ids,
+            "took over the work of a runner whose lease has run out"
+        );
+    }
+}
+
 /// Logs at the first level if failures are told, or else at `debug`.
 macro_rules! failure {
     ($tells:expr, $level:ident, $($fields:tt)+) => {
@@ -198,15 +234,8 @@ macro_rules! failure {
 impl Observer for LogObserver {
     fn observe(&self, observation: &Observation<'_>) {
         match observation {
-            Observation::Committed { took, submits, reports, claims, removed, recovered } => {
-                if *recovered > 0 {
-                    let attempts = *recovered;
-                    tracing::warn!(
-                        event = "takeover",
-                        attempts,
-                        "took over the work of a runner whose lease has run out"
-                    );
-                }
+            Observation::Committed { took, submits, reports, claims, removed, runner, taken_over } => {
+                taken_over.iter().for_each(|taken| log_takeover(*runner, taken));
                 self.end_minutes();
                 tracing::trace!(?took, submits, reports, claims, removed, "a batch was committed");
             }
@@ -217,7 +246,7 @@ impl Observer for LogObserver {
                 EndKind::Final(Outcome::Value(_)) => tracing::debug!(%id, task, attempt, "succeeded"),
                 EndKind::Final(Outcome::Failure(failure)) => {
                     // Quoted: what a guest says may try to look like more lines.
-                    let said = clip(&failure.message, MESSAGE_CHARS);
+                    let said = clip_middle(&failure.message, MESSAGE_CHARS);
                     let said = &*said;
                     let kind = failure.kind.as_str();
                     let tells = self.tells(TaskId::component_of(task));
@@ -228,7 +257,7 @@ impl Observer for LogObserver {
                         Outcome::Failure(failure) => (failure.kind.as_str(), &*failure.message),
                         Outcome::Value(_) => ("", ""),
                     };
-                    let said = clip(said, MESSAGE_CHARS);
+                    let said = clip_middle(said, MESSAGE_CHARS);
                     let said = &*said;
                     let tells = self.tells(TaskId::component_of(task));
                     failure!(
@@ -242,7 +271,7 @@ impl Observer for LogObserver {
                 tracing::debug!(%id, attempt, "ended, or taken over, by somebody else");
             }
             Observation::Finished { id, outcome: Outcome::Failure(failure) } => {
-                let said = clip(&failure.message, MESSAGE_CHARS);
+                let said = clip_middle(&failure.message, MESSAGE_CHARS);
                 let (kind, said) = (failure.kind.as_str(), &*said);
                 match failure.kind {
                     FailureKind::Cancelled | FailureKind::Skipped => {
@@ -320,7 +349,7 @@ mod tests {
             .with_writer(move || writer.clone())
             .finish();
         tracing::subscriber::with_default(subscriber, || {
-            let failure = Failure::new(FailureKind::Trapped, format!("one\ntwo{}", "x".repeat(1000)));
+            let failure = Failure::new(FailureKind::Trapped, format!("one\ntwo{}why", "x".repeat(1000)));
             let how = EndKind::Final(Outcome::Failure(Arc::new(failure)));
             let end = AttemptEnd::unstarted(UnixMicros(0), how);
             let id = InvocationId::generate();
@@ -332,7 +361,9 @@ mod tests {
         let text = String::from_utf8(lines.0.lock().clone()).expect("a text");
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 2, "{text}");
-        for part in ["failed", "task=\"a.task\"", "attempt=2", "kind=\"trapped\"", r#"said="one\ntwoxx"#] {
+        for part in
+            ["failed", "task=\"a.task\"", "attempt=2", "kind=\"trapped\"", r#"said="one\ntwoxx"#, "xxwhy\""]
+        {
             assert!(lines[0].contains(part), "{part}: {text}");
         }
         assert!(lines[0].len() < 500 && lines[1].contains("given back"), "{text}");

@@ -37,6 +37,11 @@ impl Trust {
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
+    /// Returns the id under which the runner claims; `None` while it has lost its lease and has no other id yet.
+    pub(super) fn runner(&self) -> Option<RunnerId> {
+        self.state.lock().runner
+    }
+
     /// Whether claims of `runner` may run now: after a commit that took too long, their lease is over.
     pub(super) fn is_good(&self, runner: RunnerId) -> bool {
         let state = self.state.lock();
@@ -87,7 +92,10 @@ impl Trust {
                     state.until = None;
                     state.is_over = true;
                     drop(state);
-                    tracing::warn!("nothing was heard of the lease for too long: guests are killed");
+                    tracing::warn!(
+                        event = "lease-unheard",
+                        "nothing was heard of the lease for too long: guests are killed"
+                    );
                     on_over();
                     state = self.state.lock();
                 }

@@ -17,7 +17,7 @@ use super::observer::{Observation, tell, tell_commit};
 use super::rule_watch::tell_replaced;
 use super::stage::{Stage, stopped};
 use super::wait::Wait;
-use crate::model::InvocationId;
+use crate::model::{InvocationId, RunnerId};
 use crate::store::{Batch, EndKind, Receipt, StoreError};
 
 /// Notes wait this long for company before they are written on their own.
@@ -190,7 +190,7 @@ fn extend_lease(core: &Arc<Core>, ledger: &mut Ledger, now: Instant) -> bool {
     let now = Instant::now();
     match committed {
         Ok(receipt) => {
-            note_commit(core, &batch, &receipt, began, now);
+            note_commit(core, ledger.runner, &batch, &receipt, began, now);
             let mut effects = std::mem::take(&mut ledger.effects);
             ledger.settle_heartbeat(receipt, &mut effects);
             tell_end_of_outage(ledger);
@@ -213,11 +213,18 @@ fn extend_lease(core: &Arc<Core>, ledger: &mut Ledger, now: Instant) -> bool {
 }
 
 /// Tells who watches of a commit, and whoever watches the lease.
-fn note_commit(core: &Core, batch: &Batch, receipt: &Receipt, began: Instant, now: Instant) {
+fn note_commit(
+    core: &Core,
+    runner: RunnerId,
+    batch: &Batch,
+    receipt: &Receipt,
+    began: Instant,
+    now: Instant,
+) {
     if extends_lease(batch, receipt) {
         core.trust.extend(began, core.options.settings.lease);
     }
-    tell_commit(&core.options.observers, now.duration_since(began), batch, receipt);
+    tell_commit(&core.options.observers, runner, now.duration_since(began), batch, receipt);
 }
 
 /// Drains the inbox, and tells the ledger of a foreign change, a lease that is over, a stop.
@@ -297,7 +304,7 @@ fn view_of<'a>(core: &'a Core, ledger: &Ledger, now: Instant) -> View<'a> {
 /// Settles a receipt and performs its effects. Returns when the commit was over.
 fn settle(core: &Arc<Core>, ledger: &mut Ledger, plan: Plan, receipt: Receipt, began: Instant) -> Instant {
     let now = Instant::now();
-    note_commit(core, &plan.batch, &receipt, began, now);
+    note_commit(core, ledger.runner, &plan.batch, &receipt, began, now);
     let committed = Committed {
         began,
         now,
@@ -385,7 +392,8 @@ fn run_duties(core: &Core, ledger: &mut Ledger, now: Instant) {
         let now = Instant::now();
         match committed {
             Ok(receipt) => {
-                tell_commit(&core.options.observers, now.duration_since(began), &batch, &receipt);
+                let took = now.duration_since(began);
+                tell_commit(&core.options.observers, ledger.runner, took, &batch, &receipt);
                 duty.settle(&batch, &receipt, began, now);
                 if !receipt.submits.is_empty() {
                     ledger.claims.may_have_work = true;

@@ -18,6 +18,11 @@ pub struct CancelRequest {
 }
 
 impl Service {
+    /// Finds the invocations that a cancel of this selection would be about, in its order.
+    pub fn would_cancel(&self, selection: Selection) -> Result<Vec<InvocationId>, ServiceError> {
+        self.select(&self.existing()?, selection, Status::unfinished().collect())
+    }
+
     /// Begins to cancel invocations. Between two transactions it pauses, so that runners get at
     /// the store. Of large trees it cancels a part in each transaction; if it is given up in
     /// between, runners go on.

@@ -12,7 +12,8 @@ use serde_json::value::RawValue;
 use super::copies::retry_of;
 use crate::model::{
     ComponentDigest, ComponentFacts, Failure, HolderKind, Invocation, InvocationId, LogEntry, Outcome,
-    Progress, RunnerId, Status, SubmitLimits, TaskId, TaskLimits, UnixMicros, Usage, UsageSums, chosen_key,
+    Progress, RunnerId, Status, SubmitLimits, TaskId, TaskLimits, UnixMicros, Usage, UsageSums, WaitingFor,
+    chosen_key,
 };
 use crate::runner::Gauge;
 use crate::store::{RuleOrigin, UsageRow};
@@ -56,6 +57,12 @@ pub struct InvocationDocument {
     pub retry_of: Option<InvocationId>,
     /// The last invocation that was submitted for it anew; where that was not asked for, none.
     pub retried_as: Option<InvocationId>,
+    /// The queue of its task now; where that was not asked for, none.
+    pub queue: Option<Arc<str>>,
+    /// What it waits for, if it is queued and can't start yet.
+    pub waiting_for: Option<WaitingFor>,
+    /// When the lease of the runner ran out that still owns it: another runner is to take it over.
+    pub lease_ran_out_at: Option<UnixMicros>,
     pub progress: Option<Progress>,
     #[serde(serialize_with = "usage")]
     pub usage: Option<Usage>,
@@ -123,6 +130,9 @@ impl From<Invocation> for InvocationDocument {
             fairness_key,
             retry_of: retry_of(&labels),
             retried_as: None,
+            queue: None,
+            waiting_for: None,
+            lease_ran_out_at: None,
             labels: labels.to_vec(),
             limits,
             progress,
@@ -162,6 +172,13 @@ pub enum Found {
         /// Where its arguments differ: empty if they don't.
         differences: String,
     },
+}
+
+/// An invocation that a cancel or a retry would be about.
+#[derive(Debug, Clone, Serialize)]
+pub struct SelectedDocument {
+    /// The invocation.
+    pub id: InvocationId,
 }
 
 /// The answer to a retry.
@@ -249,16 +266,22 @@ pub enum PauseDocument {
 pub struct QueueDocument {
     /// The queue.
     pub queue: Arc<str>,
-    /// The full id of the task.
-    pub task: Arc<str>,
+    /// The full id of the task; `None` for a queue that is paused and has no task.
+    pub task: Option<Arc<str>>,
     /// Its component; `None` for an id of an earlier program that nobody has adopted.
     pub component: Option<Arc<str>>,
     /// Its function.
-    pub function: Arc<str>,
+    pub function: Option<Arc<str>>,
     /// Whether the task or its queue is paused.
     pub paused: bool,
     /// The number of its invocations that are not final.
     pub unfinished: u64,
+    /// Those of them that wait in the queue.
+    pub queued: u64,
+    /// Those of the queued that may start only later.
+    pub delayed: u64,
+    /// Those of the queued that a concurrency or rate rule keeps from running.
+    pub blocked_by_rule: u64,
     /// The number that may run at once.
     pub concurrency: Option<u32>,
     /// The fate of more than that.

@@ -23,6 +23,7 @@ mod origin;
 mod packages;
 mod patience;
 mod pause;
+mod present;
 mod prune;
 mod quotas;
 mod read;
@@ -46,8 +47,8 @@ pub use documents::{
     CancelDocument, CancelOutcome, ChangedTask, CheckDocument, ComponentDocument, Copied, DiffDocument,
     Found, InspectionDocument, InvocationDocument, LockChange, LockDocument, PauseDocument, ProblemDocument,
     PruneDocument, QueueDocument, QuotaDocument, RemovalDocument, RetryDocument, RightChanges, RightDocument,
-    RunnerDocument, SchemaDocument, SubmitDocument, TaskChanges, TaskDocument, TreeLogDocument,
-    UsageDocument,
+    RunnerDocument, SchemaDocument, SelectedDocument, SubmitDocument, TaskChanges, TaskDocument,
+    TreeLogDocument, UsageDocument,
 };
 pub use error::{Remedy, ServiceError};
 pub use executor::Live;
@@ -55,7 +56,7 @@ pub use inspect::{Inspected, component_name};
 pub use lock::LockRequest;
 pub use packages::{PushRequest, Pushed};
 pub use patience::{Patience, Transactions};
-pub use pause::PauseRequest;
+pub use pause::{PauseRequest, Queues};
 pub use prune::PruneRequest;
 pub use read::{ListRequest, Listing, Logs, Selection, Tree, TreeLogs};
 pub use retry::{Retried, RetryRequest};

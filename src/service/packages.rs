@@ -157,7 +157,7 @@ impl Service {
         if cancels && unfinished > 0 {
             let listed = ListRequest { components: vec![name.to_owned()], ..ListRequest::default() };
             let message = format!("the component `{name}` was removed");
-            let request = CancelRequest { selection: Selection::Listed(listed), message };
+            let request = CancelRequest { selection: Selection::Listed(Box::new(listed)), message };
             for cancelled in self.cancel(request)? {
                 let done = |one: &&CancelDocument| one.outcome == CancelOutcome::Cancelled;
                 document.cancelled += cancelled?.iter().filter(done).count() as u64;

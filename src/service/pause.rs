@@ -1,6 +1,6 @@
 //! Holding queues and tasks back, and letting them go on.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::components::stored_task;
@@ -8,7 +8,7 @@ use super::patience::Access;
 use super::run::choose_queue;
 use super::{PauseDocument, QueueDocument, Service, ServiceError};
 use crate::model::{DEFAULT_QUEUE, TaskId};
-use crate::store::{Batch, Pause, PauseTarget};
+use crate::store::{Batch, Pause, PauseTarget, TaskRule, held_back};
 
 /// A pause of queues and tasks, or its end.
 #[derive(Debug, Clone)]
@@ -19,6 +19,61 @@ pub struct PauseRequest {
     pub tasks: Vec<String>,
     /// `false` to let them go on.
     pub paused: bool,
+}
+
+/// Tasks with their queues, and queues without a task that are paused.
+#[derive(Debug)]
+pub struct Queues {
+    /// By queue and task.
+    pub documents: Vec<QueueDocument>,
+    /// The number of tasks that were left out, because there is nothing to say of them.
+    pub left_out: usize,
+}
+
+/// Pauses that no rule belongs to.
+struct Orphans {
+    queues: Vec<Arc<str>>,
+    tasks: Vec<Arc<str>>,
+}
+
+/// Finds the pauses of queues without a task, and of tasks that the store does not know.
+fn orphans(paused: &[PauseTarget], rules: &[TaskRule]) -> Orphans {
+    let mut orphans = Orphans { queues: Vec::new(), tasks: Vec::new() };
+    for target in paused {
+        match target {
+            PauseTarget::Queue(queue) if rules.iter().all(|rule| rule.queue != *queue) => {
+                orphans.queues.push(Arc::clone(queue));
+            }
+            PauseTarget::Task(task) if rules.iter().all(|rule| rule.task != *task) => {
+                orphans.tasks.push(Arc::clone(task));
+            }
+            PauseTarget::Queue(_) | PauseTarget::Task(_) => {}
+        }
+    }
+    orphans
+}
+
+impl QueueDocument {
+    /// Makes the document of a paused queue that has no task.
+    fn without_task(queue: Arc<str>) -> Self {
+        Self {
+            queue,
+            task: None,
+            component: None,
+            function: None,
+            paused: true,
+            unfinished: 0,
+            queued: 0,
+            delayed: 0,
+            blocked_by_rule: 0,
+            concurrency: None,
+            blocked: None,
+            rate: None,
+            rate_window: None,
+            rule_by: None,
+            rule_at: None,
+        }
+    }
 }
 
 impl Service {
@@ -48,26 +103,47 @@ impl Service {
         Ok(documents)
     }
 
-    /// Lists tasks with their queues, rules and pauses, by queue.
-    pub fn queues(&self) -> Result<Vec<QueueDocument>, ServiceError> {
+    /// Lists tasks with their queues, rules and pauses, by queue: those that have work, a rule of their own or a pause,
+    /// or `all` that the store knows. A pause that nothing belongs to is listed by itself.
+    pub fn queues(&self, all: bool) -> Result<Queues, ServiceError> {
         let access = self.existing()?;
         let paused = access.ask(|store| store.paused())?;
-        let unfinished: BTreeMap<_, _> =
+        let mut unfinished: HashMap<_, _> =
             access.ask(|store| store.unfinished_by_task())?.into_iter().collect();
+        let now = access.ask(|store| store.leases())?.now;
+        let queued = access.ask(|store| store.queued_by_task(now))?;
+        let mut queued: HashMap<_, _> =
+            queued.into_iter().map(|counts| (Arc::clone(&counts.task), counts)).collect();
         let marks = access.ask(|store| store.rule_marks())?;
-        let mut marks: BTreeMap<_, _> =
-            marks.into_iter().map(|mark| (Arc::clone(&mark.task), mark)).collect();
-        let rules = access.ask(|store| store.rules())?.into_iter().map(|rule| {
+        let mut marks: HashMap<_, _> = marks.into_iter().map(|mark| (Arc::clone(&mark.task), mark)).collect();
+        let mut rules = access.ask(|store| store.rules())?;
+        let orphans = orphans(&paused, &rules);
+        // A task may be paused before the store knows anything else of it.
+        rules.extend(orphans.tasks.into_iter().map(|task| TaskRule {
+            task,
+            queue: DEFAULT_QUEUE.into(),
+            concurrency: None,
+            rate: None,
+        }));
+        let held_back = held_back(&paused, rules.iter().cloned());
+        let known = rules.len();
+        let is_shown = |rule: &TaskRule| {
+            let has_rule = rule.concurrency.is_some() || rule.rate.is_some() || *rule.queue != *DEFAULT_QUEUE;
+            all || has_rule || unfinished.contains_key(&rule.task) || held_back.contains(&rule.task)
+        };
+        rules.retain(is_shown);
+        let left_out = known - rules.len();
+        let documents = rules.into_iter().map(|rule| {
             let mark = marks.remove(&rule.task);
-            (rule, mark)
-        });
-        let mut documents: Vec<_> = rules
-            .map(|(rule, mark)| QueueDocument {
+            let counts = queued.remove(&rule.task);
+            QueueDocument {
                 component: TaskId::split(&rule.task).0.map(Arc::from),
-                function: TaskId::split(&rule.task).1.into(),
-                paused: paused.contains(&PauseTarget::Queue(Arc::clone(&rule.queue)))
-                    || paused.contains(&PauseTarget::Task(Arc::clone(&rule.task))),
-                unfinished: unfinished.get(&rule.task).copied().unwrap_or(0),
+                function: Some(TaskId::split(&rule.task).1.into()),
+                paused: held_back.contains(&rule.task),
+                unfinished: unfinished.remove(&rule.task).unwrap_or(0),
+                queued: counts.as_ref().map_or(0, |counts| counts.queued),
+                delayed: counts.as_ref().map_or(0, |counts| counts.delayed),
+                blocked_by_rule: counts.map_or(0, |counts| counts.blocked),
                 concurrency: rule.concurrency.map(|concurrency| concurrency.limit),
                 blocked: rule.concurrency.map(|concurrency| concurrency.blocked.as_str()),
                 rate: rule.rate.map(|rate| rate.limit),
@@ -75,11 +151,13 @@ impl Service {
                 rule_at: mark.as_ref().map(|mark| mark.at),
                 rule_by: mark.map(|mark| mark.by),
                 queue: rule.queue,
-                task: rule.task,
-            })
-            .collect();
+                task: Some(rule.task),
+            }
+        });
+        let mut documents: Vec<_> =
+            documents.chain(orphans.queues.into_iter().map(QueueDocument::without_task)).collect();
         documents.sort_by(|a, b| (&a.queue, &a.task).cmp(&(&b.queue, &b.task)));
-        Ok(documents)
+        Ok(Queues { documents, left_out })
     }
 
     /// Finds the queue of that name, if the configuration or the store knows one.

@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::components::stored_task;
-use super::copies::last_copies;
 use super::error::known;
 use super::patience::Access;
+use super::present::documents;
 use super::{InvocationDocument, Remedy, Service, ServiceError, TreeLogDocument};
 use crate::config::in_backticks;
-use crate::model::{Invocation, InvocationId, InvocationName, LogEntry, Status, TaskId, Transition};
+use crate::model::{
+    FailureKind, Invocation, InvocationId, InvocationName, LogEntry, Moment, RunnerId, Status, TaskId,
+    Transition,
+};
 use crate::store::{CANDIDATES, Filter, LOOK, StoreError};
 use crate::wasm::Names;
 
@@ -26,8 +28,18 @@ pub struct ListRequest {
     pub components: Vec<String>,
     /// Only those of the tasks of these queues; empty means of all.
     pub queues: Vec<String>,
-    /// Only those that were submitted within this time.
-    pub since: Option<Duration>,
+    /// Only those that were submitted then or later.
+    pub since: Option<Moment>,
+    /// Only those that were submitted before.
+    pub until: Option<Moment>,
+    /// Only those that became final then or later.
+    pub ended_since: Option<Moment>,
+    /// Only those that became final before.
+    pub ended_until: Option<Moment>,
+    /// Only those that ended with a failure of one of these kinds; empty means all.
+    pub kinds: Vec<FailureKind>,
+    /// Only those that this runner owns, or was the last to own.
+    pub runner: Option<RunnerId>,
     /// Only those that have all of these labels.
     pub labels: Vec<(String, String)>,
     /// Only those of the tree with this root.
@@ -51,7 +63,7 @@ pub enum Selection {
     /// These.
     Ids(Vec<InvocationId>),
     /// All that are listed.
-    Listed(ListRequest),
+    Listed(Box<ListRequest>),
 }
 
 /// A tree of invocations.
@@ -73,13 +85,6 @@ pub struct Logs {
     pub attempt: u32,
     /// In order.
     pub entries: Vec<LogEntry>,
-}
-
-/// Makes the documents of invocations, with the copies of what was retried.
-fn documents(access: &Access, invocations: Vec<Invocation>) -> Result<Vec<InvocationDocument>, ServiceError> {
-    let copies = last_copies(access, &invocations)?;
-    let documents = invocations.into_iter().map(InvocationDocument::from).zip(copies);
-    Ok(documents.map(|(document, retried_as)| InvocationDocument { retried_as, ..document }).collect())
 }
 
 /// The output and the logs of the guests of an invocation and of its descendants.
@@ -106,12 +111,12 @@ impl Service {
         Ok(self.existing()?.ask(|store| store.arguments(id))?)
     }
 
-    /// Lists invocations, newest first, without values. For a time or for labels it looks at the [`LOOK`] newest
+    /// Lists invocations, newest first, without values. For what no index finds it looks at the [`LOOK`] newest
     /// invocations of the store.
     pub fn list(&self, request: &ListRequest) -> Result<Listing, ServiceError> {
         let access = self.existing()?;
         let mut filter = self.filter(request, Vec::new())?;
-        let is_walk = filter.root.is_none() && (filter.since.is_some() || !filter.labels.is_empty());
+        let is_walk = filter.is_walk();
         filter.look = is_walk.then_some(LOOK);
         let found = access.ask(|store| store.list(&filter))?;
         let has_more = || {
@@ -292,10 +297,21 @@ impl Service {
 
     /// Makes the filter of a request; with `statuses` if it names none.
     fn filter(&self, request: &ListRequest, statuses: Vec<Status>) -> Result<Filter, ServiceError> {
+        let now = self.clock().now();
+        let moment = |moment: Option<Moment>| moment.map(|moment| moment.before(now));
         Ok(Filter {
-            statuses: if request.statuses.is_empty() { statuses } else { request.statuses.clone() },
+            // Kinds of failures say which statuses are meant.
+            statuses: match request.statuses.is_empty() && request.kinds.is_empty() {
+                true => statuses,
+                false => request.statuses.clone(),
+            },
             tasks: self.requested_tasks(request)?,
-            since: request.since.map(|age| self.clock().now().minus(age)),
+            since: moment(request.since),
+            until: moment(request.until),
+            ended_since: moment(request.ended_since),
+            ended_until: moment(request.ended_until),
+            kinds: request.kinds.clone(),
+            runner: request.runner,
             labels: request.labels.clone(),
             root: request.root.as_ref().map(|name| self.root(name)).transpose()?,
             limit: request.limit.unwrap_or(usize::MAX),

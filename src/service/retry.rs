@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::copies::{FOLLOWED, RETRY_OF, retry_key};
+use super::copies::{FOLLOWED, RETRY_OF, last_copies, retry_key};
 use super::patience::{Access, CHUNK, CHUNK_BYTES, Transactions, give_way};
 use super::{Copied, Remedy, RetryDocument, Selection, Service, ServiceError};
 use crate::model::{Differing, Invocation, InvocationId, PreparedCall, Status, SubmitOptions, Submitter};
@@ -17,6 +17,8 @@ pub struct RetryRequest {
     pub selection: Selection,
     /// Whether those that are named may have succeeded.
     pub even_succeeded: bool,
+    /// Whether those are left out that were retried before.
+    pub only_new: bool,
 }
 
 /// The end of the retry of one invocation.
@@ -52,6 +54,18 @@ struct Retrying {
 }
 
 impl Service {
+    /// Finds the invocations that a retry of this selection would be about, in its order: those without a copy, if
+    /// `only_new`.
+    pub fn would_retry(
+        &self,
+        selection: Selection,
+        only_new: bool,
+    ) -> Result<Vec<InvocationId>, ServiceError> {
+        let access = self.existing()?;
+        let ids = self.select(&access, selection, vec![Status::Failed])?;
+        if only_new { without_copy(&access, ids) } else { Ok(ids) }
+    }
+
     /// Begins to retry invocations. Each is submitted anew, as the root of a tree of its own, unless it was
     /// before: then the copy counts, if it was not cancelled. One that was is copied in its place. Named ones are checked first: if one of them must not be retried, none is. Between two
     /// transactions it pauses, so that runners get at the store.
@@ -65,7 +79,10 @@ impl Service {
                 self.refuse_removed(&invocation.task, &pushed)?;
             }
         }
-        let ids = self.select(&access, request.selection, vec![Status::Failed])?;
+        let mut ids = self.select(&access, request.selection, vec![Status::Failed])?;
+        if request.only_new {
+            ids = without_copy(&access, ids)?;
+        }
         let wanted = ids.into_iter().map(|id| Wanted { original: id, last: id, followed: 0 }).collect();
         let mut retrying =
             Retrying { service: self.clone(), access, pushed, wanted, began: None, conflict: None };
@@ -75,6 +92,20 @@ impl Service {
             None => retrying.chunk().map(Some),
         }))
     }
+}
+
+/// Leaves out what was retried before.
+fn without_copy(access: &Access, ids: Vec<InvocationId>) -> Result<Vec<InvocationId>, ServiceError> {
+    let mut new = Vec::new();
+    for id in ids {
+        // One by one: their values may be large.
+        let found = access.ask(|store| store.get(&[id]))?.pop().flatten();
+        let is_copied = last_copies(access, found.as_slice())?.iter().any(Option::is_some);
+        if !is_copied {
+            new.push(id);
+        }
+    }
+    Ok(new)
 }
 
 /// Refuses what is not to be retried.

@@ -97,6 +97,7 @@ impl Waiter {
 mod tests {
     use super::*;
     use crate::config::{Config, Flags, Surroundings};
+    use crate::model::RunnerId;
     use crate::runner::{Observation, Observer};
     use crate::store::Batch;
     use crate::wasm::Compiler;
@@ -117,7 +118,8 @@ mod tests {
             reports: 1,
             claims: 0,
             removed: 0,
-            recovered: 0,
+            runner: RunnerId::generate(),
+            taken_over: &[],
         };
         service.shared.neighbours.observe(&committed);
         waiter.changes.wait(LONG).expect("a change is told");

@@ -8,7 +8,7 @@ use super::{
     Lease, NewComponent, NewInvocation, Pause, Prune, Pruned, QuotaSection, ReplacedRule, Report, RuleOrigin,
     Submitted, TaskRule,
 };
-use crate::model::{Claim, InvocationId, UnixMicros};
+use crate::model::{Claim, InvocationId, RunnerId, UnixMicros};
 
 /// Everything that one transaction is to do.
 #[derive(Debug, Clone, Default)]
@@ -154,6 +154,8 @@ pub struct Receipt {
     pub lease: Option<Lease>,
     /// How many claims were taken away from dead runners.
     pub recovered: usize,
+    /// The same by runner, in the order of their ids.
+    pub taken_over: Vec<TakenOver>,
     /// The claims: first the awaited that were asked for, in that order;
     /// then by priority and age.
     pub claimed: Vec<Claim>,
@@ -176,4 +178,36 @@ pub struct Receipt {
     pub pruned: Option<Pruned>,
     /// Whether there may be more usage that is as old as that which the batch had removed.
     pub has_old_usage: bool,
+}
+
+/// The claims that were taken away from one dead runner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakenOver {
+    /// The dead runner.
+    pub runner: RunnerId,
+    /// How many there were.
+    pub count: usize,
+    /// The first of them, [`TakenOver::SHOWN`] at most.
+    pub first: Vec<InvocationId>,
+}
+
+impl TakenOver {
+    /// The most ids that are kept for a dead runner.
+    pub const SHOWN: usize = 10;
+}
+
+impl Receipt {
+    /// Adds the claim of a dead runner that was taken away. Those of one runner follow each other.
+    pub(super) fn add_taken_over(&mut self, runner: RunnerId, id: InvocationId) {
+        self.recovered += 1;
+        if self.taken_over.last().is_none_or(|last| last.runner != runner) {
+            self.taken_over.push(TakenOver { runner, count: 0, first: Vec::new() });
+        }
+        if let Some(last) = self.taken_over.last_mut() {
+            last.count += 1;
+            if last.first.len() < TakenOver::SHOWN {
+                last.first.push(id);
+            }
+        }
+    }
 }

@@ -27,9 +27,9 @@ use super::quota;
 use super::read::submitted;
 use super::rules::{self, Place, Step};
 use super::{
-    Adoption, Batch, CANDIDATES, Counts, Ended, Filter, Holding, Invocation, Lease, LookUp, NewInvocation,
-    NextDue, PauseTarget, PushedComponent, QuotaRule, Receipt, RuleMark, Store, StoreError, Submitted,
-    TaskRule, UsageQuery, UsageRow, Watch,
+    Adoption, Batch, CANDIDATES, Counts, Ended, Filter, Holding, Invocation, Lease, Leases, LookUp,
+    NewInvocation, NextDue, PauseTarget, PushedComponent, QueuedCounts, QuotaRule, Receipt, RuleMark, Store,
+    StoreError, Submitted, TaskRule, UsageQuery, UsageRow, Watch,
 };
 use crate::model::{
     Clock, ComponentDigest, DEFAULT_QUEUE, Differing, Event, Held, HolderKind, IdMap, IdPart, InvocationId,
@@ -133,6 +133,24 @@ impl Store for MemoryStore {
             .collect();
         tasks.sort_unstable();
         Ok(tasks)
+    }
+
+    fn queued_by_task(&self, now: UnixMicros) -> Result<Vec<QueuedCounts>, StoreError> {
+        self.read(|state| {
+            let queued = state.records.iter().filter(|record| record.status == Status::Queued);
+            QueuedCounts::gather(queued.map(|record| {
+                let is_delayed = record.place == Some(Place::Delayed) && record.available_at > now;
+                let is_blocked = record.place == Some(Place::Blocked);
+                (Arc::clone(&record.shown.task), [1, i64::from(is_delayed), i64::from(is_blocked)])
+            }))
+        })
+    }
+
+    fn leases(&self) -> Result<Leases, StoreError> {
+        let state = self.state.lock();
+        let mut ends: Vec<_> = state.runners.iter().map(|(id, runner)| (*id, runner.lease_until)).collect();
+        ends.sort_unstable();
+        Ok(Leases { now: self.clock.now(), ends })
     }
 
     fn rules(&self) -> Result<Vec<TaskRule>, StoreError> {

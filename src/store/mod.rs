@@ -38,14 +38,15 @@ use std::sync::Arc;
 
 pub use crate::model::Invocation;
 use crate::model::{
-    ComponentDigest, HolderKind, IdPart, InvocationId, LogEntry, RunnerId, Status, Transition,
+    ComponentDigest, HolderKind, IdPart, InvocationId, LogEntry, RunnerId, Status, Transition, UnixMicros,
 };
 
 pub use attempt::{
     Applied, AttemptEnd, Bill, ClaimRequest, EndKind, Heartbeat, Inventory, Lease, Report, TaskSet,
 };
-pub use batch::{Batch, Receipt};
+pub use batch::{Batch, Receipt, TakenOver};
 pub use changes::Changes;
+pub(crate) use decide::held_back;
 pub use ended::{Cancel, Cancelled, Ended};
 pub use error::StoreError;
 pub use filter::Filter;
@@ -53,7 +54,7 @@ pub use memory::MemoryStore;
 pub use postgres::{PostgresStore, PostgresUrl};
 pub use prune::{Keep, Prune, PrunePosition, Pruned, Shrunk};
 pub use quota::{Holding, QuotaRule, QuotaSection};
-pub use read::{CANDIDATES, Counts, LOOK, LOOK_UP_BYTES, LookUp, NextDue};
+pub use read::{CANDIDATES, Counts, LOOK, LOOK_UP_BYTES, Leases, LookUp, NextDue, QueuedCounts};
 pub use setting::{
     Adoption, FAIRNESS_WEIGHTS, FairnessWeight, NewComponent, Pause, PauseTarget, PushedComponent,
     ReplacedRule, RuleMark, RuleOrigin, TaskRule,
@@ -138,6 +139,13 @@ pub trait Store: Send + Sync + 'static {
     /// Counts invocations that are not final by task, for the operator who asks
     /// what is left.
     fn unfinished_by_task(&self) -> Result<Vec<(Arc<str>, u64)>, StoreError>;
+
+    /// Counts the queued invocations by task, and those that can't start at the moment `now`. It looks at every
+    /// delayed one: for the operator, not for runners.
+    fn queued_by_task(&self, now: UnixMicros) -> Result<Vec<QueuedCounts>, StoreError>;
+
+    /// Reads the leases of all runners that are known.
+    fn leases(&self) -> Result<Leases, StoreError>;
 
     /// The rules that are in force, and the tasks that are known without any, by
     /// task.

@@ -1,6 +1,9 @@
 //! Questions to a store, and their answers.
 
-use crate::model::{Outcome, Reason, Status, Transition, UnixMicros};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::model::{Outcome, Reason, RunnerId, Status, Transition, UnixMicros};
 
 /// When something happens by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,6 +12,46 @@ pub struct NextDue {
     pub now: UnixMicros,
     /// When; `None` if nothing does.
     pub at: Option<UnixMicros>,
+}
+
+/// The leases of runners.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leases {
+    /// The present moment of the store's clock.
+    pub now: UnixMicros,
+    /// Each runner, and the end of its lease as it is now, by the ids of the runners. A runner that owns something is
+    /// among them.
+    pub ends: Vec<(RunnerId, UnixMicros)>,
+}
+
+/// How many invocations of a task are queued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuedCounts {
+    /// The task.
+    pub task: Arc<str>,
+    /// All of them.
+    pub queued: u64,
+    /// Those that may start only later.
+    pub delayed: u64,
+    /// Those that are due, and that a concurrency or rate rule keeps from running.
+    pub blocked: u64,
+}
+
+impl QueuedCounts {
+    /// Puts counts together: of each task, by its name, the number of the queued, the delayed and the blocked.
+    pub(super) fn gather(counts: impl IntoIterator<Item = (Arc<str>, [i64; 3])>) -> Vec<Self> {
+        let mut sums: BTreeMap<Arc<str>, [i64; 3]> = BTreeMap::new();
+        for (task, count) in counts {
+            let sum = sums.entry(task).or_default();
+            sum.iter_mut().zip(count).for_each(|(sum, count)| *sum += count);
+        }
+        let there_are = sums.into_iter().filter(|(_, sum)| sum[0] > 0);
+        let counts = there_are.map(|(task, sum)| {
+            let [queued, delayed, blocked] = sum.map(|count| u64::try_from(count).unwrap_or(0));
+            Self { task, queued, delayed, blocked }
+        });
+        counts.collect()
+    }
 }
 
 /// With outcomes of so many bytes an answer of [`Store::look_up`](super::Store::look_up) ends.
@@ -137,6 +180,7 @@ macro_rules! reading_methods {
         $method!(keyed(keys: &[(Arc<str>, Arc<str>)]) -> Vec<Option<InvocationId>>);
         $method!(counts(root: Option<InvocationId>) -> Counts);
         $method!(unfinished_by_task() -> Vec<(Arc<str>, u64)>);
+        $method!(queued_by_task(now: UnixMicros) -> Vec<QueuedCounts>);
         $method!(rules() -> Vec<TaskRule>);
         $method!(rule_marks() -> Vec<RuleMark>);
         $method!(paused() -> Vec<PauseTarget>);

@@ -159,7 +159,8 @@ fn a_cancel_by_filter_begins_with_the_oldest() {
     let ids = submit(&service, &["[1]", "[2]", "[3]"], delayed()).expect("they are submitted");
     let listed = |limit| {
         let request = ListRequest { task: Some("fib".to_owned()), limit, ..ListRequest::default() };
-        let request = CancelRequest { selection: Selection::Listed(request), message: "no more".to_owned() };
+        let request =
+            CancelRequest { selection: Selection::Listed(Box::new(request)), message: "no more".to_owned() };
         let cancelling = service.cancel(request).expect("they are found");
         cancelling.flat_map(|chunk| chunk.expect("they are cancelled")).collect::<Vec<_>>()
     };
@@ -210,13 +211,13 @@ const OPERATIONS: [(&str, Operation); 15] = [
     ("submit", |service, _| Ok(submit(service, &["[4]", "[5]"], delayed())?.len().to_string())),
     ("cancel", |service, ground| cancel(service, ground.delayed)),
     ("cancel by filter", |service, _| {
-        let selection = Selection::Listed(ListRequest::default());
+        let selection = Selection::Listed(Box::default());
         let chunks = service.cancel(CancelRequest { selection, message: String::new() })?;
         Ok(chunks.collect::<Result<Vec<_>, _>>()?.concat().len().to_string())
     }),
     ("retry", |service, ground| {
         let selection = Selection::Ids(vec![ground.cancelled]);
-        let chunks = service.retry(RetryRequest { selection, even_succeeded: false })?;
+        let chunks = service.retry(RetryRequest { selection, even_succeeded: false, only_new: false })?;
         let retried = chunks.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().map(|one| match one {
             Retried::Copied(document) => format!("{:?}", document.copied),
             Retried::Gone(_) => "gone".to_owned(),
@@ -249,7 +250,7 @@ const OPERATIONS: [(&str, Operation); 15] = [
         Ok(format!("{pushed:?}"))
     }),
     ("components", |service, _| service.components().map(|components| components.len().to_string())),
-    ("queues", |service, _| service.queues().map(|queues| format!("{queues:?}"))),
+    ("queues", |service, _| service.queues(true).map(|queues| format!("{queues:?}"))),
     ("list", |service, _| {
         service.list(&ListRequest::default()).map(|list| list.invocations.len().to_string())
     }),

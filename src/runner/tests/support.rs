@@ -14,12 +14,12 @@ use super::*;
 use crate::model::{
     Caller, ChildRequest, Claim, ComponentDigest, Failure, FailureKind, Guest, HolderKind, IdPart, Interrupt,
     Invocation, LogEntry, NoGuest, Outcome, PreparedCall, Refusal, RunnerSettings, SlotControl, Status,
-    SubmitOptions, SystemClock, TaskClient, Transition, Usage,
+    SubmitOptions, SystemClock, TaskClient, Transition, UnixMicros, Usage,
 };
 use crate::store::{
-    Batch, Counts, Filter, Holding, LookUp, MemoryStore, NewInvocation, NextDue, PauseTarget,
-    PushedComponent, QuotaRule, Receipt, RuleMark, StoreError, TaskRule, TaskSet, UsageQuery, UsageRow,
-    Watch,
+    Batch, Counts, Filter, Holding, Leases, LookUp, MemoryStore, NewInvocation, NextDue, PauseTarget,
+    PushedComponent, QueuedCounts, QuotaRule, Receipt, RuleMark, StoreError, TaskRule, TaskSet, UsageQuery,
+    UsageRow, Watch,
 };
 
 pub(super) type Body = Pin<Box<dyn Future<Output = Result<u64, String>> + Send>>;
@@ -272,6 +272,12 @@ impl Store for Slow {
     }
     fn unfinished_by_task(&self) -> Result<Vec<(Arc<str>, u64)>, StoreError> {
         self.store.unfinished_by_task()
+    }
+    fn queued_by_task(&self, now: UnixMicros) -> Result<Vec<QueuedCounts>, StoreError> {
+        self.store.queued_by_task(now)
+    }
+    fn leases(&self) -> Result<Leases, StoreError> {
+        self.store.leases()
     }
     fn rules(&self) -> Result<Vec<TaskRule>, StoreError> {
         self.store.rules()

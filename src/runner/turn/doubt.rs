@@ -98,9 +98,9 @@ pub(super) fn write_one_by_one(core: &Arc<Core>, ledger: &mut Ledger) {
     }
     while let Some((report, attempt)) = ledger.held.pop() {
         let batch = Batch { reports: vec![report], ..Batch::default() };
-        let began = Instant::now();
+        let (began, runner) = (Instant::now(), ledger.runner);
         let committed = core.store.commit(&batch).inspect(|receipt| {
-            tell_commit(&core.options.observers, began.elapsed(), &batch, receipt);
+            tell_commit(&core.options.observers, runner, began.elapsed(), &batch, receipt);
         });
         let Some(report) = batch.reports.into_iter().next() else { break };
         match committed.map(|receipt| receipt.reports.first().copied()) {

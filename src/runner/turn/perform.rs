@@ -71,7 +71,12 @@ fn perform_one(core: &Arc<Core>, ledger: &mut Ledger, effect: Effect) {
         Effect::ClaimAgain => claim_again(core),
         Effect::ChangeRunner => {
             let (lost, now) = (ledger.runner, RunnerId::generate());
-            tracing::warn!(%lost, %now, "the lease was lost: guests are killed, their work is run again");
+            tracing::warn!(
+                event = "lease-lost",
+                %lost,
+                %now,
+                "the lease was lost: guests are killed, their work is run again"
+            );
             tell(&core.options.observers, || Observation::LeaseLost { lost, now });
             ledger.change_runner(now);
             core.disown_everything();

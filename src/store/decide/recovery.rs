@@ -54,7 +54,7 @@ impl State<'_> {
             if head.owner() != Some(*runner) {
                 continue;
             }
-            self.receipt.recovered += 1;
+            self.receipt.add_taken_over(*runner, *id);
             self.is_news = true;
             if head.attempt < head.max_attempts {
                 let to = head.after(Event::ExpireLease)?;

@@ -222,7 +222,7 @@ impl State {
                 if record.owner() != Some(runner_id) {
                     continue;
                 }
-                receipt.recovered += 1;
+                receipt.add_taken_over(runner_id, record.id);
                 let event =
                     if record.attempt < record.max_attempts { Event::ExpireLease } else { Event::Fail };
                 let Ok(to) = record.status.apply(event) else {

@@ -55,12 +55,12 @@ use self::notify::{Listener, Listening, Watchers};
 use super::read::reading_methods;
 use super::round::Round;
 use super::{
-    Batch, Counts, Filter, Holding, Invocation, LookUp, NextDue, PauseTarget, PushedComponent, QuotaRule,
-    Receipt, RuleMark, Store, StoreError, TaskRule, UsageQuery, UsageRow, Watch,
+    Batch, Counts, Filter, Holding, Invocation, Leases, LookUp, NextDue, PauseTarget, PushedComponent,
+    QueuedCounts, QuotaRule, Receipt, RuleMark, Store, StoreError, TaskRule, UsageQuery, UsageRow, Watch,
 };
 use crate::model::{
     Clock, ComponentDigest, HolderKind, IdPart, InvocationId, LogEntry, RunnerId, Status, Transition,
-    draw_uuid,
+    UnixMicros, draw_uuid,
 };
 
 /// Idle connections that are kept for readers.
@@ -276,6 +276,11 @@ impl Store for PostgresStore {
     fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError> {
         let now = self.clock.as_deref().map(Clock::now);
         self.read(async |link| claim::next_due(link, runner, now).await)
+    }
+
+    fn leases(&self) -> Result<Leases, StoreError> {
+        let now = self.clock.as_deref().map(Clock::now);
+        self.read(async |link| read::leases(link, now).await)
     }
 
     fn watch(&self, notify: Arc<dyn Fn() + Send + Sync>) -> Result<Watch, StoreError> {

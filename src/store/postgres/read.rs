@@ -9,17 +9,17 @@ use tokio_postgres::Row;
 
 use super::fault::Fault;
 use super::link::{Ask, Link};
-use super::sql::{INVOCATION_JOINS, column, uuid, uuids};
+use super::sql::{INVOCATION_JOINS, SERVER_TIME, column, uuid, uuids};
 use crate::model::{
-    Failure, IdPart, Invocation, InvocationId, LogEntry, Outcome, RunnerId, Status, Transition,
+    Failure, IdPart, Invocation, InvocationId, LogEntry, Outcome, RunnerId, Status, Transition, UnixMicros,
 };
 use crate::store::columns::{
     INVOCATION_COLUMNS, LOG_COLUMNS, TRANSITION_COLUMNS, read_invocation, read_log_entry, read_transition,
 };
-use crate::store::filter::{CONDITIONS, Condition};
+use crate::store::filter::{BY_END, BY_STATUS, CONDITIONS, Condition};
 use crate::store::read::History;
 use crate::store::value::Fields;
-use crate::store::{CANDIDATES, Counts, Filter, LOOK, LOOK_UP_BYTES, LookUp};
+use crate::store::{CANDIDATES, Counts, Filter, LOOK, LOOK_UP_BYTES, Leases, LookUp, QueuedCounts};
 
 pub(super) use super::components::{component, components, components_version};
 pub(super) use super::quotas::{holdings, quotas};
@@ -115,12 +115,22 @@ pub(super) async fn arguments(link: &Link, id: InvocationId) -> Result<Option<Ar
     rows.first().map(|row| column(row, 0)).transpose()
 }
 
-/// Makes a statement about the numbers that a filter lets through, `found`, newest first: of the whole store, or of
-/// a tree. `$1` is the root, `$2` the limit, `$3` the most rows to look at, and the conditions have a parameter
+/// Where the rows come from that a filter looks at.
+#[derive(Clone, Copy)]
+enum Source {
+    /// The whole store, from the newest on.
+    Walk,
+    /// A tree.
+    Tree,
+    /// The index of the ends.
+    Ends,
+}
+
+/// Makes a statement about the numbers that a filter lets through, `found`, newest first. `$1` is the root, `$2` the limit, `$3` the most rows to look at, and the conditions have a parameter
 /// each, NULL for one that does not apply.
 ///
 /// The tally says how many there are: the walk through the table, newest first, ends with the last of them.
-fn of_found(in_tree: bool, rest: &str) -> String {
+fn of_found(source: Source, rest: &str) -> String {
     let conditions = |of_tally: bool| -> String {
         let all = CONDITIONS.iter().zip(4..).filter(|(condition, _)| condition.is_tallied || !of_tally);
         let one = |(condition, number): (&Condition, i32)| {
@@ -130,12 +140,25 @@ fn of_found(in_tree: bool, rest: &str) -> String {
         all.map(one).collect()
     };
     let (of_tally, of_table) = (conditions(true), conditions(false));
-    let source = match in_tree {
-        true => format!(
+    let source = match source {
+        Source::Tree => format!(
             "({TREE} SELECT i.* FROM tree JOIN @invocation i ON i.seq = ANY(ARRAY[tree.seq])) AS i \
              WHERE $3 IS NOT NULL"
         ),
-        false => "@invocation WHERE $1 IS NULL AND seq > (SELECT max(seq) FROM @invocation) - $3".to_owned(),
+        Source::Walk => {
+            "@invocation AS i WHERE $1 IS NULL AND seq > (SELECT max(seq) FROM @invocation) - $3".to_owned()
+        }
+        // OFFSET keeps the planner from a walk in the order of the result.
+        Source::Ends => {
+            let [status, since, until] = [BY_STATUS, BY_END[0], BY_END[1]].map(|place| place + 4);
+            format!(
+                "(SELECT * FROM @invocation WHERE place IS NULL AND status = ANY(${status}) \
+                 AND finished_at >= (${since})[1]::bigint \
+                 AND finished_at < COALESCE((${until})[1]::bigint, {}) OFFSET 0) AS i \
+                 WHERE $1 IS NULL AND $3 IS NOT NULL",
+                i64::MAX
+            )
+        }
     };
     format!(
         "WITH there_are AS (SELECT coalesce(sum(n), 0)::bigint AS n FROM @tally WHERE true{of_tally}), \
@@ -144,12 +167,17 @@ fn of_found(in_tree: bool, rest: &str) -> String {
     )
 }
 
-/// A question about what [`of_found`] finds: in the whole store, or in a tree.
-struct Filtered([LazyLock<String>; 2]);
+/// A question about what [`of_found`] finds, for each source.
+struct Filtered([LazyLock<String>; 3]);
 
 impl Filtered {
     fn ask<'a>(&'static self, filter: &'a Filter) -> Ask<'a> {
-        let ask = Ask::new(&self.0[usize::from(filter.root.is_some())])
+        let source = match filter.root {
+            Some(_) => Source::Tree,
+            None if filter.is_by_end() => Source::Ends,
+            None => Source::Walk,
+        };
+        let ask = Ask::new(&self.0[source as usize])
             .with(filter.root.map(|root| uuid(root.as_bytes())))
             .with(i64::try_from(filter.limit).unwrap_or(i64::MAX))
             .with(filter.look.and_then(|look| i64::try_from(look).ok()).unwrap_or(i64::MAX));
@@ -159,13 +187,23 @@ impl Filtered {
     }
 }
 
+/// Makes a question of the end of its statement.
+macro_rules! filtered {
+    ($rest:expr) => {
+        Filtered([
+            LazyLock::new(|| of_found(Source::Walk, $rest)),
+            LazyLock::new(|| of_found(Source::Tree, $rest)),
+            LazyLock::new(|| of_found(Source::Ends, $rest)),
+        ])
+    };
+}
+
 pub(super) async fn list(link: &Link, filter: &Filter) -> Result<Vec<Invocation>, Fault> {
     const REST: &str = formatcp!(
         "SELECT {INVOCATION_COLUMNS} FROM found f \
          JOIN @invocation i ON i.seq = ANY(ARRAY[f.seq]) {INVOCATION_JOINS} ORDER BY f.seq DESC"
     );
-    static SQL: Filtered =
-        Filtered([LazyLock::new(|| of_found(false, REST)), LazyLock::new(|| of_found(true, REST))]);
+    static SQL: Filtered = filtered!(REST);
     let rows = link.read(SQL.ask(filter)).await?;
     rows.iter().map(|row| read_invocation(&mut Fields::new(row))).collect()
 }
@@ -173,8 +211,7 @@ pub(super) async fn list(link: &Link, filter: &Filter) -> Result<Vec<Invocation>
 pub(super) async fn ids(link: &Link, filter: &Filter) -> Result<Vec<InvocationId>, Fault> {
     const REST: &str =
         "SELECT i.id FROM found f JOIN @invocation i ON i.seq = ANY(ARRAY[f.seq]) ORDER BY f.seq DESC";
-    static SQL: Filtered =
-        Filtered([LazyLock::new(|| of_found(false, REST)), LazyLock::new(|| of_found(true, REST))]);
+    static SQL: Filtered = filtered!(REST);
     let rows = link.read(SQL.ask(filter)).await?;
     rows.iter().map(|row| column(row, 0)).collect()
 }
@@ -243,6 +280,36 @@ pub(super) async fn unfinished_by_task(link: &Link) -> Result<Vec<(Arc<str>, u64
     }
     let there_are = counts.into_iter().filter_map(|(task, count)| Some((task, u64::try_from(count).ok()?)));
     Ok(there_are.filter(|(_, count)| *count > 0).collect())
+}
+
+pub(super) async fn queued_by_task(link: &Link, now: UnixMicros) -> Result<Vec<QueuedCounts>, Fault> {
+    let ask = Ask::new(
+        "SELECT t.name, sum(c.queued)::bigint, sum(c.delayed)::bigint, sum(c.blocked)::bigint FROM ( \
+             SELECT task, n AS queued, 0::bigint AS delayed, 0::bigint AS blocked FROM @tally \
+                 WHERE status = 'queued' \
+             UNION ALL SELECT task, 0, 1, 0 FROM @invocation WHERE place = 'delayed' AND available_at > $1 \
+             UNION ALL SELECT task, 0, 0, blocked FROM @lane WHERE blocked > 0) c \
+         JOIN @task t ON t.key = c.task GROUP BY t.name",
+    );
+    let rows = link.read(ask.with(now.0)).await?;
+    let read = |row: &Row| Ok((column(row, 0)?, [column(row, 1)?, column(row, 2)?, column(row, 3)?]));
+    Ok(QueuedCounts::gather(rows.iter().map(read).collect::<Result<Vec<_>, Fault>>()?))
+}
+
+pub(super) async fn leases(link: &Link, now: Option<UnixMicros>) -> Result<Leases, Fault> {
+    let ask = Ask::new(formatcp!(
+        "SELECT present.at, r.id, r.lease_until FROM (SELECT coalesce($1, {SERVER_TIME}) AS at) present \
+         LEFT JOIN @runner r ON true ORDER BY r.id"
+    ));
+    let rows = link.read(ask.with(now.map(|now| now.0))).await?;
+    let first = rows.first().ok_or_else(|| Fault::Damaged("there is no present".to_owned()))?;
+    let now = column(first, 0)?;
+    let mut ends = Vec::new();
+    for row in &rows {
+        let (runner, end): (Option<RunnerId>, Option<UnixMicros>) = (column(row, 1)?, column(row, 2)?);
+        ends.extend(runner.zip(end));
+    }
+    Ok(Leases { now, ends })
 }
 
 pub(super) async fn tree(link: &Link, root: InvocationId) -> Result<Vec<Invocation>, Fault> {

@@ -48,13 +48,15 @@ use self::names::Names;
 use super::read::reading_methods;
 use super::round::Round;
 use super::{
-    Batch, Counts, EndKind, Filter, Holding, Invocation, LookUp, NextDue, PauseTarget, PushedComponent,
-    QuotaRule, Receipt, RuleMark, Shrunk, Store, StoreError, TaskRule, UsageQuery, UsageRow, Watch,
+    Batch, Counts, EndKind, Filter, Holding, Invocation, Leases, LookUp, NextDue, PauseTarget,
+    PushedComponent, QueuedCounts, QuotaRule, Receipt, RuleMark, Shrunk, Store, StoreError, TaskRule,
+    UsageQuery, UsageRow, Watch,
 };
 pub(crate) use suspend::is_ignored;
 
 use crate::model::{
     Clock, ComponentDigest, HolderKind, IdPart, InvocationId, LogEntry, RunnerId, Status, Transition,
+    UnixMicros,
 };
 
 /// Idle connections that are kept for readers.
@@ -200,6 +202,11 @@ impl Store for SqliteStore {
     fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError> {
         let now = self.clock.now();
         self.read(|sql| Ok(NextDue { now, at: claim::next_due(sql, runner, now)? }))
+    }
+
+    fn leases(&self) -> Result<Leases, StoreError> {
+        let now = self.clock.now();
+        self.read(|sql| Ok(Leases { now, ends: read::leases(sql)? }))
     }
 
     fn watch(&self, notify: Arc<dyn Fn() + Send + Sync>) -> Result<Watch, StoreError> {

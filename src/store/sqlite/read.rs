@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, params, params_from_it
 
 use super::sql::{FROM_INVOCATION, bound, column, unfinished_words};
 use crate::model::{
-    Failure, IdPart, Invocation, InvocationId, LogEntry, Outcome, RunnerId, Status, Transition,
+    Failure, IdPart, Invocation, InvocationId, LogEntry, Outcome, RunnerId, Status, Transition, UnixMicros,
 };
 use crate::store::columns::{
     INVOCATION_COLUMNS, LOG_COLUMNS, TRANSITION_COLUMNS, read_invocation, read_log_entry, read_transition,
@@ -16,7 +16,7 @@ use crate::store::columns::{
 use crate::store::filter::CONDITIONS;
 use crate::store::read::History;
 use crate::store::value::{Fields, json_text};
-use crate::store::{CANDIDATES, Counts, Filter, LOOK, LOOK_UP_BYTES, LookUp};
+use crate::store::{CANDIDATES, Counts, Filter, LOOK, LOOK_UP_BYTES, LookUp, QueuedCounts};
 
 pub(super) use super::components::{component, components, components_version};
 pub(super) use super::quotas::{holdings, quotas};
@@ -136,7 +136,8 @@ fn matching(sql: &Connection, filter: &Filter) -> rusqlite::Result<Option<Bound>
     let source = match filter.root {
         Some(root) => {
             parameters.push(Box::new(root.as_bytes().to_vec()));
-            format!("({TREE} SELECT i.* FROM tree CROSS JOIN invocation i USING (seq)) WHERE true").into()
+            format!("({TREE} SELECT i.* FROM tree CROSS JOIN invocation i USING (seq)) AS i WHERE true")
+                .into()
         }
         None => walk(filter, count)?,
     };
@@ -150,16 +151,20 @@ fn walk(
     filter: &Filter,
     count: impl Fn(&Filter) -> rusqlite::Result<u64>,
 ) -> rusqlite::Result<Cow<'static, str>> {
-    // Few final ones among many are found by their index, in any order, and
+    // Few final ones among many, and those of a time, are found by their index, in any order, and
     // sorted.
-    let of_statuses = Filter { statuses: filter.statuses.clone(), ..Filter::default() };
-    let are_few =
-        filter.is_of_final() && count(&of_statuses)?.saturating_mul(FEW) < count(&Filter::default())?;
+    let are_few = || {
+        let are_few = count(&filter.of_statuses())?.saturating_mul(FEW) < count(&Filter::default())?;
+        Ok::<_, rusqlite::Error>(are_few)
+    };
+    if filter.is_by_end() || (filter.is_of_final() && are_few()?) {
+        return Ok("invocation AS i INDEXED BY invocation_final WHERE place IS NULL".into());
+    }
     Ok(match filter.look {
-        _ if are_few => "invocation INDEXED BY invocation_final WHERE place IS NULL".into(),
-        None => "invocation WHERE true".into(),
+        None => "invocation AS i WHERE true".into(),
         Some(look) => {
-            format!("invocation WHERE seq > (SELECT max(seq) FROM invocation) - {}", look.min(1 << 62)).into()
+            let look = look.min(1 << 62);
+            format!("invocation AS i WHERE seq > (SELECT max(seq) FROM invocation) - {look}").into()
         }
     })
 }
@@ -233,6 +238,25 @@ pub(super) fn unfinished_by_task(sql: &Connection) -> rusqlite::Result<Vec<(Arc<
         unfinished_words()
     );
     collect(sql, &query, [], |row| Ok((row.get(0)?, column::<u64>(row, 1)?)))
+}
+
+pub(super) fn queued_by_task(sql: &Connection, now: UnixMicros) -> rusqlite::Result<Vec<QueuedCounts>> {
+    let query = "SELECT name, queued, delayed, counts.blocked FROM ( \
+             SELECT task, n AS queued, 0 AS delayed, 0 AS blocked FROM tally WHERE status = 'queued' \
+             UNION ALL SELECT task, 0, 1, 0 FROM invocation INDEXED BY invocation_delayed \
+                 WHERE place = 'delayed' AND available_at > ?1 \
+             UNION ALL SELECT task, 0, 0, blocked FROM lane WHERE blocked > 0) AS counts \
+         CROSS JOIN task ON key = counts.task";
+    let counts = collect(sql, query, [bound(now)], |row| {
+        Ok((row.get::<_, Arc<str>>(0)?, [row.get(1)?, row.get(2)?, row.get(3)?]))
+    })?;
+    Ok(QueuedCounts::gather(counts))
+}
+
+pub(super) fn leases(sql: &Connection) -> rusqlite::Result<Vec<(RunnerId, UnixMicros)>> {
+    collect(sql, "SELECT id, lease_until FROM runner ORDER BY id", [], |row| {
+        Ok((column(row, 0)?, column(row, 1)?))
+    })
 }
 
 pub(super) fn tree(sql: &Connection, root: InvocationId) -> rusqlite::Result<Vec<Invocation>> {

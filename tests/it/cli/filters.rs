@@ -1,8 +1,8 @@
 //! Filters that `list`, `cancel` and `retry` share, and short ids.
 
 use run_wasm_runner::model::{ComponentDigest, FailureKind, InvocationId};
-use run_wasm_runner::store::{Batch, NewInvocation, Store, TaskRule};
-use serde_json::json;
+use run_wasm_runner::store::{Batch, NewInvocation, Pause, PauseTarget, Store, TaskRule};
+use serde_json::{Value, json};
 
 use super::fixture::{Fixture, TASKS};
 
@@ -66,6 +66,61 @@ fn lists_are_filtered_by_label_queue_component_time_and_root() {
 }
 
 #[test]
+fn failures_are_found_by_the_time_of_their_end_and_by_their_kind() {
+    let fixture = Fixture::new();
+    let queued = fixture.submit(TASKS[0], None).to_string();
+    let trapped = fixture.failed(FailureKind::Trapped).to_string();
+    let lost = fixture.failed(FailureKind::Lost).to_string();
+    let fine = fixture.succeeded("1").to_string();
+    let list = |args: &[&str]| fixture.ids(&[&["list"], args].concat());
+    assert_eq!(list(&["--ended-since", "1h"]), [fine.as_str(), &lost, &trapped]);
+    assert_eq!(list(&["--ended-since", "1h", "--status", "failed"]), [lost.as_str(), &trapped]);
+    assert_eq!(list(&["--kind", "trapped,timed-out"]), [trapped.as_str()]);
+    assert_eq!(
+        list(&["--kind", "lost", "--kind", "trapped", "--ended-since", "1h"]),
+        [lost.as_str(), &trapped]
+    );
+    assert_eq!(list(&["--until", "0s"]).len(), 4);
+    assert_eq!(list(&["--since", "2000-01-01", "--until", "2000-01-02T12:00:00Z"]), [""; 0]);
+    assert_eq!(list(&["--ended-until", "2000-01-01"]), [""; 0]);
+    assert_eq!(list(&["--status", "queued"]), [""; 0]);
+    assert!(list(&["--until", "0s"]).contains(&queued));
+    let table = fixture.sandbox.run(["list", "--kind", "lost"]).expect(0);
+    assert!(table.stdout().contains("ENDED") && table.stdout().contains("lost: it went"), "{table:?}");
+    let retried = fixture.sandbox.run(["retry", "--kind", "lost", "--ended-since", "1h", "--json"]).expect(0);
+    assert_eq!(retried.json()["retry_of"], json!(lost));
+    let output = fixture.sandbox.run(["list", "--kind", "trap"]).expect(2);
+    assert!(output.stderr.contains("did you mean `trapped`?"), "{output:?}");
+    let output = fixture.sandbox.run(["list", "--status", "fialed"]).expect(2);
+    assert!(output.stderr.contains("did you mean `failed`?"), "{output:?}");
+    let output = fixture.sandbox.run(["retry", "--ended-since", "yesterday"]).expect(2);
+    assert!(output.stderr.contains("is not a duration"), "{output:?}");
+}
+
+#[test]
+fn queues_list_what_has_work_a_rule_or_a_pause() {
+    let (fixture, [bulk, ..]) = three();
+    let pause = |name: &str| Pause { target: PauseTarget::Queue(name.into()), paused: true };
+    fixture.store.commit(&Batch { pauses: vec![pause("renamed")], ..Batch::default() }).expect("a pause");
+    let tasks = |args: &[&str]| -> Vec<_> {
+        let output = fixture.sandbox.run([args, &["--json"]].concat()).expect(0);
+        output.json_lines().into_iter().map(|line| (line["queue"].clone(), line["task"].clone())).collect()
+    };
+    let orphan = (json!("renamed"), Value::Null);
+    let [of_bulk, of_other] = [(json!("bulk"), json!(BULK)), (json!("default"), json!(OTHER))];
+    assert_eq!(tasks(&["queues"]), [of_bulk.clone(), of_other.clone(), orphan.clone()]);
+    fixture.sandbox.run(["cancel", "--component", "text"]).expect(0);
+    fixture.sandbox.run(["cancel", &bulk]).expect(0);
+    // A queue of its own is a rule.
+    assert_eq!(tasks(&["queues"]), [of_bulk.clone(), orphan.clone()]);
+    let output = fixture.sandbox.run(["queues"]).expect(0);
+    assert!(output.stdout().contains("(none)") && output.stderr.contains("1 task without"), "{output:?}");
+    assert_eq!(tasks(&["queues", "--all"]), [of_bulk.clone(), of_other.clone(), orphan]);
+    fixture.sandbox.run(["resume", "--queue", "renamed"]).expect(0);
+    assert_eq!(tasks(&["queues", "--all"]), [of_bulk, of_other]);
+}
+
+#[test]
 fn filters_that_select_nothing_say_so() {
     let (fixture, [bulk, ..]) = three();
     for command in ["list", "cancel", "retry"] {
@@ -98,6 +153,33 @@ fn what_filters_select_is_cancelled_and_retried() {
     let retried =
         fixture.sandbox.run(["retry", "--status", "cancelled", "--root", &other, "--json"]).expect(0);
     assert_eq!(retried.json()["retry_of"], json!(other));
+}
+
+#[test]
+fn a_dry_run_says_what_would_be_cancelled_or_retried() {
+    let (fixture, [bulk, acme, other]) = three();
+    let dry = |command: &str, args: &[&str]| {
+        let output = fixture.sandbox.run([&[command, "--dry-run"], args].concat()).expect(0);
+        (output.stdout().lines().map(str::to_owned).collect::<Vec<_>>(), output.stderr)
+    };
+    let (ids, told) = dry("cancel", &["--component", "text"]);
+    assert_eq!(ids, [acme.as_str(), &other]);
+    assert!(told.contains("would cancel 2 invocations"), "{told}");
+    assert_eq!(fixture.ids(&["list", "--status", "queued"]).len(), 3, "nothing was cancelled");
+    fixture.sandbox.run(["cancel", "--status", "queued"]).expect(0);
+    fixture.sandbox.run(["retry", &acme]).expect(0);
+    let cancelled = ["--status", "cancelled"];
+    assert_eq!(dry("retry", &cancelled).0, [bulk.as_str(), &acme, &other]);
+    let new = ["--status", "cancelled", "--not-retried"];
+    let (ids, told) = dry("retry", &new);
+    assert_eq!(ids, [bulk.as_str(), &other]);
+    assert!(told.contains("would retry 2 invocations"), "{told}");
+    let retried = fixture.sandbox.run([&["retry", "--json"], &new[..]].concat()).expect(0).json_lines();
+    let of: Vec<_> = retried.iter().map(|line| line["retry_of"].clone()).collect();
+    assert_eq!(of, [json!(bulk), json!(other)]);
+    let (ids, told) = dry("retry", &new);
+    assert!(ids.is_empty() && told.contains("no invocation is selected"), "{told}");
+    fixture.sandbox.run(["retry", "--dry-run", &bulk]).expect(2);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Retries of final invocations, cancels by filter, and removal.
 
-use run_wasm_runner::model::{ComponentDigest, Differing, FailureKind, InvocationId, RuleKey, Status};
+use run_wasm_runner::model::{
+    ComponentDigest, Differing, Failure, FailureKind, InvocationId, RuleKey, Status,
+};
 use run_wasm_runner::store::{Batch, NewInvocation, Store};
 
 use serde_json::json;
@@ -35,6 +37,14 @@ fn the_failed_are_listed_with_the_reason() {
         lines[1].contains(" ago ") && lines[1].ends_with("trapped: it went \\u{1b}[31mwrong"),
         "{output:?}"
     );
+    let id = fixture.submit(TASKS[1], None);
+    fixture.claim();
+    let message = format!("the guest panicked: {} out of bananas", "at a long place, ".repeat(20));
+    fixture.fail(id, Failure::new(FailureKind::Trapped, message));
+    let output = fixture.sandbox.run(["list", "--status", "failed"]).expect(0);
+    let told =
+        |line: &str| line.contains("trapped: the guest panicked: ") && line.ends_with("out of bananas");
+    assert!(output.stdout().lines().any(told), "the reason at the end is shown: {output:?}");
     let output = fixture.sandbox.run(["list", "--status", "failed,succeeded"]).expect(0);
     assert!(output.stdout().contains("SUBMITTED"), "{output:?}");
 }

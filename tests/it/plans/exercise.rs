@@ -390,7 +390,10 @@ impl Exercise<'_> {
         let by_status = Filter { statuses: vec![Status::Failed, Status::Queued], ..all.clone() };
         let by_task = Filter { tasks: Some(vec!["work".into()]), ..by_status.clone() };
         let final_ones = Filter { statuses: vec![Status::Cancelled], ..all.clone() };
-        for filter in [&all, &by_status, &by_task, &final_ones] {
+        // The clock stands still: nothing has ended since.
+        let ended_since = Some(self.bench.clock.now());
+        let ended = Filter { ended_since, ..all.clone() };
+        for filter in [&all, &by_status, &by_task, &final_ones, &ended] {
             store.list(filter).expect("the store reads");
             store.ids(filter).expect("the store reads");
         }

@@ -1,5 +1,7 @@
 //! Messages to the operator: log lines, summaries, the origin of rules.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use super::site::Site;
@@ -40,6 +42,12 @@ fn each_failed_attempt_and_each_failure_is_a_line_and_is_counted() {
     let ids: Vec<_> = failed.iter().map(|line| line["id"].clone()).collect();
     assert!(ids.len() == 2 && ids.contains(&json!(flaky)) && ids.contains(&json!(late)), "{lines:#?}");
     assert!(failed.iter().all(|line| line["level"] == "warn" && line["said"].is_string()), "{lines:#?}");
+    let told = of("summary");
+    assert_eq!(
+        (told.len(), &told[0]["failed"], &told[0]["retried"]),
+        (1, &json!(2), &json!(1)),
+        "{lines:#?}"
+    );
     let summary = output.json();
     assert_eq!((&summary["failed"], &summary["retried"]), (&json!(2), &json!(1)), "{summary}");
     assert_eq!((&summary["succeeded"], &summary["taken"]), (&json!(0), &json!(0)), "{summary}");
@@ -94,6 +102,7 @@ fn contradictions_between_runners_are_told_in_both_logs_and_by_check() {
     site.write("other.toml", &config.replace(&rule(1), &rule(2)));
     let check = site.run(["--config", "other.toml", "check"]).expect(0);
     assert!(check.stderr.contains("the store has other rules (queue default, concurrency 1"), "{check:?}");
+    assert!(check.stdout().trim_end().ends_with(": 1 warning"), "{check:?}");
     let mut second = site.command(["--config", "other.toml", "start", "--log", "json"]).spawn();
     let told = second.wait_for_stderr("this runner's rules replace others");
     let line: Value = serde_json::from_str(&told).expect("JSON");
@@ -114,14 +123,36 @@ fn contradictions_between_runners_are_told_in_both_logs_and_by_check() {
 #[test]
 fn a_takeover_is_a_line() {
     let site = Site::with("[runner]\nlease = \"1s\"\n");
-    let first = site.start(&["--slots", "1"]);
+    let mut first = site.command(["start", "--log", "json", "--slots", "1"]).spawn();
+    let started: Value =
+        serde_json::from_str(&first.wait_for_stderr("the runner has started")).expect("JSON");
+    assert_eq!(started["event"], json!("started"), "{started}");
+    let dead = started["runner"].as_str().expect("the id of the runner");
     let id = site.submit("spin", json!([]));
+    let list = |runner: &str| site.run(["list", "--runner", runner, "--json"]).expect(0).json_lines();
     site.wait_for(id, Status::Running);
+    assert_eq!(list(dead).iter().map(|one| one["id"].clone()).collect::<Vec<_>>(), [json!(id.to_string())]);
     first.signal(rustix::process::Signal::KILL);
     first.wait();
+    // Time alone ends a lease: there is no event to wait for.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !site.status(id)["lease_ran_out_at"].is_string() {
+        assert!(Instant::now() < deadline, "the lease has not run out: {}", site.status(id));
+    }
+    assert_eq!(site.status(id)["status"], "running");
+    for command in [&["list"][..], &["status", &id.to_string()]] {
+        let output = site.run(command).expect(0);
+        assert!(output.stdout().contains("running, but its runner's lease ran out "), "{output:?}");
+    }
     let mut second = site.command(["start", "--log", "json", "--slots", "1"]).spawn();
+    let started: Value =
+        serde_json::from_str(&second.wait_for_stderr("the runner has started")).expect("JSON");
     let line: Value = serde_json::from_str(&second.wait_for_stderr("took over the work")).expect("JSON");
     assert_eq!((&line["event"], &line["attempts"]), (&json!("takeover"), &json!(1)), "{line}");
+    assert_eq!((&line["runner"], &line["from"]), (&started["runner"], &json!(dead)), "{line}");
+    assert_eq!(line["ids"], json!(id.to_string()), "{line}");
+    site.wait_until("the second runner has it", |_| list(dead).is_empty());
+    assert_eq!(site.status(id)["lease_ran_out_at"], Value::Null);
     site.run(["cancel", &id.to_string()]).expect(0);
     second.signal(rustix::process::Signal::TERM);
     second.wait().expect(0);

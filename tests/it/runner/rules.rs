@@ -92,6 +92,11 @@ fn a_full_lane_blocks_no_other_arguments() {
     assert_eq!((&status["status"], &status["blocked"]), (&json!("queued"), &json!(true)));
     let text = site.run(["status", &behind.to_string()]).expect(0);
     assert!(text.stdout().contains("blocked:     by its task's concurrency or rate rule"), "{text:?}");
+    assert!(text.stdout().contains("status:      queued, blocked by a rule\n"), "{text:?}");
+    assert_eq!((&status["waiting_for"], &status["queue"]), (&json!("rule"), &json!("default")));
+    assert_eq!(site.status(holder)["waiting_for"], Value::Null);
+    let queues = site.run(["queues"]).expect(0);
+    assert!(queues.stdout().contains("2 (1 blocked by a rule)"), "{queues:?}");
     // A cancel makes room at once.
     site.run(["cancel", &holder.to_string()]).expect(0);
     site.wait_for(behind, Status::Running);
@@ -318,6 +323,18 @@ fn paused_invocations_wait_until_they_are_resumed() {
         .map(|queue| (queue["queue"].as_str(), queue["unfinished"].as_u64()))
         .collect();
     assert_eq!(paused, [(Some("bulk"), Some(2)), (Some("quick"), Some(1))]);
+    let status = site.status(bulk);
+    assert_eq!((&status["waiting_for"], &status["queue"]), (&json!("pause"), &json!("bulk")));
+    let delayed = site.submit_with("basics.square", json!([4]), &["--delay", "1h"]);
+    assert_eq!(site.status(delayed)["waiting_for"], "time");
+    let list = site.run(["list", "--status", "queued"]).expect(0);
+    assert!(
+        list.stdout().contains("queued, paused") && list.stdout().contains("queued, delayed"),
+        "{list:?}"
+    );
+    let table = site.run(["queues"]).expect(0);
+    assert!(table.stdout().contains("2 (1 delayed, 1 paused)"), "{table:?}");
+    site.run(["cancel", &delayed.to_string()]).expect(0);
     site.run(["resume", "--queue", "bulk"]).expect(0);
     site.await_value(bulk);
     site.await_value(parent);
@@ -331,7 +348,10 @@ fn a_pause_outlives_its_runner_and_keeps_no_runner_waiting() {
     let site = Site::with_sections(QUEUES);
     site.run(["pause", "--queue", "bulk"]).expect(0);
     let bulk = site.submit("basics.identity", json!(["x"]));
-    site.run_all(&[]);
+    let delayed = site.submit_with("basics.identity", json!(["y"]), &["--delay", "1h"]);
+    let output = site.run(["start", "--until-idle"]).expect(0);
+    assert!(output.stderr.contains("left in the store: 1 delayed, 1 paused ("), "{output:?}");
+    site.run(["cancel", &delayed.to_string()]).expect(0);
     assert_eq!(site.status(bulk)["status"], "queued");
     let output = site.run(["pause", "--queue", "nobody"]).expect(2);
     assert!(output.stderr.contains("unknown queue `nobody`"), "{output:?}");

@@ -160,6 +160,9 @@ contract! {
     rules_have_an_origin
     a_filter_takes_labels_as_a_whole
     a_filter_takes_those_submitted_since_a_moment
+    a_filter_takes_those_submitted_before_a_moment
+    a_filter_takes_those_that_ended_within_a_time
+    a_filter_takes_those_of_a_runner
     a_filter_takes_the_tree_of_a_root
     a_look_at_the_newest_ends
     parts_of_ids_are_found
@@ -169,6 +172,8 @@ contract! {
     lists_leave_values_out
     counts_are_by_status_and_tree
     unfinished_invocations_are_counted_by_task
+    queued_invocations_are_counted_by_what_they_wait_for
+    leases_are_told_with_their_end
     tree_has_parents_before_children
     logs_come_in_order
     history_tells_every_move

@@ -10,8 +10,8 @@ use run_wasm_runner::model::{
     SystemClock, Transition, UnixMicros,
 };
 use run_wasm_runner::store::{
-    Batch, Counts, Filter, Holding, LookUp, NextDue, PauseTarget, PushedComponent, QuotaRule, Receipt,
-    RuleMark, Shrunk, Store, StoreError, TaskRule, UsageQuery, UsageRow, Watch,
+    Batch, Counts, Filter, Holding, Leases, LookUp, NextDue, PauseTarget, PushedComponent, QueuedCounts,
+    QuotaRule, Receipt, RuleMark, Shrunk, Store, StoreError, TaskRule, UsageQuery, UsageRow, Watch,
 };
 
 /// The way in which it fails.
@@ -202,6 +202,12 @@ impl Store for FaultyStore {
     }
     fn unfinished_by_task(&self) -> Result<Vec<(Arc<str>, u64)>, StoreError> {
         self.read("unfinished_by_task", |store| store.unfinished_by_task())
+    }
+    fn queued_by_task(&self, now: UnixMicros) -> Result<Vec<QueuedCounts>, StoreError> {
+        self.read("queued_by_task", |store| store.queued_by_task(now))
+    }
+    fn leases(&self) -> Result<Leases, StoreError> {
+        self.read("leases", |store| store.leases())
     }
     fn rules(&self) -> Result<Vec<TaskRule>, StoreError> {
         self.read("rules", |store| store.rules())

@@ -1,7 +1,9 @@
 //! Filters of lists, parts of ids, and keys: how invocations are found.
 
-use run_wasm_runner::model::{IdPart, InvocationId, InvocationName, RunnerId, Status};
-use run_wasm_runner::store::{CANDIDATES, Filter, NewInvocation};
+use run_wasm_runner::model::{
+    Clock, Failure, FailureKind, IdPart, InvocationId, InvocationName, Outcome, RunnerId, Status, UnixMicros,
+};
+use run_wasm_runner::store::{Batch, CANDIDATES, EndKind, Filter, NewInvocation};
 
 use super::super::harness::*;
 use super::SECOND;
@@ -52,6 +54,71 @@ pub fn a_filter_takes_those_submitted_since_a_moment(bench: &Bench) {
     let tasks = Some(vec!["work".into()]);
     assert_found(bench, &Filter { since: at(young), tasks, ..everything() }, &[young]);
     assert_found(bench, &Filter { since: at(other).map(|at| at.plus(SECOND)), ..everything() }, &[]);
+}
+
+pub fn a_filter_takes_those_submitted_before_a_moment(bench: &Bench) {
+    let old = bench.create(new("work"));
+    bench.clock.advance(SECOND);
+    let young = bench.create(new("work"));
+    let at = |id| Some(bench.get(id).submitted_at);
+    assert_found(bench, &Filter { until: at(young), ..everything() }, &[old]);
+    assert_found(bench, &Filter { until: at(old), ..everything() }, &[]);
+    assert_found(bench, &Filter { since: at(old), until: at(young), ..everything() }, &[old]);
+}
+
+/// Two failures of different kinds, a second apart, and one value; submitted before all of them, one that goes on.
+pub fn a_filter_takes_those_that_ended_within_a_time(bench: &Bench) {
+    let runner = RunnerId::generate();
+    let slow = bench.create(new("work"));
+    bench.claim_one(runner);
+    let [early, late, fine] = [(); 3].map(|()| bench.create(new("work")));
+    let claims = [early, late, fine].map(|_| bench.claim_one(runner));
+    bench.clock.advance(SECOND);
+    bench.end(&claims[0], EndKind::Final(failure("it has \u{0} in it")));
+    bench.clock.advance(SECOND);
+    let middle = bench.clock.now();
+    bench.end(&claims[1], EndKind::Final(Outcome::Failure(Failure::timed_out("too slow").into())));
+    bench.end(&claims[2], EndKind::Final(value("1")));
+    let after = bench.clock.now().plus(SECOND);
+    let since = |at| Filter { ended_since: Some(at), ..everything() };
+    let until = |at| Filter { ended_until: Some(at), ..everything() };
+    let begin = UnixMicros(0);
+    assert_found(bench, &since(begin), &[fine, late, early]);
+    assert_found(bench, &since(middle), &[fine, late]);
+    assert_found(bench, &since(after), &[]);
+    assert_found(bench, &until(middle), &[early]);
+    assert_found(bench, &Filter { ended_since: Some(begin), ..until(middle) }, &[early]);
+    assert_found(bench, &Filter { limit: 2, ..since(begin) }, &[fine, late]);
+    assert_found(bench, &Filter { statuses: vec![Status::Failed], ..since(middle) }, &[late]);
+    // What goes on has not ended.
+    assert_found(bench, &Filter { statuses: vec![Status::Claimed], ..since(begin) }, &[]);
+    assert_found(bench, &Filter { root: Some(late), ..since(begin) }, &[late]);
+    assert_found(bench, &Filter { root: Some(slow), ..since(begin) }, &[]);
+    let of = |kinds: &[FailureKind]| Filter { kinds: kinds.to_vec(), ..everything() };
+    assert_found(bench, &of(&[FailureKind::Trapped]), &[early]);
+    assert_found(bench, &of(&[FailureKind::Trapped, FailureKind::TimedOut]), &[late, early]);
+    assert_found(bench, &of(&[FailureKind::Lost]), &[]);
+    assert_found(bench, &Filter { root: Some(early), ..of(&[FailureKind::Trapped]) }, &[early]);
+    assert_found(bench, &Filter { ended_since: Some(middle), ..of(&FailureKind::ALL) }, &[late]);
+    let succeeded = Filter { statuses: vec![Status::Succeeded], ..of(&[FailureKind::Trapped]) };
+    assert_found(bench, &succeeded, &[]);
+}
+
+pub fn a_filter_takes_those_of_a_runner(bench: &Bench) {
+    let (first, second) = (RunnerId::generate(), RunnerId::generate());
+    let ids = [(); 3].map(|()| bench.create(new("work")));
+    bench.succeed(&bench.claim_one(first));
+    bench.claim_one(first);
+    let of = |runner| Filter { runner: Some(runner), ..everything() };
+    assert_found(bench, &of(first), &[ids[1], ids[0]]);
+    assert_found(bench, &Filter { statuses: vec![Status::Claimed], ..of(first) }, &[ids[1]]);
+    assert_found(bench, &of(second), &[]);
+    // It dies, and another one takes its work over.
+    bench.clock.advance(LEASE);
+    bench.commit(Batch { recover: true, ..Batch::default() });
+    bench.claim_one(second);
+    assert_found(bench, &of(first), &[ids[0]]);
+    assert_found(bench, &of(second), &[ids[1]]);
 }
 
 pub fn a_filter_takes_the_tree_of_a_root(bench: &Bench) {

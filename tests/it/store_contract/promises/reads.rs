@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use run_wasm_runner::model::{
-    Claim, Clock, ComponentDigest, ComponentFacts, Event, InvocationId, Progress, Reason, RunnerId, Status,
-    Usage,
+    Blocked, Claim, Clock, ComponentDigest, ComponentFacts, Concurrency, Event, InvocationId, Progress,
+    Reason, RuleKey, RunnerId, Status, Usage,
 };
 use run_wasm_runner::store::{
     Applied, AttemptEnd, Batch, Bill, Cancel, Cancelled, ClaimRequest, EndKind, Filter, Heartbeat, Inventory,
-    Invocation, Lease, LookUp, NewComponent, NewInvocation, Report,
+    Invocation, Lease, Leases, LookUp, NewComponent, NewInvocation, QueuedCounts, Report, TaskRule,
 };
 
 use super::super::harness::*;
@@ -101,6 +101,43 @@ pub fn unfinished_invocations_are_counted_by_task(bench: &Bench) {
     let done = bench.claim(ClaimRequest { tasks: tasks(&["child"]), ..request(RunnerId::generate(), 1) });
     bench.succeed(&done.claimed[0]);
     assert_eq!(bench.store.unfinished_by_task().unwrap(), [(Arc::from("other"), 1), (Arc::from("work"), 2)]);
+}
+
+pub fn queued_invocations_are_counted_by_what_they_wait_for(bench: &Bench) {
+    let one_at_a_time = Concurrency { limit: 1, blocked: Blocked::Wait };
+    let rule = TaskRule {
+        task: "other".into(),
+        queue: "default".into(),
+        concurrency: Some(one_at_a_time),
+        rate: None,
+    };
+    bench.commit(Batch { rules: vec![rule], ..Batch::default() });
+    let counts =
+        |queued, delayed, blocked, task: &str| QueuedCounts { task: task.into(), queued, delayed, blocked };
+    let now = || bench.clock.now();
+    assert_eq!(bench.store.queued_by_task(now()).unwrap(), []);
+    bench.create(NewInvocation { delay: SECOND, ..new("work") });
+    bench.create(new("work"));
+    for _ in 0..3 {
+        bench.create(NewInvocation { lane: Some(RuleKey::from_bytes([7; 16])), ..new("other") });
+    }
+    let expected = [counts(3, 0, 2, "other"), counts(2, 1, 0, "work")];
+    assert_eq!(bench.store.queued_by_task(now()).unwrap(), expected);
+    // Its time has come, though nobody has claimed since.
+    bench.clock.advance(SECOND);
+    assert_eq!(bench.store.queued_by_task(now()).unwrap()[1], counts(2, 0, 0, "work"));
+}
+
+pub fn leases_are_told_with_their_end(bench: &Bench) {
+    assert_eq!(bench.store.leases().unwrap(), Leases { now: bench.clock.now(), ends: Vec::new() });
+    let runner = RunnerId::generate();
+    bench.create(new("work"));
+    bench.claim_one(runner);
+    let end = bench.clock.now().plus(LEASE);
+    assert_eq!(bench.store.leases().unwrap().ends, [(runner, end)]);
+    bench.clock.advance(2 * LEASE);
+    let leases = bench.store.leases().unwrap();
+    assert_eq!((leases.now, leases.ends), (bench.clock.now(), vec![(runner, end)]));
 }
 
 pub fn tree_has_parents_before_children(bench: &Bench) {

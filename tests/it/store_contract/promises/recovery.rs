@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Barrier;
 
 use run_wasm_runner::model::{Event, RunnerId, Status};
-use run_wasm_runner::store::{Applied, Batch, NewInvocation};
+use run_wasm_runner::store::{Applied, Batch, NewInvocation, TakenOver};
 
 use super::super::harness::*;
 use super::SECOND;
@@ -26,7 +26,10 @@ pub fn recovery_takes_only_the_claims_of_dead_runners(bench: &Bench) {
     bench.clock.advance(LEASE / 2);
     let untouched = |id| (bench.status(id), bench.history(id).len());
     let before = [kept.id, ended.id, queued, delayed].map(untouched);
-    assert_eq!(bench.recover().recovered, 2);
+    let receipt = bench.recover();
+    assert_eq!(receipt.recovered, 2);
+    let first = vec![started.id, claimed.id];
+    assert_eq!(receipt.taken_over, [TakenOver { runner: dead, count: 2, first }]);
     for claim in [started, claimed] {
         let now = bench.get(claim.id);
         assert_eq!((now.status, now.attempt), (Status::Queued, 1), "the attempt counts");
