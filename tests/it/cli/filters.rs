@@ -94,7 +94,7 @@ fn failures_are_found_by_the_time_of_their_end_and_by_their_kind() {
     let output = fixture.sandbox.run(["list", "--status", "fialed"]).expect(2);
     assert!(output.stderr.contains("did you mean `failed`?"), "{output:?}");
     let output = fixture.sandbox.run(["retry", "--ended-since", "yesterday"]).expect(2);
-    assert!(output.stderr.contains("is not a duration"), "{output:?}");
+    assert!(output.stderr.contains("expected a time such as"), "{output:?}");
 }
 
 #[test]
