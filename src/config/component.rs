@@ -100,7 +100,8 @@ pub struct Component {
     pub version: VersionPolicy,
     /// The profile that its section names.
     pub profile: Option<Arc<str>>,
-    /// What a section of its own has to repeat of the section that it replaces; for messages about missing grants.
+    /// Says which settings a section of its own has to repeat of the section that it replaces; for messages about missing
+    /// grants.
     pub section_note: Option<Arc<str>>,
     /// Everything that its guests are granted.
     pub grants: Grants,
@@ -148,7 +149,7 @@ impl ComponentPattern {
         Glob::most_exact(patterns, |pattern| &pattern.glob, name)
     }
 
-    /// What a section for the component `name` alone has to repeat of this one, which it replaces.
+    /// Says which settings a section for the component `name` alone has to repeat of this one, which it replaces.
     pub(super) fn note_for(&self, name: &str) -> String {
         let profile = self.component.profile.as_ref();
         let profile = profile.map_or_else(String::new, |profile| format!(" and `profile = \"{profile}\"`"));

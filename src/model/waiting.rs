@@ -4,7 +4,7 @@ use super::words::words;
 use super::{Invocation, Status, UnixMicros};
 
 words! {
-    /// What a queued invocation waits for, besides a free slot of a runner that has its component.
+    /// The thing that a queued invocation waits for, besides a free slot of a runner that has its component.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
     pub enum WaitingFor {
         /// The time from which it may start: it was submitted with a delay, or is tried again after a pause.

@@ -59,7 +59,7 @@ pub struct InvocationDocument {
     pub retried_as: Option<InvocationId>,
     /// The queue of its task now; where that was not asked for, none.
     pub queue: Option<Arc<str>>,
-    /// What it waits for, if it is queued and can't start yet.
+    /// The thing that it waits for, if it is queued and can't start yet.
     pub waiting_for: Option<WaitingFor>,
     /// When the lease of the runner ran out that still owns it: another runner is to take it over.
     pub lease_ran_out_at: Option<UnixMicros>,
@@ -276,11 +276,11 @@ pub struct QueueDocument {
     pub paused: bool,
     /// The number of its invocations that are not final.
     pub unfinished: u64,
-    /// Those of them that wait in the queue.
+    /// The number of them that wait in the queue.
     pub queued: u64,
-    /// Those of the queued that may start only later.
+    /// The number of the queued that may start only later.
     pub delayed: u64,
-    /// Those of the queued that a concurrency or rate rule keeps from running.
+    /// The number of the queued that a concurrency or rate rule keeps from running.
     pub blocked_by_rule: u64,
     /// The number that may run at once.
     pub concurrency: Option<u32>,

@@ -34,7 +34,7 @@ pub(super) fn documents(
     Ok(documents.collect())
 }
 
-/// What a store knows at one moment besides its invocations.
+/// The queues, pauses and leases of a store at one moment.
 struct Present {
     now: UnixMicros,
     /// The queues of tasks.

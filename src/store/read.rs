@@ -31,9 +31,9 @@ pub struct QueuedCounts {
     pub task: Arc<str>,
     /// All of them.
     pub queued: u64,
-    /// Those that may start only later.
+    /// The number of them that may start only later.
     pub delayed: u64,
-    /// Those that are due, and that a concurrency or rate rule keeps from running.
+    /// The number of them that are due, and that a concurrency or rate rule keeps from running.
     pub blocked: u64,
 }
 

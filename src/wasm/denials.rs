@@ -20,7 +20,7 @@ const TEXT_BYTES: usize = 500;
 pub(super) struct Denials {
     /// The component whose grants are asked for.
     pub(super) component: Arc<str>,
-    /// What its section has to repeat of another.
+    /// Says which settings its section has to repeat of another.
     section_note: Option<Arc<str>>,
     invocation: InvocationId,
     output: GuestOutput,

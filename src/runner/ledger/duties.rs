@@ -9,8 +9,9 @@ use crate::store::{Batch, Keep, NextDue, Prune, PrunePosition, Receipt};
 /// Work that a runner does again and again: heartbeats, recovery, sweeps.
 ///
 /// Each turn calls [`plan`](Self::plan), of a duty in `Ledger::duties` only when it is due; then
-/// [`settle`](Self::settle) or [`fail`](Self::fail) with the same batch, if there was anything to commit. The batch tells whether the duty had added something. A duty in
-/// `Ledger::duties` has a batch of its own: it may submit, and the receipt has its answers alone.
+/// [`settle`](Self::settle) or [`fail`](Self::fail) with the same batch, if there was anything to commit. The batch
+/// tells whether the duty had added something. A duty in `Ledger::duties` has a batch of its own: it may submit, and the
+/// receipt has its answers alone.
 pub(crate) trait Duty: Send {
     /// When it is next due, if time alone makes it due in this stage.
     fn next_due(&self, stage: Stage) -> Option<Instant>;

@@ -115,7 +115,7 @@ pub(super) async fn arguments(link: &Link, id: InvocationId) -> Result<Option<Ar
     rows.first().map(|row| column(row, 0)).transpose()
 }
 
-/// Where the rows come from that a filter looks at.
+/// The source of the rows that a filter looks at.
 #[derive(Clone, Copy)]
 enum Source {
     /// The whole store, from the newest on.
@@ -126,8 +126,8 @@ enum Source {
     Ends,
 }
 
-/// Makes a statement about the numbers that a filter lets through, `found`, newest first. `$1` is the root, `$2` the limit, `$3` the most rows to look at, and the conditions have a parameter
-/// each, NULL for one that does not apply.
+/// Makes a statement about the numbers that a filter lets through, `found`, newest first. `$1` is the root, `$2`
+/// the limit, `$3` the most rows to look at, and the conditions have a parameter each, NULL for one that does not apply.
 ///
 /// The tally says how many there are: the walk through the table, newest first, ends with the last of them.
 fn of_found(source: Source, rest: &str) -> String {

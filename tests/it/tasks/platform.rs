@@ -254,7 +254,7 @@ fn a_push_that_can_not_be_used_takes_no_working_version_away() {
     assert!(!log.contains("a component was removed"), "{log}");
     let started = place.run(["start", "--until-idle"]).expect(0);
     assert!(started.stderr.contains(&format!("; version {older} stays")), "{started:?}");
-    // Whatever is pushed next is taken over.
+    // The runner takes over the next push.
     let mut runner = place.command(["start"]).spawn();
     runner.wait_for_stderr("the runner has started");
     push("cust-anna", "workflow");

@@ -90,7 +90,7 @@ pub fn a_filter_takes_those_that_ended_within_a_time(bench: &Bench) {
     assert_found(bench, &Filter { ended_since: Some(begin), ..until(middle) }, &[early]);
     assert_found(bench, &Filter { limit: 2, ..since(begin) }, &[fine, late]);
     assert_found(bench, &Filter { statuses: vec![Status::Failed], ..since(middle) }, &[late]);
-    // What goes on has not ended.
+    // An invocation that goes on has not ended.
     assert_found(bench, &Filter { statuses: vec![Status::Claimed], ..since(begin) }, &[]);
     assert_found(bench, &Filter { root: Some(late), ..since(begin) }, &[late]);
     assert_found(bench, &Filter { root: Some(slow), ..since(begin) }, &[]);
