@@ -6,6 +6,7 @@ mod checks;
 mod compare;
 mod componentize;
 mod demo;
+mod fairness;
 mod fixtures;
 mod fuzz;
 mod guests;
@@ -13,6 +14,7 @@ mod languages;
 mod platform;
 mod plugins;
 mod process;
+mod site;
 mod suite;
 
 use std::process::ExitCode;
@@ -39,6 +41,8 @@ usage: cargo xtask COMMAND
                                  time an earlier program and a release build of this one in turn, on each store
   plugins [--components N] [--invocations N] [--memory SIZE] [--store URL]
                                  push a thousand components, and call, replace and remove them while two runners run
+  fairness [--flood N] [--seconds N] [--store URL]
+                                 measure what a flood of one fairness key costs the others, and how weights share
   fixtures                       write databases of the current schemas into tests/fixtures, before you add a migration
   ci                             format, clippy, docs, the demo, then all tests; as root, the quick ones as `nobody`, too
   demo [--profile dev|release]   build everything and show what the runner does
@@ -71,6 +75,7 @@ fn run() -> Result<ExitCode> {
         ("fuzz", arguments) => fuzz::command(arguments),
         ("adversary", arguments) => adversary::command(arguments),
         ("compare", arguments) => compare::command(arguments),
+        ("fairness", arguments) => fairness::command(arguments),
         ("plugins", arguments) => plugins::command(arguments),
         ("ci", []) => checks::ci(),
         ("demo", []) => demo::run(demo::Profile::Release),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::process::{cargo, run, target_dir};
+use crate::site::{Site, Times};
 
 const RUNNER: &str = "run-wasm-runner";
 const RUNNERS: usize = 2;
@@ -79,75 +80,6 @@ pub fn command(arguments: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The place where the programs run.
-struct Site {
-    program: PathBuf,
-    directory: PathBuf,
-    store: String,
-}
-
-impl Site {
-    /// Prepares the program, with nothing but the store's URL.
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("WASM_RUNNER") {
-                command.env_remove(name);
-            }
-        }
-        command.current_dir(&self.directory).env("XDG_CACHE_HOME", self.directory.join("cache"));
-        command.args(["--store", &self.store]).args(arguments).stdin(Stdio::null());
-        command
-    }
-
-    /// Runs the program to its end, and returns its output and the time that it took.
-    fn run(&self, arguments: &[&str]) -> Result<(String, Duration)> {
-        let began = Instant::now();
-        let output = self.command(arguments).output().context("failed to start the program")?;
-        let errors = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "`{}` failed: {}\n{errors}", arguments.join(" "), output.status);
-        Ok((String::from_utf8(output.stdout)?, began.elapsed()))
-    }
-
-    fn push(&self, component: usize, version: u32) -> Result<Duration> {
-        let (name, file) = (name(component), format!("{component}-{version}.wasm"));
-        let path = self.directory.join(&file);
-        fs::write(&path, wat::parse_str(text(component, version))?)?;
-        let (_, took) = self.run(&["component", "push", &name, &file])?;
-        fs::remove_file(&path)?;
-        Ok(took)
-    }
-
-    /// Starts a runner. Its log goes into a file.
-    fn start(&self, number: usize, memory: &str) -> Result<Started> {
-        let log = fs::File::create(self.directory.join(format!("runner-{number}.log")))?;
-        let mut command = self.command(&["start", "--slots", "2"]);
-        command.env("WASM_RUNNER_MEMORY_BUDGET", memory).stdout(Stdio::null()).stderr(log);
-        Ok(Started(command.spawn().context("failed to start a runner")?))
-    }
-}
-
-/// A runner, ended with this value.
-struct Started(Child);
-
-impl Started {
-    /// The most bytes that were resident so far.
-    fn peak(&self) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmHWM")?;
-        Ok(kibibytes.trim().parse::<u64>()? << 10)
-    }
-}
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        // It may have ended already; then there is nobody to end.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn name(component: usize) -> String {
     format!("customer-{component}")
 }
@@ -176,32 +108,22 @@ struct Trial {
     versions: Vec<Mutex<u32>>,
 }
 
-/// The times of a kind of step.
-#[derive(Default)]
-struct Times(Mutex<Vec<Duration>>);
-
-impl Times {
-    fn add(&self, time: Duration) {
-        self.0.lock().expect("nobody panics").push(time);
-    }
-
-    /// Names the median, the 99th percentile and the longest.
-    fn shown(&self) -> String {
-        let mut times = self.0.lock().expect("nobody panics").clone();
-        times.sort_unstable();
-        let at =
-            |part: usize| times.get(times.len().saturating_sub(1) * part / 100).copied().unwrap_or_default();
-        format!("{} times, median {:.0?}, p99 {:.0?}, longest {:.0?}", times.len(), at(50), at(99), at(100))
-    }
-}
-
 impl Trial {
+    fn push(&self, component: usize, version: u32) -> Result<Duration> {
+        let (name, file) = (name(component), format!("{component}-{version}.wasm"));
+        let path = self.site.directory.join(&file);
+        fs::write(&path, wat::parse_str(text(component, version))?)?;
+        let (_, took) = self.site.run(&["component", "push", &name, &file])?;
+        fs::remove_file(&path)?;
+        Ok(took)
+    }
+
     fn run(&self) -> Result<()> {
         let Plan { components, invocations, memory, .. } = &self.plan;
         let began = Instant::now();
         let (first, last) = (Times::default(), Times::default());
         self.in_clients(*components, |component| {
-            let took = self.site.push(component, 1)?;
+            let took = self.push(component, 1)?;
             match component * 10 / components {
                 0 => first.add(took),
                 9 => last.add(took),
@@ -288,7 +210,7 @@ impl Trial {
             let mut version = self.versions[other].lock().expect("nobody panics");
             *version += 1;
             let began = Instant::now();
-            site.push(other, *version)?;
+            self.push(other, *version)?;
             let (value, _) = site.run(&["submit", "--wait", &task(other)])?;
             calls.replaced.add(began.elapsed());
             calls.check(&value, 1, other, *version)?;
@@ -300,7 +222,7 @@ impl Trial {
             let refused = site.command(&["submit", &task(other)]).output()?;
             ensure!(!refused.status.success(), "`{}` was removed, and takes a submit", name(other));
             *version += 1;
-            site.push(other, *version)?;
+            self.push(other, *version)?;
             calls.removed.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
