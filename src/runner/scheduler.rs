@@ -126,6 +126,8 @@ struct Queues {
     exceptions: usize,
     /// The number of claims that slots have ever taken.
     taken: usize,
+    /// The number of claims that have ever come into `ready`.
+    queued: usize,
     stopping: bool,
     /// Bytes of outcomes that wait for the store.
     unwritten: usize,
@@ -177,6 +179,8 @@ pub(super) struct Load {
     pub(super) awaited: usize,
     /// The number of claims that slots have ever taken.
     pub(super) taken: usize,
+    /// The number of claims that have ever been queued and not awaited.
+    pub(super) queued: usize,
     /// Slots without work.
     pub(super) idle: usize,
     /// Slots with a guest.
@@ -363,7 +367,7 @@ impl Scheduler {
         for (claim, urgency) in claims {
             match urgency {
                 Some(urgency) => drop(queues.awaited.insert(urgency, claim)),
-                None => queues.ready.push_back(claim),
+                None => queues.queue(claim),
             }
         }
         self.wake(wake);
@@ -445,7 +449,7 @@ impl Scheduler {
         let mut queues = self.queues.lock();
         let found = queues.awaited.iter().find(|(_, claim)| claim.id == id).map(|(urgency, _)| *urgency);
         if let Some(claim) = found.and_then(|urgency| queues.awaited.remove(&urgency)) {
-            queues.ready.push_back(claim);
+            queues.queue(claim);
         }
     }
 
@@ -492,6 +496,7 @@ impl Scheduler {
             ready: queues.ready.len() + queues.awaited.len(),
             awaited: queues.awaited.len(),
             taken: queues.taken,
+            queued: queues.queued,
             idle: queues.idle,
             busy: queues.busy,
             live: queues.live,
@@ -510,6 +515,12 @@ impl Scheduler {
 }
 
 impl Queues {
+    /// Queues a claim that nobody awaits.
+    fn queue(&mut self, claim: Claim) {
+        self.ready.push_back(claim);
+        self.queued += 1;
+    }
+
     /// Counts a slot as free, and what its guest held.
     fn leave_slot(&mut self, freed: usize, claim: &Claim, memory: i64) {
         self.busy -= 1;

@@ -20,7 +20,8 @@ const PREFETCH_MAX: usize = 512;
 /// A runner claims of what guests await at most this many for each slot, however deep it is.
 pub(super) const AWAITED_PER_SLOT: usize = 2;
 
-/// Claimed work that no slot has taken for this long is given back: guests run longer than was guessed.
+/// If no slot takes anything of what was claimed for this long, or something that nobody awaits waits for so long (or
+/// twice that), all of it is given back: guests run longer than was guessed, and others of the queue may be due now.
 pub(crate) const STALE_PREFETCH: Duration = Duration::from_millis(500);
 
 /// Returns the number to claim ahead for each slot, if a guest holds its slot for `slice`, and a commit takes
@@ -36,8 +37,11 @@ pub(super) fn prefetch(slice: Option<Duration>, commit: Duration) -> usize {
 pub(crate) struct Prefetch {
     /// The average time of the last commits.
     commit: Duration,
-    /// Since when slots have taken none of it, and how much they had taken before.
+    /// Since when slots have started none of what was claimed, and how much they had started before.
     untaken_since: Option<(Instant, usize)>,
+    /// Since when something has waited in the queue of what nobody awaits, and the number that had ever come into it
+    /// by then: it has waited until so many have left.
+    queued_since: Option<(Instant, usize)>,
 }
 
 impl Prefetch {
@@ -51,29 +55,30 @@ impl Prefetch {
         self.commit = self.commit - self.commit / 8 + took.min(PREFETCH_TIME_MAX) / 8;
     }
 
-    /// Whether claimed work has lain too long. If so, it is given back.
+    /// Whether claimed work has waited too long. If so, it is given back.
     pub(crate) fn is_stale(&mut self, load: &Load, now: Instant) -> bool {
         if load.ready == 0 || !load.may_start_unawaited {
-            self.untaken_since = None;
+            (self.untaken_since, self.queued_since) = (None, None);
             return false;
         }
-        match self.untaken_since {
-            Some((since, taken)) if taken == load.taken => {
-                let is_stale = now.duration_since(since) >= STALE_PREFETCH;
-                if is_stale {
-                    self.untaken_since = None;
-                }
-                is_stale
-            }
-            _ => {
-                self.untaken_since = Some((now, load.taken));
-                false
-            }
+        if self.untaken_since.is_none_or(|(_, taken)| taken != load.taken) {
+            self.untaken_since = Some((now, load.taken));
         }
+        let waiting = load.ready - load.awaited;
+        let left = load.queued - waiting;
+        if self.queued_since.is_none_or(|(_, queued)| left >= queued) {
+            self.queued_since = (waiting > 0).then_some((now, load.queued));
+        }
+        let is_stale = self.stale_at().is_some_and(|at| now >= at);
+        if is_stale {
+            (self.untaken_since, self.queued_since) = (None, None);
+        }
+        is_stale
     }
 
-    /// When claimed work becomes stale, if no slot takes any.
+    /// When claimed work becomes stale, if no slot takes it.
     pub(super) fn stale_at(&self) -> Option<Instant> {
-        self.untaken_since.map(|(since, _)| since + STALE_PREFETCH)
+        let waits = self.untaken_since.into_iter().chain(self.queued_since);
+        waits.map(|(since, _)| since + STALE_PREFETCH).min()
     }
 }

@@ -107,6 +107,7 @@ impl Bench {
             ready: 0,
             awaited: 0,
             taken: 0,
+            queued: 0,
             idle: SLOTS,
             busy: 0,
             live: 0,

@@ -214,11 +214,11 @@ fn a_prefetch_that_no_slot_takes_becomes_stale() {
     let mut load = Bench::new().load;
     let mut now = Instant::now();
     let mut prefetch = Prefetch::default();
-    (load.ready, load.taken) = (3, 7);
+    (load.ready, load.queued, load.taken) = (3, 10, 7);
     assert!(!prefetch.is_stale(&load, now));
     now += STALE_PREFETCH / 2;
-    load.taken = 8;
-    assert!(!prefetch.is_stale(&load, now), "a slot has taken some");
+    (load.queued, load.taken) = (13, 10);
+    assert!(!prefetch.is_stale(&load, now), "slots have taken all that waited then");
     assert_eq!(prefetch.stale_at(), Some(now + STALE_PREFETCH));
     now += STALE_PREFETCH;
     assert!(prefetch.is_stale(&load, now));
@@ -227,6 +227,28 @@ fn a_prefetch_that_no_slot_takes_becomes_stale() {
     load.ready = 0;
     now += STALE_PREFETCH;
     assert!(!prefetch.is_stale(&load, now), "nothing lies there");
+}
+
+#[test]
+fn a_prefetch_of_which_slots_take_too_little_becomes_stale() {
+    let mut load = Bench::new().load;
+    let began = Instant::now();
+    let mut prefetch = Prefetch::default();
+    (load.ready, load.queued, load.taken) = (89, 89, 0);
+    assert!(!prefetch.is_stale(&load, began));
+    // A slot takes one now and then: nobody knows how long the last would wait.
+    for step in 1..4 {
+        (load.ready, load.taken) = (89 - step, step);
+        assert!(!prefetch.is_stale(&load, began + STALE_PREFETCH * step as u32 / 4), "{step}");
+    }
+    assert_eq!(prefetch.stale_at(), Some(began + STALE_PREFETCH));
+    assert!(prefetch.is_stale(&load, began + STALE_PREFETCH));
+    // The awaited wait for as long as they have to.
+    (load.ready, load.awaited) = (2, 2);
+    for step in 0..9 {
+        load.taken += 1;
+        assert!(!prefetch.is_stale(&load, began + STALE_PREFETCH * step), "{step}");
+    }
 }
 
 #[test]
