@@ -10,6 +10,7 @@ use super::core::Core;
 use super::fiber::Fiber;
 use super::inbox::{CancelMessage, Messages, Reply, SubmitMessage, SubmitReply};
 use super::outcomes::AwaitOutcomes;
+use super::reach;
 use super::scheduler::soon_free;
 use super::stage::stopped;
 use super::wait::WaitFor;
@@ -99,18 +100,27 @@ fn new_children(
         .collect())
 }
 
-/// Refuses a wait for an invocation that has called this one, if others' components are above it: every guest knows the
-/// ids of its parent and of its root, and whoever is called does not read the results of whoever called. An attached
-/// child that waits for them waits for its own end anyway.
-fn refuse_caller_of(claim: &Claim, ids: &[InvocationId]) -> Result<(), Refusal> {
-    let above = [claim.parent, Some(claim.root)];
-    let is_above = |id: &InvocationId| *id != claim.id && above.contains(&Some(*id));
-    match ids.iter().find(|id| is_above(id)) {
-        Some(_) if !claim.callers.is_empty() => Err(Refusal::Denied(
-            "a guest can't await what called it, if that is of another component".to_owned(),
-        )),
-        Some(_) | None => Ok(()),
-    }
+/// Registers the wait of a guest, which may have it.
+fn begin_wait(
+    core: Arc<Core>,
+    claim: &Claim,
+    ids: Vec<InvocationId>,
+    mode: AwaitMode,
+) -> Result<Answer<Vec<(usize, Outcome)>>, Refusal> {
+    let waiting = Some((claim.id, Arc::clone(&claim.task)));
+    let wait_for = WaitFor { caller: waiting, depth: claim.depth, ids: ids.clone(), mode };
+    let (outcomes, unknown) = AwaitOutcomes::register(&core, wait_for)?;
+    // After the look for a cycle, which is the better answer. Dropping the wait abandons it.
+    reach::refuse_caller_of(claim, &ids)?;
+    core.scheduler.promote(&ids, |id| core.registry.urgency_of(id));
+    core.look_up(&outcomes.wait, unknown);
+    Ok(match mode {
+        AwaitMode::All | AwaitMode::Any => Box::pin(outcomes),
+        // Dropping the wait abandons it. Results go before time: late ones are taken, too.
+        AwaitMode::AnyWithin(time) => {
+            Box::pin(async move { timeout(time, outcomes).await.unwrap_or_else(|_| Ok(Vec::new())) })
+        }
+    })
 }
 
 impl TaskClient for RunnerClient {
@@ -121,12 +131,17 @@ impl TaskClient for RunnerClient {
             if children.is_empty() {
                 return Ok(Box::pin(std::future::ready(Ok(Vec::new()))));
             }
-            Ok(ask(&core, |messages, reply| {
+            let submitted = ask(&core, |messages, reply| {
                 messages.submits.push(SubmitMessage {
                     children,
                     reply: SubmitReply::Ids(reply),
                     submitted: Vec::new(),
                 });
+            });
+            Ok(Box::pin(async move {
+                let ids: Vec<_> = submitted.await?;
+                fiber.submitted.lock().extend(&ids);
+                Ok(ids)
             }))
         })
     }
@@ -168,31 +183,35 @@ impl TaskClient for RunnerClient {
                 let message = "awaiting any of no invocations would never end";
                 return Err(Refusal::BadArguments(message.to_owned()));
             }
-            let waiting = Some((caller.id, Arc::clone(&fiber.claim.task)));
-            let wait_for = WaitFor { caller: waiting, depth: fiber.claim.depth, ids: ids.clone(), mode };
-            let (outcomes, unknown) = AwaitOutcomes::register(&core, wait_for)?;
-            // After the look for a cycle, which is the better answer. Dropping the wait abandons it.
-            refuse_caller_of(&fiber.claim, &ids)?;
-            core.scheduler.promote(&ids, |id| core.registry.urgency_of(id));
-            core.look_up(&outcomes.wait, unknown);
-            Ok(match mode {
-                AwaitMode::All | AwaitMode::Any => Box::pin(outcomes),
-                // Dropping the wait abandons it. Results go before time: late ones are taken, too.
-                AwaitMode::AnyWithin(time) => {
-                    Box::pin(async move { timeout(time, outcomes).await.unwrap_or_else(|_| Ok(Vec::new())) })
-                }
-            })
+            let foreign = reach::not_submitted(&fiber, &ids);
+            if foreign.is_empty() {
+                return begin_wait(core, &fiber.claim, ids, mode);
+            }
+            Ok(Box::pin(async move {
+                reach::check(Arc::clone(&core), &fiber.claim, foreign).await?;
+                begin_wait(core, &fiber.claim, ids, mode)?.await
+            }))
         })
     }
 
     fn status(&self, id: InvocationId) -> Answer<Status> {
-        answer(|| Ok(ask(&self.core()?, |messages, reply| messages.statuses.push((id, reply)))))
+        answer(|| {
+            let brief = ask(&self.core()?, |messages, reply| messages.briefs.push((id, reply)));
+            Ok(Box::pin(async move { Ok(brief.await?.status) }))
+        })
     }
 
     fn cancel(&self, caller: &Caller, id: InvocationId) -> Answer<bool> {
         let cancel = Cancel { id, by: Some(caller.id), message: "cancelled by another task".to_owned() };
         let put = |messages: &mut Messages, reply| messages.cancels.push(CancelMessage { cancel, reply });
-        answer(|| Ok(ask(&self.core()?, put)))
+        answer(|| {
+            let (core, fiber) = self.core_and_fiber(caller)?;
+            let foreign = reach::not_submitted(&fiber, &[id]);
+            Ok(Box::pin(async move {
+                reach::check(Arc::clone(&core), &fiber.claim, foreign).await?;
+                ask(&core, put).await
+            }))
+        })
     }
 
     fn progress(&self, caller: &Caller, progress: Progress) {

@@ -65,6 +65,12 @@ pub trait Executor: Send + Sync + 'static {
         self.prepare(task, arguments)
     }
 
+    /// Whether guests of the component of the task `caller` may submit a task, so that they may await and cancel
+    /// invocations of it in other trees, too.
+    fn may_submit(&self, _caller: &str, _task: &str) -> bool {
+        true
+    }
+
     /// The memory that its guests may take together.
     fn memory_budget(&self) -> Arc<MemoryBudget> {
         Arc::default()

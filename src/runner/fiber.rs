@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::model::{
-    Claim, ComponentDigest, Event, Guest, GuestFuture, InvocationId, LogEntry, Progress, RetryPolicy,
+    Claim, ComponentDigest, Event, Guest, GuestFuture, IdSet, InvocationId, LogEntry, Progress, RetryPolicy,
     SlotControl, UnixMicros,
 };
 use crate::store::{AttemptEnd, Report};
@@ -49,6 +49,8 @@ pub(super) struct Fiber {
     charged: AtomicU64,
     /// Children that this attempt has submitted.
     pub(super) children: AtomicU32,
+    /// The ids that its submits were answered with.
+    pub(super) submitted: Mutex<IdSet>,
     resume: Weak<dyn Resume>,
 }
 
@@ -113,6 +115,7 @@ impl Fiber {
             is_noted: AtomicBool::new(false),
             charged: AtomicU64::new(0),
             children: AtomicU32::new(0),
+            submitted: Mutex::default(),
             resume,
         })
     }

@@ -14,14 +14,14 @@ use tokio::sync::oneshot;
 
 use super::fiber::Fiber;
 use super::wait::Wait;
-use crate::model::{Claim, InvocationId, Refusal, Shortage, Status};
-use crate::store::{AttemptEnd, Bill, Cancel, NewInvocation, TaskRule};
+use crate::model::{Claim, InvocationId, Refusal, Shortage};
+use crate::store::{AttemptEnd, Bill, Brief, Cancel, NewInvocation, TaskRule};
 
 /// The way on which the ledger answers a question.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 
-/// An invocation whose status is asked for, and the receiver of the answer.
-pub(super) type StatusMessage = (InvocationId, Reply<Status>);
+/// An invocation that is asked about, and the receiver of the answer.
+pub(super) type BriefMessage = (InvocationId, Reply<Brief>);
 
 /// Children to be submitted together, and the receiver of the answer.
 pub(super) struct SubmitMessage {
@@ -77,7 +77,7 @@ pub(super) struct Messages {
     pub(super) bills: Vec<Bill>,
     pub(super) look_ups: Vec<LookUpMessage>,
     pub(super) cancels: Vec<CancelMessage>,
-    pub(super) statuses: Vec<StatusMessage>,
+    pub(super) briefs: Vec<BriefMessage>,
     /// A slot has nothing to do.
     pub(super) is_hungry: bool,
     /// The rules of new tasks.
@@ -96,7 +96,7 @@ impl Messages {
             && self.bills.is_empty()
             && self.look_ups.is_empty()
             && self.cancels.is_empty()
-            && self.statuses.is_empty())
+            && self.briefs.is_empty())
             || self.is_hungry
             || self.has_foreign_change
     }

@@ -36,6 +36,7 @@ mod observer;
 mod options;
 mod outcomes;
 mod parking;
+mod reach;
 mod registry;
 mod retry_budget;
 mod room;

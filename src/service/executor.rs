@@ -144,6 +144,10 @@ impl Executor for Live {
         Ok(call)
     }
 
+    fn may_submit(&self, caller: &str, task: &str) -> bool {
+        self.library().may_submit(caller, task)
+    }
+
     fn memory_budget(&self) -> Arc<MemoryBudget> {
         Arc::clone(self.library().memory_budget())
     }

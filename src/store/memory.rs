@@ -27,7 +27,7 @@ use super::quota;
 use super::read::submitted;
 use super::rules::{self, Place, Step};
 use super::{
-    Adoption, Batch, CANDIDATES, Counts, Ended, Filter, Holding, Invocation, Lease, Leases, LookUp,
+    Adoption, Batch, Brief, CANDIDATES, Counts, Ended, Filter, Holding, Invocation, Lease, Leases, LookUp,
     NewInvocation, NextDue, PauseTarget, PushedComponent, QueuedCounts, QuotaRule, Receipt, RuleMark, Store,
     StoreError, Submitted, TaskRule, UsageQuery, UsageRow, Watch,
 };
@@ -75,8 +75,15 @@ impl Store for MemoryStore {
         self.read(|state| ids.iter().map(|id| state.record(id).map_or(LookUp::Unknown, look_up)).collect())
     }
 
-    fn statuses(&self, ids: &[InvocationId]) -> Result<Vec<Option<Status>>, StoreError> {
-        self.read(|state| ids.iter().map(|id| state.record(id).map(|record| record.status)).collect())
+    fn briefs(&self, ids: &[InvocationId]) -> Result<Vec<Option<Brief>>, StoreError> {
+        self.read(|state| {
+            let brief = |record: &Record| Brief {
+                status: record.status,
+                root: record.root,
+                task: Arc::clone(&state.tasks[record.task].name),
+            };
+            ids.iter().map(|id| state.record(id).map(brief)).collect()
+        })
     }
 
     fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError> {

@@ -38,7 +38,7 @@ use std::sync::Arc;
 
 pub use crate::model::Invocation;
 use crate::model::{
-    ComponentDigest, HolderKind, IdPart, InvocationId, LogEntry, RunnerId, Status, Transition, UnixMicros,
+    ComponentDigest, HolderKind, IdPart, InvocationId, LogEntry, RunnerId, Transition, UnixMicros,
 };
 
 pub use attempt::{
@@ -54,7 +54,7 @@ pub use memory::MemoryStore;
 pub use postgres::{PostgresStore, PostgresUrl};
 pub use prune::{Keep, Prune, PrunePosition, Pruned, Shrunk};
 pub use quota::{Holding, QuotaRule, QuotaSection};
-pub use read::{CANDIDATES, Counts, LOOK, LOOK_UP_BYTES, Leases, LookUp, NextDue, QueuedCounts};
+pub use read::{Brief, CANDIDATES, Counts, LOOK, LOOK_UP_BYTES, Leases, LookUp, NextDue, QueuedCounts};
 pub use setting::{
     Adoption, FAIRNESS_WEIGHTS, FairnessWeight, NewComponent, Pause, PauseTarget, PushedComponent,
     ReplacedRule, RuleMark, RuleOrigin, TaskRule,
@@ -103,8 +103,9 @@ pub trait Store: Send + Sync + 'static {
     /// and many.
     fn look_up(&self, ids: &[InvocationId]) -> Result<Vec<LookUp>, StoreError>;
 
-    /// Reads the status of each id, in the order of `ids`; `None` for unknown ids.
-    fn statuses(&self, ids: &[InvocationId]) -> Result<Vec<Option<Status>>, StoreError>;
+    /// Reads the status of each id, and the things that others' rights to it depend on, in the order of `ids`; `None`
+    /// for unknown ids.
+    fn briefs(&self, ids: &[InvocationId]) -> Result<Vec<Option<Brief>>, StoreError>;
 
     /// When something happens by itself, as [`Receipt::next_due`] would answer to
     /// a claim of this runner. Cheap: a runner that has no room to claim asks

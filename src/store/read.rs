@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::model::{Outcome, Reason, RunnerId, Status, Transition, UnixMicros};
+use crate::model::{InvocationId, Outcome, Reason, RunnerId, Status, Transition, UnixMicros};
 
 /// When something happens by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +52,17 @@ impl QueuedCounts {
         });
         counts.collect()
     }
+}
+
+/// The parts of an invocation on which the rights of guests to it depend, and its status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Brief {
+    /// The root of its tree: itself, if nothing submitted it.
+    pub root: InvocationId,
+    /// The task.
+    pub task: Arc<str>,
+    /// The status.
+    pub status: Status,
 }
 
 /// With outcomes of so many bytes an answer of [`Store::look_up`](super::Store::look_up) ends.
@@ -171,7 +182,7 @@ macro_rules! reading_methods {
     ($method:ident) => {
         $method!(get(ids: &[InvocationId]) -> Vec<Option<Invocation>>);
         $method!(look_up(ids: &[InvocationId]) -> Vec<LookUp>);
-        $method!(statuses(ids: &[InvocationId]) -> Vec<Option<Status>>);
+        $method!(briefs(ids: &[InvocationId]) -> Vec<Option<Brief>>);
         $method!(revoked(runner: RunnerId) -> Vec<InvocationId>);
         $method!(arguments(id: InvocationId) -> Option<Arc<str>>);
         $method!(list(filter: &Filter) -> Vec<Invocation>);

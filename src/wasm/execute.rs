@@ -200,6 +200,7 @@ async fn attempt(
         gate,
         open_sockets: HashMap::new(),
         submits: program.submits.clone(),
+        child_ids: Held::nothing(&host_memory),
         files: Arc::new(Files::new(
             most(LimitKind::Files),
             most(LimitKind::FileBytes),

@@ -13,7 +13,7 @@ use super::control::GuestControl;
 use super::denials::Denials;
 use super::files::{self, Files, FilesView};
 use super::handles::Handles;
-use super::host_memory::Held;
+use super::host_memory::{Held, HostMemoryExceeded};
 use super::memory_limit::MemoryLimit;
 use super::network::{Gate, Http, OpenSocket};
 use super::output::{GuestOutput, harmless};
@@ -47,6 +47,9 @@ const PROGRESS_BYTES: usize = 1_000;
 /// Bytes of a child besides its arguments, until it is in the store.
 const CHILD_BYTES: u64 = 512;
 
+/// The bytes of an id in a set.
+const CHILD_ID_BYTES: u64 = 48;
+
 /// Bytes of an id, and of the same as a text.
 const ID_BYTES: u64 = 96;
 
@@ -74,6 +77,8 @@ pub(super) struct HostState {
     pub(super) submits: Submits,
     pub(super) claim: Claim,
     pub(super) files: Arc<Files>,
+    /// The memory for the ids of submitted children, which the runner keeps as long as the guest lives.
+    pub(super) child_ids: Held,
     /// Children that were submitted, and the most that may be.
     pub(super) children: u64,
     pub(super) max_children: u64,
@@ -88,6 +93,8 @@ impl HostState {
         children: Vec<ChildRequest>,
     ) -> Result<Vec<InvocationId>, model::Refusal> {
         let count = self.more_children(children.len())?;
+        let ids = self.child_ids.bytes() + children.len() as u64 * CHILD_ID_BYTES;
+        self.child_ids.resize(ids).map_err(|exceeded| self.exceeded(&exceeded))?;
         let submitted = self.client.submit(&self.caller, children).await;
         let ids = submitted.inspect_err(|refusal| self.note_limit(refusal))?;
         self.children = count;
@@ -142,12 +149,14 @@ impl HostState {
 
     /// Charges bytes that the host will hold.
     fn hold(&self, bytes: u64) -> Result<Held, model::Refusal> {
-        self.handles.account.hold(bytes).map_err(|exceeded| {
-            let refusal =
-                model::Refusal::Limit { limit: Some(LimitKind::HostMemory), message: exceeded.to_string() };
-            self.note_limit(&refusal);
-            refusal
-        })
+        self.handles.account.hold(bytes).map_err(|exceeded| self.exceeded(&exceeded))
+    }
+
+    fn exceeded(&self, exceeded: &HostMemoryExceeded) -> model::Refusal {
+        let refusal =
+            model::Refusal::Limit { limit: Some(LimitKind::HostMemory), message: exceeded.to_string() };
+        self.note_limit(&refusal);
+        refusal
     }
 
     /// Remembers a limit that refused something, for the failure.

@@ -309,6 +309,7 @@ fn guest(outcome_bytes: usize) -> HostState {
         gate,
         open_sockets: HashMap::new(),
         submits: Submits::new(None, &names),
+        child_ids: Held::nothing(&host_memory),
         claim,
         files: Arc::new(Files::new(9, LIMIT, None, control, host_memory, Arc::clone(&denials))),
         children: 0,

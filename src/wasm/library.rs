@@ -28,6 +28,7 @@ use super::values::{Shape, arguments_schema, canonical_arguments, output_schema,
 use super::versions::Versions;
 use crate::model::{
     Claim, Clock, ComponentDigest, Glob, Guest, Interrupt, LimitKind, MemoryBudget, NoGuest, TaskClient,
+    TaskId,
 };
 
 /// Options of loading components.
@@ -271,6 +272,17 @@ impl Library {
         if !member.source.is_retired {
             self.not_tasks.extend(linked.not_tasks.iter().cloned());
         }
+    }
+
+    /// Whether guests of the component of the task `caller` may submit `task`. Those of a component that is not here
+    /// may not.
+    pub fn may_submit(&self, caller: &str, task: &str) -> bool {
+        let component = TaskId::component_of(caller);
+        let member = self.members.iter().find(|member| *member.loaded.name == *component);
+        member.is_some_and(|member| {
+            let patterns = member.source.grants.may_submit.as_ref();
+            patterns.is_none_or(|patterns| patterns.iter().any(|pattern| self.names.fits(pattern, task)))
+        })
     }
 
     /// Whether a task is there only to finish what was submitted for it.

@@ -13,11 +13,11 @@ use parking_lot::Mutex;
 use super::*;
 use crate::model::{
     Caller, ChildRequest, Claim, ComponentDigest, Failure, FailureKind, Guest, HolderKind, IdPart, Interrupt,
-    Invocation, LogEntry, NoGuest, Outcome, PreparedCall, Refusal, RunnerSettings, SlotControl, Status,
+    Invocation, LogEntry, NoGuest, Outcome, PreparedCall, Refusal, RunnerSettings, SlotControl,
     SubmitOptions, SystemClock, TaskClient, Transition, UnixMicros, Usage,
 };
 use crate::store::{
-    Batch, Counts, Filter, Holding, Leases, LookUp, MemoryStore, NewInvocation, NextDue, PauseTarget,
+    Batch, Brief, Counts, Filter, Holding, Leases, LookUp, MemoryStore, NewInvocation, NextDue, PauseTarget,
     PushedComponent, QueuedCounts, QuotaRule, Receipt, RuleMark, StoreError, TaskRule, TaskSet, UsageQuery,
     UsageRow, Watch,
 };
@@ -78,6 +78,10 @@ impl Hands {
 
     pub(super) async fn submit(&self, children: Vec<ChildRequest>) -> Result<Vec<InvocationId>, String> {
         self.client.submit(&self.caller(), children).await.map_err(|refusal| refusal.to_string())
+    }
+
+    pub(super) async fn cancel(&self, id: InvocationId) -> Result<bool, String> {
+        self.client.cancel(&self.caller(), id).await.map_err(|refusal| refusal.to_string())
     }
 
     pub(super) async fn wait(
@@ -152,6 +156,10 @@ impl Executor for Closures {
             lane: None,
             unique: None,
         })
+    }
+
+    fn may_submit(&self, caller: &str, _: &str) -> bool {
+        !caller.starts_with("confined::")
     }
 
     fn guest_runs(&self, runs: bool) {
@@ -243,8 +251,8 @@ impl Store for Slow {
     fn look_up(&self, ids: &[InvocationId]) -> Result<Vec<LookUp>, StoreError> {
         self.store.look_up(ids)
     }
-    fn statuses(&self, ids: &[InvocationId]) -> Result<Vec<Option<Status>>, StoreError> {
-        self.store.statuses(ids)
+    fn briefs(&self, ids: &[InvocationId]) -> Result<Vec<Option<Brief>>, StoreError> {
+        self.store.briefs(ids)
     }
     fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError> {
         self.store.next_due(runner)

@@ -55,12 +55,12 @@ use self::notify::{Listener, Listening, Watchers};
 use super::read::reading_methods;
 use super::round::Round;
 use super::{
-    Batch, Counts, Filter, Holding, Invocation, Leases, LookUp, NextDue, PauseTarget, PushedComponent,
+    Batch, Brief, Counts, Filter, Holding, Invocation, Leases, LookUp, NextDue, PauseTarget, PushedComponent,
     QueuedCounts, QuotaRule, Receipt, RuleMark, Store, StoreError, TaskRule, UsageQuery, UsageRow, Watch,
 };
 use crate::model::{
-    Clock, ComponentDigest, HolderKind, IdPart, InvocationId, LogEntry, RunnerId, Status, Transition,
-    UnixMicros, draw_uuid,
+    Clock, ComponentDigest, HolderKind, IdPart, InvocationId, LogEntry, RunnerId, Transition, UnixMicros,
+    draw_uuid,
 };
 
 /// Idle connections that are kept for readers.

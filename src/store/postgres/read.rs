@@ -19,7 +19,7 @@ use crate::store::columns::{
 use crate::store::filter::{BY_END, BY_STATUS, CONDITIONS, Condition};
 use crate::store::read::History;
 use crate::store::value::Fields;
-use crate::store::{CANDIDATES, Counts, Filter, LOOK, LOOK_UP_BYTES, Leases, LookUp, QueuedCounts};
+use crate::store::{Brief, CANDIDATES, Counts, Filter, LOOK, LOOK_UP_BYTES, Leases, LookUp, QueuedCounts};
 
 pub(super) use super::components::{component, components, components_version};
 pub(super) use super::quotas::{holdings, quotas};
@@ -90,14 +90,16 @@ pub(super) async fn look_up(link: &Link, ids: &[InvocationId]) -> Result<Vec<Loo
     Ok(found)
 }
 
-pub(super) async fn statuses(link: &Link, ids: &[InvocationId]) -> Result<Vec<Option<Status>>, Fault> {
+pub(super) async fn briefs(link: &Link, ids: &[InvocationId]) -> Result<Vec<Option<Brief>>, Fault> {
     let ask = Ask::new(
-        "SELECT w.n, i.status FROM unnest($1) WITH ORDINALITY AS w(id, n) \
-         JOIN @invocation i ON i.id = ANY(ARRAY[w.id])",
+        "SELECT w.n, i.status, coalesce(i.root, i.id), t.name FROM unnest($1) WITH ORDINALITY AS w(id, n) \
+         JOIN @invocation i ON i.id = ANY(ARRAY[w.id]) JOIN @task t ON t.key = ANY(ARRAY[i.task])",
     );
     let rows = link.read(ask.with(uuids(ids))).await?;
     let mut found = vec![None; ids.len()];
-    place(&rows, &mut found, |fields| fields.take().map(Some))?;
+    place(&rows, &mut found, |fields| {
+        Ok(Some(Brief { status: fields.take()?, root: fields.take()?, task: fields.take()? }))
+    })?;
     Ok(found)
 }
 

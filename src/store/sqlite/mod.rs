@@ -48,15 +48,14 @@ use self::names::Names;
 use super::read::reading_methods;
 use super::round::Round;
 use super::{
-    Batch, Counts, EndKind, Filter, Holding, Invocation, Leases, LookUp, NextDue, PauseTarget,
+    Batch, Brief, Counts, EndKind, Filter, Holding, Invocation, Leases, LookUp, NextDue, PauseTarget,
     PushedComponent, QueuedCounts, QuotaRule, Receipt, RuleMark, Shrunk, Store, StoreError, TaskRule,
     UsageQuery, UsageRow, Watch,
 };
 pub(crate) use suspend::is_ignored;
 
 use crate::model::{
-    Clock, ComponentDigest, HolderKind, IdPart, InvocationId, LogEntry, RunnerId, Status, Transition,
-    UnixMicros,
+    Clock, ComponentDigest, HolderKind, IdPart, InvocationId, LogEntry, RunnerId, Transition, UnixMicros,
 };
 
 /// Idle connections that are kept for readers.

@@ -16,7 +16,7 @@ use crate::store::columns::{
 use crate::store::filter::CONDITIONS;
 use crate::store::read::History;
 use crate::store::value::{Fields, json_text};
-use crate::store::{CANDIDATES, Counts, Filter, LOOK, LOOK_UP_BYTES, LookUp, QueuedCounts};
+use crate::store::{Brief, CANDIDATES, Counts, Filter, LOOK, LOOK_UP_BYTES, LookUp, QueuedCounts};
 
 pub(super) use super::components::{component, components, components_version};
 pub(super) use super::quotas::{holdings, quotas};
@@ -87,9 +87,16 @@ pub(super) fn look_up(sql: &Connection, ids: &[InvocationId]) -> rusqlite::Resul
     Ok(found)
 }
 
-pub(super) fn statuses(sql: &Connection, ids: &[InvocationId]) -> rusqlite::Result<Vec<Option<Status>>> {
-    let mut statement = sql.prepare_cached("SELECT status FROM invocation WHERE id = ?1")?;
-    ids.iter().map(|id| statement.query_row([bound(*id)], |row| column(row, 0)).optional()).collect()
+pub(super) fn briefs(sql: &Connection, ids: &[InvocationId]) -> rusqlite::Result<Vec<Option<Brief>>> {
+    let mut statement = sql.prepare_cached(
+        "SELECT i.status, coalesce(i.root, i.id), t.name FROM invocation i \
+         CROSS JOIN task t ON t.key = i.task WHERE i.id = ?1",
+    )?;
+    let brief = |row: &Row<'_>| {
+        let mut fields = Fields::new(row);
+        Ok(Brief { status: fields.take()?, root: fields.take()?, task: fields.take()? })
+    };
+    ids.iter().map(|id| statement.query_row([bound(*id)], brief).optional()).collect()
 }
 
 pub(super) fn revoked(sql: &Connection, runner: RunnerId) -> rusqlite::Result<Vec<InvocationId>> {

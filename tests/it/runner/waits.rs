@@ -152,6 +152,35 @@ fn awaiting_an_id_that_nobody_has_is_refused() {
 }
 
 #[test]
+fn an_id_of_another_tree_is_of_use_to_a_guest_only_if_it_may_submit_the_task() {
+    let site = Site::new();
+    let configure = |name: &str, may_submit: &str| {
+        let [workflow, adder] = ["workflow", "adder"].map(crate::support::guests::guest);
+        let text = format!(
+            "store = \"sqlite:.wasm-runner/state.db\"\n[component.adder]\npath = {adder:?}\n\
+             [component.workflow]\npath = {workflow:?}\nmay-submit = {may_submit}\n"
+        );
+        site.write(name, &text);
+    };
+    configure("confined.toml", "[]");
+    configure("granted.toml", "[\"adder::*\"]");
+    let added = site.submit("add", json!([40, 2]));
+    let refused = site.submit("await-id", json!([added.to_string()]));
+    site.run(["start", "--until-idle", "--config", "confined.toml"]).expect(0);
+    assert_eq!(site.value(added), 42);
+    let failed = site.run(["result", &refused.to_string()]).expect(1);
+    assert!(
+        failed.stderr.contains("of another tree, and of a task that this component may not submit"),
+        "{failed:?}"
+    );
+    let logs = site.run(["logs", &refused.to_string()]).expect(0);
+    assert!(logs.stdout().contains("denied: awaiting results"), "{logs:?}");
+    let granted = site.submit("await-id", json!([added.to_string()]));
+    site.run(["start", "--until-idle", "--config", "granted.toml"]).expect(0);
+    assert_eq!(site.value(granted), "42");
+}
+
+#[test]
 fn a_final_outcome_made_by_another_runner_wakes_a_waiter_here() {
     let site = Site::new();
     // One runner knows only `workflow`, the other only `adder`.

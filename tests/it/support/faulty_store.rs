@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use run_wasm_runner::model::{
-    Clock, ComponentDigest, HolderKind, IdPart, Invocation, InvocationId, LogEntry, RunnerId, Status,
-    SystemClock, Transition, UnixMicros,
+    Clock, ComponentDigest, HolderKind, IdPart, Invocation, InvocationId, LogEntry, RunnerId, SystemClock,
+    Transition, UnixMicros,
 };
 use run_wasm_runner::store::{
-    Batch, Counts, Filter, Holding, Leases, LookUp, NextDue, PauseTarget, PushedComponent, QueuedCounts,
-    QuotaRule, Receipt, RuleMark, Shrunk, Store, StoreError, TaskRule, UsageQuery, UsageRow, Watch,
+    Batch, Brief, Counts, Filter, Holding, Leases, LookUp, NextDue, PauseTarget, PushedComponent,
+    QueuedCounts, QuotaRule, Receipt, RuleMark, Shrunk, Store, StoreError, TaskRule, UsageQuery, UsageRow,
+    Watch,
 };
 
 /// The way in which it fails.
@@ -173,8 +174,8 @@ impl Store for FaultyStore {
     fn look_up(&self, ids: &[InvocationId]) -> Result<Vec<LookUp>, StoreError> {
         self.read("look_up", |store| store.look_up(ids))
     }
-    fn statuses(&self, ids: &[InvocationId]) -> Result<Vec<Option<Status>>, StoreError> {
-        self.read("statuses", |store| store.statuses(ids))
+    fn briefs(&self, ids: &[InvocationId]) -> Result<Vec<Option<Brief>>, StoreError> {
+        self.read("briefs", |store| store.briefs(ids))
     }
     fn revoked(&self, runner: RunnerId) -> Result<Vec<InvocationId>, StoreError> {
         self.read("revoked", |store| store.revoked(runner))
