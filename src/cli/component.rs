@@ -2,18 +2,21 @@
 //! have.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 
-use crate::config::OnRemove;
-use crate::service::{LockChange, LockRequest, PushRequest, Pushed, ServiceError};
+use crate::config::{OnRemove, parse_flag_duration};
+use crate::model::ComponentDigest;
+use crate::service::{LockChange, LockRequest, PushRequest, PushWaited, Pushed, ServiceError};
 
 use super::context::Context;
 use super::error::CliError;
 use super::flags::label;
 use super::inspect::ComponentDiffArgs;
 use super::output;
-use super::render::{cell, duration, thousands};
+use super::render::{cell, duration, plural, thousands};
 
 /// The commands of `component`.
 #[derive(Debug, Subcommand)]
@@ -28,9 +31,11 @@ pub enum ComponentCommand {
     /// the version before stays.
     #[command(after_help = "\
 Examples:
-  run-wasm-runner component push customer-7 plugin.wasm --label customer=7
+  run-wasm-runner component push customer-7 plugin.wasm --label customer=7 --wait
   run-wasm-runner component push wordcount
-  run-wasm-runner component push")]
+  run-wasm-runner component push
+
+Exit codes: with --wait, 75 if the time is over, 78 if a runner can't use what was pushed.")]
     Push(PushArgs),
     /// Remove a component from the store
     ///
@@ -75,6 +80,17 @@ pub struct PushArgs {
     /// The component that provides one of its imports, if several do; repeatable
     #[arg(long = "import", value_name = "INTERFACE=COMPONENT", value_parser = label)]
     pub imports: Vec<(String, String)>,
+
+    /// Wait until every runner that serves components from the store has it [default time: 60s]
+    #[arg(
+        long,
+        value_name = "TIME",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "60s",
+        value_parser = parse_flag_duration
+    )]
+    pub wait: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
@@ -139,8 +155,10 @@ fn push(args: &PushArgs, context: &Context) -> Result<(), CliError> {
     let request =
         PushRequest { components, labels: args.labels.clone().into(), imports: args.imports.clone() };
     let mut output = context.output();
+    let mut pushed = Vec::new();
     for document in context.service.push(&request)? {
         let document = document?;
+        pushed.push((Arc::clone(&document.name), document.digest));
         output.document(&document, || format!("{} {}", document.name, document.digest))?;
         output.flush()?;
         for (import, _) in document.imports.iter().filter(|(_, provider)| provider.is_none()) {
@@ -152,7 +170,39 @@ fn push(args: &PushArgs, context: &Context) -> Result<(), CliError> {
             ));
         }
     }
-    Ok(())
+    args.wait.map_or(Ok(()), |time| wait(&pushed, time, context))
+}
+
+/// Waits until runners have what was pushed.
+fn wait(pushed: &[(Arc<str>, ComponentDigest)], time: Duration, context: &Context) -> Result<(), CliError> {
+    let deadline = Instant::now().checked_add(time);
+    match context.service.waiter()?.wait_for_runners(pushed, deadline)? {
+        PushWaited::Answered(taken) => {
+            for (component, runners) in taken {
+                output::note(&match runners {
+                    0 => format!("no running runner serves `{component}`"),
+                    1 => format!("1 runner has taken `{component}` over"),
+                    count => format!("{} have taken `{component}` over", plural(count, "runner")),
+                });
+            }
+            Ok(())
+        }
+        PushWaited::Unanswered(missing) => {
+            let missing = missing.iter().map(|one| {
+                let runners: Vec<_> = one.runners.iter().map(ToString::to_string).collect();
+                format!("`{}` is not taken over by {}", one.component, runners.join(", "))
+            });
+            let missing: Vec<_> = missing.collect();
+            Err(CliError::NotFinal {
+                message: format!("after {}, {}", duration(time), missing.join("; ")),
+                hint: Some(
+                    "the pushed version stays the newest; the log of a runner, which has its id in the first line, says \
+                     why it has not taken it over"
+                        .to_owned(),
+                ),
+            })
+        }
+    }
 }
 
 fn remove(args: &RemoveArgs, context: &Context) -> Result<(), CliError> {

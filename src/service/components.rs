@@ -336,6 +336,13 @@ impl Service {
         components
     }
 
+    /// The names of the components that are used as they were pushed.
+    pub(super) fn served_from_store(&self, pushed: &[PushedComponent]) -> BTreeSet<Arc<str>> {
+        let served = self.served(pushed);
+        let from_store = served.iter().filter(|one| one.origin == ComponentOrigin::Store);
+        from_store.map(|one| Arc::clone(&one.name)).collect()
+    }
+
     /// The components for a runner: those that are used, and those that are there only to finish what was submitted
     /// for them, because they were removed or replaced by others without these tasks. While a runner runs, any
     /// component may be left out: a removal or a bad push of one must not keep the runner from taking over others.

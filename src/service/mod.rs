@@ -6,6 +6,7 @@
 //! loading has come, what a submit found) is a value for whoever shows it.
 
 mod adopt;
+mod answers;
 mod call;
 mod cancel;
 mod check;
@@ -40,6 +41,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+pub use answers::{NotTaken, PushWaited};
 pub use call::Call;
 pub use cancel::CancelRequest;
 pub use components::Loading;

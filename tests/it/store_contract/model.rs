@@ -511,6 +511,7 @@ impl World {
             prune_usage: None,
             pushes: Vec::new(),
             removals: Vec::new(),
+            answers: Vec::new(),
             forgets_removed: false,
             quotas: quotas_after(plan.advance),
             // Of the time that passes, as bytes are of other numbers.
