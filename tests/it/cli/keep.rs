@@ -228,6 +228,26 @@ fn prune_keeps_so_many_however_old_they_are_and_can_only_count() {
 }
 
 #[test]
+fn prune_removes_those_of_one_component_alone() {
+    let fixture = Fixture::new();
+    let store = &fixture.store;
+    let new = |task: &str| NewInvocation::new(task, ComponentDigest::from_bytes([1; 32]), "[1]");
+    let submits: Vec<_> = ["cust-a::run", "cust-b::run"].into_iter().cycle().take(8).map(new).collect();
+    store.commit(&Batch { submits, ..Batch::default() }).expect("a submit");
+    fixture.sandbox.run(["cancel", "--status", "queued"]).expect(0);
+    let prune = |args: &[&str]| fixture.lines(&[&["prune", "--component"][..], args].concat());
+    assert_eq!(prune(&["cust-a", "--keep", "1", "--dry-run"]), ["would remove 3 invocations"]);
+    assert_eq!(prune(&["cust-a", "--keep", "3"]), ["removed 1 invocation"]);
+    assert_eq!(prune(&["cust-a", "--older-than", "0s"]), ["removed 3 invocations"]);
+    let left = fixture.lines(&["list", "--json"]);
+    assert_eq!(left.iter().filter(|line| line.contains("cust-b::run")).count(), 4, "{left:?}");
+    // A name that is misspelt removes nothing.
+    let output = fixture.sandbox.run(["prune", "--component", "cust-c", "--older-than", "0s"]).expect(2);
+    assert!(output.stderr.contains("unknown component `cust-c`"), "{output:?}");
+    assert_eq!(prune(&["cust-*", "--older-than", "0s"]), ["removed 4 invocations"]);
+}
+
+#[test]
 fn a_cancelled_retry_can_be_retried() {
     let fixture = Fixture::new();
     let failed = fixture.failed(FailureKind::Trapped).to_string();

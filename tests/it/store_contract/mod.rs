@@ -170,6 +170,7 @@ contract! {
     invocations_are_found_by_their_keys
     a_prune_keeps_at_least_so_many
     a_prune_that_only_counts_removes_nothing
+    a_prune_of_some_tasks_leaves_and_counts_no_others
     lists_leave_values_out
     counts_are_by_status_and_tree
     unfinished_invocations_are_counted_by_task
