@@ -214,13 +214,14 @@ Examples:
     /// List quotas, and how much of each is used
     ///
     /// Each quota of components or fairness keys that is in force, and those that it
-    /// holds for and that have something in the store. A submit beyond a quota is
-    /// refused, with exit code 4.
+    /// holds for and that have something in the store. Sections that set no quota are
+    /// left out, with those that they hold for. A submit beyond a quota is refused, with
+    /// exit code 4.
     #[command(after_help = "\
 Examples:
   run-wasm-runner quotas
   run-wasm-runner quotas --json | jq -r 'select(.unfinished >= .unfinished_limit) | .name'")]
-    Quotas,
+    Quotas(quotas::QuotasArgs),
 
     /// Show what was used, by hour, component and fairness key
     ///
@@ -387,7 +388,7 @@ fn execute(cli: &Cli) -> Result<(), CliError> {
         Command::Resume(args) => change::pause(args, false, &context()?),
         Command::Wit(args) => wit::run(args, &context()?),
         Command::Queues(args) => list::queues(args, &context()?),
-        Command::Quotas => quotas::run(&context()?),
+        Command::Quotas(args) => quotas::run(args, &context()?),
         Command::Usage(args) => usage::run(args, &context()?),
         Command::Lock(args) => component::lock(args, &context()?),
         Command::Component(command) => component::run(command, &context()?),

@@ -60,6 +60,7 @@ pub use packages::{PushRequest, Pushed};
 pub use patience::{Patience, Transactions};
 pub use pause::{PauseRequest, Queues};
 pub use prune::PruneRequest;
+pub use quotas::Quotas;
 pub use read::{ListRequest, Listing, Logs, Selection, Tree, TreeLogs};
 pub use retry::{Retried, RetryRequest};
 pub use usage::{UsageOrder, UsageReport, UsageRequest};
