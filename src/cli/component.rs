@@ -10,10 +10,11 @@ use clap::{Args, Subcommand};
 use crate::config::{OnRemove, parse_flag_duration};
 use crate::model::ComponentDigest;
 use crate::service::{LockChange, LockRequest, PushRequest, PushWaited, Pushed, ServiceError};
+use crate::wasm::RightKind;
 
 use super::context::Context;
 use super::error::CliError;
-use super::flags::label;
+use super::flags::{label, right};
 use super::inspect::ComponentDiffArgs;
 use super::output;
 use super::render::{cell, duration, plural, thousands};
@@ -35,7 +36,7 @@ Examples:
   run-wasm-runner component push wordcount
   run-wasm-runner component push
 
-Exit codes: with --wait, 75 if the time is over, 78 if a runner can't use what was pushed.")]
+Exit codes: with --deny-new-rights, 1 if it asks for more; with --wait, 75 if the time is over, 78 if a runner can't use what was pushed.")]
     Push(PushArgs),
     /// Remove a component from the store
     ///
@@ -80,6 +81,16 @@ pub struct PushArgs {
     /// The component that provides one of its imports, if several do; repeatable
     #[arg(long = "import", value_name = "INTERFACE=COMPONENT", value_parser = label)]
     pub imports: Vec<(String, String)>,
+
+    /// Refuse a component that asks for a right that the version before in the store does not, a first version that asks for any
+    ///
+    /// Clocks and random numbers do not count: all have them.
+    #[arg(long)]
+    pub deny_new_rights: bool,
+
+    /// A right that is no reason to refuse it, as `inspect` names it: `environment`; repeatable
+    #[arg(long = "allow-right", value_name = "RIGHT", value_delimiter = ',', value_parser = right, requires = "deny_new_rights")]
+    pub allowed_rights: Vec<RightKind>,
 
     /// Wait until every runner that serves components from the store has it [default time: 60s]
     #[arg(
@@ -152,8 +163,13 @@ fn push(args: &PushArgs, context: &Context) -> Result<(), CliError> {
         [name, path] if is_file(path) => Pushed::File { name: name.clone(), path: PathBuf::from(path) },
         names => Pushed::Configured(names.to_vec()),
     };
-    let request =
-        PushRequest { components, labels: args.labels.clone().into(), imports: args.imports.clone() };
+    let request = PushRequest {
+        components,
+        labels: args.labels.clone().into(),
+        imports: args.imports.clone(),
+        denies_new_rights: args.deny_new_rights,
+        allowed_rights: args.allowed_rights.clone(),
+    };
     let mut output = context.output();
     let mut pushed = Vec::new();
     for document in context.service.push(&request)? {

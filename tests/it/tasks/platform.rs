@@ -382,3 +382,25 @@ fn a_push_that_waits_tells_when_runners_have_it() {
         runner.wait().expect(0);
     }
 }
+
+#[test]
+fn a_push_may_ask_for_no_new_rights() {
+    let place = Sandbox::new();
+    place.write("wasm-runner.toml", "store = \"sqlite:state.db\"\n[component.\"cust-*\"]\n");
+    let push = |guest_name: &str, flags: &[&str]| {
+        let file = guest(guest_name).display().to_string();
+        place.run([&["component", "push", "cust-anna", &file][..], flags].concat())
+    };
+    let refused = push("workflow", &["--deny-new-rights"]).expect(1);
+    assert!(refused.stderr.contains("`cust-anna` asks for "), "{refused:?}");
+    assert!(refused.stdout.is_empty() && place.run(["component", "list"]).expect(0).stdout.is_empty());
+    // What the library of its language asks for.
+    push("upper", &["--deny-new-rights"]).expect(1);
+    push("upper", &["--deny-new-rights", "--allow-right", "environment"]).expect(0);
+    let unknown = push("upper", &["--deny-new-rights", "--allow-right", "enviroment"]).expect(2);
+    assert!(unknown.stderr.contains("did you mean `environment`?"), "{unknown:?}");
+    let refused = push("workflow", &["--deny-new-rights"]).expect(1);
+    assert!(refused.stderr.contains("that the version before does not"), "{refused:?}");
+    push("workflow", &[]).expect(0);
+    push("workflow", &["--deny-new-rights"]).expect(0);
+}
