@@ -245,10 +245,12 @@ pub fn prune(args: &PruneArgs, context: &Context) -> Result<(), CliError> {
     if document.removed > 0 && document.free_bytes >= WORTH_TELLING {
         let free = size(document.free_bytes);
         output::note(&format!("{free} of the store's file are free for new invocations, and stay in it"));
-        output::hint(
-            "`sqlite3 FILE 'PRAGMA auto_vacuum = 2; VACUUM'`, while no runner runs, gives them back to the disk, and \
-             lets `prune` do so from then on",
-        );
+        let file = context.config().store.url.file().map(|path| path.display().to_string());
+        output::hint(&format!(
+            "`sqlite3 {} 'PRAGMA auto_vacuum = 2; VACUUM'`, while no runner runs, gives them back to the disk, and lets \
+             `prune` do so from then on",
+            file.as_deref().unwrap_or("FILE")
+        ));
     }
     Ok(())
 }

@@ -118,6 +118,11 @@ fn hint(error: &ServiceError) -> Option<String> {
         ServiceError::NewRights(_) => Some(NEW_RIGHTS_HINT.to_owned()),
         ServiceError::NoComponents(_) => Some(NO_COMPONENTS_HINT.to_owned()),
         ServiceError::Store(error) | ServiceError::Uncertain { source: error, .. } => match error {
+            locked if locked.is_locked() => Some(
+                "a backup, a `sqlite3` with an open transaction, or a process that was stopped (Ctrl-Z) may hold it: let \
+                 it finish, or end it; `fuser -v` with the path of the file lists the processes that have it open"
+                    .to_owned(),
+            ),
             StoreError::Unavailable { url, .. }
                 if StoreUrl::parse(url, Path::new("/")).is_ok_and(|url| url.file().is_some()) =>
             {
