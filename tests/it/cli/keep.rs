@@ -81,6 +81,34 @@ fn a_retry_is_a_copy_and_is_made_once() {
 }
 
 #[test]
+fn those_that_were_not_retried_are_listed_up_to_the_limit() {
+    let fixture = Fixture::new();
+    let failed: Vec<_> = (0..6).map(|_| fixture.failed(FailureKind::Trapped).to_string()).collect();
+    // The newest four are retried.
+    fixture.sandbox.run(["retry"].into_iter().chain(failed[2..].iter().map(String::as_str))).expect(0);
+    let listed = |flags: &[&str]| -> Vec<String> {
+        let args = [&["list", "--status", "failed", "--json"][..], flags].concat();
+        let lines = fixture.sandbox.run(args).expect(0).json_lines();
+        lines.iter().map(|line| line["id"].as_str().expect("an id").to_owned()).collect()
+    };
+    assert_eq!(listed(&[]).len(), 6);
+    assert_eq!(listed(&["--not-retried"]), [failed[1].clone(), failed[0].clone()]);
+    assert_eq!(listed(&["--not-retried", "--limit", "1"]), [failed[1].clone()]);
+}
+
+#[test]
+fn labels_are_in_the_table() {
+    let fixture = Fixture::new();
+    let table = || fixture.sandbox.run(["list"]).expect(0).stdout().to_owned();
+    let new = NewInvocation::new(TASKS[0], ComponentDigest::from_bytes([1; 32]), "[1]");
+    fixture.store.commit(&Batch { submits: vec![new], ..Batch::default() }).expect("a submit");
+    assert!(!table().contains("LABELS"), "{}", table());
+    fixture.submit(TASKS[0], None);
+    let table = table();
+    assert!(table.contains("LABELS") && table.contains("customer=ac\\u{1b}me"), "{table}");
+}
+
+#[test]
 fn a_retry_keeps_the_keys_of_its_tasks_rules() {
     let fixture = Fixture::new();
     let (lane, unique) = (RuleKey::from_bytes([7; 16]), RuleKey::from_bytes([8; 16]));
