@@ -186,7 +186,11 @@ pub fn retry(args: &RetryArgs, context: &Context) -> Result<(), CliError> {
     let mut output = context.output();
     let selection = args.chosen.selection(&args.statuses, &args.ends, context)?;
     if args.dry_run {
-        let ids = context.loading(|service| service.would_retry(selection, args.not_retried))?;
+        let (ids, refused) = context.loading(|service| service.would_retry(selection, args.not_retried))?;
+        if refused > 0 {
+            let refused = plural(refused, "invocation");
+            output::note(&format!("would refuse {refused} of components that were removed"));
+        }
         return tell_selected("retry", &ids, output);
     }
     let (even_succeeded, only_new) = (args.even_succeeded, args.not_retried);

@@ -28,8 +28,8 @@ pub enum ComponentCommand {
     /// new invocations get, within a second on every runner; earlier ones finish what
     /// was submitted for them. An import that one other component in the store
     /// provides is bound to that one, and stays so, whatever is pushed later.
-    /// What no runner could link is refused; if a runner can't use what was pushed,
-    /// the version before stays.
+    /// A component that no runner could link is refused; if a runner can't use the
+    /// pushed version, the version before stays.
     #[command(after_help = "\
 Examples:
   run-wasm-runner component push customer-7 plugin.wasm --label customer=7 --wait
@@ -110,7 +110,7 @@ pub struct RemoveArgs {
     #[arg(value_name = "NAME")]
     pub name: String,
 
-    /// What becomes of its unfinished invocations: `keep` lets runners finish them, `cancel` cancels them
+    /// The fate of its unfinished invocations: `keep` lets runners finish them, `cancel` cancels them
     /// [default: `on-remove` of the configuration, or else keep]
     #[arg(long, value_name = "WHAT")]
     pub unfinished: Option<Unfinished>,

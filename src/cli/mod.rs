@@ -201,7 +201,7 @@ Examples:
     Resume(change::PauseArgs),
     /// List queues with their tasks, rules and pauses
     ///
-    /// Those that have unfinished invocations, a rule or a pause. UNFINISHED says how many of
+    /// Tasks with unfinished invocations, a rule or a pause. UNFINISHED says how many of
     /// them are delayed (their time has not come), paused, or blocked by a concurrency or rate
     /// rule. A paused queue that no task belongs to any more has the task `(none)`: `resume`
     /// ends its pause.
@@ -230,9 +230,9 @@ Examples:
     Usage(usage::UsageArgs),
     /// Put components into the store, or list them
     ///
-    /// What is in the store travels with it: a runner, or a submit, whose
+    /// A component in the store travels with it: a runner, or a submit, whose
     /// configuration says `source = "store"`, or that has no components at all,
-    /// fetches what was pushed.
+    /// fetches the components that were pushed.
     #[command(subcommand)]
     Component(component::ComponentCommand),
     /// Write down which bytes each component has, so that others are refused

@@ -300,7 +300,10 @@ fn what_was_removed_is_not_retried() {
     assert!(!place.run(["component", "list"]).expect(0).stdout().contains("cust-anna"));
     let refused = place.run(["retry", &removed]).expect(2);
     assert!(refused.stderr.contains("its component was removed"), "{refused:?}");
-    // Of a selection, the others are retried.
+    // Of a selection, the others are retried, and are those that a dry run lists.
+    let dry = place.run(["retry", "--status", "failed", "--dry-run"]).expect(0);
+    assert_eq!(dry.stdout().trim(), other);
+    assert!(dry.stderr.contains("would refuse 1 invocation of components that were removed"), "{dry:?}");
     let output = place.run(["retry", "--status", "failed"]).expect(2);
     assert!(output.stderr.contains("its component was removed"), "{output:?}");
     let copies = place.run(["list", "--status", "queued", "--json"]).expect(0).json_lines();
