@@ -188,9 +188,9 @@ Examples:
     Retry(change::RetryArgs),
     /// Remove final invocations that are old
     ///
-    /// Runners do this by themselves if `[retention]` is configured. Nothing is
-    /// removed that an unfinished invocation may still look for. Without --status,
-    /// --older-than and --keep old usage is removed, too.
+    /// Runners do this by themselves if `[retention]` is configured. An invocation that
+    /// an unfinished one may still look for stays. Without --status, --older-than, --keep
+    /// and --component old usage is removed, too.
     Prune(change::PruneArgs),
     /// Hold queues or tasks back
     ///
