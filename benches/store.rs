@@ -156,8 +156,10 @@ fn beside_finished(store: &dyn Store, count: usize) {
     let start = Instant::now();
     loop {
         let keep = vec![Keep { status: Status::Succeeded, age: None, count: Some(0), at_least: 0 }];
-        let batch =
-            Batch { prune: Some(Prune { keep, max: 200, after, only_counts: false }), ..Batch::default() };
+        let batch = Batch {
+            prune: Some(Prune { keep, max: 200, after, tasks: None, only_counts: false }),
+            ..Batch::default()
+        };
         let began = Instant::now();
         let pruned = store.commit(&batch).expect("it commits").pruned.expect("it was asked for");
         worst = worst.max(began.elapsed());

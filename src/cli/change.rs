@@ -14,7 +14,7 @@ use crate::service::{
 use super::choice::{Chosen, EndArgs};
 use super::context::Context;
 use super::error::CliError;
-use super::flags::{count, final_status, unfinished_status};
+use super::flags::{ComponentFlag, component_pattern, count, final_status, unfinished_status};
 use super::output::{self, Output};
 use super::render::plural;
 
@@ -81,7 +81,8 @@ Examples:
   run-wasm-runner prune
   run-wasm-runner prune --status succeeded --older-than 7d
   run-wasm-runner prune --status failed,cancelled --keep 1000
-  run-wasm-runner prune --older-than 30d --keep 100 --dry-run")]
+  run-wasm-runner prune --older-than 30d --keep 100 --dry-run
+  run-wasm-runner prune --component customer-7 --older-than 0s")]
 pub struct PruneArgs {
     /// Only those with one of these final statuses; repeatable [default: all of them]
     #[arg(long = "status", value_name = "STATUS", value_delimiter = ',', value_parser = final_status)]
@@ -96,6 +97,11 @@ pub struct PruneArgs {
     /// With --older-than they are kept however old they are; without it all others are removed.
     #[arg(long, value_name = "N", value_parser = count)]
     pub keep: Option<usize>,
+
+    /// Only those of components whose names fit this pattern; repeatable [`NAME=PATH` adds a component, as everywhere]
+    // It stands in the place of the global one, which has the same id.
+    #[arg(id = "components", long = "component", value_name = "GLOB", value_parser = component_pattern)]
+    pub components: Vec<ComponentFlag>,
 
     /// Remove nothing: only say how many would be removed
     #[arg(long)]
@@ -180,7 +186,11 @@ pub fn retry(args: &RetryArgs, context: &Context) -> Result<(), CliError> {
     let mut output = context.output();
     let selection = args.chosen.selection(&args.statuses, &args.ends, context)?;
     if args.dry_run {
-        let ids = context.loading(|service| service.would_retry(selection, args.not_retried))?;
+        let (ids, refused) = context.loading(|service| service.would_retry(selection, args.not_retried))?;
+        if refused > 0 {
+            let refused = plural(refused, "invocation");
+            output::note(&format!("would refuse {refused} of components that were removed"));
+        }
         return tell_selected("retry", &ids, output);
     }
     let (even_succeeded, only_new) = (args.even_succeeded, args.not_retried);
@@ -223,10 +233,12 @@ const WORTH_TELLING: u64 = 1 << 20;
 /// Runs `prune`. A usage error if nothing says what is old.
 pub fn prune(args: &PruneArgs, context: &Context) -> Result<(), CliError> {
     let mut output = context.output();
+    let patterns = args.components.iter().filter(|flag| flag.path.is_none());
     let document = context.service.prune(&PruneRequest {
         statuses: args.statuses.clone(),
         older_than: args.older_than,
         keep: args.keep,
+        components: patterns.map(|flag| flag.name.clone()).collect(),
         only_counts: args.dry_run,
     })?;
     output.document(&document, || match document.would_remove {
@@ -237,10 +249,12 @@ pub fn prune(args: &PruneArgs, context: &Context) -> Result<(), CliError> {
     if document.removed > 0 && document.free_bytes >= WORTH_TELLING {
         let free = size(document.free_bytes);
         output::note(&format!("{free} of the store's file are free for new invocations, and stay in it"));
-        output::hint(
-            "`sqlite3 FILE 'PRAGMA auto_vacuum = 2; VACUUM'`, while no runner runs, gives them back to the disk, and \
-             lets `prune` do so from then on",
-        );
+        let file = context.config().store.url.file().map(|path| path.display().to_string());
+        output::hint(&format!(
+            "`sqlite3 {} 'PRAGMA auto_vacuum = 2; VACUUM'`, while no runner runs, gives them back to the disk, and lets \
+             `prune` do so from then on",
+            file.as_deref().unwrap_or("FILE")
+        ));
     }
     Ok(())
 }

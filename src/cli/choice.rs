@@ -107,9 +107,10 @@ pub fn is_everything(request: &ListRequest) -> bool {
         runner,
         labels,
         root,
+        not_retried,
         limit: _,
     } = request;
-    (statuses.is_empty() && kinds.is_empty() && labels.is_empty())
+    (!not_retried && statuses.is_empty() && kinds.is_empty() && labels.is_empty())
         && (task.is_none() && components.is_empty() && queues.is_empty())
         && (runner.is_none() && root.is_none())
         && [since, until, ended_since, ended_until].iter().all(|moment| moment.is_none())

@@ -2,18 +2,22 @@
 //! have.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 
-use crate::config::OnRemove;
-use crate::service::{LockChange, LockRequest, PushRequest, Pushed, ServiceError};
+use crate::config::{OnRemove, parse_flag_duration};
+use crate::model::ComponentDigest;
+use crate::service::{LockChange, LockRequest, PushRequest, PushWaited, Pushed, ServiceError};
+use crate::wasm::RightKind;
 
 use super::context::Context;
 use super::error::CliError;
-use super::flags::label;
+use super::flags::{label, right};
 use super::inspect::ComponentDiffArgs;
 use super::output;
-use super::render::{cell, duration, thousands};
+use super::render::{cell, duration, plural, thousands};
 
 /// The commands of `component`.
 #[derive(Debug, Subcommand)]
@@ -24,13 +28,15 @@ pub enum ComponentCommand {
     /// new invocations get, within a second on every runner; earlier ones finish what
     /// was submitted for them. An import that one other component in the store
     /// provides is bound to that one, and stays so, whatever is pushed later.
-    /// What no runner could link is refused; if a runner can't use what was pushed,
-    /// the version before stays.
+    /// A component that no runner could link is refused; if a runner can't use the
+    /// pushed version, the version before stays.
     #[command(after_help = "\
 Examples:
-  run-wasm-runner component push customer-7 plugin.wasm --label customer=7
+  run-wasm-runner component push customer-7 plugin.wasm --label customer=7 --wait
   run-wasm-runner component push wordcount
-  run-wasm-runner component push")]
+  run-wasm-runner component push
+
+Exit codes: with --deny-new-rights, 1 if it asks for more; with --wait, 75 if the time is over, 78 if a runner can't use what was pushed.")]
     Push(PushArgs),
     /// Remove a component from the store
     ///
@@ -75,6 +81,27 @@ pub struct PushArgs {
     /// The component that provides one of its imports, if several do; repeatable
     #[arg(long = "import", value_name = "INTERFACE=COMPONENT", value_parser = label)]
     pub imports: Vec<(String, String)>,
+
+    /// Refuse a component that asks for a right that the version before in the store does not, a first version that asks for any
+    ///
+    /// Clocks and random numbers do not count: all have them.
+    #[arg(long)]
+    pub deny_new_rights: bool,
+
+    /// A right that is no reason to refuse it, as `inspect` names it: `environment`; repeatable
+    #[arg(long = "allow-right", value_name = "RIGHT", value_delimiter = ',', value_parser = right, requires = "deny_new_rights")]
+    pub allowed_rights: Vec<RightKind>,
+
+    /// Wait until every runner that serves components from the store has it [default time: 60s]
+    #[arg(
+        long,
+        value_name = "TIME",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "60s",
+        value_parser = parse_flag_duration
+    )]
+    pub wait: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
@@ -83,7 +110,7 @@ pub struct RemoveArgs {
     #[arg(value_name = "NAME")]
     pub name: String,
 
-    /// What becomes of its unfinished invocations: `keep` lets runners finish them, `cancel` cancels them
+    /// The fate of its unfinished invocations: `keep` lets runners finish them, `cancel` cancels them
     /// [default: `on-remove` of the configuration, or else keep]
     #[arg(long, value_name = "WHAT")]
     pub unfinished: Option<Unfinished>,
@@ -136,11 +163,18 @@ fn push(args: &PushArgs, context: &Context) -> Result<(), CliError> {
         [name, path] if is_file(path) => Pushed::File { name: name.clone(), path: PathBuf::from(path) },
         names => Pushed::Configured(names.to_vec()),
     };
-    let request =
-        PushRequest { components, labels: args.labels.clone().into(), imports: args.imports.clone() };
+    let request = PushRequest {
+        components,
+        labels: args.labels.clone().into(),
+        imports: args.imports.clone(),
+        denies_new_rights: args.deny_new_rights,
+        allowed_rights: args.allowed_rights.clone(),
+    };
     let mut output = context.output();
+    let mut pushed = Vec::new();
     for document in context.service.push(&request)? {
         let document = document?;
+        pushed.push((Arc::clone(&document.name), document.digest));
         output.document(&document, || format!("{} {}", document.name, document.digest))?;
         output.flush()?;
         for (import, _) in document.imports.iter().filter(|(_, provider)| provider.is_none()) {
@@ -152,7 +186,39 @@ fn push(args: &PushArgs, context: &Context) -> Result<(), CliError> {
             ));
         }
     }
-    Ok(())
+    args.wait.map_or(Ok(()), |time| wait(&pushed, time, context))
+}
+
+/// Waits until runners have what was pushed.
+fn wait(pushed: &[(Arc<str>, ComponentDigest)], time: Duration, context: &Context) -> Result<(), CliError> {
+    let deadline = Instant::now().checked_add(time);
+    match context.service.waiter()?.wait_for_runners(pushed, deadline)? {
+        PushWaited::Answered(taken) => {
+            for (component, runners) in taken {
+                output::note(&match runners {
+                    0 => format!("no running runner serves `{component}`"),
+                    1 => format!("1 runner has taken `{component}` over"),
+                    count => format!("{} have taken `{component}` over", plural(count, "runner")),
+                });
+            }
+            Ok(())
+        }
+        PushWaited::Unanswered(missing) => {
+            let missing = missing.iter().map(|one| {
+                let runners: Vec<_> = one.runners.iter().map(ToString::to_string).collect();
+                format!("`{}` is not taken over by {}", one.component, runners.join(", "))
+            });
+            let missing: Vec<_> = missing.collect();
+            Err(CliError::NotFinal {
+                message: format!("after {}, {}", duration(time), missing.join("; ")),
+                hint: Some(
+                    "the pushed version stays the newest; the log of a runner, which has its id in the first line, says \
+                     why it has not taken it over"
+                        .to_owned(),
+                ),
+            })
+        }
+    }
 }
 
 fn remove(args: &RemoveArgs, context: &Context) -> Result<(), CliError> {

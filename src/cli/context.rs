@@ -34,7 +34,9 @@ impl Context {
     /// Makes a context with this configuration.
     pub fn of(config: Config, json: bool) -> Self {
         let compiler = compiler(config.compile);
-        Self { service: Service::new(config, compiler), json }
+        let service = Service::new(config, compiler);
+        service.on_created(|url| output::note(&format!("the store `{url}` did not exist and was created")));
+        Self { service, json }
     }
 
     /// Makes a context with the default configuration in the place of one that is wrong, and warns of it: of

@@ -14,6 +14,9 @@ use crate::wasm::JobError;
 pub const NO_COMPONENTS_HINT: &str =
     "no components are configured: give one with `--component NAME=PATH`, or in `wasm-runner.toml`";
 
+/// Tells that new rights are only asked for.
+pub const NEW_RIGHTS_HINT: &str = "it gets none of them unless they are granted in `wasm-runner.toml`; without `--deny-new-rights` this is no error";
+
 /// Why a command did not succeed.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each has a message, and perhaps a way out")]
@@ -112,8 +115,14 @@ fn hint(error: &ServiceError) -> Option<String> {
                 Some(QuotaKind::Unfinished | QuotaKind::Submits) | None => quotas.to_owned(),
             })
         }
+        ServiceError::NewRights(_) => Some(NEW_RIGHTS_HINT.to_owned()),
         ServiceError::NoComponents(_) => Some(NO_COMPONENTS_HINT.to_owned()),
         ServiceError::Store(error) | ServiceError::Uncertain { source: error, .. } => match error {
+            locked if locked.is_locked() => Some(
+                "a backup, a `sqlite3` with an open transaction, or a process that was stopped (Ctrl-Z) may hold it: let \
+                 it finish, or end it; `fuser -v` with the path of the file lists the processes that have it open"
+                    .to_owned(),
+            ),
             StoreError::Unavailable { url, .. }
                 if StoreUrl::parse(url, Path::new("/")).is_ok_and(|url| url.file().is_some()) =>
             {

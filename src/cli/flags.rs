@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::config;
 use crate::model::{FailureKind, MAX_PRIORITY, Moment, Status, UnixMicros, is_valid_priority};
+use crate::wasm::RightKind;
 
 /// A value of `--component`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +85,11 @@ pub fn moment(text: &str) -> Result<Moment, String> {
 /// Reads a kind of failure.
 pub fn failure_kind(text: &str) -> Result<FailureKind, String> {
     word("kind of failure", text, &FailureKind::ALL, FailureKind::as_str)
+}
+
+/// Reads a kind of right.
+pub fn right(text: &str) -> Result<RightKind, String> {
+    word("right", text, &RightKind::ALL, RightKind::as_str)
 }
 
 /// Reads a status.

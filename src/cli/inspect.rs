@@ -9,7 +9,7 @@ use crate::model::size;
 use crate::service::{CheckDocument, DiffDocument, Inspected, ProblemDocument, RightDocument};
 
 use super::context::Context;
-use super::error::CliError;
+use super::error::{CliError, NEW_RIGHTS_HINT};
 use super::harmless::harmless_line;
 use super::output::{self, Output};
 use super::render::plural;
@@ -128,8 +128,7 @@ pub fn diff(args: &ComponentDiffArgs, flags: &Flags, json: bool) -> Result<(), C
         args.old.display(),
         added.iter().map(|right| right_line(right)).collect::<Vec<_>>().join("; ")
     );
-    let hint = "it gets none of them unless they are granted in `wasm-runner.toml`; without `--deny-new-rights` this is no error";
-    Err(CliError::Violated { message, hint: hint.to_owned() })
+    Err(CliError::Violated { message, hint: NEW_RIGHTS_HINT.to_owned() })
 }
 
 fn show_diff(

@@ -41,6 +41,10 @@ pub struct ListArgs {
     #[command(flatten)]
     pub ends: EndArgs,
 
+    /// Only those that were not retried
+    #[arg(long)]
+    pub not_retried: bool,
+
     /// At most this many; 0 lists them all
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = count)]
     pub limit: usize,
@@ -51,6 +55,7 @@ impl ListArgs {
     fn request(&self) -> ListRequest {
         let mut request = self.filter.request(&self.statuses, Some(self.limit).filter(|limit| *limit > 0));
         self.ends.add_to(&mut request);
+        request.not_retried = self.not_retried;
         request
     }
 }
@@ -104,7 +109,9 @@ pub fn run(args: &ListArgs, context: &Context) -> Result<(), CliError> {
     };
     let has_retried = invocations.iter().any(|one| one.retried_as.is_some());
     let retried: &[&str] = if has_retried { &["RETRIED AS"] } else { &[] };
-    let headings = [&["ID", "TASK", "STATUS", "ATTEMPT"][..], retried, &headings].concat();
+    let has_labels = invocations.iter().any(|one| !labels(one).is_empty());
+    let labelled: &[&str] = if has_labels { &["LABELS"] } else { &[] };
+    let headings = [&["ID", "TASK", "STATUS", "ATTEMPT"][..], retried, labelled, &headings].concat();
     let none = if is_everything(&request) { "no invocations" } else { NOTHING };
     context.list(&invocations, none, &headings, |invocation| {
         let mut cells = vec![
@@ -116,6 +123,9 @@ pub fn run(args: &ListArgs, context: &Context) -> Result<(), CliError> {
         if has_retried {
             cells.push(cell(&invocation.retried_as.map(|id| ids.show(id)).unwrap_or_default()));
         }
+        if has_labels {
+            cells.push(cell(&labels(invocation)));
+        }
         cells.extend(row(invocation, now).iter().map(|text| cell(text)));
         cells
     })?;
@@ -126,6 +136,13 @@ pub fn run(args: &ListArgs, context: &Context) -> Result<(), CliError> {
         output::note(&format!("only the {} newest invocations were looked at", thousands(count)));
     }
     Ok(())
+}
+
+/// The labels of an invocation, but for that of a copy, which `RETRIED AS` tells of from the other side.
+fn labels(invocation: &InvocationDocument) -> String {
+    let own = invocation.labels.iter().filter(|(key, _)| key != "retry-of");
+    let texts: Vec<_> = own.map(|(key, value)| format!("{key}={value}")).collect();
+    clip_middle(&texts.join(" "), SHOWN_CHARS).into_owned()
 }
 
 fn when_and_how_long(invocation: &InvocationDocument, now: UnixMicros) -> [String; 2] {

@@ -188,9 +188,9 @@ Examples:
     Retry(change::RetryArgs),
     /// Remove final invocations that are old
     ///
-    /// Runners do this by themselves if `[retention]` is configured. Nothing is
-    /// removed that an unfinished invocation may still look for. Without --status,
-    /// --older-than and --keep old usage is removed, too.
+    /// Runners do this by themselves if `[retention]` is configured. An invocation that
+    /// an unfinished one may still look for stays. Without --status, --older-than, --keep
+    /// and --component old usage is removed, too.
     Prune(change::PruneArgs),
     /// Hold queues or tasks back
     ///
@@ -201,7 +201,7 @@ Examples:
     Resume(change::PauseArgs),
     /// List queues with their tasks, rules and pauses
     ///
-    /// Those that have unfinished invocations, a rule or a pause. UNFINISHED says how many of
+    /// Tasks with unfinished invocations, a rule or a pause. UNFINISHED says how many of
     /// them are delayed (their time has not come), paused, or blocked by a concurrency or rate
     /// rule. A paused queue that no task belongs to any more has the task `(none)`: `resume`
     /// ends its pause.
@@ -214,13 +214,14 @@ Examples:
     /// List quotas, and how much of each is used
     ///
     /// Each quota of components or fairness keys that is in force, and those that it
-    /// holds for and that have something in the store. A submit beyond a quota is
-    /// refused, with exit code 4.
+    /// holds for and that have something in the store. Sections that set no quota are
+    /// left out, with those that they hold for. A submit beyond a quota is refused, with
+    /// exit code 4.
     #[command(after_help = "\
 Examples:
   run-wasm-runner quotas
   run-wasm-runner quotas --json | jq -r 'select(.unfinished >= .unfinished_limit) | .name'")]
-    Quotas,
+    Quotas(quotas::QuotasArgs),
 
     /// Show what was used, by hour, component and fairness key
     ///
@@ -229,9 +230,9 @@ Examples:
     Usage(usage::UsageArgs),
     /// Put components into the store, or list them
     ///
-    /// What is in the store travels with it: a runner, or a submit, whose
+    /// A component in the store travels with it: a runner, or a submit, whose
     /// configuration says `source = "store"`, or that has no components at all,
-    /// fetches what was pushed.
+    /// fetches the components that were pushed.
     #[command(subcommand)]
     Component(component::ComponentCommand),
     /// Write down which bytes each component has, so that others are refused
@@ -387,7 +388,7 @@ fn execute(cli: &Cli) -> Result<(), CliError> {
         Command::Resume(args) => change::pause(args, false, &context()?),
         Command::Wit(args) => wit::run(args, &context()?),
         Command::Queues(args) => list::queues(args, &context()?),
-        Command::Quotas => quotas::run(&context()?),
+        Command::Quotas(args) => quotas::run(args, &context()?),
         Command::Usage(args) => usage::run(args, &context()?),
         Command::Lock(args) => component::lock(args, &context()?),
         Command::Component(command) => component::run(command, &context()?),

@@ -2,19 +2,29 @@
 
 use std::fmt::Display;
 
+use clap::Args;
+
 use crate::model::{size, span};
-use crate::service::QuotaDocument;
+use crate::service::{QuotaDocument, Quotas};
 
 use super::context::Context;
 use super::error::CliError;
-use super::render::{cell, duration, thousands};
+use super::output;
+use super::render::{cell, duration, plural, thousands};
+
+#[derive(Debug, Args)]
+pub struct QuotasArgs {
+    /// List also sections without a quota, and those that they hold for
+    #[arg(long)]
+    pub all: bool,
+}
 
 /// Runs `quotas`.
-pub fn run(context: &Context) -> Result<(), CliError> {
-    let quotas = context.service.quotas()?;
+pub fn run(args: &QuotasArgs, context: &Context) -> Result<(), CliError> {
+    let Quotas { documents, left_out } = context.service.quotas(args.all)?;
     let now = context.service.clock().now();
     let headings = ["HOLDER", "NAME", "UNFINISHED", "STORED", "SUBMITS", "SET BY"];
-    context.list(&quotas, "no quotas are set", &headings, |quota| {
+    context.list(&documents, "no quotas are set", &headings, |quota| {
         let submits = quota.submits_limit.zip(quota.submits_window);
         let submits =
             submits.map(|(limit, window)| format!("{} in {}", thousands(limit.into()), span(window)));
@@ -30,7 +40,11 @@ pub fn run(context: &Context) -> Result<(), CliError> {
             cell(&used(quota, quota.submits.map(thousands), submits)),
             cell(&format!("{set_by}, {config}, {ago} ago")),
         ]
-    })
+    })?;
+    if left_out > 0 && !context.json {
+        output::note(&format!("{} without a quota: `--all` lists them", plural(left_out, "line")));
+    }
+    Ok(())
 }
 
 /// Says how much is used; of the quota itself, how much may be.

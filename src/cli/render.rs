@@ -8,7 +8,7 @@ use comfy_table::{Cell, Color, Table, presets};
 use crate::model::{
     Failure, InvocationId, LimitKind, LimitUnit, LogEntry, Status, SubmitLimits, UnixMicros, Usage, size,
 };
-use crate::service::InvocationDocument;
+use crate::service::{InvocationDocument, Service};
 
 use super::harmless::{harmless, harmless_line};
 use super::output;
@@ -191,9 +191,18 @@ pub fn plural(count: usize, word: &str) -> String {
     format!("{} {word}{s}", thousands(count as u64))
 }
 
-/// Tells a failure of an invocation of a task, with limits of its own, on standard error: kind, message,
-/// call stack, and what could be done about it.
-pub fn complain_of_failure(what: &str, (task, limits): (&str, &SubmitLimits), failure: &Failure) {
+/// The task of an invocation, and the limits that its submit has set.
+pub struct Limited<'t> {
+    /// Knows the configuration.
+    pub service: &'t Service,
+    /// The task.
+    pub task: &'t str,
+    /// The limits of the submit.
+    pub limits: &'t SubmitLimits,
+}
+
+/// Tells a failure of an invocation on standard error: kind, message, call stack, and what could be done about it.
+pub fn complain_of_failure(what: &str, of: &Limited<'_>, failure: &Failure) {
     let message = format!("{what} failed ({}): {}", failure.kind.as_str(), failure.message);
     output::complain(&[(message, None)]);
     if let Some(child) = failure.child {
@@ -216,14 +225,21 @@ pub fn complain_of_failure(what: &str, (task, limits): (&str, &SubmitLimits), fa
         Some(LimitKind::Arguments) => {
             output::hint("raise `arguments` in the limits of the task that was called if it may get more");
         }
-        Some(limit) if limits.get(limit).is_some() => {
+        Some(limit) if of.limits.get(limit).is_some() => {
             output::hint(&format!(
-                "the submit has set `{limit}` for this invocation: the lower of that and of the task's own holds"
+                "the submit has set `{limit}` for this invocation (`--limit`): the lower of that and of the task's own \
+                 holds"
             ));
         }
-        Some(limit) => {
-            output::hint(&format!("raise `{limit}` in `[task.\"{task}\".limits]` if the task may use more"))
-        }
+        Some(limit) => output::hint(&match of.service.section_of_limit(of.task, limit) {
+            Some(section) => {
+                format!("raise `{limit}` in `{section}`, which sets it here, if the task may use more")
+            }
+            None => format!(
+                "raise `{limit}` in `[task.\"{}\".limits]` if the task may use more: nothing but the default sets it here",
+                of.task
+            ),
+        }),
     }
 }
 

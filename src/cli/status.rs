@@ -14,8 +14,8 @@ use super::error::CliError;
 use super::harmless::{harmless, harmless_line};
 use super::output;
 use super::render::{
-    Ids, cell, duration, limits_line, log_lines, run_time, standing, status_cell, status_word, thousands,
-    usage_line,
+    Ids, Limited, cell, duration, limits_line, log_lines, run_time, standing, status_cell, status_word,
+    thousands, usage_line,
 };
 use super::value;
 
@@ -147,7 +147,9 @@ pub fn result(args: &ResultArgs, context: &Context) -> Result<(), CliError> {
     match &invocation.outcome {
         Some(outcome) => {
             let what = format!("invocation `{id}`");
-            value::show(outcome, (&invocation.task, &invocation.limits), &what, args.raw, &mut output)
+            let service = &context.service;
+            let of = Limited { service, task: &invocation.task, limits: &invocation.limits };
+            value::show(outcome, &of, &what, args.raw, &mut output)
         }
         None => Err(not_final(args, &invocation)),
     }

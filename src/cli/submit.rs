@@ -19,7 +19,7 @@ use super::error::CliError;
 use super::flags::{count, label, priority};
 use super::harmless::harmless;
 use super::output::{self, Output};
-use super::render::{complain_of_failure, log_lines};
+use super::render::{Limited, complain_of_failure, log_lines};
 use super::signals::Registered;
 use super::value;
 
@@ -156,7 +156,8 @@ pub fn call(args: &CallArgs, context: &Context) -> Result<(), CliError> {
     match invocation.outcome {
         Some(outcome) => {
             let what = format!("`{}`", task.id);
-            value::show(&outcome, (&task.id, &invocation.limits), &what, args.raw, &mut output)
+            let of = Limited { service: &service, task: &task.id, limits: &invocation.limits };
+            value::show(&outcome, &of, &what, args.raw, &mut output)
         }
         None => {
             let message = format!("the runner stopped before invocation `{id}` was final");
@@ -350,6 +351,7 @@ fn wait(
     output: &mut Output,
 ) -> Result<(), CliError> {
     let _progress = show_counts(&context.service, None);
+    let of = Limited { service: &context.service, task: &task.id, limits };
     let mut first_failure = None;
     for id in ids {
         let outcome = match waiter.wait(*id, None)? {
@@ -373,7 +375,7 @@ fn wait(
         }
         output.flush()?;
         if let Outcome::Failure(failure) = outcome {
-            complain_of_failure(&format!("invocation `{id}`"), (&task.id, limits), &failure);
+            complain_of_failure(&format!("invocation `{id}`"), &of, &failure);
             first_failure.get_or_insert(failure.kind.exit_class());
         }
     }

@@ -2,17 +2,17 @@
 
 use base64::Engine;
 
-use crate::model::{Outcome, SubmitLimits};
+use crate::model::Outcome;
 
 use super::error::CliError;
 use super::output::Output;
-use super::render::complain_of_failure;
+use super::render::{Limited, complain_of_failure};
 
-/// Writes the value of an invocation of a task, with limits of its own, unless its document was written, or tells why it has none:
+/// Writes the value of an invocation, unless its document was written, or tells why it has none:
 /// [`CliError::Task`] then.
 pub fn show(
     outcome: &Outcome,
-    of: (&str, &SubmitLimits),
+    of: &Limited<'_>,
     what: &str,
     raw: bool,
     output: &mut Output,

@@ -175,13 +175,38 @@ pub const LIMIT_KEYS: [&str; LIMITS.len() - 1] = {
 
 /// How much one attempt may use of everything that is limited, each in the unit of its row; `None` is
 /// unlimited. Whatever ends an attempt is named in its failure.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TaskLimits([Option<u64>; LIMITS.len()]);
+#[derive(Debug, Clone)]
+pub struct TaskLimits {
+    most: [Option<u64>; LIMITS.len()],
+    /// The section of the configuration that has set a limit, for those that are not the default.
+    sections: Vec<(LimitKind, Arc<str>)>,
+}
+
+/// The same limits are equal, whatever has set them.
+impl PartialEq for TaskLimits {
+    fn eq(&self, other: &Self) -> bool {
+        self.most == other.most
+    }
+}
+
+impl Eq for TaskLimits {}
 
 impl TaskLimits {
     /// Changes one limit.
     pub fn set(&mut self, kind: LimitKind, most: Option<u64>) {
-        self.0[kind as usize] = most;
+        self.most[kind as usize] = most;
+    }
+
+    /// Changes one limit, as a section of the configuration says.
+    pub fn set_by(&mut self, section: &Arc<str>, kind: LimitKind, most: Option<u64>) {
+        self.set(kind, most);
+        self.sections.retain(|(known, _)| *known != kind);
+        self.sections.push((kind, Arc::clone(section)));
+    }
+
+    /// Names the section that has set a limit, such as `[component.math.limits]`; `None` if it is the default.
+    pub fn section(&self, kind: LimitKind) -> Option<&Arc<str>> {
+        self.sections.iter().find(|(known, _)| *known == kind).map(|(_, section)| section)
     }
 
     /// The most of what one limit bounds, which is more than there is if it is unlimited.
@@ -199,13 +224,13 @@ impl Index<LimitKind> for TaskLimits {
     type Output = Option<u64>;
 
     fn index(&self, kind: LimitKind) -> &Option<u64> {
-        &self.0[kind as usize]
+        &self.most[kind as usize]
     }
 }
 
 impl Default for TaskLimits {
     fn default() -> Self {
-        Self(LIMITS.map(|limit| limit.default))
+        Self { most: LIMITS.map(|limit| limit.default), sections: Vec::new() }
     }
 }
 

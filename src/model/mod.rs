@@ -35,7 +35,7 @@ pub use client::{
     Refusal, SubmitOptions, TaskClient, check_fairness_key, check_key, check_labels,
 };
 pub use control::{Guest, GuestFuture, Interrupt, NoGuest, Shortage, SlotControl};
-pub use facts::ComponentFacts;
+pub use facts::{ComponentFacts, PushAnswer};
 pub use glob::Glob;
 #[cfg(test)]
 pub(crate) use ids::steps;

@@ -209,6 +209,12 @@ impl RunnerHandle {
         self.core.trust.runner()
     }
 
+    /// Returns a function that reads the id for whoever does not keep the runner alive.
+    pub fn id_reader(&self) -> impl Fn() -> Option<RunnerId> + Send + 'static {
+        let core = Arc::downgrade(&self.core);
+        move || core.upgrade()?.trust.runner()
+    }
+
     /// Tells the runner that the store has changed: for stores that don't tell within their own process.
     pub fn look_again(&self) {
         self.core.tell_foreign_change();

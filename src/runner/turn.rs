@@ -266,7 +266,11 @@ fn gather(core: &Arc<Core>, ledger: &mut Ledger, now: Instant) -> Messages {
     }
     let told = ledger.shortages.note(messages.shortages.len(), has_freed, now);
     if let (Some(attempts), Some(last)) = (told, messages.shortages.last()) {
-        tracing::warn!(attempts, "short of {last}; attempts are given back, and tried again");
+        tracing::warn!(
+            event = "shortage",
+            attempts,
+            "short of {last}; attempts are given back, and tried again"
+        );
     }
     if ledger.shortages.end_pause(now) {
         core.scheduler.end_shortage();
@@ -406,7 +410,7 @@ fn run_duties(core: &Core, ledger: &mut Ledger, now: Instant) {
                     stop::abandon(core, ledger, &error);
                     break;
                 }
-                tracing::warn!(%error, "{failure}; trying again later");
+                tracing::warn!(event = "duty-failed", %error, "{failure}; trying again later");
             }
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::config::{Component, ComponentOrigin, ConfigError, Origin, Problem};
-use crate::model::{ComponentDigest, TaskId, is_compatible};
+use crate::model::{ComponentDigest, Glob, LimitKind, TaskId, is_compatible};
 use crate::store::PushedComponent;
 use crate::wasm::{ComponentSource, Interfaces, Library, LibraryOptions, LoadError, Names, Task};
 
@@ -96,6 +96,27 @@ impl Service {
                 false => Remedy::ListTasks,
             }),
         })
+    }
+
+    /// Names the section of this configuration that sets a limit of a task, such as `[component.math.limits]`; `None` if
+    /// the limit has its default.
+    pub fn section_of_limit(&self, task: &str, kind: LimitKind) -> Option<Arc<str>> {
+        if let Some(library) = &*self.shared.library.lock()
+            && let Ok(task) = library.resolve(task)
+        {
+            return task.options.limits.section(kind).cloned();
+        }
+        let (Some(component), function) = TaskId::split(task) else { return None };
+        let config = self.config();
+        let component = match config.component(component) {
+            Some(component) => component.clone(),
+            None => config.pushed_component(component.into()),
+        };
+        // Nothing is loaded only to tell which tasks a shorter name stands for.
+        let is_for_it = |name: &str| name == function || Glob::new(name).matches(task);
+        let sections = config.task_sections.iter().filter(|section| is_for_it(&section.name));
+        let options = sections.fold(component.defaults, |base, section| section.options.over(&base));
+        options.limits.section(kind).cloned()
     }
 
     /// The id of a task whose invocations are to be found in the store: one that the store
@@ -334,6 +355,13 @@ impl Service {
             }
         }
         components
+    }
+
+    /// The names of the components that are used as they were pushed.
+    pub(super) fn served_from_store(&self, pushed: &[PushedComponent]) -> BTreeSet<Arc<str>> {
+        let served = self.served(pushed);
+        let from_store = served.iter().filter(|one| one.origin == ComponentOrigin::Store);
+        from_store.map(|one| Arc::clone(&one.name)).collect()
     }
 
     /// The components for a runner: those that are used, and those that are there only to finish what was submitted

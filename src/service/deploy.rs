@@ -9,14 +9,15 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
-use crate::model::{ComponentDigest, Interrupt, NoGuest};
+use crate::model::{ComponentDigest, Interrupt, NoGuest, PushAnswer, RunnerId};
 use crate::runner::{NewRules, Observation, Observer, Runner};
-use crate::store::{Batch, Changes, TaskSet};
+use crate::store::{Batch, Changes, PushedComponent, TaskSet};
 use crate::wasm::{ComponentSource, Library, LoadError};
 
+use super::answers::Answers;
 use super::executor::Live;
 use super::patience::Access;
-use super::versions::stays;
+use super::versions::Told;
 use super::{Service, ServiceError};
 
 /// The least time from one look at the store to the next, however often it changes.
@@ -37,15 +38,16 @@ pub(super) struct Deployment {
     queues: Vec<String>,
     /// The version of the components in the store that the library has.
     version: Option<i64>,
-    /// The components that were left out last, or kept their earlier versions, with the sentence that tells of it:
-    /// each is told once.
-    told: BTreeMap<String, String>,
+    /// The components that were left out last, or kept their earlier versions: each is told once.
+    told: BTreeMap<String, Told>,
     /// The components that can't be compiled, with the reason, by the names of their files.
     refused: BTreeMap<String, LoadError>,
     /// The files that are compiled ahead of their take-over.
     ahead: BTreeSet<String>,
-    /// Whether some wait for that.
-    has_unready: bool,
+    /// The components that wait for that.
+    unready: BTreeSet<Arc<str>>,
+    /// The pushes that the runner has answered.
+    answers: Answers,
     /// Thrown when the runner is gone: nobody waits for a compiler any more.
     interrupt: Arc<Interrupt>,
 }
@@ -96,12 +98,21 @@ impl Observer for Ends {
 impl Deployment {
     /// Prepares to keep a library up to date.
     pub(super) fn new(service: Service, store: Access, live: Arc<Live>, queues: &[String]) -> Self {
-        let told =
-            live.library().left_out().iter().map(|one| (one.component.clone(), left_out(one))).collect();
-        let (version, interrupt) = (None, Arc::default());
-        let (queues, refused) = (queues.to_vec(), BTreeMap::new());
-        let (ahead, has_unready) = (BTreeSet::new(), false);
-        Self { service, store, live, queues, version, told, refused, ahead, has_unready, interrupt }
+        let library = live.library();
+        let told = library.left_out().iter().map(|one| (one.component.clone(), Told::left_out(one)));
+        Self {
+            told: told.collect(),
+            queues: queues.to_vec(),
+            version: None,
+            refused: BTreeMap::new(),
+            ahead: BTreeSet::new(),
+            unready: BTreeSet::new(),
+            answers: Answers::default(),
+            interrupt: Arc::default(),
+            service,
+            store,
+            live,
+        }
     }
 
     /// Makes the observer that the runner needs, and what it rings.
@@ -116,12 +127,12 @@ impl Deployment {
         let version = self.store.store().components_version()?;
         self.forget_retired()?;
         let is_same = self.version == Some(version);
-        if is_same && !self.has_unready && self.store.store().components_version()? == version {
+        if is_same && self.unready.is_empty() && self.store.store().components_version()? == version {
             return Ok(None);
         }
         let (mut sources, errors) = self.service.sources_of_runner(&self.store, self.version.is_some())?;
         let mut told: BTreeMap<_, _> =
-            errors.iter().map(|one| (one.component.clone(), left_out(one))).collect();
+            errors.iter().map(|one| (one.component.clone(), Told::left_out(one))).collect();
         let old = self.live.library();
         if !is_same {
             self.refused.clear();
@@ -140,9 +151,9 @@ impl Deployment {
                 break Arc::new(new);
             }
         };
-        told.extend(new.left_out().iter().map(|one| (one.component.clone(), left_out(one))));
-        for (component, sentence) in &told {
-            if self.told.get(component) != Some(sentence) {
+        told.extend(new.left_out().iter().map(|one| (one.component.clone(), Told::left_out(one))));
+        for (component, Told { sentence, .. }) in &told {
+            if self.told.get(component).is_none_or(|before| before.sentence != *sentence) {
                 tracing::warn!("{sentence}");
             }
         }
@@ -160,9 +171,9 @@ impl Deployment {
         &mut self,
         old: &Arc<Library>,
         sources: Vec<ComponentSource>,
-        told: &mut BTreeMap<String, String>,
+        told: &mut BTreeMap<String, Told>,
     ) -> Vec<ComponentSource> {
-        self.has_unready = false;
+        self.unready.clear();
         let mut ready = Vec::with_capacity(sources.len());
         for source in sources {
             let file = source.path.display().to_string();
@@ -192,7 +203,7 @@ impl Deployment {
                 ready.push(source);
                 continue;
             }
-            self.has_unready = true;
+            self.unready.insert(Arc::clone(&source.name));
             if !source.is_retired {
                 ready.extend(old.source(&source.name).cloned());
             }
@@ -209,6 +220,34 @@ impl Deployment {
             }
         }
         ready
+    }
+
+    /// Answers the pushes that the library is made of, for runners that are waited for by those who push.
+    fn answer(&mut self, runner: RunnerId) -> Result<(), ServiceError> {
+        let Some(version) = self.version else { return Ok(()) };
+        if self.answers.are_given(runner, version) {
+            return Ok(());
+        }
+        let store = self.store.store();
+        let pushed = store.components()?;
+        // What was pushed after the last look is answered after the next one.
+        if store.components_version()? != version {
+            return Ok(());
+        }
+        let library = self.live.library();
+        let has: BTreeMap<_, _> = library.components().collect();
+        let served = self.service.served_from_store(&pushed);
+        let answer = |one: &PushedComponent| match has.get(&one.name) {
+            Some(digest) if *digest == one.digest => PushAnswer::Taken,
+            _ if !served.contains(&one.name) => PushAnswer::NotServed,
+            _ if self.unready.contains(&one.name) => PushAnswer::Preparing,
+            has => PushAnswer::Refused(match (self.told.get(&*one.name), has) {
+                (Some(told), _) => told.reason.clone(),
+                (None, Some(digest)) => format!("its configuration asks for the version {digest}"),
+                (None, None) => "it was left out".to_owned(),
+            }),
+        };
+        self.answers.give(&**store, (runner, version), &pushed, answer)
     }
 
     /// Has the store forget removed components of which nothing is unfinished any more.
@@ -234,7 +273,7 @@ impl Deployment {
 
     /// Keeps the runner's library up to date until the returned guard is dropped.
     pub(super) fn start(mut self, runner: &Runner, bell: Arc<Bell>) -> Result<Deploying, ServiceError> {
-        let replace = runner.handle().task_replacer();
+        let (replace, runner_id) = (runner.handle().task_replacer(), runner.handle().id_reader());
         let interrupt = Arc::clone(&self.interrupt);
         let (give_up, given_up) = bounded::<()>(0);
         let store = Arc::clone(self.store.store());
@@ -272,12 +311,20 @@ impl Deployment {
                         pause = AGAIN;
                     }
                 }
+                if let Some(runner) = runner_id()
+                    && let Err(error) = self.answer(runner)
+                {
+                    tracing::warn!(
+                        "the store does not learn now that pushed components were taken over: {error}"
+                    );
+                    pause = AGAIN;
+                }
                 if is_over(&given_up) {
                     return;
                 }
                 let cold = self.live.library().let_go_of_cold_code().unwrap_or(FOR_EVER);
                 // A thread may have been missing for what is unready.
-                let at_most = if pause == AGAIN || self.has_unready { AGAIN } else { cold };
+                let at_most = if pause == AGAIN || !self.unready.is_empty() { AGAIN } else { cold };
                 if let Err(error) = changes.wait_unless(at_most, &given_up) {
                     tracing::warn!("the store does not tell of pushed components: {error}");
                     let _ = given_up.recv_timeout(AGAIN);
@@ -300,22 +347,17 @@ fn is_over(given_up: &Receiver<()>) -> bool {
     matches!(given_up.try_recv(), Err(crossbeam_channel::TryRecvError::Disconnected))
 }
 
-/// Makes the sentence about a component that is left out.
-fn left_out(error: &LoadError) -> String {
-    format!("left out: component `{}`: {}", error.component, error.message)
-}
-
 /// Leaves out a component that can't be compiled: the version that the library has stays.
 fn leave_out(
     old: &Library,
     source: &ComponentSource,
     error: &LoadError,
     ready: &mut Vec<ComponentSource>,
-    told: &mut BTreeMap<String, String>,
+    told: &mut BTreeMap<String, Told>,
 ) {
     let known = old.source(&source.name).filter(|_| !source.is_retired);
-    let sentence = known.map_or_else(|| left_out(error), |known| stays(error, source, known));
-    told.insert(error.component.clone(), sentence);
+    let one = known.map_or_else(|| Told::left_out(error), |known| Told::stays(error, source, known));
+    told.insert(error.component.clone(), one);
     ready.extend(known.cloned());
 }
 
@@ -324,7 +366,7 @@ fn put_back(
     old: &Library,
     sources: &mut Vec<ComponentSource>,
     errors: &[LoadError],
-    told: &mut BTreeMap<String, String>,
+    told: &mut BTreeMap<String, Told>,
 ) -> bool {
     let mut again = Vec::new();
     for source in sources.iter_mut().filter(|source| !source.is_retired) {
@@ -332,7 +374,7 @@ fn put_back(
         let Some(known) = old.source(&source.name).filter(|known| known.path != source.path) else {
             continue;
         };
-        told.insert(error.component.clone(), stays(error, source, known));
+        told.insert(error.component.clone(), Told::stays(error, source, known));
         *source = known.clone();
         again.push((Arc::clone(&source.name), source.path.clone()));
     }

@@ -64,6 +64,9 @@ pub enum ServiceError {
     /// A component or a fairness key has no room for it.
     #[error("{message}")]
     OverQuota { message: String, kind: Option<QuotaKind> },
+    /// A component asks for rights that it must not ask for.
+    #[error("{0}")]
+    NewRights(String),
     /// There are no components, and so nothing to do.
     #[error("{0}")]
     NoComponents(String),

@@ -118,6 +118,16 @@ impl Service {
         })
     }
 
+    /// Looks into the newest version of a component in the store; `None` if there is none.
+    pub(super) fn look_into_newest(&self, name: &str) -> Result<Option<Inspection>, ServiceError> {
+        let access = self.existing()?;
+        let pushed = access.ask(|store| store.components())?;
+        let newest = pushed.iter().find(|one| *one.name == *name && one.removed_at.is_none());
+        let Some(newest) = newest else { return Ok(None) };
+        let Some((path, _)) = Shelf::new(access, self.config()).find(newest.digest)? else { return Ok(None) };
+        self.look_into(name, &path, None).map(Some)
+    }
+
     pub(super) fn look_into(
         &self,
         name: &str,
@@ -137,7 +147,7 @@ pub fn component_name(file: &Path) -> String {
 }
 
 /// Lists the rights of which `these` have more than others, without the uses that both have.
-fn more(these: &[Right], than: &[Right]) -> Vec<RightDocument> {
+pub(super) fn more(these: &[Right], than: &[Right]) -> Vec<RightDocument> {
     let more = these.iter().filter_map(|right| {
         let Some(other) = than.iter().find(|other| other.kind == right.kind) else {
             return Some(right.clone());

@@ -6,6 +6,7 @@
 //! loading has come, what a submit found) is a value for whoever shows it.
 
 mod adopt;
+mod answers;
 mod call;
 mod cancel;
 mod check;
@@ -36,10 +37,11 @@ mod usage;
 mod versions;
 mod wait;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+pub use answers::{NotTaken, PushWaited};
 pub use call::Call;
 pub use cancel::CancelRequest;
 pub use components::Loading;
@@ -58,6 +60,7 @@ pub use packages::{PushRequest, Pushed};
 pub use patience::{Patience, Transactions};
 pub use pause::{PauseRequest, Queues};
 pub use prune::PruneRequest;
+pub use quotas::Quotas;
 pub use read::{ListRequest, Listing, Logs, Selection, Tree, TreeLogs};
 pub use retry::{Retried, RetryRequest};
 pub use usage::{UsageOrder, UsageReport, UsageRequest};
@@ -65,7 +68,7 @@ pub use wait::{WaitGuard, Waited, Waiter};
 
 use crate::config::{Config, ConfigError, read_secrets};
 use crate::model::{Clock, InvocationId, SystemClock};
-use crate::store::{Counts, MemoryStore, Store};
+use crate::store::{Counts, MemoryStore, Store, StoreUrl};
 use crate::wasm::{Compiler, Library};
 use patience::{Access, Neighbours};
 
@@ -93,7 +96,12 @@ struct Shared {
     loading: Arc<Loading>,
     /// The users of the store among all clones.
     neighbours: Arc<Neighbours>,
+    /// Told of a store that did not exist and was created.
+    tell_created: Arc<OnceLock<TellCreated>>,
 }
+
+/// A function that is told of the store that was created.
+type TellCreated = Box<dyn Fn(&StoreUrl) + Send + Sync>;
 
 /// The store, as far as somebody has asked for it.
 #[derive(Clone)]
@@ -117,7 +125,14 @@ impl Service {
             library: Mutex::default(),
             loading: Arc::default(),
             neighbours: Arc::default(),
+            tell_created: Arc::default(),
         })
+    }
+
+    /// Has `tell` called if a store is created that did not exist: perhaps another was meant, or it was moved away.
+    pub fn on_created(&self, tell: impl Fn(&StoreUrl) + Send + Sync + 'static) {
+        // The first is meant.
+        let _ = self.shared.tell_created.set(Box::new(tell));
     }
 
     fn of(shared: Shared) -> Self {
@@ -151,6 +166,7 @@ impl Service {
             library: Mutex::new(shared.library.lock().clone()),
             loading: Arc::clone(&shared.loading),
             neighbours: Arc::clone(&shared.neighbours),
+            tell_created: Arc::clone(&shared.tell_created),
         }
     }
 
@@ -188,8 +204,13 @@ impl Service {
         if let Opened::There(store) = &*opened {
             return Ok(Arc::clone(store));
         }
+        let url = &self.config().store.url;
+        let is_new = url.file().is_some_and(|path| !path.exists());
         let store = stores::open(self.config(), self.clock())?;
         *opened = Opened::There(Arc::clone(&store));
+        if let Some(tell) = self.shared.tell_created.get().filter(|_| is_new) {
+            tell(url);
+        }
         Ok(store)
     }
 

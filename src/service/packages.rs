@@ -8,14 +8,15 @@ use crate::config::{Component, ComponentOrigin, OnRemove, Origin, check_componen
 use crate::model::{ComponentDigest, Labels, TaskId, check_labels};
 use crate::regular_file;
 use crate::store::{Batch, NewComponent};
-use crate::wasm::{LoadError, check_lock};
+use crate::wasm::{Inspection, LoadError, RightKind, check_lock, rights};
 
 use super::error::{Remedy, known};
+use super::inspect::more;
 use super::origin::pushable;
 use super::patience::Transactions;
 use super::{
-    CancelDocument, CancelOutcome, CancelRequest, ComponentDocument, ListRequest, RemovalDocument, Selection,
-    Service, ServiceError,
+    CancelDocument, CancelOutcome, CancelRequest, ComponentDocument, ListRequest, RemovalDocument,
+    RightDocument, Selection, Service, ServiceError,
 };
 
 /// The components that a push is of.
@@ -41,6 +42,11 @@ pub struct PushRequest {
     pub labels: Labels,
     /// The chosen providers of imports, by interface.
     pub imports: Vec<(String, String)>,
+    /// Refuses a component that asks for a right that the version before in the store does not ask for; a first version
+    /// that asks for any.
+    pub denies_new_rights: bool,
+    /// The kinds of right that are not denied.
+    pub allowed_rights: Vec<RightKind>,
 }
 
 impl Service {
@@ -92,6 +98,9 @@ impl Service {
         if let Some(reason) = &inspection.unlinkable {
             return Err(load(format!("no runner could link it: {reason}")));
         }
+        if request.denies_new_rights {
+            self.refuse_new_rights(&component.name, &inspection, &request.allowed_rights)?;
+        }
         let bytes =
             regular_file::read(path).map_err(|error| load(format!("the file can't be read: {error}")))?;
         if let Some(lock) = &config.lock
@@ -122,6 +131,30 @@ impl Service {
             labels: Arc::clone(&request.labels),
             facts,
         })
+    }
+
+    /// Refuses a component that asks for more than the version before it in the store, but for what is allowed. Clocks
+    /// and random numbers are given to all.
+    fn refuse_new_rights(
+        &self,
+        name: &str,
+        new: &Inspection,
+        allowed: &[RightKind],
+    ) -> Result<(), ServiceError> {
+        let before = self.look_into_newest(name)?;
+        let had = before.as_ref().map(|before| rights(&before.imports)).unwrap_or_default();
+        let mut asked = rights(&new.imports);
+        asked.retain(|right| !allowed.contains(&right.kind));
+        let mut added = more(&asked, &had);
+        added.retain(|right| !right.is_given());
+        if added.is_empty() {
+            return Ok(());
+        }
+        let but = if before.is_some() { " that the version before does not" } else { "" };
+        let added: Vec<_> = added.iter().map(|right| format!("{}{}", right.right, uses(right))).collect();
+        let s = if added.len() == 1 { "" } else { "s" };
+        let message = format!("`{name}` asks for {} right{s}{but}: {}", added.len(), added.join("; "));
+        Err(ServiceError::NewRights(message))
     }
 
     /// Removes a component from the store: nothing is served under its name any more. Unfinished invocations of
@@ -255,4 +288,9 @@ impl Service {
         };
         pushable(component).map(|_| component)
     }
+}
+
+/// The details of a right, in brackets.
+fn uses(right: &RightDocument) -> String {
+    if right.uses.is_empty() { String::new() } else { format!(" ({})", right.uses.join(", ")) }
 }

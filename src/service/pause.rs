@@ -7,8 +7,9 @@ use super::components::stored_task;
 use super::patience::Access;
 use super::run::choose_queue;
 use super::{PauseDocument, QueueDocument, Service, ServiceError};
+use crate::config::ComponentOrigin;
 use crate::model::{DEFAULT_QUEUE, TaskId};
-use crate::store::{Batch, Pause, PauseTarget, TaskRule, held_back};
+use crate::store::{Batch, Pause, PauseTarget, PushedComponent, TaskRule, held_back};
 
 /// A pause of queues and tasks, or its end.
 #[derive(Debug, Clone)]
@@ -104,7 +105,8 @@ impl Service {
     }
 
     /// Lists tasks with their queues, rules and pauses, by queue: those that have work, a rule of their own or a pause,
-    /// or `all` that the store knows. A pause that nothing belongs to is listed by itself.
+    /// or `all` that the store knows. A rule alone is nothing to say of a task that the pushed version of its component
+    /// does not have any more. A pause that nothing belongs to is listed by itself.
     pub fn queues(&self, all: bool) -> Result<Queues, ServiceError> {
         let access = self.existing()?;
         let paused = access.ask(|store| store.paused())?;
@@ -127,8 +129,10 @@ impl Service {
         }));
         let held_back = held_back(&paused, rules.iter().cloned());
         let known = rules.len();
+        let pushed = access.ask(|store| store.components())?;
         let is_shown = |rule: &TaskRule| {
             let has_rule = rule.concurrency.is_some() || rule.rate.is_some() || *rule.queue != *DEFAULT_QUEUE;
+            let has_rule = has_rule && !self.is_gone(&rule.task, &pushed);
             all || has_rule || unfinished.contains_key(&rule.task) || held_back.contains(&rule.task)
         };
         rules.retain(is_shown);
@@ -158,6 +162,22 @@ impl Service {
             documents.chain(orphans.queues.into_iter().map(QueueDocument::without_task)).collect();
         documents.sort_by(|a, b| (&a.queue, &a.task).cmp(&(&b.queue, &b.task)));
         Ok(Queues { documents, left_out })
+    }
+
+    /// Whether a task is of a pushed component whose newest version does not have it, or that was removed.
+    fn is_gone(&self, task: &str, pushed: &[PushedComponent]) -> bool {
+        let (Some(component), function) = TaskId::split(task) else { return false };
+        // Nothing tells the tasks that the file of another runner has.
+        let is_pushed =
+            self.config().component(component).is_none_or(|one| one.origin == ComponentOrigin::Store);
+        let newest = pushed.iter().find(|one| *one.name == *component).filter(|_| is_pushed);
+        newest.is_some_and(|one| {
+            one.removed_at.is_some()
+                || one
+                    .facts
+                    .as_ref()
+                    .is_some_and(|facts| !facts.functions.iter().any(|known| known == function))
+        })
     }
 
     /// Finds the queue of that name, if the configuration or the store knows one.

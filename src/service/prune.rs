@@ -1,10 +1,13 @@
 //! Removing final invocations that are old.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::error::known;
 use super::patience::{Access, CHUNK, give_way};
 use super::{PruneDocument, Remedy, Service, ServiceError};
-use crate::model::Status;
+use crate::model::{Glob, Status, TaskId};
 use crate::store::{Batch, Keep, Prune, Shrunk};
 
 /// A prune. If nothing says how old or how many, the configuration does.
@@ -16,6 +19,8 @@ pub struct PruneRequest {
     pub older_than: Option<Duration>,
     /// The number of each status that is kept, however old: the latest to end. Without an age the rest is removed.
     pub keep: Option<usize>,
+    /// Only those of components whose names fit one of these patterns; empty means all.
+    pub components: Vec<String>,
     /// Removes nothing, and counts.
     pub only_counts: bool,
 }
@@ -30,8 +35,10 @@ impl Service {
     /// [`ServiceError::Invalid`] if nothing says what is old.
     pub fn prune(&self, request: &PruneRequest) -> Result<PruneDocument, ServiceError> {
         // Flags are about invocations.
-        let is_by_configuration =
-            request.statuses.is_empty() && request.older_than.is_none() && request.keep.is_none();
+        let is_by_configuration = request.statuses.is_empty()
+            && request.older_than.is_none()
+            && request.keep.is_none()
+            && request.components.is_empty();
         let prunes_usage = is_by_configuration && !request.only_counts;
         let keep = match keep(request, &self.config().retention) {
             Err(_) if is_by_configuration && self.config().configured_usage_retention.is_some() => Vec::new(),
@@ -39,11 +46,15 @@ impl Service {
         };
         let access = self.existing()?;
         let only_counts = request.only_counts;
+        let tasks = match request.components.is_empty() {
+            true => None,
+            false => Some(self.tasks_of_components(&request.components, &access)?),
+        };
         let mut removed = 0;
         let mut after = None;
         loop {
             let began = Instant::now();
-            let prune = Prune { keep: keep.clone(), max: CHUNK, after, only_counts };
+            let prune = Prune { keep: keep.clone(), max: CHUNK, after, tasks: tasks.clone(), only_counts };
             let receipt = access.commit(&Batch { prune: Some(prune), ..Batch::default() })?;
             let Some(pruned) = receipt.pruned else { break };
             removed += pruned.removed;
@@ -67,6 +78,34 @@ impl Service {
         }
         let Shrunk { given_back, stays } = shrink(&access)?;
         Ok(PruneDocument { removed, would_remove: None, freed_bytes: given_back, free_bytes: stays })
+    }
+
+    /// Finds the tasks in the store whose components have a name that fits one of these patterns.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError::Unknown`] if a pattern fits none: nothing is removed by a name that is misspelt.
+    fn tasks_of_components(
+        &self,
+        patterns: &[String],
+        access: &Access,
+    ) -> Result<Vec<Arc<str>>, ServiceError> {
+        let stored = self.stored_tasks(access)?;
+        let names: BTreeSet<&str> = stored.iter().filter_map(|id| TaskId::split(id).0).collect();
+        let globs: Vec<_> = patterns.iter().map(|pattern| Glob::new(pattern)).collect();
+        let fits_none = |glob: &Glob| !names.iter().any(|name| glob.matches(name));
+        if let Some((_, pattern)) = globs.iter().zip(patterns).find(|(glob, _)| fits_none(glob)) {
+            let names = || names.iter().copied();
+            let otherwise = match names().next() {
+                Some(_) => known(names()),
+                None => "the store has no tasks".to_owned(),
+            };
+            return Err(ServiceError::unknown("component", pattern, names(), otherwise));
+        }
+        let fits = |id: &Arc<str>| {
+            TaskId::split(id).0.is_some_and(|name| globs.iter().any(|glob| glob.matches(name)))
+        };
+        Ok(stored.into_iter().filter(fits).collect())
     }
 }
 
@@ -112,7 +151,7 @@ mod tests {
 
     fn request(statuses: &[Status], older_than: Option<u64>, keep: Option<usize>) -> PruneRequest {
         let older_than = older_than.map(Duration::from_secs);
-        PruneRequest { statuses: statuses.to_vec(), older_than, keep, only_counts: false }
+        PruneRequest { statuses: statuses.to_vec(), older_than, keep, ..PruneRequest::default() }
     }
 
     #[test]

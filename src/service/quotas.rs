@@ -4,10 +4,20 @@ use super::{QuotaDocument, Service, ServiceError};
 use crate::model::{Bucket, HolderKind, Quota, UnixMicros};
 use crate::store::{Holding, QuotaRule};
 
+/// The quotas of a store.
+#[derive(Debug)]
+pub struct Quotas {
+    /// Each quota, followed by those that it holds for.
+    pub documents: Vec<QuotaDocument>,
+    /// How many were left out, because nothing of them is bounded.
+    pub left_out: usize,
+}
+
 impl Service {
     /// Lists the quotas in force, each followed by the components or fairness keys that it holds for, as far as there is
-    /// something of them.
-    pub fn quotas(&self) -> Result<Vec<QuotaDocument>, ServiceError> {
+    /// something of them: those that bound something, or `all`. A section without a quota bounds nothing, so that its
+    /// names are free of that of a wider pattern.
+    pub fn quotas(&self, all: bool) -> Result<Quotas, ServiceError> {
         let access = self.existing()?;
         let rules = access.ask(|store| store.quotas())?;
         let now = self.clock().now();
@@ -31,7 +41,15 @@ impl Service {
                 documents.extend(own.iter().map(|one| document(rule, Some(one), now)));
             }
         }
-        Ok(documents)
+        let there_are = documents.len();
+        documents.retain(|one| all || one.has_limit());
+        Ok(Quotas { left_out: there_are - documents.len(), documents })
+    }
+}
+
+impl QuotaDocument {
+    fn has_limit(&self) -> bool {
+        self.unfinished_limit.is_some() || self.stored_bytes_limit.is_some() || self.submits_limit.is_some()
     }
 }
 

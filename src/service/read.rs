@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::components::stored_task;
+use super::copies::last_copies;
 use super::error::known;
 use super::patience::Access;
 use super::present::documents;
@@ -44,6 +45,8 @@ pub struct ListRequest {
     pub labels: Vec<(String, String)>,
     /// Only those of the tree with this root.
     pub root: Option<InvocationName>,
+    /// Only those that were not retried; for lists alone.
+    pub not_retried: bool,
     /// At most this many, the newest; `None` means all.
     pub limit: Option<usize>,
 }
@@ -118,7 +121,10 @@ impl Service {
         let mut filter = self.filter(request, Vec::new())?;
         let is_walk = filter.is_walk();
         filter.look = is_walk.then_some(LOOK);
-        let found = access.ask(|store| store.list(&filter))?;
+        let found = match request.not_retried {
+            true => list_not_retried(&access, &filter)?,
+            false => access.ask(|store| store.list(&filter))?,
+        };
         let has_more = || {
             let counts = access.ask(|store| store.counts(None))?;
             Ok::<_, StoreError>(Status::ALL.into_iter().map(|status| counts.get(status)).sum::<u64>() > LOOK)
@@ -327,5 +333,23 @@ impl Service {
         }
         let message = format!("invocation `{}` is not a root", found.id);
         Err(ServiceError::invalid(message).with_remedy(format!("its root is `{}`", found.root)))
+    }
+}
+
+/// Lists those of a filter that have no copy, up to its limit.
+fn list_not_retried(access: &Access, filter: &Filter) -> Result<Vec<Invocation>, ServiceError> {
+    let mut limit = filter.limit;
+    loop {
+        let wider = Filter { limit, ..filter.clone() };
+        let found = access.ask(|store| store.list(&wider))?;
+        let is_all = found.len() < limit;
+        let copies = last_copies(access, &found)?;
+        let mut left: Vec<_> =
+            found.into_iter().zip(copies).filter(|(_, copy)| copy.is_none()).map(|(one, _)| one).collect();
+        if is_all || left.len() >= filter.limit {
+            left.truncate(filter.limit);
+            return Ok(left);
+        }
+        limit = limit.saturating_mul(4);
     }
 }

@@ -54,16 +54,34 @@ struct Retrying {
 }
 
 impl Service {
-    /// Finds the invocations that a retry of this selection would be about, in its order: those without a copy, if
-    /// `only_new`.
+    /// Finds the invocations that a retry of this selection would submit again, in its order: those without a copy, if
+    /// `only_new`. Also returns the number of those that it would refuse, because their components were removed.
     pub fn would_retry(
         &self,
         selection: Selection,
         only_new: bool,
-    ) -> Result<Vec<InvocationId>, ServiceError> {
+    ) -> Result<(Vec<InvocationId>, usize), ServiceError> {
         let access = self.existing()?;
-        let ids = self.select(&access, selection, vec![Status::Failed])?;
-        if only_new { without_copy(&access, ids) } else { Ok(ids) }
+        let mut ids = self.select(&access, selection, vec![Status::Failed])?;
+        if only_new {
+            ids = without_copy(&access, ids)?;
+        }
+        let pushed = access.ask(|store| store.components())?;
+        let tasks = self.stored_tasks(&access)?;
+        if tasks.iter().all(|task| self.refuse_removed(task, &pushed).is_ok()) {
+            return Ok((ids, 0));
+        }
+        let mut left = Vec::with_capacity(ids.len());
+        let mut refused = 0;
+        for id in ids {
+            // One by one: their values may be large.
+            let found = access.ask(|store| store.get(&[id]))?.pop().flatten();
+            match found.is_some_and(|found| self.refuse_removed(&found.task, &pushed).is_err()) {
+                true => refused += 1,
+                false => left.push(id),
+            }
+        }
+        Ok((left, refused))
     }
 
     /// Begins to retry invocations. Each is submitted anew, as the root of a tree of its own, unless it was

@@ -12,8 +12,29 @@ use super::patience::Access;
 /// The most earlier versions of a component that are tried: each may have to be compiled.
 const TRIED: usize = 3;
 
+/// A component that is left out, or whose last push can't be used.
+pub(super) struct Told {
+    /// The sentence for the log.
+    pub sentence: String,
+    /// The reason.
+    pub reason: String,
+}
+
+impl Told {
+    /// Tells that a component is left out.
+    pub fn left_out(error: &LoadError) -> Self {
+        let sentence = format!("left out: component `{}`: {}", error.component, error.message);
+        Self { sentence, reason: error.message.clone() }
+    }
+
+    /// Tells that a version can't be used, and that another stays in its place.
+    pub fn stays(error: &LoadError, newer: &ComponentSource, older: &ComponentSource) -> Self {
+        Self { sentence: stays(error, newer, older), reason: error.message.clone() }
+    }
+}
+
 /// Makes the sentence about a version that can't be used, and about the one that stays in its place.
-pub(super) fn stays(error: &LoadError, newer: &ComponentSource, older: &ComponentSource) -> String {
+fn stays(error: &LoadError, newer: &ComponentSource, older: &ComponentSource) -> String {
     let version = |source: &ComponentSource| {
         Kept::digest_by_name(&source.path).map_or_else(String::new, |digest| format!(" {digest}"))
     };

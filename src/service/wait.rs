@@ -12,7 +12,7 @@ use crate::store::{Changes, LookUp};
 
 /// Events may be lost where the operating system says so (a full queue, a file
 /// system over a network): look again after this long without one.
-const FALLBACK: Duration = Duration::from_secs(5);
+pub(super) const FALLBACK: Duration = Duration::from_secs(5);
 
 /// The end of a wait for one invocation.
 #[derive(Debug)]
@@ -28,9 +28,9 @@ pub enum Waited {
 /// Waits for changes of a store: by other processes, and by the operations and runners of this one that share its
 /// service.
 pub struct Waiter {
-    access: Access,
-    changes: Changes,
-    given_up: Receiver<()>,
+    pub(super) access: Access,
+    pub(super) changes: Changes,
+    pub(super) given_up: Receiver<()>,
 }
 
 /// Keeps a [`Waiter`] waiting: when this is dropped, by whatever thread, the wait ends.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{
     Adoption, Applied, Bill, Cancel, Cancelled, ClaimRequest, Ended, FairnessWeight, Heartbeat, Inventory,
     Lease, NewComponent, NewInvocation, Pause, Prune, Pruned, QuotaSection, ReplacedRule, Report, RuleOrigin,
-    Submitted, TaskRule,
+    RunnerAnswer, Submitted, TaskRule,
 };
 use crate::model::{Claim, InvocationId, RunnerId, UnixMicros};
 
@@ -37,7 +37,9 @@ pub struct Batch {
     /// Names of components that are to be removed: nothing is served under them any more. What was pushed is
     /// kept until no invocation of their tasks is unfinished.
     pub removals: Vec<Arc<str>>,
-    /// Forgets the removed components that no unfinished invocation needs any more. Pushes and removals do, too.
+    /// Answers of runners to pushes: those to versions that nobody has pushed, or that have no facts, are dropped.
+    pub answers: Vec<RunnerAnswer>,
+    /// Forgets the removed components that no unfinished invocation needs any more. Pushes, removals and answers do, too.
     pub forgets_removed: bool,
     /// New invocations.
     pub submits: Vec<NewInvocation>,
@@ -77,6 +79,7 @@ impl Batch {
             pauses,
             pushes,
             removals,
+            answers,
             forgets_removed,
             submits,
             bills,
@@ -97,6 +100,7 @@ impl Batch {
             && pauses.is_empty()
             && pushes.is_empty()
             && removals.is_empty()
+            && answers.is_empty()
             && !forgets_removed
             && submits.is_empty()
             && bills.is_empty()

@@ -46,7 +46,20 @@ pub enum StoreError {
     },
 }
 
+/// The words of a message about a SQLite file that another process keeps locked.
+const LOCKED: &str = "another process holds its lock for too long";
+
 impl StoreError {
+    /// Explains that another process holds the lock of a database for too long.
+    pub(super) fn locked() -> &'static str {
+        LOCKED
+    }
+
+    /// Whether another process holds the lock of the store for too long.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, Self::Unavailable { message, .. } if message.contains(LOCKED))
+    }
+
     pub(super) fn unavailable(url: &str, message: impl Into<String>) -> Self {
         Self::Unavailable { url: url.to_owned(), message: message.into() }
     }

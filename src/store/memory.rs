@@ -471,7 +471,9 @@ impl State {
         for pause in &batch.pauses {
             self.set_pause(pause);
         }
-        if batch.forgets_removed || !(batch.pushes.is_empty() && batch.removals.is_empty()) {
+        if batch.forgets_removed
+            || !(batch.pushes.is_empty() && batch.removals.is_empty() && batch.answers.is_empty())
+        {
             receipt.removed = self.change_components(batch, now);
         }
         for submit in &batch.submits {

@@ -4,7 +4,7 @@
 //! [`Receipt`]. A runner gathers everything that happened since
 //! its last commit into one batch, so the price of durability is paid once per
 //! batch and not once per step. What a batch asks for is applied in the order of
-//! its fields: adoptions, rules, pauses, pushes, removals, submits, bills, reports, cancels, inventory,
+//! its fields: adoptions, rules, pauses, pushes, removals, answers, submits, bills, reports, cancels, inventory,
 //! heartbeat, recovery, claim, prunes. Before a recovery or a claim, whatever is past its
 //! deadline is ended.
 //!
@@ -57,7 +57,7 @@ pub use quota::{Holding, QuotaRule, QuotaSection};
 pub use read::{Brief, CANDIDATES, Counts, LOOK, LOOK_UP_BYTES, Leases, LookUp, NextDue, QueuedCounts};
 pub use setting::{
     Adoption, FAIRNESS_WEIGHTS, FairnessWeight, NewComponent, Pause, PauseTarget, PushedComponent,
-    ReplacedRule, RuleMark, RuleOrigin, TaskRule,
+    ReplacedRule, RuleMark, RuleOrigin, RunnerAnswer, TaskRule,
 };
 pub use sqlite::SqliteStore;
 pub(crate) use sqlite::is_ignored;

@@ -1,5 +1,6 @@
 //! Removing what is final and old.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{Status, UnixMicros};
@@ -18,6 +19,8 @@ pub struct Prune {
     pub max: usize,
     /// Where to go on: what an earlier prune with the same `keep` answered.
     pub after: Option<PrunePosition>,
+    /// Only those of these tasks (full ids), whose numbers count alone; `None` means of all. The others are looked at, too.
+    pub tasks: Option<Vec<Arc<str>>>,
     /// Removes nothing, and answers how many would be removed.
     pub only_counts: bool,
 }

@@ -252,6 +252,9 @@ pub(super) fn expired(deadline: UnixMicros) -> Outcome {
     Outcome::Failure(Arc::new(Failure::new(FailureKind::TimedOut, message)))
 }
 
+/// So many runners' answers to a push are kept.
+pub(super) const ANSWERS_KEPT: usize = 100;
+
 /// Whether `keep` no longer keeps the oldest invocation of its status but `left - 1` younger ones: there are too many,
 /// or it is too old, and enough stay without it.
 pub(super) fn is_surplus(keep: &Keep, finished_at: UnixMicros, left: u64, now: UnixMicros) -> bool {

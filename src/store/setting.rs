@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::order::TURN;
 use crate::model::{
-    ComponentDigest, ComponentFacts, Concurrency, Glob, Labels, Rate, RunnerId, TaskRules, UnixMicros, span,
-    words,
+    ComponentDigest, ComponentFacts, Concurrency, Glob, Labels, PushAnswer, Rate, RunnerId, TaskRules,
+    UnixMicros, span, words,
 };
 
 /// The rules of a task, as far as they concern stores.
@@ -225,4 +225,17 @@ pub struct PushedComponent {
     pub facts: Option<ComponentFacts>,
     /// When its name was removed. It is kept as long as invocations of its tasks are unfinished.
     pub removed_at: Option<UnixMicros>,
+}
+
+/// The answer of a runner to the last push of some bytes under a name.
+#[derive(Debug, Clone)]
+pub struct RunnerAnswer {
+    /// The runner.
+    pub runner: RunnerId,
+    /// The name of the component.
+    pub name: Arc<str>,
+    /// The digest of its bytes.
+    pub digest: ComponentDigest,
+    /// The answer.
+    pub answer: PushAnswer,
 }

@@ -79,6 +79,19 @@ pub enum RightKind {
 }
 
 impl RightKind {
+    /// Every kind.
+    pub const ALL: [Self; 9] = [
+        Self::Files,
+        Self::Environment,
+        Self::Network,
+        Self::Http,
+        Self::Clocks,
+        Self::Random,
+        Self::Submits,
+        Self::Tasks,
+        Self::Unknown,
+    ];
+
     /// Its name in output and documents.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -43,6 +43,7 @@ impl Inspection {
             functions: self.tasks.iter().map(|task| task.function().to_owned()).collect(),
             exports: self.exports.clone(),
             imports: others.map(|import| (import.import.clone(), None)).collect(),
+            ..ComponentFacts::default()
         }
     }
 }

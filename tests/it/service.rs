@@ -325,5 +325,11 @@ fn patience_ends_and_is_for_remote_stores_alone() {
 /// A push of one configured component.
 fn push_of(name: &str) -> PushRequest {
     let components = Pushed::Configured(vec![name.to_owned()]);
-    PushRequest { components, labels: Arc::default(), imports: Vec::new() }
+    PushRequest {
+        components,
+        labels: Arc::default(),
+        imports: Vec::new(),
+        denies_new_rights: false,
+        allowed_rights: Vec::new(),
+    }
 }

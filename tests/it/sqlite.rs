@@ -626,7 +626,7 @@ fn the_space_of_removed_rows_is_used_again() {
         let full = pages("page_count");
         let keep = vec![Keep { status: Status::Succeeded, age: None, count: Some(0), at_least: 0 }];
         let receipt = bench.commit(Batch {
-            prune: Some(Prune { keep, max: 1000, after: None, only_counts: false }),
+            prune: Some(Prune { keep, max: 1000, after: None, tasks: None, only_counts: false }),
             ..Batch::default()
         });
         assert_eq!(receipt.pruned.map(|pruned| pruned.removed), Some(1000));

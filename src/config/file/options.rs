@@ -37,12 +37,13 @@ impl Section<'_> {
             false => self.time_to_run("deadline").map(Some),
         };
         let (limits, retry, rules) = (self.limits(), self.retry(), self.rules());
+        let section = format!("[{}]", self.key("limits")).into();
         Layer::new(move |base| {
             let mut options = base.clone();
             set(&mut options.max_attempts, &max_attempts);
             set(&mut options.priority, &priority);
             set(&mut options.deadline, &deadline);
-            limits.iter().for_each(|(kind, most)| options.limits.set(*kind, *most));
+            limits.iter().for_each(|(kind, most)| options.limits.set_by(&section, *kind, *most));
             if let Some(retry) = &retry {
                 retry(Arc::make_mut(&mut options.retry));
             }

@@ -173,8 +173,13 @@ impl Duty for SweepDuty {
     fn plan(&mut self, view: &View<'_>, batch: &mut Batch) {
         if self.next_due(view.stage).is_some_and(|next| next <= view.now) {
             let keep = self.keep.clone();
-            batch.prune =
-                Some(Prune { keep, max: LOOKED_AT_ONCE, after: self.after.take(), only_counts: false });
+            batch.prune = Some(Prune {
+                keep,
+                max: LOOKED_AT_ONCE,
+                after: self.after.take(),
+                tasks: None,
+                only_counts: false,
+            });
         }
     }
 

@@ -10,7 +10,7 @@ use crate::store::{Batch, ClaimRequest, Heartbeat, Inventory, Prune};
 pub enum Step<'b> {
     /// Rules, then default rules, then pauses.
     SetRules,
-    /// Pushes, removals, and what was removed and is not needed any more.
+    /// Pushes, removals, answers to pushes, and what was removed and is not needed any more.
     ChangeComponents,
     Submit,
     /// Bills, reports, cancels.
@@ -33,7 +33,8 @@ pub enum Step<'b> {
 /// The steps of a batch, in their order.
 pub fn steps(batch: &Batch) -> impl Iterator<Item = Step<'_>> {
     let has_attempts = !(batch.bills.is_empty() && batch.reports.is_empty() && batch.cancels.is_empty());
-    let changes_components = batch.forgets_removed || !(batch.pushes.is_empty() && batch.removals.is_empty());
+    let changes_components = batch.forgets_removed
+        || !(batch.pushes.is_empty() && batch.removals.is_empty() && batch.answers.is_empty());
     let expires = batch.recover || batch.claim.is_some();
     [
         Some(Step::SetRules),

@@ -1,10 +1,11 @@
-//! Pushed components: which of them provides an import.
+//! Pushed components: the providers of their imports, and the answers of runners to pushes.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::model::{ComponentFacts, is_compatible, split_version};
-use crate::store::{NewComponent, PushedComponent};
+use crate::store::rules::ANSWERS_KEPT;
+use crate::store::{NewComponent, PushedComponent, RunnerAnswer};
 
 /// Facts of a component that a push changes: its place among the known ones, and the new facts.
 type Bound = (usize, ComponentFacts);
@@ -70,6 +71,15 @@ fn only<'n>(mut names: impl Iterator<Item = &'n Arc<str>>) -> Option<Arc<str>> {
     names.next().is_none().then(|| Arc::clone(first))
 }
 
+/// Adds the answer of a runner to the facts of the component that it is about. Of too many those of the runners that
+/// began first are dropped: nobody knows which of them are gone.
+pub fn add_answer(facts: &mut ComponentFacts, new: &RunnerAnswer) {
+    facts.answers.insert(new.runner, new.answer.clone());
+    while facts.answers.len() > ANSWERS_KEPT {
+        facts.answers.pop_first();
+    }
+}
+
 /// The range of names that the tasks of a component have.
 pub fn task_range(component: &str) -> Range<String> {
     format!("{component}::")..format!("{component}:;")
@@ -82,9 +92,9 @@ mod tests {
 
     fn facts(exports: &[&str], imports: &[(&str, Option<&str>)]) -> ComponentFacts {
         ComponentFacts {
-            functions: Vec::new(),
             exports: exports.iter().map(|one| (*one).to_owned()).collect(),
             imports: imports.iter().map(|(one, by)| ((*one).to_owned(), by.map(Arc::from))).collect(),
+            ..ComponentFacts::default()
         }
     }
 

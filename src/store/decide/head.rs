@@ -165,9 +165,10 @@ impl Moves {
         self.tally.drain().filter(|(_, change)| *change != Tally::default()).collect()
     }
 
-    /// The changes to the count of a status that are not written yet.
-    pub fn counted(&self, status: Status) -> i64 {
-        self.tally.iter().filter(|((_, of), _)| *of == status).map(|(_, change)| change.n).sum()
+    /// The changes to the count of a status that are not written yet, of some tasks.
+    pub fn counted(&self, status: Status, is_meant: impl Fn(i64) -> bool) -> i64 {
+        let of_status = self.tally.iter().filter(|((task, of), _)| *of == status && is_meant(*task));
+        of_status.map(|(_, change)| change.n).sum()
     }
 
     /// Moves an invocation, and records that unless it has waited very often.

@@ -1,6 +1,8 @@
 //! The walk of a prune: oldest ends first, status by status, from where the last one
 //! stopped.
 
+use std::collections::HashSet;
+
 use crate::model::{IdSet, InvocationId, UnixMicros};
 use crate::store::{Keep, Prune, PrunePosition, Pruned, rules};
 
@@ -34,6 +36,8 @@ pub trait Ancestry {
 /// A prune under way.
 pub struct Walk<'p> {
     prune: &'p Prune,
+    /// The numbers of the tasks that it is about; all if there are none.
+    tasks: Option<HashSet<i64>>,
     position: PrunePosition,
     looked_at: usize,
     removed: usize,
@@ -43,9 +47,15 @@ pub struct Walk<'p> {
 }
 
 impl<'p> Walk<'p> {
-    pub fn new(prune: &'p Prune) -> Self {
+    /// Begins, or goes on. `tasks` are the numbers of those that the prune names.
+    pub fn new(prune: &'p Prune, tasks: Option<HashSet<i64>>) -> Self {
         let position = prune.after.unwrap_or(PrunePosition { keep: 0, last: None, passed: 0 });
-        Self { prune, position, looked_at: 0, removed: 0, clear: IdSet::default(), ancestors: 0 }
+        Self { prune, tasks, position, looked_at: 0, removed: 0, clear: IdSet::default(), ancestors: 0 }
+    }
+
+    /// Whether the prune is about a task.
+    pub fn is_about(&self, task: i64) -> bool {
+        self.tasks.as_ref().is_none_or(|tasks| tasks.contains(&task))
     }
 
     /// Returns the rule of the status that is looked at next: the first of it to become final after
@@ -66,21 +76,23 @@ impl<'p> Walk<'p> {
     }
 
     /// Leaves of `old` those that are to be looked at: `keep` no longer keeps them, of
-    /// `there_are` with its status. `true` if nothing of that status is left to look at
+    /// `there_are` with its status and these tasks. `true` if nothing of that status is left to look at
     /// after them.
     pub fn choose(&self, keep: &Keep, there_are: i64, now: UnixMicros, old: &mut Vec<Old>) -> bool {
-        let left = u64::try_from(there_are).unwrap_or(0).saturating_sub(self.position.passed);
-        let goes = |(before, one): (u64, &Old)| {
-            rules::is_surplus(keep, one.finished_at, left.saturating_sub(before), now)
+        let mut left = u64::try_from(there_are).unwrap_or(0).saturating_sub(self.position.passed);
+        let stays = |one: &Old| {
+            let stays = !rules::is_surplus(keep, one.finished_at, left, now);
+            left = left.saturating_sub(u64::from(self.is_about(one.task)));
+            stays
         };
-        let first_to_keep = (0..).zip(&*old).position(|one| !goes(one));
+        let first_to_keep = old.iter().position(stays);
         old.truncate(first_to_keep.unwrap_or(old.len()));
         let is_all = old.len() < self.limit();
         old.truncate(self.limit() - 1);
         is_all
     }
 
-    /// Passes by those of `old` that something unfinished may still look for: an ancestor,
+    /// Passes by those of `old` that are of other tasks, or that something unfinished may still look for: an ancestor,
     /// or a detached child. The rest is to be removed. What was removed had no unfinished
     /// ancestor, and nothing final becomes unfinished again.
     pub fn pass<A: Ancestry>(
@@ -95,6 +107,9 @@ impl<'p> Walk<'p> {
             }
             self.looked_at += 1;
             self.position.last = Some((one.finished_at, one.seq));
+            if !self.is_about(one.task) {
+                continue;
+            }
             let is_needed = one.has_children && ancestry.has_unfinished_children(one.id)?
                 || self.has_unfinished_ancestor(one.parent, ancestry)?;
             if is_needed {

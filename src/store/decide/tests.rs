@@ -159,7 +159,7 @@ impl Ancestry for OneHasChildren {
 #[test]
 fn a_prune_passes_by_what_is_needed_and_goes_on_where_it_stopped() {
     let keep = Keep { status: Status::Succeeded, age: None, count: Some(1), at_least: 0 };
-    let mut prune = Prune { keep: vec![keep], max: 2, after: None, only_counts: false };
+    let mut prune = Prune { keep: vec![keep], max: 2, after: None, tasks: None, only_counts: false };
     let ids: Vec<_> = (0..4).map(|_| InvocationId::generate()).collect();
     let all = |from: usize| -> Vec<Old> {
         let one = |(seq, id): (i64, &InvocationId)| Old {
@@ -173,7 +173,7 @@ fn a_prune_passes_by_what_is_needed_and_goes_on_where_it_stopped() {
         };
         (0..).zip(&ids).map(one).skip(from).collect()
     };
-    let mut walk = Walk::new(&prune);
+    let mut walk = Walk::new(&prune, None);
     let mut old = all(0).into_iter().take(walk.limit()).collect();
     assert!(!walk.choose(&keep, 4, NOW, &mut old), "there are more");
     let (gone, is_tired) = walk.pass(old, &mut OneHasChildren(ids[0])).unwrap();
@@ -184,7 +184,7 @@ fn a_prune_passes_by_what_is_needed_and_goes_on_where_it_stopped() {
     assert_eq!(pruned.removed, 1);
 
     prune.after = pruned.next;
-    let mut walk = Walk::new(&prune);
+    let mut walk = Walk::new(&prune, None);
     assert_eq!(walk.after(), (NOW, 1));
     let mut old = all(2);
     assert!(walk.choose(&keep, 3, NOW, &mut old));

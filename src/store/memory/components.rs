@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::State;
 use crate::model::{ComponentFacts, TaskId, UnixMicros, is_compatible, split_version};
-use crate::store::{Batch, NewComponent, PushedComponent};
+use crate::store::{Batch, NewComponent, PushedComponent, RunnerAnswer, rules};
 
 impl State {
     /// Pushes, removes, and forgets what was removed and is not needed any more. Returns which of the removals
@@ -17,6 +17,9 @@ impl State {
         for name in &batch.removals {
             let there = self.pushed.iter_mut().filter(|one| one.name == *name && one.removed_at.is_none());
             removed.push(there.map(|one| one.removed_at = Some(now)).count() > 0);
+        }
+        for answer in &batch.answers {
+            self.answer(answer);
         }
         let unfinished: Vec<_> = self.tasks.iter().filter(|task| task.counts.unfinished() > 0).collect();
         let is_needed = |name: &str| unfinished.iter().any(|task| TaskId::split(&task.name).0 == Some(name));
@@ -31,6 +34,18 @@ impl State {
             self.components_version += 1;
         }
         removed
+    }
+
+    /// Keeps the answer of a runner to a push, and those of the runners that began last.
+    fn answer(&mut self, new: &RunnerAnswer) {
+        let is_it = |one: &&mut PushedComponent| one.name == new.name && one.digest == new.digest;
+        let Some(facts) = self.pushed.iter_mut().find(is_it).and_then(|one| one.facts.as_mut()) else {
+            return;
+        };
+        facts.answers.insert(new.runner, new.answer.clone());
+        let surplus = facts.answers.len().saturating_sub(rules::ANSWERS_KEPT);
+        let last = facts.answers.keys().nth(surplus).copied();
+        facts.answers.retain(|runner, _| last.is_none_or(|last| *runner >= last));
     }
 
     fn push(&mut self, new: &NewComponent, now: UnixMicros) {

@@ -39,7 +39,10 @@ impl State {
                 true => start,
                 false => PrunePosition { keep: index, last: None, passed: 0 },
             };
-            let mut left = self.left(keep, position.passed);
+            let is_about =
+                |task: usize| prune.tasks.as_ref().is_none_or(|tasks| tasks.contains(&self.tasks[task].name));
+            let is_meant: Vec<_> = (0..self.tasks.len()).map(is_about).collect();
+            let mut left = self.left(keep, &is_meant, position.passed);
             while let Some((finished_at, seq)) = self.next_final(keep, position.last)
                 && rules::is_surplus(keep, finished_at, left, now)
             {
@@ -47,8 +50,11 @@ impl State {
                     return Pruned { removed, next: Some(position) };
                 }
                 looked_at += 1;
-                left = left.saturating_sub(1);
                 position.last = Some((finished_at, seq as i64));
+                if !is_meant[self.records[seq].task] {
+                    continue;
+                }
+                left = left.saturating_sub(1);
                 if self.is_needed(seq) {
                     position.passed += 1;
                     continue;
@@ -70,9 +76,10 @@ impl State {
         self.finals[keep.status as usize].range(after..).next().copied()
     }
 
-    /// How many of a status there are, without those that were passed by.
-    fn left(&self, keep: &Keep, passed: u64) -> u64 {
-        let there_are: u64 = self.tasks.iter().map(|task| task.counts.get(keep.status)).sum();
+    /// How many of a status there are, of the tasks that are meant, without those that were passed by.
+    fn left(&self, keep: &Keep, is_meant: &[bool], passed: u64) -> u64 {
+        let meant = self.tasks.iter().zip(is_meant).filter(|(_, is_meant)| **is_meant);
+        let there_are: u64 = meant.map(|(task, _)| task.counts.get(keep.status)).sum();
         there_are.saturating_sub(passed)
     }
 

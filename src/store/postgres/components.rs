@@ -9,11 +9,11 @@ use super::fault::Fault;
 use super::link::{Ask, Link};
 use super::sql::column;
 use super::work::Work;
-use crate::model::{ComponentDigest, Status};
+use crate::model::{ComponentDigest, ComponentFacts, Status};
 use crate::store::columns::{PUSHED_COLUMNS, read_pushed};
-use crate::store::decide::bind;
+use crate::store::decide::{add_answer, bind};
 use crate::store::value::{Fields, json_text};
-use crate::store::{Batch, NewComponent, PushedComponent};
+use crate::store::{Batch, NewComponent, PushedComponent, RunnerAnswer};
 
 impl Work<'_> {
     /// Pushes, removes, and forgets what was removed and is not needed any more.
@@ -30,9 +30,26 @@ impl Work<'_> {
             let removed = self.link.ask_one(ask.with(name.to_string()).with(self.state.now.0)).await?;
             self.state.receipt.removed.push(!removed.is_empty());
         }
+        self.keep_answers(&batch.answers).await?;
         let has_forgotten = self.forget_removed().await?;
         if has_forgotten || !batch.pushes.is_empty() || self.state.receipt.removed.contains(&true) {
             self.link.ask_one(Ask::new("UPDATE @deployment SET version = version + 1")).await?;
+            self.state.is_news = true;
+        }
+        Ok(())
+    }
+
+    /// Keeps the answers of runners to pushes.
+    async fn keep_answers(&mut self, answers: &[RunnerAnswer]) -> Result<(), Fault> {
+        for answer in answers {
+            let ask =
+                Ask::new("SELECT facts FROM @pushed WHERE name = $1 AND digest = $2 AND facts IS NOT NULL");
+            let ask = ask.with(answer.name.to_string()).with(answer.digest.as_bytes().to_vec());
+            let rows = self.link.ask_one(ask).await?;
+            let Some(row) = rows.first() else { continue };
+            let mut facts = column(row, 0)?;
+            add_answer(&mut facts, answer);
+            self.link.ask_one(write_facts(&answer.name, &answer.digest, &facts)).await?;
             self.state.is_news = true;
         }
         Ok(())
@@ -52,10 +69,7 @@ impl Work<'_> {
         let (facts, others) = bind(&known, new);
         let mut asks = Vec::new();
         for (place, facts) in others {
-            let ask = Ask::new("UPDATE @pushed SET facts = $3 WHERE name = $1 AND digest = $2");
-            let one = &known[place];
-            let ask = ask.with(one.name.to_string()).with(one.digest.as_bytes().to_vec());
-            asks.push(ask.with(json_text(&facts)));
+            asks.push(write_facts(&known[place].name, &known[place].digest, &facts));
         }
         // A new row: the last one is the newest.
         let delete = Ask::new("DELETE FROM @pushed WHERE name = $1 AND digest = $2");
@@ -94,6 +108,11 @@ impl Work<'_> {
         }
         Ok(forgotten)
     }
+}
+
+fn write_facts(name: &str, digest: &ComponentDigest, facts: &ComponentFacts) -> Ask<'static> {
+    let ask = Ask::new("UPDATE @pushed SET facts = $3 WHERE name = $1 AND digest = $2");
+    ask.with(name.to_owned()).with(digest.as_bytes().to_vec()).with(json_text(facts))
 }
 
 fn ask_components() -> Ask<'static> {

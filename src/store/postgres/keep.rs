@@ -1,6 +1,6 @@
 //! Deadlines, and what is removed at last.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use const_format::formatcp;
 
@@ -73,9 +73,10 @@ impl Work<'_> {
     pub(super) async fn prune(&mut self, prune: &Prune) -> Result<(), Fault> {
         let asks = self.write_all()?;
         self.link.ask(asks).await?;
-        let mut walk = Walk::new(prune);
+        let mut walk = Walk::new(prune, self.task_keys(prune).await?);
         while let Some(keep) = walk.keep() {
-            let there_are = if keep.depends_on_number() { self.counted(keep.status).await? } else { 0 };
+            let there_are =
+                if keep.depends_on_number() { self.counted(&walk, keep.status).await? } else { 0 };
             let mut old = self.final_since(keep.status, walk.after(), walk.limit()).await?;
             let is_all = walk.choose(keep, there_are, self.state.now, &mut old);
             let mut family = self.family(&old).await?;
@@ -93,12 +94,24 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// How many have a status.
-    async fn counted(&self, status: Status) -> Result<i64, Fault> {
-        let ask = Ask::new("SELECT coalesce(sum(n), 0)::bigint FROM @tally WHERE status = $1");
-        let rows = self.link.ask_one(ask.with(status.as_str())).await?;
-        let before: i64 = rows.first().map_or(Ok(0), |row| column(row, 0))?;
-        Ok(before + self.state.moves.counted(status))
+    /// Finds the numbers of the tasks that a prune names, if it names any.
+    async fn task_keys(&self, prune: &Prune) -> Result<Option<HashSet<i64>>, Fault> {
+        let Some(tasks) = &prune.tasks else { return Ok(None) };
+        let names: Vec<_> = tasks.iter().map(ToString::to_string).collect();
+        let ask = Ask::new("SELECT key FROM @task WHERE name = ANY($1)");
+        let rows = self.link.ask_one(ask.with(names)).await?;
+        rows.iter().map(|row| column(row, 0)).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// How many have a status, of the tasks that a prune is about.
+    async fn counted(&self, walk: &Walk<'_>, status: Status) -> Result<i64, Fault> {
+        let ask = Ask::new("SELECT task, sum(n)::bigint FROM @tally WHERE status = $1 GROUP BY task");
+        let mut sum = self.state.moves.counted(status, |task| walk.is_about(task));
+        for row in &self.link.ask_one(ask.with(status.as_str())).await? {
+            let (task, n): (i64, i64) = (column(row, 0)?, column(row, 1)?);
+            sum += if walk.is_about(task) { n } else { 0 };
+        }
+        Ok(sum)
     }
 
     /// The first of a status to become final after `last` did.

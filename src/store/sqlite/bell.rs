@@ -127,6 +127,7 @@ impl Listener {
     ) -> io::Result<Self> {
         let inotify = Inotify::init().map_err(name_shortage)?;
         let watched = watch(&inotify, &bell.path).map_err(name_shortage)?;
+        watch_directory(&inotify, &bell.path);
         let end = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let listener = ListenerThread { path: bell.path.clone(), inotify, watched, end: Arc::clone(&end) };
         let has_news = make_has_news();
@@ -173,6 +174,17 @@ fn watch(inotify: &Inotify, path: &Path) -> io::Result<WatchDescriptor> {
         | WatchMask::MOVE_SELF
         | WatchMask::DONT_FOLLOW;
     inotify.watches().add(path, mask)
+}
+
+/// Watches the directory of the bell, which may be moved away with everything in it: whoever listens looks at the store
+/// then, and finds out. Without it that is found out by the next commit.
+fn watch_directory(inotify: &Inotify, bell: &Path) {
+    let mask = WatchMask::MOVE_SELF | WatchMask::DELETE_SELF | WatchMask::ONLYDIR;
+    if let Some(directory) = bell.parent()
+        && let Err(error) = inotify.watches().add(directory, mask)
+    {
+        tracing::debug!(directory = %directory.display(), %error, "the directory of the store is not watched");
+    }
 }
 
 /// The state of the listening thread.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use const_format::formatcp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::sql::{bound, unfinished_words};
+use super::sql::{bound, column, unfinished_words};
 use super::work::Work;
-use crate::model::ComponentDigest;
+use crate::model::{ComponentDigest, ComponentFacts};
 use crate::store::columns::{PUSHED_COLUMNS, read_pushed};
-use crate::store::decide::{bind, task_range};
+use crate::store::decide::{add_answer, bind, task_range};
 use crate::store::value::Fields;
-use crate::store::{Batch, NewComponent, PushedComponent};
+use crate::store::{Batch, NewComponent, PushedComponent, RunnerAnswer};
 
 impl Work<'_> {
     /// Pushes, removes, and forgets what was removed and is not needed any more.
@@ -24,11 +24,43 @@ impl Work<'_> {
                 .execute(params![name, bound(self.state.now)])?;
             self.state.receipt.removed.push(removed > 0);
         }
+        self.keep_answers(&batch.answers)?;
         if self.forget_removed()? || !batch.pushes.is_empty() || self.state.receipt.removed.contains(&true) {
             self.sql.prepare_cached("UPDATE deployment SET version = version + 1")?.execute([])?;
             self.state.is_news = true;
         }
         Ok(())
+    }
+
+    /// Keeps the answers of runners to pushes.
+    fn keep_answers(&mut self, answers: &[RunnerAnswer]) -> rusqlite::Result<()> {
+        for answer in answers {
+            let key = params![answer.name, bound(&answer.digest)];
+            let facts: Option<ComponentFacts> = self
+                .sql
+                .prepare_cached(
+                    "SELECT facts FROM pushed WHERE name = ?1 AND digest = ?2 AND facts IS NOT NULL",
+                )?
+                .query_row(key, |row| column(row, 0))
+                .optional()?;
+            let Some(mut facts) = facts else { continue };
+            add_answer(&mut facts, answer);
+            self.write_facts(&answer.name, &answer.digest, &facts)?;
+            self.state.is_news = true;
+        }
+        Ok(())
+    }
+
+    fn write_facts(
+        &self,
+        name: &str,
+        digest: &ComponentDigest,
+        facts: &ComponentFacts,
+    ) -> rusqlite::Result<()> {
+        self.sql
+            .prepare_cached("UPDATE pushed SET facts = ?3 WHERE name = ?1 AND digest = ?2")?
+            .execute(params![name, bound(digest), bound(facts)])
+            .map(|_| ())
     }
 
     fn push(&mut self, new: &NewComponent) -> rusqlite::Result<()> {
@@ -44,9 +76,7 @@ impl Work<'_> {
         let known = components(self.sql)?;
         let (facts, others) = bind(&known, new);
         for (place, facts) in others {
-            self.sql
-                .prepare_cached("UPDATE pushed SET facts = ?3 WHERE name = ?1 AND digest = ?2")?
-                .execute(params![known[place].name, bound(&known[place].digest), bound(&facts)])?;
+            self.write_facts(&known[place].name, &known[place].digest, &facts)?;
         }
         // A new row: the last one is the newest.
         self.sql

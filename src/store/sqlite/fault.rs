@@ -81,9 +81,7 @@ pub(super) fn damaged(url: &str, what: impl std::fmt::Display) -> StoreError {
 fn explain(error: &rusqlite::Error) -> String {
     let hint = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => "the disk is full: free some space",
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            "another process holds its lock for too long"
-        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::locked(),
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
             "this user may not write to the file and its directory"
         }

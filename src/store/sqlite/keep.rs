@@ -1,5 +1,7 @@
 //! Deadlines, and what is removed at last.
 
+use std::collections::HashSet;
+
 use const_format::formatcp;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -82,9 +84,9 @@ impl Work<'_> {
     pub(super) fn prune(&mut self, prune: &Prune) -> Result<(), Fault> {
         self.write_all()?;
         self.write_history()?;
-        let mut walk = Walk::new(prune);
+        let mut walk = Walk::new(prune, self.task_keys(prune)?);
         while let Some(keep) = walk.keep() {
-            let there_are = if keep.depends_on_number() { self.counted(keep.status)? } else { 0 };
+            let there_are = if keep.depends_on_number() { self.counted(&walk, keep.status)? } else { 0 };
             let mut old = self.final_since(keep.status, walk.after(), walk.limit())?;
             let is_all = walk.choose(keep, there_are, self.state.now, &mut old);
             let (gone, is_tired) = walk.pass(old, &mut Family(self.sql))?;
@@ -100,13 +102,24 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// How many have a status.
-    fn counted(&self, status: Status) -> rusqlite::Result<i64> {
-        let before: i64 = self
-            .sql
-            .prepare_cached("SELECT coalesce(sum(n), 0) FROM tally WHERE status = ?1")?
-            .query_row([bound(status)], |row| row.get(0))?;
-        Ok(before + self.state.moves.counted(status))
+    /// Finds the numbers of the tasks that a prune names, if it names any.
+    fn task_keys(&self, prune: &Prune) -> rusqlite::Result<Option<HashSet<i64>>> {
+        let Some(tasks) = &prune.tasks else { return Ok(None) };
+        let mut find = self.sql.prepare_cached("SELECT key FROM task WHERE name = ?1")?;
+        let keys = tasks.iter().map(|task| find.query_row([task], |row| row.get(0)).optional());
+        keys.filter_map(Result::transpose).collect::<rusqlite::Result<_>>().map(Some)
+    }
+
+    /// How many have a status, of the tasks that a prune is about.
+    fn counted(&self, walk: &Walk<'_>, status: Status) -> rusqlite::Result<i64> {
+        let mut find = self.sql.prepare_cached("SELECT task, n FROM tally WHERE status = ?1")?;
+        let counts = find.query_map([bound(status)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let mut sum = self.state.moves.counted(status, |task| walk.is_about(task));
+        for count in counts {
+            let (task, n): (i64, i64) = count?;
+            sum += if walk.is_about(task) { n } else { 0 };
+        }
+        Ok(sum)
     }
 
     /// The first of a status to become final after `last` did.

@@ -35,6 +35,7 @@ mod usage;
 mod work;
 mod write;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,6 +75,8 @@ pub struct SqliteStore {
     clock: Arc<dyn Clock>,
     url: String,
     path: PathBuf,
+    /// The file that is open.
+    identity: Option<Identity>,
     vfs: Option<Box<str>>,
     /// The only connection of this process that writes. Held for one batch,
     /// including its fsync.
@@ -81,6 +84,17 @@ pub struct SqliteStore {
     /// Connections that nobody reads from now. Never held during a query.
     readers: Mutex<Vec<Connection>>,
     bell: Bell,
+}
+
+/// By what a file is told from others, whatever it is called: device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity(u64, u64);
+
+impl Identity {
+    /// `None` if there is no file, or it can't be looked at.
+    fn at(path: &Path) -> Option<Self> {
+        path.metadata().ok().map(|file| Self(file.dev(), file.ino()))
+    }
 }
 
 struct Writer {
@@ -122,6 +136,7 @@ impl SqliteStore {
         let path = open::resolve(path);
         let _held = suspend::hold();
         let opened = open::open(&path, &url, vfs)?;
+        let identity = Identity::at(&path);
         let mut log = path.clone().into_os_string();
         log.push("-wal");
         let log = PathBuf::from(log);
@@ -129,6 +144,7 @@ impl SqliteStore {
             clock,
             url,
             path,
+            identity,
             vfs: vfs.map(Box::from),
             writer: Arc::new(Mutex::new(Writer {
                 sql: opened.writer,
@@ -139,6 +155,27 @@ impl SqliteStore {
             readers: Mutex::default(),
             bell: opened.bell,
         })
+    }
+
+    /// Refuses to write if the file has another name now, or none: others would find nothing of it, and a submit would
+    /// make a new store at its path.
+    fn check_place(&self) -> Result<(), StoreError> {
+        let found = Identity::at(&self.path);
+        if self.identity.is_none() || found == self.identity {
+            return Ok(());
+        }
+        let path = self.path.display();
+        Err(StoreError::unavailable(
+            &self.url,
+            match found {
+                None => format!(
+                    "its file was moved away or removed: put it back to `{path}`, or stop this process"
+                ),
+                Some(_) => format!(
+                    "there is another file at `{path}` now: put the old one back, or restart this process"
+                ),
+            },
+        ))
     }
 
     /// Reads from one moment of the database.
@@ -175,6 +212,7 @@ impl Store for SqliteStore {
     reading_methods!(method);
 
     fn commit(&self, batch: &Batch) -> Result<Receipt, StoreError> {
+        self.check_place()?;
         let held = suspend::hold();
         let mut writer = self.writer.lock();
         let committed = writer.commit(&*self.clock, batch);

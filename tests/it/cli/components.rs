@@ -394,6 +394,28 @@ fn tasks_that_new_bytes_do_not_export_are_finished_by_the_old_ones() {
 }
 
 #[test]
+fn queues_leave_out_tasks_that_the_pushed_version_does_not_have_any_more() {
+    let ground = Sandbox::new();
+    for store in stores(&ground) {
+        let slow = "[component.plugin]\nsource = \"store\"\n[task.\"plugin::*\"]\nqueue = \"slow\"\n";
+        let machine = Machine::new(&store, slow);
+        let push = |guest_name: &str| {
+            machine.run(&["component", "push", "plugin", &guest(guest_name).display().to_string()]).expect(0);
+            machine.run_all();
+        };
+        let lists = |flags: &[&str], task: &str| {
+            let queues = machine.run(&[&["queues", "--json"][..], flags].concat()).expect(0).json_lines();
+            queues.iter().any(|one| one["task"].as_str().is_some_and(|id| id.ends_with(task)))
+        };
+        push("fib");
+        assert!(lists(&[], "fib"), "a queue of its own is something to say");
+        push("echo");
+        assert!(!lists(&[], ".fib") && lists(&[], "hello"));
+        assert!(lists(&["--all"], ".fib"));
+    }
+}
+
+#[test]
 fn a_runner_that_has_nothing_configured_overwrites_no_rules() {
     let ground = Sandbox::new();
     for store in stores(&ground) {

@@ -254,3 +254,25 @@ fn what_can_not_be_seen_is_escaped_in_every_message() {
         assert!(everything.contains(r"\u{202e}\u{61c}\u{200b}\u{2028}\u{feff}\u{e0041}b"), "{everything}");
     }
 }
+
+#[test]
+fn a_slip_of_the_pen_is_answered_with_the_nearest_word() {
+    let sandbox = Sandbox::new();
+    let table = [
+        (&["lsit"][..], "'list'"),
+        (&["component", "pussh"], "'push'"),
+        (&["component", "lst"], "'list'"),
+        (&["list", "--stauts", "queued"], "'--status'"),
+        (&["component", "push", "--lable", "a=b"], "'--label'"),
+        (&["list", "--status", "runing"], "did you mean `running`?"),
+        (&["cancel", "--status", "runing"], "did you mean `running`?"),
+        (&["retry", "--status", "faild"], "did you mean `failed`?"),
+        (&["prune", "--status", "succeded"], "did you mean `succeeded`?"),
+        (&["retry", "--kind", "traped"], "did you mean `trapped`?"),
+        (&["usage", "--by", "componnt"], "'component'"),
+    ];
+    for (args, nearest) in table {
+        let output = sandbox.run(args).expect(2);
+        assert!(output.stderr.contains(nearest), "{args:?}: {nearest} is not in {}", output.stderr);
+    }
+}

@@ -81,6 +81,34 @@ fn a_retry_is_a_copy_and_is_made_once() {
 }
 
 #[test]
+fn those_that_were_not_retried_are_listed_up_to_the_limit() {
+    let fixture = Fixture::new();
+    let failed: Vec<_> = (0..6).map(|_| fixture.failed(FailureKind::Trapped).to_string()).collect();
+    // The newest four are retried.
+    fixture.sandbox.run(["retry"].into_iter().chain(failed[2..].iter().map(String::as_str))).expect(0);
+    let listed = |flags: &[&str]| -> Vec<String> {
+        let args = [&["list", "--status", "failed", "--json"][..], flags].concat();
+        let lines = fixture.sandbox.run(args).expect(0).json_lines();
+        lines.iter().map(|line| line["id"].as_str().expect("an id").to_owned()).collect()
+    };
+    assert_eq!(listed(&[]).len(), 6);
+    assert_eq!(listed(&["--not-retried"]), [failed[1].clone(), failed[0].clone()]);
+    assert_eq!(listed(&["--not-retried", "--limit", "1"]), [failed[1].clone()]);
+}
+
+#[test]
+fn labels_are_in_the_table() {
+    let fixture = Fixture::new();
+    let table = || fixture.sandbox.run(["list"]).expect(0).stdout().to_owned();
+    let new = NewInvocation::new(TASKS[0], ComponentDigest::from_bytes([1; 32]), "[1]");
+    fixture.store.commit(&Batch { submits: vec![new], ..Batch::default() }).expect("a submit");
+    assert!(!table().contains("LABELS"), "{}", table());
+    fixture.submit(TASKS[0], None);
+    let table = table();
+    assert!(table.contains("LABELS") && table.contains("customer=ac\\u{1b}me"), "{table}");
+}
+
+#[test]
 fn a_retry_keeps_the_keys_of_its_tasks_rules() {
     let fixture = Fixture::new();
     let (lane, unique) = (RuleKey::from_bytes([7; 16]), RuleKey::from_bytes([8; 16]));
@@ -225,6 +253,26 @@ fn prune_keeps_so_many_however_old_they_are_and_can_only_count() {
     assert_eq!(count(&["--keep", "4"]), ["removed 2 invocations"]);
     assert_eq!(count(&["--keep", "4"]), ["removed 0 invocations"]);
     assert_eq!(count(&[]), ["removed 4 invocations"]);
+}
+
+#[test]
+fn prune_removes_those_of_one_component_alone() {
+    let fixture = Fixture::new();
+    let store = &fixture.store;
+    let new = |task: &str| NewInvocation::new(task, ComponentDigest::from_bytes([1; 32]), "[1]");
+    let submits: Vec<_> = ["cust-a::run", "cust-b::run"].into_iter().cycle().take(8).map(new).collect();
+    store.commit(&Batch { submits, ..Batch::default() }).expect("a submit");
+    fixture.sandbox.run(["cancel", "--status", "queued"]).expect(0);
+    let prune = |args: &[&str]| fixture.lines(&[&["prune", "--component"][..], args].concat());
+    assert_eq!(prune(&["cust-a", "--keep", "1", "--dry-run"]), ["would remove 3 invocations"]);
+    assert_eq!(prune(&["cust-a", "--keep", "3"]), ["removed 1 invocation"]);
+    assert_eq!(prune(&["cust-a", "--older-than", "0s"]), ["removed 3 invocations"]);
+    let left = fixture.lines(&["list", "--json"]);
+    assert_eq!(left.iter().filter(|line| line.contains("cust-b::run")).count(), 4, "{left:?}");
+    // A name that is misspelt removes nothing.
+    let output = fixture.sandbox.run(["prune", "--component", "cust-c", "--older-than", "0s"]).expect(2);
+    assert!(output.stderr.contains("unknown component `cust-c`"), "{output:?}");
+    assert_eq!(prune(&["cust-*", "--older-than", "0s"]), ["removed 4 invocations"]);
 }
 
 #[test]

@@ -71,12 +71,14 @@ fn call_prints_the_value_and_nothing_else() {
         call(&["fib", "@arguments.json"]),
         call(&["fib", "-"]).stdin(" [10]\n"),
         call(&["fib", "[10]", "--slots", "1"]),
-        call(&["fib", "[10]", "--store", "sqlite:kept.db"]),
     ];
     for way in ways {
         let output = way.run().expect(0);
         assert_eq!((output.stdout(), &*output.stderr), ("55\n", ""));
     }
+    let output = call(&["fib", "[10]", "--store", "sqlite:kept.db"]).run().expect(0);
+    assert_eq!(output.stdout(), "55\n");
+    assert!(output.stderr.ends_with("kept.db` did not exist and was created\n"), "{output:?}");
     // Only the store that was asked for is there.
     let kept =
         sandbox.run(["--store", "sqlite:kept.db", "list", "--limit", "0", "--json"]).expect(0).json_lines();
@@ -101,7 +103,7 @@ fn the_exit_code_of_a_call_tells_what_happened() {
         (
             &["faults.spin"],
             4,
-            "hint: raise `time` in `[task.\"faults::demo:faults/faults@0.1.spin\".limits]`",
+            "hint: raise `time` in `[component.faults.limits]`, which sets it here, if the task may use more",
         ),
         (&["faults.sleep", "[60000]"], 4, "failed (timed-out)"),
         (&["faults.grow", "[100]"], 4, "failed (limit-exceeded)"),
@@ -110,6 +112,37 @@ fn the_exit_code_of_a_call_tells_what_happened() {
         let output = sandbox.run([&["call"][..], args].concat()).expect(code);
         assert!(output.stderr.contains(text) && output.stdout.is_empty(), "{}", output.everything());
     }
+}
+
+#[test]
+fn the_hint_of_a_limit_names_the_section_that_sets_it() {
+    let time = "time = \"200ms\"\n";
+    let table = [
+        (
+            format!("profile = \"low\"\n[profile.low.limits]\n{time}"),
+            "`[profile.low.limits]`, which sets it here",
+        ),
+        (
+            format!("[task.\"faults.spin\".limits]\n{time}[component.faults.limits]\ntime = \"300ms\"\n"),
+            "`[task.\"faults.spin\".limits]`, which sets it here",
+        ),
+    ];
+    for (sections, said) in table {
+        let output = configured(&["faults"], &sections).run(["call", "faults.spin"]).expect(4);
+        assert!(output.stderr.contains(said), "{said} is not in {}", output.stderr);
+    }
+    let output = configured(&["faults"], "").run(["call", "faults.grow", "[1000]"]).expect(4);
+    let said = "if the task may use more: nothing but the default sets it here";
+    assert!(output.stderr.contains(said), "{output:?}");
+    // Another process that has the configuration, and loads no components.
+    let pushed = format!("store = \"sqlite:state.db\"\n[component.\"cust-*\".limits]\n{time}");
+    let sandbox = Sandbox::new();
+    sandbox.write("wasm-runner.toml", pushed);
+    sandbox.run(["component", "push", "cust-a", &guest("faults").display().to_string()]).expect(0);
+    let id = submit(&sandbox, &["cust-a::spin"])[0].to_string();
+    sandbox.run(["start", "--until-idle"]).expect(0);
+    let output = sandbox.run(["result", &id]).expect(4);
+    assert!(output.stderr.contains("`[component.\"cust-*\".limits]`, which sets it here"), "{output:?}");
 }
 
 #[test]

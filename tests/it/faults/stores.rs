@@ -80,3 +80,33 @@ fn a_damaged_database_is_left_alone() {
     }
     refused_untouched(&setup, &bytes, "it is damaged");
 }
+
+#[test]
+fn a_store_that_is_moved_away_is_an_outage_until_it_is_back() {
+    let setup = Setup::new(&["echo"]);
+    let (place, away) = (setup.path().join("place"), setup.path().join("away"));
+    std::fs::create_dir(&place).expect("a directory");
+    let store = ["--store", "sqlite:place/state.db"];
+    let run = |args: &[&str]| setup.run(store.iter().chain(args));
+    let mut runner = setup.command(store.iter().chain(&["start"])).spawn();
+    runner.wait_for_stderr("the runner has started");
+    // It has nothing to do, and finds out all the same.
+    std::fs::rename(&place, &away).expect("it is moved away");
+    runner.wait_for_stderr("its file was moved away or removed: put it back to");
+    let refused = run(&["submit", "echo-u8", "[1]"]).expect(69);
+    assert!(refused.stderr.contains("there is no directory"), "{refused:?}");
+    // Another store in its place is no better.
+    std::fs::create_dir(&place).expect("a directory");
+    let created = run(&["submit", "echo-u8", "[1]"]).expect(0);
+    let note = "place/state.db` did not exist and was created";
+    assert!(created.stderr.contains(note), "{created:?}");
+    assert!(!run(&["submit", "echo-u8", "[2]"]).expect(0).stderr.contains("was created"));
+    std::fs::remove_dir_all(&place).expect("it is removed");
+    std::fs::rename(&away, &place).expect("it is moved back");
+    runner.wait_for_stderr("the store is back");
+    let id = run(&["submit", "echo-u8", "[3]"]).expect(0);
+    let result = run(&["result", id.stdout().trim(), "--wait", "--timeout", "30s"]).expect(0);
+    assert_eq!(result.json(), 3);
+    runner.signal(rustix::process::Signal::TERM);
+    runner.wait().expect(0);
+}

@@ -374,8 +374,9 @@ impl Exercise<'_> {
         self.bench.clock.advance(Duration::from_secs(1));
         let keep = |status| Keep { status, age: Some(Duration::from_millis(1)), count: Some(1), at_least: 0 };
         for status in [Status::Succeeded, Status::Failed, Status::Cancelled, Status::Skipped] {
-            let prune =
-                |after| Some(Prune { keep: vec![keep(status)], max: BATCH, after, only_counts: false });
+            let prune = |after| {
+                Some(Prune { keep: vec![keep(status)], max: BATCH, after, tasks: None, only_counts: false })
+            };
             let receipt = self.commit(Batch { prune: prune(None), ..Batch::default() });
             let after = receipt.pruned.and_then(|pruned| pruned.next);
             self.commit(Batch { prune: prune(after), ..Batch::default() });

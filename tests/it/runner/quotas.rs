@@ -161,3 +161,19 @@ fn wrong_quotas_are_told() {
         assert!(output.stderr.contains(problem), "{problem} is not in {}", output.stderr);
     }
 }
+
+#[test]
+fn sections_without_a_quota_are_left_out() {
+    let site = Site::with_sections(
+        "[component.\"cust-*\".quota]\nunfinished = 5\n[component.\"cust-free-*\"]\nmax-attempts = 2\n",
+    );
+    start_once(&site);
+    let patterns = |args: &[&str]| -> Vec<String> {
+        let lines = site.run([&["quotas", "--json"][..], args].concat()).expect(0).json_lines();
+        lines.iter().map(|one| one["pattern"].as_str().expect("a pattern").to_owned()).collect()
+    };
+    assert_eq!(patterns(&[]), ["cust-*"]);
+    assert!(patterns(&["--all"]).contains(&"cust-free-*".to_owned()), "{:?}", patterns(&["--all"]));
+    let table = site.run(["quotas"]).expect(0);
+    assert!(table.stderr.contains("without a quota: `--all` lists them"), "{table:?}");
+}

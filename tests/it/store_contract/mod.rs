@@ -145,6 +145,7 @@ contract! {
     the_last_push_of_a_name_is_its_newest
     a_removed_component_is_kept_for_what_is_unfinished
     the_provider_of_an_import_is_the_first_and_stays_so
+    answers_of_runners_to_a_push_are_kept
     a_receipt_tells_the_stores_time
     cancel_is_final_at_once
     a_runner_learns_which_of_its_invocations_others_ended
@@ -169,6 +170,7 @@ contract! {
     invocations_are_found_by_their_keys
     a_prune_keeps_at_least_so_many
     a_prune_that_only_counts_removes_nothing
+    a_prune_of_some_tasks_leaves_and_counts_no_others
     lists_leave_values_out
     counts_are_by_status_and_tree
     unfinished_invocations_are_counted_by_task

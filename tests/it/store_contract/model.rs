@@ -432,6 +432,11 @@ impl World {
             keep: going_on.unwrap_or_else(fresh),
             max: plan.max,
             after: None,
+            tasks: match plan.max {
+                2 => Some(vec![TASKS[0].into()]),
+                4 => Some(Vec::new()),
+                _ => None,
+            },
             only_counts: plan.max % 4 == 3,
         }
     }
@@ -511,6 +516,7 @@ impl World {
             prune_usage: None,
             pushes: Vec::new(),
             removals: Vec::new(),
+            answers: Vec::new(),
             forgets_removed: false,
             quotas: quotas_after(plan.advance),
             // Of the time that passes, as bytes are of other numbers.

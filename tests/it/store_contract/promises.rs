@@ -3,6 +3,7 @@
 mod adoption;
 mod attempts;
 mod claims;
+mod components;
 mod ends;
 mod fairness;
 mod filters;
@@ -20,6 +21,7 @@ use std::time::Duration;
 pub use adoption::*;
 pub use attempts::*;
 pub use claims::*;
+pub use components::*;
 pub use ends::*;
 pub use fairness::*;
 pub use filters::*;

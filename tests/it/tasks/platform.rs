@@ -34,7 +34,9 @@ impl Platform {
     #[track_caller]
     fn push(&self, customer: &str, guest_name: &str) {
         let path = guest(guest_name).display().to_string();
-        self.run(&["component", "push", customer, &path, "--label", "plan=free"]).expect(0);
+        let pushed = self.run(&["component", "push", customer, &path, "--label", "plan=free", "--wait"]);
+        let note = format!("1 runner has taken `{customer}` over");
+        assert!(pushed.expect(0).stderr.contains(&note), "{note}");
     }
 
     fn transform(&self, customer: &str) -> Output {
@@ -49,12 +51,10 @@ fn plugins_come_and_go(store: &str) {
     runner.wait_for_stderr("the runner has started");
     let output = platform.transform("customer-anna").expect(1);
     assert!(output.stderr.contains("has no plugin"), "{output:?}");
+    // The first push of all: nobody knows yet that the runner serves components from the store.
     platform.push("customer-anna", "upper");
-    // The push is in the store; the runner hears of it.
-    runner.wait_for_stderr("a component was added component=customer-anna");
     assert_eq!(platform.transform("customer-anna").expect(0).json(), "HELLO WORLD");
     platform.push("customer-eve", "greedy");
-    runner.wait_for_stderr("a component was added component=customer-eve");
     let output = platform.transform("customer-eve").expect(1);
     assert!(output.stderr.contains("the plugin of `customer-eve` was stopped"), "{output:?}");
     assert_eq!(platform.transform("customer-anna").expect(0).json(), "HELLO WORLD");
@@ -75,7 +75,6 @@ fn plugins_come_and_go(store: &str) {
     assert_eq!(status["status"], "cancelled");
     // A flood of one customer ends at its quota. The runner has written it into the store.
     platform.push("customer-mallory", "greedy");
-    runner.wait_for_stderr("a component was added component=customer-mallory");
     platform.place.write("texts", "[\"hello\"]\n".repeat(120));
     let flood = platform.run(&["submit", "customer-mallory::transform", "--batch", "texts"]).expect(4);
     assert_eq!(flood.stdout().lines().count(), 100);
@@ -301,7 +300,10 @@ fn what_was_removed_is_not_retried() {
     assert!(!place.run(["component", "list"]).expect(0).stdout().contains("cust-anna"));
     let refused = place.run(["retry", &removed]).expect(2);
     assert!(refused.stderr.contains("its component was removed"), "{refused:?}");
-    // Of a selection, the others are retried.
+    // Of a selection, the others are retried, and are those that a dry run lists.
+    let dry = place.run(["retry", "--status", "failed", "--dry-run"]).expect(0);
+    assert_eq!(dry.stdout().trim(), other);
+    assert!(dry.stderr.contains("would refuse 1 invocation of components that were removed"), "{dry:?}");
     let output = place.run(["retry", "--status", "failed"]).expect(2);
     assert!(output.stderr.contains("its component was removed"), "{output:?}");
     let copies = place.run(["list", "--status", "queued", "--json"]).expect(0).json_lines();
@@ -339,4 +341,69 @@ fn a_plugin_without_the_interface_does_not_pass() {
     }
     let output = require("cust-anna@sha256:zz", "platform:plugin/text").expect(2);
     assert!(output.stderr.contains(digest), "{output:?}");
+}
+
+#[test]
+fn a_push_that_waits_tells_when_runners_have_it() {
+    let place = Sandbox::new();
+    place.write("wasm-runner.toml", "store = \"sqlite:state.db\"\n[component.\"cust-*\"]\n");
+    let push = |name: &str, guest_name: &str, wait: &str| {
+        place.run(["component", "push", name, &guest(guest_name).display().to_string(), wait])
+    };
+    let nobody = push("cust-anna", "upper", "--wait").expect(0);
+    assert!(nobody.stderr.contains("no running runner serves `cust-anna`"), "{nobody:?}");
+    let id_of = |line: &str| {
+        let (_, id) = line.split_once("runner=").expect("the first line has the id");
+        id.split_whitespace().next().expect("an id").to_owned()
+    };
+    let mut first = place.command(["start"]).spawn();
+    let first_id = id_of(&first.wait_for_stderr("the runner has started"));
+    let one = push("cust-anna", "upper", "--wait").expect(0);
+    assert!(one.stderr.contains("1 runner has taken `cust-anna` over"), "{one:?}");
+    // One that takes no components from the store is not waited for, and has nothing to say.
+    let file = guest("workflow").display().to_string();
+    let config =
+        place.write("files.toml", format!("store = \"sqlite:state.db\"\n[component.own]\npath = {file:?}\n"));
+    let mut other = place.command(["start", "--config", &config.display().to_string()]).spawn();
+    other.wait_for_stderr("the runner has started");
+    let both = push("cust-bob", "upper", "--wait=30s").expect(0);
+    assert!(both.stderr.contains("1 runner has taken `cust-bob` over"), "{both:?}");
+    // Bytes that need what nobody provides: the runner says so.
+    let refused = push("cust-bob", "unknown-import", "--wait").expect(78);
+    assert!(refused.stderr.contains(&format!("runner {first_id} can't use it: ")), "{refused:?}");
+    assert_eq!(refused.stdout().lines().count(), 1, "it is pushed all the same");
+    // A runner that does not answer.
+    first.signal(Signal::STOP);
+    let late = push("cust-bob", "workflow", "--wait=500ms").expect(75);
+    assert!(late.stderr.contains(&format!("`cust-bob` is not taken over by {first_id}")), "{late:?}");
+    // One that is silent for seconds and has no lease is as good as gone.
+    let gone = push("cust-bob", "workflow", "--wait=30s").expect(0);
+    assert!(gone.stderr.contains("no running runner serves `cust-bob`"), "{gone:?}");
+    first.signal(Signal::CONT);
+    for runner in [first, other] {
+        runner.signal(Signal::TERM);
+        runner.wait().expect(0);
+    }
+}
+
+#[test]
+fn a_push_may_ask_for_no_new_rights() {
+    let place = Sandbox::new();
+    place.write("wasm-runner.toml", "store = \"sqlite:state.db\"\n[component.\"cust-*\"]\n");
+    let push = |guest_name: &str, flags: &[&str]| {
+        let file = guest(guest_name).display().to_string();
+        place.run([&["component", "push", "cust-anna", &file][..], flags].concat())
+    };
+    let refused = push("workflow", &["--deny-new-rights"]).expect(1);
+    assert!(refused.stderr.contains("`cust-anna` asks for "), "{refused:?}");
+    assert!(refused.stdout.is_empty() && place.run(["component", "list"]).expect(0).stdout.is_empty());
+    // What the library of its language asks for.
+    push("upper", &["--deny-new-rights"]).expect(1);
+    push("upper", &["--deny-new-rights", "--allow-right", "environment"]).expect(0);
+    let unknown = push("upper", &["--deny-new-rights", "--allow-right", "enviroment"]).expect(2);
+    assert!(unknown.stderr.contains("did you mean `environment`?"), "{unknown:?}");
+    let refused = push("workflow", &["--deny-new-rights"]).expect(1);
+    assert!(refused.stderr.contains("that the version before does not"), "{refused:?}");
+    push("workflow", &[]).expect(0);
+    push("workflow", &["--deny-new-rights"]).expect(0);
 }

@@ -213,14 +213,14 @@ pub fn a_pruned_fairness_key_can_be_used_again(bench: &Bench) {
     serve(bench, runner, 3);
     let keep = Keep { status: Status::Succeeded, age: None, count: Some(0), at_least: 0 };
     for _ in 0..2 {
-        let prune = Some(Prune { keep: vec![keep], max: 10, after: None, only_counts: false });
+        let prune = Some(Prune { keep: vec![keep], max: 10, after: None, tasks: None, only_counts: false });
         // Submitted and removed in one batch: the key must not be lost.
         let submits = vec![of_key("fleeting", "work")];
         let receipt = bench.commit(Batch { submits, prune, ..Batch::default() });
         assert!(receipt.pruned.is_some_and(|pruned| pruned.removed > 0));
         assert_eq!(serve(bench, runner, 1), ["fleeting"]);
     }
-    let prune = Some(Prune { keep: vec![keep], max: 10, after: None, only_counts: false });
+    let prune = Some(Prune { keep: vec![keep], max: 10, after: None, tasks: None, only_counts: false });
     bench.commit(Batch { prune, ..Batch::default() });
     flood(bench, "fleeting", "work", 1);
     assert_eq!(serve(bench, runner, 1), ["fleeting"]);

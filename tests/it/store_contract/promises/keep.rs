@@ -219,7 +219,7 @@ fn everything_final() -> Vec<Keep> {
 
 #[track_caller]
 fn prune(bench: &Bench, keep: &[Keep], max: usize, after: Option<PrunePosition>) -> Pruned {
-    let prune = Prune { keep: keep.to_vec(), max, after, only_counts: false };
+    let prune = Prune { keep: keep.to_vec(), max, after, tasks: None, only_counts: false };
     bench.commit(Batch { prune: Some(prune), ..Batch::default() }).pruned.expect("it was asked for")
 }
 
@@ -330,7 +330,7 @@ pub fn a_prune_that_only_counts_removes_nothing(bench: &Bench) {
     let count = |keep: Keep, max| {
         let (mut counted, mut after) = (0, None);
         loop {
-            let prune = Prune { keep: vec![keep], max, after, only_counts: true };
+            let prune = Prune { keep: vec![keep], max, after, tasks: None, only_counts: true };
             let pruned = bench.commit(Batch { prune: Some(prune), ..Batch::default() }).pruned.unwrap();
             counted += pruned.removed;
             after = pruned.next;
@@ -484,10 +484,51 @@ pub fn a_prune_comes_last_in_its_batch(bench: &Bench) {
     let claim = bench.claim_one(RunnerId::generate());
     let receipt = bench.commit(Batch {
         reports: vec![bench.ended(&claim, EndKind::Final(value("1")))],
-        prune: Some(Prune { keep: everything_final(), max: 10, after: None, only_counts: false }),
+        prune: Some(Prune {
+            keep: everything_final(),
+            max: 10,
+            after: None,
+            tasks: None,
+            only_counts: false,
+        }),
         ..Batch::default()
     });
     assert_eq!(receipt.reports, [Applied::Done]);
     assert_eq!(receipt.pruned, Some(Pruned { removed: 1, next: None }));
     assert_gone(bench, id);
+}
+
+pub fn a_prune_of_some_tasks_leaves_and_counts_no_others(bench: &Bench) {
+    let finish = |task: &str| {
+        let id = bench.create(new(task));
+        let awaited = ClaimRequest { awaited: vec![id], ..request(RunnerId::generate(), 1) };
+        bench.succeed(&bench.claim(awaited).claimed[0]);
+        bench.clock.advance(SECOND);
+        id
+    };
+    let ids: Vec<_> = ["work", "other", "work", "other", "work", "other"].map(finish).into();
+    let work = Some(vec!["work".into(), "unknown".into()]);
+    // One a transaction: those of other tasks are looked at, too.
+    let prune = |keep: Keep, after| {
+        let prune = Prune { keep: vec![keep], max: 1, after, tasks: work.clone(), only_counts: false };
+        bench.commit(Batch { prune: Some(prune), ..Batch::default() }).pruned.expect("it was asked for")
+    };
+    let all = |keep: Keep| {
+        let (mut removed, mut after) = (0, None);
+        loop {
+            let pruned = prune(keep, after);
+            (removed, after) = (removed + pruned.removed, pruned.next);
+            if after.is_none() {
+                return removed;
+            }
+        }
+    };
+    assert_eq!(all(no_more_than(Status::Succeeded, 2)), 1, "of three of the task two stay");
+    assert_gone(bench, ids[0]);
+    assert_eq!(all(Keep { at_least: 1, ..all_of(Status::Succeeded) }), 1);
+    assert_gone(bench, ids[2]);
+    assert_eq!(all(all_of(Status::Succeeded)), 1);
+    assert_gone(bench, ids[4]);
+    let others = bench.store.get(&[ids[1], ids[3], ids[5]]).unwrap();
+    assert!(others.iter().all(Option::is_some));
 }

@@ -63,7 +63,8 @@ fn claim(bench: &Bench) -> Claim {
 fn prune_all(bench: &Bench) {
     let keep = |status| Keep { status, age: Some(Duration::ZERO), count: None, at_least: 0 };
     let finals = run_wasm_runner::model::Status::ALL.into_iter().filter(|status| status.is_final());
-    let prune = Prune { keep: finals.map(keep).collect(), max: 100, after: None, only_counts: false };
+    let prune =
+        Prune { keep: finals.map(keep).collect(), max: 100, after: None, tasks: None, only_counts: false };
     bench.commit(Batch { prune: Some(prune), ..Batch::default() });
 }
 

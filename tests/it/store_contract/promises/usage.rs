@@ -164,7 +164,7 @@ pub fn usage_outlives_its_invocations_and_their_keys(bench: &Bench) {
         bench.create(of_key("one::work", Some("other")));
         let other = claim(bench, "one::work");
         bench.cancel(other.id);
-        let prune = Some(Prune { keep: vec![keep], max: 10, after: None, only_counts: false });
+        let prune = Some(Prune { keep: vec![keep], max: 10, after: None, tasks: None, only_counts: false });
         bench.commit(Batch { prune, ..Batch::default() });
     }
     let of_it = |rows: Vec<UsageRow>| {
@@ -185,7 +185,7 @@ pub fn what_ends_and_is_removed_in_one_commit_is_counted(bench: &Bench) {
     let keep = Keep { status: Status::Cancelled, age: None, count: Some(0), at_least: 0 };
     bench.commit(Batch {
         cancels: vec![Cancel { id, by: None, message: "not needed".to_owned() }],
-        prune: Some(Prune { keep: vec![keep], max: 10, after: None, only_counts: false }),
+        prune: Some(Prune { keep: vec![keep], max: 10, after: None, tasks: None, only_counts: false }),
         ..Batch::default()
     });
     assert!(matches!(bench.store.get(&[id]).expect("the store reads")[..], [None]), "it was removed");
