@@ -791,6 +791,10 @@ impl State {
         if let Some(owner) = runner.and_then(|runner| self.runners.get_mut(&runner)) {
             owner.revoked.insert(id);
         }
+        let record = &self.records[seq];
+        if rules::has_turn(record.place) {
+            self.fairness.refund(record.fairness, record.turn);
+        }
         self.finish(seq, at, event, to, outcome.clone());
         Ended { id, runner, outcome }
     }

@@ -42,6 +42,11 @@ words! {
     }
 }
 
+/// Whether an invocation in a place has been given a turn that nobody has taken.
+pub(super) fn has_turn(place: Option<Place>) -> bool {
+    matches!(place, Some(Place::Ready | Place::Blocked))
+}
+
 /// The places as literals of SQL.
 pub(super) const READY: &str = formatcp!("'{}'", Place::Ready.as_str());
 pub(super) const DELAYED: &str = formatcp!("'{}'", Place::Delayed.as_str());

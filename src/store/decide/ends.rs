@@ -160,6 +160,9 @@ impl<'b> State<'b> {
         let runner = head.owner();
         let to = head.after(event)?;
         self.moves.step(head, self.now, event, to, rules::detail(&outcome));
+        if rules::has_turn(head.place) {
+            self.fairness.refund(head.fairness_key, head.turn);
+        }
         self.lanes.relocate(head, None);
         head.finished_at = Some(self.now);
         self.outcomes.push((head.seq, outcome.clone()));

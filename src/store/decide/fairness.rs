@@ -26,6 +26,12 @@ impl Share {
     pub fn new(finish: i64, cost: i64) -> Self {
         Self { finish, cost, added: 0, uses: 0 }
     }
+
+    /// Moves the finish, and adds to the costs of this transaction.
+    fn add(&mut self, cost: i64) {
+        self.finish = self.finish.saturating_add(cost);
+        self.added = self.added.saturating_add(cost);
+    }
 }
 
 /// The fairness keys of a transaction, and the clock.
@@ -39,6 +45,8 @@ pub struct Fairness {
     pub by_name: HashMap<String, i64>,
     /// How many invocations of a key were removed.
     released: BTreeMap<i64, i64>,
+    /// The costs of invocations that ended before they were claimed, by key, until they are taken off its finish.
+    refunds: BTreeMap<i64, i64>,
     /// The claims by which the clock moves.
     pub progress: Progress,
     /// The late flows that this process remembers.
@@ -71,8 +79,17 @@ impl Fairness {
         number.ok_or_else(|| Contradiction(format!("the fairness key `{name}` has no number")))
     }
 
+    /// Gives a key back the turn of an invocation that ended before it was claimed: it took nobody's time. The key need
+    /// not be loaded.
+    pub(super) fn refund(&mut self, key: i64, cost: i64) {
+        *self.refunds.entry(key).or_default() += cost;
+    }
+
     fn share(&mut self, key: i64) -> Result<&mut Share, Contradiction> {
-        self.keys.get_mut(&key).ok_or_else(|| Contradiction(format!("the fairness key {key} was not loaded")))
+        let share = self.keys.get_mut(&key);
+        let share = share.ok_or_else(|| Contradiction(format!("the fairness key {key} was not loaded")))?;
+        share.add(-self.refunds.remove(&key).unwrap_or_default());
+        Ok(share)
     }
 
     /// Counts an invocation out that is removed. Its key need not be loaded.
@@ -83,9 +100,13 @@ impl Fairness {
     /// Takes out the keys to be written, and those that nothing may have any more.
     pub fn take_changed(&mut self) -> (BTreeMap<i64, Share>, Vec<i64>) {
         let released = std::mem::take(&mut self.released);
-        let unloaded = |uses: i64| Share { uses, ..Share::new(i64::MIN, 0) };
+        let unloaded = Share::new(i64::MIN, 0);
         let mut changed: BTreeMap<_, _> =
-            released.iter().map(|(key, count)| (*key, unloaded(-count))).collect();
+            released.iter().map(|(key, count)| (*key, Share { uses: -count, ..unloaded })).collect();
+        for (key, cost) in std::mem::take(&mut self.refunds) {
+            let share = self.keys.get_mut(&key);
+            share.unwrap_or_else(|| changed.entry(key).or_insert(unloaded)).add(-cost);
+        }
         for (key, share) in &mut self.keys {
             if share.added != 0 || share.uses != 0 {
                 let released = changed.insert(*key, *share).map_or(0, |released| released.uses);

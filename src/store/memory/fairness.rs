@@ -103,6 +103,11 @@ impl Fairness {
         (order::order_key(start, priority), key.cost)
     }
 
+    /// Gives a key back the turn of an invocation that ended before it was claimed.
+    pub(super) fn refund(&mut self, key: usize, cost: i64) {
+        self.keys[key].finish -= cost;
+    }
+
     /// Takes one invocation away from a key, and forgets the key if nothing has it and nothing follows from it.
     pub(super) fn leave(&mut self, number: usize) {
         let key = &mut self.keys[number];

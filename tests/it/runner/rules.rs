@@ -378,7 +378,7 @@ fn rules_that_name_no_parameter_are_found_by_check() {
 fn a_dead_runner_occupies_a_lane_no_longer_than_its_lease() {
     let site = Site::with_both("[runner]\nlease = \"1s\"\n", ONE_SLEEPS);
     let doomed = site.start(&["--slots", "1"]);
-    let first = site.submit("sleep-ms", json!([400]));
+    let first = site.submit("sleep-ms", json!([2_000]));
     site.wait_for(first, Status::Running);
     let second = site.submit("sleep-ms", json!([1]));
     doomed.signal(rustix::process::Signal::KILL);

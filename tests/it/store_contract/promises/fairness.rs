@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use run_wasm_runner::model::{ComponentDigest, RunnerId, Status};
 use run_wasm_runner::store::{
-    Batch, ClaimRequest, FairnessWeight, Keep, NewInvocation, Pause, PauseTarget, Prune,
+    Batch, Cancel, ClaimRequest, FairnessWeight, Keep, NewInvocation, Pause, PauseTarget, Prune,
 };
 
 use super::super::harness::{Bench, child_of, detached, new, request, tasks};
@@ -40,6 +40,28 @@ fn shares(served: &[String]) -> HashMap<&str, usize> {
     let mut shares = HashMap::new();
     served.iter().for_each(|key| *shares.entry(&**key).or_default() += 1);
     shares
+}
+
+pub fn a_turn_is_given_back_by_what_ends_before_it_is_claimed(bench: &Bench) {
+    flood(bench, "others", "work", 40);
+    let mut last = bench.create(of_key("fickle", "work"));
+    for _ in 0..30 {
+        bench.cancel(last);
+        last = bench.create(of_key("fickle", "work"));
+        // In one transaction with the next submit.
+        let next = of_key("fickle", "work");
+        let cancel = Cancel { id: last, by: None, message: "not needed any more".to_owned() };
+        last = next.id;
+        bench.commit(Batch { submits: vec![next], cancels: vec![cancel], ..Batch::default() });
+    }
+    let runner = RunnerId::generate();
+    let served = serve(bench, runner, 4);
+    assert_eq!(shares(&served)["fickle"], 1, "{served:?}");
+    // What was claimed has used its turn: the others have theirs first.
+    let all = |count| (0..count).map(|_| of_key("fickle", "work")).collect();
+    bench.commit(Batch { submits: all(20), ..Batch::default() });
+    let served = serve(bench, runner, 20);
+    assert!(shares(&served)["fickle"].abs_diff(10) <= 2, "{served:?}");
 }
 
 pub fn a_fairness_key_is_the_component_unless_chosen_and_children_inherit_it(bench: &Bench) {
