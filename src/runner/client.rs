@@ -59,8 +59,9 @@ fn new_children(
     let submitter = Submitter::guest_of(&fiber.claim.task, &fiber.claim.callers);
     let mut children = Vec::with_capacity(requests.len());
     for request in requests {
-        let call = core.executor.prepare_for(&fiber.claim.task, &request.task, &request.arguments)?;
         let detached = request.options.detached;
+        let ChildRequest { task, arguments, .. } = &request;
+        let call = core.executor.prepare_for(&fiber.claim.task, detached, task, arguments)?;
         children.push((NewInvocation::of(call, request.options, submitter)?, detached));
     }
     let count = u32::try_from(children.len()).map_err(|_| Refusal::Limit {

@@ -56,12 +56,18 @@ pub trait Executor: Send + Sync + 'static {
     /// The refusal that the guest gets.
     fn prepare(&self, task: &str, arguments: &str) -> Result<PreparedCall, Refusal>;
 
-    /// Does so for a guest of the task `caller`.
+    /// Does so for a guest of the task `caller`, whose child may be detached.
     ///
     /// # Errors
     ///
     /// As [`prepare`](Self::prepare).
-    fn prepare_for(&self, _caller: &str, task: &str, arguments: &str) -> Result<PreparedCall, Refusal> {
+    fn prepare_for(
+        &self,
+        _caller: &str,
+        _detached: bool,
+        task: &str,
+        arguments: &str,
+    ) -> Result<PreparedCall, Refusal> {
         self.prepare(task, arguments)
     }
 

@@ -131,11 +131,19 @@ impl Executor for Live {
         prepare(&self.library(), task, arguments)
     }
 
-    fn prepare_for(&self, caller: &str, task: &str, arguments: &str) -> Result<PreparedCall, Refusal> {
+    fn prepare_for(
+        &self,
+        caller: &str,
+        detached: bool,
+        task: &str,
+        arguments: &str,
+    ) -> Result<PreparedCall, Refusal> {
         let library = self.library();
         let call = prepare(&library, task, arguments)?;
-        // A removed component finishes its invocations, also by calls of itself.
-        if library.is_retired(&call.task) && TaskId::split(&call.task).0 != TaskId::split(caller).0 {
+        // A removed component finishes its invocations, also by calls of itself; a detached child would outlive them,
+        // and submit the next.
+        let finishes = TaskId::split(&call.task).0 == TaskId::split(caller).0 && !detached;
+        if library.is_retired(&call.task) && !finishes {
             return Err(Refusal::UnknownTask(format!(
                 "unknown task `{}`: its component was removed, or does not export it any more",
                 call.task

@@ -407,3 +407,24 @@ fn a_push_may_ask_for_no_new_rights() {
     push("workflow", &[]).expect(0);
     push("workflow", &["--deny-new-rights"]).expect(0);
 }
+
+#[test]
+fn a_removed_component_finishes_and_submits_no_detached_children_of_itself() {
+    let place = Sandbox::new();
+    place.write("wasm-runner.toml", "store = \"sqlite:state.db\"\n[component.\"cust-*\"]\n");
+    place.run(["component", "push", "cust-eve", &guest("adversary").display().to_string()]).expect(0);
+    // It submits itself, detached and attached, and awaits the first child that it gets. Both would do the same.
+    let program = ["submit 1 0 1 0 0 0", "submit 1 0 0 0 0 0", "await-result 1 0"];
+    let arguments = serde_json::json!([[program], 0, 2]).to_string();
+    let submitted = place.run(["submit", "cust-eve::programs.run", &arguments]).expect(0);
+    let root = submitted.stdout().trim().to_owned();
+    place.run(["component", "remove", "cust-eve"]).expect(0);
+    place.run(["start", "--until-idle"]).expect(0);
+    assert_eq!(place.run(["status", &root, "--json"]).expect(0).json()["status"], "succeeded");
+    let all = place.run(["list", "--limit", "0", "--json"]).expect(0).json_lines();
+    // The generation of depth 1, and what that submits, `nothing`.
+    assert_eq!(all.len(), 3, "{all:?}");
+    assert!(all.iter().all(|one| one["detached"] == false), "{all:?}");
+    // Before, the store kept it as long as it went on.
+    assert_eq!(place.run(["component", "list"]).expect(0).stdout(), "");
+}
