@@ -209,7 +209,8 @@ fn watch(shared: &Shared, runner: &mut Runner, memory: u64, time: Duration) -> R
         for line in runner.said() {
             let kind = match () {
                 () if line.contains("lease was lost") || line.contains("heard of the lease") => Kind::Lease,
-                () if line.contains("panicked") => Kind::Panicked,
+                // The log's own lines begin with a time: one may say that a guest panicked.
+                () if line.starts_with("thread '") && line.contains("panicked") => Kind::Panicked,
                 () => continue,
             };
             shared.found(Finding::new(kind, line));

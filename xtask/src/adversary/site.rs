@@ -62,7 +62,7 @@ fn configuration(memory: u64) -> String {
     let guest = |name: &str| guests::directory().join(name).with_extension("wasm");
     format!(
         "slots = {SLOTS}\ngrace = \"{}ms\"\ncache-dir = \"cache\"\nstore = \"sqlite:round/state.db\"\n\
-         [runner]\nmax-live = 512\nmemory-budget = {memory}\n\
+         [runner]\nmax-live = 512\nmemory-budget = \"{memory}\"\n\
          [component.echo]\npath = {:?}\npriority = 900\n\
          [component.adversary]\npath = {:?}\npriority = -500\n\
          [component.adversary.limits]\ntime = \"{}ms\"\nmemory = \"32MiB\"\nhost-memory = \"8MiB\"\n\
