@@ -184,7 +184,7 @@ pub const GRANTS: [GrantKind; 7] = [
         key: "may-submit",
         section: &[],
         right: RightKind::Submits,
-        allows: "submits of these tasks, also by importing them; without it, of every task",
+        allows: "submits of these tasks, also by importing them; without it, of every task. Also awaiting and cancelling invocations of them in trees that are not the guest's own",
         granted: |grants| {
             grants.may_submit.iter().flat_map(|tasks| tasks.iter()).map(ToString::to_string).collect()
         },
