@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use super::components::stored_task;
 use super::error::known;
 use super::patience::Access;
 use super::present::documents;
@@ -285,7 +284,7 @@ impl Service {
         };
         let mut tasks: Vec<_> = stored.iter().filter(is_of_them).cloned().collect();
         if let Some(name) = task {
-            let found = stored_task(name, tasks)?;
+            let found = self.stored_task(name, tasks)?;
             // One of another component has none here, and a name of nothing is refused.
             if found.is_none() && !Names::new(stored.into_iter().map(|id| (id, None))).knows(name) {
                 self.unstored_task(name)?;
