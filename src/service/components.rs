@@ -165,6 +165,7 @@ impl Service {
         let store = self.store_of_components()?;
         let pushed = self.pushed(store.as_ref())?;
         let (sources, left_out) = self.sources(&pushed, store.as_ref(), false)?;
+        self.tidy_components(sources.iter().map(|source| &*source.path));
         let cache = self.config().cache_directory.as_deref();
         let (interfaces, errors) = Interfaces::load(&sources, cache, self.shared.compiler.clone());
         Ok((interfaces, left_out.into_iter().chain(errors).collect()))
@@ -234,6 +235,7 @@ impl Service {
             pushed.retain(|one| needed.contains(&one.name) || is_configured(one));
         }
         let (mut sources, mut left_out) = self.sources(&pushed, store.as_ref(), false)?;
+        self.tidy_components(sources.iter().map(|source| &*source.path));
         let loading = &shared.loading;
         let options = LibraryOptions {
             cache_directory: shared.config.cache_directory.clone(),
@@ -419,6 +421,7 @@ impl Service {
             retired.is_retired = true;
             sources.push(retired);
         }
+        self.tidy_components(sources.iter().map(|source| &*source.path));
         Ok((sources, left_out))
     }
 
