@@ -23,6 +23,7 @@ use self::lanes::{Lane, LaneId};
 use self::quotas::Quotas;
 use self::records::{Records, Seq};
 use self::usage::Hours;
+use super::brief::brief;
 use super::quota;
 use super::read::submitted;
 use super::rules::{self, Place, Step};
@@ -385,7 +386,10 @@ impl Record {
 
     fn without_value(&self) -> Invocation {
         let mut one = self.whole();
-        one.outcome = one.outcome.filter(|outcome| matches!(outcome, Outcome::Failure(_)));
+        one.outcome = one.outcome.and_then(|outcome| match outcome {
+            Outcome::Value(_) => None,
+            Outcome::Failure(failure) => Some(Outcome::Failure(brief(&failure).map_or(failure, Arc::new))),
+        });
         one
     }
 

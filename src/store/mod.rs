@@ -13,6 +13,7 @@
 
 mod attempt;
 mod batch;
+mod brief;
 mod changes;
 mod columns;
 mod decide;
@@ -119,7 +120,7 @@ pub trait Store: Send + Sync + 'static {
     /// Reads the arguments of one invocation as JSON text.
     fn arguments(&self, id: InvocationId) -> Result<Option<Arc<str>>, StoreError>;
 
-    /// Lists invocations, newest first, without values.
+    /// Lists invocations, newest first, without values, and with the kind and the message of a large failure alone.
     fn list(&self, filter: &Filter) -> Result<Vec<Invocation>, StoreError>;
 
     /// The ids of those that [`list`](Self::list) lists, in the same order.
@@ -187,7 +188,7 @@ pub trait Store: Send + Sync + 'static {
     fn component(&self, digest: ComponentDigest) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// All invocations with that root, parents before children, siblings in the
-    /// order of their submit, without values. Empty if it is not a root.
+    /// order of their submit, as [`list`](Self::list) has them. Empty if it is not a root.
     fn tree(&self, root: InvocationId) -> Result<Vec<Invocation>, StoreError>;
 
     /// The transitions of one invocation, in the order in which they happened.

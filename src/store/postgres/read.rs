@@ -14,7 +14,8 @@ use crate::model::{
     Failure, IdPart, Invocation, InvocationId, LogEntry, Outcome, RunnerId, Status, Transition, UnixMicros,
 };
 use crate::store::columns::{
-    INVOCATION_COLUMNS, LOG_COLUMNS, TRANSITION_COLUMNS, read_invocation, read_log_entry, read_transition,
+    BRIEF_COLUMNS, INVOCATION_COLUMNS, LOG_COLUMNS, TRANSITION_COLUMNS, read_invocation, read_log_entry,
+    read_transition,
 };
 use crate::store::filter::{BY_END, BY_STATUS, CONDITIONS, Condition};
 use crate::store::read::History;
@@ -200,7 +201,7 @@ macro_rules! filtered {
 
 pub(super) async fn list(link: &Link, filter: &Filter) -> Result<Vec<Invocation>, Fault> {
     const REST: &str = formatcp!(
-        "SELECT {INVOCATION_COLUMNS} FROM found f \
+        "SELECT {BRIEF_COLUMNS} FROM found f \
          JOIN @invocation i ON i.seq = ANY(ARRAY[f.seq]) {INVOCATION_JOINS} ORDER BY f.seq DESC"
     );
     static SQL: Filtered = filtered!(REST);
@@ -315,7 +316,7 @@ pub(super) async fn leases(link: &Link, now: Option<UnixMicros>) -> Result<Lease
 pub(super) async fn tree(link: &Link, root: InvocationId) -> Result<Vec<Invocation>, Fault> {
     // In the order of submits, which puts parents before children.
     let ask = Ask::new(formatcp!(
-        "{TREE} SELECT {INVOCATION_COLUMNS} FROM tree \
+        "{TREE} SELECT {BRIEF_COLUMNS} FROM tree \
          JOIN @invocation i ON i.seq = ANY(ARRAY[tree.seq]) {INVOCATION_JOINS} ORDER BY i.seq"
     ));
     let rows = link.read(ask.with(uuid(root.as_bytes()))).await?;

@@ -11,7 +11,8 @@ use crate::model::{
     Failure, IdPart, Invocation, InvocationId, LogEntry, Outcome, RunnerId, Status, Transition, UnixMicros,
 };
 use crate::store::columns::{
-    INVOCATION_COLUMNS, LOG_COLUMNS, TRANSITION_COLUMNS, read_invocation, read_log_entry, read_transition,
+    BRIEF_COLUMNS, INVOCATION_COLUMNS, LOG_COLUMNS, TRANSITION_COLUMNS, read_invocation, read_log_entry,
+    read_transition,
 };
 use crate::store::filter::CONDITIONS;
 use crate::store::read::History;
@@ -172,7 +173,7 @@ fn walk(
 pub(super) fn list(sql: &Connection, filter: &Filter) -> rusqlite::Result<Vec<Invocation>> {
     let Some((matching, parameters)) = matching(sql, filter)? else { return Ok(Vec::new()) };
     let query = format!(
-        "SELECT {INVOCATION_COLUMNS} FROM ({matching}) CROSS JOIN {FROM_INVOCATION} \
+        "SELECT {BRIEF_COLUMNS} FROM ({matching}) CROSS JOIN {FROM_INVOCATION} \
          WHERE i.seq = found ORDER BY found DESC"
     );
     collect(sql, &query, params_from_iter(parameters), |row| read_invocation(&mut Fields::new(row)))
@@ -262,7 +263,7 @@ pub(super) fn leases(sql: &Connection) -> rusqlite::Result<Vec<(RunnerId, UnixMi
 pub(super) fn tree(sql: &Connection, root: InvocationId) -> rusqlite::Result<Vec<Invocation>> {
     // In the order of submits, which puts parents before children.
     let query = format!(
-        "{TREE} SELECT {INVOCATION_COLUMNS} FROM (SELECT seq AS found FROM tree) CROSS JOIN {FROM_INVOCATION} \
+        "{TREE} SELECT {BRIEF_COLUMNS} FROM (SELECT seq AS found FROM tree) CROSS JOIN {FROM_INVOCATION} \
          WHERE i.seq = found ORDER BY found"
     );
     collect(sql, &query, [bound(root)], |row| read_invocation(&mut Fields::new(row)))

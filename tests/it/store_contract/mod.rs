@@ -158,6 +158,7 @@ contract! {
     a_lost_invocation_cancels_its_attached_children
     unknown_ids_are_no_error
     list_filters_newest_first
+    lists_have_the_kind_and_the_message_of_a_large_failure
     rules_have_an_origin
     a_filter_takes_labels_as_a_whole
     a_filter_takes_those_submitted_since_a_moment
