@@ -205,6 +205,7 @@ contract! {
     a_prune_keeps_the_latest_to_end
     a_prune_removes_only_final_invocations
     descendants_of_an_unfinished_invocation_are_kept
+    a_deep_chain_is_kept_for_its_root_and_goes_after_it
     ancestors_and_descendants_of_an_unfinished_detached_child_are_kept
     a_pruned_parent_leaves_its_children
     a_pruned_key_can_be_used_again
