@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::config::{Config, ConfigError, Flags, Surroundings};
 use crate::model::InvocationId;
-use crate::service::{Service, ServiceError};
+use crate::service::{InvocationDocument, Service, ServiceError};
 use crate::wasm::{CompileLimits, Compiler};
 
 use super::error::CliError;
@@ -73,6 +73,18 @@ impl Context {
         let done = work(&self.service);
         drop(progress);
         Ok(done?)
+    }
+
+    /// Prints invocations of a list or a tree as documents. A large failure is read when its turn comes.
+    pub fn invocations(&self, listed: &[InvocationDocument]) -> Result<(), CliError> {
+        let mut output = self.output();
+        for one in listed {
+            match self.service.whole_failure(one)? {
+                None => output.json(one)?,
+                whole => output.json(&InvocationDocument { outcome: whole, ..one.clone() })?,
+            }
+        }
+        output.flush()
     }
 
     /// Prints what is in the store, as documents or as a table with a row for each; if there is nothing, says

@@ -94,6 +94,24 @@ const SHOWN_CHARS: usize = 80;
 pub fn run(args: &ListArgs, context: &Context) -> Result<(), CliError> {
     let request = args.request();
     let Listing { invocations, looked_at } = context.loading(|service| service.list(&request))?;
+    if context.json {
+        context.invocations(&invocations)?;
+    } else {
+        table(&invocations, args, &request, context)?;
+    }
+    if let Some(count) = looked_at {
+        output::note(&format!("only the {} newest invocations were looked at", thousands(count)));
+    }
+    Ok(())
+}
+
+/// Prints invocations as a table.
+fn table(
+    invocations: &[InvocationDocument],
+    args: &ListArgs,
+    request: &ListRequest,
+    context: &Context,
+) -> Result<(), CliError> {
     let shown: BTreeSet<_> =
         invocations.iter().flat_map(|one| [Some(one.id), one.retried_as]).flatten().collect();
     let ids = Ids::of(shown, output::is_terminal());
@@ -112,8 +130,8 @@ pub fn run(args: &ListArgs, context: &Context) -> Result<(), CliError> {
     let has_labels = invocations.iter().any(|one| !labels(one).is_empty());
     let labelled: &[&str] = if has_labels { &["LABELS"] } else { &[] };
     let headings = [&["ID", "TASK", "STATUS", "ATTEMPT"][..], retried, labelled, &headings].concat();
-    let none = if is_everything(&request) { "no invocations" } else { NOTHING };
-    context.list(&invocations, none, &headings, |invocation| {
+    let none = if is_everything(request) { "no invocations" } else { NOTHING };
+    context.list(invocations, none, &headings, |invocation| {
         let mut cells = vec![
             cell(&ids.show(invocation.id)),
             cell(&invocation.task),
@@ -129,11 +147,8 @@ pub fn run(args: &ListArgs, context: &Context) -> Result<(), CliError> {
         cells.extend(row(invocation, now).iter().map(|text| cell(text)));
         cells
     })?;
-    if !context.json && !invocations.is_empty() && invocations.len() == args.limit {
+    if !invocations.is_empty() && invocations.len() == args.limit {
         output::note(&format!("there may be more than {}: `--limit 0` lists them all", args.limit));
-    }
-    if let Some(count) = looked_at {
-        output::note(&format!("only the {} newest invocations were looked at", thousands(count)));
     }
     Ok(())
 }

@@ -48,7 +48,7 @@ pub fn run(args: &TreeArgs, context: &Context) -> Result<(), CliError> {
         output::note(&message);
     }
     if context.json {
-        return output.documents(&members);
+        return context.invocations(&members);
     }
     let (shown, lines) = if args.all { (usize::MAX, usize::MAX) } else { (SHOWN_CHILDREN, SHOWN_LINES) };
     let drawing = Drawing {

@@ -63,6 +63,9 @@ pub struct Failure {
     /// The guest's call stack, innermost first, as far as its names are known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backtrace: Vec<String>,
+    /// Whether only the kind and the message were read of it, for a list.
+    #[serde(skip)]
+    pub is_cut: bool,
 }
 
 impl Failure {
@@ -74,7 +77,16 @@ impl Failure {
             message.truncate(message.floor_char_boundary(MAX_MESSAGE_BYTES));
             message.push('…');
         }
-        Self { kind, message, error: None, limit: None, exit_code: None, child: None, backtrace: Vec::new() }
+        Self {
+            kind,
+            message,
+            error: None,
+            limit: None,
+            exit_code: None,
+            child: None,
+            backtrace: Vec::new(),
+            is_cut: false,
+        }
     }
 
     /// The failure of a task that returned the `err` of its result.

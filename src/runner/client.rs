@@ -197,8 +197,8 @@ impl TaskClient for RunnerClient {
 
     fn status(&self, id: InvocationId) -> Answer<Status> {
         answer(|| {
-            let brief = ask(&self.core()?, |messages, reply| messages.briefs.push((id, reply)));
-            Ok(Box::pin(async move { Ok(brief.await?.status) }))
+            let standing = ask(&self.core()?, |messages, reply| messages.standings.push((id, reply)));
+            Ok(Box::pin(async move { Ok(standing.await?.status) }))
         })
     }
 

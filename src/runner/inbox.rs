@@ -15,13 +15,13 @@ use tokio::sync::oneshot;
 use super::fiber::Fiber;
 use super::wait::Wait;
 use crate::model::{Claim, InvocationId, Refusal, Shortage};
-use crate::store::{AttemptEnd, Bill, Brief, Cancel, NewInvocation, TaskRule};
+use crate::store::{AttemptEnd, Bill, Cancel, NewInvocation, Standing, TaskRule};
 
 /// The way on which the ledger answers a question.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 
 /// An invocation that is asked about, and the receiver of the answer.
-pub(super) type BriefMessage = (InvocationId, Reply<Brief>);
+pub(super) type StandingMessage = (InvocationId, Reply<Standing>);
 
 /// Children to be submitted together, and the receiver of the answer.
 pub(super) struct SubmitMessage {
@@ -77,7 +77,7 @@ pub(super) struct Messages {
     pub(super) bills: Vec<Bill>,
     pub(super) look_ups: Vec<LookUpMessage>,
     pub(super) cancels: Vec<CancelMessage>,
-    pub(super) briefs: Vec<BriefMessage>,
+    pub(super) standings: Vec<StandingMessage>,
     /// A slot has nothing to do.
     pub(super) is_hungry: bool,
     /// The rules of new tasks.
@@ -96,7 +96,7 @@ impl Messages {
             && self.bills.is_empty()
             && self.look_ups.is_empty()
             && self.cancels.is_empty()
-            && self.briefs.is_empty())
+            && self.standings.is_empty())
             || self.is_hungry
             || self.has_foreign_change
     }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::core::Core;
 use super::fiber::Fiber;
-use super::inbox::BriefMessage;
+use super::inbox::StandingMessage;
 use super::stage::stopped;
 use crate::model::{Claim, InvocationId, Refusal, TaskId};
-use crate::store::Brief;
+use crate::store::Standing;
 
 /// The ids that a guest asks the store about at once.
 const AT_ONCE: usize = 1_000;
@@ -42,17 +42,17 @@ pub(super) fn not_submitted(fiber: &Fiber, ids: &[InvocationId]) -> Vec<Invocati
 /// [`Refusal::Denied`]; [`Refusal::UnknownInvocation`] if the store has no invocation with one of the ids.
 pub(super) async fn check(core: Arc<Core>, claim: &Claim, ids: Vec<InvocationId>) -> Result<(), Refusal> {
     for ids in ids.chunks(AT_ONCE) {
-        let (questions, answers): (Vec<BriefMessage>, Vec<_>) = ids
+        let (questions, answers): (Vec<StandingMessage>, Vec<_>) = ids
             .iter()
             .map(|id| {
                 let (reply, receiver) = tokio::sync::oneshot::channel();
                 ((*id, reply), receiver)
             })
             .unzip();
-        core.tell(|messages| messages.briefs.extend(questions));
+        core.tell(|messages| messages.standings.extend(questions));
         for answer in answers {
-            let brief = answer.await.unwrap_or_else(|_| Err(stopped()))?;
-            if !is_in_reach(&core, claim, &brief) {
+            let standing = answer.await.unwrap_or_else(|_| Err(stopped()))?;
+            if !is_in_reach(&core, claim, &standing) {
                 return Err(Refusal::Denied(
                     "it is of another tree, and of a task that this component may not submit".to_owned(),
                 ));
@@ -62,8 +62,8 @@ pub(super) async fn check(core: Arc<Core>, claim: &Claim, ids: Vec<InvocationId>
     Ok(())
 }
 
-fn is_in_reach(core: &Core, claim: &Claim, brief: &Brief) -> bool {
-    brief.root == claim.root
-        || TaskId::split(&brief.task).0 == TaskId::split(&claim.task).0
-        || core.executor.may_submit(&claim.task, &brief.task)
+fn is_in_reach(core: &Core, claim: &Claim, standing: &Standing) -> bool {
+    standing.root == claim.root
+        || TaskId::split(&standing.task).0 == TaskId::split(&claim.task).0
+        || core.executor.may_submit(&claim.task, &standing.task)
 }

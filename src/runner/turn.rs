@@ -144,13 +144,13 @@ fn take_turn(core: &Arc<Core>, ledger: &mut Ledger) {
     }
     let mut plan = ledger.plan(messages, &view);
     let asks_next_due = plan.asks_next_due;
-    let briefs = std::mem::take(&mut plan.briefs);
+    let standings = std::mem::take(&mut plan.standings);
     if !plan.batch.is_empty() {
         let began = Instant::now();
         match core.store.commit(&plan.batch) {
             Ok(receipt) => now = settle(core, ledger, plan, receipt, began),
             Err(error) => {
-                plan.briefs = briefs;
+                plan.standings = standings;
                 return fail(core, ledger, plan, began, &error);
             }
         }
@@ -165,7 +165,7 @@ fn take_turn(core: &Arc<Core>, ledger: &mut Ledger) {
             }
         }
     }
-    look_up::look_up(core, ledger, briefs);
+    look_up::look_up(core, ledger, standings);
     break_standstill(core, ledger, now);
     run_duties(core, ledger, now);
     watch_rules(core, ledger, now);

@@ -122,10 +122,48 @@ impl Service {
     /// The id of a task whose invocations are to be found in the store: one that the store
     /// knows, else a configured one. What looks like an id is taken as it is.
     pub fn task_id(&self, name: &str) -> Result<Arc<str>, ServiceError> {
-        if let Some(id) = stored_task(name, self.stored_tasks(&self.existing()?)?)? {
-            return Ok(id);
+        match self.known_task(name, &self.existing()?)? {
+            Some(id) => Ok(id),
+            None => self.unstored_task(name),
         }
-        self.unstored_task(name)
+    }
+
+    /// Finds the task that the store knows by a name. If the store does not know the tasks of every configured
+    /// component yet, one of these comes first: it may be called so.
+    pub(super) fn known_task(&self, name: &str, access: &Access) -> Result<Option<Arc<str>>, ServiceError> {
+        let stored = self.stored_tasks(access)?;
+        let config = self.config();
+        let is_stored = |component: &str| stored.iter().any(|id| TaskId::component_of(id) == component);
+        let are_stored = config.components.iter().all(|component| is_stored(&component.name));
+        let found = self.stored_task(name, stored);
+        let is_meant = match &found {
+            Ok(None) => true,
+            Ok(Some(id)) => **id == *name || config.component(TaskId::component_of(id)).is_some(),
+            Err(_) => false,
+        };
+        if are_stored || is_meant {
+            return found;
+        }
+        match self.task(name) {
+            Ok(task) if config.component(&task.component).is_some() => Ok(Some(task.id)),
+            Ok(_) | Err(ServiceError::Unknown { .. }) => found,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Finds the one task that a name means among some that the store knows; `None` if nothing is called so.
+    pub(super) fn stored_task(
+        &self,
+        name: &str,
+        ids: impl IntoIterator<Item = Arc<str>>,
+    ) -> Result<Option<Arc<str>>, ServiceError> {
+        let configured = self.config().components.iter().map(|component| Arc::clone(&component.name));
+        let stored = Names::new(ids.into_iter().map(|id| (id, None))).with_named(configured);
+        match stored.resolve(name, None) {
+            Ok(id) => Ok(Some(Arc::clone(id))),
+            Err(message) if stored.knows(name) => Err(ServiceError::Unknown { message, remedy: None }),
+            Err(_) => Ok(None),
+        }
     }
 
     /// The id of a task that the store does not know.
@@ -148,6 +186,7 @@ impl Service {
         let store = self.store_of_components()?;
         let pushed = self.pushed(store.as_ref())?;
         let (sources, left_out) = self.sources(&pushed, store.as_ref(), false)?;
+        self.tidy_components(sources.iter().map(|source| &*source.path));
         let cache = self.config().cache_directory.as_deref();
         let (interfaces, errors) = Interfaces::load(&sources, cache, self.shared.compiler.clone());
         Ok((interfaces, left_out.into_iter().chain(errors).collect()))
@@ -217,6 +256,7 @@ impl Service {
             pushed.retain(|one| needed.contains(&one.name) || is_configured(one));
         }
         let (mut sources, mut left_out) = self.sources(&pushed, store.as_ref(), false)?;
+        self.tidy_components(sources.iter().map(|source| &*source.path));
         let loading = &shared.loading;
         let options = LibraryOptions {
             cache_directory: shared.config.cache_directory.clone(),
@@ -402,6 +442,7 @@ impl Service {
             retired.is_retired = true;
             sources.push(retired);
         }
+        self.tidy_components(sources.iter().map(|source| &*source.path));
         Ok((sources, left_out))
     }
 
@@ -489,17 +530,4 @@ fn removed(task: &str) -> ServiceError {
 /// Whether a pushed component exports a function; it may, if an earlier program pushed it.
 fn exports(one: &PushedComponent, function: &str) -> bool {
     one.facts.as_ref().is_none_or(|facts| facts.functions.iter().any(|known| known == function))
-}
-
-/// Finds the one task that a name means among those that a store knows; `None` if nothing is called so.
-pub(super) fn stored_task(
-    name: &str,
-    ids: impl IntoIterator<Item = Arc<str>>,
-) -> Result<Option<Arc<str>>, ServiceError> {
-    let stored = Names::new(ids.into_iter().map(|id| (id, None)));
-    match stored.resolve(name, None) {
-        Ok(id) => Ok(Some(Arc::clone(id))),
-        Err(message) if stored.knows(name) => Err(ServiceError::Unknown { message, remedy: None }),
-        Err(_) => Ok(None),
-    }
 }

@@ -67,6 +67,7 @@ impl Service {
             return self.inspect_unconfigured(file, None);
         };
         let inspection = self.look_into(&source.name, &source.path, None)?;
+        self.tidy_components([&*source.path]);
         Ok(Inspected { path: source.path, inspection, configured: Some((source.name, source.grants)) })
     }
 

@@ -49,12 +49,22 @@ impl Kept {
     }
 
     /// Finds the file with a digest, and the bytes that were in it when they were compared
-    /// with it.
+    /// with it. Notes its use.
     pub fn find(&self, wanted: ComponentDigest) -> Option<(PathBuf, Vec<u8>)> {
         let path = self.path(wanted);
         // Checked each time: a file is only a file.
         let bytes = fs::read(&path).ok()?;
-        (ComponentDigest::of(&bytes) == wanted).then_some((path, bytes))
+        if ComponentDigest::of(&bytes) != wanted {
+            return None;
+        }
+        wasm::touch(&path);
+        Some((path, bytes))
+    }
+
+    /// Removes the files that were used longest ago until the rest is within the bound: whoever pushes could fill the
+    /// disk. A file that is removed is fetched again when it is wanted. Those in use stay.
+    pub fn tidy(&self, is_in_use: impl Fn(&Path) -> bool) {
+        wasm::tidy(&self.directory, self.extension, wasm::MAX_BYTES, is_in_use);
     }
 
     /// Writes a file as a whole or not at all. The bytes have that digest.

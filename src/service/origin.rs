@@ -1,5 +1,6 @@
 //! What can be done with a component by where its bytes come from: the one place that goes by it.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use crate::store::PushedComponent;
 
 use super::Service;
 use super::error::{Remedy, ServiceError};
-use super::kept::Shelf;
+use super::kept::{Kept, Shelf};
 use super::patience::Access;
 use super::registry::Found;
 
@@ -63,13 +64,21 @@ impl Service {
         component: &Component,
         locked: Option<ComponentDigest>,
     ) -> Result<Found, String> {
-        match (&component.origin, locked) {
+        let found = match (&component.origin, locked) {
             (ComponentOrigin::Registry(reference), None) => self.registry().resolve(reference),
             (ComponentOrigin::Registry(reference), locked) => self.registry().load(reference, locked),
             (ComponentOrigin::File(_) | ComponentOrigin::Store, _) => {
                 Err("its origin is no reference to another place".to_owned())
             }
-        }
+        }?;
+        self.tidy_components([&*found.path]);
+        Ok(found)
+    }
+
+    /// Keeps the files of components that were fetched within their bound, without removing those in use.
+    pub(super) fn tidy_components<'p>(&self, in_use: impl IntoIterator<Item = &'p Path>) {
+        let in_use: HashSet<_> = in_use.into_iter().collect();
+        Kept::components(self.config()).tidy(|file| in_use.contains(file));
     }
 
     /// Gets the file of a component from the store.

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::components::stored_task;
 use super::patience::Access;
 use super::run::choose_queue;
 use super::{PauseDocument, QueueDocument, Service, ServiceError};
@@ -91,7 +90,7 @@ impl Service {
             documents.push(PauseDocument::Queue { queue: self.known_queue(name, &access)?, paused });
         }
         for name in &request.tasks {
-            documents.push(PauseDocument::Task { task: self.known_task(name, &access)?, paused });
+            documents.push(PauseDocument::Task { task: self.task_to_pause(name, &access)?, paused });
         }
         let pauses = documents.iter().map(|document| Pause {
             target: match document {
@@ -193,8 +192,8 @@ impl Service {
     }
 
     /// Finds the full id of a task that the configuration or the store knows.
-    fn known_task(&self, name: &str, access: &Access) -> Result<Arc<str>, ServiceError> {
-        match stored_task(name, self.stored_tasks(access)?)? {
+    fn task_to_pause(&self, name: &str, access: &Access) -> Result<Arc<str>, ServiceError> {
+        match self.known_task(name, access)? {
             Some(id) => Ok(id),
             None => Ok(self.task(name)?.id),
         }

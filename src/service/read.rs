@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use super::components::stored_task;
 use super::copies::last_copies;
 use super::error::known;
 use super::patience::Access;
@@ -11,8 +10,8 @@ use super::present::documents;
 use super::{InvocationDocument, Remedy, Service, ServiceError, TreeLogDocument};
 use crate::config::in_backticks;
 use crate::model::{
-    FailureKind, Invocation, InvocationId, InvocationName, LogEntry, Moment, RunnerId, Status, TaskId,
-    Transition,
+    FailureKind, Invocation, InvocationId, InvocationName, LogEntry, Moment, Outcome, RunnerId, Status,
+    TaskId, Transition,
 };
 use crate::store::{CANDIDATES, Filter, LOOK, StoreError};
 use crate::wasm::Names;
@@ -54,7 +53,8 @@ pub struct ListRequest {
 /// The invocations that a request chooses.
 #[derive(Debug)]
 pub struct Listing {
-    /// The invocations, newest first, without values.
+    /// The invocations, newest first, without values, and with the kind and the message of a large failure alone
+    /// ([`Service::whole_failure`] has the rest).
     pub invocations: Vec<InvocationDocument>,
     /// The number of invocations that were looked at, the newest, if there are more that were not.
     pub looked_at: Option<u64>,
@@ -74,7 +74,7 @@ pub enum Selection {
 pub struct Tree {
     /// Its root.
     pub root: InvocationId,
-    /// Its members, parents before children, siblings in the order of their submit. If the
+    /// Its members, parents before children, siblings in the order of their submit, as in a [`Listing`]. If the
     /// root was removed, the one that was asked for, alone.
     pub members: Vec<InvocationDocument>,
     /// Whether the root was removed.
@@ -95,12 +95,18 @@ pub struct Logs {
 pub struct TreeLogs {
     /// By the time at which they were written.
     pub entries: Vec<TreeLogDocument>,
-    /// How many descendants were left out, because there are too many.
+    /// How many descendants were left out, because there are too many, or their logs take too much memory.
     pub left_out: usize,
 }
 
 /// The most invocations whose logs are put together.
 const TOLD_TOGETHER: usize = 10_000;
+
+/// With logs of so many bytes, no further ones are put together: they are sorted in memory.
+const TOLD_BYTES: usize = 64 << 20;
+
+/// About how many bytes a line takes besides its text.
+const LINE_BYTES: usize = 128;
 
 impl Service {
     /// Reads one invocation.
@@ -161,16 +167,33 @@ impl Service {
         }
     }
 
+    /// Reads the whole failure of an invocation of which a list has only the beginning; `None` for any other, and if
+    /// it was removed meanwhile.
+    pub fn whole_failure(&self, listed: &InvocationDocument) -> Result<Option<Outcome>, ServiceError> {
+        let is_cut = matches!(&listed.outcome, Some(Outcome::Failure(failure)) if failure.is_cut);
+        if !is_cut {
+            return Ok(None);
+        }
+        let found = self.existing()?.ask(|store| store.get(&[listed.id]))?.pop().flatten();
+        Ok(found.and_then(|one| one.outcome))
+    }
+
     /// Reads the tree that an invocation belongs to, without values.
     pub fn tree(&self, id: InvocationId) -> Result<Tree, ServiceError> {
-        let found = self.invocation(id)?;
-        let root = found.root;
-        let mut members = self.existing()?.ask(|store| store.tree(root))?;
-        let is_uprooted = members.is_empty();
-        if is_uprooted {
-            members.push(found);
+        let access = self.existing()?;
+        let mut root = id;
+        let mut members = access.ask(|store| store.tree(root))?;
+        if members.is_empty() {
+            let found = self.invocation(id)?;
+            root = found.root;
+            if root != id {
+                members = access.ask(|store| store.tree(root))?;
+            }
+            if members.is_empty() {
+                return Ok(Tree { root, members: documents(&access, vec![found])?, is_uprooted: true });
+            }
         }
-        Ok(Tree { root, members: documents(&self.existing()?, members)?, is_uprooted })
+        Ok(Tree { root, members: documents(&access, members)?, is_uprooted: false })
     }
 
     /// Reads the transitions of an invocation, in the order in which they happened.
@@ -190,7 +213,8 @@ impl Service {
         Ok(Logs { attempt, entries })
     }
 
-    /// Reads what the guests of an invocation and of its descendants wrote, of the first 10,000 of them.
+    /// Reads what the guests of an invocation and of its descendants wrote: of the first 10,000 of them, and no more
+    /// after 64 MiB.
     pub fn logs_of_tree(&self, id: InvocationId) -> Result<TreeLogs, ServiceError> {
         let found = self.invocation(id)?;
         let access = self.existing()?;
@@ -202,15 +226,18 @@ impl Service {
                 ids.push(one.id);
             }
         }
-        let left_out = ids.len().saturating_sub(TOLD_TOGETHER);
-        ids.truncate(TOLD_TOGETHER);
-        let mut entries = Vec::new();
-        for id in ids {
+        let (mut entries, mut read, mut bytes) = (Vec::new(), 0, 0);
+        for &id in ids.iter().take(TOLD_TOGETHER) {
+            if bytes >= TOLD_BYTES {
+                break;
+            }
             let logs = access.ask(|store| store.logs(id))?;
+            bytes += logs.iter().map(|entry| entry.text.len() + LINE_BYTES).sum::<usize>();
             entries.extend(logs.into_iter().map(|entry| TreeLogDocument { id, entry }));
+            read += 1;
         }
         entries.sort_by_key(|one| one.entry.at);
-        Ok(TreeLogs { entries, left_out })
+        Ok(TreeLogs { entries, left_out: ids.len() - read })
     }
 
     /// Makes the error for an id that nobody has.
@@ -291,7 +318,7 @@ impl Service {
         };
         let mut tasks: Vec<_> = stored.iter().filter(is_of_them).cloned().collect();
         if let Some(name) = task {
-            let found = stored_task(name, tasks)?;
+            let found = self.stored_task(name, tasks)?;
             // One of another component has none here, and a name of nothing is refused.
             if found.is_none() && !Names::new(stored.into_iter().map(|id| (id, None))).knows(name) {
                 self.unstored_task(name)?;

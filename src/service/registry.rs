@@ -141,7 +141,8 @@ impl Registry {
         {
             return Err(format!("`{reference}`: the registry answered with the manifest `{found}`"));
         }
-        self.manifests.keep(found, &bytes)?;
+        let path = self.manifests.keep(found, &bytes)?;
+        self.manifests.tidy(|file| file == path);
         Ok(bytes.to_vec())
     }
 

@@ -7,13 +7,16 @@
 
 use std::time::Duration;
 
+use const_format::{formatcp, str_replace};
+
+use super::brief::{BRIEF_CHARS, BriefFailure};
 use super::decide::{Fresh, Head, Move, Old};
 use super::rules::{Place, window_micros};
 use super::value::{Fields, Kind, StoredRow, Value};
 use super::{PushedComponent, QuotaRule, RuleMark, RuleOrigin, TaskRule};
 use crate::model::{
-    Blocked, Concurrency, DEFAULT_QUEUE, Failure, Glob, Invocation, InvocationId, LogEntry, Outcome, Quota,
-    Rate, Status, Transition, UnixMicros,
+    Blocked, Concurrency, DEFAULT_QUEUE, Glob, Invocation, InvocationId, LogEntry, Outcome, Quota, Rate,
+    Status, Transition, UnixMicros,
 };
 
 /// Columns that are written together: their names, and how they are kept.
@@ -270,13 +273,17 @@ record! {
     } from {
         root: Option<InvocationId> = "i.root",
         place: Option<Place> = "i.place",
-        failure: Option<Failure> = "o.failure",
+        failure: Option<BriefFailure> = "o.failure",
     } plus {
         root: root.unwrap_or(id),
         blocked: place == Some(Place::Blocked),
-        outcome: failure.map(|failure| Outcome::Failure(failure.into())),
+        outcome: failure.map(|failure| Outcome::Failure(failure.0.into())),
     }
 }
+
+/// [`INVOCATION_COLUMNS`] for lists, which have the beginning of a failure.
+pub(super) const BRIEF_COLUMNS: &str =
+    str_replace!(INVOCATION_COLUMNS, "o.failure", formatcp!("substr(o.failure, 1, {BRIEF_CHARS})"));
 
 record! {
     /// The columns that a prune needs.

@@ -23,13 +23,14 @@ use self::lanes::{Lane, LaneId};
 use self::quotas::Quotas;
 use self::records::{Records, Seq};
 use self::usage::Hours;
+use super::brief::brief;
 use super::quota;
 use super::read::submitted;
 use super::rules::{self, Place, Step};
 use super::{
-    Adoption, Batch, Brief, CANDIDATES, Counts, Ended, Filter, Holding, Invocation, Lease, Leases, LookUp,
-    NewInvocation, NextDue, PauseTarget, PushedComponent, QueuedCounts, QuotaRule, Receipt, RuleMark, Store,
-    StoreError, Submitted, TaskRule, UsageQuery, UsageRow, Watch,
+    Adoption, Batch, CANDIDATES, Counts, Ended, Filter, Holding, Invocation, Lease, Leases, LookUp,
+    NewInvocation, NextDue, PauseTarget, PushedComponent, QueuedCounts, QuotaRule, Receipt, RuleMark,
+    Standing, Store, StoreError, Submitted, TaskRule, UsageQuery, UsageRow, Watch,
 };
 use crate::model::{
     Clock, ComponentDigest, DEFAULT_QUEUE, Differing, Event, Held, HolderKind, IdMap, IdPart, InvocationId,
@@ -75,14 +76,14 @@ impl Store for MemoryStore {
         self.read(|state| ids.iter().map(|id| state.record(id).map_or(LookUp::Unknown, look_up)).collect())
     }
 
-    fn briefs(&self, ids: &[InvocationId]) -> Result<Vec<Option<Brief>>, StoreError> {
+    fn standings(&self, ids: &[InvocationId]) -> Result<Vec<Option<Standing>>, StoreError> {
         self.read(|state| {
-            let brief = |record: &Record| Brief {
+            let standing = |record: &Record| Standing {
                 status: record.status,
                 root: record.root,
                 task: Arc::clone(&state.tasks[record.task].name),
             };
-            ids.iter().map(|id| state.record(id).map(brief)).collect()
+            ids.iter().map(|id| state.record(id).map(standing)).collect()
         })
     }
 
@@ -392,7 +393,10 @@ impl Record {
 
     fn without_value(&self) -> Invocation {
         let mut one = self.whole();
-        one.outcome = one.outcome.filter(|outcome| matches!(outcome, Outcome::Failure(_)));
+        one.outcome = one.outcome.and_then(|outcome| match outcome {
+            Outcome::Value(_) => None,
+            Outcome::Failure(failure) => Some(Outcome::Failure(brief(&failure).map_or(failure, Arc::new))),
+        });
         one
     }
 

@@ -13,6 +13,7 @@
 
 mod attempt;
 mod batch;
+mod brief;
 mod changes;
 mod columns;
 mod decide;
@@ -54,7 +55,7 @@ pub use memory::MemoryStore;
 pub use postgres::{PostgresStore, PostgresUrl};
 pub use prune::{Keep, Prune, PrunePosition, Pruned, Shrunk};
 pub use quota::{Holding, QuotaRule, QuotaSection};
-pub use read::{Brief, CANDIDATES, Counts, LOOK, LOOK_UP_BYTES, Leases, LookUp, NextDue, QueuedCounts};
+pub use read::{CANDIDATES, Counts, LOOK, LOOK_UP_BYTES, Leases, LookUp, NextDue, QueuedCounts, Standing};
 pub use setting::{
     Adoption, FAIRNESS_WEIGHTS, FairnessWeight, NewComponent, Pause, PauseTarget, PushedComponent,
     ReplacedRule, RuleMark, RuleOrigin, RunnerAnswer, TaskRule,
@@ -105,7 +106,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Reads the status of each id, and the things that others' rights to it depend on, in the order of `ids`; `None`
     /// for unknown ids.
-    fn briefs(&self, ids: &[InvocationId]) -> Result<Vec<Option<Brief>>, StoreError>;
+    fn standings(&self, ids: &[InvocationId]) -> Result<Vec<Option<Standing>>, StoreError>;
 
     /// When something happens by itself, as [`Receipt::next_due`] would answer to
     /// a claim of this runner. Cheap: a runner that has no room to claim asks
@@ -120,7 +121,7 @@ pub trait Store: Send + Sync + 'static {
     /// Reads the arguments of one invocation as JSON text.
     fn arguments(&self, id: InvocationId) -> Result<Option<Arc<str>>, StoreError>;
 
-    /// Lists invocations, newest first, without values.
+    /// Lists invocations, newest first, without values, and with the kind and the message of a large failure alone.
     fn list(&self, filter: &Filter) -> Result<Vec<Invocation>, StoreError>;
 
     /// The ids of those that [`list`](Self::list) lists, in the same order.
@@ -188,7 +189,7 @@ pub trait Store: Send + Sync + 'static {
     fn component(&self, digest: ComponentDigest) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// All invocations with that root, parents before children, siblings in the
-    /// order of their submit, without values. Empty if it is not a root.
+    /// order of their submit, as [`list`](Self::list) has them. Empty if it is not a root.
     fn tree(&self, root: InvocationId) -> Result<Vec<Invocation>, StoreError>;
 
     /// The transitions of one invocation, in the order in which they happened.

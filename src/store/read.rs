@@ -56,7 +56,7 @@ impl QueuedCounts {
 
 /// The parts of an invocation on which the rights of guests to it depend, and its status.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Brief {
+pub struct Standing {
     /// The root of its tree: itself, if nothing submitted it.
     pub root: InvocationId,
     /// The task.
@@ -182,7 +182,7 @@ macro_rules! reading_methods {
     ($method:ident) => {
         $method!(get(ids: &[InvocationId]) -> Vec<Option<Invocation>>);
         $method!(look_up(ids: &[InvocationId]) -> Vec<LookUp>);
-        $method!(briefs(ids: &[InvocationId]) -> Vec<Option<Brief>>);
+        $method!(standings(ids: &[InvocationId]) -> Vec<Option<Standing>>);
         $method!(revoked(runner: RunnerId) -> Vec<InvocationId>);
         $method!(arguments(id: InvocationId) -> Option<Arc<str>>);
         $method!(list(filter: &Filter) -> Vec<Invocation>);

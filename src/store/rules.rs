@@ -215,6 +215,10 @@ pub(super) const GENERATIONS_IN_LANE: u32 = 1_000;
 /// A cancel by a guest looks at most so many generations up.
 pub(super) const GENERATIONS_LOOKED_AT: u32 = 100;
 
+/// A prune looks so many generations up from an invocation. If nothing there is unfinished and there are more, it keeps
+/// the invocation: it goes when those above it have gone.
+pub(super) const GENERATIONS_TO_KEEP_FOR: usize = 1_000;
+
 /// The invocation above one whose guest asks to cancel another of its tree that is no farther from
 /// the root: its ancestor (or itself) in the generation of the other, or
 /// the one at which the look ended; and how many generations above it that is.

@@ -106,7 +106,7 @@ fn bytes<'v, const N: usize>(value: &'v Value<'_>) -> Result<&'v [u8; N], String
     bytes.try_into().map_err(|_| format!("{} bytes are no id", bytes.len()))
 }
 
-fn text<'v>(value: &'v Value<'_>) -> Result<&'v str, String> {
+pub(super) fn text<'v>(value: &'v Value<'_>) -> Result<&'v str, String> {
     match value {
         Value::Text(text) => Ok(text),
         Value::Bytes(bytes) => std::str::from_utf8(bytes).map_err(|error| error.to_string()),

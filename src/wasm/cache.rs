@@ -6,7 +6,6 @@
 //!
 //! The cache only saves time: whatever is wrong with it is a warning.
 
-use std::ffi::OsStr;
 use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
 use std::hash::{Hash, Hasher};
@@ -15,12 +14,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use tracing::{debug, warn};
+use tracing::warn;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use super::bounded::{MAX_BYTES, TEMPORARY, tidy, touch};
 use super::compile::{self, CompileError, Compiler};
 use super::sealed::{HEADER, seal, unseal};
 use super::shortage::shortage_of;
@@ -30,12 +30,6 @@ use crate::model::{ComponentDigest, Interrupt};
 
 /// The extension of files of compiled code.
 const EXTENSION: &str = "compiled";
-/// The extension of files that are still being written.
-const TEMPORARY: &str = "tmp";
-/// The most bytes that the files take together.
-const MAX_BYTES: u64 = 4 << 30;
-/// The age at which a file that was being written has surely been given up.
-const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The directory of compiled code, and the compiler for what is not there.
 #[derive(Debug, Clone)]
@@ -129,7 +123,7 @@ impl Cache {
         let component = draft.load(engine)?;
         if let (Some(path), Some(directory), Some(_)) = (&path, &self.directory, &draft.path) {
             match draft.keep(path) {
-                Ok(()) => self.tidy(directory, path),
+                Ok(()) => tidy(directory, EXTENSION, self.max_bytes, |file| file == path),
                 Err(error) => not_kept(path, &error),
             }
         }
@@ -172,39 +166,6 @@ impl Cache {
             Compiler::InProcess => {
                 let code = compile::in_process(engine, bytes)?;
                 seal(&mut &draft.file, &code).map_err(|error| CompileError::Unwritten(error.to_string()))
-            }
-        }
-    }
-
-    /// Removes the files that were used longest ago until the rest is within the bound, and drafts that other
-    /// processes have given up. Never removes `newest`, which was written just now.
-    fn tidy(&self, directory: &Path, newest: &Path) {
-        let Ok(entries) = fs::read_dir(directory) else { return };
-        let now = SystemTime::now();
-        let mut files = Vec::new();
-        for entry in entries.flatten() {
-            let path = entry.path();
-            // Another process may remove it at the same time; then it is gone.
-            let Some(metadata) = entry.metadata().ok().filter(fs::Metadata::is_file) else { continue };
-            let used = metadata.modified().unwrap_or(now);
-            match path.extension().and_then(OsStr::to_str) {
-                Some(EXTENSION) => files.push((used, metadata.len(), path)),
-                Some(TEMPORARY) if now.duration_since(used).is_ok_and(|age| age > ABANDONED) => {
-                    let _ = fs::remove_file(&path);
-                }
-                // Not ours: left alone.
-                _ => {}
-            }
-        }
-        let mut total: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
-        files.sort();
-        for (_, bytes, path) in files {
-            if total <= self.max_bytes {
-                break;
-            }
-            if path != newest && fs::remove_file(&path).is_ok() {
-                debug!("removed compiled code `{}` to stay within {} bytes", path.display(), self.max_bytes);
-                total -= bytes;
             }
         }
     }
@@ -354,15 +315,6 @@ impl Drop for Draft {
     }
 }
 
-/// Notes that a file was used now, for [`Cache::tidy`].
-fn touch(path: &Path) {
-    let touched =
-        OpenOptions::new().append(true).open(path).and_then(|file| file.set_modified(SystemTime::now()));
-    if let Err(error) = touched {
-        debug!("can't note the use of `{}`: {error}", path.display());
-    }
-}
-
 /// Removes a file that can't be used.
 fn discard(path: &Path, reason: &str) {
     warn!("compiling again, as the compiled code in `{}` can't be used: {reason}", path.display());
@@ -376,6 +328,7 @@ fn discard(path: &Path, reason: &str) {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::time::Duration;
 
     use tempfile::TempDir;
 

@@ -12,7 +12,7 @@ use super::compile::Compiler;
 use super::discover::Export;
 use super::docs::InterfaceDocs;
 use super::engine::new_engine;
-use super::loaded::{in_parallel, load_one, names_of};
+use super::loaded::{Loaded, in_parallel, load_one, names_of};
 use super::names::Names;
 use super::source::{ComponentSource, LoadError, load_error};
 use super::suggest::list;
@@ -73,7 +73,9 @@ impl Interfaces {
         };
         let (cache, never) = (Cache::new(cache_directory, compiler), Interrupt::default());
         let loaded = in_parallel(sources, |source| {
-            load_one(&engine, false, &source.name, &source.path, source.locked.first(), &cache, &never)
+            let (locked, path) = (source.locked.first(), &source.path);
+            let loaded = load_one(&engine, false, &source.name, path, locked, &cache, &never)?;
+            Ok(Loaded { is_named: !source.may_be_left_out, ..loaded })
         });
         let mut errors = Vec::new();
         let loaded = loaded.into_iter().filter_map(|one| one.map_err(|error| errors.push(error)).ok());

@@ -1,5 +1,6 @@
 //! Everything that touches WebAssembly: the only layer that says `wasmtime`.
 
+mod bounded;
 mod budget;
 mod cache;
 mod code;
@@ -52,6 +53,7 @@ mod values;
 mod versions;
 
 pub use crate::model::Glob;
+pub use bounded::{MAX_BYTES, tidy, touch};
 pub use code::Shelf;
 pub use compile::{CompileLimits, Compiler, JobError, compile};
 pub use control::GuestControl;

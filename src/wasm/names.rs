@@ -65,8 +65,9 @@ impl Names {
         names
     }
 
-    /// Says which components the configuration names: whoever pushes another one does not change what it means.
-    pub(super) fn with_named(self, components: impl IntoIterator<Item = Arc<str>>) -> Self {
+    /// Says which components the configuration names: a push of another one changes the meaning of no name that fits
+    /// one of theirs.
+    pub fn with_named(self, components: impl IntoIterator<Item = Arc<str>>) -> Self {
         Self { named: Some(components.into_iter().collect()), ..self }
     }
 
@@ -97,7 +98,8 @@ impl Names {
     }
 
     /// Finds the one task that a name means: by its full id, or by a shorter form with or without a version
-    /// of its interface. If several are called so, that of the component `own` is meant.
+    /// of its interface. If several are called so, those of components that the configuration names are meant, and of
+    /// these that of the component `own`.
     ///
     /// # Errors
     ///
@@ -107,9 +109,9 @@ impl Names {
         if let Some((id, _)) = self.tasks.get_key_value(name) {
             return Ok(id);
         }
-        let meanings = self.meanings(name)?;
+        let meant = self.meant(name, self.meanings(name)?, own);
         let of_own = |one: &&&Meaning| own.is_some() && TaskId::split(&one.id).0 == own;
-        match *meanings {
+        match *meant {
             [] => Err(self.unknown(name)),
             [one] => Ok(&one.id),
             ref several => match *several.iter().filter(of_own).collect::<Vec<_>>() {
@@ -117,6 +119,34 @@ impl Names {
                 _ => Err(ambiguous(name, several)),
             },
         }
+    }
+
+    /// Of the tasks that a name may mean, finds those that nobody can change by pushing another component: of the
+    /// components that the configuration names, and of `own`. The task whose former id it is comes first of these. If the
+    /// name may mean none of them, it may mean all.
+    fn meant<'n>(&self, name: &str, meanings: Vec<&'n Meaning>, own: Option<&str>) -> Vec<&'n Meaning> {
+        if meanings.len() < 2 {
+            return meanings;
+        }
+        let is_fixed =
+            |one: &&Meaning| self.is_named(&one.id) || (own.is_some() && TaskId::split(&one.id).0 == own);
+        let fixed: Vec<_> = meanings.iter().copied().filter(is_fixed).collect();
+        // The former id of a task, if it named its component, is not an end of another's.
+        let is_former = |one: &&Meaning| {
+            TaskId::parse(&one.id).is_some_and(|id| id.former_names_component() && id.former() == name)
+        };
+        match fixed.iter().copied().find(is_former) {
+            Some(one) => vec![one],
+            None if fixed.is_empty() => meanings,
+            None => fixed,
+        }
+    }
+
+    /// Whether the configuration names the component of a task, or nobody can have pushed any.
+    fn is_named(&self, id: &str) -> bool {
+        self.named
+            .as_ref()
+            .is_none_or(|named| TaskId::split(id).0.is_some_and(|component| named.contains(component)))
     }
 
     /// Finds the tasks that a section of a configuration is for, and the exactness of its name: the tasks of
@@ -139,22 +169,21 @@ impl Names {
             }
             return matching(found, Exactness::Pattern(name.len() - name.matches('*').count()));
         }
-        let mut meanings = self.meanings(name)?;
+        let meanings = self.meanings(name)?;
         let function =
             |one: &Meaning| FunctionName::parse(TaskId::split(&one.id).1).without_track().to_string();
         let are_one = |all: &[&Meaning]| all.iter().all(|one| function(one) == function(all[0]));
         if meanings.is_empty() {
             return Err(self.unknown(name));
         }
-        let mut warning = None;
+        let (mut meanings, mut warning) = (meanings, None);
         if !are_one(&meanings) {
-            let Some(named) = &self.named else { return Err(ambiguous(name, &meanings)) };
-            let is_named = |one: &&Meaning| TaskId::split(&one.id).0.is_some_and(|of| named.contains(of));
-            let of_named: Vec<_> = meanings.iter().copied().filter(is_named).collect();
-            match of_named.first() {
-                Some(_) if are_one(&of_named) => meanings = of_named,
-                Some(_) => return Err(ambiguous(name, &of_named)),
-                None => warning = Some(ambiguous(name, &meanings)),
+            meanings = self.meant(name, meanings, None);
+            if !are_one(&meanings) {
+                if meanings.iter().any(|one| self.is_named(&one.id)) {
+                    return Err(ambiguous(name, &meanings));
+                }
+                warning = Some(ambiguous(name, &meanings));
             }
         }
         let exactness = match (meanings.iter().all(|one| one.names_component), name.contains('@')) {
@@ -202,17 +231,7 @@ impl Names {
             }
             return Ok(found);
         }
-        let found = of(name);
-        if found.len() > 1 {
-            // The former id of a task, if it named its component, is not an end of another's.
-            let is_former = |one: &&Meaning| {
-                TaskId::parse(&one.id).is_some_and(|id| id.former_names_component() && id.former() == name)
-            };
-            if let Some(one) = found.iter().find(is_former) {
-                return Ok(vec![one]);
-            }
-        }
-        Ok(found.iter().collect())
+        Ok(of(name).iter().collect())
     }
 
     fn unknown(&self, name: &str) -> String {
@@ -360,6 +379,50 @@ mod tests {
         assert_eq!(resolve("tasks.greet"), Ok("tasks::greet"));
         assert!(resolve("greet").unwrap_err().contains("ambiguous"));
         assert_eq!(Names::default().resolve("x", None).unwrap_err(), "unknown task `x` (there are no tasks)");
+    }
+
+    #[test]
+    fn what_others_push_changes_the_meaning_of_no_name_of_a_configured_component() {
+        let all = ["mailer::acme:mail/notify@1.1.0.fresh", "boss::a:b/c.run"];
+        let eve = "eve::acme:mail/notify@1.4.0.fresh";
+        let find = |named: &[&str], pushed: &[&str], name: &str, own| {
+            let names = names(&[&all, pushed].concat()).with_named(named.iter().map(|name| Arc::from(*name)));
+            let sections = names.matching(name).map(|found| {
+                found.ids.iter().map(|id| TaskId::component_of(id).to_owned()).collect::<Vec<_>>().join(" ")
+            });
+            (names.resolve(name, own).map(|id| TaskId::component_of(id).to_owned()), sections)
+        };
+        let configured = |name, own| {
+            let before = find(&["mailer", "boss"], &[], name, own);
+            for pushed in [&["notify::fresh"][..], &["notify::fresh", "c::run"]] {
+                assert_eq!(find(&["mailer", "boss"], pushed, name, own), before, "{name}");
+            }
+            // A section for a function is for all that export it.
+            assert_eq!(find(&["mailer", "boss"], &[eve], name, own).0, before.0, "{name}");
+            before.0
+        };
+        for own in [None, Some("mailer"), Some("boss")] {
+            for name in ["fresh", "notify.fresh", "notify@1.fresh", "acme:mail/notify.fresh", "mailer.fresh"]
+            {
+                assert_eq!(configured(name, own), Ok("mailer".to_owned()), "{name}");
+            }
+            assert_eq!(configured("c.run", own), Ok("boss".to_owned()));
+        }
+        // A guest of what was pushed means its own component, and then those of the configuration.
+        let pushed = ["notify::fresh", eve];
+        let of_guest = |own| find(&["mailer", "boss"], &pushed, "fresh", Some(own)).0;
+        assert_eq!(of_guest("eve"), Ok("eve".to_owned()));
+        assert_eq!(of_guest("notify"), Ok("notify".to_owned()));
+        assert_eq!(of_guest("other"), Ok("mailer".to_owned()));
+        // Among those that were pushed no push makes a name mean something else; it can make it ambiguous.
+        let without = |pushed: &[&str], name: &str, own| find(&["boss"], pushed, name, own).0;
+        assert_eq!(without(&[], "notify.fresh", None), Ok("mailer".to_owned()));
+        assert!(without(&["notify::fresh"], "notify.fresh", None).unwrap_err().contains("ambiguous"));
+        assert_eq!(without(&["notify::fresh"], "notify.fresh", Some("mailer")), Ok("mailer".to_owned()));
+        for id in ["notify::fresh", "mailer::acme:mail/notify@1.fresh"] {
+            assert_eq!(without(&pushed, id, None), Ok(TaskId::component_of(id).to_owned()));
+        }
+        assert_eq!(without(&pushed, "mailer::fresh", None), Ok("mailer".to_owned()));
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl Outage {
         let waiting = std::mem::take(&mut self.waiting);
         drop(messages.submits.splice(..0, waiting.submits));
         drop(messages.cancels.splice(..0, waiting.cancels));
-        drop(messages.briefs.splice(..0, waiting.briefs));
+        drop(messages.standings.splice(..0, waiting.standings));
     }
 
     /// Keeps questions for at most `patience` since the outage began; returns them if it is over.

@@ -9,7 +9,7 @@ use super::share::{self, Share};
 use super::state::Ledger;
 use super::view::View;
 use crate::model::InvocationId;
-use crate::runner::inbox::{BriefMessage, CancelMessage, Messages, NewRules, Reply, SubmitMessage};
+use crate::runner::inbox::{CancelMessage, Messages, NewRules, Reply, StandingMessage, SubmitMessage};
 use crate::store::{Batch, Inventory, RuleOrigin};
 
 /// A submit of which some children are in the batch: the next so many answers are theirs.
@@ -30,7 +30,7 @@ pub(crate) struct Plan {
     pub(super) deferred: Vec<SubmitMessage>,
     pub(super) cancels: Vec<Reply<bool>>,
     /// The questions that are answered by a read after the commit.
-    pub(crate) briefs: Vec<BriefMessage>,
+    pub(crate) standings: Vec<StandingMessage>,
     /// The attempts that the batch's reports are about.
     pub(super) attempts: Vec<Attempt>,
     /// Whether to ask the store when something happens by itself, though there is no room to claim.
@@ -106,7 +106,7 @@ impl Ledger {
         }
         batch.claim = self.claims.request(&self.prefetch, view);
         let asks_next_due = batch.claim.is_none() && (batch.recover || messages.has_foreign_change);
-        Plan { batch, submits, deferred, cancels, briefs: messages.briefs, attempts, asks_next_due }
+        Plan { batch, submits, deferred, cancels, standings: messages.standings, attempts, asks_next_due }
     }
 
     /// Whether a heartbeat is so late that the lease can't wait for a commit of guests' data.
@@ -126,7 +126,7 @@ impl Ledger {
 
     /// Takes back a plan whose commit has failed: the next turn plans it again. Returns guests' questions.
     pub(crate) fn take_back(&mut self, plan: Plan, began: Instant, now: Instant) -> Messages {
-        let Plan { batch, submits, deferred, cancels, briefs, attempts, .. } = plan;
+        let Plan { batch, submits, deferred, cancels, standings, attempts, .. } = plan;
         for duty in self.joined() {
             duty.fail(&batch, began, now);
         }
@@ -145,7 +145,7 @@ impl Ledger {
         Messages {
             submits: submits.chain(deferred).collect(),
             cancels: cancels.map(|(cancel, reply)| CancelMessage { cancel, reply }).collect(),
-            briefs,
+            standings,
             ..Messages::default()
         }
     }

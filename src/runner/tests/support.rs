@@ -17,9 +17,9 @@ use crate::model::{
     SubmitOptions, SystemClock, TaskClient, Transition, UnixMicros, Usage,
 };
 use crate::store::{
-    Batch, Brief, Counts, Filter, Holding, Leases, LookUp, MemoryStore, NewInvocation, NextDue, PauseTarget,
-    PushedComponent, QueuedCounts, QuotaRule, Receipt, RuleMark, StoreError, TaskRule, TaskSet, UsageQuery,
-    UsageRow, Watch,
+    Batch, Counts, Filter, Holding, Leases, LookUp, MemoryStore, NewInvocation, NextDue, PauseTarget,
+    PushedComponent, QueuedCounts, QuotaRule, Receipt, RuleMark, Standing, StoreError, TaskRule, TaskSet,
+    UsageQuery, UsageRow, Watch,
 };
 
 pub(super) type Body = Pin<Box<dyn Future<Output = Result<u64, String>> + Send>>;
@@ -251,8 +251,8 @@ impl Store for Slow {
     fn look_up(&self, ids: &[InvocationId]) -> Result<Vec<LookUp>, StoreError> {
         self.store.look_up(ids)
     }
-    fn briefs(&self, ids: &[InvocationId]) -> Result<Vec<Option<Brief>>, StoreError> {
-        self.store.briefs(ids)
+    fn standings(&self, ids: &[InvocationId]) -> Result<Vec<Option<Standing>>, StoreError> {
+        self.store.standings(ids)
     }
     fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError> {
         self.store.next_due(runner)

@@ -30,7 +30,7 @@ fn is_applied(store: &dyn Store, report: &Report) -> Result<bool, StoreError> {
         // A guest awaits and resumes in turn: after an odd number of them it stands elsewhere than before.
         // An even number may be reported twice, and is told by what the guest has written.
         if moves.len() % 2 == 1 {
-            let status = store.briefs(&[report.id])?.pop().flatten().map(|brief| brief.status);
+            let status = store.standings(&[report.id])?.pop().flatten().map(|standing| standing.status);
             let after = if *last == Event::Await { Status::Waiting } else { Status::Running };
             return Ok(status == Some(after));
         }

@@ -5,25 +5,25 @@ use std::sync::Arc;
 use super::perform::{leave_alone, refuse_all, tell_taken};
 use crate::model::{InvocationId, Refusal};
 use crate::runner::core::Core;
-use crate::runner::inbox::{BriefMessage, Messages};
+use crate::runner::inbox::{Messages, StandingMessage};
 use crate::runner::ledger::{LOOK_UPS, Ledger};
 use crate::store::LookUp;
 
 /// Answers questions about the store, after the commit: before it they might miss what nobody tells again.
-pub(super) fn look_up(core: &Core, ledger: &mut Ledger, briefs: Vec<BriefMessage>) {
-    if ledger.look_ups.is_empty() && briefs.is_empty() {
+pub(super) fn look_up(core: &Core, ledger: &mut Ledger, standings: Vec<StandingMessage>) {
+    if ledger.look_ups.is_empty() && standings.is_empty() {
         return;
     }
     ledger.look_ups.fill(|| core.registry.awaited_elsewhere());
     let mut ids = ledger.look_ups.take(LOOK_UPS);
-    let asked: Vec<_> = briefs.iter().map(|(id, _)| *id).collect();
-    let read = core.store.look_up(&ids).and_then(|found| Ok((found, core.store.briefs(&asked)?)));
+    let asked: Vec<_> = standings.iter().map(|(id, _)| *id).collect();
+    let read = core.store.look_up(&ids).and_then(|found| Ok((found, core.store.standings(&asked)?)));
     let (answers, found) = match read {
         Ok(read) => read,
         Err(error) => {
             ledger.look_ups.give_back(ids);
             leave_alone(ledger, &error);
-            return refuse_all(Messages { briefs, ..Messages::default() }, &error.to_string());
+            return refuse_all(Messages { standings, ..Messages::default() }, &error.to_string());
         }
     };
     // The store gives as many at once as are not too large together.
@@ -39,8 +39,8 @@ pub(super) fn look_up(core: &Core, ledger: &mut Ledger, briefs: Vec<BriefMessage
             LookUp::Unfinished(_) => {}
         }
     }
-    for ((id, sender), brief) in briefs.into_iter().zip(found) {
-        let _ = sender.send(brief.ok_or_else(|| unknown_invocation(id)));
+    for ((id, sender), standing) in standings.into_iter().zip(found) {
+        let _ = sender.send(standing.ok_or_else(|| unknown_invocation(id)));
     }
     // Something awaited may be queued, and can be claimed now.
     let load = core.scheduler.load();

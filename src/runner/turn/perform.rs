@@ -163,7 +163,7 @@ pub(super) fn refuse_all(messages: Messages, why: &str) {
     for message in messages.cancels {
         drop(message.reply.send(Err(refusal())));
     }
-    for (_, sender) in messages.briefs {
+    for (_, sender) in messages.standings {
         drop(sender.send(Err(refusal())));
     }
 }

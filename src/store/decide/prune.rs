@@ -43,6 +43,8 @@ pub struct Walk<'p> {
     removed: usize,
     /// Final with nothing unfinished above.
     clear: IdSet,
+    /// Unfinished, or kept for those above: so is all that is below them.
+    needed: IdSet,
     ancestors: usize,
 }
 
@@ -50,7 +52,16 @@ impl<'p> Walk<'p> {
     /// Begins, or goes on. `tasks` are the numbers of those that the prune names.
     pub fn new(prune: &'p Prune, tasks: Option<HashSet<i64>>) -> Self {
         let position = prune.after.unwrap_or(PrunePosition { keep: 0, last: None, passed: 0 });
-        Self { prune, tasks, position, looked_at: 0, removed: 0, clear: IdSet::default(), ancestors: 0 }
+        Self {
+            prune,
+            tasks,
+            position,
+            looked_at: 0,
+            removed: 0,
+            clear: IdSet::default(),
+            needed: IdSet::default(),
+            ancestors: 0,
+        }
     }
 
     /// Whether the prune is about a task.
@@ -128,17 +139,22 @@ impl<'p> Walk<'p> {
     ) -> Result<bool, A::Error> {
         let mut path = Vec::new();
         let mut above = parent;
-        while let Some(id) = above.filter(|id| !self.clear.contains(id)) {
+        let is_needed = loop {
+            let Some(id) = above.filter(|id| !self.clear.contains(id)) else { break false };
+            if self.needed.contains(&id) || path.len() == rules::GENERATIONS_TO_KEEP_FOR {
+                break true;
+            }
             self.ancestors += 1;
+            path.push(id);
             above = match ancestry.above(id)? {
-                Some((_, true)) => return Ok(true),
+                Some((_, true)) => break true,
                 Some((parent, false)) => parent,
                 None => None,
             };
-            path.push(id);
-        }
-        self.clear.extend(path);
-        Ok(false)
+        };
+        let known = if is_needed { &mut self.needed } else { &mut self.clear };
+        known.extend(path);
+        Ok(is_needed)
     }
 
     /// Whether what goes is to be removed, and not only counted.
@@ -160,5 +176,69 @@ impl<'p> Walk<'p> {
     /// Returns the result of the prune. It stopped early if there is something to look at.
     pub fn end(self) -> Pruned {
         Pruned { removed: self.removed, next: self.keep().is_some().then_some(self.position) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    /// A chain from the root down, of which everything but perhaps the root is final.
+    struct Chain {
+        ids: Vec<InvocationId>,
+        root_is_unfinished: bool,
+        asked: usize,
+    }
+
+    impl Chain {
+        fn old(&self, generation: usize) -> Old {
+            Old {
+                seq: generation as i64,
+                finished_at: UnixMicros(generation as i64),
+                id: self.ids[generation],
+                task: 1,
+                parent: generation.checked_sub(1).map(|above| self.ids[above]),
+                has_children: false,
+                fairness_key: 1,
+            }
+        }
+    }
+
+    impl Ancestry for Chain {
+        type Error = Infallible;
+
+        fn above(&mut self, id: InvocationId) -> Result<Option<(Option<InvocationId>, bool)>, Infallible> {
+            self.asked += 1;
+            let generation = self.ids.iter().position(|one| *one == id).expect("it is one of them");
+            let parent = generation.checked_sub(1).map(|above| self.ids[above]);
+            Ok(Some((parent, generation == 0 && self.root_is_unfinished)))
+        }
+
+        fn has_unfinished_children(&mut self, _: InvocationId) -> Result<bool, Infallible> {
+            Ok(false)
+        }
+    }
+
+    #[test]
+    fn a_pass_looks_at_each_ancestor_once_and_only_so_far_up() {
+        let prune = Prune { keep: Vec::new(), tasks: None, max: 200, after: None, only_counts: false };
+        for (depth, root_is_unfinished, is_removed) in
+            [(600, true, false), (600, false, true), (3_000, true, false), (3_000, false, false)]
+        {
+            let ids = (0..depth).map(|_| InvocationId::generate()).collect();
+            let mut chain = Chain { ids, root_is_unfinished, asked: 0 };
+            for is_downwards in [true, false] {
+                let mut old: Vec<_> = (depth - 200..depth).map(|generation| chain.old(generation)).collect();
+                if !is_downwards {
+                    old.reverse();
+                }
+                chain.asked = 0;
+                let Ok((gone, is_tired)) = Walk::new(&prune, None).pass(old, &mut chain);
+                assert_eq!((gone.len(), is_tired), (if is_removed { 200 } else { 0 }, false), "{depth}");
+                assert!(chain.asked <= 1_200, "{depth}: {}", chain.asked);
+            }
+        }
     }
 }

@@ -89,11 +89,12 @@ impl State {
         if self.children_of(record.id).any(|child| !self.records[child].status.is_final()) {
             return true;
         }
-        let mut above = record.parent;
+        let (mut above, mut looked_at) = (record.parent, 0);
         while let Some(ancestor) = above.and_then(|id| self.record(&id)) {
-            if !ancestor.status.is_final() {
+            if !ancestor.status.is_final() || looked_at == rules::GENERATIONS_TO_KEEP_FOR {
                 return true;
             }
+            looked_at += 1;
             above = ancestor.parent;
         }
         // What was removed had no unfinished ancestor, and nothing final becomes

@@ -140,7 +140,8 @@ impl Work<'_> {
             "SELECT DISTINCT parent FROM @invocation \
              WHERE parent = ANY($1) AND detached AND place IS NOT NULL",
         );
-        // Every ancestor once, however many of these are below it.
+        // Every ancestor once, however many of these are below it; generation by generation, so that the bound leaves
+        // out none that the walk looks at.
         let ancestors = Ask::new(
             "WITH RECURSIVE above(id) AS ( \
                  SELECT unnest($1) \
@@ -148,14 +149,15 @@ impl Work<'_> {
                  SELECT i.parent FROM above a CROSS JOIN LATERAL ( \
                      SELECT parent FROM @invocation WHERE id = a.id OFFSET 0) i WHERE i.parent IS NOT NULL) \
              SELECT i.id, i.parent, i.place IS NOT NULL \
-             FROM above a JOIN @invocation i ON i.id = ANY(ARRAY[a.id])",
+             FROM (SELECT id FROM above LIMIT $2) a JOIN @invocation i ON i.id = ANY(ARRAY[a.id])",
         );
         let mut parents: Vec<_> = old.iter().filter_map(|one| one.parent).collect();
         parents.sort_unstable();
         parents.dedup();
         let ids = uuids(old.iter().map(|one| &one.id));
-        let mut answers =
-            self.link.ask(vec![children.with(ids), ancestors.with(uuids(&parents))]).await?.into_iter();
+        let most = parents.len().saturating_mul(rules::GENERATIONS_TO_KEEP_FOR + 1);
+        let ancestors = ancestors.with(uuids(&parents)).with(i64::try_from(most).unwrap_or(i64::MAX));
+        let mut answers = self.link.ask(vec![children.with(ids), ancestors]).await?.into_iter();
         let mut next = || answers.next().unwrap_or_default();
         let with_children = next().iter().map(|row| column(row, 0)).collect::<Result<IdSet, Fault>>()?;
         let mut above = IdMap::default();

@@ -55,8 +55,9 @@ use self::notify::{Listener, Listening, Watchers};
 use super::read::reading_methods;
 use super::round::Round;
 use super::{
-    Batch, Brief, Counts, Filter, Holding, Invocation, Leases, LookUp, NextDue, PauseTarget, PushedComponent,
-    QueuedCounts, QuotaRule, Receipt, RuleMark, Store, StoreError, TaskRule, UsageQuery, UsageRow, Watch,
+    Batch, Counts, Filter, Holding, Invocation, Leases, LookUp, NextDue, PauseTarget, PushedComponent,
+    QueuedCounts, QuotaRule, Receipt, RuleMark, Standing, Store, StoreError, TaskRule, UsageQuery, UsageRow,
+    Watch,
 };
 use crate::model::{
     Clock, ComponentDigest, HolderKind, IdPart, InvocationId, LogEntry, RunnerId, Transition, UnixMicros,

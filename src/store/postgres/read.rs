@@ -14,12 +14,13 @@ use crate::model::{
     Failure, IdPart, Invocation, InvocationId, LogEntry, Outcome, RunnerId, Status, Transition, UnixMicros,
 };
 use crate::store::columns::{
-    INVOCATION_COLUMNS, LOG_COLUMNS, TRANSITION_COLUMNS, read_invocation, read_log_entry, read_transition,
+    BRIEF_COLUMNS, INVOCATION_COLUMNS, LOG_COLUMNS, TRANSITION_COLUMNS, read_invocation, read_log_entry,
+    read_transition,
 };
 use crate::store::filter::{BY_END, BY_STATUS, CONDITIONS, Condition};
 use crate::store::read::History;
 use crate::store::value::Fields;
-use crate::store::{Brief, CANDIDATES, Counts, Filter, LOOK, LOOK_UP_BYTES, Leases, LookUp, QueuedCounts};
+use crate::store::{CANDIDATES, Counts, Filter, LOOK, LOOK_UP_BYTES, Leases, LookUp, QueuedCounts, Standing};
 
 pub(super) use super::components::{component, components, components_version};
 pub(super) use super::quotas::{holdings, quotas};
@@ -90,7 +91,7 @@ pub(super) async fn look_up(link: &Link, ids: &[InvocationId]) -> Result<Vec<Loo
     Ok(found)
 }
 
-pub(super) async fn briefs(link: &Link, ids: &[InvocationId]) -> Result<Vec<Option<Brief>>, Fault> {
+pub(super) async fn standings(link: &Link, ids: &[InvocationId]) -> Result<Vec<Option<Standing>>, Fault> {
     let ask = Ask::new(
         "SELECT w.n, i.status, coalesce(i.root, i.id), t.name FROM unnest($1) WITH ORDINALITY AS w(id, n) \
          JOIN @invocation i ON i.id = ANY(ARRAY[w.id]) JOIN @task t ON t.key = ANY(ARRAY[i.task])",
@@ -98,7 +99,7 @@ pub(super) async fn briefs(link: &Link, ids: &[InvocationId]) -> Result<Vec<Opti
     let rows = link.read(ask.with(uuids(ids))).await?;
     let mut found = vec![None; ids.len()];
     place(&rows, &mut found, |fields| {
-        Ok(Some(Brief { status: fields.take()?, root: fields.take()?, task: fields.take()? }))
+        Ok(Some(Standing { status: fields.take()?, root: fields.take()?, task: fields.take()? }))
     })?;
     Ok(found)
 }
@@ -202,7 +203,7 @@ macro_rules! filtered {
 
 pub(super) async fn list(link: &Link, filter: &Filter) -> Result<Vec<Invocation>, Fault> {
     const REST: &str = formatcp!(
-        "SELECT {INVOCATION_COLUMNS} FROM found f \
+        "SELECT {BRIEF_COLUMNS} FROM found f \
          JOIN @invocation i ON i.seq = ANY(ARRAY[f.seq]) {INVOCATION_JOINS} ORDER BY f.seq DESC"
     );
     static SQL: Filtered = filtered!(REST);
@@ -317,7 +318,7 @@ pub(super) async fn leases(link: &Link, now: Option<UnixMicros>) -> Result<Lease
 pub(super) async fn tree(link: &Link, root: InvocationId) -> Result<Vec<Invocation>, Fault> {
     // In the order of submits, which puts parents before children.
     let ask = Ask::new(formatcp!(
-        "{TREE} SELECT {INVOCATION_COLUMNS} FROM tree \
+        "{TREE} SELECT {BRIEF_COLUMNS} FROM tree \
          JOIN @invocation i ON i.seq = ANY(ARRAY[tree.seq]) {INVOCATION_JOINS} ORDER BY i.seq"
     ));
     let rows = link.read(ask.with(uuid(root.as_bytes()))).await?;

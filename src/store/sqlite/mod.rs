@@ -49,9 +49,9 @@ use self::names::Names;
 use super::read::reading_methods;
 use super::round::Round;
 use super::{
-    Batch, Brief, Counts, EndKind, Filter, Holding, Invocation, Leases, LookUp, NextDue, PauseTarget,
-    PushedComponent, QueuedCounts, QuotaRule, Receipt, RuleMark, Shrunk, Store, StoreError, TaskRule,
-    UsageQuery, UsageRow, Watch,
+    Batch, Counts, EndKind, Filter, Holding, Invocation, Leases, LookUp, NextDue, PauseTarget,
+    PushedComponent, QueuedCounts, QuotaRule, Receipt, RuleMark, Shrunk, Standing, Store, StoreError,
+    TaskRule, UsageQuery, UsageRow, Watch,
 };
 pub(crate) use suspend::is_ignored;
 

@@ -11,12 +11,13 @@ use crate::model::{
     Failure, IdPart, Invocation, InvocationId, LogEntry, Outcome, RunnerId, Status, Transition, UnixMicros,
 };
 use crate::store::columns::{
-    INVOCATION_COLUMNS, LOG_COLUMNS, TRANSITION_COLUMNS, read_invocation, read_log_entry, read_transition,
+    BRIEF_COLUMNS, INVOCATION_COLUMNS, LOG_COLUMNS, TRANSITION_COLUMNS, read_invocation, read_log_entry,
+    read_transition,
 };
 use crate::store::filter::CONDITIONS;
 use crate::store::read::History;
 use crate::store::value::{Fields, json_text};
-use crate::store::{Brief, CANDIDATES, Counts, Filter, LOOK, LOOK_UP_BYTES, LookUp, QueuedCounts};
+use crate::store::{CANDIDATES, Counts, Filter, LOOK, LOOK_UP_BYTES, LookUp, QueuedCounts, Standing};
 
 pub(super) use super::components::{component, components, components_version};
 pub(super) use super::quotas::{holdings, quotas};
@@ -87,16 +88,16 @@ pub(super) fn look_up(sql: &Connection, ids: &[InvocationId]) -> rusqlite::Resul
     Ok(found)
 }
 
-pub(super) fn briefs(sql: &Connection, ids: &[InvocationId]) -> rusqlite::Result<Vec<Option<Brief>>> {
+pub(super) fn standings(sql: &Connection, ids: &[InvocationId]) -> rusqlite::Result<Vec<Option<Standing>>> {
     let mut statement = sql.prepare_cached(
         "SELECT i.status, coalesce(i.root, i.id), t.name FROM invocation i \
          CROSS JOIN task t ON t.key = i.task WHERE i.id = ?1",
     )?;
-    let brief = |row: &Row<'_>| {
+    let standing = |row: &Row<'_>| {
         let mut fields = Fields::new(row);
-        Ok(Brief { status: fields.take()?, root: fields.take()?, task: fields.take()? })
+        Ok(Standing { status: fields.take()?, root: fields.take()?, task: fields.take()? })
     };
-    ids.iter().map(|id| statement.query_row([bound(*id)], brief).optional()).collect()
+    ids.iter().map(|id| statement.query_row([bound(*id)], standing).optional()).collect()
 }
 
 pub(super) fn revoked(sql: &Connection, runner: RunnerId) -> rusqlite::Result<Vec<InvocationId>> {
@@ -179,7 +180,7 @@ fn walk(
 pub(super) fn list(sql: &Connection, filter: &Filter) -> rusqlite::Result<Vec<Invocation>> {
     let Some((matching, parameters)) = matching(sql, filter)? else { return Ok(Vec::new()) };
     let query = format!(
-        "SELECT {INVOCATION_COLUMNS} FROM ({matching}) CROSS JOIN {FROM_INVOCATION} \
+        "SELECT {BRIEF_COLUMNS} FROM ({matching}) CROSS JOIN {FROM_INVOCATION} \
          WHERE i.seq = found ORDER BY found DESC"
     );
     collect(sql, &query, params_from_iter(parameters), |row| read_invocation(&mut Fields::new(row)))
@@ -269,7 +270,7 @@ pub(super) fn leases(sql: &Connection) -> rusqlite::Result<Vec<(RunnerId, UnixMi
 pub(super) fn tree(sql: &Connection, root: InvocationId) -> rusqlite::Result<Vec<Invocation>> {
     // In the order of submits, which puts parents before children.
     let query = format!(
-        "{TREE} SELECT {INVOCATION_COLUMNS} FROM (SELECT seq AS found FROM tree) CROSS JOIN {FROM_INVOCATION} \
+        "{TREE} SELECT {BRIEF_COLUMNS} FROM (SELECT seq AS found FROM tree) CROSS JOIN {FROM_INVOCATION} \
          WHERE i.seq = found ORDER BY found"
     );
     collect(sql, &query, [bound(root)], |row| read_invocation(&mut Fields::new(row)))

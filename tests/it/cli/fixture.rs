@@ -121,6 +121,24 @@ impl Fixture {
         self.store.commit(&batch).expect("a report");
     }
 
+    /// Has the guest of a claimed invocation write something.
+    pub fn write(&self, id: InvocationId, text: &str) {
+        let at = self.store.get(&[id]).expect("invocations")[0].as_ref().expect("it is there").submitted_at;
+        let (stream, text) = (LogStream::Stdout, text.to_owned());
+        let report = Report {
+            id,
+            runner: self.runner,
+            attempt: 1,
+            observed: Vec::new(),
+            logs: vec![LogEntry { at, attempt: 1, stream, level: None, text }],
+            progress: None,
+            component_digest: None,
+            end: None,
+        };
+        let batch = Batch { reports: vec![report], ..Batch::default() };
+        self.store.commit(&batch).expect("a report");
+    }
+
     pub fn succeed(&self, ids: &[InvocationId], value: &str) {
         self.report(ids, &[Event::Start], Some(EndKind::Final(Outcome::Value(value.into()))));
     }

@@ -50,6 +50,27 @@ fn the_failed_are_listed_with_the_reason() {
 }
 
 #[test]
+fn a_large_failure_is_whole_in_json_and_its_message_is_in_tables() {
+    let fixture = Fixture::new();
+    let (root, child) = fixture.parent_of_succeeded();
+    let error = "x".repeat(1_000_000);
+    fixture.fail(root, Failure::returned(serde_json::value::to_raw_value(&error).expect("a text")));
+    let root = root.to_string();
+    for args in [&["list", "--json", "--kind", "returned"][..], &["tree", "--json", &root]] {
+        let shown = fixture.sandbox.run(args).expect(0).json_lines();
+        let failed = shown.iter().find(|one| one["id"] == *root).expect("it is listed");
+        assert_eq!(failed["failure"]["error"], *error, "{args:?}");
+        assert_eq!(*failed, fixture.sandbox.run(["status", "--json", &root]).expect(0).json());
+    }
+    let told = "returned: the task returned an error: \"xxx";
+    let child = child.to_string();
+    for args in [&["list", "--status", "failed"][..], &["tree", &root], &["tree", &child]] {
+        let output = fixture.sandbox.run(args).expect(0);
+        assert!(output.stdout().contains(told) && output.stdout().len() < 2_000, "{args:?}: {output:?}");
+    }
+}
+
+#[test]
 fn a_retry_is_a_copy_and_is_made_once() {
     let fixture = Fixture::new();
     let failed = fixture.failed(FailureKind::Trapped).to_string();

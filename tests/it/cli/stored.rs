@@ -144,6 +144,25 @@ fn logs_of_a_tree_are_in_the_order_of_time() {
 }
 
 #[test]
+fn logs_of_a_tree_are_read_up_to_a_bound() {
+    let fixture = Fixture::new();
+    let root = fixture.submit(TASKS[0], None);
+    fixture.claim();
+    let children = [0, 1, 2].map(|index| fixture.submit_child(root, index));
+    fixture.claim();
+    fixture.write(children[0], "first\n");
+    fixture.write(children[1], &"x".repeat(65 << 20));
+    fixture.write(children[2], "last\n");
+    let output = fixture.sandbox.run(["logs", "--tree", "--json", &root.to_string()]).expect(0);
+    let ids: Vec<_> = output.json_lines().into_iter().map(|line| line["id"].clone()).collect();
+    assert_eq!(ids, [children[0].to_string(), children[1].to_string()]);
+    assert!(output.stderr.contains("the logs of 1 descendants are left out"), "{}", output.stderr);
+    // Each of them can be read.
+    let output = fixture.sandbox.run(["logs", &children[2].to_string()]).expect(0);
+    assert!(output.stdout().contains("last"), "{output:?}");
+}
+
+#[test]
 fn logs_show_streams_and_levels() {
     let fixture = Fixture::new();
     let id = fixture.succeeded("1").to_string();

@@ -402,7 +402,7 @@ impl Exercise<'_> {
         store.get(&ids).expect("the store reads");
         store.usage(&usage_query()).expect("the store reads");
         store.look_up(&ids).expect("the store reads");
-        store.briefs(&ids).expect("the store reads");
+        store.standings(&ids).expect("the store reads");
         for id in &ids[..2] {
             store.arguments(*id).expect("the store reads");
             store.history(*id).expect("the store reads");

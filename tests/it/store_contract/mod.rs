@@ -159,6 +159,7 @@ contract! {
     a_lost_invocation_cancels_its_attached_children
     unknown_ids_are_no_error
     list_filters_newest_first
+    lists_have_the_kind_and_the_message_of_a_large_failure
     rules_have_an_origin
     a_filter_takes_labels_as_a_whole
     a_filter_takes_those_submitted_since_a_moment
@@ -206,6 +207,7 @@ contract! {
     a_prune_keeps_the_latest_to_end
     a_prune_removes_only_final_invocations
     descendants_of_an_unfinished_invocation_are_kept
+    a_deep_chain_is_kept_for_its_root_and_goes_after_it
     ancestors_and_descendants_of_an_unfinished_detached_child_are_kept
     a_pruned_parent_leaves_its_children
     a_pruned_key_can_be_used_again

@@ -10,9 +10,8 @@ use run_wasm_runner::model::{
     Transition, UnixMicros,
 };
 use run_wasm_runner::store::{
-    Batch, Brief, Counts, Filter, Holding, Leases, LookUp, NextDue, PauseTarget, PushedComponent,
-    QueuedCounts, QuotaRule, Receipt, RuleMark, Shrunk, Store, StoreError, TaskRule, UsageQuery, UsageRow,
-    Watch,
+    Batch, Counts, Filter, Holding, Leases, LookUp, NextDue, PauseTarget, PushedComponent, QueuedCounts,
+    QuotaRule, Receipt, RuleMark, Shrunk, Standing, Store, StoreError, TaskRule, UsageQuery, UsageRow, Watch,
 };
 
 /// The way in which it fails.
@@ -174,8 +173,8 @@ impl Store for FaultyStore {
     fn look_up(&self, ids: &[InvocationId]) -> Result<Vec<LookUp>, StoreError> {
         self.read("look_up", |store| store.look_up(ids))
     }
-    fn briefs(&self, ids: &[InvocationId]) -> Result<Vec<Option<Brief>>, StoreError> {
-        self.read("briefs", |store| store.briefs(ids))
+    fn standings(&self, ids: &[InvocationId]) -> Result<Vec<Option<Standing>>, StoreError> {
+        self.read("standings", |store| store.standings(ids))
     }
     fn revoked(&self, runner: RunnerId) -> Result<Vec<InvocationId>, StoreError> {
         self.read("revoked", |store| store.revoked(runner))

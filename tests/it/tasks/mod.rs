@@ -3,5 +3,6 @@
 
 mod components;
 mod earlier;
+mod names;
 mod platform;
 mod stores;

@@ -379,6 +379,32 @@ fn three_generations(bench: &Bench) -> (Claim, InvocationId, InvocationId) {
     (root, child, grandchild)
 }
 
+pub fn a_deep_chain_is_kept_for_its_root_and_goes_after_it(bench: &Bench) {
+    const DEPTH: usize = 1_300;
+    let runner = RunnerId::generate();
+    bench.create(new("work"));
+    let root = bench.claim_one(runner);
+    let mut last = root.clone();
+    let mut claims = Vec::new();
+    for _ in 0..DEPTH {
+        let submits = vec![detached(child_of(&last, 0))];
+        let claim = Some(request(runner, 1));
+        last = bench.commit(Batch { submits, claim, ..Batch::default() }).claimed.remove(0);
+        claims.push(last.clone());
+    }
+    // The deepest ends first, and is looked at first.
+    for claim in claims.iter().rev() {
+        bench.clock.advance(Duration::from_micros(1));
+        bench.succeed(claim);
+    }
+    assert_eq!(prune_all(bench, &everything_final()), 0, "the root is not final");
+    bench.clock.advance(SECOND);
+    bench.succeed(&root);
+    let removed: Vec<_> = std::iter::repeat_with(|| prune_all(bench, &everything_final())).take(3).collect();
+    assert_eq!(removed.iter().sum::<usize>(), DEPTH + 1, "{removed:?}");
+    assert_eq!(removed[2], 0, "each removes a part of the chain, and the next one the rest");
+}
+
 pub fn descendants_of_an_unfinished_invocation_are_kept(bench: &Bench) {
     let (root, child, grandchild) = three_generations(bench);
     assert_eq!(prune_all(bench, &everything_final()), 0);

@@ -48,7 +48,7 @@ fn refused(bench: &Bench, new: NewInvocation) -> (HolderKind, String, QuotaKind)
     let id = new.id;
     match bench.submit_one(new) {
         Submitted::OverQuota(over) => {
-            assert_eq!(bench.store.briefs(&[id]).unwrap(), [None], "nothing was created");
+            assert_eq!(bench.store.standings(&[id]).unwrap(), [None], "nothing was created");
             (over.holder, over.name.to_string(), over.kind)
         }
         other => panic!("not refused but {other:?}"),

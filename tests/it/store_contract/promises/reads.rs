@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use run_wasm_runner::model::{
-    Blocked, Claim, Clock, ComponentDigest, Concurrency, Event, InvocationId, Progress, Reason, RuleKey,
-    RunnerId, Status, Usage,
+    Blocked, Claim, Clock, ComponentDigest, Concurrency, Event, Failure, FailureKind, InvocationId, Outcome,
+    Progress, Reason, RuleKey, RunnerId, Status, Usage,
 };
 use run_wasm_runner::store::{
     Applied, AttemptEnd, Batch, Bill, Cancel, Cancelled, ClaimRequest, EndKind, Filter, Heartbeat, Inventory,
@@ -31,6 +31,32 @@ pub fn unknown_ids_are_no_error(bench: &Bench) {
     let mut report = bench.observed(&bench.claim_one(RunnerId::generate()), &[]);
     report.id = unknown;
     assert_eq!(bench.report(report).0, Applied::Stale);
+}
+
+pub fn lists_have_the_kind_and_the_message_of_a_large_failure(bench: &Bench) {
+    let fail = |error: String| {
+        bench.create(new("work"));
+        let claim = bench.claim_one(RunnerId::generate());
+        let error = serde_json::value::to_raw_value(&error).unwrap();
+        bench.end(&claim, EndKind::Final(Outcome::Failure(Failure::returned(error).into())));
+        claim.id
+    };
+    let (small, large) = (fail("é".to_owned()), fail("é\"".repeat(500_000)));
+    let failure = |one: &Invocation| match &one.outcome {
+        Some(Outcome::Failure(failure)) => Arc::clone(failure),
+        other => panic!("{other:?}"),
+    };
+    let listed = bench.store.list(&everything()).unwrap();
+    let trees = [small, large].map(|id| bench.store.tree(id).unwrap().remove(0));
+    for (id, found) in [(small, &listed[1]), (large, &listed[0]), (small, &trees[0]), (large, &trees[1])] {
+        let (whole, found_one) = (failure(&bench.get(id)), failure(found));
+        assert_eq!(found.id, id);
+        assert_eq!((found_one.kind, &found_one.message), (whole.kind, &whole.message));
+        assert!(!whole.is_cut && whole.error.is_some());
+        assert_eq!((found_one.is_cut, found_one.error.is_none()), (id == large, id == large));
+    }
+    let returned = Filter { kinds: vec![FailureKind::Returned], ..everything() };
+    assert_eq!(bench.store.ids(&returned).unwrap(), [large, small]);
 }
 
 pub fn list_filters_newest_first(bench: &Bench) {
