@@ -60,14 +60,15 @@ impl Core {
         options: RunnerOptions,
     ) -> Self {
         let id = RunnerId::generate();
-        let budget = executor.memory_budget();
+        let (budget, settings) = (executor.memory_budget(), &options.settings);
+        let registry = Registry::new(settings.final_cache_entries, settings.final_cache_bytes);
         let tasks = options.only_tasks.clone().unwrap_or_else(|| executor.tasks());
         Self {
             ledger: Mutex::new(Ledger::new(id, &options, Instant::now())),
             scheduler: Scheduler::new(options.settings.max_live, Arc::clone(&budget), &tasks),
             tasks: RwLock::new(tasks),
+            registry: registry.with_budget(&budget),
             budget,
-            registry: Registry::new(options.settings.final_cache_entries, options.settings.final_cache_bytes),
             inbox: Inbox::default(),
             trust: Trust::new(id),
             live: Mutex::new(IdMap::default()),

@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use super::final_cache::FinalCache;
 use super::wait::{Wait, WaitFor};
 use super::waiters::Waiters;
-use crate::model::{IdMap, IdSet, InvocationId, Outcome, Refusal};
+use crate::model::{IdMap, IdSet, InvocationId, MemoryBudget, Outcome, Refusal};
 
 /// The urgency of an awaited invocation: most waiters first, then the deepest, then the oldest wait. Deepest
 /// before oldest keeps the number of parked parents near the depth of a tree instead of its width. The
@@ -46,6 +46,8 @@ const AT_ONCE: usize = 1_000;
 pub(super) struct Registry {
     inner: Mutex<Inner>,
     next_sequence: AtomicU64,
+    /// On which large results are until their waiters take them.
+    budget: Arc<MemoryBudget>,
 }
 
 /// One end of a look for a cycle.
@@ -127,7 +129,13 @@ impl Registry {
                 unsubmitted: IdSet::default(),
             }),
             next_sequence: AtomicU64::new(0),
+            budget: Arc::default(),
         }
+    }
+
+    /// Charges the results that wait for others to this budget.
+    pub(super) fn with_budget(self, budget: &Arc<MemoryBudget>) -> Self {
+        Self { budget: Arc::clone(budget), ..self }
     }
 
     /// Registers a waiter. Returns it, with the ids that the caller must look up in the store, because
@@ -138,7 +146,7 @@ impl Registry {
     ///
     /// [`Refusal::Cycle`] if the wait would wait for its own caller.
     pub(super) fn register(&self, wait_for: WaitFor) -> Result<(Arc<Wait>, Vec<InvocationId>), Refusal> {
-        let wait = Wait::new(wait_for, self.next_sequence.fetch_add(1, Ordering::Relaxed));
+        let wait = Wait::new(wait_for, self.next_sequence.fetch_add(1, Ordering::Relaxed), &self.budget);
         let mut unknown = Vec::new();
         let mut first = 0;
         loop {
@@ -548,6 +556,25 @@ mod tests {
             matches!(&answer, Err(Refusal::Limit { message, .. }) if message.contains("await fewer")),
             "{answer:?}"
         );
+
+        // Until the waiter takes them, and no longer, large results are on the memory budget.
+        let budget = Arc::new(MemoryBudget::new(u64::MAX));
+        let registry = Registry::new(0, 0).with_budget(&budget);
+        let (wait, _) = registry.register(wait_for(None, &ids[..2], AwaitMode::All)).unwrap();
+        registry.finish(ids[0], &value("1"));
+        assert_eq!(budget.used(), 0, "small ones are not");
+        registry.finish(ids[1], &large);
+        assert!(budget.used() >= MAX_AWAITED_BYTES as u64 / 2);
+        assert!(wait.poll(Waker::noop()).is_some());
+        assert_eq!(budget.used(), 0);
+        let (wait, _) = registry.register(wait_for(None, &ids, AwaitMode::All)).unwrap();
+        registry.finish(ids[0], &large);
+        assert!(budget.used() >= MAX_AWAITED_BYTES as u64 / 2);
+        registry.finish(ids[1], &large);
+        registry.finish(ids[2], &value("1"));
+        assert_eq!(budget.used(), 0, "refused");
+        drop(wait);
+        assert_eq!(budget.used(), 0);
 
         // One of them is not too much, whatever else is there.
         let registry = Registry::new(10, 10 * MAX_AWAITED_BYTES);

@@ -31,7 +31,12 @@ pub(super) fn run(core: &Arc<Core>, client: &Arc<dyn TaskClient>, slot: usize) {
 }
 
 /// Makes a live guest of a claim; or reports why that's impossible.
-fn start(core: &Arc<Core>, client: &Arc<dyn TaskClient>, slot: usize, claim: Claim) -> Option<Arc<Fiber>> {
+fn start(
+    core: &Arc<Core>,
+    client: &Arc<dyn TaskClient>,
+    slot: usize,
+    mut claim: Claim,
+) -> Option<Arc<Fiber>> {
     let interrupt = core.begin_start(slot, &claim);
     let started = match interrupt.is_thrown() {
         // Nobody reads this message: the reason of the throw counts.
@@ -41,6 +46,8 @@ fn start(core: &Arc<Core>, client: &Arc<dyn TaskClient>, slot: usize, claim: Cla
     let none = match started {
         Ok(Ok(guest)) => {
             core.scheduler.add_live(guest.weight.saturating_sub(1), &claim);
+            // Only the guest needs them; another attempt reads them from the store.
+            claim.arguments = Arc::default();
             let fiber = Fiber::new(Arc::<Core>::downgrade(core) as _, claim, guest);
             core.add_live_fiber(&fiber);
             // From here on whoever ends it finds it among the live.

@@ -7,7 +7,10 @@ use std::task::Waker;
 
 use parking_lot::Mutex;
 
-use crate::model::{AwaitMode, InvocationId, MAX_AWAITED_BYTES, Outcome, Refusal};
+use crate::model::{AwaitMode, InvocationId, MAX_AWAITED_BYTES, MemoryBudget, Outcome, Refusal};
+
+/// Results of a wait are on the memory budget from so many bytes on: those of most waits are small, and come and go.
+const UNCHARGED_BYTES: usize = 64 << 10;
 
 /// A request for a wait.
 pub(super) struct WaitFor {
@@ -47,15 +50,40 @@ struct WaitState {
     missing: usize,
     /// The size of the answer, in bytes.
     bytes: usize,
+    /// The bytes that are on the memory budget, until the guest takes the answer or nobody waits any more.
+    charge: Charge,
     /// The index of the first outcome that came, for a wait for any.
     first: Option<usize>,
     refused: Option<Refusal>,
     waker: Option<Waker>,
 }
 
+/// Bytes on the memory budget of the runner, which are given back with this value.
+#[derive(Debug)]
+struct Charge {
+    budget: Arc<MemoryBudget>,
+    bytes: u64,
+}
+
+impl Charge {
+    /// Makes it so many bytes, left or not: the results are here.
+    fn resize(&mut self, bytes: usize) {
+        let bytes = bytes as u64;
+        self.budget.overdraw(bytes.saturating_sub(self.bytes));
+        self.budget.give_back(self.bytes.saturating_sub(bytes));
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.resize(0);
+    }
+}
+
 impl Wait {
     /// Makes a wait that knows no outcome yet. Ids that are asked for more than once are awaited once.
-    pub(super) fn new(wait_for: WaitFor, sequence: u64) -> Arc<Self> {
+    pub(super) fn new(wait_for: WaitFor, sequence: u64, budget: &Arc<MemoryBudget>) -> Arc<Self> {
         let WaitFor { caller, depth, ids: asked, mode } = wait_for;
         let (mut ids, mut outcomes) = (Vec::with_capacity(asked.len()), Vec::with_capacity(asked.len()));
         let mut known = HashMap::new();
@@ -72,7 +100,9 @@ impl Wait {
         }
         let places = (places.len() > ids.len()).then_some(places);
         let missing = ids.len();
-        let state = WaitState { ids, outcomes, missing, bytes: 0, first: None, refused: None, waker: None };
+        let charge = Charge { budget: Arc::clone(budget), bytes: 0 };
+        let state =
+            WaitState { ids, outcomes, missing, bytes: 0, charge, first: None, refused: None, waker: None };
         Arc::new(Self {
             caller,
             mode,
@@ -127,6 +157,7 @@ impl Wait {
             }
             return None;
         }
+        state.charge.resize(0);
         let outcomes = match (self.mode, state.first) {
             (AwaitMode::Any | AwaitMode::AnyWithin(_), Some(first)) => {
                 let place = self
@@ -171,6 +202,10 @@ impl Wait {
         state.bytes = state.bytes.saturating_add(bytes);
         state.first.get_or_insert(index);
         state.refuse_too_much();
+        if state.bytes > UNCHARGED_BYTES {
+            let bytes = if state.refused.is_some() { 0 } else { state.bytes };
+            state.charge.resize(bytes);
+        }
         if self.is_satisfied(&state) || state.refused.is_some() {
             let waker = state.waker.take();
             drop(state);

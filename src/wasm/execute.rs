@@ -212,7 +212,8 @@ async fn attempt(
         children: 0,
         max_children: most(LimitKind::Children),
         max_priority: program.priority,
-        claim,
+        // The values are charged, and their text is not: it is not kept as long as the guest lives.
+        claim: Claim { arguments: Arc::default(), ..claim },
     };
     let mut guest = Instance { store: Store::new(&program.engine, state), fuel: None };
     let store = &mut guest.store;

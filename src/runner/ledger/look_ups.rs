@@ -90,7 +90,7 @@ mod tests {
     fn of_wait(count: usize) -> LookUpMessage {
         let ids = ids(count);
         let wait = WaitFor { caller: None, depth: 0, ids: ids.clone(), mode: AwaitMode::All };
-        LookUpMessage { wait: Wait::new(wait, 0), ids }
+        LookUpMessage { wait: Wait::new(wait, 0, &Arc::default()), ids }
     }
 
     #[test]
