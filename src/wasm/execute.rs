@@ -212,9 +212,10 @@ async fn attempt(
         children: 0,
         max_children: most(LimitKind::Children),
         max_priority: program.priority,
-        // The values are charged, and their text is not: it is not kept as long as the guest lives.
         claim: Claim { arguments: Arc::default(), ..claim },
     };
+    // The values are charged, and their text is not: it is not kept as long as the guest lives.
+    drop(claim.arguments);
     let mut guest = Instance { store: Store::new(&program.engine, state), fuel: None };
     let store = &mut guest.store;
     store.limiter_async(|state| &mut state.memory);
