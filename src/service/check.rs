@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use super::components::left_out_sentences;
 use super::{CheckDocument, ProblemDocument, Service, ServiceError};
 use crate::config::{ConfigError, Origin, Problem, read_secrets};
 use crate::store::TaskRule;
@@ -29,7 +30,8 @@ impl Service {
             let message = "there is nothing to check: no `wasm-runner.toml` here or above";
             return Err(ServiceError::NoComponents(message.to_owned()));
         }
-        let library = self.library()?;
+        let mut left_out = Vec::new();
+        let library = self.library_and(|library| left_out = left_out_sentences(library))?;
         document.tasks = library.tasks().len();
         document.not_tasks = library.not_tasks().len();
         let missing = config.components_and_patterns().flat_map(|component| {
@@ -48,7 +50,9 @@ impl Service {
         missing.extend(read_secrets(config.components_and_patterns()).err().unwrap_or_default());
         let told = config.section_warnings.iter();
         let told = told.map(|one| ProblemDocument { message: one.to_string(), hint: one.hint.clone() });
-        document.warnings = told.chain(self.contradictions(&library)).collect();
+        let warning = |message| ProblemDocument { message, hint: None };
+        let left_out = left_out.into_iter().map(warning);
+        document.warnings = left_out.chain(told).chain(self.contradictions(&library)).collect();
         if missing.is_empty() { Ok(()) } else { Err(ConfigError(missing).into()) }
     }
 
