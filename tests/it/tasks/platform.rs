@@ -409,6 +409,46 @@ fn a_push_may_ask_for_no_new_rights() {
 }
 
 #[test]
+fn a_retry_runs_the_bytes_that_a_submit_would_get() {
+    let place = Sandbox::new();
+    place
+        .write("wasm-runner.toml", "store = \"sqlite:state.db\"\n[component.\"cust-*\"]\nmax-attempts = 1\n");
+    let push = |guest_name: &str| {
+        let file = guest(guest_name).display().to_string();
+        let pushed = place.run(["component", "push", "cust-anna", &file, "--json"]).expect(0).json();
+        pushed["digest"].as_str().expect("a digest").to_owned()
+    };
+    let status = |id: &str| place.run(["status", id, "--json"]).expect(0).json();
+    let submit =
+        || place.run(["submit", "cust-anna::transform", "[\"a b\"]"]).expect(0).stdout().trim().to_owned();
+    let broken = push("greedy");
+    let id = place.run(["submit", "cust-anna::transform", "[\"a b\"]", "--limit", "time=50ms"]).expect(0);
+    let id = id.stdout().trim().to_owned();
+    place.run(["start", "--until-idle"]).expect(0);
+    assert_eq!(
+        (&status(&id)["status"], &status(&id)["component_digest"]),
+        (&json!("failed"), &json!(broken))
+    );
+    let fixed = push("upper");
+    // Those that wait stay on their bytes.
+    let copy = place.run(["retry", &id]).expect(0).stdout().trim().to_owned();
+    assert_eq!(status(&copy)["component_digest"], json!(fixed));
+    let plain = submit();
+    assert_eq!(status(&plain)["component_digest"], json!(fixed));
+    place.run(["cancel", &copy]).expect(0);
+    // A version that can't be used is passed over, as by a submit.
+    push("unknown-import");
+    let copies = place.run(["retry", "--status", "failed"]).expect(0);
+    let copy = copies.stdout().trim().to_owned();
+    assert_eq!(status(&copy)["component_digest"], json!(fixed));
+    // One that does not have the task is not.
+    place.run(["cancel", &copy]).expect(0);
+    push("workflow");
+    let refused = place.run(["retry", &id]).expect(2);
+    assert!(refused.stderr.contains("does not export it any more"), "{refused:?}");
+}
+
+#[test]
 fn a_removed_component_finishes_and_submits_no_detached_children_of_itself() {
     let place = Sandbox::new();
     place.write("wasm-runner.toml", "store = \"sqlite:state.db\"\n[component.\"cust-*\"]\n");
