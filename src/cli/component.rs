@@ -186,6 +186,12 @@ fn push(args: &PushArgs, context: &Context) -> Result<(), CliError> {
             ));
         }
     }
+        if context.config().fits_no_section(&document.name) {
+            output::note(&format!(
+                "no section of the configuration fits `{}`: it is granted nothing and may submit nothing",
+                document.name
+            ));
+        }
     args.wait.map_or(Ok(()), |time| wait(&pushed, time, context))
 }
 

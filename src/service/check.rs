@@ -9,6 +9,9 @@ use crate::config::{ConfigError, Origin, Problem, read_secrets};
 use crate::store::TaskRule;
 use crate::wasm::Library;
 
+/// The most names in one warning.
+const NAMED: usize = 5;
+
 impl Service {
     /// Checks the components of the configuration, and that their directories and secrets are
     /// there. The document has no problems in it: they are the second part.
@@ -51,9 +54,25 @@ impl Service {
         let told = config.section_warnings.iter();
         let told = told.map(|one| ProblemDocument { message: one.to_string(), hint: one.hint.clone() });
         let warning = |message| ProblemDocument { message, hint: None };
-        let left_out = left_out.into_iter().map(warning);
+        let unfitting = self.fitting_no_section(&library);
+        let left_out = left_out.into_iter().chain(unfitting).map(warning);
         document.warnings = left_out.chain(told).chain(self.contradictions(&library)).collect();
         if missing.is_empty() { Ok(()) } else { Err(ConfigError(missing).into()) }
+    }
+
+    /// Says which components were pushed under names that no section fits.
+    fn fitting_no_section(&self, library: &Library) -> Option<String> {
+        let names =
+            library.components().map(|(name, _)| name).filter(|name| self.config().fits_no_section(name));
+        let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
+        let more = match names.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let first = names.get(..NAMED).unwrap_or(&names).join(", ");
+        (!names.is_empty()).then(|| {
+            format!("no section fits what was pushed as {first}{more}: it is granted nothing and may submit nothing")
+        })
     }
 
     /// Lists the rules in the store that contradict those of the configuration. A store that does not exist or can't be

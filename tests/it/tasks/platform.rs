@@ -449,6 +449,31 @@ fn a_retry_runs_the_bytes_that_a_submit_would_get() {
 }
 
 #[test]
+fn a_component_that_fits_no_section_submits_nothing() {
+    let place = Sandbox::new();
+    let workflow = guest("workflow").display().to_string();
+    let submits = |name: &str| {
+        let task = format!("{name}::control.submit-twice");
+        let arguments = json!([format!("{name}::basics.nothing"), "[]", "k"]).to_string();
+        let id = place.run(["submit", &task, &arguments]).expect(0).stdout().trim().to_owned();
+        place.run(["start", "--until-idle"]).expect(0);
+        place.run(["status", &id, "--json"]).expect(0).json()["status"].clone()
+    };
+    let push = |name: &str| place.run(["component", "push", name, &workflow]).expect(0).stderr;
+    place.write("wasm-runner.toml", "store = \"sqlite:state.db\"\n");
+    assert!(!push("custmer-anna").contains("no section"));
+    assert_eq!(submits("custmer-anna"), "succeeded", "without patterns all stays as it is");
+    place.write("wasm-runner.toml", "store = \"sqlite:state.db\"\n[component.\"customer-*\"]\n");
+    assert!(!push("customer-anna").contains("no section"));
+    let told = push("custmer-anna");
+    assert!(told.contains("no section of the configuration fits `custmer-anna`"), "{told}");
+    assert_eq!(submits("customer-anna"), "succeeded");
+    assert_eq!(submits("custmer-anna"), "failed");
+    let checked = place.run(["check"]).expect(0);
+    assert!(checked.stderr.contains("no section fits what was pushed as `custmer-anna`:"), "{checked:?}");
+}
+
+#[test]
 fn a_removed_component_finishes_and_submits_no_detached_children_of_itself() {
     let place = Sandbox::new();
     place.write("wasm-runner.toml", "store = \"sqlite:state.db\"\n[component.\"cust-*\"]\n");
