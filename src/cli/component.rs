@@ -88,7 +88,8 @@ pub struct PushArgs {
     #[arg(long)]
     pub deny_new_rights: bool,
 
-    /// A right that is no reason to refuse it, as `inspect` names it: `environment`; repeatable
+    /// A right that is no reason to refuse it; repeatable: `files`, `environment`, `network`, `http`, `submits`,
+    /// `tasks` or `unknown`
     #[arg(long = "allow-right", value_name = "RIGHT", value_delimiter = ',', value_parser = right, requires = "deny_new_rights")]
     pub allowed_rights: Vec<RightKind>,
 

@@ -404,8 +404,29 @@ fn a_push_may_ask_for_no_new_rights() {
     assert!(unknown.stderr.contains("did you mean `environment`?"), "{unknown:?}");
     let refused = push("workflow", &["--deny-new-rights"]).expect(1);
     assert!(refused.stderr.contains("that the version before does not"), "{refused:?}");
+    assert!(refused.stderr.contains("`--allow-right RIGHT`"), "{refused:?}");
     push("workflow", &[]).expect(0);
     push("workflow", &["--deny-new-rights"]).expect(0);
+}
+
+#[test]
+fn a_diff_allows_rights_as_a_push_does() {
+    let place = Sandbox::new();
+    let (plain, upper) = (guest("greedy").display().to_string(), guest("upper").display().to_string());
+    let diff = |flags: &[&str]| place.run([&["component", "diff", &plain, &upper][..], flags].concat());
+    let refused = diff(&["--deny-new-rights"]).expect(1);
+    assert!(refused.stderr.contains("`--allow-right RIGHT`"), "{refused:?}");
+    diff(&["--deny-new-rights", "--allow-right", "environment"]).expect(0);
+    let unknown = diff(&["--deny-new-rights", "--allow-right", "enviroment"]).expect(2);
+    // Every kind that can be refused is in the help.
+    let (_, known) = unknown.stderr.split_once("known: ").expect("the known ones are listed");
+    let known = known.split(')').next().unwrap_or_default();
+    for command in ["push", "diff"] {
+        let help = place.run(["component", command, "--help"]).expect(0);
+        for right in known.split(", ").filter(|right| !["`clocks`", "`random`"].contains(right)) {
+            assert!(help.stdout().contains(right), "{right}: {help:?}");
+        }
+    }
 }
 
 #[test]
