@@ -495,6 +495,35 @@ fn a_component_that_fits_no_section_submits_nothing() {
 }
 
 #[test]
+fn a_push_goes_back_without_the_file() {
+    let place = Sandbox::new();
+    place.write("wasm-runner.toml", "store = \"sqlite:state.db\"\n[component.\"cust-*\"]\n");
+    for guest_name in ["upper", "workflow"] {
+        place.run(["component", "push", "cust-anna", &guest(guest_name).display().to_string()]).expect(0);
+    }
+    let list = place.run(["component", "list", "--json"]).expect(0).json_lines();
+    let digest = list[1]["digest"].as_str().expect("a digest").to_owned();
+    let version = format!("cust-anna@{}", &digest[..15]);
+    let pushed = place.run(["component", "push", "cust-anna", &version]).expect(0);
+    assert_eq!(pushed.stdout().trim(), format!("cust-anna {digest}"));
+    let list = place.run(["component", "list", "--json"]).expect(0).json_lines();
+    assert_eq!((&list[0]["digest"], &list[0]["newest"]), (&json!(digest), &json!(true)));
+    let unknown = place.run(["component", "push", "cust-anna", "cust-anna@sha256:zz"]).expect(2);
+    assert!(unknown.stderr.contains(&digest), "{unknown:?}");
+    let no_file = place.run(["component", "push", "cust-zoe", "README"]).expect(78);
+    assert!(no_file.stderr.contains("there is no file `README`"), "{no_file:?}");
+    // What was removed is told to be so.
+    place.run(["component", "remove", "cust-anna"]).expect(0);
+    let file = guest("upper").display().to_string();
+    for args in [&["inspect", "cust-anna"][..], &["component", "diff", "cust-anna", &file]] {
+        let output = place.run(args).expect(78);
+        assert!(output.stderr.contains("which was removed or never pushed"), "{output:?}");
+    }
+    let output = place.run(["component", "push", "cust-anna", &version]).expect(2);
+    assert!(output.stderr.contains("it was removed, or never pushed"), "{output:?}");
+}
+
+#[test]
 fn a_removed_component_finishes_and_submits_no_detached_children_of_itself() {
     let place = Sandbox::new();
     place.write("wasm-runner.toml", "store = \"sqlite:state.db\"\n[component.\"cust-*\"]\n");
