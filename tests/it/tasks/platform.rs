@@ -303,7 +303,11 @@ fn what_was_removed_is_not_retried() {
     // Of a selection, the others are retried, and are those that a dry run lists.
     let dry = place.run(["retry", "--status", "failed", "--dry-run"]).expect(0);
     assert_eq!(dry.stdout().trim(), other);
-    assert!(dry.stderr.contains("would refuse 1 invocation of components that were removed"), "{dry:?}");
+    let note = "would retry 1 invocation, and would refuse 1 invocation of components that were removed";
+    assert!(dry.stderr.contains(note), "{dry:?}");
+    let none = place.run(["retry", "--component", "cust-anna", "--status", "failed", "--dry-run"]).expect(0);
+    assert!(none.stderr.contains("would retry 0 invocations, and would refuse 1 invocation"), "{none:?}");
+    assert!(!none.stderr.contains("no invocation is selected"), "{none:?}");
     let output = place.run(["retry", "--status", "failed"]).expect(2);
     assert!(output.stderr.contains("its component was removed"), "{output:?}");
     let copies = place.run(["list", "--status", "queued", "--json"]).expect(0).json_lines();
