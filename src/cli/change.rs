@@ -127,15 +127,24 @@ pub struct PauseArgs {
 pub const NOTHING: &str = "no invocation is selected by these filters";
 
 /// Prints the invocations that a command would change.
-fn tell_selected(verb: &str, ids: &[InvocationId], mut output: Output) -> Result<(), CliError> {
+fn tell_selected(verb: &str, ids: &[InvocationId], output: Output) -> Result<(), CliError> {
+    tell_selected_and(ids, output, |count| match count {
+        0 => NOTHING.to_owned(),
+        count => format!("would {verb} {}", plural(count, "invocation")),
+    })
+}
+
+/// Prints the invocations that a command would change, and a note about their number.
+fn tell_selected_and(
+    ids: &[InvocationId],
+    mut output: Output,
+    note: impl FnOnce(usize) -> String,
+) -> Result<(), CliError> {
     for id in ids {
         output.document(&SelectedDocument { id: *id }, || id.to_string())?;
     }
     output.flush()?;
-    output::note(&match ids.len() {
-        0 => NOTHING.to_owned(),
-        count => format!("would {verb} {}", plural(count, "invocation")),
-    });
+    output::note(&note(ids.len()));
     Ok(())
 }
 
@@ -187,11 +196,13 @@ pub fn retry(args: &RetryArgs, context: &Context) -> Result<(), CliError> {
     let selection = args.chosen.selection(&args.statuses, &args.ends, context)?;
     if args.dry_run {
         let (ids, refused) = context.loading(|service| service.would_retry(selection, args.not_retried))?;
-        if refused > 0 {
-            let refused = plural(refused, "invocation");
-            output::note(&format!("would refuse {refused} of components that were removed"));
-        }
-        return tell_selected("retry", &ids, output);
+        return match refused {
+            0 => tell_selected("retry", &ids, output),
+            refused => tell_selected_and(&ids, output, |count| {
+                let (count, refused) = (plural(count, "invocation"), plural(refused, "invocation"));
+                format!("would retry {count}, and would refuse {refused} of components that were removed")
+            }),
+        };
     }
     let (even_succeeded, only_new) = (args.even_succeeded, args.not_retried);
     let request = RetryRequest { selection, even_succeeded, only_new };

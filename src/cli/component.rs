@@ -33,6 +33,7 @@ pub enum ComponentCommand {
     #[command(after_help = "\
 Examples:
   run-wasm-runner component push customer-7 plugin.wasm --label customer=7 --wait
+  run-wasm-runner component push customer-7 customer-7@sha256:5f2a91
   run-wasm-runner component push wordcount
   run-wasm-runner component push
 
@@ -70,7 +71,8 @@ Credentials: WASM_RUNNER_REGISTRY_AUTH (HOST=USER:PASSWORD), or docker's config.
 
 #[derive(Debug, Args)]
 pub struct PushArgs {
-    /// A name and a file; or names in the configuration [default: all that are configured with a file]
+    /// A name, and a file or a version in the store (NAME@DIGEST); or names in the configuration
+    /// [default: all that are configured with a file]
     #[arg(value_name = "NAME [FILE]")]
     pub names: Vec<String>,
 
@@ -88,7 +90,8 @@ pub struct PushArgs {
     #[arg(long)]
     pub deny_new_rights: bool,
 
-    /// A right that is no reason to refuse it, as `inspect` names it: `environment`; repeatable
+    /// A right that is no reason to refuse it; repeatable: `files`, `environment`, `network`, `http`, `submits`,
+    /// `tasks` or `unknown`
     #[arg(long = "allow-right", value_name = "RIGHT", value_delimiter = ',', value_parser = right, requires = "deny_new_rights")]
     pub allowed_rights: Vec<RightKind>,
 
@@ -154,13 +157,19 @@ pub fn run(command: &ComponentCommand, context: &Context) -> Result<(), CliError
 }
 
 fn push(args: &PushArgs, context: &Context) -> Result<(), CliError> {
-    // A text with a dot or a slash in it is no name.
-    let is_file = |text: &str| {
-        let is_configured = context.config().component(text).is_some();
-        !is_configured && (text.contains(['.', '/']) || Path::new(text).is_file())
+    // A text with a dot or a slash in it is no name, and what follows a name that is not configured is a file.
+    let is_configured = |text: &str| context.config().component(text).is_some();
+    let is_file = |name: &str, text: &str| {
+        let is_path = text.contains(['.', '/']) || Path::new(text).is_file() || !is_configured(name);
+        is_path && !is_configured(text)
     };
+    let is_version = |text: &str| text.contains('@') && !Path::new(text).exists();
     let components = match &args.names[..] {
-        [name, path] if is_file(path) => Pushed::File { name: name.clone(), path: PathBuf::from(path) },
+        [name, version] if is_version(version) => {
+            let (of, digest) = version.split_once('@').unwrap_or_default();
+            Pushed::Version { name: name.clone(), of: of.to_owned(), digest: digest.to_owned() }
+        }
+        [name, path] if is_file(name, path) => Pushed::File { name: name.clone(), path: PathBuf::from(path) },
         names => Pushed::Configured(names.to_vec()),
     };
     let request = PushRequest {
@@ -177,6 +186,12 @@ fn push(args: &PushArgs, context: &Context) -> Result<(), CliError> {
         pushed.push((Arc::clone(&document.name), document.digest));
         output.document(&document, || format!("{} {}", document.name, document.digest))?;
         output.flush()?;
+        if context.config().fits_no_section(&document.name) {
+            output::note(&format!(
+                "no section of the configuration fits `{}`: it is granted nothing and may submit nothing",
+                document.name
+            ));
+        }
         for (import, _) in document.imports.iter().filter(|(_, provider)| provider.is_none()) {
             output::note(&format!(
                 "`{}` imports `{import}`, which no component in the store provides, or several do: it runs when \

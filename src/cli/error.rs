@@ -15,7 +15,7 @@ pub const NO_COMPONENTS_HINT: &str =
     "no components are configured: give one with `--component NAME=PATH`, or in `wasm-runner.toml`";
 
 /// Tells that new rights are only asked for.
-pub const NEW_RIGHTS_HINT: &str = "it gets none of them unless they are granted in `wasm-runner.toml`; without `--deny-new-rights` this is no error";
+pub const NEW_RIGHTS_HINT: &str = "it gets none of them unless they are granted in `wasm-runner.toml`; `--allow-right RIGHT` lets one pass, and without `--deny-new-rights` none is an error";
 
 /// Why a command did not succeed.
 #[derive(Debug, thiserror::Error)]

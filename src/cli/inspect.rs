@@ -7,9 +7,11 @@ use clap::{Args, ValueHint};
 use crate::config::{Config, Flags, Surroundings, in_backticks};
 use crate::model::size;
 use crate::service::{CheckDocument, DiffDocument, Inspected, ProblemDocument, RightDocument};
+use crate::wasm::RightKind;
 
 use super::context::Context;
 use super::error::{CliError, NEW_RIGHTS_HINT};
+use super::flags::right;
 use super::harmless::harmless_line;
 use super::output::{self, Output};
 use super::render::plural;
@@ -57,6 +59,11 @@ pub struct ComponentDiffArgs {
     /// Fail if NEW asks for a right that OLD does not ask for, other than clocks and random numbers, which all have
     #[arg(long)]
     pub deny_new_rights: bool,
+
+    /// A right that is no reason to fail; repeatable: `files`, `environment`, `network`, `http`, `submits`,
+    /// `tasks` or `unknown`
+    #[arg(long = "allow-right", value_name = "RIGHT", value_delimiter = ',', value_parser = right, requires = "deny_new_rights")]
+    pub allowed_rights: Vec<RightKind>,
 
     /// Fail if NEW lacks a task of OLD, or has it with other types
     #[arg(long)]
@@ -117,7 +124,10 @@ pub fn diff(args: &ComponentDiffArgs, flags: &Flags, json: bool) -> Result<(), C
         let hint = "whoever submits these would be refused; without `--deny-removed-tasks` this is no error";
         return Err(CliError::Violated { message, hint: hint.to_owned() });
     }
-    let added: Vec<_> = document.rights.added.iter().filter(|right| !right.is_given()).collect();
+    let is_allowed =
+        |right: &RightDocument| args.allowed_rights.iter().any(|allowed| allowed.as_str() == right.right);
+    let added = document.rights.added.iter().filter(|right| !right.is_given() && !is_allowed(right));
+    let added: Vec<_> = added.collect();
     if !args.deny_new_rights || added.is_empty() {
         return Ok(());
     }

@@ -161,6 +161,13 @@ impl ComponentPattern {
 }
 
 impl Component {
+    /// A pushed component without a section. If there are sections for others, it may submit nothing.
+    pub(super) fn without_section(name: Arc<str>, others_have_one: bool) -> Self {
+        let mut component = Self::new(name, ComponentOrigin::Store);
+        component.grants.may_submit = others_have_one.then(Arc::default);
+        component
+    }
+
     /// A component that nothing is said of but where its bytes are.
     pub fn new(name: Arc<str>, origin: ComponentOrigin) -> Self {
         Self {

@@ -229,8 +229,11 @@ impl Config {
     }
 
     /// Makes the configuration of a pushed component that nobody has configured by its name.
+    ///
+    /// With patterns, one that fits none may do nothing, and so submits nothing.
     pub fn pushed_component(&self, name: Arc<str>) -> Component {
         let found = ComponentPattern::find(&self.patterns, &name);
+        let fits_none = found.is_none() && !self.patterns.is_empty();
         let note = found.map(|pattern| Arc::from(pattern.note_for(&name)));
         Component {
             section_note: found.and_then(|pattern| pattern.component.section_note.clone()).or(note),
@@ -238,8 +241,18 @@ impl Config {
             tasks: Arc::clone(&self.task_sections),
             // One that can't be used must not stop every runner that takes all that were pushed.
             may_be_left_out: true,
-            ..found.map_or_else(|| Component::new(name, ComponentOrigin::Store), |one| one.component.clone())
+            ..match found {
+                Some(pattern) => pattern.component.clone(),
+                None => Component::without_section(name, fits_none),
+            }
         }
+    }
+
+    /// Whether a pushed component with that name gets nothing: there are sections for patterns, and none for it.
+    pub fn fits_no_section(&self, name: &str) -> bool {
+        let has_section =
+            || self.component(name).is_some() || ComponentPattern::find(&self.patterns, name).is_some();
+        !self.patterns.is_empty() && !has_section()
     }
 
     /// Whether fuel may be limited, for a component that comes later too.

@@ -3,10 +3,14 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use super::components::left_out_sentences;
 use super::{CheckDocument, ProblemDocument, Service, ServiceError};
 use crate::config::{ConfigError, Origin, Problem, read_secrets};
 use crate::store::TaskRule;
 use crate::wasm::Library;
+
+/// The most names in one warning.
+const NAMED: usize = 5;
 
 impl Service {
     /// Checks the components of the configuration, and that their directories and secrets are
@@ -29,7 +33,8 @@ impl Service {
             let message = "there is nothing to check: no `wasm-runner.toml` here or above";
             return Err(ServiceError::NoComponents(message.to_owned()));
         }
-        let library = self.library()?;
+        let mut left_out = Vec::new();
+        let library = self.library_and(|library| left_out = left_out_sentences(library))?;
         document.tasks = library.tasks().len();
         document.not_tasks = library.not_tasks().len();
         let missing = config.components_and_patterns().flat_map(|component| {
@@ -48,8 +53,26 @@ impl Service {
         missing.extend(read_secrets(config.components_and_patterns()).err().unwrap_or_default());
         let told = config.section_warnings.iter();
         let told = told.map(|one| ProblemDocument { message: one.to_string(), hint: one.hint.clone() });
-        document.warnings = told.chain(self.contradictions(&library)).collect();
+        let warning = |message| ProblemDocument { message, hint: None };
+        let unfitting = self.fitting_no_section(&library);
+        let left_out = left_out.into_iter().chain(unfitting).map(warning);
+        document.warnings = left_out.chain(told).chain(self.contradictions(&library)).collect();
         if missing.is_empty() { Ok(()) } else { Err(ConfigError(missing).into()) }
+    }
+
+    /// Says which components were pushed under names that no section fits.
+    fn fitting_no_section(&self, library: &Library) -> Option<String> {
+        let names =
+            library.components().map(|(name, _)| name).filter(|name| self.config().fits_no_section(name));
+        let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
+        let more = match names.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let first = names.get(..NAMED).unwrap_or(&names).join(", ");
+        (!names.is_empty()).then(|| {
+            format!("no section fits what was pushed as {first}{more}: it is granted nothing and may submit nothing")
+        })
     }
 
     /// Lists the rules in the store that contradict those of the configuration. A store that does not exist or can't be

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::config::{Component, ComponentOrigin, ConfigError, Origin, Problem};
+use crate::config::{Component, ComponentOrigin, Config, ConfigError, Origin, Problem};
 use crate::model::{ComponentDigest, Glob, LimitKind, TaskId, is_compatible};
 use crate::store::PushedComponent;
 use crate::wasm::{ComponentSource, Interfaces, Library, LibraryOptions, LoadError, Names, Task};
@@ -48,11 +48,17 @@ impl Service {
     /// [`ServiceError::Load`] with everything that is wrong with the components, or
     /// [`ServiceError::Config`] with all that names no task.
     pub fn library(&self) -> Result<Arc<Library>, ServiceError> {
+        self.library_and(warn_of_left_out)
+    }
+
+    /// Loads every component, once, and has the components that were left out told.
+    pub(super) fn library_and(&self, tell: impl FnOnce(&Library)) -> Result<Arc<Library>, ServiceError> {
         let mut library = self.shared.library.lock();
         if let Some(library) = &*library {
             return Ok(Arc::clone(library));
         }
         let loaded = self.load(None)?;
+        tell(&loaded);
         *library = Some(Arc::clone(&loaded));
         Ok(loaded)
     }
@@ -65,15 +71,26 @@ impl Service {
     ///
     /// As [`task`](Self::task).
     pub fn task_to_submit(&self, name: &str) -> Result<Task, ServiceError> {
-        if let (Some(component), _) = TaskId::split(name)
-            && self.config().component(component).is_none()
-        {
-            let mut library = self.shared.library.lock();
-            if library.is_none() {
-                *library = Some(self.load(Some(component))?);
-            }
+        if let (Some(component), _) = TaskId::split(name) {
+            self.library_of(component)?;
         }
         self.task(name)
+    }
+
+    /// Loads what a submit for a component needs, if nothing is loaded yet: every component if it is configured by its
+    /// name, or else that one and those that it is linked to.
+    pub(super) fn library_of(&self, component: &str) -> Result<Arc<Library>, ServiceError> {
+        if self.config().component(component).is_some() {
+            return self.library();
+        }
+        let mut library = self.shared.library.lock();
+        if let Some(library) = &*library {
+            return Ok(Arc::clone(library));
+        }
+        let loaded = self.load(Some(component))?;
+        warn_of_left_out(&loaded);
+        *library = Some(Arc::clone(&loaded));
+        Ok(loaded)
     }
 
     /// Finds a task by its id, or by a shorter form that names only one.
@@ -89,12 +106,21 @@ impl Service {
         {
             return Err(removed(&task.id));
         }
-        found.map_err(|error| ServiceError::Unknown {
-            message: error.to_string(),
-            remedy: Some(match self.config().components.is_empty() {
+        found.map_err(|error| {
+            // Its component may be there, and can't be used.
+            let is_meant = |one: &&LoadError| {
+                let rest = name.strip_prefix(&*one.component);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', ':']))
+            };
+            let mut message = error.to_string();
+            if let Some(error) = library.left_out().iter().find(is_meant) {
+                message = format!("{message}: {}", error.message);
+            }
+            let remedy = match self.config().components.is_empty() {
                 true => Remedy::AddComponents,
                 false => Remedy::ListTasks,
-            }),
+            };
+            ServiceError::Unknown { message, remedy: Some(remedy) }
         })
     }
 
@@ -255,7 +281,7 @@ impl Service {
             let is_configured = |one: &PushedComponent| self.config().component(&one.name).is_some();
             pushed.retain(|one| needed.contains(&one.name) || is_configured(one));
         }
-        let (mut sources, mut left_out) = self.sources(&pushed, store.as_ref(), false)?;
+        let (mut sources, left_out) = self.sources(&pushed, store.as_ref(), false)?;
         self.tidy_components(sources.iter().map(|source| &*source.path));
         let loading = &shared.loading;
         let options = LibraryOptions {
@@ -279,18 +305,8 @@ impl Service {
             stays.extend(told);
         };
         loading.total.store(0, Ordering::Relaxed);
-        let library = library.map_err(ServiceError::Load)?;
+        let library = library.map_err(ServiceError::Load)?.with_left_out(left_out);
         stays.iter().for_each(|sentence| tracing::warn!("{sentence}"));
-        left_out.extend_from_slice(library.left_out());
-        // Of one component there may be a thousand: each import that nobody provides.
-        for of_one in left_out.chunk_by(|one, other| one.component == other.component) {
-            for error in of_one.iter().take(TOLD_OF_ONE) {
-                tracing::warn!("left out: {error}");
-            }
-            if let (Some(first), more @ 1..) = (of_one.first(), of_one.len().saturating_sub(TOLD_OF_ONE)) {
-                tracing::warn!("left out: component `{}`: {more} more reasons", first.component);
-            }
-        }
         if let Some(store) = store {
             library.fetch_versions_from(Box::new(Shelf::new(store, &shared.config)));
         }
@@ -364,10 +380,13 @@ impl Service {
         leaves_out_any: bool,
     ) -> Result<(Vec<ComponentSource>, Vec<LoadError>), ServiceError> {
         let mut sources = Vec::new();
-        let (mut errors, mut left_out) = (Vec::new(), Vec::new());
+        let (mut errors, mut left_out, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
         for component in self.served(pushed).iter() {
             match self.prepare(component, pushed, store) {
                 Ok(source) => sources.push(source),
+                Err(ServiceError::Load(_)) if self.waits_for_push(component, pushed) => {
+                    waiting.push(not_pushed_yet(self.config(), &component.name));
+                }
                 Err(ServiceError::Load(found)) if component.may_be_left_out || leaves_out_any => {
                     left_out.extend(found)
                 }
@@ -378,7 +397,15 @@ impl Service {
         if sources.is_empty() && !leaves_out_any {
             errors.append(&mut left_out);
         }
+        left_out.append(&mut waiting);
         if errors.is_empty() { Ok((sources, left_out)) } else { Err(ServiceError::Load(errors)) }
+    }
+
+    /// Whether a configured component comes from the store and is not there: it was removed, or not pushed yet. Whoever
+    /// removes one must not be able to stop the others, and a push takes it in.
+    fn waits_for_push(&self, component: &Component, pushed: &[PushedComponent]) -> bool {
+        let is_of_store = component.origin == ComponentOrigin::Store && self.config().store.url.is_durable();
+        is_of_store && !is_live(pushed, &component.name) && self.locked(component).is_ok()
     }
 
     /// The components that are used: those of the configuration, and if it takes all that were pushed, those.
@@ -485,6 +512,31 @@ impl Service {
     }
 }
 
+/// The reason why a configured component is left out that comes from the store and is not there.
+fn not_pushed_yet(config: &Config, name: &str) -> LoadError {
+    let message = format!(
+        "nothing is pushed under `{name}`; its section waits for a push (`run-wasm-runner component push {name} FILE`)"
+    );
+    LoadError { component: name.to_owned(), path: config.store.url.to_string(), message }
+}
+
+/// Lists the components that a library was made without, with the reasons.
+pub(super) fn left_out_sentences(library: &Library) -> Vec<String> {
+    let mut sentences = Vec::new();
+    // Of one component there may be a thousand: each import that nobody provides.
+    for of_one in library.left_out().chunk_by(|one, other| one.component == other.component) {
+        sentences.extend(of_one.iter().take(TOLD_OF_ONE).map(|error| format!("left out: {error}")));
+        if let (Some(first), more @ 1..) = (of_one.first(), of_one.len().saturating_sub(TOLD_OF_ONE)) {
+            sentences.push(format!("left out: component `{}`: {more} more reasons", first.component));
+        }
+    }
+    sentences
+}
+
+fn warn_of_left_out(library: &Library) {
+    left_out_sentences(library).iter().for_each(|sentence| tracing::warn!("{sentence}"));
+}
+
 /// Whether there is a pushed component of that name that was not removed.
 fn is_live(pushed: &[PushedComponent], name: &str) -> bool {
     pushed.iter().any(|one| *one.name == *name && one.removed_at.is_none())
@@ -522,7 +574,7 @@ fn provides(one: &PushedComponent, import: &str) -> bool {
 }
 
 /// The error of a submit for what was removed.
-fn removed(task: &str) -> ServiceError {
+pub(super) fn removed(task: &str) -> ServiceError {
     let message = format!("unknown task `{task}`: its component was removed, or does not export it any more");
     ServiceError::Unknown { message, remedy: Some(Remedy::ListTasks) }
 }

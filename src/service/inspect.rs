@@ -11,7 +11,7 @@ use super::{Service, ServiceError};
 use crate::config::{Origin, check_component_name, in_backticks};
 use crate::model::{is_compatible, split_version};
 use crate::store::PushedComponent;
-use crate::wasm::{ComponentSource, Grants, Inspection, Library, Right, rights};
+use crate::wasm::{ComponentSource, Grants, Inspection, Library, LoadError, Right, rights};
 
 /// A component that was looked into.
 #[derive(Debug)]
@@ -64,15 +64,28 @@ impl Service {
             }
         };
         let Some(source) = source else {
-            return self.inspect_unconfigured(file, None);
+            // What can be a name was perhaps meant as one.
+            let name = file.to_str().filter(|name| check_component_name(name, Origin::Flag).is_ok());
+            return match name {
+                Some(name) if !file.exists() => Err(self.nowhere(name)),
+                _ => self.inspect_unconfigured(file, None),
+            };
         };
         let inspection = self.look_into(&source.name, &source.path, None)?;
         self.tidy_components([&*source.path]);
         Ok(Inspected { path: source.path, inspection, configured: Some((source.name, source.grants)) })
     }
 
+    /// Says that a name stands for no component.
+    fn nowhere(&self, name: &str) -> ServiceError {
+        let message = "nothing is pushed under that name, which was removed or never pushed; nothing is configured \
+                       under it, and no file is called so";
+        let (component, path) = (name.to_owned(), self.config().store.url.to_string());
+        ServiceError::Load(vec![LoadError { component, path, message: message.to_owned() }])
+    }
+
     /// Finds a version of a pushed component by its digest, or by the first digits of it.
-    fn version(&self, name: &str, digest: &str) -> Result<ComponentSource, ServiceError> {
+    pub(super) fn version(&self, name: &str, digest: &str) -> Result<ComponentSource, ServiceError> {
         let access = self.existing()?;
         let pushed = access.ask(|store| store.components())?;
         let digits = |one: &PushedComponent| one.digest.to_string().replacen("sha256:", "", 1);
@@ -85,7 +98,7 @@ impl Service {
                 format!("{found} of `{name}` in the store has a digest that begins with `{digest}`");
             let known: Vec<_> = of_name().map(|one| one.digest.to_string()).collect();
             let remedy = match known.is_empty() {
-                true => "nothing was pushed under that name: `component list` shows all".to_owned(),
+                true => "it was removed, or never pushed: `component list` shows all".to_owned(),
                 false => format!("known: {}", in_backticks(known.iter().map(String::as_str))),
             };
             return Err(ServiceError::invalid(message).with_remedy(remedy));

@@ -128,7 +128,10 @@ fn newest(pushed: &[PushedComponent], component: &Component) -> Option<Component
 }
 
 fn not_pushed(name: &str) -> String {
-    format!("nothing was pushed under that name (`run-wasm-runner component push {name}` where it is)")
+    format!(
+        "nothing is pushed under that name: it was removed, or never pushed (`run-wasm-runner component push {name} FILE` \
+         pushes it)"
+    )
 }
 
 fn digest_of_file(path: &Path, most: u64) -> Result<ComponentDigest, String> {

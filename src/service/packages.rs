@@ -31,6 +31,15 @@ pub enum Pushed {
         /// The file.
         path: PathBuf,
     },
+    /// A version that the store has: to go back without the file.
+    Version {
+        /// The name under which it is pushed.
+        name: String,
+        /// The name under which it was pushed.
+        of: String,
+        /// Its digest, or the first digits of it.
+        digest: String,
+    },
 }
 
 /// A push of components.
@@ -58,13 +67,8 @@ impl Service {
     pub fn push(&self, request: &PushRequest) -> Result<Transactions<ComponentDocument>, ServiceError> {
         check_labels(&request.labels).map_err(|refusal| ServiceError::invalid(refusal.to_string()))?;
         let components = match &request.components {
-            Pushed::File { name, path } => {
-                check_component_name(name, Origin::Flag).map_err(|problem| {
-                    let error = ServiceError::invalid(problem.to_string());
-                    error.with_remedy(problem.hint.unwrap_or_default())
-                })?;
-                vec![Component::new(name.as_str().into(), ComponentOrigin::File(path.clone()))]
-            }
+            Pushed::File { name, path } => vec![in_file(name, path.clone())?],
+            Pushed::Version { name, of, digest } => vec![in_file(name, self.version(of, digest)?.path)?],
             Pushed::Configured(names) if names.is_empty() => self.all_pushable()?,
             Pushed::Configured(names) => {
                 let named = names.iter().map(|name| self.pushable(name).cloned());
@@ -94,6 +98,9 @@ impl Service {
     ) -> Result<NewComponent, ServiceError> {
         let (config, path) = (self.config(), pushable(component)?);
         let load = |message: String| ServiceError::unloaded(component, path.display().to_string(), message);
+        if !path.exists() {
+            return Err(load(format!("there is no file `{}`", path.display())));
+        }
         let inspection = self.look_into(&component.name, path, config.cache_directory.as_deref())?;
         if let Some(reason) = &inspection.unlinkable {
             return Err(load(format!("no runner could link it: {reason}")));
@@ -288,6 +295,15 @@ impl Service {
         };
         pushable(component).map(|_| component)
     }
+}
+
+/// Makes a component of a file that is pushed under a name.
+fn in_file(name: &str, path: PathBuf) -> Result<Component, ServiceError> {
+    check_component_name(name, Origin::Flag).map_err(|problem| {
+        let error = ServiceError::invalid(problem.to_string());
+        error.with_remedy(problem.hint.unwrap_or_default())
+    })?;
+    Ok(Component::new(name.into(), ComponentOrigin::File(path)))
 }
 
 /// The details of a right, in brackets.

@@ -1,14 +1,19 @@
 //! Retrying: final invocations, submitted anew.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::components::removed;
 use super::copies::{FOLLOWED, RETRY_OF, last_copies, retry_key};
 use super::patience::{Access, CHUNK, CHUNK_BYTES, Transactions, give_way};
 use super::{Copied, Remedy, RetryDocument, Selection, Service, ServiceError};
-use crate::model::{Differing, Invocation, InvocationId, PreparedCall, Status, SubmitOptions, Submitter};
+use crate::model::{
+    ComponentDigest, Differing, Invocation, InvocationId, PreparedCall, Status, SubmitOptions, Submitter,
+    TaskId,
+};
 use crate::store::{Batch, NewInvocation, PushedComponent, SubmitError, Submitted};
+use crate::wasm::Library;
 
 /// A retry of invocations.
 #[derive(Debug, Clone)]
@@ -46,6 +51,10 @@ struct Retrying {
     access: Access,
     /// The pushed components, as they were at first.
     pushed: Vec<PushedComponent>,
+    /// The only component that is retried, if that is known.
+    only: Option<Arc<str>>,
+    /// The components as a submit finds them, once they were asked for; `None` if they can't be loaded here.
+    library: Option<Option<Arc<Library>>>,
     wanted: VecDeque<Wanted>,
     /// The beginning of the last transaction.
     began: Option<Instant>,
@@ -85,25 +94,30 @@ impl Service {
     }
 
     /// Begins to retry invocations. Each is submitted anew, as the root of a tree of its own, unless it was
-    /// before: then the copy counts, if it was not cancelled. One that was is copied in its place. Named ones are checked first: if one of them must not be retried, none is. Between two
+    /// before: then the copy counts, if it was not cancelled. One that was is copied in its place. It runs the bytes that
+    /// a submit would get now, as far as their component is known here, or else those of the original. Named ones are checked first: if one of them must not be retried, none is. Between two
     /// transactions it pauses, so that runners get at the store.
     pub fn retry(&self, request: RetryRequest) -> Result<Transactions<Vec<Retried>>, ServiceError> {
         let access = self.existing()?;
         let pushed = access.ask(|store| store.components())?;
+        let mut components = BTreeSet::new();
         if let Selection::Ids(ids) = &request.selection {
             for id in ids {
                 let invocation = self.invocation(*id)?;
                 check(*id, invocation.status, request.even_succeeded)?;
                 self.refuse_removed(&invocation.task, &pushed)?;
+                components.insert(Arc::<str>::from(TaskId::component_of(&invocation.task)));
             }
         }
+        let only = components.pop_first().filter(|_| components.is_empty());
         let mut ids = self.select(&access, request.selection, vec![Status::Failed])?;
         if request.only_new {
             ids = without_copy(&access, ids)?;
         }
         let wanted = ids.into_iter().map(|id| Wanted { original: id, last: id, followed: 0 }).collect();
+        let service = self.clone();
         let mut retrying =
-            Retrying { service: self.clone(), access, pushed, wanted, began: None, conflict: None };
+            Retrying { service, access, pushed, only, library: None, wanted, began: None, conflict: None };
         Ok(Transactions::new(move || match retrying.conflict.take() {
             Some(conflict) => Err(conflict),
             None if retrying.wanted.is_empty() => Ok(None),
@@ -140,12 +154,16 @@ fn check(id: InvocationId, status: Status, even_succeeded: bool) -> Result<(), S
 }
 
 /// Copies an invocation, as the root of a tree of its own.
-fn copy(invocation: &Invocation, arguments: Arc<str>) -> Result<NewInvocation, SubmitError> {
+fn copy(
+    invocation: &Invocation,
+    digest: ComponentDigest,
+    arguments: Arc<str>,
+) -> Result<NewInvocation, SubmitError> {
     let id = invocation.id;
     let others = invocation.labels.iter().filter(|(key, _)| key != RETRY_OF);
     let call = PreparedCall {
         task: Arc::clone(&invocation.task),
-        digest: invocation.component_digest,
+        digest,
         arguments,
         max_attempts: invocation.max_attempts,
         priority: invocation.priority,
@@ -180,6 +198,40 @@ fn copy(invocation: &Invocation, arguments: Arc<str>) -> Result<NewInvocation, S
 }
 
 impl Retrying {
+    /// Finds the bytes that a submit would get now. If the component of the invocation is not known here, or can't be
+    /// loaded, its own stay.
+    ///
+    /// # Errors
+    ///
+    /// If a submit would be refused: there is no such task any more, or it takes other arguments.
+    fn digest_now(
+        &mut self,
+        invocation: &Invocation,
+        arguments: &str,
+    ) -> Result<ComponentDigest, ServiceError> {
+        let (service, only) = (&self.service, self.only.as_deref());
+        let library = self.library.get_or_insert_with(|| {
+            let loaded = only.map_or_else(|| service.library(), |only| service.library_of(only));
+            let warn = |error: &ServiceError| {
+                tracing::warn!("retried invocations keep the bytes that they had: {error}");
+            };
+            loaded.inspect_err(warn).ok()
+        });
+        let task = &invocation.task;
+        let component = TaskId::component_of(task);
+        let is_known = |library: &&Arc<Library>| library.components().any(|(name, _)| **name == *component);
+        let Some(library) = library.as_ref().filter(is_known) else { return Ok(invocation.component_digest) };
+        let found = library.resolve(task).ok().filter(|found| found.id == *task);
+        let Some(found) = found.filter(|found| !library.is_retired(&found.id)) else {
+            return Err(removed(task));
+        };
+        library.check_arguments(found, arguments).map_err(|error| {
+            let message = format!("`{}` can't be retried: {error}", invocation.id);
+            ServiceError::invalid(message).with_remedy(format!("the task is `{}` now", found.signature()))
+        })?;
+        Ok(found.digest)
+    }
+
     fn chunk(&mut self) -> Result<Vec<Retried>, ServiceError> {
         self.began.take().into_iter().for_each(give_way);
         let (mut told, mut originals, mut submits) = (Vec::new(), Vec::new(), Vec::new());
@@ -200,8 +252,15 @@ impl Retrying {
                 self.conflict.get_or_insert(error);
                 continue;
             }
+            let digest = match self.digest_now(&invocation, &arguments) {
+                Ok(digest) => digest,
+                Err(error) => {
+                    self.conflict.get_or_insert(error);
+                    continue;
+                }
+            };
             bytes += arguments.len();
-            submits.push(copy(&invocation, arguments)?);
+            submits.push(copy(&invocation, digest, arguments)?);
             originals.push(wanted);
         }
         if submits.is_empty() {

@@ -311,6 +311,13 @@ impl Library {
         &self.left_out
     }
 
+    /// Adds the errors of components that were left out before it was made.
+    #[must_use]
+    pub fn with_left_out(mut self, errors: Vec<LoadError>) -> Self {
+        self.left_out.splice(0..0, errors);
+        self
+    }
+
     /// Sets the source of other versions of pinned components.
     pub fn fetch_versions_from(&self, shelf: Box<dyn Shelf>) {
         // The first is as good as any: they are of the same store.

@@ -42,10 +42,13 @@ pub fn show(binary: &Path, directory: &Path) -> Result<()> {
     demo.print(&["component", "push", "customer-anna", "upper.wasm", "--label", "plan=free"])?;
     demo.print(&["component", "push", "customer-eve", "greedy.wasm"])?;
     demo.print(&["component", "list"])?;
-    demo.print(&["submit", "--wait", "dispatcher::transform", r#"["customer-anna", "hello world"]"#])?;
-    say("A hostile one never ends. It is stopped; nobody else notices.");
-    let hostile = ["submit", "--wait", "dispatcher::transform", r#"["customer-eve", "hello"]"#];
-    demo.print_expecting(1, &hostile).context("a plugin that never ends should be stopped")?;
+    let call = |customer: &'static str, arguments: &'static str| {
+        ["submit", "--wait", "--fairness-key", customer, "dispatcher::transform", arguments]
+    };
+    demo.print(&call("customer-anna", r#"["customer-anna", "hello world"]"#))?;
+    say("A hostile one never ends. It is stopped after a second of its own.");
+    demo.print_expecting(1, &call("customer-eve", r#"["customer-eve", "hello"]"#))
+        .context("a plugin that never ends should be stopped")?;
     say("It may have a hundred unfinished invocations. The submits beyond are refused.");
     demo.write("texts", &"[\"hello\"]\n".repeat(120))?;
     demo.print_expecting(4, &["submit", "customer-eve::transform", "--batch", "texts"])

@@ -185,14 +185,52 @@ fn a_pushed_component_that_can_not_be_linked_stops_no_runner() {
 }
 
 #[test]
-fn a_component_that_was_never_pushed_is_an_error_with_a_hint() {
+fn a_configured_component_that_is_not_pushed_waits_for_its_push() {
+    let ground = Sandbox::new();
+    for store in stores(&ground) {
+        let both = configured("echo", &guest("echo"), "[component.fib]\nsource = \"store\"\n");
+        let machine = Machine::new(&store, &both);
+        let warning = "nothing is pushed under `fib`; its section waits for a push";
+        let waits = |args: &[&str], code| {
+            let output = machine.run(args).expect(code);
+            assert_eq!(output.stderr.matches(warning).count(), 1, "{args:?}: {output:?}");
+            output
+        };
+        let tell_of_fib = || {
+            waits(&["submit", "echo::hello", "[\"you\"]"], 0);
+            waits(&["start", "--until-idle"], 0);
+            waits(&["tasks"], 0);
+            let checked = waits(&["check"], 0);
+            assert!(checked.stdout().contains("1 warning"), "{checked:?}");
+            for task in ["fib::demo:math/fibonacci.fib", "fib"] {
+                let output = machine.run(&["submit", task, "[1]"]).expect(2);
+                let told = format!("unknown task `{task}`");
+                let (_, told) = output.stderr.split_once(&told).expect("it is unknown");
+                assert!(told.contains(warning), "{output:?}");
+            }
+        };
+        tell_of_fib();
+        // A runner that started without it takes it in.
+        let mut runner = machine.command(&["start"]).spawn();
+        runner.wait_for_stderr("the runner has started");
+        let fib = guest("fib").display().to_string();
+        machine.run(&["component", "push", "fib", &fib]).expect(0);
+        let output = machine.run(&["submit", "--wait", "fib::fib", "[6]"]).expect(0);
+        assert_eq!(output.json(), 8);
+        assert!(!output.stderr.contains("left out"), "{output:?}");
+        runner.signal(rustix::process::Signal::TERM);
+        let log = runner.wait().expect(0).stderr;
+        assert_eq!(log.matches(warning).count(), 1, "{log}");
+        machine.run(&["component", "remove", "fib"]).expect(0);
+        tell_of_fib();
+    }
+}
+
+#[test]
+fn a_push_of_what_is_no_file_of_the_configuration_is_refused() {
     let ground = Sandbox::new();
     for store in stores(&ground) {
         let machine = Machine::new(&store, "[component.fib]\nsource = \"store\"\n");
-        for args in [&["start", "--until-idle"][..], &["submit", "fib", "[1]"], &["tasks"]] {
-            let output = machine.run(args).expect(78);
-            assert!(output.stderr.contains("component push fib"), "{output:?}");
-        }
         let empty = Machine::new(&store, "");
         let output = empty.run(&["start", "--until-idle"]).expect(78);
         assert!(output.stderr.contains("nothing to run"), "{output:?}");

@@ -303,7 +303,11 @@ fn what_was_removed_is_not_retried() {
     // Of a selection, the others are retried, and are those that a dry run lists.
     let dry = place.run(["retry", "--status", "failed", "--dry-run"]).expect(0);
     assert_eq!(dry.stdout().trim(), other);
-    assert!(dry.stderr.contains("would refuse 1 invocation of components that were removed"), "{dry:?}");
+    let note = "would retry 1 invocation, and would refuse 1 invocation of components that were removed";
+    assert!(dry.stderr.contains(note), "{dry:?}");
+    let none = place.run(["retry", "--component", "cust-anna", "--status", "failed", "--dry-run"]).expect(0);
+    assert!(none.stderr.contains("would retry 0 invocations, and would refuse 1 invocation"), "{none:?}");
+    assert!(!none.stderr.contains("no invocation is selected"), "{none:?}");
     let output = place.run(["retry", "--status", "failed"]).expect(2);
     assert!(output.stderr.contains("its component was removed"), "{output:?}");
     let copies = place.run(["list", "--status", "queued", "--json"]).expect(0).json_lines();
@@ -404,8 +408,123 @@ fn a_push_may_ask_for_no_new_rights() {
     assert!(unknown.stderr.contains("did you mean `environment`?"), "{unknown:?}");
     let refused = push("workflow", &["--deny-new-rights"]).expect(1);
     assert!(refused.stderr.contains("that the version before does not"), "{refused:?}");
+    assert!(refused.stderr.contains("`--allow-right RIGHT`"), "{refused:?}");
     push("workflow", &[]).expect(0);
     push("workflow", &["--deny-new-rights"]).expect(0);
+}
+
+#[test]
+fn a_diff_allows_rights_as_a_push_does() {
+    let place = Sandbox::new();
+    let (plain, upper) = (guest("greedy").display().to_string(), guest("upper").display().to_string());
+    let diff = |flags: &[&str]| place.run([&["component", "diff", &plain, &upper][..], flags].concat());
+    let refused = diff(&["--deny-new-rights"]).expect(1);
+    assert!(refused.stderr.contains("`--allow-right RIGHT`"), "{refused:?}");
+    diff(&["--deny-new-rights", "--allow-right", "environment"]).expect(0);
+    let unknown = diff(&["--deny-new-rights", "--allow-right", "enviroment"]).expect(2);
+    // Every kind that can be refused is in the help.
+    let (_, known) = unknown.stderr.split_once("known: ").expect("the known ones are listed");
+    let known = known.split(')').next().unwrap_or_default();
+    for command in ["push", "diff"] {
+        let help = place.run(["component", command, "--help"]).expect(0);
+        for right in known.split(", ").filter(|right| !["`clocks`", "`random`"].contains(right)) {
+            assert!(help.stdout().contains(right), "{right}: {help:?}");
+        }
+    }
+}
+
+#[test]
+fn a_retry_runs_the_bytes_that_a_submit_would_get() {
+    let place = Sandbox::new();
+    place
+        .write("wasm-runner.toml", "store = \"sqlite:state.db\"\n[component.\"cust-*\"]\nmax-attempts = 1\n");
+    let push = |guest_name: &str| {
+        let file = guest(guest_name).display().to_string();
+        let pushed = place.run(["component", "push", "cust-anna", &file, "--json"]).expect(0).json();
+        pushed["digest"].as_str().expect("a digest").to_owned()
+    };
+    let status = |id: &str| place.run(["status", id, "--json"]).expect(0).json();
+    let submit =
+        || place.run(["submit", "cust-anna::transform", "[\"a b\"]"]).expect(0).stdout().trim().to_owned();
+    let broken = push("greedy");
+    let id = place.run(["submit", "cust-anna::transform", "[\"a b\"]", "--limit", "time=50ms"]).expect(0);
+    let id = id.stdout().trim().to_owned();
+    place.run(["start", "--until-idle"]).expect(0);
+    assert_eq!(
+        (&status(&id)["status"], &status(&id)["component_digest"]),
+        (&json!("failed"), &json!(broken))
+    );
+    let fixed = push("upper");
+    // Those that wait stay on their bytes.
+    let copy = place.run(["retry", &id]).expect(0).stdout().trim().to_owned();
+    assert_eq!(status(&copy)["component_digest"], json!(fixed));
+    let plain = submit();
+    assert_eq!(status(&plain)["component_digest"], json!(fixed));
+    place.run(["cancel", &copy]).expect(0);
+    // A version that can't be used is passed over, as by a submit.
+    push("unknown-import");
+    let copies = place.run(["retry", "--status", "failed"]).expect(0);
+    let copy = copies.stdout().trim().to_owned();
+    assert_eq!(status(&copy)["component_digest"], json!(fixed));
+    // One that does not have the task is not.
+    place.run(["cancel", &copy]).expect(0);
+    push("workflow");
+    let refused = place.run(["retry", &id]).expect(2);
+    assert!(refused.stderr.contains("does not export it any more"), "{refused:?}");
+}
+
+#[test]
+fn a_component_that_fits_no_section_submits_nothing() {
+    let place = Sandbox::new();
+    let workflow = guest("workflow").display().to_string();
+    let submits = |name: &str| {
+        let task = format!("{name}::control.submit-twice");
+        let arguments = json!([format!("{name}::basics.nothing"), "[]", "k"]).to_string();
+        let id = place.run(["submit", &task, &arguments]).expect(0).stdout().trim().to_owned();
+        place.run(["start", "--until-idle"]).expect(0);
+        place.run(["status", &id, "--json"]).expect(0).json()["status"].clone()
+    };
+    let push = |name: &str| place.run(["component", "push", name, &workflow]).expect(0).stderr;
+    place.write("wasm-runner.toml", "store = \"sqlite:state.db\"\n");
+    assert!(!push("custmer-anna").contains("no section"));
+    assert_eq!(submits("custmer-anna"), "succeeded", "without patterns all stays as it is");
+    place.write("wasm-runner.toml", "store = \"sqlite:state.db\"\n[component.\"customer-*\"]\n");
+    assert!(!push("customer-anna").contains("no section"));
+    let told = push("custmer-anna");
+    assert!(told.contains("no section of the configuration fits `custmer-anna`"), "{told}");
+    assert_eq!(submits("customer-anna"), "succeeded");
+    assert_eq!(submits("custmer-anna"), "failed");
+    let checked = place.run(["check"]).expect(0);
+    assert!(checked.stderr.contains("no section fits what was pushed as `custmer-anna`:"), "{checked:?}");
+}
+
+#[test]
+fn a_push_goes_back_without_the_file() {
+    let place = Sandbox::new();
+    place.write("wasm-runner.toml", "store = \"sqlite:state.db\"\n[component.\"cust-*\"]\n");
+    for guest_name in ["upper", "workflow"] {
+        place.run(["component", "push", "cust-anna", &guest(guest_name).display().to_string()]).expect(0);
+    }
+    let list = place.run(["component", "list", "--json"]).expect(0).json_lines();
+    let digest = list[1]["digest"].as_str().expect("a digest").to_owned();
+    let version = format!("cust-anna@{}", &digest[..15]);
+    let pushed = place.run(["component", "push", "cust-anna", &version]).expect(0);
+    assert_eq!(pushed.stdout().trim(), format!("cust-anna {digest}"));
+    let list = place.run(["component", "list", "--json"]).expect(0).json_lines();
+    assert_eq!((&list[0]["digest"], &list[0]["newest"]), (&json!(digest), &json!(true)));
+    let unknown = place.run(["component", "push", "cust-anna", "cust-anna@sha256:zz"]).expect(2);
+    assert!(unknown.stderr.contains(&digest), "{unknown:?}");
+    let no_file = place.run(["component", "push", "cust-zoe", "README"]).expect(78);
+    assert!(no_file.stderr.contains("there is no file `README`"), "{no_file:?}");
+    // What was removed is told to be so.
+    place.run(["component", "remove", "cust-anna"]).expect(0);
+    let file = guest("upper").display().to_string();
+    for args in [&["inspect", "cust-anna"][..], &["component", "diff", "cust-anna", &file]] {
+        let output = place.run(args).expect(78);
+        assert!(output.stderr.contains("which was removed or never pushed"), "{output:?}");
+    }
+    let output = place.run(["component", "push", "cust-anna", &version]).expect(2);
+    assert!(output.stderr.contains("it was removed, or never pushed"), "{output:?}");
 }
 
 #[test]
