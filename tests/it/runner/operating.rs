@@ -75,6 +75,26 @@ fn a_component_that_fails_fast_writes_a_bounded_log() {
 }
 
 #[test]
+fn one_line_of_a_panic_has_its_place_and_its_reason() {
+    let site = Site::new();
+    let id = site.submit("faults.panic", json!(["out of bananas"])).to_string();
+    let output = site.run(["start", "--until-idle", "--log", "json"]).expect(0);
+    let lines = lines(&output.stderr);
+    let failed = lines.iter().find(|line| line["event"] == "failed").expect("a failure");
+    let said = failed["said"].as_str().expect("a text");
+    assert!(said.starts_with("src/lib.rs:") && said.ends_with(": out of bananas"), "{said}");
+    for command in [&["list", "--status", "failed"][..], &["tree", &id]] {
+        let output = site.run(command).expect(0);
+        let told = format!("trapped: {said}");
+        assert!(output.stdout().lines().any(|line| line.ends_with(&told)), "{told}: {output:?}");
+    }
+    let whole = site.run(["status", &id]).expect(0);
+    for part in ["the guest panicked or aborted: ", "panicked at ", "out of bananas"] {
+        assert!(whole.stdout().contains(part), "{part}: {whole:?}");
+    }
+}
+
+#[test]
 fn a_cancel_by_another_process_is_counted() {
     let site = Site::new();
     let runner = site.start(&["--slots", "1"]);
