@@ -95,6 +95,21 @@ fn one_line_of_a_panic_has_its_place_and_its_reason() {
 }
 
 #[test]
+fn a_wait_for_delayed_invocations_alone_is_a_line() {
+    let site = Site::new();
+    let [first, _] = ["1h", "2h"].map(|delay| site.submit_with("fib", json!([1]), &["--delay", delay]));
+    let mut runner = site.command(["start", "--until-idle", "--log", "json"]).spawn();
+    let line: Value =
+        serde_json::from_str(&runner.wait_for_stderr("nothing to run now: waiting for delayed"))
+            .expect("JSON");
+    assert_eq!((&line["event"], &line["level"]), (&json!("waiting"), &json!("info")), "{line}");
+    assert_eq!((&line["delayed"], &line["next"]), (&json!(2), &site.status(first)["available_at"]), "{line}");
+    site.run(["cancel", "--task", "fib"]).expect(0);
+    let output = runner.wait().expect(0);
+    assert_eq!(output.stderr.matches("nothing to run now").count(), 1, "{output:?}");
+}
+
+#[test]
 fn a_cancel_by_another_process_is_counted() {
     let site = Site::new();
     let runner = site.start(&["--slots", "1"]);
