@@ -62,7 +62,7 @@ pub use pause::{PauseRequest, Queues};
 pub use prune::PruneRequest;
 pub use quotas::Quotas;
 pub use read::{ListRequest, Listing, Logs, Selection, Tree, TreeLogs};
-pub use retry::{Retried, RetryRequest};
+pub use retry::{Retried, RetryPlan, RetryRequest};
 pub use usage::{UsageOrder, UsageReport, UsageRequest};
 pub use wait::{WaitGuard, Waited, Waiter};
 
