@@ -288,11 +288,17 @@ pub fn pause(args: &PauseArgs, paused: bool, context: &Context) -> Result<(), Cl
     let mut output = context.output();
     let request = PauseRequest { queues: args.queues.clone(), tasks: args.tasks.clone(), paused };
     for document in context.loading(|service| service.pause(&request))? {
-        let word = if paused { "paused" } else { "resumed" };
-        output.document(&document, || match &document {
-            PauseDocument::Queue { queue, .. } => format!("queue {queue} {word}"),
-            PauseDocument::Task { task, .. } => format!("task {task} {word}"),
-        })?;
+        let (name, was_paused) = match &document {
+            PauseDocument::Queue { queue, was_paused, .. } => (format!("queue {queue}"), *was_paused),
+            PauseDocument::Task { task, was_paused, .. } => (format!("task {task}"), *was_paused),
+        };
+        let end = match (paused, was_paused) {
+            (true, false) => "paused",
+            (true, true) => "was paused already",
+            (false, true) => "resumed",
+            (false, false) => "was not paused",
+        };
+        output.document(&document, || format!("{name} {end}"))?;
     }
     output.flush()
 }

@@ -251,6 +251,8 @@ pub enum PauseDocument {
         queue: Arc<str>,
         /// Whether it is paused now.
         paused: bool,
+        /// Whether it was paused before.
+        was_paused: bool,
     },
     /// Of a task.
     Task {
@@ -258,6 +260,8 @@ pub enum PauseDocument {
         task: Arc<str>,
         /// Whether it is paused now.
         paused: bool,
+        /// Whether it was paused before.
+        was_paused: bool,
     },
 }
 

@@ -306,6 +306,10 @@ fn paused_invocations_wait_until_they_are_resumed() {
     let _runner = site.start(&["--slots", "2"]);
     let output = site.run(["pause", "--queue", "bulk", "--task", "basics.square"]).expect(0);
     assert_eq!(output.stdout(), "queue bulk paused\ntask workflow::demo:workflow/basics@0.1.square paused\n");
+    let again = site.run(["pause", "--queue", "bulk"]).expect(0);
+    assert_eq!(again.stdout(), "queue bulk was paused already\n");
+    let not = site.run(["resume", "--queue", "quick"]).expect(0);
+    assert_eq!(not.stdout(), "queue quick was not paused\n");
     let bulk = site.submit("basics.identity", json!(["x"]));
     let square = site.submit("basics.square", json!([3]));
     let parent = site.submit("call", json!(["basics.identity", "[\"y\"]"]));
