@@ -46,11 +46,11 @@ pub use call::Call;
 pub use cancel::CancelRequest;
 pub use components::Loading;
 pub use documents::{
-    CancelDocument, CancelOutcome, ChangedTask, CheckDocument, ComponentDocument, Copied, DiffDocument,
-    Found, InspectionDocument, InvocationDocument, LockChange, LockDocument, PauseDocument, ProblemDocument,
-    PruneDocument, QueueDocument, QuotaDocument, RemovalDocument, RetryDocument, RightChanges, RightDocument,
-    RunnerDocument, SchemaDocument, SelectedDocument, SubmitDocument, TaskChanges, TaskDocument,
-    TreeLogDocument, UsageDocument,
+    BlockedBy, CancelDocument, CancelOutcome, ChangedTask, CheckDocument, ComponentDocument, Copied,
+    DiffDocument, Found, InspectionDocument, InvocationDocument, LockChange, LockDocument, PauseDocument,
+    PausedBy, ProblemDocument, PruneDocument, QueueDocument, QuotaDocument, RemovalDocument, RetryDocument,
+    RightChanges, RightDocument, RunnerDocument, SchemaDocument, SelectedDocument, SubmitDocument,
+    TaskChanges, TaskDocument, TreeLogDocument, UsageDocument,
 };
 pub use error::{Remedy, ServiceError};
 pub use executor::Live;
