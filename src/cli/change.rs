@@ -7,8 +7,8 @@ use clap::Args;
 use crate::config::parse_age;
 use crate::model::{InvocationId, Status, size};
 use crate::service::{
-    CancelOutcome, CancelRequest, Copied, PauseDocument, PauseRequest, PruneRequest, Retried, RetryRequest,
-    SelectedDocument,
+    CancelOutcome, CancelRequest, Copied, PauseDocument, PauseRequest, PruneRequest, Retried, RetryPlan,
+    RetryRequest, SelectedDocument,
 };
 
 use super::choice::{Chosen, EndArgs};
@@ -70,7 +70,7 @@ pub struct RetryArgs {
     #[arg(long)]
     pub not_retried: bool,
 
-    /// Submit nothing: print the ids that the filters select, and how many there are
+    /// Submit nothing: print the ids of those that would be submitted again, and how many there are
     #[arg(long, conflicts_with = "ids")]
     pub dry_run: bool,
 }
@@ -126,25 +126,22 @@ pub struct PauseArgs {
 /// Says that filters select nothing.
 pub const NOTHING: &str = "no invocation is selected by these filters";
 
-/// Prints the invocations that a command would change.
-fn tell_selected(verb: &str, ids: &[InvocationId], output: Output) -> Result<(), CliError> {
-    tell_selected_and(ids, output, |count| match count {
-        0 => NOTHING.to_owned(),
-        count => format!("would {verb} {}", plural(count, "invocation")),
-    })
-}
-
-/// Prints the invocations that a command would change, and a note about their number.
-fn tell_selected_and(
+/// Prints the invocations that a command would change, and their number. `unchanged` goes on with those that were
+/// selected as well, if there are any.
+fn tell_selected(
+    verb: &str,
     ids: &[InvocationId],
+    unchanged: &str,
     mut output: Output,
-    note: impl FnOnce(usize) -> String,
 ) -> Result<(), CliError> {
     for id in ids {
         output.document(&SelectedDocument { id: *id }, || id.to_string())?;
     }
     output.flush()?;
-    output::note(&note(ids.len()));
+    output::note(&match ids.len() {
+        0 if unchanged.is_empty() => NOTHING.to_owned(),
+        count => format!("would {verb} {}{unchanged}", plural(count, "invocation")),
+    });
     Ok(())
 }
 
@@ -154,7 +151,7 @@ pub fn cancel(args: &CancelArgs, context: &Context) -> Result<(), CliError> {
     let selection = args.chosen.selection(&args.statuses, &EndArgs::default(), context)?;
     if args.dry_run {
         let ids = context.loading(|service| service.would_cancel(selection))?;
-        return tell_selected("cancel", &ids, output);
+        return tell_selected("cancel", &ids, "", output);
     }
     let request = CancelRequest { selection, message: "cancelled from the command line".to_owned() };
     let mut first_unknown = None;
@@ -189,24 +186,31 @@ pub fn cancel(args: &CancelArgs, context: &Context) -> Result<(), CliError> {
     first_unknown.map_or(Ok(()), |id| Err(context.service.unknown(id).into()))
 }
 
+/// Says how many of the selected invocations have a copy.
+fn retried_before(count: usize) -> String {
+    let verb = if count == 1 { "was" } else { "were" };
+    format!("{} {verb} retried before", plural(count, "invocation"))
+}
+
 /// Runs `retry`. A usage error if an id is unknown or not to be retried: nothing is submitted
 /// then.
 pub fn retry(args: &RetryArgs, context: &Context) -> Result<(), CliError> {
     let mut output = context.output();
     let selection = args.chosen.selection(&args.statuses, &args.ends, context)?;
     if args.dry_run {
-        let (ids, refused) = context.loading(|service| service.would_retry(selection, args.not_retried))?;
-        return match refused {
-            0 => tell_selected("retry", &ids, output),
-            refused => tell_selected_and(&ids, output, |count| {
-                let (count, refused) = (plural(count, "invocation"), plural(refused, "invocation"));
-                format!("would retry {count}, and would refuse {refused} of components that were removed")
-            }),
-        };
+        let RetryPlan { ids, before, refused } =
+            context.loading(|service| service.would_retry(selection, args.not_retried))?;
+        let refused = (refused > 0).then(|| {
+            format!(", and would refuse {} of components that were removed", plural(refused, "invocation"))
+        });
+        let before = (before > 0).then(|| format!("; {}", retried_before(before)));
+        let unchanged: Vec<_> = refused.into_iter().chain(before).collect();
+        return tell_selected("retry", &ids, &unchanged.concat(), output);
     }
     let (even_succeeded, only_new) = (args.even_succeeded, args.not_retried);
     let request = RetryRequest { selection, even_succeeded, only_new };
     let (mut count, mut found) = (0, false);
+    let mut before = Vec::new();
     for chunk in context.loading(|service| service.retry(request))? {
         for retried in chunk? {
             found = true;
@@ -220,7 +224,7 @@ pub fn retry(args: &RetryArgs, context: &Context) -> Result<(), CliError> {
             let (id, original) = (document.id, document.retry_of);
             match document.copied {
                 Copied::Now => count += 1,
-                Copied::Before => output::note(&format!("`{original}` was retried before, as `{id}`")),
+                Copied::Before => before.push((original, id)),
                 Copied::Same => output::note(&format!(
                     "`{original}` need not run again: `{id}` is unfinished and the same"
                 )),
@@ -228,6 +232,14 @@ pub fn retry(args: &RetryArgs, context: &Context) -> Result<(), CliError> {
             output.document(&document, || id.to_string())?;
         }
         output.flush()?;
+    }
+    match *before {
+        [] => {}
+        [(original, id)] => output::note(&format!("`{original}` was retried before, as `{id}`")),
+        _ => output::note(&format!(
+            "{}: the ids of their copies are printed as well, and `--json` has both",
+            retried_before(before.len())
+        )),
     }
     if args.chosen.ids.is_empty() {
         output::note(&match found {
@@ -275,11 +287,17 @@ pub fn pause(args: &PauseArgs, paused: bool, context: &Context) -> Result<(), Cl
     let mut output = context.output();
     let request = PauseRequest { queues: args.queues.clone(), tasks: args.tasks.clone(), paused };
     for document in context.loading(|service| service.pause(&request))? {
-        let word = if paused { "paused" } else { "resumed" };
-        output.document(&document, || match &document {
-            PauseDocument::Queue { queue, .. } => format!("queue {queue} {word}"),
-            PauseDocument::Task { task, .. } => format!("task {task} {word}"),
-        })?;
+        let (name, was_paused) = match &document {
+            PauseDocument::Queue { queue, was_paused, .. } => (format!("queue {queue}"), *was_paused),
+            PauseDocument::Task { task, was_paused, .. } => (format!("task {task}"), *was_paused),
+        };
+        let end = match (paused, was_paused) {
+            (true, false) => "paused",
+            (true, true) => "was paused already",
+            (false, true) => "resumed",
+            (false, false) => "was not paused",
+        };
+        output.document(&document, || format!("{name} {end}"))?;
     }
     output.flush()
 }

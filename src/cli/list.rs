@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 
-use crate::model::{Outcome, Status, UnixMicros, WaitingFor, clip_middle, span};
+use crate::model::{Outcome, Status, UnixMicros, WaitingFor, clip_middle, failure_line, span};
 use crate::service::{
     InvocationDocument, ListRequest, Listing, QueueDocument, Queues, SchemaDocument, Service, TaskDocument,
 };
@@ -169,7 +169,7 @@ fn when_and_why(invocation: &InvocationDocument, now: UnixMicros) -> [String; 2]
     let ended = invocation.finished_at.map(|at| format!("{} ago", duration(now.since(at))));
     let why = match &invocation.outcome {
         Some(Outcome::Failure(failure)) => {
-            let shown = clip_middle(&failure.message, SHOWN_CHARS);
+            let shown = failure_line(&failure.message, SHOWN_CHARS);
             format!("{}: {shown}", failure.kind.as_str())
         }
         Some(Outcome::Value(_)) | None => String::new(),

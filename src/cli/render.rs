@@ -6,7 +6,8 @@ use std::time::Duration;
 use comfy_table::{Cell, Color, Table, presets};
 
 use crate::model::{
-    Failure, InvocationId, LimitKind, LimitUnit, LogEntry, Status, SubmitLimits, UnixMicros, Usage, size,
+    Failure, InvocationId, LimitKind, LimitUnit, LogEntry, Status, SubmitLimits, UnixMicros, Usage,
+    WaitingFor, size,
 };
 use crate::service::{InvocationDocument, Service};
 
@@ -124,7 +125,10 @@ pub fn standing_cell(invocation: &InvocationDocument, now: UnixMicros) -> Cell {
 
 /// Says what keeps an invocation from going on, if anything does that is known.
 pub fn standing(invocation: &InvocationDocument, now: UnixMicros) -> Option<String> {
-    let waiting = invocation.waiting_for.map(|reason| reason.adjective().to_owned());
+    let waiting = invocation.waiting_for.map(|reason| match reason {
+        WaitingFor::Time => format!("{} until {}", reason.adjective(), invocation.available_at.to_seconds()),
+        WaitingFor::Pause | WaitingFor::Rule => reason.adjective().to_owned(),
+    });
     waiting.or_else(|| {
         let ago = duration(now.since(invocation.lease_ran_out_at?));
         Some(format!("but its runner's lease ran out {ago} ago"))

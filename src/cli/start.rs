@@ -31,7 +31,7 @@ pub struct StartArgs {
     #[arg(long, value_name = "N", value_parser = count)]
     pub slots: Option<usize>,
 
-    /// Stop when nothing is left that this runner could run
+    /// Stop when nothing is left that this runner could run: it waits for what is due later, too
     #[arg(long)]
     pub until_idle: bool,
 

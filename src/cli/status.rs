@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::config::parse_flag_duration;
-use crate::model::{InvocationName, Outcome, Status, Transition, UnixMicros, WaitingFor};
-use crate::service::{InvocationDocument, TreeLogDocument, TreeLogs};
+use crate::model::{InvocationName, Outcome, Status, Transition, UnixMicros, WaitingFor, span};
+use crate::service::{BlockedBy, InvocationDocument, PausedBy, TreeLogDocument, TreeLogs};
 
 use super::context::{Context, show_counts};
 use super::error::CliError;
@@ -205,8 +205,14 @@ fn facts(
         facts.push(("available", invocation.available_at.to_rfc3339()));
     }
     facts.extend(invocation.deadline.map(|at| ("deadline", at.to_rfc3339())));
-    if invocation.blocked {
-        facts.push(("blocked", "by its task's concurrency or rate rule".to_owned()));
+    facts.extend(invocation.paused_by.as_ref().map(|paused| ("paused", pauses(paused))));
+    match &invocation.blocked_by {
+        Some(rule) => facts.push(("blocked", format!("by the rule of its task: {}", limits_of(rule)))),
+        // Something else holds it back as well.
+        None if invocation.blocked => {
+            facts.push(("blocked", "by its task's concurrency or rate rule".to_owned()));
+        }
+        None => {}
     }
     facts.extend(invocation.started_at.map(|at| ("started", at.to_rfc3339())));
     facts.extend(invocation.finished_at.map(|at| ("finished", at.to_rfc3339())));
@@ -227,6 +233,21 @@ fn facts(
         None => {}
     }
     facts
+}
+
+/// Names the queue and the task that are paused.
+fn pauses(paused: &PausedBy) -> String {
+    let queue = paused.queue.iter().map(|queue| format!("queue {}", harmless_line(queue)));
+    let task = paused.task.iter().map(|task| format!("task {}", harmless_line(task)));
+    queue.chain(task).collect::<Vec<_>>().join(", ")
+}
+
+/// Writes the rule that has no room: `concurrency 1, rate 5 in 1m`.
+fn limits_of(rule: &BlockedBy) -> String {
+    let concurrency = rule.concurrency.iter().map(|limit| format!("concurrency {limit}"));
+    let rate = rule.rate.zip(rule.rate_window);
+    let rate = rate.iter().map(|(limit, window)| format!("rate {limit} in {}", span(*window)));
+    concurrency.chain(rate).collect::<Vec<_>>().join(", ")
 }
 
 /// Writes the status, and what keeps the invocation from going on.

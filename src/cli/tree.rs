@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use clap::Args;
 
-use crate::model::{InvocationId, InvocationName, Outcome, Status, UnixMicros};
+use crate::model::{InvocationId, InvocationName, Outcome, Status, UnixMicros, failure_line};
 use crate::service::{InvocationDocument, Tree};
 use crate::store::Counts;
 
@@ -30,6 +30,9 @@ pub struct TreeArgs {
 
 /// Children of one parent that are drawn without `--all`.
 const SHOWN_CHILDREN: usize = 10;
+
+/// The most characters of a failure's message.
+const MESSAGE_CHARS: usize = 120;
 
 /// Lines that are drawn without `--all`.
 const SHOWN_LINES: usize = 1_000;
@@ -166,7 +169,7 @@ impl Drawing {
             text.push_str("  ◄");
         }
         if let Some(Outcome::Failure(failure)) = &invocation.outcome {
-            let message: String = harmless_line(&failure.message).chars().take(120).collect();
+            let message = harmless_line(&failure_line(&failure.message, MESSAGE_CHARS));
             text.push_str(&format!("  {}: {message}", failure.kind.as_str()));
         }
         text

@@ -57,7 +57,9 @@ pub use status::{Event, IllegalTransition, Reason, Status};
 pub use submitter::{Callers, Submitter, chosen_key};
 pub use task::{DEFAULT_MAX_ATTEMPTS, MAX_DELAY, MAX_PRIORITY, TaskOptions, is_valid_priority};
 pub use task_id::{FunctionName, TaskId};
-pub use text::{clip, clip_middle, is_invisible, is_terminal_control, write_cut};
+pub use text::{
+    GUEST_PANICKED, clip, clip_middle, failure_line, is_invisible, is_terminal_control, write_cut,
+};
 pub use time::{Clock, Moment, SystemClock, UnixMicros};
 pub use usage::{Combined, USAGE, Usage, UsageEntry, UsageSums};
 pub use version::{compare_versions, is_compatible, is_on_track, split_version, track};

@@ -48,6 +48,51 @@ pub fn clip_middle(text: &str, chars: usize) -> std::borrow::Cow<'_, str> {
     format!("{} … {}", text[..end].trim_end(), text[start..].trim_start()).into()
 }
 
+/// What the message of a failure begins with if the guest wrote something and then stopped itself.
+pub const GUEST_PANICKED: &str = "the guest panicked or aborted";
+
+/// The message of a failure for one line of `chars` characters: the reason of a panic without the words around it that
+/// are the same in every panic. `status` and JSON have the whole message.
+pub fn failure_line(message: &str, chars: usize) -> String {
+    let mut line = String::with_capacity(message.len().min(MOST_OF_A_LINE));
+    let mut rest = message;
+    // A failed child's message is quoted in that of its parent, so it can be anywhere.
+    while let Some(at) = rest.find("thread '") {
+        let (before, panic) = rest.split_at(at);
+        line.push_str(before);
+        match place_of_panic(panic) {
+            Some((place, reason)) => {
+                line.push_str(&place);
+                rest = reason;
+            }
+            None => {
+                let (word, after) = panic.split_at("thread '".len());
+                line.push_str(word);
+                rest = after;
+            }
+        }
+    }
+    line.push_str(rest);
+    let line = line.replace(&format!("{GUEST_PANICKED}: "), "");
+    let is_note = |line: &&str| line.starts_with("note: run with `RUST_BACKTRACE=");
+    let lines: Vec<_> = line.trim().split('\n').filter(|line| !is_note(line)).collect();
+    clip_middle(lines.join("\n").trim_end(), chars).into_owned()
+}
+
+/// Memory for the usual message of a failure.
+const MOST_OF_A_LINE: usize = 1_024;
+
+/// Reads the head of a Rust panic (`thread '<unnamed>' (1) panicked at src/lib.rs:7:9:` and a line feed): returns its
+/// place in short (`src/lib.rs:7: `), and the text after it.
+fn place_of_panic(text: &str) -> Option<(String, &str)> {
+    let (head, reason) = text.split_once('\n')?;
+    let (_, place) = head.split_once("' ")?.1.split_once("panicked at ")?;
+    let (place, _column) = place.trim_end().strip_suffix(':')?.rsplit_once(':')?;
+    // The file of a library has a long path, of which the end tells it apart.
+    let start = place.rmatch_indices(['/', '\\']).nth(1).map_or(0, |(at, _)| at + 1);
+    Some((format!("{}: ", &place[start..]), reason))
+}
+
 /// Writes a value up to `bytes` bytes, and `…` if there is more. It stops there: no more of the value is
 /// even made, for a short name can stand for a very long text.
 pub fn write_cut(value: impl Display, bytes: usize) -> String {
@@ -89,6 +134,34 @@ mod tests {
             }
         }
         assert_eq!(write_cut(Endless, 7), "more mo…");
+    }
+
+    #[test]
+    fn a_panic_in_one_line_is_its_place_and_its_reason() {
+        let panic = |path: &str, reason: &str| {
+            format!(
+                "{GUEST_PANICKED}: thread '<unnamed>' (1) panicked at {path}:7:9:\n{reason}\nnote: run with \
+                 `RUST_BACKTRACE=1` environment variable to display a backtrace"
+            )
+        };
+        let table = [
+            (panic("src/lib.rs", "out of bananas"), "src/lib.rs:7: out of bananas"),
+            (panic("/home/me/plugin-1.2/src/parts/peel.rs", "no\npeel"), "parts/peel.rs:7: no\npeel"),
+            (
+                format!("the child `a` failed: {}", panic("src/lib.rs", "it broke")),
+                "the child `a` failed: src/lib.rs:7: it broke",
+            ),
+            (panic("lib.rs", ""), "lib.rs:7:"),
+            (format!("{GUEST_PANICKED}: abort() called"), "abort() called"),
+            ("thread '".to_owned(), "thread '"),
+            ("thread 'x' panicked at nowhere\nat all".to_owned(), "thread 'x' panicked at nowhere\nat all"),
+        ];
+        for (message, line) in table {
+            assert_eq!(failure_line(&message, 80), line, "{message}");
+        }
+        let long = failure_line(&panic("src/lib.rs", &format!("one{}two", "x".repeat(100))), 40);
+        assert!(long.starts_with("src/lib.rs:7: one") && long.ends_with("two"), "{long}");
+        assert_eq!(long.chars().count(), 43, "{long}");
     }
 
     #[test]

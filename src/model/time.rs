@@ -55,6 +55,14 @@ impl UnixMicros {
             Err(_) => self.0.to_string(),
         }
     }
+
+    /// The moment as RFC 3339 text with whole seconds, in UTC, for tables.
+    pub fn to_seconds(self) -> String {
+        match jiff::Timestamp::from_microsecond(self.0) {
+            Ok(timestamp) => format!("{timestamp:.0}"),
+            Err(_) => self.0.to_string(),
+        }
+    }
 }
 
 /// A moment as people name it.

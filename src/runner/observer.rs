@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::model::{Claim, FailureKind, InvocationId, LineBudget, Outcome, RunnerId, TaskId, clip_middle};
+use crate::model::{Claim, FailureKind, InvocationId, LineBudget, Outcome, RunnerId, TaskId, failure_line};
 use crate::store::{AttemptEnd, Batch, EndKind, Receipt, StoreError, TakenOver};
 
 /// Is told what a runner does.
@@ -246,7 +246,7 @@ impl Observer for LogObserver {
                 EndKind::Final(Outcome::Value(_)) => tracing::debug!(%id, task, attempt, "succeeded"),
                 EndKind::Final(Outcome::Failure(failure)) => {
                     // Quoted: what a guest says may try to look like more lines.
-                    let said = clip_middle(&failure.message, MESSAGE_CHARS);
+                    let said = failure_line(&failure.message, MESSAGE_CHARS);
                     let said = &*said;
                     let kind = failure.kind.as_str();
                     let tells = self.tells(TaskId::component_of(task));
@@ -257,7 +257,7 @@ impl Observer for LogObserver {
                         Outcome::Failure(failure) => (failure.kind.as_str(), &*failure.message),
                         Outcome::Value(_) => ("", ""),
                     };
-                    let said = clip_middle(said, MESSAGE_CHARS);
+                    let said = failure_line(said, MESSAGE_CHARS);
                     let said = &*said;
                     let tells = self.tells(TaskId::component_of(task));
                     failure!(
@@ -271,7 +271,7 @@ impl Observer for LogObserver {
                 tracing::debug!(%id, attempt, "ended, or taken over, by somebody else");
             }
             Observation::Finished { id, outcome: Outcome::Failure(failure) } => {
-                let said = clip_middle(&failure.message, MESSAGE_CHARS);
+                let said = failure_line(&failure.message, MESSAGE_CHARS);
                 let (kind, said) = (failure.kind.as_str(), &*said);
                 match failure.kind {
                     FailureKind::Cancelled | FailureKind::Skipped => {

@@ -61,6 +61,10 @@ pub struct InvocationDocument {
     pub queue: Option<Arc<str>>,
     /// The thing that it waits for, if it is queued and can't start yet.
     pub waiting_for: Option<WaitingFor>,
+    /// The pauses that hold it back, if it waits for the end of a pause.
+    pub paused_by: Option<PausedBy>,
+    /// The rule that has no room for it, if it waits for a rule.
+    pub blocked_by: Option<BlockedBy>,
     /// When the lease of the runner ran out that still owns it: another runner is to take it over.
     pub lease_ran_out_at: Option<UnixMicros>,
     pub progress: Option<Progress>,
@@ -132,6 +136,8 @@ impl From<Invocation> for InvocationDocument {
             retried_as: None,
             queue: None,
             waiting_for: None,
+            paused_by: None,
+            blocked_by: None,
             lease_ran_out_at: None,
             labels: labels.to_vec(),
             limits,
@@ -140,6 +146,27 @@ impl From<Invocation> for InvocationDocument {
             outcome,
         }
     }
+}
+
+/// The pauses that hold an invocation back: one of them, or both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PausedBy {
+    /// Its queue, if that is paused.
+    pub queue: Option<Arc<str>>,
+    /// Its task, if that is paused.
+    pub task: Option<Arc<str>>,
+}
+
+/// The concurrency and the rate rule of the task of an invocation: one of them has no room for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BlockedBy {
+    /// The number that may be owned at once, of those that the rule counts together.
+    pub concurrency: Option<u32>,
+    /// The number of those that may start within the window.
+    pub rate: Option<u32>,
+    /// The window.
+    #[serde(rename = "rate_window_ms", serialize_with = "millis")]
+    pub rate_window: Option<Duration>,
 }
 
 /// A line of a guest in the logs of a tree.
@@ -251,6 +278,8 @@ pub enum PauseDocument {
         queue: Arc<str>,
         /// Whether it is paused now.
         paused: bool,
+        /// Whether it was paused before.
+        was_paused: bool,
     },
     /// Of a task.
     Task {
@@ -258,6 +287,8 @@ pub enum PauseDocument {
         task: Arc<str>,
         /// Whether it is paused now.
         paused: bool,
+        /// Whether it was paused before.
+        was_paused: bool,
     },
 }
 

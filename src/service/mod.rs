@@ -46,11 +46,11 @@ pub use call::Call;
 pub use cancel::CancelRequest;
 pub use components::Loading;
 pub use documents::{
-    CancelDocument, CancelOutcome, ChangedTask, CheckDocument, ComponentDocument, Copied, DiffDocument,
-    Found, InspectionDocument, InvocationDocument, LockChange, LockDocument, PauseDocument, ProblemDocument,
-    PruneDocument, QueueDocument, QuotaDocument, RemovalDocument, RetryDocument, RightChanges, RightDocument,
-    RunnerDocument, SchemaDocument, SelectedDocument, SubmitDocument, TaskChanges, TaskDocument,
-    TreeLogDocument, UsageDocument,
+    BlockedBy, CancelDocument, CancelOutcome, ChangedTask, CheckDocument, ComponentDocument, Copied,
+    DiffDocument, Found, InspectionDocument, InvocationDocument, LockChange, LockDocument, PauseDocument,
+    PausedBy, ProblemDocument, PruneDocument, QueueDocument, QuotaDocument, RemovalDocument, RetryDocument,
+    RightChanges, RightDocument, RunnerDocument, SchemaDocument, SelectedDocument, SubmitDocument,
+    TaskChanges, TaskDocument, TreeLogDocument, UsageDocument,
 };
 pub use error::{Remedy, ServiceError};
 pub use executor::Live;
@@ -62,7 +62,7 @@ pub use pause::{PauseRequest, Queues};
 pub use prune::PruneRequest;
 pub use quotas::Quotas;
 pub use read::{ListRequest, Listing, Logs, Selection, Tree, TreeLogs};
-pub use retry::{Retried, RetryRequest};
+pub use retry::{Retried, RetryPlan, RetryRequest};
 pub use usage::{UsageOrder, UsageReport, UsageRequest};
 pub use wait::{WaitGuard, Waited, Waiter};
 

@@ -85,12 +85,17 @@ impl Service {
     pub fn pause(&self, request: &PauseRequest) -> Result<Vec<PauseDocument>, ServiceError> {
         let access = self.access()?;
         let paused = request.paused;
+        let before = access.ask(|store| store.paused())?;
         let mut documents = Vec::new();
         for name in &request.queues {
-            documents.push(PauseDocument::Queue { queue: self.known_queue(name, &access)?, paused });
+            let queue = self.known_queue(name, &access)?;
+            let was_paused = before.contains(&PauseTarget::Queue(Arc::clone(&queue)));
+            documents.push(PauseDocument::Queue { queue, paused, was_paused });
         }
         for name in &request.tasks {
-            documents.push(PauseDocument::Task { task: self.task_to_pause(name, &access)?, paused });
+            let task = self.task_to_pause(name, &access)?;
+            let was_paused = before.contains(&PauseTarget::Task(Arc::clone(&task)));
+            documents.push(PauseDocument::Task { task, paused, was_paused });
         }
         let pauses = documents.iter().map(|document| Pause {
             target: match document {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::copies::last_copies;
 use super::patience::Access;
-use super::{InvocationDocument, ServiceError};
+use super::{BlockedBy, InvocationDocument, PausedBy, ServiceError};
 use crate::model::{DEFAULT_QUEUE, Invocation, RunnerId, UnixMicros, WaitingFor};
-use crate::store::{Leases, PauseTarget};
+use crate::store::{Leases, PauseTarget, TaskRule};
 
 /// Makes the documents of invocations.
 pub(super) fn documents(
@@ -23,10 +23,16 @@ pub(super) fn documents(
     let documents = invocations.into_iter().zip(copies).map(|(one, retried_as)| {
         let (queue, waiting_for) = (present.queue_of(&one), present.waiting_for(&one));
         let lease_ran_out_at = present.lease_ran_out_at(&one);
+        let paused_by = waiting_for.filter(|reason| *reason == WaitingFor::Pause);
+        let paused_by = paused_by.map(|_| present.paused_by(&one));
+        let blocked_by = waiting_for.filter(|reason| *reason == WaitingFor::Rule);
+        let blocked_by = blocked_by.and_then(|_| present.blocked_by(&one));
         InvocationDocument {
             retried_as,
             queue,
             waiting_for,
+            paused_by,
+            blocked_by,
             lease_ran_out_at,
             ..InvocationDocument::from(one)
         }
@@ -37,8 +43,8 @@ pub(super) fn documents(
 /// The queues, pauses and leases of a store at one moment.
 struct Present {
     now: UnixMicros,
-    /// The queues of tasks.
-    queues: HashMap<Arc<str>, Arc<str>>,
+    /// The rules of tasks.
+    rules: HashMap<Arc<str>, TaskRule>,
     paused: Vec<PauseTarget>,
     leases: BTreeMap<RunnerId, UnixMicros>,
 }
@@ -48,20 +54,35 @@ impl Present {
         let Leases { now, ends } = access.ask(|store| store.leases())?;
         let rules = access.ask(|store| store.rules())?;
         let paused = access.ask(|store| store.paused())?;
-        let queues = rules.into_iter().map(|rule| (rule.task, rule.queue)).collect();
-        Ok(Self { now, queues, paused, leases: ends.into_iter().collect() })
+        let rules = rules.into_iter().map(|rule| (Arc::clone(&rule.task), rule)).collect();
+        Ok(Self { now, rules, paused, leases: ends.into_iter().collect() })
     }
 
     fn queue_of(&self, one: &Invocation) -> Option<Arc<str>> {
-        Some(self.queues.get(&one.task).map_or_else(|| DEFAULT_QUEUE.into(), Arc::clone))
+        Some(self.rules.get(&one.task).map_or_else(|| DEFAULT_QUEUE.into(), |rule| Arc::clone(&rule.queue)))
+    }
+
+    fn paused_by(&self, one: &Invocation) -> PausedBy {
+        let is_paused = |target: PauseTarget| self.paused.contains(&target);
+        let task = Arc::clone(&one.task);
+        PausedBy {
+            queue: self.queue_of(one).filter(|queue| is_paused(PauseTarget::Queue(Arc::clone(queue)))),
+            task: Some(task).filter(|task| is_paused(PauseTarget::Task(Arc::clone(task)))),
+        }
+    }
+
+    fn blocked_by(&self, one: &Invocation) -> Option<BlockedBy> {
+        let rule = self.rules.get(&one.task)?;
+        Some(BlockedBy {
+            concurrency: rule.concurrency.map(|concurrency| concurrency.limit),
+            rate: rule.rate.map(|rate| rate.limit),
+            rate_window: rule.rate.map(|rate| rate.window),
+        })
     }
 
     fn waiting_for(&self, one: &Invocation) -> Option<WaitingFor> {
-        let is_paused = self.paused.iter().any(|target| match target {
-            PauseTarget::Task(task) => *task == one.task,
-            PauseTarget::Queue(queue) => self.queue_of(one).as_ref() == Some(queue),
-        });
-        WaitingFor::of(one, is_paused, self.now)
+        let PausedBy { queue, task } = self.paused_by(one);
+        WaitingFor::of(one, queue.is_some() || task.is_some(), self.now)
     }
 
     /// When the lease of its owner ran out, if nobody has taken it over since.

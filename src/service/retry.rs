@@ -35,6 +35,17 @@ pub enum Retried {
     Gone(InvocationId),
 }
 
+/// What a retry would do.
+#[derive(Debug, Default)]
+pub struct RetryPlan {
+    /// The invocations that it would submit again, in the order of the selection.
+    pub ids: Vec<InvocationId>,
+    /// The number of those that were retried before: it would answer with their copies.
+    pub before: usize,
+    /// The number of those that it would refuse, because their components were removed.
+    pub refused: usize,
+}
+
 /// An invocation that is to be retried.
 #[derive(Clone, Copy)]
 struct Wanted {
@@ -63,34 +74,25 @@ struct Retrying {
 }
 
 impl Service {
-    /// Finds the invocations that a retry of this selection would submit again, in its order: those without a copy, if
-    /// `only_new`. Also returns the number of those that it would refuse, because their components were removed.
-    pub fn would_retry(
-        &self,
-        selection: Selection,
-        only_new: bool,
-    ) -> Result<(Vec<InvocationId>, usize), ServiceError> {
+    /// Finds out what a retry of this selection would do: of those without a copy, if `only_new`.
+    pub fn would_retry(&self, selection: Selection, only_new: bool) -> Result<RetryPlan, ServiceError> {
         let access = self.existing()?;
-        let mut ids = self.select(&access, selection, vec![Status::Failed])?;
-        if only_new {
-            ids = without_copy(&access, ids)?;
-        }
         let pushed = access.ask(|store| store.components())?;
-        let tasks = self.stored_tasks(&access)?;
-        if tasks.iter().all(|task| self.refuse_removed(task, &pushed).is_ok()) {
-            return Ok((ids, 0));
-        }
-        let mut left = Vec::with_capacity(ids.len());
-        let mut refused = 0;
-        for id in ids {
-            // One by one: their values may be large.
-            let found = access.ask(|store| store.get(&[id]))?.pop().flatten();
-            match found.is_some_and(|found| self.refuse_removed(&found.task, &pushed).is_err()) {
-                true => refused += 1,
-                false => left.push(id),
+        let mut plan = RetryPlan::default();
+        for id in self.select(&access, selection, vec![Status::Failed])? {
+            // One by one: their values may be large. What is gone is no longer there to be retried.
+            let Some(found) = access.ask(|store| store.get(&[id]))?.pop().flatten() else { continue };
+            let is_refused = self.refuse_removed(&found.task, &pushed).is_err();
+            let copy = last_copies(&access, &[found])?.pop().flatten();
+            match copy {
+                Some(_) if only_new => {}
+                _ if is_refused => plan.refused += 1,
+                // One that was cancelled is copied in its place.
+                Some(copy) if !is_cancelled(&access, copy)? => plan.before += 1,
+                _ => plan.ids.push(id),
             }
         }
-        Ok((left, refused))
+        Ok(plan)
     }
 
     /// Begins to retry invocations. Each is submitted anew, as the root of a tree of its own, unless it was
@@ -124,6 +126,11 @@ impl Service {
             None => retrying.chunk().map(Some),
         }))
     }
+}
+
+fn is_cancelled(access: &Access, id: InvocationId) -> Result<bool, ServiceError> {
+    let found = access.ask(|store| store.get(&[id]))?.pop().flatten();
+    Ok(found.is_some_and(|found| found.status == Status::Cancelled))
 }
 
 /// Leaves out what was retried before.

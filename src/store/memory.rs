@@ -149,7 +149,8 @@ impl Store for MemoryStore {
             QueuedCounts::gather(queued.map(|record| {
                 let is_delayed = record.place == Some(Place::Delayed) && record.available_at > now;
                 let is_blocked = record.place == Some(Place::Blocked);
-                (Arc::clone(&record.shown.task), [1, i64::from(is_delayed), i64::from(is_blocked)])
+                let next = is_delayed.then_some(record.available_at);
+                (Arc::clone(&record.shown.task), [1, i64::from(is_delayed), i64::from(is_blocked)], next)
             }))
         })
     }

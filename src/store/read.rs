@@ -33,22 +33,28 @@ pub struct QueuedCounts {
     pub queued: u64,
     /// The number of them that may start only later.
     pub delayed: u64,
+    /// The first moment at which one of those may start.
+    pub next: Option<UnixMicros>,
     /// The number of them that are due, and that a concurrency or rate rule keeps from running.
     pub blocked: u64,
 }
 
 impl QueuedCounts {
-    /// Puts counts together: of each task, by its name, the number of the queued, the delayed and the blocked.
-    pub(super) fn gather(counts: impl IntoIterator<Item = (Arc<str>, [i64; 3])>) -> Vec<Self> {
-        let mut sums: BTreeMap<Arc<str>, [i64; 3]> = BTreeMap::new();
-        for (task, count) in counts {
-            let sum = sums.entry(task).or_default();
+    /// Puts counts together: of each task, by its name, the number of the queued, the delayed and the blocked, and the
+    /// moment at which the first of the delayed may start.
+    pub(super) fn gather(
+        counts: impl IntoIterator<Item = (Arc<str>, [i64; 3], Option<UnixMicros>)>,
+    ) -> Vec<Self> {
+        let mut sums: BTreeMap<Arc<str>, ([i64; 3], Option<UnixMicros>)> = BTreeMap::new();
+        for (task, count, next) in counts {
+            let (sum, first) = sums.entry(task).or_default();
             sum.iter_mut().zip(count).for_each(|(sum, count)| *sum += count);
+            *first = first.iter().copied().chain(next).min();
         }
-        let there_are = sums.into_iter().filter(|(_, sum)| sum[0] > 0);
-        let counts = there_are.map(|(task, sum)| {
+        let there_are = sums.into_iter().filter(|(_, (sum, _))| sum[0] > 0);
+        let counts = there_are.map(|(task, (sum, next))| {
             let [queued, delayed, blocked] = sum.map(|count| u64::try_from(count).unwrap_or(0));
-            Self { task, queued, delayed, blocked }
+            Self { task, queued, delayed, next, blocked }
         });
         counts.collect()
     }

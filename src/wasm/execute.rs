@@ -29,8 +29,8 @@ use super::shortage::no_guest;
 use super::submits::Submits;
 use super::values::{WriteError, bytes_of, charged_arguments, charged_bytes_to_json, to_charged_json};
 use crate::model::{
-    Caller, Claim, Clock, Failure, FailureKind, LimitKind, LineBudget, LogStream, NoGuest, Outcome, Shortage,
-    SlotControl, TaskClient, TaskLimits, write_cut,
+    Caller, Claim, Clock, Failure, FailureKind, GUEST_PANICKED, LimitKind, LineBudget, LogStream, NoGuest,
+    Outcome, Shortage, SlotControl, TaskClient, TaskLimits, write_cut,
 };
 
 /// Bytes that a guest may hand to the host in one call; each element of a list counts as a [`Val`].
@@ -491,7 +491,7 @@ fn explain(program: &Program, store: &mut Store<HostState>, error: &wasmtime::Er
         return with_backtrace(trapped(format!("the guest trapped: {text}")), error);
     };
     let mut message = match trap {
-        Trap::UnreachableCodeReached if !said.is_empty() => "the guest panicked or aborted".to_owned(),
+        Trap::UnreachableCodeReached if !said.is_empty() => GUEST_PANICKED.to_owned(),
         Trap::StackOverflow => "the guest used up its call stack (too deep a recursion?)".to_owned(),
         Trap::MemoryOutOfBounds => {
             "the guest reached outside its memory (a bad pointer, or a stack of its own that overflowed in too deep a \

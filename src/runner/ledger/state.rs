@@ -58,8 +58,19 @@ pub(crate) struct Ledger {
     pub(super) new_rules: NewRules,
     /// When the ledger thread wakes by itself.
     pub(crate) alarm: Option<Instant>,
+    /// Whether the log says that only delayed invocations are left.
+    pub(crate) wait_notice: WaitNotice,
     /// The buffer for the effects of a receipt; empty between turns.
     pub(crate) effects: Vec<Effect>,
+}
+
+/// What the log of a runner that is to stop when it is idle has said of its wait.
+#[derive(Default)]
+pub(crate) struct WaitNotice {
+    /// Whether it has said that only delayed invocations are left.
+    pub(crate) is_told: bool,
+    /// When the store may be asked again whether that is so.
+    pub(crate) not_before: Option<Instant>,
 }
 
 impl Ledger {
@@ -92,6 +103,7 @@ impl Ledger {
             rule_watch: RuleWatch::default(),
             new_rules: NewRules::default(),
             alarm: None,
+            wait_notice: WaitNotice::default(),
             effects: Vec::new(),
         }
     }

@@ -1,13 +1,17 @@
 //! The reads of a turn after its commit: outcomes for waiters, and whether anything is left.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::perform::{leave_alone, refuse_all, tell_taken};
-use crate::model::{InvocationId, Refusal};
+use crate::model::{InvocationId, Refusal, UnixMicros};
 use crate::runner::core::Core;
 use crate::runner::inbox::{Messages, StandingMessage};
 use crate::runner::ledger::{LOOK_UPS, Ledger};
 use crate::store::LookUp;
+
+/// A wait for delayed invocations that is shorter is not told.
+const LEAST_WAIT: Duration = Duration::from_millis(500);
 
 /// Answers questions about the store, after the commit: before it they might miss what nobody tells again.
 pub(super) fn look_up(core: &Core, ledger: &mut Ledger, standings: Vec<StandingMessage>) {
@@ -71,7 +75,44 @@ pub(super) fn announce_idle(core: &Core, ledger: &mut Ledger) {
     };
     let tasks = core.tasks();
     let mine = |task: &Arc<str>| tasks.contains(task) && !paused.contains(task);
-    if !left.iter().any(|(task, count)| *count > 0 && mine(task)) {
-        core.stages.announce_idle();
+    match left.iter().filter(|(task, _)| mine(task)).map(|(_, count)| count).sum() {
+        0 => core.stages.announce_idle(),
+        left => tell_delayed(core, ledger, left, mine),
+    }
+}
+
+/// Says, once, that everything that is left for this runner starts only later.
+fn tell_delayed(core: &Core, ledger: &mut Ledger, left: u64, mine: impl Fn(&Arc<str>) -> bool) {
+    let began = Instant::now();
+    if ledger.wait_notice.is_told || ledger.wait_notice.not_before.is_some_and(|time| began < time) {
+        return;
+    }
+    // By the clock of the store.
+    let read = core.store.leases().and_then(|leases| {
+        let now = leases.now;
+        Ok((core.store.queued_by_task(now)?, now))
+    });
+    let (queued, now) = match read {
+        Ok(read) => read,
+        Err(error) => return leave_alone(ledger, &error),
+    };
+    // The read looks at every delayed invocation: it gets a hundredth of the time.
+    ledger.wait_notice.not_before = Some(Instant::now() + began.elapsed() * 100);
+    let queued = || queued.iter().filter(|counts| mine(&counts.task));
+    let delayed: u64 = queued().map(|counts| counts.delayed).sum();
+    let next = queued().filter_map(|counts| counts.next).min();
+    // The next attempt of a failed one is due in a moment.
+    let is_worth_telling = |next: &UnixMicros| next.since(now) >= LEAST_WAIT;
+    if let Some(next) = next.filter(is_worth_telling)
+        && delayed == left
+    {
+        ledger.wait_notice.is_told = true;
+        let next = next.to_rfc3339();
+        tracing::info!(
+            event = "waiting",
+            delayed,
+            next,
+            "nothing to run now: waiting for delayed invocations"
+        );
     }
 }

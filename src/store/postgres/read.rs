@@ -287,15 +287,19 @@ pub(super) async fn unfinished_by_task(link: &Link) -> Result<Vec<(Arc<str>, u64
 
 pub(super) async fn queued_by_task(link: &Link, now: UnixMicros) -> Result<Vec<QueuedCounts>, Fault> {
     let ask = Ask::new(
-        "SELECT t.name, sum(c.queued)::bigint, sum(c.delayed)::bigint, sum(c.blocked)::bigint FROM ( \
-             SELECT task, n AS queued, 0::bigint AS delayed, 0::bigint AS blocked FROM @tally \
+        "SELECT t.name, sum(c.queued)::bigint, sum(c.delayed)::bigint, sum(c.blocked)::bigint, min(c.next) \
+         FROM ( \
+             SELECT task, n AS queued, 0::bigint AS delayed, 0::bigint AS blocked, NULL::bigint AS next FROM @tally \
                  WHERE status = 'queued' \
-             UNION ALL SELECT task, 0, 1, 0 FROM @invocation WHERE place = 'delayed' AND available_at > $1 \
-             UNION ALL SELECT task, 0, 0, blocked FROM @lane WHERE blocked > 0) c \
+             UNION ALL SELECT task, 0, 1, 0, available_at FROM @invocation \
+                 WHERE place = 'delayed' AND available_at > $1 \
+             UNION ALL SELECT task, 0, 0, blocked, NULL FROM @lane WHERE blocked > 0) c \
          JOIN @task t ON t.key = c.task GROUP BY t.name",
     );
     let rows = link.read(ask.with(now.0)).await?;
-    let read = |row: &Row| Ok((column(row, 0)?, [column(row, 1)?, column(row, 2)?, column(row, 3)?]));
+    let read = |row: &Row| {
+        Ok((column(row, 0)?, [column(row, 1)?, column(row, 2)?, column(row, 3)?], column(row, 4)?))
+    };
     Ok(QueuedCounts::gather(rows.iter().map(read).collect::<Result<Vec<_>, Fault>>()?))
 }
 

@@ -249,14 +249,15 @@ pub(super) fn unfinished_by_task(sql: &Connection) -> rusqlite::Result<Vec<(Arc<
 }
 
 pub(super) fn queued_by_task(sql: &Connection, now: UnixMicros) -> rusqlite::Result<Vec<QueuedCounts>> {
-    let query = "SELECT name, queued, delayed, counts.blocked FROM ( \
-             SELECT task, n AS queued, 0 AS delayed, 0 AS blocked FROM tally WHERE status = 'queued' \
-             UNION ALL SELECT task, 0, 1, 0 FROM invocation INDEXED BY invocation_delayed \
+    let query = "SELECT name, queued, delayed, counts.blocked, next FROM ( \
+             SELECT task, n AS queued, 0 AS delayed, 0 AS blocked, NULL AS next FROM tally WHERE status = 'queued' \
+             UNION ALL SELECT task, 0, 1, 0, available_at FROM invocation INDEXED BY invocation_delayed \
                  WHERE place = 'delayed' AND available_at > ?1 \
-             UNION ALL SELECT task, 0, 0, blocked FROM lane WHERE blocked > 0) AS counts \
+             UNION ALL SELECT task, 0, 0, blocked, NULL FROM lane WHERE blocked > 0) AS counts \
          CROSS JOIN task ON key = counts.task";
     let counts = collect(sql, query, [bound(now)], |row| {
-        Ok((row.get::<_, Arc<str>>(0)?, [row.get(1)?, row.get(2)?, row.get(3)?]))
+        let next = row.get::<_, Option<i64>>(4)?.map(UnixMicros);
+        Ok((row.get::<_, Arc<str>>(0)?, [row.get(1)?, row.get(2)?, row.get(3)?], next))
     })?;
     Ok(QueuedCounts::gather(counts))
 }

@@ -169,7 +169,9 @@ fn a_dry_run_says_what_would_be_cancelled_or_retried() {
     fixture.sandbox.run(["cancel", "--status", "queued"]).expect(0);
     fixture.sandbox.run(["retry", &acme]).expect(0);
     let cancelled = ["--status", "cancelled"];
-    assert_eq!(dry("retry", &cancelled).0, [bulk.as_str(), &acme, &other]);
+    let (ids, told) = dry("retry", &cancelled);
+    assert_eq!(ids, [bulk.as_str(), &other]);
+    assert!(told.contains("would retry 2 invocations; 1 invocation was retried before"), "{told}");
     let new = ["--status", "cancelled", "--not-retried"];
     let (ids, told) = dry("retry", &new);
     assert_eq!(ids, [bulk.as_str(), &other]);
@@ -179,6 +181,15 @@ fn a_dry_run_says_what_would_be_cancelled_or_retried() {
     assert_eq!(of, [json!(bulk), json!(other)]);
     let (ids, told) = dry("retry", &new);
     assert!(ids.is_empty() && told.contains("no invocation is selected"), "{told}");
+    let (ids, told) = dry("retry", &cancelled);
+    assert!(
+        ids.is_empty() && told.contains("retry 0 invocations; 3 invocations were retried before"),
+        "{told}"
+    );
+    let again = fixture.sandbox.run([&["retry"], &cancelled[..]].concat()).expect(0);
+    assert_eq!(again.stdout().lines().count(), 3, "{again:?}");
+    assert_eq!(again.stderr.matches("retried before").count(), 1, "{again:?}");
+    assert!(again.stderr.contains("3 invocations were retried before"), "{again:?}");
     fixture.sandbox.run(["retry", "--dry-run", &bulk]).expect(2);
 }
 

@@ -75,6 +75,41 @@ fn a_component_that_fails_fast_writes_a_bounded_log() {
 }
 
 #[test]
+fn one_line_of_a_panic_has_its_place_and_its_reason() {
+    let site = Site::new();
+    let id = site.submit("faults.panic", json!(["out of bananas"])).to_string();
+    let output = site.run(["start", "--until-idle", "--log", "json"]).expect(0);
+    let lines = lines(&output.stderr);
+    let failed = lines.iter().find(|line| line["event"] == "failed").expect("a failure");
+    let said = failed["said"].as_str().expect("a text");
+    assert!(said.starts_with("src/lib.rs:") && said.ends_with(": out of bananas"), "{said}");
+    for command in [&["list", "--status", "failed"][..], &["tree", &id]] {
+        let output = site.run(command).expect(0);
+        let told = format!("trapped: {said}");
+        assert!(output.stdout().lines().any(|line| line.ends_with(&told)), "{told}: {output:?}");
+    }
+    let whole = site.run(["status", &id]).expect(0);
+    for part in ["the guest panicked or aborted: ", "panicked at ", "out of bananas"] {
+        assert!(whole.stdout().contains(part), "{part}: {whole:?}");
+    }
+}
+
+#[test]
+fn a_wait_for_delayed_invocations_alone_is_a_line() {
+    let site = Site::new();
+    let [first, _] = ["1h", "2h"].map(|delay| site.submit_with("fib", json!([1]), &["--delay", delay]));
+    let mut runner = site.command(["start", "--until-idle", "--log", "json"]).spawn();
+    let line: Value =
+        serde_json::from_str(&runner.wait_for_stderr("nothing to run now: waiting for delayed"))
+            .expect("JSON");
+    assert_eq!((&line["event"], &line["level"]), (&json!("waiting"), &json!("info")), "{line}");
+    assert_eq!((&line["delayed"], &line["next"]), (&json!(2), &site.status(first)["available_at"]), "{line}");
+    site.run(["cancel", "--task", "fib"]).expect(0);
+    let output = runner.wait().expect(0);
+    assert_eq!(output.stderr.matches("nothing to run now").count(), 1, "{output:?}");
+}
+
+#[test]
 fn a_cancel_by_another_process_is_counted() {
     let site = Site::new();
     let runner = site.start(&["--slots", "1"]);

@@ -91,7 +91,9 @@ fn a_full_lane_blocks_no_other_arguments() {
     let status = site.status(behind);
     assert_eq!((&status["status"], &status["blocked"]), (&json!("queued"), &json!(true)));
     let text = site.run(["status", &behind.to_string()]).expect(0);
-    assert!(text.stdout().contains("blocked:     by its task's concurrency or rate rule"), "{text:?}");
+    assert!(text.stdout().contains("blocked:     by the rule of its task: concurrency 1\n"), "{text:?}");
+    let rule = json!({ "concurrency": 1, "rate": null, "rate_window_ms": null });
+    assert_eq!((&status["blocked_by"], &status["paused_by"]), (&rule, &Value::Null));
     assert!(text.stdout().contains("status:      queued, blocked by a rule\n"), "{text:?}");
     assert_eq!((&status["waiting_for"], &status["queue"]), (&json!("rule"), &json!("default")));
     assert_eq!(site.status(holder)["waiting_for"], Value::Null);
@@ -306,6 +308,10 @@ fn paused_invocations_wait_until_they_are_resumed() {
     let _runner = site.start(&["--slots", "2"]);
     let output = site.run(["pause", "--queue", "bulk", "--task", "basics.square"]).expect(0);
     assert_eq!(output.stdout(), "queue bulk paused\ntask workflow::demo:workflow/basics@0.1.square paused\n");
+    let again = site.run(["pause", "--queue", "bulk"]).expect(0);
+    assert_eq!(again.stdout(), "queue bulk was paused already\n");
+    let not = site.run(["resume", "--queue", "quick"]).expect(0);
+    assert_eq!(not.stdout(), "queue quick was not paused\n");
     let bulk = site.submit("basics.identity", json!(["x"]));
     let square = site.submit("basics.square", json!([3]));
     let parent = site.submit("call", json!(["basics.identity", "[\"y\"]"]));
@@ -325,11 +331,21 @@ fn paused_invocations_wait_until_they_are_resumed() {
     assert_eq!(paused, [(Some("bulk"), Some(2)), (Some("quick"), Some(1))]);
     let status = site.status(bulk);
     assert_eq!((&status["waiting_for"], &status["queue"]), (&json!("pause"), &json!("bulk")));
+    assert_eq!(
+        (&status["paused_by"], &status["blocked_by"]),
+        (&json!({ "queue": "bulk", "task": null }), &Value::Null)
+    );
+    for (id, by) in [(bulk, "queue bulk"), (square, "task workflow::demo:workflow/basics@0.1.square")] {
+        let text = site.run(["status", &id.to_string()]).expect(0);
+        assert!(text.stdout().contains(&format!("paused:      {by}\n")), "{text:?}");
+    }
     let delayed = site.submit_with("basics.square", json!([4]), &["--delay", "1h"]);
     assert_eq!(site.status(delayed)["waiting_for"], "time");
+    let until = site.status(delayed)["available_at"].as_str().expect("a time")[..17].to_owned();
     let list = site.run(["list", "--status", "queued"]).expect(0);
     assert!(
-        list.stdout().contains("queued, paused") && list.stdout().contains("queued, delayed"),
+        list.stdout().contains("queued, paused")
+            && list.stdout().contains(&format!("queued, delayed until {until}")),
         "{list:?}"
     );
     let table = site.run(["queues"]).expect(0);

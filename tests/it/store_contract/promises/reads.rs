@@ -138,20 +138,27 @@ pub fn queued_invocations_are_counted_by_what_they_wait_for(bench: &Bench) {
         rate: None,
     };
     bench.commit(Batch { rules: vec![rule], ..Batch::default() });
-    let counts =
-        |queued, delayed, blocked, task: &str| QueuedCounts { task: task.into(), queued, delayed, blocked };
     let now = || bench.clock.now();
+    let due = now().plus(SECOND);
+    let counts = |queued, delayed, blocked, task: &str| QueuedCounts {
+        task: task.into(),
+        queued,
+        delayed,
+        next: (delayed > 0).then_some(due),
+        blocked,
+    };
     assert_eq!(bench.store.queued_by_task(now()).unwrap(), []);
+    bench.create(NewInvocation { delay: SECOND * 2, ..new("work") });
     bench.create(NewInvocation { delay: SECOND, ..new("work") });
     bench.create(new("work"));
     for _ in 0..3 {
         bench.create(NewInvocation { lane: Some(RuleKey::from_bytes([7; 16])), ..new("other") });
     }
-    let expected = [counts(3, 0, 2, "other"), counts(2, 1, 0, "work")];
+    let expected = [counts(3, 0, 2, "other"), counts(3, 2, 0, "work")];
     assert_eq!(bench.store.queued_by_task(now()).unwrap(), expected);
     // Its time has come, though nobody has claimed since.
-    bench.clock.advance(SECOND);
-    assert_eq!(bench.store.queued_by_task(now()).unwrap()[1], counts(2, 0, 0, "work"));
+    bench.clock.advance(SECOND * 2);
+    assert_eq!(bench.store.queued_by_task(now()).unwrap()[1], counts(3, 0, 0, "work"));
 }
 
 pub fn leases_are_told_with_their_end(bench: &Bench) {
