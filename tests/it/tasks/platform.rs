@@ -471,6 +471,11 @@ fn a_retry_runs_the_bytes_that_a_submit_would_get() {
     push("workflow");
     let refused = place.run(["retry", &id]).expect(2);
     assert!(refused.stderr.contains("does not export it any more"), "{refused:?}");
+    // Of several that are named, none is retried then.
+    let other = place.run(["submit", "cust-anna::basics.nothing", "[]"]).expect(0).stdout().trim().to_owned();
+    place.run(["cancel", &other]).expect(0);
+    place.run(["retry", &other, &id]).expect(2);
+    assert_eq!(status(&other)["retried_as"], serde_json::Value::Null);
 }
 
 #[test]
