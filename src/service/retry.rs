@@ -96,9 +96,10 @@ impl Service {
     }
 
     /// Begins to retry invocations. Each is submitted anew, as the root of a tree of its own, unless it was
-    /// before: then the copy counts, if it was not cancelled. One that was is copied in its place. It runs the bytes that
-    /// a submit would get now, as far as their component is known here, or else those of the original. Named ones are checked first: if one of them must not be retried, none is. Between two
-    /// transactions it pauses, so that runners get at the store.
+    /// before: then the copy counts, if it was not cancelled. One that was is copied in its place. It runs the bytes
+    /// that a submit would get now, as far as their component is known here, or else those of the original. Named ones
+    /// are checked first: if one of them must not be retried, none is. Between two transactions it pauses, so that
+    /// runners get at the store.
     pub fn retry(&self, request: RetryRequest) -> Result<Transactions<Vec<Retried>>, ServiceError> {
         let access = self.existing()?;
         let pushed = access.ask(|store| store.components())?;
@@ -112,14 +113,22 @@ impl Service {
             }
         }
         let only = components.pop_first().filter(|_| components.is_empty());
+        let is_named = matches!(request.selection, Selection::Ids(_));
         let mut ids = self.select(&access, request.selection, vec![Status::Failed])?;
         if request.only_new {
             ids = without_copy(&access, ids)?;
         }
+        let named = if is_named { ids.clone() } else { Vec::new() };
         let wanted = ids.into_iter().map(|id| Wanted { original: id, last: id, followed: 0 }).collect();
         let service = self.clone();
         let mut retrying =
             Retrying { service, access, pushed, only, library: None, wanted, began: None, conflict: None };
+        for id in named {
+            let invocation = self.invocation(id)?;
+            if let Some(arguments) = retrying.access.ask(|store| store.arguments(id))? {
+                retrying.digest_now(&invocation, &arguments)?;
+            }
+        }
         Ok(Transactions::new(move || match retrying.conflict.take() {
             Some(conflict) => Err(conflict),
             None if retrying.wanted.is_empty() => Ok(None),

@@ -471,6 +471,11 @@ fn a_retry_runs_the_bytes_that_a_submit_would_get() {
     push("workflow");
     let refused = place.run(["retry", &id]).expect(2);
     assert!(refused.stderr.contains("does not export it any more"), "{refused:?}");
+    // Of several that are named, none is retried then.
+    let other = place.run(["submit", "cust-anna::basics.nothing", "[]"]).expect(0).stdout().trim().to_owned();
+    place.run(["cancel", &other]).expect(0);
+    place.run(["retry", &other, &id]).expect(2);
+    assert_eq!(status(&other)["retried_as"], serde_json::Value::Null);
 }
 
 #[test]
@@ -541,8 +546,8 @@ fn a_removed_component_finishes_and_submits_no_detached_children_of_itself() {
     place.run(["start", "--until-idle"]).expect(0);
     assert_eq!(place.run(["status", &root, "--json"]).expect(0).json()["status"], "succeeded");
     let all = place.run(["list", "--limit", "0", "--json"]).expect(0).json_lines();
-    // The generation of depth 1, and what that submits, `nothing`.
-    assert_eq!(all.len(), 3, "{all:?}");
+    // One child for each generation, down to `nothing` at depth 3; fewer if the end of a parent came before.
+    assert!((2..=4).contains(&all.len()), "{all:?}");
     assert!(all.iter().all(|one| one["detached"] == false), "{all:?}");
     // Before, the store kept it as long as it went on.
     assert_eq!(place.run(["component", "list"]).expect(0).stdout(), "");
