@@ -108,11 +108,12 @@ pub fn is_everything(request: &ListRequest) -> bool {
         labels,
         root,
         not_retried,
+        waiting_for,
         limit: _,
     } = request;
     (!not_retried && statuses.is_empty() && kinds.is_empty() && labels.is_empty())
         && (task.is_none() && components.is_empty() && queues.is_empty())
-        && (runner.is_none() && root.is_none())
+        && (runner.is_none() && root.is_none() && waiting_for.is_none())
         && [since, until, ended_since, ended_until].iter().all(|moment| moment.is_none())
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::config;
-use crate::model::{FailureKind, MAX_PRIORITY, Moment, Status, UnixMicros, is_valid_priority};
+use crate::model::{FailureKind, MAX_PRIORITY, Moment, Status, UnixMicros, WaitingFor, is_valid_priority};
 use crate::wasm::RightKind;
 
 /// A value of `--component`.
@@ -87,6 +87,11 @@ pub fn failure_kind(text: &str) -> Result<FailureKind, String> {
     word("kind of failure", text, &FailureKind::ALL, FailureKind::as_str)
 }
 
+/// Reads the thing that queued invocations wait for.
+pub fn waiting_for(text: &str) -> Result<WaitingFor, String> {
+    word("reason", text, &WaitingFor::ALL, WaitingFor::as_str)
+}
+
 /// Reads a kind of right.
 pub fn right(text: &str) -> Result<RightKind, String> {
     word("right", text, &RightKind::ALL, RightKind::as_str)
@@ -94,6 +99,12 @@ pub fn right(text: &str) -> Result<RightKind, String> {
 
 /// Reads a status.
 pub fn status(text: &str) -> Result<Status, String> {
+    // The words of `queues` and `list` for what queued invocations wait for.
+    let reasons =
+        [("delayed", WaitingFor::Time), ("paused", WaitingFor::Pause), ("blocked", WaitingFor::Rule)];
+    if let Some((word, reason)) = reasons.iter().find(|(word, _)| *word == text.trim()) {
+        return Err(format!("`{word}` is no status: `list --waiting-for {reason}` lists what is {word}"));
+    }
     word("status", text, &Status::ALL, Status::as_str)
 }
 

@@ -14,7 +14,7 @@ use super::change::NOTHING;
 use super::choice::{EndArgs, FilterArgs, is_everything};
 use super::context::Context;
 use super::error::{CliError, NO_COMPONENTS_HINT};
-use super::flags::{count, status};
+use super::flags::{count, status, waiting_for};
 use super::harmless::harmless_line;
 use super::output;
 use super::render::{Ids, cell, duration, plural, run_time, standing_cell, thousands};
@@ -41,6 +41,10 @@ pub struct ListArgs {
     #[command(flatten)]
     pub ends: EndArgs,
 
+    /// Only queued ones that wait for this: `time` (delayed), `pause` or `rule` (blocked by a rule)
+    #[arg(long, value_name = "REASON", value_parser = waiting_for)]
+    pub waiting_for: Option<WaitingFor>,
+
     /// Only those that were not retried
     #[arg(long)]
     pub not_retried: bool,
@@ -55,7 +59,7 @@ impl ListArgs {
     fn request(&self) -> ListRequest {
         let mut request = self.filter.request(&self.statuses, Some(self.limit).filter(|limit| *limit > 0));
         self.ends.add_to(&mut request);
-        request.not_retried = self.not_retried;
+        (request.not_retried, request.waiting_for) = (self.not_retried, self.waiting_for);
         request
     }
 }

@@ -1,10 +1,10 @@
 //! Contradictions between the rules of this runner and those of others, told once each.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::store::{ReplacedRule, RuleMark, Store, StoreError, TaskRule};
+use crate::store::{LeftPause, ReplacedRule, RuleMark, Store, StoreError, TaskRule};
 
 /// The rules are read again no sooner than this after the last time.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
@@ -78,13 +78,46 @@ impl RuleWatch {
     }
 }
 
-/// Logs that rules of this runner have taken the places of others.
-pub(super) fn tell_replaced(replaced: &[ReplacedRule]) {
+/// Logs that rules of this runner have taken the places of others, and which of them have ended a pause so.
+pub(super) fn tell_replaced(replaced: &[ReplacedRule], store: &dyn Store) {
+    if let Err(error) = tell_left_pauses(replaced, store) {
+        tracing::debug!(%error, "the pauses can't be read");
+    }
     for ReplacedRule { old, mark } in replaced.iter().take(MOST) {
         let (task, by) = (&*old.task, origin_of(mark.as_ref()));
         tracing::warn!(event = "rules-replaced", task, by, before = %old, "this runner's rules replace others");
     }
     tell_rest(replaced.len());
+}
+
+/// Logs which tasks have left a paused queue by their new rules.
+fn tell_left_pauses(replaced: &[ReplacedRule], store: &dyn Store) -> Result<(), StoreError> {
+    if replaced.is_empty() {
+        return Ok(());
+    }
+    let paused = store.paused()?;
+    if paused.is_empty() {
+        return Ok(());
+    }
+    let rules: HashMap<_, _> =
+        store.rules()?.into_iter().map(|rule| (Arc::clone(&rule.task), rule)).collect();
+    let unfinished: HashMap<_, _> = store.unfinished_by_task()?.into_iter().collect();
+    let left = replaced
+        .iter()
+        .filter_map(|ReplacedRule { old, .. }| LeftPause::between(old, rules.get(&old.task)?, &paused));
+    for LeftPause { task, paused, queue } in left.take(MOST) {
+        let unfinished = unfinished.get(&task).copied().unwrap_or(0);
+        let (task, paused, now) = (&*task, &*paused, &*queue);
+        tracing::warn!(
+            event = "pause-left",
+            task,
+            paused,
+            now,
+            unfinished,
+            "this runner's rules move a task out of a paused queue: its invocations may run now"
+        );
+    }
+    Ok(())
 }
 
 fn origin_of(mark: Option<&RuleMark>) -> String {

@@ -315,7 +315,7 @@ fn settle(core: &Arc<Core>, ledger: &mut Ledger, plan: Plan, receipt: Receipt, b
         lease: core.options.settings.lease,
         is_trusted: core.trust.is_good(ledger.runner),
     };
-    tell_replaced(&receipt.replaced);
+    tell_replaced(&receipt.replaced, &*core.store);
     let mut effects = std::mem::take(&mut ledger.effects);
     ledger.settle(plan, receipt, &committed, &mut effects);
     tell_end_of_outage(ledger);

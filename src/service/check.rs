@@ -6,7 +6,7 @@ use std::path::Path;
 use super::components::left_out_sentences;
 use super::{CheckDocument, ProblemDocument, Service, ServiceError};
 use crate::config::{ConfigError, Origin, Problem, read_secrets};
-use crate::store::TaskRule;
+use crate::store::{LeftPause, TaskRule};
 use crate::wasm::Library;
 
 /// The most names in one warning.
@@ -80,9 +80,11 @@ impl Service {
     fn contradictions(&self, library: &Library) -> Vec<ProblemDocument> {
         let read = || {
             let access = self.existing()?;
-            Ok::<_, ServiceError>((access.store().rules()?, access.store().rule_marks()?))
+            let store = access.store();
+            let counts: HashMap<_, _> = store.unfinished_by_task()?.into_iter().collect();
+            Ok::<_, ServiceError>((store.rules()?, store.rule_marks()?, store.paused()?, counts))
         };
-        let Ok((rules, marks)) = read() else { return Vec::new() };
+        let Ok((rules, marks, paused, unfinished)) = read() else { return Vec::new() };
         let own = library.tasks().iter().map(|task| TaskRule::new(&task.id, &task.options.rules));
         let own: Vec<_> = own.collect();
         let marks: HashMap<_, _> = marks.iter().map(|mark| (&mark.task, mark)).collect();
@@ -100,6 +102,17 @@ impl Service {
                 )),
             })
         });
-        pairs.collect()
+        let left = TaskRule::contradictions(&own, &rules).into_iter().filter_map(|(own, stored)| {
+            let LeftPause { task, paused, queue } = LeftPause::between(stored, own, &paused)?;
+            let count = unfinished.get(&task).copied().unwrap_or(0);
+            Some(ProblemDocument {
+                message: format!(
+                    "task `{task}`: its queue `{paused}` is paused, and this configuration moves the task to `{queue}`, \
+                     where its invocations may run (unfinished now: {count})"
+                ),
+                hint: Some(format!("`run-wasm-runner pause --queue {queue}` or `pause --task` holds them back")),
+            })
+        });
+        pairs.chain(left).collect()
     }
 }

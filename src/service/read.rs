@@ -11,7 +11,7 @@ use super::{InvocationDocument, Remedy, Service, ServiceError, TreeLogDocument};
 use crate::config::in_backticks;
 use crate::model::{
     FailureKind, Invocation, InvocationId, InvocationName, LogEntry, Moment, Outcome, RunnerId, Status,
-    TaskId, Transition,
+    TaskId, Transition, WaitingFor,
 };
 use crate::store::{CANDIDATES, Filter, LOOK, StoreError};
 use crate::wasm::Names;
@@ -40,6 +40,8 @@ pub struct ListRequest {
     pub kinds: Vec<FailureKind>,
     /// Only those that this runner owns, or was the last to own.
     pub runner: Option<RunnerId>,
+    /// Only queued ones that wait for this.
+    pub waiting_for: Option<WaitingFor>,
     /// Only those that have all of these labels.
     pub labels: Vec<(String, String)>,
     /// Only those of the tree with this root.
@@ -332,13 +334,20 @@ impl Service {
     fn filter(&self, request: &ListRequest, statuses: Vec<Status>) -> Result<Filter, ServiceError> {
         let now = self.clock().now();
         let moment = |moment: Option<Moment>| moment.map(|moment| moment.before(now));
+        let tasks = self.requested_tasks(request)?;
+        let waits = match request.waiting_for {
+            Some(reason) => {
+                let access = self.existing()?;
+                waiting(reason, tasks.map_or_else(|| self.stored_tasks(&access), Ok)?, &access)?
+            }
+            None => Filter { tasks, ..Filter::default() },
+        };
         Ok(Filter {
             // Kinds of failures say which statuses are meant.
             statuses: match request.statuses.is_empty() && request.kinds.is_empty() {
                 true => statuses,
                 false => request.statuses.clone(),
             },
-            tasks: self.requested_tasks(request)?,
             since: moment(request.since),
             until: moment(request.until),
             ended_since: moment(request.ended_since),
@@ -348,7 +357,7 @@ impl Service {
             labels: request.labels.clone(),
             root: request.root.as_ref().map(|name| self.root(name)).transpose()?,
             limit: request.limit.unwrap_or(usize::MAX),
-            look: None,
+            ..waits
         })
     }
 
@@ -361,6 +370,19 @@ impl Service {
         let message = format!("invocation `{}` is not a root", found.id);
         Err(ServiceError::invalid(message).with_remedy(format!("its root is `{}`", found.root)))
     }
+}
+
+/// Makes the filter of these tasks with the conditions of [`WaitingFor::of`], in the order in which it decides.
+fn waiting(reason: WaitingFor, mut tasks: Vec<Arc<str>>, access: &Access) -> Result<Filter, ServiceError> {
+    // By the clock of the store, as the documents of the same list.
+    let now = access.ask(|store| store.leases())?.now;
+    if reason == WaitingFor::Time {
+        return Ok(Filter { available_after: Some(now), tasks: Some(tasks), ..Filter::default() });
+    }
+    let paused = access.ask(|store| store.paused_tasks())?;
+    tasks.retain(|task| paused.contains(task) == (reason == WaitingFor::Pause));
+    let only_blocked = reason == WaitingFor::Rule;
+    Ok(Filter { available_by: Some(now), only_blocked, tasks: Some(tasks), ..Filter::default() })
 }
 
 /// Lists those of a filter that have no copy, up to its limit.

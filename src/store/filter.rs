@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::rules::Place;
 use super::value::json_text;
 use crate::model::{FailureKind, Invocation, InvocationId, Outcome, RunnerId, Status, UnixMicros};
 
@@ -26,6 +27,12 @@ pub struct Filter {
     pub kinds: Vec<FailureKind>,
     /// Only those that this runner owns, or that no other runner has owned after it.
     pub runner: Option<RunnerId>,
+    /// Only queued ones whose time comes after this moment.
+    pub available_after: Option<UnixMicros>,
+    /// Only queued ones whose time has come at this moment.
+    pub available_by: Option<UnixMicros>,
+    /// Only queued ones that a concurrency or rate rule has no room for.
+    pub only_blocked: bool,
     /// Only those that have all of these labels.
     pub labels: Vec<(String, String)>,
     /// Only those of the tree with this root, found by their parents.
@@ -49,6 +56,9 @@ impl Default for Filter {
             ended_until: None,
             kinds: Vec::new(),
             runner: None,
+            available_after: None,
+            available_by: None,
+            only_blocked: false,
             labels: Vec::new(),
             root: None,
             limit: usize::MAX,
@@ -73,7 +83,7 @@ pub(super) const BY_STATUS: usize = 0;
 pub(super) const BY_END: [usize; 2] = [4, 5];
 
 /// The conditions, in the order of [`Filter::parameters`].
-pub(super) const CONDITIONS: [Condition; 9] = [
+pub(super) const CONDITIONS: [Condition; 12] = [
     Condition {
         sqlite: "status IN (SELECT value FROM json_each(#))",
         postgres: "status = ANY(#)",
@@ -118,6 +128,21 @@ pub(super) const CONDITIONS: [Condition; 9] = [
         postgres: "i.runner = (#)[1]::uuid",
         is_tallied: false,
     },
+    Condition {
+        sqlite: "available_at > (SELECT CAST(value AS INTEGER) FROM json_each(#))",
+        postgres: "available_at > (#)[1]::bigint",
+        is_tallied: false,
+    },
+    Condition {
+        sqlite: "available_at <= (SELECT CAST(value AS INTEGER) FROM json_each(#))",
+        postgres: "available_at <= (#)[1]::bigint",
+        is_tallied: false,
+    },
+    Condition {
+        sqlite: "place IN (SELECT value FROM json_each(#))",
+        postgres: "place = ANY(#)",
+        is_tallied: false,
+    },
     // A label is written as `["key","value"]`, with each quote in it escaped: this text stands nowhere else.
     Condition {
         sqlite: "NOT EXISTS (SELECT 1 FROM json_each(#) WHERE instr(coalesce(labels, ''), value) = 0)",
@@ -139,6 +164,9 @@ impl Filter {
             ended_until,
             kinds,
             runner,
+            available_after,
+            available_by,
+            only_blocked,
             labels,
             root: _,
             limit: _,
@@ -155,6 +183,9 @@ impl Filter {
             moment(ended_until),
             texts(kinds.iter().map(|kind| format!(r#"{{"kind":"{}""#, kind.as_str()).into()).collect()),
             runner.map(|runner| vec![runner.to_string().replace('-', "").into()]),
+            moment(available_after),
+            moment(available_by),
+            only_blocked.then(|| vec![Place::Blocked.as_str().into()]),
             texts(labels.iter().map(|label| json_text(label).into()).collect()),
         ]
     }
@@ -170,6 +201,9 @@ impl Filter {
             ended_until,
             kinds,
             runner,
+            available_after,
+            available_by,
+            only_blocked,
             labels,
             root: _,
             limit: _,
@@ -187,27 +221,47 @@ impl Filter {
             && ended_until.is_none_or(|until| one.finished_at.is_some_and(|at| at < until))
             && (kinds.is_empty() || kind.is_some_and(|kind| kinds.contains(&kind)))
             && runner.is_none_or(|runner| one.runner == Some(runner))
+            && available_after.is_none_or(|after| one.available_at > after)
+            && available_by.is_none_or(|by| one.available_at <= by)
+            && (!self.needs_queued() || one.status == Status::Queued)
+            && (!only_blocked || one.blocked)
             && labels.iter().all(|label| one.labels.contains(label))
     }
 
     /// The statuses that an invocation can have which it lets through; `None` means all.
     fn possible_statuses(&self) -> Option<Vec<Status>> {
         let needs_end = self.ended_since.is_some() || self.ended_until.is_some();
-        if self.statuses.is_empty() && self.kinds.is_empty() && !needs_end {
+        if self.statuses.is_empty() && self.kinds.is_empty() && !needs_end && !self.needs_queued() {
             return None;
         }
         let is_possible = |status: &Status| {
             (self.statuses.is_empty() || self.statuses.contains(status))
                 && (self.kinds.is_empty() || self.kinds.iter().any(|kind| kind.status() == *status))
                 && (!needs_end || status.is_final())
+                && (!self.needs_queued() || *status == Status::Queued)
         };
         Some(Status::ALL.into_iter().filter(is_possible).collect())
+    }
+
+    /// Whether it is about what queued invocations wait for.
+    fn needs_queued(&self) -> bool {
+        self.available_after.is_some() || self.available_by.is_some() || self.only_blocked
     }
 
     /// Reduces it to its condition on the status.
     pub(super) fn of_statuses(&self) -> Self {
         let Self { statuses, kinds, ended_since, ended_until, .. } = self.clone();
-        Self { statuses, kinds, ended_since, ended_until, ..Self::default() }
+        let Self { available_after, available_by, only_blocked, .. } = *self;
+        Self {
+            statuses,
+            kinds,
+            ended_since,
+            ended_until,
+            available_after,
+            available_by,
+            only_blocked,
+            ..Self::default()
+        }
     }
 
     /// Whether it lets only final invocations through.
@@ -219,7 +273,7 @@ impl Filter {
     pub(crate) fn is_walk(&self) -> bool {
         let has_time = self.since.is_some() || self.until.is_some() || self.ended_until.is_some();
         let has_other = !self.kinds.is_empty() || self.runner.is_some() || !self.labels.is_empty();
-        self.root.is_none() && !self.is_by_end() && (has_time || has_other)
+        self.root.is_none() && !self.is_by_end() && (has_time || has_other || self.needs_queued())
     }
 
     /// Whether what it lets through lies together in the index of the ends.

@@ -57,7 +57,7 @@ pub use prune::{Keep, Prune, PrunePosition, Pruned, Shrunk};
 pub use quota::{Holding, QuotaRule, QuotaSection};
 pub use read::{CANDIDATES, Counts, LOOK, LOOK_UP_BYTES, Leases, LookUp, NextDue, QueuedCounts, Standing};
 pub use setting::{
-    Adoption, FAIRNESS_WEIGHTS, FairnessWeight, NewComponent, Pause, PauseTarget, PushedComponent,
+    Adoption, FAIRNESS_WEIGHTS, FairnessWeight, LeftPause, NewComponent, Pause, PauseTarget, PushedComponent,
     ReplacedRule, RuleMark, RuleOrigin, RunnerAnswer, TaskRule,
 };
 pub use sqlite::SqliteStore;

@@ -50,6 +50,30 @@ impl TaskRule {
     }
 }
 
+/// A task whose new rule takes its invocations out of a queue that is paused, into one that is not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftPause {
+    /// The full id of the task.
+    pub task: Arc<str>,
+    /// The paused queue.
+    pub paused: Arc<str>,
+    /// The new queue.
+    pub queue: Arc<str>,
+}
+
+impl LeftPause {
+    /// Compares the rule of a task before with the one after.
+    pub fn between(before: &TaskRule, after: &TaskRule, paused: &[PauseTarget]) -> Option<Self> {
+        let is_paused = |rule: &TaskRule| paused.contains(&PauseTarget::Queue(Arc::clone(&rule.queue)));
+        let is_left = is_paused(before) && !is_paused(after);
+        is_left.then(|| Self {
+            task: Arc::clone(&before.task),
+            paused: Arc::clone(&before.queue),
+            queue: Arc::clone(&after.queue),
+        })
+    }
+}
+
 /// The runner that has set rules, and its configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleOrigin {

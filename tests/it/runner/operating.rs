@@ -156,6 +156,29 @@ fn contradictions_between_runners_are_told_in_both_logs_and_by_check() {
 }
 
 #[test]
+fn a_task_that_leaves_a_paused_queue_is_told_by_check_and_in_the_log() {
+    let section = |queue: &str| format!("[task.\"fib\"]\nqueue = \"{queue}\"\n");
+    let site = Site::with_sections(&section("bulk"));
+    let id = site.submit("fib", json!([1]));
+    site.run(["pause", "--queue", "bulk"]).expect(0);
+    let config = std::fs::read_to_string(site.path().join("wasm-runner.toml")).expect("a configuration");
+    site.write("other.toml", &config.replace(&section("bulk"), &section("quick")));
+    let check = site.run(["--config", "other.toml", "check"]).expect(0);
+    assert!(
+        check.stderr.contains("its queue `bulk` is paused, and this configuration moves the task to `quick`")
+    );
+    assert!(check.stderr.contains("(unfinished now: 1)"), "{check:?}");
+    assert!(!site.run(["check"]).expect(0).stderr.contains("is paused"));
+    let output = site.run(["--config", "other.toml", "start", "--until-idle", "--log", "json"]).expect(0);
+    let lines = lines(&output.stderr);
+    let told: Vec<_> = lines.iter().filter(|line| line["event"] == "pause-left").collect();
+    assert_eq!(told.len(), 1, "{lines:#?}");
+    assert_eq!((&told[0]["paused"], &told[0]["now"]), (&json!("bulk"), &json!("quick")), "{lines:#?}");
+    assert_eq!((&told[0]["unfinished"], &told[0]["level"]), (&json!(1), &json!("warn")), "{lines:#?}");
+    assert_eq!(site.value(id), 1, "the rule is kept");
+}
+
+#[test]
 fn a_takeover_is_a_line() {
     let site = Site::with("[runner]\nlease = \"1s\"\n");
     let mut first = site.command(["start", "--log", "json", "--slots", "1"]).spawn();

@@ -97,6 +97,8 @@ fn a_full_lane_blocks_no_other_arguments() {
     assert!(text.stdout().contains("status:      queued, blocked by a rule\n"), "{text:?}");
     assert_eq!((&status["waiting_for"], &status["queue"]), (&json!("rule"), &json!("default")));
     assert_eq!(site.status(holder)["waiting_for"], Value::Null);
+    let listed = site.run(["list", "--waiting-for", "rule", "--json"]).expect(0).json_lines();
+    assert_eq!(listed.iter().map(|one| one["id"].clone()).collect::<Vec<_>>(), [json!(behind.to_string())]);
     let queues = site.run(["queues"]).expect(0);
     assert!(queues.stdout().contains("2 (1 blocked by a rule)"), "{queues:?}");
     // A cancel makes room at once.
@@ -348,6 +350,19 @@ fn paused_invocations_wait_until_they_are_resumed() {
             && list.stdout().contains(&format!("queued, delayed until {until}")),
         "{list:?}"
     );
+    let waiting = |args: &[&str]| -> Vec<String> {
+        let listed = site.run([&["list", "--json", "--waiting-for"], args].concat()).expect(0).json_lines();
+        listed.iter().map(|one| one["id"].as_str().expect("an id").to_owned()).collect()
+    };
+    assert_eq!(waiting(&["time"]), [delayed.to_string()]);
+    assert_eq!(waiting(&["pause", "--queue", "quick"]), [square.to_string()]);
+    assert_eq!(waiting(&["pause"]).len(), 3);
+    assert_eq!(waiting(&["rule"]), [""; 0]);
+    assert_eq!(waiting(&["pause", "--status", "running"]), [""; 0]);
+    for (word, reason) in [("paused", "pause"), ("delayed", "time"), ("blocked", "rule")] {
+        let output = site.run(["list", "--status", word]).expect(2);
+        assert!(output.stderr.contains(&format!("`list --waiting-for {reason}`")), "{output:?}");
+    }
     let table = site.run(["queues"]).expect(0);
     assert!(table.stdout().contains("2 (1 delayed, 1 paused)"), "{table:?}");
     site.run(["cancel", &delayed.to_string()]).expect(0);

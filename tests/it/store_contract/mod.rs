@@ -164,6 +164,7 @@ contract! {
     a_filter_takes_labels_as_a_whole
     a_filter_takes_those_submitted_since_a_moment
     a_filter_takes_those_submitted_before_a_moment
+    a_filter_takes_queued_ones_by_what_they_wait_for
     a_filter_takes_those_that_ended_within_a_time
     a_filter_takes_those_of_a_runner
     a_filter_takes_the_tree_of_a_root

@@ -1,9 +1,10 @@
 //! Filters of lists, parts of ids, and keys: how invocations are found.
 
 use run_wasm_runner::model::{
-    Clock, Failure, FailureKind, IdPart, InvocationId, InvocationName, Outcome, RunnerId, Status, UnixMicros,
+    Blocked, Clock, Concurrency, Failure, FailureKind, IdPart, InvocationId, InvocationName, Outcome,
+    RuleKey, RunnerId, Status, UnixMicros,
 };
-use run_wasm_runner::store::{Batch, CANDIDATES, EndKind, Filter, NewInvocation};
+use run_wasm_runner::store::{Batch, CANDIDATES, EndKind, Filter, NewInvocation, TaskRule};
 
 use super::super::harness::*;
 use super::SECOND;
@@ -64,6 +65,29 @@ pub fn a_filter_takes_those_submitted_before_a_moment(bench: &Bench) {
     assert_found(bench, &Filter { until: at(young), ..everything() }, &[old]);
     assert_found(bench, &Filter { until: at(old), ..everything() }, &[]);
     assert_found(bench, &Filter { since: at(old), until: at(young), ..everything() }, &[old]);
+}
+
+pub fn a_filter_takes_queued_ones_by_what_they_wait_for(bench: &Bench) {
+    let concurrency = Some(Concurrency { limit: 1, blocked: Blocked::Wait });
+    let rule = TaskRule { task: "other".into(), queue: "default".into(), concurrency, rate: None };
+    bench.commit(Batch { rules: vec![rule], ..Batch::default() });
+    let delayed = bench.create(NewInvocation { delay: SECOND, ..new("work") });
+    let free = bench.create(new("work"));
+    let [first, second] = [(); 2]
+        .map(|()| bench.create(NewInvocation { lane: Some(RuleKey::from_bytes([7; 16])), ..new("other") }));
+    let cancelled = bench.create(NewInvocation { delay: SECOND, ..new("work") });
+    bench.cancel(cancelled);
+    let now = bench.clock.now();
+    assert_found(bench, &Filter { available_after: Some(now), ..everything() }, &[delayed]);
+    assert_found(bench, &Filter { available_by: Some(now), ..everything() }, &[second, first, free]);
+    assert_found(bench, &Filter { only_blocked: true, ..everything() }, &[second]);
+    let tasks = Some(vec!["work".into()]);
+    assert_found(bench, &Filter { available_by: Some(now), tasks, ..everything() }, &[free]);
+    let statuses = vec![Status::Running];
+    assert_found(bench, &Filter { only_blocked: true, statuses, ..everything() }, &[]);
+    // A later moment, at which everything is due.
+    let now = now.plus(SECOND);
+    assert_found(bench, &Filter { available_after: Some(now), ..everything() }, &[]);
 }
 
 /// Two failures of different kinds, a second apart, and one value; submitted before all of them, one that goes on.
