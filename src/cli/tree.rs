@@ -256,13 +256,13 @@ mod tests {
         let root = invocation("root", None, Status::Waiting);
         let first = invocation("first", Some(&root), Status::Succeeded);
         let mut second = invocation("second", Some(&root), Status::Failed);
-        second.outcome = Some(Outcome::Failure(Failure::new(FailureKind::Trapped, "boom\n").into()));
+        second.outcome = Some(Outcome::Failure(Failure::new(FailureKind::Trapped, "boom\nbang").into()));
         let leaf = invocation("leaf", Some(&first), Status::Queued);
         let expected = "
 root waiting 2.0 s
 ├─ first succeeded 1.5 ms
 │  └─ leaf queued
-└─ second failed 1.5 ms  trapped: boom\\n
+└─ second failed 1.5 ms  trapped: boom\\nbang
 ";
         assert_eq!(draw(&[root, first, second, leaf], 10), expected);
     }
