@@ -157,6 +157,7 @@ pub fn run(command: &ComponentCommand, context: &Context) -> Result<(), CliError
 }
 
 fn push(args: &PushArgs, context: &Context) -> Result<(), CliError> {
+    context.tell_of_creation();
     // A text with a dot or a slash in it is no name, and what follows a name that is not configured is a file.
     let is_configured = |text: &str| context.config().component(text).is_some();
     let is_file = |name: &str, text: &str| {

@@ -34,9 +34,14 @@ impl Context {
     /// Makes a context with this configuration.
     pub fn of(config: Config, json: bool) -> Self {
         let compiler = compiler(config.compile);
-        let service = Service::new(config, compiler);
-        service.on_created(|url| output::note(&format!("the store `{url}` did not exist and was created")));
-        Self { service, json }
+        Self { service: Service::new(config, compiler), json }
+    }
+
+    /// Has a note printed if a store is created that did not exist: for commands that put something into it for others
+    /// to find.
+    pub fn tell_of_creation(&self) {
+        self.service
+            .on_created(|url| output::note(&format!("the store `{url}` did not exist and was created")));
     }
 
     /// Makes a context with the default configuration in the place of one that is wrong, and warns of it: of

@@ -168,6 +168,7 @@ pub fn call(args: &CallArgs, context: &Context) -> Result<(), CliError> {
 
 /// Runs `submit`. The error is, with `--wait`, that of the first failed task.
 pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
+    context.tell_of_creation();
     let mut output = context.output();
     let service = &context.service;
     let task = context.loading(|service| service.task_to_submit(&args.task))?;
