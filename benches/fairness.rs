@@ -5,22 +5,27 @@
 
 #![allow(missing_docs, reason = "a program")]
 
+mod support;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use run_wasm_runner::model::{Claim, Clock, ComponentDigest, Event, Outcome, RunnerId, SystemClock, Usage};
+use run_wasm_runner::model::{Clock, ComponentDigest, RunnerId, SystemClock};
 use run_wasm_runner::store::{
-    AttemptEnd, Batch, ClaimRequest, EndKind, MemoryStore, NewInvocation, PostgresStore, PostgresUrl, Report,
-    SqliteStore, Store, TaskSet,
+    Batch, MemoryStore, NewInvocation, PostgresStore, PostgresUrl, SqliteStore, Store,
 };
 
+use self::support::{finished, request};
+
+/// The task that is measured.
+const TASK: &str = "bench::work";
 const ROUNDS: usize = 3;
 const FEW: usize = 10;
 const CLAIMED_AT_ONCE: usize = 256;
 
 fn new(key: usize) -> NewInvocation {
-    let new = NewInvocation::new("bench::work", ComponentDigest::from_bytes([1; 32]), "[1, 2]");
+    let new = NewInvocation::new(TASK, ComponentDigest::from_bytes([1; 32]), "[1, 2]");
     NewInvocation { max_attempts: 3, fairness_key: Some(format!("key-{key}").into()), ..new }
 }
 
@@ -39,38 +44,17 @@ fn work(store: &dyn Store, count: usize) -> Times {
     let (clock, runner) = (SystemClock::new(), RunnerId::generate());
     let (mut claimed, mut times) = (0, [Duration::ZERO; 2]);
     while claimed < count {
-        let claim = ClaimRequest {
-            runner,
-            lease: Duration::from_secs(600),
-            max: CLAIMED_AT_ONCE.min(count - claimed),
-            max_bytes: usize::MAX,
-            awaited: Vec::new(),
-            only_awaited: false,
-            tasks: Arc::new(TaskSet::from(["bench::work".into()])),
-            root: None,
-        };
+        let claim = request(runner, CLAIMED_AT_ONCE.min(count - claimed), TASK);
         let batch = Batch { claim: Some(claim), ..Batch::default() };
         let began = Instant::now();
         let receipt = store.commit(&batch).expect("it commits");
         times[0] += began.elapsed();
         assert!(!receipt.claimed.is_empty());
         claimed += receipt.claimed.len();
-        let finished = |claim: &Claim| Report {
-            id: claim.id,
-            runner,
-            attempt: claim.attempt,
-            observed: vec![(clock.now(), Event::Start)],
-            logs: Vec::new(),
-            progress: None,
-            component_digest: None,
-            end: Some(AttemptEnd {
-                at: clock.now(),
-                how: EndKind::Final(Outcome::Value("42".into())),
-                has_children: false,
-                usage: Usage::default(),
-            }),
+        let batch = Batch {
+            reports: receipt.claimed.iter().map(|claim| finished(claim, clock.now())).collect(),
+            ..Batch::default()
         };
-        let batch = Batch { reports: receipt.claimed.iter().map(finished).collect(), ..Batch::default() };
         let began = Instant::now();
         store.commit(&batch).expect("it commits");
         times[1] += began.elapsed();

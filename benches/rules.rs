@@ -4,18 +4,20 @@
 //! long a claim takes behind a long queue of the waiting, the delayed and the
 //! blocked.
 
+mod support;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use run_wasm_runner::model::{
-    Blocked, Claim, Clock, ComponentDigest, Concurrency, Differing, Event, Outcome, Rate, RuleKey, RunnerId,
-    SystemClock, Usage,
+    Blocked, Clock, ComponentDigest, Concurrency, Differing, Rate, RuleKey, RunnerId, SystemClock,
 };
 use run_wasm_runner::store::{
-    AttemptEnd, Batch, ClaimRequest, EndKind, MemoryStore, NewInvocation, PostgresStore, PostgresUrl, Report,
-    SqliteStore, Store, TaskRule, TaskSet,
+    Batch, MemoryStore, NewInvocation, PostgresStore, PostgresUrl, SqliteStore, Store, TaskRule,
 };
+
+use self::support::{finished, request};
 
 const LIVES: usize = 10_000;
 const CLAIMED_AT_ONCE: usize = 256;
@@ -50,19 +52,6 @@ fn rule(task: &str, limit: u32) -> TaskRule {
     }
 }
 
-fn request(runner: RunnerId, max: usize, task: &str) -> ClaimRequest {
-    ClaimRequest {
-        runner,
-        lease: Duration::from_secs(600),
-        max,
-        max_bytes: usize::MAX,
-        awaited: Vec::new(),
-        only_awaited: false,
-        tasks: Arc::new(TaskSet::from([task.into()])),
-        root: None,
-    }
-}
-
 fn submit(store: &dyn Store, submits: Vec<NewInvocation>) -> Duration {
     let batch = Batch { submits, ..Batch::default() };
     let start = Instant::now();
@@ -84,22 +73,7 @@ fn work(store: &dyn Store, clock: &dyn Clock, task: &str, count: usize) -> Durat
         };
         let receipt = store.commit(&batch).expect("it commits");
         claimed += receipt.claimed.len();
-        let finished = |claim: &Claim| Report {
-            id: claim.id,
-            runner,
-            attempt: claim.attempt,
-            observed: vec![(clock.now(), Event::Start)],
-            logs: Vec::new(),
-            progress: None,
-            component_digest: None,
-            end: Some(AttemptEnd {
-                at: clock.now(),
-                how: EndKind::Final(Outcome::Value("42".into())),
-                has_children: false,
-                usage: Usage::default(),
-            }),
-        };
-        reports = receipt.claimed.iter().map(finished).collect();
+        reports = receipt.claimed.iter().map(|claim| finished(claim, clock.now())).collect();
     }
     start.elapsed()
 }

@@ -7,18 +7,20 @@
 
 #![allow(missing_docs, reason = "a program")]
 
+mod support;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use run_wasm_runner::model::{
-    Claim, Clock, ComponentDigest, Event, Outcome, RunnerId, Status, SystemClock, Usage,
-};
+use run_wasm_runner::model::{Claim, Clock, ComponentDigest, RunnerId, Status, SystemClock};
 use run_wasm_runner::store::{
-    AttemptEnd, Batch, Cancel, ChildOf, ClaimRequest, EndKind, Filter, Keep, MemoryStore, NewInvocation,
-    PostgresStore, PostgresUrl, Prune, Report, SqliteStore, Store, TaskSet,
+    Batch, Cancel, ChildOf, Filter, Keep, MemoryStore, NewInvocation, PostgresStore, PostgresUrl, Prune,
+    SqliteStore, Store,
 };
+
+use self::support::{finished, request};
 
 const LIVES: usize = 10_000;
 const CLAIMED_AT_ONCE: usize = 256;
@@ -45,19 +47,6 @@ fn child_of(parent: &Claim, index: usize) -> NewInvocation {
     }
 }
 
-fn request(runner: RunnerId, max: usize) -> ClaimRequest {
-    ClaimRequest {
-        runner,
-        lease: Duration::from_secs(600),
-        max,
-        max_bytes: usize::MAX,
-        awaited: Vec::new(),
-        only_awaited: false,
-        tasks: Arc::new(TaskSet::from(["bench::work".into()])),
-        root: None,
-    }
-}
-
 fn submit(store: &dyn Store, submits: Vec<NewInvocation>) -> Duration {
     let batch = Batch { submits, ..Batch::default() };
     let start = Instant::now();
@@ -77,28 +66,13 @@ fn work(store: &dyn Store, runner: RunnerId, count: usize) -> Duration {
         }
         let batch = Batch {
             reports: std::mem::take(&mut reports),
-            claim: Some(request(runner, max)),
+            claim: Some(request(runner, max, "bench::work")),
             ..Batch::default()
         };
         let receipt = store.commit(&batch).expect("it commits");
         claimed += receipt.claimed.len();
         assert!(max == 0 || !receipt.claimed.is_empty());
-        let finished = |claim: &Claim| Report {
-            id: claim.id,
-            runner,
-            attempt: claim.attempt,
-            observed: vec![(clock.now(), Event::Start)],
-            logs: Vec::new(),
-            progress: None,
-            component_digest: None,
-            end: Some(AttemptEnd {
-                at: clock.now(),
-                how: EndKind::Final(Outcome::Value("42".into())),
-                has_children: false,
-                usage: Usage::default(),
-            }),
-        };
-        reports = receipt.claimed.iter().map(finished).collect();
+        reports = receipt.claimed.iter().map(|claim| finished(claim, clock.now())).collect();
     }
 }
 
@@ -115,7 +89,7 @@ fn lives(store: &dyn Store, name: &str) {
         say(name, Some(submitted), work(store, runner, LIVES));
     }
     submit(store, vec![new("bench::work")]);
-    let batch = Batch { claim: Some(request(runner, 1)), ..Batch::default() };
+    let batch = Batch { claim: Some(request(runner, 1, "bench::work")), ..Batch::default() };
     let parent = store.commit(&batch).expect("it commits").claimed.remove(0);
     let children = (0..LIVES).map(|index| child_of(&parent, index)).collect();
     let submitted = submit(store, children);
