@@ -12,10 +12,8 @@ use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::process::{cargo, run, target_dir};
 use crate::site::{Site, Times};
 
-const RUNNER: &str = "run-wasm-runner";
 const TASK: &str = "worker::demo:work/loops.spin";
 /// The loops of one invocation: some milliseconds, so that slots are what is short.
 const LOOPS: usize = 4_000_000;
@@ -40,7 +38,7 @@ const WORKER: &str = r#"(component
 
 /// Runs the command with what the command line says.
 pub fn command(arguments: &[String]) -> Result<ExitCode> {
-    let (mut store, mut flood, mut seconds, mut program) = (None, 100_000, 20, None);
+    let (mut store, mut flood, mut seconds, mut program) = (None::<String>, 100_000, 20, None::<PathBuf>);
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().with_context(|| format!("`{argument}` takes a value"));
@@ -54,21 +52,7 @@ pub fn command(arguments: &[String]) -> Result<ExitCode> {
         }
     }
     ensure!(seconds > 0, "`--seconds` takes a number above 0");
-    let program = match program {
-        Some(path) => path.canonicalize().with_context(|| format!("`{}` is missing", path.display()))?,
-        None => {
-            run(cargo().args(["build", "--release", "--package", RUNNER, "--locked"]))?;
-            target_dir().join("release").join(RUNNER)
-        }
-    };
-    let directory = target_dir().join("fairness").join(std::process::id().to_string());
-    fs::create_dir_all(&directory)?;
-    let store = store.unwrap_or_else(|| format!("sqlite:{}", directory.join("s.db").display()));
-    let trial = Trial { site: Site { program, directory: directory.clone(), store }, seconds };
-    let tried = trial.run(flood);
-    let removed = fs::remove_dir_all(&directory);
-    tried?;
-    removed?;
+    Site::with("fairness", program.as_deref(), store.as_deref(), |site| Trial { site, seconds }.run(flood))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -12,10 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::process::{cargo, run, target_dir};
 use crate::site::{Site, Times};
 
-const RUNNER: &str = "run-wasm-runner";
 const RUNNERS: usize = 2;
 /// The processes that push, and then those that submit, at once.
 const CLIENTS: usize = 2;
@@ -58,25 +56,11 @@ impl Plan {
 /// Runs the command with what the command line says.
 pub fn command(arguments: &[String]) -> Result<ExitCode> {
     let plan = Plan::parse(arguments)?;
-    let program = match &plan.program {
-        Some(path) => path.canonicalize().with_context(|| format!("`{}` is missing", path.display()))?,
-        None => {
-            run(cargo().args(["build", "--release", "--package", RUNNER, "--locked"]))?;
-            target_dir().join("release").join(RUNNER)
-        }
-    };
-    let directory = target_dir().join("plugins").join(std::process::id().to_string());
-    fs::create_dir_all(&directory)?;
-    let store = plan.store.clone().unwrap_or_else(|| format!("sqlite:{}", directory.join("s.db").display()));
-    let trial = Trial {
-        site: Site { program, directory: directory.clone(), store },
-        versions: (0..plan.components).map(|_| Mutex::new(1)).collect(),
-        plan,
-    };
-    let tried = trial.run();
-    let removed = fs::remove_dir_all(&directory);
-    tried?;
-    removed?;
+    let (program, store) = (plan.program.clone(), plan.store.clone());
+    Site::with("plugins", program.as_deref(), store.as_deref(), |site| {
+        let versions = (0..plan.components).map(|_| Mutex::new(1)).collect();
+        Trial { site, versions, plan }.run()
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

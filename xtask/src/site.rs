@@ -1,12 +1,16 @@
 //! A directory in which programs run on one store, without a configuration file, and the times that they take.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+
+use crate::process::{cargo, run, target_dir};
+
+const RUNNER: &str = "run-wasm-runner";
 
 /// The place where the programs run.
 pub struct Site {
@@ -16,6 +20,32 @@ pub struct Site {
 }
 
 impl Site {
+    /// Does something with a program in a directory of its own below `target`, which is removed in the end: the given
+    /// program and store, or else a release build and a new SQLite file.
+    pub fn with<T>(
+        name: &str,
+        program: Option<&Path>,
+        store: Option<&str>,
+        work: impl FnOnce(Self) -> Result<T>,
+    ) -> Result<T> {
+        let program = match program {
+            Some(path) => path.canonicalize().with_context(|| format!("`{}` is missing", path.display()))?,
+            None => {
+                run(cargo().args(["build", "--release", "--package", RUNNER, "--locked"]))?;
+                target_dir().join("release").join(RUNNER)
+            }
+        };
+        let directory = target_dir().join(name).join(std::process::id().to_string());
+        fs::create_dir_all(&directory)?;
+        let file = || format!("sqlite:{}", directory.join("s.db").display());
+        let store = store.map_or_else(file, str::to_owned);
+        let done = work(Self { program, directory: directory.clone(), store });
+        let removed = fs::remove_dir_all(&directory);
+        let done = done?;
+        removed?;
+        Ok(done)
+    }
+
     /// Prepares the program, with nothing but the store's URL.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
