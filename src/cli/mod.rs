@@ -183,9 +183,9 @@ Examples:
     /// A final status never changes: each is submitted anew, as the root of a new
     /// tree, with the same task, arguments and options, and the label
     /// `retry-of=ID`. It runs the bytes that a submit would get now, so a fixed push
-    /// counts; attempts of one invocation stay on its bytes. Prints the new ids, one a line. One that was retried before
-    /// is not submitted again, unless that copy was cancelled: the id of that time
-    /// is printed.
+    /// counts; attempts of one invocation stay on its bytes. Prints the new ids, one
+    /// a line. One that was retried before is not submitted again, unless that copy
+    /// was cancelled: the id of that time is printed.
     Retry(change::RetryArgs),
     /// Remove final invocations that are old
     ///

@@ -48,7 +48,7 @@ pub fn clip_middle(text: &str, chars: usize) -> std::borrow::Cow<'_, str> {
     format!("{} … {}", text[..end].trim_end(), text[start..].trim_start()).into()
 }
 
-/// What the message of a failure begins with if the guest wrote something and then stopped itself.
+/// The beginning of the message of a failure if the guest wrote something and then stopped itself.
 pub const GUEST_PANICKED: &str = "the guest panicked or aborted";
 
 /// The message of a failure for one line of `chars` characters: the reason of a panic without the words around it that

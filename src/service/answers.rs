@@ -277,7 +277,7 @@ mod tests {
         // A runner that has started since then answers, too.
         let three = components(&[(first, Taken), (second, Taken), (other, Preparing)]);
         assert_eq!(look(&three, &[], true), missing(&[other]));
-        // Who is silent for too long is gone, unless it has a lease.
+        // A runner that is silent for too long is gone, unless it has a lease.
         let one = components(&[(first, Taken)]);
         assert_eq!(look(&one, &[], false), answered(1, true));
         assert_eq!(look(&one, &[second], false), missing(&[second]));

@@ -230,7 +230,7 @@ impl Deployment {
         }
         let store = self.store.store();
         let pushed = store.components()?;
-        // What was pushed after the last look is answered after the next one.
+        // A push after the last look is answered after the next one.
         if store.components_version()? != version {
             return Ok(());
         }

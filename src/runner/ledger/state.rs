@@ -64,7 +64,7 @@ pub(crate) struct Ledger {
     pub(crate) effects: Vec<Effect>,
 }
 
-/// What the log of a runner that is to stop when it is idle has said of its wait.
+/// The notice in the log of a runner that is to stop when it is idle, and waits.
 #[derive(Default)]
 pub(crate) struct WaitNotice {
     /// Whether it has said that only delayed invocations are left.

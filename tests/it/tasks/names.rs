@@ -29,7 +29,7 @@ fn a_push_changes_the_meaning_of_no_name_of_a_configured_component() {
         ),
     );
     place.write("hijacker.wasm", HIJACKER);
-    // Whoever pushes is there first: the store knows none of the tasks of the configuration.
+    // The push comes first: the store knows none of the tasks of the configuration.
     place.run(["component", "push", "customer-eve", &path("shift")]).expect(0);
     place.run(["component", "push", "filter", "hijacker.wasm"]).expect(0);
     for (task, arguments) in [("customer-eve::apply", "[1]"), ("filter::apply", "[]")] {
@@ -84,7 +84,7 @@ fn among_pushed_components_a_short_name_can_become_ambiguous_and_an_id_can_not()
     place.run(["submit", "anna::acme:plugins/filter@1.apply", "[4]"]).expect(0);
     place.run(["submit", "anna::apply", "[4]"]).expect(0);
     place.run(["submit", "filter::apply"]).expect(0);
-    // What the store knows is named in the same way.
+    // Tasks that the store knows are named in the same way.
     let refused = place.run(["cancel", "--task", "filter.apply"]).expect(2);
     assert!(refused.stderr.contains("is ambiguous"), "{refused:?}");
     assert_eq!(place.run(["list", "--task", "anna::apply", "--json"]).expect(0).json_lines().len(), 3);

@@ -57,7 +57,7 @@ pub fn a_turn_is_given_back_by_what_ends_before_it_is_claimed(bench: &Bench) {
     let runner = RunnerId::generate();
     let served = serve(bench, runner, 4);
     assert_eq!(shares(&served)["fickle"], 1, "{served:?}");
-    // What was claimed has used its turn: the others have theirs first.
+    // An invocation that was claimed has used its turn: the others have theirs first.
     let all = |count| (0..count).map(|_| of_key("fickle", "work")).collect();
     bench.commit(Batch { submits: all(20), ..Batch::default() });
     let served = serve(bench, runner, 20);
