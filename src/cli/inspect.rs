@@ -124,9 +124,7 @@ pub fn diff(args: &ComponentDiffArgs, flags: &Flags, json: bool) -> Result<(), C
         let hint = "whoever submits these would be refused; without `--deny-removed-tasks` this is no error";
         return Err(CliError::Violated { message, hint: hint.to_owned() });
     }
-    let is_allowed =
-        |right: &RightDocument| args.allowed_rights.iter().any(|allowed| allowed.as_str() == right.right);
-    let added = document.rights.added.iter().filter(|right| !right.is_given() && !is_allowed(right));
+    let added = document.rights.added.iter().filter(|right| right.is_denied(&args.allowed_rights));
     let added: Vec<_> = added.collect();
     if !args.deny_new_rights || added.is_empty() {
         return Ok(());
@@ -201,8 +199,7 @@ pub fn show(output: &mut Output, inspected: &Inspected) -> Result<(), CliError> 
 
 /// Writes a right with its details: `network (names, tcp)`.
 fn right_line(right: &RightDocument) -> String {
-    let uses = if right.uses.is_empty() { String::new() } else { format!(" ({})", right.uses.join(", ")) };
-    harmless_line(&format!("{}{uses}", right.right))
+    harmless_line(&right.with_uses())
 }
 
 /// Runs `check`; the error is everything that is wrong.

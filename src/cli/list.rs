@@ -6,7 +6,8 @@ use clap::Args;
 
 use crate::model::{Outcome, Status, UnixMicros, WaitingFor, clip_middle, failure_line, span};
 use crate::service::{
-    InvocationDocument, ListRequest, Listing, QueueDocument, Queues, SchemaDocument, Service, TaskDocument,
+    InvocationDocument, ListRequest, Listing, QueueDocument, Queues, RETRY_OF, SchemaDocument, Service,
+    TaskDocument,
 };
 use crate::wasm::Task;
 
@@ -159,7 +160,7 @@ fn table(
 
 /// The labels of an invocation, but for that of a copy, which `RETRIED AS` tells of from the other side.
 fn labels(invocation: &InvocationDocument) -> String {
-    let own = invocation.labels.iter().filter(|(key, _)| key != "retry-of");
+    let own = invocation.labels.iter().filter(|(key, _)| key != RETRY_OF);
     let texts: Vec<_> = own.map(|(key, value)| format!("{key}={value}")).collect();
     clip_middle(&texts.join(" "), SHOWN_CHARS).into_owned()
 }

@@ -233,7 +233,6 @@ impl Config {
     /// With patterns, one that fits none may do nothing, and so submits nothing.
     pub fn pushed_component(&self, name: Arc<str>) -> Component {
         let found = ComponentPattern::find(&self.patterns, &name);
-        let fits_none = found.is_none() && !self.patterns.is_empty();
         let note = found.map(|pattern| Arc::from(pattern.note_for(&name)));
         Component {
             section_note: found.and_then(|pattern| pattern.component.section_note.clone()).or(note),
@@ -243,7 +242,7 @@ impl Config {
             may_be_left_out: true,
             ..match found {
                 Some(pattern) => pattern.component.clone(),
-                None => Component::without_section(name, fits_none),
+                None => Component::without_section(name, !self.patterns.is_empty()),
             }
         }
     }

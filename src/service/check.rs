@@ -88,7 +88,8 @@ impl Service {
         let own = library.tasks().iter().map(|task| TaskRule::new(&task.id, &task.options.rules));
         let own: Vec<_> = own.collect();
         let marks: HashMap<_, _> = marks.iter().map(|mark| (&mark.task, mark)).collect();
-        let pairs = TaskRule::contradictions(&own, &rules).into_iter().filter_map(|(own, stored)| {
+        let contradictions = TaskRule::contradictions(&own, &rules);
+        let pairs = contradictions.iter().filter_map(|(own, stored)| {
             let mark = marks.get(&own.task)?;
             Some(ProblemDocument {
                 message: format!(
@@ -102,7 +103,7 @@ impl Service {
                 )),
             })
         });
-        let left = TaskRule::contradictions(&own, &rules).into_iter().filter_map(|(own, stored)| {
+        let left = contradictions.iter().filter_map(|(own, stored)| {
             let LeftPause { task, paused, queue } = LeftPause::between(stored, own, &paused)?;
             let count = unfinished.get(&task).copied().unwrap_or(0);
             Some(ProblemDocument {

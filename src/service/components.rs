@@ -539,7 +539,12 @@ fn warn_of_left_out(library: &Library) {
 
 /// Whether there is a pushed component of that name that was not removed.
 fn is_live(pushed: &[PushedComponent], name: &str) -> bool {
-    pushed.iter().any(|one| *one.name == *name && one.removed_at.is_none())
+    newest(pushed, name).is_some()
+}
+
+/// Finds the newest version of a pushed component that was not removed: of each name it comes first.
+pub(super) fn newest<'p>(pushed: &'p [PushedComponent], name: &str) -> Option<&'p PushedComponent> {
+    pushed.iter().find(|one| *one.name == *name && one.removed_at.is_none())
 }
 
 /// Finds the pushed component of that name, and all that provide something for it, directly or not. A component
@@ -575,11 +580,15 @@ fn provides(one: &PushedComponent, import: &str) -> bool {
 
 /// The error of a submit for what was removed.
 pub(super) fn removed(task: &str) -> ServiceError {
-    let message = format!("unknown task `{task}`: its component was removed, or does not export it any more");
-    ServiceError::Unknown { message, remedy: Some(Remedy::ListTasks) }
+    ServiceError::Unknown { message: removed_message(task), remedy: Some(Remedy::ListTasks) }
+}
+
+/// The message for whoever submits what was removed.
+pub(super) fn removed_message(task: &str) -> String {
+    format!("unknown task `{task}`: its component was removed, or does not export it any more")
 }
 
 /// Whether a pushed component exports a function; it may, if an earlier program pushed it.
-fn exports(one: &PushedComponent, function: &str) -> bool {
+pub(super) fn exports(one: &PushedComponent, function: &str) -> bool {
     one.facts.as_ref().is_none_or(|facts| facts.functions.iter().any(|known| known == function))
 }

@@ -7,7 +7,7 @@ use super::patience::Access;
 use crate::model::{Invocation, InvocationId};
 
 /// The label that says which invocation one is a copy of.
-pub(super) const RETRY_OF: &str = "retry-of";
+pub const RETRY_OF: &str = "retry-of";
 
 /// The most copies of copies that are followed: so often somebody would have to retry, and to cancel that.
 pub(super) const FOLLOWED: usize = 1_000;

@@ -605,9 +605,18 @@ impl RightDocument {
         Self { right: right.kind.as_str(), uses: right.uses.clone(), extent, granted }
     }
 
-    /// Whether every guest has it, whatever is granted.
-    pub fn is_given(&self) -> bool {
-        [RightKind::Clocks, RightKind::Random].iter().any(|kind| kind.as_str() == self.right)
+    /// Whether a component must not ask for it newly: of those that not every guest has, all but some kinds.
+    pub fn is_denied(&self, allowed: &[RightKind]) -> bool {
+        let given = [RightKind::Clocks, RightKind::Random];
+        !given.iter().chain(allowed).any(|kind| kind.as_str() == self.right)
+    }
+
+    /// Writes it with its details: `network (names, tcp)`.
+    pub fn with_uses(&self) -> String {
+        match self.uses.is_empty() {
+            true => self.right.to_string(),
+            false => format!("{} ({})", self.right, self.uses.join(", ")),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::store::{TaskRule, TaskSet};
 use crate::wasm::{Library, Task};
 
 use super::compiling::Compiling;
+use super::components::removed_message;
 
 /// The library of a runner, as it is now, and the code that is being made for it.
 pub struct Live {
@@ -144,10 +145,7 @@ impl Executor for Live {
         // and submit the next.
         let finishes = TaskId::split(&call.task).0 == TaskId::split(caller).0 && !detached;
         if library.is_retired(&call.task) && !finishes {
-            return Err(Refusal::UnknownTask(format!(
-                "unknown task `{}`: its component was removed, or does not export it any more",
-                call.task
-            )));
+            return Err(Refusal::UnknownTask(removed_message(&call.task)));
         }
         Ok(call)
     }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::components::newest;
 use super::kept::Shelf;
 use super::{ChangedTask, DiffDocument, InspectionDocument, RightChanges, RightDocument, TaskChanges};
 use super::{Service, ServiceError};
@@ -64,7 +65,7 @@ impl Service {
             }
         };
         let Some(source) = source else {
-            // What can be a name was perhaps meant as one.
+            // A text that can be a name was perhaps meant as one.
             let name = file.to_str().filter(|name| check_component_name(name, Origin::Flag).is_ok());
             return match name {
                 Some(name) if !file.exists() => Err(self.nowhere(name)),
@@ -136,8 +137,7 @@ impl Service {
     pub(super) fn look_into_newest(&self, name: &str) -> Result<Option<Inspection>, ServiceError> {
         let access = self.existing()?;
         let pushed = access.ask(|store| store.components())?;
-        let newest = pushed.iter().find(|one| *one.name == *name && one.removed_at.is_none());
-        let Some(newest) = newest else { return Ok(None) };
+        let Some(newest) = newest(&pushed, name) else { return Ok(None) };
         let Some((path, _)) = Shelf::new(access, self.config()).find(newest.digest)? else { return Ok(None) };
         self.look_into(name, &path, None).map(Some)
     }

@@ -45,6 +45,7 @@ pub use answers::{NotTaken, PushWaited};
 pub use call::Call;
 pub use cancel::CancelRequest;
 pub use components::Loading;
+pub use copies::RETRY_OF;
 pub use documents::{
     BlockedBy, CancelDocument, CancelOutcome, ChangedTask, CheckDocument, ComponentDocument, Copied,
     DiffDocument, Found, InspectionDocument, InvocationDocument, LockChange, LockDocument, PauseDocument,

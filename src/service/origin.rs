@@ -10,6 +10,7 @@ use crate::regular_file;
 use crate::store::PushedComponent;
 
 use super::Service;
+use super::components::newest;
 use super::error::{Remedy, ServiceError};
 use super::kept::{Kept, Shelf};
 use super::patience::Access;
@@ -51,7 +52,7 @@ impl Service {
                 (reference.to_string(), self.registry().resolve(reference).map(|found| found.digest))
             }
             ComponentOrigin::Store => {
-                let newest = newest(pushed()?, component);
+                let newest = newest_digest(pushed()?, component);
                 (config.store.url.to_string(), newest.ok_or_else(|| not_pushed(&component.name)))
             }
         };
@@ -90,7 +91,7 @@ impl Service {
         store: Option<&Access>,
     ) -> Result<PathBuf, ServiceError> {
         let url = self.config().store.url.to_string();
-        let (Some(digest), Some(store)) = (locked.or_else(|| newest(pushed, component)), store) else {
+        let (Some(digest), Some(store)) = (locked.or_else(|| newest_digest(pushed, component)), store) else {
             return Err(ServiceError::unloaded(component, url, not_pushed(&component.name)));
         };
         match Shelf::new(store.clone(), self.config()).find(digest) {
@@ -121,10 +122,9 @@ pub(super) fn pushable(component: &Component) -> Result<&Path, ServiceError> {
     }
 }
 
-/// The newest that was pushed under a component's name: of each name it comes first.
-fn newest(pushed: &[PushedComponent], component: &Component) -> Option<ComponentDigest> {
-    let mut live = pushed.iter().filter(|one| one.removed_at.is_none());
-    live.find(|one| one.name == component.name).map(|one| one.digest)
+/// The digest of the newest version that was pushed under a component's name.
+fn newest_digest(pushed: &[PushedComponent], component: &Component) -> Option<ComponentDigest> {
+    newest(pushed, &component.name).map(|one| one.digest)
 }
 
 fn not_pushed(name: &str) -> String {

@@ -150,15 +150,13 @@ impl Service {
     ) -> Result<(), ServiceError> {
         let before = self.look_into_newest(name)?;
         let had = before.as_ref().map(|before| rights(&before.imports)).unwrap_or_default();
-        let mut asked = rights(&new.imports);
-        asked.retain(|right| !allowed.contains(&right.kind));
-        let mut added = more(&asked, &had);
-        added.retain(|right| !right.is_given());
+        let mut added = more(&rights(&new.imports), &had);
+        added.retain(|right| right.is_denied(allowed));
         if added.is_empty() {
             return Ok(());
         }
         let but = if before.is_some() { " that the version before does not" } else { "" };
-        let added: Vec<_> = added.iter().map(|right| format!("{}{}", right.right, uses(right))).collect();
+        let added: Vec<_> = added.iter().map(RightDocument::with_uses).collect();
         let s = if added.len() == 1 { "" } else { "s" };
         let message = format!("`{name}` asks for {} right{s}{but}: {}", added.len(), added.join("; "));
         Err(ServiceError::NewRights(message))
@@ -304,9 +302,4 @@ fn in_file(name: &str, path: PathBuf) -> Result<Component, ServiceError> {
         error.with_remedy(problem.hint.unwrap_or_default())
     })?;
     Ok(Component::new(name.into(), ComponentOrigin::File(path)))
-}
-
-/// The details of a right, in brackets.
-fn uses(right: &RightDocument) -> String {
-    if right.uses.is_empty() { String::new() } else { format!(" ({})", right.uses.join(", ")) }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::components::exports;
 use super::patience::Access;
 use super::run::choose_queue;
 use super::{PauseDocument, QueueDocument, Service, ServiceError};
@@ -175,13 +176,7 @@ impl Service {
         let is_pushed =
             self.config().component(component).is_none_or(|one| one.origin == ComponentOrigin::Store);
         let newest = pushed.iter().find(|one| *one.name == *component).filter(|_| is_pushed);
-        newest.is_some_and(|one| {
-            one.removed_at.is_some()
-                || one
-                    .facts
-                    .as_ref()
-                    .is_some_and(|facts| !facts.functions.iter().any(|known| known == function))
-        })
+        newest.is_some_and(|one| one.removed_at.is_some() || !exports(one, function))
     }
 
     /// Finds the queue of that name, if the configuration or the store knows one.

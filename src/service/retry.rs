@@ -35,7 +35,7 @@ pub enum Retried {
     Gone(InvocationId),
 }
 
-/// What a retry would do.
+/// The effect that a retry would have.
 #[derive(Debug, Default)]
 pub struct RetryPlan {
     /// The invocations that it would submit again, in the order of the selection.
@@ -138,7 +138,7 @@ impl Service {
 }
 
 fn is_cancelled(access: &Access, id: InvocationId) -> Result<bool, ServiceError> {
-    let found = access.ask(|store| store.get(&[id]))?.pop().flatten();
+    let found = access.ask(|store| store.standings(&[id]))?.pop().flatten();
     Ok(found.is_some_and(|found| found.status == Status::Cancelled))
 }
 

@@ -66,6 +66,12 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Whether it changes what is known of components, or may forget some.
+    pub(super) fn changes_components(&self) -> bool {
+        let Self { pushes, removals, answers, forgets_removed, .. } = self;
+        *forgets_removed || !(pushes.is_empty() && removals.is_empty() && answers.is_empty())
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         // Names each field, so that a new one is asked, too.

@@ -476,9 +476,7 @@ impl State {
         for pause in &batch.pauses {
             self.set_pause(pause);
         }
-        if batch.forgets_removed
-            || !(batch.pushes.is_empty() && batch.removals.is_empty() && batch.answers.is_empty())
-        {
+        if batch.changes_components() {
             receipt.removed = self.change_components(batch, now);
         }
         for submit in &batch.submits {

@@ -33,12 +33,10 @@ pub enum Step<'b> {
 /// The steps of a batch, in their order.
 pub fn steps(batch: &Batch) -> impl Iterator<Item = Step<'_>> {
     let has_attempts = !(batch.bills.is_empty() && batch.reports.is_empty() && batch.cancels.is_empty());
-    let changes_components = batch.forgets_removed
-        || !(batch.pushes.is_empty() && batch.removals.is_empty() && batch.answers.is_empty());
     let expires = batch.recover || batch.claim.is_some();
     [
         Some(Step::SetRules),
-        changes_components.then_some(Step::ChangeComponents),
+        batch.changes_components().then_some(Step::ChangeComponents),
         (!batch.submits.is_empty()).then_some(Step::Submit),
         has_attempts.then_some(Step::Attempts),
         batch.inventory.as_ref().map(Step::TakeStock),
