@@ -15,6 +15,7 @@ pub fn request(runner: RunnerId, max: usize, task: &str) -> ClaimRequest {
         max_bytes: usize::MAX,
         awaited: Vec::new(),
         only_awaited: false,
+        leads: Arc::default(),
         tasks: Arc::new(TaskSet::from([task.into()])),
         root: None,
     }

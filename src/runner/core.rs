@@ -13,7 +13,7 @@ use super::options::RunnerOptions;
 use super::parking::Parking;
 use super::registry::Registry;
 use super::retry_budget::RetryBudgets;
-use super::scheduler::Scheduler;
+use super::scheduler::{Scheduler, user_of};
 use super::stage::{Stage, Stages};
 use super::starts::Starts;
 use super::totals::Totals;
@@ -189,9 +189,9 @@ impl Core {
     }
 
     /// Counts a fiber as running no longer, after a slice this long.
-    pub(super) fn leave_slot(&self, slice: Duration) {
+    pub(super) fn leave_slot(&self, fiber: &Fiber, slice: Duration) {
         self.executor.guest_runs(false);
-        self.totals.lock().leave_slot(slice);
+        self.totals.lock().leave_slot(user_of(&fiber.claim.task), slice, fiber.add_held(slice));
     }
 
     /// Drops the claim, the start and the guest of an invocation, in the order in which a claim moves on.

@@ -47,6 +47,8 @@ pub(super) struct Fiber {
     pub(super) is_noted: AtomicBool,
     /// The memory that its user was charged for it.
     charged: AtomicU64,
+    /// The time for which it has held slots, in nanoseconds.
+    held: AtomicU64,
     /// Children that this attempt has submitted.
     pub(super) children: AtomicU32,
     /// The ids that its submits were answered with.
@@ -114,6 +116,7 @@ impl Fiber {
             has_run: AtomicBool::new(false),
             is_noted: AtomicBool::new(false),
             charged: AtomicU64::new(0),
+            held: AtomicU64::new(0),
             children: AtomicU32::new(0),
             submitted: Mutex::default(),
             resume,
@@ -128,6 +131,12 @@ impl Fiber {
     pub(super) fn charge_memory(&self) -> i64 {
         let bytes = self.control.memory();
         bytes.cast_signed() - self.charged.swap(bytes, Ordering::AcqRel).cast_signed()
+    }
+
+    /// Adds the time for which it has held a slot. Returns the sum.
+    pub(super) fn add_held(&self, slice: Duration) -> Duration {
+        let slice = u64::try_from(slice.as_nanos()).unwrap_or(u64::MAX);
+        Duration::from_nanos(self.held.fetch_add(slice, Ordering::AcqRel).saturating_add(slice))
     }
 
     /// Moves from one phase to another if it is in the first.

@@ -43,6 +43,7 @@ mod room;
 mod rule_watch;
 mod scheduler;
 mod slot;
+mod slot_times;
 mod stage;
 mod starts;
 #[cfg(test)]

@@ -123,7 +123,7 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
     let mut shortage = None;
     let how = match left {
         Left::Parked(slice) => {
-            core.leave_slot(slice);
+            core.leave_slot(fiber, slice);
             core.scheduler.leave_slot(0, &fiber.claim, fiber.charge_memory());
             // It was parked after the drain looked at the parked fibers: it is given back here.
             if core.stages.now() >= Stage::Draining {
@@ -140,7 +140,7 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
             Some(EndKind::Release)
         }
     };
-    core.leave_slot(fiber.control.end_slice());
+    core.leave_slot(fiber, fiber.control.end_slice());
     fiber.set_thread(None);
     end(core, fiber, how);
     leave_slot(core, fiber.weight, &fiber.claim, fiber.charge_memory(), shortage);

@@ -280,6 +280,7 @@ fn a_runner_that_loses_its_lease_kills_its_guests_and_goes_on_as_another() {
             max_bytes: usize::MAX,
             awaited: Vec::new(),
             only_awaited: false,
+            leads: Arc::default(),
             tasks: guests.tasks(),
             root: None,
         };

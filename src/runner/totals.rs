@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::slot_times::SlotTimes;
 use crate::model::{IdSet, InvocationId, Outcome, Status};
 use crate::store::{EndKind, LookUp};
 
@@ -39,6 +40,8 @@ pub(super) struct Totals {
     pub(super) gauge: Gauge,
     /// The time for which a guest holds a slot, as a moving average: sizes the prefetch. `None` before any has.
     pub(super) slice: Option<Duration>,
+    /// The same by component.
+    pub(super) times: SlotTimes,
     /// Attempts that are no longer this runner's, until the store has said whether they are final. They are counted
     /// as taken over so far.
     taken: IdSet,
@@ -51,8 +54,9 @@ impl Totals {
         self.gauge.peak_running = self.gauge.peak_running.max(self.gauge.running);
     }
 
-    /// Counts a guest that leaves its slot, after a slice this long.
-    pub(super) fn leave_slot(&mut self, slice: Duration) {
+    /// Counts a guest of a component that leaves its slot, after a slice this long, and so long on slots in all.
+    pub(super) fn leave_slot(&mut self, component: &str, slice: Duration, in_all: Duration) {
+        self.times.note(component, in_all);
         self.gauge.running -= 1;
         let average = self.slice.map_or(slice, |old| old - old / 8 + slice / 8);
         self.slice = Some(average).filter(|average| !average.is_zero());

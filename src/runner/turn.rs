@@ -290,12 +290,17 @@ fn held_back(core: &Core) -> Vec<Arc<str>> {
 /// Reads the rest of the runner, for a plan.
 fn view_of<'a>(core: &'a Core, ledger: &Ledger, now: Instant) -> View<'a> {
     let load = core.scheduler.load();
+    let (slice, leads) = {
+        let totals = core.totals.lock();
+        (totals.slice, totals.times.leads())
+    };
     View {
         now,
         runner: ledger.runner,
         stage: core.stages.now(),
         load,
-        slice: core.totals.lock().slice,
+        slice,
+        leads,
         held_back: held_back(core),
         tasks: core.tasks(),
         owns_work: load.live > 0 || load.ready > 0 || !ledger.held.is_empty(),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::rules;
+use super::{Leads, rules};
 use crate::model::{
     Claim, ComponentDigest, Event, InvocationId, LogEntry, Outcome, Progress, RunnerId, UnixMicros, Usage,
 };
@@ -28,6 +28,9 @@ pub struct ClaimRequest {
     pub awaited: Vec<InvocationId>,
     /// Claim nothing but those.
     pub only_awaited: bool,
+    /// How far ahead of the clock those may start. One that starts later takes the next turn of its fairness key,
+    /// before everything else of that key.
+    pub leads: Arc<Leads>,
     /// The tasks that the runner can run.
     pub tasks: Arc<TaskSet>,
     /// Claim nothing outside this tree.

@@ -4,7 +4,7 @@
 //! The order key is stored with each invocation, because the order is an index, and in SQLite with each lane
 //! (`lane.last_ready`): a change of it needs a migration of every store.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use super::FairnessWeight;
 use crate::model::Glob;
@@ -18,9 +18,6 @@ pub(super) const PRIORITY_STEP: i64 = 60 * TURN;
 
 /// An invocation is late if the clock is so far past it.
 pub(super) const LATE: i64 = 8 * TURN;
-
-/// An awaited invocation that starts farther ahead of the clock is not preferred to others.
-pub(super) const AWAITED_LEAD: i64 = 1_000 * TURN;
 
 /// The tasks whose late invocations a process remembers to have claimed.
 const LATE_TASKS: usize = 1_000;
@@ -49,9 +46,9 @@ pub(super) fn late_before(clock: i64) -> i64 {
     clock.saturating_sub(LATE)
 }
 
-/// Whether an awaited invocation is so far ahead that it takes its turn.
-pub(super) fn takes_its_turn(order_key: i64, priority: i32, clock: i64) -> bool {
-    start(order_key, priority) > clock.saturating_add(AWAITED_LEAD)
+/// Whether an awaited invocation is farther ahead than its lead, so that it takes a turn.
+pub(super) fn takes_a_turn(order_key: i64, priority: i32, clock: i64, lead: i64) -> bool {
+    start(order_key, priority) > clock.saturating_add(lead)
 }
 
 /// The cost of an invocation of a key: that of the most exact pattern.
@@ -76,6 +73,44 @@ pub enum Taken {
     InTurn,
     /// As the next of the late ones of its task, with this rank.
     Late(i64),
+}
+
+/// The awaited invocations of a claim that are farther ahead than their lead, by fairness key, most urgent first. Each
+/// takes the next turn of its key, so that within a key awaited work goes first, and between keys nothing changes.
+#[derive(Debug)]
+pub(super) struct Awaiting<T>(HashMap<i64, VecDeque<T>>);
+
+impl<T> Default for Awaiting<T> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<T> Awaiting<T> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds one of a key behind those that it has.
+    pub(super) fn add(&mut self, key: i64, one: T) {
+        self.0.entry(key).or_default().push_back(one);
+    }
+
+    /// Takes the most urgent one of a key: it gets the turn of the key.
+    pub(super) fn take(&mut self, key: i64) -> Option<T> {
+        let waiting = self.0.get_mut(&key)?;
+        let one = waiting.pop_front()?;
+        if waiting.is_empty() {
+            self.0.remove(&key);
+        }
+        Some(one)
+    }
+}
+
+/// Returns the order keys of two waiting invocations, each given as its order key and priority, after they have
+/// exchanged their starts.
+pub(super) fn exchanged(one: (i64, i32), other: (i64, i32)) -> (i64, i64) {
+    (order_key(start(other.0, other.1), one.1), order_key(start(one.0, one.1), other.1))
 }
 
 /// The claims by which a batch moves the clock.

@@ -55,11 +55,13 @@ impl Claims {
         let slots = view.options.slots;
         // A nearly full runner claims only what it may start.
         let above = load.deepest.filter(|_| !std::mem::take(&mut self.takes_any_depth));
+        // What is claimed ahead starts before what others have, so of slow work nothing is.
+        let is_slow = view.slice.is_some() && prefetch.ahead(view.slice) == 0;
+        let awaited_per_slot = if is_slow { 0 } else { AWAITED_PER_SLOT };
+        let most_awaited = (awaited_per_slot * slots).max(load.idle);
         let awaited_room = match above {
-            None => (AWAITED_PER_SLOT * slots)
-                .saturating_sub(load.awaited)
-                .max(usize::from(load.deepest.is_some())),
-            Some(_) => (AWAITED_PER_SLOT * slots).saturating_sub(load.startable),
+            None => most_awaited.saturating_sub(load.awaited).max(usize::from(load.deepest.is_some())),
+            Some(_) => most_awaited.saturating_sub(load.startable),
         };
         let room = match load.may_start_unawaited {
             true => {
@@ -97,6 +99,7 @@ impl Claims {
             max_bytes: TURN_BYTES,
             only_awaited,
             awaited,
+            leads: Arc::clone(&view.leads),
             tasks,
             root: view.options.only_root,
         })

@@ -64,6 +64,7 @@ macro_rules! view {
             stage: $bench.stage,
             load: $bench.load,
             slice: $bench.slice,
+            leads: Arc::default(),
             held_back: $bench.held_back.clone(),
             tasks: Arc::clone(&$bench.tasks),
             owns_work: $bench.owns_work,

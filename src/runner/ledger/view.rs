@@ -9,7 +9,7 @@ use crate::runner::options::RunnerOptions;
 use crate::runner::registry::Registry;
 use crate::runner::scheduler::Load;
 use crate::runner::stage::Stage;
-use crate::store::TaskSet;
+use crate::store::{Leads, TaskSet};
 
 /// The rest of the runner, as one turn sees it. A plan reads it and changes nothing of it.
 pub(crate) struct View<'a> {
@@ -23,6 +23,8 @@ pub(crate) struct View<'a> {
     pub(crate) load: Load,
     /// The time for which a guest holds a slot on average.
     pub(crate) slice: Option<Duration>,
+    /// How far awaited invocations may run ahead of others.
+    pub(crate) leads: Arc<Leads>,
     /// The users that have more than their share of what there is only so much of, or whose code is being made.
     pub(crate) held_back: Vec<Arc<str>>,
     /// Whether anything is claimed, live or not written: then there is a lease to keep.

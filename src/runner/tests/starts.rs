@@ -83,6 +83,7 @@ fn claim(store: &Slow, runner: RunnerId) -> Option<Claim> {
         max_bytes: usize::MAX,
         awaited: Vec::new(),
         only_awaited: false,
+        leads: Arc::default(),
         tasks: Arc::new(std::iter::once("slow".into()).collect()),
         root: None,
     };

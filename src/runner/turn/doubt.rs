@@ -136,6 +136,7 @@ mod tests {
             max_bytes: usize::MAX,
             awaited: Vec::new(),
             only_awaited: false,
+            leads: Arc::default(),
             tasks: Arc::new(TaskSet::from(["work".into()])),
             root: None,
         };

@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Contradiction;
+use super::head::Head;
 use super::state::{State, loaded};
 use crate::model::{Callers, Claim, ComponentDigest, Event, InvocationId, Labels, RunnerId, SubmitLimits};
-use crate::store::order::Taken;
+use crate::store::order::{self, Awaiting, Taken};
 use crate::store::{ClaimRequest, Lease};
 
 /// The fields of a claim besides the head.
@@ -24,17 +25,20 @@ pub struct ClaimRest {
 /// An awaited invocation that can be had.
 pub struct Awaited<T> {
     pub one: T,
-    /// Whether it is so far ahead of the clock that it takes its turn.
-    pub takes_its_turn: bool,
+    /// Whether it is farther ahead of the clock than its lead.
+    pub takes_a_turn: bool,
+    /// The number of its fairness key, of which it may take any turn; `None` if it is in a lane, and keeps its own.
+    pub key: Option<i64>,
 }
 
-/// Chooses among the awaited, in the order asked: `find` answers those that can be had.
+/// Chooses among the awaited, in the order asked: `find` answers those that can be had. Returns also those that take
+/// a turn of their keys.
 pub fn choose_awaited<T, E>(
     request: &ClaimRequest,
     state: &mut State<'_>,
     mut find: impl FnMut(InvocationId) -> Result<Option<Awaited<T>>, E>,
-) -> Result<Vec<T>, E> {
-    let mut chosen = Vec::new();
+) -> Result<(Vec<T>, Awaiting<T>), E> {
+    let (mut chosen, mut awaiting) = (Vec::new(), Awaiting::default());
     let mut taken = HashSet::new();
     for id in &request.awaited {
         if taken.contains(id) {
@@ -47,14 +51,16 @@ pub fn choose_awaited<T, E>(
         match find(*id)? {
             Some(found) => {
                 taken.insert(*id);
-                if keeps_to_what_it_asks(request) || !found.takes_its_turn {
+                if keeps_to_what_it_asks(request) || !found.takes_a_turn {
                     chosen.push(found.one);
+                } else if let Some(key) = found.key {
+                    awaiting.add(key, found.one);
                 }
             }
             None => state.receipt.unclaimable.push(*id),
         }
     }
-    Ok(chosen)
+    Ok((chosen, awaiting))
 }
 
 /// Whether a claim takes nothing but what it asks for, whoever's turn it is.
@@ -75,6 +81,21 @@ impl State<'_> {
         let bears = self.claimed_bytes < request.max_bytes;
         self.receipt.more |= !bears;
         bears
+    }
+
+    /// Lets two claimable invocations of one key, which are loaded and in no lane, exchange their starts: the second
+    /// takes the turn of the first, which then comes later, but not after anything else of their key.
+    pub fn exchange_starts(&mut self, one: InvocationId, other: InvocationId) -> Result<(), Contradiction> {
+        let place = |head: &Head| (head.order_key, head.priority);
+        let first = place(loaded(&mut self.heads, one)?);
+        let second = place(loaded(&mut self.heads, other)?);
+        let (first, second) = order::exchanged(first, second);
+        for (id, order_key) in [(one, first), (other, second)] {
+            let head = loaded(&mut self.heads, id)?;
+            head.order_key = order_key;
+            head.is_changed = true;
+        }
+        Ok(())
     }
 
     /// Claims a queued invocation, which is loaded, unless it is overdue.

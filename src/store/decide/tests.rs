@@ -50,6 +50,7 @@ fn own(state: &mut State<'_>, id: InvocationId, runner: RunnerId) {
         max_bytes: 1,
         awaited: Vec::new(),
         only_awaited: false,
+        leads: std::sync::Arc::default(),
         tasks: std::sync::Arc::default(),
         root: None,
     };

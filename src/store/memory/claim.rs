@@ -6,7 +6,7 @@ use std::collections::{BinaryHeap, HashSet, btree_set};
 use super::{Runner, Seq, State};
 use crate::model::{Claim, Event, RunnerId, UnixMicros};
 use crate::store::decide::PROMOTED_AT_ONCE;
-use crate::store::order::{self, Flow, Progress, Taken};
+use crate::store::order::{self, Awaiting, Flow, Progress, Taken};
 use crate::store::rules::Place;
 use crate::store::{ClaimRequest, Heartbeat, Lease, NewInvocation, Receipt};
 
@@ -32,7 +32,7 @@ impl State {
         self.settle(now, receipt);
 
         let mut chosen = Vec::new();
-        let mut taken = HashSet::new();
+        let (mut taken, mut awaiting) = (HashSet::new(), Awaiting::default());
         for id in &request.awaited {
             if taken.contains(id) {
                 continue;
@@ -45,17 +45,22 @@ impl State {
                 Some(&seq) if self.is_claimable(seq, request) => {
                     taken.insert(*id);
                     let record = &self.records[seq];
-                    let runs_ahead =
-                        order::takes_its_turn(record.order_key, record.priority, self.fairness.clock);
-                    if request.only_awaited || request.root.is_some() || !runs_ahead {
+                    let lead = request.leads.of_task(&self.tasks[record.task].name);
+                    let takes_a_turn =
+                        order::takes_a_turn(record.order_key, record.priority, self.fairness.clock, lead);
+                    if request.only_awaited || request.root.is_some() || !takes_a_turn {
                         chosen.push((seq, Taken::OutOfTurn));
+                    } else if record.lane().is_none() {
+                        awaiting.add(record.fairness as i64, seq);
                     }
                 }
                 _ => receipt.unclaimable.push(*id),
             }
         }
         if !request.only_awaited {
-            receipt.more |= self.choose(request, &mut chosen);
+            let mut exchanges = Vec::new();
+            receipt.more |= self.choose(request, &mut chosen, awaiting, &mut exchanges);
+            exchanges.into_iter().for_each(|(next, awaited)| self.exchange_starts(next, awaited));
         }
 
         if !chosen.is_empty() {
@@ -127,8 +132,16 @@ impl State {
             && request.root.is_none_or(|root| root == record.root)
     }
 
-    /// Fills `chosen` up in the order of the queue; whether there is more.
-    fn choose(&self, request: &ClaimRequest, chosen: &mut Vec<(Seq, Taken)>) -> bool {
+    /// Fills `chosen` up in the order of the queue; whether there is more. The next of a key of which something is
+    /// awaited exchanges its start with that.
+    fn choose(
+        &self,
+        request: &ClaimRequest,
+        chosen: &mut Vec<(Seq, Taken)>,
+        mut awaiting: Awaiting<Seq>,
+        exchanges: &mut Vec<(Seq, Seq)>,
+    ) -> bool {
+        let mut exchanged = HashSet::new();
         let awaited: HashSet<Seq> = chosen.iter().map(|(seq, _)| *seq).collect();
         let mut queues: Vec<_> = self
             .tasks
@@ -152,11 +165,23 @@ impl State {
                 queues.extend(rest);
                 begun += 1;
             }
-            let Some(Reverse(((_, seq, taken), queue))) = heads.pop() else { return false };
+            let Some(Reverse(((_, seq, taken), queue))) = heads.pop() else { return !exchanges.is_empty() };
             if chosen.len() == request.max {
                 return true;
             }
-            chosen.push((seq, taken));
+            let record = &self.records[seq];
+            let may_exchange = !awaiting.is_empty() && record.lane().is_none() && !exchanged.contains(&seq);
+            match may_exchange.then(|| awaiting.take(record.fairness as i64)).flatten() {
+                Some(awaited) => {
+                    chosen.push((awaited, taken));
+                    exchanged.insert(awaited);
+                    if awaited != seq {
+                        exchanges.push((seq, awaited));
+                    }
+                }
+                None if exchanged.contains(&seq) => {}
+                None => chosen.push((seq, taken)),
+            }
             let (next, rest) = self.advance(&mut queues[queue], is_wanted, keeps_order);
             heads.extend(next.map(|next| Reverse((next, queue))));
             queues.extend(rest);
@@ -198,6 +223,20 @@ impl State {
         queue.rest = task.ready.range((order_key, seq + 1)..(late_before.max(order_key + 1), 0));
         queue.is_split = true;
         (Some((rank, seq, taken)), Some(self.queue(queue.task, late_before, i64::MAX)))
+    }
+
+    /// Lets two claimable invocations of one key, which are in no lane, exchange their starts.
+    fn exchange_starts(&mut self, one: Seq, other: Seq) {
+        let [first, second] =
+            [one, other].map(|seq| (self.records[seq].order_key, self.records[seq].priority));
+        let (first, second) = order::exchanged(first, second);
+        for (seq, order_key) in [(one, first), (other, second)] {
+            let record = &mut self.records[seq];
+            let ready = &mut self.tasks[record.task].ready;
+            ready.remove(&(record.order_key, seq));
+            record.order_key = order_key;
+            ready.insert((order_key, seq));
+        }
     }
 
     /// Claims one queued invocation.

@@ -1,6 +1,6 @@
 //! Handing out work.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use const_format::formatcp;
@@ -16,7 +16,7 @@ use super::work::{LookedAt, Work};
 use crate::model::{InvocationId, RunnerId, UnixMicros};
 use crate::store::columns::HEAD_COLUMNS;
 use crate::store::decide::{Awaited, Head, choose_awaited};
-use crate::store::order::{self, PRIORITY_STEP, Taken};
+use crate::store::order::{self, Awaiting, PRIORITY_STEP, Taken};
 use crate::store::round::TASKS_AT_ONCE;
 use crate::store::rules::{DELAYED, OWNED, READY};
 use crate::store::value::Fields;
@@ -33,6 +33,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Whether the invocation `h` of a queue is late, as [`order::is_late`] says it.
 const IS_LATE: &str =
     formatcp!("greatest(h.order_key + h.priority::bigint * {PRIORITY_STEP}, h.order_key) < $6");
+
+/// The fairness key of an invocation that may exchange its start with another one of it: one in no lane.
+fn key_of(head: &Head) -> Option<i64> {
+    head.lane.is_none().then_some(head.fairness_key)
+}
 
 /// The server's time.
 pub(super) const ASK_TIME: &str = formatcp!("SELECT {SERVER_TIME}");
@@ -55,9 +60,9 @@ impl Work<'_> {
             }
         };
 
-        let mut chosen = Vec::new();
+        let (mut chosen, mut awaiting) = (Vec::new(), Awaiting::default());
         if !request.awaited.is_empty() {
-            chosen = self.choose_awaited(request, &rows)?;
+            (chosen, awaiting) = self.choose_awaited(request, &rows)?;
             rows = Vec::new();
         }
         if !request.awaited.is_empty() && !request.only_awaited {
@@ -65,7 +70,7 @@ impl Work<'_> {
             rows = self.look(self.queue(request, request.max - chosen.len(), &taken)).await?;
         }
         if !request.only_awaited {
-            self.choose(request, &rows, &mut chosen)?;
+            self.choose(request, &rows, &mut chosen, awaiting)?;
         }
         self.keep_to_lanes(&mut chosen).await?;
 
@@ -185,7 +190,11 @@ impl Work<'_> {
             && request.root.is_none_or(|root| root == one.rest.root)
     }
 
-    fn choose_awaited(&mut self, request: &ClaimRequest, rows: &[Row]) -> Result<Vec<Candidate>, Fault> {
+    fn choose_awaited(
+        &mut self,
+        request: &ClaimRequest,
+        rows: &[Row],
+    ) -> Result<(Vec<Candidate>, Awaiting<Candidate>), Fault> {
         let (heads, found): (Vec<_>, Vec<_>) = read_candidates(rows)?.into_iter().unzip();
         self.load(heads);
         let mut found: HashMap<_, _> = found.into_iter().map(|one| (one.id, one)).collect();
@@ -199,14 +208,17 @@ impl Work<'_> {
         let mut awaited = HashMap::new();
         for (id, one) in found {
             let Some(head) = self.state.heads.get(&id) else { continue };
-            let takes_its_turn = order::takes_its_turn(head.order_key, head.priority, clock);
+            let lead = request.leads.of_task(&one.rest.task);
+            let takes_a_turn = order::takes_a_turn(head.order_key, head.priority, clock, lead);
             let one = Candidate { taken: Taken::OutOfTurn, ..one };
-            awaited.insert(id, Awaited { one, takes_its_turn });
+            awaited.insert(id, Awaited { one, takes_a_turn, key: key_of(head) });
         }
         choose_awaited(request, &mut self.state, |id| Ok(awaited.remove(&id)))
     }
 
-    /// Takes the first of what the queue has handed out and what was admitted just now.
+    /// Takes the first of what the queue has handed out and what was admitted just now. The next of a key of which
+    /// something is awaited exchanges its start with that.
+    ///
     /// The queue hands out as many locked rows as were wanted, and says how many there were
     /// to choose from.
     fn choose(
@@ -214,6 +226,7 @@ impl Work<'_> {
         request: &ClaimRequest,
         rows: &[Row],
         chosen: &mut Vec<Candidate>,
+        mut awaiting: Awaiting<Candidate>,
     ) -> Result<(), Fault> {
         let mut seen = 0;
         let (mut heads, mut found) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
@@ -239,16 +252,33 @@ impl Work<'_> {
             found.sort_unstable_by_key(|one| one.rank);
         }
         let wanted = request.max - chosen.len();
-        let has_left = has_more_rows || found.len() > wanted;
+        let mut exchanged = HashSet::new();
+        let mut has_left = has_more_rows || found.len() > wanted;
+        let has_too_few = has_more_rows && found.len() < wanted;
+        for next in found.into_iter().take(wanted) {
+            if exchanged.contains(&next.id) {
+                continue;
+            }
+            let key = self.state.heads.get(&next.id).filter(|_| !awaiting.is_empty()).and_then(key_of);
+            let Some(awaited) = key.and_then(|key| awaiting.take(key)) else {
+                chosen.push(next);
+                continue;
+            };
+            exchanged.insert(awaited.id);
+            if awaited.id != next.id {
+                has_left = true;
+                self.state.exchange_starts(next.id, awaited.id)?;
+            }
+            chosen.push(Candidate { rank: next.rank, taken: next.taken, ..awaited });
+        }
         self.has_left = has_left;
         self.state.receipt.more |= match request.root {
             None => self.round.note(self.looked_at.as_ref().and_then(|tasks| tasks.last), has_left),
             Some(_) => has_left,
         };
-        if has_more_rows && found.len() < wanted {
+        if has_too_few {
             self.look_again();
         }
-        chosen.extend(found.into_iter().take(wanted));
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use super::work::Work;
 use crate::model::{InvocationId, RunnerId, UnixMicros};
 use crate::store::columns::{HEAD_COLUMNS, read_head};
 use crate::store::decide::{Awaited, ClaimRest, PROMOTED_AT_ONCE, Rank, choose_awaited};
-use crate::store::order::{self, Flow, Taken};
+use crate::store::order::{self, Awaiting, Flow, Taken};
 use crate::store::round::TASKS_AT_ONCE;
 use crate::store::rules::{DELAYED, OWNED, READY};
 use crate::store::value::Fields;
@@ -29,6 +29,9 @@ fn queued(row: &Row<'_>) -> rusqlite::Result<(Rank, i64)> {
 /// The cursors that a claim opens, each with a statement of its own that the cache can keep: a task beyond them
 /// costs no more than a look for each row.
 const CURSORS: usize = 64;
+
+/// The fairness key of an invocation that may exchange its start with another one of it: one in no lane.
+const KEY: &str = "CASE WHEN lane IS NULL THEN fairness_key END";
 
 /// The tasks that a claim looks at.
 #[derive(Default)]
@@ -107,19 +110,23 @@ impl Wanted<'_> {
     ) -> rusqlite::Result<Option<Awaited<i64>>> {
         let found = sql
             .prepare_cached(formatcp!(
-                "SELECT seq, task, root, order_key, priority FROM invocation WHERE id = ?1 AND place = {READY}"
+                "SELECT seq, task, root, order_key, priority, {KEY} FROM invocation WHERE id = ?1 AND place = {READY}"
             ))?
             .query_row([bound(id)], |row| {
-                let takes_its_turn = order::takes_its_turn(row.get(3)?, row.get(4)?, clock);
-                let awaited = Awaited { one: row.get(0)?, takes_its_turn };
-                Ok((awaited, row.get(1)?, column::<Option<_>>(row, 2)?))
+                let place: (i64, i32) = (row.get(3)?, row.get(4)?);
+                Ok((row.get(0)?, row.get(1)?, column::<Option<_>>(row, 2)?, place, row.get(5)?))
             })
             .optional()?;
-        let Some((awaited, task, root)) = found else {
+        let Some((one, task, root, (order_key, priority), key)) = found else {
             return Ok(None);
         };
         let is_of_tree = self.request.root.is_none_or(|wanted| wanted == root.unwrap_or(id));
-        Ok((is_of_tree && self.has(sql, names, task)?).then_some(awaited))
+        if !is_of_tree || !self.has(sql, names, task)? {
+            return Ok(None);
+        }
+        let lead = self.request.leads.of_task(names.task(sql, task)?);
+        let takes_a_turn = order::takes_a_turn(order_key, priority, clock, lead);
+        Ok(Some(Awaited { one, takes_a_turn, key }))
     }
 }
 
@@ -139,14 +146,17 @@ impl<'a> Work<'a> {
         }
         let wanted = Wanted { request, paused: self.paused_tasks()? };
         let (sql, names, clock) = (self.sql, &mut *self.names, self.state.fairness.clock);
-        let awaited = choose_awaited(request, &mut self.state, |id| wanted.find(sql, names, id, clock))?;
+        let (awaited, mut awaiting) =
+            choose_awaited(request, &mut self.state, |id| wanted.find(sql, names, id, clock))?;
         let mut chosen: Vec<_> = awaited.into_iter().map(|seq| (seq, Taken::OutOfTurn)).collect();
         if !request.only_awaited {
             let tasks = match request.root {
                 None => self.tasks_to_look_at(&wanted)?,
                 Some(_) => Tasks::default(),
             };
-            let has_left = self.choose(&wanted, &tasks, &mut chosen)?;
+            let mut exchanges = Vec::new();
+            let has_left = self.choose(&wanted, &tasks, &mut chosen, &mut awaiting, &mut exchanges)?;
+            self.exchange_starts(&exchanges)?;
             self.state.receipt.more |= match request.root {
                 None => self.round.note(tasks.last, has_left),
                 Some(_) => has_left,
@@ -224,13 +234,29 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Fills `chosen` up in the order of the queue; whether there is more.
+    /// Lets invocations, by number, exchange their starts.
+    fn exchange_starts(&mut self, exchanges: &[(i64, i64)]) -> Result<(), Fault> {
+        for (one, other) in exchanges {
+            let select = formatcp!("SELECT {HEAD_COLUMNS} FROM invocation i WHERE i.seq = ?1");
+            let (one, other) = (self.load_all(select, [one])?, self.load_all(select, [other])?);
+            if let (Some(one), Some(other)) = (one.first(), other.first()) {
+                self.state.exchange_starts(*one, *other)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills `chosen` up in the order of the queue; whether there is more. The next of a key of which something is
+    /// awaited exchanges its start with that.
     fn choose(
         &mut self,
         wanted: &Wanted<'_>,
         tasks: &Tasks,
         chosen: &mut Vec<(i64, Taken)>,
+        awaiting: &mut Awaiting<i64>,
+        exchanges: &mut Vec<(i64, i64)>,
     ) -> rusqlite::Result<bool> {
+        let mut exchanged = HashSet::new();
         let awaited: HashSet<i64> = chosen.iter().map(|(seq, _)| *seq).collect();
         // What was admitted to its lane a moment ago.
         let mut admitted = Vec::new();
@@ -268,13 +294,32 @@ impl<'a> Work<'a> {
             heads.extend(
                 from.take().flatten().map(|(rank, task)| Reverse(((rank, task, Taken::InTurn), None))),
             );
-            let Some(Reverse((((_, seq), task, taken), index))) = heads.pop() else { return Ok(false) };
+            let Some(Reverse((((_, seq), task, taken), index))) = heads.pop() else {
+                return Ok(!exchanges.is_empty());
+            };
             let is_wanted = wanted.request.root.is_none() || wanted.has(self.sql, self.names, task)?;
             if is_wanted && !awaited.contains(&seq) {
                 if chosen.len() == wanted.request.max {
                     return Ok(true);
                 }
-                chosen.push((seq, taken));
+                let key = match awaiting.is_empty() || exchanged.contains(&seq) {
+                    true => None,
+                    false => self
+                        .sql
+                        .prepare_cached(formatcp!("SELECT {KEY} FROM invocation WHERE seq = ?1"))?
+                        .query_row([seq], |row| row.get::<_, Option<i64>>(0))?,
+                };
+                match key.and_then(|key| awaiting.take(key)) {
+                    Some(awaited) => {
+                        chosen.push((awaited, taken));
+                        exchanged.insert(awaited);
+                        if awaited != seq {
+                            exchanges.push((seq, awaited));
+                        }
+                    }
+                    None if exchanged.contains(&seq) => {}
+                    None => chosen.push((seq, taken)),
+                }
             }
             match index {
                 Some(index) => {

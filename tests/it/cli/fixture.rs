@@ -79,6 +79,7 @@ impl Fixture {
             max_bytes: usize::MAX,
             awaited: Vec::new(),
             only_awaited: false,
+            leads: Arc::default(),
             tasks: Arc::new(TASKS.into_iter().map(Arc::from).collect()),
             root: None,
         };

@@ -1,6 +1,6 @@
 //! Shares of the slots, through the real binary.
 
-use run_wasm_runner::model::{Invocation, InvocationId};
+use run_wasm_runner::model::{Invocation, InvocationId, Status};
 use serde_json::json;
 
 use super::site::{Site, all, get};
@@ -44,4 +44,25 @@ fn a_flood_of_one_key_keeps_others_waiting_for_their_turn_only() {
     let beside = flood.iter().filter(|place| **place < end).count();
     assert!(beside.abs_diff(150) <= 60, "{beside} of the flood beside 300");
     assert!(get(&store, few[0]).finished_at.is_some());
+}
+
+#[test]
+fn a_call_that_awaits_many_slow_children_leaves_turns_to_others() {
+    const CHILDREN: usize = 60;
+    let site = Site::new();
+    let call = json!(["demo:workflow/basics.sleep-ms", "[100]", CHILDREN]);
+    let parent = site.submit_with("fan-out", call, &["--fairness-key", "slow"]);
+    let runner = site.start(&["--slots", "1", "--until-idle"]);
+    // The first child has told how long they take.
+    site.wait_for_count(Status::Succeeded, 1);
+    let other = flood(&site, "other", 1)[0];
+    runner.wait().expect(0);
+    let store = site.store();
+    let all = all(&store);
+    let place = places(&all, "other")[0];
+    assert_eq!(all.len(), CHILDREN + 2);
+    // The parent, the first child, those of a second, and what ran while the command submitted.
+    assert!(place < CHILDREN / 2 + 10, "the other one started as number {place}");
+    assert_eq!(get(&store, other).status, Status::Succeeded);
+    assert_eq!(site.value(parent), json!(CHILDREN));
 }

@@ -66,6 +66,7 @@ pub fn request(runner: RunnerId, max: usize) -> ClaimRequest {
         max_bytes: usize::MAX,
         awaited: Vec::new(),
         only_awaited: false,
+        leads: Arc::default(),
         tasks: tasks(&["work", "child", "other"]),
         root: None,
     }

@@ -106,6 +106,7 @@ contract! {
     delayed_invocations_take_their_turn_when_they_are_due
     a_claim_of_one_tree_is_out_of_turn
     a_tree_that_submits_without_end_leaves_turns_to_others
+    awaited_work_that_is_slow_takes_the_turns_of_its_key_before_the_rest_of_it
     a_pruned_fairness_key_can_be_used_again
     next_due_is_the_next_moment_at_which_time_changes_something
     only_the_tree_asked_for_is_claimed

@@ -12,8 +12,8 @@ use run_wasm_runner::model::{
 };
 use run_wasm_runner::store::{
     Adoption, AttemptEnd, Batch, Bill, Cancel, ClaimRequest, EndKind, FairnessWeight, Filter, Heartbeat,
-    Holding, Inventory, Keep, Lease, MemoryStore, NewInvocation, Pause, PauseTarget, Prune, PrunePosition,
-    QuotaSection, Report, RuleOrigin, SqliteStore, Store, TaskRule,
+    Holding, Inventory, Keep, Leads, Lease, MemoryStore, NewInvocation, Pause, PauseTarget, Prune,
+    PrunePosition, QuotaSection, Report, RuleOrigin, SqliteStore, Store, TaskRule,
 };
 
 use super::harness::{
@@ -262,6 +262,15 @@ fn plans() -> impl Strategy<Value = Plan> {
         )
 }
 
+/// Lets awaited invocations run ahead by no more than a turn if they are slow.
+fn leads(are_slow: bool) -> Arc<Leads> {
+    let mut leads = Leads::default();
+    if are_slow {
+        ["", "two"].iter().for_each(|component| leads.set(component, 1));
+    }
+    Arc::new(leads)
+}
+
 fn weights(weights: &[(&str, f64)]) -> Vec<FairnessWeight> {
     weights.iter().map(|(keys, weight)| FairnessWeight::new(keys, *weight).unwrap()).collect()
 }
@@ -505,6 +514,7 @@ impl World {
                 max_bytes: claim.max_bytes,
                 awaited: claim.awaited.iter().map(|number| self.known(*number)).collect(),
                 only_awaited: claim.only_awaited,
+                leads: leads(claim.max % 2 == 0),
                 tasks: match claim.tasks {
                     task @ 0..3 => tasks(&[TASKS[task]]),
                     _ => tasks(&TASKS),

@@ -1,10 +1,11 @@
 //! Keys share the claims, whatever the length of anybody's queue.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use run_wasm_runner::model::{ComponentDigest, RunnerId, Status};
 use run_wasm_runner::store::{
-    Batch, Cancel, ClaimRequest, FairnessWeight, Keep, NewInvocation, Pause, PauseTarget, Prune,
+    Batch, Cancel, ClaimRequest, FairnessWeight, Keep, Leads, NewInvocation, Pause, PauseTarget, Prune,
 };
 
 use super::super::harness::{Bench, child_of, detached, new, request, tasks};
@@ -227,6 +228,35 @@ pub fn a_tree_that_submits_without_end_leaves_turns_to_others(bench: &Bench) {
     // A runner that can start nothing else gets them all the same.
     let only = ClaimRequest { awaited: awaited[20..30].to_vec(), only_awaited: true, ..request(runner, 10) };
     assert_eq!(claimed(&bench.claim(only), "tree"), 10);
+}
+
+pub fn awaited_work_that_is_slow_takes_the_turns_of_its_key_before_the_rest_of_it(bench: &Bench) {
+    let runner = RunnerId::generate();
+    bench.create(of_key("tree", "work"));
+    let root = bench.claim_one(runner);
+    flood(bench, "tree", "work", 6);
+    flood(bench, "other", "other", 20);
+    let children: Vec<_> = (0..8).map(|index| child_of(&root, index)).collect();
+    let mut awaited: Vec<_> = children.iter().map(|child| child.id).collect();
+    bench.commit(Batch { submits: children, ..Batch::default() });
+    let mut leads = Leads::default();
+    leads.set("", 1);
+    let leads = Arc::new(leads);
+    let mut served = Vec::new();
+    while !awaited.is_empty() {
+        let (awaited_now, leads) = (awaited.clone(), Arc::clone(&leads));
+        let receipt = bench.claim(ClaimRequest { awaited: awaited_now, leads, ..request(runner, 1) });
+        assert!(receipt.more && receipt.unclaimable.is_empty());
+        let [claim] = &receipt.claimed[..] else { panic!("{receipt:?}") };
+        awaited.retain(|id| *id != claim.id);
+        served.push((bench.get(claim.id).fairness_key.to_string(), claim.task.to_string()));
+    }
+    let of = |key: &str| served.iter().filter(|(other, _)| other == key).count();
+    assert!(served.iter().all(|(key, task)| (key == "tree") == (task == "child")), "{served:?}");
+    assert!((6..=9).contains(&of("other")), "{served:?}");
+    // Nothing is lost, and the keys go on in turns.
+    let rest = serve(bench, runner, 12);
+    assert!(shares(&rest)["tree"].abs_diff(6) <= 1, "{rest:?}");
 }
 
 pub fn a_pruned_fairness_key_can_be_used_again(bench: &Bench) {
