@@ -103,9 +103,16 @@ pub struct PruneArgs {
     #[arg(id = "components", long = "component", value_name = "GLOB", value_parser = component_pattern)]
     pub components: Vec<ComponentFlag>,
 
-    /// Remove nothing: only say how many would be removed
+    /// Remove nothing: only say how many would be removed, by status
     #[arg(long)]
     pub dry_run: bool,
+
+    /// Then write the store's file anew, without what is free in it [SQLite; while no runner works]
+    ///
+    /// It takes as much space again as the file will have, and nobody can write meanwhile. From then on every prune
+    /// gives space back to the disk.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub vacuum: bool,
 }
 
 #[derive(Debug, Args)]
@@ -263,21 +270,27 @@ pub fn prune(args: &PruneArgs, context: &Context) -> Result<(), CliError> {
         keep: args.keep,
         components: patterns.map(|flag| flag.name.clone()).collect(),
         only_counts: args.dry_run,
+        vacuums: args.vacuum,
     })?;
     output.document(&document, || match document.would_remove {
-        Some(count) => format!("would remove {}", plural(count, "invocation")),
+        Some(count) => {
+            let by_status = document.would_remove_by_status.iter().flatten();
+            let parts: Vec<_> = by_status.map(|(status, count)| format!("{count} {status}")).collect();
+            let of = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
+            format!("would remove {}{of}", plural(count, "invocation"))
+        }
         None => format!("removed {}", plural(document.removed, "invocation")),
     })?;
     output.flush()?;
     if document.removed > 0 && document.free_bytes >= WORTH_TELLING {
         let free = size(document.free_bytes);
         output::note(&format!("{free} of the store's file are free for new invocations, and stay in it"));
-        let file = context.config().store.url.file().map(|path| path.display().to_string());
-        output::hint(&format!(
-            "`sqlite3 {} 'PRAGMA auto_vacuum = 2; VACUUM'`, while no runner runs, gives them back to the disk, and lets \
-             `prune` do so from then on",
-            file.as_deref().unwrap_or("FILE")
-        ));
+        output::hint(
+            "`prune --vacuum`, while no runner works, gives them back to the disk, and lets every prune do so from then on",
+        );
+    }
+    if args.vacuum && !context.json {
+        output::note(&format!("the store's file is smaller by {}", size(document.freed_bytes)));
     }
     Ok(())
 }

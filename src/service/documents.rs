@@ -262,6 +262,9 @@ pub struct PruneDocument {
     /// The number that would be removed, if they were only counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub would_remove: Option<usize>,
+    /// The same by status, without statuses of which nothing would be removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would_remove_by_status: Option<BTreeMap<Status, usize>>,
     /// The bytes that the store's file gave back to the disk.
     pub freed_bytes: u64,
     /// The bytes of the file that are free for new rows, and that it can't give back.

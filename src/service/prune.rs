@@ -1,6 +1,6 @@
 //! Removing final invocations that are old.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,8 @@ pub struct PruneRequest {
     pub components: Vec<String>,
     /// Removes nothing, and counts.
     pub only_counts: bool,
+    /// Writes the store's file anew in the end, without what is free in it.
+    pub vacuums: bool,
 }
 
 impl Service {
@@ -32,7 +34,8 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// [`ServiceError::Invalid`] if nothing says what is old.
+    /// [`ServiceError::Invalid`] if nothing says what is old, or if the store can't be written anew: runners hold work, or
+    /// it is in no file.
     pub fn prune(&self, request: &PruneRequest) -> Result<PruneDocument, ServiceError> {
         // Flags are about invocations.
         let is_by_configuration = request.statuses.is_empty()
@@ -42,28 +45,27 @@ impl Service {
         let prunes_usage = is_by_configuration && !request.only_counts;
         let keep = match keep(request, &self.config().retention) {
             Err(_) if is_by_configuration && self.config().configured_usage_retention.is_some() => Vec::new(),
+            // The file may be all that is asked about.
+            Err(_) if is_by_configuration && request.vacuums => Vec::new(),
             keep => keep?,
         };
         let access = self.existing()?;
+        if request.vacuums {
+            may_vacuum(&access)?;
+        }
         let only_counts = request.only_counts;
         let tasks = match request.components.is_empty() {
             true => None,
             false => Some(self.tasks_of_components(&request.components, &access)?),
         };
-        let mut removed = 0;
-        let mut after = None;
-        loop {
-            let began = Instant::now();
-            let prune = Prune { keep: keep.clone(), max: CHUNK, after, tasks: tasks.clone(), only_counts };
-            let receipt = access.commit(&Batch { prune: Some(prune), ..Batch::default() })?;
-            let Some(pruned) = receipt.pruned else { break };
-            removed += pruned.removed;
-            after = pruned.next;
-            if after.is_none() {
-                break;
+        let mut by_status = BTreeMap::new();
+        for keep in keep {
+            let removed = prune_one(&access, keep, tasks.as_ref(), only_counts)?;
+            if removed > 0 {
+                *by_status.entry(keep.status).or_default() += removed;
             }
-            give_way(began);
         }
+        let removed = by_status.values().sum();
         let mut has_old_usage = prunes_usage;
         while has_old_usage {
             let began = Instant::now();
@@ -74,10 +76,17 @@ impl Service {
             }
         }
         if only_counts {
-            return Ok(PruneDocument { removed: 0, would_remove: Some(removed), ..PruneDocument::default() });
+            return Ok(PruneDocument {
+                would_remove: Some(removed),
+                would_remove_by_status: Some(by_status),
+                ..PruneDocument::default()
+            });
         }
-        let Shrunk { given_back, stays } = shrink(&access)?;
-        Ok(PruneDocument { removed, would_remove: None, freed_bytes: given_back, free_bytes: stays })
+        let Shrunk { given_back, stays } = match request.vacuums {
+            true => access.ask(|store| store.vacuum())?,
+            false => shrink(&access)?,
+        };
+        Ok(PruneDocument { removed, freed_bytes: given_back, free_bytes: stays, ..PruneDocument::default() })
     }
 
     /// Finds the tasks in the store whose components have a name that fits one of these patterns.
@@ -107,6 +116,48 @@ impl Service {
         };
         Ok(stored.into_iter().filter(fits).collect())
     }
+}
+
+/// Removes what is old of one status, or counts it. Returns the number.
+fn prune_one(
+    access: &Access,
+    keep: Keep,
+    tasks: Option<&Vec<Arc<str>>>,
+    only_counts: bool,
+) -> Result<usize, ServiceError> {
+    let (mut removed, mut after) = (0, None);
+    loop {
+        let began = Instant::now();
+        let prune = Prune { keep: vec![keep], max: CHUNK, after, tasks: tasks.cloned(), only_counts };
+        let receipt = access.commit(&Batch { prune: Some(prune), ..Batch::default() })?;
+        let Some(pruned) = receipt.pruned else { return Ok(removed) };
+        removed += pruned.removed;
+        after = pruned.next;
+        if after.is_none() {
+            return Ok(removed);
+        }
+        give_way(began);
+    }
+}
+
+/// Checks that the store's file may be written anew: nobody else can write to it meanwhile.
+fn may_vacuum(access: &Access) -> Result<(), ServiceError> {
+    if access.ask(|store| Ok(store.is_remote()))? {
+        return Err(ServiceError::invalid(
+            "`--vacuum` is for stores in a file: PostgreSQL reuses and gives back space by itself (autovacuum), and \
+             `VACUUM FULL` in `psql` does so at once",
+        ));
+    }
+    let counts = access.ask(|store| store.counts(None))?;
+    let held: u64 =
+        Status::ALL.into_iter().filter(|status| status.is_owned()).map(|status| counts.get(status)).sum();
+    if held > 0 {
+        return Err(ServiceError::invalid(format!(
+            "runners hold {held} of the invocations, and nobody can write to the store while `--vacuum` does: stop them \
+             first"
+        )));
+    }
+    Ok(())
 }
 
 /// Gives the space of removed rows back to the disk, a part in each transaction.

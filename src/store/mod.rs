@@ -212,6 +212,12 @@ pub trait Store: Send + Sync + 'static {
         Ok(Shrunk::default())
     }
 
+    /// Writes the file of the store anew, without what is free in it, and so that [`shrink`](Self::shrink) can give space
+    /// back from then on. Nobody else can write meanwhile. A store that is in no file has nothing to do.
+    fn vacuum(&self) -> Result<Shrunk, StoreError> {
+        Ok(Shrunk::default())
+    }
+
     /// Calls `notify` soon (at most 50 ms) after another process has, or may
     /// have, committed. Several commits may be told as one; a call may be
     /// spurious. Commits of this process are not told, or only by accident, and

@@ -11,7 +11,7 @@ use crate::process::{cargo, root, run};
 
 /// The languages in the order of the table, and how people write them: with WIT, and what
 /// can be written without it.
-const LANGUAGES: [(&str, &str); 10] = [
+pub const LANGUAGES: [(&str, &str); 10] = [
     ("rust", "Rust"),
     ("rust-no-wit", "Rust, without WIT"),
     ("c", "C"),

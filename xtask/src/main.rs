@@ -39,7 +39,7 @@ usage: cargo xtask COMMAND
                                  run generated guests beside a neighbour, and watch the runner (default: a minute)
   compare BEFORE [--rounds N] [--postgres URL]
                                  time an earlier program and a release build of this one in turn, on each store
-  plugins [--components N] [--invocations N] [--memory SIZE] [--store URL]
+  plugins [--components N] [--invocations N] [--memory SIZE] [--store URL] [--templates]
                                  push a thousand components, and call, replace and remove them while two runners run
   fairness [--flood N] [--seconds N] [--store URL]
                                  measure what a flood of one fairness key costs the others, and how weights share

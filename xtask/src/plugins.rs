@@ -1,5 +1,6 @@
 //! `cargo xtask plugins`: very many pushed components in one store, with two runners, while others are pushed,
-//! replaced and removed. Each value says which bytes computed it.
+//! replaced and removed. Each value says which bytes computed it. With `--templates`, components of real languages are
+//! among them: those that `cargo xtask languages` has built, one of each template.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::languages::LANGUAGES;
+use crate::process::root;
 use crate::site::{Site, Times};
 
 const RUNNERS: usize = 2;
@@ -28,12 +31,32 @@ struct Plan {
     memory: String,
     store: Option<String>,
     program: Option<PathBuf>,
+    /// The components of templates: their names and files.
+    templates: Vec<(String, PathBuf)>,
+}
+
+/// Finds the components that `cargo xtask languages` has built.
+fn templates() -> Result<Vec<(String, PathBuf)>> {
+    let directory = root().join("target/languages");
+    let find = |(template, _): &(&str, &str)| {
+        let path = directory.join(format!("{template}.wasm"));
+        ensure!(path.is_file(), "`{}` is missing: `cargo xtask languages` makes it", path.display());
+        Ok((format!("customer-{template}"), path))
+    };
+    LANGUAGES.iter().map(find).collect()
 }
 
 impl Plan {
     fn parse(arguments: &[String]) -> Result<Self> {
         let memory = "256MiB".to_owned();
-        let mut plan = Self { components: 1_000, invocations: 50_000, memory, store: None, program: None };
+        let mut plan = Self {
+            components: 1_000,
+            invocations: 50_000,
+            memory,
+            store: None,
+            program: None,
+            templates: Vec::new(),
+        };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().with_context(|| format!("`{argument}` takes a value"));
@@ -43,6 +66,7 @@ impl Plan {
                 "--invocations" => plan.invocations = number(value()?)?,
                 "--memory" => plan.memory.clone_from(value()?),
                 "--store" => plan.store = Some(value()?.clone()),
+                "--templates" => plan.templates = templates()?,
                 "--program" => plan.program = Some(PathBuf::from(value()?)),
                 other => bail!("`plugins` does not take `{other}`"),
             }
@@ -118,6 +142,11 @@ impl Trial {
         println!("{components} components pushed in {:.1?}", began.elapsed());
         println!("  a push, of the first tenth: {}", first.shown());
         println!("  a push, of the last tenth:  {}", last.shown());
+        for (name, path) in &self.plan.templates {
+            let path = path.to_str().context("a path in UTF-8")?;
+            let (_, took) = self.site.run(&["component", "push", name, path])?;
+            println!("  a push of {name}: {took:.1?}");
+        }
         let began = Instant::now();
         let runners =
             (0..RUNNERS).map(|number| self.site.start(number, memory)).collect::<Result<Vec<_>>>()?;
@@ -126,7 +155,16 @@ impl Trial {
         println!("the first answer after the start of {RUNNERS} runners: {:.1?}", began.elapsed());
         let began = Instant::now();
         let calls = Calls::default();
-        self.in_clients(*components, |component| self.serve(component, &calls))?;
+        // The templates come among the others, spread evenly.
+        self.in_clients(*components, |component| {
+            let every = (components / self.plan.templates.len().max(1)).max(1);
+            if component % every == every / 2
+                && let Some((name, _)) = self.plan.templates.get(component / every)
+            {
+                self.serve_template(name, &calls)?;
+            }
+            self.serve(component, &calls)
+        })?;
         let took = began.elapsed();
         println!(
             "{} invocations in {took:.1?}, each with the value of the bytes that it was submitted for",
@@ -209,6 +247,24 @@ impl Trial {
             self.push(other, *version)?;
             calls.removed.fetch_add(1, Ordering::Relaxed);
         }
+        Ok(())
+    }
+
+    /// Calls the component of a template: once while it is cold, once more, and then many times at once.
+    fn serve_template(&self, name: &str, calls: &Calls) -> Result<()> {
+        let task = format!("{name}.square");
+        for state in ["cold", "warm"] {
+            let (value, took) = self.site.run(&["submit", "--wait", &task, "[7]"])?;
+            ensure!(value.trim() == "49", "`{task}` said {value}");
+            println!("  a call of {name}, {state}: {took:.1?}");
+        }
+        let batch = format!("batch-{name}");
+        let many = self.plan.invocations.div_ceil(self.plan.components);
+        fs::write(self.site.directory.join(&batch), "[7]\n".repeat(many))?;
+        let (values, took) = self.site.run(&["submit", "--wait", &task, "--batch", &batch])?;
+        ensure!(values.lines().filter(|value| *value == "49").count() == many, "`{task}` said {values}");
+        println!("  {many} calls of {name} at once: {took:.1?}");
+        calls.right.fetch_add(many + 2, Ordering::Relaxed);
         Ok(())
     }
 

@@ -131,18 +131,24 @@ pub(super) fn leave_alone(ledger: &mut Ledger, error: &StoreError) {
     tell_failure(ledger, error, pause, "the store can't be read; trying again");
 }
 
+/// A duration as a number, for the log.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Logs that the store can't be used: the first time in an outage as a warning.
 pub(super) fn tell_failure(ledger: &Ledger, error: &StoreError, pause: Duration, what: &str) {
+    let pause_ms = millis(pause);
     match ledger.outage.has_just_begun() {
-        true => tracing::warn!(event = "store-away", %error, ?pause, "{what}"),
-        false => tracing::debug!(%error, ?pause, "{what}"),
+        true => tracing::warn!(event = "store-away", %error, pause_ms, "{what}"),
+        false => tracing::debug!(%error, pause_ms, "{what}"),
     }
 }
 
 /// Logs the end of an outage, if the store has just answered after one.
 pub(super) fn tell_end_of_outage(ledger: &mut Ledger) {
     if let Some(away) = ledger.outage.take_ended() {
-        tracing::warn!(event = "store-back", ?away, "the store is back");
+        tracing::warn!(event = "store-back", away_ms = millis(away), "the store is back");
     }
 }
 

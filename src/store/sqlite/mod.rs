@@ -236,6 +236,15 @@ impl Store for SqliteStore {
         Ok(shrunk)
     }
 
+    fn vacuum(&self) -> Result<Shrunk, StoreError> {
+        let _held = suspend::hold();
+        let mut writer = self.writer.lock();
+        let given_back = shrink::vacuum(&mut writer.sql).map_err(|fault| fault.sort(&self.url))?;
+        // As after a step of a shrink.
+        let _ = writer.empty_log("TRUNCATE");
+        Ok(Shrunk { given_back, stays: 0 })
+    }
+
     fn next_due(&self, runner: RunnerId) -> Result<NextDue, StoreError> {
         let now = self.clock.now();
         self.read(|sql| Ok(NextDue { now, at: claim::next_due(sql, runner, now)? }))

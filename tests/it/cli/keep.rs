@@ -266,14 +266,47 @@ fn prune_keeps_so_many_however_old_they_are_and_can_only_count() {
     let fixture = Fixture::new();
     (0..6).for_each(|_| _ = fixture.succeeded("1"));
     let count = |args: &[&str]| fixture.lines(&[&["prune", "--older-than", "0s"][..], args].concat());
-    assert_eq!(count(&["--keep", "4", "--dry-run"]), ["would remove 2 invocations"]);
+    assert_eq!(count(&["--keep", "4", "--dry-run"]), ["would remove 2 invocations: 2 succeeded"]);
     let output = fixture.sandbox.run(["prune", "--keep", "1", "--dry-run", "--json"]).expect(0);
     let json = output.json();
     assert_eq!((&json["removed"], &json["would_remove"]), (&0.into(), &5.into()), "{json}");
+    assert_eq!(json["would_remove_by_status"], serde_json::json!({"succeeded": 5}));
     assert_eq!(fixture.count(Status::Succeeded), 6);
     assert_eq!(count(&["--keep", "4"]), ["removed 2 invocations"]);
     assert_eq!(count(&["--keep", "4"]), ["removed 0 invocations"]);
     assert_eq!(count(&[]), ["removed 4 invocations"]);
+}
+
+#[test]
+fn a_vacuum_gives_the_space_of_what_was_removed_back() {
+    let fixture = Fixture::new();
+    let large = format!("[\"{}\"]", "x".repeat(100_000));
+    let new = || NewInvocation::new("work", ComponentDigest::from_bytes([1; 32]), large.as_str());
+    let submits = (0..40).map(|_| new()).collect();
+    fixture.store.commit(&Batch { submits, ..Batch::default() }).expect("a submit");
+    fixture.sandbox.run(["cancel", "--status", "queued"]).expect(0);
+    let output = fixture.sandbox.run(["prune", "--older-than", "0s"]).expect(0);
+    assert!(output.stderr.contains("`prune --vacuum`"), "{output:?}");
+    let file = fixture.sandbox.path().join(".wasm-runner/state.db");
+    let bytes = || std::fs::metadata(&file).expect("the file").len();
+    let before = bytes();
+    // Somebody may want to write.
+    let held = fixture.submit("acme:demo/api.child", None);
+    fixture.claim();
+    let output = fixture.sandbox.run(["prune", "--vacuum"]).expect(2);
+    assert!(output.stderr.contains("runners hold 1 of the invocations"), "{output:?}");
+    fixture.succeed(&[held], "1");
+    let json = fixture.sandbox.run(["prune", "--vacuum", "--json"]).expect(0).json();
+    assert_eq!(json["removed"], 0);
+    assert!(json["freed_bytes"].as_u64() > Some(3_000_000), "{json}");
+    assert!(bytes() < before / 4, "{} of {before}", bytes());
+    assert_eq!(fixture.one(&held.to_string()).status, Status::Succeeded);
+    // From then on a prune needs no flag.
+    let submits = (0..40).map(|_| new()).collect();
+    fixture.store.commit(&Batch { submits, ..Batch::default() }).expect("a submit");
+    fixture.sandbox.run(["cancel", "--status", "queued"]).expect(0);
+    let json = fixture.sandbox.run(["prune", "--older-than", "0s", "--json"]).expect(0).json();
+    assert!(json["freed_bytes"].as_u64() > Some(3_000_000), "{json}");
 }
 
 #[test]
@@ -285,7 +318,7 @@ fn prune_removes_those_of_one_component_alone() {
     store.commit(&Batch { submits, ..Batch::default() }).expect("a submit");
     fixture.sandbox.run(["cancel", "--status", "queued"]).expect(0);
     let prune = |args: &[&str]| fixture.lines(&[&["prune", "--component"][..], args].concat());
-    assert_eq!(prune(&["cust-a", "--keep", "1", "--dry-run"]), ["would remove 3 invocations"]);
+    assert_eq!(prune(&["cust-a", "--keep", "1", "--dry-run"]), ["would remove 3 invocations: 3 cancelled"]);
     assert_eq!(prune(&["cust-a", "--keep", "3"]), ["removed 1 invocation"]);
     assert_eq!(prune(&["cust-a", "--older-than", "0s"]), ["removed 3 invocations"]);
     let left = fixture.lines(&["list", "--json"]);

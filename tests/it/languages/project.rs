@@ -205,7 +205,7 @@ impl Project {
         assert!(children.iter().all(|child| child["parent"] == json!(id) && child["status"] == "succeeded"));
     }
 
-    /// Writes down what `cargo xtask languages` makes a table of.
+    /// Writes down what `cargo xtask languages` makes a table of, and keeps the component for `cargo xtask plugins`.
     fn measure(&self, built: &Value, build: Duration) {
         let timed = |command: Cli| {
             let before = processor_time();
@@ -234,6 +234,8 @@ impl Project {
         fs::create_dir_all(&folder).expect("a directory is created");
         let path = folder.join(format!("{}.json", self.row));
         fs::write(path, format!("{measured}\n")).expect("written");
+        let component = built["path"].as_str().expect("a path");
+        fs::copy(self.path(component), folder.join(format!("{}.wasm", self.row))).expect("copied");
     }
 
     /// Asserts that a build adds nothing to what one commits, but for lock files.
