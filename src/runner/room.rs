@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::fiber::{Fiber, Kill, Phase};
-use super::scheduler::{Others, Scheduler, user_of};
+use super::fill::user_of;
+use super::scheduler::{Others, Scheduler};
 use super::slot::{give_back, sleep_until_woken};
 use crate::model::{InvocationId, Shortage};
 

@@ -258,7 +258,8 @@ fn gather(core: &Arc<Core>, ledger: &mut Ledger, now: Instant) -> Messages {
         ledger.recovery.look_by(now + pause);
     }
     if !core.stages.is_stopping() {
-        stop::give_back(core, core.scheduler.take_claims_of(&held_back(core)), &mut messages);
+        ledger.held_back = held_back(core);
+        stop::give_back(core, core.scheduler.take_claims_of(&ledger.held_back), &mut messages);
     }
     let has_freed = messages.ends.iter().any(|(_, end)| !matches!(end.how, EndKind::Release));
     if !messages.shortages.is_empty() {
@@ -282,7 +283,7 @@ fn gather(core: &Arc<Core>, ledger: &mut Ledger, now: Instant) -> Messages {
 /// Lists the users of whom nothing starts that nobody awaits: they have more than their share, or their code is being
 /// made.
 fn held_back(core: &Core) -> Vec<Arc<str>> {
-    let mut users = core.scheduler.over_share();
+    let mut users = core.scheduler.held_back();
     users.extend(core.executor.held_back());
     users
 }
@@ -296,7 +297,7 @@ fn view_of<'a>(core: &'a Core, ledger: &Ledger, now: Instant) -> View<'a> {
         stage: core.stages.now(),
         load,
         slice: core.totals.lock().slice,
-        held_back: held_back(core),
+        held_back: ledger.held_back.clone(),
         tasks: core.tasks(),
         owns_work: load.live > 0 || load.ready > 0 || !ledger.held.is_empty(),
         options: &core.options,

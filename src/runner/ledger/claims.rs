@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::prefetch::{AWAITED_PER_SLOT, Prefetch};
 use super::share::TURN_BYTES;
 use super::view::View;
-use crate::runner::scheduler::user_of;
+use crate::runner::fill::user_of;
 use crate::runner::stage::Stage;
 use crate::store::{ClaimRequest, TaskSet};
 

@@ -28,6 +28,8 @@ pub(crate) struct Ledger {
     /// The id under which the runner claims.
     pub(crate) runner: RunnerId,
     pub(crate) claims: Claims,
+    /// The users that this turn claims nothing of that nobody awaits.
+    pub(crate) held_back: Vec<Arc<str>>,
     pub(crate) prefetch: Prefetch,
     pub(super) heartbeat: HeartbeatDuty,
     pub(crate) recovery: RecoveryDuty,
@@ -79,6 +81,7 @@ impl Ledger {
         Self {
             runner,
             claims: Claims::new(),
+            held_back: Vec::new(),
             prefetch: Prefetch::default(),
             heartbeat: HeartbeatDuty::default(),
             recovery: RecoveryDuty::new(now),

@@ -1,0 +1,211 @@
+//! The shares of users in the live instances of a runner and in their memory.
+//!
+//! A user may start work that nobody awaits while it has at most twice what is left below the last quarter. This is
+//! the dynamic threshold of switches whose ports share one buffer (Choudhury and Hahne, 1998): whoever is alone gets
+//! two thirds of the three quarters, `n` users get `2 / (2n + 1)` of them each, and something is always left for one
+//! who comes later. A fixed share is either too much for two together or too little for one alone.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::fill::{Left, Room, user_of};
+use crate::model::Claim;
+
+/// A user may have so many times as much as is left.
+const FACTOR: u64 = 2;
+
+/// A user that is over its share is left out of claims until an eighth more is left than it takes to start: else what
+/// is claimed for each guest that ends would be given back at once.
+const SLACK: u64 = 8;
+
+/// The part of one user.
+#[derive(Debug, Default)]
+struct Part {
+    live: usize,
+    /// As it was when its guests left their slots last.
+    memory: u64,
+    /// Whether it is left out of claims.
+    is_held_back: bool,
+}
+
+impl Part {
+    fn is_over(&self, left: Left) -> bool {
+        self.live as u64 > left.live.saturating_mul(FACTOR)
+            || self.memory > left.memory.saturating_mul(FACTOR)
+    }
+}
+
+/// The part of each user that has live guests.
+#[derive(Debug, Default)]
+pub(super) struct Shares {
+    parts: HashMap<Arc<str>, Part>,
+    /// Whether one of them is held back.
+    holds_back: bool,
+}
+
+impl Shares {
+    /// Counts more live instances for the user that a claim belongs to.
+    pub(super) fn add_live(&mut self, claim: &Claim, more: usize) {
+        self.change(user_of(&claim.task), |part| part.live += more);
+    }
+
+    /// Counts fewer, and a change of its memory.
+    pub(super) fn free(&mut self, claim: &Claim, freed: usize, memory: i64) {
+        self.change(user_of(&claim.task), |part| {
+            part.live -= freed;
+            part.memory = part.memory.saturating_add_signed(memory);
+        });
+    }
+
+    fn change(&mut self, user: &str, change: impl FnOnce(&mut Part)) {
+        match self.parts.get_mut(user) {
+            Some(part) => change(part),
+            None => change(self.parts.entry(user.into()).or_default()),
+        }
+    }
+
+    /// The live instances of a user.
+    pub(super) fn live_of(&self, user: &str) -> usize {
+        self.parts.get(user).map_or(0, |part| part.live)
+    }
+
+    /// Returns what is left, if somebody may have more than their share of it with so many live instances of all.
+    pub(super) fn scarce(room: &Room, live: usize) -> Option<Left> {
+        let left = room.left(live);
+        // Nobody has more than all.
+        let all = Part { live, memory: room.budget.used(), is_held_back: false };
+        (room.is_shared() && all.is_over(left)).then_some(left)
+    }
+
+    /// Whether a user has more than its share of what is left.
+    pub(super) fn is_over(&self, user: &str, left: Left) -> bool {
+        self.parts.get(user).is_some_and(|part| part.is_over(left))
+    }
+
+    /// Lists the users that are left out of claims: they have more than their share, or had a moment ago.
+    pub(super) fn held_back(&mut self, room: &Room, live: usize) -> Vec<Arc<str>> {
+        let left = room.left(live);
+        let less = Left { live: left.live - left.live / SLACK, memory: left.memory - left.memory / SLACK };
+        let all = Part { live, memory: room.budget.used(), is_held_back: false };
+        if !room.is_shared() || !all.is_over(less) {
+            if std::mem::take(&mut self.holds_back) {
+                self.parts.values_mut().for_each(|part| part.is_held_back = false);
+            }
+            return Vec::new();
+        }
+        self.parts.retain(|_, part| part.live > 0);
+        let mut users = Vec::new();
+        for (user, part) in &mut self.parts {
+            part.is_held_back = part.is_over(if part.is_held_back { less } else { left });
+            if part.is_held_back {
+                users.push(Arc::clone(user));
+            }
+        }
+        self.holds_back = !users.is_empty();
+        // The same users are the same list.
+        users.sort_unstable();
+        users
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::MemoryBudget;
+    use crate::store::TaskSet;
+
+    /// A runner of so many users, with room for 1,000 live instances and 1,000 bytes, and what they have of it.
+    struct Bench {
+        room: Room,
+        shares: Shares,
+        live: usize,
+    }
+
+    impl Bench {
+        fn new(users: usize) -> Self {
+            let tasks: TaskSet = (0..users).map(|user| format!("u{user}::run").into()).collect();
+            let room = Room::new(1_000, Arc::new(MemoryBudget::new(1_000)), &tasks);
+            Self { room, shares: Shares::default(), live: 0 }
+        }
+
+        /// Adds to the part of a user.
+        fn add(&mut self, user: usize, live: usize, memory: u64) {
+            self.room.budget.overdraw(memory);
+            self.live += live;
+            self.shares.change(&format!("u{user}"), |part| {
+                part.live += live;
+                part.memory += memory;
+            });
+        }
+
+        fn end_one(&mut self, user: usize) {
+            self.live -= 1;
+            self.shares.change(&format!("u{user}"), |part| part.live -= 1);
+        }
+
+        fn may_start(&self, user: usize) -> bool {
+            Shares::scarce(&self.room, self.live)
+                .is_none_or(|left| !self.shares.is_over(&format!("u{user}"), left))
+        }
+
+        fn held_back(&mut self) -> Vec<Arc<str>> {
+            self.shares.held_back(&self.room, self.live)
+        }
+    }
+
+    #[test]
+    fn users_that_take_what_they_may_leave_something_to_one_who_comes_later() {
+        for users in 1..=40 {
+            let mut bench = Bench::new(users + 1);
+            let mut parts = vec![0; users];
+            while let Some(user) =
+                (0..users).filter(|user| bench.may_start(*user)).min_by_key(|user| parts[*user])
+            {
+                bench.add(user, 1, 0);
+                parts[user] += 1;
+            }
+            let fair = 750 * 2 / (2 * users + 1);
+            for part in &parts {
+                assert!((fair.saturating_sub(1)..=fair + 2).contains(part), "{users} users: {parts:?}");
+            }
+            assert!(bench.live < 750 && bench.may_start(users), "{users} users have {}", bench.live);
+            assert_eq!(bench.held_back().len(), users);
+        }
+    }
+
+    #[test]
+    fn memory_is_shared_like_live_instances() {
+        let mut bench = Bench::new(3);
+        bench.add(0, 1, 500);
+        assert!(bench.may_start(0), "it may start with all of its share");
+        bench.add(0, 1, 1);
+        assert!(!bench.may_start(0) && bench.may_start(1));
+        bench.add(1, 1, 240);
+        assert!(!bench.may_start(1) && bench.may_start(2), "two of them leave something, too");
+    }
+
+    #[test]
+    fn a_user_that_is_alone_has_no_share() {
+        let mut bench = Bench::new(1);
+        bench.add(0, 700, 700);
+        assert!(bench.may_start(0) && bench.held_back().is_empty());
+    }
+
+    #[test]
+    fn claims_go_on_when_somewhat_more_is_left_than_it_takes_to_start() {
+        let mut bench = Bench::new(2);
+        bench.add(0, 501, 0);
+        assert_eq!(bench.held_back(), ["u0".into()]);
+        bench.end_one(0);
+        assert!(bench.may_start(0) && bench.held_back() == ["u0".into()], "what is claimed may start");
+        let ended = (1..).take_while(|_| {
+            bench.end_one(0);
+            !bench.held_back().is_empty()
+        });
+        assert_eq!(ended.count(), 22);
+        bench.add(0, 22, 0);
+        assert!(bench.held_back().is_empty(), "until it has more than its share again");
+        bench.add(0, 2, 0);
+        assert_eq!(bench.held_back(), ["u0".into()]);
+    }
+}
