@@ -14,7 +14,7 @@ use parking_lot::{Condvar, Mutex};
 use super::fiber::Fiber;
 use super::fill::{Fill, Room, user_of};
 use super::registry::Urgency;
-use super::shares::Shares;
+use super::shares::{Shares, Small};
 use crate::model::{Claim, InvocationId, MemoryBudget};
 use crate::store::TaskSet;
 
@@ -76,6 +76,8 @@ struct Queues {
     depths: BTreeMap<u32, usize>,
     /// The part that each component has of what there is only so much of.
     shares: Shares,
+    /// While small users start first: the most that they have.
+    relief: Option<Small>,
     /// The number of claims that may start although they are not deep enough for a full runner.
     exceptions: usize,
     /// The number of claims that slots have ever taken.
@@ -137,6 +139,8 @@ pub(super) struct Load {
     pub(super) is_short: bool,
     /// Whether the live instances have all of the memory budget.
     pub(super) is_out_of_memory: bool,
+    /// Whether the runner is nearly full, of guests of some of several users.
+    pub(super) has_large: bool,
 }
 
 impl Scheduler {
@@ -354,6 +358,33 @@ impl Scheduler {
         queues.shares.held_back(&self.room, queues.live)
     }
 
+    /// Counts the claims of small users, awaited or not.
+    pub(super) fn claims_of_small(&self) -> usize {
+        let queues = self.queues.lock();
+        let small = queues.shares.small(&self.room, queues.live);
+        let claims = queues.awaited.values().chain(&queues.ready);
+        claims.filter(|claim| queues.shares.is_small(user_of(&claim.task), small)).count()
+    }
+
+    /// Lets small users start first from now on, unless the runner is full.
+    pub(super) fn begin_relief(&self) {
+        let mut queues = self.queues.lock();
+        queues.relief = Some(queues.shares.small(&self.room, queues.live));
+        if queues.idle > 0 {
+            self.work_or_stop.notify_all();
+        }
+    }
+
+    /// Treats all users alike again. Returns what is claimed, can't start and is awaited by nobody: others may run it.
+    pub(super) fn end_relief(&self) -> Vec<Claim> {
+        let mut queues = self.queues.lock();
+        queues.relief = None;
+        if self.room.fill(queues.live) == Fill::Open {
+            return Vec::new();
+        }
+        std::mem::take(&mut queues.ready).into()
+    }
+
     /// Takes one claimed invocation back, if it has not started.
     pub(super) fn take_one(&self, id: InvocationId) -> Option<Claim> {
         let mut queues = self.queues.lock();
@@ -436,6 +467,7 @@ impl Scheduler {
             is_congested: queues.is_congested(),
             is_short: queues.is_short || queues.grower_waits,
             is_out_of_memory: queues.live > 0 && self.room.memory() == Fill::Full,
+            has_large: fill != Fill::Open && self.room.is_shared() && !queues.shares.is_empty(),
         }
     }
 
@@ -517,13 +549,31 @@ impl Queues {
         self.take_start(room).map(Work::Start)
     }
 
+    /// While small users start first, takes the next of theirs, however deep.
+    fn take_small(&mut self) -> Option<Claim> {
+        let small = self.relief?;
+        let is_small = |claim: &Claim| self.shares.is_small(user_of(&claim.task), small);
+        if let Some(urgency) =
+            self.awaited.iter().find(|(_, claim)| is_small(claim)).map(|(urgency, _)| *urgency)
+        {
+            return self.awaited.remove(&urgency);
+        }
+        let place = self.ready.iter().position(is_small)?;
+        self.ready.remove(place)
+    }
+
     /// Takes the next of the claimed that may start.
     fn take_start(&mut self, room: &Room) -> Option<Claim> {
         let fill = room.fill(self.live);
-        if self.stopping || self.is_short || self.grower_waits || fill == Fill::Full {
+        if self.stopping || self.grower_waits || fill == Fill::Full {
             return None;
         }
-        let claim = if fill == Fill::Open {
+        let claim = if let Some(claim) = self.take_small() {
+            // Also during a shortage: the large ones may be short of memory all the time.
+            claim
+        } else if self.is_short {
+            return None;
+        } else if fill == Fill::Open {
             match self.awaited.pop_first() {
                 Some((_, claim)) => claim,
                 None => self.take_ready(room)?,

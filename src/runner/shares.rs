@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::fill::{Left, Room, user_of};
+use super::fill::{Fill, Left, Room, user_of};
 use crate::model::Claim;
 
 /// A user may have so many times as much as is left.
@@ -32,6 +32,20 @@ impl Part {
     fn is_over(&self, left: Left) -> bool {
         self.live as u64 > left.live.saturating_mul(FACTOR)
             || self.memory > left.memory.saturating_mul(FACTOR)
+    }
+}
+
+/// The most that a small user has of what the runner is nearly full of: half of what the largest has. So two users
+/// never make room for each other in turn.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Small {
+    live: Option<usize>,
+    memory: Option<u64>,
+}
+
+impl Small {
+    fn includes(self, part: &Part) -> bool {
+        self.live.is_none_or(|most| part.live <= most) && self.memory.is_none_or(|most| part.memory <= most)
     }
 }
 
@@ -82,8 +96,30 @@ impl Shares {
         self.parts.get(user).is_some_and(|part| part.is_over(left))
     }
 
-    /// Lists the users that are left out of claims: they have more than their share, or had a moment ago.
+    /// Whether anybody has live guests.
+    pub(super) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Finds the most that small users have in a nearly full runner.
+    pub(super) fn small(&self, room: &Room, live: usize) -> Small {
+        let most_live = self.parts.values().map(|part| part.live).max();
+        let most_memory = self.parts.values().map(|part| part.memory).max();
+        Small {
+            live: most_live.filter(|_| room.live(live) != Fill::Open).map(|most| most / 2),
+            memory: most_memory.filter(|_| room.memory() != Fill::Open).map(|most| most / 2),
+        }
+    }
+
+    /// Whether a user is a small one.
+    pub(super) fn is_small(&self, user: &str, small: Small) -> bool {
+        self.parts.get(user).is_none_or(|part| small.includes(part))
+    }
+
+    /// Lists the users that are left out of claims: they have more than their share, or had a moment ago. In a runner
+    /// that is nearly full, nobody may start what nobody awaits: there it is all but the small ones.
     pub(super) fn held_back(&mut self, room: &Room, live: usize) -> Vec<Arc<str>> {
+        let small = (room.fill(live) != Fill::Open).then(|| self.small(room, live));
         let left = room.left(live);
         let less = Left { live: left.live - left.live / SLACK, memory: left.memory - left.memory / SLACK };
         let all = Part { live, memory: room.budget.used(), is_held_back: false };
@@ -96,7 +132,10 @@ impl Shares {
         self.parts.retain(|_, part| part.live > 0);
         let mut users = Vec::new();
         for (user, part) in &mut self.parts {
-            part.is_held_back = part.is_over(if part.is_held_back { less } else { left });
+            part.is_held_back = match small {
+                Some(small) => !small.includes(part),
+                None => part.is_over(if part.is_held_back { less } else { left }),
+            };
             if part.is_held_back {
                 users.push(Arc::clone(user));
             }

@@ -13,6 +13,7 @@ use super::held::{Attempt, Held};
 use super::look_ups::LookUps;
 use super::outage::Outage;
 use super::prefetch::Prefetch;
+use super::relief::Relief;
 use super::shortage::Shortages;
 use super::stopping::Stopping;
 use crate::model::RunnerId;
@@ -52,6 +53,7 @@ pub(crate) struct Ledger {
     pub(crate) is_in_doubt: bool,
     pub(crate) outage: Outage,
     pub(crate) shortages: Shortages,
+    pub(crate) relief: Relief,
     pub(crate) stopping: Stopping,
     /// Whether the store knows the rules of this runner's configuration.
     pub(super) has_told_rules: bool,
@@ -101,6 +103,7 @@ impl Ledger {
             is_in_doubt: false,
             outage: Outage::default(),
             shortages: Shortages::default(),
+            relief: Relief::new(),
             stopping: Stopping::default(),
             has_told_rules: false,
             rule_watch: RuleWatch::default(),
@@ -181,7 +184,8 @@ impl Ledger {
         let other = match stage {
             Stage::Working => {
                 let noted = self.noted.front().map(|(at, _)| *at);
-                self.prefetch.stale_at().into_iter().chain(self.shortages.paused_until()).chain(noted).min()
+                let own = [self.prefetch.stale_at(), self.shortages.paused_until(), self.relief.next()];
+                own.into_iter().flatten().chain(noted).min()
             }
             Stage::Draining => grace_ends,
             Stage::Killing | Stage::Stopped => self.stopping.patience_ends(),

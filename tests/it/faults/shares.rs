@@ -89,3 +89,39 @@ fn two_components_that_park_leave_live_instances_to_a_third() {
 fn two_components_that_park_leave_memory_to_a_third() {
     assert_serves_neighbours(&["eve", "eva"], "memory-budget = \"256MiB\"", 40, 20, 4..=4);
 }
+
+/// Starts two components whose guests await others of theirs that park for an hour, until `parked` guests wait. Nothing
+/// holds back what is awaited: they fill the runner. A third component is served all the same.
+#[track_caller]
+fn assert_makes_room(runner: &str, mib: u32, parked: usize, log_has: &str) {
+    let hogs = ["eve", "eva"];
+    let setup = setup(&hogs, runner);
+    for hog in hogs {
+        let lines = format!("[0, 1, \"{hog}.park\", \"[{mib}, {HOUR}]\"]\n").repeat(10);
+        setup.command(["submit", &format!("{hog}.ask"), "--batch", "-"]).stdin(lines).run().expect(0);
+    }
+    let mut running = setup.command(["start", "--slots", "2"]).patience(Duration::from_secs(120)).spawn();
+    running.wait_for_stderr("the runner has started");
+    await_waiting(&setup, parked);
+    for n in 0..3 {
+        // It takes 5 s in a runner that has been nearly full for so long, and a pause that grows after that.
+        let took = call_neighbour(&setup, n);
+        assert!(took < Duration::from_secs(18), "call {n} took {took:?}");
+    }
+    running.signal(rustix::process::Signal::TERM);
+    let log = running.wait().expect(0).stderr;
+    assert!(log.contains(log_has), "{log}");
+    for one in setup.run(["list", "--json", "--limit", "0", "--status", "queued"]).expect(0).json_lines() {
+        assert_eq!(one["attempt"], json!(0), "to be given back does not count: {one}");
+    }
+}
+
+#[test]
+fn awaited_guests_of_two_components_make_room_for_a_third() {
+    assert_makes_room("max-live = 16", 0, 12, "event=\"relief\"");
+}
+
+#[test]
+fn awaited_guests_that_grow_make_room_for_a_third_component() {
+    assert_makes_room("memory-budget = \"256MiB\"", 40, 10, "event=\"relief\"");
+}
