@@ -85,7 +85,7 @@ type Grower = (InvocationId, u64);
 fn take_largest_parked(core: &Core, grower: Option<Grower>) -> Option<Arc<Fiber>> {
     loop {
         let live = core.live_fibers();
-        let seen: Vec<_> = live.iter().map(|fiber| Seen::of(fiber)).collect();
+        let seen = see(&live);
         let largest = &live[largest_parked(&seen, grower)?];
         if largest.step(Phase::Parked, Phase::Queued) {
             return Some(Arc::clone(largest));
@@ -106,16 +106,27 @@ struct Seen<'f> {
 }
 
 impl<'f> Seen<'f> {
-    fn of(fiber: &'f Fiber) -> Self {
+    fn of(fiber: &'f Fiber, code: u64) -> Self {
         Self {
             id: fiber.id(),
             user: user_of(&fiber.claim.task),
             root: fiber.claim.root,
-            bytes: fiber.control.memory(),
+            bytes: fiber.control.memory() + code,
             weight: fiber.weight,
             is_parked: fiber.is(Phase::Parked),
         }
     }
+}
+
+/// Looks at the live guests. Each has its part of the code that it shares with those of its version.
+fn see(live: &[Arc<Fiber>]) -> Vec<Seen<'_>> {
+    let mut guests = HashMap::new();
+    for fiber in live {
+        *guests.entry((user_of(&fiber.claim.task), fiber.code().digest)).or_insert(0_u64) += 1;
+    }
+    let code =
+        |fiber: &Fiber| fiber.code().bytes / guests[&(user_of(&fiber.claim.task), fiber.code().digest)];
+    live.iter().map(|fiber| Seen::of(fiber, code(fiber))).collect()
 }
 
 /// Finds the place of the largest parked guest of the largest user that has any, where a user has what all of its
@@ -199,7 +210,7 @@ impl Core {
             memory: (self.budget.used() + 1).saturating_sub(below_last_quarter(total)),
         };
         let live = self.live_fibers();
-        let seen: Vec<_> = live.iter().map(|fiber| Seen::of(fiber)).collect();
+        let seen = see(&live);
         let mut given_back = BTreeMap::new();
         for place in largest_parked_for(&seen, excess, max_live, total) {
             let fiber = &live[place];

@@ -14,7 +14,7 @@ use parking_lot::{Condvar, Mutex};
 use super::fiber::Fiber;
 use super::fill::{Fill, Room, user_of};
 use super::registry::Urgency;
-use super::shares::{Shares, Small};
+use super::shares::{Freed, SharedCode, Shares, Small};
 use crate::model::{Claim, InvocationId, MemoryBudget};
 use crate::store::TaskSet;
 
@@ -188,32 +188,31 @@ impl Scheduler {
         }
     }
 
-    /// Counts a slot as free: its guest has parked, or is gone with `freed` live instances. Its memory has changed by
-    /// so much.
-    pub(super) fn leave_slot(&self, freed: usize, claim: &Claim, memory: i64) {
+    /// Counts a slot as free: its guest has parked, or is gone, and frees so much.
+    pub(super) fn leave_slot(&self, claim: &Claim, freed: Freed) {
         let mut queues = self.queues.lock();
-        queues.leave_slot(freed, claim, memory);
+        queues.leave_slot(claim, freed);
         queues.wake_grower();
         // Others may be short of the things that it held.
-        queues.is_short &= freed == 0;
-        if freed > 0 && queues.idle > 0 && (!queues.awaited.is_empty() || !queues.ready.is_empty()) {
+        queues.is_short &= freed.live == 0;
+        if freed.live > 0 && queues.idle > 0 && (!queues.awaited.is_empty() || !queues.ready.is_empty()) {
             // Somebody may have stopped for want of room; one large guest leaves room for several.
             self.work_or_stop.notify_all();
         }
     }
 
     /// Counts a slot as free whose guest could not begin for a shortage: nothing starts for now.
-    pub(super) fn leave_slot_short(&self, freed: usize, claim: &Claim, memory: i64) {
+    pub(super) fn leave_slot_short(&self, claim: &Claim, freed: Freed) {
         let mut queues = self.queues.lock();
-        queues.leave_slot(freed, claim, memory);
+        queues.leave_slot(claim, freed);
         queues.wake_grower();
         queues.is_short = true;
     }
 
     /// Counts a parked guest as gone that was given back for its memory: nothing starts for now.
-    pub(super) fn free_parked(&self, freed: usize, claim: &Claim, memory: i64) {
+    pub(super) fn free_parked(&self, claim: &Claim, freed: Freed) {
         let mut queues = self.queues.lock();
-        queues.free(freed, claim, memory);
+        queues.free(claim, freed);
         queues.wake_grower();
         queues.is_short = true;
     }
@@ -265,13 +264,13 @@ impl Scheduler {
         }
     }
 
-    /// Counts a guest for more than the one live instance that [`next`](Self::next) counted.
-    pub(super) fn add_live(&self, more: usize, claim: &Claim) {
-        if more > 0 {
-            let mut queues = self.queues.lock();
-            queues.live += more;
-            queues.shares.add_live(claim, more);
-        }
+    /// Counts a guest that was made for more than the one live instance that [`next`](Self::next) counted, and its code.
+    pub(super) fn add_guest(&self, more: usize, claim: &Claim, code: SharedCode) {
+        let mut queues = self.queues.lock();
+        queues.live += more;
+        let user = user_of(&claim.task);
+        queues.shares.add_live(user, more);
+        queues.shares.add_code(user, code);
     }
 
     /// Queues a fiber that is to be polled again.
@@ -486,9 +485,9 @@ impl Queues {
     }
 
     /// Counts a slot as free, and what its guest held.
-    fn leave_slot(&mut self, freed: usize, claim: &Claim, memory: i64) {
+    fn leave_slot(&mut self, claim: &Claim, freed: Freed) {
         self.busy -= 1;
-        self.free(freed, claim, memory);
+        self.free(claim, freed);
     }
 
     /// Wakes the guest that waits for others to leave it memory.
@@ -500,10 +499,10 @@ impl Queues {
     }
 
     /// Counts what a guest held as free.
-    fn free(&mut self, freed: usize, claim: &Claim, memory: i64) {
-        self.live -= freed;
-        self.shares.free(claim, freed, memory);
-        if freed > 0
+    fn free(&mut self, claim: &Claim, freed: Freed) {
+        self.live -= freed.live;
+        self.shares.free(user_of(&claim.task), freed);
+        if freed.live > 0
             && let Some(live) = self.depths.get_mut(&claim.depth)
         {
             *live -= 1;
@@ -592,7 +591,7 @@ impl Queues {
             self.awaited.remove(&urgency)?
         };
         *self.depths.entry(claim.depth).or_default() += 1;
-        self.shares.add_live(&claim, 1);
+        self.shares.add_live(user_of(&claim.task), 1);
         self.live += 1;
         self.taken += 1;
         Some(claim)

@@ -8,8 +8,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::fill::{Fill, Left, Room, user_of};
-use crate::model::Claim;
+use super::fill::{Fill, Left, Room};
+use crate::model::ComponentDigest;
 
 /// A user may have so many times as much as is left.
 const FACTOR: u64 = 2;
@@ -18,12 +18,31 @@ const FACTOR: u64 = 2;
 /// is claimed for each guest that ends would be given back at once.
 const SLACK: u64 = 8;
 
+/// Compiled code, which all live guests of one version share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SharedCode {
+    pub(super) digest: ComponentDigest,
+    pub(super) bytes: u64,
+}
+
+/// What a guest frees of its user's part when it leaves its slot, or is gone.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Freed {
+    pub(super) live: usize,
+    /// The change of its memory.
+    pub(super) memory: i64,
+    /// Its code, if it has used any and is gone.
+    pub(super) code: Option<SharedCode>,
+}
+
 /// The part of one user.
 #[derive(Debug, Default)]
 struct Part {
     live: usize,
-    /// As it was when its guests left their slots last.
+    /// As it was when its guests left their slots last, and the code of those that live.
     memory: u64,
+    /// The number of live guests of each version.
+    versions: HashMap<ComponentDigest, usize>,
     /// Whether it is left out of claims.
     is_held_back: bool,
 }
@@ -58,16 +77,36 @@ pub(super) struct Shares {
 }
 
 impl Shares {
-    /// Counts more live instances for the user that a claim belongs to.
-    pub(super) fn add_live(&mut self, claim: &Claim, more: usize) {
-        self.change(user_of(&claim.task), |part| part.live += more);
+    /// Counts more live instances for a user.
+    pub(super) fn add_live(&mut self, user: &str, more: usize) {
+        self.change(user, |part| part.live += more);
     }
 
-    /// Counts fewer, and a change of its memory.
-    pub(super) fn free(&mut self, claim: &Claim, freed: usize, memory: i64) {
-        self.change(user_of(&claim.task), |part| {
-            part.live -= freed;
-            part.memory = part.memory.saturating_add_signed(memory);
+    /// Counts the code of a new guest for its user, unless another one has the same.
+    pub(super) fn add_code(&mut self, user: &str, code: SharedCode) {
+        self.change(user, |part| {
+            let guests = part.versions.entry(code.digest).or_default();
+            *guests += 1;
+            if *guests == 1 {
+                part.memory += code.bytes;
+            }
+        });
+    }
+
+    /// Counts what a guest frees.
+    pub(super) fn free(&mut self, user: &str, freed: Freed) {
+        self.change(user, |part| {
+            part.live -= freed.live;
+            part.memory = part.memory.saturating_add_signed(freed.memory);
+            if let Some(code) = freed.code
+                && let Some(guests) = part.versions.get_mut(&code.digest)
+            {
+                *guests -= 1;
+                if *guests == 0 {
+                    part.versions.remove(&code.digest);
+                    part.memory = part.memory.saturating_sub(code.bytes);
+                }
+            }
         });
     }
 
@@ -87,7 +126,7 @@ impl Shares {
     pub(super) fn scarce(room: &Room, live: usize) -> Option<Left> {
         let left = room.left(live);
         // Nobody has more than all.
-        let all = Part { live, memory: room.budget.used(), is_held_back: false };
+        let all = Part { live, memory: room.budget.used(), ..Part::default() };
         (room.is_shared() && all.is_over(left)).then_some(left)
     }
 
@@ -122,7 +161,7 @@ impl Shares {
         let small = (room.fill(live) != Fill::Open).then(|| self.small(room, live));
         let left = room.left(live);
         let less = Left { live: left.live - left.live / SLACK, memory: left.memory - left.memory / SLACK };
-        let all = Part { live, memory: room.budget.used(), is_held_back: false };
+        let all = Part { live, memory: room.budget.used(), ..Part::default() };
         if !room.is_shared() || !all.is_over(less) {
             if std::mem::take(&mut self.holds_back) {
                 self.parts.values_mut().for_each(|part| part.is_held_back = false);
@@ -221,6 +260,24 @@ mod tests {
         assert!(!bench.may_start(0) && bench.may_start(1));
         bench.add(1, 1, 240);
         assert!(!bench.may_start(1) && bench.may_start(2), "two of them leave something, too");
+    }
+
+    #[test]
+    fn the_code_of_a_version_counts_once_while_a_guest_of_it_lives() {
+        let code = |byte, bytes| SharedCode { digest: ComponentDigest::from_bytes([byte; 32]), bytes };
+        let mut bench = Bench::new(2);
+        for code in [code(1, 300), code(1, 300), code(2, 250)] {
+            bench.shares.add_live("u0", 1);
+            bench.shares.add_code("u0", code);
+        }
+        bench.room.budget.overdraw(550);
+        assert_eq!(bench.shares.parts["u0"].memory, 550);
+        assert!(!bench.may_start(0) && bench.may_start(1));
+        for (gone, left) in [(code(1, 300), 550), (code(2, 250), 300), (code(1, 300), 0)] {
+            bench.shares.free("u0", Freed { live: 1, memory: 0, code: Some(gone) });
+            assert_eq!(bench.shares.parts["u0"].memory, left);
+        }
+        assert!(bench.shares.parts["u0"].versions.is_empty());
     }
 
     #[test]
