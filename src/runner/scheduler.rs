@@ -357,12 +357,16 @@ impl Scheduler {
         queues.shares.held_back(&self.room, queues.live)
     }
 
-    /// Counts the claims of small users, awaited or not.
+    /// Counts the claims of small users that can't start, awaited or not.
     pub(super) fn claims_of_small(&self) -> usize {
         let queues = self.queues.lock();
+        let deepest = queues.deepest().filter(|_| self.room.fill(queues.live) != Fill::Full);
+        let is_shallow = |urgency: &Urgency| deepest.is_none_or(|deepest| urgency.depth() <= deepest);
+        let awaited =
+            queues.awaited.iter().filter(|(urgency, _)| is_shallow(urgency)).map(|(_, claim)| claim);
         let small = queues.shares.small(&self.room, queues.live);
-        let claims = queues.awaited.values().chain(&queues.ready);
-        claims.filter(|claim| queues.shares.is_small(user_of(&claim.task), small)).count()
+        let is_small = |claim: &&Claim| queues.shares.is_small(user_of(&claim.task), small);
+        awaited.chain(&queues.ready).filter(is_small).count()
     }
 
     /// Lets small users start first from now on, unless the runner is full.

@@ -184,7 +184,7 @@ impl Ledger {
         let other = match stage {
             Stage::Working => {
                 let noted = self.noted.front().map(|(at, _)| *at);
-                let own = [self.prefetch.stale_at(), self.shortages.paused_until(), self.relief.next()];
+                let own = [self.prefetch.stale_at(), self.shortages.paused_until()];
                 own.into_iter().flatten().chain(noted).min()
             }
             Stage::Draining => grace_ends,
@@ -194,9 +194,10 @@ impl Ledger {
         let due = self.duties.iter().filter_map(|(_, duty)| duty.next_due(stage)).chain(joined).min();
         // A duty needs the store, and has to wait for it.
         let due = due.map(|moment| store_is_back.map_or(moment, |until| moment.max(until)));
-        let rules = self.rule_watch.next().filter(|_| stage == Stage::Working);
-        let rules = rules.map(|moment| store_is_back.map_or(moment, |until| moment.max(until)));
-        [store_is_back, other, due, rules].into_iter().flatten().min()
+        let asks = [self.rule_watch.next(), self.relief.next()].into_iter().flatten().min();
+        let asks = asks.filter(|_| stage == Stage::Working);
+        let asks = asks.map(|moment| store_is_back.map_or(moment, |until| moment.max(until)));
+        [store_is_back, other, due, asks].into_iter().flatten().min()
     }
 
     /// Leaves the store alone for a while, which is returned. The next turn finds out what the commit did.
