@@ -88,6 +88,12 @@ pub trait SlotControl: Send + Sync {
         0
     }
 
+    /// Returns the bytes of its compiled code, which are on that budget once for all live guests of its component's
+    /// version, beside those.
+    fn code(&self) -> u64 {
+        0
+    }
+
     /// Returns the bytes of that budget for which the guest waits, if it does: nobody wakes it for them.
     fn wanted_memory(&self) -> Option<u64> {
         None

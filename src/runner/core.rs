@@ -7,13 +7,14 @@ use parking_lot::{Mutex, RwLock};
 
 use super::executor::Executor;
 use super::fiber::{Fiber, Kill, Notes, Resume};
+use super::fill::user_of;
 use super::inbox::{Inbox, NewRules};
 use super::ledger::Ledger;
 use super::options::RunnerOptions;
 use super::parking::Parking;
 use super::registry::Registry;
 use super::retry_budget::RetryBudgets;
-use super::scheduler::{Scheduler, user_of};
+use super::scheduler::Scheduler;
 use super::stage::{Stage, Stages};
 use super::starts::Starts;
 use super::totals::Totals;

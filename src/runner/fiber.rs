@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::shares::{Freed, SharedCode};
 use crate::model::{
     Claim, ComponentDigest, Event, Guest, GuestFuture, IdSet, InvocationId, LogEntry, Progress, RetryPolicy,
     SlotControl, UnixMicros,
@@ -30,6 +31,8 @@ pub(super) struct Fiber {
     pub(super) other_digest: Option<ComponentDigest>,
     /// The number of live instances that it counts for.
     pub(super) weight: usize,
+    /// The component that it is an instance of.
+    digest: ComponentDigest,
     /// The retries of the task, if the attempt fails.
     pub(super) retry: Arc<RetryPolicy>,
     /// The guest, while it lives.
@@ -107,6 +110,7 @@ impl Fiber {
             control: guest.control,
             other_digest,
             weight: guest.weight,
+            digest: guest.digest,
             retry: guest.retry,
             future: Mutex::new(Some(guest.future)),
             phase: AtomicU8::new(Phase::Polled as u8),
@@ -137,6 +141,16 @@ impl Fiber {
     pub(super) fn add_held(&self, slice: Duration) -> Duration {
         let slice = u64::try_from(slice.as_nanos()).unwrap_or(u64::MAX);
         Duration::from_nanos(self.held.fetch_add(slice, Ordering::AcqRel).saturating_add(slice))
+    }
+
+    /// Its compiled code, which it shares with the other guests of its version.
+    pub(super) fn code(&self) -> SharedCode {
+        SharedCode { digest: self.digest, bytes: self.control.code() }
+    }
+
+    /// Charges its memory to its user when it is gone. Returns what that frees.
+    pub(super) fn free(&self) -> Freed {
+        Freed { live: self.weight, memory: self.charge_memory(), code: Some(self.code()) }
     }
 
     /// Moves from one phase to another if it is in the first.

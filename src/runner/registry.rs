@@ -20,9 +20,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use super::fill::user_of;
 use super::final_cache::FinalCache;
 use super::wait::{Wait, WaitFor};
-use super::waiters::Waiters;
+use super::waiters::{Waiter, Waiters};
 use crate::model::{IdMap, IdSet, InvocationId, MemoryBudget, Outcome, Refusal};
 
 /// The urgency of an awaited invocation: most waiters first, then the deepest, then the oldest wait. Deepest
@@ -37,6 +38,9 @@ impl Urgency {
         self.1.0
     }
 }
+
+/// The waiters of one invocation that are looked at to learn whose they are.
+const LOOKED_AT: usize = 8;
 
 /// The ids of a wait for which the lock is taken once.
 const AT_ONCE: usize = 1_000;
@@ -315,6 +319,19 @@ impl Registry {
                 deep.take(max).map(|(_, urgency)| urgency.3).collect()
             }
         }
+    }
+
+    /// Lists the most urgent of the awaited ones that this runner has not claimed and that somebody awaits outside, or a
+    /// guest of one of these users. It looks at [`AT_ONCE`] from both ends, and at some of the waiters of each.
+    pub(super) fn wanted_by(&self, max: usize, is_one: impl Fn(&str) -> bool) -> Vec<InvocationId> {
+        let inner = self.inner.lock();
+        let waits = |(wait, _): &Waiter| wait.caller.as_ref().is_none_or(|(_, task)| is_one(user_of(task)));
+        let is_wanted = |urgency: &&Urgency| {
+            inner.waiters.get(&urgency.3).is_some_and(|waiters| waiters.iter().take(LOOKED_AT).any(waits))
+        };
+        let least = inner.wanted.len().saturating_sub(AT_ONCE).min(AT_ONCE);
+        let ends = inner.wanted.iter().take(AT_ONCE).chain(inner.wanted.iter().rev().take(least));
+        ends.filter(is_wanted).take(max).map(|urgency| urgency.3).collect()
     }
 
     /// Sets awaited invocations aside that can't be claimed now, so that others are asked for.

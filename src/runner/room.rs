@@ -3,18 +3,22 @@
 //! All of it happens on the slot thread of that guest, while the guest stands still between two polls:
 //! `docs/design/memory-budget.md` says why somebody always gets to its end.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::fiber::{Fiber, Kill, Phase};
-use super::scheduler::{Others, Scheduler, user_of};
+use super::fill::{below_last_quarter, user_of};
+use super::scheduler::{Others, Scheduler};
 use super::slot::{give_back, sleep_until_woken};
 use crate::model::{InvocationId, Shortage};
 
 /// A guest waits this long for the guests on other slots, which may leave it room.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The components that one line of the log names.
+const TOLD_USERS: usize = 5;
 
 /// The turn of the one guest that may wait for others, until it leaves its slot. Any other that finds no room is given
 /// back, so that two never wait for each other, and the one gets what they held.
@@ -81,7 +85,7 @@ type Grower = (InvocationId, u64);
 fn take_largest_parked(core: &Core, grower: Option<Grower>) -> Option<Arc<Fiber>> {
     loop {
         let live = core.live_fibers();
-        let seen: Vec<_> = live.iter().map(|fiber| Seen::of(fiber)).collect();
+        let seen = see(&live);
         let largest = &live[largest_parked(&seen, grower)?];
         if largest.step(Phase::Parked, Phase::Queued) {
             return Some(Arc::clone(largest));
@@ -96,19 +100,33 @@ struct Seen<'f> {
     user: &'f str,
     root: InvocationId,
     bytes: u64,
+    /// The live instances that it counts for.
+    weight: usize,
     is_parked: bool,
 }
 
 impl<'f> Seen<'f> {
-    fn of(fiber: &'f Fiber) -> Self {
+    fn of(fiber: &'f Fiber, code: u64) -> Self {
         Self {
             id: fiber.id(),
             user: user_of(&fiber.claim.task),
             root: fiber.claim.root,
-            bytes: fiber.control.memory(),
+            bytes: fiber.control.memory() + code,
+            weight: fiber.weight,
             is_parked: fiber.is(Phase::Parked),
         }
     }
+}
+
+/// Looks at the live guests. Each has its part of the code that it shares with those of its version.
+fn see(live: &[Arc<Fiber>]) -> Vec<Seen<'_>> {
+    let mut guests = HashMap::new();
+    for fiber in live {
+        *guests.entry((user_of(&fiber.claim.task), fiber.code().digest)).or_insert(0_u64) += 1;
+    }
+    let code =
+        |fiber: &Fiber| fiber.code().bytes / guests[&(user_of(&fiber.claim.task), fiber.code().digest)];
+    live.iter().map(|fiber| Seen::of(fiber, code(fiber))).collect()
 }
 
 /// Finds the place of the largest parked guest of the largest user that has any, where a user has what all of its
@@ -134,7 +152,88 @@ fn largest_parked(live: &[Seen<'_>], grower: Option<Grower>) -> Option<usize> {
     largest.map(|(place, _)| place)
 }
 
+/// What guests must have less of together.
+#[derive(Debug, Clone, Copy)]
+struct Excess {
+    live: usize,
+    memory: u64,
+}
+
+/// Finds the places of the parked guests whose end brings guests down by an excess: always the largest parked guest of
+/// the largest user, by what there is too much of. Users that have no more than half of what the largest had are
+/// spared.
+fn largest_parked_for(live: &[Seen<'_>], mut excess: Excess, max_live: usize, total: u64) -> Vec<usize> {
+    let mut users: HashMap<&str, (Excess, Vec<usize>)> = HashMap::new();
+    for (place, guest) in live.iter().enumerate() {
+        let (has, parked) = users.entry(guest.user).or_insert((Excess { live: 0, memory: 0 }, Vec::new()));
+        has.live += guest.weight;
+        has.memory += guest.bytes;
+        parked.extend(guest.is_parked.then_some(place));
+    }
+    for (_, parked) in users.values_mut() {
+        parked.sort_unstable_by_key(|place| (live[*place].bytes, live[*place].id));
+    }
+    let is_scarce = (excess.live > 0, excess.memory > 0);
+    // In millionths of all.
+    let size = |has: &Excess| {
+        let part = |of: u64, all: u64| (u128::from(of) * 1_000_000 / u128::from(all.max(1))) as u64;
+        let of_live = if is_scarce.0 { part(has.live as u64, max_live as u64) } else { 0 };
+        of_live.max(if is_scarce.1 { part(has.memory, total) } else { 0 })
+    };
+    let most = users.values().map(|(has, _)| size(has)).max().unwrap_or_default();
+    let mut found = Vec::new();
+    while excess.live > 0 || excess.memory > 0 {
+        let large = users.iter_mut().filter(|(_, (has, parked))| !parked.is_empty() && size(has) > most / 2);
+        let Some((_, (has, parked))) = large.max_by_key(|(user, (has, _))| (size(has), **user)) else {
+            break;
+        };
+        let Some(place) = parked.pop() else { break };
+        let guest = &live[place];
+        has.live -= guest.weight;
+        has.memory -= guest.bytes;
+        excess.live = excess.live.saturating_sub(guest.weight);
+        excess.memory = excess.memory.saturating_sub(guest.bytes);
+        found.push(place);
+    }
+    found
+}
+
 impl Core {
+    /// Gives parked guests of the largest users back, until so many guests of others can start. A slot ends each, as
+    /// any guest.
+    pub(super) fn make_room_for(&self, starts: usize) {
+        let (max_live, total) = (self.options.settings.max_live, self.budget.total());
+        let starts = starts.min(self.options.slots);
+        let now_live = self.scheduler.load().live;
+        let excess = Excess {
+            live: (now_live + starts).saturating_sub(below_last_quarter(max_live as u64) as usize),
+            memory: (self.budget.used() + 1).saturating_sub(below_last_quarter(total)),
+        };
+        let live = self.live_fibers();
+        let seen = see(&live);
+        let mut given_back = BTreeMap::new();
+        for place in largest_parked_for(&seen, excess, max_live, total) {
+            let fiber = &live[place];
+            // It may have been woken since.
+            if fiber.step(Phase::Parked, Phase::Queued) {
+                fiber.mark_killed(Kill::Release);
+                self.scheduler.push_resumed(Arc::clone(fiber));
+                *given_back.entry(seen[place].user).or_insert(0) += 1;
+            }
+        }
+        let attempts: usize = given_back.values().sum();
+        if attempts > 0 {
+            let users: Vec<_> = given_back.keys().take(TOLD_USERS).copied().collect();
+            let components = users.join("`, `");
+            tracing::warn!(
+                event = "relief",
+                attempts,
+                "parked guests of `{components}` are given back: others could not start for want of live instances \
+                 or memory"
+            );
+        }
+    }
+
     /// Gives the largest parked guest back, if parked guests have all the memory and none can go on.
     pub(super) fn give_back_largest(&self) {
         if let Some(fiber) = take_largest_parked(self, None) {
@@ -153,7 +252,7 @@ mod tests {
 
     fn guest(user: &'static str, bytes: u64, is_parked: bool) -> Seen<'static> {
         let id = InvocationId::generate();
-        Seen { id, user, root: id, bytes, is_parked }
+        Seen { id, user, root: id, bytes, weight: 1, is_parked }
     }
 
     #[test]
@@ -186,5 +285,32 @@ mod tests {
         // Counts its component as it would be with the growth.
         assert_eq!(largest_parked(&live, Some((live[0].id, 1))), Some(1));
         assert_eq!(largest_parked(&live[3..], None), None);
+    }
+
+    #[test]
+    fn the_largest_components_make_room_for_small_ones() {
+        let mut live: Vec<_> = (0..10).map(|_| guest("eve", 10, true)).collect();
+        live.extend((0..8).map(|_| guest("eva", 10, true)));
+        live.extend([guest("small", 30, true), guest("eve", 90, false)]);
+        let counts = |live: usize, memory: u64, guests: &[Seen<'_>]| {
+            let found = largest_parked_for(guests, Excess { live, memory }, 30, 1_000);
+            ["eve", "eva", "small"]
+                .map(|user| found.iter().filter(|place| guests[**place].user == user).count())
+        };
+        // Of live instances eve has 11, eva 8.
+        assert_eq!(counts(3, 0, &live), [3, 0, 0]);
+        assert_eq!(counts(6, 0, &live), [5, 1, 0]);
+        assert_eq!(counts(30, 0, &live), [6, 3, 0], "none gives up more than half of what the largest had");
+        // Of memory eve has 190, on slots too.
+        assert_eq!(counts(0, 95, &live), [10, 0, 0]);
+        assert_eq!(counts(0, 1_000, &live), [10, 0, 0]);
+        let sizes = [guest("eve", 10, true), guest("eve", 70, true), guest("eva", 30, true)];
+        assert_eq!(
+            largest_parked_for(&sizes, Excess { live: 0, memory: 5 }, 30, 1_000),
+            [1],
+            "the largest first"
+        );
+        assert!(largest_parked_for(&live, Excess { live: 0, memory: 0 }, 30, 1_000).is_empty());
+        assert!(largest_parked_for(&live[19..20], Excess { live: 1, memory: 1 }, 30, 1_000).is_empty());
     }
 }

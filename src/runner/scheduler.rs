@@ -5,16 +5,17 @@
 //! for each piece of work.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Wake;
 
 use parking_lot::{Condvar, Mutex};
 
 use super::fiber::Fiber;
+use super::fill::{Fill, Room, user_of};
 use super::registry::Urgency;
-use crate::model::{Claim, InvocationId, MemoryBudget, TaskId};
+use super::shares::{Freed, SharedCode, Shares, Small};
+use crate::model::{Claim, InvocationId, MemoryBudget};
 use crate::store::TaskSet;
 
 thread_local! {
@@ -55,51 +56,6 @@ pub(super) struct Scheduler {
     room: Room,
 }
 
-/// The room for live instances, in both of the things that bound them.
-struct Room {
-    /// The most live instances by weight.
-    max_live: usize,
-    budget: Arc<MemoryBudget>,
-    /// Whether there is more than one user.
-    is_shared: AtomicBool,
-}
-
-/// How full a runner is: the fullest of the things that bound its live instances counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Fill {
-    /// Anything may start.
-    Open,
-    /// The last quarter is for awaited work that is deeper than every live instance: other work can't take what
-    /// parked parents need to go on.
-    Nearly,
-    /// Nothing may start.
-    Full,
-}
-
-impl Room {
-    /// How full the runner is with so many live instances.
-    fn fill(&self, live: usize) -> Fill {
-        let of_live = Fill::of(live as u64, self.max_live as u64);
-        // Memory that guests leave behind for a moment keeps nobody from starting alone.
-        let counts = live > 0;
-        of_live.max(if counts { self.memory() } else { Fill::Open })
-    }
-
-    fn memory(&self) -> Fill {
-        Fill::of(self.budget.used(), self.budget.total())
-    }
-}
-
-impl Fill {
-    fn of(used: u64, total: u64) -> Self {
-        match used {
-            _ if used >= total => Self::Full,
-            _ if used.saturating_add(total / 4) >= total => Self::Nearly,
-            _ => Self::Open,
-        }
-    }
-}
-
 #[derive(Default)]
 struct Queues {
     /// First: they hold memory, and somebody waits for them.
@@ -119,9 +75,9 @@ struct Queues {
     /// The number of live instances of each depth.
     depths: BTreeMap<u32, usize>,
     /// The part that each component has of what there is only so much of.
-    parts: Vec<Part>,
-    /// The place of each user in `parts`.
-    users: HashMap<Arc<str>, usize>,
+    shares: Shares,
+    /// While small users start first: the most that they have.
+    relief: Option<Small>,
     /// The number of claims that may start although they are not deep enough for a full runner.
     exceptions: usize,
     /// The number of claims that slots have ever taken.
@@ -138,26 +94,6 @@ struct Queues {
     grower: Option<Arc<Fiber>>,
     /// Whether it does: nothing starts meanwhile.
     grower_waits: bool,
-}
-
-/// The part of one user in the live instances and in their memory.
-#[derive(Debug, Default)]
-struct Part {
-    live: usize,
-    /// As it was when its guests left their slots last.
-    memory: u64,
-}
-
-/// The user of a runner that a task belongs to: its component.
-pub(super) fn user_of(task: &str) -> &str {
-    TaskId::component_of(task)
-}
-
-/// Whether tasks belong to more than one user.
-fn is_shared(tasks: &TaskSet) -> bool {
-    let mut users = tasks.iter().map(|task| user_of(task));
-    let first = users.next();
-    users.any(|user| Some(user) != first)
 }
 
 /// The guests besides the one that waits for memory, none of which is parked.
@@ -203,22 +139,23 @@ pub(super) struct Load {
     pub(super) is_short: bool,
     /// Whether the live instances have all of the memory budget.
     pub(super) is_out_of_memory: bool,
+    /// Whether the runner is nearly full, of guests of some of several users.
+    pub(super) has_large: bool,
 }
 
 impl Scheduler {
     /// Makes the queues of a runner of these tasks, with room for `max_live` live instances and their memory.
     pub(super) fn new(max_live: usize, budget: Arc<MemoryBudget>, tasks: &TaskSet) -> Self {
-        let is_shared = AtomicBool::new(is_shared(tasks));
         Self {
             queues: Mutex::new(Queues::default()),
             work_or_stop: Condvar::new(),
-            room: Room { max_live, budget, is_shared },
+            room: Room::new(max_live, budget, tasks),
         }
     }
 
     /// Takes note of other tasks.
     pub(super) fn replace_tasks(&self, tasks: &TaskSet) {
-        self.room.is_shared.store(is_shared(tasks), Ordering::Relaxed);
+        self.room.replace_tasks(tasks);
     }
 
     /// Waits for work; `None` once stopped with nothing resumed. Calls `when_idle` without the lock first.
@@ -251,32 +188,31 @@ impl Scheduler {
         }
     }
 
-    /// Counts a slot as free: its guest has parked, or is gone with `freed` live instances. Its memory has changed by
-    /// so much.
-    pub(super) fn leave_slot(&self, freed: usize, claim: &Claim, memory: i64) {
+    /// Counts a slot as free: its guest has parked, or is gone, and frees so much.
+    pub(super) fn leave_slot(&self, claim: &Claim, freed: Freed) {
         let mut queues = self.queues.lock();
-        queues.leave_slot(freed, claim, memory);
+        queues.leave_slot(claim, freed);
         queues.wake_grower();
         // Others may be short of the things that it held.
-        queues.is_short &= freed == 0;
-        if freed > 0 && queues.idle > 0 && (!queues.awaited.is_empty() || !queues.ready.is_empty()) {
+        queues.is_short &= freed.live == 0;
+        if freed.live > 0 && queues.idle > 0 && (!queues.awaited.is_empty() || !queues.ready.is_empty()) {
             // Somebody may have stopped for want of room; one large guest leaves room for several.
             self.work_or_stop.notify_all();
         }
     }
 
     /// Counts a slot as free whose guest could not begin for a shortage: nothing starts for now.
-    pub(super) fn leave_slot_short(&self, freed: usize, claim: &Claim, memory: i64) {
+    pub(super) fn leave_slot_short(&self, claim: &Claim, freed: Freed) {
         let mut queues = self.queues.lock();
-        queues.leave_slot(freed, claim, memory);
+        queues.leave_slot(claim, freed);
         queues.wake_grower();
         queues.is_short = true;
     }
 
     /// Counts a parked guest as gone that was given back for its memory: nothing starts for now.
-    pub(super) fn free_parked(&self, freed: usize, claim: &Claim, memory: i64) {
+    pub(super) fn free_parked(&self, claim: &Claim, freed: Freed) {
         let mut queues = self.queues.lock();
-        queues.free(freed, claim, memory);
+        queues.free(claim, freed);
         queues.wake_grower();
         queues.is_short = true;
     }
@@ -328,13 +264,13 @@ impl Scheduler {
         }
     }
 
-    /// Counts a guest for more than the one live instance that [`next`](Self::next) counted.
-    pub(super) fn add_live(&self, more: usize, claim: &Claim) {
-        if more > 0 {
-            let mut queues = self.queues.lock();
-            queues.live += more;
-            queues.part_of(claim).live += more;
-        }
+    /// Counts a guest that was made for more than the one live instance that [`next`](Self::next) counted, and its code.
+    pub(super) fn add_guest(&self, more: usize, claim: &Claim, code: SharedCode) {
+        let mut queues = self.queues.lock();
+        queues.live += more;
+        let user = user_of(&claim.task);
+        queues.shares.add_live(user, more);
+        queues.shares.add_code(user, code);
     }
 
     /// Queues a fiber that is to be polled again.
@@ -414,9 +350,42 @@ impl Scheduler {
         taken.into()
     }
 
-    /// Lists the users that have more than their share: of them nothing starts that nobody awaits.
-    pub(super) fn over_share(&self) -> Vec<Arc<str>> {
-        self.queues.lock().over_share(&self.room)
+    /// Lists the users that have more than their share, or had a moment ago: nothing of them is claimed that nobody
+    /// awaits.
+    pub(super) fn held_back(&self) -> Vec<Arc<str>> {
+        let queues = &mut *self.queues.lock();
+        queues.shares.held_back(&self.room, queues.live)
+    }
+
+    /// Counts the claims of small users that can't start, awaited or not.
+    pub(super) fn claims_of_small(&self) -> usize {
+        let queues = self.queues.lock();
+        let deepest = queues.deepest().filter(|_| self.room.fill(queues.live) != Fill::Full);
+        let is_shallow = |urgency: &Urgency| deepest.is_none_or(|deepest| urgency.depth() <= deepest);
+        let awaited =
+            queues.awaited.iter().filter(|(urgency, _)| is_shallow(urgency)).map(|(_, claim)| claim);
+        let small = queues.shares.small(&self.room, queues.live);
+        let is_small = |claim: &&Claim| queues.shares.is_small(user_of(&claim.task), small);
+        awaited.chain(&queues.ready).filter(is_small).count()
+    }
+
+    /// Lets small users start first from now on, unless the runner is full.
+    pub(super) fn begin_relief(&self) {
+        let mut queues = self.queues.lock();
+        queues.relief = Some(queues.shares.small(&self.room, queues.live));
+        if queues.idle > 0 {
+            self.work_or_stop.notify_all();
+        }
+    }
+
+    /// Treats all users alike again. Returns what is claimed, can't start and is awaited by nobody: others may run it.
+    pub(super) fn end_relief(&self) -> Vec<Claim> {
+        let mut queues = self.queues.lock();
+        queues.relief = None;
+        if self.room.fill(queues.live) == Fill::Open {
+            return Vec::new();
+        }
+        std::mem::take(&mut queues.ready).into()
     }
 
     /// Takes one claimed invocation back, if it has not started.
@@ -437,10 +406,7 @@ impl Scheduler {
             return None;
         }
         // Of the user that has most of them: the others have not filled the runner.
-        let live = |claim: &Claim| {
-            let place = queues.users.get(user_of(&claim.task));
-            place.map_or(0, |place| queues.parts[*place].live)
-        };
+        let live = |claim: &Claim| queues.shares.live_of(user_of(&claim.task));
         queues.awaited.values().rev().max_by_key(|claim| live(claim)).map(|claim| claim.id)
     }
 
@@ -504,6 +470,7 @@ impl Scheduler {
             is_congested: queues.is_congested(),
             is_short: queues.is_short || queues.grower_waits,
             is_out_of_memory: queues.live > 0 && self.room.memory() == Fill::Full,
+            has_large: fill != Fill::Open && self.room.is_shared() && !queues.shares.is_empty(),
         }
     }
 
@@ -522,9 +489,9 @@ impl Queues {
     }
 
     /// Counts a slot as free, and what its guest held.
-    fn leave_slot(&mut self, freed: usize, claim: &Claim, memory: i64) {
+    fn leave_slot(&mut self, claim: &Claim, freed: Freed) {
         self.busy -= 1;
-        self.free(freed, claim, memory);
+        self.free(claim, freed);
     }
 
     /// Wakes the guest that waits for others to leave it memory.
@@ -536,12 +503,10 @@ impl Queues {
     }
 
     /// Counts what a guest held as free.
-    fn free(&mut self, freed: usize, claim: &Claim, memory: i64) {
-        self.live -= freed;
-        let part = self.part_of(claim);
-        part.live -= freed;
-        part.memory = part.memory.saturating_add_signed(memory);
-        if freed > 0
+    fn free(&mut self, claim: &Claim, freed: Freed) {
+        self.live -= freed.live;
+        self.shares.free(user_of(&claim.task), freed);
+        if freed.live > 0
             && let Some(live) = self.depths.get_mut(&claim.depth)
         {
             *live -= 1;
@@ -551,36 +516,10 @@ impl Queues {
         }
     }
 
-    /// The part of the user that a claim belongs to.
-    fn part_of(&mut self, claim: &Claim) -> &mut Part {
-        let user = user_of(&claim.task);
-        let place = self.users.get(user).copied().unwrap_or_else(|| {
-            self.users.insert(user.into(), self.parts.len());
-            self.parts.push(Part::default());
-            self.parts.len() - 1
-        });
-        &mut self.parts[place]
-    }
-
-    /// Lists the users that have more than half of the live instances or of the memory: two at most. The rest is for
-    /// others, though they need none of it now.
-    fn over_share(&self, room: &Room) -> Vec<Arc<str>> {
-        let (live, memory) = (room.max_live / 2, room.budget.total() / 2);
-        if !room.is_shared.load(Ordering::Relaxed) || self.live <= live && room.budget.used() <= memory {
-            return Vec::new();
-        }
-        let is_over = |part: &Part| part.live > live || part.memory > memory;
-        let over = self.users.iter().filter(|(_, place)| is_over(&self.parts[**place]));
-        over.map(|(user, _)| Arc::clone(user)).collect()
-    }
-
     /// Takes the next of the claimed that nobody awaits, of users that have no more than their share.
     fn take_ready(&mut self, room: &Room) -> Option<Claim> {
-        let over = self.over_share(room);
-        if over.is_empty() {
-            return self.ready.pop_front();
-        }
-        let may_start = |claim: &Claim| over.iter().all(|user| **user != *user_of(&claim.task));
+        let Some(left) = Shares::scarce(room, self.live) else { return self.ready.pop_front() };
+        let may_start = |claim: &Claim| !self.shares.is_over(user_of(&claim.task), left);
         let place = self.ready.iter().position(may_start)?;
         self.ready.remove(place)
     }
@@ -613,13 +552,31 @@ impl Queues {
         self.take_start(room).map(Work::Start)
     }
 
+    /// While small users start first, takes the next of theirs, however deep.
+    fn take_small(&mut self) -> Option<Claim> {
+        let small = self.relief?;
+        let is_small = |claim: &Claim| self.shares.is_small(user_of(&claim.task), small);
+        if let Some(urgency) =
+            self.awaited.iter().find(|(_, claim)| is_small(claim)).map(|(urgency, _)| *urgency)
+        {
+            return self.awaited.remove(&urgency);
+        }
+        let place = self.ready.iter().position(is_small)?;
+        self.ready.remove(place)
+    }
+
     /// Takes the next of the claimed that may start.
     fn take_start(&mut self, room: &Room) -> Option<Claim> {
         let fill = room.fill(self.live);
-        if self.stopping || self.is_short || self.grower_waits || fill == Fill::Full {
+        if self.stopping || self.grower_waits || fill == Fill::Full {
             return None;
         }
-        let claim = if fill == Fill::Open {
+        let claim = if let Some(claim) = self.take_small() {
+            // Also during a shortage: the large ones may be short of memory all the time.
+            claim
+        } else if self.is_short {
+            return None;
+        } else if fill == Fill::Open {
             match self.awaited.pop_first() {
                 Some((_, claim)) => claim,
                 None => self.take_ready(room)?,
@@ -638,7 +595,7 @@ impl Queues {
             self.awaited.remove(&urgency)?
         };
         *self.depths.entry(claim.depth).or_default() += 1;
-        self.part_of(&claim).live += 1;
+        self.shares.add_live(user_of(&claim.task), 1);
         self.live += 1;
         self.taken += 1;
         Some(claim)

@@ -10,6 +10,7 @@ use super::fiber::{Fiber, Kill, Phase};
 use super::outcomes::poll_guest;
 use super::room::{Turn, make_room};
 use super::scheduler::{Work, soon_free};
+use super::shares::Freed;
 use super::stage::Stage;
 use crate::model::{
     Claim, Event, Failure, FailureKind, GuestFuture, NoGuest, Outcome, Shortage, TaskClient, Usage,
@@ -45,10 +46,11 @@ fn start(
     };
     let none = match started {
         Ok(Ok(guest)) => {
-            core.scheduler.add_live(guest.weight.saturating_sub(1), &claim);
+            let more = guest.weight.saturating_sub(1);
             // Only the guest needs them; another attempt reads them from the store.
             claim.arguments = Arc::default();
             let fiber = Fiber::new(Arc::<Core>::downgrade(core) as _, claim, guest);
+            core.scheduler.add_guest(more, &fiber.claim, fiber.code());
             core.add_live_fiber(&fiber);
             // From here on whoever ends it finds it among the live.
             if let Some(why) = core.starts.end(slot) {
@@ -67,7 +69,7 @@ fn start(
     let (how, shortage) = match (core.starts.end(slot), none) {
         (Some(Kill::NotOurs), _) => {
             core.registry.disown_attempt(claim.id, claim.attempt);
-            core.scheduler.leave_slot(1, &claim, 0);
+            core.scheduler.leave_slot(&claim, UNSTARTED);
             return None;
         }
         (Some(Kill::Release | Kill::ParkedTooLong), _) => (EndKind::Release, None),
@@ -79,17 +81,20 @@ fn start(
     let told = claim.clone();
     // Before the slot is free: a runner is done when all slots are free and nothing lies in the inbox.
     core.inbox.put(|messages| messages.unstarted.push((told, end)));
-    leave_slot(core, 1, &claim, 0, shortage);
+    leave_slot(core, &claim, UNSTARTED, shortage);
     core.see_to_messages();
     None
 }
 
+/// What a claim frees of which no guest was made.
+const UNSTARTED: Freed = Freed { live: 1, memory: 0, code: None };
+
 /// Counts a slot as free. After a shortage nothing else starts for a while.
-fn leave_slot(core: &Core, freed: usize, claim: &Claim, memory: i64, shortage: Option<Shortage>) {
+fn leave_slot(core: &Core, claim: &Claim, freed: Freed, shortage: Option<Shortage>) {
     match shortage {
-        None => core.scheduler.leave_slot(freed, claim, memory),
+        None => core.scheduler.leave_slot(claim, freed),
         Some(shortage) => {
-            core.scheduler.leave_slot_short(freed, claim, memory);
+            core.scheduler.leave_slot_short(claim, freed);
             // After that: the pause that follows from it is to end it.
             core.inbox.put(|messages| messages.shortages.push(shortage));
         }
@@ -114,7 +119,7 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
     let future = fiber.future.lock().take();
     let Some(future) = future else {
         // It ended while it stood in the queue; nothing is left to run.
-        core.scheduler.leave_slot(0, &fiber.claim, 0);
+        core.scheduler.leave_slot(&fiber.claim, Freed::default());
         return;
     };
     fiber.set_thread(Some(std::thread::current()));
@@ -124,7 +129,8 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
     let how = match left {
         Left::Parked(slice) => {
             core.leave_slot(fiber, slice);
-            core.scheduler.leave_slot(0, &fiber.claim, fiber.charge_memory());
+            let changed = Freed { memory: fiber.charge_memory(), ..Freed::default() };
+            core.scheduler.leave_slot(&fiber.claim, changed);
             // It was parked after the drain looked at the parked fibers: it is given back here.
             if core.stages.now() >= Stage::Draining {
                 fiber.kill(Kill::Release);
@@ -143,7 +149,7 @@ fn hold(core: &Arc<Core>, fiber: &Arc<Fiber>) {
     core.leave_slot(fiber, fiber.control.end_slice());
     fiber.set_thread(None);
     end(core, fiber, how);
-    leave_slot(core, fiber.weight, &fiber.claim, fiber.charge_memory(), shortage);
+    leave_slot(core, &fiber.claim, fiber.free(), shortage);
     // This thread can run next what this end sets free: a waiting parent, for one.
     soon_free(|| core.see_to_messages());
 }
@@ -154,7 +160,7 @@ pub(super) fn give_back(core: &Arc<Core>, fiber: &Arc<Fiber>, shortage: Shortage
     let guest = fiber.future.lock().take();
     guest.into_iter().for_each(drop_guest);
     end(core, fiber, how);
-    core.scheduler.free_parked(fiber.weight, &fiber.claim, fiber.charge_memory());
+    core.scheduler.free_parked(&fiber.claim, fiber.free());
     // After that: the pause that follows from it is to end it.
     core.inbox.put(|messages| messages.shortages.push(shortage));
     core.see_to_messages();

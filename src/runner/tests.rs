@@ -5,6 +5,7 @@ mod callers;
 mod cap;
 mod observers;
 mod outcomes;
+mod relief;
 mod shortages;
 mod starts;
 mod steps;

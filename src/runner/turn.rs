@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use self::perform::{give_up, leave_alone, perform, refuse_all, tell_end_of_outage, tell_failure};
 use super::core::Core;
 use super::inbox::{LookUpMessage, Messages};
-use super::ledger::{Committed, Effect, Ledger, Plan, STALE_PREFETCH, Standstill, View, extends_lease};
+use super::ledger::{
+    Committed, Effect, Ledger, Plan, ReliefStep, STALE_PREFETCH, Standstill, View, Waiting, extends_lease,
+};
 use super::observer::{Observation, tell, tell_commit};
 use super::rule_watch::tell_replaced;
 use super::stage::{Stage, stopped};
@@ -167,6 +169,7 @@ fn take_turn(core: &Arc<Core>, ledger: &mut Ledger) {
     }
     look_up::look_up(core, ledger, standings);
     break_standstill(core, ledger, now);
+    relieve(core, ledger, now);
     run_duties(core, ledger, now);
     watch_rules(core, ledger, now);
     look_up::announce_idle(core, ledger);
@@ -258,7 +261,8 @@ fn gather(core: &Arc<Core>, ledger: &mut Ledger, now: Instant) -> Messages {
         ledger.recovery.look_by(now + pause);
     }
     if !core.stages.is_stopping() {
-        stop::give_back(core, core.scheduler.take_claims_of(&held_back(core)), &mut messages);
+        ledger.held_back = held_back(core);
+        stop::give_back(core, core.scheduler.take_claims_of(&ledger.held_back), &mut messages);
     }
     let has_freed = messages.ends.iter().any(|(_, end)| !matches!(end.how, EndKind::Release));
     if !messages.shortages.is_empty() {
@@ -282,7 +286,7 @@ fn gather(core: &Arc<Core>, ledger: &mut Ledger, now: Instant) -> Messages {
 /// Lists the users of whom nothing starts that nobody awaits: they have more than their share, or their code is being
 /// made.
 fn held_back(core: &Core) -> Vec<Arc<str>> {
-    let mut users = core.scheduler.over_share();
+    let mut users = core.scheduler.held_back();
     users.extend(core.executor.held_back());
     users
 }
@@ -301,7 +305,7 @@ fn view_of<'a>(core: &'a Core, ledger: &Ledger, now: Instant) -> View<'a> {
         load,
         slice,
         leads,
-        held_back: held_back(core),
+        held_back: ledger.held_back.clone(),
         tasks: core.tasks(),
         owns_work: load.live > 0 || load.ready > 0 || !ledger.held.is_empty(),
         options: &core.options,
@@ -380,6 +384,36 @@ fn break_standstill(core: &Core, ledger: &mut Ledger, now: Instant) {
         Some(Standstill::MakeException) => core.scheduler.make_exception(),
         Some(Standstill::GiveUpAtCap) => core.give_up_at_cap(),
         Some(Standstill::MakeRoom) => core.give_back_largest(),
+    }
+}
+
+/// Sees to it that small users get room in a runner that large ones have nearly filled.
+fn relieve(core: &Core, ledger: &mut Ledger, now: Instant) {
+    if core.stages.is_stopping() {
+        return;
+    }
+    let load = core.scheduler.load();
+    let waiting = if load.has_large {
+        Waiting {
+            may_be_stored: ledger.claims.may_have_work,
+            is_awaited: load.awaited > load.startable || !core.registry.wanted(1, None).is_empty(),
+            is_asked_for: ledger.claims.is_owed(),
+            small: if ledger.relief.is_on() { core.scheduler.claims_of_small() } else { 0 },
+        }
+    } else {
+        Waiting::default()
+    };
+    match ledger.relief.step(&load, waiting, now) {
+        None => {}
+        Some(ReliefStep::Claim) => core.inbox.put(|messages| messages.is_hungry = true),
+        Some(ReliefStep::MakeRoom(starts)) => {
+            core.scheduler.begin_relief();
+            core.make_room_for(starts);
+        }
+        Some(ReliefStep::End) => {
+            let claims = core.scheduler.end_relief();
+            core.inbox.put(|messages| stop::give_back(core, claims, messages));
+        }
     }
 }
 

@@ -16,6 +16,8 @@ pub(super) const INSTANCE_BYTES: u64 = 64 << 10;
 pub(super) struct GuestMemory {
     budget: Arc<MemoryBudget>,
     held: AtomicU64,
+    /// The bytes of its compiled code, which are on the budget beside that: once for all guests of one version.
+    code: u64,
     /// The bytes for which the guest waits; 0 if it does not.
     wanted: AtomicU64,
 }
@@ -24,6 +26,22 @@ impl GuestMemory {
     /// Makes the part of a guest that has nothing yet.
     pub(super) fn new(budget: Arc<MemoryBudget>) -> Self {
         Self { budget, ..Self::default() }
+    }
+
+    /// Says how much compiled code it has.
+    pub(super) fn with_code(self, code: u64) -> Self {
+        Self { code, ..self }
+    }
+
+    /// The bytes of its compiled code.
+    pub(super) fn code(&self) -> u64 {
+        self.code
+    }
+
+    /// Whether it could have so many bytes more if it were alone.
+    pub(super) fn could_add(&self, bytes: u64) -> bool {
+        let alone = self.held().saturating_add(self.code);
+        alone.saturating_add(bytes) <= self.budget.total()
     }
 
     /// The bytes of the whole budget.

@@ -11,7 +11,7 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 use super::cache::Cache;
 use super::compile::CompileError;
 use super::host::HostState;
-use crate::model::{ComponentDigest, Interrupt, Shortage};
+use crate::model::{ComponentDigest, Interrupt, MemoryBudget, Shortage};
 
 /// Code that was not used for so long is let go of.
 const IDLE: Duration = Duration::from_secs(5 * 60);
@@ -119,8 +119,47 @@ pub(super) struct Code {
     reload: OnceLock<Arc<Reload>>,
 }
 
+/// Code that is in memory. Guests keep it, also if it is let go of.
+#[derive(Debug)]
+pub(super) struct Image {
+    pub(super) bytes: u64,
+    in_use: Mutex<Weak<InUse>>,
+}
+
+/// The use of code by guests: it is on their budget once, until the last of them drops this.
+#[derive(Debug)]
+pub(super) struct InUse {
+    budget: Arc<MemoryBudget>,
+    bytes: u64,
+}
+
+impl Image {
+    fn of(component: &Component) -> Self {
+        let range = component.image_range();
+        let bytes = (range.end.addr() - range.start.addr()) as u64;
+        Self { bytes, in_use: Mutex::default() }
+    }
+
+    /// Counts it on a budget for one more guest. It is there already: nobody waits for room.
+    pub(super) fn use_on(&self, budget: &Arc<MemoryBudget>) -> Arc<InUse> {
+        let mut in_use = self.in_use.lock();
+        in_use.upgrade().unwrap_or_else(|| {
+            budget.overdraw(self.bytes);
+            let new = Arc::new(InUse { budget: Arc::clone(budget), bytes: self.bytes });
+            *in_use = Arc::downgrade(&new);
+            new
+        })
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.budget.give_back(self.bytes);
+    }
+}
+
 struct State {
-    component: Option<Component>,
+    component: Option<(Component, Arc<Image>)>,
     used: Instant,
     /// The components that are linked with it.
     links: Vec<Weak<Link>>,
@@ -129,8 +168,8 @@ struct State {
 impl State {
     /// When it was used last, and its bytes; `None` if it is not in memory.
     fn warmth(&self) -> Option<(Instant, u64)> {
-        let range = self.component.as_ref()?.image_range();
-        Some((self.used, (range.end.addr() - range.start.addr()) as u64))
+        let (_, image) = self.component.as_ref()?;
+        Some((self.used, image.bytes))
     }
 }
 
@@ -138,7 +177,8 @@ impl Code {
     /// Takes code that was loaded. It stays in memory.
     pub(super) fn new(component: Component, digest: ComponentDigest, fuel: bool) -> Self {
         let engine = component.engine().clone();
-        let state = State { component: Some(component), used: Instant::now(), links: Vec::new() };
+        let image = Arc::new(Image::of(&component));
+        let state = State { component: Some((component, image)), used: Instant::now(), links: Vec::new() };
         Self { engine, digest, fuel, state: Mutex::new(state), reload: OnceLock::new() }
     }
 
@@ -156,19 +196,24 @@ impl Code {
     ///
     /// [`CompileError`] if it can't be loaded again.
     pub(super) fn component(&self, interrupt: &Interrupt) -> Result<Component, CompileError> {
+        self.loaded(interrupt).map(|(component, _)| component)
+    }
+
+    fn loaded(&self, interrupt: &Interrupt) -> Result<(Component, Arc<Image>), CompileError> {
         {
             let mut state = self.state.lock();
             state.used = Instant::now();
-            if let Some(component) = &state.component {
-                return Ok(component.clone());
+            if let Some(loaded) = &state.component {
+                return Ok(loaded.clone());
             }
         }
         let Some(reload) = self.reload.get() else { unreachable!("what can't be loaded again stays") };
         // Without the lock: two slots may do the same work once.
         let component = reload.load(self, interrupt)?;
-        self.state.lock().component = Some(component.clone());
+        let loaded = (component.clone(), Arc::new(Image::of(&component)));
+        self.state.lock().component = Some(loaded.clone());
         reload.let_go();
-        Ok(component)
+        Ok(loaded)
     }
 
     fn let_go(&self) {
@@ -185,6 +230,7 @@ pub(super) struct Ready {
     pub(super) pre: InstancePre<HostState>,
     /// The functions of the tasks, in the order of the component's exports.
     pub(super) functions: Vec<ComponentExportIndex>,
+    pub(super) image: Arc<Image>,
 }
 
 /// Links code with its imports.
@@ -232,7 +278,7 @@ impl Link {
             self.code.state.lock().used = Instant::now();
             return Ok(ready);
         }
-        let component = self.code.component(interrupt)?;
+        let (component, image) = self.code.loaded(interrupt)?;
         let pre = (self.link)(&component).map_err(|error| CompileError::Refused(format!("{error:#}")))?;
         let find = |(interface, function): &(Option<Box<str>>, Box<str>)| {
             let instance = match interface {
@@ -244,7 +290,7 @@ impl Link {
         let functions = self.functions.iter().map(find).collect::<Option<Vec<_>>>();
         let functions =
             functions.ok_or_else(|| CompileError::Failed("an export is not there any more".to_owned()))?;
-        let ready = Arc::new(Ready { pre, functions });
+        let ready = Arc::new(Ready { pre, functions, image });
         *self.ready.lock() = Some(Arc::clone(&ready));
         Ok(ready)
     }
@@ -298,6 +344,13 @@ mod tests {
         assert!(!is_warm() && link.ready.lock().is_none(), "neither the code nor what is linked with it");
         let ready = link.ready(&never).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!((ready.functions.len(), fetched.load(Ordering::Relaxed)), (1, 1));
+        let budget = Arc::new(MemoryBudget::new(1));
+        let [one, other] = [(); 2].map(|()| ready.image.use_on(&budget));
+        assert!(one.bytes > 1 && budget.used() == one.bytes, "once for both");
+        drop(one);
+        assert_eq!(budget.used(), other.bytes);
+        drop(other);
+        assert_eq!(budget.used(), 0);
         // Code that somebody has is kept.
         assert_eq!(reload.let_go(), None, "nothing is warm");
         assert!(!is_warm());

@@ -64,6 +64,12 @@ impl GuestControl {
         Self { memory: GuestMemory::new(budget), ..self }
     }
 
+    /// Says how much compiled code the guest has.
+    #[must_use]
+    pub(super) fn with_code(self, bytes: u64) -> Self {
+        Self { memory: self.memory.with_code(bytes), ..self }
+    }
+
     /// Time of a processor that the guest has used, asked from within a poll.
     pub(super) fn cpu_within_poll(&self) -> Duration {
         let finished = Duration::from_nanos(self.cpu.load(Ordering::Acquire));
@@ -138,6 +144,10 @@ impl SlotControl for GuestControl {
 
     fn memory(&self) -> u64 {
         self.memory.held()
+    }
+
+    fn code(&self) -> u64 {
+        self.memory.code()
     }
 
     fn wanted_memory(&self) -> Option<u64> {

@@ -10,7 +10,7 @@ use wasmtime::component::{ResourceTableError, Val};
 use wasmtime::{Engine, FrameInfo, Store, Trap, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder};
 
-use super::code::{Link, Ready};
+use super::code::{InUse, Link, Ready};
 use super::control::GuestControl;
 use super::denials::Denials;
 use super::discover::{Entry, Export};
@@ -105,7 +105,7 @@ enum Interrupted {
 /// only before there is an instance.
 pub(super) async fn run(
     program: Arc<Program>,
-    ready: Arc<Ready>,
+    (ready, _code): (Arc<Ready>, Arc<InUse>),
     claim: Claim,
     client: Arc<dyn TaskClient>,
     clock: Arc<dyn Clock>,

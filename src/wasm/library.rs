@@ -447,10 +447,12 @@ impl Library {
         let (linked, ready, digest) = self.find_program(claim, interrupt)?;
         let most = |kind| linked.program.time(claim, kind).unwrap_or(Duration::MAX);
         let control = GuestControl::new(most(LimitKind::Time)).parked_at_most(most(LimitKind::Parked));
-        let control = Arc::new(control.on_budget(Arc::clone(&self.base.memory_budget)));
+        let (budget, image) = (&self.base.memory_budget, &ready.image);
+        let control = Arc::new(control.on_budget(Arc::clone(budget)).with_code(image.bytes));
+        let code = image.use_on(budget);
         let future = execute::run(
             Arc::clone(&linked.program),
-            ready,
+            (ready, code),
             claim.clone(),
             Arc::clone(client),
             Arc::clone(&self.base.clock),

@@ -47,7 +47,7 @@ impl MemoryLimit {
         let wanted = self.used.saturating_add(by);
         let memory = &self.control.memory;
         // More than the whole budget would be waited for without end.
-        if wanted > self.limit || memory.held().saturating_add(by) > memory.total() {
+        if wanted > self.limit || !memory.could_add(by) {
             self.refused.get_or_insert(wanted);
             return false;
         }
@@ -63,7 +63,11 @@ impl MemoryLimit {
     pub(super) fn bound(&self, wanted: u64) -> String {
         match self.limit {
             limit if wanted > limit => format!("its limit of {limit}"),
-            _ => format!("there is in the `memory-budget` of {} of this runner", self.control.memory.total()),
+            _ => format!(
+                "there is in the `memory-budget` of {} of this runner beside its compiled code of {}",
+                self.control.memory.total(),
+                self.control.memory.code()
+            ),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::prefetch::{AWAITED_PER_SLOT, Prefetch};
 use super::share::TURN_BYTES;
 use super::view::View;
-use crate::runner::scheduler::user_of;
+use crate::runner::fill::user_of;
 use crate::runner::stage::Stage;
 use crate::store::{ClaimRequest, TaskSet};
 
@@ -47,9 +47,16 @@ impl Claims {
     }
 
     /// Asks for as much as the slots get through soon; for nothing if there can't be anything.
-    pub(super) fn request(&mut self, prefetch: &Prefetch, view: &View<'_>) -> Option<ClaimRequest> {
+    /// If it `relieves`, a nearly full runner asks for a little of what the users have that are not held back.
+    pub(super) fn request(
+        &mut self,
+        prefetch: &Prefetch,
+        view: &View<'_>,
+        relieves: bool,
+    ) -> Option<ClaimRequest> {
         let load = &view.load;
-        if view.stage != Stage::Working || load.is_congested || load.is_short {
+        let relieves = relieves && !load.may_start_unawaited;
+        if view.stage != Stage::Working || load.is_congested || load.is_short && !relieves {
             return None;
         }
         let slots = view.options.slots;
@@ -69,13 +76,18 @@ impl Claims {
                 let ahead = (slots * prefetch.ahead(view.slice)).max(usize::from(load.owes_start));
                 (load.idle + ahead).saturating_sub(load.ready)
             }
+            false if relieves => slots.saturating_sub(load.ready - load.awaited),
             false => 0,
         };
-        let max = room.max(awaited_room);
+        let mut max = room.max(awaited_room);
         if max == 0 {
             return None;
         }
-        let mut awaited = view.registry.wanted(max, above);
+        let is_small = |user: &str| view.held_back.iter().all(|large| **large != *user);
+        let mut awaited = match relieves {
+            true => view.registry.wanted_by(max, is_small),
+            false => view.registry.wanted(max, above),
+        };
         let mut only_awaited = room == 0;
         let mut tasks = Arc::clone(&view.tasks);
         let owed = self.owed.take();
@@ -88,6 +100,7 @@ impl Claims {
             if is_for_others {
                 awaited.clear();
                 tasks = others;
+                max = if relieves { room } else { max };
             }
         }
         if awaited.is_empty() && (only_awaited || !self.may_have_work) {
@@ -104,6 +117,11 @@ impl Claims {
             tasks,
             root: view.options.only_root,
         })
+    }
+
+    /// Whether the last claim could not ask for everything, and another follows.
+    pub(crate) fn is_owed(&self) -> bool {
+        self.owed.is_some()
     }
 
     /// The tasks of all users that are not held back: of the others nothing is claimed that nobody

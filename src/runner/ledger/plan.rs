@@ -104,7 +104,7 @@ impl Ledger {
         if self.claims.must_take_inventory {
             batch.inventory = Some(Inventory { runner: view.runner, owned: view.registry.owned() });
         }
-        batch.claim = self.claims.request(&self.prefetch, view);
+        batch.claim = self.claims.request(&self.prefetch, view, self.relief.is_on());
         let asks_next_due = batch.claim.is_none() && (batch.recover || messages.has_foreign_change);
         Plan { batch, submits, deferred, cancels, standings: messages.standings, attempts, asks_next_due }
     }

@@ -13,6 +13,7 @@ use super::held::{Attempt, Held};
 use super::look_ups::LookUps;
 use super::outage::Outage;
 use super::prefetch::Prefetch;
+use super::relief::Relief;
 use super::shortage::Shortages;
 use super::stopping::Stopping;
 use crate::model::RunnerId;
@@ -28,6 +29,8 @@ pub(crate) struct Ledger {
     /// The id under which the runner claims.
     pub(crate) runner: RunnerId,
     pub(crate) claims: Claims,
+    /// The users that this turn claims nothing of that nobody awaits.
+    pub(crate) held_back: Vec<Arc<str>>,
     pub(crate) prefetch: Prefetch,
     pub(super) heartbeat: HeartbeatDuty,
     pub(crate) recovery: RecoveryDuty,
@@ -50,6 +53,7 @@ pub(crate) struct Ledger {
     pub(crate) is_in_doubt: bool,
     pub(crate) outage: Outage,
     pub(crate) shortages: Shortages,
+    pub(crate) relief: Relief,
     pub(crate) stopping: Stopping,
     /// Whether the store knows the rules of this runner's configuration.
     pub(super) has_told_rules: bool,
@@ -79,6 +83,7 @@ impl Ledger {
         Self {
             runner,
             claims: Claims::new(),
+            held_back: Vec::new(),
             prefetch: Prefetch::default(),
             heartbeat: HeartbeatDuty::default(),
             recovery: RecoveryDuty::new(now),
@@ -98,6 +103,7 @@ impl Ledger {
             is_in_doubt: false,
             outage: Outage::default(),
             shortages: Shortages::default(),
+            relief: Relief::new(),
             stopping: Stopping::default(),
             has_told_rules: false,
             rule_watch: RuleWatch::default(),
@@ -178,7 +184,8 @@ impl Ledger {
         let other = match stage {
             Stage::Working => {
                 let noted = self.noted.front().map(|(at, _)| *at);
-                self.prefetch.stale_at().into_iter().chain(self.shortages.paused_until()).chain(noted).min()
+                let own = [self.prefetch.stale_at(), self.shortages.paused_until()];
+                own.into_iter().flatten().chain(noted).min()
             }
             Stage::Draining => grace_ends,
             Stage::Killing | Stage::Stopped => self.stopping.patience_ends(),
@@ -187,9 +194,10 @@ impl Ledger {
         let due = self.duties.iter().filter_map(|(_, duty)| duty.next_due(stage)).chain(joined).min();
         // A duty needs the store, and has to wait for it.
         let due = due.map(|moment| store_is_back.map_or(moment, |until| moment.max(until)));
-        let rules = self.rule_watch.next().filter(|_| stage == Stage::Working);
-        let rules = rules.map(|moment| store_is_back.map_or(moment, |until| moment.max(until)));
-        [store_is_back, other, due, rules].into_iter().flatten().min()
+        let asks = [self.rule_watch.next(), self.relief.next()].into_iter().flatten().min();
+        let asks = asks.filter(|_| stage == Stage::Working);
+        let asks = asks.map(|moment| store_is_back.map_or(moment, |until| moment.max(until)));
+        [store_is_back, other, due, asks].into_iter().flatten().min()
     }
 
     /// Leaves the store alone for a while, which is returned. The next turn finds out what the commit did.

@@ -80,11 +80,11 @@ mod effects;
 mod plans;
 
 /// A ledger with the rest of its runner, which stands still.
-struct Bench {
+pub(super) struct Bench {
     ledger: Ledger,
     options: RunnerOptions,
     registry: Registry,
-    load: Load,
+    pub(super) load: Load,
     stage: Stage,
     slice: Option<Duration>,
     owns_work: bool,
@@ -94,7 +94,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(RunnerOptions {
             slots: SLOTS,
             settings: RunnerSettings { max_live: 100, lease: LEASE, ..RunnerSettings::default() },
@@ -120,6 +120,7 @@ impl Bench {
             is_congested: false,
             is_short: false,
             is_out_of_memory: false,
+            has_large: false,
         };
         Self {
             ledger: Ledger::new(RunnerId::generate(), &options, now),

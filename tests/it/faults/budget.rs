@@ -1,10 +1,16 @@
 //! Guests that have more memory together than their runner.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use wasm_encoder::{
+    BlockType, CodeSection, ComponentSection, Function, FunctionSection, Module, ModuleSection, TypeSection,
+    ValType,
+};
 
 use crate::guests::setup::Setup;
+use crate::support::guests::guest;
 use crate::support::process::resident_peak;
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -119,4 +125,73 @@ fn hundreds_of_parked_parents_share_a_small_budget() {
     let (_, _, peak) = run_all(&setup, "2");
     assert_all_succeeded(&setup, 600);
     assert!(peak < (512 << 20) + PROGRAM, "{peak}");
+}
+
+/// Writes a component that does what `large` does, with so many functions of 240 KB of compiled code.
+fn write_heavy(setup: &Setup, functions: usize) -> PathBuf {
+    const TARGETS: u32 = 60_000;
+    let (mut types, mut list, mut code) = (TypeSection::new(), FunctionSection::new(), CodeSection::new());
+    types.ty().function([ValType::I32], []);
+    for _ in 0..functions {
+        list.function(0);
+        let mut body = Function::new([]);
+        let targets: Vec<_> = (0..TARGETS).map(|target| target % 2).collect();
+        let mut instructions = body.instructions();
+        instructions.block(BlockType::Empty).block(BlockType::Empty).local_get(0).br_table(targets, 0);
+        instructions.end().end().end();
+        code.function(&body);
+    }
+    let mut module = Module::new();
+    module.section(&types).section(&list).section(&code);
+    let mut component = std::fs::read(guest("large")).expect("a guest");
+    ModuleSection(&module).append_to_component(&mut component);
+    setup.sandbox.write("heavy.wasm", component)
+}
+
+#[test]
+fn compiled_code_of_parked_guests_is_on_the_budget() {
+    let setup = Setup::new(&["echo"]);
+    let heavy = write_heavy(&setup, 20);
+    let names = ["eve", "eva", "evi"];
+    let components: String =
+        names.iter().map(|name| format!("[component.{name}]\npath = {heavy:?}\n")).collect();
+    setup.configure(&["echo"], &format!("{components}[runner]\nmemory-budget = \"16MiB\"\n"));
+    for name in names {
+        // The second guest of each has the same code.
+        submit(&setup, &format!("{name}.park"), "[0, 3600000]", 2);
+    }
+    let mut running = setup.command(["start", "--slots", "1"]).patience(PATIENCE).spawn();
+    running.wait_for_stderr("the runner has started");
+    let waiting = || {
+        let listed = setup.run(["list", "--json", "--status", "waiting"]).expect(0).json_lines();
+        let has = |name: &&&str| listed.iter().any(|one| one["component"] == json!(name));
+        names.iter().filter(has).count()
+    };
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while waiting() < names.len() {
+        assert!(std::time::Instant::now() < deadline, "{} are parked", waiting());
+    }
+    let neighbour = setup.command(["submit", "--wait", "--json", "echo.echo-u32", "[7]"]);
+    let output = neighbour.patience(Duration::from_secs(30)).run().expect(0);
+    assert_eq!(output.json_lines()[0]["result"], json!(7));
+    running.signal(rustix::process::Signal::TERM);
+    let log = running.wait().expect(0).stderr;
+    assert!(log.contains("event=\"relief\""), "the code of three versions fills it: {log}");
+}
+
+#[test]
+fn code_that_leaves_a_guest_no_memory_is_named() {
+    let setup = Setup::new(&["echo"]);
+    let heavy = write_heavy(&setup, 75);
+    setup.configure(
+        &["echo"],
+        &format!("[component.heavy]\npath = {heavy:?}\n[runner]\nmemory-budget = \"16MiB\"\n"),
+    );
+    let id = setup.submit("heavy.park", "[0, 10]");
+    run_all(&setup, "1");
+    let failure = &setup.status(&id)["failure"];
+    assert_eq!(failure["kind"], "limit-exceeded", "{failure}");
+    let message = failure["message"].as_str().expect("a message");
+    let told = "the `memory-budget` of 16777216 of this runner beside its compiled code of 1";
+    assert!(message.contains(told), "{message}");
 }

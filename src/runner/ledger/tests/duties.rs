@@ -4,6 +4,7 @@ use super::*;
 use crate::model::Status;
 use crate::runner::ledger::outage::Outage;
 use crate::runner::ledger::prefetch::{Prefetch, STALE_PREFETCH, prefetch};
+use crate::runner::ledger::relief::Waiting;
 use crate::runner::ledger::stopping::{StopSteps, Stopping};
 use crate::runner::stage::KILL_PATIENCE;
 use crate::store::{Batch, Keep, Lease, PrunePosition, Pruned};
@@ -112,6 +113,19 @@ fn a_runner_that_can_claim_nothing_asks_when_something_happens() {
     let began = bench.now;
     bench.ledger.recovery.look_by(began);
     assert!(bench.ledger.recovery.is_due(bench.now));
+}
+
+#[test]
+fn relief_waits_for_a_store_that_is_away() {
+    let mut bench = Bench::settled();
+    let load = Load { may_start_unawaited: false, has_large: true, ..bench.load };
+    let waiting = Waiting { may_be_stored: true, ..Waiting::default() };
+    assert_eq!(bench.ledger.relief.step(&load, waiting, bench.now), None);
+    assert_eq!(bench.ledger.next_alarm(Stage::Working, None), Some(bench.now + Duration::from_secs(5)));
+    // Since then nothing could be written: it is due, and can't be done.
+    bench.pass(6_000);
+    let pause = bench.ledger.doubt(bench.now);
+    assert_eq!(bench.ledger.next_alarm(Stage::Working, None), Some(bench.now + pause), "no alarm is past");
 }
 
 #[test]

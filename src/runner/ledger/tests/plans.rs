@@ -1,6 +1,7 @@
 //! Tests of plans.
 
 use super::*;
+use crate::runner::ledger::relief::{Step, Waiting};
 use crate::runner::ledger::standstill::Standstill;
 
 /// What is claimed: how many at most, and whether only of the awaited.
@@ -317,6 +318,40 @@ fn what_has_more_than_its_share_is_left_out_of_claims_unless_it_is_awaited() {
 
     bench.held_back.clear();
     assert_eq!(claim(&mut bench), Some((2, 1, vec![])), "what was left out was not looked for");
+}
+
+#[test]
+fn a_nearly_full_runner_claims_a_little_for_small_users_when_they_get_relief() {
+    let mut bench = Bench::settled();
+    let all: [Arc<str>; 2] = ["hog::run".into(), "small::run".into()];
+    bench.tasks = Arc::new(all.iter().cloned().collect());
+    bench.held_back = vec!["hog".into()];
+    let awaited_by = |bench: &Bench, task: &str| {
+        let id = InvocationId::generate();
+        let caller = Some((InvocationId::generate(), Arc::from(task)));
+        let wait_for = WaitFor { caller, depth: 0, ids: vec![id], mode: AwaitMode::All };
+        bench.registry.register(wait_for).expect("no cycle");
+        id
+    };
+    awaited_by(&bench, "hog::run");
+    let small = awaited_by(&bench, "small::run");
+    (bench.load.may_start_unawaited, bench.load.deepest, bench.load.has_large) = (false, Some(3), true);
+    bench.ledger.claims.may_have_work = true;
+    assert!(bench.plan(Messages::default()).batch.claim.is_none(), "nothing of it could start");
+
+    let waiting = Waiting { may_be_stored: true, ..Waiting::default() };
+    let (load, now) = (bench.load, bench.now);
+    assert_eq!(bench.ledger.relief.step(&load, waiting, now), None);
+    bench.pass(5_000);
+    let now = bench.now;
+    assert_eq!(bench.ledger.relief.step(&load, waiting, now), Some(Step::Claim));
+    let plan = bench.plan(Messages::default());
+    let request = plan.batch.claim.clone().expect("a claim");
+    assert_eq!((request.awaited, request.only_awaited), (vec![small], true), "however deep it is");
+    assert_eq!(bench.settle(plan, Receipt { more: true, ..Receipt::default() }), ["claim again"]);
+    let request = bench.plan(Messages::default()).batch.claim.expect("a claim");
+    assert_eq!((request.awaited.len(), request.only_awaited, request.max), (0, false, SLOTS));
+    assert_eq!(request.tasks.iter().collect::<Vec<_>>(), [&all[1]]);
 }
 
 fn decide(bench: &mut Bench, is_called: bool) -> Option<Standstill> {
