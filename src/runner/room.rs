@@ -11,8 +11,9 @@ use super::core::Core;
 use super::fiber::{Fiber, Kill, Phase};
 use super::fill::{below_last_quarter, user_of};
 use super::scheduler::{Others, Scheduler};
+use super::shares::SharedCode;
 use super::slot::{give_back, sleep_until_woken};
-use crate::model::{InvocationId, Shortage};
+use crate::model::{ComponentDigest, InvocationId, Shortage};
 
 /// A guest waits this long for the guests on other slots, which may leave it room.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -99,34 +100,48 @@ struct Seen<'f> {
     /// Its component.
     user: &'f str,
     root: InvocationId,
+    /// Its memory, with its part of the code that it shares with those of its version.
     bytes: u64,
+    memory: u64,
+    code: SharedCode,
     /// The live instances that it counts for.
     weight: usize,
     is_parked: bool,
 }
 
 impl<'f> Seen<'f> {
-    fn of(fiber: &'f Fiber, code: u64) -> Self {
+    fn of(fiber: &'f Fiber) -> Self {
+        let memory = fiber.control.memory();
         Self {
             id: fiber.id(),
             user: user_of(&fiber.claim.task),
             root: fiber.claim.root,
-            bytes: fiber.control.memory() + code,
+            bytes: memory,
+            memory,
+            code: fiber.code(),
             weight: fiber.weight,
             is_parked: fiber.is(Phase::Parked),
         }
     }
 }
 
-/// Looks at the live guests. Each has its part of the code that it shares with those of its version.
-fn see(live: &[Arc<Fiber>]) -> Vec<Seen<'_>> {
-    let mut guests = HashMap::new();
-    for fiber in live {
-        *guests.entry((user_of(&fiber.claim.task), fiber.code().digest)).or_insert(0_u64) += 1;
+/// Counts the guests of each version.
+fn versions<'f>(live: &[Seen<'f>]) -> HashMap<(&'f str, ComponentDigest), u64> {
+    let mut versions = HashMap::new();
+    for guest in live {
+        *versions.entry((guest.user, guest.code.digest)).or_insert(0) += 1;
     }
-    let code =
-        |fiber: &Fiber| fiber.code().bytes / guests[&(user_of(&fiber.claim.task), fiber.code().digest)];
-    live.iter().map(|fiber| Seen::of(fiber, code(fiber))).collect()
+    versions
+}
+
+/// Looks at the live guests.
+fn see(live: &[Arc<Fiber>]) -> Vec<Seen<'_>> {
+    let mut seen: Vec<_> = live.iter().map(|fiber| Seen::of(fiber)).collect();
+    let versions = versions(&seen);
+    for guest in &mut seen {
+        guest.bytes += guest.code.bytes / versions[&(guest.user, guest.code.digest)];
+    }
+    seen
 }
 
 /// Finds the place of the largest parked guest of the largest user that has any, where a user has what all of its
@@ -181,6 +196,7 @@ fn largest_parked_for(live: &[Seen<'_>], mut excess: Excess, max_live: usize, to
         of_live.max(if is_scarce.1 { part(has.memory, total) } else { 0 })
     };
     let most = users.values().map(|(has, _)| size(has)).max().unwrap_or_default();
+    let mut versions = versions(live);
     let mut found = Vec::new();
     while excess.live > 0 || excess.memory > 0 {
         let large = users.iter_mut().filter(|(_, (has, parked))| !parked.is_empty() && size(has) > most / 2);
@@ -189,10 +205,16 @@ fn largest_parked_for(live: &[Seen<'_>], mut excess: Excess, max_live: usize, to
         };
         let Some(place) = parked.pop() else { break };
         let guest = &live[place];
+        let mut freed = guest.memory;
+        // The code goes with the last guest of its version.
+        if let Some(left) = versions.get_mut(&(guest.user, guest.code.digest)) {
+            *left -= 1;
+            freed += if *left == 0 { guest.code.bytes } else { 0 };
+        }
         has.live -= guest.weight;
-        has.memory -= guest.bytes;
+        has.memory = has.memory.saturating_sub(freed);
         excess.live = excess.live.saturating_sub(guest.weight);
-        excess.memory = excess.memory.saturating_sub(guest.bytes);
+        excess.memory = excess.memory.saturating_sub(freed);
         found.push(place);
     }
     found
@@ -252,7 +274,8 @@ mod tests {
 
     fn guest(user: &'static str, bytes: u64, is_parked: bool) -> Seen<'static> {
         let id = InvocationId::generate();
-        Seen { id, user, root: id, bytes, weight: 1, is_parked }
+        let code = SharedCode { digest: ComponentDigest::from_bytes([0; 32]), bytes: 0 };
+        Seen { id, user, root: id, bytes, memory: bytes, code, weight: 1, is_parked }
     }
 
     #[test]
@@ -310,6 +333,13 @@ mod tests {
             [1],
             "the largest first"
         );
+        let with_code = |user, byte| {
+            let code = SharedCode { digest: ComponentDigest::from_bytes([byte; 32]), bytes: 100 };
+            Seen { bytes: 60, code, ..guest(user, 10, true) }
+        };
+        let versions = [with_code("eve", 1), with_code("eve", 1), with_code("eva", 2), with_code("eva", 2)];
+        let found = largest_parked_for(&versions, Excess { live: 0, memory: 50 }, 30, 1_000);
+        assert_eq!(found.len(), 3, "code goes with its last guest: {found:?}");
         assert!(largest_parked_for(&live, Excess { live: 0, memory: 0 }, 30, 1_000).is_empty());
         assert!(largest_parked_for(&live[19..20], Excess { live: 1, memory: 1 }, 30, 1_000).is_empty());
     }

@@ -369,10 +369,17 @@ impl Scheduler {
         awaited.chain(&queues.ready).filter(is_small).count()
     }
 
+    /// Finds the most that small users have now.
+    pub(super) fn small(&self) -> Small {
+        let queues = self.queues.lock();
+        queues.shares.small(&self.room, queues.live)
+    }
+
     /// Lets small users start first from now on, unless the runner is full.
-    pub(super) fn begin_relief(&self) {
+    pub(super) fn begin_relief(&self, small: Small) {
         let mut queues = self.queues.lock();
-        queues.relief = Some(queues.shares.small(&self.room, queues.live));
+        // If the runner was not nearly full after all, nobody is held back.
+        queues.relief = small.is_bound().then_some(small);
         if queues.idle > 0 {
             self.work_or_stop.notify_all();
         }

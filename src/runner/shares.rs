@@ -63,6 +63,11 @@ pub(super) struct Small {
 }
 
 impl Small {
+    /// Whether there is anything that the runner is nearly full of.
+    pub(super) fn is_bound(self) -> bool {
+        self.live.is_some() || self.memory.is_some()
+    }
+
     fn includes(self, part: &Part) -> bool {
         self.live.is_none_or(|most| part.live <= most) && self.memory.is_none_or(|most| part.memory <= most)
     }

@@ -407,8 +407,10 @@ fn relieve(core: &Core, ledger: &mut Ledger, now: Instant) {
         None => {}
         Some(ReliefStep::Claim) => core.inbox.put(|messages| messages.is_hungry = true),
         Some(ReliefStep::MakeRoom(starts)) => {
-            core.scheduler.begin_relief();
+            // In this order: slots drop what is given back before they start anything.
+            let small = core.scheduler.small();
             core.make_room_for(starts);
+            core.scheduler.begin_relief(small);
         }
         Some(ReliefStep::End) => {
             let claims = core.scheduler.end_relief();

@@ -5,11 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
+use super::engine::WASM_STACK;
 use crate::model::MemoryBudget;
 
-/// The bytes that a live instance takes of the host beside its memories and its account: a stack, tables, what the
-/// runner knows of it. (Measured: 36 KiB for a parked guest with one small memory.)
-pub(super) const INSTANCE_BYTES: u64 = 64 << 10;
+/// The bytes that a live instance takes of the host beside its memories, its account and its state: what the runner
+/// knows of it (measured: 36 KiB for a parked guest with one small memory), and half of the stack that it may use, as
+/// pages that it has used once stay. Counted in full, a machine with 2 GiB would have no room for the default of 4,096
+/// live instances, however small. With half, guests that use all of it fit beside each other until nothing more starts
+/// that nobody awaits.
+pub(super) const INSTANCE_BYTES: u64 = (64 << 10) + WASM_STACK as u64 / 2;
 
 /// The bytes that one guest has of the budget. Whoever adds to it gives the same back.
 #[derive(Debug, Default)]

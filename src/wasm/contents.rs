@@ -1,9 +1,9 @@
 //! The contents of a component, by one pass over its bytes before anything else looks at them: the numbers that are
-//! bounded, and the core instances of an instance of it, which wasmtime does not tell.
+//! bounded, and the core instances of an instance of it with the bytes of their state, which wasmtime does not tell.
 
 use wasmparser::{
     ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, ComponentTypeRef,
-    Encoding, FromReader, Instance, Parser, Payload, SectionLimited,
+    ElementItems, Encoding, FromReader, Instance, Parser, Payload, SectionLimited,
 };
 
 use super::engine::MAX_CORE_INSTANCES;
@@ -15,6 +15,9 @@ pub(super) struct Contents {
     /// The core instances that an instance of it has, with those of the components in it: never too few, as far
     /// as wasmtime allows them at all. Between two components wasmtime adds one that adapts calls.
     pub(super) core_instances: u32,
+    /// The bytes that their globals, imports and references to functions take. (Memories and tables are counted when
+    /// they are made.)
+    pub(super) state_bytes: u64,
 }
 
 /// A number that is counted in a whole file, with the components and core modules in it.
@@ -109,13 +112,57 @@ impl From<wasmparser::BinaryReaderError> for Stop {
     }
 }
 
+/// The bytes of a global of an instance, and of an import or of a function that can be referred to, at most.
+const GLOBAL_BYTES: u64 = 16;
+const REFERENCE_BYTES: u64 = 32;
+
+/// What an instance of something consists of.
+#[derive(Debug, Clone, Copy, Default)]
+struct Inside {
+    core_instances: u32,
+    state_bytes: u64,
+    /// Those of the core instances of which nobody knows what they are of.
+    unknown: u32,
+}
+
+impl Inside {
+    /// As many core instances as there can be: it would take following what instances export.
+    const UNKNOWN: Self =
+        Self { core_instances: MAX_CORE_INSTANCES, state_bytes: 0, unknown: MAX_CORE_INSTANCES };
+
+    fn add(&mut self, more: Self) {
+        self.core_instances = self.core_instances.saturating_add(more.core_instances);
+        self.state_bytes = self.state_bytes.saturating_add(more.state_bytes);
+        self.unknown = self.unknown.saturating_add(more.unknown);
+    }
+}
+
+/// A core module, as far as it was read.
+#[derive(Default)]
+struct Module {
+    globals: u64,
+    imports: u64,
+    functions: u64,
+    /// Functions that are exported, or named by elements or globals: others are called at a fixed place.
+    referred: u64,
+}
+
+impl Module {
+    fn state_bytes(&self) -> u64 {
+        let functions = (self.functions + self.imports).min(self.referred + self.globals);
+        self.globals * GLOBAL_BYTES + (self.imports + functions) * REFERENCE_BYTES
+    }
+}
+
 /// A component, as far as it was read.
 #[derive(Default)]
 struct Scope {
-    /// The core instances that an instance of it has so far.
-    count: u32,
-    /// The core instances of an instance of each component in its index space.
-    components: Vec<u32>,
+    /// What an instance of it has so far.
+    inside: Inside,
+    /// An instance of each component in its index space.
+    components: Vec<Inside>,
+    /// An instance of each core module in its index space.
+    modules: Vec<Inside>,
 }
 
 impl Contents {
@@ -127,20 +174,26 @@ impl Contents {
     /// The kind of file that it is instead of a component, or the bound that it exceeds; as a sentence about `it`.
     pub(super) fn of(bytes: &[u8]) -> Result<Self, String> {
         classify(bytes)?;
-        match core_instances(bytes) {
-            Ok(count) => Ok(Self { core_instances: count.min(MAX_CORE_INSTANCES) }),
-            Err(Stop::Malformed) => Ok(Self { core_instances: MAX_CORE_INSTANCES }),
+        match look_through(bytes) {
+            Ok(inside) => Ok(Self {
+                core_instances: inside.core_instances.min(MAX_CORE_INSTANCES),
+                state_bytes: inside.state_bytes,
+            }),
+            Err(Stop::Malformed) => Ok(Self { core_instances: MAX_CORE_INSTANCES, state_bytes: 0 }),
             Err(Stop::Beyond(message)) => Err(message),
         }
     }
 }
 
-/// Counts what is bounded, and the core instances.
-fn core_instances(bytes: &[u8]) -> Result<u32, Stop> {
+/// Counts what is bounded, and what an instance has.
+fn look_through(bytes: &[u8]) -> Result<Inside, Stop> {
     let mut found = Found::default();
     let mut scopes: Vec<Scope> = Vec::new();
     // The end of a module in a component is not that of a component.
     let mut kinds = Vec::new();
+    let mut module = Module::default();
+    // The state of an instance of the largest module.
+    let mut largest = 0;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload? {
             Payload::Version { encoding, .. } => {
@@ -148,8 +201,9 @@ fn core_instances(bytes: &[u8]) -> Result<u32, Stop> {
                 found.0[Bound::Levels as usize] = kinds.len() as u64;
                 found.check(Bound::Levels)?;
                 found.add(Bound::Parts, 1)?;
-                if encoding == Encoding::Component {
-                    scopes.push(Scope::default());
+                match encoding {
+                    Encoding::Component => scopes.push(Scope::default()),
+                    Encoding::Module => module = Module::default(),
                 }
             }
             Payload::End(_) => {
@@ -157,16 +211,26 @@ fn core_instances(bytes: &[u8]) -> Result<u32, Stop> {
                 if kind == Encoding::Component {
                     let inner = scopes.pop().ok_or(Stop::Malformed)?;
                     match scopes.last_mut() {
-                        Some(outer) => outer.components.push(inner.count),
-                        None => return Ok(inner.count),
+                        Some(outer) => outer.components.push(inner.inside),
+                        None => {
+                            let mut whole = inner.inside;
+                            let unknown = largest * u64::from(whole.unknown.min(MAX_CORE_INSTANCES));
+                            whole.state_bytes = whole.state_bytes.saturating_add(unknown);
+                            return Ok(whole);
+                        }
                     }
+                } else if let Some(scope) = scopes.last_mut() {
+                    let state_bytes = module.state_bytes();
+                    largest = largest.max(state_bytes);
+                    scope.modules.push(Inside { core_instances: 1, state_bytes, unknown: 0 });
                 }
             }
             Payload::InstanceSection(instances) => {
                 found.section(Bound::Instances, &instances)?;
                 for instance in instances {
-                    if let Instance::Instantiate { .. } = instance? {
-                        last(&mut scopes)?.add(1);
+                    if let Instance::Instantiate { module_index, .. } = instance? {
+                        let scope = last(&mut scopes)?;
+                        scope.inside.add(item(&scope.modules, module_index)?);
                     }
                 }
             }
@@ -175,34 +239,51 @@ fn core_instances(bytes: &[u8]) -> Result<u32, Stop> {
                 for instance in instances {
                     if let ComponentInstance::Instantiate { component_index, .. } = instance? {
                         let scope = last(&mut scopes)?;
-                        let inner = scope.component(component_index)?;
-                        scope.add(inner.saturating_add(u32::from(inner > 0)));
+                        let mut inner = item(&scope.components, component_index)?;
+                        inner.core_instances =
+                            inner.core_instances.saturating_add(u32::from(inner.core_instances > 0));
+                        scope.inside.add(inner);
                     }
                 }
             }
             Payload::ComponentAliasSection(aliases) => {
                 found.section(Bound::Aliases, &aliases)?;
                 for alias in aliases {
-                    let aliased = match alias? {
-                        ComponentAlias::Outer { kind: ComponentOuterAliasKind::Component, count, index } => {
-                            let up = usize::try_from(count).ok().and_then(|count| count.checked_add(1));
-                            let outer = up.and_then(|up| scopes.len().checked_sub(up));
-                            Some(scopes[outer.ok_or(Stop::Malformed)?].component(index)?)
-                        }
-                        // That would take following what instances export: as many as there can be.
-                        ComponentAlias::InstanceExport { kind: ComponentExternalKind::Component, .. } => {
-                            Some(MAX_CORE_INSTANCES)
-                        }
-                        _ => None,
+                    let outer = |count| {
+                        let up = usize::try_from(count).ok().and_then(|count: usize| count.checked_add(1));
+                        let place = up.and_then(|up| scopes.len().checked_sub(up));
+                        place.map(|place| &scopes[place]).ok_or(Stop::Malformed)
                     };
-                    last(&mut scopes)?.components.extend(aliased);
+                    let (component, module) = match alias? {
+                        ComponentAlias::Outer { kind: ComponentOuterAliasKind::Component, count, index } => {
+                            (Some(item(&outer(count)?.components, index)?), None)
+                        }
+                        ComponentAlias::Outer { kind: ComponentOuterAliasKind::CoreModule, count, index } => {
+                            (None, Some(item(&outer(count)?.modules, index)?))
+                        }
+                        ComponentAlias::InstanceExport { kind: ComponentExternalKind::Component, .. } => {
+                            (Some(Inside::UNKNOWN), None)
+                        }
+                        ComponentAlias::InstanceExport { kind: ComponentExternalKind::Module, .. } => {
+                            (None, Some(Inside { core_instances: 1, state_bytes: 0, unknown: 1 }))
+                        }
+                        _ => (None, None),
+                    };
+                    let scope = last(&mut scopes)?;
+                    scope.components.extend(component);
+                    scope.modules.extend(module);
                 }
             }
             Payload::ComponentImportSection(imports) => {
                 found.section(Bound::Imports, &imports)?;
                 for import in imports {
-                    if let ComponentTypeRef::Component(_) = import?.ty {
-                        last(&mut scopes)?.components.push(MAX_CORE_INSTANCES);
+                    match import?.ty {
+                        ComponentTypeRef::Component(_) => last(&mut scopes)?.components.push(Inside::UNKNOWN),
+                        ComponentTypeRef::Module(_) => {
+                            let one = Inside { core_instances: 1, state_bytes: 0, unknown: 1 };
+                            last(&mut scopes)?.modules.push(one);
+                        }
+                        _ => {}
                     }
                 }
             }
@@ -210,10 +291,16 @@ fn core_instances(bytes: &[u8]) -> Result<u32, Stop> {
                 found.section(Bound::Exports, &exports)?;
                 for export in exports {
                     let export = export?;
-                    if export.kind == ComponentExternalKind::Component {
-                        let scope = last(&mut scopes)?;
-                        // An export has an index of its own.
-                        scope.components.push(scope.component(export.index)?);
+                    let scope = last(&mut scopes)?;
+                    // An export has an index of its own.
+                    match export.kind {
+                        ComponentExternalKind::Component => {
+                            scope.components.push(item(&scope.components, export.index)?);
+                        }
+                        ComponentExternalKind::Module => {
+                            scope.modules.push(item(&scope.modules, export.index)?);
+                        }
+                        _ => {}
                     }
                 }
             }
@@ -221,12 +308,32 @@ fn core_instances(bytes: &[u8]) -> Result<u32, Stop> {
             Payload::ComponentTypeSection(types) => found.section(Bound::Types, &types)?,
             Payload::CoreTypeSection(types) => found.section(Bound::Types, &types)?,
             Payload::ComponentCanonicalSection(functions) => found.section(Bound::Functions, &functions)?,
-            Payload::FunctionSection(section) => found.core(Bound::CoreFunctions, &section)?,
+            Payload::FunctionSection(section) => {
+                found.core(Bound::CoreFunctions, &section)?;
+                module.functions += u64::from(section.count());
+            }
             Payload::TypeSection(section) => found.core(Bound::CoreItems, &section)?,
-            Payload::ImportSection(section) => found.core(Bound::CoreItems, &section)?,
-            Payload::ExportSection(section) => found.core(Bound::CoreItems, &section)?,
-            Payload::GlobalSection(section) => found.core(Bound::CoreItems, &section)?,
-            Payload::ElementSection(section) => found.core(Bound::CoreItems, &section)?,
+            Payload::ImportSection(section) => {
+                found.core(Bound::CoreItems, &section)?;
+                module.imports += u64::from(section.count());
+            }
+            Payload::ExportSection(section) => {
+                found.core(Bound::CoreItems, &section)?;
+                module.referred += u64::from(section.count());
+            }
+            Payload::GlobalSection(section) => {
+                found.core(Bound::CoreItems, &section)?;
+                module.globals += u64::from(section.count());
+            }
+            Payload::ElementSection(section) => {
+                found.core(Bound::CoreItems, &section)?;
+                for element in section {
+                    module.referred += u64::from(match element?.items {
+                        ElementItems::Functions(items) => items.count(),
+                        ElementItems::Expressions(_, items) => items.count(),
+                    });
+                }
+            }
             Payload::TableSection(section) => found.core(Bound::CoreItems, &section)?,
             Payload::TagSection(section) => found.core(Bound::CoreItems, &section)?,
             // Code and data are bounded by the file and by what compiling may take; nobody reads custom
@@ -241,23 +348,18 @@ fn last(scopes: &mut [Scope]) -> Result<&mut Scope, Stop> {
     scopes.last_mut().ok_or(Stop::Malformed)
 }
 
-impl Scope {
-    fn add(&mut self, more: u32) {
-        self.count = self.count.saturating_add(more);
-    }
-
-    fn component(&self, index: u32) -> Result<u32, Stop> {
-        let found = usize::try_from(index).ok().and_then(|index| self.components.get(index));
-        found.copied().ok_or(Stop::Malformed)
-    }
+/// Finds something in an index space.
+fn item(items: &[Inside], index: u32) -> Result<Inside, Stop> {
+    usize::try_from(index).ok().and_then(|index| items.get(index)).copied().ok_or(Stop::Malformed)
 }
 
 #[cfg(test)]
 mod tests {
     use wasm_encoder::{
-        Alias, CanonicalFunctionSection, ComponentBuilder, ComponentExportKind, ComponentOuterAliasKind,
-        ComponentTypeRef, ExportKind, ExportSection, FunctionSection, InstanceType, Module, PrimitiveValType,
-        TypeBounds, TypeSection,
+        Alias, CanonicalFunctionSection, CodeSection, ComponentBuilder, ComponentExportKind,
+        ComponentOuterAliasKind, ComponentTypeRef, ConstExpr, ElementSection, Elements, ExportKind,
+        ExportSection, FunctionSection, GlobalSection, GlobalType, InstanceType, Module, PrimitiveValType,
+        TypeBounds, TypeSection, ValType,
     };
 
     use super::*;
@@ -432,6 +534,52 @@ mod tests {
         let exported = outer.export("again", ComponentExportKind::Component, inner, None);
         outer.instantiate(None, exported, NONE);
         assert_eq!(core_instances(&outer.finish()), 1 + 3 * 5 + 6 + 5);
+    }
+
+    #[test]
+    fn the_state_of_each_core_instance_is_counted() {
+        let mut globals = GlobalSection::new();
+        for _ in 0..1_000 {
+            let ty = GlobalType { val_type: ValType::I32, mutable: true, shared: false };
+            globals.global(ty, &ConstExpr::i32_const(0));
+        }
+        let mut module = Module::new();
+        module.section(&globals);
+        let twice = |builder: &mut ComponentBuilder| {
+            let module = builder.core_module(None, &module);
+            builder.core_instantiate(None, module, []);
+            builder.core_instantiate(None, module, []);
+        };
+        let (mut inner, mut outer) = (ComponentBuilder::default(), ComponentBuilder::default());
+        twice(&mut inner);
+        twice(&mut outer);
+        let inner = outer.component(None, inner);
+        outer.instantiate(None, inner, NONE);
+        outer.instantiate(None, inner, NONE);
+        let contents = Contents::of(&outer.finish()).unwrap();
+        assert_eq!(contents.state_bytes, 6 * 1_000 * GLOBAL_BYTES);
+    }
+
+    #[test]
+    fn functions_count_as_state_if_something_refers_to_them() {
+        let (mut types, mut functions) = (TypeSection::new(), FunctionSection::new());
+        types.ty().function([], []);
+        let (mut exports, mut elements) = (ExportSection::new(), ElementSection::new());
+        let (mut code, mut body) = (CodeSection::new(), wasm_encoder::Function::new([]));
+        body.instructions().end();
+        for _ in 0..100 {
+            functions.function(0);
+            code.function(&body);
+        }
+        exports.export("one", ExportKind::Func, 0);
+        elements.passive(Elements::Functions((0..10).collect::<Vec<_>>().into()));
+        let mut module = Module::new();
+        module.section(&types).section(&functions).section(&exports).section(&elements).section(&code);
+        let mut builder = ComponentBuilder::default();
+        let module = builder.core_module(None, &module);
+        builder.core_instantiate(None, module, []);
+        let contents = Contents::of(&builder.finish()).unwrap();
+        assert_eq!(contents.state_bytes, 11 * REFERENCE_BYTES);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::shortage::shortage_of;
 pub(super) const TICK: Duration = Duration::from_millis(10);
 
 /// Stack that a guest's own frames may use. Beyond it the guest traps.
-const WASM_STACK: usize = 512 << 10;
+pub(super) const WASM_STACK: usize = 512 << 10;
 
 /// The whole stack of a fiber: the guest's share and room for host calls.
 const FIBER_STACK: usize = 2 << 20;

@@ -57,6 +57,8 @@ pub(super) struct Program {
     pub(super) is_metered: bool,
     /// Its code with its imports, in memory or not.
     pub(super) link: Arc<Link>,
+    /// The bytes of the state of its core instances.
+    pub(super) state_bytes: u64,
     /// Its place among the component's exports.
     pub(super) place: usize,
     pub(super) export: Export,
@@ -184,13 +186,22 @@ async fn attempt(
     let scratch = scratch.map_err(|error| {
         no_guest(&error, || trapped(format!("the scratch directory can't be made: {error}")))
     })?;
+    let mut memory = MemoryLimit::new(most(LimitKind::Memory), Arc::clone(control));
+    if !memory.hold_state(program.state_bytes).await {
+        let message = format!(
+            "the globals of its core instances and their tables of functions take {} bytes, more than {}",
+            program.state_bytes,
+            memory.bound(0)
+        );
+        return Err(Failure::limit(LimitKind::Memory, message).into());
+    }
     let (fuel, cpu) = (most(LimitKind::Fuel), program.time(&claim, LimitKind::Cpu));
     let state = HostState {
         wasi: wasi_context(program, &claim.task, &arguments, output, &gate, scratch.as_ref())?,
         table: Handles::table(),
         handles,
         returned: None,
-        memory: MemoryLimit::new(most(LimitKind::Memory), Arc::clone(control)),
+        memory,
         caller,
         client,
         control: Arc::clone(control),

@@ -133,6 +133,7 @@ pub(super) fn link_one(
             engine: one.code.engine.clone(),
             is_metered: source.wants_fuel(),
             link: Arc::clone(&link),
+            state_bytes: one.contents.state_bytes,
             place,
             export: export.clone(),
             grants: source.grants.clone(),

@@ -19,6 +19,8 @@ pub(super) struct MemoryLimit {
     /// In bytes.
     limit: u64,
     used: u64,
+    /// The bytes of the state of its core instances.
+    state: u64,
     /// The bytes that the guest wanted in all when it was first refused, for its failure.
     pub(super) refused: Option<u64>,
     /// Gets the peak, and has the part in the budget.
@@ -28,7 +30,18 @@ pub(super) struct MemoryLimit {
 impl MemoryLimit {
     pub(super) fn new(limit: u64, control: Arc<GuestControl>) -> Self {
         control.memory.add(INSTANCE_BYTES);
-        Self { limit, used: 0, refused: None, control }
+        Self { limit, used: 0, state: 0, refused: None, control }
+    }
+
+    /// Holds the state of the core instances on the budget, as soon as it has room. Returns `false` if it never has.
+    pub(super) async fn hold_state(&mut self, bytes: u64) -> bool {
+        let memory = &self.control.memory;
+        if !memory.could_add(bytes) {
+            return false;
+        }
+        memory.add_when_left(bytes).await;
+        self.state = bytes;
+        true
     }
 
     /// Takes the bytes of a memory or table that grows from `current` to `desired` units, if there are so
@@ -75,7 +88,7 @@ impl MemoryLimit {
 impl Drop for MemoryLimit {
     fn drop(&mut self) {
         self.control.meter.note_memory(0);
-        self.control.memory.give_back(self.used + INSTANCE_BYTES);
+        self.control.memory.give_back(self.used + self.state + INSTANCE_BYTES);
     }
 }
 
@@ -160,6 +173,21 @@ mod tests {
         assert_eq!((control.wanted_memory(), limit.refused), (None, None));
         assert!(!now(limit.memory_growing(800, 1_001, None)).unwrap().unwrap());
         let bound = limit.bound(limit.refused.expect("a refusal"));
-        assert!(bound.contains("`memory-budget` of 66536"), "{bound}");
+        let total = INSTANCE_BYTES + 1_000;
+        assert!(bound.contains(&format!("`memory-budget` of {total}")), "{bound}");
+    }
+
+    #[test]
+    fn the_state_of_instances_is_on_the_budget_and_waits_for_room() {
+        let (mut limit, budget) = limit(3_000, INSTANCE_BYTES + 1_000);
+        assert_eq!(now(limit.hold_state(1_001)), Some(false), "more than there is");
+        budget.overdraw(500);
+        assert_eq!(now(limit.hold_state(800)), None);
+        budget.give_back(500);
+        assert_eq!(now(limit.hold_state(800)), Some(true));
+        assert_eq!(budget.used(), INSTANCE_BYTES + 800);
+        assert!(!now(limit.memory_growing(0, 201, None)).unwrap().unwrap());
+        drop(limit);
+        assert_eq!(budget.used(), 0);
     }
 }

@@ -54,8 +54,10 @@ enum Phase {
 /// When room is made for small users.
 pub(crate) struct Relief {
     phase: Phase,
-    /// Since when the runner is nearly full, or has not started what was claimed then.
+    /// Since when the runner is nearly full, or has started nothing that nobody awaits though it was not for moments;
+    /// and how much of that had left its queue by then.
     full_since: Option<Instant>,
+    left: usize,
     /// The end of the last pause between windows, and how long it was.
     pause: Option<(Instant, Duration)>,
     /// There was nothing of small users that is awaited; it is looked for again then.
@@ -71,6 +73,7 @@ impl Relief {
         Self {
             phase: Phase::Idle,
             full_since: None,
+            left: 0,
             pause: None,
             look_again: None,
             ask_again: None,
@@ -91,9 +94,10 @@ impl Relief {
     /// Takes the next step. To be asked after each turn, with the load of that moment.
     pub(crate) fn step(&mut self, load: &Load, waiting: Waiting, now: Instant) -> Option<Step> {
         let claimed = load.ready - load.awaited;
-        if !load.may_start_unawaited {
-            self.full_since.get_or_insert(now);
-        } else if claimed == 0 {
+        let left = load.queued.saturating_sub(claimed);
+        if !load.may_start_unawaited && self.full_since.is_none() {
+            (self.full_since, self.left) = (Some(now), left);
+        } else if load.may_start_unawaited && (claimed == 0 || left > self.left) {
             self.full_since = None;
         }
         let step = match self.phase {
@@ -220,6 +224,28 @@ mod tests {
         assert_eq!(trial.step(), Some(Step::MakeRoom(1)));
         assert_eq!(trial.step_when_due(), (5, Some(Step::End)));
         assert_eq!(trial.step_when_due().0, 5, "long after the last one");
+    }
+
+    #[test]
+    fn a_runner_that_starts_something_now_and_then_is_not_full() {
+        let mut trial = Trial::new();
+        (trial.load.ready, trial.load.queued) = (1, 1);
+        let seconds = |trial: &mut Trial, seconds| trial.now += Duration::from_secs(seconds);
+        seconds(&mut trial, 3);
+        trial.load.may_start_unawaited = true;
+        assert_eq!(trial.step(), None, "what somebody awaits takes the place");
+        trial.load.may_start_unawaited = false;
+        assert_eq!((trial.step(), trial.step_when_due()), (None, (2, Some(Step::Claim))));
+        trial.waiting.small = 0;
+        assert_eq!(trial.step(), None);
+
+        let mut trial = Trial::new();
+        (trial.load.ready, trial.load.queued) = (1, 2);
+        seconds(&mut trial, 3);
+        trial.load.may_start_unawaited = true;
+        assert_eq!(trial.step(), None);
+        trial.load.may_start_unawaited = false;
+        assert_eq!((trial.step(), trial.step_when_due()), (None, (5, Some(Step::Claim))), "one has started");
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use wasm_encoder::{
-    BlockType, CodeSection, ComponentSection, Function, FunctionSection, Module, ModuleSection, TypeSection,
-    ValType,
+    BlockType, CodeSection, ComponentSection, ConstExpr, Function, FunctionSection, GlobalSection,
+    GlobalType, InstanceSection, Module, ModuleArg, ModuleSection, TypeSection, ValType,
 };
 
 use crate::guests::setup::Setup;
@@ -151,7 +151,8 @@ fn write_heavy(setup: &Setup, functions: usize) -> PathBuf {
 #[test]
 fn compiled_code_of_parked_guests_is_on_the_budget() {
     let setup = Setup::new(&["echo"]);
-    let heavy = write_heavy(&setup, 20);
+    // 4 MB each: three of them are more than three quarters of the budget.
+    let heavy = write_heavy(&setup, 17);
     let names = ["eve", "eva", "evi"];
     let components: String =
         names.iter().map(|name| format!("[component.{name}]\npath = {heavy:?}\n")).collect();
@@ -194,4 +195,45 @@ fn code_that_leaves_a_guest_no_memory_is_named() {
     let message = failure["message"].as_str().expect("a message");
     let told = "the `memory-budget` of 16777216 of this runner beside its compiled code of 1";
     assert!(message.contains(told), "{message}");
+}
+
+/// Writes a component that does what `large` does, with so many globals beside it.
+fn write_with_globals(setup: &Setup, count: usize) -> PathBuf {
+    let mut globals = GlobalSection::new();
+    for _ in 0..count {
+        let ty = GlobalType { val_type: ValType::I64, mutable: true, shared: false };
+        globals.global(ty, &ConstExpr::i64_const(0));
+    }
+    let mut module = Module::new();
+    module.section(&globals);
+    let mut component = std::fs::read(guest("large")).expect("a guest");
+    ModuleSection(&module).append_to_component(&mut component);
+    // `large` has two modules of its own.
+    let mut instances = InstanceSection::new();
+    instances.instantiate::<[(&str, ModuleArg); 0], _>(2, []);
+    instances.append_to_component(&mut component);
+    setup.sandbox.write("globals.wasm", component)
+}
+
+#[test]
+fn globals_of_parked_guests_are_on_the_budget() {
+    let setup = Setup::new(&["echo"]);
+    let globals = write_with_globals(&setup, 900_000);
+    setup.configure(
+        &["echo"],
+        &format!("[component.eve]\npath = {globals:?}\n[runner]\nmemory-budget = \"64MiB\"\n"),
+    );
+    submit(&setup, "eve.park", "[0, 3600000]", 10);
+    let mut running = setup.command(["start", "--slots", "1"]).patience(PATIENCE).spawn();
+    running.wait_for_stderr("the runner has started");
+    let waiting = || setup.run(["list", "--json", "--status", "waiting"]).expect(0).json_lines().len();
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while waiting() < 2 {
+        assert!(std::time::Instant::now() < deadline, "{} are parked", waiting());
+    }
+    let neighbour = setup.command(["submit", "--wait", "--json", "echo.echo-u32", "[7]"]);
+    neighbour.patience(Duration::from_secs(30)).run().expect(0);
+    assert!(waiting() <= 3, "14 MB each, and their code: they have more than twice what is left");
+    running.signal(rustix::process::Signal::TERM);
+    running.wait().expect(0);
 }
